@@ -1,0 +1,77 @@
+"""What can go wrong, said so that the reader knows what to do next.
+
+    SaywhyError
+    ├── ModelError            a model cannot be found, built or fed
+    │   ├── WeightsError      its weights cannot be read, do not fit, or are not finite
+    │   └── MissingExtra      an optional library is not installed
+    ├── PictureError          a picture cannot be read
+    ├── InputError            an input does not have the shape or type that is needed
+    ├── TargetError           what is to be explained does not exist or is not a number a sample
+    ├── LayerError            a layer does not exist or has no spatial map
+    │   └── LayoutError       a layer's output cannot be proved to be a map of the picture
+    ├── MethodError           a method or one of its parameters does not exist
+    └── GradientError         the target does not depend on the layer, or gradients are switched off inside
+
+Every message names the thing, what was expected, what came, and the nearest right answer.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SaywhyError(Exception):
+    """The root of every error that saywhy raises on purpose."""
+
+
+class ModelError(SaywhyError):
+    """A model cannot be found, built or fed."""
+
+
+class WeightsError(ModelError):
+    """Weights cannot be read, do not fit the architecture, or are not finite."""
+
+
+class MissingExtra(ModelError):
+    """An optional library is not installed."""
+
+
+class PictureError(SaywhyError):
+    """A picture cannot be read."""
+
+
+class InputError(SaywhyError):
+    """An input does not have the shape or type that is needed."""
+
+
+class TargetError(SaywhyError):
+    """What is to be explained does not exist, or is not one number a sample."""
+
+
+class LayerError(SaywhyError):
+    """A layer does not exist, was not run, or has no spatial map."""
+
+
+class LayoutError(LayerError):
+    """A layer's output cannot be proved to be a map of the picture."""
+
+
+class MethodError(SaywhyError):
+    """A method, or a parameter of a method, does not exist."""
+
+
+class GradientError(SaywhyError):
+    """The target does not depend on the layer, or gradients are switched off inside the model."""
+
+
+class SaywhyWarning(UserWarning):
+    """The answer stands, but the reader should know something about it."""
+
+
+def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known words most like ``word``, best first; case is ignored.
+
+    >>> nearest("tigger cat", ["tiger", "tiger cat", "tabby"], count=1)
+    ['tiger cat']
+    """
+    spelling = {name.lower(): name for name in reversed(list(known))}
+    return [spelling[match] for match in get_close_matches(word.lower(), spelling, n=count, cutoff=0.4)]

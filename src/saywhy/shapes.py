@@ -1,0 +1,32 @@
+"""The shapes that travel through saywhy, each spelled once.
+
+They are checked at run time in the tests (``pytest --jaxtyping-packages=saywhy,beartype.beartype``) and are
+documentation everywhere else. ``*space`` is one axis for a signal, two for a picture, three for a volume.
+"""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Images = Float[Tensor, "batch 3 height width"]
+"""Preprocessed RGB pictures, as the network is fed."""
+
+FeatureMaps = Float[Tensor, "batch channel *space"]
+"""Activations ``A`` of a layer."""
+
+Gradients = Float[Tensor, "batch channel *space"]
+"""Gradients ``G = dy/dA`` of one score a sample with respect to the activations of a layer."""
+
+ChannelWeights = Float[Tensor, "batch channel"]
+"""One weight ``alpha`` for every channel."""
+
+Maps = Float[Tensor, "batch *space"]
+"""One coarse map a sample, on the layer's own grid, raw and unnormalised."""
+
+MapStack = Float[Tensor, "batch target *space"]
+"""Coarse maps of several targets a sample."""
+
+Scores = Float[Tensor, "batch target"]
+"""The score of every target of every sample."""
+
+Classes = Int[Tensor, "batch target"]
+"""Class indices; -1 where a target is not a single class."""
