@@ -1,0 +1,32 @@
+"""saywhy: ask a vision model why it said that, see the answer on the picture, and find out whether to believe it.
+
+>>> import saywhy, torch
+>>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(128, 3))
+>>> saywhy.explain(network, torch.rand(1, 3, 8, 8), target=2, relu=False).maps.shape
+torch.Size([1, 1, 8, 8])
+"""
+
+from saywhy import errors, methods, targets
+from saywhy.engine.capture import Capture
+from saywhy.engine.layout import Layout
+from saywhy.errors import SaywhyError, SaywhyWarning
+from saywhy.explain import capture, explain, layers
+from saywhy.explanation import Explanation
+from saywhy.models import Model, Preprocess, load
+
+__all__ = [
+    "Capture",
+    "Explanation",
+    "Layout",
+    "Model",
+    "Preprocess",
+    "SaywhyError",
+    "SaywhyWarning",
+    "capture",
+    "errors",
+    "explain",
+    "layers",
+    "load",
+    "methods",
+    "targets",
+]

@@ -1,0 +1,182 @@
+"""Reading pictures: every kind that people have, as upright RGB of eight bits, or a sentence that says why not."""
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from saywhy.errors import InputError, PictureError
+
+MOST_PIXELS = 120_000_000
+"""Pictures of more pixels are refused before they are decoded: small files can unpack to many gigabytes."""
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
+"""What counts as a picture when a folder is given."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels of the original picture; pixel (0, 0) covers 0 to 1 on both axes."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as people see it, and the part of it that the network saw.
+
+    Attributes:
+        name: the file's name, or what else it is known by.
+        image: the original, upright, RGB.
+        seen: the part that the network was fed, in the original's pixels; beyond its borders where it was padded.
+    """
+
+    name: str
+    image: Image.Image
+    seen: Box
+
+
+def read_picture(source: Any) -> Image.Image:
+    """Read a picture from a path, a PIL image or a numpy array, upright and RGB.
+
+    Transparent pictures are put on white, of animated ones the first frame counts, 16 bits are scaled to 8 (not cut
+    off, as Pillow's own conversion does), CMYK and palettes are converted, and the camera's rotation is applied.
+
+    Args:
+        source: a path, a ``PIL.Image.Image``, or an array [height, width] or [height, width, 1, 3 or 4]: integers
+            0 to 255, or floats 0 to 1.
+
+    Raises:
+        PictureError: there is no such file, it is no picture, it is damaged, or it is too large.
+        InputError: ``source`` is something else.
+
+    >>> read_picture(np.full((2, 3), 65535, dtype=np.uint16)).getpixel((0, 0))
+    (255, 255, 255)
+    """
+    if isinstance(source, Image.Image):
+        return _as_rgb(source)
+    if isinstance(source, np.ndarray):
+        return _as_rgb(_from_array(source))
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(f"a picture is a path, a PIL image or a numpy array, got {type(source).__name__}.")
+    path = Path(source)
+    if not path.exists():
+        raise PictureError(f"there is no file '{path}'.{_neighbour(path)}")
+    if path.is_dir():
+        raise PictureError(f"'{path}' is a folder, not a picture. Give its pictures, or saywhy.pictures_in(folder).")
+    if path.stat().st_size == 0:
+        raise PictureError(f"'{path}' is empty (0 bytes).")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of what is decided right here: size, odd metadata
+            with Image.open(path) as opened:
+                width, height = opened.size
+                if width * height > MOST_PIXELS:
+                    raise PictureError(
+                        f"'{path}' has {width} × {height} pixels, more than {MOST_PIXELS:,}: refused, because it may be "
+                        "a decompression bomb. Reduce it first if you trust it."
+                    )
+                return _as_rgb(opened)
+    except UnidentifiedImageError as error:
+        raise PictureError(f"'{path}' is not a picture that can be read{_looks_like(path)}.") from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"'{path}' is refused, because it may be a decompression bomb: {error}") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise PictureError(f"'{path}' is damaged: {error}. Is the file complete?") from error
+
+
+def pictures_in(sources: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    """The picture files among paths: files as they are, folders searched through, in the order of their names.
+
+    Raises:
+        PictureError: a folder holds no picture, or a path does not exist.
+    """
+    for source in sources:
+        path = Path(source)
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not found:
+            raise PictureError(f"the folder '{path}' holds no picture ({', '.join(sorted(SUFFIXES))}).")
+        yield from found
+
+
+def picture_of_tensor(tensor: Tensor, name: str) -> Picture:
+    """A tensor [channel, height, width] of unknown units as something to look at: stretched to 0 to 255.
+
+    >>> import torch
+    >>> picture_of_tensor(torch.zeros(3, 4, 5), "x").image.size
+    (5, 4)
+    """
+    channels = tensor.detach().float().cpu()
+    if channels.ndim != 3:  # a signal or a volume: its mean over all but the last two axes, at least one row high
+        channels = (
+            channels.reshape(1, -1, channels.shape[-1]) if channels.ndim == 2 else channels.flatten(1, -3).mean(1)
+        )
+    rgb = channels[:3] if len(channels) >= 3 else channels[:1].expand(3, -1, -1)
+    low, high = rgb.amin(), rgb.amax()
+    unit = (rgb - low) / (high - low) if high > low else rgb * 0 + 0.5
+    image = Image.fromarray((unit * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
+    return Picture(name, image, (0.0, 0.0, float(image.width), float(image.height)))
+
+
+def _from_array(array: np.ndarray[Any, Any]) -> Image.Image:
+    pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)) or not pixels.size:
+        raise InputError(
+            f"an array must be [height, width] or [height, width, 1, 3 or 4], got {list(array.shape)}. "
+            "Channels come last in numpy arrays; give a torch tensor for preprocessed input."
+        )
+    if pixels.dtype == np.uint16:
+        pixels = (pixels.astype(np.float64) / 257).round()
+    elif np.issubdtype(pixels.dtype, np.floating):
+        if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
+            raise InputError(f"an array of floats must lie in 0 to 1, got {pixels.min():g} to {pixels.max():g}.")
+        pixels = (pixels * 255).round()
+    elif pixels.dtype == np.bool_:
+        pixels = pixels * 255
+    elif pixels.min() < 0 or pixels.max() > 255:
+        raise InputError(f"an array of integers must lie in 0 to 255, got {pixels.min()} to {pixels.max()}.")
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535 if values.max(initial=0) > 255 or image.mode.startswith("I;16") else 255
+        values = (
+            np.clip(values / top, 0, 1) if image.mode != "F" or values.max(initial=0) > 1 else np.clip(values, 0, 1)
+        )
+        return Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def _looks_like(path: Path) -> str:
+    start = path.read_bytes()[:64]
+    try:
+        words = start.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+    return (
+        f": it holds text ({words.splitlines()[0][:40]!r})"
+        if words.strip() and words.isprintable()
+        else ": it holds text"
+    )
+
+
+def _neighbour(path: Path) -> str:
+    from saywhy.errors import nearest
+
+    if not path.parent.is_dir():
+        return f" Nor is there a folder '{path.parent}'."
+    likely = nearest(path.name, (p.name for p in path.parent.iterdir()), count=1)
+    return f" Nearest in that folder: '{likely[0]}'." if likely else ""

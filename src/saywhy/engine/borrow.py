@@ -1,0 +1,88 @@
+"""A model is borrowed, never owned: whatever happens inside, it is given back as it was.
+
+What is kept: ``training`` of every module, buffers (value and identity), and the random state of torch on the CPU
+and on the model's devices. Gradients and ``requires_grad`` need no keeping, because nothing here touches them:
+gradients come from ``torch.autograd.grad`` with respect to activations, and hooks are removed where they are made.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class _Loan:
+    """What the first borrower found and the last one restores."""
+
+    borrowers: int = 0
+    was_training: list[nn.Module] = field(default_factory=list)
+    buffers: list[tuple[nn.Module, str, Tensor, int, Tensor]] = field(default_factory=list)
+
+
+_loans: "WeakKeyDictionary[nn.Module, _Loan]" = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def borrowed(model: nn.Module, *, evaluate: bool = True, seed: int | None = None) -> Iterator[None]:
+    """Hold ``model`` in evaluation mode for a while; two threads may hold it at once.
+
+    Args:
+        model: any module.
+        evaluate: put every module into evaluation mode. False leaves the modes alone, for training with maps.
+        seed: seeds torch inside the block. Outside, the random state goes on as if nothing had happened.
+    """
+    devices = {p.device for p in model.parameters() if p.device.type in ("cuda", "xpu")}
+    with contextlib.ExitStack() as stack:
+        for kind in {device.type for device in devices}:
+            indices = [d.index or 0 for d in devices if d.type == kind]
+            stack.enter_context(torch.random.fork_rng(indices, device_type=kind))
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        if seed is not None:
+            torch.manual_seed(seed)
+        if not evaluate:
+            yield
+            return
+        _lend(model)
+        try:
+            yield
+        finally:
+            _give_back(model)
+
+
+def _lend(model: nn.Module) -> None:
+    with _lock:
+        loan = _loans.setdefault(model, _Loan())
+        loan.borrowers += 1
+        if loan.borrowers > 1:
+            return
+        for module in model.modules():
+            # The attribute, not .eval(): models override train() and eval() with effects of their own.
+            if module.training:
+                loan.was_training.append(module)
+                module.training = False
+            for name, buffer in module._buffers.items():
+                if buffer is not None and not buffer.is_inference():
+                    loan.buffers.append((module, name, buffer, buffer._version, buffer.detach().clone()))
+
+
+def _give_back(model: nn.Module) -> None:
+    with _lock:
+        loan = _loans[model]
+        loan.borrowers -= 1
+        if loan.borrowers:
+            return
+        del _loans[model]
+        for module in loan.was_training:
+            module.training = True
+        for module, name, buffer, version, value in loan.buffers:
+            if buffer._version != version:
+                with torch.no_grad():
+                    buffer.copy_(value)
+            if module._buffers.get(name) is not buffer:
+                module._buffers[name] = buffer

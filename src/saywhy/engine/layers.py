@@ -1,0 +1,185 @@
+"""Which layer to explain: the deepest one that is a map of the picture and still has a gradient.
+
+Behind the last attention block of a ViT with a class token the patches have no say any more, so their gradient is
+exactly zero; there the deepest useful layer lies inside the last block. For a network that pools its positions it is
+the last feature map. Nothing of this is looked up by name: the network is run once, and what it does is read off.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import nn
+
+from saywhy.engine import tree
+from saywhy.engine.layout import Layout, readings
+from saywhy.engine.proof import Proof
+from saywhy.engine.trace import Candidate, Watching, proved, run, trace
+from saywhy.errors import LayerError, LayoutError, nearest
+
+ALIVE = 0.05
+"""The least share of positions with a gradient that makes a layer worth explaining."""
+
+_TRIED_AT_ONCE = 12  # candidates proved with one run of the changed pictures
+
+
+@dataclass
+class _Known:
+    """What was found out about a model for inputs of one shape."""
+
+    chosen: Candidate | None = None
+    named: dict[str, Candidate] = field(default_factory=dict)
+
+
+_known: "WeakKeyDictionary[nn.Module, dict[Any, _Known]]" = WeakKeyDictionary()
+
+
+def find_layer(watching: Watching) -> Candidate:
+    """The deepest layer that is a map of the picture, provably, and whose positions still have a gradient.
+
+    Found once for a model and a shape of inputs, then remembered.
+
+    Raises:
+        LayoutError: no layer can be proved to be a map of the picture; the message lists what was tried.
+    """
+    known = _memory(watching)
+    if known.chosen is None:
+        known.chosen = _choose(watching)
+    return known.chosen
+
+
+def find_layers(watching: Watching) -> list[Candidate]:
+    """Every layer that may be a map of the picture, in the order in which they run, each proved or not."""
+    found = trace(watching)
+    return [
+        candidate
+        for start in range(0, len(found), _TRIED_AT_ONCE)
+        for candidate in proved(watching, found[start : start + _TRIED_AT_ONCE])
+    ]
+
+
+def named_layer(watching: Watching, layer: str | nn.Module, layout: Layout | None = None) -> Candidate:
+    """The layer that the user names, with its layout proved (or given, and then believed).
+
+    Args:
+        watching: the model and what it is fed.
+        layer: dotted name, ``name#i`` for call i, or the module itself.
+        layout: how to read the layer, for a layout that cannot be proved.
+
+    Raises:
+        LayerError: there is no such layer, it did not run, or it has no spatial map.
+        LayoutError: no reading of the layer's output can be proved.
+    """
+    name, call = _spelling(watching.model, layer)
+    known, key = _memory(watching).named, f"{name}#{call}"
+    if layout is None and key in known:
+        return known[key]
+    candidate = _unproved(watching, name, call)
+    if layout is not None:
+        return replace(candidate, proof=Proof(layout, 0.0, 0.0, 0))
+    if not any(True for _ in readings(candidate.shape, watching.space)):
+        raise LayerError(
+            f"layer '{candidate.name}' gives {_times(candidate.shape)}, which is no map of a picture of "
+            f"{_times(watching.space)}. Choose a layer before the pooling; saywhy.layers(model, picture) lists them."
+        )
+    (tried,) = proved(watching, [candidate])
+    if tried.proof is None or not (tried.proof.holds or _beyond_doubt([tried])):
+        raise LayoutError(
+            f"layer '{candidate.name}' gives {_times(candidate.shape)}, and no reading of it as a map follows changes of "
+            f"the picture (best: {tried.proof}). Choose another layer, or give layout=saywhy.Layout(...) if you know better."
+        )
+    known[key] = tried
+    return tried
+
+
+def _memory(watching: Watching) -> _Known:
+    shapes = tuple((tuple(t.shape[1:]), t.dtype, t.device) for t in tree.tensors(watching.inputs))
+    return _known.setdefault(watching.model, {}).setdefault((shapes, watching.question.key), _Known())
+
+
+def _choose(watching: Watching) -> Candidate:
+    # Features with a gradient first, the deepest of them first; then the rest, the deepest first.
+    deepest = list(reversed(trace(watching)))
+    candidates = sorted(deepest, key=lambda c: (c.alive < ALIVE, c.role != "features"))
+    tried: list[Candidate] = []
+    for start in range(0, len(candidates), _TRIED_AT_ONCE):
+        some = proved(watching, candidates[start : start + _TRIED_AT_ONCE])
+        for candidate in some:
+            if candidate.proof and candidate.proof.holds:
+                return candidate
+        tried += some
+    believed = _beyond_doubt(tried)
+    if believed is None:
+        raise LayoutError(_refusal(tried))
+    return believed
+
+
+def _beyond_doubt(tried: Sequence[Candidate]) -> Candidate | None:
+    """A layer that answered no change (a dead network) but whose shape leaves no choice: believed, and said so."""
+    return next((c for c in tried if c.proof and c.proof.undecided and c.proof.layout.kind == "channels-first"), None)
+
+
+def _unproved(watching: Watching, name: str, call: int) -> Candidate:
+    module = watching.model.get_submodule(name)
+    records, _ = run(watching, only=module)
+    if not records:
+        raise LayerError(
+            f"layer '{name}' did not run on this input, or gives no tensor. Choose a layer that the model calls; "
+            "saywhy.layers(model, picture) lists them."
+        )
+    if not -len(records) <= call < len(records):
+        raise LayerError(f"layer '{name}' ran {len(records)} times; there is no call {call}. Calls count from 0.")
+    record = records[call]
+    return Candidate(
+        name=name if call == -1 else f"{name}#{call}",
+        module=module,
+        call=record.call,
+        calls=len(records),
+        shape=tuple(record.tensor.shape),
+        alive=1.0,
+        role="features",
+    )
+
+
+def _spelling(model: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
+    """The dotted name of a layer and which of its calls is meant (-1: the last)."""
+    if isinstance(layer, nn.Module):
+        names = {module: name for name, module in model.named_modules(remove_duplicate=False) if name}
+        if layer not in names:
+            raise LayerError(f"the given {type(layer).__name__} is not a part of the model {type(model).__name__}.")
+        return names[layer], -1
+    if not isinstance(layer, str):
+        raise LayerError(f"a layer is a dotted name or a module of the model, got {type(layer).__name__}.")
+    name, _, call = layer.partition("#")
+    known = {name for name, _ in model.named_modules(remove_duplicate=False)} - {""}
+    if name not in known:
+        likely = ", ".join(f"'{n}'" for n in nearest(name, sorted(known))) or "none"
+        raise LayerError(
+            f"model {type(model).__name__} has no layer '{name}'. Nearest: {likely}. `saywhy layers MODEL` lists them."
+        )
+    if call and not call.lstrip("-").isdigit():
+        raise LayerError(f"'{layer}': after '#' comes the number of the call, counted from 0, not '{call}'.")
+    return name, int(call) if call else -1
+
+
+def _refusal(tried: Sequence[Candidate]) -> str:
+    if not tried:
+        return (
+            "no layer gives a map of the picture: nothing has at least two positions in space and a gradient. "
+            "Is this a network with feature maps, and is the input [batch, channel, height, width]?"
+        )
+    lines = "\n".join(f"  {c.name}  {_times(c.shape)}  {c.proof}" for c in tried[:8])
+    return (
+        "no layer could be proved to be a map of the picture: changing a patch did not move the cell over it. "
+        f"Tried, the deepest first:\n{lines}\nName a layer, with layout=saywhy.Layout(...) if you know how to read it."
+    )
+
+
+def _times(shape: Sequence[int]) -> str:
+    """A shape in words.
+
+    >>> _times((1, 512, 7, 7))
+    '1×512×7×7'
+    """
+    return "×".join(map(str, shape))

@@ -1,0 +1,135 @@
+"""How a layer's output is a map of the picture: the only place that knows about token grids.
+
+Layers give NCHW maps, NHWC maps (Swin), or tokens with class, distillation and register tokens before or after the
+patches (ViT, DeiT, DINOv2). A :class:`Layout` names one such reading and turns the output into
+[batch, channel, *space]. Whether the reading is right is not for shapes to say: :mod:`saywhy.engine.proof` proves it.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+MOST_EXTRA_TOKENS = 32
+"""Class, distillation and register tokens together: never more than this in any known network (DINOv3 has 5)."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One reading of a layer's output as maps.
+
+    Attributes:
+        kind: ``"channels-first"`` [batch, channel, *space], ``"channels-last"`` [batch, *space, channel],
+            ``"tokens"`` [batch, token, channel] or ``"tokens-last"`` [batch, channel, token].
+        grid: the spatial axes of the maps, e.g. (height, width) in cells.
+        prefix: tokens before the grid (class token, registers); 0 unless tokens.
+        suffix: tokens after the grid.
+        batch_axis: where the batch is; 1 in sequence-first transformers.
+
+    >>> Layout("tokens", (14, 14), prefix=1)
+    Layout(kind='tokens', grid=(14, 14), prefix=1, suffix=0, batch_axis=0)
+    >>> str(Layout("tokens", (14, 14), prefix=1))
+    'tokens 14×14 + 1 before'
+    """
+
+    kind: Literal["channels-first", "channels-last", "tokens", "tokens-last"]
+    grid: tuple[int, ...]
+    prefix: int = 0
+    suffix: int = 0
+    batch_axis: int = 0
+
+    def __str__(self) -> str:
+        extra = [f"{n} {where}" for n, where in ((self.prefix, "before"), (self.suffix, "after")) if n]
+        order = ", batch second" if self.batch_axis else ""
+        return " + ".join([f"{self.kind} " + "×".join(map(str, self.grid)), *extra]) + order
+
+    def to_maps(self, output: Tensor) -> Tensor:
+        """A layer's output as maps [batch, channel, *space]; a view wherever torch can.
+
+        >>> import torch
+        >>> Layout("tokens", (2, 3), prefix=1).to_maps(torch.zeros(4, 7, 5)).shape
+        torch.Size([4, 5, 2, 3])
+        """
+        if self.batch_axis:
+            output = output.movedim(self.batch_axis, 0)
+        if self.kind == "channels-first":
+            return output
+        if self.kind == "channels-last":
+            return output.movedim(-1, 1)
+        tokens = output.transpose(1, 2) if self.kind == "tokens" else output  # (batch, channel, token)
+        cells = tokens[..., self.prefix : tokens.shape[-1] - self.suffix]
+        # The grid of this output, which has another number of samples, or of pixels, than the one proved on.
+        return cells.unflatten(-1, self.grid)
+
+
+def readings(shape: Sequence[int], picture: Sequence[int], seen: Sequence[tuple[int, ...]] = ()) -> Iterator[Layout]:
+    """Every reading of an output of one sample as maps of a picture, the likelier first.
+
+    Args:
+        shape: of the layer's output for a batch of one.
+        picture: spatial size of the input, (height, width) in pixels; one or three axes for signals and volumes.
+        seen: grids that other layers of the same network have without doubt: a token layer often has one of them.
+
+    >>> [str(r) for r in readings((1, 197, 768), (224, 224))][:2]
+    ['tokens 14×14 + 1 before', 'tokens 14×14 + 1 after']
+    """
+    rank = len(picture)
+    if len(shape) == rank + 2 and shape[0] == 1:
+        for kind, grid in (("channels-first", shape[2:]), ("channels-last", shape[1:-1])):
+            if math.prod(grid) > 1 and _fits(grid, picture):
+                yield Layout(kind, tuple(grid))  # type: ignore[arg-type]
+    if len(shape) != 3:
+        return
+    if shape[0] == 1:
+        yield from _token_readings("tokens", shape[1], picture, seen)
+        yield from _token_readings("tokens-last", shape[2], picture, seen)
+    if shape[1] == 1 and shape[0] > 1:
+        yield from _token_readings("tokens", shape[0], picture, seen, batch_axis=1)
+
+
+def _fits(grid: Sequence[int], picture: Sequence[int]) -> bool:
+    """No axis of a map is finer than the picture's own."""
+    return all(cells <= pixels for cells, pixels in zip(grid, picture, strict=True))
+
+
+def _token_readings(
+    kind: Literal["tokens", "tokens-last"],
+    count: int,
+    picture: Sequence[int],
+    seen: Sequence[tuple[int, ...]],
+    batch_axis: int = 0,
+) -> Iterator[Layout]:
+    """Ways to read ``count`` tokens as a grid in the picture's shape plus a few tokens before or after it."""
+    if len(picture) == 1:
+        grids: list[tuple[int, ...]] = [(count - extra,) for extra in range(min(count - 1, 2))]
+    else:
+        grids = list(dict.fromkeys([*(g for g in seen if len(g) == len(picture)), *_grids_like(count, picture)]))
+    found = [(count - math.prod(grid), grid) for grid in grids if math.prod(grid) > 1 and _fits(grid, picture)]
+    for extra, grid in sorted((e, g) for e, g in found if 0 <= e <= min(MOST_EXTRA_TOKENS, max(8, math.prod(g)))):
+        for suffix in {0: [0], 1: [0, 1]}.get(extra, [0, extra, 1, extra - 1]):
+            yield Layout(kind, grid, prefix=extra - suffix, suffix=suffix, batch_axis=batch_axis)
+
+
+def _grids_like(count: int, picture: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Grids of at most ``count`` cells that are shaped like the picture, to within the rounding of a stride.
+
+    >>> list(_grids_like(8, (64, 128)))
+    [(2, 4), (1, 2)]
+    """
+    short = min(picture)
+    for cells in range(int(count ** (1 / len(picture))) + 1, 0, -1):
+        sides = [{max(1, math.floor(p * cells / short)), math.ceil(p * cells / short)} for p in picture]
+        for grid in _product(sides):
+            if count - MOST_EXTRA_TOKENS <= math.prod(grid) <= count:
+                yield grid
+
+
+def _product(sides: Sequence[set[int]]) -> Iterator[tuple[int, ...]]:
+    if not sides:
+        yield ()
+        return
+    for first in sorted(sides[0]):
+        for rest in _product(sides[1:]):
+            yield (first, *rest)

@@ -1,0 +1,5 @@
+"""Placeholder."""
+
+from typing import Literal
+
+Precision = Literal["exact", "fast"]

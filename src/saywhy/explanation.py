@@ -1,0 +1,373 @@
+"""What comes out: maps, what they explain, and how they were made."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from saywhy.data.pictures import Picture
+from saywhy.errors import InputError, LayerError, MethodError, SaywhyError, nearest
+from saywhy.methods.fusion import Fusion, fuse
+from saywhy.shapes import Classes, MapStack, Scores
+from saywhy.validity import Card
+
+Normalize = Literal["minmax", "max", "shared", "rank", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Maps for B samples and T targets, by method and layer.
+
+    ``e.maps`` are those of the first method and layer; ``e["layercam"]`` of a method at the first layer,
+    ``e["layercam", "layer3"]`` of a method at a layer. Maps are raw: float32 (float64 for float64 models), on the
+    layer's own grid, in the units that the method says. Upsampling and normalising are display.
+
+    Attributes:
+        methods: names, in the order asked for.
+        layers: names, in the order asked for; of a fusion "layer3 + layer4".
+        targets: [batch][target] what is explained, in words.
+        classes: int [batch, target]; -1 where a target is not a single class.
+        scores: float [batch, target] the score of every target.
+        probabilities: float [batch, target] of the targets that are classes, NaN for the others; None without classes.
+        input_size: (height, width) of the network's input in pixels.
+    """
+
+    methods: tuple[str, ...]
+    layers: tuple[str, ...]
+    targets: list[list[str]]
+    classes: Classes
+    scores: Scores
+    probabilities: Scores | None
+    input_size: tuple[int, ...]
+    _maps: Mapping[tuple[str, str], Tensor]
+    _cards: Callable[[str, str], list[list[Card]]] = field(repr=False)
+    _pictures: Callable[[], tuple[Picture, ...]] = field(repr=False)
+    _provenance: Callable[[], dict[str, Any]] = field(repr=False)
+    _counterfactual: Callable[[], "Explanation"] = field(repr=False)
+
+    @property
+    def maps(self) -> MapStack:
+        """The maps [batch, target, h, w] of the first method and layer."""
+        return self._maps[self.methods[0], self.layers[0]]
+
+    def __getitem__(self, key: str | tuple[str, str]) -> MapStack:
+        """The maps [batch, target, h, w] of a method, at the first layer or a named one.
+
+        Raises:
+            MethodError, LayerError: this explanation has no such method or layer.
+        """
+        method, layer = key if isinstance(key, tuple) else (key, self.layers[0])
+        if method not in self.methods:
+            raise MethodError(_absent("method", method, self.methods))
+        if layer not in self.layers:
+            raise LayerError(_absent("layer", layer, self.layers))
+        return self._maps[method, layer]
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self.targets)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError("an Explanation is read by method, e['gradcam'], or by e.maps[sample, target]")
+
+    def __repr__(self) -> str:
+        batch, count, *grid = self.maps.shape
+        first = ", ".join(
+            f"{name} ({score:.3g})"
+            for name, score in zip(self.targets[0][:3], self.scores[0, :3].tolist(), strict=True)
+        )
+        more = ", …" if count > 3 else ""
+        return (
+            f"Explanation of {batch} sample{'s' * (batch != 1)}, {count} target{'s' * (count != 1)}: {first}{more}; "
+            f"{', '.join(self.methods)} at {', '.join(self.layers)}, {'×'.join(map(str, grid))}"
+        )
+
+    def heatmap(
+        self,
+        size: tuple[int, ...] | None = None,
+        normalize: Normalize = "minmax",
+        *,
+        method: str | None = None,
+        layer: str | None = None,
+    ) -> MapStack:
+        """The maps upsampled (bilinear) and put on a scale.
+
+        Args:
+            size: (height, width); None takes the size of the network's input.
+            normalize: ``"minmax"`` each map from its lowest to its highest value; ``"max"`` divides each map by its
+                largest magnitude, so that zero stays zero and signs stay; ``"shared"`` one lowest and highest value for
+                all maps of the explanation, to compare them; ``"rank"`` the share of positions that are lower;
+                ``"none"`` raw values.
+            method: None is the first.
+            layer: None is the first.
+
+        Returns:
+            [batch, target, height, width], in [0, 1] for minmax, shared and rank, in [-1, 1] for max. A flat map is 0
+            under minmax. Nothing is added to a denominator, so scores of any size give the same picture.
+
+        Raises:
+            InputError: ``size`` or ``normalize`` is none of these.
+        """
+        maps = self[method or self.methods[0], layer or self.layers[0]]
+        target_size = tuple(size) if size is not None else self.input_size
+        if len(target_size) != maps.ndim - 2 or not all(isinstance(s, int) and s > 0 for s in target_size):
+            raise InputError(f"size must be {maps.ndim - 2} whole numbers (height, width), got {size!r}.")
+        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(target_size)]
+        return _normalized(interpolate(maps, target_size, mode=mode, align_corners=False), normalize)
+
+    def on_picture(
+        self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None
+    ) -> Any:
+        """One map on the original picture: numpy [height, width], NaN where the network did not see."""
+        from saywhy.view import on_picture
+
+        picture = self.pictures[sample]
+        return on_picture(self._grid(sample, target, method, layer), picture.seen, picture.image.size)
+
+    def peak(
+        self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None
+    ) -> tuple[float, float] | None:
+        """Where one map is highest: (x, y) in pixels of the original picture; None for a map without positive values."""
+        from saywhy.view import peak
+
+        return peak(self._grid(sample, target, method, layer), self.pictures[sample].seen)
+
+    def box(
+        self,
+        sample: int = 0,
+        target: int = 0,
+        *,
+        threshold: float = 0.15,
+        method: str | None = None,
+        layer: str | None = None,
+    ) -> tuple[float, float, float, float] | None:
+        """The box round the largest part of one map above ``threshold`` times its maximum (Grad-CAM, section 4.1).
+
+        Returns:
+            Left, top, right, bottom in pixels of the original picture; None for a map without positive values.
+        """
+        from saywhy.view import box
+
+        picture = self.pictures[sample]
+        return box(self._grid(sample, target, method, layer), picture.seen, picture.image.size, threshold=threshold)
+
+    def fuse(self, how: Fusion = "mean") -> "Explanation":
+        """The layers fused into one, for every method; see :func:`saywhy.methods.fuse`."""
+        name = " + ".join(self.layers)
+        maps = {(m, name): fuse([self._maps[m, layer] for layer in self.layers], how) for m in self.methods}
+        return self._with(layers=(name,), _maps=maps, _cards=lambda m, _: self.cards[m, self.layers[0]])
+
+    @property
+    def counterfactual(self) -> "Explanation":
+        """The same question turned round: what speaks against each target (Grad-CAM, section 3.3). Runs the model once."""
+        return self._counterfactual()
+
+    @cached_property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The original pictures, and which part of each the network saw."""
+        return self._pictures()
+
+    @cached_property
+    def cards(self) -> dict[tuple[str, str], list[list[Card]]]:
+        """The validity card of every map: by (method, layer), [batch][target]."""
+        return {(m, layer): self._cards(m, layer) for m in self.methods for layer in self.layers}
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Where the maps come from: model, digest of its weights, layers, targets, methods, parameters, versions."""
+        return self._provenance()
+
+    def overlay(
+        self,
+        sample: int = 0,
+        target: int = 0,
+        *,
+        method: str | None = None,
+        layer: str | None = None,
+        **look: Any,
+    ) -> Any:
+        """One map over its picture, with a legend: a ``PIL.Image``. See :func:`saywhy.view.overlay`."""
+        from saywhy.view import sheet
+
+        method, layer = method or self.methods[0], layer or self.layers[0]
+        return sheet(self._only(sample, target, method, layer), **look)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the explanation; the suffix says how: ``.png``, ``.html`` or ``.npz``.
+
+        Every file has the provenance in it. A file is written under another name and then renamed, so that it is
+        never half there.
+
+        Raises:
+            InputError: the suffix is none of these, or the folder cannot be written.
+        """
+        from saywhy import view
+
+        file = Path(path)
+        writers = {".png": view.save_png, ".html": view.save_html, ".npz": _save_npz}
+        if file.suffix.lower() not in writers:
+            raise InputError(f"'{file}': the suffix must be {', '.join(writers)}, got '{file.suffix}'.")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            writers[file.suffix.lower()](self, file)
+        except OSError as error:
+            raise InputError(f"'{file}' cannot be written: {error}") from error
+        return file
+
+    def show(self) -> None:
+        """Show the explanation: in a notebook the viewer, elsewhere a window with the picture."""
+        try:
+            from IPython import get_ipython
+            from IPython.display import HTML, display
+        except ImportError:
+            self.overlay().show()
+            return
+        if get_ipython() is None:
+            self.overlay().show()
+        else:
+            display(HTML(self._repr_html_()))
+
+    def _repr_html_(self) -> str:
+        from saywhy.view import notebook_html
+
+        return notebook_html(self)
+
+    def _grid(self, sample: int, target: int, method: str | None, layer: str | None) -> Tensor:
+        return self[method or self.methods[0], layer or self.layers[0]][sample, target].detach()
+
+    def _only(self, sample: int, target: int, method: str, layer: str) -> "Explanation":
+        one = slice(sample, sample + 1) if sample != -1 else slice(-1, None)
+        column = slice(target, target + 1) if target != -1 else slice(-1, None)
+        return self._with(
+            methods=(method,),
+            layers=(layer,),
+            targets=[row[column] for row in self.targets[one]],
+            classes=self.classes[one, column],
+            scores=self.scores[one, column],
+            probabilities=None if self.probabilities is None else self.probabilities[one, column],
+            _maps={(method, layer): self[method, layer][one, column]},
+            _pictures=lambda: self.pictures[one],
+            _cards=lambda m, at: [row[column] for row in self.cards[m, at][one]],
+        )
+
+    def _with(self, **changes: Any) -> "Explanation":
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Explanation(**{**fields, "_provenance": lambda: self.provenance, **changes})
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> "Explanation":
+        """Read what ``save("….npz")`` wrote: maps, targets, scores and provenance. Nothing in it is executed.
+
+        Raises:
+            InputError: the file is missing or was not written by saywhy.
+        """
+        return _load_npz(Path(path))
+
+
+def _normalized(maps: MapStack, how: Normalize) -> MapStack:
+    """Maps [batch, target, *space] on the scale asked for."""
+    if how == "none":
+        return maps
+    space = tuple(range(2, maps.ndim))
+    if how == "rank":
+        flat = maps.flatten(2)
+        ranks = flat.argsort(-1).argsort(-1).to(maps.dtype)
+        return (ranks / max(1, flat.shape[-1] - 1)).view_as(maps)
+    if how == "max":
+        return _divided(maps, maps.abs().amax(space, keepdim=True))
+    if how == "minmax":
+        low = maps.amin(space, keepdim=True)
+        return _divided(maps - low, maps.amax(space, keepdim=True) - low)
+    if how == "shared":
+        low = maps.min()
+        return _divided(maps - low, maps.max() - low)
+    raise InputError(f"normalize must be 'minmax', 'max', 'shared', 'rank' or 'none', got {how!r}.")
+
+
+def _divided(maps: Tensor, by: Tensor) -> Tensor:
+    """``maps / by``, zero where ``by`` is; in float64, because 1e-40 is no number to divide by in float32."""
+    wide = maps.double() / torch.where(by > 0, by, 1.0).double()
+    return wide.to(maps.dtype)
+
+
+def _absent(kind: str, name: str, known: tuple[str, ...]) -> str:
+    likely = nearest(name, known, count=1) or list(known)
+    return f"this explanation has no {kind} '{name}'. Nearest: {', '.join(repr(n) for n in likely)}. It has {', '.join(known)}."
+
+
+def _save_npz(explanation: Explanation, path: Path) -> None:
+    from saywhy.view.atomic import written_whole
+
+    arrays = {
+        f"maps/{m}/{layer}": explanation[m, layer].detach().cpu().numpy()
+        for m in explanation.methods
+        for layer in explanation.layers
+    }
+    about = {
+        "methods": explanation.methods,
+        "layers": explanation.layers,
+        "targets": explanation.targets,
+        "input_size": explanation.input_size,
+        "names": [picture.name for picture in explanation.pictures],
+        "seen": [picture.seen for picture in explanation.pictures],
+        "provenance": explanation.provenance,
+    }
+    absent = np.full(tuple(explanation.scores.shape), math.nan)
+    probabilities = explanation.probabilities.cpu().numpy() if explanation.probabilities is not None else absent
+    with written_whole(path) as whole, whole.open("wb") as file:
+        np.savez_compressed(
+            file,
+            saywhy=np.array(json.dumps(about)),
+            classes=explanation.classes.cpu().numpy(),
+            scores=explanation.scores.detach().float().cpu().numpy(),
+            probabilities=probabilities,
+            **{f"picture/{i}": np.asarray(p.image) for i, p in enumerate(explanation.pictures)},
+            **arrays,
+        )
+
+
+def _load_npz(path: Path) -> Explanation:
+    from PIL import Image
+
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            about = json.loads(str(stored["saywhy"]))
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"'{path}' is no explanation saved by saywhy as .npz: {error}") from error
+    pictures = tuple(
+        Picture(name, Image.fromarray(arrays[f"picture/{i}"]), tuple(seen))
+        for i, (name, seen) in enumerate(zip(about["names"], about["seen"], strict=True))
+    )
+
+    def no_model() -> Explanation:
+        raise SaywhyError("an explanation read from a file has no model to ask again. Explain -target with the model.")
+
+    probabilities = torch.from_numpy(arrays["probabilities"])
+    return Explanation(
+        methods=tuple(about["methods"]),
+        layers=tuple(about["layers"]),
+        targets=about["targets"],
+        classes=torch.from_numpy(arrays["classes"]),
+        scores=torch.from_numpy(arrays["scores"]),
+        probabilities=None if bool(probabilities.isnan().all()) else probabilities.float(),
+        input_size=tuple(about["input_size"]),
+        _maps={
+            (m, layer): torch.from_numpy(arrays[f"maps/{m}/{layer}"])
+            for m in about["methods"]
+            for layer in about["layers"]
+        },
+        _cards=lambda *_: [[() for _ in row] for row in about["targets"]],
+        _pictures=lambda: pictures,
+        _provenance=lambda: about["provenance"],
+        _counterfactual=no_model,
+    )

@@ -1,0 +1,167 @@
+"""Whatever a user has, as what the network is called with."""
+
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from saywhy.data.pictures import Picture, picture_of_tensor, read_picture
+from saywhy.engine import tree
+from saywhy.errors import InputError
+from saywhy.models.model import Model
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of one call of the network.
+
+    Attributes:
+        inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments.
+        pictures: makes the original pictures when somebody wants to see them.
+    """
+
+    inputs: Any
+    pictures: Callable[[], tuple[Picture, ...]]
+
+    @property
+    def size(self) -> int:
+        """The number of samples."""
+        return tree.batch_size(self.inputs)
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """(height, width) of the network's picture in pixels."""
+        return tuple(tree.picture_tensor(self.inputs).shape[2:])
+
+
+def as_batch(model: Model, given: Any) -> Batch:
+    """Pictures are preprocessed as the model says; tensors are taken to be preprocessed already.
+
+    Args:
+        model: with its preprocessing.
+        given: a path, PIL image or numpy array, or a list of them; a tensor [3, height, width] or
+            [batch, 3, height, width]; a tuple of positional or a dict of keyword arguments that hold tensors.
+
+    Raises:
+        InputError: it is none of these, is empty, holds NaN, or the model has no preprocessing for pictures.
+        PictureError: a picture cannot be read.
+    """
+    if _is_picture(given):
+        return _of_pictures(model, [given])
+    if isinstance(given, list | tuple) and given and all(_is_picture(part) for part in given):
+        return _of_pictures(model, given)
+    if isinstance(given, list | tuple | Mapping) and not given:
+        raise InputError("there is nothing to explain: the list of pictures is empty.")
+    if isinstance(given, list) and all(isinstance(part, Tensor) for part in given):
+        given = _stacked(given)
+    if isinstance(given, Tensor):
+        return _of_tensor(model, given)
+    if isinstance(given, tuple | Mapping) or hasattr(given, "keys"):
+        return _of_arguments(model, given)
+    raise InputError(
+        "explain takes a path, a PIL image, a numpy array, a tensor [batch, 3, height, width], a list of these, "
+        f"a tuple of arguments or a dict of keyword arguments; got {type(given).__name__}."
+    )
+
+
+def _is_picture(given: Any) -> bool:
+    return isinstance(given, str | os.PathLike | Image.Image | np.ndarray)
+
+
+def _of_pictures(model: Model, sources: Sequence[Any]) -> Batch:
+    if model.preprocess is None:
+        raise InputError(
+            f"{model.name} is a bare network: how pictures are to be fed to it is not known. Give a preprocessed tensor "
+            "[batch, 3, height, width], or say how: saywhy.load(network, input_size=224) (ImageNet's mean and std, or "
+            "mean=, std=), or saywhy.load(network, preprocess=function)."
+        )
+    images = [read_picture(source) for source in sources]
+    fed = [model.preprocess(image) for image in images]
+    shapes = {tuple(tensor.shape) for tensor, _ in fed}
+    if len(shapes) > 1:
+        raise InputError(
+            f"the pictures give inputs of several sizes ({', '.join(str(list(s)) for s in sorted(shapes))}), which cannot "
+            "be one batch. Explain them one by one, or load the model with input_size=."
+        )
+    tensor = torch.stack([tensor for tensor, _ in fed]).to(model.device, model.dtype)
+    names = [_name(source, i, len(sources)) for i, source in enumerate(sources)]
+    pictures = tuple(Picture(n, image, seen) for n, image, (_, seen) in zip(names, images, fed, strict=True))
+    return Batch(model.feed(tensor) if model.feed else tensor, lambda: pictures)
+
+
+def _name(source: Any, index: int, count: int) -> str:
+    if isinstance(source, str | os.PathLike):
+        return Path(source).name
+    named = getattr(source, "filename", "")
+    return Path(named).name if named else ("picture" if count == 1 else f"picture {index}")
+
+
+def _of_tensor(model: Model, tensor: Tensor) -> Batch:
+    if not tensor.is_floating_point():
+        raise InputError(
+            f"a tensor must be preprocessed floating-point input, got {tensor.dtype}. For pixels 0 to 255 give a numpy "
+            "array [height, width, 3] or a PIL image, and a model that knows its preprocessing."
+        )
+    if tensor.ndim == 3 and tensor.shape[0] in (1, 3) and not _takes_signals(model.module):
+        tensor = tensor.unsqueeze(0)
+    if tensor.ndim < 3:
+        raise InputError(f"a tensor must be [batch, channel, height, width], got {list(tensor.shape)}.")
+    if not tensor.numel():
+        raise InputError(f"there is nothing to explain: the tensor is empty, {list(tensor.shape)}.")
+    tensor = tensor.to(dtype=model.dtype) if tensor.dtype != model.dtype else tensor
+    _check(tensor)
+    return Batch(model.feed(tensor) if model.feed else tensor, lambda: _pictures(tensor))
+
+
+def _takes_signals(module: nn.Module) -> bool:
+    """Whether the first convolution is one-dimensional, so that [batch, channel, length] is a batch already."""
+    first = next((m for m in module.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d)), None)
+    return isinstance(first, nn.Conv1d)
+
+
+def _of_arguments(model: Model, given: Any) -> Batch:
+    arguments = {k: given[k] for k in given.keys()} if not isinstance(given, tuple) else given  # noqa: SIM118
+    try:
+        picture = tree.picture_tensor(arguments)
+    except ValueError:
+        raise InputError(
+            "among the arguments there is no picture: a floating-point tensor [batch, channel, height, width] is needed."
+        ) from None
+    for tensor in tree.tensors(arguments):
+        if tensor.is_floating_point():
+            _check(tensor)
+    if isinstance(arguments, dict) and not _takes_keywords(model.module, arguments):
+        arguments = (arguments,)  # a network that takes one dict
+    return Batch(arguments, lambda: _pictures(picture))
+
+
+def _takes_keywords(module: nn.Module, arguments: Mapping[str, Any]) -> bool:
+    parameters = inspect.signature(module.forward).parameters.values()
+    names = {p.name for p in parameters}
+    return set(arguments) <= names or any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    shapes = {tuple(t.shape) for t in tensors}
+    if len(shapes) > 1:
+        raise InputError(f"tensors of several shapes ({', '.join(map(str, sorted(shapes)))}) cannot be one batch.")
+    first = tensors[0]
+    return torch.cat(list(tensors)) if first.ndim == 4 else torch.stack(list(tensors))
+
+
+def _check(tensor: Tensor) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        raise InputError("the input holds NaN or infinity. Look at what the preprocessing divides by.")
+
+
+def _pictures(tensor: Tensor) -> tuple[Picture, ...]:
+    return tuple(
+        picture_of_tensor(sample, "input" if len(tensor) == 1 else f"input {i}") for i, sample in enumerate(tensor)
+    )

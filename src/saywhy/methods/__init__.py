@@ -1,0 +1,28 @@
+"""Methods: pure functions of activations and gradients. They know tensors and nothing of models.
+
+Every one takes ``activations`` and ``gradients`` [batch, channel, *space] and gives maps [batch, *space]; ``*space`` is
+one axis for a signal, two for a picture, three for a volume. ``registry`` names them all, with paper and equation.
+"""
+
+from saywhy.methods.channel import cam, gradcam, gradcam_pp, xgradcam
+from saywhy.methods.eigen import eigencam, eigengradcam
+from saywhy.methods.elementwise import gradcam_elementwise, hirescam, layercam
+from saywhy.methods.fusion import fuse
+from saywhy.methods.registry import METHODS, Method, find_method, register
+
+__all__ = [
+    "METHODS",
+    "Method",
+    "cam",
+    "eigencam",
+    "eigengradcam",
+    "find_method",
+    "fuse",
+    "gradcam",
+    "gradcam_elementwise",
+    "gradcam_pp",
+    "hirescam",
+    "layercam",
+    "register",
+    "xgradcam",
+]

@@ -1,0 +1,154 @@
+r"""One weight a channel: :math:`L = \mathrm{ReLU}(\sum_k w_k A^k)`. CAM, Grad-CAM, Grad-CAM++ and XGrad-CAM."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from saywhy.errors import MethodError
+from saywhy.shapes import ChannelWeights, FeatureMaps, Gradients, Maps
+
+Pooling = Literal["mean", "abs", "max"]
+
+
+def combine(weights: ChannelWeights, activations: FeatureMaps, *, relu: bool) -> Maps:
+    """The weighted sum over channels, without its negative part if ``relu``.
+
+    >>> combine(torch.tensor([[1.0, -2.0]]), torch.tensor([[[[1.0, 3.0]], [[1.0, 1.0]]]]), relu=True)
+    tensor([[[0., 1.]]])
+    """
+    total = torch.einsum("bc,bcp->bp", weights, activations.flatten(2)).unflatten(1, activations.shape[2:])
+    return total.relu() if relu else total
+
+
+def gradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True, pooling: Pooling = "mean") -> Maps:
+    r"""Grad-CAM (Selvaraju et al., 2017, equations 1 and 2).
+
+    .. math:: \alpha_k = \frac{1}{Z} \sum_{p} \frac{\partial y}{\partial A^k_p}, \qquad
+              L = \mathrm{ReLU}\Big(\sum_k \alpha_k A^k\Big)
+
+    Args:
+        activations: ``A`` [batch, channel, *space].
+        gradients: ``dy/dA``, the same shape.
+        relu: False keeps the negative evidence too (an ablation of the paper's section 3).
+        pooling: ``"mean"`` of the gradient, ``"abs"`` its mean magnitude, ``"max"`` its maximum (appendix B).
+
+    Returns:
+        Maps [batch, *space] in the units of the score; non-negative if ``relu``.
+
+    Raises:
+        MethodError: ``pooling`` is none of the three.
+
+    >>> A = torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]])
+    >>> G = torch.tensor([[[[3.0, 1.0]], [[-1.0, -1.0]]]])
+    >>> gradcam(A, G)
+    tensor([[[2., 0.]]])
+    >>> gradcam(A, G, relu=False)
+    tensor([[[ 2., -2.]]])
+    """
+    return combine(_pool(gradients.flatten(2), pooling), activations, relu=relu)
+
+
+def _pool(gradients: Tensor, pooling: Pooling) -> ChannelWeights:
+    if pooling == "mean":
+        return gradients.mean(-1)
+    if pooling == "abs":
+        return gradients.abs().mean(-1)
+    if pooling == "max":
+        return gradients.amax(-1)
+    raise MethodError(f"pooling must be 'mean', 'abs' or 'max', got {pooling!r}.")
+
+
+def gradcam_pp(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True) -> Maps:
+    r"""Grad-CAM++ (Chattopadhay et al., 2018, equation 19), with :math:`g = \partial y / \partial A`.
+
+    .. math:: w_k = \sum_p \alpha^k_p\,\mathrm{ReLU}(g^k_p), \qquad
+              \alpha^k_p = \frac{(g^k_p)^2}{2 (g^k_p)^2 + \big(\sum_q A^k_q\big) (g^k_p)^3}, \qquad
+              L = \mathrm{ReLU}\Big(\sum_k w_k A^k\Big)
+
+    The equation is not linear in the score: a head with other units gives another map. (The paper takes
+    ``y = exp(S)``; its factor ``exp(S)`` is the same for every channel and left out here, as in every display.)
+
+    Args:
+        activations: ``A`` [batch, channel, *space].
+        gradients: ``dy/dA``, the same shape.
+        relu: False keeps negative values, which only layers with negative activations have.
+
+    Returns:
+        Maps [batch, *space]; non-negative if ``relu``.
+
+    Differs from the paper: where the denominator is exactly zero the weight is zero.
+
+    >>> A = torch.tensor([[[[1.0, 1.0]]]])
+    >>> gradcam_pp(A, torch.tensor([[[[1.0, -1.0]]]]))
+    tensor([[[0.2500, 0.2500]]])
+    """
+    A, g = activations.flatten(2), gradients.flatten(2)  # (batch, channel, position)
+    # g² cancels: alpha = 1 / (2 + g ΣA). Kept, it would underflow in float32 for |g| of 1e-23 and less.
+    denominator = 2 + g * A.sum(-1, keepdim=True)
+    counts = (g > 0) & (denominator != 0)
+    weights = torch.where(counts, g / torch.where(counts, denominator, 1.0), 0.0).sum(-1)
+    return combine(weights, activations, relu=relu)
+
+
+def xgradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True) -> Maps:
+    r"""XGrad-CAM (Fu et al., 2020, equation 8): gradients weighted by where the channel is active.
+
+    .. math:: w_k = \sum_p \frac{A^k_p}{\sum_q A^k_q} \frac{\partial y}{\partial A^k_p}, \qquad
+              L = \mathrm{ReLU}\Big(\sum_k w_k A^k\Big)
+
+    Args:
+        activations: ``A`` [batch, channel, *space].
+        gradients: ``dy/dA``, the same shape.
+        relu: False keeps the negative evidence too.
+
+    Returns:
+        Maps [batch, *space] in the units of the score; non-negative if ``relu``.
+
+    Differs from the paper: a channel whose activations sum to exactly zero has weight zero. No epsilon is added, so
+    that activations in any units give the same normalised map.
+
+    >>> A = torch.tensor([[[[1.0, 3.0]]]])
+    >>> xgradcam(A, torch.tensor([[[[4.0, 0.0]]]]))
+    tensor([[[1., 3.]]])
+    """
+    A, g = activations.flatten(2), gradients.flatten(2)
+    total = A.sum(-1)
+    weights = torch.where(total != 0, (A * g).sum(-1) / torch.where(total != 0, total, 1.0), 0.0)
+    return combine(weights, activations, relu=relu)
+
+
+def cam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = False) -> Maps:
+    r"""CAM (Zhou et al., 2016, equation 2), for networks that end in global average pooling and a linear layer.
+
+    .. math:: M = \sum_k w_k A^k, \qquad w_k = \sum_p \frac{\partial y}{\partial A^k_p}
+
+    The weights of the linear layer are read off the gradient, to which they are equal for such a network
+    (Grad-CAM paper, section 3.1), so that no layer has to be named. The mean of the map is the score less the bias.
+
+    Args:
+        activations: ``A`` [batch, channel, *space], the layer before the pooling.
+        gradients: ``dy/dA``, the same shape.
+        relu: True drops negative evidence; CAM as published keeps it.
+
+    Returns:
+        Maps [batch, *space], signed unless ``relu``, in the units of the score.
+
+    Raises:
+        MethodError: the gradient is not the same at every position, so the network is not of this form.
+
+    >>> A = torch.tensor([[[[1.0, 2.0]], [[0.0, 4.0]]]])
+    >>> G = torch.tensor([[[[0.5, 0.5]], [[-0.25, -0.25]]]])
+    >>> cam(A, G)
+    tensor([[[1., 0.]]])
+    """
+    g = gradients.flatten(2)
+    spread = (g.amax(-1) - g.amin(-1)).amax()
+    tolerance = 64 * torch.finfo(g.dtype).eps * g.abs().amax()
+    if bool(spread > tolerance):
+        raise MethodError(
+            "cam needs a network that ends in global average pooling and a linear layer, and the layer before that "
+            f"pooling; here the gradient differs from place to place (by {float(spread):.3g}). "
+            "Use gradcam, which is the same for such networks and right for all others."
+        )
+    return combine(g.sum(-1), activations, relu=relu)

@@ -1,0 +1,80 @@
+r"""The first principal component of what a layer holds: Eigen-CAM and Eigen-Grad-CAM."""
+
+import torch
+from torch import Tensor
+
+from saywhy.shapes import FeatureMaps, Gradients, Maps
+
+
+def eigencam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True, center: bool = False) -> Maps:
+    r"""Eigen-CAM (Muhammad and Yeasin, 2020, equations 3 to 5): the same for every class.
+
+    .. math:: O = U \Sigma V^\top \text{ for } O = A \text{ as [position, channel]}, \qquad L = O\,v_1
+
+    Args:
+        activations: ``A`` [batch, channel, *space].
+        gradients: not used; every method of one pass is called alike.
+        relu: drop the negative side of the component. For non-negative activations there is none.
+        center: subtract each channel's mean first, as the pytorch-grad-cam package does; the paper does not.
+
+    Returns:
+        Maps [batch, *space] in the units of the activations; non-negative if ``relu``.
+
+    Differs from the paper: a component has no sign, and the paper is silent about it. The sign is chosen so that the
+    map rises with the sum of the channels.
+
+    >>> A = torch.tensor([[[[3.0, 0.0]], [[4.0, 0.0]]]])
+    >>> eigencam(A, A).round(decimals=4)
+    tensor([[[5., 0.]]])
+    """
+    return _first_component(activations, relu=relu, center=center)
+
+
+def eigengradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True, center: bool = False) -> Maps:
+    r"""Eigen-Grad-CAM: Eigen-CAM of the product of gradient and activation, and so different for every class.
+
+    .. math:: O = \Big(\frac{\partial y}{\partial A} \odot A\Big) \text{ as [position, channel]}, \qquad L = O\,v_1
+
+    No paper defines it; it is the method of this name in the pytorch-grad-cam package (2021).
+
+    Args:
+        activations: ``A`` [batch, channel, *space].
+        gradients: ``dy/dA``, the same shape.
+        relu: drop the negative side of the component.
+        center: subtract each channel's mean first, as that package does.
+
+    Returns:
+        Maps [batch, *space] in the units of the score; non-negative if ``relu``. The sign is chosen so that the map
+        rises with the sum of the products.
+
+    >>> A = torch.tensor([[[[3.0, 0.0]], [[2.0, 0.0]]]])
+    >>> eigengradcam(A, torch.tensor([[[[1.0, 0.0]], [[2.0, 0.0]]]])).round(decimals=4)
+    tensor([[[5., 0.]]])
+    """
+    return _first_component(activations * gradients, relu=relu, center=center)
+
+
+def _first_component(features: FeatureMaps, *, relu: bool, center: bool) -> Maps:
+    """Every position's coordinate along the first right singular vector of [position, channel]."""
+    O = features.flatten(2).transpose(1, 2)  # noqa: E741  (batch, position, channel), the symbol of the paper
+    if center:
+        O = O - O.mean(1, keepdim=True)  # noqa: E741
+    # Scaled to one before it is squared: products of gradients may be as small as 1e-20.
+    largest = O.abs().amax(dim=(1, 2), keepdim=True)
+    scaled = O / torch.where(largest > 0, largest, 1.0)
+    projection = _project(scaled)
+    direction = (projection * scaled.sum(2)).sum(1, keepdim=True)
+    signed = torch.where(direction < 0, -projection, projection) * largest.squeeze(2)
+    total = signed.unflatten(1, features.shape[2:])
+    return total.relu() if relu else total
+
+
+def _project(rows: Tensor) -> Tensor:
+    """``rows @ v1`` [batch, position] through the smaller of the two Gram matrices, up to its sign."""
+    positions, channels = rows.shape[1:]
+    if positions <= channels:
+        # O v1 = sigma1 u1, and u1 is the first eigenvector of O Oᵀ.
+        values, vectors = torch.linalg.eigh(rows @ rows.transpose(1, 2))
+        return vectors[..., -1] * values[..., -1:].clamp_min(0).sqrt()
+    _, vectors = torch.linalg.eigh(rows.transpose(1, 2) @ rows)
+    return (rows @ vectors[..., -1:]).squeeze(-1)

@@ -1,0 +1,127 @@
+"""``load``: from a few words to a model that can be explained."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from saywhy.errors import InputError, ModelError, nearest
+from saywhy.models.model import Model, labels_of
+from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_preprocess
+
+SOURCES = {
+    "torchvision": "saywhy.models.torchvision",
+    "timm": "saywhy.models.timm",
+    "hf": "saywhy.models.transformers",
+    "toybox": "saywhy.models.toybox_source",
+}
+"""The libraries that models come from; each module has ``load(name, weights) -> Model`` and imports its own late."""
+
+
+def load(
+    model: "str | os.PathLike[str] | nn.Module | Model",
+    weights: str | os.PathLike[str] | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    preprocess: Callable[..., Any] | None = None,
+    multilabel: bool | None = None,
+    output: str | int | None = None,
+) -> Model:
+    """A model that can be explained.
+
+    Args:
+        model: ``"torchvision:resnet50"``, ``"timm:vit_small_patch16_224"``, ``"hf:google/vit-base-patch16-224"`` (or a
+            folder with a saved model), ``"toybox:classifier"``, ``"path/to/file.py:function"`` (a function of yours
+            that returns a network), or a network itself.
+        weights: None takes the library's own pretrained ones (downloaded once); ``"random"`` none; else a safetensors
+            file or a state dict that torch saved, read with ``weights_only=True``.
+        labels: names of the classes, in place of the model's own.
+        input_size: pictures are resized and cropped to this, one side or (height, width).
+        mean: of each channel, in place of the model's own, in units of 0 to 1.
+        std: of each channel, likewise.
+        preprocess: a function from a PIL image to a tensor [3, height, width], in place of all of the above.
+        multilabel: several classes can be right at once.
+        output: where the class scores are in what the network returns, e.g. ``"logits"`` or 0.
+
+    Raises:
+        ModelError: there is no such model or library.
+        WeightsError: the weights cannot be had, read, or do not fit.
+        InputError: a parameter is not of its kind.
+
+    >>> load(nn.Linear(3, 2), labels=["no", "yes"]).labels
+    ('no', 'yes')
+    """
+    found = _find(model, weights)
+    if preprocess is not None:
+        found.preprocess = as_preprocess(preprocess)
+    elif input_size is not None or mean is not None or std is not None:
+        found.preprocess = _changed(found.preprocess, input_size, mean, std)
+    if labels is not None:
+        if isinstance(labels, str):
+            raise InputError(f"labels must be a list of names, got the string {labels!r}.")
+        found.labels = tuple(map(str, labels))
+    found.multilabel = found.multilabel if multilabel is None else multilabel
+    found.output = found.output if output is None else output
+    return found
+
+
+def _find(model: Any, weights: Any) -> Model:
+    if isinstance(model, Model):
+        return replace(model)
+    if isinstance(model, nn.Module):
+        if weights is not None:
+            from saywhy.models.weights import load_weights
+
+            load_weights(model, weights)
+        return Model(model, labels=labels_of(model))  # type: ignore[arg-type]
+    if not isinstance(model, str | os.PathLike):
+        raise ModelError(
+            f"a model is named by a string such as 'torchvision:resnet50', or is an nn.Module, got {type(model).__name__}."
+        )
+    source, _, name = os.fspath(model).partition(":")
+    path, _, function = os.fspath(model).rpartition(":")
+    if path.endswith(".py") or os.fspath(model).endswith(".py"):
+        from saywhy.models.file import load_file
+
+        return load_file(path or function, function if path else "", weights)
+    if source not in SOURCES or not name:
+        likely = nearest(source, SOURCES, count=1)
+        hint = f" Nearest: '{likely[0]}:{name or 'NAME'}'." if likely else ""
+        raise ModelError(
+            f"no model '{os.fspath(model)}': it must begin with {', '.join(f'{s}:' for s in SOURCES)} "
+            f"or be path/to/file.py:function.{hint}"
+        )
+    return import_module(SOURCES[source]).load(name, weights)
+
+
+def _changed(
+    old: Any,
+    input_size: int | tuple[int, int] | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Preprocess:
+    """The model's preprocessing with another size or normalisation."""
+    base = old if isinstance(old, Preprocess) else Preprocess(resize=None, crop=None)
+    if input_size is not None:
+        sides = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+        if len(sides) != 2 or min(sides) < 1:
+            raise InputError(f"input_size must be one side or (height, width) in pixels, got {input_size!r}.")
+        resize = sides[0] if sides[0] == sides[1] else sides
+        base = replace(base, resize=resize, crop=sides, largest=None)
+    return replace(base, mean=_three(mean, "mean", base.mean), std=_three(std, "std", base.std))
+
+
+def _three(given: Sequence[float] | None, name: str, default: tuple[float, ...]) -> Any:
+    if given is None:
+        return default
+    if len(given) != 3:
+        raise InputError(
+            f"{name} must be three numbers, one a channel, e.g. {IMAGENET_MEAN if name == 'mean' else IMAGENET_STD}."
+        )
+    return tuple(float(v) for v in given)

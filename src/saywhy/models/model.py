@@ -1,0 +1,74 @@
+"""A model as saywhy holds it: a network, how pictures are fed to it, and what its answers are called."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
+
+
+@dataclass
+class Model:
+    """A network with its preprocessing and labels.
+
+    Attributes:
+        module: the network, in evaluation mode when it was loaded by saywhy, as it was when it is the user's.
+        name: what it is called, e.g. ``"torchvision:resnet50"``.
+        preprocess: from a picture to what is fed; None when only tensors can be explained.
+        labels: names of the classes; None when they have none.
+        multilabel: several classes can be right at once (sigmoid instead of softmax).
+        output: where the class scores are in what the network returns; None finds them.
+        feed: from a batch [batch, 3, height, width] to what the network is called with.
+    """
+
+    module: nn.Module
+    name: str = ""
+    preprocess: Preprocess | MeasuredPreprocess | None = None
+    labels: tuple[str, ...] | None = None
+    multilabel: bool = False
+    output: str | int | None = None
+    feed: Callable[[torch.Tensor], Any] | None = None
+    _digest: tuple[Any, str] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.name = self.name or type(self.module).__name__
+        self.labels = tuple(self.labels) if self.labels is not None else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's first parameter lives."""
+        first = next(self.module.parameters(), None)
+        return first.device if first is not None else torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the network's first floating-point parameter."""
+        return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
+
+    def digest(self) -> str:
+        """SHA-256 over all weights and buffers, by name; computed once for as long as they do not change."""
+        state = self.module.state_dict()
+        version = tuple((name, id(t), t._version) for name, t in self.module.state_dict(keep_vars=True).items())
+        if self._digest is None or self._digest[0] != version:
+            total = hashlib.sha256()
+            for name, tensor in state.items():
+                total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+                total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+            self._digest = (version, total.hexdigest())
+        return self._digest[1]
+
+
+def labels_of(module: nn.Module) -> Sequence[str] | None:
+    """The labels that a bare module of transformers carries in its configuration, if they are more than numbers.
+
+    >>> labels_of(nn.Linear(1, 1)) is None
+    True
+    """
+    names = getattr(getattr(module, "config", None), "id2label", None)
+    if not isinstance(names, dict) or not names:
+        return None
+    return tuple(str(names[i]) for i in sorted(names))

@@ -1,0 +1,153 @@
+"""From a picture to what the network is fed, and back: which part of the original each input pixel came from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from saywhy.data.pictures import Box
+from saywhy.errors import InputError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Resize, crop from the centre, normalise: what nearly every image classifier is fed.
+
+    Attributes:
+        resize: an int is the new length of the shorter side; (height, width) squashes; None leaves the size.
+        crop: (height, width) taken from the centre, padded with black where the picture is smaller; None takes all.
+        mean: subtracted from each channel, in units of 0 to 1.
+        std: then divided by.
+        interpolation: of the resize, antialiased.
+        largest: pictures whose shorter side is at most this long are not resized or cropped at all, because networks
+            for small pictures (CIFAR) are fed as they are. None for networks that need one size.
+
+    >>> tensor, seen = Preprocess(resize=4, crop=(4, 4))(Image.new("RGB", (16, 8)))
+    >>> tensor.shape, seen
+    (torch.Size([3, 4, 4]), (4.0, 0.0, 12.0, 8.0))
+    """
+
+    resize: int | tuple[int, int] | None = 256
+    crop: tuple[int, int] | None = (224, 224)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: Interpolation = "bilinear"
+    largest: int | None = None
+
+    def __call__(self, image: Image.Image) -> tuple[Tensor, Box]:
+        """The input tensor [3, height, width] and the part of the original that it shows."""
+        width, height = image.size
+        resized = image
+        if self.largest is None or min(width, height) > self.largest:
+            resized = self._resized(image)
+            left, top, right, bottom = self._cropped(resized.size)
+        else:
+            left, top, right, bottom = 0, 0, width, height
+        across, down = width / resized.width, height / resized.height
+        fed = resized.crop((left, top, right, bottom))  # Pillow pads with black beyond the borders
+        pixels = torch.from_numpy(np.array(fed)).permute(2, 0, 1).float() / 255
+        mean, std = torch.tensor(self.mean)[:, None, None], torch.tensor(self.std)[:, None, None]
+        return (pixels - mean) / std, (left * across, top * down, right * across, bottom * down)
+
+    def _resized(self, image: Image.Image) -> Image.Image:
+        if self.resize is None:
+            return image
+        width, height = image.size
+        if isinstance(self.resize, int):
+            short = min(width, height)
+            size = (int(self.resize * width / short), int(self.resize * height / short))
+        else:
+            size = (self.resize[1], self.resize[0])
+        return image if size == image.size else image.resize(size, _FILTERS[self.interpolation])
+
+    def _cropped(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        if self.crop is None:
+            return 0, 0, *size
+        height, width = self.crop
+        # As torchvision's center_crop: a picture that is too small is padded on both sides, the larger half last.
+        left = round((size[0] - width) / 2.0) if size[0] >= width else -((width - size[0]) // 2)
+        top = round((size[1] - height) / 2.0) if size[1] >= height else -((height - size[1]) // 2)
+        return left, top, left + width, top + height
+
+
+class MeasuredPreprocess:
+    """Preprocessing of any kind (a processor of transformers, the user's own), whose geometry is measured.
+
+    The function is fed three pictures of the same size as the user's, a horizontal ramp, a vertical ramp and plain
+    white, and the place that every input pixel came from is read off what comes out.
+
+    Args:
+        function: from an RGB image to a tensor [3, height, width].
+    """
+
+    def __init__(self, function: Callable[[Image.Image], Tensor]) -> None:
+        self._function = function
+        self._seen = lru_cache(maxsize=256)(self._measure)
+
+    def __call__(self, image: Image.Image) -> tuple[Tensor, Box]:
+        """The input tensor [3, height, width] and the part of the original that it shows."""
+        fed = self._function(image)
+        if not isinstance(fed, Tensor) or fed.ndim != 3 or not fed.is_floating_point():
+            came = f"{fed.dtype} {list(fed.shape)}" if isinstance(fed, Tensor) else type(fed).__name__
+            raise InputError(f"preprocessing must give a float tensor [channel, height, width], got {came}.")
+        return fed, self._seen(*image.size)
+
+    def _measure(self, width: int, height: int) -> Box:
+        across, black, white = (
+            self._ramp(width, height, "x"),
+            self._plain(width, height, 0),
+            self._plain(width, height, 255),
+        )
+        inside = (white - black).abs().sum(0) > 1e-6  # padding does not change with the picture
+        if not bool(inside.any()):
+            return (0.0, 0.0, float(width), float(height))
+        span = (white - black)[:, inside].mean(1)
+        channel = int(span.abs().argmax())
+        x = ((across - black)[channel] / span[channel])[inside]
+        y = ((self._ramp(width, height, "y") - black)[channel] / span[channel])[inside]
+        rows, columns = inside.nonzero(as_tuple=True)
+        left, right = _extent(columns, x, inside.shape[1], width)
+        top, bottom = _extent(rows, y, inside.shape[0], height)
+        return (left, top, right, bottom)
+
+    def _ramp(self, width: int, height: int, axis: Literal["x", "y"]) -> Tensor:
+        steps = (np.arange(width) + 0.5) / width if axis == "x" else ((np.arange(height) + 0.5) / height)[:, None]
+        ramp = np.broadcast_to((steps * 255).round().astype(np.uint8), (height, width))
+        return self._function(Image.fromarray(np.stack([ramp] * 3, axis=-1)))
+
+    def _plain(self, width: int, height: int, value: int) -> Tensor:
+        return self._function(Image.new("RGB", (width, height), (value,) * 3))
+
+
+def _extent(index: Tensor, share: Tensor, count: int, size: int) -> tuple[float, float]:
+    """Where an axis of the input starts and ends in the original, from the straight line through what was measured."""
+    centre = index.double() + 0.5
+    away = centre - centre.mean()
+    slope = float((away * (share.double() - share.double().mean())).sum() / (away**2).sum().clamp_min(1e-9))
+    start = float(share.double().mean()) - slope * float(centre.mean())
+    return start * size, (start + slope * count) * size
+
+
+def as_preprocess(given: Any) -> "Preprocess | MeasuredPreprocess":
+    """A :class:`Preprocess` as it is, any other function with its geometry measured."""
+    if isinstance(given, Preprocess | MeasuredPreprocess):
+        return given
+    if callable(given):
+        return MeasuredPreprocess(given)
+    raise InputError(f"preprocess must be a function from a PIL image to a tensor, got {type(given).__name__}.")

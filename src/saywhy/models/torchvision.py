@@ -1,0 +1,69 @@
+"""Classifiers of torchvision, with their labels and preprocessing."""
+
+import urllib.error
+import warnings
+from typing import Any
+
+from saywhy.errors import ModelError, WeightsError, nearest
+from saywhy.models.model import Model
+from saywhy.models.preprocess import Preprocess
+from saywhy.models.weights import load_weights
+
+
+def load(name: str, weights: Any = None) -> Model:
+    """A torchvision classifier by its name there, e.g. ``resnet50``.
+
+    Raises:
+        ModelError: torchvision has no classifier of this name.
+        WeightsError: the weights cannot be downloaded, read, or do not fit.
+    """
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if name not in names:
+        likely = ", ".join(f"'torchvision:{n}'" for n in nearest(name, names)) or "see torchvision.models.list_models()"
+        raise ModelError(f"torchvision has no classifier '{name}'. Nearest: {likely}.")
+    release: Any = models.get_model_weights(name)
+    preset = release.DEFAULT if len(release) else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet and Inception announce another initialisation
+        if weights is None:
+            module = _download(name, preset)
+        else:
+            module = models.get_model(name, weights=None, **_without_auxiliary(name))
+            if weights != "random":
+                load_weights(module, weights)
+    labels = tuple(preset.meta["categories"]) if preset is not None else None
+    return Model(module.eval(), f"torchvision:{name}", _preprocess(preset), labels)
+
+
+def _download(name: str, preset: Any) -> Any:
+    from torchvision import models
+
+    if preset is None:
+        raise WeightsError(f"torchvision has no weights for '{name}'. Give weights='FILE' or weights='random'.")
+    try:
+        return models.get_model(name, weights=preset)
+    except (urllib.error.URLError, OSError) as error:
+        raise WeightsError(
+            f"the weights of torchvision:{name} could not be downloaded ({error}). Download {preset.url} on a machine "
+            "with a network and give its path as weights=, or weights='random' for a network that was never trained."
+        ) from error
+
+
+def _without_auxiliary(name: str) -> dict[str, Any]:
+    """GoogLeNet and Inception are published without the auxiliary heads of their training."""
+    return {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+
+
+def _preprocess(preset: Any) -> Preprocess:
+    if preset is None:
+        return Preprocess()
+    preset = preset.transforms()
+    return Preprocess(
+        resize=preset.resize_size[0],
+        crop=(preset.crop_size[0], preset.crop_size[0]),
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        interpolation=preset.interpolation.value,
+    )

@@ -1,0 +1,411 @@
+"""What is to be explained: one number a sample, made from the model's output.
+
+Targets add, subtract and scale: ``Class("tiger cat") - Class("boxer")`` asks why this rather than that, and
+``-Class("boxer")`` asks what speaks against it (the counterfactual of the Grad-CAM paper, section 3.3). The same
+expressions work in Python, on the command line and in provenance.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from saywhy.engine import tree
+from saywhy.errors import TargetError, nearest
+from saywhy.shapes import Classes, Scores
+
+ScoreKind = Literal["logit", "probability", "log-probability"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's output as the answers that it gives, which is what targets are made from.
+
+    Attributes:
+        logits: float [batch, class], with a graph. Models of one output have one class.
+        labels: the names of the classes, or None.
+        multilabel: every class is a yes or no of its own (sigmoid), not one of many (softmax).
+        score: what the score of a class is, unless a target says otherwise.
+        output: whatever the model returned, for functions of the user's own.
+    """
+
+    logits: Tensor
+    labels: Sequence[str] | None = None
+    multilabel: bool = False
+    score: ScoreKind = "logit"
+    output: Any = None
+
+    def values(self, kind: ScoreKind | None = None) -> Tensor:
+        """Every class's score [batch, class] of the kind asked for."""
+        kind = kind or self.score
+        if kind == "logit":
+            return self.logits
+        one_of_many = not self.multilabel and self.logits.shape[1] > 1
+        if kind == "probability":
+            return self.logits.softmax(1) if one_of_many else self.logits.sigmoid()
+        if kind == "log-probability":
+            return self.logits.log_softmax(1) if one_of_many else torch.nn.functional.logsigmoid(self.logits)
+        raise TargetError(f"score must be 'logit', 'probability' or 'log-probability', got {kind!r}.")
+
+    def label(self, index: int) -> str:
+        """The name of a class; "class 7" where the model has no names."""
+        return self.labels[index] if self.labels and index < len(self.labels) else f"class {index}"
+
+    def index(self, name: int | str) -> int:
+        """The index of a class given by index or name.
+
+        Raises:
+            TargetError: there is no such class; the message has the nearest names.
+        """
+        count = self.logits.shape[1]
+        if isinstance(name, int):
+            if -count <= name < count:
+                return name % count
+            raise TargetError(f"no class {name}: the model has {count} classes, 0 to {count - 1}.")
+        if self.labels:
+            if name in self.labels:
+                return list(self.labels).index(name)
+            lower = [label.lower() for label in self.labels]
+            if name.lower() in lower:
+                return lower.index(name.lower())
+            parts = [[part.strip() for part in label.split(",")] for label in lower]
+            of_many = [i for i, some in enumerate(parts) if name.lower() in some]  # "tiger cat" of "tabby, tiger cat"
+            if of_many:
+                return of_many[0]
+        if name.isdigit() and int(name) < count:
+            return int(name)
+        if not self.labels:
+            raise TargetError(f"no class '{name}': this model has no labels. Give an index from 0 to {count - 1}.")
+        likely = nearest(name, self.labels)
+        hint = ", ".join(f"'{n}' ({list(self.labels).index(n)})" for n in likely) or f"an index from 0 to {count - 1}"
+        raise TargetError(f"no class '{name}'; nearest: {hint}.")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Targets worked out for one batch: T scores for every sample, and what they are called.
+
+    Attributes:
+        scores: float [batch, target], with a graph.
+        names: [batch][target].
+        classes: int [batch, target]; -1 where a target is not a single class.
+    """
+
+    scores: Scores
+    names: list[list[str]]
+    classes: Classes
+
+
+class Target(abc.ABC):
+    """One or several numbers a sample; the base of all targets and of their arithmetic."""
+
+    @abc.abstractmethod
+    def columns(self, answer: Answer) -> Columns:
+        """The scores of this target for a batch."""
+
+    def __add__(self, other: "Target") -> "Target":
+        return Sum(_terms(self) + _terms(other)) if isinstance(other, Target) else NotImplemented
+
+    def __sub__(self, other: "Target") -> "Target":
+        return self + (-other) if isinstance(other, Target) else NotImplemented
+
+    def __neg__(self) -> "Target":
+        return self * -1.0
+
+    def __mul__(self, factor: float) -> "Target":
+        if not isinstance(factor, int | float):
+            return NotImplemented
+        return Sum(tuple((weight * factor, part) for weight, part in _terms(self)))
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True)
+class Class(Target):
+    """The score of one class, by index or name.
+
+    Args:
+        name: index (negative counts from the end) or label; case does not matter.
+        score: ``"logit"`` (the paper's choice), ``"probability"`` or ``"log-probability"``; None takes that of the call.
+
+    >>> answer = Answer(torch.tensor([[1.0, 3.0]]), labels=["cat", "dog"])
+    >>> Class("dog").columns(answer).scores
+    tensor([[3.]])
+    """
+
+    name: int | str
+    score: ScoreKind | None = None
+
+    def columns(self, answer: Answer) -> Columns:
+        index = answer.index(self.name)
+        samples = len(answer.logits)
+        return Columns(
+            answer.values(self.score)[:, index : index + 1],
+            [[answer.label(index)]] * samples,
+            torch.full((samples, 1), index),
+        )
+
+
+@dataclass(frozen=True)
+class Top(Target):
+    """The ``k`` highest answers of every sample, its own ones, the highest first.
+
+    >>> answer = Answer(torch.tensor([[1.0, 3.0, 2.0], [9.0, 0.0, 5.0]]))
+    >>> Top(2).columns(answer).classes
+    tensor([[1, 2],
+            [0, 2]])
+    """
+
+    k: int = 1
+    score: ScoreKind | None = None
+
+    def columns(self, answer: Answer) -> Columns:
+        count = answer.logits.shape[1]
+        if not 1 <= self.k <= count:
+            raise TargetError(f"the top {self.k} of {count} classes cannot be had. Give k from 1 to {count}.")
+        return Chosen(answer.logits.detach().topk(self.k, dim=1).indices, self.score).columns(answer)
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen(Target):
+    """Each sample its own classes: an integer tensor [batch] or [batch, target].
+
+    >>> answer = Answer(torch.tensor([[1.0, 3.0], [9.0, 0.0]]))
+    >>> Chosen(torch.tensor([0, 1])).columns(answer).scores
+    tensor([[1.],
+            [0.]])
+    """
+
+    classes: Tensor
+    score: ScoreKind | None = None
+
+    def columns(self, answer: Answer) -> Columns:
+        samples, count = answer.logits.shape
+        classes = self.classes.to(answer.logits.device)
+        classes = classes.unsqueeze(1) if classes.ndim == 1 else classes
+        if classes.ndim != 2 or classes.is_floating_point() or len(classes) != samples:
+            raise TargetError(
+                f"a tensor of targets must be integers [batch] or [batch, target] for {samples} samples, "
+                f"got {self.classes.dtype} {list(self.classes.shape)}."
+            )
+        wrong = classes[(classes < -count) | (classes >= count)]
+        if len(wrong):
+            raise TargetError(f"no class {int(wrong[0])}: the model has {count} classes, 0 to {count - 1}.")
+        classes = classes.long() % count
+        names = [[answer.label(i) for i in row] for row in classes.tolist()]
+        return Columns(answer.values(self.score).gather(1, classes), names, classes.cpu())
+
+
+@dataclass(frozen=True)
+class Sum(Target):
+    """A weighted sum of targets: contrasts, counterfactuals, averages. Made by ``+``, ``-`` and ``*``.
+
+    >>> answer = Answer(torch.tensor([[1.0, 3.0]]), labels=["cat", "dog"])
+    >>> (Class("dog") - Class("cat")).columns(answer).scores
+    tensor([[2.]])
+    >>> (Class("dog") - Class("cat")).columns(answer).names
+    [['dog - cat']]
+    """
+
+    terms: tuple[tuple[float, Target], ...]
+
+    def columns(self, answer: Answer) -> Columns:
+        parts = [(weight, part.columns(answer)) for weight, part in self.terms]
+        widths = {columns.scores.shape[1] for _, columns in parts}
+        width = max(widths)
+        if not widths <= {1, width}:
+            raise TargetError(f"targets of {' and '.join(map(str, sorted(widths)))} numbers a sample do not add up.")
+        scores = sum(weight * columns.scores for weight, columns in parts)
+        names = [
+            [_written([(w, c.names[b][t if len(c.names[b]) > 1 else 0]) for w, c in parts]) for t in range(width)]
+            for b in range(len(answer.logits))
+        ]
+        return Columns(torch.as_tensor(scores), names, torch.full((len(answer.logits), width), -1))
+
+
+@dataclass(frozen=True, eq=False)
+class Function(Target):
+    """Any function of the model's output that returns one number a sample, [batch].
+
+    Args:
+        function: gets whatever the model returned.
+        name: what it is called in results.
+    """
+
+    function: Callable[[Any], Tensor]
+    name: str = ""
+
+    def columns(self, answer: Answer) -> Columns:
+        scores = self.function(answer.output)
+        samples = len(answer.logits)
+        if not isinstance(scores, Tensor) or scores.numel() != samples or not scores.is_floating_point():
+            came = f"{scores.dtype} {list(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+            raise TargetError(
+                f"the target function must return one floating-point number a sample, [{samples}], got {came}."
+            )
+        name = self.name or getattr(self.function, "__name__", "function").replace("<lambda>", "function")
+        return Columns(scores.reshape(samples, 1), [[name]] * samples, torch.full((samples, 1), -1))
+
+
+@dataclass(frozen=True)
+class Several(Target):
+    """Several targets for every sample, side by side: T is the number of all their columns."""
+
+    parts: tuple[Target, ...]
+
+    def columns(self, answer: Answer) -> Columns:
+        found = [part.columns(answer) for part in self.parts]
+        return Columns(
+            torch.cat([c.scores for c in found], dim=1),
+            [[name for c in found for name in c.names[b]] for b in range(len(answer.logits))],
+            torch.cat([c.classes for c in found], dim=1),
+        )
+
+
+def contrast(this: int | str | Target, that: int | str | Target) -> Target:
+    """Why this rather than that: the difference of two scores. Its map is the negative of the reverse question's."""
+    return as_target(this) - as_target(that)
+
+
+def counterfactual(target: int | str | Target) -> Target:
+    """What speaks against it (Grad-CAM paper, section 3.3): regions whose removal would raise the score."""
+    return -as_target(target)
+
+
+def as_target(target: Any) -> Target:
+    """Whatever a user may give as a target, as a :class:`Target`.
+
+    None is the model's own top answer; an int or a label one class; a tensor of integers each sample its own; a list
+    several; any other callable a function of the output.
+
+    Raises:
+        TargetError: it is none of these.
+
+    >>> as_target(["cat", 3])
+    Several(parts=(Class(name='cat', score=None), Class(name=3, score=None)))
+    """
+    if target is None:
+        return Top(1)
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, bool):
+        raise TargetError(f"a target is a class, a list of them, a tensor, a target or a function, got {target}.")
+    if isinstance(target, str):
+        return Class(target)
+    if isinstance(target, Tensor) and target.ndim > 0:
+        return Chosen(target)
+    if hasattr(target, "__index__"):  # numpy integers and tensors of one element are indices too
+        return Class(int(target))
+    if hasattr(target, "__array__"):
+        return Chosen(torch.as_tensor(target))
+    if isinstance(target, Sequence):
+        if not target:
+            raise TargetError("an empty list of targets explains nothing. Give at least one, or None for the top one.")
+        return Several(tuple(as_target(part) for part in target))
+    if callable(target):
+        return Function(target)
+    raise TargetError(
+        "a target is None, a class (index or label), a list of them, an integer tensor [batch] or [batch, target], "
+        f"one of saywhy.targets, or a function of the model's output; got {type(target).__name__}."
+    )
+
+
+def as_answer(output: Any, samples: int, path: str | int | None = None, **about: Any) -> Answer:
+    """Find the class scores in whatever a model returned.
+
+    A tensor [batch, class] is itself; ``logits`` of a dataclass or dict; else the first floating-point tensor that has
+    the batch as its first axis and one more. A model of one number a sample has one class.
+
+    Args:
+        output: what the model returned.
+        samples: the size of the batch.
+        path: the attribute, key or position to take instead, dotted for nested outputs (``"aux.logits"``).
+        about: the other fields of :class:`Answer`.
+
+    Raises:
+        TargetError: there are no scores to be found, or ``path`` leads nowhere.
+    """
+    found = _at(output, path) if path is not None else _scores_in(output, samples)
+    logits = found.unsqueeze(1) if found is not None and found.ndim == 1 else found
+    if logits is None or logits.ndim != 2 or len(logits) != samples:
+        # Functions of the output need no class scores; classes asked of such an output say so themselves.
+        return NoClasses(torch.zeros(samples, 0), output=output, **about)
+    return Answer(logits, output=output, **about)
+
+
+@dataclass(frozen=True)
+class NoClasses(Answer):
+    """The output of a model without class scores: only functions can be explained."""
+
+    def index(self, name: int | str) -> int:
+        raise self.refusal()
+
+    def values(self, kind: ScoreKind | None = None) -> Tensor:
+        raise self.refusal()
+
+    def refusal(self) -> TargetError:
+        """The error that says what came and what to do."""
+        shapes = ", ".join(str(list(t.shape)) for t in tree.tensors(self.output)) or type(self.output).__name__
+        return TargetError(
+            f"the model's output ({shapes}) has no class scores [{len(self.logits)}, class]. Give output='path.to.them', "
+            "or a target function such as target=lambda out: out[:, 3].mean((1, 2))."
+        )
+
+
+def _scores_in(output: Any, samples: int) -> Tensor | None:
+    if isinstance(output, Tensor):
+        return output
+    for name in ("logits", "scores", "out"):
+        found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+        if isinstance(found, Tensor) and found.is_floating_point():
+            return found
+    fitting = (t for t in tree.tensors(output) if t.is_floating_point() and t.ndim == 2 and len(t) == samples)
+    return next(fitting, None)
+
+
+def _at(output: Any, path: str | int) -> Tensor:
+    found = output
+    for step in str(path).split("."):
+        try:
+            if isinstance(found, Mapping):
+                found = found[step]
+            elif isinstance(found, tuple | list) and step.lstrip("-").isdigit():
+                found = found[int(step)]
+            else:
+                found = getattr(found, step)
+        except (KeyError, IndexError, AttributeError):
+            if isinstance(found, Mapping):
+                known = [str(k) for k in found]
+            elif dataclasses.is_dataclass(found):
+                known = [f.name for f in dataclasses.fields(found)]
+            else:
+                known = [str(i) for i in range(len(found))] if isinstance(found, tuple | list) else []
+            raise TargetError(
+                f"output={path!r}: the model's output has no '{step}'. It is a {type(found).__name__}"
+                + (f" with {', '.join(known)}." if known else ".")
+            ) from None
+    if not isinstance(found, Tensor):
+        raise TargetError(f"output={path!r} is a {type(found).__name__}, not a tensor of scores [batch, class].")
+    return found
+
+
+def _terms(target: Target) -> tuple[tuple[float, Target], ...]:
+    return target.terms if isinstance(target, Sum) else ((1.0, target),)
+
+
+def _written(terms: Sequence[tuple[float, str]]) -> str:
+    """A sum in words.
+
+    >>> _written([(1.0, "dog"), (-0.5, "cat")])
+    'dog - 0.5 cat'
+    """
+    text = ""
+    for weight, name in terms:
+        sign = (" - " if weight < 0 else " + ") if text else ("-" if weight < 0 else "")
+        size = "" if abs(weight) == 1 else f"{abs(weight):g} "
+        text += f"{sign}{size}{name}"
+    return text

@@ -1,0 +1,168 @@
+"""The validity card: cheap facts about every map that say how far it may be believed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from saywhy.engine.proof import PLACES
+from saywhy.engine.trace import Candidate
+from saywhy.shapes import FeatureMaps, Scores
+
+State = Literal["good", "warning", "bad"]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of the card.
+
+    Attributes:
+        name: what is judged, e.g. ``"layout"``.
+        state: ``"good"``, ``"warning"`` (know this) or ``"bad"`` (do not trust the map).
+        text: a sentence.
+    """
+
+    name: str
+    state: State
+    text: str
+
+
+Card = tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a layer's activations and gradients say of the maps to come, for every sample and target.
+
+    Attributes:
+        gradient: [batch, target] the largest magnitude in ``dy/dA``.
+        total: [batch, target] the first-order evidence ``sum(G * A)``, in units of the score.
+        active: [batch] whether any activation differs from zero.
+    """
+
+    gradient: Scores
+    total: Scores
+    active: Tensor
+
+    @staticmethod
+    def of(activations: FeatureMaps, gradients: Tensor) -> "Evidence":
+        """Read off ``A`` [batch, channel, *space] and ``G`` [batch, target, channel, *space]."""
+        A, G = activations.detach().flatten(1), gradients.detach().flatten(2)
+        low, high = torch.aminmax(G, dim=2)
+        return Evidence(torch.maximum(high, -low), torch.einsum("bn,btn->bt", A, G), A.any(1))
+
+    @staticmethod
+    def joined(parts: "list[Evidence]") -> "Evidence":
+        """Of several chunks of targets."""
+        return Evidence(
+            torch.cat([p.gradient for p in parts], 1), torch.cat([p.total for p in parts], 1), parts[0].active
+        )
+
+    @staticmethod
+    def stacked(parts: "list[Evidence]") -> "Evidence":
+        """Of several batches."""
+        return Evidence(
+            torch.cat([p.gradient for p in parts]),
+            torch.cat([p.total for p in parts]),
+            torch.cat([p.active for p in parts]),
+        )
+
+
+def layout_fact(candidate: Candidate) -> Fact:
+    """Whether the layer was proved to be a map of the picture."""
+    proof = candidate.proof
+    if proof is not None and proof.holds:
+        found = round(proof.followed * proof.answered)
+        return Fact(
+            "layout",
+            "good",
+            f"{proof.layout}: proved, {found} of {proof.answered} changed patches moved the cell over them most",
+        )
+    if proof is not None and proof.undecided and proof.answered:
+        return Fact(
+            "layout",
+            "warning",
+            f"{proof.layout}: not proved, the layer answered only {proof.answered} of {len(PLACES)} changed patches",
+        )
+    if proof is not None and proof.distance > 0:
+        return Fact("layout", "warning", f"{proof.layout}: not proved, no change of the picture moved this layer")
+    return Fact("layout", "warning", f"{proof.layout if proof else 'layout'}: given by the user, not proved")
+
+
+def calls_fact(candidate: Candidate) -> Fact | None:
+    """That the layer runs several times, and which call is shown."""
+    if candidate.calls < 2:
+        return None
+    return Fact(
+        "calls",
+        "warning",
+        f"the layer runs {candidate.calls} times on one input; this is call {candidate.call}, counted from 0. "
+        f"Choose another with '{candidate.name.split('#')[0]}#0'",
+    )
+
+
+def gradient_fact(evidence: Evidence, sample: int, target: int) -> Fact:
+    """Whether a gradient arrives at the layer at all."""
+    size = float(evidence.gradient[sample, target])
+    if not size > 0:
+        return Fact("gradient", "bad", "zero everywhere: the score does not depend on this layer at this input")
+    if size < 1e-12:
+        return Fact(
+            "gradient",
+            "warning",
+            f"nearly vanished: at most {size:.1e}. The logit as score, or rsi-gradcam, is not affected",
+        )
+    return Fact("gradient", "good", f"alive: at most {size:.2g}")
+
+
+def evidence_fact(evidence: Evidence, lowest: float, highest: float, sample: int, target: int) -> Fact:
+    """The sign of what the map shows; a map of zeros says why it is one."""
+    total = float(evidence.total[sample, target])
+    if lowest == highest == 0:
+        return Fact("evidence", "bad", zero_cause(evidence, sample, target))
+    if lowest == highest:
+        return Fact("evidence", "warning", f"the map is flat: {highest:.3g} everywhere, it points nowhere")
+    if lowest < 0 < highest:
+        return Fact("evidence", "good", f"both signs, {lowest:.3g} to {highest:.3g}")
+    if total < 0:
+        return Fact(
+            "evidence",
+            "warning",
+            "the layer as a whole speaks against this answer; the map shows the part that speaks for it. "
+            ".counterfactual shows the other",
+        )
+    return Fact("evidence", "good", "the layer as a whole speaks for this answer")
+
+
+def zero_cause(evidence: Evidence, sample: int, target: int) -> str:
+    """Why a map is zero everywhere."""
+    if not bool(evidence.active[sample]):
+        return "the map is zero everywhere because the layer's activations are: the network is dead here"
+    if not float(evidence.gradient[sample, target]) > 0:
+        return (
+            "the map is zero everywhere because the gradient is: the score does not depend on this layer at this input"
+        )
+    return (
+        "the map is zero everywhere because all evidence is negative: nothing in this layer speaks for this answer. "
+        ".counterfactual, or relu=False, shows what speaks against it"
+    )
+
+
+def saturation_fact(probability: float, score: str) -> Fact:
+    """Whether the probability is so near to 0 or 1 that its gradient vanishes."""
+    margin = min(probability, 1 - probability)
+    if margin > 1e-3:
+        return Fact("saturation", "good", f"the probability {probability:.3f} is not saturated")
+    if score == "probability":
+        return Fact(
+            "saturation",
+            "warning",
+            f"the probability {probability:.6f} is saturated and it is the score: its gradient is nearly zero. "
+            "score='logit' is not affected",
+        )
+    return Fact(
+        "saturation",
+        "good",
+        f"the probability {probability:.6f} is saturated, but the score is the {score}, which is not",
+    )
