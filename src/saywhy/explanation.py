@@ -164,7 +164,12 @@ class Explanation:
         """The layers fused into one, for every method; see :func:`saywhy.methods.fuse`."""
         name = " + ".join(self.layers)
         maps = {(m, name): fuse([self._maps[m, layer] for layer in self.layers], how) for m in self.methods}
-        return self._with(layers=(name,), _maps=maps, _cards=lambda m, _: self.cards[m, self.layers[0]])
+        return self._with(
+            layers=(name,),
+            _maps=maps,
+            _cards=lambda m, _: self.cards[m, self.layers[0]],
+            _counterfactual=lambda: self.counterfactual.fuse(how),
+        )
 
     @property
     def counterfactual(self) -> "Explanation":
@@ -187,19 +192,12 @@ class Explanation:
         return self._provenance()
 
     def overlay(
-        self,
-        sample: int = 0,
-        target: int = 0,
-        *,
-        method: str | None = None,
-        layer: str | None = None,
-        **look: Any,
+        self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None, **look: Any
     ) -> Any:
-        """One map over its picture, with a legend: a ``PIL.Image``. See :func:`saywhy.view.overlay`."""
-        from saywhy.view import sheet
+        """One map over its picture, with a legend: a ``PIL.Image``. ``look`` as for ``saywhy.view.overlay``."""
+        from saywhy.view.sheet import overlay_of
 
-        method, layer = method or self.methods[0], layer or self.layers[0]
-        return sheet(self._only(sample, target, method, layer), **look)
+        return overlay_of(self, sample, target, method, layer, **look)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the explanation; the suffix says how: ``.png``, ``.html`` or ``.npz``.
@@ -244,21 +242,6 @@ class Explanation:
     def _grid(self, sample: int, target: int, method: str | None, layer: str | None) -> Tensor:
         return self[method or self.methods[0], layer or self.layers[0]][sample, target].detach()
 
-    def _only(self, sample: int, target: int, method: str, layer: str) -> "Explanation":
-        one = slice(sample, sample + 1) if sample != -1 else slice(-1, None)
-        column = slice(target, target + 1) if target != -1 else slice(-1, None)
-        return self._with(
-            methods=(method,),
-            layers=(layer,),
-            targets=[row[column] for row in self.targets[one]],
-            classes=self.classes[one, column],
-            scores=self.scores[one, column],
-            probabilities=None if self.probabilities is None else self.probabilities[one, column],
-            _maps={(method, layer): self[method, layer][one, column]},
-            _pictures=lambda: self.pictures[one],
-            _cards=lambda m, at: [row[column] for row in self.cards[m, at][one]],
-        )
-
     def _with(self, **changes: Any) -> "Explanation":
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return Explanation(**{**fields, "_provenance": lambda: self.provenance, **changes})
@@ -280,7 +263,8 @@ def _normalized(maps: MapStack, how: Normalize) -> MapStack:
     space = tuple(range(2, maps.ndim))
     if how == "rank":
         flat = maps.flatten(2)
-        ranks = flat.argsort(-1).argsort(-1).to(maps.dtype)
+        # Equal values share a rank, so that the zeros of a rectified map stay at the bottom together.
+        ranks = torch.searchsorted(flat.sort(-1).values, flat.contiguous()).to(maps.dtype)
         return (ranks / max(1, flat.shape[-1] - 1)).view_as(maps)
     if how == "max":
         return _divided(maps, maps.abs().amax(space, keepdim=True))

@@ -1,0 +1,24 @@
+"""Everything people see: maps on pictures, as PNG, as one HTML page, in a notebook.
+
+This package knows an explanation (`payload.Explained`) and nothing of models or hooks.
+"""
+
+from saywhy.view.overlay import overlay
+from saywhy.view.payload import payload
+from saywhy.view.place import box, on_picture, peak
+from saywhy.view.report import notebook_html, report_html, save_html
+from saywhy.view.sheet import overlay_of, save_png, sheet
+
+__all__ = [
+    "box",
+    "notebook_html",
+    "on_picture",
+    "overlay",
+    "overlay_of",
+    "payload",
+    "peak",
+    "report_html",
+    "save_html",
+    "save_png",
+    "sheet",
+]

@@ -1,0 +1,37 @@
+"""Colour maps, from matplotlib."""
+
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+SEQUENTIAL = "inferno"
+"""For maps without negative values: even steps in lightness, and the bright end stands out on photographs."""
+
+DIVERGING = "coolwarm"
+"""For signed maps: red for, blue against; lighter ends than RdBu, so that they show on dark pictures."""
+
+
+@cache
+def colour_table(name: str = SEQUENTIAL) -> UInt8[np.ndarray, "256 3"]:
+    """The 256 RGB colours of a matplotlib colour map, dark or negative end first; do not write into it.
+
+    >>> colour_table("gray")[[0, 255]].tolist()
+    [[0, 0, 0], [255, 255, 255]]
+    """
+    from matplotlib import colormaps  # here, because `import saywhy` must not wait for it
+
+    colours = colormaps[name](np.linspace(0, 1, 256))[:, :3]
+    table: np.ndarray = np.rint(255 * colours).astype(np.uint8)  # matplotlib's own bytes are rounded down
+    table.flags.writeable = False
+    return table
+
+
+def colourise(heat: Float[np.ndarray, "height width"], name: str = SEQUENTIAL) -> UInt8[np.ndarray, "height width 3"]:
+    """Colours of a heat map in [0, 1]; what lies outside is clipped, and NaN takes the lowest colour.
+
+    >>> colourise(np.array([[0.0, 1.0, np.nan]]), "gray")[0, :, 0].tolist()
+    [0, 255, 0]
+    """
+    steps = np.rint(np.clip(np.nan_to_num(heat), 0, 1) * 255).astype(np.uint8)
+    return colour_table(name)[steps]

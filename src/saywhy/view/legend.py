@@ -1,0 +1,154 @@
+"""The words and the colour bar under a map, as a picture; no text is ever cut off."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from saywhy.view.colour import DIVERGING, SEQUENTIAL, colour_table
+from saywhy.view.scale import Scale
+
+INK, SOFT, PAPER = (27, 30, 34), (86, 92, 100), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What is said under a map; an empty text or None is left out."""
+
+    target: str = ""
+    score: float | None = None
+    probability: float | None = None
+    method: str = ""
+    layer: str = ""
+    picture: str = ""
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """The lines below the target.
+
+        >>> Caption("cat", 3.25, 0.5, "gradcam", "layer4", "x.jpg").lines()
+        ['score 3.25 · probability 50.0 %', 'gradcam at layer4', 'x.jpg']
+        """
+        numbers = [
+            "" if self.score is None else f"score {self.score:.4g}",
+            "" if self.probability is None else f"probability {percent(self.probability)}",
+        ]
+        place = f"{self.method} at {self.layer}" if self.method and self.layer else self.method or self.layer
+        texts = [" · ".join(filter(None, numbers)), place, self.picture, *self.notes]
+        return [text for text in texts if text]
+
+
+def percent(share: float) -> str:
+    """A probability in [0, 1] as a percentage that is never rounded to none or all; as in maps.js.
+
+    >>> percent(0.216), percent(0.00002), percent(0.99999)
+    ('21.6 %', '< 0.1 %', '> 99.9 %')
+    """
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
+
+
+@cache
+def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib; size in pixels."""
+    from matplotlib import get_data_path  # here, because `import saywhy` must not wait for it
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", name), size)
+
+
+def wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """The text in lines of at most ``width`` pixels, broken between words, or inside a long one.
+
+    >>> wrapped("Egyptian cat", font(10), 50)
+    ['Egyptian', 'cat']
+    """
+    lines: list[str] = []
+    for word in "".join(c if c.isprintable() else " " for c in text).split():
+        if lines and face.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] = f"{lines[-1]} {word}"
+            continue
+        lines.append("")
+        for letter in word:
+            if lines[-1] and face.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
+
+
+def legend(caption: Caption, scale: Scale | None, width: int, unseen: bool = False) -> Image.Image:
+    """Colour bar and words for a panel of ``width`` pixels, on white, as high as they need.
+
+    scale: of the map, or None for a plain picture; unseen: add the line that explains the hatching.
+    """
+    size = max(11, round(width / 30))
+    margin, step = size // 2, round(size * 1.4)
+    inner = width - 2 * margin
+    head = wrapped(caption.target, font(size, bold=True), inner)
+    body = [line for text in caption.lines() for line in wrapped(text, font(size), inner)]
+    bar = _bar(scale, inner, size) if scale else None
+    key = _unseen_key(inner, size) if unseen else None
+    parts = [part for part in (bar, key) if part]
+    height = 2 * margin + step * (len(head) + len(body)) + sum(part.height + margin for part in parts)
+    canvas = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    top = margin
+    for part in parts:
+        canvas.paste(part, (margin, top))
+        top += part.height + margin
+    for line in head:
+        draw.text((margin, top), line, INK, font(size, bold=True))
+        top += step
+    for line in body:
+        draw.text((margin, top), line, SOFT, font(size))
+        top += step
+    return canvas
+
+
+def hatched(width: int, height: int, gap: int) -> Image.Image:
+    """Grey with diagonal lines: what the network did not see. RGBA, to be laid over a picture."""
+    tile = Image.new("RGBA", (width, height), (74, 78, 84, 168))
+    draw = ImageDraw.Draw(tile)
+    for start in range(-height, width, max(2, gap)):
+        draw.line((start, height, start + height, 0), (134, 137, 141, 190), max(1, gap // 4))
+    return tile
+
+
+def _bar(scale: Scale, width: int, size: int) -> Image.Image:
+    """Low end, colours, high end; the raw values stand beside, or below where there is no room."""
+    texts = (f"low {scale.low:.3g}", f"{scale.high:.3g} high")
+    face = font(size)
+    ends = [round(face.getlength(text)) + size // 2 for text in texts]
+    beside = width - sum(ends) >= 3 * size
+    table = colour_table(DIVERGING if scale.signed else SEQUENTIAL)
+    colours = Image.fromarray(np.ascontiguousarray(table[None]))
+    left, right = (ends[0], width - ends[1]) if beside else (0, width)
+    below = _stacked(texts, face, width) if not beside else []
+    part = Image.new("RGB", (width, round(1.4 * size) * (1 + len(below))), PAPER)
+    part.paste(colours.resize((right - left, size), Image.Resampling.BILINEAR), (left, size // 5))
+    draw = ImageDraw.Draw(part)
+    if beside:
+        draw.text((0, 0), texts[0], SOFT, face)
+        draw.text((width, 0), texts[1], SOFT, face, anchor="ra")
+    for number, line in enumerate(below, 1):
+        draw.text((0, number * round(1.4 * size)), line, SOFT, face)
+    return part
+
+
+def _stacked(texts: Sequence[str], face: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    return [line for text in texts for line in wrapped(text, face, width)]
+
+
+def _unseen_key(width: int, size: int) -> Image.Image:
+    lines = wrapped("not seen by the network", font(size), width - round(2.5 * size))
+    part = Image.new("RGB", (width, round(1.4 * size) * len(lines)), PAPER)
+    swatch = hatched(2 * size, size, max(3, size // 2))
+    part.paste(swatch, (0, size // 5), swatch)
+    draw = ImageDraw.Draw(part)
+    for number, line in enumerate(lines):
+        draw.text((round(2.5 * size), number * round(1.4 * size)), line, SOFT, font(size))
+    return part

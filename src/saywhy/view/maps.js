@@ -1,0 +1,106 @@
+// Raw maps, where they lie on the original picture, and which value becomes which colour.
+// The same rules as place.py and scale.py: a number read here equals the number that Python gives.
+
+/** Bytes of a base64 text. */
+export function bytes(base64) {
+  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+}
+
+/** Little-endian float32 values of a base64 text. */
+export function floats(base64) {
+  const view = new DataView(bytes(base64).buffer);
+  return Float32Array.from({ length: view.byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true));
+}
+
+/** Along one axis: the cell before a point, the cell after it, and the share of the latter; null where not seen. */
+function neighbours(cells, start, stop, point) {
+  if (!(point >= start && point < stop)) return null;
+  const position = Math.min(Math.max(((point - start) / (stop - start)) * cells - 0.5, 0), cells - 1);
+  const before = Math.floor(position);
+  return [before, Math.min(before + 1, cells - 1), position - before];
+}
+
+function mix(values, width, row, column) {
+  const [top, bottom, down] = row;
+  const [left, right, across] = column;
+  const at = (y, x) => values[y * width + x];
+  const first = at(top, left) * (1 - down) + at(bottom, left) * down;
+  const second = at(top, right) * (1 - down) + at(bottom, right) * down;
+  return first * (1 - across) + second * across;
+}
+
+/** The raw value at a point of the original picture; null where the network did not see. */
+export function valueAt(map, seen, x, y) {
+  const [height, width] = map.grid;
+  const row = neighbours(height, seen[1], seen[3], y);
+  const column = neighbours(width, seen[0], seen[2], x);
+  return row && column ? mix(map.raw, width, row, column) : null;
+}
+
+/** The map on a canvas of width x height that shows a picture of the given size: NaN where there is no value. */
+export function field(map, seen, size, width, height) {
+  const [gridHeight, gridWidth] = map.grid;
+  const axis = (length, extent, cells, start, stop) =>
+    Array.from({ length }, (_, i) => neighbours(cells, start, stop, ((i + 0.5) * extent) / length));
+  const rows = axis(height, size[1], gridHeight, seen[1], seen[3]);
+  const columns = axis(width, size[0], gridWidth, seen[0], seen[2]);
+  const out = new Float32Array(width * height).fill(NaN);
+  rows.forEach((row, y) => {
+    if (!row) return;
+    for (let x = 0; x < width; x++) {
+      if (columns[x]) out[y * width + x] = mix(map.raw, gridWidth, row, columns[x]);
+    }
+  });
+  return out;
+}
+
+/** Raw values at the two ends of the colour bar, one scale for all of the maps: symmetric where there is a sign. */
+export function scaleOf(maps) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const map of maps) {
+    for (const value of map.raw) {
+      if (!Number.isFinite(value)) continue;
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+  }
+  if (low > high) return { low: 0, high: 0, signed: false };
+  const reach = Math.max(-low, high);
+  return low < 0 ? { low: -reach, high: reach, signed: true } : { low, high, signed: false };
+}
+
+/** Place on the colour bar in [0, 1]; a flat scale gives 0; NaN stays NaN. */
+export function heatOf(scale, value) {
+  if (scale.low === scale.high) return Number.isNaN(value) ? NaN : 0;
+  return Math.min(Math.max((value - scale.low) / (scale.high - scale.low), 0), 1);
+}
+
+/** How much there is to see in [0, 1]: the heat, or its distance from zero in a signed map. */
+export function strengthOf(scale, value) {
+  const heat = heatOf(scale, value);
+  return scale.signed ? Math.abs(2 * heat - 1) : heat;
+}
+
+/** A value on its own scale, so that maps with other units can be subtracted: [-1, 1] if signed, [0, 1] if not. */
+export function levelOf(scale, value) {
+  const heat = heatOf(scale, value);
+  return scale.signed ? 2 * heat - 1 : heat;
+}
+
+/** A number in few characters: 0, 0.482, -12.31, 3.1e-7. */
+export function short(value) {
+  if (value === null || value === undefined) return "unknown";
+  if (Number.isNaN(value)) return "not a number";
+  if (!Number.isFinite(value)) return value > 0 ? "infinite" : "minus infinite";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  const text = size >= 1e5 || size < 1e-3 ? value.toExponential(1) : String(Number(value.toPrecision(4)));
+  return text.replace("-", "\u2212");
+}
+
+/** A probability or a share in [0, 1] as a percentage. */
+export function percent(share) {
+  const value = 100 * share;
+  return `${value > 0 && value < 0.1 ? "< 0.1" : value > 99.9 && value < 100 ? "> 99.9" : value.toFixed(1)} %`;
+}

@@ -1,0 +1,139 @@
+"""A map over the original picture, with its legend."""
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from saywhy.view.colour import DIVERGING, SEQUENTIAL, colourise
+from saywhy.view.legend import Caption, hatched, legend
+from saywhy.view.place import Grid, Seen, box, on_picture, peak, whole
+from saywhy.view.scale import Scale
+
+FADE = 0.75
+"""How opacity grows with heat, so that the picture stays visible where there is little; as in paint.js."""
+
+NARROWEST = 320
+"""Pixels; a panel with words is not narrower, and smaller pictures are enlarged by whole numbers."""
+
+
+def heat_over(
+    picture: Image.Image,
+    values: Grid,
+    seen: Seen | None = None,
+    *,
+    scale: Scale | None = None,
+    opacity: float = 0.75,
+    threshold: float = 0.0,
+    mark_peak: bool = False,
+    draw_box: bool = False,
+) -> Image.Image:
+    """The map as heat over the picture, of the picture's own size, without words.
+
+    values: raw map [h, w]; seen: the part of the picture that the network saw, all of it by default; scale:
+    by default the map's own; opacity, threshold: in [0, 1], the latter as a share of the scale, below which
+    no heat is drawn. What was not seen is hatched.
+
+    >>> heat_over(Image.new("RGB", (8, 4)), np.array([[0.0, 1.0]])).getpixel((7, 3))
+    (189, 191, 123)
+    """
+    seen = seen or whole(picture.size)
+    full = on_picture(values, seen, picture.size)
+    scale = scale or Scale.of(values)
+    strength = np.nan_to_num(scale.strength(full))
+    alpha = np.where(strength >= threshold, 255 * opacity * strength**FADE, 0)
+    colours = colourise(scale.heat(full), DIVERGING if scale.signed else SEQUENTIAL)
+    mask = Image.fromarray(np.rint(alpha).astype(np.uint8))
+    out = Image.composite(Image.fromarray(colours), picture.convert("RGB"), mask)
+    _hatch(out, seen)
+    _mark(out, peak(values, seen) if mark_peak else None, box(values, seen, out.size) if draw_box else None)
+    return out
+
+
+def overlay(
+    picture: Image.Image,
+    values: Grid,
+    seen: Seen | None = None,
+    caption: Caption | None = None,
+    *,
+    scale: Scale | None = None,
+    opacity: float = 0.75,
+    threshold: float = 0.0,
+    mark_peak: bool = False,
+    draw_box: bool = False,
+) -> Image.Image:
+    """The map over the picture, with colour bar, words and the key to the hatching below; see `heat_over`.
+
+    >>> overlay(Image.new("RGB", (200, 100)), np.array([[0.0, 1.0]]), caption=Caption("cat")).width
+    400
+    """
+    seen = seen or whole(picture.size)
+    scale = scale or Scale.of(values)
+    heat = heat_over(
+        picture,
+        values,
+        seen,
+        scale=scale,
+        opacity=opacity,
+        threshold=threshold,
+        mark_peak=mark_peak,
+        draw_box=draw_box,
+    )
+    factor = -(-NARROWEST // heat.width) if heat.width < NARROWEST else 1
+    heat = heat.resize((heat.width * factor, heat.height * factor), Image.Resampling.NEAREST)
+    words = legend(noted(caption or Caption(), scale), scale, heat.width, has_unseen(seen, picture.size))
+    return stacked(heat, words)
+
+
+def noted(caption: Caption, scale: Scale) -> Caption:
+    """The caption, with what a reader must know about an odd map."""
+    if scale.flat:
+        note = f"the same value everywhere: {scale.low:.3g}"
+    elif scale.signed:
+        note = "red: evidence for, blue: against"
+    else:
+        return caption
+    return replace(caption, notes=(*caption.notes, note))
+
+
+def has_unseen(seen: Seen, size: tuple[int, int]) -> bool:
+    """Whether some of the picture was cropped away.
+
+    >>> has_unseen((0, -5, 10, 15), (10, 10))
+    False
+    """
+    left, top, right, bottom = seen
+    return left > 0 or top > 0 or right < size[0] or bottom < size[1]
+
+
+def stacked(upper: Image.Image, lower: Image.Image) -> Image.Image:
+    """Two pictures of the same width, one below the other."""
+    canvas = Image.new("RGB", (upper.width, upper.height + lower.height), (255, 255, 255))
+    canvas.paste(upper, (0, 0))
+    canvas.paste(lower, (0, upper.height))
+    return canvas
+
+
+def _hatch(picture: Image.Image, seen: Seen) -> None:
+    """Hatch, in place, the pixels whose centres were not seen."""
+    if not has_unseen(seen, picture.size):
+        return
+    width, height = picture.size
+    left, top, right, bottom = seen
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    inside = ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))[None]
+    veil = hatched(width, height, max(7, max(width, height) // 56))
+    veil.putalpha(Image.fromarray(np.where(inside, 0, np.asarray(veil)[..., 3]).astype(np.uint8)))
+    picture.paste(veil, (0, 0), veil)
+
+
+def _mark(picture: Image.Image, point: tuple[float, float] | None, frame: tuple[int, ...] | None) -> None:
+    """Draw the peak's ring and the box, in place, white on black, so that they show on every picture."""
+    draw = ImageDraw.Draw(picture)
+    unit = max(1, round(max(picture.size) / 300))
+    for colour, width in (((0, 0, 0), 3 * unit), ((255, 255, 255), unit)):
+        if frame:
+            left, top, right, bottom = frame
+            draw.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=width)
+        if point:
+            draw.circle(point, 5 * unit + width / 2, outline=colour, width=width)

@@ -1,0 +1,284 @@
+"""An explanation as plain data: what the viewer, the web studio and the reports are fed with.
+
+The payload is a dict that goes through JSON. Coordinates are pixels of the original pictures; raw maps
+travel on the layer's own grid as base64 of little-endian float32, row by row.
+"""
+
+import json
+import math
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from typing import Any, Protocol, TypedDict, runtime_checkable
+
+from PIL import Image
+from torch import Tensor
+
+from saywhy.errors import InputError, LayerError
+from saywhy.view.colour import DIVERGING, SEQUENTIAL, colour_table
+from saywhy.view.place import Grid, Seen, as_grid, box, peak
+
+FORMAT = "saywhy-view/1"
+LONGEST_SIDE = 1600
+"""Pixels; larger pictures are reduced for display only."""
+
+
+@runtime_checkable
+class FactLike(Protocol):
+    """One line of a validity card; the state is good, warning or bad."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+@runtime_checkable
+class PictureLike(Protocol):
+    """An original picture and the part of it that the network saw."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def image(self) -> Image.Image: ...
+    @property
+    def seen(self) -> Seen: ...
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """What the view needs of an explanation of B pictures with T targets each."""
+
+    @property
+    def methods(self) -> Sequence[str]: ...
+    @property
+    def layers(self) -> Sequence[str]: ...
+    @property
+    def targets(self) -> Sequence[Sequence[str]]: ...
+    @property
+    def classes(self) -> Tensor: ...
+    @property
+    def scores(self) -> Tensor: ...
+    @property
+    def probabilities(self) -> Tensor | None: ...
+    @property
+    def pictures(self) -> Sequence[PictureLike]: ...
+    @property
+    def cards(self) -> Mapping[tuple[str, str], Sequence[Sequence[Sequence[FactLike]]]]: ...
+    @property
+    def provenance(self) -> Mapping[str, Any]: ...
+    def __getitem__(self, key: tuple[str, str]) -> Tensor: ...
+
+
+class FactEntry(TypedDict):
+    """One line of a validity card."""
+
+    name: str
+    state: str
+    text: str
+
+
+# By call, because `class` is a word of the language.
+MapEntry = TypedDict(
+    "MapEntry",
+    {
+        "method": str,
+        "layer": str,
+        "target": str,
+        "class": int,
+        "score": float | None,
+        "probability": float | None,
+        "grid": list[int],
+        "values": str,
+        "card": list[FactEntry],
+        "peak": list[float] | None,
+        "box": list[float] | None,
+    },
+)
+"""One map: what it explains, its raw values [h, w], and what can be said of it."""
+
+
+class PictureEntry(TypedDict):
+    """One picture with all of its maps: methods outermost, then layers, then targets."""
+
+    name: str
+    width: int
+    height: int
+    src: str
+    seen: list[float]
+    maps: list[MapEntry]
+
+
+class Payload(TypedDict):
+    """All that a viewer shows."""
+
+    format: str
+    title: str
+    colours: dict[str, str]
+    pictures: list[PictureEntry]
+    provenance: dict[str, Any]
+
+
+def payload(explanation: Explained, title: str | None = None) -> Payload:
+    """The explanation as a dict that `json.dumps` accepts, numbers that are not finite as null.
+
+    title: the page's heading; by default the picture's name, or how many pictures there are.
+    """
+    pictures = explanation.pictures
+    if not pictures:
+        raise InputError("there is no picture in this explanation, so there is nothing to show")
+    return {
+        "format": FORMAT,
+        "title": title or (pictures[0].name if len(pictures) == 1 else f"{len(pictures)} pictures"),
+        "colours": {
+            "sequential": _base64(colour_table(SEQUENTIAL).tobytes()),
+            "diverging": _base64(colour_table(DIVERGING).tobytes()),
+        },
+        "pictures": [_picture(explanation, index) for index in range(len(pictures))],
+        "provenance": plain(explanation.provenance),
+    }
+
+
+def grids(explanation: Explained) -> Iterator[tuple[str, str, Tensor]]:
+    """Method, layer and maps [B, T, h, w] of every pair that exists."""
+    for method in explanation.methods:
+        for layer in explanation.layers:
+            try:
+                maps = explanation[method, layer]
+            except (KeyError, LayerError):  # a method on pixels does not exist at every layer
+                continue
+            yield method, layer, maps
+
+
+def probability(explanation: Explained, sample: int, target: int) -> float | None:
+    """Probability in [0, 1] of one target; None where it has none, as a target that is not a class."""
+    if explanation.probabilities is None:
+        return None
+    return finite(explanation.probabilities[sample, target].item())
+
+
+def finite(value: float) -> float | None:
+    """The number, or None where it is NaN or infinite, which JSON cannot say.
+
+    >>> finite(0.5), finite(float("nan"))
+    (0.5, None)
+    """
+    return value if math.isfinite(value) else None
+
+
+def plain(value: Any) -> Any:
+    """What JSON can say of a value: tuples become lists, numbers that are not finite null, the rest its text.
+
+    >>> plain({"steps": (1, float("inf")), 3: None})
+    {'steps': [1, None], '3': None}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return finite(value)
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def dumps(value: Any) -> str:
+    """Strict JSON text in one line.
+
+    >>> dumps({"a": "é"})
+    '{"a":"é"}'
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _picture(explanation: Explained, index: int) -> PictureEntry:
+    picture = explanation.pictures[index]
+    width, height = picture.image.size
+    shown = reduced(picture.image, LONGEST_SIDE)
+    maps = [
+        _map(explanation, index, target, method, layer, stack[index, target], shown.size)
+        for method, layer, stack in grids(explanation)
+        for target in range(len(explanation.targets[index]))
+    ]
+    return {
+        "name": picture.name,
+        "width": width,
+        "height": height,
+        "src": _data_uri(shown),
+        "seen": [float(edge) for edge in picture.seen],
+        "maps": maps,
+    }
+
+
+def _map(
+    explanation: Explained,
+    sample: int,
+    target: int,
+    method: str,
+    layer: str,
+    values: Tensor,
+    shown: tuple[int, int],
+) -> MapEntry:
+    picture = explanation.pictures[sample]
+    grid = as_grid(values)
+    point = peak(grid, picture.seen)
+    cards = explanation.cards.get((method, layer))
+    return {
+        "method": method,
+        "layer": layer,
+        "target": explanation.targets[sample][target],
+        "class": int(explanation.classes[sample, target]),
+        "score": finite(explanation.scores[sample, target].item()),
+        "probability": probability(explanation, sample, target),
+        "grid": list(grid.shape),
+        "values": _base64(grid.astype("<f4").tobytes()),
+        "card": [_fact(fact) for fact in cards[sample][target]] if cards else [],
+        "peak": list(point) if point else None,
+        "box": _box_at(grid, picture.seen, picture.image.size, shown),
+    }
+
+
+def _fact(fact: FactLike) -> FactEntry:
+    return {"name": fact.name, "state": fact.state, "text": fact.text}
+
+
+def _box_at(grid: Grid, seen: Seen, size: tuple[int, int], shown: tuple[int, int]) -> list[float] | None:
+    """The box in original pixels, found on the picture as shown.
+
+    Connected parts of a 48-megapixel photograph take seconds a map; on the reduced picture the edges are
+    right to one displayed pixel, and nobody can see more than that. Pictures that are not reduced have the
+    exact box.
+    """
+    across, down = shown[0] / size[0], shown[1] / size[1]
+    left, top, right, bottom = seen
+    found = box(grid, (left * across, top * down, right * across, bottom * down), shown)
+    if found is None:
+        return None
+    return [found[0] / across, found[1] / down, found[2] / across, found[3] / down]
+
+
+def reduced(image: Image.Image, longest: int) -> Image.Image:
+    """The picture in RGB, its longer side at most ``longest`` pixels.
+
+    >>> reduced(Image.new("L", (400, 100)), 200).size
+    (200, 50)
+    """
+    image = image.convert("RGB")
+    factor = longest / max(image.size)
+    if factor >= 1:
+        return image
+    width, height = (max(1, round(side * factor)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _data_uri(image: Image.Image) -> str:
+    """PNG for small pictures, which are often drawn and whose pixels count; JPEG for photographs."""
+    kind = "PNG" if image.width * image.height <= 256 * 256 else "JPEG"
+    buffer = BytesIO()
+    image.save(buffer, kind, **({"quality": 90} if kind == "JPEG" else {"optimize": True}))
+    return f"data:image/{kind.lower()};base64,{_base64(buffer.getvalue())}"
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode("ascii")

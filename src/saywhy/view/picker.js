@@ -1,0 +1,75 @@
+// The choice of what is explained: target, method and layer.
+
+import { percent, short } from "./maps.js";
+import { groupName, make } from "./words.js";
+
+/** The choice of target, method and layer for one side. */
+export class Picker {
+  constructor(viewer, side) {
+    Object.assign(this, { viewer, side });
+    this.legend = make("legend", {}, `${side}: what is explained`);
+    this.targets = make("div", { className: "targets", role: "radiogroup", "aria-label": `${side}: target` });
+    this.method = make("select", { onchange: () => this.pick({ method: this.method.value }) });
+    this.layer = make("select", { onchange: () => this.pick({ layer: this.layer.value }) });
+    const chooser = (text, select) => make("label", { className: "select" }, make("span", {}, text), select);
+    const selects = make("div", { className: "selects" }, chooser("Method", this.method), chooser("Layer", this.layer));
+    this.node = make("fieldset", { className: `picker side-${side}` }, this.legend, this.targets, selects);
+  }
+
+  name(text) {
+    this.legend.textContent = text;
+  }
+
+  get chosen() {
+    return this.viewer.state.sides[this.side];
+  }
+
+  pick(change) {
+    Object.assign(this.chosen, change);
+    this.refill();
+    this.viewer.draw();
+    this.viewer.announce();
+  }
+
+  /** Offer what this picture has, and keep the choice where it still exists. B begins with the second target. */
+  refill() {
+    const { maps } = this.viewer.picture;
+    const methods = [...new Set(maps.map((map) => map.method))];
+    this.chosen.method = fill(this.method, methods, this.chosen.method);
+    const same = maps.filter((map) => map.method === this.chosen.method);
+    this.chosen.layer = fill(this.layer, [...new Set(same.map((map) => map.layer))], this.chosen.layer);
+    const targets = same.filter((map) => map.layer === this.chosen.layer);
+    const wanted = this.chosen.target ?? (this.side === "B" ? 1 : 0);
+    this.chosen.target = Math.max(0, Math.min(wanted, targets.length - 1));
+    this.offer(targets);
+  }
+
+  offer(targets) {
+    const had = this.targets.contains(document.activeElement);
+    const name = groupName();
+    const choices = targets.map((map, index) => {
+      const input = make("input", {
+        type: "radio",
+        name,
+        checked: index === this.chosen.target,
+        onchange: () => this.pick({ target: index }),
+      });
+      const figure = map.probability === null ? short(map.score) : percent(map.probability);
+      const bar = make("span", { className: "bar", "aria-hidden": "true" });
+      bar.style.width = `${100 * Math.min(1, Math.max(0, map.probability ?? 0))}%`;
+      const words = make("span", { className: "words" }, make("span", {}, map.target), make("b", {}, figure));
+      return make("label", { className: "target" }, input, bar, words);
+    });
+    this.targets.replaceChildren(...choices);
+    if (had) this.targets.querySelector("input:checked")?.focus();
+  }
+}
+
+/** Offer the choices, keep the wanted one if it is there, and return the chosen. */
+function fill(select, choices, wanted) {
+  select.replaceChildren(...choices.map((choice) => make("option", { value: choice }, choice)));
+  select.disabled = choices.length < 2;
+  const chosen = choices.includes(wanted) ? wanted : (choices[0] ?? "");
+  select.value = chosen;
+  return chosen;
+}

@@ -1,0 +1,89 @@
+"""One HTML file that holds the viewer, the pictures, the maps and how they were made.
+
+It works from ``file://`` with no server and no network: a content security policy allows the scripts and the
+style of this very page by their digest and nothing else, so that a hostile label could not run even if it
+got through.
+"""
+
+import re
+from base64 import b64encode
+from functools import cache
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, Template
+from markupsafe import Markup
+
+from saywhy.view.atomic import written_whole
+from saywhy.view.payload import Explained, Payload, dumps, payload
+
+SCRIPTS = ("maps.js", "paint.js", "png.js", "words.js", "picker.js", "figure.js", "poster.js", "viewer.js")
+"""The viewer's modules, each importing only from those before it."""
+
+
+def report_html(data: Payload) -> str:
+    """One self-contained page for a payload.
+
+    >>> data = {"format": "saywhy-view/1", "title": "<b>", "colours": {}, "pictures": [], "provenance": {}}
+    >>> page = report_html(data)
+    >>> "<title>&lt;b&gt; · saywhy</title>" in page
+    True
+    """
+    shown = {key: value for key, value in data.items() if key != "provenance"}
+    return _template().render(
+        title=data["title"],
+        style=Markup(_text("viewer.css")),
+        style_digest=_digest(_text("viewer.css")),
+        script=Markup(_script()),
+        script_digest=_digest(_script()),
+        data=_json(shown),
+        provenance=_json(data["provenance"]),
+    )
+
+
+def save_html(explanation: Explained, path: str | Path, title: str | None = None) -> Path:
+    """Write the explanation as one self-contained page, whole or not at all; returns the path."""
+    page = report_html(payload(explanation, title))
+    with written_whole(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return Path(path)
+
+
+def notebook_html(explanation: Explained, height: int = 760) -> str:
+    """The same page in a frame of its own, so that neither the notebook nor another cell can clash with it.
+
+    height: of the frame, in CSS pixels.
+    """
+    data = payload(explanation)
+    return (
+        f'<iframe title="{escape(data["title"])} · saywhy" sandbox="allow-scripts allow-downloads" '
+        f'style="width: 100%; height: {height}px; border: 0" srcdoc="{escape(report_html(data))}"></iframe>'
+    )
+
+
+def _json(value: object) -> Markup:
+    """JSON that may stand inside a script element: without ``<`` no tag and no comment can begin or end."""
+    return Markup(dumps(value).replace("<", "\\u003c"))
+
+
+@cache
+def _script() -> str:
+    """The modules as one; what they import from each other is then simply there."""
+    source = "\n".join(_text(name) for name in SCRIPTS)
+    return re.sub(r'^import [^;]* from "\./\w+\.js";\n', "", source, flags=re.MULTILINE)
+
+
+def _digest(text: str) -> Markup:
+    return Markup("sha256-" + b64encode(sha256(text.encode()).digest()).decode("ascii"))
+
+
+@cache
+def _template() -> Template:
+    return Environment(autoescape=True).from_string(_text("page.html.j2"))
+
+
+@cache
+def _text(name: str) -> str:
+    return files("saywhy.view").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,134 @@
+"""Many maps on one page: a row for each picture, the plain picture first; and the PNG file that is saved."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from saywhy.view.atomic import written_whole
+from saywhy.view.legend import Caption, legend
+from saywhy.view.overlay import NARROWEST, has_unseen, heat_over, noted, overlay, stacked
+from saywhy.view.payload import LONGEST_SIDE, Explained, dumps, finite, grids, plain, probability, reduced
+from saywhy.view.place import Grid, Seen
+from saywhy.view.scale import Scale
+
+GAP = 16
+"""Pixels between panels."""
+
+KEY = "saywhy"
+"""Keyword of the PNG chunk that says how the maps were made."""
+
+
+def sheet(explanation: Explained, *, panel: int = NARROWEST, columns: int = 6) -> Image.Image:
+    """All maps of an explanation: a row for each picture, a column for each method, layer and target.
+
+    panel: width of a panel in pixels; columns: maps in a row before it goes on below.
+    """
+    rows: list[list[Image.Image]] = []
+    for sample, picture in enumerate(explanation.pictures):
+        small, seen = fitted(picture.image, picture.seen, panel)
+        hidden = has_unseen(seen, small.size)
+        first = stacked(small, legend(Caption(picture.name), None, panel))
+        panels = [
+            stacked(
+                heat_over(small, stack[sample, target], seen, scale=scale),
+                legend(words, scale, panel, hidden),
+            )
+            for method, layer, stack in grids(explanation)
+            for target in range(len(explanation.targets[sample]))
+            for scale in [Scale.of(stack[sample, target])]
+            for words in [noted(caption(explanation, sample, target, method, layer), scale)]
+        ]
+        for start in range(0, max(1, len(panels)), columns):
+            lead = first if start == 0 else Image.new("RGB", (panel, 1), (255, 255, 255))
+            rows.append([lead, *panels[start : start + columns]])
+    return _grid(rows, panel)
+
+
+def overlay_of(
+    explanation: Explained,
+    sample: int = 0,
+    target: int = 0,
+    method: str | None = None,
+    layer: str | None = None,
+    **look: Any,
+) -> Image.Image:
+    """One map of an explanation at the picture's own size, with its legend; large photographs are reduced.
+
+    method, layer: the first by default; look: scale, opacity, threshold, mark_peak, draw_box of `overlay`.
+    """
+    method, layer = method or explanation.methods[0], layer or explanation.layers[0]
+    picture = explanation.pictures[sample]
+    factor = min(1.0, LONGEST_SIDE / max(picture.image.size))
+    shown, seen = fitted(picture.image, picture.seen, max(1, round(picture.image.width * factor)))
+    words = replace(caption(explanation, sample, target, method, layer), picture=picture.name)
+    return overlay(shown, explanation[method, layer][sample, target], seen, words, **look)
+
+
+def save_png(explanation: Explained, path: str | Path) -> Path:
+    """Write one map with its legend, or all of them as a sheet, whole or not at all; returns the path.
+
+    How the maps were made stands as JSON in the PNG's text chunk "saywhy".
+    """
+    note = PngInfo()
+    note.add_itxt(KEY, dumps(plain(explanation.provenance)))
+    image = _whole(explanation)
+    with written_whole(path) as temporary:
+        image.save(temporary, "PNG", pnginfo=note)
+    return Path(path)
+
+
+def caption(explanation: Explained, sample: int, target: int, method: str, layer: str) -> Caption:
+    """The words for one map."""
+    return Caption(
+        target=explanation.targets[sample][target],
+        score=finite(explanation.scores[sample, target].item()),
+        probability=probability(explanation, sample, target),
+        method=method,
+        layer=layer,
+    )
+
+
+def fitted(image: Image.Image, seen: Seen, width: int) -> tuple[Image.Image, Seen]:
+    """The picture at ``width`` pixels, and the seen box in its pixels.
+
+    >>> fitted(Image.new("RGB", (100, 50)), (25, 0, 75, 50), 200)[1]
+    (50.0, 0.0, 150.0, 100.0)
+    """
+    height = max(1, round(image.height * width / image.width))
+    across, down = width / image.width, height / image.height
+    left, top, right, bottom = seen
+    small = reduced(image, max(image.size)).resize((width, height), Image.Resampling.LANCZOS)
+    return small, (left * across, top * down, right * across, bottom * down)
+
+
+def _whole(explanation: Explained) -> Image.Image:
+    """All there is to see: the one map with its peak, or a sheet of several."""
+    pairs = [(method, layer) for method, layer, _ in grids(explanation)]
+    if len(explanation.pictures) == len(explanation.targets[0]) == len(pairs) == 1:
+        return overlay_of(explanation, 0, 0, *pairs[0], mark_peak=True)
+    return sheet(explanation)
+
+
+def _panel(picture: Image.Image, values: Grid, seen: Seen, words: Caption) -> Image.Image:
+    """One map with its words, as wide as the picture."""
+    scale = Scale.of(values)
+    key = legend(noted(words, scale), scale, picture.width, has_unseen(seen, picture.size))
+    return stacked(heat_over(picture, values, seen, scale=scale), key)
+
+
+def _grid(rows: Sequence[Sequence[Image.Image]], panel: int) -> Image.Image:
+    """Panels of one width on white; each row as high as its highest panel."""
+    heights = [max(image.height for image in row) for row in rows]
+    across = max(len(row) for row in rows)
+    size = (GAP + across * (panel + GAP), GAP + sum(height + GAP for height in heights))
+    canvas = Image.new("RGB", size, (255, 255, 255))
+    top = GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, image in enumerate(row):
+            canvas.paste(image, (GAP + column * (panel + GAP), top))
+        top += height + GAP
+    return canvas

@@ -1,0 +1,320 @@
+// The one viewer of maps: in a report, in a notebook, in the studio. `mount(root, payload)` is all of its interface.
+// Whatever comes from the payload reaches the page as text or on a canvas, never as markup.
+
+import { Figure } from "./figure.js";
+import { bytes, field, floats, levelOf, scaleOf, valueAt } from "./maps.js";
+import { Picker } from "./picker.js";
+import { withText } from "./png.js";
+import { poster } from "./poster.js";
+import { describe, groupName, make } from "./words.js";
+
+const SIGNS = { good: ["✓", "good"], warning: ["!", "warning"], bad: ["✕", "bad"] };
+
+/** Show the payload inside of `root`, which is emptied; resolves when the first picture is drawn. */
+export async function mount(root, payload) {
+  const viewer = new Viewer(root, payload);
+  await viewer.ready;
+  return viewer;
+}
+
+class Viewer {
+  constructor(root, payload) {
+    this.payload = payload;
+    this.tables = {
+      sequential: bytes(payload.colours.sequential),
+      diverging: bytes(payload.colours.diverging),
+    };
+    this.images = new Map();
+    this.fields = new Map();
+    this.state = {
+      picture: 0,
+      sides: { A: {}, B: {} },
+      compare: false,
+      difference: false,
+      shared: false,
+      opacity: 0.75,
+      threshold: 0,
+      peak: true,
+      box: false,
+      grey: false,
+      cross: null,
+    };
+    this.figures = Object.fromEntries(["A", "B", "difference"].map((side) => [side, new Figure(this, side)]));
+    this.pickers = { A: new Picker(this, "A"), B: new Picker(this, "B") };
+    this.cards = { A: make("section", { className: "card" }), B: make("section", { className: "card" }) };
+    this.status = make("p", { className: "unseen-text", role: "status", "aria-live": "polite" });
+    root.replaceChildren(...this.page());
+    this.ready = this.choosePicture(0);
+  }
+
+  page() {
+    const { payload } = this;
+    return [
+      make("header", {}, make("h1", {}, payload.title), make("p", { className: "count" }, counted(payload))),
+      this.thumbnails(),
+      make(
+        "div",
+        { className: "layout" },
+        make("section", { className: "stage", "aria-label": "Maps" }, ...Object.values(this.figures).map((f) => f.node)),
+        make(
+          "section",
+          { className: "controls", "aria-label": "Controls" },
+          this.pickers.A.node,
+          this.pickers.B.node,
+          this.cards.A,
+          this.cards.B,
+          this.display(),
+        ),
+      ),
+      provenance(payload.provenance),
+      this.status,
+    ];
+  }
+
+  thumbnails() {
+    const pictures = this.payload.pictures;
+    const name = groupName();
+    const choices = pictures.map((picture, index) =>
+      make(
+        "label",
+        { className: "thumbnail" },
+        make("input", {
+          type: "radio",
+          name,
+          checked: index === 0,
+          onchange: () => this.choosePicture(index, true),
+        }),
+        make("img", { src: picture.src, alt: "", loading: "lazy", decoding: "async" }),
+        make("span", {}, picture.name),
+      ),
+    );
+    const legend = make("legend", {}, "Picture");
+    return make("fieldset", { className: "thumbnails", hidden: pictures.length < 2 }, legend, ...choices);
+  }
+
+  display() {
+    const check = (label, key, className = "check") =>
+      make(
+        "label",
+        { className },
+        make("input", { type: "checkbox", checked: this.state[key], onchange: (e) => this.set(key, e.target.checked) }),
+        make("span", {}, label),
+      );
+    this.differenceCheck = check("Show the difference, B − A", "difference");
+    return make(
+      "fieldset",
+      { className: "display" },
+      make("legend", {}, "Display"),
+      this.slider("Opacity of the heat", "opacity"),
+      this.slider("Hide heat below", "threshold"),
+      this.scaleChoice(),
+      make(
+        "div",
+        { className: "checks" },
+        check("Mark the peak", "peak"),
+        check("Draw the box", "box"),
+        check("Picture in grey", "grey"),
+      ),
+      make("div", { className: "checks" }, check("Compare two maps", "compare"), this.differenceCheck),
+      make("button", { type: "button", onclick: () => this.download() }, "Download as PNG"),
+    );
+  }
+
+  slider(text, key) {
+    const shown = make("output", {}, percent0(this.state[key]));
+    const input = make("input", {
+      type: "range",
+      min: 0,
+      max: 100,
+      step: 1,
+      value: 100 * this.state[key],
+      oninput: (event) => {
+        shown.textContent = percent0(event.target.value / 100);
+        this.set(key, event.target.value / 100);
+      },
+    });
+    input.setAttribute("aria-label", text);
+    return make("label", { className: "slider" }, make("span", {}, text), shown, input);
+  }
+
+  scaleChoice() {
+    const name = groupName();
+    const choice = (text, shared) =>
+      make(
+        "label",
+        { className: "check" },
+        make("input", { type: "radio", name, checked: !shared, onchange: () => this.set("shared", shared) }),
+        make("span", {}, text),
+      );
+    const legend = make("legend", {}, "Colour scale");
+    const choices = make("div", { className: "checks" }, choice("this map", false), choice("shared by all targets", true));
+    return make("fieldset", { className: "scale" }, legend, choices);
+  }
+
+  get picture() {
+    return this.payload.pictures[this.state.picture];
+  }
+
+  get size() {
+    return [this.picture.width, this.picture.height];
+  }
+
+  set(key, value) {
+    this.state[key] = value;
+    this.draw();
+    if (typeof value === "boolean") this.announce();
+  }
+
+  async choosePicture(index, announce = false) {
+    const picture = this.payload.pictures[index];
+    this.wanted = index;
+    const image = await this.load(picture);
+    if (this.wanted !== index) return; // another was chosen while this one was decoded
+    for (const map of picture.maps) map.raw ??= floats(map.values);
+    Object.assign(this.state, { picture: index, cross: null });
+    this.image = image;
+    for (const picker of Object.values(this.pickers)) picker.refill();
+    this.draw();
+    if (announce) this.announce();
+  }
+
+  async load(picture) {
+    if (!this.images.has(picture)) {
+      const image = new Image();
+      image.src = picture.src;
+      await image.decode();
+      this.images.set(picture, image);
+    }
+    return this.images.get(picture);
+  }
+
+  /** The map that one side shows; the other sides of the choice are kept possible by its picker. */
+  map(side) {
+    const { method, layer, target } = this.state.sides[side];
+    const same = this.picture.maps.filter((map) => map.method === method && map.layer === layer);
+    return same[target] ?? null;
+  }
+
+  scale(map) {
+    const { method, layer } = map;
+    const peers = this.picture.maps.filter((other) => other.method === method && other.layer === layer);
+    return scaleOf(this.state.shared ? peers : [map]);
+  }
+
+  /** Raw values of a map at the size of the heat's canvas, kept, because the sliders do not change them. */
+  field(map, width, height) {
+    const kept = this.fields.get(map);
+    if (kept?.width === width && kept.height === height) return kept.values;
+    const values = field(map, this.picture.seen, this.size, width, height);
+    if (this.fields.size > 12) this.fields.clear();
+    this.fields.set(map, { width, height, values });
+    return values;
+  }
+
+  /** What stands under a point of one figure: raw value, null if not seen; for the difference, of levels. */
+  read(side, x, y) {
+    const { seen } = this.picture;
+    if (side !== "difference") return this.map(side) ? valueAt(this.map(side), seen, x, y) : null;
+    const levels = ["A", "B"].map((one) => {
+      const map = this.map(one);
+      const value = map ? valueAt(map, seen, x, y) : null;
+      return value === null ? null : levelOf(this.scale(map), value);
+    });
+    return levels.includes(null) ? null : levels[1] - levels[0];
+  }
+
+  draw() {
+    const { compare, difference } = this.state;
+    this.differenceCheck.hidden = !compare;
+    this.figures.A.show(true);
+    this.figures.B.show(compare);
+    this.figures.difference.show(compare && difference);
+    this.pickers.B.node.hidden = !compare;
+    this.pickers.A.name(compare ? "A: what is explained" : "What is explained");
+    for (const side of ["A", "B"]) this.drawCard(side, side === "A" || compare);
+  }
+
+  drawCard(side, shown) {
+    const map = this.map(side);
+    const card = this.cards[side];
+    card.hidden = !shown || !map?.card.length;
+    if (card.hidden) return card.replaceChildren();
+    const title = this.state.compare ? `Can ${side} be trusted?` : "Can this map be trusted?";
+    const lines = map.card.map(({ name, state, text }) => {
+      const [sign, word] = SIGNS[state] ?? ["?", state];
+      return make(
+        "li",
+        { className: SIGNS[state] ? state : "" },
+        make("span", { className: "sign", "aria-hidden": "true" }, sign),
+        make("span", {}, make("strong", {}, name), make("span", { className: "word" }, ` ${word}`), make("br"), text),
+      );
+    });
+    return card.replaceChildren(make("h2", {}, title), make("ul", {}, ...lines));
+  }
+
+  announce() {
+    const { compare, difference } = this.state;
+    const shown = (compare ? ["A", "B"] : ["A"]).map((side) => describe(this.map(side))).join(", compared with ");
+    this.status.textContent = `Showing ${shown}, on ${this.picture.name}${compare && difference ? ", and their difference" : ""}.`;
+  }
+
+  moveCross(point, aloud) {
+    this.state.cross = point;
+    for (const figure of Object.values(this.figures)) figure.drawMarks();
+    if (!aloud) return;
+    const visible = Object.values(this.figures).filter((figure) => !figure.node.hidden);
+    this.status.textContent = visible.map((figure) => figure.reading.textContent).join("; ") || "No reading";
+  }
+
+  async download() {
+    const visible = Object.values(this.figures).filter((figure) => !figure.node.hidden);
+    const canvas = poster(visible);
+    const plain = await new Promise((done) => canvas.toBlob(done, "image/png"));
+    const file = await withText(plain, "saywhy", JSON.stringify(this.payload.provenance ?? {}));
+    const address = URL.createObjectURL(file);
+    const name = `${this.picture.name.replace(/\.\w+$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "_") || "map"}-why.png`;
+    make("a", { href: address, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 10_000);
+    this.status.textContent = `Saved as ${name}`;
+    return file;
+  }
+}
+
+function percent0(share) {
+  return `${Math.round(100 * share)} %`;
+}
+
+function counted({ pictures }) {
+  const distinct = (key) => new Set(pictures.flatMap((picture) => picture.maps.map((map) => map[key]))).size;
+  const counts = [[distinct("target"), "target"], [distinct("method"), "method"], [distinct("layer"), "layer"]];
+  return counts.map(([count, noun]) => `${count} ${noun}${count === 1 ? "" : "s"}`).join(" · ");
+}
+
+/** A value of the provenance: plain lists in one line, everything nested as JSON. */
+function inWords(value) {
+  if (typeof value !== "object" || value === null) return String(value);
+  const flat = Object.values(value).every((item) => typeof item !== "object" || item === null);
+  if (!flat) return JSON.stringify(value, null, 2);
+  return Array.isArray(value) ? value.join(", ") : Object.entries(value).map((pair) => pair.join(": ")).join(", ");
+}
+
+/** How the maps were made, folded. */
+function provenance(facts) {
+  const rows = Object.entries(facts ?? {}).flatMap(([key, value]) => [
+    make("dt", {}, key.replaceAll("_", " ")),
+    make("dd", {}, inWords(value)),
+  ]);
+  return make(
+    "details",
+    { className: "provenance", hidden: !rows.length },
+    make("summary", {}, "How these maps were made"),
+    make("dl", {}, ...rows),
+  );
+}
+
+const data = document.getElementById("saywhy-data");
+if (data) {
+  const facts = document.getElementById("saywhy-provenance");
+  const payload = { ...JSON.parse(data.textContent), provenance: JSON.parse(facts?.textContent ?? "{}") };
+  mount(document.getElementById("saywhy"), payload);
+}

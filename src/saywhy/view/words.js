@@ -1,0 +1,44 @@
+// Elements and sentences that several parts of the viewer share.
+
+import { percent, short } from "./maps.js";
+
+let groups = 0;
+
+/** An element with properties and children; strings become text, never markup. */
+export function make(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key in node && key !== "list") node[key] = value;
+    else node.setAttribute(key, value);
+  }
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+
+/** A name for a group of radio buttons, of which no two on one page may share one. */
+export function groupName() {
+  groups += 1;
+  return `saywhy-${groups}`;
+}
+
+/** Score, probability, method and layer of a map. */
+export function details(map) {
+  const probability = map.probability === null ? "" : ` · probability ${percent(map.probability)}`;
+  return `score ${short(map.score)}${probability} · ${map.method} at ${map.layer}`;
+}
+
+/** A map in one sentence. */
+export function describe(map) {
+  return map ? `${map.target}: ${details(map)}` : "no map";
+}
+
+/** What a reader must know about an odd map, or nothing. */
+export function note(content, side) {
+  if (!content) return "There is no map for this choice.";
+  const { map, scale } = content;
+  if (map && map.raw.some((value) => !Number.isFinite(value))) return "Some values of this map are not finite numbers.";
+  if (scale.low === scale.high) return `The same value everywhere: ${short(scale.low)}. There is nothing to see.`;
+  if (side === "difference") return "Red: more in B. Blue: more in A.";
+  if (map && !map.raw.some((value) => value > 0)) return "No evidence for this target: every value is zero or against it.";
+  return scale.signed ? "Red: evidence for. Blue: evidence against." : "";
+}

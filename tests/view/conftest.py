@@ -1,0 +1,101 @@
+"""A small explanation of drawn pictures, with no model behind it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+
+class Fact(NamedTuple):
+    name: str
+    state: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    name: str
+    image: Image.Image
+    seen: tuple[float, float, float, float]
+
+
+@dataclass
+class Explanation:
+    """Stands in for `saywhy.Explanation`: what `view.payload.Explained` asks for, and nothing else."""
+
+    pictures: tuple[Picture, ...]
+    targets: list[list[str]]
+    maps: dict[tuple[str, str], Tensor]
+    probabilities: Tensor | None
+    scores: Tensor
+    classes: Tensor
+    methods: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    cards: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, key: tuple[str, str]) -> Tensor:
+        return self.maps[key]
+
+
+def drawn(width: int, height: int, hue: int) -> Image.Image:
+    image = Image.new("RGB", (width, height), (240, 236, 226))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((width // 5, height // 4, width // 2, 3 * height // 4), fill=(hue, 90, 60))
+    draw.rectangle((3 * width // 5, height // 3, width - 6, 2 * height // 3), fill=(40, hue, 150))
+    return image
+
+
+def card(method: str, target: str) -> tuple[Fact, ...]:
+    return Fact("Layout", "good", f"{method} {target} proved"), Fact("Sign", "bad", "all against")
+
+
+def explain(
+    maps: dict[tuple[str, str], Tensor] | None = None,
+    targets: list[str] | None = None,
+    names: tuple[str, ...] = ("mug.png", "key.png"),
+    probabilities: bool = True,
+) -> Explanation:
+    """Two pictures, three targets, two methods (the second signed), two layers with different grids."""
+    targets = targets or ["mug", "key", "clock"]
+    noise = torch.Generator().manual_seed(3)
+    shape = (len(names), len(targets))
+    if maps is None:
+        maps = {
+            (method, layer): torch.rand(*shape, *grid, generator=noise) * 4 - (2 if method == "signed" else 0)
+            for method in ("gradcam", "signed")
+            for layer, grid in (("layer3", (6, 6)), ("layer4", (3, 5)))
+        }
+    pictures = tuple(
+        Picture(name, drawn(120, 80, 60 + 90 * i), (20.0, 0.0, 100.0, 80.0)) for i, name in enumerate(names)
+    )
+    cards = {key: [[card(key[0], target) for target in targets]] * len(names) for key in maps}
+    return Explanation(
+        pictures=pictures,
+        targets=[targets] * len(names),
+        maps=maps,
+        probabilities=torch.tensor([[0.62, 0.21, 0.0004, *[0.0] * 9][: shape[1]]] * shape[0])
+        if probabilities
+        else None,
+        scores=torch.arange(float(shape[0] * shape[1])).reshape(shape) + 7.25,
+        classes=torch.full(shape, -1),
+        methods=tuple(dict.fromkeys(method for method, _ in maps)),
+        layers=tuple(dict.fromkeys(layer for _, layer in maps)),
+        cards=cards,
+        provenance={"model": "toybox:classifier", "parameters": {"steps": 50}, "gap": float("nan")},
+    )
+
+
+@pytest.fixture
+def explanation() -> Explanation:
+    return explain()
+
+
+@pytest.fixture
+def explained() -> Callable[..., Explanation]:
+    """Makes an explanation from maps and names of the test's own."""
+    return explain

@@ -1,0 +1,152 @@
+"""Heat, legends, sheets, and the PNG file."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+from PIL import Image
+
+from saywhy.errors import InputError
+from saywhy.view import overlay, save_png, sheet
+from saywhy.view.colour import colour_table, colourise
+from saywhy.view.legend import Caption, font, legend, wrapped
+from saywhy.view.overlay import heat_over
+from saywhy.view.scale import Scale
+
+GREY = Image.new("RGB", (90, 60), (128, 128, 128))
+RAMP = np.linspace(0, 1, 9)[None].repeat(6, 0)
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, int)
+
+
+def test_colours_come_from_matplotlib_and_are_read_only():
+    table = colour_table("inferno")
+    assert table.shape == (256, 3)
+    assert table[-1].tolist() == [252, 255, 164]  # inferno ends in #fcffa4
+    with pytest.raises(ValueError, match="read-only"):
+        table[0] = 1
+
+
+def test_colourise_clips():
+    assert colourise(np.array([[-1.0, 0.5, 7.0]]), "gray")[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_no_heat_leaves_the_picture_as_it_was():
+    np.testing.assert_array_equal(pixels(heat_over(GREY, np.zeros((3, 3)))), pixels(GREY))
+
+
+def test_opacity_grows_with_heat():
+    change = np.abs(pixels(heat_over(GREY, RAMP)) - 128).sum(-1)[30]
+    assert change[0] == 0
+    assert change[-1] > change[45] > 0
+
+
+def test_threshold_hides_what_is_below_it():
+    out = pixels(heat_over(GREY, RAMP, threshold=0.5))
+    assert (out[:, :40] == 128).all()
+    assert (out[:, 60:] != 128).any()
+
+
+def test_a_signed_map_has_two_colours_and_none_at_zero():
+    out = pixels(heat_over(GREY, 2 * RAMP - 1))[30]
+    assert out[0, 2] > out[0, 0]  # against: blue
+    assert out[-1, 0] > out[-1, 2]  # for: red
+    assert np.abs(out[45] - 128).max() <= 4
+
+
+def test_the_unseen_margin_is_hatched_and_the_rest_is_not():
+    out = pixels(heat_over(GREY, np.zeros((3, 3)), (30, 0, 60, 60)))
+    assert (out[:, 30:60] == 128).all()
+    assert (out[:, :30] != 128).all(-1).mean() > 0.95
+    assert len(np.unique(out[:, :30], axis=None)) > 1
+
+
+@pytest.mark.parametrize("odd", [np.full((2, 2), np.nan), np.ones((2, 2)), np.array([[np.inf, -np.inf]])])
+def test_odd_maps_are_drawn(odd):
+    assert heat_over(GREY, odd, mark_peak=True, draw_box=True).size == (90, 60)
+
+
+def test_marks_are_drawn():
+    plain, marked = (pixels(heat_over(GREY, RAMP, mark_peak=m, draw_box=m)) for m in (False, True))
+    assert (plain != marked).any()
+
+
+def test_an_overlay_is_the_picture_with_words_below():
+    out = overlay(Image.new("RGB", (400, 300)), RAMP, caption=Caption("cat", 12.3, 0.5, "gradcam", "layer4", "x.png"))
+    assert out.width == 400
+    assert out.height > 300 + 5 * 13
+
+
+@pytest.mark.parametrize("text", ["Egyptian cat " * 20, "unbreakable" * 40, "<b>&amp;\n\t</b>", "a", ""])
+@pytest.mark.parametrize("width", [60, 320])
+def test_no_line_is_wider_than_its_room_and_no_letter_is_lost(text, width):
+    lines = wrapped(text, font(14), width)
+    assert all(font(14).getlength(line) <= width for line in lines)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize("width", [320, 1500])
+def test_no_ink_touches_the_edge_of_a_legend(width):
+    words = Caption("W" * 300, -1.234e-15, 0.99999, "method" * 20, "layer." * 50, "p" * 200)
+    edge = pixels(legend(words, Scale(-1.2345e-20, 1.2345e-20), width, unseen=True))
+    assert (edge[:, [0, 1, -1, -2]] == 255).all()
+    assert (edge[[0, 1, -1, -2]] == 255).all()
+
+
+def test_a_sheet_has_a_row_a_picture_and_begins_with_it(explanation):
+    image = sheet(explanation, panel=320, columns=12)
+    assert image.width == 16 + 13 * (320 + 16)
+    corner = pixels(image)[16 : 16 + 40, 16 : 16 + 40]
+    assert np.abs(corner - (240, 236, 226)).max() <= 1  # the plain picture's paper
+
+
+def test_a_long_row_goes_on_below(explanation):
+    assert sheet(explanation, columns=4).width == 16 + 5 * 336
+    assert sheet(explanation, columns=4).height > sheet(explanation, columns=12).height
+
+
+def test_a_png_says_how_it_was_made(explanation, tmp_path):
+    path = save_png(explanation, tmp_path / "new" / "why.png")
+    with Image.open(path) as image:
+        image.load()
+        note = json.loads(image.text["saywhy"])
+    assert note == {"model": "toybox:classifier", "parameters": {"steps": 50}, "gap": None}
+
+
+def test_one_map_is_saved_at_the_pictures_own_size(explained, tmp_path):
+    single = explained({("gradcam", "layer4"): torch.rand(1, 1, 4, 4)}, ["mug"], ("mug.png",))
+    with Image.open(save_png(single, tmp_path / "why.png")) as image:
+        assert image.width == 3 * 120  # enlarged by a whole number, so that the words have room
+
+
+def test_nothing_is_left_of_a_file_that_fails(explanation, tmp_path, monkeypatch):
+    (tmp_path / "why.png").write_bytes(b"before")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_png(explanation, tmp_path / "why.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["why.png"]
+    assert (tmp_path / "why.png").read_bytes() == b"before"
+
+
+def test_a_batch_is_refused():
+    with pytest.raises((InputError, TypeCheckError)):  # the latter where shapes are checked at run time
+        overlay(GREY, np.zeros((1, 3, 3)))
+
+
+def test_a_scale_is_shared_and_symmetric_where_signed():
+    scale = Scale.of(np.array([[0.0, 4.0]]), np.array([[-1.0, np.nan]]))
+    assert (scale.low, scale.high, scale.signed) == (-4.0, 4.0, True)
+
+
+def test_a_scale_of_extreme_values_does_not_overflow():
+    scale = Scale.of(np.array([[-1.7e308, 1.7e308]]))
+    assert scale.heat(np.array([[0.0, 1.7e308]])).tolist() == [[0.5, 1.0]]

@@ -1,0 +1,342 @@
+"""The viewer in a real browser, from a file, with no server: what people see, read, press and hear."""
+
+import base64
+import json
+import math
+from collections.abc import Callable, Iterator
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from saywhy.view import notebook_html, on_picture, save_html
+from saywhy.view.overlay import heat_over
+from saywhy.view.scale import Scale
+
+pytest.importorskip("selenium")
+from selenium.webdriver.common.action_chains import ActionChains  # only where selenium is
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+from viewer_page import Page, browsing, visit
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=1">'
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[object]:
+    yield from browsing(tmp_path_factory.mktemp("browser"))
+
+
+@pytest.fixture
+def show(browser, tmp_path) -> Iterator[Callable[..., Page]]:
+    def show(explanation: object, **options: str) -> Page:
+        return visit(browser, save_html(explanation, tmp_path / "why.html", **options))
+
+    yield show
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_opens_from_a_file_without_a_complaint(show, explanation):
+    page = show(explanation)
+    assert page.errors() == []
+    assert page.text("h1") == "2 pictures"
+    assert page.canvas().shape == (480, 720, 3)  # 120 x 80, enlarged six times
+    assert page.canvas().std() > 5
+
+
+@pytest.mark.parametrize(
+    ("change", "card"),
+    [
+        (lambda page: page.click("key 21.0"), "gradcam key proved"),
+        (lambda page: page.choose("Method", "signed"), "signed mug proved"),
+        (lambda page: page.choose("Layer", "layer4"), "gradcam mug proved"),
+        (lambda page: page.click("key.png"), "gradcam mug proved"),
+    ],
+    ids=["target", "method", "layer", "picture"],
+)
+def test_a_choice_changes_the_picture_the_card_and_is_said(show, explanation, change, card):
+    page = show(explanation)
+    before = page.canvas()
+    assert "gradcam mug proved" in page.text(".card")
+    change(page)
+    WebDriverWait(page.browser, 5).until(lambda _: page.text("[role=status]").startswith("Showing "))
+    assert (page.canvas() != before).any()
+    assert card in page.text(".card")
+    assert page.errors() == []
+
+
+def test_the_card_says_its_states_in_words(show, explanation):
+    words = show(explanation).text(".card")
+    assert "Layout good" in words
+    assert "Sign bad" in words
+    assert "all against" in words
+
+
+def test_opacity_and_threshold(show, explanation):
+    page = show(explanation)
+    page.click("Mark the peak")
+    full = page.canvas()
+    page.slide("Opacity", 30)
+    paler = page.canvas()
+    page.slide("Opacity", 0)
+    bare = page.canvas()
+    assert np.abs(full - bare).sum() > np.abs(paler - bare).sum() > 0
+    page.slide("Opacity", 75)
+    page.slide("Hide heat below", 60)
+    cut = page.canvas()
+    assert (cut == bare).all(-1).sum() > (full == bare).all(-1).sum()
+    assert (cut != bare).any()
+
+
+def test_the_heat_is_the_one_that_python_draws(show, explanation):
+    page = show(explanation)
+    page.click("Mark the peak")
+    picture = explanation.pictures[0]
+    expected = np.asarray(heat_over(picture.image, explanation["gradcam", "layer3"][0, 0], picture.seen), int)
+    middle = page.canvas()[3::6, 3::6]  # the middles of the enlarged pixels
+    inside = (slice(2, -2), slice(23, 97))
+    assert np.abs(middle[inside] - expected[inside]).mean() < 4
+
+
+@pytest.mark.parametrize("pixel", [(20, 0), (60, 40), (99, 79), (33, 71)])
+@pytest.mark.parametrize("method", ["gradcam", "signed"])
+def test_the_value_under_the_pointer_is_pythons(show, explanation, method, pixel):
+    page = show(explanation)
+    page.choose("Method", method)
+    page.choose("Layer", "layer4")
+    page.point(*pixel, (120, 80))
+    x, y, value = page.reading()
+    assert (x, y) == pixel
+    full = on_picture(explanation[method, "layer4"][0, 0], (20.0, 0.0, 100.0, 80.0), (120, 80))
+    assert value == pytest.approx(float(full[y, x]), abs=1e-4)
+
+
+def test_what_was_not_seen_has_no_value_and_a_legend(show, explanation):
+    page = show(explanation)
+    page.point(5, 40, (120, 80))
+    assert page.reading()[2] is None
+    assert page.text(".reading") == "x 5, y 40: not seen by the network"
+    assert page.text(".hatched") == "not seen by the network"
+
+
+def test_values_are_read_by_keyboard_and_said(show, explanation):
+    page = show(explanation)
+    page.focus()
+    page.keys(Keys.ARROW_RIGHT)
+    assert page.reading()[:2] == (60, 40)
+    page.keys(Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    assert page.reading()[:2] == (62, 42)
+    ActionChains(page.browser).key_down(Keys.SHIFT).send_keys(Keys.ARROW_LEFT).key_up(Keys.SHIFT).perform()
+    x, y, value = page.reading()
+    assert (x, y) == (61, 42)
+    full = on_picture(explanation["gradcam", "layer3"][0, 0], (20.0, 0.0, 100.0, 80.0), (120, 80))
+    assert value == pytest.approx(float(full[y, x]), abs=1e-4)
+    assert page.text("[role=status]").startswith("x 61, y 42: ")
+    page.keys(Keys.HOME)
+    assert page.reading()[2] == pytest.approx(float(np.nanmax(full)), rel=0.1)
+    page.keys(Keys.ESCAPE)
+    assert page.text(".reading") == ""
+
+
+def test_targets_are_chosen_by_keyboard_and_keep_the_focus(show, explanation):
+    page = show(explanation)
+    page.run("document.querySelector('.target input').focus()")
+    page.keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    assert "gradcam clock proved" in page.text(".card")
+    assert page.run("return document.activeElement.checked") is True
+
+
+def test_two_maps_side_by_side_and_their_difference(show, explanation):
+    page = show(explanation)
+    page.click("Compare two maps")
+    page.click("Show the difference")
+    assert (page.canvas(0) != page.canvas(1)).any()
+    page.point(70, 30, (120, 80), number=1)
+    values = [page.reading(number)[2] for number in range(3)]
+    maps = explanation["gradcam", "layer3"][0]
+    fields = [on_picture(maps[t], (20.0, 0.0, 100.0, 80.0), (120, 80)) for t in (0, 1)]
+    assert values[:2] == pytest.approx([float(full[30, 70]) for full in fields], abs=1e-4)
+    levels = [float(Scale.of(maps[t]).heat(full)[30, 70]) for t, full in enumerate(fields)]
+    assert values[2] == pytest.approx(levels[1] - levels[0], abs=1e-4)
+    assert [card.text.split("?")[0] for card in page.shown(".card")] == [
+        "Can A be trusted",
+        "Can B be trusted",
+    ]
+    page.click("Compare two maps")
+    assert len(page.shown("figure")) == 1
+
+
+def test_one_scale_for_all_targets(show, explained):
+    maps = torch.ones(1, 2, 4, 4)
+    maps[0, 0, 1, 1], maps[0, 1, 1, 1] = 2.0, 9.0
+    page = show(explained({("gradcam", "x"): maps}, ["mug", "key"], ("mug.png",)))
+    assert page.text(".legend") == "low 12 high"
+    page.click("shared by all targets")
+    assert page.text(".legend") == "low 19 high"
+
+
+def test_the_peak_and_the_box_are_drawn(show, explanation):
+    page = show(explanation)
+    with_peak = page.canvas()
+    page.click("Mark the peak")
+    without = page.canvas()
+    page.click("Draw the box")
+    assert (with_peak != without).any()
+    assert (page.canvas() != without).any()
+
+
+def test_the_picture_in_grey_lets_the_heat_stand_out(show, explanation):
+    page = show(explanation)
+    page.slide("Opacity", 0)
+    page.click("Mark the peak")
+    page.click("Picture in grey")
+    seen = page.canvas()[:, 130:590]
+    assert np.ptp(seen, axis=-1).max() <= 1
+
+
+def test_hostile_words_do_nothing(show, explained):
+    e = explained(None, [HOSTILE, "b", "c"], (HOSTILE, "key.png"))
+    e.provenance = {HOSTILE: HOSTILE}
+    page = show(e, title=HOSTILE)
+    page.click("Compare two maps")
+    page.click("b 21.0")
+    assert page.text("h1") == HOSTILE
+    assert HOSTILE in page.text(".target")
+    assert page.run("return window.hacked ?? null") is None
+    assert page.run("return document.querySelectorAll('img').length") == 2  # the thumbnails
+    assert page.errors() == []
+
+
+@pytest.mark.parametrize("width", [360, 390, 768, 1280])
+@pytest.mark.parametrize("compare", [False, True])
+def test_no_width_scrolls_sideways(show, explained, width, compare):
+    long = explained(None, ["a_label_" * 30, "b", "c"], ("a_name_" * 30, "key.png"))
+    page = show(long, title="title" * 60)
+    page.browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    if compare:
+        page.click("Compare two maps")
+        page.click("Show the difference")
+    root = "document.documentElement"
+    assert page.run(f"return [innerWidth, {root}.scrollWidth - {root}.clientWidth]") == [width, 0]
+    find = "return [...document.querySelectorAll(arguments[0])].filter((e) => e.scrollWidth > e.clientWidth + 1)"
+    cut = [e for e in page.run(find, ".target, h1, .title, .card li") if e.is_displayed()]
+    assert [element.text for element in cut] == []
+
+
+def test_every_control_has_a_name_and_can_be_reached(show, explanation):
+    page = show(explanation)
+    page.click("Compare two maps")
+    shown = page.shown("input, select, button, canvas[tabindex], summary, fieldset")
+    assert len(shown) > 20
+    nameless = [control.get_attribute("outerHTML") for control in shown if not control.accessible_name.strip()]
+    assert nameless == []
+    assert page.run("return document.querySelectorAll('[tabindex]:not([tabindex=\"0\"])').length") == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_stand_out_from_their_ground(show, explanation, scheme):
+    page = show(explanation)
+    page.browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    names = ("ink", "soft", "accent", "good", "warning", "bad", "paper", "sheet", "accent-tint")
+    style = "const style = getComputedStyle(document.querySelector('.saywhy'));"
+    read = f"{style} return arguments[0].map((name) => style.getPropertyValue('--' + name).trim())"
+    colours = dict(zip(names, page.run(read, list(names)), strict=True))
+    grounds = {"ink": ("paper", "sheet", "accent-tint"), "accent": ("sheet", "accent-tint")}
+    for name in names[:6]:
+        for ground in grounds.get(name, ("paper", "sheet")):
+            assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+
+
+def contrast(first: str, second: str) -> float:
+    """Contrast ratio of two hex colours (WCAG 2, 1.4.3)."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    high, low = sorted((light(first), light(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (math.nan, "not finite"),
+        (math.inf, "not finite"),
+        (0.0, "same value everywhere: 0"),
+        (3.5, "same value everywhere: 3.5"),
+        (-2.0, "No evidence for this target"),
+    ],
+    ids=["nan", "infinite", "zero", "constant", "against"],
+)
+def test_odd_maps_are_shown_and_named(show, explained, values, words):
+    page = show(explained({("gradcam", "x"): torch.full((1, 1, 3, 3), values)}, ["mug"], ("mug.png",)))
+    assert words in page.text("figcaption")
+    page.focus()
+    page.keys(Keys.ARROW_RIGHT, Keys.HOME)
+    page.click("Compare two maps")
+    page.click("Show the difference")
+    assert page.errors() == []
+    assert page.canvas().std() > 5
+
+
+def test_a_map_as_large_as_the_picture(show, explained):
+    values = torch.randn(1, 1, 80, 120)
+    e = explained({("guided-backprop", "input"): values}, ["mug"], ("mug.png",), probabilities=False)
+    e.pictures = (type(e.pictures[0])("mug.png", e.pictures[0].image, (0.0, 0.0, 120.0, 80.0)),)
+    page = show(e)
+    page.point(17, 50, (120, 80))
+    assert page.reading()[2] == pytest.approx(float(values[0, 0, 50, 17]), abs=1e-4)
+    assert "probability" not in page.text("figcaption")
+
+
+def test_provenance_can_be_opened(show, explanation):
+    page = show(explanation)
+    page.click("How these maps were made")
+    assert "toybox:classifier" in page.text("dl")
+    assert json.loads(page.text("#saywhy-provenance"))["parameters"] == {"steps": 50}
+
+
+def test_the_view_is_saved_with_its_provenance(show, explanation):
+    page = show(explanation)
+    page.click("Compare two maps")
+    page.run(
+        """window.saved = null;
+        const make = URL.createObjectURL;
+        URL.createObjectURL = (blob) => {
+          const reader = new FileReader();
+          reader.onload = () => { window.saved = reader.result; };
+          reader.readAsDataURL(blob);
+          return make.call(URL, blob);
+        };"""
+    )
+    page.click("Download as PNG")
+    address = WebDriverWait(page.browser, 10).until(lambda b: b.execute_script("return window.saved"))
+    with Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
+        image.load()
+        assert image.width > 2 * 720
+        assert json.loads(image.text["saywhy"])["model"] == "toybox:classifier"
+
+
+def test_it_works_in_a_notebooks_frame(browser, explanation, tmp_path):
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<!doctype html><title>n</title>{notebook_html(explanation)}", encoding="utf-8")
+    browser.get_log("browser")
+    browser.get(path.as_uri())
+    browser.switch_to.frame(browser.find_element("tag name", "iframe"))
+    page = Page(browser)
+    WebDriverWait(browser, 10).until(lambda _: page.run("return document.querySelector('figure canvas')?.width > 300"))
+    assert "gradcam mug proved" in page.text(".card")
+    assert page.errors() == []
+    browser.switch_to.default_content()
