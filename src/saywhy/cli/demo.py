@@ -1,0 +1,44 @@
+"""``saywhy demo``: the whole way on a machine that has nothing but Python."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saywhy.cli import screen
+
+PICTURES = 6
+METHODS = ("gradcam", "layercam", "hirescam", "gradcam++", "eigencam")
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where the page and the pictures go.")] = Path("out/demo"),
+    pictures: Annotated[int, typer.Option(min=1, max=200, help="How many scenes to draw.")] = PICTURES,
+) -> None:
+    """Draw Toybox scenes, explain what the shipped classifier says of them, and write a page."""
+    from PIL import Image
+
+    with screen.timed("loading torch and saywhy"):
+        from saywhy.data.toybox import scene
+        from saywhy.explain import explain
+        from saywhy.models import load
+        from saywhy.targets import Top
+        from saywhy.view.album import save_album
+    with screen.timed("loading toybox:classifier"):
+        model = load("toybox:classifier")
+    with screen.timed(f"drawing {pictures} scenes"):
+        folder.mkdir(parents=True, exist_ok=True)
+        files = []
+        for index in range(pictures):
+            files.append(folder / f"scene-{index}.png")
+            Image.fromarray(scene("test", index).image).save(files[-1])
+    explanations = []
+    with screen.noted_warnings():
+        with screen.timed("finding the layer and proving its layout"):
+            explain(model, files[0], relu=False)
+        with screen.timed(f"explaining: {pictures} pictures × 3 answers × {len(METHODS)} methods"):
+            explanations = [explain(model, file, Top(3), METHODS) for file in files]
+        with screen.timed("writing the page"):
+            save_album(explanations, folder / "index.html", "What does the Toybox classifier look at?")
+            explanations[0].save(folder / "why.png")
+    print(f"open {(folder / 'index.html').resolve()}")

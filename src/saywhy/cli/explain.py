@@ -1,0 +1,196 @@
+"""``saywhy explain``: pictures in, maps out."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from saywhy.cli import screen
+from saywhy.cli.expression import parse_target
+from saywhy.errors import InputError, PictureError
+
+DEFAULT_MODEL = "toybox:classifier"
+PAGE = Path("why.html")
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="torchvision:NAME, timm:NAME, hf:NAME or folder, toybox:classifier, or FILE.py:FUNCTION."
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", "-w", help="A safetensors file or a state dict, or 'random'; else the library's own weights."
+    ),
+]
+
+
+def explain(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.", show_default=False)],
+    model: ModelName = DEFAULT_MODEL,
+    weights: Weights = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target", "-t", help="A class by name or index, 'cat - dog', '-dog'. Several times for several."
+        ),
+    ] = None,
+    top: Annotated[int | None, typer.Option("--top", "-k", help="The model's own top K answers.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="See `saywhy methods`. Several times for several.")
+    ] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")
+    ] = None,
+    score: Annotated[
+        Literal["logit", "probability", "log-probability"], typer.Option(help="What a class's score is.")
+    ] = "logit",
+    fuse: Annotated[
+        Literal["mean", "max", "product"] | None, typer.Option(help="Make one map of several layers.")
+    ] = None,
+    precision: Annotated[Literal["exact", "fast"], typer.Option(help="'fast' runs what the machine runs faster.")] = (
+        "exact"
+    ),
+    input_size: Annotated[
+        int | None, typer.Option(help="Resize and crop pictures to this side, in pixels.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="FILE.html (all pictures), FILE.png or FILE.npz (one picture), or a folder."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON; write only what -o says.")] = False,
+) -> None:
+    """Explain what a model says of pictures."""
+    from saywhy.data.pictures import pictures_in
+    from saywhy.explain import explain as ask
+    from saywhy.models import load
+    from saywhy.targets import Top
+
+    files = list(pictures_in(pictures))
+    writer = _writer(output, len(files), as_json)
+    explanations, failed = [], []
+    with screen.noted_warnings(), screen.Steps(len(files) + 1) as steps:
+        steps.now(f"loading {model}")
+        loaded = load(model, weights, input_size=input_size)
+        steps.done()
+        wanted: Any = [parse_target(text, loaded.labels) for text in target or []]
+        wanted += [Top(top)] if top is not None else []
+        for file in files:
+            steps.now(f"explaining {file.name}")
+            try:
+                explanations.append(
+                    ask(
+                        loaded,
+                        file,
+                        wanted or None,
+                        method or "gradcam",
+                        layer or None,
+                        score=score,
+                        fuse=fuse,
+                        precision=precision,
+                    )
+                )
+            except PictureError as error:  # one damaged picture does not stop the others
+                failed.append(str(error))
+            steps.done()
+    if explanations:
+        paths = writer(explanations)
+        if as_json:
+            print(json.dumps([_record(e) for e in explanations], indent=1))
+        else:
+            _print(explanations)
+        for path in paths:
+            screen.written(path)
+    for message in failed:
+        screen.failure(message)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _writer(output: Path | None, count: int, as_json: bool) -> Any:
+    """What to do with the explanations, decided before the work so that a mistake costs nothing."""
+    from saywhy.view.album import save_album
+
+    if output is None and as_json:
+        return lambda _: []
+    path = output or PAGE
+    suffix = path.suffix.lower()
+    if path.is_dir() or not suffix:
+        return lambda es: [e.save(path / f"{Path(e.pictures[0].name).stem}.png") for e in es]
+    if suffix == ".html":
+
+        def page(es: Sequence[Any]) -> list[Path]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return [es[0].save(path) if len(es) == 1 else save_album(es, path, f"{len(es)} pictures")]
+
+        return page
+    if suffix not in (".png", ".npz"):
+        raise InputError(f"'{path}': write .html, .png, .npz or a folder, not '{path.suffix}'.")
+    if count > 1:
+        raise InputError(f"{count} pictures do not fit into one {suffix} file. Give a folder (a .png each) or FILE.html.")
+    return lambda es: [es[0].save(path)]
+
+
+def _print(explanations: Sequence[Any]) -> None:
+    numbers = ("probability", "score", "peak x, y")
+    table = screen.table("picture", "answer", *numbers, "method", "layer", "card", right=numbers)
+    for record in (r for e in explanations for r in _record(e)["maps"]):
+        peak = record["peak"]
+        table.add_row(
+            record["picture"],
+            record["target"],
+            "" if record["probability"] is None else f"{record['probability']:.1%}",
+            f"{record['score']:.3g}",
+            "none" if peak is None else f"{peak[0]:.0f}, {peak[1]:.0f}",
+            record["method"],
+            record["layer"],
+            _verdict(record["card"]),
+        )
+    screen.results.print(table)
+
+
+def _verdict(card: Sequence[dict[str, str]]) -> str:
+    worst = next((fact for state in ("bad", "warning") for fact in card if fact["state"] == state), None)
+    return "good" if worst is None else f"{worst['state']}: {worst['name']}"
+
+
+def _record(explanation: Any) -> dict[str, Any]:
+    """An explanation of one picture for programs."""
+    picture = explanation.pictures[0]
+    maps = []
+    for method in explanation.methods:
+        for layer in explanation.layers:
+            for t, name in enumerate(explanation.targets[0]):
+                place = {"method": method, "layer": layer}
+                probability = explanation.probabilities
+                chance = None if probability is None else float(probability[0, t])
+                maps.append(
+                    {
+                        "picture": picture.name,
+                        "target": name,
+                        "class": int(explanation.classes[0, t]),
+                        "score": float(explanation.scores[0, t]),
+                        "probability": chance if chance == chance else None,
+                        **place,
+                        "grid": list(explanation[method, layer].shape[2:]),
+                        "peak": explanation.peak(0, t, **place),
+                        "box": explanation.box(0, t, **place),
+                        "card": [
+                            {"name": f.name, "state": f.state, "text": f.text}
+                            for f in explanation.cards[method, layer][0][t]
+                        ],
+                    }
+                )
+    return {
+        "picture": picture.name,
+        "size": list(picture.image.size),
+        "seen": list(picture.seen),
+        "maps": maps,
+        "provenance": explanation.provenance,
+    }
+

@@ -1,0 +1,125 @@
+"""What is shown on the terminal: results on standard output, everything else on standard error."""
+
+import contextlib
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from saywhy.errors import SaywhyWarning
+
+WIDE = 160
+"""Columns where the output is no terminal: nothing is cut off or wrapped there."""
+
+results = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+notes = Console(stderr=True, highlight=False)
+
+PATIENCE = 2.0
+"""Seconds after which somebody who waits is shown what is being done."""
+
+
+def table(*columns: str, right: Sequence[str] = ()) -> Table:
+    """A plain table; long entries are folded, never cut off.
+
+    Args:
+        columns: their headings.
+        right: those whose entries stand at the right.
+    """
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return made
+
+
+def failure(message: str) -> None:
+    """Say what went wrong."""
+    notes.print(f"[bold red]saywhy:[/] {escape(message)}", soft_wrap=True)
+
+
+def written(path: Path) -> None:
+    """Say which file was written; the path alone on its line, so that it can be clicked and copied."""
+    notes.print(f"[green]wrote[/] {escape(str(path))}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def noted_warnings() -> Iterator[None]:
+    """Show warnings of saywhy as notes, once each, when the block is over."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SaywhyWarning)
+        yield
+    seen = dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, SaywhyWarning))
+    for message in seen:
+        notes.print(f"[yellow]note:[/] {escape(message)}", soft_wrap=True)
+    for other in caught:
+        if not issubclass(other.category, SaywhyWarning):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+
+
+class Steps:
+    """A progress bar that appears when the work takes longer than :data:`PATIENCE` and leaves no trace.
+
+    Args:
+        total: how many steps there are.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=notes,
+            transient=True,
+            # The bar is drawn by a clock of its own, so that it moves while one long step runs.
+            auto_refresh=True,
+        )
+        self._task = self._progress.add_task("", total=total, start=True)
+        self._clock = _After(PATIENCE, self._progress.start)
+
+    def __enter__(self) -> "Steps":
+        if notes.is_terminal:
+            self._clock.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clock.stop()
+        self._progress.stop()
+
+    def now(self, what: str) -> None:
+        """Say what is being done."""
+        self._progress.update(self._task, description=escape(what))
+
+    def done(self) -> None:
+        """One step is done."""
+        self._progress.advance(self._task)
+
+
+class _After:
+    """Call a function after some seconds, unless stopped before."""
+
+    def __init__(self, seconds: float, call: object) -> None:
+        import threading
+
+        self._timer = threading.Timer(seconds, call)  # type: ignore[arg-type]
+        self._timer.daemon = True
+
+    def start(self) -> None:
+        self._timer.start()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+
+@contextlib.contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Print how long a part took."""
+    start = time.perf_counter()
+    yield
+    notes.print(f"  {what:<44} {time.perf_counter() - start:6.2f} s")
