@@ -1,9 +1,9 @@
 """saywhy: ask a vision model why it said that, see the answer on the picture, and find out whether to believe it.
 
 >>> import saywhy, torch
->>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(128, 3))
->>> saywhy.explain(network, torch.rand(1, 3, 8, 8), target=2, relu=False).maps.shape
-torch.Size([1, 1, 8, 8])
+>>> network = saywhy.load("toybox:classifier", weights="random")
+>>> saywhy.explain(network, torch.rand(1, 3, 128, 128), target="cat", relu=False).maps.shape
+torch.Size([1, 1, 16, 16])
 """
 
 from saywhy import errors, methods, targets

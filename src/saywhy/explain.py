@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from saywhy.engine.capture import Capture
 from saywhy.engine.capture import capture as run_capture
 from saywhy.engine.layers import find_layer, find_layers, named_layer
 from saywhy.engine.layout import Layout
-from saywhy.engine.precision import Precision
+from saywhy.engine.precision import Precision, Variant, fastest
 from saywhy.engine.trace import Candidate, Question, Watching
 from saywhy.errors import InputError, MethodError, SaywhyWarning, WeightsError
 from saywhy.explanation import Explanation
@@ -83,10 +84,11 @@ def explain(
         SaywhyError: one of its kinds, each saying what was expected, what came and what to do.
 
     >>> _ = torch.manual_seed(0)
-    >>> network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    >>> features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    >>> network = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     >>> e = explain(network, torch.rand(5, 3, 8, 8), target=[0, 1], relu=False)
     >>> e.maps.shape, e.layers
-    (torch.Size([5, 2, 8, 8]), ('1',))
+    (torch.Size([5, 2, 8, 8]), ('0',))
     """
     known = model if isinstance(model, Model) else load(model)
     request = _Request(
@@ -102,6 +104,12 @@ def explain(
         seed=seed,
         parameters=parameters,
     )
+    if precision not in ("exact", "fast"):
+        raise InputError(f"precision must be 'exact' or 'fast', got {precision!r}.")
+    if precision == "fast" and create_graph:
+        raise InputError(
+            "precision='fast' runs a copy of the model, through which yours cannot be trained. Use 'exact'."
+        )
     batch = as_batch(known, inputs)
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}.")
@@ -125,9 +133,10 @@ def capture(
     """Activations and gradients themselves, for methods of your own. Arguments as for :func:`explain`.
 
     >>> _ = torch.manual_seed(0)
-    >>> network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    >>> features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    >>> network = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     >>> c = capture(network, torch.rand(1, 3, 8, 8), target=[0, 1])
-    >>> c.activations["1"].shape, c.gradients()["1"].shape
+    >>> c.activations["0"].shape, c.gradients()["0"].shape
     (torch.Size([1, 4, 8, 8]), torch.Size([1, 2, 4, 8, 8]))
     """
     known = model if isinstance(model, Model) else load(model)
@@ -162,7 +171,6 @@ class _Part:
     maps: dict[tuple[str, str], Tensor]
     evidence: dict[str, Evidence]
     candidates: list[Candidate]
-    agreement: float | None
 
 
 @dataclass(frozen=True)
@@ -224,14 +232,13 @@ class _Request:
 
         with _translated(self.model, batch):
             candidates = self.candidates(batch)
-            captured = run_capture(
-                self.model.module,
-                batch.inputs,
-                [candidate.watched() for candidate in candidates],
-                scores,
-                create_graph=self.create_graph,
-                seed=self.seed,
-            )
+            watched = [candidate.watched() for candidate in candidates]
+            module, inputs = self.model.module, batch.inputs
+            if self.precision == "fast":
+                variant = fastest(module, inputs, [_module_name(w.name) for w in watched])
+                watched = [replace(w, module=variant.module.get_submodule(_module_name(w.name))) for w in watched]
+                module, inputs = variant.module, variant.prepare(inputs)
+            captured = run_capture(module, inputs, watched, scores, create_graph=self.create_graph, seed=self.seed)
         return captured, seen["columns"], candidates
 
     def run(self, batch: Batch) -> _Part:
@@ -253,7 +260,6 @@ class _Request:
             maps={key: torch.cat(some, dim=1) for key, some in maps.items()},
             evidence={name: Evidence.joined(some) for name, some in evidence.items()},
             candidates=candidates,
-            agreement=None,
         )
 
     def _maps(self, method: Method, A: Tensor, G: Tensor) -> Tensor:
@@ -278,6 +284,11 @@ def _methods(names: str | Sequence[str], parameters: Mapping[str, Any]) -> tuple
                 + (f"Parameters: {', '.join(sorted(known))}." if known else "It has none.")
             )
     return methods
+
+
+def _module_name(layer: str) -> str:
+    """The name of the module, without the number of the call."""
+    return layer.partition("#")[0]
 
 
 def _split(batch: Batch, size: int | None) -> list[Batch]:
@@ -320,13 +331,41 @@ def _why_not_finite(model: Model) -> str:
     if broken is not None:
         return f"the model's answer is NaN or infinite, because its weight '{broken}' is. Load other weights."
     return (
-        "the model's answer is NaN or infinite, although its weights are finite. Is the input preprocessed as the model "
+        "the model's answer is NaN or infinite, although its weights are finite. Is the input "
+        "preprocessed as the model "
         f"expects, and is {str(model.dtype).removeprefix('torch.')} precise enough for it?"
     )
 
 
+def _agreement(request: _Request, batch: Batch, part: _Part) -> tuple[str, float] | None:
+    """How the copy of ``precision="fast"`` was made, and how its maps correlate with those of the model itself.
+
+    Measured once for a model and a shape of inputs, on the first batch, over all of its maps: the lowest of them.
+    """
+    if request.precision != "fast":
+        return None
+    variant = fastest(request.model.module, batch.inputs, [_module_name(c.name) for c in part.candidates])
+    if variant not in _agreements:
+        exact = replace(request, precision="exact").run(batch)
+        pairs = [(part.maps[key].flatten(2), exact.maps[key].flatten(2)) for key in part.maps]
+        _agreements[variant] = min(float(_correlation(a, b).min()) for a, b in pairs)
+    return variant.name, _agreements[variant]
+
+
+_agreements: "WeakKeyDictionary[Variant, float]" = WeakKeyDictionary()
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation of the last axis; 1 where both are constant."""
+    a, b = (t.double() - t.double().mean(-1, keepdim=True) for t in (a, b))
+    size = a.norm(dim=-1) * b.norm(dim=-1)
+    return torch.where(size > 0, (a * b).sum(-1) / torch.where(size > 0, size, 1.0), (a == b).all(-1).double())
+
+
 def _explanation(request: _Request, batch: Batch, parts: Sequence[_Part]) -> Explanation:
     candidates = parts[0].candidates
+    first = _split(batch, parts[0].columns.scores.shape[0])[0]
+    agreement = _agreement(request, first, parts[0])
     names = [row for part in parts for row in part.columns.names]
     scores = torch.cat([part.columns.scores for part in parts])
     probabilities = [part.probabilities for part in parts]
@@ -342,7 +381,7 @@ def _explanation(request: _Request, batch: Batch, parts: Sequence[_Part]) -> Exp
         probabilities=joined,
         input_size=batch.space,
         _maps=maps,
-        _cards=partial(_cards, request, {c.name: c for c in candidates}, evidence, maps, joined),
+        _cards=partial(_cards, request, {c.name: c for c in candidates}, evidence, maps, joined, agreement),
         _pictures=batch.pictures,
         _provenance=partial(_provenance, request, candidates, names, scores, batch),
         _counterfactual=partial(_counterfactual, request, batch, len(parts)),
@@ -360,11 +399,14 @@ def _cards(
     evidence: Mapping[str, Evidence],
     maps: Mapping[tuple[str, str], Tensor],
     probabilities: Tensor | None,
+    agreement: tuple[str, float] | None,
     method: str,
     layer: str,
 ) -> list[list[Card]]:
     """The validity card of every map of one method at one layer."""
     common = [validity.layout_fact(candidates[layer]), validity.calls_fact(candidates[layer])]
+    if agreement is not None:
+        common.append(validity.precision_fact(*agreement))
     low, high = (v.tolist() for v in torch.aminmax(maps[method, layer].detach().flatten(2), dim=2))
     cards: list[list[Card]] = []
     for b, row in enumerate(low):

@@ -136,7 +136,7 @@ class Explanation:
     def peak(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None
     ) -> tuple[float, float] | None:
-        """Where one map is highest: (x, y) in pixels of the original picture; None for a map without positive values."""
+        """Where one map is highest: (x, y) in pixels of the original picture; None where nothing is positive."""
         from saywhy.view import peak
 
         return peak(self._grid(sample, target, method, layer), self.pictures[sample].seen)
@@ -173,7 +173,7 @@ class Explanation:
 
     @property
     def counterfactual(self) -> "Explanation":
-        """The same question turned round: what speaks against each target (Grad-CAM, section 3.3). Runs the model once."""
+        """The question turned round: what speaks against each target (Grad-CAM, section 3.3). Runs the model once."""
         return self._counterfactual()
 
     @cached_property
@@ -285,17 +285,12 @@ def _divided(maps: Tensor, by: Tensor) -> Tensor:
 
 def _absent(kind: str, name: str, known: tuple[str, ...]) -> str:
     likely = nearest(name, known, count=1) or list(known)
-    return f"this explanation has no {kind} '{name}'. Nearest: {', '.join(repr(n) for n in likely)}. It has {', '.join(known)}."
+    return f"this explanation has no {kind} '{name}'. Nearest: '{likely[0]}'. It has {', '.join(known)}."
 
 
 def _save_npz(explanation: Explanation, path: Path) -> None:
     from saywhy.view.atomic import written_whole
 
-    arrays = {
-        f"maps/{m}/{layer}": explanation[m, layer].detach().cpu().numpy()
-        for m in explanation.methods
-        for layer in explanation.layers
-    }
     about = {
         "methods": explanation.methods,
         "layers": explanation.layers,
@@ -307,16 +302,19 @@ def _save_npz(explanation: Explanation, path: Path) -> None:
     }
     absent = np.full(tuple(explanation.scores.shape), math.nan)
     probabilities = explanation.probabilities.cpu().numpy() if explanation.probabilities is not None else absent
+    arrays: dict[str, Any] = {
+        "saywhy": np.array(json.dumps(about)),
+        "classes": explanation.classes.cpu().numpy(),
+        "scores": explanation.scores.detach().float().cpu().numpy(),
+        "probabilities": probabilities,
+    }
+    for i, picture in enumerate(explanation.pictures):
+        arrays[f"picture/{i}"] = np.asarray(picture.image)
+    for method in explanation.methods:
+        for layer in explanation.layers:
+            arrays[f"maps/{method}/{layer}"] = explanation[method, layer].detach().cpu().numpy()
     with written_whole(path) as whole, whole.open("wb") as file:
-        np.savez_compressed(
-            file,
-            saywhy=np.array(json.dumps(about)),
-            classes=explanation.classes.cpu().numpy(),
-            scores=explanation.scores.detach().float().cpu().numpy(),
-            probabilities=probabilities,
-            **{f"picture/{i}": np.asarray(p.image) for i, p in enumerate(explanation.pictures)},
-            **arrays,
-        )
+        np.savez_compressed(file, **arrays)
 
 
 def _load_npz(path: Path) -> Explanation:

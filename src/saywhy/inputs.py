@@ -78,7 +78,8 @@ def _is_picture(given: Any) -> bool:
 def _of_pictures(model: Model, sources: Sequence[Any]) -> Batch:
     if model.preprocess is None:
         raise InputError(
-            f"{model.name} is a bare network: how pictures are to be fed to it is not known. Give a preprocessed tensor "
+            f"{model.name} is a bare network: how pictures are to be fed to it is not known. Give a "
+            "preprocessed tensor "
             "[batch, 3, height, width], or say how: saywhy.load(network, input_size=224) (ImageNet's mean and std, or "
             "mean=, std=), or saywhy.load(network, preprocess=function)."
         )
@@ -87,7 +88,8 @@ def _of_pictures(model: Model, sources: Sequence[Any]) -> Batch:
     shapes = {tuple(tensor.shape) for tensor, _ in fed}
     if len(shapes) > 1:
         raise InputError(
-            f"the pictures give inputs of several sizes ({', '.join(str(list(s)) for s in sorted(shapes))}), which cannot "
+            "the pictures give inputs of several sizes "
+            f"({', '.join(str(list(s)) for s in sorted(shapes))}), which cannot "
             "be one batch. Explain them one by one, or load the model with input_size=."
         )
     tensor = torch.stack([tensor for tensor, _ in fed]).to(model.device, model.dtype)
@@ -132,7 +134,8 @@ def _of_arguments(model: Model, given: Any) -> Batch:
         picture = tree.picture_tensor(arguments)
     except ValueError:
         raise InputError(
-            "among the arguments there is no picture: a floating-point tensor [batch, channel, height, width] is needed."
+            "among the arguments there is no picture: a floating-point tensor [batch, channel, "
+            "height, width] is needed."
         ) from None
     for tensor in tree.tensors(arguments):
         if tensor.is_floating_point():

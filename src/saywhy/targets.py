@@ -7,6 +7,7 @@ expressions work in Python, on the command line and in provenance.
 
 import abc
 import dataclasses
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -62,27 +63,53 @@ class Answer:
             TargetError: there is no such class; the message has the nearest names.
         """
         count = self.logits.shape[1]
-        if isinstance(name, int):
-            if -count <= name < count:
-                return name % count
-            raise TargetError(f"no class {name}: the model has {count} classes, 0 to {count - 1}.")
+        if not isinstance(name, str):
+            return self._checked(name)
         if self.labels:
-            if name in self.labels:
-                return list(self.labels).index(name)
-            lower = [label.lower() for label in self.labels]
-            if name.lower() in lower:
-                return lower.index(name.lower())
-            parts = [[part.strip() for part in label.split(",")] for label in lower]
-            of_many = [i for i, some in enumerate(parts) if name.lower() in some]  # "tiger cat" of "tabby, tiger cat"
-            if of_many:
-                return of_many[0]
+            return self._named(name, self.labels)
         if name.isdigit() and int(name) < count:
             return int(name)
-        if not self.labels:
-            raise TargetError(f"no class '{name}': this model has no labels. Give an index from 0 to {count - 1}.")
-        likely = nearest(name, self.labels)
-        hint = ", ".join(f"'{n}' ({list(self.labels).index(n)})" for n in likely) or f"an index from 0 to {count - 1}"
-        raise TargetError(f"no class '{name}'; nearest: {hint}.")
+        raise TargetError(f"no class '{name}': this model has no labels. Give an index from 0 to {count - 1}.")
+
+    def _checked(self, number: Any) -> int:
+        """An index of any integer type (numpy's and torch's too), counted from 0."""
+        count = self.logits.shape[1]
+        try:
+            index = operator.index(number) if not isinstance(number, bool) else None
+        except TypeError:
+            index = None
+        if index is None:
+            raise TargetError(f"a class is an index or a label, got {number!r}.")
+        if not -count <= index < count:
+            raise TargetError(f"no class {index}: the model has {count} classes, 0 to {count - 1}.")
+        return index % count
+
+    def _named(self, name: str, labels: Sequence[str]) -> int:
+        count = self.logits.shape[1]
+        index = _position(name, labels)
+        if index is None and name.isdigit() and int(name) < count:
+            return int(name)
+        if index is None:
+            likely = nearest(name, labels)
+            hint = ", ".join(f"'{n}' ({list(labels).index(n)})" for n in likely) or f"an index from 0 to {count - 1}"
+            raise TargetError(f"no class '{name}'; nearest: {hint}.")
+        if index >= count:
+            raise TargetError(
+                f"'{name}' is label {index} of {len(labels)}, but the model gives only {count} classes: "
+                "the labels are not this model's."
+            )
+        return index
+
+
+def _position(name: str, labels: Sequence[str]) -> int | None:
+    """Where a label is: as it is written, in another case, or as one of several names ("tabby, tiger cat")."""
+    if name in labels:
+        return list(labels).index(name)
+    lower = [label.lower() for label in labels]
+    if name.lower() in lower:
+        return lower.index(name.lower())
+    parts = [[part.strip() for part in label.split(",")] for label in lower]
+    return next((i for i, some in enumerate(parts) if name.lower() in some), None)
 
 
 @dataclass(frozen=True)
@@ -130,7 +157,8 @@ class Class(Target):
 
     Args:
         name: index (negative counts from the end) or label; case does not matter.
-        score: ``"logit"`` (the paper's choice), ``"probability"`` or ``"log-probability"``; None takes that of the call.
+        score: ``"logit"`` (the paper's choice), ``"probability"`` or ``"log-probability"``; None takes that of
+            the call.
 
     >>> answer = Answer(torch.tensor([[1.0, 3.0]]), labels=["cat", "dog"])
     >>> Class("dog").columns(answer).scores
@@ -164,8 +192,9 @@ class Top(Target):
     score: ScoreKind | None = None
 
     def columns(self, answer: Answer) -> Columns:
+        answer.values("logit")  # an output without class scores says so
         count = answer.logits.shape[1]
-        if not 1 <= self.k <= count:
+        if not isinstance(self.k, int) or not 1 <= self.k <= count:
             raise TargetError(f"the top {self.k} of {count} classes cannot be had. Give k from 1 to {count}.")
         return Chosen(answer.logits.detach().topk(self.k, dim=1).indices, self.score).columns(answer)
 
@@ -184,18 +213,21 @@ class Chosen(Target):
     score: ScoreKind | None = None
 
     def columns(self, answer: Answer) -> Columns:
+        answer.values("logit")  # an output without class scores says so
         samples, count = answer.logits.shape
         classes = self.classes.to(answer.logits.device)
         classes = classes.unsqueeze(1) if classes.ndim == 1 else classes
-        if classes.ndim != 2 or classes.is_floating_point() or len(classes) != samples:
+        integers = not classes.is_floating_point() and not classes.is_complex() and classes.dtype != torch.bool
+        if classes.ndim != 2 or not integers or len(classes) != samples or not classes.shape[1]:
             raise TargetError(
                 f"a tensor of targets must be integers [batch] or [batch, target] for {samples} samples, "
                 f"got {self.classes.dtype} {list(self.classes.shape)}."
             )
+        classes = classes.long()  # first, because -1000 is no number in eight bits
         wrong = classes[(classes < -count) | (classes >= count)]
         if len(wrong):
             raise TargetError(f"no class {int(wrong[0])}: the model has {count} classes, 0 to {count - 1}.")
-        classes = classes.long() % count
+        classes = classes % count
         names = [[answer.label(i) for i in row] for row in classes.tolist()]
         return Columns(answer.values(self.score).gather(1, classes), names, classes.cpu())
 
@@ -298,10 +330,13 @@ def as_target(target: Any) -> Target:
         return Class(target)
     if isinstance(target, Tensor) and target.ndim > 0:
         return Chosen(target)
-    if hasattr(target, "__index__"):  # numpy integers and tensors of one element are indices too
-        return Class(int(target))
-    if hasattr(target, "__array__"):
+    if getattr(target, "ndim", 0) > 0 and hasattr(target, "__array__"):
         return Chosen(torch.as_tensor(target))
+    if hasattr(target, "__index__"):  # numpy integers and tensors of one element are indices too
+        try:
+            return Class(operator.index(target))
+        except TypeError:  # a tensor of one floating-point number
+            raise TargetError(f"a class is an index or a label, got {target!r}.") from None
     if isinstance(target, Sequence):
         if not target:
             raise TargetError("an empty list of targets explains nothing. Give at least one, or None for the top one.")
@@ -351,7 +386,8 @@ class NoClasses(Answer):
         """The error that says what came and what to do."""
         shapes = ", ".join(str(list(t.shape)) for t in tree.tensors(self.output)) or type(self.output).__name__
         return TargetError(
-            f"the model's output ({shapes}) has no class scores [{len(self.logits)}, class]. Give output='path.to.them', "
+            f"the model's output ({shapes}) has no class scores [{len(self.logits)}, class]. Give "
+            "output='path.to.them', "
             "or a target function such as target=lambda out: out[:, 3].mean((1, 2))."
         )
 

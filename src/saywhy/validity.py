@@ -166,3 +166,9 @@ def saturation_fact(probability: float, score: str) -> Fact:
         "good",
         f"the probability {probability:.6f} is saturated, but the score is the {score}, which is not",
     )
+
+
+def precision_fact(form: str, correlation: float) -> Fact:
+    """How far the maps of a faster copy of the model agree with the model's own."""
+    text = f"made in a faster form ({form}); its maps correlate with the model's own at {correlation:.4f} or better"
+    return Fact("precision", "good" if correlation >= 0.99 else "warning", text)

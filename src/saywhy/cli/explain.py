@@ -54,16 +54,16 @@ def explain(
     precision: Annotated[Literal["exact", "fast"], typer.Option(help="'fast' runs what the machine runs faster.")] = (
         "exact"
     ),
-    input_size: Annotated[
-        int | None, typer.Option(help="Resize and crop pictures to this side, in pixels.")
-    ] = None,
+    input_size: Annotated[int | None, typer.Option(help="Resize and crop pictures to this side, in pixels.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", help="FILE.html (all pictures), FILE.png or FILE.npz (one picture), or a folder."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON; write only what -o says.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the results as JSON; write only what -o says.")
+    ] = False,
 ) -> None:
     """Explain what a model says of pictures."""
     from saywhy.data.pictures import pictures_in
@@ -132,7 +132,9 @@ def _writer(output: Path | None, count: int, as_json: bool) -> Any:
     if suffix not in (".png", ".npz"):
         raise InputError(f"'{path}': write .html, .png, .npz or a folder, not '{path.suffix}'.")
     if count > 1:
-        raise InputError(f"{count} pictures do not fit into one {suffix} file. Give a folder (a .png each) or FILE.html.")
+        raise InputError(
+            f"{count} pictures do not fit into one {suffix} file. Give a folder (a .png each) or FILE.html."
+        )
     return lambda es: [es[0].save(path)]
 
 
@@ -193,4 +195,3 @@ def _record(explanation: Any) -> dict[str, Any]:
         "maps": maps,
         "provenance": explanation.provenance,
     }
-

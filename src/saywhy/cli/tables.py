@@ -29,7 +29,9 @@ def methods(
         return
     table = screen.table("method", "paper", "map", "parameters")
     for m in METHODS.values():
-        table.add_row(m.name, f"{m.title}, {m.paper}", m.equation, ", ".join(f"{k}={v}" for k, v in m.parameters.items()))
+        table.add_row(
+            m.name, f"{m.title}, {m.paper}", m.equation, ", ".join(f"{k}={v}" for k, v in m.parameters.items())
+        )
     screen.results.print(table)
 
 

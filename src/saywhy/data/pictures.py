@@ -75,7 +75,8 @@ def read_picture(source: Any) -> Image.Image:
                 width, height = opened.size
                 if width * height > MOST_PIXELS:
                     raise PictureError(
-                        f"'{path}' has {width} × {height} pixels, more than {MOST_PIXELS:,}: refused, because it may be "
+                        f"'{path}' has {width} × {height} pixels, more than {MOST_PIXELS:,}: refused, "
+                        "because it may be "
                         "a decompression bomb. Reduce it first if you trust it."
                     )
                 return _as_rgb(opened)

@@ -86,8 +86,10 @@ def named_layer(watching: Watching, layer: str | nn.Module, layout: Layout | Non
     (tried,) = proved(watching, [candidate])
     if tried.proof is None or not (tried.proof.holds or _beyond_doubt([tried])):
         raise LayoutError(
-            f"layer '{candidate.name}' gives {_times(candidate.shape)}, and no reading of it as a map follows changes of "
-            f"the picture (best: {tried.proof}). Choose another layer, or give layout=saywhy.Layout(...) if you know better."
+            f"layer '{candidate.name}' gives {_times(candidate.shape)}, and no reading of it as a map "
+            "follows changes of "
+            f"the picture (best: {tried.proof}). Choose another layer, or give "
+            "layout=saywhy.Layout(...) if you know better."
         )
     known[key] = tried
     return tried

@@ -63,6 +63,28 @@ class Layout:
         # The grid of this output, which has another number of samples, or of pixels, than the one proved on.
         return cells.unflatten(-1, self.grid)
 
+    def put_maps(self, output: Tensor, maps: Tensor) -> Tensor:
+        """The output that would be read as ``maps``, for n alterations of one sample.
+
+        Args:
+            output: of the layer for one sample; its extra tokens are kept.
+            maps: [n, channel, *space].
+
+        >>> import torch
+        >>> output = torch.arange(3.0).reshape(1, 3, 1)
+        >>> Layout("tokens", (2,), prefix=1).put_maps(output, torch.tensor([[[7.0, 8.0]]])).flatten()
+        tensor([0., 7., 8.])
+        """
+        if self.kind == "channels-first":
+            return maps
+        if self.kind == "channels-last":
+            return maps.movedim(1, -1)
+        single = output.movedim(self.batch_axis, 0)
+        tokens = single.expand(len(maps), *single.shape[1:]).clone()
+        cells = tokens.transpose(1, 2) if self.kind == "tokens" else tokens  # a view: (n, channel, token)
+        cells[..., self.prefix : cells.shape[-1] - self.suffix] = maps.flatten(2)
+        return tokens.movedim(0, self.batch_axis)
+
 
 def readings(shape: Sequence[int], picture: Sequence[int], seen: Sequence[tuple[int, ...]] = ()) -> Iterator[Layout]:
     """Every reading of an output of one sample as maps of a picture, the likelier first.

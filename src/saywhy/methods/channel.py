@@ -143,12 +143,13 @@ def cam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = False) -
     tensor([[[1., 0.]]])
     """
     g = gradients.flatten(2)
-    spread = (g.amax(-1) - g.amin(-1)).amax()
-    tolerance = 64 * torch.finfo(g.dtype).eps * g.abs().amax()
-    if bool(spread > tolerance):
+    # Sample by sample, so that one with large gradients does not vouch for another.
+    spread = (g.amax(-1) - g.amin(-1)).amax(-1)
+    tolerance = 64 * torch.finfo(g.dtype).eps * g.abs().amax((1, 2))
+    if bool((spread > tolerance).any()):
         raise MethodError(
             "cam needs a network that ends in global average pooling and a linear layer, and the layer before that "
-            f"pooling; here the gradient differs from place to place (by {float(spread):.3g}). "
+            f"pooling; here the gradient differs from place to place (by {float(spread.amax()):.3g}). "
             "Use gradcam, which is the same for such networks and right for all others."
         )
     return combine(g.sum(-1), activations, relu=relu)

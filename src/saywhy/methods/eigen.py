@@ -1,7 +1,10 @@
 r"""The first principal component of what a layer holds: Eigen-CAM and Eigen-Grad-CAM."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from saywhy.shapes import FeatureMaps, Gradients, Maps
 
@@ -74,7 +77,33 @@ def _project(rows: Tensor) -> Tensor:
     positions, channels = rows.shape[1:]
     if positions <= channels:
         # O v1 = sigma1 u1, and u1 is the first eigenvector of O Oᵀ.
-        values, vectors = torch.linalg.eigh(rows @ rows.transpose(1, 2))
-        return vectors[..., -1] * values[..., -1:].clamp_min(0).sqrt()
-    _, vectors = torch.linalg.eigh(rows.transpose(1, 2) @ rows)
-    return (rows @ vectors[..., -1:]).squeeze(-1)
+        value, vector = _Leading.apply(rows @ rows.transpose(1, 2))
+        return vector * torch.where(value > 0, value, 1.0).sqrt().unsqueeze(1) * (value > 0).unsqueeze(1)
+    _, vector = _Leading.apply(rows.transpose(1, 2) @ rows)
+    return (rows @ vector.unsqueeze(2)).squeeze(2)
+
+
+class _Leading(torch.autograd.Function):
+    """The largest eigenvalue [batch] of symmetric matrices [batch, n, n] and its eigenvector [batch, n].
+
+    ``torch.linalg.eigh`` differentiates all eigenvectors, and where two of the others share a value (every dead
+    position or channel has the value zero) its derivative is NaN. That of the first depends only on its own distance
+    from the others.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrices: Tensor) -> tuple[Tensor, Tensor]:
+        values, vectors = torch.linalg.eigh(matrices)
+        ctx.save_for_backward(values, vectors)
+        return values[:, -1], vectors[:, :, -1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_value: Tensor, to_vector: Tensor) -> Tensor:
+        values, vectors = ctx.saved_tensors
+        first, others = vectors[:, :, -1:], vectors[:, :, :-1]
+        distance = (values[:, -1:] - values[:, :-1]).unsqueeze(2)
+        share = others.transpose(1, 2) @ to_vector.unsqueeze(2) / torch.where(distance > 0, distance, torch.inf)
+        along = others @ share + first * to_value[:, None, None]
+        turned = along @ first.transpose(1, 2)
+        return (turned + turned.transpose(1, 2)) / 2

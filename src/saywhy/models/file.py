@@ -19,7 +19,8 @@ def load_file(path: str, function: str, weights: Any = None) -> Model:
     """A network that a function of the user's builds; the file is executed, as ``python file.py`` would.
 
     The function takes no arguments and returns an ``nn.Module`` or a :class:`~saywhy.models.model.Model`. What the
-    file defines under the names ``labels``, ``preprocess``, ``input_size``, ``mean``, ``std`` or ``multilabel`` is used.
+    file defines under the names ``labels``, ``preprocess``, ``input_size``, ``mean``, ``std`` or ``multilabel``
+    is used.
     Without them pictures are fed as they are if their shorter side is at most 256 pixels (resized and cropped to 224
     if it is longer), with the mean and standard deviation of ImageNet.
 
@@ -41,7 +42,8 @@ def load_file(path: str, function: str, weights: Any = None) -> Model:
         built = build()
     except Exception as error:
         raise ModelError(
-            f"{file.name}:{build.__name__} failed: {type(error).__name__}: {error}. It must need no arguments and return a network."
+            f"{file.name}:{build.__name__} failed: {type(error).__name__}: {error}. It must need no "
+            "arguments and return a network."
         ) from error
     if isinstance(built, Model):
         model = built

@@ -82,7 +82,8 @@ def _find(model: Any, weights: Any) -> Model:
         return Model(model, labels=labels_of(model))  # type: ignore[arg-type]
     if not isinstance(model, str | os.PathLike):
         raise ModelError(
-            f"a model is named by a string such as 'torchvision:resnet50', or is an nn.Module, got {type(model).__name__}."
+            "a model is named by a string such as 'torchvision:resnet50', or is an nn.Module, got "
+            f"{type(model).__name__}."
         )
     source, _, name = os.fspath(model).partition(":")
     path, _, function = os.fspath(model).rpartition(":")

@@ -30,7 +30,8 @@ def load(name: str, weights: Any = None) -> Model:
         if weights is not None:
             raise ModelError(f"timm cannot build '{name}': {error}") from error
         raise WeightsError(
-            f"the weights of timm:{name} could not be downloaded ({type(error).__name__}: {str(error).splitlines()[0]}). "
+            f"the weights of timm:{name} could not be downloaded ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]}). "
             "Give a file as weights=, or weights='random' for a network that was never trained."
         ) from error
     if weights not in (None, "random"):

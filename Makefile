@@ -1,0 +1,49 @@
+# Two commands: `make demo` and `make test`. Both make .venv if it is not there, and use it again if it is.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_QUIET := 1
+
+.PHONY: demo test check format bench coverage docs clean
+
+demo: .venv/demo.stamp
+	@$(BIN)/saywhy demo out/demo
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow and not browser" -q
+
+format: .venv/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m benchmarks.cost --out docs/benchmarks.md
+
+coverage: .venv/dev.stamp
+	$(BIN)/python -m benchmarks.coverage --out docs/coverage.md
+
+docs: .venv/dev.stamp
+	$(BIN)/saywhy methods --markdown > docs/methods.md
+	$(BIN)/python -m benchmarks.parity_ledger --out docs/parity.md
+	$(BIN)/python -m docs.pictures
+
+clean:
+	rm -rf .venv out
+
+.venv/bin/python:
+	@echo "making .venv (torch is large: a few minutes, once)"
+	$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install -e .
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install -e '.[dev]'
+	@touch $@

@@ -1,0 +1,92 @@
+"""Run a network again from a layer on, with other activations: what perturbation methods need.
+
+To try n altered activations of one sample, the stem runs on that sample alone, and the hook returns all n: the rest of
+the network runs on a batch of n. Where a path goes round the layer and the batch sizes disagree, the whole network runs
+on n copies instead; the answer is the same, only slower.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saywhy.engine import tree
+from saywhy.engine.borrow import borrowed
+from saywhy.engine.capture import Watched
+from saywhy.errors import LayerError
+from saywhy.shapes import FeatureMaps, Scores
+
+
+class Replay:
+    """The scores that a network gives when a layer gives something else.
+
+    Args:
+        model: any module; borrowed.
+        inputs: of one sample.
+        layer: what is replaced.
+        score: maps the model's output to scores [batch, target].
+
+    >>> from saywhy.engine.layout import Layout
+    >>> net = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(4, 1, bias=False))
+    >>> _ = nn.init.ones_(net[2].weight)
+    >>> layer = Watched("0", net[0], Layout("channels-first", (2, 2)))
+    >>> replay = Replay(net, torch.ones(1, 1, 2, 2), layer, lambda out: out)
+    >>> replay.scores(torch.tensor([2.0, 3.0])[:, None, None, None] * replay.activations)
+    tensor([[ 8.],
+            [12.]])
+    """
+
+    def __init__(self, model: nn.Module, inputs: Any, layer: Watched, score: Callable[[Any], Tensor]) -> None:
+        self._model, self._layer, self._score = model, layer, score
+        self._inputs = tree.escape_inference(inputs)
+        self.whole_network = False
+        """Whether a path round the layer makes the whole network run for every alteration."""
+        self._original = torch.empty(0)
+        self._forward(self._inputs, self._keep)
+        self.activations: FeatureMaps = layer.layout.to_maps(self._original)
+        """What the layer gives for the sample, [1, channel, *space]."""
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        self._original = tensor
+        return tensor
+
+    def scores(self, altered: FeatureMaps, batch_size: int = 64) -> Scores:
+        """Scores [n, target] for n altered activations [n, channel, *space]; ``batch_size`` changes only the speed."""
+        return torch.cat([self._some(some) for some in altered.split(batch_size)])
+
+    def _some(self, altered: FeatureMaps) -> Scores:
+        count = len(altered)
+        output = self._layer.layout.put_maps(self._original, altered)
+        if not self.whole_network:
+            try:
+                scores = self._forward(self._inputs, lambda _: output)
+            except tree.CallFailed:
+                scores = None
+            if scores is not None and len(scores) == count:
+                return scores
+            self.whole_network = True
+        repeated = tree.select(self._inputs, torch.zeros(count, dtype=torch.long, device=altered.device))
+        return self._forward(repeated, lambda _: output)
+
+    def _forward(self, inputs: Any, replace: Callable[[Tensor], Tensor]) -> Tensor:
+        calls = 0
+        layer = self._layer
+
+        def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            tensor = tree.feature_tensor(output)
+            if tensor is None or (layer.call >= 0 and layer.call != calls - 1):
+                return None
+            return tree.replace_tensor(output, tensor, replace(tensor))
+
+        with torch.inference_mode(False), torch.no_grad(), borrowed(self._model):
+            handle = layer.module.register_forward_hook(hook)
+            try:
+                scores = self._score(tree.call(self._model, inputs))
+            finally:
+                handle.remove()
+        if not calls:
+            raise LayerError(f"layer '{layer.name}' did not run on this input, so there is nothing to replay.")
+        return scores
