@@ -1,0 +1,404 @@
+"""One pass: head-only backward, whatever the model is like and wherever the call stands."""
+
+import dataclasses
+import gc
+import threading
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from saywhy.engine.capture import Capture, Watched, capture
+from saywhy.engine.layout import Layout
+from saywhy.errors import GradientError, LayerError
+
+
+class Small(nn.Module):
+    """Two convolutions, in-place ReLUs, batch norm, a pooled linear head; a few hundred weights."""
+
+    def __init__(self, inplace: bool = True) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.relu = nn.ReLU(inplace=inplace)
+        self.body = nn.Conv2d(4, 5, 3, padding=1)
+        self.head = nn.Linear(5, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.norm(self.stem(x)))
+        x = self.body(x)
+        return self.head(F.relu(x, inplace=self.relu.inplace).mean((2, 3)))
+
+
+def small(**options: bool) -> Small:
+    torch.manual_seed(0)
+    return Small(**options).eval()
+
+
+def picture(batch: int = 2, size: int = 8) -> Tensor:
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def watched(model: nn.Module, name: str, grid: tuple[int, int] = (8, 8), call: int = -1) -> Watched:
+    return Watched(name, model.get_submodule(name), Layout("channels-first", grid), call)
+
+
+def classes(*indices: int):
+    return lambda output: output[:, list(indices)]
+
+
+def reference(model: Small, x: Tensor, index: int) -> tuple[Tensor, Tensor]:
+    """Activations of ``body`` and the gradient of one logit, written out by hand."""
+    stem = F.relu(model.norm(model.stem(x)))
+    activations = model.body(stem).detach().requires_grad_()
+    score = model.head(F.relu(activations).mean((2, 3)))[:, index].sum()
+    return activations.detach(), torch.autograd.grad(score, activations)[0]
+
+
+def assert_right(result: Capture, model: Small, x: Tensor, *indices: int) -> None:
+    gradients = result.gradients()["body"]
+    assert gradients.shape == (len(x), len(indices), 5, 8, 8)
+    for column, index in enumerate(indices):
+        activations, gradient = reference(model, x, index)
+        torch.testing.assert_close(result.activations["body"], activations)
+        torch.testing.assert_close(gradients[:, column], gradient)
+
+
+def assert_no_trace(model: nn.Module) -> None:
+    for module in model.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert not module._backward_hooks
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+@pytest.mark.parametrize("indices", [(2,), (0, 3, 5)])
+def test_activations_and_gradients_are_those_of_the_layer(inplace, indices):
+    model, x = small(inplace=inplace), picture()
+    assert_right(capture(model, x, [watched(model, "body")], classes(*indices)), model, x, *indices)
+    assert_no_trace(model)
+
+
+def test_parameters_may_be_frozen():
+    model, x = small().requires_grad_(False), picture()
+    assert_right(capture(model, x, [watched(model, "body")], classes(1)), model, x, 1)
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("block", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_the_mode_round_the_call_does_not_matter(block):
+    model, x = small(), picture()
+    with block():
+        before = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        result = capture(model, picture(), [watched(model, "body")], classes(0, 1))
+        gradients = result.gradients()["body"]
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == before
+    torch.testing.assert_close(gradients[:, 1], reference(model, x, 1)[1])
+
+
+def test_inputs_made_under_inference_mode_are_taken():
+    model = small()
+    with torch.inference_mode():
+        x = picture() + 0
+    assert x.is_inference()
+    assert_right(capture(model, x, [watched(model, "body")], classes(1)), model, picture(), 1)
+
+
+def test_a_model_in_train_mode_is_explained_in_evaluation_mode_and_given_back():
+    model, x = small(), picture()
+    expected = reference(model, x, 0)[1]
+    model.train()
+    model.norm.eval()
+    before = {name: (b.clone(), b._version) for name, b in model.named_buffers()}
+    result = capture(model, x, [watched(model, "body")], classes(0))
+    torch.testing.assert_close(result.gradients()["body"][:, 0], expected)
+    assert model.training
+    assert model.body.training
+    assert not model.norm.training
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, before[name][0])
+        assert buffer._version == before[name][1]
+
+
+def test_nothing_is_left_behind_when_the_score_fails():
+    model = small().train()
+    state = torch.get_rng_state()
+
+    def fails(_output):
+        raise ZeroDivisionError("on purpose")
+
+    with pytest.raises(ZeroDivisionError):
+        capture(model, picture(), [watched(model, "body")], fails)
+    assert_no_trace(model)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.is_grad_enabled()
+
+
+def test_the_stem_has_no_graph_and_the_backward_pass_ends_at_the_layer():
+    model = small()
+    seen = []
+    handle = model.stem.register_forward_hook(lambda _m, _i, out: seen.append(out.requires_grad))
+    result = capture(model, picture(), [watched(model, "body")], classes(0))
+    handle.remove()
+    assert seen == [False]
+    assert result._taps[0].tensor().is_leaf
+
+
+def test_several_layers_start_the_graph_at_the_first():
+    model, x = small(), picture()
+    layers = [watched(model, "body"), watched(model, "stem")]
+    result = capture(model, x, layers, classes(4))
+    gradients = result.gradients()
+    torch.testing.assert_close(gradients["body"][:, 0], reference(model, x, 4)[1])
+    stem = model.stem(x).detach().requires_grad_()
+    score = model.head(F.relu(model.body(F.relu(model.norm(stem)))).mean((2, 3)))[:, 4].sum()
+    torch.testing.assert_close(gradients["stem"][:, 0], torch.autograd.grad(score, stem)[0])
+    torch.testing.assert_close(result.activations["stem"], model.stem(x))
+
+
+def test_a_layer_that_has_no_say_gives_zero_beside_one_that_has():
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
+
+        def forward(self, x):
+            self.idle(x)
+            return self.used(x).mean((2, 3))
+
+    model = Branches()
+    result = capture(model, picture(), [watched(model, "used"), watched(model, "idle")], classes(0))
+    gradients = result.gradients()
+    assert gradients["used"].any()
+    assert not gradients["idle"].any()
+    with pytest.raises(GradientError, match="no gradient"):
+        capture(model, picture(), [watched(model, "idle")], lambda out: out.detach())
+
+
+def test_a_score_that_uses_no_layer_is_an_error():
+    model = small()
+    with pytest.raises(GradientError, match="no gradient"):
+        capture(model, picture(), [watched(model, "body")], lambda output: output[:, :1].detach())
+
+
+def test_a_model_that_closes_a_no_grad_block_behind_the_layer_is_run_again_with_a_graph():
+    class Frozen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 2)
+
+        def forward(self, x):
+            with torch.no_grad():
+                features = self.backbone(x)
+            return self.head(features.relu().mean((2, 3)))
+
+    torch.manual_seed(0)
+    model, x = Frozen(), picture()
+    result = capture(model, x, [watched(model, "backbone")], classes(1))
+    features = model.backbone(x).detach().requires_grad_()
+    expected = torch.autograd.grad(model.head(features.relu().mean((2, 3)))[:, 1].sum(), features)[0]
+    torch.testing.assert_close(result.gradients()["backbone"][:, 0], expected)
+
+
+def test_a_layer_inside_the_models_own_inference_block_says_so():
+    class Inference(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            with torch.inference_mode():
+                return self.backbone(x).mean((2, 3))
+
+    model = Inference()
+    with pytest.raises(GradientError, match=r"own torch\.inference_mode\(\) block"):
+        capture(model, picture(), [watched(model, "backbone")], classes(0))
+
+
+def test_a_tied_layer_is_recorded_call_by_call():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block, self.head = nn.Conv2d(3, 3, 3, padding=1), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.head(self.block(F.relu(self.block(x))).mean((2, 3)))
+
+    torch.manual_seed(0)
+    model, x = Tied(), picture()
+    first, second = model.block(x), model.block(F.relu(model.block(x)))
+    for call, expected in ((0, first), (1, second), (-1, second)):
+        result = capture(model, x, [watched(model, "block", call=call)], classes(0))
+        assert result.calls == {"block": 2}
+        torch.testing.assert_close(result.activations["block"], expected)
+        a = expected.detach().requires_grad_()
+        rest = model.head(a.mean((2, 3)) if call else model.block(F.relu(a)).mean((2, 3)))
+        torch.testing.assert_close(result.gradients()["block"][:, 0], torch.autograd.grad(rest[:, 0].sum(), a)[0])
+    with pytest.raises(LayerError, match="ran 2 times; there is no call 2"):
+        capture(model, x, [watched(model, "block", call=2)], classes(0))
+
+
+@dataclasses.dataclass
+class Features:
+    """What some models hand from part to part."""
+
+    maps: Tensor
+    note: str = "kept"
+
+
+@pytest.mark.parametrize("kind", ["tuple", "dict", "dataclass"])
+def test_layers_may_give_nested_outputs(kind):
+    class Nested(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 1)
+
+        def forward(self, x):
+            maps = self.conv(x)
+            return {"tuple": (maps, 7), "dict": {"maps": maps, "n": 7}, "dataclass": Features(maps)}[kind]
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.part = Nested()
+
+        def forward(self, x):
+            out = self.part(x)
+            maps = out[0] if kind == "tuple" else out["maps"] if kind == "dict" else out.maps
+            return maps.relu_().mean((2, 3))
+
+    torch.manual_seed(0)
+    model, x = Model(), picture()
+    result = capture(model, x, [watched(model, "part")], classes(0))
+    torch.testing.assert_close(result.activations["part"], model.part.conv(x))
+    assert result.gradients()["part"].any()
+
+
+def test_a_layer_that_does_not_run_is_named():
+    model = small()
+    model.spare = nn.Conv2d(3, 3, 1)
+    with pytest.raises(LayerError, match="layer 'spare' did not run"):
+        capture(model, picture(), [watched(model, "spare")], classes(0))
+
+
+def test_operations_that_cannot_be_batched_fall_back_to_a_loop():
+    class Odd(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return torch.from_numpy(gradient.numpy() * 2)  # numpy cannot see through vmap
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            return Odd.apply(self.conv(x)).mean((2, 3))
+
+    model = Model()
+    gradients = capture(model, picture(), [watched(model, "conv")], classes(0, 1, 2)).gradients()["conv"]
+    assert gradients.shape == (2, 3, 4, 8, 8)
+    for t in range(3):
+        expected = torch.zeros(2, 4, 8, 8)
+        expected[:, t] = 2 / 64
+        torch.testing.assert_close(gradients[:, t], expected)
+
+
+def test_chunks_of_targets_are_the_whole():
+    model, x = small(), picture()
+    result = capture(model, x, [watched(model, "body")], classes(0, 1, 2, 3, 4))
+    whole = result.gradients()["body"]
+    parts = list(result.chunks(limit_bytes=2 * whole[:, 0].numel() * 4))
+    assert [part for part, _ in parts] == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    torch.testing.assert_close(torch.cat([g["body"] for _, g in parts], 1), whole)
+
+
+def test_create_graph_trains_the_stem_and_leaves_the_mode_alone():
+    model, x = small(inplace=False).double().train(), picture().double()
+    result = capture(model, x, [watched(model, "body")], classes(0), create_graph=True)
+    assert model.norm.num_batches_tracked == 1  # train mode was in force, as asked
+    (result.gradients()["body"] * result.activations["body"].unsqueeze(1)).sum().backward()
+    assert model.stem.weight.grad is not None
+    assert model.stem.weight.grad.any()
+
+
+def test_two_threads_explain_with_one_model():
+    model, results, errors = small().train(), {}, []
+
+    def work(index):
+        try:
+            for _ in range(20):
+                results[index] = capture(model, picture(), [watched(model, "body")], classes(index)).gradients()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in (0, 1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert model.training
+    assert_no_trace(model)
+    model.eval()
+    for index, gradients in results.items():
+        torch.testing.assert_close(gradients["body"][:, 0], reference(model, picture(), index)[1])
+
+
+def test_the_random_state_goes_on_as_if_nothing_had_happened():
+    class Noisy(Small):
+        def forward(self, x):
+            return super().forward(x + torch.randn_like(x))
+
+    torch.manual_seed(0)
+    model = Noisy().eval()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    one = capture(model, picture(), [watched(model, "body")], classes(0), seed=3)
+    two = capture(model, picture(), [watched(model, "body")], classes(0), seed=3)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(one.activations["body"], two.activations["body"])
+
+
+def test_buffers_that_the_forward_changes_are_put_back():
+    class Counting(Small):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(1))
+            self.register_buffer("swapped", torch.zeros(1))
+
+        def forward(self, x):
+            self.seen += len(x)
+            self.swapped = self.swapped + 1
+            return super().forward(x)
+
+    model = Counting()
+    swapped = model.swapped
+    capture(model, picture(), [watched(model, "body")], classes(0))
+    assert model.seen == 0
+    assert model.swapped is swapped
+    assert model.swapped == 0
+
+
+def graphs() -> int:
+    gc.collect()
+    return sum(type(thing) is Tensor and thing.grad_fn is not None for thing in gc.get_objects())
+
+
+def test_no_graph_outlives_the_capture():
+    model, before = small(), graphs()
+    result = capture(model, picture(), [watched(model, "body")], classes(0))
+    result.gradients()
+    assert graphs() > before
+    assert not result.scores.requires_grad
+    assert not result.activations["body"].requires_grad
+    del result
+    assert graphs() == before

@@ -1,0 +1,96 @@
+"""A faster form of a model gives the same answers, is a copy, and is found again."""
+
+import pytest
+import torch
+from torch import nn
+
+import saywhy
+from saywhy.engine import precision
+from saywhy.engine.precision import fastest
+
+
+class Folding(nn.Module):
+    """One convolution whose normalisation can be folded, and one whose output is used twice, so that it cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.bn1(self.conv1(x)).relu()
+        return self.head(self.bn2(self.conv2(x)).relu().mean((2, 3)))
+
+
+class UsedTwice(Folding):
+    def forward(self, x):
+        x = self.bn1(self.conv1(x)).relu()
+        y = self.conv2(x)
+        return self.head((self.bn2(y) + y).relu().mean((2, 3)))
+
+
+def trained(kind: type[nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    model = kind()
+    for _ in range(3):
+        model(torch.randn(8, 3, 12, 12) * 2 + 1)
+    return model.eval()
+
+
+def test_folding_keeps_the_answers():
+    model, x = trained(Folding), torch.randn(2, 3, 12, 12)
+    folded = precision._folded(model, x, ())
+    assert isinstance(folded.bn1, nn.Identity)
+    assert isinstance(folded.bn2, nn.Identity)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), model(x), rtol=1e-4, atol=1e-5)
+    assert isinstance(model.bn1, nn.BatchNorm2d)
+
+
+def test_a_convolution_that_somebody_else_uses_is_not_folded():
+    assert precision._folded(trained(UsedTwice), torch.randn(2, 3, 12, 12), ()) is None
+
+
+def test_a_watched_convolution_is_not_folded():
+    folded = precision._folded(trained(Folding), torch.randn(2, 3, 12, 12), ("conv2",))
+    assert isinstance(folded.bn2, nn.BatchNorm2d)
+    assert isinstance(folded.bn1, nn.Identity)
+
+
+def test_the_model_is_not_touched_and_the_form_is_found_again_until_a_weight_changes():
+    model, x = trained(Folding), torch.randn(2, 3, 12, 12)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    first = fastest(model, x)
+    assert fastest(model, x) is first
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+        assert value.is_contiguous()
+    with torch.no_grad():
+        model.head.weight.add_(1)
+    assert fastest(model, x) is not first
+
+
+@pytest.mark.parametrize("form", ["batch norm folded", "batch norm folded, channels-last"])
+def test_maps_of_a_faster_form_agree_and_say_so(form, monkeypatch):
+    model, x = trained(Folding), torch.randn(2, 3, 12, 12)
+    variants = precision._variants
+
+    def only(*args):
+        return (v for v in variants(*args) if v[0] == form)
+
+    times = iter([1.0, 0.5])
+    monkeypatch.setattr(precision, "_variants", only)
+    monkeypatch.setattr(precision, "_seconds", lambda *_: next(times))
+    fast = saywhy.explain(model, x, [0, 1], layer="bn2", relu=False, precision="fast")
+    exact = saywhy.explain(model, x, [0, 1], layer="bn2", relu=False)
+    torch.testing.assert_close(fast.maps, exact.maps, rtol=1e-3, atol=1e-5)
+    fact = next(f for f in fast.cards["gradcam", "bn2"][0][0] if f.name == "precision")
+    assert form in fact.text
+    assert fact.state == "good"
+    assert fast.provenance["precision"] == "fast"
+
+
+def test_training_through_a_copy_is_refused():
+    with pytest.raises(saywhy.errors.InputError, match="Use 'exact'"):
+        saywhy.explain(trained(Folding), torch.randn(1, 3, 12, 12), precision="fast", create_graph=True)
