@@ -1,0 +1,60 @@
+"""Files that are either whole or not there: checkpoints of a training run, and the weights that it leaves."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from saywhy.errors import WeightsError
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it: an interrupt leaves the old file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        temporary.chmod(0o644)  # safetensors leaves files that their owner alone can read
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write the ``state`` of a run: tensors, numbers, strings and containers of them."""
+    write_whole(path, lambda file: torch.save(state, file))
+
+
+def load_checkpoint(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
+    """Read the state of a run, which must have been made with the ``expected`` settings."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        settings = state["settings"]
+    except Exception as error:  # a torn file can make the unpickler stumble in any way
+        raise WeightsError(f"{path} is no checkpoint of a training run ({error}). Delete it to start anew.") from error
+    changed = {key: (settings.get(key), value) for key, value in expected.items() if settings.get(key) != value}
+    if changed:
+        told = "; ".join(f"{key} was {old!r} and is now {new!r}" for key, (old, new) in changed.items())
+        raise WeightsError(f"{path} belongs to another run: {told}. Use the old settings, or delete it to start anew.")
+    return state
+
+
+def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights in float16, contiguous; whole numbers stay as they are.
+
+    >>> half({"w": torch.ones(2), "n": torch.tensor(3)})
+    {'w': tensor([1., 1.], dtype=torch.float16), 'n': tensor(3)}
+    """
+    return {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for name, tensor in state.items()
+    }
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write ``weights`` as safetensors, with strings that tell where they come from."""
+    write_whole(path, lambda file: save_file(weights, file, metadata=metadata))
