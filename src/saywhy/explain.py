@@ -383,7 +383,7 @@ def _explanation(request: _Request, batch: Batch, parts: Sequence[_Part]) -> Exp
         _maps=maps,
         _cards=partial(_cards, request, {c.name: c for c in candidates}, evidence, maps, joined, agreement),
         _pictures=batch.pictures,
-        _provenance=partial(_provenance, request, candidates, names, scores, batch),
+        _provenance=partial(_provenance, request, candidates, names, scores, batch, request.model.version()),
         _counterfactual=partial(_counterfactual, request, batch, len(parts)),
     )
 
@@ -424,13 +424,23 @@ def _cards(
 
 
 def _provenance(
-    request: _Request, candidates: Sequence[Candidate], names: list[list[str]], scores: Tensor, batch: Batch
+    request: _Request,
+    candidates: Sequence[Candidate],
+    names: list[list[str]],
+    scores: Tensor,
+    batch: Batch,
+    version: int,
 ) -> dict[str, Any]:
-    """All that is needed to make the maps again."""
+    """All that is needed to make the maps again.
+
+    The digest is worked out when it is asked for. If the weights have changed since the maps were made, it would be that
+    of other weights, and is left out.
+    """
     libraries = ("saywhy", "torch", "torchvision", "timm", "transformers")
+    unchanged = request.model.version() == version
     return {
         "model": request.model.name,
-        "weights_sha256": request.model.digest(),
+        "weights_sha256": request.model.digest() if unchanged else None,
         "pictures": [picture.name for picture in batch.pictures()],
         "targets": names,
         "scores": scores.detach().float().cpu().tolist(),

@@ -178,6 +178,23 @@ def test_a_layer_that_has_no_say_gives_zero_beside_one_that_has():
         capture(model, picture(), [watched(model, "idle")], lambda out: out.detach())
 
 
+@pytest.mark.parametrize("count", [2, 5])
+def test_some_targets_may_have_no_say_from_a_layer(count):
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = nn.Conv2d(3, 1, 1), nn.Conv2d(3, 1, 1)
+
+        def forward(self, x):
+            return torch.cat([self.left(x).mean((2, 3)), self.right(x).mean((2, 3))], 1)
+
+    model = Heads()
+    indices = [0, 1, 1, 0, 1][:count]
+    gradients = capture(model, picture(), [watched(model, "left")], lambda o: torch.stack([o[:, i] for i in indices], 1))
+    alive = gradients.gradients()["left"].flatten(2).any(-1)[0].tolist()
+    assert alive == [i == 0 for i in indices]
+
+
 def test_a_score_that_uses_no_layer_is_an_error():
     model = small()
     with pytest.raises(GradientError, match="no gradient"):

@@ -8,6 +8,9 @@ import typer
 from saywhy.cli import screen
 
 PICTURES = 6
+SIDE = 384
+"""Pixels: scenes are drawn larger than the classifier is fed, as photographs are."""
+
 METHODS = ("gradcam", "layercam", "hirescam", "gradcam++", "eigencam")
 
 
@@ -31,7 +34,7 @@ def demo(
         files = []
         for index in range(pictures):
             files.append(folder / f"scene-{index}.png")
-            Image.fromarray(scene("test", index).image).save(files[-1])
+            Image.fromarray(scene("test", index, SIDE).image).save(files[-1])
     explanations = []
     with screen.noted_warnings():
         with screen.timed("finding the layer and proving its layout"):
@@ -40,5 +43,5 @@ def demo(
             explanations = [explain(model, file, Top(3), METHODS) for file in files]
         with screen.timed("writing the page"):
             save_album(explanations, folder / "index.html", "What does the Toybox classifier look at?")
-            explanations[0].save(folder / "why.png")
+            explain(model, files[0], Top(3)).save(folder / "why.png")
     print(f"open {(folder / 'index.html').resolve()}")

@@ -95,4 +95,4 @@ def layers(
 def _toybox_scene() -> object:
     from saywhy.data.toybox import scene
 
-    return scene("test", 0).image
+    return scene("test", 0, 384).image

@@ -44,7 +44,10 @@ def borrowed(model: nn.Module, *, evaluate: bool = True, seed: int | None = None
             stack.enter_context(torch.random.fork_rng(indices, device_type=kind))
         stack.enter_context(torch.random.fork_rng(devices=[]))
         if seed is not None:
-            torch.manual_seed(seed)
+            # Not torch.manual_seed, which makes a stack trace for every kind of device that is not there.
+            torch.default_generator.manual_seed(seed)
+            if any(device.type == "cuda" for device in devices):
+                torch.cuda.manual_seed_all(seed)
         if not evaluate:
             yield
             return

@@ -25,6 +25,9 @@ from saywhy.errors import GradientError, LayerError
 CHUNK_BYTES = 16 * 2**20
 """Gradients are made for so many targets at once that one layer's take about this much memory (they stay in cache)."""
 
+_FEW = 3
+"""So few targets are differentiated one by one: the first batched backward pass of a process loads sympy (0.7 s)."""
+
 
 @dataclass(frozen=True)
 class Watched:
@@ -111,7 +114,7 @@ class Capture:
         watched = [tap.tensor() for tap in self._taps]
         with torch.inference_mode(False), torch.enable_grad():
             scores = self._scores[:, columns.start : columns.stop]
-            found = self._batched(scores, watched) if len(columns) > 1 else self._single(scores, watched)
+            found = self._looped(scores, watched) if len(columns) <= _FEW else self._batched(scores, watched)
         if all(g is None for g in found):
             names = ", ".join(f"'{tap.watched.name}'" for tap in self._taps)
             raise GradientError(
@@ -122,6 +125,15 @@ class Capture:
         return [
             g if g is not None else torch.zeros_like(w).expand(count, *w.shape)
             for g, w in zip(found, watched, strict=True)
+        ]
+
+    def _looped(self, scores: Tensor, watched: list[Tensor]) -> list[Tensor | None]:
+        columns = [self._single(scores[:, t : t + 1], watched) for t in range(scores.shape[1])]
+        return [
+            None
+            if all(g is None for g in row)
+            else torch.cat([torch.zeros_like(w).unsqueeze(0) if g is None else g for g in row])
+            for row, w in zip(zip(*columns, strict=True), watched, strict=True)
         ]
 
     def _single(self, scores: Tensor, watched: list[Tensor]) -> list[Tensor | None]:
@@ -154,11 +166,7 @@ class Capture:
             return list(found)
         except RuntimeError:
             # Some operations cannot be batched by vmap (data-dependent ones, foreign kernels).
-            columns = [self._single(scores[:, t : t + 1], watched) for t in range(count)]
-            return [
-                None if all(g is None for g in row) else torch.cat([g for g in row if g is not None])
-                for row in zip(*columns, strict=True)
-            ]
+            return self._looped(scores, watched)
 
 
 def capture(

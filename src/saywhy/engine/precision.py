@@ -56,7 +56,8 @@ def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Varia
         watched: names of layers whose outputs are wanted; they give in the copy what they give in the model.
     """
     shapes = tuple(tuple(t.shape) for t in tree.tensors(inputs))
-    weights = tuple((id(p), p._version) for p in itertools.chain(model.parameters(), model.buffers()))
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    weights = tuple((id(t), -1 if t.is_inference() else t._version) for t in tensors)
     version = (shapes, tuple(watched), weights)
     if model in _found and _found[model][0] == version:
         return _found[model][1]

@@ -28,6 +28,11 @@ class SkipZeroRows(TorchDispatchMode):
     tensor([6., 6.])
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # torch would wrap us for its compiler, which we never run under, and import it for that: two seconds.
+        return False
+
     def __torch_dispatch__(
         self,
         func: Callable[..., Any],

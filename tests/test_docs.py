@@ -1,0 +1,65 @@
+"""The documentation says what the code does."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import saywhy
+from saywhy.cli import app
+from saywhy.cli.tables import methods_page
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_methods_is_the_registry() -> None:
+    assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8").strip() == methods_page().strip()
+
+
+def test_the_readme_names_every_method() -> None:
+    for name in saywhy.methods.METHODS:
+        assert f"`{name}`" in README
+
+
+def test_the_two_commands_are_the_first_lines_of_the_readme_under_one_picture() -> None:
+    picture, demo, test = (README.index(words) for words in ("![", "make demo", "make test"))
+    assert picture < demo < test < README.index("## ")
+    assert README.count("![") == 1
+
+
+def test_every_link_of_every_page_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_command_and_option_that_the_readme_uses_exists() -> None:
+    for line in re.findall(r"^saywhy (.+?)(?:\s+#.*)?$", README, flags=re.MULTILINE):
+        command, options = line.split()[0], re.findall(r"\s(--?[a-z-]+)", line)
+        shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+        assert "Usage" in shown
+        for option in options:
+            assert option in shown, f"saywhy {command} has no {option}"
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for text in (README, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
+        for target in re.findall(r"(?:^|`)make ([a-z]+)", text, flags=re.MULTILINE):
+            assert f"\n{target}:" in makefile
+
+
+def test_no_path_of_a_machine_is_in_the_tree() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".js", ".css", ".j2") and path.exists():
+            text = path.read_text(encoding="utf-8")
+            assert str(ROOT.parent) + "/" not in text, name

@@ -1,0 +1,40 @@
+"""The shapes in the signatures are true: the methods are run with jaxtyping and beartype watching."""
+
+import pytest
+import torch
+from beartype import beartype
+from jaxtyping import TypeCheckError, jaxtyped
+
+from saywhy.methods import METHODS, Method, fuse
+
+SPACES = ((7,), (3, 4), (2, 3, 4))
+
+
+def tensors(space: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    chance = torch.Generator().manual_seed(0)
+    activations = torch.rand(2, 5, *space, generator=chance)
+    # The same gradient at every position: CAM asks for it, and the others do not mind.
+    gradients = torch.rand(2, 5, *(1 for _ in space), generator=chance).expand_as(activations)
+    return activations, gradients
+
+
+@pytest.mark.parametrize("space", SPACES, ids=("signal", "picture", "volume"))
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_signatures_hold_in_every_dimension(method: Method, space: tuple[int, ...]) -> None:
+    watched = jaxtyped(method.function, typechecker=beartype)
+    assert watched(*tensors(space)).shape == (2, *space)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_a_wrong_axis_is_seen(method: Method) -> None:
+    watched = jaxtyped(method.function, typechecker=beartype)
+    activations, gradients = tensors((3, 4))
+    with pytest.raises(TypeCheckError):
+        watched(activations, gradients.mT)
+    with pytest.raises(TypeCheckError):
+        watched(activations[:, :3], gradients)
+
+
+def test_fusion_takes_the_finest_grid() -> None:
+    watched = jaxtyped(fuse, typechecker=beartype)
+    assert watched([torch.rand(1, 2, 3, 3), torch.rand(1, 2, 6, 6)]).shape == (1, 2, 6, 6)
