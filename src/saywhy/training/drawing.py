@@ -9,9 +9,8 @@ from multiprocessing import get_context
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from PIL import Image
+from torch import Tensor
 
 from saywhy.data.toybox import KINDS, scene
 
@@ -31,7 +30,9 @@ def draw(
     Pictures are (count, 3, size, size), uint8, and labels (count, kind), float32, of 0 and 1.
 
     Scene i is drawn ``scales[i % len(scales)]`` times as large and reduced, as every picture of a user's is before the
-    network gets it: a network that has seen only scenes drawn at their final size fails on softer ones. With ``processes`` of 0 they are drawn here; the result is the same. ``tell`` is called with the number of scenes
+    network gets it: a network that has seen only scenes drawn at their final size fails on softer ones.
+
+    With ``processes`` of 0 they are drawn here; the result is the same. ``tell`` is called with the number of scenes
     that have just been finished.
 
     >>> images, labels = draw("val", 3, size=64)
@@ -66,9 +67,7 @@ def _mapper(processes: int) -> Iterator[Callable]:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun is not begun
 
 
-def _chunk(
-    split: str, count: int, size: int, scales: tuple[int, ...], start: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _chunk(split: str, count: int, size: int, scales: tuple[int, ...], start: int) -> tuple[np.ndarray, np.ndarray]:
     """Scenes from ``start``, at most ``CHUNK``: pictures (n, 3, size, size) uint8 and labels (n, kind) float32."""
     indices = range(start, min(start + CHUNK, count))
     scenes = [scene(split, index, size * scales[index % len(scales)]) for index in indices]

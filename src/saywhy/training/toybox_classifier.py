@@ -73,9 +73,7 @@ def train(
     return metadata
 
 
-def _drawn(
-    split: str, count: int, progress: Progress, scales: tuple[int, ...] = (1,)
-) -> tuple[Tensor, Tensor]:
+def _drawn(split: str, count: int, progress: Progress, scales: tuple[int, ...] = (1,)) -> tuple[Tensor, Tensor]:
     """Scenes, drawn on all cores, with a bar."""
     bar = progress.add_task(f"drawing {split}", total=count, loss="")
     return draw(split, count, processes=cores(), tell=lambda done: progress.advance(bar, done), scales=scales)
