@@ -27,7 +27,7 @@ from saywhy.methods.fusion import Fusion
 from saywhy.methods.registry import Method, find_method
 from saywhy.models import Model, load
 from saywhy.models.weights import check_finite
-from saywhy.targets import Answer, Columns, Function, ScoreKind, Target, Top, as_answer, as_target
+from saywhy.targets import Answer, Columns, ScoreKind, Target, Top, as_answer, as_target
 from saywhy.validity import Card, Evidence
 
 LayerChoice = str | nn.Module | None | Sequence[str | nn.Module]
@@ -113,7 +113,7 @@ def explain(
     batch = as_batch(known, inputs)
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}.")
-    parts = [request.run(part) for part in _split(batch, batch_size)]
+    parts = request.run_all(batch, batch_size)
     explanation = _explanation(request, batch, parts)
     _warn_of_zeros(explanation, parts)
     return explanation.fuse(fuse) if fuse is not None else explanation
@@ -204,13 +204,18 @@ class _Request:
         return answer
 
     def question(self) -> Question:
-        """By what the layers are chosen: the top answer, so that every class is explained at the same layer."""
-        target = self.target if isinstance(self.target, Function) else Top(1)
+        """By what the layers are judged: the top answer, so that every class is explained at the same layer.
+
+        Functions of the user's may look at another part of the output, so they are asked themselves.
+        """
+        # The code, not the function: a lambda written inside a loop is a new object every time round.
+        functions = frozenset(getattr(f.function, "__code__", f.function) for f in self.target.functions())
+        target = self.target.of_samples(slice(0, 1)) if functions else Top(1)
 
         def scores(result: Any) -> Tensor:
             return target.columns(replace(self.answer(1, result), score="logit")).scores
 
-        return Question(scores, key=target)
+        return Question(scores, key=functions)
 
     def candidates(self, batch: Batch) -> list[Candidate]:
         """The layers that are asked for, each with its layout proved."""
@@ -240,6 +245,15 @@ class _Request:
                 module, inputs = variant.module, variant.prepare(inputs)
             captured = run_capture(module, inputs, watched, scores, create_graph=self.create_graph, seed=self.seed)
         return captured, seen["columns"], candidates
+
+    def run_all(self, batch: Batch, size: int | None) -> list[_Part]:
+        """One batch, or several of at most ``size`` samples."""
+        if size is None or size >= batch.size:
+            return [self.run(batch)]
+        return [
+            replace(self, target=self.target.of_samples(some)).run(batch.of_samples(some))
+            for some in (slice(start, start + size) for start in range(0, batch.size, size))
+        ]
 
     def run(self, batch: Batch) -> _Part:
         """Maps of all methods, layers and targets for one batch."""
@@ -291,14 +305,6 @@ def _module_name(layer: str) -> str:
     return layer.partition("#")[0]
 
 
-def _split(batch: Batch, size: int | None) -> list[Batch]:
-    if size is None or size >= batch.size:
-        return [batch]
-    device = tree.picture_tensor(batch.inputs).device
-    indices = torch.arange(batch.size, device=device).split(size)
-    return [replace(batch, inputs=tree.select(batch.inputs, some)) for some in indices]
-
-
 def _wide(tensor: Tensor) -> Tensor:
     """Maps are computed in at least float32, whatever the model runs in."""
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
@@ -346,7 +352,8 @@ def _agreement(request: _Request, batch: Batch, part: _Part) -> tuple[str, float
         return None
     variant = fastest(request.model.module, batch.inputs, [_module_name(c.name) for c in part.candidates])
     if variant not in _agreements:
-        exact = replace(request, precision="exact").run(batch)
+        target = request.target.of_samples(slice(0, batch.size))
+        exact = replace(request, target=target, precision="exact").run(batch)
         pairs = [(part.maps[key].flatten(2), exact.maps[key].flatten(2)) for key in part.maps]
         _agreements[variant] = min(float(_correlation(a, b).min()) for a, b in pairs)
     return variant.name, _agreements[variant]
@@ -364,8 +371,7 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 
 def _explanation(request: _Request, batch: Batch, parts: Sequence[_Part]) -> Explanation:
     candidates = parts[0].candidates
-    first = _split(batch, parts[0].columns.scores.shape[0])[0]
-    agreement = _agreement(request, first, parts[0])
+    agreement = _agreement(request, batch.of_samples(slice(0, len(parts[0].columns.names))), parts[0])
     names = [row for part in parts for row in part.columns.names]
     scores = torch.cat([part.columns.scores for part in parts])
     probabilities = [part.probabilities for part in parts]
@@ -390,7 +396,7 @@ def _explanation(request: _Request, batch: Batch, parts: Sequence[_Part]) -> Exp
 
 def _counterfactual(request: _Request, batch: Batch, parts: int) -> Explanation:
     turned = replace(request, target=-request.target)
-    return _explanation(turned, batch, [turned.run(part) for part in _split(batch, -(-batch.size // parts))])
+    return _explanation(turned, batch, turned.run_all(batch, -(-batch.size // parts)))
 
 
 def _cards(
@@ -433,8 +439,8 @@ def _provenance(
 ) -> dict[str, Any]:
     """All that is needed to make the maps again.
 
-    The digest is worked out when it is asked for. If the weights have changed since the maps were made, it would be that
-    of other weights, and is left out.
+    The digest is worked out when it is asked for. If the weights have changed since the maps were made, it would be
+    that of other weights, and is left out.
     """
     libraries = ("saywhy", "torch", "torchvision", "timm", "transformers")
     unchanged = request.model.version() == version

@@ -2,8 +2,11 @@
 
 import json
 import math
+import operator
 import os
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -18,7 +22,7 @@ from saywhy.data.pictures import Picture
 from saywhy.errors import InputError, LayerError, MethodError, SaywhyError, nearest
 from saywhy.methods.fusion import Fusion, fuse
 from saywhy.shapes import Classes, MapStack, Scores
-from saywhy.validity import Card
+from saywhy.validity import Card, Fact
 
 Normalize = Literal["minmax", "max", "shared", "rank", "none"]
 
@@ -64,7 +68,10 @@ class Explanation:
 
         Raises:
             MethodError, LayerError: this explanation has no such method or layer.
+            InputError: the key is no method and no (method, layer).
         """
+        if isinstance(key, tuple) and len(key) != 2:
+            raise InputError(f"an explanation is read as e[method] or e[method, layer], got {key!r}.")
         method, layer = key if isinstance(key, tuple) else (key, self.layers[0])
         if method not in self.methods:
             raise MethodError(_absent("method", method, self.methods))
@@ -118,9 +125,10 @@ class Explanation:
             InputError: ``size`` or ``normalize`` is none of these.
         """
         maps = self[method or self.methods[0], layer or self.layers[0]]
-        target_size = tuple(size) if size is not None else self.input_size
-        if len(target_size) != maps.ndim - 2 or not all(isinstance(s, int) and s > 0 for s in target_size):
-            raise InputError(f"size must be {maps.ndim - 2} whole numbers (height, width), got {size!r}.")
+        target_size = _whole_numbers(size) if size is not None else self.input_size
+        if target_size is None or len(target_size) != maps.ndim - 2:
+            axes = {1: "whole number (length,)", 2: "whole numbers (height, width)"}
+            raise InputError(f"size must be {maps.ndim - 2} {axes.get(maps.ndim - 2, 'whole numbers')}, got {size!r}.")
         mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(target_size)]
         return _normalized(interpolate(maps, target_size, mode=mode, align_corners=False), normalize)
 
@@ -130,8 +138,8 @@ class Explanation:
         """One map on the original picture: numpy [height, width], NaN where the network did not see."""
         from saywhy.view import on_picture
 
-        picture = self.pictures[sample]
-        return on_picture(self._grid(sample, target, method, layer), picture.seen, picture.image.size)
+        grid, picture = self._grid(sample, target, method, layer), self.pictures[sample]
+        return on_picture(grid, picture.seen, picture.image.size)
 
     def peak(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None
@@ -157,8 +165,8 @@ class Explanation:
         """
         from saywhy.view import box
 
-        picture = self.pictures[sample]
-        return box(self._grid(sample, target, method, layer), picture.seen, picture.image.size, threshold=threshold)
+        grid, picture = self._grid(sample, target, method, layer), self.pictures[sample]
+        return box(grid, picture.seen, picture.image.size, threshold=threshold)
 
     def fuse(self, how: Fusion = "mean") -> "Explanation":
         """The layers fused into one, for every method; see :func:`saywhy.methods.fuse`."""
@@ -167,8 +175,9 @@ class Explanation:
         return self._with(
             layers=(name,),
             _maps=maps,
-            _cards=lambda m, _: self.cards[m, self.layers[0]],
+            _cards=lambda m, _: _worst([self.cards[m, layer] for layer in self.layers]),
             _counterfactual=lambda: self.counterfactual.fuse(how),
+            _provenance=lambda: {**self.provenance, "fuse": how},
         )
 
     @property
@@ -240,6 +249,11 @@ class Explanation:
         return notebook_html(self)
 
     def _grid(self, sample: int, target: int, method: str | None, layer: str | None) -> Tensor:
+        for kind, index, count in (("sample", sample, len(self)), ("target", target, len(self.targets[0]))):
+            if not isinstance(index, int) or not -count <= index < count:
+                raise InputError(
+                    f"there is no {kind} {index!r}: this explanation has {count} {kind}s, 0 to {count - 1}."
+                )
         return self[method or self.methods[0], layer or self.layers[0]][sample, target].detach()
 
     def _with(self, **changes: Any) -> "Explanation":
@@ -283,7 +297,35 @@ def _divided(maps: Tensor, by: Tensor) -> Tensor:
     return wide.to(maps.dtype)
 
 
-def _absent(kind: str, name: str, known: tuple[str, ...]) -> str:
+def _whole_numbers(size: Any) -> tuple[int, ...] | None:
+    """A size as positive integers of any kind (numpy's too); None if it is none."""
+    try:
+        sides = tuple(operator.index(side) for side in size if not isinstance(side, bool))
+    except TypeError:
+        return None
+    return sides if len(sides) == len(size) and all(side > 0 for side in sides) else None
+
+
+def _worst(by_layer: Sequence[list[list[Card]]]) -> list[list[Card]]:
+    """The cards of several layers as one: of every fact the worst, because the map is made of all of them."""
+
+    def joined(cards: Sequence[Card]) -> Card:
+        facts = [fact for card in cards for fact in card]
+        names = dict.fromkeys(fact.name for fact in facts)
+        return tuple(max((f for f in facts if f.name == n), key=lambda f: _STATES.index(f.state)) for n in names)
+
+    samples, targets = range(len(by_layer[0])), range(len(by_layer[0][0]))
+    return [[joined([cards[b][t] for cards in by_layer]) for t in targets] for b in samples]
+
+
+_STATES = ("good", "warning", "bad")
+
+
+def _absent(kind: str, name: Any, known: tuple[str, ...]) -> str:
+    if not isinstance(name, str):
+        return (
+            f"this explanation has no {kind} {name!r}. It has {', '.join(known)}; of its maps, e.maps[sample, target]."
+        )
     likely = nearest(name, known, count=1) or list(known)
     return f"this explanation has no {kind} '{name}'. Nearest: '{likely[0]}'. It has {', '.join(known)}."
 
@@ -299,41 +341,64 @@ def _save_npz(explanation: Explanation, path: Path) -> None:
         "names": [picture.name for picture in explanation.pictures],
         "seen": [picture.seen for picture in explanation.pictures],
         "provenance": explanation.provenance,
+        "cards": [
+            [[[(f.name, f.state, f.text) for f in card] for card in row] for row in explanation.cards[m, layer]]
+            for m in explanation.methods
+            for layer in explanation.layers
+        ],
     }
     absent = np.full(tuple(explanation.scores.shape), math.nan)
     probabilities = explanation.probabilities.cpu().numpy() if explanation.probabilities is not None else absent
     arrays: dict[str, Any] = {
         "saywhy": np.array(json.dumps(about)),
         "classes": explanation.classes.cpu().numpy(),
-        "scores": explanation.scores.detach().float().cpu().numpy(),
+        "scores": _numbers(explanation.scores),
         "probabilities": probabilities,
     }
     for i, picture in enumerate(explanation.pictures):
         arrays[f"picture/{i}"] = np.asarray(picture.image)
     for method in explanation.methods:
         for layer in explanation.layers:
-            arrays[f"maps/{method}/{layer}"] = explanation[method, layer].detach().cpu().numpy()
+            arrays[f"maps/{method}/{layer}"] = _numbers(explanation[method, layer])
     with written_whole(path) as whole, whole.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
-def _load_npz(path: Path) -> Explanation:
-    from PIL import Image
+def _numbers(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """As numpy has them, which knows no bfloat16."""
+    wide = tensor.detach().cpu()
+    return (wide.float() if wide.dtype in (torch.bfloat16, torch.float16) else wide).numpy()
 
+
+def _load_npz(path: Path) -> Explanation:
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            about = json.loads(str(stored["saywhy"]))
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        # Opened here, because numpy leaves a file that is no archive open.
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as stored:
+            return _from_arrays({name: stored[name] for name in stored.files})
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise InputError(f"'{path}' is no explanation saved by saywhy as .npz: {error}") from error
+
+
+def _from_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> Explanation:
+    about = json.loads(str(arrays["saywhy"]))
     pictures = tuple(
         Picture(name, Image.fromarray(arrays[f"picture/{i}"]), tuple(seen))
         for i, (name, seen) in enumerate(zip(about["names"], about["seen"], strict=True))
     )
-
-    def no_model() -> Explanation:
-        raise SaywhyError("an explanation read from a file has no model to ask again. Explain -target with the model.")
-
+    keys = [(method, layer) for method in about["methods"] for layer in about["layers"]]
+    cards = {
+        key: [[tuple(Fact(*fact) for fact in card) for card in row] for row in rows]
+        for key, rows in zip(keys, about["cards"], strict=True)
+    }
     probabilities = torch.from_numpy(arrays["probabilities"])
     return Explanation(
         methods=tuple(about["methods"]),
@@ -343,13 +408,13 @@ def _load_npz(path: Path) -> Explanation:
         scores=torch.from_numpy(arrays["scores"]),
         probabilities=None if bool(probabilities.isnan().all()) else probabilities.float(),
         input_size=tuple(about["input_size"]),
-        _maps={
-            (m, layer): torch.from_numpy(arrays[f"maps/{m}/{layer}"])
-            for m in about["methods"]
-            for layer in about["layers"]
-        },
-        _cards=lambda *_: [[() for _ in row] for row in about["targets"]],
+        _maps={(m, layer): torch.from_numpy(arrays[f"maps/{m}/{layer}"]) for m, layer in keys},
+        _cards=lambda m, layer: cards[m, layer],
         _pictures=lambda: pictures,
         _provenance=lambda: about["provenance"],
-        _counterfactual=no_model,
+        _counterfactual=_no_model,
     )
+
+
+def _no_model() -> Explanation:
+    raise SaywhyError("an explanation read from a file has no model to ask again. Explain -target with the model.")

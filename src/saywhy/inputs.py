@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from saywhy.data.pictures import Picture, picture_of_tensor, read_picture
 from saywhy.engine import tree
-from saywhy.errors import InputError
+from saywhy.errors import InputError, nearest
 from saywhy.models.model import Model
+from saywhy.models.weights import check_usable
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Batch:
         """The number of samples."""
         return tree.batch_size(self.inputs)
 
+    def of_samples(self, some: slice) -> "Batch":
+        """Some of the samples."""
+        index = torch.arange(self.size, device=tree.picture_tensor(self.inputs).device)[some]
+        return Batch(tree.select(self.inputs, index), lambda: self.pictures()[some])
+
     @property
     def space(self) -> tuple[int, ...]:
         """(height, width) of the network's picture in pixels."""
@@ -52,7 +58,9 @@ def as_batch(model: Model, given: Any) -> Batch:
     Raises:
         InputError: it is none of these, is empty, holds NaN, or the model has no preprocessing for pictures.
         PictureError: a picture cannot be read.
+        ModelError, GradientError: the network's weights have no values yet, or let no gradient through.
     """
+    check_usable(model.module)
     if _is_picture(given):
         return _of_pictures(model, [given])
     if isinstance(given, list | tuple) and given and all(_is_picture(part) for part in given):
@@ -67,8 +75,14 @@ def as_batch(model: Model, given: Any) -> Batch:
         return _of_arguments(model, given)
     raise InputError(
         "explain takes a path, a PIL image, a numpy array, a tensor [batch, 3, height, width], a list of these, "
-        f"a tuple of arguments or a dict of keyword arguments; got {type(given).__name__}."
+        f"a tuple of arguments or a dict of keyword arguments; got {_kind(given)}."
     )
+
+
+def _kind(given: Any) -> str:
+    if not isinstance(given, list):
+        return type(given).__name__
+    return f"a list of {', '.join(dict.fromkeys(type(part).__name__ for part in given))}"
 
 
 def _is_picture(given: Any) -> bool:
@@ -111,21 +125,21 @@ def _of_tensor(model: Model, tensor: Tensor) -> Batch:
             f"a tensor must be preprocessed floating-point input, got {tensor.dtype}. For pixels 0 to 255 give a numpy "
             "array [height, width, 3] or a PIL image, and a model that knows its preprocessing."
         )
-    if tensor.ndim == 3 and tensor.shape[0] in (1, 3) and not _takes_signals(model.module):
+    if tensor.ndim == 3 and _is_one_picture(tensor, model.module):
         tensor = tensor.unsqueeze(0)
     if tensor.ndim < 3:
         raise InputError(f"a tensor must be [batch, channel, height, width], got {list(tensor.shape)}.")
-    if not tensor.numel():
-        raise InputError(f"there is nothing to explain: the tensor is empty, {list(tensor.shape)}.")
-    tensor = tensor.to(dtype=model.dtype) if tensor.dtype != model.dtype else tensor
+    tensor = tensor.to(model.device, model.dtype)
     _check(tensor)
     return Batch(model.feed(tensor) if model.feed else tensor, lambda: _pictures(tensor))
 
 
-def _takes_signals(module: nn.Module) -> bool:
-    """Whether the first convolution is one-dimensional, so that [batch, channel, length] is a batch already."""
+def _is_one_picture(tensor: Tensor, module: nn.Module) -> bool:
+    """Whether three axes are [channel, height, width], not [batch, channel, length]."""
     first = next((m for m in module.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d)), None)
-    return isinstance(first, nn.Conv1d)
+    if isinstance(first, nn.Conv1d):
+        return False
+    return tensor.shape[0] in (1, 3) or (isinstance(first, nn.Conv2d) and tensor.shape[0] == first.in_channels)
 
 
 def _of_arguments(model: Model, given: Any) -> Batch:
@@ -146,20 +160,32 @@ def _of_arguments(model: Model, given: Any) -> Batch:
 
 
 def _takes_keywords(module: nn.Module, arguments: Mapping[str, Any]) -> bool:
-    parameters = inspect.signature(module.forward).parameters.values()
-    names = {p.name for p in parameters}
-    return set(arguments) <= names or any(p.kind is p.VAR_KEYWORD for p in parameters)
+    """Whether the arguments are the network's own by name; none of them may be: then it takes one dict."""
+    parameters = inspect.signature(module.forward).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return True
+    unknown = [name for name in arguments if name not in parameters]
+    if unknown and len(unknown) < len(arguments):
+        likely = nearest(unknown[0], parameters, count=1)
+        raise InputError(
+            f"{type(module).__name__}.forward({', '.join(parameters)}) takes no argument '{unknown[0]}'."
+            + (f" Nearest: '{likely[0]}'." if likely else "")
+        )
+    return not unknown
 
 
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    if all(t.ndim == 4 for t in tensors) and len({t.shape[1:] for t in tensors}) == 1:
+        return torch.cat(list(tensors))
     shapes = {tuple(t.shape) for t in tensors}
     if len(shapes) > 1:
         raise InputError(f"tensors of several shapes ({', '.join(map(str, sorted(shapes)))}) cannot be one batch.")
-    first = tensors[0]
-    return torch.cat(list(tensors)) if first.ndim == 4 else torch.stack(list(tensors))
+    return torch.stack(list(tensors))
 
 
 def _check(tensor: Tensor) -> None:
+    if not tensor.numel():
+        raise InputError(f"there is nothing to explain: the tensor is empty, {list(tensor.shape)}.")
     if not bool(torch.isfinite(tensor).all()):
         raise InputError("the input holds NaN or infinity. Look at what the preprocessing divides by.")
 

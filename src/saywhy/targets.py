@@ -8,7 +8,7 @@ expressions work in Python, on the command line and in provenance.
 import abc
 import dataclasses
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -134,6 +134,14 @@ class Target(abc.ABC):
     def columns(self, answer: Answer) -> Columns:
         """The scores of this target for a batch."""
 
+    def of_samples(self, some: slice) -> "Target":
+        """The target of some samples of the batch; it differs only where samples have targets of their own."""
+        return self
+
+    def functions(self) -> "Iterator[Function]":
+        """The functions of the user's in this target."""
+        return iter(())
+
     def __add__(self, other: "Target") -> "Target":
         return Sum(_terms(self) + _terms(other)) if isinstance(other, Target) else NotImplemented
 
@@ -212,6 +220,9 @@ class Chosen(Target):
     classes: Tensor
     score: ScoreKind | None = None
 
+    def of_samples(self, some: slice) -> Target:
+        return Chosen(self.classes[some], self.score)
+
     def columns(self, answer: Answer) -> Columns:
         answer.values("logit")  # an output without class scores says so
         samples, count = answer.logits.shape
@@ -245,6 +256,12 @@ class Sum(Target):
 
     terms: tuple[tuple[float, Target], ...]
 
+    def of_samples(self, some: slice) -> Target:
+        return Sum(tuple((weight, part.of_samples(some)) for weight, part in self.terms))
+
+    def functions(self) -> "Iterator[Function]":
+        return (function for _, part in self.terms for function in part.functions())
+
     def columns(self, answer: Answer) -> Columns:
         parts = [(weight, part.columns(answer)) for weight, part in self.terms]
         widths = {columns.scores.shape[1] for _, columns in parts}
@@ -271,6 +288,9 @@ class Function(Target):
     function: Callable[[Any], Tensor]
     name: str = ""
 
+    def functions(self) -> "Iterator[Function]":
+        return iter((self,))
+
     def columns(self, answer: Answer) -> Columns:
         scores = self.function(answer.output)
         samples = len(answer.logits)
@@ -288,6 +308,12 @@ class Several(Target):
     """Several targets for every sample, side by side: T is the number of all their columns."""
 
     parts: tuple[Target, ...]
+
+    def of_samples(self, some: slice) -> Target:
+        return Several(tuple(part.of_samples(some) for part in self.parts))
+
+    def functions(self) -> "Iterator[Function]":
+        return (function for part in self.parts for function in part.functions())
 
     def columns(self, answer: Answer) -> Columns:
         found = [part.columns(answer) for part in self.parts]

@@ -8,6 +8,8 @@ from torch.autograd.function import once_differentiable
 
 from saywhy.shapes import FeatureMaps, Gradients, Maps
 
+_CANCELS = 1e-4  # of what channels could sum to; float32 sums of thousands of channels err by 1e-6 of it
+
 
 def eigencam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True, center: bool = False) -> Maps:
     r"""Eigen-CAM (Muhammad and Yeasin, 2020, equations 3 to 5): the same for every class.
@@ -24,7 +26,8 @@ def eigencam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = Tru
         Maps [batch, *space] in the units of the activations; non-negative if ``relu``.
 
     Differs from the paper: a component has no sign, and the paper is silent about it. The sign is chosen so that the
-    map rises with the sum of the channels.
+    map rises with the sum of the channels; where they cancel (behind a layer norm), so that its largest value is
+    positive.
 
     >>> A = torch.tensor([[[[3.0, 0.0]], [[4.0, 0.0]]]])
     >>> eigencam(A, A).round(decimals=4)
@@ -66,10 +69,18 @@ def _first_component(features: FeatureMaps, *, relu: bool, center: bool) -> Maps
     largest = O.abs().amax(dim=(1, 2), keepdim=True)
     scaled = O / torch.where(largest > 0, largest, 1.0)
     projection = _project(scaled)
-    direction = (projection * scaled.sum(2)).sum(1, keepdim=True)
-    signed = torch.where(direction < 0, -projection, projection) * largest.squeeze(2)
+    signed = torch.where(_falls(projection.detach(), scaled.detach()), -projection, projection) * largest.squeeze(2)
     total = signed.unflatten(1, features.shape[2:])
     return total.relu() if relu else total
+
+
+def _falls(projection: Tensor, rows: Tensor) -> Tensor:
+    """Whether the component is to be turned round, [batch, 1]."""
+    towards = (projection * rows.sum(2)).sum(1, keepdim=True)
+    at_most = (projection.abs() * rows.abs().sum(2)).sum(1, keepdim=True)
+    # Behind a layer norm the channels of every position sum to zero, and rounding would choose the sign.
+    peak = projection.gather(1, projection.abs().argmax(1, keepdim=True))
+    return torch.where(towards.abs() > _CANCELS * at_most, towards, peak) < 0
 
 
 def _project(rows: Tensor) -> Tensor:

@@ -1,0 +1,41 @@
+"""What all tests share: the folder of real weights and pictures, and networks of a few hundred weights."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from oracles.networks import TinyNetwork
+
+# These networks are small: two threads wait for one another, and for other processes, longer than they compute.
+torch.set_num_threads(1)
+
+REAL = Path(os.environ.get("SAYWHY_REAL") or Path(__file__).parents[2] / "shared" / "real")
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real weights and pictures; tests that need it are skipped where it is absent."""
+    if not REAL.is_dir():
+        pytest.skip(f"there is no folder of real pictures '{REAL}'; SAYWHY_REAL names another")
+    return REAL
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., nn.Module]:
+    """Builds the network that most tests explain: two convolutions, pooling, a linear head; layer "features"."""
+    return TinyNetwork.build
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Callable[..., torch.Tensor]:
+    """Builds random pictures [batch, 3, side, side]."""
+
+    def build(batch: int = 2, side: int = 12, seed: int = 1, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        chance = torch.Generator().manual_seed(seed)
+        return torch.randn(batch, 3, side, side, generator=chance, dtype=torch.float64).to(dtype)
+
+    return build

@@ -1,0 +1,270 @@
+"""What every method of the registry promises, whatever its equation. A new method is tested by being registered."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import saywhy
+from oracles.networks import TinyNetwork
+from saywhy.methods import METHODS
+from saywhy.targets import Class
+
+LAYOUT = saywhy.Layout("channels-first", (6, 6))
+"""Given in these tests, because random networks do not always prove theirs."""
+
+as_asked = partial(saywhy.explain, layout=LAYOUT)
+
+HEADS = {"cam": "linear"}
+"""Methods that are defined for one form of network only."""
+
+
+def network_for(name: str, **settings: Any) -> TinyNetwork:
+    return TinyNetwork.build(**{"head": HEADS.get(name, "mlp"), **settings})
+
+
+def signed(name: str) -> dict[str, Any]:
+    """Without the ReLU, so that no map is zero and none of the evidence is hidden from a comparison."""
+    return {"relu": False} if "relu" in METHODS[name].parameters else {}
+
+
+def explain(name: str, network: nn.Module, inputs: Any, target: Any = 1, **settings: Any) -> saywhy.Explanation:
+    settings = {"layout": LAYOUT, **signed(name), **settings}
+    return saywhy.explain(network, inputs, target=target, method=name, layer="features", **settings)
+
+
+def assert_same(found: Tensor, wanted: Tensor, rtol: float = 1e-5) -> None:
+    """Within ``rtol`` of the largest value, which is not zero."""
+    largest = float(wanted.abs().max())
+    assert largest > 0
+    assert found.dtype == wanted.dtype
+    torch.testing.assert_close(found, wanted, rtol=rtol, atol=rtol * largest)
+
+
+def _facts(model: nn.Module) -> dict[str, Any]:
+    """Everything about a model, and about the process, that a borrower might leave changed."""
+    facts: dict[str, Any] = {
+        "python's random state": random.getstate(),
+        "torch's random state": torch.get_rng_state().numpy().tobytes(),
+        "numpy's random state": np.random.get_state()[1].tobytes(),  # noqa: NPY002  the global one is what is asked about
+        "gradients switched on": torch.is_grad_enabled(),
+        "modules": [(name, id(module)) for name, module in model.named_modules()],
+    }
+    for name, module in model.named_modules():
+        facts[f"{name}.training"] = module.training
+        hooks = {key: len(value) for key, value in vars(module).items() if key.endswith("_hooks") and value is not None}
+        facts[f"{name} hooks"] = hooks
+    tensors = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    for name, tensor in tensors:
+        facts[name] = (id(tensor), tensor.requires_grad, tensor.detach().numpy().tobytes())
+        facts[f"{name}.grad"] = None if tensor.grad is None else (id(tensor.grad), tensor.grad.numpy().tobytes())
+    return facts
+
+
+@contextmanager
+def assert_untouched(model: nn.Module, *inputs: Tensor) -> Iterator[None]:
+    """Model, inputs and random states are afterwards byte for byte what they were, error or none."""
+    torch.rand(5)  # on from wherever an earlier call may have left a seed, which would hide that this one leaves it too
+    before = _facts(model)
+    kept = [(t.clone(), t.requires_grad, t._version) for t in inputs]
+    try:
+        yield
+    finally:
+        after = _facts(model)
+        assert [name for name in before if before[name] != after.get(name)] == []
+        assert before.keys() == after.keys()
+        for tensor, (value, requires_grad, version) in zip(inputs, kept, strict=True):
+            assert torch.equal(tensor, value)
+            assert (tensor.requires_grad, tensor._version) == (requires_grad, version)
+            assert tensor.grad is None
+
+
+def in_use(name: str) -> TinyNetwork:
+    """A model in the middle of its training: in training mode, partly frozen, with gradients from the last step."""
+    network = network_for(name).train()
+    network.features.eval()
+    network.stem[0].weight.requires_grad_(False)
+    chance = torch.Generator().manual_seed(3)
+    for parameter in (network.fc.weight, network.features[0].bias):
+        parameter.grad = torch.rand(parameter.shape, generator=chance)
+    return network
+
+
+@pytest.mark.parametrize("name", METHODS)
+class TestEveryMethod:
+    @pytest.mark.parametrize(
+        ("model", "maps"),
+        [(torch.float32, torch.float32), (torch.float64, torch.float64), (torch.bfloat16, torch.float32)],
+        ids=["float32", "float64", "bfloat16"],
+    )
+    def test_shape_and_type(self, name, model, maps, pictures):
+        found = explain(name, network_for(name, dtype=model), pictures(3, dtype=model), target=[1, 0]).maps
+        assert found.shape == (3, 2, 6, 6)
+        assert found.dtype == maps
+        assert bool(torch.isfinite(found).all())
+        assert bool((found.flatten(2).std(-1) > 0).all())
+        assert not found.requires_grad
+
+    @pytest.mark.parametrize("axes", [1, 3], ids=["signal", "volume"])
+    def test_signals_and_volumes(self, name, axes):
+        chance = torch.Generator().manual_seed(0)
+        found = explain(name, network_for(name, axes=axes), torch.randn(2, 3, *[12] * axes, generator=chance)).maps
+        assert found.shape == (2, 1, *[6] * axes)
+        assert bool((found.flatten(2).std(-1) > 0).all())
+
+    def test_a_batch_is_its_samples_one_by_one(self, name, pictures):
+        network, batch = network_for(name), pictures(4)
+        together = explain(name, network, batch).maps
+        assert_same(together, torch.cat([explain(name, network, one[None]).maps for one in batch]))
+
+    def test_twice_gives_the_same_to_the_bit(self, name, pictures):
+        network, batch = network_for(name), pictures(2)
+        first = explain(name, network, batch).maps
+        torch.rand(7)  # whatever happens in between
+        assert torch.equal(explain(name, network, batch).maps, first)
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 5, 99])
+    def test_the_batch_size_changes_nothing(self, name, size, pictures):
+        network, batch = network_for(name), pictures(5)
+        whole = explain(name, network, batch, target=[1, 3])
+        split = explain(name, network, batch, target=[1, 3], batch_size=size)
+        assert_same(split.maps, whole.maps)
+        assert split.targets == whole.targets
+        torch.testing.assert_close(split.scores, whole.scores)
+
+    def test_model_and_inputs_are_given_back_as_they_were(self, name, pictures):
+        network, batch = in_use(name), pictures(2)
+        with assert_untouched(network, batch):
+            explain(name, network, batch, target=[0, 2])
+
+    def test_model_and_inputs_are_given_back_when_the_target_raises(self, name, pictures):
+        network, batch = in_use(name), pictures(2)
+
+        def broken(output: Tensor) -> Tensor:
+            raise KeyError("a mistake in a target of the user's own")
+
+        with assert_untouched(network, batch), pytest.raises(KeyError, match="a mistake in a target"):
+            explain(name, network, batch, target=broken)
+
+    def test_model_and_inputs_are_given_back_when_the_model_raises(self, name, pictures):
+        network = in_use(name)
+        wrong = torch.rand(2, 5, 12, 12)
+        with assert_untouched(network, wrong), pytest.raises(saywhy.errors.InputError, match="does not take"):
+            explain(name, network, wrong)
+
+    def test_several_targets_are_each_alone(self, name, pictures):
+        network, batch = network_for(name), pictures(3)
+        wanted: list[Any] = [0, Class(1) - Class(3), 2]
+        together = explain(name, network, batch, target=wanted)
+        for t, one in enumerate(wanted):
+            alone = explain(name, network, batch, target=one)
+            assert_same(together.maps[:, t : t + 1], alone.maps)
+            assert [row[t : t + 1] for row in together.targets] == alone.targets
+
+    def test_works_where_gradients_are_off_and_weights_are_frozen(self, name, pictures):
+        network, batch = network_for(name), pictures(2)
+        wanted = explain(name, network, batch).maps
+        with torch.no_grad():
+            assert torch.equal(explain(name, network, batch).maps, wanted)
+        with torch.inference_mode():
+            assert torch.equal(explain(name, network, batch).maps, wanted)
+        assert torch.equal(explain(name, network.requires_grad_(False), batch).maps, wanted)
+
+    def test_training_mode_does_not_change_the_answer(self, name, pictures):
+        network, batch = network_for(name), pictures(2)
+        wanted = explain(name, network, batch).maps
+        assert torch.equal(explain(name, network.train(), batch).maps, wanted)
+
+
+def test_several_methods_and_layers_are_each_alone(pictures):
+    network, batch = TinyNetwork.build(), pictures(2)
+    names = [name for name in METHODS if name not in HEADS]
+    layers = ["stem", "features"]
+    together = as_asked(network, batch, target=[1, 2], method=names, layer=layers, relu=False)
+    assert together.methods == tuple(names)
+    assert together.layers == tuple(layers)
+    for name in names:
+        for layer in layers:
+            alone = saywhy.explain(
+                network, batch, layout=LAYOUT, target=[1, 2], method=name, layer=layer, **signed(name)
+            )
+            assert_same(together[name, layer], alone.maps)
+
+
+def test_a_parameter_goes_to_the_methods_that_have_it(pictures):
+    network, batch = TinyNetwork.build(), pictures(2)
+    both = saywhy.explain(
+        network, batch, layout=LAYOUT, target=1, method=["gradcam", "hirescam"], relu=False, pooling="abs"
+    )
+    assert_same(both["gradcam"], as_asked(network, batch, target=1, relu=False, pooling="abs").maps)
+    assert_same(both["hirescam"], as_asked(network, batch, target=1, method="hirescam", relu=False).maps)
+    with pytest.raises(saywhy.errors.MethodError, match="layercam has no parameter 'pooling'"):
+        as_asked(network, batch, target=1, method="layercam", pooling="abs")
+
+
+def test_what_is_explained_is_what_the_layer_gave_and_not_what_came_of_it(pictures):
+    """A rectifier that works in place follows the convolution, and would overwrite what was kept of it."""
+    network, batch = TinyNetwork.build(), pictures(2)
+    captured = saywhy.capture(network, batch, 1, "features.0", layout=LAYOUT)
+    with torch.no_grad():
+        wanted = network.features[0](network.stem(batch))
+    assert float(wanted.min()) < 0
+    assert_same(captured.activations["features.0"], wanted)
+
+
+def test_gradients_in_several_chunks_are_those_of_one(pictures, monkeypatch):
+    network, batch = TinyNetwork.build(classes=9), pictures(2)
+    whole = as_asked(network, batch, target=list(range(9)), relu=False).maps
+    one_map = 2 * 5 * 6 * 6 * 4  # bytes of the layer's activations
+    captured = saywhy.capture(network, batch, list(range(9)), "features", layout=LAYOUT)
+    parts = list(captured.chunks(2 * one_map))
+    assert [(part.start, part.stop) for part, _ in parts] == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 9)]
+    A = captured.activations["features"]
+    maps = [METHODS["gradcam"].function(A, g, relu=False) for _, G in parts for g in G["features"].unbind(1)]
+    assert_same(torch.stack(maps, dim=1), whole)
+
+
+def test_a_map_of_zeros_says_why(pictures):
+    network = TinyNetwork.build(head="linear")
+    with torch.no_grad():
+        network.fc.weight[1].fill_(-1)
+    with pytest.warns(saywhy.SaywhyWarning, match=r"'class 1': the map is zero everywhere because all evidence is neg"):
+        found = as_asked(network, pictures(1), 1, layer="features")
+    assert not found.maps.any()
+    assert bool((found.counterfactual.maps.amax((2, 3)) > 0).all())
+
+
+@pytest.mark.parametrize("build", [TinyNetwork.build], ids=["tiny"])
+def test_the_snapshot_sees_every_change(build: Callable[..., nn.Module]):
+    """The helper above must be able to fail."""
+
+    def grow_hook(n: nn.Module) -> None:
+        n.fc.register_forward_hook(lambda *_: None)
+
+    def give_gradient(n: nn.Module) -> None:
+        n.fc.weight.grad = torch.zeros_like(n.fc.weight)
+
+    changes: list[Callable[[Any], Any]] = [
+        grow_hook,
+        give_gradient,
+        lambda n: n.stem.train(),
+        lambda n: n.fc.weight.data.add_(1e-6),
+        lambda n: n.stem[1].num_batches_tracked.add_(1),
+        lambda n: n.fc.bias.requires_grad_(False),
+        lambda n: setattr(n, "dropout", nn.Dropout(0.5).eval()),
+        lambda n: torch.rand(1),
+        lambda n: random.random(),
+    ]
+    for change in changes:
+        network = build()
+        with pytest.raises(AssertionError), assert_untouched(network):
+            change(network)
+    picture = torch.rand(1, 3, 4, 4)
+    with pytest.raises(AssertionError), assert_untouched(build(), picture):
+        picture.add_(1)

@@ -1,0 +1,88 @@
+"""Networks of a few hundred weights, some of them with an answer that is known by construction."""
+
+import torch
+from torch import Tensor, nn
+
+
+class TinyNetwork(nn.Module):
+    """Two convolutions with batch norm and dropout, then a head; the layer to explain is ``features``."""
+
+    def __init__(self, classes: int, head: str, smooth: bool, axes: int) -> None:
+        super().__init__()
+        conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
+        norm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[axes - 1]
+
+        def activation() -> nn.Module:
+            return nn.Softplus() if smooth else nn.ReLU(inplace=True)
+
+        self.stem = nn.Sequential(conv(3, 4, 3, padding=1, stride=2), norm(4), activation())
+        self.features = nn.Sequential(conv(4, 5, 3, padding=1), activation())
+        self.dropout = nn.Dropout(0.5)
+        self.kind = head
+        self.hidden = nn.Linear(5, 6)
+        self.fc = nn.Linear(6 if head == "mlp" else 5, classes)
+
+    @staticmethod
+    def build(
+        classes: int = 4,
+        head: str = "mlp",
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+        smooth: bool = False,
+        axes: int = 2,
+    ) -> "TinyNetwork":
+        """A network with seeded weights, in evaluation mode.
+
+        Args:
+            classes: how many scores.
+            head: ``"linear"`` pools and multiplies (CAM's form); ``"mlp"`` weighs positions before it pools, so that
+                the gradient differs from place to place.
+            seed: of the weights.
+            dtype: of the weights.
+            smooth: softplus instead of ReLU, so that finite differences agree with derivatives.
+            axes: 1 for signals, 2 for pictures, 3 for volumes.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = TinyNetwork(classes, head, smooth, axes)
+            for module in network.modules():
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+                    module.running_mean.normal_(0, 0.3)
+                    module.running_var.uniform_(0.5, 2)
+        return network.to(dtype).eval()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        features = self.dropout(self.features(self.stem(pictures)))
+        if self.kind == "linear":
+            return self.fc(features.flatten(2).mean(-1))
+        # Squares see where a channel is strong: the gradient is then 2 A / Z, different at every place.
+        pooled = (features.flatten(2) ** 2).mean(-1) + features.flatten(2).mean(-1)
+        return self.fc(torch.tanh(self.hidden(pooled)))
+
+
+class OneQuadrant(nn.Module):
+    """Looks at the top right quadrant of its features and at nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), nn.ReLU())
+        with torch.no_grad():
+            self.features[0].weight.copy_(torch.eye(3)[:, :, None, None])
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        features = self.features(pictures)
+        height, width = features.shape[2] // 2, features.shape[3] // 2
+        seen = features[:, :, :height, width:].sum((2, 3))
+        return torch.stack([seen[:, 0] + 2 * seen[:, 1], seen[:, 2], -seen[:, 0]], dim=1)
+
+
+class LinearNetwork(nn.Module):
+    """A linear layer over every value of a feature map: the score is the sum of weight times feature, plus a bias."""
+
+    def __init__(self, side: int = 6, classes: int = 3) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 4, 3, padding=1)
+        self.fc = nn.Linear(4 * side * side, classes)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.fc(self.features(pictures).flatten(1))

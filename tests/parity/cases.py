@@ -1,0 +1,119 @@
+"""Networks on which packages are compared: random weights, small pictures, no head that is zero."""
+
+import copy
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import saywhy
+from parity.peers import module
+from saywhy import Layout
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, a layer, pictures and the classes asked for.
+
+    Attributes:
+        name: of the architecture.
+        network: in evaluation mode.
+        layer: dotted name.
+        inputs: [2, 3, height, width].
+        layout: given, not proved: the weights are random and the grids small.
+        reshape: from the layer's output to maps, for packages that have to be told; None for feature maps.
+    """
+
+    name: str
+    network: nn.Module
+    layer: str
+    inputs: Tensor
+    layout: Layout
+    reshape: Callable[[Tensor], Tensor] | None = None
+    classes: tuple[int, ...] = (3, 7)
+
+    def maps(self, method: str, **parameters: Any) -> Tensor:
+        """Our maps [2, height, width] of this network, each picture for its own class."""
+        wanted = torch.tensor(self.classes)
+        found = saywhy.explain(self.network, self.inputs, wanted, method, self.layer, layout=self.layout, **parameters)
+        return found.maps[:, 0]
+
+    def captured(self) -> tuple[Tensor, Tensor]:
+        """Activations and gradients [2, channel, height, width] of this network at this layer."""
+        wanted = torch.tensor(self.classes)
+        found = saywhy.capture(self.network, self.inputs, wanted, self.layer, layout=self.layout)
+        return found.activations[self.layer], found.gradients()[self.layer][:, 0]
+
+
+def _grid(tokens: Tensor) -> Tensor:
+    """Tokens [batch, 1 + side * side, channel] as maps, without the class token."""
+    side = int((tokens.shape[1] - 1) ** 0.5)
+    return tokens[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+
+
+def _torchvision(name: str, layer: str, grid: tuple[int, int], side: int) -> Callable[[], Case]:
+    def build() -> Case:
+        from torchvision import models
+
+        network = models.get_model(name, weights=None, num_classes=10)
+        return Case(name, network, layer, torch.randn(2, 3, side, side), Layout("channels-first", grid))
+
+    return build
+
+
+def _vit() -> Case:
+    from torchvision.models import VisionTransformer
+
+    network = VisionTransformer(64, 16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64, num_classes=10)
+    layer, layout = "encoder.layers.encoder_layer_1.ln_1", Layout("tokens", (4, 4), prefix=1)
+    return Case("torchvision's ViT, small", network, layer, torch.randn(2, 3, 64, 64), layout, _grid)
+
+
+def _timm_vit() -> Case:
+    network = module("timm").create_model(
+        "vit_tiny_patch16_224", img_size=64, depth=3, embed_dim=48, num_heads=3, num_classes=10
+    )
+    layout = Layout("tokens", (4, 4), prefix=1)
+    return Case("timm's ViT, small", network, "blocks.2.norm1", torch.randn(2, 3, 64, 64), layout, _grid)
+
+
+_BUILDERS: dict[str, Callable[[], Case]] = {
+    "resnet18": _torchvision("resnet18", "layer4", (3, 3), 96),
+    "squeezenet1_0": _torchvision("squeezenet1_0", "features", (3, 3), 63),
+    "mobilenet_v2": _torchvision("mobilenet_v2", "features", (3, 3), 96),
+    "vit (torchvision)": _vit,
+    "vit (timm)": _timm_vit,
+}
+
+CONVOLUTIONAL = ("resnet18", "squeezenet1_0", "mobilenet_v2")
+TRANSFORMERS = ("vit (torchvision)", "vit (timm)")
+CASES = (*CONVOLUTIONAL, *TRANSFORMERS)
+
+
+@functools.cache
+def build(name: str) -> Case:
+    """One of ``CASES``, seeded, with the head filled if it starts at zero, asked for the answers that it gives."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        case = _BUILDERS[name]()
+        for parameter in case.network.parameters():
+            if parameter.ndim >= 2 and not parameter.any():
+                parameter.normal_(0, 0.05)
+        # Untrained batch norm lets activations fade to 1e-6 from layer to layer; measured statistics keep them at 1.
+        for part in case.network.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.momentum = 1.0
+        case.network.train()(torch.randn(4, *case.inputs.shape[1:]))
+        case.network.eval()
+        return replace(case, classes=tuple(case.network(case.inputs).argmax(1).tolist()))
+
+
+def scaled(case: Case, head: float) -> Case:
+    """The same case with the weights of its head in other units."""
+    network = copy.deepcopy(case.network)
+    with torch.no_grad():
+        [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1].weight.mul_(head)
+    return replace(case, network=network)

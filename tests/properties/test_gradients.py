@@ -1,0 +1,113 @@
+"""Maps that can be trained through: the gradient of a map is that of finite differences."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck
+
+import saywhy
+from oracles.networks import TinyNetwork
+from saywhy.methods import METHODS
+
+LAYOUT = saywhy.Layout("channels-first", (6, 6))
+explain = partial(saywhy.explain, layout=LAYOUT)  # given, because random networks do not always prove theirs
+
+GRADIENT_METHODS = [name for name, method in METHODS.items() if method.uses_gradients]
+
+
+def network_for(name: str) -> TinyNetwork:
+    """Smooth everywhere, because finite differences go across kinks and derivatives do not."""
+    return TinyNetwork.build(head="linear" if name == "cam" else "mlp", smooth=True, dtype=torch.float64)
+
+
+def signed(name: str) -> dict[str, Any]:
+    return {"relu": False} if "relu" in METHODS[name].parameters else {}
+
+
+def maps_of(name: str, network: TinyNetwork, inputs: Tensor) -> Tensor:
+    found = explain(network, inputs, [0, 1], name, "features", create_graph=True, **signed(name))
+    return found.maps
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_with_respect_to_the_picture(name):
+    network = network_for(name)
+    inputs = torch.randn(1, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert gradcheck(lambda x: maps_of(name, network, x), inputs.requires_grad_(), eps=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_with_respect_to_the_weights_before_and_behind_the_layer(name):
+    network = network_for(name)
+    inputs = torch.randn(2, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = [network.stem[0].weight, network.features[0].weight, network.fc.weight]
+
+    def loss() -> Tensor:
+        return (maps_of(name, network, inputs) ** 2).sum()
+
+    found = torch.autograd.grad(loss(), weights, allow_unused=True)
+    for weight, gradient in zip(weights, found, strict=True):
+        if weight is network.fc.weight and not METHODS[name].uses_gradients:
+            assert gradient is None or not gradient.any()
+            continue
+        assert gradient is not None
+        assert bool(gradient.any())
+        step = 1e-6 * torch.randn(weight.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            weight.add_(step)
+            above = loss().detach()
+            weight.sub_(2 * step)
+            below = loss().detach()
+            weight.add_(step)
+        torch.testing.assert_close(above - below, 2 * (gradient * step).sum(), rtol=1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("channels", [3, 20], ids=["few channels", "many channels"])
+def test_with_respect_to_activations_and_gradients(name, channels):
+    chance = torch.Generator().manual_seed(0)
+    A = torch.rand(2, channels, 3, 2, dtype=torch.float64, generator=chance).requires_grad_()
+    G = torch.randn(2, channels, 3, 2, dtype=torch.float64, generator=chance)
+    if name == "cam":
+        G = G.mean((2, 3), keepdim=True).expand(-1, -1, 3, 2).clone()
+        assert gradcheck(lambda a: METHODS[name].function(a, G), A)
+        return
+    assert gradcheck(lambda a, g: METHODS[name].function(a, g, **signed(name)), (A, G.requires_grad_()))
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("channels", [5, 20], ids=["few channels", "many channels"])
+def test_gradients_are_numbers_where_places_and_channels_are_dead(name, channels):
+    """Rectified layers are zero at most places; eigenvectors of such matrices share the value zero."""
+    A = torch.rand(2, channels, 3, 4, generator=torch.Generator().manual_seed(0))
+    A[:, :2], A[:, :, 0], A[..., 3] = 0, 0, 0
+    G = torch.ones_like(A) * torch.arange(channels)[:, None, None]
+    A.requires_grad_()
+    G.requires_grad_()
+    total = METHODS[name].function(A, G, **signed(name)).sum()
+    found = torch.autograd.grad(total, [A, G], allow_unused=True)
+    assert bool(torch.isfinite(found[0]).all())
+    assert bool(found[0].any())
+    if METHODS[name].uses_gradients:
+        assert bool(torch.isfinite(found[1]).all())
+        assert bool(found[1].any())
+
+
+def test_a_graph_is_kept_only_on_request(pictures):
+    network = TinyNetwork.build()
+    assert not explain(network, pictures(), 1, layer="features", relu=False).maps.requires_grad
+    kept = explain(network, pictures(), 1, layer="features", relu=False, create_graph=True)
+    assert kept.maps.requires_grad
+    assert kept.scores.requires_grad
+
+
+def test_heatmaps_and_fusions_can_be_trained_through(pictures):
+    network = TinyNetwork.build()
+    found = explain(network, pictures(), 1, layer=["stem", "features"], relu=False, create_graph=True)
+    for maps in (found.heatmap(normalize="max"), found.heatmap(), found.fuse("mean").maps):
+        (gradient,) = torch.autograd.grad(maps.sum(), [network.stem[0].weight], retain_graph=True)
+        assert bool(torch.isfinite(gradient).all())
+        assert bool(gradient.any())
