@@ -396,7 +396,10 @@ def _explanation(request: _Request, batch: Batch, parts: Sequence[_Part]) -> Exp
 
 def _counterfactual(request: _Request, batch: Batch, parts: int) -> Explanation:
     turned = replace(request, target=-request.target)
-    return _explanation(turned, batch, turned.run_all(batch, -(-batch.size // parts)))
+    turned_parts = turned.run_all(batch, -(-batch.size // parts))
+    explanation = _explanation(turned, batch, turned_parts)
+    _warn_of_zeros(explanation, turned_parts)
+    return explanation
 
 
 def _cards(

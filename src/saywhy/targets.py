@@ -309,6 +309,13 @@ class Several(Target):
 
     parts: tuple[Target, ...]
 
+    def __mul__(self, factor: float) -> Target:
+        if not isinstance(factor, int | float):
+            return NotImplemented
+        return Several(tuple(part * factor for part in self.parts))
+
+    __rmul__ = __mul__
+
     def of_samples(self, some: slice) -> Target:
         return Several(tuple(part.of_samples(some) for part in self.parts))
 
@@ -420,7 +427,7 @@ class NoClasses(Answer):
 
 def _scores_in(output: Any, samples: int) -> Tensor | None:
     if isinstance(output, Tensor):
-        return output
+        return output if output.is_floating_point() else None
     for name in ("logits", "scores", "out"):
         found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
         if isinstance(found, Tensor) and found.is_floating_point():

@@ -1,8 +1,12 @@
 """The command line: it parses, calls and prints, and knows nothing else."""
 
+import io
 import sys
+from typing import Any
 
+import torch
 import typer
+from typer.core import TyperGroup
 
 from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
@@ -10,8 +14,27 @@ from saywhy.cli.screen import failure
 from saywhy.cli.tables import layers, methods
 from saywhy.errors import SaywhyError
 
+
+class _Commands(TyperGroup):
+    """The commands; a mistake of the user's is one sentence and an exit code, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SaywhyError as error:
+            failure(str(error))
+            raise typer.Exit(1) from error
+        except torch.OutOfMemoryError as error:
+            failure("the machine's memory is too small for this. Give fewer targets, or --input-size.")
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as stopped:
+            failure("stopped")
+            raise typer.Exit(130) from stopped
+
+
 app = typer.Typer(
     name="saywhy",
+    cls=_Commands,
     help="Ask a vision model why it said that, and see the answer on the picture.",
     no_args_is_help=True,
     add_completion=False,
@@ -36,15 +59,15 @@ def version(
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user's is one sentence and an exit code, never a traceback.
+    """Run the command line.
 
     Exit codes: 0 done, 1 something could not be explained, 2 the command was misspelt, 130 stopped with Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no × and no Σ gets a question mark
+            stream.reconfigure(errors="replace")
     try:
         app()
-    except SaywhyError as error:
-        failure(str(error))
-        sys.exit(1)
     except BrokenPipeError:  # whoever read our output has gone
         sys.stderr.close()
         sys.exit(1)

@@ -1,5 +1,6 @@
 """``saywhy explain``: pictures in, maps out."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,21 +115,14 @@ def explain(
 
 def _writer(output: Path | None, count: int, as_json: bool) -> Any:
     """What to do with the explanations, decided before the work so that a mistake costs nothing."""
-    from saywhy.view.album import save_album
-
     if output is None and as_json:
         return lambda _: []
     path = output or PAGE
     suffix = path.suffix.lower()
     if path.is_dir() or not suffix:
-        return lambda es: [e.save(path / f"{Path(e.pictures[0].name).stem}.png") for e in es]
+        return lambda es: [e.save(path / name) for e, name in zip(es, _file_names(es), strict=True)]
     if suffix == ".html":
-
-        def page(es: Sequence[Any]) -> list[Path]:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return [es[0].save(path) if len(es) == 1 else save_album(es, path, f"{len(es)} pictures")]
-
-        return page
+        return lambda es: [_page(es, path)]
     if suffix not in (".png", ".npz"):
         raise InputError(f"'{path}': write .html, .png, .npz or a folder, not '{path.suffix}'.")
     if count > 1:
@@ -138,13 +132,39 @@ def _writer(output: Path | None, count: int, as_json: bool) -> Any:
     return lambda es: [es[0].save(path)]
 
 
+def _page(explanations: Sequence[Any], path: Path) -> Path:
+    """One page of all of them."""
+    from saywhy.view.album import save_album
+
+    if len(explanations) == 1:
+        return Path(explanations[0].save(path))
+    try:
+        return save_album(explanations, path, f"{len(explanations)} pictures")
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written: {error}") from error
+
+
+def _file_names(explanations: Sequence[Any]) -> list[str]:
+    """A name for each picture; those that are called alike are numbered, so that none takes another's place."""
+    names: list[str] = []
+    for explanation in explanations:
+        stem = Path(explanation.pictures[0].name).stem
+        same = (f"{stem}-{count}.png" for count in itertools.count(2))
+        names.append(next(name for name in (f"{stem}.png", *itertools.islice(same, len(names))) if name not in names))
+    return names
+
+
 def _print(explanations: Sequence[Any]) -> None:
     numbers = ("probability", "score", "peak x, y")
-    table = screen.table("picture", "answer", *numbers, "method", "layer", "card", right=numbers)
+    table = screen.table("picture", "answer", *numbers, "method", "layer", "card", right=numbers, whole=("method",))
+    last = None
     for record in (r for e in explanations for r in _record(e)["maps"]):
         peak = record["peak"]
+        # On a terminal a picture is named once; a program that reads the lines wants it on every one.
+        repeated = screen.results.is_terminal and record["picture"] == last
+        last = record["picture"]
         table.add_row(
-            record["picture"],
+            "" if repeated else record["picture"],
             record["target"],
             "" if record["probability"] is None else f"{record['probability']:.1%}",
             f"{record['score']:.3g}",
@@ -153,7 +173,7 @@ def _print(explanations: Sequence[Any]) -> None:
             record["layer"],
             _verdict(record["card"]),
         )
-    screen.results.print(table)
+    screen.show(table)
 
 
 def _verdict(card: Sequence[dict[str, str]]) -> str:

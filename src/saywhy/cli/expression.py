@@ -7,7 +7,7 @@ from saywhy.errors import TargetError
 from saywhy.targets import Class, Target
 
 _SIGN = re.compile(r"\s+([+-])\s+")
-_WEIGHTED = re.compile(r"(\d+(?:\.\d+)?)\s*\*?\s+(\D.*)")
+_WEIGHTED = re.compile(r"(\d+(?:\.\d+)?)(?:\s*\*\s*(.+)|\s+(\D.*))")
 
 
 def parse_target(text: str, labels: Sequence[str] | None) -> Target:
@@ -26,7 +26,8 @@ def parse_target(text: str, labels: Sequence[str] | None) -> Target:
     >>> parse_target("282", None)
     Class(name=282, score=None)
     """
-    if labels and text.lower() in (label.lower() for label in labels):
+    known = frozenset(label.lower() for label in labels or ())
+    if text.lower() in known:
         return Class(text)
     first = text.strip()
     negative = first.startswith("-")
@@ -34,9 +35,10 @@ def parse_target(text: str, labels: Sequence[str] | None) -> Target:
     signs = ["-" if negative else "+", *parts[1::2]]
     found: Target | None = None
     for sign, part in zip(signs, parts[::2], strict=True):
-        if not part.strip():
+        name = part.strip()
+        if not name or (name[0] in "+-" and name.lower() not in known):
             raise TargetError(f"'{text}' is no target: write 'cat', 'cat - dog' or '-dog'.")
-        term = _term(part.strip())
+        term = _class(name) if name.lower() in known else _term(name)
         term = -term if sign == "-" else term
         found = term if found is None else found + term
     if found is None:
@@ -47,7 +49,7 @@ def parse_target(text: str, labels: Sequence[str] | None) -> Target:
 def _term(text: str) -> Target:
     weighted = _WEIGHTED.fullmatch(text)
     if weighted:
-        return float(weighted[1]) * _class(weighted[2])
+        return float(weighted[1]) * _class(weighted[2] or weighted[3])
     return _class(text)
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from saywhy.errors import SaywhyWarning
 
-WIDE = 160
+WIDE = 10_000
 """Columns where the output is no terminal: nothing is cut off or wrapped there."""
 
 results = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
@@ -24,17 +24,27 @@ PATIENCE = 2.0
 """Seconds after which somebody who waits is shown what is being done."""
 
 
-def table(*columns: str, right: Sequence[str] = ()) -> Table:
+def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
     """A plain table; long entries are folded, never cut off.
 
     Args:
         columns: their headings.
         right: those whose entries stand at the right.
+        whole: those whose entries are names to be copied, and so are never folded.
     """
     made = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        made.add_column(
+            name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in (*right, *whole)
+        )
     return made
+
+
+def show(made: Table) -> None:
+    """Print a table; one whose names do not fit the terminal is wider than it, so that nothing is cut off."""
+    needed = results.measure(made, options=results.options.update(width=WIDE)).minimum
+    console = results if needed <= results.width else Console(highlight=False, width=needed)
+    console.print(made)
 
 
 def failure(message: str) -> None:
@@ -90,7 +100,8 @@ class Steps:
 
     def __exit__(self, *_: object) -> None:
         self._clock.stop()
-        self._progress.stop()
+        if self._progress.live.is_started:  # stopping one that was never shown writes an empty line
+            self._progress.stop()
 
     def now(self, what: str) -> None:
         """Say what is being done."""
@@ -115,6 +126,8 @@ class _After:
 
     def stop(self) -> None:
         self._timer.cancel()
+        if self._timer.is_alive():
+            self._timer.join()  # it may be calling just now
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ def methods(
         table.add_row(
             m.name, f"{m.title}, {m.paper}", m.equation, ", ".join(f"{k}={v}" for k, v in m.parameters.items())
         )
-    screen.results.print(table)
+    screen.show(table)
 
 
 def methods_page() -> str:
@@ -75,7 +75,8 @@ def layers(
         found = find(loaded, shown)
         chosen = ask(loaded, shown, relu=False).layers[0]
         steps.done()
-    table = screen.table("", "layer", "role", "channels", "layout", "proof", "gradient", right=("channels", "gradient"))
+    numbers = ("channels", "proof", "gradient")
+    table = screen.table("", "layer", "role", "channels", "map", "proof", "gradient", right=numbers, whole=("layer",))
     for candidate in found:
         proof = candidate.proof
         if proof is None or not (every or proof.holds):
@@ -83,13 +84,13 @@ def layers(
         table.add_row(
             "→" if candidate.name == chosen else "",
             candidate.name,
-            candidate.role,
+            "" if candidate.role == "features" else candidate.role,
             str(candidate.shape[-1] if proof.layout.kind in ("tokens", "channels-last") else candidate.shape[1]),
-            str(proof.layout),
-            f"{proof.followed:.0%}" if proof.holds else "not proved",
+            str(proof.layout).removeprefix("channels-first "),
+            f"{proof.followed:.0%}" if proof.holds else "none",
             f"{candidate.alive:.0%}",
         )
-    screen.results.print(table)
+    screen.show(table)
 
 
 def _toybox_scene() -> object:

@@ -1,8 +1,10 @@
 """A model from a Python file of the user's own: ``path/to/file.py:function``."""
 
+import contextlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,8 +41,9 @@ def load_file(path: str, function: str, weights: Any = None) -> Model:
     namespace = _execute(file)
     build = _function(namespace, file, function)
     try:
-        built = build()
-    except Exception as error:
+        with _importing_from(file.parent):
+            built = build()
+    except (Exception, SystemExit) as error:
         raise ModelError(
             f"{file.name}:{build.__name__} failed: {type(error).__name__}: {error}. It must need no "
             "arguments and return a network."
@@ -71,17 +74,26 @@ def _execute(file: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ModelError(f"'{file}' is not a Python file.")
     module = importlib.util.module_from_spec(spec)
-    # The file may import its neighbours, and its dataclasses look themselves up by module name.
-    sys.modules[name] = module
-    sys.path.insert(0, str(file.parent.resolve()))
+    sys.modules[name] = module  # its dataclasses look themselves up by module name
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with _importing_from(file.parent):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ModelError(f"'{file}' fails when it is run: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(file.parent.resolve()))
     return module
+
+
+@contextlib.contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """The file may import its neighbours, as ``python file.py`` may."""
+    place = str(folder.resolve())
+    sys.path.insert(0, place)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # the file took it out itself
+            sys.path.remove(place)
 
 
 def _function(namespace: ModuleType, file: Path, name: str) -> Any:
@@ -95,7 +107,7 @@ def _function(namespace: ModuleType, file: Path, name: str) -> Any:
             return getattr(namespace, name)
         likely = nearest(name, own) or list(own)
         raise ModelError(f"'{file}' has no function '{name}'. It has: {', '.join(likely) or 'none'}.")
-    plain = [f for f in own.values() if inspect.isfunction(f)]
+    plain = [f for n, f in own.items() if inspect.isfunction(f) and n != "preprocess"]
     if len(plain) != 1:
         raise ModelError(f"'{file}' defines {len(plain)} functions: say which, as {file.name}:NAME ({', '.join(own)}).")
     return plain[0]

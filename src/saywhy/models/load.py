@@ -1,9 +1,10 @@
 """``load``: from a few words to a model that can be explained."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -11,6 +12,7 @@ from torch import nn
 from saywhy.errors import InputError, ModelError, nearest
 from saywhy.models.model import Model, labels_of
 from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_preprocess
+from saywhy.models.weights import load_weights
 
 SOURCES = {
     "torchvision": "saywhy.models.torchvision",
@@ -19,6 +21,8 @@ SOURCES = {
     "toybox": "saywhy.models.toybox_source",
 }
 """The libraries that models come from; each module has ``load(name, weights) -> Model`` and imports its own late."""
+
+_WEIGHTS_FILES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx"})
 
 
 def load(
@@ -63,8 +67,8 @@ def load(
     elif input_size is not None or mean is not None or std is not None:
         found.preprocess = _changed(found.preprocess, input_size, mean, std)
     if labels is not None:
-        if isinstance(labels, str):
-            raise InputError(f"labels must be a list of names, got the string {labels!r}.")
+        if isinstance(labels, str) or not isinstance(labels, Iterable):
+            raise InputError(f"labels must be a list of names, got {labels!r}.")
         found.labels = tuple(map(str, labels))
     found.multilabel = found.multilabel if multilabel is None else multilabel
     found.output = found.output if output is None else output
@@ -72,14 +76,12 @@ def load(
 
 
 def _find(model: Any, weights: Any) -> Model:
-    if isinstance(model, Model):
-        return replace(model)
     if isinstance(model, nn.Module):
-        if weights is not None:
-            from saywhy.models.weights import load_weights
-
-            load_weights(model, weights)
-        return Model(model, labels=labels_of(model))  # type: ignore[arg-type]
+        model = Model(model, labels=labels_of(model))  # type: ignore[arg-type]
+    if isinstance(model, Model):
+        if weights not in (None, "random"):
+            load_weights(model.module, weights)
+        return replace(model)
     if not isinstance(model, str | os.PathLike):
         raise ModelError(
             "a model is named by a string such as 'torchvision:resnet50', or is an nn.Module, got "
@@ -92,13 +94,21 @@ def _find(model: Any, weights: Any) -> Model:
 
         return load_file(path or function, function if path else "", weights)
     if source not in SOURCES or not name:
-        likely = nearest(source, SOURCES, count=1)
-        hint = f" Nearest: '{likely[0]}:{name or 'NAME'}'." if likely else ""
         raise ModelError(
             f"no model '{os.fspath(model)}': it must begin with {', '.join(f'{s}:' for s in SOURCES)} "
-            f"or be path/to/file.py:function.{hint}"
+            f"or be path/to/file.py:function.{_hint(os.fspath(model), source, name)}"
         )
     return import_module(SOURCES[source]).load(name, weights)
+
+
+def _hint(model: str, source: str, name: str) -> str:
+    """What somebody may have meant who wrote no source that there is."""
+    if Path(model).suffix in _WEIGHTS_FILES:
+        return " This is a weights file: name the network that it is for, and give the file as weights=."
+    likely = nearest(source, SOURCES, count=1)
+    if likely:
+        return f" Nearest: '{likely[0]}:{name or 'NAME'}'."
+    return f" Perhaps 'torchvision:{model}'?" if model and not name else ""
 
 
 def _changed(
@@ -110,19 +120,27 @@ def _changed(
     """The model's preprocessing with another size or normalisation."""
     base = old if isinstance(old, Preprocess) else Preprocess(resize=None, crop=None)
     if input_size is not None:
-        sides = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
-        if len(sides) != 2 or min(sides) < 1:
+        sides = (input_size, input_size) if isinstance(input_size, int) else input_size
+        if (
+            not isinstance(sides, tuple | list)
+            or len(sides) != 2
+            or not all(isinstance(n, int) and n > 0 for n in sides)
+        ):
             raise InputError(f"input_size must be one side or (height, width) in pixels, got {input_size!r}.")
-        resize = sides[0] if sides[0] == sides[1] else sides
-        base = replace(base, resize=resize, crop=sides, largest=None)
+        height, width = sides
+        resize = height if height == width else (height, width)
+        base = replace(base, resize=resize, crop=(height, width), largest=None)
     return replace(base, mean=_three(mean, "mean", base.mean), std=_three(std, "std", base.std))
 
 
 def _three(given: Sequence[float] | None, name: str, default: tuple[float, ...]) -> Any:
     if given is None:
         return default
-    if len(given) != 3:
-        raise InputError(
-            f"{name} must be three numbers, one a channel, e.g. {IMAGENET_MEAN if name == 'mean' else IMAGENET_STD}."
-        )
-    return tuple(float(v) for v in given)
+    try:
+        red, green, blue = (float(value) for value in given)
+    except (TypeError, ValueError):
+        example = IMAGENET_MEAN if name == "mean" else IMAGENET_STD
+        raise InputError(f"{name} must be three numbers, one a channel, e.g. {example}, got {given!r}.") from None
+    if name == "std" and not red * green * blue:
+        raise InputError(f"std is divided by, so none of it may be zero, got {given!r}.")
+    return red, green, blue

@@ -11,6 +11,8 @@ from torch import nn
 
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
 
+_PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
 
 @dataclass
 class Model:
@@ -35,6 +37,7 @@ class Model:
     feed: Callable[[torch.Tensor], Any] | None = None
 
     def __post_init__(self) -> None:
+        self.module = unwrapped(self.module)
         self.name = self.name or type(self.module).__name__
         self.labels = tuple(self.labels) if self.labels is not None else None
 
@@ -66,6 +69,19 @@ class Model:
                 total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
                 total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return total.hexdigest()
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The network inside ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel``: its layers can be watched.
+
+    >>> type(unwrapped(nn.DataParallel(nn.Linear(1, 1)))).__name__
+    'Linear'
+    """
+    while True:
+        inner = module.module if isinstance(module, _PARALLEL) else getattr(module, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
 
 
 def labels_of(module: nn.Module) -> Sequence[str] | None:

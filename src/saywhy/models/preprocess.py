@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saywhy.data.pictures import Box
-from saywhy.errors import InputError
+from saywhy.data.pictures import MOST_PIXELS, Box
+from saywhy.errors import InputError, PictureError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -74,6 +74,11 @@ class Preprocess:
             size = (int(self.resize * width / short), int(self.resize * height / short))
         else:
             size = (self.resize[1], self.resize[0])
+        if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
+            raise PictureError(
+                f"a picture of {width} × {height} pixels would become {size[0]} × {size[1]} before it is cropped. "
+                "Crop it first."
+            )
         return image if size == image.size else image.resize(size, _FILTERS[self.interpolation])
 
     def _cropped(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -89,7 +94,7 @@ class Preprocess:
 class MeasuredPreprocess:
     """Preprocessing of any kind (a processor of transformers, the user's own), whose geometry is measured.
 
-    The function is fed three pictures of the same size as the user's, a horizontal ramp, a vertical ramp and plain
+    The function is fed four pictures of the same size as the user's, a horizontal and a vertical ramp, black and
     white, and the place that every input pixel came from is read off what comes out.
 
     Args:
@@ -102,46 +107,70 @@ class MeasuredPreprocess:
 
     def __call__(self, image: Image.Image) -> tuple[Tensor, Box]:
         """The input tensor [3, height, width] and the part of the original that it shows."""
-        fed = self._function(image)
+        try:
+            fed = self._function(image)
+        except Exception as error:
+            raise InputError(
+                f"the model's preprocessing failed on a picture of {image.width} × {image.height} pixels: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         if not isinstance(fed, Tensor) or fed.ndim != 3 or not fed.is_floating_point():
             came = f"{fed.dtype} {list(fed.shape)}" if isinstance(fed, Tensor) else type(fed).__name__
             raise InputError(f"preprocessing must give a float tensor [channel, height, width], got {came}.")
         return fed, self._seen(*image.size)
 
     def _measure(self, width: int, height: int) -> Box:
-        across, black, white = (
-            self._ramp(width, height, "x"),
-            self._plain(width, height, 0),
-            self._plain(width, height, 255),
-        )
-        inside = (white - black).abs().sum(0) > 1e-6  # padding does not change with the picture
+        black, white = self._plain(width, height, 0), self._plain(width, height, 255)
+        span = (white - black).double()
+        answers = span.abs() > 0.99 * span.abs().amax((1, 2), keepdim=True)
+        answers &= span != 0  # padding, and channels that the network is not fed, do not change with the picture
+        inside = answers.any(0)
         if not bool(inside.any()):
             return (0.0, 0.0, float(width), float(height))
-        span = (white - black)[:, inside].mean(1)
-        channel = int(span.abs().argmax())
-        x = ((across - black)[channel] / span[channel])[inside]
-        y = ((self._ramp(width, height, "y") - black)[channel] / span[channel])[inside]
-        rows, columns = inside.nonzero(as_tuple=True)
-        left, right = _extent(columns, x, inside.shape[1], width)
-        top, bottom = _extent(rows, y, inside.shape[0], height)
+        x, y = (self._places(axis, width, height, black, span, answers) for axis in "xy")
+        left, right = _extent(x, inside, width)
+        top, bottom = _extent(y.T, inside.T, height)
         return (left, top, right, bottom)
 
-    def _ramp(self, width: int, height: int, axis: Literal["x", "y"]) -> Tensor:
-        steps = (np.arange(width) + 0.5) / width if axis == "x" else ((np.arange(height) + 0.5) / height)[:, None]
-        ramp = np.broadcast_to((steps * 255).round().astype(np.uint8), (height, width))
-        return self._function(Image.fromarray(np.stack([ramp] * 3, axis=-1)))
+    def _places(self, axis: str, width: int, height: int, black: Tensor, span: Tensor, answers: Tensor) -> Tensor:
+        """Where in the original each input pixel came from along one axis, 0 to 1: the mean of all channels."""
+        share = (self._ramp(width, height, axis) - black).double() / torch.where(answers, span, 1.0)
+        return (share * answers).sum(0) / answers.sum(0).clamp_min(1)
+
+    def _ramp(self, width: int, height: int, axis: str) -> Tensor:
+        column, row = np.meshgrid(np.arange(width), np.arange(height))
+        share = (column + 0.5) / width if axis == "x" else (row + 0.5) / height
+        # Rounded up as often as the remainder says, and a third of a step apart in the three channels, so that means
+        # over pixels and channels are finer than one part in 255.
+        dither = (column * 0.7548776662 + row * 0.5698402910) % 1
+        ramps = [np.floor(share * 255 + dither + step) for step in (-1 / 3, 0, 1 / 3)]
+        return self._function(Image.fromarray(np.stack(ramps, axis=-1).clip(0, 255).astype(np.uint8)))
 
     def _plain(self, width: int, height: int, value: int) -> Tensor:
         return self._function(Image.new("RGB", (width, height), (value,) * 3))
 
 
-def _extent(index: Tensor, share: Tensor, count: int, size: int) -> tuple[float, float]:
-    """Where an axis of the input starts and ends in the original, from the straight line through what was measured."""
-    centre = index.double() + 0.5
+def _extent(share: Tensor, inside: Tensor, size: int) -> tuple[float, float]:
+    """Where the columns of the input start and end in the original, by the straight line through what was measured.
+
+    Args:
+        share: [row, column] the measured place in the original, 0 to 1.
+        inside: [row, column] where the picture is.
+        size: of the original, in pixels.
+    """
+    columns = inside.any(0).nonzero().flatten()
+    first, count = int(columns[0]), int(columns[-1]) + 1 - int(columns[0])
+    mean = (share * inside).sum(0) / inside.sum(0).clamp_min(1)
+    # A resampling filter is cut off at the picture's borders, and leans inwards there.
+    trim = min(count // 4, 3 * max(1, round(count / size)))
+    used = columns[(columns >= first + trim) & (columns < first + count - trim)]
+    centre = used.double() + 0.5
     away = centre - centre.mean()
-    slope = float((away * (share.double() - share.double().mean())).sum() / (away**2).sum().clamp_min(1e-9))
-    start = float(share.double().mean()) - slope * float(centre.mean())
-    return start * size, (start + slope * count) * size
+    slope = float((away * mean[used]).sum() / (away**2).sum().clamp_min(1e-9))
+    if abs(slope) * count < 1e-3:  # one pixel of the original fills the input
+        return -first * size / count, (inside.shape[1] - first) * size / count
+    start = float(mean[used].mean()) - slope * float(centre.mean())
+    return start * size, (start + slope * inside.shape[1]) * size
 
 
 def as_preprocess(given: Any) -> "Preprocess | MeasuredPreprocess":

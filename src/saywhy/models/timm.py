@@ -5,7 +5,7 @@ from typing import Any
 
 from saywhy.errors import MissingExtra, ModelError, WeightsError, nearest
 from saywhy.models.model import Model
-from saywhy.models.preprocess import Preprocess
+from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
 from saywhy.models.weights import load_weights
 
 
@@ -20,18 +20,18 @@ def load(name: str, weights: Any = None) -> Model:
     try:
         import timm
     except ImportError as error:
-        raise MissingExtra("timm: models need timm. Install it: pip install 'saywhy[timm]'") from error
+        raise MissingExtra(f"timm: models need timm ({error}). Install it: pip install 'saywhy[timm]'") from error
     if not timm.is_model(name.split(".")[0]):
         likely = ", ".join(f"'timm:{n}'" for n in nearest(name, timm.list_models())) or "see timm.list_models()"
         raise ModelError(f"timm has no model '{name}'. Nearest: {likely}.")
     try:
         module = timm.create_model(name, pretrained=weights is None)
     except (RuntimeError, OSError, ValueError) as error:
+        said = (str(error).splitlines() or [""])[0]
         if weights is not None:
-            raise ModelError(f"timm cannot build '{name}': {error}") from error
+            raise ModelError(f"timm cannot build '{name}': {said}") from error
         raise WeightsError(
-            f"the weights of timm:{name} could not be downloaded ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}). "
+            f"the weights of timm:{name} could not be downloaded ({type(error).__name__}: {said}). "
             "Give a file as weights=, or weights='random' for a network that was never trained."
         ) from error
     if weights not in (None, "random"):
@@ -39,23 +39,24 @@ def load(name: str, weights: Any = None) -> Model:
     return Model(module.eval(), f"timm:{name}", _preprocess(module), _labels(module))
 
 
-def _preprocess(module: Any) -> Preprocess:
-    from timm.data import resolve_model_data_config
+def _preprocess(module: Any) -> Preprocess | MeasuredPreprocess:
+    """timm's own transforms: said in our words where they are the common kind, else run and measured."""
+    from timm.data import create_transform, resolve_model_data_config
 
     config = resolve_model_data_config(module)
-    height, width = config["input_size"][1:]
-    share, squash = config.get("crop_pct", 1.0), config.get("crop_mode") == "squash"
-    resize: Any = (math.floor(height / share), math.floor(width / share))
-    if not squash:
-        resize = resize[0] if height == width else resize
+    channels, height, width = config["input_size"]
+    mode, known = config.get("crop_mode", "center"), config["interpolation"] in ("nearest", "bilinear", "bicubic")
+    share = config.get("crop_pct") or 1.0
+    resize = (math.floor(height / share), math.floor(width / share))
+    plain = mode == "squash" or (mode == "center" and resize[0] == resize[1])
+    if channels != 3 or not known or not plain or config.get("crop_border_pixels"):
+        return MeasuredPreprocess(create_transform(**config, is_training=False))
     return Preprocess(
-        resize=resize,
+        resize=resize if mode == "squash" else resize[0],
         crop=(height, width),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
-        interpolation=config["interpolation"]
-        if config["interpolation"] in ("nearest", "bilinear", "bicubic")
-        else "bicubic",
+        interpolation=config["interpolation"],
     )
 
 

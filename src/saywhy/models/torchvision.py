@@ -7,7 +7,7 @@ from typing import Any
 from saywhy.errors import ModelError, WeightsError, nearest
 from saywhy.models.model import Model
 from saywhy.models.preprocess import Preprocess
-from saywhy.models.weights import load_weights
+from saywhy.models.weights import fit_weights, read_weights
 
 
 def load(name: str, weights: Any = None) -> Model:
@@ -27,12 +27,7 @@ def load(name: str, weights: Any = None) -> Model:
     preset = release.DEFAULT if len(release) else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet and Inception announce another initialisation
-        if weights is None:
-            module = _download(name, preset)
-        else:
-            module = models.get_model(name, weights=None, **_without_auxiliary(name))
-            if weights != "random":
-                load_weights(module, weights)
+        module = _download(name, preset) if weights is None else _from_file(name, weights)
     labels = tuple(preset.meta["categories"]) if preset is not None else None
     return Model(module.eval(), f"torchvision:{name}", _preprocess(preset), labels)
 
@@ -51,9 +46,20 @@ def _download(name: str, preset: Any) -> Any:
         ) from error
 
 
-def _without_auxiliary(name: str) -> dict[str, Any]:
-    """GoogLeNet and Inception are published without the auxiliary heads of their training."""
-    return {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+def _from_file(name: str, weights: Any) -> Any:
+    """The architecture with the weights of a file, or with none, set up as torchvision sets it up for its own."""
+    from torchvision import models
+
+    state = read_weights(weights) if weights != "random" else {}
+    settings: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):
+        # Both were trained on inputs normalised in another way, and undo ImageNet's normalisation first.
+        auxiliary = any(key.removeprefix("module.").startswith(("aux", "Aux")) for key in state)
+        settings = {"init_weights": False, "transform_input": True, "aux_logits": auxiliary}
+    module = models.get_model(name, weights=None, **settings)
+    if weights != "random":
+        fit_weights(module, state, weights)
+    return module
 
 
 def _preprocess(preset: Any) -> Preprocess:

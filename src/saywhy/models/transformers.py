@@ -1,5 +1,6 @@
 """Image classifiers of transformers (extra ``hf``), from the hub or from a folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,26 @@ def load(name: str, weights: Any = None) -> Model:
     try:
         from transformers import AutoConfig, AutoModelForImageClassification
     except ImportError as error:
-        raise MissingExtra("hf: models need transformers. Install it: pip install 'saywhy[hf]'") from error
+        raise MissingExtra(f"hf: models need transformers ({error}). Install it: pip install 'saywhy[hf]'") from error
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
         raise ModelError(f"there is no folder '{name}'. Save a model there with model.save_pretrained('{name}').")
     place = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
     try:
         if weights is None:
-            module = AutoModelForImageClassification.from_pretrained(place, use_safetensors=True)
+            module, report = AutoModelForImageClassification.from_pretrained(
+                place, use_safetensors=True, output_loading_info=True
+            )
         else:
             module = AutoModelForImageClassification.from_config(AutoConfig.from_pretrained(place))
+            report = {}
     except (OSError, RuntimeError) as error:
         raise WeightsError(
-            f"hf:{name} could not be loaded ({str(error).splitlines()[0]}). Without a network give a folder that "
+            f"hf:{name} could not be loaded ({_first_line(error)}). Without a network give a folder that "
             "save_pretrained wrote, with weights in safetensors: 'hf:./folder'."
         ) from error
     except (ValueError, KeyError) as error:
-        raise ModelError(f"hf:{name} is no image classifier of transformers: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"hf:{name} is no image classifier of transformers: {_first_line(error)}") from error
+    _check_complete(name, report)
     if weights not in (None, "random"):
         load_weights(module, weights)
     labels = labels_of(module)
@@ -55,6 +60,20 @@ def load(name: str, weights: Any = None) -> Model:
     )
 
 
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _check_complete(name: str, report: Mapping[str, Any]) -> None:
+    """transformers fills in what a file lacks with random numbers; whoever explains the result explains noise."""
+    absent = sorted(map(str, report.get("missing_keys") or ())) + sorted(map(str, report.get("mismatched_keys") or ()))
+    if absent:
+        raise WeightsError(
+            f"hf:{name} is no trained image classifier: {len(absent)} of its weights are not in the file "
+            f"({', '.join(absent[:3])}{', …' if len(absent) > 3 else ''}). Is it a backbone without a head?"
+        )
+
+
 def _preprocess(place: str, name: str) -> MeasuredPreprocess:
     from transformers import AutoImageProcessor
 
@@ -62,7 +81,7 @@ def _preprocess(place: str, name: str) -> MeasuredPreprocess:
         processor = AutoImageProcessor.from_pretrained(place)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"hf:{name} has no image processor ({str(error).splitlines()[0]}). Save one beside the model, or give "
+            f"hf:{name} has no image processor ({_first_line(error)}). Save one beside the model, or give "
             "preprocess= to saywhy.load with the module itself."
         ) from error
 

@@ -2,14 +2,16 @@
 
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from saywhy.errors import WeightsError
+from saywhy.errors import GradientError, ModelError, WeightsError, nearest
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
@@ -29,11 +31,13 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     file = Path(path)
     if not file.is_file():
-        raise WeightsError(f"there is no weights file '{file}'.")
-    if file.suffix == ".safetensors":
+        raise WeightsError(f"there is no weights file '{file}'.{_neighbour(file)}")
+    if file.suffix == ".safetensors" or _is_safetensors(file):
         return _read_safetensors(file)
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on pickle protocols; what counts is whether it can be read
+            found = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"'{file}' is refused: to read it, code inside it would have to be executed, or it is damaged "
@@ -63,9 +67,13 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
     Raises:
         WeightsError: the file cannot be read, its names or shapes do not fit, or a weight is NaN or infinite.
     """
-    state = read_weights(path)
+    fit_weights(module, read_weights(path), path)
+
+
+def fit_weights(module: nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Put a state dict into a network, all of it or nothing; otherwise as :func:`load_weights`."""
     expected = module.state_dict()
-    state = _without_prefix(state, expected)
+    state = _with_tied(_without_prefix(dict(state), expected), expected)
     # Batch normalisation's step counter is missing from many files and has no say in evaluation.
     missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
     surplus = [n for n in state if n not in expected]
@@ -89,7 +97,7 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
             f"{'; '.join(parts)}. Is it the architecture that they were trained with?"
         )
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if _has_nan(tensor):
             raise WeightsError(f"the weights in '{path}' are broken: '{name}' holds NaN or infinity.")
     module.load_state_dict({**expected, **state})
 
@@ -97,9 +105,53 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
 def check_finite(module: nn.Module) -> str | None:
     """The name of the first parameter or buffer that holds NaN or infinity; None where all are well."""
     for name, tensor in module.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if isinstance(tensor, Tensor) and _has_nan(tensor):
             return name
     return None
+
+
+def check_usable(module: nn.Module) -> None:
+    """That the network can be run and let gradients through.
+
+    Raises:
+        ModelError: a parameter has no values: it lies on 'meta', or is made at the first call.
+        GradientError: a parameter was made under ``torch.inference_mode()``.
+    """
+    for name, parameter in module.named_parameters():
+        if is_lazy(parameter):
+            raise ModelError(
+                f"the network's weight '{name}' is made at its first call. Call the network once, with an input of the "
+                "size that it is for, before it is explained."
+            )
+        if parameter.is_meta:
+            raise ModelError(
+                f"the network's weight '{name}' lies on the device 'meta' and has no values. Load weights into it "
+                "first: network.to_empty(device='cpu'), then network.load_state_dict(...)."
+            )
+        if parameter.is_inference():
+            raise GradientError(
+                f"the network's weight '{name}' was made under torch.inference_mode(), through which no gradient can "
+                "go. Build or load the network outside that block."
+            )
+
+
+def _has_nan(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+
+
+def _neighbour(file: Path) -> str:
+    """The file that may have been meant."""
+    if not file.parent.is_dir():
+        return ""
+    likely = nearest(file.name, (p.name for p in file.parent.iterdir() if p.is_file()), count=1)
+    return f" Nearest in that folder: '{likely[0]}'." if likely else ""
+
+
+def _is_safetensors(file: Path) -> bool:
+    """Whether it begins as safetensors do, whatever its name: the length of a header, then JSON."""
+    with file.open("rb") as opened:
+        start = opened.read(9)
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < file.stat().st_size
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
@@ -129,11 +181,22 @@ def _state_dict(found: Any, file: Path) -> dict[str, Tensor]:
 
 
 def _without_prefix(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names without the prefix that a wrapper put before all of them, where that makes them fit."""
+    """Names without the prefixes that wrappers put before all of them, where that makes them fit."""
     for prefix in _PREFIXES:
         if state and all(name.startswith(prefix) for name in state) and not any(n.startswith(prefix) for n in expected):
-            return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+            shorter = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+            return _without_prefix(shorter, expected)
     return state
+
+
+def _with_tied(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that have several names in the network stand under one of them in safetensors; here under all."""
+    names: dict[tuple[int, torch.Size], str] = {}
+    for name, tensor in expected.items():
+        if name in state and tensor.numel():
+            names.setdefault((tensor.data_ptr(), tensor.shape), name)
+    tied = {n: names.get((t.data_ptr(), t.shape)) for n, t in expected.items() if n not in state and t.numel()}
+    return state | {name: state[other] for name, other in tied.items() if other is not None}
 
 
 def _first_sentence(error: BaseException) -> str:

@@ -1,0 +1,279 @@
+"""``saywhy explain``: pictures in, maps out, and one sentence where something is wrong."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import saywhy
+
+Run = Callable[..., Any]
+MODEL = ("-m", "mine.py:network")
+A = "photos/a.png"
+
+
+def assert_one_sentence(ran: Any, *words: str) -> None:
+    """Exit code 1, nothing on standard output, and one line that says it."""
+    assert ran.code == 1
+    assert ran.out == ""
+    assert ran.err.startswith("saywhy: ")
+    assert ran.err.count("\n") == 1
+    for word in words:
+        assert word in ran.err, f"'{word}' is not in: {ran.err}"
+
+
+# --- results -----------------------------------------------------------------------------------------------------
+
+
+def test_one_picture(run: Run, here: Path) -> None:
+    ran = run("explain", A, *MODEL, "-t", "cat")
+    assert ran.code == 0
+    header, row = ran.out.splitlines()
+    assert header.split()[:2] == ["picture", "answer"]
+    for word in ("a.png", "cat", "gradcam", "features", "%"):
+        assert word in row
+    assert "wrote why.html" in ran.err
+    assert (here / "why.html").stat().st_size > 10_000
+
+
+def test_json_has_all_there_is_and_nothing_else(run: Run, here: Path) -> None:
+    ran = run("explain", A, *MODEL, "-t", "cat", "-t", "dog - cat", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    (found,) = json.loads(ran.out)
+    assert found["picture"] == "a.png"
+    assert found["size"] == [60, 40]
+    np.testing.assert_allclose(found["seen"], [10, 0, 50, 40], atol=1)
+    cat, difference = found["maps"]
+    assert set(cat) == {
+        "picture", "target", "class", "score", "probability", "method", "layer", "grid", "peak", "box", "card",
+    }  # fmt: skip
+    assert (cat["target"], cat["class"], cat["grid"]) == ("cat", 0, [8, 8])
+    assert (difference["target"], difference["class"], difference["probability"]) == ("dog - cat", -1, None)
+    assert 0 < cat["probability"] < 1
+    assert {fact["name"] for fact in cat["card"]} >= {"layout", "gradient", "evidence"}
+    assert found["provenance"]["model"] == "mine.py:network"
+    assert not (here / "why.html").exists()
+
+
+def test_the_json_is_what_python_gives(run: Run, here: Path) -> None:
+    ran = run("explain", A, *MODEL, "-t", "dog", "--method", "hirescam", "--json")
+    (record,) = json.loads(ran.out)[0]["maps"]
+    e = saywhy.explain(saywhy.load("mine.py:network"), A, "dog", "hirescam")
+    assert record["score"] == pytest.approx(e.scores.item())
+    assert record["peak"] == pytest.approx(e.peak())
+    assert record["box"] == list(e.box() or ())
+
+
+def test_json_and_a_file(run: Run, here: Path) -> None:
+    ran = run("explain", A, *MODEL, "--json", "-o", "out/why.npz")
+    assert json.loads(ran.out)
+    assert ran.err == "wrote out/why.npz\n"
+    assert saywhy.Explanation.load("out/why.npz").pictures[0].name == "a.png"
+
+
+@pytest.mark.parametrize("name", ["why.png", "deep/er/why.html", "why.npz", "WHY.PNG"])
+def test_the_suffix_says_what_is_written(run: Run, here: Path, name: str) -> None:
+    assert run("explain", A, *MODEL, "-o", name).err.endswith(f"wrote {name}\n")
+    assert (here / name).stat().st_size > 0
+    if name.lower().endswith("png"):
+        with Image.open(here / name) as image:
+            assert "saywhy" in image.text  # type: ignore[attr-defined]
+
+
+def test_a_folder_of_pictures_on_one_page(run: Run, here: Path) -> None:
+    ran = run("explain", "photos", *MODEL)
+    assert ran.code == 0
+    assert len(ran.out.splitlines()) == 4
+    page = (here / "why.html").read_text(encoding="utf-8")
+    assert "b.jpg" in page
+    assert "3 pictures" in page
+
+
+def test_into_a_folder_each_picture_gets_a_file_of_its_own(run: Run, here: Path) -> None:
+    ran = run("explain", "photos", *MODEL, "-o", "maps")
+    assert ran.code == 0
+    assert sorted(p.name for p in (here / "maps").iterdir()) == ["a-2.png", "a.png", "b.png"]
+    assert ran.err.count("wrote maps/") == 3
+
+
+def test_several_methods_layers_and_targets(run: Run) -> None:
+    ran = run(
+        "explain", A, *MODEL, "--method", "gradcam", "--method", "hirescam", "-l", "features", "-l", "stem",
+        "-t", "cat", "-t", "dog", "--json",
+    )  # fmt: skip
+    maps = json.loads(ran.out)[0]["maps"]
+    assert len({(m["method"], m["layer"], m["target"]) for m in maps}) == 8
+
+
+def test_fused_layers(run: Run) -> None:
+    ran = run("explain", A, *MODEL, "-l", "features", "-l", "stem", "--fuse", "mean", "--json")
+    found = json.loads(ran.out)[0]
+    assert [m["layer"] for m in found["maps"]] == ["features + stem"]
+    assert found["provenance"]["fuse"] == "mean"
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["cat"], ["cat"]),
+        (["Tiger Cat"], ["tiger cat"]),
+        (["1"], ["dog"]),
+        (["cat - dog"], ["cat - dog"]),
+        (["2 cat - 0.5 dog"], ["2 cat - 0.5 dog"]),
+        (["-cat"], ["-cat"]),
+        (["- 1 + cat"], ["-dog + cat"]),
+        (["well-known mug"], ["well-known mug"]),
+        (["well-known mug - cat"], ["well-known mug - cat"]),
+        (["cat", "dog"], ["cat", "dog"]),
+    ],
+)
+def test_targets(run: Run, words: list[str], names: list[str]) -> None:
+    ran = run("explain", A, *MODEL, "--json", *(part for word in words for part in ("-t", word)))
+    assert [m["target"] for m in json.loads(ran.out)[0]["maps"]] == names
+
+
+def test_the_top_answers(run: Run) -> None:
+    maps = json.loads(run("explain", A, *MODEL, "-k", "3", "--json").out)[0]["maps"]
+    chances = [m["probability"] for m in maps]
+    assert len(maps) == 3
+    assert chances == sorted(chances, reverse=True)
+    both = json.loads(run("explain", A, *MODEL, "-t", "cat", "-k", "2", "--json").out)[0]["maps"]
+    assert len(both) == 3
+    assert both[0]["target"] == "cat"
+
+
+def test_the_input_size_and_the_score(run: Run) -> None:
+    found = json.loads(
+        run("explain", A, *MODEL, "-t", "0", "--input-size", "16", "--score", "probability", "--json").out
+    )[0]
+    assert found["maps"][0]["grid"] == [4, 4]
+    assert found["maps"][0]["score"] == pytest.approx(found["maps"][0]["probability"])
+
+
+def test_a_warning_is_a_note(run: Run, here: Path) -> None:
+    text = (here / "mine.py").read_text().replace("return self.fc(", "return -0.0 * x.mean() + 0 * self.fc(")
+    (here / "dead.py").write_text(text)
+    ran = run("explain", A, "-m", "dead.py:network", "-t", "cat", "-l", "features", "--json")
+    assert ran.code == 0
+    assert ran.err.startswith("note: 'cat': the map is zero everywhere because")
+    assert json.loads(ran.out)[0]["maps"][0]["peak"] is None
+
+
+# --- what goes wrong ---------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_picture_does_not_stop_the_others(run: Run, here: Path) -> None:
+    (here / "photos" / "aa.png").write_bytes((here / A).read_bytes()[:300])
+    (here / "photos" / "c.jpg").write_text("this is no picture")
+    ran = run("explain", "photos", "missing.png", *MODEL, "--json", "-o", "why.html")
+    assert ran.code == 1
+    assert [found["picture"] for found in json.loads(ran.out)] == ["a.png", "b.jpg", "a.png"]
+    assert (here / "why.html").exists()
+    failures = [line for line in ran.err.splitlines() if line.startswith("saywhy: ")]
+    assert len(failures) == 3
+    for line, word in zip(failures, ("aa.png", "c.jpg", "missing.png"), strict=True):
+        assert word in line
+
+
+def test_nothing_but_damaged_pictures(run: Run, here: Path) -> None:
+    (here / "c.jpg").write_text("this is no picture")
+    assert_one_sentence(run("explain", "c.jpg", *MODEL), "c.jpg", "is not a picture", "this is no picture")
+    assert not (here / "why.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([A, "-t", "tigger cat"], ("no class 'tigger cat'", "'tiger cat' (2)")),
+        ([A, "-t", "9"], ("no class 9", "0 to 3")),
+        ([A, "-t", ""], ("no target",)),
+        ([A, "-k", "9"], ("top 9 of 4",)),
+        ([A, "-k", "0"], ("top 0 of 4",)),
+        ([A, "--method", "gradcan"], ("no method 'gradcan'", "'gradcam'")),
+        ([A, "-l", "featres"], ("'featres'", "'features'")),
+        ([A, "-l", "fc"], ("'fc'", "no map of a picture")),
+        ([A, "--input-size", "0"], ("input_size", "0")),
+        ([A, "-w", "no.safetensors"], ("no weights file 'no.safetensors'",)),
+        ([A, "-w", "mine.py"], ("mine.py",)),
+        ([A, "-o", "why.jpg"], ("why.jpg", ".html, .png, .npz or a folder")),
+        (["photos", "-o", "why.png"], ("3 pictures do not fit into one .png file",)),
+        (["photos", "-o", "why.npz"], ("3 pictures do not fit into one .npz file",)),
+        ([A, "-o", "mine.py/why.html"], ("cannot be written",)),
+        (["photos", "-o", "mine.py/why.html"], ("cannot be written",)),
+        (["photos", "-o", "mine.py/maps"], ("cannot be written",)),
+        (["empty"], ("empty", "holds no picture")),
+        (["photo/a.png"], ("no file 'photo/a.png'", "Nor is there a folder")),
+        (["photos/aa.png"], ("no file 'photos/aa.png'", "Nearest in that folder: 'a.png'")),
+    ],
+)
+def test_mistakes_are_one_sentence(run: Run, here: Path, words: list[str], said: tuple[str, ...]) -> None:
+    (here / "empty").mkdir()
+    assert_one_sentence(run("explain", *words, *MODEL), *said)
+    assert not [p for p in here.rglob("*") if ".part" in p.name]
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("torchvison:resnet50", "'torchvision:resnet50'"),
+        ("torchvision:resnt50", "'torchvision:resnet50'"),
+        ("mine.py:netwrk", "network"),
+        ("yours.py:network", "no file 'yours.py'"),
+        ("toybox:clasifier", "'toybox:classifier'"),
+    ],
+)
+def test_misspelt_models(run: Run, model: str, said: str) -> None:
+    assert_one_sentence(run("explain", A, "-m", model, "-w", "random"), said)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        [A, "--no-such-option"],
+        [A, "-k", "many"],
+        [A, "--fuse", "median"],
+        [A, "--score", "logits"],
+        [A, "--precision", "slow"],
+        [A, "-t"],
+    ],
+)
+def test_misspelt_commands_are_exit_code_2(run: Run, words: list[str]) -> None:
+    ran = run("explain", *words, *MODEL) if words[-1:] != ["-t"] else run("explain", *MODEL, *words)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err
+
+
+def test_ctrl_c_is_exit_code_130_and_leaves_nothing(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = sorted(here.rglob("*"))
+    monkeypatch.setattr(sys.modules["saywhy.explain"], "explain", stop)
+    assert run("explain", A, *MODEL).code == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    write = Path.write_text
+
+    def half(path: Path, text: str, **named: Any) -> int:
+        write(path, text[:100], **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", half)
+    assert run("explain", A, *MODEL).code == 130
+    assert sorted(p for p in here.rglob("*") if "__pycache__" not in str(p)) == before
+
+
+def test_out_of_memory_is_a_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(sys.modules["saywhy.explain"], "explain", greedy)
+    assert_one_sentence(run("explain", A, *MODEL), "memory")

@@ -1,0 +1,211 @@
+"""``saywhy methods``, ``layers``, ``demo``, ``--version`` and ``--help``; and a real process."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from saywhy.cli import screen as screens
+from saywhy.cli.tables import methods_page
+from saywhy.methods import METHODS
+
+Run = Callable[..., Any]
+COMMANDS = ("explain", "methods", "layers", "demo")
+A = "photos/a.png"
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out == f"saywhy {version('saywhy')}\n"
+
+
+@pytest.mark.parametrize("words", [(), *((command,) for command in COMMANDS)])
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help(run: Run, words: tuple[str, ...], option: str) -> None:
+    ran = run(*words, option)
+    assert (ran.code, ran.err) == (0, "")
+    assert "Usage" in ran.out
+    assert "…" not in ran.out
+    if not words:
+        for command in COMMANDS:
+            assert re.search(rf"^\W*{command} +[A-Z]", ran.out, re.MULTILINE)
+
+
+def test_without_a_word_there_is_help(run: Run) -> None:
+    assert "explain" in run().out + run().err
+
+
+def test_a_misspelt_command(run: Run) -> None:
+    ran = run("explane")
+    assert (ran.code, ran.out) == (2, "")
+    assert "explane" in ran.err
+
+
+def test_methods(run: Run) -> None:
+    ran = run("methods")
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert len(lines) == 1 + len(METHODS)  # no line is folded where no terminal is
+    for line, method in zip(lines[1:], METHODS.values(), strict=True):
+        assert line.startswith(method.name)
+        assert method.paper in line
+        assert method.equation in line
+
+
+def test_methods_for_programs_and_for_the_documentation(run: Run) -> None:
+    found = json.loads(run("methods", "--json").out)
+    assert [m["name"] for m in found] == list(METHODS)
+    assert set(found[0]) == {"name", "title", "paper", "equation", "parameters"}
+    page = run("methods", "--markdown").out
+    assert page == methods_page() + "\n"
+    assert len({line.count("|") for line in page.splitlines() if line.startswith("|")}) == 1
+
+
+def test_layers(run: Run) -> None:
+    ran = run("layers", "mine.py:network", A)
+    assert (ran.code, ran.err) == (0, "")
+    header, *rows = ran.out.splitlines()
+    assert header.split() == ["layer", "role", "channels", "map", "proof", "gradient"]
+    assert [row.split()[0] for row in rows] == ["stem", "→"]
+    assert rows[1].split()[1:] == ["features", "6", "8×8", "100%", "100%"]
+
+
+def test_all_layers(run: Run, here: Path) -> None:
+    few, every = run("layers", "mine.py:network", A), run("layers", "mine.py:network", A, "--all")
+    assert len(every.out.splitlines()) >= len(few.out.splitlines())
+
+
+def test_layers_of_what_is_not_there(run: Run) -> None:
+    for words in (("mine.py:netwrk", A), ("mine.py:network", "photos/x.png"), ("mine.py:network", "photos")):
+        ran = run("layers", *words)
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err.startswith("saywhy: ")
+        assert ran.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_demo(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import saywhy.models
+
+    load = saywhy.models.load
+    monkeypatch.setattr("saywhy.models.load", lambda name: load(name, weights="random"))
+    monkeypatch.setattr(sys.modules["saywhy.cli.demo"], "METHODS", ("eigencam",))
+    ran = run("demo", "out", "--pictures", "1")
+    assert ran.code == 0
+    assert ran.out == f"open {(here / 'out' / 'index.html').resolve()}\n"
+    page, scene, why = sorted(p.name for p in (here / "out").iterdir())
+    assert (page, why) == ("index.html", "why.png")
+    assert re.fullmatch(r"scene-\d+\.png", scene)
+
+
+def test_the_demo_draws_at_least_one_picture(run: Run) -> None:
+    assert run("demo", "out", "--pictures", "0").code == 2
+
+
+# --- the real thing ----------------------------------------------------------------------------------------------
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-c", "from saywhy.cli import main; main()", *words]
+
+
+def screen(columns: int, *commands: tuple[str, ...]) -> str:
+    """What somebody sees of these commands on a terminal of so many columns, colours taken out."""
+    main_end, their_end = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm-256color"}
+    code = f"from saywhy.cli import app\nfor words in {commands!r}: app(words, standalone_mode=False)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=their_end, stderr=their_end, env=environment)
+    os.close(their_end)
+    seen = b""
+    while True:
+        try:
+            part = os.read(main_end, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        seen += part
+    os.close(main_end)
+    assert process.wait(60) == 0
+    text = seen.decode().replace("\r\n", "\n")
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [80, 140])
+def test_nothing_is_cut_off_on_a_terminal(here: Path, columns: int) -> None:
+    asked = (
+        "explain",
+        A,
+        "-m",
+        "mine.py:network",
+        "-t",
+        "well-known mug - cat",
+        "--method",
+        "gradcam++",
+        "-o",
+        "a.png",
+    )
+    text = screen(columns, ("methods",), ("explain", "--help"), ("layers", "mine.py:network", A), asked)
+    assert "…" not in text
+    assert max(len(line.rstrip()) for line in text.split("\n")) <= columns
+    for whole in ("gradcam-elementwise", "features", "gradcam++ ", "--input-size", "wrote a.png"):
+        assert whole in text
+
+
+def test_names_that_do_not_fit_the_terminal_are_not_cut_off(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(screens, "results", Console(width=40))
+    made = screens.table("layer", "map", whole=("layer",))
+    made.add_row("encoder.layers." * 5, "tokens 14×14 + 1 before")
+    screens.show(made)
+    assert "encoder.layers." * 5 in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_mistakes_of_a_real_process(here: Path) -> None:
+    ran = subprocess.run(
+        command("explain", A, "-m", "mine.py:network", "-t", "tigger cat"), capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == "saywhy: no class 'tigger cat'; nearest: 'tiger cat' (2), 'cat' (0).\n"
+
+
+@pytest.mark.slow
+def test_a_terminal_that_knows_no_greek(here: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(command("methods"), capture_output=True, text=True, check=True, env=environment)
+    assert "ReLU(?? mean(G?) A?)" in ran.stdout
+    assert ran.stderr == ""
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_real_process(here: Path) -> None:
+    text = (
+        (here / "mine.py")
+        .read_text()
+        .replace("return Net()", "import time; print('ready', flush=True); time.sleep(60)")
+    )
+    (here / "slow.py").write_text(text)
+    process = subprocess.Popen(
+        command("explain", A, "-m", "slow.py:network"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said == "saywhy: stopped\n"
+    assert not (here / "why.html").exists()

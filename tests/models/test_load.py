@@ -1,0 +1,196 @@
+"""``load``: what it takes, what it changes, and what it says when there is no such thing."""
+
+import builtins
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import saywhy
+from saywhy.errors import InputError, MissingExtra, ModelError, SaywhyError
+
+Build = Callable[..., Any]
+
+
+def assert_refused(name: Any, *words: str, error: type[Exception] = ModelError, **settings: Any) -> None:
+    with pytest.raises(SaywhyError) as caught:
+        saywhy.load(name, **settings)
+    assert type(caught.value) is error, repr(caught.value)
+    for word in words:
+        assert word in str(caught.value), f"'{word}' is not in: {caught.value}"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("torchvison:resnet50", ("'torchvision:resnet50'",)),
+        ("torchvision:resnet5", ("torchvision has no classifier 'resnet5'", "'torchvision:resnet50'")),
+        ("torchvision:fasterrcnn_resnet50_fpn", ("no classifier",)),
+        ("torchvision:", ("torchvision:NAME",)),
+        ("toybox:clasifier", ("'toybox:classifier'",)),
+        ("timm:vit_smal_patch16_224", ("'timm:vit_small_patch16_224'",)),
+        ("resnet50", ("'torchvision:resnet50'",)),
+        ("weights/resnet50.safetensors", ("weights file", "weights=")),
+        ("model.pth", ("weights file", "weights=")),
+        ("", ("no model ''", "torchvision:", "timm:", "hf:", "toybox:")),
+        ("nothing.py:build", ("no file 'nothing.py'",)),
+        ("hf:./no/such/folder", ("no folder './no/such/folder'",)),
+        (7, ("got int",)),
+        (None, ("got NoneType",)),
+    ],
+)
+def test_models_that_are_not_there(name: Any, words: tuple[str, ...]) -> None:
+    assert_refused(name, *words, weights="random")
+
+
+@pytest.mark.parametrize(("library", "extra"), [("timm", "timm"), ("transformers", "hf")])
+def test_an_extra_that_is_not_installed(library: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    assert_refused(f"{extra}:whatever", library, f"pip install 'saywhy[{extra}]'", error=MissingExtra)
+
+
+def test_an_extra_that_is_installed_but_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def broken(name: str, *args: Any) -> Any:
+        if name == "timm":
+            raise ImportError("libsomething.so.3: cannot open shared object file")
+        return real(name, *args)
+
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    monkeypatch.setattr(builtins, "__import__", broken)
+    assert_refused("timm:resnet18", "libsomething.so.3", "pip install", error=MissingExtra)
+
+
+def test_a_bare_network_is_taken_as_it_is(tiny: Build) -> None:
+    network = tiny().train()
+    model = saywhy.load(network)
+    assert model.module is network
+    assert network.training
+    assert model.name == "TinyNetwork"
+    assert model.labels is None
+    assert model.preprocess is None
+
+
+def test_a_model_that_is_loaded_again_is_another(tiny: Build) -> None:
+    first = saywhy.load(tiny(), labels=["a", "b", "c", "d"])
+    second = saywhy.load(first, labels=["e", "f", "g", "h"], multilabel=True, output=0)
+    assert first.labels == ("a", "b", "c", "d")
+    assert not first.multilabel
+    assert second.labels == ("e", "f", "g", "h")
+    assert second.module is first.module
+
+
+@pytest.mark.parametrize("size", [16, (16, 16), (16, 24)])
+def test_the_input_size(tiny: Build, size: Any) -> None:
+    model = saywhy.load(tiny(), input_size=size)
+    e = saywhy.explain(model, np.zeros((40, 30, 3), np.uint8), target=0, relu=False)
+    assert e.input_size == (16, 24 if size == (16, 24) else 16)
+
+
+def test_mean_and_std_alone_leave_the_size(tiny: Build) -> None:
+    model = saywhy.load(tiny(), mean=(0, 0, 0), std=(1, 1, 1))
+    tensor, seen = model.preprocess(saywhy.data.pictures.read_picture(np.full((4, 6, 3), 255, np.uint8)))
+    assert torch.equal(tensor, torch.ones(3, 4, 6))
+    assert seen == (0, 0, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"input_size": 0}, ("input_size", "0")),
+        ({"input_size": (3, 4, 5)}, ("input_size", "(3, 4, 5)")),
+        ({"input_size": "224"}, ("input_size", "'224'")),
+        ({"input_size": 22.5}, ("input_size", "22.5")),
+        ({"mean": (0.5, 0.5)}, ("mean must be three numbers",)),
+        ({"std": 0.5}, ("std must be three numbers", "0.5")),
+        ({"std": (0.5, 0.0, 0.5)}, ("std", "zero")),
+        ({"mean": "abc"}, ("mean must be three numbers", "'abc'")),
+        ({"labels": "cat"}, ("labels must be a list", "'cat'")),
+        ({"labels": 7}, ("labels must be a list", "7")),
+        ({"preprocess": 7}, ("preprocess must be a function", "int")),
+    ],
+)
+def test_settings_that_are_none(tiny: Build, settings: dict[str, Any], words: tuple[str, ...]) -> None:
+    assert_refused(tiny(), *words, error=InputError, **settings)
+
+
+def test_preprocessing_of_the_users_that_fails(tiny: Build) -> None:
+    def fail(_: Any) -> None:
+        raise IndexError("no such channel")
+
+    model = saywhy.load(tiny(), preprocess=fail)
+    with pytest.raises(InputError, match=r"preprocessing failed.*IndexError.*no such channel"):
+        saywhy.explain(model, np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "given", [torch.zeros(1, 3, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8), np.zeros((3, 4, 4))]
+)
+def test_preprocessing_of_the_users_that_gives_something_else(tiny: Build, given: Any) -> None:
+    model = saywhy.load(tiny(), preprocess=lambda _: given)
+    with pytest.raises(InputError, match=r"float tensor \[channel, height, width\], got"):
+        saywhy.explain(model, np.zeros((4, 4, 3), np.uint8))
+
+
+def test_too_few_labels_do_not_stop_an_explanation(tiny: Build) -> None:
+    model = saywhy.load(tiny(), labels=["only"])
+    e = saywhy.explain(model, torch.rand(1, 3, 16, 16), target=[0, 3], relu=False)
+    assert e.targets == [["only", "class 3"]]
+
+
+# --- the digest --------------------------------------------------------------------------------------------------
+
+
+def test_the_digest_is_that_of_the_weights(tiny: Build) -> None:
+    assert saywhy.load(tiny()).digest() == saywhy.load(tiny()).digest()
+    assert saywhy.load(tiny()).digest() != saywhy.load(tiny(seed=1)).digest()
+    assert saywhy.load(tiny()).digest() != saywhy.load(tiny(dtype=torch.float64)).digest()
+    assert len(bytes.fromhex(saywhy.load(tiny()).digest())) == hashlib.sha256().digest_size
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda n: n.fc.weight.data.add_(1e-6),
+        lambda n: n.fc.weight.data.copy_(n.fc.weight.data.flip(0).clone()),
+        lambda n: setattr(n.fc, "weight", nn.Parameter(n.fc.weight.detach() * 2)),
+        lambda n: n.stem[1].running_mean.add_(1),
+        lambda n: n.fc.weight.detach().numpy().fill(3),
+        lambda n: n.load_state_dict(type(n).build(seed=4).state_dict()),
+    ],
+    ids=["data", "rows of data", "new parameter", "buffer", "numpy", "state dict"],
+)
+def test_the_digest_changes_with_a_weight(tiny: Build, change: Callable[[Any], Any]) -> None:
+    model = saywhy.load(tiny())
+    before = model.digest()
+    assert model.digest() == before
+    change(model.module)
+    assert model.digest() != before
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_the_digest_of_every_precision(tiny: Build, dtype: torch.dtype) -> None:
+    assert len(saywhy.load(tiny(dtype=dtype)).digest()) == 64
+
+
+def test_the_digest_of_a_network_with_more_than_tensors_in_its_state() -> None:
+    class Counting(nn.Linear):
+        def get_extra_state(self) -> dict[str, int]:
+            return {"steps": 3}
+
+        def set_extra_state(self, state: dict[str, int]) -> None:
+            pass
+
+    assert len(saywhy.load(Counting(2, 2)).digest()) == 64
+
+
+def test_the_path_may_be_a_path(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from torch import nn\ndef build():\n    return nn.Conv2d(3, 2, 1)\n")
+    assert isinstance(saywhy.load(tmp_path / "mine.py").module, nn.Conv2d)

@@ -1,0 +1,85 @@
+"""timm's models: fed as timm feeds them, called what timm calls them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import saywhy
+from saywhy.errors import ModelError, WeightsError
+from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
+
+timm = pytest.importorskip("timm")
+from timm.data import create_transform, resolve_model_data_config  # noqa: E402  after it is known to be there
+
+from saywhy.models.timm import _preprocess  # noqa: E402
+
+
+class Configured(torch.nn.Module):
+    """Whatever timm needs of a model to know how it is fed."""
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__()
+        self.pretrained_cfg = {
+            "input_size": (3, 96, 96), "crop_pct": 0.9, "interpolation": "bicubic", "crop_mode": "center",
+            "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4), **config,
+        }  # fmt: skip
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("size", [(320, 240), (200, 301), (96, 96), (60, 150)])
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ({}, Preprocess),
+        ({"interpolation": "bilinear", "crop_pct": 0.875}, Preprocess),
+        ({"crop_pct": 1.0}, Preprocess),
+        ({"crop_mode": "squash"}, Preprocess),
+        ({"crop_mode": "squash", "input_size": (3, 96, 64)}, Preprocess),
+        ({"input_size": (3, 96, 64)}, MeasuredPreprocess),
+        ({"input_size": (3, 64, 96), "crop_pct": 1.0}, MeasuredPreprocess),
+        ({"crop_mode": "border"}, MeasuredPreprocess),
+        ({"interpolation": "lanczos"}, MeasuredPreprocess),
+    ],
+)
+def test_pictures_are_fed_as_timms_own_transforms_say(config: Any, kind: type, size: tuple[int, int]) -> None:
+    module = Configured(**config)
+    theirs = create_transform(**resolve_model_data_config(module), is_training=False)
+    ours = _preprocess(module)
+    assert isinstance(ours, kind)
+    tensor, seen = ours(noise(*size))
+    torch.testing.assert_close(tensor, theirs(noise(*size)), rtol=0, atol=1e-5)
+    _, measured = MeasuredPreprocess(theirs)(noise(*size))
+    assert np.abs(np.subtract(seen, measured)).max() < 1
+
+
+def test_a_network_that_was_never_trained() -> None:
+    model = saywhy.load("timm:resnet10t", weights="random")
+    assert model.name == "timm:resnet10t"
+    assert len(model.labels or ()) == 1000
+    assert "tiger cat" in (model.labels or ())
+    assert not model.module.training
+    e = saywhy.explain(model, np.zeros((300, 300, 3), np.uint8), target="tiger cat", layer="layer2", relu=False)
+    assert e.classes.tolist() == [[282]]
+
+
+def test_grey_networks_are_fed_by_timm() -> None:
+    assert isinstance(_preprocess(Configured(input_size=(1, 28, 28), mean=(0.5,), std=(0.5,))), MeasuredPreprocess)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no network\nand more"), OSError("no network"), ValueError("")])
+def test_no_network_no_weights_but_a_way_out(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(WeightsError, match=r"timm:resnet10t could not be downloaded.*weights='random'") as caught:
+        saywhy.load("timm:resnet10t")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="timm cannot build 'resnet10t'"):
+        saywhy.load("timm:resnet10t", weights="random")

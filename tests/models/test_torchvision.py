@@ -1,0 +1,104 @@
+"""torchvision's classifiers: their own labels and preprocessing, their weights from a file, no network needed."""
+
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torchvision import models
+
+import saywhy
+from saywhy import Preprocess
+from saywhy.errors import WeightsError
+
+SIZES = [(640, 480), (333, 500), (224, 224), (120, 90)]
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["squeezenet1_0", "efficientnet_b0", "swin_t"])
+def test_pictures_are_fed_as_the_presets_transforms_say(name: str, size: tuple[int, int]) -> None:
+    from saywhy.models.torchvision import _preprocess
+
+    preset = models.get_model_weights(name).DEFAULT
+    tensor, seen = _preprocess(preset)(noise(*size))
+    torch.testing.assert_close(tensor, preset.transforms()(noise(*size)), rtol=0, atol=1e-5)
+    cropped = preset.transforms().crop_size[0] / preset.transforms().resize_size[0]
+    assert seen[2] - seen[0] == pytest.approx(cropped * min(size), abs=1.5)
+    assert (seen[0] + seen[2]) / 2 == pytest.approx(size[0] / 2, abs=1.5)
+
+
+def test_a_network_that_was_never_trained() -> None:
+    model = saywhy.load("torchvision:squeezenet1_0", weights="random")
+    assert model.name == "torchvision:squeezenet1_0"
+    assert len(model.labels or ()) == 1000
+    assert "tiger cat" in (model.labels or ())
+    assert not model.module.training
+    e = saywhy.explain(model, noise(400, 300), target="tiger cat", method="eigencam", layer="features.3")
+    assert e.classes.tolist() == [[282]]
+    assert e.pictures[0].seen == pytest.approx((69, 19, 331, 281), abs=1)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
+    torch.manual_seed(3)
+    state = models.squeezenet1_0().state_dict()
+    path = tmp_path / f"a.{suffix}"
+    save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
+    loaded = saywhy.load("torchvision:squeezenet1_0", weights=path).module.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize("auxiliary", [True, False])
+def test_googlenet_is_set_up_as_for_its_published_weights(tmp_path: Path, auxiliary: bool) -> None:
+    network = models.GoogLeNet(aux_logits=auxiliary, init_weights=False)
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    module = saywhy.load("torchvision:googlenet", weights=tmp_path / "a.pth").module
+    assert module.transform_input
+    network.transform_input = True
+    with torch.no_grad():
+        picture = torch.rand(1, 3, 96, 96)
+        torch.testing.assert_close(module(picture), network.eval()(picture))
+
+
+def test_weights_of_another_architecture(tmp_path: Path) -> None:
+    save_file(dict(torch.nn.Linear(2, 2).state_dict()), tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=r"do not fit SqueezeNet.*missing.*weight.*architecture"):
+        saywhy.load("torchvision:squeezenet1_0", weights=tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    "error", [urllib.error.URLError("no route to host"), TimeoutError("timed out"), OSError("disk full")]
+)
+def test_no_network_no_weights_but_a_way_out(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    with pytest.raises(WeightsError) as caught:
+        saywhy.load("torchvision:squeezenet1_0")
+    message = str(caught.value)
+    assert "torchvision:squeezenet1_0 could not be downloaded" in message
+    assert models.SqueezeNet1_0_Weights.DEFAULT.url in message
+    assert "weights='random'" in message
+
+
+@pytest.mark.real
+def test_the_cat_and_the_dog(real: Path) -> None:
+    model = saywhy.load("torchvision:squeezenet1_0", weights=real / "imagenet" / "squeezenet1_0.safetensors")
+    model.preprocess = Preprocess((224, 224), (224, 224))  # the picture whole, as in the paper
+    e = saywhy.explain(model, real / "imagenet" / "photos" / "cat_dog.jpg", target=[None, "boxer", "tiger cat"])
+    assert e.targets == [["bull mastiff", "boxer", "tiger cat"]]
+    assert e.probabilities is not None
+    np.testing.assert_allclose(e.probabilities[0].tolist(), [0.71, 0.12, 0.05], atol=0.02)
+    dog, cat = e.peak(0, 1), e.peak(0, 2)
+    assert dog is not None
+    assert cat is not None
+    assert cat[1] > dog[1]

@@ -1,0 +1,65 @@
+"""The errors: one tree, as its page draws it, and suggestions that are worth following."""
+
+import inspect
+import re
+
+import pytest
+
+from saywhy import errors
+from saywhy.errors import SaywhyError, SaywhyWarning, nearest
+
+
+def kinds() -> dict[str, type[SaywhyError]]:
+    """Every error that the module defines."""
+    return {
+        name: kind
+        for name, kind in vars(errors).items()
+        if inspect.isclass(kind) and issubclass(kind, SaywhyError) and kind.__module__ == errors.__name__
+    }
+
+
+def drawn() -> dict[str, str | None]:
+    """The tree in the module's docstring: each error and the one that it hangs on."""
+    found: dict[str, str | None] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        match = re.match(r"    ([│ ]*(?:[├└]── )?)([A-Z]\w+)(  |$)", line)
+        if match:
+            depth = len(match[1]) // 4
+            path[depth:] = [match[2]]
+            found[match[2]] = path[depth - 1] if depth else None
+    return found
+
+
+def test_the_tree_that_is_drawn_is_the_tree_that_is_there() -> None:
+    there = {name: kind.__base__.__name__ if kind is not SaywhyError else None for name, kind in kinds().items()}
+    assert drawn() == there
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_every_error_says_when_it_is_raised(name: str) -> None:
+    assert (kinds()[name].__doc__ or "").strip().endswith(".")
+
+
+def test_a_warning_is_no_error() -> None:
+    assert issubclass(SaywhyWarning, UserWarning)
+    assert not issubclass(SaywhyWarning, SaywhyError)
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "wanted"),
+    [
+        ("tigger cat", ["tiger", "tiger cat", "tabby"], "tiger cat"),
+        ("GRADCAM", ["gradcam", "gradcam++"], "gradcam"),
+        ("layer5", ["layer1", "layer4", "layer5.0"], "layer5.0"),
+        ("resnet5", ["resnet50", "alexnet"], "resnet50"),
+    ],
+)
+def test_the_nearest_word_comes_first(word: str, known: list[str], wanted: str) -> None:
+    assert nearest(word, known)[0] == wanted
+
+
+def test_nothing_is_near_to_nonsense() -> None:
+    assert nearest("qqqqq", ["cat", "dog"]) == []
+    assert nearest("cat", []) == []
+    assert nearest("", ["cat"]) == []

@@ -1,0 +1,506 @@
+"""What comes out: read, put on a scale, put back on the picture, saved and loaded; and the card that judges it."""
+
+import dataclasses
+import json
+import re
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import saywhy
+from oracles.networks import OneQuadrant
+from saywhy import Explanation, Layout
+from saywhy.errors import InputError, LayerError, MethodError, SaywhyError, SaywhyWarning
+from saywhy.targets import Class
+
+Build = Callable[..., Any]
+LABELS = ["cat", "dog", "mug", "key"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Build) -> saywhy.Model:
+    """With labels, and pictures resized to 16 and cropped."""
+    return saywhy.load(tiny(), labels=LABELS, input_size=16)
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[Image.Image]:
+    """Two pictures, one wide and one high."""
+    chance = np.random.default_rng(0)
+    return [Image.fromarray(chance.integers(0, 256, shape, dtype=np.uint8)) for shape in ((20, 30, 3), (40, 16, 3))]
+
+
+@pytest.fixture
+def e(model: saywhy.Model, photos: list[Image.Image]) -> Explanation:
+    """Two pictures, three targets, two methods, two layers; signed maps."""
+    return saywhy.explain(
+        model,
+        photos,
+        ["cat", "dog", Class("cat") - Class("mug")],
+        ["gradcam", "hirescam"],
+        ["features", "stem"],
+        relu=False,
+    )
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def test_by_method_and_layer(e: Explanation) -> None:
+    assert e.methods == ("gradcam", "hirescam")
+    assert e.layers == ("features", "stem")
+    assert torch.equal(e.maps, e["gradcam"])
+    assert torch.equal(e["gradcam"], e["gradcam", "features"])
+    assert not torch.equal(e["gradcam"], e["hirescam"])
+    assert not torch.equal(e["gradcam"], e["gradcam", "stem"])
+    assert e.maps.shape == (2, 3, 8, 8)
+    assert len(e) == 2
+
+
+def test_targets_scores_and_probabilities(e: Explanation) -> None:
+    assert e.targets == [["cat", "dog", "cat - mug"]] * 2
+    assert e.classes.tolist() == [[0, 1, -1]] * 2
+    assert e.probabilities is not None
+    assert e.probabilities.isnan().tolist() == [[False, False, True]] * 2
+    assert e.scores.shape == (2, 3)
+    assert not e.scores.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "words"),
+    [
+        ("gradcamm", MethodError, ("no method 'gradcamm'", "'gradcam'", "gradcam, hirescam")),
+        (("gradcam", "feature"), LayerError, ("no layer 'feature'", "'features'")),
+        (0, MethodError, ("no method 0", "e.maps[sample, target]")),
+        ((0, 1), MethodError, ("no method 0",)),
+        (("gradcam", 1), LayerError, ("no layer 1",)),
+        (("gradcam", "features", 0), InputError, ("e[method, layer]",)),
+        (slice(None), MethodError, ("no method",)),
+    ],
+)
+def test_misspelt_keys(e: Explanation, key: Any, error: type[Exception], words: tuple[str, ...]) -> None:
+    with pytest.raises(SaywhyError) as caught:
+        e[key]
+    assert type(caught.value) is error
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_it_is_no_sequence(e: Explanation) -> None:
+    with pytest.raises(TypeError, match="read by method"):
+        list(e)
+
+
+def test_it_is_frozen(e: Explanation) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        e.layers = ("other",)  # type: ignore[misc]
+
+
+def test_repr(e: Explanation, tiny: Build) -> None:
+    assert re.fullmatch(
+        r"Explanation of 2 samples, 3 targets: cat \(\S+\), dog \(\S+\), cat - mug \(\S+\); "
+        r"gradcam, hirescam at features, stem, 8×8",
+        repr(e),
+    )
+    four = saywhy.explain(tiny(), torch.rand(1, 3, 16, 16), target=[0, 1, 2, 3], relu=False)
+    assert "1 sample, 4 targets" in repr(four)
+    assert "…" in repr(four)
+
+
+# --- scales ------------------------------------------------------------------------------------------------------
+
+
+def test_the_size_is_that_of_the_input_unless_said(e: Explanation) -> None:
+    assert e.heatmap().shape == (2, 3, 16, 16)
+    assert e.heatmap((5, 7)).shape == (2, 3, 5, 7)
+    assert e.heatmap(np.array([5, 7])).shape == (2, 3, 5, 7)
+    assert torch.equal(e.heatmap(layer="stem"), Explanation.heatmap(e, layer="stem"))
+    assert not torch.equal(e.heatmap(method="hirescam"), e.heatmap())
+
+
+@pytest.mark.parametrize("size", [224, (7,), (5, 7, 9), (0, 4), (-1, 4), (2.5, 4), "ab", (True, 4)])
+def test_sizes_that_are_none(e: Explanation, size: Any) -> None:
+    with pytest.raises(InputError, match=r"size must be 2 whole numbers \(height, width\)"):
+        e.heatmap(size)
+
+
+def test_none_is_raw(e: Explanation) -> None:
+    torch.testing.assert_close(e.heatmap((8, 8), "none"), e.maps)
+
+
+def test_minmax_goes_from_0_to_1_on_each_map(e: Explanation) -> None:
+    heat = e.heatmap(normalize="minmax").flatten(2)
+    assert bool((heat.amin(-1) == 0).all())
+    assert bool((heat.amax(-1) == 1).all())
+
+
+def test_max_keeps_zero_and_signs(e: Explanation) -> None:
+    heat, raw = e.heatmap((8, 8), "max"), e.maps
+    assert torch.equal(heat.sign(), raw.sign())
+    assert bool((heat.abs().flatten(2).amax(-1) == 1).all())
+
+
+def test_shared_is_one_scale_for_all(e: Explanation) -> None:
+    heat = e.heatmap((8, 8), "shared")
+    assert float(heat.min()) == 0
+    assert float(heat.max()) == 1
+    torch.testing.assert_close(heat, (e.maps - e.maps.min()) / (e.maps.max() - e.maps.min()))
+
+
+def test_rank_is_the_share_that_is_lower(e: Explanation) -> None:
+    heat = e.heatmap((8, 8), "rank")
+    values = e.maps[1, 2].flatten()
+    expected = torch.stack([(values < v).sum() for v in values]).float() / 63
+    torch.testing.assert_close(heat[1, 2].flatten(), expected)
+
+
+@pytest.mark.parametrize("normalize", ["minmax", "max", "shared", "rank"])
+@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e30])
+def test_the_size_of_a_map_never_changes_its_picture(e: Explanation, normalize: Any, scale: float) -> None:
+    scaled = {key: maps.double() * scale for key, maps in e._maps.items()}
+    other = dataclasses.replace(e, _maps=scaled)
+    torch.testing.assert_close(
+        other.heatmap(normalize=normalize).float(), e.heatmap(normalize=normalize), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("normalize", ["minmax", "max", "shared", "rank", "none"])
+def test_a_flat_map_is_not_divided_by_zero(e: Explanation, normalize: Any) -> None:
+    flat = dataclasses.replace(e, _maps={key: torch.zeros_like(maps) for key, maps in e._maps.items()})
+    assert bool((flat.heatmap(normalize=normalize) == 0).all())
+
+
+def test_a_scale_that_is_none(e: Explanation) -> None:
+    with pytest.raises(InputError, match="'minmax', 'max', 'shared', 'rank' or 'none', got 'minmaks'"):
+        e.heatmap(normalize="minmaks")  # type: ignore[arg-type]
+
+
+# --- on the picture ----------------------------------------------------------------------------------------------
+
+
+def test_maps_peaks_and_boxes_lie_on_the_original(e: Explanation) -> None:
+    for sample, (width, height) in enumerate([(30, 20), (16, 40)]):
+        on_picture = e.on_picture(sample, 1)
+        assert on_picture.shape == (height, width)
+        assert np.isnan(on_picture).any()  # what was cropped away was not seen
+        left, top, right, bottom = e.pictures[sample].seen
+        peak = e.peak(sample, 1)
+        assert peak is not None
+        assert left < peak[0] < right
+        assert top < peak[1] < bottom
+        box = e.box(sample, 1)
+        assert box is not None
+        assert 0 <= box[0] < box[2] <= width
+        assert 0 <= box[1] < box[3] <= height
+        assert e.overlay(sample, 1).width >= width
+
+
+def test_a_map_without_anything_positive_has_no_peak_and_no_box(e: Explanation) -> None:
+    against = dataclasses.replace(e, _maps={key: -maps.abs() for key, maps in e._maps.items()})
+    assert against.peak() is None
+    assert against.box() is None
+
+
+@pytest.mark.parametrize("place", [{"sample": 2}, {"target": 3}, {"sample": -3}, {"target": "cat"}, {"sample": 0.5}])
+@pytest.mark.parametrize("ask", ["peak", "box", "on_picture"])
+def test_samples_and_targets_that_are_not_there(e: Explanation, ask: str, place: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"no (sample|target) .*(2 samples|3 targets)"):
+        getattr(e, ask)(**place)
+
+
+def test_signals_have_maps_and_no_picture_to_draw(tiny: Build) -> None:
+    e = saywhy.explain(tiny(axes=1), torch.rand(2, 3, 32), target=0, relu=False)
+    assert e.heatmap().shape == (2, 1, 32)
+    with pytest.raises(InputError, match=r"size must be 1 whole number"):
+        e.heatmap((4, 4))
+
+
+# --- fused, turned round -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["mean", "max", "product"])
+def test_layers_can_be_fused(e: Explanation, how: Any) -> None:
+    fused = e.fuse(how)
+    assert fused.layers == ("features + stem",)
+    assert set(fused._maps) == {("gradcam", "features + stem"), ("hirescam", "features + stem")}
+    assert bool(torch.isfinite(fused.maps).all())
+    assert fused.provenance == {**e.provenance, "fuse": how}
+    assert fused.targets == e.targets
+    assert fused.counterfactual.layers == fused.layers
+    assert fused.peak(method="hirescam") is not None
+
+
+def test_a_fusion_that_is_none(e: Explanation) -> None:
+    with pytest.raises(SaywhyError, match="median"):
+        e.fuse("median")  # type: ignore[arg-type]
+
+
+def test_the_card_of_a_fusion_is_the_worst_of_its_layers(tiny: Build) -> None:
+    e = saywhy.explain(
+        tiny(),
+        torch.rand(1, 3, 16, 16),
+        0,
+        layer=["features", "stem"],
+        layout=Layout("channels-first", (8, 8)),
+        relu=False,
+    )
+    card = {fact.name: fact for fact in e.fuse().cards["gradcam", "features + stem"][0][0]}
+    assert card["layout"].state == "warning"
+    mixed = dataclasses.replace(
+        e, _cards=lambda _, layer: [[(saywhy.validity.Fact("layout", "bad" if layer == "stem" else "good", layer),)]]
+    )
+    assert mixed.fuse().cards["gradcam", "features + stem"][0][0][0] == saywhy.validity.Fact("layout", "bad", "stem")
+
+
+def test_the_counterfactual_is_the_question_turned_round(e: Explanation) -> None:
+    turned = e.counterfactual
+    assert turned.targets[0][:2] == ["-cat", "-dog"]
+    torch.testing.assert_close(turned.maps, -e.maps)
+    torch.testing.assert_close(turned.scores, -e.scores)
+    torch.testing.assert_close(turned.counterfactual.maps, e.maps)
+
+
+# --- saved and loaded --------------------------------------------------------------------------------------------
+
+
+def png_provenance(path: Path) -> Any:
+    with Image.open(path) as image:
+        return json.loads(image.text["saywhy"])  # type: ignore[attr-defined]
+
+
+def html_provenance(path: Path) -> Any:
+    found = re.search(
+        r'<script[^>]*id="[^"]*provenance[^"]*"[^>]*>(.*?)</script>', path.read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert found
+    return json.loads(found[1])
+
+
+def test_every_file_says_where_its_maps_come_from(e: Explanation, tmp_path: Path) -> None:
+    for name in ("why.png", "why.html", "why.npz"):
+        assert e.save(tmp_path / "deep" / name) == tmp_path / "deep" / name
+    wanted = json.loads(json.dumps(e.provenance))
+    assert png_provenance(tmp_path / "deep" / "why.png") == wanted
+    assert html_provenance(tmp_path / "deep" / "why.html") == wanted
+    assert Explanation.load(tmp_path / "deep" / "why.npz").provenance == wanted
+    assert not [p for p in (tmp_path / "deep").iterdir() if ".part" in p.name]
+
+
+def test_provenance(e: Explanation, model: saywhy.Model) -> None:
+    assert e.provenance["model"] == "TinyNetwork"
+    assert e.provenance["weights_sha256"] == model.digest()
+    assert e.provenance["targets"] == e.targets
+    assert e.provenance["methods"]["gradcam"]["relu"] is False
+    assert set(e.provenance["layers"]) == {"features", "stem"}
+    assert e.provenance["layers"]["features"]["proved"]
+    assert {"saywhy", "torch"} <= set(e.provenance["versions"])
+
+
+def test_what_is_saved_is_what_is_loaded(e: Explanation, tmp_path: Path) -> None:
+    back = Explanation.load(e.save(tmp_path / "why.npz"))
+    assert (back.methods, back.layers, back.targets, back.input_size) == (e.methods, e.layers, e.targets, e.input_size)
+    for key, maps in e._maps.items():
+        assert torch.equal(back[key], maps)
+        assert back[key].dtype == maps.dtype
+    assert torch.equal(back.scores, e.scores)
+    assert torch.equal(back.classes, e.classes)
+    assert e.probabilities is not None
+    assert back.probabilities is not None
+    torch.testing.assert_close(back.probabilities, e.probabilities, equal_nan=True)
+    for ours, theirs in zip(back.pictures, e.pictures, strict=True):
+        assert (ours.name, tuple(ours.seen)) == (theirs.name, theirs.seen)
+        assert np.array_equal(np.asarray(ours.image), np.asarray(theirs.image))
+    assert back.cards == e.cards
+    assert back.peak(1, 2) == e.peak(1, 2)
+    assert back.save(tmp_path / "again.html").exists()
+    with pytest.raises(SaywhyError, match="no model to ask again"):
+        _ = back.counterfactual
+
+
+def test_double_precision_is_kept(tiny: Build, tmp_path: Path) -> None:
+    e = saywhy.explain(tiny(dtype=torch.float64), torch.rand(1, 3, 16, 16), target=0, relu=False)
+    back = Explanation.load(e.save(tmp_path / "why.npz"))
+    assert back.scores.dtype == back.maps.dtype == torch.float64
+    assert torch.equal(back.scores, e.scores)
+
+
+def test_nothing_in_the_file_is_pickled(e: Explanation, tmp_path: Path) -> None:
+    with np.load(e.save(tmp_path / "why.npz"), allow_pickle=False) as stored:
+        assert all(stored[name].dtype != object for name in stored.files)
+
+
+def hostile_npz(path: Path) -> None:
+    np.savez(path, saywhy=np.array([{"a": 1}], dtype=object))
+
+
+def a_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("saywhy.txt", "hello")
+
+
+FILES: dict[str, Callable[[Path], Any]] = {
+    "missing": lambda path: None,
+    "empty": lambda path: path.touch(),
+    "text": lambda path: path.write_text("hello"),
+    "another npz": lambda path: np.savez(path, a=np.zeros(3)),
+    "a single array": lambda path: path.write_bytes(b"\x93NUMPY\x01\x00" + bytes(80)),
+    "a zip": a_zip,
+    "pickled": hostile_npz,
+    "a folder": lambda path: path.mkdir(),
+    "half of the fields": lambda path: np.savez(path, saywhy=np.array('{"methods": ["gradcam"]}')),
+    "no json": lambda path: np.savez(path, saywhy=np.array("{")),
+    "a list": lambda path: np.savez(path, saywhy=np.array("[1]")),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_files_that_are_no_explanation(tmp_path: Path, kind: str) -> None:
+    FILES[kind](tmp_path / "why.npz")
+    with pytest.raises(InputError, match=r"why\.npz"):
+        Explanation.load(tmp_path / "why.npz")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.99])
+def test_a_truncated_explanation(e: Explanation, tmp_path: Path, share: float) -> None:
+    data = e.save(tmp_path / "why.npz").read_bytes()
+    (tmp_path / "why.npz").write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(InputError, match=r"why\.npz"):
+        Explanation.load(tmp_path / "why.npz")
+
+
+@pytest.mark.parametrize("name", ["why.jpg", "why", "why.pdf"])
+def test_suffixes_that_are_none(e: Explanation, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"\.png, \.html, \.npz"):
+        e.save(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["png", "html", "npz"])
+def test_a_file_that_cannot_be_written(e: Explanation, tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match="cannot be written"):
+        e.save(tmp_path / "file" / f"why.{suffix}")
+    (tmp_path / f"why.{suffix}").mkdir()
+    with pytest.raises(InputError, match="cannot be written"):
+        e.save(tmp_path / f"why.{suffix}")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", f"why.{suffix}"]
+
+
+def test_in_a_notebook(e: Explanation) -> None:
+    html = e._repr_html_()
+    assert html.startswith("<iframe")
+    assert "cat - mug" in html
+
+
+# --- the card ----------------------------------------------------------------------------------------------------
+
+
+def card(e: Explanation, target: int = 0) -> dict[str, saywhy.validity.Fact]:
+    return {fact.name: fact for fact in e.cards[e.methods[0], e.layers[0]][0][target]}
+
+
+class Scored(nn.Module):
+    """Features that are the picture's own pixels, and scores that a function makes of them."""
+
+    def __init__(self, scores: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 3, 1, bias=False)
+        self.scores = scores
+        with torch.no_grad():
+            self.features.weight.copy_(torch.eye(3)[:, :, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scores(torch.relu(self.features(x)))
+
+
+def test_a_good_card(tiny: Build) -> None:
+    found = card(saywhy.explain(tiny(), torch.rand(1, 3, 16, 16), target=0, relu=False))
+    assert {"layout", "gradient", "evidence", "saturation"} <= set(found)
+    assert found["layout"].state == "good"
+    assert "proved" in found["layout"].text
+    assert found["gradient"].state == "good"
+    assert "calls" not in found
+
+
+@pytest.mark.parametrize(("score", "state"), [("probability", "warning"), ("logit", "good")])
+def test_saturation(score: Any, state: str) -> None:
+    network = Scored(lambda x: torch.stack([x.mean((1, 2, 3)) * 8, x.mean((1, 2, 3)) * 0], 1))
+    fact = card(saywhy.explain(network, torch.rand(1, 3, 16, 16) + 0.5, target=0, layer="features", score=score))[
+        "saturation"
+    ]
+    assert fact.state == state
+    assert "saturated" in fact.text
+
+
+def test_a_vanished_gradient_is_said() -> None:
+    network = Scored(lambda x: torch.stack([x.mean((1, 2, 3)) * 1e-15, x.mean((1, 2, 3))], 1))
+    fact = card(saywhy.explain(network, torch.rand(1, 3, 16, 16), target=0, layer="features"))["gradient"]
+    assert fact.state == "warning"
+    assert "nearly vanished" in fact.text
+
+
+def test_no_gradient_at_all_warns() -> None:
+    network = Scored(lambda x: torch.stack([x.mean((1, 2, 3)) * 0, x.mean((1, 2, 3))], 1))
+    with pytest.warns(SaywhyWarning, match=r"'class 0': the map is zero everywhere because the gradient is"):
+        e = saywhy.explain(network, torch.rand(1, 3, 16, 16), target=0, layer="features")
+    assert card(e)["gradient"].state == "bad"
+
+
+def test_negative_evidence_warns() -> None:
+    with pytest.warns(SaywhyWarning, match=r"'class 2'.*all evidence is negative.*counterfactual") as caught:
+        e = saywhy.explain(OneQuadrant(), torch.rand(3, 3, 16, 16), target=2)
+    assert len(caught) == 1
+    assert card(e)["evidence"].state == "bad"
+    assert bool((e.maps == 0).all())
+    assert bool(e.counterfactual.maps.any())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        saywhy.explain(OneQuadrant(), torch.rand(1, 3, 16, 16), target=2, relu=False)
+
+
+def test_a_dead_layer_warns() -> None:
+    class Dead(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU())
+            nn.init.constant_(self.features[0].bias, -9.0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.features(x).mean((2, 3))
+
+    layout = Layout("channels-first", (16, 16))
+    with pytest.warns(SaywhyWarning, match=r"the layer's activations are.*dead"):
+        e = saywhy.explain(Dead(), torch.rand(1, 3, 16, 16), target=0, layer="features", layout=layout)
+    assert card(e)["evidence"].state == "bad"
+
+
+def test_a_layout_of_the_users_is_believed_and_said_so(tiny: Build) -> None:
+    e = saywhy.explain(
+        tiny(), torch.rand(1, 3, 16, 16), 0, layer="features", layout=Layout("channels-first", (8, 8)), relu=False
+    )
+    assert card(e)["layout"].state == "warning"
+    assert "given by the user" in card(e)["layout"].text
+    assert e.provenance["layers"]["features"]["proved"] is False
+
+
+def test_a_layer_that_runs_twice_is_said() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tied = nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.tied(torch.relu(self.tied(x))) ** 2).mean((2, 3))
+
+    torch.manual_seed(0)
+    fact = card(saywhy.explain(Twice(), torch.rand(1, 3, 16, 16), target=0, layer="tied", relu=False))["calls"]
+    assert fact.state == "warning"
+    assert "runs 2 times" in fact.text
+    assert "'tied#0'" in fact.text

@@ -1,0 +1,453 @@
+"""What is fed to the network: pictures, tensors and arguments of every kind, and what is refused in a sentence."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import saywhy
+from saywhy.errors import GradientError, InputError, LayerError, ModelError, SaywhyError, TargetError, WeightsError
+
+Build = Callable[..., Any]
+
+
+def assert_refused(network: Any, given: Any, *words: str, error: type[Exception] = InputError, **asked: Any) -> None:
+    """A sentence with these words, of exactly this type: no bare traceback from inside torch."""
+    with pytest.raises(SaywhyError) as caught:
+        saywhy.explain(network, given, **asked)
+    assert type(caught.value) is error, repr(caught.value)
+    for word in words:
+        assert word in str(caught.value), f"'{word}' is not in: {caught.value}"
+
+
+def explained(network: Any, given: Any, **asked: Any) -> saywhy.Explanation:
+    e = saywhy.explain(network, given, target=0, relu=False, **asked)
+    assert bool(torch.isfinite(e.maps).all())
+    assert bool(e.maps.any())
+    return e
+
+
+@pytest.fixture
+def model(tiny: Build) -> saywhy.Model:
+    """A model that knows how pictures are fed to it."""
+    return saywhy.load(tiny(), input_size=16)
+
+
+# --- pictures ----------------------------------------------------------------------------------------------------
+
+
+def test_every_way_to_give_a_picture_gives_the_same_map(model: saywhy.Model, tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    ways = [tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(array), array, [array], (array,), array / 255]
+    maps = [explained(model, way).maps for way in ways]
+    for other in maps[1:]:
+        torch.testing.assert_close(other, maps[0])
+
+
+def test_pictures_keep_their_names(model: saywhy.Model, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), "teal").save(tmp_path / "teal.png")
+    array = np.zeros((20, 20, 3), np.uint8)
+    e = explained(model, [tmp_path / "teal.png", array, Image.open(tmp_path / "teal.png")])
+    assert [p.name for p in e.pictures] == ["teal.png", "picture 1", "teal.png"]
+    assert explained(model, array).pictures[0].name == "picture"
+
+
+def test_pictures_of_several_sizes_are_one_batch_where_they_are_resized(model: saywhy.Model) -> None:
+    given = [np.zeros((20, 30, 3), np.uint8), np.full((40, 17), 99, np.uint8)]
+    e = explained(model, given)
+    assert e.maps.shape[0] == 2
+    assert [p.image.size for p in e.pictures] == [(30, 20), (17, 40)]
+
+
+def test_pictures_of_several_sizes_that_are_not_resized(tiny: Build) -> None:
+    model = saywhy.load(tiny(), preprocess=saywhy.Preprocess(resize=None, crop=None))
+    given = [np.zeros((20, 30, 3), np.uint8), np.zeros((20, 31, 3), np.uint8)]
+    assert_refused(model, given, "several sizes", "[3, 20, 30], [3, 20, 31]", "input_size=")
+
+
+def test_a_bare_network_does_not_know_pictures(tiny: Build) -> None:
+    assert_refused(
+        tiny(), np.zeros((20, 20, 3), np.uint8), "TinyNetwork", "bare network", "input_size=224", "preprocess="
+    )
+
+
+def test_tensors_of_several_sizes(tiny: Build) -> None:
+    given = [torch.rand(3, 16, 16), torch.rand(3, 16, 17)]
+    assert_refused(tiny(), given, "several shapes", "(3, 16, 16), (3, 16, 17)")
+
+
+def test_a_list_of_tensors_is_a_batch(tiny: Build) -> None:
+    some = [torch.rand(3, 16, 16) for _ in range(3)]
+    torch.testing.assert_close(explained(tiny(), some).maps, explained(tiny(), torch.stack(some)).maps)
+    assert explained(tiny(), [torch.rand(2, 3, 16, 16), torch.rand(1, 3, 16, 16)]).maps.shape[0] == 3
+
+
+@pytest.mark.parametrize("given", [[], (), {}], ids=["list", "tuple", "dict"])
+def test_nothing_at_all(model: saywhy.Model, given: Any) -> None:
+    assert_refused(model, given, "nothing to explain", "empty")
+
+
+@pytest.mark.parametrize("given", [None, 7, object(), b"x", {1, 2}], ids=["none", "int", "object", "bytes", "set"])
+def test_what_is_no_input(model: saywhy.Model, given: Any) -> None:
+    assert_refused(model, given, "explain takes a path", type(given).__name__)
+
+
+def test_a_list_of_this_and_that(model: saywhy.Model) -> None:
+    assert_refused(model, [torch.rand(3, 16, 16), "a.png"], "list of Tensor, str")
+
+
+def test_a_generator_is_not_a_list(model: saywhy.Model) -> None:
+    assert_refused(model, (np.zeros((9, 9, 3)) for _ in range(2)), "generator")
+
+
+def test_a_very_long_and_narrow_picture(tiny: Build) -> None:
+    assert_refused(
+        saywhy.load(tiny(), input_size=224),
+        np.zeros((1, 60_000, 3), np.uint8),
+        "60000 × 1",
+        error=saywhy.errors.PictureError,
+    )
+
+
+# --- tensors -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_nan_and_infinity(tiny: Build, wrong: float) -> None:
+    tensor = torch.rand(2, 3, 16, 16)
+    tensor[1, 2, 3, 4] = wrong
+    assert_refused(tiny(), tensor, "NaN or infinity", "preprocessing")
+    assert_refused(tiny(), {"pictures": tensor}, "NaN or infinity")
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.complex64])
+def test_tensors_that_are_no_floats(tiny: Build, dtype: torch.dtype) -> None:
+    assert_refused(tiny(), torch.zeros(1, 3, 16, 16).to(dtype), "floating-point", str(dtype), "numpy")
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (16, 16)])
+def test_tensors_of_too_few_axes(tiny: Build, shape: tuple[int, ...]) -> None:
+    assert_refused(tiny(), torch.rand(shape), "[batch, channel, height, width]", str(list(shape)))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4, 16, 16), (2, 4, 16, 16), (2, 1, 16, 16), (4, 16, 16)])
+def test_tensors_that_the_network_does_not_take(tiny: Build, shape: tuple[int, ...]) -> None:
+    assert_refused(tiny(), torch.rand(shape), "TinyNetwork does not take this input", f"float32 {list(shape)}")
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 16, 16), (1, 3, 0, 16), (0,) * 4])
+def test_empty_tensors(tiny: Build, shape: tuple[int, ...]) -> None:
+    assert_refused(tiny(), torch.rand(shape), "nothing to explain", str(list(shape)))
+    assert_refused(tiny(), {"pictures": torch.rand(shape)}, "nothing to explain", str(list(shape)))
+
+
+def test_one_picture_needs_no_batch(tiny: Build) -> None:
+    tensor = torch.rand(3, 16, 16)
+    torch.testing.assert_close(explained(tiny(), tensor).maps, explained(tiny(), tensor[None]).maps)
+
+
+def test_one_picture_of_many_channels_needs_no_batch() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(13, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    tensor = torch.rand(13, 16, 16)
+    torch.testing.assert_close(explained(network, tensor).maps, explained(network, tensor[None]).maps)
+
+
+def test_a_batch_of_signals_is_no_picture(tiny: Build) -> None:
+    assert explained(tiny(axes=1), torch.rand(3, 3, 32)).maps.shape[0] == 3
+
+
+def test_volumes(tiny: Build) -> None:
+    e = explained(tiny(axes=3), torch.rand(2, 3, 8, 8, 8))
+    assert e.maps.shape == (2, 1, 4, 4, 4)
+    assert e.heatmap().shape == (2, 1, 8, 8, 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_the_input_is_brought_to_the_precision_of_the_network(tiny: Build, dtype: torch.dtype) -> None:
+    network, tensor = tiny(dtype=dtype), torch.rand(2, 3, 16, 16)
+    e = explained(network, tensor)
+    assert e.maps.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    expected = explained(tiny(), tensor.to(dtype).float()).maps
+    assert float((e.maps - expected).norm() / expected.norm()) < 0.2
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_inputs_of_another_precision(tiny: Build, dtype: torch.dtype) -> None:
+    assert explained(tiny(), torch.rand(2, 3, 16, 16).to(dtype)).maps.dtype == torch.float32
+
+
+def test_the_tensor_of_the_user_is_not_touched(tiny: Build) -> None:
+    tensor = torch.rand(2, 3, 16, 16, requires_grad=True)
+    before, version = tensor.detach().clone(), tensor._version
+    explained(tiny(), tensor)
+    assert torch.equal(tensor, before)
+    assert tensor._version == version
+    assert tensor.grad is None
+
+
+def test_tensors_in_any_memory_order(tiny: Build) -> None:
+    tensor = torch.rand(2, 3, 16, 16)
+    expected = explained(tiny(), tensor).maps
+    torch.testing.assert_close(explained(tiny(), tensor.to(memory_format=torch.channels_last)).maps, expected)
+    torch.testing.assert_close(explained(tiny(), tensor.mT.contiguous().mT).maps, expected)
+
+
+# --- several arguments -------------------------------------------------------------------------------------------
+
+
+class Asked(nn.Module):
+    """A picture and a question: two arguments."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.words = network, nn.Embedding(5, 4)
+
+    def forward(self, image: Tensor, question: Tensor) -> Tensor:
+        return self.network(image) * self.words(question)
+
+
+class OneDict(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.network(batch["image"])
+
+
+def test_arguments_by_name_and_by_place(tiny: Build) -> None:
+    network = Asked(tiny())
+    image, question = torch.rand(3, 3, 16, 16), torch.tensor([1, 2, 4])
+    by_name = explained(network, {"question": question, "image": image})
+    by_place = explained(network, (image, question))
+    torch.testing.assert_close(by_name.maps, by_place.maps)
+    single = explained(network, (image[2:], question[2:]))
+    torch.testing.assert_close(by_name.maps[2:], single.maps)
+    torch.testing.assert_close(explained(network, (image, question), batch_size=2).maps, by_name.maps)
+
+
+def test_a_network_that_takes_one_dict(tiny: Build) -> None:
+    image = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(explained(OneDict(tiny()), {"image": image}).maps, explained(tiny(), image).maps)
+
+
+def test_arguments_without_a_picture(tiny: Build) -> None:
+    assert_refused(Asked(tiny()), {"question": torch.tensor([1])}, "no picture", "[batch, channel, height, width]")
+    assert_refused(Asked(tiny()), ("what?", 7), "no picture")
+
+
+def test_an_argument_is_missing(tiny: Build) -> None:
+    assert_refused(Asked(tiny()), torch.rand(1, 3, 16, 16), "Asked does not take this input", "question")
+
+
+def test_an_argument_is_misspelt(tiny: Build) -> None:
+    given = {"image": torch.rand(1, 3, 16, 16), "qestion": torch.tensor([1])}
+    assert_refused(Asked(tiny()), given, "forward(image, question)", "'qestion'", "Nearest: 'question'")
+
+
+def test_arguments_of_different_batches(tiny: Build) -> None:
+    given = (torch.rand(2, 3, 16, 16), torch.tensor([1, 2, 3]))
+    with pytest.raises(SaywhyError, match=r"\[3, 4\]|\[2, 3, 16, 16\]"):
+        saywhy.explain(Asked(tiny()), given)
+
+
+# --- networks of every kind --------------------------------------------------------------------------------------
+
+
+class Wrapped(nn.Module):
+    """Returns its scores as somebody likes."""
+
+    def __init__(self, network: nn.Module, wrap: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.network, self.wrap = network, wrap
+
+    def forward(self, x: Tensor) -> Any:
+        return self.wrap(self.network(x))
+
+
+@dataclass
+class Output:
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: (s, "more"),
+        lambda s: [s, s * 2],
+        lambda s: {"logits": s},
+        lambda s: {"aux": s[:, :1, None, None], "scores": s},
+        lambda s: Output(logits=s),
+        lambda s: {"hidden": {"deep": (None, s)}},
+    ],
+    ids=["tuple", "list", "dict", "named in a dict", "dataclass", "nested"],
+)
+def test_scores_are_found_in_whatever_comes_back(tiny: Build, wrap: Any) -> None:
+    tensor = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(explained(Wrapped(tiny(), wrap), tensor).maps, explained(tiny(), tensor).maps)
+
+
+def test_scores_where_the_user_says(tiny: Build) -> None:
+    network = Wrapped(tiny(), lambda s: {"main": s, "side": {"logits": -s}})
+    tensor = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(explained(network, tensor, output="side.logits").maps, -explained(tiny(), tensor).maps)
+    assert_refused(network, tensor, "no 'sid'", "main, side", error=TargetError, output="sid")
+
+
+@pytest.mark.parametrize("wrap", [lambda s: None, lambda s: "cat", lambda s: s[:, :, None, None]])
+def test_there_are_no_scores(tiny: Build, wrap: Any) -> None:
+    assert_refused(Wrapped(tiny(), wrap), torch.rand(2, 3, 16, 16), "no class scores", error=TargetError)
+
+
+def test_a_network_that_fails(tiny: Build) -> None:
+    def fail(_: Tensor) -> None:
+        raise KeyError("the table of names")
+
+    network = Wrapped(tiny(), fail).train()
+    assert_refused(
+        network, torch.rand(2, 3, 16, 16), "Wrapped does not take", "float32 [", "KeyError", "table of names"
+    )
+    assert network.training
+    assert not any(m._forward_hooks for m in network.modules())
+
+
+def test_a_layer_that_runs_twice() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.tied, self.fc = (
+                nn.Conv2d(3, 4, 3, padding=1),
+                nn.Conv2d(4, 4, 3, padding=1),
+                nn.Linear(4, 3),
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.tied(torch.relu(self.stem(x))))
+            return self.fc((torch.relu(self.tied(x)) ** 2).mean((2, 3)))
+
+    torch.manual_seed(0)
+    network, tensor = Twice(), torch.rand(1, 3, 16, 16)
+    first, last = explained(network, tensor, layer="tied#0"), explained(network, tensor, layer="tied")
+    assert first.layers == ("tied#0",)
+    assert not torch.allclose(first.maps, last.maps)
+    torch.testing.assert_close(explained(network, tensor, layer="tied#1").maps, last.maps)
+    assert_refused(network, tensor, "tied", "2 times", error=LayerError, layer="tied#2")
+
+
+def test_the_mode_of_the_network_does_not_matter(tiny: Build) -> None:
+    tensor = torch.rand(2, 3, 16, 16)
+    expected = explained(tiny(), tensor).maps
+    training, frozen = tiny().train(), tiny().requires_grad_(False)
+    torch.testing.assert_close(explained(training, tensor).maps, expected)
+    assert training.training
+    torch.testing.assert_close(explained(frozen, tensor).maps, expected)
+    with torch.no_grad():
+        torch.testing.assert_close(explained(tiny(), tensor).maps, expected)
+    network = tiny()
+    with torch.inference_mode():
+        torch.testing.assert_close(explained(network, tensor.clone()).maps, expected)
+
+
+def test_a_network_that_was_made_under_inference_mode(tiny: Build) -> None:
+    with torch.inference_mode():
+        network = tiny()
+    assert_refused(network, torch.rand(1, 3, 16, 16), "inference_mode", "outside that block", error=GradientError)
+
+
+def test_a_network_without_parameters() -> None:
+    class Sums(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.AvgPool2d(2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.features(x) ** 2).sum((2, 3))
+
+    e = explained(Sums(), torch.rand(2, 3, 16, 16), layer="features")
+    assert len(e.provenance["weights_sha256"]) == 64
+
+
+def test_a_network_without_any_module() -> None:
+    class Nothing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3))
+
+    with pytest.raises(LayerError):
+        saywhy.explain(Nothing(), torch.rand(1, 3, 16, 16))
+
+
+def test_a_network_on_meta(tiny: Build) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()).to("meta")
+    assert_refused(network, torch.rand(1, 3, 16, 16), "'0.weight'", "'meta'", "no values", error=ModelError)
+
+
+def test_a_network_that_is_made_at_its_first_call() -> None:
+    network = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    assert_refused(network, torch.rand(1, 3, 16, 16), "'0.weight'", "first call", error=ModelError)
+    assert isinstance(network[0], nn.LazyConv2d)
+
+
+def test_weights_that_are_nan(tiny: Build) -> None:
+    network = tiny()
+    network.fc.weight.data[1, 2] = float("nan")
+    assert_refused(network, torch.rand(1, 3, 16, 16), "NaN", "'fc.weight'", error=WeightsError)
+
+
+def test_an_answer_that_is_nan_although_the_weights_are_not(tiny: Build) -> None:
+    network = Wrapped(tiny(), lambda s: s / 0)
+    assert_refused(network, torch.rand(1, 3, 16, 16), "NaN or infinite", "float32", error=WeightsError)
+
+
+def test_a_network_that_takes_one_picture_only() -> None:
+    class Single(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 16 * 16, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(torch.relu(self.features(x)).view(1, 4 * 16 * 16))
+
+    torch.manual_seed(0)
+    assert explained(Single(), torch.rand(1, 3, 16, 16)).maps.shape == (1, 1, 16, 16)
+    assert_refused(Single(), torch.rand(2, 3, 16, 16), "does not take this input", "[2, 3, 16, 16]")
+
+
+# --- what is misspelt --------------------------------------------------------------------------------------------
+
+
+def test_misspelt_classes(tiny: Build) -> None:
+    model = saywhy.load(tiny(), labels=["tabby", "tiger cat", "boxer", "goose"])
+    tensor = torch.rand(1, 3, 16, 16)
+    assert_refused(model, tensor, "'tigger cat'", "nearest: 'tiger cat' (1)", error=TargetError, target="tigger cat")
+    assert_refused(model, tensor, "no class 4", "0 to 3", error=TargetError, target=4)
+    assert_refused(tiny(), tensor, "no labels", "0 to 3", error=TargetError, target="cat")
+
+
+def test_misspelt_layers(tiny: Build) -> None:
+    tensor = torch.rand(1, 3, 16, 16)
+    assert_refused(tiny(), tensor, "'feature'", "'features'", error=LayerError, layer="feature")
+    assert_refused(tiny(), tensor, "'fc'", "before the pooling", error=LayerError, layer="fc")
+    assert_refused(tiny(), tensor, "empty list", layer=[])
+    with pytest.raises(LayerError):
+        saywhy.explain(tiny(), tensor, layer=nn.Conv2d(3, 4, 3))
+
+
+def test_misspelt_methods_and_parameters(tiny: Build) -> None:
+    tensor = torch.rand(1, 3, 16, 16)
+    errors = saywhy.errors
+    assert_refused(tiny(), tensor, "'grad-cam'", "'gradcam'", error=errors.MethodError, method="grad-cam")
+    assert_refused(tiny(), tensor, "empty list", error=errors.MethodError, method=[])
+    assert_refused(tiny(), tensor, "no parameter 'rleu'", "relu", error=errors.MethodError, rleu=False)
+    assert_refused(tiny(), tensor, "'exact' or 'fast'", precision="quick")
+    assert_refused(tiny(), tensor, "batch_size", "0", batch_size=0)
+    assert_refused(tiny(), tensor, "'probabilty'", error=TargetError, score="probabilty", target=0)
+    assert_refused(tiny(), tensor, "median", error=errors.MethodError, fuse="median")

@@ -1,0 +1,69 @@
+"""What a user gets from ``import saywhy``, and what it costs."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import saywhy
+
+EXTRAS = ("timm", "transformers", "lightning_fabric", "torchmetrics", "captum", "pytorch_grad_cam", "torchcam")
+LATE = ("matplotlib", "typer", "rich", "jinja2", "scipy", "torchvision", "IPython", "saywhy.view.report")
+"""What is imported when it is needed, and not before."""
+
+
+def loaded_by(code: str) -> set[str]:
+    """Every module that a fresh Python has imported after this code."""
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(ran.stdout.splitlines()[-1]))
+
+
+def test_the_names_are_sorted_and_true() -> None:
+    assert list(saywhy.__all__) == sorted(saywhy.__all__)
+    assert len(set(saywhy.__all__)) == len(saywhy.__all__)
+    for name in saywhy.__all__:
+        assert hasattr(saywhy, name), name
+
+
+def test_nothing_else_is_public() -> None:
+    import types
+
+    own = {
+        name
+        for name, value in vars(saywhy).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert own <= set(saywhy.__all__)
+
+
+@pytest.mark.parametrize("name", saywhy.__all__)
+def test_every_name_says_what_it_is(name: str) -> None:
+    assert (getattr(saywhy, name).__doc__ or "").strip()
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert version("saywhy").count(".") == 2
+
+
+@pytest.mark.slow
+def test_importing_takes_nothing_that_is_not_needed() -> None:
+    loaded = loaded_by("import saywhy")
+    assert "saywhy" in loaded
+    assert not [name for name in (*EXTRAS, *LATE) if name in loaded]
+
+
+@pytest.mark.slow
+def test_explaining_a_tensor_takes_no_library_of_others() -> None:
+    loaded = loaded_by(
+        "import saywhy, torch\nfrom torch import nn\n"
+        "n = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))\n"
+        "saywhy.explain(n, torch.rand(1, 3, 9, 9), target=0, relu=False).maps"
+    )
+    assert not [name for name in (*EXTRAS, *LATE) if name in loaded]
