@@ -76,15 +76,14 @@ NETWORKS = (
 
 
 def ratios(plain: Callable[[], object], calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Time of every call over the time of ``plain``, measured in turns; the first turn is thrown away."""
+    """Time of every call over the mean time of ``plain`` right before and after it; the first turn is thrown away."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeats + 1):
         for name, call in calls.items():
             gc.collect()
-            base, own = _seconds(plain), _seconds(call)
-            base = min(base, _seconds(plain)) if turn else base
+            before, own, after = _seconds(plain), _seconds(call), _seconds(plain)
             if turn:
-                found[name].append(own / base)
+                found[name].append(2 * own / (before + after))
     return found
 
 
@@ -167,7 +166,16 @@ def many(repeats: int) -> list[Row]:
     plain = _inference(module, x)
 
     def peer() -> None:
-        for kind in (GradCAM, GradCAMPlusPlus, HiResCAM, XGradCAM, LayerCAM, GradCAMElementWise, EigenCAM, EigenGradCAM):
+        for kind in (
+            GradCAM,
+            GradCAMPlusPlus,
+            HiResCAM,
+            XGradCAM,
+            LayerCAM,
+            GradCAMElementWise,
+            EigenCAM,
+            EigenGradCAM,
+        ):
             for index in range(5):
                 with kind(module, [module.layer4]) as cam:
                     cam(x, [ClassifierOutputTarget(index)])
@@ -209,7 +217,9 @@ def start(repeats: int) -> list[Row]:
         alone.append(_import("import torch"))
         both.append(_import("import torch, saywhy"))
     extra = median(b - a for a, b in zip(alone, both, strict=True))
-    return [Row("import saywhy, beyond import torch", "saywhy", f"{extra:.2f} s of {median(both):.2f} s", "at most 0.15 s")]
+    return [
+        Row("import saywhy, beyond import torch", "saywhy", f"{extra:.2f} s of {median(both):.2f} s", "at most 0.15 s")
+    ]
 
 
 def _import(statement: str) -> float:
@@ -238,7 +248,14 @@ def memory(_repeats: int, count: int = 10_000) -> list[Row]:
         saywhy.explain(module, torch.randn(1, 3, 32, 32), relu=False)
     grown = resident() - before
     hooks = sum(len(m._forward_hooks) for m in module.modules())
-    return [Row(f"{count:,} explanations in one process", "saywhy", f"{grown:+.1f} MB, {hooks} hooks left", "under 20 MB, 0 hooks")]
+    return [
+        Row(
+            f"{count:,} explanations in one process",
+            "saywhy",
+            f"{grown:+.1f} MB, {hooks} hooks left",
+            "under 20 MB, 0 hooks",
+        )
+    ]
 
 
 PARTS = {"start": start, "memory": memory, "gradcam": gradcam, "many": many, "fast": fast}

@@ -190,7 +190,9 @@ def test_some_targets_may_have_no_say_from_a_layer(count):
 
     model = Heads()
     indices = [0, 1, 1, 0, 1][:count]
-    gradients = capture(model, picture(), [watched(model, "left")], lambda o: torch.stack([o[:, i] for i in indices], 1))
+    gradients = capture(
+        model, picture(), [watched(model, "left")], lambda o: torch.stack([o[:, i] for i in indices], 1)
+    )
     alive = gradients.gradients()["left"].flatten(2).any(-1)[0].tolist()
     assert alive == [i == 0 for i in indices]
 

@@ -87,4 +87,6 @@ def test_a_layer_that_does_not_run_is_named():
     model = Residual("none")
     model.spare = nn.Conv2d(3, 3, 1)
     with pytest.raises(LayerError, match="'spare' did not run"):
-        Replay(model, torch.rand(1, 3, 6, 6), Watched("spare", model.spare, Layout("channels-first", (6, 6))), lambda o: o)
+        Replay(
+            model, torch.rand(1, 3, 6, 6), Watched("spare", model.spare, Layout("channels-first", (6, 6))), lambda o: o
+        )

@@ -14,6 +14,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from saywhy.engine import walk
+
 
 @dataclass
 class _Loan:
@@ -37,7 +39,7 @@ def borrowed(model: nn.Module, *, evaluate: bool = True, seed: int | None = None
         evaluate: put every module into evaluation mode. False leaves the modes alone, for training with maps.
         seed: seeds torch inside the block. Outside, the random state goes on as if nothing had happened.
     """
-    devices = {p.device for p in model.parameters() if p.device.type in ("cuda", "xpu")}
+    devices = {t.device for t in walk.tensors(model) if t.device.type in ("cuda", "xpu")}
     with contextlib.ExitStack() as stack:
         for kind in {device.type for device in devices}:
             indices = [d.index or 0 for d in devices if d.type == kind]
@@ -64,7 +66,7 @@ def _lend(model: nn.Module) -> None:
         loan.borrowers += 1
         if loan.borrowers > 1:
             return
-        for module in model.modules():
+        for module in walk.modules(model):
             # The attribute, not .eval(): models override train() and eval() with effects of their own.
             if module.training:
                 loan.was_training.append(module)

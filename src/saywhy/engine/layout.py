@@ -130,7 +130,7 @@ def _token_readings(
         grids = list(dict.fromkeys([*(g for g in seen if len(g) == len(picture)), *_grids_like(count, picture)]))
     found = [(count - math.prod(grid), grid) for grid in grids if math.prod(grid) > 1 and _fits(grid, picture)]
     for extra, grid in sorted((e, g) for e, g in found if 0 <= e <= min(MOST_EXTRA_TOKENS, max(8, math.prod(g)))):
-        for suffix in {0: [0], 1: [0, 1]}.get(extra, [0, extra, 1, extra - 1]):
+        for suffix in dict.fromkeys(s for s in (0, extra, 1, extra - 1) if 0 <= s <= extra):
             yield Layout(kind, grid, prefix=extra - suffix, suffix=suffix, batch_axis=batch_axis)
 
 

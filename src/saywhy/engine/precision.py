@@ -6,7 +6,6 @@ from one machine and one network to the next, so they are tried on the user's ow
 """
 
 import copy
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from saywhy.engine import tree
+from saywhy.engine import tree, walk
 from saywhy.engine.borrow import borrowed
 
 Precision = Literal["exact", "fast"]
@@ -56,8 +55,7 @@ def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Varia
         watched: names of layers whose outputs are wanted; they give in the copy what they give in the model.
     """
     shapes = tuple(tuple(t.shape) for t in tree.tensors(inputs))
-    tensors = itertools.chain(model.parameters(), model.buffers())
-    weights = tuple((id(t), -1 if t.is_inference() else t._version) for t in tensors)
+    weights = tuple((id(t), -1 if t.is_inference() else t._version) for t in walk.tensors(model))
     version = (shapes, tuple(watched), weights)
     if model in _found and _found[model][0] == version:
         return _found[model][1]

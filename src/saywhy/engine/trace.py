@@ -1,5 +1,6 @@
 """What a network does with one picture: every output of every part of it that may be a map of the picture."""
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -97,12 +98,23 @@ class Candidate:
 
 @dataclass
 class Record:
-    """What one call of one module gave for one sample, with a graph."""
+    """What one call of one module gave for one sample, with a graph.
+
+    Attributes:
+        name, module, call: of whom.
+        given: what the module returned.
+        tensor: the same values, and only what comes behind the module uses them. Its gradient is what a hook on this
+            module can see: a classifier may well read a copy that went another way (a pooler inside the module).
+        handed: the copy that the rest of the network works with; what an outer module returns is this very tensor.
+        pooled: the module pools.
+    """
 
     name: str
     module: nn.Module
     call: int
+    given: Tensor
     tensor: Tensor
+    handed: Tensor
     pooled: bool
 
 
@@ -126,12 +138,17 @@ def run(
     for name, module in model.named_modules():
         names.setdefault(module, name)
 
-    def hook(module: nn.Module, _args: Any, output: Any) -> None:
-        tensor = tree.feature_tensor(output)
+    def hook(module: nn.Module, _args: Any, output: Any) -> Any:
+        given = tree.feature_tensor(output)
         call = counts.get(module, 0)
         counts[module] = call + 1
-        if tensor is not None:
-            records.append(Record(names[module], module, call, tensor, isinstance(module, _POOLING)))
+        if given is None:
+            return None
+        tensor = given.view_as(given)
+        # A copy, as in a capture: an in-place ReLU behind the module must not change what is looked at.
+        handed = tensor.clone()
+        records.append(Record(names[module], module, call, given, tensor, handed, isinstance(module, _POOLING)))
+        return tree.replace_tensor(output, given, handed)
 
     def with_graph(t: Tensor) -> Tensor:
         # The network gets a copy, because those that normalise their input in place would touch a leaf.
@@ -158,7 +175,7 @@ def trace(watching: Watching, *, zero_heads_replaced: bool = False) -> list[Cand
     replaced = _instead_of_zeros(watching.model) if zero_heads_replaced else {}
     records, scores = run(watching, replaced=replaced)
     calls = {record.module: record.call + 1 for record in records}
-    spatial = [r for r in _outermost(records) if r.tensor.requires_grad and _readable(r.tensor.shape, watching.space)]
+    spatial = [r for r in records if r.tensor.requires_grad and _readable(r.tensor.shape, watching.space)]
     if not spatial:
         return []
     gradients: list[Tensor | None] = [None] * len(spatial)
@@ -167,6 +184,10 @@ def trace(watching: Watching, *, zero_heads_replaced: bool = False) -> list[Cand
             gradients = list(torch.autograd.grad(scores[0].sum(), [r.tensor for r in spatial], allow_unused=True))
     if not zero_heads_replaced and not any(g is not None and bool(g.any()) for g in gradients):
         return trace(watching, zero_heads_replaced=True)
+    found = _outermost(list(zip(spatial, gradients, strict=True)))
+    beside = _passed_round(
+        [tuple(r.tensor.shape) for r, _ in found], [g is not None and bool(g.any()) for _, g in found]
+    )
     return [
         Candidate(
             name=r.name if r.call == calls[r.module] - 1 else f"{r.name}#{r.call}",
@@ -175,9 +196,9 @@ def trace(watching: Watching, *, zero_heads_replaced: bool = False) -> list[Cand
             calls=calls[r.module],
             shape=tuple(r.tensor.shape),
             alive=_alive(gradient, watching.space),
-            role=_role(r, gradient, scores),
+            role="projection" if branch else _role(r, gradient, scores),
         )
-        for r, gradient in zip(spatial, gradients, strict=True)
+        for (r, gradient), branch in zip(found, beside, strict=True)
     ]
 
 
@@ -196,14 +217,38 @@ def _readable(shape: Sequence[int], space: Sequence[int]) -> bool:
     return any(True for _ in readings(shape, space))
 
 
-def _outermost(records: Sequence[Record]) -> list[Record]:
-    """One record for every tensor: a block and its last part give the very same one, known by the outermost name."""
-    found: dict[int, Record] = {}
-    for record in records:
-        inner = found.pop(id(record.tensor), None)
-        record.pooled |= inner is not None and inner.pooled
-        found[id(record.tensor)] = record
+def _outermost(records: Sequence[tuple[Record, Tensor | None]]) -> list[tuple[Record, Tensor | None]]:
+    """One record for every tensor: a block and its last part give the same one, known by the outermost name.
+
+    An outer module without a gradient does not speak for an inner one that has one: the answer left it another way.
+    """
+    found: dict[int, tuple[Record, Tensor | None]] = {}
+    for record, gradient in records:
+        inner, inner_gradient = found.get(id(record.given), (None, None))
+        if inner is not None and (gradient is not None or inner_gradient is None):
+            del found[id(record.given)]
+            record.pooled |= inner.pooled
+        found[id(record.handed)] = record, gradient
     return list(found.values())
+
+
+def _passed_round(shapes: Sequence[tuple[int, ...]], answering: Sequence[bool]) -> list[bool]:
+    """Which layers are coarser than the tokens that pass round them (pooled keys and values of an attention).
+
+    That is: the same tokens, more than the layer has positions, are there before it and again behind it, on the way
+    to the answer (if only the class token among them).
+    """
+    first: dict[tuple[int, ...], int] = {}
+    last: dict[tuple[int, ...], int] = {}
+    for index, shape in enumerate(shapes):
+        if len(shape) == 3 and answering[index]:
+            first.setdefault(shape, index)
+            last[shape] = index
+    positions = [shape[1] if len(shape) == 3 else math.prod(shape[2:]) for shape in shapes]
+    return [
+        any(first[tokens] < index < last[tokens] and tokens[1] > positions[index] for tokens in first)
+        for index in range(len(shapes))
+    ]
 
 
 def _with_parameters(model: nn.Module, replaced: Mapping[str, Tensor]) -> Callable[..., Any]:

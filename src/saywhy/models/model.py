@@ -1,7 +1,6 @@
 """A model as saywhy holds it: a network, how pictures are fed to it, and what its answers are called."""
 
 import hashlib
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from saywhy.engine import walk
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
 
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -54,7 +54,7 @@ class Model:
 
     def version(self) -> int:
         """A number that changes when a weight or a buffer is written to or replaced; it costs nearly nothing."""
-        tensors = itertools.chain(self.module.parameters(), self.module.buffers())
+        tensors = walk.tensors(self.module)
         return hash(tuple((id(t), -1 if t.is_inference() else t._version) for t in tensors))
 
     def digest(self) -> str:

@@ -1,0 +1,34 @@
+"""Going through a model's parts quickly: ``nn.Module.modules`` spells out every name, which takes milliseconds."""
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+
+def modules(model: nn.Module) -> Iterator[nn.Module]:
+    """Every module once, the model itself first.
+
+    >>> [type(m).__name__ for m in modules(nn.Sequential(nn.ReLU(), nn.Linear(1, 1)))]
+    ['Sequential', 'ReLU', 'Linear']
+    """
+    seen: set[int] = set()
+    waiting = [model]
+    while waiting:
+        module = waiting.pop()
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield module
+            waiting.extend(child for child in reversed(module._modules.values()) if child is not None)
+
+
+def tensors(model: nn.Module) -> Iterator[Tensor]:
+    """Every parameter and buffer; tied ones as often as they are tied.
+
+    >>> len(list(tensors(nn.BatchNorm2d(3))))
+    5
+    """
+    for module in modules(model):
+        for held in (module._parameters, module._buffers):
+            for tensor in held.values():
+                if tensor is not None:
+                    yield tensor

@@ -1,0 +1,187 @@
+"""A right layout is proved, a wrong one never is."""
+
+import pytest
+import torch
+from placed_networks import Placed, SmallViT, picture
+from torch import Tensor, nn
+
+from saywhy.engine.layout import Layout, readings
+from saywhy.engine.proof import PLACES, Proof, Reading, prove
+
+RIGHT = [
+    (Layout("channels-first", (6, 6)), 4),
+    (Layout("channels-first", (4, 9)), 8),
+    (Layout("channels-last", (6, 6)), 4),
+    (Layout("channels-last", (5, 8)), 4),
+    (Layout("tokens", (8, 8)), 4),
+    (Layout("tokens", (8, 8), prefix=1), 4),
+    (Layout("tokens", (8, 8), prefix=2), 4),
+    (Layout("tokens", (8, 8), prefix=5), 4),
+    (Layout("tokens", (14, 14), prefix=1), 4),
+    (Layout("tokens", (8, 8), suffix=1), 4),
+    (Layout("tokens", (5, 8), prefix=1), 4),
+    (Layout("tokens", (6, 10), prefix=1, batch_axis=1), 4),
+    (Layout("tokens-last", (7, 7)), 4),
+    (Layout("tokens-last", (7, 7), prefix=1), 4),
+    (Layout("channels-first", (3, 3)), 16),
+    (Layout("tokens", (3, 3), prefix=1), 16),
+    (Layout("channels-first", (2, 2)), 16),
+    (Layout("tokens", (2, 2), prefix=1), 16),
+    (Layout("channels-first", (12,)), 4),
+    (Layout("tokens", (12,), prefix=1), 4),
+    (Layout("channels-first", (4, 4, 4)), 4),
+    (Layout("tokens", (4, 4, 4), prefix=1), 4),
+]
+
+
+def proofs(network: nn.Module, x: Tensor, layer: str, tried: list[Layout]) -> list[Proof]:
+    """The proofs of the readings of one layer, best first."""
+    return prove(network.eval(), x, [Reading(network.get_submodule(layer), 0, tuple(tried))])[0]
+
+
+@pytest.mark.parametrize(("layout", "patch"), RIGHT, ids=lambda v: str(v))
+def test_of_all_readings_the_right_one_is_proved(layout, patch):
+    x = picture(*(patch * cells for cells in layout.grid))
+    network = Placed(layout, patch)
+    with torch.no_grad():
+        network(x)
+        shape = network.laid(network._patches[0](x)).shape
+    best = proofs(network, x, "laid", list(readings(shape, x.shape[2:])))[0]
+    assert best.holds, best
+    assert best.layout == layout
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (6, 6), (7, 7), (8, 12), (14, 14)])
+@pytest.mark.parametrize("off", [-2, -1, 1, 2])
+def test_tokens_taken_too_early_or_too_late_are_refused(grid, off):
+    right = Layout("tokens", grid, prefix=2, suffix=2)
+    wrong = Layout("tokens", grid, prefix=2 + off, suffix=2 - off)
+    (proof,) = proofs(Placed(right, 4), picture(*(4 * cells for cells in grid)), "laid", [wrong])
+    assert not proof.holds, proof
+
+
+@pytest.mark.parametrize("registers", [0, 1, 4])
+@pytest.mark.parametrize("layer", ["blocks.0", "blocks.1", "blocks.1.norm1"])
+def test_the_tokens_of_a_transformer_are_told_from_those_beside_them(registers, layer):
+    network, extra = SmallViT(registers=registers), 1 + registers
+    tried = [Layout("tokens", (8, 8), prefix=p, suffix=extra - p) for p in range(extra + 1)]
+    found = proofs(network, picture(64, 64), layer, tried)
+    assert [p.layout.prefix for p in found if p.holds] == [extra], [str(p) for p in found]
+
+
+WRONG_ORDERS = {
+    "transposed": lambda maps: maps.mT.contiguous(),
+    "upside down": lambda maps: maps.flip(2),
+    "mirrored": lambda maps: maps.flip(3),
+    "turned": lambda maps: maps.rot90(1, (2, 3)),
+    "column by column": lambda maps: maps.mT.reshape(maps.shape),
+    "rows further": lambda maps: maps.roll(1 + maps.shape[2] // 5, 2),
+    "columns further": lambda maps: maps.roll(1 + maps.shape[3] // 5, 3),
+}
+
+
+@pytest.mark.parametrize("kind", ["channels-first", "channels-last", "tokens"])
+@pytest.mark.parametrize("grid", [(4, 4), (7, 7), (14, 14)])
+@pytest.mark.parametrize("order", WRONG_ORDERS)
+def test_a_wrong_order_is_refused(kind, grid, order):
+    layout = Layout(kind, grid)
+    network = Placed(layout, 4, WRONG_ORDERS[order])
+    (proof,) = proofs(network, picture(*(4 * cells for cells in grid)), "laid", [layout])
+    assert not proof.holds, proof
+
+
+@pytest.mark.parametrize(("grid", "patch"), [((3, 3), 16), ((4, 4), 8), ((7, 7), 8), ((6, 10), 8), ((14, 14), 4)])
+@pytest.mark.parametrize("kind", ["channels-first", "tokens"])
+def test_shuffled_cells_are_refused_however_they_are_shuffled(grid, patch, kind):
+    count, layout = grid[0] * grid[1], Layout(kind, grid)
+    for seed in range(20):
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        network = Placed(layout, patch, lambda m, order=order: m.flatten(2)[..., order].unflatten(2, grid))
+        (proof,) = proofs(network, picture(*(patch * cells for cells in grid)), "laid", [layout])
+        assert not proof.holds, (seed, proof)
+
+
+@pytest.mark.parametrize("cells", [6, 8, 14])
+def test_channels_last_is_not_taken_for_channels_first(cells):
+    right, wrong = Layout("channels-last", (cells, cells)), Layout("channels-first", (cells, cells))
+    network = Placed(right, 4, channels=cells)  # [1, 8, 8, 8] does not say which axes are space
+    found = proofs(network, picture(4 * cells, 4 * cells), "laid", [wrong, right])
+    assert [p.layout for p in found if p.holds] == [right]
+
+
+def test_a_grid_of_the_wrong_shape_is_refused_or_fits_worse():
+    right = Layout("tokens", (6, 10))
+    wrong = [Layout("tokens", grid) for grid in ((10, 6), (5, 12), (4, 15), (3, 20))]
+    best, *others = proofs(Placed(right), picture(24, 40), "laid", [*wrong, right])
+    assert best.layout == right
+    assert all(p.fit < best.fit / 2 for p in others)
+    assert {p.layout.grid for p in others if p.holds} <= {(10, 6)}  # nearly square, so nearly the same places
+
+
+def test_latents_that_have_no_place_are_refused():
+    class Latents(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.patch, self.latents = nn.Conv2d(3, 16, 4, 4), nn.Parameter(torch.randn(1, 16, 16))
+            self.mixed = nn.LayerNorm(16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.patch(x).flatten(2).mT
+            return self.mixed((self.latents @ tokens.mT).softmax(-1) @ tokens)
+
+    x = picture(32, 32)
+    found = proofs(Latents(), x, "mixed", list(readings((1, 16, 16), (32, 32))))
+    assert not any(p.holds for p in found), [str(p) for p in found]
+
+
+def test_a_layer_that_does_not_answer_is_undecided():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    nn.init.constant_(network[0].bias, -1e6)
+    (proof,) = proofs(network, picture(16, 16), "1", [Layout("channels-first", (16, 16))])
+    assert proof.undecided
+    assert not proof.holds
+    assert "answered 0 of 8" in str(proof)
+
+
+class Counted(nn.Module):
+    """Counts the pictures that it is given; refuses more than ``most`` at a time."""
+
+    def __init__(self, most: int = 1000) -> None:
+        super().__init__()
+        self.conv, self.most, self.pictures = nn.Conv2d(3, 4, 3, stride=4, padding=1), most, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.most:
+            raise RuntimeError("one at a time, please")
+        self.pictures += len(x)
+        return self.conv(x).relu().mean((2, 3))
+
+
+def test_a_proof_costs_nine_pictures():
+    network = Counted()
+    (proof,) = proofs(network, picture(32, 32), "conv", [Layout("channels-first", (8, 8))])
+    assert proof.holds
+    assert network.pictures == 1 + len(PLACES)
+
+
+def test_a_network_that_takes_no_batches_is_proved_one_by_one():
+    (proof,) = proofs(Counted(most=1), picture(32, 32), "conv", [Layout("channels-first", (8, 8))])
+    assert proof.holds
+
+
+def test_a_proof_leaves_no_trace():
+    network, x = Placed(Layout("tokens", (8, 8))), picture(32, 32)
+    before, state = x.clone(), torch.get_rng_state()
+    proofs(network, x, "laid", [Layout("tokens", (8, 8))])
+    assert torch.equal(x, before)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not network.laid._forward_hooks
+
+
+def test_it_says_in_words_what_was_found():
+    right, wrong = Layout("tokens", (8, 8), prefix=1), Layout("tokens", (8, 8), suffix=1)
+    good, bad = proofs(Placed(right), picture(32, 32), "laid", [wrong, right])
+    assert str(good).startswith("tokens 8×8 + 1 before: proved, 100% of the changed patches found")
+    assert "not proved" in str(bad)
+    assert "fits better one token further" in str(bad)
