@@ -149,12 +149,22 @@ xception:legacy_xception xception_aligned:xception41 xcit:xcit_nano_12_p16_224
 """
 """``module:architecture,...``: every module of timm, a small architecture of each, more where the layouts differ."""
 
+TIMM_OBLONG = (
+    "beit cait coat convit convmixer convnext crossvit davit deit densenet edgenext efficientnet efficientvim eva "
+    "fastvit focalnet gcvit ghostnet hiera hrnet levit lowformer mambaout maxxvit metaformer mlp_mixer mobilevit "
+    "mvitv2 naflexvit nest nfnet pit pvt_v2 resnet rexnet sequencer shvit swin_transformer swin_transformer_v2 "
+    "swin_transformer_v2_cr tiny_vit tnt twins vgg visformer vision_transformer vision_transformer_relpos "
+    "vision_transformer_sam volo xcit"
+)
+"""Modules that are tried at a size that is not square too: all kinds of tokens, and a few convolutions."""
+
 _TIMM_STRIDES: Mapping[str, tuple[float, int]] = {
     "vgg11": (16, 0),  # before the max-pooling with which it ends
     "inception_v3": (32, 1),
     "inception_v4": (32, 1),
     "inception_resnet_v2": (32, 1),
     "crossvit_tiny_240": (12, 0),  # two grids: 20 cells a side, and 14 of a picture scaled to 224
+    "coat_tiny": (8, 0),  # three scales side by side, strides 8, 16 and 32, and one answer from all: the finest
     "sequencer2d_s": (14, 0),
     "selecsls42": (32, 0),
 }
@@ -181,11 +191,13 @@ _TIMM_SIZES: Mapping[str, Size] = {
 
 
 def timm_architectures() -> Iterator[Architecture]:
-    """A small architecture or more of every module of timm, each at its own size and at one that is not square."""
+    """A small architecture or more of every module of timm, at its own size and some at one that is not square."""
     listed = [(group.partition(":")[0], name) for group in TIMM.split() for name in group.partition(":")[2].split(",")]
-    for size_of in (_timm_size, _timm_oblong):
-        for family, name in listed:
-            yield _timm(family, name, size_of(name))
+    for family, name in listed:
+        yield _timm(family, name, _timm_size(name))
+    for family, name in listed:
+        if family in TIMM_OBLONG.split():
+            yield _timm(family, name, _timm_oblong(name))
 
 
 def _timm_size(name: str) -> Size:

@@ -24,7 +24,7 @@ pytest.importorskip("lightning_fabric")
 pytest.importorskip("torchmetrics")
 
 PLAN = Plan((Phase(2, 32), Phase(1, 48)), batch=16, warmup=4, seed=3)
-SHIPPED = Path(str(files("saywhy.models"))) / "weights" / "toybox-classifier.safetensors"
+SHIPPED = Path(str(files("saywhy.models"))) / "shipped" / "toybox-classifier.safetensors"
 
 
 @pytest.fixture(scope="module")

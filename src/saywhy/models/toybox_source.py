@@ -26,7 +26,7 @@ def load(name: str, weights: Any = None) -> Model:
 
     module = ToyboxClassifier()
     if weights is None:
-        with as_file(files("saywhy.models") / "weights" / "toybox-classifier.safetensors") as path:
+        with as_file(files("saywhy.models") / "shipped" / "toybox-classifier.safetensors") as path:
             load_weights(module, path)
     elif weights != "random":
         load_weights(module, weights)
