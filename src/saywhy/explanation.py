@@ -1,28 +1,22 @@
 """What comes out: maps, what they explain, and how they were made."""
 
-import json
-import math
 import operator
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from saywhy.data.pictures import Picture
-from saywhy.errors import InputError, LayerError, MethodError, SaywhyError, nearest
+from saywhy.errors import InputError, LayerError, MethodError, nearest
 from saywhy.methods.fusion import Fusion, fuse
 from saywhy.shapes import Classes, MapStack, Scores
-from saywhy.validity import Card, Fact
+from saywhy.validity import Card
 
 Normalize = Literal["minmax", "max", "shared", "rank", "none"]
 
@@ -218,9 +212,10 @@ class Explanation:
             InputError: the suffix is none of these, or the folder cannot be written.
         """
         from saywhy import view
+        from saywhy.stored import save_npz
 
         file = Path(path)
-        writers = {".png": view.save_png, ".html": view.save_html, ".npz": _save_npz}
+        writers = {".png": view.save_png, ".html": view.save_html, ".npz": save_npz}
         if file.suffix.lower() not in writers:
             raise InputError(f"'{file}': the suffix must be {', '.join(writers)}, got '{file.suffix}'.")
         try:
@@ -267,7 +262,9 @@ class Explanation:
         Raises:
             InputError: the file is missing or was not written by saywhy.
         """
-        return _load_npz(Path(path))
+        from saywhy.stored import load_npz
+
+        return load_npz(Path(path))
 
 
 def _normalized(maps: MapStack, how: Normalize) -> MapStack:
@@ -328,93 +325,3 @@ def _absent(kind: str, name: Any, known: tuple[str, ...]) -> str:
         )
     likely = nearest(name, known, count=1) or list(known)
     return f"this explanation has no {kind} '{name}'. Nearest: '{likely[0]}'. It has {', '.join(known)}."
-
-
-def _save_npz(explanation: Explanation, path: Path) -> None:
-    from saywhy.view.atomic import written_whole
-
-    about = {
-        "methods": explanation.methods,
-        "layers": explanation.layers,
-        "targets": explanation.targets,
-        "input_size": explanation.input_size,
-        "names": [picture.name for picture in explanation.pictures],
-        "seen": [picture.seen for picture in explanation.pictures],
-        "provenance": explanation.provenance,
-        "cards": [
-            [[[(f.name, f.state, f.text) for f in card] for card in row] for row in explanation.cards[m, layer]]
-            for m in explanation.methods
-            for layer in explanation.layers
-        ],
-    }
-    absent = np.full(tuple(explanation.scores.shape), math.nan)
-    probabilities = explanation.probabilities.cpu().numpy() if explanation.probabilities is not None else absent
-    arrays: dict[str, Any] = {
-        "saywhy": np.array(json.dumps(about)),
-        "classes": explanation.classes.cpu().numpy(),
-        "scores": _numbers(explanation.scores),
-        "probabilities": probabilities,
-    }
-    for i, picture in enumerate(explanation.pictures):
-        arrays[f"picture/{i}"] = np.asarray(picture.image)
-    for method in explanation.methods:
-        for layer in explanation.layers:
-            arrays[f"maps/{method}/{layer}"] = _numbers(explanation[method, layer])
-    with written_whole(path) as whole, whole.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
-def _numbers(tensor: Tensor) -> np.ndarray[Any, Any]:
-    """As numpy has them, which knows no bfloat16."""
-    wide = tensor.detach().cpu()
-    return (wide.float() if wide.dtype in (torch.bfloat16, torch.float16) else wide).numpy()
-
-
-def _load_npz(path: Path) -> Explanation:
-    try:
-        # Opened here, because numpy leaves a file that is no archive open.
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as stored:
-            return _from_arrays({name: stored[name] for name in stored.files})
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise InputError(f"'{path}' is no explanation saved by saywhy as .npz: {error}") from error
-
-
-def _from_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> Explanation:
-    about = json.loads(str(arrays["saywhy"]))
-    pictures = tuple(
-        Picture(name, Image.fromarray(arrays[f"picture/{i}"]), tuple(seen))
-        for i, (name, seen) in enumerate(zip(about["names"], about["seen"], strict=True))
-    )
-    keys = [(method, layer) for method in about["methods"] for layer in about["layers"]]
-    cards = {
-        key: [[tuple(Fact(*fact) for fact in card) for card in row] for row in rows]
-        for key, rows in zip(keys, about["cards"], strict=True)
-    }
-    probabilities = torch.from_numpy(arrays["probabilities"])
-    return Explanation(
-        methods=tuple(about["methods"]),
-        layers=tuple(about["layers"]),
-        targets=about["targets"],
-        classes=torch.from_numpy(arrays["classes"]),
-        scores=torch.from_numpy(arrays["scores"]),
-        probabilities=None if bool(probabilities.isnan().all()) else probabilities.float(),
-        input_size=tuple(about["input_size"]),
-        _maps={(m, layer): torch.from_numpy(arrays[f"maps/{m}/{layer}"]) for m, layer in keys},
-        _cards=lambda m, layer: cards[m, layer],
-        _pictures=lambda: pictures,
-        _provenance=lambda: about["provenance"],
-        _counterfactual=_no_model,
-    )
-
-
-def _no_model() -> Explanation:
-    raise SaywhyError("an explanation read from a file has no model to ask again. Explain -target with the model.")
