@@ -12,20 +12,9 @@ from torch import Tensor, nn
 
 import saywhy
 from oracles.networks import TinyNetwork
+from saywhy.answer import Answer, as_answer
 from saywhy.errors import GradientError, TargetError
-from saywhy.targets import (
-    Answer,
-    Chosen,
-    Class,
-    Function,
-    Several,
-    Target,
-    Top,
-    as_answer,
-    as_target,
-    contrast,
-    counterfactual,
-)
+from saywhy.targets import Chosen, Class, Function, Several, Target, Top, as_target, contrast, counterfactual
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
 explain = partial(saywhy.explain, layout=LAYOUT)  # given, because random networks do not always prove theirs
