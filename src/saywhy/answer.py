@@ -142,9 +142,8 @@ class NoClasses(Answer):
         """The error that says what came and what to do."""
         shapes = ", ".join(str(list(t.shape)) for t in tree.tensors(self.output)) or type(self.output).__name__
         return TargetError(
-            f"the model's output ({shapes}) has no class scores [{len(self.logits)}, class]. Give "
-            "output='path.to.them', "
-            "or a target function such as target=lambda out: out[:, 3].mean((1, 2))."
+            f"the model's output ({shapes}) has no class scores [batch, class]. Give a target function "
+            "such as target=lambda out: out[:, 0].mean((1, 2)), or output='path.to.them' if they lie deeper in it."
         )
 
 

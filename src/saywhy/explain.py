@@ -21,6 +21,7 @@ from saywhy.errors import InputError, SaywhyWarning
 from saywhy.explanation import Explanation
 from saywhy.inputs import Batch, as_batch
 from saywhy.methods.fusion import Fusion
+from saywhy.methods.registry import find_method
 from saywhy.models import Model, load
 from saywhy.request import LayerChoice, Part, Request, agreement, chosen_methods, translated
 from saywhy.targets import as_target
@@ -201,6 +202,8 @@ def _cards(
 ) -> list[list[Card]]:
     """The validity card of every map of one method at one layer."""
     common = [validity.layout_fact(candidates[layer]), validity.calls_fact(candidates[layer])]
+    if not find_method(method).uses_gradients:
+        common.append(validity.same_for_all_fact())
     if agreement is not None:
         common.append(validity.precision_fact(*agreement))
     low, high = (v.tolist() for v in torch.aminmax(maps[method, layer].detach().flatten(2), dim=2))

@@ -1,7 +1,7 @@
 """Everything that is asked in one call, and the one pass that answers it."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -74,14 +74,13 @@ class Request:
 
         Functions of the user's may look at another part of the output, so they are asked themselves.
         """
-        # The code, not the function: a lambda written inside a loop is a new object every time round.
-        functions = frozenset(getattr(f.function, "__code__", f.function) for f in self.target.functions())
+        functions = frozenset(_same_question(f.function) for f in self.target.functions())
         target = self.target.of_samples(slice(0, 1)) if functions else Top(1)
 
         def scores(result: Any) -> Tensor:
             return target.columns(replace(self.answer(1, result), score="logit")).scores
 
-        return Question(scores, key=functions)
+        return Question(scores, key=(self.output, functions))
 
     def candidates(self, batch: Batch) -> list[Candidate]:
         """The layers that are asked for, each with its layout proved."""
@@ -118,7 +117,11 @@ class Request:
             return [self.run(batch)]
         return [
             replace(self, target=self.target.of_samples(some)).run(batch.of_samples(some))
-            for some in (slice(start, start + size) for start in range(0, batch.size, size))
+            # The last part takes whatever is left, so that a target for more samples than there are is noticed.
+            for some in (
+                slice(start, start + size if start + size < batch.size else None)
+                for start in range(0, batch.size, size)
+            )
         ]
 
     def run(self, batch: Batch) -> Part:
@@ -148,6 +151,20 @@ class Request:
         if not method.uses_gradients:
             return method.function(A, A, **parameters).unsqueeze(1).expand(-1, G.shape[1], *A.shape[2:])
         return torch.stack([method.function(A, g, **parameters) for g in G.unbind(1)], dim=1)
+
+
+def _same_question(function: Callable[[Any], Tensor]) -> Hashable:
+    """A key that is equal for functions that ask the same: a lambda written inside a loop is a new object every time.
+
+    Its code counts, and what it has closed over, as far as that is a plain value.
+    """
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return function if isinstance(function, Hashable) else id(function)
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    held = [*cells, *(getattr(function, "__defaults__", None) or ())]
+    plain = (int, float, str, bool, bytes, type(None))
+    return (code, tuple(value if isinstance(value, plain) else type(value) for value in held))
 
 
 def chosen_methods(names: str | Sequence[str], parameters: Mapping[str, Any]) -> tuple[Method, ...]:
@@ -217,6 +234,8 @@ def agreement(request: Request, batch: Batch, part: Part) -> tuple[str, float] |
     if request.precision != "fast":
         return None
     variant = fastest(request.model.module, batch.inputs, [module_name(c.name) for c in part.candidates])
+    if variant.module is request.model.module:
+        return variant.name, 1.0
     if variant not in _agreements:
         target = request.target.of_samples(slice(0, batch.size))
         exact = replace(request, target=target, precision="exact").run(batch)

@@ -106,12 +106,13 @@ def gradient_fact(evidence: Evidence, sample: int, target: int) -> Fact:
     """Whether a gradient arrives at the layer at all."""
     size = float(evidence.gradient[sample, target])
     if not size > 0:
-        return Fact("gradient", "bad", "zero everywhere: the score does not depend on this layer at this input")
+        return Fact("gradient", "bad", "zero everywhere: no change of this layer changes the score here")
     if size < 1e-12:
         return Fact(
             "gradient",
             "warning",
-            f"nearly vanished: at most {size:.1e}. The logit as score, or rsi-gradcam, is not affected",
+            f"nearly vanished: at most {size:.1e}. If the score is a probability, score='logit' does "
+            "not vanish with it",
         )
     return Fact("gradient", "good", f"alive: at most {size:.2g}")
 
@@ -141,7 +142,8 @@ def zero_cause(evidence: Evidence, sample: int, target: int) -> str:
         return "the map is zero everywhere because the layer's activations are: the network is dead here"
     if not float(evidence.gradient[sample, target]) > 0:
         return (
-            "the map is zero everywhere because the gradient is: the score does not depend on this layer at this input"
+            "the map is zero everywhere because the gradient is: no change of this layer changes the score here. "
+            "The score does not depend on the layer, or it is a saturated probability (then score='logit' helps)"
         )
     return (
         "the map is zero everywhere because all evidence is negative: nothing in this layer speaks for this answer. "
@@ -154,11 +156,13 @@ def saturation_fact(probability: float, score: str) -> Fact:
     margin = min(probability, 1 - probability)
     if margin > 1e-3:
         return Fact("saturation", "good", f"the probability {probability:.3f} is not saturated")
-    if score == "probability":
+    # log p is flat where p is 1, but not where it is 0.
+    if score == "probability" or (score == "log-probability" and probability > 0.5):
         return Fact(
             "saturation",
             "warning",
-            f"the probability {probability:.6f} is saturated and it is the score: its gradient is nearly zero. "
+            f"the probability {probability:.6f} is saturated and the score is the {score}: its "
+            "gradient is nearly zero. "
             "score='logit' is not affected",
         )
     return Fact(
@@ -166,6 +170,11 @@ def saturation_fact(probability: float, score: str) -> Fact:
         "good",
         f"the probability {probability:.6f} is saturated, but the score is the {score}, which is not",
     )
+
+
+def same_for_all_fact() -> Fact:
+    """That the method does not look at the answer at all."""
+    return Fact("answer", "warning", "this method does not use the answer: its map is the same for every class")
 
 
 def precision_fact(form: str, correlation: float) -> Fact:

@@ -5,6 +5,7 @@ import torch
 from placed_networks import Placed, SmallViT, picture, watching
 from torch import Tensor, nn
 
+import saywhy
 from saywhy.engine.layers import ALIVE, find_layer, find_layers, named_layer
 from saywhy.engine.layout import Layout
 from saywhy.engine.trace import Question, Watching
@@ -256,3 +257,50 @@ class TestRefusals:
         assert found.proof is not None
         assert found.proof.holds or found.proof.undecided
         assert found.proof.layout.kind == "channels-first"
+
+
+class TwoHeads(nn.Module):
+    """Each head sees a branch of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(3, 6, 3, padding=1)
+
+    def forward(self, x):
+        return {"a": self.a(x).relu().mean((2, 3)), "b": self.b(x).relu().mean((2, 3))}
+
+
+def test_what_is_remembered_is_remembered_for_the_same_question_alone():
+    torch.manual_seed(0)
+    model, x = TwoHeads(), torch.randn(1, 3, 16, 16)
+    assert [saywhy.explain(model, x, output=o, relu=False).layers for o in ("a", "b", "a")] == [("a",), ("b",), ("a",)]
+
+    def on(name):
+        return lambda out: out[name][:, 0]
+
+    assert [saywhy.explain(model, x, on(n), relu=False).layers for n in ("a", "b", "a")] == [("a",), ("b",), ("a",)]
+
+
+def test_a_function_written_in_a_loop_is_one_question():
+    torch.manual_seed(0)
+    model, x = TwoHeads(), torch.randn(1, 3, 16, 16)
+    runs = []
+    model.a.register_forward_hook(lambda *_: runs.append(1))
+    counts = []
+    for _ in range(3):
+        runs.clear()
+        saywhy.explain(model, x, lambda out: out["a"][:, 0], relu=False)
+        counts.append(len(runs))
+    assert counts[0] > counts[1] == counts[2] == 1
+
+
+def test_replaced_modules_are_looked_at_anew():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+    )
+    x = torch.randn(1, 3, 16, 16)
+    assert saywhy.explain(model, x, relu=False).layers == ("1",)
+    model[1] = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.GELU())
+    assert saywhy.explain(model, x, relu=False).maps.shape == (1, 1, 16, 16)
+    assert saywhy.explain(model, x, layer="1.0", relu=False).layers == ("1.0",)

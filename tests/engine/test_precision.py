@@ -1,5 +1,8 @@
 """A faster form of a model gives the same answers, is a copy, and is found again."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -94,3 +97,20 @@ def test_maps_of_a_faster_form_agree_and_say_so(form, monkeypatch):
 def test_training_through_a_copy_is_refused():
     with pytest.raises(saywhy.errors.InputError, match="Use 'exact'"):
         saywhy.explain(trained(Folding), torch.randn(1, 3, 12, 12), precision="fast", create_graph=True)
+
+
+def test_a_block_that_ends_in_a_convolution_is_not_changed_when_it_is_watched():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1)), nn.BatchNorm2d(8), nn.ReLU()).eval()
+    model[1].running_mean += 3
+    assert precision._folded(model, torch.randn(2, 3, 12, 12), ("0",)) is None
+    assert precision._folded(model, torch.randn(2, 3, 12, 12), ()) is not None
+
+
+def test_no_model_is_kept_alive():
+    model = trained(Folding).double()
+    saywhy.explain(model, torch.randn(1, 3, 12, 12), layer="bn2", relu=False, precision="fast")
+    known = weakref.ref(model)
+    del model
+    gc.collect()
+    assert known() is None

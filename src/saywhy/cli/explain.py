@@ -168,7 +168,7 @@ def _print(explanations: Sequence[Any]) -> None:
             record["target"],
             "" if record["probability"] is None else f"{record['probability']:.1%}",
             f"{record['score']:.3g}",
-            "none" if peak is None else f"{peak[0]:.0f}, {peak[1]:.0f}",
+            "none" if peak is None else f"{int(peak[0])}, {int(peak[1])}",
             record["method"],
             record["layer"],
             _verdict(record["card"]),

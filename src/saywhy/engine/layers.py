@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from saywhy.engine import tree
+from saywhy.engine import tree, walk
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.proof import Proof
 from saywhy.engine.trace import Candidate, Watching, proved, run, trace
@@ -32,7 +32,7 @@ class _Known:
     named: dict[str, Candidate] = field(default_factory=dict)
 
 
-_known: "WeakKeyDictionary[nn.Module, dict[Any, _Known]]" = WeakKeyDictionary()
+_known: "WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], dict[Any, _Known]]]" = WeakKeyDictionary()
 
 
 def find_layer(watching: Watching) -> Candidate:
@@ -96,8 +96,12 @@ def named_layer(watching: Watching, layer: str | nn.Module, layout: Layout | Non
 
 
 def _memory(watching: Watching) -> _Known:
+    """What is known about the model as it is built now; a module that was replaced makes all of it void."""
+    parts = tuple(id(module) for module in walk.modules(watching.model))
+    if watching.model not in _known or _known[watching.model][0] != parts:
+        _known[watching.model] = (parts, {})
     shapes = tuple((tuple(t.shape[1:]), t.dtype, t.device) for t in tree.tensors(watching.inputs))
-    return _known.setdefault(watching.model, {}).setdefault((shapes, watching.question.key), _Known())
+    return _known[watching.model][1].setdefault((shapes, watching.question.key), _Known())
 
 
 def _choose(watching: Watching) -> Candidate:
@@ -113,7 +117,7 @@ def _choose(watching: Watching) -> Candidate:
         tried += some
     believed = _beyond_doubt(tried)
     if believed is None:
-        raise LayoutError(_refusal(tried))
+        raise LayoutError(_refusal(tried, watching.space))
     return believed
 
 
@@ -158,17 +162,20 @@ def _spelling(model: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
     if name not in known:
         likely = ", ".join(f"'{n}'" for n in nearest(name, sorted(known))) or "none"
         raise LayerError(
-            f"model {type(model).__name__} has no layer '{name}'. Nearest: {likely}. `saywhy layers MODEL` lists them."
+            f"model {type(model).__name__} has no layer '{name}'. Nearest: {likely}. "
+            "saywhy.layers(model, picture) lists them."
         )
     if call and not call.lstrip("-").isdigit():
         raise LayerError(f"'{layer}': after '#' comes the number of the call, counted from 0, not '{call}'.")
     return name, int(call) if call else -1
 
 
-def _refusal(tried: Sequence[Candidate]) -> str:
+def _refusal(tried: Sequence[Candidate], space: Sequence[int]) -> str:
     if not tried:
         return (
-            "no layer gives a map of the picture: nothing has at least two positions in space and a gradient. "
+            "no layer gives a map of the picture: nothing has at least two positions in space, no more than the "
+            f"picture's {_times(space)}, and a gradient. A scripted or traced model hides its layers: "
+            "give the original. "
             "Is this a network with feature maps, and is the input [batch, channel, height, width]?"
         )
     lines = "\n".join(f"  {c.name}  {_times(c.shape)}  {c.proof}" for c in tried[:8])

@@ -41,7 +41,7 @@ class Variant:
     speed: float
 
 
-_found: "WeakKeyDictionary[nn.Module, tuple[Any, Variant]]" = WeakKeyDictionary()
+_found: "WeakKeyDictionary[nn.Module, tuple[Any, Variant | None]]" = WeakKeyDictionary()
 
 
 def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Variant:
@@ -57,12 +57,13 @@ def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Varia
     shapes = tuple(tuple(t.shape) for t in tree.tensors(inputs))
     weights = tuple((id(t), -1 if t.is_inference() else t._version) for t in walk.tensors(model))
     version = (shapes, tuple(watched), weights)
+    own_form = Variant("as it is", model, lambda given: given, 1.0)
     if model in _found and _found[model][0] == version:
-        return _found[model][1]
+        return _found[model][1] or own_form
     inputs = tree.escape_inference(inputs)
     with torch.inference_mode(False), torch.no_grad(), borrowed(model):
         own = _seconds(model, inputs)
-        best = Variant("as it is", model, lambda given: given, 1.0)
+        best = own_form
         for name, module, prepare in _variants(model, inputs, watched):
             try:
                 speed = _seconds(module, prepare(inputs)) / own
@@ -70,7 +71,8 @@ def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Varia
                 continue  # an operation that this form does not have
             if speed < best.speed:
                 best = Variant(name, module, prepare, speed)
-    _found[model] = (version, best)
+    # The model itself is not put into its own entry, which would keep it alive for ever.
+    _found[model] = (version, None if best is own_form else best)
     return best
 
 
@@ -123,19 +125,27 @@ def _folded(model: nn.Module, inputs: Any, watched: Sequence[str]) -> nn.Module 
     """
     names = {module: name for name, module in model.named_modules()}
     given: dict[int, nn.Conv2d] = {}
-    kept: list[Tensor] = []  # so that no two tensors of the run have the same id
+    kept: list[Any] = []  # so that no two tensors of the run have the same id
     pairs: dict[str, str] = {}
+    wanted: set[int] = set()  # what watched layers gave: a block may give the very output of its last convolution
 
     def hook(module: nn.Module, args: Any, output: Any) -> None:
+        if names[module] in watched:
+            kept.append(output)
+            wanted.add(id(tree.feature_tensor(output)))
         if isinstance(module, nn.Conv2d):
             kept.append(output)
             given[id(output)] = module
         elif isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
             conv = given.get(id(args[0]))
-            if conv is not None and names[conv] not in watched:
+            if conv is not None and id(args[0]) not in wanted:
                 pairs[names[conv]] = names[module]
 
-    handles = [m.register_forward_hook(hook) for m in model.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+    handles = [
+        module.register_forward_hook(hook)
+        for module, name in names.items()
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d) or name in watched
+    ]
     try:
         expected = tree.feature_tensor(tree.call(model, inputs))
     finally:
