@@ -116,7 +116,7 @@ def gradcam(repeats: int) -> list[Row]:
             for who, values in ratios(_inference(module, x), calls, repeats).items():
                 goal = "at most 1.05" if who == "saywhy" else ""
                 rows.append(Row(f"Grad-CAM, {network.name}, batch {batch}", who, _shown(values), goal))
-                CONSOLE.print(rows[-1])
+                CONSOLE.print(f"{rows[-1].what} | {rows[-1].who[:60]} | {rows[-1].ratio}")
     return rows
 
 
@@ -206,7 +206,7 @@ def fast(repeats: int) -> list[Row]:
             calls = {"saywhy": lambda m=module, x=x: saywhy.explain(m, x, relu=False, precision="fast")}
             values = ratios(_inference(module, x), calls, repeats)["saywhy"]
             rows.append(Row(f"precision='fast', {network.name}, batch {batch}", fact.text, _shown(values), goal))
-            CONSOLE.print(rows[-1])
+            CONSOLE.print(f"{rows[-1].what} | {rows[-1].who[:60]} | {rows[-1].ratio}")
     return rows
 
 

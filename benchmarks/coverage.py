@@ -2,10 +2,10 @@
 
 Every network is built with weights that were never trained, asked for one signed Grad-CAM map of seeded noise, and
 judged: was the layer's layout proved, is the map finite and not flat, and is its grid the one that the library's own
-strides give. Two things are put right first that any training would: weight matrices that start at zero throughout
-(the heads of torchvision's ViT and of several others) get small normal noise, because nothing behind them depends on
-the picture, and batch normalisation gets the statistics of noise, because with the initial ones the signal of some
-deep networks fades to nothing.
+strides give. What any training would put right is put right first: weight matrices that start at zero throughout (the
+heads of torchvision's ViT and of several others) get small normal noise and norms that do are set to one, because
+nothing behind them depends on the picture; batch normalisation gets the statistics of noise, because with the initial
+ones the signal of some deep networks fades to nothing.
 
 Run it as ``python -m benchmarks.coverage``; it goes on where it was stopped. Rows that fail stay in the table.
 """
@@ -109,9 +109,11 @@ def examine(architecture: Architecture) -> Row:
 def awakened(architecture: Architecture) -> nn.Module:
     """The network in evaluation mode, with nothing in it that is zero or of another scale only for want of training."""
     network = architecture.build().eval()
-    for parameter in network.parameters():
-        if parameter.ndim >= 2 and not bool(parameter.any()):
+    for name, parameter in network.named_parameters():
+        if not bool(parameter.any()) and parameter.ndim >= 2:
             nn.init.normal_(parameter, std=0.02)
+        elif not bool(parameter.any()) and name.endswith("weight"):
+            nn.init.ones_(parameter)
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     for norm in norms:
         norm.train()

@@ -166,7 +166,7 @@ _TIMM_STRIDES: Mapping[str, tuple[float, int]] = {
     "crossvit_tiny_240": (12, 0),  # two grids: 20 cells a side, and 14 of a picture scaled to 224
     "coat_tiny": (8, 0),  # three scales side by side, strides 8, 16 and 32, and one answer from all: the finest
     "sequencer2d_s": (14, 0),
-    "selecsls42": (32, 0),
+    "mobilenetv5_base": (16, 0),  # its stages are fused at the scale of the last but one
 }
 """Where the library's own word on its total stride is missing, or is of a layer behind the last map."""
 
@@ -212,6 +212,8 @@ def _timm_size(name: str) -> Size:
 
 def _timm_oblong(name: str) -> Size:
     """A size that is not square; a multiple of 64 for networks of many stages, of the patch for those of one."""
+    if name.startswith(("efficientvim", "levit", "shvit")):  # a stride of 64
+        return (256, 384)
     return (168, 252) if "patch14" in name else (128, 256)
 
 

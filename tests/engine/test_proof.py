@@ -179,6 +179,17 @@ def test_a_proof_leaves_no_trace():
     assert not network.laid._forward_hooks
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_whatever_type_tensors_have_by_default(dtype):
+    network, before = Counted(), torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        (proof,) = proofs(network, picture(32, 32).float(), "conv", [Layout("channels-first", (8, 8))])
+    finally:
+        torch.set_default_dtype(before)
+    assert proof.holds
+
+
 def test_it_says_in_words_what_was_found():
     right, wrong = Layout("tokens", (8, 8), prefix=1), Layout("tokens", (8, 8), suffix=1)
     good, bad = proofs(Placed(right), picture(32, 32), "laid", [wrong, right])

@@ -207,9 +207,10 @@ def _judge(layout: Layout, maps: Tensor, space: Sequence[int]) -> Proof:
     # More than for the other changes: some cells move whatever is changed.
     share = (moved / moved.sum(0, keepdim=True).clamp_min(tiny))[answered]
     evidence = share * (moved / moved.amax(1, keepdim=True).clamp_min(tiny))[answered]
-    covered = normalize(_covered(layout.grid, space)[answered], dim=1)
-    off = _distances(evidence, layout.grid, space, answered)
-    near = off <= torch.tensor([_tolerance(cells) for cells in layout.grid])
+    # new_tensor, because torch's default device and type are the user's, and the maps are on the CPU.
+    covered = normalize(moved.new_tensor(_covered(layout.grid, space))[answered], dim=1)
+    off = (_winners(evidence, layout.grid) - moved.new_tensor(_middles(layout.grid, space))[answered]).abs()
+    near = off <= moved.new_tensor([_tolerance(cells) for cells in layout.grid])
     # Squared, so that the cells that moved most speak louder than the many that moved a little.
     loudest = normalize(evidence.square(), dim=1)
     fit = float((loudest * covered).sum(1).mean())
@@ -232,30 +233,36 @@ def _moved(maps: Tensor) -> Tensor:
     return (moved / moved.amax(dim=(0, 2), keepdim=True).clamp_min(torch.finfo(moved.dtype).tiny)).mean(1)
 
 
-def _distances(evidence: Tensor, grid: Sequence[int], space: Sequence[int], answered: Tensor) -> Tensor:
-    """From the middle of the cell with most evidence to that of each change, in cells, [change, axis]."""
+def _winners(evidence: Tensor, grid: Sequence[int]) -> Tensor:
+    """The middle of the cell with most evidence for each change, in cells, [change, axis]."""
     # numpy's, because torch's loads its compiler the first time.
-    winners = torch.from_numpy(np.stack(np.unravel_index(evidence.argmax(1).numpy(), tuple(grid)), axis=1))
-    middles = torch.tensor([[(start + stop) / 2 for start, stop in _patch(place, space)] for place in PLACES])
-    places = middles * torch.tensor(grid) / torch.tensor(space)
-    return (winners + 0.5 - places[answered]).abs()
+    winners = np.unravel_index(evidence.argmax(1).numpy(), tuple(grid))
+    return evidence.new_tensor(np.stack(winners, axis=1) + 0.5)
 
 
-def _covered(grid: Sequence[int], space: Sequence[int]) -> Tensor:
+def _middles(grid: Sequence[int], space: Sequence[int]) -> list[list[float]]:
+    """The middle of every change, in cells."""
+    return [
+        [(start + stop) / 2 * cells / size for (start, stop), size, cells in zip(patch, space, grid, strict=True)]
+        for patch in (_patch(place, space) for place in PLACES)
+    ]
+
+
+def _covered(grid: Sequence[int], space: Sequence[int]) -> np.ndarray:
     """How much of every cell each change covers, [change, cell], half a cell more on all sides.
 
     More, because a padded stride moves what a cell sees by up to half a cell.
     """
     rows = []
     for place in PLACES:
-        covered = torch.ones(())
+        covered = np.ones(())
         for (start, stop), size, cells in zip(_patch(place, space), space, grid, strict=True):
             low, high = start * cells / size - 0.5, stop * cells / size + 0.5
-            cell = torch.arange(cells)
-            overlap = (cell + 1).clamp(max=high) - cell.clamp(min=low)
-            covered = covered.unsqueeze(-1) * overlap.clamp_min(0)
-        rows.append(covered.flatten())
-    return torch.stack(rows)
+            cell = np.arange(cells)
+            overlap = np.minimum(cell + 1, high) - np.maximum(cell, low)
+            covered = covered[..., None] * np.maximum(overlap, 0)
+        rows.append(covered.ravel())
+    return np.stack(rows)
 
 
 def _selectivity(fits: Tensor) -> float:
