@@ -230,6 +230,11 @@ class Several(Target):
         return (function for part in self.parts for function in part.functions())
 
     def columns(self, answer: Answer) -> Columns:
+        classes = [part for part in self.parts if isinstance(part, Class)]
+        if len(classes) == len(self.parts) and len({part.score for part in classes}) == 1:
+            # At once: a thousand slices of the answer are a thousand steps of every backward pass.
+            indices = torch.tensor([answer.index(part.name) for part in classes])
+            return Chosen(indices.expand(len(answer.logits), -1), classes[0].score).columns(answer)
         found = [part.columns(answer) for part in self.parts]
         return Columns(
             torch.cat([c.scores for c in found], dim=1),
