@@ -205,7 +205,7 @@ def test_ctrl_c_in_a_real_process(here: Path) -> None:
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert said == "saywhy: stopped\n"
     assert not (here / "why.html").exists()
