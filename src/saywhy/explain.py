@@ -159,7 +159,7 @@ def layers(model: "str | nn.Module | Model", inputs: Any) -> list[Candidate]:
 
 def _explanation(request: Request, batch: Batch, parts: Sequence[Part]) -> Explanation:
     candidates = parts[0].candidates
-    agreed = agreement(request, batch.of_samples(slice(0, len(parts[0].columns.names))), parts[0])
+    agreed = agreement(request, batch, parts[0])
     names = [row for part in parts for row in part.columns.names]
     scores = torch.cat([part.columns.scores for part in parts])
     probabilities = [part.probabilities for part in parts]

@@ -186,7 +186,8 @@ def _stacked(tensors: Sequence[Tensor]) -> Tensor:
 def _check(tensor: Tensor) -> None:
     if not tensor.numel():
         raise InputError(f"there is nothing to explain: the tensor is empty, {list(tensor.shape)}.")
-    if not bool(torch.isfinite(tensor).all()):
+    # The sum first, which is ten times as fast; it may overflow where the numbers themselves do not.
+    if not bool(tensor.sum().isfinite()) and not bool(torch.isfinite(tensor).all()):
         raise InputError("the input holds NaN or infinity. Look at what the preprocessing divides by.")
 
 

@@ -229,10 +229,12 @@ def _why_not_finite(model: Model) -> str:
 def agreement(request: Request, batch: Batch, part: Part) -> tuple[str, float] | None:
     """How the copy of ``precision="fast"`` was made, and how its maps correlate with those of the model itself.
 
-    Measured once for a model and a shape of inputs, on the first batch, over all of its maps: the lowest of them.
+    Measured once for a model and a shape of inputs, on the first part of the batch, over all of its maps: the lowest of
+    them.
     """
     if request.precision != "fast":
         return None
+    batch = batch.of_samples(slice(0, len(part.columns.names)))
     variant = fastest(request.model.module, batch.inputs, [module_name(c.name) for c in part.candidates])
     if variant.module is request.model.module:
         return variant.name, 1.0

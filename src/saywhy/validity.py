@@ -49,8 +49,9 @@ class Evidence:
     def of(activations: FeatureMaps, gradients: Tensor) -> "Evidence":
         """Read off ``A`` [batch, channel, *space] and ``G`` [batch, target, channel, *space]."""
         A, G = activations.detach().flatten(1), gradients.detach().flatten(2)
-        low, high = torch.aminmax(G, dim=2)
-        return Evidence(torch.maximum(high, -low), torch.einsum("bn,btn->bt", A, G), A.any(1))
+        # amax and amin, because torch.aminmax runs on one thread.
+        largest = torch.maximum(G.amax(2), -G.amin(2))
+        return Evidence(largest, torch.einsum("bn,btn->bt", A, G), (A.amax(1) != 0) | (A.amin(1) != 0))
 
     @staticmethod
     def joined(parts: "list[Evidence]") -> "Evidence":

@@ -26,6 +26,9 @@ class _Loan:
     buffers: list[tuple[nn.Module, str, Tensor, int, Tensor]] = field(default_factory=list)
 
 
+_NORM = nn.BatchNorm2d.forward
+"""torch's own batch normalisation, which writes nothing in evaluation mode: its buffers need no copy."""
+
 _loans: "WeakKeyDictionary[nn.Module, _Loan]" = WeakKeyDictionary()
 _lock = threading.Lock()
 
@@ -39,7 +42,7 @@ def borrowed(model: nn.Module, *, evaluate: bool = True, seed: int | None = None
         evaluate: put every module into evaluation mode. False leaves the modes alone, for training with maps.
         seed: seeds torch inside the block. Outside, the random state goes on as if nothing had happened.
     """
-    devices = {t.device for t in walk.tensors(model) if t.device.type in ("cuda", "xpu")}
+    devices = _accelerators(model)
     with contextlib.ExitStack() as stack:
         for kind in {device.type for device in devices}:
             indices = [d.index or 0 for d in devices if d.type == kind]
@@ -60,6 +63,13 @@ def borrowed(model: nn.Module, *, evaluate: bool = True, seed: int | None = None
             _give_back(model)
 
 
+def _accelerators(model: nn.Module) -> set[torch.device]:
+    """The devices with a random state of their own on which the model lies; none while none is in use at all."""
+    if not (torch.cuda.is_initialized() or torch.xpu.is_initialized()):
+        return set()
+    return {t.device for t in walk.tensors(model) if t.device.type in ("cuda", "xpu")}
+
+
 def _lend(model: nn.Module) -> None:
     with _lock:
         loan = _loans.setdefault(model, _Loan())
@@ -71,6 +81,8 @@ def _lend(model: nn.Module) -> None:
             if module.training:
                 loan.was_training.append(module)
                 module.training = False
+            if type(module).forward is _NORM:
+                continue
             for name, buffer in module._buffers.items():
                 if buffer is not None and not buffer.is_inference():
                     loan.buffers.append((module, name, buffer, buffer._version, buffer.detach().clone()))

@@ -17,7 +17,7 @@ def combine(weights: ChannelWeights, activations: FeatureMaps, *, relu: bool) ->
     >>> combine(torch.tensor([[1.0, -2.0]]), torch.tensor([[[[1.0, 3.0]], [[1.0, 1.0]]]]), relu=True)
     tensor([[[0., 1.]]])
     """
-    total = torch.einsum("bc,bcp->bp", weights, activations.flatten(2)).unflatten(1, activations.shape[2:])
+    total = torch.bmm(weights.unsqueeze(1), activations.flatten(2)).squeeze(1).unflatten(1, activations.shape[2:])
     return total.relu() if relu else total
 
 

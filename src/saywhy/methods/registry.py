@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -36,7 +37,7 @@ class Method:
     scale_free: bool = True
     uses_gradients: bool = True
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, Any]:
         """Keyword parameters with their defaults."""
         signature = inspect.signature(self.function).parameters.values()

@@ -54,8 +54,11 @@ class Model:
 
     def version(self) -> int:
         """A number that changes when a weight or a buffer is written to or replaced; it costs nearly nothing."""
-        tensors = walk.tensors(self.module)
-        return hash(tuple((id(t), -1 if t.is_inference() else t._version) for t in tensors))
+        tensors = list(walk.tensors(self.module))
+        try:
+            return hash((*map(id, tensors), *[t._version for t in tensors]))
+        except RuntimeError:  # tensors made under torch.inference_mode() keep no version
+            return hash((*map(id, tensors), *[-1 if t.is_inference() else t._version for t in tensors]))
 
     def digest(self) -> str:
         """SHA-256 over all weights and buffers, by name: 0.1 s for a ResNet-50.
