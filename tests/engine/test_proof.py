@@ -196,3 +196,28 @@ def test_it_says_in_words_what_was_found():
     assert str(good).startswith("tokens 8×8 + 1 before: proved, 100% of the changed patches found")
     assert "not proved" in str(bad)
     assert "fits better one token further" in str(bad)
+
+
+def shortcuts() -> nn.Sequential:
+    """A residual network before its training, when only the shortcuts speak: strided convolutions of one pixel."""
+    torch.manual_seed(0)
+    steps = [nn.Conv2d(c, 8, 1, stride=2) for c in (8, 8, 8)]
+    return nn.Sequential(nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.MaxPool2d(3, 2, 1), nn.Sequential(*steps))
+
+
+def test_larger_patches_prove_what_looks_past_the_smaller():
+    (proof,) = proofs(shortcuts(), picture(128, 256), "2", [Layout("channels-first", (4, 8))])
+    assert proof.holds, proof
+
+
+@pytest.mark.parametrize("order", WRONG_ORDERS.values(), ids=WRONG_ORDERS)
+def test_larger_patches_refuse_a_wrong_order(order):
+    class Turned(nn.Module):
+        def forward(self, maps: Tensor) -> Tensor:
+            return order(maps)
+
+    network = nn.Sequential(*shortcuts(), Turned())
+    with torch.no_grad():
+        grid = tuple(network(picture(192, 192)).shape[2:])
+    (proof,) = proofs(network, picture(192, 192), "3", [Layout("channels-first", grid)])
+    assert not proof.holds, proof

@@ -106,7 +106,8 @@ def readings(shape: Sequence[int], picture: Sequence[int], seen: Sequence[tuple[
         return
     if shape[0] == 1:
         yield from _token_readings("tokens", shape[1], picture, seen)
-        yield from _token_readings("tokens-last", shape[2], picture, seen)
+        if rank > 1:  # of a signal it is channels-first, and one position less would be a reading too
+            yield from _token_readings("tokens-last", shape[2], picture, seen)
     if shape[1] == 1 and shape[0] > 1:
         yield from _token_readings("tokens", shape[0], picture, seen, batch_axis=1)
 

@@ -42,7 +42,18 @@ SELECTIVE = 0.55
 CERTAIN = 0.8
 """Selectivity with which a third of that will do: large kernels on small pictures answer a few cells off."""
 
+PATCHES = (1 / 9, 1 / 4)
+"""Size of the patches as a share of the picture's side; the larger ones where a layer hardly answers the smaller.
+
+Strided convolutions of one pixel (the shortcuts of residual networks, alone until training begins) look past whatever
+falls between their pixels.
+"""
+
 _FEWEST = 5  # changes that a layer must answer at all before anything is said of it
+
+
+Patch = list[tuple[int, int]]
+"""First and last pixel (exclusive) of a patch, for every axis of a picture."""
 
 
 @dataclass(frozen=True)
@@ -112,39 +123,56 @@ def prove(model: nn.Module, inputs: object, questions: Sequence[Reading], batch:
     Returns:
         For every question its proofs, best first.
     """
+    small, large = PATCHES
+    found = _prove(model, inputs, questions, batch, small)
+    undecided = [i for i, proofs in enumerate(found) if proofs and proofs[0].undecided]
+    if undecided:
+        again = _prove(model, inputs, [questions[i] for i in undecided], batch, large)
+        for i, proofs in zip(undecided, again, strict=True):
+            found[i] = proofs
+    return found
+
+
+def _prove(
+    model: nn.Module, inputs: object, questions: Sequence[Reading], batch: int, share: float
+) -> list[list[Proof]]:
+    """The proofs that patches of one size give, as a share of the picture's side."""
     picture = tree.picture_tensor(inputs)
     space = tuple(picture.shape[2:])
-    changed = torch.cat([picture, *(_change(picture, place) for place in PLACES)])
+    patches = [_patch(place, space, share) for place in PLACES]
+    changed = torch.cat([picture, *(_change(picture, patch) for patch in patches)])
     try:
         moved = _watch(model, inputs, changed, questions, batch)
     except RuntimeError:
         moved = _watch(model, inputs, changed, questions, 1)
     return [
         sorted(
-            (_judge(layout, torch.cat(m), space) for layout, m in zip(question.readings, per_reading, strict=True)),
+            (
+                _judge(layout, torch.cat(maps), patches, space)
+                for layout, maps in zip(question.readings, per_reading, strict=True)
+            ),
             key=lambda proof: (proof.undecided, not proof.holds, -proof.fit, proof.layout.prefix),
         )
         for question, per_reading in zip(questions, moved, strict=True)
     ]
 
 
-def _change(picture: Tensor, place: Sequence[float]) -> Tensor:
+def _change(picture: Tensor, patch: Patch) -> Tensor:
     """The picture with one patch replaced by strong noise, [1, channel, *space]."""
     changed = picture.clone()
-    patch = [slice(start, stop) for start, stop in _patch(place, picture.shape[2:])]
-    region = (slice(None), slice(None), *patch)
+    region = (slice(None), slice(None), *(slice(start, stop) for start, stop in patch))
     noise = torch.rand(changed[region].shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     spread = 3 * float(picture.float().std()) if picture.numel() > 1 else 0.0
     changed[region] += (max(spread, 1.0) * noise.sign() * (0.5 + noise.abs())).to(changed)
     return changed
 
 
-def _patch(place: Sequence[float], space: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last pixel (exclusive) of the patch at a place, for every axis of a picture."""
+def _patch(place: Sequence[float], space: Sequence[int], share: float) -> Patch:
+    """The patch round a place, its sides a share of the picture's."""
     patch = []
-    for share, size in zip(_spread(place, len(space)), space, strict=True):
-        width = max(1, round(size / 9))
-        start = min(max(0, round(share * size - width / 2)), size - width)
+    for middle, size in zip(_spread(place, len(space)), space, strict=True):
+        width = max(1, round(size * share))
+        start = min(max(0, round(middle * size - width / 2)), size - width)
         patch.append((start, start + width))
     return patch
 
@@ -190,12 +218,13 @@ def _watch(
     return found
 
 
-def _judge(layout: Layout, maps: Tensor, space: Sequence[int]) -> Proof:
+def _judge(layout: Layout, maps: Tensor, patches: Sequence[Patch], space: Sequence[int]) -> Proof:
     """Compare, for every change, what moved with the place of the change.
 
     Args:
         layout: the reading under which the maps were made.
         maps: [1 + changes, channel, *grid], the untouched picture first.
+        patches: what was changed.
         space: size of the picture in pixels.
     """
     moved = _moved(maps)  # (change, cell)
@@ -208,9 +237,10 @@ def _judge(layout: Layout, maps: Tensor, space: Sequence[int]) -> Proof:
     share = (moved / moved.sum(0, keepdim=True).clamp_min(tiny))[answered]
     evidence = share * (moved / moved.amax(1, keepdim=True).clamp_min(tiny))[answered]
     # new_tensor, because torch's default device and type are the user's, and the maps are on the CPU.
-    covered = normalize(moved.new_tensor(_covered(layout.grid, space))[answered], dim=1)
-    off = (_winners(evidence, layout.grid) - moved.new_tensor(_middles(layout.grid, space))[answered]).abs()
-    near = off <= moved.new_tensor([_tolerance(cells) for cells in layout.grid])
+    covered = normalize(moved.new_tensor(_covered(layout.grid, patches, space))[answered], dim=1)
+    off = (_winners(evidence, layout.grid) - moved.new_tensor(_middles(layout.grid, patches, space))[answered]).abs()
+    # Its own half cell, half the patch, and most of a neighbour.
+    near = off <= 1.25 + moved.new_tensor(_widths(layout.grid, patches, space)) / 2
     # Squared, so that the cells that moved most speak louder than the many that moved a little.
     loudest = normalize(evidence.square(), dim=1)
     fit = float((loudest * covered).sum(1).mean())
@@ -240,23 +270,28 @@ def _winners(evidence: Tensor, grid: Sequence[int]) -> Tensor:
     return evidence.new_tensor(np.stack(winners, axis=1) + 0.5)
 
 
-def _middles(grid: Sequence[int], space: Sequence[int]) -> list[list[float]]:
+def _middles(grid: Sequence[int], patches: Sequence[Patch], space: Sequence[int]) -> list[list[float]]:
     """The middle of every change, in cells."""
     return [
         [(start + stop) / 2 * cells / size for (start, stop), size, cells in zip(patch, space, grid, strict=True)]
-        for patch in (_patch(place, space) for place in PLACES)
+        for patch in patches
     ]
 
 
-def _covered(grid: Sequence[int], space: Sequence[int]) -> np.ndarray:
+def _widths(grid: Sequence[int], patches: Sequence[Patch], space: Sequence[int]) -> list[float]:
+    """How wide the changes are, in cells, by axis."""
+    return [(stop - start) * cells / size for (start, stop), size, cells in zip(patches[0], space, grid, strict=True)]
+
+
+def _covered(grid: Sequence[int], patches: Sequence[Patch], space: Sequence[int]) -> np.ndarray:
     """How much of every cell each change covers, [change, cell], half a cell more on all sides.
 
     More, because a padded stride moves what a cell sees by up to half a cell.
     """
     rows = []
-    for place in PLACES:
+    for patch in patches:
         covered = np.ones(())
-        for (start, stop), size, cells in zip(_patch(place, space), space, grid, strict=True):
+        for (start, stop), size, cells in zip(patch, space, grid, strict=True):
             low, high = start * cells / size - 0.5, stop * cells / size + 0.5
             cell = np.arange(cells)
             overlap = np.minimum(cell + 1, high) - np.maximum(cell, low)
@@ -270,8 +305,3 @@ def _selectivity(fits: Tensor) -> float:
     centred = fits - fits.mean(0) - fits.mean(1, keepdim=True) + fits.mean()
     scale = float(centred.norm()) * math.sqrt(len(fits) - 1)
     return float(centred.diagonal().sum()) / scale if scale > 0 else 0.0
-
-
-def _tolerance(cells: int) -> float:
-    """How far off, in cells, the middle of the winning cell may be: its own half, half the patch, and a neighbour."""
-    return 1.25 + cells / 18

@@ -73,7 +73,7 @@ def _by_rows(func: Callable[..., Any], gradient: Tensor, given: Tensor, options:
     rows = gradient.flatten(0, -2)
     alive = _alive_rows(rows)
     if alive is None:
-        return func(gradient, given, **options)  # type: ignore[no-any-return]
+        return func(gradient, given, **options)
     found = torch.zeros_like(rows)
     if len(alive):
         found[alive] = func(rows[alive], given.flatten(0, -2)[alive], **options)
