@@ -229,8 +229,8 @@ def test_signals_have_maps_and_no_picture_to_draw(tiny: Build) -> None:
 @pytest.mark.parametrize("how", ["mean", "max", "product"])
 def test_layers_can_be_fused(e: Explanation, how: Any) -> None:
     fused = e.fuse(how)
-    assert fused.layers == ("features + stem",)
-    assert set(fused._maps) == {("gradcam", "features + stem"), ("hirescam", "features + stem")}
+    assert fused.layers == (f"features + stem ({how})",)
+    assert set(fused._maps) == {("gradcam", f"features + stem ({how})"), ("hirescam", f"features + stem ({how})")}
     assert bool(torch.isfinite(fused.maps).all())
     assert fused.provenance == {**e.provenance, "fuse": how}
     assert fused.targets == e.targets
@@ -252,12 +252,14 @@ def test_the_card_of_a_fusion_is_the_worst_of_its_layers(tiny: Build) -> None:
         layout=Layout("channels-first", (8, 8)),
         relu=False,
     )
-    card = {fact.name: fact for fact in e.fuse().cards["gradcam", "features + stem"][0][0]}
+    card = {fact.name: fact for fact in e.fuse().cards["gradcam", "features + stem (mean)"][0][0]}
     assert card["layout"].state == "warning"
     mixed = dataclasses.replace(
         e, _cards=lambda _, layer: [[(saywhy.validity.Fact("layout", "bad" if layer == "stem" else "good", layer),)]]
     )
-    assert mixed.fuse().cards["gradcam", "features + stem"][0][0][0] == saywhy.validity.Fact("layout", "bad", "stem")
+    assert mixed.fuse().cards["gradcam", "features + stem (mean)"][0][0][0] == saywhy.validity.Fact(
+        "layout", "bad", "stem"
+    )
 
 
 def test_the_counterfactual_is_the_question_turned_round(e: Explanation) -> None:
@@ -504,3 +506,13 @@ def test_a_layer_that_runs_twice_is_said() -> None:
     assert fact.state == "warning"
     assert "runs 2 times" in fact.text
     assert "'tied#0'" in fact.text
+
+
+def test_a_counterfactual_of_other_weights_says_so() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    e = saywhy.explain(network, torch.rand(1, 3, 8, 8), relu=False)
+    with torch.no_grad():
+        network[4].weight.mul_(2.0)  # type: ignore[operator]
+    with pytest.warns(SaywhyWarning, match="weights have changed since the explanation was made"):
+        _ = e.counterfactual

@@ -496,3 +496,9 @@ class TestThroughTheFrontDoor:
         found = explain(network, pictures(), None, layer="features", relu=False)
         assert found.classes.tolist() == [[0], [0]]
         torch.testing.assert_close(found.probabilities, found.scores.sigmoid())
+
+
+def test_a_name_that_two_classes_share_is_not_guessed():
+    answer = Answer(torch.zeros(1, 3), labels=["crane", "duck", "crane"])
+    with pytest.raises(TargetError, match=r"2 classes are called 'crane': 0 \('crane'\), 2 \('crane'\)"):
+        Class("crane").columns(answer)

@@ -79,7 +79,11 @@ class Answer:
 
     def _named(self, name: str, labels: Sequence[str]) -> int:
         count = self.logits.shape[1]
-        index = _position(name, labels)
+        positions = _positions(name, labels)
+        if len(positions) > 1:
+            which = ", ".join(f"{i} ('{labels[i]}')" for i in positions)
+            raise TargetError(f"{len(positions)} classes are called '{name}': {which}. Give the index of one.")
+        index = positions[0] if positions else None
         if index is None and name.isdigit() and int(name) < count:
             return int(name)
         if index is None:
@@ -94,15 +98,22 @@ class Answer:
         return index
 
 
-def _position(name: str, labels: Sequence[str]) -> int | None:
-    """Where a label is: as it is written, in another case, or as one of several names ("tabby, tiger cat")."""
-    if name in labels:
-        return list(labels).index(name)
-    lower = [label.lower() for label in labels]
-    if name.lower() in lower:
-        return lower.index(name.lower())
-    parts = [[part.strip() for part in label.split(",")] for label in lower]
-    return next((i for i, some in enumerate(parts) if name.lower() in some), None)
+def _positions(name: str, labels: Sequence[str]) -> list[int]:
+    """Where a label is: as it is written, else in another case, else as one of several names ("tabby, tiger cat").
+
+    >>> _positions("crane", ["crane", "duck", "crane"]), _positions("tiger cat", ["Tabby, tiger cat"])
+    ([0, 2], [0])
+    """
+    lower = name.lower()
+    for same in (
+        lambda label: label == name,
+        lambda label: label.lower() == lower,
+        lambda label: lower in [part.strip() for part in label.lower().split(",")],
+    ):
+        found = [i for i, label in enumerate(labels) if same(label)]
+        if found:
+            return found
+    return []
 
 
 def as_answer(output: Any, samples: int, path: str | int | None = None, **about: Any) -> Answer:

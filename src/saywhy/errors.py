@@ -75,3 +75,12 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     """
     spelling = {name.lower(): name for name in reversed(list(known))}
     return [spelling[match] for match in get_close_matches(word.lower(), spelling, n=count, cutoff=0.4)]
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing.
+
+    >>> first_line(ValueError("no such model\\nLook here: …")), first_line(KeyError())
+    ('no such model', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

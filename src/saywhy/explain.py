@@ -55,8 +55,8 @@ def explain(
             keyword arguments for networks of several inputs.
         target: None is the model's own top answer, sample by sample; an index or a label is one class; a list several
             targets for every sample; an integer tensor [batch] or [batch, target] each sample its own; an object of
-            :mod:`saywhy.targets` (``Class("cat") - Class("dog")``); a function of the output that gives one number a
-            sample.
+            :mod:`saywhy.targets` (``from saywhy.targets import Class``; then ``Class("cat") - Class("dog")``); a
+            function of the output that gives one number a sample.
         method: one name or several of ``saywhy.methods.METHODS``.
         layer: None finds the deepest layer that provably is a map of the picture and has a gradient; a dotted name
             (``"layer4#0"`` for the first call of a layer that runs several times), a module, or a list.
@@ -178,11 +178,18 @@ def _explanation(request: Request, batch: Batch, parts: Sequence[Part]) -> Expla
         _cards=partial(_cards, request, {c.name: c for c in candidates}, evidence, maps, joined, agreed),
         _pictures=batch.pictures,
         _provenance=partial(_provenance, request, candidates, names, scores, batch, request.model.version()),
-        _counterfactual=partial(_counterfactual, request, batch, len(parts)),
+        _counterfactual=partial(_counterfactual, request, batch, len(parts), request.model.version()),
     )
 
 
-def _counterfactual(request: Request, batch: Batch, parts: int) -> Explanation:
+def _counterfactual(request: Request, batch: Batch, parts: int, version: int) -> Explanation:
+    if request.model.version() != version:
+        warnings.warn(
+            "the model's weights have changed since the explanation was made: the counterfactual is that of the model "
+            "as it is now. Call explain again for both.",
+            SaywhyWarning,
+            stacklevel=3,
+        )
     turned = replace(request, target=-request.target)
     turned_parts = turned.run_all(batch, -(-batch.size // parts))
     explanation = _explanation(turned, batch, turned_parts)

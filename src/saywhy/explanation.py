@@ -31,7 +31,7 @@ class Explanation:
 
     Attributes:
         methods: names, in the order asked for.
-        layers: names, in the order asked for; of a fusion "layer3 + layer4".
+        layers: names, in the order asked for; of a fusion "layer3 + layer4 (mean)".
         targets: [batch][target] what is explained, in words.
         classes: int [batch, target]; -1 where a target is not a single class.
         scores: float [batch, target] the score of every target.
@@ -164,7 +164,7 @@ class Explanation:
 
     def fuse(self, how: Fusion = "mean") -> "Explanation":
         """The layers fused into one, for every method; see :func:`saywhy.methods.fuse`."""
-        name = " + ".join(self.layers)
+        name = f"{' + '.join(self.layers)} ({how})"
         maps = {(m, name): fuse([self._maps[m, layer] for layer in self.layers], how) for m in self.methods}
         return self._with(
             layers=(name,),

@@ -114,7 +114,7 @@ def test_several_methods_layers_and_targets(run: Run) -> None:
 def test_fused_layers(run: Run) -> None:
     ran = run("explain", A, *MODEL, "-l", "features", "-l", "stem", "--fuse", "mean", "--json")
     found = json.loads(ran.out)[0]
-    assert [m["layer"] for m in found["maps"]] == ["features + stem"]
+    assert [m["layer"] for m in found["maps"]] == ["features + stem (mean)"]
     assert found["provenance"]["fuse"] == "mean"
 
 

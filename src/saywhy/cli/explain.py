@@ -104,6 +104,7 @@ def explain(
         if as_json:
             print(json.dumps([_record(e) for e in explanations], indent=1))
         else:
+            screen.note(f"model {loaded.name}")
             _print(explanations)
         for path in paths:
             screen.written(path)

@@ -52,6 +52,11 @@ def failure(message: str) -> None:
     notes.print(f"[bold red]saywhy:[/] {escape(message)}", soft_wrap=True)
 
 
+def note(message: str) -> None:
+    """Say something beside the results."""
+    notes.print(escape(message), soft_wrap=True)
+
+
 def written(path: Path) -> None:
     """Say which file was written; the path alone on its line, so that it can be clicked and copied."""
     notes.print(f"[green]wrote[/] {escape(str(path))}", soft_wrap=True)

@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from saywhy.errors import MissingExtra, ModelError, WeightsError, nearest
+from saywhy.errors import MissingExtra, ModelError, WeightsError, first_line, nearest
+from saywhy.models.hub import hub
 from saywhy.models.model import Model
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
 from saywhy.models.weights import load_weights
@@ -24,19 +25,33 @@ def load(name: str, weights: Any = None) -> Model:
     if not timm.is_model(name.split(".")[0]):
         likely = ", ".join(f"'timm:{n}'" for n in nearest(name, timm.list_models())) or "see timm.list_models()"
         raise ModelError(f"timm has no model '{name}'. Nearest: {likely}.")
-    try:
-        module = timm.create_model(name, pretrained=weights is None)
-    except (RuntimeError, OSError, ValueError) as error:
-        said = (str(error).splitlines() or [""])[0]
-        if weights is not None:
-            raise ModelError(f"timm cannot build '{name}': {said}") from error
-        raise WeightsError(
-            f"the weights of timm:{name} could not be downloaded ({type(error).__name__}: {said}). "
-            "Give a file as weights=, or weights='random' for a network that was never trained."
-        ) from error
+    module = _download(name) if weights is None else _build(name)
     if weights not in (None, "random"):
         load_weights(module, weights)
     return Model(module.eval(), f"timm:{name}", _preprocess(module), _labels(module))
+
+
+def _download(name: str) -> Any:
+    import timm
+
+    with hub() as reached:
+        try:
+            return timm.create_model(name, pretrained=True)
+        except (RuntimeError, OSError, ValueError) as error:
+            cause = first_line(error) if reached else "the hub cannot be reached, and they are not in its cache"
+            raise WeightsError(
+                f"the weights of timm:{name} could not be downloaded: {cause}. "
+                "Give a file as weights=, or weights='random' for a network that was never trained."
+            ) from error
+
+
+def _build(name: str) -> Any:
+    import timm
+
+    try:
+        return timm.create_model(name, pretrained=False)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ModelError(f"timm cannot build '{name}': {first_line(error)}") from error
 
 
 def _preprocess(module: Any) -> Preprocess | MeasuredPreprocess:

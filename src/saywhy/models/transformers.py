@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from saywhy.errors import MissingExtra, ModelError, WeightsError
+from saywhy.errors import MissingExtra, ModelError, WeightsError, first_line
+from saywhy.models.hub import hub
 from saywhy.models.model import Model, labels_of
 from saywhy.models.preprocess import MeasuredPreprocess
 from saywhy.models.weights import load_weights
@@ -30,21 +31,24 @@ def load(name: str, weights: Any = None) -> Model:
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
         raise ModelError(f"there is no folder '{name}'. Save a model there with model.save_pretrained('{name}').")
     place = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
-    try:
-        if weights is None:
-            module, report = AutoModelForImageClassification.from_pretrained(
-                place, use_safetensors=True, output_loading_info=True
-            )
-        else:
-            module = AutoModelForImageClassification.from_config(AutoConfig.from_pretrained(place))
-            report = {}
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"hf:{name} could not be loaded ({_first_line(error)}). Without a network give a folder that "
-            "save_pretrained wrote, with weights in safetensors: 'hf:./folder'."
-        ) from error
-    except (ValueError, KeyError) as error:
-        raise ModelError(f"hf:{name} is no image classifier of transformers: {_first_line(error)}") from error
+    with hub() as reached:
+        try:
+            if weights is None:
+                module, report = AutoModelForImageClassification.from_pretrained(
+                    place, use_safetensors=True, output_loading_info=True
+                )
+            else:
+                module = AutoModelForImageClassification.from_config(AutoConfig.from_pretrained(place))
+                report = {}
+            preprocess = _preprocess(place, name)
+        except (OSError, RuntimeError) as error:
+            cause = first_line(error) if reached or place != name else "the hub cannot be reached"
+            raise WeightsError(
+                f"hf:{name} could not be loaded: {cause}. Without a network give a folder that "
+                "save_pretrained wrote, with weights in safetensors: 'hf:./folder'."
+            ) from error
+        except (ValueError, KeyError) as error:
+            raise ModelError(f"hf:{name} is no image classifier of transformers: {first_line(error)}") from error
     _check_complete(name, report)
     if weights not in (None, "random"):
         load_weights(module, weights)
@@ -52,16 +56,12 @@ def load(name: str, weights: Any = None) -> Model:
     return Model(
         module.eval(),
         f"hf:{name}",
-        _preprocess(place, name),
+        preprocess,
         tuple(labels) if labels else None,
         multilabel=module.config.problem_type == "multi_label_classification",
         output="logits",
         feed=lambda pictures: {"pixel_values": pictures},
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _check_complete(name: str, report: Mapping[str, Any]) -> None:
@@ -81,7 +81,7 @@ def _preprocess(place: str, name: str) -> MeasuredPreprocess:
         processor = AutoImageProcessor.from_pretrained(place)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"hf:{name} has no image processor ({_first_line(error)}). Save one beside the model, or give "
+            f"hf:{name} has no image processor ({first_line(error)}). Save one beside the model, or give "
             "preprocess= to saywhy.load with the module itself."
         ) from error
 

@@ -25,6 +25,7 @@ class Caption:
     layer: str = ""
     picture: str = ""
     notes: tuple[str, ...] = ()
+    card: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The lines below the target.
@@ -37,7 +38,7 @@ class Caption:
             "" if self.probability is None else f"probability {percent(self.probability)}",
         ]
         place = f"{self.method} at {self.layer}" if self.method and self.layer else self.method or self.layer
-        texts = [" · ".join(filter(None, numbers)), place, self.picture, *self.notes]
+        texts = [" · ".join(filter(None, numbers)), place, self.picture, *self.notes, *self.card]
         return [text for text in texts if text]
 
 

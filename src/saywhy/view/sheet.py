@@ -12,7 +12,7 @@ from saywhy.view.atomic import written_whole
 from saywhy.view.legend import Caption, legend
 from saywhy.view.overlay import NARROWEST, has_unseen, heat_over, noted, overlay, stacked
 from saywhy.view.payload import LONGEST_SIDE, Explained, dumps, finite, grids, plain, probability, reduced
-from saywhy.view.place import Grid, Seen
+from saywhy.view.place import Seen
 from saywhy.view.scale import Scale
 
 GAP = 16
@@ -34,7 +34,7 @@ def sheet(explanation: Explained, *, panel: int = NARROWEST, columns: int = 6) -
         first = stacked(small, legend(Caption(picture.name), None, panel))
         panels = [
             stacked(
-                heat_over(small, stack[sample, target], seen, scale=scale),
+                heat_over(small, stack[sample, target], seen, scale=scale, mark_peak=True),
                 legend(words, scale, panel, hidden),
             )
             for method, layer, stack in grids(explanation)
@@ -83,13 +83,21 @@ def save_png(explanation: Explained, path: str | Path) -> Path:
 
 def caption(explanation: Explained, sample: int, target: int, method: str, layer: str) -> Caption:
     """The words for one map."""
+    cards = explanation.cards.get((method, layer))
     return Caption(
         target=explanation.targets[sample][target],
         score=finite(explanation.scores[sample, target].item()),
         probability=probability(explanation, sample, target),
         method=method,
         layer=layer,
+        card=_worries(cards[sample][target]) if cards else (),
     )
+
+
+def _worries(card: Sequence[Any]) -> tuple[str, ...]:
+    """What the validity card holds against a map, the worst first, or that it holds nothing."""
+    worries = sorted((fact for fact in card if fact.state != "good"), key=lambda fact: fact.state)  # bad, warning
+    return tuple(f"{fact.state}: {fact.text}" for fact in worries) or ("card: nothing against this map",)
 
 
 def fitted(image: Image.Image, seen: Seen, width: int) -> tuple[Image.Image, Seen]:
@@ -111,13 +119,6 @@ def _whole(explanation: Explained) -> Image.Image:
     if len(explanation.pictures) == len(explanation.targets[0]) == len(pairs) == 1:
         return overlay_of(explanation, 0, 0, *pairs[0], mark_peak=True)
     return sheet(explanation)
-
-
-def _panel(picture: Image.Image, values: Grid, seen: Seen, words: Caption) -> Image.Image:
-    """One map with its words, as wide as the picture."""
-    scale = Scale.of(values)
-    key = legend(noted(words, scale), scale, picture.width, has_unseen(seen, picture.size))
-    return stacked(heat_over(picture, values, seen, scale=scale), key)
 
 
 def _grid(rows: Sequence[Sequence[Image.Image]], panel: int) -> Image.Image:
