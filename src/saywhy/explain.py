@@ -3,7 +3,7 @@
 import importlib.metadata
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from saywhy.methods.registry import find_method
 from saywhy.models import Model, load
 from saywhy.request import LayerChoice, Part, Request, agreement, chosen_methods, translated
 from saywhy.targets import as_target
-from saywhy.validity import Card, Evidence
+from saywhy.validity import Card, Evidence, Fact
 
 
 def explain(
@@ -35,7 +35,7 @@ def explain(
     method: str | Sequence[str] = "gradcam",
     layer: LayerChoice = None,
     *,
-    score: ScoreKind = "logit",
+    score: ScoreKind | None = None,
     fuse: Fusion | None = None,
     layout: Layout | None = None,
     output: str | int | None = None,
@@ -60,14 +60,15 @@ def explain(
         method: one name or several of ``saywhy.methods.METHODS``.
         layer: None finds the deepest layer that provably is a map of the picture and has a gradient; a dotted name
             (``"layer4#0"`` for the first call of a layer that runs several times), a module, or a list.
-        score: what a class's score is: ``"logit"`` (before the softmax, as the paper says), ``"probability"`` or
-            ``"log-probability"``.
+        score: what a class's score is: ``"logit"`` (before the softmax, as the Grad-CAM paper says),
+            ``"probability"`` or ``"log-probability"``; None is what each method's own paper takes.
         fuse: ``"mean"``, ``"max"`` or ``"product"`` makes one map of several layers.
         layout: how to read the layer, where it cannot be proved and you know better.
         output: where the class scores are in what the model returns (``"logits"``, ``0``, ``"aux.logits"``).
         precision: ``"exact"`` runs the model as it is; ``"fast"`` a copy of it in whatever the machine runs faster,
             with the agreement measured and put on the validity card.
-        batch_size: run so many samples at once; None is all. It never changes the result.
+        batch_size: run so many samples (or altered pictures of one) at once; None is all of the samples, and as many
+            altered pictures as is usual. It never changes the result.
         create_graph: keep the graph, so that maps can be trained through; the model's mode is then left as it is.
         seed: for whatever is random inside the model.
         parameters: of the methods (``relu=False``, ``pooling="max"``); each goes to the methods that have it.
@@ -95,12 +96,17 @@ def explain(
         score=score,
         output=output if output is not None else known.output,
         precision=precision,
+        batch_size=batch_size,
         create_graph=create_graph,
         seed=seed,
         parameters=parameters,
     )
     if precision not in ("exact", "fast"):
         raise InputError(f"precision must be 'exact' or 'fast', got {precision!r}.")
+    if create_graph:
+        several = [m.name for m in request.methods if m.passes == "several"]
+        if several:
+            raise InputError(f"create_graph=True needs methods of one pass; {', '.join(several)} makes several.")
     if precision == "fast" and create_graph:
         raise InputError(
             "precision='fast' runs a copy of the model, through which yours cannot be trained. Use 'exact'."
@@ -120,7 +126,7 @@ def capture(
     target: Any = None,
     layer: LayerChoice = None,
     *,
-    score: ScoreKind = "logit",
+    score: ScoreKind | None = None,
     layout: Layout | None = None,
     output: str | int | None = None,
     create_graph: bool = False,
@@ -164,18 +170,24 @@ def _explanation(request: Request, batch: Batch, parts: Sequence[Part]) -> Expla
     scores = torch.cat([part.columns.scores for part in parts])
     probabilities = [part.probabilities for part in parts]
     joined = None if any(p is None for p in probabilities) else torch.cat([p for p in probabilities if p is not None])
-    evidence = {c.name: Evidence.stacked([part.evidence[c.name] for part in parts]) for c in candidates}
+    evidence = {name: Evidence.stacked([part.evidence[name] for part in parts]) for name in parts[0].evidence}
     maps = {key: torch.cat([part.maps[key] for part in parts]) for key in parts[0].maps}
+    accounts = {
+        key: (torch.cat([part.gaps[key] for part in parts]), torch.cat([part.steps[key] for part in parts]))
+        for key in parts[0].gaps
+    }
+    about = _About(request, {c.name: c for c in candidates}, evidence, maps, accounts, joined, agreed)
     return Explanation(
         methods=tuple(m.name for m in request.methods),
-        layers=tuple(c.name for c in candidates),
+        layers=tuple(dict.fromkeys(layer for _, layer in maps)),
         targets=names,
         classes=torch.cat([part.columns.classes for part in parts]),
         scores=scores,
         probabilities=joined,
         input_size=batch.space,
         _maps=maps,
-        _cards=partial(_cards, request, {c.name: c for c in candidates}, evidence, maps, joined, agreed),
+        _gaps={key: gap for key, (gap, _) in accounts.items()},
+        _cards=partial(_cards, about),
         _pictures=batch.pictures,
         _provenance=partial(_provenance, request, candidates, names, scores, batch, request.model.version()),
         _counterfactual=partial(_counterfactual, request, batch, len(parts), request.model.version()),
@@ -197,36 +209,49 @@ def _counterfactual(request: Request, batch: Batch, parts: int, version: int) ->
     return explanation
 
 
-def _cards(
-    request: Request,
-    candidates: Mapping[str, Candidate],
-    evidence: Mapping[str, Evidence],
-    maps: Mapping[tuple[str, str], Tensor],
-    probabilities: Tensor | None,
-    agreement: tuple[str, float] | None,
-    method: str,
-    layer: str,
-) -> list[list[Card]]:
+@dataclass(frozen=True)
+class _About:
+    """What the validity cards are written from."""
+
+    request: Request
+    candidates: Mapping[str, Candidate]
+    evidence: Mapping[str, Evidence]
+    maps: Mapping[tuple[str, str], Tensor]
+    accounts: Mapping[tuple[str, str], tuple[Tensor, Tensor]]
+    probabilities: Tensor | None
+    agreement: tuple[str, float] | None
+
+
+def _cards(about: _About, method: str, layer: str) -> list[list[Card]]:
     """The validity card of every map of one method at one layer."""
-    common = [validity.layout_fact(candidates[layer]), validity.calls_fact(candidates[layer])]
-    if not find_method(method).uses_gradients:
+    known, evidence = find_method(method), about.evidence.get(layer)
+    common = [validity.picture_fact()] if layer not in about.candidates else _layer_facts(about.candidates[layer])
+    if not known.uses_gradients:
         common.append(validity.same_for_all_fact())
-    if agreement is not None:
-        common.append(validity.precision_fact(*agreement))
-    low, high = (v.tolist() for v in torch.aminmax(maps[method, layer].detach().flatten(2), dim=2))
+    if about.agreement is not None:
+        common.append(validity.precision_fact(*about.agreement))
+    score, chances = about.request.score or known.score, about.probabilities
+    low, high = (v.tolist() for v in torch.aminmax(about.maps[method, layer].detach().flatten(2), dim=2))
+    gap, steps = about.accounts.get((method, layer), (None, None))
     cards: list[list[Card]] = []
     for b, row in enumerate(low):
         cards.append([])
         for t, lowest in enumerate(row):
             facts = [
                 *common,
-                validity.gradient_fact(evidence[layer], b, t),
-                validity.evidence_fact(evidence[layer], lowest, high[b][t], b, t),
+                validity.gradient_fact(evidence, b, t) if evidence is not None else None,
+                validity.evidence_fact(evidence, lowest, high[b][t], b, t),
             ]
-            if probabilities is not None and not bool(probabilities[b, t].isnan()):
-                facts.append(validity.saturation_fact(float(probabilities[b, t]), request.score))
+            if gap is not None and steps is not None:
+                facts.append(validity.completeness_fact(float(gap[b, t]), int(steps[b])))
+            if chances is not None and not bool(chances[b, t].isnan()):
+                facts.append(validity.saturation_fact(float(chances[b, t]), score, of_path=gap is not None))
             cards[-1].append(tuple(fact for fact in facts if fact is not None))
     return cards
+
+
+def _layer_facts(candidate: Candidate) -> list[Fact | None]:
+    return [validity.layout_fact(candidate), validity.calls_fact(candidate)]
 
 
 def _provenance(
@@ -250,7 +275,7 @@ def _provenance(
         "pictures": [picture.name for picture in batch.pictures()],
         "targets": names,
         "scores": scores.detach().float().cpu().tolist(),
-        "score": request.score,
+        "score": request.score or {m.name: m.score for m in request.methods},
         "methods": {
             m.name: {**m.parameters, **{k: v for k, v in request.parameters.items() if k in m.parameters}}
             for m in request.methods
@@ -282,7 +307,7 @@ def _warn_of_zeros(explanation: Explanation, parts: Sequence[Part]) -> None:
         blank = ~maps.detach().flatten(2).any(-1)
         if not bool(blank.any()):
             continue
-        evidence = Evidence.stacked([part.evidence[layer] for part in parts])
+        evidence = Evidence.stacked([part.evidence[layer] for part in parts]) if layer in parts[0].evidence else None
         for b, t in blank.nonzero().tolist():
             names = causes.setdefault(validity.zero_cause(evidence, b, t), [])
             if explanation.targets[b][t] not in names:

@@ -31,7 +31,8 @@ class Explanation:
 
     Attributes:
         methods: names, in the order asked for.
-        layers: names, in the order asked for; of a fusion "layer3 + layer4 (mean)".
+        layers: names, in the order asked for; of a fusion "layer3 + layer4 (mean)"; "input" for methods whose maps are
+            of the picture itself.
         targets: [batch][target] what is explained, in words.
         classes: int [batch, target]; -1 where a target is not a single class.
         scores: float [batch, target] the score of every target.
@@ -47,6 +48,7 @@ class Explanation:
     probabilities: Scores | None
     input_size: tuple[int, ...]
     _maps: Mapping[tuple[str, str], Tensor]
+    _gaps: Mapping[tuple[str, str], Scores]
     _cards: Callable[[str, str], list[list[Card]]] = field(repr=False)
     _pictures: Callable[[], tuple[Picture, ...]] = field(repr=False)
     _provenance: Callable[[], dict[str, Any]] = field(repr=False)
@@ -55,7 +57,20 @@ class Explanation:
     @property
     def maps(self) -> MapStack:
         """The maps [batch, target, h, w] of the first method and layer."""
-        return self._maps[self.methods[0], self.layers[0]]
+        return self[self.methods[0]]
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """(method, layer) of all maps: every method at every layer, but that of the picture itself at the input."""
+        return tuple(self._maps)
+
+    @property
+    def completeness_gap(self) -> Scores | None:
+        """By how much the parts fail to add up to the change of the score, as a share of it: [batch, target].
+
+        Of the first method that keeps such an account (path methods); None where none does. 0 is complete.
+        """
+        return next(iter(self._gaps.values()), None)
 
     def __getitem__(self, key: str | tuple[str, str]) -> MapStack:
         """The maps [batch, target, h, w] of a method, at the first layer or a named one.
@@ -66,11 +81,11 @@ class Explanation:
         """
         if isinstance(key, tuple) and len(key) != 2:
             raise InputError(f"an explanation is read as e[method] or e[method, layer], got {key!r}.")
-        method, layer = key if isinstance(key, tuple) else (key, self.layers[0])
+        method, layer = key if isinstance(key, tuple) else (key, self._first_layer(key))
         if method not in self.methods:
             raise MethodError(_absent("method", method, self.methods))
-        if layer not in self.layers:
-            raise LayerError(_absent("layer", layer, self.layers))
+        if (method, layer) not in self._maps:
+            raise LayerError(_absent("layer", layer, tuple(has for m, has in self.pairs if m == method)))
         return self._maps[method, layer]
 
     def __len__(self) -> int:
@@ -118,7 +133,7 @@ class Explanation:
         Raises:
             InputError: ``size`` or ``normalize`` is none of these.
         """
-        maps = self[method or self.methods[0], layer or self.layers[0]]
+        maps = self._asked(method, layer)
         target_size = _whole_numbers(size) if size is not None else self.input_size
         if target_size is None or len(target_size) != maps.ndim - 2:
             axes = {1: "whole number (length,)", 2: "whole numbers (height, width)"}
@@ -164,12 +179,20 @@ class Explanation:
 
     def fuse(self, how: Fusion = "mean") -> "Explanation":
         """The layers fused into one, for every method; see :func:`saywhy.methods.fuse`."""
-        name = f"{' + '.join(self.layers)} ({how})"
-        maps = {(m, name): fuse([self._maps[m, layer] for layer in self.layers], how) for m in self.methods}
+        own = {m: [layer for method, layer in self.pairs if method == m] for m in self.methods}
+        names = {m: f"{' + '.join(some)} ({how})" if some != ["input"] else "input" for m, some in own.items()}
+        maps = {
+            (m, names[m]): fuse([self._maps[m, layer] for layer in some], how) if some != ["input"] else self[m]
+            for m, some in own.items()
+        }
         return self._with(
-            layers=(name,),
+            layers=tuple(dict.fromkeys(names.values())),
             _maps=maps,
-            _cards=lambda m, _: _worst([self.cards[m, layer] for layer in self.layers]),
+            _gaps={
+                (m, names[m]): torch.stack([g for key, g in self._gaps.items() if key[0] == m]).amax(0)
+                for m in dict.fromkeys(m for m, _ in self._gaps)
+            },
+            _cards=lambda m, _: _worst([self.cards[m, layer] for layer in own[m]]),
             _counterfactual=lambda: self.counterfactual.fuse(how),
             _provenance=lambda: {**self.provenance, "fuse": how},
         )
@@ -187,7 +210,7 @@ class Explanation:
     @cached_property
     def cards(self) -> dict[tuple[str, str], list[list[Card]]]:
         """The validity card of every map: by (method, layer), [batch][target]."""
-        return {(m, layer): self._cards(m, layer) for m in self.methods for layer in self.layers}
+        return {(m, layer): self._cards(m, layer) for m, layer in self.pairs}
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
@@ -249,7 +272,15 @@ class Explanation:
                 raise InputError(
                     f"there is no {kind} {index!r}: this explanation has {count} {kind}s, 0 to {count - 1}."
                 )
-        return self[method or self.methods[0], layer or self.layers[0]][sample, target].detach()
+        return self._asked(method, layer)[sample, target].detach()
+
+    def _asked(self, method: str | None, layer: str | None) -> MapStack:
+        method = method or self.methods[0]
+        return self[method, layer or self._first_layer(method)]
+
+    def _first_layer(self, method: Any) -> str:
+        """The first layer at which a method has a map."""
+        return next((layer for m, layer in self.pairs if m == method), self.layers[0])
 
     def _with(self, **changes: Any) -> "Explanation":
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}

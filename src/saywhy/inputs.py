@@ -195,3 +195,12 @@ def _pictures(tensor: Tensor) -> tuple[Picture, ...]:
     return tuple(
         picture_of_tensor(sample, "input" if len(tensor) == 1 else f"input {i}") for i, sample in enumerate(tensor)
     )
+
+
+def black_of(model: Model, space: Sequence[int]) -> Tensor | None:
+    """What a black pixel is after the model's preprocessing, one value a channel; None where that is not known."""
+    if model.preprocess is None or len(space) != 2:
+        return None
+    height, width = space
+    fed, _ = model.preprocess(Image.new("RGB", (width, height)))
+    return fed.flatten(1).median(1).values

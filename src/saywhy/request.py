@@ -11,17 +11,21 @@ from torch import Tensor, nn
 
 from saywhy.answer import Answer, ScoreKind, as_answer
 from saywhy.engine import tree
-from saywhy.engine.capture import Capture
+from saywhy.engine.borrow import borrowed
+from saywhy.engine.capture import Capture, Watched
 from saywhy.engine.capture import capture as run_capture
 from saywhy.engine.layers import find_layer, named_layer
 from saywhy.engine.layout import Layout
 from saywhy.engine.precision import Precision, Variant, fastest
+from saywhy.engine.subject import Subject, picture_watched
 from saywhy.engine.trace import Candidate, Question, Watching
 from saywhy.errors import InputError, MethodError, WeightsError
-from saywhy.inputs import Batch
-from saywhy.methods.registry import Method, find_method
+from saywhy.inputs import Batch, black_of
+from saywhy.methods.method import Accounted, Method
+from saywhy.methods.registry import find_method
 from saywhy.models import Model
 from saywhy.models.weights import check_finite
+from saywhy.shapes import wide
 from saywhy.targets import Columns, Target, Top
 from saywhy.validity import Evidence
 
@@ -35,8 +39,27 @@ class Part:
     columns: Columns
     probabilities: Tensor | None
     maps: dict[tuple[str, str], Tensor]
+    gaps: dict[tuple[str, str], Tensor]
+    steps: dict[tuple[str, str], Tensor]
     evidence: dict[str, Evidence]
     candidates: list[Candidate]
+
+
+PICTURE = "input"
+"""What the picture itself is called where a layer is named."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """The network in the form in which it runs, and its inputs in the form in which it takes them."""
+
+    module: nn.Module
+    inputs: Any
+
+    def watched(self, candidate: Candidate) -> Watched:
+        """A layer, in this form of the network."""
+        watched = candidate.watched()
+        return replace(watched, module=self.module.get_submodule(module_name(watched.name)))
 
 
 @dataclass(frozen=True)
@@ -48,14 +71,15 @@ class Request:
     methods: Sequence[Method]
     layer: LayerChoice = None
     layout: Layout | None = None
-    score: ScoreKind = "logit"
+    score: ScoreKind | None = None
     output: str | int | None = None
     precision: Precision = "exact"
+    batch_size: int | None = None
     create_graph: bool = False
     seed: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
-    def answer(self, samples: int, result: Any) -> Answer:
+    def answer(self, samples: int, result: Any, score: ScoreKind = "logit") -> Answer:
         """The model's output as class scores."""
         answer = as_answer(
             result,
@@ -63,7 +87,7 @@ class Request:
             self.output,
             labels=self.model.labels,
             multilabel=self.model.multilabel,
-            score=self.score,
+            score=self.score or score,
         )
         if not bool(torch.isfinite(answer.logits.detach()).all()):
             raise WeightsError(_why_not_finite(self.model))
@@ -93,23 +117,12 @@ class Request:
         return [find_layer(watched) if one is None else named_layer(watched, one, self.layout) for one in wanted]
 
     def capture(self, batch: Batch) -> tuple[Capture, Columns, list[Candidate]]:
-        """One pass over a batch."""
-        seen: dict[str, Columns] = {}
-
-        def scores(result: Any) -> Tensor:
-            seen["columns"] = self.target.columns(self.answer(batch.size, result))
-            return seen["columns"].scores
-
+        """One pass over a batch, with the layers watched."""
         with translated(self.model, batch):
             candidates = self.candidates(batch)
-            watched = [candidate.watched() for candidate in candidates]
-            module, inputs = self.model.module, batch.inputs
-            if self.precision == "fast":
-                variant = fastest(module, inputs, [module_name(w.name) for w in watched])
-                watched = [replace(w, module=variant.module.get_submodule(module_name(w.name))) for w in watched]
-                module, inputs = variant.module, variant.prepare(inputs)
-            captured = run_capture(module, inputs, watched, scores, create_graph=self.create_graph, seed=self.seed)
-        return captured, seen["columns"], candidates
+            form = self._form(batch, candidates)
+            captured, columns = self._pass(form, [form.watched(c) for c in candidates], batch.size)
+        return captured, columns, candidates
 
     def run_all(self, batch: Batch, size: int | None) -> list[Part]:
         """One batch, or several of at most ``size`` samples."""
@@ -126,30 +139,122 @@ class Request:
 
     def run(self, batch: Batch) -> Part:
         """Maps of all methods, layers and targets for one batch."""
-        captured, columns, candidates = self.capture(batch)
-        maps: dict[tuple[str, str], list[Tensor]] = {(m.name, c.name): [] for m in self.methods for c in candidates}
-        evidence: dict[str, list[Evidence]] = {c.name: [] for c in candidates}
-        with torch.set_grad_enabled(self.create_graph), torch.inference_mode(False):
-            activations = {name: _wide(a) for name, a in captured.activations.items()}
-            for _, gradients in captured.chunks():
-                for name, found in gradients.items():
-                    A, G = activations[name], _wide(found)
-                    evidence[name].append(Evidence.of(A, G))
-                    for method in self.methods:
-                        maps[method.name, name].append(self._maps(method, A, G))
+        at_layers = [m for m in self.methods if m.at == "layer"]
+        once = [m for m in self.methods if m.passes == "one"]
+        with translated(self.model, batch):
+            candidates = self.candidates(batch) if at_layers else []
+            form = self._form(batch, candidates)
+            layers = {c.name: form.watched(c) for c in candidates}
+            if any(m.at == "input" for m in self.methods):
+                layers[PICTURE] = picture_watched(form.inputs)
+            watched = [w for w in layers.values() if w.module is not None or any(m.at == "input" for m in once)]
+            if watched:
+                captured, columns = self._pass(form, watched, batch.size)
+                output = captured.output
+                maps, evidence = self._of_one_pass(captured, once)
+            else:
+                output, columns = self._answered(form, batch.size)
+                maps, evidence = {}, {}
+            accounts: dict[tuple[str, str], Accounted] = {}
+            for method in self.methods:
+                if method.passes == "several":
+                    subject = self._subject(form, batch, output, method)
+                    for layer in layers.values():
+                        if (layer.module is None) == (method.at == "input"):
+                            found = self._of_several_passes(method, subject.at(layer))
+                            maps[method.name, layer.name] = found.maps if isinstance(found, Accounted) else found
+                            if isinstance(found, Accounted):
+                                accounts[method.name, layer.name] = found
+        order = [(m.name, name) for m in self.methods for name in layers if (m.name, name) in maps]
         return Part(
-            columns=replace(columns, scores=captured.scores),
-            probabilities=_probabilities(self.answer(batch.size, captured.output), columns),
-            maps={key: torch.cat(some, dim=1) for key, some in maps.items()},
-            evidence={name: Evidence.joined(some) for name, some in evidence.items()},
+            columns=columns,
+            probabilities=_probabilities(self.answer(batch.size, output), columns),
+            maps={key: maps[key] for key in order},
+            gaps={key: account.gap for key, account in accounts.items()},
+            steps={key: account.steps for key, account in accounts.items()},
+            evidence=evidence,
             candidates=candidates,
         )
+
+    def _form(self, batch: Batch, candidates: Sequence[Candidate]) -> "_Form":
+        """The model as it is, or the copy that this machine runs fastest."""
+        module, inputs = self.model.module, batch.inputs
+        if self.precision == "exact":
+            return _Form(module, inputs)
+        variant = fastest(module, inputs, [module_name(c.name) for c in candidates])
+        return _Form(variant.module, variant.prepare(inputs))
+
+    def _pass(self, form: "_Form", watched: Sequence[Watched], samples: int) -> tuple[Capture, Columns]:
+        seen: dict[str, Columns] = {}
+
+        def scores(result: Any) -> Tensor:
+            seen["columns"] = self.target.columns(self.answer(samples, result))
+            return seen["columns"].scores
+
+        captured = run_capture(
+            form.module, form.inputs, watched, scores, create_graph=self.create_graph, seed=self.seed
+        )
+        return captured, replace(seen["columns"], scores=captured.scores)
+
+    def _answered(self, form: "_Form", samples: int) -> tuple[Any, Columns]:
+        """The answer alone, for methods that watch nothing in the network."""
+        inputs = tree.escape_inference(form.inputs)
+        with torch.inference_mode(False), torch.no_grad(), borrowed(form.module, seed=self.seed):
+            output = tree.call(form.module, inputs)
+            return output, self.target.columns(self.answer(samples, output))
+
+    def _of_one_pass(
+        self, captured: Capture, methods: Sequence[Method]
+    ) -> tuple[dict[tuple[str, str], Tensor], dict[str, Evidence]]:
+        maps: dict[tuple[str, str], list[Tensor]] = {}
+        evidence: dict[str, list[Evidence]] = {}
+        with torch.set_grad_enabled(self.create_graph), torch.inference_mode(False):
+            activations = {name: wide(a) for name, a in captured.activations.items()}
+            for _, gradients in captured.chunks():
+                for name, found in gradients.items():
+                    A, G = activations[name], wide(found)
+                    evidence.setdefault(name, []).append(Evidence.of(A, G))
+                    for method in methods:
+                        if (method.at == "input") == (name == PICTURE):
+                            maps.setdefault((method.name, name), []).append(self._maps(method, A, G))
+        return (
+            {key: torch.cat(some, dim=1) for key, some in maps.items()},
+            {name: Evidence.joined(some) for name, some in evidence.items()},
+        )
+
+    def _subject(self, form: "_Form", batch: Batch, output: Any, method: Method) -> Subject:
+        """What a method that runs the network itself works on; its targets are those of the picture as it is."""
+        target = self.target.fixed(self.answer(batch.size, output))
+
+        def score(result: Any, samples: Tensor) -> Tensor:
+            return target.of_samples(samples).columns(self.answer(len(samples), result, method.score)).scores
+
+        def answers(result: Any, samples: Tensor) -> Tensor:
+            return self.answer(len(samples), result, "probability").values("probability")
+
+        return Subject(
+            model=form.module,
+            inputs=form.inputs,
+            layer=picture_watched(form.inputs),
+            score=score,
+            answers=answers,
+            black=black_of(self.model, batch.space),
+            seed=self.seed,
+            batch_size=self.batch_size,
+        )
+
+    def _of_several_passes(self, method: Method, subject: Subject) -> Tensor | Accounted:
+        parameters = {name: value for name, value in self.parameters.items() if name in method.parameters}
+        with torch.inference_mode(False):
+            found: Tensor | Accounted = method.function(subject, **parameters)
+        return found
 
     def _maps(self, method: Method, A: Tensor, G: Tensor) -> Tensor:
         """Maps [batch, target, *space] of one method, target by target: the activations stay in the cache."""
         parameters = {name: value for name, value in self.parameters.items() if name in method.parameters}
         if not method.uses_gradients:
-            return method.function(A, A, **parameters).unsqueeze(1).expand(-1, G.shape[1], *A.shape[2:])
+            found: Tensor = method.function(A, A, **parameters)
+            return found.unsqueeze(1).expand(-1, G.shape[1], *A.shape[2:])
         return torch.stack([method.function(A, g, **parameters) for g in G.unbind(1)], dim=1)
 
 
@@ -186,11 +291,6 @@ def chosen_methods(names: str | Sequence[str], parameters: Mapping[str, Any]) ->
 def module_name(layer: str) -> str:
     """The name of the module, without the number of the call."""
     return layer.partition("#")[0]
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """Maps are computed in at least float32, whatever the model runs in."""
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
 def _probabilities(answer: Answer, columns: Columns) -> Tensor | None:
@@ -240,8 +340,11 @@ def agreement(request: Request, batch: Batch, part: Part) -> tuple[str, float] |
         return variant.name, 1.0
     if variant not in _agreements:
         target = request.target.of_samples(slice(0, batch.size))
-        exact = replace(request, target=target, precision="exact").run(batch)
-        pairs = [(part.maps[key].flatten(2), exact.maps[key].flatten(2)) for key in part.maps]
+        # The methods of one pass speak for those of many; where none was asked for, Grad-CAM does.
+        once = tuple(m for m in request.methods if m.passes == "one" and m.at == "layer") or (find_method("gradcam"),)
+        asked = replace(request, target=target, methods=once, parameters={})
+        fast, exact = asked.run(batch), replace(asked, precision="exact").run(batch)
+        pairs = [(fast.maps[key].flatten(2), exact.maps[key].flatten(2)) for key in fast.maps]
         _agreements[variant] = min(float(_correlation(a, b).min()) for a, b in pairs)
     return variant.name, _agreements[variant]
 

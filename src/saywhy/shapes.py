@@ -4,6 +4,7 @@ They are checked at run time in the tests (``pytest --jaxtyping-packages=saywhy,
 documentation everywhere else. ``*space`` is one axis for a signal, two for a picture, three for a volume.
 """
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -30,3 +31,12 @@ Scores = Float[Tensor, "batch target"]
 
 Classes = Int[Tensor, "batch target"]
 """Class indices; -1 where a target is not a single class."""
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """In at least float32, in which maps are computed whatever the model runs in.
+
+    >>> wide(torch.zeros(1, dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

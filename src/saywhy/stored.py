@@ -34,9 +34,9 @@ def save_npz(explanation: Explanation, path: Path) -> None:
         "provenance": explanation.provenance,
         "cards": [
             [[[(f.name, f.state, f.text) for f in card] for card in row] for row in explanation.cards[m, layer]]
-            for m in explanation.methods
-            for layer in explanation.layers
+            for m, layer in explanation.pairs
         ],
+        "pairs": explanation.pairs,
     }
     absent = np.full(tuple(explanation.scores.shape), math.nan)
     probabilities = explanation.probabilities.cpu().numpy() if explanation.probabilities is not None else absent
@@ -48,9 +48,10 @@ def save_npz(explanation: Explanation, path: Path) -> None:
     }
     for i, picture in enumerate(explanation.pictures):
         arrays[f"picture/{i}"] = np.asarray(picture.image)
-    for method in explanation.methods:
-        for layer in explanation.layers:
-            arrays[f"maps/{method}/{layer}"] = _numbers(explanation[method, layer])
+    for method, layer in explanation.pairs:
+        arrays[f"maps/{method}/{layer}"] = _numbers(explanation[method, layer])
+    for (method, layer), gap in explanation._gaps.items():
+        arrays[f"gaps/{method}/{layer}"] = _numbers(gap)
     with written_whole(path) as whole, whole.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -85,7 +86,7 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Explanation:
         Picture(name, Image.fromarray(arrays[f"picture/{i}"]), tuple(seen))
         for i, (name, seen) in enumerate(zip(about["names"], about["seen"], strict=True))
     )
-    keys = [(method, layer) for method in about["methods"] for layer in about["layers"]]
+    keys = [(method, layer) for method, layer in about["pairs"]]
     cards = {
         key: [[tuple(Fact(*fact) for fact in card) for card in row] for row in rows]
         for key, rows in zip(keys, about["cards"], strict=True)
@@ -100,6 +101,11 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Explanation:
         probabilities=None if bool(probabilities.isnan().all()) else probabilities.float(),
         input_size=tuple(about["input_size"]),
         _maps={(m, layer): torch.from_numpy(arrays[f"maps/{m}/{layer}"]) for m, layer in keys},
+        _gaps={
+            (m, layer): torch.from_numpy(arrays[f"gaps/{m}/{layer}"])
+            for m, layer in keys
+            if f"gaps/{m}/{layer}" in arrays
+        },
         _cards=lambda m, layer: cards[m, layer],
         _pictures=lambda: pictures,
         _provenance=lambda: about["provenance"],

@@ -41,8 +41,12 @@ class Target(abc.ABC):
     def columns(self, answer: Answer) -> Columns:
         """The scores of this target for a batch."""
 
-    def of_samples(self, some: slice) -> "Target":
-        """The target of some samples of the batch; it differs only where samples have targets of their own."""
+    def of_samples(self, some: slice | Tensor) -> "Target":
+        """The target of some samples of the batch (by index); it differs only where samples have their own."""
+        return self
+
+    def fixed(self, answer: Answer) -> "Target":
+        """The same target when the answer changes: the top class of a batch stays the class that it is now."""
         return self
 
     def functions(self) -> "Iterator[Function]":
@@ -111,7 +115,10 @@ class Top(Target):
         count = answer.logits.shape[1]
         if not isinstance(self.k, int) or not 1 <= self.k <= count:
             raise TargetError(f"the top {self.k} of {count} classes cannot be had. Give k from 1 to {count}.")
-        return Chosen(answer.logits.detach().topk(self.k, dim=1).indices, self.score).columns(answer)
+        return self.fixed(answer).columns(answer)
+
+    def fixed(self, answer: Answer) -> Target:
+        return Chosen(answer.logits.detach().topk(self.k, dim=1).indices, self.score)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +134,8 @@ class Chosen(Target):
     classes: Tensor
     score: ScoreKind | None = None
 
-    def of_samples(self, some: slice) -> Target:
-        return Chosen(self.classes[some], self.score)
+    def of_samples(self, some: slice | Tensor) -> Target:
+        return Chosen(self.classes[some.to(self.classes.device) if isinstance(some, Tensor) else some], self.score)
 
     def columns(self, answer: Answer) -> Columns:
         answer.values("logit")  # an output without class scores says so
@@ -163,8 +170,11 @@ class Sum(Target):
 
     terms: tuple[tuple[float, Target], ...]
 
-    def of_samples(self, some: slice) -> Target:
+    def of_samples(self, some: slice | Tensor) -> Target:
         return Sum(tuple((weight, part.of_samples(some)) for weight, part in self.terms))
+
+    def fixed(self, answer: Answer) -> Target:
+        return Sum(tuple((weight, part.fixed(answer)) for weight, part in self.terms))
 
     def functions(self) -> "Iterator[Function]":
         return (function for _, part in self.terms for function in part.functions())
@@ -223,8 +233,11 @@ class Several(Target):
 
     __rmul__ = __mul__
 
-    def of_samples(self, some: slice) -> Target:
+    def of_samples(self, some: slice | Tensor) -> Target:
         return Several(tuple(part.of_samples(some) for part in self.parts))
+
+    def fixed(self, answer: Answer) -> Target:
+        return Several(tuple(part.fixed(answer) for part in self.parts))
 
     def functions(self) -> "Iterator[Function]":
         return (function for part in self.parts for function in part.functions())

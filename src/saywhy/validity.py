@@ -1,5 +1,6 @@
 """The validity card: cheap facts about every map that say how far it may be believed."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -118,9 +119,31 @@ def gradient_fact(evidence: Evidence, sample: int, target: int) -> Fact:
     return Fact("gradient", "good", f"alive: at most {size:.2g}")
 
 
-def evidence_fact(evidence: Evidence, lowest: float, highest: float, sample: int, target: int) -> Fact:
+def picture_fact() -> Fact:
+    """That the map is of the picture itself, so that no layout had to be proved."""
+    return Fact("layout", "good", "one value for every pixel that the network was given")
+
+
+def completeness_fact(gap: float, steps: int) -> Fact:
+    """By how much the parts fail to add up to the change of the score along the path."""
+    text = f"the parts add up to the change of the score to within {abs(gap):.2%}, in {steps} steps"
+    if abs(gap) < 0.01:
+        return Fact("completeness", "good", text)
+    if abs(gap) == math.inf or abs(gap) != abs(gap):
+        return Fact(
+            "completeness", "warning", "the score does not change along the path, so there is nothing to add up"
+        )
+    return Fact(
+        "completeness",
+        "warning",
+        f"{text}: more steps (or steps='auto') bring it down, unless paths lead round the layer or the variant drops "
+        "a part on purpose",
+    )
+
+
+def evidence_fact(evidence: Evidence | None, lowest: float, highest: float, sample: int, target: int) -> Fact:
     """The sign of what the map shows; a map of zeros says why it is one."""
-    total = float(evidence.total[sample, target])
+    total = float(evidence.total[sample, target]) if evidence is not None else 0.0
     if lowest == highest == 0:
         return Fact("evidence", "bad", zero_cause(evidence, sample, target))
     if lowest == highest:
@@ -134,11 +157,15 @@ def evidence_fact(evidence: Evidence, lowest: float, highest: float, sample: int
             "the layer as a whole speaks against this answer; the map shows the part that speaks for it. "
             ".counterfactual shows the other",
         )
+    if evidence is None:
+        return Fact("evidence", "good", f"of one sign, {lowest:.3g} to {highest:.3g}")
     return Fact("evidence", "good", "the layer as a whole speaks for this answer")
 
 
-def zero_cause(evidence: Evidence, sample: int, target: int) -> str:
+def zero_cause(evidence: Evidence | None, sample: int, target: int) -> str:
     """Why a map is zero everywhere."""
+    if evidence is None:
+        return "the map is zero everywhere because nothing that was tried changed the score, or only ever raised it"
     if not bool(evidence.active[sample]):
         return "the map is zero everywhere because the layer's activations are: the network is dead here"
     if not float(evidence.gradient[sample, target]) > 0:
@@ -152,9 +179,12 @@ def zero_cause(evidence: Evidence, sample: int, target: int) -> str:
     )
 
 
-def saturation_fact(probability: float, score: str) -> Fact:
+def saturation_fact(probability: float, score: str, of_path: bool = False) -> Fact:
     """Whether the probability is so near to 0 or 1 that its gradient vanishes."""
     margin = min(probability, 1 - probability)
+    if margin <= 1e-3 and of_path:
+        text = f"the probability {probability:.6f} is saturated, but the path begins where it is not"
+        return Fact("saturation", "good", text)
     if margin > 1e-3:
         return Fact("saturation", "good", f"the probability {probability:.3f} is not saturated")
     # log p is flat where p is 1, but not where it is 0.

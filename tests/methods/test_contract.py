@@ -29,9 +29,18 @@ def network_for(name: str, **settings: Any) -> TinyNetwork:
     return TinyNetwork.build(**{"head": HEADS.get(name, "mlp"), **settings})
 
 
+SHORT = {"relu": False, "steps": 5, "draws": 3, "masks": 12}
+"""Without the ReLU, so that no map is zero and none of the evidence is hidden; and no longer than it need be."""
+
+
 def signed(name: str) -> dict[str, Any]:
-    """Without the ReLU, so that no map is zero and none of the evidence is hidden from a comparison."""
-    return {"relu": False} if "relu" in METHODS[name].parameters else {}
+    """What of :data:`SHORT` a method has."""
+    return {key: value for key, value in SHORT.items() if key in METHODS[name].parameters}
+
+
+def grid_of(name: str, axes: int = 2) -> tuple[int, ...]:
+    """The layer's grid, or the picture's own."""
+    return ((6,) if METHODS[name].at == "layer" else (12,)) * axes
 
 
 def explain(name: str, network: nn.Module, inputs: Any, target: Any = 1, **settings: Any) -> saywhy.Explanation:
@@ -105,7 +114,7 @@ class TestEveryMethod:
     )
     def test_shape_and_type(self, name, model, maps, pictures):
         found = explain(name, network_for(name, dtype=model), pictures(3, dtype=model), target=[1, 0]).maps
-        assert found.shape == (3, 2, 6, 6)
+        assert found.shape == (3, 2, *grid_of(name))
         assert found.dtype == maps
         assert bool(torch.isfinite(found).all())
         assert bool((found.flatten(2).std(-1) > 0).all())
@@ -115,7 +124,7 @@ class TestEveryMethod:
     def test_signals_and_volumes(self, name, axes):
         chance = torch.Generator().manual_seed(0)
         found = explain(name, network_for(name, axes=axes), torch.randn(2, 3, *[12] * axes, generator=chance)).maps
-        assert found.shape == (2, 1, *[6] * axes)
+        assert found.shape == (2, 1, *grid_of(name, axes))
         assert bool((found.flatten(2).std(-1) > 0).all())
 
     def test_a_batch_is_its_samples_one_by_one(self, name, pictures):
@@ -186,15 +195,12 @@ def test_several_methods_and_layers_are_each_alone(pictures):
     network, batch = TinyNetwork.build(), pictures(2)
     names = [name for name in METHODS if name not in HEADS]
     layers = ["stem", "features"]
-    together = as_asked(network, batch, target=[1, 2], method=names, layer=layers, relu=False)
+    together = as_asked(network, batch, target=[1, 2], method=names, layer=layers, **SHORT)
     assert together.methods == tuple(names)
-    assert together.layers == tuple(layers)
-    for name in names:
-        for layer in layers:
-            alone = saywhy.explain(
-                network, batch, layout=LAYOUT, target=[1, 2], method=name, layer=layer, **signed(name)
-            )
-            assert_same(together[name, layer], alone.maps)
+    assert set(together.layers) == {*layers, "input"}
+    for name, layer in together.pairs:
+        alone = as_asked(network, batch, target=[1, 2], method=name, layer=layer, **signed(name))
+        assert_same(together[name, layer], alone.maps)
 
 
 def test_a_parameter_goes_to_the_methods_that_have_it(pictures):

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import TypeCheckError
 from torch import Tensor
 
+from kinds import ONE_PASS
 from oracles import ORACLES
 from saywhy.errors import MethodError
-from saywhy.methods import METHODS, find_method
+from saywhy.methods import find_method
 
 SPACES = {"signal": (7,), "picture": (3, 4), "volume": (2, 3, 2)}
 CHANNELS = {"few channels": 3, "many channels": 17}
@@ -20,13 +21,13 @@ SEEDS = (0, 1)
 
 def _variants(name: str) -> list[dict[str, Any]]:
     """Every setting of the method's parameters: both values of a switch, and the poolings."""
-    choices = {"pooling": ("mean", "abs", "max")}
-    own = METHODS[name].parameters
+    choices = {"pooling": ("mean", "abs", "max"), "channels": ("sum", "abs", "max")}
+    own = ONE_PASS[name].parameters
     values = [choices.get(p, (False, True) if isinstance(default, bool) else (default,)) for p, default in own.items()]
     return [dict(zip(own, some, strict=True)) for some in itertools.product(*values)]
 
 
-CASES = [(name, variant) for name in METHODS for variant in _variants(name)]
+CASES = [(name, variant) for name in ONE_PASS for variant in _variants(name)]
 IDS = [name + "".join(f" {k}={v}" for k, v in variant.items()) for name, variant in CASES]
 
 
@@ -63,7 +64,7 @@ def assert_equal_up_to(found: Tensor, wanted: Tensor, rtol: float) -> None:
 def test_method_is_its_equation(name, variant, space, channels):
     for seed, signed in itertools.product(SEEDS, (False, True)):
         A, G = layer_of(name, space, channels, seed, signed=signed)
-        found = METHODS[name].function(A, G, **variant)
+        found = ONE_PASS[name].function(A, G, **variant)
         assert found.dtype == torch.float64
         assert_equal_up_to(found, by_the_equation(name, A, G, **variant), 1e-10)
 
@@ -74,45 +75,45 @@ def test_method_is_its_equation_in_single_precision(name, variant, space):
     for seed in SEEDS:
         # Non-negative: a sum that cancels to nearly zero has no digits left in single precision, whoever divides by it.
         A, G = (t.float() for t in layer_of(name, space, 5, seed, signed=False))
-        found = METHODS[name].function(A, G, **variant)
+        found = ONE_PASS[name].function(A, G, **variant)
         assert found.dtype == torch.float32
         assert_equal_up_to(found, by_the_equation(name, A, G, **variant), 1e-5)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ONE_PASS)
 def test_axes_of_length_one_change_nothing(name):
     A, G = layer_of(name, (7,), 4, 0, signed=True)
-    flat = METHODS[name].function(A, G)
+    flat = ONE_PASS[name].function(A, G)
     for shape in ((7, 1), (1, 7), (1, 7, 1)):
-        other = METHODS[name].function(A.reshape(2, 4, *shape), G.reshape(2, 4, *shape))
+        other = ONE_PASS[name].function(A.reshape(2, 4, *shape), G.reshape(2, 4, *shape))
         assert other.shape == (2, *shape)
         torch.testing.assert_close(other.flatten(1), flat, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ONE_PASS)
 def test_inputs_are_left_alone(name):
     A, G = layer_of(name, (3, 4), 5, 0, signed=True)
     kept = A.clone(), G.clone()
     for variant in _variants(name):
-        METHODS[name].function(A, G, **variant)
+        ONE_PASS[name].function(A, G, **variant)
     assert torch.equal(A, kept[0])
     assert torch.equal(G, kept[1])
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ONE_PASS)
 def test_a_dead_layer_gives_zeros_and_not_nan(name):
     zeros = torch.zeros(2, 3, 2, 2)
     ones = torch.ones(2, 3, 2, 2)
     for A, G in ((zeros, zeros), (zeros, ones)):
-        assert METHODS[name].function(A, G).abs().max() == 0
-    if METHODS[name].uses_gradients:
-        assert METHODS[name].function(ones, zeros).abs().max() == 0
+        assert ONE_PASS[name].function(A, G).abs().max() == 0
+    if ONE_PASS[name].uses_gradients:
+        assert ONE_PASS[name].function(ones, zeros).abs().max() == 0
 
 
 @pytest.mark.parametrize("exponent", [-30, -20, 15])
 def test_gradcam_pp_is_the_equation_where_squares_of_the_gradient_are_no_numbers(exponent):
     A, G = layer_of("gradcam++", (3, 4), 4, 0, signed=False)
-    found = METHODS["gradcam++"].function(A.float(), (G * 10.0**exponent).float())
+    found = ONE_PASS["gradcam++"].function(A.float(), (G * 10.0**exponent).float())
     wanted = by_the_equation("gradcam++", A.float(), (G * 10.0**exponent).float())
     assert float(wanted.max()) > 0
     assert_equal_up_to(found, wanted, 1e-5)
@@ -121,29 +122,29 @@ def test_gradcam_pp_is_the_equation_where_squares_of_the_gradient_are_no_numbers
 def test_gradcam_pp_has_no_weight_where_its_denominator_is_zero():
     A, G = torch.tensor([[[-1.0, -1.0], [1.0, 2.0]]]), torch.tensor([[[1.0, 1.0], [1.0, 1.0]]])
     # The first channel: 2 + 1 * (-1 - 1) = 0. The second: 2 * 1 / (2 + 3).
-    torch.testing.assert_close(METHODS["gradcam++"].function(A, G), torch.tensor([[0.4, 0.8]]))
+    torch.testing.assert_close(ONE_PASS["gradcam++"].function(A, G), torch.tensor([[0.4, 0.8]]))
 
 
 def test_cam_refuses_gradients_that_differ_from_place_to_place():
     A, G = torch.rand(2, 3, 4, 4), torch.ones(2, 3, 4, 4)
     G[1, 2, 3, 3] += 0.01
     with pytest.raises(MethodError, match=r"global average pooling.*Use gradcam"):
-        METHODS["cam"].function(A, G)
+        ONE_PASS["cam"].function(A, G)
 
 
 def test_cam_judges_every_sample_by_its_own_gradient():
     A, G = torch.rand(2, 3, 4, 4), torch.ones(2, 3, 4, 4)
     G[1] = 1e-9 * torch.rand(3, 4, 4)
     with pytest.raises(MethodError, match="global average pooling"):
-        METHODS["cam"].function(A[1:], G[1:])
+        ONE_PASS["cam"].function(A[1:], G[1:])
     with pytest.raises(MethodError, match="global average pooling"):
-        METHODS["cam"].function(A, G)
+        ONE_PASS["cam"].function(A, G)
 
 
 def test_gradcam_refuses_an_unknown_pooling():
     # With annotations checked at run time (see ``saywhy.shapes``) those come first.
     with pytest.raises((MethodError, TypeCheckError), match="median"):
-        METHODS["gradcam"].function(torch.rand(1, 2, 3, 3), torch.rand(1, 2, 3, 3), pooling="median")
+        ONE_PASS["gradcam"].function(torch.rand(1, 2, 3, 3), torch.rand(1, 2, 3, 3), pooling="median")
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name():

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 import saywhy
+from kinds import ONE_PASS
 from oracles.networks import LinearNetwork, OneQuadrant, TinyNetwork
-from saywhy.methods import METHODS
 from saywhy.targets import Class, counterfactual
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
 explain = partial(saywhy.explain, layout=LAYOUT)  # given, because random networks do not always prove theirs
 
-GRADIENT_METHODS = [name for name, method in METHODS.items() if method.uses_gradients]
+GRADIENT_METHODS = [name for name, method in ONE_PASS.items() if method.uses_gradients]
 
 
 class TestPoolingAndALinearLayer:
@@ -98,7 +98,7 @@ class TestCounterfactual:
         network, batch = TinyNetwork.build(), pictures()
         fused = explain(network, batch, 1, layer=["stem", "features"], fuse=how, relu=False)
         wanted = explain(network, batch, -Class(1), layer=["stem", "features"], fuse=how, relu=False)
-        assert fused.counterfactual.layers == fused.layers == ("stem + features",)
+        assert fused.counterfactual.layers == fused.layers == (f"stem + features ({how})",)
         torch.testing.assert_close(fused.counterfactual.maps, wanted.maps)
 
     def test_in_batches(self, found, pictures):
@@ -166,7 +166,7 @@ def test_eigencam_finds_the_one_pattern_that_all_channels_share():
     pattern = torch.rand(5, 6, dtype=torch.float64)
     strength = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
     A = (strength[:, None, None] * pattern)[None]
-    found = METHODS["eigencam"].function(A, A)[0]
+    found = ONE_PASS["eigencam"].function(A, A)[0]
     torch.testing.assert_close(found, pattern * strength.norm(), rtol=1e-10, atol=1e-12)
 
 
@@ -175,10 +175,10 @@ def test_rounding_does_not_choose_the_sign_of_an_eigen_map_behind_a_layer_norm(c
     """There the channels of every position sum to zero, and so does every projection on their sum."""
     A = torch.randn(8, channels, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     A = A - A.mean(1, keepdim=True)
-    exact = METHODS["eigencam"].function(A, A, relu=False)
-    rounded = METHODS["eigencam"].function(A.float(), A.float(), relu=False)
+    exact = ONE_PASS["eigencam"].function(A, A, relu=False)
+    rounded = ONE_PASS["eigencam"].function(A.float(), A.float(), relu=False)
     torch.testing.assert_close(rounded.double(), exact, rtol=0, atol=1e-4 * float(exact.abs().max()))
-    shuffled = METHODS["eigencam"].function(A.float().flip(1), A.float(), relu=False)
+    shuffled = ONE_PASS["eigencam"].function(A.float().flip(1), A.float(), relu=False)
     torch.testing.assert_close(shuffled, rounded, rtol=0, atol=1e-4 * float(exact.abs().max()))
     assert torch.equal(exact.flatten(1).abs().amax(1), exact.flatten(1).amax(1))
 
@@ -187,5 +187,5 @@ def test_rounding_does_not_choose_the_sign_of_an_eigen_map_behind_a_layer_norm(c
 def test_eigen_maps_rise_with_the_sum_of_the_channels(channels):
     """A component has no sign of its own; ours must not be that of the library underneath."""
     A = torch.rand(8, channels, 5, 5, generator=torch.Generator().manual_seed(0))
-    assert bool((METHODS["eigencam"].function(A, A, relu=False) >= 0).all())
-    assert bool((METHODS["eigencam"].function(-A, A, relu=False) <= 0).all())
+    assert bool((ONE_PASS["eigencam"].function(A, A, relu=False) >= 0).all())
+    assert bool((ONE_PASS["eigencam"].function(-A, A, relu=False) <= 0).all())

@@ -4,7 +4,9 @@ Slow on purpose, and independent on purpose: nothing here comes from saywhy, and
 oracle and the function that it judges cannot share a mistake. Each takes the activations and gradients of one sample,
 float64 arrays [channel, *space], and gives the map [*space].
 
-A new method is tested by the whole harness as soon as its oracle has a line in ``ORACLES``.
+A new method of one pass is tested by the whole harness as soon as its oracle has a line in ``ORACLES``; one that runs
+the network itself as soon as it has a line in ``RUN_ORACLES``: those take an ``Observed`` network and one picture
+[channel, *space], and give the map.
 """
 
 from collections.abc import Callable
@@ -14,6 +16,9 @@ import numpy as np
 from oracles.channel import cam, gradcam, gradcam_pp, xgradcam
 from oracles.eigen import eigencam, eigengradcam
 from oracles.elementwise import gradcam_elementwise, hirescam, layercam
+from oracles.path import conductance, integrated_gradcam, integrated_gradients, rsi_gradcam
+from oracles.pixels import input_times_gradient, saliency
+from oracles.smooth import smooth_gradcam_pp, smoothgrad, vargrad
 
 ORACLES: dict[str, Callable[..., np.ndarray]] = {
     "cam": cam,
@@ -23,7 +28,20 @@ ORACLES: dict[str, Callable[..., np.ndarray]] = {
     "gradcam++": gradcam_pp,
     "gradcam-elementwise": gradcam_elementwise,
     "hirescam": hirescam,
+    "input-times-gradient": input_times_gradient,
     "layercam": layercam,
+    "saliency": saliency,
     "xgradcam": xgradcam,
 }
 """By the method's name in the registry."""
+
+RUN_ORACLES: dict[str, Callable[..., np.ndarray]] = {
+    "conductance": conductance,
+    "integrated-gradcam": integrated_gradcam,
+    "integrated-gradients": integrated_gradients,
+    "rsi-gradcam": rsi_gradcam,
+    "smooth-gradcam++": smooth_gradcam_pp,
+    "smoothgrad": smoothgrad,
+    "vargrad": vargrad,
+}
+"""The same for methods that run the network themselves."""

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 import saywhy
+from kinds import ONE_PASS
 from oracles.networks import TinyNetwork
-from saywhy.methods import METHODS
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
 explain = partial(saywhy.explain, layout=LAYOUT)  # given, because random networks do not always prove theirs
 
-GRADIENT_METHODS = [name for name, method in METHODS.items() if method.uses_gradients]
+GRADIENT_METHODS = [name for name, method in ONE_PASS.items() if method.uses_gradients]
 
 
 def network_for(name: str) -> TinyNetwork:
@@ -24,7 +24,7 @@ def network_for(name: str) -> TinyNetwork:
 
 
 def signed(name: str) -> dict[str, Any]:
-    return {"relu": False} if "relu" in METHODS[name].parameters else {}
+    return {"relu": False} if "relu" in ONE_PASS[name].parameters else {}
 
 
 def maps_of(name: str, network: TinyNetwork, inputs: Tensor) -> Tensor:
@@ -32,14 +32,14 @@ def maps_of(name: str, network: TinyNetwork, inputs: Tensor) -> Tensor:
     return found.maps
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ONE_PASS)
 def test_with_respect_to_the_picture(name):
     network = network_for(name)
     inputs = torch.randn(1, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert gradcheck(lambda x: maps_of(name, network, x), inputs.requires_grad_(), eps=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ONE_PASS)
 def test_with_respect_to_the_weights_before_and_behind_the_layer(name):
     network = network_for(name)
     inputs = torch.randn(2, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -50,7 +50,7 @@ def test_with_respect_to_the_weights_before_and_behind_the_layer(name):
 
     found = torch.autograd.grad(loss(), weights, allow_unused=True)
     for weight, gradient in zip(weights, found, strict=True):
-        if weight is network.fc.weight and not METHODS[name].uses_gradients:
+        if weight is network.fc.weight and not ONE_PASS[name].uses_gradients:
             assert gradient is None or not gradient.any()
             continue
         assert gradient is not None
@@ -65,7 +65,7 @@ def test_with_respect_to_the_weights_before_and_behind_the_layer(name):
         torch.testing.assert_close(above - below, 2 * (gradient * step).sum(), rtol=1e-4, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ONE_PASS)
 @pytest.mark.parametrize("channels", [3, 20], ids=["few channels", "many channels"])
 def test_with_respect_to_activations_and_gradients(name, channels):
     chance = torch.Generator().manual_seed(0)
@@ -73,12 +73,12 @@ def test_with_respect_to_activations_and_gradients(name, channels):
     G = torch.randn(2, channels, 3, 2, dtype=torch.float64, generator=chance)
     if name == "cam":
         G = G.mean((2, 3), keepdim=True).expand(-1, -1, 3, 2).clone()
-        assert gradcheck(lambda a: METHODS[name].function(a, G), A)
+        assert gradcheck(lambda a: ONE_PASS[name].function(a, G), A)
         return
-    assert gradcheck(lambda a, g: METHODS[name].function(a, g, **signed(name)), (A, G.requires_grad_()))
+    assert gradcheck(lambda a, g: ONE_PASS[name].function(a, g, **signed(name)), (A, G.requires_grad_()))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ONE_PASS)
 @pytest.mark.parametrize("channels", [5, 20], ids=["few channels", "many channels"])
 def test_gradients_are_numbers_where_places_and_channels_are_dead(name, channels):
     """Rectified layers are zero at most places; eigenvectors of such matrices share the value zero."""
@@ -87,11 +87,11 @@ def test_gradients_are_numbers_where_places_and_channels_are_dead(name, channels
     G = torch.ones_like(A) * torch.arange(channels)[:, None, None]
     A.requires_grad_()
     G.requires_grad_()
-    total = METHODS[name].function(A, G, **signed(name)).sum()
+    total = ONE_PASS[name].function(A, G, **signed(name)).sum()
     found = torch.autograd.grad(total, [A, G], allow_unused=True)
     assert bool(torch.isfinite(found[0]).all())
     assert bool(found[0].any())
-    if METHODS[name].uses_gradients:
+    if ONE_PASS[name].uses_gradients:
         assert bool(torch.isfinite(found[1]).all())
         assert bool(found[1].any())
 

@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import saywhy
+from kinds import ONE_PASS
 from oracles.networks import TinyNetwork
 from saywhy.explanation import Normalize, _normalized
-from saywhy.methods import METHODS, fuse
+from saywhy.methods import fuse
 from saywhy.targets import Class, Function, contrast
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
 explain = partial(saywhy.explain, layout=LAYOUT)  # given, because random networks do not always prove theirs
 
 HEADS = {"cam": "linear"}
-GRADIENT_METHODS = [name for name, method in METHODS.items() if method.uses_gradients]
-SCALE_FREE = [name for name in GRADIENT_METHODS if METHODS[name].scale_free]
+GRADIENT_METHODS = [name for name, method in ONE_PASS.items() if method.uses_gradients]
+SCALE_FREE = [name for name in GRADIENT_METHODS if ONE_PASS[name].scale_free]
 NORMALIZATIONS: tuple[Normalize, ...] = ("minmax", "max", "shared", "rank", "none")
 
 seeds = st.integers(0, 2**31 - 1)
@@ -38,7 +39,7 @@ def network_for(name: str, **settings: Any) -> TinyNetwork:
 
 
 def signed(name: str) -> dict[str, Any]:
-    return {"relu": False} if "relu" in METHODS[name].parameters else {}
+    return {"relu": False} if "relu" in ONE_PASS[name].parameters else {}
 
 
 def unit(maps: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ def test_the_published_gradcam_pp_is_not_scale_free():
     """Equation 19 adds a number of the unit of the gradient to 2: see ``Method.scale_free``."""
     network, inputs = TinyNetwork.build(), some_pictures(0)
     maps = explain(network, inputs, [Class(1), 1e3 * Class(1)], "gradcam++", "features").maps
-    assert not METHODS["gradcam++"].scale_free
+    assert not ONE_PASS["gradcam++"].scale_free
     assert float((unit(maps[:, :1]) - unit(maps[:, 1:])).abs().max()) > 0.05
 
 
@@ -117,7 +118,7 @@ class Symmetric(nn.Module):
         return self.fc(torch.tanh(torch.cat([features.mean(-1), (features**2).mean(-1)], 1)))
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if n not in HEADS])
+@pytest.mark.parametrize("name", [n for n in ONE_PASS if n not in HEADS])
 @given(seed=seeds)
 def test_the_mirrored_picture_has_the_mirrored_map(name, seed):
     network, inputs = Symmetric().double(), some_pictures(seed, dtype=torch.float64)
@@ -128,7 +129,7 @@ def test_the_mirrored_picture_has_the_mirrored_map(name, seed):
     assert float((unit(maps) - unit(maps.flip(-1))).abs().max()) > 1e-2  # the map itself is not symmetric
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ONE_PASS)
 @given(seed=seeds, order=st.permutations(range(4)))
 def test_the_order_of_the_pictures_does_not_matter(name, seed, order):
     network, inputs = network_for(name), some_pictures(seed, batch=4)

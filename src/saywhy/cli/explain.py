@@ -186,29 +186,28 @@ def _record(explanation: Any) -> dict[str, Any]:
     """An explanation of one picture for programs."""
     picture = explanation.pictures[0]
     maps = []
-    for method in explanation.methods:
-        for layer in explanation.layers:
-            for t, name in enumerate(explanation.targets[0]):
-                place = {"method": method, "layer": layer}
-                probability = explanation.probabilities
-                chance = None if probability is None else float(probability[0, t])
-                maps.append(
-                    {
-                        "picture": picture.name,
-                        "target": name,
-                        "class": int(explanation.classes[0, t]),
-                        "score": float(explanation.scores[0, t]),
-                        "probability": chance if chance == chance else None,
-                        **place,
-                        "grid": list(explanation[method, layer].shape[2:]),
-                        "peak": explanation.peak(0, t, **place),
-                        "box": explanation.box(0, t, **place),
-                        "card": [
-                            {"name": f.name, "state": f.state, "text": f.text}
-                            for f in explanation.cards[method, layer][0][t]
-                        ],
-                    }
-                )
+    for method, layer in explanation.pairs:
+        for t, name in enumerate(explanation.targets[0]):
+            place = {"method": method, "layer": layer}
+            probability = explanation.probabilities
+            chance = None if probability is None else float(probability[0, t])
+            maps.append(
+                {
+                    "picture": picture.name,
+                    "target": name,
+                    "class": int(explanation.classes[0, t]),
+                    "score": float(explanation.scores[0, t]),
+                    "probability": chance if chance == chance else None,
+                    **place,
+                    "grid": list(explanation[method, layer].shape[2:]),
+                    "peak": explanation.peak(0, t, **place),
+                    "box": explanation.box(0, t, **place),
+                    "card": [
+                        {"name": f.name, "state": f.state, "text": f.text}
+                        for f in explanation.cards[method, layer][0][t]
+                    ],
+                }
+            )
     return {
         "picture": picture.name,
         "size": list(picture.image.size),

@@ -35,13 +35,13 @@ class Watched:
 
     Attributes:
         name: what it is called in results.
-        module: the layer.
+        module: the layer; None is the picture that the network is given.
         layout: how its output becomes maps [batch, channel, *space].
         call: which call counts when the network runs the layer more than once; -1 is the last.
     """
 
     name: str
-    module: nn.Module
+    module: nn.Module | None
     layout: Layout
     call: int = -1
 
@@ -238,7 +238,10 @@ def _forward(
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(graph_from_start))
         for tap in taps:
-            stack.callback(tap.watched.module.register_forward_hook(_hook(tap)).remove)
+            if tap.watched.module is not None:
+                stack.callback(tap.watched.module.register_forward_hook(_hook(tap)).remove)
+            else:
+                inputs = _picture_taken(inputs, tap)
         try:
             with context():
                 output = tree.call(model, inputs)
@@ -251,6 +254,15 @@ def _forward(
             raise
         with torch.enable_grad():
             return output, score(output)
+
+
+def _picture_taken(inputs: Any, tap: _Tap) -> Any:
+    """The inputs with a copy of their picture that has a graph, which starts here."""
+    torch.set_grad_enabled(True)
+    picture = tree.picture_tensor(inputs)
+    taken = picture if picture.requires_grad else picture.detach().requires_grad_()
+    tap.taken.append(taken)
+    return tree.replace_tensor(inputs, picture, taken.clone())
 
 
 def _hook(tap: _Tap) -> Callable[[nn.Module, Any, Any], Any]:

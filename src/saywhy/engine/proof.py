@@ -66,7 +66,8 @@ class Proof:
         distance: mean distance in cells from the cell that moved most to the change; 0 is perfect.
         answered: how many of the changes moved anything in the layer.
         fit: mean cosine, 0 to 1, between how much every cell moved and how much of it the change covers.
-        selectivity: how much better every change fits its own place than the others', as a correlation, -1 to 1.
+        selectivity: how much better every change fits its own place than the others', as a correlation, -1 to 1, and a
+            share of what the grid allows.
         displaced: these are tokens, and would fit better one place further on or back.
     """
 
@@ -238,6 +239,8 @@ def _judge(layout: Layout, maps: Tensor, patches: Sequence[Patch], space: Sequen
     evidence = share * (moved / moved.amax(1, keepdim=True).clamp_min(tiny))[answered]
     # new_tensor, because torch's default device and type are the user's, and the maps are on the CPU.
     covered = normalize(moved.new_tensor(_covered(layout.grid, patches, space))[answered], dim=1)
+    # On a grid of few cells the changes lie over the same ones: not even a perfect layer could tell them apart.
+    possible = _selectivity(covered @ covered.T)
     off = (_winners(evidence, layout.grid) - moved.new_tensor(_middles(layout.grid, patches, space))[answered]).abs()
     # Its own half cell, half the patch, and most of a neighbour.
     near = off <= 1.25 + moved.new_tensor(_widths(layout.grid, patches, space)) / 2
@@ -250,7 +253,7 @@ def _judge(layout: Layout, maps: Tensor, patches: Sequence[Patch], space: Sequen
         distance=float(off.amax(1).mean()),
         answered=count,
         fit=fit,
-        selectivity=_selectivity(normalize(share, dim=1) @ covered.T),
+        selectivity=min(1.0, _selectivity(normalize(share, dim=1) @ covered.T) / possible) if possible > 0 else 0.0,
         displaced=layout.kind.startswith("tokens")
         and any(float((loudest.roll(step, 1) * covered).sum(1).mean()) > fit for step in (-1, 1)),
     )

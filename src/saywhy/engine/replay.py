@@ -39,6 +39,9 @@ class Replay:
 
     def __init__(self, model: nn.Module, inputs: Any, layer: Watched, score: Callable[[Any], Tensor]) -> None:
         self._model, self._layer, self._score = model, layer, score
+        if layer.module is None:
+            raise LayerError("the picture itself cannot be replayed from. Choose a layer.")
+        self._module = layer.module
         self._inputs = tree.escape_inference(inputs)
         self.whole_network = False
         """Whether a path round the layer makes the whole network run for every alteration."""
@@ -82,7 +85,7 @@ class Replay:
             return tree.replace_tensor(output, tensor, replace(tensor))
 
         with torch.inference_mode(False), torch.no_grad(), borrowed(self._model):
-            handle = layer.module.register_forward_hook(hook)
+            handle = self._module.register_forward_hook(hook)
             try:
                 scores = self._score(tree.call(self._model, inputs))
             finally:

@@ -8,10 +8,12 @@ from saywhy.methods.channel import cam, gradcam, gradcam_pp, xgradcam
 from saywhy.methods.eigen import eigencam, eigengradcam
 from saywhy.methods.elementwise import gradcam_elementwise, hirescam, layercam
 from saywhy.methods.fusion import fuse
-from saywhy.methods.registry import METHODS, Method, find_method, register
+from saywhy.methods.method import Accounted, Method
+from saywhy.methods.registry import METHODS, find_method, register
 
 __all__ = [
     "METHODS",
+    "Accounted",
     "Method",
     "cam",
     "eigencam",

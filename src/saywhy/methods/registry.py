@@ -1,48 +1,16 @@
 """The methods by name, with paper and equation: what the command line, the documentation and the tests read."""
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from importlib.metadata import entry_points
-from typing import Any
-
-from torch import Tensor
 
 from saywhy.errors import MethodError, nearest
 from saywhy.methods.channel import cam, gradcam, gradcam_pp, xgradcam
 from saywhy.methods.eigen import eigencam, eigengradcam
 from saywhy.methods.elementwise import gradcam_elementwise, hirescam, layercam
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method of one pass.
-
-    Attributes:
-        name: the field's name, lower case with hyphens.
-        function: ``(activations, gradients, **parameters) -> maps``.
-        title: the name as its paper prints it.
-        paper: authors and year.
-        equation: the map in one line.
-        scale_free: whether a score in other units gives the same normalised map.
-        uses_gradients: whether the map depends on the target.
-    """
-
-    name: str
-    function: Callable[..., Tensor]
-    title: str
-    paper: str
-    equation: str
-    scale_free: bool = True
-    uses_gradients: bool = True
-
-    @cached_property
-    def parameters(self) -> dict[str, Any]:
-        """Keyword parameters with their defaults."""
-        signature = inspect.signature(self.function).parameters.values()
-        return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
-
+from saywhy.methods.method import Method
+from saywhy.methods.path import conductance, integrated_gradcam, integrated_gradients, rsi_gradcam
+from saywhy.methods.pixels import input_times_gradient, saliency
+from saywhy.methods.smooth import smooth_gradcam_pp, smoothed, smoothgrad, vargrad
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -82,6 +50,83 @@ METHODS: dict[str, Method] = {
             "pytorch-grad-cam, 2021",
             "first principal component of G ⊙ A",
         ),
+        Method(
+            "saliency",
+            saliency,
+            "saliency",
+            "Simonyan et al., 2013",
+            "max |G|",
+            at="input",
+        ),
+        Method(
+            "input-times-gradient",
+            input_times_gradient,
+            "input × gradient",
+            "Shrikumar et al., 2016",
+            "Σ x ⊙ G",
+            at="input",
+        ),
+        Method(
+            "smoothgrad",
+            smoothgrad,
+            "SmoothGrad",
+            "Smilkov et al., 2017",
+            "max |mean over noise of G|",
+            passes="several",
+            at="input",
+        ),
+        Method(
+            "vargrad",
+            vargrad,
+            "VarGrad",
+            "Adebayo et al., 2018",
+            "Σ variance over noise of G",
+            passes="several",
+            at="input",
+        ),
+        Method(
+            "smooth-gradcam++",
+            smooth_gradcam_pp,
+            "Smooth Grad-CAM++",
+            "Omeiza et al., 2019",
+            "ReLU(Σₖ wₖ Aₖ), wₖ = Σ D₂ ReLU(D₁) / (2 D₂ + D₃ ΣAₖ), Dₙ = mean over noise of Gⁿ",
+            scale_free=False,
+            passes="several",
+        ),
+        Method(
+            "rsi-gradcam",
+            rsi_gradcam,
+            "RSI-Grad-CAM",
+            "Lucas et al., 2022",
+            "ReLU(Σₖ mean(Iₖ) Aₖ), I = ∫ G dA",
+            passes="several",
+            score="probability",
+        ),
+        Method(
+            "integrated-gradcam",
+            integrated_gradcam,
+            "Integrated Grad-CAM",
+            "Sattarzadeh et al., 2021",
+            "∫ ReLU(Σₖ mean(Gₖ) (Aₖ - Aₖ⁰)) da",
+            passes="several",
+        ),
+        Method(
+            "conductance",
+            conductance,
+            "layer conductance",
+            "Dhamdhere et al., 2018",
+            "Σₖ Iₖ, I = ∫ G dA",
+            passes="several",
+        ),
+        Method(
+            "integrated-gradients",
+            integrated_gradients,
+            "integrated gradients",
+            "Sundararajan et al., 2017",
+            "Σ ∫ G dx",
+            passes="several",
+            at="input",
+        ),
     )
 }
 """Every method by name. Packages add theirs with the entry point group ``saywhy.methods``."""
@@ -101,12 +146,16 @@ def register(method: Method) -> None:
 def find_method(name: str) -> Method:
     """The method of this name; entry points of other packages are looked at when the name is not ours.
 
+    ``smooth-`` before the name of a method of one pass is that method, averaged over noisy copies of the picture.
+
     Raises:
         MethodError: there is no such method.
 
     >>> find_method("gradcam").paper
     'Selvaraju et al., 2017'
     """
+    if name not in METHODS and name.startswith("smooth-"):
+        return _smoothed(name.removeprefix("smooth-"))
     if name not in METHODS:
         for entry in entry_points(group="saywhy.methods"):
             register(entry.load())
@@ -116,3 +165,12 @@ def find_method(name: str) -> Method:
             f"no method '{name}'. Nearest: {', '.join(repr(n) for n in likely)}. `saywhy methods` lists them all."
         )
     return METHODS[name]
+
+
+@cache
+def _smoothed(name: str) -> Method:
+    """A method of one pass over noisy copies of the picture; not in the list, which would be twice as long."""
+    inner = find_method(name)
+    if inner.passes != "one":
+        raise MethodError(f"'{name}' makes several passes of its own; only methods of one pass can be smoothed.")
+    return smoothed(inner)

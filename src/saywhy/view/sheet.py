@@ -60,7 +60,8 @@ def overlay_of(
 
     method, layer: the first by default; look: scale, opacity, threshold, mark_peak, draw_box of `overlay`.
     """
-    method, layer = method or explanation.methods[0], layer or explanation.layers[0]
+    method = method or explanation.methods[0]
+    layer = layer or next(has for m, has, _ in grids(explanation) if m == method)
     picture = explanation.pictures[sample]
     factor = min(1.0, LONGEST_SIDE / max(picture.image.size))
     shown, seen = fitted(picture.image, picture.seen, max(1, round(picture.image.width * factor)))

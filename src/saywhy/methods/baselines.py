@@ -1,0 +1,108 @@
+"""Where a path begins: a picture without evidence."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from saywhy.engine.subject import Subject
+from saywhy.errors import InputError
+from saywhy.shapes import FeatureMaps
+
+Kind = Literal["black", "zero", "mean", "blur", "noise", "uniform"]
+Baseline = Kind | Tensor | None
+"""A kind of baseline, or the preprocessed picture itself: [channel, *space], or [batch, channel, *space]."""
+
+BLUR = 1 / 12
+"""Standard deviation of the blur, as a share of the picture's shorter side."""
+
+
+def baseline_of(subject: Subject, sample: int, kind: Baseline) -> FeatureMaps:
+    """The baseline of one sample, preprocessed like the picture, [1, channel, *space].
+
+    Args:
+        subject: with the pictures.
+        sample: which of them.
+        kind: ``"black"`` a black picture after the model's preprocessing (the authors of RSI-Grad-CAM); ``"zero"``
+            zeros, which is the mean of the data for most networks; ``"mean"`` the picture's own mean colour; ``"blur"``
+            the picture, blurred; ``"noise"`` normal noise with the picture's mean and deviation; ``"uniform"`` a
+            picture near black of which the network says that every class is as likely (learnt, 200 steps); a tensor;
+            None is black where the preprocessing is known, else zero.
+
+    Raises:
+        InputError: there is no such kind, black is not known, or the tensor has another shape.
+    """
+    picture = subject.picture[sample : sample + 1]
+    if isinstance(kind, Tensor):
+        return _given(picture, kind, sample)
+    if kind is None:
+        kind = "zero" if subject.black is None else "black"
+    if kind == "black":
+        return _black(subject, picture)
+    if kind == "zero":
+        return torch.zeros_like(picture)
+    mean = picture.flatten(2).mean(2).view(1, -1, *[1] * (picture.ndim - 2))
+    if kind == "mean":
+        return mean.expand_as(picture).clone()
+    if kind == "blur":
+        return _blurred(picture)
+    if kind == "noise":
+        spread = picture.flatten(2).std(2).view_as(mean)
+        return mean + spread * torch.randn(picture.shape, generator=subject.chance()).to(picture)
+    if kind == "uniform":
+        return _uniform(subject, sample)
+    raise InputError(f"baseline must be 'black', 'zero', 'mean', 'blur', 'noise', 'uniform' or a tensor, got {kind!r}.")
+
+
+def _given(picture: Tensor, given: Tensor, sample: int) -> Tensor:
+    given = given[sample : sample + 1] if given.ndim == picture.ndim and len(given) > 1 else given
+    try:
+        return given.detach().to(picture).expand_as(picture).clone()
+    except RuntimeError:
+        raise InputError(
+            f"the baseline is {list(given.shape)}, and the network's picture is {list(picture.shape[1:])}. "
+            "Give a preprocessed picture of that shape."
+        ) from None
+
+
+def _black(subject: Subject, picture: Tensor) -> Tensor:
+    if subject.black is None:
+        raise InputError(
+            "what black is after preprocessing is not known for a bare network. Give baseline='zero', 'mean', 'blur' "
+            "or a tensor, or load the network with its preprocessing: saywhy.load(network, input_size=224)."
+        )
+    return subject.black.to(picture).view(1, -1, *[1] * (picture.ndim - 2)).expand_as(picture).clone()
+
+
+def _blurred(picture: Tensor) -> Tensor:
+    """The picture after a Gaussian blur along every axis; its borders are continued."""
+    deviation = BLUR * min(picture.shape[2:])
+    reach = max(1, int(3 * deviation))
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / max(deviation, 1e-6)) ** 2)
+    weights = (weights / weights.sum()).to(picture)
+    for axis in range(2, picture.ndim):
+        lines = picture.movedim(axis, -1)
+        padded = F.pad(lines.reshape(-1, 1, lines.shape[-1]), (reach, reach), mode="replicate")
+        picture = F.conv1d(padded, weights.view(1, 1, -1)).view_as(lines).movedim(-1, axis)
+    return picture
+
+
+def _uniform(subject: Subject, sample: int, epochs: int = 200, rate: float = 0.1) -> Tensor:
+    """The learnt baseline of RSI-Grad-CAM's authors (their notebook on automatic baselines).
+
+    ``0.99 max_c |p_c - 1/C| + 0.01 mean((x - black)²)`` is brought down by RMSprop. It begins at black (or zero), and
+    is no valid picture: its pixels may leave the range of colours, as the authors' do.
+    """
+    begin = baseline_of(subject, sample, None)
+    pixels = begin.clone().requires_grad_()
+    optimiser = torch.optim.RMSprop([pixels], lr=rate)
+    index = torch.tensor([sample])
+    for _ in range(epochs):
+        chances = subject.differentiable_class_scores(pixels, index)
+        if chances.shape[1] < 2:
+            raise InputError("baseline='uniform' needs a network of at least two classes.")
+        loss = 0.99 * (chances - 1 / chances.shape[1]).abs().amax() + 0.01 * (pixels - begin).square().mean()
+        (pixels.grad,) = torch.autograd.grad(loss, [pixels])
+        optimiser.step()
+    return pixels.detach()

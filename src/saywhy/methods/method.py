@@ -1,0 +1,63 @@
+"""What a method is: a function with a name, a paper and an equation."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from torch import Tensor
+
+from saywhy.answer import ScoreKind
+from saywhy.shapes import MapStack, Scores
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to make a map.
+
+    Attributes:
+        name: the field's name, lower case with hyphens.
+        function: of one pass, ``(activations, gradients, **parameters) -> maps`` [batch, *space]; of several,
+            ``(subject, **parameters) -> maps`` [batch, target, *space], or an :class:`Accounted` of them.
+        title: the name as its paper prints it.
+        paper: authors and year.
+        equation: the map in one line.
+        scale_free: whether a score in other units gives the same normalised map.
+        uses_gradients: whether the map depends on the target.
+        passes: ``"one"``, or ``"several"`` for methods that run the network themselves.
+        at: ``"layer"`` any layer, ``"input"`` the picture itself (one value a pixel).
+        score: what a class's score is where the user does not say.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    title: str
+    paper: str
+    equation: str
+    scale_free: bool = True
+    uses_gradients: bool = True
+    passes: Literal["one", "several"] = "one"
+    at: Literal["layer", "input"] = "layer"
+    score: ScoreKind = "logit"
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """Keyword parameters with their defaults."""
+        signature = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
+
+
+@dataclass(frozen=True)
+class Accounted:
+    """Maps with an account of themselves.
+
+    Attributes:
+        maps: [batch, target, *space].
+        gap: [batch, target] by how much the parts fail to add up to the change of the score, as a share of it.
+        steps: [batch] how many steps were made.
+    """
+
+    maps: MapStack
+    gap: Scores
+    steps: Tensor

@@ -1,0 +1,69 @@
+r"""One value a pixel from the gradient of the score with respect to the picture itself."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from saywhy.errors import MethodError
+from saywhy.shapes import FeatureMaps, Gradients, Maps
+
+Channels = Literal["sum", "abs", "max"]
+"""From the channels of a pixel to one value: their sum (signed), the sum of their magnitudes, or the largest of them."""
+
+
+def pooled(values: Tensor, channels: Channels, axis: int = 1) -> Tensor:
+    """One value a pixel.
+
+    Raises:
+        MethodError: ``channels`` is none of the three.
+
+    >>> pooled(torch.tensor([[[-3.0], [1.0]]]), "sum"), pooled(torch.tensor([[[-3.0], [1.0]]]), "max")
+    (tensor([[-2.]]), tensor([[3.]]))
+    """
+    if channels == "sum":
+        return values.sum(axis)
+    if channels == "abs":
+        return values.abs().sum(axis)
+    if channels == "max":
+        return values.abs().amax(axis)
+    raise MethodError(f"channels must be 'sum', 'abs' or 'max', got {channels!r}.")
+
+
+def saliency(activations: FeatureMaps, gradients: Gradients, *, channels: Channels = "max") -> Maps:
+    r"""Saliency, the plain gradient (Simonyan, Vedaldi, Zisserman, 2013, section 3.1).
+
+    .. math:: M_p = \max_c \left| \frac{\partial y}{\partial x_{cp}} \right|
+
+    Args:
+        activations: the picture [batch, channel, *space]; not used, every method of one pass is called alike.
+        gradients: ``dy/dx``, the same shape.
+        channels: how the channels of a pixel become one value: ``"max"`` (the paper), ``"abs"`` or ``"sum"`` (signed).
+
+    Returns:
+        Maps [batch, *space] in units of score per unit of the preprocessed picture; non-negative unless ``"sum"``.
+
+    >>> x = torch.zeros(1, 2, 3)
+    >>> saliency(x, torch.tensor([[[1.0, -2.0, 0.0], [0.5, 1.0, 0.0]]]))
+    tensor([[1., 2., 0.]])
+    """
+    return pooled(gradients, channels)
+
+
+def input_times_gradient(activations: FeatureMaps, gradients: Gradients, *, channels: Channels = "sum") -> Maps:
+    r"""Input times gradient (Shrikumar et al., 2016).
+
+    .. math:: M_p = \sum_c x_{cp} \frac{\partial y}{\partial x_{cp}}
+
+    Args:
+        activations: the preprocessed picture ``x`` [batch, channel, *space].
+        gradients: ``dy/dx``, the same shape.
+        channels: how the channels of a pixel become one value: ``"sum"`` (signed), ``"abs"`` or ``"max"``.
+
+    Returns:
+        Maps [batch, *space] in units of the score; signed for ``"sum"``.
+
+    >>> x = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]])
+    >>> input_times_gradient(x, torch.tensor([[[1.0, -2.0], [0.5, 1.0]]]))
+    tensor([[ 2.5000, -4.0000]])
+    """
+    return pooled(activations * gradients, channels)

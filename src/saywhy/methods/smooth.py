@@ -1,0 +1,197 @@
+r"""The same map for many noisy copies of the picture: SmoothGrad, VarGrad, Smooth-Grad-CAM++, and over any other method.
+
+Noise is drawn once for a sample, in a fixed order, so that neither the batch nor its size changes it.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saywhy.engine.subject import Subject
+from saywhy.errors import MethodError
+from saywhy.methods.channel import combine
+from saywhy.methods.method import Method
+from saywhy.methods.pixels import Channels, pooled
+from saywhy.progress import counted
+from saywhy.shapes import FeatureMaps, wide
+
+
+def smoothgrad(subject: Subject, *, draws: int = 25, noise: float = 0.15, channels: Channels = "max") -> Tensor:
+    r"""SmoothGrad (Smilkov et al., 2017, section 2.2): the mean gradient of noisy copies of the picture.
+
+    .. math:: M_p = \max_c \Big| \frac{1}{n} \sum_{i=1}^{n} \frac{\partial y}{\partial x_{cp}}(x + \epsilon_i) \Big|,
+              \qquad \epsilon_i \sim \mathcal{N}(0, \sigma^2)
+
+    Args:
+        subject: the network and the pictures.
+        draws: noisy copies ``n``.
+        noise: ``sigma`` as a share of the picture's range, from its lowest to its highest value.
+        channels: how the channels of a pixel become one value: ``"max"``, ``"abs"`` or ``"sum"`` (signed).
+
+    Returns:
+        Maps [batch, target, *space] in units of score per unit of the preprocessed picture.
+
+    Raises:
+        MethodError: ``draws`` or ``noise`` is out of range.
+
+    >>> subject = Subject.of(nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> smoothgrad(subject, noise=0.0)
+    tensor([[[6., 2.]]])
+    """
+    maps = []
+    for _, drawn in _samples(subject.at_picture(), draws, noise, "smoothgrad"):
+        total: Tensor | None = None
+        for _, G in drawn:
+            total = G.sum(0) if total is None else total + G.sum(0)
+        assert total is not None
+        maps.append(pooled(total / draws, channels))
+    return torch.stack(maps)
+
+
+def vargrad(subject: Subject, *, draws: int = 25, noise: float = 0.15, channels: Channels = "abs") -> Tensor:
+    r"""VarGrad (Adebayo et al., 2018): how much the gradient varies among noisy copies of the picture.
+
+    .. math:: M_p = \sum_c \mathrm{Var}_i \frac{\partial y}{\partial x_{cp}}(x + \epsilon_i)
+
+    Args:
+        subject: the network and the pictures.
+        draws: noisy copies; the variance is that of all of them (divided by their number).
+        noise: standard deviation as a share of the picture's range.
+        channels: how the channels of a pixel become one value: ``"abs"`` or ``"sum"`` their sum, ``"max"``.
+
+    Returns:
+        Maps [batch, target, *space], non-negative, in squared units of score per unit of the picture.
+
+    Raises:
+        MethodError: ``draws`` or ``noise`` is out of range.
+
+    >>> subject = Subject.of(nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> vargrad(subject, noise=0.0)
+    tensor([[[0., 0.]]])
+    """
+    maps = []
+    for _, drawn in _samples(subject.at_picture(), draws, noise, "vargrad"):
+        mean: Tensor | None = None
+        squares = torch.zeros(())
+        seen = 0
+        for _, G in drawn:
+            for g in G.double():  # Welford's sums: nothing cancels
+                seen += 1
+                mean = torch.zeros_like(g) if mean is None else mean
+                away = g - mean
+                mean = mean + away / seen
+                squares = squares + away * (g - mean)
+            kind = G.dtype
+        maps.append(pooled((squares / draws).to(kind), channels))
+    return torch.stack(maps)
+
+
+def smooth_gradcam_pp(subject: Subject, *, draws: int = 10, noise: float = 0.15, relu: bool = True) -> Tensor:
+    r"""Smooth Grad-CAM++ (Omeiza et al., 2019, equations 7 to 9), with the means over noisy copies of the picture
+
+    .. math:: D_n = \frac{1}{N} \sum_i \Big(\frac{\partial y}{\partial A}(x + \epsilon_i)\Big)^n, \qquad
+              \alpha^k_p = \frac{D_2}{2 D_2 + \big(\sum_q A^k_q\big) D_3}, \qquad
+              w_k = \sum_p \alpha^k_p\, \mathrm{ReLU}(D_1), \qquad L = \mathrm{ReLU}\Big(\sum_k w_k A^k\Big)
+
+    Args:
+        subject: the network, the pictures and the layer.
+        draws: noisy copies ``N``.
+        noise: standard deviation as a share of the picture's range.
+        relu: False keeps negative values.
+
+    Returns:
+        Maps [batch, target, *space]; non-negative if ``relu``. ``A`` is that of the picture without noise.
+
+    Raises:
+        MethodError: ``draws`` or ``noise`` is out of range.
+
+    Differs from the paper: where the denominator is exactly zero the weight is zero.
+
+    >>> subject = Subject.of(nn.Identity(), torch.tensor([[[1.0, 1.0]]]), lambda x: x.sum((1, 2)))
+    >>> smooth_gradcam_pp(subject, noise=0.0, draws=2)  # g is 1, the sum of A is 2: alpha = 1 / 4, w = 1 / 2
+    tensor([[[0.5000, 0.5000]]])
+    """
+    maps = []
+    for sample, drawn in _samples(subject, draws, noise, "smooth-gradcam++"):
+        moments: list[Tensor] = []
+        for _, G in drawn:
+            powers = [G.double().pow(n).sum(0) / draws for n in (1, 2, 3)]
+            moments = [a + b for a, b in zip(moments, powers, strict=True)] if moments else powers
+            kind = G.dtype
+        first, second, third = (m.flatten(2) for m in moments)  # (target, channel, position)
+        A = wide(subject.activations(sample))
+        denominator = 2 * second + A.double().flatten(2).sum(2).unsqueeze(2) * third
+        counts = (first > 0) & (denominator != 0)
+        weights = torch.where(counts, second / torch.where(counts, denominator, 1.0) * first, 0.0).sum(2)
+        maps.append(combine(weights.to(kind), A.expand(len(weights), *A.shape[1:]), relu=relu))
+    return torch.stack(maps)
+
+
+def smoothed(method: Method) -> Method:
+    """A method of one pass, averaged over noisy copies of the picture: ``smooth-gradcam``, ``smooth-layercam``, …"""
+
+    def function(subject: Subject, *, draws: int = 25, noise: float = 0.15, **parameters: Any) -> Tensor:
+        maps = []
+        for _, drawn in _samples(subject, draws, noise, f"smooth-{method.name}"):
+            total: Tensor | None = None
+            for A, G in drawn:
+                for t in range(G.shape[1]):
+                    part = method.function(A, G[:, t], **parameters).sum(0, keepdim=True)
+                    total = torch.zeros(G.shape[1], *part.shape[1:]).to(part) if total is None else total
+                    total[t] += part[0]
+            assert total is not None
+            maps.append(total / draws)
+        return torch.stack(maps)
+
+    function.__doc__ = f"{method.title} averaged over noisy copies of the picture (Smilkov et al., 2017)."
+    own = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in {"draws": 25, "noise": 0.15, **method.parameters}.items()
+    ]
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter("subject", inspect.Parameter.POSITIONAL_OR_KEYWORD), *own]
+    )
+    return Method(
+        f"smooth-{method.name}",
+        function,
+        f"smoothed {method.title}",
+        f"{method.paper.rpartition(',')[0]}; Smilkov et al., 2017",
+        f"mean over noise of {method.equation}",
+        scale_free=method.scale_free,
+        uses_gradients=method.uses_gradients,
+        passes="several",
+        at=method.at,
+    )
+
+
+def _samples(
+    subject: Subject, draws: int, noise: float, what: str
+) -> Iterator[tuple[int, Iterator[tuple[FeatureMaps, Tensor]]]]:
+    """Every sample, with activations [n, channel, *space] and gradients [n, target, channel, *space] of its copies."""
+    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
+        raise MethodError(f"draws must be a whole number of at least 1, got {draws!r}.")
+    if not noise >= 0:
+        raise MethodError(f"noise must be a share of the picture's range, 0 or more, got {noise!r}.")
+    with counted(what, subject.size * draws) as advance:
+        for sample in range(subject.size):
+            yield sample, _drawn(subject, sample, draws, noise, advance)
+
+
+def _drawn(
+    subject: Subject, sample: int, draws: int, noise: float, advance: Callable[[int], None]
+) -> Iterator[tuple[FeatureMaps, Tensor]]:
+    picture = subject.picture[sample : sample + 1]
+    spread = noise * (picture.amax() - picture.amin())
+    # Of a sample's own, whatever its place in the batch.
+    chance = subject.chance()
+    for part in subject.parts(draws):
+        count = part.stop - part.start
+        drawn = [torch.randn(picture.shape, generator=chance) for _ in range(count)]
+        noisy = picture + spread * torch.cat(drawn).to(picture)
+        captured = subject.watch(noisy, torch.full((count,), sample))
+        (A,), (G,) = captured.activations.values(), captured.gradients().values()
+        yield wide(A), wide(G)
+        advance(count)

@@ -1,0 +1,77 @@
+"""Long work says how far it is: a bar on the terminal after two seconds, or whatever the caller wants instead."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+
+PATIENCE = 2.0
+"""Seconds after which somebody who waits is shown what is being done."""
+
+Report = Callable[[str, int, int], None]
+"""What is being done, how many of its steps are done, and how many there are."""
+
+_report: ContextVar[Report | None] = ContextVar("saywhy_progress", default=None)
+
+
+@contextlib.contextmanager
+def reported_to(report: Report) -> Iterator[None]:
+    """Within this block progress goes to ``report`` instead of the terminal.
+
+    >>> seen = []
+    >>> with reported_to(lambda *step: seen.append(step)), counted("occlusion", 2) as advance:
+    ...     advance(1); advance(1)
+    >>> seen
+    [('occlusion', 1, 2), ('occlusion', 2, 2)]
+    """
+    token = _report.set(report)
+    try:
+        yield
+    finally:
+        _report.reset(token)
+
+
+@contextlib.contextmanager
+def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Count the steps of long work; call what this yields with the number of steps just done."""
+    report = _report.get()
+    done = 0
+    with contextlib.ExitStack() as stack:
+        show = report or stack.enter_context(_bar())
+
+        def advance(steps: int) -> None:
+            nonlocal done
+            done += steps
+            show(what, done, total)
+
+        yield advance
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Report]:
+    """A bar on a terminal, that appears when the work takes longer than :data:`PATIENCE` and leaves no trace."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.errors import LiveError
+    from rich.progress import Progress
+
+    progress = Progress(console=Console(stderr=True), transient=True)
+    task = progress.add_task("", total=None)
+    begin, shown = time.monotonic(), False
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal shown
+        progress.update(task, description=what, completed=done, total=total)
+        if not shown and time.monotonic() - begin > PATIENCE:
+            shown = True
+            with contextlib.suppress(LiveError):  # a bar of the caller's is there already
+                progress.start()
+
+    try:
+        yield show
+    finally:
+        if progress.live.is_started:
+            progress.stop()

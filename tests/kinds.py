@@ -1,0 +1,6 @@
+"""The methods of the registry, by what they need."""
+
+from saywhy.methods import METHODS
+
+ONE_PASS = {name: method for name, method in METHODS.items() if method.passes == "one"}
+"""Functions of activations and gradients, of a layer or of the picture itself."""

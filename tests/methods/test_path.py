@@ -1,0 +1,267 @@
+"""What must hold of sums along a path (spec B6 and B8), on networks whose answer is known and on trained ones."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import saywhy
+from oracles.networks import TinyNetwork
+from saywhy.errors import InputError, MethodError
+from saywhy.methods.baselines import baseline_of
+from saywhy.methods.path import rsi_gradcam
+from saywhy.progress import reported_to
+from saywhy.engine.subject import Subject
+
+LAYOUT = saywhy.Layout("channels-first", (6, 6))
+
+
+def explain(
+    network: nn.Module, pictures: Tensor, method: str = "rsi-gradcam", **settings: object
+) -> saywhy.Explanation:
+    return saywhy.explain(network, pictures, 1, method, "features", layout=LAYOUT, **settings)
+
+
+def saturated(times: float = 60.0) -> TinyNetwork:
+    """A network that is certain: its probabilities are 0 and 1 up to rounding."""
+    network = TinyNetwork.build(classes=2, dtype=torch.float64, smooth=True)
+    with torch.no_grad():
+        network.fc.weight.mul_(times)
+    return network
+
+
+@pytest.fixture
+def picture() -> Tensor:
+    return torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def certain_class(network: nn.Module, picture: Tensor) -> int:
+    with torch.no_grad():
+        return int(network(picture).argmax())
+
+
+class TestCompleteness:
+    @pytest.mark.parametrize("method", ["conductance", "integrated-gradients"])
+    @pytest.mark.parametrize("score", ["logit", "probability"])
+    def test_the_parts_add_up_to_the_change_of_the_score(self, method, score, picture):
+        network = TinyNetwork.build(dtype=torch.float64, smooth=True)
+        e = explain(network, picture, method, steps=400, score=score)
+        with torch.no_grad():
+            both = network(torch.cat([torch.zeros_like(picture), picture]))
+            values = (both.softmax(1) if score == "probability" else both)[:, 1]
+        torch.testing.assert_close(e.maps.sum(), values[1] - values[0], rtol=1e-3, atol=1e-9)
+        assert float(e.completeness_gap.abs()) < 1e-3
+
+    def test_the_weights_of_the_plain_variant_add_up_too(self, picture):
+        """Z Σ w = y(x) - y(x0): with A of ones the map is Σ w."""
+        network = TinyNetwork.build(dtype=torch.float64, smooth=True)
+        subject = Subject.of(network, picture, lambda out: out[:, 1])
+        (value,) = rsi_gradcam(subject, steps=300, variant="plain", relu=False).maps.sum((2, 3)).flatten()
+        with torch.no_grad():
+            change = network(picture)[0, 1] - network(picture * 0)[0, 1]
+        # At the picture itself w has one number a colour, and the map is Σ w x: w from the parts instead.
+        e = saywhy.explain(network, picture, 1, "integrated-gradients", steps=300)
+        torch.testing.assert_close(e.maps.sum(), change, rtol=1e-3, atol=1e-9)
+        assert bool(torch.isfinite(value))
+
+    def test_the_gap_falls_with_the_steps_on_average(self):
+        network = saturated(10.0)
+        pictures = torch.randn(8, 3, 12, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        gaps = [
+            float(explain(network, pictures, steps=m, variant="plain").completeness_gap.abs().mean())
+            for m in (4, 16, 64, 256)
+        ]
+        assert gaps == sorted(gaps, reverse=True)
+        assert gaps[-1] < 0.01
+
+    def test_auto_is_complete_where_fifty_steps_are_not(self, picture):
+        network = saturated(4000.0)
+        target = certain_class(network, picture)
+        settings = {"layer": "features", "layout": LAYOUT, "method": "rsi-gradcam", "target": target}
+        fixed = saywhy.explain(network, picture, **settings)
+        found = saywhy.explain(network, picture, steps="auto", **settings)
+        assert float(fixed.completeness_gap.abs()) > 0.04
+        assert float(found.completeness_gap.abs()) < 0.01
+        fact = {f.name: f for f in found.cards["rsi-gradcam", "features"][0][0]}["completeness"]
+        assert fact.state == "good"
+
+    def test_auto_stops_at_its_bound_and_says_so(self, picture):
+        network = saturated(4000.0)
+        e = saywhy.explain(
+            network, picture, certain_class(network, picture), "rsi-gradcam", "features",
+            layout=LAYOUT, steps="auto", max_steps=20,
+        )  # fmt: skip
+        fact = {f.name: f for f in e.cards["rsi-gradcam", "features"][0][0]}["completeness"]
+        assert fact.state == "warning"
+        assert "in 20 steps" in fact.text
+
+    def test_positive_gradients_are_not_complete(self, picture):
+        network = TinyNetwork.build(dtype=torch.float64, smooth=True)
+        assert float(explain(network, picture, variant="posgrad", steps=200).completeness_gap.abs()) > 0.05
+
+
+class TestVanishing:
+    def test_a_saturated_answer_has_weights_where_its_gradient_has_none(self, picture):
+        network = saturated(2000.0)
+        target = certain_class(network, picture)
+        settings = {"layer": "features", "layout": LAYOUT, "target": target, "score": "probability"}
+        after = saywhy.capture(network, picture, target, "features", layout=LAYOUT, score="probability")
+        before = saywhy.capture(network, picture, target, "features", layout=LAYOUT)
+        assert float(after.gradients()["features"].abs().max()) < 1e-8
+        assert float(before.gradients()["features"].abs().max()) > 1e-3
+        rsi = saywhy.explain(
+            network, picture, method="rsi-gradcam", steps="auto", variant="plain", relu=False, **settings
+        )
+        assert float(rsi.maps.abs().max()) > 1e-4
+
+    @pytest.mark.parametrize("scale", [1e-12, 1e12])
+    def test_the_picture_shown_does_not_depend_on_the_units_of_the_score(self, scale, picture):
+        network = TinyNetwork.build()
+        shown = [
+            saywhy.explain(
+                network, picture.float(), lambda out, k=k: out[:, 1] * k, "rsi-gradcam", "features",
+                layout=LAYOUT, variant="plain", relu=False,
+            ).heatmap()
+            for k in (1.0, scale)
+        ]  # fmt: skip
+        assert float(shown[0].std()) > 0.01
+        torch.testing.assert_close(shown[1], shown[0], rtol=1e-4, atol=1e-5)
+
+    def test_a_function_added_to_all_logits_changes_nothing(self, picture):
+        class Shifted(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = TinyNetwork.build(dtype=torch.float64)
+                self.features = self.inner.features
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.inner(x) + x.square().mean((1, 2, 3))[:, None] + self.features[0].bias.sum()
+
+        shifted = Shifted().eval()
+        one, other = (
+            explain(n, picture, "rsi-gradcam", layout=None, variant="plain", relu=False)
+            if False
+            else saywhy.explain(n, picture, 1, "rsi-gradcam", "features", layout=LAYOUT, variant="plain", relu=False)
+            for n in (shifted.inner, shifted)
+        )
+        torch.testing.assert_close(other.maps, one.maps, rtol=1e-9, atol=1e-15)
+
+
+class TestVariants:
+    def test_masked_weights_are_never_negative(self):
+        network = TinyNetwork.build(dtype=torch.float64)
+        pictures = torch.randn(6, 3, 12, 12, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+        e = explain(network, pictures, relu=False)
+        assert bool((e.maps >= 0).all())
+        assert bool(e.maps.any())
+
+    def test_a_unit_that_does_not_move_gets_nothing(self, picture):
+        e = explain(TinyNetwork.build(dtype=torch.float64), picture, baseline=picture[0], variant="plain", relu=False)
+        assert not bool(e.maps.any())
+        assert bool(e.completeness_gap.isnan().all() or e.completeness_gap.isinf().all())
+        fact = {f.name: f for f in e.cards["rsi-gradcam", "features"][0][0]}["completeness"]
+        assert "does not change along the path" in fact.text
+
+    def test_with_a_linear_head_the_weight_is_cam_s_times_the_mean_change(self, picture):
+        network = TinyNetwork.build(head="linear", dtype=torch.float64)
+        e = explain(network, picture, variant="plain", relu=False, score="logit", steps=7)
+        with torch.no_grad():
+            first, last = (network.features(network.stem(x)) for x in (picture * 0, picture))
+        weights = network.fc.weight[1].detach() / 36 * (last - first).mean((2, 3))[0]
+        torch.testing.assert_close(e.maps[0, 0], torch.einsum("k,kij->ij", weights, last[0]))
+
+    @pytest.mark.parametrize("wrong", [{"variant": "best"}, {"rule": "right"}, {"steps": 0}, {"steps": 2.5}])
+    def test_what_does_not_exist_is_refused(self, wrong, picture):
+        with pytest.raises(MethodError, match="must be"):
+            explain(TinyNetwork.build(dtype=torch.float64), picture, **wrong)
+
+
+class TestBaselines:
+    @pytest.mark.parametrize("kind", ["zero", "mean", "blur", "noise", "uniform"])
+    def test_each_has_the_picture_s_shape_and_is_the_same_twice(self, kind, picture):
+        network = TinyNetwork.build(dtype=torch.float64)
+        subject = Subject.of(network, picture, lambda out: out[:, 1])
+        subject = saywhy.request.replace(subject, answers=lambda out, _: out.softmax(1))
+        found = [baseline_of(subject, 0, kind) for _ in range(2)]
+        assert found[0].shape == picture.shape
+        assert torch.equal(*found)
+        assert not torch.equal(found[0], picture)
+
+    def test_the_learnt_one_makes_all_classes_alike(self, picture):
+        network = saturated(3.0)
+        subject = Subject.of(network, picture, lambda out: out[:, 1])
+        subject = saywhy.request.replace(subject, answers=lambda out, _: out.softmax(1))
+        before, after = (network(baseline_of(subject, 0, k)).softmax(1)[0, 0].detach() for k in ("zero", "uniform"))
+        assert abs(float(after) - 0.5) < 0.05 < abs(float(before) - 0.5)
+
+    def test_black_is_black_after_the_preprocessing(self):
+        from PIL import Image
+
+        model = saywhy.load(TinyNetwork.build(), input_size=12)
+        e = saywhy.explain(model, Image.new("RGB", (12, 12)), 1, "integrated-gradients", steps=2)
+        assert not bool(e.maps.any())  # a black picture does not differ from its baseline
+
+    def test_black_is_not_guessed_for_a_bare_network(self, picture):
+        with pytest.raises(InputError, match="what black is after preprocessing is not known"):
+            explain(TinyNetwork.build(dtype=torch.float64), picture, baseline="black")
+
+    @pytest.mark.parametrize("shape", [(3, 5, 5), (2, 12, 12)])
+    def test_a_tensor_of_another_shape_is_refused(self, shape, picture):
+        with pytest.raises(InputError, match="Give a preprocessed picture"):
+            explain(TinyNetwork.build(dtype=torch.float64), picture, baseline=torch.zeros(shape))
+
+
+class TestPaths:
+    def test_the_straight_line_given_as_pictures_is_the_straight_line(self, picture):
+        network = TinyNetwork.build(dtype=torch.float64)
+        line = torch.stack([picture[0] * i / 10 for i in range(11)])
+        one = explain(network, picture, steps=10, variant="plain", relu=False)
+        other = explain(network, picture, path=line, variant="plain", relu=False)
+        torch.testing.assert_close(other.maps, one.maps)
+
+    def test_every_sample_may_have_its_own(self, picture):
+        network, pictures = TinyNetwork.build(dtype=torch.float64), torch.cat([picture, -picture])
+        lines = [torch.stack([p * i / n for i in range(n + 1)]) for p, n in zip(pictures, (3, 6), strict=True)]
+        together = explain(network, pictures, path=lines, variant="plain", relu=False)
+        alone = [
+            explain(network, p[None], path=line, variant="plain", relu=False).maps
+            for p, line in zip(pictures, lines, strict=True)
+        ]
+        torch.testing.assert_close(together.maps, torch.cat(alone))
+
+    def test_a_path_that_does_not_fit_is_refused(self, picture):
+        network = TinyNetwork.build(dtype=torch.float64)
+        with pytest.raises(InputError, match="a path must be at least 2 pictures"):
+            explain(network, picture, path=torch.zeros(4, 3, 5, 5))
+        with pytest.raises(InputError, match="1 sequences of pictures for 2 samples"):
+            explain(network, torch.cat([picture, picture]), path=torch.zeros(4, 3, 12, 12))
+
+
+def test_memory_does_not_grow_with_the_steps(picture):
+    """What is alive at once: counted in tensors as large as the layer's activations of one batch."""
+    network = TinyNetwork.build(dtype=torch.float64)
+    alive: dict[int, int] = {}
+
+    def most_alive(steps: int) -> int:
+        import gc
+
+        most = 0
+
+        def watch(*_: object) -> None:
+            nonlocal most
+            sizes = [o.numel() for o in gc.get_objects() if isinstance(o, Tensor)]
+            most = max(most, sum(sizes))
+
+        with reported_to(watch):
+            explain(network, picture, steps=steps, batch_size=5)
+        return most
+
+    for steps in (10, 80):
+        alive[steps] = most_alive(steps)
+    assert alive[80] <= alive[10] * 1.02
+
+
+def test_progress_is_reported(picture):
+    seen: list[tuple[str, int, int]] = []
+    with reported_to(lambda *step: seen.append(step)):
+        explain(TinyNetwork.build(dtype=torch.float64), picture, steps=9, batch_size=4)
+    assert seen == [("integrating", 4, 10), ("integrating", 8, 10), ("integrating", 10, 10)]

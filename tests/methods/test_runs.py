@@ -1,0 +1,79 @@
+"""Every method that runs the network itself against its equation in plain loops, in float64."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import saywhy
+from oracles import RUN_ORACLES
+from oracles.networks import TinyNetwork
+from oracles.observed import Array, Observed
+from saywhy.methods import METHODS
+
+BASELINE = np.random.default_rng(5).standard_normal((3, 12, 12)) / 4
+
+DRAWN = "as saywhy drew it"
+"""Stands for noise, which the oracle is given."""
+
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "conductance": [{"steps": 4, "baseline": BASELINE, "rule": rule} for rule in ("trapezoid", "left")],
+    "integrated-gradients": [{"steps": 3, "baseline": BASELINE, "rule": rule} for rule in ("trapezoid", "left")],
+    "integrated-gradcam": [
+        {"steps": 4, "baseline": BASELINE, "from_baseline": True},
+        {"steps": 5, "baseline": BASELINE, "from_baseline": False, "relu": False},
+    ],
+    "rsi-gradcam": [
+        *({"steps": 4, "baseline": BASELINE, "variant": variant} for variant in ("masked", "plain", "posgrad")),
+        {"steps": 3, "baseline": BASELINE, "variant": "plain", "rule": "left", "relu": False},
+    ],
+    "smoothgrad": [{"noises": DRAWN}, {"noises": DRAWN, "channels": "sum"}],
+    "vargrad": [{"noises": DRAWN}],
+    "smooth-gradcam++": [{"noises": DRAWN}, {"noises": DRAWN, "relu": False}],
+}
+"""Settings of each method that its oracle is asked with."""
+
+CASES = [(name, settings) for name, some in SETTINGS.items() for settings in some]
+
+DRAWS, NOISE = 6, 0.2
+
+
+def asked(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings as saywhy takes them."""
+    given = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in settings.items() if k != "noises"}
+    return {**given, "draws": DRAWS, "noise": NOISE} if "noises" in settings else given
+
+
+def for_oracle(settings: dict[str, Any], picture: Array) -> dict[str, Any]:
+    """The settings as the oracle takes them, with the noise that saywhy draws for a picture."""
+    if "noises" not in settings:
+        return settings
+    chance = torch.Generator().manual_seed(0)
+    spread = NOISE * (picture.max() - picture.min())
+    drawn = [spread * torch.randn((1, *picture.shape), generator=chance)[0].double().numpy() for _ in range(DRAWS)]
+    return {**settings, "noises": drawn}
+
+
+@pytest.mark.parametrize(("name", "settings"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_as_the_equation_says(name, settings, score):
+    network = TinyNetwork.build(dtype=torch.float64)
+    pictures = torch.from_numpy(np.random.default_rng(6).standard_normal((2, 3, 12, 12)))
+    found = saywhy.explain(
+        network, pictures, [1, 2], name, "features", score=score,
+        layout=saywhy.Layout("channels-first", (6, 6)), **asked(settings),
+    ).maps  # fmt: skip
+    for t, target in enumerate((1, 2)):
+
+        def value(output: torch.Tensor, target: int = target) -> torch.Tensor:
+            return (output.softmax(1) if score == "probability" else output)[:, target]
+
+        observed = Observed(network, network.features, value)
+        for b, picture in enumerate(pictures.numpy()):
+            wanted = RUN_ORACLES[name](observed, picture, **for_oracle(settings, picture))
+            np.testing.assert_allclose(found[b, t].numpy(), wanted, rtol=1e-9, atol=1e-12 * np.abs(wanted).max())
+
+
+def test_every_method_that_runs_the_network_is_asked():
+    assert {name for name, m in METHODS.items() if m.passes == "several"} == set(SETTINGS) == set(RUN_ORACLES)

@@ -1,0 +1,61 @@
+"""A network as an oracle sees it: one picture in, numbers out; torch does nothing but run and differentiate it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A network in float64, a layer of it and a score.
+
+    Attributes:
+        network: in evaluation mode.
+        layer: the module whose output is the map.
+        score: from the network's output for one sample [1, class] to one number.
+    """
+
+    network: nn.Module
+    layer: nn.Module
+    score: Callable[[Tensor], Tensor]
+
+    def output(self, picture: Array) -> Array:
+        """What the network says of one picture, [class]."""
+        with torch.no_grad():
+            return self.network(torch.from_numpy(picture)[None])[0].numpy()
+
+    def value(self, picture: Array) -> float:
+        """The score of one picture."""
+        with torch.no_grad():
+            return float(self.score(self.network(torch.from_numpy(picture)[None])))
+
+    def at_layer(self, picture: Array) -> tuple[Array, Array, float]:
+        """Activations and gradients of the layer, [channel, *space], and the score."""
+        kept: list[Tensor] = []
+        handle = self.layer.register_forward_hook(lambda _m, _i, out: kept.append(out))
+        try:
+            y = self.score(self.network(torch.from_numpy(picture)[None].requires_grad_()))
+        finally:
+            handle.remove()
+        (gradient,) = torch.autograd.grad(y.sum(), kept[0])
+        return kept[0].detach()[0].numpy(), gradient[0].numpy(), float(y)
+
+    def at_picture(self, picture: Array) -> tuple[Array, Array, float]:
+        """The picture itself, the gradient of the score with respect to it, and the score."""
+        x = torch.from_numpy(picture)[None].requires_grad_()
+        y = self.score(self.network(x))
+        (gradient,) = torch.autograd.grad(y.sum(), x)
+        return picture, gradient[0].numpy(), float(y)
+
+    def with_layer(self, picture: Array, activations: Array) -> float:
+        """The score when the layer gives something else, [channel, *space]."""
+        handle = self.layer.register_forward_hook(lambda _m, _i, _o: torch.from_numpy(activations)[None])
+        try:
+            return self.value(picture)
+        finally:
+            handle.remove()
