@@ -26,7 +26,7 @@ from saywhy.methods.registry import find_method
 from saywhy.models import Model
 from saywhy.models.weights import check_finite
 from saywhy.shapes import wide
-from saywhy.targets import Columns, Target, Top
+from saywhy.targets import Chosen, Columns, Target, Top
 from saywhy.validity import Evidence
 
 LayerChoice = str | nn.Module | None | Sequence[str | nn.Module]
@@ -340,6 +340,8 @@ def agreement(request: Request, batch: Batch, part: Part) -> tuple[str, float] |
         return variant.name, 1.0
     if variant not in _agreements:
         target = request.target.of_samples(slice(0, batch.size))
+        if bool((part.columns.classes >= 0).all()):
+            target = Chosen(part.columns.classes)  # the copy's own top answer may be another one
         # The methods of one pass speak for those of many; where none was asked for, Grad-CAM does.
         once = tuple(m for m in request.methods if m.passes == "one" and m.at == "layer") or (find_method("gradcam"),)
         asked = replace(request, target=target, methods=once, parameters={})

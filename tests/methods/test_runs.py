@@ -25,9 +25,13 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"steps": 5, "baseline": BASELINE, "from_baseline": False, "relu": False},
     ],
     "rsi-gradcam": [
-        *({"steps": 4, "baseline": BASELINE, "variant": variant} for variant in ("masked", "plain", "posgrad")),
+        *(
+            {"steps": 4, "baseline": BASELINE, "variant": variant, "relu": variant == "masked"}
+            for variant in ("masked", "plain", "posgrad")
+        ),
         {"steps": 3, "baseline": BASELINE, "variant": "plain", "rule": "left", "relu": False},
     ],
+    "shapleycam": [{}, {"relu": False}],
     "smoothgrad": [{"noises": DRAWN}, {"noises": DRAWN, "channels": "sum"}],
     "vargrad": [{"noises": DRAWN}],
     "smooth-gradcam++": [{"noises": DRAWN}, {"noises": DRAWN, "relu": False}],

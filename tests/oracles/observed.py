@@ -43,14 +43,14 @@ class Observed:
         finally:
             handle.remove()
         (gradient,) = torch.autograd.grad(y.sum(), kept[0])
-        return kept[0].detach()[0].numpy(), gradient[0].numpy(), float(y)
+        return kept[0].detach()[0].numpy(), gradient[0].numpy(), float(y.detach())
 
     def at_picture(self, picture: Array) -> tuple[Array, Array, float]:
         """The picture itself, the gradient of the score with respect to it, and the score."""
         x = torch.from_numpy(picture)[None].requires_grad_()
         y = self.score(self.network(x))
         (gradient,) = torch.autograd.grad(y.sum(), x)
-        return picture, gradient[0].numpy(), float(y)
+        return picture, gradient[0].numpy(), float(y.detach())
 
     def with_layer(self, picture: Array, activations: Array) -> float:
         """The score when the layer gives something else, [channel, *space]."""
@@ -59,3 +59,16 @@ class Observed:
             return self.value(picture)
         finally:
             handle.remove()
+
+    def curvature(self, picture: Array) -> tuple[Array, Array, Array]:
+        """Activations and gradients of the layer, and all second derivatives [channel, *space, channel, *space]."""
+        kept: list[Tensor] = []
+        handle = self.layer.register_forward_hook(lambda _m, _i, out: kept.append(out))
+        try:
+            y = self.score(self.network(torch.from_numpy(picture)[None].requires_grad_()))
+        finally:
+            handle.remove()
+        (gradient,) = torch.autograd.grad(y.sum(), kept[0], create_graph=True)
+        rows = [torch.autograd.grad(g, kept[0], retain_graph=True)[0][0].numpy() for g in gradient.flatten()]
+        shape = tuple(gradient.shape[1:])
+        return kept[0].detach()[0].numpy(), gradient.detach()[0].numpy(), np.stack(rows).reshape(*shape, *shape)

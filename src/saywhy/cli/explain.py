@@ -47,8 +47,15 @@ def explain(
         list[str] | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")
     ] = None,
     score: Annotated[
-        Literal["logit", "probability", "log-probability"], typer.Option(help="What a class's score is.")
-    ] = "logit",
+        Literal["logit", "probability", "log-probability"] | None,
+        typer.Option(help="What a class's score is; that of the method's paper if not given."),
+    ] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", help="A parameter of the method, e.g. steps=auto, relu=false. Several times for several."
+        ),
+    ] = None,
     fuse: Annotated[
         Literal["mean", "max", "product"] | None, typer.Option(help="Make one map of several layers.")
     ] = None,
@@ -70,8 +77,10 @@ def explain(
     from saywhy.data.pictures import pictures_in
     from saywhy.explain import explain as ask
     from saywhy.models import load
+    from saywhy.progress import reported_to
     from saywhy.targets import Top
 
+    parameters = dict(map(_parameter, with_ or []))
     files = list(pictures_in(pictures))
     writer = _writer(output, len(files), as_json)
     explanations, failed = [], []
@@ -84,18 +93,20 @@ def explain(
         for file in files:
             steps.now(f"explaining {file.name}")
             try:
-                explanations.append(
-                    ask(
-                        loaded,
-                        file,
-                        wanted or None,
-                        method or "gradcam",
-                        layer or None,
-                        score=score,
-                        fuse=fuse,
-                        precision=precision,
+                with reported_to(steps.within(f"explaining {file.name}")):
+                    explanations.append(
+                        ask(
+                            loaded,
+                            file,
+                            wanted or None,
+                            method or "gradcam",
+                            layer or None,
+                            score=score,
+                            fuse=fuse,
+                            precision=precision,
+                            **parameters,
+                        )
                     )
-                )
             except PictureError as error:  # one damaged picture does not stop the others
                 failed.append(str(error))
             steps.done()
@@ -112,6 +123,21 @@ def explain(
         screen.failure(message)
     if failed:
         raise typer.Exit(1)
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """A parameter and its value, which is a number, true or false, none, or a word.
+
+    >>> _parameter("steps=50"), _parameter("relu=false"), _parameter("steps=auto")
+    (('steps', 50), ('relu', False), ('steps', 'auto'))
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InputError(f"--with takes NAME=VALUE, e.g. steps=auto, got '{text}'. `saywhy methods` lists them.")
+    try:
+        return name.strip(), json.loads(value.strip().lower())
+    except ValueError:
+        return name.strip(), None if value.strip().lower() == "none" else value.strip()
 
 
 def _writer(output: Path | None, count: int, as_json: bool) -> Any:

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -111,6 +111,10 @@ class Steps:
     def now(self, what: str) -> None:
         """Say what is being done."""
         self._progress.update(self._task, description=escape(what))
+
+    def within(self, what: str) -> Callable[[str, int, int], None]:
+        """Say how far a step is: what of it is being done, how much, and of how much."""
+        return lambda part, done, total: self.now(f"{what}: {part} {done} of {total}")
 
     def done(self) -> None:
         """One step is done."""

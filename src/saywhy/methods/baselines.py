@@ -88,21 +88,26 @@ def _blurred(picture: Tensor) -> Tensor:
     return picture
 
 
+UNIT = 58
+"""Levels of grey, of 255, in one unit of a normalised picture (ImageNet's deviations are 57 to 58)."""
+
+
 def _uniform(subject: Subject, sample: int, epochs: int = 200, rate: float = 0.1) -> Tensor:
     """The learnt baseline of RSI-Grad-CAM's authors (their notebook on automatic baselines).
 
-    ``0.99 max_c |p_c - 1/C| + 0.01 mean((x - black)²)`` is brought down by RMSprop. It begins at black (or zero), and
-    is no valid picture: its pixels may leave the range of colours, as the authors' do.
+    ``0.99 max_c |p_c - 1/C| + 0.01 mean((x - black)²)`` is brought down by RMSprop, ``x`` and its rate in levels of grey
+    as theirs. It begins at black (or zero), and is no valid picture: its pixels may leave the range of colours, as the
+    authors' do.
     """
     begin = baseline_of(subject, sample, None)
     pixels = begin.clone().requires_grad_()
-    optimiser = torch.optim.RMSprop([pixels], lr=rate)
+    optimiser = torch.optim.RMSprop([pixels], lr=rate / UNIT)
     index = torch.tensor([sample])
     for _ in range(epochs):
         chances = subject.differentiable_class_scores(pixels, index)
         if chances.shape[1] < 2:
             raise InputError("baseline='uniform' needs a network of at least two classes.")
-        loss = 0.99 * (chances - 1 / chances.shape[1]).abs().amax() + 0.01 * (pixels - begin).square().mean()
+        loss = 0.99 * (chances - 1 / chances.shape[1]).abs().amax() + 0.01 * (UNIT * (pixels - begin)).square().mean()
         (pixels.grad,) = torch.autograd.grad(loss, [pixels])
         optimiser.step()
     return pixels.detach()

@@ -17,7 +17,7 @@ from saywhy.errors import InputError, MethodError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.methods.method import Accounted
 from saywhy.progress import counted
-from saywhy.shapes import FeatureMaps, wide
+from saywhy.shapes import FeatureMaps
 
 Steps = int | Literal["auto"]
 Variant = Literal["masked", "plain", "posgrad"]
@@ -98,7 +98,7 @@ def rsi_gradcam(
     Differs from the paper: "auto" is ours; the published 50 steps of equal length miss 4 % to 100 % of the change for
     saturated answers. No epsilon is added anywhere.
 
-    >>> subject = Subject.of(nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
     >>> found = rsi_gradcam(subject, steps=2, variant="plain")  # I = 9 and 1, w = 5
     >>> found.maps, found.gap
     (tensor([[[15.,  5.]]]), tensor([[0.]], dtype=torch.float64))
@@ -150,7 +150,7 @@ def conductance(
 
     Differs from the paper: the trapezoid rule by default; ``rule="left"`` is the paper's and captum's.
 
-    >>> subject = Subject.of(nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
     >>> conductance(subject, steps=3).maps
     tensor([[[9., 1.]]])
     """
@@ -182,7 +182,7 @@ def integrated_gradients(
         Maps [batch, target, *space], signed, in units of the score: the values of a map add up to the change of the
         score from baseline to picture.
 
-    >>> subject = Subject.of(nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
     >>> integrated_gradients(subject, steps=3).maps
     tensor([[[9., 1.]]])
     """
@@ -223,7 +223,7 @@ def integrated_gradcam(
     Differs from the authors' code: the picture itself is the last step (theirs stops one before it), the trapezoid rule
     is used, and the sum is divided by the steps, which no normalised map shows.
 
-    >>> subject = Subject.of(nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
     >>> integrated_gradcam(subject, steps=2)  # of 3, 1 and half of it, weighed by the mean gradients 4 and 2
     tensor([[[4.5000, 1.5000]]])
     """
@@ -299,9 +299,8 @@ def _paths(subject: Subject, baseline: Baseline, path: Path) -> Iterator[tuple[i
 
 def _line(begin: Tensor, end: Tensor) -> Points:
     def points(places: Tensor) -> Tensor:
-        a = places.to(end).view(-1, *[1] * (end.ndim - 1))
-        # In this form the last point is the picture itself, to the bit.
-        return begin * (1 - a) + end * a
+        # Exact at both ends, and where the picture is its own baseline.
+        return torch.lerp(begin, end, places.to(end).view(-1, *[1] * (end.ndim - 1)))
 
     return points
 
@@ -318,7 +317,8 @@ class _Sequence:
 
 def _grid(count: int, path: Path, points: Points) -> Tensor:
     """Places along the path, from 0 to 1; those of a given sequence are its own."""
-    return torch.linspace(0, 1, len(points.pictures) if isinstance(points, _Sequence) else count + 1).double()
+    ends = len(points.pictures) if isinstance(points, _Sequence) else count + 1
+    return torch.linspace(0, 1, ends, dtype=torch.float64)
 
 
 def _walk(
@@ -331,10 +331,11 @@ def _walk(
     with counted(what, len(places)) as advance:
         for part in subject.parts(len(places)):
             count = part.stop - part.start
-            captured = subject.watch(points(places[part]), torch.full((count,), sample))
-            (A,), (G,) = captured.activations.values(), captured.gradients().values()
-            yield part.start, wide(A), wide(G), wide(captured.scores)
-            advance(count)
+            first = part.start
+            for A, G, y in subject.gradients(points(places[part]), torch.full((count,), sample)):
+                yield first, A, G, y
+                first += len(A)
+                advance(len(A))
 
 
 def _integral(
@@ -370,7 +371,7 @@ def _refined(subject: Subject, sample: int, points: Points, rule: Rule, max_step
     Every walk is made anew, so that memory does not grow; their lengths double, so that all together
     cost at most twice the last.
     """
-    places = torch.linspace(0, 1, min(FIRST, max_steps) + 1).double()
+    places = torch.linspace(0, 1, min(FIRST, max_steps) + 1, dtype=torch.float64)
     content = False
     while True:
         integral = _integral(subject, sample, points, places, rule, positive)

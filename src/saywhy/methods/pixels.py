@@ -17,6 +17,7 @@ def pooled(values: Tensor, channels: Channels, axis: int = 1) -> Tensor:
     Raises:
         MethodError: ``channels`` is none of the three.
 
+    >>> import torch
     >>> pooled(torch.tensor([[[-3.0], [1.0]]]), "sum"), pooled(torch.tensor([[[-3.0], [1.0]]]), "max")
     (tensor([[-2.]]), tensor([[3.]]))
     """
@@ -42,6 +43,7 @@ def saliency(activations: FeatureMaps, gradients: Gradients, *, channels: Channe
     Returns:
         Maps [batch, *space] in units of score per unit of the preprocessed picture; non-negative unless ``"sum"``.
 
+    >>> import torch
     >>> x = torch.zeros(1, 2, 3)
     >>> saliency(x, torch.tensor([[[1.0, -2.0, 0.0], [0.5, 1.0, 0.0]]]))
     tensor([[1., 2., 0.]])
@@ -62,6 +64,7 @@ def input_times_gradient(activations: FeatureMaps, gradients: Gradients, *, chan
     Returns:
         Maps [batch, *space] in units of the score; signed for ``"sum"``.
 
+    >>> import torch
     >>> x = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]])
     >>> input_times_gradient(x, torch.tensor([[[1.0, -2.0], [0.5, 1.0]]]))
     tensor([[ 2.5000, -4.0000]])

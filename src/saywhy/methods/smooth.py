@@ -37,7 +37,7 @@ def smoothgrad(subject: Subject, *, draws: int = 25, noise: float = 0.15, channe
     Raises:
         MethodError: ``draws`` or ``noise`` is out of range.
 
-    >>> subject = Subject.of(nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
     >>> smoothgrad(subject, noise=0.0)
     tensor([[[6., 2.]]])
     """
@@ -68,7 +68,7 @@ def vargrad(subject: Subject, *, draws: int = 25, noise: float = 0.15, channels:
     Raises:
         MethodError: ``draws`` or ``noise`` is out of range.
 
-    >>> subject = Subject.of(nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
     >>> vargrad(subject, noise=0.0)
     tensor([[[0., 0.]]])
     """
@@ -110,7 +110,7 @@ def smooth_gradcam_pp(subject: Subject, *, draws: int = 10, noise: float = 0.15,
 
     Differs from the paper: where the denominator is exactly zero the weight is zero.
 
-    >>> subject = Subject.of(nn.Identity(), torch.tensor([[[1.0, 1.0]]]), lambda x: x.sum((1, 2)))
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[1.0, 1.0]]]), lambda x: x.sum((1, 2)))
     >>> smooth_gradcam_pp(subject, noise=0.0, draws=2)  # g is 1, the sum of A is 2: alpha = 1 / 4, w = 1 / 2
     tensor([[[0.5000, 0.5000]]])
     """
@@ -191,7 +191,6 @@ def _drawn(
         count = part.stop - part.start
         drawn = [torch.randn(picture.shape, generator=chance) for _ in range(count)]
         noisy = picture + spread * torch.cat(drawn).to(picture)
-        captured = subject.watch(noisy, torch.full((count,), sample))
-        (A,), (G,) = captured.activations.values(), captured.gradients().values()
-        yield wide(A), wide(G)
-        advance(count)
+        for A, G, _ in subject.gradients(noisy, torch.full((count,), sample)):
+            yield A, G
+            advance(len(A))
