@@ -303,13 +303,14 @@ def _version(library: str) -> str | None:
 def _warn_of_zeros(explanation: Explanation, parts: Sequence[Part]) -> None:
     """Say why a map is zero everywhere; once for every cause, not for every map."""
     causes: dict[str, list[str]] = {}
-    for (_, layer), maps in explanation._maps.items():
+    for (method, layer), maps in explanation._maps.items():
         blank = ~maps.detach().flatten(2).any(-1)
         if not bool(blank.any()):
             continue
         evidence = Evidence.stacked([part.evidence[layer] for part in parts]) if layer in parts[0].evidence else None
         for b, t in blank.nonzero().tolist():
-            names = causes.setdefault(validity.zero_cause(evidence, b, t), [])
+            cause = validity.zero_cause(evidence, b, t, uses_gradients=find_method(method).uses_gradients)
+            names = causes.setdefault(cause, [])
             if explanation.targets[b][t] not in names:
                 names.append(explanation.targets[b][t])
     for cause, names in causes.items():

@@ -162,12 +162,14 @@ def evidence_fact(evidence: Evidence | None, lowest: float, highest: float, samp
     return Fact("evidence", "good", "the layer as a whole speaks for this answer")
 
 
-def zero_cause(evidence: Evidence | None, sample: int, target: int) -> str:
+def zero_cause(evidence: Evidence | None, sample: int, target: int, *, uses_gradients: bool = True) -> str:
     """Why a map is zero everywhere."""
     if evidence is None:
         return "the map is zero everywhere because nothing that was tried changed the score, or only ever raised it"
     if not bool(evidence.active[sample]):
         return "the map is zero everywhere because the layer's activations are: the network is dead here"
+    if not uses_gradients:
+        return "the map is zero everywhere because nothing in this layer stands out by this method"
     if not float(evidence.gradient[sample, target]) > 0:
         return (
             "the map is zero everywhere because the gradient is: no change of this layer changes the score here. "

@@ -29,7 +29,7 @@ def network_for(name: str, **settings: Any) -> TinyNetwork:
     return TinyNetwork.build(**{"head": HEADS.get(name, "mlp"), **settings})
 
 
-SHORT = {"relu": False, "steps": 5, "draws": 3, "masks": 12}
+SHORT = {"relu": False, "sigmas": 1.0, "steps": 5, "draws": 3, "masks": 12}
 """Without the ReLU, so that no map is zero and none of the evidence is hidden; and no longer than it need be."""
 
 

@@ -19,9 +19,17 @@ CHANNELS = {"few channels": 3, "many channels": 17}
 SEEDS = (0, 1)
 
 
+FACTORS = {
+    "kernel": ("sigmoid", "rbf", "linear"),
+    "gamma": (1e-3,),  # by far-off points the largest two eigenvalues would be nearly the same
+    "variant": ("published", "share"),
+    "sigmas": (2.0, 0.5),
+}
+
+
 def _variants(name: str) -> list[dict[str, Any]]:
     """Every setting of the method's parameters: both values of a switch, and the poolings."""
-    choices = {"pooling": ("mean", "abs", "max"), "channels": ("sum", "abs", "max")}
+    choices = {"pooling": ("mean", "abs", "max"), "channels": ("sum", "abs", "max")} | FACTORS
     own = ONE_PASS[name].parameters
     values = [choices.get(p, (False, True) if isinstance(default, bool) else (default,)) for p, default in own.items()]
     return [dict(zip(own, some, strict=True)) for some in itertools.product(*values)]

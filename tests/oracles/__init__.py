@@ -16,6 +16,7 @@ import numpy as np
 from oracles.channel import cam, gradcam, gradcam_pp, xgradcam
 from oracles.eigen import eigencam, eigengradcam
 from oracles.elementwise import gradcam_elementwise, hirescam, layercam
+from oracles.factors import fem, kpcacam, segeigencam, shapleycam
 from oracles.path import conductance, integrated_gradcam, integrated_gradients, rsi_gradcam
 from oracles.pixels import input_times_gradient, saliency
 from oracles.smooth import smooth_gradcam_pp, smoothgrad, vargrad
@@ -24,13 +25,16 @@ ORACLES: dict[str, Callable[..., np.ndarray]] = {
     "cam": cam,
     "eigencam": eigencam,
     "eigengradcam": eigengradcam,
+    "fem": fem,
     "gradcam": gradcam,
     "gradcam++": gradcam_pp,
     "gradcam-elementwise": gradcam_elementwise,
     "hirescam": hirescam,
     "input-times-gradient": input_times_gradient,
+    "kpcacam": kpcacam,
     "layercam": layercam,
     "saliency": saliency,
+    "segeigencam": segeigencam,
     "xgradcam": xgradcam,
 }
 """By the method's name in the registry."""
@@ -40,6 +44,7 @@ RUN_ORACLES: dict[str, Callable[..., np.ndarray]] = {
     "integrated-gradcam": integrated_gradcam,
     "integrated-gradients": integrated_gradients,
     "rsi-gradcam": rsi_gradcam,
+    "shapleycam": shapleycam,
     "smooth-gradcam++": smooth_gradcam_pp,
     "smoothgrad": smoothgrad,
     "vargrad": vargrad,

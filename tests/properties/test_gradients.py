@@ -24,7 +24,7 @@ def network_for(name: str) -> TinyNetwork:
 
 
 def signed(name: str) -> dict[str, Any]:
-    return {"relu": False} if "relu" in ONE_PASS[name].parameters else {}
+    return {k: v for k, v in {"relu": False, "sigmas": 1.0}.items() if k in ONE_PASS[name].parameters}
 
 
 def maps_of(name: str, network: TinyNetwork, inputs: Tensor) -> Tensor:

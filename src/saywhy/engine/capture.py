@@ -20,7 +20,7 @@ from saywhy.engine import tree
 from saywhy.engine.borrow import borrowed
 from saywhy.engine.layout import Layout
 from saywhy.engine.zeros import SkipZeros
-from saywhy.errors import GradientError, LayerError
+from saywhy.errors import GradientError, LayerError, first_line
 
 CHUNK_BYTES = 16 * 2**20
 """Gradients are made for so many targets at once that one layer's take about this much memory (they stay in cache)."""
@@ -111,6 +111,32 @@ class Capture:
             part = slice(start, min(start + step, total))
             yield part, self.gradients(part)
 
+    def second_order(self, target: int) -> dict[str, tuple[Tensor, Tensor]]:
+        """By layer, the gradient of one target, and the product of its second derivatives with what the layer gave.
+
+        Both [batch, channel, *space]; the second is ``H A`` with ``H[i, j] = d² score / d A[i] d A[j]`` over all that
+        the layer gives, and zero where the score is linear in the layer.
+
+        Raises:
+            GradientError: the score does not depend on any of the layers, or an operation has no second derivative.
+        """
+        watched = [tap.tensor() for tap in self._taps]
+        with torch.inference_mode(False), torch.enable_grad():
+            total = self._scores[:, target].sum()
+            first = torch.autograd.grad(total, watched, retain_graph=True, create_graph=True, allow_unused=True)
+            if all(g is None for g in first):
+                raise GradientError(self._independent())
+            pairs = [_twice(g, w) for g, w in zip(first, watched, strict=True)]
+        maps = [[tap.watched.layout.to_maps(t) for t in pair] for tap, pair in zip(self._taps, pairs, strict=True)]
+        return {tap.watched.name: (G, HA) for tap, (G, HA) in zip(self._taps, maps, strict=True)}
+
+    def _independent(self) -> str:
+        names = ", ".join(f"'{tap.watched.name}'" for tap in self._taps)
+        return (
+            f"the target does not depend on layer {names}. Choose a layer that lies before the answer, "
+            "or a target that uses this part of the output."
+        )
+
     def _backward(self, columns: range) -> list[Tensor]:
         """By layer, raw gradients [target, *as the layer gave them]."""
         watched = [tap.tensor() for tap in self._taps]
@@ -118,11 +144,7 @@ class Capture:
             scores = self._scores[:, columns.start : columns.stop]
             found = self._looped(scores, watched) if len(columns) <= _FEW else self._batched(scores, watched)
         if all(g is None for g in found):
-            names = ", ".join(f"'{tap.watched.name}'" for tap in self._taps)
-            raise GradientError(
-                f"the target does not depend on layer {names}. Choose a layer that lies before the answer, "
-                "or a target that uses this part of the output."
-            )
+            raise GradientError(self._independent())
         count = len(columns)
         return [
             g if g is not None else torch.zeros_like(w).expand(count, *w.shape)
@@ -169,6 +191,23 @@ class Capture:
         except RuntimeError:
             # Some operations cannot be batched by vmap (data-dependent ones, foreign kernels).
             return self._looped(scores, watched)
+
+
+def _twice(gradient: Tensor | None, watched: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient without its graph, and its own derivative along what was watched."""
+    zero = torch.zeros_like(watched)
+    if gradient is None:
+        return zero, zero
+    if not gradient.requires_grad:
+        return gradient, zero
+    try:
+        (bent,) = torch.autograd.grad(gradient, watched, watched.detach(), retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        raise GradientError(
+            f"the network has no second derivative here ({first_line(error)}). Use a method of first derivatives, "
+            "such as gradcam."
+        ) from error
+    return gradient.detach(), zero if bent is None else bent
 
 
 def capture(

@@ -5,8 +5,9 @@ of the batch, whose other inputs (a question, a mask) and whose target it keeps.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,17 @@ from saywhy.engine import tree
 from saywhy.engine.borrow import borrowed
 from saywhy.engine.capture import Capture, Watched, capture
 from saywhy.engine.layout import Layout
+from saywhy.engine.memory import Room
 from saywhy.engine.replay import Replay
-from saywhy.shapes import FeatureMaps, Scores
+from saywhy.shapes import FeatureMaps, Scores, wide
 
 AT_ONCE = 16
 """Altered pictures that are run together unless the user says how many."""
+
+CACHE_BYTES = 8 * 2**20
+"""Altered activations that are replayed together take about this much memory, so that they stay in the cache."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Subject:
         black: what a black pixel is after preprocessing, one value a channel; None where it is not known.
         seed: for whatever is random.
         batch_size: altered pictures run together; None is :data:`AT_ONCE`. It never changes the result.
+        room: how many fit into memory; found out when they do not.
     """
 
     model: nn.Module
@@ -46,6 +54,7 @@ class Subject:
     black: Tensor | None = None
     seed: int = 0
     batch_size: int | None = None
+    room: Room = field(default_factory=Room, compare=False, repr=False)
 
     @staticmethod
     def of(model: nn.Module, inputs: Any, score: Callable[[Any], Tensor], layer: Watched | None = None) -> "Subject":
@@ -90,30 +99,99 @@ class Subject:
 
         return tree.map_tensors(self.inputs, altered)
 
-    def parts(self, count: int) -> Iterator[slice]:
-        """Slices of ``count`` things, as many at once as may be."""
-        step = self.batch_size or AT_ONCE
-        return (slice(start, min(start + step, count)) for start in range(0, count, step))
+    def parts(self, count: int, most: int = AT_ONCE) -> Iterator[slice]:
+        """Slices of ``count`` things, as many at once as may be; ``most`` unless the user says how many."""
+        start = 0
+        while start < count:
+            stop = min(start + self.room.at_most(self.batch_size or most), count)
+            yield slice(start, stop)
+            start = stop
 
-    def watch(self, pictures: FeatureMaps, samples: Tensor) -> Capture:
-        """Scores of altered pictures, activations of the layer and their gradients; all at once."""
+    def fitting(
+        self, count: int, run: Callable[[slice], Found], most: int = AT_ONCE
+    ) -> Iterator[tuple[slice, Found]]:
+        """What ``run`` gives for slices of ``count`` things; where memory runs out, for half as many at once.
+
+        A slice that did not fit is asked for again from the same start, so ``run`` must not care how often it is asked.
+        """
+        start = 0
+        while start < count:
+            stop = min(start + self.room.at_most(self.batch_size or most), count)
+            fits = False
+            with self.room.halved_for(stop - start):
+                found = run(slice(start, stop))
+                fits = True
+            if fits:
+                yield slice(start, stop), found
+                start = stop
+
+    def watch(
+        self,
+        pictures: FeatureMaps,
+        samples: Tensor,
+        context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> Capture:
+        """Scores of altered pictures, activations of the layer and their gradients; all at once, run in a context."""
         inputs = tree.escape_inference(self.fed(pictures, samples))
-        return capture(self.model, inputs, [self.layer], lambda out: self.score(out, samples), seed=self.seed)
+        return capture(
+            self.model, inputs, [self.layer], lambda out: self.score(out, samples), seed=self.seed, context=context
+        )
 
     def activations(self, sample: int) -> FeatureMaps:
         """What the layer gives for a sample as it is, [1, channel, *space]."""
         return self.picture[sample : sample + 1] if self.layer.module is None else self.replay(sample).activations
 
+    def gradients(self, pictures: FeatureMaps, samples: Tensor) -> Iterator[tuple[FeatureMaps, Tensor, Scores]]:
+        """Activations [n, channel, *space], gradients [n, target, channel, *space] and scores [n, target], at least
+        float32, of altered pictures: all at once, or in parts where memory runs out.
+        """
+
+        def run(part: slice) -> tuple[Tensor, Tensor, Tensor]:
+            captured = self.watch(pictures[part], samples[part])
+            (A,), (G,) = captured.activations.values(), captured.gradients().values()
+            return wide(A), wide(G), wide(captured.scores)
+
+        return (found for _, found in self.fitting(len(pictures), run, most=len(pictures)))
+
     def scores(self, pictures: FeatureMaps, samples: Tensor) -> Scores:
         """Scores [n, target] of altered pictures [n, channel, *space], without gradients."""
-        found = [self._answered(self.score, pictures[part], samples[part]) for part in self.parts(len(pictures))]
-        return torch.cat(found)
+        return self._in_parts(self.score, pictures, samples)
 
     def class_scores(self, pictures: FeatureMaps, samples: Tensor) -> Tensor:
         """Scores of all classes [n, class] of altered pictures, without gradients."""
-        return torch.cat(
-            [self._answered(self.answers, pictures[part], samples[part]) for part in self.parts(len(pictures))]
-        )
+        return self._in_parts(self.answers, pictures, samples)
+
+    def _in_parts(self, read: Callable[[Any, Tensor], Tensor], pictures: FeatureMaps, samples: Tensor) -> Tensor:
+        run = self.fitting(len(pictures), lambda part: self._answered(read, pictures[part], samples[part]))
+        return torch.cat([found for _, found in run])
+
+    def altered(
+        self, sample: int, count: int, alter: Callable[[slice], FeatureMaps]
+    ) -> Iterator[tuple[slice, Scores]]:
+        """Scores [n, target] of a sample for ``count`` alterations of it, made a few at a time.
+
+        Args:
+            sample: which one.
+            count: how many alterations there are.
+            alter: gives the altered pictures [n, channel, *space] of a slice of them.
+        """
+
+        def run(part: slice) -> Scores:
+            return self._answered(self.score, alter(part), torch.full((part.stop - part.start,), sample))
+
+        return self.fitting(count, run)
+
+    def replayed(
+        self, replay: Replay, count: int, alter: Callable[[slice], FeatureMaps]
+    ) -> Iterator[tuple[slice, Scores]]:
+        """The same for altered activations of the layer; the network runs from there on alone."""
+        A = replay.activations
+        most = max(AT_ONCE, CACHE_BYTES // max(1, A.numel() * A.element_size()))
+
+        def run(part: slice) -> Scores:
+            return replay.scores(alter(part), AT_ONCE if replay.whole_network else most, overwrite=True)
+
+        return self.fitting(count, run, most)
 
     def differentiable_class_scores(self, pictures: FeatureMaps, samples: Tensor) -> Tensor:
         """Probabilities of all classes [n, class] with a graph to the pictures."""

@@ -1,5 +1,6 @@
 r"""The first principal component of what a layer holds: Eigen-CAM and Eigen-Grad-CAM."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def eigencam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = Tru
     >>> eigencam(A, A).round(decimals=4)
     tensor([[[5., 0.]]])
     """
-    return _first_component(activations, relu=relu, center=center)
+    return first_component(activations, relu=relu, center=center)
 
 
 def eigengradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True, center: bool = False) -> Maps:
@@ -57,11 +58,21 @@ def eigengradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool =
     >>> eigengradcam(A, torch.tensor([[[[1.0, 0.0]], [[2.0, 0.0]]]])).round(decimals=4)
     tensor([[[5., 0.]]])
     """
-    return _first_component(activations * gradients, relu=relu, center=center)
+    return first_component(activations * gradients, relu=relu, center=center)
 
 
-def _first_component(features: FeatureMaps, *, relu: bool, center: bool) -> Maps:
-    """Every position's coordinate along the first right singular vector of [position, channel]."""
+def first_component(
+    features: FeatureMaps, *, relu: bool, center: bool, turned: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> Maps:
+    """Every position's coordinate along the first right singular vector of [position, channel].
+
+    Args:
+        features: [batch, channel, *space].
+        relu: drop the negative side.
+        center: subtract each channel's mean first.
+        turned: from the component [batch, position] and the rows [batch, position, channel] to whether it is to be
+            turned round, [batch, 1]; None is :func:`falls`.
+    """
     O = features.flatten(2).transpose(1, 2)  # noqa: E741  (batch, position, channel), the symbol of the paper
     if center:
         O = O - O.mean(1, keepdim=True)  # noqa: E741
@@ -69,12 +80,13 @@ def _first_component(features: FeatureMaps, *, relu: bool, center: bool) -> Maps
     largest = O.abs().amax(dim=(1, 2), keepdim=True)
     scaled = O / torch.where(largest > 0, largest, 1.0)
     projection = _project(scaled)
-    signed = torch.where(_falls(projection.detach(), scaled.detach()), -projection, projection) * largest.squeeze(2)
+    round_about = (turned or falls)(projection.detach(), scaled.detach())
+    signed = torch.where(round_about, -projection, projection) * largest.squeeze(2)
     total = signed.unflatten(1, features.shape[2:])
     return total.relu() if relu else total
 
 
-def _falls(projection: Tensor, rows: Tensor) -> Tensor:
+def falls(projection: Tensor, rows: Tensor) -> Tensor:
     """Whether the component is to be turned round, [batch, 1]."""
     towards = (projection * rows.sum(2)).sum(1, keepdim=True)
     at_most = (projection.abs() * rows.abs().sum(2)).sum(1, keepdim=True)
@@ -88,13 +100,13 @@ def _project(rows: Tensor) -> Tensor:
     positions, channels = rows.shape[1:]
     if positions <= channels:
         # O v1 = sigma1 u1, and u1 is the first eigenvector of O Oᵀ.
-        value, vector = _Leading.apply(rows @ rows.transpose(1, 2))
+        value, vector = Leading.apply(rows @ rows.transpose(1, 2))
         return vector * torch.where(value > 0, value, 1.0).sqrt().unsqueeze(1) * (value > 0).unsqueeze(1)
-    _, vector = _Leading.apply(rows.transpose(1, 2) @ rows)
+    _, vector = Leading.apply(rows.transpose(1, 2) @ rows)
     return (rows @ vector.unsqueeze(2)).squeeze(2)
 
 
-class _Leading(torch.autograd.Function):
+class Leading(torch.autograd.Function):
     """The largest eigenvalue [batch] of symmetric matrices [batch, n, n] and its eigenvector [batch, n].
 
     ``torch.linalg.eigh`` differentiates all eigenvectors, and where two of the others share a value (every dead

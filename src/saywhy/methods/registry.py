@@ -7,9 +7,11 @@ from saywhy.errors import MethodError, nearest
 from saywhy.methods.channel import cam, gradcam, gradcam_pp, xgradcam
 from saywhy.methods.eigen import eigencam, eigengradcam
 from saywhy.methods.elementwise import gradcam_elementwise, hirescam, layercam
+from saywhy.methods.factors import fem, kpcacam, segeigencam
 from saywhy.methods.method import Method
 from saywhy.methods.path import conductance, integrated_gradcam, integrated_gradients, rsi_gradcam
 from saywhy.methods.pixels import input_times_gradient, saliency
+from saywhy.methods.shapley import shapleycam
 from saywhy.methods.smooth import smooth_gradcam_pp, smoothed, smoothgrad, vargrad
 
 METHODS: dict[str, Method] = {
@@ -49,6 +51,37 @@ METHODS: dict[str, Method] = {
             "Eigen-Grad-CAM",
             "pytorch-grad-cam, 2021",
             "first principal component of G ⊙ A",
+        ),
+        Method(
+            "segeigencam",
+            segeigencam,
+            "Seg-Eigen-CAM",
+            "Chung and Ying, 2025",
+            "first principal component of |G| ⊙ A",
+        ),
+        Method(
+            "kpcacam",
+            kpcacam,
+            "KPCA-CAM",
+            "Karmani et al., 2024",
+            "first kernel principal component of A",
+            uses_gradients=False,
+        ),
+        Method(
+            "fem",
+            fem,
+            "FEM",
+            "Fuad et al., 2020",
+            "Σₖ μₖ [Aₖ ≥ μₖ + K σₖ]",
+            uses_gradients=False,
+        ),
+        Method(
+            "shapleycam",
+            shapleycam,
+            "Shapley-CAM",
+            "Cai, 2025",
+            "ReLU(Σₖ mean(Gₖ - ½ (H A)ₖ) Aₖ), H = ∂²y / ∂A²",
+            passes="several",
         ),
         Method(
             "saliency",

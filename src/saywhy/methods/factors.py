@@ -1,0 +1,159 @@
+r"""What stands out in a layer, by kernels, thresholds and curvature: KPCA-CAM, FEM, Seg-Eigen-CAM."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from saywhy.errors import MethodError
+from saywhy.methods.channel import combine
+from saywhy.methods.eigen import Leading, falls, first_component
+from saywhy.shapes import FeatureMaps, Gradients, Maps
+
+Kernel = Literal["sigmoid", "rbf", "linear"]
+
+_TIE = 64  # roundings of the largest value, within which the two ends of a component are as far from zero
+
+
+def kpcacam(
+    activations: FeatureMaps,
+    gradients: Gradients,
+    *,
+    kernel: Kernel = "sigmoid",
+    gamma: float | None = None,
+    relu: bool = True,
+    center: bool = True,
+) -> Maps:
+    r"""KPCA-CAM (Karmani et al., 2024): the first kernel principal component of the positions; the same for all classes.
+
+    .. math:: K_{pq} = \tanh(\gamma\, a_p \cdot a_q + 1) \text{ or } e^{-\gamma \|a_p - a_q\|^2}, \qquad
+              \bar K = C K C, \quad C = I - \tfrac{1}{Z} 1 1^\top, \qquad L_p = \sqrt{\lambda_1}\, u_{1p}
+
+    with :math:`a_p` the channels at position p and :math:`\lambda_1, u_1` the largest eigenvalue of
+    :math:`\bar K` and its eigenvector.
+
+    Args:
+        activations: ``A`` [batch, channel, *space].
+        gradients: not used; every method of one pass is called alike.
+        kernel: ``"sigmoid"`` (the default of the authors), ``"rbf"``, or ``"linear"``, which is Eigen-CAM with
+            ``center=True``.
+        gamma: of the kernel; None is one by the number of channels.
+        relu: drop the negative side of the component.
+        center: subtract each channel's mean first, as the pytorch-grad-cam package does; ``"rbf"`` and ``"linear"``
+            are the same without.
+
+    Returns:
+        Maps [batch, *space], without a unit (for ``"linear"`` in those of the activations); non-negative if ``relu``.
+        A kernel knows a scale: activations in other units give another map.
+
+    Raises:
+        MethodError: ``kernel`` is none of these, or ``gamma`` is not positive.
+
+    Differs from the paper: a component has no sign; it is chosen as for Eigen-CAM.
+
+    >>> A = torch.tensor([[[[3.0, 0.0, 0.0]]]])
+    >>> kpcacam(A, A, kernel="linear").round(decimals=4)
+    tensor([[[2., 0., 0.]]])
+    """
+    if gamma is not None and not gamma > 0:
+        raise MethodError(f"gamma must be a positive number, or None for one by the number of channels, got {gamma!r}.")
+    rows = activations.flatten(2).transpose(1, 2).double()  # (batch, position, channel)
+    rows = rows - rows.mean(1, keepdim=True) if center else rows
+    K = _kernel(rows, kernel, 1 / rows.shape[2] if gamma is None else gamma)
+    size = K.abs().amax((1, 2))
+    K = K - K.mean(1, keepdim=True) - K.mean(2, keepdim=True) + K.mean((1, 2), keepdim=True)
+    value, vector = Leading.apply(K)
+    # A layer that is the same everywhere leaves the rounding of a matrix of zeros.
+    found = value > K.shape[1] * torch.finfo(K.dtype).eps * size
+    component = vector * torch.where(found, value, 1.0).sqrt().unsqueeze(1) * found.unsqueeze(1)
+    component = torch.where(falls(component.detach(), rows.detach()), -component, component)
+    total = component.to(activations.dtype).unflatten(1, activations.shape[2:])
+    return total.relu() if relu else total
+
+
+def _kernel(rows: Tensor, kernel: Kernel, gamma: float) -> Tensor:
+    """How alike the positions are, [batch, position, position]."""
+    if kernel == "rbf":
+        # Not through products, in which the distance of near neighbours cancels.
+        distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+        return torch.exp(-gamma * distances.square())
+    products = rows @ rows.transpose(1, 2)
+    if kernel == "sigmoid":
+        return torch.tanh(gamma * products + 1)
+    if kernel == "linear":
+        return products
+    raise MethodError(f"kernel must be 'sigmoid', 'rbf' or 'linear', got {kernel!r}.")
+
+
+def segeigencam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True, center: bool = True) -> Maps:
+    r"""Seg-Eigen-CAM (Chung and Ying, 2025, equations 10 to 13): the first component of magnitude of gradient times A.
+
+    .. math:: O = \Big|\frac{\partial y}{\partial A}\Big| \odot A \text{ as [position, channel]}, \qquad
+              L = \begin{cases} -O\,v_1 & |\min O v_1| > |\max O v_1| \\ O\,v_1 & \text{otherwise} \end{cases}
+
+    Args:
+        activations: ``A`` [batch, channel, *space].
+        gradients: ``dy/dA``, the same shape.
+        relu: drop the negative side of the component.
+        center: subtract each channel's mean first, as the pytorch-grad-cam package does.
+
+    Returns:
+        Maps [batch, *space] in the units of the score; non-negative if ``relu``.
+
+    Differs from the paper: where both ends of the component are as far from zero, its sign is that of Eigen-CAM.
+
+    >>> A = torch.tensor([[[[3.0, 0.0, 0.0]], [[4.0, 0.0, 0.0]]]])
+    >>> segeigencam(A, torch.tensor([[[[1.0, 0.0, 0.0]], [[-1.0, 0.0, 0.0]]]]), center=False).round(decimals=4)
+    tensor([[[5., 0., 0.]]])
+    """
+    return first_component(gradients.abs() * activations, relu=relu, center=center, turned=_lower_end_is_farther)
+
+
+def _lower_end_is_farther(component: Tensor, rows: Tensor) -> Tensor:
+    low, high = component.amin(1, keepdim=True), component.amax(1, keepdim=True)
+    largest = torch.maximum(-low, high)
+    tied = (low + high).abs() <= _TIE * torch.finfo(component.dtype).eps * largest
+    return torch.where(tied, falls(component, rows), low + high < 0)
+
+
+def fem(
+    activations: FeatureMaps,
+    gradients: Gradients,
+    *,
+    sigmas: float = 2.0,
+    variant: Literal["published", "share"] = "published",
+) -> Maps:
+    r"""FEM (Fuad et al., 2020): where channels are unusually strong; the same for every class.
+
+    .. math:: B^k_p = [A^k_p \ge \mu_k + K \sigma_k], \qquad L = \sum_k \mu_k B^k
+
+    with mean and standard deviation of the channel over its positions.
+
+    Args:
+        activations: ``A`` [batch, channel, *space].
+        gradients: not used; every method of one pass is called alike.
+        sigmas: ``K``. A map of n positions has none above ``K`` if ``K`` is more than :math:`(n - 1) / \sqrt n`.
+        variant: ``"published"``; ``"share"`` is what the pytorch-grad-cam package does instead: channels, not their
+            masks, are added up, each weighted by the share of positions strictly above its threshold.
+
+    Returns:
+        Maps [batch, *space] in the units of the activations; non-negative where those are.
+
+    Raises:
+        MethodError: ``variant`` is neither of the two.
+
+    >>> A = torch.tensor([[[0.0, 0.0, 0.0, 4.0]]])
+    >>> fem(A, A, sigmas=1.0)  # the mean is 1, the standard deviation 1.73
+    tensor([[0., 0., 0., 1.]])
+    >>> fem(A, A, sigmas=1.0, variant="share")
+    tensor([[0., 0., 0., 1.]])
+    """
+    if variant not in ("published", "share"):
+        raise MethodError(f"variant must be 'published' or 'share', got {variant!r}.")
+    A = activations.flatten(2).double()
+    mean = A.mean(2, keepdim=True)
+    threshold = mean + sigmas * A.std(2, keepdim=True, correction=0)
+    if variant == "share":
+        return combine((A > threshold).to(A).mean(2).to(activations), activations, relu=False)
+    strong = (mean * (threshold <= A)).sum(1)
+    return strong.to(activations.dtype).unflatten(1, activations.shape[2:])

@@ -1,0 +1,54 @@
+"""Shapley-CAM: what a layer contributes, with its score taken to bend."""
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from saywhy.engine.subject import Subject
+from saywhy.methods.channel import combine
+from saywhy.progress import counted
+from saywhy.shapes import wide
+
+
+def shapleycam(subject: Subject, *, relu: bool = True) -> Tensor:
+    r"""Shapley-CAM (Cai, 2025): Grad-CAM of the Shapley values of the score's expansion to second order.
+
+    .. math:: \alpha_k = \frac{1}{Z} \sum_p \Big(\frac{\partial y}{\partial A} - \tfrac{1}{2} H A\Big)^k_p, \qquad
+              H = \frac{\partial^2 y}{\partial A^2}, \qquad L = \mathrm{ReLU}\Big(\sum_k \alpha_k A^k\Big)
+
+    The players are the units of the layer, which leave the game by falling to zero. Where the score is linear in the
+    layer (average pooling and a linear head) this is Grad-CAM. The paper's residual softmax ("ReST") is the target
+    ``Class(c, "logit") + Class(c, "log-probability")``.
+
+    Args:
+        subject: the network, the pictures and the layer.
+        relu: False keeps the negative evidence too.
+
+    Returns:
+        Maps [batch, target, *space] in the units of the score; non-negative if ``relu``.
+
+    Raises:
+        GradientError: an operation of the network has no second derivative.
+
+    The product of ``H`` with what the layer gave (class tokens and all, as in the author's code) is a second backward
+    pass; ``H`` itself is never made. Attention is worked out step by step, because its fused kernels cannot be
+    differentiated twice.
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> shapleycam(subject)  # the gradient is 6 and 2, H A as well: alpha is the mean of 3 and 1
+    tensor([[[6., 2.]]])
+    """
+    maps = []
+    with counted("shapleycam", subject.size) as advance:
+        for part in subject.parts(subject.size):
+            samples = torch.arange(part.start, part.stop)
+            captured = subject.watch(subject.picture[part], samples, lambda: sdpa_kernel(SDPBackend.MATH))
+            (A,) = map(wide, captured.activations.values())
+            found = []
+            for t in range(captured.scores.shape[1]):
+                ((G, HA),) = captured.second_order(t).values()
+                weights = (wide(G) - wide(HA) / 2).flatten(2).mean(2)
+                found.append(combine(weights, A, relu=relu))
+            maps.append(torch.stack(found, dim=1))
+            advance(len(samples))
+    return torch.cat(maps)
