@@ -200,6 +200,14 @@ class TestSpaceOfOneAndThreeAxes:
 
 
 class TestRefusals:
+    @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+    @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+    def test_a_traced_network_says_that_the_original_is_needed(self):
+        x = picture(32, 32)
+        traced = torch.jit.trace(convolutions(*pooled_head()).eval(), x)
+        with pytest.raises(LayoutError, match="scripted or traced model hides its layers: give the original"):
+            saywhy.explain(traced, x)
+
     def test_a_network_without_maps(self):
         model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 8), nn.ReLU(), nn.Linear(8, 5))
         with pytest.raises(LayoutError, match="no layer gives a map of the picture"):

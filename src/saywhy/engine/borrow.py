@@ -81,7 +81,7 @@ def _lend(model: nn.Module) -> None:
             if module.training:
                 loan.was_training.append(module)
                 module.training = False
-            if type(module).forward is _NORM:
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module).forward is _NORM:
                 continue
             for name, buffer in module._buffers.items():
                 if buffer is not None and not buffer.is_inference():
