@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import saywhy
-from oracles.networks import TinyNetwork
+from kinds import ATTENTION
+from oracles.networks import TinyNetwork, TinyTransformer
 from saywhy.methods import METHODS
 from saywhy.targets import Class
 
@@ -21,16 +22,22 @@ LAYOUT = saywhy.Layout("channels-first", (6, 6))
 
 as_asked = partial(saywhy.explain, layout=LAYOUT)
 
-HEADS = {"cam": "linear"}
+HEADS = {"cam": "linear", **dict.fromkeys(ATTENTION, "attention")}
 """Methods that are defined for one form of network only."""
 
 
-def network_for(name: str, **settings: Any) -> TinyNetwork:
+def network_for(name: str, **settings: Any) -> TinyNetwork | TinyTransformer:
+    if name in ATTENTION:
+        return TinyTransformer.build(**settings)
     return TinyNetwork.build(**{"head": HEADS.get(name, "mlp"), **settings})
 
 
 SHORT = {"relu": False, "sigmas": 1.0, "steps": 5, "draws": 3, "masks": 12}
 """Without the ReLU, so that no map is zero and none of the evidence is hidden; and no longer than it need be."""
+
+
+def layout_for(name: str, axes: int = 2) -> saywhy.Layout:
+    return saywhy.Layout("tokens", (6,) * axes, prefix=1) if name in ATTENTION else LAYOUT
 
 
 def signed(name: str) -> dict[str, Any]:
@@ -44,7 +51,7 @@ def grid_of(name: str, axes: int = 2) -> tuple[int, ...]:
 
 
 def explain(name: str, network: nn.Module, inputs: Any, target: Any = 1, **settings: Any) -> saywhy.Explanation:
-    settings = {"layout": LAYOUT, **signed(name), **settings}
+    settings = {"layout": layout_for(name, inputs.ndim - 2), **signed(name), **settings}
     return saywhy.explain(network, inputs, target=target, method=name, layer="features", **settings)
 
 
@@ -94,7 +101,7 @@ def assert_untouched(model: nn.Module, *inputs: Tensor) -> Iterator[None]:
             assert tensor.grad is None
 
 
-def in_use(name: str) -> TinyNetwork:
+def in_use(name: str) -> TinyNetwork | TinyTransformer:
     """A model in the middle of its training: in training mode, partly frozen, with gradients from the last step."""
     network = network_for(name).train()
     network.features.eval()

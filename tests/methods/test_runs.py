@@ -8,7 +8,8 @@ import torch
 
 import saywhy
 from oracles import RUN_ORACLES
-from oracles.networks import TinyNetwork
+from kinds import ATTENTION
+from oracles.networks import TinyNetwork, TinyTransformer
 from oracles.observed import Array, Observed
 from saywhy.methods import METHODS
 
@@ -18,6 +19,10 @@ DRAWN = "as saywhy drew it"
 """Stands for noise, which the oracle is given."""
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "attention": [{}, {"block": 0}, {"block": 1, "head": 0}, {"head": -1}],
+    "attention-rollout": [{}, *({"heads": heads, "discard": 0.3} for heads in ("mean", "max", "min"))],
+    "generic-attention": [{}],
+    "gradient-rollout": [{}, {"discard": 0.6}],
     "conductance": [{"steps": 4, "baseline": BASELINE, "rule": rule} for rule in ("trapezoid", "left")],
     "integrated-gradients": [{"steps": 3, "baseline": BASELINE, "rule": rule} for rule in ("trapezoid", "left")],
     "integrated-gradcam": [
@@ -62,12 +67,13 @@ def for_oracle(settings: dict[str, Any], picture: Array) -> dict[str, Any]:
 @pytest.mark.parametrize(("name", "settings"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
 @pytest.mark.parametrize("score", ["logit", "probability"])
 def test_as_the_equation_says(name, settings, score):
-    network = TinyNetwork.build(dtype=torch.float64)
+    tokens = name in ATTENTION
+    network = (TinyTransformer if tokens else TinyNetwork).build(dtype=torch.float64)
+    layout = saywhy.Layout("tokens", (6, 6), prefix=1) if tokens else saywhy.Layout("channels-first", (6, 6))
     pictures = torch.from_numpy(np.random.default_rng(6).standard_normal((2, 3, 12, 12)))
     found = saywhy.explain(
-        network, pictures, [1, 2], name, "features", score=score,
-        layout=saywhy.Layout("channels-first", (6, 6)), **asked(settings),
-    ).maps  # fmt: skip
+        network, pictures, [1, 2], name, "features", score=score, layout=layout, **asked(settings)
+    ).maps
     for t, target in enumerate((1, 2)):
 
         def value(output: torch.Tensor, target: int = target) -> torch.Tensor:

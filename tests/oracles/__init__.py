@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from oracles.attention import attention, attention_rollout, generic_attention, gradient_rollout
 from oracles.channel import cam, gradcam, gradcam_pp, xgradcam
 from oracles.eigen import eigencam, eigengradcam
 from oracles.elementwise import gradcam_elementwise, hirescam, layercam
@@ -40,9 +41,13 @@ ORACLES: dict[str, Callable[..., np.ndarray]] = {
 """By the method's name in the registry."""
 
 RUN_ORACLES: dict[str, Callable[..., np.ndarray]] = {
+    "attention": attention,
+    "attention-rollout": attention_rollout,
     "conductance": conductance,
     "integrated-gradcam": integrated_gradcam,
     "integrated-gradients": integrated_gradients,
+    "generic-attention": generic_attention,
+    "gradient-rollout": gradient_rollout,
     "rsi-gradcam": rsi_gradcam,
     "shapleycam": shapleycam,
     "smooth-gradcam++": smooth_gradcam_pp,

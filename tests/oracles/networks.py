@@ -86,3 +86,67 @@ class LinearNetwork(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.fc(self.features(pictures).flatten(1))
+
+
+class TinyBlock(nn.Module):
+    """Attention and a feed-forward part, both with a way round them; ``softmax`` is a module, for hooks to see it."""
+
+    def __init__(self, channels: int, heads: int, fused: bool) -> None:
+        super().__init__()
+        self.heads, self.fused = heads, fused
+        self.norm = nn.LayerNorm(channels)
+        self.qkv, self.proj = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+        self.softmax, self.dropout = nn.Softmax(dim=-1), nn.Dropout(0.5)
+        self.mlp = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, channels), nn.GELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.qkv(self.norm(x)).chunk(3, -1))
+        if self.fused:
+            seen = nn.functional.scaled_dot_product_attention(q, k, v)
+        else:
+            seen = self.dropout(self.softmax(q @ k.mT / q.shape[-1] ** 0.5)) @ v
+        x = x + self.proj(seen.transpose(1, 2).flatten(2))
+        return x + self.mlp(x)
+
+
+class TinyTransformer(nn.Module):
+    """Patches of 2 pixels a side, two blocks of two heads, a linear head; the layer of tokens is ``features``."""
+
+    def __init__(self, classes: int, axes: int, class_token: bool, registers: int, fused: bool) -> None:
+        super().__init__()
+        conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
+        self.stem = nn.Sequential(conv(3, 8, 2, stride=2))
+        self.class_token, self.extra = class_token, nn.Parameter(torch.randn(1, class_token + registers, 8))
+        self.features = nn.Sequential(nn.Linear(8, 8), TinyBlock(8, 2, fused))
+        self.last = TinyBlock(8, 2, fused)
+        self.dropout = nn.Dropout(0.5)
+        self.fc = nn.Linear(8, classes)
+
+    @property
+    def blocks(self) -> tuple[TinyBlock, ...]:
+        """In the order of running."""
+        return self.features[1], self.last
+
+    @staticmethod
+    def build(
+        classes: int = 4,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+        axes: int = 2,
+        class_token: bool = True,
+        registers: int = 0,
+        fused: bool = False,
+    ) -> "TinyTransformer":
+        """A network with seeded weights, in evaluation mode; the class token and the registers stand first."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = TinyTransformer(classes, axes, class_token, registers, fused)
+            for block in network.blocks:  # attention of random weights is nearly even
+                block.qkv.weight.data *= 3
+        return network.to(dtype).eval()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        patches = self.stem(pictures).flatten(2).mT
+        x = self.last(self.features(torch.cat([self.extra.expand(len(patches), -1, -1), patches], 1)))
+        # What the class token says, or the mean of the patches; of the registers, never anything.
+        return self.fc(self.dropout(torch.tanh(x[:, 0] if self.class_token else x[:, self.extra.shape[1] :].mean(1))))

@@ -159,7 +159,7 @@ def run(
         sample = tree.map_tensors(watching.sample(), with_graph)
         handles = [part.register_forward_hook(hook) for part in parts]
         try:
-            scores = watching.question.scores(tree.call(_with_parameters(model, replaced), sample))
+            scores = watching.question.scores(tree.call(with_parameters(model, replaced), sample))
         finally:
             for handle in handles:
                 handle.remove()
@@ -172,7 +172,7 @@ def trace(watching: Watching, *, zero_heads_replaced: bool = False) -> list[Cand
     A head that starts at zero (torchvision's ViT) lets no gradient through. Then the network is looked at once more
     with other weights in the place of those that are all zero, in that call alone, never in the model.
     """
-    replaced = _instead_of_zeros(watching.model) if zero_heads_replaced else {}
+    replaced = instead_of_zeros(watching.model) if zero_heads_replaced else {}
     records, scores = run(watching, replaced=replaced)
     calls = {record.module: record.call + 1 for record in records}
     spatial = [r for r in records if r.tensor.requires_grad and _readable(r.tensor.shape, watching.space)]
@@ -251,14 +251,14 @@ def _passed_round(shapes: Sequence[tuple[int, ...]], answering: Sequence[bool]) 
     ]
 
 
-def _with_parameters(model: nn.Module, replaced: Mapping[str, Tensor]) -> Callable[..., Any]:
+def with_parameters(model: nn.Module, replaced: Mapping[str, Tensor]) -> Callable[..., Any]:
     """The model as a function in which some parameters have other values."""
     if not replaced:
         return model
     return lambda *args, **kwargs: functional_call(model, dict(replaced), args, kwargs)
 
 
-def _instead_of_zeros(model: nn.Module) -> dict[str, Tensor]:
+def instead_of_zeros(model: nn.Module) -> dict[str, Tensor]:
     """Small random values for every weight matrix that is zero throughout."""
     chance = torch.Generator().manual_seed(0)
     return {

@@ -4,6 +4,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from saywhy.errors import MethodError, nearest
+from saywhy.methods.attention import attention, attention_rollout, generic_attention, gradient_rollout
 from saywhy.methods.channel import cam, gradcam, gradcam_pp, xgradcam
 from saywhy.methods.eigen import eigencam, eigengradcam
 from saywhy.methods.elementwise import gradcam_elementwise, hirescam, layercam
@@ -87,6 +88,42 @@ METHODS: dict[str, Method] = {
             "saliency",
             saliency,
             "saliency",
+        Method(
+            "attention",
+            attention,
+            "raw attention",
+            "Dosovitskiy et al., 2021",
+            "A of one block, from the class token on",
+            uses_gradients=False,
+            passes="several",
+        ),
+        Method(
+            "attention-rollout",
+            attention_rollout,
+            "attention rollout",
+            "Abnar and Zuidema, 2020",
+            "Πₗ (Aₗ + I) / 2, from the class token on",
+            uses_gradients=False,
+            passes="several",
+        ),
+        Method(
+            "gradient-rollout",
+            gradient_rollout,
+            "gradient attention rollout",
+            "vit-explain, 2020",
+            "Πₗ rows(ReLU(meanₕ(Gₗ ⊙ Aₗ)) + I), from the class token on",
+            scale_free=False,
+            passes="several",
+        ),
+        Method(
+            "generic-attention",
+            generic_attention,
+            "generic attention explainability",
+            "Chefer et al., 2021",
+            "Πₗ (I + meanₕ ReLU(Gₗ ⊙ Aₗ)), from the class token on",
+            scale_free=False,
+            passes="several",
+        ),
             "Simonyan et al., 2013",
             "max |G|",
             at="input",

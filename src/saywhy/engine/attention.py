@@ -1,0 +1,253 @@
+"""The attention probabilities of a network, caught while it runs: whatever library wrote it, fused kernels included.
+
+A ``TorchFunctionMode`` sees every call of torch, so that the model needs no hook and no change. Fused kernels are
+worked out in full (the same result to rounding); a softmax by hand is known by what comes of it: it multiplies values.
+The tensor that is kept is the very one that multiplies the values, so that its gradient is that of the answer.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import FunctionType, MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from saywhy.engine import tree
+from saywhy.engine.borrow import borrowed
+from saywhy.engine.trace import with_parameters
+from saywhy.errors import GradientError
+from saywhy.shapes import wide
+
+_SOFTMAX = {functional.softmax, torch.softmax, Tensor.softmax, torch.special.softmax}
+_PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm}
+_PASSING = {
+    *(functional.dropout, torch.dropout, Tensor.to, Tensor.type, Tensor.type_as, Tensor.float, Tensor.double),
+    *(Tensor.half, Tensor.bfloat16, Tensor.contiguous, Tensor.clone, torch.clone, Tensor.view, Tensor.reshape),
+    *(torch.reshape, Tensor.flatten, torch.flatten, Tensor.unflatten, Tensor.squeeze, Tensor.unsqueeze),
+}
+"""What probabilities may go through on their way to the values and still be what they were."""
+
+_multi_head = FunctionType(
+    functional.multi_head_attention_forward.__code__,
+    {**vars(functional), "has_torch_function": lambda _: False},
+    argdefs=functional.multi_head_attention_forward.__defaults__,
+)
+"""torch's own function, but for its first line, which would hand the call to the mode once more."""
+
+
+@dataclass(frozen=True)
+class Attended:
+    """What one pass gave: the probabilities of every attention in the order of running, and the scores.
+
+    Attributes:
+        scores: [batch, target], without a graph.
+        shapes: of every attention as the network made it, [..., query, key].
+        unread: shapes of softmaxes over the last axis that did not multiply anything as they were.
+    """
+
+    scores: Tensor
+    shapes: list[tuple[int, ...]]
+    unread: list[tuple[int, ...]]
+    _found: list[Tensor]
+    _scores: Tensor
+
+    @property
+    def probabilities(self) -> list[Tensor]:
+        """Of every attention, [batch, head, query, key], without a graph."""
+        return [self._by_head(A.detach()) for A in self._found]
+
+    def gradients(self, target: int, last: int | None = None) -> list[Tensor]:
+        """``d scores[b, target] / d probabilities[b]`` of every attention (or of the last few), in the same shapes.
+
+        Raises:
+            GradientError: the score does not depend on any of them.
+        """
+        found = self._found[-last if last else None :]
+        with torch.inference_mode(False), torch.enable_grad():
+            # Samples do not see one another in evaluation mode, so the gradient of the sum holds each one's own.
+            score = self._scores[:, target].sum()
+            raw = torch.autograd.grad(score, found, retain_graph=True, allow_unused=True) if score.requires_grad else ()
+        if all(g is None for g in raw):
+            raise GradientError(
+                "the target does not depend on the attention of this network. Choose a target that uses the output of "
+                "its transformer; and if the model's forward runs its last part under torch.no_grad(), take that out."
+            )
+        return [self._by_head(torch.zeros_like(A) if g is None else g) for g, A in zip(raw, found, strict=True)]
+
+    def in_sequence(self) -> bool:
+        """Whether every attention works on what the one before it gave, and none runs beside another."""
+        return all(_behind(b, a) for a, b in zip(self._found, self._found[1:], strict=False))
+
+    def _by_head(self, A: Tensor) -> Tensor:
+        return A.reshape(len(self.scores), -1, *A.shape[-2:])
+
+
+def attend(
+    model: nn.Module,
+    inputs: Any,
+    score: Callable[[Any], Tensor],
+    *,
+    seed: int | None = None,
+    replaced: Mapping[str, Tensor] = MappingProxyType({}),
+) -> Attended:
+    """Run ``model`` once and keep the probabilities of every attention, with a graph from the first of them on.
+
+    Args:
+        model: any module; borrowed, see :mod:`saywhy.engine.borrow`.
+        inputs: one tensor, a tuple of positional arguments or a dict of keyword arguments.
+        score: maps the model's output to scores [batch, target].
+        seed: for whatever is random inside the model.
+        replaced: parameters with other values, in this run alone.
+    """
+    inputs = tree.escape_inference(inputs)
+    mode = _Catching()
+    with torch.inference_mode(False), borrowed(model, seed=seed), torch.no_grad():
+        with mode:
+            output = tree.call(with_parameters(model, replaced), inputs)
+        with torch.enable_grad():
+            scores = score(output)
+    shapes = [tuple(A.shape) for A in mode.found]
+    unread = [tuple(A.shape) for A in mode.pending.values()]
+    return Attended(scores.detach(), shapes, unread, mode.found, scores)
+
+
+def probabilities(
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None = None,
+    *,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """The softmax inside ``scaled_dot_product_attention``, [..., query, key], in at least float32.
+
+    >>> one, two = torch.tensor([[1.0]]), torch.tensor([[0.0], [3.0]])
+    >>> probabilities(one, two)
+    tensor([[0.0474, 0.9526]])
+    """
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    logits = (wide(query) * factor) @ wide(key).mT
+    if is_causal:
+        mask = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
+    if mask is None:
+        return logits.softmax(-1)
+    logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
+    # A query that may look nowhere gives zeros, and no NaN, as in torch's own kernels.
+    nowhere = (logits == -torch.inf).all(-1, keepdim=True)
+    return logits.masked_fill(nowhere, 0.0).softmax(-1).masked_fill(nowhere, 0.0)
+
+
+@dataclass
+class _Catching(TorchFunctionMode):
+    """Keeps whatever multiplies values: ``found`` in the order of running, ``pending`` softmaxes that have not yet."""
+
+    found: list[Tensor] = field(default_factory=list)
+    pending: dict[int, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function is functional.scaled_dot_product_attention:
+            return self._fused(*args, **kwargs)
+        if function is functional.multi_head_attention_forward:
+            with self:
+                return _multi_head(*args, **kwargs)
+        if function in _PRODUCTS or function is torch.einsum:
+            return function(*self._caught(function, args), **kwargs)
+        result = function(*args, **kwargs)
+        if function in _SOFTMAX and _over_last_axis(result, args, kwargs):
+            self.pending[id(result)] = result
+        elif function in _PASSING and self.pending and args and id(args[0]) in self.pending:
+            # The tensor itself goes too, because the id of one that is gone may become another's.
+            del self.pending[id(args[0])]
+            self.pending[id(result)] = result
+        return result
+
+    def _fused(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        if enable_gqa:
+            repeats = query.shape[-3] // key.shape[-3]
+            key, value = (t.repeat_interleave(repeats, -3) for t in (key, value))
+        A = self._taken(probabilities(query, key, attn_mask, is_causal=is_causal, scale=scale))
+        A = torch.dropout(A, dropout_p, train=True) if dropout_p else A
+        return (A.to(value.dtype) @ value).to(query.dtype)
+
+    def _caught(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments of a product, the probabilities among them (if any) replaced by what is kept of them."""
+        place = 1 if function is torch.einsum else 0
+        if len(args) < place + 2 or id(args[place]) not in self.pending:
+            return args
+        if place and not _multiplies_values(args[0]):
+            return args
+        A = self.pending.pop(id(args[place]))
+        return (*args[:place], self._taken(A), *args[place + 1 :])
+
+    def _taken(self, A: Tensor) -> Tensor:
+        """The same probabilities with a graph, which starts here if they are the first."""
+        torch.set_grad_enabled(True)
+        A = A if A.requires_grad else A.detach().requires_grad_()
+        self.found.append(A)
+        return A
+
+
+def _over_last_axis(result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a softmax runs over the last axis of what may be [..., query, key]."""
+    axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    return result.ndim >= 3 and axis in (-1, result.ndim - 1)
+
+
+def _multiplies_values(equation: object) -> bool:
+    """Whether the first operand of an einsum is [..., query, key], and its keys are summed over.
+
+    >>> _multiplies_values("bhqk,bhkd->bhqd"), _multiplies_values("bhqk,bgh->bgqk")
+    (True, False)
+    """
+    if not isinstance(equation, str) or "->" not in equation:
+        return False
+    terms, result = equation.replace(" ", "").split("->")
+    first, *others = terms.split(",")
+    query, key = first[-2], first[-1]
+    return len(others) == 1 and key in others[0] and key not in result and query in result and query not in others[0]
+
+
+def _behind(later: Tensor, earlier: Tensor) -> bool:
+    """Whether a tensor was made from another."""
+    return any(
+        node is earlier.grad_fn if earlier.grad_fn is not None else getattr(node, "variable", None) is earlier
+        for node in _graph(later)
+    )
+
+
+def _graph(tensor: Tensor) -> Iterator[Any]:
+    """Every step of the graph from which a tensor came."""
+    waiting: list[Any] = [tensor.grad_fn]
+    seen = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        if node is None:
+            continue
+        yield node
+        for following, _ in node.next_functions:
+            if following not in seen:
+                seen.add(following)
+                waiting.append(following)
