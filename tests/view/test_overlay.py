@@ -150,3 +150,17 @@ def test_a_scale_is_shared_and_symmetric_where_signed():
 def test_a_scale_of_extreme_values_does_not_overflow():
     scale = Scale.of(np.array([[-1.7e308, 1.7e308]]))
     assert scale.heat(np.array([[0.0, 1.7e308]])).tolist() == [[0.5, 1.0]]
+
+
+def test_a_map_of_pixels_is_seen_beside_its_largest_values() -> None:
+    chance = np.random.default_rng(0)
+    pixels = chance.standard_normal((80, 80))
+    pixels[3, 4] = 1000.0
+    scale = Scale.of(pixels)
+    assert 2 < scale.high < 4
+    assert scale.low == -scale.high
+    cells = pixels[:20, :20]
+    assert Scale.of(cells).high == 1000.0
+    sparse = np.zeros((80, 80))
+    sparse[7, 7] = 2.0
+    assert Scale.of(sparse).high == 2.0

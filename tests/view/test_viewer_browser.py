@@ -340,3 +340,12 @@ def test_it_works_in_a_notebooks_frame(browser, explanation, tmp_path):
     assert "gradcam mug proved" in page.text(".card")
     assert page.errors() == []
     browser.switch_to.default_content()
+
+
+def test_a_map_of_pixels_has_the_scale_that_the_png_has(show, explained):
+    pixels = torch.randn(1, 1, 80, 80, generator=torch.Generator().manual_seed(0))
+    pixels[0, 0, 3, 4] = 1000.0
+    page = show(explained(targets=["mug"], names=("a.png",), maps={("saliency", "input"): pixels}))
+    low, high = page.run("return [...document.querySelectorAll('.legend span')].map((s) => s.textContent)")[:2]
+    assert float(high.split()[0]) == pytest.approx(Scale.of(pixels[0, 0]).high, rel=1e-2)
+    assert low.split()[1].replace("−", "-").startswith("-")

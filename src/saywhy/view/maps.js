@@ -54,6 +54,16 @@ export function field(map, seen, size, width, height) {
   return out;
 }
 
+const FINE = 64 * 64; // a map of so many values is one of pixels; as in scale.py
+const SHOWN = 0.99; // the share of such a map's values that the scale has room for
+
+/** The size that all but one in a hundred values do not exceed. */
+function usual(maps, signed) {
+  const finite = maps.flatMap((map) => [...map.raw].filter(Number.isFinite));
+  const sizes = Float64Array.from(finite, (value) => (signed ? Math.abs(value) : value)).sort();
+  return sizes[Math.floor(SHOWN * (sizes.length - 1))];
+}
+
 /** Raw values at the two ends of the colour bar, one scale for all of the maps: symmetric where there is a sign. */
 export function scaleOf(maps) {
   let low = Infinity;
@@ -66,7 +76,8 @@ export function scaleOf(maps) {
     }
   }
   if (low > high) return { low: 0, high: 0, signed: false };
-  const reach = Math.max(-low, high);
+  let reach = Math.max(-low, high);
+  if (maps.some((map) => map.raw.length >= FINE)) reach = high = usual(maps, low < 0) || reach;
   return low < 0 ? { low: -reach, high: reach, signed: true } : { low, high, signed: false };
 }
 

@@ -1,7 +1,9 @@
 """Which raw value becomes which colour.
 
 A map without negative values runs from its smallest to its largest value. A map with negative values is
-signed: its scale is symmetric about zero, so that the middle colour always means "no evidence".
+signed: its scale is symmetric about zero, so that the middle colour always means "no evidence". Maps of single pixels
+have a few values many times larger than all others, beside which nothing would be seen: their scale ends where one value
+in a hundred is larger.
 """
 
 from dataclasses import dataclass
@@ -10,6 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from saywhy.view.place import Grid, as_grid
+
+
+FINE = 64 * 64
+"""A map of so many values is one of pixels, not of cells; as in maps.js."""
+
+SHOWN = 0.99
+"""The share of such a map's values that the scale has room for; as in maps.js."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,10 @@ class Scale:
             return cls(0.0, 0.0)
         low, high = float(finite.min()), float(finite.max())
         reach = max(-low, high)
+        if max(array.size for array in arrays) >= FINE:
+            sizes = np.sort(np.abs(finite) if low < 0 else finite)
+            # A map that is zero nearly everywhere keeps its own largest value.
+            reach = high = float(sizes[int(SHOWN * (len(sizes) - 1))]) or reach
         return cls(-reach, reach) if low < 0 else cls(low, high)
 
     def heat(self, values: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
