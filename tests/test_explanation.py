@@ -226,7 +226,7 @@ def test_signals_have_maps_and_no_picture_to_draw(tiny: Build) -> None:
 # --- fused, turned round -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["mean", "max", "product"])
+@pytest.mark.parametrize("how", ["mean", "max", "product", "refine"])
 def test_layers_can_be_fused(e: Explanation, how: Any) -> None:
     fused = e.fuse(how)
     assert fused.layers == (f"features + stem ({how})",)

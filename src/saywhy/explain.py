@@ -62,7 +62,7 @@ def explain(
             (``"layer4#0"`` for the first call of a layer that runs several times), a module, or a list.
         score: what a class's score is: ``"logit"`` (before the softmax, as the Grad-CAM paper says),
             ``"probability"`` or ``"log-probability"``; None is what each method's own paper takes.
-        fuse: ``"mean"``, ``"max"`` or ``"product"`` makes one map of several layers.
+        fuse: ``"mean"``, ``"max"``, ``"product"`` or ``"refine"`` makes one map of several layers.
         layout: how to read the layer, where it cannot be proved and you know better.
         output: where the class scores are in what the model returns (``"logits"``, ``0``, ``"aux.logits"``).
         precision: ``"exact"`` runs the model as it is; ``"fast"`` a copy of it in whatever the machine runs faster,

@@ -42,16 +42,14 @@ def segeigencam(A: Array, G: Array, *, relu: bool = True, center: bool = True) -
     value, vector = _largest(gram)
     component = [math.sqrt(max(value, 0.0)) * unit * v for v in vector]
     low, high = min(component), max(component)
-    if abs(low + high) <= 1e-12 * max(-low, high):
-        turned = _falls(component, rows)
-    else:
-        turned = abs(low) > abs(high)
+    tied = abs(low + high) <= 1e-12 * max(-low, high)
+    turned = _falls(component, rows) if tied else abs(low) > abs(high)
     component = [-c for c in component] if turned else component
     return np.array([max(c, 0.0) if relu else c for c in component]).reshape(A.shape[1:])
 
 
 def fem(A: Array, G: Array, *, sigmas: float = 2.0, variant: str = "published") -> Array:
-    """Fuad et al., 2020: masks of what is above mean plus K standard deviations, each weighted by its channel's mean."""
+    """Fuad et al., 2020: masks of what is above mean plus K deviations, each weighted by its channel's mean."""
     grid = A.shape[1:]
     total = np.zeros(grid)
     for channel in A:
@@ -97,7 +95,7 @@ def _alike(p: list[float], q: list[float], kernel: str, gamma: float) -> float:
 
 
 def _falls(component: list[float], rows: list[list[float]]) -> bool:
-    """Whether the component falls with the sum of the channels; where they cancel, whether its longer end is negative."""
+    """Whether it falls with the sum of the channels; where they cancel, whether its longer end is negative."""
     rising = sum(c * sum(row) for c, row in zip(component, rows, strict=True))
     most = sum(abs(c) * sum(abs(value) for value in row) for c, row in zip(component, rows, strict=True))
     return (max(component, key=abs) if abs(rising) <= 1e-4 * most else rising) < 0

@@ -57,7 +57,7 @@ def explain(
         ),
     ] = None,
     fuse: Annotated[
-        Literal["mean", "max", "product"] | None, typer.Option(help="Make one map of several layers.")
+        Literal["mean", "max", "product", "refine"] | None, typer.Option(help="Make one map of several layers.")
     ] = None,
     precision: Annotated[Literal["exact", "fast"], typer.Option(help="'fast' runs what the machine runs faster.")] = (
         "exact"

@@ -24,7 +24,7 @@ def kpcacam(
     relu: bool = True,
     center: bool = True,
 ) -> Maps:
-    r"""KPCA-CAM (Karmani et al., 2024): the first kernel principal component of the positions; the same for all classes.
+    r"""KPCA-CAM (Karmani et al., 2024): first kernel principal component of the positions; class-agnostic.
 
     .. math:: K_{pq} = \tanh(\gamma\, a_p \cdot a_q + 1) \text{ or } e^{-\gamma \|a_p - a_q\|^2}, \qquad
               \bar K = C K C, \quad C = I - \tfrac{1}{Z} 1 1^\top, \qquad L_p = \sqrt{\lambda_1}\, u_{1p}
@@ -132,7 +132,7 @@ def fem(
     Args:
         activations: ``A`` [batch, channel, *space].
         gradients: not used; every method of one pass is called alike.
-        sigmas: ``K``. A map of n positions has none above ``K`` if ``K`` is more than :math:`(n - 1) / \sqrt n`.
+        sigmas: ``K``. A map of n positions has none above ``K`` if that is more than :math:`\sqrt{n - 1}`.
         variant: ``"published"``; ``"share"`` is what the pytorch-grad-cam package does instead: channels, not their
             masks, are added up, each weighted by the share of positions strictly above its threshold.
 
@@ -154,6 +154,6 @@ def fem(
     mean = A.mean(2, keepdim=True)
     threshold = mean + sigmas * A.std(2, keepdim=True, correction=0)
     if variant == "share":
-        return combine((A > threshold).to(A).mean(2).to(activations), activations, relu=False)
-    strong = (mean * (threshold <= A)).sum(1)
+        return combine(A.gt(threshold).to(A).mean(2).to(activations), activations, relu=False)
+    strong = (mean * A.ge(threshold)).sum(1)
     return strong.to(activations.dtype).unflatten(1, activations.shape[2:])

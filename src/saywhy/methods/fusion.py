@@ -9,25 +9,28 @@ from torch.nn.functional import interpolate
 
 from saywhy.errors import MethodError
 
-Fusion = Literal["mean", "max", "product"]
+Fusion = Literal["mean", "max", "product", "refine"]
 
 
 def fuse(maps: Sequence[Tensor], how: Fusion = "mean") -> Tensor:
     r"""Fuse maps of several layers, made by any method, on the finest of their grids.
 
     Every map is divided by its own maximum first, because layers differ in scale by orders of magnitude, then resized
-    (bilinear), then combined: the mean, the maximum (Jiang et al., 2021, section III-C, without its tanh), or the
-    geometric mean of what is positive, which asks for agreement of all layers.
+    (linearly along every axis), then combined: the mean, the maximum (Jiang et al., 2021, section III-C, without its
+    tanh), or the geometric mean of what is positive, which asks for agreement of all layers. Refine-CAM ("How to
+    evaluate and refine your CAM", 2026) is ``"refine"``: the product of the layers' maps, each on a scale from its
+    lowest value, or zero, to its highest; with ``gradcam++`` in that paper.
 
     Args:
-        maps: each [batch, target, h, w]; grids may differ.
-        how: ``"mean"``, ``"max"`` or ``"product"``.
+        maps: each [batch, target, *space]; grids may differ.
+        how: ``"mean"``, ``"max"``, ``"product"`` or ``"refine"``.
 
     Returns:
-        [batch, target, h, w] with at most 1 as its largest value; signed maps stay signed but for ``"product"``.
+        [batch, target, *space] with at most 1 as its largest value; signed maps stay signed but for ``"product"`` and
+        ``"refine"``.
 
     Raises:
-        MethodError: there are no maps, or ``how`` is none of the three.
+        MethodError: there are no maps, or ``how`` is none of the four.
 
     >>> fuse([torch.tensor([[[[0.0, 2.0]]]]), torch.tensor([[[[5.0, 10.0]]]])])
     tensor([[[[0.2500, 1.0000]]]])
@@ -37,10 +40,14 @@ def fuse(maps: Sequence[Tensor], how: Fusion = "mean") -> Tensor:
     finest = max((m.shape[2:] for m in maps), key=lambda grid: grid.numel())
     scaled = []
     for m in maps:
+        if how == "refine":
+            m = m.clamp_min(0)
+            m = m - m.amin(dim=tuple(range(2, m.ndim)), keepdim=True)
         largest = m.abs().amax(dim=tuple(range(2, m.ndim)), keepdim=True)
         unit = m / torch.where(largest > 0, largest, 1.0)
         if unit.shape[2:] != finest:
-            unit = interpolate(unit, finest, mode="bilinear", align_corners=False)
+            mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(finest)]
+            unit = interpolate(unit, finest, mode=mode, align_corners=False)
         scaled.append(unit)
     stack = torch.stack(scaled)
     if how == "mean":
@@ -49,4 +56,6 @@ def fuse(maps: Sequence[Tensor], how: Fusion = "mean") -> Tensor:
         return stack.amax(0)
     if how == "product":
         return stack.clamp_min(0).prod(0) ** (1 / len(scaled))
-    raise MethodError(f"how must be 'mean', 'max' or 'product', got {how!r}.")
+    if how == "refine":
+        return stack.prod(0)
+    raise MethodError(f"how must be 'mean', 'max', 'product' or 'refine', got {how!r}.")

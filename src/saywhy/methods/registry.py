@@ -4,16 +4,23 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from saywhy.errors import MethodError, nearest
+from saywhy.methods.ablation import ablationcam, reciprocam
 from saywhy.methods.attention import attention, attention_rollout, generic_attention, gradient_rollout
 from saywhy.methods.channel import cam, gradcam, gradcam_pp, xgradcam
 from saywhy.methods.eigen import eigencam, eigengradcam
 from saywhy.methods.elementwise import gradcam_elementwise, hirescam, layercam
+from saywhy.methods.excitation import contrastive_excitation_backprop, excitation_backprop
 from saywhy.methods.factors import fem, kpcacam, segeigencam
+from saywhy.methods.fullgrad import fullgrad
+from saywhy.methods.guided import deconv_gradcam, deconvnet, guided_backprop, guided_gradcam
+from saywhy.methods.masked import iscam, scorecam, sscam
 from saywhy.methods.method import Method
 from saywhy.methods.path import conductance, integrated_gradcam, integrated_gradients, rsi_gradcam
+from saywhy.methods.perturbation import occlusion, rise
 from saywhy.methods.pixels import input_times_gradient, saliency
 from saywhy.methods.shapley import shapleycam
 from saywhy.methods.smooth import smooth_gradcam_pp, smoothed, smoothgrad, vargrad
+from saywhy.methods.surrogate import kernelshap, lime
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -85,10 +92,6 @@ METHODS: dict[str, Method] = {
             passes="several",
         ),
         Method(
-            "saliency",
-            saliency,
-            "saliency",
-        Method(
             "attention",
             attention,
             "raw attention",
@@ -124,6 +127,10 @@ METHODS: dict[str, Method] = {
             scale_free=False,
             passes="several",
         ),
+        Method(
+            "saliency",
+            saliency,
+            "saliency",
             "Simonyan et al., 2013",
             "max |G|",
             at="input",
@@ -197,9 +204,160 @@ METHODS: dict[str, Method] = {
             passes="several",
             at="input",
         ),
+        Method(
+            "scorecam",
+            scorecam,
+            "Score-CAM",
+            "Wang et al., 2020",
+            "ReLU(Σₖ wₖ Aₖ), w = softmax(y(x ⊙ Hₖ) - y(0))",
+            scale_free=False,
+            passes="several",
+        ),
+        Method(
+            "sscam",
+            sscam,
+            "SS-CAM",
+            "Wang et al., 2020",
+            "ReLU(Σₖ wₖ Aₖ), w = softmax(mean over noise of y(x ⊙ (Hₖ + δ)) - y(0))",
+            scale_free=False,
+            passes="several",
+        ),
+        Method(
+            "iscam",
+            iscam,
+            "IS-CAM",
+            "Naidu et al., 2020",
+            "ReLU(Σₖ wₖ Aₖ), w = softmax(mean of y(x ⊙ a Hₖ) - y(0) for a to 1)",
+            scale_free=False,
+            passes="several",
+        ),
+        Method(
+            "ablationcam",
+            ablationcam,
+            "Ablation-CAM",
+            "Desai and Ramaswamy, 2020",
+            "ReLU(Σₖ wₖ Aₖ), wₖ = (y - y without Aₖ) / |y|",
+            passes="several",
+        ),
+        Method(
+            "reciprocam",
+            reciprocam,
+            "Recipro-CAM",
+            "Byun and Lee, 2022",
+            "y(A ⊙ Mₚ), Mₚ shows place p",
+            passes="several",
+            score="probability",
+        ),
+        Method(
+            "occlusion",
+            occlusion,
+            "occlusion",
+            "Zeiler and Fergus, 2014",
+            "mean over windows on p of y(x) - y(x without the window)",
+            passes="several",
+            at="input",
+            score="probability",
+        ),
+        Method(
+            "rise",
+            rise,
+            "RISE",
+            "Petsiuk et al., 2018",
+            "Σᵢ y(x ⊙ Mᵢ) Mᵢ / (N E[M])",
+            passes="several",
+            at="input",
+            score="probability",
+        ),
+        Method(
+            "lime",
+            lime,
+            "LIME",
+            "Ribeiro et al., 2016",
+            "coefficients of a linear model of y near x",
+            passes="several",
+            at="input",
+            score="probability",
+        ),
+        Method(
+            "kernelshap",
+            kernelshap,
+            "KernelSHAP",
+            "Lundberg and Lee, 2017",
+            "Shapley values of the parts of x, by weighted least squares",
+            passes="several",
+            at="input",
+        ),
+        Method(
+            "guided-backprop",
+            guided_backprop,
+            "guided backpropagation",
+            "Springenberg et al., 2015",
+            "G by gᶻ = g · 1[z > 0] · 1[g > 0] at every rectifier",
+            passes="several",
+            at="input",
+        ),
+        Method(
+            "deconvnet",
+            deconvnet,
+            "deconvnet",
+            "Zeiler and Fergus, 2014",
+            "G by gᶻ = g · 1[g > 0] at every rectifier",
+            passes="several",
+            at="input",
+        ),
+        Method(
+            "guided-gradcam",
+            guided_gradcam,
+            "Guided Grad-CAM",
+            "Selvaraju et al., 2017",
+            "guided backpropagation ⊙ upsampled Grad-CAM",
+            passes="several",
+            grid="input",
+        ),
+        Method(
+            "deconv-gradcam",
+            deconv_gradcam,
+            "Deconvolution Grad-CAM",
+            "Selvaraju et al., 2017",
+            "deconvnet ⊙ upsampled Grad-CAM",
+            passes="several",
+            grid="input",
+        ),
+        Method(
+            "excitation-backprop",
+            excitation_backprop,
+            "excitation backprop",
+            "Zhang et al., 2016",
+            "Σₖ P(Aₖ), P(aⱼ) = Σᵢ aⱼ wᵢⱼ⁺ / (Σₘ aₘ wᵢₘ⁺) P(aᵢ)",
+            passes="several",
+        ),
+        Method(
+            "contrastive-excitation-backprop",
+            contrastive_excitation_backprop,
+            "contrastive excitation backprop",
+            "Zhang et al., 2016",
+            "ReLU(Σₖ P(Aₖ | class) - P(Aₖ | its dual))",
+            passes="several",
+        ),
+        Method(
+            "fullgrad",
+            fullgrad,
+            "FullGrad",
+            "Srinivas and Fleuret, 2019",
+            "Σ ψ(x ⊙ G) + Σ over layers of ψ(b ⊙ dy/dz)",
+            passes="several",
+            at="input",
+        ),
     )
 }
 """Every method by name. Packages add theirs with the entry point group ``saywhy.methods``."""
+
+
+_ELSEWHERE = {
+    "finercam": "it is a target for any method, target=saywhy.targets.finer('tiger cat')",
+    "refinecam": "it fuses the layers of any method, method='gradcam++', layer=['layer3', 'layer4'], fuse='refine'",
+}
+"""What other packages call a method, and what it is here."""
 
 
 def register(method: Method) -> None:
@@ -229,6 +387,8 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         for entry in entry_points(group="saywhy.methods"):
             register(entry.load())
+    if name not in METHODS and name in _ELSEWHERE:
+        raise MethodError(f"'{name}' is no method of its own: {_ELSEWHERE[name]}.")
     if name not in METHODS:
         likely = nearest(name, METHODS) or list(METHODS)
         raise MethodError(

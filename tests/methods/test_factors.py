@@ -1,0 +1,208 @@
+"""KPCA-CAM, FEM, Seg-Eigen-CAM, Shapley-CAM and Refine-CAM on layers and networks whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+from torch import Tensor, nn
+
+import saywhy
+from oracles import ORACLES
+from oracles.networks import TinyNetwork
+from saywhy.engine.subject import Subject
+from saywhy.errors import GradientError, MethodError
+from saywhy.methods import find_method, fuse
+from saywhy.methods.factors import fem, kpcacam, segeigencam
+from saywhy.methods.shapley import shapleycam
+
+LAYOUT = saywhy.Layout("channels-first", (6, 6))
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+class TestKernels:
+    def test_the_linear_kernel_is_eigencam_of_centred_activations(self):
+        A = drawn(3, 5, 4, 4)
+        wanted = find_method("eigencam").function(A, A, center=True, relu=False)
+        torch.testing.assert_close(kpcacam(A, A, kernel="linear", relu=False), wanted, rtol=1e-9, atol=1e-12)
+
+    @pytest.mark.parametrize("kernel", ["rbf", "linear"])
+    def test_where_zero_lies_matters_to_the_sigmoid_alone(self, kernel):
+        A = drawn(2, 5, 4, 4)
+        for name, same in ((kernel, True), ("sigmoid", False)):
+            one, other = (kpcacam(A, A, kernel=name, center=center, relu=False) for center in (True, False))
+            assert torch.allclose(one.abs(), other.abs(), rtol=1e-9, atol=1e-12) is same
+
+    @pytest.mark.parametrize("kernel", ["sigmoid", "rbf"])
+    def test_gamma_is_by_default_one_by_the_number_of_channels(self, kernel):
+        A = drawn(1, 7, 3, 4)
+        found = kpcacam(A, A, kernel=kernel)
+        torch.testing.assert_close(found, kpcacam(A, A, kernel=kernel, gamma=1 / 7))
+        torch.testing.assert_close(found[0], torch.from_numpy(ORACLES["kpcacam"](A[0].numpy(), None, kernel=kernel)))
+
+    def test_two_groups_on_a_ring_are_told_apart_by_distance_and_not_by_a_line(self):
+        """Positions at the centre of a ring of others: no linear component separates them."""
+        angles = torch.arange(12) * torch.pi / 6
+        ring = 3 * torch.stack([angles.cos(), angles.sin()])
+        A = torch.cat([ring, torch.zeros(2, 4)], dim=1).double()[None]
+        found = kpcacam(A, A, kernel="rbf", gamma=0.5, relu=False)[0]
+        inside, outside = found[12:], found[:12]
+        assert abs(float(inside.mean() - outside.mean())) > 5 * float(outside.std())
+        linear = kpcacam(A, A, kernel="linear", relu=False)[0]
+        assert abs(float(linear[12:].mean() - linear[:12].mean())) < 1e-6
+
+    def test_a_layer_that_is_the_same_everywhere_has_no_component(self):
+        A = torch.full((1, 3, 5, 5), 0.1).float()
+        for kernel in ("sigmoid", "rbf", "linear"):
+            assert not kpcacam(A, A, kernel=kernel).any()
+
+    def test_what_is_wrong_is_said(self):
+        A = drawn(1, 2, 3)
+        with pytest.raises((MethodError, TypeCheckError), match="cosine"):
+            kpcacam(A, A, kernel="cosine")  # type: ignore[arg-type]
+        with pytest.raises(MethodError, match="gamma must be a positive number"):
+            kpcacam(A, A, gamma=-1.0)
+
+
+class TestSegEigenCam:
+    def test_the_sign_of_a_gradient_does_not_matter(self):
+        A, G = drawn(2, 4, 3, 3), drawn(2, 4, 3, 3, seed=1)
+        assert torch.equal(segeigencam(A, G), segeigencam(A, -G))
+
+    def test_the_longer_end_is_positive(self):
+        found = segeigencam(drawn(20, 4, 3, 3), drawn(20, 4, 3, 3, seed=1), relu=False).flatten(1)
+        assert bool((found.amax(1) >= -found.amin(1)).all())
+
+    def test_a_tie_is_decided_by_the_channels(self):
+        A = torch.tensor([[[[5.0, 1.0]]]])
+        assert segeigencam(A, torch.ones_like(A), relu=False).flatten().tolist() == [2.0, -2.0]
+
+
+class TestFem:
+    def test_masks_weigh_their_channels_mean(self):
+        A = torch.zeros(1, 2, 10)
+        A[0, 0, 3], A[0, 1, 3], A[0, 1, 7] = 10.0, 20.0, 20.0  # means 1 and 4
+        assert fem(A, A, sigmas=1.0)[0].tolist() == [0, 0, 0, 5, 0, 0, 0, 4, 0, 0]
+
+    def test_more_deviations_leave_less(self):
+        A = drawn(2, 6, 8, 8).relu()
+        areas = [int((fem(A, A, sigmas=k) > 0).sum()) for k in (0.0, 1.0, 2.0, 3.0)]
+        assert areas == sorted(areas, reverse=True)
+        assert areas[0] > areas[-1]
+
+    def test_in_other_units_it_is_the_same_picture(self):
+        A = drawn(1, 6, 8, 8).relu()
+        torch.testing.assert_close(fem(1e-9 * A, A), 1e-9 * fem(A, A), rtol=1e-9, atol=0)
+
+    def test_no_position_of_a_small_map_is_far_from_its_mean(self):
+        """With six positions the farthest that one can be from the mean is √5 = 2.24 deviations."""
+        A = drawn(1, 6, 6).relu()
+        with pytest.warns(saywhy.SaywhyWarning, match="nothing in this layer stands out"):
+            found = saywhy.explain(
+                TinyNetwork.build(axes=1), drawn(1, 3, 12).float(), 1, "fem", "features",
+                layout=saywhy.Layout("channels-first", (6,)), sigmas=2.25,
+            )  # fmt: skip
+        assert not found.maps.any()
+        assert not fem(A, A, sigmas=2.25).any()
+
+    def test_what_is_wrong_is_said(self):
+        A = drawn(1, 2, 3)
+        with pytest.raises((MethodError, TypeCheckError), match="mean"):
+            fem(A, A, variant="mean")  # type: ignore[arg-type]
+
+
+class TestShapleyCam:
+    def test_where_the_score_is_linear_it_is_gradcam(self):
+        network, picture = TinyNetwork.build(head="linear"), drawn(2, 3, 12, 12).float()
+        both = saywhy.explain(
+            network, picture, [0, 1], ["gradcam", "shapleycam"], "features", layout=LAYOUT, relu=False
+        )
+        torch.testing.assert_close(both["shapleycam"], both["gradcam"])
+
+    def test_the_weights_are_shapley_values_where_the_score_is_quadratic(self):
+        """y = Σ (Σ w x)²: what a player adds, on average over all orders, is its first derivative less half of H x."""
+        x, w = drawn(1, 3, 1), drawn(3, seed=1)
+        subject = Subject.of(nn.Identity(), x, lambda out: (out.flatten(1) @ w).square())
+        found = shapleycam(subject, relu=False).item()
+        players = [float(v) for v in x.flatten()]
+
+        def value(present: set[int]) -> float:
+            return sum(float(w[i]) * players[i] for i in present) ** 2
+
+        from itertools import permutations
+
+        shares = np.zeros(3)
+        for order in permutations(range(3)):
+            for place, player in enumerate(order):
+                shares[player] += value(set(order[: place + 1])) - value(set(order[:place]))
+        assert found == pytest.approx(float(shares.sum() / 6))
+
+    def test_the_residual_softmax_of_the_paper_is_a_target(self):
+        from saywhy.targets import Class
+
+        network, picture = TinyNetwork.build(dtype=torch.float64), drawn(1, 3, 12, 12)
+        found = saywhy.explain(
+            network, picture, Class(1, "logit") + Class(1, "log-probability"), "shapleycam", "features", layout=LAYOUT,
+            relu=False,
+        )  # fmt: skip
+        parts = [
+            saywhy.explain(network, picture, 1, "shapleycam", "features", layout=LAYOUT, relu=False, score=score).maps
+            for score in ("logit", "log-probability")
+        ]
+        torch.testing.assert_close(found.maps, parts[0] + parts[1])
+
+    def test_a_network_that_cannot_be_differentiated_twice_is_refused(self):
+        """Fused attention has none; where the network calls it by the usual name, the plain one takes its place."""
+
+        def fused(x: Tensor) -> Tensor:
+            heads = x.transpose(1, 2)[:, None]
+            return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(heads, heads, heads)[0].sum((1, 2, 3))
+
+        def usual(x: Tensor) -> Tensor:
+            heads = x.transpose(1, 2)[:, None]
+            return nn.functional.scaled_dot_product_attention(heads, heads, heads).sum((1, 2, 3))
+
+        assert shapleycam(Subject.of(nn.Identity(), drawn(1, 3, 4), usual)).shape == (1, 1, 4)
+        subject = Subject.of(nn.Identity(), drawn(1, 3, 4), fused)
+        with pytest.raises(GradientError, match="no second derivative"):
+            shapleycam(subject)
+
+    def test_a_score_that_does_not_see_the_layer_is_refused(self):
+        constant = nn.Parameter(torch.ones(1, dtype=torch.float64))
+        subject = Subject.of(nn.Identity(), drawn(1, 3, 4), lambda x: constant * 2.0)
+        with pytest.raises(GradientError, match="does not depend on layer"):
+            shapleycam(subject)
+
+
+class TestRefineCam:
+    def test_it_is_the_product_of_maps_on_their_own_scales(self):
+        one, other = torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[[[-5.0, 10.0, 5.0]]]])
+        assert fuse([one, other], "refine").flatten().tolist() == [0.0, 0.5, 0.5]
+
+    def test_a_blank_layer_blanks_it(self):
+        assert not fuse([torch.rand(1, 1, 2, 2), torch.ones(1, 1, 4, 4)], "refine").any()
+
+    @pytest.mark.parametrize("exponent", [-30, 30])
+    def test_units_do_not_matter(self, exponent):
+        one, other = torch.rand(1, 2, 4, 4), torch.rand(1, 2, 2, 2)
+        torch.testing.assert_close(fuse([one, other * 10.0**exponent], "refine"), fuse([one, other], "refine"))
+
+    @pytest.mark.parametrize("axes", [1, 2, 3])
+    def test_signals_and_volumes_too(self, axes):
+        maps = [torch.rand(1, 2, *[n] * axes) for n in (2, 4)]
+        assert fuse(maps, "refine").shape == (1, 2, *[4] * axes)
+
+    def test_through_the_front_door(self):
+        found = saywhy.explain(
+            TinyNetwork.build(), drawn(1, 3, 12, 12).float(), 1, "gradcam++", ["stem", "features"], layout=LAYOUT,
+            fuse="refine",
+        )  # fmt: skip
+        assert found.layers == ("stem + features (refine)",)
+        assert 0 < float(found.maps.max()) <= 1
+
+    @pytest.mark.parametrize(("name", "hint"), [("refinecam", "fuse='refine'"), ("finercam", "targets.finer")])
+    def test_its_name_leads_to_it(self, name, hint):
+        with pytest.raises(MethodError, match=hint):
+            find_method(name)

@@ -1,0 +1,192 @@
+"""KPCA-CAM, FEM, Seg-Eigen-CAM, Shapley-CAM, Finer-CAM, Refine-CAM and concepts, as other packages make them."""
+
+import copy
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import saywhy
+from parity import peers
+from parity.cases import CONVOLUTIONAL, Case, build
+from parity.test_peers import DISAGREES, assert_alike, distance, needs_grad_cam, needs_torchcam, unit
+from saywhy.targets import finer
+
+NETWORKS = (*CONVOLUTIONAL, "vit (torchvision)")
+
+
+def raw_grad_cam(
+    kind: str, case: Case, targets: list[Any] | None = None, weights: list[Tensor] | None = None, **settings: Any
+) -> Tensor:
+    """The signed map of a class of pytorch-grad-cam on the layer's own grid; its channel weights go to ``weights``."""
+    package = peers.module("pytorch_grad_cam")
+    kept = []
+
+    class Raw(getattr(package, kind)):  # type: ignore[misc]
+        def get_cam_weights(self, *args: Any, **kwargs: Any) -> Any:
+            found = super().get_cam_weights(*args, **kwargs)
+            if weights is not None:
+                weights.append(torch.as_tensor(found))
+            return found
+
+        def get_cam_image(self, *args: Any, **kwargs: Any) -> Any:
+            found = super().get_cam_image(*args, **kwargs)
+            kept.append(torch.as_tensor(found).detach())
+            return found
+
+    network = copy.deepcopy(case.network).requires_grad_()
+    choose = peers.module("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Raw(network, [network.get_submodule(case.layer)], reshape_transform=case.reshape, **settings) as cam:
+            try:
+                cam(case.inputs.clone(), targets or [choose(c) for c in case.classes])
+            finally:  # what it keeps for Shapley-CAM it cannot let go of by itself
+                cam.activations_and_grads.activations, cam.activations_and_grads.gradients = [], []
+    return kept[0]
+
+
+def turned_as(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Theirs, with the sign of ours where a component has none."""
+    return theirs * (unit(ours) * unit(theirs)).sum((1, 2), keepdim=True).sign()
+
+
+@needs_grad_cam
+@pytest.mark.parametrize("kernel", ["sigmoid", "rbf"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_kpcacam_but_for_the_sign(name, kernel):
+    case = build(name)
+    ours = case.maps("kpcacam", relu=False, kernel=kernel)
+    assert_alike(ours, turned_as(ours, raw_grad_cam("KPCA_CAM", case, kernel=kernel)))
+
+
+@needs_grad_cam
+@pytest.mark.parametrize("name", NETWORKS)
+def test_segeigencam(name):
+    case = build(name)
+    assert_alike(case.maps("segeigencam", relu=False), raw_grad_cam("SegEigenCAM", case))
+
+
+@needs_grad_cam
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fem_of_pytorch_grad_cam_adds_up_channels_and_not_their_masks(name):
+    """The paper weighs the mask of each channel by its mean; the package each channel by the share of its mask."""
+    case = build(name)
+    theirs = raw_grad_cam("FEM", case, k=1)
+    assert_alike(case.maps("fem", sigmas=1.0, variant="share"), theirs)
+    assert distance(case.maps("fem", sigmas=1.0), theirs) > DISAGREES
+
+
+@needs_grad_cam
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_shapleycam(name):
+    case = build(name)
+    assert_alike(case.maps("shapleycam", relu=False), raw_grad_cam("ShapleyCAM", case))
+
+
+@needs_grad_cam
+def test_shapleycam_of_pytorch_grad_cam_has_the_weights_of_a_transformer_and_no_map():
+    """Fused attention stops it, and then the activations, which it has not made into maps. Its weights are ours."""
+    case = build("vit (torchvision)")
+    with pytest.raises(RuntimeError, match="not implemented"):
+        raw_grad_cam("ShapleyCAM", case)
+    kept: list[Tensor] = []
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), pytest.raises(ValueError, match="shape"):
+        raw_grad_cam("ShapleyCAM", case, weights=kept)
+    A, _ = case.captured()
+    assert_alike(case.maps("shapleycam", relu=False), torch.einsum("bc,bcij->bij", kept[0], A))
+
+
+@needs_grad_cam
+@pytest.mark.parametrize("name", NETWORKS)
+def test_finer_as_the_weighted_target_of_pytorch_grad_cam(name):
+    """It weighs the references by their probabilities, through which it differentiates too; the paper does not."""
+    case = build(name)
+    kind = peers.module("pytorch_grad_cam.utils.model_targets").FinerWeightedTarget
+    with torch.no_grad():
+        outputs = case.network(case.inputs)
+    for b, c in enumerate(case.classes):
+        others = [i for i in (outputs[b] - outputs[b, c]).abs().argsort().tolist() if i != c][:3]
+        one = copy.copy(case)
+        object.__setattr__(one, "inputs", case.inputs[b : b + 1])
+        theirs = raw_grad_cam("GradCAM", one, [kind(c, others, 0.6)])
+        found = saywhy.explain(
+            one.network, one.inputs, finer(c, weighted=True), "gradcam", one.layer, layout=one.layout, relu=False
+        )
+        assert_alike(found.maps[:, 0], theirs)
+
+
+@needs_torchcam
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_finer_as_torchcam(name):
+    """The published form: the plain mean over the classes whose scores are nearest, strength 0.6."""
+    case = build(name)
+    network = copy.deepcopy(case.network).requires_grad_()
+    with peers.module("torchcam.methods").FinerCAM(network, case.layer) as cam:
+        theirs = cam(list(case.classes), network(case.inputs.clone()), normalized=False)[0].detach()
+    wanted = finer(torch.tensor(case.classes))
+    ours = saywhy.explain(case.network, case.inputs, wanted, "gradcam", case.layer, layout=case.layout).maps[:, 0]
+    assert_alike(ours, theirs)
+
+
+REFINED = {
+    "resnet18": ["layer2", "layer3", "layer4"],
+    "squeezenet1_0": ["features.5", "features.10", "features"],
+    "mobilenet_v2": ["features.6", "features.13", "features"],
+}
+
+
+@needs_torchcam
+@pytest.mark.parametrize("name", REFINED)
+def test_refine_as_torchcam(name):
+    """With Layer-CAM, because Grad-CAM++ of torchcam is another method."""
+    case = build(name)
+    methods = peers.module("torchcam.methods")
+    network = copy.deepcopy(case.network).requires_grad_()
+    with methods.RefineCAM(network, REFINED[name], base_method=methods.LayerCAM) as cam:
+        theirs = cam(list(case.classes), network(case.inputs.clone()), normalized=False)[0].detach()
+    wanted = torch.tensor(case.classes)
+    layouts = {layer: saywhy.Layout("channels-first", grid) for layer, grid in _grids(case, REFINED[name]).items()}
+    maps = [
+        saywhy.explain(case.network, case.inputs, wanted, "layercam", layer, layout=layout).maps
+        for layer, layout in layouts.items()
+    ]
+    assert_alike(saywhy.methods.fuse(maps, "refine")[:, 0], theirs)
+
+
+def _grids(case: Case, layers: list[str]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    handles = [
+        case.network.get_submodule(n).register_forward_hook(
+            lambda _m, _i, out, n=n: found.__setitem__(n, tuple(out.shape[2:]))
+        )
+        for n in layers
+    ]
+    with torch.no_grad():
+        case.network(case.inputs)
+    for handle in handles:
+        handle.remove()
+    return {n: found[n] for n in layers}
+
+
+@needs_grad_cam
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_concepts_reconstruct_as_well_as_those_of_pytorch_grad_cam(name):
+    """Factors are not unique; what they leave unexplained is compared. Both factorise A less each channel's lowest."""
+    pytest.importorskip("sklearn")
+    case = build(name)
+    ours = saywhy.factorize(case.network, case.inputs, 4, layer=case.layer, layout=case.layout, shift=True)
+    dff = peers.module("pytorch_grad_cam.feature_factorization.deep_feature_factorization").dff
+    A, _ = case.captured()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        concepts, maps = dff(A.numpy().copy(), n_components=4)
+    lowest = A.amin((0, 2, 3)).numpy()
+    shifted = A.numpy() - lowest[:, None, None]
+    rebuilt = np.einsum("ck,bkij->bcij", concepts - lowest[:, None], maps)
+    theirs = np.linalg.norm(shifted - rebuilt) / np.linalg.norm(shifted)
+    assert ours.error <= theirs * (1 + 1e-3)
+    assert 0 < ours.error < 1
