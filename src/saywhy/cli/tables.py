@@ -19,7 +19,16 @@ def methods(
 
     if as_json:
         rows = [
-            {"name": m.name, "title": m.title, "paper": m.paper, "equation": m.equation, "parameters": m.parameters}
+            {
+                "name": m.name,
+                "title": m.title,
+                "paper": m.paper,
+                "equation": m.equation,
+                "passes": m.passes,
+                "at": m.at,
+                "score": m.score,
+                "parameters": m.parameters,
+            }
             for m in METHODS.values()
         ]
         print(json.dumps(rows, indent=1, ensure_ascii=False))
@@ -42,17 +51,28 @@ def methods_page() -> str:
     lines = [
         "# Methods",
         "",
-        "Made by `saywhy methods --markdown`. A are activations of the layer, G gradients of the score with respect to",
-        "them, k counts channels. *Same for any units* says whether a score in other units gives the same picture.",
+        "Made by `saywhy methods --markdown`. A are activations of the layer (or the picture x itself), G gradients of the",
+        "score with respect to them, k counts channels. *Passes*: one for all methods of one pass together, or several of",
+        "its own. *Same for any units* says whether a score in other units gives the same picture.",
         "",
-        "| method | name and paper | map | parameters | same for any units |",
-        "| --- | --- | --- | --- | --- |",
+        "Any method of one pass can be averaged over noisy copies of the picture: `smooth-gradcam`, `smooth-layercam`, …",
     ]
-    for m in METHODS.values():
-        parameters = ", ".join(f"`{k}={v}`" for k, v in m.parameters.items())
-        scale = "yes" if m.scale_free else "no"
-        lines.append(f"| `{m.name}` | {m.title}, {m.paper} | {m.equation} | {parameters} | {scale} |")
+    for at, title in _PLACES.items():
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| method | name and paper | map | passes | parameters | same for any units |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        for m in (m for m in METHODS.values() if m.at == at):
+            parameters = ", ".join(f"`{k}={v}`" for k, v in m.parameters.items())
+            scale = "yes" if m.scale_free else "no"
+            lines.append(f"| `{m.name}` | {m.title}, {m.paper} | {m.equation} | {m.passes} | {parameters} | {scale} |")
     return "\n".join(lines)
+
+
+_PLACES = {"layer": "Maps of a layer, one value a cell", "input": "Maps of the picture, one value a pixel"}
 
 
 def layers(
