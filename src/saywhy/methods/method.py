@@ -28,6 +28,7 @@ class Method:
         passes: ``"one"``, or ``"several"`` for methods that run the network themselves.
         at: ``"layer"`` any layer, ``"input"`` the picture itself (one value a pixel).
         score: what a class's score is where the user does not say.
+        grid: ``"input"`` for a method at a layer whose map has one value a pixel.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Method:
     passes: Literal["one", "several"] = "one"
     at: Literal["layer", "input"] = "layer"
     score: ScoreKind = "logit"
+    grid: Literal["layer", "input"] = "layer"
 
     @cached_property
     def parameters(self) -> dict[str, Any]:

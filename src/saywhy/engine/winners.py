@@ -1,0 +1,260 @@
+"""Who wins: the backward pass of excitation backprop, on the user's own network, which is neither edited nor copied.
+
+What comes back to a unit is shared among the units that excited it: in proportion to activation times weight, weights
+below zero counting as none (Zhang et al., 2016, equation 10). That is a backward pass like any other, with another rule
+for every function that adds up units, so it is one :class:`Winners` mode round the forward pass, as in
+:mod:`saywhy.engine.rules`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from saywhy.engine import tree
+from saywhy.engine.rules import Pointwise, rectifier, spelled, written
+from saywhy.errors import MethodError
+from saywhy.shapes import wide
+
+_WEIGHTED = frozenset(
+    ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+)
+_FOLDED = frozenset(("linear", "conv1d", "conv2d", "conv3d"))
+"""Whose first axis of weights is that of the channels that they give."""
+
+_AVERAGED = frozenset(
+    (
+        *("avg_pool1d", "avg_pool2d", "avg_pool3d"),
+        *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
+        *("mean", "sum", "interpolate", "upsample"),
+    )
+)
+_RECTIFIED = frozenset(("relu", "relu6", "softplus", "clamp", "clip", "clamp_min", "hardtanh", "threshold"))
+"""Rectifiers that never give less than zero."""
+
+_MOVED = frozenset(
+    (
+        *("view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel"),
+        *("permute", "transpose", "t", "movedim", "moveaxis", "swapaxes", "channel_shuffle", "pixel_shuffle"),
+        *("cat", "concat", "concatenate", "stack", "chunk", "split", "unbind", "tensor_split", "getitem", "select"),
+        *("narrow", "index_select", "gather", "get", "T", "mT", "contiguous", "clone", "alias", "expand", "expand_as"),
+        *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "pad"),
+        *("max_pool1d", "max_pool2d", "max_pool3d", "max_pool1d_with_indices", "max_pool2d_with_indices"),
+        *("max_pool3d_with_indices", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
+        *("adaptive_max_pool1d_with_indices", "adaptive_max_pool2d_with_indices", "boolean_dispatch"),
+        *("adaptive_max_pool3d_with_indices", "max", "amax", "maximum", "flip", "roll"),
+        *("to", "float", "double", "half", "bfloat16", "type", "type_as", "requires_grad"),
+    )
+)
+"""What moves units without adding any up: all of what comes back to one goes to the one that it was."""
+
+
+@dataclass(frozen=True)
+class _Product:
+    """What came out of weights, for a batch norm that may follow."""
+
+    given: Tensor
+    version: int
+    number: int
+    positive: Callable[[Tensor, Tensor], Tensor]
+
+
+class Winners(TorchFunctionMode):
+    """Within this mode gradients are marginal winning probabilities.
+
+    Attributes:
+        products: how many layers of weights were called.
+        contrast: whether the weights of the last of them are negated when going back (the dual unit of the contrastive
+            form); to be set between forward and backward pass.
+
+    >>> a = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
+    >>> with Winners():
+    ...     y = torch.nn.functional.linear(a.clone(), torch.tensor([[2.0, 3.0, -1.0]]))
+    >>> torch.autograd.grad(y.sum(), a)[0]  # 1 * 2 against 2 * 3
+    tensor([[0.2500, 0.7500, 0.0000]])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = 0
+        self.contrast = False
+        self._product_of = WeakTensorKeyDictionary()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = dict(kwargs or {})
+        if not torch.is_grad_enabled() or not any(_grows(t) for t in tree.tensors((args, options))):
+            return func(*args, **options)
+        name, in_place = spelled(func, options)
+        if name in _WEIGHTED:
+            return self._weighted(name, func, args, options)
+        if name == "batch_norm":
+            return self._normalised(func, args, options)
+        if name in _AVERAGED:
+            return self._averaged(func, args, options)
+        if name == "add":
+            return self._added(func, args, options, in_place)
+        found = rectifier(name, args, options)
+        if found is not None and name in _RECTIFIED:
+            rectified = _Passed.apply(*found)
+            return written(found[0], rectified) if in_place else rectified
+        if name in ("mul", "div", "truediv") and _by_a_positive_number(args, options):
+            return _Passed.apply(args[0], lambda a: func(a, *args[1:], **options))
+        result = func(*args, **options)
+        if name not in _MOVED and any(_grows(t) for t in tree.tensors(result)):
+            _refuse(name)
+        return result
+
+    def _weighted(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+        named = {**dict(zip(("input", "weight", "bias"), args, strict=False)), **options}
+        given, weight, bias = named.pop("input"), named.pop("weight"), named.pop("bias", None)
+        if _grows(weight):
+            _refuse(f"{name} with weights that are computed")
+        rest, number = args[3:], self.products
+        self.products += 1
+
+        def positive(a: Tensor, factor: Tensor) -> Tensor:
+            """By the weights above zero, after each channel's were multiplied by a factor."""
+            weights = weight.detach().to(a.dtype) * factor.view(-1, *[1] * (weight.ndim - 1))
+            return func(a, weights.clamp(min=0), None, *rest, **named)
+
+        result = _Shared.apply(
+            given, lambda a: func(a, weight, bias, *rest, **named), lambda a: positive(a, self._side(a, number))
+        )
+        if name in _FOLDED and (name != "linear" or given.ndim == 2):
+            self._product_of[result] = _Product(given, result._version, number, positive)
+        return result
+
+    def _side(self, like: Tensor, number: int) -> Tensor:
+        """Minus one for the last layer of weights, while the dual unit is asked; else one."""
+        return like.new_full((1,), -1.0 if self.contrast and number == self.products - 1 else 1.0)
+
+    def _normalised(self, func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+        names = ("input", "running_mean", "running_var", "weight", "bias", "training")
+        named = {**dict(zip(names, args, strict=False)), **options}
+        given, weight = named["input"], named["weight"]
+        if named.get("training") or named["running_mean"] is None:
+            _refuse("batch_norm by the batch's own statistics")
+        sign = torch.ones(given.shape[1]).to(given) if weight is None else weight.detach().sign()
+        product = self._product_of.get(given)
+        if product is None or product.version != given._version:
+            # A layer with one child a unit: all of what comes back, if the weight is above zero, and none if not.
+            passes = (sign > 0).view(-1, *[1] * (given.ndim - 2))
+            return _Shared.apply(given, lambda a: _with(func, args, options, a), lambda a: a * passes)
+        # One layer with the weights before it, of which only the sign of the factor matters: each unit is shared alone.
+        with torch.no_grad():
+            normalised = _with(func, args, options, given.detach())
+        return _Shared.apply(
+            product.given,
+            lambda _: normalised,
+            lambda a: product.positive(a, sign.to(a.dtype) * self._side(a, product.number)),
+        )
+
+    def _averaged(self, func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+        given = args[0] if args else options["input"]
+
+        def run(a: Tensor) -> Tensor:
+            return _with(func, args, options, a)
+
+        return _Shared.apply(given, run, run)
+
+    def _added(
+        self, func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], in_place: bool
+    ) -> Tensor:
+        first, second = (*args, *(options[k] for k in ("input", "other") if k in options))[:2]
+        if not (_is_branch(first, second) and _is_branch(second, first)):
+            return func(*args, **options)  # a bias, which excites nobody
+        if options.get("alpha", 1) != 1:
+            _refuse("add with alpha")
+        total = _Split.apply(first, second)
+        return written(first, total) if in_place else total
+
+
+class _Shared(torch.autograd.Function):
+    """A function that adds up units; what comes back to each is shared among those that excited it."""
+
+    @staticmethod
+    def forward(ctx: Any, given: Tensor, run: Pointwise, positive: Pointwise) -> Tensor:
+        ctx.save_for_backward(given)
+        ctx.positive = positive
+        return run(given)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (given,) = ctx.saved_tensors
+        with torch.enable_grad():
+            excited = wide(given.detach()).clamp(min=0).requires_grad_()
+            total = ctx.positive(excited)
+        some = total.detach() > 0
+        share = torch.where(some, wide(gradients[0]) / torch.where(some, total.detach(), 1.0), 0.0)
+        (back,) = torch.autograd.grad(total, excited, share)
+        return (excited.detach() * back).to(given.dtype), None, None
+
+
+class _Passed(torch.autograd.Function):
+    """A function of single units that leaves above zero what is above zero: all of what comes back passes."""
+
+    @staticmethod
+    def forward(ctx: Any, given: Tensor, function: Pointwise) -> Tensor:
+        return function(given)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+class _Split(torch.autograd.Function):
+    """A sum of two branches, which share what comes back by what of them is above zero."""
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
+        one, two = wide(first).clamp(min=0), wide(second).clamp(min=0)
+        total = one + two
+        safe = torch.where(total > 0, total, 1.0)
+        ctx.shares = (one / safe, two / safe)
+        return first + second
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        g = gradients[0]
+        return (g * ctx.shares[0]).to(g.dtype), (g * ctx.shares[1]).to(g.dtype)
+
+
+def _grows(tensor: Any) -> bool:
+    """Whether a tensor was computed from what is watched, and is no parameter."""
+    return isinstance(tensor, Tensor) and tensor.requires_grad and not tensor.is_leaf
+
+
+def _is_branch(operand: Any, other: Any) -> bool:
+    """Whether an operand of a sum is a branch of the network, of the sum's own shape, and no bias."""
+    if not isinstance(operand, Tensor) or isinstance(operand, torch.nn.Parameter):
+        return False
+    return operand.ndim > 0 and operand.shape == torch.broadcast_shapes(operand.shape, getattr(other, "shape", ()))
+
+
+def _by_a_positive_number(args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    number = args[1] if len(args) > 1 else options.get("other")
+    return isinstance(args[0], Tensor) and isinstance(number, int | float) and number > 0
+
+
+def _with(func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], given: Tensor) -> Tensor:
+    """The same call of something else."""
+    return func(given, *args[1:], **options) if args else func(**{**options, "input": given})
+
+
+def _refuse(name: str) -> NoReturn:
+    raise MethodError(
+        f"excitation backprop has no rule for '{name}', which this network calls behind the layer: it is defined for "
+        "units that are excited or silent, in weighted sums, batch norms, pools, residual branches and ReLUs. Networks "
+        "with GELU, SiLU or attention have units below zero. Choose a layer behind this call, or another method: "
+        "'layercam', 'input-times-gradient', 'integrated-gradients'."
+    )

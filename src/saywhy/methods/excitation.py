@@ -1,0 +1,90 @@
+"""Excitation backprop: what comes back to a unit is shared among the units that excited it."""
+
+import torch
+from torch import Tensor
+
+from saywhy.engine.subject import Subject
+from saywhy.engine.winners import Winners
+from saywhy.errors import MethodError
+from saywhy.methods.guided import gradients_of, in_parts
+
+
+def excitation_backprop(subject: Subject) -> Tensor:
+    r"""Excitation backprop (Zhang et al., 2016, equations 9 and 10): marginal winning probabilities.
+
+    .. math:: P(a_j) = \sum_i \frac{a_j w^+_{ij}}{\sum_m a_m w^+_{im}}\, P(a_i), \qquad M_p = \sum_k P(A^k_p)
+
+    from the class's score down to the layer, summed over its channels; a unit that nothing excited keeps nobody's
+    probability. Linear layers, convolutions and average pools share so; batch norm is taken as one layer with the
+    weights before it; residual branches share by what of them is above zero; ReLU, dropout, reshaping and maximum pass
+    on what they get.
+
+    Args:
+        subject: the network, the pictures and the layer. Functional calls count; the network is not edited.
+
+    Returns:
+        Maps [batch, target, *space], non-negative for the score of one class: the probability that a walk down from
+        the score comes through here. The values of a map add up to at most 1 (for a logit).
+
+    Raises:
+        MethodError: the network calls, behind the layer, what the paper has no rule for (GELU, SiLU, attention,
+            softmax, products of features).
+
+    Differs from the paper: batch norm and residual branches, which it does not have. Activations are taken to be
+    excited or silent: what is below zero (a layer without a ReLU, leaky slopes) counts as silent.
+
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1))
+    >>> _ = net[1].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
+    >>> excitation_backprop(Subject.of(net, torch.tensor([[[1.0, 2.0, 3.0]]]), lambda out: out[:, 0]))
+    tensor([[[0.2500, 0.7500, 0.0000]]])
+    """
+    return in_parts(subject, lambda part: _winning(subject, part, Winners(), contrast=False), "excitation-backprop")
+
+
+def contrastive_excitation_backprop(subject: Subject, *, relu: bool = True) -> Tensor:
+    r"""Contrastive excitation backprop (Zhang et al., 2016, section 3.3): who excites the class and not its dual.
+
+    .. math:: M = \mathrm{ReLU}\big(M_y - M_{\bar y}\big)
+
+    The dual unit :math:`\bar y` has the weights of the class in the last layer of weights, negated.
+
+    Args:
+        subject: the network, the pictures and the layer, as for :func:`excitation_backprop`.
+        relu: False keeps where the dual wins.
+
+    Returns:
+        Maps [batch, target, *space] of differences of probabilities, non-negative if ``relu``.
+
+    Raises:
+        MethodError: the network calls what the paper has no rule for, or has no layer of weights behind the layer.
+
+    Differs from the paper: both walks go down to the layer before they are subtracted, which is the same, because what
+    comes back is linear in what started.
+
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1))
+    >>> _ = net[1].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
+    >>> subject = Subject.of(net, torch.tensor([[[1.0, 2.0, 3.0]]]), lambda out: out[:, 0])
+    >>> contrastive_excitation_backprop(subject, relu=False)
+    tensor([[[ 0.2500,  0.7500, -1.0000]]])
+    """
+
+    def run(part: slice) -> Tensor:
+        return _winning(subject, part, Winners(), contrast=True)
+
+    difference = in_parts(subject, run, "contrastive-excitation-backprop")
+    return difference.relu() if relu else difference
+
+
+def _winning(subject: Subject, part: slice, winners: Winners, *, contrast: bool) -> Tensor:
+    """Winning probabilities [batch, target, *space], less those of the dual unit if ``contrast``."""
+    captured = subject.watch(subject.picture[part], torch.arange(part.start, part.stop), lambda: winners)
+    found = torch.cat([G.sum(2) for G in gradients_of(captured)], dim=1)
+    if not contrast:
+        return found
+    if not winners.products:
+        raise MethodError(
+            "the contrastive form negates the last layer of weights, and the network calls none behind this layer. "
+            "Choose a layer before it, or 'excitation-backprop'."
+        )
+    winners.contrast = True
+    return found - torch.cat([G.sum(2) for G in gradients_of(captured)], dim=1)

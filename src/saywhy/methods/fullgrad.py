@@ -1,0 +1,165 @@
+r"""FullGrad: the gradient of the picture and those of all biases, which together are the score."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from saywhy.engine.rules import differentiated, spelled
+from saywhy.engine.subject import Subject
+from saywhy.errors import MethodError
+from saywhy.methods.guided import in_parts, upsampled
+from saywhy.methods.method import Accounted
+from saywhy.shapes import wide
+
+Rescale = Literal["layer", "channel", "none"]
+
+
+def fullgrad(subject: Subject, *, rescale: Rescale = "layer") -> Accounted:
+    r"""FullGrad (Srinivas and Fleuret, 2019, equation 5).
+
+    .. math:: M = \psi\Big(\frac{\partial y}{\partial x} \odot x\Big) +
+              \sum_{l} \sum_{c} \psi\Big(\Big(\frac{\partial y}{\partial z_l} \odot b_l\Big)_c\Big), \qquad
+              \psi(\cdot) = \text{upsampled}(\text{rescaled}(|\cdot|))
+
+    over all layers whose values :math:`z_l` carry a bias: linear layers and convolutions, normalisations, and the
+    implicit bias :math:`\beta - \mu\gamma/\sigma` of batch norm. For a network of such layers and ReLUs the terms add
+    up to the score (proposition 1); those without a place in the picture (of a linear head) count there and show
+    nowhere.
+
+    Args:
+        subject: the network and the pictures.
+        rescale: from what to what magnitudes are stretched to [0, 1]: those of a ``"layer"`` together (the authors'
+            code), each ``"channel"`` by itself (the equation, read to the letter), or ``"none"``: then the map is in
+            units of the score, and layers of small terms count little.
+
+    Returns:
+        Maps [batch, target, *space], non-negative; free of any scale unless ``rescale="none"``. With the gap of the
+        account: by how much the terms miss the score, which is zero for ReLU networks.
+
+    Raises:
+        MethodError: ``rescale`` is none of the three.
+
+    Differs from the authors' code: no epsilon (a layer all alike adds nothing), layers in the order and as often as
+    they run, cells aligned by their corners (``align_corners=False``), functional layers count.
+
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1))
+    >>> _ = net[1].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
+    >>> found = fullgrad(Subject.of(net, torch.tensor([[[1.0, 2.0, 3.0]]]), lambda out: out[:, 0]), rescale="none")
+    >>> found.maps, float(found.gap) < 1e-6
+    (tensor([[[2., 6., 3.]]]), True)
+    """
+    if rescale not in ("layer", "channel", "none"):
+        raise MethodError(f"rescale must be 'layer', 'channel' or 'none', got {rescale!r}.")
+    gaps: dict[int, Tensor] = {}
+
+    def run(part: slice) -> Tensor:
+        maps, gaps[part.start] = _of_part(subject.at_picture(), part, rescale)
+        return maps
+
+    maps = in_parts(subject, run, "fullgrad")
+    gap = torch.cat([gaps[start] for start in sorted(gaps)])
+    return Accounted(maps, gap, torch.ones(len(gap), dtype=torch.long))
+
+
+def _of_part(subject: Subject, part: slice, rescale: Rescale) -> tuple[Tensor, Tensor]:
+    """Maps [batch, target, *space] and gaps [batch, target] of some samples, target by target."""
+    pictures = subject.picture[part]
+    biases = _Biases(pictures.ndim)
+    captured = subject.watch(pictures, torch.arange(part.start, part.stop), lambda: biases)
+    maps, gaps = [], []
+    for t in range(captured.scores.shape[1]):
+        biases.terms.clear()
+        (G,) = captured.gradients(slice(t, t + 1)).values()
+        terms = [_Term(wide(G[:, 0]) * wide(pictures), shows=True), *(biases.terms[i] for i in sorted(biases.terms))]
+        grid = tuple(pictures.shape[2:])
+        shown = [upsampled(_stretched(term.values, rescale).sum(1, keepdim=True), grid) for term in terms if term.shows]
+        maps.append(torch.cat(shown, dim=1).sum(1))
+        score = wide(captured.scores[:, t]).double()
+        gaps.append((sum(term.values.double().flatten(1).sum(1) for term in terms) - score) / score.abs())
+    return torch.stack(maps, dim=1), torch.stack(gaps, dim=1)
+
+
+def _stretched(values: Tensor, rescale: Rescale) -> Tensor:
+    """Magnitudes [batch, channel, *space], from 0 to 1."""
+    magnitudes = values.abs()
+    if rescale == "none":
+        return magnitudes
+    axes = tuple(range(1 if rescale == "layer" else 2, values.ndim))
+    low = magnitudes.amin(axes, keepdim=True)
+    span = magnitudes.amax(axes, keepdim=True) - low
+    return torch.where(span > 0, (magnitudes - low) / torch.where(span > 0, span, 1.0), 0.0)
+
+
+@dataclass(frozen=True)
+class _Term:
+    """What an input or a bias has added to the score: [batch, channel, *space] where it ``shows``."""
+
+    values: Tensor
+    shows: bool
+
+
+class _Biases(TorchFunctionMode):
+    """Within this mode every layer with a bias leaves its term when the gradient comes by."""
+
+    def __init__(self, axes: int) -> None:
+        super().__init__()
+        self.axes = axes
+        self.terms: dict[int, _Term] = {}
+        self._count = 0
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = dict(kwargs or {})
+        result = func(*args, **options)
+        name, _ = spelled(func, options)
+        if name in _ARGUMENTS and differentiated(result):
+            bias = _bias(name, {**dict(zip(_ARGUMENTS[name], args, strict=False)), **options})
+            if bias is not None:
+                self._listen(result, bias.detach(), last=name in ("linear", "layer_norm") and bias.ndim == 1)
+        return result
+
+    def _listen(self, result: Tensor, bias: Tensor, *, last: bool) -> None:
+        """Keep the term of a bias of channels, which are the second axis or the last."""
+        number = self._count
+        self._count += 1
+        # Tokens have their channels last and are no map, whatever the number of their axes.
+        shows = result.ndim == self.axes and not (last and result.ndim == 3)
+        added = bias.view(-1, *[1] * (result.ndim - 2)) if bias.ndim == 1 and not last else bias
+
+        # A hook of a tensor keeps to the value that it had, whatever is done to it in place afterwards.
+        def hear(gradient: Tensor) -> None:
+            values = wide(gradient) * wide(added)
+            self.terms[number] = _Term(values.movedim(-1, 1) if last else values, shows)
+
+        result.register_hook(hear)
+
+
+_CONVOLUTION = ("input", "weight", "bias")
+_ARGUMENTS: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d"), _CONVOLUTION),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _CONVOLUTION),
+    "batch_norm": ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
+    "layer_norm": ("input", "normalized_shape", "weight", "bias"),
+    "group_norm": ("input", "num_groups", "weight", "bias"),
+}
+"""The arguments of layers with a bias, by torch's name for them."""
+
+
+def _bias(name: str, named: Mapping[str, Any]) -> Tensor | None:
+    """What a layer adds, [channel]."""
+    bias: Tensor | None = named.get("bias")
+    if name != "batch_norm" or named["running_mean"] is None:
+        return bias
+    # γ (x - μ) / σ + β is a factor of x and the rest.
+    scale = (named["running_var"] + named.get("eps", 1e-5)).rsqrt()
+    scale = scale if named.get("weight") is None else scale * named["weight"]
+    return (0.0 if bias is None else bias) - named["running_mean"] * scale

@@ -1,0 +1,195 @@
+"""Backward rules: every spelling of a rectifier, and a network that is afterwards what it was."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from saywhy.engine.rules import RectifierRule
+from saywhy.engine.winners import Winners
+from saywhy.errors import MethodError
+
+Z = torch.tensor([2.0, 2.0, -2.0, -2.0, 0.0])
+G = torch.tensor([3.0, -3.0, 3.0, -3.0, 3.0])
+
+SPELLINGS = {
+    "nn.ReLU": nn.ReLU(),
+    "nn.ReLU, in place": nn.ReLU(inplace=True),
+    "F.relu": F.relu,
+    "F.relu, in place": lambda z: F.relu(z, inplace=True),
+    "F.relu_": F.relu_,
+    "torch.relu": torch.relu,
+    "torch.relu by keyword": lambda z: torch.relu(input=z),
+    "torch.relu_": torch.relu_,
+    "Tensor.relu": lambda z: z.relu(),
+    "Tensor.relu_": lambda z: z.relu_(),
+    "clamp": lambda z: z.clamp(min=0),
+    "clamp, positional": lambda z: z.clamp(0),
+    "torch.clamp": lambda z: torch.clamp(z, min=0.0),
+    "clip": lambda z: z.clip(min=0),
+    "clamp_": lambda z: z.clamp_(min=0),
+    "clamp_min": lambda z: z.clamp_min(0),
+    "clamp_min_": lambda z: z.clamp_min_(0),
+    "threshold": nn.Threshold(0, 0),
+    "ReLU6": nn.ReLU6(),
+    "ReLU6, in place": nn.ReLU6(inplace=True),
+    "hardtanh": lambda z: F.hardtanh(z, 0, 9),
+    "leaky, of slope 0": nn.LeakyReLU(0.0),
+}
+
+SMOOTH = {
+    "leaky": nn.LeakyReLU(0.1),
+    "leaky, in place": nn.LeakyReLU(0.1, inplace=True),
+    "PReLU": nn.PReLU(),
+    "RReLU": nn.RReLU().eval(),
+    "ELU": nn.ELU(),
+    "SELU": nn.SELU(),
+    "CELU": nn.CELU(),
+    "GELU": nn.GELU(),
+    "GELU by tanh": nn.GELU(approximate="tanh"),
+    "SiLU": nn.SiLU(),
+    "SiLU, in place": nn.SiLU(inplace=True),
+    "Mish": nn.Mish(),
+    "hardswish": nn.Hardswish(),
+    "softplus": nn.Softplus(beta=2),
+}
+
+
+def backward(rule, function, values: Tensor = Z, gradient: Tensor = G) -> tuple[Tensor, Tensor]:
+    """What a function gives, and the gradient of what it was given, within a rule (or none)."""
+    leaf = values.clone().requires_grad_()
+    z = leaf * 1
+    if rule is None:
+        y = function(z)
+    else:
+        with RectifierRule(rule) as mode:
+            y = function(z)
+        assert sum(mode.met.values()) == 1
+    return y.detach(), torch.autograd.grad(y, leaf, gradient)[0]
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+class TestEverySpellingOfReLU:
+    def test_guided(self, name):
+        y, g = backward("guided", SPELLINGS[name])
+        assert y.tolist() == [2, 2, 0, 0, 0]
+        assert g.tolist() == [3, 0, 0, 0, 0]
+
+    def test_deconvnet_ignores_what_went_forward(self, name):
+        y, g = backward("deconvnet", SPELLINGS[name])
+        assert y.tolist() == [2, 2, 0, 0, 0]
+        assert g.tolist() == [3, 0, 3, 0, 3]
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_smooth_rectifiers_are_guided_by_their_slope(name, sign):
+    values = torch.linspace(-4, 4, 33)
+    y, slope = backward(None, SMOOTH[name], values, torch.ones(33))
+    for rule, factor in (("guided", slope.clamp(min=0)), ("deconvnet", torch.ones(33))):
+        found, g = backward(rule, SMOOTH[name], values, torch.full((33,), 2.0 * sign))
+        assert torch.equal(found, y)
+        torch.testing.assert_close(g, 2 * factor if sign > 0 else torch.zeros(33))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        torch.tanh,
+        torch.sigmoid,
+        nn.Hardtanh(),
+        lambda z: z.clamp(min=1e-6),
+        lambda z: z.clamp(max=0),
+        lambda z: z.abs(),
+    ],
+)
+def test_what_is_no_rectifier_keeps_its_gradient(function):
+    leaf = Z.clone().requires_grad_()
+    with RectifierRule("guided") as mode:
+        y = function(leaf)
+    assert not mode.met
+    assert torch.equal(torch.autograd.grad(y, leaf, G)[0], backward(None, function)[1])
+
+
+@pytest.mark.parametrize("again", [lambda y: y.add_(1), lambda y: F.relu(y, inplace=True), lambda y: y.mul_(2)])
+def test_what_a_rectifier_gave_may_be_changed_in_place(again):
+    leaf = Z.clone().requires_grad_()
+    with RectifierRule("guided"):
+        y = again(F.relu(leaf))
+    assert torch.autograd.grad(y, leaf, G)[0][1:].tolist() == [0, 0, 0, 0]
+
+
+def test_in_place_changes_what_was_given_also_where_the_result_is_dropped():
+    leaf = Z.clone().requires_grad_()
+    with RectifierRule("guided"):
+        z = leaf * 1
+        F.relu(z, inplace=True)
+    assert torch.equal(z, Z.clamp(min=0))
+    assert torch.autograd.grad(z, leaf, G)[0].tolist() == [3, 0, 0, 0, 0]
+
+
+def test_without_a_gradient_nothing_is_done():
+    with torch.no_grad(), RectifierRule("guided") as mode:
+        F.relu(Z)
+    assert not mode.met
+
+
+class TestWinners:
+    def shares(self, function, a: Tensor, start: Tensor | None = None) -> Tensor:
+        leaf = a.clone().requires_grad_()
+        with Winners():
+            y = function(leaf * 1)
+        return torch.autograd.grad(y, leaf, torch.ones_like(y) if start is None else start)[0]
+
+    def test_pools_share_by_activation(self):
+        a = torch.tensor([[[1.0, 3.0, 0.0, 0.0]]])
+        assert self.shares(nn.AvgPool1d(2), a).tolist() == [[[0.25, 0.75, 0, 0]]]
+        assert self.shares(nn.MaxPool1d(2), a).tolist() == [[[0, 1, 1, 0]]]
+        assert self.shares(lambda t: t.mean(-1), a).tolist() == [[[0.25, 0.75, 0, 0]]]
+
+    def test_branches_share_by_what_is_above_zero(self):
+        a = torch.tensor([[1.0, -1.0, 3.0, -1.0]])
+        b = torch.tensor([[3.0, 2.0, 1.0, -1.0]])
+        leaf = a.clone().requires_grad_()
+        for add in (lambda x: x + b, lambda x: x.add_(b), lambda x: torch.add(b, x)):
+            with Winners():
+                y = add(leaf * 1)
+            assert torch.equal(y, a + b)
+            assert torch.autograd.grad(y, leaf, torch.ones(1, 4))[0].tolist() == [[0.25, 0, 0.75, 0]]
+
+    def test_a_bias_takes_no_share(self):
+        bias = nn.Parameter(torch.ones(1, 2))
+        assert self.shares(lambda x: x + bias, torch.tensor([[1.0, 2.0]])).tolist() == [[1, 1]]
+        assert self.shares(lambda x: 1 + x, torch.tensor([[1.0, 2.0]])).tolist() == [[1, 1]]
+
+    def test_batch_norm_turns_the_weights_before_it(self):
+        conv, norm = nn.Conv1d(2, 2, 1), nn.BatchNorm1d(2).eval()
+        with torch.no_grad():
+            conv.weight.copy_(torch.tensor([[[2.0], [-1.0]], [[2.0], [-1.0]]]))
+            norm.weight.copy_(torch.tensor([3.0, -3.0]))
+        found = self.shares(nn.Sequential(conv, norm, nn.ReLU(inplace=True)), torch.ones(1, 2, 1))
+        assert found.tolist() == [[[1], [1]]]  # the first channel wins one unit, the second the other
+
+    def test_batch_norm_by_itself_passes_where_it_does_not_turn(self):
+        norm = nn.BatchNorm1d(2).eval()
+        with torch.no_grad():
+            norm.weight.copy_(torch.tensor([3.0, -3.0]))
+        assert self.shares(norm, torch.tensor([[2.0, 2.0]])).tolist() == [[1, 0]]
+
+    @pytest.mark.parametrize(
+        ("name", "function"),
+        [
+            ("gelu", F.gelu),
+            ("silu", F.silu),
+            ("tanh", torch.tanh),
+            ("softmax", lambda x: x.softmax(1)),
+            ("layer_norm", lambda x: F.layer_norm(x, (2,))),
+            ("mul", lambda x: x * x),
+            ("sub", lambda x: x - x),
+            ("matmul", lambda x: x @ x.mT),
+            ("pow", lambda x: x**2),
+        ],
+    )
+    def test_what_has_no_rule_is_refused_by_name(self, name, function):
+        with pytest.raises(MethodError, match=f"no rule for '{name}'.*Choose a layer behind this call"):
+            self.shares(function, torch.ones(2, 2))

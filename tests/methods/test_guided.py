@@ -1,0 +1,179 @@
+"""What altered backward rules must mean: on networks whose answer is known, and on any spelling of the same network."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import saywhy
+from saywhy.errors import MethodError
+
+LAYOUT = saywhy.Layout("channels-first", (6, 6))
+
+RULED = ("guided-backprop", "deconvnet", "guided-gradcam", "deconv-gradcam")
+EXCITED = ("excitation-backprop", "contrastive-excitation-backprop")
+
+
+class Spelled(nn.Module):
+    """The same network, with its rectifiers and layers spelled as modules or as functions."""
+
+    def __init__(self, rectify: Callable[[Tensor], Tensor], norm: bool = True, residual: bool = True) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(2)
+            self.stem = nn.Conv2d(3, 4, 3, padding=1, stride=2)
+            self.norm = nn.BatchNorm2d(4) if norm else nn.Identity()
+            self.features = nn.Conv2d(4, 4, 3, padding=1)
+            self.head = nn.Conv2d(4, 4, 3, padding=1)
+            self.fc = nn.Linear(4, 3)
+            if norm:
+                nn.init.normal_(self.norm.weight)  # of both signs
+                nn.init.normal_(self.norm.running_mean)
+        self.rectify, self.residual = rectify, residual
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.rectify(self.stem(x))
+        x = self.rectify(self.features(x))
+        x = self.rectify(self.norm(self.head(x)) + x if self.residual else self.norm(self.head(x)))
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+SPELLINGS = {
+    "F.relu": F.relu,
+    "in place": lambda x: F.relu(x, inplace=True),
+    "Tensor.relu_": lambda x: x.relu_(),
+    "clamp": lambda x: x.clamp(min=0),
+    "clamp_min_": lambda x: x.clamp_min_(0),
+}
+
+
+def maps(network: nn.Module, picture: Tensor, method: str, **settings: object) -> Tensor:
+    settings = {"target": [0, 2], "layout": LAYOUT, "layer": "features", **settings}
+    return saywhy.explain(network, picture, method=method, **settings).maps
+
+
+@pytest.mark.parametrize("name", (*RULED, *EXCITED, "fullgrad"))
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_spelling_of_a_network_gives_the_map_of_its_twin_of_modules(name, spelling, pictures):
+    wanted = maps(Spelled(nn.ReLU()), pictures(2), name)
+    assert wanted.any()
+    torch.testing.assert_close(maps(Spelled(SPELLINGS[spelling]), pictures(2), name), wanted)
+
+
+@pytest.mark.parametrize("name", RULED)
+def test_a_network_without_rectifiers_is_refused(name, pictures):
+    with pytest.raises(MethodError, match="this network calls none that torch can see"):
+        maps(Spelled(torch.tanh), pictures(1), name)
+
+
+def test_guided_and_deconvnet_are_the_gradient_where_every_unit_is_excited(pictures):
+    network = Spelled(nn.ReLU(), norm=False)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.abs_()
+    picture = pictures(1).abs()
+    wanted = maps(network, picture, "saliency", channels="sum")
+    for name in ("guided-backprop", "deconvnet"):
+        torch.testing.assert_close(maps(network, picture, name), wanted)
+
+
+def test_many_targets_at_once_are_each_alone(pictures):
+    """More than a few are differentiated as one batch."""
+    network = Spelled(nn.ReLU())
+    network.fc = nn.Linear(4, 9)
+    for name in (*RULED, *EXCITED, "fullgrad"):
+        together = maps(network, pictures(2), name, target=list(range(9)))
+        alone = torch.cat([maps(network, pictures(2), name, target=[t]) for t in range(9)], dim=1)
+        torch.testing.assert_close(together, alone)
+
+
+def test_guided_gradcam_lies_where_both_of_its_factors_do(pictures):
+    network, picture = Spelled(nn.ReLU()), pictures(2)
+    product = maps(network, picture, "guided-gradcam")
+    guided, coarse = maps(network, picture, "guided-backprop"), maps(network, picture, "gradcam")
+    wanted = guided * F.interpolate(coarse, size=(12, 12), mode="bilinear")
+    torch.testing.assert_close(product, wanted)
+
+
+def test_a_map_at_a_layer_may_have_the_grid_of_the_picture(pictures):
+    found = saywhy.explain(Spelled(nn.ReLU()), pictures(1), 0, ["gradcam", "guided-gradcam"], "features", layout=LAYOUT)
+    assert found["gradcam"].shape == (1, 1, 6, 6)
+    assert found["guided-gradcam"].shape == (1, 1, 12, 12)
+    assert found.heatmap(method="guided-gradcam").shape[-2:] == found.heatmap(method="gradcam").shape[-2:]
+    assert found.overlay(method="guided-gradcam").size
+    peak = found.peak(method="guided-gradcam")
+    assert peak is not None
+    flat = int(found["guided-gradcam"].flatten().argmax())
+    assert (int(peak[1]), int(peak[0])) == divmod(flat, 12)
+
+
+class TestExcitation:
+    def test_the_values_of_a_map_add_up_to_one_at_most(self, pictures):
+        found = maps(Spelled(nn.ReLU()), pictures(8), "excitation-backprop")
+        assert bool((found >= 0).all())
+        assert float(found.sum((2, 3)).max()) <= 1 + 1e-5
+
+    def test_nothing_is_lost_where_every_unit_is_excited(self, pictures):
+        network = Spelled(nn.ReLU(), norm=False)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.abs_()
+        found = maps(network, pictures(3).abs(), "excitation-backprop")
+        torch.testing.assert_close(found.sum((2, 3)), torch.ones(3, 2))
+
+    def test_units_of_the_head_do_not_matter(self, pictures):
+        network = Spelled(nn.ReLU())
+        before = [maps(network, pictures(2), name) for name in EXCITED]
+        network.fc.weight.data *= 1e-6
+        for name, wanted in zip(EXCITED, before, strict=True):
+            torch.testing.assert_close(maps(network, pictures(2), name), wanted)
+
+    def test_batch_norm_is_one_layer_with_the_weights_before_it(self, pictures):
+        """Folded into the convolution by torch, it must not change the map."""
+        apart, folded = Spelled(nn.ReLU()), Spelled(nn.ReLU())
+        folded.head = nn.utils.fusion.fuse_conv_bn_eval(folded.head, folded.norm)
+        folded.norm = nn.Identity()
+        for name in EXCITED:
+            found, wanted = (maps(network, pictures(2), name) for network in (apart, folded))
+            assert wanted.any()
+            torch.testing.assert_close(found, wanted)
+
+    def test_the_dual_of_a_class_is_another_class_of_opposite_weights(self, pictures):
+        network = Spelled(nn.ReLU())
+        with torch.no_grad():
+            network.fc.weight[1] = -network.fc.weight[0]
+        both = maps(network, pictures(2), "excitation-backprop", target=[0, 1])
+        contrast = maps(network, pictures(2), "contrastive-excitation-backprop", target=[0, 1], relu=False)
+        torch.testing.assert_close(contrast[:, 0], both[:, 0] - both[:, 1])
+        torch.testing.assert_close(contrast[:, 1], -contrast[:, 0])
+
+    @pytest.mark.parametrize("name", EXCITED)
+    @pytest.mark.parametrize(("rectify", "called"), [(F.gelu, "gelu"), (F.silu, "silu"), (torch.tanh, "tanh")])
+    def test_a_network_of_units_below_zero_is_refused(self, name, rectify, called, pictures):
+        with pytest.raises(MethodError, match=f"no rule for '{called}'.*another method"):
+            maps(Spelled(rectify), pictures(1), name)
+
+
+class TestFullGrad:
+    def test_the_terms_of_a_network_of_relus_are_the_score(self, pictures):
+        network = Spelled(nn.ReLU()).double()
+        found = saywhy.explain(network, pictures(4, dtype=torch.float64), [0, 1, 2], "fullgrad")
+        assert float(found.completeness_gap.abs().max()) < 1e-10
+
+    def test_the_terms_of_another_network_are_not_and_it_is_told(self, pictures):
+        found = saywhy.explain(Spelled(F.gelu), pictures(1), 0, "fullgrad")
+        assert float(found.completeness_gap.abs().min()) > 1e-3
+
+    def test_a_network_without_biases_leaves_input_times_gradient(self, pictures):
+        network = Spelled(nn.ReLU(), norm=False)
+        for part in (network.stem, network.features, network.head, network.fc):
+            part.bias = None
+        found = maps(network, pictures(2), "fullgrad", rescale="none")
+        torch.testing.assert_close(found, maps(network, pictures(2), "input-times-gradient", channels="abs"))
+
+    def test_a_wrong_rescale_is_named(self, pictures):
+        with pytest.raises(MethodError, match="rescale must be 'layer', 'channel' or 'none', got 'all'"):
+            maps(Spelled(nn.ReLU()), pictures(1), "fullgrad", rescale="all")
