@@ -51,11 +51,11 @@ def methods_page() -> str:
     lines = [
         "# Methods",
         "",
-        "Made by `saywhy methods --markdown`. A are activations of the layer (or the picture x itself), G gradients of the",
-        "score with respect to them, k counts channels. *Passes*: one for all methods of one pass together, or several of",
-        "its own. *Same for any units* says whether a score in other units gives the same picture.",
+        "Made by `saywhy methods --markdown`. A are activations of the layer (or the picture x itself), G gradients of",
+        "the score with respect to them, k counts channels. *Passes*: one for all methods of one pass together, or",
+        "several of its own. *Same for any units*: whether a score in other units gives the same picture.",
         "",
-        "Any method of one pass can be averaged over noisy copies of the picture: `smooth-gradcam`, `smooth-layercam`, …",
+        "Any method of one pass can be averaged over noisy copies of the picture: `smooth-gradcam`, `smooth-hirescam`.",
     ]
     for at, title in _PLACES.items():
         lines += [
