@@ -227,10 +227,14 @@ class Request:
         target = self.target.fixed(self.answer(batch.size, output))
 
         def score(result: Any, samples: Tensor) -> Tensor:
-            return target.of_samples(samples).columns(self.answer(len(samples), result, method.score)).scores
+            return target.of_samples(samples).columns(self.answer(len(samples), widened(result), method.score)).scores
 
         def answers(result: Any, samples: Tensor) -> Tensor:
-            return self.answer(len(samples), result, "probability").values("probability")
+            return self.answer(len(samples), widened(result), "probability").values("probability")
+
+        def widened(result: Any) -> Any:
+            # Small differences of probabilities are lost where they are computed in half precision.
+            return tree.map_tensors(result, lambda t: wide(t) if t.is_floating_point() else t)
 
         return Subject(
             model=form.module,

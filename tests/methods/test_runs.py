@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import drawn
 import numpy as np
 import pytest
 import torch
 
 import saywhy
+from kinds import ATTENTION, LINEAR
 from oracles import RUN_ORACLES
-from kinds import ATTENTION
 from oracles.networks import TinyNetwork, TinyTransformer
 from oracles.observed import Array, Observed
 from saywhy.methods import METHODS
@@ -39,7 +40,23 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "shapleycam": [{}, {"relu": False}],
     "smoothgrad": [{"noises": DRAWN}, {"noises": DRAWN, "channels": "sum"}],
     "vargrad": [{"noises": DRAWN}],
+    "guided-backprop": [{}, {"channels": "abs"}, {"channels": "max"}],
+    "deconvnet": [{}, {"channels": "abs"}],
+    "guided-gradcam": [{}, {"channels": "max", "relu": False}],
+    "deconv-gradcam": [{"relu": False}],
+    "excitation-backprop": [{}],
+    "contrastive-excitation-backprop": [{}, {"relu": False}],
+    "fullgrad": [{"rescale": rescale} for rescale in ("layer", "channel", "none")],
     "smooth-gradcam++": [{"noises": DRAWN}, {"noises": DRAWN, "relu": False}],
+    "occlusion": [{"window": 4, "stride": 3, "fill": "mean"}, {"window": 3, "stride": 3, "fill": 0.5}],
+    "rise": [{"grids": DRAWN, "keep": 0.4}],
+    "scorecam": [{}, {"weights": "increase", "relu": False}],
+    "sscam": [{"masks": DRAWN}],
+    "iscam": [{"steps": 3}, {"steps": 3, "scale": "cumulative", "weights": "increase", "relu": False}],
+    "ablationcam": [{}, {"divisor": "score", "relu": False}],
+    "reciprocam": [{"gaussian": True}, {"gaussian": False}],
+    "lime": [{"coalitions": DRAWN, "fill": 0.0, "width": 0.25, "penalty": 0.5}],
+    "kernelshap": [{"coalitions": DRAWN, "fill": 0.25}],
 }
 """Settings of each method that its oracle is asked with."""
 
@@ -47,28 +64,41 @@ CASES = [(name, settings) for name, some in SETTINGS.items() for settings in som
 
 DRAWS, NOISE = 6, 0.2
 
+SIZES: dict[str, dict[str, Any]] = {
+    "noises": {"draws": DRAWS, "noise": NOISE},
+    "masks": {"draws": 2, "noise": NOISE},
+    "grids": {"masks": 7, "cells": 5},
+    "coalitions": {"draws": 15, "cells": 2},
+}
+"""What saywhy is told of whatever it draws."""
+
 
 def asked(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings as saywhy takes them."""
-    given = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in settings.items() if k != "noises"}
-    return {**given, "draws": DRAWS, "noise": NOISE} if "noises" in settings else given
+    given = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in settings.items() if v is not DRAWN}
+    for name in SIZES.keys() & settings.keys():
+        given |= SIZES[name]
+    return given
 
 
-def for_oracle(settings: dict[str, Any], picture: Array) -> dict[str, Any]:
-    """The settings as the oracle takes them, with the noise that saywhy draws for a picture."""
+def for_oracle(name: str, settings: dict[str, Any], picture: Array) -> dict[str, Any]:
+    """The settings as the oracle takes them, with the random numbers that saywhy draws for a picture."""
+    if name in drawn.DRAWERS:
+        return {**{k: v for k, v in settings.items() if v is not DRAWN}, **drawn.DRAWERS[name](picture, settings)}
     if "noises" not in settings:
         return settings
     chance = torch.Generator().manual_seed(0)
     spread = NOISE * (picture.max() - picture.min())
-    drawn = [spread * torch.randn((1, *picture.shape), generator=chance)[0].double().numpy() for _ in range(DRAWS)]
-    return {**settings, "noises": drawn}
+    noises = [spread * torch.randn((1, *picture.shape), generator=chance)[0].double().numpy() for _ in range(DRAWS)]
+    return {**settings, "noises": noises}
 
 
 @pytest.mark.parametrize(("name", "settings"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
 @pytest.mark.parametrize("score", ["logit", "probability"])
 def test_as_the_equation_says(name, settings, score):
     tokens = name in ATTENTION
-    network = (TinyTransformer if tokens else TinyNetwork).build(dtype=torch.float64)
+    form: dict[str, Any] = {"head": "linear"} if name in LINEAR else {}
+    network = (TinyTransformer if tokens else TinyNetwork).build(dtype=torch.float64, **form)
     layout = saywhy.Layout("tokens", (6, 6), prefix=1) if tokens else saywhy.Layout("channels-first", (6, 6))
     pictures = torch.from_numpy(np.random.default_rng(6).standard_normal((2, 3, 12, 12)))
     found = saywhy.explain(
@@ -81,7 +111,7 @@ def test_as_the_equation_says(name, settings, score):
 
         observed = Observed(network, network.features, value)
         for b, picture in enumerate(pictures.numpy()):
-            wanted = RUN_ORACLES[name](observed, picture, **for_oracle(settings, picture))
+            wanted = RUN_ORACLES[name](observed, picture, **for_oracle(name, settings, picture))
             np.testing.assert_allclose(found[b, t].numpy(), wanted, rtol=1e-9, atol=1e-12 * np.abs(wanted).max())
 
 

@@ -19,7 +19,17 @@ from oracles.eigen import eigencam, eigengradcam
 from oracles.elementwise import gradcam_elementwise, hirescam, layercam
 from oracles.factors import fem, kpcacam, segeigencam, shapleycam
 from oracles.path import conductance, integrated_gradcam, integrated_gradients, rsi_gradcam
+from oracles.perturbation import ablationcam, iscam, kernelshap, lime, occlusion, reciprocam, rise, scorecam, sscam
 from oracles.pixels import input_times_gradient, saliency
+from oracles.rules import (
+    contrastive_excitation_backprop,
+    deconv_gradcam,
+    deconvnet,
+    excitation_backprop,
+    fullgrad,
+    guided_backprop,
+    guided_gradcam,
+)
 from oracles.smooth import smooth_gradcam_pp, smoothgrad, vargrad
 
 ORACLES: dict[str, Callable[..., np.ndarray]] = {
@@ -53,5 +63,21 @@ RUN_ORACLES: dict[str, Callable[..., np.ndarray]] = {
     "smooth-gradcam++": smooth_gradcam_pp,
     "smoothgrad": smoothgrad,
     "vargrad": vargrad,
+    "ablationcam": ablationcam,
+    "iscam": iscam,
+    "kernelshap": kernelshap,
+    "lime": lime,
+    "occlusion": occlusion,
+    "reciprocam": reciprocam,
+    "rise": rise,
+    "scorecam": scorecam,
+    "sscam": sscam,
+    "contrastive-excitation-backprop": contrastive_excitation_backprop,
+    "deconv-gradcam": deconv_gradcam,
+    "deconvnet": deconvnet,
+    "excitation-backprop": excitation_backprop,
+    "fullgrad": fullgrad,
+    "guided-backprop": guided_backprop,
+    "guided-gradcam": guided_gradcam,
 }
 """The same for methods that run the network themselves."""

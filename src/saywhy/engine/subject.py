@@ -107,9 +107,7 @@ class Subject:
             yield slice(start, stop)
             start = stop
 
-    def fitting(
-        self, count: int, run: Callable[[slice], Found], most: int = AT_ONCE
-    ) -> Iterator[tuple[slice, Found]]:
+    def fitting(self, count: int, run: Callable[[slice], Found], most: int = AT_ONCE) -> Iterator[tuple[slice, Found]]:
         """What ``run`` gives for slices of ``count`` things; where memory runs out, for half as many at once.
 
         A slice that did not fit is asked for again from the same start, so ``run`` must not care how often it is asked.
@@ -165,9 +163,7 @@ class Subject:
         run = self.fitting(len(pictures), lambda part: self._answered(read, pictures[part], samples[part]))
         return torch.cat([found for _, found in run])
 
-    def altered(
-        self, sample: int, count: int, alter: Callable[[slice], FeatureMaps]
-    ) -> Iterator[tuple[slice, Scores]]:
+    def altered(self, sample: int, count: int, alter: Callable[[slice], FeatureMaps]) -> Iterator[tuple[slice, Scores]]:
         """Scores [n, target] of a sample for ``count`` alterations of it, made a few at a time.
 
         Args:

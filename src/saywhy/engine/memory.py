@@ -1,0 +1,65 @@
+"""When memory runs out, half as many pictures at once will do."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import torch
+
+from saywhy.errors import SaywhyWarning
+
+
+class Room:
+    """How many things fit into memory at once: as many as one likes, until it turns out otherwise.
+
+    >>> room = Room()
+    >>> with warnings.catch_warnings(), room.halved_for(16):
+    ...     warnings.simplefilter("ignore")
+    ...     raise torch.OutOfMemoryError("CUDA out of memory.")
+    >>> room.at_most(16)
+    8
+    """
+
+    def __init__(self) -> None:
+        self._most: int | None = None
+
+    def at_most(self, wanted: int) -> int:
+        """``wanted``, or fewer where so many did not fit before."""
+        return wanted if self._most is None else min(wanted, self._most)
+
+    @contextlib.contextmanager
+    def halved_for(self, count: int) -> Iterator[None]:
+        """Swallow that memory runs out for ``count`` things, and let half as many through from now on.
+
+        The first time there is a warning. Where not even one fits the error goes on its way.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if count <= 1 or not out_of_memory(error):
+                raise
+            first, self._most = self._most is None, count // 2
+        else:
+            return
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        if first:
+            warnings.warn(
+                f"{count} altered pictures at once do not fit into memory; going on with {self._most} or fewer. "
+                "The result is the same; batch_size sets the number.",
+                SaywhyWarning,
+                stacklevel=2,
+            )
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, says that memory ran out, on an accelerator or on the CPU.
+
+    >>> out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."))
+    True
+    """
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+            return True
+        error = error.__cause__
+    return False

@@ -1,0 +1,130 @@
+r"""What the score loses without a channel, or keeps of a place, of the layer: Ablation-CAM and Recipro-CAM.
+
+The network runs from the layer on alone, on a batch of altered activations; what comes before is computed once.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from saywhy.engine.subject import Subject
+from saywhy.errors import MethodError
+from saywhy.methods.channel import combine
+from saywhy.progress import counted
+from saywhy.shapes import FeatureMaps, wide
+
+Divisor = Literal["magnitude", "score"]
+
+
+def ablationcam(subject: Subject, *, relu: bool = True, divisor: Divisor = "magnitude") -> Tensor:
+    r"""Ablation-CAM (Desai and Ramaswamy, 2020): channels weighed by what the score loses without them.
+
+    .. math:: w_k = \frac{y - y_{\setminus k}}{y}, \qquad L = \mathrm{ReLU}\Big(\sum_k w_k A^k\Big)
+
+    with channel :math:`k` set to zero in :math:`y_{\setminus k}`.
+
+    Args:
+        subject: the network, the pictures and the layer.
+        relu: False keeps the negative evidence too.
+        divisor: ``"magnitude"`` divides by :math:`|y|`, ``"score"`` by :math:`y` as published.
+
+    Returns:
+        Maps [batch, target, *space] on the layer's grid, in units of the activations; non-negative if ``relu``.
+
+    Raises:
+        MethodError: ``divisor`` is none of the two.
+
+    Differs from the paper: where the score is negative its quotient turns the map inside out, and what a logit is
+    negative of is arbitrary; so the divisor is its magnitude, which is the same where the score is positive. A score
+    of exactly zero is not divided by. No normalised map shows any other difference, because the divisor is the same for
+    all channels.
+
+    >>> from saywhy.engine.capture import Watched; from saywhy.engine.layout import Layout
+    >>> net = torch.nn.Identity(); layer = Watched("", net, Layout("channels-first", (2,)))
+    >>> subject = Subject.of(net, torch.tensor([[[3.0, 1.0], [0.0, 1.0]]]), lambda x: x.sum((1, 2)), layer)
+    >>> ablationcam(subject)  # of a score of 5 the channels are 4 and 1
+    tensor([[[2.4000, 1.0000]]])
+    """
+    if divisor not in ("magnitude", "score"):
+        raise MethodError(f"divisor must be 'magnitude' or 'score', got {divisor!r}.")
+    maps = []
+    for sample in range(subject.size):
+        replay = subject.replay(sample)
+        A = replay.activations
+        whole = replay.scores(A)[0].double()  # (target)
+
+        def without(part: slice, A: Tensor = A) -> FeatureMaps:
+            altered = A.repeat(part.stop - part.start, *[1] * (A.ndim - 1))
+            altered[torch.arange(len(altered)), torch.arange(part.start, part.stop)] = 0
+            return altered
+
+        dropped = []
+        with counted("ablationcam", A.shape[1]) as advance:
+            for _, scores in subject.replayed(replay, A.shape[1], without):
+                dropped.append(whole - scores.double())
+                advance(len(scores))
+        by = whole.abs() if divisor == "magnitude" else whole
+        weights = torch.cat(dropped) / torch.where(by != 0, by, 1.0)  # (channel, target)
+        A = wide(A)
+        maps.append(combine(weights.T.to(A), A.expand(weights.shape[1], *A.shape[1:]), relu=relu))
+    return torch.stack(maps)
+
+
+def reciprocam(subject: Subject, *, gaussian: bool = True) -> Tensor:
+    r"""Recipro-CAM (Byun and Lee, 2022): the score when the layer shows one place alone.
+
+    .. math:: L_p = y\big(A \odot M_p\big), \qquad M_p(q) = \prod_i \tfrac{1}{4}, \tfrac{1}{2}, \tfrac{1}{4}
+              \ \text{for}\ q_i - p_i = -1, 0, 1
+
+    For tokens this is ViT-Recipro-CAM (Byun and Lee, 2023): class and register tokens are kept as they are.
+
+    Args:
+        subject: the network, the pictures and the layer.
+        gaussian: False shows the one place and nothing of its neighbours.
+
+    Returns:
+        Maps [batch, target, *space] on the layer's grid, in units of the score: non-negative for probabilities.
+
+    Differs from the authors' code: the map is not stretched to the range from 0 to 1.
+
+    >>> from saywhy.engine.capture import Watched; from saywhy.engine.layout import Layout
+    >>> net = torch.nn.Identity(); layer = Watched("", net, Layout("channels-first", (3,)))
+    >>> subject = Subject.of(net, torch.tensor([[[3.0, 0.0, 1.0]]]), lambda x: x.sum((1, 2)), layer)
+    >>> reciprocam(subject, gaussian=False)
+    tensor([[[3., 0., 1.]]])
+    >>> reciprocam(subject)
+    tensor([[[1.5000, 1.0000, 0.5000]]])
+    """
+    maps = []
+    for sample in range(subject.size):
+        replay = subject.replay(sample)
+        A = replay.activations
+        space = A.shape[2:]
+        places = torch.cartesian_prod(*[torch.arange(side) for side in space]).view(-1, len(space))
+
+        def alone(part: slice, A: Tensor = A, places: Tensor = places) -> FeatureMaps:
+            return A * _shown(places[part], A.shape[2:], gaussian).to(A).unsqueeze(1)
+
+        found = []
+        with counted("reciprocam", len(places)) as advance:
+            for _, scores in subject.replayed(replay, len(places), alone):
+                found.append(scores)
+                advance(len(scores))
+        maps.append(wide(torch.cat(found)).T.unflatten(1, tuple(space)))
+    return torch.stack(maps)
+
+
+def _shown(places: Tensor, space: torch.Size, gaussian: bool) -> Tensor:
+    """Masks [place, *space] that show one place each.
+
+    >>> _shown(torch.tensor([[0], [1]]), torch.Size([3]), gaussian=True)
+    tensor([[0.5000, 0.2500, 0.0000],
+            [0.2500, 0.5000, 0.2500]], dtype=torch.float64)
+    """
+    masks = torch.ones(len(places), *space, dtype=torch.float64)
+    for axis, side in enumerate(space):
+        away = (torch.arange(side) - places[:, axis : axis + 1]).abs()  # (place, side)
+        factor = torch.where(away == 0, 0.5, torch.where(away == 1, 0.25, 0.0)) if gaussian else (away == 0).double()
+        masks *= factor.view(len(places), *[side if i == axis else 1 for i in range(len(space))])
+    return masks

@@ -1,0 +1,208 @@
+r"""What the score loses when part of the picture is hidden: occlusion by a sliding window, RISE by random masks."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from saywhy.engine.subject import Subject
+from saywhy.errors import MethodError
+from saywhy.methods.baselines import Baseline, baseline_of
+from saywhy.progress import counted
+from saywhy.shapes import FeatureMaps, wide
+
+Sizes = int | Sequence[int] | None
+"""One number for every axis of the picture, or one an axis."""
+
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+"""What torch calls linear interpolation along so many axes."""
+
+SHARE = 7
+"""The default window is this part of the picture's shorter side."""
+
+
+def occlusion(
+    subject: Subject, *, window: Sizes = None, stride: Sizes = None, fill: Baseline | float = "mean"
+) -> Tensor:
+    r"""Occlusion (Zeiler and Fergus, 2014, section 4.2): the drop of the score when a window hides part of the picture.
+
+    .. math:: M_p = \frac{1}{|\{w \ni p\}|} \sum_{w \ni p} \big(y(x) - y(x_{\setminus w})\big)
+
+    with the sum over all positions of the window that cover pixel :math:`p`.
+
+    Args:
+        subject: the network and the pictures.
+        window: pixels along every axis, one number or one an axis; None is a seventh of the shorter side.
+        stride: pixels from one position to the next, one number or one an axis; None is half the window.
+        fill: what the window shows: ``"mean"`` the picture's mean colour, ``"black"``, ``"zero"``, ``"blur"`` (see
+            :func:`saywhy.methods.baselines.baseline_of`), a preprocessed picture, or a number of preprocessed pixels.
+
+    Returns:
+        Maps [batch, target, *space], one value a pixel, signed, in units of the score; positive where it falls.
+
+    Raises:
+        MethodError: ``window`` or ``stride`` is no number of pixels of this picture, or windows would leave gaps.
+
+    Differs from the paper: that draws the score itself at every position of a grey square; its drop, spread over the
+    pixels that were hidden, is the same map turned the right way up. The last window of a row ends at the border of the
+    picture, so that all windows are of the same size.
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> occlusion(subject, window=2, stride=1, fill="zero")  # 4 and 1: the pixel in the middle is in both windows
+    tensor([[[4.0000, 2.5000, 1.0000]]])
+    """
+    subject = subject.at_picture()
+    space = subject.picture.shape[2:]
+    sizes = _sizes("window", window, space, max(1, round(min(space) / SHARE)))
+    strides = _sizes("stride", stride, space, None, sizes)
+    if any(s > w < side for s, w, side in zip(strides, sizes, space, strict=True)):
+        raise MethodError(f"a stride of {strides} leaves gaps between windows of {sizes}. Take a shorter stride.")
+    starts = [_starts(*of_axis) for of_axis in zip(space, sizes, strides, strict=True)]
+    windows = [
+        tuple(slice(a, a + size) for a, size in zip(corner, sizes, strict=True))
+        for corner in itertools.product(*starts)
+    ]
+    maps = []
+    with counted("occlusion", subject.size * len(windows)) as advance:
+        for sample in range(subject.size):
+            picture = subject.picture[sample : sample + 1]
+            filled = filled_picture(subject, sample, fill)
+            whole = subject.scores(picture, torch.tensor([sample]))[0].double()  # (target)
+
+            def hidden(part: slice, picture: Tensor = picture, filled: Tensor = filled) -> FeatureMaps:
+                altered = picture.repeat(part.stop - part.start, *[1] * (picture.ndim - 1))
+                for one, where in zip(altered, windows[part], strict=True):
+                    one[(slice(None), *where)] = filled[(0, slice(None), *where)]
+                return altered
+
+            total = whole.new_zeros(len(whole), *space)
+            covered = whole.new_zeros(*space)
+            for part, scores in subject.altered(sample, len(windows), hidden):
+                for where, drop in zip(windows[part], whole - scores.double(), strict=True):
+                    total[(slice(None), *where)] += drop.view(-1, *[1] * len(space))
+                    covered[where] += 1
+                advance(len(scores))
+            maps.append((total / covered).to(wide(picture).dtype))
+    return torch.stack(maps)
+
+
+def filled_picture(subject: Subject, sample: int, fill: Baseline | float) -> FeatureMaps:
+    """What is shown instead of what is hidden, [1, channel, *space]."""
+    if isinstance(fill, int | float):
+        return torch.full_like(subject.picture[sample : sample + 1], float(fill))
+    return baseline_of(subject, sample, fill)
+
+
+def _sizes(
+    name: str, given: Sizes, space: Sequence[int], default: int | None, windows: Sequence[int] = ()
+) -> tuple[int, ...]:
+    """One size an axis, from 1 to the axis itself."""
+    if given is None:
+        return tuple(max(1, w // 2) for w in windows) if default is None else (default,) * len(space)
+    sizes = (given,) * len(space) if isinstance(given, int) else tuple(given)
+    good = len(sizes) == len(space) and all(
+        isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= side
+        for size, side in zip(sizes, space, strict=False)
+    )
+    if not good:
+        sides = " × ".join(map(str, space))
+        raise MethodError(
+            f"{name} must be a whole number of pixels, or one for each of the {len(space)} axes of a picture of "
+            f"{sides}, from 1 to the axis, got {given!r}."
+        )
+    return sizes
+
+
+def _starts(side: int, window: int, stride: int) -> list[int]:
+    """Where windows begin along one axis; the last one ends at the border.
+
+    >>> _starts(7, 3, 3)
+    [0, 3, 4]
+    """
+    starts = list(range(0, side - window + 1, stride))
+    return starts if starts[-1] + window == side else [*starts, side - window]
+
+
+def rise(subject: Subject, *, masks: int = 2000, cells: Sizes = 7, keep: float = 0.5) -> Tensor:
+    r"""RISE (Petsiuk, Das, Saenko, 2018, equation 6): the mean of random masks, weighed by the score behind each.
+
+    .. math:: S_p = \frac{1}{\mathbb{E}[M]\, N} \sum_{i=1}^{N} y(x \odot M_i)\, M_i(p)
+
+    A mask is a grid of cells, each kept with probability :math:`\mathbb{E}[M]`, upsampled bilinearly to one cell more
+    than the picture along every axis and cropped at a random place. Masks are made as they are needed, a few at a time.
+
+    Args:
+        subject: the network and the pictures.
+        masks: how many, ``N``; the noise of the map falls with its square root.
+        cells: of the grid along every axis, one number or one an axis.
+        keep: the probability that a cell is shown, between 0 and 1.
+
+    Returns:
+        Maps [batch, target, *space], one value a pixel, in units of the score: non-negative for probabilities.
+        Every map has the mean score of masked pictures as its ground; what matters is what stands out of it.
+
+    Raises:
+        MethodError: ``masks``, ``cells`` or ``keep`` is out of range.
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 4.0]]]), lambda x: x.mean((1, 2)))
+    >>> rise(subject, masks=400, cells=1, keep=0.5).round()  # the only cell is there or not: 4 × 0.5 / 0.5
+    tensor([[[4., 4.]]])
+    """
+    if isinstance(masks, bool) or not isinstance(masks, int) or masks < 1:
+        raise MethodError(f"masks must be a whole number of at least 1, got {masks!r}.")
+    if not 0 < keep < 1:
+        raise MethodError(f"keep is the probability that a cell is shown, between 0 and 1, got {keep!r}.")
+    subject = subject.at_picture()
+    space = subject.picture.shape[2:]
+    grid = _sizes("cells", cells, space, 7)
+    steps = [-(-side // count) for side, count in zip(space, grid, strict=True)]  # pixels of a cell, rounded up
+    shown, shifts = _drawn(subject, masks, keep, grid, steps)
+    maps = []
+    with counted("rise", subject.size * masks) as advance:
+        for sample in range(subject.size):
+            picture = wide(subject.picture[sample : sample + 1])
+
+            def made(part: slice, picture: Tensor = picture) -> Tensor:
+                return masks_of(shown[part], shifts[part], steps, space).to(picture)
+
+            def masked(part: slice, picture: Tensor = picture) -> FeatureMaps:
+                return picture * made(part).unsqueeze(1)
+
+            total: Tensor | None = None
+            for part, scores in subject.altered(sample, masks, masked):
+                add = torch.einsum("nt,n...->t...", scores.double(), made(part).double())
+                total = add if total is None else total + add
+                advance(len(scores))
+            assert total is not None
+            maps.append((total / (masks * keep)).to(picture.dtype))
+    return torch.stack(maps)
+
+
+def _drawn(
+    subject: Subject, masks: int, keep: float, grid: Sequence[int], steps: Sequence[int]
+) -> tuple[Tensor, list[list[int]]]:
+    """Which cells every mask shows, [mask, *grid], and how far it is shifted along every axis."""
+    chance = subject.chance()
+    shown, shifts = [], []
+    for _ in range(masks):
+        shown.append(torch.rand(tuple(grid), generator=chance) < keep)
+        shifts.append([int(torch.randint(step, (1,), generator=chance)) for step in steps])
+    return torch.stack(shown), shifts
+
+
+def masks_of(shown: Tensor, shifts: Sequence[Sequence[int]], steps: Sequence[int], space: Sequence[int]) -> Tensor:
+    """Masks [mask, *space] from 0 to 1, of cells [mask, *grid] of so many pixels along every axis.
+
+    >>> masks_of(torch.tensor([[True, False]]), [[1]], [2], [4])
+    tensor([[1.0000, 0.6667, 0.3333, 0.0000]], dtype=torch.float64)
+    """
+    grid = shown.shape[1:]
+    size = [(count + 1) * step for count, step in zip(grid, steps, strict=True)]
+    large = F.interpolate(shown.double().unsqueeze(1), size, mode=LINEAR[len(grid)], align_corners=False).squeeze(1)
+    crops = [
+        one[tuple(slice(a, a + side) for a, side in zip(shift, space, strict=True))]
+        for one, shift in zip(large, shifts, strict=True)
+    ]
+    return torch.stack(crops)
