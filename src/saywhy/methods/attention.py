@@ -296,18 +296,14 @@ def _check_tokens(subject: Subject, seen: Attended, name: str) -> None:
     found = Counter(_described(shape, len(seen.scores)) for shape in seen.shapes)
     listed = "; ".join(f"{n} of {kind}" for kind, n in found.items())
     count = seen.shapes[-1][-1]
-    if set(found) != {f"{count} × {count}"}:
+    whole = set(found) == {f"{count} × {count}"}
+    tokens = layout.prefix + math.prod(layout.grid) + layout.suffix if layout.kind.startswith("tokens") else None
+    if not whole or tokens != count:
+        other = f"Choose a layer of those {count} tokens, if there is one (saywhy.layers lists all). " if whole else ""
         raise MethodError(
-            f"{name} needs attention among all tokens of the picture in every block, and {network} has attention "
-            f"(queries × keys): {listed}. Of windows, pooled keys, channels or several networks it makes no map. "
-            f"Use another method: {_INSTEAD}."
-        )
-    tokens = layout.prefix + math.prod(layout.grid) + layout.suffix
-    if not layout.kind.startswith("tokens") or tokens != count:
-        raise MethodError(
-            f"{name} needs a layer of the {count} tokens among which {network} has attention, and '{layer}' is "
-            f"{layout}. Choose a layer of those tokens (saywhy.layers(model, picture) lists all), "
-            f"or another method: {_INSTEAD}."
+            f"{name} needs attention among all tokens of a layer in every block. {network} has attention (queries × "
+            f"keys): {listed}; and '{layer}' is {layout}. {other}"
+            f"Of windows, pooled keys, channels or several networks it makes no map. Use another method: {_INSTEAD}."
         )
     if any(shape[-2:] == (count, count) for shape in seen.unread):
         raise MethodError(
