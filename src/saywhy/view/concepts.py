@@ -1,0 +1,99 @@
+"""Several concepts over one picture: each in its own colour, with a legend that names them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from saywhy.errors import InputError
+from saywhy.view.legend import INK, PAPER, SOFT, font, wrapped
+from saywhy.view.overlay import FADE, NARROWEST, has_unseen, hatch, stacked
+from saywhy.view.place import Seen, on_picture, whole
+
+Stack = Float[Tensor, "concept h w"] | Float[np.ndarray, "concept h w"]
+"""One raw map a concept, in [0, 1], on the layer's own grid."""
+
+COLOURS = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
+    (148, 103, 189), (140, 86, 75), (23, 190, 207), (188, 189, 34), (255, 152, 150),
+)  # fmt: skip
+"""Told apart also by colour-blind readers as far as seven go (Okabe and Ito, 2008)."""
+
+
+def colour_of(concept: int) -> tuple[int, int, int]:
+    """The colour of a concept; after twelve they begin anew, darker."""
+    red, green, blue = COLOURS[concept % len(COLOURS)]
+    shade = 0.6 ** (concept // len(COLOURS))
+    return round(red * shade), round(green * shade), round(blue * shade)
+
+
+def concepts_over(
+    picture: Image.Image, maps: Stack, seen: Seen | None = None, *, opacity: float = 0.75, threshold: float = 0.1
+) -> Image.Image:
+    """Every pixel in the colour of its strongest concept, the more opaque the stronger; of the picture's own size.
+
+    maps: in [0, 1]; seen: the part of the picture that the network saw, all of it by default; threshold: below it
+    nothing is drawn. What was not seen is hatched.
+
+    >>> concepts_over(Image.new("RGB", (4, 1)), np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), opacity=1.0).getpixel((3, 0))
+    (86, 180, 233)
+    """
+    if len(maps) == 0:
+        raise InputError("there is no concept to show.")
+    seen = seen or whole(picture.size)
+    full = np.nan_to_num(np.stack([on_picture(one, seen, picture.size) for one in maps]))
+    strength = np.clip(full.max(0), 0, 1)
+    colours = np.array([colour_of(k) for k in range(len(full))], dtype=np.uint8)[full.argmax(0)]
+    alpha = np.where(strength >= threshold, 255 * opacity * strength**FADE, 0)
+    mask = Image.fromarray(np.rint(alpha).astype(np.uint8))
+    out = Image.composite(Image.fromarray(colours), picture.convert("RGB"), mask)
+    hatch(out, seen)
+    return out
+
+
+def concepts_overlay(
+    picture: Image.Image,
+    maps: Stack,
+    names: Sequence[str],
+    seen: Seen | None = None,
+    title: str = "",
+    *,
+    opacity: float = 0.75,
+    threshold: float = 0.1,
+) -> Image.Image:
+    """The concepts over the picture, with the name of each beside its colour below; see `concepts_over`.
+
+    >>> concepts_overlay(Image.new("RGB", (400, 100)), np.ones((2, 1, 1)), ["fur", "grass"]).width
+    400
+    """
+    seen = seen or whole(picture.size)
+    shown = concepts_over(picture, maps, seen, opacity=opacity, threshold=threshold)
+    factor = -(-NARROWEST // shown.width) if shown.width < NARROWEST else 1
+    shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
+    notes = [title, "hatched: not seen by the network" if has_unseen(seen, picture.size) else ""]
+    return stacked(shown, concepts_legend(names, shown.width, [note for note in notes if note]))
+
+
+def concepts_legend(names: Sequence[str], width: int, notes: Sequence[str] = ()) -> Image.Image:
+    """A swatch and a name for each concept, then the notes, on white, as high as they need; nothing is cut off."""
+    size = max(11, round(width / 30))
+    margin, step = size // 2, round(size * 1.4)
+    indent = margin + 2 * size
+    face = font(size)
+    entries = [(k, wrapped(name, face, width - indent - margin) or [""]) for k, name in enumerate(names)]
+    words = [line for note in notes for line in wrapped(note, face, width - 2 * margin)]
+    rows = sum(len(lines) for _, lines in entries) + len(words)
+    canvas = Image.new("RGB", (width, 2 * margin + step * rows), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    top = margin
+    for k, lines in entries:
+        draw.rectangle((margin, top + size // 8, margin + size, top + size + size // 8), fill=colour_of(k))
+        for line in lines:
+            draw.text((indent, top), line, INK, face)
+            top += step
+    for line in words:
+        draw.text((margin, top), line, SOFT, face)
+        top += step
+    return canvas
