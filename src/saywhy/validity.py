@@ -125,7 +125,12 @@ def picture_fact() -> Fact:
 
 
 def completeness_fact(gap: float, steps: int) -> Fact:
-    """By how much the parts fail to add up to the change of the score along the path."""
+    """By how much the parts fail to add up to the change of the score along the path, or (of no steps) to the score."""
+    if not steps:
+        text = f"the parts add up to the score to within {abs(gap):.2%}"
+        if abs(gap) < 0.01:
+            return Fact("completeness", "good", text)
+        return Fact("completeness", "warning", f"{text}: the network is more than weighted sums and ReLUs")
     text = f"the parts add up to the change of the score to within {abs(gap):.2%}, in {steps} steps"
     if abs(gap) < 0.01:
         return Fact("completeness", "good", text)

@@ -84,6 +84,8 @@ _BUILDERS: dict[str, Callable[[], Case]] = {
     "resnet18": _torchvision("resnet18", "layer4", (3, 3), 96),
     "squeezenet1_0": _torchvision("squeezenet1_0", "features", (3, 3), 63),
     "mobilenet_v2": _torchvision("mobilenet_v2", "features", (3, 3), 96),
+    "mnasnet0_5": _torchvision("mnasnet0_5", "layers", (3, 3), 96),
+    "shufflenet_v2_x0_5": _torchvision("shufflenet_v2_x0_5", "conv5", (3, 3), 96),
     "vit (torchvision)": _vit,
     "vit (timm)": _timm_vit,
 }

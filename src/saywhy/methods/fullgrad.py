@@ -62,7 +62,7 @@ def fullgrad(subject: Subject, *, rescale: Rescale = "layer") -> Accounted:
 
     maps = in_parts(subject, run, "fullgrad")
     gap = torch.cat([gaps[start] for start in sorted(gaps)])
-    return Accounted(maps, gap, torch.ones(len(gap), dtype=torch.long))
+    return Accounted(maps, gap, torch.zeros(len(gap), dtype=torch.long))
 
 
 def _of_part(subject: Subject, part: slice, rescale: Rescale) -> tuple[Tensor, Tensor]:

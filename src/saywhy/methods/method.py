@@ -57,7 +57,7 @@ class Accounted:
     Attributes:
         maps: [batch, target, *space].
         gap: [batch, target] by how much the parts fail to add up to the change of the score, as a share of it.
-        steps: [batch] how many steps were made.
+        steps: [batch] how many steps were made; 0 where the account is of the score itself.
     """
 
     maps: MapStack
