@@ -52,14 +52,14 @@ class Room:
             )
 
 
-def out_of_memory(error: BaseException | None) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Whether an error, or what caused it, says that memory ran out, on an accelerator or on the CPU.
 
     >>> out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."))
     True
     """
-    while error is not None:
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-            return True
+    while error.__cause__ is not None:
         error = error.__cause__
-    return False
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -1,0 +1,310 @@
+"""What perturbation methods must say of networks whose answer is known, and what they do when memory runs out."""
+
+import itertools
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import saywhy
+from oracles.networks import LinearNetwork, OneQuadrant, TinyNetwork
+from saywhy.engine.capture import Watched
+from saywhy.engine.subject import Subject
+from saywhy.errors import InputError, MethodError, SaywhyWarning
+from saywhy.methods.masked import scorecam
+from saywhy.progress import reported_to
+
+LAYOUT = saywhy.Layout("channels-first", (6, 6))
+
+SMALL = {
+    "occlusion": {"window": 4, "fill": "zero"},
+    "rise": {"masks": 40, "cells": 3},
+    "lime": {"draws": 60, "cells": 3, "fill": 2.0},
+    "kernelshap": {"draws": 60, "cells": 3, "fill": 2.0},
+    "scorecam": {},
+    "sscam": {"draws": 3},
+    "iscam": {"steps": 3},
+    "ablationcam": {},
+    "reciprocam": {},
+    "rsi-gradcam": {"steps": 9, "baseline": "zero"},
+    "smoothgrad": {"draws": 9},
+    "vargrad": {"draws": 9},
+}
+"""Everything that alters pictures or activations, with little to do."""
+
+
+@pytest.fixture
+def picture() -> Tensor:
+    return torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def explain(network: nn.Module, pictures: Tensor, method: str, target: int = 1, **settings: object) -> Tensor:
+    """Maps [batch, *space]."""
+    found = saywhy.explain(network, pictures, target, method, "features", layout=LAYOUT, **settings)
+    return found.maps[:, 0]
+
+
+class TestOcclusion:
+    def test_only_what_the_network_looks_at_counts(self):
+        network, x = OneQuadrant().eval(), torch.rand(1, 3, 12, 12) + 0.1
+        (found,) = saywhy.explain(network, x, 0, "occlusion", window=3, stride=3, fill="zero", score="logit").maps[:, 0]
+        seen = torch.zeros(12, 12, dtype=torch.bool)
+        seen[:6, 6:] = True
+        assert bool((found[seen] > 0).all())
+        assert not found[~seen].any()
+
+    def test_of_a_linear_network_it_is_what_the_window_holds(self):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 6 * 8, 2)).double()
+        x = torch.randn(1, 3, 6, 8, dtype=torch.float64)
+        (found,) = saywhy.explain(
+            network, x, 1, "occlusion", window=(2, 4), stride=(2, 4), fill=0.5, score="logit"
+        ).maps[:, 0]
+        held = (network[1].weight[1].view(3, 6, 8) * (x[0] - 0.5)).sum(0)
+        wanted = held.view(3, 2, 2, 4).sum((1, 3)).repeat_interleave(2, 0).repeat_interleave(4, 1)
+        torch.testing.assert_close(found, wanted.detach())
+
+    def test_default_windows_are_a_seventh_of_the_picture(self, picture):
+        default = explain(TinyNetwork.build(dtype=torch.float64), picture, "occlusion")
+        assert torch.equal(
+            default, explain(TinyNetwork.build(dtype=torch.float64), picture, "occlusion", window=2, stride=1)
+        )
+
+    @pytest.mark.parametrize(
+        "settings", [{"window": 0}, {"window": 13}, {"window": (2, 2, 2)}, {"window": 2, "stride": 3}]
+    )
+    def test_windows_that_cannot_be(self, settings, picture):
+        with pytest.raises(MethodError, match=r"window|stride"):
+            explain(TinyNetwork.build(dtype=torch.float64), picture, "occlusion", **settings)
+
+
+class TestRise:
+    def test_what_the_network_looks_at_stands_out(self):
+        network, x = OneQuadrant().eval(), torch.rand(1, 3, 12, 12) + 0.1
+        (found,) = saywhy.explain(network, x, 0, "rise", masks=500, cells=4, score="logit").maps[:, 0]
+        assert float(found[:6, 6:].mean()) > 1.1 * float(found[6:].mean())
+
+    def test_a_constant_score_gives_that_score_everywhere(self):
+        """The expectation of a mask is ``keep`` at every pixel, also at the border."""
+        subject = Subject.of(nn.Identity(), torch.ones(1, 1, 9, 9), lambda x: x.flatten(1)[:, 0] * 0 + 5)
+        found = saywhy.methods.METHODS["rise"].function(subject, masks=4000, cells=3, keep=0.3)
+        torch.testing.assert_close(found, torch.full((1, 1, 9, 9), 5.0), rtol=0.12, atol=0)
+
+    @pytest.mark.parametrize("settings", [{"masks": 0}, {"keep": 1.0}, {"cells": 13}])
+    def test_what_cannot_be(self, settings, picture):
+        with pytest.raises(MethodError, match=next(iter(settings))):
+            explain(TinyNetwork.build(dtype=torch.float64), picture, "rise", **settings)
+
+
+class TestScoreCam:
+    def test_a_constant_channel_has_no_weight(self, picture):
+        network = TinyNetwork.build(dtype=torch.float64)
+        with torch.no_grad():
+            network.features[0].weight[2] = 0
+            network.features[0].bias[2] = 40.0
+        found = explain(network, picture, "scorecam")
+        with torch.no_grad():
+            A = network.features(network.stem(picture))
+        others = [k for k in range(5) if k != 2]
+        assert float(found.amax()) <= float(A[:, others].sum(1).amax())  # far from the 40 of that channel
+
+    def test_in_other_units_the_increase_gives_the_same_map(self, picture):
+        network = TinyNetwork.build(dtype=torch.float64)
+        found = explain(network, picture, "scorecam", weights="increase", relu=False)
+        with torch.no_grad():
+            network.fc.weight.mul_(1e-6), network.fc.bias.mul_(1e-6)
+        small = explain(network, picture, "scorecam", weights="increase", relu=False)
+        torch.testing.assert_close(small / small.abs().amax(), found / found.abs().amax())
+
+    def test_without_noise_and_steps_all_are_one(self, picture):
+        network = TinyNetwork.build(dtype=torch.float64)
+        wanted = explain(network, picture, "scorecam")
+        torch.testing.assert_close(explain(network, picture, "sscam", draws=2, noise=0.0), wanted)
+        torch.testing.assert_close(explain(network, picture, "iscam", steps=1), wanted)
+
+
+class TestAblationCam:
+    def test_of_a_linear_head_it_is_what_a_channel_adds(self, picture):
+        network = TinyNetwork.build(head="linear", dtype=torch.float64)
+        with torch.no_grad():
+            A = network.features(network.stem(picture))
+            part = network.fc.weight[1] * A.mean((2, 3))[0]
+            wanted = torch.einsum("k,bkij->bij", part / network(picture)[0, 1].abs(), A)
+        torch.testing.assert_close(explain(network, picture, "ablationcam", relu=False), wanted)
+
+    def test_a_shift_of_the_score_does_not_turn_the_map_inside_out(self, picture):
+        network = TinyNetwork.build(dtype=torch.float64)
+        maps = {}
+        for shift in (10.0, -10.0):
+            with torch.no_grad():
+                network.fc.bias.fill_(shift)
+            for divisor in ("magnitude", "score"):
+                found = explain(network, picture, "ablationcam", relu=False, divisor=divisor)
+                maps[divisor, shift] = found / found.abs().amax()
+        torch.testing.assert_close(maps["magnitude", 10.0], maps["magnitude", -10.0])
+        torch.testing.assert_close(maps["score", 10.0], -maps["score", -10.0])  # as published
+
+    def test_the_stem_is_computed_once(self, picture):
+        network = nn.Sequential()
+        network.stem = nn.Sequential(*[nn.Conv2d(3, 3, 3, padding=1) for _ in range(6)])
+        network.features = nn.Conv2d(3, 40, 1)
+        network.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, 3))
+        network.double()
+        with FlopCounterMode(display=False) as plain, torch.no_grad():
+            network(picture)
+        layout = saywhy.Layout("channels-first", (12, 12))
+        subject = Subject.of(network, picture, lambda out: out[:, 0], Watched("features", network.features, layout))
+        with FlopCounterMode(display=False) as ours:
+            saywhy.methods.METHODS["ablationcam"].function(subject)
+        assert ours.get_total_flops() < 1.2 * plain.get_total_flops()
+
+    def test_the_layer_is_what_it_gave_and_not_what_came_of_it(self, picture):
+        """An in-place rectifier follows."""
+        network = TinyNetwork.build(dtype=torch.float64)
+        with torch.no_grad():
+            wanted = network.features[0](network.stem(picture))
+        subject = Subject.of(
+            network, picture, lambda out: out[:, 1], Watched("features.0", network.features[0], LAYOUT)
+        )
+        assert float(wanted.min()) < 0
+        assert torch.equal(subject.replay(0).activations, wanted)
+
+
+class TestReciproCam:
+    def test_of_a_pooled_linear_network_it_is_cam(self, picture):
+        network = TinyNetwork.build(head="linear", dtype=torch.float64)
+        with torch.no_grad():
+            A = network.features(network.stem(picture))
+            wanted = torch.einsum("k,bkij->bij", network.fc.weight[1], A) / 36 + network.fc.bias[1]
+        torch.testing.assert_close(explain(network, picture, "reciprocam", gaussian=False, score="logit"), wanted)
+
+    def test_the_class_token_is_kept(self):
+        class Tokens(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.features = nn.Identity()
+
+            def forward(self, x: Tensor) -> Tensor:
+                cells = x.flatten(2).transpose(1, 2)
+                tokens = self.features(torch.cat([torch.full_like(cells[:, :1], 7.0), cells], 1))
+                return tokens[:, :1, 0] + tokens[:, 1:].sum((1, 2), keepdim=False).unsqueeze(1)
+
+        x = torch.arange(12.0).view(1, 3, 2, 2)
+        found = saywhy.explain(
+            Tokens(), x, 0, "reciprocam", "features", layout=saywhy.Layout("tokens", (2, 2), prefix=1), gaussian=False,
+            score="logit",
+        )  # fmt: skip
+        torch.testing.assert_close(found.maps[0, 0], 7 + x[0].sum(0))
+
+
+class TestLinearModels:
+    def test_the_shapley_values_of_a_linear_network_are_its_parts(self, picture):
+        pytest.importorskip("captum", reason="needs the package captum")
+        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 2)).double()
+        held = (network[1].weight[1].view(3, 12, 12) * (picture[0] - 0.5)).sum(0)
+        wanted = held.view(3, 4, 3, 4).sum((1, 3)).repeat_interleave(4, 0).repeat_interleave(4, 1).detach()
+        found = saywhy.explain(network, picture, 1, "kernelshap", draws=80, cells=3, fill=0.5).maps[0, 0]
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
+        near = saywhy.explain(network, picture, 1, "lime", draws=80, cells=3, fill=0.5, penalty=1e-9, score="logit")
+        torch.testing.assert_close(near.maps[0, 0], wanted, rtol=1e-6, atol=1e-9)
+
+    def test_shapley_values_add_up(self, picture):
+        pytest.importorskip("captum", reason="needs the package captum")
+        network = TinyNetwork.build(dtype=torch.float64)
+        found = explain(network, picture, "kernelshap", draws=100, cells=2, fill=1.0)
+        parts = found[:, ::6, ::6].sum()
+        with torch.no_grad():
+            change = network(picture)[0, 1] - network(torch.ones_like(picture))[0, 1]
+        torch.testing.assert_close(parts, change, rtol=1e-3, atol=1e-6)
+
+    def test_parts_may_be_given(self, picture):
+        pytest.importorskip("captum", reason="needs the package captum")
+        network = TinyNetwork.build(dtype=torch.float64)
+        segments = (torch.arange(12) // 3).expand(12, 12) * 10  # four columns, numbered 0, 10, 20, 30
+        found = explain(network, picture, "lime", draws=50, segments=segments)
+        assert [len(column.unique()) for column in found[0].unfold(1, 3, 3).unbind(1)] == [1] * 4
+        with pytest.raises(InputError, match="one single part"):
+            explain(network, picture, "lime", segments=torch.zeros(12, 12, dtype=torch.long))
+        with pytest.raises(InputError, match="segments must be whole numbers"):
+            explain(network, picture, "lime", segments=torch.zeros(3, 3, dtype=torch.long))
+
+    def test_captum_is_asked_for_by_name(self, picture, monkeypatch):
+        monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
+        with pytest.raises(saywhy.errors.MissingExtra, match=r"pip install 'saywhy\[captum\]'"):
+            explain(TinyNetwork.build(dtype=torch.float64), picture, "lime")
+
+
+class Cramped(TinyNetwork):
+    """Has memory for so many samples and no more."""
+
+    most, where, kind = 99, "start", torch.OutOfMemoryError
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        if self.where == "start" and len(pictures) > self.most:
+            raise self.kind("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
+        features = self.features(self.stem(pictures))
+        if len(features) > self.most:
+            raise self.kind("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
+        return self.fc(torch.tanh(self.hidden((features.flatten(2) ** 2).mean(-1))))
+
+
+def cramped(most: int, kind: type[Exception] = torch.OutOfMemoryError) -> Cramped:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Cramped(4, "mlp", False, 2).double().eval()
+    network.most, network.kind = most, kind
+    return network
+
+
+class TestMemory:
+    @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, RuntimeError])
+    @pytest.mark.parametrize("method", SMALL)
+    def test_half_as_many_at_once_will_do(self, method, kind, picture):
+        if method in ("lime", "kernelshap"):
+            pytest.importorskip("captum", reason="needs the package captum")
+        wanted = explain(cramped(99), picture, method, **SMALL[method])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = explain(cramped(2, kind), picture, method, **SMALL[method])
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+        said = [w for w in caught if issubclass(w.category, SaywhyWarning) and "fit into memory" in str(w.message)]
+        assert len(said) == 1
+
+    def test_where_not_even_one_fits_the_error_goes_on(self, picture):
+        with pytest.raises(torch.OutOfMemoryError):
+            explain(cramped(0), picture, "rise", masks=5)
+
+    def test_other_errors_are_not_swallowed(self, picture):
+        network = cramped(1, ValueError)
+        with pytest.raises(saywhy.errors.InputError, match="does not take this input"):
+            explain(network, picture, "rise", masks=5)
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_progress_comes_to_its_end(method, picture):
+    if method in ("lime", "kernelshap"):
+        pytest.importorskip("captum", reason="needs the package captum")
+    seen = []
+    with reported_to(lambda *step: seen.append(step)):
+        explain(TinyNetwork.build(dtype=torch.float64), picture, method, **SMALL[method])
+    assert seen
+    assert seen[-1][1] == seen[-1][2]
+
+
+def test_a_picture_of_nothing_has_no_telling_channel():
+    subject = Subject.of(nn.Identity(), torch.zeros(1, 2, 4, 4), lambda x: x.sum((1, 2, 3)))
+    assert not scorecam(subject).any()
+
+
+def test_weights_of_a_linear_layer_over_all_places():
+    """Every position of a linear network of a whole feature map has its own weight: Recipro-CAM finds each."""
+    network = LinearNetwork().double()
+    x = torch.randn(1, 3, 6, 6, dtype=torch.float64)
+    found = saywhy.explain(network, x, 1, "reciprocam", "features", layout=LAYOUT, gaussian=False, score="logit").maps
+    with torch.no_grad():
+        A = network.features(x)[0]
+        weights = network.fc.weight[1].view(4, 6, 6)
+        for i, j in itertools.product(range(6), range(6)):
+            wanted = (weights[:, i, j] * A[:, i, j]).sum() + network.fc.bias[1]
+            torch.testing.assert_close(found[0, 0, i, j], wanted)
