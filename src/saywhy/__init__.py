@@ -14,6 +14,7 @@ from saywhy.errors import SaywhyError, SaywhyWarning
 from saywhy.explain import capture, explain, layers
 from saywhy.explanation import Explanation
 from saywhy.models import Model, Preprocess, load
+from saywhy.words import textual
 
 __all__ = [
     "Capture",
@@ -31,4 +32,5 @@ __all__ = [
     "load",
     "methods",
     "targets",
+    "textual",
 ]

@@ -21,7 +21,7 @@ from saywhy.cli.tables import methods_page
 from saywhy.methods import METHODS
 
 Run = Callable[..., Any]
-COMMANDS = ("explain", "methods", "layers", "demo")
+COMMANDS = ("explain", "words", "methods", "layers", "demo")
 A = "photos/a.png"
 
 

@@ -12,6 +12,7 @@ from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
 from saywhy.cli.screen import failure
 from saywhy.cli.tables import layers, methods
+from saywhy.cli.words import words
 from saywhy.errors import SaywhyError
 
 
@@ -42,7 +43,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, methods, layers, demo):
+for command in (explain, words, methods, layers, demo):
     app.command()(command)
 
 

@@ -1,0 +1,57 @@
+"""``saywhy words``."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+A = "photos/a.png"
+ASKED = ("words", A, "--model", "mine.py:network", "--layer", "features")
+
+
+def test_channels_for_and_against(run: Run) -> None:
+    ran = run(*ASKED, "-t", "cat", "-t", "dog", "-n", 2)
+    assert (ran.code, ran.err) == (0, "")
+    first, second = ran.out.strip().split("\n\n")
+    assert first.startswith("a.png: cat (")
+    assert second.startswith("a.png: dog (")
+    for text in (first, second):
+        assert text.count("channel ") == 4
+
+
+def test_names_from_a_file(run: Run) -> None:
+    Path("names.json").write_text(json.dumps({str(k): f"thing {k}" for k in range(6)}))
+    ran = run(*ASKED, "--concepts", "names.json", "-n", 3)
+    assert ran.code == 0
+    assert ran.out.count("thing ") == 6
+    assert "channel" not in ran.out
+
+
+def test_examples_from_a_folder_and_for_programs(run: Run) -> None:
+    ran = run(*ASKED, "--folder", "photos", "--json")
+    (found,) = json.loads(ran.out)
+    assert set(found) == {"picture", "target", "score", "layer", "present", "absent"}
+    channels = found["present"] + found["absent"]
+    assert sorted(c["channel"] for c in channels) == list(range(6))
+    examples = [e for c in channels for e in c["examples"]]
+    assert examples
+    assert all(Path(e["path"]).is_file() and len(e["box"]) == 4 for e in examples)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--concepts", "none.json"), "cannot be read"),
+        (("--concepts", "mine.py"), "is no JSON"),
+        (("--folder", "nowhere"), "is none"),
+        (("-n", "0"), "count must be"),
+        (("-t", "horse"), "no class 'horse'"),
+    ],
+)
+def test_mistakes_are_one_sentence(run: Run, words: tuple[str, ...], message: str) -> None:
+    ran = run(*ASKED, *words)
+    assert (ran.code, ran.out) == (1, "")
+    assert message in ran.err
