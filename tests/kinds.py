@@ -8,5 +8,5 @@ ONE_PASS = {name: method for name, method in METHODS.items() if method.passes ==
 ATTENTION = [name for name, method in METHODS.items() if method.function.__module__ == "saywhy.methods.attention"]
 """Methods that need a network with attention."""
 
-LINEAR = ("cam", "excitation-backprop", "contrastive-excitation-backprop")
+LINEAR = ("cam", "excitation-backprop", "contrastive-excitation-backprop", "lrp")
 """The methods that are defined for networks of ReLUs and weighted sums alone, up to the scores."""

@@ -1,5 +1,6 @@
 """What altered backward rules must mean: on networks whose answer is known, and on any spelling of the same network."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import saywhy
-from saywhy.errors import MethodError
+from saywhy.errors import MethodError, MissingExtra
 from saywhy.methods import METHODS
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
@@ -180,3 +181,29 @@ class TestFullGrad:
     def test_a_wrong_rescale_is_named(self, pictures):
         with pytest.raises(MethodError, match="rescale must be 'layer', 'channel' or 'none', got 'all'"):
             maps(Spelled(nn.ReLU()), pictures(1), "fullgrad", rescale="all")
+
+
+class TestRelevance:
+    def test_without_zennit_it_says_how_to_get_it(self, pictures, monkeypatch):
+        monkeypatch.setitem(sys.modules, "zennit.composites", None)
+        with pytest.raises(MissingExtra, match=r"lrp needs zennit .* pip install 'saywhy\[lrp\]'"):
+            maps(Spelled(nn.ReLU()), pictures(1), "lrp")
+
+    def test_relevance_adds_up_to_the_score_where_there_are_no_biases(self, pictures):
+        network = nn.Sequential(
+            nn.Conv2d(3, 4, 3, bias=False),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(4, 3, bias=False),
+        ).double()
+        found = saywhy.explain(network, pictures(2, dtype=torch.float64), [0, 1, 2], "lrp", epsilon=0.0)
+        assert float(found.completeness_gap.abs().max()) < 1e-4  # zennit's stabilizer of convolutions
+
+    def test_batch_norms_that_run_in_another_order_than_they_are_defined_are_refused(self, pictures):
+        class Swapped(Spelled):
+            def forward(self, x: Tensor) -> Tensor:
+                return super().forward(self.norm(x.mean(1, keepdim=True).expand(-1, 4, -1, -1))[:, :3])
+
+        with pytest.raises(MethodError, match="the merged network gives other scores"):
+            maps(Swapped(nn.ReLU()), pictures(1), "lrp")

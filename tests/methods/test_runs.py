@@ -46,6 +46,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "deconv-gradcam": [{"relu": False}],
     "excitation-backprop": [{}],
     "contrastive-excitation-backprop": [{}, {"relu": False}],
+    "lrp": [{}, {"epsilon": 0.25, "channels": "abs"}],
     "fullgrad": [{"rescale": rescale} for rescale in ("layer", "channel", "none")],
     "smooth-gradcam++": [{"noises": DRAWN}, {"noises": DRAWN, "relu": False}],
     "occlusion": [{"window": 4, "stride": 3, "fill": "mean"}, {"window": 3, "stride": 3, "fill": 0.5}],

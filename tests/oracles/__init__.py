@@ -21,6 +21,7 @@ from oracles.factors import fem, kpcacam, segeigencam, shapleycam
 from oracles.path import conductance, integrated_gradcam, integrated_gradients, rsi_gradcam
 from oracles.perturbation import ablationcam, iscam, kernelshap, lime, occlusion, reciprocam, rise, scorecam, sscam
 from oracles.pixels import input_times_gradient, saliency
+from oracles.relevance import lrp
 from oracles.rules import (
     contrastive_excitation_backprop,
     deconv_gradcam,
@@ -79,5 +80,6 @@ RUN_ORACLES: dict[str, Callable[..., np.ndarray]] = {
     "fullgrad": fullgrad,
     "guided-backprop": guided_backprop,
     "guided-gradcam": guided_gradcam,
+    "lrp": lrp,
 }
 """The same for methods that run the network themselves."""

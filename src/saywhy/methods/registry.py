@@ -18,6 +18,7 @@ from saywhy.methods.method import Method
 from saywhy.methods.path import conductance, integrated_gradcam, integrated_gradients, rsi_gradcam
 from saywhy.methods.perturbation import occlusion, rise
 from saywhy.methods.pixels import input_times_gradient, saliency
+from saywhy.methods.relevance import lrp
 from saywhy.methods.shapley import shapleycam
 from saywhy.methods.smooth import smooth_gradcam_pp, smoothed, smoothgrad, vargrad
 from saywhy.methods.surrogate import kernelshap, lime
@@ -338,6 +339,16 @@ METHODS: dict[str, Method] = {
             "Zhang et al., 2016",
             "ReLU(Σₖ P(Aₖ | class) - P(Aₖ | its dual))",
             passes="several",
+        ),
+        Method(
+            "lrp",
+            lrp,
+            "LRP epsilon-plus",
+            "Bach et al., 2015",
+            "Σ R, Rⱼ = Σᵢ aⱼ wᵢⱼ / Σₘ aₘ wᵢₘ Rᵢ, of convolutions the products above zero",
+            scale_free=False,
+            passes="several",
+            at="input",
         ),
         Method(
             "fullgrad",
