@@ -301,12 +301,27 @@ def _xcit() -> nn.Module:
     return timm.create_model("xcit_nano_12_p16_224", img_size=64, depth=2, embed_dim=32, num_heads=2, num_classes=3)
 
 
+def _convit() -> nn.Module:
+    """Its first attentions mix two softmaxes, before the class token is there; only the last is a plain one."""
+    timm = pytest.importorskip("timm")
+    return timm.create_model(
+        "convit_tiny", img_size=64, depth=2, local_up_to_layer=1, embed_dim=24, num_heads=2, num_classes=3
+    )
+
+
+def _cait() -> nn.Module:
+    timm = pytest.importorskip("timm")
+    return timm.create_model("cait_xxs24_224", img_size=64, depth=2, embed_dim=24, num_heads=2, num_classes=3)
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "swin of torchvision": (_swin, "in 16 parts.*windows"),
     "swin of transformers": (_their_swin, "16 × 16 in 16 parts.*windows"),
     "pooled keys of transformers' PVT": (_pvt, "pooled keys"),
     "pooled keys of timm's MViT": (_mvit, "pooled keys"),
     "channels of timm's XCiT": (_xcit, "channels"),
+    "mixed softmaxes of timm's ConViT": (_convit, "changes it behind the softmax"),
+    "talking heads of timm's CaiT": (_cait, "1 × 17"),
     "resnet": (_resnet, "ResNet has none"),
 }
 
@@ -377,6 +392,17 @@ def test_together_with_other_methods_from_a_network_of_each_library(tmp_path):
         assert {tuple(e[name].shape) for name in names} == {(2, 2, *grid)}
         e.save(tmp_path / "all.png")
         assert (tmp_path / "all.png").stat().st_size > 10_000
+
+
+def test_several_methods_and_layers_of_tokens_are_each_alone():
+    network, x = TinyTransformer.build(), torch.randn(3, 3, 12, 12)
+    settings: dict[str, Any] = {"layout": Layout("tokens", (6, 6), prefix=1), "target": [1, 2]}
+    together = saywhy.explain(network, x, method=ATTENTION, layer=["features", "last"], **settings)
+    assert len(together.pairs) == 2 * len(ATTENTION)
+    for name in ATTENTION:
+        alone = saywhy.explain(network, x, method=name, layer="features", **settings)
+        for layer in ("features", "last"):  # the layer says where the tokens are, and nothing else
+            torch.testing.assert_close(together[name, layer], alone.maps)
 
 
 def test_the_registry_says_what_ignores_the_target():

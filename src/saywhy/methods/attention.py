@@ -1,7 +1,8 @@
 r"""What the class token has looked at: raw attention, attention rollout, and both weighed by gradients.
 
 Every attention is a matrix [token, token] of one and the same row of tokens, whose places the layer's layout knows.
-Where attention is something else (windows, pooled keys, channels), no such map exists, and that is said.
+Where attention is something else (windows, pooled keys, channels), no such map exists, and that is said. What mixes
+tokens in another way (a convolution inside a block) is not seen, and no part of the map.
 
 The rows that are read are those on which the answer leans, found by its gradient and not by the name of a token: the
 class token (and DeiT's second one), and without one the mean over all tokens that are pooled.
@@ -291,7 +292,8 @@ def _check_tokens(subject: Subject, seen: Attended, name: str) -> None:
     network, layer, layout = type(subject.model).__name__, subject.layer.name, subject.layer.layout
     if not seen.shapes:
         raise MethodError(
-            f"{name} reads attention, and {network} has none: no softmax(QKᵀ)V ran. Use another method: {_INSTEAD}."
+            f"{name} reads attention, and {network} has none: no softmax(QKᵀ)V was seen to run (a scripted or traced "
+            f"model hides it: give the original). Use another method: {_INSTEAD}."
         )
     found = Counter(_described(shape, len(seen.scores)) for shape in seen.shapes)
     listed = "; ".join(f"{n} of {kind}" for kind, n in found.items())
@@ -305,7 +307,7 @@ def _check_tokens(subject: Subject, seen: Attended, name: str) -> None:
             f"keys): {listed}; and '{layer}' is {layout}. {other}"
             f"Of windows, pooled keys, channels or several networks it makes no map. Use another method: {_INSTEAD}."
         )
-    if any(shape[-2:] == (count, count) for shape in seen.unread):
+    if any(keys in (count, queries) for *_, queries, keys in seen.unread):
         raise MethodError(
             f"{name} needs attention that multiplies the values as it is; {network} changes it behind the softmax "
             f"(or uses it in a way that is not known here). Use another method: {_INSTEAD}."
