@@ -153,7 +153,7 @@ class TestBadInput:
             ({"concepts": 0}, "concepts must be a whole number of at least 1"),
             ({"concepts": True}, "concepts must be a whole number"),
             ({"batch_size": 0}, "batch_size must be"),
-            ({"rounds": 1.5}, "rounds must be"),
+            ({"rounds": -1}, "rounds must be"),
             ({"names": ["one"]}, "names must be a list of 2"),
             ({"names": "ab"}, "names must be a list of 2"),
             ({"concepts": 9}, "9 concepts are more than layer 'features' can tell apart: it has 4 channels and 72"),

@@ -91,7 +91,7 @@ def test_arithmetic():
     turned = (-finer(1, 2, 0.5)).columns(answer())
     torch.testing.assert_close(turned.scores, torch.tensor([[-2.625], [1.5], [0.25]]))
     assert turned.names[0] == ["-(tabby, tiger cat - 0.5 mean(Siamese cat, boxer))"]
-    assert_scores(finer(1, 2, 0.5) - 2 * Class(0), [[0.625], [-1.5], [-18.25]])
+    assert_scores(finer(1, 2, 0.5) - 2.0 * Class(0), [[0.625], [-1.5], [-18.25]])
 
 
 def test_the_neighbours_stay_when_the_answer_changes():

@@ -192,7 +192,7 @@ class TestExamples:
     ("settings", "message"),
     [
         ({"count": 0}, "count must be a whole number"),
-        ({"count": 1.5}, "count must be a whole number"),
+        ({"count": True}, "count must be a whole number"),
         ({"examples": 0}, "examples must be a whole number"),
         ({"least_iou": 2}, "least_iou must be in"),
     ],

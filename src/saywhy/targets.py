@@ -339,7 +339,7 @@ class Finer(Target):
 def finer(
     target: Any,
     similar: int | Sequence[int | str] = 3,
-    alpha: float = 0.6,
+    alpha: float | int = 0.6,
     *,
     weighted: bool = False,
     weights: Tensor | None = None,

@@ -127,7 +127,7 @@ def textual(
     concepts: "Mapping[int, Any] | str | os.PathLike[str] | None" = None,
     folder: "str | os.PathLike[str] | None" = None,
     examples: int = 3,
-    least_iou: float = LEAST_IOU,
+    least_iou: float | int = LEAST_IOU,
     score: ScoreKind | None = None,
     layout: Layout | None = None,
     output: str | int | None = None,
@@ -230,7 +230,9 @@ def _ends(weights: Tensor, count: int) -> tuple[list[int], list[int]]:
     return first, order[len(first) :][::-1][:count]
 
 
-def names_of(concepts: "Mapping[int, Any] | str | os.PathLike[str]", least_iou: float = LEAST_IOU) -> dict[int, str]:
+def names_of(
+    concepts: "Mapping[int, Any] | str | os.PathLike[str]", least_iou: float | int = LEAST_IOU
+) -> dict[int, str]:
     """Names by channel, without those that match too little.
 
     Args:
