@@ -237,7 +237,7 @@ class TestLinearModels:
         return ours.maps[:, 0], theirs
 
     def test_kernelshap(self, build_network):
-        """Theirs gives the whole and the empty picture a weight of a million in float32, which costs it three digits."""
+        """Theirs gives the whole and the empty picture a million times the weight in float32, which costs digits."""
         assert_same(*self.both(build_network(), "kernelshap"), rtol=2e-3)
 
     def test_lime(self, build_network):

@@ -41,12 +41,12 @@ class Stem(TorchDispatchMode):
         """The layer has run; from here on everything is computed."""
         if self._next is None:
             return
-        if not self._recorded:
-            self._recorded = True
-            self._versions = self._now()
-        elif self._next != len(self._known):
+        if self._recorded and self._next != len(self._known):
             raise Diverged("the network came to the layer sooner than before")
+        self._recorded = True
         self._next = None
+        # Operations in place count up the version also where they compute nothing.
+        self._versions = self._now()
 
     def intact(self) -> bool:
         """Whether what was recorded is still what it was."""

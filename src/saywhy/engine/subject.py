@@ -23,7 +23,7 @@ from saywhy.shapes import FeatureMaps, Scores, wide
 AT_ONCE = 16
 """Altered pictures that are run together unless the user says how many."""
 
-CACHE_BYTES = 8 * 2**20
+CACHE_BYTES = 16 * 2**20
 """Altered activations that are replayed together take about this much memory, so that they stay in the cache."""
 
 Found = TypeVar("Found")
