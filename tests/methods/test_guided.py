@@ -207,3 +207,15 @@ class TestRelevance:
 
         with pytest.raises(MethodError, match="the merged network gives other scores"):
             maps(Swapped(nn.ReLU()), pictures(1), "lrp")
+
+    def test_batch_norms_that_do_not_fit_what_is_defined_before_them_are_refused(self, pictures):
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+        network.unused = nn.BatchNorm1d(3)
+        network.forward = lambda x: nn.Sequential(*list(network)[:5])(x)
+        with pytest.raises(MethodError, match="they do not fit"):
+            maps(network.eval(), pictures(1), "lrp", target=0)
+
+    def test_weights_without_a_rule_are_refused_by_name(self, pictures):
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(1, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        with pytest.raises(MethodError, match=r"lrp has no rule for '1' \(GroupNorm\), which has weights"):
+            maps(network, pictures(1), "lrp")

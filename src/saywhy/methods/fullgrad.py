@@ -68,7 +68,7 @@ def fullgrad(subject: Subject, *, rescale: Rescale = "layer") -> Accounted:
 def _of_part(subject: Subject, part: slice, rescale: Rescale) -> tuple[Tensor, Tensor]:
     """Maps [batch, target, *space] and gaps [batch, target] of some samples, target by target."""
     pictures = subject.picture[part]
-    biases = _Biases(pictures.ndim)
+    biases = _Biases(tuple(pictures.shape))
     captured = subject.watch(pictures, torch.arange(part.start, part.stop), lambda: biases)
     maps, gaps = [], []
     for t in range(captured.scores.shape[1]):
@@ -79,7 +79,9 @@ def _of_part(subject: Subject, part: slice, rescale: Rescale) -> tuple[Tensor, T
         shown = [upsampled(_stretched(term.values, rescale).sum(1, keepdim=True), grid) for term in terms if term.shows]
         maps.append(torch.cat(shown, dim=1).sum(1))
         score = wide(captured.scores[:, t]).double()
-        gaps.append((sum(term.values.double().flatten(1).sum(1) for term in terms) - score) / score.abs())
+        # Windows of tokens lie in the axis of the batch, sample by sample.
+        total = sum(term.values.double().reshape(len(pictures), -1).sum(1) for term in terms)
+        gaps.append((total - score) / score.abs())
     return torch.stack(maps, dim=1), torch.stack(gaps, dim=1)
 
 
@@ -105,9 +107,9 @@ class _Term:
 class _Biases(TorchFunctionMode):
     """Within this mode every layer with a bias leaves its term when the gradient comes by."""
 
-    def __init__(self, axes: int) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.axes = axes
+        self.shape = shape
         self.terms: dict[int, _Term] = {}
         self._count = 0
 
@@ -121,7 +123,7 @@ class _Biases(TorchFunctionMode):
         options = dict(kwargs or {})
         result = func(*args, **options)
         name, _ = spelled(func, options)
-        if name in _ARGUMENTS and differentiated(result):
+        if name in _ARGUMENTS and differentiated(result) and len(result) % self.shape[0] == 0:
             bias = _bias(name, {**dict(zip(_ARGUMENTS[name], args, strict=False)), **options})
             if bias is not None:
                 self._listen(result, bias.detach(), last=name in ("linear", "layer_norm") and bias.ndim == 1)
@@ -132,7 +134,7 @@ class _Biases(TorchFunctionMode):
         number = self._count
         self._count += 1
         # Tokens have their channels last and are no map, whatever the number of their axes.
-        shows = result.ndim == self.axes and not (last and result.ndim == 3)
+        shows = result.ndim == len(self.shape) and len(result) == self.shape[0] and not (last and result.ndim == 3)
         added = bias.view(-1, *[1] * (result.ndim - 2)) if bias.ndim == 1 and not last else bias
 
         # A hook of a tensor keeps to the value that it had, whatever is done to it in place afterwards.

@@ -18,6 +18,8 @@ from saywhy.shapes import wide
 SAME = 1e-2
 """How far, as a share of the largest score, the network that zennit has made ready may be from the network itself."""
 
+_RULED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.PReLU)
+
 
 def lrp(subject: Subject, *, epsilon: float = 1e-6, channels: Channels = "sum") -> Accounted:
     r"""LRP with the rules epsilon-plus (Bach et al., 2015; Montavon et al., 2019), by zennit.
@@ -39,8 +41,8 @@ def lrp(subject: Subject, *, epsilon: float = 1e-6, channels: Channels = "sum") 
 
     Raises:
         MissingExtra: zennit is not installed.
-        MethodError: batch norms do not follow the convolutions in the order in which the network defines them, so that
-            zennit would merge the wrong ones.
+        MethodError: weights lie in a module that the rules do not know (layer norm, attention), or batch norms are
+            defined in another order than they run in, so that zennit would merge the wrong ones.
 
     Differs from the paper: zennit knows modules. Functions (``F.relu``, ``mean``, ``+``; the sums of torchvision's
     ResNets excepted) hand back the plain gradient, and a layer with weights that runs twice counts as its last run.
@@ -51,6 +53,8 @@ def lrp(subject: Subject, *, epsilon: float = 1e-6, channels: Channels = "sum") 
     >>> found.maps
     tensor([[[ 2.0000,  6.0000, -3.0000]]])
     """
+    composite = _composite(epsilon)
+    _check_rules(subject.model)
     network = copy.deepcopy(subject.model)
     ready = replace(subject.at_picture(), model=network)
     gaps: dict[int, Tensor] = {}
@@ -59,9 +63,11 @@ def lrp(subject: Subject, *, epsilon: float = 1e-6, channels: Channels = "sum") 
         maps, gaps[part.start] = _of_part(subject, ready, part, channels)
         return maps
 
-    with _composite(epsilon).context(network):
-        _make_merged_exact(network)
+    try:
+        _registered(composite, network)
         maps = in_parts(subject, run, "lrp")
+    finally:
+        composite.remove()
     gap = torch.cat([gaps[start] for start in sorted(gaps)])
     return Accounted(maps, gap, torch.zeros(len(gap), dtype=torch.long))
 
@@ -83,17 +89,37 @@ def _of_part(subject: Subject, ready: Subject, part: slice, channels: Channels) 
     return torch.stack(maps, dim=1), (torch.stack(sums, dim=1) - y) / y.abs()
 
 
+_MERGED = (
+    "zennit merges a batch norm into the layer defined before it, and in this network that is another than the one "
+    "that runs before it: {}. Ask for another method: 'excitation-backprop' (which goes by what runs), "
+    "'input-times-gradient', 'integrated-gradients'."
+)
+
+
+def _check_rules(network: nn.Module) -> None:
+    """Whether every module that has weights of its own has a rule."""
+    for name, module in network.named_modules():
+        if not isinstance(module, _RULED) and any(True for _ in module.parameters(recurse=False)):
+            where = f"'{name}' ({type(module).__name__})" if name else type(module).__name__
+            raise MethodError(
+                f"lrp has no rule for {where}, which has weights: zennit's epsilon-plus is for linear layers, "
+                "convolutions and batch norms, given as modules. Ask for another method: 'generic-attention' or "
+                "'attention-rollout' for transformers, 'input-times-gradient', 'integrated-gradients'."
+            )
+
+
 def _check_same(found: Tensor, wanted: Tensor) -> None:
     if bool(((found - wanted).abs() > SAME * wanted.abs().max()).any()):
-        raise MethodError(
-            "zennit merges a batch norm into the layer defined before it, and in this network that is another than the "
-            "one that runs before it: the merged network gives other scores. Ask for another method: "
-            "'excitation-backprop' (no batch norm is merged), 'input-times-gradient', 'integrated-gradients'."
-        )
+        raise MethodError(_MERGED.format("the merged network gives other scores"))
 
 
-def _make_merged_exact(network: nn.Module) -> None:
-    """What is left of a merged batch norm is no identity as long as it divides by the root of 1 + eps."""
+def _registered(composite: Any, network: nn.Module) -> None:
+    """The copy with zennit's hooks, and with its batch norms merged."""
+    try:
+        composite.register(network)
+    except RuntimeError as error:
+        raise MethodError(_MERGED.format(f"they do not fit ({error})")) from error
+    # What is left of a merged batch norm is no identity as long as it divides by the root of 1 + eps.
     for norm in network.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_var is not None:
             mean = norm.running_mean
