@@ -29,6 +29,9 @@ from oracles.networks import TinyNetwork  # noqa: E402
 from parity import peers  # noqa: E402
 from parity.cases import CASES, CONVOLUTIONAL, Case, build, scaled  # noqa: E402
 
+SIGNLESS = ("eigencam", "eigengradcam", "kpcacam")
+"""Components of which pytorch-grad-cam leaves the sign to the linear-algebra library."""
+
 PEERS = {"grad-cam": "pytorch-grad-cam", "torchcam": "torchcam", "captum": "captum"}
 
 # Why a package differs; the tests in tests/parity show each of these.
@@ -48,6 +51,10 @@ WHY = {
     ),
     ("eigengradcam", "grad-cam"): (
         "the same: it centres, and the sign is the library's. `center=True` gives its map, up to that sign."
+    ),
+    ("fem", "grad-cam"): (
+        "adds up channels, each weighted by the share of positions above its threshold; the paper adds up the masks of "
+        "what is above, each weighted by its channel's mean. `variant='share'` gives its map."
     ),
     ("gradcam", "captum"): (
         "on transformers it averages over the embedding and sums over tokens, and returns a row as long as the "
@@ -74,8 +81,12 @@ def equation(case: Case, method: str) -> Tensor:
 
 
 def with_either_sign(maps: Tensor, wanted: Tensor) -> Tensor:
-    """A component has no sign: whichever is nearer."""
-    return min((maps.relu(), (-maps).relu()), key=lambda one: distance(one, wanted))
+    """A component has no sign: whichever is nearer, map by map."""
+
+    def nearer(one: Tensor, to: Tensor) -> Tensor:
+        return min((one.relu(), (-one).relu()), key=lambda side: distance(side[None], to[None]))
+
+    return torch.stack([nearer(one, to) for one, to in zip(maps, wanted, strict=True)])
 
 
 def theirs(package: str, method: str, case: Case, wanted: Tensor) -> Tensor | None:
@@ -83,7 +94,7 @@ def theirs(package: str, method: str, case: Case, wanted: Tensor) -> Tensor | No
     classes = list(case.classes)
     if package == "grad-cam" and method in peers.GRAD_CAM:
         found = peers.grad_cam(method, case.network, case.layer, case.inputs, classes, case.reshape)
-        return with_either_sign(found, wanted) if method.startswith("eigen") else found.relu()
+        return with_either_sign(found, wanted) if method in SIGNLESS else found.relu()
     if case.reshape is not None:
         return None
     if package == "torchcam" and method in peers.TORCHCAM:
@@ -156,7 +167,7 @@ def table(head: list[str], lines: Iterable[list[str]]) -> str:
 def page(progress: Callable[[str], None]) -> str:
     """The whole page."""
     lines = []
-    for method in METHODS:
+    for method in (name for name, m in METHODS.items() if m.passes == "one" and m.at == "layer"):
         progress(method)
         lines.append(row(method, [build(name) for name in networks_for(method)]))
     packages = ", ".join(f"{PEERS[name]} {version(name)}" for name in PEERS)

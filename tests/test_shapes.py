@@ -5,7 +5,8 @@ import torch
 from beartype import beartype
 from jaxtyping import TypeCheckError, jaxtyped
 
-from saywhy.methods import METHODS, Method, fuse
+from kinds import ONE_PASS
+from saywhy.methods import Method, fuse
 
 SPACES = ((7,), (3, 4), (2, 3, 4))
 
@@ -19,13 +20,13 @@ def tensors(space: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("space", SPACES, ids=("signal", "picture", "volume"))
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", ONE_PASS.values(), ids=ONE_PASS)
 def test_signatures_hold_in_every_dimension(method: Method, space: tuple[int, ...]) -> None:
     watched = jaxtyped(method.function, typechecker=beartype)
     assert watched(*tensors(space)).shape == (2, *space)
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("method", ONE_PASS.values(), ids=ONE_PASS)
 def test_a_wrong_axis_is_seen(method: Method) -> None:
     watched = jaxtyped(method.function, typechecker=beartype)
     activations, gradients = tensors((3, 4))

@@ -21,6 +21,9 @@ GRAD_CAM = {
     "gradcam-elementwise": "GradCAMElementWise",
     "eigencam": "EigenCAM",
     "eigengradcam": "EigenGradCAM",
+    "segeigencam": "SegEigenCAM",
+    "kpcacam": "KPCA_CAM",
+    "fem": "FEM",
 }
 """pytorch-grad-cam's class for each of our methods."""
 
