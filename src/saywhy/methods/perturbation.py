@@ -60,7 +60,7 @@ def occlusion(
     if any(s > w < side for s, w, side in zip(strides, sizes, space, strict=True)):
         raise MethodError(f"a stride of {strides} leaves gaps between windows of {sizes}. Take a shorter stride.")
     starts = [_starts(*of_axis) for of_axis in zip(space, sizes, strides, strict=True)]
-    windows = [
+    windows: list[tuple[slice, ...]] = [
         tuple(slice(a, a + size) for a, size in zip(corner, sizes, strict=True))
         for corner in itertools.product(*starts)
     ]
@@ -74,7 +74,7 @@ def occlusion(
             def hidden(part: slice, picture: Tensor = picture, filled: Tensor = filled) -> FeatureMaps:
                 altered = picture.repeat(part.stop - part.start, *[1] * (picture.ndim - 1))
                 for one, where in zip(altered, windows[part], strict=True):
-                    one[(slice(None), *where)] = filled[(0, slice(None), *where)]
+                    one[(slice(None), *where)] = filled[0][(slice(None), *where)]
                 return altered
 
             total = whole.new_zeros(len(whole), *space)
