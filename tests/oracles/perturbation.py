@@ -104,7 +104,7 @@ def ablationcam(observed: Observed, picture: Array, *, relu: bool = True, diviso
     return np.maximum(total, 0) if relu else total
 
 
-def reciprocam(observed: Observed, picture: Array, *, gaussian: bool = True) -> Array:
+def reciprocam(observed: Observed, picture: Array, *, gaussian: bool = False) -> Array:
     A = observed.at_layer(picture)[0]
     grid = A.shape[1:]
     found = np.zeros(grid)

@@ -71,29 +71,30 @@ def ablationcam(subject: Subject, *, relu: bool = True, divisor: Divisor = "magn
     return torch.stack(maps)
 
 
-def reciprocam(subject: Subject, *, gaussian: bool = True) -> Tensor:
+def reciprocam(subject: Subject, *, gaussian: bool = False) -> Tensor:
     r"""Recipro-CAM (Byun and Lee, 2022): the score when the layer shows one place alone.
 
-    .. math:: L_p = y\big(A \odot M_p\big), \qquad M_p(q) = \prod_i \tfrac{1}{4}, \tfrac{1}{2}, \tfrac{1}{4}
-              \ \text{for}\ q_i - p_i = -1, 0, 1
+    .. math:: L_p = y\big(A \odot M_p\big), \qquad M_p(q) = [p = q], \quad\text{or}\quad
+              M_p(q) = \prod_i \tfrac{1}{4}, \tfrac{1}{2}, \tfrac{1}{4}\ \text{for}\ q_i - p_i = -1, 0, 1
 
     For tokens this is ViT-Recipro-CAM (Byun and Lee, 2023): class and register tokens are kept as they are.
 
     Args:
         subject: the network, the pictures and the layer.
-        gaussian: False shows the one place and nothing of its neighbours.
+        gaussian: True shows a quarter of the place and less of its neighbours, by the second mask.
 
     Returns:
         Maps [batch, target, *space] on the layer's grid, in units of the score: non-negative for probabilities.
 
-    Differs from the authors' code: the map is not stretched to the range from 0 to 1.
+    Differs from the authors' code: the map is not stretched to the range from 0 to 1; and where that spreads the one
+    place over its neighbours by the Gaussian, the mask here shows what the neighbours are, as OpenVINO's ViT code does.
 
     >>> from saywhy.engine.capture import Watched; from saywhy.engine.layout import Layout
     >>> net = torch.nn.Identity(); layer = Watched("", net, Layout("channels-first", (3,)))
     >>> subject = Subject.of(net, torch.tensor([[[3.0, 0.0, 1.0]]]), lambda x: x.sum((1, 2)), layer)
-    >>> reciprocam(subject, gaussian=False)
-    tensor([[[3., 0., 1.]]])
     >>> reciprocam(subject)
+    tensor([[[3., 0., 1.]]])
+    >>> reciprocam(subject, gaussian=True)
     tensor([[[1.5000, 1.0000, 0.5000]]])
     """
     maps = []

@@ -48,6 +48,11 @@ def scorecam(subject: Subject, *, weights: Weights = "softmax", relu: bool = Tru
     Differs from the paper: a channel that is the same everywhere shows nothing, and has weight zero (the paper divides
     0 by 0 there); no epsilon is added.
 
+    Differs from other code: the authors' own weighs by the probability of the class and has no softmax over channels
+    (``weights="increase", score="probability"``, but for the picture of zeros); pytorch-grad-cam upsamples with the
+    corners aligned, torchcam stretches the channel to the range from 0 to 1 before it upsamples it and not after, and
+    both add 1e-8 to the range. With their masks the maps are the same.
+
     >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[2.0, 0.0], [5.0, 5.0]]]), lambda x: x.sum((1, 2)))
     >>> scorecam(subject)  # of two channels the second is the same everywhere; all weight is on the first
     tensor([[[2., 0.]]])

@@ -47,7 +47,7 @@ def occlusion(
 
     Differs from the paper: that draws the score itself at every position of a grey square; its drop, spread over the
     pixels that were hidden, is the same map turned the right way up. The last window of a row ends at the border of the
-    picture, so that all windows are of the same size.
+    picture, so that all windows are of the same size; captum's hangs over the border, where it hides less.
 
     >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
     >>> occlusion(subject, window=2, stride=1, fill="zero")  # 4 and 1: the pixel in the middle is in both windows
