@@ -130,7 +130,8 @@ def completeness_fact(gap: float, steps: int) -> Fact:
         text = f"the parts add up to the score to within {abs(gap):.2%}"
         if abs(gap) < 0.01:
             return Fact("completeness", "good", text)
-        return Fact("completeness", "warning", f"{text}: biases, or functions that the method has no rule for, keep the rest")
+        rest = "biases, or functions that the method has no rule for, keep the rest"
+        return Fact("completeness", "warning", f"{text}: {rest}")
     text = f"the parts add up to the change of the score to within {abs(gap):.2%}, in {steps} steps"
     if abs(gap) < 0.01:
         return Fact("completeness", "good", text)

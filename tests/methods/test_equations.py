@@ -108,7 +108,7 @@ def test_inputs_are_left_alone(name):
     assert torch.equal(G, kept[1])
 
 
-@pytest.mark.parametrize("name", ONE_PASS)
+@pytest.mark.parametrize("name", [n for n in ONE_PASS if n != "saliency"])  # which looks at gradients alone
 def test_a_dead_layer_gives_zeros_and_not_nan(name):
     zeros = torch.zeros(2, 3, 2, 2)
     ones = torch.ones(2, 3, 2, 2)

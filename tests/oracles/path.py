@@ -65,10 +65,8 @@ def integrated_gradients(
     gradients = [observed.at_picture(x)[1] for x in _between(baseline, picture, steps)]
     total = np.zeros(picture.shape)
     for i, gradient in enumerate(gradients):
-        if rule == "left":
-            share = 0.0 if i == steps else 1.0
-        else:
-            share = 0.5 if i in (0, steps) else 1.0
+        left, trapezoid = 0.0 if i == steps else 1.0, 0.5 if i in (0, steps) else 1.0
+        share = left if rule == "left" else trapezoid
         total += share * gradient / steps
     return ((picture - baseline) * total).sum(0)
 

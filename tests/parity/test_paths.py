@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import saywhy
 from parity import peers
 from parity.cases import Case, build
 
@@ -55,8 +54,9 @@ def test_input_times_gradient(case, module):
 
 
 def test_integrated_gradients(case, module):
-    """Captum's "riemann_trapezoid" walks over n places and gives each 1/n, half of it to the ends, which makes (n - 1)/n
-    together: its attributions are too small by that factor (with its default of 50 by 2 %). Ours add up.
+    """Captum's "riemann_trapezoid" walks over n places and gives each 1/n, half of it to the ends: (n - 1)/n together.
+
+    Its attributions are too small by that factor (with its default of 50 steps by 2 %). Ours add up.
     """
     from captum.attr import IntegratedGradients
 
@@ -69,7 +69,7 @@ def test_integrated_gradients(case, module):
 
 @pytest.mark.parametrize("score", ["logit", "probability"])
 def test_conductance_by_the_left_rule(case, module, score):
-    """Spec B6.2: with "riemann_trapezoid" captum walks over linspace(0, 1), and takes the left gradient of every step."""
+    """Spec B6.2: with "riemann_trapezoid" captum walks over linspace(0, 1), and takes every step's left gradient."""
     if case.reshape is not None:
         pytest.skip("captum sums over tokens")
     from captum.attr import LayerConductance

@@ -78,7 +78,7 @@ def test_with_respect_to_activations_and_gradients(name, channels):
     assert gradcheck(lambda a, g: ONE_PASS[name].function(a, g, **signed(name)), (A, G.requires_grad_()))
 
 
-@pytest.mark.parametrize("name", ONE_PASS)
+@pytest.mark.parametrize("name", [n for n in ONE_PASS if n != "saliency"])  # which looks at gradients alone
 @pytest.mark.parametrize("channels", [5, 20], ids=["few channels", "many channels"])
 def test_gradients_are_numbers_where_places_and_channels_are_dead(name, channels):
     """Rectified layers are zero at most places; eigenvectors of such matrices share the value zero."""

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -19,6 +20,9 @@ WIDE = 10_000
 
 results = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 notes = Console(stderr=True, highlight=False)
+
+_NARROWEST = 10
+"""Columns of an entry that is folded, at the least."""
 
 PATIENCE = 2.0
 """Seconds after which somebody who waits is shown what is being done."""
@@ -42,7 +46,9 @@ def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -
 
 def show(made: Table) -> None:
     """Print a table; one whose names do not fit the terminal is wider than it, so that nothing is cut off."""
-    needed = results.measure(made, options=results.options.update(width=WIDE)).minimum
+    names = [column for column in made.columns if column.no_wrap]
+    longest = [max(map(cell_len, map(str, column.cells)), default=0) for column in names]
+    needed = sum(longest) + len(names) + _NARROWEST * (len(made.columns) - len(names))
     console = results if needed <= results.width else Console(highlight=False, width=needed)
     console.print(made)
 

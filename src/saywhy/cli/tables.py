@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from saywhy.cli import screen
 from saywhy.cli.explain import DEFAULT_MODEL, Weights
@@ -36,10 +37,10 @@ def methods(
     if markdown:
         print(methods_page())
         return
-    table = screen.table("method", "paper", "map", "parameters")
+    table = screen.table("method", "paper", "map", "parameters", whole=("method",))
     for m in METHODS.values():
         table.add_row(
-            m.name, f"{m.title}, {m.paper}", m.equation, ", ".join(f"{k}={v}" for k, v in m.parameters.items())
+            m.name, f"{m.title}, {m.paper}", escape(m.equation), ", ".join(f"{k}={v}" for k, v in m.parameters.items())
         )
     screen.show(table)
 
@@ -68,7 +69,8 @@ def methods_page() -> str:
         for m in (m for m in METHODS.values() if m.at == at):
             parameters = ", ".join(f"`{k}={v}`" for k, v in m.parameters.items())
             scale = "yes" if m.scale_free else "no"
-            lines.append(f"| `{m.name}` | {m.title}, {m.paper} | {m.equation} | {m.passes} | {parameters} | {scale} |")
+            equation = m.equation.replace("|", r"\|")
+            lines.append(f"| `{m.name}` | {m.title}, {m.paper} | {equation} | {m.passes} | {parameters} | {scale} |")
     return "\n".join(lines)
 
 

@@ -95,9 +95,9 @@ UNIT = 58
 def _uniform(subject: Subject, sample: int, epochs: int = 200, rate: float = 0.1) -> Tensor:
     """The learnt baseline of RSI-Grad-CAM's authors (their notebook on automatic baselines).
 
-    ``0.99 max_c |p_c - 1/C| + 0.01 mean((x - black)²)`` is brought down by RMSprop, ``x`` and its rate in levels of grey
-    as theirs. It begins at black (or zero), and is no valid picture: its pixels may leave the range of colours, as the
-    authors' do.
+    ``0.99 max_c |p_c - 1/C| + 0.01 mean((x - black)²)`` is brought down by RMSprop, ``x`` and its rate in levels of
+    grey, as theirs. It begins at black (or zero), and is no valid picture: its pixels may leave the range of colours,
+    as the authors' do.
     """
     begin = baseline_of(subject, sample, None)
     pixels = begin.clone().requires_grad_()

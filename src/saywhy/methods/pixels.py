@@ -8,7 +8,7 @@ from saywhy.errors import MethodError
 from saywhy.shapes import FeatureMaps, Gradients, Maps
 
 Channels = Literal["sum", "abs", "max"]
-"""From the channels of a pixel to one value: their sum (signed), the sum of their magnitudes, or the largest of them."""
+"""From the channels of a pixel to one value: their sum (signed), the sum of magnitudes, or the largest of those."""
 
 
 def pooled(values: Tensor, channels: Channels, axis: int = 1) -> Tensor:

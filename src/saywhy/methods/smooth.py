@@ -1,4 +1,4 @@
-r"""The same map for many noisy copies of the picture: SmoothGrad, VarGrad, Smooth-Grad-CAM++, and over any other method.
+r"""The same map for many noisy copies of the picture: SmoothGrad, VarGrad, Smooth Grad-CAM++, and over any method.
 
 Noise is drawn once for a sample, in a fixed order, so that neither the batch nor its size changes it.
 """

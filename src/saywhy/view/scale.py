@@ -2,8 +2,8 @@
 
 A map without negative values runs from its smallest to its largest value. A map with negative values is
 signed: its scale is symmetric about zero, so that the middle colour always means "no evidence". Maps of single pixels
-have a few values many times larger than all others, beside which nothing would be seen: their scale ends where one value
-in a hundred is larger.
+have a few values many times larger than all others, beside which nothing would be seen: their scale ends where one
+value in a hundred is larger.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float
 
 from saywhy.view.place import Grid, as_grid
-
 
 FINE = 64 * 64
 """A map of so many values is one of pixels, not of cells; as in maps.js."""
