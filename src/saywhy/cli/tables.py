@@ -16,7 +16,7 @@ def methods(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print them as a Markdown page.")] = False,
 ) -> None:
     """List the methods, with paper and equation."""
-    from saywhy.methods.registry import METHODS
+    from saywhy.methods.catalogue import METHODS
 
     if as_json:
         rows = [
@@ -47,7 +47,7 @@ def methods(
 
 def methods_page() -> str:
     """The registry as the page ``docs/methods.md``."""
-    from saywhy.methods.registry import METHODS
+    from saywhy.methods.catalogue import METHODS
 
     lines = [
         "# Methods",

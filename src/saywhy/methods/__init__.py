@@ -4,12 +4,13 @@ Every one takes ``activations`` and ``gradients`` [batch, channel, *space] and g
 one axis for a signal, two for a picture, three for a volume. ``registry`` names them all, with paper and equation.
 """
 
+from saywhy.methods.catalogue import METHODS
 from saywhy.methods.channel import cam, gradcam, gradcam_pp, xgradcam
 from saywhy.methods.eigen import eigencam, eigengradcam
 from saywhy.methods.elementwise import gradcam_elementwise, hirescam, layercam
 from saywhy.methods.fusion import fuse
 from saywhy.methods.method import Accounted, Method
-from saywhy.methods.registry import METHODS, find_method, register
+from saywhy.methods.registry import find_method, register
 
 __all__ = [
     "METHODS",
