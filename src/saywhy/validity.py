@@ -171,7 +171,7 @@ def evidence_fact(evidence: Evidence | None, lowest: float, highest: float, samp
 def zero_cause(evidence: Evidence | None, sample: int, target: int, *, uses_gradients: bool = True) -> str:
     """Why a map is zero everywhere."""
     if evidence is None:
-        return "the map is zero everywhere because nothing that was tried changed the score, or only ever raised it"
+        return "the map is zero everywhere: this method finds nothing in the picture that speaks for this answer"
     if not bool(evidence.active[sample]):
         return "the map is zero everywhere because the layer's activations are: the network is dead here"
     if not uses_gradients:

@@ -9,7 +9,7 @@ from parity.cases import Case, build
 
 pytestmark = pytest.mark.skipif(not peers.available("captum"), reason="needs the package captum")
 
-NAMES = ("resnet18", "squeezenet1_0", "vit (torchvision)")
+NAMES = ("resnet18", "squeezenet1_0", "mobilenet_v2", "vit (torchvision)")
 STEPS = 6
 
 
