@@ -24,6 +24,7 @@ format: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.cost --out docs/benchmarks.md
+	$(BIN)/python -m benchmarks.perturbation --out docs/benchmarks-perturbation.md
 
 coverage: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.coverage --out docs/coverage.md

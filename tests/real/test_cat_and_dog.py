@@ -87,6 +87,8 @@ def test_probabilities_of_winning_add_up_to_one_at_most(cat_and_dog):
 
 def test_the_terms_of_fullgrad_are_the_score(cat_and_dog):
     assert float(cat_and_dog._gaps["fullgrad", "input"].abs().max()) < 1e-3
+
+
 @pytest.fixture(scope="module")
 def small_animals(real: Path) -> saywhy.Explanation:
     """Thirty cats and thirty dogs of CIFAR, each asked for both."""
