@@ -229,7 +229,7 @@ def _cards(about: _About, method: str, layer: str) -> list[list[Card]]:
     if not known.uses_gradients:
         common.append(validity.same_for_all_fact())
     if about.agreement is not None:
-        common.append(validity.precision_fact(*about.agreement))
+        common.append(validity.precision_fact(*about.agreement, measured=known.passes == "one"))
     score, chances = about.request.score or known.score, about.probabilities
     low, high = (v.tolist() for v in torch.aminmax(about.maps[method, layer].detach().flatten(2), dim=2))
     gap, steps = about.accounts.get((method, layer), (None, None))
@@ -240,7 +240,7 @@ def _cards(about: _About, method: str, layer: str) -> list[list[Card]]:
             facts = [
                 *common,
                 validity.gradient_fact(evidence, b, t) if evidence is not None else None,
-                validity.evidence_fact(evidence, lowest, high[b][t], b, t),
+                validity.evidence_fact(evidence if known.uses_gradients else None, lowest, high[b][t], b, t),
             ]
             if gap is not None and steps is not None:
                 facts.append(validity.completeness_fact(float(gap[b, t]), int(steps[b])))

@@ -1,5 +1,6 @@
 """What comes out: maps, what they explain, and how they were made."""
 
+import math
 import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -189,7 +190,7 @@ class Explanation:
             layers=tuple(dict.fromkeys(names.values())),
             _maps=maps,
             _gaps={
-                (m, names[m]): torch.stack([g for key, g in self._gaps.items() if key[0] == m]).amax(0)
+                (m, names[m]): _widest(torch.stack([g for key, g in self._gaps.items() if key[0] == m]))
                 for m in dict.fromkeys(m for m, _ in self._gaps)
             },
             _cards=lambda m, _: _worst([self.cards[m, layer] for layer in own[m]]),
@@ -332,6 +333,11 @@ def _whole_numbers(size: Any) -> tuple[int, ...] | None:
     except TypeError:
         return None
     return sides if len(sides) == len(size) and all(side > 0 for side in sides) else None
+
+
+def _widest(gaps: Tensor) -> Tensor:
+    """Of several layers' gaps [layer, batch, target] the one of largest magnitude, with its sign."""
+    return gaps.gather(0, gaps.abs().nan_to_num(math.inf).argmax(0, keepdim=True))[0]
 
 
 def _worst(by_layer: Sequence[list[list[Card]]]) -> list[list[Card]]:

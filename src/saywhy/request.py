@@ -1,6 +1,7 @@
 """Everything that is asked in one call, and the one pass that answers it."""
 
 import contextlib
+import numbers
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -289,7 +290,26 @@ def chosen_methods(names: str | Sequence[str], parameters: Mapping[str, Any]) ->
                 f"{', '.join(m.name for m in methods)} has no parameter '{name}'. "
                 + (f"Parameters: {', '.join(sorted(known))}." if known else "It has none.")
             )
+    for name, value in parameters.items():
+        for method in methods:
+            if name in method.parameters:
+                _check_kind(f"{method.name}: {name}", value, method.parameters[name])
     return methods
+
+
+def _check_kind(what: str, value: Any, default: Any) -> None:
+    """That a switch is given true or false, and a number a number; what it may be the method itself knows."""
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise MethodError(f"{what} is true or false, got {value!r}.")
+    elif isinstance(default, int | float):
+        given = value if isinstance(value, tuple | list) else [value]
+        # A whole number may stand for a share, never the other way round; "auto" is for the method to take or refuse.
+        wanted = numbers.Real if isinstance(default, float) else numbers.Integral
+        right = all(isinstance(n, wanted) and not isinstance(n, bool) and n == n for n in given)
+        if value != "auto" and not right:
+            kind = "a number" if isinstance(default, float) else "a whole number"
+            raise MethodError(f"{what} must be {kind} such as {default}, got {value!r}.")
 
 
 def module_name(layer: str) -> str:
@@ -347,7 +367,7 @@ def agreement(request: Request, batch: Batch, part: Part) -> tuple[str, float] |
         if bool((part.columns.classes >= 0).all()):
             target = Chosen(part.columns.classes)  # the copy's own top answer may be another one
         # The methods of one pass speak for those of many; where none was asked for, Grad-CAM does.
-        once = tuple(m for m in request.methods if m.passes == "one" and m.at == "layer") or (find_method("gradcam"),)
+        once = tuple(m for m in request.methods if m.passes == "one") or (find_method("gradcam"),)
         asked = replace(request, target=target, methods=once, parameters={})
         fast, exact = asked.run(batch), replace(asked, precision="exact").run(batch)
         pairs = [(fast.maps[key].flatten(2), exact.maps[key].flatten(2)) for key in fast.maps]

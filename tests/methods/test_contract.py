@@ -287,3 +287,44 @@ def test_the_snapshot_sees_every_change(build: Callable[..., nn.Module]):
     picture = torch.rand(1, 3, 4, 4)
     with pytest.raises(AssertionError), assert_untouched(build(), picture):
         picture.add_(1)
+
+
+@pytest.mark.parametrize("block", ["eager", "checkpointed"])
+def test_a_block_that_is_run_again_in_the_backward_pass_learns_nothing(block, pictures):
+    """Checkpointing runs the block a second time, when the forward pass is long over."""
+    from torch.utils.checkpoint import checkpoint
+
+    class Again(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+            self.block = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.stem(x)
+            h = checkpoint(self.block, h, use_reentrant=False) if block == "checkpointed" else self.block(h)
+            return self.head(h.mean((2, 3)))
+
+    torch.manual_seed(0)
+    network = Again().train()
+    batch = pictures(2)
+    with assert_untouched(network, batch):
+        found = saywhy.explain(network, batch, 1, "gradcam", "stem", layout=LAYOUT, relu=False).maps
+    assert_same(found, saywhy.explain(network.eval(), batch, 1, "gradcam", "stem", layout=LAYOUT, relu=False).maps)
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong"),
+    [
+        ("gradcam", {"relu": "no"}),
+        ("reciprocam", {"gaussian": "no"}),
+        ("smoothgrad", {"noise": "abc"}),
+        ("smoothgrad", {"noise": float("nan")}),
+        ("rise", {"cells": 1.5}),
+        ("rsi-gradcam", {"max_steps": "junk"}),
+    ],
+)
+def test_a_parameter_of_another_kind_is_refused(method, wrong, pictures):
+    with pytest.raises(saywhy.errors.MethodError, match=next(iter(wrong))):
+        as_asked(TinyNetwork.build(), pictures(1), 1, method, "features", **wrong)

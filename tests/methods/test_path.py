@@ -106,9 +106,30 @@ class TestCompleteness:
         assert fact.state == "warning"
         assert "in 20 steps" in fact.text
 
-    def test_positive_gradients_are_not_complete(self, picture):
+    def test_the_account_is_of_the_integral_whatever_the_variant_leaves_out(self, picture):
         network = TinyNetwork.build(dtype=torch.float64, smooth=True)
-        assert float(explain(network, picture, variant="posgrad", steps=200).completeness_gap.abs()) > 0.05
+        gaps = [
+            explain(network, picture, variant=v, steps=20, relu=False).completeness_gap
+            for v in ("plain", "masked", "posgrad")
+        ]
+        assert torch.equal(gaps[0], gaps[1])
+        assert torch.equal(gaps[0], gaps[2])
+
+    def test_positive_gradients_add_up_to_something_else(self, picture):
+        """Spec B6.1: the rectified gradients are not complete."""
+        subject = Subject.of(TinyNetwork.build(dtype=torch.float64, smooth=True), picture, lambda out: out[:, 1])
+        plain, positive = (
+            rsi_gradcam(subject, steps=50, variant=v, relu=False).maps.sum() for v in ("plain", "posgrad")
+        )
+        assert abs(float(positive) * 3 / float(plain) - 1) > 0.05  # "posgrad" takes the mean of the three colours
+
+    def test_of_fused_layers_the_widest_gap_is_kept(self, picture):
+        e = saywhy.explain(
+            TinyNetwork.build(dtype=torch.float64), picture, 1, "rsi-gradcam", ["stem", "features"],
+            layout=LAYOUT, steps=3, relu=False,
+        )  # fmt: skip
+        gaps = torch.stack(list(e._gaps.values()))
+        assert float(e.fuse("mean").completeness_gap.abs()) == float(gaps.abs().max())
 
 
 class TestVanishing:

@@ -63,6 +63,10 @@ def explain(
         "exact"
     ),
     input_size: Annotated[int | None, typer.Option(help="Resize and crop pictures to this side, in pixels.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Altered pictures run together; never changes the result.")] = (
+        None
+    ),
+    seed: Annotated[int, typer.Option(help="Of whatever a method draws.")] = 0,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -104,6 +108,8 @@ def explain(
                             score=score,
                             fuse=fuse,
                             precision=precision,
+                            batch_size=batch_size,
+                            seed=seed,
                             **parameters,
                         )
                     )

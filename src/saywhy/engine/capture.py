@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saywhy.engine import tree
+from saywhy.engine import tree, walk
 from saywhy.engine.borrow import borrowed
 from saywhy.engine.layout import Layout
 from saywhy.engine.zeros import SkipZeros
@@ -85,6 +85,8 @@ class Capture:
     _taps: list[_Tap]
     _scores: Tensor
     _create_graph: bool
+    _trained: nn.Module | None = None
+    """A model in training mode, which must not be in it while checkpointed blocks are run again."""
 
     def gradients(self, targets: slice = slice(None)) -> dict[str, Tensor]:
         """By layer, ``G[b, t, c, ...] = d scores[b, t] / d activations[b, c, ...]``, [batch, target, channel, *space].
@@ -140,7 +142,7 @@ class Capture:
     def _backward(self, columns: range) -> list[Tensor]:
         """By layer, raw gradients [target, *as the layer gave them]."""
         watched = [tap.tensor() for tap in self._taps]
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), self._held():
             scores = self._scores[:, columns.start : columns.stop]
             found = self._looped(scores, watched) if len(columns) <= _FEW else self._batched(scores, watched)
         if all(g is None for g in found):
@@ -150,6 +152,9 @@ class Capture:
             g if g is not None else torch.zeros_like(w).expand(count, *w.shape)
             for g, w in zip(found, watched, strict=True)
         ]
+
+    def _held(self) -> contextlib.AbstractContextManager[None]:
+        return borrowed(self._trained) if self._trained is not None else contextlib.nullcontext()
 
     def _looped(self, scores: Tensor, watched: list[Tensor]) -> list[Tensor | None]:
         columns = [self._single(scores[:, t : t + 1], watched) for t in range(scores.shape[1])]
@@ -262,6 +267,7 @@ def capture(
         _taps=taps,
         _scores=scores,
         _create_graph=create_graph,
+        _trained=model if not create_graph and any(m.training for m in walk.modules(model)) else None,
     )
 
 

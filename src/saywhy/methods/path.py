@@ -89,7 +89,7 @@ def rsi_gradcam(
 
     Returns:
         Maps [batch, target, *space], non-negative if ``relu``, in units of score times activation, with the
-        completeness gap of the integral (before ``"masked"`` leaves units out).
+        completeness gap of the integral itself, before ``"masked"`` leaves units out and ``"posgrad"`` gradients.
 
     Raises:
         MethodError: ``variant``, ``rule`` or ``steps`` is none of these.
@@ -348,14 +348,15 @@ def _integral(
     for _, A, G, y in _walk(subject, sample, points, places, "integrating"):
         begin = A[0] if begin is None else begin
         scores_begin = y[0] if scores_begin is None else scores_begin
-        G = G.relu() if positive else G
         # The last step of the batch before is the first of this one.
         if before is not None:
             A, G, y = (torch.cat([old, new]) for old, new in zip(before, (A, G, y), strict=True))
         for i in range(len(A) - 1):
-            slope = G[i] if rule == "left" else (G[i] + G[i + 1]) / 2
-            contributed = slope * (A[i + 1] - A[i])  # (target, channel, *space)
+            change = A[i + 1] - A[i]
+            contributed = _slope(G[i], G[i + 1], rule) * change  # (target, channel, *space)
             local.append(contributed.flatten(1).double().sum(1) - (y[i + 1] - y[i]).double())
+            if positive:
+                contributed = _slope(G[i].relu(), G[i + 1].relu(), rule) * change
             parts = contributed.double() if parts is None else parts.add_(contributed)
         before = A[-1:].clone(), G[-1:].clone(), y[-1:].clone()
     assert before is not None
@@ -363,6 +364,11 @@ def _integral(
     assert begin is not None
     assert scores_begin is not None
     return Integral(parts, begin, before[0][0], torch.stack([scores_begin, before[2][0]]).double(), torch.stack(local))
+
+
+def _slope(first: Tensor, last: Tensor, rule: Rule) -> Tensor:
+    """The gradient over a step."""
+    return first if rule == "left" else (first + last) / 2
 
 
 def _refined(subject: Subject, sample: int, points: Points, rule: Rule, max_steps: int, positive: bool) -> Integral:
