@@ -284,22 +284,33 @@ def _machine() -> str:
     return f"{device} ({platform.machine()}, {capability}), torch {torch.__version__}"
 
 
+def report(
+    parts: dict[str, Callable[[int], list[Row]]],
+    only: list[str] | None,
+    repeats: int,
+    page: Callable[[list[Row], int], str],
+    out: Path | None,
+) -> None:
+    """Measure the parts asked for, and print the page of them."""
+    warnings.simplefilter("ignore")
+    rows = []
+    for name in only or parts:
+        CONSOLE.rule(name)
+        rows += parts[name](repeats)
+    text = page(rows, repeats)
+    print(text)
+    if out is not None:
+        with written_whole(out) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Turns of each measurement.")] = 7,
     out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
 ) -> None:
     """Measure what explanations cost."""
-    warnings.simplefilter("ignore")
-    rows = []
-    for name in only or PARTS:
-        CONSOLE.rule(name)
-        rows += PARTS[name](repeats)
-    text = page(rows, repeats)
-    print(text)
-    if out is not None:
-        with written_whole(out) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    report(PARTS, only, repeats, page, out)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,7 @@ import typer
 from torch import Tensor, nn
 
 import saywhy
-from benchmarks.cost import CONSOLE, Row, _inference, _machine, _shown, ratios
-from saywhy.view.atomic import written_whole
+from benchmarks.cost import CONSOLE, Row, _inference, _machine, _shown, ratios, report
 
 LAYER = "layer4"
 ONE_PASS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "gradcam-elementwise"]
@@ -210,16 +209,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
 ) -> None:
     """Measure what perturbations and paths cost."""
-    warnings.simplefilter("ignore")
-    rows = []
-    for name in only or PARTS:
-        CONSOLE.rule(name)
-        rows += PARTS[name](repeats)
-    text = page(rows, repeats)
-    print(text)
-    if out is not None:
-        with written_whole(out) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    report(PARTS, only, repeats, page, out)
 
 
 if __name__ == "__main__":

@@ -353,8 +353,8 @@ def _why_not_finite(model: Model) -> str:
 def agreement(request: Request, batch: Batch, part: Part) -> tuple[str, float] | None:
     """How the copy of ``precision="fast"`` was made, and how its maps correlate with those of the model itself.
 
-    Measured once for a model and a shape of inputs, on the first part of the batch, over all of its maps: the lowest of
-    them.
+    Measured once for a model, a shape of inputs and these methods, on the first part of the batch: the lowest of all of
+    its maps.
     """
     if request.precision != "fast":
         return None
@@ -362,20 +362,22 @@ def agreement(request: Request, batch: Batch, part: Part) -> tuple[str, float] |
     variant = fastest(request.model.module, batch.inputs, [module_name(c.name) for c in part.candidates])
     if variant.module is request.model.module:
         return variant.name, 1.0
-    if variant not in _agreements:
+    # The methods of one pass speak for those of many; where none was asked for, Grad-CAM does.
+    once = tuple(m for m in request.methods if m.passes == "one")
+    known = _agreements.setdefault(variant, {})
+    names = tuple(m.name for m in once)
+    if names not in known:
         target = request.target.of_samples(slice(0, batch.size))
         if bool((part.columns.classes >= 0).all()):
             target = Chosen(part.columns.classes)  # the copy's own top answer may be another one
-        # The methods of one pass speak for those of many; where none was asked for, Grad-CAM does.
-        once = tuple(m for m in request.methods if m.passes == "one") or (find_method("gradcam"),)
-        asked = replace(request, target=target, methods=once, parameters={})
-        fast, exact = asked.run(batch), replace(asked, precision="exact").run(batch)
-        pairs = [(fast.maps[key].flatten(2), exact.maps[key].flatten(2)) for key in fast.maps]
-        _agreements[variant] = min(float(_correlation(a, b).min()) for a, b in pairs)
-    return variant.name, _agreements[variant]
+        asked = replace(request, target=target, methods=once or (find_method("gradcam"),))
+        exact = replace(asked, precision="exact").run(batch).maps
+        fast = part.maps if once else asked.run(batch).maps
+        known[names] = min(float(_correlation(fast[key].flatten(2), m.flatten(2)).min()) for key, m in exact.items())
+    return variant.name, known[names]
 
 
-_agreements: "WeakKeyDictionary[Variant, float]" = WeakKeyDictionary()
+_agreements: "WeakKeyDictionary[Variant, dict[tuple[str, ...], float]]" = WeakKeyDictionary()
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:

@@ -268,7 +268,7 @@ def _swin() -> nn.Module:
 
 def _their_swin() -> nn.Module:
     """Its last layer gives as many tokens as a window has."""
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="needs the package transformers")
     config = transformers.SwinConfig(
         image_size=64, patch_size=4, embed_dim=12, depths=[2, 2, 2], num_heads=[2, 2, 2], window_size=4
     )
@@ -276,7 +276,7 @@ def _their_swin() -> nn.Module:
 
 
 def _pvt() -> nn.Module:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="needs the package transformers")
     config = transformers.PvtV2Config(
         image_size=64, hidden_sizes=[8, 16, 16, 16], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 2, 2]
     )
@@ -284,7 +284,7 @@ def _pvt() -> nn.Module:
 
 
 def _mvit() -> nn.Module:
-    timm = pytest.importorskip("timm")
+    timm = pytest.importorskip("timm", reason="needs the package timm")
     return timm.create_model(
         "test_mvitv2" if timm.is_model("test_mvitv2") else "mvitv2_tiny", img_size=64, num_classes=3
     )
@@ -297,20 +297,20 @@ def _resnet() -> nn.Module:
 
 
 def _xcit() -> nn.Module:
-    timm = pytest.importorskip("timm")
+    timm = pytest.importorskip("timm", reason="needs the package timm")
     return timm.create_model("xcit_nano_12_p16_224", img_size=64, depth=2, embed_dim=32, num_heads=2, num_classes=3)
 
 
 def _convit() -> nn.Module:
     """Its first attentions mix two softmaxes, before the class token is there; only the last is a plain one."""
-    timm = pytest.importorskip("timm")
+    timm = pytest.importorskip("timm", reason="needs the package timm")
     return timm.create_model(
         "convit_tiny", img_size=64, depth=2, local_up_to_layer=1, embed_dim=24, num_heads=2, num_classes=3
     )
 
 
 def _cait() -> nn.Module:
-    timm = pytest.importorskip("timm")
+    timm = pytest.importorskip("timm", reason="needs the package timm")
     return timm.create_model("cait_xxs24_224", img_size=64, depth=2, embed_dim=24, num_heads=2, num_classes=3)
 
 
@@ -370,7 +370,10 @@ def test_parameters_out_of_range(name, parameters, message):
 def test_together_with_other_methods_from_a_network_of_each_library(tmp_path):
     from torchvision.models import VisionTransformer
 
-    timm, transformers = pytest.importorskip("timm"), pytest.importorskip("transformers")
+    timm, transformers = (
+        pytest.importorskip("timm", reason="needs the package timm"),
+        pytest.importorskip("transformers", reason="needs the package transformers"),
+    )
     torch.manual_seed(0)
     config = transformers.ViTConfig(
         hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=32, image_size=64, patch_size=8

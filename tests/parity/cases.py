@@ -119,3 +119,12 @@ def scaled(case: Case, head: float) -> Case:
     with torch.no_grad():
         [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1].weight.mul_(head)
     return replace(case, network=network)
+
+
+def assert_same(ours: Tensor, theirs: Tensor, rtol: float = 1e-4) -> None:
+    """The same raw values, and a map that shows something."""
+    theirs = theirs.detach()
+    assert ours.shape == theirs.shape
+    largest = float(theirs.abs().max())
+    assert largest > 0
+    torch.testing.assert_close(ours, theirs, rtol=rtol, atol=rtol * largest)

@@ -176,7 +176,7 @@ def _grids(case: Case, layers: list[str]) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_concepts_reconstruct_as_well_as_those_of_pytorch_grad_cam(name):
     """Factors are not unique; what they leave unexplained is compared. Both factorise A less each channel's lowest."""
-    pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn", reason="needs the package sklearn")
     case = build(name)
     ours = saywhy.factorize(case.network, case.inputs, 4, layer=case.layer, layout=case.layout, shift=True)
     dff = peers.module("pytorch_grad_cam.feature_factorization.deep_feature_factorization").dff

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from parity import peers
-from parity.cases import Case, build
+from parity.cases import Case, assert_same, build
 from saywhy import Layout
 
 pytestmark = [
@@ -24,14 +24,6 @@ CAPTUM = {"guided-backprop": "GuidedBackprop", "deconvnet": "Deconvolution"}
 @pytest.fixture(params=NAMES)
 def case(request) -> Case:
     return build(request.param)
-
-
-def assert_same(ours: Tensor, theirs: Tensor, rtol: float = 1e-4) -> None:
-    theirs = theirs.detach()
-    assert ours.shape == theirs.shape
-    largest = float(theirs.abs().max())
-    assert largest > 0
-    torch.testing.assert_close(ours, theirs, rtol=rtol, atol=rtol * largest)
 
 
 def theirs_of(network: nn.Module, case: Case, name: str) -> Tensor:
