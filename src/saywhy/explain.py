@@ -21,6 +21,7 @@ from saywhy.errors import InputError, SaywhyWarning
 from saywhy.explanation import Explanation
 from saywhy.inputs import Batch, as_batch
 from saywhy.methods.fusion import Fusion
+from saywhy.methods.method import Accounted
 from saywhy.methods.registry import find_method
 from saywhy.models import Model, load
 from saywhy.request import LayerChoice, Part, Request, agreement, chosen_methods, translated
@@ -172,10 +173,7 @@ def _explanation(request: Request, batch: Batch, parts: Sequence[Part]) -> Expla
     joined = None if any(p is None for p in probabilities) else torch.cat([p for p in probabilities if p is not None])
     evidence = {name: Evidence.stacked([part.evidence[name] for part in parts]) for name in parts[0].evidence}
     maps = {key: torch.cat([part.maps[key] for part in parts]) for key in parts[0].maps}
-    accounts = {
-        key: (torch.cat([part.gaps[key] for part in parts]), torch.cat([part.steps[key] for part in parts]))
-        for key in parts[0].gaps
-    }
+    accounts = {key: Accounted.stacked([part.accounts[key] for part in parts]) for key in parts[0].accounts}
     about = _About(request, {c.name: c for c in candidates}, evidence, maps, accounts, joined, agreed)
     return Explanation(
         methods=tuple(m.name for m in request.methods),
@@ -186,7 +184,7 @@ def _explanation(request: Request, batch: Batch, parts: Sequence[Part]) -> Expla
         probabilities=joined,
         input_size=batch.space,
         _maps=maps,
-        _gaps={key: gap for key, (gap, _) in accounts.items()},
+        _gaps={key: account.gap for key, account in accounts.items() if account.gap is not None},
         _cards=partial(_cards, about),
         _pictures=batch.pictures,
         _provenance=partial(_provenance, request, candidates, names, scores, batch, request.model.version()),
@@ -217,7 +215,7 @@ class _About:
     candidates: Mapping[str, Candidate]
     evidence: Mapping[str, Evidence]
     maps: Mapping[tuple[str, str], Tensor]
-    accounts: Mapping[tuple[str, str], tuple[Tensor, Tensor]]
+    accounts: Mapping[tuple[str, str], Accounted]
     probabilities: Tensor | None
     agreement: tuple[str, float] | None
 
@@ -232,7 +230,9 @@ def _cards(about: _About, method: str, layer: str) -> list[list[Card]]:
         common.append(validity.precision_fact(*about.agreement, measured=known.passes == "one"))
     score, chances = about.request.score or known.score, about.probabilities
     low, high = (v.tolist() for v in torch.aminmax(about.maps[method, layer].detach().flatten(2), dim=2))
-    gap, steps = about.accounts.get((method, layer), (None, None))
+    account = about.accounts.get((method, layer))
+    gap, steps = (account.gap, account.steps) if account is not None else (None, None)
+    common.extend(account.facts if account is not None else ())
     cards: list[list[Card]] = []
     for b, row in enumerate(low):
         cards.append([])
@@ -242,8 +242,8 @@ def _cards(about: _About, method: str, layer: str) -> list[list[Card]]:
                 validity.gradient_fact(evidence, b, t) if evidence is not None else None,
                 validity.evidence_fact(evidence if known.uses_gradients else None, lowest, high[b][t], b, t),
             ]
-            if gap is not None and steps is not None:
-                facts.append(validity.completeness_fact(float(gap[b, t]), int(steps[b])))
+            if gap is not None:
+                facts.append(validity.completeness_fact(float(gap[b, t]), None if steps is None else int(steps[b])))
             if chances is not None and not bool(chances[b, t].isnan()):
                 facts.append(validity.saturation_fact(float(chances[b, t]), score, of_path=gap is not None))
             cards[-1].append(tuple(fact for fact in facts if fact is not None))

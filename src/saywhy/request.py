@@ -40,8 +40,7 @@ class Part:
     columns: Columns
     probabilities: Tensor | None
     maps: dict[tuple[str, str], Tensor]
-    gaps: dict[tuple[str, str], Tensor]
-    steps: dict[tuple[str, str], Tensor]
+    accounts: dict[tuple[str, str], Accounted]
     evidence: dict[str, Evidence]
     candidates: list[Candidate]
 
@@ -163,16 +162,14 @@ class Request:
                     for layer in layers.values():
                         if (layer.module is None) == (method.at == "input"):
                             found = self._of_several_passes(method, subject.at(layer))
-                            maps[method.name, layer.name] = found.maps if isinstance(found, Accounted) else found
-                            if isinstance(found, Accounted):
-                                accounts[method.name, layer.name] = found
+                            accounts[method.name, layer.name] = found
+                            maps[method.name, layer.name] = found.maps
         order = [(m.name, name) for m in self.methods for name in layers if (m.name, name) in maps]
         return Part(
             columns=columns,
             probabilities=_probabilities(self.answer(batch.size, output), columns),
             maps={key: maps[key] for key in order},
-            gaps={key: account.gap for key, account in accounts.items()},
-            steps={key: account.steps for key, account in accounts.items()},
+            accounts=accounts,
             evidence=evidence,
             candidates=candidates,
         )
@@ -248,11 +245,11 @@ class Request:
             batch_size=self.batch_size,
         )
 
-    def _of_several_passes(self, method: Method, subject: Subject) -> Tensor | Accounted:
+    def _of_several_passes(self, method: Method, subject: Subject) -> Accounted:
         parameters = {name: value for name, value in self.parameters.items() if name in method.parameters}
         with torch.inference_mode(False):
             found: Tensor | Accounted = method.function(subject, **parameters)
-        return found
+        return found if isinstance(found, Accounted) else Accounted(found)
 
     def _maps(self, method: Method, A: Tensor, G: Tensor) -> Tensor:
         """Maps [batch, target, *space] of one method, target by target: the activations stay in the cache."""

@@ -1,6 +1,7 @@
 """The validity card: cheap facts about every map that say how far it may be believed."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -124,9 +125,9 @@ def picture_fact() -> Fact:
     return Fact("layout", "good", "one value for every pixel that the network was given")
 
 
-def completeness_fact(gap: float, steps: int) -> Fact:
-    """By how much the parts fail to add up to the change of the score along the path, or (of no steps) to the score."""
-    if not steps:
+def completeness_fact(gap: float, steps: int | None) -> Fact:
+    """By how much the parts fail to add up to the change of the score along a path, or (without steps) to the score."""
+    if steps is None:
         text = f"the parts add up to the score to within {abs(gap):.2%}"
         if abs(gap) < 0.01:
             return Fact("completeness", "good", text)
@@ -209,6 +210,19 @@ def saturation_fact(probability: float, score: str, of_path: bool = False) -> Fa
         "good",
         f"the probability {probability:.6f} is saturated, but the score is the {score}, which is not",
     )
+
+
+def rule_fact(met: Mapping[str, int], opaque: Mapping[str, int]) -> Fact:
+    """Which rectifiers an altered backward rule has found, and what may be rectifiers too.
+
+    >>> rule_fact({"ReLU": 17}, {"mask": 2})
+    Fact(name='rule', state='warning', text='goes for 17 ReLU, but not for 2 mask, which may rectify too: torch cannot \
+tell')
+    """
+    found, unknown = (", ".join(f"{count} {name}" for name, count in kinds.items()) for kinds in (met, opaque))
+    if not opaque:
+        return Fact("rule", "good", f"goes for all rectifiers of the network: {found}")
+    return Fact("rule", "warning", f"goes for {found}, but not for {unknown}, which may rectify too: torch cannot tell")
 
 
 def same_for_all_fact() -> Fact:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from oracles.networks import TinyTransformer
 from saywhy.engine.attention import Attended, attend
@@ -213,3 +214,13 @@ def test_an_answer_that_does_not_depend_on_attention_says_so():
 
     with pytest.raises(GradientError, match="does not depend on the attention"):
         attend(Of(forward), (normal(2, 5, 4),), everything).gradients(0)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_blocks_that_are_run_again_are_refused(reentrant):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True).eval()
+    block = Of(lambda x: checkpoint(layer, x, use_reentrant=reentrant))
+    network = nn.Sequential(block, block)
+    with pytest.raises(GradientError, match="activation checkpointing"):
+        attend(network, torch.randn(2, 5, 8), everything).gradients(0)

@@ -1,16 +1,28 @@
 """Backward rules: every spelling of a rectifier, and a network that is afterwards what it was."""
 
+import warnings
+from collections import Counter
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from saywhy.engine.rules import RectifierRule
+from saywhy.engine.graph import nodes
+from saywhy.engine.rules import Rule, Ruled, ruled
 from saywhy.engine.winners import Winners
 from saywhy.errors import MethodError
 
 Z = torch.tensor([2.0, 2.0, -2.0, -2.0, 0.0])
 G = torch.tensor([3.0, -3.0, 3.0, -3.0, 3.0])
+
+
+def _scripted(network: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch would have users leave it; they have such models
+        return torch.jit.script(network)
+
 
 SPELLINGS = {
     "nn.ReLU": nn.ReLU(),
@@ -35,6 +47,13 @@ SPELLINGS = {
     "ReLU6, in place": nn.ReLU6(inplace=True),
     "hardtanh": lambda z: F.hardtanh(z, 0, 9),
     "leaky, of slope 0": nn.LeakyReLU(0.0),
+    "maximum": lambda z: torch.maximum(z, torch.zeros_like(z)),
+    "maximum, the other way round": lambda z: torch.maximum(torch.tensor(0.0), z),
+    "max": lambda z: torch.max(z, torch.zeros(5)),
+    "clamp by a tensor": lambda z: z.clamp(min=torch.zeros(5)),
+    "scripted": _scripted(nn.ReLU()),
+    "scripted, in place": _scripted(nn.Sequential(nn.ReLU(inplace=True))),
+    "checkpointed": lambda z: checkpoint(F.relu, z, use_reentrant=False),
 }
 
 SMOOTH = {
@@ -55,17 +74,17 @@ SMOOTH = {
 }
 
 
-def backward(rule, function, values: Tensor = Z, gradient: Tensor = G) -> tuple[Tensor, Tensor]:
-    """What a function gives, and the gradient of what it was given, within a rule (or none)."""
+def backward(rule: Rule | None, function, values: Tensor = Z, gradient: Tensor = G) -> tuple[Tensor, Tensor]:
+    """What a function gives, and the gradient of what it was given, by a rule (or none)."""
     leaf = values.clone().requires_grad_()
-    z = leaf * 1
-    if rule is None:
-        y = function(z)
-    else:
-        with RectifierRule(rule) as mode:
-            y = function(z)
-        assert sum(mode.met.values()) == 1
+    y = function(leaf * 1)
+    if rule is not None:
+        assert met(y, rule).met.total() == 1
     return y.detach(), torch.autograd.grad(y, leaf, gradient)[0]
+
+
+def met(y: Tensor, rule: Rule = "guided") -> Ruled:
+    return ruled(nodes([y]), rule)
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
@@ -105,33 +124,55 @@ def test_smooth_rectifiers_are_guided_by_their_slope(name, sign):
 )
 def test_what_is_no_rectifier_keeps_its_gradient(function):
     leaf = Z.clone().requires_grad_()
-    with RectifierRule("guided") as mode:
-        y = function(leaf)
-    assert not mode.met
+    y = function(leaf)
+    assert met(y) == Ruled()
     assert torch.equal(torch.autograd.grad(y, leaf, G)[0], backward(None, function)[1])
 
 
-@pytest.mark.parametrize("again", [lambda y: y.add_(1), lambda y: F.relu(y, inplace=True), lambda y: y.mul_(2)])
-def test_what_a_rectifier_gave_may_be_changed_in_place(again):
+@pytest.mark.parametrize("rule", ["guided", "deconvnet"])
+@pytest.mark.parametrize("name", [*SPELLINGS, *SMOOTH])
+def test_many_gradients_at_once_are_each_alone(name, rule):
+    function = {**SPELLINGS, **SMOOTH}[name]
     leaf = Z.clone().requires_grad_()
-    with RectifierRule("guided"):
-        y = again(F.relu(leaf))
-    assert torch.autograd.grad(y, leaf, G)[0][1:].tolist() == [0, 0, 0, 0]
+    y = function(leaf * 1)
+    met(y, rule)
+    together = torch.autograd.grad(y, leaf, torch.stack([G, -G]), is_grads_batched=True)[0]
+    for found, gradient in zip(together, (G, -G), strict=True):
+        assert torch.equal(found, backward(rule, function, gradient=gradient)[1])
 
 
-def test_in_place_changes_what_was_given_also_where_the_result_is_dropped():
-    leaf = Z.clone().requires_grad_()
-    with RectifierRule("guided"):
-        z = leaf * 1
-        F.relu(z, inplace=True)
-    assert torch.equal(z, Z.clamp(min=0))
-    assert torch.autograd.grad(z, leaf, G)[0].tolist() == [3, 0, 0, 0, 0]
+class Own(torch.autograd.Function):
+    """A rectifier of the user's own."""
+
+    @staticmethod
+    def forward(ctx, z):
+        ctx.save_for_backward(z)
+        return z.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * (ctx.saved_tensors[0] > 0)
 
 
-def test_without_a_gradient_nothing_is_done():
-    with torch.no_grad(), RectifierRule("guided") as mode:
-        F.relu(Z)
-    assert not mode.met
+@pytest.mark.parametrize(
+    ("function", "word"),
+    [
+        (Own.apply, "function Own"),
+        (lambda z: z * (z > 0), "mask"),
+        (lambda z: (z > 0).float() * z, "mask"),
+        (lambda z: torch.where(z > 0, z, 0.0), "mask"),
+        (lambda z: z.masked_fill(z < 0, 0.0), "mask"),
+    ],
+)
+def test_what_may_be_a_rectifier_is_told(function, word):
+    leaf = Z.repeat(2, 1).requires_grad_()
+    assert met(F.relu(function(leaf * 1))) == Ruled(Counter(["ReLU"]), Counter([word]))
+
+
+def test_factors_are_no_masks():
+    leaf = Z.repeat(2, 1).requires_grad_()
+    gates = torch.tensor([[0.5], [1.0]])
+    assert not met(F.relu(leaf * gates * 2 * torch.ones(2, 5) * leaf.sigmoid())).opaque
 
 
 class TestWinners:

@@ -1,15 +1,17 @@
 """What altered backward rules must mean: on networks whose answer is known, and on any spelling of the same network."""
 
 import sys
+import warnings
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import saywhy
-from saywhy.errors import MethodError, MissingExtra
+from saywhy.errors import GradientError, MethodError, MissingExtra
 from saywhy.methods import METHODS
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
@@ -67,8 +69,66 @@ def test_every_spelling_of_a_network_gives_the_map_of_its_twin_of_modules(name, 
 
 @pytest.mark.parametrize("name", RULED)
 def test_a_network_without_rectifiers_is_refused(name, pictures):
-    with pytest.raises(MethodError, match="this network calls none that torch can see"):
+    with pytest.raises(MethodError, match="this network calls none that autograd knows"):
         maps(Spelled(torch.tanh), pictures(1), name)
+
+
+@pytest.mark.parametrize("name", [*RULED, *EXCITED])
+def test_a_scripted_tail_counts_or_is_refused(name, pictures):
+    network = Spelled(nn.ReLU())
+    wanted = maps(network, pictures(2), name)
+    scripted = Spelled(nn.ReLU())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        scripted.head = torch.jit.script(nn.Sequential(scripted.head, nn.Identity()))
+        scripted.rectify = torch.jit.script(nn.ReLU())
+    if name in RULED:
+        torch.testing.assert_close(maps(scripted, pictures(2), name), wanted)
+    else:
+        with pytest.raises(MethodError, match="cannot see who called"):
+            maps(scripted, pictures(2), name)
+
+
+@pytest.mark.parametrize("name", [*RULED, "fullgrad", "gradcam"])
+def test_checkpointed_blocks_are_as_others(name, pictures):
+    network = Spelled(nn.ReLU())
+    wanted = maps(network, pictures(2), name)
+    network.head = Checkpointed(network.head, use_reentrant=False)
+    network.rectify = Checkpointed(network.rectify, use_reentrant=False)
+    torch.testing.assert_close(maps(network, pictures(2), name), wanted)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize(("name", "reentrant"), [*((n, True) for n in RULED), *((n, False) for n in EXCITED)])
+def test_checkpointed_blocks_that_cannot_be_seen_are_refused(name, reentrant, pictures):
+    network = Spelled(nn.ReLU())
+    network.head = Checkpointed(network.head, use_reentrant=reentrant)
+    with pytest.raises(GradientError, match="activation checkpointing"):
+        maps(network, pictures(2), name)
+
+
+class Checkpointed(nn.Module):
+    """A block that is run again in the backward pass, to save memory."""
+
+    def __init__(self, inner: nn.Module, use_reentrant: bool) -> None:
+        super().__init__()
+        self.inner, self.use_reentrant = inner, use_reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        return checkpoint(self.inner, x, use_reentrant=self.use_reentrant)
+
+
+def test_the_card_says_for_what_the_rule_goes(pictures):
+    e = saywhy.explain(Spelled(lambda x: x * (x > 0)), pictures(1), 0, "saliency", layer="features", layout=LAYOUT)
+    assert not [fact for fact in e.cards["saliency", "input"][0][0] if fact.name == "rule"]
+    rectifiers = iter([F.relu, F.relu, lambda x: x * (x > 0)] * 9)
+    network = Spelled(lambda x: next(rectifiers)(x))
+    e = saywhy.explain(network, pictures(1), 0, "guided-backprop", layer="features", layout=LAYOUT)
+    (fact,) = [fact for fact in e.cards["guided-backprop", "input"][0][0] if fact.name == "rule"]
+    assert (fact.state, fact.text) == (
+        "warning",
+        "goes for 2 ReLU, but not for 1 mask, which may rectify too: torch cannot tell",
+    )
 
 
 def test_guided_and_deconvnet_are_the_gradient_where_every_unit_is_excited(pictures):

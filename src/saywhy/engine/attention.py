@@ -5,7 +5,7 @@ worked out in full (the same result to rounding); a softmax by hand is known by 
 The tensor that is kept is the very one that multiplies the values, so that its gradient is that of the answer.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType, MappingProxyType
 from typing import Any
@@ -17,6 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from saywhy.engine import tree
 from saywhy.engine.borrow import borrowed
+from saywhy.engine.checkpoints import explained, seen_once
+from saywhy.engine.graph import nodes
 from saywhy.engine.trace import with_parameters
 from saywhy.errors import GradientError
 from saywhy.shapes import wide
@@ -66,14 +68,15 @@ class Attended:
             GradientError: the score does not depend on any of them.
         """
         found = self._found[-last if last else None :]
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), explained():
             # Samples do not see one another in evaluation mode, so the gradient of the sum holds each one's own.
             score = self._scores[:, target].sum()
             raw = torch.autograd.grad(score, found, retain_graph=True, allow_unused=True) if score.requires_grad else ()
         if all(g is None for g in raw):
             raise GradientError(
                 "the target does not depend on the attention of this network. Choose a target that uses the output of "
-                "its transformer; and if the model's forward runs its last part under torch.no_grad(), take that out."
+                "its transformer; and if the model's forward runs its last part under torch.no_grad(), or its blocks "
+                "again in the backward pass (activation checkpointing), take that out."
             )
         return [self._by_head(torch.zeros_like(A) if g is None else g) for g, A in zip(raw, found, strict=True)]
 
@@ -105,7 +108,7 @@ def attend(
     inputs = tree.escape_inference(inputs)
     mode = _Catching()
     with torch.inference_mode(False), borrowed(model, seed=seed), torch.no_grad():
-        with mode:
+        with seen_once(mode):
             output = tree.call(with_parameters(model, replaced), inputs)
         with torch.enable_grad():
             scores = score(output)
@@ -234,20 +237,5 @@ def _behind(later: Tensor, earlier: Tensor) -> bool:
     """Whether a tensor was made from another."""
     return any(
         node is earlier.grad_fn if earlier.grad_fn is not None else getattr(node, "variable", None) is earlier
-        for node in _graph(later)
+        for node in nodes([later])
     )
-
-
-def _graph(tensor: Tensor) -> Iterator[Any]:
-    """Every step of the graph from which a tensor came."""
-    waiting: list[Any] = [tensor.grad_fn]
-    seen = set(waiting)
-    while waiting:
-        node = waiting.pop()
-        if node is None:
-            continue
-        yield node
-        for following, _ in node.next_functions:
-            if following not in seen:
-                seen.add(following)
-                waiting.append(following)

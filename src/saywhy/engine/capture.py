@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
-from saywhy.engine import tree, walk
+from saywhy.engine import checkpoints, graph, tree, walk
 from saywhy.engine.borrow import borrowed
 from saywhy.engine.layout import Layout
 from saywhy.engine.zeros import SkipZeros
@@ -113,6 +114,10 @@ class Capture:
             part = slice(start, min(start + step, total))
             yield part, self.gradients(part)
 
+    def graph(self) -> Iterator[Node]:
+        """The nodes of autograd between what is watched and the model's output."""
+        return graph.nodes(tree.tensors(self.output))
+
     def second_order(self, target: int) -> dict[str, tuple[Tensor, Tensor]]:
         """By layer, the gradient of one target, and the product of its second derivatives with what the layer gave.
 
@@ -123,7 +128,7 @@ class Capture:
             GradientError: the score does not depend on any of the layers, or an operation has no second derivative.
         """
         watched = [tap.tensor() for tap in self._taps]
-        with torch.inference_mode(False), torch.enable_grad(), self._held():
+        with torch.inference_mode(False), torch.enable_grad(), self._held(), checkpoints.explained():
             total = self._scores[:, target].sum()
             first = torch.autograd.grad(total, watched, retain_graph=True, create_graph=True, allow_unused=True)
             if all(g is None for g in first):
@@ -142,7 +147,7 @@ class Capture:
     def _backward(self, columns: range) -> list[Tensor]:
         """By layer, raw gradients [target, *as the layer gave them]."""
         watched = [tap.tensor() for tap in self._taps]
-        with torch.inference_mode(False), torch.enable_grad(), self._held():
+        with torch.inference_mode(False), torch.enable_grad(), self._held(), checkpoints.explained():
             scores = self._scores[:, columns.start : columns.stop]
             found = self._looped(scores, watched) if len(columns) <= _FEW else self._batched(scores, watched)
         if all(g is None for g in found):

@@ -1,47 +1,66 @@
 """Other rules for the backward pass, on the user's own network, which is neither edited nor copied.
 
-Torch hands every function that a network calls to a ``TorchFunctionMode``: ``nn.ReLU`` and ``F.relu``, ``Tensor.clamp``
-and ``relu_`` alike. Within :class:`RectifierRule` whatever rectifies gives what it always gives, and hands back another
-gradient. The rule is fixed where the function is called, so only the forward pass need run within the mode. Modes are a
-thread's own: another thread that runs the same network notices nothing.
-
-Not seen are rectifiers that a network spells out (``x * (x > 0)``, ``x * sigmoid(x)``) and those in scripted modules.
+The rules are hooks on the graph of one pass, and go with it. So they do not care how a rectifier was called: as a
+module, as a function, in place, in scripted code, in a block that is run again.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+from torch.autograd.graph import Node
+
+from saywhy.engine.graph import is_foreign, kind
 
 Rule = Literal["guided", "deconvnet"]
 
-Pointwise = Callable[[Tensor], Tensor]
-"""A function of every element by itself."""
-
-_RECTIFIERS: Mapping[str, Callable[..., Tensor]] = {
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "leaky_relu": F.leaky_relu,
-    "prelu": F.prelu,
-    "rrelu": F.rrelu,
-    "elu": F.elu,
-    "selu": F.selu,
-    "celu": F.celu,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "mish": F.mish,
-    "hardswish": F.hardswish,
-    "softplus": F.softplus,
+_RECTIFIERS: Mapping[str, str] = {
+    "Relu": "ReLU",
+    "LeakyRelu": "leaky ReLU",
+    "PreluKernel": "PReLU",
+    "RreluWithNoise": "RReLU",
+    "Elu": "ELU",
+    "Celu": "CELU",
+    "Gelu": "GELU",
+    "Silu": "SiLU",
+    "Mish": "Mish",
+    "Hardswish": "hardswish",
+    "Softplus": "softplus",
 }
-"""By the name of torch's function, without the underscore of its form that works in place."""
+"""What rectifies whatever its parameters are, by autograd's word for it."""
+
+_BOUNDED: Mapping[str, str] = {
+    "Clamp": "min",
+    "ClampMin": "min",
+    "Hardtanh": "min_val",
+    "Threshold": "threshold",
+}
+"""What rectifies if its lower bound is zero, and where that bound is kept."""
+
+_LARGER = ("Maximum", "Fmax")
+"""What rectifies if one of its two operands is nothing but zeros."""
+
+_MASKS = ("Where", "MaskedFill")
 
 
-class RectifierRule(TorchFunctionMode):
-    """Within this mode rectifiers hand back other gradients, ``z`` being what they are given and ``g`` what comes back.
+@dataclass
+class Ruled:
+    """What was found in a graph.
+
+    Attributes:
+        met: how many rectifiers of each kind go by the rule.
+        opaque: how many functions of each kind may be rectifiers too, which autograd cannot tell.
+    """
+
+    met: Counter[str] = field(default_factory=Counter)
+    opaque: Counter[str] = field(default_factory=Counter)
+
+
+def ruled(graph: Iterable[Node], rule: Rule) -> Ruled:
+    """From now on rectifiers hand back other gradients, ``z`` being what they were given and ``g`` what comes back.
 
     ============= ============================ ========================================
     rule          ReLU                         any rectifier ``f``
@@ -51,120 +70,91 @@ class RectifierRule(TorchFunctionMode):
     guided        ``g * 1[z > 0] * 1[g > 0]``  ``max(g, 0) * max(f'(z), 0)``
     ============= ============================ ========================================
 
-    Attributes:
-        rule: which of them.
-        met: how often each kind of rectifier was called, by torch's name for it.
-
+    >>> from saywhy.engine.graph import nodes
     >>> z = torch.tensor([1.0, -1.0, 1.0, -1.0], requires_grad=True)
-    >>> with RectifierRule("guided") as guided:
-    ...     y = F.relu(z)
-    >>> torch.autograd.grad(y, z, torch.tensor([2.0, 2.0, -2.0, -2.0]))[0], dict(guided.met)
-    (tensor([2., 0., 0., 0.]), {'relu': 1})
+    >>> y = torch.relu(z)
+    >>> ruled(nodes([y]), "guided").met
+    Counter({'ReLU': 1})
+    >>> torch.autograd.grad(y, z, torch.tensor([2.0, 2.0, -2.0, -2.0]))[0]
+    tensor([2., 0., 0., 0.])
     """
-
-    def __init__(self, rule: Rule) -> None:
-        super().__init__()
-        self.rule = rule
-        self.met: Counter[str] = Counter()
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        options = dict(kwargs or {})
-        name, in_place = spelled(func, options)
-        found = rectifier(name, args, options)
-        if found is None or not differentiated(found[0]):
-            return func(*args, **options)
-        given, function = found
-        self.met[name] += 1
-        rectified = _Rectified.apply(given, function, self.rule)
-        return written(given, rectified) if in_place else rectified
+    found = Ruled()
+    for node in graph:
+        rectifies = _rectifier(node)
+        if rectifies is not None:
+            name, operand, positive = rectifies
+            found.met[name] += 1
+            node.register_hook(_guided(operand, positive) if rule == "guided" else _deconvoluted(operand))
+        elif is_foreign(node):
+            found.opaque[f"function {node.name().removesuffix('Backward')}"] += 1
+        elif _masks(node):
+            found.opaque["mask"] += 1
+    return found
 
 
-def spelled(func: Callable[..., Any], options: Mapping[str, Any]) -> tuple[str, bool]:
-    """The name of what is called, the same in all of its forms, and whether it works in place.
+def _rectifier(node: Node) -> tuple[str, int, Tensor | None] | None:
+    """Of a rectifier its name, which operand it rectifies, and where that is above zero; None for any other node.
 
-    >>> spelled(torch.Tensor.relu_, {}), spelled(F.relu, {"inplace": True}), spelled(torch.Tensor.__iadd__, {})
-    (('relu', True), ('relu', True), ('add', True))
+    The last only where torch takes the slope at zero for something else than 0.
     """
-    name = str(getattr(func, "__name__", "")).partition(".")[0]
-    if name.startswith("__"):
-        name = name.strip("_")
-        return ("add", name == "iadd") if name in ("add", "radd", "iadd") else (name, False)
-    return name.strip("_"), name.endswith("_") or bool(options.get("inplace"))
-
-
-def rectifier(name: str, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[Tensor, Pointwise] | None:
-    """What is rectified and the function that rectifies it; None where the call is no rectifier.
-
-    >>> z, function = rectifier("clamp", [torch.tensor([-1.0, 9.0])], {"min": 0, "max": 6})
-    >>> function(z), rectifier("clamp", [z], {"min": -1})
-    (tensor([0., 6.]), None)
-    """
-    given = args[0] if args else options.get("input")
-    if not isinstance(given, Tensor) or not given.is_floating_point() or options.get("out") is not None:
-        return None
-    rest, named = args[1:], {k: v for k, v in options.items() if k not in ("input", "inplace")}
+    name = kind(node)
     if name in _RECTIFIERS:
-        return given, lambda z: _RECTIFIERS[name](z, *rest, **named)
-    low, high = _bounds(name, rest, named)
-    if low != 0:
-        return None
-    # Not clamp itself, whose gradient at exactly zero is 1.
-    return given, F.relu if high is None else lambda z: F.hardtanh(z, 0.0, high)
+        return _RECTIFIERS[name], 0, None
+    if name in _BOUNDED and _is_zero(_kept(node, _BOUNDED[name])):
+        return "clamp", 0, _kept(node, "self") > 0
+    if name in _LARGER:
+        pair = (_kept(node, "self"), _kept(node, "other"))
+        for operand, zeros in ((0, pair[1]), (1, pair[0])):
+            if not zeros.requires_grad and _is_zero(zeros):
+                return "maximum", operand, pair[operand].detach() > 0
+    return None
 
 
-def _bounds(name: str, rest: Sequence[Any], named: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Between what a function holds its values; None where there is no such bound, or it is no plain number."""
-    spellings = {
-        "clamp": ("min", "max"),
-        "clip": ("min", "max"),
-        "clamp_min": ("min",),
-        "hardtanh": ("min_val", "max_val"),
-        "threshold": ("threshold", "value"),
-    }
-    if name not in spellings:
-        return None, None
-    values = {**dict(zip(spellings[name], rest, strict=False)), **named}
-    found = [values.get(key) for key in spellings[name]]
-    low, high = (v if isinstance(v, int | float) else None for v in (*found, None)[:2])
-    if name == "threshold":
-        return (0.0 if low == 0 and high == 0 else None), None
-    return low, high
+def _kept(node: Node, what: str) -> Any:
+    """What autograd has kept of the call for its backward pass."""
+    return getattr(node, f"_saved_{what}")
 
 
-def differentiated(tensor: Tensor) -> bool:
-    """Whether a gradient will come back to this tensor."""
-    return torch.is_grad_enabled() and tensor.requires_grad
+def _is_zero(bound: Any) -> bool:
+    return not bool(bound.any()) if isinstance(bound, Tensor) else bound == 0
 
 
-def written(given: Tensor, result: Tensor) -> Tensor:
-    """The result in the place of what was given, as functions that work in place leave it."""
-    return given.copy_(result)
+def _masks(node: Node) -> bool:
+    """Whether a node keeps some elements and drops others, as ``x * (x > 0)`` does, by a mask that is not its own."""
+    if kind(node) in _MASKS:
+        return True
+    if kind(node) != "Mul":
+        return False
+    factors = [t for t in (_kept(node, "self"), _kept(node, "other")) if isinstance(t, Tensor)]
+    if len(factors) != 1 or factors[0].ndim < 2 or factors[0].requires_grad:
+        return False
+    (mask,) = factors
+    return bool(((mask == 0) | (mask == 1)).all()) and bool(mask.any()) and not bool(mask.all())
 
 
-class _Rectified(torch.autograd.Function):
-    """What a rectifier gives, with the gradient of a rule."""
-
-    @staticmethod
-    def forward(ctx: Any, given: Tensor, function: Pointwise, rule: Rule) -> Tensor:
-        ctx.slope = _slope(function, given).clamp_(min=0) if rule == "guided" else None
-        return function(given)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        positive = gradients[0].clamp(min=0)
-        return (positive if ctx.slope is None else positive * ctx.slope), None, None
+_Hook = Callable[[tuple[Tensor | None, ...], tuple[Tensor | None, ...]], tuple[Tensor | None, ...]]
 
 
-def _slope(function: Pointwise, given: Tensor) -> Tensor:
-    """``f'(z)`` of every element."""
-    with torch.enable_grad():
-        z = given.detach().requires_grad_()
-        y = function(z)
-    (slope,) = torch.autograd.grad(y, z, torch.ones_like(y))
-    return slope
+def _guided(operand: int, positive: Tensor | None) -> _Hook:
+    """What came back as it is, where it was positive before and after: ``f'`` is then above zero too."""
+
+    def hook(handed: tuple[Tensor | None, ...], came: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        back, g = handed[operand], came[0]
+        if back is None or g is None:
+            return handed
+        kept = (g > 0) & (back > 0) if positive is None else (g > 0) & (back > 0) & positive
+        return _replaced(handed, operand, torch.where(kept, back, 0.0))
+
+    return hook
+
+
+def _deconvoluted(operand: int) -> _Hook:
+    def hook(handed: tuple[Tensor | None, ...], came: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        g = came[0]
+        return handed if g is None else _replaced(handed, operand, g.clamp(min=0))
+
+    return hook
+
+
+def _replaced(values: tuple[Tensor | None, ...], index: int, value: Tensor) -> tuple[Tensor | None, ...]:
+    return (*values[:index], value, *values[index + 1 :])

@@ -2,21 +2,22 @@
 
 What comes back to a unit is shared among the units that excited it: in proportion to activation times weight, weights
 below zero counting as none (Zhang et al., 2016, equation 10). That is a backward pass like any other, with another rule
-for every function that adds up units, so it is one :class:`Winners` mode round the forward pass, as in
-:mod:`saywhy.engine.rules`.
+for every function that adds up units, so it is one :class:`Winners` mode round the forward pass.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from saywhy.engine import tree
-from saywhy.engine.rules import Pointwise, rectifier, spelled, written
+from saywhy.engine.calls import Pointwise, rectifier, spelled, written
+from saywhy.engine.graph import is_foreign, kind
 from saywhy.errors import MethodError
 from saywhy.shapes import wide
 
@@ -33,9 +34,6 @@ _AVERAGED = frozenset(
         *("mean", "sum", "interpolate", "upsample"),
     )
 )
-_RECTIFIED = frozenset(("relu", "relu6", "softplus", "clamp", "clip", "clamp_min", "hardtanh", "threshold"))
-"""Rectifiers that never give less than zero."""
-
 _MOVED = frozenset(
     (
         *("view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "squeeze", "unsqueeze", "ravel"),
@@ -104,7 +102,7 @@ class Winners(TorchFunctionMode):
         if name == "add":
             return self._added(func, args, options, in_place)
         found = rectifier(name, args, options)
-        if found is not None and name in _RECTIFIED:
+        if found is not None:
             rectified = _Passed.apply(*found)
             return written(found[0], rectified) if in_place else rectified
         if name in ("mul", "div", "truediv") and _by_a_positive_number(args, options):
@@ -227,6 +225,30 @@ class _Split(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         g = gradients[0]
         return (g * ctx.shares[0]).to(g.dtype), (g * ctx.shares[1]).to(g.dtype)
+
+
+_COMPUTED = frozenset(
+    (
+        *("Convolution", "Addmm", "Mm", "Bmm", "Baddbmm", "Mv", "NativeBatchNorm", "CudnnBatchNorm"),
+        *("Relu", "LeakyRelu", "Hardtanh", "Clamp", "ClampMin", "Threshold", "Gelu", "Silu", "Mul"),
+    )
+)
+"""What a network computes with, by autograd's words: a graph that Winners has made has none of it."""
+
+
+def refuse_unseen(graph: Iterable[Node]) -> None:
+    """Refuse a graph with functions in it that no :class:`Winners` has seen called.
+
+    Raises:
+        MethodError: scripted code, or a function of the user's own.
+    """
+    for node in graph:
+        if is_foreign(node) or kind(node) in _COMPUTED:
+            raise MethodError(
+                f"excitation backprop cannot see who called '{kind(node)}' behind the layer: scripted code, or a "
+                "function of your own. Choose a layer behind it, give the network as it was before scripting, or take "
+                "another method: 'layercam', 'input-times-gradient', 'integrated-gradients'."
+            )
 
 
 def _grows(tensor: Any) -> bool:

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from saywhy.engine.checkpoints import seen_once
 from saywhy.engine.subject import Subject
-from saywhy.engine.winners import Winners
+from saywhy.engine.winners import Winners, refuse_unseen
 from saywhy.errors import MethodError
 from saywhy.methods.guided import gradients_of, in_parts
 
@@ -77,7 +78,8 @@ def contrastive_excitation_backprop(subject: Subject, *, relu: bool = True) -> T
 
 def _winning(subject: Subject, part: slice, winners: Winners, *, contrast: bool) -> Tensor:
     """Winning probabilities [batch, target, *space], less those of the dual unit if ``contrast``."""
-    captured = subject.watch(subject.picture[part], torch.arange(part.start, part.stop), lambda: winners)
+    captured = subject.watch(subject.picture[part], torch.arange(part.start, part.stop), lambda: seen_once(winners))
+    refuse_unseen(captured.graph())
     found = torch.cat([G.sum(2) for G in gradients_of(captured)], dim=1)
     if not contrast:
         return found

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from saywhy.engine.rules import differentiated, spelled
+from saywhy.engine.calls import differentiated, spelled
 from saywhy.engine.subject import Subject
 from saywhy.errors import MethodError
 from saywhy.methods.guided import in_parts, upsampled
@@ -62,7 +62,7 @@ def fullgrad(subject: Subject, *, rescale: Rescale = "layer") -> Accounted:
 
     maps = in_parts(subject, run, "fullgrad")
     gap = torch.cat([gaps[start] for start in sorted(gaps)])
-    return Accounted(maps, gap, torch.zeros(len(gap), dtype=torch.long))
+    return Accounted(maps, gap)
 
 
 def _of_part(subject: Subject, part: slice, rescale: Rescale) -> tuple[Tensor, Tensor]:

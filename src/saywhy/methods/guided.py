@@ -5,25 +5,28 @@ al., 2018) is why the product with Grad-CAM was proposed.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from saywhy.engine.capture import Capture
-from saywhy.engine.rules import RectifierRule, Rule
+from saywhy.engine.rules import Rule, Ruled, ruled
 from saywhy.engine.subject import Subject
 from saywhy.errors import MethodError
 from saywhy.methods.channel import gradcam
+from saywhy.methods.method import Accounted
 from saywhy.methods.pixels import Channels, pooled
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, wide
+from saywhy.validity import rule_fact
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 """Torch's names for linear interpolation, by the number of axes."""
 
 
-def guided_backprop(subject: Subject, *, channels: Channels = "sum") -> Tensor:
+def guided_backprop(subject: Subject, *, channels: Channels = "sum") -> Accounted:
     r"""Guided backpropagation (Springenberg, Dosovitskiy, Brox, Riedmiller, 2015, section 3.4).
 
     .. math:: g_z = g\, \mathbf{1}[z > 0]\, \mathbf{1}[g > 0]
@@ -32,7 +35,7 @@ def guided_backprop(subject: Subject, *, channels: Channels = "sum") -> Tensor:
     rectifier :math:`f` (GELU, SiLU, …) :math:`g_z = \max(g, 0) \max(f'(z), 0)`, which is the same for a ReLU.
 
     Args:
-        subject: the network and the pictures. Functional ReLUs count, and reused ones; the network is not edited.
+        subject: the network and the pictures. Functional ReLUs count, reused and scripted ones; nothing is edited.
         channels: how the channels of a pixel become one value: ``"sum"`` (signed), ``"abs"`` or ``"max"``.
 
     Returns:
@@ -46,13 +49,13 @@ def guided_backprop(subject: Subject, *, channels: Channels = "sum") -> Tensor:
 
     >>> net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[2].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
-    >>> guided_backprop(Subject.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0]))
+    >>> guided_backprop(Subject.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0])).maps
     tensor([[[2., 0., 0.]]])
     """
     return _by_rule(subject, "guided", channels, "guided-backprop")
 
 
-def deconvnet(subject: Subject, *, channels: Channels = "sum") -> Tensor:
+def deconvnet(subject: Subject, *, channels: Channels = "sum") -> Accounted:
     r"""Deconvnet (Zeiler and Fergus, 2014), as the backward rule to which Springenberg et al. (2015) have brought it.
 
     .. math:: g_z = g\, \mathbf{1}[g > 0]
@@ -74,13 +77,13 @@ def deconvnet(subject: Subject, *, channels: Channels = "sum") -> Tensor:
 
     >>> net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[2].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
-    >>> deconvnet(Subject.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0]))
+    >>> deconvnet(Subject.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0])).maps
     tensor([[[2., 3., 0.]]])
     """
     return _by_rule(subject, "deconvnet", channels, "deconvnet")
 
 
-def guided_gradcam(subject: Subject, *, channels: Channels = "sum", relu: bool = True) -> Tensor:
+def guided_gradcam(subject: Subject, *, channels: Channels = "sum", relu: bool = True) -> Accounted:
     r"""Guided Grad-CAM (Selvaraju et al., 2017, section 3.2): guided backpropagation where Grad-CAM points.
 
     .. math:: M = \mathrm{GB} \odot \mathrm{upsampled}(L_{\text{Grad-CAM}})
@@ -105,13 +108,13 @@ def guided_gradcam(subject: Subject, *, channels: Channels = "sum", relu: bool =
     >>> net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[2].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
     >>> subject = Subject.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0])
-    >>> guided_gradcam(subject)  # at the picture itself: mean gradient 1/3 times 1, -1, 1, rectified
+    >>> guided_gradcam(subject).maps  # at the picture itself: mean gradient 1/3 times 1, -1, 1, rectified
     tensor([[[0.6667, 0.0000, 0.0000]]])
     """
-    return guided_backprop(subject, channels=channels) * _upsampled_gradcam(subject, relu)
+    return _where_gradcam_points(subject, guided_backprop(subject, channels=channels), relu)
 
 
-def deconv_gradcam(subject: Subject, *, channels: Channels = "sum", relu: bool = True) -> Tensor:
+def deconv_gradcam(subject: Subject, *, channels: Channels = "sum", relu: bool = True) -> Accounted:
     r"""Deconvolution Grad-CAM (Selvaraju et al., 2017, section 3.2): the deconvnet where Grad-CAM points.
 
     .. math:: M = \mathrm{deconvnet} \odot \mathrm{upsampled}(L_{\text{Grad-CAM}})
@@ -133,10 +136,10 @@ def deconv_gradcam(subject: Subject, *, channels: Channels = "sum", relu: bool =
     >>> net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[2].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
     >>> subject = Subject.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0])
-    >>> deconv_gradcam(subject, relu=False)
+    >>> deconv_gradcam(subject, relu=False).maps
     tensor([[[ 0.6667, -1.0000,  0.0000]]])
     """
-    return deconvnet(subject, channels=channels) * _upsampled_gradcam(subject, relu)
+    return _where_gradcam_points(subject, deconvnet(subject, channels=channels), relu)
 
 
 def upsampled(maps: MapStack, grid: tuple[int, ...]) -> MapStack:
@@ -144,22 +147,29 @@ def upsampled(maps: MapStack, grid: tuple[int, ...]) -> MapStack:
     return F.interpolate(maps, size=grid, mode=LINEAR[len(grid)], align_corners=False)
 
 
-def _by_rule(subject: Subject, rule: Rule, channels: Channels, what: str) -> Tensor:
+def _by_rule(subject: Subject, rule: Rule, channels: Channels, what: str) -> Accounted:
     """Gradients of the picture by a rule for rectifiers, one value a pixel."""
     at_picture = subject.at_picture()
+    found = Ruled()
 
     def run(part: slice) -> Tensor:
-        mode = RectifierRule(rule)
-        captured = at_picture.watch(subject.picture[part], torch.arange(part.start, part.stop), lambda: mode)
-        if not mode.met:
+        nonlocal found
+        captured = at_picture.watch(subject.picture[part], torch.arange(part.start, part.stop))
+        found = ruled(captured.graph(), rule)
+        if not found.met:
             raise MethodError(
                 f"{what} changes what rectifiers (ReLU, GELU, SiLU, …) hand back, and this network calls none that "
-                "torch can see, so the map would be the plain gradient. Ask for 'saliency', or spell the rectifier as "
+                "autograd knows, so the map would be the plain gradient. Ask for 'saliency', or spell the rectifier as "
                 "torch does: nn.ReLU, F.relu, Tensor.relu, clamp(min=0)."
             )
         return torch.cat([pooled(G, channels, axis=2) for G in gradients_of(captured)], dim=1)
 
-    return in_parts(subject, run, what)
+    maps = in_parts(subject, run, what)
+    return Accounted(maps, facts=(rule_fact(found.met, found.opaque),))
+
+
+def _where_gradcam_points(subject: Subject, fine: Accounted, relu: bool) -> Accounted:
+    return replace(fine, maps=fine.maps * _upsampled_gradcam(subject, relu))
 
 
 def _upsampled_gradcam(subject: Subject, relu: bool) -> Tensor:

@@ -1,15 +1,17 @@
 """What a method is: a function with a name, a paper and an equation."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from saywhy.answer import ScoreKind
 from saywhy.shapes import MapStack, Scores
+from saywhy.validity import Fact
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,25 @@ class Accounted:
 
     Attributes:
         maps: [batch, target, *space].
-        gap: [batch, target] by how much the parts fail to add up to the change of the score, as a share of it.
-        steps: [batch] how many steps were made; 0 where the account is of the score itself.
+        gap: [batch, target] by how much the parts fail to add up to the change of the score, as a share of it; None
+            for methods that do not add up.
+        steps: [batch] how many steps were made; None where the account is of the score itself.
+        facts: lines for the validity cards of all the maps.
     """
 
     maps: MapStack
-    gap: Scores
-    steps: Tensor
+    gap: Scores | None = None
+    steps: Tensor | None = None
+    facts: tuple[Fact, ...] = ()
+
+    @staticmethod
+    def stacked(parts: "Sequence[Accounted]") -> "Accounted":
+        """Of several batches."""
+        gaps = [part.gap for part in parts if part.gap is not None]
+        steps = [part.steps for part in parts if part.steps is not None]
+        return Accounted(
+            torch.cat([part.maps for part in parts]),
+            torch.cat(gaps) if gaps else None,
+            torch.cat(steps) if steps else None,
+            tuple(dict.fromkeys(fact for part in parts for fact in part.facts)),
+        )

@@ -69,7 +69,7 @@ def lrp(subject: Subject, *, epsilon: float = 1e-6, channels: Channels = "sum") 
     finally:
         composite.remove()
     gap = torch.cat([gaps[start] for start in sorted(gaps)])
-    return Accounted(maps, gap, torch.zeros(len(gap), dtype=torch.long))
+    return Accounted(maps, gap)
 
 
 def _of_part(subject: Subject, ready: Subject, part: slice, channels: Channels) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,51 @@
+"""Blocks that a network runs again in the backward pass, to save memory (activation checkpointing).
+
+Most of saywhy does not notice them. Whoever must see every call as it is made, and only once, refuses them here.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch.autograd.graph import disable_saved_tensors_hooks
+from torch.utils.checkpoint import CheckpointError
+
+from saywhy.errors import GradientError
+
+_REFUSAL = (
+    "the network runs blocks again in the backward pass (activation checkpointing), in a way that hides them from this "
+    "method. Turn that off for explanations: model.gradient_checkpointing_disable(), "
+    "model.set_grad_checkpointing(False)"
+)
+
+
+@contextlib.contextmanager
+def seen_once(mode: AbstractContextManager[Any]) -> Iterator[None]:
+    """Within a mode that must see every call, blocks that would be run again without it are refused.
+
+    Raises:
+        GradientError: the network checkpoints.
+    """
+    try:
+        with disable_saved_tensors_hooks(_REFUSAL), mode:
+            yield
+    except RuntimeError as error:
+        if _REFUSAL not in str(error):
+            raise
+        raise GradientError(f"{_REFUSAL}.") from error
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """What torch raises of checkpoints in a backward pass, with what to do.
+
+    Raises:
+        GradientError: the network checkpoints in the old, reentrant way.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, CheckpointError) and "use_reentrant" not in str(error):
+            raise
+        raise GradientError(f"{_REFUSAL}, or use_reentrant=False.") from error
