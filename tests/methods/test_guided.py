@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import saywhy
-from saywhy.errors import GradientError, MethodError, MissingExtra
+from saywhy.errors import GradientError, InputError, LayerError, MethodError, MissingExtra
 from saywhy.methods import METHODS
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
@@ -266,16 +266,29 @@ class TestRelevance:
                 return super().forward(self.norm(x.mean(1, keepdim=True).expand(-1, 4, -1, -1))[:, :3])
 
         with pytest.raises(MethodError, match="the merged network gives other scores"):
-            maps(Swapped(nn.ReLU()), pictures(1), "lrp")
+            maps(Swapped(nn.ReLU()), pictures(1), "lrp", layer=None)
 
     def test_batch_norms_that_do_not_fit_what_is_defined_before_them_are_refused(self, pictures):
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
         network.unused = nn.BatchNorm1d(3)
         network.forward = lambda x: nn.Sequential(*list(network)[:5])(x)
         with pytest.raises(MethodError, match="they do not fit"):
-            maps(network.eval(), pictures(1), "lrp", target=0)
+            maps(network.eval(), pictures(1), "lrp", target=0, layer=None)
 
     def test_weights_without_a_rule_are_refused_by_name(self, pictures):
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(1, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         with pytest.raises(MethodError, match=r"lrp has no rule for '1' \(GroupNorm\), which has weights"):
-            maps(network, pictures(1), "lrp")
+            maps(network, pictures(1), "lrp", layer=None)
+
+
+def test_a_layer_that_does_not_exist_is_refused_also_where_none_is_needed(pictures):
+    network = Spelled(nn.ReLU())
+    assert saywhy.explain(network, pictures(1), 0, "saliency", layer="features").layers == ("input",)
+    assert saywhy.explain(network, pictures(1), 0, "saliency", layer="input").layers == ("input",)
+    with pytest.raises(LayerError, match="has no layer 'featurs'"):
+        saywhy.explain(network, pictures(1), 0, "saliency", layer=["features", "featurs"])
+
+
+def test_pictures_have_no_layers_to_fuse(pictures):
+    with pytest.raises(InputError, match="saliency is of the picture itself"):
+        saywhy.explain(Spelled(nn.ReLU()), pictures(1), 0, ["saliency", "smoothgrad"], fuse="mean")

@@ -202,7 +202,13 @@ class TestVariants:
         weights = network.fc.weight[1].detach() / 36 * (last - first).mean((2, 3))[0]
         torch.testing.assert_close(e.maps[0, 0], torch.einsum("k,kij->ij", weights, last[0]))
 
-    @pytest.mark.parametrize("wrong", [{"variant": "best"}, {"rule": "right"}, {"steps": 0}, {"steps": 2.5}])
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            *({"variant": "best"}, {"rule": "right"}, {"steps": 0}, {"steps": 2.5}, {"steps": [3]}),
+            *({"max_steps": 0}, {"max_steps": -5, "steps": "auto"}),
+        ],
+    )
     def test_what_does_not_exist_is_refused(self, wrong, picture):
         with pytest.raises(MethodError, match="must be"):
             explain(TinyNetwork.build(dtype=torch.float64), picture, **wrong)
@@ -271,6 +277,8 @@ class TestPaths:
         network = TinyNetwork.build(dtype=torch.float64)
         with pytest.raises(InputError, match="a path must be at least 2 pictures"):
             explain(network, picture, path=torch.zeros(4, 3, 5, 5))
+        with pytest.raises(InputError, match="a path is one tensor of pictures for every sample, got float"):
+            explain(network, picture, path=1.5)
         with pytest.raises(InputError, match="1 sequences of pictures for 2 samples"):
             explain(network, torch.cat([picture, picture]), path=torch.zeros(4, 3, 12, 12))
 

@@ -80,6 +80,36 @@ class TestOcclusion:
             explain(TinyNetwork.build(dtype=torch.float64), picture, "occlusion", **settings)
 
 
+class TestVideo:
+    """Few frames of many pixels."""
+
+    @pytest.mark.parametrize(
+        ("method", "settings"),
+        [("occlusion", {}), ("rise", {"masks": 8}), ("lime", {"draws": 9}), ("kernelshap", {"draws": 9})],
+    )
+    def test_defaults_fit_a_short_axis(self, method, settings):
+        network = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 4 * 14 * 14, 2))
+        calls = [0]
+        network.register_forward_hook(lambda _m, _i, out: calls.__setitem__(0, calls[0] + len(out)))
+        e = saywhy.explain(network, torch.rand(1, 1, 4, 14, 14), 0, method, **settings)
+        assert e.maps.shape == (1, 1, 4, 14, 14)
+        assert calls[0] < 700  # windows of one frame and two by two pixels, half a window apart: 4 * 13 * 13
+
+    def test_more_cells_than_any_axis_has_pixels(self):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(4 * 9 * 9, 2))
+        with pytest.raises(MethodError, match="cells must be a whole number, or one for each of the 3 axes"):
+            saywhy.explain(network, torch.rand(1, 1, 4, 9, 9), 0, "rise", masks=2, cells=10)
+
+
+@pytest.mark.parametrize(("dtype", "words"), [(torch.bfloat16, "below 0.4 %"), (torch.float32, None)])
+def test_rounded_scores_are_told(dtype, words):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2)).to(dtype)
+    e = saywhy.explain(network, torch.rand(1, 3, 4, 4, dtype=dtype), 0, ["occlusion", "saliency"], window=2)
+    found = [fact for fact in e.cards["occlusion", "input"][0][0] if fact.name == "rounding"]
+    assert [words in fact.text for fact in found] == [True] * (words is not None)
+    assert "rounding" not in [fact.name for fact in e.cards["saliency", "input"][0][0]]
+
+
 class TestRise:
     def test_what_the_network_looks_at_stands_out(self):
         network, x = OneQuadrant().eval(), torch.rand(1, 3, 12, 12) + 0.1

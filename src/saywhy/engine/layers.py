@@ -71,7 +71,7 @@ def named_layer(watching: Watching, layer: str | nn.Module, layout: Layout | Non
         LayerError: there is no such layer, it did not run, or it has no spatial map.
         LayoutError: no reading of the layer's output can be proved.
     """
-    name, call = _spelling(watching.model, layer)
+    name, call = spelling(watching.model, layer)
     known, key = _memory(watching).named, f"{name}#{call}"
     if layout is None and key in known:
         return known[key]
@@ -148,7 +148,7 @@ def _unproved(watching: Watching, name: str, call: int) -> Candidate:
     )
 
 
-def _spelling(model: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
+def spelling(model: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
     """The dotted name of a layer and which of its calls is meant (-1: the last)."""
     if isinstance(layer, nn.Module):
         names = {module: name for name, module in model.named_modules(remove_duplicate=False) if name}

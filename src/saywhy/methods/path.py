@@ -259,6 +259,8 @@ def _walks(
     """The integral of every sample."""
     if rule not in ("trapezoid", "left"):
         raise MethodError(f"rule must be 'trapezoid' or 'left', got {rule!r}.")
+    if max_steps < 1:
+        raise MethodError(f"max_steps must be a whole number of at least 1, got {max_steps!r}.")
     for sample, points in _paths(subject, baseline, path):
         if steps == "auto" and path is None:
             yield _refined(subject, sample, points, rule, max_steps, positive)
@@ -283,12 +285,14 @@ def _paths(subject: Subject, baseline: Baseline, path: Path) -> Iterator[tuple[i
         for sample in range(subject.size):
             yield sample, _line(baseline_of(subject, sample, baseline), subject.picture[sample : sample + 1])
         return
-    given = [path] if isinstance(path, Tensor) else list(path)
+    given = list(path) if isinstance(path, list | tuple) else [path]
     if len(given) != subject.size:
         raise InputError(
             f"path holds {len(given)} sequences of pictures for {subject.size} samples. Give each its own."
         )
     for sample, pictures in enumerate(given):
+        if not isinstance(pictures, Tensor):
+            raise InputError(f"a path is one tensor of pictures for every sample, got {type(pictures).__name__}.")
         if pictures.shape[1:] != subject.picture.shape[1:] or len(pictures) < 2:
             raise InputError(
                 f"a path must be at least 2 pictures [step + 1, {', '.join(map(str, subject.picture.shape[1:]))}], "

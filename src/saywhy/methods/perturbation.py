@@ -13,7 +13,7 @@ from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, wide
 
-Sizes = int | Sequence[int] | None
+Sizes = int | Sequence[int]
 """One number for every axis of the picture, or one an axis."""
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -24,7 +24,7 @@ SHARE = 7
 
 
 def occlusion(
-    subject: Subject, *, window: Sizes = None, stride: Sizes = None, fill: Baseline | float = "mean"
+    subject: Subject, *, window: Sizes | None = None, stride: Sizes | None = None, fill: Baseline | float = "mean"
 ) -> Tensor:
     r"""Occlusion (Zeiler and Fergus, 2014, section 4.2): the drop of the score when a window hides part of the picture.
 
@@ -34,7 +34,8 @@ def occlusion(
 
     Args:
         subject: the network and the pictures.
-        window: pixels along every axis, one number or one an axis; None is a seventh of the shorter side.
+        window: pixels along every axis, one number or one an axis; None is a seventh of the shorter side, and along
+            the depth (or time) of a volume a seventh of that.
         stride: pixels from one position to the next, one number or one an axis; None is half the window.
         fill: what the window shows: ``"mean"`` the picture's mean colour, ``"black"``, ``"zero"``, ``"blur"`` (see
             :func:`saywhy.methods.baselines.baseline_of`), a preprocessed picture, or a number of preprocessed pixels.
@@ -55,8 +56,8 @@ def occlusion(
     """
     subject = subject.at_picture()
     space = subject.picture.shape[2:]
-    sizes = _sizes("window", window, space, max(1, round(min(space) / SHARE)))
-    strides = _sizes("stride", stride, space, None, sizes)
+    sizes = sizes_of("window", _default_window(space) if window is None else window, space)
+    strides = sizes_of("stride", [max(1, size // 2) for size in sizes] if stride is None else stride, space)
     if any(s > w < side for s, w, side in zip(strides, sizes, space, strict=True)):
         raise MethodError(f"a stride of {strides} leaves gaps between windows of {sizes}. Take a shorter stride.")
     starts = [_starts(*of_axis) for of_axis in zip(space, sizes, strides, strict=True)]
@@ -95,13 +96,30 @@ def filled_picture(subject: Subject, sample: int, fill: Baseline | float) -> Fea
     return baseline_of(subject, sample, fill)
 
 
-def _sizes(
-    name: str, given: Sizes, space: Sequence[int], default: int | None, windows: Sequence[int] = ()
-) -> tuple[int, ...]:
+def _default_window(space: Sequence[int]) -> list[int]:
+    """A seventh of the picture's shorter side; the depth or the time of a volume is a side by itself.
+
+    >>> _default_window([224, 448]), _default_window([16, 112, 112])
+    ([32, 32], [2, 16, 16])
+    """
+    depth, picture = space[:-2], space[-2:]
+    return [*(max(1, round(side / SHARE)) for side in depth), *[max(1, round(min(picture) / SHARE))] * len(picture)]
+
+
+def cells_of(cells: Sizes, space: Sequence[int]) -> tuple[int, ...]:
+    """So many cells along every axis; of one number for all no more than a short axis (a few frames) has pixels.
+
+    >>> cells_of(7, [4, 112, 112])
+    (4, 7, 7)
+    """
+    if isinstance(cells, int) and cells <= max(space):
+        cells = [min(cells, side) for side in space]
+    return sizes_of("cells", cells, space)
+
+
+def sizes_of(name: str, given: Sizes, space: Sequence[int]) -> tuple[int, ...]:
     """One size an axis, from 1 to the axis itself."""
-    if given is None:
-        return tuple(max(1, w // 2) for w in windows) if default is None else (default,) * len(space)
-    sizes = (given,) * len(space) if isinstance(given, int) else tuple(given)
+    sizes = (given,) * len(space) if isinstance(given, int) else tuple(given or ())
     good = len(sizes) == len(space) and all(
         isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= side
         for size, side in zip(sizes, space, strict=False)
@@ -109,8 +127,8 @@ def _sizes(
     if not good:
         sides = " × ".join(map(str, space))
         raise MethodError(
-            f"{name} must be a whole number of pixels, or one for each of the {len(space)} axes of a picture of "
-            f"{sides}, from 1 to the axis, got {given!r}."
+            f"{name} must be a whole number, or one for each of the {len(space)} axes of a picture of {sides} pixels, "
+            f"from 1 to the axis, got {given!r}."
         )
     return sizes
 
@@ -136,7 +154,7 @@ def rise(subject: Subject, *, masks: int = 2000, cells: Sizes = 7, keep: float =
     Args:
         subject: the network and the pictures.
         masks: how many, ``N``; the noise of the map falls with its square root.
-        cells: of the grid along every axis, one number or one an axis.
+        cells: of the grid along every axis, one number or one an axis; a short axis has as many as it has pixels.
         keep: the probability that a cell is shown, between 0 and 1.
 
     Returns:
@@ -156,7 +174,7 @@ def rise(subject: Subject, *, masks: int = 2000, cells: Sizes = 7, keep: float =
         raise MethodError(f"keep is the probability that a cell is shown, between 0 and 1, got {keep!r}.")
     subject = subject.at_picture()
     space = subject.picture.shape[2:]
-    grid = _sizes("cells", cells, space, 7)
+    grid = cells_of(cells, space)
     steps = [-(-side // count) for side, count in zip(space, grid, strict=True)]  # pixels of a cell, rounded up
     shown, shifts = _drawn(subject, masks, keep, grid, steps)
     maps = []

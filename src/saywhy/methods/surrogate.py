@@ -15,7 +15,7 @@ from torch import Tensor
 from saywhy.engine.subject import Subject
 from saywhy.errors import InputError, MethodError, MissingExtra
 from saywhy.methods.baselines import Baseline
-from saywhy.methods.perturbation import Sizes, _sizes, filled_picture
+from saywhy.methods.perturbation import Sizes, cells_of, filled_picture
 from saywhy.progress import counted
 from saywhy.shapes import wide
 
@@ -219,7 +219,7 @@ def _parts(subject: Subject, cells: Sizes, segments: Tensor | None) -> list[Tens
     """Which part every pixel belongs to, int [*space] from 0 on, sample by sample."""
     space = subject.picture.shape[2:]
     if segments is None:
-        counts = _sizes("cells", cells, space, 7)
+        counts = cells_of(cells, space)
         number = torch.zeros(tuple(space), dtype=torch.long)
         for axis, (side, count) in enumerate(zip(space, counts, strict=True)):
             place = torch.arange(side) * count // side
