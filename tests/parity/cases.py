@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 import saywhy
+from oracles import ORACLES
 from parity.peers import module
 from saywhy import Layout
 
@@ -34,6 +36,10 @@ class Case:
     layout: Layout
     reshape: Callable[[Tensor], Tensor] | None = None
     classes: tuple[int, ...] = (3, 7)
+
+    def sample(self, index: int) -> "Case":
+        """One of the pictures by itself."""
+        return replace(self, inputs=self.inputs[index : index + 1], classes=(self.classes[index],))
 
     def maps(self, method: str, **parameters: Any) -> Tensor:
         """Our maps [2, height, width] of this network, each picture for its own class."""
@@ -80,6 +86,13 @@ def _timm_vit() -> Case:
     return Case("timm's ViT, small", network, "blocks.2.norm1", torch.randn(2, 3, 64, 64), layout, _grid)
 
 
+def _unpooled() -> Case:
+    network = nn.Sequential(
+        nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(20, 10)
+    )
+    return Case("unpooled", network, "1", torch.randn(2, 3, 12, 12), Layout("channels-first", (12, 12)))
+
+
 _BUILDERS: dict[str, Callable[[], Case]] = {
     "resnet18": _torchvision("resnet18", "layer4", (3, 3), 96),
     "squeezenet1_0": _torchvision("squeezenet1_0", "features", (3, 3), 63),
@@ -88,6 +101,7 @@ _BUILDERS: dict[str, Callable[[], Case]] = {
     "shufflenet_v2_x0_5": _torchvision("shufflenet_v2_x0_5", "conv5", (3, 3), 96),
     "vit (torchvision)": _vit,
     "vit (timm)": _timm_vit,
+    "unpooled": _unpooled,  # its maps are of the picture's own size, so that nobody has to upsample them
 }
 
 CONVOLUTIONAL = ("resnet18", "squeezenet1_0", "mobilenet_v2")
@@ -119,6 +133,24 @@ def scaled(case: Case, head: float) -> Case:
     with torch.no_grad():
         [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1].weight.mul_(head)
     return replace(case, network=network)
+
+
+def unit(maps: Tensor) -> Tensor:
+    """Every map [height, width] divided by its largest magnitude; zero stays zero."""
+    largest = maps.double().abs().flatten(1).amax(1)[:, None, None]
+    return maps.double() / torch.where(largest > 0, largest, 1.0)
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    """The largest difference of two maps, each divided by its own maximum."""
+    assert one.shape == other.shape
+    return float((unit(one) - unit(other)).abs().max())
+
+
+def equation(case: Case, method: str) -> Tensor:
+    """The published equation in float64 loops, of a network's activations and gradients."""
+    A, G = (t.double().numpy() for t in case.captured())
+    return torch.from_numpy(np.stack([ORACLES[method](a, g) for a, g in zip(A, G, strict=True)]))
 
 
 def assert_same(ours: Tensor, theirs: Tensor, rtol: float = 1e-4) -> None:

@@ -3,9 +3,11 @@
 Each function gives [batch, height, width] on the layer's own grid, signed where the package lets us have the sign.
 """
 
+import contextlib
 import copy
+import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -24,6 +26,9 @@ GRAD_CAM = {
     "segeigencam": "SegEigenCAM",
     "kpcacam": "KPCA_CAM",
     "fem": "FEM",
+    "shapleycam": "ShapleyCAM",
+    "ablationcam": "AblationCAM",
+    "scorecam": "ScoreCAM",
 }
 """pytorch-grad-cam's class for each of our methods."""
 
@@ -33,14 +38,25 @@ TORCHCAM = {
     "gradcam++": "GradCAMpp",
     "xgradcam": "XGradCAM",
     "layercam": "LayerCAM",
+    "smooth-gradcam++": "SmoothGradCAMpp",
+    "scorecam": "ScoreCAM",
+    "sscam": "SSCAM",
+    "iscam": "ISCAM",
 }
 """torchcam's class for each of our methods."""
 
 
-def module(name: str) -> Any:
-    """A package that is not ours, with whatever it warns of while it is imported kept quiet."""
-    with warnings.catch_warnings():
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings and the progress bars of packages that are not ours."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
+        yield
+
+
+def module(name: str) -> Any:
+    """A package that is not ours, with whatever it says while it is imported kept quiet."""
+    with quiet():
         return import_module(name)
 
 
@@ -64,34 +80,58 @@ def grad_cam(
     network: nn.Module,
     layer: str,
     inputs: Tensor,
-    classes: list[int],
+    targets: Sequence[Any],
     reshape: Callable[[Tensor], Tensor] | None = None,
+    *,
+    weights: list[Tensor] | None = None,
+    batch_size: int | None = None,
+    **settings: Any,
 ) -> Tensor:
-    """The signed map of pytorch-grad-cam, from ``get_cam_image``, where it is neither clipped nor rescaled yet."""
-    package, targets = module("pytorch_grad_cam"), module("pytorch_grad_cam.utils.model_targets")
+    """The signed map of pytorch-grad-cam, from ``get_cam_image``, where it is neither clipped nor rescaled yet.
+
+    Args:
+        method: of ours.
+        network, layer, inputs: what is explained, and where.
+        targets: classes, or targets of that package.
+        reshape: from tokens to maps.
+        weights: a list to which the weights of the channels are added, [batch, channel].
+        batch_size: of what it runs, if not its own.
+        settings: of its class.
+    """
+    package, choose = module("pytorch_grad_cam"), module("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
     kept = []
 
     class Raw(getattr(package, GRAD_CAM[method])):  # type: ignore[misc]
+        def get_cam_weights(self, *args: Any, **kwargs: Any) -> Any:
+            found = super().get_cam_weights(*args, **kwargs)
+            if weights is not None:
+                weights.append(torch.as_tensor(found).detach())
+            return found
+
         def get_cam_image(self, *args: Any, **kwargs: Any) -> Any:
             found = super().get_cam_image(*args, **kwargs)
-            kept.append(torch.as_tensor(found))
+            kept.append(torch.as_tensor(found).detach())
             return found
 
     mine, watched = _layer(network, layer)
     # It divides 0 by 0 where a map is zero, and squares gradients until they are no numbers.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Raw(mine, [watched], reshape_transform=reshape) as cam:
-            cam(inputs.clone(), [targets.ClassifierOutputTarget(c) for c in classes])
+    with quiet(), Raw(mine, [watched], reshape_transform=reshape, **settings) as cam:
+        if batch_size is not None:
+            cam.batch_size = batch_size
+        try:
+            cam(inputs.clone(), [choose(t) if isinstance(t, int) else t for t in targets])
+        finally:  # what it keeps for Shapley-CAM it cannot let go of by itself
+            cam.activations_and_grads.activations, cam.activations_and_grads.gradients = [], []
     return kept[0]
 
 
-def torchcam(method: str, network: nn.Module, layer: str, inputs: Tensor, classes: list[int]) -> Tensor:
+def torchcam(
+    method: str, network: nn.Module, layer: str, inputs: Tensor, classes: list[int], **settings: Any
+) -> Tensor:
     """The map of torchcam with ``normalized=False``: rectified, but for CAM."""
     kind = getattr(module("torchcam.methods"), TORCHCAM[method])
     mine, _ = _layer(network, layer)
-    extra = {"fc_layer": "fc"} if method == "cam" else {}
-    with kind(mine, layer, **extra) as cam:
+    with kind(mine, layer, **({"fc_layer": "fc"} if method == "cam" else {}), **settings) as cam:
         scores = mine(inputs.clone())
         return cam(classes, scores, normalized=False)[0].detach()
 
@@ -99,7 +139,6 @@ def torchcam(method: str, network: nn.Module, layer: str, inputs: Tensor, classe
 def captum(network: nn.Module, layer: str, inputs: Tensor, classes: list[int], *, relu: bool = True) -> Tensor:
     """The map of captum's ``LayerGradCam``, as it comes [batch, 1, ...]."""
     mine, watched = _layer(network, layer)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         attribution = module("captum.attr").LayerGradCam(mine, watched)
         return attribution.attribute(inputs.clone(), classes, relu_attributions=relu).detach()

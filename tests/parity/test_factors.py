@@ -2,7 +2,6 @@
 
 import copy
 import warnings
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,42 +10,12 @@ from torch import Tensor
 
 import saywhy
 from parity import peers
-from parity.cases import CONVOLUTIONAL, Case, build
-from parity.test_peers import DISAGREES, assert_alike, distance, needs_grad_cam, needs_torchcam, unit
+from parity.cases import CONVOLUTIONAL, Case, build, distance, unit
+from parity.packages import grad_cam
+from parity.test_peers import DISAGREES, assert_alike, needs_grad_cam, needs_torchcam
 from saywhy.targets import finer
 
 NETWORKS = (*CONVOLUTIONAL, "vit (torchvision)")
-
-
-def raw_grad_cam(
-    kind: str, case: Case, targets: list[Any] | None = None, weights: list[Tensor] | None = None, **settings: Any
-) -> Tensor:
-    """The signed map of a class of pytorch-grad-cam on the layer's own grid; its channel weights go to ``weights``."""
-    package = peers.module("pytorch_grad_cam")
-    kept = []
-
-    class Raw(getattr(package, kind)):  # type: ignore[misc]
-        def get_cam_weights(self, *args: Any, **kwargs: Any) -> Any:
-            found = super().get_cam_weights(*args, **kwargs)
-            if weights is not None:
-                weights.append(torch.as_tensor(found))
-            return found
-
-        def get_cam_image(self, *args: Any, **kwargs: Any) -> Any:
-            found = super().get_cam_image(*args, **kwargs)
-            kept.append(torch.as_tensor(found).detach())
-            return found
-
-    network = copy.deepcopy(case.network).requires_grad_()
-    choose = peers.module("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Raw(network, [network.get_submodule(case.layer)], reshape_transform=case.reshape, **settings) as cam:
-            try:
-                cam(case.inputs.clone(), targets or [choose(c) for c in case.classes])
-            finally:  # what it keeps for Shapley-CAM it cannot let go of by itself
-                cam.activations_and_grads.activations, cam.activations_and_grads.gradients = [], []
-    return kept[0]
 
 
 def turned_as(ours: Tensor, theirs: Tensor) -> Tensor:
@@ -60,14 +29,14 @@ def turned_as(ours: Tensor, theirs: Tensor) -> Tensor:
 def test_kpcacam_but_for_the_sign(name, kernel):
     case = build(name)
     ours = case.maps("kpcacam", relu=False, kernel=kernel)
-    assert_alike(ours, turned_as(ours, raw_grad_cam("KPCA_CAM", case, kernel=kernel)))
+    assert_alike(ours, turned_as(ours, grad_cam("kpcacam", kernel=kernel)(case)))
 
 
 @needs_grad_cam
 @pytest.mark.parametrize("name", NETWORKS)
 def test_segeigencam(name):
     case = build(name)
-    assert_alike(case.maps("segeigencam", relu=False), raw_grad_cam("SegEigenCAM", case))
+    assert_alike(case.maps("segeigencam", relu=False), grad_cam("segeigencam")(case))
 
 
 @needs_grad_cam
@@ -75,16 +44,9 @@ def test_segeigencam(name):
 def test_fem_of_pytorch_grad_cam_adds_up_channels_and_not_their_masks(name):
     """The paper weighs the mask of each channel by its mean; the package each channel by the share of its mask."""
     case = build(name)
-    theirs = raw_grad_cam("FEM", case, k=1)
+    theirs = grad_cam("fem", k=1)(case)
     assert_alike(case.maps("fem", sigmas=1.0, variant="share"), theirs)
     assert distance(case.maps("fem", sigmas=1.0), theirs) > DISAGREES
-
-
-@needs_grad_cam
-@pytest.mark.parametrize("name", CONVOLUTIONAL)
-def test_shapleycam(name):
-    case = build(name)
-    assert_alike(case.maps("shapleycam", relu=False), raw_grad_cam("ShapleyCAM", case))
 
 
 @needs_grad_cam
@@ -92,10 +54,10 @@ def test_shapleycam_of_pytorch_grad_cam_has_the_weights_of_a_transformer_and_no_
     """Fused attention stops it, and then the activations, which it has not made into maps. Its weights are ours."""
     case = build("vit (torchvision)")
     with pytest.raises(RuntimeError, match="not implemented"):
-        raw_grad_cam("ShapleyCAM", case)
+        grad_cam("shapleycam")(case)
     kept: list[Tensor] = []
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), pytest.raises(ValueError, match="shape"):
-        raw_grad_cam("ShapleyCAM", case, weights=kept)
+        grad_cam("shapleycam", weights=kept)(case)
     A, _ = case.captured()
     assert_alike(case.maps("shapleycam", relu=False), torch.einsum("bc,bcij->bij", kept[0], A))
 
@@ -110,9 +72,9 @@ def test_finer_as_the_weighted_target_of_pytorch_grad_cam(name):
         outputs = case.network(case.inputs)
     for b, c in enumerate(case.classes):
         others = [i for i in (outputs[b] - outputs[b, c]).abs().argsort().tolist() if i != c][:3]
-        one = copy.copy(case)
-        object.__setattr__(one, "inputs", case.inputs[b : b + 1])
-        theirs = raw_grad_cam("GradCAM", one, [kind(c, others, 0.6)])
+        one = case.sample(b)
+        target = kind(c, others, 0.6)
+        theirs = peers.grad_cam("gradcam", one.network, one.layer, one.inputs, [target], one.reshape)
         found = saywhy.explain(
             one.network, one.inputs, finer(c, weighted=True), "gradcam", one.layer, layout=one.layout, relu=False
         )

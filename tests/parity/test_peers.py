@@ -3,16 +3,14 @@
 Maps are compared raw, on the layer's grid, each divided by its own maximum (before anybody's resizing or min-max).
 """
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import saywhy
-from oracles import ORACLES
 from oracles.networks import TinyNetwork
 from parity import peers
-from parity.cases import CASES, CONVOLUTIONAL, TRANSFORMERS, Case, build, scaled
+from parity.cases import CASES, CONVOLUTIONAL, TRANSFORMERS, Case, build, distance, equation, scaled, unit
 
 AGREES = 1e-4
 DISAGREES = 1e-2
@@ -27,24 +25,6 @@ def case(request) -> Case:
     if "timm" in request.param:
         pytest.importorskip("timm", reason="needs the package timm")
     return build(request.param)
-
-
-def unit(maps: Tensor) -> Tensor:
-    """Every map divided by its largest magnitude."""
-    largest = maps.double().abs().flatten(1).amax(1)[:, None, None]
-    return maps.double() / torch.where(largest > 0, largest, 1.0)
-
-
-def distance(one: Tensor, other: Tensor) -> float:
-    """The largest difference of two maps on the scale of their maxima."""
-    assert one.shape == other.shape
-    return float((unit(one) - unit(other)).abs().max())
-
-
-def equation(case: Case, method: str) -> Tensor:
-    """The published equation in float64 loops, of this network's activations and gradients."""
-    A, G = (t.double().numpy() for t in case.captured())
-    return torch.from_numpy(np.stack([ORACLES[method](a, g) for a, g in zip(A, G, strict=True)]))
 
 
 def assert_alike(ours: Tensor, theirs: Tensor) -> None:

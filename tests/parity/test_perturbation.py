@@ -1,10 +1,5 @@
-"""Occlusion, Ablation-CAM, the Score-CAM family and linear models against captum, pytorch-grad-cam and torchcam, raw.
+"""Where occlusion, Ablation-CAM and the Score-CAM family of other packages part from ours, and by what."""
 
-No package of the field that is installed here has RISE or Recipro-CAM; those have their oracles alone.
-"""
-
-import copy
-import warnings
 from typing import Any
 
 import pytest
@@ -13,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import saywhy
-from oracles.networks import TinyNetwork
 from parity import peers
-from parity.cases import CONVOLUTIONAL, Case, build
+from parity.cases import CONVOLUTIONAL, Case, assert_same, build, unit
+from parity.packages import grad_cam, torchcam
 
 needs_grad_cam = pytest.mark.skipif(not peers.available("pytorch_grad_cam"), reason="needs the package grad-cam")
 needs_torchcam = pytest.mark.skipif(not peers.available("torchcam"), reason="needs the package torchcam")
@@ -25,18 +20,6 @@ needs_captum = pytest.mark.skipif(not peers.available("captum"), reason="needs t
 @pytest.fixture(params=CONVOLUTIONAL)
 def case(request) -> Case:
     return build(request.param)
-
-
-def unit(maps: Tensor) -> Tensor:
-    """Every map divided by its largest magnitude."""
-    return maps.double() / maps.double().abs().flatten(1).amax(1)[:, None, None]
-
-
-def assert_same(ours: Tensor, theirs: Tensor, rtol: float = 1e-4) -> None:
-    assert ours.shape == theirs.shape
-    largest = float(theirs.abs().max())
-    assert largest > 0
-    torch.testing.assert_close(ours, theirs.detach().to(ours), rtol=rtol, atol=rtol * largest)
 
 
 @needs_captum
@@ -73,39 +56,8 @@ class TestOcclusion:
         assert float((ours - theirs)[:, -1].abs().amax()) > 1e-3 * float(theirs.abs().amax())
 
 
-def grad_cam(kind: str, case: Case, batch_size: int | None = None) -> tuple[Tensor, Tensor]:
-    """Weights [batch, channel] and signed maps of pytorch-grad-cam before it rescales them."""
-    package, targets = peers.module("pytorch_grad_cam"), peers.module("pytorch_grad_cam.utils.model_targets")
-    kept: list[Any] = []
-
-    class Raw(getattr(package, kind)):  # type: ignore[misc]
-        def get_cam_weights(self, *args: Any, **kwargs: Any) -> Any:
-            found = super().get_cam_weights(*args, **kwargs)
-            kept.append(torch.as_tensor(found))
-            return found
-
-        def get_cam_image(self, *args: Any, **kwargs: Any) -> Any:
-            found = super().get_cam_image(*args, **kwargs)
-            kept.append(torch.as_tensor(found))
-            return found
-
-    mine = copy.deepcopy(case.network)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Raw(mine, [mine.get_submodule(case.layer)], reshape_transform=case.reshape) as cam:
-            if batch_size is not None:
-                cam.batch_size = batch_size
-            cam(case.inputs.clone(), [targets.ClassifierOutputTarget(c) for c in case.classes])
-    return kept[0], kept[1]
-
-
 @needs_grad_cam
 class TestAblationCam:
-    def test_as_pytorch_grad_cam(self, case):
-        """Layers that end in a rectifier, which is where it sets a channel to zero as the paper does."""
-        _, theirs = grad_cam("AblationCAM", case)
-        assert_same(case.maps("ablationcam", relu=False, divisor="score"), theirs)
-
     def test_its_weights_depend_on_its_batch_size_where_activations_are_negative(self):
         """It sets a channel to the minimum of what it has just overwritten, less ten million: sample i of a batch gets
         i times as much. Ours sets it to zero, whatever the batch.
@@ -116,9 +68,10 @@ class TestAblationCam:
         )
         case = Case("negative", network, "1", torch.randn(1, 3, 32, 32), saywhy.Layout("channels-first", (8, 8)),
                     classes=(1,))  # fmt: skip
-        alone, _ = grad_cam("AblationCAM", case, batch_size=1)
-        together, _ = grad_cam("AblationCAM", case, batch_size=6)
-        assert float((together / alone).max()) > 2
+        kept: list[Tensor] = []
+        for size in (1, 6):
+            grad_cam("ablationcam", weights=kept, batch_size=size)(case)
+        assert float((kept[1] / kept[0]).max()) > 2
         ours = [case.maps("ablationcam", relu=False, batch_size=size) for size in (1, 6)]
         assert_same(*ours)
 
@@ -142,18 +95,11 @@ def stretched_first(channels: Tensor, space: Any) -> Tensor:
 class TestScoreCamOfPytorchGradCam:
     def test_the_same_but_for_where_the_corners_lie(self, case, monkeypatch):
         """``UpsamplingBilinear2d`` aligns corners, the authors' code does not; the rest is the same equation."""
-        theirs = unit(grad_cam("ScoreCAM", case)[1])
+        theirs = unit(grad_cam("scorecam")(case))
         ours = unit(case.maps("scorecam", relu=False))
         monkeypatch.setattr("saywhy.methods.masked.masks_of", corners)
         assert_same(unit(case.maps("scorecam", relu=False)), theirs)
         assert float((ours - theirs).abs().max()) > 1e-4  # and that does make a difference
-
-
-def torchcam(kind: str, case: Case, **settings: Any) -> Tensor:
-    mine = copy.deepcopy(case.network)
-    with getattr(peers.module("torchcam.methods"), kind)(mine, case.layer, batch_size=8, **settings) as cam:
-        scores = mine(case.inputs.clone())
-        return cam(list(case.classes), scores, normalized=False)[0].detach()
 
 
 @needs_torchcam
@@ -165,80 +111,13 @@ class TestScoreCamOfTorchcam:
 
     @pytest.mark.slow
     def test_the_same_but_for_when_masks_are_stretched(self, small, monkeypatch):
-        theirs = unit(torchcam("ScoreCAM", small))
+        theirs = unit(torchcam("scorecam", batch_size=8)(small))
         monkeypatch.setattr("saywhy.methods.masked.masks_of", stretched_first)
         assert_same(unit(small.maps("scorecam")), theirs)
-
-    def tiny(self) -> Case:
-        """A map of the picture's own size is upsampled by nobody, so that nothing of ours is changed here."""
-        network = nn.Sequential(
-            nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(20, 10)
-        )
-        return Case("tiny", network, "1", torch.randn(2, 3, 12, 12), saywhy.Layout("channels-first", (12, 12)))
-
-    def test_scorecam_where_nothing_is_upsampled(self):
-        torch.manual_seed(0)
-        case = self.tiny()
-        assert_same(case.maps("scorecam"), torchcam("ScoreCAM", case))
-
-    def test_iscam_adds_its_masks_up(self):
-        torch.manual_seed(0)
-        case = self.tiny()
-        theirs = torchcam("ISCAM", case, num_samples=4)
-        assert_same(case.maps("iscam", steps=4, scale="cumulative"), theirs)
-        assert float((case.maps("iscam", steps=4) - theirs).abs().max()) > 1e-4 * float(theirs.max())
-
-    def test_sscam_with_hardly_any_noise(self):
-        torch.manual_seed(0)
-        case = self.tiny()
-        assert_same(case.maps("sscam", draws=2, noise=1e-7), torchcam("SSCAM", case, num_samples=2, std=1e-7))
 
     def test_sscam_comes_to_the_same_with_noise(self):
         """Their noise is drawn otherwise, so only the means agree."""
         torch.manual_seed(0)
-        case = self.tiny()
-        ours, theirs = case.maps("sscam", draws=600, noise=0.5), torchcam("SSCAM", case, num_samples=600, std=0.5)
-        assert_same(ours, theirs, rtol=0.02)
-
-
-@needs_captum
-@pytest.mark.parametrize("build_network", [
-    lambda: build("resnet18").network, lambda: build("mobilenet_v2").network, lambda: TinyNetwork.build(classes=10),
-], ids=["resnet18", "mobilenet_v2", "tiny"])  # fmt: skip
-class TestLinearModels:
-    """Captum's own fit of the same pictures. It fits in float32, with scikit-learn."""
-
-    DRAWS, CELLS, TARGET = 40, 3, 3
-
-    def both(self, network: nn.Module, name: str, **settings: Any) -> tuple[Tensor, Tensor]:
-        pytest.importorskip("sklearn", reason="captum fits with scikit-learn")
-        attr = peers.module("captum.attr")
-        linear = peers.module("captum._utils.models.linear_model")
-        x = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(2))
-        place = torch.arange(96) * self.CELLS // 96
-        parts = place[:, None] * self.CELLS + place
-
-        def near(_x: Tensor, _altered: Tensor, shown: Tensor, **_: Any) -> Tensor:
-            return torch.exp(-((1 - shown.double().mean(1).sqrt()) ** 2) / (2 * 0.25**2))
-
-        if name == "lime":
-            explainer = attr.Lime(network, interpretable_model=linear.SkLearnRidge(alpha=1.0), similarity_func=near)
-        else:
-            explainer = attr.KernelShap(network)
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.manual_seed(0)
-            theirs = explainer.attribute(
-                x, baselines=1.0, target=self.TARGET, feature_mask=parts[None, None], n_samples=self.DRAWS
-            )[:, 0]
-        ours = saywhy.explain(
-            network, x, self.TARGET, name, draws=self.DRAWS, cells=self.CELLS, fill=1.0, score="logit", **settings
-        )
-        return ours.maps[:, 0], theirs
-
-    def test_kernelshap(self, build_network):
-        """Theirs gives the whole and the empty picture a million times the weight in float32, which costs digits."""
-        assert_same(*self.both(build_network(), "kernelshap"), rtol=2e-3)
-
-    def test_lime(self, build_network):
-        assert_same(*self.both(build_network(), "lime"))
+        case = build("unpooled")
+        theirs = torchcam("sscam", batch_size=8, num_samples=600, std=0.5)(case)
+        assert_same(case.maps("sscam", draws=600, noise=0.5), theirs, rtol=0.02)

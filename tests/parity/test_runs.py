@@ -1,0 +1,32 @@
+"""Methods of several passes, and of pixels, against those of other packages, raw."""
+
+import pytest
+import torch
+
+from parity import peers
+from parity.cases import assert_same, build, distance, scaled
+from parity.runs import PEERS, Peer
+
+IMPORTED = {"captum": "captum", "grad-cam": "pytorch_grad_cam", "torchcam": "torchcam", "zennit": "zennit"}
+ASKED = [(name, peer, network) for name, some in PEERS.items() for peer in some for network in peer.networks]
+DIFFERS = 1e-3
+
+pytestmark = pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU:UserWarning")
+
+
+@pytest.mark.parametrize(("name", "peer", "network"), ASKED, ids=[f"{n}-{p.package}-{k}-{p.same}" for n, p, k in ASKED])
+def test_as_the_other_package_or_known_not_to_be(name: str, peer: Peer, network: str) -> None:
+    """The second half fails when the package is mended, and then says less."""
+    if not peers.available(IMPORTED[peer.package]):
+        pytest.skip(f"needs the package {peer.package}")
+    if name in ("lime", "kernelshap"):
+        pytest.importorskip("sklearn", reason="captum fits with scikit-learn")
+    torch.manual_seed(0)
+    case = scaled(build(network), peer.head)
+    ours, theirs = peer.ours(case), peer.theirs(case)
+    if peer.same:
+        # The fit of KernelSHAP gives the whole and the empty picture a million times the weight, in float32.
+        assert_same(ours, theirs.to(ours), rtol=2e-3 if name == "kernelshap" else 1e-4)
+    else:
+        assert peer.note
+        assert distance(ours, theirs) > DIFFERS
