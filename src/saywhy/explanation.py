@@ -145,19 +145,26 @@ class Explanation:
     def on_picture(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None
     ) -> Any:
-        """One map on the original picture: numpy [height, width], NaN where the network did not see."""
+        """One map on the original picture: numpy [height, width], NaN where the network did not see.
+
+        Of a signal [length], of a volume [depth, height, width].
+        """
         from saywhy.view import on_picture
 
-        grid, picture = self._grid(sample, target, method, layer), self.pictures[sample]
-        return on_picture(grid, picture.seen, picture.image.size)
+        grid = self._grid(sample, target, method, layer)
+        return on_picture(grid, *self._whole(sample, grid))
 
     def peak(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None
-    ) -> tuple[float, float] | None:
-        """Where one map is highest: (x, y) in pixels of the original picture; None where nothing is positive."""
+    ) -> tuple[float, ...] | None:
+        """Where one map is highest: (x, y) in pixels of the original picture; None where nothing is positive.
+
+        Of a signal (x,) in samples, of a volume (x, y, z) in voxels, z along its first axis.
+        """
         from saywhy.view import peak
 
-        return peak(self._grid(sample, target, method, layer), self.pictures[sample].seen)
+        grid = self._grid(sample, target, method, layer)
+        return peak(grid, self._whole(sample, grid)[0])
 
     def box(
         self,
@@ -167,16 +174,17 @@ class Explanation:
         threshold: float = 0.15,
         method: str | None = None,
         layer: str | None = None,
-    ) -> tuple[float, float, float, float] | None:
+    ) -> tuple[int, ...] | None:
         """The box round the largest part of one map above ``threshold`` times its maximum (Grad-CAM, section 4.1).
 
         Returns:
-            Left, top, right, bottom in pixels of the original picture; None for a map without positive values.
+            Left, top, right, bottom in pixels of the original picture; of a signal start, stop in samples; of a volume
+            left, top, front, right, bottom, back in voxels. None for a map without positive values.
         """
         from saywhy.view import box
 
-        grid, picture = self._grid(sample, target, method, layer), self.pictures[sample]
-        return box(grid, picture.seen, picture.image.size, threshold=threshold)
+        grid = self._grid(sample, target, method, layer)
+        return box(grid, *self._whole(sample, grid), threshold=threshold)
 
     def fuse(self, how: Fusion = "mean") -> "Explanation":
         """The layers fused into one, for every method; see :func:`saywhy.methods.fuse`."""
@@ -266,6 +274,14 @@ class Explanation:
         from saywhy.view import notebook_html
 
         return notebook_html(self)
+
+    def _whole(self, sample: int, grid: Tensor) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """What the network saw of a sample, and how large the sample is: in pixels, samples or voxels, x first."""
+        if grid.ndim == 2:
+            picture = self.pictures[sample]
+            return picture.seen, picture.image.size
+        size = self.input_size[::-1]
+        return (*(0.0 for _ in size), *map(float, size)), size
 
     def _grid(self, sample: int, target: int, method: str | None, layer: str | None) -> Tensor:
         for kind, index, count in (("sample", sample, len(self)), ("target", target, len(self.targets[0]))):

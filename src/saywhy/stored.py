@@ -48,6 +48,8 @@ def save_npz(explanation: Explanation, path: Path) -> None:
     }
     for i, picture in enumerate(explanation.pictures):
         arrays[f"picture/{i}"] = np.asarray(picture.image)
+        if picture.values is not None:
+            arrays[f"values/{i}"] = picture.values
     for method, layer in explanation.pairs:
         arrays[f"maps/{method}/{layer}"] = _numbers(explanation[method, layer])
     for (method, layer), gap in explanation._gaps.items():
@@ -83,7 +85,7 @@ def load_npz(path: Path) -> Explanation:
 def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Explanation:
     about = json.loads(str(arrays["saywhy"]))
     pictures = tuple(
-        Picture(name, Image.fromarray(arrays[f"picture/{i}"]), tuple(seen))
+        Picture(name, Image.fromarray(arrays[f"picture/{i}"]), tuple(seen), arrays.get(f"values/{i}"))
         for i, (name, seen) in enumerate(zip(about["names"], about["seen"], strict=True))
     )
     keys = [(method, layer) for method, layer in about["pairs"]]

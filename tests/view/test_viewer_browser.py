@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from saywhy.view import notebook_html, on_picture, save_html
+from saywhy.view.flat import Flat, contact_sheet
 from saywhy.view.overlay import heat_over
 from saywhy.view.scale import Scale
 
@@ -349,3 +350,29 @@ def test_a_map_of_pixels_has_the_scale_that_the_png_has(show, explained):
     low, high = page.run("return [...document.querySelectorAll('.legend span')].map((s) => s.textContent)")[:2]
     assert float(high.split()[0]) == pytest.approx(Scale.of(pixels[0, 0]).high, rel=1e-2)
     assert low.split()[1].replace("−", "-").startswith("-")
+
+
+def test_a_volume_is_read_in_voxels_on_every_slice(show):
+    values = torch.arange(4.0 * 3 * 2).reshape(1, 1, 4, 3, 2)
+    drawing = contact_sheet(np.random.default_rng(0).random((1, 4, 30, 20)))
+    e = Flat(["m"], ["x"], [["mug"]], torch.zeros(1, 1).int(), torch.ones(1, 1), None, (drawing,), {}, {},
+             {("m", "x"): values})  # fmt: skip
+    page = show(e)
+    size, full = drawing.image.size, on_picture(values[0, 0], drawing.seen, drawing.image.size)
+    assert page.errors() == []
+    for z, (left, top, right, bottom) in enumerate(drawing.seen):
+        page.point(left + (right - left) // 4, top + (bottom - top) // 2, size)
+        x, y, value = page.reading()
+        assert value == pytest.approx(float(full[y, x]), abs=1e-3)
+        assert page.text(".reading").startswith(f"x 5, y 15, z {z}: ")
+    page.point(2, 2, size)
+    assert page.reading()[2] is None
+    assert "nothing of the input" in page.text(".reading")
+    assert "not seen" not in page.text(".reading")
+    page.click("Mark the peak")
+    page.slide("Opacity", 100)
+    inside = np.isfinite(np.asarray(full))
+    expected = np.asarray(heat_over(drawing.image, values[0, 0], drawing.seen, opacity=1.0), int)
+    canvas = page.canvas()[::2, ::2]  # enlarged twice
+    assert np.abs(canvas - expected)[inside].mean() < 8
+    assert np.abs(canvas - expected)[~inside].mean() < 4

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,14 @@ class Picture:
         name: the file's name, or what else it is known by.
         image: the original, upright, RGB.
         seen: the part that the network was fed, in the original's pixels; beyond its borders where it was padded.
+        values: what is no picture itself: a signal [channel, length] or a volume [channel, depth, height, width]; None
+            for pictures.
     """
 
     name: str
     image: Image.Image
     seen: Box
+    values: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
 
 def read_picture(source: Any) -> Image.Image:
@@ -100,11 +103,14 @@ def pictures_in(sources: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
 def picture_of_tensor(tensor: Tensor, name: str) -> Picture:
     """A tensor [channel, height, width] of unknown units as something to look at: stretched to 0 to 255.
 
+    A signal [channel, length] and a volume [channel, depth, height, width] are kept as they are, besides.
+
     >>> import torch
     >>> picture_of_tensor(torch.zeros(3, 4, 5), "x").image.size
     (5, 4)
     """
     channels = tensor.detach().float().cpu()
+    values = None if channels.ndim == 3 else channels.numpy().copy()
     if channels.ndim != 3:  # a signal or a volume: its mean over all but the last two axes, at least one row high
         channels = (
             channels.reshape(1, -1, channels.shape[-1]) if channels.ndim == 2 else channels.flatten(1, -3).mean(1)
@@ -113,7 +119,7 @@ def picture_of_tensor(tensor: Tensor, name: str) -> Picture:
     low, high = rgb.amin(), rgb.amax()
     unit = (rgb - low) / (high - low) if high > low else rgb * 0 + 0.5
     image = Image.fromarray((unit * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
-    return Picture(name, image, (0.0, 0.0, float(image.width), float(image.height)))
+    return Picture(name, image, (0.0, 0.0, float(image.width), float(image.height)), values)
 
 
 def _existing(source: "str | os.PathLike[str]") -> Path:

@@ -1,6 +1,6 @@
 """Everything people see: maps on pictures, as PNG, as one HTML page, in a notebook.
 
-This package knows an explanation (`payload.Explained`) and nothing of models or hooks.
+This package knows an explanation (`explained.Explained`) and nothing of models or hooks.
 """
 
 from saywhy.view.overlay import overlay

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from saywhy.errors import InputError
 from saywhy.view.atomic import written_whole
-from saywhy.view.payload import Explained, Payload, payload
+from saywhy.view.explained import Explained
+from saywhy.view.payload import Payload, payload
 from saywhy.view.report import report_html
 
 

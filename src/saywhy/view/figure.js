@@ -1,6 +1,6 @@
 // One canvas with its legend and its reading.
 
-import { levelOf, short } from "./maps.js";
+import { levelOf, placeAt, short } from "./maps.js";
 import { blank, drawBar, drawBox, drawCross, drawPeak, hatch, hatchUnseen, heatImage, heatSize } from "./paint.js";
 import { describe, details, make, note } from "./words.js";
 
@@ -146,8 +146,10 @@ export class Figure {
     const [x, y] = cross;
     const value = this.viewer.read(this.side, x + 0.5, y + 0.5);
     Object.assign(this.reading.dataset, { x, y, value: value === null ? "" : String(value) });
-    const text = value === null ? "not seen by the network" : short(value);
-    return this.reading.replaceChildren(`x ${x}, y ${y}: `, make("b", {}, text));
+    const { picture } = this.viewer;
+    const outside = picture.tiles?.length ? "nothing of the input" : "not seen by the network";
+    const text = value === null ? outside : short(value);
+    return this.reading.replaceChildren(`${placeAt(picture, x + 0.5, y + 0.5)}: `, make("b", {}, text));
   }
 
   pointAt(event) {

@@ -20,41 +20,67 @@ function neighbours(cells, start, stop, point) {
   return [before, Math.min(before + 1, cells - 1), position - before];
 }
 
-function mix(values, width, row, column) {
+function mix(values, start, width, row, column) {
   const [top, bottom, down] = row;
   const [left, right, across] = column;
-  const at = (y, x) => values[y * width + x];
+  const at = (y, x) => values[start + y * width + x];
   const first = at(top, left) * (1 - down) + at(bottom, left) * down;
   const second = at(top, right) * (1 - down) + at(bottom, right) * down;
   return first * (1 - across) + second * across;
 }
 
+/** Where a picture shows what the network saw: one box, or that of every tile. */
+export function boxesOf(picture) {
+  return picture.tiles?.length ? picture.tiles.map((tile) => tile.box) : [picture.seen];
+}
+
+/** The number of the box that a point of the picture lies in, -1 where it lies in none. */
+function boxAt(boxes, x, y) {
+  return boxes.findIndex(([left, top, right, bottom]) => x >= left && x < right && y >= top && y < bottom);
+}
+
 /** The raw value at a point of the original picture; null where the network did not see. */
-export function valueAt(map, seen, x, y) {
-  const [height, width] = map.grid;
-  const row = neighbours(height, seen[1], seen[3], y);
-  const column = neighbours(width, seen[0], seen[2], x);
-  return row && column ? mix(map.raw, width, row, column) : null;
+export function valueAt(map, boxes, x, y) {
+  const [height, width] = map.grid.slice(-2);
+  const tile = boxAt(boxes, x, y);
+  if (tile < 0) return null;
+  const [left, top, right, bottom] = boxes[tile];
+  const row = neighbours(height, top, bottom, y);
+  const column = neighbours(width, left, right, x);
+  return mix(map.raw, tile * height * width, width, row, column);
+}
+
+/** Where in the input a point of the picture is: "x 3, y 4", or by the axes of its tile "x 3, y 4, z 7". */
+export function placeAt(picture, x, y) {
+  const tile = picture.tiles?.[boxAt(boxesOf(picture), x, y)];
+  if (!tile) return `x ${Math.floor(x)}, y ${Math.floor(y)}`;
+  const [left, top, right, bottom] = tile.box;
+  const shares = [(x - left) / (right - left), (y - top) / (bottom - top)];
+  const along = ([name, start, stop], i) => `${name} ${Math.floor(start + (shares[i] ?? 0) * (stop - start))}`;
+  return tile.axes.map(along).join(", ");
 }
 
 /** The map on a canvas of width x height that shows a picture of the given size: NaN where there is no value. */
-export function field(map, seen, size, width, height) {
-  const [gridHeight, gridWidth] = map.grid;
+export function field(map, boxes, size, width, height) {
+  const [gridHeight, gridWidth] = map.grid.slice(-2);
   const axis = (length, extent, cells, start, stop) =>
     Array.from({ length }, (_, i) => neighbours(cells, start, stop, ((i + 0.5) * extent) / length));
-  const rows = axis(height, size[1], gridHeight, seen[1], seen[3]);
-  const columns = axis(width, size[0], gridWidth, seen[0], seen[2]);
   const out = new Float32Array(width * height).fill(NaN);
-  rows.forEach((row, y) => {
-    if (!row) return;
-    for (let x = 0; x < width; x++) {
-      if (columns[x]) out[y * width + x] = mix(map.raw, gridWidth, row, columns[x]);
-    }
+  boxes.forEach(([left, top, right, bottom], tile) => {
+    const rows = axis(height, size[1], gridHeight, top, bottom);
+    const columns = axis(width, size[0], gridWidth, left, right);
+    const start = tile * gridHeight * gridWidth;
+    rows.forEach((row, y) => {
+      if (!row) return;
+      for (let x = 0; x < width; x++) {
+        if (columns[x]) out[y * width + x] = mix(map.raw, start, gridWidth, row, columns[x]);
+      }
+    });
   });
   return out;
 }
 
-const FINE = 64 * 64; // a map of so many values is one of pixels; as in scale.py
+const FINE = 64 * 64; // a map of so many values (of tiles: each of them) is one of pixels; as in scale.py
 const SHOWN = 0.99; // the share of such a map's values that the scale has room for
 
 /** The size that all but one in a hundred values do not exceed. */
@@ -77,7 +103,8 @@ export function scaleOf(maps) {
   }
   if (low > high) return { low: 0, high: 0, signed: false };
   let reach = Math.max(-low, high);
-  if (maps.some((map) => map.raw.length >= FINE)) reach = high = usual(maps, low < 0) || reach;
+  const cells = (map) => map.grid.at(-2) * map.grid.at(-1);
+  if (maps.some((map) => cells(map) >= FINE)) reach = high = usual(maps, low < 0) || reach;
   return low < 0 ? { low: -reach, high: reach, signed: true } : { low, high, signed: false };
 }
 

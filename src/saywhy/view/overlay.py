@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from saywhy.view.colour import DIVERGING, SEQUENTIAL, colourise
 from saywhy.view.legend import Caption, hatched, legend
-from saywhy.view.place import Grid, Seen, box, on_picture, peak, whole
+from saywhy.view.place import Grid, Seen, Tiles, box, on_picture, peak, whole
 from saywhy.view.scale import Scale
 
 FADE = 0.75
@@ -20,7 +20,7 @@ NARROWEST = 320
 def heat_over(
     picture: Image.Image,
     values: Grid,
-    seen: Seen | None = None,
+    seen: Seen | Tiles | None = None,
     *,
     scale: Scale | None = None,
     opacity: float = 0.75,
@@ -30,9 +30,9 @@ def heat_over(
 ) -> Image.Image:
     """The map as heat over the picture, of the picture's own size, without words.
 
-    values: raw map [h, w]; seen: the part of the picture that the network saw, all of it by default; scale:
-    by default the map's own; opacity, threshold: in [0, 1], the latter as a share of the scale, below which
-    no heat is drawn. What was not seen is hatched.
+    values: raw map [h, w]; seen: the part of the picture that the network saw, all of it by default, or its
+    tiles, and then the map is [tile, h, w]; scale: by default the map's own; opacity, threshold: in [0, 1],
+    the latter as a share of the scale, below which no heat is drawn. What was not seen is hatched.
 
     >>> heat_over(Image.new("RGB", (8, 4)), np.array([[0.0, 1.0]])).getpixel((7, 3))
     (189, 191, 123)
@@ -53,7 +53,7 @@ def heat_over(
 def overlay(
     picture: Image.Image,
     values: Grid,
-    seen: Seen | None = None,
+    seen: Seen | Tiles | None = None,
     caption: Caption | None = None,
     *,
     scale: Scale | None = None,
@@ -96,12 +96,14 @@ def noted(caption: Caption, scale: Scale) -> Caption:
     return replace(caption, notes=(*caption.notes, note))
 
 
-def has_unseen(seen: Seen, size: tuple[int, int]) -> bool:
+def has_unseen(seen: Seen | Tiles, size: tuple[int, int]) -> bool:
     """Whether some of the picture was cropped away.
 
     >>> has_unseen((0, -5, 10, 15), (10, 10))
     False
     """
+    if isinstance(seen, Tiles):  # between them is paper
+        return False
     left, top, right, bottom = seen
     return left > 0 or top > 0 or right < size[0] or bottom < size[1]
 
@@ -114,9 +116,9 @@ def stacked(upper: Image.Image, lower: Image.Image) -> Image.Image:
     return canvas
 
 
-def hatch(picture: Image.Image, seen: Seen) -> None:
+def hatch(picture: Image.Image, seen: Seen | Tiles) -> None:
     """Hatch, in place, the pixels whose centres were not seen."""
-    if not has_unseen(seen, picture.size):
+    if isinstance(seen, Tiles) or not has_unseen(seen, picture.size):
         return
     width, height = picture.size
     left, top, right, bottom = seen
@@ -127,7 +129,7 @@ def hatch(picture: Image.Image, seen: Seen) -> None:
     picture.paste(veil, (0, 0), veil)
 
 
-def _mark(picture: Image.Image, point: tuple[float, float] | None, frame: tuple[int, ...] | None) -> None:
+def _mark(picture: Image.Image, point: tuple[float, ...] | None, frame: tuple[int, ...] | None) -> None:
     """Draw the peak's ring and the box, in place, white on black, so that they show on every picture."""
     draw = ImageDraw.Draw(picture)
     unit = max(1, round(max(picture.size) / 300))

@@ -1,75 +1,29 @@
 """An explanation as plain data: what the viewer, the web studio and the reports are fed with.
 
 The payload is a dict that goes through JSON. Coordinates are pixels of the original pictures; raw maps
-travel on the layer's own grid as base64 of little-endian float32, row by row.
+travel on the layer's own grid as base64 of little-endian float32, row by row. Of a picture with tiles
+(`saywhy.view.flat`) a map has the shape [tile, h, w].
 """
 
 import json
 import math
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from io import BytesIO
-from typing import Any, Protocol, TypedDict, runtime_checkable
+from typing import Any, TypedDict
 
 from PIL import Image
 from torch import Tensor
 
-from saywhy.errors import InputError, LayerError
+from saywhy.errors import InputError
 from saywhy.view.colour import DIVERGING, SEQUENTIAL, colour_table
-from saywhy.view.place import Grid, Seen, as_grid, box, peak
+from saywhy.view.explained import Explained, FactLike, PictureLike, grids
+from saywhy.view.flat import flat
+from saywhy.view.place import Grid, Seen, Tiles, as_grid, box, peak, scaled, whole
 
 FORMAT = "saywhy-view/1"
 LONGEST_SIDE = 1600
 """Pixels; larger pictures are reduced for display only."""
-
-
-@runtime_checkable
-class FactLike(Protocol):
-    """One line of a validity card; the state is good, warning or bad."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-
-
-@runtime_checkable
-class PictureLike(Protocol):
-    """An original picture and the part of it that the network saw."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def image(self) -> Image.Image: ...
-    @property
-    def seen(self) -> Seen: ...
-
-
-@runtime_checkable
-class Explained(Protocol):
-    """What the view needs of an explanation of B pictures with T targets each."""
-
-    @property
-    def methods(self) -> Sequence[str]: ...
-    @property
-    def layers(self) -> Sequence[str]: ...
-    @property
-    def targets(self) -> Sequence[Sequence[str]]: ...
-    @property
-    def classes(self) -> Tensor: ...
-    @property
-    def scores(self) -> Tensor: ...
-    @property
-    def probabilities(self) -> Tensor | None: ...
-    @property
-    def pictures(self) -> Sequence[PictureLike]: ...
-    @property
-    def cards(self) -> Mapping[tuple[str, str], Sequence[Sequence[Sequence[FactLike]]]]: ...
-    @property
-    def provenance(self) -> Mapping[str, Any]: ...
-    def __getitem__(self, key: tuple[str, str]) -> Tensor: ...
 
 
 class FactEntry(TypedDict):
@@ -100,6 +54,13 @@ MapEntry = TypedDict(
 """One map: what it explains, its raw values [h, w], and what can be said of it."""
 
 
+class TileEntry(TypedDict):
+    """Where a picture shows a part of its input; an axis is its name, begin and end, that across first, then down."""
+
+    box: list[float]
+    axes: list[tuple[str, float, float]]
+
+
 class PictureEntry(TypedDict):
     """One picture with all of its maps: methods outermost, then layers, then targets."""
 
@@ -108,6 +69,7 @@ class PictureEntry(TypedDict):
     height: int
     src: str
     seen: list[float]
+    tiles: list[TileEntry]
     maps: list[MapEntry]
 
 
@@ -126,9 +88,10 @@ def payload(explanation: Explained, title: str | None = None) -> Payload:
 
     title: the page's heading; by default the picture's name, or how many pictures there are.
     """
-    pictures = explanation.pictures
-    if not pictures:
+    if not explanation.pictures:
         raise InputError("there is no picture in this explanation, so there is nothing to show")
+    explanation = flat(explanation)
+    pictures = explanation.pictures
     return {
         "format": FORMAT,
         "title": title or (pictures[0].name if len(pictures) == 1 else f"{len(pictures)} pictures"),
@@ -139,17 +102,6 @@ def payload(explanation: Explained, title: str | None = None) -> Payload:
         "pictures": [_picture(explanation, index) for index in range(len(pictures))],
         "provenance": plain(explanation.provenance),
     }
-
-
-def grids(explanation: Explained) -> Iterator[tuple[str, str, Tensor]]:
-    """Method, layer and maps [B, T, h, w] of every pair that exists."""
-    for method in explanation.methods:
-        for layer in explanation.layers:
-            try:
-                maps = explanation[method, layer]
-            except (KeyError, LayerError):  # a method on pixels does not exist at every layer
-                continue
-            yield method, layer, maps
 
 
 def probability(explanation: Explained, sample: int, target: int) -> float | None:
@@ -206,9 +158,21 @@ def _picture(explanation: Explained, index: int) -> PictureEntry:
         "width": width,
         "height": height,
         "src": _data_uri(shown),
-        "seen": [float(edge) for edge in picture.seen],
+        "seen": _edges(whole(picture.image.size) if isinstance(picture.seen, Tiles) else picture.seen),
+        "tiles": _tiles(picture),
         "maps": maps,
     }
+
+
+def _tiles(picture: PictureLike) -> list[TileEntry]:
+    if not isinstance(picture.seen, Tiles):
+        return []
+    axes = getattr(picture, "axes", [()] * len(picture.seen))
+    return [{"box": _edges(tile), "axes": list(own)} for tile, own in zip(picture.seen, axes, strict=True)]
+
+
+def _edges(box: Seen) -> list[float]:
+    return [float(edge) for edge in box]
 
 
 def _map(
@@ -243,7 +207,7 @@ def _fact(fact: FactLike) -> FactEntry:
     return {"name": fact.name, "state": fact.state, "text": fact.text}
 
 
-def _box_at(grid: Grid, seen: Seen, size: tuple[int, int], shown: tuple[int, int]) -> list[float] | None:
+def _box_at(grid: Grid, seen: Seen | Tiles, size: tuple[int, int], shown: tuple[int, int]) -> list[float] | None:
     """The box in original pixels, found on the picture as shown.
 
     Connected parts of a 48-megapixel photograph take seconds a map; on the reduced picture the edges are
@@ -251,8 +215,7 @@ def _box_at(grid: Grid, seen: Seen, size: tuple[int, int], shown: tuple[int, int
     exact box.
     """
     across, down = shown[0] / size[0], shown[1] / size[1]
-    left, top, right, bottom = seen
-    found = box(grid, (left * across, top * down, right * across, bottom * down), shown)
+    found = box(grid, scaled(seen, across, down), shown)
     if found is None:
         return None
     return [found[0] / across, found[1] / down, found[2] / across, found[3] / down]

@@ -1,9 +1,16 @@
-"""Where a coarse map lies on the original picture.
+"""Where a coarse map lies on what the network was given: a picture, and also a signal or a volume.
 
 A network sees a part of the original, resized: the ``seen`` box ``(left, top, right, bottom)``, in pixels of
 the original, which goes beyond the borders where the preprocessing padded. Each cell of the map covers its
 share of that box. Pixel ``(x, y)`` is the unit square whose centre is ``(x + 0.5, y + 0.5)``.
+
+Of a signal the box is ``(start, stop)`` in samples, of a volume ``(left, top, front, right, bottom, back)`` in voxels:
+always the lower ends and then the upper ones, x first, while the axes of an array are in the opposite order. Of a
+contact sheet, which shows the slices of a volume side by side, it is the :class:`Tiles`.
 """
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -11,103 +18,139 @@ from torch import Tensor
 
 from saywhy.errors import InputError
 
-Grid = Float[Tensor, "h w"] | Float[np.ndarray, "h w"]
-"""One raw map on the layer's own grid."""
+Grid = Float[Tensor, "*space"] | Float[np.ndarray, "*space"]
+"""One raw map on the layer's own grid: [h, w]; of a signal [l], of a volume [d, h, w], of tiles [tile, h, w]."""
 
 Edge = float | int
 """For run-time checks of types, to which an int is no float."""
 
-Seen = tuple[Edge, Edge, Edge, Edge]
-"""Left, top, right, bottom of what the network saw, in pixels of the original."""
+Seen = tuple[Edge, ...]
+"""Left, top, right, bottom of what the network saw, in pixels of the original; see above for signals and volumes."""
 
 BOX_THRESHOLD = 0.15
 """Share of the maximum at which Grad-CAM (Selvaraju et al., 2017, section 4.1) cuts a map into a box."""
 
+SHAPES = {1: "[l]", 2: "[h, w]", 3: "[d, h, w]"}
+"""How the shape of a map is written, by the number of its axes."""
 
-def as_grid(values: Grid) -> Float[np.ndarray, "h w"]:
-    """The map as a float64 array [h, w], whatever device, dtype or graph it came from.
+
+class Tiles(tuple[Seen, ...]):
+    """Of a picture that shows its input in several places: the box of each, in pixels; one map [h, w] for each."""
+
+
+def as_grid(values: Grid, axes: int | None = None) -> Float[np.ndarray, "*space"]:
+    """The map as a float64 array, whatever device, dtype or graph it came from.
+
+    axes: how many it must have; None takes any.
 
     >>> as_grid(np.ones((2, 3), np.float32)).shape
     (2, 3)
     """
     array = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else np.asarray(values, float)
-    if array.ndim != 2 or not array.size:
-        raise InputError(f"a map has the shape [h, w]; got {list(array.shape)}. Pick one, e.g. e.maps[0, 0]")
+    if not array.size or (axes is not None and array.ndim != axes):
+        shape = SHAPES[2 if axes is None else axes]
+        raise InputError(f"a map has the shape {shape}; got {list(array.shape)}. Pick one, e.g. e.maps[0, 0]")
     return array
 
 
-def whole(size: tuple[int, int]) -> Seen:
-    """The seen box of a network that saw all of a picture of ``size`` (width, height).
+def whole(size: Sequence[int]) -> Seen:
+    """The seen box of a network that saw all of a picture of ``size`` (width, height), a signal or a volume.
 
     >>> whole((4, 2))
     (0.0, 0.0, 4.0, 2.0)
     """
-    return 0.0, 0.0, float(size[0]), float(size[1])
+    return (*(0.0 for _ in size), *map(float, size))
 
 
-def on_picture(values: Grid, seen: Seen, size: tuple[int, int]) -> Float[np.ndarray, "height width"]:
-    """The map upsampled to the original picture, NaN where the network did not see.
+def scaled(seen: Seen | Tiles, across: float, down: float) -> Seen | Tiles:
+    """The seen box, or the tiles, of a picture that is resized.
 
-    Bilinear between the centres of the cells (``align_corners=False``) and constant beyond the outermost
-    ones, as `torch.nn.functional.interpolate` where the network saw the whole picture.
+    >>> scaled((1, 2, 3, 4), 2.0, 10.0)
+    (2.0, 20.0, 6.0, 40.0)
+    """
+    if isinstance(seen, Tiles):
+        return Tiles((left * across, top * down, right * across, bottom * down) for left, top, right, bottom in seen)
+    left, top, right, bottom = seen
+    return left * across, top * down, right * across, bottom * down
 
-    values: raw map [h, w], any range; seen: in original pixels; size: (width, height) of the original.
-    Returns float32 [height, width] in the units of the map.
+
+def on_picture(values: Grid, seen: Seen | Tiles, size: Sequence[int]) -> Float[np.ndarray, "*size"]:
+    """The map upsampled to the original, NaN where the network did not see.
+
+    Linear along every axis between the centres of the cells (``align_corners=False``) and constant beyond the
+    outermost ones, as `torch.nn.functional.interpolate` where the network saw the whole picture.
+
+    values: raw map [h, w], any range; seen: in original pixels; size: (width, height) of the original. Of a signal [l],
+    (start, stop) and (length,); of a volume [d, h, w], six numbers and (width, height, depth). Returns float32
+    [height, width], [length] or [depth, height, width] in the units of the map.
 
     >>> on_picture(np.array([[0.0, 1.0]]), (1, 0, 5, 1), (6, 1)).tolist()
     [[nan, 0.0, 0.25, 0.75, 1.0, nan]]
+    >>> on_picture(np.array([0.0, 1.0]), (0, 4), (4,)).tolist()
+    [0.0, 0.25, 0.75, 1.0]
     """
-    grid = as_grid(values)
-    left, top, right, bottom = checked(seen)
-    low_y, high_y, share_y, inside_y = _neighbours(grid.shape[0], top, bottom, size[1])
-    low_x, high_x, share_x, inside_x = _neighbours(grid.shape[1], left, right, size[0])
+    if isinstance(seen, Tiles):
+        return _on_tiles(values, seen, size)
+    full = as_grid(values, len(size))
+    lows, highs = _ends(seen)
+    unseen = []
     with np.errstate(invalid="ignore", over="ignore"):  # an infinite cell may meet a share of zero
-        rows = grid[low_y] * (1 - share_y)[:, None] + grid[high_y] * share_y[:, None]  # (height, w)
-        full = rows[:, low_x] * (1 - share_x) + rows[:, high_x] * share_x  # (height, width)
+        for axis, (start, stop, pixels) in enumerate(reversed(list(zip(lows, highs, size, strict=True)))):
+            before, after, share, inside = _neighbours(full.shape[axis], start, stop, pixels)
+            share = share.reshape(-1, *[1] * (full.ndim - axis - 1))
+            full = full.take(before, axis) * (1 - share) + full.take(after, axis) * share
+            unseen.append(~inside)
         full = full.astype(np.float32)
-    full[~inside_y] = np.nan
-    full[:, ~inside_x] = np.nan
+    for axis, outside in enumerate(unseen):
+        np.moveaxis(full, axis, 0)[outside] = np.nan
     return full
 
 
-def peak(values: Grid, seen: Seen) -> tuple[float, float] | None:
+def peak(values: Grid, seen: Seen | Tiles) -> tuple[float, ...] | None:
     """Centre ``(x, y)`` of the strongest cell, in original pixels; the first of equals in reading order.
 
+    ``(x,)`` in samples of a signal, ``(x, y, z)`` in voxels of a volume; of tiles ``(x, y)`` on the sheet.
     None where there is nothing to point at: no positive value, or the same value in all of several cells.
     The point lies outside the picture where the strongest cell is padding.
 
     >>> peak(np.array([[0.0, 0.0], [0.0, 3.0]]), (10, 0, 30, 20))
     (25.0, 15.0)
+    >>> peak(np.array([0.0, 0.0, 1.0, 0.0]), (0, 8))
+    (5.0,)
     """
-    grid = as_grid(values)
-    left, top, right, bottom = checked(seen)
+    grid = as_grid(values, 3 if isinstance(seen, Tiles) else len(seen) // 2)
     finite = np.where(np.isfinite(grid), grid, -np.inf)
     if finite.max() <= 0 or (grid.size > 1 and finite.min() == finite.max()):
         return None
-    row, column = np.unravel_index(int(finite.argmax()), grid.shape)
-    height, width = grid.shape
-    x = left + (right - left) * (int(column) + 0.5) / width
-    return x, top + (bottom - top) * (int(row) + 0.5) / height
+    cell = [int(i) for i in np.unravel_index(int(finite.argmax()), grid.shape)]
+    shape = list(grid.shape)
+    if isinstance(seen, Tiles):
+        seen, cell, shape = seen[cell[0]], cell[1:], shape[1:]
+    ends = zip(*_ends(seen), reversed(cell), reversed(shape), strict=True)
+    return tuple(low + (high - low) * (i + 0.5) / cells for low, high, i, cells in ends)
 
 
 def box(
-    values: Grid, seen: Seen, size: tuple[int, int], threshold: float = BOX_THRESHOLD
-) -> tuple[int, int, int, int] | None:
+    values: Grid, seen: Seen | Tiles, size: Sequence[int], threshold: float = BOX_THRESHOLD
+) -> tuple[int, ...] | None:
     """The box round the largest connected part at ``threshold`` times the maximum or more.
 
-    Grad-CAM (Selvaraju et al., 2017), section 4.1, on the map upsampled to the original picture; pixels that
-    touch at a corner are connected. Returns left, top, right, bottom, the last two exclusive, or None for a
-    map without positive evidence on the picture. threshold: in (0, 1].
+    Grad-CAM (Selvaraju et al., 2017), section 4.1, on the map upsampled to the original; pixels that touch at
+    a corner are connected. Returns left, top, right, bottom, the last two exclusive; of a signal start and
+    stop, of a volume left, top, front, right, bottom, back; or None for a map without a positive value on
+    the picture. threshold: in (0, 1].
 
     >>> box(np.array([[0.0, 0.0, 1.0, 0.0]]), (0, 0, 8, 2), (8, 2), threshold=0.5)
     (4, 0, 6, 2)
+    >>> box(np.array([0.0, 0.0, 1.0, 0.0]), (0, 8), (8,), threshold=0.5)
+    (4, 6)
     """
     full = on_picture(values, seen, size)
     finite = full[np.isfinite(full)]
     if not finite.size or finite.max() <= 0:
         return None
-    rows, columns = _largest_part(np.isfinite(full) & (full >= threshold * finite.max()))
-    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+    part = _largest_part(np.isfinite(full) & (full >= threshold * finite.max()))[::-1]
+    return (*(int(along.min()) for along in part), *(int(along.max()) + 1 for along in part))
 
 
 def checked(seen: Seen) -> Seen:
@@ -117,10 +160,29 @@ def checked(seen: Seen) -> Seen:
     Traceback (most recent call last):
     saywhy.errors.InputError: a seen box has left < right and top < bottom, all finite; got (0, 0, 0, 5)
     """
-    left, top, right, bottom = seen
-    if not (np.isfinite(seen).all() and left < right and top < bottom):
+    half = len(seen) // 2
+    if not (np.isfinite(seen).all() and all(low < high for low, high in zip(seen[:half], seen[half:], strict=True))):
         raise InputError(f"a seen box has left < right and top < bottom, all finite; got {seen}")
     return seen
+
+
+def _ends(seen: Seen) -> tuple[Seen, Seen]:
+    """The lower and the upper ends of a box, x first."""
+    half = len(checked(seen)) // 2
+    return seen[:half], seen[half:]
+
+
+def _on_tiles(values: Grid, tiles: Tiles, size: Sequence[int]) -> Float[np.ndarray, "height width"]:
+    """Every map in its own tile and nothing of it in the next; NaN between them."""
+    width, height = size
+    full = np.full((height, width), np.nan, np.float32)
+    for grid, tile in zip(as_grid(values, 3), tiles, strict=True):
+        left, top = (max(0, math.floor(edge)) for edge in tile[:2])
+        right, bottom = min(width, math.ceil(tile[2])), min(height, math.ceil(tile[3]))
+        inside = (tile[0] - left, tile[1] - top, tile[2] - left, tile[3] - top)
+        part = full[top:bottom, left:right]
+        np.fmax(part, on_picture(grid, inside, (right - left, bottom - top)), out=part)
+    return full
 
 
 def _neighbours(
@@ -139,11 +201,11 @@ def _neighbours(
     return before, after, position - before, (centres >= start) & (centres < stop)
 
 
-def _largest_part(mask: Bool[np.ndarray, "height width"]) -> tuple[np.ndarray, ...]:
-    """Row and column indices of the largest 8-connected part of a mask that is not empty."""
+def _largest_part(mask: Bool[np.ndarray, "*space"]) -> tuple[np.ndarray, ...]:
+    """Indices, axis by axis, of the largest part of a mask that is not empty; corners connect."""
     from scipy.ndimage import label  # here, because it takes a while to import and most callers draw no box
 
-    parts, _ = label(mask, structure=np.ones((3, 3)))
+    parts, _ = label(mask, structure=np.ones((3,) * mask.ndim))
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0  # the background
     return np.nonzero(parts == sizes.argmax())

@@ -17,7 +17,8 @@ from jinja2 import Environment, Template
 from markupsafe import Markup
 
 from saywhy.view.atomic import written_whole
-from saywhy.view.payload import Explained, Payload, dumps, payload
+from saywhy.view.explained import Explained
+from saywhy.view.payload import Payload, dumps, payload
 
 SCRIPTS = ("maps.js", "paint.js", "png.js", "words.js", "picker.js", "figure.js", "poster.js", "viewer.js")
 """The viewer's modules, each importing only from those before it."""

@@ -6,6 +6,7 @@ have a few values many times larger than all others, beside which nothing would 
 value in a hundred is larger.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from saywhy.view.place import Grid, as_grid
 
 FINE = 64 * 64
-"""A map of so many values is one of pixels, not of cells; as in maps.js."""
+"""A map of so many values (of tiles: each of them) is one of pixels, not of cells; as in maps.js."""
 
 SHOWN = 0.99
 """The share of such a map's values that the scale has room for; as in maps.js."""
@@ -39,7 +40,7 @@ class Scale:
 
     @classmethod
     def of(cls, *maps: Grid) -> "Scale":
-        """One scale for all of these maps [h, w]; values that are not finite do not count.
+        """One scale for all of these maps; values that are not finite do not count.
 
         >>> Scale.of(np.array([[1.0, 3.0]])), Scale.of(np.array([[1.0, -3.0]]))
         (Scale(low=1.0, high=3.0), Scale(low=-3.0, high=3.0))
@@ -50,7 +51,7 @@ class Scale:
             return cls(0.0, 0.0)
         low, high = float(finite.min()), float(finite.max())
         reach = max(-low, high)
-        if max(array.size for array in arrays) >= FINE:
+        if max(math.prod(array.shape[-2:]) for array in arrays) >= FINE:
             sizes = np.sort(np.abs(finite) if low < 0 else finite)
             # A map that is zero nearly everywhere keeps its own largest value.
             reach = high = float(sizes[int(SHOWN * (len(sizes) - 1))]) or reach

@@ -9,10 +9,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from saywhy.view.atomic import written_whole
+from saywhy.view.explained import Explained, grids
+from saywhy.view.flat import flat
 from saywhy.view.legend import Caption, legend
 from saywhy.view.overlay import NARROWEST, has_unseen, heat_over, noted, overlay, stacked
-from saywhy.view.payload import LONGEST_SIDE, Explained, dumps, finite, grids, plain, probability, reduced
-from saywhy.view.place import Seen
+from saywhy.view.payload import LONGEST_SIDE, dumps, finite, plain, probability, reduced
+from saywhy.view.place import Seen, Tiles, scaled
 from saywhy.view.scale import Scale
 
 GAP = 16
@@ -27,6 +29,7 @@ def sheet(explanation: Explained, *, panel: int = NARROWEST, columns: int = 6) -
 
     panel: width of a panel in pixels; columns: maps in a row before it goes on below.
     """
+    explanation = flat(explanation)
     rows: list[list[Image.Image]] = []
     for sample, picture in enumerate(explanation.pictures):
         small, seen = fitted(picture.image, picture.seen, panel)
@@ -60,6 +63,7 @@ def overlay_of(
 
     method, layer: the first by default; look: scale, opacity, threshold, mark_peak, draw_box of `overlay`.
     """
+    explanation = flat(explanation)
     method = method or explanation.methods[0]
     layer = layer or next(has for m, has, _ in grids(explanation) if m == method)
     picture = explanation.pictures[sample]
@@ -101,17 +105,15 @@ def _worries(card: Sequence[Any]) -> tuple[str, ...]:
     return tuple(f"{fact.state}: {fact.text}" for fact in worries) or ("card: nothing against this map",)
 
 
-def fitted(image: Image.Image, seen: Seen, width: int) -> tuple[Image.Image, Seen]:
+def fitted(image: Image.Image, seen: Seen | Tiles, width: int) -> tuple[Image.Image, Seen | Tiles]:
     """The picture at ``width`` pixels, and the seen box in its pixels.
 
     >>> fitted(Image.new("RGB", (100, 50)), (25, 0, 75, 50), 200)[1]
     (50.0, 0.0, 150.0, 100.0)
     """
     height = max(1, round(image.height * width / image.width))
-    across, down = width / image.width, height / image.height
-    left, top, right, bottom = seen
     small = reduced(image, max(image.size)).resize((width, height), Image.Resampling.LANCZOS)
-    return small, (left * across, top * down, right * across, bottom * down)
+    return small, scaled(seen, width / image.width, height / image.height)
 
 
 def _whole(explanation: Explained) -> Image.Image:

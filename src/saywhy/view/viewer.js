@@ -2,7 +2,7 @@
 // Whatever comes from the payload reaches the page as text or on a canvas, never as markup.
 
 import { Figure } from "./figure.js";
-import { bytes, field, floats, levelOf, scaleOf, valueAt } from "./maps.js";
+import { boxesOf, bytes, field, floats, levelOf, scaleOf, valueAt } from "./maps.js";
 import { Picker } from "./picker.js";
 import { withText } from "./png.js";
 import { poster } from "./poster.js";
@@ -205,7 +205,7 @@ class Viewer {
   field(map, width, height) {
     const kept = this.fields.get(map);
     if (kept?.width === width && kept.height === height) return kept.values;
-    const values = field(map, this.picture.seen, this.size, width, height);
+    const values = field(map, boxesOf(this.picture), this.size, width, height);
     if (this.fields.size > 12) this.fields.clear();
     this.fields.set(map, { width, height, values });
     return values;
@@ -213,11 +213,11 @@ class Viewer {
 
   /** What stands under a point of one figure: raw value, null if not seen; for the difference, of levels. */
   read(side, x, y) {
-    const { seen } = this.picture;
-    if (side !== "difference") return this.map(side) ? valueAt(this.map(side), seen, x, y) : null;
+    const boxes = boxesOf(this.picture);
+    if (side !== "difference") return this.map(side) ? valueAt(this.map(side), boxes, x, y) : null;
     const levels = ["A", "B"].map((one) => {
       const map = this.map(one);
-      const value = map ? valueAt(map, seen, x, y) : null;
+      const value = map ? valueAt(map, boxes, x, y) : null;
       return value === null ? null : levelOf(this.scale(map), value);
     });
     return levels.includes(null) ? null : levels[1] - levels[0];

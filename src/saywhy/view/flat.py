@@ -1,0 +1,310 @@
+"""Signals, volumes and videos as pictures, so that all else in the view need not know of them.
+
+A signal becomes a plot, a volume or video a contact sheet of some of its slices; their maps [l] and [d, h, w] become
+maps [tile, h, w], one for every place in which the picture shows its input.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.nn import functional as F
+
+from saywhy.errors import InputError
+from saywhy.view.explained import Explained, FactLike, grids
+from saywhy.view.legend import INK, PAPER, SOFT, font
+from saywhy.view.place import Tiles
+
+MOST_SLICES = 16
+"""A volume of more slices is shown by so many of them, evenly spaced."""
+
+COLUMNS = 4
+"""Slices side by side."""
+
+NARROW, WIDE = 640, 1024
+"""Pixels between which the width of a contact sheet lies."""
+
+PLOT, LETTERS = 800, 24
+"""Pixels across a plot, and the size of its letters, so large that it can be read in a sheet too."""
+
+AREA = PLOT - 5 * LETTERS
+"""Pixels along the signal itself."""
+
+MOST_LINES = 8
+"""A signal of more channels is drawn as rows of grey."""
+
+GRID, GROUND = (226, 229, 233), (250, 250, 251)
+
+Axis = tuple[str, float, float]
+"""An axis of the input: its name, and where on it a tile begins and ends."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture of what is none.
+
+    Attributes:
+        name: of the input, and what is shown of it.
+        image: the plot, or the contact sheet.
+        seen: where in the image the input is.
+        axes: of every tile: the axis that runs across, then that which runs down, if any, and those that stand still.
+    """
+
+    name: str
+    image: Image.Image
+    seen: Tiles
+    axes: tuple[tuple[Axis, ...], ...]
+
+
+@dataclass(frozen=True)
+class Flat:
+    """An explanation of signals or volumes as one of pictures; maps are [batch, target, tile, h, w]."""
+
+    methods: Sequence[str]
+    layers: Sequence[str]
+    targets: Sequence[Sequence[str]]
+    classes: Tensor
+    scores: Tensor
+    probabilities: Tensor | None
+    pictures: tuple[Drawing, ...]
+    cards: Mapping[tuple[str, str], Sequence[Sequence[Sequence[FactLike]]]]
+    provenance: Mapping[str, Any]
+    maps: Mapping[tuple[str, str], Tensor]
+
+    def __getitem__(self, key: tuple[str, str]) -> Tensor:
+        return self.maps[key]
+
+
+def flat(explanation: Explained) -> Explained:
+    """The explanation as one of pictures: itself if it is, else a `Flat` of its plots or contact sheets.
+
+    Raises:
+        InputError: it does not hold the signals or volumes themselves, or they have more than three axes.
+    """
+    maps = {(method, layer): stack.detach() for method, layer, stack in grids(explanation)}
+    axes = {stack.ndim - 2 for stack in maps.values()}
+    if axes <= {2} or isinstance(explanation, Flat):
+        return explanation
+    if axes not in ({1}, {3}):
+        raise InputError("only maps of one, two or three axes can be drawn. Save the explanation as .npz.")
+    inputs = [_values(picture) for picture in explanation.pictures]
+    names = [picture.name for picture in explanation.pictures]
+    draw, unfold = (plot, columns) if axes == {1} else (contact_sheet, slices_of)
+    return Flat(
+        methods=explanation.methods,
+        layers=explanation.layers,
+        targets=explanation.targets,
+        classes=explanation.classes,
+        scores=explanation.scores,
+        probabilities=explanation.probabilities,
+        pictures=tuple(draw(values, name) for values, name in zip(inputs, names, strict=True)),
+        cards=explanation.cards,
+        provenance=explanation.provenance,
+        maps={key: unfold(stack, inputs[0].shape[1:]) for key, stack in maps.items()},
+    )
+
+
+def _values(picture: Any) -> Float[np.ndarray, "channel *space"]:
+    values = getattr(picture, "values", None)
+    if values is None:
+        raise InputError(f"'{picture.name}' cannot be drawn: the explanation does not hold the input itself.")
+    return np.asarray(values, float)
+
+
+# --- signals -----------------------------------------------------------------------------------------------------
+
+
+def plot(values: Float[np.ndarray, "channel length"], name: str = "input") -> Drawing:
+    """A signal: each channel a line in a lane of its own and on its own scale, many channels rows of grey.
+
+    >>> plot(np.zeros((2, 50))).name
+    'input: 2 channels of 50 samples, each on its own scale'
+    """
+    channels, length = values.shape
+    lines = channels <= MOST_LINES
+    size = LETTERS
+    height = max(240, 64 * channels) if lines else min(480, max(240, 6 * channels))
+    left, top, right, bottom = 4 * size, size // 2, 4 * size + AREA, size // 2 + height
+    image = Image.new("RGB", (PLOT, bottom + 2 * size), PAPER)
+    draw_area = _lanes if lines else _rows
+    ticks = _ticks(length)
+    image.paste(draw_area(values, (right - left, height), ticks), (left, top))
+    draw = ImageDraw.Draw(image)
+    for tick in ticks:
+        x = left + (right - left) * tick / length
+        draw.text((x, bottom + size // 3), str(tick), SOFT, font(size), anchor="mt")
+    for text, share, anchor in _beside(values, lines):
+        draw.text((left - size // 3, top + height * share), text, SOFT, font(size), anchor=anchor)
+    draw.rectangle((left - 1, top - 1, right, bottom), outline=SOFT)
+    what = f"{channels} channels of {length} samples" if channels > 1 else f"{length} samples"
+    shown = f"{name}: {what}" + (", each on its own scale" if lines and channels > 1 else "")
+    return Drawing(shown, image, Tiles([(left, top, right, bottom)]), ((("sample", 0.0, float(length)),),))
+
+
+def _lanes(values: Float[np.ndarray, "channel length"], size: tuple[int, int], ticks: Sequence[int]) -> Image.Image:
+    """One line below the other, drawn twice as large and reduced, because Pillow draws stairs."""
+    width, height = 2 * size[0], 2 * size[1]
+    area = Image.new("RGB", (width, height), GROUND)
+    draw = ImageDraw.Draw(area)
+    for tick in ticks:
+        draw.line((width * tick / values.shape[1], 0, width * tick / values.shape[1], height), GRID, 2)
+    lane = height / len(values)
+    for channel, line in enumerate(values):
+        if channel:
+            draw.line((0, lane * channel, width, lane * channel), GRID, 2)
+        x, y = _outline(line, width)
+        low, high = float(y.min()), float(y.max())
+        share = (y - low) / (high - low) if high > low else np.full_like(y, 0.5)
+        down = lane * (channel + 0.92 - 0.84 * share)
+        draw.line([*zip((x * width).tolist(), down.tolist(), strict=True)], INK, 3, joint="curve")
+    return area.resize(size, Image.Resampling.LANCZOS)
+
+
+def _outline(line: Float[np.ndarray, " length"], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a line, x in [0, 1]; of a long one the lowest and highest value at every pixel: none is lost."""
+    length = len(line)
+    if length <= 2 * width:
+        return (np.arange(length) + 0.5) / length, line
+    starts = np.arange(width) * length // width
+    ends = np.stack([np.minimum.reduceat(line, starts), np.maximum.reduceat(line, starts)], 1)
+    return np.repeat((np.arange(width) + 0.5) / width, 2), ends.ravel()
+
+
+def _rows(values: Float[np.ndarray, "channel length"], size: tuple[int, int], ticks: Sequence[int]) -> Image.Image:
+    """Channels as rows, the first on top, the higher the darker."""
+    grey = Image.fromarray(np.rint(250 - 190 * _unit(values)).astype(np.uint8))
+    enlarged = Image.Resampling.NEAREST, Image.Resampling.BOX
+    for axis in (0, 1):  # each by itself: one may be enlarged and the other reduced
+        to = (size[0], grey.height) if axis == 0 else (grey.width, size[1])
+        grey = grey.resize(to, enlarged[grey.size[axis] > size[axis]])
+    return grey.convert("RGB")
+
+
+def _ticks(length: int) -> list[int]:
+    """At most six round sample numbers from zero on.
+
+    >>> _ticks(1000), _ticks(3)
+    ([0, 200, 400, 600, 800], [0, 1, 2])
+    """
+    steps = (first * 10**zeros for zeros in range(20) for first in (1, 2, 5))
+    step = next(step for step in steps if (length - 1) // step < 6)
+    return list(range(0, length, step))
+
+
+def _beside(values: Float[np.ndarray, "channel length"], lines: bool) -> Iterator[tuple[str, float, str]]:
+    """What stands left of a plot: text, how far down in [0, 1], and which point of the text stands there."""
+    channels = len(values)
+    if channels == 1:
+        yield f"{values.max():.2g}", 0.0, "rt"
+        yield f"{values.min():.2g}", 1.0, "rs"
+    elif lines:
+        yield from ((f"ch {c}", (c + 0.5) / channels, "rm") for c in range(channels))
+    else:
+        yield "ch 0", 0.0, "rt"
+        yield f"ch {channels - 1}", 1.0, "rs"
+
+
+def columns(maps: Float[Tensor, "batch target length"], space: Sequence[int]) -> Tensor:
+    """Maps of signals as maps of the one tile of a plot, [batch, target, 1, 1, l]."""
+    return _strongest(maps[:, :, None, None], (1, AREA))
+
+
+# --- volumes -----------------------------------------------------------------------------------------------------
+
+
+def contact_sheet(values: Float[np.ndarray, "channel depth height width"], name: str = "input") -> Drawing:
+    """Slices along the first axis of a volume, or frames of a video, side by side, each under its number.
+
+    Three channels are red, green and blue; of any others their mean is shown. One scale holds for the whole volume.
+
+    >>> contact_sheet(np.zeros((1, 40, 8, 8))).name
+    'input: 16 of 40 slices along z'
+    """
+    depth, height, width = values.shape[1:]
+    chosen = _chosen(depth)
+    across = min(COLUMNS, len(chosen))
+    side = _tile(height, width, across)
+    size = max(14, across * side[0] // 30)
+    step = side[0] + size // 2, side[1] + 2 * size
+    down = -(-len(chosen) // across)
+    image = Image.new("RGB", (across * step[0] + size // 2, down * step[1] + size // 2), PAPER)
+    draw = ImageDraw.Draw(image)
+    boxes, axes = [], []
+    for i, (z, picture) in enumerate(zip(chosen, _grey_or_colour(values[:, chosen]), strict=True)):
+        left, top = size // 2 + i % across * step[0], round(1.75 * size) + i // across * step[1]
+        draw.text((left, top - size // 4), f"z {z}", INK, font(size), anchor="ls")
+        enlarged = side[0] >= width
+        image.paste(picture.resize(side, Image.Resampling.NEAREST if enlarged else Image.Resampling.BOX), (left, top))
+        boxes.append((left, top, left + side[0], top + side[1]))
+        axes.append((("x", 0.0, float(width)), ("y", 0.0, float(height)), ("z", float(z), z + 1.0)))
+    what = f"{len(chosen)} of {depth} slices" if len(chosen) < depth else f"{depth} slice{'s' * (depth > 1)}"
+    return Drawing(f"{name}: {what} along z", image, Tiles(boxes), tuple(axes))
+
+
+def _chosen(depth: int) -> list[int]:
+    """Evenly spaced slices: the middles of equal parts.
+
+    >>> _chosen(3), _chosen(64)[:3]
+    ([0, 1, 2], [2, 6, 10])
+    """
+    count = min(depth, MOST_SLICES)
+    return [(2 * i + 1) * depth // (2 * count) for i in range(count)]
+
+
+def _tile(height: int, width: int, across: int) -> tuple[int, int]:
+    """(width, height) of a slice on the sheet: small ones are enlarged by a whole number, large ones reduced.
+
+    >>> _tile(32, 32, 4), _tile(512, 256, 4)
+    ((160, 160), (128, 256))
+    """
+    low, high = NARROW // across, WIDE // across
+    longest = max(height, width)
+    factor = min(-(-low // longest), high // longest) if longest < low else min(1.0, high / longest)
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def _grey_or_colour(values: Float[np.ndarray, "channel slice height width"]) -> Iterator[Image.Image]:
+    """Every slice as a picture."""
+    shown = values if len(values) == 3 else values.mean(0, keepdims=True)
+    pixels = np.rint(255 * _unit(shown)).astype(np.uint8)
+    for picture in np.moveaxis(pixels, 0, -1):  # [height, width, 1 or 3]
+        yield Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).convert("RGB")
+
+
+def _unit(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """From the lowest to the highest value in [0, 1]; in the middle if there is only one."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
+
+
+def slices_of(
+    maps: Float[Tensor, "batch target d h w"], space: Sequence[int]
+) -> Float[Tensor, "batch target tile h w"]:
+    """Maps of volumes at the slices that are shown, linear between those of the layer; no finer than their tiles."""
+    depth, height, width = space
+    chosen = _chosen(depth)
+    if maps.shape[2] != depth:
+        maps = F.interpolate(maps, (depth, *maps.shape[3:]), mode="trilinear", align_corners=False)
+    across, down = _tile(height, width, min(COLUMNS, len(chosen)))
+    return _strongest(maps[:, :, chosen], (down, across))
+
+
+def _strongest(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps [..., h, w] of at most ``size`` cells, in each the value of largest magnitude of those it stands for.
+
+    A mean would show a signed map of samples or voxels as empty, and every n-th value another map.
+
+    >>> import torch
+    >>> _strongest(torch.tensor([[[[1.0, -3.0, 0.0, 2.0]]]]), (1, 2))
+    tensor([[[[-3.,  2.]]]])
+    """
+    height, width = min(size[0], maps.shape[-2]), min(size[1], maps.shape[-1])
+    if (height, width) == tuple(maps.shape[-2:]):
+        return maps
+    flat = maps.flatten(0, -3)
+    _, where = F.adaptive_max_pool2d(flat.abs(), (height, width), return_indices=True)
+    return flat.flatten(1).gather(1, where.flatten(1)).reshape(*maps.shape[:-2], height, width)
