@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 from saywhy.data.pictures import Picture
 from saywhy.errors import InputError, LayerError, MethodError, nearest
 from saywhy.methods.fusion import Fusion, fuse
+from saywhy.methods.registry import find_method
 from saywhy.shapes import Classes, MapStack, Scores
 from saywhy.validity import Card
 
@@ -64,6 +65,11 @@ class Explanation:
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """(method, layer) of all maps: every method at every layer, but that of the picture itself at the input."""
         return tuple(self._maps)
+
+    @property
+    def shows(self) -> dict[str, str]:
+        """What a value of each method's maps means: "evidence", "sensitivity" or "activity"; see ``Method.shows``."""
+        return {method: _shown_by(method) for method in self.methods}
 
     @property
     def completeness_gap(self) -> Scores | None:
@@ -313,6 +319,13 @@ class Explanation:
         from saywhy.stored import load_npz
 
         return load_npz(Path(path))
+
+
+def _shown_by(method: str) -> str:
+    try:
+        return find_method(method).shows
+    except MethodError:  # a file may come from where there were methods that are not here
+        return "evidence"
 
 
 def _normalized(maps: MapStack, how: Normalize) -> MapStack:

@@ -37,6 +37,7 @@ class Explanation:
     layers: tuple[str, ...] = ()
     cards: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    shows: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, key: tuple[str, str]) -> Tensor:
         return self.maps[key]

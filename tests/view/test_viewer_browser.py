@@ -352,10 +352,25 @@ def test_a_map_of_pixels_has_the_scale_that_the_png_has(show, explained):
     assert low.split()[1].replace("−", "-").startswith("-")
 
 
+@pytest.mark.parametrize(
+    ("low", "shows", "words"),
+    [
+        (-1.0, "evidence", "Red: evidence for. Blue: evidence against."),
+        (-1.0, "sensitivity", "Red: a higher value here raises the score."),
+        (0.0, "sensitivity", "Bright: the score reacts strongly to a change here."),
+        (-1.0, "activity", "whatever the answer"),
+    ],
+)
+def test_the_colours_mean_what_the_method_shows(show, explained, low, shows, words):
+    e = explained({("some", "x"): torch.linspace(low, 1, 9).reshape(1, 1, 3, 3)}, ["mug"], ("mug.png",))
+    e.shows = {"some": shows}
+    assert words in show(e).text("figcaption")
+
+
 def test_a_volume_is_read_in_voxels_on_every_slice(show):
     values = torch.arange(4.0 * 3 * 2).reshape(1, 1, 4, 3, 2)
     drawing = contact_sheet(np.random.default_rng(0).random((1, 4, 30, 20)))
-    e = Flat(["m"], ["x"], [["mug"]], torch.zeros(1, 1).int(), torch.ones(1, 1), None, (drawing,), {}, {},
+    e = Flat(["m"], ["x"], [["mug"]], torch.zeros(1, 1).int(), torch.ones(1, 1), None, (drawing,), {}, {}, {},
              {("m", "x"): values})  # fmt: skip
     page = show(e)
     size, full = drawing.image.size, on_picture(values[0, 0], drawing.seen, drawing.image.size)

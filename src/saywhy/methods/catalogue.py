@@ -49,6 +49,7 @@ METHODS: dict[str, Method] = {
             "Muhammad and Yeasin, 2020",
             "first principal component of A",
             uses_gradients=False,
+            shows="activity",
         ),
         Method(
             "eigengradcam",
@@ -63,6 +64,7 @@ METHODS: dict[str, Method] = {
             "Seg-Eigen-CAM",
             "Chung and Ying, 2025",
             "first principal component of |G| ⊙ A",
+            shows="sensitivity",
         ),
         Method(
             "kpcacam",
@@ -71,6 +73,7 @@ METHODS: dict[str, Method] = {
             "Karmani et al., 2024",
             "first kernel principal component of A",
             uses_gradients=False,
+            shows="activity",
         ),
         Method(
             "fem",
@@ -79,6 +82,7 @@ METHODS: dict[str, Method] = {
             "Fuad et al., 2020",
             "Σₖ μₖ [Aₖ ≥ μₖ + K σₖ]",
             uses_gradients=False,
+            shows="activity",
         ),
         Method(
             "shapleycam",
@@ -96,6 +100,7 @@ METHODS: dict[str, Method] = {
             "A of one block, from the class token on",
             uses_gradients=False,
             passes="several",
+            shows="activity",
         ),
         Method(
             "attention-rollout",
@@ -105,6 +110,7 @@ METHODS: dict[str, Method] = {
             "Πₗ (Aₗ + I) / 2, from the class token on",
             uses_gradients=False,
             passes="several",
+            shows="activity",
         ),
         Method(
             "gradient-rollout",
@@ -131,6 +137,7 @@ METHODS: dict[str, Method] = {
             "Simonyan et al., 2013",
             "max |G|",
             at="input",
+            shows="sensitivity",
         ),
         Method(
             "input-times-gradient",
@@ -148,6 +155,7 @@ METHODS: dict[str, Method] = {
             "max |mean over noise of G|",
             passes="several",
             at="input",
+            shows="sensitivity",
         ),
         Method(
             "vargrad",
@@ -157,6 +165,7 @@ METHODS: dict[str, Method] = {
             "Σ variance over noise of G",
             passes="several",
             at="input",
+            shows="sensitivity",
         ),
         Method(
             "smooth-gradcam++",
@@ -292,6 +301,7 @@ METHODS: dict[str, Method] = {
             "G, every ReLU handing back ReLU(g) where z > 0",
             passes="several",
             at="input",
+            shows="sensitivity",
         ),
         Method(
             "deconvnet",
@@ -301,6 +311,7 @@ METHODS: dict[str, Method] = {
             "G, every ReLU handing back ReLU(g)",
             passes="several",
             at="input",
+            shows="sensitivity",
         ),
         Method(
             "guided-gradcam",
@@ -310,6 +321,7 @@ METHODS: dict[str, Method] = {
             "guided backpropagation ⊙ upsampled Grad-CAM",
             passes="several",
             grid="input",
+            shows="sensitivity",
         ),
         Method(
             "deconv-gradcam",
@@ -319,6 +331,7 @@ METHODS: dict[str, Method] = {
             "deconvnet ⊙ upsampled Grad-CAM",
             passes="several",
             grid="input",
+            shows="sensitivity",
         ),
         Method(
             "excitation-backprop",

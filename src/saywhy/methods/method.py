@@ -13,6 +13,9 @@ from saywhy.answer import ScoreKind
 from saywhy.shapes import MapStack, Scores
 from saywhy.validity import Fact
 
+Shows = Literal["evidence", "sensitivity", "activity"]
+"""What the values of a map mean; see `Method`."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -31,6 +34,9 @@ class Method:
         at: ``"layer"`` any layer, ``"input"`` the picture itself (one value a pixel).
         score: what a class's score is where the user does not say.
         grid: ``"input"`` for a method at a layer whose map has one value a pixel.
+        shows: what a positive value means: ``"evidence"`` that what is there speaks for the score; ``"sensitivity"``
+            that the score would react to a change there (signed: that a higher value raises it); ``"activity"`` that
+            something stands out there, whatever is asked.
     """
 
     name: str
@@ -44,6 +50,7 @@ class Method:
     at: Literal["layer", "input"] = "layer"
     score: ScoreKind = "logit"
     grid: Literal["layer", "input"] = "layer"
+    shows: Shows = "evidence"
 
     @cached_property
     def parameters(self) -> dict[str, Any]:

@@ -164,6 +164,7 @@ def smoothed(method: Method) -> Method:
         uses_gradients=method.uses_gradients,
         passes="several",
         at=method.at,
+        shows=method.shows,
     )
 
 

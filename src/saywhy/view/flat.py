@@ -72,6 +72,7 @@ class Flat:
     probabilities: Tensor | None
     pictures: tuple[Drawing, ...]
     cards: Mapping[tuple[str, str], Sequence[Sequence[Sequence[FactLike]]]]
+    shows: Mapping[str, str]
     provenance: Mapping[str, Any]
     maps: Mapping[tuple[str, str], Tensor]
 
@@ -103,6 +104,7 @@ def flat(explanation: Explained) -> Explained:
         probabilities=explanation.probabilities,
         pictures=tuple(draw(values, name) for values, name in zip(inputs, names, strict=True)),
         cards=explanation.cards,
+        shows=explanation.shows,
         provenance=explanation.provenance,
         maps={key: unfold(stack, inputs[0].shape[1:]) for key, stack in maps.items()},
     )

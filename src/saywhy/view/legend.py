@@ -13,10 +13,23 @@ from saywhy.view.scale import Scale
 
 INK, SOFT, PAPER = (27, 30, 34), (86, 92, 100), (255, 255, 255)
 
+MEANINGS = {
+    "evidence": ("", "red: evidence for, blue: against"),
+    "sensitivity": (
+        "bright: the score reacts strongly to a change here",
+        "red: a higher value here raises the score, blue: lowers it",
+    ),
+    "activity": (
+        "bright: what stands out here, whatever the answer",
+        "red: what stands out here, blue: its opposite, whatever the answer",
+    ),
+}
+"""What the colours of a map without and with negative values mean, by what its method shows; as in words.js."""
+
 
 @dataclass(frozen=True)
 class Caption:
-    """What is said under a map; an empty text or None is left out."""
+    """What is said under a map; an empty text or None is left out. shows: a key of `MEANINGS`."""
 
     target: str = ""
     score: float | None = None
@@ -26,6 +39,7 @@ class Caption:
     picture: str = ""
     notes: tuple[str, ...] = ()
     card: tuple[str, ...] = ()
+    shows: str = "evidence"
 
     def lines(self) -> list[str]:
         """The lines below the target.

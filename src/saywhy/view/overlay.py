@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from saywhy.view.colour import DIVERGING, SEQUENTIAL, colourise
-from saywhy.view.legend import Caption, hatched, legend
+from saywhy.view.legend import MEANINGS, Caption, hatched, legend
 from saywhy.view.place import Grid, Seen, Tiles, box, on_picture, peak, whole
 from saywhy.view.scale import Scale
 
@@ -86,14 +86,16 @@ def overlay(
 
 
 def noted(caption: Caption, scale: Scale) -> Caption:
-    """The caption, with what a reader must know about an odd map."""
+    """The caption, with what the colours mean, and what a reader must know about an odd map.
+
+    >>> noted(Caption(shows="sensitivity"), Scale(-1.0, 1.0)).notes
+    ('red: a higher value here raises the score, blue: lowers it',)
+    """
+    unsigned, signed = MEANINGS[caption.shows]
+    note = signed if scale.signed else unsigned
     if scale.flat:
         note = f"the same value everywhere: {scale.low:.3g}"
-    elif scale.signed:
-        note = "red: evidence for, blue: against"
-    else:
-        return caption
-    return replace(caption, notes=(*caption.notes, note))
+    return replace(caption, notes=(*caption.notes, note)) if note else caption
 
 
 def has_unseen(seen: Seen | Tiles, size: tuple[int, int]) -> bool:

@@ -40,6 +40,7 @@ MapEntry = TypedDict(
     {
         "method": str,
         "layer": str,
+        "shows": str,
         "target": str,
         "class": int,
         "score": float | None,
@@ -51,7 +52,7 @@ MapEntry = TypedDict(
         "box": list[float] | None,
     },
 )
-"""One map: what it explains, its raw values [h, w], and what can be said of it."""
+"""One map: what it explains, what its values mean, the values [h, w] themselves, and what can be said of it."""
 
 
 class TileEntry(TypedDict):
@@ -191,6 +192,7 @@ def _map(
     return {
         "method": method,
         "layer": layer,
+        "shows": explanation.shows.get(method, "evidence"),
         "target": explanation.targets[sample][target],
         "class": int(explanation.classes[sample, target]),
         "score": finite(explanation.scores[sample, target].item()),

@@ -1,7 +1,7 @@
 """Which raw value becomes which colour.
 
 A map without negative values runs from its smallest to its largest value. A map with negative values is
-signed: its scale is symmetric about zero, so that the middle colour always means "no evidence". Maps of single pixels
+signed: its scale is symmetric about zero, so that the middle colour always means zero. Maps of single pixels
 have a few values many times larger than all others, beside which nothing would be seen: their scale ends where one
 value in a hundred is larger.
 """
@@ -30,7 +30,7 @@ class Scale:
 
     @property
     def signed(self) -> bool:
-        """Whether there is evidence against, and so a diverging colour map."""
+        """Whether there are negative values, and so a diverging colour map."""
         return self.low < 0
 
     @property

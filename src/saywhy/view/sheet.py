@@ -96,6 +96,7 @@ def caption(explanation: Explained, sample: int, target: int, method: str, layer
         method=method,
         layer=layer,
         card=_worries(cards[sample][target]) if cards else (),
+        shows=explanation.shows.get(method, "evidence"),
     )
 
 

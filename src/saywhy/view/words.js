@@ -32,13 +32,29 @@ export function describe(map) {
   return map ? `${map.target}: ${details(map)}` : "no map";
 }
 
-/** What a reader must know about an odd map, or nothing. */
+/** What the colours of a map without and with negative values mean; as in legend.py. */
+const MEANINGS = {
+  evidence: ["", "Red: evidence for. Blue: evidence against."],
+  sensitivity: [
+    "Bright: the score reacts strongly to a change here.",
+    "Red: a higher value here raises the score. Blue: lowers it.",
+  ],
+  activity: [
+    "Bright: what stands out here, whatever the answer.",
+    "Red: what stands out here. Blue: its opposite, whatever the answer.",
+  ],
+};
+
+/** What the colours mean, and what a reader must know about an odd map. */
 export function note(content, side) {
   if (!content) return "There is no map for this choice.";
   const { map, scale } = content;
   if (map && map.raw.some((value) => !Number.isFinite(value))) return "Some values of this map are not finite numbers.";
   if (scale.low === scale.high) return `The same value everywhere: ${short(scale.low)}. There is nothing to see.`;
   if (side === "difference") return "Red: more in B. Blue: more in A.";
-  if (map && !map.raw.some((value) => value > 0)) return "No evidence for this target: every value is zero or against it.";
-  return scale.signed ? "Red: evidence for. Blue: evidence against." : "";
+  const shows = map?.shows ?? "evidence";
+  if (shows === "evidence" && map && !map.raw.some((value) => value > 0)) {
+    return "No evidence for this target: every value is zero or against it.";
+  }
+  return MEANINGS[shows][scale.signed ? 1 : 0];
 }

@@ -1,0 +1,71 @@
+"""What the colours of a map mean depends on what its method shows."""
+
+import re
+from importlib.resources import files
+
+import pytest
+import torch
+
+import saywhy
+from saywhy import Explanation
+from saywhy.methods import METHODS, find_method
+from saywhy.view import payload
+from saywhy.view.legend import MEANINGS, Caption
+from saywhy.view.overlay import noted
+from saywhy.view.scale import Scale
+
+SIGNED, UNSIGNED, FLAT = Scale(-1.0, 1.0), Scale(0.0, 1.0), Scale(1.0, 1.0)
+
+SENSITIVITY = {
+    "saliency", "smoothgrad", "vargrad", "guided-backprop", "deconvnet", "guided-gradcam", "deconv-gradcam",
+    "segeigencam",
+}  # fmt: skip
+
+
+def test_gradients_show_sensitivity_and_what_knows_no_target_shows_activity() -> None:
+    assert {name for name, method in METHODS.items() if method.shows == "sensitivity"} == SENSITIVITY
+    for name, method in METHODS.items():
+        assert (method.shows == "activity") == (not method.uses_gradients), name
+
+
+@pytest.mark.parametrize("name", ["saliency", "gradcam", "eigencam"])
+def test_a_smoothed_map_shows_what_its_method_shows(name: str) -> None:
+    assert find_method(f"smooth-{name}").shows == find_method(name).shows
+
+
+def test_a_legend_says_evidence_only_of_evidence() -> None:
+    assert noted(Caption(), SIGNED).notes == ("red: evidence for, blue: against",)
+    assert noted(Caption(), UNSIGNED).notes == ()
+    for shows in ("sensitivity", "activity"):
+        for scale in (SIGNED, UNSIGNED):
+            (note,) = noted(Caption(shows=shows), scale).notes
+            assert "evidence" not in note
+            assert note.startswith("red: " if scale.signed else "bright: ")
+        assert noted(Caption(shows=shows), FLAT).notes == ("the same value everywhere: 1",)
+
+
+def test_the_viewer_knows_the_same_meanings() -> None:
+    table = files("saywhy.view").joinpath("words.js").read_text(encoding="utf-8")
+    table = re.search(r"const MEANINGS = {(.*?)};", table, re.DOTALL)[1]
+    theirs = {key: re.findall(r'"(.*?)"', texts) for key, texts in re.findall(r"(\w+): \[(.*?)\],\n", table, re.DOTALL)}
+
+    def letters(text: str) -> str:
+        return re.sub(r"\W+", " ", text.lower().replace("blue: evidence against", "blue: against")).strip()
+
+    assert {key: [letters(t) for t in texts] for key, texts in theirs.items()} == {
+        key: [letters(t) for t in texts] for key, texts in MEANINGS.items()
+    }
+
+
+def test_what_is_shown_reaches_the_viewer_and_survives_a_file(tiny, tmp_path) -> None:
+    e = saywhy.explain(tiny(), torch.rand(1, 3, 16, 16), target=0, method=["gradcam", "saliency", "fem"], relu=False)
+    wanted = {"gradcam": "evidence", "saliency": "sensitivity", "fem": "activity"}
+    for shown in (e, Explanation.load(e.save(tmp_path / "why.npz"))):
+        assert shown.shows == wanted
+        assert {m["method"]: m["shows"] for m in payload(shown)["pictures"][0]["maps"]} == wanted
+
+
+def test_a_method_that_is_not_known_here_is_taken_for_evidence(tiny) -> None:
+    e = saywhy.explain(tiny(), torch.rand(1, 3, 16, 16), target=0, relu=False)
+    other = e._with(methods=("elsewhere",), _maps={("elsewhere", "features"): e.maps})
+    assert other.shows == {"elsewhere": "evidence"}
