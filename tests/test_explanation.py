@@ -75,6 +75,31 @@ def test_targets_scores_and_probabilities(e: Explanation) -> None:
 
 
 @pytest.mark.parametrize(
+    ("methods", "settings", "kind"),
+    [
+        (["gradcam"], {}, "logit"),
+        (["rsi-gradcam"], {}, "probability"),
+        (["rsi-gradcam", "reciprocam"], {}, "probability"),
+        (["rsi-gradcam", "gradcam"], {}, "logit"),
+        (["rsi-gradcam"], {"score": "logit"}, "logit"),
+        (["gradcam", "rsi-gradcam"], {"score": "log-probability"}, "log-probability"),
+    ],
+)
+def test_the_score_shown_is_the_one_that_was_explained(model, photos, tmp_path, methods, settings, kind) -> None:
+    e = saywhy.explain(model, photos, ["cat", "dog"], methods, "features", **settings)
+    read = {"probability": torch.softmax, "log-probability": torch.log_softmax, "logit": lambda t, _: t}[kind]
+    with torch.no_grad():
+        inputs = torch.stack([model.preprocess(photo)[0] for photo in photos])
+        wanted = read(model.module(inputs), 1)[:, :2]
+    assert e.score == Explanation.load(e.save(tmp_path / "e.npz")).score == kind
+    torch.testing.assert_close(e.scores, wanted)
+    for method in methods:
+        facts = [fact.text for fact in e.cards[method, "features"][0][0] if fact.name == "score"]
+        other = settings.get("score", saywhy.methods.METHODS[method].score) != kind
+        assert facts == ["the probability of a class was explained; the score that is shown is its logit"] * other
+
+
+@pytest.mark.parametrize(
     ("key", "error", "words"),
     [
         ("gradcamm", MethodError, ("no method 'gradcamm'", "'gradcam'", "gradcam, hirescam")),

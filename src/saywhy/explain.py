@@ -115,6 +115,8 @@ def explain(
     batch = as_batch(known, inputs)
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}.")
+    if fuse is not None and all(m.at == "input" for m in request.methods):
+        raise InputError(f"fuse makes one map of several layers; {request.methods[0].name} is of the picture itself.")
     parts = request.run_all(batch, batch_size)
     explanation = _explanation(request, batch, parts)
     _warn_of_zeros(explanation, parts)
@@ -174,13 +176,14 @@ def _explanation(request: Request, batch: Batch, parts: Sequence[Part]) -> Expla
     evidence = {name: Evidence.stacked([part.evidence[name] for part in parts]) for name in parts[0].evidence}
     maps = {key: torch.cat([part.maps[key] for part in parts]) for key in parts[0].maps}
     accounts = {key: Accounted.stacked([part.accounts[key] for part in parts]) for key in parts[0].accounts}
-    about = _About(request, {c.name: c for c in candidates}, evidence, maps, accounts, joined, agreed)
+    about = _About(request, {c.name: c for c in candidates}, evidence, maps, scores.dtype, accounts, joined, agreed)
     return Explanation(
         methods=tuple(m.name for m in request.methods),
         layers=tuple(dict.fromkeys(layer for _, layer in maps)),
         targets=names,
         classes=torch.cat([part.columns.classes for part in parts]),
         scores=scores,
+        score=request.shown_score,
         probabilities=joined,
         input_size=batch.space,
         _maps=maps,
@@ -215,6 +218,7 @@ class _About:
     candidates: Mapping[str, Candidate]
     evidence: Mapping[str, Evidence]
     maps: Mapping[tuple[str, str], Tensor]
+    dtype: torch.dtype
     accounts: Mapping[tuple[str, str], Accounted]
     probabilities: Tensor | None
     agreement: tuple[str, float] | None
@@ -229,6 +233,10 @@ def _cards(about: _About, method: str, layer: str) -> list[list[Card]]:
     if about.agreement is not None:
         common.append(validity.precision_fact(*about.agreement, measured=known.passes == "one"))
     score, chances = about.request.score or known.score, about.probabilities
+    if known.passes == "several" and about.dtype in (torch.bfloat16, torch.float16):
+        common.append(validity.rounding_fact(about.dtype))
+    if score != about.request.shown_score:
+        common.append(validity.score_fact(score, about.request.shown_score))
     low, high = (v.tolist() for v in torch.aminmax(about.maps[method, layer].detach().flatten(2), dim=2))
     account = about.accounts.get((method, layer))
     gap, steps = (account.gap, account.steps) if account is not None else (None, None)

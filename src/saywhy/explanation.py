@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from saywhy.answer import ScoreKind
 from saywhy.data.pictures import Picture
 from saywhy.errors import InputError, LayerError, MethodError, nearest
 from saywhy.methods.fusion import Fusion, fuse
@@ -38,6 +39,7 @@ class Explanation:
         targets: [batch][target] what is explained, in words.
         classes: int [batch, target]; -1 where a target is not a single class.
         scores: float [batch, target] the score of every target.
+        score: what that is of a target which is a class: what all of the methods have explained, or else the logit.
         probabilities: float [batch, target] of the targets that are classes, NaN for the others; None without classes.
         input_size: (height, width) of the network's input in pixels.
     """
@@ -47,6 +49,7 @@ class Explanation:
     targets: list[list[str]]
     classes: Classes
     scores: Scores
+    score: ScoreKind
     probabilities: Scores | None
     input_size: tuple[int, ...]
     _maps: Mapping[tuple[str, str], Tensor]

@@ -15,7 +15,7 @@ from saywhy.engine import tree
 from saywhy.engine.borrow import borrowed
 from saywhy.engine.capture import Capture, Watched
 from saywhy.engine.capture import capture as run_capture
-from saywhy.engine.layers import find_layer, named_layer
+from saywhy.engine.layers import find_layer, named_layer, spelling
 from saywhy.engine.layout import Layout
 from saywhy.engine.precision import Precision, Variant, fastest
 from saywhy.engine.subject import Subject, picture_watched
@@ -79,6 +79,12 @@ class Request:
     seed: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def shown_score(self) -> ScoreKind:
+        """What a class's score is in the results: what all of the methods explain, or else the logit."""
+        kinds = {method.score for method in self.methods}
+        return self.score or (kinds.pop() if len(kinds) == 1 else "logit")
+
     def answer(self, samples: int, result: Any, score: ScoreKind = "logit") -> Answer:
         """The model's output as class scores."""
         answer = as_answer(
@@ -116,6 +122,13 @@ class Request:
         watched = Watching(self.model.module, batch.inputs, self.question())
         return [find_layer(watched) if one is None else named_layer(watched, one, self.layout) for one in wanted]
 
+    def _no_layers(self) -> list[Candidate]:
+        """None, for methods of the picture itself; a layer that is named all the same should at least exist."""
+        for layer in [self.layer] if isinstance(self.layer, str | nn.Module) else self.layer or ():
+            if layer != PICTURE:
+                spelling(self.model.module, layer)
+        return []
+
     def capture(self, batch: Batch) -> tuple[Capture, Columns, list[Candidate]]:
         """One pass over a batch, with the layers watched."""
         with translated(self.model, batch):
@@ -142,7 +155,7 @@ class Request:
         at_layers = [m for m in self.methods if m.at == "layer"]
         once = [m for m in self.methods if m.passes == "one"]
         with translated(self.model, batch):
-            candidates = self.candidates(batch) if at_layers else []
+            candidates = self.candidates(batch) if at_layers else self._no_layers()
             form = self._form(batch, candidates)
             layers = {c.name: form.watched(c) for c in candidates}
             if any(m.at == "input" for m in self.methods):
@@ -186,7 +199,7 @@ class Request:
         seen: dict[str, Columns] = {}
 
         def scores(result: Any) -> Tensor:
-            seen["columns"] = self.target.columns(self.answer(samples, result))
+            seen["columns"] = self.target.columns(self.answer(samples, result, self.shown_score))
             return seen["columns"].scores
 
         captured = run_capture(
@@ -199,7 +212,7 @@ class Request:
         inputs = tree.escape_inference(form.inputs)
         with torch.inference_mode(False), torch.no_grad(), borrowed(form.module, seed=self.seed):
             output = tree.call(form.module, inputs)
-            return output, self.target.columns(self.answer(samples, output))
+            return output, self.target.columns(self.answer(samples, output, self.shown_score))
 
     def _of_one_pass(
         self, captured: Capture, methods: Sequence[Method]
@@ -300,7 +313,8 @@ def _check_kind(what: str, value: Any, default: Any) -> None:
         if not isinstance(value, bool):
             raise MethodError(f"{what} is true or false, got {value!r}.")
     elif isinstance(default, int | float):
-        given = value if isinstance(value, tuple | list) else [value]
+        # Some take one whole number for every axis.
+        given = value if isinstance(value, tuple | list) and isinstance(default, int) else [value]
         # A whole number may stand for a share, never the other way round; "auto" is for the method to take or refuse.
         wanted = numbers.Real if isinstance(default, float) else numbers.Integral
         right = all(isinstance(n, wanted) and not isinstance(n, bool) and n == n for n in given)

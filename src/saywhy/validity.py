@@ -225,6 +225,22 @@ tell')
     return Fact("rule", "warning", f"goes for {found}, but not for {unknown}, which may rectify too: torch cannot tell")
 
 
+def rounding_fact(dtype: torch.dtype) -> Fact:
+    """That the scores which a method compares are rounded.
+
+    >>> rounding_fact(torch.bfloat16).text
+    'the network answers in bfloat16, so differences of scores below 0.4 % of them are rounding'
+    """
+    kind, percent = str(dtype).removeprefix("torch."), 50 * torch.finfo(dtype).eps
+    text = f"the network answers in {kind}, so differences of scores below {percent:.1g} % of them are rounding"
+    return Fact("rounding", "warning", text)
+
+
+def score_fact(explained: str, shown: str) -> Fact:
+    """That the method has explained another kind of score than the one that is shown beside its map."""
+    return Fact("score", "good", f"the {explained} of a class was explained; the score that is shown is its {shown}")
+
+
 def same_for_all_fact() -> Fact:
     """That the method does not look at the answer at all."""
     return Fact("answer", "warning", "this method does not use the answer: its map is the same for every class")
