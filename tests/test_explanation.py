@@ -241,7 +241,7 @@ def test_samples_and_targets_that_are_not_there(e: Explanation, ask: str, place:
         getattr(e, ask)(**place)
 
 
-def test_signals_have_maps_and_no_picture_to_draw(tiny: Build) -> None:
+def test_signals_have_maps(tiny: Build) -> None:
     e = saywhy.explain(tiny(axes=1), torch.rand(2, 3, 32), target=0, relu=False)
     assert e.heatmap().shape == (2, 1, 32)
     with pytest.raises(InputError, match=r"size must be 1 whole number"):

@@ -241,6 +241,7 @@ def _cards(about: _About, method: str, layer: str) -> list[list[Card]]:
     account = about.accounts.get((method, layer))
     gap, steps = (account.gap, account.steps) if account is not None else (None, None)
     common.extend(account.facts if account is not None else ())
+    of_score = known.shows == "evidence"
     cards: list[list[Card]] = []
     for b, row in enumerate(low):
         cards.append([])
@@ -248,7 +249,7 @@ def _cards(about: _About, method: str, layer: str) -> list[list[Card]]:
             facts = [
                 *common,
                 validity.gradient_fact(evidence, b, t) if evidence is not None else None,
-                validity.evidence_fact(evidence if known.uses_gradients else None, lowest, high[b][t], b, t),
+                validity.evidence_fact(evidence if known.uses_gradients else None, lowest, high[b][t], b, t, of_score),
             ]
             if gap is not None:
                 facts.append(validity.completeness_fact(float(gap[b, t]), None if steps is None else int(steps[b])))

@@ -148,8 +148,10 @@ def completeness_fact(gap: float, steps: int | None) -> Fact:
     )
 
 
-def evidence_fact(evidence: Evidence | None, lowest: float, highest: float, sample: int, target: int) -> Fact:
-    """The sign of what the map shows; a map of zeros says why it is one."""
+def evidence_fact(
+    evidence: Evidence | None, lowest: float, highest: float, sample: int, target: int, of_score: bool = True
+) -> Fact:
+    """The sign of what the map shows; a map of zeros says why it is one. ``of_score``: it shows parts of the score."""
     total = float(evidence.total[sample, target]) if evidence is not None else 0.0
     if lowest == highest == 0:
         return Fact("evidence", "bad", zero_cause(evidence, sample, target))
@@ -157,6 +159,8 @@ def evidence_fact(evidence: Evidence | None, lowest: float, highest: float, samp
         return Fact("evidence", "warning", f"the map is flat: {highest:.3g} everywhere, it points nowhere")
     if lowest < 0 < highest:
         return Fact("evidence", "good", f"both signs, {lowest:.3g} to {highest:.3g}")
+    if evidence is None or not of_score:
+        return Fact("evidence", "good", f"of one sign, {lowest:.3g} to {highest:.3g}")
     if total < 0:
         return Fact(
             "evidence",
@@ -164,8 +168,6 @@ def evidence_fact(evidence: Evidence | None, lowest: float, highest: float, samp
             "the layer as a whole speaks against this answer; the map shows the part that speaks for it. "
             ".counterfactual shows the other",
         )
-    if evidence is None:
-        return Fact("evidence", "good", f"of one sign, {lowest:.3g} to {highest:.3g}")
     return Fact("evidence", "good", "the layer as a whole speaks for this answer")
 
 
