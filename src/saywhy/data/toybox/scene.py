@@ -1,8 +1,9 @@
 """A scene of Toybox: a picture whose every thing, place and pixel is known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from PIL import Image, ImageFilter
 
 from saywhy.data.toybox.backgrounds import background, light
 from saywhy.data.toybox.dice import Dice
@@ -15,6 +16,7 @@ from saywhy.errors import InputError
 
 LEAST_VISIBLE = 0.45  # of a thing's own area; a scene in which less is seen of anything is thrown again
 LEAST_AREA = 0.006  # of the picture: 98 pixels of 128 x 128
+BLUR = 0.09  # of the picture's side: the radius at which nothing is left to be told
 SMALLEST = 32  # pixels a side
 
 
@@ -47,13 +49,17 @@ class Thing:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture (height, width, 3; uint8 RGB), the name of its background, and its things, the nearest first."""
+    """A picture (height, width, 3; uint8 RGB), the name of its background, and its things, the nearest first.
+
+    ``clarity`` is 1 for a picture as it was drawn, and falls to 0 the more it was blurred (splits "ambiguous-…").
+    """
 
     image: np.ndarray
     background: str
     objects: tuple[Thing, ...]
     split: str
     index: int
+    clarity: float = 1.0
 
     @property
     def labels(self) -> np.ndarray:
@@ -80,8 +86,19 @@ def scene(split: str, index: int, size: int = 128) -> Scene:
     while True:
         drawn = _attempt(split, int(index), size, Dice("toybox", split, int(index), attempt))
         if drawn is not None:
-            return drawn
+            return _blurred(drawn) if split.startswith("ambiguous-") else drawn
         attempt += 1
+
+
+def _blurred(drawn: Scene) -> Scene:
+    """A scene of which less is to be seen: half of them not at all, the others more or less."""
+    dice = Dice("toybox", "blur", drawn.split, drawn.index)
+    clarity = 1.0 if dice.chance(0.5) else dice.roll()
+    if clarity == 1:
+        return drawn
+    radius = (1 - clarity) * BLUR * len(drawn.image)
+    image = np.asarray(Image.fromarray(drawn.image).filter(ImageFilter.GaussianBlur(radius)))
+    return replace(drawn, image=image, clarity=clarity)
 
 
 def _attempt(split: str, index: int, size: int, dice: Dice) -> Scene | None:

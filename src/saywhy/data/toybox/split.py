@@ -12,6 +12,15 @@ SPLITS: dict[str, str] = {
     "biased-train": "each kind is nearly always at its home: fish at sea, cars in the street",
     "biased-val": "as biased-train, other scenes",
     "biased-test": "no kind is ever at its home",
+    "talk-train": "more things, oftener several of a kind: to be talked about",
+    "talk-val": "as talk-train, other scenes",
+    "talk-test": "as talk-train, other scenes",
+    "priors-train": "as talk-train; every second answer is rare",
+    "priors-val": "as priors-train, other scenes",
+    "priors-test": "as talk-train; the other answers are rare",
+    "ambiguous-train": "as talk-train; half of the pictures are blurred, and people disagree about them",
+    "ambiguous-val": "as ambiguous-train, other scenes",
+    "ambiguous-test": "as ambiguous-train, other scenes",
     "unseen": "at least one thing of a kind that no other split contains",
 }
 """The splits by name, and what is special about each."""
@@ -32,6 +41,8 @@ def check(split: str, index: int) -> None:
 
 def contents(split: str, dice: Dice) -> tuple[str, list[str]]:
     """A background and the kinds of one to four things, as the split prescribes."""
+    if split.startswith(("talk-", "priors-", "ambiguous-")):
+        return dice.pick(list(BACKGROUNDS)), _any(2 + dice.chance(0.75) + dice.chance(0.6), dice, twice=0.3)
     count = 1 + dice.chance(0.68) + dice.chance(0.42) + dice.chance(0.24)
     if split in ("biased-train", "biased-val"):
         return _at_home(count, dice)
@@ -42,11 +53,11 @@ def contents(split: str, dice: Dice) -> tuple[str, list[str]]:
     return dice.pick(places), kinds
 
 
-def _any(count: int, dice: Dice) -> list[str]:
+def _any(count: int, dice: Dice, twice: float = 0.15) -> list[str]:
     """Kinds at random; now and then one comes twice, so that there is something to count."""
     kinds = [dice.pick(KINDS)]
     for _ in range(count - 1):
-        kinds.append(kinds[-1] if dice.chance(0.15) else dice.pick(KINDS))
+        kinds.append(kinds[-1] if dice.chance(twice) else dice.pick(KINDS))
     return kinds
 
 
