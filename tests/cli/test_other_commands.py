@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from saywhy.cli import screen as screens
 from saywhy.cli.tables import methods_page
-from saywhy.methods import METHODS
+from saywhy.methods import METHODS, Method, find_method
 
 Run = Callable[..., Any]
 COMMANDS = ("explain", "words", "methods", "layers", "demo")
@@ -65,10 +66,63 @@ def test_methods(run: Run) -> None:
 def test_methods_for_programs_and_for_the_documentation(run: Run) -> None:
     found = json.loads(run("methods", "--json").out)
     assert [m["name"] for m in found] == list(METHODS)
-    assert set(found[0]) == {"name", "title", "paper", "equation", "passes", "at", "score", "parameters"}
+    assert {f.name for f in fields(Method)} - {"function"} | {"parameters", "differs"} == set(found[0])
     page = run("methods", "--markdown").out
     assert page == methods_page() + "\n"
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in page.splitlines() if line.startswith("|")}) == 1
+    for line in page.splitlines():
+        for name in re.findall(r"^\| `([^`]+)`", line):
+            assert ("| probability |" in line) is (METHODS[name].score == "probability")
+
+
+@pytest.mark.parametrize("name", [*METHODS, "smooth-kpcacam"])
+def test_all_about_one_method(run: Run, name: str) -> None:
+    ran = run("methods", name)
+    assert (ran.code, ran.err) == (0, "")
+    method = find_method(name)
+    lines = ran.out.splitlines()
+    assert lines[0].split(maxsplit=1)[1].strip() == f"{name}: {method.title}, {method.paper}"
+    assert method.equation in lines[1]
+    for parameter in method.parameters:
+        assert [line for line in lines if re.match(rf"{parameter} +\S", line)]
+    found = json.loads(run("methods", name, "--json").out)
+    assert {k: v["default"] for k, v in found["parameters"].items()} == method.parameters
+    for described in found["parameters"].values():
+        assert described["allowed"]
+        assert described["meaning"]
+        assert not re.search(r"[`\n]|:func:|:math:", described["meaning"])
+
+
+def test_what_is_said_of_a_parameter_elsewhere_is_said_here(run: Run) -> None:
+    steps = json.loads(run("methods", "conductance", "--json").out)["parameters"]["steps"]
+    assert steps == json.loads(run("methods", "rsi-gradcam", "--json").out)["parameters"]["steps"]
+    assert steps["allowed"] == ["a whole number", "auto"]
+    assert steps["meaning"].startswith("of the same length along the path")
+
+
+def test_a_method_without_a_docstring_has_a_screen_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bare(activations: Any, gradients: Any, *, depth=3) -> Any:  # type: ignore[no-untyped-def]
+        return activations.sum(1)
+
+    monkeypatch.setitem(METHODS, "bare", Method("bare", bare, "Bare", "nobody, 2020", "Σₖ Aₖ"))
+    assert re.search(r"^depth +3\s*$", run("methods", "bare").out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("gradcm", "'gradcam'"), ("finer-cam", "'finercam'"), ("nosuch", None)])
+def test_a_method_that_is_none(run: Run, name: str, nearest: str | None) -> None:
+    for words in (("methods", name), ("explain", A, "-m", "mine.py:network", "--method", name)):
+        ran = run(*words)
+        assert (ran.code, ran.out) == (1, "")
+        assert f"no method '{name}'" in ran.err
+        assert "`saywhy methods` lists them all" in ran.err
+        assert ran.err.count("'") <= 2 * 4  # itself, and the few that are near
+        assert nearest is None or nearest in ran.err
+        assert (nearest is None) is ("Nearest" not in ran.err)
+
+
+def test_the_page_of_all_methods_is_not_that_of_one(run: Run) -> None:
+    ran = run("methods", "gradcam", "--markdown")
+    assert (ran.code, ran.out) == (2, "")
 
 
 def test_layers(run: Run) -> None:
@@ -156,7 +210,14 @@ def test_nothing_is_cut_off_on_a_terminal(here: Path, columns: int) -> None:
         "-o",
         "a.png",
     )
-    text = screen(columns, ("methods",), ("explain", "--help"), ("layers", "mine.py:network", A), asked)
+    text = screen(
+        columns,
+        ("methods",),
+        ("methods", "rsi-gradcam"),
+        ("explain", "--help"),
+        ("layers", "mine.py:network", A),
+        asked,
+    )
     assert "…" not in text
     assert max(len(line.rstrip()) for line in text.split("\n")) <= columns
     for whole in ("gradcam-elementwise", "features", "gradcam++ ", "--input-size", "wrote a.png"):

@@ -1,5 +1,6 @@
 """The command line: it parses, calls and prints, and knows nothing else."""
 
+import gc
 import io
 import sys
 from typing import Any
@@ -64,6 +65,7 @@ def main() -> None:
 
     Exit codes: 0 done, 1 something could not be explained, 2 the command was misspelt, 130 stopped with Ctrl-C.
     """
+    gc.freeze()  # what torch brings along stays to the end; on the way out it would be searched for garbage
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no × and no Σ gets a question mark
             stream.reconfigure(errors="replace")

@@ -28,15 +28,16 @@ PATIENCE = 2.0
 """Seconds after which somebody who waits is shown what is being done."""
 
 
-def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
+def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = (), heading: bool = True) -> Table:
     """A plain table; long entries are folded, never cut off.
 
     Args:
         columns: their headings.
         right: those whose entries stand at the right.
         whole: those whose entries are names to be copied, and so are never folded.
+        heading: whether the headings are shown.
     """
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    made = Table(box=None, pad_edge=False, header_style="bold", show_header=heading)
     for name in columns:
         made.add_column(
             name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in (*right, *whole)
@@ -51,6 +52,11 @@ def show(made: Table) -> None:
     needed = sum(longest) + len(names) + _NARROWEST * (len(made.columns) - len(names))
     console = results if needed <= results.width else Console(highlight=False, width=needed)
     console.print(made)
+
+
+def say(text: str) -> None:
+    """Print words among the results."""
+    results.print(escape(text), soft_wrap=not results.is_terminal)
 
 
 def failure(message: str) -> None:

@@ -1,8 +1,10 @@
 """``saywhy methods`` and ``saywhy layers``: what there is to choose from."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,69 +14,121 @@ from saywhy.cli.explain import DEFAULT_MODEL, Weights
 
 
 def methods(
+    name: Annotated[str | None, typer.Argument(help="All about this one.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print them as a Markdown page.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print them all as a Markdown page.")] = False,
 ) -> None:
-    """List the methods, with paper and equation."""
-    from saywhy.methods.catalogue import METHODS
+    """List the methods, with paper and equation; or say all about one, with its parameters."""
+    from saywhy.methods import METHODS, find_method
 
-    if as_json:
-        rows = [
-            {
-                "name": m.name,
-                "title": m.title,
-                "paper": m.paper,
-                "equation": m.equation,
-                "passes": m.passes,
-                "at": m.at,
-                "score": m.score,
-                "parameters": m.parameters,
-            }
-            for m in METHODS.values()
-        ]
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
-        return
-    if markdown:
-        print(methods_page())
-        return
-    table = screen.table("method", "paper", "map", "parameters", whole=("method",))
-    for m in METHODS.values():
-        table.add_row(
-            m.name, f"{m.title}, {m.paper}", escape(m.equation), ", ".join(f"{k}={v}" for k, v in m.parameters.items())
+    if name is not None and markdown:
+        raise typer.BadParameter(
+            "it is the page of all methods. Leave NAME out, or ask for --json.", param_hint="--markdown"
         )
-    screen.show(table)
+    if name is not None:
+        one = find_method(name)
+        print(json.dumps(_record(one), indent=1, ensure_ascii=False)) if as_json else _show(one)
+    elif as_json:
+        print(json.dumps([_record(m) for m in METHODS.values()], indent=1, ensure_ascii=False))
+    elif markdown:
+        print(methods_page())
+    else:
+        table = screen.table("method", "paper", "map", "parameters", whole=("method",))
+        for m in METHODS.values():
+            settings = ", ".join(f"{k}={v}" for k, v in m.parameters.items())
+            table.add_row(m.name, f"{m.title}, {m.paper}", escape(m.equation), settings)
+        screen.show(table)
+
+
+def _record(method: Any) -> dict[str, Any]:
+    """A method for programs: everything but its function."""
+    from saywhy.cli.described import differs, parameters
+
+    said = {f.name: getattr(method, f.name) for f in fields(method) if f.name != "function"}
+    own = {p.name: {"default": p.default, "allowed": p.allowed, "meaning": p.meaning} for p in parameters(method)}
+    return {**said, "parameters": own, "differs": differs(method)}
+
+
+def _show(method: Any) -> None:
+    """All about a method, on one screen."""
+    from saywhy.cli.described import differs, parameters
+
+    facts = screen.table("", "", whole=("",), heading=False)
+    for what, value in {
+        "method": f"{method.name}: {method.title}, {method.paper}",
+        "map": method.equation,
+        "where": _PLACES[_place(method)],
+        "shows": _SHOWS[method.shows],
+        "score": f"{method.score}, unless --score is given",
+        "passes": "one, for all methods of one pass together" if method.passes == "one" else "several of its own",
+        "uses the answer": "yes" if method.uses_gradients else "no, the map is the same for every answer",
+        "same for any units": "yes" if method.scale_free else "no, a score in other units gives another map",
+    }.items():
+        facts.add_row(what, escape(value))
+    screen.show(facts)
+    own = parameters(method)
+    if own:
+        table = screen.table("parameter", "default", "may be", "meaning", whole=("parameter",))
+        for p in own:
+            table.add_row(p.name, str(p.default).lower(), ", ".join(p.allowed), escape(p.meaning))
+        screen.say("")
+        screen.show(table)
+    if differs(method):
+        screen.say(f"\n{differs(method)}")
 
 
 def methods_page() -> str:
     """The registry as the page ``docs/methods.md``."""
-    from saywhy.methods.catalogue import METHODS
+    from saywhy.methods import METHODS
 
     lines = [
         "# Methods",
         "",
         "Made by `saywhy methods --markdown`. A are activations of the layer (or the picture x itself), G gradients of",
-        "the score with respect to them, k counts channels. *Passes*: one for all methods of one pass together, or",
-        "several of its own. *Same for any units*: whether a score in other units gives the same picture.",
+        "the score with respect to them, k counts channels. *Shows*: evidence for the score, its sensitivity to a",
+        "change, or activity whatever is asked. *Score*: what is explained of a class where you do not say, if it is",
+        "not the logit. *Passes*: one for all methods of one pass together, or several of its own. *Same for any",
+        "units*: whether a score in other units gives the same picture. `saywhy methods NAME` says what the parameters",
+        "of a method mean.",
         "",
         "Any method of one pass can be averaged over noisy copies of the picture: `smooth-gradcam`, `smooth-hirescam`.",
     ]
-    for at, title in _PLACES.items():
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            "| method | name and paper | map | passes | parameters | same for any units |",
-            "| --- | --- | --- | --- | --- | --- |",
-        ]
-        for m in (m for m in METHODS.values() if m.at == at):
-            parameters = ", ".join(f"`{k}={v}`" for k, v in m.parameters.items())
-            scale = "yes" if m.scale_free else "no"
-            equation = m.equation.replace("|", r"\|")
-            lines.append(f"| `{m.name}` | {m.title}, {m.paper} | {equation} | {m.passes} | {parameters} | {scale} |")
+    head = ("method", "name and paper", "map", "shows", "score", "passes", "parameters", "same for any units")
+    for place, title in _PLACES.items():
+        lines += ["", f"## Maps of {title}", "", _line(head), _line(["---"] * len(head))]
+        lines += [_line(_cells(m)) for m in METHODS.values() if _place(m) == place]
     return "\n".join(lines)
 
 
-_PLACES = {"layer": "Maps of a layer, one value a cell", "input": "Maps of the picture, one value a pixel"}
+def _cells(method: Any) -> list[str]:
+    """A method's line of the page."""
+    return [
+        f"`{method.name}`",
+        f"{method.title}, {method.paper}",
+        method.equation.replace("|", r"\|"),
+        method.shows,
+        "" if method.score == "logit" else method.score,
+        method.passes,
+        ", ".join(f"`{k}={v}`" for k, v in method.parameters.items()),
+        "yes" if method.scale_free else "no",
+    ]
+
+
+def _place(method: Any) -> str:
+    """Whose grid the map is on."""
+    return "layer" if method.at == method.grid == "layer" else "input"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+_PLACES = {"layer": "a layer, one value a cell", "input": "the picture, one value a pixel"}
+_SHOWS = {
+    "evidence": "evidence: above zero speaks for the score",
+    "sensitivity": "sensitivity: how the score reacts to a change there",
+    "activity": "activity: what stands out there, whatever is asked",
+}
 
 
 def layers(

@@ -39,9 +39,9 @@ def find_method(name: str) -> Method:
     if name not in METHODS and name in ELSEWHERE:
         raise MethodError(f"'{name}' is no method of its own: {ELSEWHERE[name]}.")
     if name not in METHODS:
-        likely = nearest(name, METHODS) or list(METHODS)
+        likely = ", ".join(repr(n) for n in nearest(name, [*METHODS, *ELSEWHERE]))
         raise MethodError(
-            f"no method '{name}'. Nearest: {', '.join(repr(n) for n in likely)}. `saywhy methods` lists them all."
+            f"no method '{name}'. {f'Nearest: {likely}. ' if likely else ''}`saywhy methods` lists them all."
         )
     return METHODS[name]
 

@@ -1,0 +1,128 @@
+"""A method described by its own function: docstring and annotations are read, so that nothing is written twice."""
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from saywhy.methods import METHODS, Method, find_method
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a method.
+
+    Attributes:
+        name: as it is given.
+        default: its value where it is not.
+        allowed: what it may be, in words or as the words themselves.
+        meaning: from the docstring.
+    """
+
+    name: str
+    default: Any
+    allowed: tuple[str, ...]
+    meaning: str
+
+
+def parameters(method: Method) -> list[Parameter]:
+    """The parameters of a method, in its own order.
+
+    >>> [(p.name, p.default, p.allowed) for p in parameters(find_method("gradcam"))]
+    [('relu', True, ('true', 'false')), ('pooling', 'mean', ('mean', 'abs', 'max'))]
+    """
+    sources = _sources(method)
+    return [
+        Parameter(
+            name,
+            default,
+            next(filter(None, (allowed(_annotations(source).get(name)) for source in sources)), ()),
+            next(filter(None, (_meaning(source, name) for source in sources)), ""),
+        )
+        for name, default in method.parameters.items()
+    ]
+
+
+def differs(method: Method) -> str:
+    """In what the function says it differs from its paper, or from its authors' code; empty if in nothing.
+
+    >>> differs(find_method("gradcam++"))
+    'Differs from the paper: where the denominator is exactly zero the weight is zero.'
+    """
+    paragraphs = (inspect.getdoc(_sources(method)[-1]) or "").split("\n\n")
+    return " ".join(_plain(p) + "." for p in paragraphs if p.startswith("Differs from"))
+
+
+def _sources(method: Method) -> list[Callable[..., Any]]:
+    """The functions that describe its parameters: SmoothGrad's and its own for a method that ``smooth-`` has made."""
+    own = method.name.removeprefix("smooth-")
+    if method.name in METHODS or own == method.name:
+        return [method.function]
+    return [METHODS["smoothgrad"].function, find_method(own).function]
+
+
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    return {p.name: p.annotation for p in inspect.signature(function).parameters.values()}
+
+
+def allowed(annotation: Any) -> tuple[str, ...]:
+    """What an annotation lets a value be; empty if there is none.
+
+    >>> allowed(int | Literal["auto"] | None), allowed(bool), allowed(float)
+    (('a whole number', 'auto', 'none'), ('true', 'false'), ('a number',))
+    """
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return tuple(map(str, inner))
+    if origin in (typing.Union, types.UnionType):
+        return tuple(dict.fromkeys(word for part in inner for word in allowed(part)))
+    if origin is Sequence:
+        return tuple(f"{word.removeprefix('a ')}s" for word in allowed(inner[0]))
+    return _KINDS.get(annotation, ())
+
+
+_KINDS: dict[Any, tuple[str, ...]] = {
+    bool: ("true", "false"),
+    int: ("a whole number",),
+    float: ("a number",),
+    str: ("a word",),
+    Tensor: ("a tensor",),
+    type(None): ("none",),
+}
+
+
+def _meaning(function: Callable[..., Any], name: str) -> str:
+    text = _arguments(function).get(name, "")
+    like = re.search(r"as for :func:`(\w+)`", text)
+    other = getattr(function, "__globals__", {}).get(like[1]) if like else None
+    return _meaning(other, name) if other else _plain(text)
+
+
+def _arguments(function: Callable[..., Any]) -> dict[str, str]:
+    """The section ``Args:`` of a docstring, by name; a line may describe several."""
+    section = re.search(r"^Args:\n((?:[ ].*\n|\n)*)", (inspect.getdoc(function) or "") + "\n", re.MULTILINE)
+    entries = re.findall(r"^ {4}(\w[\w, ]*): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE)
+    return {name: text for names, text in entries for name in names.split(", ")}
+
+
+_SIGNS = {r"\sum": "Σ", r"\sqrt": "√", r"\le": "≤", r"\infty": "∞", r"\,": " "}
+
+
+def _plain(text: str) -> str:
+    r"""A docstring's text in one line, without its markup.
+
+    >>> _plain("``\"mean\"`` of :math:`\\sum_k a_k`,\n    see :func:`gradcam_pp`.")
+    '"mean" of Σ_k a_k, see gradcam++'
+    """
+    titles = {m.function.__name__: name for name, m in METHODS.items()}
+    text = re.sub(
+        r":func:`([\w.]+)`", lambda found: titles.get(found[1].rpartition(".")[2], found[1]), " ".join(text.split())
+    )
+    for sign, shown in _SIGNS.items():
+        text = text.replace(sign, shown)
+    return re.sub(r":\w+:(?=`)", "", text).replace("`", "").removesuffix(".")
