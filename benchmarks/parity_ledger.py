@@ -1,16 +1,17 @@
 """Writes docs/parity.md: how far every method is from its published equation, and how far other packages are.
 
-Run it as ``python benchmarks/parity_ledger.py``; it needs the packages grad-cam, torchcam, captum and timm. The
-equations in plain float64 loops are those of ``tests/oracles``, the networks and the way the maps of other packages
-are taken those of ``tests/parity``.
+Run it as ``python -m benchmarks.parity_ledger``; it needs the packages grad-cam, torchcam, captum, zennit and timm. The
+equations in plain float64 loops are those of ``tests/oracles``, their settings those of ``tests/methods``, the networks
+and the way the maps of other packages are taken those of ``tests/parity``.
 """
 
 import copy
 import sys
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -22,23 +23,29 @@ from saywhy.methods import METHODS
 from saywhy.view.atomic import written_whole
 
 REPOSITORY = Path(__file__).parents[1]
-sys.path.insert(0, str(REPOSITORY / "tests"))
+sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "methods")]
 
-from oracles import ORACLES  # noqa: E402  the tests are no package
-from oracles.networks import TinyNetwork  # noqa: E402
+from test_runs import SETTINGS, asked, for_oracle  # noqa: E402
+
+from kinds import ATTENTION, LINEAR  # noqa: E402  the tests are no package
+from oracles import ORACLES, RUN_ORACLES  # noqa: E402
+from oracles.networks import TinyNetwork, TinyTransformer  # noqa: E402
+from oracles.observed import Observed  # noqa: E402
 from parity import peers  # noqa: E402
-from parity.cases import CASES, CONVOLUTIONAL, Case, build, scaled  # noqa: E402
+from parity.cases import CASES, CONVOLUTIONAL, Case, build, distance, equation, scaled  # noqa: E402
+from parity.runs import PEERS as RUNS  # noqa: E402
 
 SIGNLESS = ("eigencam", "eigengradcam", "kpcacam")
 """Components of which pytorch-grad-cam leaves the sign to the linear-algebra library."""
 
 PEERS = {"grad-cam": "pytorch-grad-cam", "torchcam": "torchcam", "captum": "captum"}
+ALL_PEERS = {**PEERS, "zennit": "zennit"}
 
 # Why a package differs; the tests in tests/parity show each of these.
 WHY = {
     ("gradcam++", "grad-cam"): (
         "adds 1e-6 to the denominator of equation 19, which is of the size of the squared gradient: exact where "
-        "gradients are large, another method where they are small (second table)."
+        "gradients are large, another method where they are small (next table)."
     ),
     ("gradcam++", "torchcam"): (
         "never divides: the in-place division works on a copy of the masked tensor (`alpha[idx][mask].div_(...)`), so "
@@ -61,23 +68,6 @@ WHY = {
         "embedding without an error; only feature maps are compared here. Its ReLU is off unless asked for."
     ),
 }
-
-
-def unit(maps: Tensor) -> Tensor:
-    """Every map [height, width] divided by its largest magnitude; zero stays zero."""
-    largest = maps.double().abs().flatten(1).amax(1)[:, None, None]
-    return maps.double() / torch.where(largest > 0, largest, 1.0)
-
-
-def distance(one: Tensor, other: Tensor) -> float:
-    """The largest difference of two maps, each divided by its own maximum."""
-    return float((unit(one) - unit(other)).abs().max())
-
-
-def equation(case: Case, method: str) -> Tensor:
-    """The published equation in float64 loops, of a network's activations and gradients."""
-    A, G = (t.double().numpy() for t in case.captured())
-    return torch.from_numpy(np.stack([ORACLES[method](a, g) for a, g in zip(A, G, strict=True)]))
 
 
 def with_either_sign(maps: Tensor, wanted: Tensor) -> Tensor:
@@ -114,9 +104,8 @@ def row(method: str, cases: Iterable[Case]) -> list[str]:
             found = theirs(package, method, case, wanted)
             if found is not None:
                 others[package] = max(others[package], distance(found, wanted))
-    entry = METHODS[method]
     cells = [written(v) if v >= 0 else "" for v in others.values()]
-    return [f"`{method}`", entry.paper, entry.equation.replace("|", r"\|"), written(ours), *cells]
+    return [f"`{method}`", METHODS[method].paper, in_a_cell(METHODS[method].equation), written(ours), *cells]
 
 
 def networks_for(method: str) -> tuple[str, ...]:
@@ -148,6 +137,75 @@ def units() -> list[list[str]]:
     return lines
 
 
+def runs_row(method: str) -> list[str]:
+    """One line of the last table."""
+    ours = max(distance(*pair) for pair in from_oracle(method))
+    cells = []
+    for package in ALL_PEERS:
+        found: dict[bool, float] = {}
+        for peer in (p for p in RUNS.get(method, ()) if p.package == package):
+            most = max(distance(peer.ours(case), peer.theirs(case).detach()) for case in peer.cases())
+            found[peer.same] = max(most, found.get(peer.same, 0.0))
+        cells.append(" / ".join(f"**{written(v)}**" if not same else written(v) for same, v in found.items()))
+    return [f"`{method}`", METHODS[method].paper, in_a_cell(METHODS[method].equation), written(ours), *cells]
+
+
+def from_oracle(method: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Our float32 maps and those of the oracle, [1, height, width]: all settings of the tests, pictures and targets."""
+    network = network_for(method)
+    layout = (
+        saywhy.Layout("tokens", (6, 6), prefix=1) if method in ATTENTION else saywhy.Layout("channels-first", (6, 6))
+    )
+    pictures = torch.from_numpy(np.random.default_rng(6).standard_normal((2, 3, 12, 12))).float()
+    double = copy.deepcopy(network).double()
+    for settings in SETTINGS.get(method, [{}]):
+        for score in ("logit", "probability"):
+            found = saywhy.explain(
+                network, pictures, [1, 2], method, "features", score=score, layout=layout, **asked(settings)
+            ).maps
+            for t, target in enumerate((1, 2)):
+                observed = Observed(double, double.features, scored(score, target))
+                for b, picture in enumerate(pictures.double().numpy()):
+                    yield found[b, t][None], torch.from_numpy(oracle(method, settings, observed, picture))[None]
+
+
+def oracle(method: str, settings: dict[str, Any], observed: Observed, picture: np.ndarray) -> np.ndarray:
+    """The published equation in float64 loops."""
+    if method in RUN_ORACLES:
+        return RUN_ORACLES[method](observed, picture, **for_oracle(method, settings, picture))
+    x, gradient, _ = observed.at_picture(picture)
+    return ORACLES[method](x, gradient, **settings)
+
+
+def network_for(method: str) -> TinyNetwork | TinyTransformer:
+    """A network of a few hundred weights on which the method is defined."""
+    if method in ATTENTION:
+        return TinyTransformer.build()
+    return TinyNetwork.build(head="linear" if method in LINEAR else "mlp")
+
+
+def scored(score: str, target: int) -> Callable[[Tensor], Tensor]:
+    """From the output to the score of a class."""
+    return lambda output: (output.softmax(1) if score == "probability" else output)[:, target]
+
+
+def reasons() -> list[str]:
+    """Why other packages differ from methods of several passes, or agree at some settings only; each said once."""
+    said: dict[str, tuple[list[str], list[str]]] = {}
+    for method, some in RUNS.items():
+        for peer in some:
+            if peer.note:
+                methods, packages = said.setdefault(peer.note, ([], []))
+                methods.append(f"`{method}`")
+                packages.append(ALL_PEERS[peer.package])
+    return [f"- {', '.join(dict.fromkeys(m))} of {', '.join(dict.fromkeys(p))}: {why}" for why, (m, p) in said.items()]
+
+
+def in_a_cell(text: str) -> str:
+    """A text whose bars do not end a cell of a table."""
+    return text.replace("|", r"\|")
+
+
 def written(value: float) -> str:
     """A distance with as many digits as it is worth.
 
@@ -166,29 +224,35 @@ def table(head: list[str], lines: Iterable[list[str]]) -> str:
 
 def page(progress: Callable[[str], None]) -> str:
     """The whole page."""
-    lines = []
-    for method in (name for name, m in METHODS.items() if m.passes == "one" and m.at == "layer"):
+    once, runs = [], []
+    for method, entry in METHODS.items():
         progress(method)
-        lines.append(row(method, [build(name) for name in networks_for(method)]))
-    packages = ", ".join(f"{PEERS[name]} {version(name)}" for name in PEERS)
-    reasons = "\n".join(f"- `{method}` of {PEERS[package]}: {why}" for (method, package), why in WHY.items())
+        if entry.passes == "one" and entry.at == "layer":
+            once.append(row(method, [build(name) for name in networks_for(method)]))
+        else:
+            runs.append(runs_row(method))
+    packages = ", ".join(f"{shown} {version(name)}" for name, shown in ALL_PEERS.items())
+    why = "\n".join(f"- `{method}` of {PEERS[package]}: {text}" for (method, package), text in WHY.items())
+    alone = ", ".join(line[0] for line in runs if line[0].strip("`") not in RUNS)
     return f"""# The parity ledger
 
-Generated by `python benchmarks/parity_ledger.py`; do not edit. torch {version("torch").split("+")[0]}, {packages}.
+Generated by `python -m benchmarks.parity_ledger`; do not edit. torch {version("torch").split("+")[0]}, {packages}.
 
-For every method of one pass at a layer: its published equation, how far our float32 maps are from that equation
-computed in plain float64 loops (`tests/oracles`), and how far the maps of other packages are. Maps are raw, on the
-layer's own grid, each divided by its own maximum; the number is the largest difference at any position of any map (1 is
-a map's whole range). An empty cell: the package has no such method.
+For every method its published equation, and how far our float32 maps are from that equation computed in plain float64
+loops (`tests/oracles`). Maps are raw, each divided by its own maximum; a number is the largest difference at any
+position of any map (1 is a map's whole range). An empty cell: the package has no such method.
 
-Networks: {", ".join(CASES)}, with random weights, two pictures each, asked for their own top classes; torchcam and
-captum on {", ".join(CONVOLUTIONAL)}; CAM on resnet18.
+## One pass at a layer
 
-{table(["method", "paper", "equation", "saywhy", *PEERS.values()], lines)}
+How far the maps of other packages are from the equation, on the layer's own grid. Networks: {", ".join(CASES)}, with
+random weights, two pictures each, asked for their own top classes; torchcam and captum on {", ".join(CONVOLUTIONAL)};
+CAM on resnet18.
 
-## Where a package differs, and why
+{table(["method", "paper", "equation", "saywhy", *PEERS.values()], once)}
 
-{reasons}
+Where a package differs, and why:
+
+{why}
 
 ## The same network in other units
 
@@ -197,6 +261,26 @@ published equation is itself not free of scale); XGrad-CAM's is free of scale, s
 `xgradcam` of pytorch-grad-cam adds 1e-7 to the sum of a channel's activations, that of torchcam 1e-8.
 
 {table(["method", "units", "saywhy", "pytorch-grad-cam", "torchcam"], units())}
+
+## Several passes, or the picture itself
+
+*saywhy* is the distance from the equation on networks of a few hundred weights, the largest over the settings of
+`tests/methods/test_runs.py`, of logits and of probabilities. A method that subtracts two scores loses the digits that
+they share, of the seven that float32 has.
+
+The other columns are the distance between another package's maps and ours, on networks of torchvision with random
+weights, at settings at which both are the same equation (all of them in `tests/parity/runs.py`); **bold** where they
+ought to be and are not.
+
+{table(["method", "paper", "equation", "saywhy", *ALL_PEERS.values()], runs)}
+
+No peer: none of these packages has {alone}; their equation is their only judge. The attention that is read is compared
+with what transformers, timm and torchvision give themselves (`tests/parity/test_attention.py`). The `LRP` of captum is
+not compared: a batch norm is a layer of its own there.
+
+Where a package differs, or is the same at some settings only:
+
+{chr(10).join(reasons())}
 """
 
 
@@ -205,7 +289,10 @@ def main(
 ) -> None:
     """Measure, and write the page."""
     torch.set_num_threads(1)
-    missing = [name for name in ("pytorch_grad_cam", "torchcam", "captum", "timm") if not peers.available(name)]
+    warnings.simplefilter("ignore")  # of hooks and graphs, by other packages
+    missing = [
+        name for name in ("pytorch_grad_cam", "torchcam", "captum", "zennit", "timm") if not peers.available(name)
+    ]
     if missing:
         raise typer.BadParameter(f"these packages are not installed: {', '.join(missing)}. pip install 'saywhy[bench]'")
     text = page(lambda method: typer.echo(f"{method} …", err=True))

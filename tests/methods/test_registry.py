@@ -54,8 +54,6 @@ class TestEveryEntry:
         assert f"`{name}`" in page.read_text(encoding="utf-8")
 
     def test_is_in_the_parity_ledger(self, name):
-        if METHODS[name].passes == "several" or METHODS[name].at == "input":
-            return  # tests/parity/test_runs.py
         page = (REPOSITORY / "docs" / "parity.md").read_text(encoding="utf-8")
         assert f"`{name}`" in page
         assert METHODS[name].paper in page

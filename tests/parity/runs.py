@@ -153,8 +153,9 @@ PEERS: dict[str, tuple[Peer, ...]] = {
             ours("smooth-gradcam++", draws=DRAWS),
             EVEN[:2],
             same=False,
-            note="multiplies by the gradient of the last noisy copy, where the equation has the mean of all, and adds "
-            "1e-8 to the denominator: the same without noise where gradients are large (a score × 1000).",
+            note="multiplies by the gradient of the last noisy copy, where the equation has the mean of all; has the "
+            "cube inside the sum of the denominator, as its `gradcam++`; and adds 1e-8 to it. The same without noise, "
+            "behind a mean over places, where gradients are large (a score × 1000).",
         ),
     ),
     "shapleycam": (Peer("grad-cam", grad_cam("shapleycam"), ours("shapleycam", relu=False), CONVOLUTIONAL),),
