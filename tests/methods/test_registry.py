@@ -9,7 +9,7 @@ import pytest
 
 from oracles import ORACLES, RUN_ORACLES
 from saywhy.errors import MethodError
-from saywhy.methods import METHODS, Method, find_method, register
+from saywhy.methods import METHODS, Method, all_methods, find_method, register
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -82,3 +82,28 @@ def test_a_method_of_ones_own_joins_and_does_not_displace(monkeypatch):
 def test_parameters_are_read_off_the_function():
     assert METHODS["gradcam"].parameters == {"relu": True, "pooling": "mean"}
     assert METHODS["cam"].parameters == {"relu": False}
+
+
+def test_methods_of_other_packages_are_found_and_listed(monkeypatch):
+    own = Method("sharpness", lambda activations, gradients: activations.sum(1), "Sharpness", "nobody, 2020", "Σₖ Aₖ")
+    monkeypatch.setattr("saywhy.methods.registry.METHODS", dict(METHODS))
+    monkeypatch.setattr("saywhy.methods.registry.entry_points", lambda group: [Entry(lambda: own)])
+    assert find_method("sharpness") is own
+    assert own in all_methods()
+
+
+def test_a_package_that_is_broken_is_named(monkeypatch):
+    monkeypatch.setattr("saywhy.methods.registry.METHODS", dict(METHODS))
+    monkeypatch.setattr("saywhy.methods.registry.entry_points", lambda group: [Entry(lambda: 1 / 0)])
+    with pytest.raises(MethodError, match=r"'sharpness' of another package \(theirs:method\) cannot be loaded"):
+        find_method("sharpness")
+    assert find_method("gradcam") is METHODS["gradcam"]
+
+
+class Entry:
+    """As importlib.metadata has them."""
+
+    name, value = "sharpness", "theirs:method"
+
+    def __init__(self, load):
+        self.load = load

@@ -19,7 +19,7 @@ def methods(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print them all as a Markdown page.")] = False,
 ) -> None:
     """List the methods, with paper and equation; or say all about one, with its parameters."""
-    from saywhy.methods import METHODS, find_method
+    from saywhy.methods import all_methods, find_method
 
     if name is not None and markdown:
         raise typer.BadParameter(
@@ -29,12 +29,12 @@ def methods(
         one = find_method(name)
         print(json.dumps(_record(one), indent=1, ensure_ascii=False)) if as_json else _show(one)
     elif as_json:
-        print(json.dumps([_record(m) for m in METHODS.values()], indent=1, ensure_ascii=False))
+        print(json.dumps([_record(m) for m in all_methods()], indent=1, ensure_ascii=False))
     elif markdown:
         print(methods_page())
     else:
         table = screen.table("method", "paper", "map", "parameters", whole=("method",))
-        for m in METHODS.values():
+        for m in all_methods():
             settings = ", ".join(f"{k}={v}" for k, v in m.parameters.items())
             table.add_row(m.name, f"{m.title}, {m.paper}", escape(m.equation), settings)
         screen.show(table)

@@ -10,12 +10,13 @@ from saywhy.methods.eigen import eigencam, eigengradcam
 from saywhy.methods.elementwise import gradcam_elementwise, hirescam, layercam
 from saywhy.methods.fusion import fuse
 from saywhy.methods.method import Accounted, Method
-from saywhy.methods.registry import find_method, register
+from saywhy.methods.registry import all_methods, find_method, register
 
 __all__ = [
     "METHODS",
     "Accounted",
     "Method",
+    "all_methods",
     "cam",
     "eigencam",
     "eigengradcam",

@@ -20,6 +20,24 @@ def register(method: Method) -> None:
     METHODS[method.name] = method
 
 
+def all_methods() -> tuple[Method, ...]:
+    """Ours, those registered, and those of installed packages (entry points of the group ``saywhy.methods``).
+
+    Raises:
+        MethodError: a package's method cannot be loaded.
+    """
+    for entry in entry_points(group="saywhy.methods"):
+        try:
+            method = entry.load()
+        except Exception as error:
+            raise MethodError(
+                f"the method '{entry.name}' of another package ({entry.value}) cannot be loaded: {error}. "
+                "Mend or remove that package."
+            ) from error
+        register(method)
+    return tuple(METHODS.values())
+
+
 def find_method(name: str) -> Method:
     """The method of this name; entry points of other packages are looked at when the name is not ours.
 
@@ -34,8 +52,7 @@ def find_method(name: str) -> Method:
     if name not in METHODS and name.startswith("smooth-"):
         return _smoothed(name.removeprefix("smooth-"))
     if name not in METHODS:
-        for entry in entry_points(group="saywhy.methods"):
-            register(entry.load())
+        all_methods()
     if name not in METHODS and name in ELSEWHERE:
         raise MethodError(f"'{name}' is no method of its own: {ELSEWHERE[name]}.")
     if name not in METHODS:
