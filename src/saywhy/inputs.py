@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,8 @@ def _is_one_picture(tensor: Tensor, module: nn.Module) -> bool:
 
 def _of_arguments(model: Model, given: Any) -> Batch:
     arguments = {k: given[k] for k in given.keys()} if not isinstance(given, tuple) else given  # noqa: SIM118
+    if isinstance(arguments, dict) and any(name in model.texts for name in arguments):
+        return _of_pictures_and_words(model, arguments)
     try:
         picture = tree.picture_tensor(arguments)
     except ValueError:
@@ -157,6 +159,41 @@ def _of_arguments(model: Model, given: Any) -> Batch:
     if isinstance(arguments, dict) and not _takes_keywords(model.module, arguments):
         arguments = (arguments,)  # a network that takes one dict
     return Batch(arguments, lambda: _pictures(picture))
+
+
+def _of_pictures_and_words(model: Model, arguments: Mapping[str, Any]) -> Batch:
+    """A picture and words; one of them for several of the others stands for all of these."""
+    texts = {name: _texts(name, given) for name, given in arguments.items() if name in model.texts}
+    others = {name: given for name, given in arguments.items() if name not in texts}
+    if len(others) != 1:
+        raise InputError(
+            f"{model.name} takes one picture besides {', '.join(texts)}; got {', '.join(others) or 'none'}."
+        )
+    ((name, given),) = others.items()
+    pictures = as_batch(replace(model, feed=None, texts={}), given)
+    count = max(pictures.size, *map(len, texts.values()))
+    if any(size not in (1, count) for size in (pictures.size, *map(len, texts.values()))):
+        said = ", ".join(f"{len(some)} of '{name}'" for name, some in texts.items())
+        raise InputError(f"{pictures.size} pictures and {said} do not go together. Give as many of each, or one.")
+    said = {name: list(some) * (count if len(some) == 1 else 1) for name, some in texts.items()}
+    words = {name: model.texts[name](some).to(model.device) for name, some in said.items()}
+    index = torch.zeros(count, dtype=torch.long) if pictures.size == 1 else torch.arange(count)
+
+    def shown() -> tuple[Picture, ...]:
+        originals = pictures.pictures()
+        return tuple(
+            replace(originals[i], name=" · ".join([originals[i].name, *(some[n] for some in said.values())]))
+            for n, i in enumerate(index.tolist())
+        )
+
+    return Batch({name: pictures.inputs[index.to(pictures.inputs.device)], **words}, shown)
+
+
+def _texts(name: str, given: Any) -> list[str]:
+    texts = [given] if isinstance(given, str) else list(given) if isinstance(given, list | tuple) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"'{name}' is a text or a list of texts, got {_kind(given)}.")
+    return texts
 
 
 def _takes_keywords(module: nn.Module, arguments: Mapping[str, Any]) -> bool:

@@ -1,8 +1,8 @@
 """A model as saywhy holds it: a network, how pictures are fed to it, and what its answers are called."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,6 +26,8 @@ class Model:
         multilabel: several classes can be right at once (sigmoid instead of softmax).
         output: where the class scores are in what the network returns; None finds them.
         feed: from a batch [batch, 3, height, width] to what the network is called with.
+        texts: of networks that take words too: by the name of the argument, from texts to what the network takes,
+            a tensor with the batch first.
     """
 
     module: nn.Module
@@ -35,6 +37,7 @@ class Model:
     multilabel: bool = False
     output: str | int | None = None
     feed: Callable[[torch.Tensor], Any] | None = None
+    texts: Mapping[str, Callable[[Sequence[str]], torch.Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.module = unwrapped(self.module)

@@ -1,0 +1,243 @@
+"""Answering questions about pictures: without attention, with stacked attention, and with glimpses.
+
+Every network takes features [batch, channel, row, column] of a picture and a question [batch, word], as numbers of a
+:class:`saywhy.tasks.vocabulary.Vocabulary`; :class:`Answering` puts one behind the trunk that makes the features.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from saywhy.shapes import FeatureMaps, Images
+from saywhy.tasks.fusion import FUSIONS, Kind
+from saywhy.tasks.vocabulary import Sentences
+
+Logits = Float[Tensor, "batch answer"]
+Glimpses = Float[Tensor, "batch glimpse row column"]
+
+
+@dataclass
+class Answers:
+    """What a network says of a question.
+
+    Attributes:
+        logits: [batch, answer].
+        attention: [batch, glimpse, row, column], each glimpse adding up to 1; None for networks without attention.
+    """
+
+    logits: Logits
+    attention: Glimpses | None = None
+
+
+class Reader(nn.Module):
+    """Words to one vector: embedding, dropout, tanh, and the last states of an LSTM.
+
+    Args:
+        words: how many there are in the vocabulary; 0 is no word.
+        embedded: numbers a word.
+        hidden: numbers a state.
+        layers: of the LSTM.
+        state: ``"hidden"`` or ``"cell"`` of the last layer, or ``"all"``: both of every layer, one after the other.
+
+    >>> Reader(9, 4, 5)(torch.tensor([[4, 5, 6], [4, 0, 0]])).shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(
+        self, words: int, embedded: int, hidden: int, layers: int = 1, state: str = "hidden", dropout: float = 0.5
+    ) -> None:
+        super().__init__()
+        self.state, self.size = state, hidden * (2 * layers if state == "all" else 1)
+        self.embedding = nn.Embedding(words, embedded, padding_idx=0)
+        self.dropout = nn.Dropout(dropout)
+        self.lstm = nn.LSTM(embedded, hidden, layers, batch_first=True)
+
+    def forward(self, question: Sentences) -> Float[Tensor, "batch state"]:
+        """The state behind the last word of every question."""
+        lengths = (question != 0).sum(1).clamp_min(1).cpu()
+        words = self.dropout(self.embedding(question)).tanh()
+        packed = pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
+        _, (hidden, cell) = self.lstm(packed)
+        if self.state == "all":
+            return torch.cat([hidden, cell]).movedim(0, 1).flatten(1)
+        return cell[-1] if self.state == "cell" else hidden[-1]
+
+
+class DeeperLstm(nn.Module):
+    """No attention: "deeper LSTM + norm I" (Lu et al., 2015), the network of the Grad-CAM paper's section 8.2.
+
+    The picture is one vector of length 1 (its features' mean), the question both states of two LSTM layers; their
+    product in ``fused`` dimensions gives the answer.
+
+    Args:
+        channels: of the features.
+        words, answers: how many of them there are.
+        embedded, hidden, fused: sizes; the paper's are 200, 512 and 1,024, with 1,000 answers.
+
+    >>> net = DeeperLstm(6, words=9, answers=3, embedded=4, hidden=5, fused=8)
+    >>> net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).logits.shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        words: int,
+        answers: int,
+        embedded: int = 200,
+        hidden: int = 512,
+        fused: int = 1024,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.reader = Reader(words, embedded, hidden, layers=2, state="all", dropout=dropout)
+        self.fusion = FUSIONS["product"](channels, self.reader.size, fused)
+        self.answer = nn.Sequential(nn.Dropout(dropout), nn.Linear(fused, answers))
+
+    def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
+        """Answers to a question for each picture."""
+        picture = nn.functional.normalize(features.flatten(2).mean(2), dim=1)
+        return Answers(self.answer(self.fusion(picture, self.reader(question))))
+
+
+class StackedAttention(nn.Module):
+    """SAN (Yang et al., 2016, equations 15 to 22): the question looks several times, each time knowing more.
+
+    ``h = tanh(V v + U u)``, ``p = softmax(w h)`` over places, ``u <- u + sum of p v``.
+
+    Args:
+        channels: of the features.
+        words, answers: how many of them there are.
+        embedded, hidden: sizes of a word and of the question, which is the size of a place's features too (500, 1,024).
+        attended: size of ``h`` (512).
+        hops: how often it looks (2).
+
+    >>> net = StackedAttention(6, words=9, answers=3, embedded=4, hidden=5, attended=8)
+    >>> net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).attention.shape
+    torch.Size([2, 2, 7, 7])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        words: int,
+        answers: int,
+        embedded: int = 500,
+        hidden: int = 1024,
+        attended: int = 512,
+        hops: int = 2,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.reader = Reader(words, embedded, hidden, dropout=dropout)
+        self.place = nn.Linear(channels, hidden)
+        self.images = nn.ModuleList(nn.Linear(hidden, attended, bias=False) for _ in range(hops))
+        self.questions = nn.ModuleList(nn.Linear(hidden, attended) for _ in range(hops))
+        self.looks = nn.ModuleList(nn.Linear(attended, 1) for _ in range(hops))
+        self.dropout = nn.Dropout(dropout)
+        self.answer = nn.Linear(hidden, answers)
+
+    def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
+        """Answers to a question for each picture; the attention of every hop."""
+        grid = features.shape[2:]
+        v = self.place(features.flatten(2).mT).tanh()  # [batch, place, hidden]
+        u, seen = self.reader(question), []
+        for image, asked, look in zip(self.images, self.questions, self.looks, strict=True):
+            h = self.dropout((image(v) + asked(u).unsqueeze(1)).tanh())
+            seen.append(look(h).squeeze(-1).softmax(1))
+            u = u + torch.einsum("bp,bpk->bk", seen[-1], v)
+        return Answers(self.answer(self.dropout(u)), torch.stack(seen, 1).unflatten(2, grid))
+
+
+class ShowAskAttendAnswer(nn.Module):
+    """Two glimpses and a classifier of what they saw (Kazemi and Elqursh, 2017), U-CAM's base.
+
+    Features have length 1 at every place; a fusion of place and question gives ``glimpses`` softmaxes over places; the
+    means under them and the question are read by two linear layers.
+
+    Args:
+        channels: of the features (2,048).
+        words, answers: how many of them there are (3,000 answers).
+        embedded, hidden: sizes of a word and of the question (300, 1,024).
+        attended: size in which place and question meet (512).
+        fusion: how they meet: ``"sum"`` as in the paper, ``"product"``, ``"mutan"`` or ``"mcb"``.
+        glimpses: how many (2).
+        inner: of the classifier (1,024).
+
+    >>> net = ShowAskAttendAnswer(6, words=9, answers=3, embedded=4, hidden=5, attended=8, inner=7)
+    >>> said = net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]]))
+    >>> said.logits.shape, said.attention.shape
+    (torch.Size([2, 3]), torch.Size([2, 2, 7, 7]))
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        words: int,
+        answers: int,
+        embedded: int = 300,
+        hidden: int = 1024,
+        attended: int = 512,
+        fusion: Kind = "sum",
+        glimpses: int = 2,
+        inner: int = 1024,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.reader = Reader(words, embedded, hidden, state="cell", dropout=dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.fusion = FUSIONS[fusion](channels, hidden, attended)
+        self.look = nn.Linear(attended, glimpses)
+        self.inner = nn.Linear(glimpses * channels + hidden, inner)
+        self.answer = nn.Linear(inner, answers)
+
+    def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
+        """Answers to a question for each picture, and where it looked."""
+        grid = features.shape[2:]
+        v = nn.functional.normalize(features.flatten(2).mT, dim=-1)  # [batch, place, channel]
+        q = self.reader(question)
+        met = self.dropout(self.fusion(self.dropout(v), self.dropout(q).unsqueeze(1)))
+        seen = self.look(met).mT.softmax(-1)  # [batch, glimpse, place]
+        found = torch.einsum("bgp,bpc->bgc", seen, v).flatten(1)
+        z = self.inner(self.dropout(torch.cat([found, q], 1))).relu()
+        return Answers(self.answer(self.dropout(z)), seen.unflatten(2, grid))
+
+
+class QuestionOnly(nn.Module):
+    """What can be guessed without looking at the picture: the control of every claim about answers.
+
+    >>> QuestionOnly(9, 3, 4, 5)(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).logits.shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, words: int, answers: int, embedded: int = 200, hidden: int = 512, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.reader = Reader(words, embedded, hidden, dropout=dropout)
+        self.answer = nn.Sequential(
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, answers)
+        )
+
+    def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
+        """The same answers whatever the picture."""
+        return Answers(self.answer(self.reader(question)))
+
+
+class Answering(nn.Module):
+    """A network for questions behind the trunk that makes its features, to be asked with a picture.
+
+    >>> net = Answering(nn.Conv2d(3, 6, 3), DeeperLstm(6, 9, 3, 4, 5, 8))
+    >>> net(torch.rand(2, 3, 8, 8), torch.tensor([[4, 5], [6, 0]])).logits.shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, trunk: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, head
+
+    def forward(self, image: Images, question: Sentences) -> Answers:
+        """Preprocessed pictures [batch, 3, height, width] and questions [batch, word]."""
+        answers: Answers = self.head(self.trunk(image), question)
+        return answers
