@@ -1,5 +1,6 @@
 """What is fed to the network: pictures, tensors and arguments of every kind, and what is refused in a sentence."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -451,3 +452,81 @@ def test_misspelt_methods_and_parameters(tiny: Build) -> None:
     assert_refused(tiny(), tensor, "batch_size", "0", batch_size=0)
     assert_refused(tiny(), tensor, "'probabilty'", error=TargetError, score="probabilty", target=0)
     assert_refused(tiny(), tensor, "median", error=errors.MethodError, fuse="median")
+
+
+# --- pictures and words ------------------------------------------------------------------------------------------
+
+
+class Spoken(nn.Module):
+    """A network of a picture and a question."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.features = nn.Sequential(
+                nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1)
+            )
+            self.words = nn.EmbeddingBag(20, 6, mode="mean", padding_idx=0)
+            self.answer = nn.Linear(6, 3)
+
+    def forward(self, image: Tensor, question: Tensor) -> dict[str, Tensor]:
+        return {
+            "logits": self.answer((self.features(image).relu() * self.words(question)[:, :, None, None]).mean((2, 3)))
+        }
+
+
+@pytest.fixture
+def asked() -> saywhy.Model:
+    from saywhy.tasks.vocabulary import Vocabulary
+
+    known = Vocabulary.of(["is there a cat", "where is the dog"])
+    return dataclasses.replace(saywhy.load(Spoken(), input_size=16), texts={"question": known.batch})
+
+
+def test_a_picture_and_a_question(asked: saywhy.Model, tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    e = explained(asked, {"image": tmp_path / "a.png", "question": "where is the cat?"})
+    assert e.pictures[0].name == "a.png · where is the cat?"
+    assert e.pictures[0].image.size == (30, 20)
+    fed, _ = asked.preprocess(Image.fromarray(array))
+    tensors = explained(asked, {"image": fed[None], "question": "where is the cat?"})
+    torch.testing.assert_close(tensors.maps, e.maps)
+
+
+def test_one_picture_and_several_questions(asked: saywhy.Model) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    questions = ["where is the cat?", "is there a dog", "cat"]
+    together = explained(asked, {"image": array, "question": questions})
+    alone = [explained(asked, {"image": array, "question": question}).maps for question in questions]
+    torch.testing.assert_close(together.maps, torch.cat(alone))
+    assert [p.name for p in together.pictures][1] == "picture · is there a dog"
+
+
+def test_several_pictures_and_one_question(asked: saywhy.Model) -> None:
+    arrays = list(np.random.default_rng(0).integers(0, 256, (2, 20, 30, 3), dtype=np.uint8))
+    together = explained(asked, {"question": "is there a dog", "image": arrays})
+    alone = [explained(asked, {"image": array, "question": ["is there a dog"]}).maps for array in arrays]
+    torch.testing.assert_close(together.maps, torch.cat(alone))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"question": ""}, ("at least one word",)),
+        ({"question": "cat " * 1000}, ("1000 words are too many",)),
+        ({"question": "где кошка"}, ("none of the words",)),
+        ({"question": 7}, ("'question' is a text or a list of texts, got int",)),
+        ({"question": []}, ("'question' is a text or a list of texts",)),
+        ({"question": ["cat", "dog", "cat"]}, ("2 pictures and 3 of 'question' do not go together",)),
+        ({"image": "no/such.png"}, ("no/such.png",)),
+        ({"mask": torch.zeros(1, 3, 4, 4)}, ("takes one picture besides question; got image, mask",)),
+    ],
+)
+def test_words_that_do_not_fit(asked: saywhy.Model, change: dict[str, Any], words: tuple[str, ...]) -> None:
+    given = {"image": [np.zeros((20, 20, 3), np.uint8)] * 2, "question": "is there a cat", **change}
+    with pytest.raises(SaywhyError) as caught:
+        saywhy.explain(asked, given)
+    for word in words:
+        assert word in str(caught.value)

@@ -173,8 +173,8 @@ def _of_pictures_and_words(model: Model, arguments: Mapping[str, Any]) -> Batch:
     pictures = as_batch(replace(model, feed=None, texts={}), given)
     count = max(pictures.size, *map(len, texts.values()))
     if any(size not in (1, count) for size in (pictures.size, *map(len, texts.values()))):
-        said = ", ".join(f"{len(some)} of '{name}'" for name, some in texts.items())
-        raise InputError(f"{pictures.size} pictures and {said} do not go together. Give as many of each, or one.")
+        counted = ", ".join(f"{len(some)} of '{name}'" for name, some in texts.items())
+        raise InputError(f"{pictures.size} pictures and {counted} do not go together. Give as many of each, or one.")
     said = {name: list(some) * (count if len(some) == 1 else 1) for name, some in texts.items()}
     words = {name: model.texts[name](some).to(model.device) for name, some in said.items()}
     index = torch.zeros(count, dtype=torch.long) if pictures.size == 1 else torch.arange(count)
