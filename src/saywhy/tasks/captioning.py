@@ -1,0 +1,205 @@
+"""Captioning pictures: one vector and an LSTM, or an LSTM that looks at places while it speaks.
+
+Every network takes features [batch, channel, row, column] and a caption [batch, word], as numbers of a
+:class:`saywhy.tasks.vocabulary.Vocabulary` without START and END, and says how likely every word was when its turn
+came. ``begin`` and ``step`` are the same network word by word, for :mod:`saywhy.decoding`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from saywhy.shapes import FeatureMaps, Images
+from saywhy.tasks.vocabulary import END, SPECIAL, START, Sentences
+
+WordLogits = Float[Tensor, "batch turn word"]
+
+
+@dataclass
+class Said:
+    """How likely a network finds a caption.
+
+    Attributes:
+        logits: [batch, turn, word]; turn t is that of word t, and the last one that of END.
+        words: [batch, turn] the caption with END behind its last word, filled up with 0.
+        attention: [batch, turn, row, column] where it looked, adding up to 1; None for networks without attention.
+    """
+
+    logits: WordLogits
+    words: Int[Tensor, "batch turn"]
+    attention: Float[Tensor, "batch turn row column"] | None = None
+
+    def log_probabilities(self) -> Float[Tensor, "batch turn"]:
+        """Of every word (and END) given the words before it; 0 behind END."""
+        chosen = self.logits.log_softmax(-1).gather(2, self.words.unsqueeze(2)).squeeze(2)
+        return torch.where(self.words == 0, 0.0, chosen)
+
+
+State = tuple[Tensor, ...]
+"""What a captioner remembers between two words: tensors with the sentence as their first axis."""
+
+
+class Captioner(Protocol):
+    """What decoding needs of a network."""
+
+    def begin(self, features: FeatureMaps) -> State:
+        """What is remembered before the first word."""
+        ...
+
+    def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
+        """Log-probabilities of the next word of every sentence, and what is remembered then."""
+        ...
+
+
+def with_end(caption: Sentences) -> Int[Tensor, "batch turn"]:
+    """A caption with END behind its last word.
+
+    >>> with_end(torch.tensor([[7, 8], [9, 0]]))
+    tensor([[7, 8, 3],
+            [9, 3, 0]])
+    """
+    lengths = (caption != 0).sum(1, keepdim=True)
+    longer = torch.cat([caption, torch.zeros_like(lengths)], 1)
+    return longer.scatter(1, lengths, SPECIAL.index(END))
+
+
+def with_start(caption: Sentences) -> Int[Tensor, "batch turn"]:
+    """What a network has heard when each turn comes: START, then the words."""
+    return torch.cat([torch.full_like(caption[:, :1], SPECIAL.index(START)), caption], 1)
+
+
+class ShowAndTell(nn.Module):
+    """The picture as the first word of an LSTM (Vinyals et al., 2015; neuraltalk2), the Grad-CAM paper's section 8.1.
+
+    Args:
+        channels: of the features, whose mean is the picture's vector.
+        words: how many there are in the vocabulary.
+        embedded, hidden: sizes of a word (and of the picture) and of the state (512, 512).
+
+    >>> net = ShowAndTell(6, words=9, embedded=4, hidden=5)
+    >>> net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).logits.shape
+    torch.Size([2, 3, 9])
+    """
+
+    def __init__(self, channels: int, words: int, embedded: int = 512, hidden: int = 512, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.picture = nn.Linear(channels, embedded)
+        self.embedding = nn.Embedding(words, embedded, padding_idx=0)
+        self.lstm = nn.LSTMCell(embedded, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.word = nn.Linear(hidden, words)
+
+    def begin(self, features: FeatureMaps) -> State:
+        """The state after the picture was shown."""
+        shown = self.picture(features.flatten(2).mean(2))
+        hidden, cell = self.lstm(shown)
+        return hidden, cell
+
+    def heard(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
+        """Logits of the next word."""
+        hidden, cell = self.lstm(self.dropout(self.embedding(words)), state)
+        return self.word(self.dropout(hidden)), (hidden, cell)
+
+    def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
+        """See :class:`Captioner`."""
+        logits, state = self.heard(words, state)
+        return logits.log_softmax(-1), state
+
+    def forward(self, features: FeatureMaps, caption: Sentences) -> Said:
+        """How likely every word of a caption is."""
+        state, logits = self.begin(features), []
+        for words in with_start(caption).unbind(1):
+            said, state = self.heard(words, state)
+            logits.append(said)
+        return Said(torch.stack(logits, 1), with_end(caption))
+
+
+class TopDown(nn.Module):
+    """Top-down attention (Anderson et al., 2018): one LSTM says where to look, another one speaks.
+
+    ``h1 = LSTM1([h2, mean of v, word])``, ``a = softmax(w tanh(V v + U h1))`` over places,
+    ``h2 = LSTM2([sum of a v, h1])``.
+
+    Args:
+        channels: of the features.
+        words: how many there are in the vocabulary.
+        embedded, hidden, attended: sizes of a word, of the states, and of the layer that looks (1,000, 1,000, 512).
+
+    >>> net = TopDown(6, words=9, embedded=4, hidden=5, attended=3)
+    >>> net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).attention.shape
+    torch.Size([2, 3, 7, 7])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        words: int,
+        embedded: int = 1000,
+        hidden: int = 1000,
+        attended: int = 512,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.embedding = nn.Embedding(words, embedded, padding_idx=0)
+        self.looking = nn.LSTMCell(hidden + channels + embedded, hidden)
+        self.speaking = nn.LSTMCell(channels + hidden, hidden)
+        self.place = nn.Linear(channels, attended, bias=False)
+        self.state = nn.Linear(hidden, attended)
+        self.look = nn.Linear(attended, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.word = nn.Linear(hidden, words)
+
+    def begin(self, features: FeatureMaps) -> State:
+        """Places [sentence, place, channel], their images in the layer that looks, and empty states."""
+        places = features.flatten(2).mT
+        empty = places.new_zeros(len(places), self.hidden)
+        return places, self.place(places), empty, empty, empty, empty
+
+    def heard(
+        self, words: Int[Tensor, " sentence"], state: State
+    ) -> tuple[Float[Tensor, "sentence word"], State, Float[Tensor, "sentence place"]]:
+        """Logits of the next word, and where was looked for it."""
+        places, images, h1, c1, h2, c2 = state
+        seen = torch.cat([h2, places.mean(1), self.dropout(self.embedding(words))], 1)
+        h1, c1 = self.looking(seen, (h1, c1))
+        attention = self.look((images + self.state(h1).unsqueeze(1)).tanh()).squeeze(2).softmax(1)
+        found = torch.einsum("sp,spc->sc", attention, places)
+        h2, c2 = self.speaking(torch.cat([found, h1], 1), (h2, c2))
+        return self.word(self.dropout(h2)), (places, images, h1, c1, h2, c2), attention
+
+    def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
+        """See :class:`Captioner`."""
+        logits, state, _ = self.heard(words, state)
+        return logits.log_softmax(-1), state
+
+    def forward(self, features: FeatureMaps, caption: Sentences) -> Said:
+        """How likely every word of a caption is, and where was looked for it."""
+        state, logits, seen = self.begin(features), [], []
+        for words in with_start(caption).unbind(1):
+            said, state, attention = self.heard(words, state)
+            logits.append(said)
+            seen.append(attention)
+        return Said(torch.stack(logits, 1), with_end(caption), torch.stack(seen, 1).unflatten(2, features.shape[2:]))
+
+
+class Captioning(nn.Module):
+    """A captioner behind the trunk that makes its features.
+
+    >>> net = Captioning(nn.Conv2d(3, 6, 3), ShowAndTell(6, 9, 4, 5))
+    >>> net(torch.rand(2, 3, 8, 8), torch.tensor([[4, 5], [6, 0]])).words
+    tensor([[4, 5, 3],
+            [6, 3, 0]])
+    """
+
+    def __init__(self, trunk: nn.Module, head: Any) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, head
+
+    def forward(self, image: Images, caption: Sentences) -> Said:
+        """Preprocessed pictures [batch, 3, height, width] and captions [batch, word]."""
+        said: Said = self.head(self.trunk(image), caption)
+        return said
