@@ -318,6 +318,8 @@ def _warn_of_zeros(explanation: Explanation, parts: Sequence[Part]) -> None:
             continue
         evidence = Evidence.stacked([part.evidence[layer] for part in parts]) if layer in parts[0].evidence else None
         for b, t in blank.nonzero().tolist():
+            if not explanation.targets[b][t]:
+                continue  # no target at all: behind the end of a shorter caption
             cause = validity.zero_cause(evidence, b, t, uses_gradients=find_method(method).uses_gradients)
             names = causes.setdefault(cause, [])
             if explanation.targets[b][t] not in names:

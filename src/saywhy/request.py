@@ -2,7 +2,7 @@
 
 import contextlib
 import numbers
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -102,15 +102,15 @@ class Request:
     def question(self) -> Question:
         """By what the layers are judged: the top answer, so that every class is explained at the same layer.
 
-        Functions of the user's may look at another part of the output, so they are asked themselves.
+        Functions of the user's, and words, look at another part of the output, so they are asked themselves.
         """
-        functions = frozenset(_same_question(f.function) for f in self.target.functions())
-        target = self.target.of_samples(slice(0, 1)) if functions else Top(1)
+        looks = frozenset(self.target.looks())
+        target = self.target.of_samples(slice(0, 1)) if looks else Top(1)
 
         def scores(result: Any) -> Tensor:
             return target.columns(replace(self.answer(1, result), score="logit")).scores
 
-        return Question(scores, key=(self.output, functions))
+        return Question(scores, key=(self.output, looks))
 
     def candidates(self, batch: Batch) -> list[Candidate]:
         """The layers that are asked for, each with its layout proved."""
@@ -271,20 +271,6 @@ class Request:
             found: Tensor = method.function(A, A, **parameters)
             return found.unsqueeze(1).expand(-1, G.shape[1], *A.shape[2:])
         return torch.stack([method.function(A, g, **parameters) for g in G.unbind(1)], dim=1)
-
-
-def _same_question(function: Callable[[Any], Tensor]) -> Hashable:
-    """A key that is equal for functions that ask the same: a lambda written inside a loop is a new object every time.
-
-    Its code counts, and what it has closed over, as far as that is a plain value.
-    """
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return function if isinstance(function, Hashable) else id(function)
-    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    held = [*cells, *(getattr(function, "__defaults__", None) or ())]
-    plain = (int, float, str, bool, bytes, type(None))
-    return (code, tuple(value if isinstance(value, plain) else type(value) for value in held))
 
 
 def chosen_methods(names: str | Sequence[str], parameters: Mapping[str, Any]) -> tuple[Method, ...]:

@@ -1,14 +1,8 @@
-"""What is to be explained: one number a sample, made from the model's output.
-
-Targets add, subtract and scale: ``Class("tiger cat") - Class("boxer")`` asks why this rather than that, and
-``-Class("boxer")`` asks what speaks against it (the counterfactual of the Grad-CAM paper, section 3.3). The same
-expressions work in Python, on the command line and in provenance.
-"""
+"""The targets themselves, and their arithmetic."""
 
 import abc
-import operator
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -49,8 +43,8 @@ class Target(abc.ABC):
         """The same target when the answer changes: the top class of a batch stays the class that it is now."""
         return self
 
-    def functions(self) -> "Iterator[Function]":
-        """The functions of the user's in this target."""
+    def looks(self) -> Iterator[Hashable]:
+        """What of this target looks at the output itself, and not at class scores; equal keys, equal looks."""
         return iter(())
 
     def __add__(self, other: "Target") -> "Target":
@@ -176,8 +170,8 @@ class Sum(Target):
     def fixed(self, answer: Answer) -> Target:
         return Sum(tuple((weight, part.fixed(answer)) for weight, part in self.terms))
 
-    def functions(self) -> "Iterator[Function]":
-        return (function for _, part in self.terms for function in part.functions())
+    def looks(self) -> Iterator[Hashable]:
+        return (look for _, part in self.terms for look in part.looks())
 
     def columns(self, answer: Answer) -> Columns:
         parts = [(weight, part.columns(answer)) for weight, part in self.terms]
@@ -205,8 +199,8 @@ class Function(Target):
     function: Callable[[Any], Tensor]
     name: str = ""
 
-    def functions(self) -> "Iterator[Function]":
-        return iter((self,))
+    def looks(self) -> Iterator[Hashable]:
+        return iter((_same(self.function),))
 
     def columns(self, answer: Answer) -> Columns:
         scores = self.function(answer.output)
@@ -239,8 +233,8 @@ class Several(Target):
     def fixed(self, answer: Answer) -> Target:
         return Several(tuple(part.fixed(answer) for part in self.parts))
 
-    def functions(self) -> "Iterator[Function]":
-        return (function for part in self.parts for function in part.functions())
+    def looks(self) -> Iterator[Hashable]:
+        return (look for part in self.parts for look in part.looks())
 
     def columns(self, answer: Answer) -> Columns:
         classes = [part for part in self.parts if isinstance(part, Class)]
@@ -254,181 +248,6 @@ class Several(Target):
             [[name for c in found for name in c.names[b]] for b in range(len(answer.logits))],
             torch.cat([c.classes for c in found], dim=1),
         )
-
-
-def contrast(this: int | str | Target, that: int | str | Target) -> Target:
-    """Why this rather than that: the difference of two scores. Its map is the negative of the reverse question's."""
-    return as_target(this) - as_target(that)
-
-
-@dataclass(frozen=True, eq=False)
-class Finer(Target):
-    """What tells a class from those most like it; made by :func:`finer`.
-
-    Attributes:
-        target: a class, the top ones, or each sample its own.
-        similar: how many classes to tell it from, or which.
-        alpha: how much of their scores is taken off.
-        score: what a class's score is; that of the target.
-        weighted: by their probabilities, rather than all alike.
-        weights: rows of the last layer [class, feature] by which likeness is judged; None judges by this answer.
-        references: int [batch, target, k] which classes they are, once that is fixed.
-    """
-
-    target: Target
-    similar: int | tuple[int | str, ...] = 3
-    alpha: float = 0.6
-    score: ScoreKind | None = None
-    weighted: bool = False
-    weights: Tensor | None = None
-    references: Tensor | None = None
-
-    def of_samples(self, some: slice | Tensor) -> Target:
-        own = self.references
-        if own is not None:
-            own = own[some.to(own.device) if isinstance(some, Tensor) else some]
-        return replace(self, target=self.target.of_samples(some), references=own)
-
-    def fixed(self, answer: Answer) -> Target:
-        classes = self.target.columns(answer).classes
-        return replace(self, target=self.target.fixed(answer), references=self._like(answer, classes))
-
-    def columns(self, answer: Answer) -> Columns:
-        own = self.target.columns(answer)
-        others = self._like(answer, own.classes) if self.references is None else self.references
-        index = others.to(own.scores.device).flatten(1)  # (batch, target * k)
-        values = answer.values(self.score).gather(1, index).view(others.shape)
-        if self.weighted:
-            shares = answer.values("probability").gather(1, index).view(others.shape)
-            compared = (values * shares).sum(2) / shares.sum(2)
-        else:
-            compared = values.mean(2)
-        names = [
-            [f"({name} - {self.alpha:g} mean({', '.join(map(answer.label, row))}))" for name, row in pairs]
-            for pairs in (zip(own.names[b], others[b].tolist(), strict=True) for b in range(len(others)))
-        ]
-        return Columns(own.scores - self.alpha * compared, names, torch.full(own.classes.shape, -1))
-
-    def _like(self, answer: Answer, classes: Classes) -> Tensor:
-        """The classes most like each target, the most alike first, int [batch, target, k]."""
-        count = answer.logits.shape[1]
-        if count < 2:
-            raise TargetError("finer tells a class from others, and this model gives one number a sample.")
-        classes = classes.to(answer.logits.device)
-        if isinstance(self.similar, tuple):
-            given = torch.tensor([answer.index(name) for name in self.similar], device=classes.device)
-            if bool(torch.isin(given, classes).any()):
-                raise TargetError(f"finer tells a class from others, and {list(self.similar)} holds the class itself.")
-            return given.expand(*classes.shape, -1)
-        near = self._likeness(answer, classes).scatter(2, classes.unsqueeze(2), -torch.inf)
-        return near.argsort(dim=2, descending=True, stable=True)[..., : min(self.similar, count - 1)]
-
-    def _likeness(self, answer: Answer, classes: Classes) -> Tensor:
-        """How much every class is like each target, [batch, target, class]."""
-        logits = answer.logits.detach()
-        if self.weights is None:
-            return -(logits.unsqueeze(1) - logits.gather(1, classes).unsqueeze(2)).abs()
-        rows = torch.nn.functional.normalize(self.weights.detach().to(logits), dim=1)
-        if rows.ndim != 2 or len(rows) != logits.shape[1]:
-            raise TargetError(
-                f"weights must be those of the last layer, [{logits.shape[1]}, feature], got {list(rows.shape)}."
-            )
-        return (rows @ rows.T)[classes]
-
-
-def finer(
-    target: Any,
-    similar: int | Sequence[int | str] = 3,
-    alpha: float | int = 0.6,
-    *,
-    weighted: bool = False,
-    weights: Tensor | None = None,
-) -> Target:
-    r"""Finer-CAM (Zhang et al., CVPR 2025): why this class rather than those most like it; for any method.
-
-    .. math:: y^c - \alpha \frac{1}{T} \sum_{t=1}^T y^{d_t}
-
-    Args:
-        target: a class by index or label, None or ``Top(k)``, an integer tensor for each sample its own, or a list.
-        similar: how many classes to compare with, ``T`` (all others where there are fewer); or which ones.
-        alpha: the strength of the comparison; 0 is the class alone, 1 asks for nothing but the difference.
-        weighted: by their probabilities, as the pytorch-grad-cam package does; the paper takes the plain mean.
-        weights: of the model's last layer, [class, feature] (``model.fc.weight``): the classes most like are then those
-            whose weights have the highest cosine, the same for all pictures. None takes those whose scores for this
-            very picture are nearest to the target's, as the packages do.
-
-    Which classes they are is settled by the picture as it is, also where a method changes the picture.
-
-    Raises:
-        TargetError: the target is no class, or a parameter is out of range.
-
-    >>> answer = Answer(torch.tensor([[4.0, 3.0, 1.0, -9.0]]), labels=["cat", "lynx", "fox", "mug"])
-    >>> found = finer("cat", similar=2, alpha=0.5).columns(answer)
-    >>> found.scores, found.names
-    (tensor([[3.]]), [['(cat - 0.5 mean(lynx, fox))']])
-    """
-    if isinstance(similar, str):
-        similar = [similar]
-    if isinstance(similar, Sequence):
-        if not similar:
-            raise TargetError("finer compares with at least one class: similar is empty.")
-        similar = tuple(similar)
-    elif isinstance(similar, bool) or not isinstance(similar, int) or similar < 1:
-        raise TargetError(f"similar must be a whole number of at least 1, or classes, got {similar!r}.")
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha < float("inf"):
-        raise TargetError(f"alpha must be a number of at least 0, got {alpha!r}.")
-    one = as_target(target)
-    if isinstance(one, Several):
-        return Several(tuple(finer(part, similar, alpha, weighted=weighted, weights=weights) for part in one.parts))
-    if not isinstance(one, Class | Top | Chosen):
-        raise TargetError(f"finer takes classes: an index, a label, Top, a tensor or a list; got {target!r}.")
-    return Finer(one, similar, float(alpha), one.score, weighted, weights)
-
-
-def counterfactual(target: int | str | Target) -> Target:
-    """What speaks against it (Grad-CAM paper, section 3.3): regions whose removal would raise the score."""
-    return -as_target(target)
-
-
-def as_target(target: Any) -> Target:
-    """Whatever a user may give as a target, as a :class:`Target`.
-
-    None is the model's own top answer; an int or a label one class; a tensor of integers each sample its own; a list
-    several; any other callable a function of the output.
-
-    Raises:
-        TargetError: it is none of these.
-
-    >>> as_target(["cat", 3])
-    Several(parts=(Class(name='cat', score=None), Class(name=3, score=None)))
-    """
-    if target is None:
-        return Top(1)
-    if isinstance(target, Target):
-        return target
-    if isinstance(target, bool):
-        raise TargetError(f"a target is a class, a list of them, a tensor, a target or a function, got {target}.")
-    if isinstance(target, str):
-        return Class(target)
-    if isinstance(target, Tensor) and target.ndim > 0:
-        return Chosen(target)
-    if getattr(target, "ndim", 0) > 0 and hasattr(target, "__array__"):
-        return Chosen(torch.as_tensor(target))
-    if hasattr(target, "__index__"):  # numpy integers and tensors of one element are indices too
-        try:
-            return Class(operator.index(target))
-        except TypeError:  # a tensor of one floating-point number
-            raise TargetError(f"a class is an index or a label, got {target!r}.") from None
-    if isinstance(target, Sequence):
-        if not target:
-            raise TargetError("an empty list of targets explains nothing. Give at least one, or None for the top one.")
-        return Several(tuple(as_target(part) for part in target))
-    if callable(target):
-        return Function(target)
-    raise TargetError(
-        "a target is None, a class (index or label), a list of them, an integer tensor [batch] or [batch, target], "
-        f"one of saywhy.targets, or a function of the model's output; got {type(target).__name__}."
-    )
 
 
 def _terms(target: Target) -> tuple[tuple[float, Target], ...]:
@@ -447,3 +266,17 @@ def _written(terms: Sequence[tuple[float, str]]) -> str:
         size = "" if abs(weight) == 1 else f"{abs(weight):g} "
         text += f"{sign}{size}{name}"
     return text
+
+
+def _same(function: Callable[[Any], Tensor]) -> Hashable:
+    """A key that is equal for functions that ask the same: a lambda written inside a loop is a new object every time.
+
+    Its code counts, and what it has closed over, as far as that is a plain value.
+    """
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return function if isinstance(function, Hashable) else id(function)
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    held = [*cells, *(getattr(function, "__defaults__", None) or ())]
+    plain = (int, float, str, bool, bytes, type(None))
+    return (code, tuple(value if isinstance(value, plain) else type(value) for value in held))

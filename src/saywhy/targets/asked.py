@@ -1,0 +1,62 @@
+"""Whatever a user asks for, as a target."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saywhy.errors import TargetError
+from saywhy.targets.target import Chosen, Class, Function, Several, Target, Top
+
+
+def contrast(this: int | str | Target, that: int | str | Target) -> Target:
+    """Why this rather than that: the difference of two scores. Its map is the negative of the reverse question's."""
+    return as_target(this) - as_target(that)
+
+
+def counterfactual(target: int | str | Target) -> Target:
+    """What speaks against it (Grad-CAM paper, section 3.3): regions whose removal would raise the score."""
+    return -as_target(target)
+
+
+def as_target(target: Any) -> Target:
+    """Whatever a user may give as a target, as a :class:`Target`.
+
+    None is the model's own top answer; an int or a label one class; a tensor of integers each sample its own; a list
+    several; any other callable a function of the output.
+
+    Raises:
+        TargetError: it is none of these.
+
+    >>> as_target(["cat", 3])
+    Several(parts=(Class(name='cat', score=None), Class(name=3, score=None)))
+    """
+    if target is None:
+        return Top(1)
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, bool):
+        raise TargetError(f"a target is a class, a list of them, a tensor, a target or a function, got {target}.")
+    if isinstance(target, str):
+        return Class(target)
+    if isinstance(target, Tensor) and target.ndim > 0:
+        return Chosen(target)
+    if getattr(target, "ndim", 0) > 0 and hasattr(target, "__array__"):
+        return Chosen(torch.as_tensor(target))
+    if hasattr(target, "__index__"):  # numpy integers and tensors of one element are indices too
+        try:
+            return Class(operator.index(target))
+        except TypeError:  # a tensor of one floating-point number
+            raise TargetError(f"a class is an index or a label, got {target!r}.") from None
+    if isinstance(target, Sequence):
+        if not target:
+            raise TargetError("an empty list of targets explains nothing. Give at least one, or None for the top one.")
+        return Several(tuple(as_target(part) for part in target))
+    if callable(target):
+        return Function(target)
+    raise TargetError(
+        "a target is None, a class (index or label), a list of them, an integer tensor [batch] or [batch, target], "
+        f"one of saywhy.targets, or a function of the model's output; got {type(target).__name__}."
+    )
