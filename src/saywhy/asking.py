@@ -1,0 +1,74 @@
+"""What every word of a question does to the map of its answer."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from saywhy.errors import InputError, SaywhyWarning
+from saywhy.explain import explain
+from saywhy.explanation import Explanation
+from saywhy.methods import find_method
+from saywhy.models import Model
+from saywhy.tasks.vocabulary import words_of
+
+
+def by_word(
+    model: Model,
+    inputs: Mapping[str, Any],
+    target: Any = None,
+    method: str | Sequence[str] = "gradcam",
+    **settings: Any,
+) -> Explanation:
+    """For every word of a question, what it adds to the map of the answer: that map, less the one without the word.
+
+    The question is asked again without each of its words, all in one pass; the answer that is explained is always the
+    same. A word that the network does not need has a map of zeros, and what a word brings in ("red" in "is there a red
+    mug?") is where its map is positive. This is occlusion of the question, read off the picture: a choice of ours, for
+    which there is no paper.
+
+    Args:
+        model: of pictures and questions, which has its vocabulary (``model.texts``).
+        inputs: one picture and one question of at least two words, as for :func:`saywhy.explain`.
+        target: one target; None is the network's own answer to the whole question.
+        method: one name or several.
+        settings: as for :func:`saywhy.explain`; ``relu=False`` unless they say otherwise.
+
+    Returns:
+        An explanation of one sample whose targets are the words; scores are by how much the answer's score falls
+        without each of them.
+
+    Raises:
+        InputError: there is no question that the model could take, or it has fewer than two words.
+    """
+    spoken = [name for name in inputs if name in model.texts]
+    if len(spoken) != 1 or not isinstance(inputs[spoken[0]], str):
+        raise InputError(
+            f"by_word takes one picture and one question, as a model such as 'toybox:vqa' does; got {inputs}."
+        )
+    (name,) = spoken
+    words = words_of(inputs[name])
+    if len(words) < 2:
+        raise InputError(f"what a word adds is seen by leaving it out; {inputs[name]!r} has fewer than two words.")
+    methods = [find_method(name) for name in ([method] if isinstance(method, str) else method)]
+    if any("relu" in m.parameters for m in methods):
+        settings = {"relu": False, **settings}
+    whole = explain(model, inputs, target, method, **settings)
+    if len(whole.targets[0]) != 1:
+        raise InputError(f"one target at a time: {len(whole.targets[0])} were given.")
+    target = int(whole.classes) if target is None else target
+    less = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
+    with warnings.catch_warnings():
+        # Without a word that counts, the answer need not look at the picture at all.
+        warnings.simplefilter("ignore", SaywhyWarning)
+        found = explain(model, {**inputs, name: less}, target, method, **settings)
+    return whole._with(
+        targets=[words],
+        classes=torch.full((1, len(words)), -1),
+        scores=(whole.scores - found.scores).mT,
+        probabilities=None,
+        _maps={pair: (whole[pair] - found[pair]).transpose(0, 1) for pair in whole.pairs},
+        _gaps={},
+        _cards=lambda m, layer: [whole.cards[m, layer][0] * len(words)],
+    )

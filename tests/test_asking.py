@@ -1,0 +1,78 @@
+"""What every word of a question does: the map of the answer with it, less the map without it."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import saywhy
+from saywhy.asking import by_word
+from saywhy.errors import InputError
+from saywhy.tasks.vocabulary import Vocabulary
+
+KNOWN = Vocabulary.of(["left right of the"])
+
+
+class Sides(nn.Module):
+    """Answers by the brightness of the side that is named."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 4, 1)
+        nn.init.ones_(self.features.weight)
+        nn.init.zeros_(self.features.bias)
+
+    def forward(self, image: Tensor, question: Tensor) -> Tensor:
+        maps = self.features(image)
+        half = maps.shape[3] // 2
+        left, right = maps[..., :half].mean((1, 2, 3)), maps[..., half:].mean((1, 2, 3))
+        says_left = (question == KNOWN.numbers["left"]).any(1)
+        says_right = (question == KNOWN.numbers["right"]).any(1)
+        bright = torch.where(says_left, left, 0.0) + torch.where(says_right, right, 0.0)
+        return torch.stack([bright, -bright], 1)
+
+
+@pytest.fixture
+def model() -> saywhy.Model:
+    return dataclasses.replace(
+        saywhy.load(Sides(), input_size=8, labels=["bright", "dark"]), texts={"question": KNOWN.batch}
+    )
+
+
+@pytest.fixture
+def picture() -> Tensor:
+    return torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.5
+
+
+def test_a_word_brings_in_what_it_names(model, picture):
+    e = by_word(model, {"image": picture, "question": "the left of"}, method="hirescam", layer="features")
+    assert e.targets == [["the", "left", "of"]]
+    assert e.maps.shape == (1, 3, 8, 8)
+    assert not e.maps[0, 0].any()
+    assert not e.maps[0, 2].any()
+    assert bool((e.maps[0, 1, :, :4] > 0).all())
+    assert not e.maps[0, 1, :, 4:].any()
+    assert e.scores[0, [0, 2]].tolist() == [0, 0]
+    torch.testing.assert_close(e.scores[0, 1], e.maps[0, 1].sum())
+
+
+def test_it_can_be_shown(model, picture, tmp_path):
+    e = by_word(model, {"image": picture, "question": "left right"}, "dark", layer="features", method="saliency")
+    assert e.layers == ("input",)
+    assert e.save(tmp_path / "words.html").stat().st_size > 1000
+    assert len(e.cards["saliency", "input"][0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("inputs", "settings", "words"),
+    [
+        ({"question": "left"}, {}, "fewer than two words"),
+        ({"question": ["left of", "right of"]}, {}, "one picture and one question"),
+        ({}, {}, "one picture and one question"),
+        ({"question": "left right"}, {"target": ["bright", "dark"]}, "one target at a time: 2"),
+    ],
+)
+def test_what_cannot_be_asked(model, picture, inputs, settings, words):
+    with pytest.raises(InputError, match=words):
+        by_word(model, {"image": picture, **inputs}, layer="features", **settings)
