@@ -1,0 +1,90 @@
+"""The likeliest word at every step, and the loop that it shares with sampling: one sentence a row."""
+
+from collections.abc import Callable, Collection
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from saywhy.decoding.decoded import Decoded, Normalization, divisors
+from saywhy.decoding.step import Limits, LogProbabilities, Rows, State, Step, Stepper
+
+Choose = Callable[[LogProbabilities, Rows, int], Rows]
+"""``choose(log-probabilities [open, word], rows [open], length) -> words [open]`` for the rows that are still open."""
+
+
+@torch.no_grad()
+def greedy(
+    step: Step,
+    state: State,
+    start: Int[Tensor, " batch"],
+    *,
+    end: int,
+    longest: int,
+    shortest: int = 1,
+    forbidden: Collection[int] = (),
+    normalize: Normalization = 0.0,
+) -> Decoded:
+    """The likeliest word at every step, until the end: one hypothesis a sample. Of equals the word of the lower number.
+
+    Args:
+        step: see :mod:`saywhy.decoding.step`.
+        state: one row a sample, as it is before the first word.
+        start: the word that every sample begins with, which is not part of the result; the last word of a prompt whose
+            other words the state knows.
+        end: the word that finishes a sentence.
+        longest: the most words, the end among them.
+        shortest: the fewest words, the end among them: before, the end does not come.
+        forbidden: words that never come, such as padding, unknown and start. What the others have is not scaled up.
+        normalize: scores are totals divided by this power of the length, or by this function of it.
+
+    Raises:
+        InputError: the step does not give log-probabilities, or the state does not have one row a sample.
+        MethodError: a setting is out of its bounds.
+
+    A sample to which no word is possible at some step has no hypothesis.
+
+    >>> chain = torch.tensor([[0.0, 0.1, 0.9], [0.0, 1.0, 0.0], [0.0, 0.6, 0.4]]).log()  # after 0, after 1, after 2
+    >>> found = greedy(lambda words, state: (chain[words], state), None, torch.tensor([0]), end=1, longest=5)
+    >>> found.words, found.totals.exp()
+    (tensor([[[2, 1, 0, 0, 0]]]), tensor([[0.5400]]))
+    """
+    limits = Limits(end=end, longest=longest, shortest=shortest, forbidden=forbidden)
+    stepper = Stepper(step, state, start, limits)
+    return follow(stepper, start, lambda logs, rows, length: logs.argmax(1), normalize)
+
+
+def follow(stepper: Stepper, start: Rows, choose: Choose, normalize: Normalization) -> Decoded:
+    """One sentence a row, each word chosen by ``choose``; rows that are finished are not stepped any more.
+
+    Returns:
+        One hypothesis for every row.
+    """
+    end, longest = stepper.limits.end, stepper.limits.longest
+    start = start.long()
+    logs = stepper.ask(start)
+    words, gains = start.new_zeros(len(start), longest), logs.new_zeros(len(start), longest)
+    totals, lengths = logs.new_zeros(len(start)), torch.zeros_like(start)
+    finished = torch.zeros_like(start, dtype=torch.bool)
+    rows = torch.arange(len(start), device=start.device)
+    for length in range(1, longest + 1):
+        word = choose(logs, rows, length)
+        gain = logs.gather(1, word.unsqueeze(1)).squeeze(1)
+        words[rows, length - 1], gains[rows, length - 1] = word, gain
+        totals[rows] += gain
+        lengths[rows] = length
+        finished[rows] = word == end
+        going = (word != end) & (gain > -torch.inf)
+        rows = rows[going]
+        if length == longest or not len(rows):
+            break
+        stepper.keep(going.nonzero().squeeze(1))
+        logs = stepper.ask(word[going])
+    return Decoded.of(
+        words.unsqueeze(1),
+        gains.unsqueeze(1),
+        lengths.unsqueeze(1),
+        totals.unsqueeze(1),
+        finished.unsqueeze(1),
+        divisors(normalize, longest, totals),
+    )

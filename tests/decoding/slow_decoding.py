@@ -1,0 +1,148 @@
+"""Chains of words whose probabilities are a table, and decoders of them in plain Python, one hypothesis at a time."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+END = 1
+"""The word that finishes a sentence of these chains; they begin behind the word 0."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The next word depends on the sample and on the last two words.
+
+    Attributes:
+        table: log-probabilities [sample, word before the last, last word, next word].
+    """
+
+    table: Tensor
+
+    @staticmethod
+    def random(seed: int, words: int = 4, samples: int = 1, zeros: bool = False, tied: bool = False) -> "Chain":
+        """Any probabilities; with zeros among them; or of few values, so that many sentences are equally likely."""
+        chance = torch.Generator().manual_seed(seed)
+        shape = (samples, words, words, words)
+        if tied:
+            return Chain(-1.5 - 0.5 * torch.randint(3, shape, generator=chance).double())
+        logits = 2 * torch.randn(shape, generator=chance, dtype=torch.float64)
+        if zeros:
+            logits = logits.masked_fill(torch.rand(shape, generator=chance) < 0.3, -torch.inf)
+            logits[..., 2] = logits[..., 2].clamp_min(-5)  # one word is always possible
+        return Chain(logits.log_softmax(-1))
+
+    @staticmethod
+    def bigram(rows: list[list[float]]) -> "Chain":
+        """One sample whose next word depends on the last one, from probabilities."""
+        table = torch.tensor(rows, dtype=torch.float64).log()
+        return Chain(table.expand(1, len(rows), *table.shape))
+
+    @property
+    def start(self) -> Tensor:
+        """The word before the first of every sample."""
+        return torch.zeros(len(self.table), dtype=torch.long)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What the step knows besides the last word."""
+        return {"sample": torch.arange(len(self.table)), "before": self.start}
+
+    def step(self, words: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The step function of decoders."""
+        logs = self.table[state["sample"], state["before"], words]
+        return logs, {"sample": state["sample"], "before": words}
+
+    def of(self, sample: int) -> "Chain":
+        """One of the samples alone."""
+        return Chain(self.table[sample : sample + 1])
+
+    def after(self, sample: int, said: tuple[int, ...]) -> list[float]:
+        """Log-probabilities of the words that may follow."""
+        before, last = (0, 0, *said)[-2:]
+        return self.table[sample, before, last].tolist()
+
+
+@dataclass(frozen=True)
+class Said:
+    """One hypothesis, with what is known of it."""
+
+    words: tuple[int, ...]
+    gains: tuple[float, ...]
+    total: float
+
+    def score(self, exponent: float) -> float:
+        return self.total / len(self.words) ** exponent
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.words) and self.words[-1] == END
+
+
+NOTHING = Said((), (), 0.0)
+
+
+def continuations(
+    chain: Chain, sample: int, said: Said, shortest: int = 1, forbidden: tuple[int, ...] = ()
+) -> list[Said]:
+    """By every word that may follow."""
+    found = []
+    for word, gain in enumerate(chain.after(sample, said.words)):
+        too_soon = word == END and len(said.words) + 1 < shortest
+        if gain == -math.inf or word in forbidden or too_soon:
+            continue
+        found.append(Said((*said.words, word), (*said.gains, gain), said.total + gain))
+    return found
+
+
+def everything(chain: Chain, sample: int, longest: int, **limits: Any) -> list[Said]:
+    """All sentences: those that end, and those that are cut off."""
+    found, open_ = [], [NOTHING]
+    for length in range(1, longest + 1):
+        going = []
+        for said in open_:
+            for new in continuations(chain, sample, said, **limits):
+                (found if new.finished or length == longest else going).append(new)
+        open_ = going
+    return found
+
+
+def slow_beams(
+    chain: Chain,
+    sample: int,
+    longest: int,
+    width: int,
+    exponent: float = 0.0,
+    refill: bool = True,
+    early: bool = False,
+    **limits: Any,
+) -> list[Said]:
+    """Beam search with lists, which goes on to the longest length whatever was found."""
+    done: list[Said] = []
+    open_ = [NOTHING]
+    for length in range(1, longest + 1):
+        ranked = []
+        for place, said in enumerate(open_):
+            for new in continuations(chain, sample, said, **limits):
+                ranked.append(((-new.total, place, -new.gains[-1], new.words[-1]), new))
+        ranked.sort(key=lambda pair: pair[0])
+        candidates = [new for _, new in ranked]
+        done += [new for new in candidates[:width] if new.finished or length == longest]
+        if early and len(done) >= width:
+            break
+        going = candidates if refill else candidates[:width]
+        open_ = [new for new in going if not new.finished][:width]
+    return sorted(done, key=lambda said: -said.score(exponent))[:width]
+
+
+def slow_greedy(chain: Chain, sample: int, longest: int, **limits: Any) -> list[Said]:
+    """The likeliest word at every step; nothing where there is none."""
+    said = NOTHING
+    while len(said.words) < longest and not said.finished:
+        following = continuations(chain, sample, said, **limits)
+        if not following:
+            return []
+        said = min(following, key=lambda new: (-new.gains[-1], new.words[-1]))
+    return [said]

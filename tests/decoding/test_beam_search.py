@@ -1,0 +1,397 @@
+"""Beam search finds what a slow one finds, hypothesis by hypothesis, and everything where it is wide enough."""
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from slow_decoding import END, Chain, Said, everything, slow_beams
+from torch import Tensor, nn
+
+from saywhy.decoding import Decoded, beam_search, gnmt, greedy
+from saywhy.errors import InputError, MethodError
+
+few = settings(max_examples=60, deadline=None)
+
+
+def searched(chain: Chain, **options: Any) -> Decoded:
+    return beam_search(chain.step, chain.state, chain.start, end=END, **options)
+
+
+def assert_found(found: Decoded, sample: int, wanted: list[Said], exponent: float = 0.0) -> None:
+    """All of a sample's hypotheses, number by number, and nothing behind them."""
+    assert found.exists[sample].tolist() == [place < len(wanted) for place in range(found.words.shape[1])]
+    for place, said in enumerate(wanted):
+        length = len(said.words)
+        assert found.words[sample, place].tolist() == [*said.words, *[0] * (found.words.shape[2] - length)]
+        assert found.lengths[sample, place] == length
+        assert found.finished[sample, place] == said.finished
+        assert found.log_probabilities[sample, place, :length].tolist() == list(said.gains)
+        assert not found.log_probabilities[sample, place, length:].any()
+        assert float(found.totals[sample, place]) == pytest.approx(said.total, abs=1e-12)
+        assert float(found.scores[sample, place]) == pytest.approx(said.score(exponent), abs=1e-12)
+    missing = ~found.exists[sample]
+    assert not found.words[sample][missing].any()
+    assert not found.finished[sample][missing].any()
+    assert bool((found.scores[sample][missing] == -math.inf).all())
+
+
+def assert_same(one: Decoded, other: Decoded) -> None:
+    for field in dataclasses.fields(Decoded):
+        torch.testing.assert_close(getattr(one, field.name), getattr(other, field.name), rtol=0, atol=0)
+
+
+kinds = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 2**31 - 1),
+        "words": st.integers(3, 5),
+        "samples": st.integers(1, 3),
+        "zeros": st.booleans(),
+    }
+)
+tied_kinds = st.fixed_dictionaries(
+    {"seed": st.integers(0, 2**31 - 1), "words": st.just(4), "samples": st.just(2), "tied": st.just(True)}
+)
+exponents = st.sampled_from([-1.0, 0.0, 0.7, 1.0, 2.0])
+
+
+class TestAgainstTheSlowOne:
+    @few
+    @given(
+        kind=st.one_of(kinds, tied_kinds),
+        longest=st.integers(1, 6),
+        width=st.integers(1, 7),
+        exponent=exponents,
+        refill=st.booleans(),
+        early=st.booleans(),
+    )
+    def test_the_same_hypotheses(self, kind, longest, width, exponent, refill, early):
+        chain = Chain.random(**kind)
+        found = searched(chain, longest=longest, width=width, normalize=exponent, refill=refill, early=early)
+        for sample in range(len(chain.table)):
+            wanted = slow_beams(chain, sample, longest, width, exponent, refill, early)
+            assert_found(found, sample, wanted, exponent)
+
+    @few
+    @given(
+        kind=kinds,
+        bounds=st.tuples(st.integers(1, 6), st.integers(1, 6)).map(sorted),
+        width=st.integers(1, 5),
+        forbidden=st.sets(st.sampled_from([0, 3])).map(tuple),
+    )
+    def test_the_same_within_limits(self, kind, bounds, width, forbidden):
+        shortest, longest = bounds
+        forbidden = tuple(word for word in forbidden if word < kind["words"])
+        chain = Chain.random(**kind)
+        found = searched(chain, longest=longest, width=width, shortest=shortest, forbidden=forbidden)
+        for sample in range(len(chain.table)):
+            wanted = slow_beams(chain, sample, longest, width, shortest=shortest, forbidden=forbidden)
+            assert_found(found, sample, wanted)
+        assert bool((found.lengths[found.exists] >= shortest).all())
+
+    @few
+    @given(kind=kinds, longest=st.integers(1, 6), width=st.integers(1, 6), exponent=exponents, data=st.data())
+    def test_fewer_wanted_are_the_first_of_more(self, kind, longest, width, exponent, data):
+        chain = Chain.random(**kind)
+        count = data.draw(st.integers(1, width))
+        all_of_them = searched(chain, longest=longest, width=width, normalize=exponent)
+        assert_same(
+            searched(chain, longest=longest, width=width, normalize=exponent, count=count), all_of_them.best(count)
+        )
+
+
+class TestAgainstEverything:
+    @few
+    @given(kind=kinds, longest=st.integers(1, 4), exponent=exponents)
+    def test_wide_enough_to_find_all(self, kind, longest, exponent):
+        chain = Chain.random(**kind)
+        width = kind["words"] ** longest
+        found = searched(chain, longest=longest, width=width, normalize=exponent)
+        for sample in range(len(chain.table)):
+            wanted = everything(chain, sample, longest)
+            assert int(found.exists[sample].sum()) == len(wanted)
+            scores = sorted((said.score(exponent) for said in wanted), reverse=True)
+            torch.testing.assert_close(found.scores[sample, : len(wanted)], torch.tensor(scores, dtype=torch.float64))
+            assert {tuple(found.words[sample, p, : found.lengths[sample, p]].tolist()) for p in range(len(wanted))} == {
+                said.words for said in wanted
+            }
+
+    @few
+    @given(kind=kinds, longest=st.integers(1, 4), width=st.integers(1, 5), exponent=exponents)
+    def test_nothing_beats_the_widest(self, kind, longest, width, exponent):
+        chain = Chain.random(**kind)
+        best = searched(chain, longest=longest, width=kind["words"] ** longest, count=1, normalize=exponent)
+        found = searched(chain, longest=longest, width=width, normalize=exponent)
+        assert bool((found.scores[:, 0] <= best.scores[:, 0] + 1e-12).all())
+
+    def test_probabilities_of_all_sentences_add_up_to_one(self):
+        found = searched(Chain.random(0), longest=4, width=4**4)
+        assert float(found.totals.exp().sum()) == pytest.approx(1.0)
+
+
+class TestWidth:
+    @few
+    @given(
+        kind=st.one_of(kinds, tied_kinds),
+        longest=st.integers(1, 6),
+        exponent=exponents,
+        dtype=st.sampled_from([torch.float64, torch.float32, torch.bfloat16]),
+    )
+    def test_one_is_greedy(self, kind, longest, exponent, dtype):
+        chain = Chain(Chain.random(**kind).table.to(dtype))
+        options = {"longest": longest, "normalize": exponent}
+        wanted = greedy(chain.step, chain.state, chain.start, end=END, **options)
+        assert_same(searched(chain, width=1, refill=False, **options), wanted)
+        if exponent <= 0:
+            assert_same(searched(chain, width=1, **options), wanted)
+
+    def test_one_is_not_greedy_where_longer_is_better_and_places_are_refilled(self):
+        # The end is likelier than 2 at once; but each further 2 is certain, which the mean over words rewards.
+        chain = Chain.bigram([[0, 0.5, 0.4, 0.1], [1, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]])
+        refilled = searched(chain, longest=6, width=1, normalize=1.0)
+        assert refilled.words.tolist() == [[[2, 2, 2, 2, 2, 2]]]
+        assert searched(chain, longest=6, width=1, normalize=1.0, refill=False).sentence() == []
+
+    def test_wider_is_not_always_better(self):
+        # What greedy would say (2 4 4 end) is crowded out by two continuations of 3 that lead nowhere.
+        chain = Chain.bigram(
+            [
+                [0.0, 0.0, 0.6, 0.4, 0.0, 0.0, 0.0],
+                [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+                [0.0, 0.0, 0.0, 0.1, 0.3, 0.3, 0.3],
+                [0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5],
+                [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+                [0.2, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1],
+                [0.2, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1],
+            ]
+        )
+        narrow, wide, all_of_them = (searched(chain, longest=3, width=width, count=1) for width in (1, 2, 3))
+        assert narrow.sentence() == [2, 4]
+        assert float(narrow.totals.exp()) == pytest.approx(0.18)
+        assert float(wide.totals.exp()) == pytest.approx(0.04)
+        assert float(all_of_them.totals.exp()) == pytest.approx(0.18)
+
+    def test_wider_than_the_vocabulary(self):
+        # One word is two hypotheses, 2 and the end; two words are three at most, and so on: places stay empty.
+        chain = Chain.bigram([[0, 0.5, 0.5], [1, 0, 0], [0, 0.5, 0.5]])
+        found = searched(chain, longest=2, width=10)
+        assert found.words.shape == (1, 10, 2)
+        assert found.words[0, :3].tolist() == [[1, 0], [2, 1], [2, 2]]
+        assert found.exists.sum() == 3
+        assert found.finished[0, :3].tolist() == [True, True, False]
+
+    def test_what_the_paper_of_diverse_beam_search_starts_from(self):
+        # Words <s>, </s>, a, b, c, d, e; the two widths whose results other code is known to have.
+        chain = Chain.bigram(
+            [
+                [0, 0.01, 0.50, 0.30, 0.10, 0.06, 0.03],
+                [0, 1, 0, 0, 0, 0, 0],
+                [0, 0.05, 0.05, 0.45, 0.30, 0.10, 0.05],
+                [0, 0.10, 0.10, 0.05, 0.40, 0.25, 0.10],
+                [0, 0.30, 0.10, 0.10, 0.05, 0.30, 0.15],
+                [0, 0.50, 0.05, 0.05, 0.10, 0.10, 0.20],
+                [0, 0.70, 0.05, 0.05, 0.10, 0.05, 0.05],
+            ]
+        )
+        for refill in (True, False):
+            two, four = (searched(chain, longest=4, width=width, refill=refill) for width in (2, 4))
+            assert [two.sentence(0, p) for p in range(2)] == [[2, 3, 5], [2, 3, 4]]
+            assert two.totals[0].tolist() == pytest.approx([-3.5711, -3.6119], abs=1e-4)
+            assert [four.sentence(0, p) for p in range(4)] == [[2, 4], [2, 3, 5], [2, 3, 4], [2, 3, 4, 5]]
+            assert four.totals[0].tolist() == pytest.approx([-3.1011, -3.5711, -3.6119, -3.6119], abs=1e-4)
+            assert four.finished.tolist() == [[True, True, True, False]]
+
+
+class TestBatch:
+    @few
+    @given(
+        kind=st.one_of(kinds, tied_kinds),
+        longest=st.integers(1, 6),
+        width=st.integers(1, 6),
+        exponent=exponents,
+        early=st.booleans(),
+    )
+    def test_a_sample_is_the_same_alone(self, kind, longest, width, exponent, early):
+        chain = Chain.random(**kind)
+        options = {"longest": longest, "width": width, "normalize": exponent, "early": early}
+        together = searched(chain, **options)
+        for sample in range(len(chain.table)):
+            alone = searched(chain.of(sample), **options)
+            for field in dataclasses.fields(Decoded):
+                whole, part = getattr(together, field.name), getattr(alone, field.name)
+                torch.testing.assert_close(whole[sample : sample + 1], part, rtol=0, atol=0)
+
+    def test_only_open_hypotheses_are_stepped(self):
+        # The first sample ends at once; the second never does.
+        sure, never = [[0, 1, 0], [1, 0, 0], [0, 1, 0]], [[0, 0, 1], [1, 0, 0], [0, 0, 1]]
+        chain = Chain(torch.cat([Chain.bigram(rows).table for rows in (sure, never)]))
+        asked = []
+
+        def step(words: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            asked.append(state["sample"].tolist())
+            return chain.step(words, state)
+
+        beam_search(step, chain.state, chain.start, end=END, longest=3, width=2)
+        assert asked == [[0, 1], [1], [1]]
+
+    @pytest.mark.parametrize(("exponent", "steps"), [(0.0, 2), (-1.0, 2), (1.0, 4)])
+    def test_it_stops_when_nothing_can_win_any_more(self, exponent, steps):
+        # The end has ln 0.6 = -0.51, a mean of -0.26 over two words. What is open has -0.92 then, which would be a mean
+        # of -0.11 over eight; two words later -2.75, which would be -0.34.
+        chain = Chain.bigram([[0, 0, 1], [1, 0, 0], [0, 0.6, 0.4]])
+        asked = []
+
+        def step(words: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            asked.append(len(words))
+            return chain.step(words, state)
+
+        options: dict[str, Any] = {"end": END, "longest": 8, "width": 1, "normalize": exponent}
+        found = beam_search(step, chain.state, chain.start, **options)
+        assert found.sentence() == [2]
+        assert len(asked) == steps
+
+
+class TestNormalization:
+    def test_a_function_of_the_length(self):
+        chain = Chain.random(3)
+        assert_same(
+            searched(chain, longest=5, normalize=lambda length: length**0.5),
+            searched(chain, longest=5, normalize=0.5),
+        )
+        found = searched(chain, longest=5, normalize=gnmt(0.6))
+        torch.testing.assert_close(found.scores, found.totals / ((5 + found.lengths.double()) / 6) ** 0.6)
+
+    def test_one_that_rises_and_falls_stops_no_sooner_than_it_may(self):
+        # The best length is 3; the bound has to look beyond the next one.
+        normalize = {1: 1.0, 2: 1.0, 3: 50.0, 4: 1.0, 5: 1.0}.__getitem__
+        for seed in range(20):
+            chain = Chain.random(seed)
+            found = searched(chain, longest=5, width=4**5, count=3, normalize=normalize)
+            scores = sorted((s.total / normalize(len(s.words)) for s in everything(chain, 0, 5)), reverse=True)
+            assert found.scores[0].tolist() == pytest.approx(scores[:3])
+
+
+class Speller(nn.Module):
+    """An LSTM that says words: its state as decoders want it, and as few people would write it."""
+
+    def __init__(self, layers: int = 2) -> None:
+        super().__init__()
+        self.embedding, self.lstm, self.head = nn.Embedding(7, 5), nn.LSTM(5, 6, layers), nn.Linear(6, 7, bias=False)
+        chance = torch.Generator().manual_seed(0)
+        for weight in self.parameters():
+            nn.init.normal_(weight, generator=chance)
+
+    def step(self, words: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """State [row, layer, hidden], twice."""
+        hidden, cell = (part.movedim(1, 0).contiguous() for part in state)
+        out, new = self.lstm(self.embedding(words).unsqueeze(0), (hidden, cell))
+        return self.head(out[0]).log_softmax(-1), tuple(part.movedim(0, 1) for part in new)
+
+    def anew(self, words: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
+        """The state is all that was said [row, word], read from the beginning at every step."""
+        said = torch.cat([said, words.unsqueeze(1)], 1)
+        out, _ = self.lstm(self.embedding(said.T))
+        return self.head(out[-1]).log_softmax(-1), said
+
+
+class TestNetworks:
+    def test_states_follow_their_hypotheses(self):
+        net, start = Speller().double(), torch.tensor([2, 3, 4])
+        zeros = torch.zeros(3, 2, 6, dtype=torch.float64)
+        options: dict[str, Any] = {"end": 1, "longest": 8, "width": 4, "normalize": 0.7, "forbidden": (0,)}
+        kept = beam_search(net.step, (zeros, zeros), start, **options)
+        anew = beam_search(net.anew, torch.zeros(3, 0, dtype=torch.long), start, **options)
+        assert kept.words.tolist() == anew.words.tolist()
+        torch.testing.assert_close(kept.scores, anew.scores)
+        assert len({tuple(words) for words in kept.words.flatten(0, 1).tolist()}) > 6
+        assert not (kept.words[kept.log_probabilities < 0] == 0).any()
+
+    def test_no_graph_is_kept_whatever_the_step_does(self):
+        net, start = Speller(), torch.tensor([2])
+
+        def step(words: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
+            with torch.enable_grad():
+                logs, said = net.anew(words, said)
+            assert logs.requires_grad
+            return logs, said
+
+        found = beam_search(step, torch.zeros(1, 0, dtype=torch.long), start, end=1, longest=4)
+        assert not found.totals.requires_grad
+        assert not found.log_probabilities.requires_grad
+
+    def test_inside_inference_mode_and_without_it(self):
+        net, start = Speller(), torch.tensor([2])
+
+        def step(words: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
+            with torch.inference_mode():
+                return net.anew(words, said)
+
+        nothing = torch.zeros(1, 0, dtype=torch.long)
+        outside = beam_search(step, nothing, start, end=1, longest=4)
+        with torch.inference_mode():
+            assert_same(beam_search(net.anew, nothing, start, end=1, longest=4), outside)
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("given", "kept"),
+        [
+            (torch.float64, torch.float64),
+            (torch.float32, torch.float32),
+            (torch.bfloat16, torch.float32),
+            (torch.float16, torch.float32),
+        ],
+    )
+    def test_sums_are_made_in_at_least_float32(self, given, kept):
+        chain = Chain(Chain.random(1, samples=2).table.to(given))
+        found = searched(chain, longest=6, width=3)
+        assert {found.totals.dtype, found.scores.dtype, found.log_probabilities.dtype} == {kept}
+        torch.testing.assert_close(found.totals, found.log_probabilities.sum(-1))
+        exact = searched(Chain(chain.table.to(kept)), longest=6, width=3)
+        assert_same(found, exact)
+
+    def test_a_little_above_zero_is_rounding(self):
+        logs = torch.tensor([[-20.0, 1e-6]])
+        found = beam_search(lambda words, state: (logs, state), None, torch.tensor([0]), end=1, longest=3, width=1)
+        assert found.totals.tolist() == [[0.0]]
+
+    def test_no_word_possible_is_no_hypothesis(self):
+        # After 2 nothing can come; in the other sample the end can.
+        dead, alive = [[0, 0, 1], [1, 0, 0], [0, 0, 0]], [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+        chain = Chain(torch.cat([Chain.bigram(rows).table for rows in (dead, alive)]))
+        found = searched(chain, longest=3, width=2)
+        assert found.exists.tolist() == [[False, False], [True, False]]
+        assert found.sentence(1) == [2]
+        assert found.sentence(0) == []
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"width": 0}, "width must be a whole number of at least 1, got 0"),
+            ({"width": 2.0}, "width must be a whole number"),
+            ({"width": 3, "count": 4}, "count must be a whole number from 1 to 3, got 4"),
+            ({"longest": 0}, "longest must be a whole number of at least 1, got 0"),
+            ({"shortest": 6}, "shortest must be a whole number from 1 to 5, got 6"),
+            ({"forbidden": (0, END)}, "the end, word 1, is forbidden"),
+            ({"end": -1}, "end must be a whole number of at least 0"),
+            ({"normalize": lambda length: 3 - length}, "got 0 for 3 words"),
+            ({"normalize": math.nan}, "positive number at every length, got nan"),
+            ({"normalize": -1000.0}, "positive number at every length, got 0"),
+            ({"normalize": "mean"}, "an exponent of the length or a function"),
+        ],
+    )
+    def test_settings(self, options, message):
+        chain = Chain.random(0)
+        with pytest.raises(MethodError, match=message):
+            beam_search(chain.step, chain.state, chain.start, **{"end": END, "longest": 5, **options})
+
+    @pytest.mark.parametrize("options", [{"end": 4}, {"forbidden": (0, 4)}])
+    def test_words_that_the_step_does_not_know(self, options):
+        chain = Chain.random(0)
+        with pytest.raises(InputError, match="knows 4 words, from 0 to 3; there is no word 4"):
+            beam_search(chain.step, chain.state, chain.start, **{"end": END, "longest": 5, **options})

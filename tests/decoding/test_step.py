@@ -1,0 +1,146 @@
+"""States of every make are followed, and what is no step is told."""
+
+import re
+from collections import namedtuple
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from beartype import beartype
+from jaxtyping import jaxtyped
+from slow_decoding import END, Chain
+from torch import Tensor
+
+from saywhy.decoding import beam_search, greedy, sample
+from saywhy.decoding.step import take
+from saywhy.errors import InputError
+
+Pair = namedtuple("Pair", ["sample", "before"])
+
+
+@dataclass(frozen=True)
+class Boxed:
+    sample: Tensor
+    before: Tensor
+
+
+class Cache:
+    """Keeps its rows where nobody sees them."""
+
+    def __init__(self, sample: Tensor, before: Tensor) -> None:
+        self._parts = {"sample": sample, "before": before}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._parts[name]
+
+    def reordered(self, rows: Tensor) -> "Cache":
+        return Cache(*(part[rows] for part in self._parts.values()))
+
+
+MAKES: dict[str, Any] = {
+    "dict": (dict, lambda s: (s["sample"], s["before"])),
+    "tuple": (lambda sample, before: (sample, None, before), lambda s: (s[0], s[2])),
+    "list in a dict": (lambda sample, before: {"a": [sample, before], "at": 3}, lambda s: s["a"]),
+    "named tuple": (Pair, tuple),
+    "dataclass": (Boxed, lambda s: (s.sample, s.before)),
+    "own": (Cache, lambda s: (s["sample"], s["before"])),
+    "own in a list": (lambda **parts: [Cache(**parts), "text"], lambda s: (s[0]["sample"], s[0]["before"])),
+}
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_states_of_every_make(make):
+    chain = Chain.random(7, words=6, samples=3)
+    build, parts = MAKES[make]
+
+    def step(words: Tensor, state: Any) -> tuple[Tensor, Any]:
+        sample, before = parts(state)
+        return chain.table[sample, before, words], build(sample=sample, before=words)
+
+    options: dict[str, Any] = {"end": END, "longest": 6}
+    found = beam_search(step, build(**chain.state), chain.start, width=4, **options)
+    wanted = beam_search(chain.step, chain.state, chain.start, width=4, **options)
+    assert found.words.tolist() == wanted.words.tolist()
+
+
+def test_what_belongs_to_no_row_stays():
+    taken = take((torch.tensor(3), 2.5, None, torch.tensor([4, 5])), torch.tensor([1, 1, 0]), 2)
+    assert [part.tolist() if isinstance(part, Tensor) else part for part in taken] == [3, 2.5, None, [5, 5, 4]]
+
+
+def test_the_callers_state_stays_as_it_is():
+    chain = Chain.random(7, samples=2)
+    state = chain.state
+    before = {name: part.clone() for name, part in state.items()}
+    beam_search(chain.step, state, chain.start, end=END, longest=5)
+    assert all(torch.equal(state[name], part) for name, part in before.items())
+
+
+DECODERS = {"greedy": greedy, "beam search": beam_search, "sample": sample}
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_signatures_are_true(decoder):
+    chain = Chain.random(7, samples=2)
+    watched = jaxtyped(DECODERS[decoder], typechecker=beartype)
+    found = watched(chain.step, chain.state, chain.start, end=END, longest=5)
+    jaxtyped(type(found), typechecker=beartype)(**vars(found))
+
+
+def fed(decoder: str, answer: Any, state: Any = None, start: Tensor | None = None) -> None:
+    def step(words: Tensor, state: Any) -> Any:
+        return answer(words) if callable(answer) else answer
+
+    DECODERS[decoder](step, state, torch.tensor([0, 0]) if start is None else start, end=END, longest=4)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (torch.zeros(2, 3), "a pair (log-probabilities [row, word], state), got Tensor"),
+        ((None, None), "as floating-point numbers, here of 2 rows, got NoneType"),
+        ((torch.zeros(2, 3, dtype=torch.long), None), "got torch.int64 of shape (2, 3)"),
+        ((torch.zeros(3, 3), None), "here of 2 rows, got torch.float32 of shape (3, 3)"),
+        ((torch.zeros(2, 1, 3), None), "got torch.float32 of shape (2, 1, 3)"),
+        ((torch.full((2, 3), torch.nan), None), "at most 0, got nan for word number 1"),
+        ((torch.tensor([[-1.0, 2.0, 0.5]] * 2), None), "at most 0, got 2 for word number 1"),
+        ((torch.tensor([[-1.0, -0.5, -0.25]] * 2), None), "got probabilities that add up to more than 1"),
+        ((torch.full((2, 3), -2.0), torch.zeros(1, 2, 5)), "expected 2 rows, got a tensor of shape (1, 2, 5)"),
+        ((torch.full((2, 3), -2.0), {"a": object()}), "got object, whose rows nobody here can choose"),
+        ((torch.full((2, 1), -2.0), None), "knows 1 words, from 0 to 0; there is no word 1"),
+    ],
+)
+def test_what_is_no_step(decoder, answer, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        fed(decoder, answer)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_vocabulary_that_changes(decoder):
+    answers = iter((torch.tensor([-2.0, -torch.inf, -2.0]), torch.full((4,), -2.0)))
+    with pytest.raises(InputError, match=re.escape("as many words as before (3), got 4")):
+        fed(decoder, lambda words: (next(answers).repeat(len(words), 1), None))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_nan_that_comes_late(decoder):
+    later = iter((torch.tensor([-5.0, -torch.inf, -0.1]), torch.tensor([-5.0, torch.nan, -0.1])))
+    with pytest.raises(InputError, match="got nan for word number 2"):
+        fed(decoder, lambda words: (next(later).repeat(len(words), 1), None))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize(
+    "start", [torch.tensor(0), torch.tensor([[0]]), torch.tensor([]), torch.tensor([0.0]), torch.tensor([True])]
+)
+def test_what_is_no_start(decoder, start):
+    with pytest.raises(InputError, match="start is one whole number a sample"):
+        fed(decoder, (torch.zeros(1, 3), None), start=start)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_state_of_another_batch(decoder):
+    with pytest.raises(InputError, match=re.escape("expected 2 rows, got a tensor of shape (1, 2, 6)")):
+        fed(decoder, (torch.zeros(2, 3), None), state=(torch.zeros(1, 2, 6),))
