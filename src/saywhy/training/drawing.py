@@ -44,7 +44,7 @@ def draw(
     starts = range(0, count, CHUNK)
     work = partial(_chunk, split, count, size, scales)
     at = 0
-    with _mapper(processes) as mapped:
+    with mapper(processes) as mapped:
         for pictures, known in mapped(work, starts):
             images[at : at + len(pictures)] = torch.from_numpy(pictures)
             labels[at : at + len(known)] = torch.from_numpy(known)
@@ -55,7 +55,7 @@ def draw(
 
 
 @contextmanager
-def _mapper(processes: int) -> Iterator[Callable]:
+def mapper(processes: int) -> Iterator[Callable]:
     """``map``, here or in processes of their own. They are spawned: a fork of a process with threads may hang."""
     if processes == 0:
         yield map

@@ -14,6 +14,8 @@ from saywhy.errors import InputError
 from saywhy.training.checkpoint import load_checkpoint, save_checkpoint
 from saywhy.training.extra import training_library
 
+Tell = Callable[[int, float], object]
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -33,6 +35,7 @@ class Plan:
     decay: float = 0.02
     warmup: int = 200
     seed: int = 0
+    clip: float | None = None
 
     def settings(self) -> dict[str, Any]:
         """The plan as plain numbers, to be kept in a checkpoint."""
@@ -42,12 +45,11 @@ class Plan:
 
     def steps(self, count: int) -> Iterator[tuple[Tensor, int]]:
         """For each step the pictures to take (batch,), of ``count``, and the size to which they are reduced."""
-        if count < self.batch:
-            raise InputError(f"a batch of {self.batch} needs as many pictures, but {count} came. Draw more pictures.")
+        self.length(count)
         epoch = 0
         for phase in self.phases:
             for _ in range(phase.epochs):
-                order = torch.randperm(count, generator=_dice(self.seed, epoch))
+                order = torch.randperm(count, generator=dice(self.seed, epoch))
                 for at in range(0, count - self.batch + 1, self.batch):
                     yield order[at : at + self.batch], phase.size
                 epoch += 1
@@ -58,6 +60,8 @@ class Plan:
         >>> Plan((Phase(2, 64), Phase(1, 128)), batch=32).length(100)
         9
         """
+        if count < self.batch:
+            raise InputError(f"a batch of {self.batch} needs as many pictures, but {count} came. Draw more pictures.")
         return count // self.batch * sum(phase.epochs for phase in self.phases)
 
 
@@ -81,42 +85,71 @@ def fit(
     prepare: Callable[[Tensor], Tensor],
     checkpoint: Path | None = None,
     every: int = 100,
-    tell: Callable[[int, float], object] | None = None,
+    tell: Tell | None = None,
 ) -> int:
     """Train ``network``, in place, on pictures (count, 3, height, width) uint8 and labels (count, kind) of 0 and 1.
 
-    ``prepare`` normalises pictures from 0 to 1. A ``checkpoint`` is written after every ``every`` steps; if the file is
-    there, the run goes on from it, to exactly the weights that it would have reached at once. An interrupt costs the
-    steps since the last checkpoint, never the checkpoint. ``tell`` is called after each step with its number and loss.
-    Returns the number of steps.
+    ``prepare`` normalises pictures from 0 to 1. For the rest see :func:`descend`. Returns the number of steps.
+    """
+    settings, steps = {**plan.settings(), "pictures": len(images)}, plan.length(len(images))
+    taken = enumerate(plan.steps(len(images)))
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        which, size = next(of_step for number, of_step in taken if number == step)
+        batch = prepare(view(images[which], size, dice(plan.seed, -1 - step)))
+        return F.binary_cross_entropy_with_logits(model(batch), labels[which])
+
+    network.to(memory_format=torch.channels_last)
+    descend(network, loss, steps, plan, settings, checkpoint, every, tell)
+    return steps
+
+
+def descend(
+    network: nn.Module,
+    loss: Callable[[nn.Module, int], Tensor],
+    steps: int,
+    plan: Plan,
+    settings: dict[str, Any],
+    checkpoint: Path | None = None,
+    every: int = 100,
+    tell: Tell | None = None,
+) -> None:
+    """Take so many steps down the loss, by AdamW at the plan's rates; the network is in evaluation mode afterwards.
+
+    Args:
+        network: trained in place.
+        loss: of a step, from the network as Fabric has set it up and the step's number; it must be the same whether or
+            not the run was interrupted before.
+        steps: how many.
+        plan: rate, decay, warmup.
+        settings: what decides the result, to be kept in the checkpoint; a run with others does not go on from it.
+        checkpoint: written after every ``every`` steps; if the file is there, the run goes on from it, to exactly the
+            weights that it would have reached at once. An interrupt costs the steps since, never the checkpoint.
+        every: see above.
+        tell: called after each step with its number (from 1) and loss.
     """
     fabric = training_library("lightning_fabric").Fabric(accelerator="cpu", devices=1)
-    network.to(memory_format=torch.channels_last).train()
-    model, optimizer = fabric.setup(network, torch.optim.AdamW(network.parameters(), weight_decay=plan.decay))
-    settings = {**plan.settings(), "pictures": len(images)}
-    done = _resume(checkpoint, settings, network, optimizer)
-    steps = plan.length(len(images))
-
-    for step, (which, size) in enumerate(plan.steps(len(images))):
-        if step < done:
-            continue
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    network.train()
+    model, optimizer = fabric.setup(network, torch.optim.AdamW(trained, weight_decay=plan.decay))
+    for step in range(_resume(checkpoint, settings, network, optimizer), steps):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, steps, plan)
-        batch = prepare(view(images[which], size, _dice(plan.seed, -1 - step)))
-        loss = F.binary_cross_entropy_with_logits(model(batch), labels[which])
+        value = loss(model, step)
         optimizer.zero_grad()
-        fabric.backward(loss)
+        fabric.backward(value)
+        if plan.clip is not None:
+            nn.utils.clip_grad_norm_(trained, plan.clip)
         optimizer.step()
         if tell is not None:
-            tell(step + 1, loss.item())
+            tell(step + 1, value.item())
         if checkpoint is not None and ((step + 1) % every == 0 or step + 1 == steps):
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
             save_checkpoint(checkpoint, {"settings": settings, "step": step + 1, **state})
     network.eval()
-    return steps
 
 
-def view(images: Tensor, size: int, dice: torch.Generator) -> Tensor:
+def view(images: Tensor, size: int, chance: torch.Generator) -> Tensor:
     """Pictures (batch, 3, height, width) uint8 as training sees them: float from 0 to 1, ``size`` pixels a side.
 
     Half of them are mirrored, and each is a little brighter or darker; what is in them does not change.
@@ -127,9 +160,9 @@ def view(images: Tensor, size: int, dice: torch.Generator) -> Tensor:
     seen = images.float() / 255
     if size != seen.shape[-1]:
         seen = F.interpolate(seen, (size, size), mode="bilinear", antialias=True, align_corners=False)
-    mirrored = torch.rand(len(seen), generator=dice) < 0.5
+    mirrored = torch.rand(len(seen), generator=chance) < 0.5
     seen = torch.where(mirrored[:, None, None, None], seen.flip(-1), seen)
-    bright = 0.9 + 0.2 * torch.rand(len(seen), generator=dice)
+    bright = 0.9 + 0.2 * torch.rand(len(seen), generator=chance)
     return (seen * bright[:, None, None, None]).clamp(0, 1).to(memory_format=torch.channels_last)
 
 
@@ -143,6 +176,6 @@ def _resume(checkpoint: Path | None, settings: dict[str, Any], network: nn.Modul
     return int(state["step"])
 
 
-def _dice(seed: int, number: int) -> torch.Generator:
+def dice(seed: int, number: int) -> torch.Generator:
     """Chance for one epoch (0, 1, ...) or one step (-1, -2, ...): the same whether or not the run was interrupted."""
     return torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)
