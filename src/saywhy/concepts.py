@@ -19,7 +19,7 @@ from saywhy.inputs import Batch, as_batch
 from saywhy.models import Model, load
 from saywhy.progress import counted
 from saywhy.request import Request
-from saywhy.shapes import wide
+from saywhy.shapes import LINEAR, wide
 from saywhy.targets import as_target
 
 ENOUGH = 1e-5
@@ -53,7 +53,7 @@ class Concepts:
 
     def heatmap(self, size: tuple[int, ...] | None = None) -> Tensor:
         """The maps upsampled (linear along every axis) to ``size`` or the network's input, in [0, 1]."""
-        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[self.maps.ndim - 2]
+        mode = LINEAR[self.maps.ndim - 2]
         return interpolate(self.maps, size or self.input_size, mode=mode, align_corners=False)
 
     def overlay(self, picture: int = 0, **look: Any) -> Any:

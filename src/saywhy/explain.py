@@ -71,7 +71,7 @@ def explain(
         batch_size: run so many samples (or altered pictures of one) at once; None is all of the samples, and as many
             altered pictures as is usual. It never changes the result.
         create_graph: keep the graph, so that maps can be trained through; the model's mode is then left as it is.
-        seed: for whatever is random inside the model.
+        seed: for whatever is random inside the model or a method (masks, noise).
         parameters: of the methods (``relu=False``, ``pooling="max"``); each goes to the methods that have it.
 
     Returns:
@@ -88,10 +88,11 @@ def explain(
     (torch.Size([5, 2, 8, 8]), ('0',))
     """
     known = model if isinstance(model, Model) else load(model)
+    methods, settings = chosen_methods(method, parameters)
     request = Request(
         model=known,
         target=as_target(target),
-        methods=chosen_methods(method, parameters),
+        methods=methods,
         layer=layer,
         layout=layout,
         score=score,
@@ -100,7 +101,7 @@ def explain(
         batch_size=batch_size,
         create_graph=create_graph,
         seed=seed,
-        parameters=parameters,
+        parameters=settings,
     )
     if precision not in ("exact", "fast"):
         raise InputError(f"precision must be 'exact' or 'fast', got {precision!r}.")
@@ -113,7 +114,9 @@ def explain(
             "precision='fast' runs a copy of the model, through which yours cannot be trained. Use 'exact'."
         )
     batch = as_batch(known, inputs)
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed must be a whole number from 0 on, got {seed!r}.")
+    if batch_size is not None and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
         raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}.")
     if fuse is not None and all(m.at == "input" for m in request.methods):
         raise InputError(f"fuse makes one map of several layers; {request.methods[0].name} is of the picture itself.")

@@ -18,7 +18,7 @@ from saywhy.data.pictures import Picture
 from saywhy.errors import InputError, LayerError, MethodError, nearest
 from saywhy.methods.fusion import Fusion, fuse
 from saywhy.methods.registry import find_method
-from saywhy.shapes import Classes, MapStack, Scores
+from saywhy.shapes import LINEAR, Classes, MapStack, Scores
 from saywhy.validity import Card
 
 Normalize = Literal["minmax", "max", "shared", "rank", "none"]
@@ -148,8 +148,9 @@ class Explanation:
         if target_size is None or len(target_size) != maps.ndim - 2:
             axes = {1: "whole number (length,)", 2: "whole numbers (height, width)"}
             raise InputError(f"size must be {maps.ndim - 2} {axes.get(maps.ndim - 2, 'whole numbers')}, got {size!r}.")
-        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(target_size)]
-        return _normalized(interpolate(maps, target_size, mode=mode, align_corners=False), normalize)
+        return _normalized(
+            interpolate(maps, target_size, mode=LINEAR[len(target_size)], align_corners=False), normalize
+        )
 
     def on_picture(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None

@@ -1,7 +1,6 @@
 """Everything that is asked in one call, and the one pass that answers it."""
 
 import contextlib
-import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +22,7 @@ from saywhy.engine.trace import Candidate, Question, Watching
 from saywhy.errors import InputError, MethodError, WeightsError
 from saywhy.inputs import Batch, black_of
 from saywhy.methods.method import Accounted, Method
+from saywhy.methods.parameters import checked
 from saywhy.methods.registry import find_method
 from saywhy.models import Model
 from saywhy.models.weights import check_finite
@@ -273,9 +273,13 @@ class Request:
         return torch.stack([method.function(A, g, **parameters) for g in G.unbind(1)], dim=1)
 
 
-def chosen_methods(names: str | Sequence[str], parameters: Mapping[str, Any]) -> tuple[Method, ...]:
-    """The methods asked for, once each, with parameters that at least one of them has."""
-    wanted = [names] if isinstance(names, str) else list(names)
+def chosen_methods(
+    names: str | Sequence[str], parameters: Mapping[str, Any]
+) -> tuple[tuple[Method, ...], dict[str, Any]]:
+    """The methods asked for, once each, and their parameters, each of which at least one of them has."""
+    wanted = [names] if isinstance(names, str) else names
+    if not isinstance(wanted, list | tuple) or not all(isinstance(name, str) for name in wanted):
+        raise MethodError(f"method is a name or a list of names, got {names!r}. `saywhy methods` lists them.")
     if not wanted:
         raise MethodError("method is an empty list. Give at least one; `saywhy methods` lists them.")
     methods = tuple(find_method(name) for name in dict.fromkeys(wanted))
@@ -286,27 +290,12 @@ def chosen_methods(names: str | Sequence[str], parameters: Mapping[str, Any]) ->
                 f"{', '.join(m.name for m in methods)} has no parameter '{name}'. "
                 + (f"Parameters: {', '.join(sorted(known))}." if known else "It has none.")
             )
+    found = {}
     for name, value in parameters.items():
         for method in methods:
             if name in method.parameters:
-                _check_kind(f"{method.name}: {name}", value, method.parameters[name])
-    return methods
-
-
-def _check_kind(what: str, value: Any, default: Any) -> None:
-    """That a switch is given true or false, and a number a number; what it may be the method itself knows."""
-    if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise MethodError(f"{what} is true or false, got {value!r}.")
-    elif isinstance(default, int | float):
-        # Some take one whole number for every axis.
-        given = value if isinstance(value, tuple | list) and isinstance(default, int) else [value]
-        # A whole number may stand for a share, never the other way round; "auto" is for the method to take or refuse.
-        wanted = numbers.Real if isinstance(default, float) else numbers.Integral
-        right = all(isinstance(n, wanted) and not isinstance(n, bool) and n == n for n in given)
-        if value != "auto" and not right:
-            kind = "a number" if isinstance(default, float) else "a whole number"
-            raise MethodError(f"{what} must be {kind} such as {default}, got {value!r}.")
+                found[name] = checked(method, name, value)
+    return methods, found
 
 
 def module_name(layer: str) -> str:

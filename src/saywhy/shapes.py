@@ -33,6 +33,10 @@ Classes = Int[Tensor, "batch target"]
 """Class indices; -1 where a target is not a single class."""
 
 
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+"""Torch's names for linear interpolation, by the number of axes of space."""
+
+
 def wide(tensor: Tensor) -> Tensor:
     """In at least float32, in which maps are computed whatever the model runs in.
 

@@ -143,9 +143,20 @@ def completeness_fact(gap: float, steps: int | None) -> Fact:
     return Fact(
         "completeness",
         "warning",
-        f"{text}: more steps (or steps='auto') bring it down, unless paths lead round the layer or the variant drops "
-        "a part on purpose",
+        f"{text}: more steps (or steps='auto') bring it down, unless part of the score goes round this layer, as in a "
+        "residual connection",
     )
+
+
+def round_fact() -> Fact:
+    """That a path was not refined any further, because the gap cannot be closed at this layer."""
+    text = "finer steps do not bring the gap down: part of the score goes round this layer, as in a residual connection"
+    return Fact("path", "warning", f"{text}. A layer through which everything goes has an account that closes")
+
+
+def elsewhere_fact() -> Fact:
+    """That a path of the user's ends at another picture than the one on which the map is shown."""
+    return Fact("path", "warning", "the path that was given ends at another picture: the map is that of the path's end")
 
 
 def evidence_fact(

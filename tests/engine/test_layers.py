@@ -1,5 +1,7 @@
 """The layer is found by what the network does: the deepest that is a map, provably, and has a gradient."""
 
+import warnings
+
 import pytest
 import torch
 from placed_networks import Placed, SmallViT, picture, watching
@@ -312,3 +314,33 @@ def test_replaced_modules_are_looked_at_anew():
     model[1] = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.GELU())
     assert saywhy.explain(model, x, relu=False).maps.shape == (1, 1, 16, 16)
     assert saywhy.explain(model, x, layer="1.0", relu=False).layers == ("1.0",)
+
+
+class TestScripted:
+    """Scripted parts have no hooks: they are passed over, and the rest of the network can be explained."""
+
+    @staticmethod
+    def part() -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            network = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()).eval()
+            return torch.jit.script(network)
+
+    def test_a_layer_before_a_scripted_part_is_found(self):
+        torch.manual_seed(0)
+        stem = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU())
+        network = nn.Sequential(stem, self.part(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).eval()
+        e = saywhy.explain(network, torch.rand(1, 3, 16, 16), 0, ["gradcam", "guided-backprop"], relu=False)
+        assert e.layers[0] == "0"
+        assert e["gradcam"].any()
+        with pytest.raises(LayerError, match="layer '1' is scripted"):
+            saywhy.explain(network, torch.rand(1, 3, 16, 16), 0, layer="1")
+
+    def test_a_network_that_is_scripted_as_a_whole(self):
+        network = nn.Sequential(nn.Conv2d(3, 6, 3), self.part(), nn.Flatten(), nn.Linear(6 * 14 * 14, 3)).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            whole = torch.jit.script(network)
+        with pytest.raises(LayoutError, match="A scripted or traced model hides its layers: give the original"):
+            saywhy.explain(whole, torch.rand(1, 3, 16, 16), 0)
+        assert saywhy.explain(whole, torch.rand(1, 3, 16, 16), 0, "saliency").maps.any()

@@ -239,7 +239,7 @@ class TestFullGrad:
         torch.testing.assert_close(found, maps(network, pictures(2), "input-times-gradient", channels="abs"))
 
     def test_a_wrong_rescale_is_named(self, pictures):
-        with pytest.raises(MethodError, match="rescale must be 'layer', 'channel' or 'none', got 'all'"):
+        with pytest.raises(MethodError, match="rescale must be layer, channel or none, got 'all'"):
             maps(Spelled(nn.ReLU()), pictures(1), "fullgrad", rescale="all")
 
 

@@ -44,6 +44,21 @@ def certain_class(network: nn.Module, picture: Tensor) -> int:
         return int(network(picture).argmax())
 
 
+class GoingRound(nn.Module):
+    """A residual branch beside which most of the score goes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.whole, self.branch = nn.Conv2d(3, 5, 3, 2, 1), nn.Conv2d(5, 5, 3, padding=1)
+            self.fc = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.whole(x).relu()
+        return self.fc((x + self.branch(x)).relu().mean((2, 3)))
+
+
 class TestCompleteness:
     @pytest.mark.parametrize("method", ["conductance", "integrated-gradients"])
     @pytest.mark.parametrize("score", ["logit", "probability"])
@@ -109,6 +124,17 @@ class TestCompleteness:
         fact = {f.name: f for f in e.cards["rsi-gradcam", "features"][0][0]}["completeness"]
         assert fact.state == "warning"
         assert "in 20 steps" in fact.text
+
+    def test_auto_gives_up_where_the_score_goes_round_the_layer_and_says_so(self):
+        network, x = GoingRound().eval(), torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(3))
+        e = saywhy.explain(network, x, 0, "rsi-gradcam", "branch", layout=LAYOUT, steps="auto", baseline="zero")
+        facts = {fact.name: fact.text for fact in e.cards["rsi-gradcam", "branch"][0][0]}
+        assert abs(float(e.completeness_gap)) > 0.1
+        assert "part of the score goes round this layer" in facts["path"]
+        assert "in 64 steps" in facts["completeness"]  # not the bound of 1,024
+        e = saywhy.explain(network, x, 0, "rsi-gradcam", "whole", layout=LAYOUT, steps="auto", baseline="zero")
+        assert abs(float(e.completeness_gap)) < 0.01
+        assert "path" not in {fact.name for fact in e.cards["rsi-gradcam", "whole"][0][0]}
 
     def test_the_account_is_of_the_integral_whatever_the_variant_leaves_out(self, picture):
         network = TinyNetwork.build(dtype=torch.float64, smooth=True)
@@ -277,8 +303,11 @@ class TestPaths:
         network = TinyNetwork.build(dtype=torch.float64)
         with pytest.raises(InputError, match="a path must be at least 2 pictures"):
             explain(network, picture, path=torch.zeros(4, 3, 5, 5))
-        with pytest.raises(InputError, match="a path is one tensor of pictures for every sample, got float"):
-            explain(network, picture, path=1.5)
+        with pytest.raises(MethodError, match="path must be a tensor, tensors or none"):
+            explain(network, picture, path=[1.5])
+        e = explain(network, picture, path=torch.cat([picture * share for share in (0, 1, 2)]))
+        (card,) = e.cards["rsi-gradcam", "features"][0]
+        assert "ends at another picture" in next(fact.text for fact in card if fact.name == "path")
         with pytest.raises(InputError, match="1 sequences of pictures for 2 samples"):
             explain(network, torch.cat([picture, picture]), path=torch.zeros(4, 3, 12, 12))
 

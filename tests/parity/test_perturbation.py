@@ -97,7 +97,7 @@ class TestScoreCamOfPytorchGradCam:
         """``UpsamplingBilinear2d`` aligns corners, the authors' code does not; the rest is the same equation."""
         theirs = unit(grad_cam("scorecam")(case))
         ours = unit(case.maps("scorecam", relu=False))
-        monkeypatch.setattr("saywhy.methods.masked.masks_of", corners)
+        monkeypatch.setattr("saywhy.methods.masked.channel_masks", corners)
         assert_same(unit(case.maps("scorecam", relu=False)), theirs)
         assert float((ours - theirs).abs().max()) > 1e-4  # and that does make a difference
 
@@ -112,7 +112,7 @@ class TestScoreCamOfTorchcam:
     @pytest.mark.slow
     def test_the_same_but_for_when_masks_are_stretched(self, small, monkeypatch):
         theirs = unit(torchcam("scorecam", batch_size=8)(small))
-        monkeypatch.setattr("saywhy.methods.masked.masks_of", stretched_first)
+        monkeypatch.setattr("saywhy.methods.masked.channel_masks", stretched_first)
         assert_same(unit(small.maps("scorecam")), theirs)
 
     def test_sscam_comes_to_the_same_with_noise(self):

@@ -5,7 +5,6 @@ import io
 import sys
 from typing import Any
 
-import torch
 import typer
 from typer.core import TyperGroup
 
@@ -14,6 +13,7 @@ from saywhy.cli.explain import explain
 from saywhy.cli.screen import failure
 from saywhy.cli.tables import layers, methods
 from saywhy.cli.words import words
+from saywhy.engine.memory import out_of_memory
 from saywhy.errors import SaywhyError
 
 
@@ -26,7 +26,9 @@ class _Commands(TyperGroup):
         except SaywhyError as error:
             failure(str(error))
             raise typer.Exit(1) from error
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             failure("the machine's memory is too small for this. Give fewer targets, or --input-size.")
             raise typer.Exit(1) from error
         except KeyboardInterrupt as stopped:

@@ -2,15 +2,12 @@
 
 import inspect
 import re
-import types
-import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import Any
 
 from saywhy.methods import METHODS, Method, find_method
+from saywhy.methods.parameters import allowed
 
 
 @dataclass(frozen=True)
@@ -36,12 +33,12 @@ def parameters(method: Method) -> list[Parameter]:
     >>> [(p.name, p.default, p.allowed) for p in parameters(find_method("gradcam"))]
     [('relu', True, ('true', 'false')), ('pooling', 'mean', ('mean', 'abs', 'max'))]
     """
-    sources = _sources(method)
+    sources, annotations = _sources(method), inspect.signature(method.function).parameters
     return [
         Parameter(
             name,
             default,
-            next(filter(None, (allowed(_annotations(source).get(name)) for source in sources)), ()),
+            allowed(annotations[name].annotation),
             next(filter(None, (_meaning(source, name) for source in sources)), ""),
         )
         for name, default in method.parameters.items()
@@ -64,36 +61,6 @@ def _sources(method: Method) -> list[Callable[..., Any]]:
     if method.name in METHODS or own == method.name:
         return [method.function]
     return [METHODS["smoothgrad"].function, find_method(own).function]
-
-
-def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
-    return {p.name: p.annotation for p in inspect.signature(function).parameters.values()}
-
-
-def allowed(annotation: Any) -> tuple[str, ...]:
-    """What an annotation lets a value be; empty if there is none.
-
-    >>> allowed(int | Literal["auto"] | None), allowed(bool), allowed(float)
-    (('a whole number', 'auto', 'none'), ('true', 'false'), ('a number',))
-    """
-    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Literal:
-        return tuple(map(str, inner))
-    if origin in (typing.Union, types.UnionType):
-        return tuple(dict.fromkeys(word for part in inner for word in allowed(part)))
-    if origin is Sequence:
-        return tuple(f"{word.removeprefix('a ')}s" for word in allowed(inner[0]))
-    return _KINDS.get(annotation, ())
-
-
-_KINDS: dict[Any, tuple[str, ...]] = {
-    bool: ("true", "false"),
-    int: ("a whole number",),
-    float: ("a number",),
-    str: ("a word",),
-    Tensor: ("a tensor",),
-    type(None): ("none",),
-}
 
 
 def _meaning(function: Callable[..., Any], name: str) -> str:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from saywhy.errors import SaywhyWarning
+from saywhy.progress import PATIENCE
 
 WIDE = 10_000
 """Columns where the output is no terminal: nothing is cut off or wrapped there."""
@@ -23,9 +24,6 @@ notes = Console(stderr=True, highlight=False)
 
 _NARROWEST = 10
 """Columns of an entry that is folded, at the least."""
-
-PATIENCE = 2.0
-"""Seconds after which somebody who waits is shown what is being done."""
 
 
 def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = (), heading: bool = True) -> Table:

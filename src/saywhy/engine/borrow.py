@@ -101,5 +101,5 @@ def _give_back(model: nn.Module) -> None:
             if buffer._version != version:
                 with torch.no_grad():
                     buffer.copy_(value)
-            if module._buffers.get(name) is not buffer:
-                module._buffers[name] = buffer
+            if getattr(module, name) is not buffer:
+                setattr(module, name, buffer)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
 
 from saywhy.engine import tree, walk
@@ -128,6 +129,11 @@ def _beyond_doubt(tried: Sequence[Candidate]) -> Candidate | None:
 
 def _unproved(watching: Watching, name: str, call: int) -> Candidate:
     module = watching.model.get_submodule(name)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise LayerError(
+            f"layer '{name}' is scripted, so nobody can see what it gives. Give the network as it was before "
+            "scripting, or choose a layer that is not scripted; saywhy.layers(model, picture) lists them."
+        )
     records, _ = run(watching, only=module)
     if not records:
         raise LayerError(
@@ -160,9 +166,9 @@ def spelling(model: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
     name, _, call = layer.partition("#")
     known = {name for name, _ in model.named_modules(remove_duplicate=False)} - {""}
     if name not in known:
-        likely = ", ".join(f"'{n}'" for n in nearest(name, sorted(known))) or "none"
+        likely = ", ".join(f"'{n}'" for n in nearest(name, sorted(known)))
         raise LayerError(
-            f"model {type(model).__name__} has no layer '{name}'. Nearest: {likely}. "
+            f"model {type(model).__name__} has no layer '{name}'. {f'Nearest: {likely}. ' if likely else ''}"
             "saywhy.layers(model, picture) lists them."
         )
     if call and not call.lstrip("-").isdigit():

@@ -153,14 +153,7 @@ class Subject:
 
     def scores(self, pictures: FeatureMaps, samples: Tensor) -> Scores:
         """Scores [n, target] of altered pictures [n, channel, *space], without gradients."""
-        return self._in_parts(self.score, pictures, samples)
-
-    def class_scores(self, pictures: FeatureMaps, samples: Tensor) -> Tensor:
-        """Scores of all classes [n, class] of altered pictures, without gradients."""
-        return self._in_parts(self.answers, pictures, samples)
-
-    def _in_parts(self, read: Callable[[Any, Tensor], Tensor], pictures: FeatureMaps, samples: Tensor) -> Tensor:
-        run = self.fitting(len(pictures), lambda part: self._answered(read, pictures[part], samples[part]))
+        run = self.fitting(len(pictures), lambda part: self._scored(pictures[part], samples[part]))
         return torch.cat([found for _, found in run])
 
     def altered(self, sample: int, count: int, alter: Callable[[slice], FeatureMaps]) -> Iterator[tuple[slice, Scores]]:
@@ -173,7 +166,7 @@ class Subject:
         """
 
         def run(part: slice) -> Scores:
-            return self._answered(self.score, alter(part), torch.full((part.stop - part.start,), sample))
+            return self._scored(alter(part), torch.full((part.stop - part.start,), sample))
 
         return self.fitting(count, run)
 
@@ -194,10 +187,10 @@ class Subject:
         with torch.inference_mode(False), torch.enable_grad(), borrowed(self.model, seed=self.seed):
             return self.answers(tree.call(self.model, self.fed(pictures, samples)), samples)
 
-    def _answered(self, read: Callable[[Any, Tensor], Tensor], pictures: FeatureMaps, samples: Tensor) -> Tensor:
+    def _scored(self, pictures: FeatureMaps, samples: Tensor) -> Scores:
         inputs = tree.escape_inference(self.fed(pictures, samples))
         with torch.inference_mode(False), torch.no_grad(), borrowed(self.model, seed=self.seed):
-            return read(tree.call(self.model, inputs), samples)
+            return self.score(tree.call(self.model, inputs), samples)
 
     def replay(self, sample: int) -> Replay:
         """The network from the layer on, for one sample."""

@@ -28,6 +28,10 @@ _IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 """Modules that give back what they got, in evaluation mode: no layers of their own."""
 
 
+_UNSEEN = (*_IDLE, torch.jit.ScriptModule)
+"""Modules that are passed over: the idle ones, and scripted ones, which can have no hooks."""
+
+
 @dataclass(frozen=True)
 class Question:
     """By which score the layers are judged.
@@ -154,7 +158,7 @@ def run(
         # The network gets a copy, because those that normalise their input in place would touch a leaf.
         return t.detach().requires_grad_().clone() if t.is_floating_point() else t
 
-    parts = [only] if only is not None else [m for m, name in names.items() if name and not isinstance(m, _IDLE)]
+    parts = [only] if only is not None else [m for m, name in names.items() if name and not isinstance(m, _UNSEEN)]
     with torch.inference_mode(False), borrowed(model), torch.enable_grad():
         sample = tree.map_tensors(watching.sample(), with_graph)
         handles = [part.register_forward_hook(hook) for part in parts]

@@ -56,6 +56,8 @@ def baseline_of(subject: Subject, sample: int, kind: Baseline) -> FeatureMaps:
 
 
 def _given(picture: Tensor, given: Tensor, sample: int) -> Tensor:
+    if given.is_floating_point() and not bool(given.isfinite().all()):
+        raise InputError("the baseline holds NaN or infinity.")
     given = given[sample : sample + 1] if given.ndim == picture.ndim and len(given) > 1 else given
     try:
         return given.detach().to(picture).expand_as(picture).clone()

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from saywhy.errors import MethodError
+from saywhy.shapes import LINEAR
 
 Fusion = Literal["mean", "max", "product", "refine"]
 
@@ -46,7 +47,7 @@ def fuse(maps: Sequence[Tensor], how: Fusion = "mean") -> Tensor:
         largest = m.abs().amax(dim=tuple(range(2, m.ndim)), keepdim=True)
         unit = m / torch.where(largest > 0, largest, 1.0)
         if unit.shape[2:] != finest:
-            mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(finest)]
+            mode = LINEAR[len(finest)]
             unit = interpolate(unit, finest, mode=mode, align_corners=False)
         scaled.append(unit)
     stack = torch.stack(scaled)

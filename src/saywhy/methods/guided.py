@@ -19,11 +19,8 @@ from saywhy.methods.channel import gradcam
 from saywhy.methods.method import Accounted
 from saywhy.methods.pixels import Channels, pooled
 from saywhy.progress import counted
-from saywhy.shapes import MapStack, wide
+from saywhy.shapes import LINEAR, MapStack, wide
 from saywhy.validity import rule_fact
-
-LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
-"""Torch's names for linear interpolation, by the number of axes."""
 
 
 def guided_backprop(subject: Subject, *, channels: Channels = "sum") -> Accounted:

@@ -14,9 +14,8 @@ from torch.nn import functional as F
 from saywhy.engine.subject import Subject
 from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
-from saywhy.methods.perturbation import LINEAR
 from saywhy.progress import counted
-from saywhy.shapes import FeatureMaps, wide
+from saywhy.shapes import LINEAR, FeatureMaps, wide
 
 Weights = Literal["softmax", "increase"]
 Scale = Literal["linear", "cumulative"]
@@ -194,7 +193,7 @@ def _increase(
             states = {0: chance.get_state()}
 
             def masked(part: slice, turn: int = turn, states: dict[int, Tensor] = states) -> FeatureMaps:
-                H = masks_of(A[0, part], picture.shape[2:])
+                H = channel_masks(A[0, part], picture.shape[2:])
                 if noise:  # the same again where a part is asked for again
                     chance.set_state(states[part.start])
                     H = H + noise * torch.stack([torch.randn(H.shape[1:], generator=chance) for _ in H]).to(H)
@@ -207,10 +206,10 @@ def _increase(
     return total / turns - empty
 
 
-def masks_of(channels: Tensor, space: Sequence[int]) -> Tensor:
+def channel_masks(channels: Tensor, space: Sequence[int]) -> Tensor:
     """Channels [channel, *space] as masks of a picture, upsampled and then stretched to the range from 0 to 1.
 
-    >>> masks_of(torch.tensor([[1.0, 3.0]]), [2])
+    >>> channel_masks(torch.tensor([[1.0, 3.0]]), [2])
     tensor([[0., 1.]])
     """
     large = F.interpolate(channels.unsqueeze(1), tuple(space), mode=LINEAR[len(space)], align_corners=False).squeeze(1)

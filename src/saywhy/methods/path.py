@@ -5,8 +5,9 @@ with the steps. Whatever is integrated should add up to the change of the score 
 (completeness); by how much it does not is told with every map.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -18,6 +19,7 @@ from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.methods.method import Accounted
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps
+from saywhy.validity import Fact, elsewhere_fact, round_fact
 
 Steps = int | Literal["auto"]
 Variant = Literal["masked", "plain", "posgrad"]
@@ -30,6 +32,9 @@ TOLERANCE = 0.01
 FIRST = 16
 """Steps of the first walk of ``steps="auto"``."""
 
+STUCK = 2
+"""After so many doublings that bring nothing, "auto" looks whether the gap can be closed at all."""
+
 
 @dataclass
 class Integral:
@@ -40,6 +45,7 @@ class Integral:
         begin, end: activations [channel, *space] at the ends of the path.
         scores: [2, target] at the ends.
         local: [step, target] by how much each step's parts miss the change of the score over it.
+        facts: what the card should say of it.
     """
 
     parts: Tensor
@@ -47,11 +53,17 @@ class Integral:
     end: Tensor
     scores: Tensor
     local: Tensor
+    facts: tuple[Fact, ...] = ()
 
     @property
     def gap(self) -> Tensor:
         """[target] what the parts miss, as a share of the change of the score; infinite where that does not change."""
         return self.local.sum(0) / (self.scores[1] - self.scores[0]).abs()
+
+    @property
+    def account(self) -> "_Account":
+        """What is kept when the integral itself is not."""
+        return self.gap, len(self.local), self.facts
 
 
 def rsi_gradcam(
@@ -76,14 +88,15 @@ def rsi_gradcam(
     Args:
         subject: the network, the pictures, and the layer.
         steps: of the same length along the path, or ``"auto"``: as many as it takes, where the score moves, until the
-            completeness gap is below 1 % or there are ``max_steps``.
+            completeness gap is below 1 %, there are ``max_steps``, or more of them bring nothing because part of the
+            score goes round the layer (the card says so then).
         variant: ``"masked"`` (the authors' Keras code, 2021 to 2022) counts units that are active in the picture, have
             risen along the path and have contributed; ``"plain"`` counts all; ``"posgrad"`` (their PyTorch code, 2023)
             takes the positive part of every gradient and the mean over channels.
         relu: False keeps the negative evidence too.
         baseline: where the path begins; see :func:`saywhy.methods.baselines.baseline_of`.
         path: the pictures of another path instead, the baseline first and the picture last, [step + 1, channel, *space]
-            (for several samples a list of such tensors).
+            (for several samples a list of such tensors). It is walked as it is, whatever ``steps`` says.
         rule: ``"left"`` takes the gradient at the beginning of every step, as layer conductance does.
         max_steps: the bound of ``"auto"``.
 
@@ -105,17 +118,26 @@ def rsi_gradcam(
     """
     if variant not in ("masked", "plain", "posgrad"):
         raise MethodError(f"variant must be 'masked', 'plain' or 'posgrad', got {variant!r}.")
-    maps, walks = [], _walks(subject, steps, baseline, path, rule, max_steps, positive=variant == "posgrad")
-    gaps, counts = [], []
-    for integral in walks:
+    maps, accounts = [], []
+    for integral in _walks(subject, steps, baseline, path, rule, max_steps, positive=variant == "posgrad"):
         weights = _weights(integral, variant)
         combined = torch.einsum("tk,kp->tp", weights, integral.end.double().flatten(1))
         combined = combined / weights.shape[1] if variant == "posgrad" else combined
         combined = combined.relu() if relu else combined
         maps.append(combined.unflatten(1, integral.end.shape[1:]).to(integral.end))
-        gaps.append(integral.gap)
-        counts.append(len(integral.local))
-    return Accounted(torch.stack(maps), torch.stack(gaps), torch.tensor(counts))
+        accounts.append(integral.account)
+    return _accounted(maps, accounts)
+
+
+_Account = tuple[Tensor, int, tuple[Fact, ...]]
+"""Gap [target], steps and facts of one sample."""
+
+
+def _accounted(maps: Sequence[Tensor], accounts: Sequence[_Account]) -> Accounted:
+    """Maps [target, *space] of every sample, with the accounts of their integrals."""
+    gaps, steps, facts = zip(*accounts, strict=True)
+    told = tuple(dict.fromkeys(fact for of_sample in facts for fact in of_sample))
+    return Accounted(torch.stack(list(maps)), torch.stack(gaps), torch.tensor(steps), told)
 
 
 def _weights(integral: Integral, variant: Variant) -> Tensor:
@@ -154,9 +176,9 @@ def conductance(
     >>> conductance(subject, steps=3).maps
     tensor([[[9., 1.]]])
     """
-    walks = list(_walks(subject, steps, baseline, path, rule, max_steps))
-    maps = torch.stack([w.parts.sum(1).to(w.end) for w in walks])
-    return Accounted(maps, torch.stack([w.gap for w in walks]), torch.tensor([len(w.local) for w in walks]))
+    walks = _walks(subject, steps, baseline, path, rule, max_steps)
+    maps, accounts = zip(*((w.parts.sum(1).to(w.end), w.account) for w in walks), strict=True)
+    return _accounted(maps, accounts)
 
 
 def integrated_gradients(
@@ -266,7 +288,9 @@ def _walks(
             yield _refined(subject, sample, points, rule, max_steps, positive)
         else:
             count = _number(steps) if steps != "auto" else 1
-            yield _integral(subject, sample, points, _grid(count, path, points), rule, positive)
+            integral = _integral(subject, sample, points, _grid(count, path, points), rule, positive)
+            elsewhere = isinstance(points, _Sequence) and not points.ends_at(subject.picture[sample])
+            yield replace(integral, facts=(elsewhere_fact(),)) if elsewhere else integral
 
 
 def _number(steps: Steps) -> int:
@@ -314,6 +338,10 @@ class _Sequence:
     """A path that is given picture by picture."""
 
     pictures: Tensor
+
+    def ends_at(self, picture: Tensor) -> bool:
+        """Whether the last picture is this one."""
+        return torch.allclose(self.pictures[-1], picture, rtol=1e-3, atol=1e-3)
 
     def __call__(self, places: Tensor) -> Tensor:
         return self.pictures[(places * (len(self.pictures) - 1)).round().long()]
@@ -382,15 +410,21 @@ def _refined(subject: Subject, sample: int, points: Points, rule: Rule, max_step
     cost at most twice the last.
     """
     places = torch.linspace(0, 1, min(FIRST, max_steps) + 1, dtype=torch.float64)
-    content = False
+    content, stuck, before = False, 0, math.inf
     while True:
         integral = _integral(subject, sample, points, places, rule, positive)
-        missed = bool((integral.gap.abs() >= TOLERANCE).any())
+        largest = float(integral.gap.abs().nan_to_num(math.inf).max())
+        missed = largest >= TOLERANCE
         # Twice, because errors of opposite sign may cancel by accident.
         if len(places) - 1 >= max_steps or (content and not missed):
             return integral
-        content = not missed
-        places = _finer(places, _shares(integral), max_steps)
+        shares = _shares(integral)
+        stuck = stuck + 1 if missed and largest > 0.8 * before else 0
+        # Where one step misses most, it hides a jump of the score; where all miss a little, the score goes round.
+        if stuck >= STUCK and float(shares.max()) < 0.25 * float(shares.sum()):
+            return replace(integral, facts=(round_fact(),))
+        content, before = not missed, largest
+        places = _finer(places, shares, max_steps)
 
 
 def _shares(integral: Integral) -> Tensor:
@@ -404,6 +438,7 @@ def _finer(places: Tensor, missed: Tensor, most: int) -> Tensor:
     count = len(places) - 1
     # The error of a step falls with the square of its length: halve whichever misses most, again and again.
     pieces = torch.ones(count, dtype=torch.long)
+    missed = missed.cpu()
     for _ in range(min(most, 2 * count) - count):
         pieces[(missed / pieces.double() ** 2).argmax()] += 1
     finer = [

@@ -11,13 +11,10 @@ from saywhy.engine.subject import Subject
 from saywhy.errors import MethodError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.progress import counted
-from saywhy.shapes import FeatureMaps, wide
+from saywhy.shapes import LINEAR, FeatureMaps, wide
 
 Sizes = int | Sequence[int]
 """One number for every axis of the picture, or one an axis."""
-
-LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
-"""What torch calls linear interpolation along so many axes."""
 
 SHARE = 7
 """The default window is this part of the picture's shorter side."""
@@ -183,7 +180,7 @@ def rise(subject: Subject, *, masks: int = 2000, cells: Sizes = 7, keep: float =
             picture = wide(subject.picture[sample : sample + 1])
 
             def made(part: slice, picture: Tensor = picture) -> Tensor:
-                return masks_of(shown[part], shifts[part], steps, space).to(picture)
+                return random_masks(shown[part], shifts[part], steps, space).to(picture)
 
             def masked(part: slice, picture: Tensor = picture) -> FeatureMaps:
                 return picture * made(part).unsqueeze(1)
@@ -210,10 +207,10 @@ def _drawn(
     return torch.stack(shown), shifts
 
 
-def masks_of(shown: Tensor, shifts: Sequence[Sequence[int]], steps: Sequence[int], space: Sequence[int]) -> Tensor:
+def random_masks(shown: Tensor, shifts: Sequence[Sequence[int]], steps: Sequence[int], space: Sequence[int]) -> Tensor:
     """Masks [mask, *space] from 0 to 1, of cells [mask, *grid] of so many pixels along every axis.
 
-    >>> masks_of(torch.tensor([[True, False]]), [[1]], [2], [4])
+    >>> random_masks(torch.tensor([[True, False]]), [[1]], [2], [4])
     tensor([[1.0000, 0.6667, 0.3333, 0.0000]], dtype=torch.float64)
     """
     grid = shown.shape[1:]

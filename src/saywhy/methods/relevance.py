@@ -53,6 +53,8 @@ def lrp(subject: Subject, *, epsilon: float = 1e-6, channels: Channels = "sum") 
     >>> found.maps
     tensor([[[ 2.0000,  6.0000, -3.0000]]])
     """
+    if not epsilon >= 0:
+        raise MethodError(f"epsilon must be 0 or more, got {epsilon!r}.")
     composite = _composite(epsilon)
     _check_rules(subject.model)
     network = copy.deepcopy(subject.model)

@@ -147,13 +147,9 @@ def smoothed(method: Method) -> Method:
         return torch.stack(maps)
 
     function.__doc__ = f"{method.title} averaged over noisy copies of the picture (Smilkov et al., 2017)."
-    own = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-        for name, default in {"draws": 25, "noise": 0.15, **method.parameters}.items()
-    ]
-    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter("subject", inspect.Parameter.POSITIONAL_OR_KEYWORD), *own]
-    )
+    subject, draws, noise, _ = inspect.signature(function).parameters.values()
+    own = [p for p in inspect.signature(method.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    function.__signature__ = inspect.Signature([subject, draws, noise, *own])  # type: ignore[attr-defined]
     return Method(
         f"smooth-{method.name}",
         function,

@@ -55,7 +55,7 @@ class ToyboxEyes(nn.Module):
 class Modulated(nn.Module):
     """A residual block that a question turns to what it asks for: FiLM (Perez et al., 2018, section 3).
 
-    ``x + relu((1 + gamma) * norm(conv(x')) + beta)`` with ``x' = relu(conv1(x))`` and gamma, beta linear in the question.
+    ``x + relu((1 + gamma) * norm(conv(x')) + beta)`` with ``x' = relu(conv1(x))``, gamma and beta linear in q.
     """
 
     def __init__(self, channels: int, question: int) -> None:
