@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 import saywhy
 from benchmarks.cost import CONSOLE, Row, _inference, _machine, _shown, ratios, report
+from saywhy.methods import METHODS
 
 LAYER = "layer4"
 ONE_PASS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "gradcam-elementwise"]
@@ -147,6 +148,23 @@ MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
     "RISE, 100 masks": ("resnet50", {"method": "rise", "masks": 100}),
     "RISE, 1,000 masks": ("resnet50", {"method": "rise", "masks": 1000}),
     "occlusion": ("resnet50", {"method": "occlusion"}),
+    "SS-CAM, 2 draws": ("resnet18", {"method": "sscam", "draws": 2}),
+    "IS-CAM, 2 steps": ("resnet18", {"method": "iscam", "steps": 2}),
+    "LIME, 100 draws": ("resnet50", {"method": "lime", "draws": 100}),
+    "KernelSHAP, 100 draws": ("resnet50", {"method": "kernelshap", "draws": 100}),
+    "integrated gradients, 50 steps": ("resnet50", {"method": "integrated-gradients", "baseline": "zero"}),
+    "Integrated Grad-CAM, 50 steps": ("resnet50", {"method": "integrated-gradcam", "baseline": "zero"}),
+    "SmoothGrad, 25 draws": ("resnet50", {"method": "smoothgrad"}),
+    "Smooth Grad-CAM++, 10 draws": ("resnet50", {"method": "smooth-gradcam++"}),
+    "saliency": ("resnet50", {"method": "saliency"}),
+    "guided backprop": ("resnet50", {"method": "guided-backprop"}),
+    "Guided Grad-CAM": ("resnet50", {"method": "guided-gradcam"}),
+    "excitation backprop": ("resnet50", {"method": "excitation-backprop"}),
+    "FullGrad": ("resnet50", {"method": "fullgrad"}),
+    "LRP": ("resnet50", {"method": "lrp"}),
+    "Shapley-CAM": ("resnet50", {"method": "shapleycam"}),
+    "attention rollout": ("vit_b_16", {"method": "attention-rollout"}),
+    "generic attention": ("vit_b_16", {"method": "generic-attention"}),
 }
 """What is done in a process of its own whose memory is measured."""
 
@@ -169,7 +187,8 @@ def _peak(name: str, settings: dict[str, Any]) -> None:
     _inference(module, x)()
     before = _most()
     if settings:
-        layer = {} if settings["method"] in ("rise", "occlusion") else {"layer": LAYER}
+        at_layer = METHODS[settings["method"]].at == "layer" and name != "vit_b_16"
+        layer = {"layer": LAYER} if at_layer else {}
         saywhy.explain(module, x, 0, **layer, **settings)
     else:
         _inference(module, x)()
@@ -195,7 +214,8 @@ def page(rows: list[Row], repeats: int) -> str:
         f"Made by `python -m benchmarks.perturbation` ({repeats} turns) on {_machine()}.",
         "Ratios of times in the same run: median (lowest to highest). Networks of torchvision with random weights at",
         f"224 × 224, pictures in batches of {BATCH}. Memory is by how much the peak of a process of its own",
-        "rises above a plain pass of one picture.",
+        "rises above a plain pass of one picture: once each, and not to be read to the last 100 MB, for torch keeps",
+        "what it has had (two runs of the same differ by that much).",
         "",
         "| what | who | measured | goal |",
         "| --- | --- | --- | --- |",
