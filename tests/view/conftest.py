@@ -33,6 +33,7 @@ class Explanation:
     probabilities: Tensor | None
     scores: Tensor
     classes: Tensor
+    score: str = "logit"
     methods: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     cards: Mapping[tuple[str, str], Any] = field(default_factory=dict)

@@ -141,3 +141,12 @@ def test_a_page_is_written_whole_or_not_at_all(explanation, tmp_path, monkeypatc
 def test_a_title_of_the_users_own(explanation):
     assert payload(explanation)["title"] == "2 pictures"
     assert payload(explanation, title="Why?")["title"] == "Why?"
+
+
+def test_a_score_that_is_the_probability_is_said_once(explanation):
+    explanation.score = "probability"
+    entries = payload(explanation)["pictures"][0]["maps"]
+    assert {entry["score"] for entry in entries} == {None}
+    assert {entry["probability"] for entry in entries} != {None}
+    explanation.probabilities = None
+    assert None not in {entry["score"] for entry in payload(explanation)["pictures"][0]["maps"]}

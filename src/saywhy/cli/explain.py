@@ -188,7 +188,8 @@ def _file_names(explanations: Sequence[Any]) -> list[str]:
 
 
 def _print(explanations: Sequence[Any]) -> None:
-    numbers = ("probability", "score", "peak x, y")
+    kind = explanations[0].score
+    numbers = ("probability", "score" if kind == "logit" else f"score ({kind})", "peak x, y")
     table = screen.table("picture", "answer", *numbers, "method", "layer", "card", right=numbers, whole=("method",))
     last = None
     for record in (r for e in explanations for r in _record(e)["maps"]):
@@ -244,6 +245,7 @@ def _record(explanation: Any) -> dict[str, Any]:
         "picture": picture.name,
         "size": list(picture.image.size),
         "seen": list(picture.seen),
+        "score": explanation.score,
         "maps": maps,
         "provenance": explanation.provenance,
     }

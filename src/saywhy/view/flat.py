@@ -69,6 +69,7 @@ class Flat:
     targets: Sequence[Sequence[str]]
     classes: Tensor
     scores: Tensor
+    score: str
     probabilities: Tensor | None
     pictures: tuple[Drawing, ...]
     cards: Mapping[tuple[str, str], Sequence[Sequence[Sequence[FactLike]]]]
@@ -101,6 +102,7 @@ def flat(explanation: Explained) -> Explained:
         targets=explanation.targets,
         classes=explanation.classes,
         scores=explanation.scores,
+        score=explanation.score,
         probabilities=explanation.probabilities,
         pictures=tuple(draw(values, name) for values, name in zip(inputs, names, strict=True)),
         cards=explanation.cards,

@@ -105,6 +105,13 @@ def payload(explanation: Explained, title: str | None = None) -> Payload:
     }
 
 
+def score(explanation: Explained, sample: int, target: int) -> float | None:
+    """The score of one target; None where it is the probability, which is shown by itself, or not finite."""
+    if explanation.score == "probability" and probability(explanation, sample, target) is not None:
+        return None
+    return finite(explanation.scores[sample, target].item())
+
+
 def probability(explanation: Explained, sample: int, target: int) -> float | None:
     """Probability in [0, 1] of one target; None where it has none, as a target that is not a class."""
     if explanation.probabilities is None:
@@ -195,7 +202,7 @@ def _map(
         "shows": explanation.shows.get(method, "evidence"),
         "target": explanation.targets[sample][target],
         "class": int(explanation.classes[sample, target]),
-        "score": finite(explanation.scores[sample, target].item()),
+        "score": score(explanation, sample, target),
         "probability": probability(explanation, sample, target),
         "grid": list(grid.shape),
         "values": _base64(grid.astype("<f4").tobytes()),

@@ -13,7 +13,7 @@ from saywhy.view.explained import Explained, grids
 from saywhy.view.flat import flat
 from saywhy.view.legend import Caption, legend
 from saywhy.view.overlay import NARROWEST, has_unseen, heat_over, noted, overlay, stacked
-from saywhy.view.payload import LONGEST_SIDE, dumps, finite, plain, probability, reduced
+from saywhy.view.payload import LONGEST_SIDE, dumps, plain, probability, reduced, score
 from saywhy.view.place import Seen, Tiles, scaled
 from saywhy.view.scale import Scale
 
@@ -91,7 +91,7 @@ def caption(explanation: Explained, sample: int, target: int, method: str, layer
     cards = explanation.cards.get((method, layer))
     return Caption(
         target=explanation.targets[sample][target],
-        score=finite(explanation.scores[sample, target].item()),
+        score=score(explanation, sample, target),
         probability=probability(explanation, sample, target),
         method=method,
         layer=layer,

@@ -23,8 +23,9 @@ export function groupName() {
 
 /** Score, probability, method and layer of a map. */
 export function details(map) {
-  const probability = map.probability === null ? "" : ` · probability ${percent(map.probability)}`;
-  return `score ${short(map.score)}${probability} · ${map.method} at ${map.layer}`;
+  const score = map.score === null ? [] : [`score ${short(map.score)}`];
+  const probability = map.probability === null ? [] : [`probability ${percent(map.probability)}`];
+  return [...score, ...probability, `${map.method} at ${map.layer}`].join(" · ");
 }
 
 /** A map in one sentence. */
