@@ -354,7 +354,7 @@ def test_a_layer_that_is_not_of_the_tokens_is_refused():
         ("attention", {"block": 2}, "no block 2: the network has 2 attentions, 0 to 1"),
         ("attention", {"head": -3}, "no head -3: the network has 2 heads"),
         ("attention", {"block": True}, "block must be a whole number"),
-        ("attention-rollout", {"heads": "sum"}, "heads must be 'mean', 'max' or 'min', got 'sum'"),
+        ("attention-rollout", {"heads": "sum"}, "heads must be mean, max or min, got 'sum'"),
         ("attention-rollout", {"discard": 1.0}, "discard must be a share"),
         ("gradient-rollout", {"discard": -0.1}, "discard must be a share"),
     ],
