@@ -84,9 +84,9 @@ def explain(
     from saywhy.progress import reported_to
     from saywhy.targets import Top
 
-    parameters = dict(map(_parameter, with_ or []))
+    parameters = dict(map(parameter_of, with_ or []))
     files = list(pictures_in(pictures))
-    writer = _writer(output, len(files), as_json)
+    write = writer_of(output, len(files), as_json)
     explanations, failed = [], []
     with screen.noted_warnings(), screen.Steps(len(files) + 1) as steps:
         steps.now(f"loading {model}")
@@ -117,12 +117,12 @@ def explain(
                 failed.append(str(error))
             steps.done()
     if explanations:
-        paths = writer(explanations)
+        paths = write(explanations)
         if as_json:
-            print(json.dumps([_record(e) for e in explanations], indent=1))
+            print(json.dumps([record(e) for e in explanations], indent=1))
         else:
             screen.note(f"model {loaded.name}")
-            _print(explanations)
+            print_table(explanations)
         for path in paths:
             screen.written(path)
     for message in failed:
@@ -131,10 +131,10 @@ def explain(
         raise typer.Exit(1)
 
 
-def _parameter(text: str) -> tuple[str, Any]:
+def parameter_of(text: str) -> tuple[str, Any]:
     """A parameter and its value, which is a number, true or false, none, or a word.
 
-    >>> _parameter("steps=50"), _parameter("relu=false"), _parameter("steps=auto")
+    >>> parameter_of("steps=50"), parameter_of("relu=false"), parameter_of("steps=auto")
     (('steps', 50), ('relu', False), ('steps', 'auto'))
     """
     name, equals, value = text.partition("=")
@@ -146,7 +146,7 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name.strip(), None if value.strip().lower() == "none" else value.strip()
 
 
-def _writer(output: Path | None, count: int, as_json: bool) -> Any:
+def writer_of(output: Path | None, count: int, as_json: bool) -> Any:
     """What to do with the explanations, decided before the work so that a mistake costs nothing."""
     if output is None and as_json:
         return lambda _: []
@@ -187,25 +187,25 @@ def _file_names(explanations: Sequence[Any]) -> list[str]:
     return names
 
 
-def _print(explanations: Sequence[Any]) -> None:
+def print_table(explanations: Sequence[Any]) -> None:
     kind = explanations[0].score
     numbers = ("probability", "score" if kind == "logit" else f"score ({kind})", "peak x, y")
     table = screen.table("picture", "answer", *numbers, "method", "layer", "card", right=numbers, whole=("method",))
     last = None
-    for record in (r for e in explanations for r in _record(e)["maps"]):
-        peak = record["peak"]
+    for row in (r for e in explanations for r in record(e)["maps"]):
+        peak = row["peak"]
         # On a terminal a picture is named once; a program that reads the lines wants it on every one.
-        repeated = screen.results.is_terminal and record["picture"] == last
-        last = record["picture"]
+        repeated = screen.results.is_terminal and row["picture"] == last
+        last = row["picture"]
         table.add_row(
-            "" if repeated else record["picture"],
-            record["target"],
-            "" if record["probability"] is None else f"{record['probability']:.1%}",
-            f"{record['score']:.3g}",
+            "" if repeated else row["picture"],
+            row["target"],
+            "" if row["probability"] is None else f"{row['probability']:.1%}",
+            f"{row['score']:.3g}",
             "none" if peak is None else f"{int(peak[0])}, {int(peak[1])}",
-            record["method"],
-            record["layer"],
-            _verdict(record["card"]),
+            row["method"],
+            row["layer"],
+            _verdict(row["card"]),
         )
     screen.show(table)
 
@@ -215,7 +215,7 @@ def _verdict(card: Sequence[dict[str, str]]) -> str:
     return "good" if worst is None else f"{worst['state']}: {worst['name']}"
 
 
-def _record(explanation: Any) -> dict[str, Any]:
+def record(explanation: Any) -> dict[str, Any]:
     """An explanation of one picture for programs."""
     picture = explanation.pictures[0]
     maps = []

@@ -21,8 +21,8 @@ def load_file(path: str, function: str, weights: Any = None) -> Model:
     """A network that a function of the user's builds; the file is executed, as ``python file.py`` would.
 
     The function takes no arguments and returns an ``nn.Module`` or a :class:`~saywhy.models.model.Model`. What the
-    file defines under the names ``labels``, ``preprocess``, ``input_size``, ``mean``, ``std`` or ``multilabel``
-    is used.
+    file defines under the names ``labels``, ``preprocess``, ``input_size``, ``mean``, ``std``, ``multilabel``
+    or ``texts`` (how arguments that are words are read, see :class:`~saywhy.models.model.Model`) is used.
     Without them pictures are fed as they are if their shorter side is at most 256 pixels (resized and cropped to 224
     if it is longer), with the mean and standard deviation of ImageNet.
 
@@ -58,6 +58,7 @@ def load_file(path: str, function: str, weights: Any = None) -> Model:
             preprocess=_preprocess(namespace),
         )
         model.multilabel = bool(getattr(namespace, "multilabel", False))
+        model.texts = dict(getattr(namespace, "texts", {}))
     else:
         raise ModelError(
             f"{file.name}:{build.__name__} must return an nn.Module or a saywhy.Model, got {type(built).__name__}."

@@ -1,6 +1,7 @@
 """A model as saywhy holds it: a network, how pictures are fed to it, and what its answers are called."""
 
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from saywhy.engine import walk
+from saywhy.errors import InputError
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
 
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -54,6 +56,21 @@ class Model:
     def dtype(self) -> torch.dtype:
         """The precision of the network's first floating-point parameter."""
         return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
+
+    def asked(self, picture: Any, words: str) -> dict[str, Any]:
+        """A picture and words, by the names of the network's arguments.
+
+        Raises:
+            InputError: the network takes no words, or words under several names.
+        """
+        if len(self.texts) != 1:
+            raise InputError(
+                f"{self.name} takes no words beside a picture. Give a model that does; one of your own says how its "
+                "words are read under the name texts (saywhy.models.Model)."
+            )
+        (spoken,) = self.texts
+        seen = next(name for name in inspect.signature(self.module.forward).parameters if name != spoken)
+        return {seen: picture, spoken: words}
 
     def version(self) -> int:
         """A number that changes when a weight or a buffer is written to or replaced; it costs nearly nothing."""

@@ -1,0 +1,73 @@
+"""``saywhy ask``: a picture and a question in; answers, and maps of why, out."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from saywhy.cli import screen
+from saywhy.cli.explain import ModelName, Weights, parameter_of, print_table, record, writer_of
+from saywhy.cli.expression import parse_target
+from saywhy.errors import InputError
+
+
+def ask(
+    picture: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
+    question: Annotated[str, typer.Argument(help="A question in words the model knows.", show_default=False)],
+    model: ModelName,
+    weights: Weights = None,
+    answer: Annotated[
+        list[str] | None,
+        typer.Option("--answer", "-a", help="An answer to explain, 'red - blue' for the contrast of two."),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="The model's own top K answers.")] = 3,
+    words: Annotated[bool, typer.Option("--words", help="Also what every word of the question adds.")] = False,
+    method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`.")] = None,
+    layer: Annotated[str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")] = None,
+    with_: Annotated[list[str] | None, typer.Option("--with", help="A parameter of the method: NAME=VALUE.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="FILE.html, or FILE.png or FILE.npz without --words.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Ask a model about a picture, and see why it answers so."""
+    from saywhy.asking import by_word
+    from saywhy.explain import explain
+    from saywhy.models import load
+    from saywhy.targets import Top
+
+    settings: dict[str, Any] = {"layer": layer, **dict(map(parameter_of, with_ or []))}
+    write = writer_of(output, 1 + words, as_json)
+    with screen.noted_warnings(), screen.Steps(2 + words) as steps:
+        steps.now(f"loading {model}")
+        loaded = load(model, weights)
+        steps.done()
+        steps.now(f"asking {picture.name}")
+        inputs = loaded.asked(picture, question)
+        wanted: Any = [parse_target(text, loaded.labels) for text in answer or []] or [Top(top)]
+        found = [explain(loaded, inputs, wanted, method or "gradcam", **settings)]
+        steps.done()
+        if words:
+            steps.now("leaving out every word")
+            if answer and len(answer) > 1:
+                raise InputError(f"--words is of one answer at a time; {len(answer)} were given.")
+            found.append(by_word(loaded, inputs, wanted[0] if answer else None, method or "gradcam", **settings))
+            steps.done()
+    paths = write(found)
+    if as_json:
+        print(json.dumps([record(e) for e in found], indent=1, ensure_ascii=False))
+    else:
+        unknown = _unknown(loaded, question)
+        if unknown:
+            screen.note(f"{loaded.name} does not know {', '.join(map(repr, unknown))}")
+        print_table(found)
+    for path in paths:
+        screen.written(path)
+
+
+def _unknown(model: Any, question: str) -> tuple[str, ...]:
+    """The words of a question that the model's vocabulary does not have, as far as it says so."""
+    ((_, read),) = model.texts.items()
+    unknown = getattr(getattr(read, "__self__", None), "unknown", None)
+    return tuple(unknown(question)) if unknown is not None else ()

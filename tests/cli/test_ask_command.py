@@ -1,0 +1,90 @@
+"""``saywhy ask``: answers to a question about a picture, each with its map; and what is no question."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+NETWORK = """
+import torch
+from torch import nn
+from saywhy.tasks.vocabulary import Vocabulary
+from saywhy.tasks.vqa import Answering, ShowAskAttendAnswer
+
+known = Vocabulary.of(["is there a red cat", "what colour is the cat", "where"])
+labels = ["yes", "no", "red", "blue"]
+texts = {"question": known.batch}
+input_size = 32
+
+def network():
+    torch.manual_seed(0)
+    trunk = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU())
+    return Answering(trunk, ShowAskAttendAnswer(6, len(known), 4, embedded=5, hidden=7, attended=8, inner=9))
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    file = tmp_path_factory.mktemp("model") / "asked.py"
+    file.write_text(NETWORK)
+    return f"{file}:network"
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("pictures") / "scene.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(file)
+    return file
+
+
+def test_answers_with_probabilities_and_a_page(run, model, picture, tmp_path):
+    page = tmp_path / "why.html"
+    ran = run("ask", picture, "is there a red cat?", "--model", model, "--with", "relu=false", "-o", page)
+    assert ran.code == 0, ran.err
+    assert sum(answer in ran.out for answer in ("yes", "no", "red", "blue")) >= 3
+    assert "is there a red cat?" in page.read_text()
+
+
+def test_the_contrast_of_two_answers(run, model, picture):
+    ran = run("ask", picture, "is there a cat", "-m", model, "-a", "red - blue", "--with", "relu=false", "--json")
+    (found,) = json.loads(ran.out)
+    assert [entry["target"] for entry in found["maps"]] == ["red - blue"]
+    assert found["picture"] == "scene.png · is there a cat"
+
+
+def test_what_every_word_adds(run, model, picture):
+    ran = run("ask", picture, "is there a red cat?", "-m", model, "--words", "--json")
+    whole, words = json.loads(ran.out)
+    assert len(whole["maps"]) == 3
+    assert [entry["target"] for entry in words["maps"]] == ["is", "there", "a", "red", "cat"]
+
+
+def test_unknown_words_are_named(run, model, picture, tmp_path):
+    ran = run("ask", picture, "is there a zebra?", "-m", model, "-o", tmp_path / "why.html", "--with", "relu=false")
+    assert ran.code == 0
+    assert "does not know 'zebra'" in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("question", "words", "says"),
+    [
+        ("", (), "at least one word"),
+        ("cat " * 1000, (), "1000 words are too many"),
+        ("где кошка?", (), "none of the words"),
+        ("is there a cat", ("-a", "green"), "no class 'green'"),
+        ("is there a cat", ("-a", "red", "-a", "blue", "--words"), "one answer at a time"),
+        ("is there a cat", ("--words", "-o", "x.png"), "do not fit into one .png file"),
+    ],
+)
+def test_what_cannot_be_asked(run, model, picture, question, words, says):
+    ran = run("ask", picture, question, "-m", model, *words)
+    assert ran.code == 1
+    assert says in " ".join(ran.err.split())
+
+
+def test_a_model_that_takes_no_words(run, picture):
+    ran = run("ask", picture, "is there a cat", "-m", "toybox:classifier")
+    assert ran.code == 1
+    assert "toybox:classifier takes no words beside a picture" in " ".join(ran.err.split())
