@@ -18,6 +18,9 @@ from saywhy.tasks.vqa import Answers, Reader
 CHANNELS = 48
 """Of ``trunk.features``."""
 
+GLIMPSES, TALLIES = 3, 2
+"""How often a question looks, and how often it adds up."""
+
 Depths = Float[Tensor, "batch depths rows columns"]
 
 
@@ -25,7 +28,7 @@ class ToyboxEyes(nn.Module):
     """Pictures [batch, 3, 128, 128] to features [batch, CHANNELS, 16, 16], an eighth of the picture's size.
 
     ``depths`` is the classifier's part, which is not trained again: its last maps, those of its stages before, and the
-    picture's colours, all at 16 x 16. ``features`` mixes them.
+    picture's colours and places, all at 16 x 16. ``features`` mixes them.
 
     >>> ToyboxEyes()(torch.zeros(1, 3, 128, 128)).shape
     torch.Size([1, 48, 16, 16])
@@ -36,16 +39,22 @@ class ToyboxEyes(nn.Module):
         classifier = ToyboxClassifier()
         self.stem, self.blocks = classifier.stem, classifier.blocks
         _, low, middle, high = WIDTHS
+        deep = high + middle + low + 3 + 2
         self.features = nn.Sequential(
-            nn.Conv2d(high + middle + low + 3, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
+            nn.BatchNorm2d(deep),
+            nn.Conv2d(deep, 2 * channels, 1),
+            nn.ReLU(),
+            nn.Conv2d(2 * channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
         )
 
     def depths(self, images: Images) -> Depths:
-        """What the classifier sees at every depth, and the colours."""
+        """What the classifier sees at every depth, the colours, and the places."""
         low = self.blocks[0](self.stem(images))
         middle = self.blocks[1](low)
         high = self.blocks[3](self.blocks[2](middle))
-        return torch.cat([high, middle, F.avg_pool2d(low, 2), F.avg_pool2d(images, 8)], 1)
+        return torch.cat([high, middle, F.avg_pool2d(low, 2), F.avg_pool2d(images, 8), places(high)], 1)
 
     def forward(self, images: Images) -> FeatureMaps:
         """Features of pictures that are already normalised."""
@@ -73,11 +82,12 @@ class Modulated(nn.Module):
 
 
 class ToyboxAnswers(nn.Module):
-    """Answers to questions about features: modulated by the question, looked at in glimpses, and read.
+    """Answers to questions about features, which are modulated by the question, looked at, tallied and fused with it.
 
-    Show, Ask, Attend and Answer with MUTAN (:class:`saywhy.tasks.vqa.ShowAskAttendAnswer`) behind two blocks that the
-    question modulates, because small networks count and compare poorly without; the mean and the maximum over places
-    are read too. Places know where they are.
+    Show, Ask, Attend and Answer with MUTAN (:class:`saywhy.tasks.vqa.ShowAskAttendAnswer`), and three things that small
+    networks cannot compare and count without: two blocks that the question modulates before anything is looked at,
+    *tallies* beside the glimpses (sums over places instead of means), and the product of the first two glimpses (do
+    they show the same?). Places know where they are.
 
     >>> said = ToyboxAnswers(words=9, answers=4)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]]))
     >>> said.logits.shape, said.attention.shape
@@ -91,28 +101,31 @@ class ToyboxAnswers(nn.Module):
         channels: int = CHANNELS,
         embedded: int = 64,
         hidden: int = 128,
-        glimpses: int = 3,
+        inner: int = 192,
     ) -> None:
         super().__init__()
         self.reader = Reader(words, embedded, hidden, dropout=0.0)
-        self.enter = nn.Conv2d(channels + 2, channels, 1)
         self.blocks = nn.ModuleList(Modulated(channels, hidden) for _ in range(2))
         self.fusion = Mutan(channels + 2, hidden, 64, rank=3)
-        self.look = nn.Linear(64, glimpses)
-        self.inner = nn.Linear(glimpses * (channels + 2) + 2 * channels + hidden, 256)
-        self.answer = nn.Linear(256, answers)
+        self.look, self.tally = nn.Linear(64, GLIMPSES), nn.Linear(64, TALLIES)
+        size = (GLIMPSES + TALLIES + 1) * (channels + 2) + channels
+        self.inner = Mutan(size, hidden, inner, rank=3)
+        self.answer = nn.Sequential(nn.Linear(inner + hidden, 128), nn.ReLU(), nn.Linear(128, answers))
 
     def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
         """Answers to a question for each picture, and where was looked."""
-        q, where = self.reader(question), places(features)
-        x = self.enter(torch.cat([features, where], 1)).relu()
+        q, where, x = self.reader(question), places(features), features
         for block in self.blocks:
             x = block(x, q)
         v = torch.cat([x, where], 1).flatten(2).mT
-        seen = self.look(self.fusion(v, q.unsqueeze(1))).mT.softmax(-1)  # [batch, glimpse, place]
-        found = torch.einsum("bgp,bpc->bgc", seen, v).flatten(1)
-        z = self.inner(torch.cat([found, x.mean((2, 3)), x.amax((2, 3)), q], 1)).relu()
-        return Answers(self.answer(z), seen.unflatten(2, features.shape[2:]))
+        met = self.fusion(v, q.unsqueeze(1))
+        seen = self.look(met).mT.softmax(-1)  # [batch, glimpse, place]
+        # A sixteenth of the sum over 16 x 16 places: of what is there once or twice a mean would show little.
+        counted = self.tally(met).mT.sigmoid() / 16
+        found = torch.einsum("bgp,bpc->bgc", torch.cat([seen, counted], 1), v)
+        same = found[:, 0] * found[:, 1]
+        z = self.inner(torch.cat([found.flatten(1), same, x.amax((2, 3))], 1), q)
+        return Answers(self.answer(torch.cat([z, q], 1)), seen.unflatten(2, features.shape[2:]))
 
 
 def places(features: FeatureMaps) -> Float[Tensor, "batch 2 rows columns"]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from saywhy.data.toybox import scene
+from saywhy.data.toybox import COLOURS, KINDS, Scene, scene
 from saywhy.data.toybox.talk import ANSWERS, TYPES, captions, questions
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.training.drawing import CHUNK, mapper
@@ -26,11 +26,14 @@ class Talk:
         images: uint8 [scene, 3, height, width].
         asked: of every scene its questions.
         said: of every scene its captions.
+        cells: uint8 [scene, 3, 16, 16]: of every cell of a grid the kind and the colour of what is there (by ``KINDS``
+            and ``COLOURS``; their number where nothing is), and 1 where the middle of a thing is.
     """
 
     images: UInt8[Tensor, "scene 3 height width"]
     asked: list[list[Asked]]
     said: list[list[str]]
+    cells: UInt8[Tensor, "scene 3 row column"]
 
     def questions(self, known: Vocabulary) -> tuple[Int[Tensor, "scene type word"], Int[Tensor, "scene type"]]:
         """The question of every type and its answer (by ``ANSWERS``); -1 where a scene has no such question."""
@@ -63,19 +66,49 @@ def talk(
     images: list[Tensor] = []
     asked: list[list[Asked]] = []
     said: list[list[str]] = []
+    cells: list[Tensor] = []
     with mapper(processes) as mapped:
-        for pictures, words, sentences in mapped(partial(_chunk, split, count, size), range(0, count, CHUNK)):
+        for pictures, words, sentences, seen in mapped(partial(_chunk, split, count, size), range(0, count, CHUNK)):
             images.append(torch.from_numpy(pictures))
             asked += words
             said += sentences
+            cells.append(torch.from_numpy(seen))
             if tell is not None:
                 tell(len(pictures))
-    return Talk(torch.cat(images), asked, said)
+    return Talk(torch.cat(images), asked, said, torch.cat(cells))
 
 
-def _chunk(split: str, count: int, size: int, start: int) -> tuple[np.ndarray, list[list[Asked]], list[list[str]]]:
+def _chunk(
+    split: str, count: int, size: int, start: int
+) -> tuple[np.ndarray, list[list[Asked]], list[list[str]], np.ndarray]:
     """Scenes from ``start``, at most ``CHUNK``."""
     scenes = [scene(split, index, size) for index in range(start, min(start + CHUNK, count))]
     images = np.ascontiguousarray(np.stack([drawn.image for drawn in scenes]).transpose(0, 3, 1, 2))
     asked = [[(q.type, q.text, q.answer) for q in questions(drawn)] for drawn in scenes]
-    return images, asked, [[caption.text for caption in captions(drawn)] for drawn in scenes]
+    said = [[caption.text for caption in captions(drawn)] for drawn in scenes]
+    return images, asked, said, np.stack([cells_of(drawn) for drawn in scenes])
+
+
+def cells_of(drawn: Scene, side: int = 16) -> UInt8[np.ndarray, "3 row column"]:
+    """Kind, colour and middles of a scene's things, cell by cell; see :class:`Talk`.
+
+    A cell belongs to the thing that covers most of it, if that is at least three tenths of it.
+
+    >>> int(cells_of(scene("talk-test", 1))[2].sum())  # the middles of four things
+    4
+    """
+    size = len(drawn.image)
+    colours = tuple(COLOURS)
+    found = np.zeros((3, side, side), np.uint8)
+    found[0], found[1] = len(KINDS), len(colours)
+    most = np.full((side, side), 0.3)
+    edges = np.arange(side) * size // side
+    area = np.outer(*[np.diff([*edges, size])] * 2)
+    for thing in drawn.objects:
+        share = np.add.reduceat(np.add.reduceat(thing.mask.astype(int), edges, 0), edges, 1) / area
+        here = share > most
+        found[0][here], found[1][here] = KINDS.index(thing.kind), colours.index(thing.colour)
+        most = np.maximum(most, share)
+        x, y = thing.centre
+        found[2][int(y * side / size), int(x * side / size)] = 1
+    return found

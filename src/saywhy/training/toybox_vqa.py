@@ -1,0 +1,234 @@
+"""The recipe of ``toybox:vqa``: ``python -m saywhy.training.toybox_vqa --out weights.safetensors``.
+
+First the eyes learn to tell kind, colour and middle of what is in every cell of a grid, then questions are answered
+with them, the eyes learning on. The classifier behind the eyes stays as it is, so what it sees of every picture is
+computed once.
+"""
+
+import json
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import torch
+import typer
+from jaxtyping import Float, Int
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from saywhy.data.toybox import COLOURS, KINDS
+from saywhy.data.toybox.talk import ANSWERS, TYPES
+from saywhy.errors import SaywhyError
+from saywhy.models import load
+from saywhy.models.toybox import normalised
+from saywhy.models.toybox_talk import CHANNELS, ToyboxAnswers, ToyboxEyes
+from saywhy.tasks.vocabulary import Vocabulary
+from saywhy.tasks.vqa import Answering, QuestionOnly
+from saywhy.training.checkpoint import half, save_weights
+from saywhy.training.drawing import cores
+from saywhy.training.loop import Plan, Tell, descend, dice
+from saywhy.training.talk import Talk, talk
+
+SCENES = 12_000
+TEST_SCENES = 2_000
+SEEING, ASKING = 2_000, 4_000
+"""Steps for the eyes alone, and for eyes and answers."""
+
+ASKED = 5
+"""Questions of a scene in one step."""
+
+PLAN = Plan((), batch=48, rate=2e-3, clip=5.0)
+
+
+class Learner(nn.Module):
+    """The parts that learn: the eyes' last layers, the answers, and what is only told while learning (cells)."""
+
+    def __init__(self, network: Answering) -> None:
+        super().__init__()
+        self.features: nn.Module = network.trunk.features  # type: ignore[assignment]
+        self.head = network.head
+        self.tells = nn.Conv2d(CHANNELS, len(KINDS) + 1 + len(COLOURS) + 1 + 1, 1)
+
+    def forward(
+        self,
+        depths: Float[Tensor, "scene depth 16 16"],
+        cells: Int[Tensor, "scene 3 16 16"],
+        scenes: Int[Tensor, " question"] | None = None,
+        questions: Int[Tensor, "question word"] | None = None,
+        answers: Int[Tensor, " question"] | None = None,
+    ) -> Tensor:
+        """The loss: of the cells, and of the answers where there are questions."""
+        features = self.features(depths)
+        kinds, colours, middles = self.tells(features).split([len(KINDS) + 1, len(COLOURS) + 1, 1], 1)
+        rare = middles.new_tensor(10.0)  # a middle is in one cell of a hundred
+        loss = F.cross_entropy(kinds, cells[:, 0]) + F.cross_entropy(colours, cells[:, 1])
+        loss = loss + 3 * F.binary_cross_entropy_with_logits(middles[:, 0], cells[:, 2].float(), pos_weight=rare)
+        if scenes is not None and answers is not None:
+            loss = loss + F.cross_entropy(self.head(features[scenes], questions).logits, answers)
+        return loss
+
+
+def fresh(seed: int, known: Vocabulary) -> Answering:
+    """Random weights behind the classifier's eyes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        eyes = ToyboxEyes()
+        network = Answering(eyes, ToyboxAnswers(len(known), len(ANSWERS)))
+    classifier = load("toybox:classifier").module
+    for part in ("stem", "blocks"):
+        getattr(eyes, part).load_state_dict(getattr(classifier, part).state_dict())
+        getattr(eyes, part).requires_grad_(False)
+    return network
+
+
+def seen(eyes: ToyboxEyes, images: Tensor) -> Tensor:
+    """What the classifier sees of pictures uint8, [scene, depth, 16, 16], float16."""
+    eyes.eval()
+    with torch.inference_mode():
+        return torch.cat([eyes.depths(normalised(part.float() / 255)).half() for part in images.split(100)])
+
+
+def drawn(answers: Tensor, plan: Plan, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The scenes of one step, and of its questions (at most ``ASKED`` a scene) their scene among these, and type."""
+    chance = dice(plan.seed, -1 - step)
+    taken = torch.randint(len(answers), (plan.batch,), generator=chance)
+    liked = torch.rand(plan.batch, answers.shape[1], generator=chance).masked_fill(answers[taken] < 0, -1)
+    best, types = liked.topk(ASKED, 1)
+    scenes, place = (best >= 0).nonzero(as_tuple=True)
+    return taken, scenes, types[scenes, place]
+
+
+def learn(
+    network: Answering,
+    depths: Tensor,
+    scenes: Talk,
+    known: Vocabulary,
+    plan: Plan,
+    steps: tuple[int, int] = (SEEING, ASKING),
+    checkpoint: Path | None = None,
+    tell: Tell | None = None,
+    every: int = 100,
+) -> None:
+    """Train eyes and answers, in place; see :func:`saywhy.training.loop.descend`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        learner = Learner(network)
+    words, answers = scenes.questions(known)
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        taken, which, types = drawn(answers, plan, step)
+        inputs = depths[taken].float(), scenes.cells[taken].long()
+        if step < steps[0]:
+            return model(*inputs)
+        return model(*inputs, which, words[taken][which, types], answers[taken][which, types])
+
+    settings = {**plan.settings(), "scenes": len(depths), "seeing": steps[0], "asking": steps[1], "words": len(known)}
+    descend(learner, loss, sum(steps), plan, settings, checkpoint, every, tell)
+    network.eval()
+
+
+def accuracy(network: nn.Module, features: Tensor, scenes: Talk, known: Vocabulary) -> dict[str, float]:
+    """The share of questions answered rightly, "overall" and of every type, by a network of features and questions."""
+    words, answers = scenes.questions(known)
+    right = torch.zeros_like(answers, dtype=torch.bool)
+    with torch.inference_mode():
+        for start in range(0, len(answers), 50):
+            part = slice(start, start + 50)
+            of, types = (answers[part] >= 0).nonzero(as_tuple=True)
+            said = network(features[part][of], words[part][of, types]).logits.argmax(1)
+            right[part][of, types] = said == answers[part][of, types]
+    asked = answers >= 0
+    by_type = {name: float(right[:, i].sum() / asked[:, i].sum().clamp_min(1)) for i, name in enumerate(TYPES)}
+    return {"overall": float(right.sum() / asked.sum()), **by_type}
+
+
+def guessed(scenes: Talk, tests: Talk, known: Vocabulary, plan: Plan, steps: int = 1500) -> dict[str, float]:
+    """What a network reaches that never sees the picture: :class:`saywhy.tasks.vqa.QuestionOnly`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        blind = QuestionOnly(len(known), len(ANSWERS), embedded=64, hidden=128, dropout=0.2)
+    words, answers = scenes.questions(known)
+    nothing = torch.zeros(len(answers), 1, 1, 1)
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        taken, which, types = drawn(answers, plan, step)
+        said = model(nothing[taken][which], words[taken][which, types])
+        return F.cross_entropy(said.logits, answers[taken][which, types])
+
+    descend(blind, loss, steps, plan, plan.settings())
+    return accuracy(blind, torch.zeros(len(tests.asked), 1, 1, 1), tests, known)
+
+
+def train(out: Path, seed: int, scenes: int, tests: int, steps: tuple[int, int], progress: Progress) -> dict[str, str]:
+    """Draw, train, measure and write the weights; returns the file's metadata."""
+    begin = perf_counter()
+    shown, judged = (_drawn(split, count, progress) for split, count in (("talk-train", scenes), ("talk-test", tests)))
+    known = Vocabulary.of(text for of_scene in shown.asked for _, text, _ in of_scene)
+    plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
+    network = fresh(seed, known)
+    depths = seen(network.trunk, shown.images)  # type: ignore[arg-type]
+    bar = progress.add_task("training", total=sum(steps), loss="")
+    learn(
+        network,
+        depths,
+        shown,
+        known,
+        plan,
+        steps,
+        checkpoint=out.with_suffix(".checkpoint"),
+        tell=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
+    )
+    minutes = (perf_counter() - begin) / 60
+    weights = half(network.state_dict())
+    network.load_state_dict(weights)  # what is measured is what is shipped: float16
+    features = network.trunk.features(seen(network.trunk, judged.images).float())  # type: ignore
+    reached = accuracy(network.head, features.detach(), judged, known)
+    metadata = {
+        "model": "toybox:vqa",
+        "words": "\n".join(known.words),
+        "answers": ",".join(ANSWERS),
+        "seed": str(seed),
+        "steps": " + ".join(map(str, steps)),
+        "scenes": str(scenes),
+        "minutes": f"{minutes:.1f}",
+        "test_scenes": str(tests),
+        "test_accuracy": json.dumps({name: round(value, 4) for name, value in reached.items()}),
+        "guessed": json.dumps({name: round(v, 4) for name, v in guessed(shown, judged, known, plan).items()}),
+    }
+    save_weights(out, weights, metadata)
+    out.with_suffix(".checkpoint").unlink(missing_ok=True)
+    return metadata
+
+
+def _drawn(split: str, count: int, progress: Progress) -> Talk:
+    bar = progress.add_task(f"drawing {split}", total=count, loss="")
+    return talk(split, count, processes=cores(), tell=lambda done: progress.advance(bar, done))
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
+    seed: Annotated[int, typer.Option(help="Decides first weights and order.")] = 0,
+    scenes: Annotated[int, typer.Option(min=64, help="Scenes to train on.")] = SCENES,
+    tests: Annotated[int, typer.Option(min=50, help="Scenes to measure on.")] = TEST_SCENES,
+    seeing: Annotated[int, typer.Option(min=0, help="Steps for the eyes alone.")] = SEEING,
+    asking: Annotated[int, typer.Option(min=1, help="Steps for eyes and answers.")] = ASKING,
+    threads: Annotated[int, typer.Option(min=1, help="Cores to compute on.")] = 2,
+) -> None:
+    """Train what answers questions about Toybox, and measure it. Stop it with Ctrl-C; the same command goes on."""
+    torch.set_num_threads(threads)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, TextColumn("{task.fields[loss]}")) as progress:
+            told = train(out, seed, scenes, tests, (seeing, asking), progress)
+    except SaywhyError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command goes on from the last checkpoint.", err=True)
+        raise typer.Exit(130) from None
+    typer.echo("\n".join(f"{key}: {value}" for key, value in told.items() if key != "words"))
+
+
+if __name__ == "__main__":
+    typer.run(main)
