@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from saywhy.data.toybox import COLOURS, KINDS, Scene, Thing, scene
 from saywhy.data.toybox.talk import ANSWERS, TYPES, annotations, captions, human_attention, questions
 from saywhy.data.toybox.talk.caption import COUNTED, WHERE
 from saywhy.data.toybox.talk.question import plural
+from saywhy.data.toybox.talk.truth import mentions
 
 MANY = 250
 
@@ -195,3 +197,18 @@ class TestCaptions:
                     assert any(beyond(x, match[2], y) for x in first for y in second)
                     seen += 1
         assert seen > MANY // 4
+
+
+class TestTruth:
+    def test_what_people_say_is_right_in_every_mention(self, scenes):
+        claims = Counter()
+        for drawn in scenes:
+            for caption in captions(drawn):
+                found = mentions(caption.text, drawn)
+                assert all(mention.right for mention in found), (caption.text, found)
+                claims.update(mention.claim for mention in found)
+        assert set(claims) == {"kind", "colour", "count"}
+
+    def test_what_is_said_of_another_scene_is_mostly_wrong(self, scenes):
+        right = [m.right for one, two in pairwise(scenes) for m in mentions(captions(one)[0].text, two)]
+        assert np.mean(right) < 0.3

@@ -1,34 +1,94 @@
 """The small models of our own that ship inside the package."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any
 
-from saywhy.errors import ModelError, nearest
+from saywhy.errors import ModelError, WeightsError, nearest
 from saywhy.models.model import Model
 from saywhy.models.preprocess import Preprocess
 from saywhy.models.weights import load_weights
 
-NAMES = ("classifier",)
-
 
 def load(name: str, weights: Any = None) -> Model:
-    """A Toybox model: ``classifier`` says which kinds of things are in a picture, several at once.
+    """A Toybox model.
+
+    ``classifier`` says which kinds of things are in a picture, several at once; ``vqa`` answers questions about it.
+
+    Args:
+        name: of the model.
+        weights: a file; ``"random"`` leaves the network untrained; None are the weights that ship.
 
     Raises:
         ModelError: there is no such model.
         WeightsError: the given weights cannot be read or do not fit.
     """
-    if name not in NAMES:
-        likely = nearest(name, NAMES) or list(NAMES)
+    if name not in _MODELS:
+        likely = nearest(name, _MODELS) or list(_MODELS)
         raise ModelError(f"there is no Toybox model '{name}'. Nearest: 'toybox:{likely[0]}'.")
+    model = _MODELS[name](weights)
+    model.module.eval()
+    return model
+
+
+def _classifier(weights: Any) -> Model:
     from saywhy.data.toybox import KINDS
-    from saywhy.models.toybox import MEAN, SIZE, STD, ToyboxClassifier
+    from saywhy.models.toybox import ToyboxClassifier
 
     module = ToyboxClassifier()
-    if weights is None:
-        with as_file(files("saywhy.models") / "shipped" / "toybox-classifier.safetensors") as path:
+    _fill(module, weights, "toybox-classifier")
+    return Model(module, "toybox:classifier", _preprocess(), tuple(KINDS), multilabel=True)
+
+
+def _vqa(weights: Any) -> Model:
+    from saywhy.models.toybox_talk import ToyboxAnswers, ToyboxEyes
+    from saywhy.tasks.vocabulary import Vocabulary
+    from saywhy.tasks.vqa import Answering
+
+    with _file(weights, "toybox-vqa") as path:
+        told = _metadata(path)
+    known, answers = Vocabulary(tuple(told["words"].split("\n"))), tuple(told["answers"].split(","))
+    module = Answering(ToyboxEyes(), ToyboxAnswers(len(known), len(answers)))
+    _fill(module, weights, "toybox-vqa")
+    return Model(module, "toybox:vqa", _preprocess(), answers, texts={"question": known.batch})
+
+
+_MODELS = {"classifier": _classifier, "vqa": _vqa}
+
+
+def _preprocess() -> Preprocess:
+    from saywhy.models.toybox import MEAN, SIZE, STD
+
+    return Preprocess(resize=SIZE, crop=(SIZE, SIZE), mean=MEAN, std=STD)
+
+
+def _fill(module: Any, weights: Any, shipped: str) -> None:
+    """Load the given weights, or those that ship."""
+    if weights != "random":
+        with _file(weights, shipped) as path:
             load_weights(module, path)
-    elif weights != "random":
-        load_weights(module, weights)
-    preprocess = Preprocess(resize=SIZE, crop=(SIZE, SIZE), mean=MEAN, std=STD)
-    return Model(module.eval(), "toybox:classifier", preprocess, tuple(KINDS), multilabel=True)
+
+
+@contextmanager
+def _file(weights: Any, shipped: str) -> Iterator[Any]:
+    if weights not in (None, "random"):
+        yield weights
+        return
+    with as_file(files("saywhy.models") / "shipped" / f"{shipped}.safetensors") as path:
+        yield path
+
+
+def _metadata(path: Any) -> dict[str, str]:
+    """What a file of weights says of itself: here the words and the answers that its numbers stand for."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(Path(path), "pt") as opened:
+            told = dict(opened.metadata() or {})
+    except (OSError, TypeError, SafetensorError) as error:
+        raise WeightsError(f"'{path}' cannot be read as safetensors: {error}.") from error
+    if not {"words", "answers"} <= told.keys():
+        raise WeightsError(f"'{path}' does not say which words and answers its weights are for: train it again.")
+    return told

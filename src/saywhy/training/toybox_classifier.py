@@ -6,13 +6,13 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch import Tensor
 
 from saywhy.data.toybox import KINDS
-from saywhy.errors import SaywhyError
 from saywhy.models.toybox import ToyboxClassifier, normalised
 from saywhy.training.checkpoint import half, save_weights
+from saywhy.training.command import follow
 from saywhy.training.drawing import cores, draw
 from saywhy.training.loop import Phase, Plan, fit
 from saywhy.training.score import logits_of, mean_average_precision
@@ -91,18 +91,7 @@ def main(
     threads: Annotated[int, typer.Option(min=1, help="Cores to compute on.")] = 2,
 ) -> None:
     """Train the classifier of Toybox, and measure it. Stop it with Ctrl-C; the same command goes on."""
-    torch.set_num_threads(threads)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        with Progress(*columns, TextColumn("{task.fields[loss]}")) as progress:
-            told = train(out, seed, scenes, tests, PHASES, progress)
-    except SaywhyError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on from the last checkpoint.", err=True)
-        raise typer.Exit(130) from None
-    typer.echo("\n".join(f"{key}: {value}" for key, value in told.items()))
+    follow(lambda progress: train(out, seed, scenes, tests, PHASES, progress), threads)
 
 
 if __name__ == "__main__":

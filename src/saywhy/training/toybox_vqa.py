@@ -13,19 +13,19 @@ from typing import Annotated
 import torch
 import typer
 from jaxtyping import Float, Int
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saywhy.data.toybox import COLOURS, KINDS
 from saywhy.data.toybox.talk import ANSWERS, TYPES
-from saywhy.errors import SaywhyError
 from saywhy.models import load
 from saywhy.models.toybox import normalised
 from saywhy.models.toybox_talk import CHANNELS, ToyboxAnswers, ToyboxEyes
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa import Answering, QuestionOnly
 from saywhy.training.checkpoint import half, save_weights
+from saywhy.training.command import follow
 from saywhy.training.drawing import cores
 from saywhy.training.loop import Plan, Tell, descend, dice
 from saywhy.training.talk import Talk, talk
@@ -216,18 +216,7 @@ def main(
     threads: Annotated[int, typer.Option(min=1, help="Cores to compute on.")] = 2,
 ) -> None:
     """Train what answers questions about Toybox, and measure it. Stop it with Ctrl-C; the same command goes on."""
-    torch.set_num_threads(threads)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        with Progress(*columns, TextColumn("{task.fields[loss]}")) as progress:
-            told = train(out, seed, scenes, tests, (seeing, asking), progress)
-    except SaywhyError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on from the last checkpoint.", err=True)
-        raise typer.Exit(130) from None
-    typer.echo("\n".join(f"{key}: {value}" for key, value in told.items() if key != "words"))
+    follow(lambda progress: train(out, seed, scenes, tests, (seeing, asking), progress), threads, silent=("words",))
 
 
 if __name__ == "__main__":

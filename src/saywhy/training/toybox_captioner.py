@@ -1,0 +1,168 @@
+"""The recipe of ``toybox:captioner``: ``python -m saywhy.training.toybox_captioner --out weights.safetensors``.
+
+It sees through the eyes of ``toybox:vqa``, which stay as they are, so what they see of every picture is computed once.
+"""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from saywhy.data.toybox import scene
+from saywhy.data.toybox.talk.truth import mentions
+from saywhy.decoding import beam_search
+from saywhy.models import load
+from saywhy.models.toybox import normalised
+from saywhy.models.toybox_talk import CHANNELS, ToyboxEyes
+from saywhy.tasks.captioning import Captioning, TopDown
+from saywhy.tasks.vocabulary import END, SPECIAL, START, Vocabulary
+from saywhy.training.checkpoint import half, save_weights
+from saywhy.training.command import follow
+from saywhy.training.drawing import cores
+from saywhy.training.loop import Plan, Tell, descend, dice
+from saywhy.training.talk import Talk, talk
+
+SCENES = 12_000
+TEST_SCENES = 1_000
+STEPS = 4_000
+LONGEST = 20
+PLAN = Plan((), batch=64, rate=2e-3, clip=5.0)
+
+
+def fresh(seed: int, known: Vocabulary, eyes: ToyboxEyes) -> Captioning:
+    """Random weights behind eyes that are not trained again."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = TopDown(CHANNELS, len(known), embedded=64, hidden=192, attended=64, dropout=0.1)
+    eyes.requires_grad_(False)
+    return Captioning(eyes.eval(), head)
+
+
+def seen(eyes: nn.Module, images: Tensor) -> Tensor:
+    """Features of pictures uint8, [scene, channel, 16, 16], float16."""
+    eyes.eval()
+    with torch.inference_mode():
+        return torch.cat([eyes(normalised(part.float() / 255)).half() for part in images.split(100)])
+
+
+def learn(
+    network: Captioning,
+    features: Tensor,
+    captions: Tensor,
+    plan: Plan,
+    steps: int = STEPS,
+    checkpoint: Path | None = None,
+    tell: Tell | None = None,
+    every: int = 100,
+) -> None:
+    """Train the head, in place, on one caption [scene, caption, word] of each scene of a batch; see ``descend``."""
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        chance = dice(plan.seed, -1 - step)
+        taken = torch.randint(len(features), (plan.batch,), generator=chance)
+        which = torch.randint(captions.shape[1], (plan.batch,), generator=chance)
+        said = captions[taken, which]
+        said = said[:, : int((said != 0).sum(1).max())]
+        likely = model(features[taken].float(), said).log_probabilities()
+        return -likely.sum() / (likely != 0).sum()
+
+    settings = {**plan.settings(), "scenes": len(features), "steps": steps}
+    descend(network.head, loss, steps, plan, settings, checkpoint, every, tell)
+
+
+def describe(head: TopDown, features: Tensor, known: Vocabulary, width: int = 3) -> list[str]:
+    """A caption of every picture, by beam search with the mean log-probability of a word as score."""
+    head.eval()
+    texts = []
+    with torch.inference_mode():
+        for part in features.float().split(50):
+            start = torch.full((len(part),), SPECIAL.index(START))
+            found = beam_search(
+                head.step,
+                head.begin(part),
+                start,
+                end=SPECIAL.index(END),
+                longest=LONGEST,
+                width=width,
+                forbidden=(0, 1, SPECIAL.index(START)),
+                normalize=1.0,
+            )
+            texts += [known.decode(found.sentence(i)) for i in range(len(part))]
+    return texts
+
+
+def truth(texts: list[str], split: str) -> dict[str, float]:
+    """The share of right mentions of kinds, colours and counts in captions of the first scenes of a split."""
+    said: dict[str, list[bool]] = defaultdict(list)
+    for index, text in enumerate(texts):
+        for mention in mentions(text, scene(split, index)):
+            said[mention.claim].append(mention.right)
+    return {claim: sum(right) / len(right) for claim, right in sorted(said.items())}
+
+
+def train(out: Path, seed: int, scenes: int, tests: int, steps: int, progress: Progress) -> dict[str, str]:
+    """Draw, train, measure and write the weights; returns the file's metadata."""
+    begin = perf_counter()
+    shown, judged = (_drawn(split, count, progress) for split, count in (("talk-train", scenes), ("talk-test", tests)))
+    known = Vocabulary.of(text for of_scene in shown.said for text in of_scene)
+    plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
+    eyes = load("toybox:vqa").module.trunk
+    assert isinstance(eyes, ToyboxEyes)
+    network = fresh(seed, known, eyes)
+    features = seen(eyes, shown.images)
+    bar = progress.add_task("training", total=steps, loss="")
+    learn(
+        network,
+        features,
+        shown.captions(known),
+        plan,
+        steps,
+        checkpoint=out.with_suffix(".checkpoint"),
+        tell=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
+    )
+    minutes = (perf_counter() - begin) / 60
+    weights = half(network.state_dict())
+    network.load_state_dict(weights)  # what is measured is what is shipped: float16
+    texts = describe(network.head, seen(network.trunk, judged.images), known)
+    metadata = {
+        "model": "toybox:captioner",
+        "words": "\n".join(known.words),
+        "seed": str(seed),
+        "steps": str(steps),
+        "scenes": str(scenes),
+        "minutes": f"{minutes:.1f}",
+        "test_scenes": str(tests),
+        "test_truth": json.dumps({claim: round(share, 4) for claim, share in truth(texts, "talk-test").items()}),
+        "words_a_caption": f"{sum(len(text.split()) for text in texts) / len(texts):.1f}",
+        "different_captions": str(len(set(texts))),
+    }
+    save_weights(out, weights, metadata)
+    out.with_suffix(".checkpoint").unlink(missing_ok=True)
+    return metadata
+
+
+def _drawn(split: str, count: int, progress: Progress) -> Talk:
+    bar = progress.add_task(f"drawing {split}", total=count, loss="")
+    return talk(split, count, processes=cores(), tell=lambda done: progress.advance(bar, done))
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
+    seed: Annotated[int, typer.Option(help="Decides first weights and order.")] = 0,
+    scenes: Annotated[int, typer.Option(min=64, help="Scenes to train on.")] = SCENES,
+    tests: Annotated[int, typer.Option(min=50, help="Scenes to measure on.")] = TEST_SCENES,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = STEPS,
+    threads: Annotated[int, typer.Option(min=1, help="Cores to compute on.")] = 2,
+) -> None:
+    """Train what captions Toybox, and measure it. Stop it with Ctrl-C; the same command goes on."""
+    follow(lambda progress: train(out, seed, scenes, tests, steps, progress), threads, silent=("words",))
+
+
+if __name__ == "__main__":
+    typer.run(main)
