@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from saywhy.cli.ask import ask
+from saywhy.cli.caption import caption
 from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
 from saywhy.cli.screen import failure
@@ -47,7 +48,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, ask, words, methods, layers, demo):
+for command in (explain, ask, caption, words, methods, layers, demo):
     app.command()(command)
 
 

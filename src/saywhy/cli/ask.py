@@ -58,16 +58,7 @@ def ask(
     if as_json:
         print(json.dumps([record(e) for e in found], indent=1, ensure_ascii=False))
     else:
-        unknown = _unknown(loaded, question)
-        if unknown:
-            screen.note(f"{loaded.name} does not know {', '.join(map(repr, unknown))}")
+        screen.unknown_words(loaded, question)
         print_table(found)
     for path in paths:
         screen.written(path)
-
-
-def _unknown(model: Any, question: str) -> tuple[str, ...]:
-    """The words of a question that the model's vocabulary does not have, as far as it says so."""
-    ((_, read),) = model.texts.items()
-    unknown = getattr(getattr(read, "__self__", None), "unknown", None)
-    return tuple(unknown(question)) if unknown is not None else ()

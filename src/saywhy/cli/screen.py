@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -60,6 +61,13 @@ def say(text: str) -> None:
 def failure(message: str) -> None:
     """Say what went wrong."""
     notes.print(f"[bold red]saywhy:[/] {escape(message)}", soft_wrap=True)
+
+
+def unknown_words(model: Any, text: str) -> None:
+    """Say which words of a text a model does not know."""
+    unknown = model.unknown(text)
+    if unknown:
+        note(f"{model.name} does not know {', '.join(map(repr, unknown))}")
 
 
 def note(message: str) -> None:

@@ -72,6 +72,11 @@ class Model:
         seen = next(name for name in inspect.signature(self.module.forward).parameters if name != spoken)
         return {seen: picture, spoken: words}
 
+    def unknown(self, words: str) -> tuple[str, ...]:
+        """The words that the vocabulary does not have, as far as it says so (an ``unknown`` beside its reader)."""
+        readers = (getattr(read, "__self__", None) for read in self.texts.values())
+        return tuple(word for reader in readers if hasattr(reader, "unknown") for word in reader.unknown(words))
+
     def version(self) -> int:
         """A number that changes when a weight or a buffer is written to or replaced; it costs nearly nothing."""
         tensors = list(walk.tensors(self.module))

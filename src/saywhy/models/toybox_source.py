@@ -15,7 +15,8 @@ from saywhy.models.weights import load_weights
 def load(name: str, weights: Any = None) -> Model:
     """A Toybox model.
 
-    ``classifier`` says which kinds of things are in a picture, several at once; ``vqa`` answers questions about it.
+    ``classifier`` says which kinds of things are in a picture, several at once; ``vqa`` answers questions about it;
+    ``captioner`` says what is in it.
 
     Args:
         name: of the model.
@@ -49,13 +50,25 @@ def _vqa(weights: Any) -> Model:
 
     with _file(weights, "toybox-vqa") as path:
         told = _metadata(path)
-    known, answers = Vocabulary(tuple(told["words"].split("\n"))), tuple(told["answers"].split(","))
+    known, answers = Vocabulary(tuple(told["words"].split("\n"))), tuple(told.get("answers", "").split(","))
     module = Answering(ToyboxEyes(), ToyboxAnswers(len(known), len(answers)))
     _fill(module, weights, "toybox-vqa")
     return Model(module, "toybox:vqa", _preprocess(), answers, texts={"question": known.batch})
 
 
-_MODELS = {"classifier": _classifier, "vqa": _vqa}
+def _captioner(weights: Any) -> Model:
+    from saywhy.models.toybox_talk import ToyboxEyes, toybox_speaker
+    from saywhy.tasks.captioning import Captioning
+    from saywhy.tasks.vocabulary import Vocabulary
+
+    with _file(weights, "toybox-captioner") as path:
+        known = Vocabulary(tuple(_metadata(path)["words"].split("\n")))
+    module = Captioning(ToyboxEyes(), toybox_speaker(len(known)))
+    _fill(module, weights, "toybox-captioner")
+    return Model(module, "toybox:captioner", _preprocess(), known.words, texts={"caption": known.batch})
+
+
+_MODELS = {"classifier": _classifier, "vqa": _vqa, "captioner": _captioner}
 
 
 def _preprocess() -> Preprocess:
@@ -81,7 +94,7 @@ def _file(weights: Any, shipped: str) -> Iterator[Any]:
 
 
 def _metadata(path: Any) -> dict[str, str]:
-    """What a file of weights says of itself: here the words and the answers that its numbers stand for."""
+    """What a file of weights says of itself: here the words that its numbers stand for."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -89,6 +102,6 @@ def _metadata(path: Any) -> dict[str, str]:
             told = dict(opened.metadata() or {})
     except (OSError, TypeError, SafetensorError) as error:
         raise WeightsError(f"'{path}' cannot be read as safetensors: {error}.") from error
-    if not {"words", "answers"} <= told.keys():
-        raise WeightsError(f"'{path}' does not say which words and answers its weights are for: train it again.")
+    if "words" not in told:
+        raise WeightsError(f"'{path}' does not say which words its weights are for: train it again.")
     return told

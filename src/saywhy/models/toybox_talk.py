@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from saywhy.models.toybox import WIDTHS, ToyboxClassifier
 from saywhy.shapes import FeatureMaps, Images
+from saywhy.tasks.captioning import TopDown
 from saywhy.tasks.fusion import Mutan
 from saywhy.tasks.vocabulary import Sentences
 from saywhy.tasks.vqa import Answers, Reader
@@ -126,6 +127,11 @@ class ToyboxAnswers(nn.Module):
         same = found[:, 0] * found[:, 1]
         z = self.inner(torch.cat([found.flatten(1), same, x.amax((2, 3))], 1), q)
         return Answers(self.answer(torch.cat([z, q], 1)), seen.unflatten(2, features.shape[2:]))
+
+
+def toybox_speaker(words: int) -> TopDown:
+    """The captioner of Toybox: top-down attention, small."""
+    return TopDown(CHANNELS, words, embedded=64, hidden=192, attended=64, dropout=0.1)
 
 
 def places(features: FeatureMaps) -> Float[Tensor, "batch 2 rows columns"]:

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from saywhy.data.toybox import scene
 from saywhy.data.toybox.talk.truth import mentions
-from saywhy.decoding import beam_search
 from saywhy.models import load
 from saywhy.models.toybox import normalised
-from saywhy.models.toybox_talk import CHANNELS, ToyboxEyes
+from saywhy.models.toybox_talk import ToyboxEyes, toybox_speaker
+from saywhy.speaking import spoken
 from saywhy.tasks.captioning import Captioning, TopDown
-from saywhy.tasks.vocabulary import END, SPECIAL, START, Vocabulary
+from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.training.checkpoint import half, save_weights
 from saywhy.training.command import follow
 from saywhy.training.drawing import cores
@@ -31,7 +31,6 @@ from saywhy.training.talk import Talk, talk
 SCENES = 12_000
 TEST_SCENES = 1_000
 STEPS = 4_000
-LONGEST = 20
 PLAN = Plan((), batch=64, rate=2e-3, clip=5.0)
 
 
@@ -39,7 +38,7 @@ def fresh(seed: int, known: Vocabulary, eyes: ToyboxEyes) -> Captioning:
     """Random weights behind eyes that are not trained again."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = TopDown(CHANNELS, len(known), embedded=64, hidden=192, attended=64, dropout=0.1)
+        head = toybox_speaker(len(known))
     eyes.requires_grad_(False)
     return Captioning(eyes.eval(), head)
 
@@ -76,25 +75,12 @@ def learn(
     descend(network.head, loss, steps, plan, settings, checkpoint, every, tell)
 
 
-def describe(head: TopDown, features: Tensor, known: Vocabulary, width: int = 3) -> list[str]:
-    """A caption of every picture, by beam search with the mean log-probability of a word as score."""
+def describe(head: TopDown, features: Tensor, known: Vocabulary) -> list[str]:
+    """A caption of every picture."""
     head.eval()
-    texts = []
     with torch.inference_mode():
-        for part in features.float().split(50):
-            start = torch.full((len(part),), SPECIAL.index(START))
-            found = beam_search(
-                head.step,
-                head.begin(part),
-                start,
-                end=SPECIAL.index(END),
-                longest=LONGEST,
-                width=width,
-                forbidden=(0, 1, SPECIAL.index(START)),
-                normalize=1.0,
-            )
-            texts += [known.decode(found.sentence(i)) for i in range(len(part))]
-    return texts
+        parts = [spoken(head, part) for part in features.float().split(50)]
+    return [known.decode(found.sentence(i)) for found in parts for i in range(len(found.words))]
 
 
 def truth(texts: list[str], split: str) -> dict[str, float]:

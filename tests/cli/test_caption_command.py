@@ -1,0 +1,76 @@
+"""``saywhy caption``: a sentence of the model's own, or the user's, and a map of every word."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+NETWORK = """
+import torch
+from torch import nn
+from saywhy.tasks.captioning import Captioning, TopDown
+from saywhy.tasks.vocabulary import Vocabulary
+
+known = Vocabulary.of(["a red cat and a blue mug"])
+labels = known.words
+texts = {"caption": known.batch}
+input_size = 32
+
+def network():
+    torch.manual_seed(1)
+    trunk = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU())
+    return Captioning(trunk, TopDown(6, len(known), 5, 7, 4))
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    file = tmp_path_factory.mktemp("model") / "speaker.py"
+    file.write_text(NETWORK)
+    return f"{file}:network"
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("pictures") / "scene.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(file)
+    return file
+
+
+def test_a_sentence_of_its_own_and_a_page(run, model, picture, tmp_path):
+    page = tmp_path / "why.html"
+    ran = run("caption", picture, "-m", model, "-n", 2, "--with", "relu=false", "-o", page)
+    assert ran.code == 0, ran.err
+    first = ran.out.splitlines()[0]
+    assert set(first.split()) <= {"a", "red", "cat", "and", "blue", "mug"}
+    assert first in page.read_text()
+
+
+def test_a_sentence_of_the_users(run, model, picture):
+    ran = run("caption", picture, "-m", model, "-t", "A blue cat!", "--with", "relu=false", "--json")
+    found = json.loads(ran.out)
+    assert found["captions"] == ["A blue cat!"]
+    assert [entry["target"] for entry in found["maps"]] == ["a blue cat", "a", "blue", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("-t", ""), "at least one word"),
+        (("-t", "где кошка"), "none of the words"),
+        (("-t", "cat " * 1000), "1000 words are too many"),
+        (("-o", "x.txt"), "write .html, .png, .npz or a folder"),
+    ],
+)
+def test_what_cannot_be_captioned(run, model, picture, words, says):
+    ran = run("caption", picture, "-m", model, *words)
+    assert ran.code == 1
+    assert says in " ".join(ran.err.split())
+
+
+def test_a_model_that_says_nothing(run, picture):
+    ran = run("caption", picture, "-m", "toybox:classifier")
+    assert ran.code == 1
+    assert "toybox:classifier says nothing of its own accord" in " ".join(ran.err.split())

@@ -1,0 +1,70 @@
+"""A captioner speaks of its own accord, and is asked why it says every word."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import saywhy
+from saywhy.errors import InputError
+from saywhy.speaking import caption, captions
+from saywhy.tasks.captioning import Captioning, ShowAndTell, TopDown
+from saywhy.tasks.vocabulary import Vocabulary
+
+KNOWN = Vocabulary.of(["a red cat and a blue mug"])
+
+
+@pytest.fixture(params=[ShowAndTell, TopDown])
+def model(request) -> saywhy.Model:
+    torch.manual_seed(1)
+    trunk = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU())
+    network = Captioning(trunk, request.param(6, len(KNOWN), 5, 7)).train()
+    loaded = saywhy.load(network, labels=KNOWN.words, input_size=16)
+    return dataclasses.replace(loaded, texts={"caption": KNOWN.batch})
+
+
+@pytest.fixture
+def pictures() -> Tensor:
+    return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+
+
+def test_sentences_are_of_known_words_and_the_same_twice(model, pictures):
+    found = captions(model, pictures, count=2)
+    assert [len(of_picture) for of_picture in found] == [2, 2]
+    for text in (text for of_picture in found for text in of_picture):
+        assert set(text.split()) <= set(KNOWN.words[4:])
+    assert captions(model, pictures, count=2) == found
+    assert captions(model, pictures[1:])[0][0] == captions(model, pictures)[1][0]
+    assert model.module.training
+
+
+@torch.no_grad()
+def test_the_first_sentence_is_the_likelier_one(model, pictures):
+    first, second = captions(model, pictures[:1], count=2)[0]
+    network = model.module.eval()
+    means = []
+    for text in (first, second):
+        likely = network(pictures[:1], KNOWN.batch([text])).log_probabilities()
+        means.append(float(likely.sum() / (likely != 0).sum()))
+    assert means[0] >= means[1] - 1e-5
+
+
+def test_a_map_of_the_sentence_and_of_every_word(model, pictures):
+    said = captions(model, pictures[:1])[0][0]
+    e = caption(model, pictures[:1], layer="trunk", relu=False)
+    assert e.targets == [[said, *said.split()]]
+    torch.testing.assert_close(e.maps[:, 0], e.maps[:, 1:].sum(1))
+
+
+def test_a_caption_of_ones_own(model, pictures):
+    e = caption(model, pictures[:1], "a blue cat", layer="trunk", relu=False)
+    assert e.targets == [["a blue cat", "a", "blue", "cat"]]
+    with pytest.raises(InputError, match="none of the words"):
+        caption(model, pictures[:1], "где кошка")
+
+
+def test_a_model_that_says_nothing(pictures):
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 14 * 14, 2))
+    with pytest.raises(InputError, match="says nothing of its own accord"):
+        captions(saywhy.load(network), pictures)
