@@ -74,8 +74,8 @@ class Model:
 
     def unknown(self, words: str) -> tuple[str, ...]:
         """The words that the vocabulary does not have, as far as it says so (an ``unknown`` beside its reader)."""
-        readers = (getattr(read, "__self__", None) for read in self.texts.values())
-        return tuple(word for reader in readers if hasattr(reader, "unknown") for word in reader.unknown(words))
+        known = [getattr(getattr(read, "__self__", None), "unknown", None) for read in self.texts.values()]
+        return tuple(word for unknown in known if unknown is not None for word in unknown(words))
 
     def version(self) -> int:
         """A number that changes when a weight or a buffer is written to or replaced; it costs nearly nothing."""
