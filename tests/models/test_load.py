@@ -4,16 +4,18 @@ import builtins
 import hashlib
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import saywhy
-from saywhy.errors import InputError, MissingExtra, ModelError, SaywhyError
+from saywhy.errors import InputError, MissingExtra, ModelError, SaywhyError, WeightsError
 
 Build = Callable[..., Any]
 
@@ -194,3 +196,20 @@ def test_the_digest_of_a_network_with_more_than_tensors_in_its_state() -> None:
 def test_the_path_may_be_a_path(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from torch import nn\ndef build():\n    return nn.Conv2d(3, 2, 1)\n")
     assert isinstance(saywhy.load(tmp_path / "mine.py").module, nn.Conv2d)
+
+
+@pytest.mark.parametrize("name", ["vqa", "captioner"])
+def test_toybox_networks_that_speak_say_how_they_are_trained(name, tmp_path):
+    shipped = Path(str(files("saywhy.models"))) / "shipped" / f"toybox-{name}.safetensors"
+    if shipped.exists():
+        pytest.skip(f"{shipped.name} ships: tests/training looks at it")
+    with pytest.raises(WeightsError, match=rf"python -m saywhy.training.toybox_{name} --out FILE"):
+        saywhy.load(f"toybox:{name}")
+
+
+def test_weights_that_do_not_say_their_words(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="does not say which words its weights are for"):
+        saywhy.load("toybox:vqa", weights=tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="cannot be read as safetensors"):
+        saywhy.load("toybox:vqa", weights=tmp_path / "none.safetensors")

@@ -90,6 +90,11 @@ def _file(weights: Any, shipped: str) -> Iterator[Any]:
         yield weights
         return
     with as_file(files("saywhy.models") / "shipped" / f"{shipped}.safetensors") as path:
+        if not path.exists():
+            recipe = f"python -m saywhy.training.{shipped.replace('-', '_')} --out FILE.safetensors"
+            raise WeightsError(
+                f"no weights of {shipped} ship yet. Train them ({recipe}), and give the file as weights."
+            )
         yield path
 
 

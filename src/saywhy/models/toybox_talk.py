@@ -110,8 +110,9 @@ class ToyboxAnswers(nn.Module):
         self.fusion = Mutan(channels + 2, hidden, 64, rank=3)
         self.look, self.tally = nn.Linear(64, GLIMPSES), nn.Linear(64, TALLIES)
         size = (GLIMPSES + TALLIES + 1) * (channels + 2) + channels
-        self.inner = Mutan(size, hidden, inner, rank=3)
-        self.answer = nn.Sequential(nn.Linear(inner + hidden, 128), nn.ReLU(), nn.Linear(128, answers))
+        self.norm = nn.LayerNorm(size)
+        self.inner, self.asked = nn.Linear(size + hidden, inner), Mutan(size, hidden, 64, rank=3)
+        self.answer = nn.Linear(inner + 64, answers)
 
     def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
         """Answers to a question for each picture, and where was looked."""
@@ -125,8 +126,9 @@ class ToyboxAnswers(nn.Module):
         counted = self.tally(met).mT.sigmoid() / 16
         found = torch.einsum("bgp,bpc->bgc", torch.cat([seen, counted], 1), v)
         same = found[:, 0] * found[:, 1]
-        z = self.inner(torch.cat([found.flatten(1), same, x.amax((2, 3))], 1), q)
-        return Answers(self.answer(torch.cat([z, q], 1)), seen.unflatten(2, features.shape[2:]))
+        z = self.norm(torch.cat([found.flatten(1), same, x.amax((2, 3))], 1))
+        z = torch.cat([self.inner(torch.cat([z, q], 1)).relu(), self.asked(z, q)], 1)
+        return Answers(self.answer(z), seen.unflatten(2, features.shape[2:]))
 
 
 def toybox_speaker(words: int) -> TopDown:

@@ -1,0 +1,47 @@
+"""The recipe of ``toybox:captioner``: it learns, it speaks, and what it says is judged."""
+
+import pytest
+import torch
+
+from saywhy.data.toybox import scene
+from saywhy.data.toybox.talk import captions
+from saywhy.models.toybox_talk import ToyboxEyes
+from saywhy.tasks.vocabulary import Vocabulary
+from saywhy.training import toybox_captioner as recipe
+from saywhy.training.loop import Plan
+from saywhy.training.talk import Talk, talk
+
+pytest.importorskip("lightning_fabric")
+
+PLAN = Plan((), batch=16, warmup=4, seed=3, clip=5.0)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> Talk:
+    return talk("talk-train", 24)
+
+
+@pytest.fixture(scope="module")
+def known(scenes: Talk) -> Vocabulary:
+    return Vocabulary.of(text for of_scene in scenes.said for text in of_scene)
+
+
+def test_a_few_steps_reduce_the_loss_and_leave_the_eyes_alone(scenes, known):
+    torch.manual_seed(0)
+    eyes = ToyboxEyes()
+    before = {name: tensor.clone() for name, tensor in eyes.state_dict().items()}
+    network = recipe.fresh(0, known, eyes)
+    features = recipe.seen(eyes, scenes.images)
+    losses: list[float] = []
+    recipe.learn(network, features, scenes.captions(known), PLAN, 25, tell=lambda _, loss: losses.append(loss))
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in eyes.state_dict().items())
+    texts = recipe.describe(network.head, features[:4], known)
+    assert len(texts) == 4
+    assert all(set(text.split()) <= set(known.words) for text in texts)
+
+
+def test_true_captions_are_wholly_true():
+    texts = [captions(scene("talk-test", index))[0].text for index in range(20)]
+    assert recipe.truth(texts, "talk-test") == {"colour": 1.0, "count": 1.0, "kind": 1.0}
+    assert recipe.truth(texts[1:], "talk-test")["kind"] < 0.5
