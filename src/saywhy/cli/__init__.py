@@ -14,6 +14,7 @@ from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
 from saywhy.cli.screen import failure
 from saywhy.cli.tables import layers, methods
+from saywhy.cli.train import train
 from saywhy.cli.words import words
 from saywhy.engine.memory import out_of_memory
 from saywhy.errors import SaywhyError
@@ -48,7 +49,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, ask, caption, words, methods, layers, demo):
+for command in (explain, ask, caption, words, methods, layers, train, demo):
     app.command()(command)
 
 

@@ -1,0 +1,22 @@
+"""``saywhy train``: the recipe is found and given what was asked; recipes themselves are tested in tests/training."""
+
+from importlib import import_module
+
+import pytest
+
+from saywhy.cli.train import RECIPES
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_recipe_gets_what_was_asked(run, name, monkeypatch, tmp_path):
+    given = {}
+    monkeypatch.setattr(import_module(RECIPES[name]), "main", lambda **settings: given.update(settings))
+    ran = run("train", name, "-o", tmp_path / "w.safetensors", "--seed", 7, "--scenes", 99)
+    assert ran.code == 0, ran.err
+    assert given == {"out": tmp_path / "w.safetensors", "seed": 7, "threads": 2, "scenes": 99}
+
+
+def test_what_has_no_recipe(run):
+    ran = run("train", "toybox:vqaa")
+    assert ran.code == 1
+    assert "there is no recipe for 'toybox:vqaa'. Nearest: 'toybox:vqa'" in " ".join(ran.err.split())
