@@ -16,9 +16,7 @@ def train(
     model: Annotated[str, typer.Argument(help=f"{', '.join(RECIPES)}.", show_default=False)],
     out: Annotated[Path | None, typer.Option("--output", "-o", help="The safetensors file to write.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides first weights and order.")] = 0,
-    scenes: Annotated[
-        int | None, typer.Option(min=64, help="Scenes to train on; the recipe knows best.")
-    ] = None,
+    scenes: Annotated[int | None, typer.Option(min=64, help="Scenes to train on; the recipe knows best.")] = None,
     tests: Annotated[int | None, typer.Option(min=50, help="Scenes to measure on.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Cores to compute on.")] = 2,
 ) -> None:
