@@ -69,3 +69,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, shape in (("a.png", (40, 60, 3)), ("b.jpg", (50, 50, 3)), ("deep/a.png", (64, 32, 3))):
         Image.fromarray(chance.integers(0, 256, shape, dtype=np.uint8)).save(tmp_path / "photos" / name)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture called scene.png, of noise."""
+    file = tmp_path_factory.mktemp("pictures") / "scene.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(file)
+    return file

@@ -1,11 +1,8 @@
 """``saywhy ask``: answers to a question about a picture, each with its map; and what is no question."""
 
 import json
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 NETWORK = """
 import torch
@@ -32,37 +29,30 @@ def model(tmp_path_factory) -> str:
     return f"{file}:network"
 
 
-@pytest.fixture(scope="module")
-def picture(tmp_path_factory) -> Path:
-    file = tmp_path_factory.mktemp("pictures") / "scene.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(file)
-    return file
-
-
-def test_answers_with_probabilities_and_a_page(run, model, picture, tmp_path):
+def test_answers_with_probabilities_and_a_page(run, model, noise, tmp_path):
     page = tmp_path / "why.html"
-    ran = run("ask", picture, "is there a red cat?", "--model", model, "--with", "relu=false", "-o", page)
+    ran = run("ask", noise, "is there a red cat?", "--model", model, "--with", "relu=false", "-o", page)
     assert ran.code == 0, ran.err
     assert sum(answer in ran.out for answer in ("yes", "no", "red", "blue")) >= 3
     assert "is there a red cat?" in page.read_text()
 
 
-def test_the_contrast_of_two_answers(run, model, picture):
-    ran = run("ask", picture, "is there a cat", "-m", model, "-a", "red - blue", "--with", "relu=false", "--json")
+def test_the_contrast_of_two_answers(run, model, noise):
+    ran = run("ask", noise, "is there a cat", "-m", model, "-a", "red - blue", "--with", "relu=false", "--json")
     (found,) = json.loads(ran.out)
     assert [entry["target"] for entry in found["maps"]] == ["red - blue"]
     assert found["picture"] == "scene.png · is there a cat"
 
 
-def test_what_every_word_adds(run, model, picture):
-    ran = run("ask", picture, "is there a red cat?", "-m", model, "--words", "--json")
+def test_what_every_word_adds(run, model, noise):
+    ran = run("ask", noise, "is there a red cat?", "-m", model, "--words", "--json")
     whole, words = json.loads(ran.out)
     assert len(whole["maps"]) == 3
     assert [entry["target"] for entry in words["maps"]] == ["is", "there", "a", "red", "cat"]
 
 
-def test_unknown_words_are_named(run, model, picture, tmp_path):
-    ran = run("ask", picture, "is there a zebra?", "-m", model, "-o", tmp_path / "why.html", "--with", "relu=false")
+def test_unknown_words_are_named(run, model, noise, tmp_path):
+    ran = run("ask", noise, "is there a zebra?", "-m", model, "-o", tmp_path / "why.html", "--with", "relu=false")
     assert ran.code == 0
     assert "does not know 'zebra'" in ran.out + ran.err
 
@@ -78,13 +68,13 @@ def test_unknown_words_are_named(run, model, picture, tmp_path):
         ("is there a cat", ("--words", "-o", "x.png"), "do not fit into one .png file"),
     ],
 )
-def test_what_cannot_be_asked(run, model, picture, question, words, says):
-    ran = run("ask", picture, question, "-m", model, *words)
+def test_what_cannot_be_asked(run, model, noise, question, words, says):
+    ran = run("ask", noise, question, "-m", model, *words)
     assert ran.code == 1
     assert says in " ".join(ran.err.split())
 
 
-def test_a_model_that_takes_no_words(run, picture):
-    ran = run("ask", picture, "is there a cat", "-m", "toybox:classifier")
+def test_a_model_that_takes_no_words(run, noise):
+    ran = run("ask", noise, "is there a cat", "-m", "toybox:classifier")
     assert ran.code == 1
     assert "toybox:classifier takes no words beside a picture" in " ".join(ran.err.split())

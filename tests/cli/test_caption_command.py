@@ -1,11 +1,8 @@
 """``saywhy caption``: a sentence of the model's own, or the user's, and a map of every word."""
 
 import json
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 NETWORK = """
 import torch
@@ -32,24 +29,17 @@ def model(tmp_path_factory) -> str:
     return f"{file}:network"
 
 
-@pytest.fixture(scope="module")
-def picture(tmp_path_factory) -> Path:
-    file = tmp_path_factory.mktemp("pictures") / "scene.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(file)
-    return file
-
-
-def test_a_sentence_of_its_own_and_a_page(run, model, picture, tmp_path):
+def test_a_sentence_of_its_own_and_a_page(run, model, noise, tmp_path):
     page = tmp_path / "why.html"
-    ran = run("caption", picture, "-m", model, "-n", 2, "--with", "relu=false", "-o", page)
+    ran = run("caption", noise, "-m", model, "-n", 2, "--with", "relu=false", "-o", page)
     assert ran.code == 0, ran.err
     first = ran.out.splitlines()[0]
     assert set(first.split()) <= {"a", "red", "cat", "and", "blue", "mug"}
     assert first in page.read_text()
 
 
-def test_a_sentence_of_the_users(run, model, picture):
-    ran = run("caption", picture, "-m", model, "-t", "A blue cat!", "--with", "relu=false", "--json")
+def test_a_sentence_of_the_users(run, model, noise):
+    ran = run("caption", noise, "-m", model, "-t", "A blue cat!", "--with", "relu=false", "--json")
     found = json.loads(ran.out)
     assert found["captions"] == ["A blue cat!"]
     assert [entry["target"] for entry in found["maps"]] == ["a blue cat", "a", "blue", "cat"]
@@ -64,13 +54,13 @@ def test_a_sentence_of_the_users(run, model, picture):
         (("-o", "x.txt"), "write .html, .png, .npz or a folder"),
     ],
 )
-def test_what_cannot_be_captioned(run, model, picture, words, says):
-    ran = run("caption", picture, "-m", model, *words)
+def test_what_cannot_be_captioned(run, model, noise, words, says):
+    ran = run("caption", noise, "-m", model, *words)
     assert ran.code == 1
     assert says in " ".join(ran.err.split())
 
 
-def test_a_model_that_says_nothing(run, picture):
-    ran = run("caption", picture, "-m", "toybox:classifier")
+def test_a_model_that_says_nothing(run, noise):
+    ran = run("caption", noise, "-m", "toybox:classifier")
     assert ran.code == 1
     assert "toybox:classifier says nothing of its own accord" in " ".join(ran.err.split())

@@ -7,12 +7,13 @@ from functools import partial
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8
+from rich.progress import Progress
 from torch import Tensor
 
 from saywhy.data.toybox import COLOURS, KINDS, Scene, scene
 from saywhy.data.toybox.talk import ANSWERS, TYPES, captions, questions
 from saywhy.tasks.vocabulary import Vocabulary
-from saywhy.training.drawing import CHUNK, mapper
+from saywhy.training.drawing import CHUNK, cores, mapper
 
 Asked = tuple[str, str, str]
 """Type, text and answer of a question."""
@@ -76,6 +77,12 @@ def talk(
             if tell is not None:
                 tell(len(pictures))
     return Talk(torch.cat(images), asked, said, torch.cat(cells))
+
+
+def followed(split: str, count: int, progress: Progress) -> Talk:
+    """The same, drawn on all cores, with a bar."""
+    bar = progress.add_task(f"drawing {split}", total=count, loss="")
+    return talk(split, count, processes=cores(), tell=lambda done: progress.advance(bar, done))
 
 
 def _chunk(

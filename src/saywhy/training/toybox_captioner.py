@@ -24,9 +24,8 @@ from saywhy.tasks.captioning import Captioning, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.training.checkpoint import half, save_weights
 from saywhy.training.command import follow
-from saywhy.training.drawing import cores
 from saywhy.training.loop import Plan, Tell, descend, dice
-from saywhy.training.talk import Talk, talk
+from saywhy.training.talk import followed
 
 SCENES = 12_000
 TEST_SCENES = 1_000
@@ -95,7 +94,9 @@ def truth(texts: list[str], split: str) -> dict[str, float]:
 def train(out: Path, seed: int, scenes: int, tests: int, steps: int, progress: Progress) -> dict[str, str]:
     """Draw, train, measure and write the weights; returns the file's metadata."""
     begin = perf_counter()
-    shown, judged = (_drawn(split, count, progress) for split, count in (("talk-train", scenes), ("talk-test", tests)))
+    shown, judged = (
+        followed(split, count, progress) for split, count in (("talk-train", scenes), ("talk-test", tests))
+    )
     known = Vocabulary.of(text for of_scene in shown.said for text in of_scene)
     plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
     eyes = load("toybox:vqa").module.trunk
@@ -131,11 +132,6 @@ def train(out: Path, seed: int, scenes: int, tests: int, steps: int, progress: P
     save_weights(out, weights, metadata)
     out.with_suffix(".checkpoint").unlink(missing_ok=True)
     return metadata
-
-
-def _drawn(split: str, count: int, progress: Progress) -> Talk:
-    bar = progress.add_task(f"drawing {split}", total=count, loss="")
-    return talk(split, count, processes=cores(), tell=lambda done: progress.advance(bar, done))
 
 
 def main(
