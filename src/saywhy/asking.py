@@ -45,7 +45,8 @@ def by_word(
     spoken = [name for name in inputs if name in model.texts]
     if len(spoken) != 1 or not isinstance(inputs[spoken[0]], str):
         raise InputError(
-            f"by_word takes one picture and one question, as a model such as 'toybox:vqa' does; got {inputs}."
+            "by_word takes one picture and one question, as a model such as 'toybox:vqa' does; got "
+            f"{', '.join(inputs)} (words are {', '.join(model.texts) or 'none'})."
         )
     (name,) = spoken
     words = words_of(inputs[name])

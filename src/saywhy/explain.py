@@ -177,8 +177,11 @@ def _explanation(request: Request, batch: Batch, parts: Sequence[Part]) -> Expla
     probabilities = [part.probabilities for part in parts]
     joined = None if any(p is None for p in probabilities) else torch.cat([p for p in probabilities if p is not None])
     evidence = {name: Evidence.stacked([part.evidence[name] for part in parts]) for name in parts[0].evidence}
-    maps = {key: torch.cat([part.maps[key] for part in parts]) for key in parts[0].maps}
     accounts = {key: Accounted.stacked([part.accounts[key] for part in parts]) for key in parts[0].accounts}
+    maps = {
+        key: accounts[key].maps if key in accounts else torch.cat([part.maps[key] for part in parts])
+        for key in parts[0].maps
+    }
     about = _About(request, {c.name: c for c in candidates}, evidence, maps, scores.dtype, accounts, joined, agreed)
     return Explanation(
         methods=tuple(m.name for m in request.methods),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saywhy.engine.borrow import borrowed
 from saywhy.engine.capture import Capture, Watched, capture
 from saywhy.engine.layout import Layout
 from saywhy.errors import GradientError, LayerError
@@ -421,3 +422,23 @@ def test_no_graph_outlives_the_capture():
     assert not result.activations["body"].requires_grad
     del result
     assert graphs() == before
+
+
+def test_a_buffer_that_the_network_takes_away_is_given_back():
+    class Forgetful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("scale", torch.ones(1))
+            self.features = nn.Conv2d(3, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.features(x) * self.scale
+            del self.scale
+            return x.mean((2, 3))
+
+    network = Forgetful()
+    scale = network.scale
+    with borrowed(network):
+        network(torch.rand(1, 3, 6, 6))
+    assert network.scale is scale
+    assert "scale" in network.state_dict()

@@ -101,5 +101,5 @@ def _give_back(model: nn.Module) -> None:
             if buffer._version != version:
                 with torch.no_grad():
                     buffer.copy_(value)
-            if getattr(module, name) is not buffer:
-                setattr(module, name, buffer)
+            if dict(module._buffers.items()).get(name) is not buffer:  # those of scripted modules have no get
+                module._buffers[name] = buffer

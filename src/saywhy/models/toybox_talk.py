@@ -1,7 +1,7 @@
 """The networks that speak about Toybox: they see through the classifier's eyes.
 
 All that they know of a picture goes through one layer, ``trunk.features``: the classifier's maps at several depths and
-the colours themselves, mixed by one convolution. A map of that layer is therefore a map of all the evidence.
+the colours themselves, mixed by two convolutions. A map of that layer is therefore a map of all the evidence.
 """
 
 import torch
