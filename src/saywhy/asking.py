@@ -66,6 +66,7 @@ def by_word(
         found = explain(model, {**inputs, name: less}, target, method, **settings)
     return whole._with(
         targets=[words],
+        words=tuple(range(len(words))),
         classes=torch.full((1, len(words)), -1),
         scores=(whole.scores - found.scores).mT,
         probabilities=None,

@@ -198,6 +198,7 @@ def _explanation(request: Request, batch: Batch, parts: Sequence[Part]) -> Expla
         _pictures=batch.pictures,
         _provenance=partial(_provenance, request, candidates, names, scores, batch, request.model.version()),
         _counterfactual=partial(_counterfactual, request, batch, len(parts), request.model.version()),
+        words=parts[0].columns.words,
     )
 
 

@@ -42,6 +42,7 @@ class Explanation:
         score: what that is of a target which is a class: what all of the methods have explained, or else the logit.
         probabilities: float [batch, target] of the targets that are classes, NaN for the others; None without classes.
         input_size: (height, width) of the network's input in pixels.
+        words: the numbers of those targets that are the words of a sentence, in its order; () where there is none.
     """
 
     methods: tuple[str, ...]
@@ -58,6 +59,7 @@ class Explanation:
     _pictures: Callable[[], tuple[Picture, ...]] = field(repr=False)
     _provenance: Callable[[], dict[str, Any]] = field(repr=False)
     _counterfactual: Callable[[], "Explanation"] = field(repr=False)
+    words: tuple[int, ...] = ()
 
     @property
     def maps(self) -> MapStack:

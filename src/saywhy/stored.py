@@ -30,6 +30,7 @@ def save_npz(explanation: Explanation, path: Path) -> None:
         "targets": explanation.targets,
         "input_size": explanation.input_size,
         "score": explanation.score,
+        "words": explanation.words,
         "names": [picture.name for picture in explanation.pictures],
         "seen": [picture.seen for picture in explanation.pictures],
         "provenance": explanation.provenance,
@@ -104,6 +105,7 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Explanation:
         score=about.get("score", "logit"),
         probabilities=None if bool(probabilities.isnan().all()) else probabilities.float(),
         input_size=tuple(about["input_size"]),
+        words=tuple(about.get("words", ())),
         _maps={(m, layer): torch.from_numpy(arrays[f"maps/{m}/{layer}"]) for m, layer in keys},
         _gaps={
             (m, layer): torch.from_numpy(arrays[f"gaps/{m}/{layer}"])

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -40,6 +41,30 @@ def show(browser, tmp_path) -> Iterator[Callable[..., Page]]:
     yield show
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_words_of_a_sentence_are_buttons_above_the_picture(show, explained):
+    spoken = replace(explained(targets=["a red mug", "a", "red", "mug"], probabilities=False), words=(1, 2, 3))
+    page = show(spoken)
+    assert page.errors() == []
+    assert page.texts(".targets .target .words span") == ["a red mug"]
+    assert page.texts("figure .sentence .spoken") == ["a", "red", "mug"]
+    sentence = page.canvas()
+    page.click("red")
+    assert page.text("figure .title") == "red"
+    assert not np.array_equal(page.canvas(), sentence)
+    assert page.run("return document.querySelector('.sentence').getBoundingClientRect().bottom") <= page.run(
+        "return document.querySelector('figure canvas').getBoundingClientRect().top"
+    )
+    page.click("a red mug")
+    assert np.array_equal(page.canvas(), sentence)
+
+
+def test_only_words_are_all_there_is_to_choose(show, explained):
+    page = show(replace(explained(targets=["is", "there", "mug"]), words=(0, 1, 2)))
+    assert page.texts("figure .sentence .spoken") == ["is", "there", "mug"]
+    assert page.shown(".targets") == []
+    assert page.text("figure .title") == "is"
 
 
 def test_opens_from_a_file_without_a_complaint(show, explanation):

@@ -84,6 +84,10 @@ class Page:
     def text(self, selector: str) -> str:
         return str(self.run("return document.querySelector(arguments[0]).textContent", selector))
 
+    def texts(self, selector: str) -> list[str]:
+        """Of the elements that are seen."""
+        return [element.text for element in self.shown(selector)]
+
     def reading(self, number: int = 0) -> tuple[int, int, float | None]:
         """Original pixel and raw value that stand under a figure."""
         found = self.run("return {...document.querySelectorAll('.reading')[arguments[0]].dataset}", number)

@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -21,11 +22,13 @@ class Columns:
         scores: float [batch, target], with a graph.
         names: [batch][target].
         classes: int [batch, target]; -1 where a target is not a single class.
+        words: the numbers of those targets that are the words of a sentence, in its order.
     """
 
     scores: Scores
     names: list[list[str]]
     classes: Classes
+    words: tuple[int, ...] = ()
 
 
 class Target(abc.ABC):
@@ -243,10 +246,12 @@ class Several(Target):
             indices = torch.tensor([answer.index(part.name) for part in classes])
             return Chosen(indices.expand(len(answer.logits), -1), classes[0].score).columns(answer)
         found = [part.columns(answer) for part in self.parts]
+        begins = [0, *accumulate(c.scores.shape[1] for c in found)]
         return Columns(
             torch.cat([c.scores for c in found], dim=1),
             [[name for c in found for name in c.names[b]] for b in range(len(answer.logits))],
             torch.cat([c.classes for c in found], dim=1),
+            tuple(begin + number for begin, c in zip(begins, found, strict=False) for number in c.words),
         )
 
 

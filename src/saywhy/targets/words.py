@@ -56,7 +56,7 @@ class Words(Target):
         texts = [_text(row, answer.labels) + [""] * longest for row in words]
         names = [[text[n] for n in numbers] for text in texts]
         index = torch.tensor(list(numbers), device=likely.device)
-        return Columns(likely[:, index], names, torch.full((len(words), len(index)), -1))
+        return Columns(likely[:, index], names, torch.full((len(words), len(index)), -1), tuple(range(len(index))))
 
 
 def _said(answer: Answer) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ export class Figure {
       onpointerleave: () => document.activeElement !== this.canvas && viewer.moveCross(null, false),
       onkeydown: (event) => this.key(event),
     });
+    this.words = make("div", { className: "sentence", role: "radiogroup", "aria-label": `${name}: word` });
     this.title = make("p", { className: "title" });
     this.details = make("p", { className: "note" });
     this.bar = make("canvas", { className: "colours", width: 256, height: 1, "aria-hidden": "true" });
@@ -33,6 +34,7 @@ export class Figure {
     this.node = make(
       "figure",
       {},
+      this.words,
       make("div", { className: "frame" }, this.canvas),
       make(
         "figcaption",

@@ -1,4 +1,4 @@
-// The choice of what is explained: target, method and layer.
+// The choice of what is explained: target, method and layer. Words of a sentence stand above the picture, in a row.
 
 import { percent, short } from "./maps.js";
 import { groupName, make } from "./words.js";
@@ -45,7 +45,8 @@ export class Picker {
   }
 
   offer(targets) {
-    const had = this.targets.contains(document.activeElement);
+    const { words } = this.viewer.figures[this.side];
+    const had = [this.targets, words].some((node) => node.contains(document.activeElement));
     const name = groupName();
     const choices = targets.map((map, index) => {
       const input = make("input", {
@@ -54,14 +55,19 @@ export class Picker {
         checked: index === this.chosen.target,
         onchange: () => this.pick({ target: index }),
       });
+      if (map.word) return make("label", { className: "spoken" }, input, make("span", {}, map.target));
       const figure = map.probability === null ? short(map.score) : percent(map.probability);
       const bar = make("span", { className: "bar", "aria-hidden": "true" });
       bar.style.width = `${100 * Math.min(1, Math.max(0, map.probability ?? 0))}%`;
       const words = make("span", { className: "words" }, make("span", {}, map.target), make("b", {}, figure));
       return make("label", { className: "target" }, input, bar, words);
     });
-    this.targets.replaceChildren(...choices);
-    if (had) this.targets.querySelector("input:checked")?.focus();
+    const said = choices.filter((_, index) => targets[index].word && targets[index].target);
+    words.replaceChildren(...said);
+    words.hidden = !said.length;
+    this.targets.replaceChildren(...choices.filter((_, index) => !targets[index].word));
+    this.targets.hidden = !this.targets.childElementCount;
+    if (had) [this.targets, words].map((node) => node.querySelector("input:checked")?.focus());
   }
 }
 
