@@ -70,6 +70,7 @@ class Flat:
     classes: Tensor
     scores: Tensor
     score: str
+    words: Sequence[int]
     probabilities: Tensor | None
     pictures: tuple[Drawing, ...]
     cards: Mapping[tuple[str, str], Sequence[Sequence[Sequence[FactLike]]]]
@@ -103,6 +104,7 @@ def flat(explanation: Explained) -> Explained:
         classes=explanation.classes,
         scores=explanation.scores,
         score=explanation.score,
+        words=explanation.words,
         probabilities=explanation.probabilities,
         pictures=tuple(draw(values, name) for values, name in zip(inputs, names, strict=True)),
         cards=explanation.cards,
