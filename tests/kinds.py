@@ -10,3 +10,6 @@ ATTENTION = [name for name, method in METHODS.items() if method.function.__modul
 
 LINEAR = ("cam", "excitation-backprop", "contrastive-excitation-backprop", "lrp")
 """The methods that are defined for networks of ReLUs and weighted sums alone, up to the scores."""
+
+HEADS = {**dict.fromkeys(LINEAR, "linear"), **dict.fromkeys(ATTENTION, "attention"), "model-attention": "looking"}
+"""The form of network that a method needs, for those that are defined for one only."""

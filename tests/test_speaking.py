@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import saywhy
-from saywhy.errors import InputError
+from saywhy.errors import InputError, MethodError
 from saywhy.speaking import caption, captions
+from saywhy.targets import Sentence, Words
 from saywhy.tasks.captioning import Captioning, ShowAndTell, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
 
@@ -68,3 +69,27 @@ def test_a_model_that_says_nothing(pictures):
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 14 * 14, 2))
     with pytest.raises(InputError, match="says nothing of its own accord"):
         captions(saywhy.load(network), pictures)
+
+
+def test_where_the_network_itself_looked_is_a_choice_beside_the_methods(model, pictures):
+    said = "a red cat"
+    if isinstance(model.module.head, ShowAndTell):
+        with pytest.raises(MethodError, match="Said has nothing there"):
+            caption(model, pictures[:1], said, method="model-attention", layer="trunk")
+        return
+    e = caption(model, pictures[:1], said, ["gradcam", "model-attention"], layer="trunk", relu=False)
+    with torch.no_grad():
+        wanted = model.module.eval()(pictures[:1], KNOWN.batch([said])).attention
+    torch.testing.assert_close(e["model-attention"][:, 1:], wanted[:, :3])
+    torch.testing.assert_close(e["model-attention"][:, 0], wanted[:, :3].mean(1))
+    assert e.shows == {"gradcam": "evidence", "model-attention": "activity"}
+
+
+def test_words_behind_the_end_of_a_shorter_caption_were_not_looked_for(model, pictures):
+    if isinstance(model.module.head, ShowAndTell):
+        return
+    inputs = {"image": pictures, "caption": ["a red cat", "a"]}
+    e = saywhy.explain(model, inputs, [Sentence(), Words((0, 2))], "model-attention", "trunk")
+    assert e.maps.shape[:2] == (2, 3)
+    torch.testing.assert_close(e.maps[1, 0], e.maps[1, 1])
+    assert not e.maps[1, 2].any()

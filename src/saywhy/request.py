@@ -114,8 +114,9 @@ class Request:
 
     def candidates(self, batch: Batch) -> list[Candidate]:
         """The layers that are asked for, each with its layout proved."""
+        layer = self.model.layer if self.layer is None else self.layer
         wanted: Sequence[str | nn.Module | None] = (
-            [self.layer] if self.layer is None or isinstance(self.layer, str | nn.Module) else list(self.layer)
+            [layer] if layer is None or isinstance(layer, str | nn.Module) else list(layer)
         )
         if not wanted:
             raise InputError("layer is an empty list. Give at least one layer, or None to have it found.")
@@ -243,6 +244,9 @@ class Request:
         def answers(result: Any, samples: Tensor) -> Tensor:
             return self.answer(len(samples), widened(result), "probability").values("probability")
 
+        def attention(result: Any, samples: Tensor) -> Tensor:
+            return target.of_samples(samples).attention(self.answer(len(samples), widened(result)))
+
         def widened(result: Any) -> Any:
             # Small differences of probabilities are lost where they are computed in half precision.
             return tree.map_tensors(result, lambda t: wide(t) if t.is_floating_point() else t)
@@ -253,6 +257,7 @@ class Request:
             layer=picture_watched(form.inputs),
             score=score,
             answers=answers,
+            attention=attention,
             black=black_of(self.model, batch.space),
             seed=self.seed,
             batch_size=self.batch_size,

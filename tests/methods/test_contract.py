@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import saywhy
-from kinds import ATTENTION, LINEAR
+from kinds import ATTENTION, HEADS
 from oracles.networks import TinyNetwork, TinyTransformer
 from saywhy.methods import METHODS
 from saywhy.targets import Class
@@ -21,9 +21,6 @@ LAYOUT = saywhy.Layout("channels-first", (6, 6))
 """Given in these tests, because random networks do not always prove theirs."""
 
 as_asked = partial(saywhy.explain, layout=LAYOUT)
-
-HEADS = {**dict.fromkeys(LINEAR, "linear"), **dict.fromkeys(ATTENTION, "attention")}
-"""Methods that are defined for one form of network only."""
 
 
 def network_for(name: str, **settings: Any) -> TinyNetwork | TinyTransformer:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import saywhy
-from kinds import ATTENTION, LINEAR
+from kinds import ATTENTION, HEADS
 from oracles import RUN_ORACLES
 from oracles.networks import TinyNetwork, TinyTransformer
 from oracles.observed import Array, Observed
@@ -20,6 +20,7 @@ DRAWN = "as saywhy drew it"
 """Stands for noise, which the oracle is given."""
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "model-attention": [{}],
     "attention": [{}, {"block": 0}, {"block": 1, "head": 0}, {"head": -1}],
     "attention-rollout": [{}, *({"heads": heads, "discard": 0.3} for heads in ("mean", "max", "min"))],
     "generic-attention": [{}],
@@ -98,7 +99,7 @@ def for_oracle(name: str, settings: dict[str, Any], picture: Array) -> dict[str,
 @pytest.mark.parametrize("score", ["logit", "probability"])
 def test_as_the_equation_says(name, settings, score):
     tokens = name in ATTENTION
-    form: dict[str, Any] = {"head": "linear"} if name in LINEAR else {}
+    form = {"head": HEADS[name]} if name in HEADS and not tokens else {}
     network = (TinyTransformer if tokens else TinyNetwork).build(dtype=torch.float64, **form)
     layout = saywhy.Layout("tokens", (6, 6), prefix=1) if tokens else saywhy.Layout("channels-first", (6, 6))
     pictures = torch.from_numpy(np.random.default_rng(6).standard_normal((2, 3, 12, 12)))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oracles.attention import attention, attention_rollout, generic_attention, gradient_rollout
+from oracles.attention import attention, attention_rollout, generic_attention, gradient_rollout, model_attention
 from oracles.channel import cam, gradcam, gradcam_pp, xgradcam
 from oracles.eigen import eigencam, eigengradcam
 from oracles.elementwise import gradcam_elementwise, hirescam, layercam
@@ -52,6 +52,7 @@ ORACLES: dict[str, Callable[..., np.ndarray]] = {
 """By the method's name in the registry."""
 
 RUN_ORACLES: dict[str, Callable[..., np.ndarray]] = {
+    "model-attention": model_attention,
     "attention": attention,
     "attention-rollout": attention_rollout,
     "conductance": conductance,

@@ -100,3 +100,21 @@ def generic_attention(observed: Observed, picture: Array) -> Array:
             relevance[i, j] = sum(max(0.0, a[h, i, j] * g[h, i, j]) for h in range(len(a))) / len(a)
         R = R + _times(relevance, R)
     return _read(observed, R if observed.network.class_token else R - np.eye(len(R)), _grid(picture))
+
+
+def model_attention(observed: Observed, picture: Array) -> Array:
+    """Softmax over places of what each glimpse finds there, the mean over glimpses."""
+    A, _, _ = _features(observed, picture)
+    weight, bias = (p.detach().numpy() for p in (observed.network.look.weight, observed.network.look.bias))
+    found = np.zeros(A.shape[1:])
+    for w, b in zip(weight, bias, strict=True):
+        heights = {p: sum(w[k] * A[(k, *p)] for k in range(len(A))) + b for p in np.ndindex(*A.shape[1:])}
+        total = sum(np.exp(h) for h in heights.values())
+        for p, h in heights.items():
+            found[p] += np.exp(h) / total / len(weight)
+    return found
+
+
+def _features(observed: Observed, picture: Array) -> tuple[Array, Array, float]:
+    seen = Observed(observed.network, observed.layer, lambda output: output.logits[:, 0])
+    return seen.at_layer(picture)

@@ -1,7 +1,17 @@
 """Networks of a few hundred weights, some of them with an answer that is known by construction."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+
+
+@dataclass
+class Looked:
+    """Scores [batch, class], and where was looked for them, [batch, glimpse, *space]."""
+
+    logits: Tensor
+    attention: Tensor
 
 
 class TinyNetwork(nn.Module):
@@ -21,6 +31,7 @@ class TinyNetwork(nn.Module):
         self.kind = head
         self.hidden = nn.Linear(5, 6)
         self.fc = nn.Linear(6 if head == "mlp" else 5, classes)
+        self.look = nn.Linear(5, 2) if head == "looking" else None
 
     @staticmethod
     def build(
@@ -36,7 +47,7 @@ class TinyNetwork(nn.Module):
         Args:
             classes: how many scores.
             head: ``"linear"`` pools and multiplies (CAM's form); ``"mlp"`` weighs positions before it pools, so that
-                the gradient differs from place to place.
+                the gradient differs from place to place; ``"looking"`` says where it has looked, twice.
             seed: of the weights.
             dtype: of the weights.
             smooth: softplus instead of ReLU, so that finite differences agree with derivatives.
@@ -51,8 +62,12 @@ class TinyNetwork(nn.Module):
                     module.running_var.uniform_(0.5, 2)
         return network.to(dtype).eval()
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor) -> Tensor | Looked:
         features = self.dropout(self.features(self.stem(pictures)))
+        if self.look is not None:
+            seen = self.look(features.flatten(2).mT).mT.softmax(-1)
+            found = (seen @ features.flatten(2).mT).mean(1)
+            return Looked(self.fc(found), seen.unflatten(2, features.shape[2:]))
         if self.kind == "linear":
             return self.fc(features.flatten(2).mean(-1))
         # Squares see where a channel is strong: the gradient is then 2 A / Z, different at every place.

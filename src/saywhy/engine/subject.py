@@ -40,6 +40,7 @@ class Subject:
         score: from the network's output for n altered samples, and int [n] which samples they are, to scores
             [n, target].
         answers: the same to class scores [n, class], before any target.
+        attention: the same to where the network says that it has looked for every target, [n, target, *space].
         black: what a black pixel is after preprocessing, one value a channel; None where it is not known.
         seed: for whatever is random.
         batch_size: altered pictures run together; None is :data:`AT_ONCE`. It never changes the result.
@@ -51,6 +52,7 @@ class Subject:
     layer: Watched
     score: Callable[[Any, Tensor], Scores]
     answers: Callable[[Any, Tensor], Tensor]
+    attention: Callable[[Any, Tensor], Tensor]
     black: Tensor | None = None
     seed: int = 0
     batch_size: int | None = None
@@ -63,7 +65,10 @@ class Subject:
         def scores(output: Any, _samples: Tensor) -> Tensor:
             return score(output).unsqueeze(1)
 
-        return Subject(model, inputs, layer or picture_watched(inputs), scores, lambda output, _: output)
+        def attention(output: Any, _samples: Tensor) -> Tensor:
+            return output.attention.mean(1, keepdim=True)  # type: ignore[no-any-return]
+
+        return Subject(model, inputs, layer or picture_watched(inputs), scores, lambda output, _: output, attention)
 
     @property
     def picture(self) -> FeatureMaps:
@@ -186,6 +191,12 @@ class Subject:
         """Probabilities of all classes [n, class] with a graph to the pictures."""
         with torch.inference_mode(False), torch.enable_grad(), borrowed(self.model, seed=self.seed):
             return self.answers(tree.call(self.model, self.fed(pictures, samples)), samples)
+
+    def attended(self) -> Tensor:
+        """Where the network says that it has looked, [batch, target, *space]."""
+        inputs = tree.escape_inference(self.inputs)
+        with torch.inference_mode(False), torch.no_grad(), borrowed(self.model, seed=self.seed):
+            return self.attention(tree.call(self.model, inputs), torch.arange(self.size))
 
     def _scored(self, pictures: FeatureMaps, samples: Tensor) -> Scores:
         inputs = tree.escape_inference(self.fed(pictures, samples))

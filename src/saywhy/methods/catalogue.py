@@ -9,6 +9,7 @@ from saywhy.methods.excitation import contrastive_excitation_backprop, excitatio
 from saywhy.methods.factors import fem, kpcacam, segeigencam
 from saywhy.methods.fullgrad import fullgrad
 from saywhy.methods.guided import deconv_gradcam, deconvnet, guided_backprop, guided_gradcam
+from saywhy.methods.looking import model_attention
 from saywhy.methods.masked import iscam, scorecam, sscam
 from saywhy.methods.method import Method
 from saywhy.methods.path import conductance, integrated_gradcam, integrated_gradients, rsi_gradcam
@@ -91,6 +92,16 @@ METHODS: dict[str, Method] = {
             "Cai, 2025",
             "ReLU(Σₖ mean(Gₖ - ½ (H A)ₖ) Aₖ), H = ∂²y / ∂A²",
             passes="several",
+        ),
+        Method(
+            "model-attention",
+            model_attention,
+            "the model's own attention",
+            "Yang et al., 2016",
+            "mean over glimpses of a, Σₚ aₚ = 1, from the network's output",
+            uses_gradients=False,
+            passes="several",
+            shows="activity",
         ),
         Method(
             "attention",

@@ -1,7 +1,7 @@
 """The targets themselves, and their arithmetic."""
 
 import abc
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from saywhy.answer import Answer, ScoreKind
-from saywhy.errors import TargetError
+from saywhy.errors import MethodError, TargetError
 from saywhy.shapes import Classes, Scores
 
 
@@ -49,6 +49,15 @@ class Target(abc.ABC):
     def looks(self) -> Iterator[Hashable]:
         """What of this target looks at the output itself, and not at class scores; equal keys, equal looks."""
         return iter(())
+
+    def attention(self, answer: Answer) -> Tensor:
+        """Where the network says itself that it has looked for this target, [batch, target, *space].
+
+        Of what is no word of a sentence it is the mean of all that it has looked at.
+        """
+        width = self.columns(answer).scores.shape[1]
+        seen = own_attention(answer).mean(1, keepdim=True)
+        return seen.expand(-1, width, *seen.shape[2:])
 
     def __add__(self, other: "Target") -> "Target":
         return Sum(_terms(self) + _terms(other)) if isinstance(other, Target) else NotImplemented
@@ -239,6 +248,9 @@ class Several(Target):
     def looks(self) -> Iterator[Hashable]:
         return (look for part in self.parts for look in part.looks())
 
+    def attention(self, answer: Answer) -> Tensor:
+        return torch.cat([part.attention(answer) for part in self.parts], 1)
+
     def columns(self, answer: Answer) -> Columns:
         classes = [part for part in self.parts if isinstance(part, Class)]
         if len(classes) == len(self.parts) and len({part.score for part in classes}) == 1:
@@ -253,6 +265,25 @@ class Several(Target):
             torch.cat([c.classes for c in found], dim=1),
             tuple(begin + number for begin, c in zip(begins, found, strict=False) for number in c.words),
         )
+
+
+def own_attention(answer: Answer) -> Tensor:
+    """The network's glimpses, [batch, glimpse, *space].
+
+    Raises:
+        MethodError: its output has none.
+    """
+    output: Any = answer.output
+    seen = output.get("attention") if isinstance(output, Mapping) else getattr(output, "attention", None)
+    samples = len(answer.logits)
+    if not isinstance(seen, Tensor) or seen.ndim < 3 or len(seen) != samples or not seen.is_floating_point():
+        came = f"{seen.dtype} {list(seen.shape)}" if isinstance(seen, Tensor) else "nothing"
+        raise MethodError(
+            "model-attention shows what a network's output has under the name attention, floats [batch, glimpse, "
+            f"row, column]; {type(output).__name__} has {came} there. Networks of saywhy.tasks with attention have it; "
+            "of a transformer ask for 'attention'."
+        )
+    return seen
 
 
 def _terms(target: Target) -> tuple[tuple[float, Target], ...]:

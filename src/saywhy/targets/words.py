@@ -9,7 +9,7 @@ from torch import Tensor
 
 from saywhy.answer import Answer
 from saywhy.errors import TargetError
-from saywhy.targets.target import Columns, Target
+from saywhy.targets.target import Columns, Target, own_attention
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class Sentence(Target):
         likely, words = _said(answer)
         names = [[" ".join(_text(row, answer.labels))] for row in words]
         return Columns(likely.sum(1, keepdim=True), names, torch.full((len(words), 1), -1))
+
+    def attention(self, answer: Answer) -> Tensor:
+        seen, (_, words) = own_attention(answer)[:, :-1], _said(answer)
+        said = (words != 0).to(seen)[(..., *[None] * (seen.ndim - 2))]
+        return (seen * said).sum(1, keepdim=True) / said.sum(1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,20 @@ class Words(Target):
 
     def columns(self, answer: Answer) -> Columns:
         likely, words = _said(answer)
+        numbers = self._numbers(words)
+        longest = words.shape[1]
+        texts = [_text(row, answer.labels) + [""] * longest for row in words]
+        names = [[text[n] for n in numbers] for text in texts]
+        index = torch.tensor(list(numbers), device=likely.device)
+        return Columns(likely[:, index], names, torch.full((len(words), len(index)), -1), tuple(range(len(index))))
+
+    def attention(self, answer: Answer) -> Tensor:
+        seen, (_, words) = own_attention(answer)[:, :-1], _said(answer)
+        said = (words != 0).to(seen)[(..., *[None] * (seen.ndim - 2))]
+        return (seen * said)[:, list(self._numbers(words))]
+
+    def _numbers(self, words: Tensor) -> Sequence[int]:
+        """Of the words that are explained."""
         longest = int((words != 0).sum(1).max())
         numbers = range(longest) if self.numbers is None else self.numbers
         wrong = [n for n in numbers if not 0 <= n < longest]
@@ -53,10 +72,7 @@ class Words(Target):
             raise TargetError(
                 f"the caption has {longest} words, 0 to {longest - 1}; there is no word {wrong or numbers}."
             )
-        texts = [_text(row, answer.labels) + [""] * longest for row in words]
-        names = [[text[n] for n in numbers] for text in texts]
-        index = torch.tensor(list(numbers), device=likely.device)
-        return Columns(likely[:, index], names, torch.full((len(words), len(index)), -1), tuple(range(len(index))))
+        return numbers
 
 
 def _said(answer: Answer) -> tuple[Tensor, Tensor]:
