@@ -1,6 +1,6 @@
 """A small explanation of drawn pictures, with no model behind it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -102,3 +102,12 @@ def explanation() -> Explanation:
 def explained() -> Callable[..., Explanation]:
     """Makes an explanation from maps and names of the test's own."""
     return explain
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """One browser for all; skips where there is none, or nothing to steer it with."""
+    pytest.importorskip("selenium")
+    from viewer_page import browsing
+
+    yield from browsing(tmp_path_factory.mktemp("browser"))

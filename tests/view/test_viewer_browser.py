@@ -21,16 +21,11 @@ pytest.importorskip("selenium")
 from selenium.webdriver.common.action_chains import ActionChains  # only where selenium is
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from viewer_page import Page, browsing, visit
+from viewer_page import Page, visit
 
 pytestmark = pytest.mark.browser
 
 HOSTILE = '</script><script>window.hacked=1</script><img src=x onerror="window.hacked=1">'
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory) -> Iterator[object]:
-    yield from browsing(tmp_path_factory.mktemp("browser"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import math
 from base64 import b64encode
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from PIL import Image
 from torch import Tensor
@@ -75,14 +75,24 @@ class PictureEntry(TypedDict):
     maps: list[MapEntry]
 
 
+class ChapterEntry(TypedDict):
+    """A part of a story, with a viewer of its own."""
+
+    heading: str
+    text: str
+    pictures: list[PictureEntry]
+
+
 class Payload(TypedDict):
-    """All that a viewer shows."""
+    """All that a viewer shows; of a story what stands above its chapters, and these."""
 
     format: str
     title: str
     colours: dict[str, str]
     pictures: list[PictureEntry]
     provenance: dict[str, Any]
+    lead: NotRequired[str]
+    chapters: NotRequired[list[ChapterEntry]]
 
 
 def payload(explanation: Explained, title: str | None = None) -> Payload:

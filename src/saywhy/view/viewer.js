@@ -1,4 +1,5 @@
-// The one viewer of maps: in a report, in a notebook, in the studio. `mount(root, payload)` is all of its interface.
+// The one viewer of maps: in a report, in a notebook, in the studio. `mount(root, payload)` is all of its interface;
+// `tell(root, payload)` mounts one viewer for every chapter of a story.
 // Whatever comes from the payload reaches the page as text or on a canvas, never as markup.
 
 import { Figure } from "./figure.js";
@@ -15,6 +16,21 @@ export async function mount(root, payload) {
   const viewer = new Viewer(root, payload);
   await viewer.ready;
   return viewer;
+}
+
+/** A heading and a sentence for every chapter, and its viewer; resolves when all have drawn their first picture. */
+export async function tell(root, { title, lead, chapters, provenance: facts, ...shared }) {
+  const stages = chapters.map(() => make("div", { className: "saywhy" }));
+  const told = chapters.map(({ heading, text }, index) =>
+    make("section", { className: "chapter" }, make("h2", {}, heading), make("p", {}, text), stages[index]),
+  );
+  const header = make("header", {}, make("h1", {}, title), make("p", { className: "lead" }, lead));
+  root.replaceChildren(header, ...told, provenance(facts));
+  return Promise.all(
+    chapters.map(({ heading, pictures }, i) =>
+      mount(stages[i], { ...shared, title: heading, pictures, provenance: { [heading]: facts?.[heading] }, chapter: true }),
+    ),
+  );
 }
 
 class Viewer {
@@ -50,7 +66,9 @@ class Viewer {
   page() {
     const { payload } = this;
     return [
-      make("header", {}, make("h1", {}, payload.title), make("p", { className: "count" }, counted(payload))),
+      payload.chapter
+        ? null
+        : make("header", {}, make("h1", {}, payload.title), make("p", { className: "count" }, counted(payload))),
       this.thumbnails(),
       make(
         "div",
@@ -66,9 +84,9 @@ class Viewer {
           this.display(),
         ),
       ),
-      provenance(payload.provenance),
+      payload.chapter ? null : provenance(payload.provenance),
       this.status,
-    ];
+    ].filter((part) => part !== null);
   }
 
   thumbnails() {
@@ -316,5 +334,5 @@ const data = document.getElementById("saywhy-data");
 if (data) {
   const facts = document.getElementById("saywhy-provenance");
   const payload = { ...JSON.parse(data.textContent), provenance: JSON.parse(facts?.textContent ?? "{}") };
-  mount(document.getElementById("saywhy"), payload);
+  (payload.chapters ? tell : mount)(document.getElementById("saywhy"), payload);
 }

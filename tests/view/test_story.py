@@ -1,0 +1,48 @@
+"""A page of several chapters: one viewer for each, and its words."""
+
+import pytest
+
+from saywhy.errors import InputError
+from saywhy.view.report import report_html
+from saywhy.view.story import Chapter, save_story, story
+
+TITLE, LEAD = "Why <so>?", "A model & its reasons."
+
+
+def test_every_chapter_has_its_pictures_and_its_provenance(explained):
+    told = story(
+        TITLE, LEAD, [Chapter("one", "first", [explained()]), Chapter("two", "then", [explained(), explained()])]
+    )
+    assert [(c["heading"], c["text"], len(c["pictures"])) for c in told["chapters"]] == [
+        ("one", "first", 2),
+        ("two", "then", 4),
+    ]
+    assert set(told["provenance"]) == {"one", "two"}
+    page = report_html(told)
+    assert "Why &lt;so&gt;? · saywhy" in page
+    assert "Why <so>" not in page
+
+
+def test_a_story_has_chapters():
+    with pytest.raises(InputError, match="at least one chapter"):
+        story(TITLE, LEAD, [])
+
+
+@pytest.mark.browser
+def test_chapters_are_read_and_used_one_by_one(browser, explained, tmp_path):
+    from viewer_page import Page, visit  # only where selenium is
+
+    chapters = [
+        Chapter("What is there?", "Three answers.", [explained()]),
+        Chapter("And now?", "The same.", [explained()]),
+    ]
+    page: Page = visit(browser, save_story(TITLE, LEAD, chapters, tmp_path / "story.html"))
+    assert page.errors() == []
+    assert page.text("h1") == TITLE
+    assert page.texts(".chapter > h2") == ["What is there?", "And now?"]
+    assert page.texts(".lead") == [LEAD]
+    assert page.run("return document.querySelectorAll('h1').length") == 1
+    first, second = page.canvas(0), page.canvas(3)  # a viewer has three figures
+    page.run("document.querySelectorAll('.chapter')[1].querySelectorAll('.target input')[1].click()")
+    assert (page.canvas(0) == first).all()
+    assert (page.canvas(3) != second).any()
