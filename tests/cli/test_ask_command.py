@@ -44,6 +44,18 @@ def test_the_contrast_of_two_answers(run, model, noise):
     assert found["picture"] == "scene.png · is there a cat"
 
 
+def test_other_methods_are_choices(run, model, noise):
+    methods = ("guided-gradcam", "rsi-gradcam", "guided-backprop", "model-attention")
+    chosen = [word for method in methods for word in ("--method", method)]
+    ran = run(
+        "ask", noise, "is there a cat", "-m", model, *chosen, "--with", "relu=false", "--with", "steps=4", "--json"
+    )
+    assert ran.code == 0, ran.err
+    (found,) = json.loads(ran.out)
+    assert {entry["method"] for entry in found["maps"]} == set(methods)
+    assert len({entry["target"] for entry in found["maps"]}) == 3
+
+
 def test_what_every_word_adds(run, model, noise):
     ran = run("ask", noise, "is there a red cat?", "-m", model, "--words", "--json")
     whole, words = json.loads(ran.out)

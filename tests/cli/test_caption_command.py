@@ -45,6 +45,19 @@ def test_a_sentence_of_the_users(run, model, noise):
     assert [entry["target"] for entry in found["maps"]] == ["a blue cat", "a", "blue", "cat"]
 
 
+def test_other_methods_are_choices(run, model, noise):
+    methods = ("guided-gradcam", "rsi-gradcam", "guided-backprop", "model-attention")
+    chosen = [word for method in methods for word in ("--method", method)]
+    ran = run(
+        "caption", noise, "-m", model, "-t", "a cat", *chosen, "--with", "relu=false", "--with", "steps=4", "--json"
+    )
+    assert ran.code == 0, ran.err
+    maps = json.loads(ran.out)["maps"]
+    assert {(entry["method"], entry["target"]) for entry in maps} == {
+        (m, t) for m in methods for t in ("a cat", "a", "cat")
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

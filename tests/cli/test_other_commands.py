@@ -159,7 +159,10 @@ def test_demo(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ran.out == f"open {(here / 'out' / 'index.html').resolve()}\n"
     page, scene, why = sorted(p.name for p in (here / "out").iterdir())
     assert (page, why) == ("index.html", "why.png")
-    assert re.fullmatch(r"scene-\d+\.png", scene)
+    assert re.fullmatch(r"talk-test-\d+\.png", scene)
+    written = (here / "out" / page).read_text()
+    for heading in ("What is in the picture?", "Ask it something", "every word of the question", "Let it describe"):
+        assert heading in written
 
 
 def test_the_demo_draws_at_least_one_picture(run: Run) -> None:

@@ -206,6 +206,8 @@ class TestTruth:
             for caption in captions(drawn):
                 found = mentions(caption.text, drawn)
                 assert all(mention.right for mention in found), (caption.text, found)
+                assert all(set(m.things) == set(caption.things[m.place]) for m in found), (caption.text, found)
+                assert all(caption.words[mention.place] == mention.word for mention in found)
                 claims.update(mention.claim for mention in found)
         assert set(claims) == {"kind", "colour", "count"}
 

@@ -42,10 +42,13 @@ def test_scenes_in_words_are_those_of_toybox(scenes, known):
 def test_cells_are_the_things_that_cover_them():
     drawn = scene("talk-test", 1)
     cells = cells_of(drawn)
-    assert cells.shape == (3, 16, 16)
+    assert cells.shape == (6, 16, 16)
     for thing in drawn.objects:
         x, y = (int(c / 8) for c in thing.centre)
         assert cells[2][y, x] == 1
+        assert cells[3][y, x] / 256 == pytest.approx(thing.centre[0] / 8 - x, abs=1 / 256)
+        assert cells[4][y, x] / 256 == pytest.approx(thing.centre[1] / 8 - y, abs=1 / 256)
+        assert (cells[5][y, x] / 2) ** 2 == pytest.approx(thing.area, rel=0.1)
     inside = [(r, c) for r in range(16) for c in range(16) if cells[0][r, c] < len(KINDS)]
     for r, c in inside:
         shares = [t.mask[8 * r : 8 * r + 8, 8 * c : 8 * c + 8].mean() for t in drawn.objects]
@@ -80,6 +83,8 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(scenes, known, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         run(recipe.fresh(3, known), stop, file)
     resumed = run(recipe.fresh(3, known), checkpoint=file)
+    assert file.with_suffix(".csv").read_text().splitlines()[0] == "step,rate,loss"
+    assert [line.split(",")[0] for line in file.with_suffix(".csv").read_text().splitlines()[1:]] == ["3", "6"]
     for (name, here), there in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(here, there), name
 

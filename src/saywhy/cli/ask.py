@@ -15,7 +15,7 @@ from saywhy.errors import InputError
 def ask(
     picture: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
     question: Annotated[str, typer.Argument(help="A question in words the model knows.", show_default=False)],
-    model: ModelName,
+    model: ModelName = "toybox:vqa",
     weights: Weights = None,
     answer: Annotated[
         list[str] | None,

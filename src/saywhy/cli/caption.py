@@ -12,7 +12,7 @@ from saywhy.cli.explain import ModelName, Weights, parameter_of, print_table, re
 
 def caption(
     picture: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
-    model: ModelName,
+    model: ModelName = "toybox:captioner",
     weights: Weights = None,
     text: Annotated[
         str | None, typer.Option("--text", "-t", help="A caption of yours to explain, in place of the model's own.")

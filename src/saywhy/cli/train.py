@@ -19,13 +19,19 @@ def train(
     scenes: Annotated[int | None, typer.Option(min=64, help="Scenes to train on; the recipe knows best.")] = None,
     tests: Annotated[int | None, typer.Option(min=50, help="Scenes to measure on.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Cores to compute on.")] = 2,
+    accelerator: Annotated[
+        str, typer.Option(help="What to compute on, as Lightning Fabric calls it: cpu, cuda, auto.")
+    ] = "cpu",
+    devices: Annotated[
+        int, typer.Option(min=1, help="Devices (on the CPU processes), each with its share of a batch.")
+    ] = 1,
 ) -> None:
     """Train a model of Toybox again, and measure it. Stop it with Ctrl-C; the same command goes on."""
     if model not in RECIPES:
         likely = nearest(model, RECIPES, count=1) or list(RECIPES)
         raise ModelError(f"there is no recipe for '{model}'. Nearest: '{likely[0]}'.")
     file = out or Path(f"{model.replace(':', '-')}.safetensors")
-    settings: dict[str, Any] = {"scenes": scenes, "tests": tests}
+    settings: dict[str, Any] = {"scenes": scenes, "tests": tests, "accelerator": accelerator, "devices": devices}
     import_module(RECIPES[model]).main(
         out=file, seed=seed, threads=threads, **{name: value for name, value in settings.items() if value is not None}
     )

@@ -66,7 +66,8 @@ class Subject:
             return score(output).unsqueeze(1)
 
         def attention(output: Any, _samples: Tensor) -> Tensor:
-            return output.attention.mean(1, keepdim=True)  # type: ignore[no-any-return]
+            seen: Tensor = output.attention
+            return seen.mean(1, keepdim=True)
 
         return Subject(model, inputs, layer or picture_watched(inputs), scores, lambda output, _: output, attention)
 

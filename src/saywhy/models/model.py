@@ -30,6 +30,7 @@ class Model:
         feed: from a batch [batch, 3, height, width] to what the network is called with.
         texts: of networks that take words too: by the name of the argument, from texts to what the network takes,
             a tensor with the batch first.
+        layer: where its maps are taken if nobody names a layer; None finds one.
     """
 
     module: nn.Module
@@ -40,6 +41,7 @@ class Model:
     output: str | int | None = None
     feed: Callable[[torch.Tensor], Any] | None = None
     texts: Mapping[str, Callable[[Sequence[str]], torch.Tensor]] = field(default_factory=dict)
+    layer: str | None = None
 
     def __post_init__(self) -> None:
         self.module = unwrapped(self.module)

@@ -4,23 +4,34 @@ All that they know of a picture goes through one layer, ``trunk.features``: the 
 the colours themselves, mixed by two convolutions. A map of that layer is therefore a map of all the evidence.
 """
 
+from typing import NamedTuple
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saywhy.data.toybox import COLOURS, KINDS
 from saywhy.models.toybox import WIDTHS, ToyboxClassifier
 from saywhy.shapes import FeatureMaps, Images
 from saywhy.tasks.captioning import TopDown
-from saywhy.tasks.fusion import Mutan
 from saywhy.tasks.vocabulary import Sentences
-from saywhy.tasks.vqa import Answers, Reader
+from saywhy.tasks.vqa import Answers
 
 CHANNELS = 48
 """Of ``trunk.features``."""
 
-GLIMPSES, TALLIES = 3, 2
-"""How often a question looks, and how often it adds up."""
+GLIMPSES = 2
+"""How often a question looks."""
+
+THINGS = 6
+"""So many things at most are related with each other; a scene has four at most."""
+
+TRAITS = len(KINDS) + 1 + len(COLOURS) + 1
+"""Probabilities of every kind and none, and of every colour and none."""
+
+FAR = 4.0
+"""Rows and columns of things are told on this scale, so that one that is a little beside another one is seen to be."""
 
 Depths = Float[Tensor, "batch depths rows columns"]
 
@@ -62,37 +73,117 @@ class ToyboxEyes(nn.Module):
         return self.features(self.depths(images))
 
 
-class Modulated(nn.Module):
-    """A residual block that a question turns to what it asks for: FiLM (Perez et al., 2018, section 3).
+class Found(NamedTuple):
+    """The things that are found in a picture.
 
-    ``x + relu((1 + gamma) * norm(conv(x')) + beta)`` with ``x' = relu(conv1(x))``, gamma and beta linear in q.
+    Attributes:
+        things: [batch, thing, channel]: the features there, row and column, and the ``TRAITS``.
+        present: [batch, thing] how sure it is that one is there, from 0 to 1.
+        at: [batch, thing] the number of its place.
     """
 
-    def __init__(self, channels: int, question: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.turn = nn.Linear(question, 2 * channels)
+    things: Float[Tensor, "batch thing channel"]
+    present: Float[Tensor, "batch thing"]
+    at: Int[Tensor, "batch thing"]
 
-    def forward(self, x: FeatureMaps, question: Float[Tensor, "batch state"]) -> FeatureMaps:
-        """Features of the same shape."""
-        x = self.first(x).relu()
-        gamma, beta = self.turn(question)[:, :, None, None].chunk(2, 1)
-        return x + ((1 + gamma) * self.norm(self.second(x)) + beta).relu()
+
+class Things(nn.Module):
+    """The places where a thing has its middle, what the features say there, and its traits: its kind and its colour.
+
+    A place is a middle as far as ``middle`` of its features says so (log-odds), if no neighbour says it louder; at most
+    ``THINGS`` are taken. What is taken jumps when a picture changes, as in every detector; how far it counts
+    (``present``) does not. As in bottom-up attention (Anderson et al., 2018), things come with their traits.
+
+    >>> found = Things(48)(torch.rand(2, 48, 16, 16))
+    >>> found.things.shape, found.present.shape
+    (torch.Size([2, 6, 82]), torch.Size([2, 6]))
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.middle = nn.Conv2d(channels, 1, 1)
+        self.kind, self.colour = nn.Conv2d(channels, len(KINDS) + 1, 1), nn.Conv2d(channels, len(COLOURS) + 1, 1)
+
+    def forward(self, features: FeatureMaps) -> Found:
+        """The things of every picture."""
+        middles = self.middle(features)
+        loudest = middles == F.max_pool2d(middles, 3, 1, 1)
+        present, at = (middles.sigmoid() * loudest).flatten(1).topk(THINGS, 1)
+        kinds, colours = self.kind(features).softmax(1), self.colour(features).softmax(1)
+        everything = torch.cat([features, FAR * places(features), kinds, colours], 1).flatten(2).mT
+        return Found(everything.gather(1, at[:, :, None].expand(-1, -1, everything.shape[2])), present, at)
+
+
+class Meant(nn.Module):
+    """To every thing the words that mean it: so it knows whether it is the first or the second spoken of, or none.
+
+    ``c_i = sum over words of sigmoid(o_i . W e_w) h_w``: a thing is compared with the word itself (e), and told what
+    the word does in the sentence (h), as in co-attention (Lu et al., 2016).
+    """
+
+    def __init__(self, size: int, embedded: int, hidden: int, told: int) -> None:
+        super().__init__()
+        self.thing, self.word = nn.Linear(size, embedded), nn.Linear(embedded, embedded)
+        self.told = nn.Linear(hidden, told)
+
+    def forward(
+        self,
+        things: Float[Tensor, "batch thing channel"],
+        words: Float[Tensor, "batch word embedded"],
+        heard: Float[Tensor, "batch word hidden"],
+        spoken: Bool[Tensor, "batch word"],
+    ) -> Float[Tensor, "batch thing told"]:
+        """What every thing is told."""
+        return (self.alike(things, words).sigmoid() * spoken.unsqueeze(1)) @ self.told(heard)
+
+    def alike(
+        self, things: Float[Tensor, "batch thing channel"], words: Float[Tensor, "batch word embedded"]
+    ) -> Float[Tensor, "batch thing word"]:
+        """How much a word means a thing, as log-odds."""
+        return self.thing(things) @ self.word(words).mT
+
+
+class Relations(nn.Module):
+    """What a question asks of things one by one and two by two: a relation network (Santoro et al., 2017, equation 1).
+
+    ``sum over i of p_i h(o_i, q)`` and ``sum over i, j of p_i p_j g(o_i, o_j, q)``, p being how sure a thing is there.
+    The first layer of g is a sum of linear ones of each thing, so that it is computed a thing and not a pair, and of
+    the product of their traits (are they alike?).
+    """
+
+    def __init__(self, size: int, question: int, hidden: int) -> None:
+        super().__init__()
+        self.one, self.left, self.right = (nn.Linear(size, hidden, bias=False) for _ in range(3))
+        self.alike = nn.Linear(TRAITS, hidden, bias=False)
+        self.asked = nn.Linear(question, 4 * hidden)
+        self.alone, self.pair = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+
+    def forward(
+        self,
+        things: Float[Tensor, "batch thing channel"],
+        traits: Float[Tensor, "batch thing trait"],
+        present: Float[Tensor, "batch thing"],
+        question: Float[Tensor, "batch state"],
+    ) -> Float[Tensor, "batch related"]:
+        """Both sums, one behind the other: [batch, 2 * hidden]."""
+        one, two, turn_one, turn_two = self.asked(question).unsqueeze(1).chunk(4, 2)
+        alone = (self.alone((self.one(things) + one).relu()) * (1 + turn_one)).relu()
+        pairs = self.left(things).unsqueeze(1) + self.right(things).unsqueeze(2) + two.unsqueeze(1)
+        pairs = pairs + self.alike(traits.unsqueeze(1) * traits.unsqueeze(2))
+        pairs = (self.pair(pairs.relu()) * (1 + turn_two.unsqueeze(1))).relu()
+        both = present.unsqueeze(1) * present.unsqueeze(2)
+        return torch.cat([torch.einsum("bt,bth->bh", present, alone), torch.einsum("btu,btuh->bh", both, pairs)], 1)
 
 
 class ToyboxAnswers(nn.Module):
-    """Answers to questions about features, which are modulated by the question, looked at, tallied and fused with it.
+    """Answers to questions about features: looked at with glimpses, and related thing by thing.
 
-    Show, Ask, Attend and Answer with MUTAN (:class:`saywhy.tasks.vqa.ShowAskAttendAnswer`), and three things that small
-    networks cannot compare and count without: two blocks that the question modulates before anything is looked at,
-    *tallies* beside the glimpses (sums over places instead of means), and the product of the first two glimpses (do
-    they show the same?). Places know where they are.
+    A glimpse is a softmax over places of ``v_p . W q``. With glimpses alone no small network learns to compare and
+    count, so there is a relation network over the things that are there beside them.
 
     >>> said = ToyboxAnswers(words=9, answers=4)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]]))
     >>> said.logits.shape, said.attention.shape
-    (torch.Size([2, 4]), torch.Size([2, 3, 16, 16]))
+    (torch.Size([2, 4]), torch.Size([2, 2, 16, 16]))
     """
 
     def __init__(
@@ -102,33 +193,37 @@ class ToyboxAnswers(nn.Module):
         channels: int = CHANNELS,
         embedded: int = 64,
         hidden: int = 128,
-        inner: int = 192,
+        inner: int = 256,
+        told: int = 48,
     ) -> None:
         super().__init__()
-        self.reader = Reader(words, embedded, hidden, dropout=0.0)
-        self.blocks = nn.ModuleList(Modulated(channels, hidden) for _ in range(2))
-        self.fusion = Mutan(channels + 2, hidden, 64, rank=3)
-        self.look, self.tally = nn.Linear(64, GLIMPSES), nn.Linear(64, TALLIES)
-        size = (GLIMPSES + TALLIES + 1) * (channels + 2) + channels
-        self.norm = nn.LayerNorm(size)
-        self.inner, self.asked = nn.Linear(size + hidden, inner), Mutan(size, hidden, 64, rank=3)
-        self.answer = nn.Linear(inner + 64, answers)
+        size = channels + 2
+        self.embedding = nn.Embedding(words, embedded, padding_idx=0)
+        self.lstm = nn.LSTM(embedded, hidden, batch_first=True)
+        self.look = nn.Linear(hidden, GLIMPSES * size)
+        self.things, self.meant = Things(channels), Meant(size + TRAITS, embedded, hidden, told)
+        self.relations = Relations(size + TRAITS + told, hidden, 128)
+        self.answer = nn.Sequential(
+            nn.Linear(GLIMPSES * size + 256 + hidden, inner),
+            nn.ReLU(),
+            nn.Linear(inner, inner),
+            nn.ReLU(),
+            nn.Linear(inner, answers),
+        )
 
     def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
         """Answers to a question for each picture, and where was looked."""
-        q, where, x = self.reader(question), places(features), features
-        for block in self.blocks:
-            x = block(x, q)
-        v = torch.cat([x, where], 1).flatten(2).mT
-        met = self.fusion(v, q.unsqueeze(1))
-        seen = self.look(met).mT.softmax(-1)  # [batch, glimpse, place]
-        # A sixteenth of the sum over 16 x 16 places: of what is there once or twice a mean would show little.
-        counted = self.tally(met).mT.sigmoid() / 16
-        found = torch.einsum("bgp,bpc->bgc", torch.cat([seen, counted], 1), v)
-        same = found[:, 0] * found[:, 1]
-        z = self.norm(torch.cat([found.flatten(1), same, x.amax((2, 3))], 1))
-        z = torch.cat([self.inner(torch.cat([z, q], 1)).relu(), self.asked(z, q)], 1)
-        return Answers(self.answer(z), seen.unflatten(2, features.shape[2:]))
+        words, spoken = self.embedding(question), question != 0
+        heard, _ = self.lstm(words)
+        last = spoken.sum(1).clamp_min(1) - 1
+        q = heard[torch.arange(len(heard), device=heard.device), last]
+        v = torch.cat([features, places(features)], 1).flatten(2).mT
+        seen = (self.look(q).unflatten(1, (GLIMPSES, -1)) @ v.mT).softmax(-1)  # [batch, glimpse, place]
+        things, present, _ = self.things(features)
+        told = self.meant(things, words, heard, spoken)
+        related = self.relations(torch.cat([things, told], 2), things[:, :, -TRAITS:], present, q)
+        logits = self.answer(torch.cat([(seen @ v).flatten(1), related, q], 1))
+        return Answers(logits, seen.unflatten(2, features.shape[2:]))
 
 
 def toybox_speaker(words: int) -> TopDown:

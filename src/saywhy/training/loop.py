@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from math import cos, pi
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -13,8 +14,29 @@ from torch.nn import functional as F
 from saywhy.errors import InputError
 from saywhy.training.checkpoint import load_checkpoint, save_checkpoint
 from saywhy.training.extra import training_library
+from saywhy.training.log import Log
 
 Tell = Callable[[int, float], object]
+
+Loss = Callable[[nn.Module, int, slice], Tensor]
+"""From the network, the number of a step, and the share of the step's batch that is computed here, to the loss."""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """On what a run computes: one core, or several devices, each of which takes its share of every batch.
+
+    Attributes:
+        accelerator: as Lightning Fabric calls it: ``"cpu"``, ``"cuda"``, ``"auto"``.
+        count: how many devices; on the CPU how many processes.
+    """
+
+    accelerator: str = "cpu"
+    count: int = 1
+
+
+HERE = Devices()
+"""In this process."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +108,7 @@ def fit(
     checkpoint: Path | None = None,
     every: int = 100,
     tell: Tell | None = None,
+    devices: Devices = HERE,
 ) -> int:
     """Train ``network``, in place, on pictures (count, 3, height, width) uint8 and labels (count, kind) of 0 and 1.
 
@@ -94,59 +117,86 @@ def fit(
     settings, steps = {**plan.settings(), "pictures": len(images)}, plan.length(len(images))
     taken = enumerate(plan.steps(len(images)))
 
-    def loss(model: nn.Module, step: int) -> Tensor:
+    def loss(model: nn.Module, step: int, share: slice) -> Tensor:
         which, size = next(of_step for number, of_step in taken if number == step)
         batch = prepare(view(images[which], size, dice(plan.seed, -1 - step)))
-        return F.binary_cross_entropy_with_logits(model(batch), labels[which])
+        logits: Tensor = model(batch[share])
+        return F.binary_cross_entropy_with_logits(logits, labels[which][share].to(logits.device))
 
     network.to(memory_format=torch.channels_last)
-    descend(network, loss, steps, plan, settings, checkpoint, every, tell)
+    descend(network, loss, steps, plan, settings, checkpoint, every, tell, devices)
     return steps
 
 
 def descend(
     network: nn.Module,
-    loss: Callable[[nn.Module, int], Tensor],
+    loss: Loss,
     steps: int,
     plan: Plan,
     settings: dict[str, Any],
     checkpoint: Path | None = None,
     every: int = 100,
     tell: Tell | None = None,
-) -> None:
+    devices: Devices = HERE,
+) -> float:
     """Take so many steps down the loss, by AdamW at the plan's rates; the network is in evaluation mode afterwards.
 
     Args:
         network: trained in place.
-        loss: of a step, from the network as Fabric has set it up and the step's number; it must be the same whether or
-            not the run was interrupted before.
+        loss: of a step, from the network as Fabric has set it up; it must be the same whether or not the run was
+            interrupted before. What it gives the network may lie on the CPU.
         steps: how many.
         plan: rate, decay, warmup.
         settings: what decides the result, to be kept in the checkpoint; a run with others does not go on from it.
         checkpoint: written after every ``every`` steps; if the file is there, the run goes on from it, to exactly the
-            weights that it would have reached at once. An interrupt costs the steps since, never the checkpoint.
+            weights that it would have reached at once. An interrupt costs the steps since, never the checkpoint. Beside
+            it grows a log that can be plotted, with the suffix ``.csv``: step, rate, and the mean loss since the line
+            before.
         every: see above.
         tell: called after each step with its number (from 1) and loss.
+        devices: with several of them the command is run once more for each, and all but the first end here, when the
+            last step is taken. Their gradients are averaged; norms are those of the first one's share.
+
+    Returns:
+        How many seconds that took, those before an interrupt included as far as a checkpoint knows of them.
     """
-    fabric = training_library("lightning_fabric").Fabric(accelerator="cpu", devices=1)
+    strategy = "auto" if devices.count == 1 else "ddp_find_unused_parameters_true"  # what is not asked is not used
+    library = training_library("lightning_fabric")
+    fabric = library.Fabric(accelerator=devices.accelerator, devices=devices.count, strategy=strategy)
+    fabric.launch()
+    share = slice(fabric.global_rank, None, fabric.world_size)
+    moved = network.register_forward_pre_hook(lambda _, inputs: fabric.to_device(inputs))
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     network.train()
     model, optimizer = fabric.setup(network, torch.optim.AdamW(trained, weight_decay=plan.decay))
-    for step in range(_resume(checkpoint, settings, network, optimizer), steps):
+    done, seconds = _resume(checkpoint, settings, network, optimizer)
+    begin = perf_counter() - seconds
+    if not fabric.is_global_zero:
+        checkpoint = tell = None
+    log, losses = Log(checkpoint.with_suffix(".csv"), done) if checkpoint is not None else None, []
+    for step in range(done, steps):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, steps, plan)
-        value = loss(model, step)
+        value = loss(model, step, share)
         optimizer.zero_grad()
         fabric.backward(value)
         if plan.clip is not None:
             nn.utils.clip_grad_norm_(trained, plan.clip)
         optimizer.step()
+        losses.append(value.item())
         if tell is not None:
-            tell(step + 1, value.item())
-        if checkpoint is not None and ((step + 1) % every == 0 or step + 1 == steps):
+            tell(step + 1, losses[-1])
+        if checkpoint is not None and log is not None and ((step + 1) % every == 0 or step + 1 == steps):
+            log.add(step + 1, rate_at(step, steps, plan), losses)
+            losses = []
             state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            save_checkpoint(checkpoint, {"settings": settings, "step": step + 1, **state})
-    network.eval()
+            told = {"settings": settings, "step": step + 1, "seconds": perf_counter() - begin}
+            save_checkpoint(checkpoint, told | state)
+    moved.remove()
+    network.cpu().eval()
+    if not fabric.is_global_zero:
+        raise SystemExit(0)
+    return perf_counter() - begin
 
 
 def view(images: Tensor, size: int, chance: torch.Generator) -> Tensor:
@@ -166,14 +216,14 @@ def view(images: Tensor, size: int, chance: torch.Generator) -> Tensor:
     return (seen * bright[:, None, None, None]).clamp(0, 1).to(memory_format=torch.channels_last)
 
 
-def _resume(checkpoint: Path | None, settings: dict[str, Any], network: nn.Module, optimizer: Any) -> int:
-    """Take up the run in the file, if there is one; returns how many of its steps are done."""
+def _resume(checkpoint: Path | None, settings: dict[str, Any], network: nn.Module, optimizer: Any) -> tuple[int, float]:
+    """Take up the run in the file, if there is one; returns how many of its steps are done, and in how many seconds."""
     if checkpoint is None or not checkpoint.exists():
-        return 0
+        return 0, 0.0
     state = load_checkpoint(checkpoint, settings)
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    return int(state["step"]), float(state["seconds"])
 
 
 def dice(seed: int, number: int) -> torch.Generator:

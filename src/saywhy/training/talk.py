@@ -27,14 +27,16 @@ class Talk:
         images: uint8 [scene, 3, height, width].
         asked: of every scene its questions.
         said: of every scene its captions.
-        cells: uint8 [scene, 3, 16, 16]: of every cell of a grid the kind and the colour of what is there (by ``KINDS``
-            and ``COLOURS``; their number where nothing is), and 1 where the middle of a thing is.
+        cells: uint8 [scene, 6, 16, 16]: of every cell of a grid the kind and the colour of what is there (by ``KINDS``
+            and ``COLOURS``; their number where nothing is), and 1 where the middle of a thing is; there also how far
+            right and down in the cell it is (of 256), and the side of a square as large as the thing (in 256ths of the
+            picture's).
     """
 
     images: UInt8[Tensor, "scene 3 height width"]
     asked: list[list[Asked]]
     said: list[list[str]]
-    cells: UInt8[Tensor, "scene 3 row column"]
+    cells: UInt8[Tensor, "scene 6 row column"]
 
     def questions(self, known: Vocabulary) -> tuple[Int[Tensor, "scene type word"], Int[Tensor, "scene type"]]:
         """The question of every type and its answer (by ``ANSWERS``); -1 where a scene has no such question."""
@@ -96,8 +98,8 @@ def _chunk(
     return images, asked, said, np.stack([cells_of(drawn) for drawn in scenes])
 
 
-def cells_of(drawn: Scene, side: int = 16) -> UInt8[np.ndarray, "3 row column"]:
-    """Kind, colour and middles of a scene's things, cell by cell; see :class:`Talk`.
+def cells_of(drawn: Scene, side: int = 16) -> UInt8[np.ndarray, "6 row column"]:
+    """Kind, colour, middles and sizes of a scene's things, cell by cell; see :class:`Talk`.
 
     A cell belongs to the thing that covers most of it, if that is at least three tenths of it.
 
@@ -106,7 +108,7 @@ def cells_of(drawn: Scene, side: int = 16) -> UInt8[np.ndarray, "3 row column"]:
     """
     size = len(drawn.image)
     colours = tuple(COLOURS)
-    found = np.zeros((3, side, side), np.uint8)
+    found = np.zeros((6, side, side), np.uint8)
     found[0], found[1] = len(KINDS), len(colours)
     most = np.full((side, side), 0.3)
     edges = np.arange(side) * size // side
@@ -116,6 +118,6 @@ def cells_of(drawn: Scene, side: int = 16) -> UInt8[np.ndarray, "3 row column"]:
         here = share > most
         found[0][here], found[1][here] = KINDS.index(thing.kind), colours.index(thing.colour)
         most = np.maximum(most, share)
-        x, y = thing.centre
-        found[2][int(y * side / size), int(x * side / size)] = 1
+        (x, y), square = (c * side / size for c in thing.centre), 256 * thing.area**0.5 / size
+        found[2:, int(y), int(x)] = 1, 256 * (x % 1), 256 * (y % 1), square
     return found

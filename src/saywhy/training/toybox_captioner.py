@@ -23,8 +23,8 @@ from saywhy.speaking import spoken
 from saywhy.tasks.captioning import Captioning, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.training.checkpoint import half, save_weights
-from saywhy.training.command import follow
-from saywhy.training.loop import Plan, Tell, descend, dice
+from saywhy.training.command import Accelerator, Count, Threads, follow
+from saywhy.training.loop import HERE, Devices, Plan, Tell, descend, dice
 from saywhy.training.talk import followed
 
 SCENES = 12_000
@@ -58,20 +58,24 @@ def learn(
     checkpoint: Path | None = None,
     tell: Tell | None = None,
     every: int = 100,
-) -> None:
-    """Train the head, in place, on one caption [scene, caption, word] of each scene of a batch; see ``descend``."""
+    devices: Devices = HERE,
+) -> float:
+    """Train the head, in place, on one caption [scene, caption, word] of each scene of a batch, and return the seconds;
+    see ``descend``.
+    """
 
-    def loss(model: nn.Module, step: int) -> Tensor:
+    def loss(model: nn.Module, step: int, share: slice) -> Tensor:
         chance = dice(plan.seed, -1 - step)
         taken = torch.randint(len(features), (plan.batch,), generator=chance)
         which = torch.randint(captions.shape[1], (plan.batch,), generator=chance)
+        taken, which = taken[share], which[share]
         said = captions[taken, which]
         said = said[:, : int((said != 0).sum(1).max())]
         likely = model(features[taken].float(), said).log_probabilities()
         return -likely.sum() / (likely != 0).sum()
 
     settings = {**plan.settings(), "scenes": len(features), "steps": steps}
-    descend(network.head, loss, steps, plan, settings, checkpoint, every, tell)
+    return descend(network.head, loss, steps, plan, settings, checkpoint, every, tell, devices)
 
 
 def describe(head: TopDown, features: Tensor, known: Vocabulary) -> list[str]:
@@ -91,20 +95,27 @@ def truth(texts: list[str], split: str) -> dict[str, float]:
     return {claim: sum(right) / len(right) for claim, right in sorted(said.items())}
 
 
-def train(out: Path, seed: int, scenes: int, tests: int, steps: int, progress: Progress) -> dict[str, str]:
-    """Draw, train, measure and write the weights; returns the file's metadata."""
+def train(
+    out: Path,
+    seed: int,
+    scenes: int,
+    tests: int,
+    steps: int,
+    progress: Progress,
+    devices: Devices = HERE,
+    eyes: ToyboxEyes | None = None,
+) -> dict[str, str]:
+    """Draw, train, measure and write the weights; returns the file's metadata. ``eyes`` are those of ``toybox:vqa``."""
     begin = perf_counter()
     shown, judged = (
         followed(split, count, progress) for split, count in (("talk-train", scenes), ("talk-test", tests))
     )
     known = Vocabulary.of(text for of_scene in shown.said for text in of_scene)
     plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
-    eyes = load("toybox:vqa").module.trunk
-    assert isinstance(eyes, ToyboxEyes)
-    network = fresh(seed, known, eyes)
-    features = seen(eyes, shown.images)
-    bar = progress.add_task("training", total=steps, loss="")
-    learn(
+    network = fresh(seed, known, eyes or load("toybox:vqa").module.trunk)  # type: ignore[arg-type]
+    features = seen(network.trunk, shown.images)
+    bar, drawn = progress.add_task("training", total=steps, loss=""), perf_counter() - begin
+    trained = learn(
         network,
         features,
         shown.captions(known),
@@ -112,8 +123,8 @@ def train(out: Path, seed: int, scenes: int, tests: int, steps: int, progress: P
         steps,
         checkpoint=out.with_suffix(".checkpoint"),
         tell=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
+        devices=devices,
     )
-    minutes = (perf_counter() - begin) / 60
     weights = half(network.state_dict())
     network.load_state_dict(weights)  # what is measured is what is shipped: float16
     texts = describe(network.head, seen(network.trunk, judged.images), known)
@@ -123,7 +134,7 @@ def train(out: Path, seed: int, scenes: int, tests: int, steps: int, progress: P
         "seed": str(seed),
         "steps": str(steps),
         "scenes": str(scenes),
-        "minutes": f"{minutes:.1f}",
+        "minutes": f"{(drawn + trained) / 60:.1f}",
         "test_scenes": str(tests),
         "test_truth": json.dumps({claim: round(share, 4) for claim, share in truth(texts, "talk-test").items()}),
         "words_a_caption": f"{sum(len(text.split()) for text in texts) / len(texts):.1f}",
@@ -140,10 +151,13 @@ def main(
     scenes: Annotated[int, typer.Option(min=64, help="Scenes to train on.")] = SCENES,
     tests: Annotated[int, typer.Option(min=50, help="Scenes to measure on.")] = TEST_SCENES,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = STEPS,
-    threads: Annotated[int, typer.Option(min=1, help="Cores to compute on.")] = 2,
+    threads: Threads = 2,
+    accelerator: Accelerator = "cpu",
+    devices: Count = 1,
 ) -> None:
     """Train what captions Toybox, and measure it. Stop it with Ctrl-C; the same command goes on."""
-    follow(lambda progress: train(out, seed, scenes, tests, steps, progress), threads, silent=("words",))
+    on = Devices(accelerator, devices)
+    follow(lambda progress: train(out, seed, scenes, tests, steps, progress, on), threads, silent=("words",))
 
 
 if __name__ == "__main__":

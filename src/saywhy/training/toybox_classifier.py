@@ -12,9 +12,9 @@ from torch import Tensor
 from saywhy.data.toybox import KINDS
 from saywhy.models.toybox import ToyboxClassifier, normalised
 from saywhy.training.checkpoint import half, save_weights
-from saywhy.training.command import follow
+from saywhy.training.command import Accelerator, Count, Threads, follow
 from saywhy.training.drawing import cores, draw
-from saywhy.training.loop import Phase, Plan, fit
+from saywhy.training.loop import HERE, Devices, Phase, Plan, fit
 from saywhy.training.score import logits_of, mean_average_precision
 
 SCENES = 12_000
@@ -35,7 +35,13 @@ def fresh(seed: int) -> ToyboxClassifier:
 
 
 def train(
-    out: Path, seed: int, scenes: int, tests: int, phases: tuple[Phase, ...], progress: Progress
+    out: Path,
+    seed: int,
+    scenes: int,
+    tests: int,
+    phases: tuple[Phase, ...],
+    progress: Progress,
+    devices: Devices = HERE,
 ) -> dict[str, str]:
     """Draw, train, measure and write the weights; returns the file's metadata."""
     begin = perf_counter()
@@ -50,6 +56,7 @@ def train(
         normalised,
         checkpoint=out.with_suffix(".checkpoint"),
         tell=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
+        devices=devices,
     )
     minutes = (perf_counter() - begin) / 60
     weights = half(network.state_dict())
@@ -88,10 +95,13 @@ def main(
     seed: Annotated[int, typer.Option(help="Decides first weights, order and mirroring.")] = 0,
     scenes: Annotated[int, typer.Option(min=64, help="Scenes to train on.")] = SCENES,
     tests: Annotated[int, typer.Option(min=50, help="Scenes to measure on.")] = TEST_SCENES,
-    threads: Annotated[int, typer.Option(min=1, help="Cores to compute on.")] = 2,
+    threads: Threads = 2,
+    accelerator: Accelerator = "cpu",
+    devices: Count = 1,
 ) -> None:
     """Train the classifier of Toybox, and measure it. Stop it with Ctrl-C; the same command goes on."""
-    follow(lambda progress: train(out, seed, scenes, tests, PHASES, progress), threads)
+    on = Devices(accelerator, devices)
+    follow(lambda progress: train(out, seed, scenes, tests, PHASES, progress, on), threads)
 
 
 if __name__ == "__main__":

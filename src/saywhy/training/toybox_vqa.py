@@ -1,8 +1,8 @@
 """The recipe of ``toybox:vqa``: ``python -m saywhy.training.toybox_vqa --out weights.safetensors``.
 
-First the eyes learn to tell kind, colour and middle of what is in every cell of a grid, then questions are answered
-with them, the eyes learning on. The classifier behind the eyes stays as it is, so what it sees of every picture is
-computed once.
+First the eyes learn to tell kind, colour and middle of what is in every cell of a grid, and which words of a question
+name it; then questions are answered with them, the eyes learning on. The classifier behind the eyes stays as it is, so
+what it sees of every picture is computed once. Nobody is told where to look for an answer.
 """
 
 import json
@@ -12,30 +12,38 @@ from typing import Annotated
 
 import torch
 import typer
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saywhy.data.toybox import COLOURS, KINDS
 from saywhy.data.toybox.talk import ANSWERS, TYPES
+from saywhy.data.toybox.talk.question import plural
 from saywhy.models import load
 from saywhy.models.toybox import normalised
 from saywhy.models.toybox_talk import CHANNELS, ToyboxAnswers, ToyboxEyes
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa import Answering, QuestionOnly
 from saywhy.training.checkpoint import half, save_weights
-from saywhy.training.command import follow
-from saywhy.training.loop import Plan, Tell, descend, dice
+from saywhy.training.command import Accelerator, Count, Threads, follow
+from saywhy.training.loop import HERE, Devices, Plan, Tell, descend, dice
 from saywhy.training.talk import Talk, followed
 
-SCENES = 12_000
+SCENES = 20_000
 TEST_SCENES = 2_000
-SEEING, ASKING = 2_000, 4_000
+SEEING, ASKING = 1_000, 6_500
 """Steps for the eyes alone, and for eyes and answers."""
 
 ASKED = 5
 """Questions of a scene in one step."""
+
+RARELY = {"colour": 0.7, "kind": 0.5, "exists": 1.0, "compare": 1.0, "largest": 1.0, "smallest": 1.5, "count": 1.5}
+OFTEN = [RARELY.get(name, 2.5) for name in TYPES]
+"""How much rather than another a type of question is asked in training: those that take longer to learn more often."""
+
+MIDDLES, NAMES = 20.0, 5.0
+"""How much a missed middle counts: one cell of a hundred has one; and a missed name, as most words name nothing."""
 
 PLAN = Plan((), batch=48, rate=2e-3, clip=5.0)
 
@@ -43,29 +51,51 @@ PLAN = Plan((), batch=48, rate=2e-3, clip=5.0)
 class Learner(nn.Module):
     """The parts that learn: the eyes' last layers, the answers, and what is only told while learning (cells)."""
 
-    def __init__(self, network: Answering) -> None:
+    def __init__(self, network: Answering, known: Vocabulary) -> None:
         super().__init__()
         self.features: nn.Module = network.trunk.features  # type: ignore[assignment]
-        self.head = network.head
-        self.tells = nn.Conv2d(CHANNELS, len(KINDS) + 1 + len(COLOURS) + 1 + 1, 1)
+        self.head: ToyboxAnswers = network.head  # type: ignore[assignment]
+        self.means: Tensor
+        self.register_buffer("means", meanings(known), persistent=False)
+        self.measures = nn.Conv2d(CHANNELS, 3, 1)
 
     def forward(
         self,
         depths: Float[Tensor, "scene depth 16 16"],
-        cells: Int[Tensor, "scene 3 16 16"],
-        scenes: Int[Tensor, " question"] | None = None,
-        questions: Int[Tensor, "question word"] | None = None,
+        cells: Int[Tensor, "scene 6 16 16"],
+        scenes: Int[Tensor, " question"],
+        questions: Int[Tensor, "question word"],
         answers: Int[Tensor, " question"] | None = None,
     ) -> Tensor:
-        """The loss: of the cells, and of the answers where there are questions."""
+        """The loss: of the cells, of the words that name things, and of the answers where there are any."""
         features = self.features(depths)
-        kinds, colours, middles = self.tells(features).split([len(KINDS) + 1, len(COLOURS) + 1, 1], 1)
-        rare = middles.new_tensor(10.0)  # a middle is in one cell of a hundred
-        loss = F.cross_entropy(kinds, cells[:, 0]) + F.cross_entropy(colours, cells[:, 1])
-        loss = loss + 3 * F.binary_cross_entropy_with_logits(middles[:, 0], cells[:, 2].float(), pos_weight=rare)
-        if scenes is not None and answers is not None:
+        middle, things = cells[:, 2] > 0, self.head.things
+        there, measures = things.middle(features)[:, 0], self.measures(features)
+        loss = F.cross_entropy(things.kind(features), cells[:, 0])
+        loss = loss + F.cross_entropy(things.colour(features), cells[:, 1])
+        loss = loss + MIDDLES * F.binary_cross_entropy_with_logits(there, middle.float())
+        told = cells[:, 3:].movedim(1, -1)[middle] / 256
+        loss = loss + F.smooth_l1_loss(measures.movedim(1, -1)[middle], told, beta=0.05)
+        loss = loss + self._named(features, cells, scenes, questions)
+        if answers is not None:
             loss = loss + F.cross_entropy(self.head(features[scenes], questions).logits, answers)
         return loss
+
+    def _named(self, features: Tensor, cells: Tensor, scenes: Tensor, questions: Tensor) -> Tensor:
+        """The loss of the names of things: a word means all the things that have its kind or its colour."""
+        found = self.head.things(features)
+        kinds, colours = (part.flatten(1).gather(1, found.at)[scenes] for part in (cells[:, 0], cells[:, 1]))
+        told = self.head.meant.alike(found.things[scenes], self.head.embedding(questions))
+        asked = questions.unsqueeze(1).expand_as(told)
+        right = (self.means[kinds] | self.means[len(KINDS) + 1 + colours]).gather(2, asked)
+        rare = told.new_tensor(NAMES)
+        return F.binary_cross_entropy_with_logits(told[asked != 0], right[asked != 0].float(), pos_weight=rare)
+
+
+def meanings(known: Vocabulary) -> Bool[Tensor, "trait word"]:
+    """Which words name a kind (a row of each, and one for no kind), and which a colour (the same)."""
+    named = [{kind, plural(kind)} for kind in KINDS] + [set()] + [{colour} for colour in COLOURS] + [set()]
+    return torch.tensor([[word in names for word in known.words] for names in named])
 
 
 def fresh(seed: int, known: Vocabulary) -> Answering:
@@ -88,14 +118,17 @@ def seen(eyes: ToyboxEyes, images: Tensor) -> Tensor:
         return torch.cat([eyes.depths(normalised(part.float() / 255)).half() for part in images.split(100)])
 
 
-def drawn(answers: Tensor, plan: Plan, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The scenes of one step, and of its questions (at most ``ASKED`` a scene) their scene among these, and type."""
+def drawn(answers: Tensor, plan: Plan, step: int, share: slice) -> tuple[Tensor, Tensor, Tensor]:
+    """The scenes of a share of a step, and of its questions (at most ``ASKED`` a scene) their scene among these, and
+    type.
+    """
     chance = dice(plan.seed, -1 - step)
     taken = torch.randint(len(answers), (plan.batch,), generator=chance)
-    liked = torch.rand(plan.batch, answers.shape[1], generator=chance).masked_fill(answers[taken] < 0, -1)
-    best, types = liked.topk(ASKED, 1)
+    liked = torch.rand(plan.batch, answers.shape[1], generator=chance) ** (1 / torch.tensor(OFTEN))
+    liked = liked.masked_fill(answers[taken] < 0, -1)
+    best, types = (part[share] for part in liked.topk(ASKED, 1))
     scenes, place = (best >= 0).nonzero(as_tuple=True)
-    return taken, scenes, types[scenes, place]
+    return taken[share], scenes, types[scenes, place]
 
 
 def learn(
@@ -108,23 +141,23 @@ def learn(
     checkpoint: Path | None = None,
     tell: Tell | None = None,
     every: int = 100,
-) -> None:
-    """Train eyes and answers, in place; see :func:`saywhy.training.loop.descend`."""
+    devices: Devices = HERE,
+) -> float:
+    """Train eyes and answers, in place, and return the seconds; see :func:`saywhy.training.loop.descend`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        learner = Learner(network)
+        learner = Learner(network, known)
     words, answers = scenes.questions(known)
 
-    def loss(model: nn.Module, step: int) -> Tensor:
-        taken, which, types = drawn(answers, plan, step)
-        inputs = depths[taken].float(), scenes.cells[taken].long()
-        if step < steps[0]:
-            return model(*inputs)
-        return model(*inputs, which, words[taken][which, types], answers[taken][which, types])
+    def loss(model: nn.Module, step: int, share: slice) -> Tensor:
+        taken, which, types = drawn(answers, plan, step, share)
+        inputs = depths[taken].float(), scenes.cells[taken].long(), which, words[taken][which, types]
+        return model(*inputs) if step < steps[0] else model(*inputs, answers[taken][which, types])
 
     settings = {**plan.settings(), "scenes": len(depths), "seeing": steps[0], "asking": steps[1], "words": len(known)}
-    descend(learner, loss, sum(steps), plan, settings, checkpoint, every, tell)
+    seconds = descend(learner, loss, sum(steps), plan, settings, checkpoint, every, tell, devices)
     network.eval()
+    return seconds
 
 
 def accuracy(network: nn.Module, features: Tensor, scenes: Talk, known: Vocabulary) -> dict[str, float]:
@@ -150,8 +183,8 @@ def guessed(scenes: Talk, tests: Talk, known: Vocabulary, plan: Plan, steps: int
     words, answers = scenes.questions(known)
     nothing = torch.zeros(len(answers), 1, 1, 1)
 
-    def loss(model: nn.Module, step: int) -> Tensor:
-        taken, which, types = drawn(answers, plan, step)
+    def loss(model: nn.Module, step: int, share: slice) -> Tensor:
+        taken, which, types = drawn(answers, plan, step, share)
         said = model(nothing[taken][which], words[taken][which, types])
         return F.cross_entropy(said.logits, answers[taken][which, types])
 
@@ -159,7 +192,15 @@ def guessed(scenes: Talk, tests: Talk, known: Vocabulary, plan: Plan, steps: int
     return accuracy(blind, torch.zeros(len(tests.asked), 1, 1, 1), tests, known)
 
 
-def train(out: Path, seed: int, scenes: int, tests: int, steps: tuple[int, int], progress: Progress) -> dict[str, str]:
+def train(
+    out: Path,
+    seed: int,
+    scenes: int,
+    tests: int,
+    steps: tuple[int, int],
+    progress: Progress,
+    devices: Devices = HERE,
+) -> dict[str, str]:
     """Draw, train, measure and write the weights; returns the file's metadata."""
     begin = perf_counter()
     shown, judged = (
@@ -169,8 +210,8 @@ def train(out: Path, seed: int, scenes: int, tests: int, steps: tuple[int, int],
     plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
     network = fresh(seed, known)
     depths = seen(network.trunk, shown.images)  # type: ignore[arg-type]
-    bar = progress.add_task("training", total=sum(steps), loss="")
-    learn(
+    bar, drawn = progress.add_task("training", total=sum(steps), loss=""), perf_counter() - begin
+    trained = learn(
         network,
         depths,
         shown,
@@ -179,8 +220,8 @@ def train(out: Path, seed: int, scenes: int, tests: int, steps: tuple[int, int],
         steps,
         checkpoint=out.with_suffix(".checkpoint"),
         tell=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
+        devices=devices,
     )
-    minutes = (perf_counter() - begin) / 60
     weights = half(network.state_dict())
     network.load_state_dict(weights)  # what is measured is what is shipped: float16
     features = network.trunk.features(seen(network.trunk, judged.images).float())  # type: ignore
@@ -192,7 +233,7 @@ def train(out: Path, seed: int, scenes: int, tests: int, steps: tuple[int, int],
         "seed": str(seed),
         "steps": " + ".join(map(str, steps)),
         "scenes": str(scenes),
-        "minutes": f"{minutes:.1f}",
+        "minutes": f"{(drawn + trained) / 60:.1f}",
         "test_scenes": str(tests),
         "test_accuracy": json.dumps({name: round(value, 4) for name, value in reached.items()}),
         "guessed": json.dumps({name: round(v, 4) for name, v in guessed(shown, judged, known, plan).items()}),
@@ -209,10 +250,13 @@ def main(
     tests: Annotated[int, typer.Option(min=50, help="Scenes to measure on.")] = TEST_SCENES,
     seeing: Annotated[int, typer.Option(min=0, help="Steps for the eyes alone.")] = SEEING,
     asking: Annotated[int, typer.Option(min=1, help="Steps for eyes and answers.")] = ASKING,
-    threads: Annotated[int, typer.Option(min=1, help="Cores to compute on.")] = 2,
+    threads: Threads = 2,
+    accelerator: Accelerator = "cpu",
+    devices: Count = 1,
 ) -> None:
     """Train what answers questions about Toybox, and measure it. Stop it with Ctrl-C; the same command goes on."""
-    follow(lambda progress: train(out, seed, scenes, tests, (seeing, asking), progress), threads, silent=("words",))
+    on = Devices(accelerator, devices)
+    follow(lambda progress: train(out, seed, scenes, tests, (seeing, asking), progress, on), threads, silent=("words",))
 
 
 if __name__ == "__main__":

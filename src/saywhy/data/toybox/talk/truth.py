@@ -12,11 +12,22 @@ _NOUNS = {**{kind: kind for kind in KINDS}, **{plural(kind): kind for kind in KI
 
 
 class Mention(NamedTuple):
-    """A word of a sentence that claims something of the scene, and whether that is so."""
+    """A word of a sentence that claims something of the scene, and whether that is so.
+
+    ``place`` is its number in the sentence, ``things`` are the numbers of the scene's things that it speaks of: those
+    of the kind, and of the colour where one stands before it; none where it is wrong.
+    """
 
     word: str
     claim: Literal["kind", "colour", "count"]
     right: bool
+    place: int
+    things: tuple[int, ...]
+
+
+def _begin(words: list[str], place: int) -> int:
+    """Where the group of words begins in which this one stands: behind the noun before it."""
+    return next((i + 1 for i in range(place - 1, -1, -1) if words[i] in _NOUNS), 0)
 
 
 def mentions(text: str, scene: Scene) -> list[Mention]:
@@ -35,13 +46,15 @@ def mentions(text: str, scene: Scene) -> list[Mention]:
         ahead = next((i for i in range(place, len(words)) if words[i] in _NOUNS), None)
         if ahead is None:
             break
-        things = [thing for thing in scene.objects if thing.kind == _NOUNS[words[ahead]]]
+        colours = {w for w in words[_begin(words, place) : ahead] if w in COLOURS}
+        things = [i for i, thing in enumerate(scene.objects) if thing.kind == _NOUNS[words[ahead]]]
+        meant = tuple(i for i in things if not colours or scene.objects[i].colour in colours)
         if word in _NOUNS:
-            found.append(Mention(word, "kind", bool(things)))
+            found.append(Mention(word, "kind", bool(things), place, meant or tuple(things)))
         elif word in COLOURS:
-            found.append(Mention(word, "colour", any(thing.colour == word for thing in things)))
+            same = tuple(i for i in things if scene.objects[i].colour == word)
+            found.append(Mention(word, "colour", bool(same), place, same))
         elif word in COUNTED:
-            colour = {w for w in words[place:ahead] if w in COLOURS}
-            meant = [thing for thing in things if not colour or thing.colour in colour]
-            found.append(Mention(word, "count", len(meant) == COUNTED.index(word)))
+            right = len(meant) == COUNTED.index(word)
+            found.append(Mention(word, "count", right, place, meant if right else ()))
     return found

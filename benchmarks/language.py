@@ -1,0 +1,98 @@
+"""What the maps of a caption cost: one of the sentence and one of each of its twelve words, from one pass.
+
+    python -m benchmarks.language
+    python -m benchmarks.language --out docs/benchmarks-language.md
+
+Measured as in ``benchmarks.cost``, against one forward pass of the captioner on the same picture and caption.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import nn
+
+import saywhy
+from benchmarks.cost import CONSOLE, Row, _machine, _shown, ratios, report
+from saywhy.targets import Sentence, Words
+from saywhy.tasks.captioning import Captioning, ShowAndTell, TopDown
+
+WORDS = 12
+VOCABULARY = 10_000
+"""Words of a captioner of COCO."""
+
+
+def _resnet50() -> nn.Module:
+    from torchvision import models
+
+    network = models.resnet50(weights=None)
+    return nn.Sequential(*list(network.children())[:-2])
+
+
+def networks() -> dict[str, tuple[Captioning, int]]:
+    """Captioners of photographs, whose random weights cost what trained ones do, and that of Toybox; their sizes."""
+    torch.manual_seed(0)
+    found: dict[str, tuple[Captioning, int]] = {
+        "ResNet-50 and show-and-tell": (Captioning(_resnet50(), ShowAndTell(2048, VOCABULARY)), 224),
+        "ResNet-50 and top-down attention": (Captioning(_resnet50(), TopDown(2048, VOCABULARY)), 224),
+    }
+    toybox = saywhy.load("toybox:captioner").module
+    assert isinstance(toybox, Captioning)
+    return {
+        name: (network.eval(), size) for name, (network, size) in (found | {"toybox:captioner": (toybox, 128)}).items()
+    }
+
+
+def captions(repeats: int) -> list[Row]:
+    """A map of the sentence and of every word."""
+    rows = []
+    for name, (network, size) in networks().items():
+        x, said = torch.randn(1, 3, size, size), torch.arange(4, 4 + WORDS).unsqueeze(0)
+        layer = "trunk.features" if name.startswith("toybox") else "trunk.7"
+
+        def forward(network: Captioning = network, x: torch.Tensor = x, said: torch.Tensor = said) -> None:
+            with torch.inference_mode():
+                network(x, said)
+
+        def ours(
+            network: Captioning = network, x: torch.Tensor = x, said: torch.Tensor = said, layer: str = layer
+        ) -> None:
+            inputs = {"image": x, "caption": said}
+            saywhy.explain(network, inputs, [Sentence(), Words()], layer=layer, relu=False)
+
+        values = ratios(forward, {"saywhy": ours}, repeats)["saywhy"]
+        rows.append(Row(f"{WORDS} words and their sentence, {name}", "saywhy", _shown(values), "at most 1.5"))
+        CONSOLE.print(f"{rows[-1].what} | {rows[-1].who} | {rows[-1].ratio}")
+    return rows
+
+
+PARTS = {"captions": captions}
+
+
+def page(rows: list[Row], repeats: int) -> str:
+    """The page with the table."""
+    lines = "\n".join(f"| {row.what} | {row.ratio} | {row.goal} |" for row in rows)
+    return f"""# Cost of a caption's maps
+
+Made by `python -m benchmarks.language` ({repeats} turns) on {_machine()}.
+Grad-CAM of a caption of {WORDS} words and of each of its words, in times of one forward pass of the captioner on the
+same picture and caption (its {WORDS + 1} steps included): median (lowest to highest). Captioners of photographs have
+random weights and {VOCABULARY:,} words.
+
+| what | measured | goal |
+| --- | --- | --- |
+{lines}
+"""
+
+
+def main(
+    repeats: Annotated[int, typer.Option(min=1, help="Turns of each measurement.")] = 9,
+    out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
+) -> None:
+    """Measure what the maps of a caption cost."""
+    report(PARTS, None, repeats, page, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,79 @@
+"""What is measured of a map: how much of it lies inside of a mask, and whether it is highest there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+import saywhy
+from claims.measure import Estimate, Statistic, difference, estimate, mean, verdict
+from saywhy.metrics.attention import centre_prior
+
+METHODS = ("gradcam", "guided-gradcam", "guided-backprop", "rsi-gradcam", "model-attention")
+RIVALS = ("uniform", "centre prior")
+EVERYBODY = (*METHODS, *RIVALS)
+
+Map = Float[Tensor, "row column"]
+Mask = Bool[np.ndarray, "row column"]
+
+
+def maps_of(explanation: saywhy.Explanation, target: int, size: tuple[int, int]) -> dict[str, Map]:
+    """All maps of a target, by method, and two that know nothing of it."""
+    found = {method: shown(explanation, method, target, size) for method in METHODS}
+    return found | {"uniform": torch.ones(size, dtype=torch.float64), "centre prior": centre_prior(size)}
+
+
+def shown(explanation: saywhy.Explanation, method: str, target: int, size: tuple[int, int]) -> Map:
+    """What a map shows of evidence for the target: its positive part, at every pixel."""
+    return explanation.heatmap(size, "none", method=method)[0, target].clamp_min(0).double()
+
+
+def inside_and_outside(found: Map, mask: Mask) -> tuple[float, float]:
+    """The mean of a map inside and outside of a mask, in times of its mean everywhere; 1 and 1 of a map of zeros.
+
+    >>> inside_and_outside(torch.tensor([[3.0, 1.0]]), np.array([[True, False]]))
+    (1.5, 0.5)
+    """
+    whole = float(found.mean())
+    if whole == 0:
+        return 1.0, 1.0
+    here = torch.from_numpy(mask)
+    return float(found[here].mean()) / whole, float(found[~here].mean()) / whole
+
+
+def points(found: Map, mask: Mask) -> float:
+    """1 if the map is highest inside the mask; of a map that is highest at several places the share of these.
+
+    >>> points(torch.tensor([[3.0, 3.0]]), np.array([[True, False]]))
+    0.5
+    """
+    highest = found == found.max()
+    return float(highest[torch.from_numpy(mask)].sum() / highest.sum())
+
+
+@dataclass
+class Kept:
+    """What was measured of item after item, by what it is and of whose map."""
+
+    values: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+
+    def keep(self, what: str, who: str, value: Any) -> None:
+        """One more."""
+        self.values.setdefault((what, who), []).append(value)
+
+    def of(self, what: str, who: str) -> np.ndarray:
+        """All, in their order."""
+        return np.array(self.values[what, who], float)
+
+    def estimates(self, what: str, who: Sequence[str] = EVERYBODY, statistic: Statistic = mean) -> dict[str, Estimate]:
+        """Of everybody."""
+        return {name: estimate(self.of(what, name), statistic) for name in who}
+
+    def claim(self, text: str, what: str, first: str, second: str, statistic: Statistic = mean) -> list[object]:
+        """A row of verdicts: that the first has more of it than the second."""
+        found = difference(self.of(what, first), self.of(what, second), statistic)
+        return [text, found, verdict(found)]

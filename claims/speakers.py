@@ -1,0 +1,49 @@
+"""The networks that the experiments explain: those that ship, and the same trained again from other seeds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import Progress
+
+import saywhy
+from saywhy.training import toybox_captioner, toybox_vqa
+
+FOLDER = Path("out/claims")
+"""Where the weights of other seeds are kept; with them there the experiments take half the time."""
+
+SCENES, TESTS = 8_000, 200
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A network with the seed from which it was trained; 0 are the weights that ship."""
+
+    seed: int
+    model: saywhy.Model
+
+
+def scenes_of(seed: int) -> range:
+    """Scenes of the test split that no other network is shown."""
+    return range(10_000 * (seed + 1), 10_000 * (seed + 2))
+
+
+def answerer(seed: int, progress: Progress) -> Speaker:
+    """``toybox:vqa``; of another seed than 0 with its own eyes, trained for half as long."""
+    if not seed:
+        return Speaker(seed, saywhy.load("toybox:vqa"))
+    file = FOLDER / f"toybox-vqa-{seed}.safetensors"
+    if not file.exists():
+        steps = (toybox_vqa.SEEING // 2, toybox_vqa.ASKING // 2)
+        toybox_vqa.train(file, seed, SCENES, TESTS, steps, progress)
+    return Speaker(seed, saywhy.load("toybox:vqa", file))
+
+
+def captioner(seed: int, progress: Progress) -> Speaker:
+    """``toybox:captioner``; of another seed than 0 with the eyes of that seed's ``toybox:vqa``."""
+    if not seed:
+        return Speaker(seed, saywhy.load("toybox:captioner"))
+    file = FOLDER / f"toybox-captioner-{seed}.safetensors"
+    if not file.exists():
+        eyes = answerer(seed, progress).model.module.trunk
+        toybox_captioner.train(file, seed, SCENES, TESTS, toybox_captioner.STEPS // 2, progress, eyes=eyes)  # type: ignore
+    return Speaker(seed, saywhy.load("toybox:captioner", file))

@@ -1,0 +1,100 @@
+"""Captions: do the maps of a caption, and of its words, lie on what they speak of?"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+import saywhy
+from claims.maps import EVERYBODY, METHODS, Kept, Mask, inside_and_outside, maps_of, points
+from claims.measure import ratio, table
+from saywhy.data.toybox import Scene
+from saywhy.data.toybox.talk.truth import mentions
+from saywhy.speaking import caption, captions
+
+PAPER = {"uniform": "1.0", "guided-backprop": "2.32", "gradcam": "3.27", "guided-gradcam": "6.38"}
+
+
+@dataclass
+class Spoken:
+    """What was measured of captions."""
+
+    kept: Kept = field(default_factory=Kept)
+    pictures: int = 0
+    right: list[bool] = field(default_factory=list)
+
+    def add(self, model: saywhy.Model, drawn: Scene) -> None:
+        """Measure what a captioner says of a scene, and every word that rightly speaks of some of its things."""
+        picture = Image.fromarray(drawn.image)
+        said = captions(model, picture)[0][0]
+        found = caption(model, picture, said, METHODS)
+        spoken = mentions(said, drawn)
+        self.pictures += 1
+        self.right += [mention.right for mention in spoken]
+        named = {i for mention in spoken for i in mention.things}
+        if named:
+            self._measure("caption", found, 0, _mask(drawn, named))
+        for mention in spoken:
+            if mention.right and mention.things:
+                self._measure("word", found, 1 + mention.place, _mask(drawn, mention.things))
+
+    def _measure(self, what: str, found: saywhy.Explanation, target: int, mask: Mask) -> None:
+        for who, one in maps_of(found, target, mask.shape).items():
+            self.kept.keep(what, who, inside_and_outside(one, mask))
+            self.kept.keep(f"{what} points", who, points(one, mask))
+
+    def report(self) -> str:
+        """The tables."""
+        kept = self.kept
+        whole, word = kept.estimates("caption", statistic=ratio), kept.estimates("word", statistic=ratio)
+        pointing = kept.estimates("word points")
+        rows = [
+            [who, whole[who], PAPER.get(who, ""), word[who], pointing[who], "0.30" if who == "gradcam" else ""]
+            for who in EVERYBODY
+        ]
+        headings = [
+            "map",
+            "caption: inside / outside of what it names",
+            "paper (regions)",
+            "word: inside / outside of its things",
+            "word: peak on its things",
+            "paper",
+        ]
+        claim = kept.claim
+        claims = [
+            claim(
+                "Grad-CAM of a caption lies on what it names (more than uniform)",
+                "caption",
+                "gradcam",
+                "uniform",
+                ratio,
+            ),
+            claim("… more than guided backprop", "caption", "gradcam", "guided-backprop", ratio),
+            claim("Guided Grad-CAM lies on it more than Grad-CAM", "caption", "guided-gradcam", "gradcam", ratio),
+            claim(
+                "Grad-CAM of a word lies on its things, more than a hill in the middle",
+                "word",
+                "gradcam",
+                "centre prior",
+                ratio,
+            ),
+            claim("… more than guided backprop", "word", "gradcam", "guided-backprop", ratio),
+            claim("… more than the network's own attention", "word", "gradcam", "model-attention", ratio),
+            claim("… and points at them more often than a place at random", "word points", "gradcam", "uniform"),
+            claim("… and more often than the network's own attention", "word points", "gradcam", "model-attention"),
+        ]
+        return f"""## Captions
+
+{self.pictures} captions with {len(self.right)} words that name a kind, a colour or a number, {np.mean(self.right):.1%}
+of them rightly; {word["gradcam"].items} of these are explained.
+
+{table(headings, rows)}
+
+### Verdicts
+
+{table(["claim", "difference", "verdict"], claims)}"""
+
+
+def _mask(drawn: Scene, things: Iterable[int]) -> Mask:
+    return np.logical_or.reduce([drawn.objects[i].mask for i in things])
