@@ -39,11 +39,11 @@ def answerer(seed: int, progress: Progress) -> Speaker:
 
 
 def captioner(seed: int, progress: Progress) -> Speaker:
-    """``toybox:captioner``; of another seed than 0 with the eyes of that seed's ``toybox:vqa``."""
+    """``toybox:captioner``; of another seed than 0 trained for half as long, with the eyes of that ``toybox:vqa``."""
     if not seed:
         return Speaker(seed, saywhy.load("toybox:captioner"))
     file = FOLDER / f"toybox-captioner-{seed}.safetensors"
     if not file.exists():
-        eyes = answerer(seed, progress).model.module.trunk
-        toybox_captioner.train(file, seed, SCENES, TESTS, toybox_captioner.STEPS // 2, progress, eyes=eyes)  # type: ignore
+        sees = answerer(seed, progress).model.module
+        toybox_captioner.train(file, seed, SCENES, TESTS, toybox_captioner.STEPS // 2, progress, sees=sees)  # type: ignore
     return Speaker(seed, saywhy.load("toybox:captioner", file))

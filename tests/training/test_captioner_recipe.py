@@ -5,9 +5,9 @@ import torch
 
 from saywhy.data.toybox import scene
 from saywhy.data.toybox.talk import captions
-from saywhy.models.toybox_talk import ToyboxEyes
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.training import toybox_captioner as recipe
+from saywhy.training import toybox_vqa
 from saywhy.training.loop import Plan
 from saywhy.training.talk import Talk, talk
 
@@ -27,10 +27,11 @@ def known(scenes: Talk) -> Vocabulary:
 
 
 def test_a_few_steps_reduce_the_loss_and_leave_the_eyes_alone(scenes, known):
-    torch.manual_seed(0)
-    eyes = ToyboxEyes()
+    sees = toybox_vqa.fresh(0, known)
+    eyes = sees.trunk
     before = {name: tensor.clone() for name, tensor in eyes.state_dict().items()}
-    network = recipe.fresh(0, known, eyes)
+    network = recipe.fresh(0, known, sees)
+    assert torch.equal(network.head.things.middle.weight, sees.head.things.middle.weight)
     features = recipe.seen(eyes, scenes.images)
     losses: list[float] = []
     recipe.learn(network, features, scenes.captions(known), PLAN, 25, tell=lambda _, loss: losses.append(loss))

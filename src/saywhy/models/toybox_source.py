@@ -60,13 +60,13 @@ def _vqa(weights: Any) -> Model:
 
 
 def _captioner(weights: Any) -> Model:
-    from saywhy.models.toybox_talk import ToyboxEyes, toybox_speaker
+    from saywhy.models.toybox_talk import ToyboxEyes, ToyboxSpeaker
     from saywhy.tasks.captioning import Captioning
     from saywhy.tasks.vocabulary import Vocabulary
 
     with _file(weights, "toybox-captioner") as path:
         known = Vocabulary(tuple(_metadata(path)["words"].split("\n")))
-    module = Captioning(ToyboxEyes(), toybox_speaker(len(known)))
+    module = Captioning(ToyboxEyes(), ToyboxSpeaker(len(known)))
     _fill(module, weights, "toybox-captioner")
     return Model(module, "toybox:captioner", _preprocess(), known.words, texts={"caption": known.batch}, layer=EYES)
 

@@ -226,9 +226,25 @@ class ToyboxAnswers(nn.Module):
         return Answers(logits, seen.unflatten(2, features.shape[2:]))
 
 
-def toybox_speaker(words: int) -> TopDown:
-    """The captioner of Toybox: top-down attention, small."""
-    return TopDown(CHANNELS, words, embedded=64, hidden=192, attended=64, dropout=0.1)
+class ToyboxSpeaker(TopDown):
+    """The captioner of Toybox: top-down attention, small, whose gist of a picture is how much there is of everything.
+
+    A mean over places does not tell two cats from one large one; the sum of the traits of all that is found does.
+
+    >>> ToyboxSpeaker(words=9)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]])).logits.shape
+    torch.Size([2, 3, 9])
+    """
+
+    def __init__(self, words: int) -> None:
+        gist = CHANNELS + TRAITS
+        super().__init__(CHANNELS, words, embedded=64, hidden=192, attended=64, dropout=0.1, gist=gist)
+        self.things = Things(CHANNELS)
+
+    def gist(self, features: FeatureMaps) -> Float[Tensor, "sentence gist"]:
+        """The mean of the features, and how many things there are of every kind and every colour."""
+        found = self.things(features)
+        counted = torch.einsum("bt,btc->bc", found.present, found.things[:, :, -TRAITS:])
+        return torch.cat([super().gist(features), counted], 1)
 
 
 def places(features: FeatureMaps) -> Float[Tensor, "batch 2 rows columns"]:

@@ -120,13 +120,14 @@ class ShowAndTell(nn.Module):
 class TopDown(nn.Module):
     """Top-down attention (Anderson et al., 2018): one LSTM says where to look, another one speaks.
 
-    ``h1 = LSTM1([h2, mean of v, word])``, ``a = softmax(w tanh(V v + U h1))`` over places,
-    ``h2 = LSTM2([sum of a v, h1])``.
+    ``h1 = LSTM1([h2, gist, word])``, ``a = softmax(w tanh(V v + U h1))`` over places, ``h2 = LSTM2([sum of a v, h1])``;
+    the gist of a picture is the mean of v.
 
     Args:
         channels: of the features.
         words: how many there are in the vocabulary.
         embedded, hidden, attended: sizes of a word, of the states, and of the layer that looks (1,000, 1,000, 512).
+        gist: how many numbers :meth:`gist` gives, where that is another one's; None are the channels.
 
     >>> net = TopDown(6, words=9, embedded=4, hidden=5, attended=3)
     >>> net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).attention.shape
@@ -141,11 +142,12 @@ class TopDown(nn.Module):
         hidden: int = 1000,
         attended: int = 512,
         dropout: float = 0.5,
+        gist: int | None = None,
     ) -> None:
         super().__init__()
         self.hidden = hidden
         self.embedding = nn.Embedding(words, embedded, padding_idx=0)
-        self.looking = nn.LSTMCell(hidden + channels + embedded, hidden)
+        self.looking = nn.LSTMCell(hidden + (gist or channels) + embedded, hidden)
         self.speaking = nn.LSTMCell(channels + hidden, hidden)
         self.place = nn.Linear(channels, attended, bias=False)
         self.state = nn.Linear(hidden, attended)
@@ -153,23 +155,27 @@ class TopDown(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.word = nn.Linear(hidden, words)
 
+    def gist(self, features: FeatureMaps) -> Float[Tensor, "sentence gist"]:
+        """What is known of a whole picture at every word."""
+        return features.flatten(2).mean(2)
+
     def begin(self, features: FeatureMaps) -> State:
-        """Places [sentence, place, channel], their images in the layer that looks, and empty states."""
+        """Places [sentence, place, channel], their images in the layer that looks, the gist, and empty states."""
         places = features.flatten(2).mT
         empty = places.new_zeros(len(places), self.hidden)
-        return places, self.place(places), empty, empty, empty, empty
+        return places, self.place(places), self.gist(features), empty, empty, empty, empty
 
     def heard(
         self, words: Int[Tensor, " sentence"], state: State
     ) -> tuple[Float[Tensor, "sentence word"], State, Float[Tensor, "sentence place"]]:
         """Logits of the next word, and where was looked for it."""
-        places, images, h1, c1, h2, c2 = state
-        seen = torch.cat([h2, places.mean(1), self.dropout(self.embedding(words))], 1)
+        places, images, gist, h1, c1, h2, c2 = state
+        seen = torch.cat([h2, gist, self.dropout(self.embedding(words))], 1)
         h1, c1 = self.looking(seen, (h1, c1))
         attention = self.look((images + self.state(h1).unsqueeze(1)).tanh()).squeeze(2).softmax(1)
         found = torch.einsum("sp,spc->sc", attention, places)
         h2, c2 = self.speaking(torch.cat([found, h1], 1), (h2, c2))
-        return self.word(self.dropout(h2)), (places, images, h1, c1, h2, c2), attention
+        return self.word(self.dropout(h2)), (places, images, gist, h1, c1, h2, c2), attention
 
     def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
         """See :class:`Captioner`."""

@@ -18,10 +18,11 @@ from saywhy.data.toybox import scene
 from saywhy.data.toybox.talk.truth import mentions
 from saywhy.models import load
 from saywhy.models.toybox import normalised
-from saywhy.models.toybox_talk import ToyboxEyes, toybox_speaker
+from saywhy.models.toybox_talk import ToyboxSpeaker
 from saywhy.speaking import spoken
 from saywhy.tasks.captioning import Captioning, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
+from saywhy.tasks.vqa import Answering
 from saywhy.training.checkpoint import half, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, follow
 from saywhy.training.loop import HERE, Devices, Plan, Tell, descend, dice
@@ -29,17 +30,18 @@ from saywhy.training.talk import followed
 
 SCENES = 12_000
 TEST_SCENES = 1_000
-STEPS = 4_000
+STEPS = 3_000
 PLAN = Plan((), batch=64, rate=2e-3, clip=5.0)
 
 
-def fresh(seed: int, known: Vocabulary, eyes: ToyboxEyes) -> Captioning:
-    """Random weights behind eyes that are not trained again."""
+def fresh(seed: int, known: Vocabulary, sees: Answering) -> Captioning:
+    """Random weights behind the eyes of ``toybox:vqa``, which are not trained again; things are found as there."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = toybox_speaker(len(known))
-    eyes.requires_grad_(False)
-    return Captioning(eyes.eval(), head)
+        head = ToyboxSpeaker(len(known))
+    head.things.load_state_dict(sees.head.things.state_dict())  # type: ignore[union-attr]
+    sees.trunk.requires_grad_(False)
+    return Captioning(sees.trunk.eval(), head)
 
 
 def seen(eyes: nn.Module, images: Tensor) -> Tensor:
@@ -103,16 +105,16 @@ def train(
     steps: int,
     progress: Progress,
     devices: Devices = HERE,
-    eyes: ToyboxEyes | None = None,
+    sees: Answering | None = None,
 ) -> dict[str, str]:
-    """Draw, train, measure and write the weights; returns the file's metadata. ``eyes`` are those of ``toybox:vqa``."""
+    """Draw, train, measure and write the weights; returns the file's metadata. ``sees`` is else ``toybox:vqa``."""
     begin = perf_counter()
     shown, judged = (
         followed(split, count, progress) for split, count in (("talk-train", scenes), ("talk-test", tests))
     )
     known = Vocabulary.of(text for of_scene in shown.said for text in of_scene)
     plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
-    network = fresh(seed, known, eyes or load("toybox:vqa").module.trunk)  # type: ignore[arg-type]
+    network = fresh(seed, known, sees or load("toybox:vqa").module)  # type: ignore[arg-type]
     features = seen(network.trunk, shown.images)
     bar, drawn = progress.add_task("training", total=steps, loss=""), perf_counter() - begin
     trained = learn(
