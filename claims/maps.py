@@ -23,7 +23,7 @@ Mask = Bool[np.ndarray, "row column"]
 
 def maps_of(explanation: saywhy.Explanation, target: int, size: tuple[int, int]) -> dict[str, Map]:
     """All maps of a target, by method, and two that know nothing of it."""
-    found = {method: shown(explanation, method, target, size) for method in METHODS}
+    found = {method: shown(explanation, method, target, size) for method in explanation.methods}
     return found | {"uniform": torch.ones(size, dtype=torch.float64), "centre prior": centre_prior(size)}
 
 
@@ -70,8 +70,8 @@ class Kept:
         return np.array(self.values[what, who], float)
 
     def estimates(self, what: str, who: Sequence[str] = EVERYBODY, statistic: Statistic = mean) -> dict[str, Estimate]:
-        """Of everybody."""
-        return {name: estimate(self.of(what, name), statistic) for name in who}
+        """Of everybody who was measured."""
+        return {name: estimate(self.of(what, name), statistic) for name in who if (what, name) in self.values}
 
     def claim(self, text: str, what: str, first: str, second: str, statistic: Statistic = mean) -> list[object]:
         """A row of verdicts: that the first has more of it than the second."""

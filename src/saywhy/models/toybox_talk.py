@@ -229,7 +229,8 @@ class ToyboxAnswers(nn.Module):
 class ToyboxSpeaker(TopDown):
     """The captioner of Toybox: top-down attention, small, whose gist of a picture is how much there is of everything.
 
-    A mean over places does not tell two cats from one large one; the sum of the traits of all that is found does.
+    A mean over places does not tell two cats from one large one; the sum of the traits of all that is found does. It
+    looks at regions of 2 x 2 places.
 
     >>> ToyboxSpeaker(words=9)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]])).logits.shape
     torch.Size([2, 3, 9])
@@ -239,6 +240,10 @@ class ToyboxSpeaker(TopDown):
         gist = CHANNELS + TRAITS
         super().__init__(CHANNELS, words, embedded=64, hidden=192, attended=64, dropout=0.1, gist=gist)
         self.things = Things(CHANNELS)
+
+    def regions(self, features: FeatureMaps) -> FeatureMaps:
+        """Means of 2 x 2 places."""
+        return F.avg_pool2d(features, 2)
 
     def gist(self, features: FeatureMaps) -> Float[Tensor, "sentence gist"]:
         """The mean of the features, and how many things there are of every kind and every colour."""

@@ -98,23 +98,23 @@ class ShowAndTell(nn.Module):
         hidden, cell = self.lstm(shown)
         return hidden, cell
 
-    def heard(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
-        """Logits of the next word."""
+    def heard(self, words: Int[Tensor, " sentence"], state: State) -> State:
+        """Hidden state and cell after a word."""
         hidden, cell = self.lstm(self.dropout(self.embedding(words)), state)
-        return self.word(self.dropout(hidden)), (hidden, cell)
+        return hidden, cell
 
     def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
         """See :class:`Captioner`."""
-        logits, state = self.heard(words, state)
-        return logits.log_softmax(-1), state
+        state = self.heard(words, state)
+        return self.word(self.dropout(state[0])).log_softmax(-1), state
 
     def forward(self, features: FeatureMaps, caption: Sentences) -> Said:
         """How likely every word of a caption is."""
-        state, logits = self.begin(features), []
+        state, hidden = self.begin(features), []
         for words in with_start(caption).unbind(1):
-            said, state = self.heard(words, state)
-            logits.append(said)
-        return Said(torch.stack(logits, 1), with_end(caption))
+            state = self.heard(words, state)
+            hidden.append(state[0])
+        return Said(self.word(self.dropout(torch.stack(hidden, 1))), with_end(caption))
 
 
 class TopDown(nn.Module):
@@ -155,41 +155,46 @@ class TopDown(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.word = nn.Linear(hidden, words)
 
+    def regions(self, features: FeatureMaps) -> FeatureMaps:
+        """Among which it chooses where to look: the places of the features."""
+        return features
+
     def gist(self, features: FeatureMaps) -> Float[Tensor, "sentence gist"]:
         """What is known of a whole picture at every word."""
         return features.flatten(2).mean(2)
 
     def begin(self, features: FeatureMaps) -> State:
         """Places [sentence, place, channel], their images in the layer that looks, the gist, and empty states."""
-        places = features.flatten(2).mT
+        places = self.regions(features).flatten(2).mT
         empty = places.new_zeros(len(places), self.hidden)
         return places, self.place(places), self.gist(features), empty, empty, empty, empty
 
     def heard(
         self, words: Int[Tensor, " sentence"], state: State
-    ) -> tuple[Float[Tensor, "sentence word"], State, Float[Tensor, "sentence place"]]:
-        """Logits of the next word, and where was looked for it."""
+    ) -> tuple[Float[Tensor, "sentence hidden"], State, Float[Tensor, "sentence place"]]:
+        """What is known when the next word is said, and where was looked for it."""
         places, images, gist, h1, c1, h2, c2 = state
         seen = torch.cat([h2, gist, self.dropout(self.embedding(words))], 1)
         h1, c1 = self.looking(seen, (h1, c1))
         attention = self.look((images + self.state(h1).unsqueeze(1)).tanh()).squeeze(2).softmax(1)
         found = torch.einsum("sp,spc->sc", attention, places)
         h2, c2 = self.speaking(torch.cat([found, h1], 1), (h2, c2))
-        return self.word(self.dropout(h2)), (places, images, gist, h1, c1, h2, c2), attention
+        return h2, (places, images, gist, h1, c1, h2, c2), attention
 
     def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
         """See :class:`Captioner`."""
-        logits, state, _ = self.heard(words, state)
-        return logits.log_softmax(-1), state
+        known, state, _ = self.heard(words, state)
+        return self.word(self.dropout(known)).log_softmax(-1), state
 
     def forward(self, features: FeatureMaps, caption: Sentences) -> Said:
         """How likely every word of a caption is, and where was looked for it."""
-        state, logits, seen = self.begin(features), [], []
+        state, known, seen = self.begin(features), [], []
         for words in with_start(caption).unbind(1):
-            said, state, attention = self.heard(words, state)
-            logits.append(said)
+            now, state, attention = self.heard(words, state)
+            known.append(now)
             seen.append(attention)
-        return Said(torch.stack(logits, 1), with_end(caption), torch.stack(seen, 1).unflatten(2, features.shape[2:]))
+        logits, grid = self.word(self.dropout(torch.stack(known, 1))), self.regions(features).shape[2:]
+        return Said(logits, with_end(caption), torch.stack(seen, 1).unflatten(2, grid))
 
 
 class Captioning(nn.Module):

@@ -30,7 +30,7 @@ from saywhy.training.talk import followed
 
 SCENES = 12_000
 TEST_SCENES = 1_000
-STEPS = 3_000
+STEPS = 5_000
 PLAN = Plan((), batch=64, rate=2e-3, clip=5.0)
 
 
