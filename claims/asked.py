@@ -168,6 +168,7 @@ moved at random {covered["anywhere"]}; where the counterfactual map is highest {
             claim("… more than a hill in the middle", "evidence", "gradcam", "centre prior", ratio),
             claim("… more than guided backprop", "evidence", "gradcam", "guided-backprop", ratio),
             claim("… more than the network's own attention", "evidence", "gradcam", "model-attention", ratio),
+            claim("… more than HiResCAM, which averages no gradients", "evidence", "gradcam", "hirescam", ratio),
             claim("Guided Grad-CAM lies on it more than Grad-CAM", "evidence", "guided-gradcam", "gradcam", ratio),
             claim(
                 "Grad-CAM agrees with occlusion more than guided backprop", "occlusion", "gradcam", "guided-backprop"

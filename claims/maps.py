@@ -13,7 +13,7 @@ import saywhy
 from claims.measure import Estimate, Statistic, difference, estimate, mean, verdict
 from saywhy.metrics.attention import centre_prior
 
-METHODS = ("gradcam", "guided-gradcam", "guided-backprop", "rsi-gradcam", "model-attention")
+METHODS = ("gradcam", "guided-gradcam", "guided-backprop", "hirescam", "rsi-gradcam", "model-attention")
 RIVALS = ("uniform", "centre prior")
 EVERYBODY = (*METHODS, *RIVALS)
 

@@ -84,6 +84,7 @@ class Spoken:
             ),
             claim("… more than guided backprop", "word", "gradcam", "guided-backprop", ratio),
             claim("… more than the network's own attention", "word", "gradcam", "model-attention", ratio),
+            claim("… more than HiResCAM, which averages no gradients", "word", "gradcam", "hirescam", ratio),
             claim("… and points at them more often than a place at random", "word points", "gradcam", "uniform"),
             claim("… and more often than the network's own attention", "word points", "gradcam", "model-attention"),
         ]

@@ -13,7 +13,14 @@ def test_the_recipe_gets_what_was_asked(run, name, monkeypatch, tmp_path):
     monkeypatch.setattr(import_module(RECIPES[name]), "main", lambda **settings: given.update(settings))
     ran = run("train", name, "-o", tmp_path / "w.safetensors", "--seed", 7, "--scenes", 99)
     assert ran.code == 0, ran.err
-    assert given == {"out": tmp_path / "w.safetensors", "seed": 7, "threads": 2, "scenes": 99}
+    assert given == {
+        "out": tmp_path / "w.safetensors",
+        "seed": 7,
+        "threads": 2,
+        "scenes": 99,
+        "accelerator": "cpu",
+        "devices": 1,
+    }
 
 
 def test_what_has_no_recipe(run):

@@ -60,6 +60,10 @@ def test_only_words_are_all_there_is_to_choose(show, explained):
     assert page.texts("figure .sentence .spoken") == ["is", "there", "mug"]
     assert page.shown(".targets") == []
     assert page.text("figure .title") == "is"
+    assert page.run("return document.documentElement.scrollWidth <= innerWidth")
+    inside = "const box = (e) => e.getBoundingClientRect(); const [a, b] = ['.picker', '.picker .selects'];"
+    inside += "return box(document.querySelector(b)).right <= box(document.querySelector(a)).right"
+    assert page.run(inside)
 
 
 def test_opens_from_a_file_without_a_complaint(show, explanation):
@@ -390,7 +394,7 @@ def test_the_colours_mean_what_the_method_shows(show, explained, low, shows, wor
 def test_a_volume_is_read_in_voxels_on_every_slice(show):
     values = torch.arange(4.0 * 3 * 2).reshape(1, 1, 4, 3, 2)
     drawing = contact_sheet(np.random.default_rng(0).random((1, 4, 30, 20)))
-    e = Flat(["m"], ["x"], [["mug"]], torch.zeros(1, 1).int(), torch.ones(1, 1), "logit", None, (drawing,), {}, {}, {},
+    e = Flat(["m"], ["x"], [["mug"]], torch.zeros(1, 1).int(), torch.ones(1, 1), "logit", (), None, (drawing,), {}, {}, {},
              {("m", "x"): values})  # fmt: skip
     page = show(e)
     size, full = drawing.image.size, on_picture(values[0, 0], drawing.seen, drawing.image.size)

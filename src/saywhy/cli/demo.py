@@ -22,10 +22,13 @@ SIDE = 384
 
 METHODS = ("gradcam", "layercam", "hirescam", "gradcam++", "eigencam")
 
+SPOKEN = ("hirescam", "gradcam", "guided-gradcam", "model-attention")
+"""HiResCAM first: where a network looks at places of its own choice, Grad-CAM's mean over places says less."""
+
 TITLE = "Why did the model say that?"
 LEAD = (
     "Three small models look at drawn pictures: one says what is there, one answers questions, one writes captions. "
-    "Every map shows where a model found its reasons: red speaks for what it said, blue against it."
+    "Every map shows where a model found its reasons; the legend below it says what its colours mean."
 )
 SEEN = (
     "The model gives a probability to every kind of thing. Choose one of its answers, another picture, or another "
@@ -101,11 +104,11 @@ def _asked(model: "Model", file: Path) -> "list[Chapter]":
 
     question = next(q.text for q in questions(scene(*SCENE)) if q.type == "colour")
     inputs = model.asked(file, question)
-    answers = explain(model, inputs, Top(3), ["gradcam", "guided-gradcam", "model-attention"], relu=False)
+    answers = explain(model, inputs, Top(3), SPOKEN, relu=False)
     text = ASKED.format(question=question, answer=answers.targets[0][0])
     return [
         Chapter("Ask it something", text, [answers]),
-        Chapter("What does every word of the question do?", WORDS, [by_word(model, inputs)]),
+        Chapter("What does every word of the question do?", WORDS, [by_word(model, inputs, method=SPOKEN[:2])]),
     ]
 
 
@@ -114,5 +117,5 @@ def _said(model: "Model", file: Path) -> "Chapter":
     from saywhy.speaking import caption
     from saywhy.view.story import Chapter
 
-    found = caption(model, file, method=["gradcam", "guided-gradcam", "model-attention"], relu=False)
+    found = caption(model, file, method=SPOKEN, relu=False)
     return Chapter("Let it describe the picture", SAID.format(sentence=found.targets[0][0]), [found])
