@@ -142,7 +142,9 @@ class Asked:
         ]
         return f"""## Questions
 
-{len(self.people)} questions that the networks answer rightly; the answer is explained.
+{len(self.people)} questions that the networks answer rightly; the answer is explained. Grad-CAM is zero everywhere for
+{sum(not bool(found.any()) for found in self.maps["gradcam"])} of them (all evidence is against), which counts as a map
+that is the same everywhere.
 
 {table(headings, rows)}
 

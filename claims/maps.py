@@ -33,7 +33,9 @@ def shown(explanation: saywhy.Explanation, method: str, target: int, size: tuple
 
 
 def inside_and_outside(found: Map, mask: Mask) -> tuple[float, float]:
-    """The mean of a map inside and outside of a mask, in times of its mean everywhere; 1 and 1 of a map of zeros.
+    """The mean of a map inside and outside of a mask, in times of its mean everywhere.
+
+    A map of zeros says as much as one that is the same everywhere, 1 and 1.
 
     >>> inside_and_outside(torch.tensor([[3.0, 1.0]]), np.array([[True, False]]))
     (1.5, 0.5)

@@ -394,8 +394,8 @@ def test_the_colours_mean_what_the_method_shows(show, explained, low, shows, wor
 def test_a_volume_is_read_in_voxels_on_every_slice(show):
     values = torch.arange(4.0 * 3 * 2).reshape(1, 1, 4, 3, 2)
     drawing = contact_sheet(np.random.default_rng(0).random((1, 4, 30, 20)))
-    e = Flat(["m"], ["x"], [["mug"]], torch.zeros(1, 1).int(), torch.ones(1, 1), "logit", (), None, (drawing,), {}, {}, {},
-             {("m", "x"): values})  # fmt: skip
+    classes, scores, maps = torch.zeros(1, 1).int(), torch.ones(1, 1), {("m", "x"): values}
+    e = Flat(["m"], ["x"], [["mug"]], classes, scores, "logit", (), None, (drawing,), {}, {}, {}, maps)
     page = show(e)
     size, full = drawing.image.size, on_picture(values[0, 0], drawing.seen, drawing.image.size)
     assert page.errors() == []
