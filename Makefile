@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 
-.PHONY: demo test check format bench coverage docs clean
+.PHONY: demo test check format bench claims coverage docs clean
 
 demo: .venv/demo.stamp
 	@$(BIN)/saywhy demo out/demo
@@ -25,6 +25,10 @@ format: .venv/dev.stamp
 bench: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.cost --out docs/benchmarks.md
 	$(BIN)/python -m benchmarks.perturbation --out docs/benchmarks-perturbation.md
+	$(BIN)/python -m benchmarks.language --out docs/benchmarks-language.md
+
+claims: .venv/dev.stamp
+	$(BIN)/python -m claims.language --out docs/claims-language.md
 
 coverage: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.coverage --out docs/coverage.md

@@ -3,7 +3,7 @@
     python -m claims.language                       # three networks of each, a little under an hour on two cores
     python -m claims.language --out docs/claims-language.md
 
-Every network is measured on other items of the test split. Intervals are 95 %, by the bootstrap over all items.
+Every network is measured on other items of the test split. Intervals are 95 %, by the bootstrap over scenes.
 """
 
 import warnings
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from claims.asked import Asked, asked_rightly
-from claims.speakers import answerer, captioner, scenes_of
+from claims.speakers import SCENES, answerer, captioner, scenes_of
 from claims.spoken import Spoken
 from saywhy.data.toybox import scene
 from saywhy.errors import SaywhyWarning
@@ -29,11 +29,13 @@ QUESTIONS, COVERED, PICTURES = 250, 170, 170
 
 HEAD = """# What the papers claim of captions and questions, in Toybox
 
-Made by `python -m claims.language` with {seeds} networks of each kind, in {minutes:.0f} minutes on 2 CPU cores
-({trained}). The first network is the one that ships, the others are trained from other seeds, two fifths as long. All
-items are of the test split, those of each network others. Intervals are 95 %, by the bootstrap over items. A claim
-*holds* if the interval of the difference lies above zero, *does not hold* if it lies below, and else is *not decidable
-here*. The paper's figures are those of real pictures and real people; they stand here for comparison and are no target.
+Made by `python -m claims.language` with {seeds} networks of each kind{share}, in {minutes:.0f} minutes ({trained}). The
+first network is the one that ships; the others are trained from other seeds, two fifths as long, on {scenes:,} scenes.
+All items are of the test split, those of each network others. Intervals are 95 %, by the bootstrap over scenes; how far
+networks differ is not in them, and is told beside. A claim *holds* if the interval of the difference lies above zero,
+*does not hold* if it lies below, and else is *not decidable here*; each by itself, so that of forty differences that
+are none one would hold by chance. The paper's figures are those of real pictures and real people; they stand here for
+comparison and are no target.
 """
 
 
@@ -60,10 +62,11 @@ def main(
                 progress.advance(bar)
             bar = progress.add_task(f"captions, network {seed}", total=int(items * PICTURES), loss="")
             for index in scenes_of(seed)[: int(items * PICTURES)]:
-                spoken.add(speaker.model, scene("talk-test", index))
+                spoken.add(speaker, scene("talk-test", index))
                 progress.advance(bar)
-    told = f"{trained / 60:.0f} of them to train two of each" if trained > 60 else "the networks were there already"
-    head = HEAD.format(seeds=seeds, minutes=(perf_counter() - begin) / 60, trained=told)
+    told = f"{trained / 60:.0f} of them to train the others" if trained > 60 else "the networks were there already"
+    share = "" if items == 1 else f" and {items:.0%} of the items"
+    head = HEAD.format(seeds=seeds, share=share, minutes=(perf_counter() - begin) / 60, trained=told, scenes=SCENES)
     text = f"{head}\n{spoken.report()}\n\n{asked.report()}\n"
     if out is None:
         print(text)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 import saywhy
-from claims.measure import Estimate, Statistic, difference, estimate, mean, verdict
+from claims.measure import Estimate, Measured, difference, estimate, verdict
 from saywhy.metrics.attention import centre_prior
 
 METHODS = ("gradcam", "guided-gradcam", "guided-backprop", "hirescam", "rsi-gradcam", "model-attention")
@@ -57,25 +57,42 @@ def points(found: Map, mask: Mask) -> float:
     return float(highest[torch.from_numpy(mask)].sum() / highest.sum())
 
 
+Scene = tuple[int, int]
+"""The number of the network, and that of the scene."""
+
+
 @dataclass
 class Kept:
     """What was measured of item after item, by what it is and of whose map."""
 
     values: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    scenes: dict[tuple[str, str], list[Scene]] = field(default_factory=dict)
 
-    def keep(self, what: str, who: str, value: Any) -> None:
+    def keep(self, what: str, who: str, value: Any, scene: Scene) -> None:
         """One more."""
         self.values.setdefault((what, who), []).append(value)
+        self.scenes.setdefault((what, who), []).append(scene)
 
-    def of(self, what: str, who: str) -> np.ndarray:
-        """All, in their order."""
-        return np.array(self.values[what, who], float)
+    def of(self, what: str, who: str, network: int | None = None) -> Measured:
+        """All, in their order, or those of one network."""
+        taken = [i for i, scene in enumerate(self.scenes[what, who]) if network in (None, scene[0])]
+        values, scenes = self.values[what, who], self.scenes[what, who]
+        return Measured(np.array([values[i] for i in taken], float), [scenes[i] for i in taken])
 
-    def estimates(self, what: str, who: Sequence[str] = EVERYBODY, statistic: Statistic = mean) -> dict[str, Estimate]:
+    def estimates(self, what: str, who: Sequence[str] = EVERYBODY) -> dict[str, Estimate]:
         """Of everybody who was measured."""
-        return {name: estimate(self.of(what, name), statistic) for name in who if (what, name) in self.values}
+        return {name: estimate(self.of(what, name)) for name in who if (what, name) in self.values}
 
-    def claim(self, text: str, what: str, first: str, second: str, statistic: Statistic = mean) -> list[object]:
+    def networks(self, what: str, who: str) -> str:
+        """The estimate of every network by itself."""
+        seeds = sorted({scene[0] for scene in self.scenes[what, who]})
+        return ", ".join(f"{estimate(self.of(what, who, seed)).value:.3g}" for seed in seeds)
+
+    def claim(self, text: str, what: str, first: str, second: str) -> list[object]:
         """A row of verdicts: that the first has more of it than the second."""
-        found = difference(self.of(what, first), self.of(what, second), statistic)
-        return [text, found, verdict(found)]
+        return judged(text, difference(self.of(what, first), self.of(what, second)))
+
+
+def judged(text: str, found: Estimate) -> list[object]:
+    """A row of verdicts."""
+    return [text, found, verdict(found)]

@@ -1,84 +1,104 @@
-"""What experiments have in common: means with intervals, paired differences, verdicts, and tables."""
+"""What experiments have in common: estimates with intervals, paired differences, verdicts, and tables.
 
-from collections.abc import Callable, Sequence
+Items of one scene are alike (questions of it, words of its caption), so whole scenes are drawn again by the bootstrap.
+Both statistics that are used are quotients of sums, so of every scene its sums are all that is needed.
+"""
+
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from jaxtyping import Float
 
-Values = Float[np.ndarray, "item *number"]
-"""What was measured of every item: one number, or the several numbers from which the statistic is made."""
-
-DRAWS = 2000
+DRAWS = 4000
 LEVEL = 0.95
+
+Sums = Float[np.ndarray, "scene 2"]
+"""Of every scene the numerator and the denominator."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic and its 95 % interval, by the bootstrap over items."""
+    """A statistic and its 95 % interval, by the bootstrap over scenes.
+
+    Attributes:
+        value, low, high: the statistic, and the interval.
+        items: from how many measurements.
+        scenes: of how many scenes.
+    """
 
     value: float
     low: float
     high: float
     items: int
+    scenes: int
 
     def __str__(self) -> str:
         return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
 
 
-Statistic = Callable[[np.ndarray], np.ndarray]
-"""From values [..., item, number] to one number each, along the second axis from the end."""
+@dataclass(frozen=True)
+class Measured:
+    """Measurements of items, each of a scene.
+
+    Attributes:
+        values: of every item one number, of which the mean is taken; or two, of which the quotient of means is taken.
+        scenes: of every item which scene it belongs to.
+    """
+
+    values: Float[np.ndarray, "item *number"]
+    scenes: Sequence[Hashable]
+
+    def sums(self) -> Sums:
+        """Of every scene the sums of numerators and of denominators, in the order of its first item."""
+        rows = self.values if self.values.ndim == 2 else np.stack([self.values, np.ones(len(self.values))], 1)
+        if len(rows) != len(self.scenes) or not len(rows):
+            raise ValueError(f"every measurement is of a scene, got {len(rows)} and {len(self.scenes)}.")
+        if not np.isfinite(rows).all():
+            raise ValueError("a measurement is not finite: a mask that is empty, or a map that is none.")
+        order = {scene: place for place, scene in enumerate(dict.fromkeys(self.scenes))}
+        found = np.zeros((len(order), 2))
+        np.add.at(found, [order[scene] for scene in self.scenes], rows)
+        return found
 
 
-def mean(values: np.ndarray) -> np.ndarray:
-    """The mean over items of one number each."""
-    return values[..., 0].mean(-1)
+def estimate(measured: Measured, over: float = 0.0, seed: int = 0) -> Estimate:
+    """The mean (or quotient of means), less ``over``, and between which values 95 % of it lie when scenes are redrawn.
 
-
-def ratio(values: np.ndarray) -> np.ndarray:
-    """Mean of the first number over mean of the second: a ratio of means, which no single item can make infinite.
-
-    >>> float(ratio(np.array([[3.0, 1.0], [1.0, 0.0]])))
+    >>> estimate(Measured(np.array([1.0, 1.0, 1.0]), ["a", "a", "b"]))
+    Estimate(value=1.0, low=1.0, high=1.0, items=3, scenes=2)
+    >>> estimate(Measured(np.array([[3.0, 1.0], [1.0, 0.0]]), ["a", "a"])).value  # no single item can make it infinite
     4.0
     """
-    means = values.mean(-2)
-    return means[..., 0] / means[..., 1]
+    sums = measured.sums()
+    return _estimate(_quotient(sums) - over, _quotient(sums[_drawn(len(sums), seed)]) - over, measured)
 
 
-def estimate(values: Values, statistic: Statistic = mean, seed: int = 0) -> Estimate:
-    """The statistic of all items, and between which values 95 % of it lie when items are drawn again.
+def difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
+    """By how much the statistic of the first is larger, the scenes being the same.
 
-    >>> estimate(np.ones(9))
-    Estimate(value=1.0, low=1.0, high=1.0, items=9)
-    """
-    rows = _rows(values)
-    low, high = _interval(statistic(rows[_drawn(len(rows), seed)]))
-    return Estimate(float(statistic(rows)), low, high, len(rows))
-
-
-def difference(first: Values, second: Values, statistic: Statistic = mean, seed: int = 0) -> Estimate:
-    """By how much the statistic of the first is larger, the items being the same, pair by pair.
-
-    >>> difference(np.array([2.0, 3.0]), np.array([1.0, 2.0])).low
+    >>> one, two = Measured(np.array([2.0, 3.0]), ["a", "b"]), Measured(np.array([1.0, 2.0]), ["a", "b"])
+    >>> difference(one, two).low
     1.0
     """
-    a, b = _rows(first), _rows(second)
-    if len(a) != len(b):
-        raise ValueError(f"pairs have the same items, got {len(a)} and {len(b)}.")
-    drawn = _drawn(len(a), seed)
-    low, high = _interval(statistic(a[drawn]) - statistic(b[drawn]))
-    return Estimate(float(statistic(a) - statistic(b)), low, high, len(a))
+    if list(first.scenes) != list(second.scenes):
+        raise ValueError("a difference is of the same items on both sides.")
+    a, b, drawn = first.sums(), second.sums(), _drawn(len(first.sums()), seed)
+    return _estimate(_quotient(a) - _quotient(b), _quotient(a[drawn]) - _quotient(b[drawn]), first)
 
 
-def verdict(found: Estimate, over: float = 0.0) -> str:
-    """Whether something is larger than ``over``, as a claim says.
+def verdict(found: Estimate) -> str:
+    """Whether something is larger than zero, as a claim says.
 
-    >>> verdict(Estimate(1.0, 0.5, 1.5, 9)), verdict(Estimate(1.0, -0.5, 2.5, 9)), verdict(Estimate(-1.0, -2, -0.1, 9))
-    ('holds', 'not decidable here', 'does not hold')
+    >>> verdict(Estimate(1.0, 0.5, 1.5, 9, 9)), verdict(Estimate(1.0, -0.5, 2.5, 9, 9))
+    ('holds', 'not decidable here')
     """
-    if found.low > over:
+    if not isfinite(found.low) or not isfinite(found.high):
+        raise ValueError(f"no verdict can be given of {found}.")
+    if found.low > 0:
         return "holds"
-    return "does not hold" if found.high < over else "not decidable here"
+    return "does not hold" if found.high < 0 else "not decidable here"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -93,15 +113,16 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def _rows(values: Values) -> np.ndarray:
-    rows = np.asarray(values, float)
-    return rows[:, None] if rows.ndim == 1 else rows
+def _quotient(sums: np.ndarray) -> np.ndarray:
+    """Of sums [..., scene, 2]."""
+    total = sums.sum(-2)
+    return np.asarray(total[..., 0] / total[..., 1])
 
 
-def _drawn(items: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(items, size=(DRAWS, items))
+def _drawn(scenes: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(scenes, size=(DRAWS, scenes))
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+def _estimate(value: np.ndarray, redrawn: np.ndarray, measured: Measured) -> Estimate:
+    low, high = np.quantile(redrawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(value), float(low), float(high), len(measured.scenes), len(set(measured.scenes)))

@@ -12,6 +12,7 @@ FOLDER = Path("out/claims")
 """Where the weights of other seeds are kept; with them there the experiments take half the time."""
 
 SCENES, TESTS = 8_000, 200
+"""Scenes to train the others on (fewer than those that ship are trained on), and to measure them on."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from PIL import Image
 
 import saywhy
 from claims.maps import METHODS, Kept, Mask, inside_and_outside, maps_of, points
-from claims.measure import ratio, table
+from claims.measure import table
+from claims.speakers import Speaker
 from saywhy.data.toybox import Scene
 from saywhy.data.toybox.talk.truth import mentions
 from saywhy.speaking import caption, captions
@@ -25,35 +26,49 @@ class Spoken:
 
     kept: Kept = field(default_factory=Kept)
     pictures: int = 0
+    named: int = 0
+    things: int = 0
     right: list[bool] = field(default_factory=list)
+    empty: dict[str, int] = field(default_factory=dict)
 
-    def add(self, model: saywhy.Model, drawn: Scene) -> None:
+    def add(self, speaker: Speaker, drawn: Scene) -> None:
         """Measure what a captioner says of a scene, and every word that rightly speaks of some of its things."""
-        picture = Image.fromarray(drawn.image)
-        said = captions(model, picture)[0][0]
-        found = caption(model, picture, said, SHORT)
+        picture, place = Image.fromarray(drawn.image), (speaker.seed, drawn.index)
+        said = captions(speaker.model, picture)[0][0]
+        found = caption(speaker.model, picture, said, SHORT)
         spoken = mentions(said, drawn)
         self.pictures += 1
         self.right += [mention.right for mention in spoken]
         named = {i for mention in spoken for i in mention.things}
+        self.named += len(named)
+        self.things += len(drawn.objects)
         if named:
-            self._measure("caption", found, 0, _mask(drawn, named))
+            self._measure("caption", found, 0, _mask(drawn, named), place)
         for mention in spoken:
             if mention.right and mention.things:
-                self._measure("word", found, 1 + mention.place, _mask(drawn, mention.things))
+                self._measure("word", found, 1 + mention.place, _mask(drawn, mention.things), place)
 
-    def _measure(self, what: str, found: saywhy.Explanation, target: int, mask: Mask) -> None:
+    def _measure(self, what: str, found: saywhy.Explanation, target: int, mask: Mask, place: tuple[int, int]) -> None:
         for who, one in maps_of(found, target, mask.shape).items():
-            self.kept.keep(what, who, inside_and_outside(one, mask))
-            self.kept.keep(f"{what} points", who, points(one, mask))
+            self.empty[who] = self.empty.get(who, 0) + (not bool(one.any()))
+            self.kept.keep(what, who, inside_and_outside(one, mask), place)
+            self.kept.keep(f"{what} points", who, points(one, mask), place)
 
     def report(self) -> str:
         """The tables."""
         kept = self.kept
-        whole, word = kept.estimates("caption", statistic=ratio), kept.estimates("word", statistic=ratio)
+        whole, word = kept.estimates("caption"), kept.estimates("word")
         pointing = kept.estimates("word points")
         rows = [
-            [who, whole[who], PAPER.get(who, ""), word[who], pointing[who], "0.30" if who == "gradcam" else ""]
+            [
+                who,
+                whole[who],
+                PAPER.get(who, ""),
+                word[who],
+                pointing[who],
+                "0.30" if who == "gradcam" else "",
+                self.empty[who],
+            ]
             for who in whole
         ]
         headings = [
@@ -63,6 +78,7 @@ class Spoken:
             "word: inside / outside of its things",
             "word: peak on its things",
             "paper",
+            "empty",
         ]
         claim = kept.claim
         claims = [
@@ -71,27 +87,27 @@ class Spoken:
                 "caption",
                 "gradcam",
                 "uniform",
-                ratio,
             ),
-            claim("… more than guided backprop", "caption", "gradcam", "guided-backprop", ratio),
-            claim("Guided Grad-CAM lies on it more than Grad-CAM", "caption", "guided-gradcam", "gradcam", ratio),
+            claim("… more than guided backprop", "caption", "gradcam", "guided-backprop"),
+            claim("Guided Grad-CAM lies on it more than Grad-CAM", "caption", "guided-gradcam", "gradcam"),
             claim(
                 "Grad-CAM of a word lies on its things, more than a hill in the middle",
                 "word",
                 "gradcam",
                 "centre prior",
-                ratio,
             ),
-            claim("… more than guided backprop", "word", "gradcam", "guided-backprop", ratio),
-            claim("… more than the network's own attention", "word", "gradcam", "model-attention", ratio),
-            claim("… more than HiResCAM, which averages no gradients", "word", "gradcam", "hirescam", ratio),
+            claim("… more than guided backprop", "word", "gradcam", "guided-backprop"),
+            claim("… more than the network's own attention", "word", "gradcam", "model-attention"),
+            claim("… more than HiResCAM, which averages no gradients", "word", "gradcam", "hirescam"),
             claim("… and points at them more often than a place at random", "word points", "gradcam", "uniform"),
             claim("… and more often than the network's own attention", "word points", "gradcam", "model-attention"),
         ]
         return f"""## Captions
 
 {self.pictures} captions with {len(self.right)} words that name a kind, a colour or a number, {np.mean(self.right):.1%}
-of them rightly; {word["gradcam"].items} of these are explained.
+of them rightly; {word["gradcam"].items} of these are explained. {self.named / self.things:.1%} of all things are named.
+A map that is empty (all evidence is against) counts as one that is the same everywhere. Grad-CAM of words, inside /
+outside, network by network: {kept.networks("word", "gradcam")}; HiResCAM: {kept.networks("word", "hirescam")}.
 
 {table(headings, rows)}
 

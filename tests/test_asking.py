@@ -9,6 +9,7 @@ from torch import Tensor, nn
 import saywhy
 from saywhy.asking import by_word
 from saywhy.errors import InputError
+from saywhy.targets import Top
 from saywhy.tasks.vocabulary import Vocabulary
 
 KNOWN = Vocabulary.of(["left right of the"])
@@ -76,3 +77,20 @@ def test_it_can_be_shown(model, picture, tmp_path):
 def test_what_cannot_be_asked(model, picture, inputs, settings, words):
     with pytest.raises(InputError, match=words):
         by_word(model, {"image": picture, **inputs}, layer="features", **settings)
+
+
+def test_the_answer_stays_the_answer_of_the_whole_question(model, picture):
+    inputs = {"image": picture, "question": "the left of"}
+    own = by_word(model, inputs, method="hirescam", layer="features")
+    for target in (Top(1), "bright", 0):
+        e = by_word(model, inputs, target, method="hirescam", layer="features")
+        torch.testing.assert_close(e.maps, own.maps)
+        torch.testing.assert_close(e.scores, own.scores)
+    dark = {"image": -picture, "question": "the left of"}  # without "left" both answers are as good
+    with pytest.raises(InputError, match="Name the answers"):
+        by_word(model, dark, Top(1) * 2.0, method="hirescam", layer="features")
+
+
+def test_a_word_has_no_evidence_of_its_own_on_the_card(model, picture):
+    e = by_word(model, {"image": picture, "question": "the left of"}, method="hirescam", layer="features")
+    assert {fact.name for fact in e.cards["hirescam", "features"][0][1]} == {"layout", "gradient", "saturation"}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import saywhy
-from saywhy.errors import InputError, MethodError
+from saywhy.errors import InputError, MethodError, TargetError
 from saywhy.speaking import caption, captions
 from saywhy.targets import Sentence, Words
 from saywhy.tasks.captioning import Captioning, ShowAndTell, TopDown
@@ -93,3 +93,31 @@ def test_words_behind_the_end_of_a_shorter_caption_were_not_looked_for(model, pi
     assert e.maps.shape[:2] == (2, 3)
     torch.testing.assert_close(e.maps[1, 0], e.maps[1, 1])
     assert not e.maps[1, 2].any()
+
+
+def test_to_have_looked_has_no_sign(model, pictures):
+    if isinstance(model.module.head, ShowAndTell):
+        return
+    inputs = {"image": pictures[:1], "caption": "a red cat"}
+
+    def looked(target):
+        return saywhy.explain(model, inputs, target, "model-attention", "trunk").maps
+
+    torch.testing.assert_close(looked(-Words((1,))), looked(Words((1,))))
+    both = looked(Words((1,)) - 3.0 * Words((2,)))
+    torch.testing.assert_close(both, (looked(Words((1,))) + 3 * looked(Words((2,)))) / 4)
+
+
+def test_a_caption_is_of_one_picture_and_there_is_at_least_one(model, pictures):
+    with pytest.raises(InputError, match="one picture, got 2"):
+        caption(model, pictures, layer="trunk")
+    with pytest.raises(InputError, match="at least one sentence"):
+        captions(model, pictures, count=0)
+
+
+def test_who_asks_for_classes_or_forgets_the_words_is_told_what_to_do(model, pictures):
+    with pytest.raises(TargetError, match=r"Sentence\(\), Words\(\)"):
+        saywhy.explain(model, {"image": pictures[:1], "caption": "a cat"}, layer="trunk")
+    for given in (pictures[:1], {"image": pictures[:1]}, {"image": pictures[:1], "question": "a cat"}):
+        with pytest.raises(InputError, match="takes words under the name 'caption'"):
+            saywhy.explain(model, given, layer="trunk")

@@ -151,6 +151,11 @@ class NoClasses(Answer):
 
     def refusal(self) -> TargetError:
         """The error that says what came and what to do."""
+        if hasattr(self.output, "log_probabilities"):
+            return TargetError(
+                "the model says how likely the words of a caption are, and has no classes. Explain words: "
+                "target=[Sentence(), Words()] from saywhy.targets, saywhy.speaking.caption, or `saywhy caption`."
+            )
         shapes = ", ".join(str(list(t.shape)) for t in tree.tensors(self.output)) or type(self.output).__name__
         return TargetError(
             f"the model's output ({shapes}) has no class scores [batch, class]. Give a target function "

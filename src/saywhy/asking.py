@@ -11,7 +11,9 @@ from saywhy.explain import explain
 from saywhy.explanation import Explanation
 from saywhy.methods import find_method
 from saywhy.models import Model
+from saywhy.targets import Class, as_target
 from saywhy.tasks.vocabulary import words_of
+from saywhy.validity import Card
 
 
 def by_word(
@@ -24,9 +26,9 @@ def by_word(
     """For every word of a question, what it adds to the map of the answer: that map, less the one without the word.
 
     The question is asked again without each of its words, all in one pass; the answer that is explained is always the
-    same. A word that the network does not need has a map of zeros, and what a word brings in ("red" in "is there a red
-    mug?") is where its map is positive. This is occlusion of the question, read off the picture: a choice of ours, for
-    which there is no paper.
+    same. A word that the network does not need has a map of next to nothing, and what a word brings in ("red" in "is
+    there a red mug?") is where its map is positive. This is occlusion of the question, read off the picture: a choice
+    of ours, for which there is no paper.
 
     Args:
         model: of pictures and questions, which has its vocabulary (``model.texts``).
@@ -40,7 +42,8 @@ def by_word(
         without each of them.
 
     Raises:
-        InputError: there is no question that the model could take, or it has fewer than two words.
+        InputError: there is no question that the model could take, it has fewer than two words, or the target is
+            another answer where a word is left out.
     """
     spoken = [name for name in inputs if name in model.texts]
     if len(spoken) != 1 or not isinstance(inputs[spoken[0]], str):
@@ -58,12 +61,19 @@ def by_word(
     whole = explain(model, inputs, target, method, **settings)
     if len(whole.targets[0]) != 1:
         raise InputError(f"one target at a time: {len(whole.targets[0])} were given.")
-    target = int(whole.classes) if target is None else target
+    index = int(whole.classes)
+    if index >= 0:  # the top answer of the whole question stays the answer
+        target = Class(index, getattr(as_target(target), "score", None))
     less = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
     with warnings.catch_warnings():
         # Without a word that counts, the answer need not look at the picture at all.
         warnings.simplefilter("ignore", SaywhyWarning)
         found = explain(model, {**inputs, name: less}, target, method, **settings)
+    if moved := {row[0] for row in found.targets} - {whole.targets[0][0]}:
+        raise InputError(
+            f"by_word explains one answer whatever is left out, and this target is {whole.targets[0][0]!r} of the "
+            f"whole question but {moved.pop()!r} of a part of it. Name the answers."
+        )
     return whole._with(
         targets=[words],
         words=tuple(range(len(words))),
@@ -72,5 +82,10 @@ def by_word(
         probabilities=None,
         _maps={pair: (whole[pair] - found[pair]).transpose(0, 1) for pair in whole.pairs},
         _gaps={},
-        _cards=lambda m, layer: [whole.cards[m, layer][0] * len(words)],
+        # What a card says of the evidence is said of the whole question's map, and of no difference.
+        _cards=lambda m, layer: [[_without(whole.cards[m, layer][0][0], "evidence")] * len(words)],
     )
+
+
+def _without(card: Card, name: str) -> Card:
+    return tuple(fact for fact in card if fact.name != name)

@@ -19,7 +19,7 @@ from saywhy.engine.precision import Precision
 from saywhy.engine.trace import Candidate, Watching
 from saywhy.errors import InputError, SaywhyWarning
 from saywhy.explanation import Explanation
-from saywhy.inputs import Batch, as_batch
+from saywhy.inputs import Batch, as_batch, check_words
 from saywhy.methods.fusion import Fusion
 from saywhy.methods.method import Accounted
 from saywhy.methods.registry import find_method
@@ -113,6 +113,7 @@ def explain(
         raise InputError(
             "precision='fast' runs a copy of the model, through which yours cannot be trained. Use 'exact'."
         )
+    check_words(known, inputs)
     batch = as_batch(known, inputs)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed must be a whole number from 0 on, got {seed!r}.")
@@ -157,6 +158,7 @@ def capture(
         output=output if output is not None else known.output,
         create_graph=create_graph,
     )
+    check_words(known, inputs)
     return request.capture(as_batch(known, inputs))[0]
 
 
@@ -164,6 +166,7 @@ def layers(model: "str | nn.Module | Model", inputs: Any) -> list[Candidate]:
     """Every layer of the model that may be a map of the picture, in the order in which they run, proved or not."""
     known = model if isinstance(model, Model) else load(model)
     request = Request(model=known, target=as_target(None), methods=(), output=known.output)
+    check_words(known, inputs)
     batch = as_batch(known, inputs)
     with translated(known, batch):
         return find_layers(Watching(known.module, batch.inputs, request.question()))

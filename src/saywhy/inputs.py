@@ -79,6 +79,25 @@ def as_batch(model: Model, given: Any) -> Batch:
     )
 
 
+def check_words(model: Model, given: Any) -> None:
+    """A model of pictures and words needs both.
+
+    Raises:
+        InputError: words are missing; it says under which name.
+    """
+    if not model.texts or not (_is_picture(given) or isinstance(given, Mapping | list | Tensor)):
+        return
+    came = list(given) if isinstance(given, Mapping) else ["a picture"]
+    missing = [name for name in model.texts if name not in came]
+    if missing:
+        names = list(inspect.signature(model.module.forward).parameters)
+        example = ", ".join(f"{name!r}: {'words' if name in model.texts else 'picture'}" for name in names)
+        raise InputError(
+            f"{model.name} takes words under the name {missing[0]!r} beside a picture; got "
+            f"{', '.join(map(str, came))}. Give {{{example}}}, or use `saywhy ask` or `saywhy caption`."
+        )
+
+
 def _kind(given: Any) -> str:
     if not isinstance(given, list):
         return type(given).__name__

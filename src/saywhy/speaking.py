@@ -41,12 +41,14 @@ def captions(model: Model, pictures: Any, count: int = 1, width: int = WIDTH) ->
     Args:
         model: whose network is a :class:`saywhy.tasks.captioning.Captioning` and whose labels are its words.
         pictures: as for :func:`saywhy.explain`.
-        count: sentences a picture, at most ``width``.
-        width: of the beam.
+        count: sentences a picture.
+        width: of the beam; at least ``count``.
 
     Raises:
-        InputError: the model is no captioner.
+        InputError: the model is no captioner, or ``count`` is none.
     """
+    if count < 1:
+        raise InputError(f"a captioner says at least one sentence of every picture, got count={count}.")
     network, words = model.module, model.labels
     if not isinstance(network, Captioning) or words is None:
         raise InputError(f"{model.name} says nothing of its own accord. Give a captioner, such as 'toybox:captioner'.")
@@ -74,5 +76,12 @@ def caption(
     Returns:
         An explanation whose first target is the sentence (its log-probability, END not counted), then the words.
     """
-    said = text if text is not None else captions(model, picture)[0][0]
+    said = text
+    if said is None:
+        ((said,), *others) = captions(model, picture)
+        if others:
+            raise InputError(
+                f"caption explains what is said of one picture, got {1 + len(others)}. Explain them one by one, or "
+                "with captions of yours: explain(model, {'image': […], 'caption': […]}, [Sentence(), Words()])."
+            )
     return explain(model, model.asked(picture, said), [Sentence(), Words()], method, **settings)

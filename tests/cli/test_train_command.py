@@ -26,4 +26,23 @@ def test_the_recipe_gets_what_was_asked(run, name, monkeypatch, tmp_path):
 def test_what_has_no_recipe(run):
     ran = run("train", "toybox:vqaa")
     assert ran.code == 1
-    assert "there is no recipe for 'toybox:vqaa'. Nearest: 'toybox:vqa'" in " ".join(ran.err.split())
+    assert "there is no recipe for 'toybox:vqaa'. There are: toybox:classifier, toybox:vqa" in " ".join(ran.err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("-o", "w.checkpoint"), "Call the file w.safetensors"),
+        (("-o", "w.csv"), "weights are written as safetensors"),
+        (("--accelerator", "quantum"), "accelerator 'quantum' cannot be had here"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_anything_is_drawn(run, words, says):
+    pytest.importorskip("lightning_fabric")
+    ran = run("train", "toybox:classifier", "--scenes", 10**9, *words)
+    assert ran.code == 1
+    assert says in " ".join(ran.err.split())
+
+
+def test_a_seed_that_is_too_large(run):
+    assert run("train", "toybox:vqa", "--seed", 10**30).code == 2

@@ -5,6 +5,7 @@ import torch
 
 from saywhy.data.toybox import scene
 from saywhy.data.toybox.talk import captions
+from saywhy.errors import WeightsError
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.training import toybox_captioner as recipe
 from saywhy.training import toybox_vqa
@@ -46,3 +47,27 @@ def test_true_captions_are_wholly_true():
     texts = [captions(scene("talk-test", index))[0].text for index in range(20)]
     assert recipe.truth(texts, "talk-test") == {"colour": 1.0, "count": 1.0, "kind": 1.0}
     assert recipe.truth(texts[1:], "talk-test")["kind"] < 0.5
+
+
+def test_a_resumed_run_reaches_exactly_the_same_weights(scenes, known, tmp_path):
+    """With dropout, whatever else has drawn random numbers."""
+    sees = toybox_vqa.fresh(0, known)
+    features = recipe.seen(sees.trunk, scenes.images)
+
+    def run(checkpoint=None, steps_told=lambda *_: None):
+        network = recipe.fresh(3, known, sees)
+        torch.rand(7)
+        recipe.learn(network, features, scenes.captions(known), PLAN, 5, checkpoint, steps_told, every=2)
+        return network.head.state_dict()
+
+    def stop(step, _):
+        if step == 4:
+            raise KeyboardInterrupt
+
+    whole, file = run(), tmp_path / "run.checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        run(file, stop)
+    resumed = run(file)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    with pytest.raises(WeightsError, match="seen as"):
+        recipe.learn(recipe.fresh(3, known, sees), features + 1, scenes.captions(known), PLAN, 5, file)

@@ -42,6 +42,13 @@ def test_a_payload_is_json_and_holds_the_raw_maps(explanation):
     assert len(b64decode(data["colours"]["sequential"])) == 256 * 3
 
 
+def test_targets_behind_the_end_of_a_shorter_caption_are_left_out(explanation):
+    explanation.targets = [["a mug", "a", "mug"], ["key", "key", ""]]
+    pictures = payload(explanation)["pictures"]
+    assert [len(picture["maps"]) for picture in pictures] == [12, 8]
+    assert {entry["target"] for entry in pictures[1]["maps"]} == {"key"}
+
+
 def test_numbers_that_json_cannot_say_are_null(explanation):
     explanation.scores = torch.full((2, 3), torch.nan)
     explanation.probabilities = torch.full((2, 3), torch.nan)

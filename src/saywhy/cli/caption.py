@@ -17,7 +17,9 @@ def caption(
     text: Annotated[
         str | None, typer.Option("--text", "-t", help="A caption of yours to explain, in place of the model's own.")
     ] = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Sentences to say; the first is explained.")] = 1,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=20, help="Sentences to say; the first is explained.")
+    ] = 1,
     method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`.")] = None,
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")] = None,
     with_: Annotated[list[str] | None, typer.Option("--with", help="A parameter of the method: NAME=VALUE.")] = None,

@@ -40,7 +40,7 @@ ASKED = (
 )
 WORDS = (
     "The same question, word by word. Choose a word above the picture: the map shows what the answer owes to it, which "
-    "is nothing (a map of zeros) for words that could be left out."
+    "is little for words that could be left out."
 )
 SAID = (
     "The model writes “{sentence}”. Choose a word above the picture to see what in the picture made the model say it; "

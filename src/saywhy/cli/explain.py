@@ -160,7 +160,7 @@ def writer_of(output: Path | None, count: int, as_json: bool) -> Any:
         raise InputError(f"'{path}': write .html, .png, .npz or a folder, not '{path.suffix}'.")
     if count > 1:
         raise InputError(
-            f"{count} pictures do not fit into one {suffix} file. Give a folder (a .png each) or FILE.html."
+            f"{count} explanations do not fit into one {suffix} file. Give a folder (a .png each) or FILE.html."
         )
     return lambda es: [es[0].save(path)]
 

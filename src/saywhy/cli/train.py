@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from saywhy.errors import ModelError, nearest
+from saywhy.errors import ModelError
 
 RECIPES = {f"toybox:{name}": f"saywhy.training.toybox_{name}" for name in ("classifier", "vqa", "captioner")}
 """What can be trained, and the module of its recipe, which has more settings: ``python -m MODULE --help``."""
@@ -14,8 +14,10 @@ RECIPES = {f"toybox:{name}": f"saywhy.training.toybox_{name}" for name in ("clas
 
 def train(
     model: Annotated[str, typer.Argument(help=f"{', '.join(RECIPES)}.", show_default=False)],
-    out: Annotated[Path | None, typer.Option("--output", "-o", help="The safetensors file to write.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides first weights and order.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The safetensors file to write; else MODEL.safetensors here.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Decides first weights and order.")] = 0,
     scenes: Annotated[int | None, typer.Option(min=64, help="Scenes to train on; the recipe knows best.")] = None,
     tests: Annotated[int | None, typer.Option(min=50, help="Scenes to measure on.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Cores to compute on.")] = 2,
@@ -28,8 +30,7 @@ def train(
 ) -> None:
     """Train a model of Toybox again, and measure it. Stop it with Ctrl-C; the same command goes on."""
     if model not in RECIPES:
-        likely = nearest(model, RECIPES, count=1) or list(RECIPES)
-        raise ModelError(f"there is no recipe for '{model}'. Nearest: '{likely[0]}'.")
+        raise ModelError(f"there is no recipe for '{model}'. There are: {', '.join(RECIPES)}.")
     file = out or Path(f"{model.replace(':', '-')}.safetensors")
     settings: dict[str, Any] = {"scenes": scenes, "tests": tests, "accelerator": accelerator, "devices": devices}
     import_module(RECIPES[model]).main(

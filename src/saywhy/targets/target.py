@@ -185,6 +185,12 @@ class Sum(Target):
     def looks(self) -> Iterator[Hashable]:
         return (look for _, part in self.terms for look in part.looks())
 
+    def attention(self, answer: Answer) -> Tensor:
+        """The mean of what was looked at for the parts, by the size of their weights: to have looked has no sign."""
+        seen = torch.stack(torch.broadcast_tensors(*(part.attention(answer) for _, part in self.terms)))
+        weights = seen.new_tensor([abs(weight) for weight, _ in self.terms])
+        return torch.einsum("w,w...->...", weights / weights.sum().clamp_min(torch.finfo(seen.dtype).tiny), seen)
+
     def columns(self, answer: Answer) -> Columns:
         parts = [(weight, part.columns(answer)) for weight, part in self.terms]
         widths = {columns.scores.shape[1] for _, columns in parts}

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saywhy.errors import WeightsError
+from saywhy.errors import InputError, WeightsError
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -22,6 +22,16 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_name(out: Path) -> None:
+    """Weights go into a safetensors file; the checkpoint and the log, which have other suffixes, lie beside it.
+
+    Raises:
+        InputError: the file is called otherwise.
+    """
+    if out.suffix != ".safetensors":
+        raise InputError(f"'{out}': weights are written as safetensors. Call the file {out.stem}.safetensors.")
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

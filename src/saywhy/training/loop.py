@@ -34,6 +34,22 @@ class Devices:
     accelerator: str = "cpu"
     count: int = 1
 
+    def fabric(self) -> Any:
+        """Lightning's Fabric on them.
+
+        Raises:
+            InputError: there is no such accelerator, or there are not so many devices.
+        """
+        strategy = "auto" if self.count == 1 else "ddp_find_unused_parameters_true"  # what is not asked is not used
+        make = training_library("lightning_fabric").Fabric
+        try:
+            return make(accelerator=self.accelerator, devices=self.count, strategy=strategy)
+        except Exception as error:  # Lightning has errors of many kinds for it
+            raise InputError(
+                f"{self.count} devices of the accelerator {self.accelerator!r} cannot be had here: {error} "
+                "Take cpu, cuda or auto."
+            ) from error
+
 
 HERE = Devices()
 """In this process."""
@@ -160,9 +176,7 @@ def descend(
     Returns:
         How many seconds that took, those before an interrupt included as far as a checkpoint knows of them.
     """
-    strategy = "auto" if devices.count == 1 else "ddp_find_unused_parameters_true"  # what is not asked is not used
-    library = training_library("lightning_fabric")
-    fabric = library.Fabric(accelerator=devices.accelerator, devices=devices.count, strategy=strategy)
+    fabric = devices.fabric()
     fabric.launch()
     share = slice(fabric.global_rank, None, fabric.world_size)
     moved = network.register_forward_pre_hook(lambda _, inputs: fabric.to_device(inputs))
@@ -177,7 +191,9 @@ def descend(
     for step in range(done, steps):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, steps, plan)
-        value = loss(model, step, share)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(dice(plan.seed, -1 - step).initial_seed() + fabric.global_rank)  # for dropout
+            value = loss(model, step, share)
         optimizer.zero_grad()
         fabric.backward(value)
         if plan.clip is not None:

@@ -23,7 +23,7 @@ from saywhy.speaking import spoken
 from saywhy.tasks.captioning import Captioning, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa import Answering
-from saywhy.training.checkpoint import half, save_weights
+from saywhy.training.checkpoint import check_name, half, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, follow
 from saywhy.training.loop import HERE, Devices, Plan, Tell, descend, dice
 from saywhy.training.talk import followed
@@ -74,9 +74,10 @@ def learn(
         said = captions[taken, which]
         said = said[:, : int((said != 0).sum(1).max())]
         likely = model(features[taken].float(), said).log_probabilities()
-        return -likely.sum() / (likely != 0).sum()
+        return -likely.sum() / int((said != 0).sum() + len(said))  # the words, and END
 
-    settings = {**plan.settings(), "scenes": len(features), "steps": steps}
+    seen_as = float(features[:8].double().sum())  # eyes that were trained again see something else
+    settings = {**plan.settings(), "scenes": len(features), "steps": steps, "seen as": seen_as}
     return descend(network.head, loss, steps, plan, settings, checkpoint, every, tell, devices)
 
 
@@ -108,6 +109,8 @@ def train(
     sees: Answering | None = None,
 ) -> dict[str, str]:
     """Draw, train, measure and write the weights; returns the file's metadata. ``sees`` is else ``toybox:vqa``."""
+    check_name(out)
+    devices.fabric()
     begin = perf_counter()
     shown, judged = (
         followed(split, count, progress) for split, count in (("talk-train", scenes), ("talk-test", tests))
@@ -116,7 +119,7 @@ def train(
     plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
     network = fresh(seed, known, sees or load("toybox:vqa").module)  # type: ignore[arg-type]
     features = seen(network.trunk, shown.images)
-    bar, drawn = progress.add_task("training", total=steps, loss=""), perf_counter() - begin
+    bar, drawing = progress.add_task("training", total=steps, loss=""), perf_counter() - begin
     trained = learn(
         network,
         features,
@@ -136,7 +139,7 @@ def train(
         "seed": str(seed),
         "steps": str(steps),
         "scenes": str(scenes),
-        "minutes": f"{(drawn + trained) / 60:.1f}",
+        "minutes": f"{(drawing + trained) / 60:.1f}",
         "test_scenes": str(tests),
         "test_truth": json.dumps({claim: round(share, 4) for claim, share in truth(texts, "talk-test").items()}),
         "words_a_caption": f"{sum(len(text.split()) for text in texts) / len(texts):.1f}",
@@ -149,7 +152,7 @@ def train(
 
 def main(
     out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    seed: Annotated[int, typer.Option(help="Decides first weights and order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Decides first weights and order.")] = 0,
     scenes: Annotated[int, typer.Option(min=64, help="Scenes to train on.")] = SCENES,
     tests: Annotated[int, typer.Option(min=50, help="Scenes to measure on.")] = TEST_SCENES,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = STEPS,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saywhy.data.toybox import KINDS
 from saywhy.models.toybox import ToyboxClassifier, normalised
-from saywhy.training.checkpoint import half, save_weights
+from saywhy.training.checkpoint import check_name, half, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, follow
 from saywhy.training.drawing import cores, draw
 from saywhy.training.loop import HERE, Devices, Phase, Plan, fit
@@ -44,6 +44,8 @@ def train(
     devices: Devices = HERE,
 ) -> dict[str, str]:
     """Draw, train, measure and write the weights; returns the file's metadata."""
+    check_name(out)
+    devices.fabric()
     begin = perf_counter()
     network, plan = fresh(seed), Plan(phases, seed=seed)
     images, labels = _drawn("train", scenes, progress, SCALES)
@@ -62,7 +64,8 @@ def train(
     weights = half(network.state_dict())
     network.load_state_dict(weights)  # what is measured is what is shipped: float16
     score, reduced = (
-        mean_average_precision(*_judged(network, *_drawn("test", tests, progress, scales))) for scales in ((1,), (3,))
+        mean_average_precision(logits_of(network, images), labels)
+        for images, labels in (_drawn("test", tests, progress, scales) for scales in ((1,), (3,)))
     )
     metadata = {
         "model": "toybox:classifier",
@@ -86,13 +89,9 @@ def _drawn(split: str, count: int, progress: Progress, scales: tuple[int, ...] =
     return draw(split, count, processes=cores(), tell=lambda done: progress.advance(bar, done), scales=scales)
 
 
-def _judged(network: ToyboxClassifier, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    return logits_of(network, images), labels
-
-
 def main(
     out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    seed: Annotated[int, typer.Option(help="Decides first weights, order and mirroring.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Decides first weights, order and mirroring.")] = 0,
     scenes: Annotated[int, typer.Option(min=64, help="Scenes to train on.")] = SCENES,
     tests: Annotated[int, typer.Option(min=50, help="Scenes to measure on.")] = TEST_SCENES,
     threads: Threads = 2,

@@ -25,7 +25,7 @@ from saywhy.models.toybox import normalised
 from saywhy.models.toybox_talk import CHANNELS, ToyboxAnswers, ToyboxEyes
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa import Answering, QuestionOnly
-from saywhy.training.checkpoint import half, save_weights
+from saywhy.training.checkpoint import check_name, half, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, follow
 from saywhy.training.loop import HERE, Devices, Plan, Tell, descend, dice
 from saywhy.training.talk import Talk, followed
@@ -154,7 +154,16 @@ def learn(
         inputs = depths[taken].float(), scenes.cells[taken].long(), which, words[taken][which, types]
         return model(*inputs) if step < steps[0] else model(*inputs, answers[taken][which, types])
 
-    settings = {**plan.settings(), "scenes": len(depths), "seeing": steps[0], "asking": steps[1], "words": len(known)}
+    settings = {
+        **plan.settings(),
+        "scenes": len(depths),
+        "seeing": steps[0],
+        "asking": steps[1],
+        "words": list(known.words),
+        "often": OFTEN,
+        "asked": ASKED,
+        "counts": [MIDDLES, NAMES],
+    }
     seconds = descend(learner, loss, sum(steps), plan, settings, checkpoint, every, tell, devices)
     network.eval()
     return seconds
@@ -202,6 +211,8 @@ def train(
     devices: Devices = HERE,
 ) -> dict[str, str]:
     """Draw, train, measure and write the weights; returns the file's metadata."""
+    check_name(out)
+    devices.fabric()
     begin = perf_counter()
     shown, judged = (
         followed(split, count, progress) for split, count in (("talk-train", scenes), ("talk-test", tests))
@@ -210,7 +221,7 @@ def train(
     plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
     network = fresh(seed, known)
     depths = seen(network.trunk, shown.images)  # type: ignore[arg-type]
-    bar, drawn = progress.add_task("training", total=sum(steps), loss=""), perf_counter() - begin
+    bar, drawing = progress.add_task("training", total=sum(steps), loss=""), perf_counter() - begin
     trained = learn(
         network,
         depths,
@@ -224,8 +235,10 @@ def train(
     )
     weights = half(network.state_dict())
     network.load_state_dict(weights)  # what is measured is what is shipped: float16
-    features = network.trunk.features(seen(network.trunk, judged.images).float())  # type: ignore
-    reached = accuracy(network.head, features.detach(), judged, known)
+    depths = seen(network.trunk, judged.images)  # type: ignore[arg-type]
+    with torch.inference_mode():
+        features = torch.cat([network.trunk.features(part.float()) for part in depths.split(100)])  # type: ignore
+    reached = accuracy(network.head, features, judged, known)
     metadata = {
         "model": "toybox:vqa",
         "words": "\n".join(known.words),
@@ -233,7 +246,7 @@ def train(
         "seed": str(seed),
         "steps": " + ".join(map(str, steps)),
         "scenes": str(scenes),
-        "minutes": f"{(drawn + trained) / 60:.1f}",
+        "minutes": f"{(drawing + trained) / 60:.1f}",
         "test_scenes": str(tests),
         "test_accuracy": json.dumps({name: round(value, 4) for name, value in reached.items()}),
         "guessed": json.dumps({name: round(v, 4) for name, v in guessed(shown, judged, known, plan).items()}),
@@ -245,7 +258,7 @@ def train(
 
 def main(
     out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    seed: Annotated[int, typer.Option(help="Decides first weights and order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Decides first weights and order.")] = 0,
     scenes: Annotated[int, typer.Option(min=64, help="Scenes to train on.")] = SCENES,
     tests: Annotated[int, typer.Option(min=50, help="Scenes to measure on.")] = TEST_SCENES,
     seeing: Annotated[int, typer.Option(min=0, help="Steps for the eyes alone.")] = SEEING,

@@ -170,7 +170,8 @@ def _picture(explanation: Explained, index: int) -> PictureEntry:
     maps = [
         _map(explanation, index, target, method, layer, stack[index, target], shown.size)
         for method, layer, stack in grids(explanation)
-        for target in range(len(explanation.targets[index]))
+        for target, name in enumerate(explanation.targets[index])
+        if name  # behind the end of a shorter caption there is none
     ]
     return {
         "name": picture.name,
