@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -204,6 +205,29 @@ def test_toybox_networks_that_speak(name):
     assert shipped.digest() != random.digest()
     assert shipped.layer == "trunk.features"
     assert not shipped.module.training
+
+
+def test_a_network_of_ones_own_that_takes_words(tmp_path):
+    class Asked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Conv2d(3, 4, 3, padding=1)
+            self.words = nn.Embedding(9, 4)
+
+        def forward(self, image: torch.Tensor, question: torch.Tensor) -> torch.Tensor:
+            return self.features(image).mean((2, 3)) * self.words(question).mean(1)
+
+    def read(questions):
+        return torch.tensor([[len(word) for word in question.split()] for question in questions])
+
+    model = saywhy.load(Asked(), input_size=32, labels=["a", "b", "c", "d"], texts={"question": read})
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "x.png")
+    e = saywhy.explain(model, {"image": tmp_path / "x.png", "question": "is it red"}, ["a", "b"], relu=False)
+    assert e.targets == [["a", "b"]]
+    assert e.pictures[0].image.size == (40, 30)
+    for wrong in (["question"], {"question": "read"}):
+        with pytest.raises(saywhy.errors.InputError, match="functions by the names of arguments"):
+            saywhy.load(Asked(), texts=wrong)
 
 
 def test_weights_that_do_not_say_their_words(tmp_path):

@@ -1,13 +1,13 @@
 """``load``: from a few words to a model that can be explained."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from saywhy.errors import InputError, ModelError, nearest
 from saywhy.models.model import Model, labels_of
@@ -36,6 +36,7 @@ def load(
     preprocess: Callable[..., Any] | None = None,
     multilabel: bool | None = None,
     output: str | int | None = None,
+    texts: Mapping[str, Callable[[Sequence[str]], Tensor]] | None = None,
 ) -> Model:
     """A model that can be explained.
 
@@ -52,6 +53,8 @@ def load(
         preprocess: a function from a PIL image to a tensor [3, height, width], in place of all of the above.
         multilabel: several classes can be right at once.
         output: where the class scores are in what the network returns, e.g. ``"logits"`` or 0.
+        texts: of a network that takes words too, by the name of the argument, a function from texts to what it takes,
+            e.g. ``{"question": vocabulary.batch}`` (:class:`saywhy.tasks.vocabulary.Vocabulary`).
 
     Raises:
         ModelError: there is no such model or library.
@@ -72,6 +75,10 @@ def load(
         found.labels = tuple(map(str, labels))
     found.multilabel = found.multilabel if multilabel is None else multilabel
     found.output = found.output if output is None else output
+    if texts is not None:
+        if not isinstance(texts, Mapping) or not all(callable(read) for read in texts.values()):
+            raise InputError(f"texts must be functions by the names of arguments, got {texts!r}.")
+        found.texts = texts
     return found
 
 
