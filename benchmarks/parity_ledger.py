@@ -27,7 +27,7 @@ sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "methods")
 
 from test_runs import SETTINGS, asked, for_oracle  # noqa: E402
 
-from kinds import ATTENTION, LINEAR  # noqa: E402  the tests are no package
+from kinds import ATTENTION, HEADS  # noqa: E402  the tests are no package
 from oracles import ORACLES, RUN_ORACLES  # noqa: E402
 from oracles.networks import TinyNetwork, TinyTransformer  # noqa: E402
 from oracles.observed import Observed  # noqa: E402
@@ -181,7 +181,7 @@ def network_for(method: str) -> TinyNetwork | TinyTransformer:
     """A network of a few hundred weights on which the method is defined."""
     if method in ATTENTION:
         return TinyTransformer.build()
-    return TinyNetwork.build(head="linear" if method in LINEAR else "mlp")
+    return TinyNetwork.build(head=HEADS.get(method, "mlp"))
 
 
 def scored(score: str, target: int) -> Callable[[Tensor], Tensor]:
