@@ -1,6 +1,6 @@
 """What Grad-CAM's paper says of captions and of questions (sections 8.1 and 8.2), and whether it holds in Toybox.
 
-    python -m claims.language                       # three networks of each, a little under an hour on two cores
+    python -m claims.language                       # three networks of each, two of which are trained first
     python -m claims.language --out docs/claims-language.md
 
 Every network is measured on other items of the test split. Intervals are 95 %, by the bootstrap over scenes.

@@ -29,9 +29,9 @@ class Sentence(Target):
         return Columns(likely.sum(1, keepdim=True), names, torch.full((len(words), 1), -1))
 
     def attention(self, answer: Answer) -> Tensor:
-        seen, (_, words) = own_attention(answer)[:, :-1], _said(answer)
-        said = (words != 0).to(seen)[(..., *[None] * (seen.ndim - 2))]
-        return (seen * said).sum(1, keepdim=True) / said.sum(1, keepdim=True)
+        seen, words = _looked(answer)
+        count = (words != 0).sum(1)[(..., *[None] * (seen.ndim - 1))]
+        return seen.sum(1, keepdim=True) / count
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,8 @@ class Words(Target):
         return Columns(likely[:, index], names, torch.full((len(words), len(index)), -1), tuple(range(len(index))))
 
     def attention(self, answer: Answer) -> Tensor:
-        seen, (_, words) = own_attention(answer)[:, :-1], _said(answer)
-        said = (words != 0).to(seen)[(..., *[None] * (seen.ndim - 2))]
-        return (seen * said)[:, list(self._numbers(words))]
+        seen, words = _looked(answer)
+        return seen[:, list(self._numbers(words))]
 
     def _numbers(self, words: Tensor) -> Sequence[int]:
         """Of the words that are explained."""
@@ -87,6 +86,12 @@ def _said(answer: Answer) -> tuple[Tensor, Tensor]:
     last = (words != 0).sum(1, keepdim=True) - 1  # END
     inside = torch.arange(words.shape[1], device=words.device) < last
     return torch.where(inside, likely, 0.0)[:, :-1], torch.where(inside, words, 0)[:, :-1]
+
+
+def _looked(answer: Answer) -> tuple[Tensor, Tensor]:
+    """Where was looked for every word [batch, word, *space], zero behind the end, and the words [batch, word]."""
+    seen, (_, words) = own_attention(answer)[:, :-1], _said(answer)
+    return seen * (words != 0).to(seen)[(..., *[None] * (seen.ndim - 2))], words
 
 
 def _text(words: Tensor, labels: Sequence[str] | None) -> list[str]:

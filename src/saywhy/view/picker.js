@@ -62,7 +62,7 @@ export class Picker {
       const words = make("span", { className: "words" }, make("span", {}, map.target), make("b", {}, figure));
       return make("label", { className: "target" }, input, bar, words);
     });
-    const said = choices.filter((_, index) => targets[index].word && targets[index].target);
+    const said = choices.filter((_, index) => targets[index].word);
     words.replaceChildren(...said);
     words.hidden = !said.length;
     this.targets.replaceChildren(...choices.filter((_, index) => !targets[index].word));
