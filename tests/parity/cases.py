@@ -41,6 +41,10 @@ class Case:
         """One of the pictures by itself."""
         return replace(self, inputs=self.inputs[index : index + 1], classes=(self.classes[index],))
 
+    def double(self) -> "Case":
+        """The same in float64."""
+        return replace(self, network=copy.deepcopy(self.network).double(), inputs=self.inputs.double())
+
     def maps(self, method: str, **parameters: Any) -> Tensor:
         """Our maps [2, height, width] of this network, each picture for its own class."""
         wanted = torch.tensor(self.classes)

@@ -188,7 +188,7 @@ def zennit(composite: str, *, merged: bool = False, at_layer: bool = False, **se
 
 def zennit_integrated(case: Case) -> Tensor:
     kind = module("zennit.attribution").IntegratedGradients
-    chosen = nn.functional.one_hot(classes(case), 10).float()
+    chosen = nn.functional.one_hot(classes(case), 10).to(case.inputs)
     return kind(case.network, n_iter=STEPS)(case.inputs.clone(), chosen)[1].sum(1)
 
 

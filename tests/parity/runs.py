@@ -36,6 +36,7 @@ class Peer:
         same: whether the maps agree.
         note: why they do not, or only at these settings.
         head: the unit of the score.
+        double: compared in float64, where the steps of a path decide at kinks how rounding falls.
     """
 
     package: str
@@ -45,10 +46,16 @@ class Peer:
     same: bool = True
     note: str = ""
     head: float = 1.0
+    double: bool = False
+
+    def case(self, network: str) -> Case:
+        """One of the networks, with its score in its unit."""
+        case = scaled(build(network), self.head)
+        return case.double() if self.double else case
 
     def cases(self) -> Iterator[Case]:
-        """The networks, with their score in its unit."""
-        return (scaled(build(name), self.head) for name in self.networks)
+        """All of the networks."""
+        return map(self.case, self.networks)
 
 
 def ours(method: str, **settings: Any) -> Make:
@@ -94,6 +101,7 @@ PEERS: dict[str, tuple[Peer, ...]] = {
             walked_back,
             PLAIN,
             note="takes the gradient at the end of every step, which is ours walked back with `rule='left'`.",
+            double=True,
         ),
     ),
     "conductance": (

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from parity import peers
-from parity.cases import assert_same, build, distance, scaled
+from parity.cases import assert_same, distance
 from parity.runs import PEERS, Peer
 
 IMPORTED = {"captum": "captum", "grad-cam": "pytorch_grad_cam", "torchcam": "torchcam", "zennit": "zennit"}
@@ -22,7 +22,7 @@ def test_as_the_other_package_or_known_not_to_be(name: str, peer: Peer, network:
     if name in ("lime", "kernelshap"):
         pytest.importorskip("sklearn", reason="captum fits with scikit-learn")
     torch.manual_seed(0)
-    case = scaled(build(network), peer.head)
+    case = peer.case(network)
     ours, theirs = peer.ours(case), peer.theirs(case)
     if peer.same:
         # The fit of KernelSHAP gives the whole and the empty picture a million times the weight, in float32.
