@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from saywhy.engine import graph
 from saywhy.engine.borrow import borrowed
-from saywhy.engine.capture import Capture, Watched, capture
+from saywhy.engine.capture import _LONG, Capture, Watched, capture
 from saywhy.engine.layout import Layout
 from saywhy.errors import GradientError, LayerError
 
@@ -329,6 +330,33 @@ def test_operations_that_cannot_be_batched_fall_back_to_a_loop():
         expected = torch.zeros(2, 4, 8, 8)
         expected[:, t] = 2 / 64
         torch.testing.assert_close(gradients[:, t], expected)
+
+
+def test_many_targets_of_a_recurrent_network_are_those_one_by_one():
+    class Spoken(nn.Module):
+        """So many turns that their graph is taken to be a recurrent network's."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.cell, self.spare = nn.Conv2d(3, 4, 1), nn.LSTMCell(4, 4), nn.Conv2d(3, 2, 1)
+
+        def forward(self, x):
+            self.spare(x)
+            seen, state, said = self.conv(x).mean((2, 3)), None, []
+            for _ in range(60):
+                state = self.cell(seen, state)
+                said.append(state[0].log_softmax(1)[:, 0])
+            return torch.stack(said, 1)
+
+    torch.manual_seed(0)
+    model, turns = Spoken().double(), (0, 7, 20, 59)
+    places = [watched(model, "conv"), watched(model, "spare")]
+    together = capture(model, picture().double(), places, classes(*turns)).gradients()
+    assert len(list(graph.nodes([model(picture().double())]))) > _LONG
+    for place, turn in enumerate(turns):
+        alone = capture(model, picture().double(), places[:1], classes(turn)).gradients()["conv"][:, 0]
+        torch.testing.assert_close(together["conv"][:, place], alone, rtol=1e-12, atol=0)
+    assert not together["spare"].any()  # nothing depends on it
 
 
 def test_chunks_of_targets_are_the_whole():

@@ -7,6 +7,7 @@ cannot change what was taken; the backward pass ends at the layer. That is why p
 """
 
 import contextlib
+import itertools
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,9 @@ CHUNK_BYTES = 16 * 2**20
 
 _FEW = 3
 """So few targets are differentiated one by one: the first batched backward pass of a process loads sympy (0.7 s)."""
+
+_LONG = 300
+"""Of so many nodes a graph is a recurrent network's: thousands of small operations, with nothing large to leave out."""
 
 
 @dataclass(frozen=True)
@@ -182,25 +186,45 @@ class Capture:
         count = scores.shape[1]
         seeds = torch.eye(count, dtype=scores.dtype, device=scores.device)
         seeds = seeds.unsqueeze(1).expand(count, *scores.shape)
+        small = not self._create_graph and sum(1 for _ in itertools.islice(graph.nodes([scores]), _LONG)) == _LONG
         try:
-            with (
-                contextlib.nullcontext() if self._create_graph else SkipZeros(),
-                warnings.catch_warnings(),
-            ):
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # "no batching rule, falls back to a loop" concerns speed alone
-                found = torch.autograd.grad(
-                    scores,
-                    watched,
-                    seeds,
-                    is_grads_batched=True,
-                    retain_graph=True,
-                    create_graph=self._create_graph,
-                    allow_unused=True,
-                )
-            return list(found)
+                return _mapped(scores, watched, seeds) if small else self._at_once(scores, watched, seeds)
         except RuntimeError:
             # Some operations cannot be batched by vmap (data-dependent ones, foreign kernels).
             return self._looped(scores, watched)
+
+    def _at_once(self, scores: Tensor, watched: list[Tensor], seeds: Tensor) -> list[Tensor | None]:
+        """One batched backward pass, in which large products of zeros are left out."""
+        with contextlib.nullcontext() if self._create_graph else SkipZeros():
+            found = torch.autograd.grad(
+                scores,
+                watched,
+                seeds,
+                is_grads_batched=True,
+                retain_graph=True,
+                create_graph=self._create_graph,
+                allow_unused=True,
+            )
+        return list(found)
+
+
+def _mapped(scores: Tensor, watched: list[Tensor], seeds: Tensor) -> list[Tensor | None]:
+    """One batched backward pass of many small operations.
+
+    ``torch.func`` batches the tanh and softmax of recurrent networks, which ``is_grads_batched`` takes one by
+    one; and looking at every operation for zeros would cost more than it leaves out.
+    """
+    used: list[bool] = []
+
+    def one(seed: Tensor) -> tuple[Tensor, ...]:
+        found = torch.autograd.grad(scores, watched, seed, retain_graph=True, allow_unused=True)
+        used[:] = [g is not None for g in found]
+        return tuple(g for g in found if g is not None)
+
+    found = iter(torch.func.vmap(one)(seeds))
+    return [next(found) if reached else None for reached in used]
 
 
 def _twice(gradient: Tensor | None, watched: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,65 @@
+r"""How much of the picture a map lays claim to: its Gini index and its entropy.
+
+Both look at the magnitude of the map's values as shares of their sum, and neither says whether the map is right: a map
+of one pixel is as simple as can be wherever that pixel lies. A map that is zero everywhere claims nothing, and all
+places alike; it is judged as the map that is the same everywhere.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saywhy.errors import InputError
+from saywhy.shapes import MapStack, Scores
+
+
+def sparseness(maps: MapStack) -> Scores:
+    r"""Sparseness (Chalasani et al., 2020, section 4): the Gini index of the magnitudes.
+
+    .. math:: G = 1 - 2 \sum_{k=1}^{d} \frac{|v|_{(k)}}{\lVert v \rVert_1} \frac{d - k + 1/2}{d}
+
+    with the magnitudes in ascending order. It is the index of Hurley and Rickard (2009), as the paper prints it.
+
+    Returns:
+        [batch, target] float64, from 0 (the same everywhere) to ``1 - 1/d`` (a single one of d values).
+
+    Raises:
+        InputError: a map is not finite.
+
+    >>> sparseness(torch.tensor([[[0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, -1.0]]]))
+    tensor([[0.7500, 0.0000]], dtype=torch.float64)
+    """
+    shares = _shares(maps).sort(-1).values
+    count = shares.shape[-1]
+    weights = (count - torch.arange(1, count + 1, dtype=torch.float64) + 0.5) / count
+    return (1 - 2 * (shares * weights).sum(-1)).clamp_min(0.0)
+
+
+def complexity(maps: MapStack) -> Scores:
+    r"""Complexity (Bhatt, Weller and Moura, 2020, definition 3): the entropy of the shares, in nats.
+
+    .. math:: H = -\sum_p P_p \ln P_p, \qquad P_p = |v_p| / \lVert v \rVert_1
+
+    Returns:
+        [batch, target] float64, from 0 (a single value) to ``ln d`` (the same everywhere).
+
+    Raises:
+        InputError: a map is not finite.
+
+    >>> complexity(torch.tensor([[[0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, -1.0]]]))
+    tensor([[0.0000, 1.3863]], dtype=torch.float64)
+    """
+    shares = _shares(maps)
+    return -torch.special.xlogy(shares, shares).sum(-1) + 0.0
+
+
+def _shares(maps: MapStack) -> Float[Tensor, "batch target place"]:
+    """Magnitudes as shares of their sum; all alike where there is none."""
+    sizes = maps.detach().cpu().double().flatten(2).abs()
+    if not sizes.isfinite().all():
+        raise InputError("a map must be finite, got NaN or infinity in it.")
+    largest = sizes.amax(-1, keepdim=True)
+    sizes = torch.where(largest > 0, sizes / largest.clamp_min(math.ulp(0.0)), 1.0)  # so that no sum overflows
+    return sizes / sizes.sum(-1, keepdim=True)

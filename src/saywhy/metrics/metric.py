@@ -1,0 +1,53 @@
+"""What a metric is: a function with a name, a paper, an equation, a range and a direction."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+Better = Literal["higher", "lower"]
+Needs = Literal["maps", "masks", "boxes", "people", "network", "method"]
+"""What a metric looks at; see `Metric`."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A way to judge maps.
+
+    Attributes:
+        name: the field's name, lower case with hyphens.
+        function: gives one number a map, [batch, target]; its first argument are the maps [batch, target, *space].
+        title: the name as its paper prints it.
+        paper: authors and year.
+        equation: the number in one line.
+        better: whether a map that deserves more trust has a ``"higher"`` or a ``"lower"`` value.
+        low, high: the ends of its range; infinite where there is none.
+        needs: what it looks at beside the maps: nothing (``"maps"``), where the thing is (``"masks"``, bool
+            [batch, target, height, width], or ``"boxes"``), where people looked (``"people"``), the network's scores
+            for altered pictures (``"network"``), or maps of altered pictures and networks (``"method"``).
+    """
+
+    name: str
+    function: Callable[..., Any]
+    title: str
+    paper: str
+    equation: str
+    better: Better
+    low: float
+    high: float
+    needs: Needs
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """Keyword parameters with their defaults."""
+        signature = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
+
+    def beats(self, one: float, other: float) -> bool:
+        """Whether one value is better than another one.
+
+        >>> Metric("auc", len, "AUC", "", "", "lower", 0.0, 1.0, "network").beats(0.1, 0.2)
+        True
+        """
+        return one > other if self.better == "higher" else one < other
