@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from saywhy import place
 from saywhy.answer import ScoreKind
 from saywhy.data.pictures import Picture
 from saywhy.errors import InputError, LayerError, MethodError, nearest
@@ -161,10 +162,8 @@ class Explanation:
 
         Of a signal [length], of a volume [depth, height, width].
         """
-        from saywhy.view import on_picture
-
         grid = self._grid(sample, target, method, layer)
-        return on_picture(grid, *self._whole(sample, grid))
+        return place.on_picture(grid, *self._whole(sample, grid))
 
     def peak(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None
@@ -173,10 +172,8 @@ class Explanation:
 
         Of a signal (x,) in samples, of a volume (x, y, z) in voxels, z along its first axis.
         """
-        from saywhy.view import peak
-
         grid = self._grid(sample, target, method, layer)
-        return peak(grid, self._whole(sample, grid)[0])
+        return place.peak(grid, self._whole(sample, grid)[0])
 
     def box(
         self,
@@ -193,10 +190,8 @@ class Explanation:
             Left, top, right, bottom in pixels of the original picture; of a signal start, stop in samples; of a volume
             left, top, front, right, bottom, back in voxels. None for a map without positive values.
         """
-        from saywhy.view import box
-
         grid = self._grid(sample, target, method, layer)
-        return box(grid, *self._whole(sample, grid), threshold=threshold)
+        return place.box(grid, *self._whole(sample, grid), threshold=threshold)
 
     def fuse(self, how: Fusion = "mean") -> "Explanation":
         """The layers fused into one, for every method; see :func:`saywhy.methods.fuse`."""

@@ -3,9 +3,9 @@
 This package knows an explanation (`explained.Explained`) and nothing of models or hooks.
 """
 
+from saywhy.place import box, on_picture, peak
 from saywhy.view.overlay import overlay
 from saywhy.view.payload import payload
-from saywhy.view.place import box, on_picture, peak
 from saywhy.view.report import notebook_html, report_html, save_html
 from saywhy.view.sheet import overlay_of, save_png, sheet
 

@@ -8,9 +8,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from saywhy.errors import InputError
+from saywhy.place import Seen, on_picture, whole
 from saywhy.view.legend import INK, PAPER, SOFT, font, wrapped
 from saywhy.view.overlay import FADE, NARROWEST, has_unseen, hatch, stacked
-from saywhy.view.place import Seen, on_picture, whole
 
 Stack = Float[Tensor, "concept h w"] | Float[np.ndarray, "concept h w"]
 """One raw map a concept, in [0, 1], on the layer's own grid."""

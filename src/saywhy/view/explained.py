@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.errors import LayerError
-from saywhy.view.place import Seen, Tiles
+from saywhy.place import Seen, Tiles
 
 
 @runtime_checkable

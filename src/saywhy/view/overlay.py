@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw
 
+from saywhy.place import Grid, Seen, Tiles, box, on_picture, peak, whole
 from saywhy.view.colour import DIVERGING, SEQUENTIAL, colourise
 from saywhy.view.legend import MEANINGS, Caption, hatched, legend
-from saywhy.view.place import Grid, Seen, Tiles, box, on_picture, peak, whole
 from saywhy.view.scale import Scale
 
 FADE = 0.75

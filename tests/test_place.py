@@ -9,7 +9,7 @@ from jaxtyping import TypeCheckError
 from PIL import Image
 
 from saywhy.errors import InputError
-from saywhy.view.place import box, on_picture, peak
+from saywhy.place import box, on_picture, peak
 
 
 def hot(height: int, width: int, row: int, column: int) -> np.ndarray:
