@@ -6,7 +6,8 @@
 torch.Size([1, 1, 16, 16])
 """
 
-from saywhy import errors, methods, targets
+from saywhy import errors, methods, metrics, targets
+from saywhy.check import Check, check
 from saywhy.concepts import factorize
 from saywhy.engine.capture import Capture
 from saywhy.engine.layout import Layout
@@ -18,6 +19,7 @@ from saywhy.words import textual
 
 __all__ = [
     "Capture",
+    "Check",
     "Explanation",
     "Layout",
     "Model",
@@ -25,12 +27,14 @@ __all__ = [
     "SaywhyError",
     "SaywhyWarning",
     "capture",
+    "check",
     "errors",
     "explain",
     "factorize",
     "layers",
     "load",
     "methods",
+    "metrics",
     "targets",
     "textual",
 ]

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -82,9 +82,14 @@ def by_word(
         probabilities=None,
         _maps={pair: (whole[pair] - found[pair]).transpose(0, 1) for pair in whole.pairs},
         _gaps={},
+        _again=_differences,
         # What a card says of the evidence is said of the whole question's map, and of no difference.
         _cards=lambda m, layer: [[_without(whole.cards[m, layer][0][0], "evidence")] * len(words)],
     )
+
+
+def _differences() -> NoReturn:
+    raise InputError("the map of a word is the difference of two explanations. Check those: explain each question.")
 
 
 def _without(card: Card, name: str) -> Card:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from saywhy import validity
+from saywhy.again import Again
 from saywhy.answer import ScoreKind
 from saywhy.engine.capture import Capture
 from saywhy.engine.layers import find_layers
@@ -201,6 +202,7 @@ def _explanation(request: Request, batch: Batch, parts: Sequence[Part]) -> Expla
         _pictures=batch.pictures,
         _provenance=partial(_provenance, request, candidates, names, scores, batch, request.model.version()),
         _counterfactual=partial(_counterfactual, request, batch, len(parts), request.model.version()),
+        _again=partial(_again, replace(request, settled=candidates), batch, len(parts), request.model.version()),
         words=parts[0].columns.words,
     )
 
@@ -218,6 +220,16 @@ def _counterfactual(request: Request, batch: Batch, parts: int, version: int) ->
     explanation = _explanation(turned, batch, turned_parts)
     _warn_of_zeros(explanation, turned_parts)
     return explanation
+
+
+def _again(request: Request, batch: Batch, parts: int, version: int) -> Again:
+    if request.model.version() != version:
+        raise InputError(
+            "the model's weights have changed since the explanation was made, so it cannot be asked again. Call "
+            "explain once more."
+        )
+    size = -(-batch.size // parts)
+    return Again(request, batch, lambda asked, of: _explanation(asked, of, asked.run_all(of, size)))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from saywhy import place
+from saywhy.again import Again
 from saywhy.answer import ScoreKind
 from saywhy.data.pictures import Picture
 from saywhy.errors import InputError, LayerError, MethodError, nearest
@@ -60,6 +61,7 @@ class Explanation:
     _pictures: Callable[[], tuple[Picture, ...]] = field(repr=False)
     _provenance: Callable[[], dict[str, Any]] = field(repr=False)
     _counterfactual: Callable[[], "Explanation"] = field(repr=False)
+    _again: Callable[[], Again] = field(repr=False)
     words: tuple[int, ...] = ()
 
     @property
@@ -210,6 +212,7 @@ class Explanation:
             },
             _cards=lambda m, _: _worst([self.cards[m, layer] for layer in own[m]]),
             _counterfactual=lambda: self.counterfactual.fuse(how),
+            _again=lambda: self._again().then(lambda other: other.fuse(how)),
             _provenance=lambda: {**self.provenance, "fuse": how},
         )
 

@@ -78,6 +78,8 @@ class Request:
     create_graph: bool = False
     seed: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    settled: Sequence[Candidate] = ()
+    """Layers that were found and proved before, to be taken as they are."""
 
     @property
     def shown_score(self) -> ScoreKind:
@@ -114,6 +116,8 @@ class Request:
 
     def candidates(self, batch: Batch) -> list[Candidate]:
         """The layers that are asked for, each with its layout proved."""
+        if self.settled:
+            return list(self.settled)
         layer = self.model.layer if self.layer is None else self.layer
         wanted: Sequence[str | nn.Module | None] = (
             [layer] if layer is None or isinstance(layer, str | nn.Module) else list(layer)
@@ -172,7 +176,9 @@ class Request:
             accounts: dict[tuple[str, str], Accounted] = {}
             for method in self.methods:
                 if method.passes == "several":
-                    subject = self._subject(form, batch, output, method)
+                    # The targets are those of the picture as it is.
+                    target = self.target.fixed(self.answer(batch.size, output))
+                    subject = self._subject(form, batch, target, method.score)
                     for layer in layers.values():
                         if (layer.module is None) == (method.at == "input"):
                             found = self._of_several_passes(method, subject.at(layer))
@@ -234,12 +240,26 @@ class Request:
             {name: Evidence.joined(some) for name, some in evidence.items()},
         )
 
-    def _subject(self, form: "_Form", batch: Batch, output: Any, method: Method) -> Subject:
-        """What a method that runs the network itself works on; its targets are those of the picture as it is."""
-        target = self.target.fixed(self.answer(batch.size, output))
+    def plain(self, batch: Batch) -> Answer:
+        """What the network answers, before any target; one pass without gradients."""
+        with translated(self.model, batch):
+            output, _ = self._answered(self._form(batch, self.settled), batch.size)
+        return self.answer(batch.size, output)
+
+    def fixed(self, batch: Batch) -> "Request":
+        """The same request of the answers that the network gives now, whatever it answers later."""
+        return replace(self, target=self.target.fixed(self.plain(batch)))
+
+    def subject(self, batch: Batch, score: ScoreKind) -> Subject:
+        """The network that is asked the same of other pictures; a class's score is what ``score`` says."""
+        form = self._form(batch, self.settled)
+        return replace(self, score=None)._subject(form, batch, self.target, score)
+
+    def _subject(self, form: "_Form", batch: Batch, target: Target, kind: ScoreKind) -> Subject:
+        """What those work on who run the network themselves, the target being the same all along."""
 
         def score(result: Any, samples: Tensor) -> Tensor:
-            return target.of_samples(samples).columns(self.answer(len(samples), widened(result), method.score)).scores
+            return target.of_samples(samples).columns(self.answer(len(samples), widened(result), kind)).scores
 
         def answers(result: Any, samples: Tensor) -> Tensor:
             return self.answer(len(samples), widened(result), "probability").values("probability")

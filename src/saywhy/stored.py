@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -116,8 +116,9 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Explanation:
         _pictures=lambda: pictures,
         _provenance=lambda: about["provenance"],
         _counterfactual=_no_model,
+        _again=_no_model,
     )
 
 
-def _no_model() -> Explanation:
-    raise SaywhyError("an explanation read from a file has no model to ask again. Explain -target with the model.")
+def _no_model() -> NoReturn:
+    raise SaywhyError("an explanation read from a file has no model to ask again. Explain once more with the model.")

@@ -10,10 +10,11 @@ from typer.core import TyperGroup
 
 from saywhy.cli.ask import ask
 from saywhy.cli.caption import caption
+from saywhy.cli.check import check
 from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
 from saywhy.cli.screen import failure
-from saywhy.cli.tables import layers, methods
+from saywhy.cli.tables import layers, methods, metrics
 from saywhy.cli.train import train
 from saywhy.cli.words import words
 from saywhy.engine.memory import out_of_memory
@@ -49,7 +50,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, ask, caption, words, methods, layers, train, demo):
+for command in (explain, ask, caption, check, words, methods, metrics, layers, train, demo):
     app.command()(command)
 
 

@@ -40,6 +40,50 @@ def methods(
         screen.show(table)
 
 
+def metrics(
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print them as a Markdown page.")] = False,
+) -> None:
+    """List the metrics that judge maps, with paper, equation, direction and range."""
+    from saywhy.metrics import METRICS
+
+    rows = [
+        (m.name, f"{m.title}, {m.paper}", m.equation, m.better, f"{m.low:g} to {m.high:g}", _NEEDS[m.needs])
+        for m in METRICS.values()
+    ]
+    heads = ("metric", "name and paper", "value", "better", "range", "looks at")
+    if as_json:
+        print(json.dumps([dict(zip(heads, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
+    elif markdown:
+        cells = [(f"`{row[0]}`", *(cell.replace("|", r"\|") for cell in row[1:])) for row in rows]
+        print("\n".join([*_METRICS_HEAD, _line(heads), _line(["---"] * len(heads)), *map(_line, cells)]))
+    else:
+        table = screen.table(*heads, whole=("metric",))
+        for row in rows:
+            table.add_row(*map(escape, row))
+        screen.show(table)
+
+
+_METRICS_HEAD = (
+    "# Metrics",
+    "",
+    "Made by `saywhy metrics --markdown`. M is the map, y the score, x the picture, s a share of its pixels, in the",
+    "order of the map. Every value comes with those of noise, of a hill in the middle and of an edge detector on the same",
+    "picture (`saywhy.metrics.measure`): a number without its null is no verdict.",
+    "",
+)
+
+_NEEDS = {
+    "maps": "the map",
+    "masks": "where the thing is (masks)",
+    "boxes": "where the thing is (boxes)",
+    "people": "where people looked",
+    "network": "scores of altered pictures",
+    "probes": "scores of pictures with hidden parts",
+    "method": "the method, asked again",
+}
+
+
 def _record(method: Any) -> dict[str, Any]:
     """A method for programs: everything but its function."""
     from saywhy.cli.described import differs, parameters

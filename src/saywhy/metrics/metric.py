@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from saywhy.answer import ScoreKind
+
 Better = Literal["higher", "lower"]
-Needs = Literal["maps", "masks", "boxes", "people", "network", "method"]
+Needs = Literal["maps", "masks", "boxes", "people", "network", "probes", "method"]
 """What a metric looks at; see `Metric`."""
 
 
@@ -25,7 +27,9 @@ class Metric:
         low, high: the ends of its range; infinite where there is none.
         needs: what it looks at beside the maps: nothing (``"maps"``), where the thing is (``"masks"``, bool
             [batch, target, height, width], or ``"boxes"``), where people looked (``"people"``), the network's scores
-            for altered pictures (``"network"``), or maps of altered pictures and networks (``"method"``).
+            for altered pictures (``"network"``, or ``"probes"`` that serve any number of maps), or the same explanation
+            of altered pictures and networks (``"method"``).
+        score: what the score of a class is where the network is asked.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Metric:
     low: float
     high: float
     needs: Needs
+    score: ScoreKind = "probability"
 
     @cached_property
     def parameters(self) -> dict[str, Any]:

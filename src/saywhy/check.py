@@ -1,0 +1,366 @@
+"""Can this explanation be trusted? Tests of a map, each with a limit, and a verdict by a rule.
+
+The rule (docs/check.md): a map is trusted if it passes every test that can be made of it. The tests ask five questions:
+
+- *sound*: does its validity card hold nothing bad (layout, gradient, evidence)?
+- *faithful*: does the score fall where the map says, more than for maps that know nothing?
+- *of this network*: does the map go when the network forgets what it has learnt?
+- *of this answer*: is it another map than that of the next best class?
+- *stable*: does it stay when the picture changes by next to nothing; and does it add up, where it claims to?
+
+The limits are those at which Toybox, where the right place is known, says that trusted maps are right
+(``python -m claims.trust``).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saywhy.explanation import Explanation
+from saywhy.metrics.attention import on_grid, rank_correlation
+from saywhy.metrics.measure import Judge, Measured
+from saywhy.metrics.nulls import NULLS, moved, random_like
+from saywhy.metrics.registry import find_metric
+from saywhy.metrics.robustness import stability
+from saywhy.metrics.sanity import forgotten, left_of, target_randomisation
+from saywhy.progress import counted
+from saywhy.shapes import MapStack, Scores
+from saywhy.validity import Card
+
+PROBES = 48
+"""Pictures with something hidden."""
+
+CHANCES = 500
+"""Maps of chance of each kind, with which faithfulness is compared."""
+
+STEPS = 6
+"""Portions of deletion and insertion."""
+
+DRAWS = 4
+"""Noisy copies of the picture."""
+
+OTHERS = ("gradcam", "hirescam", "layercam", "gradcam++", "saliency")
+"""Methods of one pass whose maps the map is compared with."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where tests pass.
+
+    Attributes:
+        faithful: the share of maps of chance that the map must beat, at least.
+        forgets: what may be left of the map, on average, while the network forgets; at most.
+        rival: the rank correlation with the map of the next best class; at most.
+        stable: the rank correlation with maps of noisy copies; at least.
+        gap: by how much the parts may fail to add up, as a share; at most.
+    """
+
+    faithful: float = 0.95
+    forgets: float = 0.5
+    rival: float = 0.9
+    stable: float = 0.8
+    gap: float = 0.1
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test of one map.
+
+    Attributes:
+        name: ``"sound"``, ``"faithful"``, ``"of this network"``, ``"of this answer"``, ``"stable"``, ``"adds up"``.
+        passed: None where it cannot be made of this map.
+        value: what was measured; NaN where nothing was.
+        limit: where it passes.
+        text: a sentence.
+    """
+
+    name: str
+    passed: bool | None
+    value: float
+    limit: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the tests say of one map."""
+
+    tests: tuple[Test, ...]
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it passes all tests that can be made of it."""
+        return all(test.passed is not False for test in self.tests)
+
+    def __str__(self) -> str:
+        failed = [test.text for test in self.tests if test.passed is False]
+        if failed:
+            return f"This map cannot be trusted, because {'; and '.join(failed)}."
+        return f"This map can be trusted, because {'; and '.join(t.text for t in self.tests if t.passed)}."
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """What was found out about the maps of an explanation.
+
+    Attributes:
+        explanation: what was checked.
+        method, layer: which of its maps.
+        verdicts: [batch][target].
+        scores: metrics with their nulls, by name.
+        percentiles: of the faithfulness among maps of chance, from 0 to 1: by kind of chance, [batch, target].
+        forgotten: the maps [batch, target, *space] while the network forgets, stage by stage.
+        left: [batch, target, stage] what is left of the map in them.
+        agreement: [batch, target] by method, the rank correlation with the maps of other methods.
+    """
+
+    explanation: Explanation
+    method: str
+    layer: str
+    verdicts: tuple[tuple[Verdict, ...], ...]
+    scores: Mapping[str, Measured]
+    percentiles: Mapping[str, Scores]
+    forgotten: tuple[MapStack, ...]
+    left: Float[Tensor, "batch target stage"]
+    agreement: Mapping[str, Scores]
+
+    @property
+    def trusted(self) -> Tensor:
+        """Bool [batch, target]."""
+        return torch.tensor([[one.trusted for one in row] for row in self.verdicts])
+
+    def __str__(self) -> str:
+        names = self.explanation.targets
+        return "\n".join(f"{names[b][t]}: {one}" for b, row in enumerate(self.verdicts) for t, one in enumerate(row))
+
+    def save(self, path: "str | Path") -> Path:
+        """Write the page; the suffix is ``.html``."""
+        from saywhy.view.checked import save_check
+
+        return save_check(self, Path(path))
+
+
+def check(
+    explanation: Explanation,
+    *,
+    method: str | None = None,
+    layer: str | None = None,
+    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    seed: int = 0,
+) -> Check:
+    """Test the maps of an explanation: about 130 forward passes a picture.
+
+    Args:
+        explanation: of :func:`saywhy.explain`, its model as it was.
+        method, layer: which maps; None are the first.
+        limits: where tests pass.
+        seed: of all that is random in the tests.
+
+    Raises:
+        InputError: the explanation cannot be asked again (it was read from a file, or the weights have changed), or
+            it has no such maps.
+
+    >>> import saywhy
+    >>> from saywhy.data.toybox import scene
+    >>> found = check(saywhy.explain("toybox:classifier", scene("test", 3).image))
+    >>> [test.name for test in found.verdicts[0][0].tests]
+    ['sound', 'faithful', 'of this network', 'of this answer', 'stable', 'adds up']
+    """
+    method = method or explanation.methods[0]
+    layer = layer or explanation._first_layer(method)
+    made = _Tests(explanation, method, layer, limits, seed)
+    with counted("checking", len(made.order)) as advance:
+        tests = []
+        for one in made.order:
+            tests.append(one())
+            advance(1)
+    samples, targets = made.judge.maps.shape[:2]
+    verdicts = tuple(
+        tuple(Verdict(tuple(test[b][t] for test in tests)) for t in range(targets)) for b in range(samples)
+    )
+    return Check(
+        explanation=explanation,
+        method=method,
+        layer=layer,
+        verdicts=verdicts,
+        scores=made.scores(),
+        percentiles=made.percentiles,
+        forgotten=made.forgotten,
+        left=made.left,
+        agreement=_agreement(made.judge),
+    )
+
+
+Tested = list[list[Test]]
+"""Of every sample and target."""
+
+
+@dataclass(frozen=True)
+class _Tests:
+    """The tests of all maps of one method at one layer, and what they share."""
+
+    explanation: Explanation
+    method: str
+    layer: str
+    limits: Limits
+    seed: int
+
+    @property
+    def order(self) -> "tuple[Callable[[], Tested], ...]":
+        """Every test."""
+        return self.sound, self.faithful, self.of_network, self.of_answer, self.stable, self.adds_up
+
+    @cached_property
+    def judge(self) -> Judge:
+        """What metrics need."""
+        return Judge(self.explanation, self.method, self.layer, probes=PROBES, seed=self.seed)
+
+    @cached_property
+    def percentiles(self) -> dict[str, Scores]:
+        """The share of maps of chance whose faithfulness is lower; equal ones count half."""
+        metric, own = find_metric("faithfulness-correlation"), self._faithfulness
+        found = {}
+        for kind, made in {"random": random_like, "moved": moved}.items():
+            picture = self.judge.maps  # nulls of chance look at no picture
+            drawn = torch.stack(
+                [self.judge.value(metric, made(self.judge.maps, picture, self.seed + i)) for i in range(CHANCES)]
+            )
+            found[kind] = ((drawn < own).double() + (drawn == own).double() / 2).mean(0)
+        return found
+
+    @cached_property
+    def forgotten(self) -> tuple[MapStack, ...]:
+        """The maps while the network forgets."""
+        return tuple(forgotten(self.explanation, self.method, self.layer, seed=self.seed))
+
+    @cached_property
+    def left(self) -> Tensor:
+        """What is left of the map in them, [batch, target, stage]."""
+        return left_of(self.judge.maps, self.forgotten)
+
+    def scores(self) -> dict[str, Measured]:
+        """Metrics beside what maps get that know nothing."""
+        found = {}
+        for name, settings in _SCORES.items():
+            metric = find_metric(name)
+            nulls = {n: self.judge.value(metric, self.judge.null(n), **settings) for n in NULLS}
+            found[name] = Measured(metric, self.judge.value(metric, self.judge.maps, **settings), nulls)
+        return found
+
+    def sound(self) -> Tested:
+        """The validity card."""
+
+        def test(card: Card) -> Test:
+            bad = [fact for fact in card if fact.state == "bad"]
+            text = "; ".join(f"{fact.name}: {fact.text}" for fact in bad) or "its card holds nothing bad"
+            return Test("sound", not bad, float(len(bad)), 0, text)
+
+        return [[test(card) for card in row] for row in self.explanation.cards[self.method, self.layer]]
+
+    def faithful(self) -> Tested:
+        """Whether the score falls where the map says."""
+        beaten = torch.stack(list(self.percentiles.values())).amin(0)
+        return _each(
+            "faithful",
+            beaten,
+            self.limits.faithful,
+            beaten >= self.limits.faithful,
+            good="the score falls where it says, more than for {value:.0%} of maps of chance",
+            bad="the score does not fall where it says: {value:.0%} of maps of chance do worse (at least {limit:.0%})",
+        )
+
+    def of_network(self) -> Tested:
+        """Whether the map goes when the network forgets."""
+        left = self.left.mean(-1)
+        return _each(
+            "of this network",
+            left,
+            self.limits.forgets,
+            left <= self.limits.forgets,
+            good="it goes when the network forgets what it has learnt ({value:.2f} of it is left)",
+            bad="it stays when the network forgets what it has learnt ({value:.2f} of it is left, at most {limit:.2f})",
+        )
+
+    def of_answer(self) -> Tested:
+        """Whether it is another map than that of the next best class."""
+        if bool((self.explanation.classes < 0).any()):
+            return self._none("of this answer", "the target is no single class")
+        alike = target_randomisation(self.explanation, self.method, self.layer)
+        return _each(
+            "of this answer",
+            alike,
+            self.limits.rival,
+            alike <= self.limits.rival,
+            good="the next best answer has another map (rank correlation {value:.2f})",
+            bad="the next best answer has the same map (rank correlation {value:.2f}, at most {limit:.2f})",
+        )
+
+    def stable(self) -> Tested:
+        """Whether it stays when the picture changes by next to nothing."""
+        alike = stability(self.explanation, self.method, self.layer, draws=DRAWS, seed=self.seed)
+        return _each(
+            "stable",
+            alike,
+            self.limits.stable,
+            alike >= self.limits.stable,
+            good="a little noise leaves it as it is (rank correlation {value:.2f})",
+            bad="a little noise makes another map of it (rank correlation {value:.2f}, at least {limit:.2f})",
+        )
+
+    def adds_up(self) -> Tested:
+        """Whether its parts are the change of the score, where the method says so."""
+        gap = self.explanation._gaps.get((self.method, self.layer))
+        if gap is None:
+            return self._none("adds up", "the method does not claim to add up")
+        size = gap.detach().cpu().double().abs()
+        return _each(
+            "adds up",
+            size,
+            self.limits.gap,
+            size <= self.limits.gap,
+            good="its parts add up to the change of the score but for {value:.1%}",
+            bad="its parts do not add up to the change of the score, by {value:.1%} of it (at most {limit:.0%})",
+        )
+
+    @cached_property
+    def _faithfulness(self) -> Scores:
+        return self.judge.value(find_metric("faithfulness-correlation"), self.judge.maps)
+
+    def _none(self, name: str, why: str) -> Tested:
+        test = Test(name, None, math.nan, math.nan, why)
+        return [[test for _ in row] for row in self.explanation.targets]
+
+
+_SCORES: dict[str, dict[str, Any]] = {
+    "faithfulness-correlation": {},
+    "deletion": {"steps": STEPS},
+    "insertion": {"steps": STEPS},
+    "sparseness": {},
+}
+"""Metrics that are shown, and their settings."""
+
+
+def _each(name: str, values: Scores, limit: float, passed: Tensor, good: str, bad: str) -> Tested:
+    """One test of every map."""
+
+    def test(value: float, well: bool) -> Test:
+        return Test(name, well, value, limit, (good if well else bad).format(value=value, limit=limit))
+
+    rows = zip(values.tolist(), passed.tolist(), strict=True)
+    return [[test(*one) for one in zip(*row, strict=True)] for row in rows]
+
+
+def _agreement(judge: Judge) -> dict[str, Scores]:
+    """The rank correlation with the maps of other methods of one pass, on 14 × 14 cells; of pictures alone."""
+    if judge.maps.ndim != 4:
+        return {}
+    own = on_grid(judge.maps).flatten(2)
+    others = judge.explanation._again().explain(methods=[name for name in OTHERS if name != judge.method])
+    return {name: rank_correlation(on_grid(others[name]).flatten(2), own) for name in others.methods}

@@ -1,0 +1,280 @@
+r"""Does the score follow the map? The picture seen through the map, parts of it hidden, and occlusion.
+
+All take maps [batch, target, *grid] of any grid. What counts of a map is said with each measure: its positive part
+(``average_drop``, ``increase_in_confidence``), its values up to a common factor (``infidelity``), its values up to a
+linear function (``faithfulness_correlation``) or its order (``occlusion_correlation``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saywhy.engine.subject import Subject
+from saywhy.errors import InputError
+from saywhy.methods.baselines import Baseline, baseline_of
+from saywhy.methods.perturbation import Sizes, cells_of, occlusion
+from saywhy.metrics.attention import on_grid, rank_correlation
+from saywhy.metrics.removal import at_pixels
+from saywhy.progress import counted
+from saywhy.shapes import FeatureMaps, MapStack, Scores
+
+PROBES, CELLS, HIDDEN = 64, 7, 0.1
+"""Pictures in which something is hidden, cells along an axis, and the share of the cells that each hides."""
+
+
+def average_drop(maps: MapStack, subject: Subject, *, fill: Baseline = None) -> Scores:
+    r"""Average Drop (Chattopadhyay et al., 2018, Grad-CAM++, section 5.1), of one picture, as a share.
+
+    .. math:: \max(0,\ y(x) - y(x_M)) / y(x), \qquad x_M = M x + (1 - M)\, x_0
+
+    ``M`` is the map's positive part divided by its maximum; zero everywhere for a map without one.
+
+    Args:
+        maps: of any grid.
+        subject: the network, the pictures and the targets.
+        fill: ``x_0``, what is there where the map is zero; None is black where the preprocessing is known, as in the
+            paper, else zero.
+
+    Returns:
+        [batch, target] from 0 (nothing is lost) to 1 (all of it), where the score is a probability. Lower is better.
+
+    Raises:
+        InputError: a map is not finite, or a score is not positive: a share of it means nothing then.
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.sum((1, 2)))
+    >>> average_drop(torch.tensor([[[5.0, 0.0]]]), subject), average_drop(torch.tensor([[[0.0, -1.0]]]), subject)
+    (tensor([[0.2500]], dtype=torch.float64), tensor([[1.]], dtype=torch.float64))
+    """
+    before, seen = _through(maps, subject, fill)
+    if not (before > 0).all():
+        raise InputError(
+            f"average_drop is a share of the score, which must be positive, got {float(before.min()):.3g}. "
+            "Explain a probability (score='probability')."
+        )
+    return (1 - seen / before).clamp_min(0)
+
+
+def increase_in_confidence(maps: MapStack, subject: Subject, *, fill: Baseline = None) -> Scores:
+    """Increase in Confidence (Chattopadhyay et al., 2018, Grad-CAM++, section 5.1): ``1[y(x) < y(x_M)]``.
+
+    Args, errors: as for :func:`average_drop`; the score may be anything.
+
+    Returns:
+        [batch, target] 1 where the picture seen through the map has a higher score, else 0. Higher is better.
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, -1.0]]]), lambda x: x.sum((1, 2)))
+    >>> increase_in_confidence(torch.tensor([[[5.0, 0.0]]]), subject)
+    tensor([[1.]], dtype=torch.float64)
+    """
+    before, seen = _through(maps, subject, fill)
+    return (before < seen).double()
+
+
+def _through(maps: MapStack, subject: Subject, fill: Baseline) -> tuple[Scores, Scores]:
+    """Scores [batch, target] of the pictures, and of the pictures seen through the maps, float64."""
+    shown = at_pixels(maps, tuple(subject.picture.shape[2:])).clamp_min(0)
+    largest = shown.flatten(2).amax(2)[(..., *[None] * (shown.ndim - 2))]
+    shown = torch.where(largest > 0, shown / torch.where(largest > 0, largest, 1.0), 0.0)
+    before = subject.scores(subject.picture, torch.arange(subject.size)).double().cpu()
+    found = torch.empty_like(before)
+    with counted("seen through the maps", before.numel()) as advance:
+        for sample in range(subject.size):
+            picture, empty = subject.picture[sample : sample + 1], baseline_of(subject, sample, fill)
+
+            def alter(part: slice, sample: int = sample, x: Tensor = picture, x0: Tensor = empty) -> FeatureMaps:
+                M = shown[sample, part].unsqueeze(1).to(x)
+                return M * x + (1 - M) * x0
+
+            for part, scores in subject.altered(sample, before.shape[1], alter):
+                found[sample, part] = scores[:, part].diagonal().double().cpu()
+                advance(len(scores))
+    return before, found
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What the scores lose when parts of the pictures are hidden: with this any number of maps can be judged.
+
+    Attributes:
+        hidden: [probe, *grid] which cells of a grid each probe hides, as 0 and 1.
+        drops: [batch, target, probe] by how much the score falls, float64.
+    """
+
+    hidden: Float[Tensor, "probe *grid"]
+    drops: Float[Tensor, "batch target probe"]
+
+    def sums(self, maps: MapStack) -> Float[Tensor, "batch target probe"]:
+        """What of each map lies in the cells that each probe hides."""
+        grid = tuple(self.hidden.shape[1:])
+        cells = on_grid(maps, grid) if len(grid) == 2 else _pooled(maps, grid)
+        return torch.einsum("btc,pc->btp", cells.flatten(2), self.hidden.flatten(1))
+
+
+def probe(
+    subject: Subject,
+    count: int = PROBES,
+    cells: Sizes = CELLS,
+    share: float = HIDDEN,
+    fill: Baseline = "mean",
+    seed: int = 0,
+) -> Probes:
+    """Hide random cells of the pictures, so many passes in all.
+
+    Args:
+        subject: the network, the pictures and the targets.
+        count: how many probes.
+        cells: of the grid along every axis, one number or one an axis.
+        share: of the cells that each probe hides; at least one cell.
+        fill: what is there instead; see :func:`saywhy.methods.baselines.baseline_of`.
+        seed: of the cells.
+
+    Raises:
+        InputError: ``count`` is less than 3 or ``share`` is no share.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 3:
+        raise InputError(f"a correlation takes at least 3 probes, got {count!r}.")
+    if not 0 < share < 1:
+        raise InputError(f"share must lie between 0 and 1, got {share!r}.")
+    space = tuple(subject.picture.shape[2:])
+    grid = cells_of(cells, space)
+    number = torch.tensor(grid).prod().item()
+    chance = torch.Generator().manual_seed(seed)
+    drawn = torch.stack([torch.randperm(int(number), generator=chance) for _ in range(count)])
+    hidden = (drawn < max(1, round(share * number))).unflatten(1, grid)
+    large = _enlarged(hidden, space)
+    whole = subject.scores(subject.picture, torch.arange(subject.size)).double().cpu()
+    drops = torch.empty(*whole.shape, count, dtype=torch.float64)
+    with counted("hiding parts", subject.size * count) as advance:
+        for sample in range(subject.size):
+            picture, empty = subject.picture[sample : sample + 1], baseline_of(subject, sample, fill)
+
+            def alter(part: slice, x: Tensor = picture, x0: Tensor = empty) -> FeatureMaps:
+                return torch.where(large[part].unsqueeze(1).to(x.device), x0, x)
+
+            for part, scores in subject.altered(sample, count, alter):
+                drops[sample, :, part] = whole[sample, :, None] - scores.double().cpu().mT
+                advance(len(scores))
+    return Probes(hidden.double(), drops)
+
+
+def faithfulness_correlation(maps: MapStack, probes: Probes) -> Scores:
+    r"""Faithfulness correlation (Bhatt, Weller and Moura, 2020, definition 5).
+
+    .. math:: \mathrm{corr}_S\Big(\sum_{p \in S} M_p,\ y(x) - y(x_{\setminus S})\Big)
+
+    over random sets ``S`` of hidden cells, all of one size.
+
+    Args:
+        maps: of any grid; their mean over each cell counts, with its sign.
+        probes: see :func:`probe`. The same probes judge any number of maps.
+
+    Returns:
+        [batch, target] from -1 to 1; 0 where the map is flat or nothing that was hidden changed the score. Higher is
+        better.
+
+    Raises:
+        InputError: a map is not finite.
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 2.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> probes = probe(subject, count=20, cells=4, share=0.5, fill="zero")
+    >>> faithfulness_correlation(torch.tensor([[[5.0, 3.0, 2.0, 1.0]]]), probes)
+    tensor([[1.]], dtype=torch.float64)
+    """
+    sums = probes.sums(maps)
+    a, b = (t - t.mean(-1, keepdim=True) for t in (sums, probes.drops))
+    # Rounding leaves something of what is the same everywhere.
+    a, b = (
+        torch.where(t.abs() > 1e-12 * whole.abs().amax(-1, keepdim=True), t, 0.0)
+        for t, whole in ((a, sums), (b, probes.drops))
+    )
+    size = a.norm(dim=-1) * b.norm(dim=-1)
+    return torch.where(size > 0, (a * b).sum(-1) / torch.where(size > 0, size, 1.0), 0.0).clamp(-1, 1)
+
+
+def infidelity(maps: MapStack, probes: Probes) -> Scores:
+    r"""Infidelity (Yeh et al., 2019, definition 2.1), with the best factor, as a share of what there is to explain.
+
+    .. math:: \min_{\beta \ge 0} \mathbb{E}_I(\beta\, I^\top M - \Delta_I)^2 / \mathbb{E}_I \Delta_I^2,
+        \qquad \Delta_I = y(x) - y(x - I)
+
+    The perturbations ``I`` are what hiding random cells takes away (the paper's square removal); what of a map counts
+    is its mean over each cell. The factor is the paper's own (its appendix): maps have all kinds of units.
+
+    Differs from the paper, and from captum's ``normalize=True``, whose factor may be negative: there a map that has
+    everything upside down is as good as the right one.
+
+    Returns:
+        [batch, target] from 0 (a linear model of the score) to 1 (says nothing of it: as good as a map of zeros). 1
+        where nothing that was hidden changed the score. Lower is better.
+
+    Raises:
+        InputError: a map is not finite.
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 2.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> probes = probe(subject, count=20, cells=4, share=0.5, fill="zero")
+    >>> infidelity(torch.tensor([[[8.0, 4.0, 2.0, 0.0]]]), probes).round(decimals=9) + 0.0
+    tensor([[0.]], dtype=torch.float64)
+    """
+    sums, drops = probes.sums(maps), probes.drops
+    size = (sums * sums).sum(-1) * (drops * drops).sum(-1)
+    share = (sums * drops).sum(-1).clamp_min(0).square() / torch.where(size > 0, size, 1.0)
+    return (1 - share).clamp(0, 1)
+
+
+def occlusion_correlation(
+    maps: MapStack,
+    subject: Subject,
+    *,
+    window: Sizes | None = None,
+    stride: Sizes | None = None,
+    fill: Baseline | float = "mean",
+) -> Scores:
+    """Rank correlation with occlusion (Grad-CAM, Selvaraju et al., 2017, section 5.3), both on 14 × 14 cells.
+
+    Args:
+        maps: of any grid.
+        subject: the network, the pictures and the targets.
+        window, stride, fill: of the occlusion, see :func:`saywhy.methods.perturbation.occlusion`. The paper says none
+            of them; its figures need no more than the order of the cells.
+
+    Returns:
+        [batch, target] from -1 to 1; 0 for a map that is the same everywhere. Higher is better.
+
+    Raises:
+        InputError: a map is not finite, or is not of a picture.
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.rand(1, 1, 14, 14), lambda x: x.sum((1, 2, 3)))
+    >>> occlusion_correlation(subject.picture, subject, window=1, stride=1, fill=0.0)
+    tensor([[1.]], dtype=torch.float64)
+    """
+    if maps.ndim != 4:
+        raise InputError(f"occlusion_correlation is of maps [batch, target, height, width], got {list(maps.shape)}.")
+    hidden = occlusion(subject, window=window, stride=stride, fill=fill)
+    return rank_correlation(on_grid(maps).flatten(2), on_grid(hidden).flatten(2))
+
+
+def _enlarged(cells: Tensor, space: Sequence[int]) -> Tensor:
+    """Cells [probe, *grid] at every pixel; the last cells of an axis are smaller where it cannot be shared evenly."""
+    for axis, (side, count) in enumerate(zip(space, cells.shape[1:], strict=True), 1):
+        cells = cells.index_select(axis, torch.arange(side) * count // side)
+    return cells
+
+
+def _pooled(maps: MapStack, grid: tuple[int, ...]) -> MapStack:
+    """Maps of a signal or a volume as means over cells."""
+    maps = maps.detach().cpu().double()
+    if not maps.isfinite().all():
+        raise InputError("a map must be finite, got NaN or infinity in it.")
+    for axis, count in enumerate(grid, 2):
+        parts = [maps.narrow(axis, *_extent(maps.shape[axis], count, i)).mean(axis) for i in range(count)]
+        maps = torch.stack(parts, axis)
+    return maps
+
+
+def _extent(side: int, count: int, index: int) -> tuple[int, int]:
+    """Where one of so many cells begins along an axis, and how long it is."""
+    start, stop = index * side // count, -(-(index + 1) * side // count)
+    return start, stop - start

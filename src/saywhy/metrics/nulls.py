@@ -1,0 +1,77 @@
+"""Maps that know nothing of the answer: what a metric gives to them is what its value has to be compared with."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from saywhy.metrics.attention import centre_prior
+from saywhy.shapes import LINEAR, FeatureMaps, MapStack, wide
+
+
+def random_like(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStack:
+    """Uniform noise from 0 to 1 on the map's own grid.
+
+    >>> random_like(torch.zeros(1, 2, 3), torch.zeros(1, 3, 9)).shape
+    torch.Size([1, 2, 3])
+    """
+    return torch.rand(maps.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def centre_like(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStack:
+    """A round hill in the middle, for every picture the same.
+
+    >>> centre_like(torch.zeros(1, 1, 3), torch.zeros(1, 3, 9))[0, 0].argmax().item()
+    1
+    """
+    return hill(maps.shape[2:]).expand(maps.shape).clone()
+
+
+def edges_like(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStack:
+    """An edge detector: the size of the picture's gradient, averaged over channels and the cells of the map's grid.
+
+    >>> edges_like(torch.zeros(1, 1, 3), torch.tensor([[[0.0, 0.0, 0.0, 6.0, 6.0, 6.0]]]))
+    tensor([[[0., 3., 0.]]])
+    """
+    pictures = wide(pictures.detach().cpu())
+    axes = list(range(2, pictures.ndim))
+    steps = torch.gradient(pictures, dim=[axis for axis in axes if pictures.shape[axis] > 1])
+    found = torch.stack([step.square() for step in steps]).sum(0).sqrt().mean(1, keepdim=True)
+    antialias = {"antialias": True} if len(axes) == 2 else {}
+    on_cells = F.interpolate(found, tuple(maps.shape[2:]), mode=LINEAR[len(axes)], align_corners=False, **antialias)
+    return on_cells.expand(-1, maps.shape[1], *maps.shape[2:]).clone()
+
+
+def moved(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStack:
+    """The map itself, shifted round the borders and mirrored at random: as smooth and as sparse, and elsewhere.
+
+    >>> moved(torch.tensor([[[0.0, 1.0, 2.0, 3.0]]]), torch.zeros(1, 3, 8), seed=1).sort().values.tolist()
+    [[[0.0, 1.0, 2.0, 3.0]]]
+    """
+    chance = torch.Generator().manual_seed(seed)
+    made = []
+    for one in maps.detach().cpu().flatten(0, 1):
+        mirrored = [axis for axis in range(one.ndim) if int(torch.randint(2, (1,), generator=chance))]
+        shifts = [int(torch.randint(side, (1,), generator=chance)) for side in one.shape]
+        made.append(one.flip(mirrored).roll(shifts, list(range(one.ndim))))
+    return torch.stack(made).unflatten(0, maps.shape[:2])
+
+
+NULLS: dict[str, Callable[[MapStack, FeatureMaps, int], MapStack]] = {
+    "random": random_like,
+    "centre": centre_like,
+    "edges": edges_like,
+}
+"""By name, the maps that stand beside every value."""
+
+
+def hill(space: Sequence[int]) -> Tensor:
+    """A hill in the middle of any number of axes; of two the one of :func:`saywhy.metrics.attention.centre_prior`."""
+    if len(space) == 2:
+        return centre_prior((space[0], space[1]))
+    apart = torch.zeros(tuple(space), dtype=torch.float64)
+    for axis, side in enumerate(space):
+        along = (2 * torch.arange(side, dtype=torch.float64) + 1 - side) / side
+        apart += along.square().view(-1, *[1] * (len(space) - axis - 1))
+    return torch.exp(-2 * apart)

@@ -1,0 +1,250 @@
+r"""What the score does when pixels go, or come, in the order of a map: deletion, insertion, ERASER's pair, and ROAD.
+
+All take maps [batch, target, *grid] of any grid, upsampled linearly to the pixels of the network's picture, and rank
+the pixels, the highest value first. Only the order counts, so any increasing function of a map is judged as the map is.
+Pixels of the same value (a rectified map has many zeros) come in random order, drawn anew for every map from the seed:
+what a map does not say it cannot be praised for. A map that is the same everywhere is judged as a random order.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from saywhy.engine.subject import Subject
+from saywhy.errors import InputError
+from saywhy.methods.baselines import Baseline, baseline_of
+from saywhy.metrics.imputation import imputed
+from saywhy.progress import counted
+from saywhy.shapes import LINEAR, FeatureMaps, MapStack, Scores, wide
+
+STEPS = 16
+"""Portions in which pixels are taken away or brought in."""
+
+SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
+"""Shares of the tokens at which ERASER (DeYoung et al., 2020) measures."""
+
+IMPUTED = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Shares of the pixels at which ROAD is measured."""
+
+
+def deletion(maps: MapStack, subject: Subject, *, steps: int = STEPS, fill: Baseline = "zero", seed: int = 0) -> Scores:
+    r"""Deletion (Petsiuk, Das and Saenko, 2018, section 4.3): the area under the score as the highest pixels go first.
+
+    .. math:: \int_0^1 y\big(x \text{ without its highest } s\big)\,\mathrm{d}s
+
+    by the trapezoidal rule over ``steps`` equal portions, both ends included.
+
+    Args:
+        maps: of any grid.
+        subject: the network, the pictures and the targets.
+        steps: portions; the paper takes a row of pixels at a time (224), for which there is a forward pass each.
+        fill: what is left where a pixel was; the paper's zero of the preprocessed picture, or any baseline of
+            :func:`saywhy.methods.baselines.baseline_of`.
+        seed: of the order of equal pixels.
+
+    Returns:
+        [batch, target] in units of the score: of probabilities from 0 to 1. Lower is better.
+
+    Raises:
+        InputError: a map is not finite or of another shape than the scores, or ``steps`` is no number from 1.
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 0.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> deletion(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), subject, steps=4)  # 4, 0, 0, 0, 0
+    tensor([[0.5000]], dtype=torch.float64)
+    """
+    return _area(_curves(maps, subject, _portions(steps), seed, lambda sample: baseline_of(subject, sample, fill)))
+
+
+def insertion(
+    maps: MapStack, subject: Subject, *, steps: int = STEPS, start: Baseline = "blur", seed: int = 0
+) -> Scores:
+    r"""Insertion (Petsiuk, Das and Saenko, 2018, section 4.3): the area as the highest pixels come first.
+
+    .. math:: \int_0^1 y\big(\tilde x \text{ with the highest } s \text{ of } x\big)\,\mathrm{d}s
+
+    Args, errors: as for :func:`deletion`; ``start`` is what the picture begins as, in the paper the blurred picture.
+
+    Returns:
+        [batch, target] in units of the score: of probabilities from 0 to 1. Higher is better.
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 0.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> insertion(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), subject, steps=4, start="zero")  # 0, 4, 4, 4, 4
+    tensor([[3.5000]], dtype=torch.float64)
+    """
+    # What comes first when pixels are brought in goes last when they are taken away.
+    begin = lambda sample: baseline_of(subject, sample, start)  # noqa: E731
+    return _area(_curves(-maps, subject, _portions(steps), seed, begin).flip(2))
+
+
+def comprehensiveness(
+    maps: MapStack, subject: Subject, *, shares: Sequence[float] = SHARES, fill: Baseline = "zero", seed: int = 0
+) -> Scores:
+    r"""Comprehensiveness (DeYoung et al., 2020, ERASER, section 4.2), of pixels in place of words.
+
+    .. math:: \frac{1}{|S|} \sum_{s \in S} \Big(y(x) - y\big(x \text{ without its highest } s\big)\Big)
+
+    Args, errors: as for :func:`deletion`; ``shares`` of the pixels between 0 and 1.
+
+    Returns:
+        [batch, target] in units of the score: of probabilities from -1 to 1. Higher is better.
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 1.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> comprehensiveness(torch.tensor([[[2.0, 1.0, 0.0, 0.0]]]), subject, shares=[0.25, 0.5])
+    tensor([[4.5000]], dtype=torch.float64)
+    """
+    curves = _curves(maps, subject, [0.0, *_shares(shares)], seed, lambda sample: baseline_of(subject, sample, fill))
+    return (curves[..., :1] - curves[..., 1:]).mean(-1)
+
+
+def sufficiency(
+    maps: MapStack, subject: Subject, *, shares: Sequence[float] = SHARES, fill: Baseline = "zero", seed: int = 0
+) -> Scores:
+    r"""Sufficiency (DeYoung et al., 2020, ERASER, section 4.2), of pixels in place of words.
+
+    .. math:: \frac{1}{|S|} \sum_{s \in S} \Big(y(x) - y\big(\text{the highest } s \text{ of } x \text{ alone}\big)\Big)
+
+    Args, errors: as for :func:`comprehensiveness`.
+
+    Returns:
+        [batch, target] in units of the score: of probabilities from -1 to 1. Lower is better.
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 1.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> sufficiency(torch.tensor([[[2.0, 1.0, 0.0, 0.0]]]), subject, shares=[0.25, 0.5])
+    tensor([[0.5000]], dtype=torch.float64)
+    """
+    gone = [0.0, *(1 - share for share in _shares(shares))]
+    curves = _curves(-maps, subject, gone, seed, lambda sample: baseline_of(subject, sample, fill))
+    return (curves[..., :1] - curves[..., 1:]).mean(-1)
+
+
+def road(maps: MapStack, subject: Subject, *, shares: Sequence[float] = IMPUTED, seed: int = 0) -> Scores:
+    r"""ROAD (Rong et al., 2022): remove and debias, the two orders of removal in one number.
+
+    .. math:: \frac{1}{|S|} \sum_{s \in S} y(x \text{ without its lowest } s) - y(x \text{ without its highest } s)
+
+    Pixels that go are not blackened, which by its shape alone would tell the network something, but imputed: each is
+    the weighted mean of its eight neighbours (1/6 beside and above, 1/12 at the corners), solved for all that are gone
+    at once, plus normal noise; see :func:`saywhy.metrics.imputation.imputed`.
+
+    Args, errors: as for :func:`comprehensiveness`; ``seed`` is that of the noise too.
+
+    Returns:
+        [batch, target] in units of the score: of probabilities from -1 to 1. Higher is better.
+
+    Differs from the paper, which draws the accuracy over a data set for each order; this is the mean distance between
+    both curves (twice what pytorch-grad-cam calls ROADCombined, whose imputation leaves out the weights).
+
+    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[[4.0, 0.0, 0.0, 0.0]]]]), lambda x: x[:, 0, 0, 0])
+    >>> road(torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]]]), subject, shares=[0.25]).round()  # 4 against 0 and some noise
+    tensor([[4.]], dtype=torch.float64)
+    """
+    if subject.picture.ndim != 4:
+        raise InputError(f"road is of pictures [height, width], got {subject.picture.ndim - 2} axes of space.")
+    kept = _shares(shares)
+    highest, lowest = (
+        _scored(order, subject, kept, lambda sample, gone: imputed(subject.picture[sample], gone, seed))
+        for order in (maps, -maps)
+    )
+    return (lowest - highest).mean(-1)
+
+
+Filled = Callable[[int], FeatureMaps]
+"""Of a sample, what is there where its pixels are gone: [1, channel, *space]."""
+
+Altered = Callable[[int, Tensor], FeatureMaps]
+"""Of a sample and bool [n, *space] of what is gone, the pictures that are left: [n, channel, *space]."""
+
+
+def _curves(
+    maps: MapStack, subject: Subject, shares: Sequence[float], seed: int, filled: Filled
+) -> Float[Tensor, "batch target share"]:
+    """Scores without the highest shares of the pixels, which ``filled`` takes the place of."""
+    made: dict[int, FeatureMaps] = {}
+
+    def altered(sample: int, gone: Tensor) -> FeatureMaps:
+        if sample not in made:
+            made.clear()
+            made[sample] = filled(sample)
+        return torch.where(gone.unsqueeze(1), made[sample], subject.picture[sample : sample + 1])
+
+    return _scored(maps, subject, shares, altered, seed)
+
+
+def _scored(
+    maps: MapStack, subject: Subject, shares: Sequence[float], altered: Altered, seed: int = 0
+) -> Float[Tensor, "batch target share"]:
+    """Scores of every target without the highest shares of its map's pixels, float64."""
+    ranks = ranked(maps, tuple(subject.picture.shape[2:]), seed)
+    pixels = ranks[0, 0].numel()
+    counts = torch.tensor([round(share * pixels) for share in shares]).view(-1, *[1] * (ranks.ndim - 2))
+    found = torch.empty(*ranks.shape[:2], len(shares), dtype=torch.float64)
+    with counted("taking pixels away", found.numel()) as advance:
+        for sample, target in _every(ranks):
+            gone = ranks[sample, target] < counts  # (share, *space)
+
+            def alter(part: slice, sample: int = sample, gone: Tensor = gone) -> FeatureMaps:
+                return altered(sample, gone[part].to(subject.picture.device))
+
+            for part, scores in subject.altered(sample, len(shares), alter):
+                found[sample, target, part] = scores[:, target].double().cpu()
+                advance(len(scores))
+    return found
+
+
+def _every(ranks: Tensor) -> Iterator[tuple[int, int]]:
+    return ((sample, target) for sample in range(len(ranks)) for target in range(ranks.shape[1]))
+
+
+def ranked(maps: MapStack, space: tuple[int, ...], seed: int = 0) -> Int[Tensor, "batch target *space"]:
+    """The place of every pixel in the order of a map, 0 the highest; equal ones in random order.
+
+    Raises:
+        InputError: a map is not finite, or has another number of axes than the picture.
+
+    >>> ranked(torch.tensor([[[0.0, 3.0, 1.0]]]), (3,)).tolist()
+    [[[2, 0, 1]]]
+    """
+    flat = at_pixels(maps, space).flatten(2)
+    count = flat.shape[2]
+    shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    order = shuffled[flat[..., shuffled].argsort(dim=-1, descending=True, stable=True)]
+    places = torch.arange(count).expand_as(order)
+    return torch.empty_like(order).scatter_(2, order, places).unflatten(2, space)
+
+
+def at_pixels(maps: MapStack, space: tuple[int, ...]) -> Float[Tensor, "batch target *space"]:
+    """Maps on the CPU, linearly upsampled to the pixels of the network's picture.
+
+    Raises:
+        InputError: a map is not finite, or has another number of axes than the picture.
+    """
+    maps = wide(maps.detach().cpu())
+    if maps.ndim != 2 + len(space):
+        raise InputError(
+            f"maps have the axes [batch, target] and those of the picture {list(space)}, got {list(maps.shape)}."
+        )
+    if not maps.isfinite().all():
+        raise InputError("a map must be finite, got NaN or infinity in it.")
+    if tuple(maps.shape[2:]) == space:
+        return maps
+    return F.interpolate(maps, space, mode=LINEAR[len(space)], align_corners=False)
+
+
+def _portions(steps: int) -> list[float]:
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise InputError(f"steps must be a whole number of at least 1, got {steps!r}.")
+    return [step / steps for step in range(steps + 1)]
+
+
+def _shares(shares: Sequence[float]) -> list[float]:
+    if not shares or not all(0 < share <= 1 for share in shares):
+        raise InputError(f"shares of the pixels are numbers above 0 and up to 1, got {list(shares)}.")
+    return list(shares)
+
+
+def _area(curves: Float[Tensor, "batch target share"]) -> Scores:
+    """By the trapezoidal rule, the whole width being 1."""
+    return torch.trapezoid(curves, dx=1 / (curves.shape[-1] - 1))

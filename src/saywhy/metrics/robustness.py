@@ -1,0 +1,126 @@
+r"""How maps change when the picture does, a little: sensitivity to noise, and to a shift that the network undoes.
+
+These judge a method on a picture and not one map: they make the explanation again, of other pictures. Norms are
+relative to that of the map, so that units do not count; where the map is zero, a change of it is infinite.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from saywhy.engine import tree
+from saywhy.engine.shift import undoing_shift
+from saywhy.errors import InputError
+from saywhy.metrics.attention import rank_correlation
+from saywhy.progress import counted
+from saywhy.shapes import MapStack, Scores
+
+if TYPE_CHECKING:
+    from saywhy.explanation import Explanation
+
+RADIUS = 0.02
+"""Of noise, as a share of the picture's range."""
+
+DRAWS = 8
+SHIFT = 0.1
+"""Of a constant shift, as a share of the picture's range."""
+
+
+def max_sensitivity(
+    explanation: "Explanation", method: str, layer: str, *, radius: float = RADIUS, draws: int = DRAWS, seed: int = 0
+) -> Scores:
+    r"""Max-sensitivity (Yeh et al., 2019, definition 2.3), relative to the map.
+
+    .. math:: \max_{\lVert \delta \rVert_\infty \le r} \lVert M(x + \delta) - M(x) \rVert_2 / \lVert M(x) \rVert_2
+
+    by so many draws of uniform noise.
+
+    Args:
+        explanation: with its model as it was.
+        method, layer: which maps.
+        radius: of the noise, as a share of the range of the preprocessed picture.
+        draws: the more, the nearer to the maximum, from below.
+        seed: of the noise. Whatever the method itself draws stays the same.
+
+    Returns:
+        [batch, target] from 0; lower is better.
+
+    Raises:
+        InputError: ``radius`` or ``draws`` is not positive.
+    """
+    own = _flat(explanation[method, layer])
+    changes = [(_flat(m) - own).norm(dim=-1) for m in _noisy(explanation, method, layer, radius, draws, seed)]
+    return _relative(torch.stack(changes).amax(0), own)
+
+
+def stability(
+    explanation: "Explanation", method: str, layer: str, *, radius: float = RADIUS, draws: int = DRAWS, seed: int = 0
+) -> Scores:
+    """The mean rank correlation of the map with those of noisy copies of the picture (a measure of ours).
+
+    Args, errors: as for :func:`max_sensitivity`.
+
+    Returns:
+        [batch, target] from -1 to 1, 0 for a map that is the same everywhere; higher is better.
+    """
+    own = _flat(explanation[method, layer])
+    found = [rank_correlation(_flat(m), own) for m in _noisy(explanation, method, layer, radius, draws, seed)]
+    return torch.stack(found).mean(0)
+
+
+def input_shift_variance(explanation: "Explanation", method: str, layer: str, *, shift: float = SHIFT) -> Scores:
+    r"""Input invariance (Kindermans et al., 2019, section 2): what changes when only the zero of the pictures does.
+
+    .. math:: \lVert M_{f'}(x + m) - M_f(x) \rVert_2 / \lVert M_f(x) \rVert_2, \qquad f'(x) = f(x - m)
+
+    Both networks do the same at every step, so a map of what they do should be the same. Methods that multiply by the
+    picture, or compare it with a picture of zeros, fail.
+
+    Args:
+        explanation: with its model as it was.
+        method, layer: which maps.
+        shift: ``m`` as a share of the range of the preprocessed picture, the same at every pixel.
+
+    Returns:
+        [batch, target] from 0, which is to rounding what an invariant method has; lower is better.
+    """
+    again = explanation._again()
+    picture = tree.picture_tensor(again.batch.inputs).detach()
+    offset = shift * _range(picture).max()
+    with undoing_shift(again.request.model.module, again.batch.inputs, offset) as network:
+        other = again.explain(picture + offset, network)
+    own = _flat(explanation[method, layer])
+    return _relative((_flat(other[method, layer]) - own).norm(dim=-1), own)
+
+
+def _noisy(explanation: Any, method: str, layer: str, radius: float, draws: int, seed: int) -> list[MapStack]:
+    """Maps of noisy copies of the picture."""
+    if not radius > 0:
+        raise InputError(f"radius is a share of the picture's range, above 0, got {radius!r}.")
+    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
+        raise InputError(f"draws must be a whole number of at least 1, got {draws!r}.")
+    again, chance = explanation._again(), torch.Generator().manual_seed(seed)
+    picture = tree.picture_tensor(again.batch.inputs).detach()
+    size, found = radius * _range(picture), []
+    with counted("adding noise", draws) as advance:
+        for _ in range(draws):
+            noise = (2 * torch.rand(picture.shape, generator=chance) - 1).to(picture)
+            found.append(again.explain(picture + size * noise)[method, layer].detach())
+            advance(1)
+    return found
+
+
+def _range(pictures: Tensor) -> Tensor:
+    """Largest less smallest value of every picture, [batch, 1, …]."""
+    low, high = torch.aminmax(pictures.flatten(1), dim=1)
+    return (high - low).view(-1, *[1] * (pictures.ndim - 1))
+
+
+def _flat(maps: MapStack) -> Tensor:
+    return maps.detach().cpu().double().flatten(2)
+
+
+def _relative(change: Tensor, maps: Tensor) -> Scores:
+    """Norms of changes as shares of the norms of maps; nothing is no change of nothing."""
+    return torch.where(change > 0, change / maps.norm(dim=-1), 0.0)

@@ -1,0 +1,139 @@
+r"""Does the map know the network, and the answer? Tests that a map of what is merely in the picture fails.
+
+An edge detector, a hill in the middle and the outline of the thing stay as they are when the network forgets all that
+it has learnt, or is asked for another class. These judge a method on a picture: they make the explanation again.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from saywhy.engine.shuffled import shuffled
+from saywhy.errors import InputError, SaywhyWarning
+from saywhy.metrics.attention import rank_correlation
+from saywhy.progress import counted
+from saywhy.shapes import MapStack, Scores
+
+if TYPE_CHECKING:
+    from saywhy.explanation import Explanation
+
+STAGES = 4
+"""In so many steps the network forgets what it has learnt."""
+
+
+def parameter_randomisation(
+    explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
+) -> Scores:
+    """Cascading parameter randomisation (Adebayo et al., 2018, section 3.1): what is left of the map.
+
+    The mean over the stages of :func:`cascade`.
+
+    Returns:
+        [batch, target] from 0 to 1; lower is better.
+    """
+    return cascade(explanation, method, layer, stages=stages, seed=seed).mean(-1)
+
+
+def cascade(
+    explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
+) -> Float[Tensor, "batch target stage"]:
+    r"""How like itself a map stays while the network forgets what it has learnt, from the answer down.
+
+    .. math:: |\rho(M_f, M_{f_k})|, \qquad k = 1 \dots K
+
+    with Spearman's rank correlation, and in :math:`f_k` the last ``k / K`` of the layers shuffled; see
+    :func:`saywhy.engine.shuffled.shuffled` for how. Its magnitude is taken because a map that is merely turned round
+    still shows the same. The target is the same all along.
+
+    Args:
+        explanation: with its model as it was.
+        method, layer: which maps.
+        stages: ``K``.
+        seed: of the shuffling.
+
+    Returns:
+        From 0 (nothing is left) to 1. A map that is the same everywhere has nothing in common with any.
+
+    Raises:
+        InputError: ``stages`` is no number from 1.
+        ModelError: the network cannot be copied.
+    """
+    return left_of(explanation[method, layer], forgotten(explanation, method, layer, stages=stages, seed=seed))
+
+
+def left_of(maps: MapStack, later: Sequence[MapStack]) -> Float[Tensor, "batch target stage"]:
+    """The magnitude of the rank correlation of maps with later ones.
+
+    >>> left_of(torch.tensor([[[0.0, 1.0, 2.0]]]), [torch.tensor([[[2.0, 1.0, 0.0]]]), torch.ones(1, 1, 3)])
+    tensor([[[1., 0.]]], dtype=torch.float64)
+    """
+    return torch.stack([rank_correlation(_flat(one), _flat(maps)).abs() for one in later], -1)
+
+
+def forgotten(
+    explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
+) -> list[MapStack]:
+    """The maps [batch, target, *space] of :func:`cascade` themselves, stage by stage."""
+    if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
+        raise InputError(f"stages must be a whole number of at least 1, got {stages!r}.")
+    again, found = explanation._again(), []
+    with warnings.catch_warnings(), counted("forgetting", stages) as advance:
+        warnings.simplefilter("ignore", SaywhyWarning)  # a network that knows nothing may well have an empty map
+        for stage in range(1, stages + 1):
+            network = shuffled(again.request.model.module, again.batch.inputs, stage / stages, seed)
+            found.append(again.explain(module=network)[method, layer].detach())
+            advance(1)
+    return found
+
+
+def data_randomisation(explanation: "Explanation", method: str, layer: str, *, other: nn.Module) -> Scores:
+    """Data randomisation (Adebayo et al., 2018, section 3.2): what the map has in common with that of another network.
+
+    Args:
+        explanation: with its model as it was.
+        method, layer: which maps.
+        other: a network of the same architecture that was trained on labels in random order.
+
+    Returns:
+        [batch, target] the magnitude of the rank correlation, from 0 to 1; lower is better.
+    """
+    found = explanation._again().explain(module=other)
+    return rank_correlation(_flat(found[method, layer]), _flat(explanation[method, layer])).abs()
+
+
+def target_randomisation(explanation: "Explanation", method: str, layer: str) -> Scores:
+    """Random logit (Sixt, Granz and Landgraf, 2020, section 4.1): what the map has in common with those of others.
+
+    Differs from the paper, which takes one class at random: here it is the class with the next score, which is the
+    hardest to be told from; and rank correlation in place of the structural similarity. Of targets that are no single
+    class nothing can be said.
+
+    Returns:
+        [batch, target] the rank correlation of both maps, from -1 to 1; lower is better.
+
+    Raises:
+        InputError: a target is no class, or there are no others.
+    """
+    return rank_correlation(_flat(explanation._again().rivals()[method, layer]), _flat(explanation[method, layer]))
+
+
+def completeness_gap(explanation: "Explanation", method: str, layer: str) -> Scores:
+    """By how much the parts of a map fail to add up to the change of the score, as a share of it.
+
+    Returns:
+        [batch, target] from 0; lower is better.
+
+    Raises:
+        InputError: the method keeps no such account (only path methods do).
+    """
+    if (method, layer) not in explanation._gaps:
+        raise InputError(f"'{method}' at '{layer}' adds up to nothing that could be known. Path methods do.")
+    return explanation._gaps[method, layer].detach().cpu().double().abs()
+
+
+def _flat(maps: MapStack) -> Tensor:
+    return maps.detach().cpu().double().flatten(2)

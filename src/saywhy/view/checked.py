@@ -1,0 +1,115 @@
+"""The page of a check: the verdict, the tests, the scores beside maps that know nothing, and the network forgetting."""
+
+import base64
+import io
+import math
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, Template
+from markupsafe import Markup
+from PIL import Image
+
+from saywhy.view.atomic import written_whole
+from saywhy.view.overlay import heat_over
+from saywhy.view.payload import dumps, plain
+from saywhy.view.report import _digest, _text
+from saywhy.view.scale import Scale
+
+if TYPE_CHECKING:
+    from saywhy.check import Check
+
+LONGEST = 480
+"""Pixels of the picture at the top of the page; the small ones are a third of that."""
+
+NULLS = {"random": "noise", "centre": "a hill in the middle", "edges": "an edge detector"}
+"""What the maps are called that know nothing of the answer."""
+
+
+def check_html(check: "Check") -> str:
+    """One self-contained page."""
+    style = _text("checked.css")
+    return _template().render(
+        title=", ".join(dict.fromkeys(name for row in check.explanation.targets for name in row)),
+        style=Markup(style),
+        style_digest=_digest(style),
+        method=check.method,
+        layer=check.layer,
+        parts=list(_parts(check)),
+        provenance=dumps(plain(check.explanation.provenance)),
+    )
+
+
+def save_check(check: "Check", path: Path) -> Path:
+    """Write the page, whole or not at all; returns the path."""
+    page = check_html(check)
+    with written_whole(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def _parts(check: "Check") -> Iterator[dict[str, Any]]:
+    """What the page shows of every map."""
+    e = check.explanation
+    for b, row in enumerate(check.verdicts):
+        picture = e.pictures[b]
+        for t, verdict in enumerate(row):
+            own = e[check.method, check.layer][b, t]
+            scale = Scale.of(own)
+            small = LONGEST // 3
+            yield {
+                "name": picture.name,
+                "target": e.targets[b][t],
+                "verdict": verdict,
+                "picture": _image(picture, own, scale, LONGEST),
+                "tests": [_test(test) for test in verdict.tests],
+                "scores": [_score(name, found, b, t) for name, found in check.scores.items()],
+                "chances": [(kind, float(values[b, t])) for kind, values in check.percentiles.items()],
+                "stages": [
+                    {"image": _image(picture, maps[b, t], None, small), "left": float(check.left[b, t, k])}
+                    for k, maps in enumerate(check.forgotten)
+                ],
+                "before": _image(picture, own, scale, small),
+                "agreement": [(name, float(values[b, t])) for name, values in check.agreement.items()],
+            }
+
+
+def _test(test: Any) -> dict[str, Any]:
+    known = not math.isnan(test.value)
+    state = {True: "passed", False: "failed", None: "skipped"}[test.passed]
+    return {"name": test.name, "state": state, "text": test.text, "value": f"{test.value:.3g}" if known else ""}
+
+
+def _score(name: str, found: Any, b: int, t: int) -> dict[str, Any]:
+    """A metric as an axis with a mark for the map and one for each of the others, in percent of the axis."""
+    values = {"this map": float(found.values[b, t])}
+    values |= {NULLS[kind]: float(null[b, t]) for kind, null in found.nulls.items()}
+    low, high = found.metric.low, found.metric.high
+    if not (math.isfinite(low) and math.isfinite(high)):
+        low, high = min(values.values()), max(values.values())
+    width = high - low or 1.0
+    marks = [
+        {"who": who, "at": f"{100 * min(1.0, max(0.0, (v - low) / width)):.1f}", "value": f"{v:.3g}"}
+        for who, v in values.items()
+    ]
+    return {"name": found.metric.title, "better": found.metric.better, "low": low, "high": high, "marks": marks}
+
+
+def _image(picture: Any, values: Any, scale: Scale | None, longest: int) -> str:
+    """A picture with its map, as a data address."""
+    from saywhy.view.sheet import fitted
+
+    factor = longest / max(picture.image.size)
+    shown, seen = fitted(picture.image, picture.seen, max(1, round(picture.image.width * factor)))
+    made: Image.Image = heat_over(shown, values, seen, scale=scale)
+    held = io.BytesIO()
+    made.save(held, "PNG")
+    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode("ascii")
+
+
+@cache
+def _template() -> Template:
+    return Environment(autoescape=True).from_string(files("saywhy.view").joinpath("checked.html.j2").read_text("utf-8"))
