@@ -13,7 +13,7 @@ The limits are those at which Toybox, where the right place is known, says that 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from saywhy.explanation import Explanation
 from saywhy.metrics.attention import on_grid, rank_correlation
+from saywhy.metrics.faithfulness import correlated
 from saywhy.metrics.measure import Judge, Measured
 from saywhy.metrics.nulls import NULLS, moved, random_like
 from saywhy.metrics.registry import find_metric
@@ -39,6 +40,9 @@ PROBES = 48
 
 CHANCES = 500
 """Maps of chance of each kind, with which faithfulness is compared."""
+
+FINEST = 28
+"""Rows and columns of maps of chance; maps of pixels are brought to so many."""
 
 STEPS = 6
 """Portions of deletion and insertion."""
@@ -176,26 +180,25 @@ def check(
     method = method or explanation.methods[0]
     layer = layer or explanation._first_layer(method)
     made = _Tests(explanation, method, layer, limits, seed)
-    with counted("checking", len(made.order)) as advance:
-        tests = []
-        for one in made.order:
-            tests.append(one())
-            advance(1)
-    samples, targets = made.judge.maps.shape[:2]
-    verdicts = tuple(
-        tuple(Verdict(tuple(test[b][t] for test in tests)) for t in range(targets)) for b in range(samples)
-    )
     return Check(
         explanation=explanation,
         method=method,
         layer=layer,
-        verdicts=verdicts,
+        verdicts=made.verdicts(),
         scores=made.scores(),
         percentiles=made.percentiles,
         forgotten=made.forgotten,
         left=made.left,
         agreement=_agreement(made.judge),
     )
+
+
+def verdicts(
+    explanation: Explanation, *, method: str | None = None, layer: str | None = None, seed: int = 0
+) -> tuple[tuple[Verdict, ...], ...]:
+    """The verdicts [batch][target] alone, without the scores that are shown beside: about 65 forward passes."""
+    method = method or explanation.methods[0]
+    return _Tests(explanation, method, layer or explanation._first_layer(method), Limits(), seed).verdicts()
 
 
 Tested = list[list[Test]]
@@ -212,10 +215,16 @@ class _Tests:
     limits: Limits
     seed: int
 
-    @property
-    def order(self) -> "tuple[Callable[[], Tested], ...]":
-        """Every test."""
-        return self.sound, self.faithful, self.of_network, self.of_answer, self.stable, self.adds_up
+    def verdicts(self) -> tuple[tuple[Verdict, ...], ...]:
+        """Of every sample and target, all tests."""
+        every = (self.sound, self.faithful, self.of_network, self.of_answer, self.stable, self.adds_up)
+        done: list[Tested] = []
+        with counted("checking", len(every)) as advance:
+            for test in every:
+                done.append(test())
+                advance(1)
+        samples, targets = self.judge.maps.shape[:2]
+        return tuple(tuple(Verdict(tuple(test[b][t] for test in done)) for t in range(targets)) for b in range(samples))
 
     @cached_property
     def judge(self) -> Judge:
@@ -225,13 +234,15 @@ class _Tests:
     @cached_property
     def percentiles(self) -> dict[str, Scores]:
         """The share of maps of chance whose faithfulness is lower; equal ones count half."""
-        metric, own = find_metric("faithfulness-correlation"), self._faithfulness
+        probes, own = self.judge.probed("logit"), self._faithfulness
+        maps = self.judge.maps.cpu().double()
+        if maps.ndim == 4 and max(maps.shape[2:]) > FINEST:
+            maps = on_grid(maps, (FINEST, FINEST))
+        many = maps.repeat(CHANCES, *[1] * (maps.ndim - 1))
         found = {}
         for kind, made in {"random": random_like, "moved": moved}.items():
-            picture = self.judge.maps  # nulls of chance look at no picture
-            drawn = torch.stack(
-                [self.judge.value(metric, made(self.judge.maps, picture, self.seed + i)) for i in range(CHANCES)]
-            )
+            sums = probes.sums(made(many, many, self.seed)).unflatten(0, (CHANCES, len(maps)))
+            drawn = correlated(sums, probes.drops)
             found[kind] = ((drawn < own).double() + (drawn == own).double() / 2).mean(0)
         return found
 

@@ -68,8 +68,8 @@ _METRICS_HEAD = (
     "# Metrics",
     "",
     "Made by `saywhy metrics --markdown`. M is the map, y the score, x the picture, s a share of its pixels, in the",
-    "order of the map. Every value comes with those of noise, of a hill in the middle and of an edge detector on the same",
-    "picture (`saywhy.metrics.measure`): a number without its null is no verdict.",
+    "order of the map. Every value comes with those of noise, of a hill in the middle and of an edge detector on the",
+    "same picture (`saywhy.metrics.measure`): a number without its null is no verdict.",
     "",
 )
 

@@ -26,7 +26,7 @@ def sparseness(maps: MapStack) -> Scores:
         [batch, target] float64, from 0 (the same everywhere) to ``1 - 1/d`` (a single one of d values).
 
     Raises:
-        InputError: a map is not finite.
+        InputError: a map is not finite, or has no values.
 
     >>> sparseness(torch.tensor([[[0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, -1.0]]]))
     tensor([[0.7500, 0.0000]], dtype=torch.float64)
@@ -46,7 +46,7 @@ def complexity(maps: MapStack) -> Scores:
         [batch, target] float64, from 0 (a single value) to ``ln d`` (the same everywhere).
 
     Raises:
-        InputError: a map is not finite.
+        InputError: a map is not finite, or has no values.
 
     >>> complexity(torch.tensor([[[0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, -1.0]]]))
     tensor([[0.0000, 1.3863]], dtype=torch.float64)
@@ -57,6 +57,8 @@ def complexity(maps: MapStack) -> Scores:
 
 def _shares(maps: MapStack) -> Float[Tensor, "batch target place"]:
     """Magnitudes as shares of their sum; all alike where there is none."""
+    if not math.prod(maps.shape[2:]):
+        raise InputError(f"a map has at least one value, got the shape {list(maps.shape)}.")
     sizes = maps.detach().cpu().double().flatten(2).abs()
     if not sizes.isfinite().all():
         raise InputError("a map must be finite, got NaN or infinity in it.")

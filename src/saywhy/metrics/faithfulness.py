@@ -183,15 +183,24 @@ def faithfulness_correlation(maps: MapStack, probes: Probes) -> Scores:
     >>> faithfulness_correlation(torch.tensor([[[5.0, 3.0, 2.0, 1.0]]]), probes)
     tensor([[1.]], dtype=torch.float64)
     """
-    sums = probes.sums(maps)
-    a, b = (t - t.mean(-1, keepdim=True) for t in (sums, probes.drops))
-    # Rounding leaves something of what is the same everywhere.
-    a, b = (
-        torch.where(t.abs() > 1e-12 * whole.abs().amax(-1, keepdim=True), t, 0.0)
-        for t, whole in ((a, sums), (b, probes.drops))
-    )
+    return correlated(probes.sums(maps), probes.drops)
+
+
+def correlated(sums: Float[Tensor, "*more probe"], drops: Float[Tensor, "*some probe"]) -> Float[Tensor, "*more"]:
+    """Pearson's correlation along the last axis, 0 where one side is the same everywhere.
+
+    >>> correlated(torch.tensor([[1.0, 2.0], [3.0, 3.0]]).double(), torch.tensor([0.0, 5.0]).double())
+    tensor([1., 0.], dtype=torch.float64)
+    """
+    a, b = (_from_mean(side) for side in (sums, drops))
     size = a.norm(dim=-1) * b.norm(dim=-1)
     return torch.where(size > 0, (a * b).sum(-1) / torch.where(size > 0, size, 1.0), 0.0).clamp(-1, 1)
+
+
+def _from_mean(values: Tensor) -> Tensor:
+    """Values less their mean; rounding would leave something of what is the same everywhere."""
+    apart = values - values.mean(-1, keepdim=True)
+    return torch.where(apart.abs() > 1e-12 * values.abs().amax(-1, keepdim=True), apart, 0.0)
 
 
 def infidelity(maps: MapStack, probes: Probes) -> Scores:

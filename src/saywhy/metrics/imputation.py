@@ -20,18 +20,16 @@ def imputed(
     .. math:: x_p = \frac{\sum_{q \sim p} w_{pq}\, x_q}{\sum_{q \sim p} w_{pq}} + \varepsilon_p
 
     for all pixels that are gone at once; neighbours beyond the border count nothing. Where all is gone there is nothing
-    to impute from: the picture is then its mean colour.
+    to impute from: the picture is then its mean colour. The noise of a pixel is that of the seed, whatever else is gone
+    and however many pictures are made together.
 
     >>> line, gone = torch.tensor([[[2.0, 9.0, 4.0]]]), torch.tensor([[[False, True, False]]])
     >>> imputed(line, gone).round().tolist()
     [[[[2.0, 3.0, 4.0]]]]
     """
-    chance = torch.Generator().manual_seed(seed)
-    made = []
-    for hidden in gone.cpu():
-        filled = _solved(picture.double().cpu(), hidden.numpy())
-        noise = NOISE * torch.randn(filled.shape, generator=chance, dtype=torch.float64) * hidden
-        made.append(filled + noise)
+    noise = NOISE * torch.randn(picture.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    whole = picture.double().cpu()
+    made = [_solved(whole, hidden.numpy()) + noise * hidden for hidden in gone.cpu()]
     return torch.stack(made).to(picture) if made else picture.new_empty(0, *picture.shape)
 
 

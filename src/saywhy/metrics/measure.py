@@ -101,7 +101,7 @@ class Judge:
         elif metric.needs == "network":
             found = metric.function(maps, self._at(metric.score), **parameters)
         elif metric.needs == "probes":
-            found = metric.function(maps, self._probed(metric.score), **parameters)
+            found = metric.function(maps, self.probed(metric.score), **parameters)
         elif metric.needs in ("masks", "boxes"):
             found = self._located(metric, maps, **parameters)
         else:
@@ -136,7 +136,8 @@ class Judge:
         return subject
 
     @cached_property
-    def _probed(self) -> Callable[[str], Probes]:
+    def probed(self) -> Callable[[str], Probes]:
+        """By the kind of score, what it loses when parts are hidden."""
         made: dict[str, Probes] = {}
 
         def probed(score: str) -> Probes:

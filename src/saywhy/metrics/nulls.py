@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saywhy.metrics.attention import centre_prior
-from saywhy.shapes import LINEAR, FeatureMaps, MapStack, wide
+from saywhy.shapes import FeatureMaps, MapStack, wide
 
 
 def random_like(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStack:
@@ -35,11 +35,12 @@ def edges_like(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStack
     tensor([[[0., 3., 0.]]])
     """
     pictures = wide(pictures.detach().cpu())
-    axes = list(range(2, pictures.ndim))
-    steps = torch.gradient(pictures, dim=[axis for axis in axes if pictures.shape[axis] > 1])
-    found = torch.stack([step.square() for step in steps]).sum(0).sqrt().mean(1, keepdim=True)
-    antialias = {"antialias": True} if len(axes) == 2 else {}
-    on_cells = F.interpolate(found, tuple(maps.shape[2:]), mode=LINEAR[len(axes)], align_corners=False, **antialias)
+    squares = torch.zeros_like(pictures)
+    for axis in range(2, pictures.ndim):
+        if pictures.shape[axis] > 1:
+            squares += torch.gradient(pictures, dim=axis)[0].square()
+    found = squares.sqrt().mean(1, keepdim=True)
+    on_cells = F.interpolate(found, tuple(maps.shape[2:]), mode="area")
     return on_cells.expand(-1, maps.shape[1], *maps.shape[2:]).clone()
 
 

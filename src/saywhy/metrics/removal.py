@@ -1,9 +1,11 @@
 r"""What the score does when pixels go, or come, in the order of a map: deletion, insertion, ERASER's pair, and ROAD.
 
 All take maps [batch, target, *grid] of any grid, upsampled linearly to the pixels of the network's picture, and rank
-the pixels, the highest value first. Only the order counts, so any increasing function of a map is judged as the map is.
-Pixels of the same value (a rectified map has many zeros) come in random order, drawn anew for every map from the seed:
-what a map does not say it cannot be praised for. A map that is the same everywhere is judged as a random order.
+the pixels, the highest value first. Only that order counts: any increasing function of a map of the picture's pixels is
+judged as the map is, and any positive multiple of a coarser one (the lines between its cells bend with another
+function). Pixels of the same value (a rectified map has many zeros) come in random order, one order for all maps, drawn
+from the seed: what a map does not say it cannot be praised for. A map that is the same everywhere is judged as a random
+order. A share of the pixels is the nearest whole number of them, and the pixels that go are those that would come.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,14 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from saywhy.engine.subject import Subject
 from saywhy.errors import InputError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.metrics.imputation import imputed
 from saywhy.progress import counted
-from saywhy.shapes import LINEAR, FeatureMaps, MapStack, Scores, wide
+from saywhy.shapes import FeatureMaps, MapStack, Scores, wide
 
 STEPS = 16
 """Portions in which pixels are taken away or brought in."""
@@ -49,7 +50,7 @@ def deletion(maps: MapStack, subject: Subject, *, steps: int = STEPS, fill: Base
         [batch, target] in units of the score: of probabilities from 0 to 1. Lower is better.
 
     Raises:
-        InputError: a map is not finite or of another shape than the scores, or ``steps`` is no number from 1.
+        InputError: a map is not finite, there is not one for every score, or ``steps`` is no whole number from 1.
 
     >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 0.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
     >>> deletion(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), subject, steps=4)  # 4, 0, 0, 0, 0
@@ -74,9 +75,8 @@ def insertion(
     >>> insertion(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), subject, steps=4, start="zero")  # 0, 4, 4, 4, 4
     tensor([[3.5000]], dtype=torch.float64)
     """
-    # What comes first when pixels are brought in goes last when they are taken away.
     begin = lambda sample: baseline_of(subject, sample, start)  # noqa: E731
-    return _area(_curves(-maps, subject, _portions(steps), seed, begin).flip(2))
+    return _area(_curves(maps, subject, _portions(steps), seed, begin, alone=True))
 
 
 def comprehensiveness(
@@ -115,8 +115,8 @@ def sufficiency(
     >>> sufficiency(torch.tensor([[[2.0, 1.0, 0.0, 0.0]]]), subject, shares=[0.25, 0.5])
     tensor([[0.5000]], dtype=torch.float64)
     """
-    gone = [0.0, *(1 - share for share in _shares(shares))]
-    curves = _curves(-maps, subject, gone, seed, lambda sample: baseline_of(subject, sample, fill))
+    kept, empty = [1.0, *_shares(shares)], lambda sample: baseline_of(subject, sample, fill)
+    curves = _curves(maps, subject, kept, seed, empty, alone=True)
     return (curves[..., :1] - curves[..., 1:]).mean(-1)
 
 
@@ -135,7 +135,7 @@ def road(maps: MapStack, subject: Subject, *, shares: Sequence[float] = IMPUTED,
         [batch, target] in units of the score: of probabilities from -1 to 1. Higher is better.
 
     Differs from the paper, which draws the accuracy over a data set for each order; this is the mean distance between
-    both curves (twice what pytorch-grad-cam calls ROADCombined, whose imputation leaves out the weights).
+    both curves, which is twice what pytorch-grad-cam calls ROADCombined (there, all pixels that are equal go at once).
 
     >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[[4.0, 0.0, 0.0, 0.0]]]]), lambda x: x[:, 0, 0, 0])
     >>> road(torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]]]), subject, shares=[0.25]).round()  # 4 against 0 and some noise
@@ -143,9 +143,9 @@ def road(maps: MapStack, subject: Subject, *, shares: Sequence[float] = IMPUTED,
     """
     if subject.picture.ndim != 4:
         raise InputError(f"road is of pictures [height, width], got {subject.picture.ndim - 2} axes of space.")
-    kept = _shares(shares)
+    parts = _shares(shares)
     highest, lowest = (
-        _scored(order, subject, kept, lambda sample, gone: imputed(subject.picture[sample], gone, seed))
+        _scored(order, subject, parts, lambda sample, gone: imputed(subject.picture[sample], gone, seed), seed)
         for order in (maps, -maps)
     )
     return (lowest - highest).mean(-1)
@@ -159,9 +159,9 @@ Altered = Callable[[int, Tensor], FeatureMaps]
 
 
 def _curves(
-    maps: MapStack, subject: Subject, shares: Sequence[float], seed: int, filled: Filled
+    maps: MapStack, subject: Subject, shares: Sequence[float], seed: int, filled: Filled, *, alone: bool = False
 ) -> Float[Tensor, "batch target share"]:
-    """Scores without the highest shares of the pixels, which ``filled`` takes the place of."""
+    """Scores without the highest shares of the pixels, or with them alone; ``filled`` takes the place of the others."""
     made: dict[int, FeatureMaps] = {}
 
     def altered(sample: int, gone: Tensor) -> FeatureMaps:
@@ -170,25 +170,27 @@ def _curves(
             made[sample] = filled(sample)
         return torch.where(gone.unsqueeze(1), made[sample], subject.picture[sample : sample + 1])
 
-    return _scored(maps, subject, shares, altered, seed)
+    return _scored(maps, subject, shares, altered, seed, alone=alone)
 
 
 def _scored(
-    maps: MapStack, subject: Subject, shares: Sequence[float], altered: Altered, seed: int = 0
+    maps: MapStack, subject: Subject, shares: Sequence[float], altered: Altered, seed: int, *, alone: bool = False
 ) -> Float[Tensor, "batch target share"]:
-    """Scores of every target without the highest shares of its map's pixels, float64."""
+    """Scores of every target without the highest shares of its map's pixels, or with them alone, float64."""
     ranks = ranked(maps, tuple(subject.picture.shape[2:]), seed)
     pixels = ranks[0, 0].numel()
     counts = torch.tensor([round(share * pixels) for share in shares]).view(-1, *[1] * (ranks.ndim - 2))
     found = torch.empty(*ranks.shape[:2], len(shares), dtype=torch.float64)
     with counted("taking pixels away", found.numel()) as advance:
         for sample, target in _every(ranks):
-            gone = ranks[sample, target] < counts  # (share, *space)
+            highest = ranks[sample, target] < counts  # (share, *space)
+            gone = ~highest if alone else highest
 
             def alter(part: slice, sample: int = sample, gone: Tensor = gone) -> FeatureMaps:
                 return altered(sample, gone[part].to(subject.picture.device))
 
             for part, scores in subject.altered(sample, len(shares), alter):
+                fitting(maps, subject.size, scores.shape[1])
                 found[sample, target, part] = scores[:, target].double().cpu()
                 advance(len(scores))
     return found
@@ -218,6 +220,10 @@ def ranked(maps: MapStack, space: tuple[int, ...], seed: int = 0) -> Int[Tensor,
 def at_pixels(maps: MapStack, space: tuple[int, ...]) -> Float[Tensor, "batch target *space"]:
     """Maps on the CPU, linearly upsampled to the pixels of the network's picture.
 
+    What was equal stays equal, so that the order is not that of rounding: between two equal cells there is nothing to
+    add, and what else should be equal (of a map with two like halves) is so in float32, in which the float64 sums are
+    told. A map of the picture's pixels stays as it is.
+
     Raises:
         InputError: a map is not finite, or has another number of axes than the picture.
     """
@@ -230,7 +236,29 @@ def at_pixels(maps: MapStack, space: tuple[int, ...]) -> Float[Tensor, "batch ta
         raise InputError("a map must be finite, got NaN or infinity in it.")
     if tuple(maps.shape[2:]) == space:
         return maps
-    return F.interpolate(maps, space, mode=LINEAR[len(space)], align_corners=False)
+    large = maps.double()
+    for axis, side in enumerate(space, 2):
+        cells = large.shape[axis]
+        position = ((torch.arange(side, dtype=torch.float64) + 0.5) * cells / side - 0.5).clamp(0, cells - 1)
+        before = position.long()
+        low, high = (large.index_select(axis, at) for at in (before, (before + 1).clamp_max(cells - 1)))
+        large = low + (position - before).view(-1, *[1] * (large.ndim - axis - 1)) * (high - low)
+    largest = large.flatten(2).abs().amax(2)[(..., *[None] * len(space))]
+    unit = 2.0 ** (torch.frexp(largest).exponent.double() - 1)  # so that nothing is too large or too small for float32
+    return (large / unit).float() * unit
+
+
+def fitting(maps: MapStack, batch: int, targets: int) -> None:
+    """Check that there is one map for every score.
+
+    Raises:
+        InputError: there is not.
+    """
+    if tuple(maps.shape[:2]) != (batch, targets):
+        raise InputError(
+            f"there is one map for every score: {batch} samples and {targets} targets of the network, "
+            f"got {list(maps.shape)}. Judge maps with the pictures and targets that they explain."
+        )
 
 
 def _portions(steps: int) -> list[float]:

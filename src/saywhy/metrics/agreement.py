@@ -1,0 +1,145 @@
+"""How like two maps are: structural similarity, earth mover's distance, and the agreement among methods.
+
+Rank correlation, the third measure of likeness, is :func:`saywhy.metrics.attention.rank_correlation`.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from saywhy.errors import InputError, SaywhyError
+from saywhy.metrics.attention import GRID, on_grid, rank_correlation
+from saywhy.shapes import MapStack, Scores
+
+if TYPE_CHECKING:
+    from saywhy.explanation import Explanation
+
+WINDOW, SIGMA = 11, 1.5
+"""Side of the Gaussian window in pixels, and its standard deviation (Wang et al., 2004, section III-B)."""
+
+STABLE = (0.01, 0.03)
+"""K1 and K2 of the paper."""
+
+
+def ssim(first: MapStack, second: MapStack) -> Scores:
+    r"""Structural similarity (Wang et al., 2004, equation 13), the mean over all windows that fit.
+
+    .. math:: \frac{2 \mu_x \mu_y + C_1}{\mu_x^2 + \mu_y^2 + C_1} \cdot
+        \frac{2 \sigma_{xy} + C_2}{\sigma_x^2 + \sigma_y^2 + C_2}
+
+    with a Gaussian window of 11 × 11 pixels. Each map is first divided by its largest magnitude, because maps have all
+    kinds of units, so that the range is 1 for maps of one sign and 2 for those of both. Of maps smaller than the window
+    the window is as large as an odd number of cells can be.
+
+    Args:
+        first, second: [batch, target, height, width] of one shape; a map of zeros stays one.
+
+    Returns:
+        [batch, target] float64 from -1 to 1; 1 is the same.
+
+    Raises:
+        InputError: the shapes differ, or a map is not finite.
+
+    >>> ssim(torch.eye(12)[None, None], torch.eye(12)[None, None])
+    tensor([[1.]], dtype=torch.float64)
+    """
+    if first.shape != second.shape or first.ndim != 4:
+        raise InputError(
+            f"both sides are maps [batch, target, height, width] of one shape, got {list(first.shape)} and "
+            f"{list(second.shape)}."
+        )
+    x, y = _unit(first), _unit(second)
+    spread = torch.where((x.amin((2, 3)) < 0) | (y.amin((2, 3)) < 0), 2.0, 1.0)[..., None, None]
+    side = min(WINDOW, *(n - (n + 1) % 2 for n in x.shape[2:]))
+    window = _window(side)
+    shape = x.shape[:2]
+    mx, my, xx, yy, xy = (_means(t, window).unflatten(0, shape) for t in (x, y, x * x, y * y, x * y))
+    c1, c2 = ((k * spread).square() for k in STABLE)
+    above = (2 * mx * my + c1) * (2 * (xy - mx * my) + c2)
+    below = (mx * mx + my * my + c1) * ((xx - mx * mx) + (yy - my * my) + c2)
+    return (above / below).mean((2, 3))
+
+
+def earth_movers_distance(
+    first: Float[Tensor, "*batch height width"],
+    second: Float[Tensor, "*batch other_height other_width"],
+    grid: tuple[int, int] = GRID,
+) -> Float[Tensor, "*batch"]:
+    """Earth mover's distance (Rubner, Tomasi and Guibas, 2000) between two maps, as U-CAM compares maps with people's.
+
+    Both maps are brought to ``grid`` and divided by their sums; what is negative counts as nothing, and a map without
+    anything positive lies everywhere alike. The distance between cells is Euclidean, in sides of the picture: cells of
+    a square map that are a whole side apart are 1 apart. Solved exactly (package POT).
+
+    Returns:
+        float64 from 0 (the same) to below √2 (everything in opposite corners).
+
+    Raises:
+        InputError: a map is not finite.
+        SaywhyError: the package POT is not installed.
+
+    >>> left, right = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> earth_movers_distance(left, right, (1, 2)).item()  # half a side to the right
+    0.5
+    """
+    try:
+        import ot
+    except ImportError as error:
+        raise SaywhyError("the earth mover's distance needs the package POT: pip install 'saywhy[metrics]'") from error
+    a, b = (_masses(one, grid) for one in (first, second))
+    if a.shape != b.shape:
+        raise InputError(f"both sides need as many maps, got {list(first.shape[:-2])} and {list(second.shape[:-2])}.")
+    cells = torch.cartesian_prod(*((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in grid))
+    costs = torch.cdist(cells, cells).numpy()
+    pairs = zip(*(side.reshape(-1, len(cells)).numpy() for side in (a, b)), strict=True)
+    found = [float(ot.emd2(one, other, costs)) for one, other in pairs]
+    return torch.tensor(found, dtype=torch.float64).view(a.shape[:-1])
+
+
+def agreement_among_methods(explanation: "Explanation") -> dict[tuple[str, str], Scores]:
+    """The rank correlation [batch, target] of the maps of every two methods of an explanation, on 14 × 14 cells.
+
+    Each at its first layer. That methods agree does not make them right: they may make the same mistake.
+
+    >>> import saywhy
+    >>> _ = torch.manual_seed(0)
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> e = saywhy.explain(network, torch.rand(1, 3, 9, 9), 0, ["gradcam", "hirescam"], relu=False)
+    >>> agreement_among_methods(e)[("gradcam", "hirescam")].round(decimals=4)
+    tensor([[1.]], dtype=torch.float64)
+    """
+    maps = {method: on_grid(explanation[method]).flatten(2) for method in explanation.methods}
+    names = explanation.methods
+    return {(a, b): rank_correlation(maps[a], maps[b]) for i, a in enumerate(names) for b in names[i + 1 :]}
+
+
+def _unit(maps: MapStack) -> Float[Tensor, "batch target height width"]:
+    """Divided by their largest magnitudes, float64."""
+    maps = maps.detach().cpu().double()
+    if not maps.isfinite().all():
+        raise InputError("a map must be finite, got NaN or infinity in it.")
+    largest = maps.abs().amax((2, 3), keepdim=True)
+    return maps / torch.where(largest > 0, largest, 1.0)
+
+
+def _window(side: int) -> Float[Tensor, "side side"]:
+    along = torch.exp(-((torch.arange(side, dtype=torch.float64) - side // 2) ** 2) / (2 * SIGMA**2))
+    window = along[:, None] * along
+    return window / window.sum()
+
+
+def _means(maps: Tensor, window: Tensor) -> Tensor:
+    """Weighted means round every place where the window fits, [batch * target, height, width]."""
+    return F.conv2d(maps.flatten(0, 1).unsqueeze(1), window[None, None]).squeeze(1)
+
+
+def _masses(maps: Tensor, grid: tuple[int, int]) -> Float[Tensor, "*batch cell"]:
+    """Positive parts that add up to 1."""
+    cells = on_grid(maps, grid).clamp_min(0).flatten(-2)
+    largest = cells.amax(-1, keepdim=True)
+    cells = torch.where(largest > 0, cells / torch.where(largest > 0, largest, math.inf), 1.0)
+    return cells / cells.sum(-1, keepdim=True)
