@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from saywhy.cli.ask import ask
+from saywhy.cli.bench import bench
 from saywhy.cli.caption import caption
 from saywhy.cli.check import check
 from saywhy.cli.demo import demo
@@ -50,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, ask, caption, check, words, methods, metrics, layers, train, demo):
+for command in (explain, ask, caption, check, bench, words, methods, metrics, layers, train, demo):
     app.command()(command)
 
 

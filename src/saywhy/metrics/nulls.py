@@ -66,6 +66,9 @@ NULLS: dict[str, Callable[[MapStack, FeatureMaps, int], MapStack]] = {
 }
 """By name, the maps that stand beside every value."""
 
+NULL_NAMES = {"random": "noise", "centre": "a hill in the middle", "edges": "an edge detector"}
+"""What they are called on pages."""
+
 
 def hill(space: Sequence[int]) -> Tensor:
     """A hill in the middle of any number of axes; of two the one of :func:`saywhy.metrics.attention.centre_prior`."""

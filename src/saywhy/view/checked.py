@@ -13,10 +13,11 @@ from jinja2 import Environment, Template
 from markupsafe import Markup
 from PIL import Image
 
+from saywhy.metrics.nulls import NULL_NAMES
 from saywhy.view.atomic import written_whole
 from saywhy.view.overlay import heat_over
 from saywhy.view.payload import dumps, plain
-from saywhy.view.report import _digest, _text
+from saywhy.view.report import digest, text
 from saywhy.view.scale import Scale
 
 if TYPE_CHECKING:
@@ -25,17 +26,14 @@ if TYPE_CHECKING:
 LONGEST = 480
 """Pixels of the picture at the top of the page; the small ones are a third of that."""
 
-NULLS = {"random": "noise", "centre": "a hill in the middle", "edges": "an edge detector"}
-"""What the maps are called that know nothing of the answer."""
-
 
 def check_html(check: "Check") -> str:
     """One self-contained page."""
-    style = _text("checked.css")
+    style = text("checked.css")
     return _template().render(
         title=", ".join(dict.fromkeys(name for row in check.explanation.targets for name in row)),
         style=Markup(style),
-        style_digest=_digest(style),
+        style_digest=digest(style),
         method=check.method,
         layer=check.layer,
         parts=list(_parts(check)),
@@ -86,7 +84,7 @@ def _test(test: Any) -> dict[str, Any]:
 def _score(name: str, found: Any, b: int, t: int) -> dict[str, Any]:
     """A metric as an axis with a mark for the map and one for each of the others, in percent of the axis."""
     values = {"this map": float(found.values[b, t])}
-    values |= {NULLS[kind]: float(null[b, t]) for kind, null in found.nulls.items()}
+    values |= {NULL_NAMES[kind]: float(null[b, t]) for kind, null in found.nulls.items()}
     low, high = found.metric.low, found.metric.high
     if not (math.isfinite(low) and math.isfinite(high)):
         low, high = min(values.values()), max(values.values())

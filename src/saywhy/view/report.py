@@ -35,10 +35,10 @@ def report_html(data: Payload) -> str:
     shown = {key: value for key, value in data.items() if key != "provenance"}
     return _template().render(
         title=data["title"],
-        style=Markup(_text("viewer.css")),
-        style_digest=_digest(_text("viewer.css")),
+        style=Markup(text("viewer.css")),
+        style_digest=digest(text("viewer.css")),
         script=Markup(_script()),
-        script_digest=_digest(_script()),
+        script_digest=digest(_script()),
         data=_json(shown),
         provenance=_json(data["provenance"]),
     )
@@ -72,19 +72,19 @@ def _json(value: object) -> Markup:
 @cache
 def _script() -> str:
     """The modules as one; what they import from each other is then simply there."""
-    source = "\n".join(_text(name) for name in SCRIPTS)
+    source = "\n".join(text(name) for name in SCRIPTS)
     return re.sub(r'^import [^;]* from "\./\w+\.js";\n', "", source, flags=re.MULTILINE)
 
 
-def _digest(text: str) -> Markup:
+def digest(text: str) -> Markup:
     return Markup("sha256-" + b64encode(sha256(text.encode()).digest()).decode("ascii"))
 
 
 @cache
 def _template() -> Template:
-    return Environment(autoescape=True).from_string(_text("page.html.j2"))
+    return Environment(autoescape=True).from_string(text("page.html.j2"))
 
 
 @cache
-def _text(name: str) -> str:
+def text(name: str) -> str:
     return files("saywhy.view").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,330 @@
+"""Methods beside one another on a data set: every metric with its interval, and beside maps that know nothing."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from PIL import Image
+from torch import Tensor
+
+from saywhy.data.located import DataSet, Located, Thing
+from saywhy.errors import InputError, PictureError, nearest
+from saywhy.explain import explain
+from saywhy.methods.registry import find_method
+from saywhy.metrics.measure import Judge
+from saywhy.metrics.metric import Metric
+from saywhy.metrics.nulls import NULLS
+from saywhy.metrics.registry import find_metric
+from saywhy.models import Model
+from saywhy.progress import counted
+
+METHODS = ("gradcam", "hirescam", "layercam", "gradcam++", "saliency")
+METRICS = ("pointing-game", "energy-pointing", "box-iou", "faithfulness-correlation", "deletion", "insertion")
+
+LEVEL, DRAWS = 0.95, 2000
+"""Of the intervals, by the bootstrap over pictures."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured; a run goes on only with the same.
+
+    Attributes:
+        model, weights: its name, and the digest of its weights.
+        data: the name of the data set, and how many pictures of it.
+        count: pictures, spread evenly over the data set.
+        methods, metrics: names.
+        layer: None is found.
+        seed: of all that is random.
+    """
+
+    model: str
+    weights: str
+    data: str
+    count: int
+    methods: tuple[str, ...]
+    metrics: tuple[str, ...]
+    layer: str | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one method (or null) over all that was measured.
+
+    Attributes:
+        mean: over all maps; NaN where there is none.
+        low, high: the 95 % interval, by the bootstrap over pictures; NaN for a single picture.
+        maps, pictures: how many.
+    """
+
+    mean: float
+    low: float
+    high: float
+    maps: int
+    pictures: int
+
+
+@dataclass
+class Bench:
+    """What was measured.
+
+    Attributes:
+        settings: what was asked.
+        pictures: of every picture that was measured, by its place in the data set, the rows of its maps.
+        skipped: of every picture that was not, why.
+    """
+
+    settings: Settings
+    pictures: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    skipped: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def who(self) -> tuple[str, ...]:
+        """The methods, then the maps that know nothing."""
+        return (*self.settings.methods, *NULLS)
+
+    def cell(self, who: str, metric: str) -> Cell:
+        """One number of the table."""
+        sums = []
+        for rows in self.pictures.values():
+            values = [row["values"].get(metric) for row in rows if row["who"] == who]
+            known = [value for value in values if value is not None]
+            if known:
+                sums.append((math.fsum(known), len(known)))
+        if not sums:
+            return Cell(math.nan, math.nan, math.nan, 0, 0)
+        total = np.array(sums)
+        mean = float(total[:, 0].sum() / total[:, 1].sum())
+        low = high = math.nan
+        if len(total) > 1:
+            drawn = total[np.random.default_rng(0).integers(len(total), size=(DRAWS, len(total)))].sum(1)
+            low, high = (float(q) for q in np.quantile(drawn[:, 0] / drawn[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+        return Cell(mean, low, high, int(total[:, 1].sum()), len(total))
+
+    def table(self) -> dict[str, dict[str, Cell]]:
+        """By method (or null) and metric."""
+        return {who: {metric: self.cell(who, metric) for metric in self.settings.metrics} for who in self.who}
+
+    def record(self) -> dict[str, Any]:
+        """For programs; NaN is null."""
+        cells = {
+            who: {metric: {k: _known(v) for k, v in asdict(cell).items()} for metric, cell in row.items()}
+            for who, row in self.table().items()
+        }
+        return {"settings": asdict(self.settings), "table": cells, "skipped": self.skipped}
+
+    def save(self, path: "str | Path") -> Path:
+        """Write the table; the suffix says how: ``.html`` with plots, or ``.json``.
+
+        Raises:
+            InputError: the suffix is neither.
+        """
+        from saywhy.view.atomic import written_whole
+        from saywhy.view.benched import bench_html
+
+        file = Path(path)
+        if file.suffix not in (".html", ".json"):
+            raise InputError(f"'{file}': the suffix must be .html or .json, got '{file.suffix}'.")
+        text = bench_html(self) if file.suffix == ".html" else json.dumps(self.record(), indent=1, ensure_ascii=False)
+        with written_whole(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return file
+
+
+def bench(
+    model: Model,
+    data: DataSet,
+    methods: Sequence[str] = METHODS,
+    metrics: Sequence[str] = METRICS,
+    *,
+    count: int | None = None,
+    layer: str | None = None,
+    folder: "str | Path | None" = None,
+    seed: int = 0,
+) -> Bench:
+    """Measure methods on a data set, for every class that is annotated in a picture and that the model knows.
+
+    Args:
+        model: what :func:`saywhy.load` gave.
+        data: see :func:`saywhy.data.located.open_dataset`.
+        methods, metrics: names.
+        count: so many pictures, spread evenly over the data set; None are all.
+        layer: None is found.
+        folder: where what was measured is kept, picture by picture (``rows.jsonl``); the same call goes on there. None
+            keeps nothing.
+        seed: of all that is random.
+
+    Raises:
+        InputError: a method or a metric has another name, the model knows no class of the data set, or the folder
+            holds another run.
+    """
+    chosen = [find_metric(name) for name in metrics]
+    for name in methods:
+        find_method(name)
+    if not len(data):
+        raise InputError(f"{data.name} has no pictures.")
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise InputError(f"count must be a whole number of at least 1, got {count!r}.")
+    places = _spread(len(data), count)
+    settings = Settings(model.name, model.digest(), data.name, len(places), tuple(methods), tuple(metrics), layer, seed)
+    done = Bench(settings)
+    keep = _kept(done, Path(folder)) if folder is not None else lambda place: None
+    classes = _classes(model, data)
+    with counted("measuring", len(places)) as advance:
+        for place in places:
+            if place not in done.pictures and place not in done.skipped:
+                try:
+                    rows = list(_rows(model, data[place], classes, settings, chosen))
+                    if rows:
+                        done.pictures[place] = rows
+                    else:
+                        done.skipped[place] = "no class that is annotated in it is one of the model's"
+                except (PictureError, InputError) as error:  # one damaged picture does not stop the others
+                    done.skipped[place] = str(error)
+                keep(place)
+            advance(1)
+    if not done.pictures:
+        raise InputError(f"nothing could be measured. The first picture: {next(iter(done.skipped.values()))}.")
+    return done
+
+
+def _spread(size: int, count: int | None) -> list[int]:
+    """So many places, evenly from the first to the last.
+
+    >>> _spread(10, 3), _spread(2, 5)
+    ([0, 3, 6], [0, 1])
+    """
+    count = min(count or size, size)
+    return [i * size // count for i in range(count)]
+
+
+def _classes(model: Model, data: DataSet) -> Callable[[str], int | None]:
+    """From a label of the data set to the model's class.
+
+    Where both number the same classes alike (ImageNet's, of which two are called "crane"), by number; else by name.
+    """
+    own, theirs = model.labels or (), data.labels
+    same = sum(a.casefold() == b.casefold() for a, b in zip(own, theirs, strict=False))
+    if own and len(own) == len(theirs) and same > len(own) / 2:
+        numbers = {label: i for i, label in enumerate(theirs)}
+    else:
+        numbers = {label.casefold(): i for i, label in reversed(list(enumerate(own)))}
+        if not any(label.casefold() in numbers for label in theirs):
+            likely = nearest(theirs[0], list(own)) if theirs else []
+            raise InputError(
+                f"{model.name} knows none of the {len(theirs)} classes of {data.name} ({', '.join(theirs[:5])}, …); it "
+                f"knows {', '.join(own[:5]) or 'no names'}, …{f' Nearest: {likely[0]}.' if likely else ''}"
+            )
+        return lambda label: numbers.get(label.casefold())
+    return numbers.get
+
+
+def _rows(
+    model: Model,
+    located: Located,
+    classes: Callable[[str], int | None],
+    settings: Settings,
+    metrics: Sequence[Metric],
+) -> Iterator[dict[str, Any]]:
+    """What every metric says of every map of a picture."""
+    labels = [label for label in located.labels if classes(label) is not None]
+    if not labels:
+        return
+    image = located.open()
+    things = [_counted([t for t in located.things if t.label == label]) for label in labels]
+    explanation = explain(
+        model, image, [classes(label) for label in labels], list(settings.methods), settings.layer, seed=settings.seed
+    )
+    masks = [[_mask(some, image) for some in things]]
+    boxes = [[[t.box for t in some] for some in things]]
+    nulls = True
+    for method in settings.methods:
+        layer = explanation._first_layer(method)
+        judge = Judge(explanation, method, layer, masks, boxes, seed=settings.seed)
+        shown = {method: judge.maps, **({name: judge.null(name) for name in NULLS} if nulls else {})}
+        nulls = False  # they are those of the first method's grid
+        for who, maps in shown.items():
+            found = {m.name: _values(judge, m, maps, who, things) for m in metrics}
+            for t, label in enumerate(labels):
+                yield {
+                    "picture": located.name,
+                    "label": label,
+                    "who": who,
+                    "values": {name: values[t] for name, values in found.items()},
+                }
+
+
+def _values(judge: Judge, metric: Metric, maps: Tensor, who: str, things: list[list[Thing]]) -> list[float | None]:
+    """Of every target; None where it cannot be said."""
+    count = len(things)
+    if metric.needs == "method" and who in NULLS:
+        return [None] * count
+    located = metric.needs in ("masks", "boxes")
+    if located and not all(things):
+        return [None] * count
+    return [_known(value) for value in judge.value(metric, maps)[0].tolist()]
+
+
+def _counted(things: list[Thing]) -> list[Thing]:
+    """Without the difficult ones, unless there are no others."""
+    return [thing for thing in things if not thing.difficult] or things
+
+
+def _mask(things: Sequence[Thing], image: Image.Image) -> Bool[Tensor, "height width"]:
+    """Where the things are: their pixels, or their boxes where only those are known."""
+    there = np.zeros((image.height, image.width), bool)
+    for thing in things:
+        if thing.mask is not None:
+            there |= thing.mask()
+        else:
+            left, top, right, bottom = thing.box
+            there[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)] = True
+    return torch.from_numpy(there)
+
+
+def _kept(done: Bench, folder: Path) -> Callable[[int], None]:
+    """Read what was measured before; returns what writes a picture down."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "rows.jsonl"
+    now = json.loads(json.dumps(asdict(done.settings)))
+    if file.exists():
+        lines = file.read_text(encoding="utf-8").split("\n")
+        whole = lines[:-1]  # a line that was not finished when the run was stopped is measured again
+        before = json.loads(whole[0]) if whole else now
+        if before != now:
+            other = next(key for key in now if before.get(key) != now[key])
+            raise InputError(
+                f"'{folder}' holds another run: its {other} is {before.get(other)}, and now {now[other]}. "
+                "Give another folder, or remove this one."
+            )
+        for line in whole[1:]:
+            row = json.loads(line)
+            if "skipped" in row:
+                done.skipped[row["place"]] = row["skipped"]
+            else:
+                done.pictures[row["place"]] = row["rows"]
+        if lines[-1]:
+            file.write_text("\n".join(whole) + "\n" if whole else "", encoding="utf-8")
+    if not file.exists() or not file.stat().st_size:
+        file.write_text(json.dumps(now) + "\n", encoding="utf-8")
+
+    def keep(place: int) -> None:
+        if place in done.skipped:
+            row: Mapping[str, Any] = {"place": place, "skipped": done.skipped[place]}
+        else:
+            row = {"place": place, "rows": done.pictures[place]}
+        with file.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")
+
+    return keep
+
+
+def _known(value: float) -> float | None:
+    return value if not isinstance(value, float) or math.isfinite(value) else None
