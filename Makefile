@@ -26,15 +26,18 @@ bench: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.cost --out docs/benchmarks.md
 	$(BIN)/python -m benchmarks.perturbation --out docs/benchmarks-perturbation.md
 	$(BIN)/python -m benchmarks.language --out docs/benchmarks-language.md
+	$(BIN)/python -m benchmarks.checking --out docs/benchmarks-checking.md
 
 claims: .venv/dev.stamp
 	$(BIN)/python -m claims.language --out docs/claims-language.md
+	$(BIN)/python -m claims.trust --out docs/claims-trust.md
 
 coverage: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.coverage --out docs/coverage.md
 
 docs: .venv/dev.stamp
 	$(BIN)/saywhy methods --markdown > docs/methods.md
+	$(BIN)/saywhy metrics --markdown > docs/metrics.md
 	$(BIN)/python -m benchmarks.parity_ledger --out docs/parity.md
 	$(BIN)/python -m docs.pictures
 
