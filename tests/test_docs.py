@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import saywhy
 from saywhy.cli import app
-from saywhy.cli.tables import methods_page
+from saywhy.cli.tables import methods_page, metrics_page
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,6 +17,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_page_of_methods_is_the_registry() -> None:
     assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8").strip() == methods_page().strip()
+
+
+def test_the_page_of_metrics_is_the_registry() -> None:
+    assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").strip() == metrics_page().strip()
 
 
 def test_the_readme_names_every_method() -> None:

@@ -45,23 +45,34 @@ def metrics(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print them as a Markdown page.")] = False,
 ) -> None:
     """List the metrics that judge maps, with paper, equation, direction and range."""
-    from saywhy.metrics import METRICS
-
-    rows = [
-        (m.name, f"{m.title}, {m.paper}", m.equation, m.better, f"{m.low:g} to {m.high:g}", _NEEDS[m.needs])
-        for m in METRICS.values()
-    ]
-    heads = ("metric", "name and paper", "value", "better", "range", "looks at")
+    heads, rows = _metrics()
     if as_json:
         print(json.dumps([dict(zip(heads, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
     elif markdown:
-        cells = [(f"`{row[0]}`", *(cell.replace("|", r"\|") for cell in row[1:])) for row in rows]
-        print("\n".join([*_METRICS_HEAD, _line(heads), _line(["---"] * len(heads)), *map(_line, cells)]))
+        print(metrics_page())
     else:
         table = screen.table(*heads, whole=("metric",))
         for row in rows:
             table.add_row(*map(escape, row))
         screen.show(table)
+
+
+def metrics_page() -> str:
+    """The metrics as the page ``docs/metrics.md``."""
+    heads, rows = _metrics()
+    cells = [(f"`{row[0]}`", *(cell.replace("|", r"\|") for cell in row[1:])) for row in rows]
+    return "\n".join([*_METRICS_HEAD, _line(heads), _line(["---"] * len(heads)), *map(_line, cells)])
+
+
+def _metrics() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and rows of the table of metrics."""
+    from saywhy.metrics import METRICS
+
+    heads = ("metric", "name and paper", "value", "better", "range", "looks at")
+    return heads, [
+        (m.name, f"{m.title}, {m.paper}", m.equation, m.better, f"{m.low:g} to {m.high:g}", _NEEDS[m.needs])
+        for m in METRICS.values()
+    ]
 
 
 _METRICS_HEAD = (
