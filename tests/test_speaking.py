@@ -121,3 +121,8 @@ def test_who_asks_for_classes_or_forgets_the_words_is_told_what_to_do(model, pic
     for given in (pictures[:1], {"image": pictures[:1]}, {"image": pictures[:1], "question": "a cat"}):
         with pytest.raises(InputError, match="takes words under the name 'caption'"):
             saywhy.explain(model, given, layer="trunk")
+
+
+def test_a_word_that_is_not_known_keeps_its_name(model, pictures):
+    found = caption(model, pictures[:1], "A zebra, and a cat", relu=False)
+    assert found.targets == [["a zebra and a cat", "a", "zebra", "and", "a", "cat"]]

@@ -15,7 +15,7 @@ from saywhy.models import Model
 from saywhy.shapes import FeatureMaps
 from saywhy.targets import Sentence, Words
 from saywhy.tasks.captioning import Captioner, Captioning
-from saywhy.tasks.vocabulary import END, PAD, SPECIAL, START, UNKNOWN
+from saywhy.tasks.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, words_of
 
 WIDTH, LONGEST = 3, 20
 
@@ -84,4 +84,5 @@ def caption(
                 f"caption explains what is said of one picture, got {1 + len(others)}. Explain them one by one, or "
                 "with captions of yours: explain(model, {'image': […], 'caption': […]}, [Sentence(), Words()])."
             )
-    return explain(model, model.asked(picture, said), [Sentence(), Words()], method, **settings)
+    found, words = explain(model, model.asked(picture, said), [Sentence(), Words()], method, **settings), words_of(said)
+    return found._with(targets=[[" ".join(words), *words]])  # a word that is not known keeps its name

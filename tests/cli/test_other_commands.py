@@ -139,6 +139,12 @@ def test_all_layers(run: Run, here: Path) -> None:
     assert len(every.out.splitlines()) >= len(few.out.splitlines())
 
 
+def test_layers_of_a_model_that_takes_words(run: Run) -> None:
+    ran = run("layers", "toybox:vqa", A, "--question", "is there a cat?")
+    assert ran.code == 0
+    assert "trunk.features" in ran.out
+
+
 def test_layers_of_what_is_not_there(run: Run) -> None:
     for words in (("mine.py:netwrk", A), ("mine.py:network", "photos/x.png"), ("mine.py:network", "photos")):
         ran = run("layers", *words)

@@ -190,6 +190,9 @@ def layers(
     model: Annotated[str, typer.Argument(help="As for `saywhy explain --model`.")] = DEFAULT_MODEL,
     picture: Annotated[Path | None, typer.Argument(help="A picture to run; a Toybox scene if not given.")] = None,
     weights: Weights = None,
+    question: Annotated[
+        str | None, typer.Option("--question", "-q", help="Words beside the picture, for a model that takes them.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Also layers that are no map of the picture.")] = False,
 ) -> None:
     """List the layers that can be explained, each with its layout proved; the one that is chosen has an arrow."""
@@ -202,7 +205,8 @@ def layers(
         loaded = load(model, weights)
         steps.done()
         steps.now("changing patches of the picture")
-        shown = picture if picture is not None else _toybox_scene()
+        shown: Any = picture if picture is not None else _toybox_scene()
+        shown = shown if question is None else loaded.asked(shown, question)
         found = find(loaded, shown)
         chosen = ask(loaded, shown, relu=False).layers[0]
         steps.done()
