@@ -40,6 +40,10 @@ class Again:
         """The request with the answers of the pictures as they are; one pass, if it asks for the network's own."""
         return self.request.fixed(self.batch)
 
+    def of(self, method: str) -> "Again":
+        """The same, asked of one of the methods alone."""
+        return replace(self, request=replace(self.request, methods=(find_method(method),)))
+
     def then(self, change: "Callable[[Explanation], Explanation]") -> "Again":
         """The same, with every explanation changed in the same way."""
         return replace(self, explained=lambda request, batch: change(self.explained(request, batch)))

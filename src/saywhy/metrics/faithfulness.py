@@ -3,8 +3,12 @@ r"""Does the score follow the map? The picture seen through the map, parts of it
 All take maps [batch, target, *grid] of any grid. What counts of a map is said with each measure: its positive part
 (``average_drop``, ``increase_in_confidence``), its values up to a common factor (``infidelity``), its values up to a
 linear function (``faithfulness_correlation``) or its order (``occlusion_correlation``).
+
+The two of probes take a map as it is, every value for the whole of its cell: of what is hidden they need no more than
+the mean over it, exactly. The other ones see maps as they are shown, with lines between the cells.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +21,7 @@ from saywhy.errors import InputError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.methods.perturbation import Sizes, cells_of, occlusion
 from saywhy.metrics.attention import on_grid, rank_correlation
-from saywhy.metrics.removal import at_pixels
+from saywhy.metrics.removal import at_pixels, fitting
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, MapStack, Scores
 
@@ -32,6 +36,9 @@ def average_drop(maps: MapStack, subject: Subject, *, fill: Baseline = None) -> 
 
     ``M`` is the map's positive part divided by its maximum; zero everywhere for a map without one.
 
+    Differs from pytorch-grad-cam's ``DropInConfidence``, which does not divide by the score, and from torchcam, whose
+    maps are stretched from their lowest to their highest cell before they are upsampled.
+
     Args:
         maps: of any grid.
         subject: the network, the pictures and the targets.
@@ -42,7 +49,8 @@ def average_drop(maps: MapStack, subject: Subject, *, fill: Baseline = None) -> 
         [batch, target] from 0 (nothing is lost) to 1 (all of it), where the score is a probability. Lower is better.
 
     Raises:
-        InputError: a map is not finite, or a score is not positive: a share of it means nothing then.
+        InputError: a map is not finite, there is not one for every score, or a score is not positive: a share of it
+            means nothing then.
 
     >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.sum((1, 2)))
     >>> average_drop(torch.tensor([[[5.0, 0.0]]]), subject), average_drop(torch.tensor([[[0.0, -1.0]]]), subject)
@@ -79,6 +87,7 @@ def _through(maps: MapStack, subject: Subject, fill: Baseline) -> tuple[Scores, 
     largest = shown.flatten(2).amax(2)[(..., *[None] * (shown.ndim - 2))]
     shown = torch.where(largest > 0, shown / torch.where(largest > 0, largest, 1.0), 0.0)
     before = subject.scores(subject.picture, torch.arange(subject.size)).double().cpu()
+    fitting(maps, *before.shape)
     found = torch.empty_like(before)
     with counted("seen through the maps", before.numel()) as advance:
         for sample in range(subject.size):
@@ -91,7 +100,8 @@ def _through(maps: MapStack, subject: Subject, fill: Baseline) -> tuple[Scores, 
             for part, scores in subject.altered(sample, before.shape[1], alter):
                 found[sample, part] = scores[:, part].diagonal().double().cpu()
                 advance(len(scores))
-    return before, found
+    # In another batch the same picture may have another score, by rounding: what is shown whole has not changed.
+    return before, torch.where((shown == 1).flatten(2).all(2), before, found)
 
 
 @dataclass(frozen=True)
@@ -101,16 +111,40 @@ class Probes:
     Attributes:
         hidden: [probe, *grid] which cells of a grid each probe hides, as 0 and 1.
         drops: [batch, target, probe] by how much the score falls, float64.
+        space: the pixels of the network's picture, of which each cell holds some.
     """
 
     hidden: Float[Tensor, "probe *grid"]
     drops: Float[Tensor, "batch target probe"]
+    space: tuple[int, ...]
 
     def sums(self, maps: MapStack) -> Float[Tensor, "batch target probe"]:
-        """What of each map lies in the cells that each probe hides."""
-        grid = tuple(self.hidden.shape[1:])
-        cells = on_grid(maps, grid) if len(grid) == 2 else _pooled(maps, grid)
+        """What of each map, of however many, lies in the cells that each probe hides: the sum of its means over them.
+
+        Raises:
+            InputError: a map is not finite, or has other axes than the picture.
+        """
+        cells = maps.detach().cpu().double()
+        if cells.ndim != 2 + len(self.space):
+            raise InputError(
+                f"maps have the axes [batch, target] and those of the picture {list(self.space)}, "
+                f"got {list(maps.shape)}."
+            )
+        if not cells.isfinite().all():
+            raise InputError("a map must be finite, got NaN or infinity in it.")
+        for axis, (side, count) in enumerate(zip(self.space, self.hidden.shape[1:], strict=True), 2):
+            shares = _shares(cells.shape[axis], side, count)
+            cells = torch.tensordot(cells, shares, dims=([axis], [1])).movedim(-1, axis)
         return torch.einsum("btc,pc->btp", cells.flatten(2), self.hidden.flatten(1))
+
+    def fit(self, maps: MapStack) -> Float[Tensor, "batch target probe"]:
+        """The sums of one map for every score.
+
+        Raises:
+            InputError: as for :meth:`sums`, or there is not one map for every score.
+        """
+        fitting(maps, *self.drops.shape[:2])
+        return self.sums(maps)
 
 
 def probe(
@@ -127,12 +161,12 @@ def probe(
         subject: the network, the pictures and the targets.
         count: how many probes.
         cells: of the grid along every axis, one number or one an axis.
-        share: of the cells that each probe hides; at least one cell.
+        share: of the cells that each probe hides: at least one of them, and never all.
         fill: what is there instead; see :func:`saywhy.methods.baselines.baseline_of`.
         seed: of the cells.
 
     Raises:
-        InputError: ``count`` is less than 3 or ``share`` is no share.
+        InputError: ``count`` is less than 3, ``share`` is no share, or there is one cell only.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 3:
         raise InputError(f"a correlation takes at least 3 probes, got {count!r}.")
@@ -140,10 +174,12 @@ def probe(
         raise InputError(f"share must lie between 0 and 1, got {share!r}.")
     space = tuple(subject.picture.shape[2:])
     grid = cells_of(cells, space)
-    number = torch.tensor(grid).prod().item()
+    number = math.prod(grid)
+    if number < 2:
+        raise InputError(f"some cells are hidden and some are not: it takes at least 2 cells, got {cells!r}.")
     chance = torch.Generator().manual_seed(seed)
-    drawn = torch.stack([torch.randperm(int(number), generator=chance) for _ in range(count)])
-    hidden = (drawn < max(1, round(share * number))).unflatten(1, grid)
+    drawn = torch.stack([torch.randperm(number, generator=chance) for _ in range(count)])
+    hidden = (drawn < min(number - 1, max(1, round(share * number)))).unflatten(1, grid)
     large = _enlarged(hidden, space)
     whole = subject.scores(subject.picture, torch.arange(subject.size)).double().cpu()
     drops = torch.empty(*whole.shape, count, dtype=torch.float64)
@@ -157,7 +193,7 @@ def probe(
             for part, scores in subject.altered(sample, count, alter):
                 drops[sample, :, part] = whole[sample, :, None] - scores.double().cpu().mT
                 advance(len(scores))
-    return Probes(hidden.double(), drops)
+    return Probes(hidden.double(), drops, space)
 
 
 def faithfulness_correlation(maps: MapStack, probes: Probes) -> Scores:
@@ -165,10 +201,11 @@ def faithfulness_correlation(maps: MapStack, probes: Probes) -> Scores:
 
     .. math:: \mathrm{corr}_S\Big(\sum_{p \in S} M_p,\ y(x) - y(x_{\setminus S})\Big)
 
-    over random sets ``S`` of hidden cells, all of one size.
+    over random sets ``S`` of hidden cells, all of one number.
 
     Args:
-        maps: of any grid; their mean over each cell counts, with its sign.
+        maps: of any grid; their mean over each cell counts, with its sign. Where the picture cannot be shared evenly
+            some cells are a pixel wider, and count as the others do.
         probes: see :func:`probe`. The same probes judge any number of maps.
 
     Returns:
@@ -176,14 +213,17 @@ def faithfulness_correlation(maps: MapStack, probes: Probes) -> Scores:
         better.
 
     Raises:
-        InputError: a map is not finite.
+        InputError: as :meth:`Probes.fit`.
+
+    Differs from the paper, whose sets are of single features: here they are of cells, as pixels by themselves say
+    little to a network. With one cell a pixel it is the paper's.
 
     >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 2.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
     >>> probes = probe(subject, count=20, cells=4, share=0.5, fill="zero")
-    >>> faithfulness_correlation(torch.tensor([[[5.0, 3.0, 2.0, 1.0]]]), probes)
+    >>> faithfulness_correlation(torch.tensor([[[5.0, 3.0, 2.0, 1.0]]]), probes).round(decimals=9)
     tensor([[1.]], dtype=torch.float64)
     """
-    return correlated(probes.sums(maps), probes.drops)
+    return correlated(probes.fit(maps), probes.drops)
 
 
 def correlated(sums: Float[Tensor, "*more probe"], drops: Float[Tensor, "*some probe"]) -> Float[Tensor, "*more"]:
@@ -193,14 +233,20 @@ def correlated(sums: Float[Tensor, "*more probe"], drops: Float[Tensor, "*some p
     tensor([1., 0.], dtype=torch.float64)
     """
     a, b = (_from_mean(side) for side in (sums, drops))
-    size = a.norm(dim=-1) * b.norm(dim=-1)
+    size = ((a * a).sum(-1) * (b * b).sum(-1)).sqrt()
     return torch.where(size > 0, (a * b).sum(-1) / torch.where(size > 0, size, 1.0), 0.0).clamp(-1, 1)
 
 
 def _from_mean(values: Tensor) -> Tensor:
-    """Values less their mean; rounding would leave something of what is the same everywhere."""
+    """Values less their mean, in some unit; rounding would leave something of what is the same everywhere."""
+    values = _in_unit(values)
     apart = values - values.mean(-1, keepdim=True)
-    return torch.where(apart.abs() > 1e-12 * values.abs().amax(-1, keepdim=True), apart, 0.0)
+    return torch.where(apart.abs() > 1e-12, apart, 0.0)
+
+
+def _in_unit(values: Tensor) -> Tensor:
+    """Values in such a power of two that no product of them is lost: the largest magnitude is from 1 to 2."""
+    return values / 2.0 ** (torch.frexp(values.abs().amax(-1, keepdim=True)).exponent.double() - 1)
 
 
 def infidelity(maps: MapStack, probes: Probes) -> Scores:
@@ -210,24 +256,27 @@ def infidelity(maps: MapStack, probes: Probes) -> Scores:
         \qquad \Delta_I = y(x) - y(x - I)
 
     The perturbations ``I`` are what hiding random cells takes away (the paper's square removal); what of a map counts
-    is its mean over each cell. The factor is the paper's own (its appendix): maps have all kinds of units.
+    is its mean over each cell: a map tells what a place is worth, not by how much the score grows with its colour, so
+    that ``I`` is 1 where something is hidden (captum's form for attributions that are multiplied by the input already).
+    The factor is the paper's own (its appendix): maps have all kinds of units.
 
     Differs from the paper, and from captum's ``normalize=True``, whose factor may be negative: there a map that has
-    everything upside down is as good as the right one.
+    everything upside down is as good as the right one. Where it is positive, captum's value is this one times
+    :math:`\mathbb{E}_I \Delta_I^2`.
 
     Returns:
         [batch, target] from 0 (a linear model of the score) to 1 (says nothing of it: as good as a map of zeros). 1
         where nothing that was hidden changed the score. Lower is better.
 
     Raises:
-        InputError: a map is not finite.
+        InputError: as :meth:`Probes.fit`.
 
     >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 2.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
     >>> probes = probe(subject, count=20, cells=4, share=0.5, fill="zero")
     >>> infidelity(torch.tensor([[[8.0, 4.0, 2.0, 0.0]]]), probes).round(decimals=9) + 0.0
     tensor([[0.]], dtype=torch.float64)
     """
-    sums, drops = probes.sums(maps), probes.drops
+    sums, drops = _in_unit(probes.fit(maps)), _in_unit(probes.drops)
     size = (sums * sums).sum(-1) * (drops * drops).sum(-1)
     share = (sums * drops).sum(-1).clamp_min(0).square() / torch.where(size > 0, size, 1.0)
     return (1 - share).clamp(0, 1)
@@ -255,7 +304,8 @@ def occlusion_correlation(
     Raises:
         InputError: a map is not finite, or is not of a picture.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.rand(1, 1, 14, 14), lambda x: x.sum((1, 2, 3)))
+    >>> picture = torch.arange(196.0).view(1, 1, 14, 14)
+    >>> subject = Subject.of(torch.nn.Identity(), picture, lambda x: x.sum((1, 2, 3)))
     >>> occlusion_correlation(subject.picture, subject, window=1, stride=1, fill=0.0)
     tensor([[1.]], dtype=torch.float64)
     """
@@ -272,18 +322,16 @@ def _enlarged(cells: Tensor, space: Sequence[int]) -> Tensor:
     return cells
 
 
-def _pooled(maps: MapStack, grid: tuple[int, ...]) -> MapStack:
-    """Maps of a signal or a volume as means over cells."""
-    maps = maps.detach().cpu().double()
-    if not maps.isfinite().all():
-        raise InputError("a map must be finite, got NaN or infinity in it.")
-    for axis, count in enumerate(grid, 2):
-        parts = [maps.narrow(axis, *_extent(maps.shape[axis], count, i)).mean(axis) for i in range(count)]
-        maps = torch.stack(parts, axis)
-    return maps
+def _shares(length: int, side: int, count: int) -> Float[Tensor, "count length"]:
+    """Which share of each of ``count`` hidden cells lies in each of the ``length`` cells of a map, along one axis.
 
-
-def _extent(side: int, count: int, index: int) -> tuple[int, int]:
-    """Where one of so many cells begins along an axis, and how long it is."""
-    start, stop = index * side // count, -(-(index + 1) * side // count)
-    return start, stop - start
+    >>> _shares(2, 6, 3)
+    tensor([[1.0000, 0.0000],
+            [0.5000, 0.5000],
+            [0.0000, 1.0000]], dtype=torch.float64)
+    """
+    # In parts of a pixel so small that cells of both kinds begin at whole numbers.
+    hidden = -(-torch.arange(count + 1) * side // count) * length
+    own = torch.arange(length + 1) * side
+    common = hidden[1:, None].minimum(own[1:]) - hidden[:-1, None].maximum(own[:-1])
+    return common.clamp_min(0).double() / hidden.diff()[:, None]

@@ -126,7 +126,7 @@ class Judge:
 
     @cached_property
     def _subjects(self) -> Callable[[str], Subject]:
-        again, made = self.explanation._again(), {}
+        again, made = self.explanation._again().of(self.method), {}
 
         def subject(score: Any) -> Subject:
             if score not in made:

@@ -3,14 +3,18 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from saywhy.metrics.attention import centre_prior
-from saywhy.shapes import FeatureMaps, MapStack, wide
+from saywhy.shapes import MapStack, wide
+
+Pictures = Float[Tensor, "batch channel *pixels"]
+"""The network's pictures, of as many axes as the maps, and more pixels than those have cells."""
 
 
-def random_like(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStack:
+def random_like(maps: MapStack, pictures: Pictures, seed: int = 0) -> MapStack:
     """Uniform noise from 0 to 1 on the map's own grid.
 
     >>> random_like(torch.zeros(1, 2, 3), torch.zeros(1, 3, 9)).shape
@@ -19,7 +23,7 @@ def random_like(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStac
     return torch.rand(maps.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def centre_like(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStack:
+def centre_like(maps: MapStack, pictures: Pictures, seed: int = 0) -> MapStack:
     """A round hill in the middle, for every picture the same.
 
     >>> centre_like(torch.zeros(1, 1, 3), torch.zeros(1, 3, 9))[0, 0].argmax().item()
@@ -28,7 +32,7 @@ def centre_like(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStac
     return hill(maps.shape[2:]).expand(maps.shape).clone()
 
 
-def edges_like(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStack:
+def edges_like(maps: MapStack, pictures: Pictures, seed: int = 0) -> MapStack:
     """An edge detector: the size of the picture's gradient, averaged over channels and the cells of the map's grid.
 
     >>> edges_like(torch.zeros(1, 1, 3), torch.tensor([[[0.0, 0.0, 0.0, 6.0, 6.0, 6.0]]]))
@@ -44,7 +48,7 @@ def edges_like(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStack
     return on_cells.expand(-1, maps.shape[1], *maps.shape[2:]).clone()
 
 
-def moved(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStack:
+def moved(maps: MapStack, pictures: Pictures, seed: int = 0) -> MapStack:
     """The map itself, shifted round the borders and mirrored at random: as smooth and as sparse, and elsewhere.
 
     >>> moved(torch.tensor([[[0.0, 1.0, 2.0, 3.0]]]), torch.zeros(1, 3, 8), seed=1).sort().values.tolist()
@@ -59,7 +63,7 @@ def moved(maps: MapStack, pictures: FeatureMaps, seed: int = 0) -> MapStack:
     return torch.stack(made).unflatten(0, maps.shape[:2])
 
 
-NULLS: dict[str, Callable[[MapStack, FeatureMaps, int], MapStack]] = {
+NULLS: dict[str, Callable[[MapStack, Pictures, int], MapStack]] = {
     "random": random_like,
     "centre": centre_like,
     "edges": edges_like,

@@ -38,6 +38,9 @@ def deletion(maps: MapStack, subject: Subject, *, steps: int = STEPS, fill: Base
 
     by the trapezoidal rule over ``steps`` equal portions, both ends included.
 
+    Differs from quantus's ``PixelFlipping``, which is this curve without its beginning and counts every channel of a
+    pixel by itself, and from torchcam, where equal pixels go in reading order.
+
     Args:
         maps: of any grid.
         subject: the network, the pictures and the targets.
@@ -200,7 +203,7 @@ def _every(ranks: Tensor) -> Iterator[tuple[int, int]]:
     return ((sample, target) for sample in range(len(ranks)) for target in range(ranks.shape[1]))
 
 
-def ranked(maps: MapStack, space: tuple[int, ...], seed: int = 0) -> Int[Tensor, "batch target *space"]:
+def ranked(maps: MapStack, space: tuple[int, ...], seed: int = 0) -> Int[Tensor, "batch target *pixels"]:
     """The place of every pixel in the order of a map, 0 the highest; equal ones in random order.
 
     Raises:
@@ -217,7 +220,7 @@ def ranked(maps: MapStack, space: tuple[int, ...], seed: int = 0) -> Int[Tensor,
     return torch.empty_like(order).scatter_(2, order, places).unflatten(2, space)
 
 
-def at_pixels(maps: MapStack, space: tuple[int, ...]) -> Float[Tensor, "batch target *space"]:
+def at_pixels(maps: MapStack, space: tuple[int, ...]) -> Float[Tensor, "batch target *pixels"]:
     """Maps on the CPU, linearly upsampled to the pixels of the network's picture.
 
     What was equal stays equal, so that the order is not that of rounding: between two equal cells there is nothing to

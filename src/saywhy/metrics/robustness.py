@@ -85,7 +85,7 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
     Returns:
         [batch, target] from 0, which is to rounding what an invariant method has; lower is better.
     """
-    again = explanation._again()
+    again = explanation._again().of(method)
     picture = tree.picture_tensor(again.batch.inputs).detach()
     offset = shift * _range(picture).max()
     with undoing_shift(again.request.model.module, again.batch.inputs, offset) as network:
@@ -100,7 +100,7 @@ def _noisy(explanation: Any, method: str, layer: str, radius: float, draws: int,
         raise InputError(f"radius is a share of the picture's range, above 0, got {radius!r}.")
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise InputError(f"draws must be a whole number of at least 1, got {draws!r}.")
-    again, chance = explanation._again(), torch.Generator().manual_seed(seed)
+    again, chance = explanation._again().of(method), torch.Generator().manual_seed(seed)
     picture = tree.picture_tensor(again.batch.inputs).detach()
     size, found = radius * _range(picture), []
     with counted("adding noise", draws) as advance:

@@ -80,7 +80,7 @@ def forgotten(
     """The maps [batch, target, *space] of :func:`cascade` themselves, stage by stage."""
     if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
         raise InputError(f"stages must be a whole number of at least 1, got {stages!r}.")
-    again, found = explanation._again(), []
+    again, found = explanation._again().of(method), []
     with warnings.catch_warnings(), counted("forgetting", stages) as advance:
         warnings.simplefilter("ignore", SaywhyWarning)  # a network that knows nothing may well have an empty map
         for stage in range(1, stages + 1):
@@ -101,7 +101,7 @@ def data_randomisation(explanation: "Explanation", method: str, layer: str, *, o
     Returns:
         [batch, target] the magnitude of the rank correlation, from 0 to 1; lower is better.
     """
-    found = explanation._again().explain(module=other)
+    found = explanation._again().of(method).explain(module=other)
     return rank_correlation(_flat(found[method, layer]), _flat(explanation[method, layer])).abs()
 
 
@@ -118,7 +118,7 @@ def target_randomisation(explanation: "Explanation", method: str, layer: str) ->
     Raises:
         InputError: a target is no class, or there are no others.
     """
-    return rank_correlation(_flat(explanation._again().rivals()[method, layer]), _flat(explanation[method, layer]))
+    return rank_correlation(_flat(explanation._again().of(method).rivals()[method, layer]), _flat(explanation[method, layer]))
 
 
 def completeness_gap(explanation: "Explanation", method: str, layer: str) -> Scores:
