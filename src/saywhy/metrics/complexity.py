@@ -38,7 +38,7 @@ def sparseness(maps: MapStack) -> Scores:
 
 
 def complexity(maps: MapStack) -> Scores:
-    r"""Complexity (Bhatt, Weller and Moura, 2020, definition 3): the entropy of the shares, in nats.
+    r"""Complexity (Bhatt, Weller and Moura, 2020): the entropy of the shares, in nats.
 
     .. math:: H = -\sum_p P_p \ln P_p, \qquad P_p = |v_p| / \lVert v \rVert_1
 

@@ -197,7 +197,7 @@ def probe(
 
 
 def faithfulness_correlation(maps: MapStack, probes: Probes) -> Scores:
-    r"""Faithfulness correlation (Bhatt, Weller and Moura, 2020, definition 5).
+    r"""Faithfulness correlation (Bhatt, Weller and Moura, 2020).
 
     .. math:: \mathrm{corr}_S\Big(\sum_{p \in S} M_p,\ y(x) - y(x_{\setminus S})\Big)
 
@@ -302,7 +302,7 @@ def occlusion_correlation(
         [batch, target] from -1 to 1; 0 for a map that is the same everywhere. Higher is better.
 
     Raises:
-        InputError: a map is not finite, or is not of a picture.
+        InputError: a map is not finite or not of a picture, or there is not one for every score.
 
     >>> picture = torch.arange(196.0).view(1, 1, 14, 14)
     >>> subject = Subject.of(torch.nn.Identity(), picture, lambda x: x.sum((1, 2, 3)))
@@ -312,6 +312,7 @@ def occlusion_correlation(
     if maps.ndim != 4:
         raise InputError(f"occlusion_correlation is of maps [batch, target, height, width], got {list(maps.shape)}.")
     hidden = occlusion(subject, window=window, stride=stride, fill=fill)
+    fitting(maps, *hidden.shape[:2])
     return rank_correlation(on_grid(maps).flatten(2), on_grid(hidden).flatten(2))
 
 

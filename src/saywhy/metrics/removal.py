@@ -32,7 +32,7 @@ IMPUTED = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def deletion(maps: MapStack, subject: Subject, *, steps: int = STEPS, fill: Baseline = "zero", seed: int = 0) -> Scores:
-    r"""Deletion (Petsiuk, Das and Saenko, 2018, section 4.3): the area under the score as the highest pixels go first.
+    r"""Deletion (Petsiuk, Das and Saenko, 2018): the area under the score as the highest pixels go first.
 
     .. math:: \int_0^1 y\big(x \text{ without its highest } s\big)\,\mathrm{d}s
 
@@ -65,7 +65,7 @@ def deletion(maps: MapStack, subject: Subject, *, steps: int = STEPS, fill: Base
 def insertion(
     maps: MapStack, subject: Subject, *, steps: int = STEPS, start: Baseline = "blur", seed: int = 0
 ) -> Scores:
-    r"""Insertion (Petsiuk, Das and Saenko, 2018, section 4.3): the area as the highest pixels come first.
+    r"""Insertion (Petsiuk, Das and Saenko, 2018): the area as the highest pixels come first.
 
     .. math:: \int_0^1 y\big(\tilde x \text{ with the highest } s \text{ of } x\big)\,\mathrm{d}s
 
