@@ -35,7 +35,7 @@ from saywhy.metrics import measure
 from saywhy.metrics.nulls import centre_like, edges_like
 from saywhy.view.atomic import written_whole
 
-SCENES = 60
+SCENES = 40
 HONEST = (
     "gradcam",
     "gradcam++",
