@@ -31,6 +31,7 @@ bench: .venv/dev.stamp
 claims: .venv/dev.stamp
 	$(BIN)/python -m claims.language --out docs/claims-language.md
 	$(BIN)/python -m claims.trust --out docs/claims-trust.md
+	$(BIN)/python -m claims.vision --out docs/claims-vision.md
 
 coverage: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.coverage --out docs/coverage.md
