@@ -1,9 +1,8 @@
 """The page of all sections: what was measured is kept, and a run that was stopped goes on."""
 
 import pytest
-from rich.progress import Progress
-
 from claims import vision
+from rich.progress import Progress
 
 
 @pytest.fixture
