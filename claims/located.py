@@ -15,7 +15,7 @@ from torch import Tensor
 import saywhy
 from claims.classifiers import SEEDS, Classifier, classifier, mlp_classifier
 from saywhy import place
-from saywhy.bench import _classes, _counted, _mask
+from saywhy.bench import classes_of, mask_of, plainly_there
 from saywhy.data.located import DataSet, Located, Thing, open_dataset
 from saywhy.data.toybox_located import ToyboxLocated
 from saywhy.errors import InputError, MethodError
@@ -64,7 +64,7 @@ class Item:
 
     def masks(self, classes: Sequence[int] | None = None) -> Bool[Tensor, "1 target height width"]:
         """Where classes are (None: those that are there); empty for one that is not."""
-        there = {c: _mask(some, self.image) for c, some in zip(self.classes, self.things, strict=True)}
+        there = {c: mask_of(some, self.image) for c, some in zip(self.classes, self.things, strict=True)}
         nowhere = torch.zeros(self.image.height, self.image.width, dtype=torch.bool)
         return torch.stack([there.get(c, nowhere) for c in (self.classes if classes is None else classes)])[None]
 
@@ -116,13 +116,13 @@ def items(network: Classifier, data: DataSet, places: Iterable[int], alone: bool
     >>> [item.located.labels for item in items(network, ToyboxLocated("val"), range(4), alone=True)]
     [('fish',), ('house',), ('bicycle',)]
     """
-    classes = _classes(network.model, data)
+    classes = classes_of(network.model, data)
     for index in places:
         located = data[index]
         if alone is not None and alone != (len(located.labels) == 1):
             continue
         known = [label for label in located.labels if classes(label) is not None]
-        things = [tuple(_counted([t for t in located.things if t.label == label])) for label in known]
+        things = [tuple(plainly_there([t for t in located.things if t.label == label])) for label in known]
         if known and all(things):
             numbers = tuple(number for label in known if (number := classes(label)) is not None)
             yield Item(network, (network.seed, index), located, numbers, tuple(things))

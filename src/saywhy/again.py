@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from saywhy.answer import ScoreKind
 from saywhy.engine import tree
 from saywhy.engine.subject import Subject
-from saywhy.errors import InputError
+from saywhy.errors import InputError, nearest
 from saywhy.inputs import Batch
 from saywhy.methods.registry import find_method
-from saywhy.request import Request
+from saywhy.request import Request, module_name
 from saywhy.targets import Chosen
 
 if TYPE_CHECKING:
@@ -60,13 +61,21 @@ class Again:
     ) -> "Explanation":
         """The same explanation of other pictures, by another network, or by other methods.
 
+        Made for the answers and at the layers of the first one. Where that was of the picture itself there were no
+        layers: then other methods take the one that is found.
+
         Args:
             pictures: [batch, channel, *space], preprocessed, in place of those explained; None are the same.
             module: a network of the same architecture in place of the model's; None is the same.
-            methods: names of methods, with their parameters left as they are; None are the same.
+            methods: names of methods, with their own defaults; None are the same, with the parameters that were given.
+
+        Raises:
+            InputError: the other network has no such layer.
         """
-        request, batch = self.fixed, self.batch
+        # The layers are settled; what was said of them may be a module, which another network does not have.
+        request, batch = replace(self.fixed, layer=None), self.batch
         if module is not None:
+            _check_layers(module, request)
             request = replace(request, model=replace(request.model, module=module))
         if methods is not None:
             request = replace(request, methods=tuple(map(find_method, methods)), parameters={})
@@ -76,17 +85,42 @@ class Again:
             batch = replace(batch, inputs=tree.replace_tensor(batch.inputs, original, given))
         return self.explained(request, batch)
 
+    def sample(self, index: int) -> "Again":
+        """The same of one sample by itself."""
+        some = slice(index, index + 1)
+        request = replace(self.fixed, target=self.fixed.target.of_samples(some))
+        one = replace(self, request=request, batch=self.batch.of_samples(some))
+        vars(one)["fixed"] = request  # what is fixed already needs no further pass
+        return one
+
     def rivals(self) -> "Explanation":
-        """For every target that is a class, the class of highest score that is none of the targets.
+        """For every target that is a class, the class of highest score beside it, whatever else is asked.
+
+        In the place of a target that is no class there is the highest of all.
 
         Raises:
-            InputError: a target is no class, or there are no others.
+            InputError: no target is a class, or the network knows one class only.
         """
         request = self.fixed
         answer = request.plain(self.batch)
         classes = request.target.columns(answer).classes
-        if bool((classes < 0).any()) or answer.logits.shape[1] <= classes.shape[1]:
-            raise InputError("the next best class is asked of targets that are classes, among others that are none.")
-        others = answer.logits.detach().scatter(1, classes.to(answer.logits.device), -math.inf).argmax(1)
-        rival = Chosen(others.unsqueeze(1).expand(-1, classes.shape[1]))
-        return self.explained(replace(request, target=rival), self.batch)
+        if bool((classes < 0).all()) or answer.logits.shape[1] < 2:
+            came = f"got {', '.join(request.target.columns(answer).names[0])} of {answer.logits.shape[1]} classes"
+            raise InputError(f"the next best class is asked of a target that is a class, among several; {came}.")
+        own = torch.arange(answer.logits.shape[1]) == classes.unsqueeze(2)
+        others = answer.logits.detach().cpu().unsqueeze(1).masked_fill(own, -math.inf).argmax(2)
+        return self.explained(replace(request, target=Chosen(others)), self.batch)
+
+
+def _check_layers(module: nn.Module, request: Request) -> None:
+    """Another network has the layers that were found."""
+    names = dict(module.named_modules())
+    for candidate in request.settled:
+        if (name := module_name(candidate.name)) not in names:
+            likely = nearest(name, list(names), count=1)
+            raise InputError(
+                f"the other network, {type(module).__name__}, has no layer '{name}', at which {request.model.name} was "
+                "explained."
+                + (f" Nearest: '{likely[0]}'." if likely else "")
+                + " Give a network of the same architecture."
+            )

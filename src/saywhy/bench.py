@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.data.located import DataSet, Located, Thing
-from saywhy.errors import InputError, PictureError, nearest
+from saywhy.errors import InputError, PictureError, SaywhyWarning, nearest
 from saywhy.explain import explain
 from saywhy.methods.registry import find_method
 from saywhy.metrics.measure import Judge
@@ -30,6 +32,12 @@ METRICS = ("pointing-game", "energy-pointing", "box-iou", "faithfulness-correlat
 LEVEL, DRAWS = 0.95, 2000
 """Of the intervals, by the bootstrap over pictures."""
 
+AT_ONCE = 2_000_000
+"""So many pictures are drawn at once for an interval, so that memory does not grow with the data set."""
+
+ROWS = "rows.jsonl"
+"""What was measured, a line for what was asked and then one for every picture."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -37,8 +45,8 @@ class Settings:
 
     Attributes:
         model, weights: its name, and the digest of its weights.
-        data: the name of the data set, and how many pictures of it.
-        count: pictures, spread evenly over the data set.
+        data, size: the name of the data set, and how many pictures it has.
+        count: of how many it is measured, spread evenly over the data set.
         methods, metrics: names.
         layer: None is found.
         seed: of all that is random.
@@ -47,6 +55,7 @@ class Settings:
     model: str
     weights: str
     data: str
+    size: int
     count: int
     methods: tuple[str, ...]
     metrics: tuple[str, ...]
@@ -104,8 +113,7 @@ class Bench:
         mean = float(total[:, 0].sum() / total[:, 1].sum())
         low = high = math.nan
         if len(total) > 1:
-            drawn = total[np.random.default_rng(0).integers(len(total), size=(DRAWS, len(total)))].sum(1)
-            low, high = (float(q) for q in np.quantile(drawn[:, 0] / drawn[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+            low, high = (float(q) for q in np.quantile(_drawn_means(total), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
         return Cell(mean, low, high, int(total[:, 1].sum()), len(total))
 
     def table(self) -> dict[str, dict[str, Cell]]:
@@ -124,17 +132,21 @@ class Bench:
         """Write the table; the suffix says how: ``.html`` with plots, or ``.json``.
 
         Raises:
-            InputError: the suffix is neither.
+            InputError: the suffix is neither, or the file cannot be written.
         """
         from saywhy.view.atomic import written_whole
         from saywhy.view.benched import bench_html
 
         file = Path(path)
-        if file.suffix not in (".html", ".json"):
+        suffix = file.suffix.lower()
+        if suffix not in (".html", ".json"):
             raise InputError(f"'{file}': the suffix must be .html or .json, got '{file.suffix}'.")
-        text = bench_html(self) if file.suffix == ".html" else json.dumps(self.record(), indent=1, ensure_ascii=False)
-        with written_whole(file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        text = bench_html(self) if suffix == ".html" else json.dumps(self.record(), indent=1, ensure_ascii=False)
+        try:
+            with written_whole(file) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"'{file}' cannot be written: {error}") from error
         return file
 
 
@@ -151,10 +163,14 @@ def bench(
 ) -> Bench:
     """Measure methods on a data set, for every class that is annotated in a picture and that the model knows.
 
+    Things that are marked as difficult do not count, unless a picture has no others of their class. Where a class is
+    named without a place, metrics of places have no value; nor has a metric of methods that cannot be said of one (only
+    path methods claim completeness).
+
     Args:
         model: what :func:`saywhy.load` gave.
         data: see :func:`saywhy.data.located.open_dataset`.
-        methods, metrics: names.
+        methods, metrics: names; each counts once.
         count: so many pictures, spread evenly over the data set; None are all.
         layer: None is found.
         folder: where what was measured is kept, picture by picture (``rows.jsonl``); the same call goes on there. None
@@ -162,21 +178,24 @@ def bench(
         seed: of all that is random.
 
     Raises:
-        InputError: a method or a metric has another name, the model knows no class of the data set, or the folder
-            holds another run.
+        InputError: a metric has another name, the model knows no class of the data set or takes no pictures alone, the
+            folder holds another run, or nothing could be measured.
+        MethodError: a method has another name.
     """
+    methods, metrics = tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(metrics))
     chosen = [find_metric(name) for name in metrics]
     for name in methods:
         find_method(name)
+    _check(model, data, methods, chosen)
     if not len(data):
         raise InputError(f"{data.name} has no pictures.")
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         raise InputError(f"count must be a whole number of at least 1, got {count!r}.")
     places = _spread(len(data), count)
-    settings = Settings(model.name, model.digest(), data.name, len(places), tuple(methods), tuple(metrics), layer, seed)
+    settings = Settings(model.name, model.digest(), data.name, len(data), len(places), methods, metrics, layer, seed)
     done = Bench(settings)
     keep = _kept(done, Path(folder)) if folder is not None else lambda place: None
-    classes = _classes(model, data)
+    classes = classes_of(model, data)
     with counted("measuring", len(places)) as advance:
         for place in places:
             if place not in done.pictures and place not in done.skipped:
@@ -191,8 +210,32 @@ def bench(
                 keep(place)
             advance(1)
     if not done.pictures:
-        raise InputError(f"nothing could be measured. The first picture: {next(iter(done.skipped.values()))}.")
+        why = next(iter(done.skipped.values())).rstrip(".")
+        raise InputError(f"nothing could be measured of {len(places)} pictures. The first: {why}.")
     return done
+
+
+def _check(model: Model, data: DataSet, methods: Sequence[str], metrics: Sequence[Metric]) -> None:
+    """What would go wrong with every picture is said before the first."""
+    if not methods or not metrics:
+        raise InputError(
+            f"a bench needs a method and a metric at least, got {len(methods)} methods and {len(metrics)} metrics. "
+            "`saywhy methods` and `saywhy metrics` list them."
+        )
+    if model.texts:
+        raise InputError(
+            f"{model.name} takes words ({', '.join(model.texts)}) beside a picture, and {data.name} has none. Take a "
+            "model of pictures alone."
+        )
+    if model.preprocess is None:
+        raise InputError(
+            f"{model.name} is a bare network: how pictures are to be fed to it is not known. Load it with input_size= "
+            "or preprocess=."
+        )
+    if needy := [metric.name for metric in metrics if "other" in metric.parameters]:
+        raise InputError(
+            f"{needy[0]} compares with another network, which a bench does not have: use saywhy.metrics.measure."
+        )
 
 
 def _spread(size: int, count: int | None) -> list[int]:
@@ -205,7 +248,7 @@ def _spread(size: int, count: int | None) -> list[int]:
     return [i * size // count for i in range(count)]
 
 
-def _classes(model: Model, data: DataSet) -> Callable[[str], int | None]:
+def classes_of(model: Model, data: DataSet) -> Callable[[str], int | None]:
     """From a label of the data set to the model's class.
 
     Where both number the same classes alike (ImageNet's, of which two are called "crane"), by number; else by name.
@@ -238,18 +281,27 @@ def _rows(
     if not labels:
         return
     image = located.open()
-    things = [_counted([t for t in located.things if t.label == label]) for label in labels]
-    explanation = explain(
-        model, image, [classes(label) for label in labels], list(settings.methods), settings.layer, seed=settings.seed
-    )
-    masks = [[_mask(some, image) for some in things]]
-    boxes = [[[t.box for t in some] for some in things]]
-    nulls = True
+    things = [plainly_there([t for t in located.things if t.label == label]) for label in labels]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SaywhyWarning)  # an empty map is measured like any other
+        explanation = explain(
+            model,
+            image,
+            [classes(label) for label in labels],
+            list(settings.methods),
+            settings.layer,
+            seed=settings.seed,
+        )
+    everywhere = Thing("", (0.0, 0.0, float(image.width), float(image.height)))
+    known = [some or [everywhere] for some in things]  # what is measured there is left out again
+    masks, boxes = [[mask_of(some, image) for some in known]], [[[t.box for t in some] for some in known]]
+    first = settings.methods[0]
+    of_first = Judge(explanation, first, explanation._first_layer(first), masks, boxes, seed=settings.seed)
     for method in settings.methods:
-        layer = explanation._first_layer(method)
-        judge = Judge(explanation, method, layer, masks, boxes, seed=settings.seed)
-        shown = {method: judge.maps, **({name: judge.null(name) for name in NULLS} if nulls else {})}
-        nulls = False  # they are those of the first method's grid
+        judge = of_first.at(method, explanation._first_layer(method))
+        shown = {method: judge.maps}
+        if method == first:  # maps of chance are of the first method's grid
+            shown |= {name: judge.null(name) for name in NULLS}
         for who, maps in shown.items():
             found = {m.name: _values(judge, m, maps, who, things) for m in metrics}
             for t, label in enumerate(labels):
@@ -263,21 +315,24 @@ def _rows(
 
 def _values(judge: Judge, metric: Metric, maps: Tensor, who: str, things: list[list[Thing]]) -> list[float | None]:
     """Of every target; None where it cannot be said."""
-    count = len(things)
     if metric.needs == "method" and who in NULLS:
-        return [None] * count
+        return [None] * len(things)
+    try:
+        found = [_known(value) for value in judge.value(metric, maps)[0].tolist()]
+    except InputError:
+        if metric.needs != "method":
+            raise
+        return [None] * len(things)  # of this method, or of these targets, it cannot be said
     located = metric.needs in ("masks", "boxes")
-    if located and not all(things):
-        return [None] * count
-    return [_known(value) for value in judge.value(metric, maps)[0].tolist()]
+    return [value if some or not located else None for value, some in zip(found, things, strict=True)]
 
 
-def _counted(things: list[Thing]) -> list[Thing]:
+def plainly_there(things: list[Thing]) -> list[Thing]:
     """Without the difficult ones, unless there are no others."""
     return [thing for thing in things if not thing.difficult] or things
 
 
-def _mask(things: Sequence[Thing], image: Image.Image) -> Bool[Tensor, "height width"]:
+def mask_of(things: Sequence[Thing], image: Image.Image) -> Bool[Tensor, "height width"]:
     """Where the things are: their pixels, or their boxes where only those are known."""
     there = np.zeros((image.height, image.width), bool)
     for thing in things:
@@ -289,31 +344,31 @@ def _mask(things: Sequence[Thing], image: Image.Image) -> Bool[Tensor, "height w
     return torch.from_numpy(there)
 
 
+def _drawn_means(sums: np.ndarray) -> np.ndarray:
+    """Means over pictures drawn again, from the sum and the number of the values of each, [picture, 2]."""
+    chance, count = np.random.default_rng(0), len(sums)
+    most = max(1, AT_ONCE // count)
+    parts = [
+        sums[chance.integers(count, size=(min(most, DRAWS - start), count))].sum(1) for start in range(0, DRAWS, most)
+    ]
+    drawn = np.concatenate(parts)
+    return drawn[:, 0] / drawn[:, 1]
+
+
 def _kept(done: Bench, folder: Path) -> Callable[[int], None]:
     """Read what was measured before; returns what writes a picture down."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "rows.jsonl"
+    file = folder / ROWS
     now = json.loads(json.dumps(asdict(done.settings)))
-    if file.exists():
-        lines = file.read_text(encoding="utf-8").split("\n")
-        whole = lines[:-1]  # a line that was not finished when the run was stopped is measured again
-        before = json.loads(whole[0]) if whole else now
-        if before != now:
-            other = next(key for key in now if before.get(key) != now[key])
-            raise InputError(
-                f"'{folder}' holds another run: its {other} is {before.get(other)}, and now {now[other]}. "
-                "Give another folder, or remove this one."
-            )
-        for line in whole[1:]:
-            row = json.loads(line)
-            if "skipped" in row:
-                done.skipped[row["place"]] = row["skipped"]
-            else:
-                done.pictures[row["place"]] = row["rows"]
-        if lines[-1]:
-            file.write_text("\n".join(whole) + "\n" if whole else "", encoding="utf-8")
-    if not file.exists() or not file.stat().st_size:
-        file.write_text(json.dumps(now) + "\n", encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = file.read_bytes().split(b"\n") if file.exists() else [b""]
+        if lines[-1]:  # it was not finished when the run was stopped: it goes, and is measured again
+            os.truncate(file, file.stat().st_size - len(lines[-1]))
+        if len(lines) == 1:
+            file.write_text(json.dumps(now) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"what is measured cannot be kept in '{folder}': {error}") from error
+    _read_back(done, now, [_parsed(file, number, line) for number, line in enumerate(lines[:-1], 1)], folder)
 
     def keep(place: int) -> None:
         if place in done.skipped:
@@ -326,5 +381,35 @@ def _kept(done: Bench, folder: Path) -> Callable[[int], None]:
     return keep
 
 
-def _known(value: float) -> float | None:
+def _parsed(file: Path, number: int, line: bytes) -> dict[str, Any]:
+    """One line of what was measured before."""
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise _damaged(file, number) from error
+    if not isinstance(found, dict) or (number > 1 and not {"rows", "skipped"} & set(found)):
+        raise _damaged(file, number)
+    return found
+
+
+def _damaged(file: Path, number: int) -> InputError:
+    return InputError(f"'{file}', line {number}, is damaged. Take the line out, or remove the file to begin anew.")
+
+
+def _read_back(done: Bench, now: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Take over what was measured before, if the same was asked."""
+    before = lines[0] if lines else now
+    if other := [key for key in now if before.get(key) != now[key]]:
+        raise InputError(
+            f"'{folder}' holds another run: its {other[0]} is {before.get(other[0])}, and now {now[other[0]]}. "
+            "Give another folder, or remove this one."
+        )
+    for row in lines[1:]:
+        if "skipped" in row:
+            done.skipped[row["place"]] = row["skipped"]
+        else:
+            done.pictures[row["place"]] = row["rows"]
+
+
+def _known(value: Any) -> Any:
     return value if not isinstance(value, float) or math.isfinite(value) else None

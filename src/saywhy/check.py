@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from saywhy.errors import InputError
 from saywhy.explanation import Explanation
 from saywhy.metrics.attention import on_grid, rank_correlation
 from saywhy.metrics.faithfulness import correlated
@@ -255,7 +256,7 @@ class _Tests:
     @cached_property
     def left(self) -> Tensor:
         """What is left of the map in them, [batch, target, stage]."""
-        return left_of(self.judge.maps, self.forgotten)
+        return left_of(self.explanation[self.method, self.layer].detach(), self.forgotten)
 
     def scores(self) -> dict[str, Measured]:
         """Metrics beside what maps get that know nothing."""
@@ -302,10 +303,13 @@ class _Tests:
 
     def of_answer(self) -> Tested:
         """Whether it is another map than that of the next best class."""
-        if bool((self.explanation.classes < 0).any()):
+        if bool((self.explanation.classes < 0).all()):
             return self._none("of this answer", "the target is no single class")
-        alike = target_randomisation(self.explanation, self.method, self.layer)
-        return _each(
+        try:
+            alike = target_randomisation(self.explanation, self.method, self.layer)
+        except InputError:
+            return self._none("of this answer", "the network has no other answer to compare with")
+        tested = _each(
             "of this answer",
             alike,
             self.limits.rival,
@@ -313,6 +317,11 @@ class _Tests:
             good="the next best answer has another map (rank correlation {value:.2f})",
             bad="the next best answer has the same map (rank correlation {value:.2f}, at most {limit:.2f})",
         )
+        none = self._none("of this answer", "the target is no single class")
+        return [
+            [skip if math.isnan(test.value) else test for test, skip in zip(*rows, strict=True)]
+            for rows in zip(tested, none, strict=True)
+        ]
 
     def stable(self) -> Tested:
         """Whether it stays when the picture changes by next to nothing."""
@@ -373,6 +382,6 @@ def _agreement(judge: Judge) -> dict[str, Scores]:
     """The rank correlation with the maps of other methods of one pass, on 14 × 14 cells; of pictures alone."""
     if judge.maps.ndim != 4:
         return {}
-    own = on_grid(judge.maps).flatten(2)
+    own = on_grid(judge.explanation[judge.method, judge.layer]).flatten(2)
     others = judge.explanation._again().explain(methods=[name for name in OTHERS if name != judge.method])
     return {name: rank_correlation(on_grid(others[name]).flatten(2), own) for name in others.methods}

@@ -111,6 +111,13 @@ def test_several_methods_layers_and_targets(run: Run) -> None:
     assert len({(m["method"], m["layer"], m["target"]) for m in maps}) == 8
 
 
+@pytest.mark.parametrize("given", ["seed=1", "layer=stem", "model=x", "steps=3"])
+def test_what_is_no_parameter_of_the_method_is_refused(run: Run, given: str) -> None:
+    ran = run("explain", A, *MODEL, "--with", given)
+    assert (ran.code, ran.out) == (1, "")
+    assert f"gradcam has no parameter '{given.split('=')[0]}'" in ran.err
+
+
 def test_fused_layers(run: Run) -> None:
     ran = run("explain", A, *MODEL, "-l", "features", "-l", "stem", "--fuse", "mean", "--json")
     found = json.loads(ran.out)[0]

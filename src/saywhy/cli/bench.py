@@ -11,6 +11,9 @@ from saywhy.cli.explain import DEFAULT_MODEL, ModelName, Weights
 
 FOLDER = Path("bench")
 
+REASONS = 5
+"""Of so many pictures that were left out it is said why; bench.json has all of them."""
+
 
 def bench(
     data: Annotated[
@@ -78,4 +81,8 @@ def _show(found: Any) -> None:
         cells = [row[name] for name in names]
         table.add_row(who, *(f"{c.mean:.3g} ({c.low:.3g}–{c.high:.3g})" if c.maps else "" for c in cells))
     screen.show(table)
-    screen.note(f"{len(found.pictures)} pictures; {len(found.skipped)} left out" if found.skipped else "")
+    left = f"; {len(found.skipped)} left out:" if found.skipped else ""
+    count = len(found.pictures)
+    screen.note(f"{count} picture{'s' * (count != 1)}{left}")
+    for reason in list(dict.fromkeys(found.skipped.values()))[:REASONS]:
+        screen.note(f"  {reason}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import ModelName, Weights, parameter_of, print_table, record, writer_of
+from saywhy.cli.explain import ModelName, Weights, parameters_of, print_table, record, writer_of
 
 
 def caption(
@@ -31,7 +31,7 @@ def caption(
     from saywhy.speaking import caption as explained
     from saywhy.speaking import captions
 
-    settings: dict[str, Any] = {"layer": layer, **dict(map(parameter_of, with_ or []))}
+    settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
     write = writer_of(output, 1, as_json)
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from saywhy.cli import screen
-from saywhy.cli.explain import DEFAULT_MODEL, ModelName, Weights, parameter_of
+from saywhy.cli.explain import DEFAULT_MODEL, ModelName, Weights, parameters_of
 from saywhy.cli.expression import parse_target
 from saywhy.errors import InputError
 
@@ -42,7 +42,7 @@ def check(
 
     if output is not None and output.suffix.lower() != ".html":
         raise InputError(f"a check is written as one page, FILE.html, got '{output}'.")
-    parameters: dict[str, Any] = dict(map(parameter_of, with_ or []))
+    parameters = parameters_of([method], with_)
     with screen.noted_warnings(), screen.Steps(3) as steps:
         steps.now(f"loading {model}")
         loaded = load(model, weights)
@@ -102,9 +102,9 @@ def _record(found: Any) -> dict[str, Any]:
                 }
                 for name, one in found.scores.items()
             },
-            "chances": {kind: float(values[0, t]) for kind, values in found.percentiles.items()},
-            "left": found.left[0, t].tolist(),
-            "agreement": {name: float(values[0, t]) for name, values in found.agreement.items()},
+            "chances": {kind: known(float(values[0, t])) for kind, values in found.percentiles.items()},
+            "left": [known(float(value)) for value in found.left[0, t]],
+            "agreement": {name: known(float(values[0, t])) for name, values in found.agreement.items()},
         }
 
     return {

@@ -84,7 +84,7 @@ def explain(
     from saywhy.progress import reported_to
     from saywhy.targets import Top
 
-    parameters = dict(map(parameter_of, with_ or []))
+    parameters = parameters_of(method or ["gradcam"], with_)
     files = list(pictures_in(pictures))
     write = writer_of(output, len(files), as_json)
     explanations, failed = [], []
@@ -144,6 +144,17 @@ def parameter_of(text: str) -> tuple[str, Any]:
         return name.strip(), json.loads(value.strip().lower())
     except ValueError:
         return name.strip(), None if value.strip().lower() == "none" else value.strip()
+
+
+def parameters_of(method: Sequence[str], given: Sequence[str] | None) -> dict[str, Any]:
+    """Those of the command line, each of which a method has.
+
+    Raises:
+        MethodError: no such method, or none of them has the parameter.
+    """
+    from saywhy.request import chosen_methods
+
+    return chosen_methods(list(method), dict(map(parameter_of, given or [])))[1]
 
 
 def writer_of(output: Path | None, count: int, as_json: bool) -> Any:

@@ -5,35 +5,59 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from saywhy.engine import tree
+from saywhy.engine.borrow import borrowed
+from saywhy.errors import ModelError, first_line
 
 
 @contextlib.contextmanager
-def undoing_shift(network: nn.Module, inputs: Any, offset: Tensor) -> Iterator[nn.Module]:
+def undoing_shift(network: nn.Module, offset: Tensor) -> Iterator[nn.Module]:
     """For the length of the block, a network ``f'(x) = f(x - offset)`` whose layers are those of ``network``.
 
-    It shares every layer and every weight with the network, and has a hook of its own where it is called.
+    It shares every layer and every weight with the network, and has a hook of its own where it is called. Of several
+    inputs only the picture is moved. While the block lasts the network is borrowed too, because its layers are in use.
 
-    >>> import torch
-    >>> with undoing_shift(nn.Identity(), torch.zeros(1, 2, 2), torch.tensor(3.0)) as other:
+    Args:
+        network: stays as it is.
+        offset: what is taken off the picture, one number.
+
+    Raises:
+        ModelError: the network cannot be copied, or is scripted.
+
+    >>> with undoing_shift(nn.Identity(), torch.tensor(3.0)) as other:
     ...     other(torch.full((1, 2, 2), 5.0)).mean()
     tensor(2.)
     """
-    shape = tree.picture_tensor(inputs).shape[1:]
-
-    def undo(tensor: Tensor) -> Tensor:
-        return tensor - offset if tensor.is_floating_point() and tensor.shape[1:] == shape else tensor
 
     def before(_module: nn.Module, args: Any, kwargs: Any) -> Any:
-        return tree.map_tensors(args, undo), tree.map_tensors(kwargs, undo)
+        picture = tree.picture_tensor((args, kwargs))
+        return tree.replace_tensor((args, kwargs), picture, picture - offset)
 
-    other = copy.copy(network)
+    with borrowed(network):
+        other = _twin(network)
+        handle = other.register_forward_pre_hook(before, prepend=True, with_kwargs=True)
+        try:
+            yield other
+        finally:
+            handle.remove()
+
+
+def _twin(network: nn.Module) -> nn.Module:
+    """Another module with the same layers, and hooks of its own where it is called."""
+    if isinstance(network, torch.jit.ScriptModule):
+        raise ModelError(
+            "a scripted or traced network takes no hooks, so it cannot be given another zero for a test. Give the "
+            "network that it was made of."
+        )
+    try:
+        other = copy.copy(network)
+    except Exception as error:
+        raise ModelError(
+            f"the network cannot be copied, so it cannot be given another zero for a test ({first_line(error)})."
+        ) from error
     other._forward_pre_hooks = copy.copy(network._forward_pre_hooks)
     other._forward_pre_hooks_with_kwargs = copy.copy(network._forward_pre_hooks_with_kwargs)
-    handle = other.register_forward_pre_hook(before, prepend=True, with_kwargs=True)
-    try:
-        yield other
-    finally:
-        handle.remove()
+    return other

@@ -65,11 +65,14 @@ def shuffled(network: nn.Module, inputs: Any, share: float, seed: int = 0) -> nn
 
 def _copied(network: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(network).eval().requires_grad_(False)
+        other = copy.deepcopy(network).eval()
     except Exception as error:
         raise ModelError(
             f"the network cannot be copied, so its weights cannot be shuffled for a test ({first_line(error)})."
         ) from error
+    for weight in other.parameters():  # one by one: a scripted network takes no requires_grad_ as a whole
+        weight.requires_grad_(False)
+    return other
 
 
 def _in_order(network: nn.Module, inputs: Any) -> list[nn.Module]:

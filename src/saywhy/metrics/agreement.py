@@ -35,6 +35,9 @@ def ssim(first: MapStack, second: MapStack) -> Scores:
     kinds of units, so that the range is 1 for maps of one sign and 2 for those of both. Of maps smaller than the window
     the window is as large as an odd number of cells can be.
 
+    The equation is made for brightness, which has no sign: where both the means and the deviations of two maps are
+    opposite the two factors are negative, so that a map and its negative may well be alike.
+
     Args:
         first, second: [batch, target, height, width] of one shape; a map of zeros stays one.
 
@@ -53,7 +56,7 @@ def ssim(first: MapStack, second: MapStack) -> Scores:
             f"{list(second.shape)}."
         )
     x, y = _unit(first), _unit(second)
-    spread = torch.where((x.amin((2, 3)) < 0) | (y.amin((2, 3)) < 0), 2.0, 1.0)[..., None, None]
+    spread = 1.0 + ((x.amin((2, 3)) < 0) | (y.amin((2, 3)) < 0)).double()[..., None, None]
     side = min(WINDOW, *(n - (n + 1) % 2 for n in x.shape[2:]))
     window = _window(side)
     shape = x.shape[:2]
@@ -94,7 +97,7 @@ def earth_movers_distance(
     if a.shape != b.shape:
         raise InputError(f"both sides need as many maps, got {list(first.shape[:-2])} and {list(second.shape[:-2])}.")
     cells = torch.cartesian_prod(*((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in grid))
-    costs = torch.cdist(cells, cells).numpy()
+    costs = torch.cdist(cells, cells, compute_mode="donot_use_mm_for_euclid_dist").numpy()  # 0 from a cell to itself
     pairs = zip(*(side.reshape(-1, len(cells)).numpy() for side in (a, b)), strict=True)
     found = [float(ot.emd2(one, other, costs)) for one, other in pairs]
     return torch.tensor(found, dtype=torch.float64).view(a.shape[:-1])
@@ -103,7 +106,11 @@ def earth_movers_distance(
 def agreement_among_methods(explanation: "Explanation") -> dict[tuple[str, str], Scores]:
     """The rank correlation [batch, target] of the maps of every two methods of an explanation, on 14 × 14 cells.
 
-    Each at its first layer. That methods agree does not make them right: they may make the same mistake.
+    Each at its first layer. That methods agree does not make them right: they may make the same mistake. Maps of
+    signals and volumes are compared on their own grid.
+
+    Raises:
+        InputError: maps of signals or volumes are of several grids, or a map is not finite.
 
     >>> import saywhy
     >>> _ = torch.manual_seed(0)
@@ -112,9 +119,13 @@ def agreement_among_methods(explanation: "Explanation") -> dict[tuple[str, str],
     >>> agreement_among_methods(e)[("gradcam", "hirescam")].round(decimals=4)
     tensor([[1.]], dtype=torch.float64)
     """
-    maps = {method: on_grid(explanation[method]).flatten(2) for method in explanation.methods}
     names = explanation.methods
+    maps = {method: _comparable(explanation[method]) for method in names}
     return {(a, b): rank_correlation(maps[a], maps[b]) for i, a in enumerate(names) for b in names[i + 1 :]}
+
+
+def _comparable(maps: MapStack) -> Float[Tensor, "batch target cell"]:
+    return (on_grid(maps) if maps.ndim == 4 else maps.detach().cpu().double()).flatten(2)
 
 
 def _unit(maps: MapStack) -> Float[Tensor, "batch target height width"]:

@@ -13,6 +13,7 @@ from saywhy import place
 from saywhy.engine.subject import Subject
 from saywhy.errors import InputError
 from saywhy.metrics.faithfulness import PROBES, Probes, probe
+from saywhy.metrics.localization import Boxes
 from saywhy.metrics.metric import Metric
 from saywhy.metrics.nulls import NULLS
 from saywhy.metrics.registry import find_metric
@@ -68,27 +69,37 @@ class Measured:
 class Judge:
     """What metrics need beside the maps, made when it is first asked for and once for all of them.
 
+    ``at`` judges other maps of the same explanation by the same: what the network was asked is not asked again.
+
     Attributes:
         explanation: what is judged.
         method, layer: which of its maps.
-        masks: bool, where the explained thing is in the original pictures: of every sample and target [height, width].
+        masks: bool, where the explained thing is in the original pictures: of every sample and target [height, width];
+            a tensor or an array.
         boxes: of every sample and target, boxes (left, top, right, bottom) in pixels of the original picture.
         probes: how many parts are hidden for metrics of probes.
-        seed: of all that is random.
+        seed: of all that is random, unless a metric is given another one.
     """
 
     explanation: "Explanation"
     method: str
     layer: str
-    masks: Sequence[Sequence[Tensor]] | None = None
-    boxes: Sequence[Sequence[Sequence[Sequence[float]]]] | None = None
+    masks: Sequence[Sequence[Any]] | None = None
+    boxes: Boxes | None = None
     probes: int = PROBES
     seed: int = 0
 
+    def at(self, method: str, layer: str) -> "Judge":
+        """The same for other maps of the explanation."""
+        other = replace(self, method=method, layer=layer)
+        vars(other).update(_subjects=self._subjects, probed=self.probed)
+        return other
+
     @cached_property
     def maps(self) -> MapStack:
-        """The maps that are judged."""
-        return self.explanation[self.method, self.layer].detach()
+        """The maps that are judged; of methods that show sensitivity, whose sign is no evidence, their magnitude."""
+        maps = self.explanation[self.method, self.layer].detach()
+        return maps.abs() if self.explanation.shows[self.method] == "sensitivity" else maps
 
     def null(self, name: str) -> MapStack:
         """Maps of the same shape that know nothing of the answer."""
@@ -96,6 +107,8 @@ class Judge:
 
     def value(self, metric: Metric, maps: MapStack, **parameters: Any) -> Scores:
         """What a metric gives to some maps, [batch, target]."""
+        if "seed" in metric.parameters:
+            parameters = {"seed": self.seed, **parameters}
         if metric.needs == "maps":
             found = metric.function(maps, **parameters)
         elif metric.needs == "network":
@@ -110,16 +123,27 @@ class Judge:
 
     def _located(self, metric: Metric, maps: MapStack, **parameters: Any) -> Scores:
         """Picture by picture, because they may be of different sizes."""
-        truth = self.masks if metric.needs == "masks" else self.boxes
-        if truth is None:
-            raise InputError(f"{metric.name} needs to know where the thing is: give {metric.needs}=.")
+        truth = self._truth(metric.name, metric.needs)
         rows = []
         for sample, (own, picture) in enumerate(zip(maps, self.explanation.pictures, strict=True)):
             grids = [place.on_picture(one, picture.seen, picture.image.size) for one in own]
             shown = torch.from_numpy(np.stack(grids)).unsqueeze(0)
-            there = [torch.stack(list(truth[sample]))[None]] if metric.needs == "masks" else [[truth[sample]]]  # type: ignore[arg-type]
-            rows.append(metric.function(shown, *there, **parameters))
+            there = _stacked(truth[sample], shown) if metric.needs == "masks" else [truth[sample]]
+            rows.append(metric.function(shown, there, **parameters))
         return torch.cat(rows)
+
+    def _truth(self, name: str, needs: str) -> Sequence[Sequence[Any]]:
+        """The masks or the boxes, one for every map."""
+        truth = self.masks if needs == "masks" else self.boxes
+        if truth is None:
+            raise InputError(f"{name} needs to know where the thing is: give {needs}=.")
+        samples, targets = self.maps.shape[:2]
+        if len(truth) != samples or any(len(row) != targets for row in truth):
+            raise InputError(
+                f"{needs}= holds a list for every sample with one entry for every target, {samples} × {targets}, got "
+                f"lists of {[len(row) for row in truth]} entries."
+            )
+        return truth
 
     def _at(self, score: str) -> Subject:
         return self._subjects(score)
@@ -148,6 +172,18 @@ class Judge:
         return probed
 
 
+def _stacked(masks: Sequence[Any], maps: MapStack) -> Tensor:
+    """Masks of one picture, [1, target, height, width], of the size of its maps."""
+    found = [torch.as_tensor(one) for one in masks]
+    for one in found:
+        if one.dtype != torch.bool or one.shape != maps.shape[2:]:
+            raise InputError(
+                f"a mask is bool [height, width] of the original picture, here {list(maps.shape[2:])}, got {one.dtype} "
+                f"{list(one.shape)}."
+            )
+    return torch.stack(found)[None]
+
+
 def measure(
     explanation: "Explanation",
     metrics: str | Sequence[str],
@@ -156,7 +192,7 @@ def measure(
     layer: str | None = None,
     masks: Sequence[Sequence[Any]] | None = None,
     boxes: Sequence[Sequence[Any]] | None = None,
-    nulls: Sequence[str] = tuple(NULLS),
+    nulls: str | Sequence[str] = tuple(NULLS),
     seed: int = 0,
     **parameters: Any,
 ) -> dict[str, Measured]:
@@ -169,12 +205,14 @@ def measure(
         masks: for metrics of masks, of every sample and target bool [height, width] of the original picture.
         boxes: for metrics of boxes, of every sample and target the boxes (left, top, right, bottom) of the original
             picture, the last two exclusive.
-        nulls: which maps stand beside; each costs what the metric costs.
+        nulls: one name or several: which maps stand beside; each costs what the metric costs.
         seed: of all that is random.
         parameters: of the metrics; each goes to those that have it.
 
     Raises:
-        InputError: a metric or a null has another name, a parameter belongs to none, or the truth is missing.
+        InputError: a metric or a null has another name, a parameter belongs to none, or the truth is missing, or is
+            not there for every map.
+        MethodError, LayerError: the explanation has no such maps.
 
     >>> import saywhy
     >>> from saywhy.data.toybox import scene
@@ -184,6 +222,7 @@ def measure(
     (['centre', 'edges', 'random'], True)
     """
     names = [metrics] if isinstance(metrics, str) else list(metrics)
+    nulls = [nulls] if isinstance(nulls, str) else nulls
     chosen = [find_metric(name) for name in names]
     if wrong := [name for name in nulls if name not in NULLS]:
         raise InputError(f"there is no null '{wrong[0]}'. There are {', '.join(NULLS)}.")

@@ -1,14 +1,17 @@
 r"""How maps change when the picture does, a little: sensitivity to noise, and to a shift that the network undoes.
 
 These judge a method on a picture and not one map: they make the explanation again, of other pictures. Norms are
-relative to that of the map, so that units do not count; where the map is zero, a change of it is infinite.
+relative to that of the map, so that units do not count; where the map is zero, a change of it is infinite. Every
+picture is judged as if it were alone: the same noise is added to all of a batch, drawn for one picture of that size.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from saywhy.again import Again
 from saywhy.engine import tree
 from saywhy.engine.shift import undoing_shift
 from saywhy.errors import InputError
@@ -36,18 +39,21 @@ def max_sensitivity(
 
     by so many draws of uniform noise.
 
+    Differs from captum's ``sensitivity_max`` and quantus's ``MaxSensitivity``, whose radius is in units of the picture;
+    where the map is zero captum divides by 1, and this is infinite.
+
     Args:
         explanation: with its model as it was.
         method, layer: which maps.
-        radius: of the noise, as a share of the range of the preprocessed picture.
+        radius: of the noise, as a share of the range of the preprocessed picture, from its lowest value to its highest.
         draws: the more, the nearer to the maximum, from below.
         seed: of the noise. Whatever the method itself draws stays the same.
 
     Returns:
-        [batch, target] from 0; lower is better.
+        [batch, target] from 0; lower is better. NaN where a map is.
 
     Raises:
-        InputError: ``radius`` or ``draws`` is not positive.
+        InputError: ``radius`` or ``draws`` is not positive, or the explanation cannot be asked again.
     """
     own = _flat(explanation[method, layer])
     changes = [(_flat(m) - own).norm(dim=-1) for m in _noisy(explanation, method, layer, radius, draws, seed)]
@@ -75,7 +81,7 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
     .. math:: \lVert M_{f'}(x + m) - M_f(x) \rVert_2 / \lVert M_f(x) \rVert_2, \qquad f'(x) = f(x - m)
 
     Both networks do the same at every step, so a map of what they do should be the same. Methods that multiply by the
-    picture, or compare it with a picture of zeros, fail.
+    picture, or compare it with a picture of zeros, fail. The paper looks at the maps; this is by how much they differ.
 
     Args:
         explanation: with its model as it was.
@@ -83,20 +89,29 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
         shift: ``m`` as a share of the range of the preprocessed picture, the same at every pixel.
 
     Returns:
-        [batch, target] from 0, which is to rounding what an invariant method has; lower is better.
+        [batch, target] from 0, which is to rounding what an invariant method has; lower is better. NaN where a map is.
+
+    Raises:
+        InputError: ``shift`` is zero or not finite, or the explanation cannot be asked again.
     """
-    again = explanation._again().of(method)
+    if not math.isfinite(shift) or not shift:
+        raise InputError(f"shift is a share of the picture's range, other than 0, got {shift!r}.")
+    again, own = explanation._again().of(method), _flat(explanation[method, layer])
+    others = [_shifted(again.sample(sample), shift)[method, layer] for sample in range(len(own))]
+    return _relative((_flat(torch.cat(others)) - own).norm(dim=-1), own)
+
+
+def _shifted(again: Again, shift: float) -> "Explanation":
+    """The explanation of one picture with another zero, by a network that has that zero."""
     picture = tree.picture_tensor(again.batch.inputs).detach()
-    offset = shift * _range(picture).max()
-    with undoing_shift(again.request.model.module, again.batch.inputs, offset) as network:
-        other = again.explain(picture + offset, network)
-    own = _flat(explanation[method, layer])
-    return _relative((_flat(other[method, layer]) - own).norm(dim=-1), own)
+    offset = shift * _range(picture).squeeze()
+    with undoing_shift(again.request.model.module, offset) as network:
+        return again.explain(picture + offset, network)
 
 
 def _noisy(explanation: Any, method: str, layer: str, radius: float, draws: int, seed: int) -> list[MapStack]:
-    """Maps of noisy copies of the picture."""
-    if not radius > 0:
+    """Maps of noisy copies of the pictures."""
+    if not 0 < radius < math.inf:
         raise InputError(f"radius is a share of the picture's range, above 0, got {radius!r}.")
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise InputError(f"draws must be a whole number of at least 1, got {draws!r}.")
@@ -105,7 +120,7 @@ def _noisy(explanation: Any, method: str, layer: str, radius: float, draws: int,
     size, found = radius * _range(picture), []
     with counted("adding noise", draws) as advance:
         for _ in range(draws):
-            noise = (2 * torch.rand(picture.shape, generator=chance) - 1).to(picture)
+            noise = (2 * torch.rand(picture.shape[1:], generator=chance) - 1).to(picture)
             found.append(again.explain(picture + size * noise)[method, layer].detach())
             advance(1)
     return found
@@ -123,4 +138,4 @@ def _flat(maps: MapStack) -> Tensor:
 
 def _relative(change: Tensor, maps: Tensor) -> Scores:
     """Norms of changes as shares of the norms of maps; nothing is no change of nothing."""
-    return torch.where(change > 0, change / maps.norm(dim=-1), 0.0)
+    return torch.where(change == 0, 0.0, change / maps.norm(dim=-1))

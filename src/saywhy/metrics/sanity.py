@@ -4,6 +4,7 @@ An edge detector, a hill in the middle and the outline of the thing stay as they
 it has learnt, or is asked for another class. These judge a method on a picture: they make the explanation again.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from saywhy.engine.shuffled import shuffled
 from saywhy.errors import InputError, SaywhyWarning
 from saywhy.metrics.attention import rank_correlation
+from saywhy.models.model import Model, unwrapped
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores
 
@@ -31,6 +33,11 @@ def parameter_randomisation(
     """Cascading parameter randomisation (Adebayo et al., 2018, section 3.1): what is left of the map.
 
     The mean over the stages of :func:`cascade`.
+
+    Differs from quantus's ``MPRT``, which draws weights anew, layer by layer in the order in which they are named, and
+    counts the network as it was as one more stage, at which everything is left.
+
+    Args, errors: as for :func:`cascade`.
 
     Returns:
         [batch, target] from 0 to 1; lower is better.
@@ -90,7 +97,9 @@ def forgotten(
     return found
 
 
-def data_randomisation(explanation: "Explanation", method: str, layer: str, *, other: nn.Module) -> Scores:
+def data_randomisation(
+    explanation: "Explanation", method: str, layer: str, *, other: nn.Module | Model | None = None
+) -> Scores:
     """Data randomisation (Adebayo et al., 2018, section 3.2): what the map has in common with that of another network.
 
     Args:
@@ -100,29 +109,43 @@ def data_randomisation(explanation: "Explanation", method: str, layer: str, *, o
 
     Returns:
         [batch, target] the magnitude of the rank correlation, from 0 to 1; lower is better.
+
+    Raises:
+        InputError: there is no other network, or it is of another architecture.
     """
-    found = explanation._again().of(method).explain(module=other)
+    network = other.module if isinstance(other, Model) else other
+    if network is None:
+        raise InputError(
+            "data-randomisation compares with a network of the same architecture that was trained on labels in random "
+            "order: give other=."
+        )
+    found = explanation._again().of(method).explain(module=unwrapped(network))
     return rank_correlation(_flat(found[method, layer]), _flat(explanation[method, layer])).abs()
 
 
 def target_randomisation(explanation: "Explanation", method: str, layer: str) -> Scores:
     """Random logit (Sixt, Granz and Landgraf, 2020, section 4.1): what the map has in common with those of others.
 
-    Differs from the paper, which takes one class at random: here it is the class with the next score, which is the
-    hardest to be told from; and rank correlation in place of the structural similarity. Of targets that are no single
-    class nothing can be said.
+    Differs from the paper, which takes one class at random: here it is the class of highest score beside the target,
+    which is the hardest to be told from; and rank correlation in place of the structural similarity.
 
     Returns:
-        [batch, target] the rank correlation of both maps, from -1 to 1; lower is better.
+        [batch, target] the rank correlation of both maps, from -1 to 1; lower is better. NaN for a target that is no
+        single class, of which nothing can be said.
 
     Raises:
-        InputError: a target is no class, or there are no others.
+        InputError: no target is a class, or the network knows one class only.
     """
-    return rank_correlation(_flat(explanation._again().of(method).rivals()[method, layer]), _flat(explanation[method, layer]))
+    rivals = explanation._again().of(method).rivals()
+    found = rank_correlation(_flat(rivals[method, layer]), _flat(explanation[method, layer]))
+    return found.masked_fill(explanation.classes < 0, math.nan)
 
 
 def completeness_gap(explanation: "Explanation", method: str, layer: str) -> Scores:
     """By how much the parts of a map fail to add up to the change of the score, as a share of it.
+
+    Completeness is the axiom of Sundararajan, Taly and Yan (2017, proposition 1). Each path method keeps its own
+    account of it, :attr:`saywhy.Explanation.completeness_gap`; this is its magnitude.
 
     Returns:
         [batch, target] from 0; lower is better.

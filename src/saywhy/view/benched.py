@@ -1,6 +1,7 @@
 """The page of a bench: a plot of every metric, and the table."""
 
 import math
+from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,14 @@ from markupsafe import Markup
 
 from saywhy.metrics.nulls import NULL_NAMES, NULLS
 from saywhy.metrics.registry import find_metric
+from saywhy.view.payload import dumps
 from saywhy.view.report import digest, text
 
 if TYPE_CHECKING:
     from saywhy.bench import Bench, Cell
+
+REASONS = 5
+"""Of so many pictures that were left out the page says why."""
 
 
 def bench_html(bench: "Bench") -> str:
@@ -22,12 +27,13 @@ def bench_html(bench: "Bench") -> str:
     cells = bench.table()
     return _template().render(
         settings=bench.settings,
+        provenance=dumps(asdict(bench.settings)),
         style=Markup(style),
         style_digest=digest(style),
         plots=[_plot(bench, cells, metric) for metric in bench.settings.metrics],
         measured=len(bench.pictures),
         skipped=len(bench.skipped),
-        reasons=sorted(set(bench.skipped.values()))[:5],
+        reasons=list(dict.fromkeys(bench.skipped.values()))[:REASONS],
     )
 
 

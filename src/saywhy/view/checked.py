@@ -13,8 +13,11 @@ from jinja2 import Environment, Template
 from markupsafe import Markup
 from PIL import Image
 
+from saywhy.errors import InputError
 from saywhy.metrics.nulls import NULL_NAMES
 from saywhy.view.atomic import written_whole
+from saywhy.view.explained import Explained
+from saywhy.view.flat import flat
 from saywhy.view.overlay import heat_over
 from saywhy.view.payload import dumps, plain
 from saywhy.view.report import digest, text
@@ -42,22 +45,31 @@ def check_html(check: "Check") -> str:
 
 
 def save_check(check: "Check", path: Path) -> Path:
-    """Write the page, whole or not at all; returns the path."""
+    """Write the page, whole or not at all; returns the path.
+
+    Raises:
+        InputError: the suffix is not ``.html``, or the file cannot be written.
+    """
+    if path.suffix.lower() != ".html":
+        raise InputError(f"'{path}': a check is written as one page, the suffix must be .html, got '{path.suffix}'.")
     page = check_html(check)
-    with written_whole(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    try:
+        with written_whole(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written: {error}") from error
     return path
 
 
 def _parts(check: "Check") -> Iterator[dict[str, Any]]:
     """What the page shows of every map."""
-    e = check.explanation
+    e, key, small = check.explanation, (check.method, check.layer), LONGEST // 3
+    shown, *stages = (_drawn(check, maps) for maps in (e[key], *check.forgotten))
     for b, row in enumerate(check.verdicts):
-        picture = e.pictures[b]
+        picture = shown.pictures[b]
         for t, verdict in enumerate(row):
-            own = e[check.method, check.layer][b, t]
+            own = shown[key][b, t]
             scale = Scale.of(own)
-            small = LONGEST // 3
             yield {
                 "name": picture.name,
                 "target": e.targets[b][t],
@@ -67,12 +79,18 @@ def _parts(check: "Check") -> Iterator[dict[str, Any]]:
                 "scores": [_score(name, found, b, t) for name, found in check.scores.items()],
                 "chances": [(kind, float(values[b, t])) for kind, values in check.percentiles.items()],
                 "stages": [
-                    {"image": _image(picture, maps[b, t], None, small), "left": float(check.left[b, t, k])}
-                    for k, maps in enumerate(check.forgotten)
+                    {"image": _image(picture, stage[key][b, t], None, small), "left": float(check.left[b, t, k])}
+                    for k, stage in enumerate(stages)
                 ],
                 "before": _image(picture, own, scale, small),
                 "agreement": [(name, float(values[b, t])) for name, values in check.agreement.items()],
             }
+
+
+def _drawn(check: "Check", maps: Any) -> Explained:
+    """The explanation with these maps alone; signals and volumes as pictures."""
+    method, layer = check.method, check.layer
+    return flat(check.explanation._with(methods=(method,), layers=(layer,), _maps={(method, layer): maps.detach()}))
 
 
 def _test(test: Any) -> dict[str, Any]:
@@ -93,7 +111,8 @@ def _score(name: str, found: Any, b: int, t: int) -> dict[str, Any]:
         {"who": who, "at": f"{100 * min(1.0, max(0.0, (v - low) / width)):.1f}", "value": f"{v:.3g}"}
         for who, v in values.items()
     ]
-    return {"name": found.metric.title, "better": found.metric.better, "low": low, "high": high, "marks": marks}
+    ends = {"low": f"{low:.3g}", "high": f"{high:.3g}"}
+    return {"name": found.metric.title, "better": found.metric.better, **ends, "marks": marks}
 
 
 def _image(picture: Any, values: Any, scale: Scale | None, longest: int) -> str:

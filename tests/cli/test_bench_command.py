@@ -1,0 +1,124 @@
+"""``saywhy bench``: a table on the screen, as JSON and as a page, in a folder in which it goes on; and mistakes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Run = Callable[..., Any]
+MINE = ("-m", "mine.py:network", "--metric", "energy-pointing", "--metric", "sparseness", "--method", "saliency")
+
+
+def refuse(text: str) -> None:
+    raise AssertionError(f"{text} is no JSON")
+
+
+@pytest.fixture(autouse=True)
+def pictures(here: Path) -> Path:
+    """A folder of pictures with boxes: four are good, one is damaged, one shows what the model does not know."""
+    folder = here / "boxed"
+    folder.mkdir()
+    chance, rows = np.random.default_rng(1), ["file,label,left,top,right,bottom"]
+    for number, label in enumerate(("cat", "dog", "cat", "well-known mug", "zebra")):
+        pixels = chance.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{label},{5 + number},4,30,35.5")
+    (folder / "5.png").write_bytes((folder / "4.png").read_bytes()[:200])
+    (folder / "boxes.csv").write_text("\n".join([*rows, "5.png,cat,1,1,9,9"]) + "\n")
+    return folder
+
+
+def test_a_table_a_page_and_what_was_left_out(run: Run, here: Path) -> None:
+    ran = run("bench", "folder:boxed", *MINE)
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    assert lines[0].split(maxsplit=1)[0] == "map"
+    assert "energy-pointing (higher)" in lines[0]
+    assert [line.split()[0] for line in lines[1:]] == ["saliency", "random", "centre", "edges"]
+    assert all("–" in line for line in lines[1:])
+    told = " ".join(ran.err.split())
+    assert "4 pictures; 2 left out:" in told
+    assert "5.png" in told
+    assert "no class that is annotated in it is one of the model's" in told
+    assert {f.name for f in (here / "bench").iterdir()} == {"rows.jsonl", "bench.json", "bench.html"}
+    assert "wrote bench/bench.html" in told
+
+
+def test_json(run: Run, here: Path) -> None:
+    ran = run("bench", "boxed", *MINE, "--json", "-o", "out", "-n", "3", "--seed", "2", "-l", "features")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out, parse_constant=refuse)
+    assert found == json.loads((here / "out" / "bench.json").read_text())
+    assert found["settings"]["count"] == 3
+    assert found["settings"]["size"] == 6
+    assert (found["settings"]["seed"], found["settings"]["layer"]) == (2, "features")
+    assert found["settings"]["methods"] == ["saliency"]
+    assert set(found["table"]) == {"saliency", "random", "centre", "edges"}
+    assert found["table"]["saliency"]["sparseness"]["low"] <= found["table"]["saliency"]["sparseness"]["mean"]
+
+
+def test_nothing_is_left_out_and_nothing_is_said_of_it(run: Run, pictures: Path) -> None:
+    (pictures / "5.png").write_bytes((pictures / "4.png").read_bytes())
+    told = run("bench", "boxed", *MINE, "-n", "3").err  # pictures 0, 2 and 4
+    assert "2 pictures; 1 left out" in told
+    told = run("bench", "boxed", *MINE, "-n", "1", "-o", "one").err
+    assert told.splitlines()[0] == "1 picture"
+    assert "left out" not in told
+
+
+def test_the_same_command_goes_on(run: Run, here: Path) -> None:
+    first = run("bench", "boxed", *MINE, "--json").out
+    rows = here / "bench" / "rows.jsonl"
+    whole = rows.read_text()
+    rows.write_text(whole[: len(whole) // 2])
+    assert run("bench", "boxed", *MINE, "--json").out == first
+    assert rows.read_text() == whole
+
+
+def test_another_command_does_not(run: Run) -> None:
+    run("bench", "boxed", *MINE)
+    ran = run("bench", "boxed", *MINE, "--seed", "1")
+    assert (ran.code, ran.out) == (1, "")
+    assert "'bench' holds another run: its seed is 0, and now 1. Give another folder" in " ".join(ran.err.split())
+
+
+def test_toybox_needs_no_files(run: Run) -> None:
+    ran = run("bench", "toybox:test", "-n", "1", "--metric", "energy-pointing", "--method", "gradcam", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["settings"]["model"] == "toybox:classifier"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("nosuch", *MINE), "no file or folder 'nosuch'"),
+        (("toybox:tset", *MINE), "tset"),
+        (("photos", *MINE), "photos"),
+        (("boxed", *MINE, "--metric", "deletoin"), "no metric 'deletoin'. Nearest: 'deletion'"),
+        (("boxed", *MINE, "--method", "gradcm"), "no method 'gradcm'"),
+        (("boxed", *MINE, "-l", "featurs"), "no layer 'featurs'"),
+        (("boxed", *MINE, "-n", "0"), "count must be a whole number of at least 1"),
+        (("boxed", *MINE, "-o", "mine.py"), "cannot be kept in 'mine.py'"),
+        (("boxed", "-m", "nosuch.py:network"), "nosuch.py"),
+        (("boxed", *MINE[2:], "-m", "toybox:vqa"), "takes words"),
+        (
+            ("toybox:test", *MINE[2:], "-m", "mine.py:network", "--metric", "data-randomisation"),
+            "compares with another network",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence(run: Run, words: tuple[str, ...], says: str) -> None:
+    ran = run("bench", *words)
+    assert (ran.code, ran.out) == (1, "")
+    assert says in " ".join(ran.err.split())
+
+
+def test_words_that_are_no_options(run: Run) -> None:
+    assert run("bench").code == 2
+    assert run("bench", "boxed", "--nosuch").code == 2
+    assert run("bench", "boxed", "-n", "many").code == 2
+    assert run("bench", "--help").code == 0

@@ -1,0 +1,115 @@
+"""``saywhy check``: verdicts on the screen, as JSON and as a page; and what cannot be checked."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+A = "photos/a.png"
+MINE = ("-m", "mine.py:network", "--with", "relu=false")
+NAMES = ["sound", "faithful", "of this network", "of this answer", "stable", "adds up"]
+
+
+def refuse(text: str) -> None:
+    raise AssertionError(f"{text} is no JSON")
+
+
+def test_a_verdict_its_tests_and_a_page(run: Run, here: Path) -> None:
+    ran = run("check", A, *MINE)
+    assert ran.code == 0, ran.err
+    for name in NAMES:
+        assert name in ran.out
+    assert "trusted, because" in ran.out
+    assert ran.err.split() == ["wrote", "check.html"]
+    page = (here / "check.html").read_text(encoding="utf-8")
+    assert "Can this map be trusted?" in page
+    assert "gradcam at features" in page
+
+
+def test_several_targets_each_with_its_own(run: Run) -> None:
+    ran = run("check", A, *MINE, "-t", "dog", "-t", "cat - dog", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out, parse_constant=refuse)
+    assert [one["target"] for one in found["targets"]] == ["dog", "cat - dog"]
+    for one in found["targets"]:
+        assert {test["name"]: test["passed"] for test in one["tests"]}["adds up"] is None
+    (_, contrast) = (next(t for t in one["tests"] if t["name"] == "of this answer") for one in found["targets"])
+    assert (contrast["passed"], contrast["value"], contrast["limit"]) == (None, None, None)  # it is no single class
+
+
+def test_json_has_all_that_was_found(run: Run, here: Path) -> None:
+    ran = run("check", A, *MINE, "-t", "dog", "--json", "--layer", "stem")
+    found = json.loads(ran.out, parse_constant=refuse)
+    assert (found["method"], found["layer"]) == ("gradcam", "stem")
+    (one,) = found["targets"]
+    assert [test["name"] for test in one["tests"]] == NAMES
+    assert one["trusted"] == all(test["passed"] is not False for test in one["tests"])
+    assert one["because"].startswith("This map can")
+    assert set(one["scores"]["deletion"]) == {"value", "better", "random", "centre", "edges"}
+    assert set(one["chances"]) == {"random", "moved"}
+    assert len(one["left"]) == 4
+    assert set(one["agreement"]) == {"hirescam", "layercam", "gradcam++", "saliency"}
+    assert found["provenance"]["methods"] == {"gradcam": {"relu": False}} or "gradcam" in found["provenance"]["methods"]
+    assert not (here / "check.html").exists()  # only what -o says
+
+
+def test_the_same_seed_says_the_same(run: Run) -> None:
+    one, same, other = (run("check", A, *MINE, "--json", "--seed", seed).out for seed in (3, 3, 4))
+    assert one == same
+    assert one != other
+
+
+def test_json_and_a_page_of_ones_own(run: Run, here: Path) -> None:
+    ran = run("check", A, *MINE, "--json", "-o", "deep/mine.HTML")
+    assert ran.code == 0
+    assert json.loads(ran.out)["targets"]
+    assert (here / "deep" / "mine.HTML").is_file()
+
+
+def test_a_path_method_and_its_parameter(run: Run) -> None:
+    ran = run("check", A, "-m", "mine.py:network", "--method", "integrated-gradients", "--with", "steps=3", "--json")
+    found = json.loads(ran.out)
+    assert found["provenance"]["methods"]["integrated-gradients"]["steps"] == 3
+    gap = next(t for t in found["targets"][0]["tests"] if t["name"] == "adds up")
+    assert gap["passed"] is not None
+
+
+def test_a_question_beside_the_picture(run: Run) -> None:
+    ran = run("check", A, "-m", "toybox:vqa", "-q", "is there a cat?", "--method", "hirescam", "--json")
+    assert ran.code == 0, ran.err
+    assert len(json.loads(ran.out)["targets"][0]["tests"]) == len(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("nosuch.png", *MINE), "nosuch.png"),
+        (("mine.py", *MINE), "mine.py"),
+        ((A, *MINE, "-t", "dgo"), "no class 'dgo'"),
+        ((A, "-m", "mine.py:network", "--method", "gradcm"), "no method 'gradcm'"),
+        ((A, *MINE, "-l", "featurs"), "no layer 'featurs'"),
+        ((A, *MINE, "-o", "check.png"), "a check is written as one page, FILE.html, got 'check.png'"),
+        ((A, *MINE, "--with", "relu"), "--with takes NAME=VALUE"),
+        ((A, *MINE, "--with", "steps=3"), "gradcam has no parameter 'steps'"),
+        ((A, *MINE, "--with", "seed=3"), "gradcam has no parameter 'seed'"),
+        ((A, *MINE, "--with", "layer=stem"), "gradcam has no parameter 'layer'"),
+        ((A, *MINE, "-q", "is there a cat?"), "takes no words beside a picture"),
+        ((A, "-m", "toybox:vqa"), "takes words under the name 'question'"),
+        ((A, "-m", "nosuch.py:network"), "nosuch.py"),
+        ((A, *MINE, "-o", "mine.py/x.html"), "cannot be written"),
+        ((A, *MINE, "--seed", "-1"), "seed must be a whole number"),
+    ],
+)
+def test_a_mistake_is_one_sentence(run: Run, words: tuple[str, ...], says: str) -> None:
+    ran = run("check", *words)
+    assert ran.code == 1
+    assert says in " ".join(ran.err.split())
+
+
+def test_words_that_are_no_options(run: Run) -> None:
+    assert run("check").code == 2
+    assert run("check", A, "--nosuch").code == 2
+    assert run("check", "--help").code == 0

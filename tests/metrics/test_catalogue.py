@@ -1,0 +1,312 @@
+"""What every metric of the registry promises: its range, its direction, its parameters and what it looks at.
+
+A new metric is tested by being registered; only a better and a worse map have to be named for it (``KNOWN``).
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor, nn
+
+import saywhy
+from oracles.networks import TinyNetwork
+from saywhy.errors import InputError
+from saywhy.methods import METHODS, Method
+from saywhy.metrics import METRICS, Metric, find_metric, measure, register
+from saywhy.metrics.measure import Judge
+
+BESIDE = {"maps": 1, "masks": 2, "boxes": 2, "people": 2, "network": 2, "probes": 2, "method": 3}
+"""How many arguments a metric takes that are no parameters."""
+
+SIDE = 8
+
+
+class Halves(nn.Module):
+    """The left half of a chequered picture speaks for class 0, the right half against it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(0.1 * chequers() * halves())
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        evidence = (pictures * self.weights).flatten(1).sum(1)
+        return torch.stack([evidence, torch.zeros_like(evidence)], 1)
+
+
+def chequers() -> Tensor:
+    """So that no blurred and no mean colour has any evidence in it."""
+    rows, columns = torch.arange(SIDE)[:, None], torch.arange(SIDE)
+    return (1.0 - 2.0 * ((rows + columns) % 2)).double()
+
+
+def halves() -> Tensor:
+    """1 on the left and -1 on the right."""
+    return torch.where(torch.arange(SIDE) < SIDE // 2, 1.0, -1.0).double().expand(SIDE, SIDE)
+
+
+def one_pixel() -> Tensor:
+    found = torch.zeros(SIDE, SIDE).double()
+    found[2, 1] = 1
+    return found
+
+
+@pytest.fixture
+def behaving(monkeypatch) -> Callable[..., str]:
+    """Methods that are made of the network and the picture in a way that is known."""
+
+    def add(name: str, function: Callable[[nn.Module, Tensor], Tensor]) -> str:
+        def made(subject) -> Tensor:
+            return function(subject.model, subject.picture).unsqueeze(1)
+
+        method = Method(name, made, name, "none", "", passes="several", at="input", grid="input")
+        monkeypatch.setitem(METHODS, name, method)
+        return name
+
+    return add
+
+
+def weights_of(network: nn.Module, pictures: Tensor) -> Tensor:
+    """What the network has learnt, whatever the picture."""
+    return next(network.parameters()).detach().reshape(1, SIDE, SIDE).expand(len(pictures), -1, -1).clone()
+
+
+def picture_itself(network: nn.Module, pictures: Tensor) -> Tensor:
+    return pictures[:, 0].clone()
+
+
+def fine_print(network: nn.Module, pictures: Tensor) -> Tensor:
+    """Another map for every picture, however near."""
+    return torch.sin(1e5 * pictures[:, 0])
+
+
+MAPS: dict[str, tuple[Tensor, Tensor]] = {
+    **dict.fromkeys(
+        (
+            "pointing-game",
+            "energy-pointing",
+            "relevance-rank",
+            "mask-iou",
+            "box-iou",
+            "deletion",
+            "insertion",
+            "comprehensiveness",
+            "sufficiency",
+            "road",
+            "average-drop",
+            "increase-in-confidence",
+            "faithfulness-correlation",
+            "infidelity",
+            "occlusion-correlation",
+        ),
+        (halves(), -halves()),
+    ),
+    "sparseness": (one_pixel(), torch.ones(SIDE, SIDE)),
+    "complexity": (one_pixel(), torch.ones(SIDE, SIDE)),
+}
+"""Of metrics of maps, the map of the evidence and its opposite, or what they ask for and do not."""
+
+BEHAVIOUR = {
+    "max-sensitivity": (weights_of, fine_print),
+    "stability": (weights_of, fine_print),
+    "input-shift-variance": (weights_of, picture_itself),
+    "parameter-randomisation": (weights_of, picture_itself),
+    "data-randomisation": (weights_of, picture_itself),
+}
+"""Of metrics of methods, one that behaves well and one that does not."""
+
+SETTINGS = {
+    "pointing-game": {"tolerance": 0.5},
+    "insertion": {"start": "mean"},
+    "occlusion-correlation": {"window": 2, "stride": 1},
+    "data-randomisation": {"other": TinyNetwork.build()},
+}
+
+
+def chequered() -> saywhy.Explanation:
+    pictures = chequers()[None, None]
+    return saywhy.explain(Halves(), pictures, 0, "saliency")
+
+
+def on_the_left() -> Tensor:
+    return halves() > 0
+
+
+def judge(explanation: saywhy.Explanation) -> Judge:
+    masks, boxes = [[on_the_left().numpy()]], [[[(0.0, 0.0, SIDE / 2, float(SIDE))]]]
+    return Judge(explanation, explanation.methods[0], explanation.layers[0], masks, boxes)
+
+
+def both(name: str, behaving: Callable[..., str]) -> tuple[float, float]:
+    """What a metric gives to the better and to the worse of what is known."""
+    metric, own = METRICS[name], {k: v for k, v in SETTINGS.get(name, {}).items() if k != "other"}
+    if name in MAPS:
+        judged = judge(chequered())
+        found = [judged.value(metric, one.expand(1, 1, -1, -1).float(), **own) for one in MAPS[name]]
+    elif name in BEHAVIOUR:
+        found = []
+        for function in BEHAVIOUR[name]:
+            method = behaving(f"known-{function.__name__}", function)
+            explanation = saywhy.explain(Halves(), chequers()[None, None], 0, method)
+            if name == "data-randomisation":
+                own = {"other": other_halves()}
+            found.append(judge(explanation).value(metric, explanation.maps, **own))
+    elif name == "target-randomisation":
+        net, pictures = TinyNetwork.build(head="linear"), some_picture()
+        found = []
+        for method in ("gradcam", "eigencam"):
+            kept = {"relu": False} if method == "gradcam" else {}
+            explanation = saywhy.explain(net, pictures, None, method, "features", **kept)
+            found.append(metric.function(explanation, method, "features"))
+    else:
+        assert name == "completeness-gap"
+        net, pictures = TinyNetwork.build(smooth=True), some_picture()
+        found = []
+        for steps in (60, 1):
+            explanation = saywhy.explain(net, pictures, 0, "integrated-gradients", steps=steps)
+            found.append(metric.function(explanation, "integrated-gradients", "input"))
+    return float(found[0].mean()), float(found[1].mean())
+
+
+def some_picture() -> Tensor:
+    return torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+
+
+def other_halves() -> Halves:
+    """The same architecture, and other weights."""
+    other = Halves()
+    other.weights.data = torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(0)).double()
+    return other
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_direction(name, behaving):
+    better, worse = both(name, behaving)
+    metric = METRICS[name]
+    assert metric.beats(better, worse), (better, worse)
+    assert not metric.beats(worse, better)
+    assert not metric.beats(better, better)
+    for value in (better, worse):
+        assert metric.low - 1e-12 <= value <= metric.high + 1e-12
+
+
+@pytest.mark.parametrize("name", [n for n in METRICS if METRICS[n].needs != "method"])
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10_000), rectified=st.booleans(), grid=st.sampled_from([(1, 1), (4, 3), (12, 12)]))
+def test_values_of_random_maps_lie_in_the_range(name, seed, rectified, grid):
+    maps = torch.randn(2, 2, *grid, generator=torch.Generator().manual_seed(seed))
+    found = asked_of(seed % 3).value(METRICS[name], maps.relu() if rectified else maps)
+    assert found.shape == (2, 2)
+    assert found.dtype == torch.float64
+    assert bool(((found >= METRICS[name].low) & (found <= METRICS[name].high)).all()), found
+
+
+@pytest.mark.parametrize("name", [n for n in METRICS if METRICS[n].needs == "method" and n != "completeness-gap"])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("method", ["gradcam", "saliency"])
+def test_values_of_methods_lie_in_the_range(name, seed, method):
+    judged = asked_of(seed).at(method, "features" if method == "gradcam" else "input")
+    own = {k: v for k, v in SETTINGS.get(name, {}).items() if k == "other"}
+    found = judged.value(METRICS[name], judged.maps, **own)
+    assert found.shape == (2, 2)
+    assert bool(((found >= METRICS[name].low) & (found <= METRICS[name].high)).all()), found
+
+
+asked: dict[int, Judge] = {}
+
+
+def asked_of(seed: int) -> Judge:
+    """A small network with random weights, asked for two classes of two pictures with things in random places."""
+    if seed not in asked:
+        chance = np.random.default_rng(seed)
+        images = [Image.fromarray(chance.integers(0, 256, (14, 18, 3), dtype=np.uint8)) for _ in range(2)]
+        model = saywhy.load(TinyNetwork.build(seed=seed), input_size=12)
+        explanation = saywhy.explain(model, images, [0, 2], ["gradcam", "saliency"], "features", relu=False)
+        corners = chance.integers(0, 6, (2, 2, 2))
+        masks = [[np.zeros((14, 18), bool) for _ in range(2)] for _ in range(2)]
+        for b, t in np.ndindex(2, 2):
+            left, top = corners[b, t]
+            masks[b][t][top : top + 5, left : left + 7] = True
+        boxes = [[[(x, y, x + 7, y + 5)] for x, y in row] for row in corners.tolist()]
+        asked[seed] = Judge(explanation, "gradcam", "features", masks, boxes, probes=8)
+    return asked[seed]
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_parameters_are_keywords_with_defaults(metric: Metric):
+    parameters = inspect.signature(metric.function).parameters.values()
+    others = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    assert len(others) == BESIDE[metric.needs]
+    assert all(p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty for p in others)
+    for name, default in metric.parameters.items():
+        assert default is not inspect.Parameter.empty, f"{name} has no default"
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_what_is_said_of_it(metric: Metric):
+    assert METRICS[metric.name] is metric
+    assert find_metric(metric.name) is metric
+    assert metric.name == metric.name.lower()
+    assert metric.low < metric.high
+    assert math.isfinite(metric.low)  # so that pages can draw it
+    assert metric.title
+    assert metric.equation
+    assert metric.paper == "ours" or metric.paper[-4:].isdigit()
+    doc = inspect.getdoc(metric.function) or ""
+    assert all(name in doc or "as for" in doc for name in metric.parameters)
+    author, file = metric.paper.split()[0], inspect.getsource(inspect.getmodule(metric.function))
+    assert author in file or author == "ours"
+
+
+def test_everything_is_known_of():
+    """A metric that is added names a better and a worse map here."""
+    assert {*MAPS, *BEHAVIOUR, "target-randomisation", "completeness-gap"} == set(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("deletoin", "'deletion'"),
+        ("Insertion", "'insertion'"),
+        ("pointing", "'pointing-game'"),
+        ("max sensitivity", "'max-sensitivity'"),
+        ("zzz", None),
+    ],
+)
+def test_a_name_that_is_none(name, nearest):
+    with pytest.raises(InputError, match=f"no metric '{name}'") as said:
+        find_metric(name)
+    assert "`saywhy metrics` lists them" in str(said.value)
+    assert ("Nearest" in str(said.value)) is (nearest is not None)
+    assert nearest is None or nearest in str(said.value)
+
+
+def test_a_metric_of_ones_own(monkeypatch):
+    monkeypatch.setattr("saywhy.metrics.registry.METRICS", dict(METRICS))
+    mine = Metric(
+        "peak",
+        lambda maps, *, floor=0.0: maps.flatten(2).amax(2).clamp_min(floor),
+        "Peak",
+        "ours",
+        "max M",
+        "higher",
+        0.0,
+        math.inf,
+        "maps",
+    )
+    register(mine)
+    register(mine)  # again is no mistake
+    assert find_metric("peak") is mine
+    explanation = chequered()
+    assert measure(explanation, "peak", floor=5.0)["peak"].values.item() == 5
+    with pytest.raises(InputError, match="a metric 'peak' already"):
+        register(replace(mine, better="lower"))
+    with pytest.raises(InputError, match="a metric 'deletion' already"):
+        register(replace(mine, name="deletion"))

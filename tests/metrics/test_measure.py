@@ -1,0 +1,343 @@
+"""``measure``: values are those of the metric itself, nulls and intervals those of slow loops, mistakes are said."""
+
+import math
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import saywhy
+from oracles.networks import TinyNetwork
+from saywhy import place
+from saywhy.errors import InputError, SaywhyError
+from saywhy.metrics import METRICS, Measured, find_metric, measure
+from saywhy.metrics.complexity import sparseness
+from saywhy.metrics.faithfulness import faithfulness_correlation, probe
+from saywhy.metrics.localization import box_iou, energy_pointing
+from saywhy.metrics.measure import DRAWS, Judge
+from saywhy.metrics.nulls import NULLS
+from saywhy.metrics.removal import deletion
+from saywhy.metrics.robustness import stability
+from saywhy.targets import Class
+
+SIZES = ((20, 14), (12, 16))
+"""Width and height of the pictures, of which the network sees the middle."""
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Image.Image]:
+    chance = np.random.default_rng(0)
+    return [Image.fromarray(chance.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in SIZES]
+
+
+@pytest.fixture(scope="module")
+def model() -> saywhy.Model:
+    return saywhy.load(TinyNetwork.build(dtype=torch.float64), input_size=12, labels=list("abcd"))
+
+
+@pytest.fixture(scope="module")
+def explanation(model, images) -> saywhy.Explanation:
+    return saywhy.explain(model, images, ["a", "c"], ["gradcam", "saliency"], ["features", "stem"], relu=False)
+
+
+def masks_of(images: list[Image.Image]) -> list[list[np.ndarray]]:
+    """Of the first target the left half, of the second the right upper quarter."""
+    found = []
+    for image in images:
+        left, corner = np.zeros((2, image.height, image.width), bool)
+        left[:, : image.width // 2] = True
+        corner[: image.height // 2, image.width // 2 :] = True
+        found.append([left, corner])
+    return found
+
+
+def boxes_of(images: list[Image.Image]) -> list[list[list[tuple[float, ...]]]]:
+    return [
+        [[(0, 0, i.width / 2, i.height)], [(i.width / 2, 0, i.width, i.height / 2), (0.0, 0.0, 2.5, 3.0)]]
+        for i in images
+    ]
+
+
+class TestValues:
+    def test_metrics_of_maps_alone(self, explanation):
+        found = measure(explanation, "sparseness")["sparseness"]
+        torch.testing.assert_close(found.values, sparseness(explanation["gradcam"]))
+        assert found.metric is METRICS["sparseness"]
+
+    @pytest.mark.parametrize(("method", "layer"), [("gradcam", "stem"), ("saliency", "input"), ("gradcam", None)])
+    def test_metrics_of_the_network(self, explanation, method, layer):
+        found = measure(explanation, "deletion", method=method, layer=layer, steps=3, seed=5)["deletion"]
+        subject = replace(explanation._again().subject("probability"), seed=5)
+        maps = explanation[method, layer] if layer else explanation[method]
+        torch.testing.assert_close(found.values, deletion(maps, subject, steps=3, seed=5))
+        for name, values in found.nulls.items():
+            null = NULLS[name](maps.detach(), subject.picture, 5)
+            torch.testing.assert_close(values, deletion(null, subject, steps=3, seed=5))
+
+    def test_of_methods_that_show_sensitivity_the_sign_is_no_evidence(self, model, images):
+        signed = saywhy.explain(model, images, "a", "saliency", channels="sum")
+        assert (signed.maps < 0).any()
+        found = measure(signed, "deletion", steps=3, nulls=())["deletion"].values
+        wanted = deletion(signed.maps.abs(), signed._again().subject("probability"), steps=3)
+        torch.testing.assert_close(found, wanted)
+
+    def test_metrics_of_probes(self, explanation):
+        found = measure(explanation, "faithfulness-correlation", seed=2)["faithfulness-correlation"]
+        probes = probe(explanation._again().subject("logit"), seed=2)
+        torch.testing.assert_close(found.values, faithfulness_correlation(explanation["gradcam"], probes))
+
+    def test_metrics_of_places_picture_by_picture(self, explanation, images):
+        masks, boxes = masks_of(images), boxes_of(images)
+        found = measure(explanation, ["energy-pointing", "box-iou"], masks=masks, boxes=boxes)
+        for b, picture in enumerate(explanation.pictures):
+            for t in range(2):
+                shown = place.on_picture(explanation["gradcam"][b, t], picture.seen, picture.image.size)
+                shown = torch.from_numpy(shown)[None, None]
+                truth = torch.from_numpy(masks[b][t])[None, None]
+                assert found["energy-pointing"].values[b, t] == energy_pointing(shown, truth)[0, 0]
+                assert found["box-iou"].values[b, t] == box_iou(shown, [[boxes[b][t]]])[0, 0]
+
+    def test_metrics_of_how_a_method_behaves_have_no_nulls(self, explanation):
+        found = measure(explanation, "stability", method="saliency", draws=2)["stability"]
+        assert found.nulls == {}
+        assert found.beats() == {}
+        torch.testing.assert_close(found.values, stability(explanation, "saliency", "input", draws=2))
+
+    def test_the_seed_reaches_what_draws_for_itself(self, explanation):
+        one, other = (measure(explanation, "stability", draws=2, seed=seed)["stability"].values for seed in (1, 2))
+        torch.testing.assert_close(one, stability(explanation, "gradcam", "features", draws=2, seed=1))
+        assert not torch.equal(one, other)
+
+    def test_parameters_go_to_those_that_have_them(self, explanation):
+        both = measure(
+            explanation, ["deletion", "insertion", "sparseness", "max-sensitivity"], steps=2, draws=1, radius=0.1
+        )
+        for name in ("deletion", "insertion"):
+            torch.testing.assert_close(both[name].values, measure(explanation, name, steps=2)[name].values)
+        assert list(both) == ["deletion", "insertion", "sparseness", "max-sensitivity"]
+
+    def test_a_batch_is_its_pictures(self, model, images):
+        names = ["deletion", "faithfulness-correlation", "stability", "energy-pointing"]
+        whole = measure(
+            saywhy.explain(model, images, ["a", "c"], relu=False),
+            names,
+            masks=masks_of(images),
+            nulls=["centre", "edges"],
+        )
+        for b in range(2):
+            alone = measure(
+                saywhy.explain(model, images[b], ["a", "c"], relu=False),
+                names,
+                masks=masks_of(images)[b : b + 1],
+                nulls=["centre", "edges"],
+            )
+            for name in names:
+                torch.testing.assert_close(alone[name].values[0], whole[name].values[b], rtol=1e-6, atol=1e-9)
+                for null, values in alone[name].nulls.items():
+                    torch.testing.assert_close(values[0], whole[name].nulls[null][b], rtol=1e-6, atol=1e-9)
+
+    def test_targets_that_are_no_classes(self, model, images):
+        e = saywhy.explain(model, images, [Class("a") - Class("b"), lambda out: out[:, 3]], relu=False)
+        found = measure(e, ["faithfulness-correlation", "sparseness", "stability", "parameter-randomisation"], draws=2)
+        assert all(one.values.shape == (2, 2) and one.values.isfinite().all() for one in found.values())
+
+    def test_layers_that_were_fused(self, model, images):
+        e = saywhy.explain(model, images, "a", "gradcam", ["stem", "features"], relu=False).fuse("mean")
+        found = measure(e, ["deletion", "sparseness", "parameter-randomisation", "max-sensitivity"], steps=2, draws=2)
+        assert all(one.values.shape == (2, 1) for one in found.values())
+
+    def test_an_explanation_from_a_file_can_still_be_measured_by_itself(self, explanation, tmp_path):
+        read = saywhy.Explanation.load(explanation.save(tmp_path / "why.npz"))
+        assert measure(read, "sparseness", nulls=())["sparseness"].values.shape == (2, 2)
+        with pytest.raises(SaywhyError, match="no model to ask again"):
+            measure(read, "deletion")
+
+
+class TestNulls:
+    def test_which_ones(self, explanation):
+        assert list(measure(explanation, "sparseness")["sparseness"].nulls) == list(NULLS)
+        assert list(measure(explanation, "sparseness", nulls="edges")["sparseness"].nulls) == ["edges"]
+        assert measure(explanation, "sparseness", nulls=[])["sparseness"].nulls == {}
+
+    def test_the_grid_is_that_of_the_map(self, explanation):
+        for method, layer in explanation.pairs:
+            judge = Judge(explanation, method, layer)
+            for name in NULLS:
+                assert judge.null(name).shape == explanation[method, layer].shape
+
+    def test_a_map_of_the_thing_beats_what_knows_nothing(self, model, images, monkeypatch):
+        masks = masks_of(images)
+        e = saywhy.explain(model, images, ["a", "c"], "saliency")
+        perfect = torch.zeros(2, 2, 12, 12)
+        for b, picture in enumerate(e.pictures):
+            rows, columns = (
+                np.linspace(lo, hi, 12, endpoint=False)
+                for lo, hi in zip(picture.seen[1::-1], picture.seen[3:1:-1], strict=True)
+            )
+            for t in range(2):
+                perfect[b, t] = torch.from_numpy(masks[b][t][np.ix_(rows.astype(int), columns.astype(int))]).float()
+        e._maps["saliency", "input"].copy_(perfect)
+        found = measure(e, "energy-pointing", masks=masks)["energy-pointing"]
+        assert all(better.all() for better in found.beats().values())
+        assert "edges" in str(found)
+        assert "higher is better" in str(found)
+
+
+class TestMeasured:
+    @staticmethod
+    def made(values: Any, better: str = "higher", **nulls: Any) -> Measured:
+        metric = replace(METRICS["deletion"], better=better)
+        return Measured(metric, torch.tensor(values).double(), {k: torch.tensor(v).double() for k, v in nulls.items()})
+
+    def test_mean_and_who_is_beaten(self):
+        found = self.made([[1.0, 2.0], [3.0, 5.0]], random=[[0.0, 2.0], [4.0, 1.0]])
+        assert found.mean == 2.75
+        assert found.beats()["random"].tolist() == [[True, False], [False, True]]
+        assert self.made([[1.0, 2.0]], "lower", random=[[2.0, 2.0]]).beats()["random"].tolist() == [[True, False]]
+
+    def test_what_is_unknown_beats_nothing(self):
+        assert not self.made([[math.nan]], random=[[0.0]]).beats()["random"].any()
+        assert not self.made([[1.0]], random=[[math.nan]]).beats()["random"].any()
+
+    def test_the_interval_against_slow_loops(self):
+        values = np.random.default_rng(3).normal(size=(7, 2))
+        chance, means = np.random.default_rng(0), []
+        rows = [sum(row) / 2 for row in values.tolist()]
+        for picks in chance.integers(7, size=(DRAWS, 7)):
+            means.append(sum(rows[i] for i in picks) / 7)
+        low, high = self.made(values.tolist()).interval()
+        assert (low, high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+        assert low < values.mean() < high
+        narrow = self.made(values.tolist()).interval(0.5)
+        assert low < narrow[0] < narrow[1] < high
+        assert self.made(values.tolist()).interval(seed=4) != (low, high)
+
+    def test_one_sample_has_none(self):
+        assert all(math.isnan(end) for end in self.made([[1.0, 2.0]]).interval())
+
+    def test_of_equal_samples_it_is_a_point(self):
+        assert self.made([[2.0], [2.0], [2.0]]).interval() == (2.0, 2.0)
+
+
+class TestJudge:
+    def test_other_maps_are_judged_by_the_same_probes(self, explanation, monkeypatch):
+        asked: list[int] = []
+
+        def counted(*args: Any, **own: Any) -> Any:
+            asked.append(1)
+            return probe(*args, **own)
+
+        monkeypatch.setattr(import_module("saywhy.metrics.measure"), "probe", counted)
+        judge = Judge(explanation, "gradcam", "features", probes=8)
+        metric = find_metric("faithfulness-correlation")
+        judge.value(metric, judge.maps)
+        other = judge.at("saliency", "input")
+        found = other.value(metric, other.maps)
+        assert asked == [1]
+        alone = Judge(explanation, "saliency", "input", probes=8)
+        torch.testing.assert_close(found, alone.value(metric, alone.maps))
+        assert torch.equal(other.null("random"), alone.null("random"))
+        assert judge.maps.shape != other.maps.shape
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("metrics", "own", "says"),
+        [
+            ("deletoin", {}, r"no metric 'deletoin'. Nearest: 'deletion'"),
+            (["sparseness", "iou"], {}, "no metric 'iou'"),
+            ("deletion", {"nulls": ["edge"]}, "no null 'edge'. There are random, centre, edges"),
+            ("deletion", {"nulls": "edge"}, "no null 'edge'"),
+            ("deletion", {"stepz": 3}, r"deletion has no parameter 'stepz'. Parameters: .*steps"),
+            ("sparseness", {"steps": 3}, "sparseness has no parameter 'steps'. Parameters: none"),
+            ("energy-pointing", {}, "energy-pointing needs to know where the thing is: give masks="),
+            ("box-iou", {}, "give boxes="),
+            ("deletion", {"steps": 0}, "steps"),
+            ("data-randomisation", {}, "give other="),
+            ("completeness-gap", {}, "adds up to nothing"),
+        ],
+    )
+    def test_said_in_words(self, explanation, metrics, own, says):
+        with pytest.raises(InputError, match=says):
+            measure(explanation, metrics, **own)
+
+    @pytest.mark.parametrize(
+        ("own", "says"), [({"method": "layercam"}, "layercam"), ({"method": "gradcam", "layer": "input"}, "input")]
+    )
+    def test_maps_that_are_not_there(self, explanation, own, says):
+        with pytest.raises(SaywhyError, match=says):
+            measure(explanation, "sparseness", **own)
+
+    @pytest.mark.parametrize("metric", ["energy-pointing", "box-iou"])
+    @pytest.mark.parametrize("change", [lambda t: t[:1], lambda t: [t[0], t[1][:1]], lambda t: [*t, t[0]]])
+    def test_a_truth_for_every_map(self, explanation, images, metric, change):
+        needs = find_metric(metric).needs
+        truth = masks_of(images) if needs == "masks" else boxes_of(images)
+        with pytest.raises(InputError, match=f"{needs}= holds a list for every sample .* 2 × 2"):
+            measure(explanation, metric, **{needs: change(truth)})
+
+    @pytest.mark.parametrize(
+        "wrong", [np.ones((3, 3), bool), np.ones((14, 20)), np.ones((20, 14), bool)], ids=["small", "floats", "turned"]
+    )
+    def test_masks_of_the_picture(self, explanation, images, wrong):
+        masks = masks_of(images)
+        masks[0][1] = wrong
+        with pytest.raises(
+            InputError, match=r"a mask is bool \[height, width\] of the original picture, here \[14, 20\]"
+        ):
+            measure(explanation, "energy-pointing", masks=masks)
+
+    def test_a_model_that_has_changed(self, model, images):
+        net = TinyNetwork.build(dtype=torch.float64)
+        e = saywhy.explain(saywhy.load(net, input_size=12), images, 0, relu=False)
+        with torch.no_grad():
+            net.fc.bias.add_(1)
+        with pytest.raises(InputError, match="weights have changed"):
+            measure(e, "deletion")
+
+
+class TestWhatIsLeft:
+    def test_nothing(self, images):
+        net = TinyNetwork.build(dtype=torch.float64).train()
+        net.stem.eval()
+        e = saywhy.explain(
+            saywhy.load(net, input_size=12), images, 0, ["gradcam", "integrated-gradients"], relu=False, steps=3
+        )
+        maps = e.maps.clone()
+        state = {name: (id(t), t.clone()) for name, t in net.state_dict(keep_vars=True).items()}
+        modes, drawn = [m.training for m in net.modules()], torch.get_rng_state()
+        truth = {"masks": [row[:1] for row in masks_of(images)], "boxes": [row[:1] for row in boxes_of(images)]}
+        names = [name for name in METRICS if name not in ("data-randomisation", "completeness-gap", "road")]
+        measure(e, names, **truth, steps=2, draws=2)
+        measure(e, "completeness-gap", method="integrated-gradients")
+        assert [m.training for m in net.modules()] == modes
+        assert torch.equal(torch.get_rng_state(), drawn)
+        assert torch.equal(e.maps, maps)
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+        assert all(p.grad is None and p.requires_grad for p in net.parameters())
+        for name, tensor in net.state_dict(keep_vars=True).items():
+            assert state[name][0] == id(tensor)
+            assert torch.equal(state[name][1], tensor)
+
+    def test_a_frozen_network_and_one_whose_forward_counts(self, images):
+        class Counting(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = TinyNetwork.build(dtype=torch.float64)
+                self.register_buffer("calls", torch.zeros(1))
+
+            def forward(self, x: Tensor) -> Tensor:
+                self.calls += 1
+                return self.inner(x)
+
+        net = Counting().requires_grad_(False)
+        for metric in ("parameter-randomisation", "input-shift-variance", "stability", "target-randomisation"):
+            e = saywhy.explain(saywhy.load(net, input_size=12), images, 0, "gradcam", "inner.features", relu=False)
+            assert measure(e, metric)[metric].values.shape == (2, 1)
+        assert net.calls == 0
+        assert not any(p.requires_grad for p in net.parameters())

@@ -1,0 +1,372 @@
+"""The sanity tests: rank correlations against slow loops and quantus, and maps that must pass or fail them."""
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
+from judged import few
+from torch import Tensor, nn
+
+import saywhy
+from oracles import robustness as oracle
+from oracles.networks import TinyNetwork
+from saywhy.data.toybox import scene
+from saywhy.engine.shuffled import shuffled
+from saywhy.errors import InputError, ModelError, SaywhyError
+from saywhy.metrics import measure
+from saywhy.metrics.sanity import (
+    STAGES,
+    cascade,
+    completeness_gap,
+    data_randomisation,
+    forgotten,
+    left_of,
+    parameter_randomisation,
+    target_randomisation,
+)
+from saywhy.targets import Class, Top
+
+seeds = st.integers(0, 2**31 - 1)
+
+
+def network(**settings: Any) -> TinyNetwork:
+    return TinyNetwork.build(dtype=torch.float64, **settings)
+
+
+def some_pictures(batch: int = 2, seed: int = 1) -> Tensor:
+    return torch.randn(batch, 3, 12, 10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def explained(net: nn.Module, pictures: Any = None, target: Any = (0, 2), **settings: Any) -> saywhy.Explanation:
+    settings = {"method": "gradcam", "layer": "features", "relu": False, **settings}
+    return saywhy.explain(net, some_pictures() if pictures is None else pictures, list(target), **settings)
+
+
+class TestRankCorrelations:
+    @few
+    @given(seeds, st.booleans())
+    def test_stages_against_the_oracle(self, seed, rectified):
+        chance = torch.Generator().manual_seed(seed)
+        own, *later = torch.randn(4, 2, 3, 4, 5, generator=chance)
+        if rectified:
+            own, later = own.relu(), [one.relu() for one in later]
+        wanted = [
+            [oracle.stages(own[b, t].numpy(), [one[b, t].numpy() for one in later]) for t in range(3)] for b in range(2)
+        ]
+        torch.testing.assert_close(left_of(own, later), torch.tensor(wanted, dtype=torch.float64))
+
+    @few
+    @given(seeds)
+    def test_from_nothing_to_all(self, seed):
+        own, other = torch.randn(2, 1, 1, 9, generator=torch.Generator().manual_seed(seed))
+        found = left_of(own, [own, -own, own**3, torch.ones_like(own), other])[0, 0]
+        assert found[:4].tolist() == [1, 1, 1, 0]
+        assert 0 <= found[4] <= 1
+
+    def test_nan_has_no_rank(self):
+        with pytest.raises(InputError, match="NaN"):
+            left_of(torch.full((1, 1, 3), math.nan), [torch.rand(1, 1, 3)])
+
+
+class TestForgetting:
+    def test_stages_are_the_maps_of_shuffled_networks(self):
+        net, pictures = network(), some_pictures()
+        explanation = explained(net, pictures)
+        later = [explained(shuffled(net, pictures, k / 3, seed=4), pictures)["gradcam"].detach() for k in (1, 2, 3)]
+        found = forgotten(explanation, "gradcam", "features", stages=3, seed=4)
+        assert all(torch.equal(one, other) for one, other in zip(found, later, strict=True))
+        own = explanation["gradcam"].detach().numpy()
+        wanted = [[oracle.stages(own[b, t], [m[b, t].numpy() for m in later]) for t in range(2)] for b in range(2)]
+        measured = cascade(explanation, "gradcam", "features", stages=3, seed=4)
+        torch.testing.assert_close(measured, torch.tensor(wanted, dtype=torch.float64))
+        mean = parameter_randomisation(explanation, "gradcam", "features", stages=3, seed=4)
+        torch.testing.assert_close(mean, measured.mean(-1))
+
+    def test_the_target_stays_what_it_was(self):
+        net, pictures = network(), some_pictures()
+        own = net(pictures).argmax(1, keepdim=True)
+        found, wanted = (
+            forgotten(saywhy.explain(net, pictures, target, "saliency"), "saliency", "input") for target in (None, own)
+        )
+        assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+        assert not torch.equal(shuffled(net, pictures, 1.0)(pictures).argmax(1, keepdim=True), own)
+
+    def test_what_looks_at_the_picture_alone_stays(self):
+        """The magnitude of the picture's values, which the gradient of a network that adds them up has."""
+
+        class Sum(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.scale = nn.Parameter(torch.ones(1, dtype=torch.float64))
+
+            def forward(self, x: Tensor) -> Tensor:
+                return (self.scale * x**2).flatten(1).sum(1, keepdim=True).expand(-1, 2)
+
+        explanation = saywhy.explain(Sum(), some_pictures(), 0, "saliency")
+        assert (parameter_randomisation(explanation, "saliency", "input") == 1).all()
+
+    def test_a_trained_network_forgets_and_an_edge_detector_does_not(self):
+        image = scene("test", 3).image
+        explanation = saywhy.explain("toybox:classifier", image, "cat", ["gradcam", "eigencam"])
+        found = {m: cascade(explanation, m, explanation.layers[0])[0, 0] for m in explanation.methods}
+        assert found["gradcam"].mean() < 0.5
+        assert found["eigencam"][0] > 0.85  # it has no eyes for the answer, in the last quarter
+
+    def test_it_is_seeded_and_silent(self):
+        explanation = explained(network())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            one, same, other = (forgotten(explanation, "gradcam", "features", seed=s) for s in (0, 0, 1))
+        assert len(one) == STAGES
+        assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+        assert not torch.equal(one[0], other[0])
+
+    def test_a_map_that_is_empty_on_the_way_raises_no_warning(self):
+        """One channel that speaks for a class; when the two weights of the head change places, against it."""
+        head = nn.Linear(1, 2, bias=False)
+        head.weight.data.copy_(torch.tensor([[1.0], [-1.0]]))
+        net = nn.Sequential(nn.Conv2d(3, 1, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval()
+        net[0].weight.data.fill_(1.0)
+        explanation = saywhy.explain(net, some_pictures().float().abs(), 0, "gradcam", "1")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = [cascade(explanation, "gradcam", "1", stages=2, seed=seed)[0, 0, 0] for seed in range(8)]
+        assert set(map(float, found)) == {0.0, 1.0}
+
+    @pytest.mark.parametrize("stages", [0, -1, 1.5, True, None])
+    def test_stages(self, stages):
+        with pytest.raises((InputError, TypeCheckError), match="stages"):
+            cascade(explained(network()), "gradcam", "features", stages=stages)
+
+    def test_a_network_that_cannot_be_copied(self):
+        net = network()
+        net.kept = torch.ones(2, requires_grad=True) * 2
+        with pytest.raises(ModelError, match="cannot be copied"):
+            parameter_randomisation(explained(net), "gradcam", "features")
+
+    @pytest.mark.parametrize("layer", ["features", "module", "input"])
+    def test_however_the_layer_was_named(self, layer):
+        net = network()
+        named = net.features if layer == "module" else layer
+        for method in ["saliency"] if layer == "input" else ["saliency", "gradcam"]:
+            one = saywhy.explain(net, some_pictures(), 0, method, named)
+            assert parameter_randomisation(one, method, one.layers[0]).shape == (2, 1)
+
+    def test_both_kinds_of_methods_at_a_layer_that_is_a_module(self):
+        net = network()
+        both = saywhy.explain(net, some_pictures(), 0, ["gradcam", "saliency"], net.features, relu=False)
+        for pair in both.pairs:
+            assert (parameter_randomisation(both, *pair) < 1).all()
+
+    @pytest.mark.parametrize("inside", [False, True])
+    def test_inference_mode(self, inside):
+        net, pictures = network(), some_pictures()
+        wanted = cascade(explained(net, pictures), "gradcam", "features")
+        with torch.inference_mode():
+            explanation = explained(net, pictures.clone())
+        with torch.inference_mode(inside):
+            assert torch.equal(cascade(explanation, "gradcam", "features"), wanted)
+
+    def test_layers_that_were_fused(self):
+        net = network()
+        fused = explained(net, layer=["stem", "features"]).fuse("mean")
+        (pair,) = fused.pairs
+        found = forgotten(fused, *pair, stages=1)
+        both = forgotten(explained(net, layer=["stem", "features"]), "gradcam", "stem", stages=1)
+        assert found[0].shape == fused.maps.shape == both[0].shape
+
+    def test_words_beside_a_picture(self):
+        drawn = scene("talk-test", 5)
+        model = saywhy.load("toybox:vqa")
+        asked = model.asked(drawn.image, f"is there a {drawn.objects[0].kind}?")
+        explanation = saywhy.explain(model, asked, method="hirescam")
+        found = measure(explanation, ["parameter-randomisation", "target-randomisation", "stability"], draws=2)
+        assert (found["parameter-randomisation"].values <= 1).all()
+        assert (found["stability"].values > 0).all()
+
+
+class TestOtherAnswers:
+    def test_the_highest_class_beside_each_target(self):
+        net, pictures = network(), some_pictures(3)
+        order = net(pictures).argsort(1, descending=True)
+        explanation = saywhy.explain(net, pictures, order, "gradcam", "features", relu=False)
+        own = explanation.maps.detach().numpy()
+        wanted = [[oracle.spearman(own[b, t], own[b, 1 if t == 0 else 0]) for t in range(4)] for b in range(3)]
+        found = target_randomisation(explanation, "gradcam", "features")
+        torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64))
+
+    def test_a_map_that_is_the_same_for_all_is_found(self):
+        same = saywhy.explain(network(), some_pictures(), [0, 1], "eigencam", "features")
+        assert (target_randomisation(same, "eigencam", "features") == 1).all()
+
+    def test_the_only_two_classes_are_opposites(self):
+        """The score of one is the other's with the sign turned: so is its map."""
+        net = network(classes=2, head="linear")
+        net.fc.weight.data[1], net.fc.bias.data[1] = -net.fc.weight.data[0], -net.fc.bias.data[0]
+        found = target_randomisation(explained(net, target=[0]), "gradcam", "features")
+        torch.testing.assert_close(found, torch.full((2, 1), -1.0, dtype=torch.float64))
+
+    def test_a_map_by_itself_says_the_same(self):
+        net, pictures = network(), some_pictures()
+        all_of_them = saywhy.explain(net, pictures, Top(4), "gradcam", "features", relu=False)
+        found = target_randomisation(all_of_them, "gradcam", "features")
+        for t in range(4):
+            alone = saywhy.explain(net, pictures, all_of_them.classes[:, t : t + 1], "gradcam", "features", relu=False)
+            torch.testing.assert_close(target_randomisation(alone, "gradcam", "features")[:, 0], found[:, t])
+
+    def test_of_what_is_no_class_nothing_is_said(self):
+        mixed = explained(network(), target=[Class(1), Class(0) - Class(1), lambda out: out[:, 1]])
+        found = target_randomisation(mixed, "gradcam", "features")
+        assert found.isnan().tolist() == [[False, True, True]] * 2
+        alone = target_randomisation(explained(network(), target=[1]), "gradcam", "features")
+        torch.testing.assert_close(found[:, :1], alone)
+
+    @pytest.mark.parametrize(
+        ("target", "classes"), [(lambda out: out[:, 0], 4), ([Class(0) - Class(1)], 4), (0, 1), (None, 1)]
+    )
+    def test_where_there_is_no_other(self, target, classes):
+        net = network(classes=classes)
+        explanation = saywhy.explain(net, some_pictures(), target, "gradcam", "features", relu=False)
+        with pytest.raises(InputError, match=f"a class, among several; got .* of {classes} classes"):
+            target_randomisation(explanation, "gradcam", "features")
+
+    def test_another_network(self):
+        net, other, pictures = network(), network(seed=5).train(), some_pictures()
+        found = data_randomisation(explained(net, pictures), "gradcam", "features", other=other)
+        maps = [explained(n, pictures).maps.detach().numpy() for n in (net, other)]
+        wanted = [[abs(oracle.spearman(*(m[b, t] for m in maps))) for t in range(2)] for b in range(2)]
+        torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64))
+        assert all(m.training for m in other.modules())
+        wrapped = measure(explained(net, pictures), "data-randomisation", other=saywhy.load(other))
+        assert torch.equal(wrapped["data-randomisation"].values, found)
+
+    def test_the_same_network_has_the_same_map(self):
+        net = network()
+        assert (data_randomisation(explained(net), "gradcam", "features", other=net) == 1).all()
+
+    @pytest.mark.parametrize(
+        ("other", "says"),
+        [
+            (None, "give other="),
+            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()).double(), "has no layer 'features'"),
+            (TinyNetwork.build(classes=2, dtype=torch.float64), "no class 2"),
+        ],
+    )
+    def test_networks_that_are_not_comparable(self, other, says):
+        with pytest.raises(SaywhyError, match=says):
+            data_randomisation(explained(network()), "gradcam", "features", other=other)
+
+
+class TestCompleteness:
+    def test_the_account_of_a_path_method(self):
+        net, pictures = network(), some_pictures()
+        explanation = saywhy.explain(net, pictures, [0, 1], "integrated-gradients", score="logit", steps=7)
+        parts = explanation.maps.detach().flatten(2).sum(-1).double()
+        with torch.no_grad():
+            change = (net(pictures) - net(torch.zeros_like(pictures)))[:, :2]
+        found = completeness_gap(explanation, "integrated-gradients", "input")
+        torch.testing.assert_close(found, ((parts - change) / change).abs(), rtol=1e-5, atol=1e-9)
+
+    def test_more_steps_leave_a_smaller_gap(self):
+        net = network(smooth=True)
+        gaps = [
+            completeness_gap(
+                saywhy.explain(net, some_pictures(), 0, "integrated-gradients", steps=n),
+                "integrated-gradients",
+                "input",
+            )
+            for n in (2, 64)
+        ]
+        assert (gaps[1] < gaps[0]).all()
+
+    def test_others_keep_no_account(self):
+        with pytest.raises(InputError, match="adds up to nothing"):
+            completeness_gap(explained(network()), "gradcam", "features")
+
+
+class TestParity:
+    """Quantus 0.6 explains by what it is handed: our maps, so that the rest can be compared."""
+
+    @staticmethod
+    def explain(model: nn.Module, inputs: Any, targets: Any, **_: Any) -> np.ndarray:
+        return _maps(model, torch.as_tensor(np.asarray(inputs)), torch.as_tensor(np.asarray(targets)))
+
+    @pytest.fixture
+    def quantus(self) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return pytest.importorskip("quantus")
+
+    @staticmethod
+    def spearman(a: np.ndarray, b: np.ndarray, **_: Any) -> np.ndarray:
+        return np.array([oracle.spearman(one, other) for one, other in zip(a, b, strict=True)])
+
+    def test_random_logit_of_two_classes(self, quantus):
+        """With two classes the random one is the next best one."""
+        net, pictures = network(classes=2), some_pictures()
+        top = net(pictures).argmax(1)
+        metric = quantus.RandomLogit(
+            num_classes=2, similarity_func=self.spearman, normalise=False, abs=False, disable_warnings=True
+        )
+        own = _maps(net, pictures, top)
+        found = metric(net, pictures.numpy(), top.numpy(), own, explain_func=self.explain, channel_first=True)
+        wanted = target_randomisation(
+            saywhy.explain(net, pictures, top[:, None], "saliency", channels="sum"), "saliency", "input"
+        )
+        np.testing.assert_allclose(np.ravel(found), wanted[:, 0].numpy(), rtol=1e-4)
+
+    def test_mprt_layer_by_layer(self, quantus):
+        """Handed quantus's own networks, whose layers are initialised anew, the numbers are the same but for the sign.
+
+        Its mean is not ours: it counts the network as it was, at which everything is left, as one more stage.
+        """
+        net, pictures = network(), some_pictures()
+        top = net(pictures).argmax(1)
+        own = _maps(net, pictures, top)
+        metric = quantus.MPRT(
+            similarity_func=self.spearman,
+            normalise=False,
+            abs=False,
+            disable_warnings=True,
+            layer_order="top_down",
+            seed=3,
+        )
+        found = metric(net, pictures.numpy(), top.numpy(), own, explain_func=self.explain, channel_first=True)
+        model = quantus.helpers.model.pytorch_model.PyTorchModel(net, channel_first=True)
+        later = {
+            name: torch.from_numpy(_maps(one, pictures, top))
+            for name, one in model.get_random_layer_generator(order="top_down", seed=3)
+        }
+        left = left_of(torch.from_numpy(own), list(later.values()))[:, 0]
+        assert list(found) == ["original", *later]
+        np.testing.assert_allclose(np.abs([found[name] for name in later]).T, left.numpy(), rtol=1e-4, atol=1e-12)
+        assert found["original"] == pytest.approx([1, 1])
+
+
+def _maps(model: nn.Module, pictures: Tensor, classes: Tensor) -> np.ndarray:
+    """[batch, 1, height, width]: quantus takes no maps that are smaller than the picture."""
+    return saywhy.explain(model, pictures, classes[:, None], "saliency", channels="sum").maps.detach().numpy()
+
+
+def test_nothing_is_left_behind():
+    net = network().train()
+    net.stem.eval()
+    explanation = explained(net)
+    state = {name: (id(t), t.clone()) for name, t in net.state_dict(keep_vars=True).items()}
+    modes, drawn = [m.training for m in net.modules()], torch.get_rng_state()
+    for metric in (parameter_randomisation, target_randomisation):
+        metric(explanation, "gradcam", "features")
+    data_randomisation(explanation, "gradcam", "features", other=net)
+    assert [m.training for m in net.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+    assert all(p.grad is None and p.requires_grad for p in net.parameters())
+    for name, tensor in net.state_dict(keep_vars=True).items():
+        assert state[name][0] == id(tensor)
+        assert torch.equal(state[name][1], tensor)
