@@ -33,7 +33,7 @@ def _resnet50() -> saywhy.Model:
     from saywhy.data.toybox import KINDS
 
     torch.manual_seed(0)
-    return saywhy.load(models.resnet50(weights=None, num_classes=len(KINDS)), labels=KINDS, input_size=224)
+    return saywhy.load(models.resnet50(weights=None, num_classes=len(KINDS)).eval(), labels=KINDS, input_size=224)
 
 
 def check(repeats: int) -> list[Row]:

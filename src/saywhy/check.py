@@ -161,7 +161,7 @@ def check(
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     seed: int = 0,
 ) -> Check:
-    """Test the maps of an explanation: about 130 forward passes a picture.
+    """Test the maps of an explanation: about 165 forward passes a picture.
 
     Args:
         explanation: of :func:`saywhy.explain`, its model as it was.
