@@ -45,7 +45,7 @@ def test_seed_0_is_the_classifier_that_ships(quiet):
 
 
 def test_a_head_is_trained_once_and_the_trunk_stays_as_it_is(small, quiet):
-    pytest.importorskip("lightning_fabric")
+    pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
     first, again = mlp_classifier(0, quiet), mlp_classifier(0, quiet)
     assert [file.name for file in small.iterdir()] == ["toybox-mlp-0.safetensors"]
     assert first.model.digest() == again.model.digest()
@@ -59,7 +59,7 @@ def test_a_head_is_trained_once_and_the_trunk_stays_as_it_is(small, quiet):
 
 
 def test_training_a_head_reduces_its_loss(small, quiet):
-    pytest.importorskip("lightning_fabric")
+    pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
     trunk = saywhy.load("toybox:classifier").module
     features, labels = seen(Layered(trunk).eval(), 64, quiet)
 
@@ -95,7 +95,7 @@ def test_cam_cannot_explain_hidden_layers_and_grad_cam_can():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:No positive samples")  # so few scenes do not show every kind
 def test_another_seed_is_trained_by_the_recipe(small, quiet):
-    pytest.importorskip("lightning_fabric")
+    pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
     pytest.importorskip("torchmetrics")
     found = classifier(1, quiet)
     assert found.seed == 1

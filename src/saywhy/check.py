@@ -198,7 +198,7 @@ def check(
 def verdicts(
     explanation: Explanation, *, method: str | None = None, layer: str | None = None, seed: int = 0
 ) -> tuple[tuple[Verdict, ...], ...]:
-    """The verdicts [batch][target] alone, without the scores that are shown beside: about 65 forward passes."""
+    """The verdicts [batch][target] alone, without the scores that are shown beside."""
     method = method or explanation.methods[0]
     return _Tests(explanation, method, layer or explanation._first_layer(method), Limits(), seed).verdicts()
 

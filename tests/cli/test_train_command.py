@@ -38,7 +38,7 @@ def test_what_has_no_recipe(run):
     ],
 )
 def test_what_cannot_be_trained_is_said_before_anything_is_drawn(run, words, says):
-    pytest.importorskip("lightning_fabric")
+    pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
     ran = run("train", "toybox:classifier", "--scenes", 10**9, *words)
     assert ran.code == 1
     assert says in " ".join(ran.err.split())

@@ -326,7 +326,7 @@ def test_a_pixel_is_in_a_polygon_if_its_centre_is(quarters: list[tuple[int, int]
 
 @given(st.integers(0, 2**31), st.floats(0, 1))
 def test_packed_masks_are_those_of_pycocotools(seed: int, share: float):
-    theirs = pytest.importorskip("pycocotools.mask")
+    theirs = pytest.importorskip("pycocotools.mask", reason="pycocotools is the peer that is compared with")
     chance = np.random.default_rng(seed)
     mask = chance.random(chance.integers(1, 60, 2)) < share
     text = theirs.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
@@ -337,7 +337,7 @@ def test_packed_masks_are_those_of_pycocotools(seed: int, share: float):
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @given(st.lists(st.floats(2, 58), min_size=6, max_size=6))
 def test_triangles_are_nearly_those_of_pycocotools(polygon: list[float]):
-    theirs = pytest.importorskip("pycocotools.mask")
+    theirs = pytest.importorskip("pycocotools.mask", reason="pycocotools is the peer that is compared with")
     corners = np.reshape(polygon, (3, 2))
     along = np.roll(corners, -1, 0) - corners
     assume(abs(np.linalg.det(along[:2])) > 400)

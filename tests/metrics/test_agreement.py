@@ -48,7 +48,7 @@ class TestStructuralSimilarity:
     def test_against_skimage(self, signed):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            metrics = pytest.importorskip("skimage.metrics")
+            metrics = pytest.importorskip("skimage.metrics", reason="scikit-image is the peer that is compared with")
         for seed in range(5):
             pair = [smooth(seed + 10 * k, 1, 1, 20, 17) for k in (0, 1)]
             first, second = pair if signed else [one.relu() for one in pair]

@@ -12,7 +12,7 @@ from saywhy.training import toybox_vqa
 from saywhy.training.loop import Plan
 from saywhy.training.talk import Talk, talk
 
-pytest.importorskip("lightning_fabric")
+pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
 
 PLAN = Plan((), batch=16, warmup=4, seed=3, clip=5.0)
 

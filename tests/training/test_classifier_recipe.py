@@ -20,7 +20,7 @@ from saywhy.training.extra import training_library
 from saywhy.training.loop import Phase, Plan, fit
 from saywhy.training.score import logits_of, mean_average_precision
 
-pytest.importorskip("lightning_fabric")
+pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
 pytest.importorskip("torchmetrics")
 
 PLAN = Plan((Phase(2, 32), Phase(1, 48)), batch=16, warmup=4, seed=3)

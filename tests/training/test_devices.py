@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("lightning_fabric")
+pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
 
 SCRIPT = """
 import json, sys
