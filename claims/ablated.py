@@ -25,7 +25,8 @@ from claims.section import at_most, run, scaled, zeros_allowed
 from saywhy.engine.rules import Rule, ruled
 from saywhy.methods import gradcam
 from saywhy.metrics.attention import rank_correlation
-from saywhy.metrics.localization import PictureMaps, box_masks, energy_pointing, found_boxes, localization_errors
+from saywhy.metrics.boxes import box_masks, found_boxes, localization_errors
+from saywhy.metrics.localization import PictureMaps, energy_pointing
 from saywhy.shapes import MapStack
 from saywhy.targets import Top
 

@@ -1,12 +1,7 @@
-"""Rows of verdicts that say so where there was nothing to decide on, or too little."""
+"""Rows of verdicts that say so where there was nothing to decide on."""
 
 from claims.maps import Kept
-from claims.measure import Estimate, difference, verdict
-
-FEWEST = 5
-"""Scenes or pictures from which on an interval by the bootstrap says anything."""
-
-UNDECIDED = "not decidable here"
+from claims.measure import UNDECIDED, Estimate, difference, verdict
 
 
 def judged(text: str, found: Estimate) -> list[object]:
@@ -15,7 +10,7 @@ def judged(text: str, found: Estimate) -> list[object]:
     >>> judged("it is", Estimate(1.0, 1.0, 1.0, 9, 9))[2], judged("it is", Estimate(1.0, 1.0, 1.0, 9, 1))[2]
     ('holds', 'not decidable here')
     """
-    return [text, found, verdict(found) if found.scenes >= FEWEST else UNDECIDED]
+    return [text, found, verdict(found)]
 
 
 def compared(kept: Kept, text: str, what: str, first: str, second: str) -> list[object]:

@@ -21,7 +21,8 @@ from claims.maps import Kept
 from claims.measure import table
 from claims.section import at_most, run, scaled, zeros_allowed
 from saywhy.metrics.attention import centre_prior, on_grid
-from saywhy.metrics.localization import PictureMaps, box_iou, found_boxes, localization_errors
+from saywhy.metrics.boxes import box_iou, found_boxes, localization_errors
+from saywhy.metrics.localization import PictureMaps
 from saywhy.shapes import MapStack
 from saywhy.targets import Top
 

@@ -19,7 +19,8 @@ from saywhy.bench import classes_of, mask_of, plainly_there
 from saywhy.data.located import DataSet, Located, Thing, open_dataset
 from saywhy.data.toybox_located import ToyboxLocated
 from saywhy.errors import InputError, MethodError
-from saywhy.metrics.localization import Boxes, PictureMaps
+from saywhy.metrics.boxes import Boxes
+from saywhy.metrics.localization import PictureMaps
 from saywhy.shapes import MapStack
 
 FORMS = {"gap": classifier, "mlp": mlp_classifier}

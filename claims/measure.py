@@ -14,6 +14,11 @@ from jaxtyping import Float
 DRAWS = 4000
 LEVEL = 0.95
 
+FEWEST = 5
+"""Scenes or pictures from which on an interval by the bootstrap says anything."""
+
+UNDECIDED = "not decidable here"
+
 Sums = Float[np.ndarray, "scene 2"]
 """Of every scene the numerator and the denominator."""
 
@@ -89,16 +94,16 @@ def difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
 
 
 def verdict(found: Estimate) -> str:
-    """Whether something is larger than zero, as a claim says.
+    """Whether something is larger than zero, as a claim says; of a few scenes nothing is decided.
 
     >>> verdict(Estimate(1.0, 0.5, 1.5, 9, 9)), verdict(Estimate(1.0, -0.5, 2.5, 9, 9))
     ('holds', 'not decidable here')
     """
     if not isfinite(found.low) or not isfinite(found.high):
         raise ValueError(f"no verdict can be given of {found}.")
-    if found.low > 0:
-        return "holds"
-    return "does not hold" if found.high < 0 else "not decidable here"
+    if found.scenes < FEWEST or found.low <= 0 <= found.high:
+        return UNDECIDED
+    return "holds" if found.low > 0 else "does not hold"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

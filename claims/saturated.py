@@ -21,8 +21,9 @@ from claims.measure import table
 from saywhy.answer import Answer
 from saywhy.engine.subject import Subject
 from saywhy.metrics.attention import rank_correlation
+from saywhy.metrics.boxes import box_iou
 from saywhy.metrics.faithfulness import average_drop, increase_in_confidence
-from saywhy.metrics.localization import box_iou, energy_pointing
+from saywhy.metrics.localization import energy_pointing
 from saywhy.metrics.nulls import centre_like, random_like
 from saywhy.metrics.pointing import pointing_game
 from saywhy.metrics.removal import deletion, insertion

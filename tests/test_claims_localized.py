@@ -7,7 +7,7 @@ from claims.section import zeros_allowed
 from rich.progress import Progress
 
 from planted import Squares, planted, study
-from saywhy.metrics.localization import found_boxes
+from saywhy.metrics.boxes import found_boxes
 
 QUIET = Progress(disable=True)
 

@@ -16,19 +16,16 @@ from torch import Tensor
 
 from oracles import localization as slow
 from saywhy.errors import InputError
-from saywhy.metrics.localization import (
+from saywhy.metrics.boxes import (
     THRESHOLDS,
     best_box_ious,
     box_iou,
     box_masks,
-    energy_pointing,
     found_boxes,
     localization_errors,
-    mask_iou,
     max_box_acc,
-    relevance_rank,
-    seeds,
 )
+from saywhy.metrics.localization import energy_pointing, mask_iou, relevance_rank, seeds
 
 VALUES = [math.nan, -2.0, -0.5, 0.0, 0.25, 0.5, 3.0, 20.0]
 SHARES = [0.15, 0.2, 0.5, 1.0]

@@ -16,9 +16,10 @@ from oracles.networks import TinyNetwork
 from saywhy import place
 from saywhy.errors import InputError, SaywhyError
 from saywhy.metrics import METRICS, Measured, find_metric, measure
+from saywhy.metrics.boxes import box_iou
 from saywhy.metrics.complexity import sparseness
 from saywhy.metrics.faithfulness import faithfulness_correlation, probe
-from saywhy.metrics.localization import box_iou, energy_pointing
+from saywhy.metrics.localization import energy_pointing
 from saywhy.metrics.measure import DRAWS, Judge
 from saywhy.metrics.nulls import NULLS
 from saywhy.metrics.removal import deletion

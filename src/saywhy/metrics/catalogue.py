@@ -2,6 +2,7 @@
 
 from math import inf
 
+from saywhy.metrics.boxes import box_iou
 from saywhy.metrics.complexity import complexity, sparseness
 from saywhy.metrics.faithfulness import (
     average_drop,
@@ -10,7 +11,7 @@ from saywhy.metrics.faithfulness import (
     infidelity,
     occlusion_correlation,
 )
-from saywhy.metrics.localization import box_iou, energy_pointing, mask_iou, relevance_rank
+from saywhy.metrics.localization import energy_pointing, mask_iou, relevance_rank
 from saywhy.metrics.metric import Metric
 from saywhy.metrics.pointing import pointing_game
 from saywhy.metrics.removal import comprehensiveness, deletion, insertion, road, sufficiency

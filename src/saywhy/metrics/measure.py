@@ -12,8 +12,8 @@ from torch import Tensor
 from saywhy import place
 from saywhy.engine.subject import Subject
 from saywhy.errors import InputError
+from saywhy.metrics.boxes import Boxes
 from saywhy.metrics.faithfulness import PROBES, Probes, probe
-from saywhy.metrics.localization import Boxes
 from saywhy.metrics.metric import Metric
 from saywhy.metrics.nulls import NULLS
 from saywhy.metrics.registry import find_metric

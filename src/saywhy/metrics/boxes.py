@@ -1,0 +1,337 @@
+r"""Does the box that a map draws fit the thing? Boxes and errors of weakly supervised localisation.
+
+Maps are what they are for :mod:`saywhy.metrics.localization`. The box of a map without a positive value is that of the
+whole picture.
+
+A box is (left, top, right, bottom) in pixels, the last two exclusive, as the readers of ``saywhy.data`` give them, so
+that its area is a product of differences.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from saywhy.errors import InputError
+from saywhy.metrics.localization import PictureMaps, PictureMasks, checked_share, positive_part, shares_of_maximum
+from saywhy.place import BOX_THRESHOLD, Edge, box, whole
+from saywhy.shapes import Scores
+
+Box = Sequence[Edge]
+"""Left, top, right, bottom."""
+
+Boxes = Sequence[Sequence[Sequence[Box]]]
+"""For each sample and each target the boxes of all that the target names, one at least."""
+
+THRESHOLDS = tuple(step / 100 for step in range(100))
+"""Shares of the maximum at which ``best_box_ious`` cuts a map."""
+
+
+def box_iou(maps: PictureMaps, boxes: Boxes, *, threshold: Edge = BOX_THRESHOLD) -> Scores:
+    """Intersection over union of a map's box (see ``found_boxes``) and that box of the truth which fits it best.
+
+    Weakly supervised localisation takes a box for right from 0.5 on.
+
+    Returns:
+        [batch, target] from 0 to 1. The box of a map without positive values is that of the whole picture.
+
+    Raises:
+        InputError: there is not one box at least for every map, a box is none, a map is infinite, or the threshold is
+            out of range.
+
+    >>> box_iou(torch.tensor([[[[0.0, 1.0, 0.5, 0.0]]]]), [[[(0, 0, 2, 1), (1, 0, 4, 1)]]])
+    tensor([[0.6667]], dtype=torch.float64)
+    """
+    truth = _checked_boxes(maps, boxes)
+    found = found_boxes(maps, threshold=threshold)
+    ious = [
+        [_ious([one], true).max() for one, true in zip(*pair, strict=True)] for pair in zip(found, truth, strict=True)
+    ]
+    return torch.tensor(ious, dtype=torch.float64).reshape(maps.shape[:2])
+
+
+def found_boxes(maps: PictureMaps, *, threshold: Edge = BOX_THRESHOLD) -> list[list[tuple[int, ...]]]:
+    """The box of every map: round its largest connected part at ``threshold`` times its maximum or more.
+
+    Grad-CAM (Selvaraju et al., 2017, section 4.1). What it leaves open: pixels that touch at a corner are connected; of
+    parts of the same size it is the first in reading order; a map without positive values gets the whole picture.
+
+    Raises:
+        InputError: a map is infinite, or the threshold is out of range.
+
+    >>> found_boxes(torch.tensor([[[[0.0, 1.0, 0.2, 0.1, 1.0]], [[0.0, -1.0, 0.0, 0.0, 0.0]]]]))
+    [[(1, 0, 3, 1), (0, 0, 5, 1)]]
+    """
+    checked_share("threshold", threshold)
+    shares = shares_of_maximum(positive_part(maps)[0]).numpy()
+    size = (maps.shape[3], maps.shape[2])
+    everything = (0, 0, *size)
+    return [[box(one, whole(size), size, threshold) or everything for one in of_sample] for of_sample in shares]
+
+
+def best_box_ious(
+    maps: PictureMaps,
+    boxes: Boxes,
+    *,
+    thresholds: Sequence[Edge] = THRESHOLDS,
+    parts: Literal["all", "largest"] = "all",
+    normalize: Literal["minmax", "max"] = "minmax",
+) -> Float[Tensor, "batch target threshold"]:
+    """The best intersection over union of a map's boxes and those of the truth, at each of several thresholds.
+
+    It is what ``max_box_acc`` counts (Choe et al., 2020, section 4).
+
+    Args:
+        maps: raw maps.
+        boxes: of the truth.
+        thresholds: from 0 to 1, in any order.
+        parts: whether every connected part of a map has a box (``"all"``: MaxBoxAccV2) or only the largest one
+            (``"largest"``: MaxBoxAcc).
+        normalize: what the thresholds are shares of. ``"minmax"``, as in the paper, is the way from a map's minimum to
+            its maximum, negative values included; ``"max"`` is the way from zero, as for ``box_iou``.
+
+    Returns:
+        [batch, target, threshold] from 0 to 1. The box of a map without positive values is that of the whole picture.
+
+    Raises:
+        InputError: there is not one box at least for every map, a box is none, a map is infinite, or a threshold is out
+            of range.
+
+    Differs from the authors' program, which rounds maps to 255 steps, takes what is above the threshold and not what is
+    at it, measures a part by its contour, and counts the last pixels of boxes as inside.
+
+    >>> picture, truth = torch.tensor([[[[1.0, 0.2, 0.0, 0.9]]]]), [[[(0, 0, 2, 1)]]]
+    >>> best_box_ious(picture, truth, thresholds=[0.0, 0.2, 0.5])
+    tensor([[[0.5000, 1.0000, 0.5000]]], dtype=torch.float64)
+    """
+    if parts not in ("all", "largest") or normalize not in ("minmax", "max"):
+        raise InputError(
+            f"parts is 'all' or 'largest', and normalize 'minmax' or 'max'; got {parts!r} and {normalize!r}."
+        )
+    levels = [checked_share("each of the thresholds", level, zero=True) for level in thresholds]
+    truth = _checked_boxes(maps, boxes)
+    evidence, seen = positive_part(maps)
+    shares = shares_of_maximum(evidence) if normalize == "max" else _shares_of_range(maps, seen)
+    claims = evidence.amax((2, 3)) > 0
+    ious = torch.zeros(*maps.shape[:2], len(levels), dtype=torch.float64)
+    for i, t in np.ndindex(*maps.shape[:2]):
+        for k, level in enumerate(levels):
+            cut = (seen[i, t] & (shares[i, t] >= level)).numpy()
+            found = _parts(cut, parts) if claims[i, t] else [(0, 0, maps.shape[3], maps.shape[2])]
+            ious[i, t, k] = float(_ious(found, truth[i][t]).max())
+    return ious
+
+
+@dataclass(frozen=True)
+class MaxBoxAcc:
+    """How often the boxes of maps are right, at the threshold that suits them best.
+
+    Attributes:
+        value: the mean of ``each``.
+        each: for every overlap the share of maps with a box that reaches it.
+        overlaps: from which intersection over union on a box is right.
+        thresholds: for every overlap the threshold at which most boxes are right; the first of equal ones.
+        maps: how many.
+    """
+
+    value: float
+    each: tuple[float, ...]
+    overlaps: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    maps: int
+
+
+def max_box_acc(
+    ious: Float[Tensor, "*maps threshold"],
+    *,
+    overlaps: Sequence[Edge] = (0.3, 0.5, 0.7),
+    thresholds: Sequence[Edge] = THRESHOLDS,
+) -> MaxBoxAcc:
+    r"""MaxBoxAccV2 (Choe et al., 2020; 2022): box accuracy at the best threshold, the mean over three overlaps.
+
+    .. math:: \text{MaxBoxAcc}(\delta) = \max_\tau \frac{1}{N} \sum_n 1[\text{IoU}_n(\tau) \ge \delta]
+
+    It is a statistic of a data set, in which all maps share one threshold. MaxBoxAcc of the first version has the
+    overlap 0.5 only, and the boxes of largest parts only.
+
+    Args:
+        ious: from ``best_box_ious``, of all maps: those of several batches joined with ``torch.cat``.
+        overlaps: from which intersection over union on a box is right.
+        thresholds: those of ``ious``.
+
+    Raises:
+        InputError: there are no maps, or not as many thresholds as ``ious`` has.
+
+    >>> max_box_acc(torch.tensor([[0.2, 0.6], [0.8, 0.4]]), thresholds=[0.1, 0.2])
+    MaxBoxAcc(value=0.666..., each=(1.0, 0.5, 0.5), overlaps=(0.3, 0.5, 0.7), thresholds=(0.2, 0.1, 0.1), maps=2)
+    """
+    rows = ious.detach().cpu().double().reshape(-1, ious.shape[-1])
+    if not rows.numel() or rows.shape[1] != len(thresholds) or not len(overlaps):
+        raise InputError(
+            f"ious need maps, the axis of the {len(thresholds)} thresholds last, and an overlap at least; got the "
+            f"shape {list(ious.shape)} and {len(overlaps)} overlaps. Give the thresholds of best_box_ious here too."
+        )
+    shares = [(rows >= checked_share("each of the overlaps", overlap)).double().mean(0) for overlap in overlaps]
+    each = tuple(share.max().item() for share in shares)
+    best = tuple(float(thresholds[int(share.argmax())]) for share in shares)
+    return MaxBoxAcc(sum(each) / len(each), each, tuple(float(o) for o in overlaps), best, len(rows))
+
+
+@dataclass(frozen=True)
+class LocalizationErrors:
+    """Shares of pictures, from 0 to 1, of which a network says what is wrong, or where it is.
+
+    Attributes:
+        top1: neither class nor box of the first prediction may be wrong.
+        top5: of one of the first five predictions; NaN where fewer were given.
+        class_top1, class_top5: the same without the boxes.
+        pictures: how many.
+    """
+
+    top1: float
+    top5: float
+    class_top1: float
+    class_top5: float
+    pictures: int
+
+
+def localization_errors(
+    predicted: Int[Tensor, "batch prediction"],
+    found: Sequence[Sequence[Box]],
+    labels: Int[Tensor, " batch"],
+    boxes: Sequence[Sequence[Box]],
+    *,
+    overlap: Edge = 0.5,
+) -> LocalizationErrors:
+    r"""Localisation error of ILSVRC (Russakovsky et al., 2015, section 4.2), as Grad-CAM reports it (section 4.1).
+
+    .. math:: e = \frac{1}{N} \sum_n \min_{j \le 5} 1[c_{nj} \ne y_n \text{ or } \max_m \text{IoU}(b_{nj}, B_{nm}) < o]
+
+    Args:
+        predicted: classes, the most likely first; no class twice.
+        found: for each picture the box of each of these predictions, for instance from ``found_boxes``.
+        labels: the true class.
+        boxes: for each picture the boxes of all things of that class.
+        overlap: from which intersection over union on a box is right.
+
+    Raises:
+        InputError: numbers of pictures or predictions differ, a class is predicted twice, or a box is none.
+
+    >>> truth = [[(0, 0, 10, 10)], [(0, 0, 10, 10)]]
+    >>> found = [[(0, 0, 10, 6)], [(0, 0, 10, 4)]]
+    >>> localization_errors(torch.tensor([[3], [3]]), found, torch.tensor([3, 3]), truth)
+    LocalizationErrors(top1=0.5, top5=nan, class_top1=0.0, class_top5=nan, pictures=2)
+    """
+    checked_share("overlap", overlap)
+    classes, true = predicted.tolist(), labels.tolist()
+    if not classes or not {len(classes), len(found), len(true)} == {len(boxes)}:
+        raise InputError(
+            "every picture needs predictions, their boxes, a label and its boxes; got "
+            f"{len(classes)}, {len(found)}, {len(true)} and {len(boxes)} of them."
+        )
+    wrong_class, wrong = [], []
+    for i, (of_one, its_boxes, label, truth) in enumerate(zip(classes, found, true, boxes, strict=True)):
+        if len(of_one) != len(its_boxes) or not of_one or len(set(of_one)) != len(of_one):
+            raise InputError(
+                f"picture {i} (from 0) needs different predicted classes and a box for each; got the classes {of_one} "
+                f"and {len(its_boxes)} boxes."
+            )
+        ious = _ious(_checked_list(its_boxes, f"picture {i}"), _checked_list(truth, f"picture {i}")).max(1)
+        misnamed = [one != label for one in of_one]
+        wrong_class.append(misnamed)
+        wrong.append([bad or iou < overlap for bad, iou in zip(misnamed, ious.tolist(), strict=True)])
+    return LocalizationErrors(
+        _error(wrong, 1), _error(wrong, 5), _error(wrong_class, 1), _error(wrong_class, 5), len(classes)
+    )
+
+
+def box_masks(boxes: Boxes, size: Sequence[int]) -> PictureMasks:
+    """Masks of the pixels whose centres lie in one of the boxes; size: (width, height) of the picture.
+
+    >>> box_masks([[[(0, 0, 1.5, 1), (3, 0, 4, 1)]]], (4, 1))
+    tensor([[[[ True, False, False,  True]]]])
+    """
+    across, down = (torch.arange(side, dtype=torch.float64) + 0.5 for side in size)
+    rows = [[_checked_list(one, f"sample {i}, target {t}") for t, one in enumerate(of)] for i, of in enumerate(boxes)]
+    masks = torch.zeros(len(rows), len(rows[0]) if rows else 0, len(down), len(across), dtype=torch.bool)
+    for i, of_sample in enumerate(rows):
+        if len(of_sample) != masks.shape[1]:
+            raise InputError(f"all samples need the same number of targets; got {[len(each) for each in rows]}.")
+        for t, of_target in enumerate(of_sample):
+            for left, top, right, bottom in of_target:
+                inside = (down >= top) & (down < bottom)
+                masks[i, t] |= inside[:, None] & (across >= left) & (across < right)
+    return masks
+
+
+def _shares_of_range(maps: Tensor, seen: Tensor) -> Tensor:
+    """How far each value is on the way from its map's minimum to its maximum; all 1 where they are the same."""
+    halves = torch.where(seen, maps.detach().cpu().double() / 2, math.nan)  # whose differences cannot overflow
+    low = halves.nan_to_num(math.inf).amin((2, 3), keepdim=True)
+    high = halves.nan_to_num(-math.inf).amax((2, 3), keepdim=True)
+    return torch.where(high > low, (halves - low) / (high - low), 1.0)
+
+
+def _parts(cut: Bool[np.ndarray, "height width"], which: str) -> list[tuple[int, ...]]:
+    """The boxes of the connected parts, or of the largest one; corners connect."""
+    from scipy.ndimage import find_objects, label  # here, because it takes a while to import
+
+    labelled, _ = label(cut, structure=np.ones((3, 3)))
+    places = find_objects(labelled)
+    if which == "largest":
+        places = [places[int(np.bincount(labelled.ravel())[1:].argmax())]]
+    return [(across.start, down.start, across.stop, down.stop) for down, across in places]
+
+
+def _ious(some: Sequence[Box], others: Sequence[Box]) -> Float[np.ndarray, "one other"]:
+    """Intersection over union of each box with each other one."""
+    a = np.array([tuple(one) for one in some], float)[:, None]
+    b = np.array([tuple(one) for one in others], float)[None]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    common = sides.clip(0).prod(-1)
+    return common / ((a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - common)
+
+
+def _checked_boxes(maps: Tensor, boxes: Boxes) -> Boxes:
+    """The boxes of every map, if there is one at least for each."""
+    counts = [len(of_sample) for of_sample in boxes]
+    if counts != [maps.shape[1]] * maps.shape[0]:
+        raise InputError(
+            f"boxes are a list for each of {maps.shape[0]} samples, of a list for each of {maps.shape[1]} targets; got "
+            f"{len(counts)} samples with {counts} targets."
+        )
+    return [[_checked_list(one, f"sample {i}, target {t}") for t, one in enumerate(of)] for i, of in enumerate(boxes)]
+
+
+def _checked_list(boxes: Sequence[Any], place: str) -> Sequence[Box]:
+    """Boxes, if there are any and each of them is one."""
+    listed = list(boxes) if isinstance(boxes, Iterable) else [boxes]
+    if not listed:
+        raise InputError(f"{place} (from 0) has no box: nothing is there to be found. Leave it out.")
+    for one in listed:
+        if not _is_box(one):
+            raise InputError(
+                f"{place} (from 0): a box is (left, top, right, bottom), with left < right and top < bottom; got "
+                f"{one!r}. Of (left, top, width, height) it is (left, top, left + width, top + height)."
+            )
+    return listed
+
+
+def _is_box(one: Any) -> bool:
+    try:
+        left, top, right, bottom = (float(edge) for edge in one)
+    except (TypeError, ValueError):
+        return False
+    return -math.inf < left < right < math.inf and -math.inf < top < bottom < math.inf
+
+
+def _error(wrong: Sequence[Sequence[bool]], first: int) -> float:
+    """The share of pictures of which all of the first predictions are wrong; NaN where there are not so many."""
+    if any(len(of_one) < first for of_one in wrong):
+        return math.nan
+    return sum(all(of_one[:first]) for of_one in wrong) / len(wrong)
