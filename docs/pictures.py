@@ -3,6 +3,8 @@
 import tempfile
 from pathlib import Path
 
+from claims import failures
+from claims.cases import REAL
 from PIL import Image
 
 import saywhy
@@ -15,12 +17,14 @@ SIDE = 384
 
 
 def main() -> None:
-    """Three answers of the classifier, and scenes of Toybox."""
+    """Three answers of the classifier, scenes of Toybox, and, where they are at hand, photographs that it got wrong."""
     with tempfile.TemporaryDirectory() as folder:
         answers = Path(folder) / "scene-75.png"
         Image.fromarray(scene("test", 75, SIDE).image).save(answers)
         saywhy.explain("toybox:classifier", answers, Top(3)).save(IMAGES / "why.png")
     sheet("test", range(200, 232), 8, 128).save(IMAGES / "toybox.png", optimize=True)
+    if REAL.is_dir():
+        failures.draw(IMAGES)  # for research only: not in the repository
 
 
 if __name__ == "__main__":
