@@ -79,6 +79,35 @@ class TestTheSame:
             again.sample(i).explain()
         assert runs == [3, 1, 1, 1]
 
+    def test_an_explanation_asks_the_network_for_its_answer_once(self):
+        net, pictures = network(), some_pictures()
+        e = explained(net, pictures, None)
+        runs: list[int] = []
+        net.register_forward_hook(lambda _module, args, _out: runs.append(len(args[0])))
+        for _ in range(3):
+            e._again().of("layercam").explain()
+        assert runs == [3, 3, 3, 3]
+
+    def test_a_network_that_counts_its_calls_can_be_asked_again(self):
+        class Counting(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = network()
+                self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+
+            def forward(self, x: Tensor) -> Tensor:
+                self.calls += 1
+                return self.inner(x)
+
+        net, pictures = Counting().eval(), some_pictures()
+        e = explained(net, pictures, None, layer="inner.features")
+        for _ in range(2):
+            assert_same(e._again().explain(), e)
+        assert net.calls == 0
+        net.calls.fill_(3)
+        with pytest.raises(InputError, match="weights have changed"):
+            e._again()
+
     def test_one_of_the_methods_alone(self):
         net, pictures = network(), some_pictures()
         both = saywhy.explain(net, pictures, 1, ["saliency", "gradcam"], net.features, relu=False)

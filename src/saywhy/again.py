@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +15,7 @@ from saywhy.errors import InputError, nearest
 from saywhy.inputs import Batch
 from saywhy.methods.registry import find_method
 from saywhy.request import Request, module_name
-from saywhy.targets import Chosen
+from saywhy.targets import Chosen, Target
 
 if TYPE_CHECKING:
     from saywhy.explanation import Explanation
@@ -30,16 +29,21 @@ class Again:
         request: what was asked.
         batch: the pictures.
         explained: explains a batch as a request says.
+        targets: those of the pictures as they are, once they have been asked for; the same list for all who ask of
+            the same pictures.
     """
 
     request: Request
     batch: Batch
     explained: Callable[[Request, Batch], "Explanation"]
+    targets: list[Target] = field(default_factory=list)
 
-    @cached_property
+    @property
     def fixed(self) -> Request:
-        """The request with the answers of the pictures as they are; one pass, if it asks for the network's own."""
-        return self.request.fixed(self.batch)
+        """The request with the answers of the pictures as they are; one pass, when it is first asked for."""
+        if not self.targets:
+            self.targets.append(self.request.fixed(self.batch).target)
+        return replace(self.request, target=self.targets[0])
 
     def of(self, method: str) -> "Again":
         """The same, asked of one of the methods alone."""
@@ -89,9 +93,7 @@ class Again:
         """The same of one sample by itself."""
         some = slice(index, index + 1)
         request = replace(self.fixed, target=self.fixed.target.of_samples(some))
-        one = replace(self, request=request, batch=self.batch.of_samples(some))
-        vars(one)["fixed"] = request  # what is fixed already needs no further pass
-        return one
+        return replace(self, request=request, batch=self.batch.of_samples(some), targets=[request.target])
 
     def rivals(self) -> "Explanation":
         """For every target that is a class, the class of highest score beside it, whatever else is asked.

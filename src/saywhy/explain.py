@@ -20,13 +20,13 @@ from saywhy.engine.precision import Precision
 from saywhy.engine.trace import Candidate, Watching
 from saywhy.errors import InputError, SaywhyWarning
 from saywhy.explanation import Explanation
-from saywhy.inputs import Batch, as_batch, check_words
+from saywhy.inputs import Batch, as_batch, check_words, translated
 from saywhy.methods.fusion import Fusion
 from saywhy.methods.method import Accounted
 from saywhy.methods.registry import find_method
 from saywhy.models import Model, load
-from saywhy.request import LayerChoice, Part, Request, agreement, chosen_methods, translated
-from saywhy.targets import as_target
+from saywhy.request import LayerChoice, Part, Request, agreement, chosen_methods
+from saywhy.targets import Target, as_target
 from saywhy.validity import Card, Evidence, Fact
 
 
@@ -202,7 +202,7 @@ def _explanation(request: Request, batch: Batch, parts: Sequence[Part]) -> Expla
         _pictures=batch.pictures,
         _provenance=partial(_provenance, request, candidates, names, scores, batch, request.model.version()),
         _counterfactual=partial(_counterfactual, request, batch, len(parts), request.model.version()),
-        _again=partial(_again, replace(request, settled=candidates), batch, len(parts), request.model.version()),
+        _again=partial(_again, replace(request, settled=candidates), batch, len(parts), request.model.version(), []),
         words=parts[0].columns.words,
     )
 
@@ -222,14 +222,14 @@ def _counterfactual(request: Request, batch: Batch, parts: int, version: int) ->
     return explanation
 
 
-def _again(request: Request, batch: Batch, parts: int, version: int) -> Again:
+def _again(request: Request, batch: Batch, parts: int, version: int, targets: list[Target]) -> Again:
     if request.model.version() != version:
         raise InputError(
             "the model's weights have changed since the explanation was made, so it cannot be asked again. Call "
             "explain once more."
         )
     size = -(-batch.size // parts)
-    return Again(request, batch, lambda asked, of: _explanation(asked, of, asked.run_all(of, size)))
+    return Again(request, batch, lambda asked, of: _explanation(asked, of, asked.run_all(of, size)), targets)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Whatever a user has, as what the network is called with."""
 
-import inspect
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from saywhy.data.pictures import Picture, picture_of_tensor, read_picture
 from saywhy.engine import tree
 from saywhy.errors import InputError, nearest
-from saywhy.models.model import Model
+from saywhy.models.model import Model, takes
 from saywhy.models.weights import check_usable
 
 
@@ -90,12 +90,25 @@ def check_words(model: Model, given: Any) -> None:
     came = list(given) if isinstance(given, Mapping) else ["a picture"]
     missing = [name for name in model.texts if name not in came]
     if missing:
-        names = list(inspect.signature(model.module.forward).parameters)
+        names = list(takes(model.module))
         example = ", ".join(f"{name!r}: {'words' if name in model.texts else 'picture'}" for name in names)
         raise InputError(
             f"{model.name} takes words under the name {missing[0]!r} beside a picture; got "
             f"{', '.join(map(str, came))}. Give {{{example}}}, or use `saywhy ask` or `saywhy caption`."
         )
+
+
+@contextlib.contextmanager
+def translated(model: Model, batch: Batch) -> Iterator[None]:
+    """What the model itself raises, in a sentence with the shapes that it was given."""
+    try:
+        yield
+    except tree.CallFailed as failed:
+        error = failed.__cause__
+        shapes = ", ".join(f"{t.dtype} {list(t.shape)}".removeprefix("torch.") for t in tree.tensors(batch.inputs))
+        raise InputError(
+            f"{model.name} does not take this input ({shapes}): {type(error).__name__}: {error}"
+        ) from error
 
 
 def _kind(given: Any) -> str:
@@ -217,7 +230,7 @@ def _texts(name: str, given: Any) -> list[str]:
 
 def _takes_keywords(module: nn.Module, arguments: Mapping[str, Any]) -> bool:
     """Whether the arguments are the network's own by name; none of them may be: then it takes one dict."""
-    parameters = inspect.signature(module.forward).parameters
+    parameters = takes(module)
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return True
     unknown = [name for name in arguments if name not in parameters]

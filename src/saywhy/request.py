@@ -1,7 +1,6 @@
 """Everything that is asked in one call, and the one pass that answers it."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,7 +19,7 @@ from saywhy.engine.precision import Precision, Variant, fastest
 from saywhy.engine.subject import Subject, picture_watched
 from saywhy.engine.trace import Candidate, Question, Watching
 from saywhy.errors import InputError, MethodError, WeightsError
-from saywhy.inputs import Batch, black_of
+from saywhy.inputs import Batch, black_of, translated
 from saywhy.methods.method import Accounted, Method
 from saywhy.methods.parameters import checked
 from saywhy.methods.registry import find_method
@@ -335,19 +334,6 @@ def _probabilities(answer: Answer, columns: Columns) -> Tensor | None:
         return None
     values = answer.values("probability").detach().float().cpu()
     return values.gather(1, classes.clamp_min(0)).masked_fill(classes < 0, float("nan"))
-
-
-@contextlib.contextmanager
-def translated(model: Model, batch: Batch) -> Iterator[None]:
-    """What the model itself raises, in a sentence with the shapes that it was given."""
-    try:
-        yield
-    except tree.CallFailed as failed:
-        error = failed.__cause__
-        shapes = ", ".join(f"{t.dtype} {list(t.shape)}".removeprefix("torch.") for t in tree.tensors(batch.inputs))
-        raise InputError(
-            f"{model.name} does not take this input ({shapes}): {type(error).__name__}: {error}"
-        ) from error
 
 
 def _why_not_finite(model: Model) -> str:

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from saywhy.engine import walk
 
@@ -29,8 +30,25 @@ class _Loan:
 _NORM = nn.BatchNorm2d.forward
 """torch's own batch normalisation, which writes nothing in evaluation mode: its buffers need no copy."""
 
+_restored: "WeakIdKeyDictionary" = WeakIdKeyDictionary()
+"""Of buffers that a network wrote to on loan: their version since they are back, and the one that it stands for."""
+
 _loans: "WeakKeyDictionary[nn.Module, _Loan]" = WeakKeyDictionary()
 _lock = threading.Lock()
+
+
+def content_version(tensor: Tensor, version: int | None = None) -> int:
+    """A tensor's version, which a loan leaves as it was although autograd's own counts on; -1 where none is kept.
+
+    Args:
+        tensor: a weight or a buffer.
+        version: an earlier one of autograd's; None is the present one.
+    """
+    if tensor.is_inference():  # made under torch.inference_mode()
+        return -1
+    version = tensor._version if version is None else version
+    now, stood_for = _restored.get(tensor, (version, version)) if _restored else (version, version)
+    return stood_for if version == now else version
 
 
 @contextlib.contextmanager
@@ -99,7 +117,9 @@ def _give_back(model: nn.Module) -> None:
             module.training = True
         for module, name, buffer, version, value in loan.buffers:
             if buffer._version != version:
+                stood_for = content_version(buffer, version)
                 with torch.no_grad():
                     buffer.copy_(value)
+                _restored[buffer] = (buffer._version, stood_for)
             if dict(module._buffers.items()).get(name) is not buffer:  # those of scripted modules have no get
                 module._buffers[name] = buffer

@@ -9,7 +9,7 @@ Which layers are the last is found by running: a network may name its parts in a
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -44,28 +44,48 @@ def shuffled(network: nn.Module, inputs: Any, share: float, seed: int = 0) -> nn
     >>> bool((other[0].weight == net[0].weight).all()), bool((other[2].weight == net[2].weight).all())
     (True, False)
     """
-    if not 0 < share <= 1:
-        raise InputError(f"share of the layers must lie above 0 and up to 1, got {share!r}.")
+    return next(forgetting(network, inputs, [share], seed))
+
+
+def forgetting(network: nn.Module, inputs: Any, shares: Sequence[float], seed: int = 0) -> Iterator[nn.Module]:
+    """The same for growing shares, one copy after the other; what was shuffled before stays in its order.
+
+    Args, errors: as for :func:`shuffled`; ``shares`` do not become smaller.
+
+    >>> net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    >>> [bool((n[0].weight == net[0].weight).all()) for n in forgetting(net, torch.rand(1, 3, 8), [0.5, 1])]
+    [True, False]
+    """
+    for share in shares:
+        if not 0 < share <= 1:
+            raise InputError(f"share of the layers must lie above 0 and up to 1, got {share!r}.")
     inputs = tree.escape_inference(inputs)
-    with torch.inference_mode(False), torch.no_grad():
-        other = _copied(network)
-        with borrowed(other, evaluate=False, seed=seed):  # a network that draws numbers must not draw the caller's
-            layers = _in_order(other, inputs)
-            chance = torch.Generator().manual_seed(seed)
-            seen: set[int] = set()
-            for layer in reversed(layers[len(layers) - max(1, round(share * len(layers))) :]):
-                for tensor in layer.parameters(recurse=False):
-                    if id(tensor) not in seen:
-                        seen.add(id(tensor))
-                        order = torch.randperm(tensor.numel(), generator=chance).to(tensor.device)
-                        tensor.data = tensor.data.flatten()[order].view_as(tensor)
-            _measure_again(other, inputs, chance)
-    return other
+    other, chance, done = _copied(network), torch.Generator().manual_seed(seed), 0
+    layers = _from_the_answer(other, inputs, seed)
+    for share in shares:
+        wanted = max(1, round(share * len(layers)))
+        if done:
+            other = _copied(other)  # the one before is the caller's
+        _shuffle(other, [name for layer in layers[done:wanted] for name in layer], chance)
+        _measure_again(other, inputs, chance, seed)
+        done = wanted
+        yield other
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def _shuffle(network: nn.Module, names: Sequence[str], chance: torch.Generator) -> None:
+    """Bring the values of some weights into random order."""
+    weights = dict(network.named_parameters())
+    for name in names:
+        order = torch.randperm(weights[name].numel(), generator=chance).to(weights[name].device)
+        weights[name].data = weights[name].data.flatten()[order].view_as(weights[name])
 
 
 def _copied(network: nn.Module) -> nn.Module:
     try:
-        other = copy.deepcopy(network).eval()
+        with torch.inference_mode(False), torch.no_grad():
+            other = copy.deepcopy(network).eval()
     except Exception as error:
         raise ModelError(
             f"the network cannot be copied, so its weights cannot be shuffled for a test ({first_line(error)})."
@@ -75,10 +95,13 @@ def _copied(network: nn.Module) -> nn.Module:
     return other
 
 
-def _in_order(network: nn.Module, inputs: Any) -> list[nn.Module]:
-    """The layers that have weights, in the order in which they first run.
+@torch.inference_mode(False)
+@torch.no_grad()
+def _from_the_answer(network: nn.Module, inputs: Any, seed: int) -> list[list[str]]:
+    """Of every layer that has weights, their names; the layers that first run last are first.
 
-    Where a layer's weights are used by the one round it, which never calls it, it stands where that one does.
+    Where a layer's weights are used by the one round it, which never calls it, it stands where that one does. Weights
+    that several layers share are named once, for the first in this list.
     """
     begun: dict[str, int] = {}
 
@@ -92,7 +115,8 @@ def _in_order(network: nn.Module, inputs: Any) -> list[nn.Module]:
     heard = [(name, part) for name, part in parts.items() if not isinstance(part, torch.jit.ScriptModule)]
     handles = [part.register_forward_pre_hook(noting(name)) for name, part in heard]
     try:
-        _run(network, tree.select(inputs, torch.tensor([0], device=tree.picture_tensor(inputs).device)))
+        with borrowed(network, evaluate=False, seed=seed):  # a network that draws numbers must not draw the caller's
+            _run(network, tree.select(inputs, torch.tensor([0], device=tree.picture_tensor(inputs).device)))
     finally:
         for handle in handles:
             handle.remove()
@@ -103,10 +127,16 @@ def _in_order(network: nn.Module, inputs: Any) -> list[nn.Module]:
         return begun.get(name, 0)
 
     own = [name for name, part in parts.items() if any(True for _ in part.parameters(recurse=False))]
-    return [parts[name] for name in sorted(own, key=place)]
+    left = {id(weight): name for name, weight in network.named_parameters()}
+    return [
+        [left.pop(id(weight)) for weight in parts[name].parameters(recurse=False) if id(weight) in left]
+        for name in sorted(own, key=place)[::-1]
+    ]
 
 
-def _measure_again(network: nn.Module, inputs: Any, chance: torch.Generator) -> None:
+@torch.inference_mode(False)
+@torch.no_grad()
+def _measure_again(network: nn.Module, inputs: Any, chance: torch.Generator, seed: int) -> None:
     """Statistics of batch normalisation, of the pictures and of noisy copies of them."""
     norms = list(_norms(network))
     if not norms:
@@ -115,6 +145,7 @@ def _measure_again(network: nn.Module, inputs: Any, chance: torch.Generator) -> 
         norm.momentum = 1.0
         norm.train()
     picture = tree.picture_tensor(inputs)
+    chance = chance.clone_state()  # what is shuffled next does not hang on the noise
 
     def doubled(tensor: Tensor) -> Tensor:
         if tensor is picture:
@@ -122,7 +153,8 @@ def _measure_again(network: nn.Module, inputs: Any, chance: torch.Generator) -> 
             return torch.cat([picture, picture + NOISE * picture.std() * noise])
         return torch.cat([tensor, tensor]) if tensor.ndim and len(tensor) == len(picture) else tensor
 
-    _run(network, tree.map_tensors(inputs, doubled))
+    with borrowed(network, evaluate=False, seed=seed):
+        _run(network, tree.map_tensors(inputs, doubled))
     network.eval()
 
 

@@ -65,7 +65,9 @@ class Stem(TorchDispatchMode):
         if self._next == len(self._known) or self._known[self._next][0] is not func:
             raise Diverged("the network took another way to the layer")
         self._next += 1
-        return self._known[self._next - 1][1]
+        result = self._known[self._next - 1][1]
+        # A view knows of what it is one, and cannot be told so twice.
+        return tree.map_tensors(result, Tensor.detach) if func.is_view else result
 
 
 def has_stem(model: nn.Module, inputs: Any) -> bool:

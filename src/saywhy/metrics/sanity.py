@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from saywhy.engine.shuffled import shuffled
+from saywhy.engine.shuffled import forgetting
 from saywhy.errors import InputError, SaywhyWarning
 from saywhy.metrics.attention import rank_correlation
 from saywhy.models.model import Model, unwrapped
@@ -88,10 +88,10 @@ def forgotten(
     if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
         raise InputError(f"stages must be a whole number of at least 1, got {stages!r}.")
     again, found = explanation._again().of(method), []
+    shares = [stage / stages for stage in range(1, stages + 1)]
     with warnings.catch_warnings(), counted("forgetting", stages) as advance:
         warnings.simplefilter("ignore", SaywhyWarning)  # a network that knows nothing may well have an empty map
-        for stage in range(1, stages + 1):
-            network = shuffled(again.request.model.module, again.batch.inputs, stage / stages, seed)
+        for network in forgetting(again.request.model.module, again.batch.inputs, shares, seed):
             found.append(again.explain(module=network)[method, layer].detach())
             advance(1)
     return found

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from saywhy.engine import walk
+from saywhy.engine.borrow import content_version
 from saywhy.errors import InputError
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
+from saywhy.models.reference import Reference
 
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -31,6 +33,7 @@ class Model:
         texts: of networks that take words too: by the name of the argument, from texts to what the network takes,
             a tensor with the batch first.
         layer: where its maps are taken if nobody names a layer; None finds one.
+        reference: how uncertain it is of the questions of a test set; None where that was never measured.
     """
 
     module: nn.Module
@@ -42,6 +45,7 @@ class Model:
     feed: Callable[[torch.Tensor], Any] | None = None
     texts: Mapping[str, Callable[[Sequence[str]], torch.Tensor]] = field(default_factory=dict)
     layer: str | None = None
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         self.module = unwrapped(self.module)
@@ -71,7 +75,7 @@ class Model:
                 "words are read under the name texts (saywhy.models.Model)."
             )
         (spoken,) = self.texts
-        seen = next(name for name in inspect.signature(self.module.forward).parameters if name != spoken)
+        seen = next(name for name in takes(self.module) if name != spoken)
         return {seen: picture, spoken: words}
 
     def unknown(self, words: str) -> tuple[str, ...]:
@@ -80,12 +84,12 @@ class Model:
         return tuple(word for unknown in known if unknown is not None for word in unknown(words))
 
     def version(self) -> int:
-        """A number that changes when a weight or a buffer is written to or replaced; it costs nearly nothing."""
+        """A number that changes when a weight or a buffer is written to or replaced; it costs nearly nothing.
+
+        What a network writes to its buffers while saywhy runs it does not count, because it is undone.
+        """
         tensors = list(walk.tensors(self.module))
-        try:
-            return hash((*map(id, tensors), *[t._version for t in tensors]))
-        except RuntimeError:  # tensors made under torch.inference_mode() keep no version
-            return hash((*map(id, tensors), *[-1 if t.is_inference() else t._version for t in tensors]))
+        return hash((*map(id, tensors), *map(content_version, tensors)))
 
     def digest(self) -> str:
         """SHA-256 over all weights and buffers, by name: 0.1 s for a ResNet-50.
@@ -99,6 +103,15 @@ class Model:
                 total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
                 total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return total.hexdigest()
+
+
+def takes(module: nn.Module) -> Mapping[str, inspect.Parameter]:
+    """What a network is called with; of one that passes it all on (``passes_on_to``), what that other one is.
+
+    >>> list(takes(nn.Linear(1, 1)))
+    ['input']
+    """
+    return inspect.signature(getattr(module, "passes_on_to", module).forward).parameters
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
