@@ -1,0 +1,345 @@
+r"""Diverse beam search (Vijayakumar et al., 2016; AAAI 2018): groups of beams, each kept away from those before it.
+
+Of ``width`` beams every group has :math:`B' = B / G`. At every step group after group extends its hypotheses; from the
+log-probability of a word is taken how much the groups before have said of the same (:mod:`saywhy.decoding.penalties`):
+
+.. math:: Y^g_{[t]} = \arg\max \sum_b \Big( \Theta(y^g_{b,[t]})
+          - \lambda \sum_{h<g} \mathrm{penalty}(y^g_{b,[t]}, Y^h_{[t]}) \Big)
+
+The first group is a beam search of width :math:`B'`; with one group, or a strength of 0, every group is.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from saywhy.decoding.beam import Beams, Candidates
+from saywhy.decoding.decoded import Decoded, Flags, Normalization, Totals, divisors, pick
+from saywhy.decoding.penalties import Penalty, Said, hamming
+from saywhy.decoding.step import Limits, LogProbabilities, State, Step, Stepper, whole
+from saywhy.errors import InputError, MethodError
+
+GHOST = -1000.0
+"""The total of a finished beam that goes on speaking, as in the authors' program."""
+
+
+@dataclass(frozen=True, eq=False)
+class Diverse:
+    """The hypotheses of all groups.
+
+    Attributes:
+        found: ``width`` hypotheses a sample, the highest score first; scores are without penalties.
+        groups: [batch, hypothesis] from which group each is, counted from 0; -1 where there is none.
+        penalized: [batch, hypothesis] totals less all that was taken from them.
+    """
+
+    found: Decoded
+    groups: Int[Tensor, "batch hypothesis"]
+    penalized: Totals
+
+    def of_group(self, group: int, sample: int = 0) -> list[list[int]]:
+        """The sentences of one group without the end, best first."""
+        places = (self.groups[sample] == group).nonzero()[:, 0].tolist()
+        return [self.found.sentence(sample, place) for place in places]
+
+    @property
+    def repeated(self) -> Float[Tensor, " batch"]:
+        """The share of hypotheses that say the same as another one of a higher score.
+
+        Within a group no sentence comes twice; nothing but the strength keeps groups from saying the same.
+        """
+        same = (self.found.words.unsqueeze(2) == self.found.words.unsqueeze(1)).all(3)
+        same &= self.found.exists.unsqueeze(1) & self.found.exists.unsqueeze(2)
+        earlier = torch.ones(same.shape[1:], dtype=torch.bool, device=same.device).tril(-1)
+        return (same & earlier).any(2).sum(1) / self.found.exists.sum(1).clamp_min(1)
+
+
+@torch.no_grad()
+def diverse_beam_search(
+    step: Step,
+    state: State,
+    start: Int[Tensor, " batch"],
+    *,
+    end: int,
+    longest: int,
+    width: int = 6,
+    groups: int = 3,
+    strength: float = 0.5,
+    penalty: Penalty = hamming,
+    carry: Literal["augmented", "raw"] = "augmented",
+    finished: Literal["silent", "speaking"] = "silent",
+    penalize_end: bool = True,
+    shortest: int = 1,
+    forbidden: Collection[int] = (),
+    normalize: Normalization = 0.0,
+    refill: bool = False,
+) -> Diverse:
+    """Many sentences that differ: ``width`` hypotheses in ``groups`` groups of equal size.
+
+    The network is asked once a step for the beams of all groups. Hypotheses of a group are ranked, and cut to its size,
+    by their penalised totals (normalised); of all groups together the likelier ones come first.
+
+    Args:
+        step, state, start, end, longest, shortest, forbidden: as in :func:`saywhy.decoding.greedy.greedy`.
+        width, groups: ``B`` and ``G``, which divides it. As many groups as beams is the paper's setting.
+        strength: ``lambda``, from 0; the paper finds 0.2 to 0.8 good.
+        penalty: of the words that the groups before have said: ``hamming``, or ``cumulative``, ``ngram`` or
+            ``embedding`` of :mod:`saywhy.decoding.penalties`, or a function of yours.
+        carry: whether a hypothesis keeps what was taken from it for the steps that follow (``"augmented"``, what every
+            implementation does), or is penalised for its last word alone (``"raw"``, the paper's equation 3).
+        finished: whether a beam that has ended says nothing more (``"silent"``), or goes on and keeps later groups from
+            words that nobody reads, as in the authors' program (``"speaking"``).
+        penalize_end: whether later groups are kept from ending at the same step.
+        normalize, refill: as in :func:`saywhy.decoding.beam.beam_search`, which is what one group is; ``refill=False``
+            is the authors' program.
+
+    Raises:
+        InputError: the step does not give log-probabilities, the state does not have one row a sample, or a penalty is
+            none.
+        MethodError: a setting is out of its bounds, or the groups do not divide the width.
+
+    >>> chain = torch.tensor([[0.0, 0.0, 0.6, 0.4], [0.0, 1.0, 0.0, 0.0], [0.0, 0.3, 0.4, 0.3], [0.0, 0.9, 0.1, 0.0]])
+    >>> step = lambda words, state: (chain[words].log(), state)
+    >>> some = diverse_beam_search(step, None, torch.tensor([0]), end=1, longest=3, width=2, groups=2, strength=0.5)
+    >>> some.found.words, some.groups  # the first is greedy
+    (tensor([[[3, 1, 0],
+             [2, 2, 2]]]), tensor([[1, 0]]))
+    """
+    limits = Limits(end=end, longest=longest, shortest=shortest, forbidden=forbidden)
+    whole("width", width, 1)
+    if width % whole("groups", groups, 1, width):
+        raise MethodError(f"groups must divide width, which {groups} does not divide: {width}. Take another number.")
+    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength < float("inf"):
+        raise MethodError(f"strength is a number from 0, got {strength!r}.")
+    if carry not in ("augmented", "raw") or finished not in ("silent", "speaking"):
+        raise MethodError(
+            f"carry is 'augmented' or 'raw', and finished 'silent' or 'speaking'; got {carry!r} and {finished!r}."
+        )
+    stepper = Stepper(step, state, start, limits)
+    logs = stepper.ask(start.long())
+    search = _Search(width // groups, groups, strength, penalty, carry, finished, penalize_end, refill, limits)
+    every = torch.arange(len(start)).repeat_interleave(groups).to(logs.device)
+    stepper.keep(every)
+    logs = logs[every]
+    divisor = divisors(normalize, longest, logs)
+    reach = divisor.flip(0).cummax(0).values.flip(0)
+    alive = _Alive.first(len(start) * groups, search.size, longest, logs)
+    kept = [_Kept.none(alive.part(g, groups), divisor) for g in range(groups)]
+    for length in range(1, longest + 1):
+        going, kept = search.extended(alive, logs, kept, length, divisor)
+        if length == longest:
+            break
+        closed = torch.stack([k.closed(going.part(g, groups), reach[length]) for g, k in enumerate(kept)]).all(0)
+        going = going.where(~closed.repeat_interleave(groups).unsqueeze(1))
+        if not bool((going.beams.open & ~going.ghosts).any()):
+            break
+        stepper.keep(alive.beams.rows(going.beams.parents)[going.beams.open])
+        logs = stepper.ask(going.beams.words[..., length - 1][going.beams.open])
+        alive = going
+    return _together(kept)
+
+
+@dataclass(frozen=True)
+class _Alive:
+    """The beams of every group of every sample, those of a sample one behind the other.
+
+    Attributes:
+        beams: [sample and group, beam]; totals are those by which they are ranked.
+        raw: [sample and group, beam] their totals without penalties.
+        paid: [sample and group, beam] all that was taken from a beam.
+        ghosts: which have ended and go on speaking.
+    """
+
+    beams: Beams
+    raw: Totals
+    paid: Totals
+    ghosts: Flags
+
+    @staticmethod
+    def first(rows: int, size: int, longest: int, logs: LogProbabilities) -> "_Alive":
+        """One beam without words each."""
+        beams = Beams.first(rows, size, longest, logs)
+        nothing = torch.zeros_like(beams.totals)
+        return _Alive(beams, nothing, nothing, torch.zeros_like(beams.open))
+
+    def part(self, group: int, groups: int) -> "_Alive":
+        """Those of one group, [sample, beam]."""
+        some = slice(group, None, groups)
+        b = self.beams
+        beams = Beams(b.words[some], b.gains[some], b.totals[some], b.parents[some])
+        return _Alive(beams, self.raw[some], self.paid[some], self.ghosts[some])
+
+    def where(self, kept: Bool[Tensor, "row #beam"]) -> "_Alive":
+        """These beams; the places of the others are empty."""
+        return replace(self, beams=self.beams.where(kept))
+
+    def cut(self, size: int) -> "_Alive":
+        """The first ``size`` places, after those that are empty have moved to the end."""
+        order = self.beams.open.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :size]
+        return _Alive(self.beams.cut(size), *(pick(part, order) for part in (self.raw, self.paid, self.ghosts)))
+
+    @staticmethod
+    def joined(parts: "list[_Alive]") -> "_Alive":
+        """All groups again, from [sample, beam] of each."""
+
+        def whole(tensors: list[Tensor]) -> Tensor:
+            return torch.stack(tensors, 1).flatten(0, 1)
+
+        names = ("words", "gains", "totals", "parents")
+        beams = Beams(*(whole([getattr(part.beams, name) for part in parts]) for name in names))
+        return _Alive(beams, *(whole([getattr(part, name) for part in parts]) for name in ("raw", "paid", "ghosts")))
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The finished hypotheses of one group: as of :class:`Decoded`, with their penalised totals."""
+
+    found: Decoded
+    penalized: Totals
+    divisor: Float[Tensor, " length"]
+
+    @staticmethod
+    def none(like: _Alive, divisor: Float[Tensor, " length"]) -> "_Kept":
+        """As many that do not exist as there are beams."""
+        found = like.beams.none(divisor)
+        return _Kept(found, torch.full_like(found.totals, -torch.inf), divisor)
+
+    @property
+    def ranked(self) -> Totals:
+        """By what they are ordered within the group."""
+        return self.penalized / self.divisor[(self.found.lengths - 1).clamp_min(0)]
+
+    def joined(self, found: Decoded, penalized: Totals, size: int) -> "_Kept":
+        """The best ``size`` of these and others."""
+        every = self.found.joined(found)
+        both = _Kept(every, torch.cat([self.penalized, penalized], 1), self.divisor)
+        order = both.ranked.sort(dim=1, descending=True, stable=True).indices[:, :size]
+        return _Kept(_chosen(every, order), pick(both.penalized, order), self.divisor)
+
+    def closed(self, alive: _Alive, reach: Tensor) -> Bool[Tensor, " sample"]:
+        """Whether nothing that is open can get in any more: totals only fall, and penalties only take."""
+        live = alive.beams.totals.masked_fill(alive.ghosts, -torch.inf).amax(1)
+        return live / reach <= self.ranked[:, -1]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The settings of a search, and one step of it."""
+
+    size: int
+    groups: int
+    strength: float
+    penalty: Penalty
+    carry: str
+    finished: str
+    penalize_end: bool
+    refill: bool
+    limits: Limits
+
+    def extended(
+        self,
+        alive: _Alive,
+        logs: LogProbabilities,
+        kept: list[_Kept],
+        length: int,
+        divisor: Float[Tensor, " length"],
+    ) -> tuple[_Alive, list[_Kept]]:
+        """Every group by one word, one after the other, and what it has finished so far."""
+        dense = logs.new_full((*alive.beams.totals.shape, logs.shape[1]), -torch.inf)
+        dense[alive.beams.open] = logs
+        parts, done, said = [], [], None
+        for group in range(self.groups):
+            own, of_group = alive.part(group, self.groups), dense[group :: self.groups]
+            taken = self._taken(own, of_group, said, length)
+            longer = self._longer(own, of_group, taken, length)
+            first = torch.arange(longer.ghosts.shape[1], device=logs.device) < self.size
+            ended = longer.beams.words[..., length - 1] == self.limits.end
+            stops = first & longer.beams.open & ~longer.ghosts & (ended | (length == self.limits.longest))
+            done.append(self._finished(kept[group], longer, stops, ended, length, divisor))
+            going = self._going(longer, first, ended)
+            spoken = longer.where(first) if not self.refill else _beside(longer.where(first & ended), going)
+            said = _more(said, spoken, length, self.finished == "speaking")
+            parts.append(going)
+        return _Alive.joined(parts), done
+
+    def _taken(self, own: _Alive, logs: Tensor, said: Said | None, length: int) -> Tensor:
+        """What is taken from every word of every beam, [sample, beam, word]."""
+        if said is None or not self.strength:
+            return torch.zeros_like(logs)
+        penalty = self.penalty(own.beams.words[..., : length - 1], said, logs.shape[2])
+        if penalty.shape != logs.shape or not bool(penalty.isfinite().all()):
+            came = f"{list(penalty.shape)}" + ("" if bool(penalty.isfinite().all()) else " with NaN or infinity")
+            raise InputError(f"a penalty is finite, [sample, beam, word] = {list(logs.shape)}, got {came}.")
+        taken = self.strength * penalty.to(logs)
+        if not self.penalize_end:
+            taken[..., self.limits.end] = 0
+        return taken
+
+    def _longer(self, own: _Alive, logs: Tensor, taken: Tensor, length: int) -> _Alive:
+        """All candidates of a group, best first, one word longer."""
+        by = own.beams.candidates((logs - taken)[own.beams.open])
+        place = by.parents * logs.shape[2] + by.words
+        gains, paid = (t.flatten(1).gather(1, place) for t in (logs, taken))
+        totals = by.totals
+        if self.carry == "raw":
+            totals = (pick(own.beams.totals, by.parents) + gains).where(by.totals > -torch.inf, -torch.inf)
+        beams = own.beams.continued(Candidates(by.parents, by.words, gains, totals), length)
+        raw, before = pick(own.raw, by.parents) + gains, pick(own.paid, by.parents)
+        return _Alive(beams, raw, before + paid, pick(own.ghosts, by.parents))
+
+    def _finished(
+        self, kept: _Kept, longer: _Alive, stops: Flags, ended: Flags, length: int, divisor: Float[Tensor, " length"]
+    ) -> _Kept:
+        raw = longer.raw.where(longer.beams.open, -torch.inf)
+        found = replace_totals(longer.beams, raw).results(stops, ended, length, divisor)
+        penalized = (raw - longer.paid).where(stops, -torch.inf)
+        return kept.joined(found, penalized, self.size)
+
+    def _going(self, longer: _Alive, first: Flags, ended: Flags) -> _Alive:
+        """What stays open."""
+        if self.finished == "silent":
+            return longer.where(~ended & (first | self.refill)).cut(self.size)
+        ghosts = longer.ghosts | ended
+        fallen = longer.beams.totals.where(longer.ghosts | ~ended | ~longer.beams.open, GHOST)
+        fallen_beams = replace_totals(longer.beams, fallen)
+        return replace(longer, beams=fallen_beams, ghosts=ghosts).where(first).cut(self.size)
+
+
+def replace_totals(beams: Beams, totals: Totals) -> Beams:
+    """The same beams with other totals."""
+    return Beams(beams.words, beams.gains, totals, beams.parents)
+
+
+def _chosen(found: Decoded, order: Int[Tensor, "batch chosen"]) -> Decoded:
+    return Decoded(*(pick(getattr(found, name), order) for name in Decoded.__dataclass_fields__))
+
+
+def _beside(some: _Alive, others: _Alive) -> _Alive:
+    """Both, as many places as they have together."""
+    names = ("words", "gains", "totals", "parents")
+    beams = Beams(*(torch.cat([getattr(one.beams, name) for one in (some, others)], 1) for name in names))
+    rest = (torch.cat([getattr(one, name) for one in (some, others)], 1) for name in ("raw", "paid", "ghosts"))
+    return _Alive(beams, *rest)
+
+
+def _more(said: Said | None, spoken: _Alive, length: int, ghosts: bool) -> Said:
+    """What the groups so far have said, and this one."""
+    heard = spoken.beams.open & (torch.ones_like(spoken.ghosts) if ghosts else ~spoken.ghosts)
+    new = Said(spoken.beams.words[..., :length], heard)
+    return new if said is None else Said(torch.cat([said.words, new.words], 1), torch.cat([said.there, new.there], 1))
+
+
+def _together(kept: list[_Kept]) -> Diverse:
+    """The hypotheses of all groups, the likeliest first; of equals those of the earlier group."""
+    every, penalized = kept[0].found, torch.cat([k.penalized for k in kept], 1)
+    for more in kept[1:]:
+        every = every.joined(more.found)
+    size = kept[0].penalized.shape[1]
+    groups = torch.arange(len(kept), device=penalized.device).repeat_interleave(size).expand(penalized.shape)
+    order = every.scores.sort(dim=1, descending=True, stable=True).indices
+    found = _chosen(every, order)
+    return Diverse(found, pick(groups, order).where(found.exists, -1), pick(penalized, order))

@@ -1,0 +1,125 @@
+r"""What is taken from a word because the groups before have said the like (Vijayakumar et al., section 5.1).
+
+A penalty is a function of the words of a beam so far, what the groups before have said up to the same word, and the
+size of the vocabulary, to a number for each word that may come next: [sample, beam, word].
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from saywhy.decoding.step import whole
+from saywhy.errors import InputError, MethodError
+
+Own = Int[Tensor, "sample beam before"]
+Taken = Float[Tensor, "sample beam word"]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What beams of the groups before have said, the word of this step included.
+
+    Attributes:
+        words: [sample, other, length].
+        there: [sample, other] which of them there are.
+    """
+
+    words: Int[Tensor, "sample other length"]
+    there: Bool[Tensor, "sample other"]
+
+
+Penalty = Callable[[Own, Said, int], Taken]
+
+
+def hamming(own: Own, said: Said, vocabulary: int) -> Taken:
+    """How often a word has been said at this step; each time counts.
+
+    >>> said = Said(torch.tensor([[[5, 2], [6, 2], [7, 1]]]), torch.tensor([[True, True, True]]))
+    >>> hamming(torch.tensor([[[5]]]), said, 4)
+    tensor([[[0., 1., 2., 0.]]])
+    """
+    return _counted(said.words[..., -1], said.there.double(), vocabulary).expand(-1, own.shape[1], -1).float()
+
+
+def cumulative(temperature: float = 1.0) -> Penalty:
+    r"""How like the whole sentence so far is: :math:`\sum \exp(-\mathrm{mismatches} / \Gamma)` over other beams.
+
+    The paper prints it as a gain; it grows with likeness, so that it must be a penalty.
+
+    >>> said = Said(torch.tensor([[[5, 2]]]), torch.tensor([[True]]))
+    >>> cumulative()(torch.tensor([[[5]]]), said, 4)  # said before: no mismatch for 2, one for the others
+    tensor([[[0.3679, 0.3679, 1.0000, 0.3679]]])
+    """
+    if not temperature > 0:
+        raise MethodError(f"temperature must be above 0, got {temperature!r}.")
+
+    def penalty(own: Own, said: Said, vocabulary: int) -> Taken:
+        before = said.words[..., :-1].unsqueeze(1)  # [sample, 1, other, before]
+        mismatches = (own.unsqueeze(2) != before).sum(3).double()  # [sample, beam, other]
+        there = said.there.unsqueeze(1).double()
+        same, other = (there * (-(mismatches + more) / temperature).exp() for more in (0, 1))
+        last = said.words[..., -1].unsqueeze(1).expand(-1, own.shape[1], -1)
+        return (other.sum(2, keepdim=True) + _scattered(last, same - other, vocabulary)).float()
+
+    return penalty
+
+
+def ngram(n: int = 2) -> Penalty:
+    """How often the last ``n - 1`` words and this one have been said one after the other, anywhere.
+
+    >>> said = Said(torch.tensor([[[5, 2, 5, 2]]]), torch.tensor([[True]]))
+    >>> ngram(2)(torch.tensor([[[3, 3, 5]]]), said, 4)
+    tensor([[[0., 0., 2., 0.]]])
+    """
+    whole("n", n, 1)
+
+    def penalty(own: Own, said: Said, vocabulary: int) -> Taken:
+        taken = torch.zeros(*own.shape[:2], vocabulary, dtype=torch.float64, device=own.device)
+        if own.shape[2] < n - 1 or said.words.shape[2] < n:
+            return taken.float()
+        windows = said.words.unfold(2, n, 1).flatten(1, 2)  # [sample, window, n]
+        there = said.there.repeat_interleave(windows.shape[1] // said.there.shape[1], 1)
+        last = own[..., own.shape[2] - (n - 1) :].unsqueeze(2)  # [sample, beam, 1, n - 1]
+        alike = (last == windows[..., :-1].unsqueeze(1)).all(3) & there.unsqueeze(1)
+        words = windows[..., -1].unsqueeze(1).expand(-1, own.shape[1], -1)
+        return _scattered(words, alike.double(), vocabulary).float()
+
+    return penalty
+
+
+def embedding(vectors: Float[Tensor, "word dimension"]) -> Penalty:
+    """How near in meaning a word is to those said at this step: cosines of their vectors, none below 0.
+
+    Args:
+        vectors: one for every word of the vocabulary; a word without meaning has zeros.
+
+    >>> said = Said(torch.tensor([[[0]]]), torch.tensor([[True]]))
+    >>> embedding(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]))(torch.zeros(1, 1, 0, dtype=torch.long), said, 3)
+    tensor([[[1., 1., 0.]]])
+    """
+    if vectors.ndim != 2 or not vectors.is_floating_point() or not bool(vectors.isfinite().all()):
+        raise InputError(f"vectors are finite floats [word, dimension], got {vectors.dtype} {list(vectors.shape)}.")
+    directions = torch.nn.functional.normalize(vectors.detach().double(), dim=1)
+
+    def penalty(own: Own, said: Said, vocabulary: int) -> Taken:
+        if len(directions) != vocabulary:
+            raise InputError(f"there is one vector for each of {vocabulary} words, got {len(directions)}.")
+        near = (directions.to(own.device)[said.words[..., -1]] @ directions.to(own.device).T).clamp_min(0)
+        total = (near * said.there.unsqueeze(2)).sum(1, keepdim=True)
+        return total.expand(-1, own.shape[1], -1).float()
+
+    return penalty
+
+
+def _counted(words: Int[Tensor, "sample other"], weights: Float[Tensor, "sample other"], vocabulary: int) -> Tensor:
+    """The sum of the weights of every word, [sample, 1, word]."""
+    return _scattered(words.unsqueeze(1), weights.unsqueeze(1), vocabulary)
+
+
+def _scattered(words: Tensor, weights: Tensor, vocabulary: int) -> Tensor:
+    """The sum of the weights of every word, [sample, beam, word]."""
+    empty = torch.zeros(*words.shape[:2], vocabulary, dtype=weights.dtype, device=weights.device)
+    return empty.scatter_add(2, words, weights)

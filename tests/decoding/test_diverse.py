@@ -1,0 +1,261 @@
+"""Diverse beam search finds what a slow one finds, is beam search where it should be, and gives the known results."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from slow_decoding import END, Chain
+from slow_diverse import cumulative as slow_cumulative
+from slow_diverse import embedding as slow_embedding
+from slow_diverse import hamming as slow_hamming
+from slow_diverse import ngram as slow_ngram
+from slow_diverse import slow_diverse
+from torch import Tensor
+
+from saywhy.decoding import Decoded, beam_search
+from saywhy.decoding.diverse import Diverse, diverse_beam_search
+from saywhy.decoding.penalties import Said, cumulative, embedding, hamming, ngram
+from saywhy.errors import InputError, MethodError
+
+few = settings(max_examples=60, deadline=None)
+VECTORS = [[1.0, 0.0], [0.0, 0.0], [0.6, 0.8], [-1.0, 0.5], [2.0, 0.1]]
+PENALTIES: dict[str, tuple[Any, Any]] = {
+    "hamming": (hamming, slow_hamming),
+    "cumulative": (cumulative(0.7), slow_cumulative(0.7)),
+    "bigrams": (ngram(2), slow_ngram(2)),
+    "trigrams": (ngram(3), slow_ngram(3)),
+}
+
+kinds = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 2**31 - 1),
+        "words": st.integers(3, 5),
+        "samples": st.integers(1, 3),
+        "zeros": st.booleans(),
+    }
+)
+shapes = st.sampled_from([(1, 1), (2, 1), (2, 2), (4, 2), (6, 3), (6, 2), (3, 3)])
+
+
+def searched(chain: Chain, **options: Any) -> Diverse:
+    return diverse_beam_search(chain.step, chain.state, chain.start, end=END, **options)
+
+
+def words_of(found: Decoded, sample: int, place: int) -> tuple[int, ...]:
+    return tuple(found.words[sample, place, : found.lengths[sample, place]].tolist())
+
+
+class TestAgainstTheSlowOne:
+    @few
+    @given(
+        kind=kinds,
+        longest=st.integers(1, 6),
+        shape=shapes,
+        strength=st.sampled_from([0.0, 0.3, 0.8, 3.0]),
+        name=st.sampled_from(sorted(PENALTIES)),
+        carry=st.sampled_from(["augmented", "raw"]),
+        finished=st.sampled_from(["silent", "speaking"]),
+        penalize_end=st.booleans(),
+        exponent=st.sampled_from([0.0, 0.7, 1.0]),
+        refill=st.booleans(),
+    )
+    def test_the_same_hypotheses(self, kind, longest, shape, strength, name, finished, refill, exponent, **settings):
+        chain, (width, groups) = Chain.random(**kind), shape
+        fast, slow = PENALTIES[name]
+        refill = refill and finished == "silent"
+        common = {"width": width, "groups": groups, "strength": strength, "finished": finished, "refill": refill}
+        found = searched(chain, longest=longest, penalty=fast, normalize=exponent, **common, **settings)
+        for sample in range(len(chain.table)):
+            wanted = slow_diverse(chain, sample, longest, penalty=slow, exponent=exponent, **common, **settings)
+            count = int(found.found.exists[sample].sum())
+            assert count == len(wanted)
+            told = [
+                (int(found.groups[sample, p]), words_of(found.found, sample, p), float(found.found.totals[sample, p]))
+                for p in range(count)
+            ]
+            assert [one[:2] for one in told] == [(group, one.said.words) for group, one in wanted]
+            for place, (_, one) in enumerate(wanted):
+                assert told[place][2] == pytest.approx(one.said.total, abs=1e-9)
+                assert float(found.penalized[sample, place]) == pytest.approx(one.said.total - one.paid, abs=1e-5)
+
+    @few
+    @given(kind=kinds, longest=st.integers(1, 5))
+    def test_words_of_like_meaning(self, kind, longest):
+        chain = Chain.random(**kind)
+        vectors = VECTORS[: kind["words"]]
+        found = searched(chain, longest=longest, width=4, groups=2, penalty=embedding(torch.tensor(vectors)))
+        for sample in range(len(chain.table)):
+            wanted = slow_diverse(chain, sample, longest, 4, 2, 0.5, slow_embedding(vectors))
+            assert [words_of(found.found, sample, p) for p in range(len(wanted))] == [
+                one.said.words for _, one in wanted
+            ]
+
+
+class TestBeamSearch:
+    @few
+    @given(kind=kinds, longest=st.integers(1, 6), width=st.integers(1, 5), refill=st.booleans())
+    def test_one_group_is_beam_search(self, kind, longest, width, refill):
+        chain = Chain.random(**kind)
+        found = searched(chain, longest=longest, width=width, groups=1, refill=refill)
+        wanted = beam_search(chain.step, chain.state, chain.start, end=END, longest=longest, width=width, refill=refill)
+        for field in dataclasses.fields(Decoded):
+            torch.testing.assert_close(getattr(found.found, field.name), getattr(wanted, field.name), rtol=0, atol=0)
+
+    @few
+    @given(kind=kinds, longest=st.integers(1, 6), shape=shapes, strength=st.sampled_from([0.0, 0.5, 9.0]))
+    def test_the_first_group_is_a_narrower_beam_search_whatever_the_strength(self, kind, longest, shape, strength):
+        chain, (width, groups) = Chain.random(**kind), shape
+        found = searched(chain, longest=longest, width=width, groups=groups, strength=strength)
+        narrow = beam_search(
+            chain.step, chain.state, chain.start, end=END, longest=longest, width=width // groups, refill=False
+        )
+        for sample in range(len(chain.table)):
+            wanted = [narrow.sentence(sample, p) for p in range(int(narrow.exists[sample].sum()))]
+            assert found.of_group(0, sample) == wanted
+            if strength == 0:
+                assert all(found.of_group(group, sample) == wanted for group in range(groups))
+
+    @few
+    @given(kind=kinds, longest=st.integers(1, 6), shape=shapes)
+    def test_a_sample_is_the_same_alone(self, kind, longest, shape):
+        chain, (width, groups) = Chain.random(**kind), shape
+        together = searched(chain, longest=longest, width=width, groups=groups)
+        for sample in range(len(chain.table)):
+            alone = searched(chain.of(sample), longest=longest, width=width, groups=groups)
+            torch.testing.assert_close(together.found.words[sample : sample + 1], alone.found.words)
+            torch.testing.assert_close(together.penalized[sample : sample + 1], alone.penalized)
+            assert torch.equal(together.groups[sample : sample + 1], alone.groups)
+
+
+GOLDEN = {
+    (4, 2, 0.5, "augmented"): [
+        (1, "a c </s>", -3.1011, -4.1011),
+        (0, "a b d </s>", -3.5711, -3.5711),
+        (0, "a b c </s>", -3.6119, -3.6119),
+        (1, "a b c d", -3.6119, -5.1119),
+    ],
+    (4, 4, 0.5, "augmented"): [
+        (1, "a c </s>", -3.1011, -3.6011),
+        (2, "b d </s>", -3.2834, -3.7834),
+        (0, "a b c </s>", -3.6119, -3.6119),
+        (3, "a b d e", -4.4874, -5.9874),
+    ],
+    (6, 3, 0.8, "augmented"): [
+        (1, "b d </s>", -3.2834, -4.0834),
+        (2, "c </s>", -3.5066, -3.5066),
+        (0, "a b d </s>", -3.5711, -3.5711),
+        (0, "a b c </s>", -3.6119, -3.6119),
+        (1, "a b c d", -3.6119, -6.0119),
+        (2, "c e </s>", -4.5564, -5.3564),
+    ],
+}
+"""Run by the authors' rules (a finished beam goes on speaking); words <s>, </s>, a to e."""
+
+LETTERS = ["<s>", "</s>", "a", "b", "c", "d", "e"]
+
+
+def toy() -> Chain:
+    return Chain.bigram(
+        [
+            [0, 0.01, 0.50, 0.30, 0.10, 0.06, 0.03],
+            [0, 1, 0, 0, 0, 0, 0],
+            [0, 0.05, 0.05, 0.45, 0.30, 0.10, 0.05],
+            [0, 0.10, 0.10, 0.05, 0.40, 0.25, 0.10],
+            [0, 0.30, 0.10, 0.10, 0.05, 0.30, 0.15],
+            [0, 0.50, 0.05, 0.05, 0.10, 0.10, 0.20],
+            [0, 0.70, 0.05, 0.05, 0.10, 0.05, 0.05],
+        ]
+    )
+
+
+class TestKnownResults:
+    @pytest.mark.parametrize(("width", "groups", "strength", "carry"), GOLDEN)
+    def test_of_the_authors_rules(self, width, groups, strength, carry):
+        found = searched(
+            toy(), longest=4, width=width, groups=groups, strength=strength, carry=carry, finished="speaking"
+        )
+        told = GOLDEN[width, groups, strength, carry]
+        assert found.groups[0].tolist() == [group for group, *_ in told]
+        assert [" ".join(LETTERS[w] for w in words_of(found.found, 0, p)) for p in range(width)] == [t[1] for t in told]
+        assert found.found.totals[0].tolist() == pytest.approx([t[2] for t in told], abs=1e-4)
+        assert found.penalized[0].tolist() == pytest.approx([t[3] for t in told], abs=1e-4)
+
+    def test_without_accumulation_a_group_joins_an_earlier_one_again(self):
+        found = searched(toy(), longest=4, width=6, groups=3, strength=0.8, carry="raw", finished="speaking")
+        assert found.of_group(2) == [[2, 3, 5], [2, 3, 5, 4]]
+        assert found.of_group(0)[0] == [2, 3, 5]
+        assert float(found.repeated) == pytest.approx(1 / 6)
+
+    def test_a_beam_that_ended_says_nothing_more(self):
+        """In the authors' program its meaningless ends keep the last group from ending."""
+        silent = searched(toy(), longest=4, width=4, groups=4, strength=0.5)
+        assert silent.of_group(3) == [[2, 3, 5]]  # a b d </s>
+        speaking = searched(toy(), longest=4, width=4, groups=4, strength=0.5, finished="speaking")
+        assert speaking.of_group(3) == [[2, 3, 5, 6]]
+
+
+class TestPenalties:
+    def test_hamming_counts_every_time(self):
+        """The unit test of the library that had it: rows [-.75 .25 .25 .25] and [.25 -.75 .25 .25] at strength 1."""
+        said = Said(torch.tensor([[[0]], [[1]]]), torch.ones(2, 1, dtype=torch.bool))
+        taken = hamming(torch.zeros(2, 1, 0, dtype=torch.long), said, 4)
+        torch.testing.assert_close(
+            0.25 - taken[:, 0], torch.tensor([[-0.75, 0.25, 0.25, 0.25], [0.25, -0.75, 0.25, 0.25]])
+        )
+
+    def test_one_of_your_own(self):
+        def never_two(own: Tensor, said: Said, vocabulary: int) -> Tensor:
+            taken = torch.zeros(*own.shape[:2], vocabulary)
+            taken[..., 2] = 1e6
+            return taken
+
+        found = searched(toy(), longest=4, width=2, groups=2, penalty=never_two)
+        assert 2 in found.of_group(0)[0]
+        assert 2 not in found.of_group(1)[0]
+
+    @pytest.mark.parametrize(
+        "wrong", [lambda own, said, v: torch.zeros(1), lambda own, said, v: torch.full((1, 1, v), float("nan"))]
+    )
+    def test_what_is_no_penalty_is_refused(self, wrong):
+        with pytest.raises(InputError, match=r"\[sample, beam, word\]"):
+            searched(toy(), longest=4, width=2, groups=2, penalty=wrong)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"width": 5, "groups": 2}, "groups must divide width"),
+            ({"groups": 0}, "groups must be a whole number"),
+            ({"strength": -0.1}, "strength is a number from 0"),
+            ({"strength": float("nan")}, "strength is a number from 0"),
+            ({"carry": "neither"}, "carry is"),
+            ({"finished": "loud"}, "finished"),
+            ({"longest": 0}, "longest"),
+        ],
+    )
+    def test_settings(self, options, words):
+        with pytest.raises(MethodError, match=words):
+            searched(toy(), **{"longest": 4, "width": 4, "groups": 2, **options})
+
+    def test_a_step_of_another_shape_or_with_nan(self):
+        chain = toy()
+        for wrong in (lambda w, s: (torch.zeros(3), s), lambda w, s: (torch.full((len(w), 7), float("nan")), s)):
+            with pytest.raises(InputError, match="log-probabilities"):
+                diverse_beam_search(wrong, chain.state, chain.start, end=END, longest=4, width=2, groups=2)
+
+
+def test_the_network_is_asked_once_a_step_for_all_groups():
+    chain, asked = toy(), []
+
+    def step(words: Tensor, state: Any) -> tuple[Tensor, Any]:
+        asked.append(len(words))
+        return chain.step(words, state)
+
+    diverse_beam_search(step, chain.state, chain.start, end=END, longest=4, width=6, groups=3)
+    assert asked[0] == 1
+    assert len(asked) <= 4
+    assert max(asked) <= 6
