@@ -1,0 +1,153 @@
+"""How different several sentences about the same thing are, and how good the best of them is.
+
+Sentences are texts; words are what stands between spaces.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Literal
+
+import torch
+
+from saywhy.errors import InputError, SaywhyError
+from saywhy.metrics.attention import on_grid, rank_correlation
+from saywhy.shapes import MapStack, Scores
+
+Lists = Sequence[Sequence[str]]
+"""For every picture its sentences, the likeliest first."""
+
+Quality = Callable[[str, Sequence[str]], float]
+"""Of a sentence, beside those of people; higher is better."""
+
+
+def distinct(lists: Lists, n: int, pooled: Literal["picture", "corpus"] = "picture") -> float:
+    """distinct-n (Li et al., 2016): how many different n-grams there are, divided by the number of words.
+
+    Args:
+        lists: the sentences of every picture.
+        n: words of an n-gram.
+        pooled: ``"picture"``, the n-grams of a picture's sentences are counted together, and the mean over pictures is
+            taken; ``"corpus"``, those of all pictures are, which is smaller the more pictures there are. The paper of
+            Diverse Beam Search does not say which; its values above 1 are of another scale.
+
+    Returns:
+        From 0 (all the same) to 1.
+
+    Raises:
+        InputError: there are no sentences, or n is no number from 1.
+
+    >>> distinct([["a red cat", "a red dog"]], 1), round(distinct([["a red cat", "a red dog"]], 2), 4)
+    (0.6666666666666666, 0.5)
+    """
+    _check(lists)
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise InputError(f"n must be a whole number of at least 1, got {n!r}.")
+    if pooled not in ("picture", "corpus"):
+        raise InputError(f"pooled is 'picture' or 'corpus', got {pooled!r}.")
+    pools = [list(one) for one in lists] if pooled == "picture" else [[text for one in lists for text in one]]
+    shares = []
+    for texts in pools:
+        words = [text.split() for text in texts]
+        grams = {tuple(of[i : i + n]) for of in words for i in range(len(of) - n + 1)}
+        shares.append(len(grams) / max(1, sum(map(len, words))))
+    return sum(shares) / len(shares)
+
+
+def repeated(lists: Lists) -> float:
+    """The share of sentences that say the same as an earlier one of the same picture, the mean over pictures.
+
+    >>> repeated([["a cat", "a cat", "a dog", "a cat"]])
+    0.5
+    """
+    _check(lists)
+    return sum(1 - len(set(one)) / len(one) for one in lists) / len(lists)
+
+
+def similarity(lists: Lists, quality: Quality | None = None) -> float:
+    """How like each other the sentences of a picture are: the mean over pairs of them, and over pictures.
+
+    Args:
+        lists: the sentences of every picture, at least two each.
+        quality: how like one sentence is to others; None is :func:`bleu`. It is taken both ways.
+
+    >>> similarity([["a red cat sits", "a red cat sits"]])
+    1.0
+    """
+    _check(lists, least=2)
+    like = quality or bleu
+    means = []
+    for one in lists:
+        pairs = list(combinations(one, 2))
+        means.append(sum(like(a, [b]) + like(b, [a]) for a, b in pairs) / (2 * len(pairs)))
+    return sum(means) / len(means)
+
+
+def oracle(lists: Lists, people: Lists, k: int, quality: Quality | None = None) -> float:
+    """Oracle@k: the quality of the best of the first ``k`` sentences of every picture, the mean over pictures.
+
+    It is what a judge could reach who always chose rightly among them.
+
+    Args:
+        lists: the sentences of every picture, the likeliest first.
+        people: what people say of each picture.
+        k: of how many sentences.
+        quality: see :data:`Quality`; None is :func:`bleu`.
+
+    Raises:
+        InputError: there are not people's sentences for every picture, or k is no number from 1.
+
+    >>> oracle([["a dog", "a red cat sits down"]], [["a red cat sits down"]], k=1) < 0.5
+    True
+    >>> oracle([["a dog", "a red cat sits down"]], [["a red cat sits down"]], k=2)
+    1.0
+    """
+    _check(lists)
+    _check(people)
+    if len(lists) != len(people):
+        raise InputError(f"people say something of each of {len(lists)} pictures, got {len(people)}.")
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InputError(f"k must be a whole number of at least 1, got {k!r}.")
+    like = quality or bleu
+    best = [max(like(text, theirs) for text in one[:k]) for one, theirs in zip(lists, people, strict=True)]
+    return sum(best) / len(best)
+
+
+def bleu(text: str, people: Sequence[str]) -> float:
+    """BLEU-4 of one sentence (Papineni et al., 2002), from 0 to 1; the package sacrebleu computes it.
+
+    Counts of two words and more are one larger (Lin and Och, 2004), because a caption may well have no four words in a
+    row from people's; n-grams longer than the sentence are left out.
+
+    >>> bleu("a red cat sits down", ["a red cat sits down", "a cat"])
+    1.0
+    """
+    try:
+        from sacrebleu.metrics import BLEU
+    except ImportError as error:
+        raise SaywhyError("BLEU needs the package sacrebleu: pip install 'saywhy[metrics]'") from error
+    score = BLEU(smooth_method="add-k", smooth_value=1, effective_order=True, tokenize="none")
+    return min(1.0, float(score.sentence_score(text, list(people)).score) / 100)
+
+
+def map_distance(maps: MapStack) -> Scores:
+    """How differently several maps of a picture look: 1 less their rank correlation on 14 × 14 cells, over all pairs.
+
+    Args:
+        maps: [batch, target, height, width], at least two targets.
+
+    Returns:
+        [batch, 1] from 0 (all rank their places alike) to 2; unrelated maps have 1.
+
+    >>> map_distance(torch.stack([torch.eye(14), torch.eye(14)])[None]).item()
+    0.0
+    """
+    if maps.ndim != 4 or maps.shape[1] < 2:
+        raise InputError(f"maps are [batch, target, height, width] of two targets at least, got {list(maps.shape)}.")
+    cells = on_grid(maps.detach().cpu().double()).flatten(2)
+    pairs = [1 - rank_correlation(cells[:, a], cells[:, b]) for a, b in combinations(range(cells.shape[1]), 2)]
+    return torch.stack(pairs, 1).mean(1, keepdim=True)
+
+
+def _check(lists: Lists, least: int = 1) -> None:
+    if not lists or any(isinstance(one, str) or len(one) < least for one in lists):
+        raise InputError(f"sentences are a list for every picture, of at least {least} texts each.")

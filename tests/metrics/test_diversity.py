@@ -1,0 +1,104 @@
+"""Distinct n-grams, likeness and the best of several sentences, against counts by hand and other programs."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saywhy.errors import InputError
+from saywhy.metrics.attention import on_grid, rank_correlation
+from saywhy.metrics.diversity import bleu, distinct, map_distance, oracle, repeated, similarity
+
+few = settings(max_examples=40, deadline=None)
+texts = st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=1, max_size=6).map(" ".join)
+lists = st.lists(st.lists(texts, min_size=2, max_size=4), min_size=1, max_size=3)
+
+
+def by_hand(sentences: list[str], n: int) -> float:
+    seen: list[list[str]] = []
+    words = 0
+    for sentence in sentences:
+        said = sentence.split()
+        words += len(said)
+        for start in range(len(said)):
+            gram = said[start : start + n]
+            if len(gram) == n and gram not in seen:
+                seen.append(gram)
+    return len(seen) / words
+
+
+@few
+@given(lists, st.integers(1, 4))
+def test_distinct_is_what_is_counted_by_hand(several, n):
+    assert distinct(several, n) == pytest.approx(sum(by_hand(one, n) for one in several) / len(several))
+    assert distinct(several, n, "corpus") == pytest.approx(by_hand([text for one in several for text in one], n))
+    assert 0 <= distinct(several, n, "corpus") <= distinct(several, n) + 1e-12 or len(several) > 1
+
+
+def test_distinct_is_one_where_nothing_is_said_twice():
+    assert distinct([["a b c", "d e f"]], 1) == 1.0
+    assert distinct([["a b c", "a b c"]], 1) == 0.5
+    assert distinct([["a"]], 2) == 0.0
+
+
+@few
+@given(lists)
+def test_repeated(several):
+    wanted = [sum(text in one[:i] for i, text in enumerate(one)) / len(one) for one in several]
+    assert repeated(several) == pytest.approx(sum(wanted) / len(wanted))
+
+
+@few
+@given(lists, st.integers(1, 4))
+def test_the_best_of_more_is_no_worse(several, k):
+    people = [["a b c d", "d c b a"]] * len(several)
+    assert oracle(several, people, k) <= oracle(several, people, k + 1) + 1e-12
+    wanted = [max(bleu(text, theirs) for text in one[:k]) for one, theirs in zip(several, people, strict=True)]
+    assert oracle(several, people, k) == pytest.approx(sum(wanted) / len(wanted))
+
+
+def test_quality_may_be_another():
+    def longer(text: str, people: list[str]) -> float:
+        return float(len(text.split()))
+
+    assert oracle([["a", "a b", "a b c"]], [["x"]], 2, longer) == 2.0
+    assert similarity([["a", "a b c"]], longer) == 2.0
+
+
+def test_bleu_of_itself_and_of_nothing_in_common():
+    assert bleu("a b c d e", ["a b c d e"]) == pytest.approx(1.0)
+    assert bleu("a b c d e", ["f g h i j"]) == 0.0
+    growing = [bleu(text, ["a b c d e"]) for text in ("x y z v w", "a y z v w", "a b z v w", "a b c v w", "a b c d w")]
+    assert all(a < b for a, b in pairwise(growing))
+
+
+def test_maps_that_rank_alike_are_at_no_distance():
+    maps = torch.rand(2, 3, 14, 14, generator=torch.Generator().manual_seed(0))
+    alike = torch.stack([maps[:, 0], 3 * maps[:, 0], maps[:, 0] ** 3], 1)
+    assert map_distance(alike).abs().max() < 1e-9
+    assert map_distance(torch.stack([maps[:, 0], -maps[:, 0]], 1)).flatten().tolist() == pytest.approx([2.0, 2.0])
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    cells = on_grid(maps.double()).flatten(2)
+    wanted = sum(1 - rank_correlation(cells[:, a], cells[:, b]) for a, b in pairs) / 3
+    torch.testing.assert_close(map_distance(maps)[:, 0], wanted)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: distinct([], 1),
+        lambda: distinct([[]], 1),
+        lambda: distinct(["a b"], 1),  # a text where a list of texts should be
+        lambda: distinct([["a"]], 0),
+        lambda: distinct([["a"]], 1, "everything"),
+        lambda: similarity([["a"]]),
+        lambda: oracle([["a"]], [["a"], ["b"]], 1),
+        lambda: oracle([["a"]], [["a"]], 0),
+        lambda: map_distance(torch.rand(1, 1, 3, 3)),
+    ],
+)
+def test_what_is_wrong_is_said(wrong):
+    with pytest.raises(InputError):
+        wrong()
