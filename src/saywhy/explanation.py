@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ from saywhy.methods.fusion import Fusion, fuse
 from saywhy.methods.registry import find_method
 from saywhy.shapes import LINEAR, Classes, MapStack, Scores
 from saywhy.validity import Card
+
+if TYPE_CHECKING:
+    from saywhy.uncertainty.told import Told
 
 Normalize = Literal["minmax", "max", "shared", "rank", "none"]
 
@@ -45,6 +48,7 @@ class Explanation:
         probabilities: float [batch, target] of the targets that are classes, NaN for the others; None without classes.
         input_size: (height, width) of the network's input in pixels.
         words: the numbers of those targets that are the words of a sentence, in its order; () where there is none.
+        certainty: [batch] how certain the model is, () where nobody asked (``saywhy.uncertainty.told``).
     """
 
     methods: tuple[str, ...]
@@ -63,6 +67,7 @@ class Explanation:
     _counterfactual: Callable[[], "Explanation"] = field(repr=False)
     _again: Callable[[], Again] = field(repr=False)
     words: tuple[int, ...] = ()
+    certainty: tuple["Told", ...] = ()
 
     @property
     def maps(self) -> MapStack:
@@ -308,6 +313,16 @@ class Explanation:
     def _first_layer(self, method: Any) -> str:
         """The first layer at which a method has a map."""
         return next((layer for m, layer in self.pairs if m == method), self.layers[0])
+
+    def with_certainty(self, told: Sequence["Told"]) -> "Explanation":
+        """The same with how certain the model is of every sample, to be shown beside the maps.
+
+        Raises:
+            InputError: there is not one for each sample.
+        """
+        if len(told) != len(self.targets):
+            raise InputError(f"certainty is told of each of {len(self.targets)} samples, got {len(told)}.")
+        return self._with(certainty=tuple(told))
 
     def _with(self, **changes: Any) -> "Explanation":
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -132,7 +132,7 @@ def test_the_published_sizes():
             said = network(torch.rand(1, 2048, *grid), torch.tensor([[7, 8]]))
         assert said.logits.shape == (1, 3000)
         assert said.attention.shape == (1, 2, *grid)
-    assert network.inner.in_features == 2 * 2048 + 1024
+    assert network.answer[1].in_features == 2 * 2048 + 1024
     deeper = DeeperLstm(512, words=13000, answers=1000)
     assert (deeper.reader.size, deeper.reader.lstm.num_layers) == (2048, 2)
 

@@ -11,6 +11,9 @@ from saywhy.cli.explain import ModelName, Weights, parameters_of, print_table, r
 from saywhy.cli.expression import parse_target
 from saywhy.errors import InputError
 
+BAR = 20
+"""Characters of a full bar."""
+
 
 def ask(
     picture: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
@@ -35,18 +38,25 @@ def ask(
     from saywhy.asking import by_word
     from saywhy.explain import explain
     from saywhy.models import load
-    from saywhy.targets import Top
+    from saywhy.targets import Certainty, Top
+    from saywhy.uncertainty.told import certainty_of
 
     settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
     write = writer_of(output, 1 + words, as_json)
-    with screen.noted_warnings(), screen.Steps(2 + words) as steps:
+    with screen.noted_warnings(), screen.Steps(3 + words) as steps:
         steps.now(f"loading {model}")
         loaded = load(model, weights)
         steps.done()
         steps.now(f"asking {picture.name}")
         inputs = loaded.asked(picture, question)
         wanted: Any = [parse_target(text, loaded.labels) for text in answer or []] or [Top(top)]
+        if loaded.reference is not None and "noise" in loaded.reference.quantiles:
+            wanted.append(Certainty())
         found = [explain(loaded, inputs, wanted, method or "gradcam", **settings)]
+        steps.done()
+        steps.now("asking how certain it is")
+        certainty = certainty_of(loaded, inputs)
+        found[0] = found[0].with_certainty([certainty])
         steps.done()
         if words:
             steps.now("leaving out every word")
@@ -56,9 +66,23 @@ def ask(
             steps.done()
     paths = write(found)
     if as_json:
-        print(json.dumps([record(e) for e in found], indent=1, ensure_ascii=False))
+        records = [record(e) for e in found]
+        print(json.dumps([records[0] | {"certainty": certainty.record()}, *records[1:]], indent=1, ensure_ascii=False))
     else:
         screen.unknown_words(loaded, question)
         print_table(found)
+        print_certainty(certainty)
     for path in paths:
         screen.written(path)
+
+
+def print_certainty(told: Any) -> None:
+    """Bars of the kinds of uncertainty, as shares of the questions that are less uncertain, and what to do."""
+    screen.say("")
+    table = screen.table("how uncertain", "", "value", "more than", right=("value", "more than"), whole=("",))
+    for bar in told.bars:
+        filled = "" if bar.share is None else "█" * round(BAR * bar.share) + "░" * (BAR - round(BAR * bar.share))
+        beside = "" if bar.share is None else f"{bar.share:.0%} of a test"
+        table.add_row(bar.name, filled, f"{bar.value:.3f} {bar.unit}", beside)
+    screen.show(table)
+    screen.say(told.text)

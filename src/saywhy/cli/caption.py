@@ -1,6 +1,8 @@
 """``saywhy caption``: a picture in; a sentence, and a map of why for every word of it, out."""
 
 import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +10,7 @@ import typer
 
 from saywhy.cli import screen
 from saywhy.cli.explain import ModelName, Weights, parameters_of, print_table, record, writer_of
+from saywhy.errors import InputError
 
 
 def caption(
@@ -20,6 +23,13 @@ def caption(
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, max=20, help="Sentences to say; the first is explained.")
     ] = 1,
+    diverse: Annotated[
+        str | None,
+        typer.Option("--diverse", help="GROUPSxBEAMS, e.g. 3x2: different captions, and a map of why for each."),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(min=0, help="How much groups of --diverse are kept from saying the same.")
+    ] = 0.5,
     method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`.")] = None,
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")] = None,
     with_: Annotated[list[str] | None, typer.Option("--with", help="A parameter of the method: NAME=VALUE.")] = None,
@@ -27,10 +37,14 @@ def caption(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Caption a picture, and see why every word was said."""
+    from saywhy.metrics.diversity import map_distance
     from saywhy.models import load
     from saywhy.speaking import caption as explained
-    from saywhy.speaking import captions
+    from saywhy.speaking import captions, compare, diverse_captions
 
+    if diverse is not None and text is not None:
+        raise InputError("--diverse is of what the model says itself; --text is a caption of yours. Give one of them.")
+    shape = None if diverse is None else shape_of(diverse)
     settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
     write = writer_of(output, 1, as_json)
     with screen.noted_warnings(), screen.Steps(2) as steps:
@@ -38,15 +52,41 @@ def caption(
         loaded = load(model, weights)
         steps.done()
         steps.now(f"looking at {picture.name}")
-        said = [text] if text is not None else captions(loaded, picture, count)[0]
-        found = explained(loaded, picture, said[0], method or "gradcam", **settings)
+        if shape is not None:
+            variants = diverse_captions(loaded, picture, *shape, strength)[0]
+            said = [one.text for one in variants]
+            found = compare(loaded, picture, said, method or "gradcam", **settings)
+        else:
+            said = [text] if text is not None else captions(loaded, picture, count)[0]
+            found = explained(loaded, picture, said[0], method or "gradcam", **settings)
         steps.done()
+    distance = float(map_distance(found.maps)) if shape is not None and len(found.targets[0]) > 1 else None
     paths = write([found])
     if as_json:
-        print(json.dumps({"captions": said, **record(found)}, indent=1, ensure_ascii=False))
+        told: dict[str, Any] = {"captions": said}
+        if shape is not None:
+            told |= {"variants": [asdict(one) for one in variants], "map_distance": distance}
+        print(json.dumps({**told, **record(found)}, indent=1, ensure_ascii=False))
     else:
         screen.unknown_words(loaded, said[0])
-        print("\n".join(said))
+        if shape is not None:
+            print("\n".join(f"{one.group + 1}  {one.text}" for one in variants))
+        else:
+            print("\n".join(said))
         print_table([found])
+        if distance is not None:
+            screen.say(f"Their maps differ by {distance:.2f} (0: the same order of places, 1: unrelated).")
     for path in paths:
         screen.written(path)
+
+
+def shape_of(text: str) -> tuple[int, int]:
+    """Groups, and beams in each.
+
+    >>> shape_of("3x2")
+    (3, 2)
+    """
+    found = re.fullmatch(r"([1-9]\d?)[x×]([1-9]\d?)", text.strip())
+    if found is None:
+        raise InputError(f"--diverse takes GROUPSxBEAMS, e.g. 3x2 for three groups of two, got {text!r}.")
+    return int(found[1]), int(found[2])

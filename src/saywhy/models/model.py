@@ -111,7 +111,9 @@ def takes(module: nn.Module) -> Mapping[str, inspect.Parameter]:
     >>> list(takes(nn.Linear(1, 1)))
     ['input']
     """
-    return inspect.signature(getattr(module, "passes_on_to", module).forward).parameters
+    while isinstance(inner := getattr(module, "passes_on_to", None), nn.Module):
+        module = inner
+    return inspect.signature(module.forward).parameters
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -59,6 +59,22 @@ def _vqa(weights: Any) -> Model:
     return Model(module, "toybox:vqa", _preprocess(), answers, texts={"question": known.batch}, layer=EYES)
 
 
+def _ucam(weights: Any) -> Model:
+    from saywhy.models.reference import Reference
+    from saywhy.models.toybox_talk import ToyboxEyes, certain_answers
+    from saywhy.tasks.vocabulary import Vocabulary
+    from saywhy.tasks.vqa import Answering
+
+    with _file(weights, "toybox-ucam") as path:
+        told = _metadata(path)
+    known, answers = Vocabulary(tuple(told["words"].split("\n"))), tuple(told.get("answers", "").split(","))
+    module = Answering(ToyboxEyes(), certain_answers(len(known), len(answers)))
+    _fill(module, weights, "toybox-ucam")
+    reference = Reference.read(told["reference"]) if "reference" in told else None
+    texts = {"question": known.batch}
+    return Model(module, "toybox:ucam", _preprocess(), answers, texts=texts, layer=EYES, reference=reference)
+
+
 def _captioner(weights: Any) -> Model:
     from saywhy.models.toybox_talk import ToyboxEyes, ToyboxSpeaker
     from saywhy.tasks.captioning import Captioning
@@ -71,7 +87,7 @@ def _captioner(weights: Any) -> Model:
     return Model(module, "toybox:captioner", _preprocess(), known.words, texts={"caption": known.batch}, layer=EYES)
 
 
-_MODELS = {"classifier": _classifier, "vqa": _vqa, "captioner": _captioner}
+_MODELS = {"classifier": _classifier, "vqa": _vqa, "ucam": _ucam, "captioner": _captioner}
 
 
 def _preprocess() -> Preprocess:

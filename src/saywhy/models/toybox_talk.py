@@ -15,8 +15,9 @@ from saywhy.data.toybox import COLOURS, KINDS
 from saywhy.models.toybox import WIDTHS, ToyboxClassifier
 from saywhy.shapes import FeatureMaps, Images
 from saywhy.tasks.captioning import TopDown
+from saywhy.tasks.spread import VarianceHead
 from saywhy.tasks.vocabulary import Sentences
-from saywhy.tasks.vqa import Answers
+from saywhy.tasks.vqa import Answerer, Attend, Glimpses
 
 CHANNELS = 48
 """Of ``trunk.features``."""
@@ -175,7 +176,7 @@ class Relations(nn.Module):
         return torch.cat([torch.einsum("bt,bth->bh", present, alone), torch.einsum("btu,btuh->bh", both, pairs)], 1)
 
 
-class ToyboxAnswers(nn.Module):
+class ToyboxAnswers(Answerer):
     """Answers to questions about features: looked at with glimpses, and related thing by thing.
 
     A glimpse is a softmax over places of ``v_p . W q``. With glimpses alone no small network learns to compare and
@@ -195,35 +196,46 @@ class ToyboxAnswers(nn.Module):
         hidden: int = 128,
         inner: int = 256,
         told: int = 48,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         size = channels + 2
         self.embedding = nn.Embedding(words, embedded, padding_idx=0)
         self.lstm = nn.LSTM(embedded, hidden, batch_first=True)
-        self.look = nn.Linear(hidden, GLIMPSES * size)
+        self.look, self.attend = nn.Linear(hidden, GLIMPSES * size), Attend()
         self.things, self.meant = Things(channels), Meant(size + TRAITS, embedded, hidden, told)
         self.relations = Relations(size + TRAITS + told, hidden, 128)
         self.answer = nn.Sequential(
             nn.Linear(GLIMPSES * size + 256 + hidden, inner),
-            nn.ReLU(),
+            nn.Sequential(nn.ReLU(), nn.Dropout(dropout)),
             nn.Linear(inner, inner),
-            nn.ReLU(),
+            nn.Sequential(nn.ReLU(), nn.Dropout(dropout)),
             nn.Linear(inner, answers),
         )
 
-    def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
-        """Answers to a question for each picture, and where was looked."""
+    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
+        """What the glimpses found, how things are related, and the question."""
         words, spoken = self.embedding(question), question != 0
         heard, _ = self.lstm(words)
         last = spoken.sum(1).clamp_min(1) - 1
         q = heard[torch.arange(len(heard), device=heard.device), last]
         v = torch.cat([features, places(features)], 1).flatten(2).mT
-        seen = (self.look(q).unflatten(1, (GLIMPSES, -1)) @ v.mT).softmax(-1)  # [batch, glimpse, place]
+        seen, looked = self.attend(self.look(q).unflatten(1, (GLIMPSES, -1)) @ v.mT, v)
         things, present, _ = self.things(features)
         told = self.meant(things, words, heard, spoken)
         related = self.relations(torch.cat([things, told], 2), things[:, :, -TRAITS:], present, q)
-        logits = self.answer(torch.cat([(seen @ v).flatten(1), related, q], 1))
-        return Answers(logits, seen.unflatten(2, features.shape[2:]))
+        return torch.cat([looked.flatten(1), related, q], 1), seen.unflatten(2, features.shape[2:])
+
+
+def certain_answers(words: int, answers: int, dropout: float = 0.25) -> ToyboxAnswers:
+    """The same with dropout and a variance head: it says how certain it is.
+
+    >>> certain_answers(9, 4)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]])).variance.shape
+    torch.Size([2, 1])
+    """
+    network = ToyboxAnswers(words, answers, dropout=dropout)
+    network.spread = VarianceHead(answers)
+    return network
 
 
 class ToyboxSpeaker(TopDown):

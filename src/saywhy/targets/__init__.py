@@ -8,9 +8,11 @@ expressions work in Python, on the command line and in provenance.
 from saywhy.targets.asked import as_target, contrast, counterfactual
 from saywhy.targets.finer import Finer, finer
 from saywhy.targets.target import Chosen, Class, Columns, Function, Several, Sum, Target, Top
+from saywhy.targets.uncertain import Certainty, Uncertain
 from saywhy.targets.words import Sentence, Words
 
 __all__ = [
+    "Certainty",
     "Chosen",
     "Class",
     "Columns",
@@ -21,6 +23,7 @@ __all__ = [
     "Sum",
     "Target",
     "Top",
+    "Uncertain",
     "Words",
     "as_target",
     "contrast",

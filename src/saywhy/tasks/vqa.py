@@ -2,8 +2,12 @@
 
 Every network takes features [batch, channel, row, column] of a picture and a question [batch, word], as numbers of a
 :class:`saywhy.tasks.vocabulary.Vocabulary`; :class:`Answering` puts one behind the trunk that makes the features.
+
+All of them (:class:`Answerer`) do it in two steps, the first of which is the dear one: a vector of what was seen of the
+picture and asked, and a classifier of that vector.
 """
 
+import abc
 from dataclasses import dataclass
 
 import torch
@@ -26,10 +30,65 @@ class Answers:
     Attributes:
         logits: [batch, answer].
         attention: [batch, glimpse, row, column], each glimpse adding up to 1; None for networks without attention.
+        variance: of the noise that the network expects in its logits, [batch, 1]; None for networks that do not say.
     """
 
     logits: Logits
     attention: Glimpses | None = None
+    variance: Float[Tensor, "batch 1"] | None = None
+
+
+class Attend(nn.Module):
+    """Where to look: the softmax over places of some logits, and the mean of the features under it.
+
+    ``logits`` and ``weighted`` change nothing. They are where a hook sees, and may alter the gradient of, the logits of
+    attention and the features under it, place by place, before they are added up; the latter are many, and are made
+    only while somebody watches them.
+
+    >>> seen, found = Attend()(torch.zeros(1, 2, 4), torch.rand(1, 4, 3))
+    >>> seen.shape, found.shape
+    (torch.Size([1, 2, 4]), torch.Size([1, 2, 3]))
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits, self.weighted = nn.Identity(), nn.Identity()
+
+    def forward(
+        self, logits: Float[Tensor, "batch glimpse place"], v: Float[Tensor, "batch place channel"]
+    ) -> tuple[Float[Tensor, "batch glimpse place"], Float[Tensor, "batch glimpse channel"]]:
+        """Attention, and what it finds."""
+        seen = self.logits(logits).softmax(-1)
+        if not self.weighted._forward_hooks:
+            return seen, seen @ v
+        return seen, self.weighted(seen.unsqueeze(-1) * v.unsqueeze(1)).sum(2)
+
+
+class Answerer(nn.Module, abc.ABC):
+    """A network that looks at a picture for a question, and answers from what it has found.
+
+    Attributes:
+        answer: from the vector of :meth:`find` to logits.
+        spread: from these logits and that vector to the variance of the noise in the logits [batch, 1]; None for a
+            network that does not say how certain it is.
+    """
+
+    answer: nn.Module
+    spread: nn.Module | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_module("spread", None)
+
+    @abc.abstractmethod
+    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Float[Tensor, "batch found"], Glimpses | None]:
+        """What is found for a question in each picture, and where it looked."""
+
+    def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
+        """Answers to a question for each picture."""
+        found, attention = self.find(features, question)
+        logits = self.answer(found)
+        return Answers(logits, attention, None if self.spread is None else self.spread(logits, found))
 
 
 class Reader(nn.Module):
@@ -66,7 +125,7 @@ class Reader(nn.Module):
         return cell[-1] if self.state == "cell" else hidden[-1]
 
 
-class DeeperLstm(nn.Module):
+class DeeperLstm(Answerer):
     """No attention: "deeper LSTM + norm I" (Lu et al., 2015), the network of the Grad-CAM paper's section 8.2.
 
     The picture is one vector of length 1 (its features' mean), the question both states of two LSTM layers; their
@@ -97,13 +156,13 @@ class DeeperLstm(nn.Module):
         self.fusion = FUSIONS["product"](channels, self.reader.size, fused)
         self.answer = nn.Sequential(nn.Dropout(dropout), nn.Linear(fused, answers))
 
-    def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
-        """Answers to a question for each picture."""
+    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, None]:
+        """The product of picture and question."""
         picture = nn.functional.normalize(features.flatten(2).mean(2), dim=1)
-        return Answers(self.answer(self.fusion(picture, self.reader(question))))
+        return self.fusion(picture, self.reader(question)), None
 
 
-class StackedAttention(nn.Module):
+class StackedAttention(Answerer):
     """SAN (Yang et al., 2016, equations 15 to 22): the question looks several times, each time knowing more.
 
     ``h = tanh(V v + U u)``, ``p = softmax(w h)`` over places, ``u <- u + sum of p v``.
@@ -137,22 +196,24 @@ class StackedAttention(nn.Module):
         self.images = nn.ModuleList(nn.Linear(hidden, attended, bias=False) for _ in range(hops))
         self.questions = nn.ModuleList(nn.Linear(hidden, attended) for _ in range(hops))
         self.looks = nn.ModuleList(nn.Linear(attended, 1) for _ in range(hops))
+        self.attend = nn.ModuleList(Attend() for _ in range(hops))
         self.dropout = nn.Dropout(dropout)
-        self.answer = nn.Linear(hidden, answers)
+        self.answer = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, answers))
 
-    def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
-        """Answers to a question for each picture; the attention of every hop."""
+    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
+        """What the last hop knows; the attention of every hop."""
         grid = features.shape[2:]
         v = self.place(features.flatten(2).mT).tanh()  # [batch, place, hidden]
         u, seen = self.reader(question), []
-        for image, asked, look in zip(self.images, self.questions, self.looks, strict=True):
+        for image, asked, look, attend in zip(self.images, self.questions, self.looks, self.attend, strict=True):
             h = self.dropout((image(v) + asked(u).unsqueeze(1)).tanh())
-            seen.append(look(h).squeeze(-1).softmax(1))
-            u = u + torch.einsum("bp,bpk->bk", seen[-1], v)
-        return Answers(self.answer(self.dropout(u)), torch.stack(seen, 1).unflatten(2, grid))
+            attention, found = attend(look(h).mT, v)
+            seen.append(attention)
+            u = u + found.squeeze(1)
+        return u, torch.cat(seen, 1).unflatten(2, grid)
 
 
-class ShowAskAttendAnswer(nn.Module):
+class ShowAskAttendAnswer(Answerer):
     """Two glimpses and a classifier of what they saw (Kazemi and Elqursh, 2017), U-CAM's base.
 
     Features have length 1 at every place; a fusion of place and question gives ``glimpses`` softmaxes over places; the
@@ -190,23 +251,26 @@ class ShowAskAttendAnswer(nn.Module):
         self.reader = Reader(words, embedded, hidden, state="cell", dropout=dropout)
         self.dropout = nn.Dropout(dropout)
         self.fusion = FUSIONS[fusion](channels, hidden, attended)
-        self.look = nn.Linear(attended, glimpses)
-        self.inner = nn.Linear(glimpses * channels + hidden, inner)
-        self.answer = nn.Linear(inner, answers)
+        self.look, self.attend = nn.Linear(attended, glimpses), Attend()
+        self.answer = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(glimpses * channels + hidden, inner),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(inner, answers),
+        )
 
-    def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
-        """Answers to a question for each picture, and where it looked."""
+    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
+        """What both glimpses found, and the question."""
         grid = features.shape[2:]
         v = nn.functional.normalize(features.flatten(2).mT, dim=-1)  # [batch, place, channel]
         q = self.reader(question)
         met = self.dropout(self.fusion(self.dropout(v), self.dropout(q).unsqueeze(1)))
-        seen = self.look(met).mT.softmax(-1)  # [batch, glimpse, place]
-        found = torch.einsum("bgp,bpc->bgc", seen, v).flatten(1)
-        z = self.inner(self.dropout(torch.cat([found, q], 1))).relu()
-        return Answers(self.answer(self.dropout(z)), seen.unflatten(2, grid))
+        seen, found = self.attend(self.look(met).mT, v)
+        return torch.cat([found.flatten(1), q], 1), seen.unflatten(2, grid)
 
 
-class QuestionOnly(nn.Module):
+class QuestionOnly(Answerer):
     """What can be guessed without looking at the picture: the control of every claim about answers.
 
     >>> QuestionOnly(9, 3, 4, 5)(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).logits.shape
@@ -220,9 +284,9 @@ class QuestionOnly(nn.Module):
             nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, answers)
         )
 
-    def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
-        """The same answers whatever the picture."""
-        return Answers(self.answer(self.reader(question)))
+    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, None]:
+        """The question, whatever the picture."""
+        return self.reader(question), None
 
 
 class Answering(nn.Module):

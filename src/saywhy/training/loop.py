@@ -1,7 +1,7 @@
 """The training loop: a plan of steps, one step after the other, resumable at any of them."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from math import cos, pi
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +20,10 @@ Tell = Callable[[int, float], object]
 
 Loss = Callable[[nn.Module, int, slice], Tensor]
 """From the network, the number of a step, and the share of the step's batch that is computed here, to the loss."""
+
+
+Optimizers = Callable[[nn.Module, "Plan"], Sequence[torch.optim.Optimizer]]
+"""Of a network those that train it, each at the highest rate that it shall have."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,12 @@ def rate_at(step: int, steps: int, plan: Plan) -> float:
     return plan.rate * (1 + cos(pi * (step - warmup) / (steps - warmup))) / 2
 
 
+def adamw(network: nn.Module, plan: Plan) -> Sequence[torch.optim.Optimizer]:
+    """AdamW of all that is trained, at the plan's rate."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return [torch.optim.AdamW(trained, lr=plan.rate, weight_decay=plan.decay)]
+
+
 def fit(
     network: nn.Module,
     images: Tensor,
@@ -154,6 +164,7 @@ def descend(
     every: int = 100,
     tell: Tell | None = None,
     devices: Devices = HERE,
+    optimizers: Optimizers = adamw,
 ) -> float:
     """Take so many steps down the loss, by AdamW at the plan's rates; the network is in evaluation mode afterwards.
 
@@ -172,6 +183,7 @@ def descend(
         tell: called after each step with its number (from 1) and loss.
         devices: with several of them the command is run once more for each, and all but the first end here, when the
             last step is taken. Their gradients are averaged; norms are those of the first one's share.
+        optimizers: others than AdamW, which go up and down with the plan as it does.
 
     Returns:
         How many seconds that took, those before an interrupt included as far as a checkpoint knows of them.
@@ -182,30 +194,34 @@ def descend(
     moved = network.register_forward_pre_hook(lambda _, inputs: fabric.to_device(inputs))
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     network.train()
-    model, optimizer = fabric.setup(network, torch.optim.AdamW(trained, weight_decay=plan.decay))
-    done, seconds = _resume(checkpoint, settings, network, optimizer)
+    model, *taken = fabric.setup(network, *optimizers(network, plan))
+    plans = [[replace(plan, rate=group["lr"]) for group in optimizer.param_groups] for optimizer in taken]
+    done, seconds = _resume(checkpoint, settings, network, taken)
     begin = perf_counter() - seconds
     if not fabric.is_global_zero:
         checkpoint = tell = None
     log, losses = Log(checkpoint.with_suffix(".csv"), done) if checkpoint is not None else None, []
     for step in range(done, steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, steps, plan)
+        for optimizer, of_groups in zip(taken, plans, strict=True):
+            for group, own in zip(optimizer.param_groups, of_groups, strict=True):
+                group["lr"] = rate_at(step, steps, own)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(dice(plan.seed, -1 - step).initial_seed() + fabric.global_rank)  # for dropout
             value = loss(model, step, share)
-        optimizer.zero_grad()
+        for optimizer in taken:
+            optimizer.zero_grad()
         fabric.backward(value)
         if plan.clip is not None:
             nn.utils.clip_grad_norm_(trained, plan.clip)
-        optimizer.step()
+        for optimizer in taken:
+            optimizer.step()
         losses.append(value.item())
         if tell is not None:
             tell(step + 1, losses[-1])
         if checkpoint is not None and log is not None and ((step + 1) % every == 0 or step + 1 == steps):
             log.add(step + 1, rate_at(step, steps, plan), losses)
             losses = []
-            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+            state = {"network": network.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in taken]}
             told = {"settings": settings, "step": step + 1, "seconds": perf_counter() - begin}
             save_checkpoint(checkpoint, told | state)
     moved.remove()
@@ -232,13 +248,16 @@ def view(images: Tensor, size: int, chance: torch.Generator) -> Tensor:
     return (seen * bright[:, None, None, None]).clamp(0, 1).to(memory_format=torch.channels_last)
 
 
-def _resume(checkpoint: Path | None, settings: dict[str, Any], network: nn.Module, optimizer: Any) -> tuple[int, float]:
+def _resume(
+    checkpoint: Path | None, settings: dict[str, Any], network: nn.Module, optimizers: Sequence[Any]
+) -> tuple[int, float]:
     """Take up the run in the file, if there is one; returns how many of its steps are done, and in how many seconds."""
     if checkpoint is None or not checkpoint.exists():
         return 0, 0.0
     state = load_checkpoint(checkpoint, settings)
     network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
     return int(state["step"]), float(state["seconds"])
 
 

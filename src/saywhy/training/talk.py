@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from rich.progress import Progress
 from torch import Tensor
 
 from saywhy.data.toybox import COLOURS, KINDS, Scene, scene
-from saywhy.data.toybox.talk import ANSWERS, TYPES, captions, questions
+from saywhy.data.toybox.talk import ANSWERS, TYPES, annotations, captions, questions
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.training.drawing import CHUNK, cores, mapper
 
@@ -27,6 +27,7 @@ class Talk:
         images: uint8 [scene, 3, height, width].
         asked: of every scene its questions.
         said: of every scene its captions.
+        people: of every question what several simulated people answer.
         cells: uint8 [scene, 6, 16, 16]: of every cell of a grid the kind and the colour of what is there (by ``KINDS``
             and ``COLOURS``; their number where nothing is), and 1 where the middle of a thing is; there also how far
             right and down in the cell it is (of 256), and the side of a square as large as the thing (in 256ths of the
@@ -36,10 +37,14 @@ class Talk:
     images: UInt8[Tensor, "scene 3 height width"]
     asked: list[list[Asked]]
     said: list[list[str]]
+    people: list[list[tuple[str, ...]]]
     cells: UInt8[Tensor, "scene 6 row column"]
 
     def questions(self, known: Vocabulary) -> tuple[Int[Tensor, "scene type word"], Int[Tensor, "scene type"]]:
-        """The question of every type and its answer (by ``ANSWERS``); -1 where a scene has no such question."""
+        """The question of every type and its answer (by ``ANSWERS``); -1 where a scene has no such question.
+
+        An answer that is none of them, as that of an unseen kind is, has their number.
+        """
         types = {name: number for number, name in enumerate(TYPES)}
         rows = [
             (i, types[kind], known.encode(text), answer) for i, of in enumerate(self.asked) for kind, text, answer in of
@@ -48,8 +53,18 @@ class Talk:
         answers = torch.full((len(self.asked), len(types)), -1)
         for i, kind, text, answer in rows:
             words[i, kind, : len(text)] = text
-            answers[i, kind] = ANSWERS.index(answer)
+            answers[i, kind] = ANSWERS.index(answer) if answer in ANSWERS else len(ANSWERS)
         return words, answers
+
+    def shares(self) -> Float[Tensor, "scene type answer"]:
+        """Of the question of every type the share of people who give each of ``ANSWERS``."""
+        types = {name: number for number, name in enumerate(TYPES)}
+        found = torch.zeros(len(self.asked), len(types), len(ANSWERS))
+        for i, (asked, people) in enumerate(zip(self.asked, self.people, strict=True)):
+            for (kind, _, _), answers in zip(asked, people, strict=True):
+                for answer in filter(ANSWERS.__contains__, answers):
+                    found[i, types[kind], ANSWERS.index(answer)] += 1 / len(answers)
+        return found
 
     def captions(self, known: Vocabulary) -> Int[Tensor, "scene caption word"]:
         """The captions, filled up with 0."""
@@ -69,16 +84,19 @@ def talk(
     images: list[Tensor] = []
     asked: list[list[Asked]] = []
     said: list[list[str]] = []
+    people: list[list[tuple[str, ...]]] = []
     cells: list[Tensor] = []
     with mapper(processes) as mapped:
-        for pictures, words, sentences, seen in mapped(partial(_chunk, split, count, size), range(0, count, CHUNK)):
+        drawn = mapped(partial(_chunk, split, count, size), range(0, count, CHUNK))
+        for pictures, words, sentences, answers, seen in drawn:
             images.append(torch.from_numpy(pictures))
             asked += words
             said += sentences
+            people += answers
             cells.append(torch.from_numpy(seen))
             if tell is not None:
                 tell(len(pictures))
-    return Talk(torch.cat(images), asked, said, torch.cat(cells))
+    return Talk(torch.cat(images), asked, said, people, torch.cat(cells))
 
 
 def followed(split: str, count: int, progress: Progress) -> Talk:
@@ -89,13 +107,15 @@ def followed(split: str, count: int, progress: Progress) -> Talk:
 
 def _chunk(
     split: str, count: int, size: int, start: int
-) -> tuple[np.ndarray, list[list[Asked]], list[list[str]], np.ndarray]:
+) -> tuple[np.ndarray, list[list[Asked]], list[list[str]], list[list[tuple[str, ...]]], np.ndarray]:
     """Scenes from ``start``, at most ``CHUNK``."""
     scenes = [scene(split, index, size) for index in range(start, min(start + CHUNK, count))]
     images = np.ascontiguousarray(np.stack([drawn.image for drawn in scenes]).transpose(0, 3, 1, 2))
-    asked = [[(q.type, q.text, q.answer) for q in questions(drawn)] for drawn in scenes]
+    quizzes = [questions(drawn) for drawn in scenes]
+    asked = [[(q.type, q.text, q.answer) for q in quiz] for quiz in quizzes]
+    people = [[annotations(drawn, q) for q in quiz] for drawn, quiz in zip(scenes, quizzes, strict=True)]
     said = [[caption.text for caption in captions(drawn)] for drawn in scenes]
-    return images, asked, said, np.stack([cells_of(drawn) for drawn in scenes])
+    return images, asked, said, people, np.stack([cells_of(drawn) for drawn in scenes])
 
 
 def cells_of(drawn: Scene, side: int = 16) -> UInt8[np.ndarray, "6 row column"]:
@@ -116,7 +136,8 @@ def cells_of(drawn: Scene, side: int = 16) -> UInt8[np.ndarray, "6 row column"]:
     for thing in drawn.objects:
         share = np.add.reduceat(np.add.reduceat(thing.mask.astype(int), edges, 0), edges, 1) / area
         here = share > most
-        found[0][here], found[1][here] = KINDS.index(thing.kind), colours.index(thing.colour)
+        kind = KINDS.index(thing.kind) if thing.kind in KINDS else len(KINDS)  # an unseen kind
+        found[0][here], found[1][here] = kind, colours.index(thing.colour)
         most = np.maximum(most, share)
         (x, y), square = (c * side / size for c in thing.centre), 256 * thing.area**0.5 / size
         found[2:, int(y), int(x)] = 1, 256 * (x % 1), 256 * (y % 1), square

@@ -63,6 +63,26 @@ class TileEntry(TypedDict):
     axes: list[tuple[str, float, float]]
 
 
+class BarEntry(TypedDict):
+    """One kind of uncertainty; share of the questions of a test set that are less uncertain, or null."""
+
+    name: str
+    value: float
+    unit: str
+    share: float | None
+
+
+class CertaintyEntry(TypedDict):
+    """How certain the model is of one picture, and whether it should answer (null where that is not known)."""
+
+    answer: str
+    probability: float
+    guesses: int
+    abstains: bool | None
+    text: str
+    bars: list[BarEntry]
+
+
 class PictureEntry(TypedDict):
     """One picture with all of its maps: methods outermost, then layers, then targets."""
 
@@ -73,6 +93,7 @@ class PictureEntry(TypedDict):
     seen: list[float]
     tiles: list[TileEntry]
     maps: list[MapEntry]
+    certainty: CertaintyEntry | None
 
 
 class ChapterEntry(TypedDict):
@@ -181,6 +202,22 @@ def _picture(explanation: Explained, index: int) -> PictureEntry:
         "seen": _edges(whole(picture.image.size) if isinstance(picture.seen, Tiles) else picture.seen),
         "tiles": _tiles(picture),
         "maps": maps,
+        "certainty": _certainty(explanation, index),
+    }
+
+
+def _certainty(explanation: Explained, index: int) -> CertaintyEntry | None:
+    told = getattr(explanation, "certainty", ())
+    if not told:
+        return None
+    one = told[index]
+    return {
+        "answer": one.answer,
+        "probability": one.probability,
+        "guesses": one.guesses,
+        "abstains": one.abstains,
+        "text": one.text,
+        "bars": [{"name": b.name, "value": b.value, "unit": b.unit, "share": b.share} for b in one.bars],
     }
 
 

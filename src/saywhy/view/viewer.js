@@ -58,6 +58,7 @@ class Viewer {
     this.figures = Object.fromEntries(["A", "B", "difference"].map((side) => [side, new Figure(this, side)]));
     this.pickers = { A: new Picker(this, "A"), B: new Picker(this, "B") };
     this.cards = { A: make("section", { className: "card" }), B: make("section", { className: "card" }) };
+    this.certainty = make("section", { className: "card certainty" });
     this.status = make("p", { className: "unseen-text", role: "status", "aria-live": "polite" });
     root.replaceChildren(...this.page());
     this.ready = this.choosePicture(0);
@@ -79,6 +80,7 @@ class Viewer {
           { className: "controls", "aria-label": "Controls" },
           this.pickers.A.node,
           this.pickers.B.node,
+          this.certainty,
           this.cards.A,
           this.cards.B,
           this.display(),
@@ -192,6 +194,7 @@ class Viewer {
     Object.assign(this.state, { picture: index, cross: null });
     this.image = image;
     for (const picker of Object.values(this.pickers)) picker.refill();
+    this.drawCertainty();
     this.draw();
     if (announce) this.announce();
   }
@@ -268,6 +271,39 @@ class Viewer {
       );
     });
     return card.replaceChildren(make("h2", {}, title), make("ul", {}, ...lines));
+  }
+
+  /** How uncertain the model is of the picture: of every kind a bar, as long as the share of questions it is above. */
+  drawCertainty() {
+    const told = this.picture.certainty;
+    this.certainty.hidden = !told;
+    if (!told) return this.certainty.replaceChildren();
+    const rows = told.bars.map(({ name, value, unit, share }) => {
+      const bar = share === null ? null : make("meter", { min: 0, max: 1, value: share });
+      bar?.setAttribute("aria-label", `${name}: above ${percent0(share)} of a test`);
+      return make(
+        "li",
+        {},
+        make("span", {}, name),
+        make("span", { className: "count" }, `${value.toPrecision(2)} ${unit}`),
+        bar,
+        share === null ? null : make("span", { className: "count" }, `above ${percent0(share)} of a test`),
+      );
+    });
+    const [sign, className] = told.abstains === null ? ["?", ""] : SIGNS[told.abstains ? "bad" : "good"];
+    const verdict = make(
+      "li",
+      { className },
+      make("span", { className: "sign", "aria-hidden": "true" }, sign),
+      make("span", {}, told.text),
+    );
+    const guesses = told.guesses > 1 ? `, ${told.guesses} guesses` : "";
+    return this.certainty.replaceChildren(
+      make("h2", {}, "How uncertain is it?"),
+      make("p", { className: "count" }, `${told.answer}, ${percent0(told.probability)}${guesses}`),
+      make("ul", { className: "bars" }, ...rows),
+      make("ul", {}, verdict),
+    );
   }
 
   announce() {

@@ -23,8 +23,8 @@ class Background:
     """
 
     paint: Callable[[Easel, Dice], float]
-    above: tuple[str, int]
-    below: tuple[str, int]
+    above: tuple[str, int | float]
+    below: tuple[str, int | float]
     light: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 

@@ -8,7 +8,7 @@ from saywhy.data.toybox.colour import COLOURS
 from saywhy.data.toybox.dice import Dice
 from saywhy.data.toybox.kinds import KINDS
 from saywhy.data.toybox.scene import Scene
-from saywhy.data.toybox.talk.question import ANSWERS, NUMBERS, Question
+from saywhy.data.toybox.talk.question import NUMBERS, Question
 
 PEOPLE = 10
 """Annotators of an answer, as in VQA."""
@@ -86,9 +86,9 @@ def annotations(scene: Scene, question: Question, people: int = PEOPLE) -> tuple
 
 
 def _alike(answer: str) -> tuple[str, ...]:
-    """All answers of the same sort.
+    """All answers of the same sort; what is none of ``ANSWERS`` is the name of an unseen kind.
 
     >>> _alike("no"), _alike("3")
     (('yes', 'no'), ('0', '1', '2', '3', '4'))
     """
-    return next(tuple(sort) for sort in (("yes", "no"), NUMBERS, COLOURS, KINDS, ANSWERS) if answer in sort)
+    return next((tuple(sort) for sort in (("yes", "no"), NUMBERS, COLOURS, KINDS) if answer in sort), (*KINDS, answer))

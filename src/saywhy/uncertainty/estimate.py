@@ -1,0 +1,129 @@
+"""How uncertain a model is of its answers, told apart: what no network could know, and what this one does not."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saywhy.answer import as_answer
+from saywhy.engine import tree
+from saywhy.engine.borrow import borrowed
+from saywhy.errors import InputError
+from saywhy.inputs import as_batch, check_words, translated
+from saywhy.models import Model, load
+from saywhy.shapes import wide
+from saywhy.uncertainty import information
+from saywhy.uncertainty.guesses import output_of
+
+Each = Float[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Of every sample of a batch; all float64 on the CPU. Entropies are in nats, those of yes and no added up.
+
+    Attributes:
+        probabilities: [batch, class] the mean of all guesses.
+        total: the entropy of that mean, the predictive uncertainty.
+        aleatoric: the mean entropy of the guesses.
+        epistemic: the mutual information of answer and network; total = aleatoric + epistemic. 0 of a single guess.
+        spread: the variance of the guesses' probabilities, added up over classes.
+        noise: the variance of the noise that the network expects in its logits; None where it does not say.
+        guesses: of how many guesses.
+    """
+
+    probabilities: Float[Tensor, "batch class"]
+    total: Each
+    aleatoric: Each
+    epistemic: Each
+    spread: Each
+    noise: Each | None
+    guesses: int
+
+    @property
+    def predictive_variance(self) -> Each:
+        """Spread and noise, as Kendall and Gal (2017, equation 9) and P-GCA of U-CAM add them."""
+        return self.spread if self.noise is None else self.spread + self.noise
+
+    @staticmethod
+    def of(
+        guesses: Float[Tensor, "draw batch class"], noise: Each | None = None, multilabel: bool = False
+    ) -> "Uncertainty":
+        """From the probabilities of every guess.
+
+        Args:
+            guesses: that add up to 1, or each of them from 0 to 1 if ``multilabel``.
+            noise: as the attribute.
+            multilabel: whether every class is a yes or no of its own.
+
+        Raises:
+            InputError: they are no probabilities.
+
+        >>> found = Uncertainty.of(torch.tensor([[[0.9, 0.1]], [[0.5, 0.5]]]))
+        >>> [round(float(value), 4) for value in (found.total, found.aleatoric, found.epistemic)]
+        [0.6109, 0.5091, 0.1017]
+        """
+        wide_guesses = guesses.detach().cpu().double()
+        each = torch.stack([wide_guesses, 1 - wide_guesses], -1) if multilabel else wide_guesses
+        each = information.checked_guesses(each)
+
+        def summed(values: Tensor) -> Each:
+            return values.sum(-1) if multilabel else values
+
+        total, epistemic = summed(information.entropy(each.mean(0))), summed(information.mutual_information(each))
+        return Uncertainty(
+            probabilities=wide_guesses.mean(0),
+            total=total,
+            aleatoric=summed(information.expected_entropy(each)),
+            epistemic=epistemic,
+            spread=information.variance(wide_guesses),
+            noise=None if noise is None else noise.detach().cpu().double(),
+            guesses=len(guesses),
+        )
+
+
+def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0) -> Uncertainty:
+    """How uncertain a model is of its answers to a batch.
+
+    A model as it is guesses once, so that all of its uncertainty is entropy. One that guesses several times is made by
+    ``monte_carlo``, ``ensemble`` or ``augmented`` of :mod:`saywhy.uncertainty`.
+
+    Args:
+        model, inputs: as for :func:`saywhy.explain`.
+        temperature: by which logits are divided; see :func:`saywhy.uncertainty.fit_temperature`.
+        seed: of whatever the network draws itself.
+
+    Raises:
+        InputError: the model has no class scores, or the temperature is not positive.
+
+    >>> from saywhy.data.toybox import scene
+    >>> found = estimate("toybox:vqa", {"image": scene("talk-test", 1).image, "question": "do you see a green apple?"})
+    >>> found.guesses, float(found.epistemic)
+    (1, 0.0)
+    """
+    if not temperature > 0:
+        raise InputError(f"temperature must be above 0, got {temperature!r}.")
+    known = model if isinstance(model, Model) else load(model)
+    check_words(known, inputs)
+    batch = as_batch(known, inputs)
+    with translated(known, batch), torch.no_grad(), borrowed(known.module, seed=seed):
+        result = tree.call(known.module, tree.escape_inference(batch.inputs))
+    return of_output(result, batch.size, known, temperature)
+
+
+def of_output(result: Any, samples: int, model: Model, temperature: float = 1.0) -> Uncertainty:
+    """The same of what a model has put out already."""
+    answer = as_answer(result, samples, model.output, labels=model.labels, multilabel=model.multilabel)
+    guesses = output_of(result, "guesses")
+    logits = wide(guesses if isinstance(guesses, Tensor) else answer.logits.unsqueeze(0)) / temperature
+    if not logits.shape[-1]:
+        answer.values("logit")  # says that there are no class scores
+    yes_or_no = model.multilabel or logits.shape[-1] == 1
+    noise = output_of(result, "variance")
+    return Uncertainty.of(
+        logits.double().sigmoid() if yes_or_no else logits.double().softmax(-1),
+        noise[:, 0] if isinstance(noise, Tensor) and noise.ndim == 2 else None,
+        multilabel=yes_or_no,
+    )

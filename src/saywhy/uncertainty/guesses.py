@@ -1,0 +1,78 @@
+"""What a network outputs that guesses several times, whatever makes its guesses differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saywhy.errors import InputError
+from saywhy.shapes import wide
+
+
+@dataclass(frozen=True)
+class Guessed:
+    """Several guesses of the same samples, and the answer that they have in common.
+
+    Attributes:
+        logits: [batch, class] whose probabilities are the mean of the guesses'.
+        guesses: the logits of each, [draw, batch, class].
+        variance: of the noise that the network expects in its logits, the mean over guesses [batch, 1]; None where it
+            does not say.
+        attention: where the network says that it looked, the mean over guesses [batch, glimpse, row, column]; or None.
+    """
+
+    logits: Float[Tensor, "batch class"]
+    guesses: Float[Tensor, "draw batch class"]
+    variance: Float[Tensor, "batch 1"] | None = None
+    attention: Float[Tensor, "batch glimpse row column"] | None = None
+
+
+def guessed(
+    guesses: Float[Tensor, "draw batch class"],
+    multilabel: bool,
+    variances: Sequence[Tensor] = (),
+    attention: Sequence[Tensor] = (),
+) -> Guessed:
+    """The output for the logits of several guesses.
+
+    Raises:
+        InputError: there is no class that could be guessed.
+
+    >>> guessed(torch.tensor([[[0.0, 9.0]], [[0.0, -9.0]]]), multilabel=False).logits.softmax(1)
+    tensor([[0.5000, 0.5000]])
+    """
+    if not guesses.shape[-1]:
+        raise InputError("uncertainty is of class scores [batch, class], and the network's output has none.")
+    fine = wide(guesses)
+    if multilabel or guesses.shape[-1] == 1:
+        yes, no = (torch.nn.functional.logsigmoid(sign * fine).logsumexp(0) for sign in (1, -1))
+        logits = yes - no
+    else:
+        logits = fine.log_softmax(-1).logsumexp(0) - torch.tensor(float(len(fine))).log().to(fine)
+    return Guessed(
+        logits,
+        fine,
+        torch.stack(list(variances)).mean(0) if variances else None,
+        torch.stack(list(attention)).mean(0) if attention else None,
+    )
+
+
+def output_of(result: Any, name: str) -> Any:
+    """What a network's output has under a name; None where it has nothing.
+
+    >>> output_of({"logits": 3}, "logits"), output_of(4, "logits")
+    (3, None)
+    """
+    return result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
+
+
+def inside(layer: Any) -> Any:
+    """What a layer of a network is called in a module that holds it under the name network.
+
+    >>> inside("features"), inside(None)
+    ('network.features', None)
+    """
+    return f"network.{layer}" if isinstance(layer, str) else layer

@@ -1,0 +1,41 @@
+"""Classifiers that say how much noise they expect in their logits."""
+
+from typing import Any
+
+from torch import nn
+
+from saywhy.answer import as_answer
+from saywhy.engine import tree
+from saywhy.tasks.spread import VarianceHead
+from saywhy.tasks.vqa import Answers
+
+
+class CertainClassifier(nn.Module):
+    """Any network of classes, and the noise that it expects in its logits.
+
+    Args:
+        network: with class scores.
+        classes: how many.
+        output: where they are, if they are not found.
+
+    >>> import torch
+    >>> net = CertainClassifier(nn.Sequential(nn.Flatten(), nn.Linear(27, 5)), classes=5)
+    >>> said = net(torch.rand(2, 3, 3, 3))
+    >>> said.logits.shape, said.variance.shape
+    (torch.Size([2, 5]), torch.Size([2, 1]))
+    """
+
+    def __init__(self, network: nn.Module, classes: int, output: str | int | None = None) -> None:
+        super().__init__()
+        self.network, self.output, self.spread = network, output, VarianceHead(classes)
+
+    @property
+    def passes_on_to(self) -> nn.Module:
+        """The network that takes the inputs."""
+        return self.network
+
+    def forward(self, *args: Any, **kwargs: Any) -> Answers:
+        """Class scores, and the variance of noise in them."""
+        result = self.network(*args, **kwargs)
+        logits = as_answer(result, tree.batch_size((args, kwargs)), self.output).logits
+        return Answers(logits, None, self.spread(logits))

@@ -1,0 +1,121 @@
+r"""The losses of U-CAM (Patro et al., 2019, section 3.3): what noise in the logits does to the loss of the answer.
+
+The network gives logits :math:`y` and the variance :math:`s` of noise in them; :math:`y^t = y + \sqrt{s}\,\epsilon_t`
+with standard normal :math:`\epsilon_t` of every class, and :math:`L(\cdot)` is cross entropy. Of every sample:
+
+.. math:: L_y = L(y) \qquad L_{GCE} = \tfrac1T \sum_t L(y^t) \qquad L_{VE} = e^s - 1 \qquad
+          L_{UD} = \tfrac{c}{T} \sum_t -\mathrm{ELU}\big(L_y - L(y^t)\big)
+
+and :math:`L_u = L_{GCE} + L_{UD} + L_{VE}`. :math:`c` is 1 (``udl="additive"``, as released) or :math:`L_y` without its
+gradient (``"scaled"``, as in the program that U-CAM names as its source).
+
+Where this is not what was released: there, noise is drawn so that no gradient reaches the variance, which therefore can
+only shrink, and ELU is taken of the losses of the whole batch, not of a sample. With ``"additive"`` the best variance
+is 0 for every sample, right or wrong (to first order :math:`dL_u/ds = 1 - 1/2`), which is why ``"scaled"`` is the
+default: there a sample that is wrong with :math:`L_y > 2` wants a variance above 0.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saywhy.errors import InputError
+
+Distortion = Literal["scaled", "additive"]
+Each = Float[Tensor, " batch"]
+
+LARGEST = 30.0
+"""Variances above it count as this in the exponential, which else would be infinite in float32 from 89 on."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Of every sample.
+
+    Attributes:
+        answer: ``L_y``.
+        gaussian: ``L_GCE``, the Gaussian cross entropy.
+        distortion: ``L_UD``.
+        equaliser: ``L_VE``.
+    """
+
+    answer: Each
+    gaussian: Each
+    distortion: Each
+    equaliser: Each
+
+    @property
+    def uncertainty(self) -> Each:
+        """``L_u``."""
+        return self.gaussian + self.distortion + self.equaliser
+
+
+def losses(
+    logits: Float[Tensor, "batch class"],
+    variance: Float[Tensor, "batch 1"],
+    targets: Int[Tensor, " batch"] | Float[Tensor, "batch class"],
+    *,
+    draws: int = 25,
+    udl: Distortion = "scaled",
+    chance: torch.Generator | None = None,
+    undistorted: Each | None = None,
+) -> Losses:
+    """The losses of a batch; a gradient reaches logits and variance (the noise is reparametrised).
+
+    Args:
+        logits, variance: of the network; variances from 0.
+        targets: classes; or shares of the answers that people gave, which may add up to less than 1 (answers outside
+            the vocabulary).
+        draws: ``T``.
+        udl: see above.
+        chance: of the noise, which is drawn for classes and is the same for every sample; None is torch's own.
+        undistorted: the loss to compare distorted ones with; None is ``L_y``.
+
+    Raises:
+        InputError: shapes do not fit, or draws or udl are none.
+
+    >>> found = losses(torch.tensor([[2.0, 0.0]]), torch.zeros(1, 1), torch.tensor([0]))
+    >>> [round(float(one), 4) for one in (found.answer, found.gaussian, found.distortion, found.equaliser)]
+    [0.1269, 0.1269, -0.0, 0.0]
+    """
+    if udl not in ("scaled", "additive"):
+        raise InputError(f"udl is 'scaled' or 'additive', got {udl!r}.")
+    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
+        raise InputError(f"draws must be a whole number of at least 1, got {draws!r}.")
+    if logits.ndim != 2 or variance.shape != (len(logits), 1):
+        raise InputError(
+            f"logits are [batch, class] and variances [batch, 1], got {list(logits.shape)} and {list(variance.shape)}."
+        )
+    noise = torch.randn(draws, 1, logits.shape[1], generator=chance).to(logits)
+    answer = cross_entropy(logits, targets)
+    distorted = cross_entropy(logits + variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt() * noise, targets)
+    change = (answer if undistorted is None else undistorted) - distorted
+    weight = answer.detach() if udl == "scaled" else torch.ones_like(answer)
+    return Losses(
+        answer=answer,
+        gaussian=distorted.mean(0),
+        distortion=weight * -F.elu(change).mean(0),
+        equaliser=variance[:, 0].clamp_max(LARGEST).expm1(),
+    )
+
+
+def cross_entropy(
+    logits: Float[Tensor, "*draw batch class"], targets: Int[Tensor, " batch"] | Float[Tensor, "batch class"]
+) -> Float[Tensor, "*draw batch"]:
+    """The cross entropy of every sample (and draw), in nats.
+
+    >>> cross_entropy(torch.zeros(2, 4), torch.tensor([[0.5, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]))
+    tensor([0.6931, 1.3863])
+    """
+    logarithms = logits.log_softmax(-1)
+    if targets.is_floating_point():
+        if targets.shape != logits.shape[-2:]:
+            raise InputError(f"shares of answers are {list(logits.shape[-2:])}, got {list(targets.shape)}.")
+        return -(targets * logarithms).sum(-1)
+    if targets.shape != logits.shape[-2:-1]:
+        raise InputError(f"there is one class for each of {logits.shape[-2]} samples, got {list(targets.shape)}.")
+    return -logarithms.gather(-1, targets.expand(logits.shape[:-1]).unsqueeze(-1)).squeeze(-1)

@@ -1,0 +1,147 @@
+"""Training with U-CAM: the loss of a batch, with the gradient that flows back through where the network looks altered.
+
+For networks of questions (:class:`saywhy.tasks.vqa.Answerer`), and for classifiers at any feature map.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from saywhy.errors import InputError
+from saywhy.shapes import FeatureMaps
+from saywhy.tasks.vocabulary import Sentences
+from saywhy.tasks.vqa import Answerer, Attend
+from saywhy.uncertainty.certainty import Gate
+from saywhy.uncertainty.head import CertainClassifier
+from saywhy.uncertainty.loss import Distortion, Losses, cross_entropy, losses
+
+Targets = Tensor
+"""Classes [batch], or shares of answers [batch, class]."""
+
+
+@dataclass(frozen=True)
+class UCam:
+    """What is decided about the training.
+
+    Attributes:
+        variant: ``"aleatoric"`` (A-GCA), or ``"predictive"`` (P-GCA): the classifier is asked ``thinned`` times with
+            other dropout, what was found in the picture staying the same; losses are the mean over these, and are
+            compared with the loss of their mean logits, so that what dropout changes is distortion too. How the paper
+            does the latter is not known.
+        weight: ``eta``, of the uncertainty loss.
+        draws: ``T``, of the noise in the logits.
+        udl: see :mod:`saywhy.uncertainty.loss`.
+        thinned: see ``variant``.
+        gate: how the gradient is altered.
+    """
+
+    variant: Literal["aleatoric", "predictive"] = "aleatoric"
+    weight: float = 1.0
+    draws: int = 25
+    udl: Distortion = "scaled"
+    thinned: int = 5
+    gate: Gate = field(default_factory=Gate)
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("aleatoric", "predictive"):
+            raise InputError(f"variant is 'aleatoric' or 'predictive', got {self.variant!r}.")
+        if isinstance(self.thinned, bool) or not isinstance(self.thinned, int) or self.thinned < 1:
+            raise InputError(f"thinned must be a whole number of at least 1, got {self.thinned!r}.")
+
+    def asked(
+        self,
+        network: Answerer,
+        features: FeatureMaps,
+        question: Sentences,
+        targets: Targets,
+        chance: torch.Generator | None = None,
+    ) -> Tensor:
+        """The loss of a batch of questions, one number, whose backward pass is altered.
+
+        Args:
+            network: with attention and a variance head (``spread``).
+            features, question: as for the network.
+            targets: answers, or shares of the answers that people gave.
+            chance: of the noise; None is torch's own.
+
+        Raises:
+            InputError: the network has no attention to be altered, or no variance head.
+        """
+        if network.spread is None:
+            raise InputError("U-CAM trains a network with a variance head: network.spread = VarianceHead(answers).")
+        spread = network.spread
+        looks = [part for part in network.modules() if isinstance(part, Attend)]
+        if self.gate.at == "map" or not looks:
+            raise InputError(
+                f"{type(network).__name__} has no attention, or the gate is at a feature map: take at='logits' or "
+                "'weighted' and a network that looks."
+            )
+        with _kept([getattr(part, self.gate.at) for part in looks]) as tensors:
+            found, _ = network.find(features, question)
+        times = self.thinned if self.variant == "predictive" else 1
+        logits = [network.answer(found) for _ in range(times)]
+        return self._total(logits, [spread(each, found) for each in logits], targets, tensors, chance)
+
+    def classified(
+        self,
+        network: CertainClassifier,
+        images: Any,
+        targets: Targets,
+        layer: nn.Module,
+        chance: torch.Generator | None = None,
+    ) -> Tensor:
+        """The loss of a batch of pictures, one number, whose backward pass is altered at a layer's feature map.
+
+        There is no attention in a plain network: the map takes its place, and what is learnt where more evidence helps
+        answer and certainty counts more. This is a transfer of ours.
+
+        Args:
+            network: whose head says how much noise it expects.
+            images: preprocessed, as the network takes them.
+            targets: classes, or shares of them.
+            layer: a module of the network whose output is a feature map [batch, channel, *space].
+            chance: of the noise.
+        """
+        if self.gate.at != "map" or self.variant == "predictive":
+            raise InputError("classifiers are trained with variant='aleatoric' and Gate(at='map').")
+        with _kept([layer]) as tensors:
+            said = network(images)
+        return self._total([said.logits], [said.variance], targets, tensors, chance)
+
+    def _total(
+        self,
+        logits: Sequence[Float[Tensor, "batch class"]],
+        variances: Sequence[Float[Tensor, "batch 1"]],
+        targets: Targets,
+        tensors: Sequence[Tensor],
+        chance: torch.Generator | None,
+    ) -> Tensor:
+        whole = cross_entropy(torch.stack(list(logits)).mean(0), targets) if len(logits) > 1 else None
+        each: list[Losses] = [
+            losses(y, s, targets, draws=self.draws, udl=self.udl, chance=chance, undistorted=whole)
+            for y, s in zip(logits, variances, strict=True)
+        ]
+        answer = torch.stack([one.answer for one in each]).mean()
+        uncertainty = torch.stack([one.uncertainty for one in each]).mean()
+        self.gate.install(tensors, answer, uncertainty, chance)
+        return answer + self.weight * uncertainty
+
+
+@contextmanager
+def _kept(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """What modules give within the block."""
+    tensors: list[Tensor] = []
+
+    def keep(_module: nn.Module, _given: Any, output: Tensor) -> None:
+        tensors.append(output)
+
+    hook: Callable[..., None] = keep
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_hook(hook).remove)
+        yield tensors

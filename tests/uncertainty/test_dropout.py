@@ -1,0 +1,653 @@
+"""Monte Carlo dropout: several draws as one batch are those one by one, and a sample is the same in any company."""
+
+import warnings
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import saywhy
+from oracles.networks import TinyNetwork, TinyTransformer
+from saywhy.errors import InputError, ModelError
+from saywhy.targets import Uncertain
+from saywhy.tasks.spread import VarianceHead
+from saywhy.tasks.vqa import ShowAskAttendAnswer, StackedAttention
+from saywhy.uncertainty import MonteCarlo, Uncertainty, dropout, estimate, monte_carlo
+from saywhy.uncertainty.head import CertainClassifier
+
+SIDE, DRAWS = 6, 7
+QUESTIONS = torch.tensor([[4, 5, 6, 7], [8, 9, 0, 0], [10, 0, 0, 0]])
+SMALL = {"words": 11, "answers": 4, "embedded": 5, "hidden": 7, "attended": 8}
+
+
+class Network(nn.Module):
+    """Features, dropout (twice), a head; each kind takes another way through the dropout."""
+
+    def __init__(self, kind: str, p: float = 0.4) -> None:
+        super().__init__()
+        self.kind = kind
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh())
+        self.first = {"channels": nn.Dropout2d, "inplace": lambda p: nn.Dropout(p, inplace=True)}.get(kind, nn.Dropout)(
+            p
+        )
+        self.inner, self.second = nn.Linear(4 * SIDE**2, 5), nn.Dropout(p / 2)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.features(x)
+        if self.kind == "round":
+            h = self.inner((a + self.first(a)).flatten(1)).tanh()
+        elif self.kind == "windows":  # of two rows, each a sample to the dropout
+            h = self.first(a.unflatten(2, (3, 2)).movedim(2, 1).flatten(0, 1))
+            h = self.inner(h.unflatten(0, (-1, 3)).movedim(1, 2).flatten(1)).tanh()
+        elif self.kind == "places":  # each place a sample
+            h = self.inner(self.first(a.movedim(1, -1).flatten(0, 2)).unflatten(0, (-1, SIDE**2)).flatten(1)).tanh()
+        elif self.kind == "signal":
+            h = self.inner(F.softplus(self.first(a.flatten(2))).flatten(1)).tanh()
+        else:
+            h = self.inner(self.first(a).flatten(1)).tanh()
+        return self.head(self.first(h) if self.kind == "called twice" else self.second(h))
+
+
+KINDS = ["plain", "channels", "inplace", "round", "windows", "places", "signal", "called twice"]
+TOGETHER = [kind for kind in KINDS if kind != "round"]
+"""Those that take several draws as one batch."""
+
+seeds = st.integers(0, 2**31 - 1)
+few = settings(max_examples=4, deadline=None)
+
+
+def made(build: Any, seed: int = 0) -> Any:
+    """Seeded, in float64, in evaluation mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build().double().eval()
+
+
+def network(kind: str = "plain", p: float = 0.4) -> Network:
+    return made(lambda: Network(kind, p))
+
+
+def some_pictures(batch: int = 3, seed: int = 1) -> Tensor:
+    chance = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 3, SIDE, SIDE, generator=chance, dtype=torch.float64)
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+@torch.no_grad()
+def one_by_one(net: nn.Module, *inputs: Tensor, draws: int = DRAWS, seed: int = 0) -> Tensor:
+    """The guesses, each from a run of its own."""
+    asked = MonteCarlo(net, draws, seed)
+    asked.expands = False
+    return asked(*inputs).guesses
+
+
+class Probe(nn.Module):
+    """Says what its dropouts make of ones."""
+
+    def __init__(self, parts: list[tuple[float, tuple[int, ...]]]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Dropout(p) for p, _ in parts)
+        self.sizes = [size for _, size in parts]
+
+    def forward(self, x: Tensor) -> Tensor:
+        pairs = zip(self.parts, self.sizes, strict=True)
+        return torch.cat([part(x.new_ones(len(x), *size)).flatten(1) for part, size in pairs], 1)
+
+
+def masks_of(parts: list[tuple[float, tuple[int, ...]]], draws: int, seed: int) -> list[Tensor]:
+    """By what the dropouts of a network multiply in every draw, [draw, *size] each."""
+    sizes = [size for _, size in parts]
+    flat = one_by_one(Probe(parts), some_pictures(1), draws=draws, seed=seed)[:, 0]
+    found = flat.split([torch.Size(size).numel() for size in sizes], 1)
+    return [part.unflatten(1, size) for part, size in zip(found, sizes, strict=True)]
+
+
+class Counting(TorchDispatchMode):
+    """How often every operation is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def scripted(net: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some versions of torch advise against scripts
+        return torch.jit.script(net)
+
+
+class TestTogether:
+    @pytest.mark.parametrize("kind", KINDS)
+    @torch.no_grad()
+    def test_is_one_by_one(self, kind):
+        net, asked = network(kind), MonteCarlo(network(kind), DRAWS, seed=3)
+        found = asked(some_pictures()).guesses
+        assert found.shape == (DRAWS, 3, 3)
+        assert asked.expands == (kind in TOGETHER)
+        close(found, one_by_one(net, some_pictures(), seed=3))
+        assert len(found[:, 0, 0].unique()) >= DRAWS - 2  # of four channels not every draw drops others
+
+    @pytest.mark.parametrize("kind", TOGETHER)
+    def test_with_a_graph_too(self, kind):
+        found = MonteCarlo(network(kind), DRAWS)(some_pictures()).guesses
+        assert found.requires_grad
+        close(found.detach(), one_by_one(network(kind), some_pictures()))
+
+    @pytest.mark.parametrize("limit", [1, 4 * SIDE**2 * 3 * 8 * 2, 10**9])
+    @torch.no_grad()
+    def test_however_many_fit_into_memory(self, monkeypatch, limit):
+        monkeypatch.setattr(dropout, "AT_ONCE_BYTES", limit)
+        close(MonteCarlo(network(), DRAWS)(some_pictures()).guesses, one_by_one(network(), some_pictures()))
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @torch.no_grad()
+    def test_without_remembering_what_comes_before(self, monkeypatch, kind):
+        found = MonteCarlo(network(kind), DRAWS)(some_pictures()).guesses
+        monkeypatch.setattr(dropout, "has_stem", lambda *_: False)
+        close(MonteCarlo(network(kind), DRAWS)(some_pictures()).guesses, found)
+
+    @pytest.mark.parametrize("head", ["mlp", "linear", "looking"])
+    @torch.no_grad()
+    def test_of_the_usual_tiny_network(self, head, pictures):
+        net, batch = TinyNetwork.build(head=head, dtype=torch.float64), pictures(dtype=torch.float64)
+        asked = MonteCarlo(net, DRAWS)
+        close(asked(batch).guesses, one_by_one(net, batch))
+        assert asked.expands
+        assert (asked(batch).attention is not None) == (head == "looking")
+
+    @pytest.mark.parametrize("batch", [1, 3])
+    @torch.no_grad()
+    def test_of_a_transformer(self, batch, pictures):
+        """Its attention drops, and the tokens pass round it."""
+        net, images = TinyTransformer.build(dtype=torch.float64), pictures(batch, 4, dtype=torch.float64)
+        close(MonteCarlo(net, DRAWS)(images).guesses, one_by_one(net, images))
+
+    @torch.no_grad()
+    def test_what_a_network_writes_behind_its_dropout_is_not_remembered(self):
+        class Writing(Network):
+            def forward(self, x: Tensor) -> Tensor:
+                a = self.features(x)
+                y = self.head(self.inner(self.first(a).flatten(1)).tanh())
+                a.mul_(1.5)
+                return y
+
+        net = network()
+        net.second.p = 0.0
+        wanted = MonteCarlo(net, 3)(some_pictures()).guesses
+        close(MonteCarlo(made(lambda: Writing("plain")), 3)(some_pictures()).guesses, wanted)
+
+
+class TestCompany:
+    @pytest.mark.parametrize("kind", KINDS)
+    @few
+    @given(seed=seeds)
+    @torch.no_grad()
+    def test_a_sample_is_the_same_alone_and_in_any_order(self, kind, seed):
+        net, x = network(kind), some_pictures(4, seed % 1000)
+        whole = MonteCarlo(net, 5, seed)(x).guesses
+        order = torch.randperm(4, generator=torch.Generator().manual_seed(seed))
+        close(MonteCarlo(net, 5, seed)(x[order]).guesses, whole[:, order])
+        for i in range(4):
+            close(MonteCarlo(net, 5, seed)(x[i : i + 1]).guesses, whole[:, i : i + 1])
+
+    @torch.no_grad()
+    def test_more_draws_begin_with_the_same_ones(self):
+        net, x = network(), some_pictures()
+        close(MonteCarlo(net, 9)(x).guesses[:4], MonteCarlo(net, 4)(x).guesses)
+
+    @torch.no_grad()
+    def test_the_seed_decides(self):
+        net, x = network(), some_pictures()
+        once, again, other = (MonteCarlo(net, 4, seed)(x).guesses for seed in (1, 1, 2))
+        assert torch.equal(once, again)
+        assert not torch.isclose(once, other).all(-1).any()
+
+
+class TestWhatIsDropped:
+    @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+    def test_so_many_and_the_rest_made_up_for(self, p):
+        (masks,) = masks_of([(p, (3000,))], 4, seed=1)
+        values = masks.unique()
+        close(values, torch.tensor([0, 1 / (1 - p)], dtype=torch.float64))
+        assert float((masks == 0).double().mean()) == pytest.approx(p, abs=5 * (p * (1 - p) / 12000) ** 0.5)
+
+    @torch.no_grad()
+    def test_whole_channels(self):
+        ones = torch.ones(2, 50, 3, 3, dtype=torch.float64)
+        said = MonteCarlo(nn.Sequential(nn.Dropout2d(0.5), nn.Flatten()), 3)(ones).guesses.unflatten(2, (50, 9))
+        assert bool((said == said[..., :1]).all())
+        assert {0.0, 2.0} == set(said.flatten().tolist())
+
+    @torch.no_grad()
+    def test_a_kind_of_ones_own_drops_as_its_parent(self):
+        class Own(nn.Dropout):
+            pass
+
+        ones = torch.ones(1, 5, 9, 9, dtype=torch.float64)
+        said = MonteCarlo(nn.Sequential(Own(0.5), nn.Flatten()), 2)(ones).guesses.unflatten(2, (5, 81))
+        assert not bool((said == said[..., :1]).all(-1).any())
+
+    @torch.no_grad()
+    def test_everything(self):
+        net = network(p=1.0)
+        net.second.p = 0.0
+        wanted = net.head(net.inner(torch.zeros(1, 4 * SIDE**2, dtype=torch.float64)).tanh())
+        close(MonteCarlo(net, 3)(some_pictures()).guesses, wanted.expand(3, 3, 3))
+
+    @torch.no_grad()
+    def test_calls_of_one_module_differ(self):
+        class Twice(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.dropout = nn.Dropout(0.5)
+
+            def forward(self, x: Tensor) -> Tensor:
+                ones = self.dropout(torch.ones_like(x).flatten(1))
+                return torch.cat([ones, self.dropout(torch.ones_like(ones))], 1)
+
+        first, second = MonteCarlo(Twice(), 4)(some_pictures()).guesses.chunk(2, -1)
+        assert not bool((first == second).all(-1).any())
+        assert {0.0, 2.0} == set(second.flatten().tolist())
+
+    @torch.no_grad()
+    def test_of_a_linear_network_the_mean_is_what_it_says_without(self):
+        net = made(lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * SIDE**2, 4)))
+        guesses, x = MonteCarlo(net, 2000)(some_pictures(2)).guesses, some_pictures(2)
+        error = guesses.std(0) / 2000**0.5
+        assert bool(((guesses.mean(0) - net(x)).abs() < 5 * error).all())
+        weights = net[2].weight.unsqueeze(0) * x.flatten(1).unsqueeze(1)
+        torch.testing.assert_close(guesses.var(0), weights.square().sum(2), rtol=0.2, atol=0)
+
+
+class TestOnce:
+    @pytest.mark.parametrize("limit", [1, 10**9])
+    @pytest.mark.parametrize("kind", KINDS)
+    @torch.no_grad()
+    def test_what_comes_before_the_first_dropout(self, monkeypatch, kind, limit):
+        monkeypatch.setattr(dropout, "AT_ONCE_BYTES", limit)
+        with Counting() as counting:
+            MonteCarlo(network(kind), DRAWS)(some_pictures())
+        assert counting.counts["convolution"] == 1
+
+    @torch.no_grad()
+    def test_and_what_comes_behind_in_as_few_runs_as_can_be(self):
+        with Counting() as counting:
+            MonteCarlo(network(), DRAWS)(some_pictures())
+        assert counting.counts["addmm"] == 2 * 2  # both linear layers, of the first draw and of all others
+
+    @torch.no_grad()
+    def test_a_layer_with_a_hook_runs_once(self):
+        """Else a hook that watches or alters it would mean one of several."""
+        net, seen = network(), []
+        net.features.register_forward_hook(lambda _, __, out: seen.append(len(out)) or 2 * out)
+        found = MonteCarlo(net, DRAWS)(some_pictures()).guesses
+        assert seen == [3]
+        doubled = network()
+        doubled.inner.weight.mul_(2)
+        close(found, one_by_one(doubled, some_pictures()))
+
+
+class Failing(nn.Module):
+    """Raises when it is run for the second time."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error, self.runs = error, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.runs += 1
+        if self.runs == 2:
+            raise self.error
+        return x
+
+
+def state_of(net: nn.Module) -> dict[str, Any]:
+    parts = list(net.modules())
+    return {
+        "training": [part.training for part in parts],
+        "hooks": [len(part._forward_hooks) + len(part._forward_pre_hooks) for part in parts],
+        "random": torch.get_rng_state().tolist(),
+        "values": {name: value.clone() for name, value in net.state_dict().items()},
+    }
+
+
+class TestBorrowed:
+    def assert_same_state(self, net: nn.Module, before: dict[str, Any]) -> None:
+        after = state_of(net)
+        values, kept = after.pop("values"), before["values"]
+        assert after == {name: value for name, value in before.items() if name != "values"}
+        assert all(torch.equal(value, kept[name]) for name, value in values.items())
+
+    @pytest.mark.parametrize("graph", [False, True])
+    def test_the_network_is_left_as_it_was(self, graph, pictures):
+        net = TinyNetwork.build()
+        before = state_of(net)
+        with torch.set_grad_enabled(graph):
+            MonteCarlo(net, DRAWS)(pictures())
+        self.assert_same_state(net, before)
+
+    def test_one_that_is_being_trained_too(self, pictures):
+        net = TinyNetwork.build().train()
+        before, model = state_of(net), monte_carlo(saywhy.load(net), DRAWS)
+        estimate(model, pictures())
+        saywhy.explain(model, pictures(), Uncertain("epistemic"), layer="network.features", layout=TINY)
+        self.assert_same_state(net, before)
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError("mine")])
+    @torch.no_grad()
+    def test_also_if_it_is_interrupted(self, error, monkeypatch):
+        """Of an error in a run of several draws it is not known whose it is, and they run one by one instead."""
+        monkeypatch.setattr(dropout, "AT_ONCE_BYTES", 1)
+        net = network()
+        net.head = nn.Sequential(net.head, Failing(error))
+        before = state_of(net)
+        with pytest.raises(type(error)):
+            MonteCarlo(net, DRAWS)(some_pictures())
+        self.assert_same_state(net, before)
+        close(MonteCarlo(net, DRAWS)(some_pictures()).guesses, one_by_one(net, some_pictures()))
+
+    @torch.no_grad()
+    def test_its_own_hooks_stay(self):
+        net, seen = network(), []
+        net.first.register_forward_hook(lambda _, given, out: seen.append(given[0].shape[0]))
+        MonteCarlo(net, DRAWS)(some_pictures())
+        assert seen == [3]
+        assert len(net.first._forward_hooks) == 1
+
+    def test_under_inference_mode(self):
+        net = network()
+        wanted = one_by_one(net, some_pictures())
+        for kind in KINDS:
+            with torch.inference_mode():
+                found = MonteCarlo(network(kind), DRAWS)(some_pictures()).guesses
+            close(found.clone(), one_by_one(network(kind), some_pictures()))
+        with torch.inference_mode():
+            x = some_pictures()
+            found = MonteCarlo(net, DRAWS)(x)
+            found = estimate(monte_carlo(saywhy.load(net), DRAWS), x)
+        close(found.probabilities, wanted.softmax(-1).mean(0))
+
+
+class TestRefused:
+    @pytest.mark.parametrize("draws", [0, -1, 2.0, True, None])
+    def test_no_number_of_draws(self, draws):
+        with pytest.raises(InputError, match="whole number of at least 1"):
+            MonteCarlo(network(), draws)
+
+    @pytest.mark.parametrize(
+        "build",
+        [
+            lambda: nn.Linear(3, 2),
+            lambda: nn.Sequential(nn.Dropout(0.0), nn.Dropout2d(0.0)),
+            lambda: nn.LSTM(3, 2, 2, dropout=0.5),
+            lambda: scripted(nn.Sequential(nn.Dropout(0.5))),
+        ],
+        ids=["none", "of probability 0", "within an LSTM", "scripted"],
+    )
+    def test_no_dropout_that_is_a_module(self, build):
+        with pytest.raises(InputError, match="has no dropout"):
+            MonteCarlo(build())
+
+    def test_dropout_that_is_a_function(self):
+        class Functional(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return F.dropout(x.flatten(1), 0.5, self.training)
+
+        with pytest.raises(InputError, match="Functional has no dropout"):
+            monte_carlo(saywhy.load(Functional()))
+
+    @pytest.mark.parametrize("graph", [False, True])
+    def test_dropout_that_does_not_run(self, graph):
+        class Never(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.dropout = nn.Dropout(0.5)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return x.flatten(1)
+
+        with torch.set_grad_enabled(graph), pytest.raises(InputError, match="no dropout of Never ran"):
+            MonteCarlo(Never())(some_pictures())
+
+    @pytest.mark.parametrize("graph", [False, True])
+    @pytest.mark.parametrize("draws", [1, 4])
+    def test_no_class_scores(self, graph, draws):
+        net = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(3, 2, 1)).double()
+        wanted = ModelError if graph and draws > 1 else InputError
+        with torch.set_grad_enabled(graph), pytest.raises(wanted, match=r"class scores|several draws"):
+            MonteCarlo(net, draws)(some_pictures())
+
+    def test_what_does_not_take_several_draws_has_no_gradient(self):
+        with pytest.raises(ModelError, match="Network does not take several draws as one batch"):
+            MonteCarlo(network("round"), DRAWS)(some_pictures())
+        model = monte_carlo(saywhy.load(network("round")), DRAWS)
+        net = network("round")
+        net.features.register_forward_hook(lambda *_: None)
+        with torch.no_grad(), pytest.raises(ModelError, match="no hook can watch its layers"):
+            MonteCarlo(net, DRAWS)(some_pictures())
+        with pytest.raises(ModelError, match="its disagreement has no gradient"):
+            saywhy.explain(model, some_pictures(), Uncertain("epistemic"), layer="network.features", layout=LAYOUT)
+
+    def test_an_error_of_the_network_itself_arrives(self):
+        with pytest.raises(InputError, match="does not take this input"):
+            estimate(monte_carlo(saywhy.load(network())), torch.rand(2, 3, 4, 4, dtype=torch.float64))
+
+
+class TestGuessed:
+    @pytest.mark.parametrize("graph", [False, True])
+    def test_the_answer_is_the_mean_of_the_guesses(self, graph):
+        with torch.set_grad_enabled(graph):
+            said = MonteCarlo(network(), DRAWS)(some_pictures())
+        close(said.logits.softmax(1), said.guesses.softmax(-1).mean(0))
+        assert said.variance is None
+        assert said.attention is None
+
+    @torch.no_grad()
+    def test_of_classes_that_are_each_a_yes_or_no(self):
+        said = MonteCarlo(network(), DRAWS, multilabel=True)(some_pictures())
+        close(said.logits.sigmoid(), said.guesses.sigmoid().mean(0))
+
+    @torch.no_grad()
+    def test_of_one_number(self):
+        net = network()
+        net.head = made(lambda: nn.Linear(5, 1))
+        said = MonteCarlo(net, DRAWS)(some_pictures())
+        close(said.logits.sigmoid(), said.guesses.sigmoid().mean(0))
+        net.head = nn.Sequential(net.head, nn.Flatten(0))
+        close(MonteCarlo(net, DRAWS)(some_pictures()).guesses, said.guesses)
+
+    @torch.no_grad()
+    def test_where_the_scores_are(self):
+        class Two(Network):
+            def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+                y = super().forward(x)
+                return -y, y
+
+        net = made(lambda: Two("plain"))
+        close(MonteCarlo(net, 4, output=1)(some_pictures()).guesses, -MonteCarlo(net, 4)(some_pictures()).guesses)
+        model = monte_carlo(saywhy.load(net, output="1"), 4)
+        close(model.module(some_pictures()).guesses.detach(), -MonteCarlo(net, 4)(some_pictures()).guesses)
+
+    @torch.no_grad()
+    def test_the_noise_that_it_expects_is_the_mean(self):
+        net = made(lambda: CertainClassifier(Network("plain"), 3))
+        said = MonteCarlo(net, DRAWS)(some_pictures())
+        close(said.variance, torch.stack([net.spread(one) for one in said.guesses]).mean(0))
+
+    @torch.no_grad()
+    def test_what_does_not_hang_on_any_dropout_is_the_same_in_every_draw(self):
+        class Saying(Network):
+            def forward(self, x: Tensor) -> dict[str, Tensor]:
+                a = self.features(x)
+                return {
+                    "logits": self.head(self.inner(self.first(a).flatten(1))),
+                    "variance": a.mean((1, 2, 3))[:, None],
+                }
+
+        net = made(lambda: Saying("plain"))
+        said = MonteCarlo(net, DRAWS)(some_pictures())
+        close(said.variance, net(some_pictures())["variance"])
+        assert len(said.guesses) == DRAWS
+
+
+ANSWERERS = {
+    "san": lambda: StackedAttention(6, **SMALL),
+    "san, one hop": lambda: StackedAttention(6, **SMALL, hops=1),
+    "saaa": lambda: ShowAskAttendAnswer(6, **SMALL, inner=9),
+    "saaa, mutan": lambda: ShowAskAttendAnswer(6, **SMALL, inner=9, fusion="mutan"),
+}
+
+
+class TestAnswerers:
+    """Networks of questions drop words first, and pictures are then fewer than words: one by one."""
+
+    @staticmethod
+    def features(batch: int = 3) -> Tensor:
+        return torch.rand(batch, 6, 5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    @pytest.fixture(params=ANSWERERS)
+    def asked(self, request) -> nn.Module:
+        net = made(ANSWERERS[request.param])
+        net.spread = made(lambda: VarianceHead(4))
+        return net
+
+    @torch.no_grad()
+    def test_one_by_one_without_being_told(self, asked):
+        drawn = MonteCarlo(asked, DRAWS, 3)
+        said = drawn(self.features(), QUESTIONS)
+        assert not drawn.expands
+        close(said.guesses, one_by_one(asked, self.features(), QUESTIONS, seed=3))
+        assert len(said.guesses[:, 0, 0].unique()) == DRAWS
+        assert said.variance.shape == (3, 1)
+        close(said.attention.sum((2, 3)), torch.ones(said.attention.shape[:2], dtype=torch.float64))
+
+    @pytest.mark.parametrize("batch", [2, 4, 6])
+    @torch.no_grad()
+    def test_however_many_samples_and_draws_there_are(self, asked, batch):
+        """Draws that divide the samples must not be taken for samples."""
+        questions, features = QUESTIONS.repeat(2, 1)[:batch], self.features(batch)
+        for draws in (2, 3, 5):
+            close(
+                MonteCarlo(asked, draws)(features, questions).guesses,
+                one_by_one(asked, features, questions, draws=draws),
+            )
+
+    @torch.no_grad()
+    def test_a_sample_is_the_same_alone(self, asked):
+        whole = MonteCarlo(asked, DRAWS)(self.features(), QUESTIONS).guesses
+        for i in range(3):
+            alone = MonteCarlo(asked, DRAWS)(self.features()[i : i + 1], QUESTIONS[i : i + 1]).guesses
+            close(alone[:, 0], whole[:, i])
+
+    @torch.no_grad()
+    def test_by_keyword(self, asked):
+        drawn = MonteCarlo(asked, 3)
+        close(drawn(question=QUESTIONS, features=self.features()).guesses, drawn(self.features(), QUESTIONS).guesses)
+
+    def test_there_is_no_gradient(self, asked):
+        with pytest.raises(ModelError, match="does not take several draws as one batch"):
+            MonteCarlo(asked, 3)(self.features(), QUESTIONS)
+
+
+@torch.no_grad()
+def test_a_network_with_a_scripted_part():
+    net = network()
+    net.features = scripted(net.features)
+    close(MonteCarlo(net, DRAWS)(some_pictures()).guesses, one_by_one(network(), some_pictures()))
+
+
+LAYOUT = saywhy.Layout("channels-first", (SIDE, SIDE))
+TINY = saywhy.Layout("channels-first", (6, 6))
+
+
+class TestMaps:
+    @staticmethod
+    def by_hand(net: Network, x: Tensor, draws: int, seed: int, multilabel: bool = False) -> dict[str, Tensor]:
+        """Grad-CAM of every kind of uncertainty at the features, from a loop over draws."""
+        first, second = masks_of([(net.first.p, (4, SIDE, SIDE)), (net.second.p, (5,))], draws, seed)
+        a = net.features(x).detach().requires_grad_()
+        guesses = []
+        for draw in range(draws):
+            logits = net.head(net.inner((a * first[draw]).flatten(1)).tanh() * second[draw])
+            yes = logits.sigmoid()
+            guesses.append(torch.stack([yes, 1 - yes], -1) if multilabel else logits.softmax(1))
+
+        def slow(p: Tensor) -> Tensor:
+            h = -(p * p.log()).sum(-1)
+            return h.sum(-1) if multilabel else h
+
+        total, aleatoric = slow(sum(guesses) / draws), sum(map(slow, guesses)) / draws
+        scores = {"entropy": total, "aleatoric": aleatoric, "epistemic": total - aleatoric}
+        found = {}
+        for kind, score in scores.items():
+            (gradient,) = torch.autograd.grad(score.sum(), a, retain_graph=True)
+            found[kind] = score.detach(), (gradient.mean((2, 3), keepdim=True) * a.detach()).sum(1)
+        return found
+
+    @pytest.mark.parametrize("kind", ["entropy", "aleatoric", "epistemic"])
+    @pytest.mark.parametrize("multilabel", [False, True])
+    def test_against_a_loop_over_draws(self, kind, multilabel):
+        net, x = network(), some_pictures()
+        model = monte_carlo(saywhy.load(net, multilabel=multilabel), 5, seed=3)
+        e = saywhy.explain(model, x, Uncertain(kind), layer="network.features", layout=LAYOUT, relu=False)
+        scores, maps = self.by_hand(net, x, 5, 3, multilabel)[kind]
+        close(e.scores[:, 0], scores)
+        close(e.maps[:, 0], maps)
+
+    def test_of_parts_of_the_batch(self):
+        model, x = monte_carlo(saywhy.load(network()), 5), some_pictures()
+        own = {"layer": "network.features", "layout": LAYOUT, "relu": False}
+        whole, parts = (saywhy.explain(model, x, Uncertain("epistemic"), batch_size=size, **own) for size in (None, 1))
+        close(parts.maps, whole.maps)
+
+    @pytest.mark.parametrize("kind", ["plain", "round"])
+    def test_by_a_method_of_several_passes(self, kind):
+        """What it alters must be altered in every draw."""
+        net, x = network(kind), some_pictures()
+        model, own = monte_carlo(saywhy.load(net), 5), {"layer": "network.features", "layout": LAYOUT, "relu": False}
+        if kind == "round":
+            with pytest.raises(ModelError, match="several draws as one batch"):
+                saywhy.explain(model, x[:1], Uncertain("epistemic"), "ablationcam", **own)
+            return
+        e = saywhy.explain(model, x, Uncertain("epistemic"), "ablationcam", **own)
+
+        @torch.no_grad()
+        def scores(without: int | None) -> Tensor:
+            def hook(_module: nn.Module, _given: Any, out: Tensor) -> Tensor:
+                return out if without is None else out.index_fill(1, torch.tensor(without), 0)
+
+            handle = net.features.register_forward_hook(hook)
+            found = Uncertainty.of(model.module(x).guesses.softmax(-1)).epistemic
+            handle.remove()
+            return found
+
+        whole, a = scores(None), net.features(x).detach()
+        shares = torch.stack([(whole - scores(channel)) / whole for channel in range(4)], 1)
+        close(e.maps[:, 0], (shares[:, :, None, None] * a).sum(1))
+
+    def test_the_layer_is_found(self, pictures):
+        e = saywhy.explain(monte_carlo(saywhy.load(TinyNetwork.build()), 4), pictures(), Uncertain("epistemic"))
+        assert e.layers[0].startswith("network.")
+
+    def test_what_else_is_known_of_the_model_stays(self):
+        model = saywhy.load(network(), labels=("a", "b", "c"))
+        model.layer = "features"
+        drawn = monte_carlo(model, 4)
+        assert (drawn.labels, drawn.layer, drawn.name) == (model.labels, "network.features", model.name)
+        assert model.layer == "features"
+        e = saywhy.explain(drawn, some_pictures(), "b", layout=LAYOUT)
+        assert e.targets == [["b"]] * 3

@@ -1,0 +1,155 @@
+"""Entropy and its two parts, against slow loops, and what must hold of them for any guesses."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from saywhy.errors import InputError
+from saywhy.uncertainty.information import (
+    checked_guesses,
+    entropy,
+    expected_entropy,
+    mutual_information,
+    variance,
+)
+
+few = settings(max_examples=25, deadline=None)
+seeds = st.integers(0, 2**31 - 1)
+sharpness = st.sampled_from([0.0, 1e-3, 0.3, 1.0, 10.0, 300.0])
+"""Of the logits: with the largest, most probabilities are 0."""
+
+PARTS = [entropy, expected_entropy, mutual_information]
+
+
+def some_guesses(seed: int = 0, sharp: float = 1.0, draws: int = 5, batch: int = 3, classes: int = 4) -> Tensor:
+    chance = torch.Generator().manual_seed(seed)
+    return (sharp * torch.randn(draws, batch, classes, generator=chance, dtype=torch.float64)).softmax(-1)
+
+
+def slow_entropy(p: list[float]) -> float:
+    return -sum(x * math.log(x) for x in p if x > 0)
+
+
+def slow_divergence(p: list[float], q: list[float]) -> float:
+    return sum(x * math.log(x / y) for x, y in zip(p, q, strict=True) if x > 0)
+
+
+def of_sample(guesses: Tensor, i: int) -> tuple[list[list[float]], list[float]]:
+    """The guesses of one sample, and their mean."""
+    each = guesses[:, i].tolist()
+    return each, [math.fsum(p[c] for p in each) / len(each) for c in range(len(each[0]))]
+
+
+def close(found: Tensor, wanted: object, atol: float = 1e-12) -> None:
+    torch.testing.assert_close(found, torch.as_tensor(wanted, dtype=found.dtype), rtol=1e-12, atol=atol)
+
+
+@pytest.mark.parametrize("sharp", [0.0, 0.1, 1.0, 30.0, 1000.0])
+@pytest.mark.parametrize("draws", [1, 2, 7])
+def test_against_loops(sharp, draws):
+    guesses = some_guesses(3, sharp, draws)
+    for i in range(3):
+        each, mean = of_sample(guesses, i)
+        close(entropy(guesses.mean(0))[i], slow_entropy(mean))
+        close(expected_entropy(guesses)[i], sum(map(slow_entropy, each)) / draws)
+        close(mutual_information(guesses)[i], sum(slow_divergence(p, mean) for p in each) / draws)
+        close(variance(guesses)[i], sum((p[c] - mean[c]) ** 2 for p in each for c in range(4)) / draws)
+
+
+@few
+@given(seeds, sharpness, st.integers(1, 9), st.integers(1, 6))
+def test_the_parts_add_up_within_their_bounds(seed, sharp, draws, classes):
+    guesses = some_guesses(seed, sharp, draws, classes=classes)
+    total, aleatoric, epistemic = entropy(guesses.mean(0)), expected_entropy(guesses), mutual_information(guesses)
+    close(aleatoric + epistemic, total)
+    assert bool((aleatoric >= 0).all())
+    assert bool((epistemic >= 0).all())
+    assert bool((total <= math.log(classes) + 1e-12).all())
+    assert bool((epistemic <= math.log(draws) + 1e-12).all())
+
+
+@few
+@given(seeds, sharpness)
+def test_neither_the_order_of_classes_nor_that_of_guesses_counts(seed, sharp):
+    guesses = some_guesses(seed, sharp)
+    chance = torch.Generator().manual_seed(seed)
+    other = guesses[torch.randperm(5, generator=chance)][..., torch.randperm(4, generator=chance)]
+    for part in (expected_entropy, mutual_information, variance):
+        close(part(other), part(guesses))
+    close(entropy(other.mean(0)), entropy(guesses.mean(0)))
+
+
+@few
+@given(seeds, sharpness, st.integers(1, 9))
+def test_guesses_that_are_equal_do_not_disagree(seed, sharp, draws):
+    one = some_guesses(seed, sharp, draws=1)
+    assert mutual_information(one).tolist() == [0, 0, 0]
+    close(mutual_information(one.expand(draws, -1, -1)), torch.zeros(3), atol=1e-14)
+    close(variance(one.expand(draws, -1, -1)), torch.zeros(3), atol=1e-14)
+
+
+@few
+@given(seeds, sharpness, st.sampled_from([0.0, 1e-8, 1e-6, 1e-4]))
+def test_of_nearly_equal_guesses_in_float32_it_is_never_negative(seed, sharp, apart):
+    chance = torch.Generator().manual_seed(seed)
+    logits = sharp * torch.randn(1, 8, 30, generator=chance)
+    guesses = (logits + apart * torch.randn(20, 8, 30, generator=chance)).softmax(-1)
+    found = mutual_information(guesses)
+    assert bool((found >= 0).all())
+    torch.testing.assert_close(found.double(), mutual_information(guesses.double()), rtol=1e-3, atol=1e-6)
+
+
+def test_all_that_is_sure_and_all_that_is_not():
+    sure, even = torch.eye(3, dtype=torch.float64), torch.full((1, 5), 0.2, dtype=torch.float64)
+    assert entropy(sure).tolist() == [0, 0, 0]
+    assert not torch.signbit(entropy(sure)).any()
+    close(entropy(even), [math.log(5)])
+    each_another = sure.unsqueeze(1)  # three guesses of one sample
+    assert expected_entropy(each_another).tolist() == [0]
+    close(mutual_information(each_another), [math.log(3)])
+
+
+def test_more_axes_than_one_of_samples():
+    guesses = some_guesses(batch=6).unflatten(1, (2, 3))
+    for part in (expected_entropy, mutual_information, variance):
+        close(part(guesses), part(guesses.flatten(1, 2)).unflatten(0, (2, 3)))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_gradients_against_differences(part):
+    logits = torch.randn(3, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda y: part(y.softmax(-1)), logits)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("apart", [60.0, 120.0, 1e4])
+def test_of_probabilities_that_are_0_gradients_are_finite(part, apart):
+    logits = torch.tensor([[[0.0, apart, 2 * apart]], [[0.0, apart, -apart]]]).requires_grad_()
+    part(logits.softmax(-1)).sum().backward()
+    assert bool(logits.grad.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("guesses", "said"),
+    [
+        (torch.tensor([[[0.5, 0.4]]]), r"sums from 0.9 to 0.9"),
+        (torch.tensor([[[1.5, -0.5]]]), "negative"),
+        (torch.tensor([[[torch.nan, 1.0]]]), "NaN"),
+        (torch.tensor([[[torch.inf, 0.0]]]), "infinite"),
+        (torch.zeros(0, 2, 3), r"\[0, 2, 3\]"),
+        (torch.tensor([0.5, 0.5]), r"\[2\]"),
+        (torch.ones(1, 1, 1, dtype=torch.long), "int64"),
+    ],
+)
+def test_what_is_no_probability_is_refused(guesses, said):
+    with pytest.raises(InputError, match=said):
+        checked_guesses(guesses)
+
+
+def test_probabilities_are_let_through_as_they_are():
+    guesses = some_guesses()
+    assert checked_guesses(guesses) is guesses

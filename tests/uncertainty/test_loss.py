@@ -1,0 +1,243 @@
+"""The losses of U-CAM, term by term in slow loops, and what noise in the logits must do to them."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from saywhy.errors import InputError
+from saywhy.uncertainty.loss import LARGEST, cross_entropy, losses
+
+few = settings(max_examples=15, deadline=None)
+seeds = st.integers(0, 2**31 - 1)
+TERMS = ("answer", "gaussian", "distortion", "equaliser")
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def drawn(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=chance(seed), dtype=torch.float64)
+
+
+def some_shares(batch: int, classes: int, mass: float = 1.0) -> Tensor:
+    return mass * drawn(batch, classes, seed=5).softmax(1)
+
+
+def close(found: Tensor, wanted: object) -> None:
+    torch.testing.assert_close(found, torch.as_tensor(wanted, dtype=found.dtype), rtol=1e-10, atol=1e-10)
+
+
+def slow_cross_entropy(y: list[float], shares: list[float]) -> float:
+    largest = max(y)
+    total = largest + math.log(sum(math.exp(v - largest) for v in y))
+    return sum(share * (total - v) for v, share in zip(y, shares, strict=True))
+
+
+def slow_losses(y: list[float], s: float, shares: list[float], noise: list[list[float]], udl: str) -> dict[str, float]:
+    """Of one sample."""
+    answer = slow_cross_entropy(y, shares)
+    distorted = [
+        slow_cross_entropy([v + math.sqrt(s) * e for v, e in zip(y, of_draw, strict=True)], shares) for of_draw in noise
+    ]
+    change = [answer - one for one in distorted]
+    elu = [c if c > 0 else math.exp(c) - 1 for c in change]
+    weight = answer if udl == "scaled" else 1.0
+    return {
+        "answer": answer,
+        "gaussian": sum(distorted) / len(noise),
+        "distortion": weight * -sum(elu) / len(noise),
+        "equaliser": math.exp(s) - 1,
+    }
+
+
+@pytest.mark.parametrize("udl", ["scaled", "additive"])
+@pytest.mark.parametrize("kind", ["classes", "shares", "shares of less than 1"])
+def test_against_loops(udl, kind):
+    y, s = 2 * drawn(3, 4), drawn(3, 1, seed=2).square()
+    if kind == "classes":
+        targets = torch.tensor([2, 0, 3])
+        shares = torch.nn.functional.one_hot(targets, 4).double()
+    else:
+        targets = shares = some_shares(3, 4, 1.0 if kind == "shares" else 0.3)
+    noise = torch.randn(6, 1, 4, generator=chance(7))[:, 0].double().tolist()
+    found = losses(y, s, targets, draws=6, udl=udl, chance=chance(7))
+    for i in range(3):
+        wanted = slow_losses(y[i].tolist(), float(s[i]), shares[i].tolist(), noise, udl)
+        for term in TERMS:
+            close(getattr(found, term)[i], wanted[term])
+        close(found.uncertainty[i], sum(wanted[term] for term in TERMS if term != "answer"))
+
+
+def test_classes_are_shares_of_one_answer():
+    y, s, classes = drawn(3, 4), drawn(3, 1).square(), torch.tensor([1, 3, 0])
+    shares = torch.nn.functional.one_hot(classes, 4).double()
+    for term in TERMS:
+        found = (getattr(losses(y, s, targets, chance=chance()), term) for targets in (classes, shares))
+        close(*found)
+
+
+class TestWithoutVariance:
+    """Spec A5.2, 1."""
+
+    @pytest.mark.parametrize("udl", ["scaled", "additive"])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_noise_changes_nothing(self, udl, dtype):
+        y = drawn(5, 4).to(dtype)
+        found = losses(y, torch.zeros(5, 1, dtype=dtype), torch.tensor([0, 1, 2, 3, 0]), udl=udl)
+        torch.testing.assert_close(found.gaussian, found.answer)
+        torch.testing.assert_close(found.distortion, torch.zeros(5, dtype=dtype), rtol=0, atol=1e-6)
+        assert found.equaliser.tolist() == [0] * 5
+
+    def test_gradients_are_finite(self):
+        y, s = drawn(5, 4).requires_grad_(), torch.zeros(5, 1, dtype=torch.float64, requires_grad=True)
+        losses(y, s, torch.tensor([0, 1, 2, 3, 0])).uncertainty.sum().backward()
+        assert bool(y.grad.isfinite().all())
+        assert bool(s.grad.isfinite().all())
+
+
+class TestWithMuchVariance:
+    @pytest.mark.parametrize("variance", [1e-30, 1e-8, LARGEST, 100.0, 1e20])
+    def test_all_is_finite_in_float32(self, variance):
+        y, s = drawn(2, 4).float().requires_grad_(), torch.full((2, 1), variance, requires_grad=True)
+        total = losses(y, s, torch.tensor([0, 1])).uncertainty.sum()
+        total.backward()
+        for value in (total, y.grad, s.grad):
+            assert bool(value.isfinite().all())
+
+    def test_the_equaliser_grows_no_further(self):
+        found = losses(torch.zeros(2, 3), torch.tensor([[LARGEST], [2 * LARGEST]]), torch.tensor([0, 1])).equaliser
+        assert found[0] == found[1]
+
+
+class TestGradients:
+    def test_noise_reaches_the_variance(self):
+        """Spec A5.2, 2: what the released program does not."""
+        for udl in ("scaled", "additive"):
+            s = torch.full((3, 1), 0.5, dtype=torch.float64, requires_grad=True)
+            found = losses(4 * drawn(3, 4), s, torch.tensor([0, 1, 2]), udl=udl, chance=chance())
+            (found.gaussian + found.distortion).sum().backward()
+            assert bool((s.grad != 0).all())
+
+    @pytest.mark.parametrize("term", ["answer", "gaussian", "equaliser", "distortion"])
+    def test_against_differences(self, term):
+        """With ``additive``, because the factor of ``scaled`` is without its gradient."""
+        y, s = drawn(2, 3).requires_grad_(), (drawn(2, 1, seed=2).square() + 0.1).requires_grad_()
+
+        def of(y: Tensor, s: Tensor) -> Tensor:
+            return getattr(losses(y, s, torch.tensor([0, 2]), draws=4, udl="additive", chance=chance()), term)
+
+        assert torch.autograd.gradcheck(of, (y, s))
+
+    def test_the_factor_of_the_distortion_has_none(self):
+        y, s, classes = drawn(2, 3).requires_grad_(), torch.ones(2, 1, dtype=torch.float64), torch.tensor([0, 2])
+        scaled, plain = (losses(y, s, classes, udl=udl, chance=chance()) for udl in ("scaled", "additive"))
+        wanted = plain.answer.detach() * plain.distortion
+        close(scaled.distortion.detach(), wanted.detach())
+        close(*(torch.autograd.grad(one.sum(), y, retain_graph=True)[0] for one in (scaled.distortion, wanted)))
+
+
+def over_variances(led: float, right: bool, udl: str, classes: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """Variances from 0 to 4, the uncertainty loss and the distortion there; one logit leads the others."""
+    s = torch.linspace(0, 4, 33, dtype=torch.float64)
+    y = torch.zeros(33, classes, dtype=torch.float64)
+    y[:, 0] = led
+    targets = torch.zeros(33, dtype=torch.long) if right else torch.ones(33, dtype=torch.long)
+    found = losses(y, s[:, None], targets, draws=4000, udl=udl, chance=chance(3))
+    return s, found.uncertainty, found.distortion
+
+
+class TestOverTheVariance:
+    """Spec A5.2, 3."""
+
+    @pytest.mark.parametrize("udl", ["scaled", "additive"])
+    @pytest.mark.parametrize("classes", [2, 10])
+    def test_of_an_answer_that_is_right_it_rises(self, udl, classes):
+        _, total, _ = over_variances(6.0, True, udl, classes)
+        assert bool((total.diff() > 0).all())
+
+    @pytest.mark.parametrize("led", [4.0, 10.0])
+    def test_of_one_that_is_wrong_the_distortion_falls(self, led):
+        _, _, distortion = over_variances(led, False, "additive")
+        assert bool((distortion.diff() < 0).all())
+
+    @pytest.mark.parametrize("led", [4.0, 10.0])
+    def test_of_one_that_is_wrong_a_variance_above_0_is_best(self, led):
+        s, total, _ = over_variances(led, False, "scaled")
+        assert 0 < float(s[total.argmin()]) < 2
+
+    @pytest.mark.parametrize("led", [4.0, 10.0])
+    def test_but_not_without_the_factor(self, led):
+        s, total, _ = over_variances(led, False, "additive")
+        assert float(s[total.argmin()]) == 0
+
+
+class TestNoise:
+    @few
+    @given(seeds)
+    def test_a_sample_alone_has_the_same_loss(self, seed):
+        y, s, classes = drawn(4, 5, seed=seed), drawn(4, 1, seed=seed).square(), torch.tensor([0, 4, 2, 2])
+        whole = losses(y, s, classes, chance=chance(seed))
+        for i in range(4):
+            some = slice(i, i + 1)
+            alone = losses(y[some], s[some], classes[some], chance=chance(seed))
+            for term in TERMS:
+                close(getattr(alone, term), getattr(whole, term)[some])
+
+    def test_the_generator_decides_and_torchs_own_is_not_touched(self):
+        before = torch.get_rng_state()
+        once, again, other = (
+            losses(drawn(2, 3), torch.ones(2, 1), torch.tensor([0, 1]), chance=chance(seed)).gaussian
+            for seed in (1, 1, 2)
+        )
+        assert torch.equal(once, again)
+        assert not torch.equal(once, other)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_many_draws_are_the_mean(self):
+        """Of two classes the difference of the logits is normal, with twice the variance."""
+        y, s = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.full((1, 1), 0.7, dtype=torch.float64)
+        found = losses(y, s, torch.tensor([0]), draws=40_000, chance=chance()).gaussian
+        at = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+        density = torch.exp(-at.square() / 2) / math.sqrt(2 * math.pi)
+        wanted = torch.trapezoid(density * torch.nn.functional.softplus(-(1 + math.sqrt(1.4) * at)), at)
+        torch.testing.assert_close(found[0], wanted, rtol=0.02, atol=0)
+
+
+def test_what_is_not_distorted_may_be_another_loss():
+    y, s, classes = drawn(3, 4), drawn(3, 1).square(), torch.tensor([0, 1, 2])
+    plain = losses(y, s, classes, chance=chance())
+    same, other = (
+        losses(y, s, classes, chance=chance(), undistorted=one) for one in (plain.answer, plain.answer + 100)
+    )
+    for term in TERMS:
+        close(getattr(same, term), getattr(plain, term))
+    noise = torch.randn(25, 1, 4, generator=chance()).double()
+    distorted = cross_entropy(y + s.sqrt() * noise, classes)
+    close(other.distortion, plain.answer * -(plain.answer + 100 - distorted).mean(0))  # so far above, ELU is a line
+    close(other.answer, plain.answer)
+
+
+@pytest.mark.parametrize(
+    ("given_", "said"),
+    [
+        ({"udl": "other"}, "udl is 'scaled' or 'additive'"),
+        ({"draws": 0}, "whole number of at least 1"),
+        ({"draws": 2.5}, "whole number of at least 1"),
+        ({"draws": True}, "whole number of at least 1"),
+        ({"variance": torch.zeros(3)}, r"variances \[batch, 1\]"),
+        ({"variance": torch.zeros(2, 1)}, r"variances \[batch, 1\]"),
+        ({"logits": torch.zeros(3)}, r"logits are \[batch, class\]"),
+        ({"targets": torch.tensor([0, 1])}, "one class for each of 3 samples"),
+        ({"targets": torch.zeros(3, 5)}, r"shares of answers are \[3, 4\]"),
+        ({"targets": torch.zeros(3)}, r"shares of answers are \[3, 4\]"),
+    ],
+)
+def test_what_does_not_fit_is_refused(given_, said):
+    given_ = {"logits": torch.zeros(3, 4), "variance": torch.zeros(3, 1), "targets": torch.tensor([0, 1, 2])} | given_
+    with pytest.raises(InputError, match=said):
+        losses(given_.pop("logits"), given_.pop("variance"), given_.pop("targets"), **given_)

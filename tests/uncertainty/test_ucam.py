@@ -1,0 +1,353 @@
+"""Training with U-CAM: the loss of a batch, whose backward pass is altered at the attention and nowhere else."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from saywhy.errors import InputError
+from saywhy.tasks.fusion import FUSIONS
+from saywhy.tasks.spread import VarianceHead
+from saywhy.tasks.vqa import Answerer, Attend, QuestionOnly, ShowAskAttendAnswer, StackedAttention
+from saywhy.uncertainty import CertainClassifier, Gate, UCam, certainty_mask
+from saywhy.uncertainty.loss import cross_entropy, losses
+
+SMALL = {"words": 11, "answers": 4, "embedded": 5, "hidden": 7, "attended": 8}
+QUESTIONS = torch.tensor([[4, 5, 6, 7], [8, 9, 0, 0], [10, 0, 0, 0], [4, 4, 0, 0]])
+ANSWERS = torch.tensor([0, 3, 1, 2])
+NETWORKS = {
+    "san": lambda **own: StackedAttention(6, **SMALL, **own),
+    **{
+        f"saaa, {fusion}": lambda fusion=fusion, **own: ShowAskAttendAnswer(6, **SMALL, inner=9, fusion=fusion, **own)
+        for fusion in FUSIONS
+    },
+}
+
+
+def network(kind: str = "saaa, sum", dropout: float = 0.0, reads: str = "logits", seed: int = 0) -> Answerer:
+    """In training mode, float64."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = NETWORKS[kind](dropout=dropout)
+        width = 4 if reads == "logits" else {"san": 7}.get(kind, 2 * 6 + 7)
+        net.spread = VarianceHead(width, reads)
+    return net.double().train()
+
+
+def features() -> Tensor:
+    return torch.rand(4, 6, 5, 4, generator=chance(1), dtype=torch.float64)
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+def gradients(net: nn.Module, loss: Tensor) -> dict[str, Tensor]:
+    net.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+
+
+def asked(how: UCam, net: Answerer, targets: Tensor = ANSWERS, seed: int = 0) -> Tensor:
+    return how.asked(net, features(), QUESTIONS, targets, chance(seed))
+
+
+def by_hand(how: UCam, net: Answerer) -> tuple[Tensor, Tensor]:
+    """Both losses, from what the network says."""
+    said = net(features(), QUESTIONS)
+    found = losses(said.logits, said.variance, ANSWERS, draws=how.draws, udl=how.udl, chance=chance())
+    return found.answer.mean(), found.uncertainty.mean()
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+class TestEveryNetwork:
+    @pytest.mark.parametrize("reads", ["logits", "found"])
+    def test_the_loss_is_that_of_what_it_says(self, kind, reads):
+        net, how = network(kind, reads=reads), UCam(weight=0.7, draws=5)
+        answer, uncertainty = by_hand(how, net)
+        close(asked(how, net).detach(), (answer + 0.7 * uncertainty).detach())
+
+    def test_of_no_strength_gradients_are_the_ordinary_ones_bit_for_bit(self, kind):
+        net, how = network(kind), UCam(draws=5, gate=Gate(0.0))
+        answer, uncertainty = by_hand(how, net)
+        wanted, found = gradients(net, answer + uncertainty), gradients(net, asked(how, net))
+        assert wanted.keys() == found.keys()
+        for name, gradient in wanted.items():
+            assert torch.equal(found[name], gradient), name
+
+    @pytest.mark.parametrize("at", ["logits", "weighted"])
+    def test_only_what_lies_before_the_attention_learns_otherwise(self, kind, at):
+        net = network(kind)
+        plain, gated = (gradients(net, asked(UCam(draws=5, gate=Gate(s, at=at)), net)) for s in (0.0, 2.0))
+        last = "looks.1" if kind == "san" else "look"
+        for name, gradient in plain.items():
+            assert bool(gated[name].isfinite().all())
+            if name.startswith(("answer", "spread")):
+                assert torch.equal(gated[name], gradient), name
+        assert not torch.equal(gated[f"{last}.weight"], plain[f"{last}.weight"])
+
+    def test_the_variance_head_learns(self, kind):
+        found = gradients(network(kind), asked(UCam(draws=5), network(kind)))
+        assert not found
+        net = network(kind)
+        found = gradients(net, asked(UCam(draws=5), net))
+        assert bool(found["spread.scale.weight"].any())
+        assert {name for name, _ in net.named_parameters()} == set(found)
+
+    def test_a_few_steps_lower_the_loss(self, kind):
+        net = network(kind, dropout=0.1)
+        optimizer = torch.optim.Adam(net.parameters(), 0.01)
+        told = []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for step in range(30):
+                loss = asked(UCam(draws=5, gate=Gate(0.5)), net, seed=step)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                told.append(loss.item())
+        assert sum(told[-5:]) < 0.8 * sum(told[:5])
+
+
+def test_the_gate_stands_at_the_logits_of_attention():
+    """What flows into the layer that gives them is g less the mask, by as much as all of g."""
+    net, how = network(), UCam(draws=5, gate=Gate(0.7))
+    kept: list[Tensor] = []
+    handle = net.attend.logits.register_forward_hook(lambda _, __, out: kept.append(out))
+    answer, uncertainty = by_hand(how, net)
+    handle.remove()
+    of_answer, of_uncertainty = (
+        torch.autograd.grad(one, kept[0], retain_graph=True)[0] for one in (answer, uncertainty)
+    )
+    g = of_answer + of_uncertainty
+    wanted = g - 0.7 * g.abs().sum(-1, keepdim=True) * certainty_mask(-of_answer, -of_uncertainty)
+    found = gradients(net, asked(how, net))
+    close(found["look.bias"], wanted.sum((0, 2)))
+
+
+def test_every_hop_has_its_gate():
+    net, installed = network("san"), []
+
+    class Watching(Gate):
+        def install(self, tensors: Any, *rest: Any) -> Any:
+            installed.extend(tensors)
+            return super().install(tensors, *rest)
+
+    asked(UCam(draws=3, gate=Watching()), net)
+    assert [tuple(t.shape) for t in installed] == [(4, 1, 20)] * 2
+
+
+def test_no_hooks_stay():
+    net = network()
+    with pytest.raises(InputError, match="one class for each of 4"):
+        asked(UCam(draws=3), net, ANSWERS[:2])
+    asked(UCam(draws=3, gate=Gate(at="weighted")), net)
+    assert not any(part._forward_hooks for part in net.modules())
+
+
+def test_shares_of_answers():
+    shares = torch.nn.functional.one_hot(ANSWERS, 4).double()
+    close(asked(UCam(draws=5), network(), shares).detach(), asked(UCam(draws=5), network()).detach())
+    assert bool(asked(UCam(draws=5), network(), 0.5 * shares) < asked(UCam(draws=5), network()))
+
+
+def test_noise_is_torchs_own_unless_told():
+    how = UCam(draws=3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        one = how.asked(network(), features(), QUESTIONS, ANSWERS)
+        torch.manual_seed(3)
+        assert torch.equal(how.asked(network(), features(), QUESTIONS, ANSWERS), one)
+
+
+class TestPredictive:
+    def test_without_dropout_it_is_the_mean_of_aleatoric_ones(self):
+        """Of which each draws its own noise."""
+        net, noise = network(), chance()
+        plain = [UCam(draws=5).asked(net, features(), QUESTIONS, ANSWERS, noise) for _ in range(3)]
+        found = asked(UCam("predictive", draws=5, thinned=3), net)
+        close(found.detach(), torch.stack(plain).mean().detach())
+        close(asked(UCam("predictive", draws=5, thinned=1), net).detach(), plain[0].detach())
+
+    def test_with_dropout_by_hand(self):
+        """What was found stays; the classifier answers several times, and is compared with its mean."""
+        net, how = network(dropout=0.5), UCam("predictive", draws=5, thinned=3)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            found = asked(how, net)
+            torch.manual_seed(1)
+            z, _ = net.find(features(), QUESTIONS)
+            each = [net.answer(z) for _ in range(3)]
+        whole, noise = cross_entropy(sum(each) / 3, ANSWERS), chance()
+        parts = [losses(y, net.spread(y, z), ANSWERS, draws=5, chance=noise, undistorted=whole) for y in each]
+        wanted = sum(part.answer + part.uncertainty for part in parts).mean() / 3
+        close(found.detach(), wanted.detach())
+        assert not torch.equal(each[0], each[1])
+
+    def test_gradients_reach_everything(self):
+        net = network(dropout=0.5)
+        found = gradients(net, asked(UCam("predictive", draws=3), net))
+        assert set(found) == {name for name, _ in net.named_parameters()}
+        assert all(bool(g.isfinite().all()) for g in found.values())
+
+
+class TestRefused:
+    def test_no_variance_head(self):
+        net = network()
+        net.spread = None
+        with pytest.raises(InputError, match="network with a variance head"):
+            asked(UCam(), net)
+
+    def test_no_attention(self):
+        net = QuestionOnly(words=11, answers=4, embedded=5, hidden=7).double()
+        net.spread = VarianceHead(4).double()
+        with pytest.raises(InputError, match="QuestionOnly has no attention"):
+            asked(UCam(), net)
+
+    def test_a_gate_at_a_map(self):
+        with pytest.raises(InputError, match="the gate is at a feature map"):
+            asked(UCam(gate=Gate(at="map")), network())
+
+    def test_no_such_variant(self):
+        with pytest.raises(InputError, match="variant is 'aleatoric' or 'predictive', got 'both'"):
+            UCam("both")
+
+    @pytest.mark.parametrize("how", [UCam(), UCam("predictive", gate=Gate(at="map")), UCam(gate=Gate(at="weighted"))])
+    def test_classifiers_otherwise(self, how):
+        net = classifier()
+        with pytest.raises(InputError, match=r"variant='aleatoric' and Gate\(at='map'\)"):
+            how.classified(net, pictures(), ANSWERS, net.network[0])
+
+    def test_a_layer_that_does_not_run(self):
+        net = classifier()
+        with pytest.raises(InputError, match="did not run"):
+            UCam(gate=Gate(at="map")).classified(net, pictures(), ANSWERS, nn.Conv2d(3, 3, 1))
+
+    def test_a_layer_that_is_frozen(self):
+        net = classifier()
+        net.network[0].requires_grad_(False)
+        with pytest.raises(InputError, match="does not depend on what the gate is at"):
+            UCam(gate=Gate(at="map")).classified(net, pictures(), ANSWERS, net.network[0])
+
+
+def classifier() -> CertainClassifier:
+    """Two convolutions; the layer is the first block."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        block = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(inplace=True))
+        net = nn.Sequential(block, nn.Conv2d(5, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 4))
+        return CertainClassifier(net, 4).double()
+
+
+def pictures() -> Tensor:
+    return torch.randn(4, 3, 6, 6, generator=chance(1), dtype=torch.float64)
+
+
+class TestClassified:
+    how = UCam(draws=5, weight=0.7, gate=Gate(2.0, at="map"))
+
+    def test_the_loss_is_that_of_what_it_says(self):
+        net = classifier()
+        said = net(pictures())
+        found = losses(said.logits, said.variance, ANSWERS, draws=5, chance=chance())
+        wanted = found.answer.mean() + 0.7 * found.uncertainty.mean()
+        close(self.how.classified(net, pictures(), ANSWERS, net.network[0], chance()).detach(), wanted.detach())
+
+    def test_only_what_lies_before_the_layer_learns_otherwise(self):
+        net = classifier()
+        plain, gated = (
+            gradients(
+                net,
+                UCam(draws=5, gate=Gate(s, at="map")).classified(net, pictures(), ANSWERS, net.network[0], chance()),
+            )
+            for s in (0.0, 2.0)
+        )
+        for name, gradient in plain.items():
+            assert torch.equal(gated[name], gradient) != name.startswith("network.0."), name
+        assert bool(gated["spread.scale.weight"].any())
+
+    def test_at_the_map_gradients_are_louder_where_both_gain(self):
+        net, kept = classifier(), []
+        handle = net.network[0].register_forward_hook(lambda _, __, out: kept.append(out))
+        said = net(pictures())
+        handle.remove()
+        found = losses(said.logits, said.variance, ANSWERS, draws=5, chance=chance())
+        a = kept[0]
+        of_answer, of_uncertainty = (
+            torch.autograd.grad(one.mean(), a, retain_graph=True)[0] for one in (found.answer, found.uncertainty)
+        )
+        mask = certainty_mask(*(-(a * g).sum(1, keepdim=True).flatten(2) for g in (of_answer, of_uncertainty)))
+        flows = (of_answer + 0.7 * of_uncertainty) * (1 + 2.0 * 36 * mask.unflatten(2, (6, 6)))
+        wanted = torch.autograd.grad(a, net.network[0][0].bias, flows)[0]
+        got = gradients(net, self.how.classified(net, pictures(), ANSWERS, net.network[0], chance()))
+        close(got["network.0.0.bias"], wanted)
+
+    def test_a_few_steps_lower_the_loss(self):
+        net, told = classifier(), []
+        optimizer = torch.optim.Adam(net.parameters(), 0.01)
+        for step in range(25):
+            loss = self.how.classified(net, pictures(), ANSWERS, net.network[0], chance(step))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            told.append(loss.item())
+        assert sum(told[-5:]) < 0.7 * sum(told[:5])
+
+    def test_no_hooks_stay(self):
+        net = classifier()
+        self.how.classified(net, pictures(), ANSWERS, net.network[0])
+        assert not any(part._forward_hooks for part in net.modules())
+
+
+class TestAttend:
+    def test_watching_changes_nothing(self):
+        logits = torch.randn(2, 3, 5, generator=chance(), dtype=torch.float64)
+        v = torch.randn(2, 5, 4, generator=chance(1), dtype=torch.float64)
+        attend, kept = Attend(), []
+        seen, found = attend(logits, v)
+        attend.weighted.register_forward_hook(lambda _, __, out: kept.append(out))
+        again, watched = attend(logits, v)
+        close(watched, found)
+        assert torch.equal(again, seen)
+        close(kept[0].sum(2), found)
+        close(seen.sum(-1), torch.ones(2, 3, dtype=torch.float64))
+        for b in range(2):
+            for glimpse in range(3):
+                close(found[b, glimpse], sum(seen[b, glimpse, p] * v[b, p] for p in range(5)))
+
+
+class TestVarianceHead:
+    @pytest.mark.parametrize("reads", ["logits", "found"])
+    def test_is_positive_and_reads_what_it_is_told(self, reads):
+        head = VarianceHead(4, reads).double()
+        logits, found = (torch.randn(3, 4, generator=chance(seed), dtype=torch.float64) for seed in (0, 1))
+        read = logits if reads == "logits" else found
+        close(head(logits, found), (head.scale(read).exp() + 1).log())
+        assert bool((head(logits, found) > 0).all())
+
+    def test_refused(self):
+        with pytest.raises(InputError, match="reads is 'logits' or 'found', got 'other'"):
+            VarianceHead(4, "other")
+        with pytest.raises(InputError, match="gives logits alone"):
+            VarianceHead(4, "found")(torch.zeros(1, 4))
+
+
+class TestCertainClassifier:
+    def test_scores_are_those_of_the_network(self):
+        net = classifier()
+        said = net(pictures())
+        close(said.logits, net.network(pictures()))
+        close(said.variance, net.spread(said.logits))
+        assert said.attention is None
+
+    def test_where_the_scores_are(self):
+        class Two(nn.Module):
+            def forward(self, x: Tensor) -> dict[str, Tensor]:
+                return {"aux": x.mean((2, 3)), "main": -x.mean((2, 3))}
+
+        close(CertainClassifier(Two(), 3, "main").double()(pictures()).logits, -pictures().mean((2, 3)))
