@@ -1,6 +1,8 @@
 """The check: which maps get a trusted verdict, and what is told of them."""
 
 import math
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -8,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import saywhy
-from saywhy.check import Limits, Verdict, check, verdicts
+from saywhy.check import Limits, Verdict, beside, check, verdicts
 from saywhy.check import Test as Tried
 from saywhy.data.toybox import scene
 from saywhy.engine.subject import Subject
-from saywhy.errors import InputError, SaywhyError
+from saywhy.errors import InputError, SaywhyError, SaywhyWarning
 from saywhy.methods import METHODS, Method
 from saywhy.metrics.nulls import centre_like, edges_like
 
@@ -200,3 +202,93 @@ def test_a_hostile_label_is_only_a_label(tmp_path):
     page = check(saywhy.explain(model, picture, 0, relu=False)).save(tmp_path / "c.html").read_text(encoding="utf-8")
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+class TestWhatCannotBeMade:
+    def test_an_empty_map_fails_for_its_card_alone(self):
+        """Nothing false is said of a map that is zero: neither that it is stable nor that it is not."""
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+        with torch.no_grad():
+            net[4].weight.copy_(-net[4].weight.abs())
+        with pytest.warns(SaywhyWarning, match="zero everywhere"):
+            explanation = saywhy.explain(net.eval(), torch.rand(1, 3, 12, 12), 0, layer="1")
+        tests = {test.name: test for test in verdicts(explanation)[0][0].tests}
+        assert tests.pop("sound").passed is False
+        assert {test.passed for test in tests.values()} == {None}
+        assert tests["stable"].text == "the map is the same everywhere"
+
+    def test_a_network_that_cannot_be_copied_is_tested_for_the_rest(self):
+        class Locked(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+                self.fc, self.lock = nn.Linear(4, 3), threading.Lock()
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.fc(self.inner(x))
+
+        torch.manual_seed(0)
+        found = check(saywhy.explain(Locked().eval(), torch.rand(1, 3, 12, 12), layer="inner.1", relu=False))
+        tests = {test.name: test for test in found.verdicts[0][0].tests}
+        assert tests["of this network"].passed is None
+        assert "cannot be copied" in tests["of this network"].text
+        assert tests["stable"].passed is not None
+
+    def test_a_network_that_says_nothing_any_more_is_no_proof(self, monkeypatch, drawn):
+        explanation = saywhy.explain("toybox:classifier", drawn.image)
+        nothing = [torch.zeros_like(explanation.maps)] * 4
+        monkeypatch.setattr(sys.modules["saywhy.check"], "forgotten", lambda *args, **settings: nothing)
+        test = next(test for test in verdicts(explanation)[0][0].tests if test.name == "of this network")
+        assert test.passed is None
+        assert "nothing to compare" in test.text
+
+    def test_a_network_of_one_picture_at_a_time(self):
+        class Single(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+                self.fc = nn.Linear(4, 3)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.fc(self.inner(x).view(1, 4))
+
+        torch.manual_seed(0)
+        net, picture = Single().eval(), torch.rand(1, 3, 12, 12)
+        with pytest.raises(InputError, match="batch_size=1"):
+            check(saywhy.explain(net, picture, layer="inner.1", relu=False))
+        assert check(saywhy.explain(net, picture, layer="inner.1", relu=False, batch_size=1)).verdicts
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("wrong", [{"method": "layercam"}, {"layer": "zz"}, {"seed": 1.5}, {"seed": -1}])
+    def test_what_is_not_there(self, drawn, wrong):
+        explanation = saywhy.explain("toybox:classifier", drawn.image)
+        with pytest.raises(InputError):
+            check(explanation, **wrong)
+
+    def test_a_picture_is_no_explanation(self, drawn):
+        with pytest.raises(InputError, match="takes an explanation"):
+            check(drawn.image)
+
+
+def test_a_value_beside_its_limit_does_not_look_like_it():
+    assert beside(0.948, 0.95, share=True) == ("94.8%", "95.0%")
+    assert beside(0.9004, 0.9) == ("0.9004", "0.9000")
+    assert beside(0.95, 0.95, share=True) == ("95%", "95%")
+    assert beside(0.12, 0.1, share=True) == ("12%", "10%")
+
+
+def test_copies_that_were_moved_nowhere_are_no_maps_of_chance():
+    """On a grid of 3 x 3 one of nine copies is the map itself, which would keep every map from beating 95 of 100."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).eval()
+    found = check(saywhy.explain(net, torch.rand(1, 3, 12, 12), layer="1", relu=False))
+    assert found.explanation.maps.shape[2:] == (3, 3)
+    assert 0 <= float(found.percentiles["moved"]) <= 1
+
+
+def test_a_path_may_end_where_the_gradient_has_vanished(drawn):
+    """RSI-Grad-CAM is made for saturated answers: that no gradient is left at the end of its path is not against it."""
+    explanation = saywhy.explain("toybox:classifier", drawn.image, method="rsi-gradcam")
+    assert "gradient" not in {fact.name for fact in explanation.cards["rsi-gradcam", explanation.layers[0]][0][0]}

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from saywhy.explanation import Explanation
 
 
+class NoRival(InputError):
+    """There is no other class to compare with."""
+
+
 @dataclass(frozen=True)
 class Again:
     """What was asked, of what; the targets are those of the picture as it was, the layers those that were found.
@@ -101,14 +105,14 @@ class Again:
         In the place of a target that is no class there is the highest of all.
 
         Raises:
-            InputError: no target is a class, or the network knows one class only.
+            NoRival: no target is a class, or the network knows one class only.
         """
         request = self.fixed
         answer = request.plain(self.batch)
         classes = request.target.columns(answer).classes
         if bool((classes < 0).all()) or answer.logits.shape[1] < 2:
             came = f"got {', '.join(request.target.columns(answer).names[0])} of {answer.logits.shape[1]} classes"
-            raise InputError(f"the next best class is asked of a target that is a class, among several; {came}.")
+            raise NoRival(f"the next best class is asked of a target that is a class, among several; {came}.")
         own = torch.arange(answer.logits.shape[1]) == classes.unsqueeze(2)
         others = answer.logits.detach().cpu().unsqueeze(1).masked_fill(own, -math.inf).argmax(2)
         return self.explained(replace(request, target=Chosen(others)), self.batch)

@@ -270,7 +270,8 @@ def _cards(about: _About, method: str, layer: str) -> list[list[Card]]:
         for t, lowest in enumerate(row):
             facts = [
                 *common,
-                validity.gradient_fact(evidence, b, t) if evidence is not None else None,
+                # A path begins where the gradient is; that it has vanished at its end is told of the saturation.
+                validity.gradient_fact(evidence, b, t) if evidence is not None and gap is None else None,
                 validity.evidence_fact(evidence if known.uses_gradients else None, lowest, high[b][t], b, t, of_score),
             ]
             if gap is not None:

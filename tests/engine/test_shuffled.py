@@ -285,3 +285,14 @@ def test_orders_are_drawn_evenly():
     seen = Counter(tuple(shuffled(net, signal(3), 1.0, seed).weight[0].tolist()) for seed in range(120))
     assert len(seen) == 6
     assert min(seen.values()) >= 8
+
+
+def test_normalisation_in_front_of_what_is_shuffled_keeps_its_statistics():
+    net = TinyNetwork.build()
+    pictures = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    last = shuffled(net, pictures, 0.01)
+    assert changed(net, last) == {"fc"}
+    for name, buffer in net.named_buffers():
+        assert torch.equal(buffer, dict(last.named_buffers())[name]), name
+    every = shuffled(net, pictures, 1.0)
+    assert not torch.equal(net.stem[1].running_mean, every.stem[1].running_mean)

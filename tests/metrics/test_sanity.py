@@ -78,15 +78,28 @@ class TestForgetting:
     def test_stages_are_the_maps_of_shuffled_networks(self):
         net, pictures = network(), some_pictures()
         explanation = explained(net, pictures)
-        later = [explained(shuffled(net, pictures, k / 3, seed=4), pictures)["gradcam"].detach() for k in (1, 2, 3)]
+        later = [
+            torch.cat(
+                [explained(shuffled(net, one, k / 3, seed=4), one)["gradcam"].detach() for one in pictures.split(1)]
+            )
+            for k in (1, 2, 3)
+        ]
         found = forgotten(explanation, "gradcam", "features", stages=3, seed=4)
-        assert all(torch.equal(one, other) for one, other in zip(found, later, strict=True))
+        for one, other in zip(found, later, strict=True):
+            torch.testing.assert_close(one, other)
         own = explanation["gradcam"].detach().numpy()
         wanted = [[oracle.stages(own[b, t], [m[b, t].numpy() for m in later]) for t in range(2)] for b in range(2)]
         measured = cascade(explanation, "gradcam", "features", stages=3, seed=4)
         torch.testing.assert_close(measured, torch.tensor(wanted, dtype=torch.float64))
         mean = parameter_randomisation(explanation, "gradcam", "features", stages=3, seed=4)
         torch.testing.assert_close(mean, measured.mean(-1))
+
+    def test_a_picture_is_judged_as_if_it_were_alone(self):
+        net, pictures = network(), some_pictures()
+        together = forgotten(explained(net, pictures), "gradcam", "features", seed=4)
+        alone = forgotten(explained(net, pictures[1:2]), "gradcam", "features", seed=4)
+        for one, other in zip(together, alone, strict=True):
+            torch.testing.assert_close(one[1:2], other)
 
     def test_the_target_stays_what_it_was(self):
         net, pictures = network(), some_pictures()

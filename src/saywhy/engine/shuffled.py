@@ -2,15 +2,15 @@
 
 Shuffling keeps every tensor's values and so their mean and spread, whatever the layer is; drawing weights anew, as
 Adebayo et al. (2018) do, needs a rule for every kind of layer and lets the signal of a deep network fade. Batch
-normalisation measures its statistics anew, on the pictures at hand and noise on them: with the old ones, of maps that
-are no longer made, activations would grow or die from layer to layer.
+normalisation behind the first layer that is shuffled measures its statistics anew, on the pictures at hand and noise on
+them: with the old ones, of maps that are no longer made, activations would grow or die from layer to layer.
 
 Which layers are the last is found by running: a network may name its parts in any order.
 """
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -62,14 +62,24 @@ def forgetting(network: nn.Module, inputs: Any, shares: Sequence[float], seed: i
     inputs = tree.escape_inference(inputs)
     other, chance, done = _copied(network), torch.Generator().manual_seed(seed), 0
     layers = _from_the_answer(other, inputs, seed)
+    norms = {name for name, part in other.named_modules() if isinstance(part, _BatchNorm) and part.track_running_stats}
+    with_weights = [layer for layer in layers if layer.weights]
     for share in shares:
-        wanted = max(1, round(share * len(layers)))
+        wanted = max(1, round(share * len(with_weights)))
         if done:
             other = _copied(other)  # the one before is the caller's
-        _shuffle(other, [name for layer in layers[done:wanted] for name in layer], chance)
-        _measure_again(other, inputs, chance, seed)
+        _shuffle(other, [name for layer in with_weights[done:wanted] for name in layer.weights], chance)
+        behind = layers[: layers.index(with_weights[wanted - 1]) + 1] if with_weights else []
+        _measure_again(other, [layer.name for layer in behind if layer.name in norms], inputs, chance, seed)
         done = wanted
         yield other
+
+
+class _Layer(NamedTuple):
+    """A part of a network, with the names of the weights that are its own."""
+
+    name: str
+    weights: tuple[str, ...]
 
 
 @torch.inference_mode(False)
@@ -97,8 +107,8 @@ def _copied(network: nn.Module) -> nn.Module:
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _from_the_answer(network: nn.Module, inputs: Any, seed: int) -> list[list[str]]:
-    """Of every layer that has weights, their names; the layers that first run last are first.
+def _from_the_answer(network: nn.Module, inputs: Any, seed: int) -> list[_Layer]:
+    """All layers, those that first run last being first.
 
     Where a layer's weights are used by the one round it, which never calls it, it stands where that one does. Weights
     that several layers share are named once, for the first in this list.
@@ -126,22 +136,21 @@ def _from_the_answer(network: nn.Module, inputs: Any, seed: int) -> list[list[st
             name = name.rpartition(".")[0]
         return begun.get(name, 0)
 
-    own = [name for name, part in parts.items() if any(True for _ in part.parameters(recurse=False))]
     left = {id(weight): name for name, weight in network.named_parameters()}
     return [
-        [left.pop(id(weight)) for weight in parts[name].parameters(recurse=False) if id(weight) in left]
-        for name in sorted(own, key=place)[::-1]
+        _Layer(name, tuple(left.pop(id(w)) for w in parts[name].parameters(recurse=False) if id(w) in left))
+        for name in sorted(parts, key=place)[::-1]
     ]
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _measure_again(network: nn.Module, inputs: Any, chance: torch.Generator, seed: int) -> None:
-    """Statistics of batch normalisation, of the pictures and of noisy copies of them."""
-    norms = list(_norms(network))
-    if not norms:
+def _measure_again(network: nn.Module, names: Sequence[str], inputs: Any, chance: torch.Generator, seed: int) -> None:
+    """Statistics of batch normalisations, of the pictures and of noisy copies of them."""
+    if not names:
         return
-    for norm in norms:
+    for name in names:
+        norm: Any = network.get_submodule(name)
         norm.momentum = 1.0
         norm.train()
     picture = tree.picture_tensor(inputs)
@@ -167,7 +176,3 @@ def _run(network: nn.Module, inputs: Any) -> None:
             "the network whose weights are shuffled for a test does not run on a batch of another size "
             f"({type(error).__name__}: {first_line(error)})."
         ) from error
-
-
-def _norms(network: nn.Module) -> Iterator[_BatchNorm]:
-    return (m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats)

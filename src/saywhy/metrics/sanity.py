@@ -84,17 +84,23 @@ def left_of(maps: MapStack, later: Sequence[MapStack]) -> Float[Tensor, "batch t
 def forgotten(
     explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
 ) -> list[MapStack]:
-    """The maps [batch, target, *space] of :func:`cascade` themselves, stage by stage."""
+    """The maps [batch, target, *space] of :func:`cascade` themselves, stage by stage.
+
+    Every picture is judged as if it were alone.
+    """
     if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
         raise InputError(f"stages must be a whole number of at least 1, got {stages!r}.")
     again, found = explanation._again().of(method), []
     shares = [stage / stages for stage in range(1, stages + 1)]
-    with warnings.catch_warnings(), counted("forgetting", stages) as advance:
+    with warnings.catch_warnings(), counted("forgetting", stages * again.batch.size) as advance:
         warnings.simplefilter("ignore", SaywhyWarning)  # a network that knows nothing may well have an empty map
-        for network in forgetting(again.request.model.module, again.batch.inputs, shares, seed):
-            found.append(again.explain(module=network)[method, layer].detach())
-            advance(1)
-    return found
+        for index in range(again.batch.size):  # one by one: statistics that are measured anew are those of one picture
+            one, of_one = again.sample(index), []
+            for network in forgetting(one.request.model.module, one.batch.inputs, shares, seed):
+                of_one.append(one.explain(module=network)[method, layer].detach())
+                advance(1)
+            found.append(of_one)
+    return [torch.cat(stage) for stage in zip(*found, strict=True)]
 
 
 def data_randomisation(

@@ -79,12 +79,17 @@ def _parts(check: "Check") -> Iterator[dict[str, Any]]:
                 "scores": [_score(name, found, b, t) for name, found in check.scores.items()],
                 "chances": [(kind, float(values[b, t])) for kind, values in check.percentiles.items()],
                 "stages": [
-                    {"image": _image(picture, stage[key][b, t], None, small), "left": float(check.left[b, t, k])}
+                    {"image": _image(picture, stage[key][b, t], None, small), "left": _left(float(check.left[b, t, k]))}
                     for k, stage in enumerate(stages)
                 ],
                 "before": _image(picture, own, scale, small),
                 "agreement": [(name, float(values[b, t])) for name, values in check.agreement.items()],
             }
+
+
+def _left(value: float) -> str:
+    """What is left of a map."""
+    return "no map any more" if math.isnan(value) else f"{value:.2f} left"
 
 
 def _drawn(check: "Check", maps: Any) -> Explained:
@@ -103,14 +108,10 @@ def _score(name: str, found: Any, b: int, t: int) -> dict[str, Any]:
     """A metric as an axis with a mark for the map and one for each of the others, in percent of the axis."""
     values = {"this map": float(found.values[b, t])}
     values |= {NULL_NAMES[kind]: float(null[b, t]) for kind, null in found.nulls.items()}
-    low, high = found.metric.low, found.metric.high
-    if not (math.isfinite(low) and math.isfinite(high)):
-        low, high = min(values.values()), max(values.values())
+    ends_of = [*values.values(), *(end for end in (found.metric.low, found.metric.high) if math.isfinite(end))]
+    low, high = min(ends_of), max(ends_of)  # of a score that is no probability, wider than the metric says
     width = high - low or 1.0
-    marks = [
-        {"who": who, "at": f"{100 * min(1.0, max(0.0, (v - low) / width)):.1f}", "value": f"{v:.3g}"}
-        for who, v in values.items()
-    ]
+    marks = [{"who": who, "at": f"{100 * (v - low) / width:.1f}", "value": f"{v:.3g}"} for who, v in values.items()]
     ends = {"low": f"{low:.3g}", "high": f"{high:.3g}"}
     return {"name": found.metric.title, "better": found.metric.better, **ends, "marks": marks}
 
