@@ -44,3 +44,12 @@ def wide(tensor: Tensor) -> Tensor:
     torch.float32
     """
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def rows_of(maps: MapStack) -> Float[Tensor, "batch target cell"]:
+    """Maps as rows of cells, float64 on the CPU, to be compared with each other.
+
+    >>> rows_of(torch.zeros(1, 2, 3, 3)).shape
+    torch.Size([1, 2, 9])
+    """
+    return maps.detach().cpu().double().flatten(2)

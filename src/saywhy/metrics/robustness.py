@@ -17,7 +17,7 @@ from saywhy.engine.shift import undoing_shift
 from saywhy.errors import InputError
 from saywhy.metrics.attention import rank_correlation
 from saywhy.progress import counted
-from saywhy.shapes import MapStack, Scores
+from saywhy.shapes import MapStack, Scores, rows_of
 
 if TYPE_CHECKING:
     from saywhy.explanation import Explanation
@@ -55,8 +55,8 @@ def max_sensitivity(
     Raises:
         InputError: ``radius`` or ``draws`` is not positive, or the explanation cannot be asked again.
     """
-    own = _flat(explanation[method, layer])
-    changes = [(_flat(m) - own).norm(dim=-1) for m in _noisy(explanation, method, layer, radius, draws, seed)]
+    own = rows_of(explanation[method, layer])
+    changes = [(rows_of(m) - own).norm(dim=-1) for m in _noisy(explanation, method, layer, radius, draws, seed)]
     return _relative(torch.stack(changes).amax(0), own)
 
 
@@ -70,8 +70,8 @@ def stability(
     Returns:
         [batch, target] from -1 to 1, 0 for a map that is the same everywhere; higher is better.
     """
-    own = _flat(explanation[method, layer])
-    found = [rank_correlation(_flat(m), own) for m in _noisy(explanation, method, layer, radius, draws, seed)]
+    own = rows_of(explanation[method, layer])
+    found = [rank_correlation(rows_of(m), own) for m in _noisy(explanation, method, layer, radius, draws, seed)]
     return torch.stack(found).mean(0)
 
 
@@ -96,9 +96,9 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
     """
     if not math.isfinite(shift) or not shift:
         raise InputError(f"shift is a share of the picture's range, other than 0, got {shift!r}.")
-    again, own = explanation._again().of(method), _flat(explanation[method, layer])
+    again, own = explanation._again().of(method), rows_of(explanation[method, layer])
     others = [_shifted(again.sample(sample), shift)[method, layer] for sample in range(len(own))]
-    return _relative((_flat(torch.cat(others)) - own).norm(dim=-1), own)
+    return _relative((rows_of(torch.cat(others)) - own).norm(dim=-1), own)
 
 
 def _shifted(again: Again, shift: float) -> "Explanation":
@@ -130,10 +130,6 @@ def _range(pictures: Tensor) -> Tensor:
     """Largest less smallest value of every picture, [batch, 1, …]."""
     low, high = torch.aminmax(pictures.flatten(1), dim=1)
     return (high - low).view(-1, *[1] * (pictures.ndim - 1))
-
-
-def _flat(maps: MapStack) -> Tensor:
-    return maps.detach().cpu().double().flatten(2)
 
 
 def _relative(change: Tensor, maps: Tensor) -> Scores:

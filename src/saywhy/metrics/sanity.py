@@ -18,7 +18,7 @@ from saywhy.errors import InputError, SaywhyWarning
 from saywhy.metrics.attention import rank_correlation
 from saywhy.models.model import Model, unwrapped
 from saywhy.progress import counted
-from saywhy.shapes import MapStack, Scores
+from saywhy.shapes import MapStack, Scores, rows_of
 
 if TYPE_CHECKING:
     from saywhy.explanation import Explanation
@@ -78,7 +78,7 @@ def left_of(maps: MapStack, later: Sequence[MapStack]) -> Float[Tensor, "batch t
     >>> left_of(torch.tensor([[[0.0, 1.0, 2.0]]]), [torch.tensor([[[2.0, 1.0, 0.0]]]), torch.ones(1, 1, 3)])
     tensor([[[1., 0.]]], dtype=torch.float64)
     """
-    return torch.stack([rank_correlation(_flat(one), _flat(maps)).abs() for one in later], -1)
+    return torch.stack([rank_correlation(rows_of(one), rows_of(maps)).abs() for one in later], -1)
 
 
 def forgotten(
@@ -126,7 +126,7 @@ def data_randomisation(
             "order: give other=."
         )
     found = explanation._again().of(method).explain(module=unwrapped(network))
-    return rank_correlation(_flat(found[method, layer]), _flat(explanation[method, layer])).abs()
+    return rank_correlation(rows_of(found[method, layer]), rows_of(explanation[method, layer])).abs()
 
 
 def target_randomisation(explanation: "Explanation", method: str, layer: str) -> Scores:
@@ -143,7 +143,7 @@ def target_randomisation(explanation: "Explanation", method: str, layer: str) ->
         InputError: no target is a class, or the network knows one class only.
     """
     rivals = explanation._again().of(method).rivals()
-    found = rank_correlation(_flat(rivals[method, layer]), _flat(explanation[method, layer]))
+    found = rank_correlation(rows_of(rivals[method, layer]), rows_of(explanation[method, layer]))
     return found.masked_fill(explanation.classes < 0, math.nan)
 
 
@@ -162,7 +162,3 @@ def completeness_gap(explanation: "Explanation", method: str, layer: str) -> Sco
     if (method, layer) not in explanation._gaps:
         raise InputError(f"'{method}' at '{layer}' adds up to nothing that could be known. Path methods do.")
     return explanation._gaps[method, layer].detach().cpu().double().abs()
-
-
-def _flat(maps: MapStack) -> Tensor:
-    return maps.detach().cpu().double().flatten(2)

@@ -33,11 +33,11 @@ from saywhy.training.toybox_vqa import drawn, seen
 from saywhy.uncertainty import Gate, MonteCarlo, UCam, Uncertainty
 from saywhy.uncertainty.estimate import of_output
 
-SCENES = 6_000
+SCENES = 4_000
 """Of clear ones and of blurred ones."""
 
 TEST_SCENES = 1_000
-STEPS = 2_500
+STEPS = 1_500
 GUESSES = 50
 
 SPREAD_RATE = 1e-2
