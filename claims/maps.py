@@ -94,5 +94,9 @@ class Kept:
 
 
 def judged(text: str, found: Estimate) -> list[object]:
-    """A row of verdicts."""
+    """A row of verdicts: that something is larger than zero.
+
+    >>> judged("it is", Estimate(1.0, 1.0, 1.0, 9, 9))[2], judged("it is", Estimate(1.0, 1.0, 1.0, 9, 1))[2]
+    ('holds', 'not decidable here')
+    """
     return [text, found, verdict(found)]

@@ -79,6 +79,9 @@ def ask(
 def print_certainty(told: Any) -> None:
     """Bars of the kinds of uncertainty, as shares of the questions that are less uncertain, and what to do."""
     screen.say("")
+    if all(bar.share is None for bar in told.bars):
+        screen.say("uncertainty: " + ", ".join(f"{bar.value:.3f} {bar.unit} {bar.name}" for bar in told.bars))
+        return
     table = screen.table("how uncertain", "", "value", "more than", right=("value", "more than"), whole=("",))
     for bar in told.bars:
         filled = "" if bar.share is None else "█" * round(BAR * bar.share) + "░" * (BAR - round(BAR * bar.share))
