@@ -24,7 +24,8 @@ from saywhy.data.toybox_located import ToyboxLocated
 from saywhy.errors import InputError, LayerError, MethodError, PictureError, SaywhyError
 from saywhy.metrics import METRICS, measure
 from saywhy.metrics.localization import energy_pointing
-from saywhy.metrics.nulls import NULLS
+from saywhy.metrics.measure import wilson
+from saywhy.metrics.nulls import NULLS, own_seed
 
 LABELS = ("cat", "dog", "mug", "key")
 METHODS = ("gradcam", "saliency")
@@ -131,7 +132,7 @@ class TestTheTable:
             assert cell.low < cell.mean < cell.high
 
     def test_against_measure(self):
-        """The same numbers that measure gives, nulls included, of one picture after the other."""
+        """The same numbers that measure gives, nulls included, of one picture after the other, each with its seed."""
         net, data = model(), Drawn(3)
         names = ("deletion", "faithfulness-correlation", "stability", "target-randomisation", "box-iou")
         found = run(data, names, model=net, seed=3)
@@ -141,7 +142,7 @@ class TestTheTable:
             e = saywhy.explain(net, located.open(), list(located.labels), list(METHODS), "features", seed=3)
             boxes = [[[t.box for t in located.things if t.label == label] for label in located.labels]]
             for method in METHODS:
-                for name, one in measure(e, names, method=method, boxes=boxes, seed=3).items():
+                for name, one in measure(e, names, method=method, boxes=boxes, seed=own_seed(3, index)).items():
                     wanted.setdefault((method, name), []).extend(one.values[0].tolist())
                     if method == METHODS[0]:
                         for null, values in one.nulls.items():
@@ -153,6 +154,67 @@ class TestTheTable:
                 assert found.cell(who, name).maps == len(values)
                 assert found.cell(who, name).mean == pytest.approx(np.mean(values) if values else math.nan, nan_ok=True)
         assert found.table()["gradcam"]["deletion"] == found.cell("gradcam", "deletion")
+
+    def test_every_picture_has_noise_of_its_own(self):
+        """The same picture over and over: one fixed map would hit in all of them or in none."""
+        located = picture([Thing("cat", (0.0, 0.0, 6.0, 5.0))])
+        data = Given((located,) * 8)
+        one, same, other = (run(data, ["energy-pointing"], ["saliency"], seed=seed) for seed in (0, 0, 1))
+
+        def values(found: Bench, who: str) -> list[float]:
+            return [row["values"]["energy-pointing"] for rows in found.pictures.values() for row in rows_of(rows, who)]
+
+        def rows_of(rows: list[dict[str, Any]], who: str) -> list[dict[str, Any]]:
+            return [row for row in rows if row["who"] == who]
+
+        assert len(set(values(one, "random"))) == 8
+        assert {len(set(values(one, who))) for who in ("saliency", "centre", "edges")} == {1}
+        assert values(same, "random") == values(one, "random")
+        assert not set(values(other, "random")) & set(values(one, "random"))
+
+    def test_noise_is_that_of_the_place_in_the_data_set(self):
+        """However many pictures are measured, and whichever methods."""
+        whole, part = run(Drawn(6)), run(Drawn(6), QUICK[:1], METHODS[:1], count=2)
+        for index, rows in part.pictures.items():
+            of_both = [[row for row in found if row["who"] == "random"] for found in (rows, whole.pictures[index])]
+            for one, other in zip(*of_both, strict=True):
+                assert one["values"]["energy-pointing"] == other["values"]["energy-pointing"]
+
+    def test_the_interval_of_noise_holds_what_other_seeds_give(self):
+        data = Given((picture([Thing("cat", (0.0, 0.0, 10.0, 8.0))]),) * 40)
+        net = model()
+        cells = [
+            run(data, ["energy-pointing"], ["saliency"], model=net, seed=s).cell("random", "energy-pointing")
+            for s in range(4)
+        ]
+        assert all(one.low <= other.high for one in cells for other in cells)
+
+    @pytest.mark.parametrize("hit", [0.0, 1.0])
+    def test_at_the_edge_of_hits_and_misses_the_interval_is_wilsons(self, hit):
+        done = Bench(Settings("m", "w", "d", 40, 40, ("a",), ("pointing-game",), None, 0))
+        done.pictures = {i: [{"who": "a", "values": {"pointing-game": hit}}] for i in range(40)}
+        found = done.cell("a", "pointing-game")
+        assert (found.low, found.high) == wilson(hit, 40)
+        assert min(found.low, 1 - found.high) == pytest.approx(0, abs=1e-12) or found.high == 1
+        assert found.high - found.low == pytest.approx(0.0876, abs=1e-4)
+        done.pictures[40] = [{"who": "a", "values": {"pointing-game": 1 - hit}}]
+        mixed = done.cell("a", "pointing-game")
+        assert (mixed.low, mixed.high) == wilson(mixed.mean, 41)
+        done.pictures[41] = [{"who": "a", "values": {"pointing-game": 0.5}}]
+        bootstrapped = done.cell("a", "pointing-game")
+        assert (bootstrapped.low, bootstrapped.high) != wilson(bootstrapped.mean, 42)
+
+    def test_maps_of_a_picture_that_agree_count_as_the_picture(self):
+        """Forty pictures with three classes each that all hit are forty trials and not 120."""
+        done = Bench(Settings("m", "w", "d", 40, 40, ("a",), ("pointing-game", "stability"), None, 0))
+        values = {"pointing-game": 1.0, "stability": 1.0}
+        done.pictures = {i: [{"who": "a", "values": values}] * 3 for i in range(40)}
+        found = done.cell("a", "pointing-game")
+        assert (found.low, found.high) == pytest.approx(wilson(1.0, 40))
+        of_another_range = done.cell("a", "stability")
+        assert (of_another_range.low, of_another_range.high) == (1, 1)
+        done.pictures[0] = [{"who": "a", "values": values}]  # counts less
+        assert done.cell("a", "pointing-game").low < found.low
 
     def test_metrics_of_methods_have_no_nulls_and_no_interval_has_a_single_picture(self):
         found = run(Drawn(1), ["stability", "sparseness"])
@@ -439,6 +501,42 @@ class TestGoingOn:
         run(Looking(), folder=tmp_path)
         assert seen == [1, 2, 3, 4, 5, 6]
 
+    def test_what_was_left_out_is_tried_again(self, tmp_path):
+        broken = run(Drawn(broken=(1, 4)), folder=tmp_path)
+        assert sorted(broken.skipped) == [1, 4]
+        written = (tmp_path / ROWS).read_text()
+        assert_same(run(Drawn(broken=(1, 4)), folder=tmp_path), broken)
+        assert (tmp_path / ROWS).read_text() == written  # the same is not said twice
+        data = Drawn(broken=(4,))
+        assert_same(run(data, folder=tmp_path), run(Drawn(broken=(4,))))
+        assert set(data.opened) == {1}
+        mended = Drawn()
+        assert_same(run(mended, folder=tmp_path), run(Drawn()))
+        assert set(mended.opened) == {4}
+        assert_same(run(Drawn(broken=(1, 4)), folder=tmp_path), run(Drawn()))  # and what was measured is kept
+
+    def test_why_it_was_left_out_is_what_is_said_last(self, tmp_path):
+        @dataclass(frozen=True)
+        class Moody(Drawn):
+            why: str = ""
+
+            def __getitem__(self, index: int) -> Located:
+                if index == 2:
+                    raise PictureError(self.why)
+                return super().__getitem__(index)
+
+        run(Moody(why="one."), folder=tmp_path)
+        assert run(Moody(why="other."), folder=tmp_path).skipped == {2: "other."}
+
+    def test_rows_of_another_version_are_refused(self, tmp_path):
+        """Before, one map of noise served all pictures: such rows and these make no table together."""
+        run(folder=tmp_path)
+        first, *rows = (tmp_path / ROWS).read_text().splitlines()
+        older = {name: value for name, value in json.loads(first).items() if name != "form"}
+        (tmp_path / ROWS).write_text("\n".join([json.dumps(older), *rows]) + "\n")
+        with pytest.raises(InputError, match=r"by another version of saywhy\. Give another folder, or remove this one"):
+            run(folder=tmp_path)
+
     @pytest.mark.parametrize(
         ("own", "says"),
         [
@@ -461,7 +559,31 @@ class TestGoingOn:
         assert "Give another folder" in str(said.value)
         assert (tmp_path / ROWS).read_text() == before
 
-    @pytest.mark.parametrize("line", ["{", "[1]", "\0\0\0", '{"place": 1}', "NaN"])
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "{",
+            "[1]",
+            "\0\0\0",
+            '{"place": 1}',
+            "NaN",
+            '{"rows": []}',
+            '{"rows": 1}',
+            '{"place": "1", "rows": []}',
+            '{"place": 99, "rows": []}',
+            '{"place": -1, "skipped": "why"}',
+            '{"place": true, "skipped": "why"}',
+            '{"place": 1, "skipped": 2}',
+            '{"place": 1, "rows": 1}',
+            '{"place": 1, "rows": []}',
+            '{"place": 1, "rows": [1]}',
+            '{"place": 1, "rows": [{"who": "gradcam"}]}',
+            '{"place": 1, "rows": [{"who": "gradcam", "values": 1}]}',
+            '{"place": 1, "rows": [{"who": "gradcam", "values": {"sparseness": "1"}}]}',
+            '{"place": 1, "rows": [{"who": "gradcam", "values": {"sparseness": NaN}}]}',
+            '{"place": 1, "rows": [{"values": {"sparseness": 1}}]}',
+        ],
+    )
     def test_a_line_that_is_damaged(self, tmp_path, line):
         run(folder=tmp_path)
         lines = (tmp_path / ROWS).read_text().splitlines()
@@ -541,6 +663,7 @@ class TestFiles:
         assert "<script" not in page
         assert "default-src 'none'" in page
         assert "5 pictures, 1 left out" in page
+        assert "bootstrap over pictures; of hits and misses alone, Wilson" in page.replace("&#39;", "'")
         assert "&#39;2.jpg&#39; is damaged." in page
         for name in (*(METRICS[name].title for name in QUICK), *METHODS, "an edge detector", "noise"):
             assert name in page

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import saywhy
 from saywhy.cli import app
 from saywhy.cli.tables import methods_page, metrics_page
+from saywhy.metrics.catalogue import BESIDE, METRICS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,6 +22,19 @@ def test_the_page_of_methods_is_the_registry() -> None:
 
 def test_the_page_of_metrics_is_the_registry() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").strip() == metrics_page().strip()
+
+
+def test_the_page_of_metrics_has_what_stands_beside_them() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    shown = CliRunner().invoke(app, ["metrics"], env={"COLUMNS": "400", "TERM": "dumb"}).output
+    for one in BESIDE:
+        assert f"| `{one.function}` | {one.value} | {one.better} | {one.range} | {one.paper} |" in page
+        assert one.function in shown
+    for metric in METRICS.values():
+        assert f"| {metric.better} | {metric.range} |" in page
+        assert metric.name in shown
+    assert "people looked" in page  # as a measure, and as nothing that a metric looks at
+    assert "| where people looked |" not in page
 
 
 def test_the_readme_names_every_method() -> None:

@@ -19,9 +19,10 @@ from saywhy.data.located import DataSet, Located, Thing
 from saywhy.errors import InputError, PictureError, SaywhyWarning, nearest
 from saywhy.explain import explain
 from saywhy.methods.registry import find_method
-from saywhy.metrics.measure import Judge
+from saywhy.metrics.catalogue import METRICS as KNOWN
+from saywhy.metrics.measure import Judge, of_hits
 from saywhy.metrics.metric import Metric
-from saywhy.metrics.nulls import NULLS
+from saywhy.metrics.nulls import NULLS, own_seed
 from saywhy.metrics.registry import find_metric
 from saywhy.models import Model
 from saywhy.progress import counted
@@ -36,7 +37,10 @@ AT_ONCE = 2_000_000
 """So many pictures are drawn at once for an interval, so that memory does not grow with the data set."""
 
 ROWS = "rows.jsonl"
-"""What was measured, a line for what was asked and then one for every picture."""
+"""What was measured, a line for what was asked and then one for every picture; of two of a picture the last counts."""
+
+FORM = 2
+"""Of these lines and what is in them; a run goes on only with the same. In 1 all pictures had the same noise."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Settings:
         count: of how many it is measured, spread evenly over the data set.
         methods, metrics: names.
         layer: None is found.
-        seed: of all that is random.
+        seed: of all that is random: of the maps as it is, of what judges a picture (its noise, its hidden parts) with
+            the picture's place in the data set (:func:`saywhy.metrics.nulls.own_seed`).
     """
 
     model: str
@@ -69,7 +74,9 @@ class Cell:
 
     Attributes:
         mean: over all maps; NaN where there is none.
-        low, high: the 95 % interval, by the bootstrap over pictures; NaN for a single picture.
+        low, high: the 95 % interval, by the bootstrap over pictures, or Wilson's where every picture is a hit or a miss
+            (:func:`saywhy.metrics.measure.of_hits`); NaN for a single picture. Where all other values are equal it has
+            no width, which is what they show and no proof of more.
         maps, pictures: how many.
     """
 
@@ -113,7 +120,8 @@ class Bench:
         mean = float(total[:, 0].sum() / total[:, 1].sum())
         low = high = math.nan
         if len(total) > 1:
-            low, high = (float(q) for q in np.quantile(_drawn_means(total), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+            hits = of_hits(KNOWN.get(metric), total[:, 0] / total[:, 1], total[:, 1], LEVEL)
+            low, high = hits or (float(q) for q in np.quantile(_drawn_means(total), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
         return Cell(mean, low, high, int(total[:, 1].sum()), len(total))
 
     def table(self) -> dict[str, dict[str, Cell]]:
@@ -173,8 +181,8 @@ def bench(
         methods, metrics: names; each counts once.
         count: so many pictures, spread evenly over the data set; None are all.
         layer: None is found.
-        folder: where what was measured is kept, picture by picture (``rows.jsonl``); the same call goes on there. None
-            keeps nothing.
+        folder: where what was measured is kept, picture by picture (``rows.jsonl``); the same call goes on there, and
+            tries again what was left out. None keeps nothing.
         seed: of all that is random.
 
     Raises:
@@ -198,9 +206,9 @@ def bench(
     classes = classes_of(model, data)
     with counted("measuring", len(places)) as advance:
         for place in places:
-            if place not in done.pictures and place not in done.skipped:
+            if place not in done.pictures:
                 try:
-                    rows = list(_rows(model, data[place], classes, settings, chosen))
+                    rows = list(_rows(model, data[place], classes, settings, chosen, own_seed(seed, place)))
                     if rows:
                         done.pictures[place] = rows
                     else:
@@ -209,6 +217,7 @@ def bench(
                     done.skipped[place] = str(error)
                 keep(place)
             advance(1)
+    done.pictures = dict(sorted(done.pictures.items()))  # the interval must not know what was tried again
     if not done.pictures:
         why = next(iter(done.skipped.values())).rstrip(".")
         raise InputError(f"nothing could be measured of {len(places)} pictures. The first: {why}.")
@@ -275,8 +284,9 @@ def _rows(
     classes: Callable[[str], int | None],
     settings: Settings,
     metrics: Sequence[Metric],
+    seed: int,
 ) -> Iterator[dict[str, Any]]:
-    """What every metric says of every map of a picture."""
+    """What every metric says of every map of a picture; seed: of what judges them."""
     labels = [label for label in located.labels if classes(label) is not None]
     if not labels:
         return
@@ -296,7 +306,7 @@ def _rows(
     known = [some or [everywhere] for some in things]  # what is measured there is left out again
     masks, boxes = [[mask_of(some, image) for some in known]], [[[t.box for t in some] for some in known]]
     first = settings.methods[0]
-    of_first = Judge(explanation, first, explanation._first_layer(first), masks, boxes, seed=settings.seed)
+    of_first = Judge(explanation, first, explanation._first_layer(first), masks, boxes, seed=seed)
     for method in settings.methods:
         judge = of_first.at(method, explanation._first_layer(method))
         shown = {method: judge.maps}
@@ -358,7 +368,7 @@ def _drawn_means(sums: np.ndarray) -> np.ndarray:
 def _kept(done: Bench, folder: Path) -> Callable[[int], None]:
     """Read what was measured before; returns what writes a picture down."""
     file = folder / ROWS
-    now = json.loads(json.dumps(asdict(done.settings)))
+    now = json.loads(json.dumps({"form": FORM, **asdict(done.settings)}))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lines = file.read_bytes().split(b"\n") if file.exists() else [b""]
@@ -368,10 +378,15 @@ def _kept(done: Bench, folder: Path) -> Callable[[int], None]:
             file.write_text(json.dumps(now) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"what is measured cannot be kept in '{folder}': {error}") from error
-    _read_back(done, now, [_parsed(file, number, line) for number, line in enumerate(lines[:-1], 1)], folder)
+    size = done.settings.size
+    before = _read_back(
+        done, now, [_parsed(file, number, line, size) for number, line in enumerate(lines[:-1], 1)], folder
+    )
 
     def keep(place: int) -> None:
         if place in done.skipped:
+            if before.get(place) == done.skipped[place]:
+                return  # it stands there
             row: Mapping[str, Any] = {"place": place, "skipped": done.skipped[place]}
         else:
             row = {"place": place, "rows": done.pictures[place]}
@@ -381,34 +396,58 @@ def _kept(done: Bench, folder: Path) -> Callable[[int], None]:
     return keep
 
 
-def _parsed(file: Path, number: int, line: bytes) -> dict[str, Any]:
-    """One line of what was measured before."""
+def _parsed(file: Path, number: int, line: bytes, size: int) -> dict[str, Any]:
+    """One line of what was measured before, of a data set of this size."""
     try:
         found = json.loads(line)
     except ValueError as error:
         raise _damaged(file, number) from error
-    if not isinstance(found, dict) or (number > 1 and not {"rows", "skipped"} & set(found)):
+    if not isinstance(found, dict) or (number > 1 and not _is_kept(found, size)):
         raise _damaged(file, number)
     return found
+
+
+def _is_kept(line: Mapping[str, Any], size: int) -> bool:
+    """Whether it says of a picture why it was left out, or what was measured."""
+    place, rows = line.get("place"), line.get("rows")
+    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < size:
+        return False
+    if "skipped" in line:
+        return isinstance(line["skipped"], str)
+    return isinstance(rows, list) and bool(rows) and all(_is_row(row) for row in rows)
+
+
+def _is_row(row: Any) -> bool:
+    """Whether it is what metrics said of a map."""
+    if not isinstance(row, dict) or not isinstance(row.get("who"), str) or not isinstance(row.get("values"), dict):
+        return False
+    numbers = [value for value in row["values"].values() if value is not None]
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in numbers)
 
 
 def _damaged(file: Path, number: int) -> InputError:
     return InputError(f"'{file}', line {number}, is damaged. Take the line out, or remove the file to begin anew.")
 
 
-def _read_back(done: Bench, now: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Take over what was measured before, if the same was asked."""
+def _read_back(done: Bench, now: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, str]:
+    """Take over what was measured before, if the same was asked; returns why others were left out."""
     before = lines[0] if lines else now
+    if before.get("form") != now["form"]:
+        raise InputError(
+            f"'{folder}' holds a run by another version of saywhy. Give another folder, or remove this one."
+        )
     if other := [key for key in now if before.get(key) != now[key]]:
         raise InputError(
             f"'{folder}' holds another run: its {other[0]} is {before.get(other[0])}, and now {now[other[0]]}. "
             "Give another folder, or remove this one."
         )
+    skipped = {}
     for row in lines[1:]:
         if "skipped" in row:
-            done.skipped[row["place"]] = row["skipped"]
+            skipped[row["place"]] = row["skipped"]
         else:
             done.pictures[row["place"]] = row["rows"]
+    return skipped
 
 
 def _known(value: Any) -> Any:

@@ -5,8 +5,10 @@ A new metric is tested by being registered; only a better and a worse map have t
 
 import inspect
 import math
+import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -18,12 +20,14 @@ from torch import Tensor, nn
 
 import saywhy
 from oracles.networks import TinyNetwork
+from saywhy import metrics
 from saywhy.errors import InputError
 from saywhy.methods import METHODS, Method
 from saywhy.metrics import METRICS, Metric, find_metric, measure, register
+from saywhy.metrics.catalogue import BESIDE
 from saywhy.metrics.measure import Judge
 
-BESIDE = {"maps": 1, "masks": 2, "boxes": 2, "people": 2, "network": 2, "probes": 2, "method": 3}
+ARGUMENTS = {"maps": 1, "masks": 2, "boxes": 2, "network": 2, "probes": 2, "method": 3}
 """How many arguments a metric takes that are no parameters."""
 
 SIDE = 8
@@ -239,11 +243,102 @@ def asked_of(seed: int) -> Judge:
     return asked[seed]
 
 
+SCORED = "in units of the score"
+
+
+def of_a_number(factor: float, offset: float = 0.0) -> Judge:
+    """The small network, of which a number is asked that is no probability."""
+    judged = asked_of(0)
+    images = [picture.image for picture in judged.explanation.pictures]
+    model = saywhy.load(TinyNetwork.build(), input_size=12)
+
+    def number(output: Tensor) -> Tensor:
+        return factor * (output[:, 0] - output[:, 2]) + offset
+
+    explanation = saywhy.explain(model, images, [number, number], "gradcam", "features", relu=False)
+    return Judge(explanation, "gradcam", "features", judged.masks, judged.boxes, probes=8)
+
+
+@pytest.mark.parametrize("name", [n for n in METRICS if METRICS[n].needs != "method"])
+def test_of_what_is_no_probability_the_range_is_what_is_declared(name):
+    metric, maps = METRICS[name], asked_of(0).maps
+    offset = 500.0 if name == "average-drop" else 0.0  # a share of a number that has to be positive
+    one, many = (of_a_number(factor, offset * factor).value(metric, maps) for factor in (1.0, 1000.0))
+    scaled = torch.allclose(many, 1000 * one, rtol=1e-3) and bool(one.any())
+    assert scaled == (metric.otherwise == SCORED), (one, many)
+    assert metric.range.endswith(f" of a probability, else {SCORED}") == scaled
+    if not metric.otherwise:
+        assert bool(((many >= metric.low) & (many <= metric.high)).all())
+
+
+def test_a_share_of_a_score_can_be_more_than_all_of_it():
+    """From a little more than zero far below it: the average drop has no end where the score has none."""
+    metric, found = METRICS["average-drop"], Halves()
+    found.weights.data.abs_()
+
+    def number(output: Tensor) -> Tensor:
+        return output[:, 0] + 1
+
+    explanation = saywhy.explain(found, -torch.ones(1, 1, SIDE, SIDE).double() / 64, number, "saliency")
+    judged = Judge(explanation, "saliency", "input")
+    value = judged.value(metric, halves()[None, None].float(), fill=-torch.ones(1, SIDE, SIDE).double()).item()
+    assert value > metric.high
+    assert metric.range == "0 to 1 of a probability, else 0 to inf"
+
+
+HELPERS = {
+    "answers": {"consensus", "short_consensus", "matches", "answer_accuracy"},
+    "attention": {"ranks", "on_grid", "random_maps", "centre_prior"},
+    "boxes": {"found_boxes", "box_masks"},
+    "faithfulness": {"probe", "correlated"},
+    "imputation": {"imputed"},
+    "localization": {"positive_part", "shares_of_maximum", "checked_masks", "checked_share"},
+    "measure": {"measure", "wilson", "of_hits"},
+    "nulls": {"random_like", "centre_like", "edges_like", "moved", "hill", "own_seed"},
+    "pointing": {"best_rejection_threshold", "cell_masks", "mosaic"},
+    "registry": {"find_metric", "register"},
+    "removal": {"ranked", "at_pixels", "fitting"},
+    "sanity": {"left_of", "forgotten"},
+}
+"""Functions that measure nothing by themselves, or one answer of what a listed function measures all of."""
+
+
+@pytest.mark.parametrize("one", BESIDE, ids=lambda one: one.function)
+def test_what_stands_beside_exists_and_says_the_same(one):
+    module, name = one.function.split(".")
+    file = import_module(f"saywhy.metrics.{module}")
+    function = getattr(file, name)
+    assert callable(function)
+    assert function.__module__ == file.__name__
+    assert all(one)
+    if one.paper not in ("ours", "common"):
+        assert one.paper[-4:].isdigit()
+        author, year = one.paper.split()[0].rstrip(","), one.paper[-4:]
+        assert author in inspect.getsource(file)
+        assert year in inspect.getsource(file)
+    for other in one.value.split("`")[1::2]:
+        if not other.startswith("."):
+            assert hasattr(import_module(f"saywhy.metrics.{other.split('.')[0]}"), other.split(".")[1])
+
+
+def test_nothing_is_left_out():
+    """Every public function below saywhy.metrics is a metric, stands beside them, or is a helper."""
+    listed = {m.function for m in METRICS.values()}
+    named = {one.function for one in BESIDE}
+    assert len(named) == len(BESIDE)
+    for found in pkgutil.iter_modules(metrics.__path__):
+        module = import_module(f"saywhy.metrics.{found.name}")
+        own = {name for name, it in vars(module).items() if inspect.isfunction(it) and it.__module__ == module.__name__}
+        public = {name for name in own if not name.startswith("_") and getattr(module, name) not in listed}
+        beside = {name for name in public if f"{found.name}.{name}" in named}
+        assert public - beside == HELPERS.get(found.name, set()), found.name
+
+
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 def test_parameters_are_keywords_with_defaults(metric: Metric):
     parameters = inspect.signature(metric.function).parameters.values()
     others = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
-    assert len(others) == BESIDE[metric.needs]
+    assert len(others) == ARGUMENTS[metric.needs]
     assert all(p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty for p in others)
     for name, default in metric.parameters.items():
         assert default is not inspect.Parameter.empty, f"{name} has no default"

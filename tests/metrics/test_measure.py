@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from PIL import Image
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from saywhy.metrics.boxes import box_iou
 from saywhy.metrics.complexity import sparseness
 from saywhy.metrics.faithfulness import faithfulness_correlation, probe
 from saywhy.metrics.localization import energy_pointing
-from saywhy.metrics.measure import DRAWS, Judge
+from saywhy.metrics.measure import DRAWS, Judge, wilson
 from saywhy.metrics.nulls import NULLS
 from saywhy.metrics.removal import deletion
 from saywhy.metrics.robustness import stability
@@ -224,6 +225,30 @@ class TestMeasured:
     def test_of_equal_samples_it_is_a_point(self):
         assert self.made([[2.0], [2.0], [2.0]]).interval() == (2.0, 2.0)
 
+    @pytest.mark.parametrize("hit", [0.0, 1.0])
+    @pytest.mark.parametrize("targets", [1, 3])
+    def test_all_hits_are_not_certain(self, hit, targets):
+        found = Measured(METRICS["pointing-game"], torch.full((40, targets), hit).double(), {})
+        assert found.interval() == wilson(hit, 40)
+        assert found.interval(0.5) == wilson(hit, 40, 0.5)
+
+    def test_hits_and_misses_have_wilsons_interval_whatever_the_seed(self):
+        values = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0])[:, None].double()
+        found = Measured(METRICS["pointing-game"], values, {})
+        assert found.interval(seed=1) == found.interval(seed=2) == wilson(0.6, 5)
+        of_scores = Measured(METRICS["comprehensiveness"], values, {})  # from -1: 0 is no end of its range
+        assert of_scores.interval() != wilson(0.6, 5)
+
+    def test_wilson_against_the_equation(self):
+        """Its ends are where a test of the share has exactly the level: (p - q)² = z² q (1 - q) / n."""
+        z = 1.959963984540054
+        for hits, count in ((0, 7), (3, 7), (7, 7), (1, 2), (50, 400)):
+            share = hits / count
+            low, high = wilson(share, count)
+            assert 0 <= low <= share <= high <= 1
+            for end in (low, high):
+                assert (share - end) ** 2 == pytest.approx(z * z * end * (1 - end) / count, abs=1e-12)
+
 
 class TestJudge:
     def test_other_maps_are_judged_by_the_same_probes(self, explanation, monkeypatch):
@@ -292,6 +317,47 @@ class TestMistakes:
             InputError, match=r"a mask is bool \[height, width\] of the original picture, here \[14, 20\]"
         ):
             measure(explanation, "energy-pointing", masks=masks)
+
+    WRONG_TRUTHS = (
+        ("masks", "x", "got 'x'"),
+        ("masks", ["xy", "zw"], "got"),
+        ("masks", 3, "got 3"),
+        ("masks", [None, None], "got"),
+        ("masks", np.ones((128, 128), bool), r"got a ndarray of shape \[128, 128\]"),
+        ("masks", torch.ones(128, 128).bool(), r"got a Tensor of shape \[128, 128\]"),
+        ("masks", torch.ones(2, 2).bool(), "a mask is bool .* got torch.bool \\[\\], of sample 0, target 0"),
+        ("masks", [[None, None], [None, None]], "a mask is bool .* got None, of sample 0, target 0"),
+        ("masks", [["a", "b"], ["c", "d"]], "a mask is bool .* got 'a'"),
+        ("masks", {"a": 1}, "got {'a': 1}"),
+        ("boxes", (1, 2, 3, 4), r"got \(1, 2, 3, 4\)"),
+        ("boxes", "x", "got 'x'"),
+        ("boxes", [[1, 2], [3, 4]], "a box is .left, top, right, bottom."),
+        ("boxes", [[None, None], [None, None]], "a box is .left, top, right, bottom."),
+        ("boxes", torch.ones(3, 4), r"got a Tensor of shape \[3, 4\]"),
+    )
+
+    @pytest.mark.parametrize(("name", "truth", "says"), WRONG_TRUTHS)
+    def test_a_truth_that_is_none(self, explanation, name, truth, says):
+        metric = {"masks": "energy-pointing", "boxes": "box-iou"}[name]
+        with pytest.raises((InputError, TypeCheckError), match=f"{says}|'{name}'") as said:
+            measure(explanation, metric, **{name: truth})
+        assert len(str(said.value)) < 400 or said.type is TypeCheckError
+
+    @pytest.mark.parametrize("outside", [(30.0, 0.0, 40.0, 5.0), (-9, 0, 0, 5), (0, 14, 5, 15), (0, -3, 5, 0)], ids=str)
+    def test_a_box_outside_of_the_picture(self, explanation, images, outside):
+        boxes = boxes_of(images)
+        boxes[0][1] = [(0, 0, 3, 3), outside]
+        with pytest.raises(InputError, match=r"sample 0, target 1 .* lies outside of the picture of 20 × 14 pixels"):
+            measure(explanation, "box-iou", boxes=boxes)
+        boxes[0][1] = [(-5, -5, 3, 3)]
+        assert measure(explanation, "box-iou", boxes=boxes, nulls=())["box-iou"].values.isfinite().all()
+
+    @pytest.mark.parametrize("wrong", [None, 3, [None], [["deletion"]], METRICS["deletion"]])
+    def test_names_that_are_none(self, explanation, wrong):
+        with pytest.raises((InputError, TypeCheckError), match=r"metrics= is a name or several, got|'metrics'"):
+            measure(explanation, wrong)
+        with pytest.raises((InputError, TypeCheckError), match=r"nulls= is a name or several, got|'nulls'"):
+            measure(explanation, "sparseness", nulls=wrong)
 
     def test_a_model_that_has_changed(self, model, images):
         net = TinyNetwork.build(dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 from judged import few, some_maps
 
 from saywhy.metrics.attention import centre_prior, ranks
-from saywhy.metrics.nulls import NULLS, centre_like, edges_like, hill, moved, random_like
+from saywhy.metrics.boxes import box_iou, found_boxes
+from saywhy.metrics.nulls import NULLS, centre_like, edges_like, hill, moved, own_seed, random_like
+from saywhy.place import on_picture
 
 seeds = st.integers(0, 2**31 - 1)
 SHAPES = [((5,), (20,)), ((4, 6), (16, 24)), ((1, 1), (8, 8)), ((2, 3, 4), (4, 9, 8)), ((6, 5), (6, 5))]
@@ -32,6 +35,38 @@ class TestEvery:
         assert torch.equal(NULLS[name](maps, pictures, 3), first)
         assert torch.equal(torch.get_rng_state(), before)
         assert torch.equal(NULLS[name](maps, pictures, 4), first) == (name != "random")
+
+
+@pytest.mark.parametrize("make", [*NULLS.values(), moved])
+@pytest.mark.parametrize(("grid", "space"), SHAPES)
+def test_a_sample_has_the_same_whatever_comes_after_it(make, grid, space):
+    maps, pictures = some_maps(1, 3, 2, *grid), torch.randn(3, 3, *space)
+    whole, others = make(maps, pictures, 7), make(maps + 1, pictures.flip(0), 7)
+    assert whole.shape == others.shape
+    for count in (1, 2):
+        assert torch.equal(make(maps[:count], pictures[:count], 7), whole[:count])
+
+
+class TestSeeds:
+    def test_every_place_and_every_seed_has_another(self):
+        made = {own_seed(seed, place) for seed in range(-3, 20) for place in range(500)}
+        assert len(made) == 23 * 500
+        assert own_seed(3, 11) != own_seed(31, 1)
+        assert own_seed(0, 0) == own_seed(0, 0)
+
+    def test_torch_and_numpy_take_it(self):
+        for place in range(50):
+            seed = own_seed(0, place)
+            np.random.default_rng(seed)
+            np.random.RandomState(seed)
+            torch.Generator().manual_seed(seed)
+
+    def test_maps_of_neighbouring_places_have_nothing_in_common(self):
+        zeros = torch.zeros(1, 1, 10, 10)
+        made = torch.cat([random_like(zeros, zeros, own_seed(0, place)).flatten(1) for place in range(100)])
+        apart = torch.corrcoef(made) - torch.eye(100)
+        assert float(apart.abs().max()) < 0.5
+        assert abs(float(apart.mean())) < 0.005
 
 
 class TestRandom:
@@ -73,6 +108,26 @@ class TestCentre:
 
     def test_a_quarter_of_the_side_is_one_standard_deviation(self):
         assert float(hill((4,))[3]) == pytest.approx(math.exp(-0.5 * (1.5 / 4 / 0.25) ** 2), abs=1e-15)
+
+
+class TestAsBoxes:
+    """What the page of metrics says: as boxes, noise and the hill are (nearly) the whole picture."""
+
+    @pytest.mark.parametrize("grid", [(7, 7), (14, 14), (4, 6), (38, 30), (224, 224)])
+    @pytest.mark.parametrize("name", ["random", "centre"])
+    def test_the_box_is_that_of_the_picture(self, name, grid):
+        made = NULLS[name](torch.zeros(2, 1, *grid), torch.zeros(2, 3, 224, 224), 1)
+        width, height = 300, 240
+        shown = np.stack([[on_picture(of[0], (0, 0, width, height), (width, height))] for of in made])
+        for ((left, top, right, bottom),) in found_boxes(torch.from_numpy(shown)):
+            covered = (right - left) * (bottom - top) / (width * height)
+            assert covered == 1 if max(grid) <= 38 and name == "centre" else covered > 0.94
+            truth = [(30, 40, 130, 140)]
+            whole = torch.ones(1, 1, height, width)
+            one = torch.zeros(1, 1, height, width)
+            one[..., top:bottom, left:right] = 1
+            pair = [box_iou(each, [[truth]]).item() for each in (one, whole)]
+            assert pair[0] == pytest.approx(pair[1], rel=0.07)
 
 
 class TestEdges:

@@ -41,10 +41,10 @@ def methods(
 
 
 def metrics(
-    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print them as a Markdown page.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics of maps as JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print them all as a Markdown page.")] = False,
 ) -> None:
-    """List the metrics that judge maps, with paper, equation, direction and range."""
+    """List the metrics that judge maps, with paper, equation, direction and range; and what measures something else."""
     heads, rows = _metrics()
     if as_json:
         print(json.dumps([dict(zip(heads, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
@@ -55,13 +55,23 @@ def metrics(
         for row in rows:
             table.add_row(*map(escape, row))
         screen.show(table)
+        heads, rows = _beside()
+        screen.say("\nBeside these, functions of saywhy.metrics:\n")
+        table = screen.table(*heads, whole=("function",))
+        for row in rows:
+            table.add_row(*map(escape, row))
+        screen.show(table)
 
 
 def metrics_page() -> str:
     """The metrics as the page ``docs/metrics.md``."""
-    heads, rows = _metrics()
+    return "\n".join([*_METRICS_HEAD, *_table(*_metrics()), *_BESIDE_HEAD, *_table(*_beside())])
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of Markdown; the first column are names."""
     cells = [(f"`{row[0]}`", *(cell.replace("|", r"\|") for cell in row[1:])) for row in rows]
-    return "\n".join([*_METRICS_HEAD, _line(heads), _line(["---"] * len(heads)), *map(_line, cells)])
+    return [_line(heads), _line(["---"] * len(heads)), *map(_line, cells)]
 
 
 def _metrics() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -70,9 +80,15 @@ def _metrics() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
     heads = ("metric", "name and paper", "value", "better", "range", "looks at")
     return heads, [
-        (m.name, f"{m.title}, {m.paper}", m.equation, m.better, f"{m.low:g} to {m.high:g}", _NEEDS[m.needs])
-        for m in METRICS.values()
+        (m.name, f"{m.title}, {m.paper}", m.equation, m.better, m.range, _NEEDS[m.needs]) for m in METRICS.values()
     ]
+
+
+def _beside() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and rows of the table of what is no metric of single maps."""
+    from saywhy.metrics.catalogue import BESIDE
+
+    return ("function", "value", "better", "range", "paper"), [tuple(one) for one in BESIDE]
 
 
 _METRICS_HEAD = (
@@ -82,13 +98,25 @@ _METRICS_HEAD = (
     "order of the map. Every value comes with those of noise, of a hill in the middle and of an edge detector on the",
     "same picture (`saywhy.metrics.measure`): a number without its null is no verdict.",
     "",
+    "As nulls of `box-iou`, noise and the hill are the whole picture: at 15 % of the maximum the box of noise is all",
+    "of it, and so is that of the hill (on maps of more than 38 cells a side, 97 % of its sides). Their value is what",
+    "the box of the whole picture would have, and not that of a guess where the thing is.",
+    "",
+)
+
+_BESIDE_HEAD = (
+    "",
+    "## Beside these",
+    "",
+    "What judges a data set, two maps, answers or sentences: functions of `saywhy.metrics`, which `measure` and",
+    "`saywhy bench` do not know by name.",
+    "",
 )
 
 _NEEDS = {
     "maps": "the map",
     "masks": "where the thing is (masks)",
     "boxes": "where the thing is (boxes)",
-    "people": "where people looked",
     "network": "scores of altered pictures",
     "probes": "scores of pictures with hidden parts",
     "method": "the method, asked again",

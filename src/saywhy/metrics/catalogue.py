@@ -1,4 +1,7 @@
-"""All metrics: name, function, title, paper, equation, direction, range, and what they look at."""
+"""All metrics of maps: name, function, title, paper, equation, direction, range, and what they look at.
+
+And, beside them, what measures something else (`BESIDE`).
+"""
 
 from math import inf
 
@@ -12,7 +15,7 @@ from saywhy.metrics.faithfulness import (
     occlusion_correlation,
 )
 from saywhy.metrics.localization import energy_pointing, mask_iou, relevance_rank
-from saywhy.metrics.metric import Metric
+from saywhy.metrics.metric import Beside, Metric
 from saywhy.metrics.pointing import pointing_game
 from saywhy.metrics.removal import comprehensiveness, deletion, insertion, road, sufficiency
 from saywhy.metrics.robustness import input_shift_variance, max_sensitivity, stability
@@ -22,6 +25,8 @@ from saywhy.metrics.sanity import (
     parameter_randomisation,
     target_randomisation,
 )
+
+_SCORED = "in units of the score"
 
 _ALL = (
     Metric(
@@ -46,27 +51,28 @@ _ALL = (
     ),
     Metric(
         "deletion", deletion, "Deletion", "Petsiuk et al., 2018",
-        "∫ y(x without its highest s) ds", "lower", 0.0, 1.0, "network",
+        "∫ y(x without its highest s) ds", "lower", 0.0, 1.0, "network", otherwise=_SCORED,
     ),
     Metric(
         "insertion", insertion, "Insertion", "Petsiuk et al., 2018",
-        "∫ y(the highest s of x) ds", "higher", 0.0, 1.0, "network",
+        "∫ y(the highest s of x) ds", "higher", 0.0, 1.0, "network", otherwise=_SCORED,
     ),
     Metric(
         "comprehensiveness", comprehensiveness, "Comprehensiveness", "DeYoung et al., 2020",
-        "mean y(x) − y(x without its highest s)", "higher", -1.0, 1.0, "network",
+        "mean y(x) − y(x without its highest s)", "higher", -1.0, 1.0, "network", otherwise=_SCORED,
     ),
     Metric(
         "sufficiency", sufficiency, "Sufficiency", "DeYoung et al., 2020",
-        "mean y(x) − y(the highest s of x)", "lower", -1.0, 1.0, "network",
+        "mean y(x) − y(the highest s of x)", "lower", -1.0, 1.0, "network", otherwise=_SCORED,
     ),
     Metric(
         "road", road, "ROAD", "Rong et al., 2022",
         "mean y(x without its lowest s) − y(x without its highest s), imputed", "higher", -1.0, 1.0, "network",
+        otherwise=_SCORED,
     ),
     Metric(
         "average-drop", average_drop, "Average Drop", "Chattopadhyay et al., 2018",
-        "max(0, y(x) − y(M x)) / y(x)", "lower", 0.0, 1.0, "network",
+        "max(0, y(x) − y(M x)) / y(x)", "lower", 0.0, 1.0, "network", otherwise="0 to inf",
     ),
     Metric(
         "increase-in-confidence", increase_in_confidence, "Increase in Confidence", "Chattopadhyay et al., 2018",
@@ -124,3 +130,104 @@ _ALL = (
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 """Every metric by its name."""
+
+BESIDE = (
+    Beside(
+        "boxes.localization_errors", "top-1 and top-5 error: the class is wrong, or its box has an IoU below 0.5",
+        "lower", "0 to 1", "Russakovsky et al., 2015",
+    ),
+    Beside(
+        "boxes.best_box_ious", "IoU of the best box, at each of several thresholds", "higher", "0 to 1",
+        "Choe et al., 2020",
+    ),
+    Beside(
+        "boxes.max_box_acc", "MaxBoxAcc: share of boxes that are right, at the threshold that suits a data set best",
+        "higher", "0 to 1", "Choe et al., 2020",
+    ),
+    Beside(
+        "pointing.pointing_accuracy", "hits of the pointing game, the mean over classes and over all maps",
+        "higher", "0 to 1", "Zhang et al., 2016",
+    ),
+    Beside(
+        "pointing.pointing_with_rejection",
+        "pointing game in which a map may reject its class (from a threshold: `pointing.best_rejection_threshold`)",
+        "higher", "0 to 1", "Selvaraju et al., 2017",
+    ),
+    Beside(
+        "pointing.grid_pointing", "share of the evidence in its own picture of a mosaic; chance is 1 / pictures",
+        "higher", "0 to 1", "Böhle et al., 2021",
+    ),
+    Beside(
+        "localization.seeds", "pixels from which weakly supervised segmentation grows, as labels", "none",
+        "-1 (unlabelled), 0 (background), 1 … targets", "Kolesnikov and Lampert, 2016",
+    ),
+    Beside(
+        "agreement.ssim", "structural similarity of two maps", "higher is more alike", "-1 to 1", "Wang et al., 2004",
+    ),
+    Beside(
+        "agreement.earth_movers_distance", "how far the evidence of one map has to be carried to be that of another",
+        "lower is more alike", "0 to √2 sides of the picture", "Rubner et al., 2000",
+    ),
+    Beside(
+        "agreement.agreement_among_methods", "rank correlation of the maps of every two methods",
+        "higher is more alike", "-1 to 1", "ours",
+    ),
+    Beside(
+        "attention.rank_correlation", "Spearman's rank correlation of two maps", "higher is more alike", "-1 to 1",
+        "common",
+    ),
+    Beside(
+        "attention.agreement_with_people", "rank correlation of maps with where people looked", "higher", "-1 to 1",
+        "Das et al., 2016",
+    ),
+    Beside(
+        "attention.agreement_among_people", "the same of people with one another, to compare it with", "none",
+        "-1 to 1", "Das et al., 2016",
+    ),
+    Beside(
+        "sanity.cascade", "likeness of a map to itself, stage by stage of a cascading randomisation", "lower",
+        "0 to 1", "Adebayo et al., 2018",
+    ),
+    Beside(
+        "answers.vqa_accuracy", "accuracy of answers to questions, by kind of question too", "higher", "0 to 1",
+        "Antol et al., 2015",
+    ),
+    Beside(
+        "calibration.calibration_error", "distance between confidence and accuracy, over bins of equal mass", "lower",
+        "0 to 1", "Nguyen and O'Connor, 2015",
+    ),
+    Beside(
+        "calibration.reliability", "the reliability diagram: confidence and accuracy of every bin", "none", "0 to 1",
+        "Nguyen and O'Connor, 2015",
+    ),
+    Beside(
+        "calibration.auroc", "how likely a wrong answer is more uncertain than a right one; chance is 0.5", "higher",
+        "0 to 1", "common",
+    ),
+    Beside(
+        "calibration.risk_coverage", "share of wrong answers among the most certain ones; `.area` is AURC", "lower",
+        "0 to 1", "Geifman and El-Yaniv, 2017",
+    ),
+    Beside(
+        "diversity.distinct", "distinct-n: how many different n-grams, divided by the number of words", "higher",
+        "0 to 1", "Li et al., 2016",
+    ),
+    Beside(
+        "diversity.repeated", "share of sentences that say the same as an earlier one", "lower", "0 to 1", "ours",
+    ),
+    Beside(
+        "diversity.similarity", "how like each other the sentences of a picture are (BLEU over pairs)", "lower",
+        "0 to 1", "ours",
+    ),
+    Beside(
+        "diversity.oracle", "Oracle@k: quality (BLEU) of the best of k sentences", "higher", "0 to 1", "common",
+    ),
+    Beside(
+        "diversity.bleu", "BLEU-4 of one sentence", "higher", "0 to 1", "Papineni et al., 2002",
+    ),
+    Beside(
+        "diversity.map_distance", "how differently several maps of a picture look: 1 less their rank correlation",
+        "higher is more different", "0 to 2", "ours",
+    ),
+)  # fmt: skip
+"""What judges data sets, pairs of maps, answers and sentences, and so has no place in `METRICS`."""

@@ -1,8 +1,10 @@
 """Metrics of an explanation, each beside what maps get that know nothing of the answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from saywhy.metrics.faithfulness import PROBES, Probes, probe
 from saywhy.metrics.metric import Metric
 from saywhy.metrics.nulls import NULLS
 from saywhy.metrics.registry import find_metric
+from saywhy.place import Edge
 from saywhy.shapes import MapStack, Scores
 
 if TYPE_CHECKING:
@@ -47,10 +50,17 @@ class Measured:
         return float(self.values.mean())
 
     def interval(self, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-        """Between which values the mean lies when the samples are drawn again (bootstrap); NaN for one sample."""
+        """Between which values the mean lies when the samples are drawn again (bootstrap); NaN for one sample.
+
+        Where every sample is a hit or a miss (all 0 or all 1, of a metric from 0 to 1) it is Wilson's interval, because
+        of forty hits the bootstrap would say that there are no misses. Other samples that are all equal have an
+        interval without width: that is what they show, and no proof that another sample would be equal too.
+        """
         rows = self.values.mean(1).numpy()
         if len(rows) < 2:
             return float("nan"), float("nan")
+        if (found := of_hits(self.metric, rows, np.ones(len(rows)), level)) is not None:
+            return found
         drawn = np.random.default_rng(seed).integers(len(rows), size=(DRAWS, len(rows)))
         low, high = np.quantile(rows[drawn].mean(1), [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
@@ -63,6 +73,37 @@ class Measured:
     def __str__(self) -> str:
         nulls = ", ".join(f"{name} {float(null.mean()):.3g}" for name, null in self.nulls.items())
         return f"{self.metric.name} {self.mean:.3g} ({self.metric.better} is better; {nulls})"
+
+
+def wilson(share: Edge, count: Edge, level: float = 0.95) -> tuple[float, float]:
+    r"""Wilson's interval (Wilson, 1927) of a share of so many trials.
+
+    .. math:: \left\{q : (p - q)^2 \le z^2 q (1 - q) / n\right\}
+
+    >>> [round(end, 3) for end in wilson(1.0, 40)]
+    [0.912, 1.0]
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    middle, half = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    low, high = ((middle + side) / (1 + z * z / count) for side in (-half, half))
+    return max(0.0, min(share, low)), min(1.0, max(share, high))
+
+
+def of_hits(metric: Metric | None, means: np.ndarray, maps: np.ndarray, level: float) -> tuple[float, float] | None:
+    """Wilson's interval where the maps of every picture are all hits or all misses; None elsewhere.
+
+    Maps of one picture that agree are one trial and not several: the number of trials is that of the pictures, or fewer
+    where some have more maps than others (Kish's effective number).
+
+    Args:
+        metric: whose range is from 0 to 1; None where it is not known.
+        means: of every picture, over its maps.
+        maps: how many each picture has.
+        level: of the interval.
+    """
+    if metric is None or metric.low < 0 or metric.high > 1 or not np.isin(means, (0.0, 1.0)).all():
+        return None
+    return wilson(float(np.average(means, weights=maps)), float(maps.sum() ** 2 / (maps**2).sum()), level)
 
 
 @dataclass
@@ -128,7 +169,11 @@ class Judge:
         for sample, (own, picture) in enumerate(zip(maps, self.explanation.pictures, strict=True)):
             grids = [place.on_picture(one, picture.seen, picture.image.size) for one in own]
             shown = torch.from_numpy(np.stack(grids)).unsqueeze(0)
-            there = _stacked(truth[sample], shown) if metric.needs == "masks" else [truth[sample]]
+            there: Any = truth[sample]
+            if metric.needs == "masks":
+                there = _stacked(there, shown, sample)
+            else:
+                there = [_within(there, picture.image.size, sample)]
             rows.append(metric.function(shown, there, **parameters))
         return torch.cat(rows)
 
@@ -138,10 +183,13 @@ class Judge:
         if truth is None:
             raise InputError(f"{name} needs to know where the thing is: give {needs}=.")
         samples, targets = self.maps.shape[:2]
-        if len(truth) != samples or any(len(row) != targets for row in truth):
+        counts = [_length(row) for row in truth] if _length(truth) is not None else []
+        if counts != [targets] * samples:
+            listed = counts and None not in counts and not hasattr(truth, "shape")
+            came = f"lists of {_shown(counts)} entries" if listed else _shown(truth)
             raise InputError(
                 f"{needs}= holds a list for every sample with one entry for every target, {samples} × {targets}, got "
-                f"lists of {[len(row) for row in truth]} entries."
+                f"{came}. Of one sample and one target it is [[{_ENTRIES[needs]}]]."
             )
         return truth
 
@@ -172,16 +220,65 @@ class Judge:
         return probed
 
 
-def _stacked(masks: Sequence[Any], maps: MapStack) -> Tensor:
+_ENTRIES = {"masks": "mask", "boxes": "[(left, top, right, bottom), …]"}
+
+
+def _stacked(masks: Sequence[Any], maps: MapStack, sample: int) -> Tensor:
     """Masks of one picture, [1, target, height, width], of the size of its maps."""
-    found = [torch.as_tensor(one) for one in masks]
-    for one in found:
-        if one.dtype != torch.bool or one.shape != maps.shape[2:]:
+    found = []
+    for target, given in enumerate(masks):
+        try:
+            one = torch.as_tensor(np.array(given) if isinstance(given, np.ndarray) else given)
+        except (TypeError, ValueError, RuntimeError):  # nothing that could be a tensor
+            one = None
+        if one is None or one.dtype != torch.bool or one.shape != maps.shape[2:]:
+            came = _shown(given) if one is None else f"{one.dtype} {list(one.shape)}"
             raise InputError(
-                f"a mask is bool [height, width] of the original picture, here {list(maps.shape[2:])}, got {one.dtype} "
-                f"{list(one.shape)}."
+                f"a mask is bool [height, width] of the original picture, here {list(maps.shape[2:])}, got {came}, of "
+                f"sample {sample}, target {target} (from 0)."
             )
+        found.append(one)
     return torch.stack(found)[None]
+
+
+def _within(boxes: Sequence[Any], size: Sequence[int], sample: int) -> Sequence[Any]:
+    """The boxes of one picture, none of which lies wholly outside of it; what is no box the metric will refuse."""
+    for target, given in enumerate(boxes):
+        for one in given if isinstance(given, Iterable) else ():
+            try:
+                left, top, right, bottom = (float(edge) for edge in one)
+            except (TypeError, ValueError):
+                continue
+            if right <= 0 or bottom <= 0 or left >= size[0] or top >= size[1]:
+                raise InputError(
+                    f"a box of sample {sample}, target {target} (from 0), {_shown(one)}, lies outside of the picture "
+                    f"of {size[0]} × {size[1]} pixels. Is it of another picture, or of another size of this one? "
+                    "Correct it, or take it out."
+                )
+    return boxes
+
+
+def _length(given: Any) -> int | None:
+    """Of a list or an array; None of anything else."""
+    if isinstance(given, Tensor | np.ndarray):
+        return len(given) if given.ndim else None
+    return len(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else None
+
+
+def _shown(given: Any) -> str:
+    """What came, in a few words."""
+    if isinstance(given, Tensor | np.ndarray):
+        return f"a {type(given).__name__} of shape {list(given.shape)}"
+    words = repr(given)
+    return words if len(words) <= 60 else f"a {type(given).__name__} that begins with {words[:40]}"
+
+
+def _names(of: str, given: Any, known: str) -> list[str]:
+    """One name or several, as a list."""
+    names = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"{of}= is a name or several, got {_shown(given)}. {known}")
+    return names
 
 
 def measure(
@@ -204,14 +301,15 @@ def measure(
         method, layer: which maps of the explanation; None are the first.
         masks: for metrics of masks, of every sample and target bool [height, width] of the original picture.
         boxes: for metrics of boxes, of every sample and target the boxes (left, top, right, bottom) of the original
-            picture, the last two exclusive.
+            picture, the last two exclusive. Some of a box has to be in the picture.
         nulls: one name or several: which maps stand beside; each costs what the metric costs.
-        seed: of all that is random.
+        seed: of all that is random. Samples and targets have noise of their own; pictures of which each is measured by
+            a call of its own need a seed each, too (:func:`saywhy.metrics.nulls.own_seed`), or all have the same noise.
         parameters: of the metrics; each goes to those that have it.
 
     Raises:
-        InputError: a metric or a null has another name, a parameter belongs to none, or the truth is missing, or is
-            not there for every map.
+        InputError: a metric or a null has another name, a parameter belongs to none, or the truth is missing, is not
+            there for every map, is no mask or box, or lies outside of the picture.
         MethodError, LayerError: the explanation has no such maps.
 
     >>> import saywhy
@@ -221,8 +319,8 @@ def measure(
     >>> sorted(found.nulls), bool(found.values > found.nulls["random"])
     (['centre', 'edges', 'random'], True)
     """
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
-    nulls = [nulls] if isinstance(nulls, str) else nulls
+    names = _names("metrics", metrics, "`saywhy metrics` lists them.")
+    nulls = _names("nulls", nulls, f"There are {', '.join(NULLS)}; () is none.")
     chosen = [find_metric(name) for name in names]
     if wrong := [name for name in nulls if name not in NULLS]:
         raise InputError(f"there is no null '{wrong[0]}'. There are {', '.join(NULLS)}.")

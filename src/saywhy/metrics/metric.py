@@ -4,12 +4,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from saywhy.answer import ScoreKind
 
 Better = Literal["higher", "lower"]
-Needs = Literal["maps", "masks", "boxes", "people", "network", "probes", "method"]
+Needs = Literal["maps", "masks", "boxes", "network", "probes", "method"]
 """What a metric looks at; see `Metric`."""
 
 
@@ -26,10 +26,12 @@ class Metric:
         better: whether a map that deserves more trust has a ``"higher"`` or a ``"lower"`` value.
         low, high: the ends of its range; infinite where there is none.
         needs: what it looks at beside the maps: nothing (``"maps"``), where the thing is (``"masks"``, bool
-            [batch, target, height, width], or ``"boxes"``), where people looked (``"people"``), the network's scores
-            for altered pictures (``"network"``, or ``"probes"`` that serve any number of maps), or the same explanation
-            of altered pictures and networks (``"method"``).
+            [batch, target, height, width], or ``"boxes"``), the network's scores for altered pictures (``"network"``,
+            or ``"probes"`` that serve any number of maps), or the same explanation of altered pictures and networks
+            (``"method"``).
         score: what the score of a class is where the network is asked.
+        otherwise: what the range is where the score is no probability (a contrast of classes, a number that a network
+            predicts), if it is another one: ``low`` and ``high`` do not hold there.
     """
 
     name: str
@@ -42,6 +44,17 @@ class Metric:
     high: float
     needs: Needs
     score: ScoreKind = "probability"
+    otherwise: str = ""
+
+    @property
+    def range(self) -> str:
+        """Its range in words.
+
+        >>> Metric("auc", len, "AUC", "", "", "lower", 0.0, 1.0, "network", otherwise="in units of the score").range
+        '0 to 1 of a probability, else in units of the score'
+        """
+        ends = f"{self.low:g} to {self.high:g}"
+        return f"{ends} of a probability, else {self.otherwise}" if self.otherwise else ends
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -56,3 +69,21 @@ class Metric:
         True
         """
         return one > other if self.better == "higher" else one < other
+
+
+class Beside(NamedTuple):
+    """A measure that is no metric of single maps: a statistic of a data set, or a function of something else.
+
+    Attributes:
+        function: where it is, below ``saywhy.metrics``.
+        value: what it says.
+        better: in which direction; of a likeness or distance, what the direction means.
+        range: its ends.
+        paper: authors and year; ``"ours"``; or ``"common"`` where it is of no one paper.
+    """
+
+    function: str
+    value: str
+    better: str
+    range: str
+    paper: str

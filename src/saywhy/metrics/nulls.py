@@ -1,5 +1,11 @@
-"""Maps that know nothing of the answer: what a metric gives to them is what its value has to be compared with."""
+"""Maps that know nothing of the answer: what a metric gives to them is what its value has to be compared with.
 
+What is random is drawn for every sample and target anew, and the maps of a sample do not change with the samples that
+come after it. Pictures that are measured one by one need a seed each (:func:`own_seed`): with one for all, "noise" is a
+single map that is wrong about all of them in the same way.
+"""
+
+import hashlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -12,6 +18,15 @@ from saywhy.shapes import MapStack, wide
 
 Pictures = Float[Tensor, "batch channel *pixels"]
 """The network's pictures, of as many axes as the maps, and more pixels than those have cells."""
+
+
+def own_seed(seed: int, place: int) -> int:
+    """The seed of one picture of many, from 0 to 2³² - 1, by its place in the data set.
+
+    >>> own_seed(0, 0) == own_seed(0, 0), own_seed(0, 0) == own_seed(0, 1)
+    (True, False)
+    """
+    return int.from_bytes(hashlib.blake2b(f"{seed} {place}".encode(), digest_size=4).digest(), "big")
 
 
 def random_like(maps: MapStack, pictures: Pictures, seed: int = 0) -> MapStack:
