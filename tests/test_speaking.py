@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import saywhy
 from saywhy.errors import InputError, MethodError, TargetError
-from saywhy.speaking import caption, captions
+from saywhy.speaking import caption, captions, compare, diverse_captions
 from saywhy.targets import Sentence, Words
 from saywhy.tasks.captioning import Captioning, ShowAndTell, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
@@ -126,3 +126,38 @@ def test_who_asks_for_classes_or_forgets_the_words_is_told_what_to_do(model, pic
 def test_a_word_that_is_not_known_keeps_its_name(model, pictures):
     found = caption(model, pictures[:1], "A zebra, and a cat", relu=False)
     assert found.targets == [["a zebra and a cat", "a", "zebra", "and", "a", "cat"]]
+
+
+class TestDifferentThings:
+    def test_groups_of_sentences(self, model, pictures):
+        (found, other) = diverse_captions(model, pictures, groups=3, beams=2)
+        assert [one.group for one in sorted(found, key=lambda one: one.group)] == [0, 0, 1, 1, 2, 2]
+        for one in (*found, *other):
+            assert set(one.text.split()) <= set(KNOWN.words[4:])
+            assert one.log_probability < 0
+        alone = diverse_captions(model, pictures[1:], groups=3, beams=2)[0]
+        assert [(one.text, one.group) for one in alone] == [(one.text, one.group) for one in other]
+
+    def test_one_group_says_what_beam_search_does(self, model, pictures):
+        found = diverse_captions(model, pictures, groups=1, beams=3)
+        assert len({one.text for one in found[0]}) == 3
+        same = diverse_captions(model, pictures, groups=2, beams=3, strength=0)
+        assert [one.text for one in same[0] if one.group == 1] == [one.text for one in found[0]]
+
+    def test_a_map_of_each(self, model, pictures):
+        texts = ["a red cat", "a blue mug", "A red cat!"]
+        e = compare(model, pictures[:1], texts, layer="trunk", relu=False)
+        assert e.targets == [["a red cat", "a blue mug"]]  # the same text once
+        assert e.maps.shape[:2] == (1, 2)
+        for number, text in enumerate(texts[:2]):
+            alone = caption(model, pictures[:1], text, layer="trunk", relu=False)
+            torch.testing.assert_close(e.maps[0, number], alone.maps[0, 0])
+            torch.testing.assert_close(e.scores[0, number], alone.scores[0, 0])
+        with pytest.raises(InputError, match="one by one"):
+            e._again()
+
+    def test_what_cannot_be_compared(self, model, pictures):
+        with pytest.raises(InputError, match="no caption"):
+            compare(model, pictures[:1], [])
+        with pytest.raises(MethodError, match="strength"):
+            diverse_captions(model, pictures, strength=-1)

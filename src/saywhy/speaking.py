@@ -119,6 +119,7 @@ def diverse_captions(
             torch.full((len(features),), SPECIAL.index(START), device=features.device),
             end=SPECIAL.index(END),
             longest=LONGEST,
+            shortest=2,  # a word and the end
             width=groups * beams,
             groups=groups,
             strength=strength,

@@ -77,3 +77,35 @@ def test_a_model_that_says_nothing(run, noise):
     ran = run("caption", noise, "-m", "toybox:classifier")
     assert ran.code == 1
     assert "toybox:classifier says nothing of its own accord" in " ".join(ran.err.split())
+
+
+def test_different_captions_with_a_map_of_each(run, model, noise, tmp_path):
+    page = tmp_path / "why.html"
+    ran = run("caption", noise, "-m", model, "--diverse", "2x2", "--with", "relu=false", "-o", page)
+    assert ran.code == 0, ran.err
+    said = [line.split("  ", 1) for line in ran.out.splitlines()[:4]]
+    assert sorted(group for group, _ in said) == ["1", "1", "2", "2"]
+    text = page.read_text()
+    assert all(caption in text for _, caption in said)
+
+
+def test_different_captions_for_programs(run, model, noise):
+    ran = run("caption", noise, "-m", model, "--diverse", "3x1", "--strength", "2", "--with", "relu=false", "--json")
+    found = json.loads(ran.out)
+    assert [one["group"] for one in found["variants"]].count(0) == 1
+    assert len(found["maps"]) == len(set(found["captions"]))
+    assert found["map_distance"] is None or 0 <= found["map_distance"] <= 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--diverse", "3"), "GROUPSxBEAMS"),
+        (("--diverse", "0x2"), "GROUPSxBEAMS"),
+        (("--diverse", "2x2", "-t", "a cat"), "Give one of them"),
+    ],
+)
+def test_what_is_no_shape(run, model, noise, words, says):
+    ran = run("caption", noise, "-m", model, *words)
+    assert ran.code == 1
+    assert says in " ".join(ran.err.split())
