@@ -1,6 +1,7 @@
 """How good answers and explanations are, in numbers: each measure after its publication, with what it leaves open.
 
-``measure`` takes an explanation and names; ``METRICS`` has them all, with paper, equation, direction and range.
+``measure`` takes an explanation and names; ``METRICS`` has those of maps, with paper, equation, direction and
+range; what else can be measured is listed beside them in docs/metrics.md.
 """
 
 from saywhy.metrics.catalogue import METRICS
