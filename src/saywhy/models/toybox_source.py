@@ -18,8 +18,8 @@ EYES = "trunk.features"
 def load(name: str, weights: Any = None) -> Model:
     """A Toybox model.
 
-    ``classifier`` says which kinds of things are in a picture, several at once; ``vqa`` answers questions about it;
-    ``captioner`` says what is in it.
+    ``classifier`` says which kinds of things are in a picture, several at once; ``vqa`` answers questions about it, and
+    ``ucam`` says besides how certain it is; ``captioner`` says what is in it.
 
     Args:
         name: of the model.
