@@ -1,4 +1,4 @@
-"""The weights of toybox:vqa and toybox:captioner that ship: what they say of themselves, and whether that is so."""
+"""The weights of the models that speak and ship: what they say of themselves, and whether that is so."""
 
 import json
 import math
@@ -14,6 +14,7 @@ from saywhy.data.toybox import scene
 from saywhy.data.toybox.talk import TYPES, questions
 from saywhy.data.toybox.talk.truth import mentions
 from saywhy.speaking import captions
+from saywhy.uncertainty.told import certainty_of
 
 SHIPPED = Path(str(files("saywhy.models"))) / "shipped"
 SCENES = 60
@@ -52,6 +53,26 @@ def test_what_the_file_says_of_its_answers_is_so():
             right.append(saywhy.explain(model, inputs, method="eigencam").targets[0][0] == question.answer)
     share = json.loads(told("vqa")["test_accuracy"])["overall"]
     assert abs(sum(right) / len(right) - share) < 4 * math.sqrt(share * (1 - share) / len(right))
+
+
+def test_who_says_how_certain_he_is_answers_hardly_worse():
+    certain, plain = (json.loads(told(name)["test_accuracy"]) for name in ("ucam", "vqa"))
+    assert certain["talk-test"] >= plain["overall"] - 0.02
+    assert set(json.loads(told("ucam")["test_auroc"])) == {"total", "aleatoric", "epistemic", "noise"}
+    model = saywhy.load("toybox:ucam")
+    assert set(model.reference.quantiles) == {"total", "aleatoric", "epistemic", "noise"}
+    assert 0 < model.reference.limit < math.log(len(model.labels))
+
+
+def test_a_clear_picture_is_answered_and_a_blurred_one_is_not(tmp_path):
+    model = saywhy.load("toybox:ucam")
+    clear = scene("talk-test", 1)
+    inputs = model.asked(Image.fromarray(clear.image), "do you see a green apple?")
+    told_of_it = certainty_of(model, inputs, guesses=20)
+    assert (told_of_it.answer, told_of_it.abstains) == ("yes", False)
+    blurred = next(one for one in (scene("ambiguous-test", i) for i in range(100)) if one.clarity < 0.1)
+    inputs = model.asked(Image.fromarray(blurred.image), "how many things do you see?")
+    assert certainty_of(model, inputs, guesses=20).abstains
 
 
 @pytest.mark.slow

@@ -40,6 +40,9 @@ TEST_SCENES = 1_000
 STEPS = 1_500
 GUESSES = 50
 
+EVERY = 100
+"""Steps from one checkpoint to the next."""
+
 SPREAD_RATE = 1e-2
 """Of the variance head, which has an optimizer of its own (SGD). The released program takes 2e-4 for some hundred times
 as many steps."""
@@ -123,7 +126,7 @@ def learn(
         return value
 
     settings = {**plan.settings(), "scenes": len(questions), "steps": steps, "how": repr(how)}
-    seconds = descend(learner, loss, steps, plan, settings, checkpoint, 100, tell, devices, optimizers)
+    seconds = descend(learner, loss, steps, plan, settings, checkpoint, EVERY, tell, devices, optimizers)
     head.eval()
     return seconds
 
