@@ -19,8 +19,7 @@ from saywhy.tasks.spread import VarianceHead
 from saywhy.tasks.vocabulary import Sentences, Vocabulary
 from saywhy.tasks.vqa import Answering, Answers, ShowAskAttendAnswer
 from saywhy.training.loop import Plan, descend
-from saywhy.training.toybox_ucam import Questions, optimizers
-from saywhy.training.toybox_vqa import drawn
+from saywhy.training.toybox_ucam import Questions, asking, optimizers
 from saywhy.uncertainty import Gate, UCam
 from saywhy.uncertainty.loss import cross_entropy
 
@@ -120,17 +119,9 @@ def doubter(
     bar = progress.add_task(f"{run}, seed {seed}", total=steps, loss="")
     plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
 
-    def loss(model: nn.Module, step: int, share: slice) -> Tensor:
-        taken, which, types = drawn(shown.answers, plan, step, share)
-        scenes = taken[which]
-        value: Tensor = model(
-            shown.features[taken].float()[which], shown.words[scenes, types], shown.shares[scenes, types]
-        )
-        return value
-
     seconds = descend(
         Learner(head, how),
-        loss,
+        asking(shown, plan),
         steps,
         plan,
         {**plan.settings(), "how": repr(how), "steps": steps, "scenes": len(shown)},

@@ -27,7 +27,7 @@ from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa import Answerer
 from saywhy.training.checkpoint import check_name, half, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, follow
-from saywhy.training.loop import HERE, Devices, Plan, Tell, descend
+from saywhy.training.loop import HERE, Devices, Loss, Plan, Tell, descend
 from saywhy.training.talk import Talk, followed
 from saywhy.training.toybox_vqa import drawn, seen
 from saywhy.uncertainty import Gate, MonteCarlo, UCam, Uncertainty
@@ -104,6 +104,20 @@ def optimizers(network: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
     ]
 
 
+def asking(questions: Questions, plan: Plan) -> Loss:
+    """The loss of a step, of whatever gives one for features, words and shares of answers."""
+
+    def loss(model: nn.Module, step: int, share: slice) -> Tensor:
+        taken, which, types = drawn(questions.answers, plan, step, share)
+        scenes = taken[which]
+        value: Tensor = model(
+            questions.features[taken].float()[which], questions.words[scenes, types], questions.shares[scenes, types]
+        )
+        return value
+
+    return loss
+
+
 def learn(
     head: Answerer,
     questions: Questions,
@@ -115,18 +129,10 @@ def learn(
     devices: Devices = HERE,
 ) -> float:
     """Train what answers, in place, and return the seconds; see :func:`saywhy.training.loop.descend`."""
-    learner = Learner(head, how)
-
-    def loss(model: nn.Module, step: int, share: slice) -> Tensor:
-        taken, which, types = drawn(questions.answers, plan, step, share)
-        scenes = taken[which]
-        value: Tensor = model(
-            questions.features[taken].float()[which], questions.words[scenes, types], questions.shares[scenes, types]
-        )
-        return value
-
     settings = {**plan.settings(), "scenes": len(questions), "steps": steps, "how": repr(how)}
-    seconds = descend(learner, loss, steps, plan, settings, checkpoint, EVERY, tell, devices, optimizers)
+    seconds = descend(
+        Learner(head, how), asking(questions, plan), steps, plan, settings, checkpoint, EVERY, tell, devices, optimizers
+    )
     head.eval()
     return seconds
 
