@@ -58,7 +58,7 @@ class Viewer {
     this.figures = Object.fromEntries(["A", "B", "difference"].map((side) => [side, new Figure(this, side)]));
     this.pickers = { A: new Picker(this, "A"), B: new Picker(this, "B") };
     this.cards = { A: make("section", { className: "card" }), B: make("section", { className: "card" }) };
-    this.certainty = make("section", { className: "card certainty" });
+    this.certainty = make("section", { className: "certainty" });
     this.status = make("p", { className: "unseen-text", role: "status", "aria-live": "polite" });
     root.replaceChildren(...this.page());
     this.ready = this.choosePicture(0);
