@@ -39,6 +39,7 @@ class Explanation:
     cards: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     shows: dict[str, str] = field(default_factory=dict)
+    certainty: tuple[Any, ...] = ()
     words: tuple[int, ...] = ()
 
     def __getitem__(self, key: tuple[str, str]) -> Tensor:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from saywhy.uncertainty.told import Bar, Told
 from saywhy.view import notebook_html, on_picture, save_html
 from saywhy.view.flat import Flat, contact_sheet
 from saywhy.view.overlay import heat_over
@@ -415,3 +416,21 @@ def test_a_volume_is_read_in_voxels_on_every_slice(show):
     canvas = page.canvas()[::2, ::2]  # enlarged twice
     assert np.abs(canvas - expected)[inside].mean() < 8
     assert np.abs(canvas - expected)[~inside].mean() < 4
+
+
+def test_how_uncertain_the_answer_is_stands_beside_the_maps(show, explanation):
+    bars = Bar("total", 1.25, "nats", 0.98), Bar("epistemic", 0.02, "nats", None)
+    told = Told("mug", 0.36, bars, True, "It had better not answer.", 50)
+    page = show(replace(explanation, certainty=(told, replace(told, abstains=None, text="?"))))
+    assert page.text(".certainty h2") == "How uncertain is it?"
+    assert "mug, 36 %, 50 guesses" in page.text(".certainty")
+    assert "above 98 % of a test" in page.text(".certainty")
+    assert len(page.texts(".certainty meter")) == 1  # of what was measured alone
+    assert page.texts(".certainty .bad") == ["✕\nIt had better not answer."]
+    page.click("key.png")
+    assert page.texts(".certainty .bad") == []
+    assert page.errors() == []
+
+
+def test_nothing_is_said_of_certainty_where_nobody_asked(show, explanation):
+    assert show(explanation).shown(".certainty") == []
