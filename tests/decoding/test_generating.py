@@ -1,0 +1,163 @@
+"""Models of transformers as step functions: what ``generate`` finds, of five families, cache and all."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from saywhy.decoding import beam_search, diverse_beam_search, greedy
+from saywhy.decoding.generating import generation
+from saywhy.errors import InputError, ModelError
+
+transformers = pytest.importorskip("transformers", reason="needs the package transformers")
+
+WORDS, END, PAD, START, LONGEST = 13, 12, 0, 1, 7
+TEXT = {
+    "input_ids": torch.tensor([[5, 3, 7, 4], [2, 2, 9, 6], [11, 4, 10, 8]]),
+    "attention_mask": torch.ones(3, 4).long(),
+}
+
+
+def gpt2() -> tuple[Any, dict[str, Tensor]]:
+    config = transformers.GPT2Config(
+        vocab_size=WORDS, n_positions=32, n_embd=16, n_layer=2, n_head=2, initializer_range=0.25, **ENDS
+    )
+    return transformers.GPT2LMHeadModel(config), TEXT
+
+
+def llama() -> tuple[Any, dict[str, Tensor]]:
+    config = transformers.LlamaConfig(
+        vocab_size=WORDS, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, initializer_range=0.4, **ENDS,
+    )  # fmt: skip
+    return transformers.LlamaForCausalLM(config), TEXT
+
+
+def bart() -> tuple[Any, dict[str, Tensor]]:
+    config = transformers.BartConfig(
+        vocab_size=WORDS, d_model=16, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24, max_position_embeddings=32, init_std=0.4,
+        decoder_start_token_id=START, forced_eos_token_id=None, forced_bos_token_id=None, **ENDS,
+    )  # fmt: skip
+    return transformers.BartForConditionalGeneration(config), TEXT
+
+
+def t5() -> tuple[Any, dict[str, Tensor]]:
+    config = transformers.T5Config(
+        vocab_size=WORDS, d_model=16, d_kv=8, d_ff=24, num_layers=2, num_heads=2, initializer_factor=1.0,
+        decoder_start_token_id=START, **ENDS,
+    )  # fmt: skip
+    return transformers.T5ForConditionalGeneration(config), TEXT
+
+
+def vision() -> tuple[Any, dict[str, Tensor]]:
+    eyes = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, image_size=16, patch_size=8,
+        initializer_range=0.4,
+    )  # fmt: skip
+    mouth = transformers.GPT2Config(
+        vocab_size=WORDS, n_positions=32, n_embd=16, n_layer=2, n_head=2, initializer_range=0.4, is_decoder=True,
+        add_cross_attention=True, **ENDS,
+    )  # fmt: skip
+    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(eyes, mouth)
+    config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = START, END, PAD
+    pictures = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    return transformers.VisionEncoderDecoderModel(config), {"pixel_values": pictures}
+
+
+ENDS: dict[str, Any] = {
+    "eos_token_id": END, "pad_token_id": PAD, "bos_token_id": START, "tie_word_embeddings": False,
+}  # fmt: skip
+FAMILIES = {"gpt2": gpt2, "llama": llama, "bart": bart, "t5": t5, "vision": vision}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request) -> tuple[Any, dict[str, Tensor]]:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model, inputs = FAMILIES[request.param]()
+    model = model.eval()
+    model.generation_config.decoder_start_token_id = START
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = END, PAD
+    return model, inputs
+
+
+def generated(model: Any, inputs: dict[str, Tensor], **options: Any) -> list[list[int]]:
+    """Behind the prompt, up to the end."""
+    found = model.generate(**inputs, max_new_tokens=LONGEST, do_sample=False, **options)
+    begin = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+    rows = found[:, begin:].tolist()
+    return [row[: row.index(END) + 1] if END in row else row[:LONGEST] for row in rows]
+
+
+def told(found: Any) -> list[list[int]]:
+    flat, lengths = found.words.flatten(0, 1).tolist(), found.lengths.flatten().tolist()
+    return [row[:length] for row, length in zip(flat, lengths, strict=True)]
+
+
+def test_greedy(family):
+    model, inputs = family
+    ready = generation(model, inputs)
+    found = greedy(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST)
+    assert told(found) == generated(model, inputs)
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_beam_search_with_its_cache_reordered(family, width):
+    model, inputs = family
+    ready = generation(model, inputs)
+    found = beam_search(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST, width=width)
+    options = {"num_beams": width, "num_return_sequences": width, "length_penalty": 0.0, "early_stopping": "never"}
+    assert told(found) == generated(model, inputs, **options)
+
+
+def test_diverse_beam_search_says_different_things(family):
+    model, inputs = family
+    ready = generation(model, inputs)
+    options: dict[str, Any] = {"end": ready.end, "longest": LONGEST, "width": 4, "groups": 4}
+    some = diverse_beam_search(ready.step, ready.state, ready.start, strength=50.0, **options)
+    firsts = some.found.words[..., 0]
+    assert all(len(set(row)) == 4 for row in firsts.tolist())
+    again = generation(model, inputs)
+    plain = beam_search(again.step, again.state, again.start, end=END, longest=LONGEST, width=1, refill=False)
+    assert [some.of_group(0, i)[0] for i in range(3)] == [plain.sentence(i) for i in range(3)]
+
+
+def test_prompts_of_several_lengths():
+    torch.manual_seed(2)
+    model, _ = gpt2()
+    model = model.eval()
+    short, long = torch.tensor([[7, 4]]), torch.tensor([[5, 3, 7, 4]])
+    both = torch.tensor([[PAD, PAD, 7, 4], [5, 3, 7, 4]])
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
+    together = generation(model, {"input_ids": both, "attention_mask": mask})
+    found = beam_search(together.step, together.state, together.start, end=END, longest=LONGEST, width=3)
+    for i, alone in enumerate((short, long)):
+        one = generation(model, {"input_ids": alone})
+        wanted = beam_search(one.step, one.state, one.start, end=END, longest=LONGEST, width=3)
+        assert told(found)[3 * i : 3 * i + 3] == told(wanted)
+    with pytest.raises(InputError, match="at the left"):
+        generation(model, {"input_ids": both.flip(1), "attention_mask": mask.flip(1)})
+
+
+def test_a_prompt_of_one_word():
+    torch.manual_seed(2)
+    model, _ = gpt2()
+    model, one = model.eval(), {"input_ids": torch.tensor([[5], [3]])}
+    ready = generation(model, one)
+    assert told(greedy(ready.step, ready.state, ready.start, end=END, longest=LONGEST)) == generated(
+        model, {**one, "attention_mask": torch.ones(2, 1).long()}
+    )
+
+
+def test_what_cannot_be_decoded(family):
+    model, inputs = family
+    with pytest.raises(ModelError, match="no model of transformers"):
+        generation(torch.nn.Linear(2, 2), inputs)
+    with pytest.raises(InputError, match="no inputs"):
+        generation(model, {})
+    model.train()
+    with pytest.raises(ModelError, match="training mode"):
+        generation(model, inputs)
+    model.eval()
