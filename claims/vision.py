@@ -72,8 +72,10 @@ def page(names: tuple[str, ...], progress: Progress, share: float, again: bool) 
         found[name] = section(name, progress, share, again)
         progress.advance(bar)
     times = ", ".join(f"{name} {minutes:.1f}" for name, (_, minutes) in found.items())
-    head = HEAD.format(share="" if share == 1 else f" --share {share}", times=times)
-    return "\n\n".join([head.strip(), *(text.strip() for text, _ in found.values())])
+    head = HEAD.format(share="" if share == 1 else f" --share {share}", times=times).strip()
+    if missing := [name for name in SECTIONS if name not in names]:
+        head += f"\n\n**Not on this page, because it was not measured**: {', '.join(missing)}."
+    return "\n\n".join([head, *(text.strip() for text, _ in found.values())])
 
 
 def main(
