@@ -71,8 +71,8 @@ def ngram(n: int = 2) -> Penalty:
     """How often the last ``n - 1`` words and this one have been said one after the other, anywhere.
 
     >>> said = Said(torch.tensor([[[5, 2, 5, 2]]]), torch.tensor([[True]]))
-    >>> ngram(2)(torch.tensor([[[3, 3, 5]]]), said, 4)
-    tensor([[[0., 0., 2., 0.]]])
+    >>> ngram(2)(torch.tensor([[[3, 3, 5]]]), said, 6)
+    tensor([[[0., 0., 2., 0., 0., 0.]]])
     """
     whole("n", n, 1)
 
