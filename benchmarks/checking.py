@@ -100,7 +100,8 @@ def page(rows: list[Row], repeats: int) -> str:
     return f"""# Cost of checking
 
 Made by `python -m benchmarks.checking` ({repeats} turns) on {_machine()}.
-Medians (lowest to highest).
+Medians (lowest to highest). Where a metric asks the network nothing, the time of a bench is that of the explanations
+themselves: backward passes and the proof of the layout, which are no forward passes.
 
 | what | measured | goal |
 | --- | --- | --- |

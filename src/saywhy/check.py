@@ -166,7 +166,7 @@ def check(
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     seed: int = 0,
 ) -> Check:
-    """Test the maps of an explanation; of a method of one pass that is the time of some 150 forward passes a map.
+    """Test the maps of an explanation; of a method of one pass that is the time of some 130 forward passes a map.
 
     Methods of many passes are made again eleven times, which then takes most of the time.
 
