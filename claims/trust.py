@@ -18,9 +18,8 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from itertools import count
-from math import nan, sqrt
+from math import nan
 from pathlib import Path
-from statistics import NormalDist
 from textwrap import fill
 from time import perf_counter
 from typing import Annotated, Any
@@ -32,7 +31,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 import saywhy
-from claims.measure import FEWEST, LEVEL, Estimate, Measured, estimate, table
+from claims.measure import FEWEST, Estimate, Measured, estimate, table
 from claims.section import at_most, run, zeros_allowed
 from claims.speakers import FOLDER
 from saywhy.check import Limits, Verdict, verdicts
@@ -41,6 +40,7 @@ from saywhy.data.toybox import Scene, scene
 from saywhy.engine.subject import Subject
 from saywhy.methods import METHODS, Method, register
 from saywhy.metrics import measure
+from saywhy.metrics.measure import wilson
 from saywhy.metrics.nulls import centre_like, edges_like
 
 SCENES = 40
@@ -289,17 +289,6 @@ def measured(split: str, scenes: int, progress: Progress) -> list[Done]:
             keep(file, of, before[drawn.index])
         found.append(before[drawn.index])
     return found
-
-
-def wilson(value: float, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share of so many (Wilson, 1927): it has a width at 0 and 1 too.
-
-    >>> [round(bound, 3) for bound in wilson(1.0, 40)]
-    [0.912, 1.0]
-    """
-    z2 = NormalDist().inv_cdf((1 + LEVEL) / 2) ** 2
-    centre, half = value + z2 / (2 * of), sqrt(z2 * (value * (1 - value) / of + z2 / (4 * of**2)))
-    return max(0.0, (centre - half) / (1 + z2 / of)), min(1.0, (centre + half) / (1 + z2 / of))
 
 
 def interval(rows: Sequence[Row], value: Callable[[Row], float]) -> Estimate:

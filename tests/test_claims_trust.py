@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from claims import trust
-from claims.trust import CHEATS, EVERYBODY, MAPS, Done, Row, interval, kept, page, share, told_apart, wilson
+from claims.trust import CHEATS, EVERYBODY, MAPS, Done, Row, interval, kept, page, share, told_apart
 from typer import Typer
 from typer.testing import CliRunner
 
 import saywhy
 from saywhy.check import Limits, check
 from saywhy.data.toybox import scene
+from saywhy.metrics.measure import wilson
 
 GOOD: dict[str, float | None] = {
     "sound": 0.0,

@@ -17,7 +17,7 @@ known, what other limits would trust and how often that would be right.
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,7 @@ def check(
 ) -> Check:
     """Test the maps of an explanation; of a method of one pass that is the time of some 130 forward passes a map.
 
-    Methods of many passes are made again eleven times, which then takes most of the time.
+    Methods of many passes are made again nine times, which then takes most of the time.
 
     Args:
         explanation: of :func:`saywhy.explain`, its model as it was.
@@ -255,8 +255,6 @@ class _Tests:
     layer: str
     limits: Limits
     seed: int
-    uncopied: list[str] = field(default_factory=list)
-    """Why the network could not be copied."""
 
     def verdicts(self) -> tuple[tuple[Verdict, ...], ...]:
         """Of every sample and target, all tests."""
@@ -291,14 +289,18 @@ class _Tests:
             found[kind] = (below * other).sum(0) / other.sum(0)
         return found
 
-    @cached_property
+    @property
     def forgotten(self) -> tuple[MapStack, ...]:
-        """The maps while the network forgets; none of a network that cannot be copied."""
+        """The maps while the network forgets; none where it cannot be made to."""
+        return self._forgetting[0]
+
+    @cached_property
+    def _forgetting(self) -> tuple[tuple[MapStack, ...], str]:
+        """These maps; or why there are none."""
         try:
-            return tuple(forgotten(self.explanation, self.method, self.layer, seed=self.seed))
+            return tuple(forgotten(self.explanation, self.method, self.layer, seed=self.seed)), ""
         except ModelError as error:
-            self.uncopied.append(str(error))
-            return ()
+            return (), str(error).rstrip(".")
 
     @cached_property
     def left(self) -> Tensor:
@@ -343,9 +345,10 @@ class _Tests:
 
     def of_network(self) -> Tested:
         """Whether another map comes out when the weights are shuffled."""
+        maps, why_not = self._forgetting
+        if not maps:
+            return self._none("of this network", why_not)
         left = self.left.nanmean(-1)
-        if self.uncopied:
-            return self._none("of this network", self.uncopied[0].rstrip("."))
         return self._each(
             "of this network",
             left,

@@ -10,6 +10,17 @@ from torch import Tensor
 END = 1
 """The word that finishes a sentence of these chains; they begin behind the word 0."""
 
+LETTERS = [
+    [0, 0.01, 0.50, 0.30, 0.10, 0.06, 0.03],
+    [0, 1, 0, 0, 0, 0, 0],
+    [0, 0.05, 0.05, 0.45, 0.30, 0.10, 0.05],
+    [0, 0.10, 0.10, 0.05, 0.40, 0.25, 0.10],
+    [0, 0.30, 0.10, 0.10, 0.05, 0.30, 0.15],
+    [0, 0.50, 0.05, 0.05, 0.10, 0.10, 0.20],
+    [0, 0.70, 0.05, 0.05, 0.10, 0.05, 0.05],
+]
+"""What follows <s>, </s>, a, b, c, d and e: the chain of which the results of other programs are known."""
+
 
 @dataclass(frozen=True)
 class Chain:

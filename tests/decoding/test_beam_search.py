@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_decoding import END, Chain, Said, everything, slow_beams
+from slow_decoding import END, LETTERS, Chain, Said, everything, slow_beams
 from torch import Tensor, nn
 
 from saywhy.decoding import Decoded, beam_search, gnmt, greedy
@@ -184,18 +184,8 @@ class TestWidth:
         assert found.finished[0, :3].tolist() == [True, True, False]
 
     def test_what_the_paper_of_diverse_beam_search_starts_from(self):
-        # Words <s>, </s>, a, b, c, d, e; the two widths whose results other code is known to have.
-        chain = Chain.bigram(
-            [
-                [0, 0.01, 0.50, 0.30, 0.10, 0.06, 0.03],
-                [0, 1, 0, 0, 0, 0, 0],
-                [0, 0.05, 0.05, 0.45, 0.30, 0.10, 0.05],
-                [0, 0.10, 0.10, 0.05, 0.40, 0.25, 0.10],
-                [0, 0.30, 0.10, 0.10, 0.05, 0.30, 0.15],
-                [0, 0.50, 0.05, 0.05, 0.10, 0.10, 0.20],
-                [0, 0.70, 0.05, 0.05, 0.10, 0.05, 0.05],
-            ]
-        )
+        # The two widths whose results other code is known to have.
+        chain = Chain.bigram(LETTERS)
         for refill in (True, False):
             two, four = (searched(chain, longest=4, width=width, refill=refill) for width in (2, 4))
             assert [two.sentence(0, p) for p in range(2)] == [[2, 3, 5], [2, 3, 4]]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_decoding import END, Chain
+from slow_decoding import END, LETTERS, Chain
 from slow_diverse import cumulative as slow_cumulative
 from slow_diverse import embedding as slow_embedding
 from slow_diverse import hamming as slow_hamming
@@ -154,21 +154,11 @@ GOLDEN = {
 }
 """Run by the authors' rules (a finished beam goes on speaking); words <s>, </s>, a to e."""
 
-LETTERS = ["<s>", "</s>", "a", "b", "c", "d", "e"]
+NAMES = ["<s>", "</s>", "a", "b", "c", "d", "e"]
 
 
 def toy() -> Chain:
-    return Chain.bigram(
-        [
-            [0, 0.01, 0.50, 0.30, 0.10, 0.06, 0.03],
-            [0, 1, 0, 0, 0, 0, 0],
-            [0, 0.05, 0.05, 0.45, 0.30, 0.10, 0.05],
-            [0, 0.10, 0.10, 0.05, 0.40, 0.25, 0.10],
-            [0, 0.30, 0.10, 0.10, 0.05, 0.30, 0.15],
-            [0, 0.50, 0.05, 0.05, 0.10, 0.10, 0.20],
-            [0, 0.70, 0.05, 0.05, 0.10, 0.05, 0.05],
-        ]
-    )
+    return Chain.bigram(LETTERS)
 
 
 class TestKnownResults:
@@ -179,7 +169,7 @@ class TestKnownResults:
         )
         told = GOLDEN[width, groups, strength, carry]
         assert found.groups[0].tolist() == [group for group, *_ in told]
-        assert [" ".join(LETTERS[w] for w in words_of(found.found, 0, p)) for p in range(width)] == [t[1] for t in told]
+        assert [" ".join(NAMES[w] for w in words_of(found.found, 0, p)) for p in range(width)] == [t[1] for t in told]
         assert found.found.totals[0].tolist() == pytest.approx([t[2] for t in told], abs=1e-4)
         assert found.penalized[0].tolist() == pytest.approx([t[3] for t in told], abs=1e-4)
 

@@ -58,7 +58,9 @@ class TestAuroc:
 
     @pytest.mark.parametrize("ties", [False, True])
     def test_beside_torchmetrics(self, ties):
-        metrics = pytest.importorskip("torchmetrics.functional.classification")
+        metrics = pytest.importorskip(
+            "torchmetrics.functional.classification", reason="torchmetrics is the peer that is compared with"
+        )
         for seed in range(5):
             values, wrong = some_answers(seed=seed)
             values = (values * 10).round() / 10 if ties else values

@@ -25,6 +25,8 @@ from saywhy.methods import METHODS, Method
 from saywhy.metrics import measure
 from saywhy.metrics.robustness import DRAWS, input_shift_variance, max_sensitivity, stability
 
+PEER = "it is a peer that is compared with"
+
 RADIUS, SHIFT = 0.05, 0.3
 PIXELS = {"saliency": lambda x, g: pixels.saliency(x, g), "input-times-gradient": pixels.input_times_gradient}
 
@@ -112,7 +114,7 @@ class TestParity:
 
     def test_captum(self, asked):
         with quiet():
-            attr, metrics = pytest.importorskip("captum.attr"), pytest.importorskip("captum.metrics")
+            attr, metrics = (pytest.importorskip(name, reason=PEER) for name in ("captum.attr", "captum.metrics"))
             net, pictures, wanted = asked
             drawn = torch.from_numpy(np.stack(noises(self.DRAWS, 2, (3, 8, 9))))
             method = attr.Saliency(net)
@@ -131,7 +133,7 @@ class TestParity:
 
     def test_quantus(self, asked):
         with quiet():
-            quantus = pytest.importorskip("quantus")
+            quantus = pytest.importorskip("quantus", reason=PEER)
             net, pictures, wanted = asked
             copies = iter(noises(self.DRAWS, 2, (3, 8, 9)))
 
@@ -152,7 +154,7 @@ class TestParity:
 
     def test_where_the_map_is_zero_captum_divides_by_one(self, monkeypatch):
         with quiet():
-            metrics = pytest.importorskip("captum.metrics")
+            metrics = pytest.importorskip("captum.metrics", reason=PEER)
         pictures = torch.tensor([[[[-1.0, 0.0]]]], dtype=torch.float64)
 
         def first(x: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

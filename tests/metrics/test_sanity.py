@@ -32,6 +32,8 @@ from saywhy.metrics.sanity import (
 )
 from saywhy.targets import Class, Top
 
+PEER = "it is a peer that is compared with"
+
 seeds = st.integers(0, 2**31 - 1)
 
 
@@ -314,7 +316,7 @@ class TestParity:
     def quantus(self) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return pytest.importorskip("quantus")
+            return pytest.importorskip("quantus", reason=PEER)
 
     @staticmethod
     def spearman(a: np.ndarray, b: np.ndarray, **_: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from saywhy.errors import InputError, SaywhyError
 from saywhy.metrics.attention import GRID, on_grid, rank_correlation
-from saywhy.shapes import MapStack, Scores
+from saywhy.shapes import MapStack, Scores, rows_of
 
 if TYPE_CHECKING:
     from saywhy.explanation import Explanation
@@ -125,7 +125,7 @@ def agreement_among_methods(explanation: "Explanation") -> dict[tuple[str, str],
 
 
 def _comparable(maps: MapStack) -> Float[Tensor, "batch target cell"]:
-    return (on_grid(maps) if maps.ndim == 4 else maps.detach().cpu().double()).flatten(2)
+    return rows_of(on_grid(maps) if maps.ndim == 4 else maps)
 
 
 def _unit(maps: MapStack) -> Float[Tensor, "batch target height width"]:

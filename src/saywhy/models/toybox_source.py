@@ -1,6 +1,6 @@
 """The small models of our own that ship inside the package."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -47,32 +47,32 @@ def _classifier(weights: Any) -> Model:
 
 
 def _vqa(weights: Any) -> Model:
-    from saywhy.models.toybox_talk import ToyboxAnswers, ToyboxEyes
-    from saywhy.tasks.vocabulary import Vocabulary
-    from saywhy.tasks.vqa import Answering
+    from saywhy.models.toybox_talk import ToyboxAnswers
 
-    with _file(weights, "toybox-vqa") as path:
-        told = _metadata(path)
-    known, answers = Vocabulary(tuple(told["words"].split("\n"))), tuple(told.get("answers", "").split(","))
-    module = Answering(ToyboxEyes(), ToyboxAnswers(len(known), len(answers)))
-    _fill(module, weights, "toybox-vqa")
-    return Model(module, "toybox:vqa", _preprocess(), answers, texts={"question": known.batch}, layer=EYES)
+    return _answering("vqa", weights, ToyboxAnswers)
 
 
 def _ucam(weights: Any) -> Model:
+    from saywhy.models.toybox_talk import certain_answers
+
+    return _answering("ucam", weights, certain_answers)
+
+
+def _answering(name: str, weights: Any, head: Callable[[int, int], Any]) -> Model:
+    """A model of questions; head: what answers, from how many words and answers there are."""
     from saywhy.models.reference import Reference
-    from saywhy.models.toybox_talk import ToyboxEyes, certain_answers
+    from saywhy.models.toybox_talk import ToyboxEyes
     from saywhy.tasks.vocabulary import Vocabulary
     from saywhy.tasks.vqa import Answering
 
-    with _file(weights, "toybox-ucam") as path:
+    with _file(weights, f"toybox-{name}") as path:
         told = _metadata(path)
     known, answers = Vocabulary(tuple(told["words"].split("\n"))), tuple(told.get("answers", "").split(","))
-    module = Answering(ToyboxEyes(), certain_answers(len(known), len(answers)))
-    _fill(module, weights, "toybox-ucam")
+    module = Answering(ToyboxEyes(), head(len(known), len(answers)))
+    _fill(module, weights, f"toybox-{name}")
     reference = Reference.read(told["reference"]) if "reference" in told else None
     texts = {"question": known.batch}
-    return Model(module, "toybox:ucam", _preprocess(), answers, texts=texts, layer=EYES, reference=reference)
+    return Model(module, f"toybox:{name}", _preprocess(), answers, texts=texts, layer=EYES, reference=reference)
 
 
 def _captioner(weights: Any) -> Model:

@@ -96,7 +96,8 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
         seed: of whatever the network draws itself.
 
     Raises:
-        InputError: the model has no class scores, or the temperature is not positive.
+        InputError: the temperature is not positive, or a model that guesses several times has no class scores.
+        TargetError: a model that guesses once has none.
 
     >>> from saywhy.data.toybox import scene
     >>> found = estimate("toybox:vqa", {"image": scene("talk-test", 1).image, "question": "do you see a green apple?"})

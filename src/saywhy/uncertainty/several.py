@@ -86,7 +86,7 @@ class Augmented(nn.Module):
 
     Args:
         network: whose first floating-point input with the axes of a picture is altered.
-        views: functions of preprocessed pictures; None are :func:`views`: for questions of left and right give others.
+        views: functions of preprocessed pictures; None are :data:`VIEWS`.
         output: where its class scores are, if they are not found.
         multilabel: whether every class is a yes or no of its own.
 
