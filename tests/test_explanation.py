@@ -20,6 +20,7 @@ from oracles.networks import OneQuadrant
 from saywhy import Explanation, Layout
 from saywhy.errors import InputError, LayerError, MethodError, SaywhyError, SaywhyWarning
 from saywhy.targets import Class
+from saywhy.uncertainty.told import Bar, Told
 
 Build = Callable[..., Any]
 LABELS = ["cat", "dog", "mug", "key"]
@@ -350,6 +351,14 @@ def test_what_is_saved_is_what_is_loaded(e: Explanation, tmp_path: Path) -> None
     assert back.save(tmp_path / "again.html").exists()
     with pytest.raises(SaywhyError, match="no model to ask again"):
         _ = back.counterfactual
+
+
+def test_what_is_said_of_certainty_is_kept(e: Explanation, tmp_path: Path) -> None:
+    bars = (Bar("total", 0.5, "nats", 0.25), Bar("noise", 2.0, "squared logits", None))
+    told = [Told(f"answer {i}", 0.5, bars, None if i else True, "It had better not.", 50) for i in range(len(e))]
+    back = Explanation.load(e.with_certainty(told).save(tmp_path / "why.npz"))
+    assert back.certainty == tuple(told)
+    assert Explanation.load(e.save(tmp_path / "plain.npz")).certainty == ()
 
 
 def test_double_precision_is_kept(tiny: Build, tmp_path: Path) -> None:

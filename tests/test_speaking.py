@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 import saywhy
 from saywhy.errors import InputError, MethodError, TargetError
+from saywhy.explanation import Explanation
+from saywhy.metrics.diversity import map_distance
 from saywhy.speaking import caption, captions, compare, diverse_captions
 from saywhy.targets import Sentence, Words
 from saywhy.tasks.captioning import Captioning, ShowAndTell, TopDown
@@ -149,12 +151,22 @@ class TestDifferentThings:
         e = compare(model, pictures[:1], texts, layer="trunk", relu=False)
         assert e.targets == [["a red cat", "a blue mug"]]  # the same text once
         assert e.maps.shape[:2] == (1, 2)
+        assert e.beside
+        torch.testing.assert_close(e.distances["gradcam", "trunk"], map_distance(e.maps))
         for number, text in enumerate(texts[:2]):
             alone = caption(model, pictures[:1], text, layer="trunk", relu=False)
             torch.testing.assert_close(e.maps[0, number], alone.maps[0, 0])
             torch.testing.assert_close(e.scores[0, number], alone.scores[0, 0])
         with pytest.raises(InputError, match="one by one"):
             e._again()
+
+    def test_alternatives_are_still_alternatives_when_they_are_read_again(self, model, pictures, tmp_path):
+        e = compare(model, pictures[:1], ["a red cat", "a blue mug"], layer="trunk", relu=False)
+        back = Explanation.load(e.save(tmp_path / "e.npz"))
+        assert back.beside
+        torch.testing.assert_close(back.distances, e.distances)
+        assert compare(model, pictures[:1], ["a red cat"], layer="trunk", relu=False).distances == {}
+        assert caption(model, pictures[:1], "a red cat", layer="trunk", relu=False).distances == {}
 
     def test_what_cannot_be_compared(self, model, pictures):
         with pytest.raises(InputError, match="no caption"):

@@ -49,6 +49,8 @@ class Explanation:
         input_size: (height, width) of the network's input in pixels.
         words: the numbers of those targets that are the words of a sentence, in its order; () where there is none.
         certainty: [batch] how certain the model is, () where nobody asked (``saywhy.uncertainty.told``).
+        beside: whether the targets are alternatives, whose maps are to be seen side by side
+            (:func:`saywhy.speaking.compare`).
     """
 
     methods: tuple[str, ...]
@@ -68,6 +70,7 @@ class Explanation:
     _again: Callable[[], Again] = field(repr=False)
     words: tuple[int, ...] = ()
     certainty: tuple["Told", ...] = ()
+    beside: bool = False
 
     @property
     def maps(self) -> MapStack:
@@ -91,6 +94,19 @@ class Explanation:
         Of the first method that keeps such an account (path methods); None where none does. 0 is complete.
         """
         return next(iter(self._gaps.values()), None)
+
+    @property
+    def distances(self) -> dict[tuple[str, str], Scores]:
+        """How differently the maps of alternatives look: [batch, 1], by method and layer.
+
+        The mean over pairs of targets of 1 less their rank correlation (:func:`saywhy.metrics.diversity.map_distance`):
+        0, the same order of places, to 2; unrelated maps have 1. Empty where the targets are no alternatives.
+        """
+        from saywhy.metrics.diversity import map_distance
+
+        if not self.beside or len(self.targets[0]) < 2:
+            return {}
+        return {pair: map_distance(self[pair]) for pair in self.pairs}
 
     def __getitem__(self, key: str | tuple[str, str]) -> MapStack:
         """The maps [batch, target, h, w] of a method, at the first layer or a named one.

@@ -141,7 +141,7 @@ def compare(
 ) -> Explanation:
     """Several captions of one picture, and why: one map for each of them, side by side.
 
-    How different the maps are is :func:`saywhy.metrics.diversity.map_distance` of them.
+    How different the maps are is :attr:`saywhy.Explanation.distances` of it.
 
     Args:
         model: a captioner, with its vocabulary (``model.texts``).
@@ -161,6 +161,7 @@ def compare(
     found = explain(model, {**inputs, spoken: said}, Sentence(), method, **settings)
     return found._with(
         targets=[said],
+        beside=True,
         classes=found.classes.mT,
         scores=found.scores.mT,
         _maps={pair: found[pair].transpose(0, 1) for pair in found.pairs},

@@ -5,6 +5,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from saywhy.data.pictures import Picture
 from saywhy.errors import InputError, SaywhyError
 from saywhy.explanation import Explanation
+from saywhy.uncertainty.told import Bar, Told
 from saywhy.validity import Fact
 
 
@@ -31,6 +33,8 @@ def save_npz(explanation: Explanation, path: Path) -> None:
         "input_size": explanation.input_size,
         "score": explanation.score,
         "words": explanation.words,
+        "beside": explanation.beside,
+        "certainty": [asdict(told) for told in explanation.certainty],
         "names": [picture.name for picture in explanation.pictures],
         "seen": [picture.seen for picture in explanation.pictures],
         "provenance": explanation.provenance,
@@ -106,6 +110,8 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Explanation:
         probabilities=None if bool(probabilities.isnan().all()) else probabilities.float(),
         input_size=tuple(about["input_size"]),
         words=tuple(about.get("words", ())),
+        beside=bool(about.get("beside", False)),
+        certainty=tuple(_told(one) for one in about.get("certainty", ())),
         _maps={(m, layer): torch.from_numpy(arrays[f"maps/{m}/{layer}"]) for m, layer in keys},
         _gaps={
             (m, layer): torch.from_numpy(arrays[f"gaps/{m}/{layer}"])
@@ -118,6 +124,10 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Explanation:
         _counterfactual=_no_model,
         _again=_no_model,
     )
+
+
+def _told(one: Mapping[str, Any]) -> Told:
+    return Told(**{**one, "bars": tuple(Bar(**bar) for bar in one["bars"])})
 
 
 def _no_model() -> NoReturn:

@@ -41,6 +41,8 @@ class Explanation:
     shows: dict[str, str] = field(default_factory=dict)
     certainty: tuple[Any, ...] = ()
     words: tuple[int, ...] = ()
+    beside: bool = False
+    distances: dict[tuple[str, str], Tensor] = field(default_factory=dict)
 
     def __getitem__(self, key: tuple[str, str]) -> Tensor:
         return self.maps[key]

@@ -434,3 +434,64 @@ def test_how_uncertain_the_answer_is_stands_beside_the_maps(show, explanation):
 
 def test_nothing_is_said_of_certainty_where_nobody_asked(show, explanation):
     assert show(explanation).shown(".certainty") == []
+
+
+@pytest.fixture
+def captions(explained):
+    """Three captions of every picture, whose maps differ by 0.25 and 1.5."""
+    said = explained(targets=["a red mug", "a mug and a key", "a key"], probabilities=False)
+    return replace(said, beside=True, distances={("gradcam", "layer3"): torch.tensor([[0.25], [1.5]])})
+
+
+def test_alternatives_are_seen_side_by_side_and_are_buttons(show, captions):
+    page = show(captions)
+    assert page.texts(".small-map") == ["a red mug", "a mug and a key", "a key"]
+    pixels = "return [...document.querySelectorAll('.small-map canvas')].map((c) => c.toDataURL())"
+    small = page.run(pixels)
+    assert len(set(small)) == 3
+    before = page.canvas()
+    page.run("document.querySelectorAll('.small-map input')[2].click()")
+    assert page.text("figure .title") == "a key"
+    assert not np.array_equal(page.canvas(), before)
+    assert page.run(pixels) == small
+    page.click("Mark the peak")
+    assert not set(page.run(pixels)) & set(small)
+    assert page.errors() == []
+
+
+def test_the_side_by_side_follows_picture_method_and_layer(show, captions):
+    page = show(captions)
+    assert "differ by 0.25 " in page.text(".sheet")
+    pixels = "return document.querySelector('.small-map canvas').toDataURL()"
+    first = page.run(pixels)
+    page.click("key.png")
+    WebDriverWait(page.browser, 5).until(lambda _: "differ by 1.5 " in page.text(".sheet"))
+    second = page.run(pixels)
+    assert second != first
+    page.choose("Method", "signed")
+    assert page.run(pixels) not in (first, second)
+    assert "differ by" not in page.text(".sheet")  # nobody measured it there
+
+
+def test_targets_are_put_side_by_side_when_asked(show, explained):
+    page = show(explained())
+    assert page.shown(".sheet") == []
+    page.click("All targets, side by side")
+    assert page.texts(".small-map") == ["mug", "key", "clock"]
+    page.click("All targets, side by side")
+    assert page.shown(".sheet") == []
+    alone = show(explained(targets=["mug"]))
+    assert "All targets, side by side" not in [box.accessible_name for box in alone.shown(".display input")]
+
+
+def test_the_side_by_side_fits_a_narrow_screen_and_is_operated_by_keys(show, captions):
+    page = show(captions)
+    page.browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    )
+    assert page.run("return document.documentElement.scrollWidth <= innerWidth")
+    assert len({box["x"] for box in (cell.rect for cell in page.shown(".small-map"))}) == 2  # two in a row
+    page.run("document.querySelector('.small-map input:checked').focus()")
+    ActionChains(page.browser).send_keys(Keys.ARROW_RIGHT).perform()
+    assert page.text("figure .title") == "a mug and a key"
+    assert page.run("return document.activeElement.getAttribute('aria-label')").startswith("a mug and a key")

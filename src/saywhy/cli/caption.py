@@ -37,7 +37,6 @@ def caption(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Caption a picture, and see why every word was said."""
-    from saywhy.metrics.diversity import map_distance
     from saywhy.models import load
     from saywhy.speaking import caption as explained
     from saywhy.speaking import captions, compare, diverse_captions
@@ -60,7 +59,7 @@ def caption(
             said = [text] if text is not None else captions(loaded, picture, count)[0]
             found = explained(loaded, picture, said[0], method or "gradcam", **settings)
         steps.done()
-    distance = float(map_distance(found.maps)) if shape is not None and len(found.targets[0]) > 1 else None
+    distance = next((float(apart) for apart in found.distances.values()), None)
     paths = write([found])
     if as_json:
         told: dict[str, Any] = {"captions": said}

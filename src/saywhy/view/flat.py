@@ -77,6 +77,7 @@ class Flat:
     shows: Mapping[str, str]
     provenance: Mapping[str, Any]
     maps: Mapping[tuple[str, str], Tensor]
+    certainty: Sequence[Any] = ()
 
     def __getitem__(self, key: tuple[str, str]) -> Tensor:
         return self.maps[key]
@@ -105,6 +106,7 @@ def flat(explanation: Explained) -> Explained:
         scores=explanation.scores,
         score=explanation.score,
         words=explanation.words,
+        certainty=getattr(explanation, "certainty", ()),
         probabilities=explanation.probabilities,
         pictures=tuple(draw(values, name) for values, name in zip(inputs, names, strict=True)),
         cards=explanation.cards,

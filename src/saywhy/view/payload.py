@@ -83,6 +83,14 @@ class CertaintyEntry(TypedDict):
     bars: list[BarEntry]
 
 
+class DistanceEntry(TypedDict):
+    """How differently the maps of a picture's targets look, by one method at one layer: 0 alike, 1 unrelated."""
+
+    method: str
+    layer: str
+    value: float | None
+
+
 class PictureEntry(TypedDict):
     """One picture with all of its maps: methods outermost, then layers, then targets."""
 
@@ -94,6 +102,8 @@ class PictureEntry(TypedDict):
     tiles: list[TileEntry]
     maps: list[MapEntry]
     certainty: CertaintyEntry | None
+    beside: bool
+    distances: list[DistanceEntry]
 
 
 class ChapterEntry(TypedDict):
@@ -203,6 +213,11 @@ def _picture(explanation: Explained, index: int) -> PictureEntry:
         "tiles": _tiles(picture),
         "maps": maps,
         "certainty": _certainty(explanation, index),
+        "beside": getattr(explanation, "beside", False),
+        "distances": [
+            {"method": method, "layer": layer, "value": finite(values[index].item())}
+            for (method, layer), values in getattr(explanation, "distances", {}).items()
+        ],
     }
 
 

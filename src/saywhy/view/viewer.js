@@ -7,6 +7,7 @@ import { boxesOf, bytes, field, floats, levelOf, scaleOf, valueAt } from "./maps
 import { Picker } from "./picker.js";
 import { withText } from "./png.js";
 import { poster } from "./poster.js";
+import { Sheet } from "./sheet.js";
 import { describe, groupName, make } from "./words.js";
 
 const SIGNS = { good: ["✓", "good"], warning: ["!", "warning"], bad: ["✕", "bad"] };
@@ -54,11 +55,13 @@ class Viewer {
       box: false,
       grey: false,
       cross: null,
+      sheet: payload.pictures.some((picture) => picture.beside),
     };
     this.figures = Object.fromEntries(["A", "B", "difference"].map((side) => [side, new Figure(this, side)]));
     this.pickers = { A: new Picker(this, "A"), B: new Picker(this, "B") };
     this.cards = { A: make("section", { className: "card" }), B: make("section", { className: "card" }) };
     this.certainty = make("section", { className: "certainty" });
+    this.sheet = new Sheet(this);
     this.status = make("p", { className: "unseen-text", role: "status", "aria-live": "polite" });
     root.replaceChildren(...this.page());
     this.ready = this.choosePicture(0);
@@ -71,6 +74,7 @@ class Viewer {
         ? null
         : make("header", {}, make("h1", {}, payload.title), make("p", { className: "count" }, counted(payload))),
       this.thumbnails(),
+      this.sheet.node,
       make(
         "div",
         { className: "layout" },
@@ -121,6 +125,7 @@ class Viewer {
         make("span", {}, label),
       );
     this.differenceCheck = check("Show the difference, B − A", "difference");
+    this.sheetCheck = check("All targets, side by side", "sheet");
     return make(
       "fieldset",
       { className: "display" },
@@ -135,7 +140,7 @@ class Viewer {
         check("Draw the box", "box"),
         check("Picture in grey", "grey"),
       ),
-      make("div", { className: "checks" }, check("Compare two maps", "compare"), this.differenceCheck),
+      make("div", { className: "checks" }, check("Compare two maps", "compare"), this.differenceCheck, this.sheetCheck),
       make("button", { type: "button", onclick: () => this.download() }, "Download as PNG"),
     );
   }
@@ -226,10 +231,14 @@ class Viewer {
   field(map, width, height) {
     const kept = this.fields.get(map);
     if (kept?.width === width && kept.height === height) return kept.values;
-    const values = field(map, boxesOf(this.picture), this.size, width, height);
+    const values = this.newField(map, width, height);
     if (this.fields.size > 12) this.fields.clear();
     this.fields.set(map, { width, height, values });
     return values;
+  }
+
+  newField(map, width, height) {
+    return field(map, boxesOf(this.picture), this.size, width, height);
   }
 
   /** What stands under a point of one figure: raw value, null if not seen; for the difference, of levels. */
@@ -245,8 +254,10 @@ class Viewer {
   }
 
   draw() {
-    const { compare, difference } = this.state;
+    const { compare, difference, sheet } = this.state;
     this.differenceCheck.hidden = !compare;
+    this.sheetCheck.hidden = this.sheet.maps.length < 2;
+    this.sheet.show(sheet);
     this.figures.A.show(true);
     this.figures.B.show(compare);
     this.figures.difference.show(compare && difference);
