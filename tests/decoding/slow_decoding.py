@@ -128,6 +128,7 @@ def slow_beams(
     exponent: float = 0.0,
     refill: bool = True,
     early: bool = False,
+    siblings: float = 0.0,
     **limits: Any,
 ) -> list[Said]:
     """Beam search with lists, which goes on to the longest length whatever was found."""
@@ -136,8 +137,11 @@ def slow_beams(
     for length in range(1, longest + 1):
         ranked = []
         for place, said in enumerate(open_):
-            for new in continuations(chain, sample, said, **limits):
-                ranked.append(((-new.total, place, -new.gains[-1], new.words[-1]), new))
+            family = sorted(
+                continuations(chain, sample, said, **limits), key=lambda new: (-new.gains[-1], new.words[-1])
+            )
+            for rank, new in enumerate(family, start=1):
+                ranked.append(((-(new.total - siblings * rank), place, -new.gains[-1], new.words[-1]), new))
         ranked.sort(key=lambda pair: pair[0])
         candidates = [new for _, new in ranked]
         done += [new for new in candidates[:width] if new.finished or length == longest]

@@ -67,12 +67,14 @@ class TestAgainstTheSlowOne:
         exponent=exponents,
         refill=st.booleans(),
         early=st.booleans(),
+        siblings=st.sampled_from([0.0, 0.0, 0.25, 3.0]),
     )
-    def test_the_same_hypotheses(self, kind, longest, width, exponent, refill, early):
+    def test_the_same_hypotheses(self, kind, longest, width, exponent, refill, early, siblings):
         chain = Chain.random(**kind)
-        found = searched(chain, longest=longest, width=width, normalize=exponent, refill=refill, early=early)
+        options = {"refill": refill, "early": early, "siblings": siblings}
+        found = searched(chain, longest=longest, width=width, normalize=exponent, **options)
         for sample in range(len(chain.table)):
-            wanted = slow_beams(chain, sample, longest, width, exponent, refill, early)
+            wanted = slow_beams(chain, sample, longest, width, exponent, **options)
             assert_found(found, sample, wanted, exponent)
 
     @few
@@ -385,3 +387,21 @@ class TestBadInput:
         chain = Chain.random(0)
         with pytest.raises(InputError, match="knows 4 words, from 0 to 3; there is no word 4"):
             beam_search(chain.step, chain.state, chain.start, **{"end": END, "longest": 5, **options})
+
+
+class TestSiblings:
+    def test_a_strong_penalty_gives_every_parent_a_child(self):
+        chain = Chain.bigram(LETTERS)
+        plain = searched(chain, longest=4, width=2, refill=False)
+        apart = searched(chain, longest=4, width=2, refill=False, siblings=5.0)
+        firsts = [{found.words[0, place, 0].item() for place in range(2)} for found in (plain, apart)]
+        assert [len(first) for first in firsts] == [1, 2]  # a b d, a b c; or one that begins with a, and one with b
+
+    def test_totals_are_those_of_the_words(self):
+        found = searched(Chain.bigram(LETTERS), longest=4, width=3, siblings=0.7)
+        torch.testing.assert_close(found.totals, found.log_probabilities.sum(-1), rtol=0, atol=1e-12)
+
+    @pytest.mark.parametrize("siblings", [-0.1, math.inf, math.nan, True, "1"])
+    def test_what_is_no_penalty(self, siblings):
+        with pytest.raises(MethodError, match="siblings is a number from 0"):
+            searched(Chain.bigram(LETTERS), longest=2, siblings=siblings)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from saywhy.decoding.decoded import Decoded, Flags, Gains, Normalization, Sentences, Totals, divisors, pick
 from saywhy.decoding.step import Limits, LogProbabilities, State, Step, Stepper, whole
+from saywhy.errors import MethodError
 
 
 @torch.no_grad()
@@ -26,6 +27,7 @@ def beam_search(
     normalize: Normalization = 0.0,
     early: bool = False,
     refill: bool = True,
+    siblings: float = 0.0,
 ) -> Decoded:
     """The hypotheses of the highest scores that are found with ``width`` open ones side by side.
 
@@ -53,6 +55,10 @@ def beam_search(
         early: stop as soon as ``width`` hypotheses are finished, though a better one might have come.
         refill: whether an open hypothesis takes the place of one that ended at once, so that there are always ``width``
             (transformers, fairseq), or only at the next step (neuraltalk2, the code of Diverse Beam Search).
+        siblings: for more variety (Li, Monroe and Jurafsky, 2016, section 3): from the k-th likeliest continuation of a
+            hypothesis ``k * siblings`` is taken when hypotheses are ranked, so that those of one parent do not take all
+            places. It is taken for this choice alone: totals, and the order of what is finished, are those of the
+            log-probabilities (the paper's equation; fairseq's ``DiverseSiblingsSearch`` carries it on).
 
     Raises:
         InputError: the step does not give log-probabilities, or the state does not have one row a sample.
@@ -70,6 +76,8 @@ def beam_search(
     """
     limits = Limits(end=end, longest=longest, shortest=shortest, forbidden=forbidden)
     whole("width", width, 1)
+    if isinstance(siblings, bool) or not isinstance(siblings, int | float) or not 0 <= siblings < float("inf"):
+        raise MethodError(f"siblings is a number from 0, got {siblings!r}.")
     wanted = width if count is None else whole("count", count, 1, width)
     stepper = Stepper(step, state, start, limits)
     logs = stepper.ask(start.long())
@@ -78,7 +86,7 @@ def beam_search(
     beams = Beams.first(len(start), width, longest, logs)
     results = beams.none(divisor)
     for length in range(1, longest + 1):
-        going = beams.continued(beams.candidates(logs), length)
+        going = beams.continued(beams.candidates(logs, siblings), length)
         ended = going.words[..., length - 1] == end
         first = torch.arange(ended.shape[1], device=ended.device) < width
         done = first & (ended | (length == longest))
@@ -86,7 +94,7 @@ def beam_search(
         going = going.where(~ended & (first | refill)).cut(width)
         if length == longest:
             break
-        bound = going.totals[:, 0] / reach[length]
+        bound = going.totals.amax(1) / reach[length]
         closed = results.finished.all(1) if early else bound <= results.scores[:, wanted - 1]
         going = going.where(~closed.unsqueeze(1))
         if not bool(going.open.any()):
@@ -147,11 +155,13 @@ class Beams:
         open_ = self.open
         return (open_.flatten().cumsum(0).view(open_.shape) - 1).gather(1, places)
 
-    def candidates(self, logs: LogProbabilities) -> Candidates:
+    def candidates(self, logs: LogProbabilities, siblings: float = 0.0) -> Candidates:
         """The likeliest continuations, twice as many as there are places: no more than half of them can end.
 
         Args:
             logs: of the next words, one row for every open hypothesis.
+            siblings: what is taken from the first continuation of a hypothesis, twice from the second, and so on, to
+                rank them.
         """
         batch, width = self.totals.shape
         gained, words = likeliest(logs, min(2 * width, logs.shape[1]))
@@ -160,7 +170,8 @@ class Beams:
         numbers = torch.zeros_like(gains, dtype=torch.long)
         numbers[self.open] = words
         totals = (self.totals.unsqueeze(-1) + gains).flatten(1)
-        order = totals.sort(dim=1, descending=True, stable=True).indices[:, : 2 * width]
+        ranks = 1 + torch.arange(gained.shape[1], device=totals.device).repeat(width)
+        order = (totals - siblings * ranks).sort(dim=1, descending=True, stable=True).indices[:, : 2 * width]
         parents = order // gained.shape[1]
         return Candidates(parents, pick(numbers.flatten(1), order), pick(gains.flatten(1), order), pick(totals, order))
 
