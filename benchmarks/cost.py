@@ -11,6 +11,7 @@ random weights, which cost what trained ones do.
 
 import gc
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -87,6 +88,14 @@ def ratios(plain: Callable[[], object], calls: dict[str, Callable[[], object]], 
             if turn:
                 found[name].append(2 * own / (before + after))
     return found
+
+
+def most_memory() -> float:
+    """The highest resident memory of this process so far, in MB (Linux counts in kB, macOS in bytes)."""
+    status = Path("/proc/self/status")
+    if status.exists():  # what the resource module says there begins with the memory of the parent
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -11,7 +11,6 @@ is that of a process of its own that does nothing else.
 
 import contextlib
 import io
-import resource
 import subprocess
 import sys
 import warnings
@@ -24,7 +23,7 @@ import typer
 from torch import Tensor, nn
 
 import saywhy
-from benchmarks.cost import CONSOLE, Row, _inference, _machine, _shown, ratios, report
+from benchmarks.cost import CONSOLE, Row, _inference, _machine, _shown, most_memory, ratios, report
 from saywhy.methods import METHODS
 
 LAYER = "layer4"
@@ -205,22 +204,14 @@ def _peak(name: str, settings: dict[str, Any]) -> None:
     warnings.simplefilter("ignore")
     module, x = _network(name), torch.randn(1, 3, 224, 224)
     _inference(module, x)()
-    before = _most()
+    before = most_memory()
     if settings:
         at_layer = METHODS[settings["method"]].at == "layer" and name != "vit_b_16"
         layer = {"layer": LAYER} if at_layer else {}
         saywhy.explain(module, x, 0, **layer, **settings)
     else:
         _inference(module, x)()
-    print(_most() - before)
-
-
-def _most() -> float:
-    """The highest resident memory of this process so far, in MB (Linux counts in kB, macOS in bytes)."""
-    status = Path("/proc/self/status")
-    if status.exists():  # what the resource module says there begins with the memory of the parent
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    print(most_memory() - before)
 
 
 PARTS = {"ablation": ablation, "score": score, "path": path, "together": together, "memory": memory}

@@ -5,7 +5,7 @@ Both statistics that are used are quotients of sums, so of every scene its sums 
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
@@ -91,6 +91,18 @@ def difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
         raise ValueError("a difference is of the same items on both sides.")
     a, b, drawn = first.sums(), second.sums(), _drawn(len(first.sums()), seed)
     return _estimate(_quotient(a) - _quotient(b), _quotient(a[drawn]) - _quotient(b[drawn]), first)
+
+
+def apart(first: Measured, second: Measured, seed: int = 0) -> Estimate:
+    """By how much the statistic of the first is larger, the scenes of each being others.
+
+    >>> apart(Measured(np.array([2.0, 2.0]), ["a", "b"]), Measured(np.array([1.0]), ["c"])).low
+    1.0
+    """
+    a, b = first.sums(), second.sums()
+    redrawn = _quotient(a[_drawn(len(a), seed)]) - _quotient(b[_drawn(len(b), seed + 1)])
+    found = _estimate(_quotient(a) - _quotient(b), redrawn, first)
+    return replace(found, scenes=min(len(a), len(b)))
 
 
 def verdict(found: Estimate) -> str:

@@ -124,6 +124,17 @@ def test_diverse_beam_search_says_different_things(family):
     assert [some.of_group(0, i)[0] for i in range(3)] == [plain.sentence(i) for i in range(3)]
 
 
+def test_the_same_prompt_is_decoded_several_times(family):
+    model, inputs = family
+    ready = generation(model, inputs)
+    options: dict[str, Any] = {"end": ready.end, "longest": LONGEST, "width": 4}
+    first = beam_search(ready.step, ready.state, ready.start, **options)
+    diverse_beam_search(ready.step, ready.state, ready.start, groups=2, **options)
+    assert told(beam_search(ready.step, ready.state, ready.start, **options)) == told(first)
+    greedy(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST)
+    assert told(beam_search(ready.step, ready.state, ready.start, **options)) == told(first)
+
+
 def test_prompts_of_several_lengths():
     torch.manual_seed(2)
     model, _ = gpt2()

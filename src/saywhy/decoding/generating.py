@@ -6,6 +6,7 @@ runs once, and its output is read by the number of the sample.
 
 import inspect
 from collections.abc import Collection, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,19 +84,27 @@ class _Said:
         sample: [row] which sample each row is of.
         mask: [row, word] which words of prompt and sentence are there; None for an encoder's decoder.
         encoded: the encoder's output for every sample, and its mask.
+        prompt: whether the cache is that of the prompts, from which other searches begin as well: transformers writes
+            into caches, so a search takes a copy first.
     """
 
     cache: Any
     sample: Rows
     mask: Tensor | None = None
     encoded: tuple[Tensor, Tensor | None] | None = None
+    prompt: bool = False
+
+    def own(self) -> "_Said":
+        """The same, with a cache that may be written into."""
+        return replace(self, cache=deepcopy(self.cache), prompt=False) if self.prompt else self
 
     def reordered(self, rows: Rows) -> "_Said":
         """These rows, in this order."""
-        if self.cache is not None:
-            self.cache.reorder_cache(rows)
-        mask = None if self.mask is None else self.mask[rows]
-        return replace(self, sample=self.sample[rows], mask=mask)
+        own = self.own()
+        if own.cache is not None:
+            own.cache.reorder_cache(rows)
+        mask = None if own.mask is None else own.mask[rows]
+        return replace(own, sample=own.sample[rows], mask=mask)
 
 
 class _Step:
@@ -107,6 +116,7 @@ class _Step:
 
     def __call__(self, words: Rows, state: _Said) -> tuple[LogProbabilities, _Said]:
         """Log-probabilities of the next words, and what has been said then."""
+        state = state.own()
         given: dict[str, Any] = {"past_key_values": state.cache, "use_cache": True}
         if state.encoded is None:
             assert state.mask is not None
@@ -174,7 +184,7 @@ def _prompted(model: Any, inputs: dict[str, Any], settings: Any) -> tuple[_Said,
     out = model(input_ids=words[:, :-1], attention_mask=before, use_cache=True, **given)
     if getattr(out, "past_key_values", None) is None:
         raise ModelError(f"{type(model).__name__} keeps nothing of what was said (no past_key_values).")
-    return _Said(out.past_key_values, samples, before), words[:, -1]
+    return _Said(out.past_key_values, samples, before, prompt=True), words[:, -1]
 
 
 def _known(name: str, *configurations: Any) -> Any:

@@ -1,0 +1,95 @@
+"""The decoders that are compared: each gives as many sentences of a picture as the others."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from saywhy.decoding import Decoded, beam_search, diverse_beam_search, sample
+from saywhy.models import Model
+from saywhy.speaking import FORBIDDEN, LONGEST
+from saywhy.tasks.captioning import Captioning
+from saywhy.tasks.vocabulary import END, SPECIAL, START
+
+BEAMS = 6
+"""Sentences of a picture, whoever says them; the paper has 20 of COCO, and 6 where it counts types of questions."""
+
+BATCH = 50
+
+BEAM, SIBLINGS, TEMPERATURE, NUCLEUS = "beam search", "sibling penalty", "sampling", "nucleus 0.9"
+DIVERSE, GROUPED = "diverse beam search, 6 × 1", "diverse beam search, 3 × 2"
+
+STRENGTHS = (0.2, 0.4, 0.6, 0.8)
+"""Of diverse beam search, of which the best on other scenes is taken; the paper finds these good."""
+
+RATES = (0.1, 0.3, 1.0, 3.0)
+"""Of the sibling penalty, chosen in the same way."""
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What a decoder says of one picture: sentences, the likeliest first, and the log-probability of each."""
+
+    texts: list[str]
+    totals: list[float]
+
+
+Decoder = Callable[..., Decoded]
+"""Takes what every decoder of :mod:`saywhy.decoding` takes."""
+
+
+def _diverse(*args: object, groups: int, strength: float, **limits: object) -> Decoded:
+    found = diverse_beam_search(*args, width=BEAMS, groups=groups, strength=strength, **limits)  # type: ignore[arg-type]
+    return found.found
+
+
+def diverse(groups: int, strength: float) -> Decoder:
+    """Diverse beam search as in the paper: no length counts, and penalties add up."""
+    return partial(_diverse, groups=groups, strength=strength)
+
+
+def siblings(rate: float) -> Decoder:
+    """Li, Monroe and Jurafsky's."""
+    return partial(beam_search, width=BEAMS, siblings=rate)
+
+
+def decoders(strengths: dict[str, float]) -> dict[str, Decoder]:
+    """All of them, with the strengths that were chosen."""
+    return {
+        BEAM: partial(beam_search, width=BEAMS),
+        SIBLINGS: siblings(strengths[SIBLINGS]),
+        TEMPERATURE: partial(sample, count=BEAMS),
+        NUCLEUS: partial(sample, count=BEAMS, top_p=0.9),
+        GROUPED: diverse(3, strengths[GROUPED]),
+        DIVERSE: diverse(BEAMS, strengths[DIVERSE]),
+    }
+
+
+@torch.no_grad()
+def said(model: Model, features: Tensor, decoder: Decoder) -> list[Spoken]:
+    """What is said of pictures of which the network has seen the features."""
+    network, words = model.module, model.labels
+    assert isinstance(network, Captioning)
+    assert words is not None
+    found: list[Spoken] = []
+    for part in features.split(BATCH):
+        start = torch.full((len(part),), SPECIAL.index(START))
+        end, head = SPECIAL.index(END), network.head
+        limits = {"end": end, "longest": LONGEST, "shortest": 2, "forbidden": FORBIDDEN}
+        found += _told(decoder(head.step, head.begin(part), start, **limits), words)
+    return found
+
+
+def _told(found: Decoded, words: Sequence[str]) -> list[Spoken]:
+    return [
+        Spoken(
+            [
+                " ".join(words[n] for n in found.sentence(i, place) if words[n] != END)
+                for place in range(int(found.exists[i].sum()))
+            ],
+            found.totals[i][found.exists[i]].tolist(),
+        )
+        for i in range(len(found.words))
+    ]
