@@ -82,6 +82,32 @@ class TestAgainstTheSlowOne:
                 assert float(found.penalized[sample, place]) == pytest.approx(one.said.total - one.paid, abs=1e-5)
 
     @few
+    @given(
+        seed=st.integers(0, 2**31 - 1),
+        tied=st.booleans(),
+        shape=st.sampled_from([(4, 2), (6, 3), (4, 4), (3, 3)]),
+        strength=st.sampled_from([0.3, 0.5, 2.0]),
+        name=st.sampled_from(["hamming", "cumulative"]),
+        carry=st.sampled_from(["augmented", "raw"]),
+        finished=st.sampled_from(["silent", "speaking"]),
+        penalize_end=st.booleans(),
+    )
+    def test_likely_words_are_enough_where_a_penalty_names_few(self, seed, tied, shape, name, **settings):
+        chain = Chain(Chain.random(seed, words=20, samples=2, tied=tied).table - 2.0 * tied)
+        (width, groups), (penalty, _) = shape, PENALTIES[name]
+
+        def of_every_word(own: Tensor, said: Said, vocabulary: int) -> Tensor:
+            return penalty(own, said, vocabulary).everywhere(vocabulary)
+
+        one, other = (
+            searched(chain, longest=5, width=width, groups=groups, penalty=how, **settings)
+            for how in (penalty, of_every_word)
+        )
+        assert torch.equal(one.found.words, other.found.words)
+        assert torch.equal(one.groups, other.groups)
+        torch.testing.assert_close(one.penalized, other.penalized)
+
+    @few
     @given(kind=kinds, longest=st.integers(1, 5))
     def test_words_of_like_meaning(self, kind, longest):
         chain = Chain.random(**kind)
@@ -191,7 +217,7 @@ class TestPenalties:
     def test_hamming_counts_every_time(self):
         """The unit test of the library that had it: rows [-.75 .25 .25 .25] and [.25 -.75 .25 .25] at strength 1."""
         said = Said(torch.tensor([[[0]], [[1]]]), torch.ones(2, 1, dtype=torch.bool))
-        taken = hamming(torch.zeros(2, 1, 0, dtype=torch.long), said, 4)
+        taken = hamming(torch.zeros(2, 1, 0, dtype=torch.long), said, 4).everywhere(4)
         torch.testing.assert_close(
             0.25 - taken[:, 0], torch.tensor([[-0.75, 0.25, 0.25, 0.25], [0.25, -0.75, 0.25, 0.25]])
         )

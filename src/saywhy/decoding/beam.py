@@ -114,12 +114,14 @@ class Candidates:
         words: the word that it is continued by.
         gains: the log-probability of this word.
         totals: that of all words; minus infinity where there is no candidate.
+        places: which of the continuations they are, of those of all hypotheses one behind the other.
     """
 
     parents: Int[Tensor, "batch candidate"]
     words: Int[Tensor, "batch candidate"]
     gains: Float[Tensor, "batch candidate"]
     totals: Float[Tensor, "batch candidate"]
+    places: Int[Tensor, "batch candidate"]
 
 
 @dataclass(frozen=True)
@@ -163,17 +165,29 @@ class Beams:
             siblings: what is taken from the first continuation of a hypothesis, twice from the second, and so on, to
                 rank them.
         """
-        batch, width = self.totals.shape
-        gained, words = likeliest(logs, min(2 * width, logs.shape[1]))
-        gains = gained.new_full((batch, width, gained.shape[1]), -torch.inf)
-        gains[self.open] = gained
-        numbers = torch.zeros_like(gains, dtype=torch.long)
-        numbers[self.open] = words
+        some = likeliest(logs, min(2 * self.totals.shape[1], logs.shape[1]))
+        return self.ranked(*self.placed(*some), siblings)
+
+    def placed(self, gains: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """What was found of every open hypothesis, [row, chosen], as [batch, hypothesis, chosen]."""
+        shape = (*self.totals.shape, gains.shape[1])
+        every, numbers = gains.new_full(shape, -torch.inf), words.new_zeros(shape)
+        every[self.open], numbers[self.open] = gains, words
+        return every, numbers
+
+    def ranked(
+        self,
+        gains: Float[Tensor, "batch hypothesis chosen"],
+        words: Int[Tensor, "batch hypothesis chosen"],
+        siblings: float = 0.0,
+    ) -> Candidates:
+        """The best of continuations that are in the order of their gains, twice as many as there are places."""
+        width, chosen = gains.shape[1:]
         totals = (self.totals.unsqueeze(-1) + gains).flatten(1)
-        ranks = 1 + torch.arange(gained.shape[1], device=totals.device).repeat(width)
+        ranks = 1 + torch.arange(chosen, device=totals.device).repeat(width)
         order = (totals - siblings * ranks).sort(dim=1, descending=True, stable=True).indices[:, : 2 * width]
-        parents = order // gained.shape[1]
-        return Candidates(parents, pick(numbers.flatten(1), order), pick(gains.flatten(1), order), pick(totals, order))
+        numbers, gained = (pick(part.flatten(1), order) for part in (words, gains))
+        return Candidates(order // chosen, numbers, gained, pick(totals, order), order)
 
     def continued(self, by: Candidates, length: int) -> "Beams":
         """Every candidate as a hypothesis of ``length`` words."""

@@ -9,17 +9,18 @@ log-probability of a word is taken how much the groups before have said of the s
 The first group is a beam search of width :math:`B'`; with one group, or a strength of 0, every group is.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saywhy.decoding.beam import Beams, Candidates
+from saywhy.decoding.beam import Beams, Candidates, likeliest
 from saywhy.decoding.decoded import Decoded, Flags, Normalization, Totals, divisors, pick
-from saywhy.decoding.penalties import Penalty, Said, hamming
+from saywhy.decoding.penalties import OfWords, Penalty, Said, hamming
 from saywhy.decoding.step import Limits, LogProbabilities, State, Step, Stepper, whole
 from saywhy.errors import InputError, MethodError
 
@@ -227,6 +228,61 @@ class _Kept:
 
 
 @dataclass(frozen=True)
+class _Some:
+    """Words that may come next, [sample, beam, chosen], their log-probabilities, and what is taken from them."""
+
+    words: Tensor
+    gains: Tensor
+    taken: Tensor
+
+    def in_order(self) -> "_Some":
+        """The best first; of equals the word of the lower number."""
+        by_number = self.words.sort(dim=2, stable=True).indices
+        value = (self.gains - self.taken).gather(2, by_number)
+        order = by_number.gather(2, value.sort(dim=2, descending=True, stable=True).indices)
+        return _Some(*(part.gather(2, order) for part in (self.words, self.gains, self.taken)))
+
+
+@dataclass(frozen=True)
+class _Following:
+    """What may follow every beam.
+
+    Attributes:
+        words, gains: [sample, beam, chosen] the likeliest words, twice as many as there are beams in all groups.
+        every: makes, once, log-probabilities [sample, beam, word] of all words, for penalties of all words.
+        vocabulary: how many words there are.
+    """
+
+    words: Tensor
+    gains: Tensor
+    every: Callable[[], Tensor]
+    vocabulary: int
+
+    @staticmethod
+    def after(beams: Beams, logs: LogProbabilities, width: int) -> "_Following":
+        """Of all groups at once, which takes no longer than in beam search."""
+
+        @cache
+        def every() -> Tensor:
+            dense = logs.new_full((*beams.totals.shape, logs.shape[1]), -torch.inf)
+            dense[beams.open] = logs
+            return dense
+
+        gains, words = beams.placed(*likeliest(logs, min(2 * width, logs.shape[1])))
+        return _Following(words, gains, every, logs.shape[1])
+
+    def part(self, group: int, groups: int) -> "_Following":
+        """That of one group."""
+        some = slice(group, None, groups)
+        return _Following(self.words[some], self.gains[some], lambda: self.every()[some], self.vocabulary)
+
+    def covers(self, penalty: OfWords) -> bool:
+        """Whether the best of a group are among the likeliest words, whatever the penalty takes from those it names."""
+        _, size, chosen = self.words.shape
+        return chosen == self.vocabulary or penalty.words.shape[2] <= chosen - 2 * size
+
+
+@dataclass(frozen=True)
 class _Search:
     """The settings of a search, and one step of it."""
 
@@ -249,13 +305,12 @@ class _Search:
         divisor: Float[Tensor, " length"],
     ) -> tuple[_Alive, list[_Kept]]:
         """Every group by one word, one after the other, and what it has finished so far."""
-        dense = logs.new_full((*alive.beams.totals.shape, logs.shape[1]), -torch.inf)
-        dense[alive.beams.open] = logs
+        following = _Following.after(alive.beams, logs, self.groups * self.size)
         parts, done, said = [], [], None
         for group in range(self.groups):
-            own, of_group = alive.part(group, self.groups), dense[group :: self.groups]
-            taken = self._taken(own, of_group, said, length)
-            longer = self._longer(own, of_group, taken, length)
+            own = alive.part(group, self.groups)
+            some = self._some(own, following.part(group, self.groups), said, length)
+            longer = self._longer(own, some, length)
             first = torch.arange(longer.ghosts.shape[1], device=logs.device) < self.size
             ended = longer.beams.words[..., length - 1] == self.limits.end
             stops = first & longer.beams.open & ~longer.ghosts & (ended | (length == self.limits.longest))
@@ -266,28 +321,36 @@ class _Search:
             parts.append(going)
         return _Alive.joined(parts), done
 
-    def _taken(self, own: _Alive, logs: Tensor, said: Said | None, length: int) -> Tensor:
-        """What is taken from every word of every beam, [sample, beam, word]."""
+    def _some(self, own: _Alive, following: _Following, said: Said | None, length: int) -> _Some:
+        """What may come next, with what is taken from it; the best first."""
         if said is None or not self.strength:
-            return torch.zeros_like(logs)
-        penalty = self.penalty(own.beams.words[..., : length - 1], said, logs.shape[2])
-        if penalty.shape != logs.shape or not bool(penalty.isfinite().all()):
-            came = f"{list(penalty.shape)}" + ("" if bool(penalty.isfinite().all()) else " with NaN or infinity")
+            return _Some(following.words, following.gains, torch.zeros_like(following.gains))
+        penalty = self.penalty(own.beams.words[..., : length - 1], said, following.vocabulary)
+        if isinstance(penalty, OfWords) and following.covers(penalty):
+            words, gains = following.words, following.gains
+            return _Some(words, gains, self._taken(penalty.of(words), gains, words)).in_order()
+        taken = penalty.everywhere(following.vocabulary) if isinstance(penalty, OfWords) else penalty
+        logs = following.every()
+        if taken.shape != logs.shape or not bool(taken.isfinite().all()):
+            came = f"{list(taken.shape)}" + ("" if bool(taken.isfinite().all()) else " with NaN or infinity")
             raise InputError(f"a penalty is finite, [sample, beam, word] = {list(logs.shape)}, got {came}.")
-        taken = self.strength * penalty.to(logs)
-        if not self.penalize_end:
-            taken[..., self.limits.end] = 0
-        return taken
+        taken = self._taken(taken, logs, torch.arange(following.vocabulary, device=logs.device))
+        _, words = own.beams.placed(*likeliest((logs - taken)[own.beams.open], min(2 * self.size, logs.shape[2])))
+        return _Some(words, logs.gather(2, words), taken.gather(2, words))
 
-    def _longer(self, own: _Alive, logs: Tensor, taken: Tensor, length: int) -> _Alive:
+    def _taken(self, penalty: Tensor, logs: Tensor, words: Tensor) -> Tensor:
+        """By the strength, and nothing from the end where it is not to be kept from."""
+        taken = self.strength * penalty.to(logs)
+        return taken if self.penalize_end else taken.masked_fill(words == self.limits.end, 0)
+
+    def _longer(self, own: _Alive, some: _Some, length: int) -> _Alive:
         """All candidates of a group, best first, one word longer."""
-        by = own.beams.candidates((logs - taken)[own.beams.open])
-        place = by.parents * logs.shape[2] + by.words
-        gains, paid = (t.flatten(1).gather(1, place) for t in (logs, taken))
+        by = own.beams.ranked(some.gains - some.taken, some.words)
+        gains, paid = (pick(part.flatten(1), by.places) for part in (some.gains, some.taken))
         totals = by.totals
         if self.carry == "raw":
             totals = (pick(own.beams.totals, by.parents) + gains).where(by.totals > -torch.inf, -torch.inf)
-        beams = own.beams.continued(Candidates(by.parents, by.words, gains, totals), length)
+        beams = own.beams.continued(Candidates(by.parents, by.words, gains, totals, by.places), length)
         raw, before = pick(own.raw, by.parents) + gains, pick(own.paid, by.parents)
         return _Alive(beams, raw, before + paid, pick(own.ghosts, by.parents))
 

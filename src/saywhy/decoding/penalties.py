@@ -1,7 +1,9 @@
 r"""What is taken from a word because the groups before have said the like (Vijayakumar et al., section 5.1).
 
 A penalty is a function of the words of a beam so far, what the groups before have said up to the same word, and the
-size of the vocabulary, to a number for each word that may come next: [sample, beam, word].
+size of the vocabulary, to a number for each word that may come next: [sample, beam, word]. Where all words but a few
+have the same number, these few are enough (:class:`OfWords`): the search then looks at likely words alone, and takes
+hardly longer than without.
 """
 
 from collections.abc import Callable
@@ -31,17 +33,44 @@ class Said:
     there: Bool[Tensor, "sample other"]
 
 
-Penalty = Callable[[Own, Said, int], Taken]
+@dataclass(frozen=True)
+class OfWords:
+    """A penalty of a few words: each other beam names one at most.
+
+    Attributes:
+        words: [sample, beam, named] numbers of words, one of them several times perhaps.
+        amounts: [sample, beam, named] what each of them adds, from 0.
+        rest: [sample, beam] what is taken from every word.
+    """
+
+    words: Int[Tensor, "sample beam named"]
+    amounts: Float[Tensor, "sample beam named"]
+    rest: Float[Tensor, "sample beam"]
+
+    def everywhere(self, vocabulary: int) -> Taken:
+        """The same for every word."""
+        return (self.rest.unsqueeze(2) + _scattered(self.words, self.amounts, vocabulary)).float()
+
+    def of(self, words: Int[Tensor, "sample beam chosen"]) -> Float[Tensor, "sample beam chosen"]:
+        """What is taken from some words."""
+        named = (words.unsqueeze(3) == self.words.unsqueeze(2)) * self.amounts.unsqueeze(2)
+        return (self.rest.unsqueeze(2) + named.sum(3)).float()
 
 
-def hamming(own: Own, said: Said, vocabulary: int) -> Taken:
+Penalty = Callable[[Own, Said, int], Taken | OfWords]
+
+
+def hamming(own: Own, said: Said, vocabulary: int) -> OfWords:
     """How often a word has been said at this step; each time counts.
 
     >>> said = Said(torch.tensor([[[5, 2], [6, 2], [7, 1]]]), torch.tensor([[True, True, True]]))
-    >>> hamming(torch.tensor([[[5]]]), said, 4)
+    >>> hamming(torch.tensor([[[5]]]), said, 4).everywhere(4)
     tensor([[[0., 1., 2., 0.]]])
     """
-    return _counted(said.words[..., -1], said.there.double(), vocabulary).expand(-1, own.shape[1], -1).float()
+    beams = own.shape[1]
+    words, there = (part.unsqueeze(1).expand(-1, beams, -1) for part in (said.words[..., -1], said.there))
+    amounts = there.double()
+    return OfWords(words, amounts, amounts.new_zeros(amounts.shape[:2]))
 
 
 def cumulative(temperature: float = 1.0) -> Penalty:
@@ -50,19 +79,19 @@ def cumulative(temperature: float = 1.0) -> Penalty:
     The paper prints it as a gain; it grows with likeness, so that it must be a penalty.
 
     >>> said = Said(torch.tensor([[[5, 2]]]), torch.tensor([[True]]))
-    >>> cumulative()(torch.tensor([[[5]]]), said, 4)  # said before: no mismatch for 2, one for the others
+    >>> cumulative()(torch.tensor([[[5]]]), said, 4).everywhere(4)  # said before: no mismatch for 2, one for the others
     tensor([[[0.3679, 0.3679, 1.0000, 0.3679]]])
     """
     if not temperature > 0:
         raise MethodError(f"temperature must be above 0, got {temperature!r}.")
 
-    def penalty(own: Own, said: Said, vocabulary: int) -> Taken:
+    def penalty(own: Own, said: Said, vocabulary: int) -> OfWords:
         before = said.words[..., :-1].unsqueeze(1)  # [sample, 1, other, before]
         mismatches = (own.unsqueeze(2) != before).sum(3).double()  # [sample, beam, other]
         there = said.there.unsqueeze(1).double()
         same, other = (there * (-(mismatches + more) / temperature).exp() for more in (0, 1))
         last = said.words[..., -1].unsqueeze(1).expand(-1, own.shape[1], -1)
-        return (other.sum(2, keepdim=True) + _scattered(last, same - other, vocabulary)).float()
+        return OfWords(last, same - other, other.sum(2))
 
     return penalty
 
@@ -112,11 +141,6 @@ def embedding(vectors: Float[Tensor, "word dimension"]) -> Penalty:
         return total.expand(-1, own.shape[1], -1).float()
 
     return penalty
-
-
-def _counted(words: Int[Tensor, "sample other"], weights: Float[Tensor, "sample other"], vocabulary: int) -> Tensor:
-    """The sum of the weights of every word, [sample, 1, word]."""
-    return _scattered(words.unsqueeze(1), weights.unsqueeze(1), vocabulary)
 
 
 def _scattered(words: Tensor, weights: Tensor, vocabulary: int) -> Tensor:
