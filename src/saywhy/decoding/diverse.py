@@ -276,10 +276,14 @@ class _Following:
         some = slice(group, None, groups)
         return _Following(self.words[some], self.gains[some], lambda: self.every()[some], self.vocabulary)
 
-    def covers(self, penalty: OfWords) -> bool:
-        """Whether the best of a group are among the likeliest words, whatever the penalty takes from those it names."""
+    def covers(self, penalty: OfWords, of_end: bool) -> bool:
+        """Whether the best of a group are among the likeliest words, whatever the penalty takes from those it names.
+
+        They may not be where the end alone is spared what is taken from all other words.
+        """
         _, size, chosen = self.words.shape
-        return chosen == self.vocabulary or penalty.words.shape[2] <= chosen - 2 * size
+        spared = not of_end and bool(penalty.rest.any())
+        return chosen == self.vocabulary or (not spared and penalty.words.shape[2] <= chosen - 2 * size)
 
 
 @dataclass(frozen=True)
@@ -326,7 +330,7 @@ class _Search:
         if said is None or not self.strength:
             return _Some(following.words, following.gains, torch.zeros_like(following.gains))
         penalty = self.penalty(own.beams.words[..., : length - 1], said, following.vocabulary)
-        if isinstance(penalty, OfWords) and following.covers(penalty):
+        if isinstance(penalty, OfWords) and following.covers(penalty, self.penalize_end):
             words, gains = following.words, following.gains
             return _Some(words, gains, self._taken(penalty.of(words), gains, words)).in_order()
         taken = penalty.everywhere(following.vocabulary) if isinstance(penalty, OfWords) else penalty
