@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
+# Tests run in as many processes as there are cores, at most four, each with one thread.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test check format bench claims coverage docs clean
 
@@ -10,13 +12,13 @@ demo: .venv/demo.stamp
 	@$(BIN)/saywhy demo out/demo
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not browser" -q
+	$(TESTS) -m "not slow and not browser" -q
 
 format: .venv/dev.stamp
 	$(BIN)/ruff format .

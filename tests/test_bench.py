@@ -180,6 +180,7 @@ class TestTheTable:
             for one, other in zip(*of_both, strict=True):
                 assert one["values"]["energy-pointing"] == other["values"]["energy-pointing"]
 
+    @pytest.mark.slow
     def test_the_interval_of_noise_holds_what_other_seeds_give(self):
         data = Given((picture([Thing("cat", (0.0, 0.0, 10.0, 8.0))]),) * 40)
         net = model()
@@ -456,6 +457,7 @@ class TestGoingOn:
         file.write_text("".join(whole[:lines]) + (whole[lines][:half] if lines < len(whole) else ""))
         return whole
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("lines", [0, 1, 2, 5, 7])
     @pytest.mark.parametrize("half", [0, 1, 40])
     def test_stopped_anywhere_it_gives_the_same(self, tmp_path, lines, half):
@@ -717,6 +719,7 @@ def test_nothing_is_left_on_the_model():
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
 
 
+@pytest.mark.slow
 def test_the_defaults_on_toybox():
     found = bench(saywhy.load("toybox:classifier"), ToyboxLocated("test", 2), ["gradcam"])
     assert set(found.settings.metrics) == {

@@ -93,6 +93,7 @@ def test_the_outline_of_the_thing_is_not_trusted_whatever_the_network(cheats, dr
     assert "of this network" in [test.name for test in verdict.tests if test.passed is False]
 
 
+@pytest.mark.slow
 def test_every_sample_and_target_has_its_verdict(drawn):
     pictures = [drawn.image, scene("test", 4).image]
     explanation = saywhy.explain("toybox:classifier", pictures, ["cat", "clock", "mug"])

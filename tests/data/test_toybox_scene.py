@@ -37,6 +37,7 @@ def test_a_scene_drawn_twice_is_the_same() -> None:
     assert digest(scene("train", 5)) == digest(scene("train", 5))
 
 
+@pytest.mark.slow
 def test_another_process_with_another_hash_seed_draws_the_same() -> None:
     code = (
         "from hashlib import sha256\nfrom saywhy.data.toybox import Scene, scene\n"

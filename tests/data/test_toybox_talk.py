@@ -96,6 +96,7 @@ class TestQuestions:
         assert max(seen.values()) <= MANY
         assert min(seen.values()) > 0.08 * MANY
 
+    @pytest.mark.slow
     def test_yes_is_as_frequent_as_no(self, scenes):
         said = defaultdict(Counter)
         for drawn in (*scenes, *(scene("talk-train", index, 64) for index in range(2 * MANY))):
@@ -114,6 +115,7 @@ class TestQuestions:
         assert {question.answer for drawn in scenes for question in questions(drawn)} <= set(ANSWERS)
 
 
+@pytest.mark.slow
 def test_changed_priors_are_changed_in_the_test_alone():
     """The split for validation is drawn like training, so that nobody selects on the test."""
     said = {

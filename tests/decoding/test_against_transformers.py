@@ -104,6 +104,7 @@ def ours(found: Any) -> list[list[int]]:
     return [row[:length] for row, length in zip(flat, lengths, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [2, 3, 5])
 @pytest.mark.parametrize("penalty", [-1.0, 0.0, 0.7, 1.0, 2.0])
 @pytest.mark.parametrize("early", [True, "never"])

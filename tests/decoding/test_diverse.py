@@ -144,6 +144,7 @@ class TestBeamSearch:
             if strength == 0:
                 assert all(found.of_group(group, sample) == wanted for group in range(groups))
 
+    @pytest.mark.slow
     @few
     @given(kind=kinds, longest=st.integers(1, 6), shape=shapes)
     def test_a_sample_is_the_same_alone(self, kind, longest, shape):

@@ -441,6 +441,7 @@ def graphs() -> int:
     return sum(type(thing) is Tensor and thing.grad_fn is not None for thing in gc.get_objects())
 
 
+@pytest.mark.slow
 def test_no_graph_outlives_the_capture():
     model, before = small(), graphs()
     result = capture(model, picture(), [watched(model, "body")], classes(0))

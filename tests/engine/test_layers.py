@@ -51,6 +51,7 @@ class TestWhichLayer:
         roles = {c.name: c.role for c in find_layers(watching(model, picture(32, 32)))}
         assert roles["4"] == "scores"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("registers", [0, 1, 4])
     @pytest.mark.parametrize("last", [False, True])
     def test_before_the_last_attention_where_a_class_token_answers(self, registers, last):

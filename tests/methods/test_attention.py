@@ -326,6 +326,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "message"), NETWORKS.values(), ids=NETWORKS)
 def test_networks_of_the_libraries_that_are_refused(build, message):
     torch.manual_seed(0)
@@ -367,6 +368,7 @@ def test_parameters_out_of_range(name, parameters, message):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_together_with_other_methods_from_a_network_of_each_library(tmp_path):
     from torchvision.models import VisionTransformer
 

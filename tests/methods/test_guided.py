@@ -142,6 +142,7 @@ def test_guided_and_deconvnet_are_the_gradient_where_every_unit_is_excited(pictu
         torch.testing.assert_close(maps(network, picture, name), wanted)
 
 
+@pytest.mark.slow
 def test_many_targets_at_once_are_each_alone(pictures):
     """More than a few are differentiated as one batch."""
     network = Spelled(nn.ReLU())

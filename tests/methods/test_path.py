@@ -87,6 +87,7 @@ class TestCompleteness:
             A = network.features(network.stem(picture))[0].flatten(1)
         return torch.linalg.lstsq(A.T, e.maps[0, 0].flatten()).solution
 
+    @pytest.mark.slow
     def test_the_gap_falls_with_the_steps_on_average(self):
         pictures = torch.randn(8, 3, 12, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
         network = saturated(pictures, 30.0)
@@ -241,6 +242,7 @@ class TestVariants:
 
 
 class TestBaselines:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["zero", "mean", "blur", "noise", "uniform"])
     def test_each_has_the_picture_s_shape_and_is_the_same_twice(self, kind, picture):
         network = TinyNetwork.build(dtype=torch.float64)
@@ -312,6 +314,7 @@ class TestPaths:
             explain(network, torch.cat([picture, picture]), path=torch.zeros(4, 3, 12, 12))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_steps(picture):
     """What is alive at once: counted in tensors as large as the layer's activations of one batch."""
     network = TinyNetwork.build(dtype=torch.float64)

@@ -433,6 +433,7 @@ class TestProbed:
 
 
 class TestOcclusionCorrelation:
+    @pytest.mark.slow
     @pytest.mark.parametrize("space", [(14, 14), (16, 12), (20, 30)])
     @pytest.mark.parametrize("grid", [(14, 14), (5, 4), (28, 20)])
     def test_as_the_slow_one(self, space, grid):

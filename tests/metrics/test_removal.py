@@ -77,6 +77,7 @@ class TestAgainstTheOracles:
 
         close(metric(maps, judged.subject(), shares=SHARES), judged.each(maps, judge))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("grid", GRIDS)
     @pytest.mark.parametrize("rectified", [False, True])
     def test_road(self, rectified, grid):
@@ -127,6 +128,7 @@ class TestAgainstTheOracles:
 
 @pytest.mark.parametrize("metric", ALL)
 class TestEvery:
+    @pytest.mark.slow
     @few
     @given(seed=seeds, rectified=st.booleans())
     def test_only_the_order_counts(self, metric, seed, rectified):

@@ -20,6 +20,7 @@ def answered(count: int, sharp: float, seed: int = 0) -> tuple[Tensor, Tensor]:
     return sharp * logits, torch.multinomial(logits.softmax(1), 1, generator=chance)[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharp", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_against_a_fine_search(sharp, seed):

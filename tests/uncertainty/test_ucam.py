@@ -99,6 +99,7 @@ class TestEveryNetwork:
         assert bool(found["spread.scale.weight"].any())
         assert {name for name, _ in net.named_parameters()} == set(found)
 
+    @pytest.mark.slow
     def test_a_few_steps_lower_the_loss(self, kind):
         net = network(kind, dropout=0.1)
         optimizer = torch.optim.Adam(net.parameters(), 0.01)
