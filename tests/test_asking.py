@@ -1,4 +1,4 @@
-"""What every word of a question does: the map of the answer with it, less the map without it."""
+"""What every word of a question does, and what makes the answer certain."""
 
 import dataclasses
 
@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 import saywhy
-from saywhy.asking import by_word
-from saywhy.errors import InputError
-from saywhy.targets import Top
+from saywhy.asking import by_word, certainty_maps
+from saywhy.data.toybox import scene
+from saywhy.errors import InputError, TargetError
+from saywhy.targets import Certainty, Top
 from saywhy.tasks.vocabulary import Vocabulary
+from saywhy.uncertainty import CertainClassifier
 
 KNOWN = Vocabulary.of(["left right of the"])
 
@@ -94,3 +96,51 @@ def test_the_answer_stays_the_answer_of_the_whole_question(model, picture):
 def test_a_word_has_no_evidence_of_its_own_on_the_card(model, picture):
     e = by_word(model, {"image": picture, "question": "the left of"}, method="hirescam", layer="features")
     assert {fact.name for fact in e.cards["hirescam", "features"][0][1]} == {"layout", "gradient", "saturation"}
+
+
+@pytest.fixture(scope="module")
+def asked():
+    known = saywhy.load("toybox:ucam")
+    return known, known.asked(scene("talk-test", 1).image, "what colour is the guitar?")
+
+
+class TestCertain:
+    """What makes an answer certain, as four maps with names."""
+
+    def test_each_is_the_map_of_its_target(self, asked):
+        e = certainty_maps(*asked)
+        assert e.methods == ("attention", "gradcam", "certainty-cam", "ucam")
+        assert e.targets == [["brown"]]
+        targets = [Top(1), Certainty(), Certainty(answered=True)]
+        wanted = saywhy.explain(*asked, target=targets, method="gradcam")
+        for number, name in enumerate(e.methods[1:]):
+            torch.testing.assert_close(e[name], wanted.maps[:, number : number + 1])
+        torch.testing.assert_close(e["attention"], saywhy.explain(*asked, 0, "model-attention").maps)
+        torch.testing.assert_close(e.scores, wanted.scores[:, :1])
+
+    def test_another_answer_when_it_is_named(self, asked):
+        own, named = certainty_maps(*asked), certainty_maps(*asked, answer="red")
+        assert named.targets == [["red"]]
+        assert not torch.equal(own["certainty-cam"], named["certainty-cam"])
+
+    def test_a_classifier_that_looks_nowhere_in_particular_has_three(self):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4))
+        certain = saywhy.load(CertainClassifier(network, 4).eval(), input_size=8)
+        picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+        e = certainty_maps(certain, picture, layer="network.1", relu=False)
+        assert e.methods == ("gradcam", "certainty-cam", "ucam")
+        assert e.maps.shape == (1, 1, 6, 6)
+
+    def test_they_can_be_shown_and_kept(self, asked, tmp_path):
+        e = certainty_maps(*asked)
+        for name in ("four.html", "four.png"):
+            assert e.save(tmp_path / name).exists()
+        back = saywhy.Explanation.load(e.save(tmp_path / "four.npz"))
+        assert torch.equal(back["ucam"], e["ucam"])
+        with pytest.raises(InputError, match="one by one"):
+            e._again()
+
+    def test_a_network_that_expects_no_noise(self, picture, model):
+        with pytest.raises(TargetError, match="how much noise"):
+            certainty_maps(model, {"image": picture, "question": "left side"})

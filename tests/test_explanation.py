@@ -20,7 +20,7 @@ from oracles.networks import OneQuadrant
 from saywhy import Explanation, Layout
 from saywhy.errors import InputError, LayerError, MethodError, SaywhyError, SaywhyWarning
 from saywhy.targets import Class
-from saywhy.uncertainty.told import Bar, Told
+from saywhy.uncertainty.told import Bar, Risk, Told
 
 Build = Callable[..., Any]
 LABELS = ["cat", "dog", "mug", "key"]
@@ -356,6 +356,7 @@ def test_what_is_saved_is_what_is_loaded(e: Explanation, tmp_path: Path) -> None
 def test_what_is_said_of_certainty_is_kept(e: Explanation, tmp_path: Path) -> None:
     bars = (Bar("total", 0.5, "nats", 0.25), Bar("noise", 2.0, "squared logits", None))
     told = [Told(f"answer {i}", 0.5, bars, None if i else True, "It had better not.", 50) for i in range(len(e))]
+    told[0] = dataclasses.replace(told[0], risk=Risk((0.0,) * 99 + (0.5,), 70, "test"))
     back = Explanation.load(e.with_certainty(told).save(tmp_path / "why.npz"))
     assert back.certainty == tuple(told)
     assert Explanation.load(e.save(tmp_path / "plain.npz")).certainty == ()

@@ -1,17 +1,18 @@
-"""What every word of a question does to the map of its answer."""
+"""What every word of a question does to the map of its answer, and what makes the answer certain."""
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import torch
 
-from saywhy.errors import InputError, SaywhyWarning
+from saywhy.errors import InputError, MethodError, SaywhyWarning
 from saywhy.explain import explain
 from saywhy.explanation import Explanation
 from saywhy.methods import find_method
 from saywhy.models import Model
-from saywhy.targets import Class, as_target
+from saywhy.targets import Certainty, Class, Top, as_target
 from saywhy.tasks.vocabulary import words_of
 from saywhy.validity import Card
 
@@ -86,6 +87,62 @@ def by_word(
         # What a card says of the evidence is said of the whole question's map, and of no difference.
         _cards=lambda m, layer: [[_without(whole.cards[m, layer][0][0], "evidence")] * len(words)],
     )
+
+
+def certainty_maps(
+    model: Model, inputs: Any, answer: int | str | None = None, draws: int = 100, **settings: Any
+) -> Explanation:
+    """The four maps of U-CAM (Patro et al., 2019) of one answer, by name.
+
+    ``"attention"``
+        where the network looked, the mean over its glimpses; only of networks that say so;
+    ``"gradcam"``
+        the evidence for the answer, by its logit;
+    ``"certainty-cam"``
+        what makes it certain: Grad-CAM of :math:`-L_u`, the uncertainty loss with a minus before it;
+    ``"ucam"``
+        both: Grad-CAM of :math:`-(L_y + L_u)`.
+
+    Losses are those of the network's own answer, so that the true one is never looked at, unless ``answer`` names it.
+    The released program takes the true one, and counts :math:`L_u` twice.
+
+    Args:
+        model: with a variance head (:mod:`saywhy.uncertainty`): of pictures and questions, or a classifier.
+        inputs: as for :func:`saywhy.explain`.
+        answer: by index or name; None is the network's own.
+        draws: of noise.
+        settings: as for :func:`saywhy.explain`.
+
+    Returns:
+        An explanation whose methods are these names, and whose one target is the answer; cards are those of Grad-CAM.
+
+    Raises:
+        TargetError: the network does not say how much noise it expects.
+    """
+    losses = [Certainty(answer, answered=both, draws=draws) for both in (False, True)]
+    target = Top(1) if answer is None else Class(answer)
+    found = explain(model, inputs, [target, *losses], "gradcam", **settings)
+    (pair,) = found.pairs
+    maps = dict(zip(("gradcam", "certainty-cam", "ucam"), found.maps.split(1, 1), strict=True))
+    others = {key: value for key, value in settings.items() if key not in find_method("gradcam").parameters}
+    with suppress(MethodError):  # it looks nowhere in particular
+        maps = {"attention": explain(model, inputs, target, "model-attention", **others).maps, **maps}
+    number = {"attention": 0, "gradcam": 0, "certainty-cam": 1, "ucam": 2}
+    return found._with(
+        methods=tuple(maps),
+        targets=[row[:1] for row in found.targets],
+        classes=found.classes[:, :1],
+        scores=found.scores[:, :1],
+        probabilities=None if found.probabilities is None else found.probabilities[:, :1],
+        _maps={(name, pair[1]): one for name, one in maps.items()},
+        _gaps={},
+        _again=_named,
+        _cards=lambda name, layer: [row[number[name] : number[name] + 1] for row in found.cards[pair]],
+    )
+
+
+def _named() -> NoReturn:
+    raise InputError("these maps are those of several targets. Check them one by one: targets.Certainty of explain.")
 
 
 def _differences() -> NoReturn:

@@ -18,7 +18,7 @@ from torch import Tensor
 from saywhy.data.pictures import Picture
 from saywhy.errors import InputError, SaywhyError
 from saywhy.explanation import Explanation
-from saywhy.uncertainty.told import Bar, Told
+from saywhy.uncertainty.told import Bar, Risk, Told
 from saywhy.validity import Fact
 
 
@@ -127,7 +127,8 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Explanation:
 
 
 def _told(one: Mapping[str, Any]) -> Told:
-    return Told(**{**one, "bars": tuple(Bar(**bar) for bar in one["bars"])})
+    risk = one.get("risk") and Risk(**{**one["risk"], "curve": tuple(one["risk"]["curve"])})
+    return Told(**{**one, "bars": tuple(Bar(**bar) for bar in one["bars"]), "risk": risk})
 
 
 def _no_model() -> NoReturn:

@@ -1,5 +1,6 @@
 """What is usual of a model's uncertainty: kept beside its weights, read again, and looked up."""
 
+import dataclasses
 import json
 import math
 
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from saywhy.errors import WeightsError
-from saywhy.models.reference import STEPS, Reference, quantile_of
+from saywhy.metrics.calibration import risk_coverage
+from saywhy.models.reference import STEPS, Reference, Risks, quantile_of
 
 few = settings(max_examples=40, deadline=None)
 measured = st.lists(st.floats(0, 10, width=32), min_size=1, max_size=60)
@@ -32,6 +34,39 @@ def test_quantiles_of_a_test_set():
     assert found[::100] == pytest.approx([float(values.min()), float(values.max())])
     assert found[50] == pytest.approx(float(values.median()))
     assert list(found) == sorted(found)
+
+
+class TestRisks:
+    def test_of_every_percent_and_where_an_answer_lies(self):
+        values = torch.arange(200).double() / 200
+        found = risk_coverage(values, values >= 0.75)  # the last quarter is wrong
+        risks = Risks.of(found.risk, found.uncertainty, "some")
+        assert risks.wrong[74] == 0
+        assert risks.wrong[99] == pytest.approx(0.25)
+        assert risks.limits[0] == pytest.approx(0.005)
+        assert [risks.at(value) for value in (-1.0, 0.004, 0.5, 0.7449, 0.745, 9.0)] == [1, 1, 50, 74, 75, 100]
+
+    @few
+    @given(measured, st.floats(-1, 11, width=32))
+    def test_all_answers_as_certain_are_counted(self, values, value):
+        found = risk_coverage(torch.tensor(values), torch.ones(len(values), dtype=torch.bool))
+        percent = Risks.of(found.risk, found.uncertainty, "").at(value)
+        share = sum(v <= value for v in values) / len(values)
+        assert abs(percent / 100 - share) <= 0.5 / len(values) + 0.011
+
+    def test_kept_beside_weights(self):
+        values = torch.rand(321, generator=torch.Generator().manual_seed(3))
+        found = risk_coverage(values, values > 0.5)
+        known = dataclasses.replace(reference(), risks=Risks.of(found.risk, found.uncertainty, "ambiguous-test"))
+        after = Reference.read(known.text())
+        assert after.risks is not None
+        assert after.risks.split == "ambiguous-test"
+        assert after.risks.wrong == pytest.approx(known.risks.wrong, abs=1e-6)
+        assert Reference.read(after.text()) == after
+        short = json.loads(known.text())
+        short["risks"]["wrong"].pop()
+        with pytest.raises(WeightsError, match="hundred steps"):
+            Reference.read(json.dumps(short))
 
 
 @pytest.mark.parametrize("limit", [0.7, -math.inf])

@@ -1,13 +1,14 @@
 """How certain one answer is, told in words: beside a test set, and whether it should be given."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
 from torch import nn
 
 import saywhy
-from saywhy.models.reference import Reference
+from saywhy.models.reference import Reference, Risks
 from saywhy.uncertainty import estimate, monte_carlo
 from saywhy.uncertainty.told import certainty_of
 
@@ -58,6 +59,19 @@ def test_beside_a_test_set(picture, limit, abstains, says):
     record = told.record()
     assert record["abstains"] is abstains
     assert record["uncertainty"]["total"]["share_below"] == shares["total"]
+
+
+def test_what_it_would_mean_to_answer(picture):
+    plain = Reference({"total": STEPS}, 5.0, 0.05, "val")
+    assert certainty_of(dataclasses.replace(model(), reference=plain), picture).risk is None
+    risks = Risks(tuple(i / 200 for i in range(100)), tuple(i / 50 for i in range(100)), "ambiguous-test")
+    told = certainty_of(dataclasses.replace(model(), reference=dataclasses.replace(plain, risks=risks)), picture)
+    total = next(bar.value for bar in told.bars if bar.kind == "total")
+    assert told.risk.percent == int(total * 50) + 1
+    assert told.risk.wrong == (told.risk.percent - 1) / 200
+    assert f"{told.risk.percent} % of ambiguous-test" in told.risk.text
+    assert told.record()["risk"]["wrong"] == told.risk.wrong
+    assert json.loads(json.dumps(told.record()))["risk"]["curve"] == list(risks.wrong)
 
 
 def test_it_stands_beside_the_maps(picture):

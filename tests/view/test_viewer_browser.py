@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from saywhy.uncertainty.told import Bar, Told
+from saywhy.uncertainty.told import Bar, Risk, Told
 from saywhy.view import notebook_html, on_picture, save_html
 from saywhy.view.flat import Flat, contact_sheet
 from saywhy.view.overlay import heat_over
@@ -420,15 +420,24 @@ def test_a_volume_is_read_in_voxels_on_every_slice(show):
 
 def test_how_uncertain_the_answer_is_stands_beside_the_maps(show, explanation):
     bars = Bar("total", 1.25, "nats", 0.98), Bar("epistemic", 0.02, "nats", None)
-    told = Told("mug", 0.36, bars, True, "It had better not answer.", 50)
-    page = show(replace(explanation, certainty=(told, replace(told, abstains=None, text="?"))))
+    risk = Risk(tuple(i / 200 for i in range(100)), 80, "a test")
+    told = Told("mug", 0.36, bars, True, "It had better not answer.", 50, risk)
+    page = show(replace(explanation, certainty=(told, replace(told, abstains=None, text="?", risk=None))))
     assert page.text(".certainty h2") == "How uncertain is it?"
     assert "mug, 36 %, 50 guesses" in page.text(".certainty")
     assert "above 98 % of a test" in page.text(".certainty")
     assert len(page.texts(".certainty meter")) == 1  # of what was measured alone
     assert page.texts(".certainty .bad") == ["✕\nIt had better not answer."]
+    assert "80 % of a test" in page.run("return document.querySelector('.curve').getAttribute('aria-label')")
+    assert page.run("return document.querySelector('.curve polyline').points.numberOfItems") == 100
+    at, edge = (
+        page.run("return document.querySelector(arguments[0]).getBoundingClientRect().x", f".curve {part}")
+        for part in ("circle", ".axis")
+    )
+    assert at > edge
     page.click("key.png")
     assert page.texts(".certainty .bad") == []
+    assert page.shown(".curve") == []
     assert page.errors() == []
 
 

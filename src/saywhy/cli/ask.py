@@ -18,7 +18,7 @@ BAR = 20
 def ask(
     picture: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
     question: Annotated[str, typer.Argument(help="A question in words the model knows.", show_default=False)],
-    model: ModelName = "toybox:vqa",
+    model: ModelName = "toybox:ucam",
     weights: Weights = None,
     answer: Annotated[
         list[str] | None,
@@ -89,3 +89,5 @@ def print_certainty(told: Any) -> None:
         table.add_row(bar.name, filled, f"{bar.value:.3f} {bar.unit}", beside)
     screen.show(table)
     screen.say(told.text)
+    if told.risk is not None:
+        screen.say(told.risk.text)

@@ -34,7 +34,7 @@ def check(
         False
     ),
 ) -> None:
-    """Test whether a map can be trusted: about 165 forward passes."""
+    """Test whether a map can be trusted: about 130 forward passes."""
     from saywhy.check import check as tested
     from saywhy.explain import explain
     from saywhy.models import load

@@ -1,6 +1,7 @@
 """What is usual: the uncertainties of a test set, beside which that of one answer can be read, and when to abstain."""
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -14,6 +15,39 @@ STEPS = 101
 
 
 @dataclass(frozen=True)
+class Risks:
+    """What abstaining is worth: the risk-coverage curve of a test set, at a hundred equal steps of coverage.
+
+    Attributes:
+        wrong: the share of answers that are wrong if the most certain 1 %, 2 %, … 100 % of questions are answered.
+        limits: the total uncertainty of the last of these.
+        split: of which questions.
+    """
+
+    wrong: tuple[float, ...]
+    limits: tuple[float, ...]
+    split: str
+
+    def __post_init__(self) -> None:
+        if len(self.wrong) != 100 or len(self.limits) != 100:
+            raise ValueError(f"a curve has a hundred steps, got {len(self.wrong)} and {len(self.limits)}")
+
+    @staticmethod
+    def of(risk: Tensor, uncertainty: Tensor, split: str) -> "Risks":
+        """From a curve of :func:`saywhy.metrics.calibration.risk_coverage`."""
+        last = [max(1, round(len(risk) * step / 100)) - 1 for step in range(1, 101)]
+        return Risks(tuple(risk[last].tolist()), tuple(uncertainty[last].tolist()), split)
+
+    def at(self, total: float) -> int:
+        """Percent of questions that are answered if all are that are as certain as this one; from 1.
+
+        >>> Risks(tuple(range(100)), tuple(range(100)), "some").at(9.5)
+        10
+        """
+        return max(1, bisect_right(self.limits, total))
+
+
+@dataclass(frozen=True)
 class Reference:
     """Measured once, with the weights.
 
@@ -23,19 +57,23 @@ class Reference:
         limit: the total uncertainty up to which the model should answer.
         risk: the share of its answers that are wrong at that limit, at most.
         split: on which questions the limit was found.
+        risks: what abstaining is worth; None where that was not measured.
     """
 
     quantiles: Mapping[str, tuple[float, ...]]
     limit: float
     risk: float
     split: str
+    risks: Risks | None = None
 
     @staticmethod
-    def of(values: Mapping[str, Tensor], limit: float, risk: float, split: str) -> "Reference":
+    def of(
+        values: Mapping[str, Tensor], limit: float, risk: float, split: str, risks: Risks | None = None
+    ) -> "Reference":
         """From the uncertainties of a test set, by name."""
         steps = torch.linspace(0, 1, STEPS, dtype=torch.float64)
         quantiles = {name: tuple(torch.quantile(of_one.double(), steps).tolist()) for name, of_one in values.items()}
-        return Reference(quantiles, limit, risk, split)
+        return Reference(quantiles, limit, risk, split, risks)
 
     def share_below(self, kind: str, value: float) -> float:
         """The share of the test set's questions that are less uncertain, from 0 to 1."""
@@ -49,6 +87,8 @@ class Reference:
         """As it is kept beside weights."""
         told = asdict(self)
         told["quantiles"] = {kind: [round(value, 6) for value in values] for kind, values in self.quantiles.items()}
+        if self.risks is not None:
+            told["risks"] |= {name: [round(v, 6) for v in getattr(self.risks, name)] for name in ("wrong", "limits")}
         return json.dumps(told)
 
     @staticmethod
@@ -61,7 +101,12 @@ class Reference:
         try:
             told = json.loads(text)
             quantiles = {str(kind): tuple(map(float, values)) for kind, values in told["quantiles"].items()}
-            return Reference(quantiles, float(told["limit"]), float(told["risk"]), str(told["split"]))
+            risks = told.get("risks") and Risks(
+                tuple(map(float, told["risks"]["wrong"])),
+                tuple(map(float, told["risks"]["limits"])),
+                str(told["risks"]["split"]),
+            )
+            return Reference(quantiles, float(told["limit"]), float(told["risk"]), str(told["split"]), risks)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise WeightsError(f"what these weights say of their uncertainty cannot be read ({error}).") from error
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from saywhy.data.toybox.talk import ANSWERS
 from saywhy.metrics.calibration import auroc, risk_coverage
 from saywhy.models import load
-from saywhy.models.reference import Reference
+from saywhy.models.reference import Reference, Risks
 from saywhy.models.toybox_talk import ToyboxEyes, certain_answers
 from saywhy.shapes import FeatureMaps
 from saywhy.tasks.vocabulary import Vocabulary
@@ -185,6 +185,33 @@ def joined(parts: list[Uncertainty]) -> Uncertainty:
     return Uncertainty(guesses=parts[0].guesses, **whole)  # type: ignore[arg-type]
 
 
+def measured(head: Answerer, asked: Callable[[str], Questions], tests: int) -> dict[str, str]:
+    """How good what answers is, how well it knows when it is wrong, and what is usual: the metadata of its weights.
+
+    Args:
+        head: with the weights that are shipped.
+        asked: the questions of a split.
+        tests: of so many scenes.
+    """
+    clear, blurred, chosen = (Judged(head, asked(split)) for split in ("talk-test", "ambiguous-test", "ambiguous-val"))
+    limit = risk_coverage(chosen.found.total, ~chosen.right).limit(RISK)
+    curve = risk_coverage(blurred.found.total, ~blurred.right)
+    kept = blurred.found.total <= limit
+    accuracies = {"talk-test": round(clear.accuracy, 4), "ambiguous-test": round(blurred.accuracy, 4)}
+    usual = {kind: getattr(clear.found, kind) for kind in KINDS}
+    risks = Risks.of(curve.risk, curve.uncertainty, "ambiguous-test")
+    return {
+        "test_scenes": str(tests),
+        "test_accuracy": json.dumps(accuracies),
+        "test_auroc": json.dumps(
+            {kind: round(auroc(getattr(blurred.found, kind), ~blurred.right), 4) for kind in KINDS}
+        ),
+        "answered": f"{float(kept.double().mean()):.4f}",
+        "answered_accuracy": f"{float(blurred.right[kept].double().mean()):.4f}",
+        "reference": Reference.of(usual, limit, RISK, "ambiguous-val", risks).text(),
+    }
+
+
 def train(
     out: Path, seed: int, scenes: int, tests: int, steps: int, progress: Progress, devices: Devices
 ) -> dict[str, str]:
@@ -217,10 +244,6 @@ def train(
     )
     weights = half(head.state_dict())
     head.load_state_dict(weights)  # what is measured is what is shipped: float16
-    clear, blurred = (Judged(head, asked((split,), tests)) for split in ("talk-test", "ambiguous-test"))
-    chosen = Judged(head, asked(("ambiguous-val",), tests))
-    limit = risk_coverage(chosen.found.total, ~chosen.right).limit(RISK)
-    kept = blurred.found.total <= limit
     base_weights = {f"trunk.{name}": value for name, value in half(eyes.state_dict()).items()}
     metadata = {
         "model": "toybox:ucam",
@@ -231,18 +254,7 @@ def train(
         "scenes": str(2 * scenes),
         "minutes": f"{(drawing + trained) / 60:.1f}",
         "how": repr(HOW),
-        "test_scenes": str(tests),
-        "test_accuracy": json.dumps(
-            {"talk-test": round(clear.accuracy, 4), "ambiguous-test": round(blurred.accuracy, 4)}
-        ),
-        "test_auroc": json.dumps(
-            {kind: round(auroc(getattr(blurred.found, kind), ~blurred.right), 4) for kind in KINDS}
-        ),
-        "answered": f"{float(kept.double().mean()):.4f}",
-        "answered_accuracy": f"{float(blurred.right[kept].double().mean()):.4f}",
-        "reference": Reference.of(
-            {kind: getattr(clear.found, kind) for kind in KINDS}, limit, RISK, "ambiguous-val"
-        ).text(),
+        **measured(head, lambda split: asked((split,), tests), tests),
     }
     save_weights(out, base_weights | {f"head.{name}": value for name, value in weights.items()}, metadata)
     out.with_suffix(".checkpoint").unlink(missing_ok=True)

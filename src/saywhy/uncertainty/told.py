@@ -1,6 +1,6 @@
 """How certain one answer is, in words and bars: beside what is usual, and whether it should be given at all."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from saywhy.models import Model
@@ -43,6 +43,36 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Risk:
+    """Where an answer lies on the risk-coverage curve of a test set.
+
+    Attributes:
+        curve: the share of wrong answers if the most certain 1 %, 2 %, … 100 % of its questions are answered.
+        percent: of its questions are as certain as this answer, or more; from 1.
+        split: of which questions.
+    """
+
+    curve: tuple[float, ...]
+    percent: int
+    split: str
+
+    @property
+    def wrong(self) -> float:
+        """The share of answers that are wrong if all are given that are as certain as this one."""
+        return self.curve[self.percent - 1]
+
+    @property
+    def text(self) -> str:
+        """In a sentence.
+
+        >>> Risk((0.0,) * 50 + (0.125,) * 50, 80, "test").text
+        'Of answers as certain as this one or more (80 % of test) 12 % are wrong.'
+        """
+        wrong = f"{100 * self.wrong:.0f} %"
+        return f"Of answers as certain as this one or more ({self.percent} % of {self.split}) {wrong} are wrong."
+
+
+@dataclass(frozen=True)
 class Told:
     """How certain one answer is.
 
@@ -52,6 +82,7 @@ class Told:
         abstains: whether it should not be given; None where nobody has measured when that is.
         text: a sentence about it.
         guesses: of how many guesses.
+        risk: what it would mean to answer everything that is as certain; None where that was not measured.
     """
 
     answer: str
@@ -60,6 +91,7 @@ class Told:
     abstains: bool | None
     text: str
     guesses: int
+    risk: "Risk | None" = None
 
     def record(self) -> dict[str, Any]:
         """For programs."""
@@ -72,6 +104,7 @@ class Told:
             "uncertainty": {
                 bar.kind: {"value": bar.value, "unit": bar.unit, "share_below": bar.share} for bar in self.bars
             },
+            "risk": None if self.risk is None else asdict(self.risk) | {"wrong": self.risk.wrong},
         }
 
 
@@ -95,7 +128,9 @@ def certainty_of(model: Model, inputs: Any, guesses: int = GUESSES) -> Told:
     )
     total = float(found.total[0])
     abstains = known.abstains(total) if known is not None else None
-    return Told(answer, float(found.probabilities[0, best]), bars, abstains, _text(model, total), found.guesses)
+    risks = known.risks if known is not None else None
+    risk = None if risks is None else Risk(risks.wrong, risks.at(total), risks.split)
+    return Told(answer, float(found.probabilities[0, best]), bars, abstains, _text(model, total), found.guesses, risk)
 
 
 def _values(found: Uncertainty, several: bool) -> list[tuple[str, float]]:

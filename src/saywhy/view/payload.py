@@ -72,6 +72,14 @@ class BarEntry(TypedDict):
     share: float | None
 
 
+class RiskEntry(TypedDict):
+    """A risk-coverage curve at 1 %, 2 %, … 100 % of coverage, and where on it an answer lies."""
+
+    curve: list[float]
+    percent: int
+    text: str
+
+
 class CertaintyEntry(TypedDict):
     """How certain the model is of one picture, and whether it should answer (null where that is not known)."""
 
@@ -81,6 +89,7 @@ class CertaintyEntry(TypedDict):
     abstains: bool | None
     text: str
     bars: list[BarEntry]
+    risk: RiskEntry | None
 
 
 class DistanceEntry(TypedDict):
@@ -233,7 +242,14 @@ def _certainty(explanation: Explained, index: int) -> CertaintyEntry | None:
         "abstains": one.abstains,
         "text": one.text,
         "bars": [{"name": b.name, "value": b.value, "unit": b.unit, "share": b.share} for b in one.bars],
+        "risk": _risk(one.risk),
     }
+
+
+def _risk(one: Any) -> RiskEntry | None:
+    if one is None:
+        return None
+    return {"curve": list(one.curve), "percent": one.percent, "text": one.text}
 
 
 def _tiles(picture: PictureLike) -> list[TileEntry]:

@@ -20,7 +20,18 @@ from saywhy.view.atomic import written_whole
 from saywhy.view.explained import Explained
 from saywhy.view.payload import Payload, dumps, payload
 
-SCRIPTS = ("maps.js", "paint.js", "png.js", "words.js", "picker.js", "figure.js", "poster.js", "sheet.js", "viewer.js")
+SCRIPTS = (
+    "maps.js",
+    "curve.js",
+    "paint.js",
+    "png.js",
+    "words.js",
+    "picker.js",
+    "figure.js",
+    "poster.js",
+    "sheet.js",
+    "viewer.js",
+)
 """The viewer's modules, each importing only from those before it."""
 
 

@@ -2,6 +2,7 @@
 // `tell(root, payload)` mounts one viewer for every chapter of a story.
 // Whatever comes from the payload reaches the page as text or on a canvas, never as markup.
 
+import { riskCurve } from "./curve.js";
 import { Figure } from "./figure.js";
 import { boxesOf, bytes, field, floats, levelOf, scaleOf, valueAt } from "./maps.js";
 import { Picker } from "./picker.js";
@@ -314,6 +315,7 @@ class Viewer {
       make("p", { className: "count" }, `${told.answer}, ${percent0(told.probability)}${guesses}`),
       make("ul", { className: "bars" }, ...rows),
       make("ul", {}, verdict),
+      ...(told.risk ? [riskCurve(told.risk), make("p", { className: "count" }, told.risk.text)] : []),
     );
   }
 
