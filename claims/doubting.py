@@ -112,7 +112,7 @@ def doubter(
 ) -> Doubter:
     """The network of a run, trained unless it was trained before."""
     head, how = fresh(seed, len(known)), RUNS[run]
-    file = FOLDER / f"doubter-{run.lower().replace(' ', '-')}-{seed}.safetensors"
+    file = FOLDER / f"doubter-{run.lower().replace(' ', '-')}-{seed}-{steps}.safetensors"
     if file.exists():
         head.load_state_dict(load_file(file))
         return Doubter(run, seed, head.eval(), 0.0)

@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
+from scipy import stats
 from torch import Tensor
 
 from saywhy.errors import InputError
-from saywhy.metrics.calibration import auroc, calibration_error, reliability, risk_coverage
+from saywhy.metrics.calibration import auroc, calibration_error, error_correlation, reliability, risk_coverage
 
 few = settings(max_examples=40, deadline=None)
 pairs = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=25)
@@ -47,6 +48,29 @@ def slow_risks(values: list[float], wrong: list[bool]) -> list[float]:
         equal = [w for v, w in zip(values, wrong, strict=True) if v == limit]
         found.append((sum(below) + (n - len(below)) * sum(equal) / len(equal)) / n)
     return found
+
+
+class TestErrorCorrelation:
+    @few
+    @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=25))
+    def test_beside_scipy(self, rows):
+        first, second = (torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True))
+        if len(set(first.tolist())) == 1 or len(set(second.tolist())) == 1:
+            with pytest.raises(InputError, match="values that differ"):
+                error_correlation(first, second)
+            return
+        wanted = stats.spearmanr(first.numpy(), second.numpy()).statistic
+        assert error_correlation(first, second) == pytest.approx(wanted, abs=1e-12)
+        assert error_correlation(first.exp(), second) == pytest.approx(wanted, abs=1e-12)
+        assert error_correlation(-first, second) == pytest.approx(-wanted, abs=1e-12)
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [([1.0, 2.0], [1.0]), ([], []), ([1.0, math.nan], [1.0, 2.0]), ([1.0, 2.0], [math.inf, 0.0])],
+    )
+    def test_what_is_refused(self, first, second):
+        with pytest.raises(InputError):
+            error_correlation(torch.tensor(first), torch.tensor(second))
 
 
 class TestAuroc:

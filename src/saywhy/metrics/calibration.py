@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saywhy.errors import InputError
-from saywhy.metrics.attention import ranks
+from saywhy.metrics.attention import rank_correlation, ranks
 
 Each = Float[Tensor, " sample"]
 Which = Bool[Tensor, " sample"]
@@ -37,6 +37,24 @@ def auroc(uncertainty: Each, wrong: Which) -> float:
         raise InputError(f"it takes wrong and right answers to tell them apart, got {count} wrong of {len(errors)}.")
     above = ranks(values)[errors].sum() - count * (count + 1) / 2
     return float(above / (count * (len(errors) - count)))
+
+
+def error_correlation(uncertainty: Each, error: Each) -> float:
+    r"""The rank correlation of uncertainty with how wrong an answer is, from -1 to 1; higher is better.
+
+    The error is a number: U-CAM takes :math:`-\log \bar p(\text{true answer})`. Spearman's correlation, of equals the
+    mean rank; the released program draws a scatter plot, and the paper's statistic could not be found.
+
+    Raises:
+        InputError: shapes differ, a value is not finite, or all uncertainties or all errors are equal.
+
+    >>> error_correlation(torch.tensor([0.1, 0.4, 0.2]), torch.tensor([0.0, 9.0, 1.0]))
+    1.0
+    """
+    values, errors = _numbers(uncertainty, error)
+    if any(bool((one == one[0]).all()) for one in (values, errors)):
+        raise InputError("a correlation is of values that differ; all uncertainties or all errors are equal.")
+    return float(rank_correlation(values.unsqueeze(0), errors.unsqueeze(0)))
 
 
 @dataclass(frozen=True)
@@ -148,6 +166,17 @@ def calibration_error(confidence: Each, right: Which, bins: int = 15) -> float:
     """
     found = reliability(confidence, right, bins)
     return sum(one.count * abs(one.accuracy - one.confidence) for one in found) / sum(one.count for one in found)
+
+
+def _numbers(values: Each, others: Each) -> tuple[Each, Each]:
+    if values.ndim != 1 or values.shape != others.shape or not len(values):
+        raise InputError(
+            f"there is one error for each of at least one answer, got {list(values.shape)} and {list(others.shape)}."
+        )
+    fine = values.detach().cpu().double(), others.detach().cpu().double()
+    if not all(bool(torch.isfinite(one).all()) for one in fine):
+        raise InputError("an uncertainty and an error must be finite, got NaN or infinity.")
+    return fine
 
 
 def _checked(values: Each, which: Which) -> tuple[Each, Which]:

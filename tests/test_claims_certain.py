@@ -1,0 +1,98 @@
+"""The experiments on U-CAM: statistics of redrawn scenes, claims that every control must be below, and what is kept."""
+
+import numpy as np
+import pytest
+import torch
+from claims.certain_measured import Run
+from claims.certain_told import Results, Statistic, weighted_auroc
+from claims.doubting import CONTROLS, RUNS
+from claims.measure import UNDECIDED
+
+from saywhy.data.toybox.talk import TYPES
+from saywhy.metrics.calibration import auroc
+
+
+def run(seed: int, skill: float, looks: float = 0.3) -> Run:
+    """Of a network whose uncertainty is a mixture of the truth and noise."""
+    chance = np.random.default_rng(seed)
+    count, looked = 600, 120
+    wrong = chance.random(count) < 0.3
+    doubt = skill * wrong + (1 - skill) * chance.random(count)
+    splits = {name: chance.random(100) + (name == "blurred") for name in ("clear", "blurred", "unseen")}
+    return Run(
+        seconds=60.0,
+        measuring=30.0,
+        uncertain=dict.fromkeys(("entropy", "tempered", "predictive", "aleatoric", "epistemic", "noise"), doubt),
+        wrong=wrong,
+        scenes=np.arange(count) // 3,
+        types=np.arange(count) % len(TYPES),
+        calibration=(0.1, 0.05),
+        looks={
+            name: chance.normal(looks, 0.1, looked)
+            for name in ("attention", "gradcam", "certainty-cam", "ucam", "other question", "centre")
+        },
+        errors=wrong + 0.1 * chance.random(count),
+        distance=chance.random(looked),
+        seen=np.arange(looked) // 2,
+        doubts=dict.fromkeys(("aleatoric", "epistemic", "noise"), splits),
+    )
+
+
+def results(skill: float = 0.9, looks: float = 0.6) -> Results:
+    found = Results()
+    for seed in range(2):
+        for name in RUNS:
+            ours = name == "U-CAM"
+            found.add(name, seed, run(seed, skill if ours else 0.2, looks if ours else 0.3))
+    return found
+
+
+def test_the_auroc_of_weights_is_that_of_repeated_questions():
+    chance = np.random.default_rng(0)
+    values, wrong = chance.integers(0, 9, 80) / 9, chance.random(80) < 0.4
+    weights = chance.integers(0, 4, (5, 80)).astype(float)
+    for found, times in zip(weighted_auroc(values, wrong, weights), weights.astype(int), strict=True):
+        some = torch.from_numpy(np.repeat(values, times)), torch.from_numpy(np.repeat(wrong, times))
+        assert found == pytest.approx(auroc(*some), abs=1e-12)
+
+
+def test_a_claim_holds_only_where_it_holds_of_every_control():
+    found = results()
+    ours = found.tell("U-CAM", "predictive")
+    rows = found.better("it is", ours, {name: found.tell(name, "predictive") for name in CONTROLS})
+    assert [row[2] for row in rows] == ["**holds**", *["holds"] * 4]
+    rows = found.better("it is", ours, {"worse": found.tell("base", "predictive"), "the same": ours})
+    assert [row[2] for row in rows] == [f"**{UNDECIDED}**", "holds", UNDECIDED]
+    rows = found.better("it is", found.tell("base", "predictive"), {"better": ours, "the same": ours})
+    assert [row[2] for row in rows] == ["**does not hold**", "does not hold", "does not hold"]
+
+
+def test_an_interval_holds_its_value():
+    curve = np.concatenate([[0.5], np.random.default_rng(1).normal(0.5, 0.1, 1000)])
+    found = Statistic.of([curve, curve])
+    assert found.low < found.value == 0.5 < found.high
+    assert found.verdict == "holds"
+    assert Statistic.of([curve - 0.5]).verdict == UNDECIDED
+    assert Statistic.of([curve - 2]).verdict == "does not hold"
+
+
+def test_what_was_measured_is_kept_and_read_again(tmp_path):
+    before = run(0, 0.5)
+    before.keep(tmp_path / "run.npz")
+    after = Run.kept(tmp_path / "run.npz")
+    assert (after.seconds, after.measuring, after.calibration) == (60.0, 30.0, (0.1, 0.05))
+    for name in ("wrong", "scenes", "types", "errors", "distance", "seen"):
+        assert np.array_equal(getattr(after, name), getattr(before, name))
+    assert after.uncertain.keys() == before.uncertain.keys()
+    assert after.looks.keys() == before.looks.keys()
+    assert np.array_equal(after.looks["other question"], before.looks["other question"])
+    assert np.array_equal(after.doubts["noise"]["unseen"], before.doubts["noise"]["unseen"])
+
+
+def test_the_page_says_all():
+    page = results().report()
+    assert page.count("**holds**") >= 4
+    assert "| U-CAM |" in page
+    for kind in TYPES:
+        assert f"| {kind} |" in page
+    assert "(d) aleatoric uncertainty is higher for blurred pictures" in page
