@@ -29,11 +29,15 @@ bench: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.perturbation --out docs/benchmarks-perturbation.md
 	$(BIN)/python -m benchmarks.language --out docs/benchmarks-language.md
 	$(BIN)/python -m benchmarks.checking --out docs/benchmarks-checking.md
+	$(BIN)/python -m benchmarks.certainty --out docs/benchmarks-certainty.md
+	$(BIN)/python -m benchmarks.decoding --out docs/benchmarks-decoding.md
 
 claims: .venv/dev.stamp
 	$(BIN)/python -m claims.language --out docs/claims-language.md
 	$(BIN)/python -m claims.trust --out docs/claims-trust.md
 	$(BIN)/python -m claims.vision --out docs/claims-vision.md
+	$(BIN)/python -m claims.certain --out docs/claims-certain.md
+	$(BIN)/python -m claims.varied --out docs/claims-varied.md
 
 coverage: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.coverage --out docs/coverage.md

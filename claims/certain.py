@@ -42,7 +42,8 @@ published ones.
 Everything is of the test splits. Uncertainties are judged on clear and blurred questions together. Intervals are 95 %,
 by the bootstrap over scenes, of the mean over seeds; how far seeds differ is not in them. A claim **holds** only where
 all differences below it are above zero: from the base network and from every control (the losses without surgery;
-masks with their shares shuffled over places, random, or uniform; a temperature alone).
+masks with their shares shuffled over places, random, or uniform; a temperature alone). Beside the agreement with people
+stand that of the attention for another question, and that of a hill in the middle of the picture.
 """
 
 

@@ -62,6 +62,9 @@ LOOKED_AT = 20
 LESS_TRUE = 0.02
 """By how much what is said may be less true, and still be called as true."""
 
+SWEPT = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Strengths of which all is shown, on scenes of four things."""
+
 FIRST = (1, 3, 6)
 """Oracle@k of these."""
 
@@ -134,6 +137,13 @@ class Varied:
                 if number < looked_at and who in (BEAM, DIVERSE):
                     self._look(who, speaker, drawn, told.texts, place)
 
+    def sweep(self, speaker: Speaker, scenes: list[Scene]) -> None:
+        """Measure what diverse beam search says at several strengths."""
+        features = seen(speaker, scenes)
+        for strength in SWEPT:
+            for drawn, told in zip(scenes, said(speaker.model, features, diverse(BEAMS, strength)), strict=True):
+                self._measure(f"strength {strength:g}", drawn, told, (speaker.seed, drawn.index))
+
     def _measure(self, who: str, drawn: Scene, told: Spoken, place: tuple[int, int]) -> None:
         people, texts = [one.text for one in captions(drawn)], told.texts
         things = len(drawn.objects)
@@ -156,7 +166,7 @@ class Varied:
 
     def report(self) -> str:
         """The tables."""
-        return "\n\n".join([self._varied(), self._good(), self._complex(), self._verdicts()])
+        return "\n\n".join([self._varied(), self._good(), self._complex(), self._swept(), self._verdicts()])
 
     def _row(self, who: str, *what: str) -> list[object]:
         return [who, *(estimate(self.kept.of(one, who)) if (one, who) in self.kept.values else "" for one in what)]
@@ -185,6 +195,12 @@ class Varied:
         ]
         headings = [f"{what}, {n} things" for what in ("oracle@6", "named") for n in THINGS]
         return "## By how many things there are\n\n" + table(["decoder", *headings], rows)
+
+    def _swept(self) -> str:
+        what = ("distinct-1", "distinct-4", "repeated", "oracle@1", "oracle@6", "named", "true", "likely")
+        rows = [self._row(f"strength {strength:g}", *what) for strength in SWEPT]
+        head = f"## By strength\n\nDiverse beam search, {BEAMS} × 1, scenes of {max(THINGS)} things.\n\n"
+        return head + table([DIVERSE, *what], rows)
 
     def _verdicts(self) -> str:
         claim = self.kept.claim
@@ -258,6 +274,8 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS) -> str:
             scenes = scenes_of("talk-test", things, first, scaled(EACH, share))
             looked_at = scaled(LOOKED_AT, share) if things == max(THINGS) else 0
             found.add(speaker, scenes, strengths, looked_at)
+            if things == max(THINGS):
+                found.sweep(speaker, scenes)
             progress.advance(bar)
     chosen = "; ".join(", ".join(f"{who} {value}" for who, value in one.items()) for one in found.chosen)
     head = HEAD.format(
