@@ -9,9 +9,8 @@ log-probability of a word is taken how much the groups before have said of the s
 The first group is a beam search of width :math:`B'`; with one group, or a strength of 0, every group is.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Literal
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from saywhy.decoding.beam import Beams, Candidates, likeliest
 from saywhy.decoding.decoded import Decoded, Flags, Normalization, Totals, divisors, pick
+from saywhy.decoding.following import Following, Offered
 from saywhy.decoding.penalties import OfWords, Penalty, Said, hamming
 from saywhy.decoding.step import Limits, LogProbabilities, State, Step, Stepper, whole
 from saywhy.errors import InputError, MethodError
@@ -228,65 +228,6 @@ class _Kept:
 
 
 @dataclass(frozen=True)
-class _Some:
-    """Words that may come next, [sample, beam, chosen], their log-probabilities, and what is taken from them."""
-
-    words: Tensor
-    gains: Tensor
-    taken: Tensor
-
-    def in_order(self) -> "_Some":
-        """The best first; of equals the word of the lower number."""
-        by_number = self.words.sort(dim=2, stable=True).indices
-        value = (self.gains - self.taken).gather(2, by_number)
-        order = by_number.gather(2, value.sort(dim=2, descending=True, stable=True).indices)
-        return _Some(*(part.gather(2, order) for part in (self.words, self.gains, self.taken)))
-
-
-@dataclass(frozen=True)
-class _Following:
-    """What may follow every beam.
-
-    Attributes:
-        words, gains: [sample, beam, chosen] the likeliest words, twice as many as there are beams in all groups.
-        every: makes, once, log-probabilities [sample, beam, word] of all words, for penalties of all words.
-        vocabulary: how many words there are.
-    """
-
-    words: Tensor
-    gains: Tensor
-    every: Callable[[], Tensor]
-    vocabulary: int
-
-    @staticmethod
-    def after(beams: Beams, logs: LogProbabilities, width: int) -> "_Following":
-        """Of all groups at once, which takes no longer than in beam search."""
-
-        @cache
-        def every() -> Tensor:
-            dense = logs.new_full((*beams.totals.shape, logs.shape[1]), -torch.inf)
-            dense[beams.open] = logs
-            return dense
-
-        gains, words = beams.placed(*likeliest(logs, min(2 * width, logs.shape[1])))
-        return _Following(words, gains, every, logs.shape[1])
-
-    def part(self, group: int, groups: int) -> "_Following":
-        """That of one group."""
-        some = slice(group, None, groups)
-        return _Following(self.words[some], self.gains[some], lambda: self.every()[some], self.vocabulary)
-
-    def covers(self, penalty: OfWords, of_end: bool) -> bool:
-        """Whether the best of a group are among the likeliest words, whatever the penalty takes from those it names.
-
-        They may not be where the end alone is spared what is taken from all other words.
-        """
-        _, size, chosen = self.words.shape
-        spared = not of_end and bool(penalty.rest.any())
-        return chosen == self.vocabulary or (not spared and penalty.words.shape[2] <= chosen - 2 * size)
-
-
-@dataclass(frozen=True)
 class _Search:
     """The settings of a search, and one step of it."""
 
@@ -309,7 +250,7 @@ class _Search:
         divisor: Float[Tensor, " length"],
     ) -> tuple[_Alive, list[_Kept]]:
         """Every group by one word, one after the other, and what it has finished so far."""
-        following = _Following.after(alive.beams, logs, self.groups * self.size)
+        following = Following.after(alive.beams, logs, self.groups * self.size)
         parts, done, said = [], [], None
         for group in range(self.groups):
             own = alive.part(group, self.groups)
@@ -325,14 +266,14 @@ class _Search:
             parts.append(going)
         return _Alive.joined(parts), done
 
-    def _some(self, own: _Alive, following: _Following, said: Said | None, length: int) -> _Some:
+    def _some(self, own: _Alive, following: Following, said: Said | None, length: int) -> Offered:
         """What may come next, with what is taken from it; the best first."""
         if said is None or not self.strength:
-            return _Some(following.words, following.gains, torch.zeros_like(following.gains))
+            return Offered(following.words, following.gains, torch.zeros_like(following.gains))
         penalty = self.penalty(own.beams.words[..., : length - 1], said, following.vocabulary)
         if isinstance(penalty, OfWords) and following.covers(penalty, self.penalize_end):
             words, gains = following.words, following.gains
-            return _Some(words, gains, self._taken(penalty.of(words), gains, words)).in_order()
+            return Offered(words, gains, self._taken(penalty.of(words), gains, words)).in_order()
         taken = penalty.everywhere(following.vocabulary) if isinstance(penalty, OfWords) else penalty
         logs = following.every()
         if taken.shape != logs.shape or not bool(taken.isfinite().all()):
@@ -340,14 +281,14 @@ class _Search:
             raise InputError(f"a penalty is finite, [sample, beam, word] = {list(logs.shape)}, got {came}.")
         taken = self._taken(taken, logs, torch.arange(following.vocabulary, device=logs.device))
         _, words = own.beams.placed(*likeliest((logs - taken)[own.beams.open], min(2 * self.size, logs.shape[2])))
-        return _Some(words, logs.gather(2, words), taken.gather(2, words))
+        return Offered(words, logs.gather(2, words), taken.gather(2, words))
 
     def _taken(self, penalty: Tensor, logs: Tensor, words: Tensor) -> Tensor:
         """By the strength, and nothing from the end where it is not to be kept from."""
         taken = self.strength * penalty.to(logs)
         return taken if self.penalize_end else taken.masked_fill(words == self.limits.end, 0)
 
-    def _longer(self, own: _Alive, some: _Some, length: int) -> _Alive:
+    def _longer(self, own: _Alive, some: Offered, length: int) -> _Alive:
         """All candidates of a group, best first, one word longer."""
         by = own.beams.ranked(some.gains - some.taken, some.words)
         gains, paid = (pick(part.flatten(1), by.places) for part in (some.gains, some.taken))

@@ -1,0 +1,71 @@
+"""What may follow the beams of several groups: found once for all of them, then dealt out group by group."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from saywhy.decoding.beam import Beams, likeliest
+from saywhy.decoding.penalties import OfWords
+from saywhy.decoding.step import LogProbabilities
+
+
+@dataclass(frozen=True)
+class Offered:
+    """Words that may come next, [sample, beam, chosen], their log-probabilities, and what is taken from them."""
+
+    words: Tensor
+    gains: Tensor
+    taken: Tensor
+
+    def in_order(self) -> "Offered":
+        """The best first; of equals the word of the lower number."""
+        by_number = self.words.sort(dim=2, stable=True).indices
+        value = (self.gains - self.taken).gather(2, by_number)
+        order = by_number.gather(2, value.sort(dim=2, descending=True, stable=True).indices)
+        return Offered(*(part.gather(2, order) for part in (self.words, self.gains, self.taken)))
+
+
+@dataclass(frozen=True)
+class Following:
+    """What may follow every beam.
+
+    Attributes:
+        words, gains: [sample, beam, chosen] the likeliest words, twice as many as there are beams in all groups.
+        every: makes, once, log-probabilities [sample, beam, word] of all words, for penalties of all words.
+        vocabulary: how many words there are.
+    """
+
+    words: Tensor
+    gains: Tensor
+    every: Callable[[], Tensor]
+    vocabulary: int
+
+    @staticmethod
+    def after(beams: Beams, logs: LogProbabilities, width: int) -> "Following":
+        """Of all groups at once, which takes no longer than in beam search."""
+
+        @cache
+        def every() -> Tensor:
+            dense = logs.new_full((*beams.totals.shape, logs.shape[1]), -torch.inf)
+            dense[beams.open] = logs
+            return dense
+
+        gains, words = beams.placed(*likeliest(logs, min(2 * width, logs.shape[1])))
+        return Following(words, gains, every, logs.shape[1])
+
+    def part(self, group: int, groups: int) -> "Following":
+        """That of one group."""
+        some = slice(group, None, groups)
+        return Following(self.words[some], self.gains[some], lambda: self.every()[some], self.vocabulary)
+
+    def covers(self, penalty: OfWords, of_end: bool) -> bool:
+        """Whether the best of a group are among the likeliest words, whatever the penalty takes from those it names.
+
+        They may not be where the end alone is spared what is taken from all other words.
+        """
+        _, size, chosen = self.words.shape
+        spared = not of_end and bool(penalty.rest.any())
+        return chosen == self.vocabulary or (not spared and penalty.words.shape[2] <= chosen - 2 * size)
