@@ -78,7 +78,8 @@ def slow_diverse(
                     total = one.rank + gain - taken
                     key = (-total, place, -(gain - taken), new.words[-1])
                     rank = one.rank + gain if carry == "raw" else total
-                    ranked.append((key, Slow(new, rank, one.paid + taken, one.ghost)))
+                    paid = taken if carry == "raw" else one.paid + taken
+                    ranked.append((key, Slow(new, rank, paid, one.ghost)))
             candidates = [new for _, new in sorted(ranked, key=lambda pair: pair[0])]
             first = candidates[:size]
             done[group] += [c for c in first if not c.ghost and (c.said.words[-1] == END or length == longest)]

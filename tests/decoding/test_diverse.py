@@ -17,7 +17,7 @@ from torch import Tensor
 
 from saywhy.decoding import Decoded, beam_search
 from saywhy.decoding.diverse import Diverse, diverse_beam_search
-from saywhy.decoding.penalties import Said, cumulative, embedding, hamming, ngram
+from saywhy.decoding.penalties import OfWords, Said, cumulative, embedding, hamming, ngram
 from saywhy.errors import InputError, MethodError
 
 few = settings(max_examples=60, deadline=None)
@@ -214,6 +214,11 @@ class TestKnownResults:
         assert speaking.of_group(3) == [[2, 3, 5, 6]]
 
 
+def few_words(word: int = 2, amount: float = 1.0, rest: float = 0.0, beams: int = 1) -> OfWords:
+    """A penalty of one word."""
+    return OfWords(torch.full((1, beams, 1), word), torch.full((1, beams, 1), amount), torch.full((1, beams), rest))
+
+
 class TestPenalties:
     def test_hamming_counts_every_time(self):
         """The unit test of the library that had it: rows [-.75 .25 .25 .25] and [.25 -.75 .25 .25] at strength 1."""
@@ -234,7 +239,19 @@ class TestPenalties:
         assert 2 not in found.of_group(1)[0]
 
     @pytest.mark.parametrize(
-        "wrong", [lambda own, said, v: torch.zeros(1), lambda own, said, v: torch.full((1, 1, v), float("nan"))]
+        "wrong",
+        [
+            lambda own, said, v: torch.zeros(1),
+            lambda own, said, v: torch.full((1, 1, v), float("nan")),
+            lambda own, said, v: torch.full((1, 1, v), -1.0),
+            lambda own, said, v: [0.0] * v,
+            lambda own, said, v: few_words(amount=float("nan")),
+            lambda own, said, v: few_words(amount=-1.0),
+            lambda own, said, v: few_words(rest=float("inf")),
+            lambda own, said, v: few_words(word=v),
+            lambda own, said, v: few_words(word=-1),
+            lambda own, said, v: few_words(beams=2),
+        ],
     )
     def test_what_is_no_penalty_is_refused(self, wrong):
         with pytest.raises(InputError, match=r"\[sample, beam, word\]"):
@@ -251,12 +268,29 @@ class TestRefusals:
             ({"strength": float("nan")}, "strength is a number from 0"),
             ({"carry": "neither"}, "carry is"),
             ({"finished": "loud"}, "finished"),
+            ({"finished": "speaking", "refill": True}, "keeps the places"),
+            ({"strength": 1e39}, "from 0 to 1,000,000"),
+            ({"strength": True}, "strength is a number"),
+            ({"penalty": "hamming"}, "penalty is a function"),
+            ({"penalty": ngram}, "penalty is a function"),
+            ({"forbidden": 3}, "forbidden is a collection"),
             ({"longest": 0}, "longest"),
         ],
     )
     def test_settings(self, options, words):
         with pytest.raises(MethodError, match=words):
             searched(toy(), **{"longest": 4, "width": 4, "groups": 2, **options})
+
+    def test_a_step_that_allows_no_word(self):
+        log = torch.zeros(1, 256_000).half().log_softmax(-1)
+        assert bool((log == -torch.inf).all())  # float16 has no smaller numbers
+        with pytest.raises(InputError, match="for every word"):
+            diverse_beam_search(lambda w, s: (log.expand(len(w), -1), s), None, torch.tensor([0]), end=2, longest=2)
+
+    def test_raw_is_penalised_for_its_last_word_alone(self):
+        found = searched(toy(), longest=4, width=6, groups=3, strength=0.8, carry="raw")
+        lost = (found.found.totals - found.penalized)[found.found.exists]
+        assert float(lost.max()) <= 0.8 * 4 + 1e-6  # two groups of two beams before it
 
     def test_a_step_of_another_shape_or_with_nan(self):
         chain = toy()

@@ -2,9 +2,11 @@
 
 import re
 from collections import namedtuple
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from beartype import beartype
@@ -13,8 +15,8 @@ from slow_decoding import END, Chain
 from torch import Tensor
 
 from saywhy.decoding import beam_search, greedy, sample
-from saywhy.decoding.step import take
-from saywhy.errors import InputError
+from saywhy.decoding.step import Limits, Stepper, take
+from saywhy.errors import InputError, MethodError
 
 Pair = namedtuple("Pair", ["sample", "before"])
 
@@ -23,6 +25,12 @@ Pair = namedtuple("Pair", ["sample", "before"])
 class Boxed:
     sample: Tensor
     before: Tensor
+
+
+@dataclass
+class WithoutInit:
+    sample: Tensor
+    twice: Tensor = field(init=False, default_factory=lambda: torch.zeros(1))
 
 
 class Cache:
@@ -144,3 +152,37 @@ def test_what_is_no_start(decoder, start):
 def test_a_state_of_another_batch(decoder):
     with pytest.raises(InputError, match=re.escape("expected 2 rows, got a tensor of shape (1, 2, 6)")):
         fed(decoder, (torch.zeros(2, 3), None), state=(torch.zeros(1, 2, 6),))
+
+
+class TestStates:
+    def test_a_list_of_numbers_has_no_rows(self):
+        with pytest.raises(InputError, match="has no rows"):
+            take({"names": ["", "a"]}, torch.tensor([0, 0]), 2)
+        assert take({"same": (3, "a")}, torch.tensor([0, 0]), 1) == {"same": (3, "a")}
+
+    def test_the_state_of_the_caller_stays_as_it_is(self):
+        begin = {"sum": torch.zeros(1)}
+
+        def step(words: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            state["sum"] += 1
+            return torch.full((len(words), 3), 1 / 3).log(), state
+
+        stepper = Stepper(step, begin, torch.tensor([0]), Limits(end=1, longest=9))
+        stepper.ask(torch.tensor([0]))
+        assert begin["sum"].item() == 0
+        assert stepper.state["sum"].item() == 1
+
+    def test_whole_numbers_of_other_libraries(self):
+        limits = Limits(end=np.int64(2), longest=torch.tensor(5), forbidden=np.array([0, 1]).tolist())
+        assert (limits.end, limits.longest, limits.forbidden) == (2, 5, (0, 1))
+        with pytest.raises(MethodError, match="is forbidden"):
+            Limits(end=np.int64(2), longest=3, forbidden=[2])
+
+    @pytest.mark.parametrize("state", [MappingProxyType({"a": torch.zeros(1)}), WithoutInit(torch.zeros(1))])
+    def test_what_cannot_be_copied_is_refused(self, state):
+        with pytest.raises(InputError, match="Wrap it"):
+            take(state, torch.tensor([0, 0]), 1)
+
+    def test_a_start_that_is_no_tensor(self):
+        with pytest.raises(InputError, match="start is one whole number"):
+            Stepper(lambda words, state: (words, state), None, [0], Limits(end=1, longest=2))

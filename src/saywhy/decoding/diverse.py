@@ -20,12 +20,16 @@ from torch import Tensor
 from saywhy.decoding.beam import Beams, Candidates, likeliest
 from saywhy.decoding.decoded import Decoded, Flags, Normalization, Totals, divisors, pick
 from saywhy.decoding.following import Following, Offered
-from saywhy.decoding.penalties import OfWords, Penalty, Said, hamming
+from saywhy.decoding.penalties import OfWords, Penalty, Said, cumulative, embedding, hamming, ngram
 from saywhy.decoding.step import Limits, LogProbabilities, State, Step, Stepper, whole
 from saywhy.errors import InputError, MethodError
 
 GHOST = -1000.0
-"""The total of a finished beam that goes on speaking, as in the authors' program."""
+"""The total of a finished beam that goes on speaking, as in the authors' program; a living one that is below loses its
+place to it, as there."""
+
+STRONGEST = 1_000_000
+"""No strength above can be told from it in float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +95,13 @@ def diverse_beam_search(
         penalty: of the words that the groups before have said: ``hamming``, or ``cumulative``, ``ngram`` or
             ``embedding`` of :mod:`saywhy.decoding.penalties`, or a function of yours.
         carry: whether a hypothesis keeps what was taken from it for the steps that follow (``"augmented"``, what every
-            implementation does), or is penalised for its last word alone (``"raw"``, the paper's equation 3).
+            implementation does), or is penalised for its last word alone (``"raw"``, the paper's equation 3), also
+            when it is finished and ranked within its group.
         finished: whether a beam that has ended says nothing more (``"silent"``), or goes on and keeps later groups from
             words that nobody reads, as in the authors' program (``"speaking"``).
         penalize_end: whether later groups are kept from ending at the same step.
-        normalize, refill: as in :func:`saywhy.decoding.beam.beam_search`, which is what one group is; ``refill=False``
-            is the authors' program.
+        normalize, refill: as in :func:`saywhy.decoding.beam.beam_search`, which is what one group is with the same
+            ``refill``; that is here false by default, as in the authors' program, and there true.
 
     Raises:
         InputError: the step does not give log-probabilities, the state does not have one row a sample, or a penalty is
@@ -111,15 +116,24 @@ def diverse_beam_search(
              [2, 2, 2]]]), tensor([[1, 0]]))
     """
     limits = Limits(end=end, longest=longest, shortest=shortest, forbidden=forbidden)
-    whole("width", width, 1)
-    if width % whole("groups", groups, 1, width):
+    width = whole("width", width, 1)
+    groups = whole("groups", groups, 1, width)
+    if width % groups:
         raise MethodError(f"groups must divide width, which {groups} does not divide: {width}. Take another number.")
-    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength < float("inf"):
-        raise MethodError(f"strength is a number from 0, got {strength!r}.")
+    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= STRONGEST:
+        raise MethodError(f"strength is a number from 0 to {STRONGEST:,}, got {strength!r}.")
+    makers: tuple[object, ...] = (cumulative, ngram, embedding)
+    if not callable(penalty) or penalty in makers:
+        raise MethodError(
+            f"penalty is a function of beams: hamming, cumulative(), ngram(2), embedding(vectors) or one of yours; got "
+            f"{getattr(penalty, '__name__', penalty)!r}."
+        )
     if carry not in ("augmented", "raw") or finished not in ("silent", "speaking"):
         raise MethodError(
             f"carry is 'augmented' or 'raw', and finished 'silent' or 'speaking'; got {carry!r} and {finished!r}."
         )
+    if refill and finished == "speaking":
+        raise MethodError("finished='speaking' keeps the places of beams that end; refill=True would give them away.")
     stepper = Stepper(step, state, start, limits)
     logs = stepper.ask(start.long())
     search = _Search(width // groups, groups, strength, penalty, carry, finished, penalize_end, refill, limits)
@@ -250,7 +264,8 @@ class _Search:
         divisor: Float[Tensor, " length"],
     ) -> tuple[_Alive, list[_Kept]]:
         """Every group by one word, one after the other, and what it has finished so far."""
-        following = Following.after(alive.beams, logs, self.groups * self.size)
+        named = (3 if self.refill else 1) * (self.groups - 1)  # words that a beam is kept from, in beams of a group
+        following = Following.after(alive.beams, logs, (2 + named) * self.size)
         parts, done, said = [], [], None
         for group in range(self.groups):
             own = alive.part(group, self.groups)
@@ -271,14 +286,21 @@ class _Search:
         if said is None or not self.strength:
             return Offered(following.words, following.gains, torch.zeros_like(following.gains))
         penalty = self.penalty(own.beams.words[..., : length - 1], said, following.vocabulary)
+        fault = penalty.fault(own.beams.words, following.vocabulary) if isinstance(penalty, OfWords) else ""
+        if fault or not isinstance(penalty, OfWords | Tensor):
+            raise InputError(
+                "a penalty is a tensor [sample, beam, word], or OfWords of numbers from 0 for words of the vocabulary; "
+                f"got {fault or type(penalty).__name__}."
+            )
         if isinstance(penalty, OfWords) and following.covers(penalty, self.penalize_end):
             words, gains = following.words, following.gains
             return Offered(words, gains, self._taken(penalty.of(words), gains, words)).in_order()
         taken = penalty.everywhere(following.vocabulary) if isinstance(penalty, OfWords) else penalty
         logs = following.every()
-        if taken.shape != logs.shape or not bool(taken.isfinite().all()):
-            came = f"{list(taken.shape)}" + ("" if bool(taken.isfinite().all()) else " with NaN or infinity")
-            raise InputError(f"a penalty is finite, [sample, beam, word] = {list(logs.shape)}, got {came}.")
+        fine = bool((taken.isfinite() & (taken >= 0)).all())
+        if taken.shape != logs.shape or not fine:
+            came = f"{list(taken.shape)}" + ("" if fine else " with NaN, infinity or negative numbers")
+            raise InputError(f"a penalty is finite and from 0, [sample, beam, word] = {list(logs.shape)}, got {came}.")
         taken = self._taken(taken, logs, torch.arange(following.vocabulary, device=logs.device))
         _, words = own.beams.placed(*likeliest((logs - taken)[own.beams.open], min(2 * self.size, logs.shape[2])))
         return Offered(words, logs.gather(2, words), taken.gather(2, words))
@@ -296,8 +318,9 @@ class _Search:
         if self.carry == "raw":
             totals = (pick(own.beams.totals, by.parents) + gains).where(by.totals > -torch.inf, -torch.inf)
         beams = own.beams.continued(Candidates(by.parents, by.words, gains, totals, by.places), length)
-        raw, before = pick(own.raw, by.parents) + gains, pick(own.paid, by.parents)
-        return _Alive(beams, raw, before + paid, pick(own.ghosts, by.parents))
+        if self.carry == "augmented":
+            paid = pick(own.paid, by.parents) + paid
+        return _Alive(beams, pick(own.raw, by.parents) + gains, paid, pick(own.ghosts, by.parents))
 
     def _finished(
         self, kept: _Kept, longer: _Alive, stops: Flags, ended: Flags, length: int, divisor: Float[Tensor, " length"]

@@ -33,7 +33,7 @@ class Following:
     """What may follow every beam.
 
     Attributes:
-        words, gains: [sample, beam, chosen] the likeliest words, twice as many as there are beams in all groups.
+        words, gains: [sample, beam, chosen] the likeliest words.
         every: makes, once, log-probabilities [sample, beam, word] of all words, for penalties of all words.
         vocabulary: how many words there are.
     """
@@ -44,8 +44,8 @@ class Following:
     vocabulary: int
 
     @staticmethod
-    def after(beams: Beams, logs: LogProbabilities, width: int) -> "Following":
-        """Of all groups at once, which takes no longer than in beam search."""
+    def after(beams: Beams, logs: LogProbabilities, count: int) -> "Following":
+        """So many likely words of every beam, of all groups at once."""
 
         @cache
         def every() -> Tensor:
@@ -53,7 +53,7 @@ class Following:
             dense[beams.open] = logs
             return dense
 
-        gains, words = beams.placed(*likeliest(logs, min(2 * width, logs.shape[1])))
+        gains, words = beams.placed(*likeliest(logs, min(count, logs.shape[1])))
         return Following(words, gains, every, logs.shape[1])
 
     def part(self, group: int, groups: int) -> "Following":

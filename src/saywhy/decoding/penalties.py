@@ -35,7 +35,7 @@ class Said:
 
 @dataclass(frozen=True)
 class OfWords:
-    """A penalty of a few words: each other beam names one at most.
+    """A penalty of a few words.
 
     Attributes:
         words: [sample, beam, named] numbers of words, one of them several times perhaps.
@@ -46,6 +46,20 @@ class OfWords:
     words: Int[Tensor, "sample beam named"]
     amounts: Float[Tensor, "sample beam named"]
     rest: Float[Tensor, "sample beam"]
+
+    def fault(self, own: Own, vocabulary: int) -> str:
+        """Why this is no penalty of these beams; nothing if it is."""
+        parts = (self.words, self.amounts, self.rest)
+        if not all(isinstance(part, Tensor) for part in parts):
+            return "what is no tensor"
+        shapes = [list(part.shape) for part in parts]
+        if shapes[0][:2] != list(own.shape[:2]) or shapes[0] != shapes[1] or shapes[2] != shapes[0][:2]:
+            return f"shapes {shapes}"
+        if not all(bool((part.isfinite() & (part >= 0)).all()) for part in parts[1:]):
+            return "amounts that are negative, NaN or infinite"
+        if bool((self.words < 0).any()) or bool((self.words >= vocabulary).any()):
+            return f"words outside of the vocabulary of {vocabulary}"
+        return ""
 
     def everywhere(self, vocabulary: int) -> Taken:
         """The same for every word."""
@@ -82,7 +96,7 @@ def cumulative(temperature: float = 1.0) -> Penalty:
     >>> cumulative()(torch.tensor([[[5]]]), said, 4).everywhere(4)  # said before: no mismatch for 2, one for the others
     tensor([[[0.3679, 0.3679, 1.0000, 0.3679]]])
     """
-    if not temperature > 0:
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
         raise MethodError(f"temperature must be above 0, got {temperature!r}.")
 
     def penalty(own: Own, said: Said, vocabulary: int) -> OfWords:
@@ -98,6 +112,9 @@ def cumulative(temperature: float = 1.0) -> Penalty:
 
 def ngram(n: int = 2) -> Penalty:
     """How often the last ``n - 1`` words and this one have been said one after the other, anywhere.
+
+    By beams that are still open, or speak on: what has ended is silent (``finished`` of the search), and so is what it
+    said before.
 
     >>> said = Said(torch.tensor([[[5, 2, 5, 2]]]), torch.tensor([[True]]))
     >>> ngram(2)(torch.tensor([[[3, 3, 5]]]), said, 6)
@@ -129,6 +146,8 @@ def embedding(vectors: Float[Tensor, "word dimension"]) -> Penalty:
     >>> embedding(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]))(torch.zeros(1, 1, 0, dtype=torch.long), said, 3)
     tensor([[[1., 1., 0.]]])
     """
+    if not isinstance(vectors, Tensor):
+        raise InputError(f"vectors are a tensor [word, dimension], got {type(vectors).__name__}.")
     if vectors.ndim != 2 or not vectors.is_floating_point() or not bool(vectors.isfinite().all()):
         raise InputError(f"vectors are finite floats [word, dimension], got {vectors.dtype} {list(vectors.shape)}.")
     directions = torch.nn.functional.normalize(vectors.detach().double(), dim=1)

@@ -10,16 +10,17 @@ that goes on in two ways is there twice, one that is given up is gone. Therefore
   the number of the sample in the state [row], and read the features by it inside the step;
 - caches of other libraries go into an object that chooses its rows itself: a :class:`Reorderable`.
 
-The state that a decoder is given has one row a sample. A step may change it in place: the decoder looks at nothing but
-the state that came last.
+The state that a decoder is given has one row a sample. A step may change it in place: a decoder begins with a copy of
+its tensors, and looks at nothing but the state that came last.
 """
 
 import copy
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -90,17 +91,23 @@ def _changed(state: State, change: Callable[[Tensor | Reorderable], State]) -> S
         return change(state)
     if isinstance(state, tuple) and hasattr(state, "_fields"):
         return type(state)(*(_changed(part, change) for part in state))
+    if isinstance(state, list) and state and all(isinstance(part, _PLAIN) for part in state):
+        raise InputError(
+            f"a list of numbers or texts has no rows that could be chosen: {state[:3]!r}. Where there is one for each "
+            "hypothesis make it a tensor; what is the same for all is a tuple."
+        )
     if isinstance(state, tuple | list):
         return type(state)(_changed(part, change) for part in state)
-    if isinstance(state, Mapping):
+    if isinstance(state, MutableMapping):
         copied: Any = copy.copy(state)
         for key, part in state.items():
             copied[key] = _changed(part, change)
         return copied
     if dataclasses.is_dataclass(state) and not isinstance(state, type):
-        parts = {field.name: _changed(getattr(state, field.name), change) for field in dataclasses.fields(state)}
-        return dataclasses.replace(state, **parts)
-    if state is None or isinstance(state, bool | int | float | str):
+        fields = dataclasses.fields(state)
+        if all(field.init for field in fields):
+            return dataclasses.replace(state, **{f.name: _changed(getattr(state, f.name), change) for f in fields})
+    if state is None or isinstance(state, _PLAIN):
         return state
     # Handed on as it is, it would belong to other hypotheses from now on, and nobody would see it.
     raise InputError(
@@ -109,8 +116,11 @@ def _changed(state: State, change: Callable[[Tensor | Reorderable], State]) -> S
     )
 
 
+_PLAIN = (bool, int, float, str)
+
+
 def whole(name: str, value: object, least: int, most: int | None = None) -> int:
-    """A whole number within its bounds.
+    """A whole number within its bounds, whatever library it is of.
 
     Raises:
         MethodError: it is none.
@@ -118,8 +128,12 @@ def whole(name: str, value: object, least: int, most: int | None = None) -> int:
     >>> whole("width", 5, 1)
     5
     """
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most):
-        return value
+    number = value if isinstance(value, int) else None
+    single = isinstance(value, Tensor) and not value.ndim and not value.is_floating_point()
+    if isinstance(value, np.integer) or single:
+        number = int(value)  # type: ignore[call-overload]
+    if number is not None and not isinstance(value, bool) and least <= number and (most is None or number <= most):
+        return number
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
     raise MethodError(f"{name} must be a whole number {bounds}, got {value!r}.")
 
@@ -144,14 +158,16 @@ class Limits:
     forbidden: tuple[int, ...]
 
     def __init__(self, *, end: int, longest: int, shortest: int = 1, forbidden: Collection[int] = ()) -> None:
-        whole("longest", longest, 1)
+        longest = whole("longest", longest, 1)
+        if not isinstance(forbidden, Collection) or isinstance(forbidden, str):
+            raise MethodError(f"forbidden is a collection of words, such as (0, 1), got {forbidden!r}.")
         values = {
             "end": whole("end", end, 0),
             "longest": longest,
             "shortest": whole("shortest", shortest, 1, longest),
             "forbidden": tuple(whole("a forbidden word", word, 0) for word in forbidden),
         }
-        if end in forbidden:
+        if values["end"] in values["forbidden"]:  # type: ignore[operator]
             raise MethodError(f"the end, word {end}, is forbidden, so no sentence could be finished. Leave it out.")
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -178,13 +194,16 @@ class Stepper:
     """
 
     def __init__(self, step: Step, state: State, start: Int[Tensor, " batch"], limits: Limits) -> None:
-        if start.ndim != 1 or not len(start) or start.is_floating_point() or start.dtype is torch.bool:
+        fine = isinstance(start, Tensor) and start.ndim == 1 and len(start) > 0
+        if not fine or start.is_floating_point() or start.dtype is torch.bool:
+            got = f"{start.dtype} of shape {tuple(start.shape)}" if isinstance(start, Tensor) else repr(start)
             raise InputError(
                 f"start is one whole number a sample, the word before its first: expected an integer tensor [batch], "
-                f"got {start.dtype} of shape {tuple(start.shape)}."
+                f"got {got}."
             )
         check_rows(state, len(start))
-        self.step, self.state, self.limits = step, state, limits
+        own = _changed(state, lambda part: part.clone() if isinstance(part, Tensor) else part)
+        self.step, self.state, self.limits = step, own, limits
         self.rows, self.length, self.vocabulary = len(start), 0, 0
 
     def ask(self, words: Rows) -> LogProbabilities:
@@ -238,6 +257,8 @@ class Stepper:
         # Sums are looked at once: they tell logits that happen to be negative. In bfloat16 they may be a little off.
         if not self.length and bool((wide(logs).logsumexp(1) > 0.1).any()):
             return "probabilities that add up to more than 1"
+        if not self.length and bool((logs.amax(1) == -torch.inf).any()):
+            return "minus infinity for every word (log_softmax in float16 does so with large vocabularies), and that"
         return ""
 
     def _check_vocabulary(self, words: int) -> None:
