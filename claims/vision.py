@@ -48,7 +48,7 @@ comparison and are no target.
 | 12, 13 captions and questions | [claims of captions and questions](claims-language.md) |
 | 14 deep layers, mean pooling and ReLU are better | ablations, below |
 
-The time that each section took, in minutes: {times}.
+Everything took {whole:.0f} minutes on two cores, the training of networks included; in minutes: {times}.
 """
 
 
@@ -72,7 +72,8 @@ def page(names: tuple[str, ...], progress: Progress, share: float, again: bool) 
         found[name] = section(name, progress, share, again)
         progress.advance(bar)
     times = ", ".join(f"{name} {minutes:.1f}" for name, (_, minutes) in found.items())
-    head = HEAD.format(share="" if share == 1 else f" --share {share}", times=times).strip()
+    whole = sum(minutes for _, minutes in found.values())
+    head = HEAD.format(share="" if share == 1 else f" --share {share}", whole=whole, times=times).strip()
     if missing := [name for name in SECTIONS if name not in names]:
         head += f"\n\n**Not on this page, because it was not measured**: {', '.join(missing)}."
     return "\n\n".join([head, *(text.strip() for text, _ in found.values())])

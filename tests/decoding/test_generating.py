@@ -8,7 +8,7 @@ from torch import Tensor
 
 from saywhy.decoding import beam_search, diverse_beam_search, greedy
 from saywhy.decoding.generating import generation
-from saywhy.errors import InputError, ModelError
+from saywhy.errors import InputError, ModelError, SaywhyWarning
 
 transformers = pytest.importorskip("transformers", reason="needs the package transformers")
 
@@ -160,6 +160,113 @@ def test_a_prompt_of_one_word():
     assert told(greedy(ready.step, ready.state, ready.start, end=END, longest=LONGEST)) == generated(
         model, {**one, "attention_mask": torch.ones(2, 1).long()}
     )
+
+
+class TestTheConfiguration:
+    """What ``generate`` reads there is followed, or said not to be."""
+
+    def decoded(self, model: Any, inputs: dict[str, Tensor]) -> tuple[list[list[int]], list[list[int]]]:
+        ready = generation(model, inputs)
+        assert PAD in ready.forbidden
+        forbidden = [word for word in ready.forbidden if word != PAD]  # which generate may say
+        options: dict[str, Any] = {"end": ready.end, "longest": LONGEST, "width": 3, "forbidden": forbidden}
+        theirs = {"num_beams": 3, "num_return_sequences": 3, "length_penalty": 0.0, "early_stopping": "never"}
+        ours = told(beam_search(ready.step, ready.state, ready.start, **options))
+        return ours, generated(model, inputs, **theirs)
+
+    @pytest.fixture
+    def mbart(self) -> Any:
+        torch.manual_seed(2)
+        model = bart()[0].eval()
+        model.generation_config.decoder_start_token_id = START
+        model.generation_config.eos_token_id, model.generation_config.pad_token_id = END, PAD
+        return model
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("forced_bos_token_id", 7),
+            ("suppress_tokens", [3, 5, 9]),
+            ("begin_suppress_tokens", [3, 5, 9]),
+            ("bad_words_ids", [[4], [8]]),
+        ],
+    )
+    def test_is_followed(self, mbart, name, value):
+        setattr(mbart.generation_config, name, value)
+        ours, theirs = self.decoded(mbart, TEXT)
+        assert ours == theirs
+
+    def test_of_several_ends_the_likeliest_counts(self, mbart):
+        ends = [END, 4, 7]
+        mbart.generation_config.eos_token_id = ends
+        ready = generation(mbart, TEXT)
+        found = greedy(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST)
+        rows = mbart.generate(**TEXT, max_new_tokens=LONGEST, do_sample=False)[:, 1:].tolist()
+        for row, ours in zip(rows, told(found), strict=True):
+            stop = next((i for i, word in enumerate(row) if word in ends), len(row) - 1)
+            assert ours[:-1] == row[:stop]
+            assert ours[-1] == (END if row[stop] in ends else row[stop])
+
+    def test_what_is_not_followed_is_said(self, mbart):
+        mbart.generation_config.repetition_penalty = 2.0
+        with pytest.warns(SaywhyWarning, match="repetition_penalty"):
+            generation(mbart, TEXT)
+
+    def test_what_the_decoder_has_said_already(self, mbart):
+        said = {**TEXT, "decoder_input_ids": torch.tensor([[START, 9, 8]]).expand(3, -1)}
+        ready = generation(mbart, said)
+        found = greedy(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST)
+        rows = mbart.generate(**said, max_new_tokens=LONGEST, do_sample=False)[:, 3:].tolist()
+        assert told(found) == [row[: row.index(END) + 1] if END in row else row for row in rows]
+
+    @pytest.mark.parametrize("inputs", [{"atention_mask": torch.ones(3, 4)}, {"labels": torch.ones(3, 4)}])
+    def test_an_input_that_nobody_takes(self, mbart, inputs):
+        with pytest.raises(InputError, match=next(iter(inputs))):
+            generation(mbart, {**TEXT, **inputs})
+
+
+class TestPicturesInThePrompt:
+    @pytest.fixture
+    def git(self) -> tuple[Any, Tensor]:
+        eyes = {
+            "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "image_size": 16, "patch_size": 8, "initializer_range": 0.4,
+        }  # fmt: skip
+        config = transformers.GitConfig(
+            vision_config=eyes, vocab_size=WORDS, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=24, max_position_embeddings=40, initializer_range=0.4, **ENDS,
+        )  # fmt: skip
+        torch.manual_seed(2)
+        return transformers.GitForCausalLM(config).eval(), torch.randn(2, 3, 16, 16)
+
+    @pytest.mark.parametrize("words", [[[1], [1]], [[1, 5], [1, 7]]], ids=["one word", "two"])
+    def test_are_seen_whatever_the_length_of_the_prompt(self, git, words):
+        model, pictures = git
+        inputs = {"pixel_values": pictures, "input_ids": torch.tensor(words)}
+        ready = generation(model, inputs)
+        found = beam_search(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST, width=3)
+        options = {"num_beams": 3, "num_return_sequences": 3, "length_penalty": 0.0, "early_stopping": "never"}
+        inputs["attention_mask"] = torch.ones(2, len(words[0])).long()
+        assert told(found) == generated(model, inputs, **options)
+
+    def test_places_in_several_directions_are_refused(self, git):
+        model, pictures = git
+        inputs = {"input_ids": torch.tensor([[1]]), "pixel_values": pictures, "image_grid_thw": torch.ones(1, 3)}
+        with pytest.raises(ModelError, match="several directions"):
+            generation(model, inputs)
+
+
+def test_kinds_of_words_and_masks_of_other_types():
+    torch.manual_seed(2)
+    model = gpt2()[0].eval()
+    inputs = {**TEXT, "token_type_ids": torch.tensor([[0, 0, 1, 1]]).expand(3, -1)}
+    ready = generation(model, {**inputs, "attention_mask": torch.ones(3, 4)})
+    found = greedy(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST)
+    assert told(found) == generated(model, inputs)
+    with pytest.raises(InputError, match="of the prompts' shape"):
+        generation(model, {**TEXT, "attention_mask": torch.ones(3, 5)})
+    with pytest.raises(InputError, match="'input_ids' is list"):
+        generation(model, {"input_ids": [[1, 2]]})
 
 
 def test_what_cannot_be_decoded(family):

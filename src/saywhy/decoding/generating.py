@@ -1,10 +1,11 @@
-"""Any model of transformers that can ``generate``, as a step function: decoders here then decode it.
+"""Models of transformers that ``generate`` with a cache, as step functions: decoders here then decode them.
 
-What was said before is kept as transformers keeps it (keys and values), and its rows are chosen with it. An encoder
-runs once, and its output is read by the number of the sample.
+The prompt is read whole, as ``generate`` reads it. What was said before is kept as transformers keeps it (keys and
+values), and its rows are chosen with it. An encoder runs once, and its output is read by the number of the sample.
 """
 
 import inspect
+import warnings
 from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -14,8 +15,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from saywhy.decoding.step import LogProbabilities, Rows
-from saywhy.errors import InputError, ModelError
+from saywhy.decoding.step import LogProbabilities, Rows, whole
+from saywhy.errors import InputError, ModelError, SaywhyWarning
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,11 @@ class Generation:
 
     Attributes:
         step: one word further.
-        state: behind the prompt but its last word.
+        state: behind the prompt.
         start: [batch] the last word of every prompt, or what a decoder begins with.
-        end: the word that finishes a sentence.
-        forbidden: words that are never said: the filling, where that is not the end.
+        end: the word that finishes a sentence; of several it stands for all.
+        forbidden: words that are never said: the filling, where that is not the end, and those that the configuration
+            suppresses.
     """
 
     step: "_Step"
@@ -41,16 +43,23 @@ class Generation:
 def generation(model: Any, inputs: Mapping[str, Tensor], end: int | None = None) -> Generation:
     """A model of transformers with its inputs, ready to be decoded.
 
+    Of the configuration are followed: the ends, the filling, ``suppress_tokens``, ``begin_suppress_tokens``,
+    ``forced_bos_token_id`` and single ``bad_words_ids``; of the rest that changes what is said (such as
+    ``repetition_penalty``) a warning says that it is not. Where there are several ends, the likeliest of them counts,
+    and the first stands for it.
+
     Args:
-        model: with ``generate``: encoder and decoder (BART, T5, vision encoder–decoders), or a decoder alone (GPT-2,
-            Llama), in evaluation mode.
+        model: with ``generate`` and a cache: encoder and decoder (BART, T5, Whisper, vision encoder–decoders), or a
+            decoder alone (GPT-2, Llama, LLaVA), in evaluation mode.
         inputs: what its processor or tokenizer gives: ``input_ids`` and ``attention_mask`` (a decoder's prompts of
-            several lengths filled up at the left), ``pixel_values``, and so on.
-        end: the word that finishes a sentence; None takes it from the model's configuration, of several the first.
+            several lengths filled up at the left), ``pixel_values``, ``decoder_input_ids``, and so on.
+        end: the word that finishes a sentence; None takes it, or them, from the model's configuration.
 
     Raises:
-        ModelError: it cannot generate, is in training mode, or keeps nothing of what was said.
-        InputError: there are no inputs, a prompt is filled up at the right, or no end is known.
+        ModelError: it cannot generate, is in training mode, keeps nothing of what was said, or numbers the places of
+            pictures in several directions (Qwen2-VL).
+        InputError: there are no inputs, one of them is none of the model's, a prompt is filled up at the right, or no
+            end is known.
 
     >>> from transformers import GPT2Config, GPT2LMHeadModel
     >>> gpt = GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, eos_token_id=8)).eval()
@@ -66,13 +75,86 @@ def generation(model: Any, inputs: Mapping[str, Tensor], end: int | None = None)
         raise ModelError("the model is in training mode, in which dropout changes every word. Call model.eval().")
     if not inputs:
         raise InputError("there are no inputs. Give what the model's tokenizer or processor returns.")
+    for name, value in inputs.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise InputError(f"inputs are tensors, '{name}' is {type(value).__name__}: return_tensors='pt' gives them.")
     settings = getattr(model, "generation_config", model.config)
-    end = _end(settings, model.config) if end is None else end
-    filling = _first(_known("pad_token_id", settings, model.config))
-    forbidden = () if filling is None or filling == end else (filling,)
+    asked = _Asked.of(settings, model.config, end)
+    given = {name: value for name, value in inputs.items() if value is not None}
     begin = _encoded if model.config.is_encoder_decoder else _prompted
-    state, start = begin(model, dict(inputs), settings)
-    return Generation(_Step(model), state, start, end, forbidden)
+    state, start = begin(model, given, settings, asked)
+    return Generation(_Step(model, asked), state, start, asked.ends[0], asked.forbidden)
+
+
+UNFOLLOWED = {
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "min_new_tokens": None,
+    "forced_decoder_ids": None,
+    "sequence_bias": None,
+    "exponential_decay_length_penalty": None,
+    "guidance_scale": 1.0,
+}
+"""Settings of ``generate`` that change what is said, with the value that changes nothing."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a configuration asks for.
+
+    Attributes:
+        ends: the words that finish a sentence; the first stands for all.
+        forbidden: words that are never said.
+        first: words of which the first is one; empty is any.
+        not_first: words that the first is not.
+    """
+
+    ends: tuple[int, ...]
+    forbidden: tuple[int, ...]
+    first: tuple[int, ...]
+    not_first: tuple[int, ...]
+
+    @staticmethod
+    def of(settings: Any, config: Any, end: int | None) -> "_Asked":
+        """Of the generation's configuration, and the model's."""
+        ends = _words(_known("eos_token_id", settings, config)) if end is None else (whole("end", end, 0),)
+        if not ends:
+            raise InputError("the configuration does not say which word ends a sentence (eos_token_id). Give end=.")
+        bad = [tuple(words) for words in getattr(settings, "bad_words_ids", None) or []]
+        never = [*_words(_known("pad_token_id", settings, config)), *_words(getattr(settings, "suppress_tokens", None))]
+        never += [words[0] for words in bad if len(words) == 1]
+        ignored = [name for name, usual in UNFOLLOWED.items() if getattr(settings, name, usual) not in (usual, None)]
+        ignored += ["bad_words_ids"] if any(len(words) > 1 for words in bad) else []
+        if ignored:
+            warnings.warn(
+                f"the configuration asks for {', '.join(ignored)}, which decoders here do not follow.",
+                SaywhyWarning,
+                stacklevel=4,
+            )
+        first = _words(_known("forced_bos_token_id", settings, config))
+        not_first = _words(getattr(settings, "begin_suppress_tokens", None))
+        return _Asked(ends, tuple(dict.fromkeys(n for n in never if n not in ends)), first, not_first)
+
+    def at_first(self, logs: LogProbabilities) -> LogProbabilities:
+        """Log-probabilities of the first word, minus infinity where it may not be."""
+        if self.first:
+            only = torch.full_like(logs, -torch.inf)
+            only[:, list(self.first)] = 0.0
+            return only
+        return logs.index_fill(1, torch.tensor(self.not_first, dtype=torch.long, device=logs.device), -torch.inf)
+
+    def of_ends(self, logs: LogProbabilities) -> LogProbabilities:
+        """With the likeliest end at the place of the first of them, and the others never said."""
+        if len(self.ends) == 1:
+            return logs
+        ends = torch.tensor(self.ends, device=logs.device)
+        best = logs[:, ends].amax(1)
+        logs = logs.index_fill(1, ends, -torch.inf)
+        logs[:, self.ends[0]] = best
+        return logs
 
 
 @dataclass(frozen=True)
@@ -80,9 +162,12 @@ class _Said:
     """What has been said, row by row.
 
     Attributes:
-        cache: keys and values, as transformers keeps them; None before the first word.
+        cache: keys and values, as transformers keeps them.
         sample: [row] which sample each row is of.
+        first: [row, word] log-probabilities of the word behind the prompt; None when that has been said.
         mask: [row, word] which words of prompt and sentence are there; None for an encoder's decoder.
+        numbered: whether the model has to be told the numbers of words, because pictures are in its cache as well.
+        kind: [row] the kind (``token_type_ids``) of the prompt's last word; None where prompts have none.
         encoded: the encoder's output for every sample, and its mask.
         prompt: whether the cache is that of the prompts, from which other searches begin as well: transformers writes
             into caches, so a search takes a copy first.
@@ -90,9 +175,12 @@ class _Said:
 
     cache: Any
     sample: Rows
+    first: LogProbabilities | None
     mask: Tensor | None = None
+    numbered: bool = False
+    kind: Tensor | None = None
     encoded: tuple[Tensor, Tensor | None] | None = None
-    prompt: bool = False
+    prompt: bool = True
 
     def own(self) -> "_Said":
         """The same, with a cache that may be written into."""
@@ -101,90 +189,132 @@ class _Said:
     def reordered(self, rows: Rows) -> "_Said":
         """These rows, in this order."""
         own = self.own()
-        if own.cache is not None:
-            own.cache.reorder_cache(rows)
-        mask = None if own.mask is None else own.mask[rows]
-        return replace(own, sample=own.sample[rows], mask=mask)
+        own.cache.reorder_cache(rows)
+        first, mask, kind = (None if part is None else part[rows] for part in (own.first, own.mask, own.kind))
+        return replace(own, sample=own.sample[rows], first=first, mask=mask, kind=kind)
 
 
 class _Step:
     """One word further."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, asked: _Asked) -> None:
+        self.model, self.asked = model, asked
         self.takes: Collection[str] = inspect.signature(model.forward).parameters
 
     def __call__(self, words: Rows, state: _Said) -> tuple[LogProbabilities, _Said]:
         """Log-probabilities of the next words, and what has been said then."""
+        if state.first is not None:  # the prompt was read with its last word
+            return state.first, replace(state, first=None)
         state = state.own()
         given: dict[str, Any] = {"past_key_values": state.cache, "use_cache": True}
         if state.encoded is None:
             assert state.mask is not None
             mask = torch.cat([state.mask, state.mask.new_ones(len(words), 1)], 1)
             state = replace(state, mask=mask)
-            given |= {"input_ids": words.unsqueeze(1), "attention_mask": mask}
-            if "position_ids" in self.takes:
-                given["position_ids"] = mask.sum(1, keepdim=True) - 1
+            given |= {"input_ids": words.unsqueeze(1), "attention_mask": mask} | _places(
+                self.takes, mask, 1, state.numbered
+            )
+            if state.kind is not None:
+                given["token_type_ids"] = state.kind.unsqueeze(1)
         else:
-            hidden, seen = state.encoded
-            given |= {"decoder_input_ids": words.unsqueeze(1), "encoder_outputs": _Encoded(hidden[state.sample])}
-            if "attention_mask" in self.takes:
-                given["attention_mask"] = None if seen is None else seen[state.sample]
-        out = self.model(**given)
-        if getattr(out, "past_key_values", None) is None:
-            raise ModelError(f"{type(self.model).__name__} keeps nothing of what was said (no past_key_values).")
-        return out.logits[:, -1].float().log_softmax(-1), replace(state, cache=out.past_key_values)
+            given |= {
+                "decoder_input_ids": words.unsqueeze(1),
+                **_heard(self.takes, state.encoded, state.sample),
+            }
+        logs, cache = _said(self.model, given)
+        return self.asked.of_ends(logs), replace(state, cache=cache)
 
 
-class _Encoded(tuple[Tensor]):
-    """An encoder's output as transformers takes it: by position and by name."""
-
-    last_hidden_state: Tensor
-
-    def __new__(cls, hidden: Tensor) -> "_Encoded":
-        made = super().__new__(cls, (hidden,))
-        made.last_hidden_state = hidden
-        return made
+def _said(model: Any, given: Mapping[str, Any]) -> tuple[LogProbabilities, Any]:
+    """Log-probabilities behind the last word, and the cache."""
+    out = model(**given)
+    if getattr(out, "past_key_values", None) is None:
+        raise ModelError(f"{type(model).__name__} keeps nothing of what was said (no past_key_values).")
+    return out.logits[:, -1].float().log_softmax(-1), out.past_key_values
 
 
-def _encoded(model: Any, inputs: dict[str, Any], settings: Any) -> tuple[_Said, Tensor]:
-    """Behind an encoder: its output, and what the decoder begins with."""
+def _places(takes: Collection[str], mask: Tensor, count: int, numbered: bool = False) -> dict[str, Tensor]:
+    """Numbers of the last words, where prompts are filled up; elsewhere the model itself knows best."""
+    if "position_ids" not in takes or (bool(mask.all()) and not numbered):
+        return {}
+    return {"position_ids": (mask.cumsum(1) - 1).clamp_min(0)[:, -count:]}
+
+
+def _heard(takes: Collection[str], encoded: tuple[Tensor, Tensor | None], sample: Rows) -> dict[str, Any]:
+    from transformers.modeling_outputs import BaseModelOutput
+
+    hidden, seen = encoded
+    given: dict[str, Any] = {"encoder_outputs": BaseModelOutput(last_hidden_state=hidden[sample])}
+    if "attention_mask" in takes:
+        given["attention_mask"] = None if seen is None else seen[sample]
+    return given
+
+
+def _encoded(model: Any, inputs: dict[str, Any], settings: Any, asked: _Asked) -> tuple[_Said, Tensor]:
+    """Behind an encoder: its output, and what the decoder has said of ``decoder_input_ids``."""
     encoder = model.get_encoder()
     taken = inspect.signature(encoder.forward).parameters
+    prompt = inputs.pop("decoder_input_ids", None)
     kept = {name: value for name, value in inputs.items() if name in taken}
-    if not kept:
-        raise InputError(f"the encoder takes {', '.join(taken)}; none of these is among {', '.join(inputs)}.")
+    if not kept or len(kept) < len(inputs):
+        strange = [name for name in inputs if name not in taken] or ["nothing"]
+        raise InputError(
+            f"the encoder of {type(model).__name__} takes {', '.join(taken)} (and the decoder decoder_input_ids); got "
+            f"{', '.join(strange)}."
+        )
     hidden = encoder(**kept).last_hidden_state
-    first = _first(_known("decoder_start_token_id", settings, model.config))
-    first = _first(_known("bos_token_id", settings, model.config)) if first is None else first
-    if first is None:
-        raise InputError("the configuration does not say what the decoder begins with: set decoder_start_token_id.")
     samples = torch.arange(len(hidden), device=hidden.device)
-    state = _Said(None, samples, encoded=(hidden, inputs.get("attention_mask")))
-    return state, torch.full_like(samples, first)
+    if prompt is None:
+        begin = _words(_known("decoder_start_token_id", settings, model.config))
+        begin = begin or _words(_known("bos_token_id", settings, model.config))
+        if not begin:
+            raise InputError("the configuration does not say what the decoder begins with: set decoder_start_token_id.")
+        prompt = torch.full((len(hidden), 1), begin[0], device=hidden.device)
+    encoded = hidden, inputs.get("attention_mask")
+    takes = inspect.signature(model.forward).parameters
+    given = {"decoder_input_ids": prompt, "use_cache": True, **_heard(takes, encoded, samples)}
+    logs, cache = _said(model, given)
+    return _Said(cache, samples, asked.of_ends(asked.at_first(logs)), encoded=encoded), prompt[:, -1]
 
 
-def _prompted(model: Any, inputs: dict[str, Any], settings: Any) -> tuple[_Said, Tensor]:
-    """Behind all words of the prompts but the last."""
+def _prompted(model: Any, inputs: dict[str, Any], settings: Any, asked: _Asked) -> tuple[_Said, Tensor]:
+    """Behind prompts."""
     words = inputs.pop("input_ids", None)
     if words is None or words.ndim != 2 or not words.shape[1]:
         raise InputError("a decoder alone needs prompts: input_ids [batch, word] of at least one word.")
     mask = inputs.pop("attention_mask", None)
-    mask = torch.ones_like(words) if mask is None else mask
+    mask = torch.ones_like(words) if mask is None else mask.long()
+    if mask.shape != words.shape:
+        raise InputError(f"attention_mask is of the prompts' shape {list(words.shape)}, got {list(mask.shape)}.")
     if not bool(mask[:, -1].bool().all()):
         raise InputError("prompts of several lengths are filled up at the left: tokenizer.padding_side = 'left'.")
-    samples = torch.arange(len(words), device=words.device)
-    before = mask[:, :-1]
-    if words.shape[1] == 1:
-        return _Said(None, samples, before), words[:, -1]
     takes = inspect.signature(model.forward).parameters
-    given = {name: value for name, value in inputs.items() if name in takes}
-    if "position_ids" in takes:
-        given["position_ids"] = (before.cumsum(1) - 1).clamp_min(0)
-    out = model(input_ids=words[:, :-1], attention_mask=before, use_cache=True, **given)
-    if getattr(out, "past_key_values", None) is None:
-        raise ModelError(f"{type(model).__name__} keeps nothing of what was said (no past_key_values).")
-    return _Said(out.past_key_values, samples, before, prompt=True), words[:, -1]
+    if any(name.endswith("_grid_thw") for name in inputs):
+        raise ModelError(
+            f"{type(model).__name__} numbers the places of pictures in several directions, which is not followed here: "
+            "decode it with its own generate."
+        )
+    numbered = hasattr(getattr(model, "model", None), "get_rope_index")  # else it numbers the words of the whole mask
+    if strange := [name for name in inputs if name not in takes]:
+        raise InputError(f"{type(model).__name__} takes no {', '.join(strange)}. It takes {', '.join(takes)}.")
+    given = {
+        "input_ids": words,
+        "attention_mask": mask,
+        "use_cache": True,
+        **inputs,
+        **_places(takes, mask, words.shape[1], numbered),
+    }
+    logs, cache = _said(model, given)
+    samples = torch.arange(len(words), device=words.device)
+    kind = inputs.get("token_type_ids")
+    kind = kind[:, -1] if kind is not None and not _sees_pictures(inputs) else None
+    numbered |= hasattr(cache, "get_seq_length") and cache.get_seq_length() > words.shape[1]
+    return _Said(cache, samples, asked.of_ends(asked.at_first(logs)), mask, numbered, kind), words[:, -1]
+
+
+def _sees_pictures(inputs: Mapping[str, Any]) -> bool:
+    """Whether kinds tell pictures from words, of which there are only words behind the prompt."""
+    return "pixel_values" in inputs
 
 
 def _known(name: str, *configurations: Any) -> Any:
@@ -193,12 +323,8 @@ def _known(name: str, *configurations: Any) -> Any:
     return next((found for part in parts if (found := getattr(part, name, None)) is not None), None)
 
 
-def _first(value: Any) -> int | None:
-    return value[0] if isinstance(value, list | tuple) and value else value
-
-
-def _end(*configurations: Any) -> int:
-    end = _first(_known("eos_token_id", *configurations))
-    if end is None:
-        raise InputError("the configuration does not say which word ends a sentence (eos_token_id). Give end=.")
-    return int(end)
+def _words(value: Any) -> tuple[int, ...]:
+    """One word, or several, or none."""
+    if value is None:
+        return ()
+    return tuple(int(n) for n in value) if isinstance(value, list | tuple) else (int(value),)
