@@ -22,6 +22,7 @@ import saywhy
 from benchmarks.cost import CONSOLE, Row, _machine, _shown, most_memory, ratios, report
 from saywhy.decoding import beam_search, diverse_beam_search
 from saywhy.decoding.generating import generation
+from saywhy.decoding.penalties import Penalty, hamming, ngram
 from saywhy.tasks.captioning import Captioner, Captioning, ShowAndTell, TopDown
 
 WIDTH, LENGTH, WORDS = 6, 20, 10_000
@@ -39,11 +40,11 @@ class Speaker:
 
     def beams(self) -> None:
         """Beam search."""
-        self._run(beam_search)
+        self._run(partial(beam_search, refill=False))
 
-    def diverse(self, groups: int) -> None:
+    def diverse(self, groups: int, penalty: Penalty = hamming) -> None:
         """Diverse beam search of the same width."""
-        self._run(partial(diverse_beam_search, groups=groups))
+        self._run(partial(diverse_beam_search, groups=groups, penalty=penalty))
 
     def _run(self, search: Callable[..., object]) -> None:
         search(
@@ -95,6 +96,7 @@ def seconds(repeats: int) -> list[Row]:
         for batch in (1, 16):
             ready = speaker(batch)
             calls = {f"{groups} × {WIDTH // groups}": partial(ready.diverse, groups) for groups in (3, WIDTH)}
+            calls["3 × 2, bigrams"] = partial(ready.diverse, 3, ngram(2))
             for how, values in ratios(ready.beams, calls, repeats).items():
                 rows.append(Row(f"time, {name}, {batch} at once", how, _shown(values), GOAL))
                 CONSOLE.print(f"{rows[-1].what} | {how} | {rows[-1].ratio}")
@@ -136,8 +138,9 @@ def page(rows: list[Row], repeats: int) -> str:
     return f"""# Cost of diverse beam search
 
 Made by `python -m benchmarks.decoding` ({repeats} turns) on {_machine()}.
-Medians (lowest to highest), as ratios of beam search of the same width ({WIDTH}), both {LENGTH} words long. Networks
-have random weights, but that of Toybox.
+Medians (lowest to highest), as ratios of beam search of the same width ({WIDTH}), both {LENGTH} words long. The
+penalty is Hamming's where nothing else is said; that of bigrams looks at every word of the vocabulary. Networks have
+random weights, but that of Toybox.
 
 | what | groups × beams | ratio | goal |
 | --- | --- | --- | --- |

@@ -21,8 +21,8 @@ BATCH = 50
 BEAM, SIBLINGS, TEMPERATURE, NUCLEUS = "beam search", "sibling penalty", "sampling", "nucleus 0.9"
 DIVERSE, GROUPED = "diverse beam search, 6 × 1", "diverse beam search, 3 × 2"
 
-STRENGTHS = (0.2, 0.4, 0.6, 0.8)
-"""Of diverse beam search, of which the best on other scenes is taken; the paper finds these good."""
+STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.2)
+"""Of diverse beam search, of which the best on other scenes is taken; the paper finds 0.2 to 0.8 good."""
 
 RATES = (0.1, 0.3, 1.0, 3.0)
 """Of the sibling penalty, chosen in the same way."""
@@ -37,10 +37,14 @@ class Spoken:
 
 
 Decoder = Callable[..., Decoded]
-"""Takes what every decoder of :mod:`saywhy.decoding` takes."""
+"""Takes what every decoder of :mod:`saywhy.decoding` takes, and the numbers of the scenes."""
 
 
-def _diverse(*args: object, groups: int, strength: float, **limits: object) -> Decoded:
+def _beams(*args: object, numbers: Sequence[int], **options: object) -> Decoded:
+    return beam_search(*args, **options)  # type: ignore[arg-type]
+
+
+def _diverse(*args: object, numbers: Sequence[int], groups: int, strength: float, **limits: object) -> Decoded:
     found = diverse_beam_search(*args, width=BEAMS, groups=groups, strength=strength, **limits)  # type: ignore[arg-type]
     return found.found
 
@@ -52,33 +56,35 @@ def diverse(groups: int, strength: float) -> Decoder:
 
 def siblings(rate: float) -> Decoder:
     """Li, Monroe and Jurafsky's."""
-    return partial(beam_search, width=BEAMS, siblings=rate)
+    return partial(_beams, width=BEAMS, siblings=rate)
 
 
-def decoders(strengths: dict[str, float]) -> dict[str, Decoder]:
-    """All of them, with the strengths that were chosen."""
+def decoders(strengths: dict[str, float], seed: int) -> dict[str, Decoder]:
+    """All of them, with the strengths that were chosen, and the seed of what is drawn."""
     return {
-        BEAM: partial(beam_search, width=BEAMS),
+        BEAM: partial(_beams, width=BEAMS),
         SIBLINGS: siblings(strengths[SIBLINGS]),
-        TEMPERATURE: partial(sample, count=BEAMS),
-        NUCLEUS: partial(sample, count=BEAMS, top_p=0.9),
+        TEMPERATURE: partial(sample, count=BEAMS, seed=seed),
+        NUCLEUS: partial(sample, count=BEAMS, top_p=0.9, seed=seed),
         GROUPED: diverse(3, strengths[GROUPED]),
         DIVERSE: diverse(BEAMS, strengths[DIVERSE]),
     }
 
 
 @torch.no_grad()
-def said(model: Model, features: Tensor, decoder: Decoder) -> list[Spoken]:
-    """What is said of pictures of which the network has seen the features."""
+def said(model: Model, features: Tensor, decoder: Decoder, numbers: Sequence[int]) -> list[Spoken]:
+    """What is said of pictures, of which the network has seen the features; numbers are those of the scenes."""
     network, words = model.module, model.labels
     assert isinstance(network, Captioning)
     assert words is not None
     found: list[Spoken] = []
-    for part in features.split(BATCH):
+    for begin, part in zip(range(0, len(features), BATCH), features.split(BATCH), strict=True):
         start = torch.full((len(part),), SPECIAL.index(START))
         end, head = SPECIAL.index(END), network.head
         limits = {"end": end, "longest": LONGEST, "shortest": 2, "forbidden": FORBIDDEN}
-        found += _told(decoder(head.step, head.begin(part), start, **limits), words)
+        found += _told(
+            decoder(head.step, head.begin(part), start, numbers=numbers[begin : begin + BATCH], **limits), words
+        )
     return found
 
 

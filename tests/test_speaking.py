@@ -142,6 +142,8 @@ class TestDifferentThings:
 
     def test_one_group_says_what_beam_search_does(self, model, pictures):
         found = diverse_captions(model, pictures, groups=1, beams=3)
+        assert [[one.text for one in some] for some in found] == captions(model, pictures, 3, 3)
+        assert all(some == sorted(some, key=lambda one: -one.score) for some in found)
         assert len({one.text for one in found[0]}) == 3
         same = diverse_captions(model, pictures, groups=2, beams=3, strength=0)
         assert [one.text for one in same[0] if one.group == 1] == [one.text for one in found[0]]

@@ -21,6 +21,9 @@ from saywhy.tasks.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, words_of
 
 WIDTH, LONGEST, STRENGTH = 3, 20, 0.5
 
+SHORTEST = 2
+"""A word and the end."""
+
 FORBIDDEN = tuple(SPECIAL.index(word) for word in (PAD, UNKNOWN, START))
 """What is no word of a sentence."""
 
@@ -34,6 +37,7 @@ def spoken(head: Captioner, features: FeatureMaps, width: int = WIDTH, longest: 
         start,
         end=SPECIAL.index(END),
         longest=longest,
+        shortest=SHORTEST,
         width=width,
         forbidden=FORBIDDEN,
         normalize=1.0,
@@ -80,11 +84,13 @@ class Variant:
         text: what is said.
         group: of beams, counted from 0; those of the first are what beam search says.
         log_probability: of the whole sentence, END among its words, in nats.
+        score: the mean of that over its words, END among them, by which captions are ordered.
     """
 
     text: str
     group: int
     log_probability: float
+    score: float
 
 
 def diverse_captions(
@@ -95,10 +101,10 @@ def diverse_captions(
     strength: float = STRENGTH,
     penalty: Penalty = hamming,
 ) -> list[list[Variant]]:
-    """Different things to say of every picture: ``groups`` times ``beams`` sentences, the likeliest first.
+    """Different things to say of every picture: ``groups`` times ``beams`` sentences, the best first.
 
     By diverse beam search (:func:`saywhy.decoding.diverse_beam_search`), the mean log-probability of a word being the
-    score.
+    score. What the first group says is what :func:`captions` says with as wide a beam.
 
     Args:
         model, pictures: as for :func:`captions`.
@@ -119,17 +125,23 @@ def diverse_captions(
             torch.full((len(features),), SPECIAL.index(START), device=features.device),
             end=SPECIAL.index(END),
             longest=LONGEST,
-            shortest=2,  # a word and the end
+            shortest=SHORTEST,
             width=groups * beams,
             groups=groups,
             strength=strength,
             penalty=penalty,
             forbidden=FORBIDDEN,
             normalize=1.0,
+            refill=True,
         )
     return [
         [
-            Variant(_text(found.found, words, i, p), int(found.groups[i, p]), float(found.found.totals[i, p]))
+            Variant(
+                _text(found.found, words, i, p),
+                int(found.groups[i, p]),
+                float(found.found.totals[i, p]),
+                float(found.found.scores[i, p]),
+            )
             for p in range(int(found.found.exists[i].sum()))
         ]
         for i in range(batch.size)

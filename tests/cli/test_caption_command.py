@@ -94,7 +94,8 @@ def test_different_captions_for_programs(run, model, noise):
     found = json.loads(ran.out)
     assert [one["group"] for one in found["variants"]].count(0) == 1
     assert len(found["maps"]) == len(set(found["captions"]))
-    assert found["map_distance"] is None or 0 <= found["map_distance"] <= 2
+    assert all(0 <= apart <= 2 for apart in found["map_distance"].values())
+    assert found["map_distance"].keys() == ({"gradcam"} if len(found["maps"]) > 1 else set())
 
 
 @pytest.mark.parametrize(
@@ -109,3 +110,17 @@ def test_what_is_no_shape(run, model, noise, words, says):
     ran = run("caption", noise, "-m", model, *words)
     assert ran.code == 1
     assert says in " ".join(ran.err.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--diverse", "3x2", "--count", "4"], "leave --count out"),
+        (["--strength", "2"], "--strength is of --diverse"),
+        (["--diverse", "10x10"], "at most 60"),
+    ],
+)
+def test_what_does_not_go_together(run, noise, arguments, words):
+    ran = run("caption", noise, *arguments)
+    assert ran.code != 0
+    assert words in " ".join(ran.err.split())

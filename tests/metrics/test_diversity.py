@@ -102,3 +102,21 @@ def test_maps_that_rank_alike_are_at_no_distance():
 def test_what_is_wrong_is_said(wrong):
     with pytest.raises(InputError):
         wrong()
+
+
+def test_bleu_of_a_sentence_shorter_than_four_words_counts_no_longer_ones():
+    assert bleu("a cat", ["a dog"]) == pytest.approx((1 / 2 * (0 + 1) / (1 + 1)) ** 0.5)
+    assert bleu("a cat", ["a cat"]) == 1.0
+    assert bleu("cat", ["dog"]) == 0.0
+
+
+def test_maps_that_are_the_same_everywhere_are_like_themselves():
+    flat = torch.zeros(1, 2, 14, 14)
+    assert map_distance(flat).item() == 0
+    flat[0, 1, 3, 4] = 1
+    assert map_distance(flat).item() == 1
+
+
+def test_what_is_no_list_of_texts_is_refused():
+    with pytest.raises(InputError, match="sentences are a list"):
+        distinct([[["a", "cat"]]], 1)

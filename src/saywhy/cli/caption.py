@@ -12,6 +12,9 @@ from saywhy.cli import screen
 from saywhy.cli.explain import ModelName, Weights, parameters_of, print_table, record, writer_of
 from saywhy.errors import InputError
 
+MOST = 60
+"""Captions of a picture at once."""
+
 
 def caption(
     picture: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
@@ -28,8 +31,9 @@ def caption(
         typer.Option("--diverse", help="GROUPSxBEAMS, e.g. 3x2: different captions, and a map of why for each."),
     ] = None,
     strength: Annotated[
-        float, typer.Option(min=0, help="How much groups of --diverse are kept from saying the same.")
-    ] = 0.5,
+        float | None,
+        typer.Option(min=0, help="How much groups of --diverse are kept from saying the same.", show_default="0.5"),
+    ] = None,
     method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`.")] = None,
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")] = None,
     with_: Annotated[list[str] | None, typer.Option("--with", help="A parameter of the method: NAME=VALUE.")] = None,
@@ -38,11 +42,15 @@ def caption(
 ) -> None:
     """Caption a picture, and see why every word was said."""
     from saywhy.models import load
+    from saywhy.speaking import STRENGTH, captions, compare, diverse_captions
     from saywhy.speaking import caption as explained
-    from saywhy.speaking import captions, compare, diverse_captions
 
     if diverse is not None and text is not None:
         raise InputError("--diverse is of what the model says itself; --text is a caption of yours. Give one of them.")
+    if diverse is not None and count > 1:
+        raise InputError("--diverse GROUPSxBEAMS says how many sentences there are; leave --count out.")
+    if diverse is None and strength is not None:
+        raise InputError("--strength is of --diverse GROUPSxBEAMS; give both.")
     shape = None if diverse is None else shape_of(diverse)
     settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
     write = writer_of(output, 1, as_json)
@@ -52,19 +60,19 @@ def caption(
         steps.done()
         steps.now(f"looking at {picture.name}")
         if shape is not None:
-            variants = diverse_captions(loaded, picture, *shape, strength)[0]
+            variants = diverse_captions(loaded, picture, *shape, STRENGTH if strength is None else strength)[0]
             said = [one.text for one in variants]
             found = compare(loaded, picture, said, method or "gradcam", **settings)
         else:
             said = [text] if text is not None else captions(loaded, picture, count)[0]
             found = explained(loaded, picture, said[0], method or "gradcam", **settings)
         steps.done()
-    distance = next((float(apart) for apart in found.distances.values()), None)
+    distances = {method: float(apart) for (method, _), apart in found.distances.items()}
     paths = write([found])
     if as_json:
         told: dict[str, Any] = {"captions": said}
         if shape is not None:
-            told |= {"variants": [asdict(one) for one in variants], "map_distance": distance}
+            told |= {"variants": [asdict(one) for one in variants], "map_distance": distances}
         print(json.dumps({**told, **record(found)}, indent=1, ensure_ascii=False))
     else:
         screen.unknown_words(loaded, said[0])
@@ -73,8 +81,11 @@ def caption(
         else:
             print("\n".join(said))
         print_table([found])
-        if distance is not None:
-            screen.say(f"Their maps differ by {distance:.2f} (0: the same order of places, 1: unrelated).")
+        if shape is not None and len(set(said)) < len(said):
+            screen.say(f"{len(said)} captions, {len(set(said))} of them different.")
+        for one, apart in distances.items():
+            meaning = "0: the same order of places, 1: unrelated, 2: opposite"
+            screen.say(f"Maps of different captions differ by {apart:.2f}, {one} ({meaning}).")
     for path in paths:
         screen.written(path)
 
@@ -88,4 +99,7 @@ def shape_of(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"([1-9]\d?)[x×]([1-9]\d?)", text.strip())
     if found is None:
         raise InputError(f"--diverse takes GROUPSxBEAMS, e.g. 3x2 for three groups of two, got {text!r}.")
-    return int(found[1]), int(found[2])
+    groups, beams = int(found[1]), int(found[2])
+    if groups * beams > MOST:
+        raise InputError(f"--diverse {text} are {groups * beams} captions, each with a map; at most {MOST} are made.")
+    return groups, beams

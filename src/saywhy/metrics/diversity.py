@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from saywhy.errors import InputError, SaywhyError
 from saywhy.metrics.attention import on_grid, rank_correlation
@@ -31,7 +32,8 @@ def distinct(lists: Lists, n: int, pooled: Literal["picture", "corpus"] = "pictu
             Diverse Beam Search does not say which; its values above 1 are of another scale.
 
     Returns:
-        From 0 (all the same) to 1.
+        Up to 1, where every word begins an n-gram of its own, which for n above 1 the last words of a sentence cannot;
+        a sentence that is said k times counts 1 / k.
 
     Raises:
         InputError: there are no sentences, or n is no number from 1.
@@ -116,7 +118,7 @@ def bleu(text: str, people: Sequence[str]) -> float:
     """BLEU-4 of one sentence (Papineni et al., 2002), from 0 to 1; the package sacrebleu computes it.
 
     Counts of two words and more are one larger (Lin and Och, 2004), because a caption may well have no four words in a
-    row from people's; n-grams longer than the sentence are left out.
+    row from people's; of a sentence shorter than four words, n-grams up to its length are counted.
 
     >>> bleu("a red cat sits down", ["a red cat sits down", "a cat"])
     1.0
@@ -125,7 +127,8 @@ def bleu(text: str, people: Sequence[str]) -> float:
         from sacrebleu.metrics import BLEU
     except ImportError as error:
         raise SaywhyError("BLEU needs the package sacrebleu: pip install 'saywhy[metrics]'") from error
-    score = BLEU(smooth_method="add-k", smooth_value=1, effective_order=True, tokenize="none")
+    longest = min(4, max(1, len(text.split())))
+    score = BLEU(smooth_method="add-k", smooth_value=1, max_ngram_order=longest, tokenize="none")
     return min(1.0, float(score.sentence_score(text, list(people)).score) / 100)
 
 
@@ -136,7 +139,8 @@ def map_distance(maps: MapStack) -> Scores:
         maps: [batch, target, height, width], at least two targets.
 
     Returns:
-        [batch, 1] from 0 (all rank their places alike) to 2; unrelated maps have 1.
+        [batch, 1] from 0 (all rank their places alike) to 2 (in opposite order); unrelated maps have 1. A map that is
+        the same everywhere, which ranks nothing, has 1 to all others, and 0 to itself.
 
     >>> map_distance(torch.stack([torch.eye(14), torch.eye(14)])[None]).item()
     0.0
@@ -144,10 +148,15 @@ def map_distance(maps: MapStack) -> Scores:
     if maps.ndim != 4 or maps.shape[1] < 2:
         raise InputError(f"maps are [batch, target, height, width] of two targets at least, got {list(maps.shape)}.")
     cells = on_grid(maps.detach().cpu().double()).flatten(2)
-    pairs = [1 - rank_correlation(cells[:, a], cells[:, b]) for a, b in combinations(range(cells.shape[1]), 2)]
+    pairs = [_apart(cells[:, a], cells[:, b]) for a, b in combinations(range(cells.shape[1]), 2)]
     return torch.stack(pairs, 1).mean(1, keepdim=True)
 
 
+def _apart(one: Tensor, other: Tensor) -> Tensor:
+    return (1 - rank_correlation(one, other)).masked_fill((one == other).all(1), 0.0)
+
+
 def _check(lists: Lists, least: int = 1) -> None:
-    if not lists or any(isinstance(one, str) or len(one) < least for one in lists):
+    fine = bool(lists) and all(not isinstance(one, str) and len(one) >= least for one in lists)
+    if not fine or not all(isinstance(text, str) for one in lists for text in one):
         raise InputError(f"sentences are a list for every picture, of at least {least} texts each.")

@@ -82,6 +82,6 @@ export class Sheet {
     const { method, layer } = this.viewer.state.sides.A;
     const found = this.viewer.picture.distances.find((one) => one.method === method && one.layer === layer);
     if (!found || found.value === null) return "";
-    return `These maps differ by ${short(Number(found.value.toFixed(2)))} (0: the same order of places, 1: unrelated).`;
+    return `These maps differ by ${short(Number(found.value.toFixed(2)))} (0: the same order of places, 1: unrelated, 2: opposite).`;
   }
 }
