@@ -209,8 +209,8 @@ BESIDE = (
         "0 to 1", "Geifman and El-Yaniv, 2017",
     ),
     Beside(
-        "calibration.error_correlation", "rank correlation of uncertainty with how wrong an answer is (-log of its truth)",
-        "higher", "-1 to 1", "Patro et al., 2019 (their scatter plot)",
+        "calibration.error_correlation", "rank correlation of uncertainty with how wrong an answer is", "higher",
+        "-1 to 1", "Patro et al., 2019",
     ),
     Beside(
         "diversity.distinct", "distinct-n: how many different n-grams, divided by the number of words", "higher",
