@@ -42,8 +42,9 @@ def auroc(uncertainty: Each, wrong: Which) -> float:
 def error_correlation(uncertainty: Each, error: Each) -> float:
     r"""The rank correlation of uncertainty with how wrong an answer is, from -1 to 1; higher is better.
 
-    The error is a number: U-CAM (Patro et al., 2019) takes :math:`-\log \bar p(\text{true answer})`. Spearman's correlation, of equals the
-    mean rank; the released program draws a scatter plot, and the paper's statistic could not be found.
+    The error is a number: U-CAM (Patro et al., 2019) takes :math:`-\log \bar p(\text{true answer})`. Spearman's
+    correlation, equal values sharing the mean rank; the released program draws a scatter plot, and the paper's
+    statistic could not be found.
 
     Raises:
         InputError: shapes differ, a value is not finite, or all uncertainties or all errors are equal.
