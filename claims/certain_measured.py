@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import numpy as np
@@ -60,9 +60,11 @@ class Run:
     Attributes:
         seconds: of its training.
         measuring: the seconds of measuring it.
+        began, ended: when both were (seconds since 1970).
         uncertain: by name, of all clear and blurred questions.
         wrong: which of these were answered wrongly.
-        scenes: of which scene each question is.
+        scenes: of which scene each question is, clear scenes counted from 0 and blurred ones from a million.
+        strange: of which scene each question about unseen kinds is, counted from two millions.
         types: of which type each question is.
         calibration: the expected calibration error as it is, and with a temperature.
         looks: by name of a map, its rank correlation with people's, question by question; also of the attention for
@@ -75,9 +77,12 @@ class Run:
 
     seconds: float
     measuring: float
+    began: float
+    ended: float
     uncertain: Uncertain
     wrong: Bool[np.ndarray, " question"]
     scenes: Int[np.ndarray, " question"]
+    strange: Int[np.ndarray, " unseen"]
     types: Int[np.ndarray, " question"]
     calibration: tuple[float, float]
     looks: Uncertain
@@ -105,7 +110,7 @@ class Run:
             kind, split = key.split("/")
             doubts.setdefault(kind, {})[split] = value
         first, second = found["calibration"].tolist()
-        found |= {name: float(found[name]) for name in ("seconds", "measuring")}
+        found |= {name: float(found[name]) for name in ("seconds", "measuring", "began", "ended")}
         return Run(**{**found, "doubts": doubts, "calibration": (first, second)})
 
 
@@ -144,8 +149,8 @@ def tested(eyes: ToyboxEyes, known: Vocabulary, count: int, looked: int, progres
     )
 
 
-def measured(network: Doubter, eyes: ToyboxEyes, tests: Tests) -> Run:
-    """Everything that is measured of one network."""
+def measured(network: Doubter, eyes: ToyboxEyes, tests: Tests, began: float) -> Run:
+    """Everything that is measured of one network, whose training began then (seconds since 1970)."""
     begin = perf_counter()
     temperature = fit_temperature(*_logits(network, tests.chosen))
     splits = {name: getattr(tests, name) for name in ("clear", "blurred", "unseen")}
@@ -165,10 +170,10 @@ def measured(network: Doubter, eyes: ToyboxEyes, tests: Tests) -> Run:
     looks, distance = _looks(network, eyes, tests)
     return Run(
         seconds=network.seconds,
-        measuring=perf_counter() - begin,
         uncertain={name: torch.cat(parts).numpy() for name, parts in uncertain.items()},
         wrong=~right.numpy(),
         scenes=torch.cat(scenes).numpy(),
+        strange=guessed["unseen"].scenes.numpy() + 2 * 10**6,
         types=torch.cat([one.types for one in single.values()]).numpy(),
         calibration=(_calibration(network, tests, 1.0), _calibration(network, tests, temperature)),
         looks=looks,
@@ -179,6 +184,9 @@ def measured(network: Doubter, eyes: ToyboxEyes, tests: Tests) -> Run:
             kind: {name: getattr(one.found, kind).numpy() for name, one in guessed.items()}
             for kind in ("aleatoric", "epistemic", *(("noise",) if network.run != "base" else ()))
         },
+        measuring=perf_counter() - begin,
+        began=began,
+        ended=time(),
     )
 
 

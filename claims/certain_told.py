@@ -28,22 +28,17 @@ def weighted_auroc(
     >>> weighted_auroc(np.array([0.1, 0.2, 0.3]), np.array([False, True, False]), np.ones((1, 3)))
     array([0.5])
     """
-    _, group = np.unique(values, return_inverse=True)
-    count = int(group.max()) + 1
-    sums = []
-    for which in (wrong, ~wrong):
-        of_group = np.zeros((len(weights), count))
-        np.add.at(of_group.T, group[which], weights.T[which])
-        sums.append(of_group)
-    bad, good = sums
+    order = np.argsort(values)
+    begins = np.unique(values[order], return_index=True)[1]  # of questions that are equally uncertain
+    bad, good = (np.add.reduceat((weights * which)[:, order], begins, axis=1) for which in (wrong, ~wrong))
     below = np.cumsum(good, 1) - good / 2
     return np.asarray((bad * below).sum(1) / (bad.sum(1) * good.sum(1)))
 
 
-def _weights(scenes: Int[np.ndarray, " question"], seed: int) -> Float[np.ndarray, "draw question"]:
-    """How often every question comes when scenes are drawn again; the first row is once each."""
+def _weights(scenes: Int[np.ndarray, " question"]) -> Float[np.ndarray, "draw question"]:
+    """How often every question comes when scenes are drawn again, the same ones for every seed; first, once each."""
     names, place = np.unique(scenes, return_inverse=True)
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
+    drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
     return np.concatenate([np.ones((1, len(scenes))), drawn[:, place]]).astype(float)
 
 
@@ -65,10 +60,12 @@ class Statistic:
 
     @staticmethod
     def of(curves: list[Curve]) -> "Statistic":
-        """The mean over seeds."""
-        mean = np.mean(curves, 0)
-        low, high = np.quantile(mean[1:], [0.025, 0.975])
-        return Statistic(float(mean[0]), float(low), float(high))
+        """The mean over seeds; each redrawing is of the same scenes for all of them, and of seeds drawn again too."""
+        each = np.stack(curves)
+        seeds = np.random.default_rng(1).integers(len(each), size=(len(each), each.shape[1] - 1))
+        redrawn = np.take_along_axis(each[:, 1:], seeds, 0).mean(0)
+        low, high = np.quantile(redrawn, [0.025, 0.975])
+        return Statistic(float(each[:, 0].mean()), float(low), float(high))
 
     @property
     def verdict(self) -> str:
@@ -102,28 +99,26 @@ class Results:
 
     def tell(self, name: str, kind: str) -> list[Curve]:
         """The AUROC of an uncertainty for errors, seed by seed."""
-        of = self.runs[name].items()
-        return [weighted_auroc(r.uncertain[kind], r.wrong, _weights(r.scenes, seed)) for seed, r in of]
+        of = self.runs[name].values()
+        return [weighted_auroc(run.uncertain[kind], run.wrong, _weights(run.scenes)) for run in of]
 
     def right(self, name: str) -> list[Curve]:
         """Accuracy, seed by seed."""
-        return [_mean(~r.wrong, _weights(r.scenes, seed)) for seed, r in self.runs[name].items()]
+        return [_mean(~run.wrong, _weights(run.scenes)) for run in self.runs[name].values()]
 
     def look(self, name: str, what: str) -> list[Curve]:
         """Agreement of a map with people, seed by seed; what has no such map has its attention."""
-        of = self.runs[name].items()
-        if what == "distance":
-            return [_mean(r.distance, _weights(r.seen, seed)) for seed, r in of]
-        return [_mean(r.looks[what], _weights(r.seen, seed)) for seed, r in of]
+        of = self.runs[name].values()
+        return [_mean(r.distance if what == "distance" else r.looks[what], _weights(r.seen)) for r in of]
 
     def rises(self, name: str, kind: str, split: str) -> list[Curve]:
         """How likely a question of a split is more uncertain than one of the clear scenes."""
         found = []
-        for seed, run in self.runs[name].items():
+        for run in self.runs[name].values():
             clear, other = run.doubts[kind]["clear"], run.doubts[kind][split]
+            scenes = [run.scenes[: len(clear)], run.strange if split == "unseen" else run.scenes[len(clear) :]]
             strange = np.arange(len(clear) + len(other)) >= len(clear)
-            weights = _weights(np.arange(len(strange)), seed)
-            found.append(weighted_auroc(np.concatenate([clear, other]), strange, weights))
+            found.append(weighted_auroc(np.concatenate([clear, other]), strange, _weights(np.concatenate(scenes))))
         return found
 
     def better(self, text: str, ours: list[Curve], theirs: dict[str, list[Curve]]) -> list[list[object]]:
@@ -155,9 +150,9 @@ class Results:
 
         def right(name: str, number: int) -> Statistic:
             curves = []
-            for seed, run in self.runs[name].items():
+            for run in self.runs[name].values():
                 of_type = run.types == number
-                curves.append(_mean(~run.wrong[of_type], _weights(run.scenes[of_type], seed)))
+                curves.append(_mean(~run.wrong[of_type], _weights(run.scenes[of_type])))
             return Statistic.of(curves)
 
         rows = [[kind, *(right(name, number) for name in self.runs)] for number, kind in enumerate(TYPES)]

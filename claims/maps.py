@@ -73,6 +73,12 @@ class Kept:
         self.values.setdefault((what, who), []).append(value)
         self.scenes.setdefault((what, who), []).append(scene)
 
+    def join(self, other: "Kept") -> None:
+        """Append all that is kept elsewhere."""
+        for key, values in other.values.items():
+            self.values.setdefault(key, []).extend(values)
+            self.scenes.setdefault(key, []).extend(other.scenes[key])
+
     def of(self, what: str, who: str, network: int | None = None) -> Measured:
         """All, in their order, or those of one network."""
         taken = [i for i, scene in enumerate(self.scenes[what, who]) if network in (None, scene[0])]

@@ -39,13 +39,19 @@ def answerer(seed: int, progress: Progress) -> Speaker:
     return Speaker(seed, saywhy.load("toybox:vqa", file))
 
 
-def captioner(seed: int, progress: Progress) -> Speaker:
-    """``toybox:captioner``; of another seed than 0 trained for two fifths as long, with that seed's eyes."""
+def captioner(seed: int, progress: Progress, shared: bool = False) -> Speaker:
+    """``toybox:captioner``; of another seed than 0 trained for two fifths as long, with that seed's eyes.
+
+    Args:
+        seed: see :class:`Speaker`.
+        progress: of the training.
+        shared: whether it sees with the eyes that ship, which spares training others.
+    """
     if not seed:
         return Speaker(seed, saywhy.load("toybox:captioner"))
-    file = FOLDER / f"toybox-captioner-{seed}.safetensors"
+    file = FOLDER / f"toybox-captioner-{seed}{'-shared' if shared else ''}.safetensors"
     if not file.exists():
-        sees = answerer(seed, progress).model.module
+        sees = answerer(0 if shared else seed, progress).model.module
         steps = toybox_captioner.STEPS * 2 // 5
         toybox_captioner.train(file, seed, SCENES, TESTS, steps, progress, sees=sees)  # type: ignore[arg-type]
     return Speaker(seed, saywhy.load("toybox:captioner", file))

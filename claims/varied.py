@@ -6,7 +6,7 @@
 Every decoder says six sentences of each scene, of two, three and four things; people have said five.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 from time import perf_counter
@@ -38,6 +38,7 @@ from claims.decoders import (
 from claims.maps import Kept, judged
 from claims.measure import Estimate, Measured, apart, difference, estimate, table
 from claims.section import run, scaled, zeros_allowed
+from claims.side_by_side import WORKERS, side_by_side
 from claims.speakers import Speaker, captioner
 from saywhy.data.toybox import Scene, scene
 from saywhy.data.toybox.talk import captions
@@ -103,70 +104,97 @@ def best_of(texts: list[str], people: list[str], k: int) -> float:
     return max(bleu(text, people) for text in texts[:k])
 
 
-@dataclass
-class Varied:
-    """What was measured of sentences, scene after scene."""
+def chosen(seed: int, share: float) -> dict[str, float]:
+    """The strengths whose best of six sentences is nearest to what people say, on scenes that are not measured."""
+    speaker = _speaker(seed)
+    scenes = scenes_of("talk-val", max(THINGS), 10_000 * (seed + 1), scaled(CHOSEN_ON, share))
+    features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
+    people = [[one.text for one in captions(drawn)] for drawn in scenes]
 
-    kept: Kept = field(default_factory=Kept)
-    chosen: list[dict[str, float]] = field(default_factory=list)
+    def quality(decoder: Decoder) -> float:
+        told = said(speaker.model, features, decoder, numbers)
+        return sum(best_of(one.texts, theirs, BEAMS) for one, theirs in zip(told, people, strict=True))
 
-    def choose(self, speaker: Speaker, scenes: list[Scene]) -> dict[str, float]:
-        """The strengths whose best of six sentences is nearest to what people say, on scenes that are not measured."""
-        features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
-        people = [[one.text for one in captions(drawn)] for drawn in scenes]
+    return {
+        DIVERSE: max(STRENGTHS, key=lambda strength: quality(diverse(BEAMS, strength))),
+        GROUPED: max(STRENGTHS, key=lambda strength: quality(diverse(3, strength))),
+        SIBLINGS: max(RATES, key=lambda rate: quality(siblings(rate))),
+    }
 
-        def quality(decoder: Decoder) -> float:
-            told = said(speaker.model, features, decoder, numbers)
-            return sum(best_of(one.texts, theirs, BEAMS) for one, theirs in zip(told, people, strict=True))
 
-        found = {
-            DIVERSE: max(STRENGTHS, key=lambda strength: quality(diverse(BEAMS, strength))),
-            GROUPED: max(STRENGTHS, key=lambda strength: quality(diverse(3, strength))),
-            SIBLINGS: max(RATES, key=lambda rate: quality(siblings(rate))),
-        }
-        self.chosen.append(found)
-        return found
+@zeros_allowed()
+def measured(seed: int, things: int, strengths: dict[str, float], share: float) -> Kept:
+    """What every decoder says of scenes of so many things; where there are most, also maps of what is said."""
+    speaker, kept = _speaker(seed), Kept()
+    scenes = _tested(seed, things, share)
+    looked_at = scaled(LOOKED_AT, share) if things == max(THINGS) else 0
+    features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
+    for who, decoder in decoders(strengths, speaker.seed).items():
+        told = said(speaker.model, features, decoder, numbers)
+        for number, (drawn, of_one) in enumerate(zip(scenes, told, strict=True)):
+            _measure(kept, who, drawn, of_one, seed)
+            if number < looked_at and who in (BEAM, DIVERSE):
+                kept.keep("maps apart", who, _apart(speaker, drawn, of_one.texts), (seed, drawn.index))
+    return kept
 
-    def add(self, speaker: Speaker, scenes: list[Scene], strengths: dict[str, float], looked_at: int) -> None:
-        """Measure what every decoder says of scenes; of the first few also the maps of what is said."""
-        features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
-        for who, decoder in decoders(strengths, speaker.seed).items():
-            for number, (drawn, told) in enumerate(
-                zip(scenes, said(speaker.model, features, decoder, numbers), strict=True)
-            ):
-                place = (speaker.seed, drawn.index)
-                self._measure(who, drawn, told, place)
-                if number < looked_at and who in (BEAM, DIVERSE):
-                    self._look(who, speaker, drawn, told.texts, place)
 
-    def sweep(self, speaker: Speaker, scenes: list[Scene]) -> None:
-        """Measure what diverse beam search says at several strengths."""
-        features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
-        for strength in SWEPT:
-            for drawn, told in zip(
-                scenes, said(speaker.model, features, diverse(BEAMS, strength), numbers), strict=True
-            ):
-                self._measure(f"strength {strength:g}", drawn, told, (speaker.seed, drawn.index))
+def swept(seed: int, share: float) -> Kept:
+    """What diverse beam search says at several strengths."""
+    speaker, kept = _speaker(seed), Kept()
+    scenes = _tested(seed, max(THINGS), share)
+    features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
+    for strength in SWEPT:
+        told = said(speaker.model, features, diverse(BEAMS, strength), numbers)
+        for drawn, of_one in zip(scenes, told, strict=True):
+            _measure(kept, f"strength {strength:g}", drawn, of_one, seed)
+    return kept
 
-    def _measure(self, who: str, drawn: Scene, told: Spoken, place: tuple[int, int]) -> None:
-        people, texts = [one.text for one in captions(drawn)], told.texts
-        things = len(drawn.objects)
-        found = {f"distinct-{n}": distinct([texts], n) for n in (1, 2, 3, 4)}
-        found |= {f"oracle@{k}": best_of(texts, people, k) for k in FIRST}
-        found["repeated"] = repeated([texts])
-        found["alike"] = similarity([texts]) if len(texts) > 1 else 1.0
-        spoken = [mention for text in texts for mention in mentions(text, drawn)]
-        found["named"] = len({i for one in spoken if one.right for i in one.things}) / things
-        found["likely"] = told.totals[0]
-        for what, value in found.items():
-            self.kept.keep(what, who, value, place)
-            self.kept.keep(f"{what} of {things}", who, value, place)
-        self.kept.keep("true", who, (sum(one.right for one in spoken), len(spoken)), place)
 
-    def _look(self, who: str, speaker: Speaker, drawn: Scene, texts: list[str], place: tuple[int, int]) -> None:
-        found = compare(speaker.model, Image.fromarray(drawn.image), texts)
-        numbers = [found.targets[0].index(text) for text in texts]  # what is said twice has one map, and counts twice
-        self.kept.keep("maps apart", who, float(map_distance(found.maps[:, numbers])), place)
+def _speaker(seed: int) -> Speaker:
+    return captioner(seed, Progress(disable=True), shared=True)
+
+
+def _trained(seed: int) -> None:
+    """Train it, unless it was."""
+    _speaker(seed)
+
+
+def _tested(seed: int, things: int, share: float) -> list[Scene]:
+    return scenes_of("talk-test", things, 10_000 * (seed + 1), scaled(EACH, share))
+
+
+def _measure(kept: Kept, who: str, drawn: Scene, told: Spoken, seed: int) -> None:
+    people, texts, place = [one.text for one in captions(drawn)], told.texts, (seed, drawn.index)
+    things = len(drawn.objects)
+    found = {f"distinct-{n}": distinct([texts], n) for n in (1, 2, 3, 4)}
+    found |= {f"oracle@{k}": best_of(texts, people, k) for k in FIRST}
+    found["repeated"] = repeated([texts])
+    found["alike"] = similarity([texts]) if len(texts) > 1 else 1.0
+    spoken = [mention for text in texts for mention in mentions(text, drawn)]
+    found["named"] = len({i for one in spoken if one.right for i in one.things}) / things
+    found["likely"] = told.totals[0]
+    for what, value in found.items():
+        kept.keep(what, who, value, place)
+        kept.keep(f"{what} of {things}", who, value, place)
+    kept.keep("true", who, (sum(one.right for one in spoken), len(spoken)), place)
+
+
+def _apart(speaker: Speaker, drawn: Scene, texts: list[str]) -> float:
+    """How much the maps of sentences differ."""
+    found = compare(speaker.model, Image.fromarray(drawn.image), texts)
+    numbers = [found.targets[0].index(text) for text in texts]  # what is said twice has one map, and counts twice
+    return float(map_distance(found.maps[:, numbers]))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was measured of sentences, scene after scene.
+
+    Attributes:
+        kept: every measure.
+    """
+
+    kept: Kept
 
     def report(self) -> str:
         """The tables."""
@@ -254,8 +282,9 @@ class Varied:
 
 HEAD = """# What the paper of Diverse Beam Search claims, in Toybox
 
-Made by `python -m claims.varied{share}` in {minutes:.1f} minutes. Captions by {seeds} networks (`toybox:captioner` and
-the same trained from other seeds), of {each} scenes of two, three and four things each; every decoder says {beams}
+Made by `python -m claims.varied{share}` in {minutes:.1f} minutes ({trained:.1f} of them training),
+{workers} networks at a time. Captions by {seeds} networks (`toybox:captioner` and what was trained from other seeds for
+two fifths as long, with the same eyes), of {each} scenes of two, three and four things each; every decoder says {beams}
 sentences a scene, lengths do not count, sentences are in the order of their log-probability. *Distinct-n*: different
 n-grams by words, of each scene's sentences together. *Oracle@k*: BLEU-4 (of sacrebleu, counts of two words and more
 one larger) of the best of the first k, beside the five sentences of five simulated people. *Things named*: by the six
@@ -271,41 +300,40 @@ here.
 """
 
 
-@zeros_allowed()
-def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS) -> str:
+def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: int = WORKERS) -> str:
     """Measure, and tell it as a page in Markdown."""
-    found, begin = Varied(), perf_counter()
-    for seed in range(seeds):
-        speaker, first = captioner(seed, progress), 10_000 * (seed + 1)
-        bar = progress.add_task(f"captions, network {seed}", total=1 + len(THINGS), loss="")
-        strengths = found.choose(speaker, scenes_of("talk-val", max(THINGS), first, scaled(CHOSEN_ON, share)))
-        progress.advance(bar)
-        for things in THINGS:
-            scenes = scenes_of("talk-test", things, first, scaled(EACH, share))
-            looked_at = scaled(LOOKED_AT, share) if things == max(THINGS) else 0
-            found.add(speaker, scenes, strengths, looked_at)
-            if things == max(THINGS):
-                found.sweep(speaker, scenes)
-            progress.advance(bar)
-    chosen = "; ".join(", ".join(f"{who} {value}" for who, value in one.items()) for one in found.chosen)
+    begin, kept = perf_counter(), Kept()
+    side_by_side(_trained, [(seed,) for seed in range(1, seeds)], "training networks", progress, workers)
+    trained = perf_counter() - begin
+    strengths = side_by_side(chosen, [(seed, share) for seed in range(seeds)], "choosing strengths", progress, workers)
+    jobs = [(seed, things, strengths[seed], share) for seed in range(seeds) for things in sorted(THINGS, reverse=True)]
+    for part in side_by_side(measured, jobs, "captions", progress, workers):
+        kept.join(part)
+    for part in side_by_side(swept, [(seed, share) for seed in range(seeds)], "strengths", progress, workers):
+        kept.join(part)
     head = HEAD.format(
         share="" if share == 1 else f" --share {share}",
         minutes=(perf_counter() - begin) / 60,
+        trained=trained / 60,
+        workers=workers,
         seeds=seeds,
         each=scaled(EACH, share),
         beams=BEAMS,
-        chosen=chosen,
+        chosen="; ".join(", ".join(f"{who} {value}" for who, value in one.items()) for one in strengths),
     )
-    return f"{head}\n{found.report()}"
+    return f"{head}\n{Told(kept).report()}"
 
 
 def main(
     out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
     share: Annotated[float, typer.Option(min=0.01, max=1, help="This share of the scenes, to try it out.")] = 1.0,
     seeds: Annotated[int, typer.Option(min=1, max=9, help="How many networks.")] = SEEDS,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="So many networks at a time, on a thread each.")
+    ] = WORKERS,
 ) -> None:
     """Measure, and print the page. Networks that were trained once are kept under out/claims."""
-    run(lambda progress: report(progress, share, seeds), out)
+    run(lambda progress: report(progress, share, seeds, workers), out)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,16 @@ def run(seed: int, skill: float, looks: float = 0.3) -> Run:
     count, looked = 600, 120
     wrong = chance.random(count) < 0.3
     doubt = skill * wrong + (1 - skill) * chance.random(count)
-    splits = {name: chance.random(100) + (name == "blurred") for name in ("clear", "blurred", "unseen")}
+    splits = {"clear": chance.random(300), "blurred": 1 + chance.random(300), "unseen": chance.random(100)}
     return Run(
         seconds=60.0,
         measuring=30.0,
+        began=1000.0 * seed,
+        ended=1000.0 * seed + 90.0,
         uncertain=dict.fromkeys(("entropy", "tempered", "predictive", "aleatoric", "epistemic", "noise"), doubt),
         wrong=wrong,
         scenes=np.arange(count) // 3,
+        strange=np.arange(100) // 2 + 10_000,
         types=np.arange(count) % len(TYPES),
         calibration=(0.1, 0.05),
         looks={
@@ -76,12 +79,36 @@ def test_an_interval_holds_its_value():
     assert Statistic.of([curve - 2]).verdict == "does not hold"
 
 
+def test_seeds_that_differ_widen_the_interval():
+    curve = np.concatenate([[0.5], np.random.default_rng(1).normal(0.5, 0.01, 1000)])
+    alike, apart = Statistic.of([curve] * 3), Statistic.of([curve - 0.4, curve, curve + 0.4])
+    assert apart.value == pytest.approx(alike.value)
+    assert alike.high - alike.low < 0.05
+    assert apart.high - apart.low > 0.5
+    assert Statistic.of([curve - 0.6, curve + 0.4, curve + 0.4]).verdict == UNDECIDED  # one seed says otherwise
+
+
+def test_scenes_are_redrawn_whole_and_alike_for_all_seeds():
+    """A question that is asked ten times of its scene says no more than asked once."""
+    chance = np.random.default_rng(2)
+    once, results = chance.normal(0.5, 0.1, 60), Results()
+    for name, times in (("once", 1), ("often", 10)):
+        for seed in range(2):
+            one = run(seed, 0.5)
+            one.looks["attention"], one.seen = np.repeat(once, times), np.repeat(np.arange(60), times)
+            results.add(name, seed, one)
+    few, many = (results.look(name, "attention") for name in ("once", "often"))
+    assert np.allclose(few[0], many[0])
+    assert np.array_equal(few[0], few[1])
+
+
 def test_what_was_measured_is_kept_and_read_again(tmp_path):
     before = run(0, 0.5)
     before.keep(tmp_path / "run.npz")
     after = Run.kept(tmp_path / "run.npz")
     assert (after.seconds, after.measuring, after.calibration) == (60.0, 30.0, (0.1, 0.05))
-    for name in ("wrong", "scenes", "types", "errors", "distance", "seen"):
+    assert (after.began, after.ended) == (0.0, 90.0)
+    for name in ("wrong", "scenes", "strange", "types", "errors", "distance", "seen"):
         assert np.array_equal(getattr(after, name), getattr(before, name))
     assert after.uncertain.keys() == before.uncertain.keys()
     assert after.looks.keys() == before.looks.keys()
