@@ -18,32 +18,40 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import saywhy
 from claims.certain_measured import Run, Tests, measured, tested
 from claims.certain_told import Results
-from claims.doubting import FOLDER, RUNS, STEPS, doubter
+from claims.doubting import BEGUN, FOLDER, RUNS, STEPS, begun, doubter, named
+from claims.looking import Seeing
 from claims.side_by_side import WORKERS, side_by_side
 from saywhy.models.toybox_talk import ToyboxEyes
 from saywhy.tasks.vocabulary import Vocabulary
+from saywhy.tasks.vqa import Answering
 from saywhy.training.talk import followed
 from saywhy.training.toybox_ucam import Questions
 from saywhy.view.atomic import written_whole
 
 SEEDS = 3
-SCENES, TESTS, LOOKED = 3_000, 400, 120
+SCENES, TESTS, LOOKED = 3_000, 300, 120
 """Scenes of each split to train on, scenes of each to measure on, and scenes whose people's attention is compared."""
 
 HEAD = """# U-CAM: certainty and attention, in Toybox
 
 Made by `python -m claims.certain` with {seeds} seeds{share}, in {minutes:.0f} minutes, {workers} networks at a time,
 each on one thread ({trained:.0f} minutes of training and {measuring:.0f} of measuring, added up). The base network is
-U-CAM's (Show, Ask, Attend and Answer), small, on the stored features of Toybox's eyes with the places; all runs of a
-seed begin with the same weights and see the same questions, {steps:,} of steps: clear scenes and blurred ones, with the
-shares of answers that ten simulated people give. U-CAM's training was never published; this is a reconstruction
-(`saywhy.uncertainty`), and none of these figures can be compared with published ones.
+like U-CAM's (Show, Ask, Attend and Answer: all that it knows of a picture it has seen with two glimpses), small, on
+what `toybox:vqa` has learnt to see and to read; it learns where to look and what to answer. All runs of a seed go on
+from the same network, which has taken {begun:,} steps of answers alone, for {steps:,} steps on the same questions:
+clear scenes and blurred ones, with the shares of answers that ten simulated people give; the *base* goes on with
+answers alone. Two glimpses cannot count, compare, or tell that there is none: see the types of questions. U-CAM's
+training was never published; this is a reconstruction (`saywhy.uncertainty`), and none of these figures can be compared
+with published ones. The surgery has strength 0.1, in *ten times* 1. From the first step on, instead of from a network
+that has learnt, surgery of either strength let attention learn nothing in our trials.
 
 Everything is of the test splits. Uncertainties are judged on clear and blurred questions together. Intervals are 95 %,
-by the bootstrap over scenes and over seeds. A claim **holds** only where all differences below it are above zero: from
-the base network and from every control (the losses without surgery; masks with their shares shuffled over places,
-random, or uniform; a temperature alone). Beside the agreement with people stand that of the attention for another
-question, and that of a hill in the middle of the picture.
+of the mean over seeds: by the bootstrap over scenes, widened by how far seeds differ (Student's t). A claim **holds**
+only where all differences below it are above zero: from the base network and from every control (the losses without
+surgery; masks with their shares shuffled over places, random, or uniform; a mask of the answer's own gradient,
+*answer*, that knows nothing of certainty; a temperature alone). *Literal*, *additive* and *P-GCA* are other readings.
+Beside the agreement with people stand that of the attention for another question, and that of a hill in the middle of
+the picture.
 """
 
 
@@ -56,8 +64,9 @@ def main(
     ] = WORKERS,
 ) -> None:
     """Train, measure, and print the tables. Networks that were trained once are kept under out/claims."""
+    scenes = int(items * SCENES)
     files = {
-        (run, seed): FOLDER / f"certain-{run.lower().replace(' ', '-')}-{seed}-{items:g}.npz"
+        (run, seed): FOLDER / f"certain-{named(run, seed, items, 2 * scenes)}.npz"
         for seed in range(seeds)
         for run in RUNS
     }
@@ -75,6 +84,7 @@ def main(
         workers=workers,
         trained=sum(run.seconds for run in every) / 60,
         measuring=sum(run.measuring for run in every) / 60,
+        begun=int(items * BEGUN),
         steps=int(items * STEPS),
     )
     text = f"{head}\n{results.report()}\n"
@@ -102,8 +112,11 @@ def _make(missing: dict[tuple[str, int], Path], items: float, workers: int, prog
     """Train and measure networks, several at a time; what was finished is kept."""
     if not missing:
         return
-    jobs = [(run, seed, file, int(items * STEPS)) for (run, seed), file in missing.items()]
-    side_by_side(_one, jobs, "networks", progress, workers, _keep, _drawn(items, progress))
+    since = time()
+    drawn, seeds = _drawn(items, progress), sorted({seed for _, seed in missing})
+    side_by_side(_begun, [(seed, items) for seed in seeds], "what is common", progress, workers, _keep, drawn)
+    jobs = [(run, seed, file, items, since) for (run, seed), file in missing.items()]
+    side_by_side(_one, jobs, "networks", progress, workers, _keep, drawn)
 
 
 Drawn = tuple[Questions, Tests]
@@ -113,27 +126,34 @@ DRAWN: list[Drawn] = []
 
 def _drawn(items: float, progress: Progress) -> Drawn:
     """The questions to train on, and those of the tests."""
-    base = saywhy.load("toybox:vqa")
-    eyes, known = _eyes(base)
-    scenes = int(items * SCENES)
-    shown = Questions(eyes, [followed(split, scenes, progress) for split in ("talk-train", "ambiguous-train")], known)
-    return shown, tested(eyes, known, int(items * TESTS), int(items * LOOKED), progress)
+    model = saywhy.load("toybox:vqa")
+    eyes: ToyboxEyes = model.module.trunk  # type: ignore[assignment]
+    known: Vocabulary = model.texts["question"].__self__  # type: ignore[attr-defined]
+    seeing, scenes = Seeing(_base(model)), int(items * SCENES)
+    talks = [followed(split, scenes, progress) for split in ("talk-train", "ambiguous-train")]
+    shown = seeing.tell(Questions(eyes, talks, known))
+    return shown, tested(eyes, seeing, known, int(items * TESTS), int(items * LOOKED), progress)
 
 
-def _eyes(base: saywhy.Model) -> tuple[ToyboxEyes, Vocabulary]:
-    return base.module.trunk, base.texts["question"].__self__  # type: ignore[return-value, attr-defined]
+def _base(model: saywhy.Model) -> Answering:
+    assert isinstance(model.module, Answering)
+    return model.module
 
 
 def _keep(shown: Questions, tests: Tests) -> None:
     DRAWN.append((shown, tests))
 
 
-def _one(run: str, seed: int, file: Path, steps: int) -> None:
+def _begun(seed: int, items: float) -> None:
+    """Train what all networks of a seed have in common."""
+    begun(seed, _base(saywhy.load("toybox:vqa")), DRAWN[0][0], items)
+
+
+def _one(run: str, seed: int, file: Path, items: float, since: float) -> None:
     """Train and measure one network, and keep what was measured."""
-    (shown, tests), began = DRAWN[0], time()
-    eyes, known = _eyes(saywhy.load("toybox:vqa"))
-    network = doubter(run, seed, known, shown, Progress(disable=True), steps)
-    measured(network, eyes, tests, began).keep(file)
+    shown, tests = DRAWN[0]
+    base = _base(saywhy.load("toybox:vqa"))
+    measured(doubter(run, seed, base, shown, items), Seeing(base), tests, since).keep(file)
 
 
 if __name__ == "__main__":

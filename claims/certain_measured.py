@@ -13,7 +13,8 @@ from rich.progress import Progress
 from torch import Tensor
 
 import saywhy
-from claims.doubting import Doubter, said, with_places
+from claims.doubting import Doubter
+from claims.looking import Seeing
 from saywhy.data.toybox import scene
 from saywhy.data.toybox.talk import human_attention, questions
 from saywhy.errors import SaywhyWarning
@@ -60,7 +61,8 @@ class Run:
     Attributes:
         seconds: of its training.
         measuring: the seconds of measuring it.
-        began, ended: when both were (seconds since 1970).
+        began: when the command began that made it, drawing included (seconds since 1970).
+        ended: when all was measured.
         uncertain: by name, of all clear and blurred questions.
         wrong: which of these were answered wrongly.
         scenes: of which scene each question is, clear scenes counted from 0 and blurred ones from a million.
@@ -130,12 +132,12 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def tested(eyes: ToyboxEyes, known: Vocabulary, count: int, looked: int, progress: Progress) -> Tests:
+def tested(eyes: ToyboxEyes, seeing: Seeing, known: Vocabulary, count: int, looked: int, progress: Progress) -> Tests:
     """Draw the test splits, and what people looked at in the first scenes."""
     talks = {
         split: followed(split, count, progress) for split in ("talk-test", "ambiguous-test", "unseen", "ambiguous-val")
     }
-    asked = {split: Questions(eyes, [talk], known) for split, talk in talks.items()}
+    asked = {split: seeing.tell(Questions(eyes, [talk], known)) for split, talk in talks.items()}
     clear = asked["talk-test"]
     places = (clear.answers[:looked] >= 0).nonzero()
     people = []
@@ -149,13 +151,13 @@ def tested(eyes: ToyboxEyes, known: Vocabulary, count: int, looked: int, progres
     )
 
 
-def measured(network: Doubter, eyes: ToyboxEyes, tests: Tests, began: float) -> Run:
-    """Everything that is measured of one network, whose training began then (seconds since 1970)."""
+def measured(network: Doubter, seeing: Seeing, tests: Tests, began: float) -> Run:
+    """Everything that is measured of one network, made by a command that began then (seconds since 1970)."""
     begin = perf_counter()
     temperature = fit_temperature(*_logits(network, tests.chosen))
     splits = {name: getattr(tests, name) for name in ("clear", "blurred", "unseen")}
-    guessed = {name: Judged(network.head, of_one, prepare=with_places) for name, of_one in splits.items()}
-    single = {name: Judged(network.head, splits[name], 1, with_places) for name in ("clear", "blurred")}
+    guessed = {name: Judged(network.head, of_one) for name, of_one in splits.items()}
+    single = {name: Judged(network.head, splits[name], 1) for name in ("clear", "blurred")}
     uncertain = {
         "entropy": [one.found.total for one in single.values()],
         "tempered": _tempered(network, tests, temperature),
@@ -167,7 +169,7 @@ def measured(network: Doubter, eyes: ToyboxEyes, tests: Tests, began: float) -> 
         uncertain["noise"] = [guessed[name].found.noise for name in single]
     right = torch.cat([one.right for one in single.values()])
     scenes = [one.scenes + 10**6 * number for number, one in enumerate(single.values())]
-    looks, distance = _looks(network, eyes, tests)
+    looks, distance = _looks(network, seeing, tests)
     return Run(
         seconds=network.seconds,
         uncertain={name: torch.cat(parts).numpy() for name, parts in uncertain.items()},
@@ -194,7 +196,7 @@ def _logits(network: Doubter, questions: Questions) -> tuple[Tensor, Tensor]:
     """Logits of every question, of one pass, and the right answers."""
     asked = (questions.answers >= 0).nonzero()
     with torch.inference_mode():
-        parts = [said(network.head, questions.features[s], questions.words[s, t]).logits for s, t in _parts(asked)]
+        parts = [network.head(questions.features[s].float(), questions.words[s, t]).logits for s, t in _parts(asked)]
     return torch.cat(parts), questions.answers[asked[:, 0], asked[:, 1]]
 
 
@@ -222,11 +224,11 @@ def _calibration(network: Doubter, tests: Tests, temperature: float) -> float:
     return calibration_error(chances, answers == right)
 
 
-def _looks(network: Doubter, eyes: ToyboxEyes, tests: Tests) -> tuple[Uncertain, Each]:
+def _looks(network: Doubter, seeing: Seeing, tests: Tests) -> tuple[Uncertain, Each]:
     """The agreement of attention and maps with people's, and the distance of attention from the first of them."""
     from saywhy.targets import Certainty, Top
 
-    model, found = network.model(eyes), []
+    model, found = network.model(seeing), []
     attention, elsewhere = [], []
     targets = [Top(1)] if network.run == "base" else [Top(1), Certainty(), Certainty(answered=True)]
     for scenes, types in _parts(tests.looked):
@@ -237,10 +239,10 @@ def _looks(network: Doubter, eyes: ToyboxEyes, tests: Tests) -> tuple[Uncertain,
             )
         found.append(made.maps)
         with torch.inference_mode():
-            features = tests.clear.features[scenes]
-            attention.append(said(network.head, features, words).attention.mean(1))  # type: ignore[union-attr]
-            other = said(network.head, features, words.roll(1, 0))
-            elsewhere.append(other.attention.mean(1))  # type: ignore[union-attr]
+            features = tests.clear.features[scenes].float()
+            attention.append(network.head(features, words).attention.mean(1))
+            other = network.head(features, words.roll(1, 0))
+            elsewhere.append(other.attention.mean(1))
     maps, looked = torch.cat(found), on_grid(torch.cat(attention))
     names = ("gradcam", "certainty-cam", "ucam")[: maps.shape[1]]
     agreeing = {name: _agreement(on_grid(maps[:, number]), tests.people) for number, name in enumerate(names)}

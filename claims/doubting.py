@@ -1,31 +1,32 @@
 """Networks that say how certain they are: U-CAM's, what it is compared with, and controls that know nothing.
 
-All of one seed begin with the same weights, see the same questions in the same order, and take as many steps.
+They see and read as ``toybox:vqa`` does, and learn where to look and what to answer. All of one seed go on from the
+same network, which has learnt answers alone; they see the same questions in the same order, in as many steps.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
-import torch
-from rich.progress import Progress
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import saywhy
+from claims.looking import Looking, Seeing, fresh
 from saywhy.data.toybox.talk import ANSWERS
-from saywhy.models.toybox_talk import CHANNELS, ToyboxEyes, places
-from saywhy.shapes import FeatureMaps, Images
-from saywhy.tasks.spread import VarianceHead
-from saywhy.tasks.vocabulary import Sentences, Vocabulary
-from saywhy.tasks.vqa import Answering, Answers, ShowAskAttendAnswer
+from saywhy.tasks.vqa import Answering
 from saywhy.training.loop import Plan, descend
 from saywhy.training.toybox_ucam import Questions, asking, optimizers
 from saywhy.uncertainty import Gate, UCam
 from saywhy.uncertainty.loss import cross_entropy
 
 FOLDER = Path("out/claims")
-STEPS = 1200
-STRENGTH = 1.0
+BEGUN, STEPS = 1000, 400
+"""Steps that all networks of a seed have in common, and steps of each by itself."""
+
+STRENGTH = 0.1
+"""Of the surgery; of a network that has learnt nothing yet even this lets it learn nothing."""
 
 RUNS: dict[str, UCam | None] = {
     "base": None,
@@ -35,45 +36,33 @@ RUNS: dict[str, UCam | None] = {
     "shuffled": UCam(gate=Gate(STRENGTH, "shuffled")),
     "random": UCam(gate=Gate(STRENGTH, "random")),
     "uniform": UCam(gate=Gate(STRENGTH, "uniform")),
+    "answer": UCam(gate=Gate(STRENGTH, "answer")),
+    "additive": UCam(udl="additive", gate=Gate(STRENGTH)),
     "P-GCA": UCam("predictive", gate=Gate(STRENGTH)),
+    "ten times": UCam(gate=Gate(10 * STRENGTH)),
 }
 """By name how they are trained; the base learns answers alone."""
 
-CONTROLS = ("no surgery", "shuffled", "random", "uniform")
-"""What U-CAM must beat besides the base: the same losses without the mask, or with one that knows nothing."""
+CONTROLS = ("no surgery", "shuffled", "random", "uniform", "answer")
+"""What U-CAM must beat besides the base: its losses without the mask, or with one that knows nothing of certainty."""
 
 PLAN = Plan((), batch=32, rate=2e-3, clip=5.0)
-
-
-class Placed(nn.Module):
-    """Features of Toybox's eyes with the row and the column of every place."""
-
-    def __init__(self, eyes: ToyboxEyes) -> None:
-        super().__init__()
-        self.eyes = eyes
-
-    def forward(self, images: Images) -> FeatureMaps:
-        """Of pictures that are normalised."""
-        return with_places(self.eyes(images))
-
-
-def with_places(features: FeatureMaps) -> FeatureMaps:
-    """Features, and where each of them is."""
-    return torch.cat([features, places(features)], 1)
+FURTHER = Plan((), batch=32, rate=5e-4, clip=5.0)
+"""How networks learn at first, and how each by itself."""
 
 
 class Learner(nn.Module):
     """What learns, by the loss of a run."""
 
-    def __init__(self, head: ShowAskAttendAnswer, how: UCam | None) -> None:
+    def __init__(self, head: Looking, how: UCam | None) -> None:
         super().__init__()
         self.head, self.how = head, how
 
     def forward(self, features: Tensor, words: Tensor, shares: Tensor) -> Tensor:
         """The loss of some questions."""
         if self.how is not None:
-            return self.how.asked(self.head, with_places(features), words, shares)
-        return cross_entropy(self.head(with_places(features), words).logits, shares).mean()
+            return self.how.asked(self.head, features, words, shares)
+        return cross_entropy(self.head(features, words).logits, shares).mean()
 
 
 @dataclass(frozen=True)
@@ -82,59 +71,52 @@ class Doubter:
 
     Attributes:
         run, seed: which.
-        head: of features with places, and words.
-        seconds: that its training took; 0 if it was there already.
+        head: of features and words.
+        seconds: that its training took.
     """
 
     run: str
     seed: int
-    head: ShowAskAttendAnswer
+    head: Looking
     seconds: float
 
-    def model(self, eyes: ToyboxEyes) -> saywhy.Model:
+    def model(self, seeing: Seeing) -> saywhy.Model:
         """The network of pictures and questions."""
-        return saywhy.load(Answering(Placed(eyes), self.head), labels=ANSWERS)
+        return saywhy.load(Answering(seeing, self.head), labels=ANSWERS)
 
 
-def fresh(seed: int, words: int) -> ShowAskAttendAnswer:
-    """Random weights: U-CAM's base network, small, with a variance head."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = ShowAskAttendAnswer(
-            CHANNELS + 2, words, len(ANSWERS), embedded=64, hidden=128, attended=96, inner=256, dropout=0.25
-        )
-        head.spread = VarianceHead(len(ANSWERS))
+def named(run: str, seed: int, items: float, scenes: int) -> str:
+    """What files of a run are called; other settings, other names."""
+    settings = f"{PLAN.settings()} {FURTHER.settings()} {BEGUN} {STEPS} {RUNS[run]!r} {items} {scenes}"
+    return f"{run.lower().replace(' ', '-')}-{seed}-{sha256(settings.encode()).hexdigest()[:8]}"
+
+
+def begun(seed: int, base: Answering, shown: Questions, items: float = 1.0) -> Looking:
+    """A network that has learnt to answer, and not yet to say how certain it is; trained unless it was before."""
+    head = fresh(seed, base, shown.features.shape[1])
+    name = named("base", seed, items, len(shown)).replace("base", "begun")
+    _trained(head, None, replace(PLAN, seed=seed), int(items * BEGUN), shown, FOLDER / f"{name}.safetensors")
     return head
 
 
-def doubter(
-    run: str, seed: int, known: Vocabulary, shown: Questions, progress: Progress, steps: int = STEPS
-) -> Doubter:
-    """The network of a run, trained unless it was trained before."""
-    head, how = fresh(seed, len(known)), RUNS[run]
-    file = FOLDER / f"doubter-{run.lower().replace(' ', '-')}-{seed}-{steps}.safetensors"
-    if file.exists():
-        head.load_state_dict(load_file(file))
-        return Doubter(run, seed, head.eval(), 0.0)
-    bar = progress.add_task(f"{run}, seed {seed}", total=steps, loss="")
-    plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
-
-    seconds = descend(
-        Learner(head, how),
-        asking(shown, plan),
-        steps,
-        plan,
-        {**plan.settings(), "how": repr(how), "steps": steps, "scenes": len(shown)},
-        file.with_suffix(".checkpoint"),
-        tell=lambda step, value: progress.update(bar, completed=step, loss=f"loss {value:.3f}"),
-        optimizers=optimizers,
-    )
-    save_file({name: tensor.contiguous() for name, tensor in head.state_dict().items()}, file)
-    file.with_suffix(".checkpoint").unlink(missing_ok=True)
+def doubter(run: str, seed: int, base: Answering, shown: Questions, items: float = 1.0) -> Doubter:
+    """The network of a run, trained unless it was trained before; of fewer steps if ``items`` is less than 1."""
+    head, plan = begun(seed, base, shown, items), replace(FURTHER, seed=seed + 1000)
+    file = FOLDER / f"doubter-{named(run, seed, items, len(shown))}.safetensors"
+    seconds = _trained(head, RUNS[run], plan, int(items * STEPS), shown, file)
     return Doubter(run, seed, head.eval(), seconds)
 
 
-def said(head: ShowAskAttendAnswer, features: Tensor, words: Sentences) -> Answers:
-    """What a head says of stored features."""
-    answers: Answers = head(with_places(features.float()), words)
-    return answers
+def _trained(head: Looking, how: UCam | None, plan: Plan, steps: int, shown: Questions, file: Path) -> float:
+    """Train a network, or take the weights that were kept; returns the seconds that it took."""
+    if file.exists():
+        head.load_state_dict(load_file(file))
+        with safe_open(file, "pt") as kept:
+            return float(kept.metadata()["seconds"])
+    settings = {**plan.settings(), "how": repr(how), "steps": steps, "scenes": len(shown)}
+    checkpoint = file.with_suffix(".checkpoint")
+    seconds = descend(Learner(head, how), asking(shown, plan), steps, plan, settings, checkpoint, optimizers=optimizers)
+    weights = {name: tensor.contiguous() for name, tensor in head.state_dict().items()}
+    save_file(weights, file, {"seconds": f"{seconds:.1f}"})
+    checkpoint.unlink(missing_ok=True)
+    return seconds

@@ -19,7 +19,7 @@ from saywhy.uncertainty import CertainClassifier
 from saywhy.uncertainty.guesses import Guessed, guessed
 from saywhy.uncertainty.loss import losses
 
-KINDS = ["entropy", "aleatoric", "epistemic"]
+KINDS = ["entropy", "aleatoric", "epistemic", "spread"]
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
 
 
@@ -52,7 +52,11 @@ def slow(guesses: Tensor, kind: str, i: int, multilabel: bool) -> float:
         mean = [sum(p[c] for p in each) / len(each) for c in range(len(each[0]))]
         aleatoric = sum(map(slow_entropy, each)) / len(each)
         whole = slow_entropy(mean)
-        total += {"entropy": whole, "aleatoric": aleatoric, "epistemic": whole - aleatoric}[kind]
+        if multilabel:  # of an answer of yes or no the probability of yes alone
+            mean, each = mean[:1], [p[:1] for p in each]
+        spread = sum((p[c] - mean[c]) ** 2 for p in each for c in range(len(mean))) / len(each)
+        kinds = {"entropy": whole, "aleatoric": aleatoric, "epistemic": whole - aleatoric, "spread": spread}
+        total += kinds[kind]
     return total
 
 
@@ -94,11 +98,11 @@ class TestUncertain:
             (gradient,) = torch.autograd.grad(Uncertain(kind).columns(answer).scores.sum(), guesses)
             assert bool(gradient.isfinite().all())
 
-    def test_is_one_of_four_kinds(self):
+    def test_is_one_of_five_kinds(self):
         with pytest.raises(TargetError, match="got 'doubt'"):
             Uncertain("doubt")
 
-    @pytest.mark.parametrize("kind", ["aleatoric", "epistemic"])
+    @pytest.mark.parametrize("kind", ["aleatoric", "epistemic", "spread"])
     def test_one_guess_does_not_disagree(self, kind):
         with pytest.raises(TargetError, match=rf"{kind} uncertainty is of several guesses"):
             Uncertain(kind).columns(Answer(drawn(3, 4), output=drawn(3, 4)))
@@ -119,8 +123,8 @@ class TestUncertain:
 
     def test_what_looks_at_the_output_says_so(self):
         assert list(Uncertain().looks()) == []
-        keys = [tuple(Uncertain(kind).looks()) for kind in ("aleatoric", "epistemic", "noise")]
-        assert len(set(keys)) == 3
+        keys = [tuple(Uncertain(kind).looks()) for kind in ("aleatoric", "epistemic", "noise", "spread")]
+        assert len(set(keys)) == 4
         assert all(len(key) == 1 for key in keys)
         assert tuple(Uncertain("noise").looks()) == keys[2]
         assert tuple((-Uncertain("noise")).looks()) == keys[2]

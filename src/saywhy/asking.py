@@ -118,7 +118,14 @@ def certainty_maps(
 
     Raises:
         TargetError: the network does not say how much noise it expects.
+        InputError: answer is no single one, or a target or a method is given.
     """
+    if answer is not None and (isinstance(answer, bool) or not isinstance(answer, int | str)):
+        raise InputError(f"answer is one answer by index or name, got {type(answer).__name__}.")
+    if given := {"target", "method"} & settings.keys():
+        raise InputError(
+            f"these four maps have their own {' and '.join(sorted(given))}; use saywhy.explain for others."
+        )
     losses = [Certainty(answer, answered=both, draws=draws) for both in (False, True)]
     target = Top(1) if answer is None else Class(answer)
     found = explain(model, inputs, [target, *losses], "gradcam", **settings)

@@ -199,6 +199,13 @@ class TestReliability:
         right = torch.arange(10) < 10 * shares
         assert calibration_error(torch.full((10,), confidence), right, bins=1) == pytest.approx(wanted, abs=1e-6)
 
+    @pytest.mark.parametrize("order", ["right first", "wrong first"])
+    def test_the_order_of_equal_confidences_does_not_count(self, order):
+        confidence, right = torch.full((100,), 0.75), torch.arange(100) < 75
+        right = right if order == "right first" else right.flip(0)
+        assert calibration_error(confidence, right) == pytest.approx(0, abs=1e-12)
+        assert [one.accuracy for one in reliability(confidence, right, 4)] == [0.75] * 4
+
     def test_more_bins_than_answers(self):
         found = reliability(torch.tensor([0.2, 0.9]), torch.tensor([False, True]), bins=15)
         assert [(one.accuracy, one.count) for one in found] == [(0, 1), (1, 1)]

@@ -150,3 +150,12 @@ def test_how_a_model_uses_it():
 def test_of_measurements_in_any_precision():
     values: dict[str, Tensor] = {"total": torch.linspace(0, 1, 11).half()}
     assert Reference.of(values, 0, 0, "").quantiles["total"][10] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_the_smallest_are_told_apart_after_reading_too():
+    """Of a variance head most values are far below a millionth."""
+    values = torch.logspace(-14, -3, 1001, dtype=torch.float64)
+    read = Reference.read(Reference.of({"noise": values}, 0.5, 0.05, "val", questions="talk-test").text())
+    assert read.questions == "talk-test"
+    for k in (5, 50, 95):
+        assert read.share_below("noise", float(values[10 * k])) == pytest.approx(k / 100, abs=1e-4)

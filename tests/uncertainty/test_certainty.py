@@ -34,7 +34,8 @@ def slow_mask(helps: list[float], certain: list[float]) -> list[float]:
 
 
 def slow_literal(helps: list[float], certain: list[float]) -> list[float]:
-    products = [y * u for y, u in zip(helps, certain, strict=True)]
+    one, other = (max(map(abs, values)) for values in (helps, certain))
+    products = [y * u / one / other for y, u in zip(helps, certain, strict=True)]
     read = [p if p > 0 else 1e9 * p for p in products]
     powers = [math.exp(value - max(read)) for value in read]
     return [value / sum(powers) for value in powers]
@@ -95,8 +96,22 @@ class TestMask:
         helps, certain = torch.tensor([[[-2.0, 1.0, 1.0]]]), torch.tensor([[[-2.0, 1.0, -1.0]]])
         assert certainty_mask(helps, certain).tolist() == [[[0, 1, 0]]]
         literal = certainty_mask(helps, certain, "literal")[0, 0]
-        close(literal, torch.tensor([4.0, 1.0, -1e9]).softmax(0))
+        close(literal, torch.tensor([1.0, 0.25, -1e9]).softmax(0))
         assert literal[0] > literal[1] > literal[2] == 0
+
+    @pytest.mark.parametrize("unit", [1e-8, 1e-3, 1e6])
+    @pytest.mark.parametrize("kind", ["literal", "answer"])
+    def test_other_readings_have_no_unit_either(self, kind, unit):
+        helps, certain = drawn(2, 2, PLACES), drawn(2, 2, PLACES, seed=1)
+        found = certainty_mask(unit * helps, unit * certain, kind)
+        close(found, certainty_mask(helps, certain, kind))
+        assert bool((found[(helps * certain < 0) if kind == "literal" else (helps < 0)] == 0).all())
+
+    def test_the_answers_own_gradient_knows_nothing_of_certainty(self):
+        helps = drawn(2, 2, PLACES)
+        found = certainty_mask(helps, drawn(2, 2, PLACES, seed=1), "answer")
+        assert torch.equal(found, certainty_mask(helps, drawn(2, 2, PLACES, seed=2), "answer"))
+        close(found, helps.relu().square() / helps.relu().square().sum(-1, keepdim=True))
 
     def test_shuffled_shares_are_the_same_elsewhere(self):
         helps, certain = drawn(3, 2, 40), drawn(3, 2, 40, seed=1)
@@ -164,7 +179,7 @@ class TestGate:
                 for p in range(PLACES):
                     g = places(flows)[p]
                     louder = 1 + strength * PLACES * mask[p]
-                    altered = g - strength * length * mask[p] if at == "logits" else g * louder
+                    altered = g - strength * length * (mask[p] - sum(mask) / PLACES) if at == "logits" else g * louder
                     close(places(leaf.grad)[p] / 2, altered.tolist())
 
     @pytest.mark.parametrize("at", SHAPES)
@@ -215,7 +230,7 @@ class TestGate:
         Gate().install([a], *some_losses(a))
         assert a.grad is None
 
-    @pytest.mark.parametrize("mask", ["shuffled", "random", "uniform", "literal"])
+    @pytest.mark.parametrize("mask", ["shuffled", "random", "uniform", "literal", "answer"])
     def test_other_masks(self, mask):
         a = drawn(2, 3, PLACES).requires_grad_()
         answer, uncertainty = some_losses(a)
@@ -233,7 +248,11 @@ class TestGate:
         with pytest.raises(InputError, match="does not depend on what the gate is at"):
             Gate().install([frozen], (a * frozen).sum(), a.sum())
 
-    @pytest.mark.parametrize("strength", [-0.1, math.nan])
+    @pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf, "1"])
     def test_no_strength_is_refused(self, strength):
         with pytest.raises(InputError, match="strength of the gate"):
             Gate(strength)
+
+    def test_no_mask_is_refused_at_once(self):
+        with pytest.raises(InputError, match="got 'other'"):
+            Gate(mask="other")

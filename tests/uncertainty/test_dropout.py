@@ -87,7 +87,7 @@ def close(found: Tensor, wanted: Tensor) -> None:
 def one_by_one(net: nn.Module, *inputs: Tensor, draws: int = DRAWS, seed: int = 0) -> Tensor:
     """The guesses, each from a run of its own."""
     asked = MonteCarlo(net, draws, seed)
-    asked.expands = False
+    asked.expands, asked.samples_first = False, True
     return asked(*inputs).guesses
 
 

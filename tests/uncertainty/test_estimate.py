@@ -20,7 +20,6 @@ from saywhy.uncertainty import (
     Augmented,
     CertainClassifier,
     Ensemble,
-    MonteCarlo,
     Uncertainty,
     augmented,
     ensemble,
@@ -326,9 +325,60 @@ class TestAugmented:
         said = Augmented(Weighed())(weight, image=some_pictures())
         close(said.guesses.detach(), Augmented(network())(some_pictures()).guesses.detach() * weight)
 
-    def test_of_a_network_that_guesses_several_times_already(self):
-        """Its answers are taken, not its guesses."""
-        drawn = MonteCarlo(network(), 5)
-        with torch.no_grad():
-            said = Augmented(drawn, [lambda x: x])(some_pictures())
-            close(said.guesses[0], drawn(some_pictures()).logits)
+    def test_a_view_may_write_into_its_picture(self):
+        pictures = some_pictures()
+        found = Augmented(network(), [lambda x: x.mul_(0.5), lambda x: x])(pictures)
+        assert torch.equal(pictures, some_pictures())
+        close(found.guesses[1], network()(some_pictures()))
+
+    def test_one_function_is_no_list(self):
+        with pytest.raises(InputError, match="list of functions"):
+            Augmented(network(), lambda x: x)
+
+
+def test_members_of_an_ensemble_have_their_scores_where_each_has_them():
+    class Two(nn.Module):
+        def __init__(self, first: nn.Module, second: nn.Module) -> None:
+            super().__init__()
+            self.first, self.second = first, second
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"one": self.first(x), "other": self.second(x)}
+
+    both = [saywhy.load(Two(network(1), network(2)), output=name) for name in ("one", "other")]
+    assert_same(
+        estimate(ensemble(both), some_pictures()), estimate(ensemble([network(1), network(2)]), some_pictures())
+    )
+
+
+def test_members_of_an_ensemble_are_of_one_kind():
+    with pytest.raises(InputError, match="multilabel"):
+        ensemble([saywhy.load(network()), saywhy.load(network(1), multilabel=True)])
+    with pytest.raises(InputError, match="a list of models, got Sequential"):
+        ensemble(nn.Sequential(network()))
+
+
+@pytest.mark.parametrize("variance", [torch.zeros(2, 5), torch.zeros(2), 3.0])
+def test_a_variance_that_is_none_is_refused(variance):
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> dict[str, object]:
+            return {"logits": x.flatten(1)[:, :4], "variance": variance}
+
+    with pytest.raises(InputError, match=r"noise in its logits \[batch, 1\]"):
+        estimate(saywhy.load(Odd()), some_pictures())
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda model: saywhy.uncertainty.monte_carlo(model),
+        lambda model: saywhy.uncertainty.augmented(model),
+        lambda model: saywhy.uncertainty.ensemble([model, model]),
+        lambda model: saywhy.load(CertainClassifier(model.module, 4)),
+    ],
+    ids=["dropout", "views", "ensemble", "variance head"],
+)
+def test_guesses_of_guesses_are_refused(again):
+    """What the inner ones disagree about would be lost."""
+    with pytest.raises(InputError, match="guesses several times already"):
+        estimate(again(saywhy.uncertainty.monte_carlo(network(), 5)), some_pictures())

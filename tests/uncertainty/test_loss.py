@@ -225,7 +225,7 @@ def test_what_is_not_distorted_may_be_another_loss():
 @pytest.mark.parametrize(
     ("given_", "said"),
     [
-        ({"udl": "other"}, "udl is 'scaled' or 'additive'"),
+        ({"udl": "other"}, "udl is one of scaled, additive"),
         ({"draws": 0}, "whole number of at least 1"),
         ({"draws": 2.5}, "whole number of at least 1"),
         ({"draws": True}, "whole number of at least 1"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from saywhy.errors import InputError
+from saywhy.errors import InputError, SaywhyWarning
 from saywhy.uncertainty.temperature import HIGHEST, LOWEST, fit_temperature
 
 few = settings(max_examples=15, deadline=None)
@@ -50,14 +50,38 @@ def test_the_cross_entropy_is_never_worse_than_before():
 
 def test_where_all_or_none_are_right_it_is_at_an_end():
     logits, classes = answered(50, 1.0)
-    assert fit_temperature(logits, logits.argmax(1)) == pytest.approx(LOWEST, rel=1e-6)
-    assert fit_temperature(logits, logits.argmin(1)) == pytest.approx(HIGHEST, rel=1e-6)
-    assert fit_temperature(1e6 * logits, classes) == pytest.approx(HIGHEST, rel=1e-6)
+    for values, right, end in (
+        (logits, logits.argmax(1), LOWEST),
+        (logits, logits.argmin(1), HIGHEST),
+        (1e6 * logits, classes, HIGHEST),
+    ):
+        with pytest.warns(SaywhyWarning, match="lies beyond"):
+            assert fit_temperature(values, right) == pytest.approx(end, rel=1e-6)
 
 
-def test_of_one_sample_in_float32_with_a_graph():
-    found = fit_temperature(torch.tensor([[2.0, 1.0]], requires_grad=True), torch.tensor([0]))
-    assert isinstance(found, float)
+def test_where_every_temperature_is_as_good_it_is_1():
+    assert fit_temperature(torch.full((4, 3), 2.0), torch.tensor([0, 1, 2, 0])) == 1.0
+
+
+def test_in_float32_with_a_graph():
+    logits, classes = answered(20, 1.0)
+    found = fit_temperature(logits.float().requires_grad_(), classes.int())
+    assert found == pytest.approx(fit_temperature(logits, classes), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("logits", "classes", "says"),
+    [
+        (torch.zeros(2, 3), torch.tensor([0, 3]), "from 0 to 2, got 0 to 3"),
+        (torch.zeros(2, 3), torch.tensor([-1, 0]), "from 0 to 2, got -1 to 0"),
+        (torch.zeros(2, 3), torch.tensor([0.0, 1.0]), "whole numbers, got torch.float32"),
+        (torch.zeros(2, 1), torch.tensor([0, 0]), "single yes or no"),
+        (torch.zeros(2, 3), [0, 1], "are tensors, got Tensor and list"),
+    ],
+)
+def test_classes_that_are_none_are_refused(logits, classes, says):
+    with pytest.raises(InputError, match=says):
+        fit_temperature(logits, classes)
 
 
 @pytest.mark.parametrize(

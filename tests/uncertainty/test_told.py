@@ -82,3 +82,32 @@ def test_it_stands_beside_the_maps(picture):
     torch.testing.assert_close(shown.maps, e.maps)
     with pytest.raises(saywhy.errors.InputError, match="each of 1 samples"):
         e.with_certainty([told, told])
+
+
+class Sleeping(nn.Module):
+    """Has dropout that never runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.dropout = model(0.0).module, nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)
+
+
+def test_dropout_that_does_not_run_is_none(picture):
+    assert certainty_of(saywhy.load(Sleeping().eval(), labels=["a", "b", "c"]), picture).guesses == 1
+
+
+def test_what_guesses_several_times_anyway_is_asked_for_that(picture):
+    told = certainty_of(monte_carlo(model(), 7), picture)
+    assert told.guesses == 7
+    assert [bar.kind for bar in told.bars] == ["total", "aleatoric", "epistemic"]
+    assert told.bars[2].value == float(estimate(monte_carlo(model(), 7), picture).epistemic[0])
+    assert certainty_of(saywhy.uncertainty.ensemble([model(0.0), model(0.0)]), picture).guesses == 2
+
+
+def test_bars_say_of_which_questions_they_are_a_share(picture):
+    known = Reference({"total": STEPS}, 0.5, 0.05, "val", questions="talk-test")
+    told = certainty_of(dataclasses.replace(model(), reference=known), picture)
+    assert {bar.kind: bar.among for bar in told.bars}["total"] == "talk-test"

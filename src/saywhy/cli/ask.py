@@ -78,15 +78,16 @@ def ask(
 
 def print_certainty(told: Any) -> None:
     """Bars of the kinds of uncertainty, as shares of the questions that are less uncertain, and what to do."""
-    screen.say("")
+    guesses = f" of {told.guesses} guesses" if told.guesses > 1 else ""
+    screen.say(f"\nthe answer{guesses}: {told.answer}, {told.probability:.1%}")
     if all(bar.share is None for bar in told.bars):
-        screen.say("uncertainty: " + ", ".join(f"{bar.value:.3f} {bar.unit} {bar.name}" for bar in told.bars))
+        screen.say("uncertainty: " + ", ".join(f"{bar.value:.3g} {bar.unit} {bar.name}" for bar in told.bars))
         return
     table = screen.table("how uncertain", "", "value", "more than", right=("value", "more than"), whole=("",))
     for bar in told.bars:
         filled = "" if bar.share is None else "█" * round(BAR * bar.share) + "░" * (BAR - round(BAR * bar.share))
-        beside = "" if bar.share is None else f"{bar.share:.0%} of a test"
-        table.add_row(bar.name, filled, f"{bar.value:.3f} {bar.unit}", beside)
+        beside = "" if bar.share is None else f"{bar.share:.0%} of {bar.among}"
+        table.add_row(bar.name, filled, f"{bar.value:.3g} {bar.unit}", beside)
     screen.show(table)
     screen.say(told.text)
     if told.risk is not None:

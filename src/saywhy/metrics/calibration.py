@@ -6,6 +6,7 @@ four times out of five.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -85,6 +86,8 @@ class RiskCoverage:
         >>> round(found.limit(0.4), 3)
         0.3
         """
+        if not 0 <= risk <= 1:
+            raise InputError(f"a risk is a share of answers from 0 to 1, got {risk!r}.")
         fine = (self.risk <= risk) & self._last_of_its_value()
         return float(self.uncertainty[fine].max()) if bool(fine.any()) else -float("inf")
 
@@ -134,7 +137,8 @@ class Bin:
 def reliability(confidence: Each, right: Which, bins: int = 15) -> list[Bin]:
     """The reliability diagram: bins of as many answers each as can be, from the least confident on.
 
-    Bins of equal mass, because most answers of a good network have a confidence near 1, where bins of equal width are
+    Answers of the same confidence count as right as these are on average, so that their order does not matter. Bins
+    have equal mass, because most answers of a good network have a confidence near 1, where bins of equal width are
     one.
 
     Raises:
@@ -149,8 +153,11 @@ def reliability(confidence: Each, right: Which, bins: int = 15) -> list[Bin]:
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
         raise InputError(f"bins must be a whole number of at least 1, got {bins!r}.")
     order = values.argsort(stable=True)
-    parts = zip(values[order].tensor_split(bins), correct[order].tensor_split(bins), strict=True)
-    return [Bin(float(p.mean()), float(r.double().mean()), len(p)) for p, r in parts if len(p)]
+    values, shares = values[order], correct[order].double()
+    _, group, sizes = values.unique_consecutive(return_inverse=True, return_counts=True)
+    shares = (torch.zeros(len(sizes), dtype=shares.dtype).index_add(0, group, shares) / sizes)[group]
+    parts = zip(values.tensor_split(bins), shares.tensor_split(bins), strict=True)
+    return [Bin(float(p.mean()), float(r.mean()), len(p)) for p, r in parts if len(p)]
 
 
 def calibration_error(confidence: Each, right: Which, bins: int = 15) -> float:
@@ -169,7 +176,13 @@ def calibration_error(confidence: Each, right: Which, bins: int = 15) -> float:
     return sum(one.count * abs(one.accuracy - one.confidence) for one in found) / sum(one.count for one in found)
 
 
+def _tensors(*values: Any) -> None:
+    if not all(isinstance(value, Tensor) for value in values):
+        raise InputError(f"these are tensors of torch, got {' and '.join(type(value).__name__ for value in values)}.")
+
+
 def _numbers(values: Each, others: Each) -> tuple[Each, Each]:
+    _tensors(values, others)
     if values.ndim != 1 or values.shape != others.shape or not len(values):
         raise InputError(
             f"there is one error for each of at least one answer, got {list(values.shape)} and {list(others.shape)}."
@@ -181,6 +194,7 @@ def _numbers(values: Each, others: Each) -> tuple[Each, Each]:
 
 
 def _checked(values: Each, which: Which) -> tuple[Each, Which]:
+    _tensors(values, which)
     if values.ndim != 1 or values.shape != which.shape or which.dtype != torch.bool or not len(values):
         raise InputError(
             f"there is one value for each of at least one answer, and whether it is wrong (bool); got "

@@ -55,9 +55,10 @@ class Reference:
         quantiles: by the name of an uncertainty (:class:`saywhy.uncertainty.Uncertainty`), its quantiles at equal steps
             from 0 to 1 over the questions of a test set.
         limit: the total uncertainty up to which the model should answer.
-        risk: the share of its answers that are wrong at that limit, at most.
-        split: on which questions the limit was found.
+        risk: the share of its answers that were wrong up to that limit, at most, where the limit was found.
+        split: on which questions that was.
         risks: what abstaining is worth; None where that was not measured.
+        questions: of which split the quantiles are.
     """
 
     quantiles: Mapping[str, tuple[float, ...]]
@@ -65,15 +66,21 @@ class Reference:
     risk: float
     split: str
     risks: Risks | None = None
+    questions: str = "a test"
 
     @staticmethod
     def of(
-        values: Mapping[str, Tensor], limit: float, risk: float, split: str, risks: Risks | None = None
+        values: Mapping[str, Tensor],
+        limit: float,
+        risk: float,
+        split: str,
+        risks: Risks | None = None,
+        questions: str = "a test",
     ) -> "Reference":
         """From the uncertainties of a test set, by name."""
         steps = torch.linspace(0, 1, STEPS, dtype=torch.float64)
         quantiles = {name: tuple(torch.quantile(of_one.double(), steps).tolist()) for name, of_one in values.items()}
-        return Reference(quantiles, limit, risk, split, risks)
+        return Reference(quantiles, limit, risk, split, risks, questions)
 
     def share_below(self, kind: str, value: float) -> float:
         """The share of the test set's questions that are less uncertain, from 0 to 1."""
@@ -86,9 +93,9 @@ class Reference:
     def text(self) -> str:
         """As it is kept beside weights."""
         told = asdict(self)
-        told["quantiles"] = {kind: [round(value, 6) for value in values] for kind, values in self.quantiles.items()}
+        told["quantiles"] = {kind: _short(values) for kind, values in self.quantiles.items()}
         if self.risks is not None:
-            told["risks"] |= {name: [round(v, 6) for v in getattr(self.risks, name)] for name in ("wrong", "limits")}
+            told["risks"] |= {name: _short(getattr(self.risks, name)) for name in ("wrong", "limits")}
         return json.dumps(told)
 
     @staticmethod
@@ -106,9 +113,19 @@ class Reference:
                 tuple(map(float, told["risks"]["limits"])),
                 str(told["risks"]["split"]),
             )
-            return Reference(quantiles, float(told["limit"]), float(told["risk"]), str(told["split"]), risks)
+            limit, risk, split = float(told["limit"]), float(told["risk"]), str(told["split"])
+            return Reference(quantiles, limit, risk, split, risks, str(told.get("questions", "a test")))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise WeightsError(f"what these weights say of their uncertainty cannot be read ({error}).") from error
+
+
+def _short(values: Sequence[float]) -> list[float]:
+    """To six digits; not to so many behind the point, as the smallest of them are all that tells some answers apart.
+
+    >>> _short([1.23456789, 1.23456789e-9])
+    [1.23457, 1.23457e-09]
+    """
+    return [float(f"{value:.6g}") for value in values]
 
 
 def quantile_of(value: float, quantiles: Sequence[float]) -> float:

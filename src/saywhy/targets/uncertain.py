@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,18 +15,20 @@ from saywhy.uncertainty import information
 from saywhy.uncertainty.guesses import output_of
 from saywhy.uncertainty.loss import Distortion, losses
 
-Kind = Literal["entropy", "aleatoric", "epistemic", "noise"]
+Kind = Literal["entropy", "aleatoric", "epistemic", "spread", "noise"]
+KINDS = get_args(Kind)
 
 
 @dataclass(frozen=True)
 class Uncertain(Target):
-    """How uncertain the network is, in nats; with a minus before it, how certain.
+    """How uncertain the network is, as :mod:`saywhy.uncertainty` measures it; with a minus before it, how certain.
 
     Args:
-        kind: ``"entropy"`` of its answer, for any network of classes. Of a network that guesses several times
+        kind: ``"entropy"`` of its answer in nats, for any network of classes. Of a network that guesses several times
             (:mod:`saywhy.uncertainty`) also ``"aleatoric"``, the mean entropy of its guesses, and ``"epistemic"``,
-            their mutual information, the two parts of that entropy. Of a network with a variance head, ``"noise"``, the
-            variance of the noise that it expects in its logits.
+            their mutual information, the two parts of that entropy; and ``"spread"``, the variance of the guesses'
+            probabilities, added up over classes. Of a network with a variance head, ``"noise"``, the variance of the
+            noise that it expects in its logits.
 
     >>> Uncertain("entropy").columns(Answer(torch.zeros(1, 4))).scores
     tensor([[1.3863]])
@@ -35,8 +37,8 @@ class Uncertain(Target):
     kind: Kind = "entropy"
 
     def __post_init__(self) -> None:
-        if self.kind not in ("entropy", "aleatoric", "epistemic", "noise"):
-            raise TargetError(f"uncertainty is entropy, aleatoric, epistemic or noise, got {self.kind!r}.")
+        if self.kind not in KINDS:
+            raise TargetError(f"uncertainty is one of {', '.join(KINDS)}; got {self.kind!r}.")
 
     def looks(self) -> Iterator[Hashable]:
         return iter(() if self.kind == "entropy" else ((type(self), self.kind),))
@@ -50,6 +52,7 @@ class Uncertain(Target):
                 "entropy": lambda: information.entropy(each.mean(0)),
                 "aleatoric": lambda: information.expected_entropy(each),
                 "epistemic": lambda: information.mutual_information(each),
+                "spread": lambda: information.variance(each) / (2 if _yes_or_no(answer) else 1),  # of yes, as of no
             }[self.kind]()
             scores = of.sum(-1) if _yes_or_no(answer) else of
         return _named(scores, self.kind)
@@ -89,6 +92,11 @@ class Certainty(Target):
 
     def columns(self, answer: Answer) -> Columns:
         variance = noise_of(answer)
+        if _yes_or_no(answer):
+            raise TargetError(
+                "the loss of U-CAM is of one answer among several, and these classes are each a yes or no. Ask for "
+                "Uncertain('entropy')."
+            )
         found = losses(
             wide(answer.logits),
             wide(variance),

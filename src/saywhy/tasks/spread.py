@@ -33,4 +33,9 @@ class VarianceHead(nn.Module):
         read = logits if self.reads == "logits" else found
         if read is None:
             raise InputError("a head that reads what was found needs it; this network gives logits alone.")
+        if read.shape[-1] != self.scale.in_features:
+            raise InputError(
+                f"this head reads {self.scale.in_features} numbers ({self.reads}), got {read.shape[-1]}. Make it for "
+                "the network: VarianceHead(answers)."
+            )
         return F.softplus(self.scale(read))

@@ -208,7 +208,7 @@ def measured(head: Answerer, asked: Callable[[str], Questions], tests: int) -> d
         ),
         "answered": f"{float(kept.double().mean()):.4f}",
         "answered_accuracy": f"{float(blurred.right[kept].double().mean()):.4f}",
-        "reference": Reference.of(usual, limit, RISK, "ambiguous-val", risks).text(),
+        "reference": Reference.of(usual, limit, RISK, "ambiguous-val", risks, "talk-test").text(),
     }
 
 

@@ -7,8 +7,10 @@ loss of the answer and of the uncertainty loss. Both are turned round, so that t
 :math:`s_y = -\partial L_y / \partial a`, and the *certainty gradient* :math:`s_u = -\partial L_u / \partial a`. The
 mask :math:`M` is where both agree (:func:`certainty_mask`), and what flows back through :math:`a` is
 
-- at logits of attention, :math:`g - \gamma\, \lVert g \rVert_1\, M`: a step down the loss looks more where M is. The
-  factor makes :math:`\gamma` free of units;
+- at logits of attention, :math:`g - \gamma\, \lVert g \rVert_1\, (M - \bar M)`: a step down the loss looks more where M
+  is. The factor makes :math:`\gamma` free of units. The mean :math:`\bar M` over places is taken away, because raising
+  all logits alike changes no attention: gradients of a softmax add up to 0, and what does not would drive the weights
+  ever further in a direction that means nothing (in our trials, until nothing was learnt any more);
 - at features, :math:`(1 + \gamma P M_p)\, g_p` at each of P places: what is learnt there counts more. Features under
   attention are added up, so that their gradient is the same at every place; what is compared is therefore the part of
   each place in the change of the loss, :math:`-\langle g_p, a_p \rangle`.
@@ -18,7 +20,8 @@ Nothing is differentiated twice.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from math import isfinite
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -26,7 +29,8 @@ from torch import Tensor
 
 from saywhy.errors import InputError
 
-MaskKind = Literal["both_positive", "literal", "shuffled", "random", "uniform"]
+MaskKind = Literal["both_positive", "literal", "answer", "shuffled", "random", "uniform"]
+KINDS = get_args(MaskKind)
 Place = Literal["logits", "weighted", "map"]
 Grid = Float[Tensor, "batch glimpse place"]
 
@@ -44,8 +48,10 @@ def certainty_mask(
         kind: ``"both_positive"``, :math:`\mathrm{relu}(s_y)\,\mathrm{relu}(s_u)` divided by its sum, 0 everywhere where
             there is no such place; ``"literal"``, as the paper's prose reads, the softmax of
             :math:`\mathrm{relu}(s_y s_u) + \lambda\,\mathrm{relu}(-s_y s_u)`, in which places where both want *less*
-            count too. The others are controls, which know nothing of certainty: ``"shuffled"``, the same shares at
-            other places of the same glimpse; ``"random"`` shares; ``"uniform"`` ones.
+            count too; each is brought to 1 by its largest value first, as gradients of a mean over a batch are so
+            small that nothing would be crushed. The others are controls, which know nothing of certainty:
+            ``"answer"``, the same with ``s_y`` in place of ``s_u``; ``"shuffled"``, the same shares at other places of
+            the same glimpse; ``"random"`` shares; ``"uniform"`` ones.
         chance: of the controls; None is torch's own.
 
     >>> helps, certain = torch.tensor([[[2.0, 1.0, -1.0]]]), torch.tensor([[[1.0, 2.0, -9.0]]])
@@ -54,17 +60,17 @@ def certainty_mask(
     """
     if helps.shape != certain.shape:
         raise InputError(f"both gradients have one shape, got {list(helps.shape)} and {list(certain.shape)}.")
+    if kind not in KINDS:
+        raise InputError(f"a mask is one of {', '.join(KINDS)}; got {kind!r}.")
     if kind == "literal":
-        product = helps * certain
+        product = _to_one(helps) * _to_one(certain)
         return (product.relu() + CRUSH * (-product).relu()).softmax(-1)
     if kind == "uniform":
         return torch.full_like(helps, 1 / helps.shape[-1])
     if kind == "random":
         return _shares(torch.rand(helps.shape, generator=chance).to(helps))
-    if kind not in ("both_positive", "shuffled"):
-        raise InputError(f"a mask is both_positive, literal, shuffled, random or uniform, got {kind!r}.")
     # Each is brought to 1 first: products of gradients of 1e-20 would be 0.
-    both = _shares(_of_largest(helps) * _of_largest(certain))
+    both = _shares(_to_one(helps.relu()) * _to_one((helps if kind == "answer" else certain).relu()))
     if kind == "shuffled":
         order = torch.rand(both.shape, generator=chance).argsort(-1).to(both.device)
         both = both.gather(-1, order)
@@ -89,7 +95,9 @@ class Gate:
     def __post_init__(self) -> None:
         if self.at not in ("logits", "weighted", "map"):
             raise InputError(f"a gate is at 'logits', 'weighted' or 'map', got {self.at!r}.")
-        if not self.strength >= 0:
+        if self.mask not in KINDS:
+            raise InputError(f"a mask is one of {', '.join(KINDS)}; got {self.mask!r}.")
+        if not isinstance(self.strength, int | float) or not isfinite(self.strength) or self.strength < 0:
             raise InputError(f"the strength of the gate is a number from 0, got {self.strength!r}.")
 
     def install(
@@ -144,7 +152,7 @@ class Gate:
 
         def altered(gradient: Tensor) -> Tensor:
             if self.at == "logits":
-                return gradient - self.strength * gradient.abs().sum(-1, keepdim=True) * mask
+                return gradient - self.strength * gradient.abs().sum(-1, keepdim=True) * (mask - mask.mean(-1, True))
             louder = 1 + self.strength * mask.shape[-1] * mask
             if self.at == "weighted":
                 return gradient * louder.unsqueeze(-1)
@@ -153,9 +161,9 @@ class Gate:
         return altered
 
 
-def _of_largest(gradient: Grid) -> Grid:
-    positive = gradient.relu()
-    return positive / positive.amax(-1, keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
+def _to_one(gradient: Grid) -> Grid:
+    """In parts of the largest, of either sign."""
+    return gradient / gradient.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
 
 
 def _shares(values: Grid) -> Grid:

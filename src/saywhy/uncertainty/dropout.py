@@ -20,7 +20,7 @@ from saywhy.engine.memory import out_of_memory
 from saywhy.engine.stem import Diverged, Stem, has_stem
 from saywhy.errors import InputError, ModelError
 from saywhy.models import Model
-from saywhy.uncertainty.guesses import Guessed, guessed, inside, output_of
+from saywhy.uncertainty.guesses import Guessed, guessed, inside, loaded, output_of
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 """What is drawn from."""
@@ -29,8 +29,9 @@ AT_ONCE_BYTES = 64 * 2**20
 """Draws that are run together take about this much memory behind the first dropout."""
 
 
-def monte_carlo(model: Model, draws: int = 50, seed: int = 0) -> Model:
+def monte_carlo(model: "str | nn.Module | Model", draws: int = 50, seed: int = 0) -> Model:
     """The same model, asked ``draws`` times with dropout: see :class:`MonteCarlo`."""
+    model = loaded(model)
     module = MonteCarlo(model.module, draws, seed, model.output, model.multilabel)
     return replace(model, module=module, output=None, layer=inside(model.layer))
 
@@ -38,13 +39,14 @@ def monte_carlo(model: Model, draws: int = 50, seed: int = 0) -> Model:
 class MonteCarlo(nn.Module):
     """A network that guesses ``draws`` times with its dropout at work.
 
-    Its output is a :class:`saywhy.uncertainty.guesses.Guessed`. Layers in front of the first dropout can be explained
-    as those of the network itself; what is explained may be any function of the guesses
+    Its output is a :class:`saywhy.uncertainty.guesses.Guessed`. Layers in front of the first dropout can be explained,
+    named with ``network.`` before; what is explained may be any function of the guesses
     (:mod:`saywhy.targets.uncertain`).
 
     Args:
         network: with modules ``nn.Dropout`` (or 1d, 2d, 3d) of a probability above 0. Dropout that is no module of its
-            own, as within ``nn.LSTM`` and ``nn.MultiheadAttention``, stays silent.
+            own, as within ``nn.LSTM``, ``nn.MultiheadAttention`` and fused attention, or is a function (``F.dropout``),
+            stays silent, and so do ``nn.AlphaDropout`` and stochastic depth.
         draws: how many guesses.
         seed: of the draws.
         output: where its class scores are, if they are not found.
@@ -69,9 +71,13 @@ class MonteCarlo(nn.Module):
         super().__init__()
         if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
             raise InputError(f"draws must be a whole number of at least 1, got {draws!r}.")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise InputError(f"seed must be a whole number, got {seed!r}.")
         self.network, self.draws, self.seed, self.output, self.multilabel = network, draws, seed, output, multilabel
         self.expands = True
         """Whether several draws can run as one batch; found out by trying."""
+        self.samples_first: bool | None = None
+        """Whether the samples are the first axis of what comes to dropout; found out in the same way, None before."""
         if not has_dropout(network):
             raise InputError(
                 f"{type(network).__name__} has no dropout (modules nn.Dropout with p > 0), so that it always answers "
@@ -98,7 +104,7 @@ class MonteCarlo(nn.Module):
         """
         at_once = torch.is_grad_enabled() or _has_hooks(self.network)
         stem: Stem | None = Stem() if not at_once and has_stem(self.network, (inputs.args, inputs.kwargs)) else None
-        start, size = 0, self.draws if at_once else 1
+        start, size = 0, self.draws if at_once else 2 if self.expands else 1
         while start < self.draws:
             part = slice(start, min(start + size, self.draws))
             try:
@@ -114,6 +120,7 @@ class MonteCarlo(nn.Module):
                         "network itself for its entropy, or use an ensemble."
                     ) from error
                 self.expands, size = False, 1
+                self.samples_first = False if error.elsewhere else None
                 continue
             yield found
             if stem is not None and not stem.intact():
@@ -136,21 +143,42 @@ class MonteCarlo(nn.Module):
             raise _NotExpanded from error
         if not drawing.length:
             name = type(self.network).__name__
-            raise InputError(f"no dropout of {name} ran on this input: it always answers the same.")
+            raise NoDropout(
+                f"no dropout of {name} ran on this input (that within fused attention is not seen): it always answers "
+                "the same."
+            )
+        if output_of(result, "guesses") is not None:
+            raise InputError(
+                f"{type(self.network).__name__} guesses several times already; guesses of guesses are not told apart."
+            )
         logits = _of_draws(as_answer(result, samples * count, self.output).logits, samples, count)
         if logits is None or not logits.shape[2]:
             if as_answer(result, drawing.length * count, self.output).logits.shape[1]:
                 raise ValueError(f"a hook made {drawing.length} samples of {samples}")
             if count > 1:
-                raise _NotExpanded
+                raise _NotExpanded(elsewhere=bool(as_answer(result, samples, self.output).logits.shape[1]))
             raise InputError("uncertainty is of class scores [batch, class], and the network's output has none.")
-        extra = [_of_draws(output_of(result, name), samples, count) for name in ("variance", "attention")]
+        if count > 1:
+            self.samples_first = True
+        extra = [_of_draws(output_of(result, name), samples, count, True) for name in ("variance", "attention")]
         variances, attention = ([] if of_each is None else list(of_each) for of_each in extra)
         return _Part(logits, variances, attention, drawing.bytes)
 
 
+class NoDropout(InputError):
+    """There is no dropout that ran."""
+
+
 class _NotExpanded(Exception):
-    """The rest of the network does not take a batch of another size than what came before."""
+    """The rest of the network does not take a batch of another size than what came before.
+
+    Attributes:
+        elsewhere: it does, but has as many answers as before: what was made longer are not the samples.
+    """
+
+    def __init__(self, elsewhere: bool = False) -> None:
+        super().__init__()
+        self.elsewhere = elsewhere
 
 
 @dataclass(frozen=True)
@@ -176,6 +204,8 @@ class _Drawing:
     Attributes:
         length: of the batch that came to the first dropout; 0 before.
         bytes: what one draw takes behind the first of them.
+        calls: how often each dropout has run.
+        axes: the axis of the samples at each of them.
     """
 
     owner: MonteCarlo
@@ -185,6 +215,10 @@ class _Drawing:
     length: int = 0
     bytes: int = 0
     calls: dict[int, int] = field(default_factory=dict)
+    axes: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.axes = _axes(self.owner.network)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -198,21 +232,31 @@ class _Drawing:
             yield
 
     def _dropped(self, dropout: Any, number: int, x: Tensor) -> Tensor:
-        count = self.part.stop - self.part.start
-        samples = self.samples if count > 1 else 1
+        count, axis = self.part.stop - self.part.start, self.axes[number]
+        x = x.movedim(axis, 0)
+        # A sample may be several here (its windows, its places), each of which is thinned in its own way.
+        samples = self.samples if count > 1 or self._samples_first(len(x)) else 1
         if not self.length:
             if self.stem is not None:
                 self.stem.reached()
             self.length, self.bytes = len(x), x.numel() * x.element_size()
-            # A sample may be several here (its windows, its places): they stay together.
             x = x.unflatten(0, (samples, -1)).repeat_interleave(count, 0).flatten(0, 1)
         call = self.calls[number] = self.calls.get(number, -1) + 1
-        axes = x.shape[1:] if isinstance(dropout, nn.Dropout) else (*x.shape[1:2], *[1] * (x.ndim - 2))
+        each = len(x) // (samples * count)
+        axes = (each, *(x.shape[1:] if isinstance(dropout, nn.Dropout) else (*x.shape[1:2], *[1] * (x.ndim - 2))))
         draws = range(self.part.start, self.part.stop)
         kept = torch.stack([self._kept(dropout.p, number, call, draw, axes) for draw in draws])
         scaled = kept.to(x) / (1 - dropout.p if dropout.p < 1 else 1)
         # What has another length does not come from behind the first dropout, and is refused here.
-        return (x.unflatten(0, (samples, count, -1)) * scaled.unsqueeze(1)).flatten(0, 2)
+        return (x.unflatten(0, (samples, count, -1)) * scaled).flatten(0, 2).movedim(0, axis)
+
+    def _samples_first(self, length: int) -> bool:
+        """Whether of so many rows the first are those of the first sample; where nobody knows, each is its own sample.
+
+        Only one for each sample are that without having been tried: they may as well be places, if samples come second.
+        """
+        first = self.owner.samples_first
+        return length == self.samples if first is None else first and length % self.samples == 0
 
     def _kept(self, p: float, number: int, call: int, draw: int, axes: Any) -> Tensor:
         """What is left, the same for every sample and however many draws run at once."""
@@ -233,14 +277,29 @@ def _dropouts(network: nn.Module) -> Iterator[nn.Module]:
     return (m for m in network.modules() if isinstance(m, DROPOUTS) and m.p > 0)
 
 
+def _axes(network: nn.Module) -> list[int]:
+    """The axis of the samples at every dropout: 1 within torch's transformers, unless they are told otherwise."""
+    second = {
+        id(inner)
+        for module in network.modules()
+        if isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer)
+        and not module.self_attn.batch_first
+        for inner in module.modules()
+    }
+    return [int(id(dropout) in second) for dropout in _dropouts(network)]
+
+
 def _has_hooks(network: nn.Module) -> bool:
     return any(m._forward_hooks for m in network.modules())
 
 
-def _of_draws(value: Any, samples: int, count: int) -> Tensor | None:
-    """What came out for every draw and sample, [draw, batch, ...]; None where it is something else."""
+def _of_draws(value: Any, samples: int, count: int, once: bool = False) -> Tensor | None:
+    """What came out for every draw and sample, [draw, batch, ...]; None where it is something else.
+
+    What comes out once for each sample is taken for all draws if ``once``: it does not hang on any dropout.
+    """
     if not isinstance(value, Tensor) or not value.ndim:
         return None
     if len(value) == samples * count:
         return value.unflatten(0, (samples, count)).movedim(1, 0)
-    return value.expand(count, *value.shape) if len(value) == samples else None  # it does not hang on any dropout
+    return value.expand(count, *value.shape) if once and len(value) == samples else None

@@ -65,6 +65,11 @@ class Uncertainty:
         >>> [round(float(value), 4) for value in (found.total, found.aleatoric, found.epistemic)]
         [0.6109, 0.5091, 0.1017]
         """
+        if not isinstance(guesses, Tensor) or guesses.ndim != 3 or not guesses.numel():
+            came = list(guesses.shape) if isinstance(guesses, Tensor) else type(guesses).__name__
+            raise InputError(f"guesses are probabilities [draw, batch, class], got {came}.")
+        if noise is not None and noise.shape != guesses.shape[1:2]:
+            raise InputError(f"there is noise of each of {guesses.shape[1]} samples, got {list(noise.shape)}.")
         wide_guesses = guesses.detach().cpu().double()
         each = torch.stack([wide_guesses, 1 - wide_guesses], -1) if multilabel else wide_guesses
         each = information.checked_guesses(each)
@@ -104,7 +109,7 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
     >>> found.guesses, float(found.epistemic)
     (1, 0.0)
     """
-    if not temperature > 0:
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
         raise InputError(f"temperature must be above 0, got {temperature!r}.")
     known = model if isinstance(model, Model) else load(model)
     check_words(known, inputs)
@@ -123,8 +128,11 @@ def of_output(result: Any, samples: int, model: Model, temperature: float = 1.0)
         answer.values("logit")  # says that there are no class scores
     yes_or_no = model.multilabel or logits.shape[-1] == 1
     noise = output_of(result, "variance")
+    if noise is not None and (not isinstance(noise, Tensor) or noise.shape != (samples, 1)):
+        came = list(noise.shape) if isinstance(noise, Tensor) else type(noise).__name__
+        raise InputError(f"a variance in a network's output is that of noise in its logits [batch, 1], got {came}.")
     return Uncertainty.of(
         logits.double().sigmoid() if yes_or_no else logits.double().softmax(-1),
-        noise[:, 0] if isinstance(noise, Tensor) and noise.ndim == 2 else None,
+        None if noise is None else noise[:, 0],
         multilabel=yes_or_no,
     )

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from saywhy.errors import InputError
+from saywhy.models import Model, load
 from saywhy.shapes import wide
 
 
@@ -67,6 +68,22 @@ def output_of(result: Any, name: str) -> Any:
     (3, None)
     """
     return result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
+
+
+def length_of(result: Any, samples: int) -> int:
+    """Of how many samples an output is: those that were asked, or a multiple of these where a hook made them more.
+
+    >>> length_of(torch.zeros(6, 4), 2), length_of({"logits": torch.zeros(2, 4)}, 2)
+    (6, 2)
+    """
+    logits = result if isinstance(result, Tensor) else output_of(result, "logits")
+    fits = isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) and len(logits) % samples == 0
+    return len(logits) if fits else samples
+
+
+def loaded(model: "str | nn.Module | Model") -> Model:
+    """A model, loaded if it is not yet."""
+    return model if isinstance(model, Model) else load(model)
 
 
 def inside(layer: Any) -> Any:

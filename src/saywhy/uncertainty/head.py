@@ -6,8 +6,10 @@ from torch import nn
 
 from saywhy.answer import as_answer
 from saywhy.engine import tree
+from saywhy.errors import InputError
 from saywhy.tasks.spread import VarianceHead
 from saywhy.tasks.vqa import Answers
+from saywhy.uncertainty.guesses import length_of, output_of
 
 
 class CertainClassifier(nn.Module):
@@ -27,6 +29,8 @@ class CertainClassifier(nn.Module):
 
     def __init__(self, network: nn.Module, classes: int, output: str | int | None = None) -> None:
         super().__init__()
+        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
+            raise InputError(f"classes must be a whole number of at least 2, got {classes!r}.")
         self.network, self.output, self.spread = network, output, VarianceHead(classes)
 
     @property
@@ -37,5 +41,7 @@ class CertainClassifier(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Answers:
         """Class scores, and the variance of noise in them."""
         result = self.network(*args, **kwargs)
-        logits = as_answer(result, tree.batch_size((args, kwargs)), self.output).logits
+        if output_of(result, "guesses") is not None:
+            raise InputError("the network guesses several times already; give it the head first, then let it guess.")
+        logits = as_answer(result, length_of(result, tree.batch_size((args, kwargs))), self.output).logits
         return Answers(logits, None, self.spread(logits))

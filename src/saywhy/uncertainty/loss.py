@@ -16,7 +16,7 @@ default: there a sample that is wrong with :math:`L_y > 2` wants a variance abov
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ from torch import Tensor
 from saywhy.errors import InputError
 
 Distortion = Literal["scaled", "additive"]
+DISTORTIONS = get_args(Distortion)
 Each = Float[Tensor, " batch"]
 
 LARGEST = 30.0
@@ -82,14 +83,18 @@ def losses(
     >>> [round(float(one), 4) for one in (found.answer, found.gaussian, found.distortion, found.equaliser)]
     [0.1269, 0.1269, -0.0, 0.0]
     """
-    if udl not in ("scaled", "additive"):
-        raise InputError(f"udl is 'scaled' or 'additive', got {udl!r}.")
+    if udl not in DISTORTIONS:
+        raise InputError(f"udl is one of {', '.join(DISTORTIONS)}; got {udl!r}.")
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
         raise InputError(f"draws must be a whole number of at least 1, got {draws!r}.")
     if logits.ndim != 2 or variance.shape != (len(logits), 1):
         raise InputError(
             f"logits are [batch, class] and variances [batch, 1], got {list(logits.shape)} and {list(variance.shape)}."
         )
+    if logits.shape[1] < 2:
+        raise InputError("the loss is of one answer among several; these logits are of a single yes or no.")
+    if bool((variance < 0).any()):
+        raise InputError(f"variances are from 0, got {float(variance.min()):.3g}.")
     noise = torch.randn(draws, 1, logits.shape[1], generator=chance).to(logits)
     answer = cross_entropy(logits, targets)
     distorted = cross_entropy(logits + variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt() * noise, targets)
@@ -111,6 +116,8 @@ def cross_entropy(
     >>> cross_entropy(torch.zeros(2, 4), torch.tensor([[0.5, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]))
     tensor([0.6931, 1.3863])
     """
+    if not isinstance(targets, Tensor) or targets.dtype == torch.bool:
+        raise InputError(f"targets are a tensor of classes (int) or of shares (float), got {_kind(targets)}.")
     logarithms = logits.log_softmax(-1)
     if targets.is_floating_point():
         if targets.shape != logits.shape[-2:]:
@@ -118,4 +125,12 @@ def cross_entropy(
         return -(targets * logarithms).sum(-1)
     if targets.shape != logits.shape[-2:-1]:
         raise InputError(f"there is one class for each of {logits.shape[-2]} samples, got {list(targets.shape)}.")
-    return -logarithms.gather(-1, targets.expand(logits.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[-1]:
+        raise InputError(
+            f"classes are from 0 to {logits.shape[-1] - 1}, got {int(targets.min())} to {int(targets.max())}."
+        )
+    return -logarithms.gather(-1, targets.long().expand(logits.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+
+
+def _kind(value: Any) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from saywhy.answer import as_answer
 from saywhy.engine import tree
 from saywhy.errors import InputError
-from saywhy.models import Model, load
-from saywhy.uncertainty.guesses import Guessed, guessed, inside, output_of
+from saywhy.models import Model
+from saywhy.uncertainty.guesses import Guessed, guessed, inside, length_of, loaded, output_of
 
 View = Callable[[Tensor], Tensor]
 """From preprocessed pictures [batch, channel, *space] to others of the same shape."""
@@ -29,17 +29,22 @@ def ensemble(models: Sequence["str | nn.Module | Model"]) -> Model:
     >>> ensemble(members).module(torch.rand(3, 3, 2, 2)).guesses.shape
     torch.Size([2, 3, 2])
     """
-    loaded = [model if isinstance(model, Model) else load(model) for model in models]
-    if not loaded:
+    if isinstance(models, str | nn.Module | Model) or not isinstance(models, Sequence):
+        raise InputError(f"an ensemble is of a list of models, got {type(models).__name__}.")
+    members = [loaded(model) for model in models]
+    if not members:
         raise InputError("an ensemble is of one model at least, got none.")
-    if len({None if one.labels is None else tuple(one.labels) for one in loaded}) > 1:
-        raise InputError(
-            f"the members of an ensemble answer the same question: the labels of {', '.join(m.name for m in loaded)} "
-            "differ."
-        )
-    first = loaded[0]
-    module = Ensemble([one.module for one in loaded], first.output, first.multilabel)
-    return replace(first, module=module, name=f"ensemble of {len(loaded)}", output=None, layer=None)
+    answers: dict[str, set[Any]] = {
+        "labels": {None if one.labels is None else tuple(one.labels) for one in members},
+        "kinds of classes (multilabel)": {one.multilabel for one in members},
+    }
+    for what, found in answers.items():
+        if len(found) > 1:
+            names = ", ".join(one.name for one in members)
+            raise InputError(f"the members of an ensemble answer the same question: the {what} of {names} differ.")
+    first = members[0]
+    module = Ensemble([one.module for one in members], [one.output for one in members], first.multilabel)
+    return replace(first, module=module, name=f"ensemble of {len(members)}", output=None, layer=None)
 
 
 class Ensemble(nn.Module):
@@ -48,14 +53,20 @@ class Ensemble(nn.Module):
     Layers to be explained are those of a member: ``members.0.features``.
 
     Args:
-        members: networks with the same classes.
-        output: where their class scores are, if they are not found.
+        members: networks with the same classes, and the same preprocessing.
+        outputs: where the class scores of each are; None where they are found.
         multilabel: whether every class is a yes or no of its own.
     """
 
-    def __init__(self, members: Sequence[nn.Module], output: str | int | None = None, multilabel: bool = False) -> None:
+    def __init__(
+        self,
+        members: Sequence[nn.Module],
+        outputs: Sequence[str | int | None] | None = None,
+        multilabel: bool = False,
+    ) -> None:
         super().__init__()
-        self.members, self.output, self.multilabel = nn.ModuleList(members), output, multilabel
+        self.members, self.multilabel = nn.ModuleList(members), multilabel
+        self.outputs = [None] * len(members) if outputs is None else list(outputs)
 
     @property
     def passes_on_to(self) -> nn.Module:
@@ -64,17 +75,20 @@ class Ensemble(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Guessed:
         """The guesses of all members for a batch."""
-        samples = tree.batch_size((args, kwargs))
-        results = [member(*args, **kwargs) for member in self.members]
-        logits = [as_answer(result, samples, self.output).logits for result in results]
+        results = [_asked_once(member(*args, **kwargs), member) for member in self.members]
+        logits = [
+            as_answer(result, length_of(result, tree.batch_size((args, kwargs))), output).logits
+            for result, output in zip(results, self.outputs, strict=True)
+        ]
         if len({one.shape for one in logits}) > 1:
             raise InputError(f"members of an ensemble have the same classes, got {[one.shape[1] for one in logits]}.")
         extra = (_all_of(results, name) for name in ("variance", "attention"))
         return guessed(torch.stack(logits), self.multilabel, *extra)
 
 
-def augmented(model: Model, views: Sequence[View] | None = None) -> Model:
+def augmented(model: "str | nn.Module | Model", views: Sequence[View] | None = None) -> Model:
     """The same model, asked of several views of the picture: see :class:`Augmented`."""
+    model = loaded(model)
     module = Augmented(model.module, views, model.output, model.multilabel)
     return replace(model, module=module, output=None, layer=inside(model.layer))
 
@@ -103,6 +117,8 @@ class Augmented(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.output, self.multilabel = network, output, multilabel
+        if callable(views):
+            raise InputError("views is a list of functions of pictures, got one function: [function].")
         self.views = list(VIEWS if views is None else views)
         if not self.views:
             raise InputError("views is empty. Give at least one function of pictures, or None for the usual ones.")
@@ -118,13 +134,27 @@ class Augmented(nn.Module):
         picture, samples = tree.picture_tensor(inputs), tree.batch_size(inputs)
         results = []
         for view in self.views:
-            seen = view(picture)
+            seen = view(picture.clone())  # which it may write into
             if seen.shape != picture.shape:
                 raise InputError(f"a view keeps the pictures' shape {list(picture.shape)}, got {list(seen.shape)}.")
             altered_args, altered_kwargs = tree.replace_tensor(inputs, picture, seen)
-            results.append(self.network(*altered_args, **altered_kwargs))
+            results.append(_asked_once(self.network(*altered_args, **altered_kwargs), self.network))
         logits = torch.stack([as_answer(result, samples, self.output).logits for result in results])
         return guessed(logits, self.multilabel, _all_of(results, "variance"))
+
+
+def _asked_once(result: Any, network: nn.Module) -> Any:
+    """What a network answers, if it is one answer.
+
+    Raises:
+        InputError: it guesses several times itself; what these guesses disagree about would be lost.
+    """
+    if output_of(result, "guesses") is not None:
+        raise InputError(
+            f"{type(network).__name__} guesses several times already; guesses of guesses are not told apart. Ask the "
+            "network that it asks."
+        )
+    return result
 
 
 def _all_of(results: Sequence[Any], name: str) -> list[Tensor]:

@@ -1,11 +1,14 @@
 """How certain one answer is, in words and bars: beside what is usual, and whether it should be given at all."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from saywhy.models import Model
-from saywhy.uncertainty.dropout import has_dropout, monte_carlo
+from saywhy.models.reference import Reference
+from saywhy.uncertainty.dropout import MonteCarlo, NoDropout, has_dropout, monte_carlo
 from saywhy.uncertainty.estimate import Uncertainty, estimate
+from saywhy.uncertainty.several import Augmented, Ensemble
 
 GUESSES = 50
 
@@ -29,12 +32,14 @@ class Bar:
         value: in ``unit``.
         unit: nats, or squared logits.
         share: of the questions of a test set that are less uncertain, from 0 to 1; None where that is not known.
+        among: which questions these are.
     """
 
     kind: str
     value: float
     unit: str
     share: float | None
+    among: str = "a test"
 
     @property
     def name(self) -> str:
@@ -102,7 +107,8 @@ class Told:
             "abstains": self.abstains,
             "text": self.text,
             "uncertainty": {
-                bar.kind: {"value": bar.value, "unit": bar.unit, "share_below": bar.share} for bar in self.bars
+                bar.kind: {"value": bar.value, "unit": bar.unit, "share_below": bar.share, "among": bar.among}
+                for bar in self.bars
             },
             "risk": None if self.risk is None else asdict(self.risk) | {"wrong": self.risk.wrong},
         }
@@ -111,21 +117,17 @@ class Told:
 def certainty_of(model: Model, inputs: Any, guesses: int = GUESSES) -> Told:
     """How certain a model is of its answer to one picture (and question).
 
-    A network with dropout guesses ``guesses`` times; any other once, and then nothing is known of what it does not know
-    itself.
+    A network with dropout guesses ``guesses`` times, one that guesses several times anyway as often as it does; any
+    other once, and then nothing is known of what it does not know itself.
 
     Raises:
         InputError: the model has no class scores.
     """
-    several = has_dropout(model.module)
-    found = estimate(monte_carlo(model, guesses) if several else model, inputs)
+    found = _estimated(model, inputs, guesses)
     best = int(found.probabilities[0].argmax())
     answer = model.labels[best] if model.labels and best < len(model.labels) else f"class {best}"
     known = model.reference
-    bars = tuple(
-        Bar(kind, value, UNITS[kind], known.share_below(kind, value) if known and kind in known.quantiles else None)
-        for kind, value in _values(found, several)
-    )
+    bars = tuple(_bar(kind, value, known) for kind, value in _values(found))
     total = float(found.total[0])
     abstains = known.abstains(total) if known is not None else None
     risks = known.risks if known is not None else None
@@ -133,8 +135,22 @@ def certainty_of(model: Model, inputs: Any, guesses: int = GUESSES) -> Told:
     return Told(answer, float(found.probabilities[0, best]), bars, abstains, _text(model, total), found.guesses, risk)
 
 
-def _values(found: Uncertainty, several: bool) -> list[tuple[str, float]]:
-    kinds = ("total", "aleatoric", "epistemic") if several else ("total",)
+def _estimated(model: Model, inputs: Any, guesses: int) -> Uncertainty:
+    """By dropout, where it has any that runs and is not asked several times already."""
+    if has_dropout(model.module) and not isinstance(model.module, MonteCarlo | Ensemble | Augmented):
+        with suppress(NoDropout):
+            return estimate(monte_carlo(model, guesses), inputs)
+    return estimate(model, inputs)
+
+
+def _bar(kind: str, value: float, known: Reference | None) -> Bar:
+    if known is None or kind not in known.quantiles:
+        return Bar(kind, value, UNITS[kind], None)
+    return Bar(kind, value, UNITS[kind], known.share_below(kind, value), known.questions)
+
+
+def _values(found: Uncertainty) -> list[tuple[str, float]]:
+    kinds = ("total", "aleatoric", "epistemic") if found.guesses > 1 else ("total",)
     values = [(kind, float(getattr(found, kind)[0])) for kind in kinds]
     return values if found.noise is None else [*values, ("noise", float(found.noise[0]))]
 
@@ -143,7 +159,7 @@ def _text(model: Model, total: float) -> str:
     known = model.reference
     if known is None:
         return f"How uncertain {model.name} usually is has not been measured, so it cannot be said when to abstain."
-    limit = f"{known.limit:.2f} nats, up to which at most {known.risk:.0%} of its answers are wrong ({known.split})"
+    limit = f"{known.limit:.2f} nats, up to which at most {known.risk:.0%} of its answers were wrong ({known.split})"
     if known.abstains(total):
         return f"It had better not answer: {total:.2f} nats are more than {limit}."
     return f"It may answer: {total:.2f} nats are no more than {limit}."

@@ -6,6 +6,7 @@ For networks of questions (:class:`saywhy.tasks.vqa.Answerer`), and for classifi
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal
 
 import torch
@@ -18,7 +19,7 @@ from saywhy.tasks.vocabulary import Sentences
 from saywhy.tasks.vqa import Answerer, Attend
 from saywhy.uncertainty.certainty import Gate
 from saywhy.uncertainty.head import CertainClassifier
-from saywhy.uncertainty.loss import Distortion, Losses, cross_entropy, losses
+from saywhy.uncertainty.loss import DISTORTIONS, Distortion, Losses, cross_entropy, losses
 
 Targets = Tensor
 """Classes [batch], or shares of answers [batch, class]."""
@@ -50,8 +51,14 @@ class UCam:
     def __post_init__(self) -> None:
         if self.variant not in ("aleatoric", "predictive"):
             raise InputError(f"variant is 'aleatoric' or 'predictive', got {self.variant!r}.")
-        if isinstance(self.thinned, bool) or not isinstance(self.thinned, int) or self.thinned < 1:
-            raise InputError(f"thinned must be a whole number of at least 1, got {self.thinned!r}.")
+        for name in ("thinned", "draws"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
+        if self.udl not in DISTORTIONS:
+            raise InputError(f"udl is one of {', '.join(DISTORTIONS)}; got {self.udl!r}.")
+        if not isinstance(self.weight, int | float) or not isfinite(self.weight) or self.weight < 0:
+            raise InputError(f"the weight of the uncertainty loss is a number from 0, got {self.weight!r}.")
 
     def asked(
         self,
@@ -72,6 +79,10 @@ class UCam:
         Raises:
             InputError: the network has no attention to be altered, or no variance head.
         """
+        if not isinstance(network, Answerer):
+            raise InputError(
+                f"this trains networks that answer questions (saywhy.tasks.vqa.Answerer), got {type(network).__name__}."
+            )
         if network.spread is None:
             raise InputError("U-CAM trains a network with a variance head: network.spread = VarianceHead(answers).")
         spread = network.spread
@@ -81,7 +92,12 @@ class UCam:
                 f"{type(network).__name__} has no attention, or the gate is at a feature map: take at='logits' or "
                 "'weighted' and a network that looks."
             )
-        with _kept([getattr(part, self.gate.at) for part in looks]) as tensors:
+        # Whoever watches the weighted features lets them be added up otherwise, and rounded otherwise.
+        if len(features) != len(question):
+            raise InputError(f"there is one question for each picture, got {len(question)} and {len(features)}.")
+        if self.variant == "predictive" and not network.training:
+            raise InputError("variant='predictive' asks with other dropout each time; call network.train() first.")
+        with _kept([getattr(part, self.gate.at) for part in looks] if self.gate.strength else []) as tensors:
             found, _ = network.find(features, question)
         times = self.thinned if self.variant == "predictive" else 1
         logits = [network.answer(found) for _ in range(times)]
@@ -109,8 +125,17 @@ class UCam:
         """
         if self.gate.at != "map" or self.variant == "predictive":
             raise InputError("classifiers are trained with variant='aleatoric' and Gate(at='map').")
+        if not isinstance(network, CertainClassifier) or not isinstance(layer, nn.Module):
+            raise InputError(
+                "classifiers are trained as saywhy.uncertainty.CertainClassifier, with a module of theirs as layer; "
+                f"got {type(network).__name__} and {type(layer).__name__}."
+            )
         with _kept([layer]) as tensors:
             said = network(images)
+        if any(not isinstance(one, Tensor) or one.ndim < 3 for one in tensors):
+            raise InputError(
+                f"the layer's output must be a feature map [batch, channel, *space]; {type(layer).__name__} gives none."
+            )
         return self._total([said.logits], [said.variance], targets, tensors, chance)
 
     def _total(

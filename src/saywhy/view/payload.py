@@ -70,6 +70,7 @@ class BarEntry(TypedDict):
     value: float
     unit: str
     share: float | None
+    among: str
 
 
 class RiskEntry(TypedDict):
@@ -241,7 +242,9 @@ def _certainty(explanation: Explained, index: int) -> CertaintyEntry | None:
         "guesses": one.guesses,
         "abstains": one.abstains,
         "text": one.text,
-        "bars": [{"name": b.name, "value": b.value, "unit": b.unit, "share": b.share} for b in one.bars],
+        "bars": [
+            {"name": b.name, "value": b.value, "unit": b.unit, "share": b.share, "among": b.among} for b in one.bars
+        ],
         "risk": _risk(one.risk),
     }
 

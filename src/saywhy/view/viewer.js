@@ -56,7 +56,7 @@ class Viewer {
       box: false,
       grey: false,
       cross: null,
-      sheet: payload.pictures.some((picture) => picture.beside),
+      sheet: payload.pictures.some((picture) => picture.beside || picture.certainty),
     };
     this.figures = Object.fromEntries(["A", "B", "difference"].map((side) => [side, new Figure(this, side)]));
     this.pickers = { A: new Picker(this, "A"), B: new Picker(this, "B") };
@@ -290,16 +290,16 @@ class Viewer {
     const told = this.picture.certainty;
     this.certainty.hidden = !told;
     if (!told) return this.certainty.replaceChildren();
-    const rows = told.bars.map(({ name, value, unit, share }) => {
+    const rows = told.bars.map(({ name, value, unit, share, among }) => {
       const bar = share === null ? null : make("meter", { min: 0, max: 1, value: share });
-      bar?.setAttribute("aria-label", `${name}: above ${percent0(share)} of a test`);
+      bar?.setAttribute("aria-label", `${name}: above ${percent0(share)} of ${among}`);
       return make(
         "li",
         {},
         make("span", {}, name),
         make("span", { className: "count" }, `${value.toPrecision(2)} ${unit}`),
         bar,
-        share === null ? null : make("span", { className: "count" }, `above ${percent0(share)} of a test`),
+        share === null ? null : make("span", { className: "count" }, `above ${percent0(share)} of ${among}`),
       );
     });
     const [sign, className] = told.abstains === null ? ["?", ""] : SIGNS[told.abstains ? "bad" : "good"];

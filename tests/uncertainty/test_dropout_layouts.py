@@ -1,0 +1,122 @@
+"""Monte Carlo dropout where the samples are not the first axis, or a sample is several rows: against plain torch."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from saywhy.uncertainty import CertainClassifier, Uncertainty, ensemble, estimate, monte_carlo
+
+DRAWS = 300
+PICTURES = torch.randn(3, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+class Tokens(nn.Module):
+    """Places of a picture, thinned one by one, in some order of axes."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.order = order
+        self.embed, self.dropout, self.head = nn.Linear(3, 16), nn.Dropout(0.4), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x.flatten(2).mT)
+        batch, places, _ = tokens.shape
+        if self.order == "places first":
+            seen = self.dropout(tokens.transpose(0, 1)).tanh().mean(0)
+        elif self.order == "places in the batch":
+            seen = self.dropout(tokens.reshape(batch * places, -1)).tanh().reshape(-1, places, 16).mean(1)
+        else:
+            seen = self.dropout(tokens).tanh().mean(1)
+        return self.head(4 * seen)
+
+
+class Encoder(nn.Module):
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.batch_first = batch_first
+        layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.3, batch_first=batch_first)
+        self.embed, self.head = nn.Linear(3, 16), nn.Linear(16, 4)
+        self.layers = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x.flatten(2).mT)
+        if self.batch_first:
+            return self.head(self.layers(tokens).mean(1))
+        return self.head(self.layers(tokens.transpose(0, 1)).mean(0))
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    **{order: lambda order=order: Tokens(order) for order in ("samples first", "places first", "places in the batch")},
+    "encoder, samples first": lambda: Encoder(True),
+    "encoder, places first": lambda: Encoder(False),
+}
+
+
+def plain(network: nn.Module) -> Uncertainty:
+    """By torch's own dropout, which draws anew for everything."""
+    torch.manual_seed(3)
+    for part in network.modules():
+        part.training = isinstance(part, nn.Dropout | nn.TransformerEncoderLayer)
+    guesses = torch.stack([network(PICTURES).softmax(1) for _ in range(3 * DRAWS)])
+    network.eval()
+    return Uncertainty.of(guesses)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_guesses_disagree_as_much_as_those_of_torch(kind: str):
+    network = NETWORKS[kind]().eval()
+    found, wanted = estimate(monte_carlo(network, DRAWS), PICTURES), plain(network)
+    torch.testing.assert_close(found.epistemic, wanted.epistemic, rtol=0.35, atol=1e-6)
+    torch.testing.assert_close(found.spread, wanted.spread, rtol=0.35, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in NETWORKS if kind != "places first"])
+def test_a_sample_is_the_same_alone(kind: str):
+    model = monte_carlo(NETWORKS[kind]().eval(), 6)
+    whole = estimate(model, PICTURES)
+    for i in range(3):
+        alone = estimate(monte_carlo(NETWORKS[kind]().eval(), 6), PICTURES[i : i + 1])
+        torch.testing.assert_close(alone.probabilities[0], whole.probabilities[i], rtol=1e-5, atol=1e-7)
+
+
+def test_places_that_come_first_are_noticed():
+    model = monte_carlo(Tokens("places first").eval(), 4)
+    estimate(model, PICTURES)
+    assert (model.module.expands, model.module.samples_first) == (False, False)
+
+
+@pytest.mark.parametrize("draws", [2, 5])
+def test_the_same_network_thinned_in_the_same_way_whatever_the_order(draws: int):
+    one, other = (
+        estimate(monte_carlo(Tokens(order).eval(), draws), PICTURES)
+        for order in ("samples first", "places in the batch")
+    )
+    torch.testing.assert_close(one.probabilities, other.probabilities)
+
+
+def classifier() -> nn.Module:
+    torch.manual_seed(4)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Dropout(0.3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
+    ).eval()
+
+
+@pytest.mark.parametrize("make", [lambda: CertainClassifier(classifier(), 4).eval(), lambda: ensemble([classifier()])])
+def test_what_wraps_a_network_can_guess_with_a_graph_or_says_why_not(make):
+    import saywhy
+    from saywhy.errors import InputError
+    from saywhy.targets import Uncertain
+
+    if isinstance(wrapped := make(), nn.Module):
+        layer = "network.network.0"
+        found = saywhy.explain(monte_carlo(wrapped, 5), PICTURES, target=Uncertain("epistemic"), layer=layer)
+        assert found.maps.shape == (3, 1, 4, 4)
+        assert float(found.maps.abs().max()) > 0
+        return
+    with pytest.raises(InputError, match="guesses several times already"):
+        estimate(monte_carlo(wrapped, 5), PICTURES)
