@@ -15,6 +15,10 @@ SCENES, TESTS = 8_000, 200
 """Scenes to train the others on (fewer than those that ship are trained on), and to measure them on."""
 
 
+FEWER = 5_000
+"""Scenes for those that see with the eyes that ship, and learn to speak alone."""
+
+
 @dataclass(frozen=True)
 class Speaker:
     """A network with the seed from which it was trained; 0 are the weights that ship."""
@@ -53,5 +57,6 @@ def captioner(seed: int, progress: Progress, shared: bool = False) -> Speaker:
     if not file.exists():
         sees = answerer(0 if shared else seed, progress).model.module
         steps = toybox_captioner.STEPS * 2 // 5
-        toybox_captioner.train(file, seed, SCENES, TESTS, steps, progress, sees=sees)  # type: ignore[arg-type]
+        scenes = FEWER if shared else SCENES
+        toybox_captioner.train(file, seed, scenes, TESTS, steps, progress, sees=sees)  # type: ignore[arg-type]
     return Speaker(seed, saywhy.load("toybox:captioner", file))

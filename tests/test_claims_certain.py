@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from claims import certain, doubting
 from claims.certain_measured import Run
 from claims.certain_told import Results, Statistic, weighted_auroc
 from claims.doubting import CONTROLS, RUNS
 from claims.measure import UNDECIDED
+from rich.progress import Progress
 
 from saywhy.data.toybox.talk import TYPES
 from saywhy.metrics.calibration import auroc
@@ -123,3 +125,30 @@ def test_the_page_says_all():
     for kind in TYPES:
         assert f"| {kind} |" in page
     assert "(d) aleatoric uncertainty is higher for blurred pictures" in page
+
+
+@pytest.mark.slow
+def test_a_network_is_made_measured_and_not_made_again(tmp_path, monkeypatch):
+    """On thirty scenes, in as few steps: everything is there, and controls that know nothing train as well."""
+    monkeypatch.setattr(doubting, "FOLDER", tmp_path)
+    monkeypatch.setattr(certain, "DRAWN", [certain._drawn(0.01, Progress(disable=True))])
+    for name in ("base", "answer"):
+        certain._one(name, 0, tmp_path / f"{name}.npz", 0.01, 5.0)
+    base, answer = (Run.kept(tmp_path / f"{name}.npz") for name in ("base", "answer"))
+    assert len(base.wrong) == len(base.scenes) == len(answer.uncertain["noise"])
+    assert ("noise" in base.uncertain, "ucam" in base.looks, "ucam" in answer.looks) == (False, False, True)
+    assert base.strange.min() >= 2 * 10**6
+    assert 5.0 == base.began < base.ended
+    before = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")}
+    assert len(before) == 3  # what both begin with, and each of them
+    certain._one("base", 0, tmp_path / "again.npz", 0.01, 5.0)
+    assert {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")} == before
+    assert np.array_equal(Run.kept(tmp_path / "again.npz").uncertain["entropy"], base.uncertain["entropy"])
+
+
+def test_files_of_other_settings_have_other_names():
+    names = {
+        doubting.named(name, seed, items, 30) for name in ("base", "U-CAM") for seed in (0, 1) for items in (0.1, 1)
+    }
+    assert len(names) == 8
+    assert doubting.named("base", 0, 1, 30) != doubting.named("base", 0, 1, 40)

@@ -22,7 +22,6 @@ from saywhy.metrics.calibration import auroc, risk_coverage
 from saywhy.models import load
 from saywhy.models.reference import Reference, Risks
 from saywhy.models.toybox_talk import ToyboxEyes, certain_answers
-from saywhy.shapes import FeatureMaps
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa import Answerer
 from saywhy.training.checkpoint import check_name, half, save_weights
@@ -54,7 +53,8 @@ RISK = 0.05
 """So many of the answers that are given may be wrong, at most."""
 
 PLAN = Plan((), batch=48, rate=5e-4, clip=5.0)
-HOW = UCam(gate=Gate(strength=0.5))
+HOW = UCam(gate=Gate(strength=0.1))
+"""Stronger surgery costs answers (docs/claims-certain.md)."""
 
 
 class Questions:
@@ -149,7 +149,6 @@ class Judged:
         head: what answers.
         questions: of a split.
         guesses: how many; of one, dropout is silent.
-        prepare: from stored features to those that the head takes.
         seed: of the guesses.
     """
 
@@ -158,7 +157,6 @@ class Judged:
         head: Answerer,
         questions: Questions,
         guesses: int = GUESSES,
-        prepare: Callable[[FeatureMaps], FeatureMaps] = lambda features: features,
         seed: int = 0,
     ) -> None:
         asked = (questions.answers >= 0).nonzero()
@@ -166,7 +164,7 @@ class Judged:
         parts = []
         with torch.inference_mode():
             for scenes, types in (part.unbind(1) for part in asked.split(200)):
-                output = model.module(prepare(questions.features[scenes].float()), questions.words[scenes, types])
+                output = model.module(questions.features[scenes].float(), questions.words[scenes, types])
                 parts.append(of_output(output, len(scenes), model))
         self.found = joined(parts)
         self.right = self.found.probabilities.argmax(1) == questions.answers[asked[:, 0], asked[:, 1]]
