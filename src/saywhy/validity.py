@@ -170,6 +170,10 @@ def evidence_fact(
         return Fact("evidence", "warning", f"the map is flat: {highest:.3g} everywhere, it points nowhere")
     if lowest < 0 < highest:
         return Fact("evidence", "good", f"both signs, {lowest:.3g} to {highest:.3g}")
+    if highest <= 0 and of_score:
+        return Fact(
+            "evidence", "warning", f"all against, {lowest:.3g} to {highest:.3g}: nothing speaks for this answer"
+        )
     if evidence is None or not of_score:
         return Fact("evidence", "good", f"of one sign, {lowest:.3g} to {highest:.3g}")
     if total < 0:
