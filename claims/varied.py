@@ -292,11 +292,10 @@ sentences together, rightly. *Maps apart*: 1 less the rank correlation of the Gr
 
 Strengths were chosen as in the paper, by oracle@6 on other scenes (talk-val, four things), for every network: {chosen}.
 
-Intervals are 95 %, by the bootstrap over scenes. A claim *holds* if the interval of the difference lies above zero,
-*does not hold* if it lies below, and else is *not decidable here*, each by itself; how far networks differ is not in
-the intervals. The paper's figures are those of other networks,
-pictures and metrics; they stand here for comparison and are no target. That people prefer the list is not decidable
-here.
+Intervals are 95 %, by the bootstrap over scenes, of which every network has its own. A claim *holds* if the interval of
+the difference lies above zero, *does not hold* if it lies below, and else is *not decidable here*, each by itself; how
+far networks differ is not in the intervals. The paper's figures are those of other networks, pictures and metrics; they
+stand here for comparison and are no target. That people prefer the list is not decidable here.
 """
 
 
