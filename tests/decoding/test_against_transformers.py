@@ -10,6 +10,7 @@ Where it does not:
 - Its ``sequences_scores`` are float32; equals are in no stated order.
 """
 
+import inspect
 from typing import Any
 
 import pytest
@@ -22,6 +23,10 @@ from saywhy.decoding.sampling import _kept
 transformers = pytest.importorskip("transformers", reason="needs the package transformers")
 
 WORDS, END, PAD, LONGEST = 13, 12, 0, 7
+
+TAKES = inspect.signature(transformers.GPT2LMHeadModel.forward).parameters
+CACHE = "cache" if "cache" in TAKES else "past_key_values"
+"""What it is called: since transformers 5.24 by a new name."""
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +67,11 @@ def by_cache(gpt: Any) -> tuple[Any, Any]:
     """A step that reads one word at a time, and the state behind all of the prompts but their last word."""
 
     def step(words: Tensor, state: Cached) -> tuple[Tensor, Cached]:
-        out = gpt(words.unsqueeze(1), past_key_values=state.cache, use_cache=True)
-        return out.logits[:, -1].float().log_softmax(-1), Cached(out.past_key_values)
+        out = gpt(words.unsqueeze(1), use_cache=True, **{CACHE: state.cache})
+        return out.logits[:, -1].float().log_softmax(-1), Cached(out[CACHE])
 
     with torch.no_grad():
-        return step, Cached(gpt(PROMPTS[:, :-1], use_cache=True).past_key_values)
+        return step, Cached(gpt(PROMPTS[:, :-1], use_cache=True)[CACHE])
 
 
 def anew(gpt: Any) -> tuple[Any, Any]:

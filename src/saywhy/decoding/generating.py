@@ -206,7 +206,7 @@ class _Step:
         if state.first is not None:  # the prompt was read with its last word
             return state.first, replace(state, first=None)
         state = state.own()
-        given: dict[str, Any] = {"past_key_values": state.cache, "use_cache": True}
+        given: dict[str, Any] = {_cache_of(self.takes): state.cache, "use_cache": True}
         if state.encoded is None:
             assert state.mask is not None
             mask = torch.cat([state.mask, state.mask.new_ones(len(words), 1)], 1)
@@ -227,10 +227,20 @@ class _Step:
 
 def _said(model: Any, given: Mapping[str, Any]) -> tuple[LogProbabilities, Any]:
     """Log-probabilities behind the last word, and the cache."""
-    out = model(**given)
-    if getattr(out, "past_key_values", None) is None:
-        raise ModelError(f"{type(model).__name__} keeps nothing of what was said (no past_key_values).")
-    return out.logits[:, -1].float().log_softmax(-1), out.past_key_values
+    out, name = model(**given), _cache_of(inspect.signature(model.forward).parameters)
+    cache = getattr(out, name, None)
+    if cache is None:
+        raise ModelError(f"{type(model).__name__} keeps nothing of what was said (no {name}).")
+    return out.logits[:, -1].float().log_softmax(-1), cache
+
+
+def _cache_of(takes: Collection[str]) -> str:
+    """What a model calls its cache: since transformers 5.24 by a new name, and the old one is warned of.
+
+    >>> _cache_of(["input_ids", "past_key_values"]), _cache_of(["input_ids", "cache"])
+    ('past_key_values', 'cache')
+    """
+    return "cache" if "cache" in takes else "past_key_values"
 
 
 def _places(takes: Collection[str], mask: Tensor, count: int, numbered: bool = False) -> dict[str, Tensor]:
