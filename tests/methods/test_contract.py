@@ -29,8 +29,8 @@ def network_for(name: str, **settings: Any) -> TinyNetwork | TinyTransformer:
     return TinyNetwork.build(**{"head": HEADS.get(name, "mlp"), **settings})
 
 
-DIFFERENCES = {"occlusion"}
-"""Methods whose maps are small differences of large scores."""
+DIFFERENCES = {"occlusion", "lime"}
+"""Methods whose maps are small differences of large scores, or fitted to such."""
 
 SHORT = {"relu": False, "sigmas": 1.0, "steps": 5, "draws": 3, "masks": 12, "fill": 3.0}
 """Without the ReLU, so that no map is zero and none of the evidence is hidden; and no longer than it need be."""
