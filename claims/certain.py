@@ -1,6 +1,6 @@
 """What U-CAM's paper claims of certainty and attention, and whether it holds in Toybox, against controls.
 
-    python -m claims.certain                       # trains eight networks of each of three seeds
+    python -m claims.certain                       # trains eleven networks of each of three seeds
     python -m claims.certain --out docs/claims-certain.md
 
 A claim holds only where U-CAM is better than the base network and than every control, each by an interval above zero.
@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import saywhy
 from claims.certain_measured import Run, Tests, measured, tested
 from claims.certain_told import Results
-from claims.doubting import BEGUN, FOLDER, RUNS, STEPS, begun, doubter, named
+from claims.doubting import BEGUN, FOLDER, RUNS, STEPS, STRENGTH, begun, doubter, named
 from claims.looking import Seeing
 from claims.side_by_side import WORKERS, side_by_side
 from saywhy.models.toybox_talk import ToyboxEyes
@@ -42,8 +42,7 @@ from the same network, which has taken {begun:,} steps of answers alone, for {st
 clear scenes and blurred ones, with the shares of answers that ten simulated people give; the *base* goes on with
 answers alone. Two glimpses cannot count, compare, or tell that there is none: see the types of questions. U-CAM's
 training was never published; this is a reconstruction (`saywhy.uncertainty`), and none of these figures can be compared
-with published ones. The surgery has strength 0.1, in *ten times* 1. From the first step on, instead of from a network
-that has learnt, surgery of either strength let attention learn nothing in our trials.
+with published ones. The surgery has strength {strength:g}, in *ten times* {ten:g}.
 
 Everything is of the test splits. Uncertainties are judged on clear and blurred questions together. Intervals are 95 %,
 of the mean over seeds: by the bootstrap over scenes, widened by how far seeds differ (Student's t). A claim **holds**
@@ -86,6 +85,8 @@ def main(
         measuring=sum(run.measuring for run in every) / 60,
         begun=int(items * BEGUN),
         steps=int(items * STEPS),
+        strength=STRENGTH,
+        ten=10 * STRENGTH,
     )
     text = f"{head}\n{results.report()}\n"
     if out is None:

@@ -26,7 +26,7 @@ BEGUN, STEPS = 1000, 400
 """Steps that all networks of a seed have in common, and steps of each by itself."""
 
 STRENGTH = 0.1
-"""Of the surgery; of a network that has learnt nothing yet even this lets it learn nothing."""
+"""Of the surgery."""
 
 RUNS: dict[str, UCam | None] = {
     "base": None,
@@ -87,15 +87,15 @@ class Doubter:
 
 def named(run: str, seed: int, items: float, scenes: int) -> str:
     """What files of a run are called; other settings, other names."""
-    settings = f"{PLAN.settings()} {FURTHER.settings()} {BEGUN} {STEPS} {RUNS[run]!r} {items} {scenes}"
+    settings = f"{PLAN.settings()} {FURTHER.settings()} {BEGUN} {STEPS} {RUNS.get(run)!r} {items} {scenes}"
     return f"{run.lower().replace(' ', '-')}-{seed}-{sha256(settings.encode()).hexdigest()[:8]}"
 
 
 def begun(seed: int, base: Answering, shown: Questions, items: float = 1.0) -> Looking:
     """A network that has learnt to answer, and not yet to say how certain it is; trained unless it was before."""
     head = fresh(seed, base, shown.features.shape[1])
-    name = named("base", seed, items, len(shown)).replace("base", "begun")
-    _trained(head, None, replace(PLAN, seed=seed), int(items * BEGUN), shown, FOLDER / f"{name}.safetensors")
+    file = FOLDER / f"{named('begun', seed, items, len(shown))}.safetensors"
+    _trained(head, None, replace(PLAN, seed=seed), int(items * BEGUN), shown, file)
     return head
 
 

@@ -141,6 +141,14 @@ class TestCertain:
         with pytest.raises(InputError, match="one by one"):
             e._again()
 
+    @pytest.mark.parametrize(
+        ("wrong", "says"),
+        [({"answer": [0, 1]}, "one answer"), ({"method": "cam"}, "own method"), ({"target": 0}, "own target")],
+    )
+    def test_what_is_theirs_is_not_given(self, asked, wrong, says):
+        with pytest.raises(InputError, match=says):
+            certainty_maps(*asked, **wrong)
+
     def test_a_network_that_expects_no_noise(self, picture, model):
         with pytest.raises(TargetError, match="how much noise"):
             certainty_maps(model, {"image": picture, "question": "left side"})

@@ -144,6 +144,12 @@ class TestUncertain:
 
 
 class TestCertainty:
+    @pytest.mark.parametrize(("classes", "multilabel"), [(1, False), (4, True)])
+    def test_an_answer_among_several_it_must_be(self, classes, multilabel):
+        said = Answers(drawn(3, classes), None, drawn(3, 1, seed=1).square())
+        with pytest.raises(TargetError, match="each a yes or no"):
+            Certainty().columns(as_answer(said, 3, multilabel=multilabel))
+
     @pytest.mark.parametrize("udl", ["scaled", "additive"])
     @pytest.mark.parametrize("answered", [False, True])
     @pytest.mark.parametrize("name", [None, 2])

@@ -199,6 +199,16 @@ class TestReliability:
         right = torch.arange(10) < 10 * shares
         assert calibration_error(torch.full((10,), confidence), right, bins=1) == pytest.approx(wanted, abs=1e-6)
 
+    @pytest.mark.parametrize("risk", [float("nan"), -0.1, 1.5])
+    def test_a_risk_is_a_share(self, risk):
+        with pytest.raises(InputError, match="share of answers"):
+            risk_coverage(torch.tensor([0.1, 0.2]), torch.tensor([True, False])).limit(risk)
+
+    @pytest.mark.parametrize("judge", [auroc, risk_coverage, calibration_error, error_correlation])
+    def test_lists_are_no_tensors(self, judge):
+        with pytest.raises(InputError, match="tensors of torch, got list and list"):
+            judge([0.1, 0.2], [True, False])
+
     @pytest.mark.parametrize("order", ["right first", "wrong first"])
     def test_the_order_of_equal_confidences_does_not_count(self, order):
         confidence, right = torch.full((100,), 0.75), torch.arange(100) < 75

@@ -336,6 +336,17 @@ class TestAugmented:
             Augmented(network(), lambda x: x)
 
 
+@pytest.mark.parametrize("guesses", [[[0.5, 0.5]], torch.full((2, 2), 0.5), torch.zeros(2, 0, 3)])
+def test_guesses_have_three_axes(guesses):
+    with pytest.raises(InputError, match=r"\[draw, batch, class\]"):
+        Uncertainty.of(guesses)
+
+
+def test_noise_is_of_every_sample():
+    with pytest.raises(InputError, match="each of 3 samples"):
+        Uncertainty.of(some_guesses().softmax(-1), torch.zeros(2))
+
+
 def test_members_of_an_ensemble_have_their_scores_where_each_has_them():
     class Two(nn.Module):
         def __init__(self, first: nn.Module, second: nn.Module) -> None:

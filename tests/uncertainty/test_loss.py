@@ -235,6 +235,12 @@ def test_what_is_not_distorted_may_be_another_loss():
         ({"targets": torch.tensor([0, 1])}, "one class for each of 3 samples"),
         ({"targets": torch.zeros(3, 5)}, r"shares of answers are \[3, 4\]"),
         ({"targets": torch.zeros(3)}, r"shares of answers are \[3, 4\]"),
+        ({"targets": torch.tensor([0, 1, 4])}, "from 0 to 3, got 0 to 4"),
+        ({"targets": torch.tensor([0, -1, 2])}, "from 0 to 3, got -1 to 2"),
+        ({"targets": torch.zeros(3, dtype=torch.bool)}, "got torch.bool"),
+        ({"targets": [0, 1, 2]}, "got list"),
+        ({"variance": -torch.ones(3, 1)}, "variances are from 0, got -1"),
+        ({"logits": torch.zeros(3, 1), "targets": torch.zeros(3, dtype=torch.long)}, "single yes or no"),
     ],
 )
 def test_what_does_not_fit_is_refused(given_, said):

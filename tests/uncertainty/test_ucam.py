@@ -72,8 +72,9 @@ class TestEveryNetwork:
         answer, uncertainty = by_hand(how, net)
         close(asked(how, net).detach(), (answer + 0.7 * uncertainty).detach())
 
-    def test_of_no_strength_gradients_are_the_ordinary_ones_bit_for_bit(self, kind):
-        net, how = network(kind), UCam(draws=5, gate=Gate(0.0))
+    @pytest.mark.parametrize("at", ["logits", "weighted"])
+    def test_of_no_strength_gradients_are_the_ordinary_ones_bit_for_bit(self, kind, at):
+        net, how = network(kind), UCam(draws=5, gate=Gate(0.0, at=at))
         answer, uncertainty = by_hand(how, net)
         wanted, found = gradients(net, answer + uncertainty), gradients(net, asked(how, net))
         assert wanted.keys() == found.keys()
@@ -83,12 +84,15 @@ class TestEveryNetwork:
     @pytest.mark.parametrize("at", ["logits", "weighted"])
     def test_only_what_lies_before_the_attention_learns_otherwise(self, kind, at):
         net = network(kind)
+        for part in net.modules():
+            if isinstance(part, Attend):  # features that are watched are added up in another order
+                part.weighted.register_forward_hook(lambda *_: None)
         plain, gated = (gradients(net, asked(UCam(draws=5, gate=Gate(s, at=at)), net)) for s in (0.0, 2.0))
         last = "looks.1" if kind == "san" else "look"
         for name, gradient in plain.items():
             assert bool(gated[name].isfinite().all())
-            if name.startswith(("answer", "spread")):  # watched features are added up in another order
-                torch.testing.assert_close(gated[name], gradient, rtol=1e-9, atol=1e-12)
+            if name.startswith(("answer", "spread")):
+                assert torch.equal(gated[name], gradient), name
         assert not torch.equal(gated[f"{last}.weight"], plain[f"{last}.weight"])
 
     def test_the_variance_head_learns(self, kind):
@@ -374,12 +378,25 @@ def test_what_cannot_be_is_refused_at_once(wrong, says):
         UCam(**wrong)
 
 
+def test_what_does_not_fit_a_network_of_questions():
+    net = network()
+    with pytest.raises(InputError, match="one question for each picture, got 2 and 4"):
+        UCam().asked(net, features(), QUESTIONS[:2], ANSWERS)
+    with pytest.raises(InputError, match=r"network.train\(\)"):
+        UCam("predictive").asked(net.eval(), features(), QUESTIONS, ANSWERS)
+    net.spread = VarianceHead(9).double()
+    with pytest.raises(InputError, match=r"this head reads 9 numbers \(logits\)"):
+        net(features(), QUESTIONS)
+
+
 def test_what_is_trained_must_be_of_its_kind():
     with pytest.raises(InputError, match="networks that answer questions"):
         UCam().asked(torch.nn.Linear(2, 2), torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1))
     plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
     how, certain = UCam(gate=Gate(at="map")), CertainClassifier(plain, 3)
     pictures, classes = torch.zeros(1, 3, 2, 2), torch.tensor([0])
+    with pytest.raises(InputError, match="classes must be a whole number of at least 2, got 1"):
+        CertainClassifier(plain, 1)
     with pytest.raises(InputError, match="CertainClassifier"):
         how.classified(plain, pictures, classes, plain[0])
     with pytest.raises(InputError, match="and str"):

@@ -200,13 +200,14 @@ class _Step:
     def __init__(self, model: Any, asked: _Asked) -> None:
         self.model, self.asked = model, asked
         self.takes: Collection[str] = inspect.signature(model.forward).parameters
+        self.cache = _cache_of(self.takes)
 
     def __call__(self, words: Rows, state: _Said) -> tuple[LogProbabilities, _Said]:
         """Log-probabilities of the next words, and what has been said then."""
         if state.first is not None:  # the prompt was read with its last word
             return state.first, replace(state, first=None)
         state = state.own()
-        given: dict[str, Any] = {_cache_of(self.takes): state.cache, "use_cache": True}
+        given: dict[str, Any] = {self.cache: state.cache, "use_cache": True}
         if state.encoded is None:
             assert state.mask is not None
             mask = torch.cat([state.mask, state.mask.new_ones(len(words), 1)], 1)
@@ -221,13 +222,13 @@ class _Step:
                 "decoder_input_ids": words.unsqueeze(1),
                 **_heard(self.takes, state.encoded, state.sample),
             }
-        logs, cache = _said(self.model, given)
+        logs, cache = _said(self.model, given, self.cache)
         return self.asked.of_ends(logs), replace(state, cache=cache)
 
 
-def _said(model: Any, given: Mapping[str, Any]) -> tuple[LogProbabilities, Any]:
-    """Log-probabilities behind the last word, and the cache."""
-    out, name = model(**given), _cache_of(inspect.signature(model.forward).parameters)
+def _said(model: Any, given: Mapping[str, Any], name: str) -> tuple[LogProbabilities, Any]:
+    """Log-probabilities behind the last word, and the cache, which has that name."""
+    out = model(**given)
     cache = getattr(out, name, None)
     if cache is None:
         raise ModelError(f"{type(model).__name__} keeps nothing of what was said (no {name}).")
@@ -283,7 +284,7 @@ def _encoded(model: Any, inputs: dict[str, Any], settings: Any, asked: _Asked) -
     encoded = hidden, inputs.get("attention_mask")
     takes = inspect.signature(model.forward).parameters
     given = {"decoder_input_ids": prompt, "use_cache": True, **_heard(takes, encoded, samples)}
-    logs, cache = _said(model, given)
+    logs, cache = _said(model, given, _cache_of(takes))
     return _Said(cache, samples, asked.of_ends(asked.at_first(logs)), encoded=encoded), prompt[:, -1]
 
 
@@ -314,7 +315,7 @@ def _prompted(model: Any, inputs: dict[str, Any], settings: Any, asked: _Asked) 
         **inputs,
         **_places(takes, mask, words.shape[1], numbered),
     }
-    logs, cache = _said(model, given)
+    logs, cache = _said(model, given, _cache_of(takes))
     samples = torch.arange(len(words), device=words.device)
     kind = inputs.get("token_type_ids")
     kind = kind[:, -1] if kind is not None and not _sees_pictures(inputs) else None

@@ -10,7 +10,7 @@ mask :math:`M` is where both agree (:func:`certainty_mask`), and what flows back
 - at logits of attention, :math:`g - \gamma\, \lVert g \rVert_1\, (M - \bar M)`: a step down the loss looks more where M
   is. The factor makes :math:`\gamma` free of units. The mean :math:`\bar M` over places is taken away, because raising
   all logits alike changes no attention: gradients of a softmax add up to 0, and what does not would drive the weights
-  ever further in a direction that means nothing (in our trials, until nothing was learnt any more);
+  ever further in a direction that means nothing;
 - at features, :math:`(1 + \gamma P M_p)\, g_p` at each of P places: what is learnt there counts more. Features under
   attention are added up, so that their gradient is the same at every place; what is compared is therefore the part of
   each place in the change of the loss, :math:`-\langle g_p, a_p \rangle`.

@@ -20,7 +20,7 @@ from saywhy.engine.memory import out_of_memory
 from saywhy.engine.stem import Diverged, Stem, has_stem
 from saywhy.errors import InputError, ModelError
 from saywhy.models import Model
-from saywhy.uncertainty.guesses import Guessed, guessed, inside, loaded, output_of
+from saywhy.uncertainty.guesses import Guessed, asked_once, guessed, inside, loaded, output_of
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 """What is drawn from."""
@@ -147,10 +147,7 @@ class MonteCarlo(nn.Module):
                 f"no dropout of {name} ran on this input (that within fused attention is not seen): it always answers "
                 "the same."
             )
-        if output_of(result, "guesses") is not None:
-            raise InputError(
-                f"{type(self.network).__name__} guesses several times already; guesses of guesses are not told apart."
-            )
+        asked_once(result, self.network)
         logits = _of_draws(as_answer(result, samples * count, self.output).logits, samples, count)
         if logits is None or not logits.shape[2]:
             if as_answer(result, drawing.length * count, self.output).logits.shape[1]:

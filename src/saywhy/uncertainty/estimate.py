@@ -12,10 +12,10 @@ from saywhy.engine import tree
 from saywhy.engine.borrow import borrowed
 from saywhy.errors import InputError
 from saywhy.inputs import as_batch, check_words, translated
-from saywhy.models import Model, load
+from saywhy.models import Model
 from saywhy.shapes import wide
 from saywhy.uncertainty import information
-from saywhy.uncertainty.guesses import output_of
+from saywhy.uncertainty.guesses import loaded, output_of
 
 Each = Float[Tensor, " batch"]
 
@@ -111,7 +111,7 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
     """
     if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
         raise InputError(f"temperature must be above 0, got {temperature!r}.")
-    known = model if isinstance(model, Model) else load(model)
+    known = loaded(model)
     check_words(known, inputs)
     batch = as_batch(known, inputs)
     with translated(known, batch), torch.no_grad(), borrowed(known.module, seed=seed):

@@ -70,6 +70,20 @@ def output_of(result: Any, name: str) -> Any:
     return result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
 
 
+def asked_once(result: Any, network: nn.Module) -> Any:
+    """What a network answers, if it is one answer.
+
+    Raises:
+        InputError: it guesses several times itself; what these guesses disagree about would be lost.
+    """
+    if output_of(result, "guesses") is not None:
+        raise InputError(
+            f"{type(network).__name__} guesses several times already; guesses of guesses are not told apart. Ask the "
+            "network that it asks."
+        )
+    return result
+
+
 def length_of(result: Any, samples: int) -> int:
     """Of how many samples an output is: those that were asked, or a multiple of these where a hook made them more.
 

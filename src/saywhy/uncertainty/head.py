@@ -9,7 +9,7 @@ from saywhy.engine import tree
 from saywhy.errors import InputError
 from saywhy.tasks.spread import VarianceHead
 from saywhy.tasks.vqa import Answers
-from saywhy.uncertainty.guesses import length_of, output_of
+from saywhy.uncertainty.guesses import asked_once, length_of
 
 
 class CertainClassifier(nn.Module):
@@ -40,8 +40,6 @@ class CertainClassifier(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Answers:
         """Class scores, and the variance of noise in them."""
-        result = self.network(*args, **kwargs)
-        if output_of(result, "guesses") is not None:
-            raise InputError("the network guesses several times already; give it the head first, then let it guess.")
+        result = asked_once(self.network(*args, **kwargs), self.network)
         logits = as_answer(result, length_of(result, tree.batch_size((args, kwargs))), self.output).logits
         return Answers(logits, None, self.spread(logits))

@@ -11,7 +11,7 @@ from saywhy.answer import as_answer
 from saywhy.engine import tree
 from saywhy.errors import InputError
 from saywhy.models import Model
-from saywhy.uncertainty.guesses import Guessed, guessed, inside, length_of, loaded, output_of
+from saywhy.uncertainty.guesses import Guessed, asked_once, guessed, inside, length_of, loaded, output_of
 
 View = Callable[[Tensor], Tensor]
 """From preprocessed pictures [batch, channel, *space] to others of the same shape."""
@@ -75,9 +75,10 @@ class Ensemble(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Guessed:
         """The guesses of all members for a batch."""
-        results = [_asked_once(member(*args, **kwargs), member) for member in self.members]
+        samples = tree.batch_size((args, kwargs))
+        results = [asked_once(member(*args, **kwargs), member) for member in self.members]
         logits = [
-            as_answer(result, length_of(result, tree.batch_size((args, kwargs))), output).logits
+            as_answer(result, length_of(result, samples), output).logits
             for result, output in zip(results, self.outputs, strict=True)
         ]
         if len({one.shape for one in logits}) > 1:
@@ -138,23 +139,9 @@ class Augmented(nn.Module):
             if seen.shape != picture.shape:
                 raise InputError(f"a view keeps the pictures' shape {list(picture.shape)}, got {list(seen.shape)}.")
             altered_args, altered_kwargs = tree.replace_tensor(inputs, picture, seen)
-            results.append(_asked_once(self.network(*altered_args, **altered_kwargs), self.network))
+            results.append(asked_once(self.network(*altered_args, **altered_kwargs), self.network))
         logits = torch.stack([as_answer(result, samples, self.output).logits for result in results])
         return guessed(logits, self.multilabel, _all_of(results, "variance"))
-
-
-def _asked_once(result: Any, network: nn.Module) -> Any:
-    """What a network answers, if it is one answer.
-
-    Raises:
-        InputError: it guesses several times itself; what these guesses disagree about would be lost.
-    """
-    if output_of(result, "guesses") is not None:
-        raise InputError(
-            f"{type(network).__name__} guesses several times already; guesses of guesses are not told apart. Ask the "
-            "network that it asks."
-        )
-    return result
 
 
 def _all_of(results: Sequence[Any], name: str) -> list[Tensor]:
