@@ -172,10 +172,10 @@ def zennit(composite: str, *, merged: bool = False, at_layer: bool = False, **se
         kept = [x]
         chosen = getattr(composites, composite)(canonizers=[canonizer()] if merged else [], **settings)
         with chosen.context(network) as ready:
-            # What it leaves of a merged batch norm divides by sqrt(1 + eps), which misses the identity by 5e-6; in the
-            # dozens of batch norms of ShuffleNet that adds up to 1e-3.
-            for norm in ready.modules() if case.name == "shufflenet_v2_x0_5" else ():
-                if isinstance(norm, nn.BatchNorm2d) and merged:
+            # What it leaves of a merged batch norm divides by sqrt(1 + eps), which misses the identity by 5e-6; behind
+            # dozens of them, or where a rectifier is near its kink, that comes to 1e-3.
+            for norm in ready.modules() if merged else ():
+                if isinstance(norm, nn.BatchNorm2d):
                     norm.eps = 0.0
             if at_layer:
                 ready.get_submodule(case.layer).register_forward_hook(lambda _m, _i, out: kept.append(out))
@@ -195,7 +195,7 @@ def zennit_integrated(case: Case) -> Tensor:
 @one_by_one
 def zennit_smooth(case: Case) -> Tensor:
     kind = module("zennit.attribution").SmoothGrad
-    chosen = nn.functional.one_hot(classes(case), 10).float()
+    chosen = nn.functional.one_hot(classes(case), 10).to(case.inputs)
     found = kind(case.network, noise_level=0.15, n_iter=DRAWS)(case.inputs.clone(), chosen)[1]
     return found.abs().amax(1)
 
