@@ -166,7 +166,7 @@ class Beams:
                 rank them.
         """
         some = likeliest(logs, min(2 * self.totals.shape[1], logs.shape[1]))
-        return self.ranked(*self.placed(*some), siblings)
+        return self.ranked(*self.placed(*some), 2 * self.totals.shape[1], siblings)
 
     def placed(self, gains: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
         """What was found of every open hypothesis, [row, chosen], as [batch, hypothesis, chosen]."""
@@ -179,13 +179,14 @@ class Beams:
         self,
         gains: Float[Tensor, "batch hypothesis chosen"],
         words: Int[Tensor, "batch hypothesis chosen"],
+        count: int,
         siblings: float = 0.0,
     ) -> Candidates:
-        """The best of continuations that are in the order of their gains, twice as many as there are places."""
+        """The best ``count`` of continuations that are in the order of their gains."""
         width, chosen = gains.shape[1:]
         totals = (self.totals.unsqueeze(-1) + gains).flatten(1)
         ranks = 1 + torch.arange(chosen, device=totals.device).repeat(width)
-        order = (totals - siblings * ranks).sort(dim=1, descending=True, stable=True).indices[:, : 2 * width]
+        order = (totals - siblings * ranks).sort(dim=1, descending=True, stable=True).indices[:, :count]
         numbers, gained = (pick(part.flatten(1), order) for part in (words, gains))
         return Candidates(order // chosen, numbers, gained, pick(totals, order), order)
 
@@ -194,6 +195,11 @@ class Beams:
         words, gains = pick(self.words, by.parents), pick(self.gains, by.parents)
         words[..., length - 1], gains[..., length - 1] = by.words, by.gains
         return Beams(words, gains, by.totals, by.parents)
+
+    def split(self, groups: int) -> "list[Beams]":
+        """Of rows that are groups of samples, those of a sample one behind the other: the hypotheses of every group."""
+        parts = (self.words, self.gains, self.totals, self.parents)
+        return [Beams(*(part[group::groups] for part in parts)) for group in range(groups)]
 
     def where(self, kept: Bool[Tensor, "batch #hypothesis"]) -> "Beams":
         """These hypotheses; the places of the others are empty."""

@@ -10,7 +10,7 @@ The first group is a beam search of width :math:`B'`; with one group, or a stren
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -142,20 +142,25 @@ def diverse_beam_search(
     logs = logs[every]
     divisor = divisors(normalize, longest, logs)
     reach = divisor.flip(0).cummax(0).values.flip(0)
-    alive = _Alive.first(len(start) * groups, search.size, longest, logs)
-    kept = [_Kept.none(alive.part(g, groups), divisor) for g in range(groups)]
+    alive = _Alive.first(len(every), search.size, longest, logs)
+    kept = _Kept.none(alive, divisor)
     for length in range(1, longest + 1):
-        going, kept = search.extended(alive, logs, kept, length, divisor)
+        longer = search.longer(alive, logs, length)
+        first = torch.arange(longer.ghosts.shape[1], device=logs.device) < search.size
+        ended = longer.beams.words[..., length - 1] == end
+        stops = first & longer.beams.open & ~longer.ghosts & (ended | (length == longest))
+        kept = kept.joined(longer, stops, ended, length)
         if length == longest:
             break
-        closed = torch.stack([k.closed(going.part(g, groups), reach[length]) for g, k in enumerate(kept)]).all(0)
+        going = search.going(longer, first, ended)
+        closed = kept.closed(going, reach[length]).view(-1, groups).all(1)
         going = going.where(~closed.repeat_interleave(groups).unsqueeze(1))
         if not bool((going.beams.open & ~going.ghosts).any()):
             break
         stepper.keep(alive.beams.rows(going.beams.parents)[going.beams.open])
         logs = stepper.ask(going.beams.words[..., length - 1][going.beams.open])
         alive = going
-    return _together(kept)
+    return _together(kept, groups)
 
 
 @dataclass(frozen=True)
@@ -181,13 +186,6 @@ class _Alive:
         nothing = torch.zeros_like(beams.totals)
         return _Alive(beams, nothing, nothing, torch.zeros_like(beams.open))
 
-    def part(self, group: int, groups: int) -> "_Alive":
-        """Those of one group, [sample, beam]."""
-        some = slice(group, None, groups)
-        b = self.beams
-        beams = Beams(b.words[some], b.gains[some], b.totals[some], b.parents[some])
-        return _Alive(beams, self.raw[some], self.paid[some], self.ghosts[some])
-
     def where(self, kept: Bool[Tensor, "row #beam"]) -> "_Alive":
         """These beams; the places of the others are empty."""
         return replace(self, beams=self.beams.where(kept))
@@ -197,21 +195,10 @@ class _Alive:
         order = self.beams.open.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :size]
         return _Alive(self.beams.cut(size), *(pick(part, order) for part in (self.raw, self.paid, self.ghosts)))
 
-    @staticmethod
-    def joined(parts: "list[_Alive]") -> "_Alive":
-        """All groups again, from [sample, beam] of each."""
-
-        def whole(tensors: list[Tensor]) -> Tensor:
-            return torch.stack(tensors, 1).flatten(0, 1)
-
-        names = ("words", "gains", "totals", "parents")
-        beams = Beams(*(whole([getattr(part.beams, name) for part in parts]) for name in names))
-        return _Alive(beams, *(whole([getattr(part, name) for part in parts]) for name in ("raw", "paid", "ghosts")))
-
 
 @dataclass(frozen=True)
 class _Kept:
-    """The finished hypotheses of one group: as of :class:`Decoded`, with their penalised totals."""
+    """The finished hypotheses of every group of every sample, and their penalised totals."""
 
     found: Decoded
     penalized: Totals
@@ -228,14 +215,16 @@ class _Kept:
         """By what they are ordered within the group."""
         return self.penalized / self.divisor[(self.found.lengths - 1).clamp_min(0)]
 
-    def joined(self, found: Decoded, penalized: Totals, size: int) -> "_Kept":
-        """The best ``size`` of these and others."""
-        every = self.found.joined(found)
-        both = _Kept(every, torch.cat([self.penalized, penalized], 1), self.divisor)
-        order = both.ranked.sort(dim=1, descending=True, stable=True).indices[:, :size]
-        return _Kept(_chosen(every, order), pick(both.penalized, order), self.divisor)
+    def joined(self, longer: _Alive, stops: Flags, ended: Flags, length: int) -> "_Kept":
+        """The best of these and of those that stop now, as many as before."""
+        raw = longer.raw.where(longer.beams.open, -torch.inf)
+        found = replace_totals(longer.beams, raw).results(stops, ended, length, self.divisor)
+        penalized = torch.cat([self.penalized, (raw - longer.paid).where(stops, -torch.inf)], 1)
+        both = _Kept(self.found.joined(found), penalized, self.divisor)
+        order = both.ranked.sort(dim=1, descending=True, stable=True).indices[:, : self.penalized.shape[1]]
+        return _Kept(_chosen(both.found, order), pick(penalized, order), self.divisor)
 
-    def closed(self, alive: _Alive, reach: Tensor) -> Bool[Tensor, " sample"]:
+    def closed(self, alive: _Alive, reach: Tensor) -> Bool[Tensor, " row"]:
         """Whether nothing that is open can get in any more: totals only fall, and penalties only take."""
         live = alive.beams.totals.masked_fill(alive.ghosts, -torch.inf).amax(1)
         return live / reach <= self.ranked[:, -1]
@@ -255,38 +244,43 @@ class _Search:
     refill: bool
     limits: Limits
 
-    def extended(
-        self,
-        alive: _Alive,
-        logs: LogProbabilities,
-        kept: list[_Kept],
-        length: int,
-        divisor: Float[Tensor, " length"],
-    ) -> tuple[_Alive, list[_Kept]]:
-        """Every group by one word, one after the other, and what it has finished so far."""
-        named = (3 if self.refill else 1) * (self.groups - 1)  # words that a beam is kept from, in beams of a group
-        following = Following.after(alive.beams, logs, (2 + named) * self.size)
-        parts, done, said = [], [], None
-        for group in range(self.groups):
-            own = alive.part(group, self.groups)
-            some = self._some(own, following.part(group, self.groups), said, length)
-            longer = self._longer(own, some, length)
-            first = torch.arange(longer.ghosts.shape[1], device=logs.device) < self.size
-            ended = longer.beams.words[..., length - 1] == self.limits.end
-            stops = first & longer.beams.open & ~longer.ghosts & (ended | (length == self.limits.longest))
-            done.append(self._finished(kept[group], longer, stops, ended, length, divisor))
-            going = self._going(longer, first, ended)
-            spoken = longer.where(first) if not self.refill else _beside(longer.where(first & ended), going)
-            said = _more(said, spoken, length, self.finished == "speaking")
-            parts.append(going)
-        return _Alive.joined(parts), done
+    def longer(self, alive: _Alive, logs: LogProbabilities, length: int) -> _Alive:
+        """The candidates of every group, best first, one word longer.
 
-    def _some(self, own: _Alive, following: Following, said: Said | None, length: int) -> Offered:
+        What the groups say is found out one after the other; all else is done for all of them together.
+        """
+        count = (2 if self.refill else 1) * self.size  # those that end are among them; refilling takes as many others
+        following = Following.after(alive.beams, logs, 2 * self.size + count * (self.groups - 1))
+        parts, said = [], None
+        for own, offered in zip(alive.beams.split(self.groups), following.split(self.groups), strict=True):
+            some = self._some(own, offered, said, length)
+            by = own.ranked(some.gains - some.taken, some.words, count)
+            gains, taken = (pick(part.flatten(1), by.places) for part in (some.gains, some.taken))
+            parts.append((by.parents, by.words, gains, by.totals, taken))
+            said = _more(said, self._heard(own, by, length)) if len(parts) < self.groups else None
+        parents, words, gains, totals, taken = (torch.stack(part, 1).flatten(0, 1) for part in zip(*parts, strict=True))
+        if self.carry == "raw":
+            totals = (pick(alive.beams.totals, parents) + gains).where(totals > -torch.inf, -torch.inf)
+        beams = alive.beams.continued(Candidates(parents, words, gains, totals, parents), length)
+        paid = pick(alive.paid, parents) + taken if self.carry == "augmented" else taken
+        return _Alive(beams, pick(alive.raw, parents) + gains, paid, pick(alive.ghosts, parents))
+
+    def _heard(self, own: Beams, by: Candidates, length: int) -> Said:
+        """What a group says: beams that end here, and those that go on."""
+        there = by.totals > -torch.inf
+        if self.refill:
+            on = there & (by.words != self.limits.end)
+            first = torch.arange(there.shape[1], device=there.device) < self.size
+            there = on & (on.cumsum(1) <= self.size) | there & ~on & first
+        before = pick(own.words[..., : length - 1], by.parents)
+        return Said(torch.cat([before, by.words.unsqueeze(2)], 2), there)
+
+    def _some(self, own: Beams, following: Following, said: Said | None, length: int) -> Offered:
         """What may come next, with what is taken from it; the best first."""
         if said is None or not self.strength:
             return Offered(following.words, following.gains, torch.zeros_like(following.gains))
-        penalty = self.penalty(own.beams.words[..., : length - 1], said, following.vocabulary)
-        fault = penalty.fault(own.beams.words, following.vocabulary) if isinstance(penalty, OfWords) else ""
+        penalty = self.penalty(own.words[..., : length - 1], said, following.vocabulary)
+        fault = penalty.fault(own.words, following.vocabulary) if isinstance(penalty, OfWords) else ""
         if fault or not isinstance(penalty, OfWords | Tensor):
             raise InputError(
                 "a penalty is a tensor [sample, beam, word], or OfWords of numbers from 0 for words of the vocabulary; "
@@ -302,7 +296,7 @@ class _Search:
             came = f"{list(taken.shape)}" + ("" if fine else " with NaN, infinity or negative numbers")
             raise InputError(f"a penalty is finite and from 0, [sample, beam, word] = {list(logs.shape)}, got {came}.")
         taken = self._taken(taken, logs, torch.arange(following.vocabulary, device=logs.device))
-        _, words = own.beams.placed(*likeliest((logs - taken)[own.beams.open], min(2 * self.size, logs.shape[2])))
+        _, words = own.placed(*likeliest((logs - taken)[own.open], min(2 * self.size, logs.shape[2])))
         return Offered(words, logs.gather(2, words), taken.gather(2, words))
 
     def _taken(self, penalty: Tensor, logs: Tensor, words: Tensor) -> Tensor:
@@ -310,27 +304,7 @@ class _Search:
         taken = self.strength * penalty.to(logs)
         return taken if self.penalize_end else taken.masked_fill(words == self.limits.end, 0)
 
-    def _longer(self, own: _Alive, some: Offered, length: int) -> _Alive:
-        """All candidates of a group, best first, one word longer."""
-        by = own.beams.ranked(some.gains - some.taken, some.words)
-        gains, paid = (pick(part.flatten(1), by.places) for part in (some.gains, some.taken))
-        totals = by.totals
-        if self.carry == "raw":
-            totals = (pick(own.beams.totals, by.parents) + gains).where(by.totals > -torch.inf, -torch.inf)
-        beams = own.beams.continued(Candidates(by.parents, by.words, gains, totals, by.places), length)
-        if self.carry == "augmented":
-            paid = pick(own.paid, by.parents) + paid
-        return _Alive(beams, pick(own.raw, by.parents) + gains, paid, pick(own.ghosts, by.parents))
-
-    def _finished(
-        self, kept: _Kept, longer: _Alive, stops: Flags, ended: Flags, length: int, divisor: Float[Tensor, " length"]
-    ) -> _Kept:
-        raw = longer.raw.where(longer.beams.open, -torch.inf)
-        found = replace_totals(longer.beams, raw).results(stops, ended, length, divisor)
-        penalized = (raw - longer.paid).where(stops, -torch.inf)
-        return kept.joined(found, penalized, self.size)
-
-    def _going(self, longer: _Alive, first: Flags, ended: Flags) -> _Alive:
+    def going(self, longer: _Alive, first: Flags, ended: Flags) -> _Alive:
         """What stays open."""
         if self.finished == "silent":
             return longer.where(~ended & (first | self.refill)).cut(self.size)
@@ -349,28 +323,20 @@ def _chosen(found: Decoded, order: Int[Tensor, "batch chosen"]) -> Decoded:
     return Decoded(*(pick(getattr(found, name), order) for name in Decoded.__dataclass_fields__))
 
 
-def _beside(some: _Alive, others: _Alive) -> _Alive:
-    """Both, as many places as they have together."""
-    names = ("words", "gains", "totals", "parents")
-    beams = Beams(*(torch.cat([getattr(one.beams, name) for one in (some, others)], 1) for name in names))
-    rest = (torch.cat([getattr(one, name) for one in (some, others)], 1) for name in ("raw", "paid", "ghosts"))
-    return _Alive(beams, *rest)
-
-
-def _more(said: Said | None, spoken: _Alive, length: int, ghosts: bool) -> Said:
+def _more(said: Said | None, new: Said) -> Said:
     """What the groups so far have said, and this one."""
-    heard = spoken.beams.open & (torch.ones_like(spoken.ghosts) if ghosts else ~spoken.ghosts)
-    new = Said(spoken.beams.words[..., :length], heard)
     return new if said is None else Said(torch.cat([said.words, new.words], 1), torch.cat([said.there, new.there], 1))
 
 
-def _together(kept: list[_Kept]) -> Diverse:
+def _together(kept: _Kept, groups: int) -> Diverse:
     """The hypotheses of all groups, the likeliest first; of equals those of the earlier group."""
-    every, penalized = kept[0].found, torch.cat([k.penalized for k in kept], 1)
-    for more in kept[1:]:
-        every = every.joined(more.found)
-    size = kept[0].penalized.shape[1]
-    groups = torch.arange(len(kept), device=penalized.device).repeat_interleave(size).expand(penalized.shape)
+
+    def beside(part: Tensor) -> Tensor:
+        return part.unflatten(0, (-1, groups)).flatten(1, 2)
+
+    every, penalized = Decoded(*(beside(getattr(kept.found, f.name)) for f in fields(Decoded))), beside(kept.penalized)
+    size = kept.penalized.shape[1]
+    numbers = torch.arange(groups, device=penalized.device).repeat_interleave(size).expand(penalized.shape)
     order = every.scores.sort(dim=1, descending=True, stable=True).indices
     found = _chosen(every, order)
-    return Diverse(found, pick(groups, order).where(found.exists, -1), pick(penalized, order))
+    return Diverse(found, pick(numbers, order).where(found.exists, -1), pick(penalized, order))

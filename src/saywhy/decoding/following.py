@@ -56,10 +56,15 @@ class Following:
         gains, words = beams.placed(*likeliest(logs, min(count, logs.shape[1])))
         return Following(words, gains, every, logs.shape[1])
 
-    def part(self, group: int, groups: int) -> "Following":
-        """That of one group."""
-        some = slice(group, None, groups)
-        return Following(self.words[some], self.gains[some], lambda: self.every()[some], self.vocabulary)
+    def split(self, groups: int) -> "list[Following]":
+        """That of every group."""
+
+        def part(group: int) -> "Callable[[], Tensor]":
+            return lambda: self.every()[group::groups]
+
+        return [
+            Following(self.words[g::groups], self.gains[g::groups], part(g), self.vocabulary) for g in range(groups)
+        ]
 
     def covers(self, penalty: OfWords, of_end: bool) -> bool:
         """Whether the best of a group are among the likeliest words, whatever the penalty takes from those it names.
