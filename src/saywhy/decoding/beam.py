@@ -185,8 +185,10 @@ class Beams:
         """The best ``count`` of continuations that are in the order of their gains."""
         width, chosen = gains.shape[1:]
         totals = (self.totals.unsqueeze(-1) + gains).flatten(1)
-        ranks = 1 + torch.arange(chosen, device=totals.device).repeat(width)
-        order = (totals - siblings * ranks).sort(dim=1, descending=True, stable=True).indices[:, :count]
+        by = totals
+        if siblings:
+            by = totals - siblings * (1 + torch.arange(chosen, device=totals.device).repeat(width))
+        order = by.sort(dim=1, descending=True, stable=True).indices[:, :count]
         numbers, gained = (pick(part.flatten(1), order) for part in (words, gains))
         return Candidates(order // chosen, numbers, gained, pick(totals, order), order)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from saywhy.decoding.beam import Beams, Candidates, likeliest
 from saywhy.decoding.decoded import Decoded, Flags, Normalization, Totals, divisors, pick
 from saywhy.decoding.following import Following, Offered
-from saywhy.decoding.penalties import OfWords, Penalty, Said, cumulative, embedding, hamming, ngram
+from saywhy.decoding.penalties import OfWords, Penalty, Said, cumulative, embedding, hamming, ngram, within
 from saywhy.decoding.step import Limits, LogProbabilities, State, Step, Stepper, whole
 from saywhy.errors import InputError, MethodError
 
@@ -278,7 +278,7 @@ class _Search:
     def _some(self, own: Beams, following: Following, said: Said | None, length: int) -> Offered:
         """What may come next, with what is taken from it; the best first."""
         if said is None or not self.strength:
-            return Offered(following.words, following.gains, torch.zeros_like(following.gains))
+            return Offered(following.words, following.gains, torch.zeros_like(following.gains)).in_order()
         penalty = self.penalty(own.words[..., : length - 1], said, following.vocabulary)
         fault = penalty.fault(own.words, following.vocabulary) if isinstance(penalty, OfWords) else ""
         if fault or not isinstance(penalty, OfWords | Tensor):
@@ -291,7 +291,7 @@ class _Search:
             return Offered(words, gains, self._taken(penalty.of(words), gains, words)).in_order()
         taken = penalty.everywhere(following.vocabulary) if isinstance(penalty, OfWords) else penalty
         logs = following.every()
-        fine = bool((taken.isfinite() & (taken >= 0)).all())
+        fine = within(taken, torch.inf)
         if taken.shape != logs.shape or not fine:
             came = f"{list(taken.shape)}" + ("" if fine else " with NaN, infinity or negative numbers")
             raise InputError(f"a penalty is finite and from 0, [sample, beam, word] = {list(logs.shape)}, got {came}.")

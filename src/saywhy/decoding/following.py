@@ -21,10 +21,8 @@ class Offered:
     taken: Tensor
 
     def in_order(self) -> "Offered":
-        """The best first; of equals the word of the lower number."""
-        by_number = self.words.sort(dim=2, stable=True).indices
-        value = (self.gains - self.taken).gather(2, by_number)
-        order = by_number.gather(2, value.sort(dim=2, descending=True, stable=True).indices)
+        """The best first; of equals the one that stands first."""
+        order = (self.gains - self.taken).sort(dim=2, descending=True, stable=True).indices
         return Offered(*(part.gather(2, order) for part in (self.words, self.gains, self.taken)))
 
 
@@ -33,7 +31,7 @@ class Following:
     """What may follow every beam.
 
     Attributes:
-        words, gains: [sample, beam, chosen] the likeliest words.
+        words, gains: [sample, beam, chosen] the likeliest words, by their numbers.
         every: makes, once, log-probabilities [sample, beam, word] of all words, for penalties of all words.
         vocabulary: how many words there are.
     """
@@ -54,7 +52,8 @@ class Following:
             return dense
 
         gains, words = beams.placed(*likeliest(logs, min(count, logs.shape[1])))
-        return Following(words, gains, every, logs.shape[1])
+        words, order = words.sort(dim=2, stable=True)
+        return Following(words, gains.gather(2, order), every, logs.shape[1])
 
     def split(self, groups: int) -> "list[Following]":
         """That of every group."""

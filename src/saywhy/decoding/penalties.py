@@ -55,9 +55,9 @@ class OfWords:
         shapes = [list(part.shape) for part in parts]
         if shapes[0][:2] != list(own.shape[:2]) or shapes[0] != shapes[1] or shapes[2] != shapes[0][:2]:
             return f"shapes {shapes}"
-        if not all(bool((part.isfinite() & (part >= 0)).all()) for part in parts[1:]):
+        if not all(within(part, torch.inf) for part in parts[1:]):
             return "amounts that are negative, NaN or infinite"
-        if bool((self.words < 0).any()) or bool((self.words >= vocabulary).any()):
+        if not within(self.words, vocabulary):
             return f"words outside of the vocabulary of {vocabulary}"
         return ""
 
@@ -69,6 +69,18 @@ class OfWords:
         """What is taken from some words."""
         named = (words.unsqueeze(3) == self.words.unsqueeze(2)) * self.amounts.unsqueeze(2)
         return (self.rest.unsqueeze(2) + named.sum(3)).float()
+
+
+def within(values: Tensor, below: float) -> bool:
+    """Whether all values are from 0 to below this; NaN is not.
+
+    >>> within(torch.tensor([0.0, 2.0]), 2)
+    False
+    """
+    if not values.numel():
+        return True
+    least, most = values.aminmax()
+    return float(least) >= 0 and float(most) < below
 
 
 Penalty = Callable[[Own, Said, int], Taken | OfWords]
