@@ -250,10 +250,10 @@ class _Search:
         What the groups say is found out one after the other; all else is done for all of them together.
         """
         count = (2 if self.refill else 1) * self.size  # those that end are among them; refilling takes as many others
-        following = Following.after(alive.beams, logs, 2 * self.size + count * (self.groups - 1))
+        every = Following.after(alive.beams, logs, 2 * self.size + count * (self.groups - 1))
         parts, said = [], None
-        for own, offered in zip(alive.beams.split(self.groups), following.split(self.groups), strict=True):
-            some = self._some(own, offered, said, length)
+        for own, following in zip(alive.beams.split(self.groups), every.split(self.groups), strict=True):
+            some = self._some(own, following, said, length)
             by = own.ranked(some.gains - some.taken, some.words, count)
             gains, taken = (pick(part.flatten(1), by.places) for part in (some.gains, some.taken))
             parts.append((by.parents, by.words, gains, by.totals, taken))
@@ -293,7 +293,7 @@ class _Search:
         logs = following.every()
         fine = within(taken, torch.inf)
         if taken.shape != logs.shape or not fine:
-            came = f"{list(taken.shape)}" + ("" if fine else " with NaN, infinity or negative numbers")
+            came = str(list(taken.shape)) + ("" if fine else " with NaN, infinity or negative numbers")
             raise InputError(f"a penalty is finite and from 0, [sample, beam, word] = {list(logs.shape)}, got {came}.")
         taken = self._taken(taken, logs, torch.arange(following.vocabulary, device=logs.device))
         _, words = own.placed(*likeliest((logs - taken)[own.open], min(2 * self.size, logs.shape[2])))
