@@ -74,6 +74,11 @@ def test_bleu_of_itself_and_of_nothing_in_common():
     assert all(a < b for a, b in pairwise(growing))
 
 
+def test_bleu_says_nothing_by_the_way(caplog):
+    bleu("a cat sits", ["a cat"])
+    assert not caplog.records
+
+
 def test_maps_that_rank_alike_are_at_no_distance():
     maps = torch.rand(2, 3, 14, 14, generator=torch.Generator().manual_seed(0))
     alike = torch.stack([maps[:, 0], 3 * maps[:, 0], maps[:, 0] ** 3], 1)
@@ -97,6 +102,11 @@ def test_maps_that_rank_alike_are_at_no_distance():
         lambda: oracle([["a"]], [["a"], ["b"]], 1),
         lambda: oracle([["a"]], [["a"]], 0),
         lambda: map_distance(torch.rand(1, 1, 3, 3)),
+        lambda: map_distance(torch.rand(1, 2, 3, 3).numpy()),
+        lambda: distinct((["a"] for _ in range(2)), 1),  # which is empty when it has been looked at
+        lambda: distinct([1, 2], 1),
+        lambda: bleu("a b", "a b"),  # whose letters would be sentences
+        lambda: bleu("a b", []),
     ],
 )
 def test_what_is_wrong_is_said(wrong):

@@ -3,6 +3,7 @@
 Sentences are texts; words are what stands between spaces.
 """
 
+import reprlib
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Literal
@@ -120,6 +121,9 @@ def bleu(text: str, people: Sequence[str]) -> float:
     Counts of two words and more are one larger (Lin and Och, 2004), because a caption may well have no four words in a
     row from people's; of a sentence shorter than four words, n-grams up to its length are counted.
 
+    Raises:
+        InputError: people say nothing, or a text is given in place of a list of texts.
+
     >>> bleu("a red cat sits down", ["a red cat sits down", "a cat"])
     1.0
     """
@@ -127,8 +131,10 @@ def bleu(text: str, people: Sequence[str]) -> float:
         from sacrebleu.metrics import BLEU
     except ImportError as error:
         raise SaywhyError("BLEU needs the package sacrebleu: pip install 'saywhy[metrics]'") from error
+    _check([people])
     longest = min(4, max(1, len(text.split())))
-    score = BLEU(smooth_method="add-k", smooth_value=1, max_ngram_order=longest, tokenize="none")
+    # Effective order changes nothing where no order is longer than the sentence; without it there is a warning.
+    score = BLEU(smooth_method="add-k", smooth_value=1, max_ngram_order=longest, tokenize="none", effective_order=True)
     return min(1.0, float(score.sentence_score(text, list(people)).score) / 100)
 
 
@@ -145,8 +151,9 @@ def map_distance(maps: MapStack) -> Scores:
     >>> map_distance(torch.stack([torch.eye(14), torch.eye(14)])[None]).item()
     0.0
     """
-    if maps.ndim != 4 or maps.shape[1] < 2:
-        raise InputError(f"maps are [batch, target, height, width] of two targets at least, got {list(maps.shape)}.")
+    if not isinstance(maps, Tensor) or maps.ndim != 4 or maps.shape[1] < 2:
+        got = list(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+        raise InputError(f"maps are a tensor [batch, target, height, width] of two targets at least, got {got}.")
     cells = on_grid(maps.detach().cpu().double()).flatten(2)
     pairs = [_apart(cells[:, a], cells[:, b]) for a, b in combinations(range(cells.shape[1]), 2)]
     return torch.stack(pairs, 1).mean(1, keepdim=True)
@@ -157,6 +164,13 @@ def _apart(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _check(lists: Lists, least: int = 1) -> None:
-    fine = bool(lists) and all(not isinstance(one, str) and len(one) >= least for one in lists)
+    fine = _is_list(lists) and bool(lists) and all(_is_list(one) and len(one) >= least for one in lists)
     if not fine or not all(isinstance(text, str) for one in lists for text in one):
-        raise InputError(f"sentences are a list for every picture, of at least {least} texts each.")
+        raise InputError(
+            f"sentences are a list for every picture, of at least {least} texts each, such as [['a cat', 'a dog']]; got "
+            f"{reprlib.repr(lists)}."
+        )
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
