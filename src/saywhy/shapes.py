@@ -46,6 +46,15 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
+def precise(tensor: Tensor) -> Tensor:
+    """In float64, for sums of many numbers, but on devices that have none of it (Apple's MPS).
+
+    >>> precise(torch.zeros(1)).dtype
+    torch.float64
+    """
+    return tensor.float() if tensor.device.type == "mps" else tensor.double()
+
+
 def rows_of(maps: MapStack) -> Float[Tensor, "batch target cell"]:
     """Maps as rows of cells, float64 on the CPU, to be compared with each other.
 

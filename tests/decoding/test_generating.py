@@ -273,9 +273,67 @@ def test_what_cannot_be_decoded(family):
     model, inputs = family
     with pytest.raises(ModelError, match="no model of transformers"):
         generation(torch.nn.Linear(2, 2), inputs)
-    with pytest.raises(InputError, match="no inputs"):
+    with pytest.raises(InputError, match="got none"):
         generation(model, {})
     model.train()
     with pytest.raises(ModelError, match="training mode"):
         generation(model, inputs)
     model.eval()
+
+
+class TestBadInput:
+    """Each is refused in words of ours."""
+
+    @pytest.fixture
+    def model(self) -> Any:
+        torch.manual_seed(2)
+        return gpt2()[0].eval()
+
+    @pytest.mark.parametrize(
+        ("inputs", "message"),
+        [
+            ([1, 2], "got list"),
+            (torch.tensor([[1, 2]]), "got Tensor"),
+            ({"input_ids": torch.rand(1, 2)}, "whole numbers"),
+            ({"input_ids": torch.tensor([1, 2])}, "whole numbers"),
+            ({"input_ids": torch.tensor([[1, 99]])}, "from 0 to 12, and input_ids have 99"),
+            ({"input_ids": torch.tensor([[1, -1]])}, "input_ids have -1"),
+            ({**TEXT, "position_ids": torch.arange(4)[None]}, "position_ids are counted here"),
+            ({**TEXT, "past_key_values": torch.ones(1)}, "past_key_values are counted here"),
+        ],
+    )
+    def test_of_prompts(self, model, inputs, message):
+        with pytest.raises(InputError, match=message):
+            generation(model, inputs)
+
+    @pytest.mark.parametrize("said", [torch.tensor([START, 9]), torch.ones(3, 0).long(), torch.ones(1, 2).long()])
+    def test_of_what_a_decoder_has_said(self, said):
+        torch.manual_seed(2)
+        model = bart()[0].eval()
+        with pytest.raises(InputError, match=r"decoder_input_ids are whole numbers .* for 3 samples"):
+            generation(model, {**TEXT, "decoder_input_ids": said})
+
+    @pytest.mark.parametrize(("name", "value"), [("eos_token_id", [END, 77]), ("begin_suppress_tokens", [99])])
+    def test_of_words_that_the_model_does_not_know(self, model, name, value):
+        setattr(model.generation_config, name, value)
+        with pytest.raises(InputError, match="says words from 0 to 12"):
+            generation(model, TEXT)
+
+    def test_of_a_sentence_beyond_the_model_s_places(self, model):
+        ready = generation(model, TEXT)
+        with pytest.raises(InputError, match="at most 32 words"):
+            greedy(ready.step, ready.state, ready.start, end=END, longest=40, shortest=40)
+
+    def test_of_a_model_that_keeps_a_state_alone(self):
+        config = transformers.MambaConfig(
+            vocab_size=WORDS, hidden_size=16, num_hidden_layers=2, state_size=4, eos_token_id=END, pad_token_id=PAD
+        )
+        with pytest.raises(ModelError, match="keeps a state and no words"):
+            generation(transformers.MambaForCausalLM(config).eval(), {"input_ids": TEXT["input_ids"]})
+
+
+def test_a_model_in_double_precision_is_decoded_in_it():
+    torch.manual_seed(2)
+    ready = generation(gpt2()[0].double().eval(), TEXT)
+    found = greedy(ready.step, ready.state, ready.start, end=END, longest=LONGEST)
+    assert found.totals.dtype is torch.float64

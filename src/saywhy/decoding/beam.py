@@ -1,14 +1,14 @@
 """Beam search: the best few hypotheses side by side."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saywhy.decoding.decoded import Decoded, Flags, Gains, Normalization, Sentences, Totals, divisors, pick
-from saywhy.decoding.step import Limits, LogProbabilities, State, Step, Stepper, whole
+from saywhy.decoding.step import Limits, LogProbabilities, State, Step, Stepper, flags, whole
 from saywhy.errors import MethodError
 
 
@@ -76,6 +76,7 @@ def beam_search(
     """
     limits = Limits(end=end, longest=longest, shortest=shortest, forbidden=forbidden)
     whole("width", width, 1)
+    flags(early=early, refill=refill)
     if isinstance(siblings, bool) or not isinstance(siblings, int | float) or not 0 <= siblings < float("inf"):
         raise MethodError(f"siblings is a number from 0, got {siblings!r}.")
     wanted = width if count is None else whole("count", count, 1, width)
@@ -205,12 +206,20 @@ class Beams:
 
     def where(self, kept: Bool[Tensor, "batch #hypothesis"]) -> "Beams":
         """These hypotheses; the places of the others are empty."""
-        return Beams(self.words, self.gains, self.totals.where(kept, -torch.inf), self.parents)
+        return replace(self, totals=self.totals.where(kept, -torch.inf))
 
     def cut(self, width: int) -> "Beams":
         """The first ``width`` places, after those that are empty have moved to the end."""
-        order = self.open.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :width]
-        return Beams(*(pick(part, order) for part in (self.words, self.gains, self.totals, self.parents)))
+        return self.at(self.closed_last[:, :width])
+
+    def at(self, places: Int[Tensor, "batch chosen"]) -> "Beams":
+        """The hypotheses at these places, in this order."""
+        return Beams(*(pick(part, places) for part in (self.words, self.gains, self.totals, self.parents)))
+
+    @property
+    def closed_last(self) -> Int[Tensor, "batch hypothesis"]:
+        """All places, those that are empty behind the others."""
+        return self.open.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices
 
     def results(self, done: Flags, finished: Flags, length: int, divisor: Float[Tensor, " length"]) -> Decoded:
         """Those that are done, with their scores; the others are as if they did not exist."""

@@ -84,8 +84,11 @@ class Decoded:
 
     def best(self, count: int) -> "Decoded":
         """The ``count`` hypotheses of the highest scores, best first; of equals the one that stands first."""
-        order = self.scores.sort(dim=1, descending=True, stable=True).indices[:, :count]
-        return Decoded(*(pick(getattr(self, f.name), order) for f in fields(Decoded)))
+        return self.at(self.scores.sort(dim=1, descending=True, stable=True).indices[:, :count])
+
+    def at(self, places: Int[Tensor, "batch chosen"]) -> "Decoded":
+        """The hypotheses at these places, in this order."""
+        return Decoded(*(pick(getattr(self, f.name), places) for f in fields(Decoded)))
 
 
 def pick(values: Tensor, places: Int[Tensor, "batch chosen"]) -> Tensor:
@@ -109,8 +112,11 @@ def divisors(normalize: Normalization, longest: int, like: Tensor) -> Float[Tens
     tensor([1.0000, 1.4142, 1.7321, 2.0000])
     """
     if callable(normalize):
-        values = [float(normalize(length)) for length in range(1, longest + 1)]
-    elif isinstance(normalize, int | float):
+        given = [normalize(length) for length in range(1, longest + 1)]
+        if not all(isinstance(value, int | float) for value in given):
+            raise MethodError(f"normalize gives a number for every length, got {given[0]!r} for 1 word.")
+        values = [float(value) for value in given]
+    elif isinstance(normalize, int | float) and not isinstance(normalize, bool):
         values = torch.arange(1, longest + 1, dtype=torch.float64).pow(normalize).tolist()
     else:
         raise MethodError(f"normalize is an exponent of the length or a function of it, got {normalize!r}.")

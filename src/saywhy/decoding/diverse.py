@@ -20,8 +20,8 @@ from torch import Tensor
 from saywhy.decoding.beam import Beams, Candidates, likeliest
 from saywhy.decoding.decoded import Decoded, Flags, Normalization, Totals, divisors, pick
 from saywhy.decoding.following import Following, Offered
-from saywhy.decoding.penalties import OfWords, Penalty, Said, cumulative, embedding, hamming, ngram, within
-from saywhy.decoding.step import Limits, LogProbabilities, State, Step, Stepper, whole
+from saywhy.decoding.penalties import LARGEST, OfWords, Penalty, Said, cumulative, embedding, hamming, ngram, within
+from saywhy.decoding.step import Limits, LogProbabilities, State, Step, Stepper, flags, whole
 from saywhy.errors import InputError, MethodError
 
 GHOST = -1000.0
@@ -29,7 +29,7 @@ GHOST = -1000.0
 place to it, as there."""
 
 STRONGEST = 1_000_000
-"""No strength above can be told from it in float32."""
+"""The largest strength, far above all that is of use: sums of what is taken stay finite in float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +128,11 @@ def diverse_beam_search(
             f"penalty is a function of beams: hamming, cumulative(), ngram(2), embedding(vectors) or one of yours; got "
             f"{getattr(penalty, '__name__', penalty)!r}."
         )
-    if carry not in ("augmented", "raw") or finished not in ("silent", "speaking"):
-        raise MethodError(
-            f"carry is 'augmented' or 'raw', and finished 'silent' or 'speaking'; got {carry!r} and {finished!r}."
-        )
+    if carry not in ("augmented", "raw"):
+        raise MethodError(f"carry is 'augmented' or 'raw', got {carry!r}.")
+    if finished not in ("silent", "speaking"):
+        raise MethodError(f"finished is 'silent' or 'speaking', got {finished!r}.")
+    flags(penalize_end=penalize_end, refill=refill)
     if refill and finished == "speaking":
         raise MethodError("finished='speaking' keeps the places of beams that end; refill=True would give them away.")
     stepper = Stepper(step, state, start, limits)
@@ -192,8 +193,8 @@ class _Alive:
 
     def cut(self, size: int) -> "_Alive":
         """The first ``size`` places, after those that are empty have moved to the end."""
-        order = self.beams.open.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :size]
-        return _Alive(self.beams.cut(size), *(pick(part, order) for part in (self.raw, self.paid, self.ghosts)))
+        places = self.beams.closed_last[:, :size]
+        return _Alive(self.beams.at(places), *(pick(part, places) for part in (self.raw, self.paid, self.ghosts)))
 
 
 @dataclass(frozen=True)
@@ -218,11 +219,11 @@ class _Kept:
     def joined(self, longer: _Alive, stops: Flags, ended: Flags, length: int) -> "_Kept":
         """The best of these and of those that stop now, as many as before."""
         raw = longer.raw.where(longer.beams.open, -torch.inf)
-        found = replace_totals(longer.beams, raw).results(stops, ended, length, self.divisor)
+        found = replace(longer.beams, totals=raw).results(stops, ended, length, self.divisor)
         penalized = torch.cat([self.penalized, (raw - longer.paid).where(stops, -torch.inf)], 1)
         both = _Kept(self.found.joined(found), penalized, self.divisor)
         order = both.ranked.sort(dim=1, descending=True, stable=True).indices[:, : self.penalized.shape[1]]
-        return _Kept(_chosen(both.found, order), pick(penalized, order), self.divisor)
+        return _Kept(both.found.at(order), pick(penalized, order), self.divisor)
 
     def closed(self, alive: _Alive, reach: Tensor) -> Bool[Tensor, " row"]:
         """Whether nothing that is open can get in any more: totals only fall, and penalties only take."""
@@ -291,9 +292,11 @@ class _Search:
             return Offered(words, gains, self._taken(penalty.of(words), gains, words)).in_order()
         taken = penalty.everywhere(following.vocabulary) if isinstance(penalty, OfWords) else penalty
         logs = following.every()
-        fine = within(taken, torch.inf)
+        fine = within(taken, LARGEST)
         if taken.shape != logs.shape or not fine:
-            came = str(list(taken.shape)) + ("" if fine else " with NaN, infinity or negative numbers")
+            came = str(list(taken.shape)) + (
+                "" if fine else " with NaN, infinity, negative numbers or such as are beyond 1e30"
+            )
             raise InputError(f"a penalty is finite and from 0, [sample, beam, word] = {list(logs.shape)}, got {came}.")
         taken = self._taken(taken, logs, torch.arange(following.vocabulary, device=logs.device))
         _, words = own.placed(*likeliest((logs - taken)[own.open], min(2 * self.size, logs.shape[2])))
@@ -310,17 +313,7 @@ class _Search:
             return longer.where(~ended & (first | self.refill)).cut(self.size)
         ghosts = longer.ghosts | ended
         fallen = longer.beams.totals.where(longer.ghosts | ~ended | ~longer.beams.open, GHOST)
-        fallen_beams = replace_totals(longer.beams, fallen)
-        return replace(longer, beams=fallen_beams, ghosts=ghosts).where(first).cut(self.size)
-
-
-def replace_totals(beams: Beams, totals: Totals) -> Beams:
-    """The same beams with other totals."""
-    return Beams(beams.words, beams.gains, totals, beams.parents)
-
-
-def _chosen(found: Decoded, order: Int[Tensor, "batch chosen"]) -> Decoded:
-    return Decoded(*(pick(getattr(found, name), order) for name in Decoded.__dataclass_fields__))
+        return replace(longer, beams=replace(longer.beams, totals=fallen), ghosts=ghosts).where(first).cut(self.size)
 
 
 def _more(said: Said | None, new: Said) -> Said:
@@ -338,5 +331,5 @@ def _together(kept: _Kept, groups: int) -> Diverse:
     size = kept.penalized.shape[1]
     numbers = torch.arange(groups, device=penalized.device).repeat_interleave(size).expand(penalized.shape)
     order = every.scores.sort(dim=1, descending=True, stable=True).indices
-    found = _chosen(every, order)
+    found = every.at(order)
     return Diverse(found, pick(numbers, order).where(found.exists, -1), pick(penalized, order))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from saywhy.decoding.step import LogProbabilities, Rows, whole
 from saywhy.errors import InputError, ModelError, SaywhyWarning
+from saywhy.shapes import wide
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,10 @@ def generation(model: Any, inputs: Mapping[str, Tensor], end: int | None = None)
 
     Of the configuration are followed: the ends, the filling, ``suppress_tokens``, ``begin_suppress_tokens``,
     ``forced_bos_token_id`` and single ``bad_words_ids``; of the rest that changes what is said (such as
-    ``repetition_penalty``) a warning says that it is not. Where there are several ends, the likeliest of them counts,
-    and the first stands for it.
+    ``repetition_penalty``) a warning says that it is not. Not of the search itself (``num_beams``,
+    ``length_penalty``, ``early_stopping``), whose settings are those of the decoder here; and a sentence that is as
+    long as it may be is cut off and says so, where ``forced_eos_token_id`` would put an end in the place of its last
+    word. Where there are several ends, the likeliest of them counts, and the first stands for it.
 
     Args:
         model: with ``generate`` and a cache: encoder and decoder (BART, T5, Whisper, vision encoder–decoders), or a
@@ -56,10 +59,10 @@ def generation(model: Any, inputs: Mapping[str, Tensor], end: int | None = None)
         end: the word that finishes a sentence; None takes it, or them, from the model's configuration.
 
     Raises:
-        ModelError: it cannot generate, is in training mode, keeps nothing of what was said, or numbers the places of
-            pictures in several directions (Qwen2-VL).
-        InputError: there are no inputs, one of them is none of the model's, a prompt is filled up at the right, or no
-            end is known.
+        ModelError: it cannot generate, is in training mode, hands out nothing of what was said (RWKV; BLIP, which keeps
+            it inside), keeps a state alone (Mamba), or numbers the places of pictures in several directions (Qwen2-VL).
+        InputError: there are no inputs, one of them is none of the model's, a prompt is filled up at the right or has
+            words that the model does not know, or no end is known.
 
     >>> from transformers import GPT2Config, GPT2LMHeadModel
     >>> gpt = GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, eos_token_id=8)).eval()
@@ -73,18 +76,24 @@ def generation(model: Any, inputs: Mapping[str, Tensor], end: int | None = None)
         raise ModelError(f"{type(model).__name__} is no model of transformers that generates.")
     if model.training:
         raise ModelError("the model is in training mode, in which dropout changes every word. Call model.eval().")
-    if not inputs:
-        raise InputError("there are no inputs. Give what the model's tokenizer or processor returns.")
+    if not isinstance(inputs, Mapping) or not inputs:
+        got = "none" if isinstance(inputs, Mapping) else type(inputs).__name__
+        raise InputError(f"inputs are what the model's tokenizer or processor returns, tensors by name; got {got}.")
     for name, value in inputs.items():
         if value is not None and not isinstance(value, Tensor):
             raise InputError(f"inputs are tensors, '{name}' is {type(value).__name__}: return_tensors='pt' gives them.")
     settings = getattr(model, "generation_config", model.config)
     asked = _Asked.of(settings, model.config, end)
+    if taken := [name for name in inputs if name in _COUNTED]:
+        raise InputError(f"{', '.join(taken)} are counted here from what has been said. Leave them out.")
     given = {name: value for name, value in inputs.items() if value is not None}
     begin = _encoded if model.config.is_encoder_decoder else _prompted
     state, start = begin(model, given, settings, asked)
     return Generation(_Step(model, asked), state, start, asked.ends[0], asked.forbidden)
 
+
+_COUNTED = ("position_ids", "cache_position", "past_key_values", "cache")
+"""Inputs that go on from step to step."""
 
 UNFOLLOWED = {
     "repetition_penalty": 1.0,
@@ -97,6 +106,7 @@ UNFOLLOWED = {
     "sequence_bias": None,
     "exponential_decay_length_penalty": None,
     "guidance_scale": 1.0,
+    "stop_strings": None,
 }
 """Settings of ``generate`` that change what is said, with the value that changes nothing."""
 
@@ -138,8 +148,20 @@ class _Asked:
         not_first = _words(getattr(settings, "begin_suppress_tokens", None))
         return _Asked(ends, tuple(dict.fromkeys(n for n in never if n not in ends)), first, not_first)
 
+    def known(self, logs: LogProbabilities) -> None:
+        """See that the model has all these words."""
+        words = (*self.ends, *self.forbidden, *self.first, *self.not_first)
+        least, most = min(words), max(words)
+        if not 0 <= least <= most < logs.shape[1]:
+            strange = most if least >= 0 else least
+            raise InputError(
+                f"the model says words from 0 to {logs.shape[1] - 1}; its configuration, or end=, names word {strange} "
+                "among those that end a sentence, are suppressed or come first."
+            )
+
     def at_first(self, logs: LogProbabilities) -> LogProbabilities:
         """Log-probabilities of the first word, minus infinity where it may not be."""
+        self.known(logs)
         if self.first:
             only = torch.full_like(logs, -torch.inf)
             only[:, list(self.first)] = 0.0
@@ -228,11 +250,37 @@ class _Step:
 
 def _said(model: Any, given: Mapping[str, Any], name: str) -> tuple[LogProbabilities, Any]:
     """Log-probabilities behind the last word, and the cache, which has that name."""
-    out = model(**given)
+    try:
+        out = model(**given)
+    except IndexError as error:
+        most = getattr(model.config, "max_position_embeddings", "so many")
+        raise InputError(
+            f"{type(model).__name__} has no place for another word: prompt and sentence together have at most {most} "
+            f"words. Take a smaller longest=, or a shorter prompt. ({error})"
+        ) from error
     cache = getattr(out, name, None)
     if cache is None:
-        raise ModelError(f"{type(model).__name__} keeps nothing of what was said (no {name}).")
-    return out.logits[:, -1].float().log_softmax(-1), cache
+        raise ModelError(
+            f"{type(model).__name__} hands out nothing of what was said (no {name}), from which the next word would "
+            "go on. Decode it with its own generate, or a part of it that does hand it out, such as its decoder."
+        )
+    return wide(out.logits[:, -1]).log_softmax(-1), cache
+
+
+def _check_words(model: Any, name: str, words: Tensor) -> None:
+    """See that they are [batch, word], and words of the model's."""
+    if words.ndim != 2 or not words.numel() or words.is_floating_point() or words.dtype is torch.bool:
+        raise InputError(f"{name} are whole numbers [batch, word], at least one word each, got {_told(words)}.")
+    embedded = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    known = getattr(embedded, "num_embeddings", None)
+    least, most = int(words.min()), int(words.max())
+    if known is not None and not 0 <= least <= most < known:
+        strange = most if least >= 0 else least
+        raise InputError(f"{type(model).__name__} reads words from 0 to {known - 1}, and {name} have {strange}.")
+
+
+def _told(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)}"
 
 
 def _cache_of(takes: Collection[str]) -> str:
@@ -281,6 +329,10 @@ def _encoded(model: Any, inputs: dict[str, Any], settings: Any, asked: _Asked) -
         if not begin:
             raise InputError("the configuration does not say what the decoder begins with: set decoder_start_token_id.")
         prompt = torch.full((len(hidden), 1), begin[0], device=hidden.device)
+    if prompt.ndim != 2 or len(prompt) != len(hidden) or not prompt.shape[1] or prompt.is_floating_point():
+        raise InputError(
+            f"decoder_input_ids are whole numbers [batch, word] for {len(hidden)} samples, got {_told(prompt)}."
+        )
     encoded = hidden, inputs.get("attention_mask")
     takes = inspect.signature(model.forward).parameters
     given = {"decoder_input_ids": prompt, "use_cache": True, **_heard(takes, encoded, samples)}
@@ -291,8 +343,9 @@ def _encoded(model: Any, inputs: dict[str, Any], settings: Any, asked: _Asked) -
 def _prompted(model: Any, inputs: dict[str, Any], settings: Any, asked: _Asked) -> tuple[_Said, Tensor]:
     """Behind prompts."""
     words = inputs.pop("input_ids", None)
-    if words is None or words.ndim != 2 or not words.shape[1]:
+    if words is None:
         raise InputError("a decoder alone needs prompts: input_ids [batch, word] of at least one word.")
+    _check_words(model, "input_ids", words)
     mask = inputs.pop("attention_mask", None)
     mask = torch.ones_like(words) if mask is None else mask.long()
     if mask.shape != words.shape:
@@ -319,8 +372,21 @@ def _prompted(model: Any, inputs: dict[str, Any], settings: Any, asked: _Asked) 
     samples = torch.arange(len(words), device=words.device)
     kind = inputs.get("token_type_ids")
     kind = kind[:, -1] if kind is not None and not _sees_pictures(inputs) else None
-    numbered |= hasattr(cache, "get_seq_length") and cache.get_seq_length() > words.shape[1]
+    numbered |= _kept_length(model, cache) > words.shape[1]
     return _Said(cache, samples, asked.of_ends(asked.at_first(logs)), mask, numbered, kind), words[:, -1]
+
+
+def _kept_length(model: Any, cache: Any) -> int:
+    """How many words and pieces of pictures are kept."""
+    if not hasattr(cache, "get_seq_length"):
+        return 0
+    try:
+        return int(cache.get_seq_length())
+    except ValueError as error:
+        raise ModelError(
+            f"{type(model).__name__} keeps a state and no words, and what its steps give is not always what it gives "
+            f"of whole sentences: decode it with its own generate. ({error})"
+        ) from error
 
 
 def _sees_pictures(inputs: Mapping[str, Any]) -> bool:

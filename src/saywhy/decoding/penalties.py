@@ -15,6 +15,10 @@ from torch import Tensor
 
 from saywhy.decoding.step import whole
 from saywhy.errors import InputError, MethodError
+from saywhy.shapes import precise
+
+LARGEST = 1e30
+"""Penalties are below this, so that whatever the strength sums of them are finite."""
 
 Own = Int[Tensor, "sample beam before"]
 Taken = Float[Tensor, "sample beam word"]
@@ -55,8 +59,8 @@ class OfWords:
         shapes = [list(part.shape) for part in parts]
         if shapes[0][:2] != list(own.shape[:2]) or shapes[0] != shapes[1] or shapes[2] != shapes[0][:2]:
             return f"shapes {shapes}"
-        if not all(within(part, torch.inf) for part in parts[1:]):
-            return "amounts that are negative, NaN or infinite"
+        if not all(within(part, LARGEST) for part in parts[1:]):
+            return "amounts that are negative, NaN, infinite or beyond 1e30"
         if not within(self.words, vocabulary):
             return f"words outside of the vocabulary of {vocabulary}"
         return ""
@@ -95,14 +99,15 @@ def hamming(own: Own, said: Said, vocabulary: int) -> OfWords:
     """
     beams = own.shape[1]
     words, there = (part.unsqueeze(1).expand(-1, beams, -1) for part in (said.words[..., -1], said.there))
-    amounts = there.double()
+    amounts = precise(there)
     return OfWords(words, amounts, amounts.new_zeros(amounts.shape[:2]))
 
 
 def cumulative(temperature: float = 1.0) -> Penalty:
     r"""How like the whole sentence so far is: :math:`\sum \exp(-\mathrm{mismatches} / \Gamma)` over other beams.
 
-    The paper prints it as a gain; it grows with likeness, so that it must be a penalty.
+    The paper prints it as a gain; it grows with likeness, so that it must be a penalty. As for :func:`ngram`, what has
+    ended is silent, and so is what it said before.
 
     >>> said = Said(torch.tensor([[[5, 2]]]), torch.tensor([[True]]))
     >>> cumulative()(torch.tensor([[[5]]]), said, 4).everywhere(4)  # said before: no mismatch for 2, one for the others
@@ -113,8 +118,8 @@ def cumulative(temperature: float = 1.0) -> Penalty:
 
     def penalty(own: Own, said: Said, vocabulary: int) -> OfWords:
         before = said.words[..., :-1].unsqueeze(1)  # [sample, 1, other, before]
-        mismatches = (own.unsqueeze(2) != before).sum(3).double()  # [sample, beam, other]
-        there = said.there.unsqueeze(1).double()
+        mismatches = precise((own.unsqueeze(2) != before).sum(3))  # [sample, beam, other]
+        there = precise(said.there.unsqueeze(1))
         same, other = (there * (-(mismatches + more) / temperature).exp() for more in (0, 1))
         last = said.words[..., -1].unsqueeze(1).expand(-1, own.shape[1], -1)
         return OfWords(last, same - other, other.sum(2))
@@ -135,15 +140,14 @@ def ngram(n: int = 2) -> Penalty:
     whole("n", n, 1)
 
     def penalty(own: Own, said: Said, vocabulary: int) -> Taken:
-        taken = torch.zeros(*own.shape[:2], vocabulary, dtype=torch.float64, device=own.device)
         if own.shape[2] < n - 1 or said.words.shape[2] < n:
-            return taken.float()
+            return torch.zeros(*own.shape[:2], vocabulary, device=own.device)
         windows = said.words.unfold(2, n, 1).flatten(1, 2)  # [sample, window, n]
         there = said.there.repeat_interleave(windows.shape[1] // said.there.shape[1], 1)
         last = own[..., own.shape[2] - (n - 1) :].unsqueeze(2)  # [sample, beam, 1, n - 1]
         alike = (last == windows[..., :-1].unsqueeze(1)).all(3) & there.unsqueeze(1)
         words = windows[..., -1].unsqueeze(1).expand(-1, own.shape[1], -1)
-        return _scattered(words, alike.double(), vocabulary).float()
+        return _scattered(words, precise(alike), vocabulary).float()
 
     return penalty
 
@@ -162,12 +166,13 @@ def embedding(vectors: Float[Tensor, "word dimension"]) -> Penalty:
         raise InputError(f"vectors are a tensor [word, dimension], got {type(vectors).__name__}.")
     if vectors.ndim != 2 or not vectors.is_floating_point() or not bool(vectors.isfinite().all()):
         raise InputError(f"vectors are finite floats [word, dimension], got {vectors.dtype} {list(vectors.shape)}.")
-    directions = torch.nn.functional.normalize(vectors.detach().double(), dim=1)
+    directions = torch.nn.functional.normalize(precise(vectors.detach()), dim=1)
 
     def penalty(own: Own, said: Said, vocabulary: int) -> Taken:
         if len(directions) != vocabulary:
             raise InputError(f"there is one vector for each of {vocabulary} words, got {len(directions)}.")
-        near = (directions.to(own.device)[said.words[..., -1]] @ directions.to(own.device).T).clamp_min(0)
+        here = directions.to(precise(own))
+        near = (here[said.words[..., -1]] @ here.T).clamp_min(0)
         total = (near * said.there.unsqueeze(2)).sum(1, keepdim=True)
         return total.expand(-1, own.shape[1], -1).float()
 

@@ -13,6 +13,7 @@ from saywhy.decoding.decoded import Decoded, Normalization
 from saywhy.decoding.greedy import follow
 from saywhy.decoding.step import Limits, LogProbabilities, Rows, State, Step, Stepper, whole
 from saywhy.errors import InputError, MethodError
+from saywhy.shapes import precise
 
 
 @torch.no_grad()
@@ -105,10 +106,9 @@ def _tempered(logs: LogProbabilities, temperature: float) -> LogProbabilities:
     >>> _tempered(torch.tensor([[-1.0, -3.0, -torch.inf]]), 0.5)
     tensor([[ 0., -4., -inf]], dtype=torch.float64)
     """
-    # Double, for the sums of many small probabilities, but where there is none.
-    precise = logs if logs.device.type == "mps" else logs.double()
-    highest = precise.amax(1, keepdim=True).clamp_min(torch.finfo(precise.dtype).min)  # no word may be possible
-    return (precise - highest) / temperature
+    exact = precise(logs)
+    highest = exact.amax(1, keepdim=True).clamp_min(torch.finfo(exact.dtype).min)  # no word may be possible
+    return (exact - highest) / temperature
 
 
 def _kept(logs: LogProbabilities, top_k: int | None, top_p: float | None) -> LogProbabilities:

@@ -138,6 +138,17 @@ def whole(name: str, value: object, least: int, most: int | None = None) -> int:
     raise MethodError(f"{name} must be a whole number {bounds}, got {value!r}.")
 
 
+def flags(**values: object) -> None:
+    """Settings that are true or false.
+
+    Raises:
+        MethodError: one is neither.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise MethodError(f"{name} is True or False, got {value!r}.")
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a sentence may be.
@@ -214,9 +225,8 @@ class Stepper:
         """
         answer = self.step(words, self.state)
         if not isinstance(answer, tuple) or len(answer) != 2:
-            raise InputError(
-                f"a step gives a pair (log-probabilities [row, word], state), got {type(answer).__name__}."
-            )
+            got = f"{len(answer)} things" if isinstance(answer, tuple) else type(answer).__name__
+            raise InputError(f"a step gives a pair (log-probabilities [row, word], state), got {got}.")
         given, self.state = answer
         self._check(given)
         check_rows(self.state, self.rows)

@@ -167,8 +167,8 @@ def _check(lists: Lists, least: int = 1) -> None:
     fine = _is_list(lists) and bool(lists) and all(_is_list(one) and len(one) >= least for one in lists)
     if not fine or not all(isinstance(text, str) for one in lists for text in one):
         raise InputError(
-            f"sentences are a list for every picture, of at least {least} texts each, such as [['a cat', 'a dog']]; got "
-            f"{reprlib.repr(lists)}."
+            f"sentences are a list for every picture, of at least {least} texts each, such as [['a cat', 'a dog']]; "
+            f"got {reprlib.repr(lists)}."
         )
 
 
