@@ -15,7 +15,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from benchmarks.cost import CONSOLE, Row, _machine, _shown, ratios, report
+from benchmarks.cost import CONSOLE, Row, machine, ratios, report, shown
 from saywhy.engine.borrow import borrowed
 from saywhy.tasks.spread import VarianceHead
 from saywhy.tasks.vqa import Answerer, Answering, ShowAskAttendAnswer, StackedAttention
@@ -75,7 +75,7 @@ def _of(name: str, network: nn.Module, inputs: tuple[Tensor, ...], repeats: int)
     found = ratios(partial(_asked, network, inputs), calls, repeats)
     rows = []
     for who, values in found.items():
-        rows.append(Row(f"{GUESSES} guesses, {name}", who, _shown(values), "at most 15" if who == "saywhy" else ""))
+        rows.append(Row(f"{GUESSES} guesses, {name}", who, shown(values), "at most 15" if who == "saywhy" else ""))
         CONSOLE.print(f"{rows[-1].what} | {who} | {rows[-1].ratio}")
     return rows
 
@@ -113,7 +113,7 @@ def steps(repeats: int) -> list[Row]:
         }.items():
             calls[kind] = partial(_step, head, partial(how.asked, head, features, question, answers))
         for kind, values in ratios(base, calls, repeats).items():
-            rows.append(Row(f"a training step, {name}", kind, _shown(values), "at most 2.5"))
+            rows.append(Row(f"a training step, {name}", kind, shown(values), "at most 2.5"))
             CONSOLE.print(f"{rows[-1].what} | {kind} | {rows[-1].ratio}")
     return rows
 
@@ -131,7 +131,7 @@ def page(rows: list[Row], repeats: int) -> str:
     lines = "\n".join(f"| {row.what} | {row.who} | {row.ratio} | {row.goal} |" for row in rows)
     return f"""# Cost of certainty
 
-Made by `python -m benchmarks.certainty` ({repeats} turns) on {_machine()}.
+Made by `python -m benchmarks.certainty` ({repeats} turns) on {machine()}.
 Medians (lowest to highest), as ratios of one pass of the same network on the same input, or of one training step
 (forward and backward) of the base: {BATCH} questions of features [2048, 14, 14], {ANSWERS:,} answers.
 

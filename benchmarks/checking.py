@@ -19,7 +19,7 @@ import typer
 from torch import nn
 
 import saywhy
-from benchmarks.cost import CONSOLE, Row, _inference, _machine, _shown, ratios, report
+from benchmarks.cost import CONSOLE, Row, inference, machine, ratios, report, shown
 from saywhy.bench import bench
 from saywhy.data.located import open_dataset
 
@@ -41,7 +41,7 @@ def check(repeats: int) -> list[Row]:
     model = _resnet50()
     x = torch.randn(1, 3, 224, 224)
     explanation = saywhy.explain(model, x)
-    found = ratios(_inference(model.module, x), {"saywhy": partial(saywhy.check, explanation)}, repeats)["saywhy"]
+    found = ratios(inference(model.module, x), {"saywhy": partial(saywhy.check, explanation)}, repeats)["saywhy"]
     return [_row("check of one Grad-CAM map, ResNet-50 (in forward passes of one picture)", found, "at most 150")]
 
 
@@ -77,7 +77,7 @@ def _alone(network: nn.Module, sizes: list[int]) -> float:
     """Seconds that batches of these sizes take, each size measured once it is warm."""
     taken: dict[int, float] = {}
     for size in set(sizes):
-        run: Callable[[], object] = _inference(network, torch.randn(size, 3, 224, 224))
+        run: Callable[[], object] = inference(network, torch.randn(size, 3, 224, 224))
         run()
         begin = perf_counter()
         run()
@@ -86,7 +86,7 @@ def _alone(network: nn.Module, sizes: list[int]) -> float:
 
 
 def _row(what: str, values: list[float], goal: str) -> Row:
-    row = Row(what, "saywhy", _shown(values), goal)
+    row = Row(what, "saywhy", shown(values), goal)
     CONSOLE.print(f"{row.what} | {row.ratio}")
     return row
 
@@ -99,7 +99,7 @@ def page(rows: list[Row], repeats: int) -> str:
     lines = "\n".join(f"| {row.what} | {row.ratio} | {row.goal} |" for row in rows)
     return f"""# Cost of checking
 
-Made by `python -m benchmarks.checking` ({repeats} turns) on {_machine()}.
+Made by `python -m benchmarks.checking` ({repeats} turns) on {machine()}.
 Medians (lowest to highest). Where a metric asks the network nothing, the time of a bench is that of the explanations
 themselves: backward passes and the proof of the layout, which are no forward passes.
 

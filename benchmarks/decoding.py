@@ -19,7 +19,7 @@ import typer
 from torch import nn
 
 import saywhy
-from benchmarks.cost import CONSOLE, Row, _machine, _shown, most_memory, ratios, report
+from benchmarks.cost import CONSOLE, Row, forget_most_memory, machine, most_memory, ratios, report, shown
 from saywhy.decoding import beam_search, diverse_beam_search
 from saywhy.decoding.generating import generation
 from saywhy.decoding.penalties import Penalty, hamming, ngram
@@ -98,13 +98,13 @@ def seconds(repeats: int) -> list[Row]:
             calls = {f"{groups} × {WIDTH // groups}": partial(ready.diverse, groups) for groups in (3, WIDTH)}
             calls["3 × 2, bigrams"] = partial(ready.diverse, 3, ngram(2))
             for how, values in ratios(ready.beams, calls, repeats).items():
-                rows.append(Row(f"time, {name}, {batch} at once", how, _shown(values), GOAL))
+                rows.append(Row(f"time, {name}, {batch} at once", how, shown(values), GOAL))
                 CONSOLE.print(f"{rows[-1].what} | {how} | {rows[-1].ratio}")
     return rows
 
 
 def memory(_repeats: int) -> list[Row]:
-    """The highest resident memory of a process that does this one thing, as ratios of that of beam search."""
+    """By how much the memory of a process grows that does this one thing, as ratios of that of beam search."""
     rows = []
     for name in SPEAKERS:
         peaks = {}
@@ -114,19 +114,21 @@ def memory(_repeats: int) -> list[Row]:
             peaks[groups] = float(found.stdout)
         for groups in (3, WIDTH):
             ratio = f"{peaks[groups] / peaks[0]:.2f}"
-            rows.append(Row(f"memory of the process, {name}, 16 at once", f"{groups} × {WIDTH // groups}", ratio, GOAL))
+            rows.append(Row(f"memory, {name}, 16 at once", f"{groups} × {WIDTH // groups}", ratio, GOAL))
             CONSOLE.print(f"{rows[-1].what} | {rows[-1].who} | {ratio}")
     return rows
 
 
 def _peak(name: str, groups: int) -> None:
-    """Print the peak of this process in MB."""
+    """Print how many MB this process takes at most while it decodes, beyond what network and inputs take."""
     ready = SPEAKERS[name](16)
+    forget_most_memory()
+    before = most_memory()
     if groups:
         ready.diverse(groups)
     else:
         ready.beams()
-    print(most_memory())
+    print(most_memory() - before)
 
 
 PARTS = {"seconds": seconds, "memory": memory}
@@ -137,10 +139,10 @@ def page(rows: list[Row], repeats: int) -> str:
     lines = "\n".join(f"| {row.what} | {row.who} | {row.ratio} | {row.goal} |" for row in rows)
     return f"""# Cost of diverse beam search
 
-Made by `python -m benchmarks.decoding` ({repeats} turns) on {_machine()}.
+Made by `python -m benchmarks.decoding` ({repeats} turns) on {machine()}.
 Medians (lowest to highest), as ratios of beam search of the same width ({WIDTH}), both {LENGTH} words long. The
-penalty is Hamming's where nothing else is said; that of bigrams looks at every word of the vocabulary. Networks have
-random weights, but that of Toybox.
+penalty is Hamming's where nothing else is said; that of bigrams looks at every word of the vocabulary. Memory is what
+the process takes beyond network and inputs. Networks have random weights, but that of Toybox.
 
 | what | groups × beams | ratio | goal |
 | --- | --- | --- | --- |

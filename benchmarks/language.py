@@ -15,7 +15,7 @@ import typer
 from torch import nn
 
 import saywhy
-from benchmarks.cost import CONSOLE, Row, _machine, _shown, ratios, report
+from benchmarks.cost import CONSOLE, Row, machine, ratios, report, shown
 from saywhy.targets import Sentence, Words
 from saywhy.tasks.captioning import Captioning, ShowAndTell, TopDown
 
@@ -56,7 +56,7 @@ def captions(repeats: int) -> list[Row]:
         turns = partial(_run, network.head, features, said)
         found = ratios(partial(_run, network, x, said), {"maps": maps, "turns": turns}, repeats)
         for what, goal in (("maps", "at most 1.5"), ("turns", "")):
-            rows.append(Row(name, what, _shown(found[what]), goal))
+            rows.append(Row(name, what, shown(found[what]), goal))
             CONSOLE.print(f"{name} | {what} | {rows[-1].ratio}")
     return rows
 
@@ -80,7 +80,7 @@ def page(rows: list[Row], repeats: int) -> str:
     lines = "\n".join(f"| {maps.what} | {maps.ratio} | {maps.goal} | {turns.ratio} |" for maps, turns in pairs)
     return f"""# Cost of a caption's maps
 
-Made by `python -m benchmarks.language` ({repeats} turns) on {_machine()}.
+Made by `python -m benchmarks.language` ({repeats} turns) on {machine()}.
 Grad-CAM of a caption of {WORDS} words and of each of its words, in times of one forward pass of the captioner on the
 same picture and caption (its {WORDS + 1} steps included): median (lowest to highest). Captioners of photographs have
 random weights and {VOCABULARY:,} words.

@@ -23,7 +23,7 @@ import typer
 from torch import Tensor, nn
 
 import saywhy
-from benchmarks.cost import CONSOLE, Row, _inference, _machine, _shown, most_memory, ratios, report
+from benchmarks.cost import CONSOLE, Row, inference, machine, most_memory, ratios, report, shown
 from saywhy.methods import METHODS
 
 LAYER = "layer4"
@@ -87,7 +87,7 @@ def _rows(
     for who, call in calls.items():
         peer = who == "pytorch-grad-cam"
         values = ratios(plain, {who: call}, min(repeats, PEER_TURNS) if peer else repeats)[who]
-        rows.append(Row(what, who, _shown(values), "" if peer else goal))
+        rows.append(Row(what, who, shown(values), "" if peer else goal))
         CONSOLE.print(f"{rows[-1].what} | {rows[-1].who} | {rows[-1].ratio}")
     return rows
 
@@ -102,7 +102,7 @@ def ablation(repeats: int) -> list[Row]:
         }
         if name == "resnet18":  # on ResNet-50 the peer takes minutes a map
             calls["pytorch-grad-cam"] = _peer("AblationCAM", module, x)
-        rows += _rows(f"Ablation-CAM, {name}, in passes of one picture", _inference(module, x), calls, repeats, goal)
+        rows += _rows(f"Ablation-CAM, {name}, in passes of one picture", inference(module, x), calls, repeats, goal)
     return rows
 
 
@@ -126,7 +126,7 @@ def score(repeats: int) -> list[Row]:
             Row(
                 f"{fast}, in times of pytorch-grad-cam",
                 who,
-                _shown(values[who]),
+                shown(values[who]),
                 "at most 0.33" if who == "saywhy" else "",
             )
             for who in calls
@@ -203,14 +203,14 @@ def _peak(name: str, settings: dict[str, Any]) -> None:
     """Print by how many MB the peak of this process rises."""
     warnings.simplefilter("ignore")
     module, x = _network(name), torch.randn(1, 3, 224, 224)
-    _inference(module, x)()
+    inference(module, x)()
     before = most_memory()
     if settings:
         at_layer = METHODS[settings["method"]].at == "layer" and name != "vit_b_16"
         layer = {"layer": LAYER} if at_layer else {}
         saywhy.explain(module, x, 0, **layer, **settings)
     else:
-        _inference(module, x)()
+        inference(module, x)()
     print(most_memory() - before)
 
 
@@ -222,7 +222,7 @@ def page(rows: list[Row], repeats: int) -> str:
     lines = [
         "# Cost of methods that run the network many times",
         "",
-        f"Made by `python -m benchmarks.perturbation` ({repeats} turns) on {_machine()}.",
+        f"Made by `python -m benchmarks.perturbation` ({repeats} turns) on {machine()}.",
         "Ratios of times in the same run: median (lowest to highest). Networks of torchvision with random weights at",
         f"224 × 224, pictures in batches of {BATCH}. Memory is by how much the peak of a process of its own",
         "rises above a plain pass of one picture: once each, and not to be read to the last 100 MB, for torch keeps",

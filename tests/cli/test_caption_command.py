@@ -83,10 +83,14 @@ def test_different_captions_with_a_map_of_each(run, model, noise, tmp_path):
     page = tmp_path / "why.html"
     ran = run("caption", noise, "-m", model, "--diverse", "2x2", "--with", "relu=false", "-o", page)
     assert ran.code == 0, ran.err
-    said = [line.split("  ", 1) for line in ran.out.splitlines()[:4]]
-    assert sorted(group for group, _ in said) == ["1", "1", "2", "2"]
+    heading, *lines = ran.out.splitlines()[:5]
+    said = [line.split(maxsplit=2) for line in lines]
+    assert heading.split("  ") == ["group", "log-probability a word", "caption"]
+    assert sorted(group for group, *_ in said) == ["1", "1", "2", "2"]
+    scores = [float(score) for _, score, _ in said]
+    assert scores == sorted(scores, reverse=True)
     text = page.read_text()
-    assert all(caption in text for _, caption in said)
+    assert all(caption in text for *_, caption in said)
 
 
 def test_different_captions_for_programs(run, model, noise):

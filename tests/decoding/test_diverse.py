@@ -89,19 +89,20 @@ class TestAgainstTheSlowOne:
         strength=st.sampled_from([0.3, 0.5, 2.0]),
         name=st.sampled_from(["hamming", "cumulative"]),
         carry=st.sampled_from(["augmented", "raw"]),
-        finished=st.sampled_from(["silent", "speaking"]),
+        how=st.sampled_from([("silent", False), ("silent", True), ("speaking", False)]),
         penalize_end=st.booleans(),
     )
-    def test_likely_words_are_enough_where_a_penalty_names_few(self, seed, tied, shape, name, **settings):
+    def test_likely_words_are_enough_where_a_penalty_names_few(self, seed, tied, shape, name, how, **settings):
         chain = Chain(Chain.random(seed, words=20, samples=2, tied=tied).table - 2.0 * tied)
+        settings["finished"], settings["refill"] = how
         (width, groups), (penalty, _) = shape, PENALTIES[name]
 
         def of_every_word(own: Tensor, said: Said, vocabulary: int) -> Tensor:
             return penalty(own, said, vocabulary).everywhere(vocabulary)
 
         one, other = (
-            searched(chain, longest=5, width=width, groups=groups, penalty=how, **settings)
-            for how in (penalty, of_every_word)
+            searched(chain, longest=5, width=width, groups=groups, penalty=one, **settings)
+            for one in (penalty, of_every_word)
         )
         assert torch.equal(one.found.words, other.found.words)
         assert torch.equal(one.groups, other.groups)
@@ -118,6 +119,45 @@ class TestAgainstTheSlowOne:
             assert [words_of(found.found, sample, p) for p in range(len(wanted))] == [
                 one.said.words for _, one in wanted
             ]
+
+    @few
+    @given(kind=kinds, shape=shapes, refill=st.booleans())
+    def test_a_forbidden_word_is_one_without_probability(self, kind, shape, refill):
+        chain, (width, groups) = Chain.random(**kind), shape
+        without = Chain(chain.table.clone())
+        without.table[..., 0] = -torch.inf
+        options = {"longest": 4, "width": width, "groups": groups, "refill": refill}
+        one, other = searched(chain, forbidden=(0,), **options), searched(without, **options)
+        assert torch.equal(one.found.words, other.found.words)
+        torch.testing.assert_close(one.penalized, other.penalized)
+
+    @few
+    @given(kind=kinds, shape=shapes, refill=st.booleans(), shortest=st.integers(2, 4))
+    def test_before_the_shortest_length_the_end_has_no_probability(self, kind, shape, refill, shortest):
+        chain, (width, groups) = Chain.random(**kind), shape
+        lengths: list[int] = []
+
+        def late(words: Tensor, state: Any) -> tuple[Tensor, Any]:
+            logs, state = chain.step(words, state)
+            lengths.append(len(lengths) + 1)
+            return logs.index_fill(1, torch.tensor([END]), -torch.inf) if lengths[-1] < shortest else logs, state
+
+        options = {"end": END, "longest": 4, "width": width, "groups": groups, "refill": refill}
+        one = searched(chain, shortest=shortest, **{k: v for k, v in options.items() if k != "end"})
+        other = diverse_beam_search(late, chain.state, chain.start, **options)
+        assert torch.equal(one.found.words, other.found.words)
+        torch.testing.assert_close(one.penalized, other.penalized)
+        assert int(one.found.lengths[one.found.exists].min()) >= shortest
+
+    @pytest.mark.parametrize("narrow", [torch.float16, torch.bfloat16])
+    def test_a_step_in_half_precision_is_searched_in_float32(self, narrow):
+        chain = Chain.random(seed=3, words=5, samples=2)
+        of_few_bits = Chain(chain.table.to(narrow))
+        options = {"longest": 5, "width": 6, "groups": 3}
+        one, other = searched(of_few_bits, **options), searched(Chain(of_few_bits.table.float()), **options)
+        assert one.penalized.dtype is torch.float32
+        assert torch.equal(one.found.words, other.found.words)
+        assert torch.equal(one.penalized, other.penalized)
 
 
 class TestBeamSearch:
@@ -204,7 +244,22 @@ class TestKnownResults:
         found = searched(toy(), longest=4, width=6, groups=3, strength=0.8, carry="raw", finished="speaking")
         assert found.of_group(2) == [[2, 3, 5], [2, 3, 5, 4]]
         assert found.of_group(0)[0] == [2, 3, 5]
+        assert found.found.totals[0, -1].item() == pytest.approx(-5.1805, abs=1e-4)  # a b d c
         assert float(found.repeated) == pytest.approx(1 / 6)
+
+    def test_the_end_is_not_kept_from_in_transformers(self):
+        """What transformers 4.56 says of the same chain, whose scores are the penalised ones."""
+        found = searched(toy(), longest=4, width=4, groups=4, strength=0.5, penalize_end=False, refill=True)
+        told = {
+            (" ".join(NAMES[w] for w in words_of(found.found, 0, p)), round(float(found.penalized[0, p]), 4))
+            for p in range(4)
+        }
+        assert told == {
+            ("b d </s>", -3.2834),
+            ("a c </s>", -3.6011),
+            ("a b c </s>", -3.6119),
+            ("a b c </s>", -5.6119),
+        }
 
     def test_a_beam_that_ended_says_nothing_more(self):
         """In the authors' program its meaningless ends keep the last group from ending."""
@@ -251,6 +306,8 @@ class TestPenalties:
             lambda own, said, v: few_words(word=v),
             lambda own, said, v: few_words(word=-1),
             lambda own, said, v: few_words(beams=2),
+            lambda own, said, v: few_words(amount=3e38),
+            lambda own, said, v: torch.full((1, 1, v), 3e38),
         ],
     )
     def test_what_is_no_penalty_is_refused(self, wrong):
@@ -275,6 +332,10 @@ class TestRefusals:
             ({"penalty": ngram}, "penalty is a function"),
             ({"forbidden": 3}, "forbidden is a collection"),
             ({"longest": 0}, "longest"),
+            ({"refill": "yes"}, "refill is True or False"),
+            ({"penalize_end": "no"}, "penalize_end is True or False"),
+            ({"normalize": True}, "normalize is an exponent"),
+            ({"normalize": lambda length: None}, "normalize gives a number"),
         ],
     )
     def test_settings(self, options, words):

@@ -77,7 +77,8 @@ def caption(
     else:
         screen.unknown_words(loaded, said[0])
         if shape is not None:
-            print("\n".join(f"{one.group + 1}  {one.text}" for one in variants))
+            print("group  log-probability a word  caption")
+            print("\n".join(f"{one.group + 1:5}  {one.score:22.3f}  {one.text}" for one in variants))
         else:
             print("\n".join(said))
         print_table([found])

@@ -1,0 +1,10 @@
+"""``python -m saywhy``."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+
+def test_is_the_command():
+    ran = subprocess.run([sys.executable, "-m", "saywhy", "--version"], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == f"saywhy {version('saywhy')}"
