@@ -20,7 +20,8 @@ BATCH = 50
 
 BEAM, SIBLINGS, TEMPERATURE, NUCLEUS = "beam search", "sibling penalty", "sampling", "nucleus 0.9"
 DIVERSE, GROUPED = "diverse beam search, 6 × 1", "diverse beam search, 3 × 2"
-BY_MEAN, SHIPPED = "beam search, by the mean", "`saywhy caption --diverse 3x2`"
+BY_MEAN = "beam search, by the mean"
+SHIPPED, SHIPPED_APART = "`saywhy caption --diverse 3x2`", "`saywhy caption --diverse 6x1`"
 """As the library's own captions are ranked: by the mean log-probability of a word."""
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.2, 1.8, 2.5)
@@ -58,6 +59,11 @@ def diverse(groups: int, strength: float) -> Decoder:
     return partial(_diverse, groups=groups, strength=strength)
 
 
+def shipped(groups: int, strength: float) -> Decoder:
+    """As ``saywhy caption --diverse`` has it: sentences are ranked by the mean of a word."""
+    return partial(_diverse, groups=groups, strength=strength, normalize=1.0)
+
+
 def siblings(rate: float) -> Decoder:
     """Li, Monroe and Jurafsky's."""
     return partial(_beams, width=BEAMS, siblings=rate)
@@ -73,7 +79,8 @@ def decoders(strengths: dict[str, float], seed: int) -> dict[str, Decoder]:
         GROUPED: diverse(3, strengths[GROUPED]),
         DIVERSE: diverse(BEAMS, strengths[DIVERSE]),
         BY_MEAN: partial(_beams, width=BEAMS, normalize=1.0),
-        SHIPPED: partial(_diverse, groups=3, strength=STRENGTH, normalize=1.0),
+        SHIPPED: shipped(3, STRENGTH),
+        SHIPPED_APART: shipped(BEAMS, STRENGTH),
     }
 
 

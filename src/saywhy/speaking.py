@@ -19,7 +19,11 @@ from saywhy.targets import Sentence, Words
 from saywhy.tasks.captioning import Captioner, Captioning
 from saywhy.tasks.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, words_of
 
-WIDTH, LONGEST, STRENGTH = 3, 20, 0.5
+WIDTH, LONGEST = 3, 20
+
+STRENGTH = 1.0
+"""Of diverse captions: at half of it groups say the same too often, at twice as much less of it is true
+(docs/claims-varied.md, by strength)."""
 
 SHORTEST = 2
 """A word and the end."""

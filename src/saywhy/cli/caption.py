@@ -32,7 +32,7 @@ def caption(
     ] = None,
     strength: Annotated[
         float | None,
-        typer.Option(min=0, help="How much groups of --diverse are kept from saying the same.", show_default="0.5"),
+        typer.Option(min=0, help="How much groups of --diverse are kept from saying the same.", show_default="1"),
     ] = None,
     method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`.")] = None,
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")] = None,
