@@ -106,6 +106,7 @@ def test_the_neighbours_stay_when_the_answer_changes():
     torch.testing.assert_close(asked.scores, torch.tensor([[2.0], [6.0]]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["gradcam", "rsi-gradcam"])
 @pytest.mark.parametrize("size", [None, 1, 2])
 def test_a_batch_is_its_samples(tiny, pictures, method, size):

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import pytest
 
+
+@pytest.mark.slow
 def test_is_the_command():
     ran = subprocess.run([sys.executable, "-m", "saywhy", "--version"], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == f"saywhy {version('saywhy')}"

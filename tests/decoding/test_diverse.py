@@ -81,6 +81,7 @@ class TestAgainstTheSlowOne:
                 assert told[place][2] == pytest.approx(one.said.total, abs=1e-9)
                 assert float(found.penalized[sample, place]) == pytest.approx(one.said.total - one.paid, abs=1e-5)
 
+    @pytest.mark.slow
     @few
     @given(
         seed=st.integers(0, 2**31 - 1),
@@ -120,6 +121,7 @@ class TestAgainstTheSlowOne:
                 one.said.words for _, one in wanted
             ]
 
+    @pytest.mark.slow
     @few
     @given(kind=kinds, shape=shapes, refill=st.booleans())
     def test_a_forbidden_word_is_one_without_probability(self, kind, shape, refill):
@@ -131,6 +133,7 @@ class TestAgainstTheSlowOne:
         assert torch.equal(one.found.words, other.found.words)
         torch.testing.assert_close(one.penalized, other.penalized)
 
+    @pytest.mark.slow
     @few
     @given(kind=kinds, shape=shapes, refill=st.booleans(), shortest=st.integers(2, 4))
     def test_before_the_shortest_length_the_end_has_no_probability(self, kind, shape, refill, shortest):

@@ -124,6 +124,7 @@ def test_diverse_beam_search_says_different_things(family):
     assert [some.of_group(0, i)[0] for i in range(3)] == [plain.sentence(i) for i in range(3)]
 
 
+@pytest.mark.slow
 def test_the_same_prompt_is_decoded_several_times(family):
     model, inputs = family
     ready = generation(model, inputs)

@@ -90,6 +90,7 @@ def test_a_wrong_order_is_refused(kind, grid, order):
     assert not proof.holds, proof
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("grid", "patch"), [((3, 3), 16), ((4, 4), 8), ((7, 7), 8), ((6, 10), 8), ((14, 14), 4)])
 @pytest.mark.parametrize("kind", ["channels-first", "tokens"])
 def test_shuffled_cells_are_refused_however_they_are_shuffled(grid, patch, kind):

@@ -146,6 +146,7 @@ class TestEveryMethod:
         torch.rand(7)  # whatever happens in between
         assert torch.equal(explain(name, network, batch).maps, first)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [1, 3, 99])
     def test_the_batch_size_changes_nothing(self, name, size, pictures):
         # A difference of scores has few digits left: batches round in the last one of float32.
@@ -177,6 +178,7 @@ class TestEveryMethod:
         with assert_untouched(network, wrong), pytest.raises(saywhy.errors.InputError, match="does not take"):
             explain(name, network, wrong)
 
+    @pytest.mark.slow
     def test_several_targets_are_each_alone(self, name, pictures):
         network, batch = network_for(name), pictures(3)
         wanted: list[Any] = [0, Class(1) - Class(3), 2]

@@ -138,6 +138,7 @@ class TestEvery:
         for altered in (3 * maps - 7, maps.exp(), torch.atan(1e-3 * maps**3)):
             assert torch.equal(metric(altered, judged.subject()), found)
 
+    @pytest.mark.slow
     @few
     @given(seed=seeds, rectified=st.booleans(), grid=st.sampled_from([(5, 4), (3, 3), (7, 6)]))
     def test_of_a_coarser_map_its_unit_does_not_count(self, metric, seed, rectified, grid):
@@ -146,6 +147,7 @@ class TestEvery:
         maps = some_maps(seed, 2, 2, *grid, rectified=rectified)
         assert torch.equal(metric(maps * 2.0**-30, judged.subject()), metric(maps, judged.subject()))
 
+    @pytest.mark.slow
     @few
     @given(seed=seeds, net=st.integers(0, 20), rectified=st.booleans())
     def test_of_probabilities_in_its_range(self, metric, seed, net, rectified):

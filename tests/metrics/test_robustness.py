@@ -261,6 +261,7 @@ class TestProperties:
         assert (found[1] <= found[2]).all()
         assert (found[0] < found[2]).any()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("metric", [max_sensitivity, stability, input_shift_variance])
     @pytest.mark.parametrize("method", ["saliency", "input-times-gradient", "smoothgrad"])
     def test_a_batch_is_its_pictures_one_by_one(self, metric, method):

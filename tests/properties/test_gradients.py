@@ -32,6 +32,7 @@ def maps_of(name: str, network: TinyNetwork, inputs: Tensor) -> Tensor:
     return found.maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_PASS)
 def test_with_respect_to_the_picture(name):
     network = network_for(name)
@@ -65,6 +66,7 @@ def test_with_respect_to_the_weights_before_and_behind_the_layer(name):
         torch.testing.assert_close(above - below, 2 * (gradient * step).sum(), rtol=1e-4, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_PASS)
 @pytest.mark.parametrize("channels", [3, 20], ids=["few channels", "many channels"])
 def test_with_respect_to_activations_and_gradients(name, channels):

@@ -55,6 +55,7 @@ def assert_same_picture(found: Tensor, wanted: Tensor, atol: float = 1e-5) -> No
 
 @pytest.mark.parametrize("name", SCALE_FREE)
 class TestUnitsOfTheScore:
+    @pytest.mark.slow
     @given(exponent=exponents, seed=seeds)
     def test_the_head_in_other_units(self, name, exponent, seed):
         network, inputs = network_for(name), some_pictures(seed)
@@ -64,6 +65,7 @@ class TestUnitsOfTheScore:
         maps = [explain(n, inputs, [0, 2], name, "features", **signed(name)).maps for n in (network, other)]
         assert_same_picture(maps[1], maps[0])
 
+    @pytest.mark.slow
     @given(exponent=exponents, seed=seeds)
     def test_a_score_in_other_units(self, name, exponent, seed):
         network, inputs = network_for(name), some_pictures(seed)
@@ -118,6 +120,7 @@ class Symmetric(nn.Module):
         return self.fc(torch.tanh(torch.cat([features.mean(-1), (features**2).mean(-1)], 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in ONE_PASS if n not in HEADS])
 @given(seed=seeds)
 def test_the_mirrored_picture_has_the_mirrored_map(name, seed):
@@ -129,6 +132,7 @@ def test_the_mirrored_picture_has_the_mirrored_map(name, seed):
     assert float((unit(maps) - unit(maps.flip(-1))).abs().max()) > 1e-2  # the map itself is not symmetric
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_PASS)
 @given(seed=seeds, order=st.permutations(range(4)))
 def test_the_order_of_the_pictures_does_not_matter(name, seed, order):
