@@ -9,6 +9,7 @@ same model and batch, measured in turns (plain, ours, peer, plain, …), and the
 random weights, which cost what trained ones do.
 """
 
+import contextlib
 import gc
 import platform
 import resource
@@ -99,10 +100,9 @@ def most_memory() -> float:
 
 
 def forget_most_memory() -> None:
-    """Let the highest memory be counted from here on; where the system cannot (macOS) it stays what it was."""
-    counted = Path("/proc/self/clear_refs")
-    if counted.exists():
-        counted.write_text("5")
+    """Let the highest memory be counted from here on; where the system does not let us (macOS) it stays what it was."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _seconds(call: Callable[[], object]) -> float:

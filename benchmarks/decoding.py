@@ -113,7 +113,7 @@ def memory(_repeats: int) -> list[Row]:
             found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
             peaks[groups] = float(found.stdout)
         for groups in (3, WIDTH):
-            ratio = f"{peaks[groups] / peaks[0]:.2f}"
+            ratio = f"{peaks[groups] / peaks[0]:.2f}" if peaks[0] else "too little to be seen"
             rows.append(Row(f"memory, {name}, 16 at once", f"{groups} × {WIDTH // groups}", ratio, GOAL))
             CONSOLE.print(f"{rows[-1].what} | {rows[-1].who} | {ratio}")
     return rows

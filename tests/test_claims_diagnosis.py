@@ -322,7 +322,7 @@ def test_attacks_and_failures_run_from_end_to_end():
     network = Classifier(0, saywhy.load("toybox:classifier"))
     study = Study((network,), ToyboxLocated("test", 20_000), None)
     with zeros_allowed():
-        page = attacks(SILENT, 0.02, study) + failed(SILENT, 0.04)
+        page = attacks(SILENT, 0.05, study) + failed(SILENT, 0.1)
     assert "## Adversarial pictures" in page
     assert "## Failure modes" in page
     assert "nan" not in page

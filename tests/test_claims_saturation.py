@@ -208,7 +208,7 @@ class TestSteady:
 def test_a_small_run_prints_its_tables(monkeypatch):
     monkeypatch.setattr("claims.saturation.REAL", Path("nowhere"))
     network = Classifier(0, saywhy.load("toybox:classifier"))
-    page = report(SILENT, 0.02, Study((network,), ToyboxLocated("test", 20_000), None), layers=("blocks.3",))
+    page = report(SILENT, 0.05, Study((network,), ToyboxLocated("test", 20_000), None), layers=("blocks.3",))
     assert page.startswith("## RSI-Grad-CAM")
     tables, rows = page.split("### Verdicts")
     assert "nan" not in page

@@ -102,8 +102,8 @@ class TestAgainstTheSlowOne:
             return penalty(own, said, vocabulary).everywhere(vocabulary)
 
         one, other = (
-            searched(chain, longest=5, width=width, groups=groups, penalty=one, **settings)
-            for one in (penalty, of_every_word)
+            searched(chain, longest=5, width=width, groups=groups, penalty=each, **settings)
+            for each in (penalty, of_every_word)
         )
         assert torch.equal(one.found.words, other.found.words)
         assert torch.equal(one.groups, other.groups)
@@ -145,9 +145,9 @@ class TestAgainstTheSlowOne:
             lengths.append(len(lengths) + 1)
             return logs.index_fill(1, torch.tensor([END]), -torch.inf) if lengths[-1] < shortest else logs, state
 
-        options = {"end": END, "longest": 4, "width": width, "groups": groups, "refill": refill}
-        one = searched(chain, shortest=shortest, **{k: v for k, v in options.items() if k != "end"})
-        other = diverse_beam_search(late, chain.state, chain.start, **options)
+        options = {"longest": 4, "width": width, "groups": groups, "refill": refill}
+        one = searched(chain, shortest=shortest, **options)
+        other = diverse_beam_search(late, chain.state, chain.start, end=END, **options)
         assert torch.equal(one.found.words, other.found.words)
         torch.testing.assert_close(one.penalized, other.penalized)
         assert int(one.found.lengths[one.found.exists].min()) >= shortest
@@ -316,6 +316,14 @@ class TestPenalties:
     def test_what_is_no_penalty_is_refused(self, wrong):
         with pytest.raises(InputError, match=r"\[sample, beam, word\]"):
             searched(toy(), longest=4, width=2, groups=2, penalty=wrong)
+
+
+def test_lengths_may_be_divided_by_numbers_of_any_library():
+    one, other = (
+        searched(toy(), longest=4, width=4, groups=2, normalize=by)
+        for by in (lambda length: float(length), lambda length: torch.tensor(float(length)))
+    )
+    assert torch.equal(one.found.scores, other.found.scores)
 
 
 class TestRefusals:

@@ -250,6 +250,17 @@ class TestPicturesInThePrompt:
         inputs["attention_mask"] = torch.ones(2, len(words[0])).long()
         assert told(found) == generated(model, inputs, **options)
 
+    def test_stand_in_the_prompt_by_numbers_that_need_be_no_words(self, git):
+        """Some models put something else there before they look numbers up."""
+
+        def replaced(_module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            return args, {**kwargs, "input_ids": kwargs["input_ids"].where(kwargs["input_ids"] < WORDS, START)}
+
+        model, pictures = git
+        model.register_forward_pre_hook(replaced, with_kwargs=True)
+        ready = generation(model, {"pixel_values": pictures, "input_ids": torch.tensor([[99, 5], [99, 7]])})
+        assert ready.start.tolist() == [5, 7]
+
     def test_places_in_several_directions_are_refused(self, git):
         model, pictures = git
         inputs = {"input_ids": torch.tensor([[1]]), "pixel_values": pictures, "image_grid_thw": torch.ones(1, 3)}
@@ -319,6 +330,16 @@ class TestBadInput:
         setattr(model.generation_config, name, value)
         with pytest.raises(InputError, match="says words from 0 to 12"):
             generation(model, TEXT)
+
+    @pytest.mark.parametrize("filling", [-1, 99])
+    def test_a_filling_that_is_no_word_of_the_model_is_never_said_anyway(self, model, filling):
+        model.config.pad_token_id = model.generation_config.pad_token_id = filling
+        ready = generation(model, TEXT)
+        assert ready.forbidden == ()
+        assert greedy(ready.step, ready.state, ready.start, end=END, longest=2, forbidden=ready.forbidden).exists.all()
+
+    def test_an_input_that_is_none_is_not_there(self, model):
+        assert generation(model, {**TEXT, "position_ids": None}).end == END
 
     def test_of_a_sentence_beyond_the_model_s_places(self, model):
         ready = generation(model, TEXT)

@@ -33,7 +33,7 @@ def test_auto_is_complete_on_photographs_and_fifty_steps_need_not_be(squeezenet,
 
 def test_more_steps_are_more_complete_on_average(squeezenet, photographs):
     gaps = []
-    for steps in (5, 20, 80):
+    for steps in (10, 40, 160):
         each = [
             saywhy.explain(squeezenet, p, method="conductance", score="probability", steps=steps) for p in photographs
         ]

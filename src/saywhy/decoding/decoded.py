@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -99,7 +100,7 @@ def pick(values: Tensor, places: Int[Tensor, "batch chosen"]) -> Tensor:
             [9, 9]])
     """
     whole = places.view(*places.shape, *[1] * (values.ndim - 2)).expand(*places.shape, *values.shape[2:])
-    return values.gather(1, whole)  # take_along_dim takes four times as long
+    return values.gather(1, whole)  # take_along_dim looks at all places first, which takes longer
 
 
 def divisors(normalize: Normalization, longest: int, like: Tensor) -> Float[Tensor, " length"]:
@@ -112,10 +113,7 @@ def divisors(normalize: Normalization, longest: int, like: Tensor) -> Float[Tens
     tensor([1.0000, 1.4142, 1.7321, 2.0000])
     """
     if callable(normalize):
-        given = [normalize(length) for length in range(1, longest + 1)]
-        if not all(isinstance(value, int | float) for value in given):
-            raise MethodError(f"normalize gives a number for every length, got {given[0]!r} for 1 word.")
-        values = [float(value) for value in given]
+        values = [_number(normalize(length), length) for length in range(1, longest + 1)]
     elif isinstance(normalize, int | float) and not isinstance(normalize, bool):
         values = torch.arange(1, longest + 1, dtype=torch.float64).pow(normalize).tolist()
     else:
@@ -130,6 +128,13 @@ def divisors(normalize: Normalization, longest: int, like: Tensor) -> Float[Tens
             f"from normalize={normalize!r}. Take an exponent such as 0, 0.7 or 1, or a positive function of the length."
         )
     return found.to(like.device)
+
+
+def _number(value: Any, length: int) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise MethodError(f"normalize gives a number for every length, got {value!r} for {length}.") from error
 
 
 def gnmt(exponent: float) -> Callable[[int], float]:

@@ -84,12 +84,14 @@ def generation(model: Any, inputs: Mapping[str, Tensor], end: int | None = None)
             raise InputError(f"inputs are tensors, '{name}' is {type(value).__name__}: return_tensors='pt' gives them.")
     settings = getattr(model, "generation_config", model.config)
     asked = _Asked.of(settings, model.config, end)
-    if taken := [name for name in inputs if name in _COUNTED]:
-        raise InputError(f"{', '.join(taken)} are counted here from what has been said. Leave them out.")
     given = {name: value for name, value in inputs.items() if value is not None}
+    if taken := [name for name in given if name in _COUNTED]:
+        raise InputError(f"{', '.join(taken)} are counted here from what has been said. Leave them out.")
     begin = _encoded if model.config.is_encoder_decoder else _prompted
     state, start = begin(model, given, settings, asked)
-    return Generation(_Step(model, asked), state, start, asked.ends[0], asked.forbidden)
+    assert state.first is not None
+    forbidden = tuple(word for word in asked.forbidden if 0 <= word < state.first.shape[1])  # others cannot be said
+    return Generation(_Step(model, asked), state, start, asked.ends[0], forbidden)
 
 
 _COUNTED = ("position_ids", "cache_position", "past_key_values", "cache")
@@ -149,14 +151,14 @@ class _Asked:
         return _Asked(ends, tuple(dict.fromkeys(n for n in never if n not in ends)), first, not_first)
 
     def known(self, logs: LogProbabilities) -> None:
-        """See that the model has all these words."""
-        words = (*self.ends, *self.forbidden, *self.first, *self.not_first)
+        """See that the model has the words that end or begin a sentence, or may not begin it."""
+        words = (*self.ends, *self.first, *self.not_first)
         least, most = min(words), max(words)
         if not 0 <= least <= most < logs.shape[1]:
             strange = most if least >= 0 else least
             raise InputError(
                 f"the model says words from 0 to {logs.shape[1] - 1}; its configuration, or end=, names word {strange} "
-                "among those that end a sentence, are suppressed or come first."
+                "among those that end a sentence, begin it or may not begin it."
             )
 
     def at_first(self, logs: LogProbabilities) -> LogProbabilities:
@@ -255,8 +257,8 @@ def _said(model: Any, given: Mapping[str, Any], name: str) -> tuple[LogProbabili
     except IndexError as error:
         most = getattr(model.config, "max_position_embeddings", "so many")
         raise InputError(
-            f"{type(model).__name__} has no place for another word: prompt and sentence together have at most {most} "
-            f"words. Take a smaller longest=, or a shorter prompt. ({error})"
+            f"{type(model).__name__} does not take another word: prompt and sentence together have at most {most} "
+            f"words, all of its vocabulary. Take a smaller longest=, or a shorter prompt. ({error})"
         ) from error
     cache = getattr(out, name, None)
     if cache is None:
@@ -267,16 +269,18 @@ def _said(model: Any, given: Mapping[str, Any], name: str) -> tuple[LogProbabili
     return wide(out.logits[:, -1]).log_softmax(-1), cache
 
 
-def _check_words(model: Any, name: str, words: Tensor) -> None:
-    """See that they are [batch, word], and words of the model's."""
+def _check_prompts(model: Any, words: Tensor, *, alone: bool) -> None:
+    """See that they are [batch, word], and words of the model's where nothing else (such as a picture) is put there."""
     if words.ndim != 2 or not words.numel() or words.is_floating_point() or words.dtype is torch.bool:
-        raise InputError(f"{name} are whole numbers [batch, word], at least one word each, got {_told(words)}.")
+        raise InputError(f"input_ids are whole numbers [batch, word], at least one word each, got {_told(words)}.")
+    if not alone:
+        return
     embedded = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
     known = getattr(embedded, "num_embeddings", None)
     least, most = int(words.min()), int(words.max())
     if known is not None and not 0 <= least <= most < known:
         strange = most if least >= 0 else least
-        raise InputError(f"{type(model).__name__} reads words from 0 to {known - 1}, and {name} have {strange}.")
+        raise InputError(f"{type(model).__name__} reads words from 0 to {known - 1}, and input_ids have {strange}.")
 
 
 def _told(tensor: Tensor) -> str:
@@ -345,7 +349,7 @@ def _prompted(model: Any, inputs: dict[str, Any], settings: Any, asked: _Asked) 
     words = inputs.pop("input_ids", None)
     if words is None:
         raise InputError("a decoder alone needs prompts: input_ids [batch, word] of at least one word.")
-    _check_words(model, "input_ids", words)
+    _check_prompts(model, words, alone=inputs.keys() <= {"attention_mask", "token_type_ids"})
     mask = inputs.pop("attention_mask", None)
     mask = torch.ones_like(words) if mask is None else mask.long()
     if mask.shape != words.shape:
