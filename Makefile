@@ -25,27 +25,27 @@ format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 
 bench: .venv/dev.stamp
-	$(BIN)/python -m benchmarks.cost --out docs/benchmarks.md
-	$(BIN)/python -m benchmarks.perturbation --out docs/benchmarks-perturbation.md
-	$(BIN)/python -m benchmarks.language --out docs/benchmarks-language.md
-	$(BIN)/python -m benchmarks.checking --out docs/benchmarks-checking.md
-	$(BIN)/python -m benchmarks.certainty --out docs/benchmarks-certainty.md
-	$(BIN)/python -m benchmarks.decoding --out docs/benchmarks-decoding.md
+	$(BIN)/python -m research.benchmarks.cost --out docs/benchmarks.md
+	$(BIN)/python -m research.benchmarks.perturbation --out docs/benchmarks-perturbation.md
+	$(BIN)/python -m research.benchmarks.language --out docs/benchmarks-language.md
+	$(BIN)/python -m research.benchmarks.checking --out docs/benchmarks-checking.md
+	$(BIN)/python -m research.benchmarks.certainty --out docs/benchmarks-certainty.md
+	$(BIN)/python -m research.benchmarks.decoding --out docs/benchmarks-decoding.md
 
 claims: .venv/dev.stamp
-	$(BIN)/python -m claims.language --out docs/claims-language.md
-	$(BIN)/python -m claims.trust --out docs/claims-trust.md
-	$(BIN)/python -m claims.vision --out docs/claims-vision.md
-	$(BIN)/python -m claims.certain --out docs/claims-certain.md
-	$(BIN)/python -m claims.varied --out docs/claims-varied.md
+	$(BIN)/python -m research.claims.language --out docs/claims-language.md
+	$(BIN)/python -m research.claims.trust --out docs/claims-trust.md
+	$(BIN)/python -m research.claims.vision --out docs/claims-vision.md
+	$(BIN)/python -m research.claims.certain --out docs/claims-certain.md
+	$(BIN)/python -m research.claims.varied --out docs/claims-varied.md
 
 coverage: .venv/dev.stamp
-	$(BIN)/python -m benchmarks.coverage --out docs/coverage.md
+	$(BIN)/python -m research.benchmarks.coverage --out docs/coverage.md
 
 docs: .venv/dev.stamp
 	$(BIN)/saywhy methods --markdown > docs/methods.md
 	$(BIN)/saywhy metrics --markdown > docs/metrics.md
-	$(BIN)/python -m benchmarks.parity_ledger --out docs/parity.md
+	$(BIN)/python -m research.benchmarks.parity_ledger --out docs/parity.md
 	$(BIN)/python -m docs.pictures
 
 clean:

@@ -3,14 +3,14 @@
 import tempfile
 from pathlib import Path
 
-from claims import failures
-from claims.cases import REAL
 from PIL import Image
 
 import saywhy
-from saywhy.data.toybox import scene
-from saywhy.data.toybox.sheet import sheet
+from research.claims import failures
+from research.claims.cases import REAL
 from saywhy.targets import Top
+from saywhy.toybox import scene
+from saywhy.toybox.scenes.sheet import sheet
 
 IMAGES = Path(__file__).parent / "images"
 SIDE = 384

@@ -20,7 +20,7 @@ from oracles.networks import OneQuadrant
 from saywhy import Explanation, Layout
 from saywhy.errors import InputError, LayerError, MethodError, SaywhyError, SaywhyWarning
 from saywhy.targets import Class
-from saywhy.uncertainty.told import Bar, Risk, Told
+from saywhy.uncertainty.report import Bar, Risk, Told
 
 Build = Callable[..., Any]
 LABELS = ["cat", "dog", "mug", "key"]
@@ -281,9 +281,9 @@ def test_the_card_of_a_fusion_is_the_worst_of_its_layers(tiny: Build) -> None:
     card = {fact.name: fact for fact in e.fuse().cards["gradcam", "features + stem (mean)"][0][0]}
     assert card["layout"].state == "warning"
     mixed = dataclasses.replace(
-        e, _cards=lambda _, layer: [[(saywhy.validity.Fact("layout", "bad" if layer == "stem" else "good", layer),)]]
+        e, _cards=lambda _, layer: [[(saywhy.diagnostics.Fact("layout", "bad" if layer == "stem" else "good", layer),)]]
     )
-    assert mixed.fuse().cards["gradcam", "features + stem (mean)"][0][0][0] == saywhy.validity.Fact(
+    assert mixed.fuse().cards["gradcam", "features + stem (mean)"][0][0][0] == saywhy.diagnostics.Fact(
         "layout", "bad", "stem"
     )
 
@@ -439,7 +439,7 @@ def test_in_a_notebook(e: Explanation) -> None:
 # --- the card ----------------------------------------------------------------------------------------------------
 
 
-def card(e: Explanation, target: int = 0) -> dict[str, saywhy.validity.Fact]:
+def card(e: Explanation, target: int = 0) -> dict[str, saywhy.diagnostics.Fact]:
     return {fact.name: fact for fact in e.cards[e.methods[0], e.layers[0]][0][target]}
 
 

@@ -7,15 +7,15 @@ torch.Size([1, 1, 16, 16])
 """
 
 from saywhy import errors, methods, metrics, targets
-from saywhy.check import Check, check
-from saywhy.concepts import factorize
+from saywhy.checks.check import Check, check
+from saywhy.concepts.factorization import factorize
+from saywhy.concepts.textual import textual
 from saywhy.engine.capture import Capture
 from saywhy.engine.layout import Layout
 from saywhy.errors import SaywhyError, SaywhyWarning
 from saywhy.explain import capture, explain, layers
 from saywhy.explanation import Explanation
 from saywhy.models import Model, Preprocess, load
-from saywhy.words import textual
 
 __all__ = [
     "Capture",

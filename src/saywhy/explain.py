@@ -10,24 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saywhy import validity
-from saywhy.again import Again
-from saywhy.answer import ScoreKind
+from saywhy import diagnostics
+from saywhy.diagnostics import Card, Evidence, Fact
 from saywhy.engine.capture import Capture
 from saywhy.engine.layers import find_layers
 from saywhy.engine.layout import Layout
 from saywhy.engine.precision import Precision
 from saywhy.engine.trace import Candidate, Watching
 from saywhy.errors import InputError, SaywhyWarning
+from saywhy.explainer.rerun import Again
+from saywhy.explainer.runner import LayerChoice, Part, Request, agreement, chosen_methods
 from saywhy.explanation import Explanation
-from saywhy.inputs import Batch, as_batch, check_words, translated
 from saywhy.methods.fusion import Fusion
 from saywhy.methods.method import Accounted
 from saywhy.methods.registry import find_method
 from saywhy.models import Model, load
-from saywhy.request import LayerChoice, Part, Request, agreement, chosen_methods
+from saywhy.models.inputs import Batch, as_batch, check_words, translated
+from saywhy.output import ScoreKind
 from saywhy.targets import Target, as_target
-from saywhy.validity import Card, Evidence, Fact
 
 
 def explain(
@@ -249,16 +249,16 @@ class _About:
 def _cards(about: _About, method: str, layer: str) -> list[list[Card]]:
     """The validity card of every map of one method at one layer."""
     known, evidence = find_method(method), about.evidence.get(layer)
-    common = [validity.picture_fact()] if layer not in about.candidates else _layer_facts(about.candidates[layer])
+    common = [diagnostics.picture_fact()] if layer not in about.candidates else _layer_facts(about.candidates[layer])
     if not known.uses_gradients:
-        common.append(validity.same_for_all_fact())
+        common.append(diagnostics.same_for_all_fact())
     if about.agreement is not None:
-        common.append(validity.precision_fact(*about.agreement, measured=known.passes == "one"))
+        common.append(diagnostics.precision_fact(*about.agreement, measured=known.passes == "one"))
     score, chances = about.request.score or known.score, about.probabilities
     if known.passes == "several" and about.dtype in (torch.bfloat16, torch.float16):
-        common.append(validity.rounding_fact(about.dtype))
+        common.append(diagnostics.rounding_fact(about.dtype))
     if score != about.request.shown_score:
-        common.append(validity.score_fact(score, about.request.shown_score))
+        common.append(diagnostics.score_fact(score, about.request.shown_score))
     low, high = (v.tolist() for v in torch.aminmax(about.maps[method, layer].detach().flatten(2), dim=2))
     account = about.accounts.get((method, layer))
     gap, steps = (account.gap, account.steps) if account is not None else (None, None)
@@ -271,19 +271,21 @@ def _cards(about: _About, method: str, layer: str) -> list[list[Card]]:
             facts = [
                 *common,
                 # A path begins where the gradient is; that it has vanished at its end is told of the saturation.
-                validity.gradient_fact(evidence, b, t) if evidence is not None and gap is None else None,
-                validity.evidence_fact(evidence if known.uses_gradients else None, lowest, high[b][t], b, t, of_score),
+                diagnostics.gradient_fact(evidence, b, t) if evidence is not None and gap is None else None,
+                diagnostics.evidence_fact(
+                    evidence if known.uses_gradients else None, lowest, high[b][t], b, t, of_score
+                ),
             ]
             if gap is not None:
-                facts.append(validity.completeness_fact(float(gap[b, t]), None if steps is None else int(steps[b])))
+                facts.append(diagnostics.completeness_fact(float(gap[b, t]), None if steps is None else int(steps[b])))
             if chances is not None and not bool(chances[b, t].isnan()):
-                facts.append(validity.saturation_fact(float(chances[b, t]), score, of_path=gap is not None))
+                facts.append(diagnostics.saturation_fact(float(chances[b, t]), score, of_path=gap is not None))
             cards[-1].append(tuple(fact for fact in facts if fact is not None))
     return cards
 
 
 def _layer_facts(candidate: Candidate) -> list[Fact | None]:
-    return [validity.layout_fact(candidate), validity.calls_fact(candidate)]
+    return [diagnostics.layout_fact(candidate), diagnostics.calls_fact(candidate)]
 
 
 def _provenance(
@@ -343,7 +345,7 @@ def _warn_of_zeros(explanation: Explanation, parts: Sequence[Part]) -> None:
         for b, t in blank.nonzero().tolist():
             if not explanation.targets[b][t]:
                 continue  # no target at all: behind the end of a shorter caption
-            cause = validity.zero_cause(evidence, b, t, uses_gradients=find_method(method).uses_gradients)
+            cause = diagnostics.zero_cause(evidence, b, t, uses_gradients=find_method(method).uses_gradients)
             names = causes.setdefault(cause, [])
             if explanation.targets[b][t] not in names:
                 names.append(explanation.targets[b][t])

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from saywhy import place
-from saywhy.again import Again
-from saywhy.answer import ScoreKind
-from saywhy.data.pictures import Picture
+from saywhy import geometry
+from saywhy.diagnostics import Card
 from saywhy.errors import InputError, LayerError, MethodError, nearest
+from saywhy.explainer.rerun import Again
+from saywhy.images import Picture
 from saywhy.methods.fusion import Fusion, fuse
 from saywhy.methods.registry import find_method
+from saywhy.output import ScoreKind
 from saywhy.shapes import LINEAR, Classes, MapStack, Scores
-from saywhy.validity import Card
 
 if TYPE_CHECKING:
-    from saywhy.uncertainty.told import Told
+    from saywhy.uncertainty.report import Told
 
 Normalize = Literal["minmax", "max", "shared", "rank", "none"]
 
@@ -48,9 +48,9 @@ class Explanation:
         probabilities: float [batch, target] of the targets that are classes, NaN for the others; None without classes.
         input_size: (height, width) of the network's input in pixels.
         words: the numbers of those targets that are the words of a sentence, in its order; () where there is none.
-        certainty: [batch] how certain the model is, () where nobody asked (``saywhy.uncertainty.told``).
+        certainty: [batch] how certain the model is, () where nobody asked (``saywhy.uncertainty.report``).
         beside: whether the targets are alternatives, whose maps are to be seen side by side
-            (:func:`saywhy.speaking.compare`).
+            (:func:`saywhy.tasks.captioning.caption.compare`).
     """
 
     methods: tuple[str, ...]
@@ -186,7 +186,7 @@ class Explanation:
         Of a signal [length], of a volume [depth, height, width].
         """
         grid = self._grid(sample, target, method, layer)
-        return place.on_picture(grid, *self._whole(sample, grid))
+        return geometry.on_picture(grid, *self._whole(sample, grid))
 
     def peak(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None
@@ -196,7 +196,7 @@ class Explanation:
         Of a signal (x,) in samples, of a volume (x, y, z) in voxels, z along its first axis.
         """
         grid = self._grid(sample, target, method, layer)
-        return place.peak(grid, self._whole(sample, grid)[0])
+        return geometry.peak(grid, self._whole(sample, grid)[0])
 
     def box(
         self,
@@ -214,7 +214,7 @@ class Explanation:
             left, top, front, right, bottom, back in voxels. None for a map without positive values.
         """
         grid = self._grid(sample, target, method, layer)
-        return place.box(grid, *self._whole(sample, grid), threshold=threshold)
+        return geometry.box(grid, *self._whole(sample, grid), threshold=threshold)
 
     def fuse(self, how: Fusion = "mean") -> "Explanation":
         """The layers fused into one, for every method; see :func:`saywhy.methods.fuse`."""
@@ -275,7 +275,7 @@ class Explanation:
             InputError: the suffix is none of these, or the folder cannot be written.
         """
         from saywhy import view
-        from saywhy.stored import save_npz
+        from saywhy.io.npz import save_npz
 
         file = Path(path)
         writers = {".png": view.save_png, ".html": view.save_html, ".npz": save_npz}
@@ -351,7 +351,7 @@ class Explanation:
         Raises:
             InputError: the file is missing or was not written by saywhy.
         """
-        from saywhy.stored import load_npz
+        from saywhy.io.npz import load_npz
 
         return load_npz(Path(path))
 

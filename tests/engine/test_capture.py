@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from saywhy.engine import graph
-from saywhy.engine.borrow import borrowed
 from saywhy.engine.capture import _LONG, Capture, Watched, capture
 from saywhy.engine.layout import Layout
+from saywhy.engine.preserve import borrowed
 from saywhy.errors import GradientError, LayerError
 
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from saywhy.engine.excitation_mode import Winners
 from saywhy.engine.graph import nodes
 from saywhy.engine.rules import Rule, Ruled, ruled
-from saywhy.engine.winners import Winners
 from saywhy.errors import MethodError
 
 Z = torch.tensor([2.0, 2.0, -2.0, -2.0, 0.0])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import saywhy
 from oracles.networks import TinyNetwork
 from saywhy.engine import tree
-from saywhy.engine.borrow import borrowed
+from saywhy.engine.preserve import borrowed
 from saywhy.engine.shift import undoing_shift
 from saywhy.errors import ModelError
 

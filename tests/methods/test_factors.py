@@ -9,10 +9,10 @@ from torch import Tensor, nn
 import saywhy
 from oracles import ORACLES
 from oracles.networks import TinyNetwork
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import GradientError, MethodError
 from saywhy.methods import find_method, fuse
-from saywhy.methods.factors import fem, kpcacam, segeigencam
+from saywhy.methods.kernel_pca import fem, kpcacam, segeigencam
 from saywhy.methods.shapley import shapleycam
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))

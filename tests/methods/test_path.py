@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import saywhy
 from oracles.networks import TinyNetwork
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import InputError, MethodError
 from saywhy.methods.baselines import baseline_of
 from saywhy.methods.path import rsi_gradcam

@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import saywhy
 from oracles.networks import LinearNetwork, OneQuadrant, TinyNetwork
 from saywhy.engine.capture import Watched
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import InputError, MethodError, SaywhyWarning
-from saywhy.methods.masked import scorecam
+from saywhy.methods.scorecam import scorecam
 from saywhy.progress import reported_to
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))

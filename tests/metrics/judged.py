@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from oracles.networks import TinyNetwork
 from oracles.observed import Array, Observed
-from saywhy.engine.subject import Subject, picture_watched
+from saywhy.engine.runner import Subject, picture_watched
 
 few = settings(max_examples=15, deadline=None)
 

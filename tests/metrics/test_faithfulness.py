@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from oracles import faithfulness as oracle
 from oracles.networks import TinyNetwork
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import InputError, MethodError
 from saywhy.metrics.catalogue import METRICS
 from saywhy.metrics.faithfulness import (

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.errors import InputError
-from saywhy.metrics.attention import (
+from saywhy.metrics.human_attention import (
     GRID,
     agreement_among_people,
     agreement_with_people,
@@ -260,8 +260,8 @@ class TestControls:
 
 def test_simulated_people_agree_with_each_other_more_than_with_others():
     """The protocol on Toybox: people agree with the evidence and each other, less with the middle, not with chance."""
-    from saywhy.data.toybox import scene
-    from saywhy.data.toybox.talk import human_attention, questions
+    from saywhy.toybox import scene
+    from saywhy.toybox.language import human_attention, questions
 
     drawn = [scene("talk-test", index, 64) for index in range(12)]
     asked = [(each, question) for each in drawn for question in questions(each)[:3]]

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 import saywhy
 from oracles.networks import TinyNetwork
-from saywhy import place
+from saywhy import geometry
 from saywhy.errors import InputError, SaywhyError
 from saywhy.metrics import METRICS, Measured, find_metric, measure
 from saywhy.metrics.boxes import box_iou
+from saywhy.metrics.class_agnostic import NULLS
 from saywhy.metrics.complexity import sparseness
 from saywhy.metrics.faithfulness import faithfulness_correlation, probe
 from saywhy.metrics.localization import energy_pointing
 from saywhy.metrics.measure import DRAWS, Judge, wilson
-from saywhy.metrics.nulls import NULLS
 from saywhy.metrics.removal import deletion
 from saywhy.metrics.robustness import stability
 from saywhy.targets import Class
@@ -98,7 +98,7 @@ class TestValues:
         found = measure(explanation, ["energy-pointing", "box-iou"], masks=masks, boxes=boxes)
         for b, picture in enumerate(explanation.pictures):
             for t in range(2):
-                shown = place.on_picture(explanation["gradcam"][b, t], picture.seen, picture.image.size)
+                shown = geometry.on_picture(explanation["gradcam"][b, t], picture.seen, picture.image.size)
                 shown = torch.from_numpy(shown)[None, None]
                 truth = torch.from_numpy(masks[b][t])[None, None]
                 assert found["energy-pointing"].values[b, t] == energy_pointing(shown, truth)[0, 0]

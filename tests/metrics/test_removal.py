@@ -15,7 +15,7 @@ from judged import Judged, drawn, few, filled, first, linear, some_maps
 from torch import Tensor, nn
 
 from oracles import faithfulness as oracle
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import InputError
 from saywhy.metrics import imputation
 from saywhy.metrics.catalogue import METRICS

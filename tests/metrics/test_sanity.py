@@ -16,8 +16,7 @@ from torch import Tensor, nn
 import saywhy
 from oracles import robustness as oracle
 from oracles.networks import TinyNetwork
-from saywhy.data.toybox import scene
-from saywhy.engine.shuffled import shuffled
+from saywhy.engine.parameter_randomization import shuffled
 from saywhy.errors import InputError, ModelError, SaywhyError
 from saywhy.metrics import measure
 from saywhy.metrics.sanity import (
@@ -31,6 +30,7 @@ from saywhy.metrics.sanity import (
     target_randomisation,
 )
 from saywhy.targets import Class, Top
+from saywhy.toybox import scene
 
 PEER = "it is a peer that is compared with"
 

@@ -66,7 +66,7 @@ def test_labels_and_how_pictures_are_fed(file: Path) -> None:
     e = saywhy.explain(model, np.full((50, 50, 3), 255, np.uint8), target="yes", relu=False)
     assert e.input_size == (20, 30)
     assert e.targets == [["yes"]]
-    tensor, _ = model.preprocess(saywhy.data.pictures.read_picture(np.full((50, 50, 3), 255, np.uint8)))
+    tensor, _ = model.preprocess(saywhy.images.read_picture(np.full((50, 50, 3), 255, np.uint8)))
     assert torch.equal(tensor, torch.ones(3, 20, 30))
 
 

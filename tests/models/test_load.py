@@ -98,7 +98,7 @@ def test_the_input_size(tiny: Build, size: Any) -> None:
 
 def test_mean_and_std_alone_leave_the_size(tiny: Build) -> None:
     model = saywhy.load(tiny(), mean=(0, 0, 0), std=(1, 1, 1))
-    tensor, seen = model.preprocess(saywhy.data.pictures.read_picture(np.full((4, 6, 3), 255, np.uint8)))
+    tensor, seen = model.preprocess(saywhy.images.read_picture(np.full((4, 6, 3), 255, np.uint8)))
     assert torch.equal(tensor, torch.ones(3, 4, 6))
     assert seen == (0, 0, 6, 4)
 

@@ -98,7 +98,7 @@ class TestScoreCamOfPytorchGradCam:
         case = build("squeezenet1_0")
         theirs = unit(grad_cam("scorecam")(case))
         ours = unit(case.maps("scorecam", relu=False))
-        monkeypatch.setattr("saywhy.methods.masked.channel_masks", corners)
+        monkeypatch.setattr("saywhy.methods.scorecam.channel_masks", corners)
         assert_same(unit(case.maps("scorecam", relu=False)), theirs)
         assert float((ours - theirs).abs().max()) > 1e-4  # and that does make a difference
 
@@ -109,7 +109,7 @@ class TestScoreCamOfTorchcam:
     def test_the_same_but_for_when_masks_are_stretched(self, monkeypatch):
         case = build("squeezenet1_0")
         theirs = unit(torchcam("scorecam", batch_size=8)(case))
-        monkeypatch.setattr("saywhy.methods.masked.channel_masks", stretched_first)
+        monkeypatch.setattr("saywhy.methods.scorecam.channel_masks", stretched_first)
         assert_same(unit(case.maps("scorecam")), theirs)
 
     def test_sscam_comes_to_the_same_with_noise(self):

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from saywhy.data.located import open_dataset
-from saywhy.data.voc import VOC
+from saywhy.datasets.load import open_dataset
+from saywhy.datasets.voc import VOC
 
 pytestmark = pytest.mark.real
 

@@ -16,10 +16,10 @@ import saywhy
 from oracles.networks import TinyNetwork, TinyTransformer
 from saywhy.errors import InputError, ModelError
 from saywhy.targets import Uncertain
-from saywhy.tasks.spread import VarianceHead
-from saywhy.tasks.vqa import ShowAskAttendAnswer, StackedAttention
+from saywhy.tasks.vqa.networks import ShowAskAttendAnswer, StackedAttention
 from saywhy.uncertainty import MonteCarlo, Uncertainty, dropout, estimate, monte_carlo
-from saywhy.uncertainty.head import CertainClassifier
+from saywhy.uncertainty.classifier_head import CertainClassifier
+from saywhy.uncertainty.variance_head import VarianceHead
 
 SIDE, DRAWS = 6, 7
 QUESTIONS = torch.tensor([[4, 5, 6, 7], [8, 9, 0, 0], [10, 0, 0, 0]])

@@ -11,11 +11,10 @@ import saywhy
 from oracles.networks import TinyNetwork
 from saywhy.errors import InputError, TargetError
 from saywhy.models import Model
-from saywhy.models.reference import Reference
+from saywhy.models.uncertainty_reference import Reference
 from saywhy.targets import Uncertain
-from saywhy.tasks.spread import VarianceHead
 from saywhy.tasks.vocabulary import Vocabulary
-from saywhy.tasks.vqa import Answering, ShowAskAttendAnswer
+from saywhy.tasks.vqa.networks import Answering, ShowAskAttendAnswer
 from saywhy.uncertainty import (
     Augmented,
     CertainClassifier,
@@ -26,7 +25,8 @@ from saywhy.uncertainty import (
     estimate,
     monte_carlo,
 )
-from saywhy.uncertainty.several import VIEWS
+from saywhy.uncertainty.ensemble import VIEWS
+from saywhy.uncertainty.variance_head import VarianceHead
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
 

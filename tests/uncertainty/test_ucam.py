@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from saywhy.errors import InputError
-from saywhy.tasks.fusion import FUSIONS
-from saywhy.tasks.spread import VarianceHead
-from saywhy.tasks.vqa import Answerer, Attend, QuestionOnly, ShowAskAttendAnswer, StackedAttention
+from saywhy.tasks.vqa.fusion import FUSIONS
+from saywhy.tasks.vqa.networks import Answerer, Attend, QuestionOnly, ShowAskAttendAnswer, StackedAttention
 from saywhy.uncertainty import CertainClassifier, Gate, UCam, certainty_mask
 from saywhy.uncertainty.loss import cross_entropy, losses
+from saywhy.uncertainty.variance_head import VarianceHead
 
 SMALL = {"words": 11, "answers": 4, "embedded": 5, "hidden": 7, "attended": 8}
 QUESTIONS = torch.tensor([[4, 5, 6, 7], [8, 9, 0, 0], [10, 0, 0, 0], [4, 4, 0, 0]])

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import nn
 
 import saywhy
-from saywhy.bench import Bench, Settings
-from saywhy.check import check
+from saywhy.benchmark.benchmark import Bench, Settings
+from saywhy.checks.check import check
 from saywhy.metrics import METRICS
-from saywhy.metrics.nulls import NULLS
+from saywhy.metrics.class_agnostic import NULLS
 
 pytest.importorskip("selenium")
 from viewer_page import Page  # only where selenium is

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from saywhy.uncertainty.told import Bar, Risk, Told
+from saywhy.uncertainty.report import Bar, Risk, Told
 from saywhy.view import notebook_html, on_picture, save_html
 from saywhy.view.flat import Flat, contact_sheet
 from saywhy.view.overlay import heat_over

@@ -9,15 +9,15 @@ import typer
 from typer.core import TyperGroup
 
 from saywhy.cli.ask import ask
-from saywhy.cli.bench import bench
+from saywhy.cli.benchmark import bench
 from saywhy.cli.caption import caption
 from saywhy.cli.check import check
 from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
 from saywhy.cli.screen import failure
 from saywhy.cli.tables import layers, methods, metrics
+from saywhy.cli.textual import words
 from saywhy.cli.train import train
-from saywhy.cli.words import words
 from saywhy.engine.memory import out_of_memory
 from saywhy.errors import SaywhyError
 

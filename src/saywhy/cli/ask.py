@@ -35,11 +35,11 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Ask a model about a picture, and see why it answers so."""
-    from saywhy.asking import by_word
     from saywhy.explain import explain
     from saywhy.models import load
     from saywhy.targets import Certainty, Top
-    from saywhy.uncertainty.told import certainty_of
+    from saywhy.tasks.vqa.ask import by_word
+    from saywhy.uncertainty.report import certainty_of
 
     settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
     write = writer_of(output, 1 + words, as_json)

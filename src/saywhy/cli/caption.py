@@ -42,8 +42,8 @@ def caption(
 ) -> None:
     """Caption a picture, and see why every word was said."""
     from saywhy.models import load
-    from saywhy.speaking import STRENGTH, captions, compare, diverse_captions
-    from saywhy.speaking import caption as explained
+    from saywhy.tasks.captioning.caption import STRENGTH, captions, compare, diverse_captions
+    from saywhy.tasks.captioning.caption import caption as explained
 
     if diverse is not None and text is not None:
         raise InputError("--diverse is of what the model says itself; --text is a caption of yours. Give one of them.")

@@ -35,7 +35,7 @@ def check(
     ),
 ) -> None:
     """Test whether a map can be trusted: about 130 forward passes."""
-    from saywhy.check import check as tested
+    from saywhy.checks.check import check as tested
     from saywhy.explain import explain
     from saywhy.models import load
     from saywhy.progress import reported_to

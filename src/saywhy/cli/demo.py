@@ -82,7 +82,7 @@ def _drawn(folder: Path, count: int) -> list[Path]:
     """So many scenes as files, that of which is spoken first."""
     from PIL import Image
 
-    from saywhy.data.toybox import scene
+    from saywhy.toybox import scene
 
     folder.mkdir(parents=True, exist_ok=True)
     others = [("test", i) for i in (*SCENES, *(i for i in range(count) if i not in SCENES))]
@@ -95,11 +95,11 @@ def _drawn(folder: Path, count: int) -> list[Path]:
 
 def _asked(model: "Model", file: Path) -> "list[Chapter]":
     """A question about the colour of something in the scene, its answers, and its words."""
-    from saywhy.asking import by_word
-    from saywhy.data.toybox import scene
-    from saywhy.data.toybox.talk import questions
     from saywhy.explain import explain
     from saywhy.targets import Top
+    from saywhy.tasks.vqa.ask import by_word
+    from saywhy.toybox import scene
+    from saywhy.toybox.language import questions
     from saywhy.view.story import Chapter
 
     question = next(q.text for q in questions(scene(*SCENE)) if q.type == "colour")
@@ -114,7 +114,7 @@ def _asked(model: "Model", file: Path) -> "list[Chapter]":
 
 def _said(model: "Model", file: Path) -> "Chapter":
     """A caption, and its words."""
-    from saywhy.speaking import caption
+    from saywhy.tasks.captioning.caption import caption
     from saywhy.view.story import Chapter
 
     found = caption(model, file, method=SPOKEN, relu=False)

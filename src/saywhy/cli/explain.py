@@ -78,8 +78,8 @@ def explain(
     ] = False,
 ) -> None:
     """Explain what a model says of pictures."""
-    from saywhy.data.pictures import pictures_in
     from saywhy.explain import explain as ask
+    from saywhy.images import pictures_in
     from saywhy.models import load
     from saywhy.progress import reported_to
     from saywhy.targets import Top
@@ -152,7 +152,7 @@ def parameters_of(method: Sequence[str], given: Sequence[str] | None) -> dict[st
     Raises:
         MethodError: no such method, or none of them has the parameter.
     """
-    from saywhy.request import chosen_methods
+    from saywhy.explainer.runner import chosen_methods
 
     return chosen_methods(list(method), dict(map(parameter_of, given or [])))[1]
 

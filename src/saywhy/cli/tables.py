@@ -125,7 +125,7 @@ _NEEDS = {
 
 def _record(method: Any) -> dict[str, Any]:
     """A method for programs: everything but its function."""
-    from saywhy.cli.described import differs, parameters
+    from saywhy.cli.method_docs import differs, parameters
 
     said = {f.name: getattr(method, f.name) for f in fields(method) if f.name != "function"}
     own = {p.name: {"default": p.default, "allowed": p.allowed, "meaning": p.meaning} for p in parameters(method)}
@@ -134,7 +134,7 @@ def _record(method: Any) -> dict[str, Any]:
 
 def _show(method: Any) -> None:
     """All about a method, on one screen."""
-    from saywhy.cli.described import differs, parameters
+    from saywhy.cli.method_docs import differs, parameters
 
     facts = screen.table("", "", whole=("",), heading=False)
     for what, value in {
@@ -257,6 +257,6 @@ def layers(
 
 
 def _toybox_scene() -> object:
-    from saywhy.data.toybox import scene
+    from saywhy.toybox import scene
 
     return scene("test", 0, 384).image

@@ -8,7 +8,7 @@ import typer
 
 from saywhy.errors import ModelError
 
-RECIPES = {f"toybox:{name}": f"saywhy.training.toybox_{name}" for name in ("classifier", "vqa", "ucam", "captioner")}
+RECIPES = {f"toybox:{name}": f"saywhy.toybox.recipes.{name}" for name in ("classifier", "vqa", "ucam", "captioner")}
 """What can be trained, and the module of its recipe, which has more settings: ``python -m MODULE --help``."""
 
 

@@ -16,9 +16,9 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from saywhy.engine import tree
-from saywhy.engine.borrow import borrowed
 from saywhy.engine.checkpoints import explained, seen_once
 from saywhy.engine.graph import nodes
+from saywhy.engine.preserve import borrowed
 from saywhy.engine.trace import with_parameters
 from saywhy.errors import GradientError
 from saywhy.shapes import wide
@@ -99,7 +99,7 @@ def attend(
     """Run ``model`` once and keep the probabilities of every attention, with a graph from the first of them on.
 
     Args:
-        model: any module; borrowed, see :mod:`saywhy.engine.borrow`.
+        model: any module; borrowed, see :mod:`saywhy.engine.preserve`.
         inputs: one tensor, a tuple of positional arguments or a dict of keyword arguments.
         score: maps the model's output to scores [batch, target].
         seed: for whatever is random inside the model.

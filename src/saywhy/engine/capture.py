@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from saywhy.engine import checkpoints, graph, tree, walk
-from saywhy.engine.borrow import borrowed
+from saywhy.engine import checkpoints, graph, traverse, tree
 from saywhy.engine.layout import Layout
-from saywhy.engine.zeros import SkipZeros
+from saywhy.engine.preserve import borrowed
+from saywhy.engine.sparse_backward import SkipZeros
 from saywhy.errors import GradientError, LayerError, first_line
 
 CHUNK_BYTES = 16 * 2**20
@@ -257,7 +257,7 @@ def capture(
     """Run ``model`` once and keep what the watched layers gave.
 
     Args:
-        model: any module; borrowed, see :mod:`saywhy.engine.borrow`.
+        model: any module; borrowed, see :mod:`saywhy.engine.preserve`.
         inputs: one tensor, a tuple of positional arguments or a dict of keyword arguments.
         layers: what to watch; the graph starts at whichever runs first.
         score: maps the model's output to scores [batch, target].
@@ -296,7 +296,7 @@ def capture(
         _taps=taps,
         _scores=scores,
         _create_graph=create_graph,
-        _trained=model if not create_graph and any(m.training for m in walk.modules(model)) else None,
+        _trained=model if not create_graph and any(m.training for m in traverse.modules(model)) else None,
     )
 
 

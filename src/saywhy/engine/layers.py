@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from saywhy.engine import tree, walk
+from saywhy.engine import traverse, tree
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.proof import Proof
 from saywhy.engine.trace import Candidate, Watching, proved, run, trace
@@ -98,7 +98,7 @@ def named_layer(watching: Watching, layer: str | nn.Module, layout: Layout | Non
 
 def _memory(watching: Watching) -> _Known:
     """What is known about the model as it is built now; a module that was replaced makes all of it void."""
-    parts = tuple(id(module) for module in walk.modules(watching.model))
+    parts = tuple(id(module) for module in traverse.modules(watching.model))
     if watching.model not in _known or _known[watching.model][0] != parts:
         _known[watching.model] = (parts, {})
     shapes = tuple((tuple(t.shape[1:]), t.dtype, t.device) for t in tree.tensors(watching.inputs))

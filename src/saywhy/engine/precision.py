@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from saywhy.engine import tree, walk
-from saywhy.engine.borrow import borrowed, content_version
+from saywhy.engine import traverse, tree
+from saywhy.engine.preserve import borrowed, content_version
 
 Precision = Literal["exact", "fast"]
 
@@ -55,7 +55,7 @@ def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Varia
         watched: names of layers whose outputs are wanted; they give in the copy what they give in the model.
     """
     shapes = tuple(tuple(t.shape) for t in tree.tensors(inputs))
-    weights = tuple((id(t), content_version(t)) for t in walk.tensors(model))
+    weights = tuple((id(t), content_version(t)) for t in traverse.tensors(model))
     version = (shapes, tuple(watched), weights)
     own_form = Variant("as it is", model, lambda given: given, 1.0)
     if model in _found and _found[model][0] == version:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from saywhy.engine import tree
-from saywhy.engine.borrow import borrowed
 from saywhy.engine.capture import Watched
 from saywhy.engine.memory import out_of_memory
-from saywhy.engine.stem import Diverged, Stem, has_stem
+from saywhy.engine.prefix_cache import Diverged, Stem, has_stem
+from saywhy.engine.preserve import borrowed
 from saywhy.errors import LayerError
 from saywhy.shapes import FeatureMaps, Scores
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from saywhy.engine import tree
-from saywhy.engine.borrow import borrowed
+from saywhy.engine.preserve import borrowed
 from saywhy.errors import ModelError, first_line
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from saywhy.engine import tree
-from saywhy.engine.borrow import borrowed
 from saywhy.engine.capture import Watched
 from saywhy.engine.layout import readings
+from saywhy.engine.preserve import borrowed
 from saywhy.engine.proof import Proof, Reading, prove
 
 Role = Literal["features", "pooled", "scores", "projection"]

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
 from saywhy.progress import counted

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from saywhy.engine.attention import Attended, attend
 from saywhy.engine.layout import Layout
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.engine.trace import instead_of_zeros
 from saywhy.engine.tree import escape_inference
 from saywhy.errors import GradientError, MethodError

@@ -6,16 +6,16 @@ from saywhy.methods.channel import cam, gradcam, gradcam_pp, xgradcam
 from saywhy.methods.eigen import eigencam, eigengradcam
 from saywhy.methods.elementwise import gradcam_elementwise, hirescam, layercam
 from saywhy.methods.excitation import contrastive_excitation_backprop, excitation_backprop
-from saywhy.methods.factors import fem, kpcacam, segeigencam
 from saywhy.methods.fullgrad import fullgrad
 from saywhy.methods.guided import deconv_gradcam, deconvnet, guided_backprop, guided_gradcam
-from saywhy.methods.looking import model_attention
-from saywhy.methods.masked import iscam, scorecam, sscam
+from saywhy.methods.kernel_pca import fem, kpcacam, segeigencam
+from saywhy.methods.lrp import lrp
 from saywhy.methods.method import Method
+from saywhy.methods.model_attention import model_attention
 from saywhy.methods.path import conductance, integrated_gradcam, integrated_gradients, rsi_gradcam
 from saywhy.methods.perturbation import occlusion, rise
 from saywhy.methods.pixels import input_times_gradient, saliency
-from saywhy.methods.relevance import lrp
+from saywhy.methods.scorecam import iscam, scorecam, sscam
 from saywhy.methods.shapley import shapleycam
 from saywhy.methods.smooth import smooth_gradcam_pp, smoothgrad, vargrad
 from saywhy.methods.surrogate import kernelshap, lime

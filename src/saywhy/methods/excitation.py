@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from saywhy.engine.checkpoints import seen_once
-from saywhy.engine.subject import Subject
-from saywhy.engine.winners import Winners, refuse_unseen
+from saywhy.engine.excitation_mode import Winners, refuse_unseen
+from saywhy.engine.runner import Subject
 from saywhy.errors import MethodError
 from saywhy.methods.guided import gradients_of, in_parts
 

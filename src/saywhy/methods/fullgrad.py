@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from saywhy.engine.calls import differentiated, spelled
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import MethodError
 from saywhy.methods.guided import in_parts, upsampled
 from saywhy.methods.method import Accounted

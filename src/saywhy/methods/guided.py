@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from saywhy.diagnostics import rule_fact
 from saywhy.engine.capture import Capture
 from saywhy.engine.rules import Rule, Ruled, ruled
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import MethodError
 from saywhy.methods.channel import gradcam
 from saywhy.methods.method import Accounted
 from saywhy.methods.pixels import Channels, pooled
 from saywhy.progress import counted
 from saywhy.shapes import LINEAR, MapStack, wide
-from saywhy.validity import rule_fact
 
 
 def guided_backprop(subject: Subject, *, channels: Channels = "sum") -> Accounted:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from saywhy.answer import ScoreKind
+from saywhy.diagnostics import Fact
+from saywhy.output import ScoreKind
 from saywhy.shapes import MapStack, Scores
-from saywhy.validity import Fact
 
 Shows = Literal["evidence", "sensitivity", "activity"]
 """What the values of a map mean; see `Method`."""

@@ -13,13 +13,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from saywhy.engine.subject import Subject
+from saywhy.diagnostics import Fact, elsewhere_fact, round_fact
+from saywhy.engine.runner import Subject
 from saywhy.errors import InputError, MethodError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.methods.method import Accounted
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps
-from saywhy.validity import Fact, elsewhere_fact, round_fact
 
 Steps = int | Literal["auto"]
 Variant = Literal["masked", "plain", "posgrad"]

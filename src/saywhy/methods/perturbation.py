@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import MethodError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.progress import counted

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.methods.channel import combine
 from saywhy.progress import counted
 from saywhy.shapes import wide

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
 from saywhy.methods.method import Method

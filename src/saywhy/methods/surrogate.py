@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import InputError, MethodError, MissingExtra
 from saywhy.methods.baselines import Baseline
 from saywhy.methods.perturbation import Sizes, cells_of, filled_picture

@@ -1,6 +1,6 @@
 """How like two maps are: structural similarity, earth mover's distance, and the agreement among methods.
 
-Rank correlation, the third measure of likeness, is :func:`saywhy.metrics.attention.rank_correlation`.
+Rank correlation, the third measure of likeness, is :func:`saywhy.metrics.human_attention.rank_correlation`.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saywhy.errors import InputError, SaywhyError
-from saywhy.metrics.attention import GRID, on_grid, rank_correlation
+from saywhy.metrics.human_attention import GRID, on_grid, rank_correlation
 from saywhy.shapes import MapStack, Scores, rows_of
 
 if TYPE_CHECKING:

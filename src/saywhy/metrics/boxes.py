@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saywhy.errors import InputError
+from saywhy.geometry import BOX_THRESHOLD, Edge, box, whole
 from saywhy.metrics.localization import PictureMaps, PictureMasks, checked_share, positive_part, shares_of_maximum
-from saywhy.place import BOX_THRESHOLD, Edge, box, whole
 from saywhy.shapes import Scores
 
 Box = Sequence[Edge]

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saywhy.errors import InputError
-from saywhy.metrics.attention import rank_correlation, ranks
+from saywhy.metrics.human_attention import rank_correlation, ranks
 
 Each = Float[Tensor, " sample"]
 Which = Bool[Tensor, " sample"]

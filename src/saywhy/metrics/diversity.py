@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import InputError, SaywhyError
-from saywhy.metrics.attention import on_grid, rank_correlation
+from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.shapes import MapStack, Scores
 
 Lists = Sequence[Sequence[str]]

@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import InputError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.methods.perturbation import Sizes, cells_of, occlusion
-from saywhy.metrics.attention import on_grid, rank_correlation
+from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.metrics.removal import at_pixels, fitting
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, MapStack, Scores

@@ -1,6 +1,6 @@
 r"""Does a map lie on the thing? Its energy, ranks and area, against the masks of the truth.
 
-Maps are on the picture's own pixels (``saywhy.place.on_picture``), raw and in any unit. Their evidence is their
+Maps are on the picture's own pixels (``saywhy.geometry.on_picture``), raw and in any unit. Their evidence is their
 positive part. A pixel that the network did not see is NaN: it has no evidence, while what of the thing lies there still
 is to be found. All results are float64 on the CPU and stay the same when a map is multiplied by a positive number.
 
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saywhy.errors import InputError
-from saywhy.place import BOX_THRESHOLD, Edge
+from saywhy.geometry import BOX_THRESHOLD, Edge
 from saywhy.shapes import Scores
 
 PictureMaps = Float[Tensor, "batch target height width"]

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saywhy import place
-from saywhy.engine.subject import Subject
+from saywhy import geometry
+from saywhy.engine.runner import Subject
 from saywhy.errors import InputError
+from saywhy.geometry import Edge
 from saywhy.metrics.boxes import Boxes
+from saywhy.metrics.class_agnostic import NULLS
 from saywhy.metrics.faithfulness import PROBES, Probes, probe
 from saywhy.metrics.metric import Metric
-from saywhy.metrics.nulls import NULLS
 from saywhy.metrics.registry import find_metric
-from saywhy.place import Edge
 from saywhy.shapes import MapStack, Scores
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Judge:
         truth = self._truth(metric.name, metric.needs)
         rows = []
         for sample, (own, picture) in enumerate(zip(maps, self.explanation.pictures, strict=True)):
-            grids = [place.on_picture(one, picture.seen, picture.image.size) for one in own]
+            grids = [geometry.on_picture(one, picture.seen, picture.image.size) for one in own]
             shown = torch.from_numpy(np.stack(grids)).unsqueeze(0)
             there: Any = truth[sample]
             if metric.needs == "masks":
@@ -304,7 +304,8 @@ def measure(
             picture, the last two exclusive. Some of a box has to be in the picture.
         nulls: one name or several: which maps stand beside; each costs what the metric costs.
         seed: of all that is random. Samples and targets have noise of their own; pictures of which each is measured by
-            a call of its own need a seed each, too (:func:`saywhy.metrics.nulls.own_seed`), or all have the same noise.
+            a call of its own need a seed each, too (:func:`saywhy.metrics.class_agnostic.own_seed`), or all have the
+            same noise.
         parameters: of the metrics; each goes to those that have it.
 
     Raises:
@@ -313,7 +314,7 @@ def measure(
         MethodError, LayerError: the explanation has no such maps.
 
     >>> import saywhy
-    >>> from saywhy.data.toybox import scene
+    >>> from saywhy.toybox import scene
     >>> e = saywhy.explain("toybox:classifier", scene("test", 3).image)
     >>> found = measure(e, "faithfulness-correlation")["faithfulness-correlation"]
     >>> sorted(found.nulls), bool(found.values > found.nulls["random"])

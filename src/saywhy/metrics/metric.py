@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from saywhy.answer import ScoreKind
+from saywhy.output import ScoreKind
 
 Better = Literal["higher", "lower"]
 Needs = Literal["maps", "masks", "boxes", "network", "probes", "method"]

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saywhy.errors import InputError
+from saywhy.geometry import Edge
 from saywhy.metrics.localization import PictureMaps, PictureMasks, checked_masks, energy_pointing, positive_part
-from saywhy.place import Edge
 from saywhy.shapes import Classes, Images, Scores
 
 TOLERANCE = 15

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saywhy.engine.subject import Subject
+from saywhy.engine.runner import Subject
 from saywhy.errors import InputError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.metrics.imputation import imputed

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from saywhy.again import Again
 from saywhy.engine import tree
 from saywhy.engine.shift import undoing_shift
 from saywhy.errors import InputError
-from saywhy.metrics.attention import rank_correlation
+from saywhy.explainer.rerun import Again
+from saywhy.metrics.human_attention import rank_correlation
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of
 

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from saywhy.engine.shuffled import forgetting
+from saywhy.engine.parameter_randomization import forgetting
 from saywhy.errors import InputError, SaywhyWarning
-from saywhy.metrics.attention import rank_correlation
+from saywhy.metrics.human_attention import rank_correlation
 from saywhy.models.model import Model, unwrapped
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of
@@ -53,8 +53,8 @@ def cascade(
     .. math:: |\rho(M_f, M_{f_k})|, \qquad k = 1 \dots K
 
     with Spearman's rank correlation, and in :math:`f_k` the last ``k / K`` of the layers shuffled; see
-    :func:`saywhy.engine.shuffled.shuffled` for how. Its magnitude is taken because a map that is merely turned round
-    still shows the same. The target is the same all along.
+    :func:`saywhy.engine.parameter_randomization.shuffled` for how. Its magnitude is taken because a map that is merely
+    turned round still shows the same. The target is the same all along.
 
     Args:
         explanation: with its model as it was.

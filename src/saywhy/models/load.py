@@ -18,7 +18,7 @@ SOURCES = {
     "torchvision": "saywhy.models.torchvision",
     "timm": "saywhy.models.timm",
     "hf": "saywhy.models.transformers",
-    "toybox": "saywhy.models.toybox_source",
+    "toybox": "saywhy.toybox.models.source",
 }
 """The libraries that models come from; each module has ``load(name, weights) -> Model`` and imports its own late."""
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from saywhy.engine import walk
-from saywhy.engine.borrow import content_version
+from saywhy.engine import traverse
+from saywhy.engine.preserve import content_version
 from saywhy.errors import InputError
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
-from saywhy.models.reference import Reference
+from saywhy.models.uncertainty_reference import Reference
 
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -88,7 +88,7 @@ class Model:
 
         What a network writes to its buffers while saywhy runs it does not count, because it is undone.
         """
-        tensors = list(walk.tensors(self.module))
+        tensors = list(traverse.tensors(self.module))
         return hash((*map(id, tensors), *map(content_version, tensors)))
 
     def digest(self) -> str:

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saywhy.data.pictures import MOST_PIXELS, Box
 from saywhy.errors import InputError, PictureError
+from saywhy.images import MOST_PIXELS, Box
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

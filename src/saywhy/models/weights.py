@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from saywhy.engine import walk
+from saywhy.engine import traverse
 from saywhy.errors import GradientError, ModelError, WeightsError, nearest
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "net", "weights")
@@ -118,7 +118,7 @@ def check_usable(module: nn.Module) -> None:
         ModelError: a parameter has no values: it lies on 'meta', or is made at the first call.
         GradientError: a parameter was made under ``torch.inference_mode()``.
     """
-    if not any(is_lazy(t) or t.is_meta or t.is_inference() for t in walk.tensors(module)):
+    if not any(is_lazy(t) or t.is_meta or t.is_inference() for t in traverse.tensors(module)):
         return  # without the names, which take longer than all the rest
     for name, parameter in module.named_parameters():
         if is_lazy(parameter):

@@ -5,11 +5,11 @@ Targets add, subtract and scale: ``Class("tiger cat") - Class("boxer")`` asks wh
 expressions work in Python, on the command line and in provenance.
 """
 
-from saywhy.targets.asked import as_target, contrast, counterfactual
 from saywhy.targets.finer import Finer, finer
+from saywhy.targets.parse import as_target, contrast, counterfactual
+from saywhy.targets.sentence import Sentence, Words
 from saywhy.targets.target import Chosen, Class, Columns, Function, Several, Sum, Target, Top
-from saywhy.targets.uncertain import Certainty, Uncertain
-from saywhy.targets.words import Sentence, Words
+from saywhy.targets.uncertainty import Certainty, Uncertain
 
 __all__ = [
     "Certainty",

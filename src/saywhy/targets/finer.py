@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saywhy.answer import Answer, ScoreKind
 from saywhy.errors import TargetError
+from saywhy.output import Answer, ScoreKind
 from saywhy.shapes import Classes
-from saywhy.targets.asked import as_target
+from saywhy.targets.parse import as_target
 from saywhy.targets.target import Chosen, Class, Columns, Several, Target, Top
 
 

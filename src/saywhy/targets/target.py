@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saywhy.answer import Answer, ScoreKind
 from saywhy.errors import MethodError, TargetError
+from saywhy.output import Answer, ScoreKind
 from saywhy.shapes import Classes, Scores
 
 

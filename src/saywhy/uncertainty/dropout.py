@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from saywhy.answer import as_answer
 from saywhy.engine import tree
 from saywhy.engine.memory import out_of_memory
-from saywhy.engine.stem import Diverged, Stem, has_stem
+from saywhy.engine.prefix_cache import Diverged, Stem, has_stem
 from saywhy.errors import InputError, ModelError
 from saywhy.models import Model
-from saywhy.uncertainty.guesses import Guessed, asked_once, guessed, inside, loaded, output_of
+from saywhy.output import as_answer
+from saywhy.uncertainty.mc_samples import Guessed, asked_once, guessed, inside, loaded, output_of
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 """What is drawn from."""
@@ -39,9 +39,9 @@ def monte_carlo(model: "str | nn.Module | Model", draws: int = 50, seed: int = 0
 class MonteCarlo(nn.Module):
     """A network that guesses ``draws`` times with its dropout at work.
 
-    Its output is a :class:`saywhy.uncertainty.guesses.Guessed`. Layers in front of the first dropout can be explained,
-    named with ``network.`` before; what is explained may be any function of the guesses
-    (:mod:`saywhy.targets.uncertain`).
+    Its output is a :class:`saywhy.uncertainty.mc_samples.Guessed`. Layers in front of the first dropout can be
+    explained, named with ``network.`` before; what is explained may be any function of the guesses
+    (:mod:`saywhy.targets.uncertainty`).
 
     Args:
         network: with modules ``nn.Dropout`` (or 1d, 2d, 3d) of a probability above 0. Dropout that is no module of its

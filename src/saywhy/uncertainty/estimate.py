@@ -7,15 +7,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saywhy.answer import as_answer
 from saywhy.engine import tree
-from saywhy.engine.borrow import borrowed
+from saywhy.engine.preserve import borrowed
 from saywhy.errors import InputError
-from saywhy.inputs import as_batch, check_words, translated
 from saywhy.models import Model
+from saywhy.models.inputs import as_batch, check_words, translated
+from saywhy.output import as_answer
 from saywhy.shapes import wide
 from saywhy.uncertainty import information
-from saywhy.uncertainty.guesses import loaded, output_of
+from saywhy.uncertainty.mc_samples import loaded, output_of
 
 Each = Float[Tensor, " batch"]
 
@@ -104,7 +104,7 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
         InputError: the temperature is not positive, or a model that guesses several times has no class scores.
         TargetError: a model that guesses once has none.
 
-    >>> from saywhy.data.toybox import scene
+    >>> from saywhy.toybox import scene
     >>> found = estimate("toybox:vqa", {"image": scene("talk-test", 1).image, "question": "do you see a green apple?"})
     >>> found.guesses, float(found.epistemic)
     (1, 0.0)

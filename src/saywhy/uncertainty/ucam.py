@@ -1,6 +1,6 @@
 """Training with U-CAM: the loss of a batch, with the gradient that flows back through where the network looks altered.
 
-For networks of questions (:class:`saywhy.tasks.vqa.Answerer`), and for classifiers at any feature map.
+For networks of questions (:class:`saywhy.tasks.vqa.networks.Answerer`), and for classifiers at any feature map.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from saywhy.errors import InputError
 from saywhy.shapes import FeatureMaps
 from saywhy.tasks.vocabulary import Sentences
-from saywhy.tasks.vqa import Answerer, Attend
+from saywhy.tasks.vqa.networks import Answerer, Attend
 from saywhy.uncertainty.certainty import Gate
-from saywhy.uncertainty.head import CertainClassifier
+from saywhy.uncertainty.classifier_head import CertainClassifier
 from saywhy.uncertainty.loss import DISTORTIONS, Distortion, Losses, cross_entropy, losses
 
 Targets = Tensor
@@ -81,7 +81,7 @@ class UCam:
         """
         if not isinstance(network, Answerer):
             raise InputError(
-                f"this trains networks that answer questions (saywhy.tasks.vqa.Answerer), got {type(network).__name__}."
+                f"this trains networks that answer questions (Answerer of saywhy.tasks.vqa), got {type(network).__name__}."
             )
         if network.spread is None:
             raise InputError("U-CAM trains a network with a variance head: network.spread = VarianceHead(answers).")

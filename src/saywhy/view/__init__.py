@@ -3,7 +3,7 @@
 This package knows an explanation (`explained.Explained`) and nothing of models or hooks.
 """
 
-from saywhy.place import box, on_picture, peak
+from saywhy.geometry import box, on_picture, peak
 from saywhy.view.overlay import overlay
 from saywhy.view.payload import payload
 from saywhy.view.report import notebook_html, report_html, save_html

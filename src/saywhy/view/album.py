@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from saywhy.errors import InputError
-from saywhy.view.atomic import written_whole
-from saywhy.view.explained import Explained
+from saywhy.io.atomic import written_whole
 from saywhy.view.payload import Payload, payload
+from saywhy.view.protocols import Explained
 from saywhy.view.report import report_html
 
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from saywhy.errors import InputError
-from saywhy.place import Seen, on_picture, whole
+from saywhy.geometry import Seen, on_picture, whole
 from saywhy.view.legend import INK, PAPER, SOFT, font, wrapped
 from saywhy.view.overlay import FADE, NARROWEST, has_unseen, hatch, stacked
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saywhy.errors import InputError
-from saywhy.place import Tiles
-from saywhy.view.explained import Explained, FactLike, grids
+from saywhy.geometry import Tiles
 from saywhy.view.legend import INK, PAPER, SOFT, font
+from saywhy.view.protocols import Explained, FactLike, grids
 
 MOST_SLICES = 16
 """A volume of more slices is shown by so many of them, evenly spaced."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw
 
-from saywhy.place import Grid, Seen, Tiles, box, on_picture, peak, whole
+from saywhy.geometry import Grid, Seen, Tiles, box, on_picture, peak, whole
 from saywhy.view.colour import DIVERGING, SEQUENTIAL, colourise
 from saywhy.view.legend import MEANINGS, Caption, hatched, legend
 from saywhy.view.scale import Scale

@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.errors import InputError
-from saywhy.place import Grid, Seen, Tiles, as_grid, box, peak, scaled, whole
+from saywhy.geometry import Grid, Seen, Tiles, as_grid, box, peak, scaled, whole
 from saywhy.view.colour import DIVERGING, SEQUENTIAL, colour_table
-from saywhy.view.explained import Explained, FactLike, PictureLike, grids
 from saywhy.view.flat import flat
+from saywhy.view.protocols import Explained, FactLike, PictureLike, grids
 
 FORMAT = "saywhy-view/1"
 LONGEST_SIDE = 1600

@@ -16,9 +16,9 @@ from pathlib import Path
 from jinja2 import Environment, Template
 from markupsafe import Markup
 
-from saywhy.view.atomic import written_whole
-from saywhy.view.explained import Explained
+from saywhy.io.atomic import written_whole
 from saywhy.view.payload import Payload, dumps, payload
+from saywhy.view.protocols import Explained
 
 SCRIPTS = (
     "maps.js",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from saywhy.place import Grid, as_grid
+from saywhy.geometry import Grid, as_grid
 
 FINE = 64 * 64
 """A map of so many values (of tiles: each of them) is one of pixels, not of cells; as in maps.js."""

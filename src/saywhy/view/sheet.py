@@ -8,13 +8,13 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from saywhy.place import Seen, Tiles, scaled
-from saywhy.view.atomic import written_whole
-from saywhy.view.explained import Explained, grids
+from saywhy.geometry import Seen, Tiles, scaled
+from saywhy.io.atomic import written_whole
 from saywhy.view.flat import flat
 from saywhy.view.legend import Caption, legend
 from saywhy.view.overlay import NARROWEST, has_unseen, heat_over, noted, overlay, stacked
 from saywhy.view.payload import LONGEST_SIDE, dumps, plain, probability, reduced, score
+from saywhy.view.protocols import Explained, grids
 from saywhy.view.scale import Scale
 
 GAP = 16

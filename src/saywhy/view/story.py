@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saywhy.errors import InputError
+from saywhy.io.atomic import written_whole
 from saywhy.view.album import album
-from saywhy.view.atomic import written_whole
-from saywhy.view.explained import Explained
 from saywhy.view.payload import Payload
+from saywhy.view.protocols import Explained
 from saywhy.view.report import report_html
 
 

@@ -1,0 +1,66 @@
+"""What all tests share: the folder of real weights and pictures, and networks of a few hundred weights."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from oracles.networks import TinyNetwork
+
+# These networks are small: two threads wait for one another, and for other processes, longer than they compute.
+torch.set_num_threads(1)
+
+REAL = Path(os.environ.get("SAYWHY_REAL") or Path(__file__).parents[1] / "shared" / "real")
+
+
+SLOW = (
+    "parity",
+    "real",
+    "training",
+    "research",
+    "test_captioner_recipe",
+    "test_classifier_recipe",
+    "test_ucam_recipe",
+    "test_vqa_recipe",
+    "test_shipped_speakers",
+    "test_talk_shares",
+)
+"""Folders and files (by how their names begin) that ask other packages, large networks or trainings: `make test`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of such folders and files are slow."""
+    here = Path(__file__).parent
+    for item in items:
+        names = item.path.relative_to(here).parts if item.path.is_relative_to(here) else ()
+        if any(name.startswith(SLOW) for name in names):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real weights and pictures; tests that need it are skipped where it is absent."""
+    if not REAL.is_dir():
+        pytest.skip(f"there is no folder of real pictures '{REAL}'; SAYWHY_REAL names another")
+    return REAL
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., nn.Module]:
+    """Builds the network that most tests explain: two convolutions, pooling, a linear head; layer "features"."""
+    return TinyNetwork.build
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Callable[..., torch.Tensor]:
+    """Builds random pictures [batch, 3, side, side]."""
+
+    def build(batch: int = 2, side: int = 12, seed: int = 1, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        chance = torch.Generator().manual_seed(seed)
+        return torch.randn(batch, 3, side, side, generator=chance, dtype=torch.float64).to(dtype)
+
+    return build

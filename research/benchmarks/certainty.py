@@ -1,0 +1,154 @@
+"""What certainty costs: fifty guesses by dropout against one pass, and a step of U-CAM's training against the base's.
+
+    python -m research.benchmarks.certainty
+    python -m research.benchmarks.certainty --out docs/benchmarks-certainty.md
+
+Measured as in ``research.benchmarks.cost``, in turns, as ratios of one pass (or one training step) of the same network.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor, nn
+
+from research.benchmarks.cost import CONSOLE, Row, machine, ratios, report, shown
+from saywhy.engine.preserve import borrowed
+from saywhy.tasks.vqa.networks import Answerer, Answering, ShowAskAttendAnswer, StackedAttention
+from saywhy.uncertainty import Gate, MonteCarlo, UCam
+from saywhy.uncertainty.loss import cross_entropy
+from saywhy.uncertainty.variance_head import VarianceHead
+
+GUESSES = 50
+WORDS, ANSWERS, LENGTH = 10_000, 3_000, 14
+BATCH = 32
+"""Questions of a training step."""
+
+
+def _classifiers() -> dict[str, nn.Module]:
+    from torchvision import models
+
+    torch.manual_seed(0)
+    resnet = models.resnet50(weights=None)
+    resnet.fc = nn.Sequential(nn.Dropout(0.5), resnet.fc)
+    return {
+        "ResNet-50, dropout before its last layer": resnet.eval(),
+        "VGG-16": models.vgg16(weights=None).eval(),
+        "SqueezeNet 1.1": models.squeezenet1_1(weights=None).eval(),
+    }
+
+
+def _answerers() -> dict[str, Answerer]:
+    torch.manual_seed(0)
+    found: dict[str, Answerer] = {
+        "glimpses (SAAA)": ShowAskAttendAnswer(2048, WORDS, ANSWERS),
+        "glimpses, compact bilinear": ShowAskAttendAnswer(2048, WORDS, ANSWERS, fusion="mcb", attended=2048),
+        "stacked attention (SAN)": StackedAttention(2048, WORDS, ANSWERS),
+    }
+    for head in found.values():
+        head.spread = VarianceHead(ANSWERS)
+    return found
+
+
+def guesses(repeats: int) -> list[Row]:
+    """Fifty guesses of one picture, by saywhy and by calling the network fifty times."""
+    rows = []
+    for name, network in _classifiers().items():
+        x = torch.randn(1, 3, 224, 224)
+        rows += _of(name, network, (x,), repeats)
+    from torchvision import models
+
+    trunk = nn.Sequential(*list(models.resnet50(weights=None).children())[:-2])
+    question = torch.randint(4, WORDS, (1, LENGTH))
+    for name, head in _answerers().items():
+        network = Answering(trunk, head).eval()
+        rows += _of(f"ResNet-50 and {name}", network, (torch.randn(1, 3, 448, 448), question), repeats)
+    return rows
+
+
+def _of(name: str, network: nn.Module, inputs: tuple[Tensor, ...], repeats: int) -> list[Row]:
+    several = MonteCarlo(network, GUESSES)
+    calls = {"saywhy": partial(_asked, several, inputs), "a loop": partial(_looped, network, inputs)}
+    found = ratios(partial(_asked, network, inputs), calls, repeats)
+    rows = []
+    for who, values in found.items():
+        rows.append(Row(f"{GUESSES} guesses, {name}", who, shown(values), "at most 15" if who == "saywhy" else ""))
+        CONSOLE.print(f"{rows[-1].what} | {who} | {rows[-1].ratio}")
+    return rows
+
+
+def _asked(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    with torch.no_grad(), borrowed(network):
+        network(*inputs)
+
+
+def _looped(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    with torch.no_grad():
+        for part in network.modules():
+            part.training = isinstance(part, nn.Dropout)
+        for _ in range(GUESSES):
+            network(*inputs)
+        network.eval()
+
+
+def steps(repeats: int) -> list[Row]:
+    """A step of U-CAM's training of what answers, on features that are there already, against one of the base."""
+    rows = []
+    features, question = torch.rand(BATCH, 2048, 14, 14), torch.randint(4, WORDS, (BATCH, LENGTH))
+    answers = torch.randint(ANSWERS, (BATCH,))
+    for name, head in _answerers().items():
+        head.train()
+
+        def base(head: Answerer = head) -> None:
+            _step(head, lambda: cross_entropy(head(features, question).logits, answers).mean())
+
+        calls: dict[str, Callable[[], object]] = {}
+        for kind, how in {
+            "A-GCA, at the logits": UCam(),
+            "A-GCA, at the weighted features": UCam(gate=Gate(at="weighted")),
+            "P-GCA": UCam("predictive"),
+        }.items():
+            calls[kind] = partial(_step, head, partial(how.asked, head, features, question, answers))
+        for kind, values in ratios(base, calls, repeats).items():
+            rows.append(Row(f"a training step, {name}", kind, shown(values), "at most 2.5"))
+            CONSOLE.print(f"{rows[-1].what} | {kind} | {rows[-1].ratio}")
+    return rows
+
+
+def _step(network: nn.Module, loss: Callable[[], Tensor]) -> None:
+    network.zero_grad()
+    loss().backward()  # type: ignore[no-untyped-call]
+
+
+PARTS = {"guesses": guesses, "steps": steps}
+
+
+def page(rows: list[Row], repeats: int) -> str:
+    """The page with the table."""
+    lines = "\n".join(f"| {row.what} | {row.who} | {row.ratio} | {row.goal} |" for row in rows)
+    return f"""# Cost of certainty
+
+Made by `python -m research.benchmarks.certainty` ({repeats} turns) on {machine()}.
+Medians (lowest to highest), as ratios of one pass of the same network on the same input, or of one training step
+(forward and backward) of the base: {BATCH} questions of features [2048, 14, 14], {ANSWERS:,} answers.
+
+| what | how | ratio | goal |
+| --- | --- | --- | --- |
+{lines}
+"""
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns of each measurement.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
+) -> None:
+    """Measure what certainty costs."""
+    report(PARTS, only, repeats, page, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

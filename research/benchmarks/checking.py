@@ -1,0 +1,122 @@
+"""What it costs to check a map, and how much of the time of a bench is spent in the network.
+
+    python -m research.benchmarks.checking
+    python -m research.benchmarks.checking --out docs/benchmarks-checking.md
+
+Measured as in ``research.benchmarks.cost``, against forward passes of the same network.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import torch
+import typer
+from torch import nn
+
+import saywhy
+from research.benchmarks.cost import CONSOLE, Row, inference, machine, ratios, report, shown
+from saywhy.benchmark.benchmark import bench
+from saywhy.datasets.load import open_dataset
+
+PICTURES = 4
+"""Of Toybox, as large as the network takes them, in a bench."""
+
+
+def _resnet50() -> saywhy.Model:
+    from torchvision import models
+
+    from saywhy.toybox import KINDS
+
+    torch.manual_seed(0)
+    return saywhy.load(models.resnet50(weights=None, num_classes=len(KINDS)).eval(), labels=KINDS, input_size=224)
+
+
+def check(repeats: int) -> list[Row]:
+    """All tests of one map of a ResNet-50."""
+    model = _resnet50()
+    x = torch.randn(1, 3, 224, 224)
+    explanation = saywhy.explain(model, x)
+    found = ratios(inference(model.module, x), {"saywhy": partial(saywhy.check, explanation)}, repeats)["saywhy"]
+    return [_row("check of one Grad-CAM map, ResNet-50 (in forward passes of one picture)", found, "at most 150")]
+
+
+def throughput(repeats: int) -> list[Row]:
+    """The share of the time of a bench that as many forward passes alone would take."""
+    rows = []
+    model = _resnet50()
+    for metrics in (["deletion", "insertion"], ["faithfulness-correlation"], ["pointing-game", "energy-pointing"]):
+        shares = []
+        for _ in range(repeats):
+            with passes(model.module) as counted, tempfile.TemporaryDirectory():
+                begin = perf_counter()
+                bench(model, open_dataset("toybox:test"), ["gradcam", "layercam"], metrics, count=PICTURES)
+                taken = perf_counter() - begin
+            shares.append(_alone(model.module, counted) / taken)
+        what = f"bench of {', '.join(metrics)}: share of its time that its forward passes alone take"
+        rows.append(_row(what, shares, "at least 0.9"))
+    return rows
+
+
+@contextmanager
+def passes(network: nn.Module) -> Iterator[list[int]]:
+    """The sizes of the batches that go through a network."""
+    sizes: list[int] = []
+    handle = network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    try:
+        yield sizes
+    finally:
+        handle.remove()
+
+
+def _alone(network: nn.Module, sizes: list[int]) -> float:
+    """Seconds that batches of these sizes take, each size measured once it is warm."""
+    taken: dict[int, float] = {}
+    for size in set(sizes):
+        run: Callable[[], object] = inference(network, torch.randn(size, 3, 224, 224))
+        run()
+        begin = perf_counter()
+        run()
+        taken[size] = perf_counter() - begin
+    return sum(taken[size] for size in sizes)
+
+
+def _row(what: str, values: list[float], goal: str) -> Row:
+    row = Row(what, "saywhy", shown(values), goal)
+    CONSOLE.print(f"{row.what} | {row.ratio}")
+    return row
+
+
+PARTS = {"check": check, "throughput": throughput}
+
+
+def page(rows: list[Row], repeats: int) -> str:
+    """The page with the table."""
+    lines = "\n".join(f"| {row.what} | {row.ratio} | {row.goal} |" for row in rows)
+    return f"""# Cost of checking
+
+Made by `python -m research.benchmarks.checking` ({repeats} turns) on {machine()}.
+Medians (lowest to highest). Where a metric asks the network nothing, the time of a bench is that of the explanations
+themselves: backward passes and the proof of the layout, which are no forward passes.
+
+| what | measured | goal |
+| --- | --- | --- |
+{lines}
+"""
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns of each measurement.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
+) -> None:
+    """Measure what checking costs."""
+    report(PARTS, only, repeats, page, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

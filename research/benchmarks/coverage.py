@@ -1,0 +1,294 @@
+"""How widely layer finding and layouts hold: every kind of image classifier, with nothing said about any of them.
+
+Every network is built with weights that were never trained, asked for one signed Grad-CAM map of seeded noise, and
+judged: was the layer's layout proved, is the map finite and not flat, and is its grid the one that the library's own
+strides give. It is judged as its library builds it. Where that fails it is judged once more, "awakened": what any
+training would put right is put right first (weight matrices that start at zero throughout get small normal noise and
+norms that do are set to one, because nothing behind them depends on the picture; batch normalisation gets the
+statistics of noise, because with the initial ones the signal of some deep networks fades to nothing), and the table
+says so.
+
+Run it as ``python -m research.benchmarks.coverage``; it goes on where it was stopped. Rows that fail stay in the table.
+"""
+
+import gc
+import json
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any, Literal
+
+import torch
+import typer
+from rich.progress import Progress
+from torch import nn
+
+import saywhy
+from research.benchmarks.coverage_architectures import HF_LEFT_OUT, SAMPLE, SOURCES, Architecture
+from saywhy.io.atomic import written_whole
+
+State = Literal["pass", "fail", "not run"]
+
+KEPT = Path("out/coverage.jsonl")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one architecture.
+
+    Attributes:
+        key: of the architecture, e.g. ``"timm:test_vit@160x160"``.
+        source, family, name, size: of the architecture.
+        state: ``"not run"`` where the network itself cannot be built or refuses this input, without saywhy.
+        reason: why it is no pass; empty for a pass.
+        layer: the layer that was found.
+        layout: its layout.
+        proof: ``"8 of 8"``: changed patches found again, of those that the layer answered.
+        grid: (height, width) of the map in cells.
+        expected: grids that the library's own strides allow; empty where it states none.
+        seconds: of finding the layer, proving it and making the map.
+        awakened: whether this is the result of the second try, with weights nearer to trained ones.
+    """
+
+    key: str
+    source: str
+    family: str
+    name: str
+    size: tuple[int, ...]
+    state: State
+    reason: str = ""
+    layer: str = ""
+    layout: str = ""
+    proof: str = ""
+    grid: tuple[int, ...] = ()
+    expected: tuple[tuple[int, ...], ...] = ()
+    seconds: float = 0.0
+    awakened: bool = False
+
+
+def examine(architecture: Architecture) -> Row:
+    """Judge a network as it is built; one that fails a second time, awakened."""
+    row = judge(architecture, built)
+    return row if row.state != "fail" else replace(judge(architecture, awakened), awakened=True)
+
+
+def judge(architecture: Architecture, make: Callable[[Architecture], nn.Module]) -> Row:
+    """Make one network, explain one picture, and judge the map."""
+    known: dict[str, Any] = {
+        "key": architecture.key,
+        "source": architecture.source,
+        "family": architecture.family,
+        "name": architecture.name,
+        "size": architecture.size,
+    }
+    torch.manual_seed(0)
+    try:
+        network = make(architecture)
+    except Exception as error:  # whatever the library raises: the row says it
+        return Row(**known, state="not run", reason=_sentence(error))
+    begin = perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            explanation = saywhy.explain(network, architecture.inputs(), relu=False)
+    except Exception as error:  # likewise
+        return Row(**known, state="fail", reason=_sentence(error), seconds=perf_counter() - begin)
+    seconds = perf_counter() - begin
+    fact = next(f for f in explanation.cards["gradcam", explanation.layers[0]][0][0] if f.name == "layout")
+    grid = tuple(explanation.maps.shape[2:])
+    expected = architecture.expected(network)
+    reason = _fault(explanation, fact.state == "good", grid, expected)
+    return Row(
+        **known,
+        state="fail" if reason else "pass",
+        reason=reason,
+        layer=explanation.layers[0],
+        layout=fact.text.partition(": ")[0],
+        proof="".join(re.findall(r"\d+ of \d+", fact.text)[:1]),
+        grid=grid,
+        expected=expected,
+        seconds=seconds,
+    )
+
+
+def built(architecture: Architecture) -> nn.Module:
+    """The network in evaluation mode, as its library builds it."""
+    network = architecture.build().eval()
+    with torch.no_grad():
+        call(network, architecture.inputs(1))  # one that refuses its own input is not judged
+    return network
+
+
+def awakened(architecture: Architecture) -> nn.Module:
+    """The network in evaluation mode, with nothing in it that is zero or of another scale only for want of training."""
+    network = architecture.build().eval()
+    for name, parameter in network.named_parameters():
+        if not bool(parameter.any()) and parameter.ndim >= 2:
+            nn.init.normal_(parameter, std=0.02)
+        elif not bool(parameter.any()) and name.endswith("weight"):
+            nn.init.ones_(parameter)
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        call(network, architecture.inputs(2 if norms else 1))
+    return network.eval()
+
+
+def call(network: nn.Module, inputs: Any) -> Any:
+    """Call a network with keyword arguments or one positional argument."""
+    return network(**inputs) if isinstance(inputs, dict) else network(inputs)
+
+
+def _fault(
+    explanation: saywhy.Explanation, proved: bool, grid: tuple[int, ...], expected: Sequence[tuple[int, ...]]
+) -> str:
+    """What is wrong with a map; empty for nothing."""
+    maps = explanation.maps
+    if not proved:
+        return "the layout is not proved"
+    if not bool(torch.isfinite(maps).all()):
+        return "the map is not finite"
+    if float(maps.max()) == float(maps.min()):
+        return "the map is flat"
+    if expected and grid not in expected:
+        return f"the grid is {_times(grid)}, and {' or '.join(map(_times, expected))} was expected"
+    return ""
+
+
+def table(rows: Sequence[Row], count: int) -> str:
+    """The results as a page of Markdown."""
+    states = Counter((row.source, row.state) for row in rows)
+    families = {source: len({r.family for r in rows if r.source == source and r.state == "pass"}) for source in SOURCES}
+    lines = [
+        "# Coverage",
+        "",
+        "Made by `python -m research.benchmarks.coverage`. " + " ".join((__doc__ or "").split("\n\n")[1].split()),
+        "",
+        f"{len(rows)} of {count} examined with torch {torch.__version__.partition('+')[0]}.",
+        "",
+        "| source | pass | fail | not run | families that pass |",
+        "|---|--:|--:|--:|--:|",
+        *(
+            f"| {source} | {states[source, 'pass']} | {states[source, 'fail']} | "
+            f"{states[source, 'not run']} | {number} |"
+            for source, number in families.items()
+        ),
+    ]
+    for title, chosen in (
+        ("Failed", [r for r in rows if r.state == "fail"]),
+        (
+            "Not run: the network itself cannot be built, or does not take this input",
+            [r for r in rows if r.state == "not run"],
+        ),
+    ):
+        if chosen:
+            lines += ["", f"## {title}", "", "| architecture | input | reason |", "|---|---|---|"]
+            lines += [f"| {r.source}:{r.name} | {_times(r.size)} | {_cell(r.reason)} |" for r in chosen]
+    lines += ["", "Registered with transformers as image classifiers, but no classifiers of a picture alone:", ""]
+    lines += [f"- {family}: {reason}." for family, reason in HF_LEFT_OUT.items()]
+    for source in SOURCES:
+        lines += ["", f"## {source}", ""]
+        lines += ["| family | architecture | input | layer | layout | proof | map | expected | result | seconds |"]
+        lines += ["|---|---|---|---|---|---|---|---|---|--:|"]
+        lines += [_line(r) for r in rows if r.source == source and r.state != "not run"]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    expected = " or ".join(map(_times, row.expected)) or "not stated"
+    cells = [
+        row.family, row.name, _times(row.size), f"`{row.layer}`" if row.layer else "", row.layout, row.proof,
+        _times(row.grid), expected, row.state + (", awakened" if row.awakened else ""), f"{row.seconds:.1f}",
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return "×".join(map(str, sizes))
+
+
+def _sentence(error: Exception) -> str:
+    """An error in one line, of bearable length."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
+def known_rows(kept: Path) -> dict[str, Row]:
+    """Results of earlier runs, by key; a line that was cut short when a run was stopped does not count."""
+    rows = {}
+    for line in kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []:
+        try:
+            row = Row(**json.loads(line))
+        except (ValueError, TypeError):
+            continue
+        rows[row.key] = row
+    return rows
+
+
+def examined(architectures: Sequence[Architecture], kept: Path) -> Iterator[Row]:
+    """A row for each architecture, from earlier runs where there is one; new ones are kept at once."""
+    known = known_rows(kept)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    for architecture in architectures:
+        row = known.get(architecture.key)
+        if row is None:
+            row = examine(architecture)
+            gc.collect()  # the largest leave no room for the next
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(row)) + "\n")
+        yield row
+
+
+def main(
+    only: Annotated[str | None, typer.Option(help="One library: torchvision, timm or hf.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only architectures whose name contains this.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="The small selection that CI runs.")] = False,
+    out: Annotated[Path, typer.Option(help="Where the table goes.")] = Path("docs/coverage.md"),
+    kept: Annotated[Path, typer.Option(help="Where results are kept as they come in.")] = KEPT,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier results of these architectures.")] = False,
+) -> None:
+    """Explain one picture with every kind of image classifier, and write the table."""
+    if only is not None and only not in SOURCES:
+        raise typer.BadParameter(f"must be one of {', '.join(SOURCES)}, got '{only}'", param_hint="--only")
+    every = [a for make in SOURCES.values() for a in make()]
+    chosen = [
+        a for a in every
+        if (only is None or a.source == only) and (not sample or a.key in SAMPLE) and (name is None or name in a.name)
+    ]  # fmt: skip
+    if fresh:
+        forget(kept, {a.key for a in chosen})
+    with Progress(transient=True) as progress:
+        task = progress.add_task("", total=len(chosen))
+        for row in examined(chosen, kept):
+            progress.update(task, advance=1, description=row.name)
+            if row.state == "fail":
+                progress.console.print(f"{row.key}: {row.reason}", style="red", markup=False)
+    known = known_rows(kept)
+    rows = [known[a.key] for a in (chosen if sample else every) if a.key in known]
+    with written_whole(out) as temporary:
+        temporary.write_text(table(rows, len(every)), encoding="utf-8")
+    states = Counter(row.state for row in rows)
+    typer.echo(f"{states['pass']} pass, {states['fail']} fail, {states['not run']} not run: {out}")
+    raise typer.Exit(1 if states["fail"] else 0)
+
+
+def forget(kept: Path, keys: set[str]) -> None:
+    """Take the results of some architectures out of the file."""
+    rows = [row for key, row in known_rows(kept).items() if key not in keys]
+    with written_whole(kept) as temporary:
+        temporary.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    typer.run(main)

@@ -1,0 +1,164 @@
+"""What diverse beam search costs, against beam search of the same width on the same network.
+
+    python -m research.benchmarks.decoding
+    python -m research.benchmarks.decoding --out docs/benchmarks-decoding.md
+
+Measured as in ``research.benchmarks.cost``, in turns. Both say 20 words and end nowhere, so that they take as many
+steps.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import nn
+
+import saywhy
+from research.benchmarks.cost import CONSOLE, Row, forget_most_memory, machine, most_memory, ratios, report, shown
+from saywhy.decoding import beam_search, diverse_beam_search
+from saywhy.decoding.generating import generation
+from saywhy.decoding.penalties import Penalty, hamming, ngram
+from saywhy.tasks.captioning.networks import Captioner, Captioning, ShowAndTell, TopDown
+
+WIDTH, LENGTH, WORDS = 6, 20, 10_000
+GOAL = "at most 1.2"
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A network that says word after word: what decoders ask for."""
+
+    step: Any
+    state: Any
+    start: torch.Tensor
+    end: int
+
+    def beams(self) -> None:
+        """Beam search."""
+        self._run(partial(beam_search, refill=False))
+
+    def diverse(self, groups: int, penalty: Penalty = hamming) -> None:
+        """Diverse beam search of the same width."""
+        self._run(partial(diverse_beam_search, groups=groups, penalty=penalty))
+
+    def _run(self, search: Callable[..., object]) -> None:
+        search(
+            self.step, self.state, self.start, end=self.end, longest=LENGTH, shortest=LENGTH, width=WIDTH, normalize=1.0
+        )
+
+
+def _captioner(head: Captioner, channels: int, side: int, batch: int) -> Speaker:
+    with torch.no_grad():
+        state = head.eval().begin(torch.rand(batch, channels, side, side))
+    return Speaker(head.step, state, torch.full((batch,), 2), 3)
+
+
+def _gpt2(batch: int) -> Speaker:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    ready = generation(
+        GPT2LMHeadModel(GPT2Config(n_layer=6)).eval(), {"input_ids": torch.randint(50_000, (batch, 8))}, end=50_256
+    )
+    return Speaker(ready.step, ready.state, ready.start, ready.end)
+
+
+def _toybox(batch: int) -> Speaker:
+    network = saywhy.load("toybox:captioner").module
+    assert isinstance(network, Captioning)
+    with torch.no_grad():
+        features = network.trunk(torch.rand(batch, 3, 128, 128))
+        return Speaker(network.head.step, network.head.begin(features), torch.full((batch,), 2), 3)
+
+
+def _seeded(head: Callable[..., nn.Module], *sizes: int) -> Any:
+    torch.manual_seed(0)
+    return head(*sizes)
+
+
+SPEAKERS: dict[str, Callable[[int], Speaker]] = {
+    "GPT-2 of 6 layers (50,257 words)": _gpt2,
+    "top-down attention (10,000 words)": lambda batch: _captioner(_seeded(TopDown, 2048, WORDS), 2048, 14, batch),
+    "show-and-tell (10,000 words)": lambda batch: _captioner(_seeded(ShowAndTell, 2048, WORDS), 2048, 7, batch),
+    "toybox:captioner": _toybox,
+}
+
+
+def seconds(repeats: int) -> list[Row]:
+    """Time, as ratios of that of beam search."""
+    rows = []
+    for name, speaker in SPEAKERS.items():
+        for batch in (1, 16):
+            ready = speaker(batch)
+            calls = {f"{groups} × {WIDTH // groups}": partial(ready.diverse, groups) for groups in (3, WIDTH)}
+            calls["3 × 2, bigrams"] = partial(ready.diverse, 3, ngram(2))
+            for how, values in ratios(ready.beams, calls, repeats).items():
+                rows.append(Row(f"time, {name}, {batch} at once", how, shown(values), GOAL))
+                CONSOLE.print(f"{rows[-1].what} | {how} | {rows[-1].ratio}")
+    return rows
+
+
+def memory(_repeats: int) -> list[Row]:
+    """By how much the memory of a process grows that does this one thing, as ratios of that of beam search."""
+    rows = []
+    for name in SPEAKERS:
+        peaks = {}
+        for groups in (0, 3, WIDTH):
+            code = f"from research.benchmarks.decoding import _peak; _peak({name!r}, {groups})"
+            found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+            peaks[groups] = float(found.stdout)
+        for groups in (3, WIDTH):
+            ratio = f"{peaks[groups] / peaks[0]:.2f}" if peaks[0] else "too little to be seen"
+            rows.append(Row(f"memory, {name}, 16 at once", f"{groups} × {WIDTH // groups}", ratio, GOAL))
+            CONSOLE.print(f"{rows[-1].what} | {rows[-1].who} | {ratio}")
+    return rows
+
+
+def _peak(name: str, groups: int) -> None:
+    """Print how many MB this process takes at most while it decodes, beyond what network and inputs take."""
+    ready = SPEAKERS[name](16)
+    forget_most_memory()
+    before = most_memory()
+    if groups:
+        ready.diverse(groups)
+    else:
+        ready.beams()
+    print(most_memory() - before)
+
+
+PARTS = {"seconds": seconds, "memory": memory}
+
+
+def page(rows: list[Row], repeats: int) -> str:
+    """The page with the table."""
+    lines = "\n".join(f"| {row.what} | {row.who} | {row.ratio} | {row.goal} |" for row in rows)
+    return f"""# Cost of diverse beam search
+
+Made by `python -m research.benchmarks.decoding` ({repeats} turns) on {machine()}.
+Medians (lowest to highest), as ratios of beam search of the same width ({WIDTH}), both {LENGTH} words long. The
+penalty is Hamming's where nothing else is said; that of bigrams looks at every word of the vocabulary. Memory is what
+the process takes beyond network and inputs. Networks have random weights, but that of Toybox.
+
+| what | groups × beams | ratio | goal |
+| --- | --- | --- | --- |
+{lines}
+"""
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns of each measurement.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
+) -> None:
+    """Measure what diverse beam search costs."""
+    report(PARTS, only, repeats, page, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

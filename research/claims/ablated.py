@@ -1,0 +1,213 @@
+"""Ablations (Grad-CAM, section 3 and appendix B): what of Grad-CAM is needed, and how deep the layer should be.
+
+    python -m research.claims.ablated
+    python -m research.claims.ablated --data imagenet:PATH:val --model torchvision:vgg16 …
+
+Networks end in hidden layers: where pooling and a linear layer follow, gradients are the same everywhere, so that their
+maximum is their mean, and no rectifier follows whose rule could be changed.
+"""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+from torch import Tensor
+
+import saywhy
+from research.claims.located import Item, Study, coarse_on_picture, named_study, on_picture, toybox_study
+from research.claims.maps import Kept
+from research.claims.measure import difference, table, verdict
+from research.claims.section import at_most, run, scaled, zeros_allowed
+from saywhy.engine.rules import Rule, ruled
+from saywhy.methods import gradcam
+from saywhy.metrics.boxes import box_masks, found_boxes, localization_errors
+from saywhy.metrics.human_attention import rank_correlation
+from saywhy.metrics.localization import PictureMaps, energy_pointing
+from saywhy.shapes import MapStack
+from saywhy.targets import Top
+
+WHOLE = "Grad-CAM"
+SETTINGS = {
+    "no ReLU": {"relu": False},
+    "absolute gradients": {"pooling": "abs"},
+    "maximum of the gradients": {"pooling": "max"},
+}
+RULES: dict[str, Rule] = {"deconvnet in the backward pass": "deconvnet", "guided ReLU in the backward pass": "guided"}
+VARIANTS = (WHOLE, *SETTINGS, *RULES)
+
+PAPER = dict(zip(VARIANTS, (0.5965, 0.7498, 0.5819, 0.5996, 0.8395, 0.5914), strict=True))
+"""Top-1 error of VGG-16, ILSVRC-15, all of them recalled: an ordering to compare with, no targets."""
+
+LAYERS = ("blocks.3", "blocks.2", "blocks.1", "blocks.0", "stem")
+"""Of Toybox's trunk, from deep to shallow: 16 × 16 cells, three times; 32 × 32; 64 × 64."""
+
+ALONE, SEVERAL = 200, 80
+"""Pictures of a network."""
+
+
+@dataclass
+class Ablated:
+    """What was measured: "error" of the first prediction's box, and "energy" in the boxes of what is there."""
+
+    kept: Kept = field(default_factory=Kept)
+    layers: tuple[str, ...] = ()
+
+    def add(self, item: Item, layers: tuple[str, ...], alone: bool) -> None:
+        """A picture; errors only of one that has a class alone."""
+        model = item.network.model
+        first = saywhy.explain(model, item.image, Top(1), "eigencam").classes[0].tolist() if alone else []
+        asked = list(dict.fromkeys([*first, *item.classes]))
+        there = [asked.index(one) for one in item.classes]
+        found = variants(item, asked, layers)
+        self.layers = tuple(who for who in found if who not in VARIANTS)
+        masks = box_masks(item.boxes, item.image.size)
+        for who, maps in found.items():
+            for energy in energy_pointing(maps[:, there], masks)[0].tolist():
+                self.kept.keep("energy", who, energy, item.place)
+            if alone:
+                label, truth = torch.tensor(item.classes), [list(item.boxes[0][0])]
+                errors = localization_errors(torch.tensor([first]), found_boxes(maps[:, :1]), label, truth)
+                self.kept.keep("error", who, errors.top1, item.place)
+
+    def report(self, study: Study) -> str:
+        """The section."""
+        error = self.kept.estimates("error", (*VARIANTS, *self.layers))
+        energy = self.kept.estimates("energy", (*VARIANTS, *self.layers))
+        rows = [
+            [who, error[who], self.kept.networks("error", who), f"recalled {PAPER[who]:.3f}", energy[who]]
+            for who in VARIANTS
+        ]
+        whole = ["at the deepest layer", error[WHOLE], self.kept.networks("error", WHOLE), energy[WHOLE]]
+        deep = [[f"at {who}", error[who], self.kept.networks("error", who), energy[who]] for who in self.layers]
+        here = sorted(VARIANTS, key=lambda who: error[who].value)
+        paper = sorted(VARIANTS, key=PAPER.__getitem__)
+        values = torch.tensor([[error[who].value, PAPER[who]] for who in VARIANTS]).T
+        return f"""## Ablations of Grad-CAM
+
+{study.data.name}: the top-1 localisation error on {error[WHOLE].items} pictures of one class, and the share of a map's
+energy in the boxes of what it is asked for on these and on pictures of several classes ({energy[WHOLE].items} maps).
+Networks end in hidden layers, as VGG does. Without the ReLU a map is cut at 15 % of the way from its minimum to its
+maximum, and that way is its energy: cut at 15 % of the maximum it would have nearly the boxes that it has with the
+ReLU. The paper's errors are of VGG-16 on ILSVRC-15, recalled, and serve as an ordering.
+
+{table(["map", "top-1 error", "networks", "paper", "energy in the box"], rows)}
+
+From the best to the worst here: {", ".join(here)}. In the paper: {", ".join(paper)}. Rank correlation of these two
+orderings: {float(rank_correlation(values[0], values[1])):.2f}.
+
+{table(["Grad-CAM", "top-1 error", "networks", "energy in the box"], [whole, *deep])}
+
+### Verdicts
+
+{table(["claim", "more errors", "verdict", "paper", "less energy", "verdict"], self._verdicts())}"""
+
+    def _verdicts(self) -> list[list[object]]:
+        claims = [
+            ("Grad-CAM is better than without the ReLU", "no ReLU", WHOLE),
+            ("… than with the deconvnet's rule behind the layer", "deconvnet in the backward pass", WHOLE),
+            ("… than with the maximum of gradients", "maximum of the gradients", WHOLE),
+            ("… than with absolute gradients (not so in the paper)", "absolute gradients", WHOLE),
+            (
+                "… than with guided ReLU behind the layer (not so in the paper)",
+                "guided ReLU in the backward pass",
+                WHOLE,
+            ),
+        ]
+        deep = [WHOLE, *self.layers]
+        steps = [
+            (f"… at {'the deepest layer' if deeper == WHOLE else deeper} than at {who}", who, deeper)
+            for deeper, who in pairwise(deep)
+        ]
+        return [self._verdict(*claim) for claim in (*claims, *steps)]
+
+    def _verdict(self, text: str, worse: str, better: str) -> list[object]:
+        paper = f"recalled {PAPER[worse] - PAPER[better]:+.3f}" if worse in PAPER else ""
+        errors = difference(self.kept.of("error", worse), self.kept.of("error", better))
+        energy = difference(self.kept.of("energy", better), self.kept.of("energy", worse))
+        return [text, errors, verdict(errors), paper, energy, verdict(energy)]
+
+
+def variants(item: Item, classes: list[int], layers: tuple[str, ...]) -> dict[str, PictureMaps]:
+    """Grad-CAM of classes, what it is with something changed, and what it is at the layers after the first one."""
+    deepest = layers[0] if layers else None
+    explained = item.explain(classes, "gradcam", list(layers) or None)
+    found = {WHOLE: on_picture(explained)}
+    for who, setting in SETTINGS.items():
+        found[who] = on_picture(item.explain(classes, "gradcam", deepest, **setting))
+    found["no ReLU"] = from_minimum(found["no ReLU"])
+    for who, rule in RULES.items():
+        found[who] = coarse_on_picture(by_rule(item.network.model, item.image, classes, deepest, rule), explained)
+    return found | {layer: on_picture(explained, layer=layer) for layer in layers[1:]}
+
+
+def by_rule(model: saywhy.Model, image: object, classes: list[int], layer: str | None, rule: Rule) -> MapStack:
+    """Grad-CAM with another rule for the rectifiers behind the layer, raw, [1, target, row, column]."""
+    captured = saywhy.capture(model, image, classes, layer)
+    ruled(captured.graph(), rule)
+    (A,), (G,) = captured.activations.values(), captured.gradients().values()
+    return torch.stack([gradcam(A, g) for g in G.unbind(1)], 1)
+
+
+def from_minimum(maps: Tensor) -> PictureMaps:
+    """Signed maps less their minima; what was not seen stays NaN.
+
+    >>> from_minimum(torch.tensor([[[[-2.0, 1.0, float("nan")]]]]))
+    tensor([[[[0., 3., nan]]]])
+    """
+    return maps - maps.nan_to_num(nan=torch.inf).amin((2, 3), keepdim=True)
+
+
+@zeros_allowed()
+def measured(study: Study, layers: tuple[str, ...], alone: int, several: int, progress: Progress) -> Ablated:
+    """So many pictures of one class for every network, and of several classes."""
+    found = Ablated()
+    for network in study.networks:
+        for count, one in ((alone, True), (several, False)):
+            what = f"ablations, network {network.seed}{'' if one else ', several classes'}"
+            for item in at_most(count, study.items(network, alone=one), what, progress):
+                found.add(item, layers, one)
+    return found
+
+
+def report(
+    progress: Progress,
+    share: float = 1.0,
+    study: Study | None = None,
+    items: int = ALONE,
+    layers: tuple[str, ...] = LAYERS,
+) -> str:
+    """Measure, and tell it as a section in Markdown.
+
+    Args:
+        progress: shows how far it is.
+        share: of the pictures, to try it out.
+        study: which networks, and on what; None are those of Toybox that end in hidden layers.
+        items: pictures of one class for every network.
+        layers: from deep to shallow; none takes the one that is found.
+    """
+    study = study or toybox_study(progress, ("mlp",))
+    several = scaled(SEVERAL * items // ALONE, share)
+    return measured(study, layers, scaled(items, share), several, progress).report(study)
+
+
+def main(
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the pictures, to try it out.")] = 1.0,
+    data: Annotated[str | None, typer.Option(help="Another data set, e.g. imagenet:PATH:val.")] = None,
+    model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg16",
+    weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    items: Annotated[int, typer.Option(min=2, help="Pictures for every network.")] = ALONE,
+    layers: Annotated[str, typer.Option(help="Its layers, from deep to shallow, with commas.")] = "",
+) -> None:
+    """Measure, and print the section."""
+    study = named_study(model, data, weights=weights) if data else None
+    taken = tuple(filter(None, layers.split(","))) if data else LAYERS
+    run(lambda progress: report(progress, share, study, items, taken), out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

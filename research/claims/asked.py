@@ -1,0 +1,234 @@
+"""Questions: do maps lie on what one must see to answer, and do they agree with occlusion and with people?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+import saywhy
+from research.claims.maps import EVERYBODY, METHODS, Kept, inside_and_outside, judged, maps_of, points, shown
+from research.claims.measure import estimate, table
+from research.claims.speakers import Speaker, scenes_of
+from saywhy.metrics.human_attention import on_grid, random_maps, rank_correlation
+from saywhy.targets import Class, Top
+from saywhy.toybox import COLOURS, Scene, scene
+from saywhy.toybox.language import Question, human_attention, questions
+
+SHARE = 0.1
+"""So much of a picture is covered at most."""
+
+PAPER = {"gradcam": ("0.60", "0.136"), "guided-backprop": ("0.42", ""), "random": ("", "0")}
+
+METRICS = {
+    "evidence": "inside / outside of the evidence",
+    "points": "peak on the evidence",
+    "occlusion": "rank correlation with occlusion",
+    "people": "rank correlation with people's attention",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question that a network answers rightly, and why."""
+
+    speaker: Speaker
+    scene: Scene
+    question: Question
+    found: saywhy.Explanation
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Of the picture: (height, width)."""
+        return self.scene.image.shape[:2]
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Whose scene it is, and which."""
+        return self.speaker.seed, self.scene.index
+
+    def explain(self, target: Any, method: str, image: np.ndarray | None = None) -> saywhy.Explanation:
+        """Another explanation of the same question, or of the same question about another picture."""
+        picture = Image.fromarray(self.scene.image if image is None else image)
+        model = self.speaker.model
+        return saywhy.explain(model, model.asked(picture, self.question.text), target, method)
+
+    def log_odds(self, image: np.ndarray) -> float:
+        """Of the right answer, for a changed picture: where it is certain a probability would not change any more."""
+        labels = self.speaker.model.labels
+        assert labels is not None
+        index = labels.index(self.question.answer)
+
+        def odds(output: Any) -> Tensor:
+            others = torch.cat([output.logits[:, :index], output.logits[:, index + 1 :]], 1)
+            return output.logits[:, index] - others.logsumexp(1)
+
+        return float(self.explain(odds, "eigencam", image).scores)
+
+
+def asked_rightly(speaker: Speaker) -> Iterator[Item]:
+    """Questions of the test split in their order, but for those that the network answers wrongly."""
+    for index in scenes_of(speaker.seed):
+        drawn = scene("talk-test", index)
+        for question in questions(drawn):
+            inputs = speaker.model.asked(Image.fromarray(drawn.image), question.text)
+            found = saywhy.explain(speaker.model, inputs, Top(1), METHODS)
+            if found.targets[0][0] == question.answer:
+                yield Item(speaker, drawn, question, found)
+
+
+@dataclass
+class Asked:
+    """What was measured of questions."""
+
+    kept: Kept = field(default_factory=Kept)
+    empty: dict[str, int] = field(default_factory=dict)
+
+    def add(self, item: Item, covers: bool) -> None:
+        """Measure one question; what takes many passes only where it ``covers``."""
+        maps = maps_of(item.found, 0, item.size)
+        for who, found in maps.items():
+            self.empty[who] = self.empty.get(who, 0) + (not bool(found.any()))
+            self._keep("evidence", who, inside_and_outside(found, item.question.evidence), item)
+            self._keep("points", who, points(found, item.question.evidence), item)
+        self._people(item, maps)
+        self._another_answer(item)
+        if covers:
+            self._covered(item, "for", maps["gradcam"])
+            self._covered(item, "against", shown(item.found.counterfactual, "gradcam", 0, item.size))
+            hidden = on_grid(item.explain(item.question.answer, "occlusion").maps[0, 0])
+            for who, found in maps.items():
+                self._keep("occlusion", who, _agreement(found, hidden), item)
+
+    def _keep(self, what: str, who: str, value: Any, item: Item) -> None:
+        self.kept.keep(what, who, value, item.place)
+
+    def _people(self, item: Item, maps: dict[str, Tensor]) -> None:
+        """Rank correlation with each of three people, and of these with each other."""
+        people = [on_grid(torch.from_numpy(one)) for one in human_attention(item.scene, item.question)]
+        seed = 10 * item.scene.index + item.speaker.seed
+        for who, found in {**maps, "random": random_maps(1, seed=seed)[0]}.items():
+            self._keep("people", who, np.mean([_agreement(found, one) for one in people]), item)
+        among = [_agreement(one, other) for i, one in enumerate(people) for other in people[:i]]
+        self._keep("people", "people", np.mean(among), item)
+
+    def _another_answer(self, item: Item) -> None:
+        """Asked for a colour (or kind) of one thing: where does the map of another thing's colour (kind) lie?"""
+        if item.question.type not in ("colour", "kind"):
+            return
+        trait = "colour" if item.question.answer in COLOURS else "kind"
+        others = [getattr(t, trait) for t in item.scene.objects if getattr(t, trait) != item.question.answer]
+        if not others:
+            return
+        theirs = np.logical_or.reduce([t.mask for t in item.scene.objects if getattr(t, trait) == others[0]])
+        for who, found in (("its map", item.explain(Class(others[0]), "gradcam")), ("the answer's map", item.found)):
+            on_it, _ = inside_and_outside(shown(found, "gradcam", 0, item.size), theirs)
+            self._keep("other answer", who, on_it, item)
+
+    def _covered(self, item: Item, what: str, found: Tensor) -> None:
+        """What happens to the answer's log-odds when the picture is covered where a map is highest, and elsewhere."""
+        mask = highest(found)
+        if not mask.any():
+            return
+        chance = np.random.default_rng([item.speaker.seed, item.scene.index])
+        moved = np.roll(mask, [int(chance.integers(side)) for side in item.size], (0, 1))
+        before = item.log_odds(item.scene.image)
+        for where, one in (("there", mask), ("elsewhere", moved)):
+            self._keep(what, where, item.log_odds(cover(item.scene.image, one)) - before, item)
+
+    def report(self) -> str:
+        """The tables."""
+        kept, estimates = (
+            self.kept,
+            {what: self.kept.estimates(what, (*EVERYBODY, "random", "people")) for what in METRICS},
+        )
+        rows: list[list[object]] = []
+        for who in estimates["people"]:
+            cells = [estimates[what].get(who, "") for what in METRICS]
+            hidden, looked = PAPER.get(who, ("", ""))
+            rows.append([who, *cells[:3], hidden, cells[3], looked, self.empty.get(who, "")])
+        evidence, points_at, occlusion, people = METRICS.values()
+        headings = ["map", evidence, points_at, occlusion, "paper", people, "paper", "empty"]
+        other = kept.estimates("other answer", ("its map", "the answer's map"))
+        covered = {what: kept.estimates(what, ("there", "elsewhere")) for what in ("for", "against")}
+        count = estimates["evidence"]["gradcam"]
+        return f"""## Questions
+
+{count.items} questions about {count.scenes} scenes that the networks answer rightly; the answer is explained. A map
+that is empty (all evidence is against) counts as one that is the same everywhere. Grad-CAM, inside / outside, network
+by network: {kept.networks("evidence", "gradcam")}; HiResCAM: {kept.networks("evidence", "hirescam")}.
+
+{table(headings, rows)}
+
+**Another answer.** Where a colour or a kind is asked for, that of another thing is explained too
+({other["its map"].items} questions). The mean of a map on that other thing, in times of its mean everywhere: of its own
+map {other["its map"]}, of the answer's map {other["the answer's map"]}.
+
+**Covered.** By how much the log-odds of the answer change when a tenth of the picture (or less, where less of the map
+is positive) is covered with its mean colour. Where Grad-CAM is highest ({covered["for"]["there"].items} questions):
+{covered["for"]["there"]}; the same area moved at random: {covered["for"]["elsewhere"]}. Where the counterfactual map is
+highest ({covered["against"]["there"].items} questions): {covered["against"]["there"]}; moved at random:
+{covered["against"]["elsewhere"]}.
+
+### Verdicts
+
+{table(["claim", "difference", "verdict"], self._verdicts())}"""
+
+    def _verdicts(self) -> list[list[object]]:
+        kept, claim = self.kept, self.kept.claim
+        return [
+            claim("Grad-CAM lies on the evidence (more than uniform)", "evidence", "gradcam", "uniform"),
+            claim("… more than a hill in the middle", "evidence", "gradcam", "centre prior"),
+            claim("… more than guided backprop", "evidence", "gradcam", "guided-backprop"),
+            claim("… more than the network's own attention", "evidence", "gradcam", "model-attention"),
+            claim("… more than HiResCAM, which averages no gradients", "evidence", "gradcam", "hirescam"),
+            claim("Guided Grad-CAM lies on it more than Grad-CAM", "evidence", "guided-gradcam", "gradcam"),
+            claim(
+                "Grad-CAM agrees with occlusion more than guided backprop", "occlusion", "gradcam", "guided-backprop"
+            ),
+            judged("Grad-CAM agrees with people's attention", estimate(kept.of("people", "gradcam"))),
+            claim("… more than a hill in the middle", "people", "gradcam", "centre prior"),
+            claim(
+                "The map of another answer lies on what has it, more than the answer's map",
+                "other answer",
+                "its map",
+                "the answer's map",
+            ),
+            claim(
+                "Covering what speaks for an answer harms it more than covering elsewhere", "for", "elsewhere", "there"
+            ),
+            claim(
+                "Covering what speaks against it helps more than covering elsewhere", "against", "there", "elsewhere"
+            ),
+            judged("… and makes it surer than it was", estimate(kept.of("against", "there"))),
+        ]
+
+
+def highest(found: Tensor) -> np.ndarray:
+    """Where a map is highest: a tenth of it, or all that is positive if that is less.
+
+    >>> int(highest(torch.tensor([[3.0, 2.0, 1.0, 0.0, 0.0] * 4])).sum()), int(highest(torch.zeros(4, 4)).sum())
+    (2, 0)
+    """
+    count = min(int(SHARE * found.numel()), int((found > 0).sum()))
+    mask = torch.zeros(found.numel(), dtype=torch.bool)
+    mask[found.flatten().topk(count).indices] = True
+    return mask.view(found.shape).numpy()
+
+
+def cover(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The picture with its mean colour inside the mask.
+
+    >>> cover(np.arange(12, dtype=np.uint8).reshape(2, 2, 3), np.eye(2, dtype=bool))[0].tolist()
+    [[4, 6, 6], [3, 4, 5]]
+    """
+    covered = image.copy()
+    covered[mask] = image.reshape(-1, 3).mean(0).round().astype(np.uint8)
+    return covered
+
+
+def _agreement(one: Tensor, other: Tensor) -> float:
+    return float(rank_correlation(on_grid(one).flatten(), on_grid(other).flatten()))

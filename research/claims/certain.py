@@ -1,0 +1,161 @@
+"""What U-CAM's paper claims of certainty and attention, and whether it holds in Toybox, against controls.
+
+    python -m research.claims.certain                       # trains eleven networks of each of three seeds
+    python -m research.claims.certain --out docs/claims-certain.md
+
+A claim holds only where U-CAM is better than the base network and than every control, each by an interval above zero.
+What was measured of a network is kept under out/claims, so that it can be stopped and goes on.
+"""
+
+from pathlib import Path
+from time import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import saywhy
+from research.claims.certain_measured import Run, Tests, measured, tested
+from research.claims.certain_told import Results
+from research.claims.doubting import BEGUN, FOLDER, RUNS, STEPS, STRENGTH, begun, doubter, named
+from research.claims.looking import Seeing
+from research.claims.side_by_side import WORKERS, side_by_side
+from saywhy.io.atomic import written_whole
+from saywhy.tasks.vocabulary import Vocabulary
+from saywhy.tasks.vqa.networks import Answering
+from saywhy.toybox.models.language import ToyboxEyes
+from saywhy.toybox.recipes.language_tensors import followed
+from saywhy.toybox.recipes.ucam import Questions
+
+SEEDS = 3
+SCENES, TESTS, LOOKED = 3_000, 300, 120
+"""Scenes of each split to train on, scenes of each to measure on, and scenes whose people's attention is compared."""
+
+HEAD = """# U-CAM: certainty and attention, in Toybox
+
+Made by `python -m research.claims.certain` with {seeds} seeds{share}, in {minutes:.0f} minutes, {workers} networks at a
+time, each on one thread ({trained:.0f} minutes of training and {measuring:.0f} of measuring, added up). The base
+network is like U-CAM's (Show, Ask, Attend and Answer: all that it knows of a picture it has seen with two glimpses),
+small, on what `toybox:vqa` has learnt to see and to read; it learns where to look and what to answer. All runs of a
+seed go on from the same network, which has taken {begun:,} steps of answers alone, for {steps:,} steps on the same
+questions: clear scenes and blurred ones, with the shares of answers that ten simulated people give; the *base* goes on
+with answers alone. Two glimpses cannot count, compare, or tell that there is none: see the types of questions. U-CAM's
+training was never published; this is a reconstruction (`saywhy.uncertainty`), and none of these figures can be compared
+with published ones. The surgery has strength {strength:g}, in *ten times* {ten:g}.
+
+Everything is of the test splits. Uncertainties are judged on clear and blurred questions together. Intervals are 95 %,
+of the mean over seeds: by the bootstrap over scenes, widened by how far seeds differ (Student's t). A claim **holds**
+only where all differences below it are above zero: from the base network and from every control (the losses without
+surgery; masks with their shares shuffled over places, random, or uniform; a mask of the answer's own gradient,
+*answer*, that knows nothing of certainty; a temperature alone). *Literal*, *additive* and *P-GCA* are other readings.
+Beside the agreement with people stand that of the attention for another question, and that of a hill in the middle of
+the picture.
+"""
+
+
+def main(
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=9, help="How many seeds.")] = SEEDS,
+    items: Annotated[float, typer.Option(min=0.01, max=1, help="This share of scenes and steps, to try it out.")] = 1.0,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="So many networks at a time, on a thread each.")
+    ] = WORKERS,
+) -> None:
+    """Train, measure, and print the tables. Networks that were trained once are kept under out/claims."""
+    scenes = int(items * SCENES)
+    files = {
+        (run, seed): FOLDER / f"certain-{named(run, seed, items, 2 * scenes)}.npz"
+        for seed in range(seeds)
+        for run in RUNS
+    }
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        _make({key: file for key, file in files.items() if not file.exists()}, items, workers, progress)
+    results = Results()
+    for (run, seed), file in files.items():
+        results.add(run, seed, Run.kept(file))
+    every = [run for of_seeds in results.runs.values() for run in of_seeds.values()]
+    head = HEAD.format(
+        seeds=seeds,
+        share="" if items == 1 else f" and {items:.0%} of scenes and steps",
+        minutes=busy([(run.began, run.ended) for run in every]) / 60,
+        workers=workers,
+        trained=sum(run.seconds for run in every) / 60,
+        measuring=sum(run.measuring for run in every) / 60,
+        begun=int(items * BEGUN),
+        steps=int(items * STEPS),
+        strength=STRENGTH,
+        ten=10 * STRENGTH,
+    )
+    text = f"{head}\n{results.report()}\n"
+    if out is None:
+        print(text)
+        return
+    with written_whole(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def busy(spans: list[tuple[float, float]]) -> float:
+    """The seconds in which something was at work.
+
+    >>> busy([(0.0, 2.0), (1.0, 3.0), (10.0, 11.0)])
+    4.0
+    """
+    total, until = 0.0, float("-inf")
+    for begin, end in sorted(spans):
+        total += max(end - max(begin, until), 0.0)
+        until = max(until, end)
+    return total
+
+
+def _make(missing: dict[tuple[str, int], Path], items: float, workers: int, progress: Progress) -> None:
+    """Train and measure networks, several at a time; what was finished is kept."""
+    if not missing:
+        return
+    since = time()
+    drawn, seeds = _drawn(items, progress), sorted({seed for _, seed in missing})
+    side_by_side(_begun, [(seed, items) for seed in seeds], "what is common", progress, workers, _keep, drawn)
+    jobs = [(run, seed, file, items, since) for (run, seed), file in missing.items()]
+    side_by_side(_one, jobs, "networks", progress, workers, _keep, drawn)
+
+
+Drawn = tuple[Questions, Tests]
+DRAWN: list[Drawn] = []
+"""What a process of its own was given when it began."""
+
+
+def _drawn(items: float, progress: Progress) -> Drawn:
+    """The questions to train on, and those of the tests."""
+    model = saywhy.load("toybox:vqa")
+    eyes: ToyboxEyes = model.module.trunk  # type: ignore[assignment]
+    known: Vocabulary = model.texts["question"].__self__  # type: ignore[attr-defined]
+    seeing, scenes = Seeing(_base(model)), int(items * SCENES)
+    talks = [followed(split, scenes, progress) for split in ("talk-train", "ambiguous-train")]
+    shown = seeing.tell(Questions(eyes, talks, known))
+    return shown, tested(eyes, seeing, known, int(items * TESTS), int(items * LOOKED), progress)
+
+
+def _base(model: saywhy.Model) -> Answering:
+    assert isinstance(model.module, Answering)
+    return model.module
+
+
+def _keep(shown: Questions, tests: Tests) -> None:
+    DRAWN.append((shown, tests))
+
+
+def _begun(seed: int, items: float) -> None:
+    """Train what all networks of a seed have in common."""
+    begun(seed, _base(saywhy.load("toybox:vqa")), DRAWN[0][0], items)
+
+
+def _one(run: str, seed: int, file: Path, items: float, since: float) -> None:
+    """Train and measure one network, and keep what was measured."""
+    shown, tests = DRAWN[0]
+    base = _base(saywhy.load("toybox:vqa"))
+    measured(doubter(run, seed, base, shown, items), Seeing(base), tests, since).keep(file)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,260 @@
+"""What is measured of a network that says how certain it is: its answers, its doubts, and where it looks."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter, time
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from rich.progress import Progress
+from torch import Tensor
+
+import saywhy
+from research.claims.doubting import Doubter
+from research.claims.looking import Seeing
+from saywhy.errors import SaywhyWarning
+from saywhy.io.atomic import written_whole
+from saywhy.metrics.agreement import earth_movers_distance
+from saywhy.metrics.calibration import calibration_error
+from saywhy.metrics.human_attention import centre_prior, on_grid, rank_correlation
+from saywhy.tasks.vocabulary import Vocabulary
+from saywhy.toybox import scene
+from saywhy.toybox.language import human_attention, questions
+from saywhy.toybox.models.classifier import normalised
+from saywhy.toybox.models.language import ToyboxEyes
+from saywhy.toybox.recipes.language_tensors import followed
+from saywhy.toybox.recipes.ucam import Judged, Questions
+from saywhy.uncertainty import fit_temperature
+from saywhy.uncertainty.information import entropy
+
+Each = Float[np.ndarray, " question"]
+Uncertain = dict[str, Each]
+
+
+@dataclass
+class Tests:
+    """The questions of the test splits.
+
+    Attributes:
+        clear, blurred, unseen, chosen: of talk-test, ambiguous-test, unseen, and ambiguous-val (for temperatures).
+        people: of every question about the first clear scenes the maps of people [question, person, 14, 14].
+        looked: these questions, as (scene, type).
+        images: the pictures of these scenes, normalised.
+    """
+
+    clear: Questions
+    blurred: Questions
+    unseen: Questions
+    chosen: Questions
+    people: Float[Tensor, "question person row column"]
+    looked: Int[Tensor, "question 2"]
+    images: Float[Tensor, "scene 3 height width"]
+
+
+@dataclass
+class Run:
+    """What was measured of one network.
+
+    Attributes:
+        seconds: of its training.
+        measuring: the seconds of measuring it.
+        began: when the command began that made it, drawing included (seconds since 1970).
+        ended: when all was measured.
+        uncertain: by name, of all clear and blurred questions.
+        wrong: which of these were answered wrongly.
+        scenes: of which scene each question is, clear scenes counted from 0 and blurred ones from a million.
+        strange: of which scene each question about unseen kinds is, counted from two millions.
+        types: of which type each question is.
+        calibration: the expected calibration error as it is, and with a temperature.
+        looks: by name of a map, its rank correlation with people's, question by question; also of the attention for
+            another question, and of a hill in the middle.
+        errors: of every question how wrong the mean of all guesses is, -log of the right answer's probability.
+        distance: the earth mover's distance of the attention from people's.
+        seen: of which scene each of these questions is.
+        doubts: by kind of uncertainty, of clear, blurred and unseen questions.
+    """
+
+    seconds: float
+    measuring: float
+    began: float
+    ended: float
+    uncertain: Uncertain
+    wrong: Bool[np.ndarray, " question"]
+    scenes: Int[np.ndarray, " question"]
+    strange: Int[np.ndarray, " unseen"]
+    types: Int[np.ndarray, " question"]
+    calibration: tuple[float, float]
+    looks: Uncertain
+    errors: Each
+    distance: Each
+    seen: Int[np.ndarray, " looked"]
+    doubts: dict[str, dict[str, Each]]
+
+    def keep(self, file: Path) -> None:
+        """Write it, so that it need not be measured again."""
+        told = {f"{name}/{key}": value for name in NESTED for key, value in _flat(getattr(self, name)).items()}
+        plain = {name: np.asarray(getattr(self, name)) for name in self.__dataclass_fields__ if name not in NESTED}
+        with written_whole(file) as whole, whole.open("wb") as stream:
+            np.savez(stream, **told, **plain)
+
+    @staticmethod
+    def kept(file: Path) -> "Run":
+        """What was written."""
+        with np.load(file, allow_pickle=False) as stored:
+            found: dict[str, Any] = {name: stored[name] for name in stored.files if "/" not in name}
+            for name in NESTED:
+                found[name] = {k.split("/", 1)[1]: stored[k] for k in stored.files if k.startswith(f"{name}/")}
+        doubts: dict[str, dict[str, Each]] = {}
+        for key, value in found["doubts"].items():
+            kind, split = key.split("/")
+            doubts.setdefault(kind, {})[split] = value
+        first, second = found["calibration"].tolist()
+        found |= {name: float(found[name]) for name in ("seconds", "measuring", "began", "ended")}
+        return Run(**{**found, "doubts": doubts, "calibration": (first, second)})
+
+
+NESTED = ("uncertain", "looks", "doubts")
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Of dicts in dicts.
+
+    >>> _flat({"a": {"b": 1}, "c": 2})
+    {'a/b': 1, 'c': 2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = {f"{key}/{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+        flat |= inner
+    return flat
+
+
+def tested(eyes: ToyboxEyes, seeing: Seeing, known: Vocabulary, count: int, looked: int, progress: Progress) -> Tests:
+    """Draw the test splits, and what people looked at in the first scenes."""
+    talks = {
+        split: followed(split, count, progress) for split in ("talk-test", "ambiguous-test", "unseen", "ambiguous-val")
+    }
+    asked = {split: seeing.tell(Questions(eyes, [talk], known)) for split, talk in talks.items()}
+    clear = asked["talk-test"]
+    places = (clear.answers[:looked] >= 0).nonzero()
+    people = []
+    for index in range(looked):
+        drawn = scene("talk-test", index)
+        for question in questions(drawn):
+            people.append(on_grid(torch.from_numpy(human_attention(drawn, question)).unsqueeze(0))[0])
+    images = normalised(talks["talk-test"].images[:looked].float() / 255)
+    return Tests(
+        clear, *(asked[s] for s in ("ambiguous-test", "unseen", "ambiguous-val")), torch.stack(people), places, images
+    )
+
+
+def measured(network: Doubter, seeing: Seeing, tests: Tests, began: float) -> Run:
+    """Everything that is measured of one network, made by a command that began then (seconds since 1970)."""
+    begin = perf_counter()
+    temperature = fit_temperature(*_logits(network, tests.chosen))
+    splits = {name: getattr(tests, name) for name in ("clear", "blurred", "unseen")}
+    guessed = {name: Judged(network.head, of_one) for name, of_one in splits.items()}
+    single = {name: Judged(network.head, splits[name], 1) for name in ("clear", "blurred")}
+    uncertain = {
+        "entropy": [one.found.total for one in single.values()],
+        "tempered": _tempered(network, tests, temperature),
+        "predictive": [guessed[name].found.total for name in single],
+        "aleatoric": [guessed[name].found.aleatoric for name in single],
+        "epistemic": [guessed[name].found.epistemic for name in single],
+    }
+    if network.run != "base":
+        uncertain["noise"] = [guessed[name].found.noise for name in single]
+    right = torch.cat([one.right for one in single.values()])
+    scenes = [one.scenes + 10**6 * number for number, one in enumerate(single.values())]
+    looks, distance = _looks(network, seeing, tests)
+    return Run(
+        seconds=network.seconds,
+        uncertain={name: torch.cat(parts).numpy() for name, parts in uncertain.items()},
+        wrong=~right.numpy(),
+        scenes=torch.cat(scenes).numpy(),
+        strange=guessed["unseen"].scenes.numpy() + 2 * 10**6,
+        types=torch.cat([one.types for one in single.values()]).numpy(),
+        calibration=(_calibration(network, tests, 1.0), _calibration(network, tests, temperature)),
+        looks=looks,
+        errors=torch.cat([_errors(guessed[name], splits[name]) for name in single]).numpy(),
+        distance=distance,
+        seen=tests.looked[:, 0].numpy(),
+        doubts={
+            kind: {name: getattr(one.found, kind).numpy() for name, one in guessed.items()}
+            for kind in ("aleatoric", "epistemic", *(("noise",) if network.run != "base" else ()))
+        },
+        measuring=perf_counter() - begin,
+        began=began,
+        ended=time(),
+    )
+
+
+def _logits(network: Doubter, questions: Questions) -> tuple[Tensor, Tensor]:
+    """Logits of every question, of one pass, and the right answers."""
+    asked = (questions.answers >= 0).nonzero()
+    with torch.inference_mode():
+        parts = [network.head(questions.features[s].float(), questions.words[s, t]).logits for s, t in _parts(asked)]
+    return torch.cat(parts), questions.answers[asked[:, 0], asked[:, 1]]
+
+
+def _errors(judged: Judged, questions: Questions) -> Tensor:
+    truth = questions.answers[judged.scenes, judged.types]
+    chances = judged.found.probabilities.gather(1, truth.unsqueeze(1)).squeeze(1)
+    return -chances.clamp_min(1e-12).log()
+
+
+def _parts(asked: Tensor) -> list[tuple[Tensor, Tensor]]:
+    return [tuple(part.unbind(1)) for part in asked.split(200)]  # type: ignore[misc]
+
+
+def _tempered(network: Doubter, tests: Tests, temperature: float) -> list[Tensor]:
+    """Entropies of one pass, with a temperature that was fitted on other questions."""
+    logits = (_logits(network, one)[0].double() / temperature for one in (tests.clear, tests.blurred))
+    return [entropy(one.softmax(1)) for one in logits]
+
+
+def _calibration(network: Doubter, tests: Tests, temperature: float) -> float:
+    """The calibration error over clear and blurred questions."""
+    pairs = [_logits(network, one) for one in (tests.clear, tests.blurred)]
+    logits, right = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    chances, answers = (logits / temperature).softmax(1).max(1)
+    return calibration_error(chances, answers == right)
+
+
+def _looks(network: Doubter, seeing: Seeing, tests: Tests) -> tuple[Uncertain, Each]:
+    """The agreement of attention and maps with people's, and the distance of attention from the first of them."""
+    from saywhy.targets import Certainty, Top
+
+    model, found = network.model(seeing), []
+    attention, elsewhere = [], []
+    targets = [Top(1)] if network.run == "base" else [Top(1), Certainty(), Certainty(answered=True)]
+    for scenes, types in _parts(tests.looked):
+        words = tests.clear.words[scenes, types]
+        with warnings.catch_warnings(action="ignore", category=SaywhyWarning):  # maps of zeros count as 0
+            made = saywhy.explain(
+                model, {"image": tests.images[scenes], "question": words}, targets, "gradcam", "trunk.eyes.features"
+            )
+        found.append(made.maps)
+        with torch.inference_mode():
+            features = tests.clear.features[scenes].float()
+            attention.append(network.head(features, words).attention.mean(1))
+            other = network.head(features, words.roll(1, 0))
+            elsewhere.append(other.attention.mean(1))
+    maps, looked = torch.cat(found), on_grid(torch.cat(attention))
+    names = ("gradcam", "certainty-cam", "ucam")[: maps.shape[1]]
+    agreeing = {name: _agreement(on_grid(maps[:, number]), tests.people) for number, name in enumerate(names)}
+    distance = earth_movers_distance(looked, tests.people[:, 0])
+    controls = {
+        "other question": _agreement(on_grid(torch.cat(elsewhere)), tests.people),
+        "centre": _agreement(centre_prior((14, 14)).expand(len(looked), -1, -1), tests.people),
+    }
+    return {"attention": _agreement(looked, tests.people), **agreeing, **controls}, distance.numpy()
+
+
+def _agreement(maps: Tensor, people: Tensor) -> Each:
+    """The rank correlation with each person, the mean over persons, question by question."""
+    each = [rank_correlation(maps.flatten(1), one.flatten(1)) for one in people.unbind(1)]
+    return torch.stack(each).mean(0).numpy()

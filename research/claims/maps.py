@@ -1,0 +1,108 @@
+"""What is measured of a map: how much of it lies inside of a mask, and whether it is highest there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+import saywhy
+from research.claims.measure import Estimate, Measured, difference, estimate, verdict
+from saywhy.metrics.human_attention import centre_prior
+
+METHODS = ("gradcam", "guided-gradcam", "guided-backprop", "hirescam", "rsi-gradcam", "model-attention")
+RIVALS = ("uniform", "centre prior")
+EVERYBODY = (*METHODS, *RIVALS)
+
+Map = Float[Tensor, "row column"]
+Mask = Bool[np.ndarray, "row column"]
+
+
+def maps_of(explanation: saywhy.Explanation, target: int, size: tuple[int, int]) -> dict[str, Map]:
+    """All maps of a target, by method, and two that know nothing of it."""
+    found = {method: shown(explanation, method, target, size) for method in explanation.methods}
+    return found | {"uniform": torch.ones(size, dtype=torch.float64), "centre prior": centre_prior(size)}
+
+
+def shown(explanation: saywhy.Explanation, method: str, target: int, size: tuple[int, int]) -> Map:
+    """What a map shows of evidence for the target: its positive part, at every pixel."""
+    return explanation.heatmap(size, "none", method=method)[0, target].clamp_min(0).double()
+
+
+def inside_and_outside(found: Map, mask: Mask) -> tuple[float, float]:
+    """The mean of a map inside and outside of a mask, in times of its mean everywhere.
+
+    A map of zeros says as much as one that is the same everywhere, 1 and 1.
+
+    >>> inside_and_outside(torch.tensor([[3.0, 1.0]]), np.array([[True, False]]))
+    (1.5, 0.5)
+    """
+    whole = float(found.mean())
+    if whole == 0:
+        return 1.0, 1.0
+    here = torch.from_numpy(mask)
+    return float(found[here].mean()) / whole, float(found[~here].mean()) / whole
+
+
+def points(found: Map, mask: Mask) -> float:
+    """1 if the map is highest inside the mask; of a map that is highest at several places the share of these.
+
+    >>> points(torch.tensor([[3.0, 3.0]]), np.array([[True, False]]))
+    0.5
+    """
+    highest = found == found.max()
+    return float(highest[torch.from_numpy(mask)].sum() / highest.sum())
+
+
+Scene = tuple[int, int]
+"""The number of the network, and that of the scene."""
+
+
+@dataclass
+class Kept:
+    """What was measured of item after item, by what it is and of whose map."""
+
+    values: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    scenes: dict[tuple[str, str], list[Scene]] = field(default_factory=dict)
+
+    def keep(self, what: str, who: str, value: Any, scene: Scene) -> None:
+        """One more."""
+        self.values.setdefault((what, who), []).append(value)
+        self.scenes.setdefault((what, who), []).append(scene)
+
+    def join(self, other: "Kept") -> None:
+        """Append all that is kept elsewhere."""
+        for key, values in other.values.items():
+            self.values.setdefault(key, []).extend(values)
+            self.scenes.setdefault(key, []).extend(other.scenes[key])
+
+    def of(self, what: str, who: str, network: int | None = None) -> Measured:
+        """All, in their order, or those of one network."""
+        taken = [i for i, scene in enumerate(self.scenes[what, who]) if network in (None, scene[0])]
+        values, scenes = self.values[what, who], self.scenes[what, who]
+        return Measured(np.array([values[i] for i in taken], float), [scenes[i] for i in taken])
+
+    def estimates(self, what: str, who: Sequence[str] = EVERYBODY) -> dict[str, Estimate]:
+        """Of everybody who was measured."""
+        return {name: estimate(self.of(what, name)) for name in who if (what, name) in self.values}
+
+    def networks(self, what: str, who: str) -> str:
+        """The estimate of every network by itself."""
+        seeds = sorted({scene[0] for scene in self.scenes[what, who]})
+        return ", ".join(f"{estimate(self.of(what, who, seed)).value:.3g}" for seed in seeds)
+
+    def claim(self, text: str, what: str, first: str, second: str) -> list[object]:
+        """A row of verdicts: that the first has more of it than the second."""
+        return judged(text, difference(self.of(what, first), self.of(what, second)))
+
+
+def judged(text: str, found: Estimate) -> list[object]:
+    """A row of verdicts: that something is larger than zero.
+
+    >>> judged("it is", Estimate(1.0, 1.0, 1.0, 9, 9))[2], judged("it is", Estimate(1.0, 1.0, 1.0, 9, 1))[2]
+    ('holds', 'not decidable here')
+    """
+    return [text, found, verdict(found)]

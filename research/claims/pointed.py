@@ -1,0 +1,291 @@
+"""The pointing game (Grad-CAM, section 4.3): does the peak lie on the thing, and is a class that is absent rejected?
+
+    python -m research.claims.pointed
+    python -m research.claims.pointed --data coco:PATH:val2014 --held-out coco:PATH:train2014 …
+
+Protocol P is told the classes. Protocol R takes the network's first five predictions, present or not, and a map whose
+maximum is less than a threshold says that its class is absent; the threshold is chosen on other pictures. On mosaics of
+pictures of different classes, evidence of a class can be in one cell only.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+from torch import Tensor
+
+import saywhy
+from research.claims.classifiers import Classifier
+from research.claims.located import Item, Study, able, named_study, on_picture, toybox_study
+from research.claims.maps import Kept, judged
+from research.claims.measure import estimate, table
+from research.claims.section import at_most, run, scaled, zeros_allowed
+from saywhy.metrics.human_attention import centre_prior
+from saywhy.metrics.localization import PictureMaps, positive_part, shares_of_maximum
+from saywhy.metrics.pointing import (
+    SIDE,
+    best_rejection_threshold,
+    cell_masks,
+    grid_pointing,
+    mosaic,
+    pointing_accuracy,
+    pointing_game,
+    pointing_with_rejection,
+)
+from saywhy.shapes import Scores
+from saywhy.targets import Top
+
+CMWP = "contrastive-excitation-backprop"
+METHODS = ("gradcam", CMWP)
+NULLS = ("uniform", "centre prior")
+ALL_ABSENT = "every class rejected"
+UNSURE = "gradcam, rejected below a probability of 0.5"
+REJECT = (UNSURE, ALL_ABSENT)
+
+TOLD, CHOSEN, MOSAICS = 200, 100, 30
+"""Of a network: pictures, pictures to choose the threshold on, and mosaics."""
+
+MOST = 5
+"""Predictions that are looked at."""
+
+SURE = 0.5
+"""The probability from which on the network says that a class is there; of all pictures in a mosaic it does."""
+
+PAPER = {"gradcam": "0.706", CMWP: "0.603"}
+"""Protocol R on COCO, GoogLeNet."""
+
+TORCHRAY = {"gradcam": "0.573", CMWP: "0.585", "centre prior": "0.278"}
+"""Protocol P on COCO val2014, ResNet-50, the mean over classes, 15 pixels beside allowed (TorchRay)."""
+
+
+@dataclass
+class Pointed:
+    """What was measured: hits of "P" and of "R", those of "R" by whether the class is there, and "grid".
+
+    Attributes:
+        kept: by what it is and whose map.
+        classes: of every hit of P the class.
+        thresholds: of every method those of the networks.
+    """
+
+    kept: Kept = field(default_factory=Kept)
+    classes: list[int] = field(default_factory=list)
+    thresholds: dict[str, list[float]] = field(default_factory=dict)
+
+    def told(self, item: Item, methods: list[str], tolerance: int) -> None:
+        """Protocol P: the classes that are there."""
+        explained = item.explain(list(item.classes), methods)
+        masks = item.masks()
+        for who, maps in maps_of(explained).items():
+            for hit in pointing_game(maps, masks, tolerance=tolerance)[0].tolist():
+                self.kept.keep("P", who, hit, item.place)
+        self.classes += item.classes
+
+    def predicted(self, item: Item, thresholds: dict[str, float], tolerance: int) -> None:
+        """Protocol R: the first predictions, there or not."""
+        explained = item.explain(Top(_predictions(item.network)), list(thresholds))
+        masks = item.masks(explained.classes[0].tolist())
+        there = masks.flatten(2).any(2)[0].tolist()
+        for who, threshold in {**thresholds, ALL_ABSENT: inf, UNSURE: SURE}.items():
+            maps = on_picture(explained, who if who in thresholds else "gradcam")
+            if who == UNSURE and explained.probabilities is not None:
+                maps = with_maximum(maps, explained.probabilities)
+            found = pointing_with_rejection(maps, masks, threshold=threshold, tolerance=tolerance)[0].tolist()
+            for right, present in zip(found, there, strict=True):
+                self.kept.keep("R", who, right, item.place)
+                self.kept.keep("present" if present else "absent", who, right, item.place)
+
+    def mosaic(self, network: Classifier, methods: list[str], of: list[Item], number: int) -> None:
+        """Pictures of one class each side by side, asked for each."""
+        preprocess = network.model.preprocess
+        assert preprocess is not None
+        picture = mosaic(torch.stack([preprocess(item.image)[0] for item in of]))[None]
+        explained = saywhy.explain(network.model, picture, [item.classes[0] for item in of], methods)
+        size = (picture.shape[2], picture.shape[3])
+        masks = cell_masks(torch.arange(len(of))[None], size[::-1])
+        for who in explained.methods:
+            shares = grid_pointing(explained.heatmap(size, "none", method=who), masks)
+            for share in shares[0].tolist():
+                self.kept.keep("grid", who, share, (network.seed, number))
+
+    def report(self, study: Study) -> str:
+        """The section."""
+        hits = self.kept.estimates("P", (*METHODS, *NULLS))
+        rejected = {what: self.kept.estimates(what, (*METHODS, *REJECT)) for what in ("R", "present", "absent")}
+        grid = self.kept.estimates("grid", METHODS)
+        told = [
+            [who, found, f"{self._over_classes(who):.3f}", TORCHRAY.get(who, ""), self.kept.networks("P", who)]
+            for who, found in hits.items()
+        ]
+        told_of = [
+            [
+                who,
+                found,
+                PAPER.get(who, ""),
+                rejected["present"].get(who, ""),
+                rejected["absent"].get(who, ""),
+                ", ".join(f"{one:.3g}" for one in self.thresholds.get(who, [])),
+            ]
+            for who, found in rejected["R"].items()
+        ]
+        cells = [[who, found, self.kept.networks("grid", who)] for who, found in grid.items()]
+        within = f"within {study.tolerance} pixels of it" if study.tolerance else "on it"
+        first = hits["gradcam"]
+        return f"""## Pointing
+
+{study.data.name}; networks that end in pooling and a linear layer, as the paper's GoogLeNet does; c-MWP at the layer of
+Grad-CAM. **Protocol P**: {first.items} classes in {first.scenes} pictures are told, and a peak must lie {within}.
+Beside it the mean over classes, and what TorchRay gives for ResNet-50 on COCO val2014 within 15 pixels.
+
+{table(["map", "hits", "mean over classes", "TorchRay, COCO", "networks"], told)}
+
+{self._rejection(study, told_of)}
+
+**Mosaics** of {SIDE} × {SIDE} pictures of different classes, of each of which the network is sure: the share of a map's
+evidence in the cell of its class. A map that knows nothing has {1 / SIDE**2:.3f}.
+
+{table(["map", "share in its cell", "networks"], cells) if cells else "Too few such pictures for a mosaic."}
+
+### Verdicts
+
+{table(["claim", "difference", "verdict", "paper"], self._verdicts())}"""
+
+    def _rejection(self, study: Study, rows: list[list[object]]) -> str:
+        if not rows:
+            return "**Protocol R** needs pictures to choose a threshold on, which were not named."
+        assert study.held_out is not None
+        heads = ["map", "right", "paper, COCO", "of classes that are there", "of absent ones", "thresholds"]
+        return f"""**Protocol R**: the first {MOST} predictions; a map whose maximum is less than the threshold rejects
+its class. The threshold is chosen for each network and method on {study.held_out.name}, where most are right. Whoever
+rejects every class is right as often as a predicted class is absent; and the network's own probability rejects, too.
+
+{table(heads, rows)}"""
+
+    def _over_classes(self, who: str) -> float:
+        hits = torch.tensor(self.kept.values["P", who], dtype=torch.float64)
+        return pointing_accuracy(hits, torch.tensor(self.classes)).over_classes
+
+    def _verdicts(self) -> list[list[object]]:
+        claims = [
+            ("Grad-CAM points at classes better than c-MWP (P)", "P", CMWP, "-0.012 (TorchRay)"),
+            ("… than a place at random", "P", "uniform", ""),
+            ("… than a hill in the middle", "P", "centre prior", "0.295 (TorchRay)"),
+            ("Grad-CAM points and rejects better than c-MWP (R)", "R", CMWP, "0.103"),
+            ("… than rejecting every class", "R", ALL_ABSENT, ""),
+            ("… than rejecting what the network itself holds for absent", "R", UNSURE, ""),
+            ("Grad-CAM is empty of absent classes more often than c-MWP", "absent", CMWP, "said, without a figure"),
+            ("Grad-CAM stays in its cell of a mosaic more than c-MWP", "grid", CMWP, ""),
+        ]
+        found = [
+            [*self.kept.claim(text, what, "gradcam", other), paper]
+            for text, what, other, paper in claims
+            if (what, other) in self.kept.values and (what, "gradcam") in self.kept.values
+        ]
+        if ("grid", "gradcam") in self.kept.values:
+            above = estimate(self.kept.of("grid", "gradcam"), 1 / SIDE**2)
+            found.append([*judged("… and more than a map that knows nothing", above), ""])
+        return found
+
+
+def maps_of(explained: saywhy.Explanation) -> dict[str, PictureMaps]:
+    """All maps on the picture's pixels, by whose they are, and two that know nothing of it."""
+    found = {method: on_picture(explained, method) for method in explained.methods}
+    like = found["gradcam"]
+    hill = centre_prior((like.shape[2], like.shape[3])).expand(like.shape)
+    return found | {"uniform": torch.ones_like(like), "centre prior": hill}
+
+
+def with_maximum(maps: PictureMaps, maxima: Scores) -> PictureMaps:
+    """Maps whose maxima are others; those without a positive value stay as they are.
+
+    >>> with_maximum(torch.tensor([[[[2.0, 8.0]], [[0.0, -1.0]]]]), torch.tensor([[0.5, 0.9]])).tolist()
+    [[[[0.125, 0.5]], [[0.0, 0.0]]]]
+    """
+    return shares_of_maximum(positive_part(maps)[0]) * maxima.cpu()[..., None, None]
+
+
+def threshold(study: Study, network: Classifier, method: str, count: int, progress: Progress) -> float:
+    """The threshold at which most maps of the held-out pictures are right."""
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        what = f"threshold of {method}, network {network.seed}"
+        for item in at_most(count, study.items(network, held_out=True), what, progress):
+            explained = item.explain(Top(_predictions(network)), method)
+            yield on_picture(explained), item.masks(explained.classes[0].tolist())
+
+    return best_rejection_threshold(batches(), tolerance=study.tolerance).threshold
+
+
+def mosaics(items: Iterator[Item], pictures: int) -> Iterator[list[Item]]:
+    """So many pictures at once, of different classes, of each of which the network is sure."""
+    waiting: dict[int, list[Item]] = {}
+    for item in items:
+        asked = item.explain(item.classes[0], "eigencam")
+        if asked.probabilities is not None and float(asked.probabilities) > SURE:
+            waiting.setdefault(item.classes[0], []).append(item)
+        if len(waiting) == pictures:
+            yield [own.pop(0) for own in waiting.values()]
+            waiting = {label: own for label, own in waiting.items() if own}
+
+
+def _predictions(network: Classifier) -> int:
+    return min(MOST, len(network.model.labels or range(MOST)))
+
+
+@zeros_allowed()
+def measured(study: Study, share: float, items: int, progress: Progress) -> Pointed:
+    """All three games, for every network."""
+    found = Pointed()
+    for network in study.networks:
+        methods: list[str] = []
+        of = f", network {network.seed}"
+        for item in at_most(scaled(items, share), study.items(network), f"pointing{of}", progress):
+            methods = methods or able(network, item.image, METHODS)
+            found.told(item, methods, study.tolerance)
+        if study.held_out is not None:
+            chosen = scaled(CHOSEN * items // TOLD, share)
+            limits = {method: threshold(study, network, method, chosen, progress) for method in methods}
+            for method, limit in limits.items():
+                found.thresholds.setdefault(method, []).append(limit)
+            for item in at_most(scaled(items, share), study.items(network), f"rejecting{of}", progress):
+                found.predicted(item, limits, study.tolerance)
+        drawn = mosaics(study.items(network, alone=True), SIDE**2)
+        for number, nine in enumerate(at_most(scaled(MOSAICS, share), drawn, f"mosaics{of}", progress)):
+            found.mosaic(network, methods, nine, number)
+    return found
+
+
+def report(progress: Progress, share: float = 1.0, study: Study | None = None, items: int = TOLD) -> str:
+    """Measure, and tell it as a section in Markdown.
+
+    Args:
+        progress: shows how far it is.
+        share: of the pictures, to try it out.
+        study: which networks, and on what; None are those of Toybox that end in pooling.
+        items: pictures for every network.
+    """
+    study = study or toybox_study(progress, ("gap",))
+    return measured(study, share, items, progress).report(study)
+
+
+def main(
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the pictures, to try it out.")] = 1.0,
+    data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:test.")] = None,
+    held_out: Annotated[str | None, typer.Option(help="Its pictures to choose a threshold on.")] = None,
+    model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:googlenet",
+    weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    items: Annotated[int, typer.Option(min=2, help="Pictures for every network.")] = TOLD,
+) -> None:
+    """Measure, and print the section."""
+    study = named_study(model, data, held_out, weights) if data else None
+    run(lambda progress: report(progress, share, study, items), out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

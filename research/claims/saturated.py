@@ -1,0 +1,278 @@
+"""Maps of certain answers: has the gradient vanished, is the map gone, and does it still lie on the thing?
+
+RSI-Grad-CAM (Lucas et al., 2022) integrates the probability along a path because the gradient of a probability that is
+nearly 1 is nearly 0. Grad-CAM itself takes the logit, whose gradient does not vanish, so that both stand here. Answers
+more certain than a network's own come from multiplying all of its logits by a factor: it changes no answer and no order
+of classes, and the map of a logit by no more than that factor.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor
+
+import saywhy
+from research.claims.cases import Case
+from research.claims.decided import compared
+from research.claims.maps import Kept
+from research.claims.measure import table
+from saywhy.engine.runner import Subject
+from saywhy.metrics.boxes import box_iou
+from saywhy.metrics.class_agnostic import centre_like, random_like
+from saywhy.metrics.faithfulness import average_drop, increase_in_confidence
+from saywhy.metrics.human_attention import rank_correlation
+from saywhy.metrics.localization import energy_pointing
+from saywhy.metrics.pointing import pointing_game
+from saywhy.metrics.removal import deletion, insertion
+from saywhy.output import Answer
+from saywhy.targets import Class, Target
+from saywhy.targets.target import Columns
+
+FACTORS = (1.0, 2.0, 4.0)
+"""By which all logits are multiplied."""
+
+VANISHED = 1e-8
+"""A gradient below this is taken for none: what an epsilon of that size hides (the authors' display adds one)."""
+
+EDGES = (0.9, 0.99, 0.9999)
+"""Between the bins of certainty."""
+
+LOGIT, PROBABILITY = "gradcam, logit", "gradcam, probability"
+MASKED, PLAIN, POSGRAD = "rsi masked", "rsi plain", "rsi posgrad"
+RSI_LOGIT, IGCAM = "rsi masked, logit", "integrated-gradcam, logit"
+WHO = (LOGIT, PROBABILITY, MASKED, PLAIN, POSGRAD, RSI_LOGIT, IGCAM)
+
+SCORED = ("probability", "logit")
+"""Of which the gradients are measured."""
+
+NULLS = {"centre prior": centre_like, "random": random_like}
+
+STEPS = 50
+"""Of all paths, as published."""
+
+OVERLAP = 0.5
+"""Intersection over union from which on a box is right (Grad-CAM, section 4.1)."""
+
+SCORES: dict[str, tuple[Callable[..., Tensor], str]] = {
+    "deletion": (deletion, "lower"),
+    "insertion": (insertion, "higher"),
+    "average drop": (average_drop, "lower"),
+    "increase": (increase_in_confidence, "higher"),
+}
+
+
+@dataclass(frozen=True)
+class Tempered(Target):
+    """The probability of a class if all logits are multiplied by a factor.
+
+    >>> import torch
+    >>> answer = Answer(torch.tensor([[0.0, 1.0]]))
+    >>> Tempered(1, 2.0).columns(answer).scores, Class(1, "probability").columns(Answer(2 * answer.logits)).scores
+    (tensor([[0.8808]]), tensor([[0.8808]]))
+    """
+
+    index: int
+    factor: float
+
+    def columns(self, answer: Answer) -> Columns:
+        return Class(self.index, "probability").columns(replace(answer, logits=self.factor * answer.logits))
+
+
+@dataclass(frozen=True)
+class Found:
+    """The maps of one class of one picture.
+
+    Attributes:
+        layer: where they were made.
+        chances: the probability of the class for every factor.
+        maps: by whose they are, [factor, row, column]; those of logits are the same for every factor.
+        gradients: largest magnitudes at the layer: of the logit, and of the probability for every factor.
+    """
+
+    layer: str
+    chances: tuple[float, ...]
+    maps: dict[str, Float[Tensor, "factor row column"]]
+    gradients: tuple[float, ...]
+
+
+def found(case: Case, factors: Sequence[float] = FACTORS, layer: str | None = None, variants: bool = True) -> Found:
+    """All maps of the first class of a case; without ``variants`` of RSI-Grad-CAM the authors' first only."""
+    index = case.classes[0]
+    targets = [Class(index, "logit"), *(Tempered(index, factor) for factor in factors)]
+    first = case.explain(targets, ["gradcam", "rsi-gradcam", "integrated-gradcam"], layer=layer, steps=STEPS)
+    maps = {
+        LOGIT: _first(first["gradcam"], factors),
+        PROBABILITY: first["gradcam"][0, 1:],
+        MASKED: first["rsi-gradcam"][0, 1:],
+        RSI_LOGIT: _first(first["rsi-gradcam"], factors),
+        IGCAM: _first(first["integrated-gradcam"], factors),
+    }
+    at = first.layers[0]
+    if variants:
+        for who, variant in ((PLAIN, "plain"), (POSGRAD, "posgrad")):
+            other = case.explain(targets[1:], "rsi-gradcam", layer=at, steps=STEPS, variant=variant)
+            maps[who] = other["rsi-gradcam"][0]
+    captured = saywhy.capture(case.model, case.fed, targets, at)
+    gradients = captured.gradients()[at][0].flatten(1).abs().amax(1)
+    return Found(at, tuple(first.scores[0, 1:].tolist()), maps, tuple(gradients.tolist()))
+
+
+def bin_of(chance: float) -> str:
+    """The name of the bin that a probability falls into.
+
+    >>> [bin_of(chance) for chance in (0.5, 0.9, 0.995, 1.0)]
+    ['p < 0.9', '0.9 to 0.99', '0.99 to 0.9999', 'p > 0.9999']
+    """
+    return BINS[sum(chance >= edge for edge in EDGES)]
+
+
+BINS = (
+    f"p < {EDGES[0]:g}",
+    *(f"{low:g} to {high:g}" for low, high in pairwise(EDGES)),
+    f"p > {EDGES[-1]:g}",
+)
+
+CERTAIN = BINS[-1]
+
+MEASURED = {"energy": "energy on the thing", "hits": "peak on the thing", "box error": "box is wrong"}
+
+
+@dataclass
+class Saturated:
+    """What was measured, by the name of a group of networks and by bin."""
+
+    kept: Kept = field(default_factory=Kept)
+
+    def add(self, group: str, case: Case, found: Found) -> None:
+        """Measure the maps of one case at every factor."""
+        for i, chance in enumerate(found.chances):
+            what = f"{group} {bin_of(chance)}"
+            maps = {who: some[i].double() for who, some in found.maps.items()}
+            for who, size in zip(SCORED, (found.gradients[1 + i], found.gradients[0]), strict=True):
+                self._keep(f"{what} vanished", who, size < VANISHED, case)
+            for who, one in maps.items():
+                self._keep(f"{what} empty", who, not bool((one > 0).any()), case)
+                self._keep(f"{what} faint", who, not bool((one >= VANISHED).any()), case)
+                alike = rank_correlation(one.flatten(), maps[LOGIT].flatten())
+                self._keep(f"{what} alike", who, float(alike), case)
+            if case.masks is not None:
+                self._located(what, case, maps)
+
+    def _located(self, what: str, case: Case, maps: dict[str, Tensor]) -> None:
+        for who, one in (maps | nulls(maps[LOGIT], case)).items():
+            energy, hit, wrong = places(case, one)
+            self._keep(f"{what} energy", who, energy, case)
+            self._keep(f"{what} hits", who, hit, case)
+            self._keep(f"{what} box error", who, wrong, case)
+
+    def layers(self, group: str, case: Case, layers: Sequence[str]) -> None:
+        """How well focused the maps of several layers are, the network as it is."""
+        for layer in layers:
+            at = found(case, FACTORS[:1], layer, variants=False)
+            for who, some in (at.maps | nulls(at.maps[LOGIT], case)).items():
+                one = some[0] if some.ndim == 3 else some
+                energy, hit, _ = places(case, one)
+                self._keep(f"{group} {layer} energy", who, energy, case)
+                self._keep(f"{group} {layer} hits", who, hit, case)
+                self._keep(f"{group} {layer} empty", who, not bool((one > 0).any()), case)
+
+    def faithful(self, group: str, case: Case, maps: dict[str, Float[Tensor, "row column"]]) -> None:
+        """Deletion, insertion, average drop and increase of the probability, the network as it is."""
+        subject = subject_of(case)
+        for who, one in (maps | nulls(maps[LOGIT], case)).items():
+            for name, (score, _) in SCORES.items():
+                self._keep(f"{group} {name}", who, float(score(one[None, None], subject)), case)
+
+    def at_input(self, group: str, case: Case, factor: float = FACTORS[-1]) -> None:
+        """Whether the gradient of a very certain probability is gone at the picture, and so the integral."""
+        target = Tempered(case.classes[0], factor)
+        maps = case.explain(target, ["saliency", "integrated-gradients"], steps=STEPS)
+        for who in maps.methods:
+            self._keep(f"{group} input vanished", who, float(maps[who].abs().max()) < VANISHED, case)
+
+    def _keep(self, what: str, who: str, value: float, case: Case) -> None:
+        self.kept.keep(what, who, float(value), case.scene)
+
+    def certainty(self, groups: Sequence[str]) -> str:
+        """The table of vanished gradients and maps."""
+        rows = []
+        for group, bin in self._bins(groups):
+            gradients = self._shares(f"{group} {bin} vanished", SCORED)
+            empty = self._shares(f"{group} {bin} empty", (LOGIT, PROBABILITY, MASKED, PLAIN, POSGRAD, IGCAM))
+            faint = self._shares(f"{group} {bin} faint", (PROBABILITY, MASKED))
+            alike = self.kept.estimates(f"{group} {bin} alike", (PROBABILITY, MASKED))
+            count = alike[PROBABILITY].items
+            rows.append([group, bin, count, *gradients, *empty, *faint, *alike.values()])
+        heads = [
+            "network", "certainty", "maps", "gradient of the probability < 1e-8", "of the logit",
+            *(f"empty: {who}" for who in (LOGIT, PROBABILITY, MASKED, PLAIN, POSGRAD, IGCAM)),
+            *(f"below 1e-8 everywhere: {who}" for who in (PROBABILITY, MASKED)),
+            *(f"rank correlation with {LOGIT}: {who}" for who in (PROBABILITY, MASKED)),
+        ]  # fmt: skip
+        return table(heads, rows)
+
+    def located(self, groups: Sequence[str]) -> str:
+        """The tables of places by certainty."""
+        return "\n\n".join(self._across(groups, BINS, what) for what in ("energy", "box error"))
+
+    def focused(self, groups: Sequence[str], layers: Sequence[str]) -> str:
+        """The tables of layers."""
+        return "\n\n".join(self._across(groups, layers, what) for what in ("energy", "hits"))
+
+    def _across(self, groups: Sequence[str], columns: Sequence[str], what: str) -> str:
+        rows = []
+        for group in groups:
+            found = [self.kept.estimates(f"{group} {column} {what}", (*WHO, *NULLS)) for column in columns]
+            known = {who for each in found for who in each}
+            rows += [[group, who, *(each.get(who, "") for each in found)] for who in (*WHO, *NULLS) if who in known]
+        return table(["network", MEASURED[what], *columns], rows)
+
+    def faithfulness(self, groups: Sequence[str]) -> str:
+        """The table of deletion and its kin."""
+        rows = []
+        for group in groups:
+            found = [self.kept.estimates(f"{group} {name}", (*WHO, *NULLS)) for name in SCORES]
+            rows += [[group, who, *(each[who] for each in found)] for who in found[0]]
+        return table(["network", "map", *(f"{name} ({better})" for name, (_, better) in SCORES.items())], rows)
+
+    def claim(self, number: str, text: str, what: str, first: str, second: str) -> list[object]:
+        """A row of verdicts, with the number of the claim."""
+        return [number, *compared(self.kept, text, what, first, second)]
+
+    def _bins(self, groups: Sequence[str]) -> list[tuple[str, str]]:
+        return [(g, b) for g in groups for b in BINS if (f"{g} {b} vanished", "logit") in self.kept.values]
+
+    def _shares(self, what: str, who: Sequence[str]) -> list[str]:
+        found = self.kept.estimates(what, who)
+        return [f"{found[name].value:.0%}" if name in found else "" for name in who]
+
+
+def places(case: Case, one: Float[Tensor, "row column"]) -> tuple[float, float, float]:
+    """The share of a map's energy on the thing, whether its peak lies there, and whether its box is wrong."""
+    assert case.masks is not None
+    here, mask = case.on_picture(one[None]), case.masks[None, :1]
+    overlap = float(box_iou(here, [[case.boxes[0]]]))
+    return float(energy_pointing(here, mask)), float(pointing_game(here, mask, tolerance=0)), float(overlap < OVERLAP)
+
+
+def nulls(like: Tensor, case: Case) -> dict[str, Tensor]:
+    """Maps that know nothing of the answer, on the same grid."""
+    grid = like.reshape(1, 1, *like.shape[-2:])
+    return {name: make(grid, case.fed, case.number)[0, 0] for name, make in NULLS.items()}
+
+
+def subject_of(case: Case) -> Subject:
+    """The probability of the first class of a case, for metrics that change the picture."""
+
+    def score(output: Tensor) -> Tensor:
+        said = Answer(output, multilabel=case.model.multilabel)
+        return said.values("probability")[:, case.classes[0]]
+
+    return replace(Subject.of(case.model.module, case.fed, score), black=case.black)
+
+
+def _first(maps: Tensor, factors: Sequence[float]) -> Tensor:
+    """The map of the logit, which is that of every factor."""
+    return maps[0, :1].expand(len(factors), *maps.shape[2:])

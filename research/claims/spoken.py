@@ -1,0 +1,120 @@
+"""Captions: do the maps of a caption, and of its words, lie on what they speak of?"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+import saywhy
+from research.claims.maps import METHODS, Kept, Mask, inside_and_outside, maps_of, points
+from research.claims.measure import table
+from research.claims.speakers import Speaker
+from saywhy.tasks.captioning.caption import caption, captions
+from saywhy.toybox import Scene
+from saywhy.toybox.language.truth import mentions
+
+SHORT = tuple(method for method in METHODS if method != "rsi-gradcam")
+"""Without a path of fifty steps for every word."""
+
+PAPER = {"uniform": "1.0", "guided-backprop": "2.32", "gradcam": "3.27", "guided-gradcam": "6.38"}
+
+
+@dataclass
+class Spoken:
+    """What was measured of captions."""
+
+    kept: Kept = field(default_factory=Kept)
+    pictures: int = 0
+    named: int = 0
+    things: int = 0
+    right: list[bool] = field(default_factory=list)
+    empty: dict[str, int] = field(default_factory=dict)
+
+    def add(self, speaker: Speaker, drawn: Scene) -> None:
+        """Measure what a captioner says of a scene, and every word that rightly speaks of some of its things."""
+        picture, place = Image.fromarray(drawn.image), (speaker.seed, drawn.index)
+        said = captions(speaker.model, picture)[0][0]
+        found = caption(speaker.model, picture, said, SHORT)
+        spoken = mentions(said, drawn)
+        self.pictures += 1
+        self.right += [mention.right for mention in spoken]
+        named = {i for mention in spoken for i in mention.things}
+        self.named += len(named)
+        self.things += len(drawn.objects)
+        if named:
+            self._measure("caption", found, 0, _mask(drawn, named), place)
+        for mention in spoken:
+            if mention.right and mention.things:
+                self._measure("word", found, 1 + mention.place, _mask(drawn, mention.things), place)
+
+    def _measure(self, what: str, found: saywhy.Explanation, target: int, mask: Mask, place: tuple[int, int]) -> None:
+        for who, one in maps_of(found, target, mask.shape).items():
+            self.empty[who] = self.empty.get(who, 0) + (not bool(one.any()))
+            self.kept.keep(what, who, inside_and_outside(one, mask), place)
+            self.kept.keep(f"{what} points", who, points(one, mask), place)
+
+    def report(self) -> str:
+        """The tables."""
+        kept = self.kept
+        whole, word = kept.estimates("caption"), kept.estimates("word")
+        pointing = kept.estimates("word points")
+        rows = [
+            [
+                who,
+                whole[who],
+                PAPER.get(who, ""),
+                word[who],
+                pointing[who],
+                "0.30" if who == "gradcam" else "",
+                self.empty[who],
+            ]
+            for who in whole
+        ]
+        headings = [
+            "map",
+            "caption: inside / outside of what it names",
+            "paper (regions)",
+            "word: inside / outside of its things",
+            "word: peak on its things",
+            "paper",
+            "empty",
+        ]
+        claim = kept.claim
+        claims = [
+            claim(
+                "Grad-CAM of a caption lies on what it names (more than uniform)",
+                "caption",
+                "gradcam",
+                "uniform",
+            ),
+            claim("… more than guided backprop", "caption", "gradcam", "guided-backprop"),
+            claim("Guided Grad-CAM lies on it more than Grad-CAM", "caption", "guided-gradcam", "gradcam"),
+            claim(
+                "Grad-CAM of a word lies on its things, more than a hill in the middle",
+                "word",
+                "gradcam",
+                "centre prior",
+            ),
+            claim("… more than guided backprop", "word", "gradcam", "guided-backprop"),
+            claim("… more than the network's own attention", "word", "gradcam", "model-attention"),
+            claim("… more than HiResCAM, which averages no gradients", "word", "gradcam", "hirescam"),
+            claim("… and points at them more often than a place at random", "word points", "gradcam", "uniform"),
+            claim("… and more often than the network's own attention", "word points", "gradcam", "model-attention"),
+        ]
+        return f"""## Captions
+
+{self.pictures} captions with {len(self.right)} words that name a kind, a colour or a number, {np.mean(self.right):.1%}
+of them rightly; {word["gradcam"].items} of these are explained. {self.named / self.things:.1%} of all things are named.
+A map that is empty (all evidence is against) counts as one that is the same everywhere. Grad-CAM of words, inside /
+outside, network by network: {kept.networks("word", "gradcam")}; HiResCAM: {kept.networks("word", "hirescam")}.
+
+{table(headings, rows)}
+
+### Verdicts
+
+{table(["claim", "difference", "verdict"], claims)}"""
+
+
+def _mask(drawn: Scene, things: Iterable[int]) -> Mask:
+    return np.logical_or.reduce([drawn.objects[i].mask for i in things])

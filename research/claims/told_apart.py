@@ -1,0 +1,243 @@
+"""Class discrimination (Grad-CAM, section 5.1), by networks in place of people: which of two things is shown?
+
+    python -m research.claims.told_apart
+    python -m research.claims.told_apart --data voc:PATH:val --model torchvision:vgg16 --judge torchvision:resnet50
+
+A picture has two kinds of things. A network's map of one of them is shown, alone, to another network, which says which
+of the two it is. People were asked in the paper, so this is a proxy: a network may read from a map what no person sees,
+and may be lost where a person is not.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from jaxtyping import Bool, UInt8
+from PIL import Image
+from rich.progress import Progress
+from torch import Tensor
+
+import saywhy
+from research.claims.classifiers import Classifier, classifier
+from research.claims.located import ENDS, Item, Study, named_study, toybox_study
+from research.claims.maps import Kept, Mask, judged
+from research.claims.measure import estimate, table
+from research.claims.section import at_most, run, scaled, zeros_allowed
+from saywhy.errors import InputError
+
+METHODS = ("deconvnet", "guided-backprop", "deconv-gradcam", "guided-gradcam", "gradcam")
+MASK = "the thing's own outline"
+
+PAPER = dict(zip(METHODS[:4], (0.5333, 0.4444, 0.6037, 0.6123), strict=True))
+"""Of people, VGG-16 and AlexNet on PASCAL VOC 2007."""
+
+WAYS = {"itself": "the map itself", "through": "the picture through it"}
+"""How a map is shown."""
+
+SHARE = 0.1
+"""So much of the picture is seen through a map."""
+
+PICTURES = 100
+"""For every network."""
+
+Pixels = UInt8[np.ndarray, "height width 3"]
+Shown = Bool[Tensor, "height width"]
+"""A picture, and which pixels of it are seen."""
+
+
+@dataclass
+class ToldApart:
+    """Right answers, by how a map is shown and by whose it is."""
+
+    kept: Kept = field(default_factory=Kept)
+
+    def add(self, item: Item, judge: saywhy.Model) -> None:
+        """A picture with two kinds of things, each of which is shown in every way."""
+        signed, size = (item.explain(list(item.classes), METHODS, channels=how) for how in ("sum", "abs"))
+        picture = np.asarray(item.image)
+        for target in range(2):
+            for method in METHODS:
+                shown, there = (
+                    one.heatmap(picture.shape[:2], "none", method=method)[0, target] for one in (signed, size)
+                )
+                self._ask("itself", method, grey(shown), item, target, judge)
+                self._ask("through", method, through(picture, highest(there)), item, target, judge)
+            outline = item.masks()[0, target].numpy()
+            self._ask("through", MASK, through(picture, outline), item, target, judge)
+
+    def _ask(self, way: str, who: str, picture: Pixels, item: Item, target: int, judge: saywhy.Model) -> None:
+        labels = item.network.model.labels
+        kinds = [labels[one] for one in item.classes] if labels is not None else list(item.classes)
+        scores = saywhy.explain(judge, Image.fromarray(picture), kinds, "eigencam").scores[0]
+        self.kept.keep(way, who, right(scores, target), item.place)
+
+    def report(self, study: Study) -> str:
+        """The section."""
+        found = {way: self.kept.estimates(way, (*METHODS, MASK)) for way in WAYS}
+        rows = [
+            [
+                who,
+                *(found[way].get(who, "") for way in WAYS),
+                f"{PAPER[who]:.3f}" if who in PAPER else "",
+                self.kept.networks("through", who),
+            ]
+            for who in (*METHODS, MASK)
+        ]
+        heads = ["map", *(f"judge right: {way}" for way in WAYS.values()), "people, paper", "networks, through it"]
+        first = found["through"]["gradcam"]
+        ends = " or ".join(ENDS.get(form, form) for form in study.forms)
+        return f"""## Class discrimination, by a judge network
+
+**A proxy for people, not people.** {study.data.name}: {first.scenes} pictures with two kinds of things, {first.items}
+maps. The map of one kind, of a network that ends in {ends}, is shown to a network that was trained from another
+seed, which says which of the two kinds it is: *the map itself* as a grey picture, zero being grey; or *the picture
+through it*, the tenth of its pixels where the map's magnitude is highest, all else in the mean colour of the picture
+(gradients of a pixel's colours are added up, for the first with their signs). A map that does not depend on the kind is
+right half of the time, exactly. The paper showed all three colours to people.
+
+{table(heads, rows)}
+
+### Verdicts
+
+{table(["claim", "difference", "verdict", "people, paper"], list(self._verdicts()))}"""
+
+    def _verdicts(self) -> Iterator[list[object]]:
+        for way, told in WAYS.items():
+            for text, one, other in CLAIMS:
+                paper = f"{PAPER[one] - PAPER[other]:+.3f}"
+                yield [*self.kept.claim(f"{text} ({told})", way, one, other), paper]
+            above = estimate(self.kept.of(way, "guided-gradcam"), 0.5)
+            text = f"Guided Grad-CAM tells the kinds apart at all ({told})"
+            yield [*judged(text, above), f"{PAPER['guided-gradcam'] - 0.5:+.3f}"]
+
+
+CLAIMS = (
+    ("Guided Grad-CAM tells the kind better than guided backprop", "guided-gradcam", "guided-backprop"),
+    ("Deconvolution Grad-CAM tells it better than deconvolution", "deconv-gradcam", "deconvnet"),
+    ("Deconvolution tells it better than guided backprop", "deconvnet", "guided-backprop"),
+    ("Guided Grad-CAM tells it better than deconvolution Grad-CAM", "guided-gradcam", "deconv-gradcam"),
+)
+
+
+def right(scores: Tensor, target: int) -> float:
+    """1 if the score of the kind that is shown is higher than that of the other one, a half if they are equal.
+
+    >>> right(torch.tensor([2.0, 1.0]), 0), right(torch.tensor([2.0, 1.0]), 1), right(torch.tensor([2.0, 2.0]), 1)
+    (1.0, 0.0, 0.5)
+    """
+    mine, other = float(scores[target]), float(scores[1 - target])
+    return 0.5 if mine == other else float(mine > other)
+
+
+def grey(shown: Tensor) -> Pixels:
+    """A signed map as a grey picture: zero is in the middle, and the largest magnitude is black or white.
+
+    >>> grey(torch.tensor([[-2.0, 0.0, 1.0]]))[0, :, 0].tolist()
+    [0, 128, 191]
+    """
+    values = shown.double()
+    largest = values.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
+    bright = (127.5 + 127.5 * values / largest).round().to(torch.uint8)
+    return np.repeat(bright.numpy()[:, :, None], 3, 2)
+
+
+def highest(shown: Tensor) -> Mask:
+    """Where a map's magnitude is highest: a tenth of the pixels, or all that are not zero if these are fewer.
+
+    >>> int(highest(torch.arange(-10.0, 10.0).view(4, 5)).sum()), int(highest(torch.eye(20)[:1]).sum())
+    (2, 1)
+    """
+    size = shown.abs().flatten()
+    count = min(int(SHARE * len(size)), int((size > 0).sum()))
+    mask = torch.zeros(len(size), dtype=torch.bool)
+    mask[size.topk(count).indices] = True
+    return mask.view(shown.shape).numpy()
+
+
+def through(picture: Pixels, seen: Mask) -> Pixels:
+    """The picture where it is seen, and elsewhere its mean colour.
+
+    >>> through(np.array([[[9, 0, 0], [1, 0, 0]]], np.uint8), np.array([[True, False]]))[0].tolist()
+    [[9, 0, 0], [5, 0, 0]]
+    """
+    mean = picture.reshape(-1, 3).mean(0).round().astype(np.uint8)
+    return np.where(seen[:, :, None], picture, mean)
+
+
+def judges(explained: Sequence[Classifier], others: Sequence[Classifier]) -> Iterator[tuple[Classifier, Classifier]]:
+    """Every network with a judge of the next seed.
+
+    Raises:
+        InputError: there are no networks of two seeds.
+
+    >>> networks = tuple(Classifier(seed, None) for seed in range(3))
+    >>> [(one.seed, judge.seed) for one, judge in judges(networks, networks)]
+    [(0, 1), (1, 2), (2, 0)]
+    """
+    for number, network in enumerate(explained):
+        judge = others[(number + 1) % len(others)]
+        if judge.seed == network.seed:
+            raise InputError(f"a judge is another network, got seed {judge.seed} for both. Give networks of two seeds.")
+        yield network, judge
+
+
+def pairs(items: Iterator[Item]) -> Iterator[Item]:
+    """Those with two kinds of things."""
+    return (item for item in items if len(item.classes) == 2)
+
+
+@zeros_allowed()
+def measured(study: Study, judging: Sequence[Classifier], count: int, progress: Progress) -> ToldApart:
+    """So many pictures for every network; others judge."""
+    found = ToldApart()
+    for network, judge in judges(study.networks, judging):
+        what = f"telling apart, network {network.seed}, judge {judge.seed}"
+        for item in at_most(count, pairs(study.items(network, alone=False)), what, progress):
+            found.add(item, judge.model)
+    return found
+
+
+def report(
+    progress: Progress,
+    share: float = 1.0,
+    study: Study | None = None,
+    judging: Sequence[Classifier] = (),
+    items: int = PICTURES,
+) -> str:
+    """Measure, and tell it as a section in Markdown.
+
+    Args:
+        progress: shows how far it is.
+        share: of the pictures, to try it out.
+        study: which networks are explained, and on what; None are those of Toybox that end in hidden layers.
+        judging: the networks that judge, of other seeds; of Toybox those that end in pooling.
+        items: pictures for every network.
+    """
+    if study is None:
+        study = toybox_study(progress, ("mlp",))
+        judging = [classifier(network.seed, progress) for network in study.networks]
+    return measured(study, judging, scaled(items, share), progress).report(study)
+
+
+def main(
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the pictures, to try it out.")] = 1.0,
+    data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:val.")] = None,
+    model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg16",
+    weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    judge: Annotated[str, typer.Option(help="The network that judges.")] = "torchvision:resnet50",
+    judge_weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    items: Annotated[int, typer.Option(min=2, help="Pictures for every network.")] = PICTURES,
+) -> None:
+    """Measure, and print the section."""
+    study = named_study(model, data, weights=weights) if data else None
+    judging = [Classifier(1, saywhy.load(judge, judge_weights), judge)] if data else []
+    run(lambda progress: report(progress, share, study, judging, items), out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,490 @@
+"""How far the verdict of ``saywhy check`` can be believed: in Toybox, where the right place is known.
+
+    python -m research.claims.trust                          # print the tables
+    python -m research.claims.trust --out docs/claims-trust.md
+    python -m research.claims.trust --split val              # the same of the split on which limits may be chosen
+
+A map is *right* if it is highest on the thing that it is asked for, or within a cell of it. What is reported is of the
+split "test". What was measured is kept scene by scene under out/claims, so that it can be stopped and goes on; verdicts
+are not kept, they are given anew by the limits as they are. What other code has measured is not read.
+"""
+
+import ast
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from itertools import count
+from math import nan
+from pathlib import Path
+from textwrap import fill
+from time import perf_counter
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.progress import Progress
+from torch import Tensor
+
+import saywhy
+from research.claims.measure import FEWEST, Estimate, Measured, estimate, table
+from research.claims.section import at_most, run, zeros_allowed
+from research.claims.speakers import FOLDER
+from saywhy.checks.check import Limits, Verdict, verdicts
+from saywhy.checks.check import Test as One
+from saywhy.engine.runner import Subject
+from saywhy.methods import METHODS, Method, register
+from saywhy.metrics import measure
+from saywhy.metrics.class_agnostic import centre_like, edges_like
+from saywhy.metrics.measure import wilson
+from saywhy.toybox import Scene, scene
+
+SCENES = 40
+HONEST = (
+    "gradcam",
+    "gradcam++",
+    "layercam",
+    "rsi-gradcam",
+    "integrated-gradients",
+    "input-times-gradient",
+    "saliency",
+    "guided-gradcam",
+    "guided-backprop",
+    "deconvnet",
+    "eigencam",
+)
+SHALLOW = "stem"
+"""A layer at which Grad-CAM is known to be bad: the first one."""
+
+MAPS = (*HONEST, f"gradcam at {SHALLOW}")
+CHEATS = ("cheat-edges", "cheat-centre", "cheat-outline")
+
+EVERYBODY = (
+    *(("trained", name) for name in (*MAPS, *CHEATS)),
+    ("untrained", "gradcam"),
+    ("untrained", "cheat-outline"),
+)
+"""Whose maps are tested of every scene: the network, and the method."""
+
+UNTRAINED = 0
+"""The seed of the network that has learnt nothing."""
+
+NEAR = 8
+"""Pixels from the thing at which a peak is still right: a cell of the map."""
+
+AROUND = {
+    "faithful": (0.0, 0.5, 0.8, 0.9, 0.95, 0.99),
+    "forgets": (0.3, 0.5, 0.7, 0.9, 1.0),
+    "rival": (0.5, 0.7, 0.8, 0.9, 0.95, 1.0),
+    "stable": (0.0, 0.6, 0.7, 0.8, 0.9),
+    "gap": (0.02, 0.05, 0.1, 0.2),
+}
+"""Other values of the limits."""
+
+PASSES: dict[str, Callable[[float, Limits], bool]] = {
+    "sound": lambda value, limits: value == 0,
+    "faithful": lambda value, limits: value >= limits.faithful,
+    "of this network": lambda value, limits: value <= limits.forgets,
+    "of this answer": lambda value, limits: value <= limits.rival,
+    "stable": lambda value, limits: value >= limits.stable,
+    "adds up": lambda value, limits: value <= limits.gap,
+}
+"""By test, whether a value passes: as in :mod:`saywhy.check`."""
+
+SOURCES = ("*.py", "data/toybox/*.py", "engine/*.py", "methods/*.py", "metrics/*.py", "models/**/toybox*")
+"""What of the package has a part in what is measured."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the tests found of one map.
+
+    Attributes:
+        network: "trained" or "untrained".
+        method: whose map it is.
+        scene: of the split.
+        right: the share of its highest places that lie on the thing that was asked for, or next to it.
+        tests: by name, the value; None of a test that could not be made.
+    """
+
+    network: str
+    method: str
+    scene: int
+    right: float
+    tests: dict[str, float | None]
+
+    def passed(self, name: str, limits: Limits = Limits()) -> bool | None:  # noqa: B008 (frozen)
+        """Whether it passes a test; None where that could not be made."""
+        value = self.tests[name]
+        return None if value is None else PASSES[name](value, limits)
+
+    def verdict(self, limits: Limits = Limits(), without: str = "") -> Verdict:  # noqa: B008 (frozen)
+        """By the rule, or by the rule without one of its tests."""
+        tests = [(name, self.passed(name, limits)) for name in self.tests if name != without]
+        return Verdict(tuple(One(name=name, passed=passed, value=nan, limit=nan, text="") for name, passed in tests))
+
+
+@dataclass(frozen=True)
+class Done:
+    """Everybody's rows of a scene, and how long they took."""
+
+    scene: int
+    seconds: float
+    rows: list[Row]
+
+
+class Outline:
+    """A method that knows where the thing is, and nothing of the network."""
+
+    mask: np.ndarray | None = None
+
+    def __call__(self, subject: Subject) -> Tensor:
+        assert self.mask is not None
+        return torch.from_numpy(self.mask).float().expand(subject.size, 1, -1, -1).clone()
+
+
+OUTLINE = Outline()
+
+
+def _null(make: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Subject], Tensor]:
+    def function(subject: Subject) -> Tensor:
+        return make(torch.zeros(subject.size, 1, *subject.picture.shape[2:]), subject.picture).float()
+
+    return function
+
+
+@contextmanager
+def cheats() -> Iterator[None]:
+    """Within the block there are methods that look at the picture, or at the truth, and never at the network."""
+    made: dict[str, Callable[[Subject], Tensor]] = {
+        "cheat-edges": _null(edges_like),
+        "cheat-centre": _null(centre_like),
+        "cheat-outline": OUTLINE,
+    }
+    for name, function in made.items():
+        register(Method(name, function, name, "none", "", passes="several", at="input", grid="input"))
+    try:
+        yield
+    finally:
+        for name in made:
+            del METHODS[name]
+
+
+def untrained() -> saywhy.Model:
+    """The network that has learnt nothing, the same in every run."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UNTRAINED)
+        return saywhy.load("toybox:classifier", "random")
+
+
+def asked(model: saywhy.Model, drawn: Scene) -> str | None:
+    """The kind of thing there that the network is surest of, if it is sure of any."""
+    found = saywhy.explain(model, drawn.image, sorted({thing.kind for thing in drawn.objects}), "eigencam")
+    assert found.probabilities is not None
+    surest = int(found.probabilities[0].argmax())
+    return found.targets[0][surest] if float(found.probabilities[0, surest]) > 0.5 else None
+
+
+def certain(split: str, model: saywhy.Model) -> Iterator[tuple[Scene, str]]:
+    """All scenes in which the network is sure of a thing, and the kind of that."""
+    for index in count():
+        drawn = scene(split, index)
+        kind = asked(model, drawn)
+        if kind is not None:
+            yield drawn, kind
+
+
+def values(found: Verdict) -> dict[str, float | None]:
+    """By test, what is kept of it."""
+    return {test.name: None if test.passed is None else test.value for test in found.tests}
+
+
+def rows(network: str, model: saywhy.Model, methods: Sequence[str], drawn: Scene, kind: str) -> list[Row]:
+    """The tests of all methods on one scene; a name such as "gradcam at stem" says at which layer."""
+    mask = np.logical_or.reduce([thing.mask for thing in drawn.objects if thing.kind == kind])
+    OUTLINE.mask, found = mask, []
+    for name in methods:
+        method, _, layer = name.partition(" at ")
+        explanation = saywhy.explain(model, drawn.image, kind, method, layer or None)
+        pointed = measure(explanation, "pointing-game", masks=[[mask]], nulls=(), tolerance=NEAR)["pointing-game"]
+        found.append(Row(network, name, drawn.index, float(pointed.values), values(verdicts(explanation)[0][0])))
+    return found
+
+
+class _Bare(ast.NodeTransformer):
+    """Leaves out what changes nothing that is measured: docstrings and limits (comments are not in the tree)."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST | None:
+        return None if node.name == "Limits" else self.generic_visit(node)
+
+
+def code(package: Path) -> str:
+    """A sum of the code and the weights that measure, without their words and limits."""
+    digest = sha256()
+    for file in sorted({file for pattern in SOURCES for file in package.glob(pattern) if file.is_file()}):
+        text = file.read_bytes()
+        digest.update(ast.dump(_Bare().visit(ast.parse(text))).encode() if file.suffix == ".py" else text)
+    return digest.hexdigest()[:16]
+
+
+def settings(split: str) -> dict[str, str | int]:
+    """What the values depend on."""
+    return {
+        "saywhy": version("saywhy"),
+        "torch": torch.__version__,
+        "split": split,
+        "near": NEAR,
+        "untrained": UNTRAINED,
+        "code": code(Path(saywhy.__file__).parent),
+    }
+
+
+def kept(file: Path, of: dict[str, Any]) -> dict[int, Done]:
+    """What was measured before, with these settings and of everybody, by scene."""
+    if not file.exists():
+        return {}
+    lines = file.read_bytes().split(b"\n")
+    if lines[-1]:  # it was not finished when the run was stopped: it goes, and is measured again
+        os.truncate(file, file.stat().st_size - len(lines[-1]))
+    found = {}
+    for number, text in enumerate(lines[:-1], 1):
+        try:
+            line = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{file}, line {number}, is not what this command writes: delete it.") from error
+        if line.get("of") == of:
+            done = Done(line["scene"], line["seconds"], [Row(**row) for row in line["rows"]])
+            if [(row.network, row.method) for row in done.rows] == list(EVERYBODY):
+                found[done.scene] = done
+    return found
+
+
+def keep(file: Path, of: dict[str, Any], done: Done) -> None:
+    """Write a scene down, on a line."""
+    with file.open("a", encoding="utf-8") as out:
+        out.write(json.dumps({"of": of, **asdict(done)}) + "\n")
+
+
+@zeros_allowed()
+@cheats()
+def measured(split: str, scenes: int, progress: Progress) -> list[Done]:
+    """All scenes; those that were measured before are read."""
+    file, of = FOLDER / f"trust-{split}.jsonl", settings(split)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before, found = kept(file, of), []
+    models = {"trained": saywhy.load("toybox:classifier"), "untrained": untrained()}
+    for drawn, kind in at_most(scenes, certain(split, models["trained"]), f"checking {split}", progress):
+        if drawn.index not in before:
+            begin, new = perf_counter(), list[Row]()
+            for network, model in models.items():
+                new += rows(network, model, [method for whose, method in EVERYBODY if whose == network], drawn, kind)
+            before[drawn.index] = Done(drawn.index, perf_counter() - begin, new)
+            keep(file, of, before[drawn.index])
+        found.append(before[drawn.index])
+    return found
+
+
+def interval(rows: Sequence[Row], value: Callable[[Row], float]) -> Estimate:
+    """The mean of shares over rows.
+
+    Several maps of a scene are alike: scenes are drawn again. Of one map a scene, and where all scenes have the same
+    (drawn again they would be that for ever), it is Wilson's interval of as many as there are scenes.
+    """
+    found = estimate(Measured(np.array([value(row) for row in rows], float), [row.scene for row in rows]))
+    if found.items > found.scenes and found.low < found.high:
+        return found
+    return Estimate(found.value, *wilson(found.value, found.scenes), found.items, found.scenes)
+
+
+def share(rows: Sequence[Row], value: Callable[[Row], float]) -> str:
+    """The mean over rows with its interval, in words; of no rows nothing."""
+    if not rows:
+        return ""
+    found = interval(rows, value)
+    return f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
+
+
+def made(rows: Sequence[Row], name: str) -> list[Row]:
+    """Those of whose map a test could be made."""
+    return [row for row in rows if row.tests[name] is not None]
+
+
+def passes(rows: Sequence[Row], name: str) -> str:
+    """How often a test is passed, of those maps of which it could be made; and of how many, if not of all."""
+    of = made(rows, name)
+    if not of:
+        return "not made" if rows else ""
+    told = share(of, lambda row: float(bool(row.passed(name))))
+    return told if len(of) == len(rows) else f"{told} of {len(of)}"
+
+
+def told_apart(name: str, honest: Sequence[Row], cheats: Sequence[Row]) -> str:
+    """Who passes a test, and whether it tells cheats from maps, and right ones from wrong: the intervals do not meet.
+
+    Of groups from fewer scenes than say anything, nothing is decided.
+    """
+    groups = {"maps": honest, "cheats": cheats} | dict(zip(("right maps", "wrong ones"), halves(honest), strict=True))
+    groups = {who: made(rows, name) for who, rows in groups.items()}
+    if not groups["maps"]:
+        return f"The test *{name}* could be made of none of the maps."
+    found = {who: interval(rows, lambda row: float(bool(row.passed(name)))) for who, rows in groups.items() if rows}
+    said = ", ".join(
+        f"{passes(groups[who], name)} of {who}" for who in ("right maps", "wrong ones", "cheats") if who in found
+    )
+    told = [f"The test *{name}* is passed by {said}."]
+    for less, more in (("cheats", "maps"), ("wrong ones", "right maps")):
+        if less in found and more in found and min(found[less].scenes, found[more].scenes) >= FEWEST:
+            does = "tells" if found[less].high < found[more].low else "does not tell"
+            told.append(f"It {does} {more} from {less}.")
+    return " ".join(told)
+
+
+def halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Those that are right, and those that are not."""
+    return [row for row in rows if row.right > 0.5], [row for row in rows if row.right <= 0.5]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The rows, sorted by what they are: of methods, of cheats, and Grad-CAM's of the untrained network."""
+
+    honest: list[Row]
+    cheats: list[Row]
+    unlearnt: list[Row]
+
+    def rule(self, trusted: Callable[[Row], bool]) -> list[object]:
+        """How many are trusted; how many of these are right, and of the others wrong; how many cheats are trusted."""
+        yes, no = [[row for row in self.honest if trusted(row) is which] for which in (True, False)]
+        return [
+            share(self.honest, lambda row: float(trusted(row))),
+            share(yes, lambda row: row.right),
+            share(no, lambda row: 1 - row.right),
+            share(self.cheats, lambda row: float(trusted(row))),
+        ]
+
+    def limit(self, name: str) -> str:
+        """The section on a limit: other values, and the present one in bold letters."""
+        present = getattr(Limits(), name)
+        lines = []
+        for value in sorted({*AROUND[name], present}):
+            limits = Limits(**{name: value})
+            told = f"**{value:g}**" if value == present else f"{value:g}"
+            lines.append([told, *self.rule(lambda row, limits=limits: row.verdict(limits).trusted)])  # type: ignore[misc]
+        return f"### {name}\n\n{table([name, *HEADS], lines)}"
+
+    def test(self, name: str) -> list[object]:
+        """The row of a test: how often it could be made, and who passes it."""
+        groups = (self.honest, *halves(self.honest), self.cheats, self.unlearnt)
+        return [
+            name,
+            f"{len(made(self.honest, name))} of {len(self.honest)}",
+            *(passes(group, name) for group in groups),
+        ]
+
+    def learnt_nothing(self) -> str:
+        """What the rule makes of maps of a network that has learnt nothing."""
+        trusted = [row for row in self.unlearnt if row.verdict().trusted]
+        of_these = f"{len(trusted)}; of these {share(trusted, lambda row: row.right)} are right" if trusted else "none"
+        whose = "maps by Grad-CAM of a network that has learnt nothing"
+        return f"Of {len(self.unlearnt)} {whose}, the rule trusts {of_these}."
+
+
+HEADS = ("share trusted", "right, of those trusted", "wrong, of those not trusted", "cheats trusted")
+
+
+def page(done: Sequence[Done], split: str) -> str:
+    """All tables."""
+    every = [row for one in done for row in one.rows]
+    found = Found(
+        [row for row in every if row.network == "trained" and row.method in MAPS],
+        [row for row in every if row.method in CHEATS],
+        [row for row in every if row.network == "untrained" and row.method not in CHEATS],
+    )
+    names = list(PASSES)
+    by_method: list[list[object]] = []
+    for network, who in EVERYBODY:
+        own = [row for row in every if row.method == who and row.network == network]
+        label = who if network == "trained" else f"{who}, untrained network"
+        trusted = share(own, lambda row: float(row.verdict().trusted))
+        by_method.append([label, share(own, lambda row: row.right), trusted, *(passes(own, name) for name in names)])
+    without = [[n, *found.rule(lambda row, n=n: row.verdict(without=n).trusted)] for n in names]  # type: ignore[misc]
+    groups = ("passed by maps", "… that are right", "… that are wrong", "by cheats", "by maps of an untrained network")
+    text = HEAD.format(
+        split=split,
+        scenes=len(done),
+        maps=len(found.honest),
+        methods=len(MAPS),
+        minutes=sum(one.seconds for one in done) / 60,
+        limits=", ".join(f"{name} {value:g}" for name, value in vars(Limits()).items()),
+        near=NEAR,
+        right=share(found.honest, lambda row: row.right),
+        rule=table(["", *HEADS], [["the rule", *found.rule(lambda row: row.verdict().trusted)]]),
+        learnt_nothing=found.learnt_nothing(),
+        network=told_apart("of this network", found.honest, found.cheats),
+        around="\n\n".join(found.limit(name) for name in AROUND),
+        tests=table(["test", "could be made", *groups], [found.test(name) for name in names]),
+        without=table(["without the test", *HEADS], without),
+        methods_table=table(["map", "right", "trusted", *names], by_method),
+    )
+    return "\n\n".join(
+        part if part[0] in "#|" else fill(part, 120, break_long_words=False, break_on_hyphens=False)
+        for part in text.split("\n\n")
+    )
+
+
+HEAD = """# Whether a trusted map is right
+
+Made by `python -m research.claims.trust --split {split}` in {minutes:.0f} minutes: {maps} maps by {methods} methods, of
+{scenes} scenes of Toybox's split "{split}", for the thing there that the classifier is surest of. A map is *right* if
+it is highest on that thing, or within {near} pixels (a cell) of it; {right} are. Intervals are 95 %: where several maps
+of a scene are counted by the bootstrap over scenes, else, and where all scenes agree, Wilson's of as many as there are
+scenes. The limits of the rule: {limits}.
+
+{rule}
+
+{learnt_nothing} {network}
+
+## The limits
+
+The same rule with other values of one limit, the others as they are; the present one in bold letters.
+
+{around}
+
+## What each test is good for
+
+How often it could be made of the maps, and how often it is passed by those of which it could be made (where that are
+not all, of how many).
+
+{tests}
+
+The rule without it:
+
+{without}
+
+## Method by method
+
+How often each test is passed, where it can be made. The cheats look at the picture (an edge detector), at nothing (a
+hill in the middle) or at the truth (the outline of the thing), and never at the network: none of them may be trusted,
+however right it is.
+
+{methods_table}"""
+
+
+def main(
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
+    split: Annotated[str, typer.Option(help="Of Toybox.")] = "test",
+    scenes: Annotated[int, typer.Option(min=2, help="How many.")] = SCENES,
+) -> None:
+    """Measure, and print the tables."""
+    run(lambda progress: page(measured(split, scenes, progress), split), out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,96 @@
+"""What the Grad-CAM and RSI-Grad-CAM papers claim of classifiers, section by section, in one page.
+
+    python -m research.claims.vision  # every section; networks are trained first where they are missing
+    python -m research.claims.vision --out docs/claims-vision.md
+    python -m research.claims.vision --only localized --share 0.1
+
+What a section printed is kept under out/claims until ``--again``, so that a run that was stopped goes on.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from research.claims.section import run
+from research.claims.speakers import FOLDER
+
+SECTIONS = ("localized", "ablated", "pointed", "faithful", "told_apart", "diagnosis", "saturation")
+"""Modules of this package, each with a ``report``."""
+
+HEAD = """# What the papers claim of classifiers
+
+Made by `python -m research.claims.vision{share}`: every section is a command of its own (`python -m
+research.claims.NAME`), and most take `--data voc:PATH` (or `imagenet:`, `coco:`) and `--model` for the papers' own
+data. On Toybox, whose right places are known, with three networks (the one that ships and two more seeds), and on real
+networks and photographs where it says so. Intervals are 95 %, by the bootstrap over scenes or pictures; how far
+networks differ is told beside. A claim *holds* if the interval of the difference lies above zero, *does not hold* if it
+lies below, and else is *not decidable here*, each by itself. The papers' figures are those of other networks, pictures
+and people; they stand here for comparison and are no target.
+
+| Grad-CAM's claim | where |
+| --- | --- |
+| 1 no change of the network, no retraining | [all architectures tried](coverage.md) |
+| 2 generalises CAM | equal where a network ends in pooling and one linear layer: [parity](parity.md) |
+| 3 class-discriminative | class discrimination, below |
+| 4 localisation | localisation, below |
+| 5 seeds for segmentation | not decidable here: it takes a segmentation network trained on PASCAL VOC |
+| 6 pointing with rejection | pointing, below |
+| 7 trust | trust, below, by a proxy for people |
+| 8 faithful | faithfulness, below |
+| 9 robust to adversarial pictures | adversarial pictures, below |
+| 10 finds a data set's bias | bias, below |
+| 11 textual explanations | qualitative in the paper; `saywhy words` |
+| 12, 13 captions and questions | [claims of captions and questions](claims-language.md) |
+| 14 deep layers, mean pooling and ReLU are better | ablations, below |
+
+Everything took {whole:.0f} minutes on two cores, the training of networks included; in minutes: {times}.
+"""
+
+
+def section(name: str, progress: Progress, share: float, again: bool) -> tuple[str, float]:
+    """What a section says, and the minutes that it took; from before, if it was measured before."""
+    kept = FOLDER / f"vision-{name}{'' if share == 1 else f'-{share}'}.md"
+    if again or not kept.exists():
+        begin = perf_counter()
+        report: Callable[..., str] = import_module(f"research.claims.{name}").report
+        text = report(progress, share)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(f"{(perf_counter() - begin) / 60:.2f}\n{text.strip()}\n", encoding="utf-8")
+    minutes, text = kept.read_text(encoding="utf-8").split("\n", 1)
+    return text, float(minutes)
+
+
+def page(names: tuple[str, ...], progress: Progress, share: float, again: bool) -> str:
+    """All sections."""
+    bar, found = progress.add_task("sections", total=len(names), loss=""), {}
+    for name in names:
+        found[name] = section(name, progress, share, again)
+        progress.advance(bar)
+    times = ", ".join(f"{name} {minutes:.1f}" for name, (_, minutes) in found.items())
+    whole = sum(minutes for _, minutes in found.values())
+    head = HEAD.format(share="" if share == 1 else f" --share {share}", whole=whole, times=times).strip()
+    if missing := [name for name in SECTIONS if name not in names]:
+        head += f"\n\n**Not on this page, because it was not measured**: {', '.join(missing)}."
+    return "\n\n".join([head, *(text.strip() for text, _ in found.values())])
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help=f"Sections: {', '.join(SECTIONS)}.")] = None,
+    share: Annotated[float, typer.Option(min=0.01, max=1, help="This share of the items, to try it out.")] = 1.0,
+    again: Annotated[bool, typer.Option(help="Measure again what was measured before.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
+) -> None:
+    """Measure, and print the page."""
+    names = tuple(only or SECTIONS)
+    if unknown := [name for name in names if name not in SECTIONS]:
+        raise typer.BadParameter(f"there is no section '{unknown[0]}'. There are {', '.join(SECTIONS)}.")
+    run(lambda progress: page(names, progress, share, again), out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,154 @@
+"""The experiments on U-CAM: statistics of redrawn scenes, claims that every control must be below, and what is kept."""
+
+import numpy as np
+import pytest
+import torch
+from rich.progress import Progress
+
+from research.claims import certain, doubting
+from research.claims.certain_measured import Run
+from research.claims.certain_told import Results, Statistic, weighted_auroc
+from research.claims.doubting import CONTROLS, RUNS
+from research.claims.measure import UNDECIDED
+from saywhy.metrics.calibration import auroc
+from saywhy.toybox.language import TYPES
+
+
+def run(seed: int, skill: float, looks: float = 0.3) -> Run:
+    """Of a network whose uncertainty is a mixture of the truth and noise."""
+    chance = np.random.default_rng(seed)
+    count, looked = 600, 120
+    wrong = chance.random(count) < 0.3
+    doubt = skill * wrong + (1 - skill) * chance.random(count)
+    splits = {"clear": chance.random(300), "blurred": 1 + chance.random(300), "unseen": chance.random(100)}
+    return Run(
+        seconds=60.0,
+        measuring=30.0,
+        began=1000.0 * seed,
+        ended=1000.0 * seed + 90.0,
+        uncertain=dict.fromkeys(("entropy", "tempered", "predictive", "aleatoric", "epistemic", "noise"), doubt),
+        wrong=wrong,
+        scenes=np.arange(count) // 3,
+        strange=np.arange(100) // 2 + 10_000,
+        types=np.arange(count) % len(TYPES),
+        calibration=(0.1, 0.05),
+        looks={
+            name: chance.normal(looks, 0.1, looked)
+            for name in ("attention", "gradcam", "certainty-cam", "ucam", "other question", "centre")
+        },
+        errors=wrong + 0.1 * chance.random(count),
+        distance=chance.random(looked),
+        seen=np.arange(looked) // 2,
+        doubts=dict.fromkeys(("aleatoric", "epistemic", "noise"), splits),
+    )
+
+
+def results(skill: float = 0.9, looks: float = 0.6) -> Results:
+    found = Results()
+    for seed in range(3):
+        for name in RUNS:
+            ours = name == "U-CAM"
+            found.add(name, seed, run(seed, skill if ours else 0.2, looks if ours else 0.3))
+    return found
+
+
+def test_the_auroc_of_weights_is_that_of_repeated_questions():
+    chance = np.random.default_rng(0)
+    values, wrong = chance.integers(0, 9, 80) / 9, chance.random(80) < 0.4
+    weights = chance.integers(0, 4, (5, 80)).astype(float)
+    for found, times in zip(weighted_auroc(values, wrong, weights), weights.astype(int), strict=True):
+        some = torch.from_numpy(np.repeat(values, times)), torch.from_numpy(np.repeat(wrong, times))
+        assert found == pytest.approx(auroc(*some), abs=1e-12)
+
+
+def test_a_claim_holds_only_where_it_holds_of_every_control():
+    found = results()
+    ours = found.tell("U-CAM", "predictive")
+    rows = found.better("it is", ours, {name: found.tell(name, "predictive") for name in CONTROLS})
+    assert [row[2] for row in rows] == ["**holds**", *["holds"] * len(CONTROLS)]
+    rows = found.better("it is", ours, {"worse": found.tell("base", "predictive"), "the same": ours})
+    assert [row[2] for row in rows] == [f"**{UNDECIDED}**", "holds", UNDECIDED]
+    rows = found.better("it is", found.tell("base", "predictive"), {"better": ours, "the same": ours})
+    assert [row[2] for row in rows] == ["**does not hold**", "does not hold", "does not hold"]
+
+
+def test_an_interval_holds_its_value():
+    curve = np.concatenate([[0.5], np.random.default_rng(1).normal(0.5, 0.1, 1000)])
+    found = Statistic.of([curve, curve])
+    assert found.low < found.value == 0.5 < found.high
+    assert found.verdict == "holds"
+    assert Statistic.of([curve - 0.5]).verdict == UNDECIDED
+    assert Statistic.of([curve - 2]).verdict == "does not hold"
+
+
+def test_seeds_that_differ_widen_the_interval():
+    curve = np.concatenate([[0.5], np.random.default_rng(1).normal(0.5, 0.01, 1000)])
+    alike, apart = Statistic.of([curve] * 3), Statistic.of([curve - 0.4, curve, curve + 0.4])
+    assert apart.value == pytest.approx(alike.value)
+    assert alike.high - alike.low < 0.05
+    assert apart.high - apart.value == pytest.approx(4.303 * 0.4 / 3**0.5, rel=0.01)
+    assert Statistic.of([curve - 0.6, curve + 0.4, curve + 0.4]).verdict == UNDECIDED  # one seed says otherwise
+
+
+def test_scenes_are_redrawn_whole_and_alike_for_all_seeds():
+    """A question that is asked ten times of its scene says no more than asked once."""
+    chance = np.random.default_rng(2)
+    once, results = chance.normal(0.5, 0.1, 60), Results()
+    for name, times in (("once", 1), ("often", 10)):
+        for seed in range(2):
+            one = run(seed, 0.5)
+            one.looks["attention"], one.seen = np.repeat(once, times), np.repeat(np.arange(60), times)
+            results.add(name, seed, one)
+    few, many = (results.look(name, "attention") for name in ("once", "often"))
+    assert np.allclose(few[0], many[0])
+    assert np.array_equal(few[0], few[1])
+
+
+def test_what_was_measured_is_kept_and_read_again(tmp_path):
+    before = run(0, 0.5)
+    before.keep(tmp_path / "run.npz")
+    after = Run.kept(tmp_path / "run.npz")
+    assert (after.seconds, after.measuring, after.calibration) == (60.0, 30.0, (0.1, 0.05))
+    assert (after.began, after.ended) == (0.0, 90.0)
+    for name in ("wrong", "scenes", "strange", "types", "errors", "distance", "seen"):
+        assert np.array_equal(getattr(after, name), getattr(before, name))
+    assert after.uncertain.keys() == before.uncertain.keys()
+    assert after.looks.keys() == before.looks.keys()
+    assert np.array_equal(after.looks["other question"], before.looks["other question"])
+    assert np.array_equal(after.doubts["noise"]["unseen"], before.doubts["noise"]["unseen"])
+
+
+def test_the_page_says_all():
+    page = results().report()
+    assert page.count("**holds**") >= 4
+    assert "| U-CAM |" in page
+    for kind in TYPES:
+        assert f"| {kind} |" in page
+    assert "(d) aleatoric uncertainty is higher for blurred pictures" in page
+
+
+@pytest.mark.slow
+def test_a_network_is_made_measured_and_not_made_again(tmp_path, monkeypatch):
+    """On thirty scenes, in as few steps: everything is there, and controls that know nothing train as well."""
+    monkeypatch.setattr(doubting, "FOLDER", tmp_path)
+    monkeypatch.setattr(certain, "DRAWN", [certain._drawn(0.01, Progress(disable=True))])
+    for name in ("base", "answer"):
+        certain._one(name, 0, tmp_path / f"{name}.npz", 0.01, 5.0)
+    base, answer = (Run.kept(tmp_path / f"{name}.npz") for name in ("base", "answer"))
+    assert len(base.wrong) == len(base.scenes) == len(answer.uncertain["noise"])
+    assert ("noise" in base.uncertain, "ucam" in base.looks, "ucam" in answer.looks) == (False, False, True)
+    assert base.strange.min() >= 2 * 10**6
+    assert 5.0 == base.began < base.ended
+    before = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")}
+    assert len(before) == 3  # what both begin with, and each of them
+    certain._one("base", 0, tmp_path / "again.npz", 0.01, 5.0)
+    assert {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")} == before
+    assert np.array_equal(Run.kept(tmp_path / "again.npz").uncertain["entropy"], base.uncertain["entropy"])
+
+
+def test_files_of_other_settings_have_other_names():
+    names = {
+        doubting.named(name, seed, items, 30) for name in ("base", "U-CAM") for seed in (0, 1) for items in (0.1, 1)
+    }
+    assert len(names) == 8
+    assert doubting.named("base", 0, 1, 30) != doubting.named("base", 0, 1, 40)

@@ -1,0 +1,74 @@
+"""Faithfulness: the correlation is the metric's, and a network that sees squares is explained faithfully."""
+
+import pytest
+import torch
+from rich.progress import Progress
+
+import saywhy
+from research.claims import faithful
+from research.claims.faithful import REAL, USUAL, Faithful, agreement, measured, report
+from research.tests.planted import planted, study
+from saywhy.metrics.faithfulness import occlusion_correlation
+from saywhy.toybox import scene
+
+QUIET = Progress(disable=True)
+
+
+def test_it_is_the_metric_of_the_library():
+    model = saywhy.load("toybox:classifier")
+    picture = scene("val", 3).image
+    explained = saywhy.explain(model, picture, [8, 3], "gradcam")
+    expected = occlusion_correlation(explained.maps, explained._again().subject("logit"))
+    hidden = saywhy.explain(model, picture, [8, 3], "occlusion", score="logit").maps
+    assert torch.allclose(agreement(explained.maps[0], hidden[0]), expected[0])
+
+
+def test_the_usual_window_is_the_librarys_own(monkeypatch):
+    asked = []
+    explain = saywhy.explain
+    monkeypatch.setattr(saywhy, "explain", lambda *a, **k: (asked.append(k), explain(*a, **k))[1])
+    monkeypatch.setattr(faithful, "WINDOWS", {USUAL: faithful.WINDOWS[USUAL]})
+    network = planted()
+    item = next(study(network).items(network))
+    found = Faithful()
+    found.add(network, item.image, list(item.classes), ["gradcam"], (0, 0))
+    assert {"score": "logit", "window": 5, "stride": 2} in asked  # round(32 / 7), and half of it
+    hidden = explain(network.model, item.image, list(item.classes), "occlusion", score="logit").maps
+    own = explain(network.model, item.image, list(item.classes), "gradcam").maps
+    assert found.kept.values[f"gap, {USUAL}", "gradcam"] == agreement(own[0], hidden[0]).tolist()
+
+
+def test_networks_that_see_squares_are_explained_faithfully():
+    found = measured(study(planted(), planted("mlp")), 3, 0, QUIET)
+    assert list(found.pictures) == ["gap", "mlp"]
+    for form in ("gap", "mlp"):
+        values = found.kept.estimates(f"{form}, {USUAL}", ("gradcam", "random"))
+        assert values["gradcam"].value > 0.3
+        assert abs(values["random"].value) < 0.25
+    assert (f"mlp, {USUAL}", "cam") not in found.kept.values
+
+
+def test_the_section_says_what_was_not_asked():
+    page = report(QUIET, 0.08, study(planted()))
+    assert page.startswith("## Faithfulness: agreement with occlusion")
+    assert f"{REAL} was not asked" in page
+    assert "| Grad-CAM agrees with occlusion at all (pooling and a linear layer) |" in page
+    assert "nan" not in page
+
+
+def test_without_the_folder_there_are_no_photographs(monkeypatch, tmp_path):
+    monkeypatch.setenv("SAYWHY_REAL", str(tmp_path))
+    assert faithful.real_folder() is None
+    assert list(measured(study(planted()), 2, 3, QUIET).pictures) == ["gap"]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_photographs_are_asked_of_squeezenet(real, monkeypatch):
+    monkeypatch.setenv("SAYWHY_REAL", str(real))
+    monkeypatch.setattr(faithful, "WINDOWS", {USUAL: (4, 1)})
+    found = measured(study(planted()), 2, 2, QUIET)
+    values = found.kept.values
+    assert len(values[f"{REAL}, {USUAL}", "guided-gradcam"]) == 2
+    assert (f"{REAL}, {USUAL}", "cam") not in values
+    assert f"**{REAL} 1.0, photographs" in found.report()

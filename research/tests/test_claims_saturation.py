@@ -1,0 +1,222 @@
+"""The experiments on certain answers: closed forms of gradients, places of known maps, shifts that change nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+import saywhy
+from research.claims.cases import Case, found
+from research.claims.classifiers import Classifier
+from research.claims.located import Study, items
+from research.claims.saturated import (
+    BINS,
+    CERTAIN,
+    FACTORS,
+    IGCAM,
+    LOGIT,
+    MASKED,
+    PLAIN,
+    POSGRAD,
+    PROBABILITY,
+    Saturated,
+    Tempered,
+    bin_of,
+    places,
+    subject_of,
+)
+from research.claims.saturated import found as maps_found
+from research.claims.saturation import one_of, report, verdicts
+from research.claims.section import zeros_allowed
+from research.claims.steady import RSI, SHIFTED, UNCHANGED, Shifted, Steady, raising
+from saywhy.metrics.removal import deletion
+from saywhy.models.preprocess import Preprocess
+from saywhy.output import Answer
+from saywhy.toybox.localized import ToyboxLocated
+
+SILENT = Progress(disable=True)
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    """A thing that the shipped classifier finds, and where it is."""
+    network = Classifier(0, saywhy.load("toybox:classifier"))
+    return one_of(next(c for item in items(network, ToyboxLocated("test"), range(9)) if (c := found(item))))
+
+
+@pytest.fixture(scope="module")
+def maps(case):
+    return maps_found(case)
+
+
+class Small(nn.Module):
+    """Three classes, one of many; a layer, global average pooling and a linear head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x).mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def small() -> Case:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        module = Small().eval()
+    plain = Preprocess(resize=None, crop=None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    model = saywhy.Model(module, "small", plain, ("a", "b", "c"), layer="features")
+    fed = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    return Case(0, 0, model, fed, (1,), (1,), (12, 12), (0, 0, 12, 12))
+
+
+class TestCertainty:
+    def test_bins_are_those_of_the_specification(self):
+        assert BINS == ("p < 0.9", "0.9 to 0.99", "0.99 to 0.9999", "p > 0.9999")
+        assert [bin_of(p) for p in (0.0, 0.95, 0.99, 0.99995)] == list(BINS)
+
+    def test_a_factor_multiplies_logits_of_both_kinds(self):
+        logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        for multilabel in (False, True):
+            got = Tempered(2, 3.0).columns(Answer(logits, multilabel=multilabel)).scores[:, 0]
+            want = (3 * logits).sigmoid()[:, 2] if multilabel else (3 * logits).softmax(1)[:, 2]
+            torch.testing.assert_close(got, want)
+
+    def test_gradients_are_those_of_a_linear_head(self, case, maps):
+        """Of one logit w / Z; of its probability p (1 - p) times as large, and times the factor."""
+        largest = float(case.model.module.head.weight.detach()[case.classes[0]].abs().max()) / 256
+        logit = float(case.explain(case.classes[0], "gradcam", score="logit").scores)
+        p = [1 / (1 + np.exp(-factor * logit)) for factor in FACTORS]
+        assert maps.chances == pytest.approx(p, rel=1e-5)
+        assert maps.gradients[0] == pytest.approx(largest, rel=1e-4)
+        want = [largest * f * chance * (1 - chance) for f, chance in zip(FACTORS, p, strict=True)]
+        assert maps.gradients[1:] == pytest.approx(want, rel=5e-3, abs=1e-9)
+
+    def test_maps_are_those_of_explain(self, case, maps):
+        index = case.classes[0]
+        for who, method, score, more in (
+            (LOGIT, "gradcam", "logit", {}),
+            (PROBABILITY, "gradcam", "probability", {}),
+            (MASKED, "rsi-gradcam", "probability", {"variant": "masked"}),
+            (PLAIN, "rsi-gradcam", "probability", {"variant": "plain"}),
+            (POSGRAD, "rsi-gradcam", "probability", {"variant": "posgrad"}),
+            (IGCAM, "integrated-gradcam", "logit", {}),
+        ):
+            alone = case.explain(index, method, score=score, **more).maps[0, 0]
+            torch.testing.assert_close(maps.maps[who][0], alone, rtol=1e-3, atol=1e-3 * float(alone.max()))
+        assert torch.equal(maps.maps[LOGIT][0], maps.maps[LOGIT][2])
+
+    def test_where_the_gradient_is_gone_the_map_of_the_probability_is_empty_and_that_of_the_path_is_not(self, case):
+        with zeros_allowed():
+            sure = maps_found(case, (200.0,), variants=False)
+        saturated = Saturated()
+        saturated.add("some", case, sure)
+        assert sure.chances == (1.0,)
+        value = {who: saturated.kept.values[f"some {CERTAIN} empty", who][0] for who in (LOGIT, PROBABILITY, MASKED)}
+        assert value == {LOGIT: 0.0, PROBABILITY: 1.0, MASKED: 0.0}
+        vanished = {who: saturated.kept.values[f"some {CERTAIN} vanished", who][0] for who in ("logit", "probability")}
+        assert vanished == {"logit": 0.0, "probability": 1.0}
+        for number in range(1, 5):
+            saturated.add("some", replace(case, number=-number), sure)
+        number, _, told, judged = saturated.claim("1", "", f"some {CERTAIN} vanished", "probability", "logit")
+        assert (number, str(told), judged) == ("1", "1 (1 to 1)", "holds")
+
+    def test_what_fell_into_no_bin_is_not_decided(self):
+        rows = verdicts(Saturated(), ["some"], [], ("a layer",))
+        assert rows
+        assert {row[3] for row in rows[:-1]} == {"not decidable here"}
+
+
+class TestPlaces:
+    def test_of_the_thing_itself_and_of_another_place(self, case):
+        left, top, right, bottom = (int(edge) for edge in case.boxes[0][0])
+        there, elsewhere = torch.zeros(128, 128), torch.ones(128, 128)
+        there[top:bottom, left:right] = 1.0
+        there = there * case.masks[0]
+        elsewhere[case.masks[0]] = 0.0
+        assert places(case, there)[:2] == (pytest.approx(1), 1)
+        assert places(case, elsewhere)[:2] == (0, 0)
+        assert len(case.boxes[0]) > 1 or places(case, there)[2] == 0
+
+    def test_the_probability_is_perturbed(self, case):
+        subject = subject_of(case)
+        p = float(case.explain(case.classes[0], "gradcam", score="probability").scores)
+        assert float(subject.scores(case.fed, torch.zeros(1, dtype=torch.long))) == pytest.approx(p, rel=1e-5)
+        assert torch.equal(subject.black, case.black)
+        kept = float(deletion(torch.rand(1, 1, 16, 16), subject, steps=2))
+        assert 0 <= kept <= 1
+
+    def test_one_class_is_drawn_with_its_own_mask(self, case):
+        two = replace(
+            case, classes=(3, 5), masks=torch.stack([case.masks[0], ~case.masks[0]]), boxes=((), case.boxes[0])
+        )
+        drawn = {one.classes[0]: one for one in (one_of(replace(two, number=n)) for n in range(20))}
+        assert set(drawn) == {3, 5}
+        assert torch.equal(drawn[5].masks[0], ~case.masks[0])
+        assert drawn[5].boxes == (case.boxes[0],)
+
+
+class TestSteady:
+    def test_a_shift_changes_no_probability_and_only_the_map_of_the_logit(self, small):
+        steady = Steady()
+        steady.shift("some", small)
+        changed = {who: steady.kept.values["some changed", who][0] for who in SHIFTED}
+        assert changed[RSI] < 1e-5
+        assert changed[PROBABILITY] < 1e-4
+        assert changed[LOGIT] > 0.1
+        assert changed[RSI] < UNCHANGED
+
+    def test_the_shift_is_of_the_size_that_was_asked_for(self, small):
+        features = small.model.module.features(small.fed).mean((2, 3))[0]
+        other = Shifted(small.model.module, "features", raising(features, 7.0)).eval()
+        raised = other(small.fed) - small.model.module(small.fed)
+        torch.testing.assert_close(raised, torch.full((1, 3), 7.0))
+        assert isinstance(small.model.module.features, nn.Sequential)
+        assert len(small.model.module.features) == 2  # the network itself is as it was
+
+    def test_more_steps_are_more_like_the_most(self, small):
+        steady = Steady()
+        steady.steps("some", small, 300, (2, 50))
+        few, many = (steady.kept.values[f"some steps {count}", "rsi-gradcam"][0] for count in (2, 50))
+        assert few <= many
+        assert many == pytest.approx(1, abs=1e-2)
+        few, many = (steady.kept.values["some gap", count][0] for count in ("2", "many"))
+        assert many < 1e-5 < few
+        assert steady.most == {"some": 300}
+
+    def test_numbers_of_sixteen_bits_leave_the_network_as_it_was(self, small):
+        steady = Steady()
+        steady.precision("some", small)
+        assert {p.dtype for p in small.model.module.parameters()} == {torch.float32}
+        found = {name: steady.kept.values[f"some {name}", RSI][0] for name in ("bfloat16", "float16")}
+        assert 0.9 < found["bfloat16"] <= found["float16"] + 0.01
+
+    def test_a_path_from_black_is_like_itself(self, small):
+        steady = Steady()
+        steady.baselines("some", small, ("black", "zero"))
+        assert steady.kept.values["some baseline", "black"] == [pytest.approx(1)]
+        assert steady.kept.values["some baseline", "zero"] == [pytest.approx(1)]  # zero is black here
+
+
+@pytest.mark.slow
+def test_a_small_run_prints_its_tables(monkeypatch):
+    monkeypatch.setattr("research.claims.saturation.REAL", Path("nowhere"))
+    network = Classifier(0, saywhy.load("toybox:classifier"))
+    page = report(SILENT, 0.05, Study((network,), ToyboxLocated("test", 20_000), None), layers=("blocks.3",))
+    assert page.startswith("## RSI-Grad-CAM")
+    tables, rows = page.split("### Verdicts")
+    assert "nan" not in page
+    assert tables.count("| Toybox, gap | rsi posgrad |") == 3  # places by certainty, twice, and faithfulness
+    assert {line.split(" | ")[-1].strip(" |") for line in rows.splitlines()[4:]} <= {
+        "holds",
+        "does not hold",
+        "not decidable here",
+    }
+    numbers = [line.split(" | ")[0].strip("| ") for line in rows.splitlines()[4:]]
+    assert numbers == sorted(numbers)

@@ -1,0 +1,46 @@
+"""Telling kinds apart: a judge that sees squares knows them when it is shown them, and not when it is not."""
+
+import numpy as np
+import pytest
+from rich.progress import Progress
+
+from research.claims.told_apart import MASK, METHODS, ToldApart, measured, report
+from research.tests.planted import planted, study
+from saywhy.errors import InputError
+
+QUIET = Progress(disable=True)
+
+
+EXPLAINED = study(planted("mlp"), planted("mlp", 1))
+JUDGES = (planted(), planted(seed=1))
+
+
+def test_what_lies_on_the_thing_is_recognised_and_what_lies_on_both_is_not():
+    kept = measured(EXPLAINED, JUDGES, 3, QUIET).kept
+    assert kept.values["through", MASK] == [1.0] * 12
+    assert kept.values["through", "gradcam"] == [1.0] * 12
+    assert kept.values["through", "guided-gradcam"] == [1.0] * 12
+    assert len(kept.values["itself", "deconvnet"]) == 12
+
+
+def test_a_map_that_is_the_same_for_both_kinds_is_right_half_of_the_time():
+    network, judge = planted("mlp"), planted(seed=1)
+    item = next(study(network).items(network, alone=False))
+    found, picture = ToldApart(), np.asarray(item.image)
+    for target in range(2):
+        found._ask("through", "same", picture, item, target, judge.model)
+    assert sum(found.kept.values["through", "same"]) == 1.0
+
+
+def test_a_network_does_not_judge_itself():
+    with pytest.raises(InputError, match="a judge is another network"):
+        measured(EXPLAINED, JUDGES[:1], 2, QUIET)
+
+
+def test_the_section_says_that_it_is_a_proxy():
+    page = report(QUIET, 0.02, EXPLAINED, JUDGES)
+    assert page.startswith("## Class discrimination, by a judge network\n\n**A proxy for people, not people.**")
+    assert all(f"| {method} |" in page for method in (*METHODS, MASK))
+    assert "+0.168" in page
+    assert page.count("(the map itself)") == page.count("(the picture through it)") == 5
+    assert "nan" not in page

@@ -1,0 +1,242 @@
+"""What a verdict is worth: rows are judged anew, kept whole, and told with intervals that have a width."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer import Typer
+from typer.testing import CliRunner
+
+import saywhy
+from research.claims import trust
+from research.claims.trust import CHEATS, EVERYBODY, MAPS, Done, Row, interval, kept, page, share, told_apart
+from saywhy.checks.check import Limits, check
+from saywhy.metrics.measure import wilson
+from saywhy.toybox import scene
+
+GOOD: dict[str, float | None] = {
+    "sound": 0.0,
+    "faithful": 0.97,
+    "of this network": 0.3,
+    "of this answer": 0.2,
+    "stable": 0.9,
+    "adds up": None,
+}
+
+
+def row(number: int = 0, method: str = "gradcam", network: str = "trained", right: float = 1.0, **tests) -> Row:
+    """A row that passes all tests but those that are given, with ``_`` for a blank in their names."""
+    return Row(network, method, number, right, GOOD | {name.replace("_", " "): value for name, value in tests.items()})
+
+
+def whole(number: int, seconds: float = 60.0, **cheat) -> Done:
+    """Everybody's rows of a scene; cheats stay as they are when the network forgets."""
+    cheat = cheat or {"of_this_network": 1.0}
+    return Done(number, seconds, [row(number, m, n, **(cheat if m in CHEATS else {})) for n, m in EVERYBODY])
+
+
+@pytest.mark.parametrize("method", ["gradcam", "rsi-gradcam"])
+def test_what_is_judged_anew_is_what_the_check_says(method):
+    explanation = saywhy.explain("toybox:classifier", scene("val", 1).image, method=method)
+    for limits in (Limits(), Limits(faithful=1.1, forgets=-1, rival=-1.1, stable=1.1, gap=-1)):
+        said = check(explanation, limits=limits).verdicts[0][0]
+        found = Row("trained", method, 1, 1.0, trust.values(said))
+        assert found.verdict(limits).trusted == said.trusted
+        assert {t.name: found.passed(t.name, limits) for t in said.tests} == {t.name: t.passed for t in said.tests}
+
+
+def test_every_limit_has_a_table_around_the_present_one():
+    assert set(trust.AROUND) == set(vars(Limits()))
+    told = page([whole(number) for number in range(6)], "val")
+    for name, present in vars(Limits()).items():
+        assert f"### {name}\n" in told
+        assert f"| **{present:g}** |" in told.partition(f"### {name}\n")[2].partition("###")[0]
+
+
+def test_a_limit_is_judged_by_the_stored_values():
+    found = row(faithful=0.85, of_this_network=0.6)
+    assert not found.verdict(Limits(faithful=0.95)).trusted
+    assert found.verdict(Limits(faithful=0.8)).trusted
+    assert not found.verdict(Limits(faithful=0.8, forgets=0.5)).trusted
+    assert found.verdict(Limits(faithful=0.99), without="faithful").trusted
+    assert not row(adds_up=float("nan")).verdict().trusted  # measured, and no number
+
+
+@pytest.mark.parametrize(
+    ("successes", "of", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (29, 29, 0.8830, 1.0)],
+)
+def test_wilsons_interval_is_that_of_newcombe_1998(successes, of, low, high):
+    assert wilson(successes / of, of) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_no_interval_is_a_point():
+    one = [row(number) for number in range(20)]
+    several = [row(number, method) for number in range(20) for method in MAPS]
+    for rows in (one, several):  # of as many as there are scenes, however many maps of them
+        assert share(rows, lambda r: r.right) == "100% (84% to 100%)"
+        assert share(rows, lambda r: 1 - r.right) == "0% (0% to 16%)"
+    assert share(one[:1], lambda r: r.right) == "100% (21% to 100%)"
+    assert share([], lambda r: r.right) == ""
+
+
+def test_maps_of_a_scene_are_redrawn_together():
+    chance = np.random.default_rng(0)
+    rows = [row(n, m, right=hit) for n, hit in enumerate(chance.integers(2, size=40)) for m in MAPS]
+    found = interval(rows, lambda r: r.right)
+    low, high = wilson(found.value, 40)
+    assert (found.items, found.scenes) == (40 * len(MAPS), 40)
+    assert found.high - found.low == pytest.approx(high - low, rel=0.15)
+
+
+def test_a_test_that_was_not_made_was_not_passed():
+    rows = [row(number, stable=None if number < 5 else 0.9) for number in range(20)]
+    assert trust.passes(rows, "stable") == "100% (80% to 100%) of 15"
+    assert trust.passes(rows, "adds up") == "not made"
+    assert trust.passes(rows, "faithful") == "100% (84% to 100%)"
+    assert "| stable | 15 of 20 | 100% (80% to 100%) of 15 |" in page(
+        [Done(r.scene, 1.0, [r, *cheating(r.scene)]) for r in rows], "val"
+    )
+
+
+def cheating(number: int) -> list[Row]:
+    return [row(number, "cheat-edges", of_this_network=1.0), row(number, "gradcam", "untrained")]
+
+
+OF = {"version": 1}
+
+
+class TestKept:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        return tmp_path / "trust.jsonl"
+
+    def test_what_was_kept_is_read(self, file):
+        assert kept(file, OF) == {}
+        for number in (3, 5):
+            trust.keep(file, OF, whole(number))
+        assert kept(file, OF) == {3: whole(3), 5: whole(5)}
+
+    @pytest.mark.parametrize("cut", [1, 2, 40, 400])
+    def test_a_torn_last_line_is_dropped_and_written_again(self, file, cut):
+        for number in (3, 5):
+            trust.keep(file, OF, whole(number))
+        file.write_bytes(file.read_bytes()[:-cut])
+        assert list(kept(file, OF)) == [3]
+        trust.keep(file, OF, whole(5))
+        assert kept(file, OF) == {3: whole(3), 5: whole(5)}
+
+    def test_a_scene_with_a_row_missing_is_not_done(self, file):
+        trust.keep(file, OF, Done(3, 1.0, whole(3).rows[:-1]))
+        assert kept(file, OF) == {}
+
+    def test_what_was_measured_otherwise_is_not_read(self, file):
+        file.write_text(json.dumps({"network": "trained", "method": "gradcam", "scene": 3}) + "\n")  # as it was once
+        trust.keep(file, {"version": 0}, whole(3))
+        trust.keep(file, OF, whole(5))
+        assert kept(file, OF) == {5: whole(5)}
+        assert len(file.read_text().splitlines()) == 3
+
+    def test_another_line_says_where_it_is(self, file):
+        file.write_text("{}\nwhat\n")
+        with pytest.raises(ValueError, match=r"trust.jsonl, line 2, .* delete it"):
+            kept(file, OF)
+
+    def test_what_was_measured_is_named(self, monkeypatch):
+        of = trust.settings("val")
+        assert of == json.loads(json.dumps(of))
+        assert of["split"] == "val"
+        monkeypatch.setattr(trust, "NEAR", 9)
+        assert trust.settings("val") != of
+
+    def test_other_limits_and_words_are_no_other_measurement(self, tmp_path):
+        (tmp_path / "engine").mkdir()
+        check, engine = tmp_path / "check.py", tmp_path / "engine" / "subject.py"
+        check.write_text('"""Tests."""\n\nclass Limits:\n    stable: float = 0.8\n\n\nDRAWS = 4\n')
+        engine.write_text("def made():\n    return 1\n")
+        was = trust.code(tmp_path)
+        check.write_text('"""The tests."""\n\nclass Limits:\n    stable: float = 0.7\n\n\nDRAWS = 4  # copies\n')
+        engine.write_text('def made():\n    """It."""\n    return 1\n')
+        assert trust.code(tmp_path) == was
+        engine.write_text("def made():\n    return 2\n")
+        assert trust.code(tmp_path) != was
+
+
+class Drawn:
+    """Stands for the measuring: seven seconds a scene, and remembers which."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.scenes: list[int] = []
+        self.clock = 0.0
+        monkeypatch.setattr(trust, "FOLDER", folder)
+        monkeypatch.setattr(trust, "rows", self.rows)
+        monkeypatch.setattr(trust, "asked", lambda _, drawn: "cat" if drawn.index % 2 else None)
+        monkeypatch.setattr(trust, "perf_counter", lambda: self.clock)
+
+    def rows(self, network, model, methods, drawn, kind):
+        if network == "trained":
+            self.scenes.append(drawn.index)
+            self.clock += 600
+        return [r for r in whole(drawn.index).rows if r.network == network]
+
+
+def printed(*arguments: str) -> str:
+    app = Typer()
+    app.command()(trust.main)
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_run_goes_on_and_tells_the_time_of_all(monkeypatch, tmp_path):
+    drawn = Drawn(monkeypatch, tmp_path)
+    assert "in 30 minutes" in printed("--split", "val", "--scenes", "3")
+    assert drawn.scenes == [1, 3, 5]
+    first = printed("--split", "val", "--scenes", "4")
+    assert "in 40 minutes" in first
+    assert drawn.scenes == [1, 3, 5, 7]
+    assert printed("--split", "val", "--scenes", "4", "--out", str(tmp_path / "page.md")) == ""
+    assert (tmp_path / "page.md").read_text() == first
+    assert drawn.scenes == [1, 3, 5, 7]
+    assert "in 20 minutes" in printed("--split", "val", "--scenes", "2")
+
+
+def test_the_untrained_network_is_the_same_in_every_run():
+    one, other = (trust.untrained().module.state_dict().values() for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_the_page_says_what_the_rule_makes_of_a_network_that_has_learnt_nothing():
+    done = [whole(number) for number in range(20)]
+    said = "Of 20 maps by Grad-CAM of a network that has learnt nothing, the rule trusts {}"
+    assert said.format("20; of these 100% (84% to 100%) are right.") in flat(page(done, "val"))
+    for one in done:
+        one.rows[:] = [row(one.scene, r.method, r.network, stable=0.1) for r in one.rows]
+    assert said.format("none.") in flat(page(done, "val"))
+
+
+def test_what_a_test_tells_apart_is_said_as_it_was_found():
+    right = [row(number) for number in range(20)]
+    wrong = [row(number, right=0.0) for number in range(20, 40)]
+    stays = [row(number, right=0.0, of_this_network=1.0) for number in range(20, 40)]
+    cheats = [row(number, "cheat-edges", of_this_network=1.0) for number in range(40)]
+    goes = [row(number, "cheat-edges") for number in range(40)]
+    name = "of this network"
+    said = told_apart(name, [*right, *wrong], cheats)
+    full, none = "100% (84% to 100%)", "0% (0% to 9%)"
+    assert said == (
+        f"The test *{name}* is passed by {full} of right maps, {full} of wrong ones, {none} of cheats. "
+        "It tells maps from cheats. It does not tell right maps from wrong ones."
+    )
+    said = told_apart(name, [*right, *stays], goes)
+    assert said.endswith("It does not tell maps from cheats. It tells right maps from wrong ones.")
+    assert told_apart(name, right, cheats).endswith("It tells maps from cheats.")  # none is wrong
+    assert told_apart(name, [*right, *wrong[:4]], cheats).endswith("It tells maps from cheats.")  # of four scenes
+    assert told_apart("adds up", right, cheats) == "The test *adds up* could be made of none of the maps."
+    assert "of this network* is passed" in flat(page([whole(number) for number in range(6)], "test"))
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())

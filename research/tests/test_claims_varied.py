@@ -1,0 +1,46 @@
+"""The experiments on diverse beam search, on two scenes; and networks side by side."""
+
+import operator
+
+import pytest
+from rich.progress import Progress
+
+from research.claims.decoders import BEAM, DIVERSE
+from research.claims.maps import Kept
+from research.claims.side_by_side import side_by_side
+from research.claims.varied import SWEPT, Told, chosen, measured, swept
+
+QUIET = Progress(disable=True)
+
+
+@pytest.mark.slow
+def test_jobs_give_what_they_would_one_after_the_other():
+    assert side_by_side(operator.sub, [(5, 2), (2, 5), (7, 7)], "differences", QUIET) == [3, -3, 0]
+    assert side_by_side(operator.sub, [], "nothing", QUIET) == []
+    with pytest.raises(ZeroDivisionError):
+        side_by_side(operator.truediv, [(1, 1), (1, 0)], "quotients", QUIET)
+
+
+def test_what_is_kept_in_parts_is_joined_in_order():
+    first, second = Kept(), Kept()
+    first.keep("named", "one", 1.0, (0, 1))
+    second.keep("named", "one", 2.0, (1, 1))
+    second.keep("named", "two", 3.0, (1, 1))
+    first.join(second)
+    assert first.values == {("named", "one"): [1.0, 2.0], ("named", "two"): [3.0]}
+    assert first.scenes["named", "one"] == [(0, 1), (1, 1)]
+
+
+@pytest.mark.slow
+def test_every_table_is_there():
+    strengths, kept = chosen(0, 0.01), Kept()
+    for things in (2, 3, 4):
+        kept.join(measured(0, things, strengths, 0.01))
+    kept.join(swept(0, 0.01))
+    assert len(kept.values["distinct-4", BEAM]) == 6
+    assert len(kept.values["maps apart", DIVERSE]) == 2
+    page = Told(kept).report()
+    for heading in ("How different", "How good", "By how many", "By strength", "Verdicts"):
+        assert f"## {heading}" in page
+    for strength in SWEPT:
+        assert f"| strength {strength:g} |" in page

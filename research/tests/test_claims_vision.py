@@ -1,0 +1,54 @@
+"""The page of all sections: what was measured is kept, and a run that was stopped goes on."""
+
+import pytest
+from rich.progress import Progress
+
+from research.claims import vision
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """Sections that only note that they were measured."""
+    done = []
+
+    class Module:
+        def __init__(self, name):
+            self.name = name
+
+        def report(self, progress, share):
+            if self.name == "research.claims.pointed" and not done.count("stop"):
+                done.append("stop")
+                raise KeyboardInterrupt
+            done.append((self.name, share))
+            return f"## {self.name}"
+
+    monkeypatch.setattr(vision, "import_module", Module)
+    monkeypatch.setattr(vision, "FOLDER", tmp_path)
+    return done
+
+
+def test_a_run_that_was_stopped_goes_on(measured):
+    names = ("localized", "pointed")
+    with pytest.raises(KeyboardInterrupt):
+        vision.page(names, Progress(disable=True), 1.0, again=False)
+    page = vision.page(names, Progress(disable=True), 1.0, again=False)
+    assert measured == [("research.claims.localized", 1.0), "stop", ("research.claims.pointed", 1.0)]
+    assert page.index("## research.claims.localized") < page.index("## research.claims.pointed")
+
+
+def test_other_shares_are_kept_apart_and_again_measures_again(measured):
+    measured.append("stop")
+    for share, again in ((1.0, False), (0.5, False), (0.5, False), (0.5, True)):
+        vision.page(("localized",), Progress(disable=True), share, again)
+    assert measured[1:] == [
+        ("research.claims.localized", 1.0),
+        ("research.claims.localized", 0.5),
+        ("research.claims.localized", 0.5),
+    ]
+
+
+def test_every_section_is_a_module_with_a_report():
+    from importlib import import_module
+
+    for name in vision.SECTIONS:
+        assert callable(import_module(f"research.claims.{name}").report)

@@ -1,0 +1,1 @@
+"""Methods and metrics over a data set."""

@@ -1,0 +1,1 @@
+"""Tests of a saliency map, and the verdict."""

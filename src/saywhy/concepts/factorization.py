@@ -1,0 +1,276 @@
+"""What a layer knows of a set of pictures, as a few concepts: deep feature factorization."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from saywhy.engine import tree
+from saywhy.engine.layout import Layout
+from saywhy.engine.replay import Replay
+from saywhy.engine.trace import Candidate
+from saywhy.errors import InputError
+from saywhy.explainer.runner import Request
+from saywhy.images import Picture
+from saywhy.models import Model, load
+from saywhy.models.inputs import Batch, as_batch
+from saywhy.output import Answer
+from saywhy.progress import counted
+from saywhy.shapes import LINEAR, wide
+from saywhy.targets import as_target
+
+ENOUGH = 1e-5
+"""The factors are left as they are when a round brings the error down by less than this share of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Concepts:
+    """Concepts that several pictures share, and where each of them is.
+
+    Attributes:
+        maps: [picture, concept, *grid], non-negative; each concept's largest value over all pictures is 1.
+        concepts: [concept, channel] what the layer gives where a concept is fully there.
+        names: of each concept.
+        scores: [concept, class] what the model answers where the layer gives nothing but this concept; None where the
+            model has no class scores.
+        error: what the concepts leave unexplained: ‖A - maps × concepts‖ / ‖A‖, in [0, 1].
+        layer: its name.
+        input_size: (height, width) of the network's input in pixels.
+        pictures: the original pictures, and which part of each the network saw.
+    """
+
+    maps: Tensor
+    concepts: Tensor
+    names: tuple[str, ...]
+    scores: Tensor | None
+    error: float
+    layer: str
+    input_size: tuple[int, ...]
+    pictures: tuple[Picture, ...]
+
+    def heatmap(self, size: tuple[int, ...] | None = None) -> Tensor:
+        """The maps upsampled (linear along every axis) to ``size`` or the network's input, in [0, 1]."""
+        mode = LINEAR[self.maps.ndim - 2]
+        return interpolate(self.maps, size or self.input_size, mode=mode, align_corners=False)
+
+    def overlay(self, picture: int = 0, **look: Any) -> Any:
+        """All concepts over one picture, each in its colour, with a legend: a ``PIL.Image``.
+
+        Args:
+            picture: which.
+            look: ``opacity`` and ``threshold`` as for :func:`saywhy.view.concepts.concepts_over`.
+
+        Raises:
+            InputError: there is no such picture.
+        """
+        from saywhy.view.concepts import concepts_overlay
+
+        if not isinstance(picture, int) or not -len(self.pictures) <= picture < len(self.pictures):
+            raise InputError(f"there is no picture {picture!r}: there are {len(self.pictures)}, counted from 0.")
+        shown = self.pictures[picture]
+        return concepts_overlay(shown.image, self.maps[picture], self.names, shown.seen, shown.name, **look)
+
+    def __repr__(self) -> str:
+        return (
+            f"Concepts of {len(self.maps)} picture{'s' * (len(self.maps) != 1)} at {self.layer}: "
+            f"{', '.join(self.names)}; {self.error:.0%} unexplained"
+        )
+
+
+def factorize(
+    model: "str | nn.Module | Model",
+    pictures: Any,
+    concepts: int = 5,
+    layer: str | nn.Module | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    shift: bool = False,
+    layout: Layout | None = None,
+    output: str | int | None = None,
+    batch_size: int = 16,
+    rounds: int = 500,
+    seed: int = 0,
+) -> Concepts:
+    r"""Deep feature factorization (Collins, Achanta, Süsstrunk, 2018): concepts that the pictures share.
+
+    .. math:: A \approx H W, \quad H, W \ge 0, \qquad
+              A \text{ the activations of all pictures as [picture and position, channel]}
+
+    Args:
+        model: as for :func:`saywhy.explain`.
+        pictures: as for :func:`saywhy.explain`; the more alike they are, the more telling the concepts.
+        concepts: how many.
+        layer: a name or a module; None finds it.
+        names: of the concepts, the strongest first; None names each by the two classes of highest score where the
+            layer gives nothing but this concept (the rest of the network is run on it).
+        shift: subtract each channel's lowest value first, as the pytorch-grad-cam package does, so that layers with
+            negative values keep them; else negative values count as zero, as the paper's do after its ReLU.
+        layout: how to read the layer, where it cannot be proved and you know better.
+        output: where the class scores are in what the model returns.
+        batch_size: pictures run at once.
+        rounds: the most updates of the factors.
+        seed: for whatever is random inside the model; the factors themselves are not.
+
+    Returns:
+        :class:`Concepts`, the strongest first: the one without which most of ``A`` would be lost.
+
+    Raises:
+        InputError: a parameter is out of range, or there is nothing positive in the layer.
+
+    Differs from the paper: the factors are found by coordinate descent (HALS; Cichocki and Phan, 2009), which needs
+    tens of rounds where multiplicative updates need thousands; both only ever lower ‖A - H W‖.
+
+    >>> _ = torch.manual_seed(0)
+    >>> features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    >>> network = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    >>> found = factorize(network, torch.rand(3, 3, 8, 8), concepts=2, layer="0", names=["bright", "dark"])
+    >>> found.maps.shape, found.concepts.shape, found.names
+    (torch.Size([3, 2, 8, 8]), torch.Size([2, 4]), ('bright', 'dark'))
+    """
+    for what, value in (("concepts", concepts), ("batch_size", batch_size), ("rounds", rounds)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"{what} must be a whole number of at least 1, got {value!r}.")
+    if names is not None and (isinstance(names, str) or len(names) != concepts):
+        raise InputError(f"names must be a list of {concepts}, one for each concept, got {names!r}.")
+    known = model if isinstance(model, Model) else load(model)
+    request = Request(
+        model=known,
+        target=as_target(None),
+        methods=(),
+        layer=layer,
+        layout=layout,
+        output=output if output is not None else known.output,
+        seed=seed,
+    )
+    batch = as_batch(known, pictures)
+    A, candidate = activations(request, batch, batch_size)
+    rows = A.movedim(1, -1).flatten(0, -2).double()  # (picture and position, channel)
+    lowest = rows.amin(0) if shift else torch.zeros(rows.shape[1], dtype=rows.dtype, device=rows.device)
+    rows = (rows - lowest).clamp_min(0)
+    if not bool(rows.any()):
+        raise InputError(f"layer '{candidate.name}' gives nothing positive for these pictures. Choose another layer.")
+    if concepts > min(rows.shape):
+        raise InputError(
+            f"{concepts} concepts are more than layer '{candidate.name}' can tell apart: it has {rows.shape[1]} "
+            f"channels and {rows.shape[0]} positions."
+        )
+    H, W, error = factors(rows, concepts, rounds=rounds)
+    maps = H.unflatten(0, (len(A), *A.shape[2:])).movedim(-1, 1).to(A)
+    embeddings = (W + lowest).to(A)
+    scores = _answers(request, batch, candidate, embeddings)
+    return Concepts(
+        maps=maps,
+        concepts=embeddings,
+        names=tuple(map(str, names)) if names is not None else _named(request, scores, concepts),
+        scores=scores,
+        error=error,
+        layer=candidate.name,
+        input_size=batch.space,
+        pictures=batch.pictures(),
+    )
+
+
+def activations(request: Request, batch: Batch, size: int) -> tuple[Tensor, Candidate]:
+    """What the request's layer gives for all samples, [sample, channel, *space], ``size`` samples at a time."""
+    found: list[Tensor] = []
+    candidate: Candidate | None = None
+    with counted("running the model", batch.size) as advance:
+        for start in range(0, batch.size, size):
+            part = batch.of_samples(slice(start, start + size))
+            captured, _, (here,) = request.capture(part)
+            # The layer of the first part is that of all.
+            if candidate is None:
+                candidate, request = here, replace(request, layer=here.name)
+            (A,) = captured.activations.values()
+            found.append(wide(A))
+            advance(part.size)
+    assert candidate is not None
+    return torch.cat(found), candidate
+
+
+def factors(rows: Tensor, count: int, *, rounds: int = 500) -> tuple[Tensor, Tensor, float]:
+    r"""Non-negative matrix factorization by hierarchical alternating least squares (Cichocki and Phan, 2009).
+
+    Args:
+        rows: ``A`` [row, column], non-negative.
+        count: of factors.
+        rounds: the most updates of all factors.
+
+    Nothing is left to chance: the factors begin as rows of ``A`` that differ most (the successive projection of
+    Araújo et al., 2001), because from random ones some may fall to zero and stay there.
+
+    Returns:
+        ``H`` [row, factor], each of whose columns has 1 as its largest value, ``W`` [factor, column], and
+        ‖A - H W‖ / ‖A‖; the factor with the largest share of ``A`` first.
+
+    >>> H, W, error = factors(torch.tensor([[2.0, 0.0], [0.0, 1.0], [4.0, 0.0]]), 2)
+    >>> H.round(decimals=3), W.round(decimals=3), round(error, 6)
+    (tensor([[0.5000, 0.0000],
+            [0.0000, 1.0000],
+            [1.0000, 0.0000]]), tensor([[4., 0.],
+            [0., 1.]]), 0.0)
+    """
+    unit = rows.amax()
+    rows = rows / torch.where(unit > 0, unit, 1.0)
+    size = rows.norm()
+    W = rows[_different(rows, count)]
+    H = torch.zeros(rows.shape[0], count).to(rows)
+    before = torch.inf
+    with counted("factorizing", rounds) as advance:
+        for _ in range(rounds):
+            H = _updated(H.T, W @ W.T, W @ rows.T).T
+            W = _updated(W, H.T @ H, H.T @ rows)
+            error = float((rows - H @ W).norm() / size)
+            advance(1)
+            if before - error <= ENOUGH * error:
+                break
+            before = error
+    largest = H.amax(0)
+    H, W = H / torch.where(largest > 0, largest, 1.0), W * largest.unsqueeze(1)
+    order = (H.norm(dim=0) * W.norm(dim=1)).argsort(descending=True, stable=True)
+    return H[:, order].contiguous(), unit * W[order], error
+
+
+def _different(rows: Tensor, count: int) -> list[int]:
+    """Rows that differ most: the longest, then the one farthest from its line, then from their plane, and so on."""
+    left, chosen = rows.clone(), []
+    for _ in range(count):
+        chosen.append(int(left.square().sum(1).argmax()))
+        direction = torch.nn.functional.normalize(left[chosen[-1]], dim=0)
+        left -= (left @ direction).outer(direction)
+    return chosen
+
+
+def _updated(factor: Tensor, gram: Tensor, products: Tensor) -> Tensor:
+    """The factor [count, n], row after row at its least squares given the others, and not below zero."""
+    rows = list(factor.unbind())
+    for k in range(len(rows)):
+        if float(gram[k, k]) > 0:
+            step = (products[k] - gram[k] @ torch.stack(rows)) / gram[k, k]
+            rows[k] = (rows[k] + step).clamp_min(0)
+    return torch.stack(rows)
+
+
+def _answers(request: Request, batch: Batch, candidate: Candidate, embeddings: Tensor) -> Tensor | None:
+    """Class scores [concept, class] where the layer gives nothing but one concept, everywhere; None without classes."""
+
+    def logits(output: Any) -> Tensor:
+        samples = next(t.shape[0] for t in tree.tensors(output) if t.ndim)
+        return request.answer(samples, output).logits
+
+    replay = Replay(request.model.module, batch.of_samples(slice(0, 1)).inputs, candidate.watched(), logits)
+    shape = replay.activations.shape
+    everywhere = embeddings.view(*embeddings.shape, *[1] * (len(shape) - 2)).expand(len(embeddings), *shape[1:])
+    scores = wide(replay.scores(everywhere.to(replay.activations)))
+    return scores if scores.shape[1] else None
+
+
+def _named(request: Request, scores: Tensor | None, count: int) -> tuple[str, ...]:
+    """Each concept by the two classes of highest score, or by its number."""
+    if scores is None:
+        return tuple(f"concept {k}" for k in range(count))
+    label = Answer(scores, request.model.labels).label
+    return tuple(" / ".join(map(label, row.topk(min(2, len(row))).indices.tolist())) for row in scores)

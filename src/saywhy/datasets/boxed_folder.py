@@ -1,0 +1,224 @@
+"""A folder of one's own pictures, with what is in them.
+
+With a file of boxes in it, a table in CSV whose first line names the columns, in any order,
+
+    file,label,left,top,right,bottom
+    mug.jpg,mug,12,30.5,80,99
+
+or JSON, [{"file": "mug.jpg", "label": "mug", "left": 12, "top": 30.5, "right": 80, "bottom": 99}, …], or such a list
+under the key "boxes". Pixels count from 0, and right and bottom are excluded; pictures are taken upright, as the camera
+noted, as saywhy shows them and gives its own boxes. A picture with several things comes several times.
+
+Or with sub-folders, whose names are the labels of the pictures in them; then there are no boxes.
+"""
+
+import csv
+import io
+import math
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from saywhy.datasets.json_records import read_rows, some
+from saywhy.datasets.localized import Located, Thing, contents, distinct, inside, size_of
+from saywhy.errors import InputError, PictureError, SaywhyWarning
+from saywhy.images import SUFFIXES, Box, read_picture
+
+EDGES = ("left", "top", "right", "bottom")
+COLUMNS = ("file", "label", *EDGES)
+
+USUAL = ("boxes.csv", "boxes.json")
+"""The file of boxes where there are several of these kinds."""
+
+Row = tuple[str, str, str, Box]
+"""Where it stands, for messages; the picture's file, the label and the box, as they are written."""
+
+
+class BoxedFolder:
+    """The pictures of a folder, in the order of the file of boxes, or sorted by label and name.
+
+    Attributes:
+        folder: of the pictures.
+        boxes: the file of boxes; None where sub-folders are the labels.
+        name: the folder's.
+    """
+
+    def __init__(self, path: "str | os.PathLike[str]") -> None:
+        """Opens a folder; no file of it is read yet.
+
+        Args:
+            path: the folder, or a file of boxes in it.
+
+        Raises:
+            InputError: there is no such folder, or it has neither a file of boxes nor sub-folders of pictures, or
+                several files of boxes.
+        """
+        given = Path(path)
+        self.folder = given.parent if given.is_file() else given
+        self.boxes = given if given.is_file() else _file_of_boxes(given)
+        self.name = self.folder.resolve().name
+        if self.boxes is None and not any(map(_has_pictures, _sub_folders(self.folder))):
+            raise InputError(
+                f"'{self.folder}' holds neither a file of boxes, as boxes.csv with the columns {','.join(COLUMNS)}, "
+                "nor sub-folders of pictures that are called by their labels. Give it one of them."
+            )
+
+    @staticmethod
+    def looks_like(path: Path) -> bool:
+        """Whether it is a table of boxes, or a folder with one or with sub-folders of pictures."""
+        if path.is_file():
+            return path.suffix.lower() in (".csv", ".json")
+        return bool(_tables(path)) or any(map(_has_pictures, _sub_folders(path)))
+
+    @cached_property
+    def things(self) -> dict[str, tuple[Row, ...]]:
+        """The rows of every picture, in the order of the file of boxes; none without one.
+
+        Pictures of the folder of which there is no row are passed over, with a warning.
+        """
+        if self.boxes is None:
+            return {}
+        found = defaultdict(list)
+        for row in read_boxes(self.boxes):
+            found[row[1]].append(row)
+        beside = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        self._passed_over([name for name in beside if name not in found], f"have no row in '{self.boxes.name}'")
+        return {file: tuple(rows) for file, rows in found.items()}
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """The pictures' paths in the folder."""
+        if self.boxes is not None:
+            return tuple(self.things)
+        beside = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        self._passed_over(beside, "lie in no sub-folder, so that their labels are not known")
+        paths = (path for folder in _sub_folders(self.folder) for path in sorted(_pictures(folder)))
+        return tuple(path.relative_to(self.folder).as_posix() for path in paths)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """All labels, sorted."""
+        if self.boxes is None:
+            return tuple(folder.name for folder in _sub_folders(self.folder))
+        return tuple(sorted({label for rows in self.things.values() for _, _, label, _ in rows}))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Located:
+        """One picture with its things.
+
+        Raises:
+            InputError: a box is empty or outside of the picture.
+            PictureError: the picture is missing, or cannot be read.
+        """
+        file = self.files[index]
+        path = self.folder / file
+        if self.boxes is None:
+            return Located(file, partial(read_picture, path), (), (file.partition("/")[0],))
+        rows = self.things[file]
+        try:
+            size = size_of(path, upright=True)
+        except PictureError as error:
+            raise PictureError(f"{rows[0][0]} is about a picture that cannot be had: {error}") from error
+        things = tuple(Thing(label, inside(box, size, place)) for place, _, label, box in rows)
+        return Located(file, partial(read_picture, path), things, distinct(each.label for each in things))
+
+    def _passed_over(self, names: list[str], why: str) -> None:
+        if names:
+            warnings.warn(
+                f"{len(names)} pictures in '{self.folder}' {why}, and are passed over: {some(names)}.",
+                SaywhyWarning,
+                stacklevel=3,
+            )
+
+
+def read_boxes(path: Path) -> Iterator[Row]:
+    """The rows of a file of boxes, in CSV or in JSON.
+
+    Raises:
+        InputError: there is no such file, it has another form, or a row lacks something or holds no number.
+    """
+    return _of_json(path) if path.suffix.lower() == ".json" else _of_csv(path)
+
+
+def _of_json(path: Path) -> Iterator[Row]:
+    rows = read_rows(path, "boxes")
+    for index, row, (file, label) in rows.each(file=str, label=str):
+        if missing := [edge for edge in EDGES if edge not in row]:
+            raise InputError(f"{rows.place(index)}: a box needs {', '.join(EDGES)}; {', '.join(missing)} is missing.")
+        yield _row(rows.place(index), file, label, [row[edge] for edge in EDGES])
+
+
+def _of_csv(path: Path) -> Iterator[Row]:
+    try:
+        text = contents(path, "a table of boxes").decode("utf-8-sig")
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"'{path}' is no table in CSV and UTF-8: {error}. Save it as that.") from error
+    header = [name.strip() for name in lines[0]] if lines else []
+    if missing := [name for name in COLUMNS if name not in header]:
+        raise InputError(
+            f"'{path}' must begin with a line that names the columns {','.join(COLUMNS)}; {', '.join(missing)} is not "
+            f"among {some(header, 9) or 'none'}. Are they separated by commas?"
+        )
+    if not any(lines[1:]):
+        raise InputError(f"'{path}' names its columns, and holds no row. Is it the file that you mean?")
+    for number, line in enumerate(lines[1:], 2):
+        place = f"'{path}', row {number}"
+        if line and len(line) != len(header):
+            raise InputError(f"{place}: {len(header)} columns are named, got {len(line)}: {','.join(line)[:80]!r}.")
+        if line:
+            cells = dict(zip(header, (cell.strip() for cell in line), strict=True))
+            yield _row(place, cells["file"], cells["label"], [cells[edge] for edge in EDGES])
+
+
+def _row(place: str, file: str, label: str, edges: list[Any]) -> Row:
+    if not file or not label:
+        raise InputError(f"{place}: a row needs a file and a label, got {file!r} and {label!r}. Write both.")
+    left, top, right, bottom = (_number(edge, name, place) for edge, name in zip(edges, EDGES, strict=True))
+    return f"{place} ('{file}', '{label}')", file, label, (left, top, right, bottom)
+
+
+def _number(given: Any, name: str, place: str) -> float:
+    try:
+        value = math.nan if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{place}: '{name}' must be a number of pixels, got {str(given)[:40]!r}. Correct it.")
+    return value
+
+
+def _file_of_boxes(folder: Path) -> Path | None:
+    """The file of boxes in a folder; None where there is none."""
+    if not folder.is_dir():
+        raise InputError(f"there is no folder '{folder}'. Give a folder of pictures.")
+    tables = _tables(folder)
+    usual = [path for path in tables if path.name in USUAL] or tables
+    if len(usual) > 1:
+        raise InputError(
+            f"'{folder}' holds several tables: {some((path.name for path in usual), 9)}. Give the one of the boxes "
+            f"itself, or call it {USUAL[0]}."
+        )
+    return usual[0] if usual else None
+
+
+def _tables(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".json") and path.is_file())
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+
+
+def _pictures(folder: Path) -> Iterable[Path]:
+    return (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _has_pictures(folder: Path) -> bool:
+    return next(iter(_pictures(folder)), None) is not None

@@ -1,0 +1,342 @@
+"""COCO instances (Lin et al., 2014): boxes and masks; the captions: ``saywhy.tasks.captioning.coco_captions``.
+
+    annotations/instances_val2017.json
+    val2017/000000000139.jpg
+
+The form is {"images": [{"id", "file_name", "width", "height"}], "annotations": [{"id", "image_id", "category_id",
+"bbox", "iscrowd", "segmentation"}], "categories": [{"id", "name"}]}. Boxes are [x, y, width, height], count from 0 and
+have fractions: they become (x, y, x + width, y + height). A crowd (``iscrowd``) is one box and one mask round many
+things; it is kept, as ``difficult``.
+
+A mask is written in one of three ways. Polygons, [[x, y, x, y, …], …], cover the pixels whose centres lie in one of
+them. A run-length encoding, {"size": [height, width], "counts": …}, goes down the first column, then the second, and so
+on, and counts pixels outside, inside, outside, …; it is a list, or a text that packs it (see `run_lengths`). COCO's own
+programs draw polygons on a grid five times as fine, from which this differs in pixels whose centres nearly lie on the
+border. The mask of a thing of less than a pixel may be empty.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saywhy.datasets.coco_files import find_picture
+from saywhy.datasets.json_records import held, read_json, rows_of, some
+from saywhy.datasets.localized import Located, Mask, Size, Thing, distinct, inside, open_annotated, size_of
+from saywhy.errors import InputError, nearest
+from saywhy.images import Box
+
+DEFAULT_SPLITS = ("val2017", "val2014", "train2017", "train2014")
+"""The first of these that there is, where no split is asked for."""
+
+KEYS = (b'"images"', b'"annotations"', b'"categories"')
+"""The lists by which a file of this form is known, and how far its beginning is searched for them."""
+
+BEGINNING = 1 << 16
+
+
+@dataclass(frozen=True)
+class Instances:
+    """What a file of instances says.
+
+    Attributes:
+        path: the file.
+        images: number, name of the file and size of every picture, in the order of the file; the size is None where
+            the file does not say it.
+        categories: the names of the classes by their numbers, in the order of the file.
+        annotations: the records of every picture, by its number, each with its place in the file.
+    """
+
+    path: Path
+    images: tuple[tuple[int, str, Size | None], ...]
+    categories: dict[int, str]
+    annotations: dict[int, tuple[tuple[int, dict[str, Any]], ...]]
+
+
+class CocoBoxes:
+    """The pictures of one split.
+
+    Attributes:
+        file: of the instances.
+        folder: in which the pictures, or the folders of the splits, lie.
+        split: its name; None where a file was given.
+        name: for people.
+    """
+
+    def __init__(self, path: "str | os.PathLike[str]", split: str | None = None) -> None:
+        """Opens a split; its file is not read yet.
+
+        Args:
+            path: the folder of COCO, or a file of instances.
+            split: such as "val2017"; None is the first that there is.
+
+        Raises:
+            InputError: there is no file of instances.
+        """
+        given = Path(path)
+        self.file, self.split = (given, split) if given.is_file() else _find(given, split)
+        in_annotations = self.file.parent.name == "annotations"
+        self.folder = self.file.parent.parent if in_annotations else self.file.parent
+        self.name = f"COCO {self.split}" if self.split else self.file.stem
+
+    @staticmethod
+    def looks_like(path: Path) -> bool:
+        """Whether it is a folder of COCO, or a file of instances."""
+        return _is_coco(path) if path.is_file() else bool(_files(path))
+
+    @cached_property
+    def instances(self) -> Instances:
+        """What the file says."""
+        return read_instances(self.file)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the categories in the order of the file."""
+        return distinct(self.instances.categories.values())
+
+    def __len__(self) -> int:
+        return len(self.instances.images)
+
+    def __getitem__(self, index: int) -> Located:
+        """One picture with its things; some have none.
+
+        Raises:
+            InputError: a box is no box, or is empty, or lies outside of the picture.
+            PictureError: the picture is missing.
+        """
+        image_id, name, size = self.instances.images[index]
+        path = self._picture(name)
+        size = size or size_of(path)
+        rows = self.instances.annotations.get(image_id, ())
+        things = tuple(self._thing(place, row, size) for place, row in rows)
+        return Located(name, partial(open_annotated, path, size), things, distinct(each.label for each in things))
+
+    def _picture(self, name: str) -> Path:
+        splits = [self.split] if self.split else [self.file.stem.removeprefix("instances_")]
+        places = [self.folder / between / split / name for between in ("", "images") for split in (*splits, "")]
+        return next((path for path in places if path.is_file()), None) or find_picture(self.folder, name)
+
+    def _thing(self, index: int, row: dict[str, Any], size: Size) -> Thing:
+        label = self.instances.categories[row["category_id"]]
+        where = f"'{self.file}', annotations[{index}] (id {row['id']}, '{label}')"
+        box = inside(_box(row["bbox"], where), size, where)
+        return Thing(label, box, _mask(row.get("segmentation"), size, where), bool(row.get("iscrowd", 0)))
+
+
+def read_instances(path: "str | os.PathLike[str]") -> Instances:
+    """The pictures, categories and annotations of a file such as ``instances_val2017.json``.
+
+    Raises:
+        InputError: the file does not have this form, a number comes twice, or an annotation is of a picture or a
+            category that is not listed.
+    """
+    data = read_json(path)
+    if not isinstance(data, dict) or not {"images", "annotations", "categories"} <= data.keys():
+        raise InputError(
+            f"'{path}' must hold an object with the lists 'images', 'annotations' and 'categories', got {held(data)}. "
+            "Give a file of instances, as instances_val2017.json is."
+        )
+    images = _images(path, data)
+    categories = _categories(path, data)
+    known = {image_id for image_id, _, _ in images}
+    return Instances(Path(path), images, categories, _annotations(path, data, known, categories))
+
+
+def run_lengths(text: str) -> list[int]:
+    """The counts in the text by which COCO packs them.
+
+    Every character carries six bits, as its code less 48: five of a number, the lowest first, and one (32) that says
+    that more of it follow; the highest bit of the last five is its sign. From the fourth on a number is the difference
+    to the count before the last one.
+
+    Raises:
+        InputError: a character carries no six bits, or the last number is not complete.
+
+    >>> run_lengths("52203")
+    [5, 2, 2, 2, 5]
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for place, character in enumerate(text):
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise InputError(
+                f"a packed run-length encoding has characters from '0' to 'o', got {character!r} at {place}."
+            )
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise InputError("a packed run-length encoding ends in the middle of a number.")
+    return counts
+
+
+def run_length_mask(counts: Sequence[int], size: Size) -> Mask:
+    """The mask of a run-length encoding: pixels outside, inside, outside, …, down one column after the other.
+
+    Raises:
+        InputError: the counts are not those of a picture of this size.
+
+    >>> run_length_mask([1, 2, 3], (3, 2)).astype(int).tolist()
+    [[0, 1, 0], [1, 0, 0]]
+    """
+    width, height = size
+    if any(type(count) is not int or count < 0 for count in counts) or sum(counts) != width * height:
+        whole = sum(count for count in counts if type(count) is int)
+        raise InputError(
+            f"a run-length encoding of {width} × {height} pixels has counts from 0 on that sum up to {width * height}, "
+            f"got {len(counts)} counts that sum up to {whole}."
+        )
+    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    return np.asarray(flat.reshape(width, height).T, order="C")
+
+
+def polygon_mask(polygon: Sequence[float | int], size: Size) -> Mask:
+    """The pixels whose centres lie in a polygon [x, y, x, y, …]; where it crosses itself, in its odd parts.
+
+    A thing of less than a pixel may have none.
+
+    >>> polygon_mask([0, 0, 2, 0, 2, 1, 0, 1], (3, 2)).astype(int).tolist()
+    [[1, 1, 0], [0, 0, 0]]
+    """
+    width, height = size
+    points = list(zip(polygon[::2], polygon[1::2], strict=True))
+    crossed = np.zeros((height, width + 1), bool)
+    for (x0, y0), (x1, y1) in pairwise([*points, points[0]]):
+        if y0 == y1:
+            continue
+        upper, lower = min(y0, y1), max(y0, y1)
+        rows = np.arange(*np.clip(np.ceil([upper - 0.5, lower - 0.5]), 0, height).astype(int))
+        x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+        crossed[rows, np.clip(np.ceil(x - 0.5), 0, width).astype(int)] ^= True
+    return np.logical_xor.accumulate(crossed, axis=1)[:, :width]
+
+
+def _box(given: list[Any], where: str) -> Box:
+    if len(given) != 4 or not _are_numbers(given):
+        raise InputError(f"{where}: a bbox is [x, y, width, height] in pixels, got {str(given)[:80]}. Correct it.")
+    x, y, width, height = map(float, given)
+    return x, y, x + width, y + height
+
+
+def _mask(segmentation: Any, size: Size, where: str) -> "Callable[[], Mask] | None":
+    """What draws a mask when it is wanted; None where there is none."""
+    return partial(_drawn, segmentation, size, where) if segmentation else None
+
+
+def _drawn(segmentation: Any, size: Size, where: str) -> Mask:
+    try:
+        if isinstance(segmentation, dict):
+            return _of_runs(segmentation, size)
+        if isinstance(segmentation, list) and all(_is_polygon(polygon) for polygon in segmentation):
+            return np.logical_or.reduce([polygon_mask(polygon, size) for polygon in segmentation])
+    except InputError as error:
+        raise InputError(f"{where}: {error} Take the published file.") from None
+    raise InputError(
+        f"{where}: a segmentation is a list of polygons [x, y, x, y, …] of three points or more, or a run-length "
+        f"encoding {{'size': [height, width], 'counts': …}}, got {str(segmentation)[:80]}. Correct it, or take it out."
+    )
+
+
+def _of_runs(encoded: dict[str, Any], size: Size) -> Mask:
+    counts, of = encoded.get("counts"), encoded.get("size")
+    if of != [size[1], size[0]] or not isinstance(counts, list | str):
+        raise InputError(
+            "a run-length encoding has 'counts', a list or a text, and the 'size' [height, width] of its picture, "
+            f"[{size[1]}, {size[0]}]; got {held(encoded)} and the size {of}."
+        )
+    return run_length_mask(run_lengths(counts) if isinstance(counts, str) else counts, size)
+
+
+def _is_polygon(given: Any) -> bool:
+    return isinstance(given, list) and len(given) >= 6 and len(given) % 2 == 0 and _are_numbers(given)
+
+
+def _are_numbers(given: Sequence[Any]) -> bool:
+    return all(type(each) in (int, float) and np.isfinite(each) for each in given)
+
+
+def _images(path: "str | os.PathLike[str]", data: Any) -> tuple[tuple[int, str, Size | None], ...]:
+    rows = rows_of(path, data, "images")
+    found: dict[int, tuple[int, str, Size | None]] = {}
+    for index, row, (image_id, name) in rows.each(id=int, file_name=str):
+        if image_id in found:
+            raise rows.twice(index, "id", image_id)
+        size = (row.get("width"), row.get("height"))
+        known = all(type(side) is int and side > 0 for side in size)
+        found[image_id] = (image_id, name, size if known else None)  # type: ignore[assignment]
+    return tuple(found.values())
+
+
+def _categories(path: "str | os.PathLike[str]", data: Any) -> dict[int, str]:
+    rows = rows_of(path, data, "categories")
+    found: dict[int, str] = {}
+    for index, _, (number, name) in rows.each(id=int, name=str):
+        if number in found:
+            raise rows.twice(index, "id", number)
+        found[number] = name
+    return found
+
+
+def _annotations(
+    path: "str | os.PathLike[str]", data: Any, images: set[int], categories: dict[int, str]
+) -> dict[int, tuple[tuple[int, dict[str, Any]], ...]]:
+    """The records of every picture, each of a picture and a category that there are."""
+    rows = rows_of(path, data, "annotations")
+    seen: set[int] = set()
+    found = defaultdict(list)
+    for index, row, (number, image_id, category, _) in rows.each(id=int, image_id=int, category_id=int, bbox=list):
+        if number in seen:
+            raise rows.twice(index, "id", number)
+        seen.add(number)
+        for what, of, known in (("image", image_id, images), ("category", category, categories)):
+            if of not in known:
+                listed = f"{len(known)} of the file: {some(sorted(known))}"
+                raise InputError(f"{rows.place(index)}: {what}_id {of} is not among the {listed}. Is it complete?")
+        found[image_id].append((index, row))
+    return {image_id: tuple(listed) for image_id, listed in found.items()}
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """The files of instances in a folder of COCO, by their splits."""
+    found = [*folder.glob("instances_*.json"), *folder.glob("annotations/instances_*.json")]
+    if not found:
+        found = [path for path in sorted(folder.glob("*.json")) if _is_coco(path)]
+    return {path.stem.removeprefix("instances_"): path for path in sorted(found)}
+
+
+def _find(folder: Path, split: str | None) -> tuple[Path, str | None]:
+    """The file of a split, and the split."""
+    files = _files(folder)
+    if not files:
+        raise InputError(
+            f"'{folder}' holds no file of instances: neither annotations/instances_….json nor instances_….json. "
+            "Unpack annotations_trainval2017.zip there, or give the file."
+        )
+    if split is None:
+        split = next((each for each in (*DEFAULT_SPLITS, *files) if each in files), "")
+    if split not in files:
+        near = nearest(split, files, count=1)
+        hint = f" Nearest: '{near[0]}'." if near else ""
+        raise InputError(f"'{folder}' has no split '{split}'; it has instances of {some(files, 8)}.{hint}")
+    return files[split], split
+
+
+def _is_coco(path: Path) -> bool:
+    """Whether a file begins like one of COCO's form."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(BEGINNING)
+    return start.lstrip().startswith(b"{") and any(key in start for key in KEYS)

@@ -1,0 +1,239 @@
+"""ILSVRC's localization task (Russakovsky et al., 2015, section 3.3): ImageNet's classes with boxes.
+
+As it is published on Kaggle, and as the archives of 2012 unpack:
+
+    ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG            ILSVRC2012_img_val/ILSVRC2012_val_00000001.JPEG
+    ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_00000001.xml      ILSVRC2012_bbox_val_v3/val/….xml
+    ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_10026.JPEG        train/n01440764/….JPEG
+    LOC_synset_mapping.txt                                          (or synset_words.txt, of the same form)
+
+``val`` may hold the pictures in one folder, with the XML files beside them or elsewhere, or in sub-folders by synset.
+
+Boxes count from 0 and include their last pixels: (xmin, ymin, xmax, ymax) becomes (xmin, ymin, xmax + 1, ymax + 1).
+This is not VOC's convention although the files are in VOC's form. The numbers say so: boxes of the validation set
+begin at 0 and end at the width - 1 (0 to 499 in pictures of 500 pixels), where VOC's begin at 1 and end at the width;
+and the devkit's ``compute_overlap.m`` takes xmax - xmin + 1 for the width, so that the last pixel belongs to the thing.
+
+Not every picture of ``train`` has boxes: those without have the label of their folder and no things. Some of its
+objects are called by words (``Scottish_deerhound``) in place of a synset; the list of names resolves them.
+"""
+
+import os
+import re
+from collections import Counter, defaultdict
+from functools import cached_property, partial
+from pathlib import Path
+
+from saywhy.datasets.localized import Located, Thing, distinct, inside, lines_of, open_annotated, size_of
+from saywhy.datasets.pascal_xml import Marked, read_annotation
+from saywhy.errors import InputError, nearest
+from saywhy.images import SUFFIXES
+
+SYNSET = re.compile(r"n\d{8}")
+"""WordNet's number of a noun."""
+
+NAMES = ("LOC_synset_mapping.txt", "synset_words.txt")
+"""The list of the classes: a synset and its words in every line, in the order of the networks' outputs."""
+
+PICTURES = ("Data/CLS-LOC/{split}", "ILSVRC2012_img_{split}/{split}", "ILSVRC2012_img_{split}", "{split}")
+"""Where the pictures of a split may lie."""
+
+ANNOTATIONS = (
+    "Annotations/CLS-LOC/{split}", "ILSVRC2012_bbox_{split}*/{split}", "ILSVRC2012_bbox_{split}*",
+    "Annotations/{split}", "bbox/{split}", "{split}", "ILSVRC2012_img_{split}/{split}", "ILSVRC2012_img_{split}",
+)  # fmt: skip
+"""Where their XML files may lie."""
+
+
+class ImageNet:
+    """The pictures of one split, in the order of their names.
+
+    Attributes:
+        folder: in which the published folders lie.
+        split: "val" or "train".
+        name: of both.
+        pictures: the folder of the pictures.
+        annotations: the folder of the XML files.
+    """
+
+    def __init__(self, folder: "str | os.PathLike[str]", split: str = "val") -> None:
+        """Opens a split; no picture is listed yet.
+
+        Args:
+            folder: in which ``ILSVRC`` or ``Data`` lies, or the unpacked archives.
+            split: a folder of pictures.
+
+        Raises:
+            InputError: there are no pictures or no annotations where they are published to be.
+        """
+        self.folder, self.split = Path(folder), split
+        self.name = f"ImageNet {split}"
+        self.pictures = self._find("pictures", PICTURES, tuple(SUFFIXES))
+        self.annotations = self._find("annotations (.xml)", ANNOTATIONS, (".xml",))
+
+    @staticmethod
+    def looks_like(path: Path) -> bool:
+        """Whether a folder is laid out like ILSVRC."""
+        signs = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "ILSVRC2012_img_val", "ILSVRC2012_img_train")
+        if any((path / sign).is_dir() for sign in signs):
+            return True
+        return any(next(path.glob(sign), None) for sign in ("val/ILSVRC2012_val_*", "val/n????????/*.JPEG"))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The pictures' paths in their folder, sorted; listing them takes a moment where there are a million."""
+        with os.scandir(self.pictures) as entries:
+            inside = sorted((entry.name, entry.is_dir()) for entry in entries)
+        found = [name for name, is_folder in inside if not is_folder]
+        for synset in (name for name, is_folder in inside if is_folder and SYNSET.fullmatch(name)):
+            found += [f"{synset}/{name}" for name in sorted(os.listdir(self.pictures / synset))]
+        return tuple(name for name in found if os.path.splitext(name)[1].lower() in SUFFIXES)
+
+    @cached_property
+    def words(self) -> dict[str, tuple[str, ...]]:
+        """The words of every synset, in the order of the list; empty where there is no list."""
+        path = next((base / name for base in self._bases() for name in NAMES if (base / name).is_file()), None)
+        if path is None:
+            return {}
+        found = {}
+        for number, line in enumerate(lines_of(path, "a list of synsets and their words"), 1):
+            synset, _, words = line.partition(" ")
+            if not SYNSET.fullmatch(synset) or not words or synset in found:
+                wanted = "a synset that has not come before and its words ('n01440764 tench, Tinca tinca')"
+                raise InputError(
+                    f"'{path}', line {number}, must hold {wanted}, got {line[:60]!r}. Take the published file."
+                )
+            found[synset] = tuple(word.strip() for word in words.split(","))
+        return found
+
+    @cached_property
+    def synsets(self) -> tuple[str, ...]:
+        """The synsets in the order of the list, which is that of the networks' outputs.
+
+        Without a list, those that there are, sorted: all folders of synsets, else what all XML files say.
+        """
+        if self.words:
+            return tuple(self.words)
+        if folders := {name.partition("/")[0] for name in self.names if "/" in name}:
+            return tuple(sorted(folders))
+        files = (self.annotations / f"{os.path.splitext(name)[0]}.xml" for name in self.names)
+        return tuple(sorted({each.name for file in files for each in read_annotation(file, 0).objects}))
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The classes by the first of their words; where the list is there, in the order of the networks' outputs."""
+        return tuple(self._label(synset) for synset in self.synsets)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Located:
+        """One picture with its things.
+
+        Raises:
+            InputError: its annotation is missing or broken, or a box is empty or outside of the picture.
+            PictureError: the picture is damaged where its size has to be read from it.
+        """
+        name = self.names[index]
+        path, (stem, _) = self.pictures / name, os.path.splitext(name)
+        own = name.partition("/")[0] if "/" in name else None
+        xml = next((each for each in (self._xml(stem), self._xml(Path(stem).name)) if each.is_file()), None)
+        if xml is None:
+            if own is None:
+                raise InputError(
+                    f"there is no annotation '{self._xml(stem)}' of the picture '{path}'. Are all of them unpacked?"
+                )
+            return Located(stem, partial(open_annotated, path, size_of(path)), (), (self._label(own),))
+        annotation = read_annotation(xml, 0)
+        size = annotation.size or size_of(path)
+        things = tuple(
+            Thing(self._label(self._synset(each, own)), inside(each.box, size, each.place), None, each.difficult)
+            for each in annotation.objects
+        )
+        return Located(stem, partial(open_annotated, path, size), things, distinct(each.label for each in things))
+
+    def _xml(self, stem: str) -> Path:
+        return self.annotations / f"{stem}.xml"
+
+    def _synset(self, marked: Marked, own: str | None) -> str:
+        """The synset of an object, which may be called by one of its words; of several that of the folder."""
+        if marked.name in self.words or (not self.words and SYNSET.fullmatch(marked.name)):
+            return marked.name
+        synsets = self._by_word.get(_plain(marked.name), [])
+        if own in synsets:
+            return own
+        if len(synsets) == 1:
+            return synsets[0]
+        if not self.words:
+            raise InputError(
+                f"{marked.place}: an object is called by its synset (n01440764); to know others, the list {NAMES[0]} "
+                f"must lie in '{self.folder}'."
+            )
+        if synsets:
+            hint = f"that may be any of {', '.join(synsets)}"
+        else:
+            near = nearest(marked.name, [*self.words, *self._by_word], count=1)
+            hint = f"that is none of the {len(self.words)} classes" + (f"; nearest: '{near[0]}'" if near else "")
+        raise InputError(f"{marked.place}: an object is called by its synset, but {hint}. Write the synset.")
+
+    def _label(self, synset: str) -> str:
+        return self._labels.get(synset, synset)
+
+    @cached_property
+    def _labels(self) -> dict[str, str]:
+        """What each synset is called: its first word; all of them where another one has the same; or with its number.
+
+        "crane" is the name of a bird and of a machine, and neither has a second one.
+        """
+        first = Counter(words[0] for words in self.words.values())
+        whole = Counter(self.words.values())
+        found = {}
+        for synset, words in self.words.items():
+            full = ", ".join(words) if whole[words] == 1 and len(words) > 1 else f"{', '.join(words)} ({synset})"
+            found[synset] = words[0] if first[words[0]] == 1 else full
+        return found
+
+    @cached_property
+    def _by_word(self) -> dict[str, list[str]]:
+        found = defaultdict(list)
+        for synset, words in self.words.items():
+            for word in words:
+                found[_plain(word)].append(synset)
+        return dict(found)
+
+    def _bases(self) -> tuple[Path, ...]:
+        """The folders in which something may lie: the given one, and ILSVRC in it or around it."""
+        return (self.folder, self.folder / "ILSVRC", *([self.folder.parent] if self.folder.name == "ILSVRC" else []))
+
+    def _find(self, what: str, places: tuple[str, ...], suffixes: tuple[str, ...]) -> Path:
+        """The first place in which there are files of a kind, or folders of synsets with such."""
+        patterns = [place.format(split=self.split) for place in places]
+        for base in self._bases()[:2]:
+            for path in (found for pattern in patterns for found in sorted(base.glob(pattern))):
+                if path.is_dir() and _holds(path, suffixes):
+                    return path
+        listed = ", ".join(f"'{pattern}'" for pattern in patterns)
+        raise InputError(
+            f"'{self.folder}' has no {what} of the split '{self.split}': looked for {listed}, there and in its folder "
+            "ILSVRC. Give the folder in which the published archives were unpacked, and val or train as split."
+        )
+
+
+def _plain(word: str) -> str:
+    """A word as it is compared.
+
+    >>> _plain("Scottish_deerhound")
+    'scottish deerhound'
+    """
+    return word.replace("_", " ").lower()
+
+
+def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether there is a file of a kind in a folder, or in one of its folders of synsets."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.lower().endswith(suffixes):
+                return True
+            if SYNSET.fullmatch(entry.name) and entry.is_dir() and _holds(Path(entry.path), suffixes):
+                return True
+    return False

@@ -1,0 +1,187 @@
+"""Published files of JSON: their records, checked one by one, with an error that names the file and the record."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from saywhy.errors import InputError, nearest
+
+KINDS = {int: "a whole number", str: "a text", list: "a list", dict: "an object"}
+"""How the types of JSON are called in messages."""
+
+SIGNS = {
+    "answers": "annotations of VQA, which saywhy.tasks.vqa.vqa_dataset.read_annotations reads",
+    "question": "questions of VQA, which saywhy.tasks.vqa.vqa_dataset.read_questions reads",
+    "caption": "captions of COCO, which saywhy.tasks.captioning.coco_captions.read_captions reads",
+    "bbox": "boxes of COCO; the captions are in another file of the same archive, captions_….json",
+    "answer": "answers of a model to VQA, which saywhy.tasks.vqa.vqa_dataset.read_results reads",
+}
+"""A field by which records are known, and what they are."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The records of one file.
+
+    Attributes:
+        path: where they are from.
+        name: the key of their list; what they are where the file is a bare list.
+        rows: as they were read.
+        header: what else the file says, without its lists.
+    """
+
+    path: Path
+    name: str
+    rows: list[Any]
+    header: dict[str, Any]
+
+    def place(self, index: int) -> str:
+        """How a record is told in a message.
+
+        >>> Rows(Path("q.json"), "questions", [], {}).place(7)
+        "'q.json', questions[7]"
+        """
+        return f"'{self.path}', {self.name}[{index}]"
+
+    def each(self, **fields: type) -> Iterator[tuple[int, dict[str, Any], list[Any]]]:
+        """Every record: its place, all of it, and the values of the fields that it must have.
+
+        Raises:
+            InputError: a record is no object, lacks a field, or has one of another type.
+
+        >>> rows = Rows(Path("q.json"), "questions", [{"image_id": 9, "question": "why?"}], {})
+        >>> next(rows.each(image_id=int, question=str))[2]
+        [9, 'why?']
+        """
+        for index, row in enumerate(self.rows):
+            if type(row) is not dict or not fields.keys() <= row.keys():
+                raise InputError(f"{self.place(index)}: {_lacking(row, fields)}")
+            values = [row[name] for name in fields]
+            for (name, kind), value in zip(fields.items(), values, strict=True):
+                if type(value) is not kind:
+                    raise InputError(f"{self.place(index)}: '{name}' must be {KINDS[kind]}, got {_shown(value)}.")
+            yield index, row, values
+
+    def twice(self, index: int, name: str, value: Any) -> InputError:
+        """The error of an id that has come before."""
+        first = next(i for i, row in enumerate(self.rows) if row[name] == value)
+        return InputError(
+            f"{self.place(index)}: {name} {value} has come before, in {self.name}[{first}]. "
+            "Every record needs an id of its own: has the file been joined with itself?"
+        )
+
+
+def read_rows(path: "str | os.PathLike[str]", name: str, hook: "Callable[[dict[str, Any]], Any] | None" = None) -> Rows:
+    """The records of a file: a list under a key with other things beside it, or a bare list.
+
+    Args:
+        path: a file of JSON.
+        name: the key of the list.
+        hook: what becomes of every object as soon as it is read, as in ``json.loads``.
+
+    Raises:
+        InputError: there is no such file, it is no JSON, or it holds no such records.
+    """
+    return rows_of(path, read_json(path, hook), name)
+
+
+def rows_of(path: "str | os.PathLike[str]", data: Any, name: str) -> Rows:
+    """The records in what a file says.
+
+    >>> rows_of("q.json", {"info": "small", "questions": [{"question_id": 1}]}, "questions").header
+    {'info': 'small'}
+    """
+    if isinstance(data, dict) and isinstance(data.get(name), list):
+        rows, header = data[name], {key: value for key, value in data.items() if not isinstance(value, list)}
+    elif isinstance(data, list):
+        rows, header = data, {}
+    else:
+        raise InputError(
+            f"'{path}' must hold a list, or an object with the list '{name}', got {held(data)}.{_other(data)}"
+        )
+    if not rows:
+        raise InputError(f"'{path}' holds no {name}: the list is empty. Is it the file that you mean?")
+    return Rows(Path(path), name, rows, header)
+
+
+def read_json(path: "str | os.PathLike[str]", hook: "Callable[[dict[str, Any]], Any] | None" = None) -> Any:
+    """What a file of JSON says.
+
+    Raises:
+        InputError: there is no such file, or it is no JSON.
+    """
+    data = _bytes(Path(path))
+    try:
+        return json.loads(data, object_hook=hook)
+    except json.JSONDecodeError as error:
+        problem = f"{error.msg} in line {error.lineno}, column {error.colno}"
+    except UnicodeDecodeError as error:
+        problem = f"byte {error.start} is no text"
+    except RecursionError:
+        problem = "it is nested too deeply"
+    if data[:2] == b"PK":
+        raise InputError(f"'{path}' is a zip archive, not JSON. Unpack it and give the file that is in it.")
+    raise InputError(f"'{path}' is no JSON: {problem}. Is the file complete?")
+
+
+def some(values: Iterable[object], most: int = 3) -> str:
+    """The first of many, for messages.
+
+    >>> some([7, 8, 9, 10]), some(["a"])
+    ('7, 8, 9, …', 'a')
+    """
+    listed = list(values)
+    return ", ".join(str(value) for value in listed[:most]) + (", …" if len(listed) > most else "")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        if path.is_dir():
+            raise InputError(f"'{path}' is a folder, not a file of JSON. Give one of its files.") from error
+        if path.exists():
+            raise InputError(f"'{path}' cannot be read: {getattr(error, 'strerror', error)}.") from error
+        near = nearest(path.name, (p.name for p in path.parent.glob("*")), count=1) if path.parent.is_dir() else []
+        hint = f" Nearest in that folder: '{near[0]}'." if near else ""
+        raise InputError(f"there is no file '{path}'.{hint}") from error
+
+
+def _lacking(row: Any, fields: "dict[str, type]") -> str:
+    wanted = f"a record needs the fields {', '.join(fields)}"
+    if type(row) is not dict:
+        return f"{wanted}, got {_shown(row)}."
+    missing = ", ".join(f"'{name}'" for name in fields if name not in row)
+    return f"{wanted}; {missing} is not among {', '.join(map(str, row)) or 'none'}.{_looks(row, fields)}"
+
+
+def _looks(row: Any, fields: Iterable[str] = ()) -> str:
+    """What a record looks like that is not what was wanted."""
+    signs = (what for sign, what in SIGNS.items() if isinstance(row, dict) and sign in row and sign not in fields)
+    return next((f" These look like {what}." for what in signs), "")
+
+
+def _other(data: Any) -> str:
+    """What the lists look like that a file holds instead."""
+    lists = [value for value in data.values() if isinstance(value, list) and value] if isinstance(data, dict) else []
+    return next((looks for rows in lists if (looks := _looks(rows[0]))), "")
+
+
+def held(data: Any) -> str:
+    """What a file holds, for messages.
+
+    >>> held({"info": {}, "licenses": []}), held(3)
+    ("an object with 'info', 'licenses'", '3 (int)')
+    """
+    if not isinstance(data, dict):
+        return _shown(data)
+    return f"an object with {some((repr(key) for key in data), 8) or 'nothing in it'}"
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: short, with its type."""
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:59] + '…'} ({type(value).__name__})"

@@ -1,0 +1,80 @@
+"""Open a data set by name: the layout of a path is found out."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from saywhy.datasets.localized import DataSet
+from saywhy.errors import InputError
+
+LAYOUTS = {
+    "voc:PATH[:split]": "PASCAL VOC: JPEGImages and Annotations/*.xml, splits in ImageSets/Main/*.txt",
+    "imagenet:PATH[:split]": "ILSVRC: Data/CLS-LOC/val and Annotations/CLS-LOC/val, or the unpacked archives",
+    "coco:PATH[:split]": "COCO: annotations/instances_val2017.json and the pictures in val2017, or a file of that form",
+    "folder:PATH": "a folder of pictures with a .csv or .json of boxes, or with a sub-folder for every label",
+    "toybox:SPLIT": "drawn scenes of a split of Toybox, e.g. toybox:test",
+}
+"""How a data set is named to `open_dataset`, and what is looked for there."""
+
+
+def open_dataset(spec: "str | os.PathLike[str]") -> DataSet:
+    """The data set of a name: ``kind:PATH``, ``kind:PATH:split``, ``toybox:SPLIT``, or a path.
+
+    The layout of a bare path is found out; a split may follow it, too. What follows the last colon is the split, unless
+    there is a file or folder of the whole name.
+
+    Raises:
+        InputError: there is no such path, its layout is none of the known ones, or something in it is missing.
+
+    >>> open_dataset("toybox:val")[3].labels
+    ('lamp', 'bird', 'key')
+    """
+    from saywhy.toybox.localized import ToyboxLocated  # here and below, because readers need the types above
+
+    text = os.fspath(spec)
+    kind, colon, rest = text.partition(":")
+    readers = _readers()
+    if colon and kind == "toybox":
+        return ToyboxLocated(rest)
+    if colon and kind in readers and not Path(text).exists():
+        return _opened(kind, rest)
+    path, _ = _path_and_split(text)
+    found = next((each for each, reader in readers.items() if reader.looks_like(path)), None)
+    if found is None:
+        raise InputError(f"'{path}' has none of the layouts that are known. {_known()}")
+    return _opened(found, text)
+
+
+def _readers() -> dict[str, Any]:
+    """The readers of files by their kinds, in the order in which their layouts are looked for."""
+    from saywhy.datasets.boxed_folder import BoxedFolder
+    from saywhy.datasets.coco import CocoBoxes
+    from saywhy.datasets.imagenet import ImageNet
+    from saywhy.datasets.voc import VOC
+
+    return {"voc": VOC, "imagenet": ImageNet, "coco": CocoBoxes, "folder": BoxedFolder}
+
+
+def _opened(kind: str, text: str) -> DataSet:
+    """The data set of a kind at "PATH" or "PATH:split"."""
+    path, split = _path_and_split(text)
+    if kind == "folder" and split is not None:
+        raise InputError(f"'{text}': a folder of pictures has no splits, got '{split}'. Give the folder alone.")
+    reader = _readers()[kind]
+    return reader(path) if split is None else reader(path, split)
+
+
+def _path_and_split(text: str) -> tuple[Path, str | None]:
+    """A path that there is, and what comes after it."""
+    whole = Path(text).expanduser()
+    if text and whole.exists():
+        return whole, None
+    before, colon, split = text.rpartition(":")
+    if colon and before and split and Path(before).expanduser().exists():
+        return Path(before).expanduser(), split
+    raise InputError(f"there is no file or folder '{text}'. {_known()}")
+
+
+def _known() -> str:
+    """The layouts, for messages."""
+    return "Known are: " + "; ".join(f"{form} ({what})" for form, what in LAYOUTS.items()) + "."

@@ -1,0 +1,250 @@
+"""PASCAL VOC (Everingham et al., 2010), and the many data sets that are laid out like it.
+
+    VOC2012/JPEGImages/2008_000002.jpg
+    VOC2012/Annotations/2008_000002.xml
+    VOC2012/ImageSets/Main/val.txt                  names of pictures, one a line; {label}_val.txt with 1, 0 or -1 each
+    VOC2012/SegmentationObject/2008_000002.png      of some pictures: which pixel belongs to which object
+    VOC2012/SegmentationClass/2008_000002.png       … and to which class
+
+Boxes count from 1 and include their last pixels: (xmin, ymin, xmax, ymax) becomes (xmin - 1, ymin - 1, xmax, ymax).
+Programs that write this layout but count from 0 put a box one pixel too far to the left and up; one pixel beyond the
+border is cut off without a word.
+
+Masks are pictures with a palette whose indices are meant: in SegmentationObject the objects of the XML, from 1, in
+SegmentationClass the twenty classes in alphabetical order, from 1; 0 is background, and 255 the border that the
+annotators left open, which belongs to nothing. Where there are classes only, a thing's mask is its class inside its
+box, in which a neighbour of the same class may also be.
+"""
+
+import glob
+import os
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from saywhy.datasets.json_records import some
+from saywhy.datasets.localized import Located, Mask, Size, Thing, distinct, inside, lines_of, open_annotated, size_of
+from saywhy.datasets.pascal_xml import Marked, read_annotation
+from saywhy.errors import InputError, PictureError, nearest
+from saywhy.images import SUFFIXES, Box, read_picture
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+"""The classes of the challenges from 2007 on, in the order of their numbers in SegmentationClass, from 1."""
+
+DEFAULT_SPLITS = ("val", "test", "trainval", "train")
+"""The first of these that there is, where no split is asked for."""
+
+
+class VOC:
+    """The pictures of one split.
+
+    Attributes:
+        folder: in which JPEGImages and Annotations lie.
+        split: its name; None where there are no splits, so that all annotated pictures are meant.
+        name: of both.
+    """
+
+    def __init__(self, folder: "str | os.PathLike[str]", split: str | None = None) -> None:
+        """Opens a split; nothing of it is read yet.
+
+        Args:
+            folder: that of one year (VOC2012), or the VOCdevkit above it if there is one year only.
+            split: a file of ImageSets/Main without its ending; with a folder in front one beside it, as in
+                "Segmentation/val". None is the first that there is of val, test, trainval and train.
+
+        Raises:
+            InputError: the folder is not laid out like VOC, or there is no such split.
+        """
+        self.folder = _root(Path(folder))
+        self.split = _default(self.folder) if split is None else split
+        self.name = " ".join(filter(None, (self.folder.resolve().name, self.split)))
+        if self.split is not None and not self._list.is_file():
+            raise _no_split(self._list, self.folder)
+
+    @staticmethod
+    def looks_like(path: Path) -> bool:
+        """Whether a folder is laid out like VOC."""
+        return (path / "JPEGImages").is_dir() or bool(_years(path))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What the pictures are called, without their endings."""
+        if self.split is None:
+            found = tuple(sorted(path.stem for path in (self.folder / "Annotations").glob("*.xml")))
+            if not found:
+                raise InputError(f"'{self.folder / 'Annotations'}' holds no .xml. Is the data set complete?")
+            return found
+        names = _listed(self._list)
+        if len(set(names)) < len(names):
+            twice = next(name for index, name in enumerate(names) if name in names[:index])
+            raise InputError(f"'{self._list}' lists '{twice}' more than once. Every picture counts once: take it out.")
+        return names
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """All classes, in alphabetical order: those of which there is a list of this split, else those of its files."""
+        ending = f"_{self._list.name}"
+        lists = self._list.parent.glob(f"*{glob.escape(ending)}") if self.split is not None else ()
+        if listed := sorted(path.name.removesuffix(ending) for path in lists):
+            return tuple(listed)
+        return tuple(sorted({each.name for name in self.names for each in read_annotation(self._xml(name), 1).objects}))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Located:
+        """One picture with its things.
+
+        Raises:
+            InputError: its annotation is missing, is no annotation, or has a box outside of the picture.
+            PictureError: the picture is missing, or damaged where its size has to be read from it.
+        """
+        name = self.names[index]
+        path = self._picture(name)
+        annotation = read_annotation(self._xml(name), 1)
+        size = annotation.size or size_of(path)
+        things = tuple(self._thing(name, number, each, size) for number, each in enumerate(annotation.objects, 1))
+        return Located(name, partial(open_annotated, path, size), things, distinct(each.label for each in things))
+
+    @property
+    def _list(self) -> Path:
+        split = str(self.split)
+        return self.folder / "ImageSets" / f"{split if '/' in split else f'Main/{split}'}.txt"
+
+    def _xml(self, name: str) -> Path:
+        return self.folder / "Annotations" / f"{name}.xml"
+
+    def _picture(self, name: str) -> Path:
+        usual = self.folder / "JPEGImages" / f"{name}.jpg"
+        if usual.is_file():
+            return usual
+        others = sorted(usual.parent.glob(f"{glob.escape(name)}.*"))
+        found = next((path for path in others if path.suffix.lower() in SUFFIXES and path.stem == name), None)
+        if found is None:
+            where = f"'{self._list}' lists" if self.split is not None else "there is an annotation of"
+            raise PictureError(
+                f"there is no picture '{usual}', nor one with another ending, but {where} '{name}'. "
+                "Are all pictures unpacked? Names are listed without their endings."
+            )
+        return found
+
+    def _thing(self, name: str, number: int, marked: Marked, size: Size) -> Thing:
+        box = inside(marked.box, size, marked.place)
+        return Thing(marked.name, box, self._mask(name, number, marked.name, box, size), marked.difficult)
+
+    def _mask(self, name: str, number: int, label: str, box: Box, size: Size) -> "Callable[[], Mask] | None":
+        objects, classes = (self.folder / f"Segmentation{what}" / f"{name}.png" for what in ("Object", "Class"))
+        if objects.is_file():
+            return partial(numbered, objects, number, size)
+        if classes.is_file() and label in CLASSES:
+            return partial(numbered, classes, CLASSES.index(label) + 1, size, box)
+        return None
+
+
+def numbered(path: Path, number: int, size: Size, box: Box | None = None) -> Mask:
+    """The pixels that have a number in a picture with a palette, or in a grey one.
+
+    Args:
+        path: the PNG.
+        number: the index in the palette, from 1.
+        size: width and height that it must have.
+        box: where they count; None counts all.
+
+    Raises:
+        InputError: it has another size, or colours in place of a palette, or no such pixel.
+        PictureError: it cannot be read.
+    """
+    try:
+        with Image.open(path) as opened:
+            mode, found = opened.mode, opened.size
+            indices = np.asarray(opened) if mode in ("P", "L") and found == tuple(size) else None
+    except Exception:  # Pillow's readers raise whatever a damaged file leads them to
+        read_picture(path)  # which says what is wrong
+        raise
+    if indices is None:
+        raise InputError(
+            f"'{path}' must be a picture with a palette (mode P) or a grey one (L) of {size[0]} × {size[1]} pixels, as "
+            f"its picture's annotation says; got mode {mode} and {found[0]} × {found[1]}. Take the published file."
+        )
+    mask = indices == number
+    if box is not None:
+        mask &= _covered(box, size)
+    if not mask.any():
+        where = "" if box is None else f" in the box {box}"
+        raise InputError(
+            f"'{path}' has no pixel with the number {number}{where}; it has {some(np.unique(indices).tolist(), 8)}. "
+            "Is it of the same edition as the XML file? Without masks, boxes remain: move it away."
+        )
+    return np.asarray(mask)
+
+
+def _covered(box: Box, size: Size) -> Mask:
+    """The pixels whose centres are in a box."""
+    left, top, right, bottom = box
+    across, down = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
+    return ((top <= down) & (down < bottom))[:, None] & ((left <= across) & (across < right))
+
+
+def _root(folder: Path) -> Path:
+    """The folder in which JPEGImages lies: this one, or the one of a year in it."""
+    years = _years(folder)
+    if not (folder / "JPEGImages").is_dir() and len(years) == 1:
+        return _root(years[0])
+    if len(years) > 1 and not (folder / "JPEGImages").is_dir():
+        raise InputError(f"'{folder}' holds several years: {some((y.name for y in years), 9)}. Give the folder of one.")
+    missing = [name for name in ("JPEGImages", "Annotations") if not (folder / name).is_dir()]
+    if missing:
+        raise InputError(
+            f"'{folder}' is not laid out like VOC: it needs the folders JPEGImages and Annotations, and "
+            f"{' and '.join(missing)} is missing. Give the folder in which they lie, e.g. VOCdevkit/VOC2012."
+        )
+    return folder
+
+
+def _years(folder: Path) -> list[Path]:
+    """The folders of years in a VOCdevkit, or in one above it."""
+    found = [path.parent for pattern in ("*/JPEGImages", "VOCdevkit/*/JPEGImages") for path in folder.glob(pattern)]
+    return sorted(path for path in found if (path / "Annotations").is_dir())
+
+
+def _default(folder: Path) -> str | None:
+    """The split where none is asked for."""
+    lists = folder / "ImageSets" / "Main"
+    first = next((split for split in DEFAULT_SPLITS if (lists / f"{split}.txt").is_file()), None)
+    if first is None and any(lists.glob("*.txt")):
+        raise InputError(
+            f"'{lists}' has none of the usual splits {', '.join(DEFAULT_SPLITS)}, but "
+            f"{some(sorted(path.stem for path in lists.glob('*.txt')), 8)}. Say which: voc:{folder}:SPLIT."
+        )
+    return first
+
+
+def _no_split(path: Path, folder: Path) -> InputError:
+    splits = sorted(each.stem for each in path.parent.glob("*.txt"))
+    plain = [each for each in splits if "_" not in each] or splits
+    if not plain:
+        return InputError(
+            f"'{folder}' has no split '{path.stem}': there is no '{path}'. Without a split all annotated pictures are "
+            "taken."
+        )
+    near = nearest(path.stem, splits, count=1)
+    hint = f" Nearest: '{near[0]}'." if near else ""
+    return InputError(f"'{folder}' has no split '{path.stem}'; it has {some(plain, 8)}.{hint}")
+
+
+def _listed(path: Path) -> tuple[str, ...]:
+    """The names in a list; of one with 1, 0 (difficult) or -1 (not in it) after each, those that have the label."""
+    lines = lines_of(path, "a list of pictures")
+    pairs = [line.rsplit(None, 1) for line in lines]
+    if not all(len(pair) == 2 and pair[1] in ("1", "0", "-1") for pair in pairs):
+        return tuple(lines)
+    names = tuple(name for name, flag in pairs if flag != "-1")
+    if not names:
+        raise InputError(f"'{path}' says -1 of every picture: none has the label. Choose another split.")
+    return names

@@ -1,0 +1,1 @@
+"""How a request is run: its settings, the layers, the runner, and asking again."""

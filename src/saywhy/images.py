@@ -1,0 +1,231 @@
+"""Reading pictures: every kind that people have, as upright RGB of eight bits, or a sentence that says why not."""
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from saywhy.errors import InputError, PictureError, nearest
+
+MOST_PIXELS = 120_000_000
+"""Pictures of more pixels are refused before they are decoded: small files can unpack to many gigabytes."""
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
+"""What counts as a picture when a folder is given."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels of the original picture; pixel (0, 0) covers 0 to 1 on both axes."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as people see it, and the part of it that the network saw.
+
+    Attributes:
+        name: the file's name, or what else it is known by.
+        image: the original, upright, RGB.
+        seen: the part that the network was fed, in the original's pixels; beyond its borders where it was padded.
+        values: what is no picture itself: a signal [channel, length] or a volume [channel, depth, height, width]; None
+            for pictures.
+    """
+
+    name: str
+    image: Image.Image
+    seen: Box
+    values: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+
+
+def read_picture(source: Any) -> Image.Image:
+    """Read a picture from a path, a PIL image or a numpy array, upright and RGB.
+
+    Transparent pictures are put on white, of animated ones the first frame counts, 16 bits are scaled to 8 (not cut
+    off, as Pillow's own conversion does), CMYK and palettes are converted, and the camera's rotation is applied.
+
+    Args:
+        source: a path, a ``PIL.Image.Image``, or an array [height, width] or [height, width, 1, 3 or 4]: integers
+            0 to 255, or floats 0 to 1.
+
+    Raises:
+        PictureError: there is no such file, it is no picture, it is damaged, or it is too large.
+        InputError: ``source`` is something else.
+
+    >>> read_picture(np.full((2, 3), 65535, dtype=np.uint16)).getpixel((0, 0))
+    (255, 255, 255)
+    """
+    if isinstance(source, Image.Image):
+        return _decoded(source, f"'{getattr(source, 'filename', '') or 'the PIL image'}'")
+    if isinstance(source, np.ndarray):
+        return _as_rgb(_from_array(source))
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(f"a picture is a path, a PIL image or a numpy array, got {type(source).__name__}.")
+    path = _existing(source)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of what is decided right here: size, odd metadata
+            with Image.open(path) as opened:
+                return _decoded(opened, f"'{path}'")
+    except UnidentifiedImageError as error:
+        raise PictureError(f"'{path}' is not a picture that can be read{_looks_like(path)}.") from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"'{path}' is refused, because it may be a decompression bomb: {error}") from error
+    except PermissionError as error:
+        raise PictureError(f"'{path}' cannot be read: {error.strerror}.") from error
+    except PictureError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
+        raise _damaged(f"'{path}'", error) from error
+
+
+def pictures_in(sources: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    """The picture files among paths: files as they are, folders searched through, in the order of their names.
+
+    Raises:
+        PictureError: a folder holds no picture.
+    """
+    for source in sources:
+        path = Path(source)
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not found:
+            raise PictureError(f"the folder '{path}' holds no picture ({', '.join(sorted(SUFFIXES))}).")
+        yield from found
+
+
+def picture_of_tensor(tensor: Tensor, name: str) -> Picture:
+    """A tensor [channel, height, width] of unknown units as something to look at: stretched to 0 to 255.
+
+    A signal [channel, length] and a volume [channel, depth, height, width] are kept as they are, besides.
+
+    >>> import torch
+    >>> picture_of_tensor(torch.zeros(3, 4, 5), "x").image.size
+    (5, 4)
+    """
+    channels = tensor.detach().float().cpu()
+    values = None if channels.ndim == 3 else channels.numpy().copy()
+    if channels.ndim != 3:  # a signal or a volume: its mean over all but the last two axes, at least one row high
+        channels = (
+            channels.reshape(1, -1, channels.shape[-1]) if channels.ndim == 2 else channels.flatten(1, -3).mean(1)
+        )
+    rgb = channels[:3] if len(channels) >= 3 else channels[:1].expand(3, -1, -1)
+    low, high = rgb.amin(), rgb.amax()
+    unit = (rgb - low) / (high - low) if high > low else rgb * 0 + 0.5
+    image = Image.fromarray((unit * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
+    return Picture(name, image, (0.0, 0.0, float(image.width), float(image.height)), values)
+
+
+def _existing(source: "str | os.PathLike[str]") -> Path:
+    """The path, if there is a file with something in it."""
+    path, text = Path(source), os.fspath(source)
+    if text.startswith(("http://", "https://")):
+        raise PictureError(f"'{text}' is a web address, not a file. Download it and give the file.")
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        if isinstance(error, PermissionError):
+            raise PictureError(f"'{path}' cannot be read: {error.strerror}.") from error
+        raise PictureError(f"there is no file '{_shortened(text, 400)}'.{_neighbour(path)}") from error
+    if path.is_dir():
+        raise PictureError(
+            f"'{path}' is a folder, not a picture. Give its pictures: list(saywhy.images.pictures_in([folder]))."
+        )
+    if size == 0:
+        raise PictureError(f"'{path}' is empty (0 bytes).")
+    return path
+
+
+def _decoded(image: Image.Image, name: str) -> Image.Image:
+    """The picture as RGB, unless its header promises too many pixels or what follows is not there."""
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise PictureError(
+            f"{name} has {width} × {height} pixels, more than {MOST_PIXELS:,}: refused, because it may be "
+            "a decompression bomb. Reduce it first if you trust it."
+        )
+    try:
+        return _as_rgb(image)
+    except Exception as error:  # as above
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> PictureError:
+    return PictureError(f"{name} is damaged: {str(error) or type(error).__name__}. Is the file complete?")
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
+    pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)) or not pixels.size:
+        raise InputError(
+            f"an array must be [height, width] or [height, width, 1, 3 or 4], got {list(array.shape)}. "
+            "Channels come last in numpy arrays; give a torch tensor for preprocessed input."
+        )
+    if pixels.dtype.kind not in "biuf":
+        raise InputError(f"an array must hold integers 0 to 255 or floats 0 to 1, got {pixels.dtype}.")
+    if pixels.dtype == np.uint16:
+        pixels = (pixels.astype(np.float64) / 257).round()
+    elif np.issubdtype(pixels.dtype, np.floating):
+        if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
+            raise InputError(f"an array of floats must lie in 0 to 1, got {pixels.min():g} to {pixels.max():g}.")
+        pixels = (pixels * 255).round()
+    elif pixels.dtype == np.bool_:
+        pixels = pixels * 255
+    elif pixels.min() < 0 or pixels.max() > 255:
+        raise InputError(f"an array of integers must lie in 0 to 255, got {pixels.min()} to {pixels.max()}.")
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    image = _upright(image)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        values = np.asarray(image, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds NaN or infinity")
+        top = 65535 if values.max(initial=0) > 255 or image.mode.startswith("I;16") else 255
+        unit = values if image.mode == "F" and values.max(initial=0) <= 1 else values / top
+        values = np.clip(unit, 0, 1)
+        return Image.fromarray((values * 255).round().astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # metadata that are damaged say nothing of how the picture was held
+        return image
+
+
+def _looks_like(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(200).decode("utf-8", errors="replace").rstrip("\ufffd")
+    lines = start.split("\n")
+    printable = all(line.rstrip().replace("\t", " ").isprintable() for line in lines)
+    if not lines[0].strip() or not printable or "\ufffd" in start:
+        return ""
+    return f": it holds text ({_shortened(lines[0].strip(), 60)!r})"
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _neighbour(path: Path) -> str:
+    try:
+        if not path.parent.is_dir():
+            return f" Nor is there a folder '{path.parent}'."
+        likely = nearest(path.name, (p.name for p in path.parent.iterdir()), count=1)
+    except (OSError, ValueError):
+        return ""
+    return f" Nearest in that folder: '{likely[0]}'." if likely else ""

@@ -1,0 +1,275 @@
+"""Whatever a user has, as what the network is called with."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from saywhy.engine import tree
+from saywhy.errors import InputError, nearest
+from saywhy.images import Picture, picture_of_tensor, read_picture
+from saywhy.models.model import Model, takes
+from saywhy.models.weights import check_usable
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of one call of the network.
+
+    Attributes:
+        inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments.
+        pictures: makes the original pictures when somebody wants to see them.
+    """
+
+    inputs: Any
+    pictures: Callable[[], tuple[Picture, ...]]
+
+    @property
+    def size(self) -> int:
+        """The number of samples."""
+        return tree.batch_size(self.inputs)
+
+    def of_samples(self, some: slice) -> "Batch":
+        """Some of the samples."""
+        index = torch.arange(self.size, device=tree.picture_tensor(self.inputs).device)[some]
+        return Batch(tree.select(self.inputs, index), lambda: self.pictures()[some])
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """(height, width) of the network's picture in pixels."""
+        return tuple(tree.picture_tensor(self.inputs).shape[2:])
+
+
+def as_batch(model: Model, given: Any) -> Batch:
+    """Pictures are preprocessed as the model says; tensors are taken to be preprocessed already.
+
+    Args:
+        model: with its preprocessing.
+        given: a path, PIL image or numpy array, or a list of them; a tensor [3, height, width] or
+            [batch, 3, height, width]; a tuple of positional or a dict of keyword arguments that hold tensors.
+
+    Raises:
+        InputError: it is none of these, is empty, holds NaN, or the model has no preprocessing for pictures.
+        PictureError: a picture cannot be read.
+        ModelError, GradientError: the network's weights have no values yet, or let no gradient through.
+    """
+    check_usable(model.module)
+    if _is_picture(given):
+        return _of_pictures(model, [given])
+    if isinstance(given, list | tuple) and given and all(_is_picture(part) for part in given):
+        return _of_pictures(model, given)
+    if isinstance(given, list | tuple | Mapping) and not given:
+        raise InputError("there is nothing to explain: the list of pictures is empty.")
+    if isinstance(given, list) and all(isinstance(part, Tensor) for part in given):
+        given = _stacked(given)
+    if isinstance(given, Tensor):
+        return _of_tensor(model, given)
+    if isinstance(given, tuple | Mapping) or hasattr(given, "keys"):
+        return _of_arguments(model, given)
+    raise InputError(
+        "explain takes a path, a PIL image, a numpy array, a tensor [batch, 3, height, width], a list of these, "
+        f"a tuple of arguments or a dict of keyword arguments; got {_kind(given)}."
+    )
+
+
+def check_words(model: Model, given: Any) -> None:
+    """A model of pictures and words needs both.
+
+    Raises:
+        InputError: words are missing; it says under which name.
+    """
+    if not model.texts or not (_is_picture(given) or isinstance(given, Mapping | list | Tensor)):
+        return
+    came = list(given) if isinstance(given, Mapping) else ["a picture"]
+    missing = [name for name in model.texts if name not in came]
+    if missing:
+        names = list(takes(model.module))
+        example = ", ".join(f"{name!r}: {'words' if name in model.texts else 'picture'}" for name in names)
+        raise InputError(
+            f"{model.name} takes words under the name {missing[0]!r} beside a picture; got "
+            f"{', '.join(map(str, came))}. Give {{{example}}}, or use `saywhy ask` or `saywhy caption`."
+        )
+
+
+@contextlib.contextmanager
+def translated(model: Model, batch: Batch) -> Iterator[None]:
+    """What the model itself raises, in a sentence with the shapes that it was given."""
+    try:
+        yield
+    except tree.CallFailed as failed:
+        error = failed.__cause__
+        shapes = ", ".join(f"{t.dtype} {list(t.shape)}".removeprefix("torch.") for t in tree.tensors(batch.inputs))
+        raise InputError(
+            f"{model.name} does not take this input ({shapes}): {type(error).__name__}: {error}"
+        ) from error
+
+
+def _kind(given: Any) -> str:
+    if not isinstance(given, list):
+        return type(given).__name__
+    return f"a list of {', '.join(dict.fromkeys(type(part).__name__ for part in given))}"
+
+
+def _is_picture(given: Any) -> bool:
+    return isinstance(given, str | os.PathLike | Image.Image | np.ndarray)
+
+
+def _of_pictures(model: Model, sources: Sequence[Any]) -> Batch:
+    if model.preprocess is None:
+        raise InputError(
+            f"{model.name} is a bare network: how pictures are to be fed to it is not known. Give a "
+            "preprocessed tensor "
+            "[batch, 3, height, width], or say how: saywhy.load(network, input_size=224) (ImageNet's mean and std, or "
+            "mean=, std=), or saywhy.load(network, preprocess=function)."
+        )
+    images = [read_picture(source) for source in sources]
+    fed = [model.preprocess(image) for image in images]
+    shapes = {tuple(tensor.shape) for tensor, _ in fed}
+    if len(shapes) > 1:
+        raise InputError(
+            "the pictures give inputs of several sizes "
+            f"({', '.join(str(list(s)) for s in sorted(shapes))}), which cannot "
+            "be one batch. Explain them one by one, or load the model with input_size=."
+        )
+    tensor = torch.stack([tensor for tensor, _ in fed]).to(model.device, model.dtype)
+    names = [_name(source, i, len(sources)) for i, source in enumerate(sources)]
+    pictures = tuple(Picture(n, image, seen) for n, image, (_, seen) in zip(names, images, fed, strict=True))
+    return Batch(model.feed(tensor) if model.feed else tensor, lambda: pictures)
+
+
+def _name(source: Any, index: int, count: int) -> str:
+    if isinstance(source, str | os.PathLike):
+        return Path(source).name
+    named = getattr(source, "filename", "")
+    return Path(named).name if named else ("picture" if count == 1 else f"picture {index}")
+
+
+def _of_tensor(model: Model, tensor: Tensor) -> Batch:
+    if not tensor.is_floating_point():
+        raise InputError(
+            f"a tensor must be preprocessed floating-point input, got {tensor.dtype}. For pixels 0 to 255 give a numpy "
+            "array [height, width, 3] or a PIL image, and a model that knows its preprocessing."
+        )
+    if tensor.ndim == 3 and _is_one_picture(tensor, model.module):
+        tensor = tensor.unsqueeze(0)
+    if tensor.ndim < 3:
+        raise InputError(f"a tensor must be [batch, channel, height, width], got {list(tensor.shape)}.")
+    tensor = tensor.to(model.device, model.dtype)
+    _check(tensor)
+    return Batch(model.feed(tensor) if model.feed else tensor, lambda: _pictures(tensor))
+
+
+def _is_one_picture(tensor: Tensor, module: nn.Module) -> bool:
+    """Whether three axes are [channel, height, width], not [batch, channel, length]."""
+    first = next((m for m in module.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d)), None)
+    if isinstance(first, nn.Conv1d):
+        return False
+    return tensor.shape[0] in (1, 3) or (isinstance(first, nn.Conv2d) and tensor.shape[0] == first.in_channels)
+
+
+def _of_arguments(model: Model, given: Any) -> Batch:
+    arguments = {k: given[k] for k in given.keys()} if not isinstance(given, tuple) else given  # noqa: SIM118
+    if isinstance(arguments, dict) and any(name in model.texts for name in arguments):
+        return _of_pictures_and_words(model, arguments)
+    try:
+        picture = tree.picture_tensor(arguments)
+    except ValueError:
+        raise InputError(
+            "among the arguments there is no picture: a floating-point tensor [batch, channel, "
+            "height, width] is needed."
+        ) from None
+    for tensor in tree.tensors(arguments):
+        if tensor.is_floating_point():
+            _check(tensor)
+    if isinstance(arguments, dict) and not _takes_keywords(model.module, arguments):
+        arguments = (arguments,)  # a network that takes one dict
+    return Batch(arguments, lambda: _pictures(picture))
+
+
+def _of_pictures_and_words(model: Model, arguments: Mapping[str, Any]) -> Batch:
+    """A picture and words; one of them for several of the others stands for all of these."""
+    texts = {name: _texts(name, given) for name, given in arguments.items() if name in model.texts}
+    others = {name: given for name, given in arguments.items() if name not in texts}
+    if len(others) != 1:
+        raise InputError(
+            f"{model.name} takes one picture besides {', '.join(texts)}; got {', '.join(others) or 'none'}."
+        )
+    ((name, given),) = others.items()
+    pictures = as_batch(replace(model, feed=None, texts={}), given)
+    count = max(pictures.size, *map(len, texts.values()))
+    if any(size not in (1, count) for size in (pictures.size, *map(len, texts.values()))):
+        counted = ", ".join(f"{len(some)} of '{name}'" for name, some in texts.items())
+        raise InputError(f"{pictures.size} pictures and {counted} do not go together. Give as many of each, or one.")
+    said = {name: list(some) * (count if len(some) == 1 else 1) for name, some in texts.items()}
+    words = {name: model.texts[name](some).to(model.device) for name, some in said.items()}
+    index = torch.zeros(count, dtype=torch.long) if pictures.size == 1 else torch.arange(count)
+
+    def shown() -> tuple[Picture, ...]:
+        originals = pictures.pictures()
+        return tuple(
+            replace(originals[i], name=" · ".join([originals[i].name, *(some[n] for some in said.values())]))
+            for n, i in enumerate(index.tolist())
+        )
+
+    return Batch({name: pictures.inputs[index.to(pictures.inputs.device)], **words}, shown)
+
+
+def _texts(name: str, given: Any) -> list[str]:
+    texts = [given] if isinstance(given, str) else list(given) if isinstance(given, list | tuple) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"'{name}' is a text or a list of texts, got {_kind(given)}.")
+    return texts
+
+
+def _takes_keywords(module: nn.Module, arguments: Mapping[str, Any]) -> bool:
+    """Whether the arguments are the network's own by name; none of them may be: then it takes one dict."""
+    parameters = takes(module)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return True
+    unknown = [name for name in arguments if name not in parameters]
+    if unknown and len(unknown) < len(arguments):
+        likely = nearest(unknown[0], parameters, count=1)
+        raise InputError(
+            f"{type(module).__name__}.forward({', '.join(parameters)}) takes no argument '{unknown[0]}'."
+            + (f" Nearest: '{likely[0]}'." if likely else "")
+        )
+    return not unknown
+
+
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    if all(t.ndim == 4 for t in tensors) and len({t.shape[1:] for t in tensors}) == 1:
+        return torch.cat(list(tensors))
+    shapes = {tuple(t.shape) for t in tensors}
+    if len(shapes) > 1:
+        raise InputError(f"tensors of several shapes ({', '.join(map(str, sorted(shapes)))}) cannot be one batch.")
+    return torch.stack(list(tensors))
+
+
+def _check(tensor: Tensor) -> None:
+    if not tensor.numel():
+        raise InputError(f"there is nothing to explain: the tensor is empty, {list(tensor.shape)}.")
+    # The sum first, which is ten times as fast; it may overflow where the numbers themselves do not.
+    if not bool(tensor.sum().isfinite()) and not bool(torch.isfinite(tensor).all()):
+        raise InputError("the input holds NaN or infinity. Look at what the preprocessing divides by.")
+
+
+def _pictures(tensor: Tensor) -> tuple[Picture, ...]:
+    return tuple(
+        picture_of_tensor(sample, "input" if len(tensor) == 1 else f"input {i}") for i, sample in enumerate(tensor)
+    )
+
+
+def black_of(model: Model, space: Sequence[int]) -> Tensor | None:
+    """What a black pixel is after the model's preprocessing, one value a channel; None where that is not known."""
+    if model.preprocess is None or len(space) != 2:
+        return None
+    height, width = space
+    fed, _ = model.preprocess(Image.new("RGB", (width, height)))
+    return fed.flatten(1).median(1).values

@@ -1,0 +1,200 @@
+"""A model's output as the answers that it gives: class scores, found in whatever it returned."""
+
+import dataclasses
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from saywhy.engine import tree
+from saywhy.errors import TargetError, nearest
+
+ScoreKind = Literal["logit", "probability", "log-probability"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's output as the answers that it gives, which is what targets are made from.
+
+    Attributes:
+        logits: float [batch, class], with a graph. Models of one output have one class.
+        labels: the names of the classes, or None.
+        multilabel: every class is a yes or no of its own (sigmoid), not one of many (softmax).
+        score: what the score of a class is, unless a target says otherwise.
+        output: whatever the model returned, for functions of the user's own.
+    """
+
+    logits: Tensor
+    labels: Sequence[str] | None = None
+    multilabel: bool = False
+    score: ScoreKind = "logit"
+    output: Any = None
+
+    def values(self, kind: ScoreKind | None = None) -> Tensor:
+        """Every class's score [batch, class] of the kind asked for."""
+        kind = kind or self.score
+        if kind == "logit":
+            return self.logits
+        one_of_many = not self.multilabel and self.logits.shape[1] > 1
+        if kind == "probability":
+            return self.logits.softmax(1) if one_of_many else self.logits.sigmoid()
+        if kind == "log-probability":
+            return self.logits.log_softmax(1) if one_of_many else torch.nn.functional.logsigmoid(self.logits)
+        raise TargetError(f"score must be 'logit', 'probability' or 'log-probability', got {kind!r}.")
+
+    def label(self, index: int) -> str:
+        """The name of a class; "class 7" where the model has no names."""
+        return self.labels[index] if self.labels and index < len(self.labels) else f"class {index}"
+
+    def index(self, name: int | str) -> int:
+        """The index of a class given by index or name.
+
+        Raises:
+            TargetError: there is no such class; the message has the nearest names.
+        """
+        count = self.logits.shape[1]
+        if not isinstance(name, str):
+            return self._checked(name)
+        if self.labels:
+            return self._named(name, self.labels)
+        if name.isdigit() and int(name) < count:
+            return int(name)
+        raise TargetError(f"no class '{name}': this model has no labels. Give an index from 0 to {count - 1}.")
+
+    def _checked(self, number: Any) -> int:
+        """An index of any integer type (numpy's and torch's too), counted from 0."""
+        count = self.logits.shape[1]
+        try:
+            index = operator.index(number) if not isinstance(number, bool) else None
+        except TypeError:
+            index = None
+        if index is None:
+            raise TargetError(f"a class is an index or a label, got {number!r}.")
+        if not -count <= index < count:
+            raise TargetError(f"no class {index}: the model has {count} classes, 0 to {count - 1}.")
+        return index % count
+
+    def _named(self, name: str, labels: Sequence[str]) -> int:
+        count = self.logits.shape[1]
+        positions = _positions(name, labels)
+        if len(positions) > 1:
+            which = ", ".join(f"{i} ('{labels[i]}')" for i in positions)
+            raise TargetError(f"{len(positions)} classes are called '{name}': {which}. Give the index of one.")
+        index = positions[0] if positions else None
+        if index is None and name.isdigit() and int(name) < count:
+            return int(name)
+        if index is None:
+            likely = nearest(name, labels)
+            hint = ", ".join(f"'{n}' ({list(labels).index(n)})" for n in likely) or f"an index from 0 to {count - 1}"
+            raise TargetError(f"no class '{name}'; nearest: {hint}.")
+        if index >= count:
+            raise TargetError(
+                f"'{name}' is label {index} of {len(labels)}, but the model gives only {count} classes: "
+                "the labels are not this model's."
+            )
+        return index
+
+
+def _positions(name: str, labels: Sequence[str]) -> list[int]:
+    """Where a label is: as it is written, else in another case, else as one of several names ("tabby, tiger cat").
+
+    >>> _positions("crane", ["crane", "duck", "crane"]), _positions("tiger cat", ["Tabby, tiger cat"])
+    ([0, 2], [0])
+    """
+    lower = name.lower()
+    for same in (
+        lambda label: label == name,
+        lambda label: label.lower() == lower,
+        lambda label: lower in [part.strip() for part in label.lower().split(",")],
+    ):
+        found = [i for i, label in enumerate(labels) if same(label)]
+        if found:
+            return found
+    return []
+
+
+def as_answer(output: Any, samples: int, path: str | int | None = None, **about: Any) -> Answer:
+    """Find the class scores in whatever a model returned.
+
+    A tensor [batch, class] is itself; ``logits`` of a dataclass or dict; else the first floating-point tensor that has
+    the batch as its first axis and one more. A model of one number a sample has one class.
+
+    Args:
+        output: what the model returned.
+        samples: the size of the batch.
+        path: the attribute, key or position to take instead, dotted for nested outputs (``"aux.logits"``).
+        about: the other fields of :class:`Answer`.
+
+    Raises:
+        TargetError: there are no scores to be found, or ``path`` leads nowhere.
+    """
+    found = _at(output, path) if path is not None else _scores_in(output, samples)
+    logits = found.unsqueeze(1) if found is not None and found.ndim == 1 else found
+    if logits is None or logits.ndim != 2 or len(logits) != samples:
+        # Functions of the output need no class scores; classes asked of such an output say so themselves.
+        return NoClasses(torch.zeros(samples, 0), output=output, **about)
+    return Answer(logits, output=output, **about)
+
+
+@dataclass(frozen=True)
+class NoClasses(Answer):
+    """The output of a model without class scores: only functions can be explained."""
+
+    def index(self, name: int | str) -> int:
+        raise self.refusal()
+
+    def values(self, kind: ScoreKind | None = None) -> Tensor:
+        raise self.refusal()
+
+    def refusal(self) -> TargetError:
+        """The error that says what came and what to do."""
+        if hasattr(self.output, "log_probabilities"):
+            return TargetError(
+                "the model says how likely the words of a caption are, and has no classes. Explain words: "
+                "target=[Sentence(), Words()] from saywhy.targets, or `saywhy caption`."
+            )
+        shapes = ", ".join(str(list(t.shape)) for t in tree.tensors(self.output)) or type(self.output).__name__
+        return TargetError(
+            f"the model's output ({shapes}) has no class scores [batch, class]. Give a target function "
+            "such as target=lambda out: out[:, 0].mean((1, 2)), or output='path.to.them' if they lie deeper in it."
+        )
+
+
+def _scores_in(output: Any, samples: int) -> Tensor | None:
+    if isinstance(output, Tensor):
+        return output if output.is_floating_point() else None
+    for name in ("logits", "scores", "out"):
+        found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+        if isinstance(found, Tensor) and found.is_floating_point():
+            return found
+    fitting = (t for t in tree.tensors(output) if t.is_floating_point() and t.ndim == 2 and len(t) == samples)
+    return next(fitting, None)
+
+
+def _at(output: Any, path: str | int) -> Tensor:
+    found = output
+    for step in str(path).split("."):
+        try:
+            if isinstance(found, Mapping):
+                found = found[step]
+            elif isinstance(found, tuple | list) and step.lstrip("-").isdigit():
+                found = found[int(step)]
+            else:
+                found = getattr(found, step)
+        except (KeyError, IndexError, AttributeError):
+            if isinstance(found, Mapping):
+                known = [str(k) for k in found]
+            elif dataclasses.is_dataclass(found):
+                known = [f.name for f in dataclasses.fields(found)]
+            else:
+                known = [str(i) for i in range(len(found))] if isinstance(found, tuple | list) else []
+            raise TargetError(
+                f"output={path!r}: the model's output has no '{step}'. It is a {type(found).__name__}"
+                + (f" with {', '.join(known)}." if known else ".")
+            ) from None
+    if not isinstance(found, Tensor):
+        raise TargetError(f"output={path!r} is a {type(found).__name__}, not a tensor of scores [batch, class].")
+    return found

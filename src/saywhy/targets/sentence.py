@@ -1,0 +1,99 @@
+"""Words and sentences that a captioner says, as targets: how likely it finds them."""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saywhy.errors import TargetError
+from saywhy.output import Answer
+from saywhy.targets.target import Columns, Target, own_attention
+
+
+@dataclass(frozen=True)
+class Sentence(Target):
+    """The log-probability of a whole caption, END not counted (Grad-CAM, section 8.1, and its authors' code).
+
+    The output must say how likely every word is: ``log_probabilities()`` [batch, turn] and ``words`` [batch, turn], as
+    :class:`saywhy.tasks.captioning.networks.Said` does.
+    """
+
+    def looks(self) -> Iterator[Hashable]:
+        return iter(("words",))
+
+    def columns(self, answer: Answer) -> Columns:
+        likely, words = _said(answer)
+        names = [[" ".join(_text(row, answer.labels))] for row in words]
+        return Columns(likely.sum(1, keepdim=True), names, torch.full((len(words), 1), -1))
+
+    def attention(self, answer: Answer) -> Tensor:
+        seen, words = _looked(answer)
+        count = (words != 0).sum(1)[(..., *[None] * (seen.ndim - 1))]
+        return seen.sum(1, keepdim=True) / count
+
+
+@dataclass(frozen=True)
+class Words(Target):
+    """The log-probability of every word of a caption given the words before it: one target a word, from one pass.
+
+    Captions of a batch may be of different lengths; behind the end of a shorter one targets are called "" and are 0.
+
+    Args:
+        numbers: of the words that are explained, counted from 0; None are all.
+    """
+
+    numbers: tuple[int, ...] | None = None
+
+    def looks(self) -> Iterator[Hashable]:
+        return iter(("words",))
+
+    def columns(self, answer: Answer) -> Columns:
+        likely, words = _said(answer)
+        numbers = self._numbers(words)
+        longest = words.shape[1]
+        texts = [_text(row, answer.labels) + [""] * longest for row in words]
+        names = [[text[n] for n in numbers] for text in texts]
+        index = torch.tensor(list(numbers), device=likely.device)
+        return Columns(likely[:, index], names, torch.full((len(words), len(index)), -1), tuple(range(len(index))))
+
+    def attention(self, answer: Answer) -> Tensor:
+        seen, words = _looked(answer)
+        return seen[:, list(self._numbers(words))]
+
+    def _numbers(self, words: Tensor) -> Sequence[int]:
+        """Of the words that are explained."""
+        longest = int((words != 0).sum(1).max())
+        numbers = range(longest) if self.numbers is None else self.numbers
+        wrong = [n for n in numbers if not 0 <= n < longest]
+        if wrong or not numbers:
+            raise TargetError(
+                f"the caption has {longest} words, 0 to {longest - 1}; there is no word {wrong or numbers}."
+            )
+        return numbers
+
+
+def _said(answer: Answer) -> tuple[Tensor, Tensor]:
+    """Log-probabilities [batch, word] and the words themselves, without END, filled up with 0."""
+    output: Any = answer.output
+    if not hasattr(output, "log_probabilities") or not hasattr(output, "words"):
+        raise TargetError(
+            f"words are targets of a network that says how likely every word of a caption is; {type(output).__name__} "
+            "has no log_probabilities() and words. See saywhy.tasks.captioning.networks.Said."
+        )
+    likely, words = output.log_probabilities(), output.words
+    last = (words != 0).sum(1, keepdim=True) - 1  # END
+    inside = torch.arange(words.shape[1], device=words.device) < last
+    return torch.where(inside, likely, 0.0)[:, :-1], torch.where(inside, words, 0)[:, :-1]
+
+
+def _looked(answer: Answer) -> tuple[Tensor, Tensor]:
+    """Where was looked for every word [batch, word, *space], zero behind the end, and the words [batch, word]."""
+    seen, (_, words) = own_attention(answer)[:, :-1], _said(answer)
+    return seen * (words != 0).to(seen)[(..., *[None] * (seen.ndim - 2))], words
+
+
+def _text(words: Tensor, labels: Sequence[str] | None) -> list[str]:
+    """The words of a caption."""
+    return [labels[w] if labels and w < len(labels) else f"word {w}" for w in words.tolist() if w]

@@ -1,0 +1,1 @@
+"""Image captioning: networks, readers and ``caption``."""

@@ -1,0 +1,193 @@
+"""VQA: questions about pictures of COCO, and what ten people answered; v1, v2 and the changed priors of VQA-CP.
+
+OpenEnded_mscoco_train2014_questions.json            {"questions": [{"question_id", "image_id", "question"}],
+v2_OpenEnded_mscoco_train2014_questions.json          "data_subtype": "train2014", …}
+mscoco_train2014_annotations.json                    {"annotations": [{"question_id", "image_id", "question_type",
+v2_mscoco_train2014_annotations.json                  "answer_type", "multiple_choice_answer", "answers": [{"answer",
+                                                      "answer_confidence", "answer_id"}]}], "data_subtype", …}
+vqacp_v1_train_questions.json, vqacp_v2_…            the same records as a bare list, each with its "coco_split"
+vqacp_v1_train_annotations.json, vqacp_v2_…
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from sys import intern
+from typing import Any
+
+from saywhy.datasets.coco_files import file_name, find_picture
+from saywhy.datasets.json_records import Rows, read_rows, some
+from saywhy.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a picture.
+
+    Attributes:
+        question_id: its number; in v1 ten times that of its picture and a little more, in v2 a thousand times.
+        image_id: the number of the picture in COCO.
+        text: as it was asked.
+        split: the part of COCO that has the picture ("train2014"); in VQA-CP another one than that of the question.
+    """
+
+    question_id: int
+    image_id: int
+    text: str
+    split: str
+
+    def picture(self, folder: "str | os.PathLike[str]") -> Path:
+        """Where its picture lies; see ``saywhy.datasets.coco_files.find_picture``.
+
+        Raises:
+            InputError: the file of questions does not say of which split the picture is.
+            PictureError: it is not in the folder.
+        """
+        if not self.split:
+            raise InputError(
+                f"question {self.question_id} does not say of which split of COCO its picture {self.image_id} is. "
+                'Read its file with read_questions(path, split="train2014") or whichever it is.'
+            )
+        return find_picture(folder, file_name(self.split, self.image_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What people answered to a question; how sure each said to be is left out.
+
+    Attributes:
+        question_id: the question's number.
+        image_id: the number of its picture.
+        question_type: the words with which it begins ("what color is the").
+        answer_type: "yes/no", "number" or "other".
+        majority: what most people answered ("multiple_choice_answer").
+        answers: what each answered, ten in all published files.
+    """
+
+    question_id: int
+    image_id: int
+    question_type: str
+    answer_type: str
+    majority: str
+    answers: tuple[str, ...]
+
+
+def read_questions(path: "str | os.PathLike[str]", split: "str | None" = None) -> dict[int, Question]:
+    """The questions of a file of VQA v1, v2 or VQA-CP, by their numbers, in the order of the file.
+
+    Args:
+        path: the file.
+        split: of which part of COCO the pictures are, where the file does not say it.
+
+    Raises:
+        InputError: the file does not have this form, or a number comes twice.
+    """
+    rows = read_rows(path, "questions")
+    found: dict[int, Question] = {}
+    for index, row, (number, image_id, text) in rows.each(question_id=int, image_id=int, question=str):
+        if number in found:
+            raise rows.twice(index, "question_id", number)
+        found[number] = Question(number, image_id, text, _split(rows, index, row, split))
+    return found
+
+
+def read_annotations(path: "str | os.PathLike[str]") -> dict[int, Annotation]:
+    """What people answered, of a file of VQA v1, v2 or VQA-CP, by the numbers of the questions.
+
+    Raises:
+        InputError: the file does not have this form, or a question comes twice.
+    """
+    rows = read_rows(path, "annotations", _slim)
+    found: dict[int, Annotation] = {}
+    fields: dict[str, type] = {"question_id": int, "image_id": int, "question_type": str, "answer_type": str}
+    for index, _, values in rows.each(**fields, multiple_choice_answer=str, answers=list):
+        number, image_id, question_type, answer_type, majority, answers = values
+        if number in found:
+            raise rows.twice(index, "question_id", number)
+        wrong = [answer for answer in answers if type(answer) is not str]
+        if wrong or not answers:
+            got = repr(wrong[0]) if wrong else "none"
+            raise InputError(f"{rows.place(index)}: 'answers' must be a list of objects with 'answer', got {got}.")
+        kinds = intern(question_type), intern(answer_type)
+        found[number] = Annotation(number, image_id, *kinds, intern(majority), tuple(answers))
+    return found
+
+
+def read_results(path: "str | os.PathLike[str]") -> dict[int, str]:
+    """What a model answered, by the numbers of the questions: the form in which results are handed in.
+
+    That is a list of {"question_id": 458752000, "answer": "net"}.
+
+    Raises:
+        InputError: the file does not have this form, or a question comes twice.
+    """
+    rows = read_rows(path, "results")
+    found: dict[int, str] = {}
+    for index, _, (number, answer) in rows.each(question_id=int, answer=str):
+        if number in found:
+            raise rows.twice(index, "question_id", number)
+        found[number] = answer
+    return found
+
+
+def paired(
+    questions: Mapping[int, Question], annotations: Mapping[int, Annotation]
+) -> list[tuple[Question, Annotation]]:
+    """Every question with what people answered, in the order of the questions.
+
+    Raises:
+        InputError: one has no other, or the two are about different pictures.
+
+    >>> asked = Question(90, 9, "what is it?", "train2014")
+    >>> said = Annotation(90, 9, "what is", "other", "net", ("net",) * 10)
+    >>> paired({90: asked}, {90: said})[0][1].majority
+    'net'
+    """
+    alone = [number for number in questions if number not in annotations]
+    unknown = [number for number in annotations if number not in questions]
+    if alone or unknown:
+        raise InputError(
+            f"of {len(questions):,} questions {len(alone):,} have no annotation ({some(alone) or 'none'}), and of "
+            f"{len(annotations):,} annotations {len(unknown):,} have no question ({some(unknown) or 'none'}). "
+            "Are both files of the same split and the same version?"
+        )
+    for number, question in questions.items():
+        if question.image_id != annotations[number].image_id:
+            raise InputError(
+                f"question {number} is about the picture {question.image_id}, its annotation about "
+                f"{annotations[number].image_id}. Are both files of the same version?"
+            )
+    return [(question, annotations[number]) for number, question in questions.items()]
+
+
+def same_questions(first: Mapping[int, Question], second: Mapping[int, Question]) -> dict[int, tuple[int, ...]]:
+    """Under which numbers the questions of one version come in another: the same words about the same picture.
+
+    VQA-HAT has the numbers of v1; this finds its questions in v2 and VQA-CP. Those that do not come are left out.
+
+    >>> v1 = {90: Question(90, 9, "What is it?", "train2014"), 91: Question(91, 9, "Why?", "train2014")}
+    >>> same_questions(v1, {9002: Question(9002, 9, "What is it?", "train2014")})
+    {90: (9002,)}
+    """
+    numbers: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for number, question in second.items():
+        numbers[question.image_id, question.text].append(number)
+    keys = {number: (question.image_id, question.text) for number, question in first.items()}
+    return {number: tuple(numbers[key]) for number, key in keys.items() if key in numbers}
+
+
+def _split(rows: Rows, index: int, row: dict[str, Any], split: "str | None") -> str:
+    """What the record says, what the file says, or what the caller says."""
+    said = row.get("coco_split") or rows.header.get("data_subtype") or split or ""
+    if not isinstance(said, str):
+        raise InputError(f"{rows.place(index)}: the split must be a text such as 'train2014', got {said!r}.")
+    return intern(said)
+
+
+def _slim(record: dict[str, Any]) -> Any:
+    """Of one person's answer the answer alone: millions of objects would otherwise wait for the end of the file."""
+    if "answer_id" in record and type(record.get("answer")) is str:
+        return intern(record["answer"])
+    return record

@@ -1,0 +1,22 @@
+"""Toybox: a drawn world of everyday things, in which the right answer is known for every pixel."""
+
+from saywhy.toybox.scenes.backgrounds import BACKGROUNDS
+from saywhy.toybox.scenes.colour import COLOURS
+from saywhy.toybox.scenes.kinds import KINDS, UNSEEN_KINDS
+from saywhy.toybox.scenes.scene import Scene, Thing, scene
+from saywhy.toybox.scenes.sheet import sheet
+from saywhy.toybox.scenes.splits import SPLITS
+from saywhy.toybox.torch_dataset import ToyboxScenes
+
+__all__ = [
+    "BACKGROUNDS",
+    "COLOURS",
+    "KINDS",
+    "SPLITS",
+    "UNSEEN_KINDS",
+    "Scene",
+    "Thing",
+    "ToyboxScenes",
+    "scene",
+    "sheet",
+]

@@ -1,0 +1,126 @@
+"""The small models of our own that ship inside the package."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from saywhy.errors import ModelError, WeightsError, nearest
+from saywhy.models.model import Model
+from saywhy.models.preprocess import Preprocess
+from saywhy.models.weights import load_weights
+
+EYES = "trunk.features"
+"""The layer of the speaking models through which all goes that they know of a picture."""
+
+
+def load(name: str, weights: Any = None) -> Model:
+    """A Toybox model.
+
+    ``classifier`` says which kinds of things are in a picture, several at once; ``vqa`` answers questions about it, and
+    ``ucam`` says besides how certain it is; ``captioner`` says what is in it.
+
+    Args:
+        name: of the model.
+        weights: a file; ``"random"`` leaves the network untrained; None are the weights that ship.
+
+    Raises:
+        ModelError: there is no such model.
+        WeightsError: the given weights cannot be read or do not fit.
+    """
+    if name not in _MODELS:
+        likely = nearest(name, _MODELS) or list(_MODELS)
+        raise ModelError(f"there is no Toybox model '{name}'. Nearest: 'toybox:{likely[0]}'.")
+    model = _MODELS[name](weights)
+    model.module.eval()
+    return model
+
+
+def _classifier(weights: Any) -> Model:
+    from saywhy.toybox import KINDS
+    from saywhy.toybox.models.classifier import ToyboxClassifier
+
+    module = ToyboxClassifier()
+    _fill(module, weights, "toybox-classifier")
+    return Model(module, "toybox:classifier", _preprocess(), tuple(KINDS), multilabel=True)
+
+
+def _vqa(weights: Any) -> Model:
+    from saywhy.toybox.models.language import ToyboxAnswers
+
+    return _answering("vqa", weights, ToyboxAnswers)
+
+
+def _ucam(weights: Any) -> Model:
+    from saywhy.toybox.models.language import certain_answers
+
+    return _answering("ucam", weights, certain_answers)
+
+
+def _answering(name: str, weights: Any, head: Callable[[int, int], Any]) -> Model:
+    """A model of questions; head: what answers, from how many words and answers there are."""
+    from saywhy.models.uncertainty_reference import Reference
+    from saywhy.tasks.vocabulary import Vocabulary
+    from saywhy.tasks.vqa.networks import Answering
+    from saywhy.toybox.models.language import ToyboxEyes
+
+    with _file(weights, f"toybox-{name}") as path:
+        told = _metadata(path)
+    known, answers = Vocabulary(tuple(told["words"].split("\n"))), tuple(told.get("answers", "").split(","))
+    module = Answering(ToyboxEyes(), head(len(known), len(answers)))
+    _fill(module, weights, f"toybox-{name}")
+    reference = Reference.read(told["reference"]) if "reference" in told else None
+    texts = {"question": known.batch}
+    return Model(module, f"toybox:{name}", _preprocess(), answers, texts=texts, layer=EYES, reference=reference)
+
+
+def _captioner(weights: Any) -> Model:
+    from saywhy.tasks.captioning.networks import Captioning
+    from saywhy.tasks.vocabulary import Vocabulary
+    from saywhy.toybox.models.language import ToyboxEyes, ToyboxSpeaker
+
+    with _file(weights, "toybox-captioner") as path:
+        known = Vocabulary(tuple(_metadata(path)["words"].split("\n")))
+    module = Captioning(ToyboxEyes(), ToyboxSpeaker(len(known)))
+    _fill(module, weights, "toybox-captioner")
+    return Model(module, "toybox:captioner", _preprocess(), known.words, texts={"caption": known.batch}, layer=EYES)
+
+
+_MODELS = {"classifier": _classifier, "vqa": _vqa, "ucam": _ucam, "captioner": _captioner}
+
+
+def _preprocess() -> Preprocess:
+    from saywhy.toybox.models.classifier import MEAN, SIZE, STD
+
+    return Preprocess(resize=SIZE, crop=(SIZE, SIZE), mean=MEAN, std=STD)
+
+
+def _fill(module: Any, weights: Any, shipped: str) -> None:
+    """Load the given weights, or those that ship."""
+    if weights != "random":
+        with _file(weights, shipped) as path:
+            load_weights(module, path)
+
+
+@contextmanager
+def _file(weights: Any, shipped: str) -> Iterator[Any]:
+    if weights not in (None, "random"):
+        yield weights
+        return
+    with as_file(files("saywhy.toybox") / "weights" / f"{shipped}.safetensors") as path:
+        yield path
+
+
+def _metadata(path: Any) -> dict[str, str]:
+    """What a file of weights says of itself: here the words that its numbers stand for."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(Path(path), "pt") as opened:
+            told = dict(opened.metadata() or {})
+    except (OSError, TypeError, SafetensorError) as error:
+        raise WeightsError(f"'{path}' cannot be read as safetensors: {error}.") from error
+    if "words" not in told:
+        raise WeightsError(f"'{path}' does not say which words its weights are for: train it again.")
+    return told

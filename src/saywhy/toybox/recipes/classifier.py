@@ -1,0 +1,107 @@
+"""The recipe of ``toybox:classifier``: ``python -m saywhy.toybox.recipes.classifier --out weights.safetensors``."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+from torch import Tensor
+
+from saywhy.toybox import KINDS
+from saywhy.toybox.models.classifier import ToyboxClassifier, normalised
+from saywhy.toybox.recipes.draw import cores, draw
+from saywhy.toybox.recipes.mean_average_precision import logits_of, mean_average_precision
+from saywhy.training.checkpoint import check_name, half, save_weights
+from saywhy.training.command import Accelerator, Count, Threads, follow
+from saywhy.training.loop import HERE, Devices, Phase, Plan, fit
+
+SCENES = 12_000
+TEST_SCENES = 2_000
+SCALES = (1, 2, 3)
+"""Training scenes are drawn so many times too large, in turn, and reduced."""
+
+PHASES = (Phase(8, 64), Phase(2, 96), Phase(1, 128))
+
+
+def fresh(seed: int) -> ToyboxClassifier:
+    """A network with random weights that expects a tenth of all kinds in a picture, as there are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ToyboxClassifier(len(KINDS))
+    torch.nn.init.constant_(network.head.bias, -2.2)  # the logit of 0.1
+    return network
+
+
+def train(
+    out: Path,
+    seed: int,
+    scenes: int,
+    tests: int,
+    phases: tuple[Phase, ...],
+    progress: Progress,
+    devices: Devices = HERE,
+) -> dict[str, str]:
+    """Draw, train, measure and write the weights; returns the file's metadata."""
+    check_name(out)
+    devices.fabric()
+    begin = perf_counter()
+    network, plan = fresh(seed), Plan(phases, seed=seed)
+    images, labels = _drawn("train", scenes, progress, SCALES)
+    bar = progress.add_task("training", total=plan.length(scenes), loss="")
+    steps = fit(
+        network,
+        images,
+        labels,
+        plan,
+        normalised,
+        checkpoint=out.with_suffix(".checkpoint"),
+        tell=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
+        devices=devices,
+    )
+    minutes = (perf_counter() - begin) / 60
+    weights = half(network.state_dict())
+    network.load_state_dict(weights)  # what is measured is what is shipped: float16
+    score, reduced = (
+        mean_average_precision(logits_of(network, images), labels)
+        for images, labels in (_drawn("test", tests, progress, scales) for scales in ((1,), (3,)))
+    )
+    metadata = {
+        "model": "toybox:classifier",
+        "kinds": ",".join(KINDS),
+        "seed": str(seed),
+        "steps": str(steps),
+        "scenes": str(scenes),
+        "minutes": f"{minutes:.1f}",
+        "test_scenes": str(tests),
+        "test_map": f"{score:.4f}",
+        "test_map_reduced": f"{reduced:.4f}",
+    }
+    save_weights(out, weights, metadata)
+    out.with_suffix(".checkpoint").unlink(missing_ok=True)
+    return metadata
+
+
+def _drawn(split: str, count: int, progress: Progress, scales: tuple[int, ...] = (1,)) -> tuple[Tensor, Tensor]:
+    """Scenes, drawn on all cores, with a bar."""
+    bar = progress.add_task(f"drawing {split}", total=count, loss="")
+    return draw(split, count, processes=cores(), tell=lambda done: progress.advance(bar, done), scales=scales)
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Decides first weights, order and mirroring.")] = 0,
+    scenes: Annotated[int, typer.Option(min=64, help="Scenes to train on.")] = SCENES,
+    tests: Annotated[int, typer.Option(min=50, help="Scenes to measure on.")] = TEST_SCENES,
+    threads: Threads = 2,
+    accelerator: Accelerator = "cpu",
+    devices: Count = 1,
+) -> None:
+    """Train the classifier of Toybox, and measure it. Stop it with Ctrl-C; the same command goes on."""
+    on = Devices(accelerator, devices)
+    follow(lambda progress: train(out, seed, scenes, tests, PHASES, progress, on), threads)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,81 @@
+"""The page of a bench: a plot of every metric, and the table."""
+
+import math
+from dataclasses import asdict
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, Template
+from markupsafe import Markup
+
+from saywhy.metrics.class_agnostic import NULL_NAMES, NULLS
+from saywhy.metrics.registry import find_metric
+from saywhy.view.payload import dumps
+from saywhy.view.report import digest, text
+
+if TYPE_CHECKING:
+    from saywhy.benchmark.benchmark import Bench, Cell
+
+REASONS = 5
+"""Of so many pictures that were left out the page says why."""
+
+
+def bench_html(bench: "Bench") -> str:
+    """One self-contained page without scripts."""
+    style = text("check.css")
+    cells = bench.table()
+    return _template().render(
+        settings=bench.settings,
+        provenance=dumps(asdict(bench.settings)),
+        style=Markup(style),
+        style_digest=digest(style),
+        plots=[_plot(bench, cells, metric) for metric in bench.settings.metrics],
+        measured=len(bench.pictures),
+        skipped=len(bench.skipped),
+        reasons=list(dict.fromkeys(bench.skipped.values()))[:REASONS],
+    )
+
+
+def _plot(bench: "Bench", cells: Any, name: str) -> dict[str, Any]:
+    """One metric: a row for every method and every null, on one axis, the best first."""
+    metric = find_metric(name)
+    rows = [(who, cells[who][name]) for who in bench.who if cells[who][name].maps]
+    ends = [v for _, cell in rows for v in (cell.mean, cell.low, cell.high) if math.isfinite(v)]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    low, high = (max(metric.low, low), min(metric.high, high)) if math.isfinite(metric.high) else (low, high)
+    width = high - low or 1.0
+
+    def at(value: float) -> str:
+        return f"{100 * min(1.0, max(0.0, (value - low) / width)):.2f}"
+
+    def shown(who: str, cell: "Cell") -> dict[str, Any]:
+        spread = math.isfinite(cell.low)
+        return {
+            "who": NULL_NAMES.get(who, who),
+            "null": who in NULLS,
+            "at": at(cell.mean),
+            "low": at(cell.low if spread else cell.mean),
+            "high": at(cell.high if spread else cell.mean),
+            "value": f"{cell.mean:.3g}",
+            "interval": f"{cell.low:.3g} to {cell.high:.3g}" if spread else "",
+            "maps": cell.maps,
+        }
+
+    rows.sort(key=lambda row: row[1].mean, reverse=metric.better == "higher")
+    return {
+        "title": metric.title,
+        "paper": metric.paper,
+        "equation": metric.equation,
+        "better": metric.better,
+        "low": f"{low:.3g}",
+        "high": f"{high:.3g}",
+        "rows": [shown(*row) for row in rows],
+    }
+
+
+@cache
+def _template() -> Template:
+    return Environment(autoescape=True).from_string(
+        files("saywhy.view").joinpath("benchmark.html.j2").read_text("utf-8")
+    )

@@ -1,0 +1,133 @@
+"""The page of a check: the verdict, the tests, the scores beside maps that know nothing, and the network forgetting."""
+
+import base64
+import io
+import math
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, Template
+from markupsafe import Markup
+from PIL import Image
+
+from saywhy.errors import InputError
+from saywhy.io.atomic import written_whole
+from saywhy.metrics.class_agnostic import NULL_NAMES
+from saywhy.view.flat import flat
+from saywhy.view.overlay import heat_over
+from saywhy.view.payload import dumps, plain
+from saywhy.view.protocols import Explained
+from saywhy.view.report import digest, text
+from saywhy.view.scale import Scale
+
+if TYPE_CHECKING:
+    from saywhy.checks.check import Check
+
+LONGEST = 480
+"""Pixels of the picture at the top of the page; the small ones are a third of that."""
+
+
+def check_html(check: "Check") -> str:
+    """One self-contained page."""
+    style = text("check.css")
+    return _template().render(
+        title=", ".join(dict.fromkeys(name for row in check.explanation.targets for name in row)),
+        style=Markup(style),
+        style_digest=digest(style),
+        method=check.method,
+        layer=check.layer,
+        parts=list(_parts(check)),
+        provenance=dumps(plain(check.explanation.provenance)),
+    )
+
+
+def save_check(check: "Check", path: Path) -> Path:
+    """Write the page, whole or not at all; returns the path.
+
+    Raises:
+        InputError: the suffix is not ``.html``, or the file cannot be written.
+    """
+    if path.suffix.lower() != ".html":
+        raise InputError(f"'{path}': a check is written as one page, the suffix must be .html, got '{path.suffix}'.")
+    page = check_html(check)
+    try:
+        with written_whole(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written: {error}") from error
+    return path
+
+
+def _parts(check: "Check") -> Iterator[dict[str, Any]]:
+    """What the page shows of every map."""
+    e, key, small = check.explanation, (check.method, check.layer), LONGEST // 3
+    shown, *stages = (_drawn(check, maps) for maps in (e[key], *check.forgotten))
+    for b, row in enumerate(check.verdicts):
+        picture = shown.pictures[b]
+        for t, verdict in enumerate(row):
+            own = shown[key][b, t]
+            scale = Scale.of(own)
+            yield {
+                "name": picture.name,
+                "target": e.targets[b][t],
+                "verdict": verdict,
+                "picture": _image(picture, own, scale, LONGEST),
+                "tests": [_test(test) for test in verdict.tests],
+                "scores": [_score(name, found, b, t) for name, found in check.scores.items()],
+                "chances": [(kind, float(values[b, t])) for kind, values in check.percentiles.items()],
+                "stages": [
+                    {"image": _image(picture, stage[key][b, t], None, small), "left": _left(float(check.left[b, t, k]))}
+                    for k, stage in enumerate(stages)
+                ],
+                "before": _image(picture, own, scale, small),
+                "agreement": [(name, float(values[b, t])) for name, values in check.agreement.items()],
+            }
+
+
+def _left(value: float) -> str:
+    """What is left of a map."""
+    return "no map any more" if math.isnan(value) else f"{value:.2f} left"
+
+
+def _drawn(check: "Check", maps: Any) -> Explained:
+    """The explanation with these maps alone; signals and volumes as pictures."""
+    method, layer = check.method, check.layer
+    return flat(check.explanation._with(methods=(method,), layers=(layer,), _maps={(method, layer): maps.detach()}))
+
+
+def _test(test: Any) -> dict[str, Any]:
+    known = not math.isnan(test.value)
+    state = {True: "passed", False: "failed", None: "skipped"}[test.passed]
+    return {"name": test.name, "state": state, "text": test.text, "value": f"{test.value:.3g}" if known else ""}
+
+
+def _score(name: str, found: Any, b: int, t: int) -> dict[str, Any]:
+    """A metric as an axis with a mark for the map and one for each of the others, in percent of the axis."""
+    values = {"this map": float(found.values[b, t])}
+    values |= {NULL_NAMES[kind]: float(null[b, t]) for kind, null in found.nulls.items()}
+    ends_of = [*values.values(), *(end for end in (found.metric.low, found.metric.high) if math.isfinite(end))]
+    low, high = min(ends_of), max(ends_of)  # of a score that is no probability, wider than the metric says
+    width = high - low or 1.0
+    marks = [{"who": who, "at": f"{100 * (v - low) / width:.1f}", "value": f"{v:.3g}"} for who, v in values.items()]
+    ends = {"low": f"{low:.3g}", "high": f"{high:.3g}"}
+    return {"name": found.metric.title, "better": found.metric.better, **ends, "marks": marks}
+
+
+def _image(picture: Any, values: Any, scale: Scale | None, longest: int) -> str:
+    """A picture with its map, as a data address."""
+    from saywhy.view.sheet import fitted
+
+    factor = longest / max(picture.image.size)
+    shown, seen = fitted(picture.image, picture.seen, max(1, round(picture.image.width * factor)))
+    made: Image.Image = heat_over(shown, values, seen, scale=scale)
+    held = io.BytesIO()
+    made.save(held, "PNG")
+    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode("ascii")
+
+
+@cache
+def _template() -> Template:
+    return Environment(autoescape=True).from_string(files("saywhy.view").joinpath("check.html.j2").read_text("utf-8"))

@@ -1,0 +1,250 @@
+"""What all data sets of located pictures share: names of data sets, boxes in their pictures, pictures as annotated."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageOps
+
+from saywhy.datasets.boxed_folder import BoxedFolder
+from saywhy.datasets.coco import CocoBoxes
+from saywhy.datasets.imagenet import ImageNet
+from saywhy.datasets.load import LAYOUTS, open_dataset
+from saywhy.datasets.localized import TURNED_BACK, inside, open_annotated, size_of
+from saywhy.datasets.voc import VOC
+from saywhy.errors import InputError, PictureError, SaywhyWarning
+from saywhy.toybox.localized import ToyboxLocated
+
+XML = """<annotation><size><width>8</width><height>6</height></size><object><name>{name}</name>
+<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>4</xmax><ymax>5</ymax></bndbox></object></annotation>"""
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 6), "white").save(path)
+
+
+def text(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def voc(folder: Path) -> Path:
+    picture(folder / "JPEGImages" / "a.jpg")
+    text(folder / "Annotations" / "a.xml", XML.format(name="cat"))
+    for split in ("val", "train"):
+        text(folder / "ImageSets" / "Main" / f"{split}.txt", "a\n")
+    return folder
+
+
+def imagenet(folder: Path) -> Path:
+    for split in ("val", "train/n01440764"):
+        picture(folder / "ILSVRC" / "Data" / "CLS-LOC" / split / "x_1.JPEG")
+        text(folder / "ILSVRC" / "Annotations" / "CLS-LOC" / split / "x_1.xml", XML.format(name="n01440764"))
+    return folder
+
+
+def coco(folder: Path) -> Path:
+    instances = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 8, "height": 6}],
+        "annotations": [{"id": 5, "image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 3]}],
+        "categories": [{"id": 3, "name": "cat"}],
+    }
+    for split in ("val2017", "train2017"):
+        picture(folder / split / "a.jpg")
+        text(folder / "annotations" / f"instances_{split}.json", json.dumps(instances))
+    return folder
+
+
+def boxed(folder: Path) -> Path:
+    picture(folder / "a.jpg")
+    text(folder / "boxes.csv", "file,label,left,top,right,bottom\na.jpg,cat,1,2,4,5\n")
+    return folder
+
+
+def labelled(folder: Path) -> Path:
+    picture(folder / "cat" / "a.jpg")
+    return folder
+
+
+MAKERS = {
+    "voc": (voc, VOC, "train"),
+    "imagenet": (imagenet, ImageNet, "train"),
+    "coco": (coco, CocoBoxes, "train2017"),
+    "folder": (boxed, BoxedFolder, None),
+}
+
+
+# --- names of data sets --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_layout_is_recognised_with_and_without_its_name(tmp_path: Path, kind: str):
+    make, reader, split = MAKERS[kind]
+    folder = make(tmp_path / "data")
+    for spec in (f"{kind}:{folder}", str(folder)):
+        found = open_dataset(spec)
+        assert type(found) is reader
+        assert [each.labels for each in map(found.__getitem__, range(len(found)))] == [found.labels]
+        if split:
+            named = open_dataset(f"{spec}:{split}")
+            assert type(named) is reader
+            assert split in named.name
+            assert named.name != found.name
+    assert type(open_dataset(folder)) is reader
+
+
+@pytest.mark.parametrize("kind", ["voc", "coco", "folder"])
+def test_three_published_formats_give_the_same_box(tmp_path: Path, kind: str):
+    """(2, 3) to (4, 5) of VOC, 3 wide and high from (1, 2) on of COCO, and (1, 2) to (4, 5) of a table."""
+    make, _, _ = MAKERS[kind]
+    found = open_dataset(f"{kind}:{make(tmp_path)}")[0]
+    assert found.things[0].box == (1, 2, 4, 5)
+    assert found.open().size == (8, 6)
+
+
+def test_folders_of_labels_and_toybox(tmp_path: Path):
+    found = open_dataset(labelled(tmp_path))
+    assert (found.labels, found[0].labels, found[0].things) == (("cat",), ("cat",), ())
+    assert isinstance(open_dataset("toybox:test"), ToyboxLocated)
+    with pytest.raises(InputError, match="Toybox has no split 'tset'"):
+        open_dataset("toybox:tset")
+
+
+def test_a_file_may_be_given_in_place_of_its_folder(tmp_path: Path):
+    found = open_dataset(coco(tmp_path / "coco") / "annotations" / "instances_val2017.json")
+    assert (type(found), found[0].open().size) == (CocoBoxes, (8, 6))
+    found = open_dataset(boxed(tmp_path / "boxed") / "boxes.csv")
+    assert (type(found), found[0].labels) == (BoxedFolder, ("cat",))
+
+
+def test_a_colon_in_a_folders_name_is_no_split(tmp_path: Path):
+    folder = voc(tmp_path / "a:val")
+    for spec in (f"voc:{folder}", str(folder), f"{folder}:train"):
+        assert open_dataset(spec)[0].labels == ("cat",)
+
+
+def test_the_home_folder_is_written_as_in_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    voc(tmp_path / "data")
+    assert open_dataset("voc:~/data:train").name == "data train"
+
+
+def test_unknown_layouts_are_told_the_known_ones(tmp_path: Path):
+    picture(tmp_path / "a.jpg")
+    for spec in (str(tmp_path), str(tmp_path / "nowhere"), "voc:", "", "vco:there", "voc:/nowhere:val"):
+        with pytest.raises(InputError) as caught:
+            open_dataset(spec)
+        for form in LAYOUTS:
+            assert form in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_another_layout_than_was_named_is_refused(tmp_path: Path, kind: str):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty"):
+        open_dataset(f"{kind}:{tmp_path / 'empty'}")
+
+
+@pytest.mark.parametrize("kind", ["voc", "imagenet", "coco"])
+def test_splits_that_there_are_not(tmp_path: Path, kind: str):
+    make, _, _ = MAKERS[kind]
+    with pytest.raises(InputError, match="split 'vla'"):
+        open_dataset(f"{kind}:{make(tmp_path)}:vla")
+
+
+def test_folders_have_no_splits(tmp_path: Path):
+    with pytest.raises(InputError, match="has no splits, got 'val'"):
+        open_dataset(f"folder:{boxed(tmp_path)}:val")
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_picture_that_is_not_there_is_an_index_error(tmp_path: Path, kind: str):
+    make, _, _ = MAKERS[kind]
+    found = open_dataset(make(tmp_path))
+    with pytest.raises(IndexError):
+        found[len(found)]
+    assert found[-1].name == found[len(found) - 1].name
+
+
+# --- boxes ---------------------------------------------------------------------------------------------------------
+
+
+@given(
+    *[st.floats(-20, 20)] * 2, *[st.floats(0.01, 40)] * 2, st.integers(1, 12), st.integers(1, 12)
+)  # fmt: skip
+def test_what_is_left_of_a_box_is_what_it_shares_with_the_picture(x, y, wide, high, width, height):
+    box = (x, y, x + wide, y + high)
+    shared = [min(box[2], width) - max(x, 0), min(box[3], height) - max(y, 0)]
+    lost = max(-x, -y, box[2] - width, box[3] - height)
+    if min(shared) <= 0:
+        with pytest.raises(InputError, match=r"here: .* lies outside of the picture"):
+            inside(box, (width, height), "here")
+    elif lost > 1:
+        with pytest.warns(SaywhyWarning, match=r"here: .* cut off"):
+            kept = inside(box, (width, height), "here")
+        assert [kept[2] - kept[0], kept[3] - kept[1]] == pytest.approx(shared)
+    else:
+        kept = inside(box, (width, height), "here")
+        assert 0 <= kept[0] < kept[2] <= width
+        assert 0 <= kept[1] < kept[3] <= height
+        assert inside(kept, (width, height), "here") == kept
+
+
+@pytest.mark.parametrize("box", [(3, 1, 3, 2), (4, 1, 3, 2), (1, 5, 2, 2), (math.nan, 1, 2, 2), (0, 0, math.inf, 2)])
+def test_boxes_that_are_none(box):
+    with pytest.raises(InputError, match=r"here: a box has left < right and top < bottom, all finite; got"):
+        inside(tuple(map(float, box)), (8, 6), "here")
+
+
+# --- pictures as they were annotated -------------------------------------------------------------------------------
+
+
+def turned(path: Path, orientation: int) -> Image.Image:
+    """A picture whose camera noted how it was held; returns its pixels as they are stored."""
+    stored = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 7, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    stored.save(path, exif=exif)
+    return stored
+
+
+@pytest.mark.parametrize("orientation", [1, *TURNED_BACK])
+def test_a_picture_is_opened_as_it_is_stored(tmp_path: Path, orientation: int):
+    path = tmp_path / "a.png"
+    stored = turned(path, orientation)
+    found = open_annotated(path, (7, 4))
+    assert found.mode == "RGB"
+    assert np.array_equal(np.asarray(found), np.asarray(stored))
+    assert size_of(path) == (7, 4)
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_where_the_upright_picture_was_annotated_it_is_opened_upright(tmp_path: Path, orientation: int):
+    path = tmp_path / "a.png"
+    turned(path, orientation)
+    with Image.open(path) as opened:
+        upright = ImageOps.exif_transpose(opened)
+    assert np.array_equal(np.asarray(open_annotated(path, (4, 7))), np.asarray(upright))
+    assert size_of(path, upright=True) == upright.size == (4, 7)
+
+
+@pytest.mark.parametrize("orientation", [1, 3])
+def test_a_picture_of_another_size_than_the_annotation_says_is_refused(tmp_path: Path, orientation: int):
+    path = tmp_path / "a.png"
+    turned(path, orientation)
+    with pytest.raises(InputError, match=r"a\.png' has 7 × 4 pixels, but its annotation was made for 4 × 7"):
+        open_annotated(path, (4, 7))
+
+
+def test_damaged_and_missing_pictures_are_told(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    for read in (size_of, lambda path: open_annotated(path, (7, 4))):
+        with pytest.raises(PictureError, match=r"a\.jpg' is not a picture"):
+            read(tmp_path / "a.jpg")
+        with pytest.raises(PictureError, match=r"no file .*b\.jpg"):
+            read(tmp_path / "b.jpg")

@@ -1,0 +1,161 @@
+"""What is usual of a model's uncertainty: kept beside its weights, read again, and looked up."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from saywhy.errors import WeightsError
+from saywhy.metrics.calibration import risk_coverage
+from saywhy.models.uncertainty_reference import STEPS, Reference, Risks, quantile_of
+
+few = settings(max_examples=40, deadline=None)
+measured = st.lists(st.floats(0, 10, width=32), min_size=1, max_size=60)
+
+
+def reference(limit: float = 0.7) -> Reference:
+    values = torch.rand(500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return Reference.of({"total": values, "epistemic": values**4}, limit, 0.05, "talk-val")
+
+
+def quantiles(values: list[float]) -> tuple[float, ...]:
+    return Reference.of({"total": torch.tensor(values)}, 0, 0, "").quantiles["total"]
+
+
+def test_quantiles_of_a_test_set():
+    values = torch.rand(301, generator=torch.Generator().manual_seed(1))
+    found = quantiles(values.tolist())
+    assert len(found) == STEPS
+    assert found[::100] == pytest.approx([float(values.min()), float(values.max())])
+    assert found[50] == pytest.approx(float(values.median()))
+    assert list(found) == sorted(found)
+
+
+class TestRisks:
+    def test_of_every_percent_and_where_an_answer_lies(self):
+        values = torch.arange(200).double() / 200
+        found = risk_coverage(values, values >= 0.75)  # the last quarter is wrong
+        risks = Risks.of(found.risk, found.uncertainty, "some")
+        assert risks.wrong[74] == 0
+        assert risks.wrong[99] == pytest.approx(0.25)
+        assert risks.limits[0] == pytest.approx(0.005)
+        assert [risks.at(value) for value in (-1.0, 0.004, 0.5, 0.7449, 0.745, 9.0)] == [1, 1, 50, 74, 75, 100]
+
+    @few
+    @given(measured, st.floats(-1, 11, width=32))
+    def test_all_answers_as_certain_are_counted(self, values, value):
+        found = risk_coverage(torch.tensor(values), torch.ones(len(values), dtype=torch.bool))
+        percent = Risks.of(found.risk, found.uncertainty, "").at(value)
+        share = sum(v <= value for v in values) / len(values)
+        assert abs(percent / 100 - share) <= 0.5 / len(values) + 0.011
+
+    def test_kept_beside_weights(self):
+        values = torch.rand(321, generator=torch.Generator().manual_seed(3))
+        found = risk_coverage(values, values > 0.5)
+        known = dataclasses.replace(reference(), risks=Risks.of(found.risk, found.uncertainty, "ambiguous-test"))
+        after = Reference.read(known.text())
+        assert after.risks is not None
+        assert after.risks.split == "ambiguous-test"
+        assert after.risks.wrong == pytest.approx(known.risks.wrong, abs=1e-6)
+        assert Reference.read(after.text()) == after
+        short = json.loads(known.text())
+        short["risks"]["wrong"].pop()
+        with pytest.raises(WeightsError, match="hundred steps"):
+            Reference.read(json.dumps(short))
+
+
+@pytest.mark.parametrize("limit", [0.7, -math.inf])
+def test_read_again(limit):
+    before = reference(limit)
+    after = Reference.read(before.text())
+    assert (after.limit, after.risk, after.split) == (before.limit, before.risk, before.split)
+    assert after.quantiles.keys() == before.quantiles.keys()
+    for kind, values in before.quantiles.items():
+        assert after.quantiles[kind] == pytest.approx(values, abs=1e-6)
+    assert Reference.read(after.text()) == after
+    assert len(before.text()) < 3000
+
+
+def test_a_torn_text_is_refused():
+    whole = reference().text()
+    for end in range(len(whole)):
+        with pytest.raises(WeightsError, match="cannot be read"):
+            Reference.read(whole[:end])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "3",
+        "null",
+        "{}",
+        json.dumps({"quantiles": [1, 2], "limit": 1, "risk": 1, "split": ""}),
+        json.dumps({"quantiles": {"total": 3}, "limit": 1, "risk": 1, "split": ""}),
+        json.dumps({"quantiles": {"total": ["a"]}, "limit": 1, "risk": 1, "split": ""}),
+        json.dumps({"quantiles": {}, "limit": None, "risk": 1, "split": ""}),
+        json.dumps({"quantiles": {}, "limit": 1, "split": ""}),
+    ],
+)
+def test_another_text_is_refused(text):
+    with pytest.raises(WeightsError, match="cannot be read"):
+        Reference.read(text)
+
+
+class TestQuantileOf:
+    @few
+    @given(measured, st.floats(-1, 11, width=32))
+    def test_between_the_share_below_and_the_share_up_to_it(self, values, value):
+        found = quantile_of(value, quantiles(values))
+        below, up_to = (sum(test(v) for v in values) / len(values) for test in (value.__gt__, value.__ge__))
+        # Quantiles lie between neighbours, and there are so many of them and no more.
+        slack = 1 / len(values) + 1 / (STEPS - 1) + 1e-6
+        assert below - slack <= found <= up_to + slack
+        assert 0 <= found <= 1
+
+    @few
+    @given(measured, st.lists(st.floats(-1, 11, width=32), min_size=2, max_size=2))
+    def test_larger_values_are_no_rarer(self, values, pair):
+        low, high = sorted(pair)
+        steps = quantiles(values)
+        assert quantile_of(low, steps) <= quantile_of(high, steps)
+
+    def test_is_the_inverse_where_no_two_are_equal(self):
+        steps = torch.rand(STEPS, generator=torch.Generator().manual_seed(2), dtype=torch.float64).sort().values
+        for i in range(STEPS):
+            assert quantile_of(float(steps[i]), steps.tolist()) == pytest.approx(i / (STEPS - 1), abs=1e-12)
+        for share in (0.003, 0.5, 0.777):
+            assert quantile_of(float(torch.quantile(steps, share)), steps.tolist()) == pytest.approx(share)
+
+    def test_beyond_the_ends_and_where_all_are_equal(self):
+        assert [quantile_of(v, [1.0, 2.0, 3.0]) for v in (0, 1, 3, 4, -math.inf, math.inf)] == [0, 0, 1, 1, 0, 1]
+        assert quantile_of(1, [2.0, 2.0]) == 0
+        assert quantile_of(3, [2.0, 2.0]) == 1
+
+
+def test_how_a_model_uses_it():
+    known = reference()
+    assert known.share_below("total", 0.25) == pytest.approx(0.25, abs=0.05)
+    assert known.share_below("epistemic", 0.5**4) == pytest.approx(0.5, abs=0.05)
+    assert not known.abstains(0.7)
+    assert known.abstains(0.71)
+    assert reference(-math.inf).abstains(0.0)
+
+
+def test_of_measurements_in_any_precision():
+    values: dict[str, Tensor] = {"total": torch.linspace(0, 1, 11).half()}
+    assert Reference.of(values, 0, 0, "").quantiles["total"][10] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_the_smallest_are_told_apart_after_reading_too():
+    """Of a variance head most values are far below a millionth."""
+    values = torch.logspace(-14, -3, 1001, dtype=torch.float64)
+    read = Reference.read(Reference.of({"noise": values}, 0.5, 0.05, "val", questions="talk-test").text())
+    assert read.questions == "talk-test"
+    for k in (5, 50, 95):
+        assert read.share_below("noise", float(values[10 * k])) == pytest.approx(k / 100, abs=1e-4)

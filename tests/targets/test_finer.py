@@ -1,0 +1,157 @@
+"""Finer-CAM as a target: why this rather than those most like it (Zhang et al., CVPR 2025)."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import saywhy
+from saywhy.errors import TargetError
+from saywhy.output import Answer
+from saywhy.targets import Class, Top, as_target, finer
+
+LAYOUT = saywhy.Layout("channels-first", (6, 6))
+explain = partial(saywhy.explain, layout=LAYOUT)  # given, because random networks do not always prove theirs
+
+LABELS = ("Siamese cat", "tabby, tiger cat", "bull mastiff", "boxer")
+LOGITS = torch.tensor([[1.0, 3.0, -2.0, 0.5], [0.0, -1.0, 4.0, 2.0], [9.0, 1.0, 2.0, 3.0]])
+
+
+def answer(**about: Any) -> Answer:
+    return Answer(**{"logits": LOGITS, "labels": LABELS, "output": LOGITS, **about})
+
+
+def assert_scores(target: Any, wanted: Any, **about: Any) -> None:
+    found = as_target(target).columns(answer(**about))
+    torch.testing.assert_close(found.scores, torch.as_tensor(wanted, dtype=torch.float32))
+    assert [len(row) for row in found.names] == [found.scores.shape[1]] * len(found.scores)
+
+
+def test_the_score_less_the_mean_of_the_nearest():
+    # Class 1: 3, nearest 1 and 0.5; -1, nearest 0 and 2; 1, nearest 2 and 3.
+    assert_scores(finer(1, 2, 0.5), [[3 - 0.375], [-1 - 0.5], [1 - 1.25]])
+    assert finer(1, 2, 0.5).columns(answer()).names[0] == ["(tabby, tiger cat - 0.5 mean(Siamese cat, boxer))"]
+
+
+def test_the_published_strength_and_number():
+    assert_scores(finer(1), [[3 + 0.6 * 0.5 / 3], [-1 - 0.6 * 2], [1 - 0.6 * 14 / 3]])
+
+
+def test_no_more_than_there_are():
+    assert_scores(finer(0, 99), finer(0, 3).columns(answer()).scores)
+
+
+def test_each_sample_has_its_own_neighbours():
+    found = finer(None, 1, 1.0).columns(answer())
+    torch.testing.assert_close(found.scores, torch.tensor([[2.0], [2.0], [6.0]]))
+    assert [row[0] for row in found.names] == [
+        "(tabby, tiger cat - 1 mean(Siamese cat))",
+        "(bull mastiff - 1 mean(boxer))",
+        "(Siamese cat - 1 mean(boxer))",
+    ]
+
+
+@pytest.mark.parametrize("given", [Top(2), torch.tensor([[1, 0], [2, 3], [0, 3]]), ["tiger cat", 0]])
+def test_several_targets(given):
+    found = finer(given, 2).columns(answer())
+    assert found.scores.shape == (3, 2)
+    assert bool((found.classes == -1).all())
+
+
+def test_given_classes():
+    assert_scores(finer("boxer", ["bull mastiff", 0], 1.0), [[0.5 + 0.5], [2 - 2], [3 - 5.5]])
+    assert_scores(finer("boxer", "bull mastiff", 1.0), [[2.5], [-2], [1]])
+
+
+def test_by_the_weights_of_the_last_layer():
+    """Rows 1 and 3 point the same way, whatever their length and whatever the scores of the picture."""
+    weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 9.0]])
+    assert_scores(finer(1, 1, 1.0, weights=weights), LOGITS[:, 1:2] - LOGITS[:, 3:])
+    with pytest.raises(TargetError, match=r"weights must be those of the last layer, \[4, feature\]"):
+        finer(1, weights=weights[:3]).columns(answer())
+
+
+def test_weighted_by_probabilities():
+    shares = LOGITS.softmax(1)
+    wanted = LOGITS[:, 1] - 0.6 * (LOGITS * shares)[:, [0, 2, 3]].sum(1) / shares[:, [0, 2, 3]].sum(1)
+    assert_scores(finer(1, weighted=True), wanted.unsqueeze(1))
+
+
+def test_in_the_score_that_is_asked_for():
+    chances = LOGITS.softmax(1)
+    wanted = chances[:, 1:2] - chances[:, [0, 3]].mean(1, keepdim=True)
+    found = finer(1, 2, 1.0).columns(answer(score="probability")).scores
+    torch.testing.assert_close(found[:1], wanted[:1])
+    torch.testing.assert_close(finer(Class(1, "probability"), 2, 1.0).columns(answer()).scores, found)
+
+
+def test_arithmetic():
+    turned = (-finer(1, 2, 0.5)).columns(answer())
+    torch.testing.assert_close(turned.scores, torch.tensor([[-2.625], [1.5], [0.25]]))
+    assert turned.names[0] == ["-(tabby, tiger cat - 0.5 mean(Siamese cat, boxer))"]
+    assert_scores(finer(1, 2, 0.5) - 2.0 * Class(0), [[0.625], [-1.5], [-18.25]])
+
+
+def test_the_neighbours_stay_when_the_answer_changes():
+    fixed = finer(None, 1, 1.0).fixed(answer())
+    changed = fixed.columns(answer(logits=LOGITS.flip(1)))
+    torch.testing.assert_close(changed.scores[0], torch.tensor([-2.0 - 0.5]))  # still class 1 less class 0
+    one = fixed.of_samples(torch.tensor([2, 2])).columns(answer(logits=LOGITS[[2, 2]]))
+    torch.testing.assert_close(one.scores, torch.tensor([[6.0], [6.0]]))
+    part = fixed.of_samples(slice(1, 2)).columns(answer(logits=LOGITS[1:2]))
+    torch.testing.assert_close(part.scores, torch.tensor([[2.0]]))
+    asked = finer(torch.tensor([1, 2, 0]), 1, 1.0).of_samples(slice(1, 3)).columns(answer(logits=LOGITS[1:]))
+    torch.testing.assert_close(asked.scores, torch.tensor([[2.0], [6.0]]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gradcam", "rsi-gradcam"])
+@pytest.mark.parametrize("size", [None, 1, 2])
+def test_a_batch_is_its_samples(tiny, pictures, method, size):
+    network, batch = tiny(), pictures(3)
+    settings = {"method": method, "layer": "features", "relu": False, "batch_size": size}
+    together = explain(network, batch, finer(None, 2), **settings)
+    alone = [explain(network, one[None], finer(None, 2), **settings) for one in batch]
+    torch.testing.assert_close(together.maps, torch.cat([e.maps for e in alone]), rtol=1e-4, atol=1e-6)
+    assert together.targets == [e.targets[0] for e in alone]
+
+
+def test_what_two_classes_share_is_left_out():
+    """Two classes look at the first quarter alike, and one of them at the second too."""
+    network = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(8, 3, bias=False))
+    rows = [[1.0, 1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, -1, -1]]
+    with torch.no_grad():
+        network[2].weight.copy_(torch.tensor(rows))
+    settings = {"method": "hirescam", "layer": "0", "layout": saywhy.Layout("channels-first", (2, 4))}
+    picture = torch.ones(1, 1, 2, 4)
+    plain = saywhy.explain(network, picture, 0, **settings).maps
+    fine = saywhy.explain(network, picture, finer(0, 1, 1.0), **settings).maps
+    assert plain.flatten().tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert fine.flatten().tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
+    found = saywhy.explain(network, picture, finer(0, 1, 1.0), relu=False, **settings)
+    torch.testing.assert_close(
+        saywhy.explain(network, picture, -finer(0, 1, 1.0), relu=False, **settings).maps, -found.maps
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: finer(0, 0), "similar must be a whole number of at least 1"),
+        (lambda: finer(0, True), "similar must be a whole number"),
+        (lambda: finer(0, []), "similar is empty"),
+        (lambda: finer(0, alpha=-1), "alpha must be a number of at least 0"),
+        (lambda: finer(0, alpha=float("nan")), "alpha must be"),
+        (lambda: finer(Class(0) - Class(1)), "finer takes classes"),
+        (lambda: finer(lambda out: out[:, 0]), "finer takes classes"),
+        (lambda: finer(0, [0, 1]).columns(answer()), "holds the class itself"),
+        (lambda: finer(0, ["horse"]).columns(answer()), "no class 'horse'"),
+        (lambda: finer("horse").columns(answer()), "no class 'horse'"),
+        (lambda: finer(0).columns(Answer(torch.ones(2, 1))), "one number a sample"),
+    ],
+)
+def test_what_is_wrong_is_said(wrong, message):
+    with pytest.raises(TargetError, match=message):
+        wrong()

@@ -1,0 +1,89 @@
+"""Captioners: teacher-forced and word by word they are the same network; captions do not depend on their company."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from saywhy.tasks.captioning.networks import Captioning, ShowAndTell, TopDown, with_end
+
+CHANNELS, WORDS = 6, 11
+NETWORKS = {
+    "show and tell": lambda: ShowAndTell(CHANNELS, WORDS, 5, 7),
+    "top down": lambda: TopDown(CHANNELS, WORDS, 5, 7, 4),
+}
+CAPTIONS = torch.tensor([[4, 5, 6, 7], [8, 9, 0, 0], [10, 0, 0, 0]])
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request) -> nn.Module:
+    torch.manual_seed(0)
+    return NETWORKS[request.param]().double().eval()
+
+
+@pytest.fixture
+def features() -> Tensor:
+    return torch.rand(3, CHANNELS, 5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def test_word_by_word_is_the_same(network, features):
+    said = network(features, CAPTIONS)
+    state = network.begin(features)
+    heard = torch.full((3,), 2)
+    for turn in range(5):
+        log_probabilities, state = network.step(heard, state)
+        torch.testing.assert_close(log_probabilities, said.logits[:, turn].log_softmax(-1))
+        assert all(len(part) == 3 for part in state)
+        heard = CAPTIONS[:, turn] if turn < 4 else heard
+
+
+def test_a_caption_is_the_same_alone(network, features):
+    together = network(features, CAPTIONS)
+    for i, length in enumerate((4, 2, 1)):
+        alone = network(features[i : i + 1], CAPTIONS[i : i + 1, :length])
+        torch.testing.assert_close(alone.log_probabilities()[0], together.log_probabilities()[i, : length + 1])
+
+
+def test_words_behind_the_end_cost_nothing(network, features):
+    likely = network(features, CAPTIONS).log_probabilities()
+    assert likely.shape == (3, 5)
+    assert bool((likely[1, 3:] == 0).all())
+    assert bool((likely[0] < 0).all())
+    assert with_end(CAPTIONS)[1].tolist() == [8, 9, 3, 0, 0]
+
+
+def test_all_sentences_of_two_words_are_certain_together(network, features):
+    """P(END) + Σ P(a, END) + Σ P(a, b) = 1, over words that may not end a sentence."""
+    features = features[:1]
+    going_on = [w for w in range(WORDS) if w != 3]
+    with torch.no_grad():
+        first, state = network.step(torch.tensor([2]), network.begin(features))
+        total = first.exp()[0, 3]
+        for word in going_on:
+            second, _ = network.step(torch.tensor([word]), state)
+            total = total + first.exp()[0, word] * second.exp().sum()
+    torch.testing.assert_close(total, torch.tensor(1.0, dtype=torch.float64))
+
+
+def test_what_was_looked_at_adds_up(features):
+    torch.manual_seed(0)
+    said = TopDown(CHANNELS, WORDS, 5, 7, 4).double()(features, CAPTIONS)
+    assert said.attention.shape == (3, 5, 5, 4)
+    torch.testing.assert_close(said.attention.sum((2, 3)), torch.ones(3, 5, dtype=torch.float64))
+
+
+def test_every_weight_learns(network, features):
+    network.train()
+    (-network(features, CAPTIONS).log_probabilities().sum()).backward()
+    assert not [name for name, p in network.named_parameters() if p.grad is None]
+
+
+def test_the_published_sizes():
+    """neuraltalk2's picture of 512 x 7 x 7 or 14 x 14; bottom-up features of 2,048 channels."""
+    with torch.no_grad():
+        assert ShowAndTell(512, 9567)(torch.rand(1, 512, 14, 14), CAPTIONS[:1]).logits.shape == (1, 5, 9567)
+        assert TopDown(2048, 9000)(torch.rand(1, 2048, 7, 7), CAPTIONS[:1]).logits.shape == (1, 5, 9000)
+
+
+def test_behind_a_trunk():
+    network = Captioning(nn.Conv2d(3, CHANNELS, 3), ShowAndTell(CHANNELS, WORDS, 5, 7))
+    assert network(torch.rand(3, 3, 8, 8), CAPTIONS).logits.shape == (3, 5, WORDS)

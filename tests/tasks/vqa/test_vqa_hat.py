@@ -1,0 +1,98 @@
+"""Maps of VQA-HAT: small folders of the published form are read, and what is wrong with others is said."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from saywhy.errors import InputError, PictureError, SaywhyWarning
+from saywhy.tasks.vqa.vqa_hat import find_maps, read_map
+
+GREY = np.array([[0, 51, 255], [102, 0, 153]], dtype=np.uint8)
+
+
+@pytest.fixture
+def val(tmp_path: Path) -> Path:
+    """Two questions with three people each."""
+    folder = tmp_path / "vqahat_val"
+    folder.mkdir()
+    for number in (4870250, 90):
+        for person in (3, 1, 2):
+            Image.fromarray(GREY // person).save(folder / f"{number}_{person}.png")
+    return folder
+
+
+def test_questions_and_people_are_in_order(val: Path):
+    found = find_maps(val)
+    assert list(found) == [90, 4870250]
+    assert [each.person for each in found[90]] == [1, 2, 3]
+    assert {each.image_id for each in found[4870250]} == {487025}
+    assert not hasattr(found[90][0], "__dict__")
+
+
+def test_a_map_is_from_0_to_1(val: Path):
+    seen = find_maps(val)[90][0].read()
+    assert seen.dtype == torch.float32
+    assert torch.equal(seen, torch.tensor([[0, 0.2, 1], [0.4, 0, 0.6]]))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "I;16"])
+def test_grey_is_grey_in_every_kind_of_file(tmp_path: Path, mode: str):
+    grey = Image.fromarray(GREY)
+    image = Image.fromarray(GREY.astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    image.save(tmp_path / "1_1.png")
+    assert torch.equal(read_map(tmp_path / "1_1.png"), torch.from_numpy(GREY.astype(np.float32) / 255))
+
+
+def test_a_map_in_colour_is_refused(tmp_path: Path):
+    Image.new("RGB", (3, 2), (0, 0, 255)).save(tmp_path / "1_1.png")
+    with pytest.raises(PictureError, match="in colour"):
+        read_map(tmp_path / "1_1.png")
+
+
+def test_a_damaged_map_is_told_when_it_is_read(val: Path):
+    (val / "90_2.png").write_bytes(b"no picture")
+    found = find_maps(val)
+    found[90][0].read()
+    with pytest.raises(PictureError, match=r"90_2\.png"):
+        found[90][1].read()
+    (val / "90_3.png").unlink()
+    with pytest.raises(PictureError, match=r"no file .*90_3\.png"):
+        found[90][2].read()
+
+
+def test_what_is_no_map_is_passed_over(val: Path):
+    (val / "readme.txt").touch()
+    (val / ".DS_Store").touch()
+    assert len(find_maps(val)) == 2
+    (val / "mean.png").touch()
+    with pytest.warns(SaywhyWarning, match=r"1 are passed over: mean\.png"):
+        assert len(find_maps(val)) == 2
+
+
+def test_folders_without_maps_are_refused(val: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="there is no folder"):
+        find_maps(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"no file that is called like a map.*Give one of its folders: vqahat_val"):
+        find_maps(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(InputError, match="Give the unpacked vqahat_train or vqahat_val"):
+        find_maps(other)
+    (other / "cat.png").touch()
+    with pytest.raises(InputError, match=r"\(but cat\.png\)"):
+        find_maps(other)
+
+
+def test_a_person_has_one_map_a_question(val: Path):
+    (val / "090_1.png").touch()
+    with pytest.raises(InputError, match="both of person 1 and question 90"):
+        find_maps(val)
+
+
+def test_questions_that_there_are_not_are_refused(val: Path):
+    assert len(find_maps(val, questions={90: "why?", 4870250: "where?", 91: "who?"})) == 2
+    with pytest.raises(InputError, match=r"maps of 1 questions that there are not: 4870250\. VQA-HAT has the numbers"):
+        find_maps(val, questions=[90])

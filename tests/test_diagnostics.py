@@ -1,0 +1,22 @@
+"""What a card says of the sign of a map."""
+
+import pytest
+
+from saywhy.diagnostics import evidence_fact
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "of_score", "state", "says"),
+    [
+        (-0.75, -0.48, True, "warning", "all against, -0.75 to -0.48"),
+        (-1.0, 0.0, True, "warning", "nothing speaks for this answer"),
+        (-0.75, -0.48, False, "good", "of one sign"),
+        (0.0, 2.0, True, "good", "of one sign"),
+        (-1.0, 2.0, True, "good", "both signs"),
+        (3.0, 3.0, True, "warning", "the map is flat"),
+    ],
+)
+def test_of_methods_without_gradients(lowest, highest, of_score, state, says):
+    fact = evidence_fact(None, lowest, highest, 0, 0, of_score)
+    assert fact.state == state
+    assert says in fact.text

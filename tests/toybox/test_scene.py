@@ -1,0 +1,168 @@
+"""Scenes: the same every time, and what they say about themselves is what is on the picture."""
+
+import inspect
+import os
+import subprocess
+import sys
+from hashlib import sha256
+
+import numpy as np
+import pytest
+
+from saywhy.errors import InputError
+from saywhy.toybox import BACKGROUNDS, COLOURS, KINDS, SPLITS, UNSEEN_KINDS, Scene, Thing, ToyboxScenes, scene
+from saywhy.toybox.scenes.scene import LEAST_AREA, LEAST_VISIBLE
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [scene(split, index) for split in SPLITS for index in range(30)]
+
+
+@pytest.fixture(scope="module")
+def things(scenes: list[Scene]) -> list[Thing]:
+    return [thing for drawn in scenes for thing in drawn.objects]
+
+
+def digest(drawn: Scene) -> str:
+    """All that a scene says, as one string."""
+    whole = sha256(drawn.image.tobytes())
+    for thing in drawn.objects:
+        whole.update(thing.mask.tobytes())
+        whole.update(repr((thing.kind, thing.colour, thing.box, thing.depth, thing.visible)).encode())
+    return whole.hexdigest()
+
+
+def test_a_scene_drawn_twice_is_the_same() -> None:
+    assert digest(scene("train", 5)) == digest(scene("train", 5))
+
+
+@pytest.mark.slow
+def test_another_process_with_another_hash_seed_draws_the_same() -> None:
+    code = (
+        "from hashlib import sha256\nfrom saywhy.toybox import Scene, scene\n"
+        + inspect.getsource(digest)
+        + "print(digest(scene('val', 3)), digest(scene('val', 1)))"
+    )
+    paths = os.pathsep.join(path for path in sys.path if path)
+    told = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": paths},
+    )
+    assert told.stdout.split() == [digest(scene("val", 3)), digest(scene("val", 1))]
+
+
+def test_neither_splits_nor_indices_share_scenes() -> None:
+    assert len({digest(scene(split, index)) for split in SPLITS for index in range(4)}) == 4 * len(SPLITS)
+
+
+def test_the_global_generators_are_left_alone() -> None:
+    before = np.random.get_state()[1].copy()  # noqa: NPY002 - the legacy generator is what is looked at
+    scene("train", 0)
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+def test_pictures_are_rgb_bytes(scenes: list[Scene]) -> None:
+    for drawn in scenes:
+        assert drawn.image.shape == (128, 128, 3)
+        assert drawn.image.dtype == np.uint8
+        assert drawn.image.flags.c_contiguous
+        assert drawn.image.std() > 10
+
+
+def test_names_are_the_ones_that_are_listed(scenes: list[Scene], things: list[Thing]) -> None:
+    assert {drawn.background for drawn in scenes} == set(BACKGROUNDS)
+    assert {thing.kind for thing in things} == {*KINDS, *UNSEEN_KINDS}
+    assert {thing.colour for thing in things} == set(COLOURS)
+
+
+def test_one_to_four_things_the_nearest_first(scenes: list[Scene]) -> None:
+    assert {len(drawn.objects) for drawn in scenes} == {1, 2, 3, 4}
+    for drawn in scenes:
+        assert [thing.depth for thing in drawn.objects] == list(range(len(drawn.objects)))
+
+
+def test_visible_masks_do_not_overlap(scenes: list[Scene]) -> None:
+    for drawn in scenes:
+        assert sum(thing.mask.astype(int) for thing in drawn.objects).max() == 1
+
+
+def test_boxes_are_tight(things: list[Thing]) -> None:
+    for thing in things:
+        left, top, right, bottom = thing.box
+        rows, columns = np.nonzero(thing.mask)
+        assert (left, top, right, bottom) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+
+def test_area_centre_and_visibility_agree_with_the_mask(things: list[Thing]) -> None:
+    for thing in things:
+        assert thing.area == thing.mask.sum()
+        left, top, right, bottom = thing.box
+        assert left <= thing.centre[0] <= right
+        assert top <= thing.centre[1] <= bottom
+        assert LEAST_VISIBLE <= thing.visible <= 1
+
+
+def test_nothing_is_almost_invisible(things: list[Thing]) -> None:
+    assert min(thing.area for thing in things) >= LEAST_AREA * 128 * 128
+    assert any(thing.visible < 0.9 for thing in things)  # yet things do hide one another
+
+
+def test_labels_are_the_kinds_that_are_seen(scenes: list[Scene]) -> None:
+    for drawn in scenes:
+        named = {kind for kind, label in zip(KINDS, drawn.labels, strict=True) if label}
+        assert named == {thing.kind for thing in drawn.objects} - set(UNSEEN_KINDS)
+
+
+def test_a_mask_covers_what_is_drawn() -> None:
+    """The mean colour under a mask is near the named one for things that are all of one colour."""
+    for index in range(200):
+        for thing in (drawn := scene("train", index)).objects:
+            if thing.kind == "apple" and drawn.background not in ("night",):
+                inside = np.median(drawn.image[thing.mask], axis=0)
+                assert np.abs(inside - COLOURS[thing.colour]).max() < 50
+
+
+def test_another_size_is_the_same_scene_larger() -> None:
+    small, large = scene("test", 3, size=64), scene("test", 3, size=192)
+    assert large.image.shape == (192, 192, 3)
+    assert [thing.kind for thing in small.objects] == [thing.kind for thing in large.objects]
+    for one, other in zip(small.objects, large.objects, strict=True):
+        assert np.abs(3 * np.array(one.box) - other.box).max() <= 9
+
+
+@pytest.mark.parametrize(
+    ("split", "index", "size", "message"),
+    [
+        ("tets", 0, 128, "Did you mean 'test'"),
+        ("biased_train", 0, 128, "Did you mean 'biased-train'"),
+        ("test", -1, 128, "from 0 on, but -1 came"),
+        ("test", 1.5, 128, "whole number"),
+        ("test", True, 128, "whole number"),
+        ("test", 0, 8, "at least 32 pixels"),
+    ],
+)
+def test_mistakes_are_named(split: str, index: int, size: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        scene(split, index, size)
+
+
+def test_dataset_gives_pictures_and_labels() -> None:
+    data = ToyboxScenes("val", count=6, size=64)
+    image, labels = data[5]
+    drawn = scene("val", 5, size=64)
+    assert len(data) == len(list(data)) == 6
+    np.testing.assert_array_equal((image * 255).round().numpy(), drawn.image.transpose(2, 0, 1))
+    np.testing.assert_array_equal(labels.numpy(), drawn.labels)
+
+
+def test_dataset_refuses_nonsense() -> None:
+    with pytest.raises(InputError, match="at least 1 scene"):
+        ToyboxScenes("val", count=0)
+    with pytest.raises(InputError, match="no split"):
+        ToyboxScenes("vall", count=1)
+    with pytest.raises(IndexError):
+        ToyboxScenes("val", count=2)[2]

@@ -1,0 +1,89 @@
+"""The recipe of ``toybox:ucam``: it learns, goes on where it stopped, and measures what it says."""
+
+import pytest
+import torch
+
+import saywhy
+from saywhy.tasks.vocabulary import Vocabulary
+from saywhy.toybox.language import ANSWERS
+from saywhy.toybox.models.language import ToyboxAnswers, certain_answers
+from saywhy.toybox.recipes import ucam as recipe
+from saywhy.toybox.recipes.language_tensors import talk
+from saywhy.toybox.recipes.ucam import Judged, Questions
+from saywhy.training.loop import Plan
+from saywhy.uncertainty import estimate, monte_carlo
+
+pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
+
+PLAN = Plan((), batch=8, rate=1e-3, warmup=2, seed=3, clip=5.0)
+
+
+@pytest.fixture(scope="module")
+def base() -> saywhy.Model:
+    return saywhy.load("toybox:vqa")
+
+
+@pytest.fixture(scope="module")
+def known(base) -> Vocabulary:
+    return base.texts["question"].__self__
+
+
+@pytest.fixture(scope="module")
+def asked(base, known) -> Questions:
+    return Questions(base.module.trunk, [talk(split, 10) for split in ("talk-train", "ambiguous-train")], known)
+
+
+def fresh(base: saywhy.Model, known: Vocabulary) -> ToyboxAnswers:
+    torch.manual_seed(0)
+    head = certain_answers(len(known), len(ANSWERS))
+    head.load_state_dict(base.module.head.state_dict(), strict=False)
+    return head
+
+
+def test_questions_of_several_splits_stand_behind_one_another(base, known, asked):
+    alone = Questions(base.module.trunk, [talk("ambiguous-train", 10)], known)
+    assert len(asked) == 20
+    assert torch.equal(asked.answers[10:], alone.answers)
+    torch.testing.assert_close(asked.features[10:], alone.features, rtol=1e-2, atol=1e-2)  # rounded in another batch
+    width = alone.words.shape[2]
+    assert torch.equal(asked.words[10:, :, :width], alone.words)
+    assert not asked.words[10:, :, width:].any()
+
+
+def test_a_few_steps_reduce_the_loss_and_the_variance_head_learns(base, known, asked):
+    losses: list[float] = []
+    head = fresh(base, known)
+    before = head.spread.scale.weight.clone()
+    recipe.learn(head, asked, PLAN, 12, tell=lambda _, loss: losses.append(loss))
+    assert sum(losses[-4:]) < sum(losses[:4])
+    assert not torch.equal(head.spread.scale.weight, before)
+
+
+def test_a_resumed_run_reaches_exactly_the_same_weights(base, known, asked, tmp_path, monkeypatch):
+    def stop(step, _):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    whole, resumed = fresh(base, known), fresh(base, known)
+    recipe.learn(whole, asked, PLAN, 4)
+    file = tmp_path / "run.checkpoint"
+    monkeypatch.setattr(recipe, "EVERY", 2)
+    with pytest.raises(KeyboardInterrupt):
+        recipe.learn(fresh(base, known), asked, PLAN, 4, checkpoint=file, tell=stop)
+    recipe.learn(resumed, asked, PLAN, 4, checkpoint=file)
+    for (name, here), there in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(here, there), name
+
+
+def test_what_is_measured_is_what_is_asked_one_by_one(base, known, asked):
+    head = fresh(base, known).eval()
+    found = Judged(head, asked, guesses=5)
+    model = monte_carlo(saywhy.load(head, labels=ANSWERS), 5)
+    place = 7
+    scene, kind = int(found.scenes[place]), int(found.types[place])
+    alone = estimate(model, (asked.features[scene : scene + 1].float(), asked.words[scene : scene + 1, kind]))
+    for name in ("total", "aleatoric", "epistemic", "noise"):
+        torch.testing.assert_close(getattr(found.found, name)[place], getattr(alone, name)[0], rtol=1e-4, atol=1e-6)
+    best = int(alone.probabilities[0].argmax())
+    assert bool(found.right[place]) == (best == int(asked.answers[scene, kind]))
+    assert len(found.right) == int((asked.answers >= 0).sum())
