@@ -36,8 +36,8 @@ claims: .venv/dev.stamp
 	$(BIN)/python -m research.claims.language --out docs/claims-language.md
 	$(BIN)/python -m research.claims.trust --out docs/claims-trust.md
 	$(BIN)/python -m research.claims.vision --out docs/claims-vision.md
-	$(BIN)/python -m research.claims.certain --out docs/claims-certain.md
-	$(BIN)/python -m research.claims.varied --out docs/claims-varied.md
+	$(BIN)/python -m research.claims.ucam --out docs/claims-ucam.md
+	$(BIN)/python -m research.claims.diverse_captions --out docs/claims-diverse-captions.md
 
 coverage: .venv/dev.stamp
 	$(BIN)/python -m research.benchmarks.coverage --out docs/coverage.md

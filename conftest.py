@@ -1,4 +1,4 @@
-"""What all tests share: the folder of real weights and pictures, and networks of a few hundred weights."""
+"""What all tests share: the folder of real weights and images, and networks of a few hundred weights."""
 
 import os
 from collections.abc import Callable
@@ -43,9 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def real() -> Path:
-    """The folder of real weights and pictures; tests that need it are skipped where it is absent."""
+    """The folder of real weights and images; tests that need it are skipped where it is absent."""
     if not REAL.is_dir():
-        pytest.skip(f"there is no folder of real pictures '{REAL}'; SAYWHY_REAL names another")
+        pytest.skip(f"there is no folder of real images '{REAL}'; SAYWHY_REAL names another")
     return REAL
 
 
@@ -56,11 +56,11 @@ def tiny() -> Callable[..., nn.Module]:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> Callable[..., torch.Tensor]:
-    """Builds random pictures [batch, 3, side, side]."""
+def images() -> Callable[..., torch.Tensor]:
+    """Builds random images [batch, 3, side, side]."""
 
     def build(batch: int = 2, side: int = 12, seed: int = 1, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        chance = torch.Generator().manual_seed(seed)
-        return torch.randn(batch, 3, side, side, generator=chance, dtype=torch.float64).to(dtype)
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(batch, 3, side, side, generator=generator, dtype=torch.float64).to(dtype)
 
     return build

@@ -1,4 +1,4 @@
-"""Draw the pictures of README and docs: ``python -m docs.pictures``."""
+"""Draw the images of README and docs: ``python -m docs.pictures``."""
 
 import tempfile
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 import saywhy
-from research.claims import failures
+from research.claims import failure_modes
 from research.claims.cases import REAL
 from saywhy.targets import Top
 from saywhy.toybox import scene
@@ -24,7 +24,7 @@ def main() -> None:
         saywhy.explain("toybox:classifier", answers, Top(3)).save(IMAGES / "why.png")
     sheet("test", range(200, 232), 8, 128).save(IMAGES / "toybox.png", optimize=True)
     if REAL.is_dir():
-        failures.draw(IMAGES)  # for research only: not in the repository
+        failure_modes.draw(IMAGES)  # for research only: not in the repository
 
 
 if __name__ == "__main__":

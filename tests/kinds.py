@@ -3,7 +3,7 @@
 from saywhy.methods import METHODS
 
 ONE_PASS = {name: method for name, method in METHODS.items() if method.passes == "one"}
-"""Functions of activations and gradients, of a layer or of the picture itself."""
+"""Functions of activations and gradients, of a layer or of the image itself."""
 
 ATTENTION = [name for name, method in METHODS.items() if method.function.__module__ == "saywhy.methods.attention"]
 """Methods that need a network with attention."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from saywhy.diagnostics import evidence_fact
+from saywhy.diagnostics import evidence_diagnostic
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,6 @@ from saywhy.diagnostics import evidence_fact
     ],
 )
 def test_of_methods_without_gradients(lowest, highest, of_score, state, says):
-    fact = evidence_fact(None, lowest, highest, 0, 0, of_score)
+    fact = evidence_diagnostic(None, lowest, highest, 0, 0, of_score)
     assert fact.state == state
     assert says in fact.text

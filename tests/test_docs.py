@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import saywhy
 from saywhy.cli import app
 from saywhy.cli.tables import methods_page, metrics_page
-from saywhy.metrics.catalogue import BESIDE, METRICS
+from saywhy.metrics.catalogue import DATASET_METRICS, METRICS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ def test_the_page_of_metrics_is_the_registry() -> None:
 def test_the_page_of_metrics_has_what_stands_beside_them() -> None:
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     shown = CliRunner().invoke(app, ["metrics"], env={"COLUMNS": "400", "TERM": "dumb"}).output
-    for one in BESIDE:
+    for one in DATASET_METRICS:
         assert f"| `{one.function}` | {one.value} | {one.better} | {one.range} | {one.paper} |" in page
         assert one.function in shown
     for metric in METRICS.values():
@@ -42,9 +42,9 @@ def test_the_readme_names_every_method() -> None:
         assert f"`{name}`" in README
 
 
-def test_the_two_commands_are_the_first_lines_of_the_readme_under_one_picture() -> None:
-    picture, demo, test = (README.index(words) for words in ("![", "make demo", "make test"))
-    assert picture < demo < test < README.index("## ")
+def test_the_two_commands_are_the_first_lines_of_the_readme_under_one_image() -> None:
+    image, demo, test = (README.index(words) for words in ("![", "make demo", "make test"))
+    assert image < demo < test < README.index("## ")
     assert README.count("![") == 1
 
 

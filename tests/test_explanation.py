@@ -1,4 +1,4 @@
-"""What comes out: read, put on a scale, put back on the picture, saved and loaded; and the card that judges it."""
+"""What comes out: read, put on a scale, put back on the image, saved and loaded; and the card that judges it."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from oracles.networks import OneQuadrant
 from saywhy import Explanation, Layout
 from saywhy.errors import InputError, LayerError, MethodError, SaywhyError, SaywhyWarning
 from saywhy.targets import Class
-from saywhy.uncertainty.report import Bar, Risk, Told
+from saywhy.uncertainty.report import RiskCoveragePoint, UncertaintyComponent, UncertaintyReport
 
 Build = Callable[..., Any]
 LABELS = ["cat", "dog", "mug", "key"]
@@ -28,20 +28,20 @@ LABELS = ["cat", "dog", "mug", "key"]
 
 @pytest.fixture(scope="module")
 def model(tiny: Build) -> saywhy.Model:
-    """With labels, and pictures resized to 16 and cropped."""
+    """With labels, and images resized to 16 and cropped."""
     return saywhy.load(tiny(), labels=LABELS, input_size=16)
 
 
 @pytest.fixture(scope="module")
 def photos() -> list[Image.Image]:
-    """Two pictures, one wide and one high."""
-    chance = np.random.default_rng(0)
-    return [Image.fromarray(chance.integers(0, 256, shape, dtype=np.uint8)) for shape in ((20, 30, 3), (40, 16, 3))]
+    """Two images, one wide and one high."""
+    generator = np.random.default_rng(0)
+    return [Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)) for shape in ((20, 30, 3), (40, 16, 3))]
 
 
 @pytest.fixture
 def e(model: saywhy.Model, photos: list[Image.Image]) -> Explanation:
-    """Two pictures, three targets, two methods, two layers; signed maps."""
+    """Two images, three targets, two methods, two layers; signed maps."""
     return saywhy.explain(
         model,
         photos,
@@ -190,7 +190,7 @@ def test_rank_is_the_share_that_is_lower(e: Explanation) -> None:
 
 @pytest.mark.parametrize("normalize", ["minmax", "max", "shared", "rank"])
 @pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e30])
-def test_the_size_of_a_map_never_changes_its_picture(e: Explanation, normalize: Any, scale: float) -> None:
+def test_the_size_of_a_map_never_changes_its_image(e: Explanation, normalize: Any, scale: float) -> None:
     scaled = {key: maps.double() * scale for key, maps in e._maps.items()}
     other = dataclasses.replace(e, _maps=scaled)
     torch.testing.assert_close(
@@ -209,15 +209,15 @@ def test_a_scale_that_is_none(e: Explanation) -> None:
         e.heatmap(normalize="minmaks")  # type: ignore[arg-type]
 
 
-# --- on the picture ----------------------------------------------------------------------------------------------
+# --- on the image ----------------------------------------------------------------------------------------------
 
 
 def test_maps_peaks_and_boxes_lie_on_the_original(e: Explanation) -> None:
     for sample, (width, height) in enumerate([(30, 20), (16, 40)]):
-        on_picture = e.on_picture(sample, 1)
-        assert on_picture.shape == (height, width)
-        assert np.isnan(on_picture).any()  # what was cropped away was not seen
-        left, top, right, bottom = e.pictures[sample].seen
+        on_image = e.on_image(sample, 1)
+        assert on_image.shape == (height, width)
+        assert np.isnan(on_image).any()  # what was cropped away was not seen
+        left, top, right, bottom = e.images[sample].crop_box
         peak = e.peak(sample, 1)
         assert peak is not None
         assert left < peak[0] < right
@@ -236,7 +236,7 @@ def test_a_map_without_anything_positive_has_no_peak_and_no_box(e: Explanation) 
 
 
 @pytest.mark.parametrize("place", [{"sample": 2}, {"target": 3}, {"sample": -3}, {"target": "cat"}, {"sample": 0.5}])
-@pytest.mark.parametrize("ask", ["peak", "box", "on_picture"])
+@pytest.mark.parametrize("ask", ["peak", "box", "on_image"])
 def test_samples_and_targets_that_are_not_there(e: Explanation, ask: str, place: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"no (sample|target) .*(2 samples|3 targets)"):
         getattr(e, ask)(**place)
@@ -281,9 +281,12 @@ def test_the_card_of_a_fusion_is_the_worst_of_its_layers(tiny: Build) -> None:
     card = {fact.name: fact for fact in e.fuse().cards["gradcam", "features + stem (mean)"][0][0]}
     assert card["layout"].state == "warning"
     mixed = dataclasses.replace(
-        e, _cards=lambda _, layer: [[(saywhy.diagnostics.Fact("layout", "bad" if layer == "stem" else "good", layer),)]]
+        e,
+        _diagnostics=lambda _, layer: [
+            [(saywhy.diagnostics.Diagnostic("layout", "bad" if layer == "stem" else "good", layer),)]
+        ],
     )
-    assert mixed.fuse().cards["gradcam", "features + stem (mean)"][0][0][0] == saywhy.diagnostics.Fact(
+    assert mixed.fuse().cards["gradcam", "features + stem (mean)"][0][0][0] == saywhy.diagnostics.Diagnostic(
         "layout", "bad", "stem"
     )
 
@@ -343,8 +346,8 @@ def test_what_is_saved_is_what_is_loaded(e: Explanation, tmp_path: Path) -> None
     assert e.probabilities is not None
     assert back.probabilities is not None
     torch.testing.assert_close(back.probabilities, e.probabilities, equal_nan=True)
-    for ours, theirs in zip(back.pictures, e.pictures, strict=True):
-        assert (ours.name, tuple(ours.seen)) == (theirs.name, theirs.seen)
+    for ours, theirs in zip(back.images, e.images, strict=True):
+        assert (ours.name, tuple(ours.crop_box)) == (theirs.name, theirs.crop_box)
         assert np.array_equal(np.asarray(ours.image), np.asarray(theirs.image))
     assert back.cards == e.cards
     assert back.peak(1, 2) == e.peak(1, 2)
@@ -354,9 +357,15 @@ def test_what_is_saved_is_what_is_loaded(e: Explanation, tmp_path: Path) -> None
 
 
 def test_what_is_said_of_certainty_is_kept(e: Explanation, tmp_path: Path) -> None:
-    bars = (Bar("total", 0.5, "nats", 0.25), Bar("noise", 2.0, "squared logits", None))
-    told = [Told(f"answer {i}", 0.5, bars, None if i else True, "It had better not.", 50) for i in range(len(e))]
-    told[0] = dataclasses.replace(told[0], risk=Risk((0.0,) * 99 + (0.5,), 70, "test"))
+    bars = (
+        UncertaintyComponent("total", 0.5, "nats", 0.25),
+        UncertaintyComponent("noise", 2.0, "squared logits", None),
+    )
+    told = [
+        UncertaintyReport(f"answer {i}", 0.5, bars, None if i else True, "It had better not.", 50)
+        for i in range(len(e))
+    ]
+    told[0] = dataclasses.replace(told[0], risk=RiskCoveragePoint((0.0,) * 99 + (0.5,), 70, "test"))
     back = Explanation.load(e.with_certainty(told).save(tmp_path / "why.npz"))
     assert back.certainty == tuple(told)
     assert Explanation.load(e.save(tmp_path / "plain.npz")).certainty == ()
@@ -439,12 +448,12 @@ def test_in_a_notebook(e: Explanation) -> None:
 # --- the card ----------------------------------------------------------------------------------------------------
 
 
-def card(e: Explanation, target: int = 0) -> dict[str, saywhy.diagnostics.Fact]:
+def card(e: Explanation, target: int = 0) -> dict[str, saywhy.diagnostics.Diagnostic]:
     return {fact.name: fact for fact in e.cards[e.methods[0], e.layers[0]][0][target]}
 
 
 class Scored(nn.Module):
-    """Features that are the picture's own pixels, and scores that a function makes of them."""
+    """Features that are the image's own pixels, and scores that a function makes of them."""
 
     def __init__(self, scores: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Maps on the original picture: exact where the answer is known by hand, equal to slow loops elsewhere."""
+"""Maps on the original image: exact where the answer is known by hand, equal to slow loops elsewhere."""
 
 import math
 
@@ -9,7 +9,7 @@ from jaxtyping import TypeCheckError
 from PIL import Image
 
 from saywhy.errors import InputError
-from saywhy.geometry import box, on_picture, peak
+from saywhy.geometry import box, on_image, peak
 
 
 def hot(height: int, width: int, row: int, column: int) -> np.ndarray:
@@ -18,9 +18,9 @@ def hot(height: int, width: int, row: int, column: int) -> np.ndarray:
     return grid
 
 
-def by_loops(grid: np.ndarray, seen: tuple[float, ...], size: tuple[int, int]) -> np.ndarray:
+def by_loops(grid: np.ndarray, crop_box: tuple[float, ...], size: tuple[int, int]) -> np.ndarray:
     """The definition, pixel by pixel: the weighted mean of the four nearest cell centres, edges repeated."""
-    left, top, right, bottom = seen
+    left, top, right, bottom = crop_box
     height, width = grid.shape
     out = np.full((size[1], size[0]), math.nan)
     for y in range(size[1]):
@@ -43,43 +43,43 @@ def by_loops(grid: np.ndarray, seen: tuple[float, ...], size: tuple[int, int]) -
     [(0.0, 0.0, 23.0, 17.0), (3.0, 0.0, 20.0, 17.0), (-4.0, -7.5, 27.0, 24.5), (2.25, 1.75, 30.0, 9.5)],
 )
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 7), (40, 31)])
-def test_every_pixel_equals_the_definition(shape, seen):
+def test_every_pixel_equals_the_definition(shape, crop_box):
     grid = np.random.default_rng(0).normal(size=shape)
     np.testing.assert_allclose(
-        on_picture(grid, seen, (23, 17)), by_loops(grid, seen, (23, 17)), atol=1e-6, equal_nan=True
+        on_image(grid, crop_box, (23, 17)), by_loops(grid, crop_box, (23, 17)), atol=1e-6, equal_nan=True
     )
 
 
 def test_where_all_is_seen_it_is_torch_interpolate():
     grid = torch.randn(7, 7, generator=torch.Generator().manual_seed(0))
     theirs = torch.nn.functional.interpolate(grid[None, None], (90, 130), mode="bilinear")[0, 0]
-    torch.testing.assert_close(torch.from_numpy(on_picture(grid, (0, 0, 130, 90), (130, 90))), theirs)
+    torch.testing.assert_close(torch.from_numpy(on_image(grid, (0, 0, 130, 90), (130, 90))), theirs)
 
 
 def test_one_hot_cell_through_a_known_crop_and_resize():
     # 500 x 375 resized to 256 on the short side, 224 cropped from the centre: 328.125 original pixels
     side = 224 * 375 / 256
-    seen = ((500 - side) / 2, (375 - side) / 2, (500 + side) / 2, (375 + side) / 2)
-    x, y = peak(hot(7, 7, 5, 1), seen)
+    crop_box = ((500 - side) / 2, (375 - side) / 2, (500 + side) / 2, (375 + side) / 2)
+    x, y = peak(hot(7, 7, 5, 1), crop_box)
     assert (x, y) == pytest.approx((85.9375 + side * 1.5 / 7, 23.4375 + side * 5.5 / 7))
-    full = on_picture(hot(7, 7, 5, 1), seen, (500, 375))
+    full = on_image(hot(7, 7, 5, 1), crop_box, (500, 375))
     row, column = np.unravel_index(np.nanargmax(full), full.shape)
     assert abs(column + 0.5 - x) <= 0.5
     assert abs(row + 0.5 - y) <= 0.5
 
 
 def test_what_was_not_seen_is_nan_and_nothing_else():
-    full = on_picture(np.ones((2, 2)), (3, 1, 7, 5), (10, 6))
+    full = on_image(np.ones((2, 2)), (3, 1, 7, 5), (10, 6))
     expected = np.zeros((6, 10), bool)
     expected[1:5, 3:7] = True
     np.testing.assert_array_equal(np.isfinite(full), expected)
 
 
 def test_padding_moves_the_map_but_shows_nothing_beyond_the_border():
-    # a 20 x 10 picture padded to 20 x 20: the hot cell at the top lies outside the picture
-    seen = (0, -5, 20, 15)
-    assert peak(hot(4, 4, 0, 2), seen) == (12.5, -2.5)
-    assert on_picture(hot(4, 4, 1, 2), seen, (20, 10))[2, 12] == pytest.approx(1.0, abs=0.21)
+    # a 20 x 10 image padded to 20 x 20: the hot cell at the top lies outside the image
+    crop_box = (0, -5, 20, 15)
+    assert peak(hot(4, 4, 0, 2), crop_box) == (12.5, -2.5)
+    assert on_image(hot(4, 4, 1, 2), crop_box, (20, 10))[2, 12] == pytest.approx(1.0, abs=0.21)
 
 
 def test_peak_takes_any_tensor():
@@ -120,7 +120,7 @@ def test_peak_ignores_what_is_not_a_number():
 @pytest.mark.parametrize("wrong", [(5, 0, 5, 4), (0, 4, 4, 0), (0, 0, math.nan, 4)])
 def test_a_seen_box_that_is_none(wrong):
     with pytest.raises(InputError, match="left < right"):
-        on_picture(np.ones((2, 2)), wrong, (4, 4))
+        on_image(np.ones((2, 2)), wrong, (4, 4))
 
 
 def test_a_batch_is_not_a_map():
@@ -129,6 +129,6 @@ def test_a_batch_is_not_a_map():
 
 
 def test_a_large_photograph_is_placed_without_a_loop():
-    full = on_picture(hot(7, 7, 3, 3), (0, 0, 3000, 2000), (3000, 2000))
+    full = on_image(hot(7, 7, 3, 3), (0, 0, 3000, 2000), (3000, 2000))
     assert full.shape == (2000, 3000)
     assert Image.fromarray(full).size == (3000, 2000)

@@ -1,4 +1,4 @@
-"""Reading pictures: every kind that people have comes out upright, RGB with the right values; the rest is refused."""
+"""Reading images: every kind that people have comes out upright, RGB with the right values; the rest is refused."""
 
 import contextlib
 import io
@@ -18,8 +18,8 @@ from torch import nn
 
 import saywhy
 from saywhy import images
-from saywhy.errors import InputError, PictureError
-from saywhy.images import picture_of_tensor, pictures_in, read_picture
+from saywhy.errors import ImageError, InputError
+from saywhy.images import image_from_tensor, images_in, read_image
 
 WIDTH, HEIGHT = 12, 8
 
@@ -31,16 +31,16 @@ def photo() -> Image.Image:
     return Image.fromarray(np.stack([x * 20, y * 30, x + y], axis=-1).astype(np.uint8))
 
 
-def assert_refused(source: object, *words: str, error: type[Exception] = PictureError) -> None:
+def assert_refused(source: object, *words: str, error: type[Exception] = ImageError) -> None:
     """A sentence with these words, of this type; nothing of Pillow's own gets out."""
     with pytest.raises(error) as caught:
-        read_picture(source)
+        read_image(source)
     for word in words:
         assert word in str(caught.value), f"'{word}' is not in: {caught.value}"
 
 
 def png_that_claims(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header promises a picture of any size."""
+    """A PNG of a few bytes whose header promises an image of any size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -50,53 +50,53 @@ def png_that_claims(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
 
 
-# --- every kind of picture ---------------------------------------------------------------------------------------
+# --- every kind of image ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "ppm", "webp"])
 def test_formats_without_loss_give_the_very_pixels(photo: Image.Image, tmp_path: Path, suffix: str) -> None:
     photo.save(tmp_path / f"a.{suffix}", **({"lossless": True, "exact": True} if suffix == "webp" else {}))
-    read = read_picture(tmp_path / f"a.{suffix}")
+    read = read_image(tmp_path / f"a.{suffix}")
     assert read.mode == "RGB"
     assert np.array_equal(np.asarray(read), np.asarray(photo))
 
 
 def test_a_path_may_be_a_string(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "a.png")
-    assert read_picture(str(tmp_path / "a.png")).size == (WIDTH, HEIGHT)
+    assert read_image(str(tmp_path / "a.png")).size == (WIDTH, HEIGHT)
 
 
 def test_the_suffix_does_not_matter(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
-    assert np.array_equal(np.asarray(read_picture(tmp_path / "a.jpg")), np.asarray(photo))
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.jpg")), np.asarray(photo))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
 def test_16_bits_are_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
     values = np.array([[0, 257, 32896], [25700, 65278, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / f"deep.{suffix}")
-    assert np.asarray(read_picture(tmp_path / f"deep.{suffix}"))[..., 1].tolist() == [[0, 1, 128], [100, 254, 255]]
+    assert np.asarray(read_image(tmp_path / f"deep.{suffix}"))[..., 1].tolist() == [[0, 1, 128], [100, 254, 255]]
 
 
 def test_16_bits_with_the_big_end_first(tmp_path: Path) -> None:
     values = np.array([[0, 257, 65535]], dtype=">u2")
     Image.frombytes("I;16B", (3, 1), values.tobytes()).save(tmp_path / "deep.tiff")
-    assert np.asarray(read_picture(tmp_path / "deep.tiff"))[..., 0].tolist() == [[0, 1, 255]]
+    assert np.asarray(read_image(tmp_path / "deep.tiff"))[..., 0].tolist() == [[0, 1, 255]]
 
 
-def test_a_dark_16_bit_picture_stays_dark(tmp_path: Path) -> None:
+def test_a_dark_16_bit_image_stays_dark(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 2), 200, dtype=np.uint16)).save(tmp_path / "dark.png")
-    assert np.asarray(read_picture(tmp_path / "dark.png")).max() <= 1
+    assert np.asarray(read_image(tmp_path / "dark.png")).max() <= 1
 
 
 @pytest.mark.parametrize(("top", "value"), [(1.0, 0.5), (255.0, 127.5)])
 def test_floats_in_tiff(tmp_path: Path, top: float, value: float) -> None:
     Image.fromarray(np.array([[0, value, top]], dtype=np.float32)).save(tmp_path / "float.tiff")
-    assert np.asarray(read_picture(tmp_path / "float.tiff"))[0, :, 0].tolist() == [0, 128, 255]
+    assert np.asarray(read_image(tmp_path / "float.tiff"))[0, :, 0].tolist() == [0, 128, 255]
 
 
-def test_a_float_picture_with_nan_is_refused(tmp_path: Path) -> None:
+def test_a_float_image_with_nan_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, np.nan]], dtype=np.float32)).save(tmp_path / "nan.tiff")
     assert_refused(tmp_path / "nan.tiff", "nan.tiff", "NaN")
 
@@ -104,7 +104,7 @@ def test_a_float_picture_with_nan_is_refused(tmp_path: Path) -> None:
 def test_cmyk(tmp_path: Path) -> None:
     inks = Image.merge("CMYK", [Image.new("L", (8, 8), v) for v in (0, 255, 255, 0)])  # magenta + yellow = red
     inks.save(tmp_path / "print.jpg", quality=95)
-    red, green, blue = np.asarray(read_picture(tmp_path / "print.jpg"), dtype=int)[4, 4]
+    red, green, blue = np.asarray(read_image(tmp_path / "print.jpg"), dtype=int)[4, 4]
     assert red > 240
     assert green < 15
     assert blue < 15
@@ -117,7 +117,7 @@ def test_transparency_is_put_on_white(tmp_path: Path, mode: str) -> None:
     for x, colour in enumerate((clear, half, full)):
         image.putpixel((x, 0), colour)
     image.save(tmp_path / "clear.png")
-    found = np.asarray(read_picture(tmp_path / "clear.png"), dtype=int)[0, :, 0]
+    found = np.asarray(read_image(tmp_path / "clear.png"), dtype=int)[0, :, 0]
     assert found[0] == 255
     assert abs(found[1] - 172) <= 1
     assert found[2] == 90
@@ -128,7 +128,7 @@ def test_a_palette_with_a_transparent_colour(tmp_path: Path) -> None:
     image.putpalette([0, 0, 255, 255, 0, 0] + [0] * 762)
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "palette.png", transparency=0)
-    assert np.asarray(read_picture(tmp_path / "palette.png")).tolist() == [[[255, 255, 255], [255, 0, 0]]]
+    assert np.asarray(read_image(tmp_path / "palette.png")).tolist() == [[[255, 255, 255], [255, 0, 0]]]
 
 
 def test_a_palette_with_graded_transparency(tmp_path: Path) -> None:
@@ -136,20 +136,20 @@ def test_a_palette_with_graded_transparency(tmp_path: Path) -> None:
     image.putpalette([0, 0, 0, 255, 0, 0] + [0] * 762)
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "palette.png", transparency=bytes([128, 255]))
-    found = np.asarray(read_picture(tmp_path / "palette.png"), dtype=int)[0]
+    found = np.asarray(read_image(tmp_path / "palette.png"), dtype=int)[0]
     assert abs(found[0] - 127).max() <= 1
     assert found[1].tolist() == [255, 0, 0]
 
 
 def test_one_bit(tmp_path: Path) -> None:
     Image.fromarray(np.array([[False, True]])).save(tmp_path / "bits.png")
-    assert np.asarray(read_picture(tmp_path / "bits.png")).tolist() == [[[0] * 3, [255] * 3]]
+    assert np.asarray(read_image(tmp_path / "bits.png")).tolist() == [[[0] * 3, [255] * 3]]
 
 
 def test_of_an_animation_the_first_frame(tmp_path: Path) -> None:
     red, blue = (Image.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
     red.save(tmp_path / "moving.gif", save_all=True, append_images=[blue])
-    assert read_picture(tmp_path / "moving.gif").getpixel((0, 0)) == (255, 0, 0)
+    assert read_image(tmp_path / "moving.gif").getpixel((0, 0)) == (255, 0, 0)
 
 
 def with_orientation(photo: Image.Image, orientation: int, path: Path) -> None:
@@ -169,13 +169,13 @@ def with_orientation(photo: Image.Image, orientation: int, path: Path) -> None:
         (8, Image.Transpose.ROTATE_90),
     ],
 )
-def test_pictures_stand_upright(photo: Image.Image, tmp_path: Path, orientation: int, turn: int | None) -> None:
+def test_images_stand_upright(photo: Image.Image, tmp_path: Path, orientation: int, turn: int | None) -> None:
     with_orientation(photo, orientation, tmp_path / "turned.png")
     upright = photo if turn is None else photo.transpose(turn)
-    assert np.array_equal(np.asarray(read_picture(tmp_path / "turned.png")), np.asarray(upright))
+    assert np.array_equal(np.asarray(read_image(tmp_path / "turned.png")), np.asarray(upright))
 
 
-def test_peaks_are_given_on_the_upright_picture(tmp_path: Path) -> None:
+def test_peaks_are_given_on_the_upright_image(tmp_path: Path) -> None:
     class Brightness(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -190,14 +190,14 @@ def test_peaks_are_given_on_the_upright_picture(tmp_path: Path) -> None:
     with_orientation(lying, 6, tmp_path / "turned.jpg")
     model = saywhy.load(Brightness(), preprocess=saywhy.Preprocess(None, None, (0, 0, 0), (1, 1, 1)))
     e = saywhy.explain(model, tmp_path / "turned.jpg", target=0, layer="features")
-    assert e.pictures[0].image.size == (64, 96)
-    assert e.on_picture().shape == (96, 64)
+    assert e.images[0].image.size == (64, 96)
+    assert e.on_image().shape == (96, 64)
     assert e.peak() == (52.0, 84.0)
 
 
-def test_broken_metadata_do_not_stop_a_good_picture(photo: Image.Image, tmp_path: Path) -> None:
+def test_broken_metadata_do_not_stop_a_good_image(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "a.jpg", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f" + bytes(range(40)))
-    assert read_picture(tmp_path / "a.jpg").size == (WIDTH, HEIGHT)
+    assert read_image(tmp_path / "a.jpg").size == (WIDTH, HEIGHT)
 
 
 # --- arrays and PIL images ---------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_broken_metadata_do_not_stop_a_good_picture(photo: Image.Image, tmp_path
     ids=["uint8", "int64", "one channel", "uint16", "float32", "float16", "bool", "alpha", "strided", "fortran"],
 )
 def test_arrays(array: np.ndarray, wanted: int) -> None:
-    image = read_picture(array)
+    image = read_image(array)
     assert (image.mode, image.size) == ("RGB", (3, 2))
     assert image.getpixel((1, 1)) == (wanted,) * 3
 
@@ -256,17 +256,17 @@ def test_arrays(array: np.ndarray, wanted: int) -> None:
         "object",
     ],
 )
-def test_arrays_that_are_no_picture(array: np.ndarray, words: tuple[str, ...]) -> None:
+def test_arrays_that_are_no_image(array: np.ndarray, words: tuple[str, ...]) -> None:
     assert_refused(array, *words, error=InputError)
 
 
 @pytest.mark.parametrize("source", [7, None, b"bytes", object()], ids=["int", "none", "bytes", "object"])
-def test_what_is_no_picture_at_all(source: object) -> None:
+def test_what_is_no_image_at_all(source: object) -> None:
     assert_refused(source, "a path, a PIL image or a numpy array", type(source).__name__, error=InputError)
 
 
 def test_an_image_of_the_users_stays_as_it_is(photo: Image.Image) -> None:
-    read = read_picture(photo)
+    read = read_image(photo)
     read.putpixel((0, 0), (1, 2, 3))
     assert photo.getpixel((0, 0)) == (0, 0, 0)
 
@@ -312,12 +312,12 @@ def test_an_empty_file(tmp_path: Path) -> None:
 
 def test_a_text_file(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("<!DOCTYPE html>\n<html>404: not found</html>\n" * 9)
-    assert_refused(tmp_path / "a.jpg", "a.jpg", "is not a picture", "it holds text", "<!DOCTYPE html>")
+    assert_refused(tmp_path / "a.jpg", "a.jpg", "is not an image", "it holds text", "<!DOCTYPE html>")
 
 
 def test_a_file_of_other_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(bytes(range(256)))
-    assert_refused(tmp_path / "a.jpg", "a.jpg", "is not a picture")
+    assert_refused(tmp_path / "a.jpg", "a.jpg", "is not an image")
 
 
 def test_a_missing_file_has_a_neighbour(photo: Image.Image, tmp_path: Path) -> None:
@@ -338,8 +338,8 @@ def test_a_web_address_is_not_fetched() -> None:
     assert_refused("https://example.org/a.jpg", "https://example.org/a.jpg", "Download it")
 
 
-def test_a_folder_is_no_picture(tmp_path: Path) -> None:
-    assert_refused(tmp_path, "is a folder", "pictures_in")
+def test_a_folder_is_no_image(tmp_path: Path) -> None:
+    assert_refused(tmp_path, "is a folder", "images_in")
 
 
 def test_a_file_that_may_not_be_read(photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,8 +349,8 @@ def test_a_file_that_may_not_be_read(photo: Image.Image, tmp_path: Path, monkeyp
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(images.Image, "open", forbidden)
-    with pytest.raises(PictureError, match="cannot be read: Permission denied") as caught:
-        read_picture(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="cannot be read: Permission denied") as caught:
+        read_image(tmp_path / "a.png")
     assert "damaged" not in str(caught.value)
 
 
@@ -390,8 +390,8 @@ def test_whatever_is_changed_in_a_file_nothing_but_our_own_error_comes_out(
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     (tmp_path / "a.bin").write_bytes(content[: data.draw(st.integers(1, len(content)))])
-    with contextlib.suppress(PictureError):
-        assert read_picture(tmp_path / "a.bin").mode == "RGB"
+    with contextlib.suppress(ImageError):
+        assert read_image(tmp_path / "a.bin").mode == "RGB"
 
 
 # --- folders -----------------------------------------------------------------------------------------------------
@@ -401,23 +401,23 @@ def test_folders_are_searched_through_in_the_order_of_names(photo: Image.Image, 
     for name in ("b.PNG", "a.jpg", "deep/c.webp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         photo.save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     single = tmp_path / "elsewhere.anything"
-    found = list(pictures_in([tmp_path, single]))
+    found = list(images_in([tmp_path, single]))
     assert [p.name for p in found] == ["a.jpg", "b.PNG", "c.webp", "elsewhere.anything"]
 
 
-def test_a_folder_without_pictures(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(PictureError, match=re.escape(str(tmp_path)) + r".*holds no picture.*\.png"):
-        list(pictures_in([tmp_path]))
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(ImageError, match=re.escape(str(tmp_path)) + r".*holds no image.*\.png"):
+        list(images_in([tmp_path]))
 
 
 def test_what_the_message_of_a_folder_names_is_there() -> None:
-    assert callable(saywhy.images.pictures_in)
+    assert callable(saywhy.images.images_in)
 
 
-# --- tensors as pictures -----------------------------------------------------------------------------------------
+# --- tensors as images -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -434,8 +434,8 @@ def test_what_the_message_of_a_folder_names_is_there() -> None:
     ids=["colour", "grey", "many channels", "signal", "volume", "bf16 with a graph", "flat"],
 )
 def test_tensors_can_be_looked_at(make: Callable[[], torch.Tensor], size: tuple[int, int]) -> None:
-    picture = picture_of_tensor(make(), "x")
-    assert picture.image.mode == "RGB"
+    source = image_from_tensor(make(), "x")
+    assert source.image.mode == "RGB"
     if size[1] > 1:
-        assert picture.image.size == size
-    assert picture.seen == (0, 0, *map(float, picture.image.size))
+        assert source.image.size == size
+    assert source.crop_box == (0, 0, *map(float, source.image.size))

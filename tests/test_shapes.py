@@ -12,14 +12,14 @@ SPACES = ((7,), (3, 4), (2, 3, 4))
 
 
 def tensors(space: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    chance = torch.Generator().manual_seed(0)
-    activations = torch.rand(2, 5, *space, generator=chance)
+    generator = torch.Generator().manual_seed(0)
+    activations = torch.rand(2, 5, *space, generator=generator)
     # The same gradient at every position: CAM asks for it, and the others do not mind.
-    gradients = torch.rand(2, 5, *(1 for _ in space), generator=chance).expand_as(activations)
+    gradients = torch.rand(2, 5, *(1 for _ in space), generator=generator).expand_as(activations)
     return activations, gradients
 
 
-@pytest.mark.parametrize("space", SPACES, ids=("signal", "picture", "volume"))
+@pytest.mark.parametrize("space", SPACES, ids=("signal", "image", "volume"))
 @pytest.mark.parametrize("method", ONE_PASS.values(), ids=ONE_PASS)
 def test_signatures_hold_in_every_dimension(method: Method, space: tuple[int, ...]) -> None:
     watched = jaxtyped(method.function, typechecker=beartype)

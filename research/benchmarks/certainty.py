@@ -16,9 +16,9 @@ import typer
 from torch import Tensor, nn
 
 from research.benchmarks.cost import CONSOLE, Row, machine, ratios, report, shown
-from saywhy.engine.preserve import borrowed
-from saywhy.tasks.vqa.networks import Answerer, Answering, ShowAskAttendAnswer, StackedAttention
-from saywhy.uncertainty import Gate, MonteCarlo, UCam
+from saywhy.engine.preserve import preserve_state
+from saywhy.tasks.vqa.networks import ShowAskAttendAnswer, StackedAttention, VQAHead, VQAModel
+from saywhy.uncertainty import UCAM, Gate, MCDropout
 from saywhy.uncertainty.loss import cross_entropy
 from saywhy.uncertainty.variance_head import VarianceHead
 
@@ -41,20 +41,20 @@ def _classifiers() -> dict[str, nn.Module]:
     }
 
 
-def _answerers() -> dict[str, Answerer]:
+def _answerers() -> dict[str, VQAHead]:
     torch.manual_seed(0)
-    found: dict[str, Answerer] = {
+    found: dict[str, VQAHead] = {
         "glimpses (SAAA)": ShowAskAttendAnswer(2048, WORDS, ANSWERS),
         "glimpses, compact bilinear": ShowAskAttendAnswer(2048, WORDS, ANSWERS, fusion="mcb", attended=2048),
         "stacked attention (SAN)": StackedAttention(2048, WORDS, ANSWERS),
     }
     for head in found.values():
-        head.spread = VarianceHead(ANSWERS)
+        head.variance_head = VarianceHead(ANSWERS)
     return found
 
 
 def guesses(repeats: int) -> list[Row]:
-    """Fifty guesses of one picture, by saywhy and by calling the network fifty times."""
+    """Fifty guesses of one image, by saywhy and by calling the network fifty times."""
     rows = []
     for name, network in _classifiers().items():
         x = torch.randn(1, 3, 224, 224)
@@ -64,13 +64,13 @@ def guesses(repeats: int) -> list[Row]:
     trunk = nn.Sequential(*list(models.resnet50(weights=None).children())[:-2])
     question = torch.randint(4, WORDS, (1, LENGTH))
     for name, head in _answerers().items():
-        network = Answering(trunk, head).eval()
+        network = VQAModel(trunk, head).eval()
         rows += _of(f"ResNet-50 and {name}", network, (torch.randn(1, 3, 448, 448), question), repeats)
     return rows
 
 
 def _of(name: str, network: nn.Module, inputs: tuple[Tensor, ...], repeats: int) -> list[Row]:
-    several = MonteCarlo(network, GUESSES)
+    several = MCDropout(network, GUESSES)
     calls = {"saywhy": partial(_asked, several, inputs), "a loop": partial(_looped, network, inputs)}
     found = ratios(partial(_asked, network, inputs), calls, repeats)
     rows = []
@@ -81,7 +81,7 @@ def _of(name: str, network: nn.Module, inputs: tuple[Tensor, ...], repeats: int)
 
 
 def _asked(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    with torch.no_grad(), borrowed(network):
+    with torch.no_grad(), preserve_state(network):
         network(*inputs)
 
 
@@ -102,14 +102,14 @@ def steps(repeats: int) -> list[Row]:
     for name, head in _answerers().items():
         head.train()
 
-        def base(head: Answerer = head) -> None:
+        def base(head: VQAHead = head) -> None:
             _step(head, lambda: cross_entropy(head(features, question).logits, answers).mean())
 
         calls: dict[str, Callable[[], object]] = {}
         for kind, how in {
-            "A-GCA, at the logits": UCam(),
-            "A-GCA, at the weighted features": UCam(gate=Gate(at="weighted")),
-            "P-GCA": UCam("predictive"),
+            "A-GCA, at the logits": UCAM(),
+            "A-GCA, at the weighted features": UCAM(gate=Gate(at="weighted")),
+            "P-GCA": UCAM("predictive"),
         }.items():
             calls[kind] = partial(_step, head, partial(how.asked, head, features, question, answers))
         for kind, values in ratios(base, calls, repeats).items():

@@ -20,10 +20,10 @@ from torch import nn
 
 import saywhy
 from research.benchmarks.cost import CONSOLE, Row, inference, machine, ratios, report, shown
-from saywhy.benchmark.benchmark import bench
+from saywhy.benchmark.benchmark import benchmark
 from saywhy.datasets.load import open_dataset
 
-PICTURES = 4
+IMAGES = 4
 """Of Toybox, as large as the network takes them, in a bench."""
 
 
@@ -42,7 +42,7 @@ def check(repeats: int) -> list[Row]:
     x = torch.randn(1, 3, 224, 224)
     explanation = saywhy.explain(model, x)
     found = ratios(inference(model.module, x), {"saywhy": partial(saywhy.check, explanation)}, repeats)["saywhy"]
-    return [_row("check of one Grad-CAM map, ResNet-50 (in forward passes of one picture)", found, "at most 150")]
+    return [_row("check of one Grad-CAM map, ResNet-50 (in forward passes of one image)", found, "at most 150")]
 
 
 def throughput(repeats: int) -> list[Row]:
@@ -54,7 +54,7 @@ def throughput(repeats: int) -> list[Row]:
         for _ in range(repeats):
             with passes(model.module) as counted, tempfile.TemporaryDirectory():
                 begin = perf_counter()
-                bench(model, open_dataset("toybox:test"), ["gradcam", "layercam"], metrics, count=PICTURES)
+                benchmark(model, open_dataset("toybox:test"), ["gradcam", "layercam"], metrics, count=IMAGES)
                 taken = perf_counter() - begin
             shares.append(_alone(model.module, counted) / taken)
         what = f"bench of {', '.join(metrics)}: share of its time that its forward passes alone take"

@@ -29,7 +29,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import saywhy
-from saywhy.io.atomic import written_whole
+from saywhy.io.atomic import atomic_write
 
 CONSOLE = Console(stderr=True)
 METHODS = [
@@ -316,7 +316,7 @@ def report(
     text = page(rows, repeats)
     print(text)
     if out is not None:
-        with written_whole(out) as temporary:
+        with atomic_write(out) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 

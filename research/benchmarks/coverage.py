@@ -4,7 +4,7 @@ Every network is built with weights that were never trained, asked for one signe
 judged: was the layer's layout proved, is the map finite and not flat, and is its grid the one that the library's own
 strides give. It is judged as its library builds it. Where that fails it is judged once more, "awakened": what any
 training would put right is put right first (weight matrices that start at zero throughout get small normal noise and
-norms that do are set to one, because nothing behind them depends on the picture; batch normalisation gets the
+norms that do are set to one, because nothing behind them depends on the image; batch normalisation gets the
 statistics of noise, because with the initial ones the signal of some deep networks fades to nothing), and the table
 says so.
 
@@ -29,7 +29,7 @@ from torch import nn
 
 import saywhy
 from research.benchmarks.coverage_architectures import HF_LEFT_OUT, SAMPLE, SOURCES, Architecture
-from saywhy.io.atomic import written_whole
+from saywhy.io.atomic import atomic_write
 
 State = Literal["pass", "fail", "not run"]
 
@@ -77,7 +77,7 @@ def examine(architecture: Architecture) -> Row:
 
 
 def judge(architecture: Architecture, make: Callable[[Architecture], nn.Module]) -> Row:
-    """Make one network, explain one picture, and judge the map."""
+    """Make one network, explain one image, and judge the map."""
     known: dict[str, Any] = {
         "key": architecture.key,
         "source": architecture.source,
@@ -190,7 +190,7 @@ def table(rows: Sequence[Row], count: int) -> str:
         if chosen:
             lines += ["", f"## {title}", "", "| architecture | input | reason |", "|---|---|---|"]
             lines += [f"| {r.source}:{r.name} | {_times(r.size)} | {_cell(r.reason)} |" for r in chosen]
-    lines += ["", "Registered with transformers as image classifiers, but no classifiers of a picture alone:", ""]
+    lines += ["", "Registered with transformers as image classifiers, but no classifiers of an image alone:", ""]
     lines += [f"- {family}: {reason}." for family, reason in HF_LEFT_OUT.items()]
     for source in SOURCES:
         lines += ["", f"## {source}", ""]
@@ -257,7 +257,7 @@ def main(
     kept: Annotated[Path, typer.Option(help="Where results are kept as they come in.")] = KEPT,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier results of these architectures.")] = False,
 ) -> None:
-    """Explain one picture with every kind of image classifier, and write the table."""
+    """Explain one image with every kind of image classifier, and write the table."""
     if only is not None and only not in SOURCES:
         raise typer.BadParameter(f"must be one of {', '.join(SOURCES)}, got '{only}'", param_hint="--only")
     every = [a for make in SOURCES.values() for a in make()]
@@ -275,7 +275,7 @@ def main(
                 progress.console.print(f"{row.key}: {row.reason}", style="red", markup=False)
     known = known_rows(kept)
     rows = [known[a.key] for a in (chosen if sample else every) if a.key in known]
-    with written_whole(out) as temporary:
+    with atomic_write(out) as temporary:
         temporary.write_text(table(rows, len(every)), encoding="utf-8")
     states = Counter(row.state for row in rows)
     typer.echo(f"{states['pass']} pass, {states['fail']} fail, {states['not run']} not run: {out}")
@@ -285,7 +285,7 @@ def main(
 def forget(kept: Path, keys: set[str]) -> None:
     """Take the results of some architectures out of the file."""
     rows = [row for key, row in known_rows(kept).items() if key not in keys]
-    with written_whole(kept) as temporary:
+    with atomic_write(kept) as temporary:
         temporary.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
 
 

@@ -28,7 +28,7 @@ class Architecture:
         size: (height, width) of the input.
         build: makes the network, with weights that were never trained.
         expected: grids that are right for the map, by the library's own word; empty where it has none.
-        keyword: the argument that takes the picture; empty for the first.
+        keyword: the argument that takes the image; empty for the first.
     """
 
     source: Source
@@ -45,13 +45,13 @@ class Architecture:
         return f"{self.source}:{self.name}@{self.size[0]}x{self.size[1]}"
 
     def inputs(self, count: int = 1) -> Any:
-        """Seeded pictures of noise [count, 3, height, width], as the network is called with them."""
-        pictures = torch.randn(count, 3, *self.size, generator=torch.Generator().manual_seed(1))
-        return {self.keyword: pictures} if self.keyword else pictures
+        """Seeded images of noise [count, 3, height, width], as the network is called with them."""
+        images = torch.randn(count, 3, *self.size, generator=torch.Generator().manual_seed(1))
+        return {self.keyword: images} if self.keyword else images
 
 
 def by_stride(size: Size, stride: float, unpadded: int = 0) -> Grids:
-    """The grids that a total stride leaves of a picture, however its borders are treated.
+    """The grids that a total stride leaves of an image, however its borders are treated.
 
     >>> by_stride((224, 224), 32), by_stride((96, 160), 16), by_stride((299, 299), 32)
     (((7, 7),), ((6, 10),), ((9, 9), (10, 10)))
@@ -163,7 +163,7 @@ _TIMM_STRIDES: Mapping[str, tuple[float, int]] = {
     "inception_v3": (32, 1),
     "inception_v4": (32, 1),
     "inception_resnet_v2": (32, 1),
-    "crossvit_tiny_240": (12, 0),  # two grids: 20 cells a side, and 14 of a picture scaled to 224
+    "crossvit_tiny_240": (12, 0),  # two grids: 20 cells a side, and 14 of an image scaled to 224
     "coat_tiny": (8, 0),  # three scales side by side, strides 8, 16 and 32, and one answer from all: the finest
     "sequencer2d_s": (14, 0),
     "mobilenetv5_base": (16, 0),  # its stages are fused at the scale of the last but one
@@ -234,7 +234,7 @@ def _timm_network(name: str, size: Size) -> nn.Module:
     resized = {"img_size": size} if size != _timm_size(name) or name in _TIMM_SIZES else {}
     try:
         network: nn.Module = timm.create_model(name, **resized)
-    except TypeError:  # convolutional: takes pictures as they come
+    except TypeError:  # convolutional: takes images as they come
         network = timm.create_model(name)
     return network
 
@@ -357,15 +357,15 @@ HF: Mapping[str, tuple[Mapping[str, Any], int]] = {
 """By model type of transformers: what makes it small, and the total stride that follows from it."""
 
 HF_LEFT_OUT: Mapping[str, str] = {
-    "imagegpt": "takes a sequence of colour indices, no picture",
-    "shieldgemma2": "a language model that answers yes or no: no classifier of pictures alone",
-    "siglip2": "takes patches that were cut beforehand, with a mask, no picture",
+    "imagegpt": "takes a sequence of colour indices, no image",
+    "shieldgemma2": "a language model that answers yes or no: no classifier of images alone",
+    "siglip2": "takes patches that were cut beforehand, with a mask, no image",
 }
-"""Registered there as image classifiers, but without a picture for an input."""
+"""Registered there as image classifiers, but without an image for an input."""
 
 
 def hf_architectures() -> Iterator[Architecture]:
-    """Every image classifier of transformers that takes a picture, small."""
+    """Every image classifier of transformers that takes an image, small."""
     for family, (small, stride) in HF.items():
         side = _HF_SIDES.get(family, 64)
         for size in ((side, side), (side, side * 3 // 2)) if family in _HF_OBLONG else ((side, side),):

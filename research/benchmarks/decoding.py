@@ -24,9 +24,9 @@ from research.benchmarks.cost import CONSOLE, Row, forget_most_memory, machine, 
 from saywhy.decoding import beam_search, diverse_beam_search
 from saywhy.decoding.generating import generation
 from saywhy.decoding.penalties import Penalty, hamming, ngram
-from saywhy.tasks.captioning.networks import Captioner, Captioning, ShowAndTell, TopDown
+from saywhy.tasks.captioning.networks import CaptionHead, CaptionModel, ShowAndTell, TopDown
 
-WIDTH, LENGTH, WORDS = 6, 20, 10_000
+NUM_BEAMS, LENGTH, WORDS = 6, 20, 10_000
 GOAL = "at most 1.2"
 
 
@@ -45,15 +45,22 @@ class Speaker:
 
     def diverse(self, groups: int, penalty: Penalty = hamming) -> None:
         """Diverse beam search of the same width."""
-        self._run(partial(diverse_beam_search, groups=groups, penalty=penalty))
+        self._run(partial(diverse_beam_search, num_beam_groups=groups, penalty=penalty))
 
     def _run(self, search: Callable[..., object]) -> None:
         search(
-            self.step, self.state, self.start, end=self.end, longest=LENGTH, shortest=LENGTH, width=WIDTH, normalize=1.0
+            self.step,
+            self.state,
+            self.start,
+            end=self.end,
+            max_length=LENGTH,
+            min_length=LENGTH,
+            num_beams=NUM_BEAMS,
+            normalize=1.0,
         )
 
 
-def _captioner(head: Captioner, channels: int, side: int, batch: int) -> Speaker:
+def _captioner(head: CaptionHead, channels: int, side: int, batch: int) -> Speaker:
     with torch.no_grad():
         state = head.eval().begin(torch.rand(batch, channels, side, side))
     return Speaker(head.step, state, torch.full((batch,), 2), 3)
@@ -71,7 +78,7 @@ def _gpt2(batch: int) -> Speaker:
 
 def _toybox(batch: int) -> Speaker:
     network = saywhy.load("toybox:captioner").module
-    assert isinstance(network, Captioning)
+    assert isinstance(network, CaptionModel)
     with torch.no_grad():
         features = network.trunk(torch.rand(batch, 3, 128, 128))
         return Speaker(network.head.step, network.head.begin(features), torch.full((batch,), 2), 3)
@@ -96,7 +103,7 @@ def seconds(repeats: int) -> list[Row]:
     for name, speaker in SPEAKERS.items():
         for batch in (1, 16):
             ready = speaker(batch)
-            calls = {f"{groups} × {WIDTH // groups}": partial(ready.diverse, groups) for groups in (3, WIDTH)}
+            calls = {f"{groups} × {NUM_BEAMS // groups}": partial(ready.diverse, groups) for groups in (3, NUM_BEAMS)}
             calls["3 × 2, bigrams"] = partial(ready.diverse, 3, ngram(2))
             for how, values in ratios(ready.beams, calls, repeats).items():
                 rows.append(Row(f"time, {name}, {batch} at once", how, shown(values), GOAL))
@@ -109,13 +116,13 @@ def memory(_repeats: int) -> list[Row]:
     rows = []
     for name in SPEAKERS:
         peaks = {}
-        for groups in (0, 3, WIDTH):
+        for groups in (0, 3, NUM_BEAMS):
             code = f"from research.benchmarks.decoding import _peak; _peak({name!r}, {groups})"
             found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
             peaks[groups] = float(found.stdout)
-        for groups in (3, WIDTH):
+        for groups in (3, NUM_BEAMS):
             ratio = f"{peaks[groups] / peaks[0]:.2f}" if peaks[0] else "too little to be seen"
-            rows.append(Row(f"memory, {name}, 16 at once", f"{groups} × {WIDTH // groups}", ratio, GOAL))
+            rows.append(Row(f"memory, {name}, 16 at once", f"{groups} × {NUM_BEAMS // groups}", ratio, GOAL))
             CONSOLE.print(f"{rows[-1].what} | {rows[-1].who} | {ratio}")
     return rows
 
@@ -141,7 +148,7 @@ def page(rows: list[Row], repeats: int) -> str:
     return f"""# Cost of diverse beam search
 
 Made by `python -m research.benchmarks.decoding` ({repeats} turns) on {machine()}.
-Medians (lowest to highest), as ratios of beam search of the same width ({WIDTH}), both {LENGTH} words long. The
+Medians (lowest to highest), as ratios of beam search of the same width ({NUM_BEAMS}), both {LENGTH} words long. The
 penalty is Hamming's where nothing else is said; that of bigrams looks at every word of the vocabulary. Memory is what
 the process takes beyond network and inputs. Networks have random weights, but that of Toybox.
 

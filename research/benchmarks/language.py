@@ -3,7 +3,7 @@
     python -m research.benchmarks.language
     python -m research.benchmarks.language --out docs/benchmarks-language.md
 
-Measured as in ``research.benchmarks.cost``, against one forward pass of the captioner on the same picture and caption.
+Measured as in ``research.benchmarks.cost``, against one forward pass of the captioner on the same image and caption.
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ from torch import nn
 import saywhy
 from research.benchmarks.cost import CONSOLE, Row, machine, ratios, report, shown
 from saywhy.targets import Sentence, Words
-from saywhy.tasks.captioning.networks import Captioning, ShowAndTell, TopDown
+from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown
 
 WORDS = 12
 VOCABULARY = 10_000
@@ -31,15 +31,15 @@ def _resnet50() -> nn.Module:
     return nn.Sequential(*list(network.children())[:-2])
 
 
-def networks() -> dict[str, tuple[Captioning, int]]:
+def networks() -> dict[str, tuple[CaptionModel, int]]:
     """Captioners of photographs, whose random weights cost what trained ones do, and that of Toybox; their sizes."""
     torch.manual_seed(0)
-    found: dict[str, tuple[Captioning, int]] = {
-        "ResNet-50 and show-and-tell": (Captioning(_resnet50(), ShowAndTell(2048, VOCABULARY)), 224),
-        "ResNet-50 and top-down attention": (Captioning(_resnet50(), TopDown(2048, VOCABULARY)), 224),
+    found: dict[str, tuple[CaptionModel, int]] = {
+        "ResNet-50 and show-and-tell": (CaptionModel(_resnet50(), ShowAndTell(2048, VOCABULARY)), 224),
+        "ResNet-50 and top-down attention": (CaptionModel(_resnet50(), TopDown(2048, VOCABULARY)), 224),
     }
     toybox = saywhy.load("toybox:captioner").module
-    assert isinstance(toybox, Captioning)
+    assert isinstance(toybox, CaptionModel)
     return {
         name: (network.eval(), size) for name, (network, size) in (found | {"toybox:captioner": (toybox, 128)}).items()
     }
@@ -82,10 +82,10 @@ def page(rows: list[Row], repeats: int) -> str:
 
 Made by `python -m research.benchmarks.language` ({repeats} turns) on {machine()}.
 Grad-CAM of a caption of {WORDS} words and of each of its words, in times of one forward pass of the captioner on the
-same picture and caption (its {WORDS + 1} steps included): median (lowest to highest). Captioners of photographs have
+same image and caption (its {WORDS + 1} steps included): median (lowest to highest). Captioners of photographs have
 random weights and {VOCABULARY:,} words.
 
-The last column is the share of that forward pass in which the caption is spoken and the picture no longer looked at.
+The last column is the share of that forward pass in which the caption is spoken and the image no longer looked at.
 The way back goes through all of it once more, and costs at least as much: where the share is large, so is what the maps
 must cost. With top-down attention (and in the small captioner of Toybox, whose operations are so small that calling
 them is what takes the time) the goal does not hold.

@@ -19,7 +19,7 @@ import typer
 from torch import Tensor
 
 import saywhy
-from saywhy.io.atomic import written_whole
+from saywhy.io.atomic import atomic_write
 from saywhy.methods import METHODS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -151,29 +151,29 @@ def runs_row(method: str) -> list[str]:
 
 
 def from_oracle(method: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Our float32 maps and those of the oracle, [1, height, width]: all settings of the tests, pictures and targets."""
+    """Our float32 maps and those of the oracle, [1, height, width]: all settings of the tests, images and targets."""
     network = network_for(method)
     layout = (
         saywhy.Layout("tokens", (6, 6), prefix=1) if method in ATTENTION else saywhy.Layout("channels-first", (6, 6))
     )
-    pictures = torch.from_numpy(np.random.default_rng(6).standard_normal((2, 3, 12, 12))).float()
+    images = torch.from_numpy(np.random.default_rng(6).standard_normal((2, 3, 12, 12))).float()
     double = copy.deepcopy(network).double()
     for settings in SETTINGS.get(method, [{}]):
         for score in ("logit", "probability"):
             found = saywhy.explain(
-                network, pictures, [1, 2], method, "features", score=score, layout=layout, **asked(settings)
+                network, images, [1, 2], method, "features", score=score, layout=layout, **asked(settings)
             ).maps
             for t, target in enumerate((1, 2)):
                 observed = Observed(double, double.features, scored(score, target))
-                for b, picture in enumerate(pictures.double().numpy()):
-                    yield found[b, t][None], torch.from_numpy(oracle(method, settings, observed, picture))[None]
+                for b, image in enumerate(images.double().numpy()):
+                    yield found[b, t][None], torch.from_numpy(oracle(method, settings, observed, image))[None]
 
 
-def oracle(method: str, settings: dict[str, Any], observed: Observed, picture: np.ndarray) -> np.ndarray:
+def oracle(method: str, settings: dict[str, Any], observed: Observed, image: np.ndarray) -> np.ndarray:
     """The published equation in float64 loops."""
     if method in RUN_ORACLES:
-        return RUN_ORACLES[method](observed, picture, **for_oracle(method, settings, picture))
-    x, gradient, _ = observed.at_picture(picture)
+        return RUN_ORACLES[method](observed, image, **for_oracle(method, settings, image))
+    x, gradient, _ = observed.at_image(image)
     return ORACLES[method](x, gradient, **settings)
 
 
@@ -246,7 +246,7 @@ position of any map (1 is a map's whole range). An empty cell: the package has n
 ## One pass at a layer
 
 How far the maps of other packages are from the equation, on the layer's own grid. Networks: {", ".join(CASES)}, with
-random weights, two pictures each, asked for their own top classes; torchcam and captum on {", ".join(CONVOLUTIONAL)};
+random weights, two images each, asked for their own top classes; torchcam and captum on {", ".join(CONVOLUTIONAL)};
 CAM on resnet18.
 
 {table(["method", "paper", "equation", "saywhy", *PEERS.values()], once)}
@@ -263,7 +263,7 @@ published equation is itself not free of scale); XGrad-CAM's is free of scale, s
 
 {table(["method", "units", "saywhy", "pytorch-grad-cam", "torchcam"], units())}
 
-## Several passes, or the picture itself
+## Several passes, or the image itself
 
 *saywhy* is the distance from the equation on networks of a few hundred weights, the largest over the settings of
 `tests/methods/test_runs.py`, of logits and of probabilities. A method that subtracts two scores loses the digits that
@@ -298,7 +298,7 @@ def main(
         raise typer.BadParameter(f"these packages are not installed: {', '.join(missing)}. pip install 'saywhy[bench]'")
     text = page(lambda method: typer.echo(f"{method} …", err=True))
     out.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(out) as whole:
+    with atomic_write(out) as whole:
         whole.write_text(text, encoding="utf-8")
     typer.echo(f"wrote {out}")
 

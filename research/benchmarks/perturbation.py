@@ -31,7 +31,7 @@ ONE_PASS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "gradcam
 EIGEN = ["eigencam", "eigengradcam"]
 STEPS = 50
 BATCH = 16
-"""Pictures that are run together: saywhy's default, and what plain passes are given too."""
+"""Images that are run together: saywhy's default, and what plain passes are given too."""
 
 PEER_TURNS = 3
 
@@ -47,7 +47,7 @@ def _network(name: str) -> nn.Module:
 
 
 def _batches(module: nn.Module, count: int, size: int = BATCH, form: Form = lambda t: t) -> Callable[[], object]:
-    """Plain passes of ``count`` pictures, network and pictures in the form that ``form`` gives them."""
+    """Plain passes of ``count`` images, network and images in the form that ``form`` gives them."""
     x = form(torch.randn(size, 3, 224, 224))
     module = form(module)
 
@@ -93,7 +93,7 @@ def _rows(
 
 
 def ablation(repeats: int) -> list[Row]:
-    """Ablation-CAM in plain passes of one picture."""
+    """Ablation-CAM in plain passes of one image."""
     rows = []
     for name, goal in (("resnet18", "at most 5"), ("resnet50", "at most 20")):
         module, x = _network(name), torch.randn(1, 3, 224, 224)
@@ -102,12 +102,12 @@ def ablation(repeats: int) -> list[Row]:
         }
         if name == "resnet18":  # on ResNet-50 the peer takes minutes a map
             calls["pytorch-grad-cam"] = _peer("AblationCAM", module, x)
-        rows += _rows(f"Ablation-CAM, {name}, in passes of one picture", inference(module, x), calls, repeats, goal)
+        rows += _rows(f"Ablation-CAM, {name}, in passes of one image", inference(module, x), calls, repeats, goal)
     return rows
 
 
 def score(repeats: int) -> list[Row]:
-    """Score-CAM against plain inference on as many pictures as the layer has channels."""
+    """Score-CAM against plain inference on as many images as the layer has channels."""
     module, x = _network("resnet18"), torch.randn(1, 3, 224, 224)
     plain = _batches(module, 512)
 
@@ -115,7 +115,7 @@ def score(repeats: int) -> list[Row]:
         return lambda: saywhy.explain(module, x, 0, "scorecam", LAYER, relu=False, precision=precision)
 
     peer = {"pytorch-grad-cam": _peer("ScoreCAM", module, x)}
-    what = "Score-CAM, resnet18, in plain passes of 512 pictures"
+    what = "Score-CAM, resnet18, in plain passes of 512 images"
     rows = _rows(what, plain, {"saywhy": ours("exact"), **peer}, repeats, "at most 1.1")
     fast = "Score-CAM, resnet18, precision='fast'"
     calls = {"saywhy": ours("fast"), "plain passes in bfloat16": _batches(_network("resnet18"), 512, form=_in_bfloat16)}
@@ -135,10 +135,10 @@ def score(repeats: int) -> list[Row]:
 
 
 def path(repeats: int) -> list[Row]:
-    """RSI-Grad-CAM with 50 steps against plain inference on its 51 pictures, in batches of the same size."""
+    """RSI-Grad-CAM with 50 steps against plain inference on its 51 images, in batches of the same size."""
     module, x = _network("resnet50"), torch.randn(1, 3, 224, 224)
     calls = {"saywhy": lambda: _rsi(module, x)}
-    what = f"RSI-Grad-CAM, {STEPS} steps, resnet50, in plain passes of {STEPS + 1} pictures"
+    what = f"RSI-Grad-CAM, {STEPS} steps, resnet50, in plain passes of {STEPS + 1} images"
     return _rows(what, _batches(module, STEPS + 1), calls, repeats, "at most 1.1")
 
 
@@ -167,10 +167,10 @@ MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
     "RISE, 100 masks": ("resnet50", {"method": "rise", "masks": 100}),
     "RISE, 1,000 masks": ("resnet50", {"method": "rise", "masks": 1000}),
     "occlusion": ("resnet50", {"method": "occlusion"}),
-    "SS-CAM, 2 draws": ("resnet18", {"method": "sscam", "draws": 2}),
+    "SS-CAM, 2 draws": ("resnet18", {"method": "sscam", "num_samples": 2}),
     "IS-CAM, 2 steps": ("resnet18", {"method": "iscam", "steps": 2}),
-    "LIME, 100 draws": ("resnet50", {"method": "lime", "draws": 100}),
-    "KernelSHAP, 100 draws": ("resnet50", {"method": "kernelshap", "draws": 100}),
+    "LIME, 100 draws": ("resnet50", {"method": "lime", "num_samples": 100}),
+    "KernelSHAP, 100 draws": ("resnet50", {"method": "kernelshap", "num_samples": 100}),
     "integrated gradients, 50 steps": ("resnet50", {"method": "integrated-gradients", "baseline": "zero"}),
     "Integrated Grad-CAM, 50 steps": ("resnet50", {"method": "integrated-gradcam", "baseline": "zero"}),
     "SmoothGrad, 25 draws": ("resnet50", {"method": "smoothgrad"}),
@@ -224,8 +224,8 @@ def page(rows: list[Row], repeats: int) -> str:
         "",
         f"Made by `python -m research.benchmarks.perturbation` ({repeats} turns) on {machine()}.",
         "Ratios of times in the same run: median (lowest to highest). Networks of torchvision with random weights at",
-        f"224 × 224, pictures in batches of {BATCH}. Memory is by how much the peak of a process of its own",
-        "rises above a plain pass of one picture: once each, and not to be read to the last 100 MB, for torch keeps",
+        f"224 × 224, images in batches of {BATCH}. Memory is by how much the peak of a process of its own",
+        "rises above a plain pass of one image: once each, and not to be read to the last 100 MB, for torch keeps",
         "what it has had (two runs of the same differ by that much).",
         "",
         "| what | who | measured | goal |",

@@ -1,4 +1,4 @@
-"""What the experiments explain: pictures with classes that a network sees in them, and where these are.
+"""What the experiments explain: images with classes that a network sees in them, and where these are.
 
 Toybox knows where everything is; any data set of :func:`saywhy.datasets.load.open_dataset` does. The real
 photographs beside the repository have a class each, and no boxes.
@@ -18,18 +18,18 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier
-from research.claims.located import Item, Study
+from research.claims.study import Item, Study
 from saywhy import geometry
-from saywhy.engine.preserve import borrowed
+from saywhy.engine.preserve import preserve_state
 from saywhy.errors import InputError
-from saywhy.images import read_picture
+from saywhy.images import read_image
 from saywhy.models.inputs import black_of
 from saywhy.models.preprocess import Preprocess
-from saywhy.output import Answer
+from saywhy.output import ModelOutput
 from saywhy.shapes import Images
 
 REAL = Path(os.environ.get("SAYWHY_REAL") or Path(__file__).parents[3] / "shared" / "real")
-"""Real weights and pictures, which are not in the repository."""
+"""Real weights and images, which are not in the repository."""
 
 RESNET56 = Path(__file__).parents[2] / "tests" / "real" / "resnet56.py"
 
@@ -38,18 +38,18 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A picture, and classes to be asked about.
+    """An image, and classes to be asked about.
 
     Attributes:
         network: the seed of the network that is asked.
-        number: of the picture.
+        number: of the image.
         model: the network.
         fed: what it is given, [1, 3, height, width].
         classes: those of its classes that are there and that it finds.
-        things: all of its classes that are there, found or not.
-        size: (width, height) of the original picture.
-        seen: which part of that the network sees.
-        masks: of every class where it is in the original picture; None where that is not known.
+        objects: all of its classes that are there, found or not.
+        size: (width, height) of the original image.
+        crop_box: which part of that the network sees.
+        masks: of every class where it is in the original image; None where that is not known.
         boxes: of every class the boxes of its things there.
     """
 
@@ -58,9 +58,9 @@ class Case:
     model: saywhy.Model
     fed: Images
     classes: tuple[int, ...]
-    things: tuple[int, ...]
+    objects: tuple[int, ...]
     size: tuple[int, int]
-    seen: geometry.Seen
+    crop_box: geometry.CropBox
     masks: Bool[Tensor, "target height width"] | None = None
     boxes: tuple[tuple[Box, ...], ...] = ()
 
@@ -75,37 +75,37 @@ class Case:
         return black_of(self.model, self.fed.shape[2:])
 
     def only(self, some: Sequence[int]) -> "Case":
-        """The same picture, asked about some of its classes."""
+        """The same image, asked about some of its classes."""
         classes, boxes = (
             tuple(each[i] for i in some) for each in (self.classes, self.boxes or ((),) * len(self.classes))
         )
         masks = None if self.masks is None else self.masks[list(some)]
         return replace(self, classes=classes, boxes=boxes, masks=masks)  # type: ignore[arg-type]
 
-    def on_picture(self, maps: Float[Tensor, "target row column"]) -> Float[Tensor, "1 target height width"]:
-        """Maps on the original picture, as metrics of places take them."""
-        grids = [geometry.on_picture(one, self.seen, self.size) for one in maps]
+    def on_image(self, maps: Float[Tensor, "target row column"]) -> Float[Tensor, "1 target height width"]:
+        """Maps on the original image, as metrics of places take them."""
+        grids = [geometry.on_image(one, self.crop_box, self.size) for one in maps]
         return torch.from_numpy(np.stack(grids)).unsqueeze(0)
 
     def explain(self, target: Any, methods: str | Sequence[str], **more: Any) -> saywhy.Explanation:
-        """An explanation of the picture."""
+        """An explanation of the image."""
         return saywhy.explain(self.model, self.fed, target, methods, **more)
 
 
-def answer(model: saywhy.Model, fed: Images) -> Answer:
-    """What a network says of pictures, without a graph."""
-    with torch.no_grad(), borrowed(model.module):
-        return Answer(model.module(fed), labels=model.labels, multilabel=model.multilabel)
+def answer(model: saywhy.Model, fed: Images) -> ModelOutput:
+    """What a network says of images, without a graph."""
+    with torch.no_grad(), preserve_state(model.module):
+        return ModelOutput(model.module(fed), labels=model.labels, multilabel=model.multilabel)
 
 
 def found(item: Item) -> Case | None:
-    """A located picture, with those of its classes that the network finds; None if it finds none.
+    """A located image, with those of its classes that the network finds; None if it finds none.
 
-    It finds a class if it gives it more than one half, or (of one class only in every picture) if it is its answer.
+    It finds a class if it gives it more than one half, or (of one class only in every image) if it is its answer.
     """
     model = item.network.model
-    assert model.preprocess is not None, f"{model.name} must know how pictures are fed to it"
-    fed, seen = model.preprocess(item.image)
+    assert model.preprocess is not None, f"{model.name} must know how images are fed to it"
+    fed, crop_box = model.preprocess(item.image)
     chances = answer(model, fed[None]).values("probability")[0]
     sure = chances > 0.5 if model.multilabel else chances == chances.max()
     of_class = [i for i, index in enumerate(item.classes) if sure[index]]
@@ -119,14 +119,14 @@ def found(item: Item) -> Case | None:
         classes,
         item.classes,
         item.image.size,
-        seen,
+        crop_box,
         item.masks(classes)[0],
-        tuple(tuple(thing.box for thing in item.things[i]) for i in of_class),
+        tuple(tuple(thing.box for thing in item.objects[i]) for i in of_class),
     )
 
 
 def cases(study: Study, network: Classifier) -> Iterator[Case]:
-    """Pictures of a study in which a network finds something that is there."""
+    """Images of a study in which a network finds something that is there."""
     return (case for item in study.items(network) if (case := found(item)) is not None)
 
 
@@ -136,7 +136,7 @@ def squeezenet() -> saywhy.Model:
 
 
 def resnet56() -> saywhy.Model:
-    """The real network of CIFAR's pictures."""
+    """The real network of CIFAR's images."""
     return saywhy.load(f"{RESNET56}:resnet56", REAL / "cifar10" / "resnet56.safetensors")
 
 
@@ -149,16 +149,16 @@ def photographs(model: saywhy.Model) -> list[Case]:
 def photograph(model: saywhy.Model, number: int, file: Path, labels: Sequence[str] = ()) -> Case:
     """One photograph, with the classes of ``labels`` or that in its name."""
     assert model.preprocess is not None
-    image = read_picture(file)
-    fed, seen = model.preprocess(image)
-    known = Answer(torch.zeros(1, len(model.labels or ())), labels=model.labels)
+    image = read_image(file)
+    fed, crop_box = model.preprocess(image)
+    known = ModelOutput(torch.zeros(1, len(model.labels or ())), labels=model.labels)
     _, _, name = file.stem.partition("_")
     classes = tuple(known.index(one) for one in labels or (name.replace("_", " "),))
-    return Case(0, number, model, fed[None], classes, classes, image.size, seen)
+    return Case(0, number, model, fed[None], classes, classes, image.size, crop_box)
 
 
-def small_pictures(model: saywhy.Model, each: int) -> list[Case]:
-    """So many pictures of every class of CIFAR-10, those that the network gets right."""
+def small_images(model: saywhy.Model, each: int) -> list[Case]:
+    """So many images of every class of CIFAR-10, those that the network gets right."""
     found = []
     for index, name in enumerate(model.labels or ()):
         files = sorted((REAL / "cifar10" / "test" / name).glob("*.jpg"))
@@ -177,7 +177,7 @@ def pixels(model: saywhy.Model, fed: Images) -> Images:
     """What a network is given, in levels of light from 0 to 255.
 
     >>> model = saywhy.load("toybox:classifier", "random")
-    >>> fed, _ = model.preprocess(saywhy.images.read_picture(np.full((128, 128, 3), 7, np.uint8)))
+    >>> fed, _ = model.preprocess(saywhy.images.read_image(np.full((128, 128, 3), 7, np.uint8)))
     >>> pixels(model, fed[None]).unique().round().tolist()
     [7.0]
     """

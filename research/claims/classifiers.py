@@ -1,9 +1,9 @@
 """The classifiers that the experiments explain: the one that ships, the same trained again, and one not of CAM's form.
 
-CAM is made for networks that end in global average pooling and a linear layer (form ``"gap"``), as the classifier of
-Toybox does; of such a network Grad-CAM is the same map, and most of its ablations change nothing. So there is a second
-form (``"mlp"``) that ends as VGG does: maxima, then hidden layers. It has the trunk of the first, and its head alone is
-trained, which takes seconds.
+CAM is made for networks that end in global average pooling and a linear layer (form ``"completeness_error"``), as the
+classifier of Toybox does; of such a network Grad-CAM is the same map, and most of its ablations change nothing. So
+there is a second form (``"mlp"``) that ends as VGG does: maxima, then hidden layers. It has the trunk of the first, and
+its head alone is trained, which takes seconds.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import saywhy
-from research.claims.speakers import FOLDER
+from research.claims.language_networks import FOLDER
 from saywhy.shapes import FeatureMaps, Images
 from saywhy.toybox import KINDS, scene
 from saywhy.toybox.models.classifier import WIDTHS, ToyboxClassifier, normalised
@@ -50,7 +50,7 @@ class Classifier:
     Attributes:
         seed: see above.
         model: the network.
-        form: how it ends: ``"gap"`` (CAM's form), ``"mlp"``, or whatever another network is called.
+        form: how it ends: ``"completeness_error"`` (CAM's form), ``"mlp"``, or whatever another network is called.
     """
 
     seed: int
@@ -86,7 +86,7 @@ class Layered(nn.Module):
         return self.pool(self.blocks(self.stem(images)))
 
     def forward(self, images: Images) -> Float[Tensor, "batch kind"]:
-        """Logits of pictures that are normalised as for the trunk."""
+        """Logits of images that are normalised as for the trunk."""
         return self.head(self.pooled(images))
 
 

@@ -1,4 +1,4 @@
-"""The decoders that are compared: each gives as many sentences of a picture as the others."""
+"""The decoders that are compared: each gives as many sentences of an image as the others."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from saywhy.decoding import Decoded, beam_search, diverse_beam_search, sample
 from saywhy.models import Model
-from saywhy.tasks.captioning.caption import FORBIDDEN, LONGEST, STRENGTH
-from saywhy.tasks.captioning.networks import Captioning
+from saywhy.tasks.captioning.caption import DIVERSITY_PENALTY, MAX_LENGTH, SUPPRESS_TOKENS
+from saywhy.tasks.captioning.networks import CaptionModel
 from saywhy.tasks.vocabulary import END, SPECIAL, START
 
 BEAMS = 6
-"""Sentences of a picture, whoever says them; the paper has 20 of COCO, and 6 where it counts types of questions."""
+"""Sentences of an image, whoever says them; the paper has 20 of COCO, and 6 where it counts types of questions."""
 
 BATCH = 50
 
@@ -24,7 +24,7 @@ BY_MEAN = "beam search, by the mean"
 SHIPPED, SHIPPED_APART = "`saywhy caption --diverse 3x2`", "`saywhy caption --diverse 6x1`"
 """As the library's own captions are ranked: by the mean log-probability of a word."""
 
-STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.2, 1.8, 2.5)
+DIVERSITY_PENALTIES = (0.2, 0.4, 0.6, 0.8, 1.2, 1.8, 2.5)
 """Of diverse beam search, of which the best on other scenes is taken; the paper finds 0.2 to 0.8 good."""
 
 RATES = (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -33,7 +33,7 @@ RATES = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 @dataclass(frozen=True)
 class Spoken:
-    """What a decoder says of one picture: sentences, the likeliest first, and the log-probability of each."""
+    """What a decoder says of one image: sentences, the likeliest first, and the log-probability of each."""
 
     texts: list[str]
     totals: list[float]
@@ -48,53 +48,53 @@ def _beams(*args: object, numbers: Sequence[int], **options: object) -> Decoded:
 
 
 def _diverse(*args: object, numbers: Sequence[int], **options: object) -> Decoded:
-    return diverse_beam_search(*args, width=BEAMS, refill=True, **options).found  # type: ignore[arg-type]
+    return diverse_beam_search(*args, num_beams=BEAMS, refill=True, **options).found  # type: ignore[arg-type]
 
 
-def diverse(groups: int, strength: float) -> Decoder:
+def diverse(groups: int, diversity_penalty: float) -> Decoder:
     """Diverse beam search as in the paper: no length counts, and penalties add up.
 
     Places of beams that end are given away at once, as in the beam search that it is compared with.
     """
-    return partial(_diverse, groups=groups, strength=strength)
+    return partial(_diverse, num_beam_groups=groups, diversity_penalty=diversity_penalty)
 
 
-def shipped(groups: int, strength: float) -> Decoder:
+def shipped(groups: int, diversity_penalty: float) -> Decoder:
     """As ``saywhy caption --diverse`` has it: sentences are ranked by the mean of a word."""
-    return partial(_diverse, groups=groups, strength=strength, normalize=1.0)
+    return partial(_diverse, num_beam_groups=groups, diversity_penalty=diversity_penalty, normalize=1.0)
 
 
 def siblings(rate: float) -> Decoder:
     """Li, Monroe and Jurafsky's."""
-    return partial(_beams, width=BEAMS, siblings=rate)
+    return partial(_beams, num_beams=BEAMS, siblings=rate)
 
 
-def decoders(strengths: dict[str, float], seed: int) -> dict[str, Decoder]:
+def decoders(diversity_penalties: dict[str, float], seed: int) -> dict[str, Decoder]:
     """All of them, with the strengths that were chosen, and the seed of what is drawn."""
     return {
-        BEAM: partial(_beams, width=BEAMS),
-        SIBLINGS: siblings(strengths[SIBLINGS]),
+        BEAM: partial(_beams, num_beams=BEAMS),
+        SIBLINGS: siblings(diversity_penalties[SIBLINGS]),
         TEMPERATURE: partial(sample, count=BEAMS, seed=seed),
         NUCLEUS: partial(sample, count=BEAMS, top_p=0.9, seed=seed),
-        GROUPED: diverse(3, strengths[GROUPED]),
-        DIVERSE: diverse(BEAMS, strengths[DIVERSE]),
-        BY_MEAN: partial(_beams, width=BEAMS, normalize=1.0),
-        SHIPPED: shipped(3, STRENGTH),
-        SHIPPED_APART: shipped(BEAMS, STRENGTH),
+        GROUPED: diverse(3, diversity_penalties[GROUPED]),
+        DIVERSE: diverse(BEAMS, diversity_penalties[DIVERSE]),
+        BY_MEAN: partial(_beams, num_beams=BEAMS, normalize=1.0),
+        SHIPPED: shipped(3, DIVERSITY_PENALTY),
+        SHIPPED_APART: shipped(BEAMS, DIVERSITY_PENALTY),
     }
 
 
 @torch.no_grad()
 def said(model: Model, features: Tensor, decoder: Decoder, numbers: Sequence[int]) -> list[Spoken]:
-    """What is said of pictures, of which the network has seen the features; numbers are those of the scenes."""
+    """What is said of images, of which the network has seen the features; numbers are those of the scenes."""
     network, words = model.module, model.labels
-    assert isinstance(network, Captioning)
+    assert isinstance(network, CaptionModel)
     assert words is not None
     found: list[Spoken] = []
     for begin, part in zip(range(0, len(features), BATCH), features.split(BATCH), strict=True):
         start = torch.full((len(part),), SPECIAL.index(START))
         end, head = SPECIAL.index(END), network.head
-        limits = {"end": end, "longest": LONGEST, "shortest": 2, "forbidden": FORBIDDEN}
+        limits = {"end": end, "max_length": MAX_LENGTH, "min_length": 2, "suppress_tokens": SUPPRESS_TOKENS}
         found += _told(
             decoder(head.step, head.begin(part), start, numbers=numbers[begin : begin + BATCH], **limits), words
         )

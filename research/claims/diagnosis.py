@@ -3,8 +3,8 @@
     python -m research.claims.diagnosis
     python -m research.claims.diagnosis --data voc:PATH:test --model torchvision:resnet50 --weights FILE
 
-Adversarial pictures, a bias that is found and removed, failure modes, and trust. Another data set takes Toybox's place
-where pictures with known places are attacked.
+Adversarial images, a bias that is found and removed, failure modes, and trust. Another data set takes Toybox's place
+where images with known places are attacked.
 """
 
 from pathlib import Path
@@ -13,48 +13,48 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from research.claims.attacked import Likeness, Pointing, dog_and_cat, section, turned
-from research.claims.biased import EACH, EPOCHS, PLAN, SIDE, Bias
-from research.claims.cases import REAL, cases, photographs, resnet56, right, small_pictures, squeezenet
+from research.claims.adversarial_pointing import Likeness, Pointing, dog_and_cat, section, turned
+from research.claims.bias import EACH, EPOCHS, PLAN, SIDE, Bias
+from research.claims.cases import REAL, cases, photographs, resnet56, right, small_images, squeezenet
 from research.claims.classifiers import SEEDS
-from research.claims.failures import Failed, failures
-from research.claims.located import ENDS, Study, named_study, toybox_study
-from research.claims.preferred import TESTS, Preferred, both_find, worse
+from research.claims.failure_modes import Failed, failures
+from research.claims.model_preference import TESTS, Preferred, both_find, worse
 from research.claims.section import at_most, run, scaled, zeros_allowed
+from research.claims.study import ENDS, Study, named_study, toybox_study
 from saywhy.training.loop import Phase
 
 ATTACKED = 24
-"""Pictures of every network that are attacked where places are known."""
+"""Images of every network that are attacked where places are known."""
 
 SMALL = 4
-"""Pictures of every class of CIFAR-10 that are attacked."""
+"""Images of every class of CIFAR-10 that are attacked."""
 
 COMPARED = 60
-"""Pictures of every pair of networks."""
+"""Images of every pair of networks."""
 
 ABSENT = "The real network and photographs are not on this machine, and are left out."
 
 
 def attacks(progress: Progress, share: float, study: Study) -> str:
-    """Adversarial pictures."""
+    """Adversarial images."""
     pointing, groups = Pointing(), []
     for network in study.networks:
         groups.append((network.form, ENDS.get(network.form, network.form)))
         what = f"attacking network {network.seed} ({network.form})"
         for one in turned(at_most(scaled(ATTACKED, share), cases(study, network), what, progress)):
             pointing.add(network.form, one)
-    likeness, picture = None, ""
+    likeness, image = None, ""
     if REAL.is_dir():
-        likeness, picture = real_attacks(progress, share)
-    return section(pointing, list(dict.fromkeys(groups)), likeness, picture)
+        likeness, image = real_attacks(progress, share)
+    return section(pointing, list(dict.fromkeys(groups)), likeness, image)
 
 
 def real_attacks(progress: Progress, share: float) -> tuple[Likeness, str]:
-    """The same on the real networks, whose pictures have no boxes."""
+    """The same on the real networks, whose images have no boxes."""
     likeness, large, small = Likeness(), squeezenet(), resnet56()
     taken = [case for case in photographs(large) if right(case)]
-    pictures = small_pictures(small, max(1, round(SMALL * share)))
-    for group, some in (("SqueezeNet", taken[: scaled(len(taken), share)]), ("CIFAR ResNet-56", pictures)):
+    images = small_images(small, max(1, round(SMALL * share)))
+    for group, some in (("SqueezeNet", taken[: scaled(len(taken), share)]), ("CIFAR ResNet-56", images)):
         for one in turned(at_most(len(some), some, f"attacking {group}", progress)):
             likeness.add(group, one)
     return likeness, dog_and_cat(large)
@@ -116,7 +116,7 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, s
 
 def main(
     out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the pictures, to try it out.")] = 1.0,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
     seeds: Annotated[int, typer.Option(min=1, help="How many networks of each kind.")] = SEEDS,
     data: Annotated[str | None, typer.Option(help="Another data set to attack, e.g. voc:PATH:test.")] = None,
     model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg16",

@@ -16,16 +16,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from research.claims.asked import Asked, asked_rightly
-from research.claims.speakers import SCENES, answerer, captioner, scenes_of
-from research.claims.spoken import Spoken
+from research.claims.caption_maps import Spoken
+from research.claims.language_networks import SCENES, answerer, captioner, scenes_of
+from research.claims.vqa_maps import Asked, asked_rightly
 from saywhy.errors import SaywhyWarning
-from saywhy.io.atomic import written_whole
+from saywhy.io.atomic import atomic_write
 from saywhy.toybox import scene
 
 SEEDS = 3
-QUESTIONS, COVERED, PICTURES = 250, 170, 170
-"""Items of a network: questions, those of them whose picture is covered in parts, captioned pictures."""
+QUESTIONS, COVERED, IMAGES = 250, 170, 170
+"""Items of a network: questions, those of them whose image is covered in parts, captioned images."""
 
 HEAD = """# What the papers claim of captions and questions, in Toybox
 
@@ -34,7 +34,7 @@ Made by `python -m research.claims.language` with {seeds} networks of each kind{
 {scenes:,} scenes. All items are of the test split, those of each network others. Intervals are 95 %, by the bootstrap
 over scenes; how far networks differ is not in them, and is told beside. A claim *holds* if the interval of the
 difference lies above zero, *does not hold* if it lies below, and else is *not decidable here*; each by itself, so that
-of forty differences that are none one would hold by chance. The paper's figures are those of real pictures and real
+of forty differences that are none one would hold by chance. The paper's figures are those of real images and real
 people; they stand here for comparison and are no target.
 """
 
@@ -60,8 +60,8 @@ def main(
             for number, item in enumerate(islice(asked_rightly(answers), int(items * QUESTIONS))):
                 asked.add(item, covers=number < items * COVERED)
                 progress.advance(bar)
-            bar = progress.add_task(f"captions, network {seed}", total=int(items * PICTURES), loss="")
-            for index in scenes_of(seed)[: int(items * PICTURES)]:
+            bar = progress.add_task(f"captions, network {seed}", total=int(items * IMAGES), loss="")
+            for index in scenes_of(seed)[: int(items * IMAGES)]:
                 spoken.add(speaker, scene("talk-test", index))
                 progress.advance(bar)
     told = f"{trained / 60:.0f} of them to train the others" if trained > 60 else "the networks were there already"
@@ -71,7 +71,7 @@ def main(
     if out is None:
         print(text)
         return
-    with written_whole(out) as temporary:
+    with atomic_write(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

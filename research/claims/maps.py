@@ -14,8 +14,8 @@ from research.claims.measure import Estimate, Measured, difference, estimate, ve
 from saywhy.metrics.human_attention import centre_prior
 
 METHODS = ("gradcam", "guided-gradcam", "guided-backprop", "hirescam", "rsi-gradcam", "model-attention")
-RIVALS = ("uniform", "centre prior")
-EVERYBODY = (*METHODS, *RIVALS)
+RUNNERS_UP = ("uniform", "centre prior")
+EVERYBODY = (*METHODS, *RUNNERS_UP)
 
 Map = Float[Tensor, "row column"]
 Mask = Bool[np.ndarray, "row column"]

@@ -15,7 +15,7 @@ DRAWS = 4000
 LEVEL = 0.95
 
 FEWEST = 5
-"""Scenes or pictures from which on an interval by the bootstrap says anything."""
+"""Scenes or images from which on an interval by the bootstrap says anything."""
 
 UNDECIDED = "not decidable here"
 

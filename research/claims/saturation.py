@@ -15,11 +15,10 @@ import numpy as np
 import typer
 from rich.progress import Progress
 
-from research.claims.cases import REAL, Case, cases, photographs, resnet56, right, small_pictures, squeezenet
+from research.claims.cases import REAL, Case, cases, photographs, resnet56, right, small_images, squeezenet
 from research.claims.classifiers import SEEDS, Classifier
-from research.claims.located import Study, named_study, toybox_study
 from research.claims.measure import table
-from research.claims.saturated import (
+from research.claims.saturation_measures import (
     CERTAIN,
     FACTORS,
     IGCAM,
@@ -33,38 +32,39 @@ from research.claims.saturated import (
     found,
 )
 from research.claims.section import at_most, run, scaled, zeros_allowed
-from research.claims.steady import BASELINES, Steady
+from research.claims.sensitivity import BASELINES, Steady
+from research.claims.study import Study, named_study, toybox_study
 
 LAYERS = ("blocks.0", "blocks.1", "blocks.2", "blocks.3")
 """The blocks of the trunk of all classifiers of Toybox."""
 
 TOYBOX, SMALL, LARGE = 24, 4, 14
-"""Pictures of every network of Toybox, of every class of CIFAR-10, and of ImageNet."""
+"""Images of every network of Toybox, of every class of CIFAR-10, and of ImageNet."""
 
 DEEP, FAITHFUL = 3, 2
-"""Of so many pictures one is explained at all layers; one is perturbed."""
+"""Of so many images one is explained at all layers; one is perturbed."""
 
 STEADY = {"SqueezeNet": (5, 256), "CIFAR ResNet-56": (12, 1024), "located": (8, 1024)}
-"""How many pictures are walked in how many steps."""
+"""How many images are walked in how many steps."""
 
 ROUNDED = {"SqueezeNet": 5, "CIFAR ResNet-56": 12, "located": 12}
-"""How many pictures are explained from other baselines, in other numbers, and of shifted logits."""
+"""How many images are explained from other baselines, in other numbers, and of shifted logits."""
 
 
 def one_of(case: Case) -> Case:
-    """The picture, asked about one of its classes, drawn."""
+    """The image, asked about one of its classes, drawn."""
     chosen = int(np.random.default_rng([case.network, case.number]).integers(len(case.classes)))
     return case.only([chosen])
 
 
 def asked(study: Study, network: Classifier) -> Iterator[Case]:
-    """Pictures of a study, each with one class that the network finds there."""
+    """Images of a study, each with one class that the network finds there."""
     return map(one_of, cases(study, network))
 
 
 def real(share: float) -> list[tuple[str, list[Case]]]:
-    """The real networks with pictures that they get right."""
-    small = small_pictures(resnet56(), max(1, round(SMALL * share)))
+    """The real networks with images that they get right."""
+    small = small_images(resnet56(), max(1, round(SMALL * share)))
     large = [case for case in photographs(squeezenet()) if right(case)]
     return [("SqueezeNet", large[: scaled(LARGE, share)]), ("CIFAR ResNet-56", small)]
 
@@ -83,8 +83,8 @@ def measured(
             if network is study.networks[0]:
                 of_steadiness(steady, "located", group, case, i, share)
     reals = real(share) if REAL.is_dir() else []
-    for group, pictures in reals:
-        for i, case in enumerate(at_most(len(pictures), pictures, f"certainty, {group}", progress)):
+    for group, images in reals:
+        for i, case in enumerate(at_most(len(images), images, f"certainty, {group}", progress)):
             of_certainty(saturated, group, case, i, ())
             of_steadiness(steady, group, group, case, i, share)
             if group.startswith("CIFAR"):
@@ -98,7 +98,7 @@ def named(network: Classifier) -> str:
 
 
 def of_certainty(saturated: Saturated, group: str, case: Case, number: int, layers: tuple[str, ...]) -> None:
-    """Certainty, layers and faithfulness of one picture."""
+    """Certainty, layers and faithfulness of one image."""
     maps = found(case, FACTORS)
     saturated.add(group, case, maps)
     if number % FAITHFUL == 0:
@@ -108,7 +108,7 @@ def of_certainty(saturated: Saturated, group: str, case: Case, number: int, laye
 
 
 def of_steadiness(steady: Steady, kind: str, group: str, case: Case, number: int, share: float) -> None:
-    """Steps, baselines, numbers and shifts of one picture, as long as it is among the first."""
+    """Steps, baselines, numbers and shifts of one image, as long as it is among the first."""
     count, most = STEADY[kind]
     if number < scaled(count, share):
         steady.steps(group, case, most if share == 1 else max(128, round(most * share)))
@@ -151,7 +151,7 @@ computation is more stable. Grad-CAM's own paper takes the *logit*, whose gradie
 here. Variants of RSI-Grad-CAM: masked (the authors' Keras code), plain, posgrad (their PyTorch code); Integrated
 Grad-CAM takes the logit, as its authors' code does. Certainty is the probability of the class that is explained; to
 have more certain answers, all logits of a network are also multiplied by {" and ".join(f"{f:g}" for f in FACTORS[1:])},
-so that a picture comes {len(FACTORS)} times. Toybox's networks have a sigmoid for every class, the real ones a softmax.
+so that an image comes {len(FACTORS)} times. Toybox's networks have a sigmoid for every class, the real ones a softmax.
 
 **Certainty and gradients** (E1). Shares of maps; an empty map is zero everywhere in float32.
 
@@ -218,19 +218,19 @@ WHERE_KNOWN = (
 
 def at_input(saturated: Saturated, reals: list[str]) -> list[list[object]]:
     """Integrated gradients, which the second claim is about."""
-    text = "where the gradient at the picture has vanished, integrated gradients have not"
+    text = "where the gradient at the image has vanished, integrated gradients have not"
     rows = [
         saturated.claim("2", f"{group}: {text}", f"{group} input vanished", "saliency", "integrated-gradients")
         for group in reals
         if (f"{group} input vanished", "saliency") in saturated.kept.values
     ]
     told = "by definition; layer conductance is the same integral at a layer"
-    return [*rows, ["2", "integrated gradients are of the picture only", told, "holds"]]
+    return [*rows, ["2", "integrated gradients are of the image only", told, "holds"]]
 
 
 def main(
     out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the pictures, to try it out.")] = 1.0,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
     seeds: Annotated[int, typer.Option(min=1, help="How many networks of Toybox of each kind.")] = SEEDS,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:test.")] = None,
     model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg19",

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from saywhy.errors import SaywhyWarning
-from saywhy.io.atomic import written_whole
+from saywhy.io.atomic import atomic_write
 
 Found = TypeVar("Found")
 
@@ -24,7 +24,7 @@ def run(report: Callable[[Progress], str], out: Path | None) -> None:
     if out is None:
         print(text)
         return
-    with written_whole(out) as temporary:
+    with atomic_write(out) as temporary:
         temporary.write_text(f"{text}\n", encoding="utf-8")
 
 

@@ -31,15 +31,15 @@ from rich.progress import Progress
 from torch import Tensor
 
 import saywhy
+from research.claims.language_networks import FOLDER
 from research.claims.measure import FEWEST, Estimate, Measured, estimate, table
 from research.claims.section import at_most, run, zeros_allowed
-from research.claims.speakers import FOLDER
-from saywhy.checks.check import Limits, Verdict, verdicts
+from saywhy.checks.check import CheckLimits, Verdict, verdicts
 from saywhy.checks.check import Test as One
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.methods import METHODS, Method, register
 from saywhy.metrics import measure
-from saywhy.metrics.class_agnostic import centre_like, edges_like
+from saywhy.metrics.class_agnostic import centre_prior_baseline, edge_detector_baseline
 from saywhy.metrics.measure import wilson
 from saywhy.toybox import Scene, scene
 
@@ -85,13 +85,13 @@ AROUND = {
 }
 """Other values of the limits."""
 
-PASSES: dict[str, Callable[[float, Limits], bool]] = {
+PASSES: dict[str, Callable[[float, CheckLimits], bool]] = {
     "sound": lambda value, limits: value == 0,
     "faithful": lambda value, limits: value >= limits.faithful,
     "of this network": lambda value, limits: value <= limits.forgets,
     "of this answer": lambda value, limits: value <= limits.rival,
     "stable": lambda value, limits: value >= limits.stable,
-    "adds up": lambda value, limits: value <= limits.gap,
+    "adds up": lambda value, limits: value <= limits.completeness_error,
 }
 """By test, whether a value passes: as in :mod:`saywhy.check`."""
 
@@ -117,12 +117,12 @@ class Row:
     right: float
     tests: dict[str, float | None]
 
-    def passed(self, name: str, limits: Limits = Limits()) -> bool | None:  # noqa: B008 (frozen)
+    def passed(self, name: str, limits: CheckLimits = CheckLimits()) -> bool | None:  # noqa: B008 (frozen)
         """Whether it passes a test; None where that could not be made."""
         value = self.tests[name]
         return None if value is None else PASSES[name](value, limits)
 
-    def verdict(self, limits: Limits = Limits(), without: str = "") -> Verdict:  # noqa: B008 (frozen)
+    def verdict(self, limits: CheckLimits = CheckLimits(), without: str = "") -> Verdict:  # noqa: B008 (frozen)
         """By the rule, or by the rule without one of its tests."""
         tests = [(name, self.passed(name, limits)) for name in self.tests if name != without]
         return Verdict(tuple(One(name=name, passed=passed, value=nan, limit=nan, text="") for name, passed in tests))
@@ -142,27 +142,27 @@ class Outline:
 
     mask: np.ndarray | None = None
 
-    def __call__(self, subject: Subject) -> Tensor:
+    def __call__(self, runner: ModelRunner) -> Tensor:
         assert self.mask is not None
-        return torch.from_numpy(self.mask).float().expand(subject.size, 1, -1, -1).clone()
+        return torch.from_numpy(self.mask).float().expand(runner.size, 1, -1, -1).clone()
 
 
 OUTLINE = Outline()
 
 
-def _null(make: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Subject], Tensor]:
-    def function(subject: Subject) -> Tensor:
-        return make(torch.zeros(subject.size, 1, *subject.picture.shape[2:]), subject.picture).float()
+def _null(make: Callable[[Tensor, Tensor], Tensor]) -> Callable[[ModelRunner], Tensor]:
+    def function(runner: ModelRunner) -> Tensor:
+        return make(torch.zeros(runner.size, 1, *runner.image.shape[2:]), runner.image).float()
 
     return function
 
 
 @contextmanager
 def cheats() -> Iterator[None]:
-    """Within the block there are methods that look at the picture, or at the truth, and never at the network."""
-    made: dict[str, Callable[[Subject], Tensor]] = {
-        "cheat-edges": _null(edges_like),
-        "cheat-centre": _null(centre_like),
+    """Within the block there are methods that look at the image, or at the truth, and never at the network."""
+    made: dict[str, Callable[[ModelRunner], Tensor]] = {
+        "cheat-edges": _null(edge_detector_baseline),
+        "cheat-centre": _null(centre_prior_baseline),
         "cheat-outline": OUTLINE,
     }
     for name, function in made.items():
@@ -210,7 +210,7 @@ def rows(network: str, model: saywhy.Model, methods: Sequence[str], drawn: Scene
     for name in methods:
         method, _, layer = name.partition(" at ")
         explanation = saywhy.explain(model, drawn.image, kind, method, layer or None)
-        pointed = measure(explanation, "pointing-game", masks=[[mask]], nulls=(), tolerance=NEAR)["pointing-game"]
+        pointed = measure(explanation, "pointing-game", masks=[[mask]], baselines=(), tolerance=NEAR)["pointing-game"]
         found.append(Row(network, name, drawn.index, float(pointed.values), values(verdicts(explanation)[0][0])))
     return found
 
@@ -222,7 +222,7 @@ class _Bare(ast.NodeTransformer):
         return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST | None:
-        return None if node.name == "Limits" else self.generic_visit(node)
+        return None if node.name == "CheckLimits" else self.generic_visit(node)
 
 
 def code(package: Path) -> str:
@@ -371,10 +371,10 @@ class Found:
 
     def limit(self, name: str) -> str:
         """The section on a limit: other values, and the present one in bold letters."""
-        present = getattr(Limits(), name)
+        present = getattr(CheckLimits(), name)
         lines = []
         for value in sorted({*AROUND[name], present}):
-            limits = Limits(**{name: value})
+            limits = CheckLimits(**{name: value})
             told = f"**{value:g}**" if value == present else f"{value:g}"
             lines.append([told, *self.rule(lambda row, limits=limits: row.verdict(limits).trusted)])  # type: ignore[misc]
         return f"### {name}\n\n{table([name, *HEADS], lines)}"
@@ -422,7 +422,7 @@ def page(done: Sequence[Done], split: str) -> str:
         maps=len(found.honest),
         methods=len(MAPS),
         minutes=sum(one.seconds for one in done) / 60,
-        limits=", ".join(f"{name} {value:g}" for name, value in vars(Limits()).items()),
+        limits=", ".join(f"{name} {value:g}" for name, value in vars(CheckLimits()).items()),
         near=NEAR,
         right=share(found.honest, lambda row: row.right),
         rule=table(["", *HEADS], [["the rule", *found.rule(lambda row: row.verdict().trusted)]]),
@@ -470,7 +470,7 @@ The rule without it:
 
 ## Method by method
 
-How often each test is passed, where it can be made. The cheats look at the picture (an edge detector), at nothing (a
+How often each test is passed, where it can be made. The cheats look at the image (an edge detector), at nothing (a
 hill in the middle) or at the truth (the outline of the thing), and never at the network: none of them may be trusted,
 however right it is.
 

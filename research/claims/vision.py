@@ -2,7 +2,7 @@
 
     python -m research.claims.vision  # every section; networks are trained first where they are missing
     python -m research.claims.vision --out docs/claims-vision.md
-    python -m research.claims.vision --only localized --share 0.1
+    python -m research.claims.vision --only localization --share 0.1
 
 What a section printed is kept under out/claims until ``--again``, so that a run that was stopped goes on.
 """
@@ -16,10 +16,10 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
+from research.claims.language_networks import FOLDER
 from research.claims.section import run
-from research.claims.speakers import FOLDER
 
-SECTIONS = ("localized", "ablated", "pointed", "faithful", "told_apart", "diagnosis", "saturation")
+SECTIONS = ("localization", "ablation", "pointing", "faithfulness", "class_discrimination", "diagnosis", "saturation")
 """Modules of this package, each with a ``report``."""
 
 HEAD = """# What the papers claim of classifiers
@@ -27,9 +27,9 @@ HEAD = """# What the papers claim of classifiers
 Made by `python -m research.claims.vision{share}`: every section is a command of its own (`python -m
 research.claims.NAME`), and most take `--data voc:PATH` (or `imagenet:`, `coco:`) and `--model` for the papers' own
 data. On Toybox, whose right places are known, with three networks (the one that ships and two more seeds), and on real
-networks and photographs where it says so. Intervals are 95 %, by the bootstrap over scenes or pictures; how far
+networks and photographs where it says so. Intervals are 95 %, by the bootstrap over scenes or images; how far
 networks differ is told beside. A claim *holds* if the interval of the difference lies above zero, *does not hold* if it
-lies below, and else is *not decidable here*, each by itself. The papers' figures are those of other networks, pictures
+lies below, and else is *not decidable here*, each by itself. The papers' figures are those of other networks, images
 and people; they stand here for comparison and are no target.
 
 | Grad-CAM's claim | where |
@@ -42,9 +42,9 @@ and people; they stand here for comparison and are no target.
 | 6 pointing with rejection | pointing, below |
 | 7 trust | trust, below, by a proxy for people |
 | 8 faithful | faithfulness, below |
-| 9 robust to adversarial pictures | adversarial pictures, below |
+| 9 robust to adversarial images | adversarial images, below |
 | 10 finds a data set's bias | bias, below |
-| 11 textual explanations | qualitative in the paper; `saywhy words` |
+| 11 textual explanations | qualitative in the paper; `saywhy textual` |
 | 12, 13 captions and questions | [claims of captions and questions](claims-language.md) |
 | 14 deep layers, mean pooling and ReLU are better | ablations, below |
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 import saywhy
 from research.claims.classifiers import Classifier
-from research.claims.located import Study
-from saywhy.datasets.localized import Located, Thing
+from research.claims.study import Study
+from saywhy.datasets.localized import LocalizedImage, ObjectAnnotation
 from saywhy.models.preprocess import Preprocess
 
 COLOURS = tuple(f"hue {number}" for number in range(9))
@@ -46,7 +46,7 @@ class Planted(nn.Module):
             self.pool, self.head = nn.AdaptiveMaxPool2d(4), nn.Sequential(nn.Flatten(), sums, nn.ReLU(), classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [batch, colour] of pictures from 0 to 1."""
+        """Logits [batch, colour] of images from 0 to 1."""
         return self.head(self.pool(self.blocks(self.stem(images))))
 
 
@@ -58,7 +58,7 @@ def planted(form: str = "gap", seed: int = 0) -> Classifier:
 
 
 class Squares:
-    """Pictures of one square (even ones) or of two (odd ones), each of a colour of its own, on grey."""
+    """Images of one square (even ones) or of two (odd ones), each of a colour of its own, on grey."""
 
     name, labels = "squares", COLOURS
 
@@ -68,21 +68,21 @@ class Squares:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Located:
-        chance = np.random.default_rng(index)
+    def __getitem__(self, index: int) -> LocalizedImage:
+        generator = np.random.default_rng(index)
         pixels = np.full((SIDE, SIDE, 3), 0.5)
-        things = []
-        places = chance.permutation(4)[: 1 + index % 2]
-        for place, colour in zip(places, chance.permutation(9), strict=False):
+        objects = []
+        places = generator.permutation(4)[: 1 + index % 2]
+        for place, colour in zip(places, generator.permutation(9), strict=False):
             side = 8
-            left, top = (16 * int(at) + 4 * int(chance.integers(0, 3)) for at in divmod(int(place), 2))
+            left, top = (16 * int(at) + 4 * int(generator.integers(0, 3)) for at in divmod(int(place), 2))
             mask = np.zeros((SIDE, SIDE), bool)
             mask[top : top + side, left : left + side] = True
             pixels[mask] += BRIGHT * HUES[colour].numpy()
             box = (float(left), float(top), float(left + side), float(top + side))
-            things.append(Thing(COLOURS[colour], box, mask.copy))
+            objects.append(ObjectAnnotation(COLOURS[colour], box, mask.copy))
         image = Image.fromarray((255 * pixels).round().astype(np.uint8))
-        return Located(f"{index}", lambda: image, tuple(things), tuple(thing.label for thing in things))
+        return LocalizedImage(f"{index}", lambda: image, tuple(objects), tuple(thing.label for thing in objects))
 
 
 def study(*networks: Classifier, count: int = 40) -> Study:

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from research.claims.asked import Asked, Item, asked_rightly, cover, highest
+from research.claims.language_networks import Speaker
 from research.claims.maps import inside_and_outside, points
 from research.claims.measure import Estimate, Measured, difference, estimate, verdict
-from research.claims.speakers import Speaker
+from research.claims.vqa_maps import Asked, Item, asked_rightly, cover, highest
 from saywhy.toybox import scene
-from saywhy.toybox.language import Question
+from saywhy.toybox.language import SceneQuestion
 
 
 def test_an_interval_holds_the_mean_as_often_as_it_says_though_items_of_a_scene_are_alike():
-    chance = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     held = 0
     for run in range(200):
         scenes = np.repeat(np.arange(60), 4)
-        values = np.repeat(chance.normal(3, 2, 60), 4) + chance.normal(0, 0.5, 240)
+        values = np.repeat(generator.normal(3, 2, 60), 4) + generator.normal(0, 0.5, 240)
         found = estimate(Measured(values, scenes.tolist()), seed=run)
         assert (found.items, found.scenes) == (240, 60)
         held += found.low <= 3 <= found.high
@@ -77,7 +77,7 @@ def test_a_tenth_is_covered_where_a_map_is_highest_or_less():
 
 
 class Bright:
-    """Stands for an item whose log-odds are the brightness of the picture's left half."""
+    """Stands for an item whose log-odds are the brightness of the image's left half."""
 
     def __init__(self) -> None:
         drawn = scene("talk-test", 33)
@@ -120,8 +120,8 @@ def test_another_answer_is_looked_for_on_what_has_it(item, monkeypatch):
     bird = next(t for t in drawn.objects if t.kind != "flower")
     asked = Asked()
     maps = {"other": torch.from_numpy(bird.mask).double(), "own": torch.from_numpy(flower.mask).double()}
-    monkeypatch.setattr("research.claims.asked.shown", lambda found, *_: maps[found])
-    question = Question("colour", "what colour is the flower?", flower.colour, flower.mask)
+    monkeypatch.setattr("research.claims.vqa_maps.shown", lambda found, *_: maps[found])
+    question = SceneQuestion("colour", "what colour is the flower?", flower.colour, flower.mask)
     of_flower = SimpleNamespace(
         question=question,
         scene=replace(drawn, objects=(flower, bird)),

@@ -12,11 +12,11 @@ from safetensors import safe_open
 import saywhy
 from research.claims import classifiers, section
 from research.claims.classifiers import Classifier, Layered, classifier, mlp_classifier, seen
-from research.claims.located import FORMS, able, items, named_study, toybox_study
+from research.claims.study import FORMS, able, items, named_study, toybox_study
 from research.tests.planted import COLOURS, Squares, planted, study
 from saywhy.errors import InputError
 from saywhy.toybox import KINDS, scene
-from saywhy.toybox.localized import ToyboxLocated
+from saywhy.toybox.localized import ToyboxDataset
 from saywhy.toybox.models.classifier import ToyboxClassifier, normalised
 from saywhy.training.loop import Phase
 
@@ -87,9 +87,9 @@ def test_a_head_is_given_what_it_is_trained_on(quiet):
 def test_cam_cannot_explain_hidden_layers_and_grad_cam_can():
     network = Classifier(0, saywhy.load(Layered(ToyboxClassifier()).eval()), "mlp")
     network.model.preprocess = saywhy.load("toybox:classifier").preprocess
-    picture = Image.fromarray(scene("val", 0).image)
+    image = Image.fromarray(scene("val", 0).image)
     methods = ["gradcam", "cam", "contrastive-excitation-backprop", "guided-gradcam"]
-    assert able(network, picture, methods) == ["gradcam", "contrastive-excitation-backprop", "guided-gradcam"]
+    assert able(network, image, methods) == ["gradcam", "contrastive-excitation-backprop", "guided-gradcam"]
 
 
 @pytest.mark.slow
@@ -112,7 +112,7 @@ def test_another_seed_is_trained_by_the_recipe(small, quiet):
 
 def test_items_tell_what_the_network_knows_and_where_it_is():
     network = Classifier(0, saywhy.load("toybox:classifier", "random"))
-    for item in items(network, ToyboxLocated("val"), range(6)):
+    for item in items(network, ToyboxDataset("val"), range(6)):
         drawn = scene("val", item.place[1])
         assert np.array_equal(np.asarray(item.image), drawn.image)
         for number, kind in enumerate(item.classes):
@@ -123,7 +123,7 @@ def test_items_tell_what_the_network_knows_and_where_it_is():
         assert not item.masks([absent]).any()
 
 
-def test_pictures_of_one_class_and_of_several_are_told_apart():
+def test_images_of_one_class_and_of_several_are_told_apart():
     network, squares = planted(), Squares(8)
     numbers = [[item.place[1] for item in items(network, squares, range(8), alone)] for alone in (True, False, None)]
     assert numbers == [[0, 2, 4, 6], [1, 3, 5, 7], list(range(8))]
@@ -138,7 +138,7 @@ def test_what_a_network_does_not_know_is_left_out():
         assert set(item.classes) <= {0, 1}
 
 
-def test_networks_of_different_seeds_have_pictures_of_their_own():
+def test_networks_of_different_seeds_have_images_of_their_own():
     two = study(planted(), planted("mlp"), planted(seed=1), planted("mlp", seed=1), count=10)
     places = {(n.seed, n.form): [item.place for item in two.items(n)] for n in two.networks}
     assert places[0, "gap"] == places[0, "mlp"] == [(0, index) for index in range(5)]
@@ -146,10 +146,10 @@ def test_networks_of_different_seeds_have_pictures_of_their_own():
     assert two.forms == ("gap", "mlp")
 
 
-def test_another_data_set_needs_other_pictures_for_a_threshold():
+def test_another_data_set_needs_other_images_for_a_threshold():
     one = named_study("toybox:classifier", "toybox:val")
     assert (one.networks[0].form, one.tolerance, one.held_out) == ("toybox:classifier", 15, None)
-    with pytest.raises(InputError, match="other pictures"):
+    with pytest.raises(InputError, match="other images"):
         next(one.items(one.networks[0], held_out=True))
     assert named_study("toybox:classifier", "toybox:test", "toybox:val").held_out is not None
 

@@ -1,4 +1,4 @@
-"""The experiments of diagnosis: attacks with known outcomes, biased pictures, failures, and the stand-in for trust."""
+"""The experiments of diagnosis: attacks with known outcomes, biased images, failures, and the stand-in for trust."""
 
 from dataclasses import dataclass, replace
 from math import log
@@ -10,21 +10,21 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 import saywhy
-from research.claims import biased, speakers
-from research.claims.adversary import attack, odds, shuffled_signs
-from research.claims.attacked import MOMENTS, Likeness, Pointing, Turned, strange, turned
-from research.claims.biased import KINDS, Bias, apart, drawn, masks_of, network
+from research.claims import bias, language_networks
+from research.claims.adversarial_attack import attack, odds, shuffled_signs
+from research.claims.adversarial_pointing import MOMENTS, Likeness, Pointing, Turned, strange, turned
+from research.claims.bias import KINDS, Bias, apart, drawn, masks_of, network
 from research.claims.cases import Case, answer, found, pixels
 from research.claims.classifiers import Classifier
-from research.claims.failures import Failed, Failure, failures
-from research.claims.located import items
+from research.claims.failure_modes import Failed, Failure, failures
 from research.claims.measure import Measured, difference, verdict
-from research.claims.preferred import Preferred, both_find
+from research.claims.model_preference import Preferred, both_find
 from research.claims.section import zeros_allowed
+from research.claims.study import items
 from saywhy.errors import InputError
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
-from saywhy.output import Answer
-from saywhy.toybox.localized import ToyboxLocated
+from saywhy.output import ModelOutput
+from saywhy.toybox.localized import ToyboxDataset
 from saywhy.toybox.scenes.kinds import CATALOGUE
 from saywhy.training.loop import Phase, Plan
 
@@ -84,9 +84,9 @@ class TestAttack:
         assert rise == np.ceil(log(9999) + 3)  # a level up and a level down are one unit of log-odds
         assert pixels(model, after.fed)[0, 0, 0].round(decimals=3).tolist() == [100.0 - rise, 100.0 + rise]
 
-    def test_pictures_do_not_mind_each_other(self):
-        net, chance = saywhy.load("toybox:classifier"), torch.Generator().manual_seed(0)
-        fed = torch.randn(3, 3, 32, 32, generator=chance)
+    def test_images_do_not_mind_each_other(self):
+        net, generator = saywhy.load("toybox:classifier"), torch.Generator().manual_seed(0)
+        fed = torch.randn(3, 3, 32, 32, generator=generator)
         absent, present = torch.tensor([3, 4, 5]), torch.zeros(3, 20, dtype=torch.bool)
         together = attack(net, fed, absent, present, steps=4)
         alone = [attack(net, fed[i : i + 1], absent[i : i + 1], present[i : i + 1], steps=4) for i in range(3)]
@@ -104,7 +104,7 @@ class TestAttack:
         logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         classes = torch.arange(6) % 5
         for multilabel in (False, True):
-            said = Answer(logits, multilabel=multilabel)
+            said = ModelOutput(logits, multilabel=multilabel)
             p = said.values("probability").gather(1, classes[:, None])[:, 0]
             torch.testing.assert_close(odds(said, classes), (p / (1 - p)).log())
 
@@ -158,8 +158,8 @@ class TestAttacked:
         hits = pointing.kept.estimates("some hits gradcam", (*MOMENTS, "random place"))
         assert [found.value for found in hits.values()] == [1, 1, 0, 0.25]
         assert pointing.kept.of("some absent gradcam", "on the things").values.tolist() == [1.0]
-        assert pointing.kept.of("some absent gradcam", "of the picture").values.tolist() == [0.25]
-        assert "The attack succeeds on 50% of 2 pictures" in pointing.tables("some", "nothing")
+        assert pointing.kept.of("some absent gradcam", "of the image").values.tolist() == [0.25]
+        assert "The attack succeeds on 50% of 2 images" in pointing.tables("some", "nothing")
 
     def test_an_empty_map_misses_and_is_told(self, known):
         empty = replace(known, given=(torch.zeros(4, 4), peak(0, 0)))
@@ -169,15 +169,15 @@ class TestAttacked:
         assert pointing.kept.of("some energy rsi-gradcam", "after").values.tolist() == [0.25]
         assert pointing.empty["some", "gradcam", "after"] == 1
 
-    def test_a_map_that_stays_is_more_like_itself_than_another_pictures(self, known):
+    def test_a_map_that_stays_is_more_like_itself_than_another_images(self, known):
         likeness = Likeness()
         for number in range(6):
             one = replace(known, number=number, given=(peak(number % 4, number % 4),))
             likeness.add("some", Turned(dict.fromkeys(MOMENTS, one), 5, True))
-        found = likeness.kept.estimates("some gradcam", ("at random", "after", "another picture"))
+        found = likeness.kept.estimates("some gradcam", ("at random", "after", "another image"))
         assert found["after"].value == found["at random"].value == pytest.approx(1)
-        assert found["another picture"].value < 0.5
-        assert found["after"].items == 5  # the first has no other picture before it
+        assert found["another image"].value < 0.5
+        assert found["after"].items == 5  # the first has no other image before it
         assert likeness.verdicts()[0][2] == "holds"
 
     def test_the_absent_class_is_none_that_is_there_or_thought_of(self, known):
@@ -187,13 +187,13 @@ class TestAttacked:
 
     def test_a_real_attack_turns_the_network_and_leaves_the_case(self):
         network = Classifier(0, saywhy.load("toybox:classifier"))
-        case = next(case for item in items(network, ToyboxLocated("test"), range(9)) if (case := found(item)))
+        case = next(case for item in items(network, ToyboxDataset("test"), range(9)) if (case := found(item)))
         (one,) = turned([case])
         chances = {
             moment: answer(case.model, some.fed).values("probability")[0] for moment, some in one.moments.items()
         }
         assert one.reached
-        assert one.absent not in case.things
+        assert one.absent not in case.objects
         assert chances["after"][one.absent] > 0.9999
         assert all(chances["after"][index] < 0.01 < 0.5 < chances["before"][index] for index in case.classes)
         moved = (pixels(case.model, one.moments["after"].fed) - pixels(case.model, case.fed)).abs()
@@ -201,16 +201,16 @@ class TestAttacked:
 
 
 class TestBias:
-    def test_pictures_have_one_of_the_kinds_and_their_homes(self):
+    def test_images_have_one_of_the_kinds_and_their_homes(self):
         for split, most, least in (("biased-train", 1.0, 0.8), ("train", 0.5, 0.0), ("biased-test", 0.0, 0.0)):
-            pictures = drawn(split, 6, 0)
-            assert pictures.classes.bincount().tolist() == [6] * 8
-            for one, index in zip(pictures.scenes, pictures.classes.tolist(), strict=True):
+            images = drawn(split, 6, 0)
+            assert images.classes.bincount().tolist() == [6] * 8
+            for one, index in zip(images.scenes, images.classes.tolist(), strict=True):
                 assert {thing.kind for thing in one.objects} & set(KINDS) == {KINDS[index]}
-            assert least <= pictures.at_home <= most
+            assert least <= images.at_home <= most
         assert len({CATALOGUE[kind].home for kind in KINDS}) == len(KINDS)
 
-    def test_seeds_see_other_pictures(self):
+    def test_seeds_see_other_images(self):
         first, second = ({one.index for one in drawn("train", 3, seed).scenes} for seed in (0, 1))
         assert not first & second
 
@@ -222,32 +222,32 @@ class TestBias:
         assert int(background.sum()) == 64 * 64 - sum(each.area for each in one.objects)
 
     def test_an_interval_of_two_groups_holds_their_difference(self):
-        chance, held = np.random.default_rng(0), 0
+        generator, held = np.random.default_rng(0), 0
         for run in range(100):
-            first, second = (Measured(chance.normal(mean, 1, 40), list(range(40))) for mean in (3.0, 1.0))
+            first, second = (Measured(generator.normal(mean, 1, 40), list(range(40))) for mean in (3.0, 1.0))
             found = apart(first, second, run)
             held += found.low <= 2 <= found.high
         assert 86 <= held <= 100
 
     def test_networks_are_kept_and_measured(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(speakers, "FOLDER", tmp_path)
+        monkeypatch.setattr(language_networks, "FOLDER", tmp_path)
         plan = Plan((Phase(2, 64),), batch=32)
-        bias = Bias()
+        measured = Bias()
         with zeros_allowed():
-            bias.add(0, 8, 0.1, SILENT, plan)
+            measured.add(0, 8, 0.1, SILENT, plan)
         assert [file.suffix for file in sorted(tmp_path.iterdir())] == [".safetensors"] * 2
-        monkeypatch.setattr(biased, "_train", lambda *_: pytest.fail("it was trained again"))
+        monkeypatch.setattr(bias, "_train", lambda *_: pytest.fail("it was trained again"))
         kept = network("biased", 0, 8, SILENT, plan)
         assert kept.labels == KINDS
-        assert bias.kept.of("test accuracy", "biased").values.shape == (40,)
-        table = bias.section()
+        assert measured.kept.of("test accuracy", "biased").values.shape == (40,)
+        table = measured.section()
         assert "| biased | " in table
         assert table.count("82 %") == 2
         assert "nan" not in table
 
 
 class Sides(nn.Module):
-    """The logits of "left", "right" and "nothing" are the light in the halves of the picture, and 0."""
+    """The logits of "left", "right" and "nothing" are the light in the halves of the image, and 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -306,7 +306,7 @@ class TestPreferred:
 
     def test_a_network_is_not_preferred_to_itself(self):
         model = saywhy.load("toybox:classifier")
-        case = next(c for item in items(Classifier(0, model), ToyboxLocated("test"), range(9)) if (c := found(item)))
+        case = next(c for item in items(Classifier(0, model), ToyboxDataset("test"), range(9)) if (c := found(item)))
         preferred = Preferred()
         preferred.add(case, model)
         assert set(preferred.kept.of("preferred", "gradcam").values.tolist()) == {0.5}
@@ -317,12 +317,12 @@ class TestPreferred:
 @pytest.mark.slow
 def test_attacks_and_failures_run_from_end_to_end():
     from research.claims.diagnosis import attacks, failed
-    from research.claims.located import Study
+    from research.claims.study import Study
 
     network = Classifier(0, saywhy.load("toybox:classifier"))
-    study = Study((network,), ToyboxLocated("test", 20_000), None)
+    study = Study((network,), ToyboxDataset("test", 20_000), None)
     with zeros_allowed():
         page = attacks(SILENT, 0.05, study) + failed(SILENT, 0.1)
-    assert "## Adversarial pictures" in page
+    assert "## Adversarial images" in page
     assert "## Failure modes" in page
     assert "nan" not in page

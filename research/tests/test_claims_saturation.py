@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import saywhy
 from research.claims.cases import Case, found
 from research.claims.classifiers import Classifier
-from research.claims.located import Study, items
-from research.claims.saturated import (
+from research.claims.saturation import one_of, report, verdicts
+from research.claims.saturation_measures import (
     BINS,
     CERTAIN,
     FACTORS,
@@ -27,16 +27,16 @@ from research.claims.saturated import (
     Tempered,
     bin_of,
     places,
-    subject_of,
+    runner_of,
 )
-from research.claims.saturated import found as maps_found
-from research.claims.saturation import one_of, report, verdicts
+from research.claims.saturation_measures import found as maps_found
 from research.claims.section import zeros_allowed
-from research.claims.steady import RSI, SHIFTED, UNCHANGED, Shifted, Steady, raising
+from research.claims.sensitivity import RSI, SHIFTED, UNCHANGED, Shifted, Steady, raising
+from research.claims.study import Study, items
 from saywhy.metrics.removal import deletion
 from saywhy.models.preprocess import Preprocess
-from saywhy.output import Answer
-from saywhy.toybox.localized import ToyboxLocated
+from saywhy.output import ModelOutput
+from saywhy.toybox.localized import ToyboxDataset
 
 SILENT = Progress(disable=True)
 
@@ -45,7 +45,7 @@ SILENT = Progress(disable=True)
 def case() -> Case:
     """A thing that the shipped classifier finds, and where it is."""
     network = Classifier(0, saywhy.load("toybox:classifier"))
-    return one_of(next(c for item in items(network, ToyboxLocated("test"), range(9)) if (c := found(item))))
+    return one_of(next(c for item in items(network, ToyboxDataset("test"), range(9)) if (c := found(item))))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ class TestCertainty:
     def test_a_factor_multiplies_logits_of_both_kinds(self):
         logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         for multilabel in (False, True):
-            got = Tempered(2, 3.0).columns(Answer(logits, multilabel=multilabel)).scores[:, 0]
+            got = Tempered(2, 3.0).evaluate(ModelOutput(logits, multilabel=multilabel)).scores[:, 0]
             want = (3 * logits).sigmoid()[:, 2] if multilabel else (3 * logits).softmax(1)[:, 2]
             torch.testing.assert_close(got, want)
 
@@ -145,11 +145,11 @@ class TestPlaces:
         assert len(case.boxes[0]) > 1 or places(case, there)[2] == 0
 
     def test_the_probability_is_perturbed(self, case):
-        subject = subject_of(case)
+        runner = runner_of(case)
         p = float(case.explain(case.classes[0], "gradcam", score="probability").scores)
-        assert float(subject.scores(case.fed, torch.zeros(1, dtype=torch.long))) == pytest.approx(p, rel=1e-5)
-        assert torch.equal(subject.black, case.black)
-        kept = float(deletion(torch.rand(1, 1, 16, 16), subject, steps=2))
+        assert float(runner.scores(case.fed, torch.zeros(1, dtype=torch.long))) == pytest.approx(p, rel=1e-5)
+        assert torch.equal(runner.black, case.black)
+        kept = float(deletion(torch.rand(1, 1, 16, 16), runner, steps=2))
         assert 0 <= kept <= 1
 
     def test_one_class_is_drawn_with_its_own_mask(self, case):
@@ -208,7 +208,7 @@ class TestSteady:
 def test_a_small_run_prints_its_tables(monkeypatch):
     monkeypatch.setattr("research.claims.saturation.REAL", Path("nowhere"))
     network = Classifier(0, saywhy.load("toybox:classifier"))
-    page = report(SILENT, 0.05, Study((network,), ToyboxLocated("test", 20_000), None), layers=("blocks.3",))
+    page = report(SILENT, 0.05, Study((network,), ToyboxDataset("test", 20_000), None), layers=("blocks.3",))
     assert page.startswith("## RSI-Grad-CAM")
     tables, rows = page.split("### Verdicts")
     assert "nan" not in page

@@ -6,7 +6,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from research.claims import ablated, faithful, localized, pointed, told_apart
+from research.claims import ablation, class_discrimination, faithfulness, localization, pointing
 from research.tests.planted import planted, study
 
 
@@ -23,32 +23,32 @@ ANOTHER = ("--data", "toybox:val", "--model", "toybox:classifier")
 
 
 def test_localisation_in_another_data_set(tmp_path: Path):
-    page = printed(localized, *ANOTHER, "--items", "4")
-    assert page.startswith("## Weakly supervised localisation\n\nToybox val: 4 pictures of one class")
+    page = printed(localization, *ANOTHER, "--items", "4")
+    assert page.startswith("## Weakly supervised localisation\n\nToybox val: 4 images of one class")
     assert "| gradcam | toybox:classifier |" in page
-    assert printed(localized, *ANOTHER, "--items", "4", "--out", str(tmp_path / "page.md")) == ""
+    assert printed(localization, *ANOTHER, "--items", "4", "--out", str(tmp_path / "page.md")) == ""
     assert (tmp_path / "page.md").read_text() == page
 
 
 def test_ablations_in_another_data_set():
-    page = printed(ablated, *ANOTHER, "--items", "3", "--layers", "blocks.2,blocks.0")
+    page = printed(ablation, *ANOTHER, "--items", "3", "--layers", "blocks.2,blocks.0")
     assert "| … at the deepest layer than at blocks.0 |" in page
 
 
 def test_pointing_in_another_data_set():
-    page = printed(pointed, *ANOTHER, "--items", "4", "--share", "0.1", "--held-out", "toybox:test")
+    page = printed(pointing, *ANOTHER, "--items", "4", "--share", "0.1", "--held-out", "toybox:test")
     assert "a peak must lie within 15 pixels of it" in page
     assert "where most are right" in page
 
 
 @pytest.mark.slow
 def test_faithfulness_in_another_data_set():
-    page = printed(faithful, *ANOTHER, "--items", "2")
+    page = printed(faithfulness, *ANOTHER, "--items", "2")
     assert "**Toybox val, toybox:classifier, the classes that are there**" in page
 
 
 def test_telling_apart_in_another_data_set():
-    page = printed(told_apart, *ANOTHER, "--judge", "toybox:classifier", "--items", "2")
+    page = printed(class_discrimination, *ANOTHER, "--judge", "toybox:classifier", "--items", "2")
     assert page.startswith(
         "## Class discrimination, by a judge network\n\n**A proxy for people, not people.** Toybox val"
     )
@@ -56,6 +56,6 @@ def test_telling_apart_in_another_data_set():
 
 
 def test_telling_apart_in_toybox_is_judged_by_networks_of_other_seeds(monkeypatch):
-    monkeypatch.setattr(told_apart, "toybox_study", lambda *_: study(planted("mlp"), planted("mlp", 1)))
-    monkeypatch.setattr(told_apart, "classifier", lambda seed, _: planted(seed=seed))
-    assert "network that ends in hidden layers" in printed(told_apart, "--share", "0.02")
+    monkeypatch.setattr(class_discrimination, "toybox_study", lambda *_: study(planted("mlp"), planted("mlp", 1)))
+    monkeypatch.setattr(class_discrimination, "classifier", lambda seed, _: planted(seed=seed))
+    assert "network that ends in hidden layers" in printed(class_discrimination, "--share", "0.02")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import saywhy
 from research.claims import trust
 from research.claims.trust import CHEATS, EVERYBODY, MAPS, Done, Row, interval, kept, page, share, told_apart
-from saywhy.checks.check import Limits, check
+from saywhy.checks.check import CheckLimits, check
 from saywhy.metrics.measure import wilson
 from saywhy.toybox import scene
 
@@ -40,7 +40,7 @@ def whole(number: int, seconds: float = 60.0, **cheat) -> Done:
 @pytest.mark.parametrize("method", ["gradcam", "rsi-gradcam"])
 def test_what_is_judged_anew_is_what_the_check_says(method):
     explanation = saywhy.explain("toybox:classifier", scene("val", 1).image, method=method)
-    for limits in (Limits(), Limits(faithful=1.1, forgets=-1, rival=-1.1, stable=1.1, gap=-1)):
+    for limits in (CheckLimits(), CheckLimits(faithful=1.1, forgets=-1, rival=-1.1, stable=1.1, completeness_error=-1)):
         said = check(explanation, limits=limits).verdicts[0][0]
         found = Row("trained", method, 1, 1.0, trust.values(said))
         assert found.verdict(limits).trusted == said.trusted
@@ -48,19 +48,19 @@ def test_what_is_judged_anew_is_what_the_check_says(method):
 
 
 def test_every_limit_has_a_table_around_the_present_one():
-    assert set(trust.AROUND) == set(vars(Limits()))
+    assert set(trust.AROUND) == set(vars(CheckLimits()))
     told = page([whole(number) for number in range(6)], "val")
-    for name, present in vars(Limits()).items():
+    for name, present in vars(CheckLimits()).items():
         assert f"### {name}\n" in told
         assert f"| **{present:g}** |" in told.partition(f"### {name}\n")[2].partition("###")[0]
 
 
 def test_a_limit_is_judged_by_the_stored_values():
     found = row(faithful=0.85, of_this_network=0.6)
-    assert not found.verdict(Limits(faithful=0.95)).trusted
-    assert found.verdict(Limits(faithful=0.8)).trusted
-    assert not found.verdict(Limits(faithful=0.8, forgets=0.5)).trusted
-    assert found.verdict(Limits(faithful=0.99), without="faithful").trusted
+    assert not found.verdict(CheckLimits(faithful=0.95)).trusted
+    assert found.verdict(CheckLimits(faithful=0.8)).trusted
+    assert not found.verdict(CheckLimits(faithful=0.8, forgets=0.5)).trusted
+    assert found.verdict(CheckLimits(faithful=0.99), without="faithful").trusted
     assert not row(adds_up=float("nan")).verdict().trusted  # measured, and no number
 
 
@@ -83,8 +83,8 @@ def test_no_interval_is_a_point():
 
 
 def test_maps_of_a_scene_are_redrawn_together():
-    chance = np.random.default_rng(0)
-    rows = [row(n, m, right=hit) for n, hit in enumerate(chance.integers(2, size=40)) for m in MAPS]
+    generator = np.random.default_rng(0)
+    rows = [row(n, m, right=hit) for n, hit in enumerate(generator.integers(2, size=40)) for m in MAPS]
     found = interval(rows, lambda r: r.right)
     low, high = wilson(found.value, 40)
     assert (found.items, found.scenes) == (40 * len(MAPS), 40)

@@ -16,7 +16,7 @@ def measured(monkeypatch, tmp_path):
             self.name = name
 
         def report(self, progress, share):
-            if self.name == "research.claims.pointed" and not done.count("stop"):
+            if self.name == "research.claims.pointing" and not done.count("stop"):
                 done.append("stop")
                 raise KeyboardInterrupt
             done.append((self.name, share))
@@ -28,22 +28,22 @@ def measured(monkeypatch, tmp_path):
 
 
 def test_a_run_that_was_stopped_goes_on(measured):
-    names = ("localized", "pointed")
+    names = ("localization", "pointed")
     with pytest.raises(KeyboardInterrupt):
         vision.page(names, Progress(disable=True), 1.0, again=False)
     page = vision.page(names, Progress(disable=True), 1.0, again=False)
-    assert measured == [("research.claims.localized", 1.0), "stop", ("research.claims.pointed", 1.0)]
-    assert page.index("## research.claims.localized") < page.index("## research.claims.pointed")
+    assert measured == [("research.claims.localization", 1.0), "stop", ("research.claims.pointing", 1.0)]
+    assert page.index("## research.claims.localization") < page.index("## research.claims.pointing")
 
 
 def test_other_shares_are_kept_apart_and_again_measures_again(measured):
     measured.append("stop")
     for share, again in ((1.0, False), (0.5, False), (0.5, False), (0.5, True)):
-        vision.page(("localized",), Progress(disable=True), share, again)
+        vision.page(("localization",), Progress(disable=True), share, again)
     assert measured[1:] == [
-        ("research.claims.localized", 1.0),
-        ("research.claims.localized", 0.5),
-        ("research.claims.localized", 0.5),
+        ("research.claims.localization", 1.0),
+        ("research.claims.localization", 0.5),
+        ("research.claims.localization", 0.5),
     ]
 
 

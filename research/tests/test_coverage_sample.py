@@ -1,4 +1,4 @@
-"""A small part of the coverage table, and its cells found again on the picture in another way than the proof's."""
+"""A small part of the coverage table, and its cells found again on the image in another way than the proof's."""
 
 import pytest
 import torch
@@ -61,19 +61,19 @@ class _Logits(nn.Module):
 
 def _wander(network: nn.Module, inputs: object, found: Candidate, count: int = 24) -> tuple[Tensor, Tensor]:
     """Where a grey square was, and the middle of what it moved, as shares of height and width, [square, axis] each."""
-    original = tree.picture_tensor(inputs)
-    space, chance = original.shape[2:], torch.Generator().manual_seed(3)
-    shares = 0.15 + 0.7 * torch.rand(count, 2, generator=chance)
-    pictures = original.repeat(1 + count, 1, 1, 1)
-    for picture, share in zip(pictures[1:], shares, strict=True):
+    original = tree.image_tensor(inputs)
+    space, generator = original.shape[2:], torch.Generator().manual_seed(3)
+    shares = 0.15 + 0.7 * torch.rand(count, 2, generator=generator)
+    images = original.repeat(1 + count, 1, 1, 1)
+    for image, share in zip(images[1:], shares, strict=True):
         rows, columns = (
             slice(round((float(s) - 0.08) * n), round((float(s) + 0.08) * n)) for s, n in zip(share, space, strict=True)
         )
-        picture[:, rows, columns] = 0
+        image[:, rows, columns] = 0
     outputs: list[Tensor] = []
     handle = found.module.register_forward_hook(lambda _m, _a, out: outputs.append(tree.feature_tensor(out)))
     with torch.no_grad():
-        for one in pictures.split(1):
+        for one in images.split(1):
             before = len(outputs)
             tree.call(network, tree.replace_tensor(inputs, original, one))
             outputs[before:] = [outputs[before:][found.call]]

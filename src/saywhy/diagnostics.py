@@ -16,7 +16,7 @@ State = Literal["good", "warning", "bad"]
 
 
 @dataclass(frozen=True)
-class Fact:
+class Diagnostic:
     """One line of the card.
 
     Attributes:
@@ -30,7 +30,7 @@ class Fact:
     text: str
 
 
-Card = tuple[Fact, ...]
+Diagnostics = tuple[Diagnostic, ...]
 
 
 @dataclass(frozen=True)
@@ -72,32 +72,32 @@ class Evidence:
         )
 
 
-def layout_fact(candidate: Candidate) -> Fact:
-    """Whether the layer was proved to be a map of the picture."""
+def layout_diagnostic(candidate: Candidate) -> Diagnostic:
+    """Whether the layer was proved to be a map of the image."""
     proof = candidate.proof
     if proof is not None and proof.holds:
         found = round(proof.followed * proof.answered)
-        return Fact(
+        return Diagnostic(
             "layout",
             "good",
             f"{proof.layout}: proved, {found} of {proof.answered} changed patches moved the cell over them most",
         )
     if proof is not None and proof.undecided and proof.answered:
-        return Fact(
+        return Diagnostic(
             "layout",
             "warning",
             f"{proof.layout}: not proved, the layer answered only {proof.answered} of {len(PLACES)} changed patches",
         )
     if proof is not None and proof.distance > 0:
-        return Fact("layout", "warning", f"{proof.layout}: not proved, no change of the picture moved this layer")
-    return Fact("layout", "warning", f"{proof.layout if proof else 'layout'}: given by the user, not proved")
+        return Diagnostic("layout", "warning", f"{proof.layout}: not proved, no change of the image moved this layer")
+    return Diagnostic("layout", "warning", f"{proof.layout if proof else 'layout'}: given by the user, not proved")
 
 
-def calls_fact(candidate: Candidate) -> Fact | None:
+def calls_diagnostic(candidate: Candidate) -> Diagnostic | None:
     """That the layer runs several times, and which call is shown."""
     if candidate.calls < 2:
         return None
-    return Fact(
+    return Diagnostic(
         "calls",
         "warning",
         f"the layer runs {candidate.calls} times on one input; this is call {candidate.call}, counted from 0. "
@@ -105,42 +105,42 @@ def calls_fact(candidate: Candidate) -> Fact | None:
     )
 
 
-def gradient_fact(evidence: Evidence, sample: int, target: int) -> Fact:
+def gradient_diagnostic(evidence: Evidence, sample: int, target: int) -> Diagnostic:
     """Whether a gradient arrives at the layer at all."""
     size = float(evidence.gradient[sample, target])
     if not size > 0:
-        return Fact("gradient", "bad", "zero everywhere: no change of this layer changes the score here")
+        return Diagnostic("gradient", "bad", "zero everywhere: no change of this layer changes the score here")
     if size < 1e-12:
-        return Fact(
+        return Diagnostic(
             "gradient",
             "warning",
             f"nearly vanished: at most {size:.1e}. If the score is a probability, score='logit' does "
             "not vanish with it",
         )
-    return Fact("gradient", "good", f"alive: at most {size:.2g}")
+    return Diagnostic("gradient", "good", f"alive: at most {size:.2g}")
 
 
-def picture_fact() -> Fact:
-    """That the map is of the picture itself, so that no layout had to be proved."""
-    return Fact("layout", "good", "one value for every pixel that the network was given")
+def input_diagnostic() -> Diagnostic:
+    """That the map is of the image itself, so that no layout had to be proved."""
+    return Diagnostic("layout", "good", "one value for every pixel that the network was given")
 
 
-def completeness_fact(gap: float, steps: int | None) -> Fact:
+def completeness_diagnostic(completeness_error: float, steps: int | None) -> Diagnostic:
     """By how much the parts fail to add up to the change of the score along a path, or (without steps) to the score."""
     if steps is None:
-        text = f"the parts add up to the score to within {abs(gap):.2%}"
-        if abs(gap) < 0.01:
-            return Fact("completeness", "good", text)
+        text = f"the parts add up to the score to within {abs(completeness_error):.2%}"
+        if abs(completeness_error) < 0.01:
+            return Diagnostic("completeness", "good", text)
         rest = "biases, or functions that the method has no rule for, keep the rest"
-        return Fact("completeness", "warning", f"{text}: {rest}")
-    text = f"the parts add up to the change of the score to within {abs(gap):.2%}, in {steps} steps"
-    if abs(gap) < 0.01:
-        return Fact("completeness", "good", text)
-    if abs(gap) == math.inf or abs(gap) != abs(gap):
-        return Fact(
+        return Diagnostic("completeness", "warning", f"{text}: {rest}")
+    text = f"the parts add up to the change of the score to within {abs(completeness_error):.2%}, in {steps} steps"
+    if abs(completeness_error) < 0.01:
+        return Diagnostic("completeness", "good", text)
+    if abs(completeness_error) == math.inf or abs(completeness_error) != abs(completeness_error):
+        return Diagnostic(
             "completeness", "warning", "the score does not change along the path, so there is nothing to add up"
         )
-    return Fact(
+    return Diagnostic(
         "completeness",
         "warning",
         f"{text}: more steps (or steps='auto') bring it down, unless part of the score goes round this layer, as in a "
@@ -148,48 +148,50 @@ def completeness_fact(gap: float, steps: int | None) -> Fact:
     )
 
 
-def round_fact() -> Fact:
+def bypass_diagnostic() -> Diagnostic:
     """That a path was not refined any further, because the gap cannot be closed at this layer."""
     text = "finer steps do not bring the gap down: part of the score goes round this layer, as in a residual connection"
-    return Fact("path", "warning", f"{text}. A layer through which everything goes has an account that closes")
+    return Diagnostic("path", "warning", f"{text}. A layer through which everything goes has an account that closes")
 
 
-def elsewhere_fact() -> Fact:
-    """That a path of the user's ends at another picture than the one on which the map is shown."""
-    return Fact("path", "warning", "the path that was given ends at another picture: the map is that of the path's end")
+def elsewhere_diagnostic() -> Diagnostic:
+    """That a path of the user's ends at another image than the one on which the map is shown."""
+    return Diagnostic(
+        "path", "warning", "the path that was given ends at another image: the map is that of the path's end"
+    )
 
 
-def evidence_fact(
+def evidence_diagnostic(
     evidence: Evidence | None, lowest: float, highest: float, sample: int, target: int, of_score: bool = True
-) -> Fact:
+) -> Diagnostic:
     """The sign of what the map shows; a map of zeros says why it is one. ``of_score``: it shows parts of the score."""
     total = float(evidence.total[sample, target]) if evidence is not None else 0.0
     if lowest == highest == 0:
-        return Fact("evidence", "bad", zero_cause(evidence, sample, target))
+        return Diagnostic("evidence", "bad", zero_cause(evidence, sample, target))
     if lowest == highest:
-        return Fact("evidence", "warning", f"the map is flat: {highest:.3g} everywhere, it points nowhere")
+        return Diagnostic("evidence", "warning", f"the map is flat: {highest:.3g} everywhere, it points nowhere")
     if lowest < 0 < highest:
-        return Fact("evidence", "good", f"both signs, {lowest:.3g} to {highest:.3g}")
+        return Diagnostic("evidence", "good", f"both signs, {lowest:.3g} to {highest:.3g}")
     if highest <= 0 and of_score:
-        return Fact(
+        return Diagnostic(
             "evidence", "warning", f"all against, {lowest:.3g} to {highest:.3g}: nothing speaks for this answer"
         )
     if evidence is None or not of_score:
-        return Fact("evidence", "good", f"of one sign, {lowest:.3g} to {highest:.3g}")
+        return Diagnostic("evidence", "good", f"of one sign, {lowest:.3g} to {highest:.3g}")
     if total < 0:
-        return Fact(
+        return Diagnostic(
             "evidence",
             "warning",
             "the layer as a whole speaks against this answer; the map shows the part that speaks for it. "
             ".counterfactual shows the other",
         )
-    return Fact("evidence", "good", "the layer as a whole speaks for this answer")
+    return Diagnostic("evidence", "good", "the layer as a whole speaks for this answer")
 
 
 def zero_cause(evidence: Evidence | None, sample: int, target: int, *, uses_gradients: bool = True) -> str:
     """Why a map is zero everywhere."""
     if evidence is None:
-        return "the map is zero everywhere: this method finds nothing in the picture that speaks for this answer"
+        return "the map is zero everywhere: this method finds nothing in the image that speaks for this answer"
     if not bool(evidence.active[sample]):
         return "the map is zero everywhere because the layer's activations are: the network is dead here"
     if not uses_gradients:
@@ -205,65 +207,70 @@ def zero_cause(evidence: Evidence | None, sample: int, target: int, *, uses_grad
     )
 
 
-def saturation_fact(probability: float, score: str, of_path: bool = False) -> Fact:
+def saturation_diagnostic(probability: float, score: str, of_path: bool = False) -> Diagnostic:
     """Whether the probability is so near to 0 or 1 that its gradient vanishes."""
     margin = min(probability, 1 - probability)
     if margin <= 1e-3 and of_path:
         text = f"the probability {probability:.6f} is saturated, but the path begins where it is not"
-        return Fact("saturation", "good", text)
+        return Diagnostic("saturation", "good", text)
     if margin > 1e-3:
-        return Fact("saturation", "good", f"the probability {probability:.3f} is not saturated")
+        return Diagnostic("saturation", "good", f"the probability {probability:.3f} is not saturated")
     # log p is flat where p is 1, but not where it is 0.
     if score == "probability" or (score == "log-probability" and probability > 0.5):
-        return Fact(
+        return Diagnostic(
             "saturation",
             "warning",
             f"the probability {probability:.6f} is saturated and the score is the {score}: its "
             "gradient is nearly zero. "
             "score='logit' is not affected",
         )
-    return Fact(
+    return Diagnostic(
         "saturation",
         "good",
         f"the probability {probability:.6f} is saturated, but the score is the {score}, which is not",
     )
 
 
-def rule_fact(met: Mapping[str, int], opaque: Mapping[str, int]) -> Fact:
+def rule_diagnostic(met: Mapping[str, int], opaque: Mapping[str, int]) -> Diagnostic:
     """Which rectifiers an altered backward rule has found, and what may be rectifiers too.
 
-    >>> rule_fact({"ReLU": 17}, {"mask": 2})
-    Fact(name='rule', state='warning', text='goes for 17 ReLU, but not for 2 mask, which may rectify too: torch cannot \
+    >>> rule_diagnostic({"ReLU": 17}, {"mask": 2})
+    Diagnostic(name='rule', state='warning', text='goes for 17 ReLU, but not for 2 mask, which may rectify too: torch
+    cannot \
 tell')
     """
     found, unknown = (", ".join(f"{count} {name}" for name, count in kinds.items()) for kinds in (met, opaque))
     if not opaque:
-        return Fact("rule", "good", f"goes for all rectifiers of the network: {found}")
-    return Fact("rule", "warning", f"goes for {found}, but not for {unknown}, which may rectify too: torch cannot tell")
+        return Diagnostic("rule", "good", f"goes for all rectifiers of the network: {found}")
+    return Diagnostic(
+        "rule", "warning", f"goes for {found}, but not for {unknown}, which may rectify too: torch cannot tell"
+    )
 
 
-def rounding_fact(dtype: torch.dtype) -> Fact:
+def rounding_diagnostic(dtype: torch.dtype) -> Diagnostic:
     """That the scores which a method compares are rounded.
 
-    >>> rounding_fact(torch.bfloat16).text
+    >>> rounding_diagnostic(torch.bfloat16).text
     'the network answers in bfloat16, so differences of scores below 0.4 % of them are rounding'
     """
     kind, percent = str(dtype).removeprefix("torch."), 50 * torch.finfo(dtype).eps
     text = f"the network answers in {kind}, so differences of scores below {percent:.1g} % of them are rounding"
-    return Fact("rounding", "warning", text)
+    return Diagnostic("rounding", "warning", text)
 
 
-def score_fact(explained: str, shown: str) -> Fact:
+def score_diagnostic(explained: str, shown: str) -> Diagnostic:
     """That the method has explained another kind of score than the one that is shown beside its map."""
-    return Fact("score", "good", f"the {explained} of a class was explained; the score that is shown is its {shown}")
+    return Diagnostic(
+        "score", "good", f"the {explained} of a class was explained; the score that is shown is its {shown}"
+    )
 
 
-def same_for_all_fact() -> Fact:
+def class_agnostic_diagnostic() -> Diagnostic:
     """That the method does not look at the answer at all."""
-    return Fact("answer", "warning", "this method does not use the answer: its map is the same for every class")
+    return Diagnostic("answer", "warning", "this method does not use the answer: its map is the same for every class")
 
 
-def precision_fact(form: str, correlation: float, measured: bool = True) -> Fact:
+def precision_diagnostic(form: str, correlation: float, measured: bool = True) -> Diagnostic:
     """How far the maps of a faster copy of the model agree with the model's own.
 
     Args:
@@ -273,4 +280,4 @@ def precision_fact(form: str, correlation: float, measured: bool = True) -> Fact
     """
     whose = "its maps" if measured else "its maps by methods of one pass (this one was not compared)"
     text = f"made in a faster form ({form}); {whose} correlate with the model's own at {correlation:.4f} or better"
-    return Fact("precision", "good" if correlation >= 0.99 else "warning", text)
+    return Diagnostic("precision", "good" if correlation >= 0.99 else "warning", text)

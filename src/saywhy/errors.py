@@ -4,11 +4,11 @@
     ├── ModelError            a model cannot be found, built or fed
     │   ├── WeightsError      its weights cannot be read, do not fit, or are not finite
     │   └── MissingExtra      an optional library is not installed
-    ├── PictureError          a picture cannot be read
+    ├── ImageError          an image cannot be read
     ├── InputError            an input does not have the shape or type that is needed
     ├── TargetError           what is to be explained does not exist or is not a number a sample
     ├── LayerError            a layer does not exist or has no spatial map
-    │   └── LayoutError       a layer's output cannot be proved to be a map of the picture
+    │   └── LayoutError       a layer's output cannot be proved to be a map of the image
     ├── MethodError           a method or one of its parameters does not exist
     └── GradientError         the target does not depend on the layer, or gradients are switched off inside
 
@@ -35,8 +35,8 @@ class MissingExtra(ModelError):
     """An optional library is not installed."""
 
 
-class PictureError(SaywhyError):
-    """A picture cannot be read."""
+class ImageError(SaywhyError):
+    """An image cannot be read."""
 
 
 class InputError(SaywhyError):
@@ -52,7 +52,7 @@ class LayerError(SaywhyError):
 
 
 class LayoutError(LayerError):
-    """A layer's output cannot be proved to be a map of the picture."""
+    """A layer's output cannot be proved to be a map of the image."""
 
 
 class MethodError(SaywhyError):

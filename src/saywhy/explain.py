@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from saywhy import diagnostics
-from saywhy.diagnostics import Card, Evidence, Fact
+from saywhy.diagnostics import Diagnostic, Diagnostics, Evidence
 from saywhy.engine.capture import Capture
 from saywhy.engine.layers import find_layers
 from saywhy.engine.layout import Layout
 from saywhy.engine.precision import Precision
-from saywhy.engine.trace import Candidate, Watching
+from saywhy.engine.trace import Candidate, LayerSearch
 from saywhy.errors import InputError, SaywhyWarning
-from saywhy.explainer.rerun import Again
-from saywhy.explainer.runner import LayerChoice, Part, Request, agreement, chosen_methods
+from saywhy.explainer.rerun import Rerunner
+from saywhy.explainer.runner import BatchResult, LayerSpec, Request, agreement, resolve_methods
 from saywhy.explanation import Explanation
 from saywhy.methods.fusion import Fusion
-from saywhy.methods.method import Accounted
+from saywhy.methods.method import AttributionResult
 from saywhy.methods.registry import find_method
 from saywhy.models import Model, load
 from saywhy.models.inputs import Batch, as_batch, check_words, translated
@@ -35,7 +35,7 @@ def explain(
     inputs: Any,
     target: Any = None,
     method: str | Sequence[str] = "gradcam",
-    layer: LayerChoice = None,
+    layer: LayerSpec = None,
     *,
     score: ScoreKind | None = None,
     fuse: Fusion | None = None,
@@ -60,7 +60,7 @@ def explain(
             :mod:`saywhy.targets` (``from saywhy.targets import Class``; then ``Class("cat") - Class("dog")``); a
             function of the output that gives one number a sample.
         method: one name or several of ``saywhy.methods.METHODS``.
-        layer: None finds the deepest layer that provably is a map of the picture and has a gradient; a dotted name
+        layer: None finds the deepest layer that provably is a map of the image and has a gradient; a dotted name
             (``"layer4#0"`` for the first call of a layer that runs several times), a module, or a list.
         score: what a class's score is: ``"logit"`` (before the softmax, as the Grad-CAM paper says),
             ``"probability"`` or ``"log-probability"``; None is what each method's own paper takes.
@@ -69,8 +69,8 @@ def explain(
         output: where the class scores are in what the model returns (``"logits"``, ``0``, ``"aux.logits"``).
         precision: ``"exact"`` runs the model as it is; ``"fast"`` a copy of it in whatever the machine runs faster,
             with the agreement measured and put on the validity card.
-        batch_size: run so many samples (or altered pictures of one) at once; None is all of the samples, and as many
-            altered pictures as is usual. It never changes the result.
+        batch_size: run so many samples (or altered images of one) at once; None is all of the samples, and as many
+            altered images as is usual. It never changes the result.
         create_graph: keep the graph, so that maps can be trained through; the model's mode is then left as it is.
         seed: for whatever is random inside the model or a method (masks, noise).
         parameters: of the methods (``relu=False``, ``pooling="max"``); each goes to the methods that have it.
@@ -89,7 +89,7 @@ def explain(
     (torch.Size([5, 2, 8, 8]), ('0',))
     """
     known = model if isinstance(model, Model) else load(model)
-    methods, settings = chosen_methods(method, parameters)
+    methods, settings = resolve_methods(method, parameters)
     request = Request(
         model=known,
         target=as_target(target),
@@ -121,7 +121,7 @@ def explain(
     if batch_size is not None and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
         raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}.")
     if fuse is not None and all(m.at == "input" for m in request.methods):
-        raise InputError(f"fuse makes one map of several layers; {request.methods[0].name} is of the picture itself.")
+        raise InputError(f"fuse makes one map of several layers; {request.methods[0].name} is of the image itself.")
     parts = request.run_all(batch, batch_size)
     explanation = _explanation(request, batch, parts)
     _warn_of_zeros(explanation, parts)
@@ -132,7 +132,7 @@ def capture(
     model: "str | nn.Module | Model",
     inputs: Any,
     target: Any = None,
-    layer: LayerChoice = None,
+    layer: LayerSpec = None,
     *,
     score: ScoreKind | None = None,
     layout: Layout | None = None,
@@ -164,24 +164,24 @@ def capture(
 
 
 def layers(model: "str | nn.Module | Model", inputs: Any) -> list[Candidate]:
-    """Every layer of the model that may be a map of the picture, in the order in which they run, proved or not."""
+    """Every layer of the model that may be a map of the image, in the order in which they run, proved or not."""
     known = model if isinstance(model, Model) else load(model)
     request = Request(model=known, target=as_target(None), methods=(), output=known.output)
     check_words(known, inputs)
     batch = as_batch(known, inputs)
     with translated(known, batch):
-        return find_layers(Watching(known.module, batch.inputs, request.question()))
+        return find_layers(LayerSearch(known.module, batch.inputs, request.question()))
 
 
-def _explanation(request: Request, batch: Batch, parts: Sequence[Part]) -> Explanation:
+def _explanation(request: Request, batch: Batch, parts: Sequence[BatchResult]) -> Explanation:
     candidates = parts[0].candidates
     agreed = agreement(request, batch, parts[0])
-    names = [row for part in parts for row in part.columns.names]
-    scores = torch.cat([part.columns.scores for part in parts])
+    names = [row for part in parts for row in part.target_scores.names]
+    scores = torch.cat([part.target_scores.scores for part in parts])
     probabilities = [part.probabilities for part in parts]
     joined = None if any(p is None for p in probabilities) else torch.cat([p for p in probabilities if p is not None])
     evidence = {name: Evidence.stacked([part.evidence[name] for part in parts]) for name in parts[0].evidence}
-    accounts = {key: Accounted.stacked([part.accounts[key] for part in parts]) for key in parts[0].accounts}
+    accounts = {key: AttributionResult.stacked([part.accounts[key] for part in parts]) for key in parts[0].accounts}
     maps = {
         key: accounts[key].maps if key in accounts else torch.cat([part.maps[key] for part in parts])
         for key in parts[0].maps
@@ -191,19 +191,25 @@ def _explanation(request: Request, batch: Batch, parts: Sequence[Part]) -> Expla
         methods=tuple(m.name for m in request.methods),
         layers=tuple(dict.fromkeys(layer for _, layer in maps)),
         targets=names,
-        classes=torch.cat([part.columns.classes for part in parts]),
+        classes=torch.cat([part.target_scores.classes for part in parts]),
         scores=scores,
         score=request.shown_score,
         probabilities=joined,
         input_size=batch.space,
         _maps=maps,
-        _gaps={key: account.gap for key, account in accounts.items() if account.gap is not None},
-        _cards=partial(_cards, about),
-        _pictures=batch.pictures,
+        _completeness_errors={
+            key: account.completeness_error
+            for key, account in accounts.items()
+            if account.completeness_error is not None
+        },
+        _diagnostics=partial(_diagnostics, about),
+        _images=batch.images,
         _provenance=partial(_provenance, request, candidates, names, scores, batch, request.model.version()),
         _counterfactual=partial(_counterfactual, request, batch, len(parts), request.model.version()),
-        _again=partial(_again, replace(request, settled=candidates), batch, len(parts), request.model.version(), []),
-        words=parts[0].columns.words,
+        _again=partial(
+            _again, replace(request, resolved_layers=candidates), batch, len(parts), request.model.version(), []
+        ),
+        words=parts[0].target_scores.words,
     )
 
 
@@ -222,14 +228,14 @@ def _counterfactual(request: Request, batch: Batch, parts: int, version: int) ->
     return explanation
 
 
-def _again(request: Request, batch: Batch, parts: int, version: int, targets: list[Target]) -> Again:
+def _again(request: Request, batch: Batch, parts: int, version: int, targets: list[Target]) -> Rerunner:
     if request.model.version() != version:
         raise InputError(
             "the model's weights have changed since the explanation was made, so it cannot be asked again. Call "
             "explain once more."
         )
     size = -(-batch.size // parts)
-    return Again(request, batch, lambda asked, of: _explanation(asked, of, asked.run_all(of, size)), targets)
+    return Rerunner(request, batch, lambda asked, of: _explanation(asked, of, asked.run_all(of, size)), targets)
 
 
 @dataclass(frozen=True)
@@ -241,51 +247,65 @@ class _About:
     evidence: Mapping[str, Evidence]
     maps: Mapping[tuple[str, str], Tensor]
     dtype: torch.dtype
-    accounts: Mapping[tuple[str, str], Accounted]
+    accounts: Mapping[tuple[str, str], AttributionResult]
     probabilities: Tensor | None
     agreement: tuple[str, float] | None
 
 
-def _cards(about: _About, method: str, layer: str) -> list[list[Card]]:
+def _diagnostics(about: _About, method: str, layer: str) -> list[list[Diagnostics]]:
     """The validity card of every map of one method at one layer."""
     known, evidence = find_method(method), about.evidence.get(layer)
-    common = [diagnostics.picture_fact()] if layer not in about.candidates else _layer_facts(about.candidates[layer])
+    common = (
+        [diagnostics.input_diagnostic()]
+        if layer not in about.candidates
+        else _layer_diagnostics(about.candidates[layer])
+    )
     if not known.uses_gradients:
-        common.append(diagnostics.same_for_all_fact())
+        common.append(diagnostics.class_agnostic_diagnostic())
     if about.agreement is not None:
-        common.append(diagnostics.precision_fact(*about.agreement, measured=known.passes == "one"))
+        common.append(diagnostics.precision_diagnostic(*about.agreement, measured=known.passes == "one"))
     score, chances = about.request.score or known.score, about.probabilities
     if known.passes == "several" and about.dtype in (torch.bfloat16, torch.float16):
-        common.append(diagnostics.rounding_fact(about.dtype))
+        common.append(diagnostics.rounding_diagnostic(about.dtype))
     if score != about.request.shown_score:
-        common.append(diagnostics.score_fact(score, about.request.shown_score))
+        common.append(diagnostics.score_diagnostic(score, about.request.shown_score))
     low, high = (v.tolist() for v in torch.aminmax(about.maps[method, layer].detach().flatten(2), dim=2))
     account = about.accounts.get((method, layer))
-    gap, steps = (account.gap, account.steps) if account is not None else (None, None)
+    completeness_error, steps = (account.completeness_error, account.steps) if account is not None else (None, None)
     common.extend(account.facts if account is not None else ())
     of_score = known.shows == "evidence"
-    cards: list[list[Card]] = []
+    cards: list[list[Diagnostics]] = []
     for b, row in enumerate(low):
         cards.append([])
         for t, lowest in enumerate(row):
             facts = [
                 *common,
                 # A path begins where the gradient is; that it has vanished at its end is told of the saturation.
-                diagnostics.gradient_fact(evidence, b, t) if evidence is not None and gap is None else None,
-                diagnostics.evidence_fact(
+                diagnostics.gradient_diagnostic(evidence, b, t)
+                if evidence is not None and completeness_error is None
+                else None,
+                diagnostics.evidence_diagnostic(
                     evidence if known.uses_gradients else None, lowest, high[b][t], b, t, of_score
                 ),
             ]
-            if gap is not None:
-                facts.append(diagnostics.completeness_fact(float(gap[b, t]), None if steps is None else int(steps[b])))
+            if completeness_error is not None:
+                facts.append(
+                    diagnostics.completeness_diagnostic(
+                        float(completeness_error[b, t]), None if steps is None else int(steps[b])
+                    )
+                )
             if chances is not None and not bool(chances[b, t].isnan()):
-                facts.append(diagnostics.saturation_fact(float(chances[b, t]), score, of_path=gap is not None))
+                facts.append(
+                    diagnostics.saturation_diagnostic(
+                        float(chances[b, t]), score, of_path=completeness_error is not None
+                    )
+                )
             cards[-1].append(tuple(fact for fact in facts if fact is not None))
     return cards
 
 
-def _layer_facts(candidate: Candidate) -> list[Fact | None]:
-    return [diagnostics.layout_fact(candidate), diagnostics.calls_fact(candidate)]
+def _layer_diagnostics(candidate: Candidate) -> list[Diagnostic | None]:
+    return [diagnostics.layout_diagnostic(candidate), diagnostics.calls_diagnostic(candidate)]
 
 
 def _provenance(
@@ -306,7 +326,7 @@ def _provenance(
     return {
         "model": request.model.name,
         "weights_sha256": request.model.digest() if unchanged else None,
-        "pictures": [picture.name for picture in batch.pictures()],
+        "images": [source.name for source in batch.images()],
         "targets": names,
         "scores": scores.detach().float().cpu().tolist(),
         "score": request.score or {m.name: m.score for m in request.methods},
@@ -334,7 +354,7 @@ def _version(library: str) -> str | None:
         return None
 
 
-def _warn_of_zeros(explanation: Explanation, parts: Sequence[Part]) -> None:
+def _warn_of_zeros(explanation: Explanation, parts: Sequence[BatchResult]) -> None:
     """Say why a map is zero everywhere; once for every cause, not for every map."""
     causes: dict[str, list[str]] = {}
     for (method, layer), maps in explanation._maps.items():

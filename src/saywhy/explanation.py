@@ -14,17 +14,17 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from saywhy import geometry
-from saywhy.diagnostics import Card
+from saywhy.diagnostics import Diagnostics
 from saywhy.errors import InputError, LayerError, MethodError, nearest
-from saywhy.explainer.rerun import Again
-from saywhy.images import Picture
+from saywhy.explainer.rerun import Rerunner
+from saywhy.images import SourceImage
 from saywhy.methods.fusion import Fusion, fuse
 from saywhy.methods.registry import find_method
 from saywhy.output import ScoreKind
 from saywhy.shapes import LINEAR, Classes, MapStack, Scores
 
 if TYPE_CHECKING:
-    from saywhy.uncertainty.report import Told
+    from saywhy.uncertainty.report import UncertaintyReport
 
 Normalize = Literal["minmax", "max", "shared", "rank", "none"]
 
@@ -40,7 +40,7 @@ class Explanation:
     Attributes:
         methods: names, in the order asked for.
         layers: names, in the order asked for; of a fusion "layer3 + layer4 (mean)"; "input" for methods whose maps are
-            of the picture itself.
+            of the image itself.
         targets: [batch][target] what is explained, in words.
         classes: int [batch, target]; -1 where a target is not a single class.
         scores: float [batch, target] the score of every target.
@@ -62,14 +62,14 @@ class Explanation:
     probabilities: Scores | None
     input_size: tuple[int, ...]
     _maps: Mapping[tuple[str, str], Tensor]
-    _gaps: Mapping[tuple[str, str], Scores]
-    _cards: Callable[[str, str], list[list[Card]]] = field(repr=False)
-    _pictures: Callable[[], tuple[Picture, ...]] = field(repr=False)
+    _completeness_errors: Mapping[tuple[str, str], Scores]
+    _diagnostics: Callable[[str, str], list[list[Diagnostics]]] = field(repr=False)
+    _images: Callable[[], tuple[SourceImage, ...]] = field(repr=False)
     _provenance: Callable[[], dict[str, Any]] = field(repr=False)
     _counterfactual: Callable[[], "Explanation"] = field(repr=False)
-    _again: Callable[[], Again] = field(repr=False)
+    _again: Callable[[], Rerunner] = field(repr=False)
     words: tuple[int, ...] = ()
-    certainty: tuple["Told", ...] = ()
+    certainty: tuple["UncertaintyReport", ...] = ()
     beside: bool = False
 
     @property
@@ -79,7 +79,7 @@ class Explanation:
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """(method, layer) of all maps: every method at every layer, but that of the picture itself at the input."""
+        """(method, layer) of all maps: every method at every layer, but that of the image itself at the input."""
         return tuple(self._maps)
 
     @property
@@ -88,12 +88,12 @@ class Explanation:
         return {method: _shown_by(method) for method in self.methods}
 
     @property
-    def completeness_gap(self) -> Scores | None:
+    def completeness_error(self) -> Scores | None:
         """By how much the parts fail to add up to the change of the score, as a share of it: [batch, target].
 
         Of the first method that keeps such an account (path methods); None where none does. 0 is complete.
         """
-        return next(iter(self._gaps.values()), None)
+        return next(iter(self._completeness_errors.values()), None)
 
     @property
     def distances(self) -> dict[tuple[str, str], Scores]:
@@ -164,7 +164,7 @@ class Explanation:
 
         Returns:
             [batch, target, height, width], in [0, 1] for minmax, shared and rank, in [-1, 1] for max. A flat map is 0
-            under minmax. Nothing is added to a denominator, so scores of any size give the same picture.
+            under minmax. Nothing is added to a denominator, so scores of any size give the same image.
 
         Raises:
             InputError: ``size`` or ``normalize`` is none of these.
@@ -178,20 +178,18 @@ class Explanation:
             interpolate(maps, target_size, mode=LINEAR[len(target_size)], align_corners=False), normalize
         )
 
-    def on_picture(
-        self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None
-    ) -> Any:
-        """One map on the original picture: numpy [height, width], NaN where the network did not see.
+    def on_image(self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None) -> Any:
+        """One map on the original image: numpy [height, width], NaN where the network did not see.
 
         Of a signal [length], of a volume [depth, height, width].
         """
         grid = self._grid(sample, target, method, layer)
-        return geometry.on_picture(grid, *self._whole(sample, grid))
+        return geometry.on_image(grid, *self._whole(sample, grid))
 
     def peak(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None
     ) -> tuple[float, ...] | None:
-        """Where one map is highest: (x, y) in pixels of the original picture; None where nothing is positive.
+        """Where one map is highest: (x, y) in pixels of the original image; None where nothing is positive.
 
         Of a signal (x,) in samples, of a volume (x, y, z) in voxels, z along its first axis.
         """
@@ -210,7 +208,7 @@ class Explanation:
         """The box round the largest part of one map above ``threshold`` times its maximum (Grad-CAM, section 4.1).
 
         Returns:
-            Left, top, right, bottom in pixels of the original picture; of a signal start, stop in samples; of a volume
+            Left, top, right, bottom in pixels of the original image; of a signal start, stop in samples; of a volume
             left, top, front, right, bottom, back in voxels. None for a map without positive values.
         """
         grid = self._grid(sample, target, method, layer)
@@ -227,11 +225,11 @@ class Explanation:
         return self._with(
             layers=tuple(dict.fromkeys(names.values())),
             _maps=maps,
-            _gaps={
-                (m, names[m]): _widest(torch.stack([g for key, g in self._gaps.items() if key[0] == m]))
-                for m in dict.fromkeys(m for m, _ in self._gaps)
+            _completeness_errors={
+                (m, names[m]): _widest(torch.stack([g for key, g in self._completeness_errors.items() if key[0] == m]))
+                for m in dict.fromkeys(m for m, _ in self._completeness_errors)
             },
-            _cards=lambda m, _: _worst([self.cards[m, layer] for layer in own[m]]),
+            _diagnostics=lambda m, _: _worst([self.cards[m, layer] for layer in own[m]]),
             _counterfactual=lambda: self.counterfactual.fuse(how),
             _again=lambda: self._again().then(lambda other: other.fuse(how)),
             _provenance=lambda: {**self.provenance, "fuse": how},
@@ -243,14 +241,14 @@ class Explanation:
         return self._counterfactual()
 
     @cached_property
-    def pictures(self) -> tuple[Picture, ...]:
-        """The original pictures, and which part of each the network saw."""
-        return self._pictures()
+    def images(self) -> tuple[SourceImage, ...]:
+        """The original images, and which part of each the network saw."""
+        return self._images()
 
     @cached_property
-    def cards(self) -> dict[tuple[str, str], list[list[Card]]]:
+    def cards(self) -> dict[tuple[str, str], list[list[Diagnostics]]]:
         """The validity card of every map: by (method, layer), [batch][target]."""
-        return {(m, layer): self._cards(m, layer) for m, layer in self.pairs}
+        return {(m, layer): self._diagnostics(m, layer) for m, layer in self.pairs}
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
@@ -260,7 +258,7 @@ class Explanation:
     def overlay(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None, **look: Any
     ) -> Any:
-        """One map over its picture, with a legend: a ``PIL.Image``. ``look`` as for ``saywhy.view.overlay``."""
+        """One map over its image, with a legend: a ``PIL.Image``. ``look`` as for ``saywhy.view.overlay``."""
         from saywhy.view.sheet import overlay_of
 
         return overlay_of(self, sample, target, method, layer, **look)
@@ -289,7 +287,7 @@ class Explanation:
         return file
 
     def show(self) -> None:
-        """Show the explanation: in a notebook the viewer, elsewhere a window with the picture."""
+        """Show the explanation: in a notebook the viewer, elsewhere a window with the image."""
         try:
             from IPython import get_ipython
             from IPython.display import HTML, display
@@ -309,8 +307,8 @@ class Explanation:
     def _whole(self, sample: int, grid: Tensor) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """What the network saw of a sample, and how large the sample is: in pixels, samples or voxels, x first."""
         if grid.ndim == 2:
-            picture = self.pictures[sample]
-            return picture.seen, picture.image.size
+            source = self.images[sample]
+            return source.crop_box, source.image.size
         size = self.input_size[::-1]
         return (*(0.0 for _ in size), *map(float, size)), size
 
@@ -330,15 +328,15 @@ class Explanation:
         """The first layer at which a method has a map."""
         return next((layer for m, layer in self.pairs if m == method), self.layers[0])
 
-    def with_certainty(self, told: Sequence["Told"]) -> "Explanation":
+    def with_certainty(self, report: Sequence["UncertaintyReport"]) -> "Explanation":
         """The same with how certain the model is of every sample, to be shown beside the maps.
 
         Raises:
             InputError: there is not one for each sample.
         """
-        if len(told) != len(self.targets):
-            raise InputError(f"certainty is told of each of {len(self.targets)} samples, got {len(told)}.")
-        return self._with(certainty=tuple(told))
+        if len(report) != len(self.targets):
+            raise InputError(f"certainty is report of each of {len(self.targets)} samples, got {len(report)}.")
+        return self._with(certainty=tuple(report))
 
     def _with(self, **changes: Any) -> "Explanation":
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -404,10 +402,10 @@ def _widest(gaps: Tensor) -> Tensor:
     return gaps.gather(0, gaps.abs().nan_to_num(math.inf).argmax(0, keepdim=True))[0]
 
 
-def _worst(by_layer: Sequence[list[list[Card]]]) -> list[list[Card]]:
+def _worst(by_layer: Sequence[list[list[Diagnostics]]]) -> list[list[Diagnostics]]:
     """The cards of several layers as one: of every fact the worst, because the map is made of all of them."""
 
-    def joined(cards: Sequence[Card]) -> Card:
+    def joined(cards: Sequence[Diagnostics]) -> Diagnostics:
         facts = [fact for card in cards for fact in card]
         names = dict.fromkeys(fact.name for fact in facts)
         return tuple(max((f for f in facts if f.name == n), key=lambda f: _STATES.index(f.state)) for n in names)

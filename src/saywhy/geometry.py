@@ -1,6 +1,6 @@
-"""Where a coarse map lies on what the network was given: a picture, and also a signal or a volume.
+"""Where a coarse map lies on what the network was given: an image, and also a signal or a volume.
 
-A network sees a part of the original, resized: the ``seen`` box ``(left, top, right, bottom)``, in pixels of
+A network sees a part of the original, resized: the ``crop_box`` box ``(left, top, right, bottom)``, in pixels of
 the original, which goes beyond the borders where the preprocessing padded. Each cell of the map covers its
 share of that box. Pixel ``(x, y)`` is the unit square whose centre is ``(x + 0.5, y + 0.5)``.
 
@@ -24,7 +24,7 @@ Grid = Float[Tensor, "*space"] | Float[np.ndarray, "*space"]
 Edge = float | int
 """For run-time checks of types, to which an int is no float."""
 
-Seen = tuple[Edge, ...]
+CropBox = tuple[Edge, ...]
 """Left, top, right, bottom of what the network saw, in pixels of the original; see above for signals and volumes."""
 
 BOX_THRESHOLD = 0.15
@@ -34,8 +34,8 @@ SHAPES = {1: "[l]", 2: "[h, w]", 3: "[d, h, w]"}
 """How the shape of a map is written, by the number of its axes."""
 
 
-class Tiles(tuple[Seen, ...]):
-    """Of a picture that shows its input in several places: the box of each, in pixels; one map [h, w] for each."""
+class Tiles(tuple[CropBox, ...]):
+    """Of an image that shows its input in several places: the box of each, in pixels; one map [h, w] for each."""
 
 
 def as_grid(values: Grid, axes: int | None = None) -> Float[np.ndarray, "*space"]:
@@ -53,8 +53,8 @@ def as_grid(values: Grid, axes: int | None = None) -> Float[np.ndarray, "*space"
     return array
 
 
-def whole(size: Sequence[int]) -> Seen:
-    """The seen box of a network that saw all of a picture of ``size`` (width, height), a signal or a volume.
+def whole(size: Sequence[int]) -> CropBox:
+    """The seen box of a network that saw all of an image of ``size`` (width, height), a signal or a volume.
 
     >>> whole((4, 2))
     (0.0, 0.0, 4.0, 2.0)
@@ -62,37 +62,39 @@ def whole(size: Sequence[int]) -> Seen:
     return (*(0.0 for _ in size), *map(float, size))
 
 
-def scaled(seen: Seen | Tiles, across: float, down: float) -> Seen | Tiles:
-    """The seen box, or the tiles, of a picture that is resized.
+def scaled(crop_box: CropBox | Tiles, across: float, down: float) -> CropBox | Tiles:
+    """The seen box, or the tiles, of an image that is resized.
 
     >>> scaled((1, 2, 3, 4), 2.0, 10.0)
     (2.0, 20.0, 6.0, 40.0)
     """
-    if isinstance(seen, Tiles):
-        return Tiles((left * across, top * down, right * across, bottom * down) for left, top, right, bottom in seen)
-    left, top, right, bottom = seen
+    if isinstance(crop_box, Tiles):
+        return Tiles(
+            (left * across, top * down, right * across, bottom * down) for left, top, right, bottom in crop_box
+        )
+    left, top, right, bottom = crop_box
     return left * across, top * down, right * across, bottom * down
 
 
-def on_picture(values: Grid, seen: Seen | Tiles, size: Sequence[int]) -> Float[np.ndarray, "*size"]:
+def on_image(values: Grid, crop_box: CropBox | Tiles, size: Sequence[int]) -> Float[np.ndarray, "*size"]:
     """The map upsampled to the original, NaN where the network did not see.
 
     Linear along every axis between the centres of the cells (``align_corners=False``) and constant beyond the
-    outermost ones, as `torch.nn.functional.interpolate` where the network saw the whole picture.
+    outermost ones, as `torch.nn.functional.interpolate` where the network saw the whole image.
 
     values: raw map [h, w], any range; seen: in original pixels; size: (width, height) of the original. Of a signal [l],
     (start, stop) and (length,); of a volume [d, h, w], six numbers and (width, height, depth). Returns float32
     [height, width], [length] or [depth, height, width] in the units of the map.
 
-    >>> on_picture(np.array([[0.0, 1.0]]), (1, 0, 5, 1), (6, 1)).tolist()
+    >>> on_image(np.array([[0.0, 1.0]]), (1, 0, 5, 1), (6, 1)).tolist()
     [[nan, 0.0, 0.25, 0.75, 1.0, nan]]
-    >>> on_picture(np.array([0.0, 1.0]), (0, 4), (4,)).tolist()
+    >>> on_image(np.array([0.0, 1.0]), (0, 4), (4,)).tolist()
     [0.0, 0.25, 0.75, 1.0]
     """
-    if isinstance(seen, Tiles):
-        return _on_tiles(values, seen, size)
+    if isinstance(crop_box, Tiles):
+        return _on_tiles(values, crop_box, size)
     full = as_grid(values, len(size))
-    lows, highs = _ends(seen)
+    lows, highs = _ends(crop_box)
     unseen = []
     with np.errstate(invalid="ignore", over="ignore"):  # an infinite cell may meet a share of zero
         for axis, (start, stop, pixels) in enumerate(reversed(list(zip(lows, highs, size, strict=True)))):
@@ -106,46 +108,46 @@ def on_picture(values: Grid, seen: Seen | Tiles, size: Sequence[int]) -> Float[n
     return full
 
 
-def peak(values: Grid, seen: Seen | Tiles) -> tuple[float, ...] | None:
+def peak(values: Grid, crop_box: CropBox | Tiles) -> tuple[float, ...] | None:
     """Centre ``(x, y)`` of the strongest cell, in original pixels; the first of equals in reading order.
 
     ``(x,)`` in samples of a signal, ``(x, y, z)`` in voxels of a volume; of tiles ``(x, y)`` on the sheet.
     None where there is nothing to point at: no positive value, or the same value in all of several cells.
-    The point lies outside the picture where the strongest cell is padding.
+    The point lies outside the image where the strongest cell is padding.
 
     >>> peak(np.array([[0.0, 0.0], [0.0, 3.0]]), (10, 0, 30, 20))
     (25.0, 15.0)
     >>> peak(np.array([0.0, 0.0, 1.0, 0.0]), (0, 8))
     (5.0,)
     """
-    grid = as_grid(values, 3 if isinstance(seen, Tiles) else len(seen) // 2)
+    grid = as_grid(values, 3 if isinstance(crop_box, Tiles) else len(crop_box) // 2)
     finite = np.where(np.isfinite(grid), grid, -np.inf)
     if finite.max() <= 0 or (grid.size > 1 and finite.min() == finite.max()):
         return None
     cell = [int(i) for i in np.unravel_index(int(finite.argmax()), grid.shape)]
     shape = list(grid.shape)
-    if isinstance(seen, Tiles):
-        seen, cell, shape = seen[cell[0]], cell[1:], shape[1:]
-    ends = zip(*_ends(seen), reversed(cell), reversed(shape), strict=True)
+    if isinstance(crop_box, Tiles):
+        crop_box, cell, shape = crop_box[cell[0]], cell[1:], shape[1:]
+    ends = zip(*_ends(crop_box), reversed(cell), reversed(shape), strict=True)
     return tuple(low + (high - low) * (i + 0.5) / cells for low, high, i, cells in ends)
 
 
 def box(
-    values: Grid, seen: Seen | Tiles, size: Sequence[int], threshold: float = BOX_THRESHOLD
+    values: Grid, crop_box: CropBox | Tiles, size: Sequence[int], threshold: float = BOX_THRESHOLD
 ) -> tuple[int, ...] | None:
     """The box round the largest connected part at ``threshold`` times the maximum or more.
 
     Grad-CAM (Selvaraju et al., 2017), section 4.1, on the map upsampled to the original; pixels that touch at
     a corner are connected. Returns left, top, right, bottom, the last two exclusive; of a signal start and
     stop, of a volume left, top, front, right, bottom, back; or None for a map without a positive value on
-    the picture. threshold: in (0, 1].
+    the image. threshold: in (0, 1].
 
     >>> box(np.array([[0.0, 0.0, 1.0, 0.0]]), (0, 0, 8, 2), (8, 2), threshold=0.5)
     (4, 0, 6, 2)
     >>> box(np.array([0.0, 0.0, 1.0, 0.0]), (0, 8), (8,), threshold=0.5)
     (4, 6)
     """
-    full = on_picture(values, seen, size)
+    full = on_image(values, crop_box, size)
     finite = full[np.isfinite(full)]
     if not finite.size or finite.max() <= 0:
         return None
@@ -153,23 +155,26 @@ def box(
     return (*(int(along.min()) for along in part), *(int(along.max()) + 1 for along in part))
 
 
-def checked(seen: Seen) -> Seen:
+def checked(crop_box: CropBox) -> CropBox:
     """The seen box, if it is one.
 
     >>> checked((0, 0, 0, 5))
     Traceback (most recent call last):
     saywhy.errors.InputError: a seen box has left < right and top < bottom, all finite; got (0, 0, 0, 5)
     """
-    half = len(seen) // 2
-    if not (np.isfinite(seen).all() and all(low < high for low, high in zip(seen[:half], seen[half:], strict=True))):
-        raise InputError(f"a seen box has left < right and top < bottom, all finite; got {seen}")
-    return seen
+    half = len(crop_box) // 2
+    if not (
+        np.isfinite(crop_box).all()
+        and all(low < high for low, high in zip(crop_box[:half], crop_box[half:], strict=True))
+    ):
+        raise InputError(f"a seen box has left < right and top < bottom, all finite; got {crop_box}")
+    return crop_box
 
 
-def _ends(seen: Seen) -> tuple[Seen, Seen]:
+def _ends(crop_box: CropBox) -> tuple[CropBox, CropBox]:
     """The lower and the upper ends of a box, x first."""
-    half = len(checked(seen)) // 2
-    return seen[:half], seen[half:]
+    half = len(checked(crop_box)) // 2
+    return crop_box[:half], crop_box[half:]
 
 
 def _on_tiles(values: Grid, tiles: Tiles, size: Sequence[int]) -> Float[np.ndarray, "height width"]:
@@ -181,7 +186,7 @@ def _on_tiles(values: Grid, tiles: Tiles, size: Sequence[int]) -> Float[np.ndarr
         right, bottom = min(width, math.ceil(tile[2])), min(height, math.ceil(tile[3]))
         inside = (tile[0] - left, tile[1] - top, tile[2] - left, tile[3] - top)
         part = full[top:bottom, left:right]
-        np.fmax(part, on_picture(grid, inside, (right - left, bottom - top)), out=part)
+        np.fmax(part, on_image(grid, inside, (right - left, bottom - top)), out=part)
     return full
 
 

@@ -1,4 +1,4 @@
-"""Reading pictures: every kind that people have, as upright RGB of eight bits, or a sentence that says why not."""
+"""Reading images: every kind that people have, as upright RGB of eight bits, or a sentence that says why not."""
 
 import os
 import warnings
@@ -12,40 +12,40 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from saywhy.errors import InputError, PictureError, nearest
+from saywhy.errors import ImageError, InputError, nearest
 
 MOST_PIXELS = 120_000_000
-"""Pictures of more pixels are refused before they are decoded: small files can unpack to many gigabytes."""
+"""Images of more pixels are refused before they are decoded: small files can unpack to many gigabytes."""
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
-"""What counts as a picture when a folder is given."""
+"""What counts as an image when a folder is given."""
 
 Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels of the original picture; pixel (0, 0) covers 0 to 1 on both axes."""
+"""Left, top, right, bottom in pixels of the original image; pixel (0, 0) covers 0 to 1 on both axes."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as people see it, and the part of it that the network saw.
+class SourceImage:
+    """An image as people see it, and the part of it that the network saw.
 
     Attributes:
         name: the file's name, or what else it is known by.
         image: the original, upright, RGB.
-        seen: the part that the network was fed, in the original's pixels; beyond its borders where it was padded.
-        values: what is no picture itself: a signal [channel, length] or a volume [channel, depth, height, width]; None
-            for pictures.
+        crop_box: the part that the network was fed, in the original's pixels; beyond its borders where it was padded.
+        values: what is no image itself: a signal [channel, length] or a volume [channel, depth, height, width]; None
+            for images.
     """
 
     name: str
     image: Image.Image
-    seen: Box
+    crop_box: Box
     values: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
 
-def read_picture(source: Any) -> Image.Image:
-    """Read a picture from a path, a PIL image or a numpy array, upright and RGB.
+def read_image(source: Any) -> Image.Image:
+    """Read an image from a path, a PIL image or a numpy array, upright and RGB.
 
-    Transparent pictures are put on white, of animated ones the first frame counts, 16 bits are scaled to 8 (not cut
+    Transparent images are put on white, of animated ones the first frame counts, 16 bits are scaled to 8 (not cut
     off, as Pillow's own conversion does), CMYK and palettes are converted, and the camera's rotation is applied.
 
     Args:
@@ -53,10 +53,10 @@ def read_picture(source: Any) -> Image.Image:
             0 to 255, or floats 0 to 1.
 
     Raises:
-        PictureError: there is no such file, it is no picture, it is damaged, or it is too large.
+        ImageError: there is no such file, it is no image, it is damaged, or it is too large.
         InputError: ``source`` is something else.
 
-    >>> read_picture(np.full((2, 3), 65535, dtype=np.uint16)).getpixel((0, 0))
+    >>> read_image(np.full((2, 3), 65535, dtype=np.uint16)).getpixel((0, 0))
     (255, 255, 255)
     """
     if isinstance(source, Image.Image):
@@ -64,7 +64,7 @@ def read_picture(source: Any) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _as_rgb(_from_array(source))
     if not isinstance(source, str | os.PathLike):
-        raise InputError(f"a picture is a path, a PIL image or a numpy array, got {type(source).__name__}.")
+        raise InputError(f"an image is a path, a PIL image or a numpy array, got {type(source).__name__}.")
     path = _existing(source)
     try:
         with warnings.catch_warnings():
@@ -72,22 +72,22 @@ def read_picture(source: Any) -> Image.Image:
             with Image.open(path) as opened:
                 return _decoded(opened, f"'{path}'")
     except UnidentifiedImageError as error:
-        raise PictureError(f"'{path}' is not a picture that can be read{_looks_like(path)}.") from error
+        raise ImageError(f"'{path}' is not an image that can be read{_looks_like(path)}.") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(f"'{path}' is refused, because it may be a decompression bomb: {error}") from error
+        raise ImageError(f"'{path}' is refused, because it may be a decompression bomb: {error}") from error
     except PermissionError as error:
-        raise PictureError(f"'{path}' cannot be read: {error.strerror}.") from error
-    except PictureError:
+        raise ImageError(f"'{path}' cannot be read: {error.strerror}.") from error
+    except ImageError:
         raise
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
         raise _damaged(f"'{path}'", error) from error
 
 
-def pictures_in(sources: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
-    """The picture files among paths: files as they are, folders searched through, in the order of their names.
+def images_in(sources: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    """The image files among paths: files as they are, folders searched through, in the order of their names.
 
     Raises:
-        PictureError: a folder holds no picture.
+        ImageError: a folder holds no image.
     """
     for source in sources:
         path = Path(source)
@@ -96,17 +96,17 @@ def pictures_in(sources: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
             continue
         found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not found:
-            raise PictureError(f"the folder '{path}' holds no picture ({', '.join(sorted(SUFFIXES))}).")
+            raise ImageError(f"the folder '{path}' holds no image ({', '.join(sorted(SUFFIXES))}).")
         yield from found
 
 
-def picture_of_tensor(tensor: Tensor, name: str) -> Picture:
+def image_from_tensor(tensor: Tensor, name: str) -> SourceImage:
     """A tensor [channel, height, width] of unknown units as something to look at: stretched to 0 to 255.
 
     A signal [channel, length] and a volume [channel, depth, height, width] are kept as they are, besides.
 
     >>> import torch
-    >>> picture_of_tensor(torch.zeros(3, 4, 5), "x").image.size
+    >>> image_from_tensor(torch.zeros(3, 4, 5), "x").image.size
     (5, 4)
     """
     channels = tensor.detach().float().cpu()
@@ -119,34 +119,34 @@ def picture_of_tensor(tensor: Tensor, name: str) -> Picture:
     low, high = rgb.amin(), rgb.amax()
     unit = (rgb - low) / (high - low) if high > low else rgb * 0 + 0.5
     image = Image.fromarray((unit * 255).round().byte().permute(1, 2, 0).contiguous().numpy())
-    return Picture(name, image, (0.0, 0.0, float(image.width), float(image.height)), values)
+    return SourceImage(name, image, (0.0, 0.0, float(image.width), float(image.height)), values)
 
 
 def _existing(source: "str | os.PathLike[str]") -> Path:
     """The path, if there is a file with something in it."""
     path, text = Path(source), os.fspath(source)
     if text.startswith(("http://", "https://")):
-        raise PictureError(f"'{text}' is a web address, not a file. Download it and give the file.")
+        raise ImageError(f"'{text}' is a web address, not a file. Download it and give the file.")
     try:
         size = path.stat().st_size
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         if isinstance(error, PermissionError):
-            raise PictureError(f"'{path}' cannot be read: {error.strerror}.") from error
-        raise PictureError(f"there is no file '{_shortened(text, 400)}'.{_neighbour(path)}") from error
+            raise ImageError(f"'{path}' cannot be read: {error.strerror}.") from error
+        raise ImageError(f"there is no file '{_shortened(text, 400)}'.{_neighbour(path)}") from error
     if path.is_dir():
-        raise PictureError(
-            f"'{path}' is a folder, not a picture. Give its pictures: list(saywhy.images.pictures_in([folder]))."
+        raise ImageError(
+            f"'{path}' is a folder, not an image. Give its images: list(saywhy.images.images_in([folder]))."
         )
     if size == 0:
-        raise PictureError(f"'{path}' is empty (0 bytes).")
+        raise ImageError(f"'{path}' is empty (0 bytes).")
     return path
 
 
 def _decoded(image: Image.Image, name: str) -> Image.Image:
-    """The picture as RGB, unless its header promises too many pixels or what follows is not there."""
+    """The image as RGB, unless its header promises too many pixels or what follows is not there."""
     width, height = image.size
     if width * height > MOST_PIXELS:
-        raise PictureError(
+        raise ImageError(
             f"{name} has {width} × {height} pixels, more than {MOST_PIXELS:,}: refused, because it may be "
             "a decompression bomb. Reduce it first if you trust it."
         )
@@ -156,8 +156,8 @@ def _decoded(image: Image.Image, name: str) -> Image.Image:
         raise _damaged(name, error) from error
 
 
-def _damaged(name: str, error: Exception) -> PictureError:
-    return PictureError(f"{name} is damaged: {str(error) or type(error).__name__}. Is the file complete?")
+def _damaged(name: str, error: Exception) -> ImageError:
+    return ImageError(f"{name} is damaged: {str(error) or type(error).__name__}. Is the file complete?")
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:
@@ -203,7 +203,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # metadata that are damaged say nothing of how the picture was held
+    except Exception:  # metadata that are damaged say nothing of how the image was held
         return image
 
 

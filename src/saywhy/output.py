@@ -16,7 +16,7 @@ ScoreKind = Literal["logit", "probability", "log-probability"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class ModelOutput:
     """A model's output as the answers that it gives, which is what targets are made from.
 
     Attributes:
@@ -24,14 +24,14 @@ class Answer:
         labels: the names of the classes, or None.
         multilabel: every class is a yes or no of its own (sigmoid), not one of many (softmax).
         score: what the score of a class is, unless a target says otherwise.
-        output: whatever the model returned, for functions of the user's own.
+        raw: whatever the model returned, for functions of the user's own.
     """
 
     logits: Tensor
     labels: Sequence[str] | None = None
     multilabel: bool = False
     score: ScoreKind = "logit"
-    output: Any = None
+    raw: Any = None
 
     def values(self, kind: ScoreKind | None = None) -> Tensor:
         """Every class's score [batch, class] of the kind asked for."""
@@ -116,7 +116,7 @@ def _positions(name: str, labels: Sequence[str]) -> list[int]:
     return []
 
 
-def as_answer(output: Any, samples: int, path: str | int | None = None, **about: Any) -> Answer:
+def parse_output(output: Any, samples: int, path: str | int | None = None, **about: Any) -> ModelOutput:
     """Find the class scores in whatever a model returned.
 
     A tensor [batch, class] is itself; ``logits`` of a dataclass or dict; else the first floating-point tensor that has
@@ -126,7 +126,7 @@ def as_answer(output: Any, samples: int, path: str | int | None = None, **about:
         output: what the model returned.
         samples: the size of the batch.
         path: the attribute, key or position to take instead, dotted for nested outputs (``"aux.logits"``).
-        about: the other fields of :class:`Answer`.
+        about: the other fields of :class:`ModelOutput`.
 
     Raises:
         TargetError: there are no scores to be found, or ``path`` leads nowhere.
@@ -135,12 +135,12 @@ def as_answer(output: Any, samples: int, path: str | int | None = None, **about:
     logits = found.unsqueeze(1) if found is not None and found.ndim == 1 else found
     if logits is None or logits.ndim != 2 or len(logits) != samples:
         # Functions of the output need no class scores; classes asked of such an output say so themselves.
-        return NoClasses(torch.zeros(samples, 0), output=output, **about)
-    return Answer(logits, output=output, **about)
+        return NoClassScores(torch.zeros(samples, 0), raw=output, **about)
+    return ModelOutput(logits, raw=output, **about)
 
 
 @dataclass(frozen=True)
-class NoClasses(Answer):
+class NoClassScores(ModelOutput):
     """The output of a model without class scores: only functions can be explained."""
 
     def index(self, name: int | str) -> int:
@@ -151,12 +151,12 @@ class NoClasses(Answer):
 
     def refusal(self) -> TargetError:
         """The error that says what came and what to do."""
-        if hasattr(self.output, "log_probabilities"):
+        if hasattr(self.raw, "log_probabilities"):
             return TargetError(
                 "the model says how likely the words of a caption are, and has no classes. Explain words: "
                 "target=[Sentence(), Words()] from saywhy.targets, or `saywhy caption`."
             )
-        shapes = ", ".join(str(list(t.shape)) for t in tree.tensors(self.output)) or type(self.output).__name__
+        shapes = ", ".join(str(list(t.shape)) for t in tree.tensors(self.raw)) or type(self.raw).__name__
         return TargetError(
             f"the model's output ({shapes}) has no class scores [batch, class]. Give a target function "
             "such as target=lambda out: out[:, 0].mean((1, 2)), or output='path.to.them' if they lie deeper in it."

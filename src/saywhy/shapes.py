@@ -1,7 +1,7 @@
 """The shapes that travel through saywhy, each spelled once.
 
 They are checked at run time in the tests (``pytest --jaxtyping-packages=saywhy,beartype.beartype``) and are
-documentation everywhere else. ``*space`` is one axis for a signal, two for a picture, three for a volume.
+documentation everywhere else. ``*space`` is one axis for a signal, two for an image, three for a volume.
 """
 
 import torch
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Images = Float[Tensor, "batch 3 height width"]
-"""Preprocessed RGB pictures, as the network is fed."""
+"""Preprocessed RGB images, as the network is fed."""
 
 FeatureMaps = Float[Tensor, "batch channel *space"]
 """Activations ``A`` of a layer."""
@@ -37,19 +37,19 @@ LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 """Torch's names for linear interpolation, by the number of axes of space."""
 
 
-def wide(tensor: Tensor) -> Tensor:
+def at_least_float32(tensor: Tensor) -> Tensor:
     """In at least float32, in which maps are computed whatever the model runs in.
 
-    >>> wide(torch.zeros(1, dtype=torch.bfloat16)).dtype
+    >>> at_least_float32(torch.zeros(1, dtype=torch.bfloat16)).dtype
     torch.float32
     """
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
-def precise(tensor: Tensor) -> Tensor:
+def to_float64(tensor: Tensor) -> Tensor:
     """In float64, for sums of many numbers, but on devices that have none of it (Apple's MPS).
 
-    >>> precise(torch.zeros(1)).dtype
+    >>> to_float64(torch.zeros(1)).dtype
     torch.float64
     """
     return tensor.float() if tensor.device.type == "mps" else tensor.double()

@@ -18,15 +18,15 @@ from torch import nn
 import saywhy
 from oracles.networks import TinyNetwork
 from saywhy import geometry
-from saywhy.benchmark.benchmark import DRAWS, ROWS, Bench, Cell, Settings, bench
+from saywhy.benchmark.benchmark import DRAWS, ROWS, Benchmark, BenchmarkConfig, Cell, benchmark
 from saywhy.datasets.load import open_dataset
-from saywhy.datasets.localized import DataSet, Located, Thing
-from saywhy.errors import InputError, LayerError, MethodError, PictureError, SaywhyError
+from saywhy.datasets.localized import Dataset, LocalizedImage, ObjectAnnotation
+from saywhy.errors import ImageError, InputError, LayerError, MethodError, SaywhyError
 from saywhy.metrics import METRICS, measure
-from saywhy.metrics.class_agnostic import NULLS, own_seed
+from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES, sample_seed
 from saywhy.metrics.localization import energy_pointing
 from saywhy.metrics.measure import wilson
-from saywhy.toybox.localized import ToyboxLocated
+from saywhy.toybox.localized import ToyboxDataset
 
 LABELS = ("cat", "dog", "mug", "key")
 METHODS = ("gradcam", "saliency")
@@ -35,7 +35,7 @@ QUICK = ("energy-pointing", "box-iou", "sparseness")
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pictures of noise with things in them; the class of things is by turns one of the labels."""
+    """Images of noise with things in them; the class of things is by turns one of the labels."""
 
     count: int = 6
     name: str = "drawn"
@@ -46,63 +46,65 @@ class Drawn:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Located:
-        chance = np.random.default_rng(index)
-        pixels = chance.integers(0, 256, (16 + index, 20, 3), dtype=np.uint8)
+    def __getitem__(self, index: int) -> LocalizedImage:
+        generator = np.random.default_rng(index)
+        pixels = generator.integers(0, 256, (16 + index, 20, 3), dtype=np.uint8)
 
         def read() -> Image.Image:
             if index in self.broken:
-                raise PictureError(f"'{index}.jpg' is damaged.")
+                raise ImageError(f"'{index}.jpg' is damaged.")
             self.opened.append(index)
             return Image.fromarray(pixels)
 
-        things = [self.thing(label, chance) for label in self.labels[index % 3 : index % 3 + 2]]
-        return Located(f"{index}.jpg", read, tuple(things), tuple(dict.fromkeys(t.label for t in things)))
+        objects = [self.thing(label, generator) for label in self.labels[index % 3 : index % 3 + 2]]
+        return LocalizedImage(f"{index}.jpg", read, tuple(objects), tuple(dict.fromkeys(t.label for t in objects)))
 
     @staticmethod
-    def thing(label: str, chance: np.random.Generator, difficult: bool = False) -> Thing:
-        left, top = (float(v) for v in chance.integers(0, 8, 2))
-        return Thing(label, (left, top, left + 7.5, top + 6), None, difficult)
+    def thing(label: str, generator: np.random.Generator, difficult: bool = False) -> ObjectAnnotation:
+        left, top = (float(v) for v in generator.integers(0, 8, 2))
+        return ObjectAnnotation(label, (left, top, left + 7.5, top + 6), None, difficult)
 
 
 @dataclass(frozen=True)
 class Given:
-    """Pictures as they are handed in."""
+    """Images as they are handed in."""
 
-    located: tuple[Located, ...]
+    located: tuple[LocalizedImage, ...]
     labels: tuple[str, ...] = LABELS
     name: str = "given"
 
     def __len__(self) -> int:
         return len(self.located)
 
-    def __getitem__(self, index: int) -> Located:
+    def __getitem__(self, index: int) -> LocalizedImage:
         return self.located[index]
 
 
-def picture(things: list[Thing], size: tuple[int, int] = (20, 16), labels: tuple[str, ...] | None = None) -> Located:
+def image(
+    objects: list[ObjectAnnotation], size: tuple[int, int] = (20, 16), labels: tuple[str, ...] | None = None
+) -> LocalizedImage:
     pixels = np.random.default_rng(7).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    names = tuple(dict.fromkeys(t.label for t in things)) if labels is None else labels
-    return Located("one.png", lambda: Image.fromarray(pixels), tuple(things), names)
+    names = tuple(dict.fromkeys(t.label for t in objects)) if labels is None else labels
+    return LocalizedImage("one.png", lambda: Image.fromarray(pixels), tuple(objects), names)
 
 
 def model(labels: tuple[str, ...] = LABELS, **own: Any) -> saywhy.Model:
     return saywhy.load(TinyNetwork.build(dtype=torch.float64, classes=len(labels), **own), input_size=12, labels=labels)
 
 
-def run(data: DataSet | None = None, metrics: Any = QUICK, methods: Any = METHODS, **own: Any) -> Bench:
+def run(data: Dataset | None = None, metrics: Any = QUICK, methods: Any = METHODS, **own: Any) -> Benchmark:
     own = {"layer": "features", **own}
-    return bench(own.pop("model", None) or model(), Drawn() if data is None else data, methods, metrics, **own)
+    return benchmark(own.pop("model", None) or model(), Drawn() if data is None else data, methods, metrics, **own)
 
 
-def assert_same(one: Bench, other: Bench) -> None:
+def assert_same(one: Benchmark, other: Benchmark) -> None:
     assert json.dumps(one.record()) == json.dumps(other.record())
-    assert one.pictures == other.pictures
+    assert one.images == other.images
 
 
 class TestTheTable:
     def test_against_slow_loops(self):
-        """Every picture, class and method by itself, and what is made of that."""
+        """Every image, class and method by itself, and what is made of that."""
         net, data = model(), Drawn()
         found = run(data, model=net)
         for who in METHODS:
@@ -112,8 +114,8 @@ class TestTheTable:
                 e = saywhy.explain(net, located.open(), list(located.labels), who, "features")
                 own = []
                 for t, label in enumerate(located.labels):
-                    (thing,) = (one for one in located.things if one.label == label)
-                    shown = geometry.on_picture(e[who][0, t], e.pictures[0].seen, e.pictures[0].image.size)
+                    (thing,) = (one for one in located.objects if one.label == label)
+                    shown = geometry.on_image(e[who][0, t], e.images[0].crop_box, e.images[0].image.size)
                     mask = np.zeros(shown.shape, bool)
                     left, top, right, bottom = thing.box
                     for y, x in np.ndindex(*mask.shape):
@@ -124,31 +126,31 @@ class TestTheTable:
             cell = found.cell(who, "energy-pointing")
             values = [value for own in rows for value in own]
             assert cell.mean == pytest.approx(sum(values) / len(values))
-            assert (cell.maps, cell.pictures) == (len(values), len(rows))
-            chance, means = np.random.default_rng(0), []
-            for picks in chance.integers(len(rows), size=(DRAWS, len(rows))):
+            assert (cell.maps, cell.images) == (len(values), len(rows))
+            generator, means = np.random.default_rng(0), []
+            for picks in generator.integers(len(rows), size=(DRAWS, len(rows))):
                 drawn = [value for i in picks for value in rows[i]]
                 means.append(sum(drawn) / len(drawn))
             assert (cell.low, cell.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
             assert cell.low < cell.mean < cell.high
 
     def test_against_measure(self):
-        """The same numbers that measure gives, nulls included, of one picture after the other, each with its seed."""
+        """The same numbers that measure gives, nulls included, of one image after the other, each with its seed."""
         net, data = model(), Drawn(3)
-        names = ("deletion", "faithfulness-correlation", "stability", "target-randomisation", "box-iou")
+        names = ("deletion", "faithfulness-correlation", "stability", "random-logit", "box-iou")
         found = run(data, names, model=net, seed=3)
         wanted: dict[tuple[str, str], list[float]] = {}
         for index in range(3):
             located = data[index]
             e = saywhy.explain(net, located.open(), list(located.labels), list(METHODS), "features", seed=3)
-            boxes = [[[t.box for t in located.things if t.label == label] for label in located.labels]]
+            boxes = [[[t.box for t in located.objects if t.label == label] for label in located.labels]]
             for method in METHODS:
-                for name, one in measure(e, names, method=method, boxes=boxes, seed=own_seed(3, index)).items():
+                for name, one in measure(e, names, method=method, boxes=boxes, seed=sample_seed(3, index)).items():
                     wanted.setdefault((method, name), []).extend(one.values[0].tolist())
                     if method == METHODS[0]:
-                        for null, values in one.nulls.items():
-                            wanted.setdefault((null, name), []).extend(values[0].tolist())
-        assert list(found.who) == [*METHODS, *NULLS]
+                        for baseline, values in one.baselines.items():
+                            wanted.setdefault((baseline, name), []).extend(values[0].tolist())
+        assert list(found.who) == [*METHODS, *CLASS_AGNOSTIC_BASELINES]
         for who in found.who:
             for name in names:
                 values = wanted.get((who, name), [])
@@ -156,14 +158,14 @@ class TestTheTable:
                 assert found.cell(who, name).mean == pytest.approx(np.mean(values) if values else math.nan, nan_ok=True)
         assert found.table()["gradcam"]["deletion"] == found.cell("gradcam", "deletion")
 
-    def test_every_picture_has_noise_of_its_own(self):
-        """The same picture over and over: one fixed map would hit in all of them or in none."""
-        located = picture([Thing("cat", (0.0, 0.0, 6.0, 5.0))])
+    def test_every_image_has_noise_of_its_own(self):
+        """The same image over and over: one fixed map would hit in all of them or in none."""
+        located = image([ObjectAnnotation("cat", (0.0, 0.0, 6.0, 5.0))])
         data = Given((located,) * 8)
         one, same, other = (run(data, ["energy-pointing"], ["saliency"], seed=seed) for seed in (0, 0, 1))
 
-        def values(found: Bench, who: str) -> list[float]:
-            return [row["values"]["energy-pointing"] for rows in found.pictures.values() for row in rows_of(rows, who)]
+        def values(found: Benchmark, who: str) -> list[float]:
+            return [row["values"]["energy-pointing"] for rows in found.images.values() for row in rows_of(rows, who)]
 
         def rows_of(rows: list[dict[str, Any]], who: str) -> list[dict[str, Any]]:
             return [row for row in rows if row["who"] == who]
@@ -174,16 +176,16 @@ class TestTheTable:
         assert not set(values(other, "random")) & set(values(one, "random"))
 
     def test_noise_is_that_of_the_place_in_the_data_set(self):
-        """However many pictures are measured, and whichever methods."""
+        """However many images are measured, and whichever methods."""
         whole, part = run(Drawn(6)), run(Drawn(6), QUICK[:1], METHODS[:1], count=2)
-        for index, rows in part.pictures.items():
-            of_both = [[row for row in found if row["who"] == "random"] for found in (rows, whole.pictures[index])]
+        for index, rows in part.images.items():
+            of_both = [[row for row in found if row["who"] == "random"] for found in (rows, whole.images[index])]
             for one, other in zip(*of_both, strict=True):
                 assert one["values"]["energy-pointing"] == other["values"]["energy-pointing"]
 
     @pytest.mark.slow
     def test_the_interval_of_noise_holds_what_other_seeds_give(self):
-        data = Given((picture([Thing("cat", (0.0, 0.0, 10.0, 8.0))]),) * 40)
+        data = Given((image([ObjectAnnotation("cat", (0.0, 0.0, 10.0, 8.0))]),) * 40)
         net = model()
         cells = [
             run(data, ["energy-pointing"], ["saliency"], model=net, seed=s).cell("random", "energy-pointing")
@@ -193,49 +195,49 @@ class TestTheTable:
 
     @pytest.mark.parametrize("hit", [0.0, 1.0])
     def test_at_the_edge_of_hits_and_misses_the_interval_is_wilsons(self, hit):
-        done = Bench(Settings("m", "w", "d", 40, 40, ("a",), ("pointing-game",), None, 0))
-        done.pictures = {i: [{"who": "a", "values": {"pointing-game": hit}}] for i in range(40)}
+        done = Benchmark(BenchmarkConfig("m", "w", "d", 40, 40, ("a",), ("pointing-game",), None, 0))
+        done.images = {i: [{"who": "a", "values": {"pointing-game": hit}}] for i in range(40)}
         found = done.cell("a", "pointing-game")
         assert (found.low, found.high) == wilson(hit, 40)
         assert min(found.low, 1 - found.high) == pytest.approx(0, abs=1e-12) or found.high == 1
         assert found.high - found.low == pytest.approx(0.0876, abs=1e-4)
-        done.pictures[40] = [{"who": "a", "values": {"pointing-game": 1 - hit}}]
+        done.images[40] = [{"who": "a", "values": {"pointing-game": 1 - hit}}]
         mixed = done.cell("a", "pointing-game")
         assert (mixed.low, mixed.high) == wilson(mixed.mean, 41)
-        done.pictures[41] = [{"who": "a", "values": {"pointing-game": 0.5}}]
+        done.images[41] = [{"who": "a", "values": {"pointing-game": 0.5}}]
         bootstrapped = done.cell("a", "pointing-game")
         assert (bootstrapped.low, bootstrapped.high) != wilson(bootstrapped.mean, 42)
 
-    def test_maps_of_a_picture_that_agree_count_as_the_picture(self):
-        """Forty pictures with three classes each that all hit are forty trials and not 120."""
-        done = Bench(Settings("m", "w", "d", 40, 40, ("a",), ("pointing-game", "stability"), None, 0))
+    def test_maps_of_a_image_that_agree_count_as_the_image(self):
+        """Forty images with three classes each that all hit are forty trials and not 120."""
+        done = Benchmark(BenchmarkConfig("m", "w", "d", 40, 40, ("a",), ("pointing-game", "stability"), None, 0))
         values = {"pointing-game": 1.0, "stability": 1.0}
-        done.pictures = {i: [{"who": "a", "values": values}] * 3 for i in range(40)}
+        done.images = {i: [{"who": "a", "values": values}] * 3 for i in range(40)}
         found = done.cell("a", "pointing-game")
         assert (found.low, found.high) == pytest.approx(wilson(1.0, 40))
         of_another_range = done.cell("a", "stability")
         assert (of_another_range.low, of_another_range.high) == (1, 1)
-        done.pictures[0] = [{"who": "a", "values": values}]  # counts less
+        done.images[0] = [{"who": "a", "values": values}]  # counts less
         assert done.cell("a", "pointing-game").low < found.low
 
-    def test_metrics_of_methods_have_no_nulls_and_no_interval_has_a_single_picture(self):
+    def test_metrics_of_methods_have_no_nulls_and_no_interval_has_a_single_image(self):
         found = run(Drawn(1), ["stability", "sparseness"])
         assert found.cell("random", "stability").maps == 0
         assert math.isnan(found.cell("random", "stability").mean)
         one = found.cell("gradcam", "sparseness")
-        assert one.pictures == 1
+        assert one.images == 1
         assert math.isnan(one.low)
         assert math.isnan(one.high)
 
-    def test_a_mean_over_maps_and_not_over_pictures(self):
-        done = Bench(Settings("m", "w", "d", 2, 2, ("a",), ("x",), None, 0))
-        done.pictures = {
+    def test_a_mean_over_maps_and_not_over_images(self):
+        done = Benchmark(BenchmarkConfig("m", "w", "d", 2, 2, ("a",), ("x",), None, 0))
+        done.images = {
             0: [{"who": "a", "values": {"x": 1.0}}],
             4: [{"who": "a", "values": {"x": v}} for v in (0.0, 0.0, 2.0)] + [{"who": "b", "values": {"x": 9.0}}],
             5: [{"who": "a", "values": {"x": None}}],
         }
         found = done.cell("a", "x")
-        assert (found.mean, found.maps, found.pictures) == (0.75, 4, 2)
+        assert (found.mean, found.maps, found.images) == (0.75, 4, 2)
         alone = done.cell("b", "x")
         assert alone == Cell(9.0, alone.low, alone.high, 1, 1)
         assert math.isnan(alone.low)
@@ -243,9 +245,9 @@ class TestTheTable:
         assert done.cell("c", "x").maps == 0
 
     def test_memory_does_not_grow_with_the_data_set(self, monkeypatch):
-        done = Bench(Settings("m", "w", "d", 2, 2, ("a",), ("x",), None, 0))
-        chance = np.random.default_rng(1)
-        done.pictures = {i: [{"who": "a", "values": {"x": float(v)}}] for i, v in enumerate(chance.normal(size=400))}
+        done = Benchmark(BenchmarkConfig("m", "w", "d", 2, 2, ("a",), ("x",), None, 0))
+        generator = np.random.default_rng(1)
+        done.images = {i: [{"who": "a", "values": {"x": float(v)}}] for i, v in enumerate(generator.normal(size=400))}
         whole = done.cell("a", "x")
         monkeypatch.setattr("saywhy.benchmark.benchmark.AT_ONCE", 1000)
         parts = done.cell("a", "x")
@@ -255,8 +257,8 @@ class TestTheTable:
     @pytest.mark.parametrize(
         ("count", "places"), [(None, range(6)), (1, [0]), (2, [0, 3]), (4, [0, 1, 3, 4]), (99, range(6))]
     )
-    def test_pictures_are_spread_evenly(self, count, places):
-        assert sorted(run(count=count).pictures) == list(places)
+    def test_images_are_spread_evenly(self, count, places):
+        assert sorted(run(count=count).images) == list(places)
 
     def test_the_seed(self):
         one, same, other = (run(Drawn(2), ["stability"], seed=seed) for seed in (0, 0, 1))
@@ -270,7 +272,7 @@ class TestTheTable:
         assert found.cell("gradcam", "sparseness").maps == 4
 
     def test_the_network_is_asked_once_for_all_methods(self):
-        """Pictures with something hidden serve every method, and every map of chance."""
+        """Images with something hidden serve every method, and every map of chance."""
         net, passes = TinyNetwork.build(dtype=torch.float64), []
         loaded = saywhy.load(net, input_size=12, labels=LABELS)
         net.register_forward_hook(lambda _module, args, _out: passes.append(len(args[0])))
@@ -286,17 +288,17 @@ class TestLabels:
         data = Drawn(3)
         shuffled = model(("KEY", "Mug", "dog", "CAT", "zebra"))
         found = run(data, model=shuffled)
-        assert [row["label"] for row in found.pictures[0] if row["who"] == "gradcam"] == ["cat", "dog"]
+        assert [row["label"] for row in found.images[0] if row["who"] == "gradcam"] == ["cat", "dog"]
         e = saywhy.explain(shuffled, data[0].open(), [3, 2], "gradcam", "features")
-        values = [row["values"]["sparseness"] for row in found.pictures[0] if row["who"] == "gradcam"]
-        assert values == measure(e, "sparseness", nulls=())["sparseness"].values[0].tolist()
+        values = [row["values"]["sparseness"] for row in found.images[0] if row["who"] == "gradcam"]
+        assert values == measure(e, "sparseness", baselines=())["sparseness"].values[0].tolist()
 
     def test_classes_that_the_model_does_not_know_are_left_out(self):
         found = run(model=model(("dog", "mug", "bird")))
-        labels = {row["label"] for rows in found.pictures.values() for row in rows}
+        labels = {row["label"] for rows in found.images.values() for row in rows}
         assert labels == {"dog", "mug"}
         found = run(model=model(("cat", "bird", "boat")))
-        assert sorted(found.pictures) == [0, 3]
+        assert sorted(found.images) == [0, 3]
         assert set(found.skipped) == {1, 2, 4, 5}
         assert all("no class that is annotated" in why for why in found.skipped.values())
 
@@ -304,19 +306,20 @@ class TestLabels:
         """ImageNet's two cranes: the network calls both of them by the same word."""
         names = ("tench", "crane", "mug", "crane", "key")
         data = Given(
-            (picture([Thing("crane, machine", (1, 1, 9, 9))]),), ("tench", "crane", "mug", "crane, machine", "key")
+            (image([ObjectAnnotation("crane, machine", (1, 1, 9, 9))]),),
+            ("tench", "crane", "mug", "crane, machine", "key"),
         )
         net = model(names)
         found = run(data, ["sparseness"], ["saliency"], model=net)
         e = saywhy.explain(net, data[0].open(), 3, "saliency")
-        assert found.pictures[0][0]["values"]["sparseness"] == measure(e, "sparseness")["sparseness"].values.item()
+        assert found.images[0][0]["values"]["sparseness"] == measure(e, "sparseness")["sparseness"].values.item()
 
     def test_of_equal_names_the_first_class(self):
-        data = Given((picture([Thing("crane", (1, 1, 9, 9))]),), ("crane", "zebra"))
+        data = Given((image([ObjectAnnotation("crane", (1, 1, 9, 9))]),), ("crane", "zebra"))
         net = model(("a", "crane", "b", "crane"))
         found = run(data, ["sparseness"], ["saliency"], model=net)
         e = saywhy.explain(net, data[0].open(), 1, "saliency")
-        assert found.pictures[0][0]["values"]["sparseness"] == measure(e, "sparseness")["sparseness"].values.item()
+        assert found.images[0][0]["values"]["sparseness"] == measure(e, "sparseness")["sparseness"].values.item()
 
     def test_none_in_common(self):
         with pytest.raises(
@@ -332,10 +335,10 @@ class TestLabels:
 
 class TestThings:
     def test_difficult_ones_do_not_count_unless_there_are_no_others(self):
-        easy, hard = Thing("cat", (0, 0, 5, 5)), Thing("cat", (8, 8, 16, 14), None, True)
+        easy, hard = ObjectAnnotation("cat", (0, 0, 5, 5)), ObjectAnnotation("cat", (8, 8, 16, 14), None, True)
         both, alone, without = (
-            run(Given((picture(things),)), ["energy-pointing", "box-iou"], ["saliency"]).pictures
-            for things in ([easy, hard], [hard], [easy])
+            run(Given((image(objects),)), ["energy-pointing", "box-iou"], ["saliency"]).images
+            for objects in ([easy, hard], [hard], [easy])
         )
         assert both == without
         assert alone != without
@@ -344,13 +347,13 @@ class TestThings:
     def test_masks_where_there_are_some_and_several_things_of_a_class(self):
         mask = np.zeros((16, 20), bool)
         mask[2:5, 3:9] = True
-        things = [
-            Thing("cat", (3, 2, 9, 5), lambda: mask),
-            Thing("cat", (12.2, 10.0, 14.0, 11.5)),
-            Thing("dog", (0, 0, 2, 2)),
+        objects = [
+            ObjectAnnotation("cat", (3, 2, 9, 5), lambda: mask),
+            ObjectAnnotation("cat", (12.2, 10.0, 14.0, 11.5)),
+            ObjectAnnotation("dog", (0, 0, 2, 2)),
         ]
-        data = Given((picture(things),))
-        found = run(data, ["energy-pointing", "box-iou"], ["saliency"]).pictures[0]
+        data = Given((image(objects),))
+        found = run(data, ["energy-pointing", "box-iou"], ["saliency"]).images[0]
         e = saywhy.explain(model(), data[0].open(), ["cat", "dog"], "saliency")
         whole, dog = mask.copy(), np.zeros((16, 20), bool)
         whole[10:12, 12:14] = dog[:2, :2] = True
@@ -358,24 +361,24 @@ class TestThings:
             e,
             ["energy-pointing", "box-iou"],
             masks=[[whole, dog]],
-            boxes=[[[t.box for t in things[:2]], [things[2].box]]],
-            nulls=(),
+            boxes=[[[t.box for t in objects[:2]], [objects[2].box]]],
+            baselines=(),
         )
         for t in range(2):
             for name, one in wanted.items():
                 assert found[t]["values"][name] == one.values[0, t].item()
 
     def test_a_class_without_a_place_has_no_values_of_places(self):
-        data = Given((picture([Thing("cat", (0, 0, 5, 5))], labels=("cat", "dog")),))
-        found = run(data, ["energy-pointing", "box-iou", "sparseness", "stability"]).pictures[0]
+        data = Given((image([ObjectAnnotation("cat", (0, 0, 5, 5))], labels=("cat", "dog")),))
+        found = run(data, ["energy-pointing", "box-iou", "sparseness", "stability"]).images[0]
         for row in found:
             located = {name: row["values"][name] is not None for name in ("energy-pointing", "box-iou")}
             assert set(located.values()) == {row["label"] == "cat"}
             assert row["values"]["sparseness"] is not None
-        bare = Given((picture([], labels=("dog",)),))
+        bare = Given((image([], labels=("dog",)),))
         assert run(bare, ["energy-pointing", "sparseness"]).cell("gradcam", "energy-pointing").maps == 0
 
-    def test_turned_pictures_are_measured_where_they_were_annotated(self, tmp_path):
+    def test_turned_images_are_measured_where_they_were_annotated(self, tmp_path):
         """VOC counts in the pixels as they are stored, whatever the camera noted."""
         for kind in ("JPEGImages", "Annotations", "ImageSets/Main"):
             (tmp_path / kind).mkdir(parents=True)
@@ -393,17 +396,17 @@ class TestThings:
         data = open_dataset(f"voc:{tmp_path}:val")
         found = run(data, ["energy-pointing"], ["saliency"])
         e = saywhy.explain(model(), data[0].open(), "cat", "saliency")
-        assert e.pictures[0].image.size == (24, 16)
+        assert e.images[0].image.size == (24, 16)
         mask = np.zeros((16, 24), bool)
-        left, top, right, bottom = map(int, data[0].things[0].box)
+        left, top, right, bottom = map(int, data[0].objects[0].box)
         mask[top:bottom, left:right] = True
-        wanted = measure(e, "energy-pointing", masks=[[mask]], nulls=())["energy-pointing"].values.item()
-        assert found.pictures[0][0]["values"]["energy-pointing"] == wanted
+        wanted = measure(e, "energy-pointing", masks=[[mask]], baselines=())["energy-pointing"].values.item()
+        assert found.images[0][0]["values"]["energy-pointing"] == wanted
 
     def test_what_claims_nothing_has_no_value(self):
-        found = run(Drawn(2), ["completeness-gap", "sparseness"], ["gradcam", "integrated-gradients"])
-        assert found.cell("gradcam", "completeness-gap").maps == 0
-        assert found.cell("integrated-gradients", "completeness-gap").maps == 4
+        found = run(Drawn(2), ["completeness-error", "sparseness"], ["gradcam", "integrated-gradients"])
+        assert found.cell("gradcam", "completeness-error").maps == 0
+        assert found.cell("integrated-gradients", "completeness-error").maps == 4
         assert found.skipped == {}
 
     def test_an_empty_map_is_measured_like_any_other(self):
@@ -421,10 +424,10 @@ class TestThings:
 
 
 class TestDamage:
-    def test_damaged_pictures_are_skipped_and_told(self):
+    def test_damaged_images_are_skipped_and_told(self):
         whole, broken = run(), run(Drawn(broken=(1, 4)))
         assert broken.skipped == {1: "'1.jpg' is damaged.", 4: "'4.jpg' is damaged."}
-        assert broken.pictures == {k: v for k, v in whole.pictures.items() if k not in (1, 4)}
+        assert broken.images == {k: v for k, v in whole.images.items() if k not in (1, 4)}
         assert broken.record()["skipped"] == broken.skipped
 
     def test_damaged_annotations_too(self, tmp_path):
@@ -434,18 +437,18 @@ class TestDamage:
             "file,label,left,top,right,bottom\na.png,cat,1,1,9,9\nb.png,cat,50,50,60,60\nc.png,cat,0,0,4,4\n"
         )
         found = run(open_dataset(f"folder:{tmp_path}"))
-        assert list(found.pictures) == [0]
-        assert "outside of the picture" in found.skipped[1]
+        assert list(found.images) == [0]
+        assert "outside of the image" in found.skipped[1]
         assert "c.png" in found.skipped[2]
 
     def test_nothing_left(self):
         with pytest.raises(
-            InputError, match=r"nothing could be measured of 2 pictures. The first: '0.jpg' is damaged\.$"
+            InputError, match=r"nothing could be measured of 2 images. The first: '0.jpg' is damaged\.$"
         ):
             run(Drawn(2, broken=(0, 1)))
 
-    def test_no_pictures(self):
-        with pytest.raises(InputError, match="drawn has no pictures"):
+    def test_no_images(self):
+        with pytest.raises(InputError, match="drawn has no images"):
             run(Drawn(0))
 
 
@@ -470,12 +473,12 @@ class TestGoingOn:
         measured = [i for i in range(6) if i != 4]
         assert sorted(set(data.opened)) == measured[max(0, lines - 1) if lines < 6 else 5 :]
 
-    def test_stopped_within_a_picture(self, tmp_path):
-        """Ctrl-C while a picture is measured: what was done before is kept."""
+    def test_stopped_within_a_image(self, tmp_path):
+        """Ctrl-C while an image is measured: what was done before is kept."""
 
         @dataclass(frozen=True)
         class Stopping(Drawn):
-            def __getitem__(self, index: int) -> Located:
+            def __getitem__(self, index: int) -> LocalizedImage:
                 if index == 3 and not (tmp_path / "go on").exists():
                     raise KeyboardInterrupt
                 return super().__getitem__(index)
@@ -492,17 +495,17 @@ class TestGoingOn:
         assert_same(run(data, folder=tmp_path), first)
         assert data.opened == []
 
-    def test_every_picture_is_written_when_it_is_done(self, tmp_path):
-        seen: list[int] = []
+    def test_every_image_is_written_when_it_is_done(self, tmp_path):
+        crop_box: list[int] = []
 
         @dataclass(frozen=True)
         class Looking(Drawn):
-            def __getitem__(self, index: int) -> Located:
-                seen.append(len((tmp_path / ROWS).read_text().splitlines()))
+            def __getitem__(self, index: int) -> LocalizedImage:
+                crop_box.append(len((tmp_path / ROWS).read_text().splitlines()))
                 return super().__getitem__(index)
 
         run(Looking(), folder=tmp_path)
-        assert seen == [1, 2, 3, 4, 5, 6]
+        assert crop_box == [1, 2, 3, 4, 5, 6]
 
     def test_what_was_left_out_is_tried_again(self, tmp_path):
         broken = run(Drawn(broken=(1, 4)), folder=tmp_path)
@@ -523,16 +526,16 @@ class TestGoingOn:
         class Moody(Drawn):
             why: str = ""
 
-            def __getitem__(self, index: int) -> Located:
+            def __getitem__(self, index: int) -> LocalizedImage:
                 if index == 2:
-                    raise PictureError(self.why)
+                    raise ImageError(self.why)
                 return super().__getitem__(index)
 
         run(Moody(why="one."), folder=tmp_path)
         assert run(Moody(why="other."), folder=tmp_path).skipped == {2: "other."}
 
     def test_rows_of_another_version_are_refused(self, tmp_path):
-        """Before, one map of noise served all pictures: such rows and these make no table together."""
+        """Before, one map of noise served all images: such rows and these make no table together."""
         run(folder=tmp_path)
         first, *rows = (tmp_path / ROWS).read_text().splitlines()
         older = {name: value for name, value in json.loads(first).items() if name != "form"}
@@ -618,7 +621,7 @@ class TestMistakes:
             ({"methods": ["gradcm"]}, MethodError, "no method 'gradcm'"),
             ({"metrics": []}, InputError, "a method and a metric at least, got 2 methods and 0 metrics"),
             ({"methods": []}, InputError, "a method and a metric at least"),
-            ({"metrics": ["data-randomisation"]}, InputError, "compares with another network"),
+            ({"metrics": ["data-randomization"]}, InputError, "compares with another network"),
             ({"count": 0}, InputError, "count must be a whole number of at least 1"),
             ({"count": True}, InputError, "count"),
             ({"count": 1.5}, InputError, "count"),
@@ -629,11 +632,11 @@ class TestMistakes:
         data = Drawn()
         with pytest.raises((error, TypeCheckError), match=says):
             run(data, **own)
-        assert len(data.opened) <= 1  # a layer is looked for with the first picture
+        assert len(data.opened) <= 1  # a layer is looked for with the first image
 
     def test_a_model_that_takes_words(self):
-        with pytest.raises(InputError, match=r"takes words .question. beside a picture, and Toybox test has none"):
-            bench(saywhy.load("toybox:vqa"), ToyboxLocated("test", 1))
+        with pytest.raises(InputError, match=r"takes words .question. beside an image, and Toybox test has none"):
+            benchmark(saywhy.load("toybox:vqa"), ToyboxDataset("test", 1))
 
     def test_a_bare_network(self):
         bare = saywhy.load(TinyNetwork.build(), labels=LABELS)
@@ -644,7 +647,7 @@ class TestMistakes:
 class TestFiles:
     def test_json(self, tmp_path):
         found = run(Drawn(2, broken=()), ["stability", "sparseness"])
-        file = found.save(tmp_path / "deep" / "bench.json")
+        file = found.save(tmp_path / "deep" / "benchmark.json")
 
         def refuse(text: str) -> None:
             raise AssertionError(f"{text} is no JSON")
@@ -656,7 +659,7 @@ class TestFiles:
             "low": None,
             "high": None,
             "maps": 0,
-            "pictures": 0,
+            "images": 0,
         }
         assert read["table"]["gradcam"]["sparseness"]["mean"] == found.cell("gradcam", "sparseness").mean
 
@@ -665,8 +668,8 @@ class TestFiles:
         page = found.save(tmp_path / "bench.HTML").read_text(encoding="utf-8")
         assert "<script" not in page
         assert "default-src 'none'" in page
-        assert "5 pictures, 1 left out" in page
-        assert "bootstrap over pictures; of hits and misses alone, Wilson" in page.replace("&#39;", "'")
+        assert "5 images, 1 left out" in page
+        assert "bootstrap over images; of hits and misses alone, Wilson" in page.replace("&#39;", "'")
         assert "&#39;2.jpg&#39; is damaged." in page
         for name in (*(METRICS[name].title for name in QUICK), *METHODS, "an edge detector", "noise"):
             assert name in page
@@ -678,7 +681,7 @@ class TestFiles:
     def test_the_best_comes_first(self, tmp_path, better):
         name = {"higher": "energy-pointing", "lower": "complexity"}[better]
         found = run(Drawn(3), [name])
-        page = found.save(tmp_path / "bench.html").read_text(encoding="utf-8")
+        page = found.save(tmp_path / "benchmark.html").read_text(encoding="utf-8")
         shown = [float(text) for text in re.findall(r'<td class="number">([^<]+)</td>', page)]
         assert len(shown) == 5
         assert shown == sorted(shown, reverse=better == "higher")
@@ -697,7 +700,7 @@ class TestFiles:
                 assert "&lt;script&gt;" in text
         assert json.loads(text)["settings"]["data"] == hostile
 
-    @pytest.mark.parametrize("name", ["bench.csv", "bench", "bench.html.txt"])
+    @pytest.mark.parametrize("name", ["bench.csv", "benchmark", "benchmark.html.txt"])
     def test_suffixes(self, tmp_path, name):
         with pytest.raises(InputError, match=r"the suffix must be \.html or \.json"):
             run(Drawn(1)).save(tmp_path / name)
@@ -705,7 +708,7 @@ class TestFiles:
     def test_what_cannot_be_written(self, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(InputError, match="cannot be written"):
-            run(Drawn(1)).save(tmp_path / "file" / "bench.html")
+            run(Drawn(1)).save(tmp_path / "file" / "benchmark.html")
         assert os.listdir(tmp_path) == ["file"]
 
 
@@ -713,7 +716,7 @@ def test_nothing_is_left_on_the_model():
     net = TinyNetwork.build(dtype=torch.float64).train()
     loaded = saywhy.load(net, input_size=12, labels=LABELS)
     modes, digest, drawn = [m.training for m in net.modules()], loaded.digest(), torch.get_rng_state()
-    run(Drawn(2), ["deletion", "stability", "parameter-randomisation", "energy-pointing"], model=loaded)
+    run(Drawn(2), ["deletion", "stability", "parameter-randomization", "energy-pointing"], model=loaded)
     assert [m.training for m in net.modules()] == modes
     assert loaded.digest() == digest
     assert torch.equal(torch.get_rng_state(), drawn)
@@ -722,7 +725,7 @@ def test_nothing_is_left_on_the_model():
 
 @pytest.mark.slow
 def test_the_defaults_on_toybox():
-    found = bench(saywhy.load("toybox:classifier"), ToyboxLocated("test", 2), ["gradcam"])
+    found = benchmark(saywhy.load("toybox:classifier"), ToyboxDataset("test", 2), ["gradcam"])
     assert set(found.settings.metrics) == {
         "pointing-game",
         "energy-pointing",
@@ -741,7 +744,7 @@ def test_several_answers_at_once_and_one_alone():
         input_size=12,
         labels=["cat"],
     )
-    data = Given((picture([Thing("cat", (0, 0, 5, 5))]),), ("cat",))
-    found = run(data, ["target-randomisation", "sparseness"], ["saliency"], model=net, layer=None)
-    assert found.cell("saliency", "target-randomisation").maps == 0
+    data = Given((image([ObjectAnnotation("cat", (0, 0, 5, 5))]),), ("cat",))
+    found = run(data, ["random-logit", "sparseness"], ["saliency"], model=net, layer=None)
+    assert found.cell("saliency", "random-logit").maps == 0
     assert found.cell("saliency", "sparseness").maps == 1

@@ -10,32 +10,32 @@ import torch
 from torch import Tensor, nn
 
 import saywhy
-from saywhy.checks.check import Limits, Verdict, beside, check, verdicts
+from saywhy.checks.check import CheckLimits, Verdict, beside, check, verdicts
 from saywhy.checks.check import Test as Tried
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, SaywhyError, SaywhyWarning
 from saywhy.methods import METHODS, Method
-from saywhy.metrics.class_agnostic import centre_like, edges_like
+from saywhy.metrics.class_agnostic import centre_prior_baseline, edge_detector_baseline
 from saywhy.toybox import scene
 
-CHEATS = {"cheat-edges": edges_like, "cheat-centre": centre_like}
+CHEATS = {"cheat-edges": edge_detector_baseline, "cheat-centre": centre_prior_baseline}
 
 
 @pytest.fixture
 def cheats(monkeypatch):
-    """Methods that look at the picture, at nothing, or at the truth, and never at the network."""
+    """Methods that look at the image, at nothing, or at the truth, and never at the network."""
 
     def add(name, function):
         method = Method(name, function, name, "none", "", passes="several", at="input", grid="input")
         monkeypatch.setitem(METHODS, name, method)
 
     for name, make in CHEATS.items():
-        add(name, lambda subject, make=make: make(blank(subject), subject.picture).float())
+        add(name, lambda runner, make=make: make(blank(runner), runner.image).float())
     return add
 
 
-def blank(subject: Subject) -> Tensor:
-    return torch.zeros(subject.size, 1, *subject.picture.shape[2:])
+def blank(runner: ModelRunner) -> Tensor:
+    return torch.zeros(runner.size, 1, *runner.image.shape[2:])
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_path_that_adds_up_is_tested_for_it(found):
 
 @pytest.mark.parametrize("name", CHEATS)
 @pytest.mark.parametrize("weights", [None, "random"])
-def test_what_looks_at_the_picture_alone_is_not_trusted(cheats, drawn, name, weights):
+def test_what_looks_at_the_image_alone_is_not_trusted(cheats, drawn, name, weights):
     model = saywhy.load("toybox:classifier", weights)
     explanation = saywhy.explain(model, drawn.image, drawn.objects[0].kind, name)
     assert not verdicts(explanation)[0][0].trusted
@@ -84,9 +84,7 @@ def test_what_looks_at_the_picture_alone_is_not_trusted(cheats, drawn, name, wei
 @pytest.mark.parametrize("weights", [None, "random"])
 def test_the_outline_of_the_thing_is_not_trusted_whatever_the_network(cheats, drawn, weights):
     thing = drawn.objects[0]
-    cheats(
-        "cheat-outline", lambda subject: torch.from_numpy(thing.mask).float().expand(subject.size, 1, -1, -1).clone()
-    )
+    cheats("cheat-outline", lambda runner: torch.from_numpy(thing.mask).float().expand(runner.size, 1, -1, -1).clone())
     explanation = saywhy.explain(saywhy.load("toybox:classifier", weights), drawn.image, thing.kind, "cheat-outline")
     (verdict,) = verdicts(explanation)[0]
     assert not verdict.trusted
@@ -95,18 +93,18 @@ def test_the_outline_of_the_thing_is_not_trusted_whatever_the_network(cheats, dr
 
 @pytest.mark.slow
 def test_every_sample_and_target_has_its_verdict(drawn):
-    pictures = [drawn.image, scene("test", 4).image]
-    explanation = saywhy.explain("toybox:classifier", pictures, ["cat", "clock", "mug"])
+    images = [drawn.image, scene("test", 4).image]
+    explanation = saywhy.explain("toybox:classifier", images, ["cat", "clock", "mug"])
     many = check(explanation)
     assert [len(row) for row in many.verdicts] == [3, 3]
     assert many.trusted.shape == (2, 3)
     assert many.left.shape == (2, 3, 4)
-    assert all(m.shape == explanation.maps.shape for m in many.forgotten)
+    assert all(m.shape == explanation.maps.shape for m in many.randomized_maps)
     for measured in many.scores.values():
         assert measured.values.shape == (2, 3)
-        assert set(measured.nulls) == {"random", "centre", "edges"}
+        assert set(measured.baselines) == {"random", "centre", "edges"}
     # The tests of one map are those of the map by itself, but for the maps of chance that are drawn.
-    alone = verdicts(saywhy.explain("toybox:classifier", pictures[1], "clock"))[0][0]
+    alone = verdicts(saywhy.explain("toybox:classifier", images[1], "clock"))[0][0]
     same = many.verdicts[1][1]
     for one, other in zip(alone.tests, same.tests, strict=True):
         if one.name in ("sound", "faithful", "of this answer"):
@@ -179,7 +177,7 @@ def test_the_rule_is_that_every_test_passes():
 
 def test_limits_can_be_set(drawn):
     explanation = saywhy.explain("toybox:classifier", drawn.image)
-    assert not check(explanation, limits=Limits(forgets=0.0)).trusted.item()
+    assert not check(explanation, limits=CheckLimits(forgets=0.0)).trusted.item()
 
 
 def test_the_page_says_it_all_and_runs_nothing(tmp_path, found):
@@ -199,8 +197,8 @@ def test_a_hostile_label_is_only_a_label(tmp_path):
         nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
     )
     model = saywhy.load(network, labels=["<script>alert(1)</script>", "b"], input_size=32)
-    picture = (np.random.default_rng(0).random((32, 32, 3)) * 255).astype(np.uint8)
-    page = check(saywhy.explain(model, picture, 0, relu=False)).save(tmp_path / "c.html").read_text(encoding="utf-8")
+    image = (np.random.default_rng(0).random((32, 32, 3)) * 255).astype(np.uint8)
+    page = check(saywhy.explain(model, image, 0, relu=False)).save(tmp_path / "c.html").read_text(encoding="utf-8")
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
 
@@ -244,7 +242,7 @@ class TestWhatCannotBeMade:
         assert test.passed is None
         assert "nothing to compare" in test.text
 
-    def test_a_network_of_one_picture_at_a_time(self):
+    def test_a_network_of_one_image_at_a_time(self):
         class Single(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -255,10 +253,10 @@ class TestWhatCannotBeMade:
                 return self.fc(self.inner(x).view(1, 4))
 
         torch.manual_seed(0)
-        net, picture = Single().eval(), torch.rand(1, 3, 12, 12)
+        net, image = Single().eval(), torch.rand(1, 3, 12, 12)
         with pytest.raises(InputError, match="batch_size=1"):
-            check(saywhy.explain(net, picture, layer="inner.1", relu=False))
-        assert check(saywhy.explain(net, picture, layer="inner.1", relu=False, batch_size=1)).verdicts
+            check(saywhy.explain(net, image, layer="inner.1", relu=False))
+        assert check(saywhy.explain(net, image, layer="inner.1", relu=False, batch_size=1)).verdicts
 
 
 class TestBadInput:
@@ -268,7 +266,7 @@ class TestBadInput:
         with pytest.raises(InputError):
             check(explanation, **wrong)
 
-    def test_a_picture_is_no_explanation(self, drawn):
+    def test_a_image_is_no_explanation(self, drawn):
         with pytest.raises(InputError, match="takes an explanation"):
             check(drawn.image)
 

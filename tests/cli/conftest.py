@@ -1,4 +1,4 @@
-"""A model in a file, pictures, and the command line run in this process."""
+"""A model in a file, images, and the command line run in this process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,19 +61,19 @@ def run() -> Callable[..., Ran]:
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, with a model and three pictures, one of them deeper."""
+    """An empty folder to work in, with a model and three images, one of them deeper."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(NETWORK)
-    chance = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     (tmp_path / "photos" / "deep").mkdir(parents=True)
     for name, shape in (("a.png", (40, 60, 3)), ("b.jpg", (50, 50, 3)), ("deep/a.png", (64, 32, 3))):
-        Image.fromarray(chance.integers(0, 256, shape, dtype=np.uint8)).save(tmp_path / "photos" / name)
+        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(tmp_path / "photos" / name)
     return tmp_path
 
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A picture called scene.png, of noise."""
-    file = tmp_path_factory.mktemp("pictures") / "scene.png"
+    """An image called scene.png, of noise."""
+    file = tmp_path_factory.mktemp("images") / "scene.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(file)
     return file

@@ -1,4 +1,4 @@
-"""``saywhy ask``: answers to a question about a picture, each with its map; and what is no question."""
+"""``saywhy ask``: answers to a question about an image, each with its map; and what is no question."""
 
 import json
 
@@ -18,7 +18,7 @@ input_size = 32
 def network():
     torch.manual_seed(0)
     trunk = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU())
-    return Answering(trunk, ShowAskAttendAnswer(6, len(known), 4, embedded=5, hidden=7, attended=8, inner=9))
+    return VQAModel(trunk, ShowAskAttendAnswer(6, len(known), 4, embedded=5, hidden=7, attended=8, inner=9))
 """
 
 
@@ -41,7 +41,7 @@ def test_the_contrast_of_two_answers(run, model, noise):
     ran = run("ask", noise, "is there a cat", "-m", model, "-a", "red - blue", "--with", "relu=false", "--json")
     (found,) = json.loads(ran.out)
     assert [entry["target"] for entry in found["maps"]] == ["red - blue"]
-    assert found["picture"] == "scene.png · is there a cat"
+    assert found["image"] == "scene.png · is there a cat"
 
 
 def test_other_methods_are_choices(run, model, noise):
@@ -89,4 +89,4 @@ def test_what_cannot_be_asked(run, model, noise, question, words, says):
 def test_a_model_that_takes_no_words(run, noise):
     ran = run("ask", noise, "is there a cat", "-m", "toybox:classifier")
     assert ran.code == 1
-    assert "toybox:classifier takes no words beside a picture" in " ".join(ran.err.split())
+    assert "toybox:classifier takes no words beside an image" in " ".join(ran.err.split())

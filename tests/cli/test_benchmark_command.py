@@ -1,4 +1,4 @@
-"""``saywhy bench``: a table on the screen, as JSON and as a page, in a folder in which it goes on; and mistakes."""
+"""``saywhy benchmark``: a table on the screen, as JSON and as a page, in a folder in which it goes on; and mistakes."""
 
 import json
 from collections.abc import Callable
@@ -18,13 +18,13 @@ def refuse(text: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def pictures(here: Path) -> Path:
-    """A folder of pictures with boxes: four are good, one is damaged, one shows what the model does not know."""
+def images(here: Path) -> Path:
+    """A folder of images with boxes: four are good, one is damaged, one shows what the model does not know."""
     folder = here / "boxed"
     folder.mkdir()
-    chance, rows = np.random.default_rng(1), ["file,label,left,top,right,bottom"]
+    generator, rows = np.random.default_rng(1), ["file,label,left,top,right,bottom"]
     for number, label in enumerate(("cat", "dog", "cat", "well-known mug", "zebra")):
-        pixels = chance.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        pixels = generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
         rows.append(f"{number}.png,{label},{5 + number},4,30,35.5")
     (folder / "5.png").write_bytes((folder / "4.png").read_bytes()[:200])
@@ -33,7 +33,7 @@ def pictures(here: Path) -> Path:
 
 
 def test_a_table_a_page_and_what_was_left_out(run: Run, here: Path) -> None:
-    ran = run("bench", "folder:boxed", *MINE)
+    ran = run("benchmark", "folder:boxed", *MINE)
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
     assert lines[0].split(maxsplit=1)[0] == "map"
@@ -41,18 +41,18 @@ def test_a_table_a_page_and_what_was_left_out(run: Run, here: Path) -> None:
     assert [line.split()[0] for line in lines[1:]] == ["saliency", "random", "centre", "edges"]
     assert all("–" in line for line in lines[1:])
     told = " ".join(ran.err.split())
-    assert "4 pictures; 2 left out:" in told
+    assert "4 images; 2 left out:" in told
     assert "5.png" in told
     assert "no class that is annotated in it is one of the model's" in told
-    assert {f.name for f in (here / "bench").iterdir()} == {"rows.jsonl", "bench.json", "bench.html"}
-    assert "wrote bench/bench.html" in told
+    assert {f.name for f in (here / "benchmark").iterdir()} == {"rows.jsonl", "benchmark.json", "benchmark.html"}
+    assert "wrote bench/benchmark.html" in told
 
 
 def test_json(run: Run, here: Path) -> None:
-    ran = run("bench", "boxed", *MINE, "--json", "-o", "out", "-n", "3", "--seed", "2", "-l", "features")
+    ran = run("benchmark", "boxed", *MINE, "--json", "-o", "out", "-n", "3", "--seed", "2", "-l", "features")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out, parse_constant=refuse)
-    assert found == json.loads((here / "out" / "bench.json").read_text())
+    assert found == json.loads((here / "out" / "benchmark.json").read_text())
     assert found["settings"]["count"] == 3
     assert found["settings"]["size"] == 6
     assert (found["settings"]["seed"], found["settings"]["layer"]) == (2, "features")
@@ -61,33 +61,33 @@ def test_json(run: Run, here: Path) -> None:
     assert found["table"]["saliency"]["sparseness"]["low"] <= found["table"]["saliency"]["sparseness"]["mean"]
 
 
-def test_nothing_is_left_out_and_nothing_is_said_of_it(run: Run, pictures: Path) -> None:
-    (pictures / "5.png").write_bytes((pictures / "4.png").read_bytes())
-    told = run("bench", "boxed", *MINE, "-n", "3").err  # pictures 0, 2 and 4
-    assert "2 pictures; 1 left out" in told
-    told = run("bench", "boxed", *MINE, "-n", "1", "-o", "one").err
-    assert told.splitlines()[0] == "1 picture"
+def test_nothing_is_left_out_and_nothing_is_said_of_it(run: Run, images: Path) -> None:
+    (images / "5.png").write_bytes((images / "4.png").read_bytes())
+    told = run("benchmark", "boxed", *MINE, "-n", "3").err  # images 0, 2 and 4
+    assert "2 images; 1 left out" in told
+    told = run("benchmark", "boxed", *MINE, "-n", "1", "-o", "one").err
+    assert told.splitlines()[0] == "1 image"
     assert "left out" not in told
 
 
 def test_the_same_command_goes_on(run: Run, here: Path) -> None:
-    first = run("bench", "boxed", *MINE, "--json").out
-    rows = here / "bench" / "rows.jsonl"
+    first = run("benchmark", "boxed", *MINE, "--json").out
+    rows = here / "benchmark" / "rows.jsonl"
     whole = rows.read_text()
     rows.write_text(whole[: len(whole) // 2])
-    assert run("bench", "boxed", *MINE, "--json").out == first
+    assert run("benchmark", "boxed", *MINE, "--json").out == first
     assert rows.read_text() == whole
 
 
 def test_another_command_does_not(run: Run) -> None:
-    run("bench", "boxed", *MINE)
-    ran = run("bench", "boxed", *MINE, "--seed", "1")
+    run("benchmark", "boxed", *MINE)
+    ran = run("benchmark", "boxed", *MINE, "--seed", "1")
     assert (ran.code, ran.out) == (1, "")
     assert "'bench' holds another run: its seed is 0, and now 1. Give another folder" in " ".join(ran.err.split())
 
 
 def test_toybox_needs_no_files(run: Run) -> None:
-    ran = run("bench", "toybox:test", "-n", "1", "--metric", "energy-pointing", "--method", "gradcam", "--json")
+    ran = run("benchmark", "toybox:test", "-n", "1", "--metric", "energy-pointing", "--method", "gradcam", "--json")
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["settings"]["model"] == "toybox:classifier"
 
@@ -106,19 +106,19 @@ def test_toybox_needs_no_files(run: Run) -> None:
         (("boxed", "-m", "nosuch.py:network"), "nosuch.py"),
         (("boxed", *MINE[2:], "-m", "toybox:vqa"), "takes words"),
         (
-            ("toybox:test", *MINE[2:], "-m", "mine.py:network", "--metric", "data-randomisation"),
+            ("toybox:test", *MINE[2:], "-m", "mine.py:network", "--metric", "data-randomization"),
             "compares with another network",
         ),
     ],
 )
 def test_a_mistake_is_one_sentence(run: Run, words: tuple[str, ...], says: str) -> None:
-    ran = run("bench", *words)
+    ran = run("benchmark", *words)
     assert (ran.code, ran.out) == (1, "")
     assert says in " ".join(ran.err.split())
 
 
 def test_words_that_are_no_options(run: Run) -> None:
-    assert run("bench").code == 2
-    assert run("bench", "boxed", "--nosuch").code == 2
-    assert run("bench", "boxed", "-n", "many").code == 2
-    assert run("bench", "--help").code == 0
+    assert run("benchmark").code == 2
+    assert run("benchmark", "boxed", "--nosuch").code == 2
+    assert run("benchmark", "boxed", "-n", "many").code == 2
+    assert run("benchmark", "--help").code == 0

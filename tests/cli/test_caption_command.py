@@ -18,7 +18,7 @@ input_size = 32
 def network():
     torch.manual_seed(1)
     trunk = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU())
-    return Captioning(trunk, TopDown(6, len(known), 5, 7, 4))
+    return CaptionModel(trunk, TopDown(6, len(known), 5, 7, 4))
 """
 
 
@@ -94,7 +94,9 @@ def test_different_captions_with_a_map_of_each(run, model, noise, tmp_path):
 
 
 def test_different_captions_for_programs(run, model, noise):
-    ran = run("caption", noise, "-m", model, "--diverse", "3x1", "--strength", "2", "--with", "relu=false", "--json")
+    ran = run(
+        "caption", noise, "-m", model, "--diverse", "3x1", "--diversity-penalty", "2", "--with", "relu=false", "--json"
+    )
     found = json.loads(ran.out)
     assert [one["group"] for one in found["variants"]].count(0) == 1
     assert len(found["maps"]) == len(set(found["captions"]))
@@ -120,7 +122,7 @@ def test_what_is_no_shape(run, model, noise, words, says):
     ("arguments", "words"),
     [
         (["--diverse", "3x2", "--count", "4"], "leave --count out"),
-        (["--strength", "2"], "--strength is of --diverse"),
+        (["--diversity-penalty", "2"], "--strength is of --diverse"),
         (["--diverse", "10x10"], "at most 60"),
     ],
 )

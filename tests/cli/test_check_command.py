@@ -77,7 +77,7 @@ def test_a_path_method_and_its_parameter(run: Run) -> None:
     assert gap["passed"] is not None
 
 
-def test_a_question_beside_the_picture(run: Run) -> None:
+def test_a_question_beside_the_image(run: Run) -> None:
     ran = run("check", A, "-m", "toybox:vqa", "-q", "is there a cat?", "--method", "hirescam", "--json")
     assert ran.code == 0, ran.err
     assert len(json.loads(ran.out)["targets"][0]["tests"]) == len(NAMES)
@@ -96,7 +96,7 @@ def test_a_question_beside_the_picture(run: Run) -> None:
         ((A, *MINE, "--with", "steps=3"), "gradcam has no parameter 'steps'"),
         ((A, *MINE, "--with", "seed=3"), "gradcam has no parameter 'seed'"),
         ((A, *MINE, "--with", "layer=stem"), "gradcam has no parameter 'layer'"),
-        ((A, *MINE, "-q", "is there a cat?"), "takes no words beside a picture"),
+        ((A, *MINE, "-q", "is there a cat?"), "takes no words beside an image"),
         ((A, "-m", "toybox:vqa"), "takes words under the name 'question'"),
         ((A, "-m", "nosuch.py:network"), "nosuch.py"),
         ((A, *MINE, "-o", "mine.py/x.html"), "cannot be written"),

@@ -1,4 +1,4 @@
-"""``saywhy explain``: pictures in, maps out, and one sentence where something is wrong."""
+"""``saywhy explain``: images in, maps out, and one sentence where something is wrong."""
 
 import json
 import sys
@@ -31,11 +31,11 @@ def assert_one_sentence(ran: Any, *words: str) -> None:
 # --- results -----------------------------------------------------------------------------------------------------
 
 
-def test_one_picture(run: Run, here: Path) -> None:
+def test_one_image(run: Run, here: Path) -> None:
     ran = run("explain", A, *MODEL, "-t", "cat")
     assert ran.code == 0
     header, row = ran.out.splitlines()
-    assert header.split()[:2] == ["picture", "answer"]
+    assert header.split()[:2] == ["image", "answer"]
     for word in ("a.png", "cat", "gradcam", "features", "%"):
         assert word in row
     assert "wrote why.html" in ran.err
@@ -46,12 +46,12 @@ def test_json_has_all_there_is_and_nothing_else(run: Run, here: Path) -> None:
     ran = run("explain", A, *MODEL, "-t", "cat", "-t", "dog - cat", "--json")
     assert (ran.code, ran.err) == (0, "")
     (found,) = json.loads(ran.out)
-    assert found["picture"] == "a.png"
+    assert found["image"] == "a.png"
     assert found["size"] == [60, 40]
-    np.testing.assert_allclose(found["seen"], [10, 0, 50, 40], atol=1)
+    np.testing.assert_allclose(found["crop_box"], [10, 0, 50, 40], atol=1)
     cat, difference = found["maps"]
     assert set(cat) == {
-        "picture", "target", "class", "score", "probability", "method", "layer", "grid", "peak", "box", "card",
+        "image", "target", "class", "score", "probability", "method", "layer", "grid", "peak", "box", "card",
     }  # fmt: skip
     assert (cat["target"], cat["class"], cat["grid"]) == ("cat", 0, [8, 8])
     assert (difference["target"], difference["class"], difference["probability"]) == ("dog - cat", -1, None)
@@ -74,7 +74,7 @@ def test_json_and_a_file(run: Run, here: Path) -> None:
     ran = run("explain", A, *MODEL, "--json", "-o", "out/why.npz")
     assert json.loads(ran.out)
     assert ran.err == "wrote out/why.npz\n"
-    assert saywhy.Explanation.load("out/why.npz").pictures[0].name == "a.png"
+    assert saywhy.Explanation.load("out/why.npz").images[0].name == "a.png"
 
 
 @pytest.mark.parametrize("name", ["why.png", "deep/er/why.html", "why.npz", "WHY.PNG"])
@@ -86,16 +86,16 @@ def test_the_suffix_says_what_is_written(run: Run, here: Path, name: str) -> Non
             assert "saywhy" in image.text  # type: ignore[attr-defined]
 
 
-def test_a_folder_of_pictures_on_one_page(run: Run, here: Path) -> None:
+def test_a_folder_of_images_on_one_page(run: Run, here: Path) -> None:
     ran = run("explain", "photos", *MODEL)
     assert ran.code == 0
     assert len(ran.out.splitlines()) == 4
     page = (here / "why.html").read_text(encoding="utf-8")
     assert "b.jpg" in page
-    assert "3 pictures" in page
+    assert "3 images" in page
 
 
-def test_into_a_folder_each_picture_gets_a_file_of_its_own(run: Run, here: Path) -> None:
+def test_into_a_folder_each_image_gets_a_file_of_its_own(run: Run, here: Path) -> None:
     ran = run("explain", "photos", *MODEL, "-o", "maps")
     assert ran.code == 0
     assert sorted(p.name for p in (here / "maps").iterdir()) == ["a-2.png", "a.png", "b.png"]
@@ -175,12 +175,12 @@ def test_a_warning_is_a_note(run: Run, here: Path) -> None:
 # --- what goes wrong ---------------------------------------------------------------------------------------------
 
 
-def test_a_damaged_picture_does_not_stop_the_others(run: Run, here: Path) -> None:
+def test_a_damaged_image_does_not_stop_the_others(run: Run, here: Path) -> None:
     (here / "photos" / "aa.png").write_bytes((here / A).read_bytes()[:300])
-    (here / "photos" / "c.jpg").write_text("this is no picture")
+    (here / "photos" / "c.jpg").write_text("this is no image")
     ran = run("explain", "photos", "missing.png", *MODEL, "--json", "-o", "why.html")
     assert ran.code == 1
-    assert [found["picture"] for found in json.loads(ran.out)] == ["a.png", "b.jpg", "a.png"]
+    assert [found["image"] for found in json.loads(ran.out)] == ["a.png", "b.jpg", "a.png"]
     assert (here / "why.html").exists()
     failures = [line for line in ran.err.splitlines() if line.startswith("saywhy: ")]
     assert len(failures) == 3
@@ -188,9 +188,9 @@ def test_a_damaged_picture_does_not_stop_the_others(run: Run, here: Path) -> Non
         assert word in line
 
 
-def test_nothing_but_damaged_pictures(run: Run, here: Path) -> None:
-    (here / "c.jpg").write_text("this is no picture")
-    assert_one_sentence(run("explain", "c.jpg", *MODEL), "c.jpg", "is not a picture", "this is no picture")
+def test_nothing_but_damaged_images(run: Run, here: Path) -> None:
+    (here / "c.jpg").write_text("this is no image")
+    assert_one_sentence(run("explain", "c.jpg", *MODEL), "c.jpg", "is not an image", "this is no image")
     assert not (here / "why.html").exists()
 
 
@@ -204,7 +204,7 @@ def test_nothing_but_damaged_pictures(run: Run, here: Path) -> None:
         ([A, "-k", "0"], ("top 0 of 4",)),
         ([A, "--method", "gradcan"], ("no method 'gradcan'", "'gradcam'")),
         ([A, "-l", "featres"], ("'featres'", "'features'")),
-        ([A, "-l", "fc"], ("'fc'", "no map of a picture")),
+        ([A, "-l", "fc"], ("'fc'", "no map of an image")),
         ([A, "--input-size", "0"], ("input_size", "0")),
         ([A, "-w", "no.safetensors"], ("no weights file 'no.safetensors'",)),
         ([A, "-w", "mine.py"], ("mine.py",)),
@@ -214,7 +214,7 @@ def test_nothing_but_damaged_pictures(run: Run, here: Path) -> None:
         ([A, "-o", "mine.py/why.html"], ("cannot be written",)),
         (["photos", "-o", "mine.py/why.html"], ("cannot be written",)),
         (["photos", "-o", "mine.py/maps"], ("cannot be written",)),
-        (["empty"], ("empty", "holds no picture")),
+        (["empty"], ("empty", "holds no image")),
         (["photo/a.png"], ("no file 'photo/a.png'", "Nor is there a folder")),
         (["photos/aa.png"], ("no file 'photos/aa.png'", "Nearest in that folder: 'a.png'")),
     ],

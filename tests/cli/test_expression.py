@@ -4,7 +4,7 @@ import pytest
 
 from saywhy.cli.expression import parse_target
 from saywhy.errors import TargetError
-from saywhy.targets import Class, Sum
+from saywhy.targets import Class, TargetSum
 
 LABELS = ["cat", "dog", "well-known mug", "rock - paper", "-40 °C", "7 dwarfs"]
 
@@ -32,7 +32,7 @@ def test_a_label_is_that_label_signs_and_all(text: str) -> None:
     ],
 )
 def test_sums(text: str, terms: tuple[tuple[float, str | int], ...]) -> None:
-    assert parse_target(text, LABELS) == Sum(tuple((float(weight), Class(name)) for weight, name in terms))
+    assert parse_target(text, LABELS) == TargetSum(tuple((float(weight), Class(name)) for weight, name in terms))
 
 
 @pytest.mark.parametrize("text", ["", " ", "-", "cat -  - dog", "- + cat"])

@@ -22,7 +22,7 @@ from saywhy.cli.tables import methods_page
 from saywhy.methods import METHODS, Method, find_method
 
 Run = Callable[..., Any]
-COMMANDS = ("explain", "words", "methods", "layers", "demo")
+COMMANDS = ("explain", "textual", "methods", "layers", "demo")
 A = "photos/a.png"
 
 
@@ -160,19 +160,19 @@ def test_demo(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load = saywhy.models.load
     monkeypatch.setattr("saywhy.models.load", lambda name: load(name, weights="random"))
     monkeypatch.setattr(sys.modules["saywhy.cli.demo"], "METHODS", ("eigencam",))
-    ran = run("demo", "out", "--pictures", "1")
+    ran = run("demo", "out", "--images", "1")
     assert ran.code == 0
     assert ran.out == f"open {(here / 'out' / 'index.html').resolve()}\n"
     page, scene, why = sorted(p.name for p in (here / "out").iterdir())
     assert (page, why) == ("index.html", "why.png")
     assert re.fullmatch(r"talk-test-\d+\.png", scene)
     written = (here / "out" / page).read_text()
-    for heading in ("What is in the picture?", "Ask it something", "every word of the question", "Let it describe"):
+    for heading in ("What is in the image?", "Ask it something", "every word of the question", "Let it describe"):
         assert heading in written
 
 
-def test_the_demo_draws_at_least_one_picture(run: Run) -> None:
-    assert run("demo", "out", "--pictures", "0").code == 2
+def test_the_demo_draws_at_least_one_image(run: Run) -> None:
+    assert run("demo", "out", "--images", "0").code == 2
 
 
 # --- the real thing ----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""``saywhy words``."""
+"""``saywhy textual``."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def test_names_from_a_file(run: Run) -> None:
 def test_examples_from_a_folder_and_for_programs(run: Run) -> None:
     ran = run(*ASKED, "--folder", "photos", "--json")
     (found,) = json.loads(ran.out)
-    assert set(found) == {"picture", "target", "score", "layer", "present", "absent"}
+    assert set(found) == {"image", "target", "score", "layer", "present", "absent"}
     channels = found["present"] + found["absent"]
     assert sorted(c["channel"] for c in channels) == list(range(6))
     examples = [e for c in channels for e in c["examples"]]

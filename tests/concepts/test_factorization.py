@@ -1,4 +1,4 @@
-"""Concepts of a set of pictures, on factors that are known, and what is said of bad input."""
+"""Concepts of a set of images, on factors that are known, and what is said of bad input."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ class TwoThings(nn.Module):
 
 
 def scenes() -> Tensor:
-    """Two pictures: red on the left of the first, blue on the right of both, half as strong in the second."""
+    """Two images: red on the left of the first, blue on the right of both, half as strong in the second."""
     x = torch.zeros(2, 3, 6, 6)
     x[0, 0, :, :3] = 2.0
     x[0, 2, :, 3:] = 1.0
@@ -71,9 +71,9 @@ class TestWhatIsFound:
             factorize(Dense(), scenes(), 2, layer="features", layout=LAYOUT)
 
     def test_maps_times_concepts_are_the_activations(self):
-        network, pictures = TinyNetwork.build(), torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-        f = factorize(network, pictures, 5, layer="features", layout=LAYOUT)
-        A = saywhy.capture(network, pictures, 0, "features", layout=LAYOUT).activations["features"]
+        network, images = TinyNetwork.build(), torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+        f = factorize(network, images, 5, layer="features", layout=LAYOUT)
+        A = saywhy.capture(network, images, 0, "features", layout=LAYOUT).activations["features"]
         rebuilt = torch.einsum("bkij,kc->bcij", f.maps, f.concepts)
         assert float((A - rebuilt).norm() / A.norm()) == pytest.approx(f.error, abs=1e-5)
         assert bool((f.maps >= 0).all())
@@ -81,17 +81,17 @@ class TestWhatIsFound:
         torch.testing.assert_close(f.maps.amax((0, 2, 3)), torch.ones(5))
 
     def test_more_concepts_leave_less_unexplained(self):
-        network, pictures = TinyNetwork.build(), torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-        errors = [factorize(network, pictures, k, layer="features", layout=LAYOUT).error for k in (1, 2, 3, 4, 5)]
+        network, images = TinyNetwork.build(), torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+        errors = [factorize(network, images, k, layer="features", layout=LAYOUT).error for k in (1, 2, 3, 4, 5)]
         assert errors == sorted(errors, reverse=True)
 
     def test_twice_gives_the_same_and_the_batch_size_changes_nothing(self):
-        network, pictures = TinyNetwork.build(), torch.randn(5, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+        network, images = TinyNetwork.build(), torch.randn(5, 3, 12, 12, generator=torch.Generator().manual_seed(0))
         settings = {"concepts": 3, "layer": "features", "layout": LAYOUT}
-        first = factorize(network, pictures, **settings)
+        first = factorize(network, images, **settings)
         torch.rand(3)
-        assert torch.equal(factorize(network, pictures, **settings).maps, first.maps)
-        torch.testing.assert_close(factorize(network, pictures, batch_size=2, **settings).maps, first.maps)
+        assert torch.equal(factorize(network, images, **settings).maps, first.maps)
+        torch.testing.assert_close(factorize(network, images, batch_size=2, **settings).maps, first.maps)
 
     @pytest.mark.parametrize("axes", [1, 3])
     def test_signals_and_volumes(self, axes):
@@ -123,8 +123,8 @@ class TestWhatIsFound:
 
 class TestFactors:
     def test_known_factors_come_back(self):
-        chance = np.random.default_rng(0)
-        H, W = chance.random((40, 3)) * (chance.random((40, 3)) > 0.5), chance.random((3, 10)) * np.eye(3, 10)
+        generator = np.random.default_rng(0)
+        H, W = generator.random((40, 3)) * (generator.random((40, 3)) > 0.5), generator.random((3, 10)) * np.eye(3, 10)
         A = torch.from_numpy(H @ W)
         assert factors(A, 3)[2] < 1e-4
 
@@ -167,23 +167,23 @@ class TestBadInput:
         with pytest.raises(InputError, match="gives nothing positive"):
             factorize(TwoThings(), -scenes(), 2, layer="features", layout=LAYOUT)
 
-    def test_a_picture_that_is_not_there(self):
-        with pytest.raises(InputError, match="there is no picture 2"):
+    def test_a_image_that_is_not_there(self):
+        with pytest.raises(InputError, match="there is no image 2"):
             found().overlay(2)
 
 
 class TestOverlay:
     def test_every_concept_has_its_colour_where_it_is_strongest(self):
-        picture = Image.new("RGB", (8, 4))
-        shown = concepts_over(picture, np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), opacity=1.0)
+        image = Image.new("RGB", (8, 4))
+        shown = concepts_over(image, np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), opacity=1.0)
         assert shown.getpixel((0, 0)) == colour_of(0)
         assert shown.getpixel((7, 3)) == colour_of(1)
 
     def test_what_is_weak_or_was_not_seen_is_not_coloured(self):
-        picture = Image.new("RGB", (8, 4), (9, 9, 9))
-        weak = concepts_over(picture, np.full((2, 1, 1), 0.05))
+        image = Image.new("RGB", (8, 4), (9, 9, 9))
+        weak = concepts_over(image, np.full((2, 1, 1), 0.05))
         assert weak.getpixel((4, 2)) == (9, 9, 9)
-        cropped = concepts_over(picture, np.ones((1, 1, 1)), (2, 0, 6, 4), opacity=1.0)
+        cropped = concepts_over(image, np.ones((1, 1, 1)), (2, 0, 6, 4), opacity=1.0)
         assert cropped.getpixel((4, 2)) == colour_of(0)
         assert cropped.getpixel((0, 0)) not in (colour_of(0), (9, 9, 9))  # hatched
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import saywhy
 from oracles.networks import TinyNetwork
 from saywhy.concepts.textual import names_of, textual
-from saywhy.errors import InputError, PictureError, SaywhyWarning
+from saywhy.errors import ImageError, InputError, SaywhyWarning
 
 LAYOUT = saywhy.Layout("channels-first", (8, 8))
 WEIGHTS = torch.tensor([[4.0, -3.0, 2.0, 1.0], [-4.0, 3.0, 0.0, 1.0]])
@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "patches"
 
 
-def say(model: saywhy.Model, **settings: Any) -> saywhy.concepts.textual.Textual:
+def say(model: saywhy.Model, **settings: Any) -> saywhy.concepts.textual.TextualExplanation:
     asked = {"target": "poppy", "layer": "features", "layout": LAYOUT, "count": 2, **settings}
     return textual(model, patch((200, 50, 0), (4, 4)), **asked)
 
@@ -72,10 +72,10 @@ class TestWhichChannels:
         assert [c.index for c in one.absent] == [1, 3]
         assert [c.weight for c in one.present] == pytest.approx([4 / 64, 2 / 64])
         assert [c.weight for c in one.absent] == pytest.approx([-3 / 64, 1 / 64])
-        assert (one.target, one.layer, one.picture) == ("poppy", "features", "picture")
+        assert (one.target, one.layer, one.image) == ("poppy", "features", "image")
 
-    def test_importance_is_the_mean_gradient_of_gradcam(self, pictures):
-        network, batch = TinyNetwork.build(), pictures(3)
+    def test_importance_is_the_mean_gradient_of_gradcam(self, images):
+        network, batch = TinyNetwork.build(), images(3)
         layout = saywhy.Layout("channels-first", (6, 6))
         found = textual(network, batch, [0, 2], "features", layout=layout)
         G = saywhy.capture(network, batch, [0, 2], "features", layout=layout).gradients()["features"]
@@ -85,7 +85,7 @@ class TestWhichChannels:
                 order = G[b, t].mean((1, 2)).argsort(descending=True).tolist()
                 assert [c.index for c in one.present] == order[:5]
 
-    def test_several_pictures_and_targets(self, model):
+    def test_several_images_and_targets(self, model):
         found = textual(model, [patch((200, 50, 0), (4, 4))] * 2, ["poppy", "meadow"], "features", layout=LAYOUT)
         assert [[one.target for one in row] for row in found.words] == [["poppy", "meadow"]] * 2
         assert found.weights.shape == (2, 2, 4)
@@ -107,7 +107,7 @@ class TestNames:
     def test_they_stand_where_they_are_known(self, model):
         found = say(model, concepts={0: "red", 1: {"name": "green", "iou": 0.3}, 2: {"name": "sky", "iou": 0.049}})
         assert str(found) == (
-            "picture: poppy (0.2083), by what features holds\n"
+            "image: poppy (0.2083), by what features holds\n"
             "  for it speaks the presence of: red (+0.0625), channel 2 (+0.0312)\n"
             "  and would speak the absence of: green (-0.0469), channel 3 (+0.0156)"
         )
@@ -155,7 +155,7 @@ class TestNames:
 
 
 class TestExamples:
-    def test_each_channel_has_the_pictures_that_excite_it(self, model, folder):
+    def test_each_channel_has_the_images_that_excite_it(self, model, folder):
         (one,) = say(model, folder=folder).words[0]
         known = {c.index: [e.path.name for e in c.examples] for c in (*one.present, *one.absent)}
         assert known[0] == ["red.png", "dim.png"]
@@ -172,8 +172,8 @@ class TestExamples:
         assert green.crop().getpixel((3, 1)) == (0, 255, 0)
         assert green.value == pytest.approx(1.0)
 
-    def test_a_damaged_picture_does_not_stop_the_others(self, model, folder):
-        (folder / "broken.png").write_bytes(b"no picture")
+    def test_a_damaged_image_does_not_stop_the_others(self, model, folder):
+        (folder / "broken.png").write_bytes(b"no image")
         with pytest.warns(SaywhyWarning, match="broken.png"):
             (one,) = say(model, folder=folder).words[0]
         assert one.present[0].examples[0].path.name == "red.png"
@@ -181,10 +181,10 @@ class TestExamples:
     def test_none_that_can_be_read(self, model, tmp_path):
         with pytest.raises(InputError, match="is none"):
             say(model, folder=tmp_path / "nowhere")
-        with pytest.raises(PictureError, match="holds no picture"):
+        with pytest.raises(ImageError, match="holds no image"):
             say(model, folder=tmp_path)
-        (tmp_path / "broken.png").write_bytes(b"no picture")
-        with pytest.raises(PictureError, match="no picture of the folder can be read"):
+        (tmp_path / "broken.png").write_bytes(b"no image")
+        with pytest.raises(ImageError, match="no image of the folder can be read"):
             say(model, folder=tmp_path)
 
 

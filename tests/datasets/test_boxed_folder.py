@@ -1,4 +1,4 @@
-"""Folders of one's own pictures: tables of boxes and sub-folders of labels are read, and what is wrong is said."""
+"""Folders of one's own images: tables of boxes and sub-folders of labels are read, and what is wrong is said."""
 
 import json
 import pickle
@@ -9,14 +9,14 @@ import pytest
 from PIL import ExifTags, Image
 
 from saywhy.datasets.boxed_folder import BoxedFolder
-from saywhy.datasets.localized import Thing
-from saywhy.errors import InputError, PictureError, SaywhyWarning
+from saywhy.datasets.localized import ObjectAnnotation
+from saywhy.errors import ImageError, InputError, SaywhyWarning
 
 HEADER = "file,label,left,top,right,bottom"
 ROWS = [("b.png", "mug", 1, 2, 5.5, 6), ("deep/a.jpg", "cat", 0, 0, 9, 6), ("b.png", "key, old", 8, 5, 9, 6)]
 
 
-def picture(path: Path) -> None:
+def image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (9, 6), "white").save(path)
 
@@ -24,7 +24,7 @@ def picture(path: Path) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("b.png", "deep/a.jpg"):
-        picture(tmp_path / name)
+        image(tmp_path / name)
     return tmp_path
 
 
@@ -58,14 +58,14 @@ def test_tables_of_boxes(folder: Path, name: str, content: str):
     (folder / name).write_text(content)
     data = BoxedFolder(folder)
     found = {each.name: each for each in map(data.__getitem__, range(len(data)))}
-    assert found["deep/a.jpg"].things == (Thing("cat", (0, 0, 9, 6)),)
-    assert found["b.png"].things[0] == Thing("mug", (1, 2, 5.5, 6))
+    assert found["deep/a.jpg"].objects == (ObjectAnnotation("cat", (0, 0, 9, 6)),)
+    assert found["b.png"].objects[0] == ObjectAnnotation("mug", (1, 2, 5.5, 6))
     assert found["b.png"].open().size == (9, 6)
     if name != "other.csv":
         assert data.files == ("b.png", "deep/a.jpg")
         assert data.labels == ("cat", "key, old", "mug")
         assert found["b.png"].labels == ("mug", "key, old")
-        assert found["b.png"].things[1] == Thing("key, old", (8, 5, 9, 6))
+        assert found["b.png"].objects[1] == ObjectAnnotation("key, old", (8, 5, 9, 6))
 
 
 def test_of_several_tables_the_one_of_the_usual_name_is_meant(folder: Path):
@@ -78,20 +78,20 @@ def test_of_several_tables_the_one_of_the_usual_name_is_meant(folder: Path):
     assert BoxedFolder(folder).labels == ("mug",)
 
 
-def test_pictures_without_a_row_are_passed_over_with_a_warning(folder: Path):
+def test_images_without_a_row_are_passed_over_with_a_warning(folder: Path):
     (folder / "boxes.csv").write_text(PUBLISHED)
-    picture(folder / "c.png")
-    with pytest.warns(SaywhyWarning, match=r"1 pictures .* have no row in 'boxes\.csv', and are passed over: c\.png"):
+    image(folder / "c.png")
+    with pytest.warns(SaywhyWarning, match=r"1 images .* have no row in 'boxes\.csv', and are passed over: c\.png"):
         assert len(BoxedFolder(folder)) == 2
 
 
-def test_boxes_are_on_the_upright_picture(tmp_path: Path):
+def test_boxes_are_on_the_upright_image(tmp_path: Path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     Image.new("RGB", (9, 6)).save(tmp_path / "a.jpg", exif=exif)
     (tmp_path / "boxes.csv").write_text(csv("a.jpg,mug,0,0,6,9"))
     found = BoxedFolder(tmp_path)[0]
-    assert found.things[0].box == (0, 0, 6, 9)
+    assert found.objects[0].box == (0, 0, 6, 9)
     assert found.open().size == (6, 9)
 
 
@@ -106,20 +106,20 @@ def test_what_was_read_can_be_sent_to_another_process(folder: Path):
 
 def test_sub_folders_are_labels(tmp_path: Path):
     for name in ("mug/b.png", "mug/a.png", "cat/deep/z.jpg", ".hidden/a.png"):
-        picture(tmp_path / name)
+        image(tmp_path / name)
     (tmp_path / "cat" / "notes.txt").touch()
     (tmp_path / "bird").mkdir()
     data = BoxedFolder(tmp_path)
     assert data.labels == ("bird", "cat", "mug")
     assert data.files == ("cat/deep/z.jpg", "mug/a.png", "mug/b.png")
     found = data[0]
-    assert (found.name, found.labels, found.things, found.open().size) == ("cat/deep/z.jpg", ("cat",), (), (9, 6))
+    assert (found.name, found.labels, found.objects, found.open().size) == ("cat/deep/z.jpg", ("cat",), (), (9, 6))
 
 
-def test_pictures_beside_the_sub_folders_are_passed_over_with_a_warning(tmp_path: Path):
+def test_images_beside_the_sub_folders_are_passed_over_with_a_warning(tmp_path: Path):
     for name in ("mug/b.png", "a.png"):
-        picture(tmp_path / name)
-    with pytest.warns(SaywhyWarning, match=r"1 pictures .* lie in no sub-folder.* passed over: a\.png"):
+        image(tmp_path / name)
+    with pytest.warns(SaywhyWarning, match=r"1 images .* lie in no sub-folder.* passed over: a\.png"):
         assert BoxedFolder(tmp_path).files == ("mug/b.png",)
 
 
@@ -145,7 +145,7 @@ def read_all(folder: Path) -> None:
         (csv("b.png,mug,1,2,inf,4"), ("'right' must be a number",)),
         (csv("b.png,,1,2,3,4"), ("row 2: a row needs a file and a label, got 'b.png' and ''",)),
         (csv("b.png,mug,3,2,1,4"), ("row 2 ('b.png', 'mug'): a box has left < right",)),
-        (csv("b.png,mug,30,2,31,4"), ("row 2 ('b.png', 'mug')", "outside of the picture of 9 × 6")),
+        (csv("b.png,mug,30,2,31,4"), ("row 2 ('b.png', 'mug')", "outside of the image of 9 × 6")),
         (csv('b.png,"mug,1,2,3,4'), ("no table in CSV",)),
     ],
 )
@@ -183,18 +183,18 @@ def test_other_encodings_are_refused(folder: Path):
         read_all(folder)
 
 
-def test_a_picture_that_is_not_there_is_told_with_its_row(folder: Path):
+def test_a_image_that_is_not_there_is_told_with_its_row(folder: Path):
     (folder / "boxes.csv").write_text(csv("b.png,mug,1,2,3,4", "bb.png,mug,1,2,3,4"))
     data = BoxedFolder(folder)
     assert data[0].labels == ("mug",)
-    with pytest.raises(PictureError, match=r"row 3 \('bb\.png', 'mug'\) is about .* no file .* Nearest .*'b\.png'"):
+    with pytest.raises(ImageError, match=r"row 3 \('bb\.png', 'mug'\) is about .* no file .* Nearest .*'b\.png'"):
         data[1]
 
 
 def test_folders_without_boxes_and_labels(tmp_path: Path):
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"neither a file of boxes.*nor sub-folders of pictures"):
+    with pytest.raises(InputError, match=r"neither a file of boxes.*nor sub-folders of images"):
         BoxedFolder(tmp_path)
     with pytest.raises(InputError, match="there is no folder"):
         BoxedFolder(tmp_path / "nowhere")

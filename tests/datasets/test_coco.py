@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from saywhy.datasets.coco import CocoBoxes, polygon_mask, run_length_mask, run_lengths
-from saywhy.datasets.localized import Thing
-from saywhy.errors import InputError, PictureError, SaywhyWarning
+from saywhy.datasets.localized import ObjectAnnotation
+from saywhy.errors import ImageError, InputError, SaywhyWarning
 
 WIDTH, HEIGHT = 7, 5
 
@@ -62,7 +62,7 @@ def written(folder: Path, data: Any, split: str = "val2017") -> Path:
 
 
 def mask_of(folder: Path, segmentation: Any) -> np.ndarray:
-    found = CocoBoxes(written(folder, published(annotations=[thing(1, segmentation=segmentation)])))[0].things[0]
+    found = CocoBoxes(written(folder, published(annotations=[thing(1, segmentation=segmentation)])))[0].objects[0]
     assert found.mask is not None
     return found.mask()
 
@@ -72,21 +72,21 @@ def test_boxes_have_a_width_and_fractions(tmp_path: Path):
     assert (data.name, len(data), data.labels) == ("COCO val2017", 2, ("cat", "toothbrush"))
     found = data[0]
     assert found.name == "000000000042.jpg"
-    assert found.things == tuple(Thing(label, (1, 2, 4.5, 4)) for label in ("cat", "toothbrush", "cat"))
+    assert found.objects == tuple(ObjectAnnotation(label, (1, 2, 4.5, 4)) for label in ("cat", "toothbrush", "cat"))
     assert found.labels == ("cat", "toothbrush")
-    assert found.things[0].mask is None
+    assert found.objects[0].mask is None
     assert found.open().size == (WIDTH, HEIGHT)
 
 
-def test_a_picture_may_have_nothing_in_it(tmp_path: Path):
+def test_a_image_may_have_nothing_in_it(tmp_path: Path):
     found = CocoBoxes(written(tmp_path, published()))[1]
-    assert (found.name, found.things, found.labels) == ("b.jpg", (), ())
+    assert (found.name, found.objects, found.labels) == ("b.jpg", (), ())
 
 
 def test_crowds_are_difficult(tmp_path: Path):
     crowd = thing(1, iscrowd=1, segmentation={"size": [HEIGHT, WIDTH], "counts": COUNTS})
     plain = {key: value for key, value in thing(2).items() if key != "iscrowd"}
-    first, second = CocoBoxes(written(tmp_path, published(annotations=[crowd, plain])))[0].things
+    first, second = CocoBoxes(written(tmp_path, published(annotations=[crowd, plain])))[0].objects
     assert (first.difficult, second.difficult) == (True, False)
     assert first.mask is not None
     assert np.array_equal(first.mask(), MASK)
@@ -105,7 +105,7 @@ def test_splits(tmp_path: Path):
 
 
 @pytest.mark.parametrize("folder", ["", "images", "images/val2017", "val2017", "train2014"])
-def test_pictures_lie_in_one_of_the_usual_places(tmp_path: Path, folder: str):
+def test_images_lie_in_one_of_the_usual_places(tmp_path: Path, folder: str):
     written(tmp_path, published())
     for path in (tmp_path / "val2017").iterdir():
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
@@ -113,21 +113,21 @@ def test_pictures_lie_in_one_of_the_usual_places(tmp_path: Path, folder: str):
     assert CocoBoxes(tmp_path)[0].open().size == (WIDTH, HEIGHT)
 
 
-def test_a_missing_picture_is_told(tmp_path: Path):
+def test_a_missing_image_is_told(tmp_path: Path):
     written(tmp_path, published())
     (tmp_path / "val2017" / "b.jpg").unlink()
-    with pytest.raises(PictureError, match=r"no picture 'b\.jpg'"):
+    with pytest.raises(ImageError, match=r"no image 'b\.jpg'"):
         CocoBoxes(tmp_path)[1]
 
 
-def test_a_file_beside_its_pictures_may_be_given(tmp_path: Path):
+def test_a_file_beside_its_images_may_be_given(tmp_path: Path):
     for name in ("000000000042.jpg", "b.jpg"):
         Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / name)
     path = tmp_path / "_annotations.coco.json"
     path.write_text(json.dumps(published(images=[image(42, width=None)])))
     for place in (path, tmp_path):
         data = CocoBoxes(place)
-        assert data[0].things[0].box == (1, 2, 4.5, 4)
+        assert data[0].objects[0].box == (1, 2, 4.5, 4)
         assert data[0].open().size == (WIDTH, HEIGHT)
 
 
@@ -143,7 +143,7 @@ def test_what_was_read_can_be_sent_to_another_process(tmp_path: Path):
     found = CocoBoxes(written(tmp_path, published(annotations=[thing(1, segmentation=segmentation)])))[0]
     sent = pickle.loads(pickle.dumps(found))
     assert sent == found
-    assert np.array_equal(sent.things[0].mask(), MASK)
+    assert np.array_equal(sent.objects[0].mask(), MASK)
 
 
 # --- what is wrong -------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_files_of_another_form(tmp_path: Path, data: Any, words: tuple[str, ...]
         ([1, 2, 3, float("nan")], "a bbox is [x, y, width, height]"),
         ([1, 2, 0, 4], "a box has left < right"),
         ([1, 2, 3, -1], "a box has left < right"),
-        ([8, 2, 3, 3], "lies outside of the picture of 7 × 5"),
+        ([8, 2, 3, 3], "lies outside of the image of 7 × 5"),
     ],
 )
 def test_boxes_that_are_none(tmp_path: Path, box: Any, words: str):
@@ -199,12 +199,12 @@ def test_boxes_that_are_none(tmp_path: Path, box: Any, words: str):
         assert word in str(caught.value), f"'{word}' is not in: {caught.value}"
 
 
-def test_boxes_beyond_the_picture_are_cut_off(tmp_path: Path):
+def test_boxes_beyond_the_image_are_cut_off(tmp_path: Path):
     data = CocoBoxes(written(tmp_path, published(annotations=[thing(9, box=[1, 2, 6.03, 3.004])])))
-    assert data[0].things[0].box == (1, 2, 7, 5)  # a rounding
+    assert data[0].objects[0].box == (1, 2, 7, 5)  # a rounding
     data = CocoBoxes(written(tmp_path, published(annotations=[thing(9, box=[1, 2, 60, 3])])))
     with pytest.warns(SaywhyWarning, match=r"annotations\[0\] \(id 9, 'cat'\): .* goes beyond"):
-        assert data[0].things[0].box == (1, 2, 7, 5)
+        assert data[0].objects[0].box == (1, 2, 7, 5)
 
 
 # --- run-length encodings ------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_runs_go_down_one_column_after_the_other(data: st.DataObject):
 @pytest.mark.parametrize(
     ("segmentation", "words"),
     [
-        ({"size": [WIDTH, HEIGHT], "counts": COUNTS}, ("the 'size' [height, width] of its picture, [5, 7]", "[7, 5]")),
+        ({"size": [WIDTH, HEIGHT], "counts": COUNTS}, ("the 'size' [height, width] of its image, [5, 7]", "[7, 5]")),
         ({"size": [HEIGHT, WIDTH]}, ("'counts', a list or a text", "an object with 'size'")),
         ({"size": [HEIGHT, WIDTH], "counts": [11, 3]}, ("sum up to 35, got 2 counts that sum up to 14",)),
         ({"size": [HEIGHT, WIDTH], "counts": [38, -3]}, ("counts from 0 on",)),
@@ -291,7 +291,7 @@ def test_it_does_not_matter_where_a_polygon_begins_and_which_way_it_goes(polygon
     assert np.argwhere(polygon_mask(polygon, (3, 2))).tolist() == [[0, 0], [0, 1]]
 
 
-def test_polygons_may_go_beyond_the_picture_and_may_be_smaller_than_a_pixel():
+def test_polygons_may_go_beyond_the_image_and_may_be_smaller_than_a_pixel():
     assert polygon_mask([-9, -9, 99, -9, 99, 99, -9, 99], (3, 2)).all()
     assert not polygon_mask([5, 0, 9, 0, 9, 9], (3, 2)).any()
     assert not polygon_mask([0, 0, 0.4, 0, 0.4, 0.4], (3, 2)).any()
@@ -327,8 +327,8 @@ def test_a_pixel_is_in_a_polygon_if_its_centre_is(quarters: list[tuple[int, int]
 @given(st.integers(0, 2**31), st.floats(0, 1))
 def test_packed_masks_are_those_of_pycocotools(seed: int, share: float):
     theirs = pytest.importorskip("pycocotools.mask", reason="pycocotools is the peer that is compared with")
-    chance = np.random.default_rng(seed)
-    mask = chance.random(chance.integers(1, 60, 2)) < share
+    generator = np.random.default_rng(seed)
+    mask = generator.random(generator.integers(1, 60, 2)) < share
     text = theirs.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
     assert packed(run_lengths(text)) == text
     assert np.array_equal(run_length_mask(run_lengths(text), mask.shape[::-1]), mask)

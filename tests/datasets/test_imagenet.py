@@ -8,7 +8,7 @@ from PIL import Image
 
 from saywhy.datasets.imagenet import ImageNet
 from saywhy.datasets.load import open_dataset
-from saywhy.datasets.localized import Thing
+from saywhy.datasets.localized import ObjectAnnotation
 from saywhy.errors import InputError, SaywhyWarning
 
 TENCH, BIRD, MACHINE, DOG, SUIT, OTHER = (
@@ -44,10 +44,10 @@ def xml(*objects: tuple[str, tuple[int, int, int, int]]) -> str:
 
 
 def add(root: Path, layout: tuple[str, str], split: str, name: str, annotation: str | None) -> None:
-    """One picture, and its XML file."""
-    picture = root / layout[0].format(split=split) / f"{name}.JPEG"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (50, 40), "blue").save(picture, "JPEG")
+    """One image, and its XML file."""
+    image = root / layout[0].format(split=split) / f"{name}.JPEG"
+    image.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (50, 40), "blue").save(image, "JPEG")
     if annotation is not None:
         file = root / layout[1].format(split=split) / f"{name}.xml"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def test_layouts(tmp_path: Path, layout: tuple[str, str]):
     data = ImageNet(val(tmp_path, layout))
     assert type(open_dataset(tmp_path)) is ImageNet
     assert data.names == ("ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG")
-    assert data[0].things == (Thing(DOG, (10, 11, 21, 22)),)
+    assert data[0].objects == (ObjectAnnotation(DOG, (10, 11, 21, 22)),)
     assert data[0].open().size == (50, 40)
 
 
@@ -80,7 +80,7 @@ def test_boxes_count_from_0_and_include_their_last_pixels(kaggle: Path):
     found = ImageNet(kaggle)[1]
     assert found.name == "ILSVRC2012_val_00000002"
     assert found.labels == ("tench", "crane (n02012849)")
-    assert [thing.box for thing in found.things] == [(0, 0, 50, 40), (3, 4, 4, 5), (1, 2, 6, 7)]
+    assert [thing.box for thing in found.objects] == [(0, 0, 50, 40), (3, 4, 4, 5), (1, 2, 6, 7)]
     assert pickle.loads(pickle.dumps(found)) == found
 
 
@@ -125,7 +125,7 @@ def test_nothing_is_read_before_its_turn(kaggle: Path):
 # --- train, and val in folders of synsets --------------------------------------------------------------------------
 
 
-def test_pictures_of_train_without_boxes_have_the_label_of_their_folder(kaggle: Path):
+def test_images_of_train_without_boxes_have_the_label_of_their_folder(kaggle: Path):
     for synset, number in ((TENCH, 26), (TENCH, 10), (DOG, 3)):
         annotation = None if number == 26 else xml((synset, (1, 2, 3, 4)))
         add(kaggle, KAGGLE, "train", f"{synset}/{synset}_{number}", annotation)
@@ -135,8 +135,8 @@ def test_pictures_of_train_without_boxes_have_the_label_of_their_folder(kaggle: 
         f"{TENCH}/{TENCH}_26",
         f"{DOG}/{DOG}_3",
     ]
-    assert data[0].things == (Thing("tench", (1, 2, 4, 5)),)
-    assert (data[1].things, data[1].labels, data[1].open().size) == ((), ("tench",), (50, 40))
+    assert data[0].objects == (ObjectAnnotation("tench", (1, 2, 4, 5)),)
+    assert (data[1].objects, data[1].labels, data[1].open().size) == ((), ("tench",), (50, 40))
 
 
 @pytest.mark.parametrize("name", ["Scottish_deerhound", "deerhound", "scottish_Deerhound"])
@@ -154,12 +154,12 @@ def test_words_of_several_synsets_mean_that_of_the_folder(kaggle: Path):
 
 
 def test_val_may_be_sorted_into_folders_of_synsets(tmp_path: Path):
-    pictures = ("val", "bbox/val")
-    add(tmp_path, pictures, "val", f"{DOG}/ILSVRC2012_val_00000001", xml((DOG, (1, 2, 3, 4))))
+    images = ("val", "bbox/val")
+    add(tmp_path, images, "val", f"{DOG}/ILSVRC2012_val_00000001", xml((DOG, (1, 2, 3, 4))))
     (tmp_path / f"bbox/val/{DOG}/ILSVRC2012_val_00000001.xml").rename(tmp_path / "bbox/val/ILSVRC2012_val_00000001.xml")
     data = open_dataset(tmp_path)
     assert type(data) is ImageNet
-    assert data[0].things == (Thing(DOG, (1, 2, 4, 5)),)
+    assert data[0].objects == (ObjectAnnotation(DOG, (1, 2, 4, 5)),)
 
 
 # --- what is wrong -------------------------------------------------------------------------------------------------
@@ -174,12 +174,12 @@ def test_names_that_are_no_class(kaggle: Path, tmp_path: Path):
         ImageNet(kaggle)[0]
 
 
-def test_boxes_beyond_the_picture(kaggle: Path):
+def test_boxes_beyond_the_image(kaggle: Path):
     add(kaggle, KAGGLE, "val", "ILSVRC2012_val_00000001", xml((DOG, (40, 2, 50, 40))))  # as if it counted from 1
-    assert ImageNet(kaggle)[0].things[0].box == (40, 2, 50, 40)
+    assert ImageNet(kaggle)[0].objects[0].box == (40, 2, 50, 40)
     add(kaggle, KAGGLE, "val", "ILSVRC2012_val_00000001", xml((DOG, (40, 2, 60, 40))))
     with pytest.warns(SaywhyWarning, match=r"00000001\.xml', object 1 .* goes beyond"):
-        assert ImageNet(kaggle)[0].things[0].box == (40, 2, 50, 40)
+        assert ImageNet(kaggle)[0].objects[0].box == (40, 2, 50, 40)
     for box in ((20, 2, 10, 30), (60, 2, 70, 30)):  # there are such in train: reversed, or outside
         add(kaggle, KAGGLE, "val", "ILSVRC2012_val_00000001", xml((DOG, box)))
         with pytest.raises(InputError, match=r"00000001\.xml', object 1 "):
@@ -188,12 +188,12 @@ def test_boxes_beyond_the_picture(kaggle: Path):
 
 def test_what_is_missing_is_said(kaggle: Path, tmp_path: Path):
     (kaggle / "ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_00000001.xml").unlink()
-    with pytest.raises(InputError, match=r"no annotation '.*00000001\.xml' of the picture"):
+    with pytest.raises(InputError, match=r"no annotation '.*00000001\.xml' of the image"):
         ImageNet(kaggle)[0]
     (kaggle / "ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_00000002.xml").unlink()
     with pytest.raises(InputError, match=r"no annotations \(\.xml\) of the split 'val': looked for .*/val'"):
         ImageNet(kaggle)
-    with pytest.raises(InputError, match="no pictures of the split 'test'"):
+    with pytest.raises(InputError, match="no images of the split 'test'"):
         ImageNet(kaggle, "test")
 
 

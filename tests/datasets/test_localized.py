@@ -1,4 +1,4 @@
-"""What all data sets of located pictures share: names of data sets, boxes in their pictures, pictures as annotated."""
+"""What all data sets of located images share: names of data sets, boxes in their images, images as annotated."""
 
 import json
 import math
@@ -16,14 +16,14 @@ from saywhy.datasets.imagenet import ImageNet
 from saywhy.datasets.load import LAYOUTS, open_dataset
 from saywhy.datasets.localized import TURNED_BACK, inside, open_annotated, size_of
 from saywhy.datasets.voc import VOC
-from saywhy.errors import InputError, PictureError, SaywhyWarning
-from saywhy.toybox.localized import ToyboxLocated
+from saywhy.errors import ImageError, InputError, SaywhyWarning
+from saywhy.toybox.localized import ToyboxDataset
 
 XML = """<annotation><size><width>8</width><height>6</height></size><object><name>{name}</name>
 <bndbox><xmin>2</xmin><ymin>3</ymin><xmax>4</xmax><ymax>5</ymax></bndbox></object></annotation>"""
 
 
-def picture(path: Path) -> None:
+def image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 6), "white").save(path)
 
@@ -34,7 +34,7 @@ def text(path: Path, content: str) -> None:
 
 
 def voc(folder: Path) -> Path:
-    picture(folder / "JPEGImages" / "a.jpg")
+    image(folder / "JPEGImages" / "a.jpg")
     text(folder / "Annotations" / "a.xml", XML.format(name="cat"))
     for split in ("val", "train"):
         text(folder / "ImageSets" / "Main" / f"{split}.txt", "a\n")
@@ -43,7 +43,7 @@ def voc(folder: Path) -> Path:
 
 def imagenet(folder: Path) -> Path:
     for split in ("val", "train/n01440764"):
-        picture(folder / "ILSVRC" / "Data" / "CLS-LOC" / split / "x_1.JPEG")
+        image(folder / "ILSVRC" / "Data" / "CLS-LOC" / split / "x_1.JPEG")
         text(folder / "ILSVRC" / "Annotations" / "CLS-LOC" / split / "x_1.xml", XML.format(name="n01440764"))
     return folder
 
@@ -55,19 +55,19 @@ def coco(folder: Path) -> Path:
         "categories": [{"id": 3, "name": "cat"}],
     }
     for split in ("val2017", "train2017"):
-        picture(folder / split / "a.jpg")
+        image(folder / split / "a.jpg")
         text(folder / "annotations" / f"instances_{split}.json", json.dumps(instances))
     return folder
 
 
 def boxed(folder: Path) -> Path:
-    picture(folder / "a.jpg")
+    image(folder / "a.jpg")
     text(folder / "boxes.csv", "file,label,left,top,right,bottom\na.jpg,cat,1,2,4,5\n")
     return folder
 
 
 def labelled(folder: Path) -> Path:
-    picture(folder / "cat" / "a.jpg")
+    image(folder / "cat" / "a.jpg")
     return folder
 
 
@@ -103,14 +103,14 @@ def test_three_published_formats_give_the_same_box(tmp_path: Path, kind: str):
     """(2, 3) to (4, 5) of VOC, 3 wide and high from (1, 2) on of COCO, and (1, 2) to (4, 5) of a table."""
     make, _, _ = MAKERS[kind]
     found = open_dataset(f"{kind}:{make(tmp_path)}")[0]
-    assert found.things[0].box == (1, 2, 4, 5)
+    assert found.objects[0].box == (1, 2, 4, 5)
     assert found.open().size == (8, 6)
 
 
 def test_folders_of_labels_and_toybox(tmp_path: Path):
     found = open_dataset(labelled(tmp_path))
-    assert (found.labels, found[0].labels, found[0].things) == (("cat",), ("cat",), ())
-    assert isinstance(open_dataset("toybox:test"), ToyboxLocated)
+    assert (found.labels, found[0].labels, found[0].objects) == (("cat",), ("cat",), ())
+    assert isinstance(open_dataset("toybox:test"), ToyboxDataset)
     with pytest.raises(InputError, match="Toybox has no split 'tset'"):
         open_dataset("toybox:tset")
 
@@ -135,7 +135,7 @@ def test_the_home_folder_is_written_as_in_a_shell(tmp_path: Path, monkeypatch: p
 
 
 def test_unknown_layouts_are_told_the_known_ones(tmp_path: Path):
-    picture(tmp_path / "a.jpg")
+    image(tmp_path / "a.jpg")
     for spec in (str(tmp_path), str(tmp_path / "nowhere"), "voc:", "", "vco:there", "voc:/nowhere:val"):
         with pytest.raises(InputError) as caught:
             open_dataset(spec)
@@ -163,7 +163,7 @@ def test_folders_have_no_splits(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_a_picture_that_is_not_there_is_an_index_error(tmp_path: Path, kind: str):
+def test_a_image_that_is_not_there_is_an_index_error(tmp_path: Path, kind: str):
     make, _, _ = MAKERS[kind]
     found = open_dataset(make(tmp_path))
     with pytest.raises(IndexError):
@@ -177,12 +177,12 @@ def test_a_picture_that_is_not_there_is_an_index_error(tmp_path: Path, kind: str
 @given(
     *[st.floats(-20, 20)] * 2, *[st.floats(0.01, 40)] * 2, st.integers(1, 12), st.integers(1, 12)
 )  # fmt: skip
-def test_what_is_left_of_a_box_is_what_it_shares_with_the_picture(x, y, wide, high, width, height):
+def test_what_is_left_of_a_box_is_what_it_shares_with_the_image(x, y, wide, high, width, height):
     box = (x, y, x + wide, y + high)
     shared = [min(box[2], width) - max(x, 0), min(box[3], height) - max(y, 0)]
     lost = max(-x, -y, box[2] - width, box[3] - height)
     if min(shared) <= 0:
-        with pytest.raises(InputError, match=r"here: .* lies outside of the picture"):
+        with pytest.raises(InputError, match=r"here: .* lies outside of the image"):
             inside(box, (width, height), "here")
     elif lost > 1:
         with pytest.warns(SaywhyWarning, match=r"here: .* cut off"):
@@ -201,11 +201,11 @@ def test_boxes_that_are_none(box):
         inside(tuple(map(float, box)), (8, 6), "here")
 
 
-# --- pictures as they were annotated -------------------------------------------------------------------------------
+# --- images as they were annotated -------------------------------------------------------------------------------
 
 
 def turned(path: Path, orientation: int) -> Image.Image:
-    """A picture whose camera noted how it was held; returns its pixels as they are stored."""
+    """An image whose camera noted how it was held; returns its pixels as they are stored."""
     stored = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 7, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
@@ -214,7 +214,7 @@ def turned(path: Path, orientation: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("orientation", [1, *TURNED_BACK])
-def test_a_picture_is_opened_as_it_is_stored(tmp_path: Path, orientation: int):
+def test_a_image_is_opened_as_it_is_stored(tmp_path: Path, orientation: int):
     path = tmp_path / "a.png"
     stored = turned(path, orientation)
     found = open_annotated(path, (7, 4))
@@ -224,7 +224,7 @@ def test_a_picture_is_opened_as_it_is_stored(tmp_path: Path, orientation: int):
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_where_the_upright_picture_was_annotated_it_is_opened_upright(tmp_path: Path, orientation: int):
+def test_where_the_upright_image_was_annotated_it_is_opened_upright(tmp_path: Path, orientation: int):
     path = tmp_path / "a.png"
     turned(path, orientation)
     with Image.open(path) as opened:
@@ -234,17 +234,17 @@ def test_where_the_upright_picture_was_annotated_it_is_opened_upright(tmp_path: 
 
 
 @pytest.mark.parametrize("orientation", [1, 3])
-def test_a_picture_of_another_size_than_the_annotation_says_is_refused(tmp_path: Path, orientation: int):
+def test_a_image_of_another_size_than_the_annotation_says_is_refused(tmp_path: Path, orientation: int):
     path = tmp_path / "a.png"
     turned(path, orientation)
     with pytest.raises(InputError, match=r"a\.png' has 7 × 4 pixels, but its annotation was made for 4 × 7"):
         open_annotated(path, (4, 7))
 
 
-def test_damaged_and_missing_pictures_are_told(tmp_path: Path):
-    (tmp_path / "a.jpg").write_bytes(b"no picture")
+def test_damaged_and_missing_images_are_told(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(b"no image")
     for read in (size_of, lambda path: open_annotated(path, (7, 4))):
-        with pytest.raises(PictureError, match=r"a\.jpg' is not a picture"):
+        with pytest.raises(ImageError, match=r"a\.jpg' is not an image"):
             read(tmp_path / "a.jpg")
-        with pytest.raises(PictureError, match=r"no file .*b\.jpg"):
+        with pytest.raises(ImageError, match=r"no file .*b\.jpg"):
             read(tmp_path / "b.jpg")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from saywhy.datasets.pascal_xml import Annotation, Marked, read_annotation
+from saywhy.datasets.pascal_xml import AnnotatedObject, ImageAnnotation, read_annotation
 from saywhy.errors import InputError
 
 SIZE = "<size><width>500</width><height>375</height><depth>3</depth></size>"
@@ -24,11 +24,11 @@ def written(folder: Path, *parts: str) -> Path:
 
 def test_the_published_form(tmp_path: Path):
     path = written(tmp_path, SIZE, CAT, PERSON)
-    assert read_annotation(path, 1) == Annotation(
+    assert read_annotation(path, 1) == ImageAnnotation(
         (500, 375),
         (
-            Marked(f"'{path}', object 1 ('cat')", "cat", (110, 107, 441, 193.5), True),
-            Marked(f"'{path}', object 2 ('person')", "person", (5, 6, 8, 9), False),
+            AnnotatedObject(f"'{path}', object 1 ('cat')", "cat", (110, 107, 441, 193.5), True),
+            AnnotatedObject(f"'{path}', object 2 ('person')", "person", (5, 6, 8, 9), False),
         ),
     )
     assert read_annotation(path, 0).objects[1].box == (6, 7, 9, 10)
@@ -36,7 +36,7 @@ def test_the_published_form(tmp_path: Path):
 
 @pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>"])
 def test_a_size_need_not_be_said(tmp_path: Path, size: str):
-    assert read_annotation(written(tmp_path, size), 1) == Annotation(None, ())
+    assert read_annotation(written(tmp_path, size), 1) == ImageAnnotation(None, ())
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "iso-8859-1"])

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from saywhy.datasets.load import open_dataset
-from saywhy.datasets.localized import Thing
+from saywhy.datasets.localized import ObjectAnnotation
 from saywhy.datasets.voc import CLASSES, VOC, numbered
-from saywhy.errors import InputError, PictureError, SaywhyWarning
+from saywhy.errors import ImageError, InputError, SaywhyWarning
 
 WIDTH, HEIGHT = 9, 6
 
@@ -26,7 +26,7 @@ def xml(*objects: tuple[str, tuple[int, int, int, int]], size: str = "", difficu
 
 
 def palette(path: Path, numbers: np.ndarray, mode: str = "P") -> None:
-    """A picture whose indices are numbers; the palette shows all of them in other colours."""
+    """An image whose indices are numbers; the palette shows all of them in other colours."""
     path.parent.mkdir(exist_ok=True)
     image = Image.fromarray(numbers.astype(np.uint8))
     if mode == "P":
@@ -37,7 +37,7 @@ def palette(path: Path, numbers: np.ndarray, mode: str = "P") -> None:
 
 @pytest.fixture
 def devkit(tmp_path: Path) -> Path:
-    """VOC2012 with the pictures a (two cats), b (nothing) and c (a hard chair)."""
+    """VOC2012 with the images a (two cats), b (nothing) and c (a hard chair)."""
     root = tmp_path / "VOCdevkit" / "VOC2012"
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
@@ -62,13 +62,13 @@ def devkit(tmp_path: Path) -> Path:
 def test_boxes_count_from_1_and_include_their_last_pixels(devkit: Path):
     found = VOC(devkit)[0]
     assert found.name == "a"
-    assert found.things == (Thing("cat", (0, 0, 3, 2)), Thing("cat", (1, 1, WIDTH, HEIGHT)))
+    assert found.objects == (ObjectAnnotation("cat", (0, 0, 3, 2)), ObjectAnnotation("cat", (1, 1, WIDTH, HEIGHT)))
     assert found.labels == ("cat",)
     assert found.open().size == (WIDTH, HEIGHT)
 
 
 def test_a_box_may_be_one_pixel_and_difficult(devkit: Path):
-    assert VOC(devkit)[1].things == (Thing("chair", (3, 3, 4, 4), difficult=True),)
+    assert VOC(devkit)[1].objects == (ObjectAnnotation("chair", (3, 3, 4, 4), difficult=True),)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_splits(devkit: Path, split: str | None, names: tuple[str, ...]):
     assert data.name == f"VOC2012 {split or 'val'}"
 
 
-def test_without_lists_all_annotated_pictures_are_meant(devkit: Path):
+def test_without_lists_all_annotated_images_are_meant(devkit: Path):
     for path in (devkit / "ImageSets").rglob("*.txt"):
         path.unlink()
     data = VOC(devkit)
@@ -104,11 +104,11 @@ def test_all_labels_are_known_from_lists_or_from_files(devkit: Path):
 
 def test_nothing_is_read_before_its_turn(devkit: Path):
     (devkit / "Annotations" / "c.xml").write_text("no XML")
-    (devkit / "JPEGImages" / "a.jpg").write_bytes(b"no picture")
+    (devkit / "JPEGImages" / "a.jpg").write_bytes(b"no image")
     data = VOC(devkit)
     assert len(data) == 2
-    assert len(data[0].things) == 2
-    with pytest.raises(PictureError, match=r"a\.jpg"):
+    assert len(data[0].objects) == 2
+    with pytest.raises(ImageError, match=r"a\.jpg"):
         data[0].open()
     with pytest.raises(InputError, match=r"c\.xml' is no XML"):
         data[1]
@@ -124,13 +124,13 @@ def test_a_devkit_of_one_year_may_be_given(devkit: Path):
 
 
 @pytest.mark.parametrize("suffix", ["JPG", "png"])
-def test_pictures_may_have_another_ending_and_no_size_in_the_annotation(devkit: Path, suffix: str):
+def test_images_may_have_another_ending_and_no_size_in_the_annotation(devkit: Path, suffix: str):
     (devkit / "JPEGImages" / "a.jpg").unlink()
     (devkit / "JPEGImages" / "a.txt").touch()
     Image.new("L", (WIDTH, HEIGHT)).save(devkit / "JPEGImages" / f"a.{suffix}")
     (devkit / "Annotations" / "a.xml").write_text(xml(("cat", (9, 6, 9, 6)), size="<segmented>0</segmented>"))
     found = VOC(devkit)[0]
-    assert found.things[0].box == (8, 5, 9, 6)
+    assert found.objects[0].box == (8, 5, 9, 6)
     assert found.open().mode == "RGB"
 
 
@@ -149,13 +149,13 @@ def objects() -> np.ndarray:
 def test_masks_of_objects_are_numbered_like_the_objects_of_the_xml(devkit: Path, mode: str):
     palette(devkit / "SegmentationObject" / "a.png", objects(), mode)
     palette(devkit / "SegmentationClass" / "a.png", objects() * 0)
-    things = VOC(devkit)[0].things
-    for number, thing in enumerate(things, 1):
+    annotated = VOC(devkit)[0].objects
+    for number, thing in enumerate(annotated, 1):
         assert thing.mask is not None
         mask = thing.mask()
         assert mask.dtype == bool
         assert np.array_equal(mask, objects() == number)
-    assert VOC(devkit)[1].things[0].mask is None
+    assert VOC(devkit)[1].objects[0].mask is None
 
 
 def test_masks_of_classes_are_cut_out_by_the_box(devkit: Path):
@@ -164,7 +164,7 @@ def test_masks_of_classes_are_cut_out_by_the_box(devkit: Path):
     numbers = np.where(objects() == 1, cat, 0)
     numbers[1, 5] = cat
     palette(devkit / "SegmentationClass" / "a.png", numbers)
-    first, second = (thing.mask() for thing in VOC(devkit)[0].things if thing.mask)
+    first, second = (thing.mask() for thing in VOC(devkit)[0].objects if thing.mask)
     assert np.argwhere(first).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert np.argwhere(second).tolist() == [[1, 1], [1, 5]]
 
@@ -172,7 +172,7 @@ def test_masks_of_classes_are_cut_out_by_the_box(devkit: Path):
 def test_a_class_that_has_no_number_has_no_mask(devkit: Path):
     (devkit / "Annotations" / "a.xml").write_text(xml(("unicorn", (1, 1, 3, 2))))
     palette(devkit / "SegmentationClass" / "a.png", objects())
-    assert VOC(devkit)[0].things[0].mask is None
+    assert VOC(devkit)[0].objects[0].mask is None
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_class_that_has_no_number_has_no_mask(devkit: Path):
 )
 def test_masks_that_do_not_fit(devkit: Path, numbers: np.ndarray, mode: str, words: tuple[str, ...]):
     palette(devkit / "SegmentationObject" / "a.png", numbers, mode)
-    mask = VOC(devkit)[0].things[1].mask
+    mask = VOC(devkit)[0].objects[1].mask
     assert mask is not None
     with pytest.raises(InputError) as caught:
         mask()
@@ -195,10 +195,10 @@ def test_masks_that_do_not_fit(devkit: Path, numbers: np.ndarray, mode: str, wor
 
 def test_a_damaged_mask_is_told_when_it_is_wanted(devkit: Path):
     (devkit / "SegmentationObject").mkdir()
-    (devkit / "SegmentationObject" / "a.png").write_bytes(b"no picture")
-    thing = VOC(devkit)[0].things[0]
+    (devkit / "SegmentationObject" / "a.png").write_bytes(b"no image")
+    thing = VOC(devkit)[0].objects[0]
     assert thing.mask is not None
-    with pytest.raises(PictureError, match=r"a\.png' is not a picture"):
+    with pytest.raises(ImageError, match=r"a\.png' is not an image"):
         thing.mask()
 
 
@@ -214,26 +214,26 @@ def test_what_was_read_can_be_sent_to_another_process(devkit: Path):
     sent = pickle.loads(pickle.dumps(found))
     assert sent == found
     assert np.array_equal(np.asarray(sent.open()), np.asarray(found.open()))
-    assert np.array_equal(sent.things[1].mask(), objects() == 2)
+    assert np.array_equal(sent.objects[1].mask(), objects() == 2)
 
 
 # --- what is wrong -------------------------------------------------------------------------------------------------
 
 
-def test_boxes_outside_of_the_picture(devkit: Path):
+def test_boxes_outside_of_the_image(devkit: Path):
     path = devkit / "Annotations" / "a.xml"
     path.write_text(xml(("cat", (0, 0, 3, 3))))  # one that counted from 0
-    assert VOC(devkit)[0].things[0].box == (0, 0, 3, 3)
+    assert VOC(devkit)[0].objects[0].box == (0, 0, 3, 3)
     path.write_text(xml(("cat", (1, 1, 12, 3))))
     with pytest.warns(SaywhyWarning, match=r"a\.xml', object 1 \('cat'\): .* \(0, 0, 12, 3\) goes beyond .* 9 × 6"):
-        assert VOC(devkit)[0].things[0].box == (0, 0, 9, 3)
+        assert VOC(devkit)[0].objects[0].box == (0, 0, 9, 3)
     for box in ((10, 1, 12, 3), (3, 1, 2, 3)):
         path.write_text(xml(("cat", box)))
         with pytest.raises(InputError, match=r"a\.xml', object 1 \('cat'\): "):
             VOC(devkit)[0]
 
 
-def test_an_annotation_of_another_size_is_told_when_the_picture_is_opened(devkit: Path):
+def test_an_annotation_of_another_size_is_told_when_the_image_is_opened(devkit: Path):
     Image.new("RGB", (WIDTH * 2, HEIGHT * 2)).save(devkit / "JPEGImages" / "a.jpg")
     with pytest.raises(InputError, match=r"a\.jpg' has 18 × 12 pixels, but its annotation was made for 9 × 6"):
         VOC(devkit)[0].open()
@@ -241,7 +241,7 @@ def test_an_annotation_of_another_size_is_told_when_the_picture_is_opened(devkit
 
 def test_what_is_missing_is_said(devkit: Path):
     (devkit / "JPEGImages" / "a.jpg").unlink()
-    with pytest.raises(PictureError, match=r"no picture '.*a\.jpg'.*val\.txt' lists 'a'"):
+    with pytest.raises(ImageError, match=r"no image '.*a\.jpg'.*val\.txt' lists 'a'"):
         VOC(devkit)[0]
     (devkit / "Annotations" / "c.xml").unlink()
     with pytest.raises(InputError, match=r"no file '.*c\.xml'"):
@@ -259,7 +259,7 @@ def test_what_is_missing_is_said(devkit: Path):
     ("lines", "words"),
     [
         ("a\nc\na\n", "lists 'a' more than once"),
-        (" \n", "a list of pictures, is empty"),
+        (" \n", "a list of images, is empty"),
         ("a -1\nc -1\n", "none has the label"),
     ],
 )

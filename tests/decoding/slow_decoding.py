@@ -35,13 +35,13 @@ class Chain:
     @staticmethod
     def random(seed: int, words: int = 4, samples: int = 1, zeros: bool = False, tied: bool = False) -> "Chain":
         """Any probabilities; with zeros among them; or of few values, so that many sentences are equally likely."""
-        chance = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         shape = (samples, words, words, words)
         if tied:
-            return Chain(-1.5 - 0.5 * torch.randint(3, shape, generator=chance).double())
-        logits = 2 * torch.randn(shape, generator=chance, dtype=torch.float64)
+            return Chain(-1.5 - 0.5 * torch.randint(3, shape, generator=generator).double())
+        logits = 2 * torch.randn(shape, generator=generator, dtype=torch.float64)
         if zeros:
-            logits = logits.masked_fill(torch.rand(shape, generator=chance) < 0.3, -torch.inf)
+            logits = logits.masked_fill(torch.rand(shape, generator=generator) < 0.3, -torch.inf)
             logits[..., 2] = logits[..., 2].clamp_min(-5)  # one word is always possible
         return Chain(logits.log_softmax(-1))
 
@@ -77,7 +77,7 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Said:
+class PreviousGroups:
     """One hypothesis, with what is known of it."""
 
     words: tuple[int, ...]
@@ -92,30 +92,30 @@ class Said:
         return bool(self.words) and self.words[-1] == END
 
 
-NOTHING = Said((), (), 0.0)
+NOTHING = PreviousGroups((), (), 0.0)
 
 
 def continuations(
-    chain: Chain, sample: int, said: Said, shortest: int = 1, forbidden: tuple[int, ...] = ()
-) -> list[Said]:
+    chain: Chain, sample: int, said: PreviousGroups, min_length: int = 1, suppress_tokens: tuple[int, ...] = ()
+) -> list[PreviousGroups]:
     """By every word that may follow."""
     found = []
     for word, gain in enumerate(chain.after(sample, said.words)):
-        too_soon = word == END and len(said.words) + 1 < shortest
-        if gain == -math.inf or word in forbidden or too_soon:
+        too_soon = word == END and len(said.words) + 1 < min_length
+        if gain == -math.inf or word in suppress_tokens or too_soon:
             continue
-        found.append(Said((*said.words, word), (*said.gains, gain), said.total + gain))
+        found.append(PreviousGroups((*said.words, word), (*said.gains, gain), said.total + gain))
     return found
 
 
-def everything(chain: Chain, sample: int, longest: int, **limits: Any) -> list[Said]:
+def everything(chain: Chain, sample: int, max_length: int, **limits: Any) -> list[PreviousGroups]:
     """All sentences: those that end, and those that are cut off."""
     found, open_ = [], [NOTHING]
-    for length in range(1, longest + 1):
+    for length in range(1, max_length + 1):
         going = []
         for said in open_:
             for new in continuations(chain, sample, said, **limits):
-                (found if new.finished or length == longest else going).append(new)
+                (found if new.finished or length == max_length else going).append(new)
         open_ = going
     return found
 
@@ -123,18 +123,18 @@ def everything(chain: Chain, sample: int, longest: int, **limits: Any) -> list[S
 def slow_beams(
     chain: Chain,
     sample: int,
-    longest: int,
-    width: int,
+    max_length: int,
+    num_beams: int,
     exponent: float = 0.0,
     refill: bool = True,
     early: bool = False,
     siblings: float = 0.0,
     **limits: Any,
-) -> list[Said]:
+) -> list[PreviousGroups]:
     """Beam search with lists, which goes on to the longest length whatever was found."""
-    done: list[Said] = []
+    done: list[PreviousGroups] = []
     open_ = [NOTHING]
-    for length in range(1, longest + 1):
+    for length in range(1, max_length + 1):
         ranked = []
         for place, said in enumerate(open_):
             family = sorted(
@@ -144,18 +144,18 @@ def slow_beams(
                 ranked.append(((-(new.total - siblings * rank), place, -new.gains[-1], new.words[-1]), new))
         ranked.sort(key=lambda pair: pair[0])
         candidates = [new for _, new in ranked]
-        done += [new for new in candidates[:width] if new.finished or length == longest]
-        if early and len(done) >= width:
+        done += [new for new in candidates[:num_beams] if new.finished or length == max_length]
+        if early and len(done) >= num_beams:
             break
-        going = candidates if refill else candidates[:width]
-        open_ = [new for new in going if not new.finished][:width]
-    return sorted(done, key=lambda said: -said.score(exponent))[:width]
+        going = candidates if refill else candidates[:num_beams]
+        open_ = [new for new in going if not new.finished][:num_beams]
+    return sorted(done, key=lambda said: -said.score(exponent))[:num_beams]
 
 
-def slow_greedy(chain: Chain, sample: int, longest: int, **limits: Any) -> list[Said]:
+def slow_greedy(chain: Chain, sample: int, max_length: int, **limits: Any) -> list[PreviousGroups]:
     """The likeliest word at every step; nothing where there is none."""
     said = NOTHING
-    while len(said.words) < longest and not said.finished:
+    while len(said.words) < max_length and not said.finished:
         following = continuations(chain, sample, said, **limits)
         if not following:
             return []

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from slow_decoding import END, NOTHING, Chain, Said, continuations
+from slow_decoding import END, NOTHING, Chain, PreviousGroups, continuations
 
 SlowPenalty = Callable[[tuple[int, ...], list[tuple[int, ...]]], float]
 """Of a hypothesis with its new last word, and of what other groups have said up to the same word."""
@@ -14,7 +14,7 @@ SlowPenalty = Callable[[tuple[int, ...], list[tuple[int, ...]]], float]
 class Slow:
     """A hypothesis of a group: what it says, by what it is ranked, what was taken from it, whether it is a ghost."""
 
-    said: Said = NOTHING
+    said: PreviousGroups = NOTHING
     rank: float = 0.0
     paid: float = 0.0
     ghost: bool = False
@@ -52,10 +52,10 @@ def embedding(vectors: list[list[float]]) -> SlowPenalty:
 def slow_diverse(
     chain: Chain,
     sample: int,
-    longest: int,
-    width: int,
+    max_length: int,
+    num_beams: int,
     groups: int,
-    strength: float,
+    diversity_penalty: float,
     penalty: SlowPenalty = hamming,
     carry: str = "augmented",
     finished: str = "silent",
@@ -64,16 +64,18 @@ def slow_diverse(
     refill: bool = False,
 ) -> list[tuple[int, Slow]]:
     """All hypotheses with their groups, the likeliest first."""
-    size = width // groups
+    size = num_beams // groups
     alive = [[Slow()] for _ in range(groups)]
     done: list[list[Slow]] = [[] for _ in range(groups)]
-    for length in range(1, longest + 1):
+    for length in range(1, max_length + 1):
         heard: list[tuple[int, ...]] = []
         for group in range(groups):
             ranked = []
             for place, one in enumerate(alive[group]):
                 for new in continuations(chain, sample, one.said):
-                    taken = strength * penalty(new.words, heard) if penalize_end or new.words[-1] != END else 0.0
+                    taken = (
+                        diversity_penalty * penalty(new.words, heard) if penalize_end or new.words[-1] != END else 0.0
+                    )
                     gain = new.gains[-1]
                     total = one.rank + gain - taken
                     key = (-total, place, -(gain - taken), new.words[-1])
@@ -82,7 +84,7 @@ def slow_diverse(
                     ranked.append((key, Slow(new, rank, paid, one.ghost)))
             candidates = [new for _, new in sorted(ranked, key=lambda pair: pair[0])]
             first = candidates[:size]
-            done[group] += [c for c in first if not c.ghost and (c.said.words[-1] == END or length == longest)]
+            done[group] += [c for c in first if not c.ghost and (c.said.words[-1] == END or length == max_length)]
             if finished == "speaking":
                 fallen = [
                     c if c.ghost or c.said.words[-1] != END else replace(c, rank=-1000.0, ghost=True) for c in first

@@ -22,7 +22,7 @@ from saywhy.decoding.sampling import _kept
 
 transformers = pytest.importorskip("transformers", reason="needs the package transformers")
 
-WORDS, END, PAD, LONGEST = 13, 12, 0, 7
+WORDS, END, PAD, MAX_LENGTH = 13, 12, 0, 7
 
 TAKES = inspect.signature(transformers.GPT2LMHeadModel.forward).parameters
 CACHE = "cache" if "cache" in TAKES else "past_key_values"
@@ -88,7 +88,7 @@ def generated(gpt: Any, **options: Any) -> Any:
     return gpt.generate(
         PROMPTS,
         attention_mask=torch.ones_like(PROMPTS),
-        max_new_tokens=LONGEST,
+        max_new_tokens=MAX_LENGTH,
         do_sample=False,
         return_dict_in_generate=True,
         output_scores=True,
@@ -100,7 +100,7 @@ def said(sequences: Tensor) -> list[list[int]]:
     """Behind the prompt, up to the end."""
     found = []
     for row in sequences[:, PROMPTS.shape[1] :].tolist():
-        found.append(row[: row.index(END) + 1] if END in row else row[:LONGEST])
+        found.append(row[: row.index(END) + 1] if END in row else row[:MAX_LENGTH])
     return found
 
 
@@ -110,21 +110,23 @@ def ours(found: Any) -> list[list[int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [2, 3, 5])
+@pytest.mark.parametrize("num_beams", [2, 3, 5])
 @pytest.mark.parametrize("penalty", [-1.0, 0.0, 0.7, 1.0, 2.0])
 @pytest.mark.parametrize("early", [True, "never"])
-def test_beam_search(gpt, width, penalty, early):
-    theirs = generated(gpt, num_beams=width, num_return_sequences=width, length_penalty=penalty, early_stopping=early)
+def test_beam_search(gpt, num_beams, penalty, early):
+    theirs = generated(
+        gpt, num_beams=num_beams, num_return_sequences=num_beams, length_penalty=penalty, early_stopping=early
+    )
     step, state = by_cache(gpt)
-    options: dict[str, Any] = {"width": width, "normalize": penalty, "early": early is True}
-    found = beam_search(step, state, PROMPTS[:, -1], end=END, longest=LONGEST, **options)
+    options: dict[str, Any] = {"num_beams": num_beams, "normalize": penalty, "early": early is True}
+    found = beam_search(step, state, PROMPTS[:, -1], end=END, max_length=MAX_LENGTH, **options)
     assert ours(found) == said(theirs.sequences)
     torch.testing.assert_close(found.scores.flatten(), theirs.sequences_scores, rtol=1e-4, atol=1e-4)
 
 
 def test_the_network_tells_the_searches_apart(gpt):
     step, state = by_cache(gpt)
-    found = beam_search(step, state, PROMPTS[:, -1], end=END, longest=LONGEST)
+    found = beam_search(step, state, PROMPTS[:, -1], end=END, max_length=MAX_LENGTH)
     assert set(found.lengths.flatten().tolist()) > {1, 4, 5, 6, 7}
     assert 10 < int(found.finished.sum()) < 30
     assert len({tuple(words) for words in ours(found)}) > 20
@@ -134,7 +136,9 @@ def test_beam_search_within_limits(gpt):
     theirs = generated(gpt, num_beams=4, num_return_sequences=4, length_penalty=0.0, early_stopping="never",
                        suppress_tokens=[PAD, 3], min_new_tokens=4)  # fmt: skip
     step, state = by_cache(gpt)
-    found = beam_search(step, state, PROMPTS[:, -1], end=END, longest=LONGEST, width=4, shortest=5, forbidden=(PAD, 3))
+    found = beam_search(
+        step, state, PROMPTS[:, -1], end=END, max_length=MAX_LENGTH, num_beams=4, min_length=5, suppress_tokens=(PAD, 3)
+    )
     assert ours(found) == said(theirs.sequences)
     torch.testing.assert_close(found.scores.flatten(), theirs.sequences_scores, rtol=1e-4, atol=1e-4)
 
@@ -143,19 +147,21 @@ def test_their_guess_of_when_to_stop_never_finds_a_better_one(gpt):
     for penalty in (0.7, 1.0, 2.0):
         theirs = generated(gpt, num_beams=3, length_penalty=penalty, early_stopping=False)
         step, state = by_cache(gpt)
-        found = beam_search(step, state, PROMPTS[:, -1], end=END, longest=LONGEST, width=3, count=1, normalize=penalty)
+        found = beam_search(
+            step, state, PROMPTS[:, -1], end=END, max_length=MAX_LENGTH, num_beams=3, count=1, normalize=penalty
+        )
         assert bool((found.scores[:, 0] >= theirs.sequences_scores - 1e-4).all())
 
 
 def test_greedy(gpt):
     theirs = generated(gpt, num_beams=1)
     step, state = by_cache(gpt)
-    assert ours(greedy(step, state, PROMPTS[:, -1], end=END, longest=LONGEST)) == said(theirs.sequences)
+    assert ours(greedy(step, state, PROMPTS[:, -1], end=END, max_length=MAX_LENGTH)) == said(theirs.sequences)
 
 
 def test_a_cache_is_followed_like_a_text(gpt):
     (step, state), (slow_step, slow_state) = by_cache(gpt), anew(gpt)
-    options: dict[str, Any] = {"end": END, "longest": LONGEST, "width": 4, "normalize": 0.7}
+    options: dict[str, Any] = {"end": END, "max_length": MAX_LENGTH, "num_beams": 4, "normalize": 0.7}
     kept = beam_search(step, state, PROMPTS[:, -1], **options)
     read = beam_search(slow_step, slow_state, PROMPTS[:, -1], **options)
     assert ours(kept) == ours(read)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_decoding import END, LETTERS, Chain, Said, everything, slow_beams
+from slow_decoding import END, LETTERS, Chain, PreviousGroups, everything, slow_beams
 from torch import Tensor, nn
 
 from saywhy.decoding import Decoded, beam_search, gnmt, greedy
@@ -21,7 +21,7 @@ def searched(chain: Chain, **options: Any) -> Decoded:
     return beam_search(chain.step, chain.state, chain.start, end=END, **options)
 
 
-def assert_found(found: Decoded, sample: int, wanted: list[Said], exponent: float = 0.0) -> None:
+def assert_found(found: Decoded, sample: int, wanted: list[PreviousGroups], exponent: float = 0.0) -> None:
     """All of a sample's hypotheses, number by number, and nothing behind them."""
     assert found.exists[sample].tolist() == [place < len(wanted) for place in range(found.words.shape[1])]
     for place, said in enumerate(wanted):
@@ -62,58 +62,63 @@ class TestAgainstTheSlowOne:
     @few
     @given(
         kind=st.one_of(kinds, tied_kinds),
-        longest=st.integers(1, 6),
-        width=st.integers(1, 7),
+        max_length=st.integers(1, 6),
+        num_beams=st.integers(1, 7),
         exponent=exponents,
         refill=st.booleans(),
         early=st.booleans(),
         siblings=st.sampled_from([0.0, 0.0, 0.25, 3.0]),
     )
-    def test_the_same_hypotheses(self, kind, longest, width, exponent, refill, early, siblings):
+    def test_the_same_hypotheses(self, kind, max_length, num_beams, exponent, refill, early, siblings):
         chain = Chain.random(**kind)
         options = {"refill": refill, "early": early, "siblings": siblings}
-        found = searched(chain, longest=longest, width=width, normalize=exponent, **options)
+        found = searched(chain, max_length=max_length, num_beams=num_beams, normalize=exponent, **options)
         for sample in range(len(chain.table)):
-            wanted = slow_beams(chain, sample, longest, width, exponent, **options)
+            wanted = slow_beams(chain, sample, max_length, num_beams, exponent, **options)
             assert_found(found, sample, wanted, exponent)
 
     @few
     @given(
         kind=kinds,
         bounds=st.tuples(st.integers(1, 6), st.integers(1, 6)).map(sorted),
-        width=st.integers(1, 5),
-        forbidden=st.sets(st.sampled_from([0, 3])).map(tuple),
+        num_beams=st.integers(1, 5),
+        suppress_tokens=st.sets(st.sampled_from([0, 3])).map(tuple),
     )
-    def test_the_same_within_limits(self, kind, bounds, width, forbidden):
-        shortest, longest = bounds
-        forbidden = tuple(word for word in forbidden if word < kind["words"])
+    def test_the_same_within_limits(self, kind, bounds, num_beams, suppress_tokens):
+        min_length, max_length = bounds
+        suppress_tokens = tuple(word for word in suppress_tokens if word < kind["words"])
         chain = Chain.random(**kind)
-        found = searched(chain, longest=longest, width=width, shortest=shortest, forbidden=forbidden)
+        found = searched(
+            chain, max_length=max_length, num_beams=num_beams, min_length=min_length, suppress_tokens=suppress_tokens
+        )
         for sample in range(len(chain.table)):
-            wanted = slow_beams(chain, sample, longest, width, shortest=shortest, forbidden=forbidden)
+            wanted = slow_beams(
+                chain, sample, max_length, num_beams, min_length=min_length, suppress_tokens=suppress_tokens
+            )
             assert_found(found, sample, wanted)
-        assert bool((found.lengths[found.exists] >= shortest).all())
+        assert bool((found.lengths[found.exists] >= min_length).all())
 
     @few
-    @given(kind=kinds, longest=st.integers(1, 6), width=st.integers(1, 6), exponent=exponents, data=st.data())
-    def test_fewer_wanted_are_the_first_of_more(self, kind, longest, width, exponent, data):
+    @given(kind=kinds, max_length=st.integers(1, 6), num_beams=st.integers(1, 6), exponent=exponents, data=st.data())
+    def test_fewer_wanted_are_the_first_of_more(self, kind, max_length, num_beams, exponent, data):
         chain = Chain.random(**kind)
-        count = data.draw(st.integers(1, width))
-        all_of_them = searched(chain, longest=longest, width=width, normalize=exponent)
+        count = data.draw(st.integers(1, num_beams))
+        all_of_them = searched(chain, max_length=max_length, num_beams=num_beams, normalize=exponent)
         assert_same(
-            searched(chain, longest=longest, width=width, normalize=exponent, count=count), all_of_them.best(count)
+            searched(chain, max_length=max_length, num_beams=num_beams, normalize=exponent, count=count),
+            all_of_them.best(count),
         )
 
 
 class TestAgainstEverything:
     @few
-    @given(kind=kinds, longest=st.integers(1, 4), exponent=exponents)
-    def test_wide_enough_to_find_all(self, kind, longest, exponent):
+    @given(kind=kinds, max_length=st.integers(1, 4), exponent=exponents)
+    def test_wide_enough_to_find_all(self, kind, max_length, exponent):
         chain = Chain.random(**kind)
-        width = kind["words"] ** longest
-        found = searched(chain, longest=longest, width=width, normalize=exponent)
+        num_beams = kind["words"] ** max_length
+        found = searched(chain, max_length=max_length, num_beams=num_beams, normalize=exponent)
         for sample in range(len(chain.table)):
-            wanted = everything(chain, sample, longest)
+            wanted = everything(chain, sample, max_length)
             assert int(found.exists[sample].sum()) == len(wanted)
             scores = sorted((said.score(exponent) for said in wanted), reverse=True)
             torch.testing.assert_close(found.scores[sample, : len(wanted)], torch.tensor(scores, dtype=torch.float64))
@@ -122,15 +127,17 @@ class TestAgainstEverything:
             }
 
     @few
-    @given(kind=kinds, longest=st.integers(1, 4), width=st.integers(1, 5), exponent=exponents)
-    def test_nothing_beats_the_widest(self, kind, longest, width, exponent):
+    @given(kind=kinds, max_length=st.integers(1, 4), num_beams=st.integers(1, 5), exponent=exponents)
+    def test_nothing_beats_the_widest(self, kind, max_length, num_beams, exponent):
         chain = Chain.random(**kind)
-        best = searched(chain, longest=longest, width=kind["words"] ** longest, count=1, normalize=exponent)
-        found = searched(chain, longest=longest, width=width, normalize=exponent)
+        best = searched(
+            chain, max_length=max_length, num_beams=kind["words"] ** max_length, count=1, normalize=exponent
+        )
+        found = searched(chain, max_length=max_length, num_beams=num_beams, normalize=exponent)
         assert bool((found.scores[:, 0] <= best.scores[:, 0] + 1e-12).all())
 
     def test_probabilities_of_all_sentences_add_up_to_one(self):
-        found = searched(Chain.random(0), longest=4, width=4**4)
+        found = searched(Chain.random(0), max_length=4, num_beams=4**4)
         assert float(found.totals.exp().sum()) == pytest.approx(1.0)
 
 
@@ -138,24 +145,24 @@ class TestWidth:
     @few
     @given(
         kind=st.one_of(kinds, tied_kinds),
-        longest=st.integers(1, 6),
+        max_length=st.integers(1, 6),
         exponent=exponents,
         dtype=st.sampled_from([torch.float64, torch.float32, torch.bfloat16]),
     )
-    def test_one_is_greedy(self, kind, longest, exponent, dtype):
+    def test_one_is_greedy(self, kind, max_length, exponent, dtype):
         chain = Chain(Chain.random(**kind).table.to(dtype))
-        options = {"longest": longest, "normalize": exponent}
+        options = {"max_length": max_length, "normalize": exponent}
         wanted = greedy(chain.step, chain.state, chain.start, end=END, **options)
-        assert_same(searched(chain, width=1, refill=False, **options), wanted)
+        assert_same(searched(chain, num_beams=1, refill=False, **options), wanted)
         if exponent <= 0:
-            assert_same(searched(chain, width=1, **options), wanted)
+            assert_same(searched(chain, num_beams=1, **options), wanted)
 
     def test_one_is_not_greedy_where_longer_is_better_and_places_are_refilled(self):
         # The end is likelier than 2 at once; but each further 2 is certain, which the mean over words rewards.
         chain = Chain.bigram([[0, 0.5, 0.4, 0.1], [1, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]])
-        refilled = searched(chain, longest=6, width=1, normalize=1.0)
+        refilled = searched(chain, max_length=6, num_beams=1, normalize=1.0)
         assert refilled.words.tolist() == [[[2, 2, 2, 2, 2, 2]]]
-        assert searched(chain, longest=6, width=1, normalize=1.0, refill=False).sentence() == []
+        assert searched(chain, max_length=6, num_beams=1, normalize=1.0, refill=False).sentence() == []
 
     def test_wider_is_not_always_better(self):
         # What greedy would say (2 4 4 end) is crowded out by two continuations of 3 that lead nowhere.
@@ -170,7 +177,9 @@ class TestWidth:
                 [0.2, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1],
             ]
         )
-        narrow, wide, all_of_them = (searched(chain, longest=3, width=width, count=1) for width in (1, 2, 3))
+        narrow, wide, all_of_them = (
+            searched(chain, max_length=3, num_beams=num_beams, count=1) for num_beams in (1, 2, 3)
+        )
         assert narrow.sentence() == [2, 4]
         assert float(narrow.totals.exp()) == pytest.approx(0.18)
         assert float(wide.totals.exp()) == pytest.approx(0.04)
@@ -179,7 +188,7 @@ class TestWidth:
     def test_wider_than_the_vocabulary(self):
         # One word is two hypotheses, 2 and the end; two words are three at most, and so on: places stay empty.
         chain = Chain.bigram([[0, 0.5, 0.5], [1, 0, 0], [0, 0.5, 0.5]])
-        found = searched(chain, longest=2, width=10)
+        found = searched(chain, max_length=2, num_beams=10)
         assert found.words.shape == (1, 10, 2)
         assert found.words[0, :3].tolist() == [[1, 0], [2, 1], [2, 2]]
         assert found.exists.sum() == 3
@@ -189,7 +198,7 @@ class TestWidth:
         # The two widths whose results other code is known to have.
         chain = Chain.bigram(LETTERS)
         for refill in (True, False):
-            two, four = (searched(chain, longest=4, width=width, refill=refill) for width in (2, 4))
+            two, four = (searched(chain, max_length=4, num_beams=num_beams, refill=refill) for num_beams in (2, 4))
             assert [two.sentence(0, p) for p in range(2)] == [[2, 3, 5], [2, 3, 4]]
             assert two.totals[0].tolist() == pytest.approx([-3.5711, -3.6119], abs=1e-4)
             assert [four.sentence(0, p) for p in range(4)] == [[2, 4], [2, 3, 5], [2, 3, 4], [2, 3, 4, 5]]
@@ -201,14 +210,14 @@ class TestBatch:
     @few
     @given(
         kind=st.one_of(kinds, tied_kinds),
-        longest=st.integers(1, 6),
-        width=st.integers(1, 6),
+        max_length=st.integers(1, 6),
+        num_beams=st.integers(1, 6),
         exponent=exponents,
         early=st.booleans(),
     )
-    def test_a_sample_is_the_same_alone(self, kind, longest, width, exponent, early):
+    def test_a_sample_is_the_same_alone(self, kind, max_length, num_beams, exponent, early):
         chain = Chain.random(**kind)
-        options = {"longest": longest, "width": width, "normalize": exponent, "early": early}
+        options = {"max_length": max_length, "num_beams": num_beams, "normalize": exponent, "early": early}
         together = searched(chain, **options)
         for sample in range(len(chain.table)):
             alone = searched(chain.of(sample), **options)
@@ -226,7 +235,7 @@ class TestBatch:
             asked.append(state["sample"].tolist())
             return chain.step(words, state)
 
-        beam_search(step, chain.state, chain.start, end=END, longest=3, width=2)
+        beam_search(step, chain.state, chain.start, end=END, max_length=3, num_beams=2)
         assert asked == [[0, 1], [1], [1]]
 
     @pytest.mark.parametrize(("exponent", "steps"), [(0.0, 2), (-1.0, 2), (1.0, 4)])
@@ -240,7 +249,7 @@ class TestBatch:
             asked.append(len(words))
             return chain.step(words, state)
 
-        options: dict[str, Any] = {"end": END, "longest": 8, "width": 1, "normalize": exponent}
+        options: dict[str, Any] = {"end": END, "max_length": 8, "num_beams": 1, "normalize": exponent}
         found = beam_search(step, chain.state, chain.start, **options)
         assert found.sentence() == [2]
         assert len(asked) == steps
@@ -250,10 +259,10 @@ class TestNormalization:
     def test_a_function_of_the_length(self):
         chain = Chain.random(3)
         assert_same(
-            searched(chain, longest=5, normalize=lambda length: length**0.5),
-            searched(chain, longest=5, normalize=0.5),
+            searched(chain, max_length=5, normalize=lambda length: length**0.5),
+            searched(chain, max_length=5, normalize=0.5),
         )
-        found = searched(chain, longest=5, normalize=gnmt(0.6))
+        found = searched(chain, max_length=5, normalize=gnmt(0.6))
         torch.testing.assert_close(found.scores, found.totals / ((5 + found.lengths.double()) / 6) ** 0.6)
 
     def test_one_that_rises_and_falls_stops_no_sooner_than_it_may(self):
@@ -261,7 +270,7 @@ class TestNormalization:
         normalize = {1: 1.0, 2: 1.0, 3: 50.0, 4: 1.0, 5: 1.0}.__getitem__
         for seed in range(20):
             chain = Chain.random(seed)
-            found = searched(chain, longest=5, width=4**5, count=3, normalize=normalize)
+            found = searched(chain, max_length=5, num_beams=4**5, count=3, normalize=normalize)
             scores = sorted((s.total / normalize(len(s.words)) for s in everything(chain, 0, 5)), reverse=True)
             assert found.scores[0].tolist() == pytest.approx(scores[:3])
 
@@ -272,9 +281,9 @@ class Speller(nn.Module):
     def __init__(self, layers: int = 2) -> None:
         super().__init__()
         self.embedding, self.lstm, self.head = nn.Embedding(7, 5), nn.LSTM(5, 6, layers), nn.Linear(6, 7, bias=False)
-        chance = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
         for weight in self.parameters():
-            nn.init.normal_(weight, generator=chance)
+            nn.init.normal_(weight, generator=generator)
 
     def step(self, words: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """State [row, layer, hidden], twice."""
@@ -293,7 +302,7 @@ class TestNetworks:
     def test_states_follow_their_hypotheses(self):
         net, start = Speller().double(), torch.tensor([2, 3, 4])
         zeros = torch.zeros(3, 2, 6, dtype=torch.float64)
-        options: dict[str, Any] = {"end": 1, "longest": 8, "width": 4, "normalize": 0.7, "forbidden": (0,)}
+        options: dict[str, Any] = {"end": 1, "max_length": 8, "num_beams": 4, "normalize": 0.7, "suppress_tokens": (0,)}
         kept = beam_search(net.step, (zeros, zeros), start, **options)
         anew = beam_search(net.anew, torch.zeros(3, 0, dtype=torch.long), start, **options)
         assert kept.words.tolist() == anew.words.tolist()
@@ -310,7 +319,7 @@ class TestNetworks:
             assert logs.requires_grad
             return logs, said
 
-        found = beam_search(step, torch.zeros(1, 0, dtype=torch.long), start, end=1, longest=4)
+        found = beam_search(step, torch.zeros(1, 0, dtype=torch.long), start, end=1, max_length=4)
         assert not found.totals.requires_grad
         assert not found.log_probabilities.requires_grad
 
@@ -322,9 +331,9 @@ class TestNetworks:
                 return net.anew(words, said)
 
         nothing = torch.zeros(1, 0, dtype=torch.long)
-        outside = beam_search(step, nothing, start, end=1, longest=4)
+        outside = beam_search(step, nothing, start, end=1, max_length=4)
         with torch.inference_mode():
-            assert_same(beam_search(net.anew, nothing, start, end=1, longest=4), outside)
+            assert_same(beam_search(net.anew, nothing, start, end=1, max_length=4), outside)
 
 
 class TestNumbers:
@@ -339,22 +348,24 @@ class TestNumbers:
     )
     def test_sums_are_made_in_at_least_float32(self, given, kept):
         chain = Chain(Chain.random(1, samples=2).table.to(given))
-        found = searched(chain, longest=6, width=3)
+        found = searched(chain, max_length=6, num_beams=3)
         assert {found.totals.dtype, found.scores.dtype, found.log_probabilities.dtype} == {kept}
         torch.testing.assert_close(found.totals, found.log_probabilities.sum(-1))
-        exact = searched(Chain(chain.table.to(kept)), longest=6, width=3)
+        exact = searched(Chain(chain.table.to(kept)), max_length=6, num_beams=3)
         assert_same(found, exact)
 
     def test_a_little_above_zero_is_rounding(self):
         logs = torch.tensor([[-20.0, 1e-6]])
-        found = beam_search(lambda words, state: (logs, state), None, torch.tensor([0]), end=1, longest=3, width=1)
+        found = beam_search(
+            lambda words, state: (logs, state), None, torch.tensor([0]), end=1, max_length=3, num_beams=1
+        )
         assert found.totals.tolist() == [[0.0]]
 
     def test_no_word_possible_is_no_hypothesis(self):
         # After 2 nothing can come; in the other sample the end can.
         dead, alive = [[0, 0, 1], [1, 0, 0], [0, 0, 0]], [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
         chain = Chain(torch.cat([Chain.bigram(rows).table for rows in (dead, alive)]))
-        found = searched(chain, longest=3, width=2)
+        found = searched(chain, max_length=3, num_beams=2)
         assert found.exists.tolist() == [[False, False], [True, False]]
         assert found.sentence(1) == [2]
         assert found.sentence(0) == []
@@ -364,12 +375,12 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"width": 0}, "width must be a whole number of at least 1, got 0"),
-            ({"width": 2.0}, "width must be a whole number"),
-            ({"width": 3, "count": 4}, "count must be a whole number from 1 to 3, got 4"),
-            ({"longest": 0}, "longest must be a whole number of at least 1, got 0"),
-            ({"shortest": 6}, "shortest must be a whole number from 1 to 5, got 6"),
-            ({"forbidden": (0, END)}, "the end, word 1, is forbidden"),
+            ({"num_beams": 0}, "num_beams must be a whole number of at least 1, got 0"),
+            ({"num_beams": 2.0}, "num_beams must be a whole number"),
+            ({"num_beams": 3, "count": 4}, "count must be a whole number from 1 to 3, got 4"),
+            ({"max_length": 0}, "max_length must be a whole number of at least 1, got 0"),
+            ({"min_length": 6}, "min_length must be a whole number from 1 to 5, got 6"),
+            ({"suppress_tokens": (0, END)}, "the end, word 1, is suppressed"),
             ({"end": -1}, "end must be a whole number of at least 0"),
             ({"normalize": lambda length: 3 - length}, "got 0 for 3 words"),
             ({"normalize": math.nan}, "positive number at every length, got nan"),
@@ -380,28 +391,28 @@ class TestBadInput:
     def test_settings(self, options, message):
         chain = Chain.random(0)
         with pytest.raises(MethodError, match=message):
-            beam_search(chain.step, chain.state, chain.start, **{"end": END, "longest": 5, **options})
+            beam_search(chain.step, chain.state, chain.start, **{"end": END, "max_length": 5, **options})
 
-    @pytest.mark.parametrize("options", [{"end": 4}, {"forbidden": (0, 4)}])
+    @pytest.mark.parametrize("options", [{"end": 4}, {"suppress_tokens": (0, 4)}])
     def test_words_that_the_step_does_not_know(self, options):
         chain = Chain.random(0)
         with pytest.raises(InputError, match="knows 4 words, from 0 to 3; there is no word 4"):
-            beam_search(chain.step, chain.state, chain.start, **{"end": END, "longest": 5, **options})
+            beam_search(chain.step, chain.state, chain.start, **{"end": END, "max_length": 5, **options})
 
 
 class TestSiblings:
     def test_a_strong_penalty_gives_every_parent_a_child(self):
         chain = Chain.bigram(LETTERS)
-        plain = searched(chain, longest=4, width=2, refill=False)
-        apart = searched(chain, longest=4, width=2, refill=False, siblings=5.0)
+        plain = searched(chain, max_length=4, num_beams=2, refill=False)
+        apart = searched(chain, max_length=4, num_beams=2, refill=False, siblings=5.0)
         firsts = [{found.words[0, place, 0].item() for place in range(2)} for found in (plain, apart)]
         assert [len(first) for first in firsts] == [1, 2]  # a b d, a b c; or one that begins with a, and one with b
 
     def test_totals_are_those_of_the_words(self):
-        found = searched(Chain.bigram(LETTERS), longest=4, width=3, siblings=0.7)
+        found = searched(Chain.bigram(LETTERS), max_length=4, num_beams=3, siblings=0.7)
         torch.testing.assert_close(found.totals, found.log_probabilities.sum(-1), rtol=0, atol=1e-12)
 
     @pytest.mark.parametrize("siblings", [-0.1, math.inf, math.nan, True, "1"])
     def test_what_is_no_penalty(self, siblings):
         with pytest.raises(MethodError, match="siblings is a number from 0"):
-            searched(Chain.bigram(LETTERS), longest=2, siblings=siblings)
+            searched(Chain.bigram(LETTERS), max_length=2, siblings=siblings)

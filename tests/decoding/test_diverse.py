@@ -17,7 +17,7 @@ from torch import Tensor
 
 from saywhy.decoding import Decoded, beam_search
 from saywhy.decoding.diverse import Diverse, diverse_beam_search
-from saywhy.decoding.penalties import OfWords, Said, cumulative, embedding, hamming, ngram
+from saywhy.decoding.penalties import PreviousGroups, TokenPenalty, cumulative, embedding, hamming, ngram
 from saywhy.errors import InputError, MethodError
 
 few = settings(max_examples=60, deadline=None)
@@ -52,9 +52,9 @@ class TestAgainstTheSlowOne:
     @few
     @given(
         kind=kinds,
-        longest=st.integers(1, 6),
+        max_length=st.integers(1, 6),
         shape=shapes,
-        strength=st.sampled_from([0.0, 0.3, 0.8, 3.0]),
+        diversity_penalty=st.sampled_from([0.0, 0.3, 0.8, 3.0]),
         name=st.sampled_from(sorted(PENALTIES)),
         carry=st.sampled_from(["augmented", "raw"]),
         finished=st.sampled_from(["silent", "speaking"]),
@@ -62,14 +62,22 @@ class TestAgainstTheSlowOne:
         exponent=st.sampled_from([0.0, 0.7, 1.0]),
         refill=st.booleans(),
     )
-    def test_the_same_hypotheses(self, kind, longest, shape, strength, name, finished, refill, exponent, **settings):
-        chain, (width, groups) = Chain.random(**kind), shape
+    def test_the_same_hypotheses(
+        self, kind, max_length, shape, diversity_penalty, name, finished, refill, exponent, **settings
+    ):
+        chain, (num_beams, groups) = Chain.random(**kind), shape
         fast, slow = PENALTIES[name]
         refill = refill and finished == "silent"
-        common = {"width": width, "groups": groups, "strength": strength, "finished": finished, "refill": refill}
-        found = searched(chain, longest=longest, penalty=fast, normalize=exponent, **common, **settings)
+        common = {
+            "num_beams": num_beams,
+            "num_beam_groups": groups,
+            "diversity_penalty": diversity_penalty,
+            "finished": finished,
+            "refill": refill,
+        }
+        found = searched(chain, max_length=max_length, penalty=fast, normalize=exponent, **common, **settings)
         for sample in range(len(chain.table)):
-            wanted = slow_diverse(chain, sample, longest, penalty=slow, exponent=exponent, **common, **settings)
+            wanted = slow_diverse(chain, sample, max_length, penalty=slow, exponent=exponent, **common, **settings)
             count = int(found.found.exists[sample].sum())
             assert count == len(wanted)
             told = [
@@ -87,7 +95,7 @@ class TestAgainstTheSlowOne:
         seed=st.integers(0, 2**31 - 1),
         tied=st.booleans(),
         shape=st.sampled_from([(4, 2), (6, 3), (4, 4), (3, 3)]),
-        strength=st.sampled_from([0.3, 0.5, 2.0]),
+        diversity_penalty=st.sampled_from([0.3, 0.5, 2.0]),
         name=st.sampled_from(["hamming", "cumulative"]),
         carry=st.sampled_from(["augmented", "raw"]),
         how=st.sampled_from([("silent", False), ("silent", True), ("speaking", False)]),
@@ -96,13 +104,13 @@ class TestAgainstTheSlowOne:
     def test_likely_words_are_enough_where_a_penalty_names_few(self, seed, tied, shape, name, how, **settings):
         chain = Chain(Chain.random(seed, words=20, samples=2, tied=tied).table - 2.0 * tied)
         settings["finished"], settings["refill"] = how
-        (width, groups), (penalty, _) = shape, PENALTIES[name]
+        (num_beams, groups), (penalty, _) = shape, PENALTIES[name]
 
-        def of_every_word(own: Tensor, said: Said, vocabulary: int) -> Tensor:
+        def of_every_word(own: Tensor, said: PreviousGroups, vocabulary: int) -> Tensor:
             return penalty(own, said, vocabulary).everywhere(vocabulary)
 
         one, other = (
-            searched(chain, longest=5, width=width, groups=groups, penalty=each, **settings)
+            searched(chain, max_length=5, num_beams=num_beams, num_beam_groups=groups, penalty=each, **settings)
             for each in (penalty, of_every_word)
         )
         assert torch.equal(one.found.words, other.found.words)
@@ -110,13 +118,15 @@ class TestAgainstTheSlowOne:
         torch.testing.assert_close(one.penalized, other.penalized)
 
     @few
-    @given(kind=kinds, longest=st.integers(1, 5))
-    def test_words_of_like_meaning(self, kind, longest):
+    @given(kind=kinds, max_length=st.integers(1, 5))
+    def test_words_of_like_meaning(self, kind, max_length):
         chain = Chain.random(**kind)
         vectors = VECTORS[: kind["words"]]
-        found = searched(chain, longest=longest, width=4, groups=2, penalty=embedding(torch.tensor(vectors)))
+        found = searched(
+            chain, max_length=max_length, num_beams=4, num_beam_groups=2, penalty=embedding(torch.tensor(vectors))
+        )
         for sample in range(len(chain.table)):
-            wanted = slow_diverse(chain, sample, longest, 4, 2, 0.5, slow_embedding(vectors))
+            wanted = slow_diverse(chain, sample, max_length, 4, 2, 0.5, slow_embedding(vectors))
             assert [words_of(found.found, sample, p) for p in range(len(wanted))] == [
                 one.said.words for _, one in wanted
             ]
@@ -125,38 +135,38 @@ class TestAgainstTheSlowOne:
     @few
     @given(kind=kinds, shape=shapes, refill=st.booleans())
     def test_a_forbidden_word_is_one_without_probability(self, kind, shape, refill):
-        chain, (width, groups) = Chain.random(**kind), shape
+        chain, (num_beams, groups) = Chain.random(**kind), shape
         without = Chain(chain.table.clone())
         without.table[..., 0] = -torch.inf
-        options = {"longest": 4, "width": width, "groups": groups, "refill": refill}
-        one, other = searched(chain, forbidden=(0,), **options), searched(without, **options)
+        options = {"max_length": 4, "num_beams": num_beams, "num_beam_groups": groups, "refill": refill}
+        one, other = searched(chain, suppress_tokens=(0,), **options), searched(without, **options)
         assert torch.equal(one.found.words, other.found.words)
         torch.testing.assert_close(one.penalized, other.penalized)
 
     @pytest.mark.slow
     @few
-    @given(kind=kinds, shape=shapes, refill=st.booleans(), shortest=st.integers(2, 4))
-    def test_before_the_shortest_length_the_end_has_no_probability(self, kind, shape, refill, shortest):
-        chain, (width, groups) = Chain.random(**kind), shape
+    @given(kind=kinds, shape=shapes, refill=st.booleans(), min_length=st.integers(2, 4))
+    def test_before_the_shortest_length_the_end_has_no_probability(self, kind, shape, refill, min_length):
+        chain, (num_beams, groups) = Chain.random(**kind), shape
         lengths: list[int] = []
 
         def late(words: Tensor, state: Any) -> tuple[Tensor, Any]:
             logs, state = chain.step(words, state)
             lengths.append(len(lengths) + 1)
-            return logs.index_fill(1, torch.tensor([END]), -torch.inf) if lengths[-1] < shortest else logs, state
+            return logs.index_fill(1, torch.tensor([END]), -torch.inf) if lengths[-1] < min_length else logs, state
 
-        options = {"longest": 4, "width": width, "groups": groups, "refill": refill}
-        one = searched(chain, shortest=shortest, **options)
+        options = {"max_length": 4, "num_beams": num_beams, "num_beam_groups": groups, "refill": refill}
+        one = searched(chain, min_length=min_length, **options)
         other = diverse_beam_search(late, chain.state, chain.start, end=END, **options)
         assert torch.equal(one.found.words, other.found.words)
         torch.testing.assert_close(one.penalized, other.penalized)
-        assert int(one.found.lengths[one.found.exists].min()) >= shortest
+        assert int(one.found.lengths[one.found.exists].min()) >= min_length
 
     @pytest.mark.parametrize("narrow", [torch.float16, torch.bfloat16])
     def test_a_step_in_half_precision_is_searched_in_float32(self, narrow):
         chain = Chain.random(seed=3, words=5, samples=2)
         of_few_bits = Chain(chain.table.to(narrow))
-        options = {"longest": 5, "width": 6, "groups": 3}
+        options = {"max_length": 5, "num_beams": 6, "num_beam_groups": 3}
         one, other = searched(of_few_bits, **options), searched(Chain(of_few_bits.table.float()), **options)
         assert one.penalized.dtype is torch.float32
         assert torch.equal(one.found.words, other.found.words)
@@ -165,36 +175,52 @@ class TestAgainstTheSlowOne:
 
 class TestBeamSearch:
     @few
-    @given(kind=kinds, longest=st.integers(1, 6), width=st.integers(1, 5), refill=st.booleans())
-    def test_one_group_is_beam_search(self, kind, longest, width, refill):
+    @given(kind=kinds, max_length=st.integers(1, 6), num_beams=st.integers(1, 5), refill=st.booleans())
+    def test_one_group_is_beam_search(self, kind, max_length, num_beams, refill):
         chain = Chain.random(**kind)
-        found = searched(chain, longest=longest, width=width, groups=1, refill=refill)
-        wanted = beam_search(chain.step, chain.state, chain.start, end=END, longest=longest, width=width, refill=refill)
+        found = searched(chain, max_length=max_length, num_beams=num_beams, num_beam_groups=1, refill=refill)
+        wanted = beam_search(
+            chain.step, chain.state, chain.start, end=END, max_length=max_length, num_beams=num_beams, refill=refill
+        )
         for field in dataclasses.fields(Decoded):
             torch.testing.assert_close(getattr(found.found, field.name), getattr(wanted, field.name), rtol=0, atol=0)
 
     @few
-    @given(kind=kinds, longest=st.integers(1, 6), shape=shapes, strength=st.sampled_from([0.0, 0.5, 9.0]))
-    def test_the_first_group_is_a_narrower_beam_search_whatever_the_strength(self, kind, longest, shape, strength):
-        chain, (width, groups) = Chain.random(**kind), shape
-        found = searched(chain, longest=longest, width=width, groups=groups, strength=strength)
+    @given(kind=kinds, max_length=st.integers(1, 6), shape=shapes, diversity_penalty=st.sampled_from([0.0, 0.5, 9.0]))
+    def test_the_first_group_is_a_narrower_beam_search_whatever_the_strength(
+        self, kind, max_length, shape, diversity_penalty
+    ):
+        chain, (num_beams, groups) = Chain.random(**kind), shape
+        found = searched(
+            chain,
+            max_length=max_length,
+            num_beams=num_beams,
+            num_beam_groups=groups,
+            diversity_penalty=diversity_penalty,
+        )
         narrow = beam_search(
-            chain.step, chain.state, chain.start, end=END, longest=longest, width=width // groups, refill=False
+            chain.step,
+            chain.state,
+            chain.start,
+            end=END,
+            max_length=max_length,
+            num_beams=num_beams // groups,
+            refill=False,
         )
         for sample in range(len(chain.table)):
             wanted = [narrow.sentence(sample, p) for p in range(int(narrow.exists[sample].sum()))]
             assert found.of_group(0, sample) == wanted
-            if strength == 0:
+            if diversity_penalty == 0:
                 assert all(found.of_group(group, sample) == wanted for group in range(groups))
 
     @pytest.mark.slow
     @few
-    @given(kind=kinds, longest=st.integers(1, 6), shape=shapes)
-    def test_a_sample_is_the_same_alone(self, kind, longest, shape):
-        chain, (width, groups) = Chain.random(**kind), shape
-        together = searched(chain, longest=longest, width=width, groups=groups)
+    @given(kind=kinds, max_length=st.integers(1, 6), shape=shapes)
+    def test_a_sample_is_the_same_alone(self, kind, max_length, shape):
+        chain, (num_beams, groups) = Chain.random(**kind), shape
+        together = searched(chain, max_length=max_length, num_beams=num_beams, num_beam_groups=groups)
         for sample in range(len(chain.table)):
-            alone = searched(chain.of(sample), longest=longest, width=width, groups=groups)
+            alone = searched(chain.of(sample), max_length=max_length, num_beams=num_beams, num_beam_groups=groups)
             torch.testing.assert_close(together.found.words[sample : sample + 1], alone.found.words)
             torch.testing.assert_close(together.penalized[sample : sample + 1], alone.penalized)
             assert torch.equal(together.groups[sample : sample + 1], alone.groups)
@@ -232,19 +258,29 @@ def toy() -> Chain:
 
 
 class TestKnownResults:
-    @pytest.mark.parametrize(("width", "groups", "strength", "carry"), GOLDEN)
-    def test_of_the_authors_rules(self, width, groups, strength, carry):
+    @pytest.mark.parametrize(("num_beams", "groups", "diversity_penalty", "carry"), GOLDEN)
+    def test_of_the_authors_rules(self, num_beams, groups, diversity_penalty, carry):
         found = searched(
-            toy(), longest=4, width=width, groups=groups, strength=strength, carry=carry, finished="speaking"
+            toy(),
+            max_length=4,
+            num_beams=num_beams,
+            num_beam_groups=groups,
+            diversity_penalty=diversity_penalty,
+            carry=carry,
+            finished="speaking",
         )
-        told = GOLDEN[width, groups, strength, carry]
+        told = GOLDEN[num_beams, groups, diversity_penalty, carry]
         assert found.groups[0].tolist() == [group for group, *_ in told]
-        assert [" ".join(NAMES[w] for w in words_of(found.found, 0, p)) for p in range(width)] == [t[1] for t in told]
+        assert [" ".join(NAMES[w] for w in words_of(found.found, 0, p)) for p in range(num_beams)] == [
+            t[1] for t in told
+        ]
         assert found.found.totals[0].tolist() == pytest.approx([t[2] for t in told], abs=1e-4)
         assert found.penalized[0].tolist() == pytest.approx([t[3] for t in told], abs=1e-4)
 
     def test_without_accumulation_a_group_joins_an_earlier_one_again(self):
-        found = searched(toy(), longest=4, width=6, groups=3, strength=0.8, carry="raw", finished="speaking")
+        found = searched(
+            toy(), max_length=4, num_beams=6, num_beam_groups=3, diversity_penalty=0.8, carry="raw", finished="speaking"
+        )
         assert found.of_group(2) == [[2, 3, 5], [2, 3, 5, 4]]
         assert found.of_group(0)[0] == [2, 3, 5]
         assert found.found.totals[0, -1].item() == pytest.approx(-5.1805, abs=1e-4)  # a b d c
@@ -252,7 +288,9 @@ class TestKnownResults:
 
     def test_the_end_is_not_kept_from_in_transformers(self):
         """What transformers 4.56 says of the same chain, whose scores are the penalised ones."""
-        found = searched(toy(), longest=4, width=4, groups=4, strength=0.5, penalize_end=False, refill=True)
+        found = searched(
+            toy(), max_length=4, num_beams=4, num_beam_groups=4, diversity_penalty=0.5, penalize_end=False, refill=True
+        )
         told = {
             (" ".join(NAMES[w] for w in words_of(found.found, 0, p)), round(float(found.penalized[0, p]), 4))
             for p in range(4)
@@ -266,33 +304,37 @@ class TestKnownResults:
 
     def test_a_beam_that_ended_says_nothing_more(self):
         """In the authors' program its meaningless ends keep the last group from ending."""
-        silent = searched(toy(), longest=4, width=4, groups=4, strength=0.5)
+        silent = searched(toy(), max_length=4, num_beams=4, num_beam_groups=4, diversity_penalty=0.5)
         assert silent.of_group(3) == [[2, 3, 5]]  # a b d </s>
-        speaking = searched(toy(), longest=4, width=4, groups=4, strength=0.5, finished="speaking")
+        speaking = searched(
+            toy(), max_length=4, num_beams=4, num_beam_groups=4, diversity_penalty=0.5, finished="speaking"
+        )
         assert speaking.of_group(3) == [[2, 3, 5, 6]]
 
 
-def few_words(word: int = 2, amount: float = 1.0, rest: float = 0.0, beams: int = 1) -> OfWords:
+def few_words(word: int = 2, amount: float = 1.0, rest: float = 0.0, beams: int = 1) -> TokenPenalty:
     """A penalty of one word."""
-    return OfWords(torch.full((1, beams, 1), word), torch.full((1, beams, 1), amount), torch.full((1, beams), rest))
+    return TokenPenalty(
+        torch.full((1, beams, 1), word), torch.full((1, beams, 1), amount), torch.full((1, beams), rest)
+    )
 
 
 class TestPenalties:
     def test_hamming_counts_every_time(self):
         """The unit test of the library that had it: rows [-.75 .25 .25 .25] and [.25 -.75 .25 .25] at strength 1."""
-        said = Said(torch.tensor([[[0]], [[1]]]), torch.ones(2, 1, dtype=torch.bool))
+        said = PreviousGroups(torch.tensor([[[0]], [[1]]]), torch.ones(2, 1, dtype=torch.bool))
         taken = hamming(torch.zeros(2, 1, 0, dtype=torch.long), said, 4).everywhere(4)
         torch.testing.assert_close(
             0.25 - taken[:, 0], torch.tensor([[-0.75, 0.25, 0.25, 0.25], [0.25, -0.75, 0.25, 0.25]])
         )
 
     def test_one_of_your_own(self):
-        def never_two(own: Tensor, said: Said, vocabulary: int) -> Tensor:
+        def never_two(own: Tensor, said: PreviousGroups, vocabulary: int) -> Tensor:
             taken = torch.zeros(*own.shape[:2], vocabulary)
             taken[..., 2] = 1e6
             return taken
 
-        found = searched(toy(), longest=4, width=2, groups=2, penalty=never_two)
+        found = searched(toy(), max_length=4, num_beams=2, num_beam_groups=2, penalty=never_two)
         assert 2 in found.of_group(0)[0]
         assert 2 not in found.of_group(1)[0]
 
@@ -315,12 +357,12 @@ class TestPenalties:
     )
     def test_what_is_no_penalty_is_refused(self, wrong):
         with pytest.raises(InputError, match=r"\[sample, beam, word\]"):
-            searched(toy(), longest=4, width=2, groups=2, penalty=wrong)
+            searched(toy(), max_length=4, num_beams=2, num_beam_groups=2, penalty=wrong)
 
 
 def test_lengths_may_be_divided_by_numbers_of_any_library():
     one, other = (
-        searched(toy(), longest=4, width=4, groups=2, normalize=by)
+        searched(toy(), max_length=4, num_beams=4, num_beam_groups=2, normalize=by)
         for by in (lambda length: float(length), lambda length: torch.tensor(float(length)))
     )
     assert torch.equal(one.found.scores, other.found.scores)
@@ -330,19 +372,19 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            ({"width": 5, "groups": 2}, "groups must divide width"),
-            ({"groups": 0}, "groups must be a whole number"),
-            ({"strength": -0.1}, "strength is a number from 0"),
-            ({"strength": float("nan")}, "strength is a number from 0"),
+            ({"num_beams": 5, "num_beam_groups": 2}, "num_beam_groups must divide num_beams"),
+            ({"num_beam_groups": 0}, "num_beam_groups must be a whole number"),
+            ({"diversity_penalty": -0.1}, "diversity_penalty is a number from 0"),
+            ({"diversity_penalty": float("nan")}, "diversity_penalty is a number from 0"),
             ({"carry": "neither"}, "carry is"),
             ({"finished": "loud"}, "finished"),
             ({"finished": "speaking", "refill": True}, "keeps the places"),
-            ({"strength": 1e39}, "from 0 to 1,000,000"),
-            ({"strength": True}, "strength is a number"),
+            ({"diversity_penalty": 1e39}, "from 0 to 1,000,000"),
+            ({"diversity_penalty": True}, "diversity_penalty is a number"),
             ({"penalty": "hamming"}, "penalty is a function"),
             ({"penalty": ngram}, "penalty is a function"),
-            ({"forbidden": 3}, "forbidden is a collection"),
-            ({"longest": 0}, "longest"),
+            ({"suppress_tokens": 3}, "suppress_tokens is a collection"),
+            ({"max_length": 0}, "max_length"),
             ({"refill": "yes"}, "refill is True or False"),
             ({"penalize_end": "no"}, "penalize_end is True or False"),
             ({"normalize": True}, "normalize is an exponent"),
@@ -351,16 +393,16 @@ class TestRefusals:
     )
     def test_settings(self, options, words):
         with pytest.raises(MethodError, match=words):
-            searched(toy(), **{"longest": 4, "width": 4, "groups": 2, **options})
+            searched(toy(), **{"max_length": 4, "num_beams": 4, "num_beam_groups": 2, **options})
 
     def test_a_step_that_allows_no_word(self):
         log = torch.zeros(1, 256_000).half().log_softmax(-1)
         assert bool((log == -torch.inf).all())  # float16 has no smaller numbers
         with pytest.raises(InputError, match="for every word"):
-            diverse_beam_search(lambda w, s: (log.expand(len(w), -1), s), None, torch.tensor([0]), end=2, longest=2)
+            diverse_beam_search(lambda w, s: (log.expand(len(w), -1), s), None, torch.tensor([0]), end=2, max_length=2)
 
     def test_raw_is_penalised_for_its_last_word_alone(self):
-        found = searched(toy(), longest=4, width=6, groups=3, strength=0.8, carry="raw")
+        found = searched(toy(), max_length=4, num_beams=6, num_beam_groups=3, diversity_penalty=0.8, carry="raw")
         lost = (found.found.totals - found.penalized)[found.found.exists]
         assert float(lost.max()) <= 0.8 * 4 + 1e-6  # two groups of two beams before it
 
@@ -368,7 +410,9 @@ class TestRefusals:
         chain = toy()
         for wrong in (lambda w, s: (torch.zeros(3), s), lambda w, s: (torch.full((len(w), 7), float("nan")), s)):
             with pytest.raises(InputError, match="log-probabilities"):
-                diverse_beam_search(wrong, chain.state, chain.start, end=END, longest=4, width=2, groups=2)
+                diverse_beam_search(
+                    wrong, chain.state, chain.start, end=END, max_length=4, num_beams=2, num_beam_groups=2
+                )
 
 
 def test_the_network_is_asked_once_a_step_for_all_groups():
@@ -378,7 +422,7 @@ def test_the_network_is_asked_once_a_step_for_all_groups():
         asked.append(len(words))
         return chain.step(words, state)
 
-    diverse_beam_search(step, chain.state, chain.start, end=END, longest=4, width=6, groups=3)
+    diverse_beam_search(step, chain.state, chain.start, end=END, max_length=4, num_beams=6, num_beam_groups=3)
     assert asked[0] == 1
     assert len(asked) <= 4
     assert max(asked) <= 6

@@ -12,7 +12,7 @@ from saywhy.errors import InputError, ModelError, SaywhyWarning
 
 transformers = pytest.importorskip("transformers", reason="needs the package transformers")
 
-WORDS, END, PAD, START, LONGEST = 13, 12, 0, 1, 7
+WORDS, END, PAD, START, MAX_LENGTH = 13, 12, 0, 1, 7
 TEXT = {
     "input_ids": torch.tensor([[5, 3, 7, 4], [2, 2, 9, 6], [11, 4, 10, 8]]),
     "attention_mask": torch.ones(3, 4).long(),
@@ -62,8 +62,8 @@ def vision() -> tuple[Any, dict[str, Tensor]]:
     )  # fmt: skip
     config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(eyes, mouth)
     config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = START, END, PAD
-    pictures = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    return transformers.VisionEncoderDecoderModel(config), {"pixel_values": pictures}
+    images = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    return transformers.VisionEncoderDecoderModel(config), {"pixel_values": images}
 
 
 ENDS: dict[str, Any] = {
@@ -85,10 +85,10 @@ def family(request) -> tuple[Any, dict[str, Tensor]]:
 
 def generated(model: Any, inputs: dict[str, Tensor], **options: Any) -> list[list[int]]:
     """Behind the prompt, up to the end."""
-    found = model.generate(**inputs, max_new_tokens=LONGEST, do_sample=False, **options)
+    found = model.generate(**inputs, max_new_tokens=MAX_LENGTH, do_sample=False, **options)
     begin = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
     rows = found[:, begin:].tolist()
-    return [row[: row.index(END) + 1] if END in row else row[:LONGEST] for row in rows]
+    return [row[: row.index(END) + 1] if END in row else row[:MAX_LENGTH] for row in rows]
 
 
 def told(found: Any) -> list[list[int]]:
@@ -99,28 +99,33 @@ def told(found: Any) -> list[list[int]]:
 def test_greedy(family):
     model, inputs = family
     ready = generation(model, inputs)
-    found = greedy(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST)
+    found = greedy(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH)
     assert told(found) == generated(model, inputs)
 
 
-@pytest.mark.parametrize("width", [2, 4])
-def test_beam_search_with_its_cache_reordered(family, width):
+@pytest.mark.parametrize("num_beams", [2, 4])
+def test_beam_search_with_its_cache_reordered(family, num_beams):
     model, inputs = family
     ready = generation(model, inputs)
-    found = beam_search(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST, width=width)
-    options = {"num_beams": width, "num_return_sequences": width, "length_penalty": 0.0, "early_stopping": "never"}
+    found = beam_search(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH, num_beams=num_beams)
+    options = {
+        "num_beams": num_beams,
+        "num_return_sequences": num_beams,
+        "length_penalty": 0.0,
+        "early_stopping": "never",
+    }
     assert told(found) == generated(model, inputs, **options)
 
 
 def test_diverse_beam_search_says_different_things(family):
     model, inputs = family
     ready = generation(model, inputs)
-    options: dict[str, Any] = {"end": ready.end, "longest": LONGEST, "width": 4, "groups": 4}
-    some = diverse_beam_search(ready.step, ready.state, ready.start, strength=50.0, **options)
+    options: dict[str, Any] = {"end": ready.end, "max_length": MAX_LENGTH, "num_beams": 4, "num_beam_groups": 4}
+    some = diverse_beam_search(ready.step, ready.state, ready.start, diversity_penalty=50.0, **options)
     firsts = some.found.words[..., 0]
     assert all(len(set(row)) == 4 for row in firsts.tolist())
     again = generation(model, inputs)
-    plain = beam_search(again.step, again.state, again.start, end=END, longest=LONGEST, width=1, refill=False)
+    plain = beam_search(again.step, again.state, again.start, end=END, max_length=MAX_LENGTH, num_beams=1, refill=False)
     assert [some.of_group(0, i)[0] for i in range(3)] == [plain.sentence(i) for i in range(3)]
 
 
@@ -128,11 +133,11 @@ def test_diverse_beam_search_says_different_things(family):
 def test_the_same_prompt_is_decoded_several_times(family):
     model, inputs = family
     ready = generation(model, inputs)
-    options: dict[str, Any] = {"end": ready.end, "longest": LONGEST, "width": 4}
+    options: dict[str, Any] = {"end": ready.end, "max_length": MAX_LENGTH, "num_beams": 4}
     first = beam_search(ready.step, ready.state, ready.start, **options)
-    diverse_beam_search(ready.step, ready.state, ready.start, groups=2, **options)
+    diverse_beam_search(ready.step, ready.state, ready.start, num_beam_groups=2, **options)
     assert told(beam_search(ready.step, ready.state, ready.start, **options)) == told(first)
-    greedy(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST)
+    greedy(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH)
     assert told(beam_search(ready.step, ready.state, ready.start, **options)) == told(first)
 
 
@@ -144,10 +149,10 @@ def test_prompts_of_several_lengths():
     both = torch.tensor([[PAD, PAD, 7, 4], [5, 3, 7, 4]])
     mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
     together = generation(model, {"input_ids": both, "attention_mask": mask})
-    found = beam_search(together.step, together.state, together.start, end=END, longest=LONGEST, width=3)
+    found = beam_search(together.step, together.state, together.start, end=END, max_length=MAX_LENGTH, num_beams=3)
     for i, alone in enumerate((short, long)):
         one = generation(model, {"input_ids": alone})
-        wanted = beam_search(one.step, one.state, one.start, end=END, longest=LONGEST, width=3)
+        wanted = beam_search(one.step, one.state, one.start, end=END, max_length=MAX_LENGTH, num_beams=3)
         assert told(found)[3 * i : 3 * i + 3] == told(wanted)
     with pytest.raises(InputError, match="at the left"):
         generation(model, {"input_ids": both.flip(1), "attention_mask": mask.flip(1)})
@@ -158,7 +163,7 @@ def test_a_prompt_of_one_word():
     model, _ = gpt2()
     model, one = model.eval(), {"input_ids": torch.tensor([[5], [3]])}
     ready = generation(model, one)
-    assert told(greedy(ready.step, ready.state, ready.start, end=END, longest=LONGEST)) == generated(
+    assert told(greedy(ready.step, ready.state, ready.start, end=END, max_length=MAX_LENGTH)) == generated(
         model, {**one, "attention_mask": torch.ones(2, 1).long()}
     )
 
@@ -168,9 +173,14 @@ class TestTheConfiguration:
 
     def decoded(self, model: Any, inputs: dict[str, Tensor]) -> tuple[list[list[int]], list[list[int]]]:
         ready = generation(model, inputs)
-        assert PAD in ready.forbidden
-        forbidden = [word for word in ready.forbidden if word != PAD]  # which generate may say
-        options: dict[str, Any] = {"end": ready.end, "longest": LONGEST, "width": 3, "forbidden": forbidden}
+        assert PAD in ready.suppress_tokens
+        suppress_tokens = [word for word in ready.suppress_tokens if word != PAD]  # which generate may say
+        options: dict[str, Any] = {
+            "end": ready.end,
+            "max_length": MAX_LENGTH,
+            "num_beams": 3,
+            "suppress_tokens": suppress_tokens,
+        }
         theirs = {"num_beams": 3, "num_return_sequences": 3, "length_penalty": 0.0, "early_stopping": "never"}
         ours = told(beam_search(ready.step, ready.state, ready.start, **options))
         return ours, generated(model, inputs, **theirs)
@@ -201,8 +211,8 @@ class TestTheConfiguration:
         ends = [END, 4, 7]
         mbart.generation_config.eos_token_id = ends
         ready = generation(mbart, TEXT)
-        found = greedy(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST)
-        rows = mbart.generate(**TEXT, max_new_tokens=LONGEST, do_sample=False)[:, 1:].tolist()
+        found = greedy(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH)
+        rows = mbart.generate(**TEXT, max_new_tokens=MAX_LENGTH, do_sample=False)[:, 1:].tolist()
         for row, ours in zip(rows, told(found), strict=True):
             stop = next((i for i, word in enumerate(row) if word in ends), len(row) - 1)
             assert ours[:-1] == row[:stop]
@@ -216,8 +226,8 @@ class TestTheConfiguration:
     def test_what_the_decoder_has_said_already(self, mbart):
         said = {**TEXT, "decoder_input_ids": torch.tensor([[START, 9, 8]]).expand(3, -1)}
         ready = generation(mbart, said)
-        found = greedy(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST)
-        rows = mbart.generate(**said, max_new_tokens=LONGEST, do_sample=False)[:, 3:].tolist()
+        found = greedy(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH)
+        rows = mbart.generate(**said, max_new_tokens=MAX_LENGTH, do_sample=False)[:, 3:].tolist()
         assert told(found) == [row[: row.index(END) + 1] if END in row else row for row in rows]
 
     @pytest.mark.parametrize("inputs", [{"atention_mask": torch.ones(3, 4)}, {"labels": torch.ones(3, 4)}])
@@ -226,7 +236,7 @@ class TestTheConfiguration:
             generation(mbart, {**TEXT, **inputs})
 
 
-class TestPicturesInThePrompt:
+class TestImagesInThePrompt:
     @pytest.fixture
     def git(self) -> tuple[Any, Tensor]:
         eyes = {
@@ -242,10 +252,10 @@ class TestPicturesInThePrompt:
 
     @pytest.mark.parametrize("words", [[[1], [1]], [[1, 5], [1, 7]]], ids=["one word", "two"])
     def test_are_seen_whatever_the_length_of_the_prompt(self, git, words):
-        model, pictures = git
-        inputs = {"pixel_values": pictures, "input_ids": torch.tensor(words)}
+        model, images = git
+        inputs = {"pixel_values": images, "input_ids": torch.tensor(words)}
         ready = generation(model, inputs)
-        found = beam_search(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST, width=3)
+        found = beam_search(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH, num_beams=3)
         options = {"num_beams": 3, "num_return_sequences": 3, "length_penalty": 0.0, "early_stopping": "never"}
         inputs["attention_mask"] = torch.ones(2, len(words[0])).long()
         assert told(found) == generated(model, inputs, **options)
@@ -256,14 +266,14 @@ class TestPicturesInThePrompt:
         def replaced(_module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             return args, {**kwargs, "input_ids": kwargs["input_ids"].where(kwargs["input_ids"] < WORDS, START)}
 
-        model, pictures = git
+        model, images = git
         model.register_forward_pre_hook(replaced, with_kwargs=True)
-        ready = generation(model, {"pixel_values": pictures, "input_ids": torch.tensor([[99, 5], [99, 7]])})
+        ready = generation(model, {"pixel_values": images, "input_ids": torch.tensor([[99, 5], [99, 7]])})
         assert ready.start.tolist() == [5, 7]
 
     def test_places_in_several_directions_are_refused(self, git):
-        model, pictures = git
-        inputs = {"input_ids": torch.tensor([[1]]), "pixel_values": pictures, "image_grid_thw": torch.ones(1, 3)}
+        model, images = git
+        inputs = {"input_ids": torch.tensor([[1]]), "pixel_values": images, "image_grid_thw": torch.ones(1, 3)}
         with pytest.raises(ModelError, match="several directions"):
             generation(model, inputs)
 
@@ -273,7 +283,7 @@ def test_kinds_of_words_and_masks_of_other_types():
     model = gpt2()[0].eval()
     inputs = {**TEXT, "token_type_ids": torch.tensor([[0, 0, 1, 1]]).expand(3, -1)}
     ready = generation(model, {**inputs, "attention_mask": torch.ones(3, 4)})
-    found = greedy(ready.step, ready.state, ready.start, end=ready.end, longest=LONGEST)
+    found = greedy(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH)
     assert told(found) == generated(model, inputs)
     with pytest.raises(InputError, match="of the prompts' shape"):
         generation(model, {**TEXT, "attention_mask": torch.ones(3, 5)})
@@ -335,8 +345,10 @@ class TestBadInput:
     def test_a_filling_that_is_no_word_of_the_model_is_never_said_anyway(self, model, filling):
         model.config.pad_token_id = model.generation_config.pad_token_id = filling
         ready = generation(model, TEXT)
-        assert ready.forbidden == ()
-        assert greedy(ready.step, ready.state, ready.start, end=END, longest=2, forbidden=ready.forbidden).exists.all()
+        assert ready.suppress_tokens == ()
+        assert greedy(
+            ready.step, ready.state, ready.start, end=END, max_length=2, suppress_tokens=ready.suppress_tokens
+        ).exists.all()
 
     def test_an_input_that_is_none_is_not_there(self, model):
         assert generation(model, {**TEXT, "position_ids": None}).end == END
@@ -344,7 +356,7 @@ class TestBadInput:
     def test_of_a_sentence_beyond_the_model_s_places(self, model):
         ready = generation(model, TEXT)
         with pytest.raises(InputError, match="at most 32 words"):
-            greedy(ready.step, ready.state, ready.start, end=END, longest=40, shortest=40)
+            greedy(ready.step, ready.state, ready.start, end=END, max_length=40, min_length=40)
 
     def test_of_a_model_that_keeps_a_state_alone(self):
         config = transformers.MambaConfig(
@@ -357,5 +369,5 @@ class TestBadInput:
 def test_a_model_in_double_precision_is_decoded_in_it():
     torch.manual_seed(2)
     ready = generation(gpt2()[0].double().eval(), TEXT)
-    found = greedy(ready.step, ready.state, ready.start, end=END, longest=LONGEST)
+    found = greedy(ready.step, ready.state, ready.start, end=END, max_length=MAX_LENGTH)
     assert found.totals.dtype is torch.float64

@@ -22,20 +22,20 @@ few = settings(max_examples=60, deadline=None)
     tied=st.booleans(),
     zeros=st.booleans(),
     bounds=st.tuples(st.integers(1, 6), st.integers(1, 6)).map(sorted),
-    forbidden=st.sets(st.sampled_from([0, 2])).map(tuple),
+    suppress_tokens=st.sets(st.sampled_from([0, 2])).map(tuple),
 )
-def test_the_likeliest_word_at_every_step(seed, words, tied, zeros, bounds, forbidden):
-    shortest, longest = bounds
+def test_the_likeliest_word_at_every_step(seed, words, tied, zeros, bounds, suppress_tokens):
+    min_length, max_length = bounds
     chain = Chain.random(seed, 4 if tied else words, samples=3, zeros=zeros, tied=tied)
-    limits: dict[str, Any] = {"shortest": shortest, "forbidden": forbidden}
-    found = greedy(chain.step, chain.state, chain.start, end=END, longest=longest, normalize=1.0, **limits)
-    assert found.words.shape == (3, 1, longest)
+    limits: dict[str, Any] = {"min_length": min_length, "suppress_tokens": suppress_tokens}
+    found = greedy(chain.step, chain.state, chain.start, end=END, max_length=max_length, normalize=1.0, **limits)
+    assert found.words.shape == (3, 1, max_length)
     for sample in range(3):
-        wanted = slow_greedy(chain, sample, longest, **limits)
+        wanted = slow_greedy(chain, sample, max_length, **limits)
         assert found.exists[sample].tolist() == [bool(wanted)]
         for said in wanted:
             length = len(said.words)
-            assert found.words[sample, 0].tolist() == [*said.words, *[0] * (longest - length)]
+            assert found.words[sample, 0].tolist() == [*said.words, *[0] * (max_length - length)]
             assert found.log_probabilities[sample, 0, :length].tolist() == list(said.gains)
             assert float(found.totals[sample, 0]) == pytest.approx(said.total)
             assert float(found.scores[sample, 0]) == pytest.approx(said.score(1.0))
@@ -44,10 +44,10 @@ def test_the_likeliest_word_at_every_step(seed, words, tied, zeros, bounds, forb
 
 def test_a_sample_is_the_same_alone():
     chain = Chain.random(5, words=6, samples=8)
-    together = greedy(chain.step, chain.state, chain.start, end=END, longest=7)
+    together = greedy(chain.step, chain.state, chain.start, end=END, max_length=7)
     for sample in range(8):
         alone = chain.of(sample)
-        found = greedy(alone.step, alone.state, alone.start, end=END, longest=7)
+        found = greedy(alone.step, alone.state, alone.start, end=END, max_length=7)
         assert found.words.tolist() == together.words[sample : sample + 1].tolist()
         assert found.totals.tolist() == together.totals[sample : sample + 1].tolist()
 
@@ -55,7 +55,7 @@ def test_a_sample_is_the_same_alone():
 def test_each_sample_begins_where_it_is_told():
     # 2 is followed by 3, 3 by the end.
     chain = torch.tensor([[1.0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]).log()
-    found = greedy(lambda words, state: (chain[words], state), None, torch.tensor([2, 3]), end=END, longest=3)
+    found = greedy(lambda words, state: (chain[words], state), None, torch.tensor([2, 3]), end=END, max_length=3)
     assert [found.sentence(sample) for sample in range(2)] == [[3], []]
     assert found.finished.all()
 
@@ -70,12 +70,12 @@ def test_only_open_sentences_are_stepped():
         asked.append(state["sample"].tolist())
         return chain.step(words, state)
 
-    found = greedy(step, chain.state, chain.start, end=END, longest=4)
+    found = greedy(step, chain.state, chain.start, end=END, max_length=4)
     assert asked == [[0, 1, 2], [1, 2], [2], [2]]
     assert found.lengths.tolist() == [[1], [0], [4]]
 
 
 def test_bad_settings_are_told():
     chain = Chain.random(0)
-    with pytest.raises(MethodError, match="longest must be"):
-        greedy(chain.step, chain.state, chain.start, end=END, longest=0)
+    with pytest.raises(MethodError, match="max_length must be"):
+        greedy(chain.step, chain.state, chain.start, end=END, max_length=0)

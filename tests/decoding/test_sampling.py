@@ -19,7 +19,7 @@ UNLIKELY = 1e-3
 
 
 def drawn(chain: Chain, **options: Any) -> Decoded:
-    return sample(chain.step, chain.state, chain.start, **{"end": END, "longest": 4, **options})
+    return sample(chain.step, chain.state, chain.start, **{"end": END, "max_length": 4, **options})
 
 
 def assert_as_often(counts: list[int], probabilities: list[float]) -> None:
@@ -36,7 +36,7 @@ def assert_as_often(counts: list[int], probabilities: list[float]) -> None:
 
 def first_words(logs: list[float], **options: Any) -> list[int]:
     table = torch.tensor([logs], dtype=torch.float64)
-    chosen = {"end": 0, "longest": 1, "count": 4000, **options}
+    chosen = {"end": 0, "max_length": 1, "count": 4000, **options}
     found = sample(lambda words, state: (table[words * 0], state), None, torch.tensor([0]), **chosen)
     return torch.bincount(found.words.flatten(), minlength=len(logs)).tolist()
 
@@ -60,8 +60,8 @@ class TestFrequencies:
             ({"top_p": 1.0}, P),
             ({"top_k": 3, "top_p": 0.7}, [0.4, 0.25, 0, 0, 0, 0]),  # of 0.85 the first two are 0.76
             ({"temperature": 0.5, "top_p": 0.8}, [0.16, 0.0625, 0, 0, 0, 0]),  # of 0.275 the first two are 0.81
-            ({"forbidden": (1,)}, [0.4, 0, 0, 0.2, 0.1, 0.05]),
-            ({"forbidden": (1,), "top_k": 2}, [0.4, 0, 0, 0.2, 0, 0]),
+            ({"suppress_tokens": (1,)}, [0.4, 0, 0, 0.2, 0.1, 0.05]),
+            ({"suppress_tokens": (1,), "top_k": 2}, [0.4, 0, 0, 0.2, 0, 0]),
         ],
     )
     def test_of_words(self, options, weights):
@@ -69,7 +69,7 @@ class TestFrequencies:
 
     def test_of_whole_sentences(self):
         chain = Chain.random(2, words=3)
-        found = drawn(chain, count=6000, longest=3)
+        found = drawn(chain, count=6000, max_length=3)
         lengths, words = found.lengths[0].tolist(), found.words[0].tolist()
         counts = Counter(tuple(row[:length]) for row, length in zip(words, lengths, strict=True))
         likely = [said for said in everything(chain, 0, 3) if math.exp(said.total) > 0.002]
@@ -86,7 +86,7 @@ class TestFrequencies:
 
     def test_a_temperature_near_zero_is_greedy(self):
         chain = Chain.random(4, words=6, samples=5)
-        wanted = greedy(chain.step, chain.state, chain.start, end=END, longest=4)
+        wanted = greedy(chain.step, chain.state, chain.start, end=END, max_length=4)
         for temperature in (1e-3, 1e-300):
             assert drawn(chain, temperature=temperature).words.tolist() == wanted.words.tolist()
 
@@ -107,7 +107,7 @@ class TestResults:
 
     def test_limits_hold(self):
         chain = Chain.random(8, words=6, samples=2)
-        found = drawn(chain, count=200, longest=5, shortest=3, forbidden=(0, 2))
+        found = drawn(chain, count=200, max_length=5, min_length=3, suppress_tokens=(0, 2))
         said = found.words[found.log_probabilities < 0]
         assert not ((said == 0) | (said == 2)).any()
         assert bool((found.lengths >= 3).all())
@@ -171,7 +171,7 @@ class TestBadInput:
             ({"top_p": math.nan}, "top_p must be"),
             ({"count": 0}, "count must be a whole number of at least 1"),
             ({"seed": 0.5}, "seed must be a whole number"),
-            ({"longest": 0}, "longest must be"),
+            ({"max_length": 0}, "max_length must be"),
         ],
     )
     def test_settings(self, options, message):

@@ -15,7 +15,7 @@ from slow_decoding import END, Chain
 from torch import Tensor
 
 from saywhy.decoding import beam_search, greedy, sample
-from saywhy.decoding.step import Limits, Stepper, take
+from saywhy.decoding.step import DecodingLimits, Stepper, take
 from saywhy.errors import InputError, MethodError
 
 Pair = namedtuple("Pair", ["sample", "before"])
@@ -66,9 +66,9 @@ def test_states_of_every_make(make):
         sample, before = parts(state)
         return chain.table[sample, before, words], build(sample=sample, before=words)
 
-    options: dict[str, Any] = {"end": END, "longest": 6}
-    found = beam_search(step, build(**chain.state), chain.start, width=4, **options)
-    wanted = beam_search(chain.step, chain.state, chain.start, width=4, **options)
+    options: dict[str, Any] = {"end": END, "max_length": 6}
+    found = beam_search(step, build(**chain.state), chain.start, num_beams=4, **options)
+    wanted = beam_search(chain.step, chain.state, chain.start, num_beams=4, **options)
     assert found.words.tolist() == wanted.words.tolist()
 
 
@@ -81,7 +81,7 @@ def test_the_callers_state_stays_as_it_is():
     chain = Chain.random(7, samples=2)
     state = chain.state
     before = {name: part.clone() for name, part in state.items()}
-    beam_search(chain.step, state, chain.start, end=END, longest=5)
+    beam_search(chain.step, state, chain.start, end=END, max_length=5)
     assert all(torch.equal(state[name], part) for name, part in before.items())
 
 
@@ -92,7 +92,7 @@ DECODERS = {"greedy": greedy, "beam search": beam_search, "sample": sample}
 def test_signatures_are_true(decoder):
     chain = Chain.random(7, samples=2)
     watched = jaxtyped(DECODERS[decoder], typechecker=beartype)
-    found = watched(chain.step, chain.state, chain.start, end=END, longest=5)
+    found = watched(chain.step, chain.state, chain.start, end=END, max_length=5)
     jaxtyped(type(found), typechecker=beartype)(**vars(found))
 
 
@@ -100,7 +100,7 @@ def fed(decoder: str, answer: Any, state: Any = None, start: Tensor | None = Non
     def step(words: Tensor, state: Any) -> Any:
         return answer(words) if callable(answer) else answer
 
-    DECODERS[decoder](step, state, torch.tensor([0, 0]) if start is None else start, end=END, longest=4)
+    DECODERS[decoder](step, state, torch.tensor([0, 0]) if start is None else start, end=END, max_length=4)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -167,16 +167,16 @@ class TestStates:
             state["sum"] += 1
             return torch.full((len(words), 3), 1 / 3).log(), state
 
-        stepper = Stepper(step, begin, torch.tensor([0]), Limits(end=1, longest=9))
+        stepper = Stepper(step, begin, torch.tensor([0]), DecodingLimits(end=1, max_length=9))
         stepper.ask(torch.tensor([0]))
         assert begin["sum"].item() == 0
         assert stepper.state["sum"].item() == 1
 
     def test_whole_numbers_of_other_libraries(self):
-        limits = Limits(end=np.int64(2), longest=torch.tensor(5), forbidden=np.array([0, 1]).tolist())
-        assert (limits.end, limits.longest, limits.forbidden) == (2, 5, (0, 1))
-        with pytest.raises(MethodError, match="is forbidden"):
-            Limits(end=np.int64(2), longest=3, forbidden=[2])
+        limits = DecodingLimits(end=np.int64(2), max_length=torch.tensor(5), suppress_tokens=np.array([0, 1]).tolist())
+        assert (limits.end, limits.max_length, limits.suppress_tokens) == (2, 5, (0, 1))
+        with pytest.raises(MethodError, match="is suppressed"):
+            DecodingLimits(end=np.int64(2), max_length=3, suppress_tokens=[2])
 
     @pytest.mark.parametrize("state", [MappingProxyType({"a": torch.zeros(1)}), WithoutInit(torch.zeros(1))])
     def test_what_cannot_be_copied_is_refused(self, state):
@@ -185,4 +185,4 @@ class TestStates:
 
     def test_a_start_that_is_no_tensor(self):
         with pytest.raises(InputError, match="start is one whole number"):
-            Stepper(lambda words, state: (words, state), None, [0], Limits(end=1, longest=2))
+            Stepper(lambda words, state: (words, state), None, [0], DecodingLimits(end=1, max_length=2))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from saywhy.engine.layout import Layout
-from saywhy.engine.trace import Question, Watching
+from saywhy.engine.trace import LayerProbe, LayerSearch
 
 Order = Callable[[Tensor], Tensor]
 """From maps [batch, channel, *grid] to the same in another, wrong, order."""
@@ -34,7 +34,7 @@ class Laid(nn.Module):
 
 
 class Patches(nn.Module):
-    """Patches of a picture, projected, with no module of its own that gives them in their places."""
+    """Patches of an image, projected, with no module of its own that gives them in their places."""
 
     def __init__(self, grid: tuple[int, ...], patch: int, channels: int) -> None:
         super().__init__()
@@ -103,11 +103,11 @@ class SmallViT(nn.Module):
         return self.head(x[:, -1 if self.last else 0] if self.class_token else x.mean(1))
 
 
-def picture(*space: int) -> Tensor:
-    """A seeded picture of noise [1, 3, *space]."""
+def image(*space: int) -> Tensor:
+    """A seeded image of noise [1, 3, *space]."""
     return torch.randn(1, 3, *space, generator=torch.Generator().manual_seed(1))
 
 
-def watching(model: nn.Module, inputs: object) -> Watching:
+def watching(model: nn.Module, inputs: object) -> LayerSearch:
     """The model, asked for its top class."""
-    return Watching(model, inputs, Question(lambda out: out.max(1).values[:, None]))
+    return LayerSearch(model, inputs, LayerProbe(lambda out: out.max(1).values[:, None]))

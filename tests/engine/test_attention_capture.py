@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from oracles.networks import TinyTransformer
-from saywhy.engine.attention import Attended, attend
+from saywhy.engine.attention import AttentionCapture, attend
 from saywhy.errors import GradientError
 
 BATCH, HEADS, QUERIES, KEYS, CHANNELS = 2, 3, 5, 7, 4
@@ -41,7 +41,7 @@ def three(dtype: torch.dtype = torch.float64, key_heads: int = HEADS) -> tuple[T
     return query, *(normal(BATCH, key_heads, KEYS, CHANNELS, seed=s, dtype=dtype) for s in (2, 3))
 
 
-def assert_answers_alike(network: nn.Module, inputs: Any, **tolerance: float) -> Attended:
+def assert_answers_alike(network: nn.Module, inputs: Any, **tolerance: float) -> AttentionCapture:
     with torch.no_grad():
         wanted = everything(network(*inputs))
     found = attend(network, inputs, everything)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from saywhy.engine import graph
 from saywhy.engine.capture import _LONG, Capture, Watched, capture
 from saywhy.engine.layout import Layout
-from saywhy.engine.preserve import borrowed
+from saywhy.engine.preserve import preserve_state
 from saywhy.errors import GradientError, LayerError
 
 
@@ -38,7 +38,7 @@ def small(**options: bool) -> Small:
     return Small(**options).eval()
 
 
-def picture(batch: int = 2, size: int = 8) -> Tensor:
+def image(batch: int = 2, size: int = 8) -> Tensor:
     return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
@@ -78,23 +78,23 @@ def assert_no_trace(model: nn.Module) -> None:
 @pytest.mark.parametrize("inplace", [True, False])
 @pytest.mark.parametrize("indices", [(2,), (0, 3, 5)])
 def test_activations_and_gradients_are_those_of_the_layer(inplace, indices):
-    model, x = small(inplace=inplace), picture()
+    model, x = small(inplace=inplace), image()
     assert_right(capture(model, x, [watched(model, "body")], classes(*indices)), model, x, *indices)
     assert_no_trace(model)
 
 
 def test_parameters_may_be_frozen():
-    model, x = small().requires_grad_(False), picture()
+    model, x = small().requires_grad_(False), image()
     assert_right(capture(model, x, [watched(model, "body")], classes(1)), model, x, 1)
     assert not any(p.requires_grad for p in model.parameters())
 
 
 @pytest.mark.parametrize("block", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_the_mode_round_the_call_does_not_matter(block):
-    model, x = small(), picture()
+    model, x = small(), image()
     with block():
         before = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-        result = capture(model, picture(), [watched(model, "body")], classes(0, 1))
+        result = capture(model, image(), [watched(model, "body")], classes(0, 1))
         gradients = result.gradients()["body"]
         assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == before
     torch.testing.assert_close(gradients[:, 1], reference(model, x, 1)[1])
@@ -103,13 +103,13 @@ def test_the_mode_round_the_call_does_not_matter(block):
 def test_inputs_made_under_inference_mode_are_taken():
     model = small()
     with torch.inference_mode():
-        x = picture() + 0
+        x = image() + 0
     assert x.is_inference()
-    assert_right(capture(model, x, [watched(model, "body")], classes(1)), model, picture(), 1)
+    assert_right(capture(model, x, [watched(model, "body")], classes(1)), model, image(), 1)
 
 
 def test_a_model_in_train_mode_is_explained_in_evaluation_mode_and_given_back():
-    model, x = small(), picture()
+    model, x = small(), image()
     expected = reference(model, x, 0)[1]
     model.train()
     model.norm.eval()
@@ -132,7 +132,7 @@ def test_nothing_is_left_behind_when_the_score_fails():
         raise ZeroDivisionError("on purpose")
 
     with pytest.raises(ZeroDivisionError):
-        capture(model, picture(), [watched(model, "body")], fails)
+        capture(model, image(), [watched(model, "body")], fails)
     assert_no_trace(model)
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
@@ -143,14 +143,14 @@ def test_the_stem_has_no_graph_and_the_backward_pass_ends_at_the_layer():
     model = small()
     seen = []
     handle = model.stem.register_forward_hook(lambda _m, _i, out: seen.append(out.requires_grad))
-    result = capture(model, picture(), [watched(model, "body")], classes(0))
+    result = capture(model, image(), [watched(model, "body")], classes(0))
     handle.remove()
     assert seen == [False]
     assert result._taps[0].tensor().is_leaf
 
 
 def test_several_layers_start_the_graph_at_the_first():
-    model, x = small(), picture()
+    model, x = small(), image()
     layers = [watched(model, "body"), watched(model, "stem")]
     result = capture(model, x, layers, classes(4))
     gradients = result.gradients()
@@ -172,12 +172,12 @@ def test_a_layer_that_has_no_say_gives_zero_beside_one_that_has():
             return self.used(x).mean((2, 3))
 
     model = Branches()
-    result = capture(model, picture(), [watched(model, "used"), watched(model, "idle")], classes(0))
+    result = capture(model, image(), [watched(model, "used"), watched(model, "idle")], classes(0))
     gradients = result.gradients()
     assert gradients["used"].any()
     assert not gradients["idle"].any()
     with pytest.raises(GradientError, match="no gradient"):
-        capture(model, picture(), [watched(model, "idle")], lambda out: out.detach())
+        capture(model, image(), [watched(model, "idle")], lambda out: out.detach())
 
 
 @pytest.mark.parametrize("count", [2, 5])
@@ -192,9 +192,7 @@ def test_some_targets_may_have_no_say_from_a_layer(count):
 
     model = Heads()
     indices = [0, 1, 1, 0, 1][:count]
-    gradients = capture(
-        model, picture(), [watched(model, "left")], lambda o: torch.stack([o[:, i] for i in indices], 1)
-    )
+    gradients = capture(model, image(), [watched(model, "left")], lambda o: torch.stack([o[:, i] for i in indices], 1))
     alive = gradients.gradients()["left"].flatten(2).any(-1)[0].tolist()
     assert alive == [i == 0 for i in indices]
 
@@ -202,7 +200,7 @@ def test_some_targets_may_have_no_say_from_a_layer(count):
 def test_a_score_that_uses_no_layer_is_an_error():
     model = small()
     with pytest.raises(GradientError, match="no gradient"):
-        capture(model, picture(), [watched(model, "body")], lambda output: output[:, :1].detach())
+        capture(model, image(), [watched(model, "body")], lambda output: output[:, :1].detach())
 
 
 def test_a_model_that_closes_a_no_grad_block_behind_the_layer_is_run_again_with_a_graph():
@@ -217,7 +215,7 @@ def test_a_model_that_closes_a_no_grad_block_behind_the_layer_is_run_again_with_
             return self.head(features.relu().mean((2, 3)))
 
     torch.manual_seed(0)
-    model, x = Frozen(), picture()
+    model, x = Frozen(), image()
     result = capture(model, x, [watched(model, "backbone")], classes(1))
     features = model.backbone(x).detach().requires_grad_()
     expected = torch.autograd.grad(model.head(features.relu().mean((2, 3)))[:, 1].sum(), features)[0]
@@ -236,7 +234,7 @@ def test_a_layer_inside_the_models_own_inference_block_says_so():
 
     model = Inference()
     with pytest.raises(GradientError, match=r"own torch\.inference_mode\(\) block"):
-        capture(model, picture(), [watched(model, "backbone")], classes(0))
+        capture(model, image(), [watched(model, "backbone")], classes(0))
 
 
 def test_a_tied_layer_is_recorded_call_by_call():
@@ -249,7 +247,7 @@ def test_a_tied_layer_is_recorded_call_by_call():
             return self.head(self.block(F.relu(self.block(x))).mean((2, 3)))
 
     torch.manual_seed(0)
-    model, x = Tied(), picture()
+    model, x = Tied(), image()
     first, second = model.block(x), model.block(F.relu(model.block(x)))
     for call, expected in ((0, first), (1, second), (-1, second)):
         result = capture(model, x, [watched(model, "block", call=call)], classes(0))
@@ -292,7 +290,7 @@ def test_layers_may_give_nested_outputs(kind):
             return maps.relu_().mean((2, 3))
 
     torch.manual_seed(0)
-    model, x = Model(), picture()
+    model, x = Model(), image()
     result = capture(model, x, [watched(model, "part")], classes(0))
     torch.testing.assert_close(result.activations["part"], model.part.conv(x))
     assert result.gradients()["part"].any()
@@ -302,7 +300,7 @@ def test_a_layer_that_does_not_run_is_named():
     model = small()
     model.spare = nn.Conv2d(3, 3, 1)
     with pytest.raises(LayerError, match="layer 'spare' did not run"):
-        capture(model, picture(), [watched(model, "spare")], classes(0))
+        capture(model, image(), [watched(model, "spare")], classes(0))
 
 
 def test_operations_that_cannot_be_batched_fall_back_to_a_loop():
@@ -324,7 +322,7 @@ def test_operations_that_cannot_be_batched_fall_back_to_a_loop():
             return Odd.apply(self.conv(x)).mean((2, 3))
 
     model = Model()
-    gradients = capture(model, picture(), [watched(model, "conv")], classes(0, 1, 2)).gradients()["conv"]
+    gradients = capture(model, image(), [watched(model, "conv")], classes(0, 1, 2)).gradients()["conv"]
     assert gradients.shape == (2, 3, 4, 8, 8)
     for t in range(3):
         expected = torch.zeros(2, 4, 8, 8)
@@ -351,16 +349,16 @@ def test_many_targets_of_a_recurrent_network_are_those_one_by_one():
     torch.manual_seed(0)
     model, turns = Spoken().double(), (0, 7, 20, 59)
     places = [watched(model, "conv"), watched(model, "spare")]
-    together = capture(model, picture().double(), places, classes(*turns)).gradients()
-    assert len(list(graph.nodes([model(picture().double())]))) > _LONG
+    together = capture(model, image().double(), places, classes(*turns)).gradients()
+    assert len(list(graph.nodes([model(image().double())]))) > _LONG
     for place, turn in enumerate(turns):
-        alone = capture(model, picture().double(), places[:1], classes(turn)).gradients()["conv"][:, 0]
+        alone = capture(model, image().double(), places[:1], classes(turn)).gradients()["conv"][:, 0]
         torch.testing.assert_close(together["conv"][:, place], alone, rtol=1e-12, atol=0)
     assert not together["spare"].any()  # nothing depends on it
 
 
 def test_chunks_of_targets_are_the_whole():
-    model, x = small(), picture()
+    model, x = small(), image()
     result = capture(model, x, [watched(model, "body")], classes(0, 1, 2, 3, 4))
     whole = result.gradients()["body"]
     parts = list(result.chunks(limit_bytes=2 * whole[:, 0].numel() * 4))
@@ -369,7 +367,7 @@ def test_chunks_of_targets_are_the_whole():
 
 
 def test_create_graph_trains_the_stem_and_leaves_the_mode_alone():
-    model, x = small(inplace=False).double().train(), picture().double()
+    model, x = small(inplace=False).double().train(), image().double()
     result = capture(model, x, [watched(model, "body")], classes(0), create_graph=True)
     assert model.norm.num_batches_tracked == 1  # train mode was in force, as asked
     (result.gradients()["body"] * result.activations["body"].unsqueeze(1)).sum().backward()
@@ -383,7 +381,7 @@ def test_two_threads_explain_with_one_model():
     def work(index):
         try:
             for _ in range(20):
-                results[index] = capture(model, picture(), [watched(model, "body")], classes(index)).gradients()
+                results[index] = capture(model, image(), [watched(model, "body")], classes(index)).gradients()
         except Exception as error:
             errors.append(error)
 
@@ -397,7 +395,7 @@ def test_two_threads_explain_with_one_model():
     assert_no_trace(model)
     model.eval()
     for index, gradients in results.items():
-        torch.testing.assert_close(gradients["body"][:, 0], reference(model, picture(), index)[1])
+        torch.testing.assert_close(gradients["body"][:, 0], reference(model, image(), index)[1])
 
 
 def test_the_random_state_goes_on_as_if_nothing_had_happened():
@@ -410,8 +408,8 @@ def test_the_random_state_goes_on_as_if_nothing_had_happened():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    one = capture(model, picture(), [watched(model, "body")], classes(0), seed=3)
-    two = capture(model, picture(), [watched(model, "body")], classes(0), seed=3)
+    one = capture(model, image(), [watched(model, "body")], classes(0), seed=3)
+    two = capture(model, image(), [watched(model, "body")], classes(0), seed=3)
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(one.activations["body"], two.activations["body"])
 
@@ -424,13 +422,13 @@ def test_buffers_that_the_forward_changes_are_put_back():
             self.register_buffer("swapped", torch.zeros(1))
 
         def forward(self, x):
-            self.seen += len(x)
+            self.crop_box += len(x)
             self.swapped = self.swapped + 1
             return super().forward(x)
 
     model = Counting()
     swapped = model.swapped
-    capture(model, picture(), [watched(model, "body")], classes(0))
+    capture(model, image(), [watched(model, "body")], classes(0))
     assert model.seen == 0
     assert model.swapped is swapped
     assert model.swapped == 0
@@ -444,7 +442,7 @@ def graphs() -> int:
 @pytest.mark.slow
 def test_no_graph_outlives_the_capture():
     model, before = small(), graphs()
-    result = capture(model, picture(), [watched(model, "body")], classes(0))
+    result = capture(model, image(), [watched(model, "body")], classes(0))
     result.gradients()
     assert graphs() > before
     assert not result.scores.requires_grad
@@ -467,7 +465,7 @@ def test_a_buffer_that_the_network_takes_away_is_given_back():
 
     network = Forgetful()
     scale = network.scale
-    with borrowed(network):
+    with preserve_state(network):
         network(torch.rand(1, 3, 6, 6))
     assert network.scale is scale
     assert "scale" in network.state_dict()

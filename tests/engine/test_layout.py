@@ -50,18 +50,18 @@ def test_no_two_readings_are_the_same():
 
 
 @pytest.mark.parametrize(
-    ("shape", "picture"),
+    ("shape", "image"),
     [
         ((1, 512), (64, 64)),  # pooled
         ((1, 512, 1, 1), (64, 64)),  # one cell is no map
-        ((1, 8, 65, 65), (64, 64)),  # finer than the picture
+        ((1, 8, 65, 65), (64, 64)),  # finer than the image
         ((1, 1, 768), (2, 2)),
         ((2, 512, 7, 7), (224, 224)),  # not of one sample
         ((), (64, 64)),
     ],
 )
-def test_what_is_no_map_has_no_reading(shape, picture):
-    assert list(readings(shape, picture)) == []
+def test_what_is_no_map_has_no_reading(shape, image):
+    assert list(readings(shape, image)) == []
 
 
 def test_the_likeliest_reading_comes_first():
@@ -72,9 +72,9 @@ def test_the_likeliest_reading_comes_first():
 
 
 def test_grids_that_other_layers_have_are_tried_too():
-    shape, picture = (1, 1 + 5 * 7, 16), (64, 64)  # a grid that is not shaped like the picture
-    assert Layout("tokens", (5, 7), prefix=1) not in list(readings(shape, picture))
-    assert Layout("tokens", (5, 7), prefix=1) in list(readings(shape, picture, seen=[(5, 7)]))
+    shape, image = (1, 1 + 5 * 7, 16), (64, 64)  # a grid that is not shaped like the image
+    assert Layout("tokens", (5, 7), prefix=1) not in list(readings(shape, image))
+    assert Layout("tokens", (5, 7), prefix=1) in list(readings(shape, image, seen=[(5, 7)]))
 
 
 def test_there_is_a_limit_to_extra_tokens():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from oracles.networks import TinyNetwork, TinyTransformer
-from saywhy.engine.parameter_randomization import shuffled
+from saywhy.engine.parameter_randomization import randomized
 from saywhy.errors import InputError, ModelError
 
 
@@ -46,12 +46,12 @@ def signal(width: int, batch: int = 1) -> Tensor:
 )
 def test_so_many_layers_from_the_answer_down(layers, share, last):
     net = chain(*[8] * (layers + 1))
-    assert changed(net, shuffled(net, signal(8), share)) == {str(i) for i in range(layers - last, layers)}
+    assert changed(net, randomized(net, signal(8), share)) == {str(i) for i in range(layers - last, layers)}
 
 
 def test_every_tensor_keeps_its_values():
     net = TinyNetwork.build()
-    other = shuffled(net, torch.rand(2, 3, 8, 8), 1.0)
+    other = randomized(net, torch.rand(2, 3, 8, 8), 1.0)
     for (name, p), q in zip(net.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(p.flatten().sort().values, q.flatten().sort().values), name
         assert p.shape == q.shape
@@ -64,7 +64,7 @@ def test_every_tensor_keeps_its_values():
 def test_what_has_been_forgotten_stays_forgotten(seed, one, other):
     """The last layers are in the same order, however many have been shuffled before them."""
     net = chain(*[6] * 7)
-    few, many = (shuffled(net, signal(6), k / 6, seed) for k in sorted((one, other)))
+    few, many = (randomized(net, signal(6), k / 6, seed) for k in sorted((one, other)))
     gone = changed(net, few)
     assert gone <= changed(net, many)
     for name in gone:
@@ -73,7 +73,7 @@ def test_what_has_been_forgotten_stays_forgotten(seed, one, other):
 
 def test_the_seed_decides():
     net = chain(8, 8, 8)
-    once, again, other = (shuffled(net, signal(8), 1.0, seed)[0].weight for seed in (1, 1, 2))
+    once, again, other = (randomized(net, signal(8), 1.0, seed)[0].weight for seed in (1, 1, 2))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
 
@@ -93,8 +93,8 @@ class HeadFirst(nn.Module):
 
 def test_the_last_layer_is_the_one_that_runs_last():
     net = HeadFirst()
-    assert changed(net, shuffled(net, signal(4), 1 / 3)) == {"head"}
-    assert changed(net, shuffled(net, signal(4), 2 / 3)) == {"head", "middle"}
+    assert changed(net, randomized(net, signal(4), 1 / 3)) == {"head"}
+    assert changed(net, randomized(net, signal(4), 2 / 3)) == {"head", "middle"}
 
 
 def test_weights_that_the_layer_above_uses_run_where_it_does():
@@ -108,13 +108,13 @@ def test_weights_that_the_layer_above_uses_run_where_it_does():
     after = set()
     for k, name in enumerate(reversed(["self_attn", "self_attn.out_proj", "norm1", "linear1", "linear2", "norm2"]), 1):
         after.add(name)
-        assert changed(net, shuffled(net, signal(8), k / len(names))) == after
+        assert changed(net, randomized(net, signal(8), k / len(names))) == after
 
 
 def test_transformers_and_their_tokens():
     net = TinyTransformer.build()
-    assert "" in changed(net, shuffled(net, torch.rand(1, 3, 8, 8), 1.0))  # the class token is the network's own
-    assert changed(net, shuffled(net, torch.rand(1, 3, 8, 8), 0.01)) == {"fc"}
+    assert "" in changed(net, randomized(net, torch.rand(1, 3, 8, 8), 1.0))  # the class token is the network's own
+    assert changed(net, randomized(net, torch.rand(1, 3, 8, 8), 0.01)) == {"fc"}
 
 
 class Tied(nn.Module):
@@ -131,7 +131,7 @@ class Tied(nn.Module):
 
 def test_shared_weights_stay_shared_and_are_shuffled_once():
     net = Tied()
-    early, late = shuffled(net, signal(5), 1 / 3), shuffled(net, signal(5), 1.0)
+    early, late = randomized(net, signal(5), 1 / 3), randomized(net, signal(5), 1.0)
     for other in (early, late):
         assert other.first.weight is other.last.weight
     assert torch.equal(early.last.weight, late.last.weight)
@@ -141,18 +141,18 @@ def test_shared_weights_stay_shared_and_are_shuffled_once():
 def test_a_layer_that_runs_twice_is_one_layer():
     layer = nn.Linear(5, 5)
     net = nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(5, 5))
-    assert changed(net, shuffled(net, signal(5), 0.5)) == {"3"}
+    assert changed(net, randomized(net, signal(5), 0.5)) == {"3"}
 
 
 def test_batch_normalisation_measures_anew():
     net = TinyNetwork.build()
-    pictures = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    other = shuffled(net, pictures, 1.0)
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    other = randomized(net, images, 1.0)
     assert not other.training
     assert not any(m.training for m in other.modules())
     kept: list[Tensor] = []
     handle = other.stem[0].register_forward_hook(lambda _m, _i, out: kept.append(out))
-    other(pictures)
+    other(images)
     handle.remove()
     found = (kept[0] - other.stem[1].running_mean[:, None, None]) / other.stem[1].running_var[:, None, None].sqrt()
     assert found.mean().abs() < 0.2
@@ -161,11 +161,11 @@ def test_batch_normalisation_measures_anew():
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_statistics_of_one_value_a_channel(batch):
-    """Behind a pooling a single picture has no deviation; it and a noisy copy of it have."""
+    """Behind a pooling a single image has no deviation; it and a noisy copy of it have."""
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 2)
     ).eval()
-    assert shuffled(net, torch.rand(batch, 3, 8, 8), 1.0)(torch.rand(batch, 3, 8, 8)).isfinite().all()
+    assert randomized(net, torch.rand(batch, 3, 8, 8), 1.0)(torch.rand(batch, 3, 8, 8)).isfinite().all()
 
 
 def test_normalisation_without_statistics_or_weights():
@@ -175,7 +175,7 @@ def test_normalisation_without_statistics_or_weights():
         nn.BatchNorm2d(4, affine=False),
         nn.GroupNorm(2, 4),
     ).eval()
-    other = shuffled(net, torch.rand(2, 3, 8, 8), 1.0)
+    other = randomized(net, torch.rand(2, 3, 8, 8), 1.0)
     assert "0" in changed(net, other)
     assert not torch.equal(net[2].running_mean, other[2].running_mean)
 
@@ -183,9 +183,9 @@ def test_normalisation_without_statistics_or_weights():
 def test_frozen_networks_and_those_in_training_stay_so():
     net = TinyNetwork.build().train()
     net.stem.eval().requires_grad_(False)
-    pictures = torch.rand(2, 3, 8, 8)
+    images = torch.rand(2, 3, 8, 8)
     state, modes, drawn = copy.deepcopy(net.state_dict()), [m.training for m in net.modules()], torch.get_rng_state()
-    other = shuffled(net, pictures, 1.0)
+    other = randomized(net, images, 1.0)
     assert [m.training for m in net.modules()] == modes
     assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
     assert [p.requires_grad for p in net.parameters()] == ["stem" not in name for name, _ in net.named_parameters()]
@@ -203,9 +203,9 @@ def test_a_network_that_draws_numbers_does_not_draw_the_callers():
         def forward(self, x: Tensor) -> Tensor:
             return self.norm(self.conv(x + torch.rand_like(x))).mean((2, 3))
 
-    net, pictures = Noisy(), torch.rand(2, 3, 8, 8)
+    net, images = Noisy(), torch.rand(2, 3, 8, 8)
     drawn = torch.get_rng_state()
-    once, again = shuffled(net, pictures, 1.0), shuffled(net, pictures, 1.0)
+    once, again = randomized(net, images, 1.0), randomized(net, images, 1.0)
     assert torch.equal(torch.get_rng_state(), drawn)
     assert torch.equal(once.norm.running_mean, again.norm.running_mean)
 
@@ -213,7 +213,7 @@ def test_a_network_that_draws_numbers_does_not_draw_the_callers():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_precision_is_kept(dtype):
     net = TinyNetwork.build(dtype=dtype)
-    other = shuffled(net, torch.rand(2, 3, 8, 8, dtype=dtype), 1.0)
+    other = randomized(net, torch.rand(2, 3, 8, 8, dtype=dtype), 1.0)
     assert {p.dtype for p in other.parameters()} == {dtype}
     assert other(torch.rand(1, 3, 8, 8, dtype=dtype)).isfinite().all()
 
@@ -221,7 +221,7 @@ def test_precision_is_kept(dtype):
 def test_inference_mode():
     net = TinyNetwork.build()
     with torch.inference_mode():
-        other = shuffled(net, torch.rand(2, 3, 8, 8), 1.0)
+        other = randomized(net, torch.rand(2, 3, 8, 8), 1.0)
     assert not any(t.is_inference() for t in (*other.parameters(), *other.buffers()))
 
 
@@ -236,7 +236,7 @@ def test_named_arguments():
 
     inputs = {"image": torch.rand(2, 3, 8, 8), "question": torch.tensor([[1, 2], [3, 4]])}
     net = Asked()
-    assert "words" in changed(net, shuffled(net, inputs, 1.0))
+    assert "words" in changed(net, randomized(net, inputs, 1.0))
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -244,19 +244,19 @@ def test_named_arguments():
 def test_scripted_networks(make):
     torch.manual_seed(0)
     net = make(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3)).eval())
-    pictures = torch.rand(2, 3, 8, 8)
-    before = net(pictures)
-    other = shuffled(net, pictures, 0.3)
-    assert torch.equal(net(pictures), before)
+    images = torch.rand(2, 3, 8, 8)
+    before = net(images)
+    other = randomized(net, images, 0.3)
+    assert torch.equal(net(images), before)
     assert changed(net, other) == {"3"}
-    assert not torch.equal(other(pictures), before)
+    assert not torch.equal(other(images), before)
 
 
 def test_a_network_that_cannot_be_copied():
     net = chain(4, 4)
     net.kept = (net[0].weight * 2).sum()
     with pytest.raises(ModelError, match=r"cannot be copied, so its weights cannot be shuffled .*\(Only Tensors"):
-        shuffled(net, signal(4), 1.0)
+        randomized(net, signal(4), 1.0)
 
 
 def test_a_network_of_one_size_of_batch():
@@ -269,30 +269,30 @@ def test_a_network_of_one_size_of_batch():
             return self.norm(self.conv(x)).reshape(2, 2, -1).mean(2)
 
     with pytest.raises(ModelError, match="does not run on a batch of another size"):
-        shuffled(Two(), torch.rand(2, 3, 5, 5), 1.0)
+        randomized(Two(), torch.rand(2, 3, 5, 5), 1.0)
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
 def test_shares(share):
     with pytest.raises(InputError, match="share"):
-        shuffled(chain(4, 4), signal(4), share)
+        randomized(chain(4, 4), signal(4), share)
 
 
 def test_orders_are_drawn_evenly():
     """Of three values each order comes as often as the others."""
     net = nn.Linear(3, 1, bias=False)
     net.weight.data.copy_(torch.tensor([[1.0, 2.0, 3.0]]))
-    seen = Counter(tuple(shuffled(net, signal(3), 1.0, seed).weight[0].tolist()) for seed in range(120))
+    seen = Counter(tuple(randomized(net, signal(3), 1.0, seed).weight[0].tolist()) for seed in range(120))
     assert len(seen) == 6
     assert min(seen.values()) >= 8
 
 
 def test_normalisation_in_front_of_what_is_shuffled_keeps_its_statistics():
     net = TinyNetwork.build()
-    pictures = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    last = shuffled(net, pictures, 0.01)
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    last = randomized(net, images, 0.01)
     assert changed(net, last) == {"fc"}
     for name, buffer in net.named_buffers():
         assert torch.equal(buffer, dict(last.named_buffers())[name]), name
-    every = shuffled(net, pictures, 1.0)
+    every = randomized(net, images, 1.0)
     assert not torch.equal(net.stem[1].running_mean, every.stem[1].running_mean)

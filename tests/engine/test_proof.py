@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from placed_networks import Placed, SmallViT, picture
+from placed_networks import Placed, SmallViT, image
 from torch import Tensor, nn
 
 from saywhy.engine.layout import Layout, readings
@@ -41,7 +41,7 @@ def proofs(network: nn.Module, x: Tensor, layer: str, tried: list[Layout]) -> li
 
 @pytest.mark.parametrize(("layout", "patch"), RIGHT, ids=lambda v: str(v))
 def test_of_all_readings_the_right_one_is_proved(layout, patch):
-    x = picture(*(patch * cells for cells in layout.grid))
+    x = image(*(patch * cells for cells in layout.grid))
     network = Placed(layout, patch)
     with torch.no_grad():
         network(x)
@@ -56,7 +56,7 @@ def test_of_all_readings_the_right_one_is_proved(layout, patch):
 def test_tokens_taken_too_early_or_too_late_are_refused(grid, off):
     right = Layout("tokens", grid, prefix=2, suffix=2)
     wrong = Layout("tokens", grid, prefix=2 + off, suffix=2 - off)
-    (proof,) = proofs(Placed(right, 4), picture(*(4 * cells for cells in grid)), "laid", [wrong])
+    (proof,) = proofs(Placed(right, 4), image(*(4 * cells for cells in grid)), "laid", [wrong])
     assert not proof.holds, proof
 
 
@@ -65,7 +65,7 @@ def test_tokens_taken_too_early_or_too_late_are_refused(grid, off):
 def test_the_tokens_of_a_transformer_are_told_from_those_beside_them(registers, layer):
     network, extra = SmallViT(registers=registers), 1 + registers
     tried = [Layout("tokens", (8, 8), prefix=p, suffix=extra - p) for p in range(extra + 1)]
-    found = proofs(network, picture(64, 64), layer, tried)
+    found = proofs(network, image(64, 64), layer, tried)
     assert [p.layout.prefix for p in found if p.holds] == [extra], [str(p) for p in found]
 
 
@@ -86,7 +86,7 @@ WRONG_ORDERS = {
 def test_a_wrong_order_is_refused(kind, grid, order):
     layout = Layout(kind, grid)
     network = Placed(layout, 4, WRONG_ORDERS[order])
-    (proof,) = proofs(network, picture(*(4 * cells for cells in grid)), "laid", [layout])
+    (proof,) = proofs(network, image(*(4 * cells for cells in grid)), "laid", [layout])
     assert not proof.holds, proof
 
 
@@ -98,7 +98,7 @@ def test_shuffled_cells_are_refused_however_they_are_shuffled(grid, patch, kind)
     for seed in range(20):
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
         network = Placed(layout, patch, lambda m, order=order: m.flatten(2)[..., order].unflatten(2, grid))
-        (proof,) = proofs(network, picture(*(patch * cells for cells in grid)), "laid", [layout])
+        (proof,) = proofs(network, image(*(patch * cells for cells in grid)), "laid", [layout])
         assert not proof.holds, (seed, proof)
 
 
@@ -106,14 +106,14 @@ def test_shuffled_cells_are_refused_however_they_are_shuffled(grid, patch, kind)
 def test_channels_last_is_not_taken_for_channels_first(cells):
     right, wrong = Layout("channels-last", (cells, cells)), Layout("channels-first", (cells, cells))
     network = Placed(right, 4, channels=cells)  # [1, 8, 8, 8] does not say which axes are space
-    found = proofs(network, picture(4 * cells, 4 * cells), "laid", [wrong, right])
+    found = proofs(network, image(4 * cells, 4 * cells), "laid", [wrong, right])
     assert [p.layout for p in found if p.holds] == [right]
 
 
 def test_a_grid_of_the_wrong_shape_is_refused_or_fits_worse():
     right = Layout("tokens", (6, 10))
     wrong = [Layout("tokens", grid) for grid in ((10, 6), (5, 12), (4, 15), (3, 20))]
-    best, *others = proofs(Placed(right), picture(24, 40), "laid", [*wrong, right])
+    best, *others = proofs(Placed(right), image(24, 40), "laid", [*wrong, right])
     assert best.layout == right
     assert all(p.fit < best.fit / 2 for p in others)
     assert {p.layout.grid for p in others if p.holds} <= {(10, 6)}  # nearly square, so nearly the same places
@@ -131,7 +131,7 @@ def test_latents_that_have_no_place_are_refused():
             tokens = self.patch(x).flatten(2).mT
             return self.mixed((self.latents @ tokens.mT).softmax(-1) @ tokens)
 
-    x = picture(32, 32)
+    x = image(32, 32)
     found = proofs(Latents(), x, "mixed", list(readings((1, 16, 16), (32, 32))))
     assert not any(p.holds for p in found), [str(p) for p in found]
 
@@ -139,40 +139,40 @@ def test_latents_that_have_no_place_are_refused():
 def test_a_layer_that_does_not_answer_is_undecided():
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
     nn.init.constant_(network[0].bias, -1e6)
-    (proof,) = proofs(network, picture(16, 16), "1", [Layout("channels-first", (16, 16))])
+    (proof,) = proofs(network, image(16, 16), "1", [Layout("channels-first", (16, 16))])
     assert proof.undecided
     assert not proof.holds
     assert "answered 0 of 8" in str(proof)
 
 
 class Counted(nn.Module):
-    """Counts the pictures that it is given; refuses more than ``most`` at a time."""
+    """Counts the images that it is given; refuses more than ``most`` at a time."""
 
     def __init__(self, most: int = 1000) -> None:
         super().__init__()
-        self.conv, self.most, self.pictures = nn.Conv2d(3, 4, 3, stride=4, padding=1), most, 0
+        self.conv, self.most, self.images = nn.Conv2d(3, 4, 3, stride=4, padding=1), most, 0
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) > self.most:
             raise RuntimeError("one at a time, please")
-        self.pictures += len(x)
+        self.images += len(x)
         return self.conv(x).relu().mean((2, 3))
 
 
-def test_a_proof_costs_nine_pictures():
+def test_a_proof_costs_nine_images():
     network = Counted()
-    (proof,) = proofs(network, picture(32, 32), "conv", [Layout("channels-first", (8, 8))])
+    (proof,) = proofs(network, image(32, 32), "conv", [Layout("channels-first", (8, 8))])
     assert proof.holds
-    assert network.pictures == 1 + len(PLACES)
+    assert network.images == 1 + len(PLACES)
 
 
 def test_a_network_that_takes_no_batches_is_proved_one_by_one():
-    (proof,) = proofs(Counted(most=1), picture(32, 32), "conv", [Layout("channels-first", (8, 8))])
+    (proof,) = proofs(Counted(most=1), image(32, 32), "conv", [Layout("channels-first", (8, 8))])
     assert proof.holds
 
 
 def test_a_proof_leaves_no_trace():
-    network, x = Placed(Layout("tokens", (8, 8))), picture(32, 32)
+    network, x = Placed(Layout("tokens", (8, 8))), image(32, 32)
     before, state = x.clone(), torch.get_rng_state()
     proofs(network, x, "laid", [Layout("tokens", (8, 8))])
     assert torch.equal(x, before)
@@ -185,7 +185,7 @@ def test_whatever_type_tensors_have_by_default(dtype):
     network, before = Counted(), torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        (proof,) = proofs(network, picture(32, 32).float(), "conv", [Layout("channels-first", (8, 8))])
+        (proof,) = proofs(network, image(32, 32).float(), "conv", [Layout("channels-first", (8, 8))])
     finally:
         torch.set_default_dtype(before)
     assert proof.holds
@@ -193,7 +193,7 @@ def test_whatever_type_tensors_have_by_default(dtype):
 
 def test_it_says_in_words_what_was_found():
     right, wrong = Layout("tokens", (8, 8), prefix=1), Layout("tokens", (8, 8), suffix=1)
-    good, bad = proofs(Placed(right), picture(32, 32), "laid", [wrong, right])
+    good, bad = proofs(Placed(right), image(32, 32), "laid", [wrong, right])
     assert str(good).startswith("tokens 8×8 + 1 before: proved, 100% of the changed patches found")
     assert "not proved" in str(bad)
     assert "fits better one token further" in str(bad)
@@ -207,7 +207,7 @@ def shortcuts() -> nn.Sequential:
 
 
 def test_larger_patches_prove_what_looks_past_the_smaller():
-    (proof,) = proofs(shortcuts(), picture(128, 256), "2", [Layout("channels-first", (4, 8))])
+    (proof,) = proofs(shortcuts(), image(128, 256), "2", [Layout("channels-first", (4, 8))])
     assert proof.holds, proof
 
 
@@ -219,6 +219,6 @@ def test_larger_patches_refuse_a_wrong_order(order):
 
     network = nn.Sequential(*shortcuts(), Turned())
     with torch.no_grad():
-        grid = tuple(network(picture(192, 192)).shape[2:])
-    (proof,) = proofs(network, picture(192, 192), "3", [Layout("channels-first", grid)])
+        grid = tuple(network(image(192, 192)).shape[2:])
+    (proof,) = proofs(network, image(192, 192), "3", [Layout("channels-first", grid)])
     assert not proof.holds, proof

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from saywhy.engine.excitation_mode import Winners
+from saywhy.engine.excitation_mode import ExcitationBackpropMode
 from saywhy.engine.graph import nodes
 from saywhy.engine.rules import Rule, Ruled, ruled
 from saywhy.errors import MethodError
@@ -178,7 +178,7 @@ def test_factors_are_no_masks():
 class TestWinners:
     def shares(self, function, a: Tensor, start: Tensor | None = None) -> Tensor:
         leaf = a.clone().requires_grad_()
-        with Winners():
+        with ExcitationBackpropMode():
             y = function(leaf * 1)
         return torch.autograd.grad(y, leaf, torch.ones_like(y) if start is None else start)[0]
 
@@ -193,7 +193,7 @@ class TestWinners:
         b = torch.tensor([[3.0, 2.0, 1.0, -1.0]])
         leaf = a.clone().requires_grad_()
         for add in (lambda x: x + b, lambda x: x.add_(b), lambda x: torch.add(b, x)):
-            with Winners():
+            with ExcitationBackpropMode():
                 y = add(leaf * 1)
             assert torch.equal(y, a + b)
             assert torch.autograd.grad(y, leaf, torch.ones(1, 4))[0].tolist() == [[0.25, 0, 0.75, 0]]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import saywhy
 from oracles.networks import TinyNetwork
 from saywhy.engine import tree
-from saywhy.engine.preserve import borrowed
+from saywhy.engine.preserve import preserve_state
 from saywhy.engine.shift import undoing_shift
 from saywhy.errors import ModelError
 
@@ -21,17 +21,17 @@ def network() -> TinyNetwork:
     return TinyNetwork.build(dtype=torch.float64)
 
 
-def some_pictures(batch: int = 2) -> Tensor:
+def some_images(batch: int = 2) -> Tensor:
     return torch.randn(batch, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def test_the_same_answer_to_a_picture_that_is_that_much_higher():
-    net, pictures = network(), some_pictures()
-    wanted = net(pictures)
+def test_the_same_answer_to_a_image_that_is_that_much_higher():
+    net, images = network(), some_images()
+    wanted = net(images)
     with undoing_shift(net, OFFSET) as other:
-        torch.testing.assert_close(other(pictures + OFFSET), wanted)
-        torch.testing.assert_close(other(pictures), net(pictures - OFFSET))
-        torch.testing.assert_close(net(pictures), wanted)
+        torch.testing.assert_close(other(images + OFFSET), wanted)
+        torch.testing.assert_close(other(images), net(images - OFFSET))
+        torch.testing.assert_close(net(images), wanted)
         assert [name for name, _ in other.named_modules()] == [name for name, _ in net.named_modules()]
         assert all(a is b for a, b in zip(other.parameters(), net.parameters(), strict=True))
         assert all(other.get_submodule(name) is part for name, part in net.named_modules() if name)
@@ -45,7 +45,7 @@ def test_nothing_is_left_behind(raised):
     modes, hooks, drawn = [m.training for m in net.modules()], dict(net._forward_pre_hooks), torch.get_rng_state()
     try:
         with undoing_shift(net, OFFSET) as other:
-            other(some_pictures())
+            other(some_images())
             if raised:
                 raise KeyError
     except KeyError:
@@ -56,12 +56,12 @@ def test_nothing_is_left_behind(raised):
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
-def test_hooks_of_the_users_get_the_picture_that_was_moved_back():
-    net, pictures, seen = network(), some_pictures(), []
+def test_hooks_of_the_users_get_the_image_that_was_moved_back():
+    net, images, seen = network(), some_images(), []
     net.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
     with undoing_shift(net, OFFSET) as other:
-        other(pictures + OFFSET)
-    torch.testing.assert_close(seen[0], pictures)
+        other(images + OFFSET)
+    torch.testing.assert_close(seen[0], images)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_hooks_of_the_users_get_the_picture_that_was_moved_back():
     ],
     ids=["arguments", "keywords", "list", "dict"],
 )
-def test_only_the_picture_is_moved(wrap, given):
-    """The first of two tensors of the same shape is the picture, as everywhere."""
+def test_only_the_image_is_moved(wrap, given):
+    """The first of two tensors of the same shape is the image, as everywhere."""
 
     class Both(nn.Module):
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             return wrap(*args, **kwargs)
 
-    a, b = some_pictures(), some_pictures() + 5
+    a, b = some_images(), some_images() + 5
     with undoing_shift(Both(), OFFSET) as other:
         first, second = tree.call(other, given(a, b))
     torch.testing.assert_close(first, a - OFFSET)
@@ -93,7 +93,7 @@ def test_words_and_masks_are_not_moved():
         def forward(self, image: Tensor, words: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
             return image, words, weight
 
-    inputs = {"image": some_pictures(), "words": torch.tensor([[1, 2], [3, 4]]), "weight": torch.ones(2, 8)}
+    inputs = {"image": some_images(), "words": torch.tensor([[1, 2], [3, 4]]), "weight": torch.ones(2, 8)}
     with undoing_shift(Asked(), OFFSET) as other:
         image, words, weight = other(**inputs)
     assert torch.equal(words, inputs["words"])
@@ -101,12 +101,12 @@ def test_words_and_masks_are_not_moved():
     assert not torch.equal(image, inputs["image"])
 
 
-def test_any_number_of_pictures():
+def test_any_number_of_images():
     """Methods feed altered copies of one sample, as many as they like."""
     net = network()
     with undoing_shift(net, OFFSET) as other:
         for batch in (1, 2, 7):
-            torch.testing.assert_close(other(some_pictures(batch) + OFFSET), net(some_pictures(batch)))
+            torch.testing.assert_close(other(some_images(batch) + OFFSET), net(some_images(batch)))
 
 
 def test_half_precision_stays_half():
@@ -115,9 +115,9 @@ def test_half_precision_stays_half():
 
 
 def test_its_own_gradient_is_that_of_the_network():
-    net, pictures = network(), some_pictures().requires_grad_()
-    (wanted,) = torch.autograd.grad(net(pictures)[:, 1].sum(), pictures)
-    moved = (pictures.detach() + OFFSET).requires_grad_()
+    net, images = network(), some_images().requires_grad_()
+    (wanted,) = torch.autograd.grad(net(images)[:, 1].sum(), images)
+    moved = (images.detach() + OFFSET).requires_grad_()
     with undoing_shift(net, OFFSET) as other:
         (found,) = torch.autograd.grad(other(moved)[:, 1].sum(), moved)
     torch.testing.assert_close(found, wanted)
@@ -129,12 +129,12 @@ def test_shared_layers_stay_in_evaluation_mode_while_another_thread_uses_them():
     inside, done = threading.Event(), threading.Event()
 
     def explain_meanwhile() -> None:
-        with borrowed(net):
+        with preserve_state(net):
             inside.set()
             done.wait(10)
 
     other_thread = threading.Thread(target=explain_meanwhile)
-    with undoing_shift(net, OFFSET) as other, borrowed(other):
+    with undoing_shift(net, OFFSET) as other, preserve_state(other):
         other_thread.start()
         assert inside.wait(10)
     still = [m.training for m in net.modules()]  # the other thread is not done
@@ -151,25 +151,25 @@ def test_shared_layers_stay_in_evaluation_mode_while_another_thread_uses_them():
     with undoing_shift(net, OFFSET) as other:
         done.set()
         other_thread.join()
-        with borrowed(other):
+        with preserve_state(other):
             assert not any(m.training for m in other.modules())
     assert all(m.training for m in net.modules())
 
 
 def test_two_threads_explain_while_a_third_moves_the_zero():
-    net, pictures = network().train(), some_pictures()
-    wanted = saywhy.explain(net, pictures, 1, "saliency").maps
+    net, images = network().train(), some_images()
+    wanted = saywhy.explain(net, images, 1, "saliency").maps
     wrong: list[str] = []
 
     def explain() -> None:
         for _ in range(15):
-            if not torch.equal(saywhy.explain(net, pictures, 1, "saliency").maps, wanted):
+            if not torch.equal(saywhy.explain(net, images, 1, "saliency").maps, wanted):
                 wrong.append("explained")
 
     def move() -> None:
         for _ in range(15):
             with undoing_shift(net, OFFSET) as other:
-                found = saywhy.explain(other, pictures + OFFSET, 1, "saliency").maps
+                found = saywhy.explain(other, images + OFFSET, 1, "saliency").maps
             if not torch.allclose(found, wanted):
                 wrong.append("moved")
 
@@ -195,7 +195,7 @@ def test_a_network_that_cannot_be_copied():
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize("make", [lambda net: torch.jit.trace(net, some_pictures()), torch.jit.script])
+@pytest.mark.parametrize("make", [lambda net: torch.jit.trace(net, some_images()), torch.jit.script])
 def test_scripted_networks_take_no_hooks(make):
     net = make(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU()).double().eval())
     with pytest.raises(ModelError, match="takes no hooks"), undoing_shift(net, OFFSET):
@@ -205,8 +205,8 @@ def test_scripted_networks_take_no_hooks(make):
 
 def test_a_compiled_call_is_not_taken_over():
     """``Module.compile`` binds the call to the network itself, which knows nothing of the shift."""
-    net, pictures = network(), some_pictures()
-    wanted = net(pictures)
+    net, images = network(), some_images()
+    wanted = net(images)
     net._compiled_call_impl = net._call_impl  # what Module.compile leaves, without a compiler
     with undoing_shift(net, OFFSET) as other:
-        torch.testing.assert_close(other(pictures + OFFSET), wanted)
+        torch.testing.assert_close(other(images + OFFSET), wanted)

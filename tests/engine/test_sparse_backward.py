@@ -35,7 +35,7 @@ def test_a_backward_pass_with_one_living_token_is_the_same(targets):
 def test_the_zero_rows_are_really_left_out():
     seen = []
 
-    class Watching(torch.utils._python_dispatch.TorchDispatchMode):
+    class LayerSearch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             if func is torch.ops.aten.mm.default:
                 seen.append(args[0].shape[0])
@@ -43,7 +43,7 @@ def test_the_zero_rows_are_really_left_out():
 
     rows = torch.zeros(100, 4)
     rows[3] = 1
-    with Watching(), SkipZeros():
+    with LayerSearch(), SkipZeros():
         rows @ torch.ones(4, 4)
     assert seen == [1]
 

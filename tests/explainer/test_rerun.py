@@ -1,4 +1,4 @@
-"""A question asked again: of other pictures, another network, other methods, one sample, or of its rivals."""
+"""A question asked again: of other images, another network, other methods, one sample, or of its rivals."""
 
 from typing import Any
 
@@ -16,21 +16,21 @@ from saywhy.targets import Class, Top, finer
 
 
 def network(**settings: Any) -> TinyNetwork:
-    """Its answers differ from picture to picture."""
+    """Its answers differ from image to image."""
     net = TinyNetwork.build(dtype=torch.float64, **settings)
     with torch.no_grad():
-        net.fc.bias -= net(some_pictures(8, seed=2)).mean(0)
+        net.fc.bias -= net(some_images(8, seed=2)).mean(0)
     return net
 
 
-def some_pictures(batch: int = 3, seed: int = 1) -> Tensor:
+def some_images(batch: int = 3, seed: int = 1) -> Tensor:
     return torch.randn(batch, 3, 12, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def explained(
-    net: nn.Module, pictures: Any, target: Any = 1, method: Any = "gradcam", layer: Any = "features", **own: Any
+    net: nn.Module, images: Any, target: Any = 1, method: Any = "gradcam", layer: Any = "features", **own: Any
 ):
-    return saywhy.explain(net, pictures, target, method, layer, relu=False, **own)
+    return saywhy.explain(net, images, target, method, layer, relu=False, **own)
 
 
 def assert_same(one: saywhy.Explanation, other: saywhy.Explanation) -> None:
@@ -56,14 +56,14 @@ class TestTheSame:
     @pytest.mark.parametrize("target", ASKED.values(), ids=ASKED)
     @pytest.mark.parametrize("own", [{}, {"batch_size": 2}, {"score": "probability"}], ids=str)
     def test_nothing_changed(self, target, own):
-        net, pictures = network(), some_pictures()
-        e = explained(net, pictures, target, ["gradcam", "layercam"], ["stem", "features"], **own)
+        net, images = network(), some_images()
+        e = explained(net, images, target, ["gradcam", "layercam"], ["stem", "features"], **own)
         assert_same(e._again().explain(), e)
 
     @pytest.mark.parametrize("target", ASKED.values(), ids=ASKED)
     def test_each_sample_by_itself(self, target):
-        net, pictures = network(), some_pictures()
-        e = explained(net, pictures, target)
+        net, images = network(), some_images()
+        e = explained(net, images, target)
         again = e._again()
         for i in range(3):
             one = again.sample(i).explain()
@@ -71,8 +71,8 @@ class TestTheSame:
             torch.testing.assert_close(one.maps.detach(), e.maps[i : i + 1].detach(), rtol=1e-9, atol=1e-12)
 
     def test_a_sample_asks_the_network_for_its_answer_once(self):
-        net, pictures = network(), some_pictures()
-        again = explained(net, pictures, None)._again()
+        net, images = network(), some_images()
+        again = explained(net, images, None)._again()
         runs: list[int] = []
         net.register_forward_hook(lambda _module, args, _out: runs.append(len(args[0])))
         for i in range(3):
@@ -80,8 +80,8 @@ class TestTheSame:
         assert runs == [3, 1, 1, 1]
 
     def test_an_explanation_asks_the_network_for_its_answer_once(self):
-        net, pictures = network(), some_pictures()
-        e = explained(net, pictures, None)
+        net, images = network(), some_images()
+        e = explained(net, images, None)
         runs: list[int] = []
         net.register_forward_hook(lambda _module, args, _out: runs.append(len(args[0])))
         for _ in range(3):
@@ -99,8 +99,8 @@ class TestTheSame:
                 self.calls += 1
                 return self.inner(x)
 
-        net, pictures = Counting().eval(), some_pictures()
-        e = explained(net, pictures, None, layer="inner.features")
+        net, images = Counting().eval(), some_images()
+        e = explained(net, images, None, layer="inner.features")
         for _ in range(2):
             assert_same(e._again().explain(), e)
         assert net.calls == 0
@@ -109,47 +109,47 @@ class TestTheSame:
             e._again()
 
     def test_one_of_the_methods_alone(self):
-        net, pictures = network(), some_pictures()
-        both = saywhy.explain(net, pictures, 1, ["saliency", "gradcam"], net.features, relu=False)
+        net, images = network(), some_images()
+        both = saywhy.explain(net, images, 1, ["saliency", "gradcam"], net.features, relu=False)
         for method in both.methods:
             again = both._again().of(method)
-            for found in (again.explain(), again.explain(module=network()), again.rivals()):
+            for found in (again.explain(), again.explain(module=network()), again.runner_up()):
                 assert found.methods == (method,)
 
     @pytest.mark.parametrize("how", ["mean", "max"])
     def test_what_was_fused_is_fused_again(self, how):
-        net, pictures = network(), some_pictures()
-        e = explained(net, pictures, [0, 1], ["gradcam", "hirescam"], ["stem", "features"]).fuse(how)
+        net, images = network(), some_images()
+        e = explained(net, images, [0, 1], ["gradcam", "hirescam"], ["stem", "features"]).fuse(how)
         assert_same(e._again().explain(), e)
-        assert e._again().rivals().pairs == e.pairs
+        assert e._again().runner_up().pairs == e.pairs
         assert e._again().sample(1).explain().pairs == e.pairs
 
     def test_the_counterfactual_is_asked_again_as_one(self):
-        net, pictures = network(), some_pictures()
-        turned = explained(net, pictures, None).counterfactual
+        net, images = network(), some_images()
+        turned = explained(net, images, None).counterfactual
         assert_same(turned._again().explain(), turned)
 
     def test_the_fast_copy(self):
         """Whichever form the machine runs fastest, it is asked again in a form of its own."""
         net = TinyNetwork.build()
-        e = explained(net, some_pictures().float(), [0, 1], precision="fast")
-        found = measure(e, ["max-sensitivity", "input-shift-variance", "parameter-randomisation", "deletion"], draws=2)
+        e = explained(net, some_images().float(), [0, 1], precision="fast")
+        found = measure(e, ["max-sensitivity", "input-shift-variance", "parameter-randomization", "deletion"], draws=2)
         assert all(one.values.isfinite().all() for one in found.values())
         torch.testing.assert_close(e._again().explain().maps, e.maps, rtol=0.05, atol=1e-3)
 
 
-class TestOtherPictures:
+class TestOtherImages:
     @pytest.mark.parametrize("target", ASKED.values(), ids=ASKED)
-    def test_the_targets_are_those_of_the_picture_as_it_was(self, target):
-        net, pictures, others = network(), some_pictures(), some_pictures(seed=9)
-        assert not torch.equal(net(pictures).argmax(1), net(others).argmax(1))
-        e = explained(net, pictures, target)
+    def test_the_targets_are_those_of_the_image_as_it_was(self, target):
+        net, images, others = network(), some_images(), some_images(seed=9)
+        assert not torch.equal(net(images).argmax(1), net(others).argmax(1))
+        e = explained(net, images, target)
         found = e._again().explain(others)
         assert found.targets == e.targets
         if bool((e.classes >= 0).all()):
             assert_same(found, explained(net, others, e.classes))
 
-    def test_words_stay_with_their_pictures(self):
+    def test_words_stay_with_their_images(self):
         class Asked(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -158,8 +158,8 @@ class TestOtherPictures:
             def forward(self, image: Tensor, question: Tensor) -> Tensor:
                 return self.inner(image) * self.words(question).mean(1)
 
-        net, questions, others = Asked(), torch.tensor([[1, 2], [3, 4], [0, 0]]), some_pictures(seed=9)
-        e = explained(net, {"image": some_pictures(), "question": questions}, layer="inner.features")
+        net, questions, others = Asked(), torch.tensor([[1, 2], [3, 4], [0, 0]]), some_images(seed=9)
+        e = explained(net, {"image": some_images(), "question": questions}, layer="inner.features")
         assert_same(
             e._again().explain(others), explained(net, {"image": others, "question": questions}, layer="inner.features")
         )
@@ -167,115 +167,115 @@ class TestOtherPictures:
         assert torch.equal(one.batch.inputs["question"], questions[2:])
         assert_same(
             one.explain(),
-            explained(net, {"image": some_pictures()[2:], "question": questions[2:]}, layer="inner.features"),
+            explained(net, {"image": some_images()[2:], "question": questions[2:]}, layer="inner.features"),
         )
 
     def test_precision_is_the_models(self):
         net = TinyNetwork.build(dtype=torch.bfloat16)
-        again = explained(net, some_pictures().bfloat16())._again()
-        found = again.explain(some_pictures(seed=9))
+        again = explained(net, some_images().bfloat16())._again()
+        found = again.explain(some_images(seed=9))
         assert found.maps.shape == (3, 1, 6, 6)
 
 
 class TestOtherNetworks:
     def test_layers_are_found_by_name(self):
-        net, other, pictures = network(), network(seed=5), some_pictures()
+        net, other, images = network(), network(seed=5), some_images()
         for layer in ("features", net.features, None, [net.stem, "features"]):
-            e = saywhy.explain(net, pictures, 1, ["gradcam", "saliency"], layer, relu=False)
+            e = saywhy.explain(net, images, 1, ["gradcam", "saliency"], layer, relu=False)
             names = [name for name in e.layers if name != "input"]
             assert_same(
                 e._again().explain(module=other),
-                saywhy.explain(other, pictures, 1, ["gradcam", "saliency"], names, relu=False),
+                saywhy.explain(other, images, 1, ["gradcam", "saliency"], names, relu=False),
             )
 
     def test_an_architecture_without_the_layer(self):
         with pytest.raises(InputError, match=r"has no layer 'features'.*Nearest: 'feature'.*same architecture"):
-            explained(network(), some_pictures())._again().explain(module=nn.ModuleDict({"feature": nn.ReLU()}))
+            explained(network(), some_images())._again().explain(module=nn.ModuleDict({"feature": nn.ReLU()}))
 
     def test_the_model_itself_is_not_exchanged(self):
         model = saywhy.load(network())
         before = model.module
-        explained(model, some_pictures())._again().explain(module=network(seed=5))
+        explained(model, some_images())._again().explain(module=network(seed=5))
         assert model.module is before
 
 
 class TestOtherMethods:
     @pytest.mark.parametrize("layer", [None, "input", "features", "module"])
-    def test_of_the_picture_itself_there_were_no_layers(self, layer):
+    def test_of_the_image_itself_there_were_no_layers(self, layer):
         net = network()
-        e = saywhy.explain(net, some_pictures(), 1, "saliency", net.features if layer == "module" else layer)
+        e = saywhy.explain(net, some_images(), 1, "saliency", net.features if layer == "module" else layer)
         found = e._again().explain(methods=["gradcam", "saliency"])
         assert found.methods == ("gradcam", "saliency")
         assert found.targets == e.targets
 
-    def test_a_check_of_the_picture_itself_names_other_methods(self):
-        found = check(saywhy.explain(network(), some_pictures(1), 1, "saliency", "input"))
+    def test_a_check_of_the_image_itself_names_other_methods(self):
+        found = check(saywhy.explain(network(), some_images(1), 1, "saliency", "input"))
         assert set(found.agreement) == {"gradcam", "hirescam", "layercam", "gradcam++"}
 
     def test_parameters_are_their_own_defaults(self):
-        net, pictures = network(), some_pictures()
-        found = explained(net, pictures)._again().explain(methods=["layercam", "gradcam"])
+        net, images = network(), some_images()
+        found = explained(net, images)._again().explain(methods=["layercam", "gradcam"])
         assert (found["gradcam"] >= 0).all()
-        torch.testing.assert_close(found["layercam"], saywhy.explain(net, pictures, 1, "layercam", "features").maps)
+        torch.testing.assert_close(found["layercam"], saywhy.explain(net, images, 1, "layercam", "features").maps)
 
     def test_a_name_that_is_none(self):
         with pytest.raises(SaywhyError, match="no method 'gradcm'"):
-            explained(network(), some_pictures())._again().explain(methods=["gradcm"])
+            explained(network(), some_images())._again().explain(methods=["gradcm"])
 
 
 class TestRivals:
     def test_the_best_class_beside_each_target(self):
-        net, pictures = network(), some_pictures()
-        order = net(pictures).argsort(1, descending=True)
-        for columns, rivals in (
+        net, images = network(), some_images()
+        order = net(images).argsort(1, descending=True)
+        for columns, runner_up in (
             ([0], [1]),
             ([1], [0]),
             ([0, 1], [1, 0]),
             ([2, 0, 3], [0, 1, 0]),
             ([0, 1, 2, 3], [1, 0, 0, 0]),
         ):
-            found = explained(net, pictures, order[:, columns])._again().rivals()
-            assert torch.equal(found.classes, order[:, rivals])
+            found = explained(net, images, order[:, columns])._again().runner_up()
+            assert torch.equal(found.classes, order[:, runner_up])
 
     def test_in_the_place_of_what_is_no_class_stands_the_highest(self):
-        net, pictures = network(), some_pictures()
-        order = net(pictures).argsort(1, descending=True)
-        found = explained(net, pictures, [Top(1), Class(0) - Class(1)])._again().rivals()
+        net, images = network(), some_images()
+        order = net(images).argsort(1, descending=True)
+        found = explained(net, images, [Top(1), Class(0) - Class(1)])._again().runner_up()
         assert torch.equal(found.classes, order[:, [1, 0]])
 
     def test_parameters_survive(self):
-        found = explained(network(), some_pictures())._again().rivals()
+        found = explained(network(), some_images())._again().runner_up()
         assert (found.maps < 0).any()
 
     def test_batches_in_parts(self):
-        net, pictures = network(), some_pictures(5)
-        whole, parts = (explained(net, pictures, None, batch_size=n)._again().rivals() for n in (None, 2))
+        net, images = network(), some_images(5)
+        whole, parts = (explained(net, images, None, batch_size=n)._again().runner_up() for n in (None, 2))
         assert_same(whole, parts)
 
     @pytest.mark.parametrize(("target", "classes"), [(Class(0) - Class(1), 4), (lambda out: out[:, 0], 4), (0, 1)])
     def test_where_there_are_none(self, target, classes):
         with pytest.raises(InputError, match=f"among several; got .* of {classes} classes"):
-            explained(network(classes=classes), some_pictures(), target)._again().rivals()
+            explained(network(classes=classes), some_images(), target)._again().runner_up()
 
 
 class TestAnswers:
     @pytest.mark.parametrize("target", [None, [0, 2], Top(2)])
-    def test_scores_of_altered_pictures(self, target):
-        net, pictures, others = network(), some_pictures(), some_pictures(4, seed=8)
-        e = explained(net, pictures, target)
+    def test_scores_of_altered_images(self, target):
+        net, images, others = network(), some_images(), some_images(4, seed=8)
+        e = explained(net, images, target)
         samples = torch.tensor([2, 0, 0, 1])
         for kind, values in (("logit", net(others)), ("probability", net(others).softmax(1))):
-            found = e._again().subject(kind).scores(others, samples)
+            found = e._again().runner(kind).scores(others, samples)
             torch.testing.assert_close(found, values.detach().gather(1, e.classes[samples]))
 
-    def test_pictures_made_under_inference_mode(self):
+    def test_images_made_under_inference_mode(self):
         net = network()
         with torch.inference_mode():
-            e = explained(net, some_pictures().clone(), None)
+            e = explained(net, some_images().clone(), None)
         again = e._again()
-        assert_same(again.explain(tree.picture_tensor(again.batch.inputs) + 0), e)
-        assert again.subject().scores(some_pictures(), torch.arange(3)).shape == (3, 1)
-        assert_same(again.sample(1).explain(), explained(net, some_pictures()[1:2], e.classes[1:2]))
+        assert_same(again.explain(tree.image_tensor(again.batch.inputs) + 0), e)
+        assert again.runner().scores(some_images(), torch.arange(3)).shape == (3, 1)
+        assert_same(again.sample(1).explain(), explained(net, some_images()[1:2], e.classes[1:2]))
 
 
 class TestWhatIsLeft:
@@ -284,12 +284,12 @@ class TestWhatIsLeft:
         net.stem.eval()
         modes = [m.training for m in net.modules()]
         drawn = torch.get_rng_state()
-        again = explained(net, some_pictures(), None)._again()
+        again = explained(net, some_images(), None)._again()
         (
             again.explain(),
-            again.rivals(),
+            again.runner_up(),
             again.sample(0).explain(),
-            again.subject().scores(some_pictures(), torch.arange(3)),
+            again.runner().scores(some_images(), torch.arange(3)),
         )
         assert [m.training for m in net.modules()] == modes
         assert torch.equal(torch.get_rng_state(), drawn)
@@ -298,7 +298,7 @@ class TestWhatIsLeft:
 
     def test_weights_that_have_changed(self):
         net = network()
-        e = explained(net, some_pictures())
+        e = explained(net, some_images())
         with torch.no_grad():
             net.fc.bias.add_(1)
         with pytest.raises(InputError, match="weights have changed"):

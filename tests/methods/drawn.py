@@ -1,4 +1,4 @@
-"""The random numbers of methods that alter pictures, drawn as saywhy draws them, for the oracles."""
+"""The random numbers of methods that alter images, drawn as saywhy draws them, for the oracles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,23 +9,23 @@ import torch
 Array = np.ndarray
 
 
-def _grids(picture: Array, settings: dict[str, Any]) -> dict[str, Any]:
+def _grids(image: Array, settings: dict[str, Any]) -> dict[str, Any]:
     """For every mask its cells, then its shift along every axis."""
-    chance, grids, shifts = torch.Generator().manual_seed(0), [], []
+    generator, grids, shifts = torch.Generator().manual_seed(0), [], []
     for _ in range(7):
-        grids.append((torch.rand((5, 5), generator=chance) < settings["keep"]).double().numpy())
-        shifts.append([int(torch.randint(3, (1,), generator=chance)) for _ in range(2)])
+        grids.append((torch.rand((5, 5), generator=generator) < settings["keep"]).double().numpy())
+        shifts.append([int(torch.randint(3, (1,), generator=generator)) for _ in range(2)])
     return {"grids": grids, "shifts": shifts}
 
 
-def _mask_noise(picture: Array, _settings: dict[str, Any]) -> dict[str, Any]:
-    """For every turn, and every channel, noise of the size of the picture."""
-    chance = torch.Generator().manual_seed(0)
-    turns = [[0.2 * torch.randn(picture.shape[1:], generator=chance).double() for _ in range(5)] for _ in range(2)]
+def _mask_noise(image: Array, _settings: dict[str, Any]) -> dict[str, Any]:
+    """For every turn, and every channel, noise of the size of the image."""
+    generator = torch.Generator().manual_seed(0)
+    turns = [[0.2 * torch.randn(image.shape[1:], generator=generator).double() for _ in range(5)] for _ in range(2)]
     return {"noises": [[noise.numpy() for noise in turn] for turn in turns]}
 
 
-def _halves(_picture: Array, _settings: dict[str, Any]) -> dict[str, Any]:
+def _halves(_image: Array, _settings: dict[str, Any]) -> dict[str, Any]:
     """Parts shown with probability one half, by captum's LIME."""
     from captum.attr._core.lime import default_perturb_func
 
@@ -35,7 +35,7 @@ def _halves(_picture: Array, _settings: dict[str, Any]) -> dict[str, Any]:
     return {"coalitions": np.array(drawn), "cells": 2}
 
 
-def _coalitions(_picture: Array, _settings: dict[str, Any]) -> dict[str, Any]:
+def _coalitions(_image: Array, _settings: dict[str, Any]) -> dict[str, Any]:
     """By captum's KernelSHAP: all, none, and then sizes by their weight."""
     from captum.attr import KernelShap
 
@@ -57,4 +57,4 @@ DRAWERS: dict[str, Callable[[Array, dict[str, Any]], dict[str, Any]]] = {
     "lime": _halves,
     "kernelshap": _coalitions,
 }
-"""By method, from a picture and the settings to what its oracle is given."""
+"""By method, from an image and the settings to what its oracle is given."""

@@ -27,7 +27,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-def pictures(*shape: int) -> Tensor:
+def images(*shape: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(6).standard_normal(shape))
 
 
@@ -36,21 +36,21 @@ def pictures(*shape: int) -> Tensor:
 @pytest.mark.parametrize("name", ATTENTION)
 def test_as_the_equation_says_in_every_form_of_network(name, form, fused):
     network, by_hand = (TinyTransformer.build(dtype=torch.float64, fused=f, **form) for f in (fused, False))
-    x = pictures(2, 3, 8, 12)
+    x = images(2, 3, 8, 12)
     layout = Layout("tokens", (4, 6), prefix=network.extra.shape[1])
     found = saywhy.explain(network, x, [1, 2], name, "features", layout=layout).maps
     assert found.shape == (2, 2, 4, 6)
     for t, target in enumerate((1, 2)):
         observed = Observed(by_hand, by_hand.features, lambda out, target=target: out[:, target])
-        for b, picture in enumerate(x.numpy()):
-            wanted = RUN_ORACLES[name](observed, picture)
+        for b, image in enumerate(x.numpy()):
+            wanted = RUN_ORACLES[name](observed, image)
             np.testing.assert_allclose(found[b, t].numpy(), wanted, rtol=1e-9, atol=1e-12 * np.abs(wanted).max())
 
 
 class Pointing(nn.Module):
     """Every token looks at one other alone: ``looks`` says in every block and head at which.
 
-    The tokens are the pixels of a picture, behind a class token; the answer to class c is what head c brought it.
+    The tokens are the pixels of an image, behind a class token; the answer to class c is what head c brought it.
     """
 
     def __init__(self, looks: list[list[dict[int, int]]], tokens: int = 10) -> None:
@@ -77,7 +77,7 @@ NINE = Layout("tokens", (3, 3), prefix=1)
 
 
 def of_pointing(name: str, looks: list[list[dict[int, int]]], target: Any = 0, **parameters: Any) -> Tensor:
-    """The map [9] of a picture of ones; token i is pixel i - 1."""
+    """The map [9] of an image of ones; token i is pixel i - 1."""
     e = saywhy.explain(Pointing(looks), torch.ones(1, 1, 3, 3), target, name, "features", layout=NINE, **parameters)
     return e.maps[0, -1].flatten()
 
@@ -163,7 +163,7 @@ READ: dict[str, tuple[int, Callable[[Tensor], Tensor], slice]] = {
 def test_the_rows_on_which_the_answer_leans_are_read(extra, read, rows):
     torch.manual_seed(0)
     network = Pooled(read, extra)
-    x = pictures(2, 3, 12, 12)
+    x = images(2, 3, 12, 12)
     found = saywhy.explain(
         network, x, 1, "attention", "features", layout=Layout("tokens", (6, 6), prefix=extra)
     ).maps  # fmt: skip
@@ -178,7 +178,7 @@ def test_the_rows_on_which_the_answer_leans_are_read(extra, read, rows):
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_a_head_of_zeros_changes_no_rollout(form):
     """torchvision's ViT starts with one; nothing leans on any token then."""
-    network, x = TinyTransformer.build(dtype=torch.float64, **form), pictures(1, 3, 12, 12)
+    network, x = TinyTransformer.build(dtype=torch.float64, **form), images(1, 3, 12, 12)
     layout = Layout("tokens", (6, 6), prefix=network.extra.shape[1])
     wanted = saywhy.explain(network, x, 1, "attention-rollout", "features", layout=layout).maps
     nn.init.zeros_(network.fc.weight)

@@ -32,7 +32,7 @@ def network_for(name: str, **settings: Any) -> TinyNetwork | TinyTransformer:
 DIFFERENCES = {"occlusion", "lime"}
 """Methods whose maps are small differences of large scores, or fitted to such."""
 
-SHORT = {"relu": False, "sigmas": 1.0, "steps": 5, "draws": 3, "masks": 12, "fill": 3.0}
+SHORT = {"relu": False, "sigmas": 1.0, "steps": 5, "num_samples": 3, "masks": 12, "fill": 3.0}
 """Without the ReLU, so that no map is zero and none of the evidence is hidden; and no longer than it need be."""
 
 
@@ -46,7 +46,7 @@ def signed(name: str) -> dict[str, Any]:
 
 
 def grid_of(name: str, axes: int = 2) -> tuple[int, ...]:
-    """The layer's grid, or the picture's own."""
+    """The layer's grid, or the image's own."""
     method = METHODS[name]
     return ((6,) if method.at == method.grid == "layer" else (12,)) * axes
 
@@ -107,9 +107,9 @@ def in_use(name: str) -> TinyNetwork | TinyTransformer:
     network = network_for(name).train()
     network.features.eval()
     network.stem[0].weight.requires_grad_(False)
-    chance = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(3)
     for parameter in (network.fc.weight, network.features[0].bias):
-        parameter.grad = torch.rand(parameter.shape, generator=chance)
+        parameter.grad = torch.rand(parameter.shape, generator=generator)
     return network
 
 
@@ -120,8 +120,8 @@ class TestEveryMethod:
         [(torch.float32, torch.float32), (torch.float64, torch.float64), (torch.bfloat16, torch.float32)],
         ids=["float32", "float64", "bfloat16"],
     )
-    def test_shape_and_type(self, name, model, maps, pictures):
-        found = explain(name, network_for(name, dtype=model), pictures(3, dtype=model), target=[1, 0]).maps
+    def test_shape_and_type(self, name, model, maps, images):
+        found = explain(name, network_for(name, dtype=model), images(3, dtype=model), target=[1, 0]).maps
         assert found.shape == (3, 2, *grid_of(name))
         assert found.dtype == maps
         assert bool(torch.isfinite(found).all())
@@ -130,41 +130,41 @@ class TestEveryMethod:
 
     @pytest.mark.parametrize("axes", [1, 3], ids=["signal", "volume"])
     def test_signals_and_volumes(self, name, axes):
-        chance = torch.Generator().manual_seed(0)
-        found = explain(name, network_for(name, axes=axes), torch.randn(2, 3, *[12] * axes, generator=chance)).maps
+        generator = torch.Generator().manual_seed(0)
+        found = explain(name, network_for(name, axes=axes), torch.randn(2, 3, *[12] * axes, generator=generator)).maps
         assert found.shape == (2, 1, *grid_of(name, axes))
         assert bool((found.flatten(2).std(-1) > 0).all())
 
-    def test_a_batch_is_its_samples_one_by_one(self, name, pictures):
-        network, batch = network_for(name), pictures(4)
+    def test_a_batch_is_its_samples_one_by_one(self, name, images):
+        network, batch = network_for(name), images(4)
         together = explain(name, network, batch).maps
         assert_same(together, torch.cat([explain(name, network, one[None]).maps for one in batch]))
 
-    def test_twice_gives_the_same_to_the_bit(self, name, pictures):
-        network, batch = network_for(name), pictures(2)
+    def test_twice_gives_the_same_to_the_bit(self, name, images):
+        network, batch = network_for(name), images(2)
         first = explain(name, network, batch).maps
         torch.rand(7)  # whatever happens in between
         assert torch.equal(explain(name, network, batch).maps, first)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("size", [1, 3, 99])
-    def test_the_batch_size_changes_nothing(self, name, size, pictures):
+    def test_the_batch_size_changes_nothing(self, name, size, images):
         # A difference of scores has few digits left: batches round in the last one of float32.
         kind = torch.float64 if name in DIFFERENCES else torch.float32
-        network, batch = network_for(name, dtype=kind), pictures(5, dtype=kind)
+        network, batch = network_for(name, dtype=kind), images(5, dtype=kind)
         whole = explain(name, network, batch, target=[1, 3])
         split = explain(name, network, batch, target=[1, 3], batch_size=size)
         assert_same(split.maps, whole.maps)
         assert split.targets == whole.targets
         torch.testing.assert_close(split.scores, whole.scores)
 
-    def test_model_and_inputs_are_given_back_as_they_were(self, name, pictures):
-        network, batch = in_use(name), pictures(2)
+    def test_model_and_inputs_are_given_back_as_they_were(self, name, images):
+        network, batch = in_use(name), images(2)
         with assert_untouched(network, batch):
             explain(name, network, batch, target=[0, 2])
 
-    def test_model_and_inputs_are_given_back_when_the_target_raises(self, name, pictures):
-        network, batch = in_use(name), pictures(2)
+    def test_model_and_inputs_are_given_back_when_the_target_raises(self, name, images):
+        network, batch = in_use(name), images(2)
 
         def broken(output: Tensor) -> Tensor:
             raise KeyError("a mistake in a target of the user's own")
@@ -172,15 +172,15 @@ class TestEveryMethod:
         with assert_untouched(network, batch), pytest.raises(KeyError, match="a mistake in a target"):
             explain(name, network, batch, target=broken)
 
-    def test_model_and_inputs_are_given_back_when_the_model_raises(self, name, pictures):
+    def test_model_and_inputs_are_given_back_when_the_model_raises(self, name, images):
         network = in_use(name)
         wrong = torch.rand(2, 5, 12, 12)
         with assert_untouched(network, wrong), pytest.raises(saywhy.errors.InputError, match="does not take"):
             explain(name, network, wrong)
 
     @pytest.mark.slow
-    def test_several_targets_are_each_alone(self, name, pictures):
-        network, batch = network_for(name), pictures(3)
+    def test_several_targets_are_each_alone(self, name, images):
+        network, batch = network_for(name), images(3)
         wanted: list[Any] = [0, Class(1) - Class(3), 2]
         together = explain(name, network, batch, target=wanted)
         for t, one in enumerate(wanted):
@@ -188,8 +188,8 @@ class TestEveryMethod:
             assert_same(together.maps[:, t : t + 1], alone.maps)
             assert [row[t : t + 1] for row in together.targets] == alone.targets
 
-    def test_works_where_gradients_are_off_and_weights_are_frozen(self, name, pictures):
-        network, batch = network_for(name), pictures(2)
+    def test_works_where_gradients_are_off_and_weights_are_frozen(self, name, images):
+        network, batch = network_for(name), images(2)
         wanted = explain(name, network, batch).maps
         with torch.no_grad():
             assert torch.equal(explain(name, network, batch).maps, wanted)
@@ -197,15 +197,15 @@ class TestEveryMethod:
             assert torch.equal(explain(name, network, batch).maps, wanted)
         assert torch.equal(explain(name, network.requires_grad_(False), batch).maps, wanted)
 
-    def test_training_mode_does_not_change_the_answer(self, name, pictures):
-        network, batch = network_for(name), pictures(2)
+    def test_training_mode_does_not_change_the_answer(self, name, images):
+        network, batch = network_for(name), images(2)
         wanted = explain(name, network, batch).maps
         assert torch.equal(explain(name, network.train(), batch).maps, wanted)
 
 
 @pytest.mark.slow
-def test_several_methods_and_layers_are_each_alone(pictures):
-    network, batch = TinyNetwork.build(), pictures(2)
+def test_several_methods_and_layers_are_each_alone(images):
+    network, batch = TinyNetwork.build(), images(2)
     names = [name for name in METHODS if name not in HEADS]
     layers = ["stem", "features"]
     together = as_asked(network, batch, target=[1, 2], method=names, layer=layers, **SHORT)
@@ -216,8 +216,8 @@ def test_several_methods_and_layers_are_each_alone(pictures):
         assert_same(together[name, layer], alone.maps)
 
 
-def test_a_parameter_goes_to_the_methods_that_have_it(pictures):
-    network, batch = TinyNetwork.build(), pictures(2)
+def test_a_parameter_goes_to_the_methods_that_have_it(images):
+    network, batch = TinyNetwork.build(), images(2)
     both = saywhy.explain(
         network, batch, layout=LAYOUT, target=1, method=["gradcam", "hirescam"], relu=False, pooling="abs"
     )
@@ -227,9 +227,9 @@ def test_a_parameter_goes_to_the_methods_that_have_it(pictures):
         as_asked(network, batch, target=1, method="layercam", pooling="abs")
 
 
-def test_what_is_explained_is_what_the_layer_gave_and_not_what_came_of_it(pictures):
+def test_what_is_explained_is_what_the_layer_gave_and_not_what_came_of_it(images):
     """A rectifier that works in place follows the convolution, and would overwrite what was kept of it."""
-    network, batch = TinyNetwork.build(), pictures(2)
+    network, batch = TinyNetwork.build(), images(2)
     captured = saywhy.capture(network, batch, 1, "features.0", layout=LAYOUT)
     with torch.no_grad():
         wanted = network.features[0](network.stem(batch))
@@ -237,8 +237,8 @@ def test_what_is_explained_is_what_the_layer_gave_and_not_what_came_of_it(pictur
     assert_same(captured.activations["features.0"], wanted)
 
 
-def test_gradients_in_several_chunks_are_those_of_one(pictures, monkeypatch):
-    network, batch = TinyNetwork.build(classes=9), pictures(2)
+def test_gradients_in_several_chunks_are_those_of_one(images, monkeypatch):
+    network, batch = TinyNetwork.build(classes=9), images(2)
     whole = as_asked(network, batch, target=list(range(9)), relu=False).maps
     one_map = 2 * 5 * 6 * 6 * 4  # bytes of the layer's activations
     captured = saywhy.capture(network, batch, list(range(9)), "features", layout=LAYOUT)
@@ -249,12 +249,12 @@ def test_gradients_in_several_chunks_are_those_of_one(pictures, monkeypatch):
     assert_same(torch.stack(maps, dim=1), whole)
 
 
-def test_a_map_of_zeros_says_why(pictures):
+def test_a_map_of_zeros_says_why(images):
     network = TinyNetwork.build(head="linear")
     with torch.no_grad():
         network.fc.weight[1].fill_(-1)
     with pytest.warns(saywhy.SaywhyWarning, match=r"'class 1': the map is zero everywhere because all evidence is neg"):
-        found = as_asked(network, pictures(1), 1, layer="features")
+        found = as_asked(network, images(1), 1, layer="features")
     assert not found.maps.any()
     assert bool((found.counterfactual.maps.amax((2, 3)) > 0).all())
 
@@ -284,17 +284,17 @@ def test_the_snapshot_sees_every_change(build: Callable[..., nn.Module]):
         network = build()
         with pytest.raises(AssertionError), assert_untouched(network):
             change(network)
-    picture = torch.rand(1, 3, 4, 4)
-    with pytest.raises(AssertionError), assert_untouched(build(), picture):
-        picture.add_(1)
+    image = torch.rand(1, 3, 4, 4)
+    with pytest.raises(AssertionError), assert_untouched(build(), image):
+        image.add_(1)
 
 
 @pytest.mark.parametrize("block", ["eager", "checkpointed"])
-def test_a_block_that_is_run_again_in_the_backward_pass_learns_nothing(block, pictures):
+def test_a_block_that_is_run_again_in_the_backward_pass_learns_nothing(block, images):
     """Checkpointing runs the block a second time, when the forward pass is long over."""
     from torch.utils.checkpoint import checkpoint
 
-    class Again(nn.Module):
+    class Rerunner(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.stem = nn.Conv2d(3, 4, 3, stride=2, padding=1)
@@ -307,8 +307,8 @@ def test_a_block_that_is_run_again_in_the_backward_pass_learns_nothing(block, pi
             return self.head(h.mean((2, 3)))
 
     torch.manual_seed(0)
-    network = Again().train()
-    batch = pictures(2)
+    network = Rerunner().train()
+    batch = images(2)
     with assert_untouched(network, batch):
         found = saywhy.explain(network, batch, 1, "gradcam", "stem", layout=LAYOUT, relu=False).maps
     assert_same(found, saywhy.explain(network.eval(), batch, 1, "gradcam", "stem", layout=LAYOUT, relu=False).maps)
@@ -325,6 +325,6 @@ def test_a_block_that_is_run_again_in_the_backward_pass_learns_nothing(block, pi
         ("rsi-gradcam", {"max_steps": "junk"}),
     ],
 )
-def test_a_parameter_of_another_kind_is_refused(method, wrong, pictures):
+def test_a_parameter_of_another_kind_is_refused(method, wrong, images):
     with pytest.raises(saywhy.errors.MethodError, match=next(iter(wrong))):
-        as_asked(TinyNetwork.build(), pictures(1), 1, method, "features", **wrong)
+        as_asked(TinyNetwork.build(), images(1), 1, method, "features", **wrong)

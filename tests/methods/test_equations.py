@@ -14,7 +14,7 @@ from oracles import ORACLES
 from saywhy.errors import MethodError
 from saywhy.methods import find_method
 
-SPACES = {"signal": (7,), "picture": (3, 4), "volume": (2, 3, 2)}
+SPACES = {"signal": (7,), "image": (3, 4), "volume": (2, 3, 2)}
 CHANNELS = {"few channels": 3, "many channels": 17}
 SEEDS = (0, 1)
 
@@ -41,10 +41,10 @@ IDS = [name + "".join(f" {k}={v}" for k, v in variant.items()) for name, variant
 
 def layer_of(name: str, space: tuple[int, ...], channels: int, seed: int, *, signed: bool) -> tuple[Tensor, Tensor]:
     """Activations and gradients [2, channel, *space] in float64, of different size in every sample and channel."""
-    chance = np.random.default_rng([seed, channels, *space])
-    scale = 10.0 ** chance.uniform(-1, 1, (2, channels, *(1 for _ in space)))
-    A = chance.standard_normal((2, channels, *space)) * scale
-    G = chance.standard_normal((2, channels, *space)) / scale
+    generator = np.random.default_rng([seed, channels, *space])
+    scale = 10.0 ** generator.uniform(-1, 1, (2, channels, *(1 for _ in space)))
+    A = generator.standard_normal((2, channels, *space)) * scale
+    G = generator.standard_normal((2, channels, *space)) / scale
     if not signed:
         A = np.maximum(A, 0)
         A[:, 0] = 0  # a dead channel

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import saywhy
 from oracles import ORACLES
 from oracles.networks import TinyNetwork
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import GradientError, MethodError
 from saywhy.methods import find_method, fuse
 from saywhy.methods.kernel_pca import fem, kpcacam, segeigencam
@@ -92,7 +92,7 @@ class TestFem:
         assert areas == sorted(areas, reverse=True)
         assert areas[0] > areas[-1]
 
-    def test_in_other_units_it_is_the_same_picture(self):
+    def test_in_other_units_it_is_the_same_image(self):
         A = drawn(1, 6, 8, 8).relu()
         torch.testing.assert_close(fem(1e-9 * A, A), 1e-9 * fem(A, A), rtol=1e-9, atol=0)
 
@@ -115,17 +115,15 @@ class TestFem:
 
 class TestShapleyCam:
     def test_where_the_score_is_linear_it_is_gradcam(self):
-        network, picture = TinyNetwork.build(head="linear"), drawn(2, 3, 12, 12).float()
-        both = saywhy.explain(
-            network, picture, [0, 1], ["gradcam", "shapleycam"], "features", layout=LAYOUT, relu=False
-        )
+        network, image = TinyNetwork.build(head="linear"), drawn(2, 3, 12, 12).float()
+        both = saywhy.explain(network, image, [0, 1], ["gradcam", "shapleycam"], "features", layout=LAYOUT, relu=False)
         torch.testing.assert_close(both["shapleycam"], both["gradcam"])
 
     def test_the_weights_are_shapley_values_where_the_score_is_quadratic(self):
         """y = Σ (Σ w x)²: what a player adds, on average over all orders, is its first derivative less half of H x."""
         x, w = drawn(1, 3, 1), drawn(3, seed=1)
-        subject = Subject.of(nn.Identity(), x, lambda out: (out.flatten(1) @ w).square())
-        found = shapleycam(subject, relu=False).item()
+        runner = ModelRunner.of(nn.Identity(), x, lambda out: (out.flatten(1) @ w).square())
+        found = shapleycam(runner, relu=False).item()
         players = [float(v) for v in x.flatten()]
 
         def value(present: set[int]) -> float:
@@ -142,13 +140,13 @@ class TestShapleyCam:
     def test_the_residual_softmax_of_the_paper_is_a_target(self):
         from saywhy.targets import Class
 
-        network, picture = TinyNetwork.build(dtype=torch.float64), drawn(1, 3, 12, 12)
+        network, image = TinyNetwork.build(dtype=torch.float64), drawn(1, 3, 12, 12)
         found = saywhy.explain(
-            network, picture, Class(1, "logit") + Class(1, "log-probability"), "shapleycam", "features", layout=LAYOUT,
+            network, image, Class(1, "logit") + Class(1, "log-probability"), "shapleycam", "features", layout=LAYOUT,
             relu=False,
         )  # fmt: skip
         parts = [
-            saywhy.explain(network, picture, 1, "shapleycam", "features", layout=LAYOUT, relu=False, score=score).maps
+            saywhy.explain(network, image, 1, "shapleycam", "features", layout=LAYOUT, relu=False, score=score).maps
             for score in ("logit", "log-probability")
         ]
         torch.testing.assert_close(found.maps, parts[0] + parts[1])
@@ -164,16 +162,16 @@ class TestShapleyCam:
             heads = x.transpose(1, 2)[:, None]
             return nn.functional.scaled_dot_product_attention(heads, heads, heads).sum((1, 2, 3))
 
-        assert shapleycam(Subject.of(nn.Identity(), drawn(1, 3, 4), usual)).shape == (1, 1, 4)
-        subject = Subject.of(nn.Identity(), drawn(1, 3, 4), fused)
+        assert shapleycam(ModelRunner.of(nn.Identity(), drawn(1, 3, 4), usual)).shape == (1, 1, 4)
+        runner = ModelRunner.of(nn.Identity(), drawn(1, 3, 4), fused)
         with pytest.raises(GradientError, match="no second derivative"):
-            shapleycam(subject)
+            shapleycam(runner)
 
     def test_a_score_that_does_not_see_the_layer_is_refused(self):
         constant = nn.Parameter(torch.ones(1, dtype=torch.float64))
-        subject = Subject.of(nn.Identity(), drawn(1, 3, 4), lambda x: constant * 2.0)
+        runner = ModelRunner.of(nn.Identity(), drawn(1, 3, 4), lambda x: constant * 2.0)
         with pytest.raises(GradientError, match="does not depend on layer"):
-            shapleycam(subject)
+            shapleycam(runner)
 
 
 class TestRefineCam:

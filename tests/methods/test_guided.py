@@ -54,57 +54,57 @@ SPELLINGS = {
 }
 
 
-def maps(network: nn.Module, picture: Tensor, method: str, **settings: object) -> Tensor:
+def maps(network: nn.Module, image: Tensor, method: str, **settings: object) -> Tensor:
     settings = {"target": [0, 2], "layout": LAYOUT, "layer": "features", **settings}
-    return saywhy.explain(network, picture, method=method, **settings).maps
+    return saywhy.explain(network, image, method=method, **settings).maps
 
 
 @pytest.mark.parametrize("name", [*RULED, *EXCITED, "fullgrad"])
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_every_spelling_of_a_network_gives_the_map_of_its_twin_of_modules(name, spelling, pictures):
-    wanted = maps(Spelled(nn.ReLU()), pictures(2), name)
+def test_every_spelling_of_a_network_gives_the_map_of_its_twin_of_modules(name, spelling, images):
+    wanted = maps(Spelled(nn.ReLU()), images(2), name)
     assert wanted.any()
-    torch.testing.assert_close(maps(Spelled(SPELLINGS[spelling]), pictures(2), name), wanted)
+    torch.testing.assert_close(maps(Spelled(SPELLINGS[spelling]), images(2), name), wanted)
 
 
 @pytest.mark.parametrize("name", RULED)
-def test_a_network_without_rectifiers_is_refused(name, pictures):
+def test_a_network_without_rectifiers_is_refused(name, images):
     with pytest.raises(MethodError, match="this network calls none that autograd knows"):
-        maps(Spelled(torch.tanh), pictures(1), name)
+        maps(Spelled(torch.tanh), images(1), name)
 
 
 @pytest.mark.parametrize("name", [*RULED, *EXCITED])
-def test_a_scripted_tail_counts_or_is_refused(name, pictures):
+def test_a_scripted_tail_counts_or_is_refused(name, images):
     network = Spelled(nn.ReLU())
-    wanted = maps(network, pictures(2), name)
+    wanted = maps(network, images(2), name)
     scripted = Spelled(nn.ReLU())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         scripted.head = torch.jit.script(nn.Sequential(scripted.head, nn.Identity()))
         scripted.rectify = torch.jit.script(nn.ReLU())
     if name in RULED:
-        torch.testing.assert_close(maps(scripted, pictures(2), name), wanted)
+        torch.testing.assert_close(maps(scripted, images(2), name), wanted)
     else:
         with pytest.raises(MethodError, match="cannot see who called"):
-            maps(scripted, pictures(2), name)
+            maps(scripted, images(2), name)
 
 
 @pytest.mark.parametrize("name", [*RULED, "fullgrad", "gradcam"])
-def test_checkpointed_blocks_are_as_others(name, pictures):
+def test_checkpointed_blocks_are_as_others(name, images):
     network = Spelled(nn.ReLU())
-    wanted = maps(network, pictures(2), name)
+    wanted = maps(network, images(2), name)
     network.head = Checkpointed(network.head, use_reentrant=False)
     network.rectify = Checkpointed(network.rectify, use_reentrant=False)
-    torch.testing.assert_close(maps(network, pictures(2), name), wanted)
+    torch.testing.assert_close(maps(network, images(2), name), wanted)
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize(("name", "reentrant"), [*((n, True) for n in RULED), *((n, False) for n in EXCITED)])
-def test_checkpointed_blocks_that_cannot_be_seen_are_refused(name, reentrant, pictures):
+def test_checkpointed_blocks_that_cannot_be_seen_are_refused(name, reentrant, images):
     network = Spelled(nn.ReLU())
     network.head = Checkpointed(network.head, use_reentrant=reentrant)
     with pytest.raises(GradientError, match="activation checkpointing"):
-        maps(network, pictures(2), name)
+        maps(network, images(2), name)
 
 
 class Checkpointed(nn.Module):
@@ -118,12 +118,12 @@ class Checkpointed(nn.Module):
         return checkpoint(self.inner, x, use_reentrant=self.use_reentrant)
 
 
-def test_the_card_says_for_what_the_rule_goes(pictures):
-    e = saywhy.explain(Spelled(lambda x: x * (x > 0)), pictures(1), 0, "saliency", layer="features", layout=LAYOUT)
+def test_the_card_says_for_what_the_rule_goes(images):
+    e = saywhy.explain(Spelled(lambda x: x * (x > 0)), images(1), 0, "saliency", layer="features", layout=LAYOUT)
     assert not [fact for fact in e.cards["saliency", "input"][0][0] if fact.name == "rule"]
     rectifiers = iter([F.relu, F.relu, lambda x: x * (x > 0)] * 9)
     network = Spelled(lambda x: next(rectifiers)(x))
-    e = saywhy.explain(network, pictures(1), 0, "guided-backprop", layer="features", layout=LAYOUT)
+    e = saywhy.explain(network, images(1), 0, "guided-backprop", layer="features", layout=LAYOUT)
     (fact,) = [fact for fact in e.cards["guided-backprop", "input"][0][0] if fact.name == "rule"]
     assert (fact.state, fact.text) == (
         "warning",
@@ -131,40 +131,40 @@ def test_the_card_says_for_what_the_rule_goes(pictures):
     )
 
 
-def test_guided_and_deconvnet_are_the_gradient_where_every_unit_is_excited(pictures):
+def test_guided_and_deconvnet_are_the_gradient_where_every_unit_is_excited(images):
     network = Spelled(nn.ReLU(), norm=False)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.abs_()
-    picture = pictures(1).abs()
-    wanted = maps(network, picture, "saliency", channels="sum")
+    image = images(1).abs()
+    wanted = maps(network, image, "saliency", channels="sum")
     for name in ("guided-backprop", "deconvnet"):
-        torch.testing.assert_close(maps(network, picture, name), wanted)
+        torch.testing.assert_close(maps(network, image, name), wanted)
 
 
 @pytest.mark.slow
-def test_many_targets_at_once_are_each_alone(pictures):
+def test_many_targets_at_once_are_each_alone(images):
     """More than a few are differentiated as one batch."""
     network = Spelled(nn.ReLU())
     network.fc = nn.Linear(4, 9)
     nn.init.uniform_(network.fc.weight, 0.1, 1)  # nothing but negative weights would leave a map of zeros
     for name in (*RULED, *EXCITED, "fullgrad"):
         unrectified = {"relu": False} if "relu" in METHODS[name].parameters else {}
-        together = maps(network, pictures(2), name, target=list(range(9)), **unrectified)
-        alone = [maps(network, pictures(2), name, target=[t], **unrectified) for t in range(9)]
+        together = maps(network, images(2), name, target=list(range(9)), **unrectified)
+        alone = [maps(network, images(2), name, target=[t], **unrectified) for t in range(9)]
         torch.testing.assert_close(together, torch.cat(alone, dim=1))
 
 
-def test_guided_gradcam_lies_where_both_of_its_factors_do(pictures):
-    network, picture = Spelled(nn.ReLU()), pictures(2)
-    product = maps(network, picture, "guided-gradcam")
-    guided, coarse = maps(network, picture, "guided-backprop"), maps(network, picture, "gradcam")
+def test_guided_gradcam_lies_where_both_of_its_factors_do(images):
+    network, image = Spelled(nn.ReLU()), images(2)
+    product = maps(network, image, "guided-gradcam")
+    guided, coarse = maps(network, image, "guided-backprop"), maps(network, image, "gradcam")
     wanted = guided * F.interpolate(coarse, size=(12, 12), mode="bilinear")
     torch.testing.assert_close(product, wanted)
 
 
-def test_a_map_at_a_layer_may_have_the_grid_of_the_picture(pictures):
-    found = saywhy.explain(Spelled(nn.ReLU()), pictures(1), 0, ["gradcam", "guided-gradcam"], "features", layout=LAYOUT)
+def test_a_map_at_a_layer_may_have_the_grid_of_the_image(images):
+    found = saywhy.explain(Spelled(nn.ReLU()), images(1), 0, ["gradcam", "guided-gradcam"], "features", layout=LAYOUT)
     assert found["gradcam"].shape == (1, 1, 6, 6)
     assert found["guided-gradcam"].shape == (1, 1, 12, 12)
     assert found.heatmap(method="guided-gradcam").shape[-2:] == found.heatmap(method="gradcam").shape[-2:]
@@ -176,81 +176,81 @@ def test_a_map_at_a_layer_may_have_the_grid_of_the_picture(pictures):
 
 
 class TestExcitation:
-    def test_the_values_of_a_map_add_up_to_one_at_most(self, pictures):
-        found = maps(Spelled(nn.ReLU()), pictures(8), "excitation-backprop")
+    def test_the_values_of_a_map_add_up_to_one_at_most(self, images):
+        found = maps(Spelled(nn.ReLU()), images(8), "excitation-backprop")
         assert bool((found >= 0).all())
         assert float(found.sum((2, 3)).max()) <= 1 + 1e-5
 
-    def test_nothing_is_lost_where_every_unit_is_excited(self, pictures):
+    def test_nothing_is_lost_where_every_unit_is_excited(self, images):
         network = Spelled(nn.ReLU(), norm=False)
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.abs_()
-        found = maps(network, pictures(3).abs(), "excitation-backprop")
+        found = maps(network, images(3).abs(), "excitation-backprop")
         torch.testing.assert_close(found.sum((2, 3)), torch.ones(3, 2))
 
-    def test_units_of_the_head_do_not_matter(self, pictures):
+    def test_units_of_the_head_do_not_matter(self, images):
         network = Spelled(nn.ReLU())
-        before = [maps(network, pictures(2), name) for name in EXCITED]
+        before = [maps(network, images(2), name) for name in EXCITED]
         network.fc.weight.data *= 1e-6
         for name, wanted in zip(EXCITED, before, strict=True):
-            torch.testing.assert_close(maps(network, pictures(2), name), wanted)
+            torch.testing.assert_close(maps(network, images(2), name), wanted)
 
-    def test_batch_norm_is_one_layer_with_the_weights_before_it(self, pictures):
+    def test_batch_norm_is_one_layer_with_the_weights_before_it(self, images):
         """Folded into the convolution by torch, it must not change the map."""
         apart, folded = Spelled(nn.ReLU()), Spelled(nn.ReLU())
         folded.head = nn.utils.fusion.fuse_conv_bn_eval(folded.head, folded.norm)
         folded.norm = nn.Identity()
         for name in EXCITED:
-            found, wanted = (maps(network, pictures(2), name) for network in (apart, folded))
+            found, wanted = (maps(network, images(2), name) for network in (apart, folded))
             assert wanted.any()
             torch.testing.assert_close(found, wanted)
 
-    def test_the_dual_of_a_class_is_another_class_of_opposite_weights(self, pictures):
+    def test_the_dual_of_a_class_is_another_class_of_opposite_weights(self, images):
         network = Spelled(nn.ReLU())
         with torch.no_grad():
             network.fc.weight[1] = -network.fc.weight[0]
-        both = maps(network, pictures(2), "excitation-backprop", target=[0, 1])
-        contrast = maps(network, pictures(2), "contrastive-excitation-backprop", target=[0, 1], relu=False)
+        both = maps(network, images(2), "excitation-backprop", target=[0, 1])
+        contrast = maps(network, images(2), "contrastive-excitation-backprop", target=[0, 1], relu=False)
         torch.testing.assert_close(contrast[:, 0], both[:, 0] - both[:, 1])
         torch.testing.assert_close(contrast[:, 1], -contrast[:, 0])
 
     @pytest.mark.parametrize("name", EXCITED)
     @pytest.mark.parametrize(("rectify", "called"), [(F.gelu, "gelu"), (F.silu, "silu"), (torch.tanh, "tanh")])
-    def test_a_network_of_units_below_zero_is_refused(self, name, rectify, called, pictures):
+    def test_a_network_of_units_below_zero_is_refused(self, name, rectify, called, images):
         with pytest.raises(MethodError, match=f"no rule for '{called}'.*another method"):
-            maps(Spelled(rectify), pictures(1), name)
+            maps(Spelled(rectify), images(1), name)
 
 
 class TestFullGrad:
-    def test_the_terms_of_a_network_of_relus_are_the_score(self, pictures):
+    def test_the_terms_of_a_network_of_relus_are_the_score(self, images):
         network = Spelled(nn.ReLU()).double()
-        found = saywhy.explain(network, pictures(4, dtype=torch.float64), [0, 1, 2], "fullgrad")
-        assert float(found.completeness_gap.abs().max()) < 1e-10
+        found = saywhy.explain(network, images(4, dtype=torch.float64), [0, 1, 2], "fullgrad")
+        assert float(found.completeness_error.abs().max()) < 1e-10
 
-    def test_the_terms_of_another_network_are_not_and_it_is_told(self, pictures):
-        found = saywhy.explain(Spelled(F.gelu), pictures(1), 0, "fullgrad")
-        assert float(found.completeness_gap.abs().min()) > 1e-3
+    def test_the_terms_of_another_network_are_not_and_it_is_told(self, images):
+        found = saywhy.explain(Spelled(F.gelu), images(1), 0, "fullgrad")
+        assert float(found.completeness_error.abs().min()) > 1e-3
 
-    def test_a_network_without_biases_leaves_input_times_gradient(self, pictures):
+    def test_a_network_without_biases_leaves_input_times_gradient(self, images):
         network = Spelled(nn.ReLU(), norm=False)
         for part in (network.stem, network.features, network.head, network.fc):
             part.bias = None
-        found = maps(network, pictures(2), "fullgrad", rescale="none")
-        torch.testing.assert_close(found, maps(network, pictures(2), "input-times-gradient", channels="abs"))
+        found = maps(network, images(2), "fullgrad", rescale="none")
+        torch.testing.assert_close(found, maps(network, images(2), "input-times-gradient", channels="abs"))
 
-    def test_a_wrong_rescale_is_named(self, pictures):
+    def test_a_wrong_rescale_is_named(self, images):
         with pytest.raises(MethodError, match="rescale must be layer, channel or none, got 'all'"):
-            maps(Spelled(nn.ReLU()), pictures(1), "fullgrad", rescale="all")
+            maps(Spelled(nn.ReLU()), images(1), "fullgrad", rescale="all")
 
 
 class TestRelevance:
-    def test_without_zennit_it_says_how_to_get_it(self, pictures, monkeypatch):
+    def test_without_zennit_it_says_how_to_get_it(self, images, monkeypatch):
         monkeypatch.setitem(sys.modules, "zennit.composites", None)
         with pytest.raises(MissingExtra, match=r"lrp needs zennit .* pip install 'saywhy\[lrp\]'"):
-            maps(Spelled(nn.ReLU()), pictures(1), "lrp")
+            maps(Spelled(nn.ReLU()), images(1), "lrp")
 
-    def test_relevance_adds_up_to_the_score_where_there_are_no_biases(self, pictures):
+    def test_relevance_adds_up_to_the_score_where_there_are_no_biases(self, images):
         network = nn.Sequential(
             nn.Conv2d(3, 4, 3, bias=False),
             nn.ReLU(),
@@ -258,38 +258,38 @@ class TestRelevance:
             nn.Flatten(),
             nn.Linear(4, 3, bias=False),
         ).double()
-        found = saywhy.explain(network, pictures(2, dtype=torch.float64), [0, 1, 2], "lrp", epsilon=0.0)
-        assert float(found.completeness_gap.abs().max()) < 1e-4  # zennit's stabilizer of convolutions
+        found = saywhy.explain(network, images(2, dtype=torch.float64), [0, 1, 2], "lrp", epsilon=0.0)
+        assert float(found.completeness_error.abs().max()) < 1e-4  # zennit's stabilizer of convolutions
 
-    def test_batch_norms_that_run_in_another_order_than_they_are_defined_are_refused(self, pictures):
+    def test_batch_norms_that_run_in_another_order_than_they_are_defined_are_refused(self, images):
         class Swapped(Spelled):
             def forward(self, x: Tensor) -> Tensor:
                 return super().forward(self.norm(x.mean(1, keepdim=True).expand(-1, 4, -1, -1))[:, :3])
 
         with pytest.raises(MethodError, match="the merged network gives other scores"):
-            maps(Swapped(nn.ReLU()), pictures(1), "lrp", layer=None)
+            maps(Swapped(nn.ReLU()), images(1), "lrp", layer=None)
 
-    def test_batch_norms_that_do_not_fit_what_is_defined_before_them_are_refused(self, pictures):
+    def test_batch_norms_that_do_not_fit_what_is_defined_before_them_are_refused(self, images):
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
         network.unused = nn.BatchNorm1d(3)
         network.forward = lambda x: nn.Sequential(*list(network)[:5])(x)
         with pytest.raises(MethodError, match="they do not fit"):
-            maps(network.eval(), pictures(1), "lrp", target=0, layer=None)
+            maps(network.eval(), images(1), "lrp", target=0, layer=None)
 
-    def test_weights_without_a_rule_are_refused_by_name(self, pictures):
+    def test_weights_without_a_rule_are_refused_by_name(self, images):
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(1, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         with pytest.raises(MethodError, match=r"lrp has no rule for '1' \(GroupNorm\), which has weights"):
-            maps(network, pictures(1), "lrp", layer=None)
+            maps(network, images(1), "lrp", layer=None)
 
 
-def test_a_layer_that_does_not_exist_is_refused_also_where_none_is_needed(pictures):
+def test_a_layer_that_does_not_exist_is_refused_also_where_none_is_needed(images):
     network = Spelled(nn.ReLU())
-    assert saywhy.explain(network, pictures(1), 0, "saliency", layer="features").layers == ("input",)
-    assert saywhy.explain(network, pictures(1), 0, "saliency", layer="input").layers == ("input",)
+    assert saywhy.explain(network, images(1), 0, "saliency", layer="features").layers == ("input",)
+    assert saywhy.explain(network, images(1), 0, "saliency", layer="input").layers == ("input",)
     with pytest.raises(LayerError, match="has no layer 'featurs'"):
-        saywhy.explain(network, pictures(1), 0, "saliency", layer=["features", "featurs"])
+        saywhy.explain(network, images(1), 0, "saliency", layer=["features", "featurs"])
 
 
-def test_pictures_have_no_layers_to_fuse(pictures):
-    with pytest.raises(InputError, match="saliency is of the picture itself"):
-        saywhy.explain(Spelled(nn.ReLU()), pictures(1), 0, ["saliency", "smoothgrad"], fuse="mean")
+def test_images_have_no_layers_to_fuse(images):
+    with pytest.raises(InputError, match="saliency is of the image itself"):
+        saywhy.explain(Spelled(nn.ReLU()), images(1), 0, ["saliency", "smoothgrad"], fuse="mean")

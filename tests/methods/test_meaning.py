@@ -24,24 +24,24 @@ class TestPoolingAndALinearLayer:
     def network(self) -> TinyNetwork:
         return TinyNetwork.build(head="linear", dtype=torch.float64)
 
-    def test_the_weights_are_those_of_the_head(self, network, pictures):
-        captured = saywhy.capture(network, pictures(dtype=torch.float64), [0, 1, 2, 3], "features", layout=LAYOUT)
+    def test_the_weights_are_those_of_the_head(self, network, images):
+        captured = saywhy.capture(network, images(dtype=torch.float64), [0, 1, 2, 3], "features", layout=LAYOUT)
         G = captured.gradients()["features"]  # (batch, target, channel, height, width)
         alpha, positions = G.mean((3, 4)), G.shape[3] * G.shape[4]
         for sample in alpha:
             torch.testing.assert_close(positions * sample, network.fc.weight, rtol=1e-12, atol=0)
 
     @pytest.mark.parametrize("layer", ["features", None])
-    def test_gradcam_is_the_rectified_cam_up_to_scale(self, network, pictures, layer):
-        batch = pictures(side=32, dtype=torch.float64)
+    def test_gradcam_is_the_rectified_cam_up_to_scale(self, network, images, layer):
+        batch = images(side=32, dtype=torch.float64)
         found = saywhy.explain(network, batch, [0, 3], ["gradcam", "cam"], layer, relu=True)
         positions = found.maps.shape[2] * found.maps.shape[3]
         assert found.layers == ("features",)
         torch.testing.assert_close(positions * found["gradcam"], found["cam"], rtol=1e-12, atol=1e-14)
         assert found["cam"].max() > 0
 
-    def test_cam_is_the_heads_weights_times_the_features_and_its_mean_the_score(self, network, pictures):
-        batch = pictures(dtype=torch.float64)
+    def test_cam_is_the_heads_weights_times_the_features_and_its_mean_the_score(self, network, images):
+        batch = images(dtype=torch.float64)
         found = explain(network, batch, [0, 1, 2, 3], "cam", "features")
         with torch.no_grad():
             A = network.features(network.stem(batch))
@@ -49,31 +49,31 @@ class TestPoolingAndALinearLayer:
         torch.testing.assert_close(found.maps, wanted, rtol=1e-12, atol=1e-13)
         torch.testing.assert_close(found.maps.mean((2, 3)) + network.fc.bias.detach(), found.scores)
 
-    def test_methods_that_agree_on_such_a_network(self, network, pictures):
+    def test_methods_that_agree_on_such_a_network(self, network, images):
         """The gradient is the same at every position, so pooling it, or not, is the same."""
         names = ["gradcam", "hirescam", "xgradcam"]
-        found = explain(network, pictures(dtype=torch.float64), 1, names, "features", relu=False)
+        found = explain(network, images(dtype=torch.float64), 1, names, "features", relu=False)
         for name in names:
             torch.testing.assert_close(found[name], found["gradcam"], rtol=1e-10, atol=1e-14)
 
-    def test_cam_refuses_any_other_network(self, pictures):
+    def test_cam_refuses_any_other_network(self, images):
         with pytest.raises(saywhy.errors.MethodError, match="cam needs a network that ends in global average pooling"):
-            explain(TinyNetwork.build(), pictures(), 1, "cam", "features")
+            explain(TinyNetwork.build(), images(), 1, "cam", "features")
 
 
 class TestCounterfactual:
     """What speaks against a class (Grad-CAM paper, section 3.3)."""
 
     @pytest.fixture
-    def found(self, pictures) -> saywhy.Explanation:
+    def found(self, images) -> saywhy.Explanation:
         network = TinyNetwork.build(dtype=torch.float64)
-        return explain(network, pictures(3, dtype=torch.float64), [1, 2], layer="features")
+        return explain(network, images(3, dtype=torch.float64), [1, 2], layer="features")
 
     @pytest.fixture
-    def both(self, pictures) -> Tensor:
+    def both(self, images) -> Tensor:
         """sum_k alpha_k A^k, neither side of it cut off."""
         network = TinyNetwork.build(dtype=torch.float64)
-        return explain(network, pictures(3, dtype=torch.float64), [1, 2], layer="features", relu=False).maps
+        return explain(network, images(3, dtype=torch.float64), [1, 2], layer="features", relu=False).maps
 
     def test_for_less_against_is_all_the_evidence(self, found, both):
         assert both.min() < 0 < both.max()
@@ -86,33 +86,33 @@ class TestCounterfactual:
         torch.testing.assert_close(found.counterfactual.counterfactual.maps, found.maps, rtol=1e-12, atol=1e-15)
 
     @pytest.mark.parametrize("turned", [-Class(1), counterfactual(1), counterfactual(Class(1)), -1.0 * Class(1)])
-    def test_it_is_the_negative_target(self, found, pictures, turned):
+    def test_it_is_the_negative_target(self, found, images, turned):
         network = TinyNetwork.build(dtype=torch.float64)
-        other = explain(network, pictures(3, dtype=torch.float64), turned, layer="features")
+        other = explain(network, images(3, dtype=torch.float64), turned, layer="features")
         torch.testing.assert_close(other.maps, found.counterfactual.maps[:, :1], rtol=1e-12, atol=1e-15)
         torch.testing.assert_close(other.scores, -found.scores[:, :1])
         assert other.targets == [["-class 1"]] * 3
 
     @pytest.mark.parametrize("how", ["mean", "max"])
-    def test_of_fused_layers_is_fused(self, pictures, how):
-        network, batch = TinyNetwork.build(), pictures()
+    def test_of_fused_layers_is_fused(self, images, how):
+        network, batch = TinyNetwork.build(), images()
         fused = explain(network, batch, 1, layer=["stem", "features"], fuse=how, relu=False)
         wanted = explain(network, batch, -Class(1), layer=["stem", "features"], fuse=how, relu=False)
         assert fused.counterfactual.layers == fused.layers == (f"stem + features ({how})",)
         torch.testing.assert_close(fused.counterfactual.maps, wanted.maps)
 
-    def test_in_batches(self, found, pictures):
+    def test_in_batches(self, found, images):
         network = TinyNetwork.build(dtype=torch.float64)
-        split = explain(network, pictures(3, dtype=torch.float64), [1, 2], layer="features", batch_size=2)
+        split = explain(network, images(3, dtype=torch.float64), [1, 2], layer="features", batch_size=2)
         torch.testing.assert_close(split.counterfactual.maps, found.counterfactual.maps, rtol=1e-12, atol=1e-15)
 
-    def test_of_a_function_of_an_output_without_classes(self, pictures):
-        chance = torch.Generator().manual_seed(0)
+    def test_of_a_function_of_an_output_without_classes(self, images):
+        generator = torch.Generator().manual_seed(0)
         network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1))
         with torch.no_grad():
             for parameter in network.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=chance))
-        found = explain(network, pictures(), lambda out: out[:, 1].mean((1, 2)), layer="1", relu=False)
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        found = explain(network, images(), lambda out: out[:, 1].mean((1, 2)), layer="1", relu=False)
         torch.testing.assert_close(found.counterfactual.maps, -found.maps)
 
 
@@ -156,8 +156,8 @@ def test_gradcam_of_a_linear_network_does_not_sum_to_its_score():
     assert float((found.maps.sum((2, 3)) - (found.scores - network.fc.bias.detach())).abs().min()) > 1e-3
 
 
-def test_eigencam_is_the_same_for_every_class_and_eigengradcam_is_not(pictures):
-    found = explain(TinyNetwork.build(), pictures(), [0, 1, 2], ["eigencam", "eigengradcam"], "features", relu=False)
+def test_eigencam_is_the_same_for_every_class_and_eigengradcam_is_not(images):
+    found = explain(TinyNetwork.build(), images(), [0, 1, 2], ["eigencam", "eigengradcam"], "features", relu=False)
     assert torch.equal(found["eigencam"][:, 0], found["eigencam"][:, 1])
     assert not torch.allclose(found["eigengradcam"][:, 0], found["eigengradcam"][:, 1], rtol=0.1)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import saywhy
 from oracles.networks import TinyNetwork
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, MethodError
 from saywhy.methods.baselines import baseline_of
 from saywhy.methods.path import rsi_gradcam
@@ -17,31 +17,29 @@ from saywhy.progress import reported_to
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
 
 
-def explain(
-    network: nn.Module, pictures: Tensor, method: str = "rsi-gradcam", **settings: object
-) -> saywhy.Explanation:
-    return saywhy.explain(network, pictures, 1, method, "features", layout=LAYOUT, **settings)
+def explain(network: nn.Module, images: Tensor, method: str = "rsi-gradcam", **settings: object) -> saywhy.Explanation:
+    return saywhy.explain(network, images, 1, method, "features", layout=LAYOUT, **settings)
 
 
-def saturated(picture: Tensor, margin: float) -> TinyNetwork:
-    """A network of two classes that has no opinion of black, and of the picture one by so many units of logit."""
+def saturated(image: Tensor, margin: float) -> TinyNetwork:
+    """A network of two classes that has no opinion of black, and of the image one by so many units of logit."""
     network = TinyNetwork.build(classes=2, dtype=torch.float64, smooth=True)
     with torch.no_grad():
-        network.fc.bias.sub_(network(picture[:1] * 0)[0])
-        logits = network(picture[:1])[0]
+        network.fc.bias.sub_(network(image[:1] * 0)[0])
+        logits = network(image[:1])[0]
         for part in (network.fc.weight, network.fc.bias):
             part.mul_(margin / (logits.max() - logits.min()))
     return network
 
 
 @pytest.fixture
-def picture() -> Tensor:
+def image() -> Tensor:
     return torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def certain_class(network: nn.Module, picture: Tensor) -> int:
+def certain_class(network: nn.Module, image: Tensor) -> int:
     with torch.no_grad():
-        return int(network(picture).argmax())
+        return int(network(image).argmax())
 
 
 class GoingRound(nn.Module):
@@ -62,45 +60,45 @@ class GoingRound(nn.Module):
 class TestCompleteness:
     @pytest.mark.parametrize("method", ["conductance", "integrated-gradients"])
     @pytest.mark.parametrize("score", ["logit", "probability"])
-    def test_the_parts_add_up_to_the_change_of_the_score(self, method, score, picture):
+    def test_the_parts_add_up_to_the_change_of_the_score(self, method, score, image):
         network = TinyNetwork.build(dtype=torch.float64, smooth=True)
-        e = explain(network, picture, method, steps=400, score=score)
+        e = explain(network, image, method, steps=400, score=score)
         with torch.no_grad():
-            both = network(torch.cat([torch.zeros_like(picture), picture]))
+            both = network(torch.cat([torch.zeros_like(image), image]))
             values = (both.softmax(1) if score == "probability" else both)[:, 1]
         torch.testing.assert_close(e.maps.sum(), values[1] - values[0], rtol=1e-3, atol=1e-9)
-        assert float(e.completeness_gap.abs()) < 1e-3
+        assert float(e.completeness_error.abs()) < 1e-3
 
-    def test_the_weights_of_the_plain_variant_add_up_too(self, picture):
+    def test_the_weights_of_the_plain_variant_add_up_too(self, image):
         """Spec B6.1: Z times the sum of w is y(x) - y(x0)."""
         network = TinyNetwork.build(dtype=torch.float64, smooth=True)
-        e = explain(network, picture, variant="plain", relu=False, steps=300, score="logit")
-        w = self.weights(e, network, picture)
+        e = explain(network, image, variant="plain", relu=False, steps=300, score="logit")
+        w = self.weights(e, network, image)
         with torch.no_grad():
-            change = network(picture)[0, 1] - network(picture * 0)[0, 1]
+            change = network(image)[0, 1] - network(image * 0)[0, 1]
         torch.testing.assert_close(36 * w.sum(), change, rtol=1e-3, atol=1e-9)
 
     @staticmethod
-    def weights(e: saywhy.Explanation, network: TinyNetwork, picture: Tensor) -> Tensor:
+    def weights(e: saywhy.Explanation, network: TinyNetwork, image: Tensor) -> Tensor:
         """The w of which the map is the sum with the activations: 36 places, 5 channels."""
         with torch.no_grad():
-            A = network.features(network.stem(picture))[0].flatten(1)
+            A = network.features(network.stem(image))[0].flatten(1)
         return torch.linalg.lstsq(A.T, e.maps[0, 0].flatten()).solution
 
     @pytest.mark.slow
     def test_the_gap_falls_with_the_steps_on_average(self):
-        pictures = torch.randn(8, 3, 12, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-        network = saturated(pictures, 30.0)
-        gaps = [
-            float(explain(network, pictures, steps=m, variant="plain", relu=False).completeness_gap.abs().mean())
+        images = torch.randn(8, 3, 12, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        network = saturated(images, 30.0)
+        completeness_errors = [
+            float(explain(network, images, steps=m, variant="plain", relu=False).completeness_error.abs().mean())
             for m in (4, 16, 64, 256)
         ]
-        assert gaps == sorted(gaps, reverse=True)
-        assert gaps[-1] < 0.01
+        assert completeness_errors == sorted(completeness_errors, reverse=True)
+        assert completeness_errors[-1] < 0.01
 
-    def test_auto_is_complete_where_fifty_steps_are_not(self, picture):
-        network = saturated(picture, 400.0)
-        target = certain_class(network, picture)
+    def test_auto_is_complete_where_fifty_steps_are_not(self, image):
+        network = saturated(image, 400.0)
+        target = certain_class(network, image)
         settings = {
             "layer": "features",
             "layout": LAYOUT,
@@ -109,17 +107,17 @@ class TestCompleteness:
             "relu": False,
             "variant": "plain",
         }
-        fixed = saywhy.explain(network, picture, **settings)
-        found = saywhy.explain(network, picture, steps="auto", **settings)
-        assert float(fixed.completeness_gap.abs()) > 0.04
-        assert float(found.completeness_gap.abs()) < 0.01
+        fixed = saywhy.explain(network, image, **settings)
+        found = saywhy.explain(network, image, steps="auto", **settings)
+        assert float(fixed.completeness_error.abs()) > 0.04
+        assert float(found.completeness_error.abs()) < 0.01
         fact = {f.name: f for f in found.cards["rsi-gradcam", "features"][0][0]}["completeness"]
         assert fact.state == "good"
 
-    def test_auto_stops_at_its_bound_and_says_so(self, picture):
-        network = saturated(picture, 400.0)
+    def test_auto_stops_at_its_bound_and_says_so(self, image):
+        network = saturated(image, 400.0)
         e = saywhy.explain(
-            network, picture, certain_class(network, picture), "rsi-gradcam", "features",
+            network, image, certain_class(network, image), "rsi-gradcam", "features",
             layout=LAYOUT, steps="auto", max_steps=20, relu=False, variant="plain",
         )  # fmt: skip
         fact = {f.name: f for f in e.cards["rsi-gradcam", "features"][0][0]}["completeness"]
@@ -130,59 +128,59 @@ class TestCompleteness:
         network, x = GoingRound().eval(), torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(3))
         e = saywhy.explain(network, x, 0, "rsi-gradcam", "branch", layout=LAYOUT, steps="auto", baseline="zero")
         facts = {fact.name: fact.text for fact in e.cards["rsi-gradcam", "branch"][0][0]}
-        assert abs(float(e.completeness_gap)) > 0.1
+        assert abs(float(e.completeness_error)) > 0.1
         assert "part of the score goes round this layer" in facts["path"]
         assert "in 64 steps" in facts["completeness"]  # not the bound of 1,024
         e = saywhy.explain(network, x, 0, "rsi-gradcam", "whole", layout=LAYOUT, steps="auto", baseline="zero")
-        assert abs(float(e.completeness_gap)) < 0.01
+        assert abs(float(e.completeness_error)) < 0.01
         assert "path" not in {fact.name for fact in e.cards["rsi-gradcam", "whole"][0][0]}
 
-    def test_the_account_is_of_the_integral_whatever_the_variant_leaves_out(self, picture):
+    def test_the_account_is_of_the_integral_whatever_the_variant_leaves_out(self, image):
         network = TinyNetwork.build(dtype=torch.float64, smooth=True)
-        gaps = [
-            explain(network, picture, variant=v, steps=20, relu=False).completeness_gap
+        completeness_errors = [
+            explain(network, image, variant=v, steps=20, relu=False).completeness_error
             for v in ("plain", "masked", "posgrad")
         ]
-        assert torch.equal(gaps[0], gaps[1])
-        assert torch.equal(gaps[0], gaps[2])
+        assert torch.equal(completeness_errors[0], completeness_errors[1])
+        assert torch.equal(completeness_errors[0], completeness_errors[2])
 
-    def test_positive_gradients_add_up_to_something_else(self, picture):
+    def test_positive_gradients_add_up_to_something_else(self, image):
         """Spec B6.1: the rectified gradients are not complete."""
-        subject = Subject.of(TinyNetwork.build(dtype=torch.float64, smooth=True), picture, lambda out: out[:, 1])
+        runner = ModelRunner.of(TinyNetwork.build(dtype=torch.float64, smooth=True), image, lambda out: out[:, 1])
         plain, positive = (
-            rsi_gradcam(subject, steps=50, variant=v, relu=False).maps.sum() for v in ("plain", "posgrad")
+            rsi_gradcam(runner, steps=50, variant=v, relu=False).maps.sum() for v in ("plain", "posgrad")
         )
         assert abs(float(positive) * 3 / float(plain) - 1) > 0.05  # "posgrad" takes the mean of the three colours
 
-    def test_of_fused_layers_the_widest_gap_is_kept(self, picture):
+    def test_of_fused_layers_the_widest_gap_is_kept(self, image):
         e = saywhy.explain(
-            TinyNetwork.build(dtype=torch.float64), picture, 1, "rsi-gradcam", ["stem", "features"],
+            TinyNetwork.build(dtype=torch.float64), image, 1, "rsi-gradcam", ["stem", "features"],
             layout=LAYOUT, steps=3, relu=False,
         )  # fmt: skip
-        gaps = torch.stack(list(e._gaps.values()))
-        assert float(e.fuse("mean").completeness_gap.abs()) == float(gaps.abs().max())
+        completeness_errors = torch.stack(list(e._completeness_errors.values()))
+        assert float(e.fuse("mean").completeness_error.abs()) == float(completeness_errors.abs().max())
 
 
 class TestVanishing:
-    def test_a_saturated_answer_has_weights_where_its_gradient_has_none(self, picture):
-        network = saturated(picture, 40.0)
-        target = certain_class(network, picture)
+    def test_a_saturated_answer_has_weights_where_its_gradient_has_none(self, image):
+        network = saturated(image, 40.0)
+        target = certain_class(network, image)
         settings = {"layer": "features", "layout": LAYOUT, "target": target, "score": "probability"}
-        after = saywhy.capture(network, picture, target, "features", layout=LAYOUT, score="probability")
-        before = saywhy.capture(network, picture, target, "features", layout=LAYOUT)
+        after = saywhy.capture(network, image, target, "features", layout=LAYOUT, score="probability")
+        before = saywhy.capture(network, image, target, "features", layout=LAYOUT)
         assert float(after.gradients()["features"].abs().max()) < 1e-8
         assert float(before.gradients()["features"].abs().max()) > 1e-3
         rsi = saywhy.explain(
-            network, picture, method="rsi-gradcam", steps="auto", variant="plain", relu=False, **settings
+            network, image, method="rsi-gradcam", steps="auto", variant="plain", relu=False, **settings
         )
         assert float(rsi.maps.abs().max()) > 1e-4
 
     @pytest.mark.parametrize("scale", [1e-12, 1e12])
-    def test_the_picture_shown_does_not_depend_on_the_units_of_the_score(self, scale, picture):
+    def test_the_image_shown_does_not_depend_on_the_units_of_the_score(self, scale, image):
         network = TinyNetwork.build()
         shown = [
             saywhy.explain(
-                network, picture.float(), lambda out, k=k: out[:, 1] * k, "rsi-gradcam", "features",
+                network, image.float(), lambda out, k=k: out[:, 1] * k, "rsi-gradcam", "features",
                 layout=LAYOUT, variant="plain", relu=False,
             ).heatmap()
             for k in (1.0, scale)
@@ -190,7 +188,7 @@ class TestVanishing:
         assert float(shown[0].std()) > 0.01
         torch.testing.assert_close(shown[1], shown[0], rtol=1e-4, atol=1e-5)
 
-    def test_a_function_added_to_all_logits_changes_nothing(self, picture):
+    def test_a_function_added_to_all_logits_changes_nothing(self, image):
         class Shifted(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -201,31 +199,31 @@ class TestVanishing:
                 return self.inner(x) + x.square().mean((1, 2, 3))[:, None] + self.features[0].bias.sum()
 
         shifted = Shifted().eval()
-        one, other = (explain(n, picture, variant="plain", relu=False) for n in (shifted.inner, shifted))
+        one, other = (explain(n, image, variant="plain", relu=False) for n in (shifted.inner, shifted))
         torch.testing.assert_close(other.maps, one.maps, rtol=1e-9, atol=1e-15)
 
 
 class TestVariants:
     def test_masked_weights_are_never_negative(self):
         network = TinyNetwork.build(dtype=torch.float64)
-        pictures = torch.randn(6, 3, 12, 12, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-        e = explain(network, pictures, relu=False)
+        images = torch.randn(6, 3, 12, 12, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+        e = explain(network, images, relu=False)
         assert bool((e.maps >= 0).all())
         assert bool(e.maps.any())
 
-    def test_a_unit_that_does_not_move_gets_nothing(self, picture):
+    def test_a_unit_that_does_not_move_gets_nothing(self, image):
         with pytest.warns(saywhy.SaywhyWarning, match="the map is zero everywhere"):
-            e = explain(TinyNetwork.build(dtype=torch.float64), picture, baseline=picture[0], variant="plain")
+            e = explain(TinyNetwork.build(dtype=torch.float64), image, baseline=image[0], variant="plain")
         assert not bool(e.maps.any())
-        assert bool(e.completeness_gap.isnan().all() or e.completeness_gap.isinf().all())
+        assert bool(e.completeness_error.isnan().all() or e.completeness_error.isinf().all())
         fact = {f.name: f for f in e.cards["rsi-gradcam", "features"][0][0]}["completeness"]
         assert "does not change along the path" in fact.text
 
-    def test_with_a_linear_head_the_weight_is_cam_s_times_the_mean_change(self, picture):
+    def test_with_a_linear_head_the_weight_is_cam_s_times_the_mean_change(self, image):
         network = TinyNetwork.build(head="linear", dtype=torch.float64)
-        e = explain(network, picture, variant="plain", relu=False, score="logit", steps=7)
+        e = explain(network, image, variant="plain", relu=False, score="logit", steps=7)
         with torch.no_grad():
-            first, last = (network.features(network.stem(x)) for x in (picture * 0, picture))
+            first, last = (network.features(network.stem(x)) for x in (image * 0, image))
         weights = network.fc.weight[1].detach() / 36 * (last - first).mean((2, 3))[0]
         torch.testing.assert_close(e.maps[0, 0], torch.einsum("k,kij->ij", weights, last[0]))
 
@@ -236,34 +234,34 @@ class TestVariants:
             *({"max_steps": 0}, {"max_steps": -5, "steps": "auto"}),
         ],
     )
-    def test_what_does_not_exist_is_refused(self, wrong, picture):
+    def test_what_does_not_exist_is_refused(self, wrong, image):
         with pytest.raises(MethodError, match="must be"):
-            explain(TinyNetwork.build(dtype=torch.float64), picture, **wrong)
+            explain(TinyNetwork.build(dtype=torch.float64), image, **wrong)
 
 
 class TestBaselines:
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["zero", "mean", "blur", "noise", "uniform"])
-    def test_each_has_the_picture_s_shape_and_is_the_same_twice(self, kind, picture):
+    def test_each_has_the_image_s_shape_and_is_the_same_twice(self, kind, image):
         network = TinyNetwork.build(dtype=torch.float64)
-        subject = Subject.of(network, picture, lambda out: out[:, 1])
-        subject = replace(subject, answers=lambda out, _: out.softmax(1))
-        found = [baseline_of(subject, 0, kind) for _ in range(2)]
-        assert found[0].shape == picture.shape
+        runner = ModelRunner.of(network, image, lambda out: out[:, 1])
+        runner = replace(runner, answers=lambda out, _: out.softmax(1))
+        found = [baseline_of(runner, 0, kind) for _ in range(2)]
+        assert found[0].shape == image.shape
         assert torch.equal(*found)
-        assert not torch.equal(found[0], picture)
+        assert not torch.equal(found[0], image)
 
     def test_the_learnt_one_makes_all_classes_alike_and_stays_near_black(self):
         torch.manual_seed(0)
         network, black = nn.Sequential(nn.Flatten(), nn.Linear(3 * 96 * 96, 4)), torch.zeros(1, 3, 96, 96)
         with torch.no_grad():
             network[1].bias.copy_(torch.tensor([0.0, 1.0, 2.0, -1.0]))
-        subject = replace(Subject.of(network, black, lambda out: out[:, 1]), answers=lambda out, _: out.softmax(1))
-        learnt = baseline_of(subject, 0, "uniform")
+        runner = replace(ModelRunner.of(network, black, lambda out: out[:, 1]), answers=lambda out, _: out.softmax(1))
+        learnt = baseline_of(runner, 0, "uniform")
         before, after = (network(x).softmax(1).detach() for x in (black, learnt))
         assert float((before - 0.25).abs().max()) > 0.3
         assert float((after - 0.25).abs().max()) < 0.05
-        assert float(learnt.abs().max()) < 0.2  # a tenth of what a normalised picture spans
+        assert float(learnt.abs().max()) < 0.2  # a tenth of what a normalised image spans
 
     def test_black_is_black_after_the_preprocessing(self):
         from PIL import Image
@@ -271,51 +269,51 @@ class TestBaselines:
         model = saywhy.load(TinyNetwork.build(), input_size=12)
         with pytest.warns(saywhy.SaywhyWarning, match="the map is zero everywhere"):
             e = saywhy.explain(model, Image.new("RGB", (12, 12)), 1, "integrated-gradients", steps=2)
-        assert not bool(e.maps.any())  # a black picture does not differ from its baseline
+        assert not bool(e.maps.any())  # a black image does not differ from its baseline
 
-    def test_black_is_not_guessed_for_a_bare_network(self, picture):
+    def test_black_is_not_guessed_for_a_bare_network(self, image):
         with pytest.raises(InputError, match="what black is after preprocessing is not known"):
-            explain(TinyNetwork.build(dtype=torch.float64), picture, baseline="black")
+            explain(TinyNetwork.build(dtype=torch.float64), image, baseline="black")
 
     @pytest.mark.parametrize("shape", [(3, 5, 5), (2, 12, 12)])
-    def test_a_tensor_of_another_shape_is_refused(self, shape, picture):
-        with pytest.raises(InputError, match="Give a preprocessed picture"):
-            explain(TinyNetwork.build(dtype=torch.float64), picture, baseline=torch.zeros(shape))
+    def test_a_tensor_of_another_shape_is_refused(self, shape, image):
+        with pytest.raises(InputError, match="Give a preprocessed image"):
+            explain(TinyNetwork.build(dtype=torch.float64), image, baseline=torch.zeros(shape))
 
 
 class TestPaths:
-    def test_the_straight_line_given_as_pictures_is_the_straight_line(self, picture):
+    def test_the_straight_line_given_as_images_is_the_straight_line(self, image):
         network = TinyNetwork.build(dtype=torch.float64)
-        line = torch.stack([picture[0] * i / 10 for i in range(11)])
-        one = explain(network, picture, steps=10, variant="plain", relu=False)
-        other = explain(network, picture, path=line, variant="plain", relu=False)
+        line = torch.stack([image[0] * i / 10 for i in range(11)])
+        one = explain(network, image, steps=10, variant="plain", relu=False)
+        other = explain(network, image, path=line, variant="plain", relu=False)
         torch.testing.assert_close(other.maps, one.maps)
 
-    def test_every_sample_may_have_its_own(self, picture):
-        network, pictures = TinyNetwork.build(dtype=torch.float64), torch.cat([picture, -picture])
-        lines = [torch.stack([p * i / n for i in range(n + 1)]) for p, n in zip(pictures, (3, 6), strict=True)]
-        together = explain(network, pictures, path=lines, variant="plain", relu=False)
+    def test_every_sample_may_have_its_own(self, image):
+        network, images = TinyNetwork.build(dtype=torch.float64), torch.cat([image, -image])
+        lines = [torch.stack([p * i / n for i in range(n + 1)]) for p, n in zip(images, (3, 6), strict=True)]
+        together = explain(network, images, path=lines, variant="plain", relu=False)
         alone = [
             explain(network, p[None], path=line, variant="plain", relu=False).maps
-            for p, line in zip(pictures, lines, strict=True)
+            for p, line in zip(images, lines, strict=True)
         ]
         torch.testing.assert_close(together.maps, torch.cat(alone))
 
-    def test_a_path_that_does_not_fit_is_refused(self, picture):
+    def test_a_path_that_does_not_fit_is_refused(self, image):
         network = TinyNetwork.build(dtype=torch.float64)
-        with pytest.raises(InputError, match="a path must be at least 2 pictures"):
-            explain(network, picture, path=torch.zeros(4, 3, 5, 5))
+        with pytest.raises(InputError, match="a path must be at least 2 images"):
+            explain(network, image, path=torch.zeros(4, 3, 5, 5))
         with pytest.raises(MethodError, match="path must be a tensor, tensors or none"):
-            explain(network, picture, path=[1.5])
-        e = explain(network, picture, path=torch.cat([picture * share for share in (0, 1, 2)]))
+            explain(network, image, path=[1.5])
+        e = explain(network, image, path=torch.cat([image * share for share in (0, 1, 2)]))
         (card,) = e.cards["rsi-gradcam", "features"][0]
-        assert "ends at another picture" in next(fact.text for fact in card if fact.name == "path")
-        with pytest.raises(InputError, match="1 sequences of pictures for 2 samples"):
-            explain(network, torch.cat([picture, picture]), path=torch.zeros(4, 3, 12, 12))
+        assert "ends at another image" in next(fact.text for fact in card if fact.name == "path")
+        with pytest.raises(InputError, match="1 sequences of images for 2 samples"):
+            explain(network, torch.cat([image, image]), path=torch.zeros(4, 3, 12, 12))
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_steps(picture):
+def test_memory_does_not_grow_with_the_steps(image):
     """What is alive at once: counted in tensors as large as the layer's activations of one batch."""
     network = TinyNetwork.build(dtype=torch.float64)
     alive: dict[int, int] = {}
@@ -331,7 +329,7 @@ def test_memory_does_not_grow_with_the_steps(picture):
             most = max(most, sum(sizes))
 
         with reported_to(watch):
-            explain(network, picture, steps=steps, batch_size=5)
+            explain(network, image, steps=steps, batch_size=5)
         return most
 
     for steps in (10, 80):
@@ -339,8 +337,8 @@ def test_memory_does_not_grow_with_the_steps(picture):
     assert alive[80] <= alive[10] * 1.02
 
 
-def test_progress_is_reported(picture):
+def test_progress_is_reported(image):
     seen: list[tuple[str, int, int]] = []
     with reported_to(lambda *step: seen.append(step)):
-        explain(TinyNetwork.build(dtype=torch.float64), picture, steps=9, batch_size=4)
+        explain(TinyNetwork.build(dtype=torch.float64), image, steps=9, batch_size=4)
     assert seen == [("integrating", 4, 10), ("integrating", 8, 10), ("integrating", 10, 10)]

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import saywhy
 from oracles.networks import LinearNetwork, OneQuadrant, TinyNetwork
 from saywhy.engine.capture import Watched
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, MethodError, SaywhyWarning
 from saywhy.methods.scorecam import scorecam
 from saywhy.progress import reported_to
@@ -22,28 +22,28 @@ LAYOUT = saywhy.Layout("channels-first", (6, 6))
 SMALL = {
     "occlusion": {"window": 4, "fill": "zero"},
     "rise": {"masks": 40, "cells": 3},
-    "lime": {"draws": 60, "cells": 3, "fill": 2.0},
-    "kernelshap": {"draws": 60, "cells": 3, "fill": 2.0},
+    "lime": {"num_samples": 60, "cells": 3, "fill": 2.0},
+    "kernelshap": {"num_samples": 60, "cells": 3, "fill": 2.0},
     "scorecam": {},
-    "sscam": {"draws": 3},
+    "sscam": {"num_samples": 3},
     "iscam": {"steps": 3},
     "ablationcam": {},
     "reciprocam": {},
     "rsi-gradcam": {"steps": 9, "baseline": "zero"},
-    "smoothgrad": {"draws": 9},
-    "vargrad": {"draws": 9},
+    "smoothgrad": {"num_samples": 9},
+    "vargrad": {"num_samples": 9},
 }
-"""Everything that alters pictures or activations, with little to do."""
+"""Everything that alters images or activations, with little to do."""
 
 
 @pytest.fixture
-def picture() -> Tensor:
+def image() -> Tensor:
     return torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def explain(network: nn.Module, pictures: Tensor, method: str, target: int = 1, **settings: object) -> Tensor:
+def explain(network: nn.Module, images: Tensor, method: str, target: int = 1, **settings: object) -> Tensor:
     """Maps [batch, *space]."""
-    found = saywhy.explain(network, pictures, target, method, "features", layout=LAYOUT, **settings)
+    found = saywhy.explain(network, images, target, method, "features", layout=LAYOUT, **settings)
     return found.maps[:, 0]
 
 
@@ -66,18 +66,18 @@ class TestOcclusion:
         wanted = held.view(3, 2, 2, 4).sum((1, 3)).repeat_interleave(2, 0).repeat_interleave(4, 1)
         torch.testing.assert_close(found, wanted.detach())
 
-    def test_default_windows_are_a_seventh_of_the_picture(self, picture):
-        default = explain(TinyNetwork.build(dtype=torch.float64), picture, "occlusion")
+    def test_default_windows_are_a_seventh_of_the_image(self, image):
+        default = explain(TinyNetwork.build(dtype=torch.float64), image, "occlusion")
         assert torch.equal(
-            default, explain(TinyNetwork.build(dtype=torch.float64), picture, "occlusion", window=2, stride=1)
+            default, explain(TinyNetwork.build(dtype=torch.float64), image, "occlusion", window=2, stride=1)
         )
 
     @pytest.mark.parametrize(
         "settings", [{"window": 0}, {"window": 13}, {"window": (2, 2, 2)}, {"window": 2, "stride": 3}]
     )
-    def test_windows_that_cannot_be(self, settings, picture):
+    def test_windows_that_cannot_be(self, settings, image):
         with pytest.raises(MethodError, match=r"window|stride"):
-            explain(TinyNetwork.build(dtype=torch.float64), picture, "occlusion", **settings)
+            explain(TinyNetwork.build(dtype=torch.float64), image, "occlusion", **settings)
 
 
 class TestVideo:
@@ -85,7 +85,7 @@ class TestVideo:
 
     @pytest.mark.parametrize(
         ("method", "settings"),
-        [("occlusion", {}), ("rise", {"masks": 8}), ("lime", {"draws": 9}), ("kernelshap", {"draws": 9})],
+        [("occlusion", {}), ("rise", {"masks": 8}), ("lime", {"num_samples": 9}), ("kernelshap", {"num_samples": 9})],
     )
     def test_defaults_fit_a_short_axis(self, method, settings):
         network = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 4 * 14 * 14, 2))
@@ -118,65 +118,65 @@ class TestRise:
 
     def test_a_constant_score_gives_that_score_everywhere(self):
         """The expectation of a mask is ``keep`` at every pixel, also at the border."""
-        subject = Subject.of(nn.Identity(), torch.ones(1, 1, 9, 9), lambda x: x.flatten(1)[:, 0] * 0 + 5)
-        found = saywhy.methods.METHODS["rise"].function(subject, masks=4000, cells=3, keep=0.3)
+        runner = ModelRunner.of(nn.Identity(), torch.ones(1, 1, 9, 9), lambda x: x.flatten(1)[:, 0] * 0 + 5)
+        found = saywhy.methods.METHODS["rise"].function(runner, masks=4000, cells=3, keep=0.3)
         torch.testing.assert_close(found, torch.full((1, 1, 9, 9), 5.0), rtol=0.12, atol=0)
 
     @pytest.mark.parametrize("settings", [{"masks": 0}, {"keep": 1.0}, {"cells": 13}])
-    def test_what_cannot_be(self, settings, picture):
+    def test_what_cannot_be(self, settings, image):
         with pytest.raises(MethodError, match=next(iter(settings))):
-            explain(TinyNetwork.build(dtype=torch.float64), picture, "rise", **settings)
+            explain(TinyNetwork.build(dtype=torch.float64), image, "rise", **settings)
 
 
 class TestScoreCam:
-    def test_a_constant_channel_has_no_weight(self, picture):
+    def test_a_constant_channel_has_no_weight(self, image):
         network = TinyNetwork.build(dtype=torch.float64)
         with torch.no_grad():
             network.features[0].weight[2] = 0
             network.features[0].bias[2] = 40.0
-        found = explain(network, picture, "scorecam")
+        found = explain(network, image, "scorecam")
         with torch.no_grad():
-            A = network.features(network.stem(picture))
+            A = network.features(network.stem(image))
         others = [k for k in range(5) if k != 2]
         assert float(found.amax()) <= float(A[:, others].sum(1).amax())  # far from the 40 of that channel
 
-    def test_in_other_units_the_increase_gives_the_same_map(self, picture):
+    def test_in_other_units_the_increase_gives_the_same_map(self, image):
         network = TinyNetwork.build(dtype=torch.float64)
-        found = explain(network, picture, "scorecam", weights="increase", relu=False)
+        found = explain(network, image, "scorecam", weights="increase", relu=False)
         with torch.no_grad():
             network.fc.weight.mul_(1e-6), network.fc.bias.mul_(1e-6)
-        small = explain(network, picture, "scorecam", weights="increase", relu=False)
+        small = explain(network, image, "scorecam", weights="increase", relu=False)
         torch.testing.assert_close(small / small.abs().amax(), found / found.abs().amax())
 
-    def test_without_noise_and_steps_all_are_one(self, picture):
+    def test_without_noise_and_steps_all_are_one(self, image):
         network = TinyNetwork.build(dtype=torch.float64)
-        wanted = explain(network, picture, "scorecam")
-        torch.testing.assert_close(explain(network, picture, "sscam", draws=2, noise=0.0), wanted)
-        torch.testing.assert_close(explain(network, picture, "iscam", steps=1), wanted)
+        wanted = explain(network, image, "scorecam")
+        torch.testing.assert_close(explain(network, image, "sscam", num_samples=2, noise=0.0), wanted)
+        torch.testing.assert_close(explain(network, image, "iscam", steps=1), wanted)
 
 
 class TestAblationCam:
-    def test_of_a_linear_head_it_is_what_a_channel_adds(self, picture):
+    def test_of_a_linear_head_it_is_what_a_channel_adds(self, image):
         network = TinyNetwork.build(head="linear", dtype=torch.float64)
         with torch.no_grad():
-            A = network.features(network.stem(picture))
+            A = network.features(network.stem(image))
             part = network.fc.weight[1] * A.mean((2, 3))[0]
-            wanted = torch.einsum("k,bkij->bij", part / network(picture)[0, 1].abs(), A)
-        torch.testing.assert_close(explain(network, picture, "ablationcam", relu=False), wanted)
+            wanted = torch.einsum("k,bkij->bij", part / network(image)[0, 1].abs(), A)
+        torch.testing.assert_close(explain(network, image, "ablationcam", relu=False), wanted)
 
-    def test_a_shift_of_the_score_does_not_turn_the_map_inside_out(self, picture):
+    def test_a_shift_of_the_score_does_not_turn_the_map_inside_out(self, image):
         network = TinyNetwork.build(dtype=torch.float64)
         maps = {}
         for shift in (10.0, -10.0):
             with torch.no_grad():
                 network.fc.bias.fill_(shift)
             for divisor in ("magnitude", "score"):
-                found = explain(network, picture, "ablationcam", relu=False, divisor=divisor)
+                found = explain(network, image, "ablationcam", relu=False, divisor=divisor)
                 maps[divisor, shift] = found / found.abs().amax()
         torch.testing.assert_close(maps["magnitude", 10.0], maps["magnitude", -10.0])
         torch.testing.assert_close(maps["score", 10.0], -maps["score", -10.0])  # as published
 
-    def test_the_stem_is_computed_once(self, picture):
+    def test_the_stem_is_computed_once(self, image):
         network = nn.Sequential()
         network.stem = nn.Sequential(
             *[nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(inplace=True)) for _ in range(6)]
@@ -185,33 +185,33 @@ class TestAblationCam:
         network.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, 3))
         network.double()
         with FlopCounterMode(display=False) as plain, torch.no_grad():
-            network(picture)
+            network(image)
         layout = saywhy.Layout("channels-first", (12, 12))
-        subject = Subject.of(network, picture, lambda out: out[:, 0], Watched("features", network.features, layout))
-        subject = replace(subject, batch_size=8)
+        runner = ModelRunner.of(network, image, lambda out: out[:, 0], Watched("features", network.features, layout))
+        runner = replace(runner, batch_size=8)
         with FlopCounterMode(display=False) as ours:
-            saywhy.methods.METHODS["ablationcam"].function(subject)
+            saywhy.methods.METHODS["ablationcam"].function(runner)
         assert ours.get_total_flops() < 1.2 * plain.get_total_flops()
 
-    def test_the_layer_is_what_it_gave_and_not_what_came_of_it(self, picture):
+    def test_the_layer_is_what_it_gave_and_not_what_came_of_it(self, image):
         """An in-place rectifier follows."""
         network = TinyNetwork.build(dtype=torch.float64)
         with torch.no_grad():
-            wanted = network.features[0](network.stem(picture))
-        subject = Subject.of(
-            network, picture, lambda out: out[:, 1], Watched("features.0", network.features[0], LAYOUT)
+            wanted = network.features[0](network.stem(image))
+        runner = ModelRunner.of(
+            network, image, lambda out: out[:, 1], Watched("features.0", network.features[0], LAYOUT)
         )
         assert float(wanted.min()) < 0
-        assert torch.equal(subject.replay(0).activations, wanted)
+        assert torch.equal(runner.replay(0).activations, wanted)
 
 
 class TestReciproCam:
-    def test_of_a_pooled_linear_network_it_is_cam(self, picture):
+    def test_of_a_pooled_linear_network_it_is_cam(self, image):
         network = TinyNetwork.build(head="linear", dtype=torch.float64)
         with torch.no_grad():
-            A = network.features(network.stem(picture))
+            A = network.features(network.stem(image))
             wanted = torch.einsum("k,bkij->bij", network.fc.weight[1], A) / 36 + network.fc.bias[1]
-        torch.testing.assert_close(explain(network, picture, "reciprocam", gaussian=False, score="logit"), wanted)
+        torch.testing.assert_close(explain(network, image, "reciprocam", gaussian=False, score="logit"), wanted)
 
     def test_the_class_token_is_kept(self):
         class Tokens(nn.Module):
@@ -233,40 +233,40 @@ class TestReciproCam:
 
 
 class TestLinearModels:
-    def test_the_shapley_values_of_a_linear_network_are_its_parts(self, picture):
+    def test_the_shapley_values_of_a_linear_network_are_its_parts(self, image):
         pytest.importorskip("captum", reason="needs the package captum")
         network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 2)).double()
-        held = (network[1].weight[1].view(3, 12, 12) * (picture[0] - 0.5)).sum(0)
+        held = (network[1].weight[1].view(3, 12, 12) * (image[0] - 0.5)).sum(0)
         wanted = held.view(3, 4, 3, 4).sum((1, 3)).repeat_interleave(4, 0).repeat_interleave(4, 1).detach()
-        found = saywhy.explain(network, picture, 1, "kernelshap", draws=80, cells=3, fill=0.5).maps[0, 0]
+        found = saywhy.explain(network, image, 1, "kernelshap", num_samples=80, cells=3, fill=0.5).maps[0, 0]
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
-        near = saywhy.explain(network, picture, 1, "lime", draws=80, cells=3, fill=0.5, penalty=1e-9, score="logit")
+        near = saywhy.explain(network, image, 1, "lime", num_samples=80, cells=3, fill=0.5, penalty=1e-9, score="logit")
         torch.testing.assert_close(near.maps[0, 0], wanted, rtol=1e-6, atol=1e-9)
 
-    def test_shapley_values_add_up(self, picture):
+    def test_shapley_values_add_up(self, image):
         pytest.importorskip("captum", reason="needs the package captum")
         network = TinyNetwork.build(dtype=torch.float64)
-        found = explain(network, picture, "kernelshap", draws=100, cells=2, fill=1.0)
+        found = explain(network, image, "kernelshap", num_samples=100, cells=2, fill=1.0)
         parts = found[:, ::6, ::6].sum()
         with torch.no_grad():
-            change = network(picture)[0, 1] - network(torch.ones_like(picture))[0, 1]
+            change = network(image)[0, 1] - network(torch.ones_like(image))[0, 1]
         torch.testing.assert_close(parts, change, rtol=1e-3, atol=1e-6)
 
-    def test_parts_may_be_given(self, picture):
+    def test_parts_may_be_given(self, image):
         pytest.importorskip("captum", reason="needs the package captum")
         network = TinyNetwork.build(dtype=torch.float64)
         segments = (torch.arange(12) // 3).expand(12, 12) * 10  # four columns, numbered 0, 10, 20, 30
-        found = explain(network, picture, "lime", draws=50, segments=segments)
+        found = explain(network, image, "lime", num_samples=50, segments=segments)
         assert [len(column.unique()) for column in found[0].unfold(1, 3, 3).unbind(1)] == [1] * 4
         with pytest.raises(InputError, match="one single part"):
-            explain(network, picture, "lime", segments=torch.zeros(12, 12, dtype=torch.long))
+            explain(network, image, "lime", segments=torch.zeros(12, 12, dtype=torch.long))
         with pytest.raises(InputError, match="segments must be whole numbers"):
-            explain(network, picture, "lime", segments=torch.zeros(3, 3, dtype=torch.long))
+            explain(network, image, "lime", segments=torch.zeros(3, 3, dtype=torch.long))
 
-    def test_captum_is_asked_for_by_name(self, picture, monkeypatch):
+    def test_captum_is_asked_for_by_name(self, image, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
         with pytest.raises(saywhy.errors.MissingExtra, match=r"pip install 'saywhy\[captum\]'"):
-            explain(TinyNetwork.build(dtype=torch.float64), picture, "lime")
+            explain(TinyNetwork.build(dtype=torch.float64), image, "lime")
 
 
 class Cramped(TinyNetwork):
@@ -274,10 +274,10 @@ class Cramped(TinyNetwork):
 
     most, where, kind = 99, "start", torch.OutOfMemoryError
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        if self.where == "start" and len(pictures) > self.most:
+    def forward(self, images: Tensor) -> Tensor:
+        if self.where == "start" and len(images) > self.most:
             raise self.kind("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
-        features = self.features(self.stem(pictures))
+        features = self.features(self.stem(images))
         if len(features) > self.most:
             raise self.kind("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
         return self.fc(torch.tanh(self.hidden((features.flatten(2) ** 2).mean(-1))))
@@ -294,41 +294,41 @@ def cramped(most: int, kind: type[Exception] = torch.OutOfMemoryError) -> Crampe
 class TestMemory:
     @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, RuntimeError])
     @pytest.mark.parametrize("method", SMALL)
-    def test_half_as_many_at_once_will_do(self, method, kind, picture):
+    def test_half_as_many_at_once_will_do(self, method, kind, image):
         if method in ("lime", "kernelshap"):
             pytest.importorskip("captum", reason="needs the package captum")
-        wanted = explain(cramped(99), picture, method, **SMALL[method])
+        wanted = explain(cramped(99), image, method, **SMALL[method])
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = explain(cramped(2, kind), picture, method, **SMALL[method])
+            found = explain(cramped(2, kind), image, method, **SMALL[method])
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
         said = [w for w in caught if issubclass(w.category, SaywhyWarning) and "fit into memory" in str(w.message)]
         assert len(said) == 1
 
-    def test_where_not_even_one_fits_the_error_goes_on(self, picture):
+    def test_where_not_even_one_fits_the_error_goes_on(self, image):
         with pytest.raises(torch.OutOfMemoryError):
-            explain(cramped(0), picture, "rise", masks=5)
+            explain(cramped(0), image, "rise", masks=5)
 
-    def test_other_errors_are_not_swallowed(self, picture):
+    def test_other_errors_are_not_swallowed(self, image):
         network = cramped(1, ValueError)
         with pytest.raises(saywhy.errors.InputError, match="does not take this input"):
-            explain(network, picture, "rise", masks=5)
+            explain(network, image, "rise", masks=5)
 
 
 @pytest.mark.parametrize("method", SMALL)
-def test_progress_comes_to_its_end(method, picture):
+def test_progress_comes_to_its_end(method, image):
     if method in ("lime", "kernelshap"):
         pytest.importorskip("captum", reason="needs the package captum")
     seen = []
     with reported_to(lambda *step: seen.append(step)):
-        explain(TinyNetwork.build(dtype=torch.float64), picture, method, **SMALL[method])
+        explain(TinyNetwork.build(dtype=torch.float64), image, method, **SMALL[method])
     assert seen
     assert seen[-1][1] == seen[-1][2]
 
 
-def test_a_picture_of_nothing_has_no_telling_channel():
-    subject = Subject.of(nn.Identity(), torch.zeros(1, 2, 4, 4), lambda x: x.sum((1, 2, 3)))
-    assert not scorecam(subject).any()
+def test_a_image_of_nothing_has_no_telling_channel():
+    runner = ModelRunner.of(nn.Identity(), torch.zeros(1, 2, 4, 4), lambda x: x.sum((1, 2, 3)))
+    assert not scorecam(runner).any()
 
 
 def test_weights_of_a_linear_layer_over_all_places():

@@ -67,10 +67,10 @@ CASES = [(name, settings) for name, some in SETTINGS.items() for settings in som
 DRAWS, NOISE = 6, 0.2
 
 SIZES: dict[str, dict[str, Any]] = {
-    "noises": {"draws": DRAWS, "noise": NOISE},
-    "masks": {"draws": 2, "noise": NOISE},
+    "noises": {"num_samples": DRAWS, "noise": NOISE},
+    "masks": {"num_samples": 2, "noise": NOISE},
     "grids": {"masks": 7, "cells": 5},
-    "coalitions": {"draws": 15, "cells": 2},
+    "coalitions": {"num_samples": 15, "cells": 2},
 }
 """What saywhy is told of whatever it draws."""
 
@@ -83,15 +83,15 @@ def asked(settings: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def for_oracle(name: str, settings: dict[str, Any], picture: Array) -> dict[str, Any]:
-    """The settings as the oracle takes them, with the random numbers that saywhy draws for a picture."""
+def for_oracle(name: str, settings: dict[str, Any], image: Array) -> dict[str, Any]:
+    """The settings as the oracle takes them, with the random numbers that saywhy draws for an image."""
     if name in drawn.DRAWERS:
-        return {**{k: v for k, v in settings.items() if v is not DRAWN}, **drawn.DRAWERS[name](picture, settings)}
+        return {**{k: v for k, v in settings.items() if v is not DRAWN}, **drawn.DRAWERS[name](image, settings)}
     if "noises" not in settings:
         return settings
-    chance = torch.Generator().manual_seed(0)
-    spread = NOISE * (picture.max() - picture.min())
-    noises = [spread * torch.randn((1, *picture.shape), generator=chance)[0].double().numpy() for _ in range(DRAWS)]
+    generator = torch.Generator().manual_seed(0)
+    spread = NOISE * (image.max() - image.min())
+    noises = [spread * torch.randn((1, *image.shape), generator=generator)[0].double().numpy() for _ in range(DRAWS)]
     return {**settings, "noises": noises}
 
 
@@ -102,9 +102,9 @@ def test_as_the_equation_says(name, settings, score):
     form = {"head": HEADS[name]} if name in HEADS and not tokens else {}
     network = (TinyTransformer if tokens else TinyNetwork).build(dtype=torch.float64, **form)
     layout = saywhy.Layout("tokens", (6, 6), prefix=1) if tokens else saywhy.Layout("channels-first", (6, 6))
-    pictures = torch.from_numpy(np.random.default_rng(6).standard_normal((2, 3, 12, 12)))
+    images = torch.from_numpy(np.random.default_rng(6).standard_normal((2, 3, 12, 12)))
     found = saywhy.explain(
-        network, pictures, [1, 2], name, "features", score=score, layout=layout, **asked(settings)
+        network, images, [1, 2], name, "features", score=score, layout=layout, **asked(settings)
     ).maps
     for t, target in enumerate((1, 2)):
 
@@ -112,8 +112,8 @@ def test_as_the_equation_says(name, settings, score):
             return (output.softmax(1) if score == "probability" else output)[:, target]
 
         observed = Observed(network, network.features, value)
-        for b, picture in enumerate(pictures.numpy()):
-            wanted = RUN_ORACLES[name](observed, picture, **for_oracle(name, settings, picture))
+        for b, image in enumerate(images.numpy()):
+            wanted = RUN_ORACLES[name](observed, image, **for_oracle(name, settings, image))
             np.testing.assert_allclose(found[b, t].numpy(), wanted, rtol=1e-9, atol=1e-12 * np.abs(wanted).max())
 
 

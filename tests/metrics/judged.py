@@ -11,24 +11,24 @@ from torch import Tensor, nn
 
 from oracles.networks import TinyNetwork
 from oracles.observed import Array, Observed
-from saywhy.engine.runner import Subject, picture_watched
+from saywhy.engine.runner import ModelRunner, input_layer
 
 few = settings(max_examples=15, deadline=None)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A network, pictures, and of every sample other classes that are asked for.
+    """A network, images, and of every sample other classes that are asked for.
 
     Attributes:
         network: in evaluation mode, float64.
-        pictures: [batch, channel, *space].
+        images: [batch, channel, *space].
         classes: int [batch, target].
         probability: whether the score is one; else it is the logit.
     """
 
     network: nn.Module
-    pictures: Tensor
+    images: Tensor
     classes: Tensor
     probability: bool = True
 
@@ -37,24 +37,24 @@ class Judged:
         batch: int = 2, targets: int = 2, space: tuple[int, ...] = (10, 8), seed: int = 0, **own: Any
     ) -> "Judged":
         network = TinyNetwork.build(seed=seed, dtype=torch.float64, axes=len(space))
-        chance = torch.Generator().manual_seed(seed + 1)
-        pictures = torch.randn(batch, 3, *space, generator=chance, dtype=torch.float64)
-        classes = torch.stack([torch.randperm(4, generator=chance)[:targets] for _ in range(batch)])
-        return Judged(network, pictures, classes, **own)
+        generator = torch.Generator().manual_seed(seed + 1)
+        images = torch.randn(batch, 3, *space, generator=generator, dtype=torch.float64)
+        classes = torch.stack([torch.randperm(4, generator=generator)[:targets] for _ in range(batch)])
+        return Judged(network, images, classes, **own)
 
     @property
     def space(self) -> tuple[int, ...]:
-        return tuple(self.pictures.shape[2:])
+        return tuple(self.images.shape[2:])
 
-    def subject(self, **changes: Any) -> Subject:
+    def runner(self, **changes: Any) -> ModelRunner:
         """What metrics are given."""
 
         def score(output: Tensor, samples: Tensor) -> Tensor:
             return self._scores(output).gather(1, self.classes[samples])
 
-        watched = picture_watched(self.pictures)
-        subject = Subject(self.network, self.pictures, watched, score, lambda out, _: out, lambda out, _: out)
-        return replace(subject, **changes)
+        watched = input_layer(self.images)
+        runner = ModelRunner(self.network, self.images, watched, score, lambda out, _: out, lambda out, _: out)
+        return replace(runner, **changes)
 
     def observed(self, sample: int, target: int) -> Observed:
         """What oracles are given."""
@@ -64,13 +64,13 @@ class Judged:
     def value(self, sample: int, target: int) -> Callable[[Array], float]:
         return self.observed(sample, target).value
 
-    def picture(self, sample: int) -> Array:
-        return self.pictures[sample].numpy()
+    def image(self, sample: int) -> Array:
+        return self.images[sample].numpy()
 
     def sample(self, index: int) -> "Judged":
         """One of the samples by itself."""
         part = slice(index, index + 1)
-        return replace(self, pictures=self.pictures[part], classes=self.classes[part])
+        return replace(self, images=self.images[part], classes=self.classes[part])
 
     def each(self, maps: Tensor, judge: Callable[[int, int, Array], float]) -> Tensor:
         """What an oracle says of the map of every sample and target, [batch, target]."""
@@ -83,8 +83,8 @@ class Judged:
 
 def some_maps(seed: int, batch: int, targets: int, *grid: int, rectified: bool = False) -> Tensor:
     """Maps [batch, target, *grid], float32 as they come; rectified, half of a map is zero and much is equal."""
-    chance = torch.Generator().manual_seed(seed)
-    maps = torch.randn(batch, targets, *grid, generator=chance)
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randn(batch, targets, *grid, generator=generator)
     return maps.relu().mul(2).round() / 2 if rectified else maps
 
 
@@ -94,7 +94,7 @@ def drawn(count: int, seed: int = 0) -> list[int]:
 
 
 def linear(weights: Tensor) -> nn.Module:
-    """A network whose one score is the sum of every value of a picture [channel, *space] times its weight."""
+    """A network whose one score is the sum of every value of an image [channel, *space] times its weight."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(weights.numel(), 1, bias=False)).to(weights.dtype).eval()
     network[1].weight.data.copy_(weights.reshape(1, -1))
     return network
@@ -107,6 +107,6 @@ def first(output: Tensor) -> Tensor:
 
 def filled(judged: Judged, sample: int, kind: str) -> Array:
     """Zeros, or the mean colour."""
-    picture = judged.picture(sample)
-    means = [picture[channel].mean() if kind == "mean" else 0.0 for channel in range(len(picture))]
-    return np.stack([np.full(picture.shape[1:], mean) for mean in means])
+    image = judged.image(sample)
+    means = [image[channel].mean() if kind == "mean" else 0.0 for channel in range(len(image))]
+    return np.stack([np.full(image.shape[1:], mean) for mean in means])

@@ -28,9 +28,9 @@ def mixed(rows: list[tuple[int, bool]]) -> list[tuple[int, bool]]:
 
 
 def some_answers(count: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
-    chance = torch.Generator().manual_seed(seed)
-    values = torch.rand(count, generator=chance, dtype=torch.float64)
-    return values, torch.rand(count, generator=chance, dtype=torch.float64) < values
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.rand(count, generator=generator, dtype=torch.float64)
+    return values, torch.rand(count, generator=generator, dtype=torch.float64) < values
 
 
 def slow_auroc(values: list[float], wrong: list[bool]) -> float:

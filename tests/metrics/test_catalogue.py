@@ -24,8 +24,8 @@ from saywhy import metrics
 from saywhy.errors import InputError
 from saywhy.methods import METHODS, Method
 from saywhy.metrics import METRICS, Metric, find_metric, measure, register
-from saywhy.metrics.catalogue import BESIDE
-from saywhy.metrics.measure import Judge
+from saywhy.metrics.catalogue import DATASET_METRICS
+from saywhy.metrics.measure import EvaluationContext
 
 ARGUMENTS = {"maps": 1, "masks": 2, "boxes": 2, "network": 2, "probes": 2, "method": 3}
 """How many arguments a metric takes that are no parameters."""
@@ -34,14 +34,14 @@ SIDE = 8
 
 
 class Halves(nn.Module):
-    """The left half of a chequered picture speaks for class 0, the right half against it."""
+    """The left half of a chequered image speaks for class 0, the right half against it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weights = nn.Parameter(0.1 * chequers() * halves())
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        evidence = (pictures * self.weights).flatten(1).sum(1)
+    def forward(self, images: Tensor) -> Tensor:
+        evidence = (images * self.weights).flatten(1).sum(1)
         return torch.stack([evidence, torch.zeros_like(evidence)], 1)
 
 
@@ -64,11 +64,11 @@ def one_pixel() -> Tensor:
 
 @pytest.fixture
 def behaving(monkeypatch) -> Callable[..., str]:
-    """Methods that are made of the network and the picture in a way that is known."""
+    """Methods that are made of the network and the image in a way that is known."""
 
     def add(name: str, function: Callable[[nn.Module, Tensor], Tensor]) -> str:
-        def made(subject) -> Tensor:
-            return function(subject.model, subject.picture).unsqueeze(1)
+        def made(runner) -> Tensor:
+            return function(runner.model, runner.image).unsqueeze(1)
 
         method = Method(name, made, name, "none", "", passes="several", at="input", grid="input")
         monkeypatch.setitem(METHODS, name, method)
@@ -77,18 +77,18 @@ def behaving(monkeypatch) -> Callable[..., str]:
     return add
 
 
-def weights_of(network: nn.Module, pictures: Tensor) -> Tensor:
-    """What the network has learnt, whatever the picture."""
-    return next(network.parameters()).detach().reshape(1, SIDE, SIDE).expand(len(pictures), -1, -1).clone()
+def weights_of(network: nn.Module, images: Tensor) -> Tensor:
+    """What the network has learnt, whatever the image."""
+    return next(network.parameters()).detach().reshape(1, SIDE, SIDE).expand(len(images), -1, -1).clone()
 
 
-def picture_itself(network: nn.Module, pictures: Tensor) -> Tensor:
-    return pictures[:, 0].clone()
+def image_itself(network: nn.Module, images: Tensor) -> Tensor:
+    return images[:, 0].clone()
 
 
-def fine_print(network: nn.Module, pictures: Tensor) -> Tensor:
-    """Another map for every picture, however near."""
-    return torch.sin(1e5 * pictures[:, 0])
+def fine_print(network: nn.Module, images: Tensor) -> Tensor:
+    """Another map for every image, however near."""
+    return torch.sin(1e5 * images[:, 0])
 
 
 MAPS: dict[str, tuple[Tensor, Tensor]] = {
@@ -120,9 +120,9 @@ MAPS: dict[str, tuple[Tensor, Tensor]] = {
 BEHAVIOUR = {
     "max-sensitivity": (weights_of, fine_print),
     "stability": (weights_of, fine_print),
-    "input-shift-variance": (weights_of, picture_itself),
-    "parameter-randomisation": (weights_of, picture_itself),
-    "data-randomisation": (weights_of, picture_itself),
+    "input-shift-variance": (weights_of, image_itself),
+    "parameter-randomization": (weights_of, image_itself),
+    "data-randomization": (weights_of, image_itself),
 }
 """Of metrics of methods, one that behaves well and one that does not."""
 
@@ -130,22 +130,22 @@ SETTINGS = {
     "pointing-game": {"tolerance": 0.5},
     "insertion": {"start": "mean"},
     "occlusion-correlation": {"window": 2, "stride": 1},
-    "data-randomisation": {"other": TinyNetwork.build()},
+    "data-randomization": {"other": TinyNetwork.build()},
 }
 
 
 def chequered() -> saywhy.Explanation:
-    pictures = chequers()[None, None]
-    return saywhy.explain(Halves(), pictures, 0, "saliency")
+    images = chequers()[None, None]
+    return saywhy.explain(Halves(), images, 0, "saliency")
 
 
 def on_the_left() -> Tensor:
     return halves() > 0
 
 
-def judge(explanation: saywhy.Explanation) -> Judge:
+def judge(explanation: saywhy.Explanation) -> EvaluationContext:
     masks, boxes = [[on_the_left().numpy()]], [[[(0.0, 0.0, SIDE / 2, float(SIDE))]]]
-    return Judge(explanation, explanation.methods[0], explanation.layers[0], masks, boxes)
+    return EvaluationContext(explanation, explanation.methods[0], explanation.layers[0], masks, boxes)
 
 
 def both(name: str, behaving: Callable[..., str]) -> tuple[float, float]:
@@ -159,27 +159,27 @@ def both(name: str, behaving: Callable[..., str]) -> tuple[float, float]:
         for function in BEHAVIOUR[name]:
             method = behaving(f"known-{function.__name__}", function)
             explanation = saywhy.explain(Halves(), chequers()[None, None], 0, method)
-            if name == "data-randomisation":
+            if name == "data-randomization":
                 own = {"other": other_halves()}
             found.append(judge(explanation).value(metric, explanation.maps, **own))
-    elif name == "target-randomisation":
-        net, pictures = TinyNetwork.build(head="linear"), some_picture()
+    elif name == "random-logit":
+        net, images = TinyNetwork.build(head="linear"), some_image()
         found = []
         for method in ("gradcam", "eigencam"):
             kept = {"relu": False} if method == "gradcam" else {}
-            explanation = saywhy.explain(net, pictures, None, method, "features", **kept)
+            explanation = saywhy.explain(net, images, None, method, "features", **kept)
             found.append(metric.function(explanation, method, "features"))
     else:
-        assert name == "completeness-gap"
-        net, pictures = TinyNetwork.build(smooth=True), some_picture()
+        assert name == "completeness-error"
+        net, images = TinyNetwork.build(smooth=True), some_image()
         found = []
         for steps in (60, 1):
-            explanation = saywhy.explain(net, pictures, 0, "integrated-gradients", steps=steps)
+            explanation = saywhy.explain(net, images, 0, "integrated-gradients", steps=steps)
             found.append(metric.function(explanation, "integrated-gradients", "input"))
     return float(found[0].mean()), float(found[1].mean())
 
 
-def some_picture() -> Tensor:
+def some_image() -> Tensor:
     return torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 
 
@@ -212,7 +212,7 @@ def test_values_of_random_maps_lie_in_the_range(name, seed, rectified, grid):
     assert bool(((found >= METRICS[name].low) & (found <= METRICS[name].high)).all()), found
 
 
-@pytest.mark.parametrize("name", [n for n in METRICS if METRICS[n].needs == "method" and n != "completeness-gap"])
+@pytest.mark.parametrize("name", [n for n in METRICS if METRICS[n].needs == "method" and n != "completeness-error"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("method", ["gradcam", "saliency"])
 def test_values_of_methods_lie_in_the_range(name, seed, method):
@@ -223,40 +223,40 @@ def test_values_of_methods_lie_in_the_range(name, seed, method):
     assert bool(((found >= METRICS[name].low) & (found <= METRICS[name].high)).all()), found
 
 
-asked: dict[int, Judge] = {}
+asked: dict[int, EvaluationContext] = {}
 
 
-def asked_of(seed: int) -> Judge:
-    """A small network with random weights, asked for two classes of two pictures with things in random places."""
+def asked_of(seed: int) -> EvaluationContext:
+    """A small network with random weights, asked for two classes of two images with things in random places."""
     if seed not in asked:
-        chance = np.random.default_rng(seed)
-        images = [Image.fromarray(chance.integers(0, 256, (14, 18, 3), dtype=np.uint8)) for _ in range(2)]
+        generator = np.random.default_rng(seed)
+        images = [Image.fromarray(generator.integers(0, 256, (14, 18, 3), dtype=np.uint8)) for _ in range(2)]
         model = saywhy.load(TinyNetwork.build(seed=seed), input_size=12)
         explanation = saywhy.explain(model, images, [0, 2], ["gradcam", "saliency"], "features", relu=False)
-        corners = chance.integers(0, 6, (2, 2, 2))
+        corners = generator.integers(0, 6, (2, 2, 2))
         masks = [[np.zeros((14, 18), bool) for _ in range(2)] for _ in range(2)]
         for b, t in np.ndindex(2, 2):
             left, top = corners[b, t]
             masks[b][t][top : top + 5, left : left + 7] = True
         boxes = [[[(x, y, x + 7, y + 5)] for x, y in row] for row in corners.tolist()]
-        asked[seed] = Judge(explanation, "gradcam", "features", masks, boxes, probes=8)
+        asked[seed] = EvaluationContext(explanation, "gradcam", "features", masks, boxes, probes=8)
     return asked[seed]
 
 
 SCORED = "in units of the score"
 
 
-def of_a_number(factor: float, offset: float = 0.0) -> Judge:
+def of_a_number(factor: float, offset: float = 0.0) -> EvaluationContext:
     """The small network, of which a number is asked that is no probability."""
     judged = asked_of(0)
-    images = [picture.image for picture in judged.explanation.pictures]
+    images = [source.image for source in judged.explanation.images]
     model = saywhy.load(TinyNetwork.build(), input_size=12)
 
     def number(output: Tensor) -> Tensor:
         return factor * (output[:, 0] - output[:, 2]) + offset
 
     explanation = saywhy.explain(model, images, [number, number], "gradcam", "features", relu=False)
-    return Judge(explanation, "gradcam", "features", judged.masks, judged.boxes, probes=8)
+    return EvaluationContext(explanation, "gradcam", "features", judged.masks, judged.boxes, probes=8)
 
 
 @pytest.mark.parametrize("name", [n for n in METRICS if METRICS[n].needs != "method"])
@@ -280,7 +280,7 @@ def test_a_share_of_a_score_can_be_more_than_all_of_it():
         return output[:, 0] + 1
 
     explanation = saywhy.explain(found, -torch.ones(1, 1, SIDE, SIDE).double() / 64, number, "saliency")
-    judged = Judge(explanation, "saliency", "input")
+    judged = EvaluationContext(explanation, "saliency", "input")
     value = judged.value(metric, halves()[None, None].float(), fill=-torch.ones(1, SIDE, SIDE).double()).item()
     assert value > metric.high
     assert metric.range == "0 to 1 of a probability, else 0 to inf"
@@ -292,18 +292,18 @@ HELPERS = {
     "boxes": {"found_boxes", "box_masks"},
     "faithfulness": {"probe", "correlated"},
     "imputation": {"imputed"},
-    "localization": {"positive_part", "shares_of_maximum", "checked_masks", "checked_share"},
+    "localization": {"positive_part", "fraction_of_maximum", "checked_masks", "checked_share"},
     "measure": {"measure", "wilson", "of_hits"},
-    "nulls": {"random_like", "centre_like", "edges_like", "moved", "hill", "own_seed"},
+    "nulls": {"random_baseline", "centre_prior_baseline", "edge_detector_baseline", "moved", "hill", "sample_seed"},
     "pointing": {"best_rejection_threshold", "cell_masks", "mosaic"},
     "registry": {"find_metric", "register"},
     "removal": {"ranked", "at_pixels", "fitting"},
-    "sanity": {"left_of", "forgotten"},
+    "sanity": {"similarity_after_randomization", "forgotten"},
 }
 """Functions that measure nothing by themselves, or one answer of what a listed function measures all of."""
 
 
-@pytest.mark.parametrize("one", BESIDE, ids=lambda one: one.function)
+@pytest.mark.parametrize("one", DATASET_METRICS, ids=lambda one: one.function)
 def test_what_stands_beside_exists_and_says_the_same(one):
     module, name = one.function.split(".")
     file = import_module(f"saywhy.metrics.{module}")
@@ -324,8 +324,8 @@ def test_what_stands_beside_exists_and_says_the_same(one):
 def test_nothing_is_left_out():
     """Every public function below saywhy.metrics is a metric, stands beside them, or is a helper."""
     listed = {m.function for m in METRICS.values()}
-    named = {one.function for one in BESIDE}
-    assert len(named) == len(BESIDE)
+    named = {one.function for one in DATASET_METRICS}
+    assert len(named) == len(DATASET_METRICS)
     for found in pkgutil.iter_modules(metrics.__path__):
         module = import_module(f"saywhy.metrics.{found.name}")
         own = {name for name, it in vars(module).items() if inspect.isfunction(it) and it.__module__ == module.__name__}
@@ -362,7 +362,7 @@ def test_what_is_said_of_it(metric: Metric):
 
 def test_everything_is_known_of():
     """A metric that is added names a better and a worse map here."""
-    assert {*MAPS, *BEHAVIOUR, "target-randomisation", "completeness-gap"} == set(METRICS)
+    assert {*MAPS, *BEHAVIOUR, "random-logit", "completeness-error"} == set(METRICS)
 
 
 @pytest.mark.parametrize(

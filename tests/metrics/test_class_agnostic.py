@@ -9,61 +9,69 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judged import few, some_maps
 
-from saywhy.geometry import on_picture
+from saywhy.geometry import on_image
 from saywhy.metrics.boxes import box_iou, found_boxes
-from saywhy.metrics.class_agnostic import NULLS, centre_like, edges_like, hill, moved, own_seed, random_like
+from saywhy.metrics.class_agnostic import (
+    CLASS_AGNOSTIC_BASELINES,
+    centre_prior_baseline,
+    edge_detector_baseline,
+    hill,
+    random_baseline,
+    sample_seed,
+    shifted_baseline,
+)
 from saywhy.metrics.human_attention import centre_prior, ranks
 
 seeds = st.integers(0, 2**31 - 1)
 SHAPES = [((5,), (20,)), ((4, 6), (16, 24)), ((1, 1), (8, 8)), ((2, 3, 4), (4, 9, 8)), ((6, 5), (6, 5))]
 
 
-@pytest.mark.parametrize("name", NULLS)
+@pytest.mark.parametrize("name", CLASS_AGNOSTIC_BASELINES)
 @pytest.mark.parametrize(("grid", "space"), SHAPES)
 class TestEvery:
     def test_it_is_of_the_shape_of_the_maps_and_of_nothing_else_of_them(self, name, grid, space):
-        pictures = torch.randn(2, 3, *space)
-        one, other = (NULLS[name](some_maps(seed, 2, 3, *grid), pictures, 7) for seed in (1, 2))
+        images = torch.randn(2, 3, *space)
+        one, other = (CLASS_AGNOSTIC_BASELINES[name](some_maps(seed, 2, 3, *grid), images, 7) for seed in (1, 2))
         assert one.shape == (2, 3, *grid)
         assert bool(one.isfinite().all())
         assert torch.equal(one, other)
 
     def test_the_seed_makes_it_again(self, name, grid, space):
-        maps, pictures = torch.zeros(2, 3, *grid), torch.randn(2, 3, *space)
+        maps, images = torch.zeros(2, 3, *grid), torch.randn(2, 3, *space)
         before = torch.get_rng_state()
-        first = NULLS[name](maps, pictures, 3)
-        assert torch.equal(NULLS[name](maps, pictures, 3), first)
+        first = CLASS_AGNOSTIC_BASELINES[name](maps, images, 3)
+        assert torch.equal(CLASS_AGNOSTIC_BASELINES[name](maps, images, 3), first)
         assert torch.equal(torch.get_rng_state(), before)
-        assert torch.equal(NULLS[name](maps, pictures, 4), first) == (name != "random")
+        assert torch.equal(CLASS_AGNOSTIC_BASELINES[name](maps, images, 4), first) == (name != "random")
 
 
-@pytest.mark.parametrize("make", [*NULLS.values(), moved])
+@pytest.mark.parametrize("make", [*CLASS_AGNOSTIC_BASELINES.values(), shifted_baseline])
 @pytest.mark.parametrize(("grid", "space"), SHAPES)
 def test_a_sample_has_the_same_whatever_comes_after_it(make, grid, space):
-    maps, pictures = some_maps(1, 3, 2, *grid), torch.randn(3, 3, *space)
-    whole, others = make(maps, pictures, 7), make(maps + 1, pictures.flip(0), 7)
+    maps, images = some_maps(1, 3, 2, *grid), torch.randn(3, 3, *space)
+    whole, others = make(maps, images, 7), make(maps + 1, images.flip(0), 7)
     assert whole.shape == others.shape
     for count in (1, 2):
-        assert torch.equal(make(maps[:count], pictures[:count], 7), whole[:count])
+        assert torch.equal(make(maps[:count], images[:count], 7), whole[:count])
 
 
 class TestSeeds:
     def test_every_place_and_every_seed_has_another(self):
-        made = {own_seed(seed, place) for seed in range(-3, 20) for place in range(500)}
+        made = {sample_seed(seed, place) for seed in range(-3, 20) for place in range(500)}
         assert len(made) == 23 * 500
-        assert own_seed(3, 11) != own_seed(31, 1)
-        assert own_seed(0, 0) == own_seed(0, 0)
+        assert sample_seed(3, 11) != sample_seed(31, 1)
+        assert sample_seed(0, 0) == sample_seed(0, 0)
 
     def test_torch_and_numpy_take_it(self):
         for place in range(50):
-            seed = own_seed(0, place)
+            seed = sample_seed(0, place)
             np.random.default_rng(seed)
             np.random.RandomState(seed)
             torch.Generator().manual_seed(seed)
 
     def test_maps_of_neighbouring_places_have_nothing_in_common(self):
         zeros = torch.zeros(1, 1, 10, 10)
-        made = torch.cat([random_like(zeros, zeros, own_seed(0, place)).flatten(1) for place in range(100)])
+        made = torch.cat([random_baseline(zeros, zeros, sample_seed(0, place)).flatten(1) for place in range(100)])
         apart = torch.corrcoef(made) - torch.eye(100)
         assert float(apart.abs().max()) < 0.5
         assert abs(float(apart.mean())) < 0.005
@@ -71,13 +79,13 @@ class TestSeeds:
 
 class TestRandom:
     def test_uniform(self):
-        found = random_like(torch.zeros(4, 5, 40, 40), torch.zeros(4, 3, 80, 80), seed=1)
+        found = random_baseline(torch.zeros(4, 5, 40, 40), torch.zeros(4, 3, 80, 80), seed=1)
         assert 0 <= float(found.min()) < 0.001
         assert 0.999 < float(found.max()) < 1
         assert float(found.mean()) == pytest.approx(0.5, abs=4 / math.sqrt(12 * 32000))
 
     def test_every_map_is_another(self):
-        found = random_like(torch.zeros(2, 2, 6, 6), torch.zeros(2, 3, 9, 9))
+        found = random_baseline(torch.zeros(2, 2, 6, 6), torch.zeros(2, 3, 9, 9))
         assert len({tuple(map.flatten().tolist()) for map in found.flatten(0, 1)}) == 4
 
 
@@ -94,13 +102,13 @@ class TestCentre:
             torch.testing.assert_close(found.flip(axis), found, rtol=0, atol=1e-15)
             assert len(found.unique()) == 1 or max(space) > 2
 
-    def test_of_a_picture_it_is_the_one_of_the_agreement_with_people(self):
-        found = centre_like(torch.zeros(2, 3, 7, 9), torch.zeros(2, 3, 14, 14))
+    def test_of_a_image_it_is_the_one_of_the_agreement_with_people(self):
+        found = centre_prior_baseline(torch.zeros(2, 3, 7, 9), torch.zeros(2, 3, 14, 14))
         assert torch.equal(found, centre_prior((7, 9)).expand(2, 3, 7, 9))
 
     @pytest.mark.parametrize("space", [(9,), (5, 9), (5, 3, 9)])
-    def test_it_falls_with_the_distance_in_shares_of_the_picture(self, space):
-        """A line through the middle of any picture is the hill of one axis."""
+    def test_it_falls_with_the_distance_in_shares_of_the_image(self, space):
+        """A line through the middle of any image is the hill of one axis."""
         line = hill(space)
         for side in space[:-1]:
             line = line[side // 2]
@@ -111,14 +119,14 @@ class TestCentre:
 
 
 class TestAsBoxes:
-    """What the page of metrics says: as boxes, noise and the hill are (nearly) the whole picture."""
+    """What the page of metrics says: as boxes, noise and the hill are (nearly) the whole image."""
 
     @pytest.mark.parametrize("grid", [(7, 7), (14, 14), (4, 6), (38, 30), (224, 224)])
     @pytest.mark.parametrize("name", ["random", "centre"])
-    def test_the_box_is_that_of_the_picture(self, name, grid):
-        made = NULLS[name](torch.zeros(2, 1, *grid), torch.zeros(2, 3, 224, 224), 1)
+    def test_the_box_is_that_of_the_image(self, name, grid):
+        made = CLASS_AGNOSTIC_BASELINES[name](torch.zeros(2, 1, *grid), torch.zeros(2, 3, 224, 224), 1)
         width, height = 300, 240
-        shown = np.stack([[on_picture(of[0], (0, 0, width, height), (width, height))] for of in made])
+        shown = np.stack([[on_image(of[0], (0, 0, width, height), (width, height))] for of in made])
         for ((left, top, right, bottom),) in found_boxes(torch.from_numpy(shown)):
             covered = (right - left) * (bottom - top) / (width * height)
             assert covered == 1 if max(grid) <= 38 and name == "centre" else covered > 0.94
@@ -134,14 +142,14 @@ class TestEdges:
     def test_worked_out_by_hand(self):
         """Of 0 0 0 6 6 6 with both neighbours: 0 0 3 3 0 0, in cells of two pixels 0 3 0, in cells of three 1 1."""
         line = torch.tensor([[[0.0, 0.0, 0.0, 6.0, 6.0, 6.0]]])
-        assert edges_like(torch.zeros(1, 1, 3), line).tolist() == [[[0, 3, 0]]]
-        assert edges_like(torch.zeros(1, 1, 2), line).tolist() == [[[1, 1]]]
+        assert edge_detector_baseline(torch.zeros(1, 1, 3), line).tolist() == [[[0, 3, 0]]]
+        assert edge_detector_baseline(torch.zeros(1, 1, 2), line).tolist() == [[[1, 1]]]
 
     def test_over_channels_and_axes(self):
         """A slope of 3 down and 4 across is one of 5, in one of two channels."""
         rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(8.0), indexing="ij")
-        picture = torch.stack([3 * rows + 4 * columns, torch.ones(6, 8)])[None]
-        found = edges_like(torch.zeros(1, 2, 3, 4), picture)
+        image = torch.stack([3 * rows + 4 * columns, torch.ones(6, 8)])[None]
+        found = edge_detector_baseline(torch.zeros(1, 2, 3, 4), image)
         torch.testing.assert_close(found, torch.full((1, 2, 3, 4), 2.5))
 
     @pytest.mark.parametrize(("grid", "space"), [((4,), (60,)), ((4, 4), (32, 32)), ((2, 2, 2), (12, 12, 12))])
@@ -149,30 +157,31 @@ class TestEdges:
         """A step near a cell's border is an edge of that cell as one in its middle is."""
         width = space[-1] // grid[-1]
         for at in range(2, width - 1):
-            picture = torch.zeros(1, 1, *space)
-            picture[..., width + at :] = 1.0
-            found = edges_like(torch.zeros(1, 1, *grid), picture)
+            image = torch.zeros(1, 1, *space)
+            image[..., width + at :] = 1.0
+            found = edge_detector_baseline(torch.zeros(1, 1, *grid), image)
             wanted = torch.zeros(1, 1, *grid)
             wanted[..., 1] = 1 / width
             torch.testing.assert_close(found, wanted)
 
-    def test_a_picture_without_edges_has_none(self):
-        assert not edges_like(torch.zeros(1, 1, 3, 3), torch.full((1, 3, 9, 9), 0.3)).any()
-        assert not edges_like(torch.zeros(1, 1, 1, 1), torch.full((1, 3, 1, 1), 0.3)).any()
+    def test_a_image_without_edges_has_none(self):
+        assert not edge_detector_baseline(torch.zeros(1, 1, 3, 3), torch.full((1, 3, 9, 9), 0.3)).any()
+        assert not edge_detector_baseline(torch.zeros(1, 1, 1, 1), torch.full((1, 3, 1, 1), 0.3)).any()
 
-    def test_it_is_of_its_own_picture(self):
-        pictures = torch.randn(3, 3, 12, 12)
-        found = edges_like(torch.zeros(3, 2, 4, 4), pictures)
+    def test_it_is_of_its_own_image(self):
+        images = torch.randn(3, 3, 12, 12)
+        found = edge_detector_baseline(torch.zeros(3, 2, 4, 4), images)
         for sample in range(3):
             assert torch.equal(found[sample, 0], found[sample, 1])
-            alone = edges_like(torch.zeros(1, 1, 4, 4), pictures[sample : sample + 1])
+            alone = edge_detector_baseline(torch.zeros(1, 1, 4, 4), images[sample : sample + 1])
             torch.testing.assert_close(found[sample, :1], alone[0])
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
     def test_of_half_precision_too(self, dtype):
-        picture = torch.randn(1, 3, 8, 8).to(dtype)
+        image = torch.randn(1, 3, 8, 8).to(dtype)
         assert torch.equal(
-            edges_like(torch.zeros(1, 1, 4, 4), picture), edges_like(torch.zeros(1, 1, 4, 4), picture.float())
+            edge_detector_baseline(torch.zeros(1, 1, 4, 4), image),
+            edge_detector_baseline(torch.zeros(1, 1, 4, 4), image.float()),
         )
 
 
@@ -181,22 +190,22 @@ class TestMoved:
     @given(seed=seeds, grid=st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple))
     def test_every_map_is_itself_somewhere_else(self, seed, grid):
         maps = some_maps(seed, 2, 2, *grid)
-        found = moved(maps, torch.zeros(2, 3, *grid), seed)
+        found = shifted_baseline(maps, torch.zeros(2, 3, *grid), seed)
         assert torch.equal(found.flatten(2).sort().values, maps.flatten(2).sort().values)
-        assert torch.equal(moved(maps, torch.zeros(2, 3, *grid), seed), found)
+        assert torch.equal(shifted_baseline(maps, torch.zeros(2, 3, *grid), seed), found)
 
     def test_neighbours_stay_neighbours(self):
         """Round the borders."""
         one = torch.arange(5.0)[None, None]
         for seed in range(20):
-            found = moved(one, torch.zeros(1, 3, 5), seed)[0, 0]
+            found = shifted_baseline(one, torch.zeros(1, 3, 5), seed)[0, 0]
             steps = (found.roll(-1) - found) % 5
             assert steps.unique().numel() == 1
             assert steps[0] in (1, 4)
 
     def test_all_places_and_both_directions_occur_alike(self):
         one = torch.arange(4.0)[None, None]
-        found = [tuple(moved(one, torch.zeros(1, 3, 4), seed)[0, 0].tolist()) for seed in range(400)]
+        found = [tuple(shifted_baseline(one, torch.zeros(1, 3, 4), seed)[0, 0].tolist()) for seed in range(400)]
         counts = [found.count(each) for each in set(found)]
         assert len(counts) == 8
         assert min(counts) > 20

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from oracles import faithfulness as oracle
 from oracles.networks import TinyNetwork
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, MethodError
 from saywhy.metrics.catalogue import METRICS
 from saywhy.metrics.faithfulness import (
-    Probes,
+    Perturbations,
     average_drop,
     faithfulness_correlation,
     increase_in_confidence,
@@ -42,15 +42,15 @@ def told(metric: object) -> object:
     return METRICS[metric.__name__.replace("_", "-")]
 
 
-def additive(seed: int = 0, space: tuple[int, ...] = (8, 8)) -> tuple[Subject, Tensor]:
+def additive(seed: int = 0, space: tuple[int, ...] = (8, 8)) -> tuple[ModelRunner, Tensor]:
     """A linear network of two channels, and what every pixel is worth to it, compared with zero."""
-    chance = torch.Generator().manual_seed(seed)
-    weights, picture = (torch.randn(2, *space, generator=chance, dtype=torch.float64) for _ in range(2))
-    return Subject.of(linear(weights), picture[None], first), (weights * picture).sum(0)[None, None]
+    generator = torch.Generator().manual_seed(seed)
+    weights, image = (torch.randn(2, *space, generator=generator, dtype=torch.float64) for _ in range(2))
+    return ModelRunner.of(linear(weights), image[None], first), (weights * image).sum(0)[None, None]
 
 
 class TestThrough:
-    """The picture seen through the map."""
+    """The image seen through the map."""
 
     @pytest.mark.parametrize("grid", GRIDS)
     @pytest.mark.parametrize("rectified", [False, True])
@@ -61,9 +61,9 @@ class TestThrough:
         maps, slow = some_maps(2, 3, 3, *grid, rectified=rectified), getattr(oracle, metric.__name__)
 
         def judge(b: int, t: int, map: np.ndarray) -> float:
-            return slow(judged.value(b, t), judged.picture(b), map, filled=filled(judged, b, "mean"))
+            return slow(judged.value(b, t), judged.image(b), map, filled=filled(judged, b, "mean"))
 
-        close(metric(maps, judged.subject(), fill="mean"), judged.each(maps, judge), 1e-6)
+        close(metric(maps, judged.runner(), fill="mean"), judged.each(maps, judge), 1e-6)
 
     @pytest.mark.parametrize("grid", [(24,), (5,)])
     @pytest.mark.parametrize("metric", THROUGH)
@@ -72,33 +72,33 @@ class TestThrough:
         maps, slow = some_maps(3, 2, 3, *grid), getattr(oracle, metric.__name__)
 
         def judge(b: int, t: int, map: np.ndarray) -> float:
-            return slow(judged.value(b, t), judged.picture(b), map, filled=filled(judged, b, "zero"))
+            return slow(judged.value(b, t), judged.image(b), map, filled=filled(judged, b, "zero"))
 
-        close(metric(maps, judged.subject()), judged.each(maps, judge), 1e-6)
+        close(metric(maps, judged.runner()), judged.each(maps, judge), 1e-6)
 
     def test_both_kinds_of_answer_occur(self):
         """Or the comparisons above would say little."""
         judged = Judged.build(batch=3, targets=3)
         judged.network.fc.weight.data *= 5
         maps = some_maps(2, 3, 3, 10, 8)
-        assert set(increase_in_confidence(maps, judged.subject(), fill="mean").unique().tolist()) == {0, 1}
-        assert 0 < int((average_drop(maps, judged.subject(), fill="mean") == 0).sum()) < 9
+        assert set(increase_in_confidence(maps, judged.runner(), fill="mean").unique().tolist()) == {0, 1}
+        assert 0 < int((average_drop(maps, judged.runner(), fill="mean") == 0).sum()) < 9
 
     def test_black_where_it_is_known_and_zero_where_it_is_not(self):
         judged, maps = Judged.build(), some_maps(2, 2, 2, 10, 8)
         black = torch.tensor([-2.0, -1.0, 0.5], dtype=torch.float64)
         whole = black.view(3, 1, 1).expand(3, 10, 8)
-        assert torch.equal(average_drop(maps, judged.subject()), average_drop(maps, judged.subject(), fill="zero"))
-        found = average_drop(maps, judged.subject(black=black))
-        assert torch.equal(found, average_drop(maps, judged.subject(), fill=whole))
-        assert not torch.equal(found, average_drop(maps, judged.subject()))
+        assert torch.equal(average_drop(maps, judged.runner()), average_drop(maps, judged.runner(), fill="zero"))
+        found = average_drop(maps, judged.runner(black=black))
+        assert torch.equal(found, average_drop(maps, judged.runner(), fill=whole))
+        assert not torch.equal(found, average_drop(maps, judged.runner()))
 
     @pytest.mark.parametrize("name", ["mask", "inverse", "constant", "one", "zero", "negative"])
     def test_where_the_answer_is_known(self, name):
         """The network adds up a quarter of ones and takes away a tenth of what is elsewhere."""
         weights = torch.full((1, 8, 8), -0.1, dtype=torch.float64)
         weights[:, :4, :4] = 1.0
-        subject = Subject.of(linear(weights), torch.ones(1, 1, 8, 8, dtype=torch.float64), first)
+        runner = ModelRunner.of(linear(weights), torch.ones(1, 1, 8, 8, dtype=torch.float64), first)
         whole, mask, one = 16 - 4.8, torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
         mask[..., :4, :4], one[..., 1, 1] = 7.0, 1e-30
         maps, seen = {
@@ -109,19 +109,19 @@ class TestThrough:
             "zero": (0 * mask, 0.0),
             "negative": (mask - 9, 0.0),
         }[name]
-        assert float(average_drop(maps, subject)) == pytest.approx(max(0, whole - seen) / whole, abs=1e-12)
-        assert float(increase_in_confidence(maps, subject)) == (seen > whole)
+        assert float(average_drop(maps, runner)) == pytest.approx(max(0, whole - seen) / whole, abs=1e-12)
+        assert float(increase_in_confidence(maps, runner)) == (seen > whole)
 
     @pytest.mark.parametrize("grid", [(4, 4), (3, 5), (16, 16)])
-    def test_what_shows_the_whole_picture_changes_nothing(self, grid):
-        """In float32, in which the same picture may have another score in another batch."""
+    def test_what_shows_the_whole_image_changes_nothing(self, grid):
+        """In float32, in which the same image may have another score in another batch."""
         for seed in range(12):
             network = TinyNetwork.build(seed=seed)
-            pictures = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
-            judged = Judged(network, pictures, torch.tensor([[0, 1], [1, 2], [3, 0]]))
+            images = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+            judged = Judged(network, images, torch.tensor([[0, 1], [1, 2], [3, 0]]))
             maps = torch.full((3, 2, *grid), 0.3)
-            assert not increase_in_confidence(maps, judged.subject()).any()
-            assert not average_drop(maps, judged.subject()).any()
+            assert not increase_in_confidence(maps, judged.runner()).any()
+            assert not average_drop(maps, judged.runner()).any()
 
     @few
     @given(seed=seeds, exponent=st.integers(-30, 30), grid=st.sampled_from([(10, 8), (4, 3)]))
@@ -130,10 +130,10 @@ class TestThrough:
         judged, maps = Judged.build(seed=seed % 5), some_maps(seed, 2, 2, *grid)
         if grid == (10, 8):
             maps = torch.where(maps > 0, maps, 9 * maps)
-        found = metric(maps, judged.subject())
-        close(metric(maps.double() * 10.0**exponent, judged.subject()), found, 1e-6)
+        found = metric(maps, judged.runner())
+        close(metric(maps.double() * 10.0**exponent, judged.runner()), found, 1e-6)
         if grid == (10, 8):
-            assert torch.equal(metric(maps.relu(), judged.subject()), found)
+            assert torch.equal(metric(maps.relu(), judged.runner()), found)
 
     @few
     @given(seed=seeds, rectified=st.booleans(), net=st.integers(0, 9))
@@ -141,28 +141,28 @@ class TestThrough:
     def test_of_probabilities_in_its_range(self, metric, seed, rectified, net):
         judged = Judged.build(targets=4, seed=net)
         judged.network.fc.weight.data *= 30
-        found = metric(some_maps(seed, 2, 4, 5, 4, rectified=rectified), judged.subject())
+        found = metric(some_maps(seed, 2, 4, 5, 4, rectified=rectified), judged.runner())
         assert found.shape == (2, 4)
         assert found.dtype == torch.float64
         assert told(metric).low <= float(found.min()) <= float(found.max()) <= told(metric).high
 
     @pytest.mark.parametrize("sign", [0, -1])
     def test_a_drop_is_one_of_something_positive(self, sign):
-        subject = Subject.of(nn.Flatten(), torch.full((1, 1, 4), float(sign)), lambda x: x.sum(1))
+        runner = ModelRunner.of(nn.Flatten(), torch.full((1, 1, 4), float(sign)), lambda x: x.sum(1))
         with pytest.raises(InputError, match=r"must be positive, got .*probability"):
-            average_drop(torch.ones(1, 1, 4), subject)
-        assert increase_in_confidence(torch.ones(1, 1, 4), subject).tolist() == [[0]]
+            average_drop(torch.ones(1, 1, 4), runner)
+        assert increase_in_confidence(torch.ones(1, 1, 4), runner).tolist() == [[0]]
 
     def test_a_score_that_is_not_a_number_is_refused(self):
-        subject = Subject.of(nn.Flatten(), torch.ones(1, 1, 4), lambda x: x.sum(1) * math.nan)
+        runner = ModelRunner.of(nn.Flatten(), torch.ones(1, 1, 4), lambda x: x.sum(1) * math.nan)
         with pytest.raises(InputError, match="must be positive"):
-            average_drop(torch.ones(1, 1, 4), subject)
+            average_drop(torch.ones(1, 1, 4), runner)
 
     @pytest.mark.parametrize("seed", range(5))
     @pytest.mark.parametrize("metric", THROUGH)
     def test_the_truth_of_a_linear_network_is_at_least_as_good_as_its_opposite(self, metric, seed):
-        subject, worth = additive(seed)
-        lifted = replace(subject, score=lambda out, _: out + 100.0)
+        runner, worth = additive(seed)
+        lifted = replace(runner, score=lambda out, _: out + 100.0)
         true, false = (float(metric(maps, lifted)) for maps in (worth, -worth))
         assert told(metric).beats(true, false) or (true == false == 0 and metric is average_drop)
         assert metric is average_drop or (true, false) == (1, 0)
@@ -180,7 +180,7 @@ class TestProbe:
         ],
     )
     def test_so_many_cells_are_hidden(self, cells, share, grid, hidden):
-        found = probe(Judged.build().subject(), count=9, cells=cells, share=share)
+        found = probe(Judged.build().runner(), count=9, cells=cells, share=share)
         assert found.hidden.shape == (9, *grid)
         assert found.hidden.flatten(1).sum(1).tolist() == [hidden] * 9
         assert set(found.hidden.unique().tolist()) == {0, 1}
@@ -188,13 +188,13 @@ class TestProbe:
         assert found.drops.dtype == torch.float64
 
     def test_unless_it_is_told_a_tenth_of_seven_cells_an_axis_sixty_four_times(self):
-        subject = Judged.build().subject()
-        found, same = probe(subject), probe(subject, 64, 7, 0.1, "mean", 0)
+        runner = Judged.build().runner()
+        found, same = probe(runner), probe(runner, 64, 7, 0.1, "mean", 0)
         assert torch.equal(found.hidden, same.hidden)
         assert torch.equal(found.drops, same.drops)
 
     def test_every_cell_is_hidden_as_often(self):
-        found = probe(Judged.build().subject(), count=600, cells=(4, 4), share=0.25)
+        found = probe(Judged.build().runner(), count=600, cells=(4, 4), share=0.25)
         times = found.hidden.sum(0)
         assert float(times.min()) > 100
         assert float(times.max()) < 200
@@ -205,12 +205,12 @@ class TestProbe:
     )
     def test_the_drops_are_those_of_the_slow_one(self, space, cells, fill):
         judged = Judged.build(targets=3, space=space, probability=False)
-        found = probe(judged.subject(), count=5, cells=cells, share=0.4, fill=fill, seed=2)
+        found = probe(judged.runner(), count=5, cells=cells, share=0.4, fill=fill, seed=2)
         for b in range(2):
             for t in range(3):
                 _, drops = oracle.sums_and_drops(
                     judged.value(b, t),
-                    judged.picture(b),
+                    judged.image(b),
                     np.ones([1] * len(space)),
                     sets=found.hidden.numpy(),
                     filled=filled(judged, b, fill),
@@ -218,8 +218,8 @@ class TestProbe:
                 assert found.drops[b, t].tolist() == pytest.approx(drops, abs=1e-11)
 
     def test_the_seed_makes_them_again(self):
-        subject, before = Judged.build().subject(), torch.get_rng_state()
-        one, same, other = (probe(subject, count=6, seed=seed) for seed in (3, 3, 4))
+        runner, before = Judged.build().runner(), torch.get_rng_state()
+        one, same, other = (probe(runner, count=6, seed=seed) for seed in (3, 3, 4))
         assert torch.equal(one.hidden, same.hidden)
         assert torch.equal(one.drops, same.drops)
         assert not torch.equal(one.hidden, other.hidden)
@@ -228,31 +228,31 @@ class TestProbe:
     @pytest.mark.parametrize("size", [1, 3, 100])
     def test_how_many_are_run_together_does_not_matter(self, size):
         judged = Judged.build()
-        close(probe(judged.subject(batch_size=size), count=7).drops, probe(judged.subject(), count=7).drops)
+        close(probe(judged.runner(batch_size=size), count=7).drops, probe(judged.runner(), count=7).drops)
 
     def test_a_batch_is_its_samples(self):
         judged = Judged.build(batch=3)
-        alone = [probe(judged.sample(i).subject(), count=7).drops for i in range(3)]
-        close(probe(judged.subject(), count=7).drops, torch.cat(alone))
+        alone = [probe(judged.sample(i).runner(), count=7).drops for i in range(3)]
+        close(probe(judged.runner(), count=7).drops, torch.cat(alone))
 
     @pytest.mark.parametrize("count", [2, 0, -1, True, 3.5])
     def test_a_correlation_takes_three(self, count):
         with pytest.raises((InputError, TypeCheckError), match=r"at least 3 probes|count"):
-            probe(Judged.build().subject(), count=count)
+            probe(Judged.build().runner(), count=count)
 
     @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, math.nan])
     def test_a_share_lies_between(self, share):
         with pytest.raises(InputError, match="between 0 and 1"):
-            probe(Judged.build().subject(), share=share)
+            probe(Judged.build().runner(), share=share)
 
     @pytest.mark.parametrize("cells", [0, 11, (5, 9), (3,), (2, 2, 2)])
-    def test_cells_lie_in_the_picture(self, cells):
+    def test_cells_lie_in_the_image(self, cells):
         with pytest.raises(MethodError, match="cells must be"):
-            probe(Judged.build().subject(), cells=cells)
+            probe(Judged.build().runner(), cells=cells)
 
     def test_of_one_cell_nothing_can_be_told(self):
         with pytest.raises(InputError, match="at least 2 cells"):
-            probe(Judged.build().subject(), cells=1)
+            probe(Judged.build().runner(), cells=1)
 
 
 class TestProbed:
@@ -262,11 +262,11 @@ class TestProbed:
     def test_as_the_slow_one(self, metric, grid, cells):
         judged = Judged.build(probability=False)
         maps, slow = some_maps(4, 2, 2, *grid), getattr(oracle, metric.__name__)
-        probes = probe(judged.subject(), count=6, cells=cells, share=0.3)
+        probes = probe(judged.runner(), count=6, cells=cells, share=0.3)
 
         def judge(b: int, t: int, map: np.ndarray) -> float:
             own = {"sets": probes.hidden.numpy(), "filled": filled(judged, b, "mean")}
-            return slow(judged.value(b, t), judged.picture(b), map, **own)
+            return slow(judged.value(b, t), judged.image(b), map, **own)
 
         close(metric(maps, probes), judged.each(maps, judge), 1e-9)
 
@@ -278,11 +278,11 @@ class TestProbed:
     def test_of_signals_and_volumes(self, metric, space, grid, cells):
         judged = Judged.build(targets=3, space=space, probability=False)
         maps, slow = some_maps(5, 2, 3, *grid), getattr(oracle, metric.__name__)
-        probes = probe(judged.subject(), count=6, cells=cells, share=0.3, fill="zero", seed=1)
+        probes = probe(judged.runner(), count=6, cells=cells, share=0.3, fill="zero", seed=1)
 
         def judge(b: int, t: int, map: np.ndarray) -> float:
             own = {"sets": probes.hidden.numpy(), "filled": filled(judged, b, "zero")}
-            return slow(judged.value(b, t), judged.picture(b), map, **own)
+            return slow(judged.value(b, t), judged.image(b), map, **own)
 
         close(metric(maps, probes), judged.each(maps, judge), 1e-9)
 
@@ -290,8 +290,8 @@ class TestProbed:
     @pytest.mark.parametrize("space", [(8, 8), (16, 24), (32, 8)])
     def test_the_truth_of_a_linear_network(self, space, cells):
         """What hidden cells are worth is what is lost: nothing is left to explain. Its opposite is the worst."""
-        subject, worth = additive(3, space)
-        probes = probe(subject, count=20, cells=cells, share=0.4, fill="zero")
+        runner, worth = additive(3, space)
+        probes = probe(runner, count=20, cells=cells, share=0.4, fill="zero")
         assert float(faithfulness_correlation(worth, probes)) == pytest.approx(1, abs=1e-12)
         assert float(faithfulness_correlation(-worth, probes)) == pytest.approx(-1, abs=1e-12)
         assert float(infidelity(worth, probes)) == pytest.approx(0, abs=1e-12)
@@ -300,12 +300,12 @@ class TestProbed:
     @pytest.mark.parametrize("space", [(21,), (21, 14), (6, 4, 14)])
     def test_the_truth_of_a_linear_network_told_by_the_cell(self, space):
         """On the grid of the cells that are hidden it is as true."""
-        subject, worth = additive(4, space)
+        runner, worth = additive(4, space)
         grid = tuple(min(7, side) if side % 7 == 0 else side for side in space)
         cells = worth
         for axis, count in enumerate(grid, 2):
             cells = cells.unflatten(axis, (count, -1)).mean(axis + 1)
-        probes = probe(subject, count=20, cells=grid, share=0.2, fill="zero")
+        probes = probe(runner, count=20, cells=grid, share=0.2, fill="zero")
         assert float(faithfulness_correlation(cells, probes)) == pytest.approx(1, abs=1e-12)
         assert float(infidelity(cells, probes)) == pytest.approx(0, abs=1e-12)
 
@@ -313,7 +313,7 @@ class TestProbed:
     @given(seed=seeds, exponent=st.integers(-250, 250), shift=st.floats(-5, 5))
     def test_correlation_is_that_of_any_rising_line(self, seed, exponent, shift):
         judged, maps = Judged.build(seed=seed % 5), some_maps(seed, 2, 2, 5, 4).double()
-        probes = probe(judged.subject(), count=8, cells=(3, 3), share=0.3)
+        probes = probe(judged.runner(), count=8, cells=(3, 3), share=0.3)
         found = faithfulness_correlation(maps, probes)
         close(faithfulness_correlation(maps * 10.0**exponent, probes), found, 1e-9)
         close(faithfulness_correlation(maps * 3 + shift, probes), found, 1e-9)
@@ -323,7 +323,7 @@ class TestProbed:
     @given(seed=seeds, exponent=st.integers(-250, 250))
     def test_infidelity_is_that_of_any_positive_factor(self, seed, exponent):
         judged, maps = Judged.build(seed=seed % 5), some_maps(seed, 2, 2, 5, 4).double()
-        probes = probe(judged.subject(), count=8, cells=(3, 3), share=0.3)
+        probes = probe(judged.runner(), count=8, cells=(3, 3), share=0.3)
         found = infidelity(maps, probes)
         close(infidelity(maps * 10.0**exponent, probes), found, 1e-9)
         close(infidelity(-maps.abs() * 10.0**exponent, probes), infidelity(-maps.abs(), probes), 1e-9)
@@ -333,7 +333,7 @@ class TestProbed:
     @pytest.mark.parametrize("metric", PROBED)
     def test_the_unit_of_the_score_does_not_matter(self, metric, seed, exponent):
         judged, maps = Judged.build(seed=seed % 5), some_maps(seed, 2, 2, 5, 4)
-        probes = probe(judged.subject(), count=8, cells=(3, 3), share=0.3)
+        probes = probe(judged.runner(), count=8, cells=(3, 3), share=0.3)
         close(metric(maps, replace(probes, drops=probes.drops * 10.0**exponent)), metric(maps, probes), 1e-9)
 
     @few
@@ -341,7 +341,7 @@ class TestProbed:
     def test_the_factor_is_the_best(self, seed):
         """No other one, on a fine scale, leaves less unexplained."""
         judged, maps = Judged.build(batch=1, targets=1, seed=seed % 5), some_maps(seed, 1, 1, 3, 3)
-        probes = probe(judged.subject(), count=8, cells=(3, 3), share=0.3)
+        probes = probe(judged.runner(), count=8, cells=(3, 3), share=0.3)
         sums, drops = probes.sums(maps)[0, 0], probes.drops[0, 0]
         scale = float(drops.abs().max() / sums.abs().max())
         errors = [
@@ -357,7 +357,7 @@ class TestProbed:
     @pytest.mark.parametrize("metric", PROBED)
     def test_in_its_range(self, metric, seed, rectified, net, cells):
         judged = Judged.build(targets=4, seed=net)
-        probes = probe(judged.subject(), count=5, cells=cells, share=0.3)
+        probes = probe(judged.runner(), count=5, cells=cells, share=0.3)
         found = metric(some_maps(seed, 2, 4, 5, 4, rectified=rectified), probes)
         assert found.shape == (2, 4)
         assert found.dtype == torch.float64
@@ -367,19 +367,19 @@ class TestProbed:
     @pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e30])
     def test_a_map_that_is_the_same_everywhere_correlates_with_nothing(self, value, cells):
         judged = Judged.build()
-        probes = probe(judged.subject(), count=9, cells=cells)
+        probes = probe(judged.runner(), count=9, cells=cells)
         for grid in GRIDS:
             assert faithfulness_correlation(torch.full((2, 2, *grid), value), probes).tolist() == [[0, 0], [0, 0]]
 
     def test_a_map_of_zeros_explains_nothing(self):
-        probes = probe(Judged.build().subject(), count=9, cells=(3, 3))
+        probes = probe(Judged.build().runner(), count=9, cells=(3, 3))
         assert infidelity(torch.zeros(2, 2, 5, 4), probes).tolist() == [[1, 1], [1, 1]]
 
     @pytest.mark.parametrize("bias", [0.0, 0.3])
     def test_of_a_score_that_does_not_change_there_is_nothing_to_explain(self, bias):
         network = linear(torch.zeros(2, 8, 8, dtype=torch.float64))
-        subject = Subject.of(network, torch.randn(1, 2, 8, 8, dtype=torch.float64), lambda out: out[:, 0] + bias)
-        probes = probe(subject, count=9, cells=(3, 3))
+        runner = ModelRunner.of(network, torch.randn(1, 2, 8, 8, dtype=torch.float64), lambda out: out[:, 0] + bias)
+        probes = probe(runner, count=9, cells=(3, 3))
         maps = some_maps(1, 1, 1, 8, 8)
         assert faithfulness_correlation(maps, probes).tolist() == [[0]]
         assert infidelity(maps, probes).tolist() == [[1]]
@@ -387,8 +387,8 @@ class TestProbed:
     def test_one_pixel_that_is_all_the_network_sees(self):
         weights = torch.zeros(1, 8, 8, dtype=torch.float64)
         weights[0, 2, 5] = 3.0
-        subject = Subject.of(linear(weights), torch.ones(1, 1, 8, 8, dtype=torch.float64), first)
-        probes = probe(subject, count=30, cells=(4, 4), share=0.2, fill="zero")
+        runner = ModelRunner.of(linear(weights), torch.ones(1, 1, 8, 8, dtype=torch.float64), first)
+        probes = probe(runner, count=30, cells=(4, 4), share=0.2, fill="zero")
         inside, outside = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
         inside[0, 0, 3, 4], outside[0, 0, 3, 3] = 1e-20, 1e20  # of the same cell, and of the next one
         assert float(infidelity(inside, probes)) == pytest.approx(0, abs=1e-12)
@@ -399,14 +399,14 @@ class TestProbed:
     @pytest.mark.parametrize("metric", PROBED)
     def test_a_batch_is_its_samples(self, metric):
         judged, maps = Judged.build(batch=3), some_maps(4, 3, 2, 5, 4)
-        alone = [metric(maps[i : i + 1], probe(judged.sample(i).subject(), count=7)) for i in range(3)]
-        close(metric(maps, probe(judged.subject(), count=7)), torch.cat(alone), 1e-9)
+        alone = [metric(maps[i : i + 1], probe(judged.sample(i).runner(), count=7)) for i in range(3)]
+        close(metric(maps, probe(judged.runner(), count=7)), torch.cat(alone), 1e-9)
 
     @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("space", [(24,), (10, 8), (4, 6, 5)])
     @pytest.mark.parametrize("metric", PROBED)
     def test_maps_must_be_finite(self, metric, wrong, space):
-        probes = probe(Judged.build(space=space).subject(), count=4, cells=2)
+        probes = probe(Judged.build(space=space).runner(), count=4, cells=2)
         maps = torch.ones(2, 2, *[3] * len(space))
         maps.view(2, 2, -1)[1, 0, 2] = wrong
         with pytest.raises(InputError, match="finite"):
@@ -415,21 +415,21 @@ class TestProbed:
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
     @pytest.mark.parametrize("metric", PROBED)
     def test_maps_of_every_precision(self, metric, dtype):
-        probes, maps = probe(Judged.build().subject(), count=7), some_maps(4, 2, 2, 5, 4).to(dtype)
+        probes, maps = probe(Judged.build().runner(), count=7), some_maps(4, 2, 2, 5, 4).to(dtype)
         assert torch.equal(metric(maps, probes), metric(maps.double(), probes))
         assert not metric(maps.requires_grad_(), probes).requires_grad
 
     def test_probes_judge_any_number_of_maps(self):
         """The network is asked by ``probe`` and never again."""
         judged = Judged.build()
-        probes = probe(judged.subject(), count=7)
+        probes = probe(judged.runner(), count=7)
         asked = []
         judged.network.register_forward_hook(lambda *_: asked.append(1))
         for seed in range(3):
             faithfulness_correlation(some_maps(seed, 2, 2, 5, 4), probes)
             infidelity(some_maps(seed, 2, 2, 7, 7), probes)
         assert not asked
-        assert isinstance(probes, Probes)
+        assert isinstance(probes, Perturbations)
 
 
 class TestOcclusionCorrelation:
@@ -441,59 +441,59 @@ class TestOcclusionCorrelation:
 
         def judge(b: int, t: int, map: np.ndarray) -> float:
             return oracle.occlusion_correlation(
-                judged.observed(b, t), judged.picture(b), map, window=4, stride=3, fill="mean"
+                judged.observed(b, t), judged.image(b), map, window=4, stride=3, fill="mean"
             )
 
-        found = occlusion_correlation(maps, judged.subject(), window=4, stride=3)
+        found = occlusion_correlation(maps, judged.runner(), window=4, stride=3)
         close(found, judged.each(maps, judge), 1e-9)
 
     @pytest.mark.parametrize("seed", range(3))
     def test_the_truth_of_a_linear_network(self, seed):
-        subject, worth = additive(seed, (14, 14))
+        runner, worth = additive(seed, (14, 14))
         told = {"window": 1, "stride": 1, "fill": "zero"}
-        assert occlusion_correlation(worth, subject, **told).tolist() == [[1]]
-        assert occlusion_correlation(-worth, subject, **told).tolist() == [[-1]]
+        assert occlusion_correlation(worth, runner, **told).tolist() == [[1]]
+        assert occlusion_correlation(-worth, runner, **told).tolist() == [[-1]]
         assert METRICS["occlusion-correlation"].beats(1.0, -1.0)
         for other in (worth.exp(), worth**3, 1e-3 * worth - 4):
-            assert float(occlusion_correlation(other, subject, **told)) == pytest.approx(1, abs=1e-3)
+            assert float(occlusion_correlation(other, runner, **told)) == pytest.approx(1, abs=1e-3)
 
     @few
     @given(seed=seeds, net=st.integers(0, 9))
     def test_only_the_order_of_the_cells_counts(self, seed, net):
         judged, maps = Judged.build(seed=net, space=(14, 14)), some_maps(seed, 2, 2, 14, 14).double()
-        found = occlusion_correlation(maps, judged.subject(), window=7)
-        assert torch.equal(occlusion_correlation(maps.exp(), judged.subject(), window=7), found)
-        assert torch.equal(occlusion_correlation(-maps, judged.subject(), window=7), -found)
+        found = occlusion_correlation(maps, judged.runner(), window=7)
+        assert torch.equal(occlusion_correlation(maps.exp(), judged.runner(), window=7), found)
+        assert torch.equal(occlusion_correlation(-maps, judged.runner(), window=7), -found)
         assert -1 <= float(found.min()) <= float(found.max()) <= 1
 
     def test_what_says_nothing_counts_as_0(self):
         judged = Judged.build()
         for value in (0.0, 0.1, -3.0):
-            found = occlusion_correlation(torch.full((2, 2, 5, 4), value), judged.subject(), window=5)
+            found = occlusion_correlation(torch.full((2, 2, 5, 4), value), judged.runner(), window=5)
             assert found.tolist() == [[0, 0], [0, 0]]
-        blind = Subject.of(linear(torch.zeros(1, 8, 8)), torch.rand(1, 1, 8, 8), first)
+        blind = ModelRunner.of(linear(torch.zeros(1, 8, 8)), torch.rand(1, 1, 8, 8), first)
         assert occlusion_correlation(torch.rand(1, 1, 8, 8), blind).tolist() == [[0]]
 
     def test_a_batch_is_its_samples(self):
         judged, maps = Judged.build(batch=3), some_maps(4, 3, 2, 5, 4)
-        alone = [occlusion_correlation(maps[i : i + 1], judged.sample(i).subject(), window=5) for i in range(3)]
-        close(occlusion_correlation(maps, judged.subject(), window=5), torch.cat(alone), 1e-9)
+        alone = [occlusion_correlation(maps[i : i + 1], judged.sample(i).runner(), window=5) for i in range(3)]
+        close(occlusion_correlation(maps, judged.runner(), window=5), torch.cat(alone), 1e-9)
 
-    def test_it_is_of_pictures(self):
+    def test_it_is_of_images(self):
         with pytest.raises(InputError, match=r"of maps \[batch, target, height, width\], got \[2, 2, 6\]"):
-            occlusion_correlation(torch.rand(2, 2, 6), Judged.build(space=(24,)).subject())
+            occlusion_correlation(torch.rand(2, 2, 6), Judged.build(space=(24,)).runner())
 
     @pytest.mark.parametrize("wrong", [math.nan, math.inf])
     def test_maps_must_be_finite(self, wrong):
         with pytest.raises(InputError, match="finite"):
-            occlusion_correlation(torch.full((2, 2, 5, 4), wrong), Judged.build().subject(), window=5)
+            occlusion_correlation(torch.full((2, 2, 5, 4), wrong), Judged.build().runner(), window=5)
 
 
 @pytest.mark.parametrize("metric", [*THROUGH, *PROBED, occlusion_correlation])
 class TestMapsAreThoseOfTheScores:
     @staticmethod
     def judge(metric, maps: Tensor, judged: Judged) -> Tensor:
-        return metric(maps, probe(judged.subject(), count=4, cells=2) if metric in PROBED else judged.subject())
+        return metric(maps, probe(judged.runner(), count=4, cells=2) if metric in PROBED else judged.runner())
 
     @pytest.mark.parametrize("shape", [(1, 2), (3, 2), (2, 1), (2, 3), (1, 1)])
     def test_there_is_one_map_for_every_score(self, metric, shape):
@@ -501,6 +501,6 @@ class TestMapsAreThoseOfTheScores:
             self.judge(metric, some_maps(1, *shape, 5, 4), Judged.build())
 
     @pytest.mark.parametrize("grid", [(8,), (2, 3, 3)])
-    def test_maps_have_the_axes_of_the_picture(self, metric, grid):
-        with pytest.raises(InputError, match=r"axes \[batch, target\] and those of the picture|occlusion_correlation"):
+    def test_maps_have_the_axes_of_the_image(self, metric, grid):
+        with pytest.raises(InputError, match=r"axes \[batch, target\] and those of the image|occlusion_correlation"):
             self.judge(metric, some_maps(1, 2, 2, *grid), Judged.build())

@@ -52,8 +52,8 @@ def slow_correlation(first: list[float], second: list[float]) -> float:
 
 def some_maps(seed: int, *shape: int) -> Tensor:
     """Maps with many cells that are equal, as those that people rub."""
-    chance = torch.Generator().manual_seed(seed)
-    return (torch.rand(*shape, generator=chance) * 2 - 1).relu().mul(8).round() / 8
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(*shape, generator=generator) * 2 - 1).relu().mul(8).round() / 8
 
 
 class TestRanks:
@@ -122,7 +122,7 @@ class TestCorrelation:
 
 class TestGrid:
     @pytest.mark.parametrize("size", [(7, 7), (14, 28), (33, 21), (120, 160), (1, 1), (3, 200)])
-    def test_as_pictures_are_made_smaller(self, size: tuple[int, int]):
+    def test_as_images_are_made_smaller(self, size: tuple[int, int]):
         """Pillow filters in single precision, across first."""
         whole = some_maps(7, *size)
         wanted = Image.fromarray(whole.numpy()).resize(GRID[::-1], Image.Resampling.BILINEAR)
@@ -270,7 +270,7 @@ def test_simulated_people_agree_with_each_other_more_than_with_others():
     told = agreement_with_people(evidence, people)
     among = agreement_among_people(people)
     middle = agreement_with_people([centre_prior()] * len(asked), people)
-    chance = agreement_with_people(random_maps(len(asked)), people)
+    generator = agreement_with_people(random_maps(len(asked)), people)
     assert told.questions == among.questions == len(asked)
-    assert min(told.mean, among.mean) > middle.mean + 0.2 > chance.mean + 0.2
-    assert abs(chance.mean) < 0.05
+    assert min(told.mean, among.mean) > middle.mean + 0.2 > generator.mean + 0.2
+    assert abs(generator.mean) < 0.05

@@ -173,7 +173,7 @@ class TestDefinitions:
         assert got.top5 == slow.localization_error(predicted, found, labels, truth, 5)
         assert got.class_top1 == sum(p[0] != y for p, y in zip(predicted, labels, strict=True)) / count
         assert got.class_top5 == sum(y not in p for p, y in zip(predicted, labels, strict=True)) / count
-        assert got.pictures == count
+        assert got.images == count
 
     @pytest.mark.parametrize("metric", MASKED.values(), ids=MASKED)
     def test_maps_in_one_batch_are_as_alone(self, metric: Any):
@@ -482,7 +482,7 @@ class TestErrorsOfIlsvrc:
         with pytest.raises(InputError, match=words):
             localization_errors(torch.tensor(predicted), found, torch.tensor(labels), boxes)
 
-    def test_needs_pictures(self):
+    def test_needs_images(self):
         with pytest.raises(InputError, match="got 0, 0, 0 and 0"):
             localization_errors(torch.zeros(0, 5, dtype=torch.long), [], torch.zeros(0, dtype=torch.long), [])
 

@@ -18,23 +18,23 @@ from saywhy import geometry
 from saywhy.errors import InputError, SaywhyError
 from saywhy.metrics import METRICS, Measured, find_metric, measure
 from saywhy.metrics.boxes import box_iou
-from saywhy.metrics.class_agnostic import NULLS
+from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.complexity import sparseness
 from saywhy.metrics.faithfulness import faithfulness_correlation, probe
 from saywhy.metrics.localization import energy_pointing
-from saywhy.metrics.measure import DRAWS, Judge, wilson
+from saywhy.metrics.measure import DRAWS, EvaluationContext, wilson
 from saywhy.metrics.removal import deletion
 from saywhy.metrics.robustness import stability
 from saywhy.targets import Class
 
 SIZES = ((20, 14), (12, 16))
-"""Width and height of the pictures, of which the network sees the middle."""
+"""Width and height of the images, of which the network sees the middle."""
 
 
 @pytest.fixture(scope="module")
 def images() -> list[Image.Image]:
-    chance = np.random.default_rng(0)
-    return [Image.fromarray(chance.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in SIZES]
+    generator = np.random.default_rng(0)
+    return [Image.fromarray(generator.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in SIZES]
 
 
 @pytest.fixture(scope="module")
@@ -74,112 +74,118 @@ class TestValues:
     @pytest.mark.parametrize(("method", "layer"), [("gradcam", "stem"), ("saliency", "input"), ("gradcam", None)])
     def test_metrics_of_the_network(self, explanation, method, layer):
         found = measure(explanation, "deletion", method=method, layer=layer, steps=3, seed=5)["deletion"]
-        subject = replace(explanation._again().subject("probability"), seed=5)
+        runner = replace(explanation._again().runner("probability"), seed=5)
         maps = explanation[method, layer] if layer else explanation[method]
-        torch.testing.assert_close(found.values, deletion(maps, subject, steps=3, seed=5))
-        for name, values in found.nulls.items():
-            null = NULLS[name](maps.detach(), subject.picture, 5)
-            torch.testing.assert_close(values, deletion(null, subject, steps=3, seed=5))
+        torch.testing.assert_close(found.values, deletion(maps, runner, steps=3, seed=5))
+        for name, values in found.baselines.items():
+            baseline = CLASS_AGNOSTIC_BASELINES[name](maps.detach(), runner.image, 5)
+            torch.testing.assert_close(values, deletion(baseline, runner, steps=3, seed=5))
 
     def test_of_methods_that_show_sensitivity_the_sign_is_no_evidence(self, model, images):
         signed = saywhy.explain(model, images, "a", "saliency", channels="sum")
         assert (signed.maps < 0).any()
-        found = measure(signed, "deletion", steps=3, nulls=())["deletion"].values
-        wanted = deletion(signed.maps.abs(), signed._again().subject("probability"), steps=3)
+        found = measure(signed, "deletion", steps=3, baselines=())["deletion"].values
+        wanted = deletion(signed.maps.abs(), signed._again().runner("probability"), steps=3)
         torch.testing.assert_close(found, wanted)
 
     def test_metrics_of_probes(self, explanation):
         found = measure(explanation, "faithfulness-correlation", seed=2)["faithfulness-correlation"]
-        probes = probe(explanation._again().subject("logit"), seed=2)
+        probes = probe(explanation._again().runner("logit"), seed=2)
         torch.testing.assert_close(found.values, faithfulness_correlation(explanation["gradcam"], probes))
 
-    def test_metrics_of_places_picture_by_picture(self, explanation, images):
+    def test_metrics_of_places_image_by_image(self, explanation, images):
         masks, boxes = masks_of(images), boxes_of(images)
         found = measure(explanation, ["energy-pointing", "box-iou"], masks=masks, boxes=boxes)
-        for b, picture in enumerate(explanation.pictures):
+        for b, source in enumerate(explanation.images):
             for t in range(2):
-                shown = geometry.on_picture(explanation["gradcam"][b, t], picture.seen, picture.image.size)
+                shown = geometry.on_image(explanation["gradcam"][b, t], source.crop_box, source.image.size)
                 shown = torch.from_numpy(shown)[None, None]
                 truth = torch.from_numpy(masks[b][t])[None, None]
                 assert found["energy-pointing"].values[b, t] == energy_pointing(shown, truth)[0, 0]
                 assert found["box-iou"].values[b, t] == box_iou(shown, [[boxes[b][t]]])[0, 0]
 
     def test_metrics_of_how_a_method_behaves_have_no_nulls(self, explanation):
-        found = measure(explanation, "stability", method="saliency", draws=2)["stability"]
-        assert found.nulls == {}
+        found = measure(explanation, "stability", method="saliency", num_samples=2)["stability"]
+        assert found.baselines == {}
         assert found.beats() == {}
-        torch.testing.assert_close(found.values, stability(explanation, "saliency", "input", draws=2))
+        torch.testing.assert_close(found.values, stability(explanation, "saliency", "input", num_samples=2))
 
     def test_the_seed_reaches_what_draws_for_itself(self, explanation):
-        one, other = (measure(explanation, "stability", draws=2, seed=seed)["stability"].values for seed in (1, 2))
-        torch.testing.assert_close(one, stability(explanation, "gradcam", "features", draws=2, seed=1))
+        one, other = (
+            measure(explanation, "stability", num_samples=2, seed=seed)["stability"].values for seed in (1, 2)
+        )
+        torch.testing.assert_close(one, stability(explanation, "gradcam", "features", num_samples=2, seed=1))
         assert not torch.equal(one, other)
 
     def test_parameters_go_to_those_that_have_them(self, explanation):
         both = measure(
-            explanation, ["deletion", "insertion", "sparseness", "max-sensitivity"], steps=2, draws=1, radius=0.1
+            explanation, ["deletion", "insertion", "sparseness", "max-sensitivity"], steps=2, num_samples=1, radius=0.1
         )
         for name in ("deletion", "insertion"):
             torch.testing.assert_close(both[name].values, measure(explanation, name, steps=2)[name].values)
         assert list(both) == ["deletion", "insertion", "sparseness", "max-sensitivity"]
 
-    def test_a_batch_is_its_pictures(self, model, images):
+    def test_a_batch_is_its_images(self, model, images):
         names = ["deletion", "faithfulness-correlation", "stability", "energy-pointing"]
         whole = measure(
             saywhy.explain(model, images, ["a", "c"], relu=False),
             names,
             masks=masks_of(images),
-            nulls=["centre", "edges"],
+            baselines=["centre", "edges"],
         )
         for b in range(2):
             alone = measure(
                 saywhy.explain(model, images[b], ["a", "c"], relu=False),
                 names,
                 masks=masks_of(images)[b : b + 1],
-                nulls=["centre", "edges"],
+                baselines=["centre", "edges"],
             )
             for name in names:
                 torch.testing.assert_close(alone[name].values[0], whole[name].values[b], rtol=1e-6, atol=1e-9)
-                for null, values in alone[name].nulls.items():
-                    torch.testing.assert_close(values[0], whole[name].nulls[null][b], rtol=1e-6, atol=1e-9)
+                for baseline, values in alone[name].baselines.items():
+                    torch.testing.assert_close(values[0], whole[name].baselines[baseline][b], rtol=1e-6, atol=1e-9)
 
     def test_targets_that_are_no_classes(self, model, images):
         e = saywhy.explain(model, images, [Class("a") - Class("b"), lambda out: out[:, 3]], relu=False)
-        found = measure(e, ["faithfulness-correlation", "sparseness", "stability", "parameter-randomisation"], draws=2)
+        found = measure(
+            e, ["faithfulness-correlation", "sparseness", "stability", "parameter-randomization"], num_samples=2
+        )
         assert all(one.values.shape == (2, 2) and one.values.isfinite().all() for one in found.values())
 
     def test_layers_that_were_fused(self, model, images):
         e = saywhy.explain(model, images, "a", "gradcam", ["stem", "features"], relu=False).fuse("mean")
-        found = measure(e, ["deletion", "sparseness", "parameter-randomisation", "max-sensitivity"], steps=2, draws=2)
+        found = measure(
+            e, ["deletion", "sparseness", "parameter-randomization", "max-sensitivity"], steps=2, num_samples=2
+        )
         assert all(one.values.shape == (2, 1) for one in found.values())
 
     def test_an_explanation_from_a_file_can_still_be_measured_by_itself(self, explanation, tmp_path):
         read = saywhy.Explanation.load(explanation.save(tmp_path / "why.npz"))
-        assert measure(read, "sparseness", nulls=())["sparseness"].values.shape == (2, 2)
+        assert measure(read, "sparseness", baselines=())["sparseness"].values.shape == (2, 2)
         with pytest.raises(SaywhyError, match="no model to ask again"):
             measure(read, "deletion")
 
 
 class TestNulls:
     def test_which_ones(self, explanation):
-        assert list(measure(explanation, "sparseness")["sparseness"].nulls) == list(NULLS)
-        assert list(measure(explanation, "sparseness", nulls="edges")["sparseness"].nulls) == ["edges"]
-        assert measure(explanation, "sparseness", nulls=[])["sparseness"].nulls == {}
+        assert list(measure(explanation, "sparseness")["sparseness"].baselines) == list(CLASS_AGNOSTIC_BASELINES)
+        assert list(measure(explanation, "sparseness", baselines="edges")["sparseness"].baselines) == ["edges"]
+        assert measure(explanation, "sparseness", baselines=[])["sparseness"].baselines == {}
 
     def test_the_grid_is_that_of_the_map(self, explanation):
         for method, layer in explanation.pairs:
-            judge = Judge(explanation, method, layer)
-            for name in NULLS:
-                assert judge.null(name).shape == explanation[method, layer].shape
+            judge = EvaluationContext(explanation, method, layer)
+            for name in CLASS_AGNOSTIC_BASELINES:
+                assert judge.baseline(name).shape == explanation[method, layer].shape
 
     def test_a_map_of_the_thing_beats_what_knows_nothing(self, model, images, monkeypatch):
         masks = masks_of(images)
         e = saywhy.explain(model, images, ["a", "c"], "saliency")
         perfect = torch.zeros(2, 2, 12, 12)
-        for b, picture in enumerate(e.pictures):
+        for b, source in enumerate(e.images):
             rows, columns = (
                 np.linspace(lo, hi, 12, endpoint=False)
-                for lo, hi in zip(picture.seen[1::-1], picture.seen[3:1:-1], strict=True)
+                for lo, hi in zip(source.crop_box[1::-1], source.crop_box[3:1:-1], strict=True)
             )
             for t in range(2):
                 perfect[b, t] = torch.from_numpy(masks[b][t][np.ix_(rows.astype(int), columns.astype(int))]).float()
@@ -192,9 +198,11 @@ class TestNulls:
 
 class TestMeasured:
     @staticmethod
-    def made(values: Any, better: str = "higher", **nulls: Any) -> Measured:
+    def made(values: Any, better: str = "higher", **baselines: Any) -> Measured:
         metric = replace(METRICS["deletion"], better=better)
-        return Measured(metric, torch.tensor(values).double(), {k: torch.tensor(v).double() for k, v in nulls.items()})
+        return Measured(
+            metric, torch.tensor(values).double(), {k: torch.tensor(v).double() for k, v in baselines.items()}
+        )
 
     def test_mean_and_who_is_beaten(self):
         found = self.made([[1.0, 2.0], [3.0, 5.0]], random=[[0.0, 2.0], [4.0, 1.0]])
@@ -208,9 +216,9 @@ class TestMeasured:
 
     def test_the_interval_against_slow_loops(self):
         values = np.random.default_rng(3).normal(size=(7, 2))
-        chance, means = np.random.default_rng(0), []
+        generator, means = np.random.default_rng(0), []
         rows = [sum(row) / 2 for row in values.tolist()]
-        for picks in chance.integers(7, size=(DRAWS, 7)):
+        for picks in generator.integers(7, size=(DRAWS, 7)):
             means.append(sum(rows[i] for i in picks) / 7)
         low, high = self.made(values.tolist()).interval()
         assert (low, high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
@@ -259,15 +267,15 @@ class TestJudge:
             return probe(*args, **own)
 
         monkeypatch.setattr(import_module("saywhy.metrics.measure"), "probe", counted)
-        judge = Judge(explanation, "gradcam", "features", probes=8)
+        judge = EvaluationContext(explanation, "gradcam", "features", probes=8)
         metric = find_metric("faithfulness-correlation")
         judge.value(metric, judge.maps)
         other = judge.at("saliency", "input")
         found = other.value(metric, other.maps)
         assert asked == [1]
-        alone = Judge(explanation, "saliency", "input", probes=8)
+        alone = EvaluationContext(explanation, "saliency", "input", probes=8)
         torch.testing.assert_close(found, alone.value(metric, alone.maps))
-        assert torch.equal(other.null("random"), alone.null("random"))
+        assert torch.equal(other.baseline("random"), alone.baseline("random"))
         assert judge.maps.shape != other.maps.shape
 
 
@@ -284,8 +292,8 @@ class TestMistakes:
             ("energy-pointing", {}, "energy-pointing needs to know where the thing is: give masks="),
             ("box-iou", {}, "give boxes="),
             ("deletion", {"steps": 0}, "steps"),
-            ("data-randomisation", {}, "give other="),
-            ("completeness-gap", {}, "adds up to nothing"),
+            ("data-randomization", {}, "give other="),
+            ("completeness-error", {}, "adds up to nothing"),
         ],
     )
     def test_said_in_words(self, explanation, metrics, own, says):
@@ -310,11 +318,11 @@ class TestMistakes:
     @pytest.mark.parametrize(
         "wrong", [np.ones((3, 3), bool), np.ones((14, 20)), np.ones((20, 14), bool)], ids=["small", "floats", "turned"]
     )
-    def test_masks_of_the_picture(self, explanation, images, wrong):
+    def test_masks_of_the_image(self, explanation, images, wrong):
         masks = masks_of(images)
         masks[0][1] = wrong
         with pytest.raises(
-            InputError, match=r"a mask is bool \[height, width\] of the original picture, here \[14, 20\]"
+            InputError, match=r"a mask is bool \[height, width\] of the original image, here \[14, 20\]"
         ):
             measure(explanation, "energy-pointing", masks=masks)
 
@@ -344,20 +352,20 @@ class TestMistakes:
         assert len(str(said.value)) < 400 or said.type is TypeCheckError
 
     @pytest.mark.parametrize("outside", [(30.0, 0.0, 40.0, 5.0), (-9, 0, 0, 5), (0, 14, 5, 15), (0, -3, 5, 0)], ids=str)
-    def test_a_box_outside_of_the_picture(self, explanation, images, outside):
+    def test_a_box_outside_of_the_image(self, explanation, images, outside):
         boxes = boxes_of(images)
         boxes[0][1] = [(0, 0, 3, 3), outside]
-        with pytest.raises(InputError, match=r"sample 0, target 1 .* lies outside of the picture of 20 × 14 pixels"):
+        with pytest.raises(InputError, match=r"sample 0, target 1 .* lies outside of the image of 20 × 14 pixels"):
             measure(explanation, "box-iou", boxes=boxes)
         boxes[0][1] = [(-5, -5, 3, 3)]
-        assert measure(explanation, "box-iou", boxes=boxes, nulls=())["box-iou"].values.isfinite().all()
+        assert measure(explanation, "box-iou", boxes=boxes, baselines=())["box-iou"].values.isfinite().all()
 
     @pytest.mark.parametrize("wrong", [None, 3, [None], [["deletion"]], METRICS["deletion"]])
     def test_names_that_are_none(self, explanation, wrong):
         with pytest.raises((InputError, TypeCheckError), match=r"metrics= is a name or several, got|'metrics'"):
             measure(explanation, wrong)
         with pytest.raises((InputError, TypeCheckError), match=r"nulls= is a name or several, got|'nulls'"):
-            measure(explanation, "sparseness", nulls=wrong)
+            measure(explanation, "sparseness", baselines=wrong)
 
     def test_a_model_that_has_changed(self, model, images):
         net = TinyNetwork.build(dtype=torch.float64)
@@ -379,9 +387,9 @@ class TestWhatIsLeft:
         state = {name: (id(t), t.clone()) for name, t in net.state_dict(keep_vars=True).items()}
         modes, drawn = [m.training for m in net.modules()], torch.get_rng_state()
         truth = {"masks": [row[:1] for row in masks_of(images)], "boxes": [row[:1] for row in boxes_of(images)]}
-        names = [name for name in METRICS if name not in ("data-randomisation", "completeness-gap", "road")]
-        measure(e, names, **truth, steps=2, draws=2)
-        measure(e, "completeness-gap", method="integrated-gradients")
+        names = [name for name in METRICS if name not in ("data-randomization", "completeness-error", "road")]
+        measure(e, names, **truth, steps=2, num_samples=2)
+        measure(e, "completeness-error", method="integrated-gradients")
         assert [m.training for m in net.modules()] == modes
         assert torch.equal(torch.get_rng_state(), drawn)
         assert torch.equal(e.maps, maps)
@@ -403,7 +411,7 @@ class TestWhatIsLeft:
                 return self.inner(x)
 
         net = Counting().requires_grad_(False)
-        for metric in ("parameter-randomisation", "input-shift-variance", "stability", "target-randomisation"):
+        for metric in ("parameter-randomization", "input-shift-variance", "stability", "random-logit"):
             e = saywhy.explain(saywhy.load(net, input_size=12), images, 0, "gradcam", "inner.features", relu=False)
             assert measure(e, metric)[metric].values.shape == (2, 1)
         assert net.calls == 0

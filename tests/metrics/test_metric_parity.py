@@ -1,4 +1,4 @@
-"""Our metrics against those of captum, quantus, pytorch-grad-cam and torchcam on the same network, maps and pictures.
+"""Our metrics against those of captum, quantus, pytorch-grad-cam and torchcam on the same network, maps and images.
 
 Where the equations are the same, so are the numbers; where they are not, a test pins that they differ, and says why.
 """
@@ -44,28 +44,28 @@ needs_torchcam = needs("torchcam", "torchcam")
 
 
 def judged(seed: int = 0, probability: bool = True) -> Judged:
-    """Float32, as the packages run it; three pictures, of each the class that the network gives it."""
-    pictures = 2 * torch.randn(3, 3, 12, 8, generator=torch.Generator().manual_seed(seed))
+    """Float32, as the packages run it; three images, of each the class that the network gives it."""
+    images = 2 * torch.randn(3, 3, 12, 8, generator=torch.Generator().manual_seed(seed))
     network = TinyNetwork.build(seed=seed)
-    for layer in (network.fc, network.hidden):  # so that pictures are far from each other
+    for layer in (network.fc, network.hidden):  # so that images are far from each other
         layer.weight.data *= 3
     with torch.no_grad():
-        return Judged(network, pictures, network(pictures).argmax(1, keepdim=True), probability)
+        return Judged(network, images, network(images).argmax(1, keepdim=True), probability)
 
 
 def grey(seed: int = 0, probability: bool = True) -> Judged:
     """Of one channel, so that a feature is a pixel."""
     one = judged(seed, probability)
-    network, pictures = nn.Sequential(Spread(), one.network).eval(), one.pictures[:, :1].clone()
+    network, images = nn.Sequential(Spread(), one.network).eval(), one.images[:, :1].clone()
     with torch.no_grad():
-        return Judged(network, pictures, network(pictures).argmax(1, keepdim=True), probability)
+        return Judged(network, images, network(images).argmax(1, keepdim=True), probability)
 
 
 class Spread(nn.Module):
     """One channel as three."""
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return pictures * torch.tensor([1.0, -0.5, 2.0]).view(3, 1, 1)
+    def forward(self, images: Tensor) -> Tensor:
+        return images * torch.tensor([1.0, -0.5, 2.0]).view(3, 1, 1)
 
 
 def softmaxed(one: Judged) -> nn.Module:
@@ -86,15 +86,15 @@ def captum_infidelity(one: Judged, maps: Tensor, hidden: Tensor, *, normalize: b
     """With the same cells hidden: what is taken away is 1 there, told in shares of a cell of four pixels."""
     large = hidden.repeat_interleave(2, 1).repeat_interleave(2, 2).float()[:, None]  # (probe, 1, height, width)
 
-    def perturb(pictures: Tensor) -> tuple[Tensor, Tensor]:
-        masks = large.repeat(len(pictures) // len(large), 1, 1, 1)
-        return masks / 4, pictures * (1 - masks)
+    def perturb(images: Tensor) -> tuple[Tensor, Tensor]:
+        masks = large.repeat(len(images) // len(large), 1, 1, 1)
+        return masks / 4, images * (1 - masks)
 
     with peers.quiet():
         return peers.module("captum.metrics").infidelity(
             one.network,
             perturb,
-            one.pictures,
+            one.images,
             maps.clone(),
             target=one.classes[:, 0],
             n_perturb_samples=len(hidden),
@@ -107,8 +107,8 @@ class TestCaptum:
     def test_infidelity_is_a_share_of_what_there_is_to_explain(self):
         """Captum's with its best factor is the error itself; ours is divided by E Δ², which a map of zeros leaves."""
         one = grey(probability=False)
-        probes = probe(one.subject(), count=12, cells=(6, 4), share=0.3, fill="zero")
-        maps = one.pictures.abs() + some_maps(1, 3, 1, 12, 8).abs()
+        probes = probe(one.runner(), count=12, cells=(6, 4), share=0.3, fill="zero")
+        maps = one.images.abs() + some_maps(1, 3, 1, 12, 8).abs()
         if bool((infidelity(maps, probes) == 1).any()):
             maps = -maps
         theirs = captum_infidelity(one, maps, probes.hidden, normalize=True)
@@ -123,9 +123,9 @@ class TestCaptum:
         weights = torch.randn(1, 12, 8, generator=torch.Generator().manual_seed(2))
         network = nn.Sequential(nn.Flatten(), nn.Linear(96, 1, bias=False)).eval()
         network[1].weight.data.copy_(weights.reshape(1, -1))
-        one = Judged(network, grey().pictures, torch.zeros(3, 1, dtype=torch.long), False)
-        probes = probe(one.subject(), count=12, cells=(6, 4), share=0.3, fill="zero")
-        upside_down = -weights * one.pictures
+        one = Judged(network, grey().images, torch.zeros(3, 1, dtype=torch.long), False)
+        probes = probe(one.runner(), count=12, cells=(6, 4), share=0.3, fill="zero")
+        upside_down = -weights * one.images
         whole = probes.drops.square().mean(-1)[:, 0].float()
         theirs = captum_infidelity(one, upside_down, probes.hidden, normalize=True) / whole
         assert float(theirs.abs().max()) < AGREES
@@ -146,7 +146,7 @@ def asked(metric: Any, one: Judged, maps: Tensor, **settings: Any) -> Any:
     with peers.quiet():
         return metric(
             model=one.network,
-            x_batch=one.pictures.numpy(),
+            x_batch=one.images.numpy(),
             y_batch=one.classes[:, 0].numpy(),
             a_batch=maps.numpy().copy(),
             softmax=one.probability,
@@ -185,7 +185,7 @@ class TestQuantus:
     def test_faithfulness_correlation(self, quantus, seed, monkeypatch):
         """The same sets of single pixels are hidden: quantus is handed ours."""
         one, maps = grey(seed, probability=False), some_maps(seed, 3, 1, 12, 8)
-        probes = probe(one.subject(), count=20, cells=(12, 8), share=0.25, fill="zero")
+        probes = probe(one.runner(), count=20, cells=(12, 8), share=0.25, fill="zero")
         sets = (np.flatnonzero(hidden) for hidden in probes.hidden.flatten(1).numpy() for _sample in range(3))
         metric = made(quantus.FaithfulnessCorrelation, nr_runs=20, subset_size=24, perturb_baseline=0.0, abs=False)
         monkeypatch.setattr(np.random, "choice", lambda *_args, **_settings: next(sets))
@@ -197,19 +197,19 @@ class TestQuantus:
         one, maps = grey(), some_maps(4, 3, 1, 12, 8)
         curves = asked(made(quantus.PixelFlipping, features_in_step=at_once, perturb_baseline=0.0), one, maps)
         with torch.no_grad():
-            begin = softmaxed(one)(one.pictures).gather(1, one.classes).numpy()
+            begin = softmaxed(one)(one.images).gather(1, one.classes).numpy()
         curves = np.concatenate([begin, np.array(curves)], 1)
-        same(deletion(maps, one.subject(), steps=96 // at_once), [oracle.area(curve.tolist()) for curve in curves])
+        same(deletion(maps, one.runner(), steps=96 // at_once), [oracle.area(curve.tolist()) for curve in curves])
 
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
     def test_the_imputation_of_road(self, quantus, share, monkeypatch):
         monkeypatch.setattr(imputation, "NOISE", 0.0)
         impute = peers.module("quantus.functions.perturb_func").noisy_linear_imputation
-        picture = judged().pictures[0].double()
+        image = judged().images[0].double()
         gone = torch.rand(1, 12, 8, generator=torch.Generator().manual_seed(3)) < share
         with peers.quiet():
-            theirs = impute(picture.numpy(), np.flatnonzero(gone.numpy()), noise=0.0)
-        same(imputed(picture, gone), theirs)
+            theirs = impute(image.numpy(), np.flatnonzero(gone.numpy()), noise=0.0)
+        same(imputed(image, gone), theirs)
 
 
 # --- pytorch-grad-cam --------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def grad_cam(kind: str, where: str, one: Judged, maps: Tensor, *settings: Any) -
     metric = getattr(peers.module(f"pytorch_grad_cam.metrics.{where}"), kind)(*settings)
     targets = [choose(target) for target in one.classes[:, 0].tolist()]
     with peers.quiet():
-        return torch.from_numpy(metric(one.pictures, maps[:, 0].numpy(), targets, softmaxed(one))).double()
+        return torch.from_numpy(metric(one.images, maps[:, 0].numpy(), targets, softmaxed(one))).double()
 
 
 def unit(maps: Tensor) -> Tensor:
@@ -242,12 +242,12 @@ def unit(maps: Tensor) -> Tensor:
 class TestGradCam:
     @pytest.mark.parametrize("seed", range(3))
     def test_its_drop_is_one_of_the_score_and_ours_a_share_of_it(self, seed):
-        """The paper divides by the score of the whole picture; pytorch-grad-cam leaves that out."""
+        """The paper divides by the score of the whole image; pytorch-grad-cam leaves that out."""
         one, maps = judged(seed), unit(some_maps(seed, 3, 1, 12, 8))
         with torch.no_grad():
-            before = softmaxed(one)(one.pictures).gather(1, one.classes).double()
+            before = softmaxed(one)(one.images).gather(1, one.classes).double()
         theirs = grad_cam("DropInConfidence", "cam_mult_image", one, maps)
-        ours = average_drop(maps, one.subject(), fill="zero")
+        ours = average_drop(maps, one.runner(), fill="zero")
         same(ours * before, theirs)
         assert float((ours[:, 0] - theirs).abs().max()) > DISAGREES
 
@@ -257,37 +257,37 @@ class TestGradCam:
         maps, found = unit(some_maps(seed, 3, 1, 12, 8)), []
         for wanted in range(4):
             one = replace(judged(seed), classes=torch.full((3, 1), wanted))
-            found.append(increase_in_confidence(maps, one.subject(), fill="zero")[:, 0])
+            found.append(increase_in_confidence(maps, one.runner(), fill="zero")[:, 0])
             assert found[-1].tolist() == grad_cam("IncreaseInConfidence", "cam_mult_image", one, maps).tolist()
         assert set(torch.cat(found).tolist()) == {0, 1}
 
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
     def test_the_imputation_of_road(self, share, without_noise):
         """With the weights of the paper, and neighbours beyond the border left out."""
-        picture = judged().pictures[0]
+        image = judged().images[0]
         gone = torch.rand(1, 12, 8, generator=torch.Generator().manual_seed(3)) < share
         impute = peers.module("pytorch_grad_cam.metrics.road").NoisyLinearImputer()
         with peers.quiet():
-            theirs = impute(picture, (~gone[0]).float())
-        same(imputed(picture.double(), gone), theirs)
+            theirs = impute(image, (~gone[0]).float())
+        same(imputed(image.double(), gone), theirs)
 
     @pytest.mark.parametrize("seed", range(3))
     def test_road_is_twice_its_combination(self, seed, without_noise):
         """Of maps without equal pixels, at shares of whole pixels."""
         one, maps = judged(seed), unit(some_maps(seed, 3, 1, 12, 8))
         theirs = grad_cam("ROADCombined", "road", one, maps, [25, 50, 75])
-        same(road(maps, one.subject(), shares=[0.25, 0.5, 0.75]), 2 * theirs)
+        same(road(maps, one.runner(), shares=[0.25, 0.5, 0.75]), 2 * theirs)
 
     def test_of_a_map_that_is_the_same_everywhere_all_goes_at_once(self, without_noise):
         """No pixel lies below the threshold, which is that value; we take as many as were asked for, at random."""
         imputer = SimpleNamespace(gone=[])
 
-        def impute(picture: Tensor, kept: Tensor) -> Tensor:
+        def impute(image: Tensor, kept: Tensor) -> Tensor:
             imputer.gone.append(int((kept == 0).sum()))
-            return picture
+            return image
 
         remove = peers.module("pytorch_grad_cam.metrics.perturbation_confidence").RemoveMostRelevantFirst(75, impute)
-        remove(judged().pictures[0], torch.full((12, 8), 0.5))
+        remove(judged().images[0], torch.full((12, 8), 0.5))
         assert imputer.gone == [96]
 
 
@@ -315,7 +315,7 @@ def torchcam(kind: str, one: Judged, maps: Tensor, **settings: Any) -> dict[str,
     package = peers.module("torchcam.metrics")
     metric = getattr(package, kind)(Given(one.network, maps), lambda logits: logits.softmax(1), **settings)
     with peers.quiet():
-        metric.update(one.pictures, one.classes[:, 0].tolist())
+        metric.update(one.images, one.classes[:, 0].tolist())
     return metric.summary()
 
 
@@ -332,8 +332,8 @@ class TestTorchcam:
         for wanted in range(4):
             one = replace(judged(seed), classes=torch.full((3, 1), wanted))
             theirs = torchcam("ClassificationMetric", one, maps)
-            drops.append((float(average_drop(maps, one.subject(), fill="zero").mean()), theirs["avg_drop"]))
-            increases.append(float(increase_in_confidence(maps, one.subject(), fill="zero").mean()))
+            drops.append((float(average_drop(maps, one.runner(), fill="zero").mean()), theirs["avg_drop"]))
+            increases.append(float(increase_in_confidence(maps, one.runner(), fill="zero").mean()))
             assert increases[-1] == pytest.approx(theirs["conf_increase"])
         ours, theirs = zip(*drops, strict=True)
         same(torch.tensor(ours).double(), theirs)
@@ -344,7 +344,7 @@ class TestTorchcam:
         one, maps = judged(), torch.zeros(3, 1, 3, 3)
         maps[:, :, 1, 1] = 1.0
         theirs = torchcam("ClassificationMetric", one, maps)["avg_drop"]
-        ours = float(average_drop(maps, one.subject(), fill="zero").mean())
+        ours = float(average_drop(maps, one.runner(), fill="zero").mean())
         shown = torch.nn.functional.interpolate(maps, (12, 8), mode="bilinear", align_corners=False)
         assert float(shown.max()) < 1
         assert abs(ours - theirs) > DISAGREES
@@ -354,9 +354,9 @@ class TestTorchcam:
         one, maps = judged(), some_maps(1, 3, 1, 12, 8).abs() + 1.0
         stretch = peers.module("torchcam.methods.core")._CAM._normalize
         theirs = torchcam("ClassificationMetric", one, stretch(maps[:, 0].clone())[:, None])["avg_drop"]
-        assert abs(float(average_drop(maps, one.subject(), fill="zero").mean()) - theirs) > DISAGREES
+        assert abs(float(average_drop(maps, one.runner(), fill="zero").mean()) - theirs) > DISAGREES
         shifted = maps - maps.flatten(1).amin(1).view(-1, 1, 1, 1)
-        same(average_drop(shifted, one.subject(), fill="zero").mean().view(1), [theirs])
+        same(average_drop(shifted, one.runner(), fill="zero").mean().view(1), [theirs])
 
     @pytest.mark.parametrize("steps", [4, 24, 96])
     @pytest.mark.parametrize("grid", [(12, 8), (5, 3)])
@@ -367,8 +367,8 @@ class TestTorchcam:
             maps = torch.nn.functional.interpolate(maps, (12, 8), mode="bilinear", align_corners=False)
             maps = maps + torch.rand(12, 8, generator=torch.Generator().manual_seed(1)) * 1e-3
         theirs = torchcam("DeletionInsertionMetric", one, maps, steps=steps)
-        same(deletion(maps, one.subject(), steps=steps).mean().view(1), [theirs["deletion_auc"]])
-        ours = insertion(maps, one.subject(), steps=steps, start="zero").mean()
+        same(deletion(maps, one.runner(), steps=steps).mean().view(1), [theirs["deletion_auc"]])
+        ours = insertion(maps, one.runner(), steps=steps, start="zero").mean()
         same(ours.view(1), [theirs["insertion_auc"]])
 
     def test_equal_pixels_go_in_reading_order_there_and_at_random_here(self):
@@ -380,5 +380,5 @@ class TestTorchcam:
         one = Judged(network, torch.ones(3, 3, 12, 8), torch.ones(3, 1, dtype=torch.long))
         maps = torch.zeros(3, 1, 12, 8)
         theirs = torchcam("DeletionInsertionMetric", one, maps, steps=12)["deletion_auc"]
-        ours = [float(deletion(maps, one.subject(), steps=12, seed=seed).mean()) for seed in range(10)]
+        ours = [float(deletion(maps, one.runner(), steps=12, seed=seed).mean()) for seed in range(10)]
         assert theirs < min(ours) - 0.2

@@ -443,19 +443,19 @@ class TestGrid:
 
     @pytest.mark.parametrize("count", [1, 4, 9])
     def test_mosaic(self, count: int):
-        pictures = random_maps(8, count, 3, 4, 5)
-        assert mosaic(pictures).numpy().tolist() == slow.mosaic(pictures.numpy()).tolist()
+        images = random_maps(8, count, 3, 4, 5)
+        assert mosaic(images).numpy().tolist() == slow.mosaic(images.numpy()).tolist()
 
     def test_mosaic_and_cells_agree(self):
-        pictures = torch.arange(9.0).view(9, 1, 1, 1).expand(9, 3, 2, 5)
-        whole = mosaic(pictures)
+        images = torch.arange(9.0).view(9, 1, 1, 1).expand(9, 3, 2, 5)
+        whole = mosaic(images)
         masks = cell_masks(torch.arange(9)[None], (15, 6))[0]
         for n, mask in enumerate(masks):
             assert (whole[:, mask] == n).all()
 
     @pytest.mark.parametrize("count", [0, 2, 8])
     def test_a_mosaic_is_square(self, count: int):
-        with pytest.raises(InputError, match=f"4, 9, 16 … pictures; got {count}"):
+        with pytest.raises(InputError, match=f"4, 9, 16 … images; got {count}"):
             mosaic(torch.zeros(count, 3, 4, 4))
 
 

@@ -15,7 +15,7 @@ from judged import Judged, drawn, few, filled, first, linear, some_maps
 from torch import Tensor, nn
 
 from oracles import faithfulness as oracle
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError
 from saywhy.metrics import imputation
 from saywhy.metrics.catalogue import METRICS
@@ -37,10 +37,10 @@ GRIDS = [(10, 8), (5, 4), (3, 3), (7, 7), (1, 2)]
 SHARES = [0.07, 0.2, 0.55, 0.9, 1.0]
 
 
-def noise_of(picture: Tensor, seed: int = 0) -> np.ndarray:
-    """What ROAD adds to one picture."""
-    chance = torch.Generator().manual_seed(seed)
-    return NOISE * torch.randn(picture.shape, generator=chance, dtype=torch.float64).numpy()
+def noise_of(image: Tensor, seed: int = 0) -> np.ndarray:
+    """What ROAD adds to one image."""
+    generator = torch.Generator().manual_seed(seed)
+    return NOISE * torch.randn(image.shape, generator=generator, dtype=torch.float64).numpy()
 
 
 def close(found: Tensor, wanted: Tensor) -> None:
@@ -58,9 +58,9 @@ class TestAgainstTheOracles:
 
         def judge(b: int, t: int, map: np.ndarray) -> float:
             own = {"filled": filled(judged, b, "mean"), "drawn": drawn(80, seed=3)}
-            return slow(judged.value(b, t), judged.picture(b), map, steps=7, **own)
+            return slow(judged.value(b, t), judged.image(b), map, steps=7, **own)
 
-        found = metric(maps, judged.subject(), steps=7, seed=3, **{FILLS[metric]: "mean"})
+        found = metric(maps, judged.runner(), steps=7, seed=3, **{FILLS[metric]: "mean"})
         close(found, judged.each(maps, judge))
 
     @pytest.mark.parametrize("grid", GRIDS)
@@ -73,9 +73,9 @@ class TestAgainstTheOracles:
 
         def judge(b: int, t: int, map: np.ndarray) -> float:
             own = {"filled": filled(judged, b, "zero"), "drawn": drawn(80)}
-            return slow(judged.value(b, t), judged.picture(b), map, shares=SHARES, **own)
+            return slow(judged.value(b, t), judged.image(b), map, shares=SHARES, **own)
 
-        close(metric(maps, judged.subject(), shares=SHARES), judged.each(maps, judge))
+        close(metric(maps, judged.runner(), shares=SHARES), judged.each(maps, judge))
 
     @pytest.mark.slow
     @pytest.mark.parametrize("grid", GRIDS)
@@ -85,10 +85,10 @@ class TestAgainstTheOracles:
         maps = some_maps(7, 2, 2, *grid, rectified=rectified)
 
         def judge(b: int, t: int, map: np.ndarray) -> float:
-            own = {"noise": noise_of(judged.pictures[b], 4), "drawn": drawn(80, 4)}
-            return oracle.road(judged.value(b, t), judged.picture(b), map, shares=SHARES, **own)
+            own = {"noise": noise_of(judged.images[b], 4), "drawn": drawn(80, 4)}
+            return oracle.road(judged.value(b, t), judged.image(b), map, shares=SHARES, **own)
 
-        close(road(maps, judged.subject(), shares=SHARES, seed=4), judged.each(maps, judge))
+        close(road(maps, judged.runner(), shares=SHARES, seed=4), judged.each(maps, judge))
 
     @pytest.mark.parametrize("grid", [(24,), (6,), (5,)])
     @pytest.mark.parametrize("metric", FILLS)
@@ -100,9 +100,9 @@ class TestAgainstTheOracles:
 
         def judge(b: int, t: int, map: np.ndarray) -> float:
             own = {"filled": filled(judged, b, "zero"), "drawn": drawn(24)}
-            return slow(judged.value(b, t), judged.picture(b), map, **settings, **own)
+            return slow(judged.value(b, t), judged.image(b), map, **settings, **own)
 
-        close(metric(maps, judged.subject(), **settings, **{FILLS[metric]: "zero"}), judged.each(maps, judge))
+        close(metric(maps, judged.runner(), **settings, **{FILLS[metric]: "zero"}), judged.each(maps, judge))
 
     def test_of_volumes(self):
         judged = Judged.build(space=(4, 6, 5))
@@ -110,20 +110,20 @@ class TestAgainstTheOracles:
 
         def judge(b: int, t: int, map: np.ndarray) -> float:
             own = {"filled": filled(judged, b, "zero"), "drawn": drawn(120)}
-            return oracle.deletion(judged.value(b, t), judged.picture(b), map, steps=4, **own)
+            return oracle.deletion(judged.value(b, t), judged.image(b), map, steps=4, **own)
 
-        close(deletion(maps, judged.subject(), steps=4), judged.each(maps, judge))
+        close(deletion(maps, judged.runner(), steps=4), judged.each(maps, judge))
 
     def test_what_they_do_unless_they_are_told(self):
-        """Deletion fills with zeros, insertion begins with the blurred picture; 16 portions; the papers' shares."""
+        """Deletion fills with zeros, insertion begins with the blurred image; 16 portions; the papers' shares."""
         judged = Judged.build()
-        maps, subject = some_maps(1, 2, 2, 10, 8), judged.subject()
-        assert torch.equal(deletion(maps, subject), deletion(maps, subject, steps=16, fill="zero", seed=0))
-        assert torch.equal(insertion(maps, subject), insertion(maps, subject, steps=16, start="blur", seed=0))
+        maps, runner = some_maps(1, 2, 2, 10, 8), judged.runner()
+        assert torch.equal(deletion(maps, runner), deletion(maps, runner, steps=16, fill="zero", seed=0))
+        assert torch.equal(insertion(maps, runner), insertion(maps, runner, steps=16, start="blur", seed=0))
         eraser = (0.01, 0.05, 0.1, 0.2, 0.5)
         for metric in (comprehensiveness, sufficiency):
-            assert torch.equal(metric(maps, subject), metric(maps, subject, shares=eraser, fill="zero", seed=0))
-        assert torch.equal(road(maps, subject), road(maps, subject, shares=(0.1, 0.3, 0.5, 0.7, 0.9), seed=0))
+            assert torch.equal(metric(maps, runner), metric(maps, runner, shares=eraser, fill="zero", seed=0))
+        assert torch.equal(road(maps, runner), road(maps, runner, shares=(0.1, 0.3, 0.5, 0.7, 0.9), seed=0))
 
 
 @pytest.mark.parametrize("metric", ALL)
@@ -134,9 +134,9 @@ class TestEvery:
     def test_only_the_order_counts(self, metric, seed, rectified):
         judged = Judged.build(seed=seed % 7)
         maps = some_maps(seed, 2, 2, 10, 8, rectified=rectified).double()
-        found = metric(maps, judged.subject())
+        found = metric(maps, judged.runner())
         for altered in (3 * maps - 7, maps.exp(), torch.atan(1e-3 * maps**3)):
-            assert torch.equal(metric(altered, judged.subject()), found)
+            assert torch.equal(metric(altered, judged.runner()), found)
 
     @pytest.mark.slow
     @few
@@ -145,7 +145,7 @@ class TestEvery:
         """Lines between cells are not those between their exponentials."""
         judged = Judged.build(seed=seed % 7)
         maps = some_maps(seed, 2, 2, *grid, rectified=rectified)
-        assert torch.equal(metric(maps * 2.0**-30, judged.subject()), metric(maps, judged.subject()))
+        assert torch.equal(metric(maps * 2.0**-30, judged.runner()), metric(maps, judged.runner()))
 
     @pytest.mark.slow
     @few
@@ -154,7 +154,7 @@ class TestEvery:
         judged = Judged.build(seed=net, targets=4)
         judged.network.fc.weight.data *= 30  # so that probabilities reach their ends
         found, told = (
-            metric(some_maps(seed, 2, 4, 5, 4, rectified=rectified), judged.subject()),
+            metric(some_maps(seed, 2, 4, 5, 4, rectified=rectified), judged.runner()),
             METRICS[metric.__name__],
         )
         assert found.shape == (2, 4)
@@ -165,30 +165,29 @@ class TestEvery:
     def test_a_batch_is_its_samples(self, metric):
         judged = Judged.build(batch=3)
         maps = some_maps(2, 3, 2, 5, 4, rectified=True)
-        alone = [metric(maps[i : i + 1], judged.sample(i).subject()) for i in range(3)]
-        close(metric(maps, judged.subject()), torch.cat(alone))
+        alone = [metric(maps[i : i + 1], judged.sample(i).runner()) for i in range(3)]
+        close(metric(maps, judged.runner()), torch.cat(alone))
 
     def test_targets_are_judged_by_themselves(self, metric):
         judged = Judged.build(targets=3)
         maps = some_maps(2, 2, 3, 5, 4)
         alone = [
-            metric(maps[:, t : t + 1], replace(judged, classes=judged.classes[:, t : t + 1]).subject())
-            for t in range(3)
+            metric(maps[:, t : t + 1], replace(judged, classes=judged.classes[:, t : t + 1]).runner()) for t in range(3)
         ]
-        close(metric(maps, judged.subject()), torch.cat(alone, 1))
+        close(metric(maps, judged.runner()), torch.cat(alone, 1))
 
     @pytest.mark.parametrize("size", [1, 2, 3, 100])
     def test_how_many_are_run_together_does_not_matter(self, metric, size):
         judged = Judged.build()
         maps = some_maps(3, 2, 2, 5, 4)
-        close(metric(maps, judged.subject(batch_size=size)), metric(maps, judged.subject()))
+        close(metric(maps, judged.runner(batch_size=size)), metric(maps, judged.runner()))
 
     def test_the_seed_makes_it_again(self, metric):
         judged = Judged.build()
         maps, before = some_maps(3, 2, 2, 10, 8, rectified=True), torch.get_rng_state()
-        one = metric(maps, judged.subject(), seed=5)
-        assert torch.equal(metric(maps, judged.subject(), seed=5), one)
-        assert not torch.equal(metric(maps, judged.subject(), seed=6), one)
+        one = metric(maps, judged.runner(), seed=5)
+        assert torch.equal(metric(maps, judged.runner(), seed=5), one)
+        assert not torch.equal(metric(maps, judged.runner(), seed=6), one)
         assert torch.equal(torch.get_rng_state(), before)
 
     @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
@@ -197,41 +196,41 @@ class TestEvery:
         maps = some_maps(1, 2, 2, *grid)
         maps[1, 0, 2, 2] = wrong
         with pytest.raises(InputError, match="finite"):
-            metric(maps, Judged.build().subject())
+            metric(maps, Judged.build().runner())
 
     @pytest.mark.parametrize("shape", [(1, 2), (3, 2), (2, 1), (2, 3)])
     def test_there_is_one_map_for_every_score(self, metric, shape):
         with pytest.raises(InputError, match=rf"2 samples and 2 targets.*got \[{shape[0]}, {shape[1]}, 5, 4\]"):
-            metric(some_maps(1, *shape, 5, 4), Judged.build().subject())
+            metric(some_maps(1, *shape, 5, 4), Judged.build().runner())
 
     @pytest.mark.parametrize("grid", [(8,), (2, 3, 3)])
-    def test_maps_have_the_axes_of_the_picture(self, metric, grid):
-        with pytest.raises(InputError, match=r"axes \[batch, target\] and those of the picture \[10, 8\]"):
-            metric(some_maps(1, 2, 2, *grid), Judged.build().subject())
+    def test_maps_have_the_axes_of_the_image(self, metric, grid):
+        with pytest.raises(InputError, match=r"axes \[batch, target\] and those of the image \[10, 8\]"):
+            metric(some_maps(1, 2, 2, *grid), Judged.build().runner())
 
     def test_the_network_and_the_maps_are_left_as_they_were(self, metric):
         judged = Judged.build()
         maps = some_maps(1, 2, 2, 5, 4).requires_grad_()
-        pictures, kept = judged.pictures.clone(), maps.detach().clone()
+        images, kept = judged.images.clone(), maps.detach().clone()
         judged.network.train()
-        found = metric(maps, judged.subject())
+        found = metric(maps, judged.runner())
         assert judged.network.training
         assert not found.requires_grad
-        assert torch.equal(judged.pictures, pictures)
+        assert torch.equal(judged.images, images)
         assert torch.equal(maps.detach(), kept)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
     def test_maps_of_every_precision(self, metric, dtype):
         judged = Judged.build()
         maps = some_maps(1, 2, 2, 5, 4).to(dtype)
-        assert torch.equal(metric(maps, judged.subject()), metric(maps.float(), judged.subject()))
+        assert torch.equal(metric(maps, judged.runner()), metric(maps.float(), judged.runner()))
 
 
-def additive(seed: int = 0, space: tuple[int, ...] = (6, 6)) -> tuple[Subject, Tensor]:
+def additive(seed: int = 0, space: tuple[int, ...] = (6, 6)) -> tuple[ModelRunner, Tensor]:
     """A linear network of one channel, and what every pixel is worth to it, compared with zero."""
-    chance = torch.Generator().manual_seed(seed)
-    weights, picture = (torch.randn(1, *space, generator=chance, dtype=torch.float64) for _ in range(2))
-    return Subject.of(linear(weights), picture[None], first), (weights * picture)[None]
+    generator = torch.Generator().manual_seed(seed)
+    weights, image = (torch.randn(1, *space, generator=generator, dtype=torch.float64) for _ in range(2))
+    return ModelRunner.of(linear(weights), image[None], first), (weights * image)[None]
 
 
 class TestOfALinearNetwork:
@@ -240,60 +239,60 @@ class TestOfALinearNetwork:
     @pytest.mark.parametrize("metric", ALL)
     @pytest.mark.parametrize("seed", range(5))
     def test_the_truth_is_better_than_anything_else(self, metric, seed):
-        subject, worth = additive(seed)
+        runner, worth = additive(seed)
         settings = {} if metric is road else {FILLS[metric]: "zero"}
-        true, false, chance = (
-            float(metric(maps, subject, **settings)) for maps in (worth, -worth, torch.rand(1, 1, 6, 6))
+        true, false, generator = (
+            float(metric(maps, runner, **settings)) for maps in (worth, -worth, torch.rand(1, 1, 6, 6))
         )
         beats = METRICS[metric.__name__].beats
         assert beats(true, false)
         if metric is not road:  # which compares with what neighbours would have, not with zero
-            assert beats(true, chance)
-            assert beats(chance, false)
+            assert beats(true, generator)
+            assert beats(generator, false)
 
     @pytest.mark.parametrize("seed", range(3))
     def test_in_closed_form(self, seed):
         """Pixels sorted by their worth: the curves are their partial sums."""
-        subject, worth = additive(seed)
+        runner, worth = additive(seed)
         falling = worth.flatten().sort(descending=True).values
         come = torch.cat([torch.zeros(1), falling.cumsum(0)])
         whole = float(come[-1])
-        found = deletion(worth, subject, steps=36), insertion(worth, subject, steps=36, start="zero")
+        found = deletion(worth, runner, steps=36), insertion(worth, runner, steps=36, start="zero")
         close(found[0], torch.trapezoid(whole - come, dx=1 / 36).view(1, 1))
         close(found[1], torch.trapezoid(come, dx=1 / 36).view(1, 1))
         shares = [1 / 36, 1 / 4, 1.0]
-        close(comprehensiveness(worth, subject, shares=shares), come[[1, 9, 36]].mean().view(1, 1))
-        close(sufficiency(worth, subject, shares=shares), (whole - come[[1, 9, 36]]).mean().view(1, 1))
+        close(comprehensiveness(worth, runner, shares=shares), come[[1, 9, 36]].mean().view(1, 1))
+        close(sufficiency(worth, runner, shares=shares), (whole - come[[1, 9, 36]]).mean().view(1, 1))
 
     @few
     @given(seed=seeds, rectified=st.booleans(), count=st.integers(1, 9), share=st.floats(0.01, 1))
     def test_a_rationale_is_the_same_whether_it_goes_or_stays(self, seed, rectified, count, share):
         """What is lost without it and what is lost with it alone are together all there is."""
-        subject, worth = additive(seed, (count,))
+        runner, worth = additive(seed, (count,))
         maps = some_maps(seed, 1, 1, count, rectified=rectified)
-        together = [metric(maps, subject, shares=[share], seed=seed) for metric in (comprehensiveness, sufficiency)]
+        together = [metric(maps, runner, shares=[share], seed=seed) for metric in (comprehensiveness, sufficiency)]
         close(sum(together), worth.sum().view(1, 1))
 
     @few
     @given(seed=seeds, rectified=st.booleans(), count=st.integers(1, 9), steps=st.integers(1, 12))
     def test_what_is_inserted_is_what_was_deleted(self, seed, rectified, count, steps):
-        subject, worth = additive(seed, (count,))
+        runner, worth = additive(seed, (count,))
         maps = some_maps(seed, 1, 1, count, rectified=rectified)
-        gone = deletion(maps, subject, steps=steps, seed=seed)
-        come = insertion(maps, subject, steps=steps, seed=seed, start="zero")
+        gone = deletion(maps, runner, steps=steps, seed=seed)
+        come = insertion(maps, runner, steps=steps, seed=seed, start="zero")
         close(gone + come, worth.sum().view(1, 1))
 
 
-def counting(space: tuple[int, ...], inside: tuple[slice, ...]) -> Subject:
-    """A picture of ones, of which the network counts those in one part, in shares of that part."""
+def counting(space: tuple[int, ...], inside: tuple[slice, ...]) -> ModelRunner:
+    """An image of ones, of which the network counts those in one part, in shares of that part."""
     weights = torch.zeros(1, *space, dtype=torch.float64)
     weights[(0, *inside)] = 1.0
     weights /= weights.sum()
-    return Subject.of(linear(weights), torch.ones(1, 1, *space, dtype=torch.float64), first)
+    return ModelRunner.of(linear(weights), torch.ones(1, 1, *space, dtype=torch.float64), first)
 
 
 class TestAnalytic:
-    """The network counts the pixels of a quarter of the picture, and the map is that quarter, or is not."""
+    """The network counts the pixels of a quarter of the image, and the map is that quarter, or is not."""
 
     quarter = (slice(0, 4), slice(0, 4))
 
@@ -315,22 +314,22 @@ class TestAnalytic:
 
     @pytest.mark.parametrize(("name", "wanted"), [("mask", 1.0), ("inverse", 0.0)])
     def test_comprehensiveness_and_sufficiency(self, name, wanted):
-        subject = counting((8, 8), self.quarter)
-        assert float(comprehensiveness(self.maps()[name], subject, shares=[0.25])) == pytest.approx(wanted)
-        assert float(sufficiency(self.maps()[name], subject, shares=[0.25])) == pytest.approx(1 - wanted)
+        runner = counting((8, 8), self.quarter)
+        assert float(comprehensiveness(self.maps()[name], runner, shares=[0.25])) == pytest.approx(wanted)
+        assert float(sufficiency(self.maps()[name], runner, shares=[0.25])) == pytest.approx(1 - wanted)
 
     @pytest.mark.parametrize("name", ["constant", "zero"])
     @pytest.mark.parametrize("grid", [(8, 8), (3, 3), (7, 5)])
     def test_what_says_nothing_is_a_random_order(self, name, grid):
         """Half in the mean over seeds, with the deviation of drawing without replacement."""
-        subject, value = counting((8, 8), self.quarter), {"constant": 0.3, "zero": 0.0}[name]
+        runner, value = counting((8, 8), self.quarter), {"constant": 0.3, "zero": 0.0}[name]
         maps = torch.full((1, 1, *grid), value)
-        found = torch.cat([deletion(maps, subject, steps=8, seed=seed) for seed in range(60)])
+        found = torch.cat([deletion(maps, runner, steps=8, seed=seed) for seed in range(60)])
         assert float(found.mean()) == pytest.approx(0.5, abs=0.04)
         assert 0.01 < float(found.std()) < 0.15
         plain = torch.full((1, 1, 8, 8), 0.3)
         for seed in range(3):
-            assert torch.equal(deletion(maps, subject, seed=seed), deletion(plain, subject, seed=seed))
+            assert torch.equal(deletion(maps, runner, seed=seed), deletion(plain, runner, seed=seed))
 
     def test_of_a_part_that_is_alike_on_a_coarse_map_the_order_is_random_too(self):
         """Nearest to the corner is a cell of its own; elsewhere all is 0.3, and nothing of it comes first."""
@@ -344,33 +343,33 @@ class TestAnalytic:
         assert len(first_in_the_rest) > 30
 
     def test_one_pixel_that_is_all_the_network_sees(self):
-        subject = counting((8, 8), (slice(2, 3), slice(5, 6)))
+        runner = counting((8, 8), (slice(2, 3), slice(5, 6)))
         maps = torch.zeros(1, 1, 8, 8)
         maps[0, 0, 2, 5] = 1e-30
-        assert float(deletion(maps, subject, steps=64)) == pytest.approx(0.5 / 64)
-        assert float(insertion(maps, subject, steps=64, start="zero")) == pytest.approx(1 - 0.5 / 64)
-        assert float(comprehensiveness(maps, subject, shares=[1 / 64])) == 1
-        assert float(sufficiency(maps, subject, shares=[1 / 64])) == 0
-        assert float(deletion(-maps, subject, steps=64)) == pytest.approx(1 - 0.5 / 64)
+        assert float(deletion(maps, runner, steps=64)) == pytest.approx(0.5 / 64)
+        assert float(insertion(maps, runner, steps=64, start="zero")) == pytest.approx(1 - 0.5 / 64)
+        assert float(comprehensiveness(maps, runner, shares=[1 / 64])) == 1
+        assert float(sufficiency(maps, runner, shares=[1 / 64])) == 0
+        assert float(deletion(-maps, runner, steps=64)) == pytest.approx(1 - 0.5 / 64)
 
     @pytest.mark.parametrize("name", ["constant", "zero"])
     def test_road_of_what_says_nothing_is_nothing(self, name):
         """Equal pixels come in one order, whether the highest or the lowest go first."""
         judged = Judged.build()
         maps = self.maps()[name].expand(2, 2, 8, 8)
-        assert road(maps, judged.subject()).tolist() == [[0, 0], [0, 0]]
+        assert road(maps, judged.runner()).tolist() == [[0, 0], [0, 0]]
 
     def test_road_of_a_bright_part(self, monkeypatch):
-        """Without its brightest quarter the picture is black throughout, without its darkest three it is bright."""
+        """Without its brightest quarter the image is black throughout, without its darkest three it is bright."""
         monkeypatch.setattr(imputation, "NOISE", 0.0)
         mask = self.maps()["mask"]
         falling = (
             mask - torch.arange(64.0).view(8, 8) / 100
         )  # no two are equal, and the darkest are far from the bright
-        subject = Subject.of(nn.Flatten(), mask.double(), lambda x: x.mean(1))
+        runner = ModelRunner.of(nn.Flatten(), mask.double(), lambda x: x.mean(1))
         for share, wanted in ((0.25, 0.25), (0.75, 1.0)):
-            assert float(road(falling, subject, shares=[share])) == pytest.approx(wanted, abs=1e-9)
-            assert float(road(-falling, subject, shares=[share])) == pytest.approx(-wanted, abs=1e-9)
+            assert float(road(falling, runner, shares=[share])) == pytest.approx(wanted, abs=1e-9)
+            assert float(road(-falling, runner, shares=[share])) == pytest.approx(-wanted, abs=1e-9)
 
 
 class TestOrder:
@@ -437,37 +436,37 @@ class TestImputed:
     @few
     @given(seed=seeds, share=st.floats(0, 1), height=st.integers(1, 7), width=st.integers(1, 7))
     def test_as_the_dense_system(self, seed, share, height, width):
-        chance = torch.Generator().manual_seed(seed)
-        picture = torch.randn(2, height, width, generator=chance, dtype=torch.float64)
-        gone = torch.rand(3, height, width, generator=chance) < share
-        found = imputed(picture, gone, seed=9)
-        noise = noise_of(picture, 9)
+        generator = torch.Generator().manual_seed(seed)
+        image = torch.randn(2, height, width, generator=generator, dtype=torch.float64)
+        gone = torch.rand(3, height, width, generator=generator) < share
+        found = imputed(image, gone, seed=9)
+        noise = noise_of(image, 9)
         for one, hidden in zip(found, gone, strict=True):
-            wanted = oracle.imputed(picture.numpy(), [tuple(p) for p in hidden.nonzero().tolist()])
+            wanted = oracle.imputed(image.numpy(), [tuple(p) for p in hidden.nonzero().tolist()])
             wanted += noise * hidden.numpy()
             assert one.numpy() == pytest.approx(wanted, abs=1e-10)
 
     def test_worked_out_by_hand(self, monkeypatch):
         """One pixel, four neighbours beside it of 6 and four at its corners of 12: 4/6 · 6 + 4/12 · 12."""
         monkeypatch.setattr(imputation, "NOISE", 0.0)
-        picture, gone = (
+        image, gone = (
             torch.tensor([[[12.0, 6, 12], [6, -99, 6], [12, 6, 12]]]),
             torch.zeros(1, 3, 3, dtype=torch.bool),
         )
         gone[0, 1, 1] = True
-        assert float(imputed(picture, gone)[0, 0, 1, 1]) == pytest.approx(8.0)
+        assert float(imputed(image, gone)[0, 0, 1, 1]) == pytest.approx(8.0)
         corner = torch.zeros(1, 3, 3, dtype=torch.bool)
         corner[0, 0, 0] = True  # beside it 6 and 6, and -99 at the corner, in shares 2 : 2 : 1
-        assert float(imputed(picture, corner)[0, 0, 0, 0]) == pytest.approx((2 * 6 + 2 * 6 - 99) / 5, rel=1e-6)
+        assert float(imputed(image, corner)[0, 0, 0, 0]) == pytest.approx((2 * 6 + 2 * 6 - 99) / 5, rel=1e-6)
 
     @few
     @given(seed=seeds)
     def test_between_what_is_left(self, seed):
-        """A mean of means goes nowhere beyond what it is made of, and a flat picture stays flat."""
-        chance = torch.Generator().manual_seed(seed)
-        picture = torch.randn(1, 8, 8, generator=chance, dtype=torch.float64)
-        gone = torch.rand(1, 8, 8, generator=chance) < 0.6
-        found, left = imputed(picture, gone) - 0 * picture, picture[~gone]
+        """A mean of means goes nowhere beyond what it is made of, and a flat image stays flat."""
+        generator = torch.Generator().manual_seed(seed)
+        image = torch.randn(1, 8, 8, generator=generator, dtype=torch.float64)
+        gone = torch.rand(1, 8, 8, generator=generator) < 0.6
+        found, left = imputed(image, gone) - 0 * image, image[~gone]
         assert float(found.min()) >= float(left.min()) - 6 * NOISE
         assert float(found.max()) <= float(left.max()) + 6 * NOISE
         assert torch.equal(found[0][~gone], left)
@@ -475,31 +474,31 @@ class TestImputed:
         assert float((flat - 3).abs().max()) < 6 * NOISE
 
     def test_the_noise_is_normal_and_of_its_size(self):
-        picture = torch.zeros(3, 40, 40, dtype=torch.float64)
+        image = torch.zeros(3, 40, 40, dtype=torch.float64)
         gone = torch.rand(1, 40, 40, generator=torch.Generator().manual_seed(1)) < 0.5
-        noise = imputed(picture, gone)[0][:, gone[0]]
+        noise = imputed(image, gone)[0][:, gone[0]]
         assert float(noise.std()) == pytest.approx(NOISE, rel=0.05)
         assert abs(float(noise.mean())) < 4 * NOISE / math.sqrt(noise.numel())
 
-    def test_every_picture_by_itself(self):
+    def test_every_image_by_itself(self):
         """The same whether asked together or alone, so that it does not matter how many are run together."""
-        picture = torch.randn(2, 6, 6, dtype=torch.float64)
+        image = torch.randn(2, 6, 6, dtype=torch.float64)
         gone = torch.rand(4, 6, 6) < 0.5
-        together = imputed(picture, gone, seed=3)
-        alone = torch.cat([imputed(picture, one[None], seed=3) for one in gone])
+        together = imputed(image, gone, seed=3)
+        alone = torch.cat([imputed(image, one[None], seed=3) for one in gone])
         assert torch.equal(together, alone)
 
     def test_nothing_and_everything(self):
-        picture = torch.randn(2, 4, 4)
+        image = torch.randn(2, 4, 4)
         none, everything = torch.zeros(1, 4, 4, dtype=torch.bool), torch.ones(1, 4, 4, dtype=torch.bool)
-        assert torch.equal(imputed(picture, none)[0], picture)
-        mean = picture.mean((1, 2), keepdim=True).expand(2, 4, 4)
-        torch.testing.assert_close(imputed(picture, everything)[0], mean, rtol=0, atol=6 * NOISE)
-        assert imputed(picture, none[:0]).shape == (0, 2, 4, 4)
+        assert torch.equal(imputed(image, none)[0], image)
+        mean = image.mean((1, 2), keepdim=True).expand(2, 4, 4)
+        torch.testing.assert_close(imputed(image, everything)[0], mean, rtol=0, atol=6 * NOISE)
+        assert imputed(image, none[:0]).shape == (0, 2, 4, 4)
 
-    def test_the_picture_keeps_its_precision(self):
-        picture = torch.randn(2, 4, 4)
-        assert imputed(picture, torch.rand(2, 4, 4) < 0.5).dtype == torch.float32
+    def test_the_image_keeps_its_precision(self):
+        image = torch.randn(2, 4, 4)
+        assert imputed(image, torch.rand(2, 4, 4) < 0.5).dtype == torch.float32
 
 
 class TestSettings:
@@ -507,58 +506,58 @@ class TestSettings:
     @pytest.mark.parametrize("metric", [deletion, insertion])
     def test_steps_are_a_number_from_one(self, metric, steps):
         with pytest.raises((InputError, TypeCheckError), match=r"steps"):
-            metric(some_maps(1, 2, 2, 5, 4), Judged.build().subject(), steps=steps)
+            metric(some_maps(1, 2, 2, 5, 4), Judged.build().runner(), steps=steps)
 
     @pytest.mark.parametrize("shares", [[], [0.0], [0.5, 1.1], [-0.1], [math.nan]])
     @pytest.mark.parametrize("metric", [comprehensiveness, sufficiency, road])
     def test_shares_are_shares(self, metric, shares):
         with pytest.raises(InputError, match="shares"):
-            metric(some_maps(1, 2, 2, 5, 4), Judged.build().subject(), shares=shares)
+            metric(some_maps(1, 2, 2, 5, 4), Judged.build().runner(), shares=shares)
 
-    def test_road_is_of_pictures(self):
-        with pytest.raises(InputError, match="road is of pictures"):
-            road(some_maps(1, 2, 2, 5), Judged.build(space=(12,)).subject())
+    def test_road_is_of_images(self):
+        with pytest.raises(InputError, match="road is of images"):
+            road(some_maps(1, 2, 2, 5), Judged.build(space=(12,)).runner())
 
     @pytest.mark.parametrize("metric", FILLS)
     def test_any_baseline_will_do(self, metric):
         judged = Judged.build()
         maps, name = some_maps(1, 2, 2, 5, 4), FILLS[metric]
-        zeros = metric(maps, judged.subject(), **{name: "zero"})
-        assert torch.equal(metric(maps, judged.subject(), **{name: torch.zeros(3, 10, 8)}), zeros)
-        assert torch.equal(metric(maps, judged.subject(), **{name: None}), zeros)
-        black = judged.subject(black=torch.tensor([-1.0, 0.5, 2.0]))
+        zeros = metric(maps, judged.runner(), **{name: "zero"})
+        assert torch.equal(metric(maps, judged.runner(), **{name: torch.zeros(3, 10, 8)}), zeros)
+        assert torch.equal(metric(maps, judged.runner(), **{name: None}), zeros)
+        black = judged.runner(black=torch.tensor([-1.0, 0.5, 2.0]))
         assert not torch.equal(metric(maps, black, **{name: "black"}), zeros)
         with pytest.raises((InputError, TypeCheckError), match=r"baseline must be|grey"):
-            metric(maps, judged.subject(), **{name: "grey"})
+            metric(maps, judged.runner(), **{name: "grey"})
 
     def test_every_sample_has_its_own_baseline(self):
         judged = Judged.build()
         maps, fill = some_maps(1, 2, 2, 5, 4), torch.randn(2, 3, 10, 8, dtype=torch.float64)
-        alone = [deletion(maps[i : i + 1], judged.sample(i).subject(), fill=fill[i]) for i in range(2)]
-        close(deletion(maps, judged.subject(), fill=fill), torch.cat(alone))
+        alone = [deletion(maps[i : i + 1], judged.sample(i).runner(), fill=fill[i]) for i in range(2)]
+        close(deletion(maps, judged.runner(), fill=fill), torch.cat(alone))
 
     def test_more_portions_than_pixels(self):
         """A portion is the nearest whole number of pixels."""
-        subject = counting((4,), (slice(0, 1),))
+        runner = counting((4,), (slice(0, 1),))
         maps = torch.tensor([[[1.0, 0.0, 0.0, 0.0]]])
         for steps in (1, 3, 9, 100):
             heights = [1.0 if round(step / steps * 4) < 1 else 0.0 for step in range(steps + 1)]
-            assert float(deletion(maps, subject, steps=steps)) == pytest.approx(oracle.area(heights))
+            assert float(deletion(maps, runner, steps=steps)) == pytest.approx(oracle.area(heights))
 
 
-def test_a_question_stays_with_its_picture():
-    """Networks that are asked something beside the picture are asked it of the altered picture too."""
+def test_a_question_stays_with_its_image():
+    """Networks that are asked something beside the image are asked it of the altered image too."""
 
     class Asked(nn.Module):
         def forward(self, image: Tensor, weights: Tensor) -> SimpleNamespace:
             return SimpleNamespace(logits=(image * weights).sum((1, 2, 3)))
 
-    chance = torch.Generator().manual_seed(1)
-    image, weights = (torch.randn(3, 1, 5, 5, generator=chance, dtype=torch.float64) for _ in range(2))
-    subject = Subject.of(Asked(), {"image": image, "weights": weights}, lambda out: out.logits)
+    generator = torch.Generator().manual_seed(1)
+    image, weights = (torch.randn(3, 1, 5, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    runner = ModelRunner.of(Asked(), {"image": image, "weights": weights}, lambda out: out.logits)
     worth = image * weights
     for metric, name in itertools.islice(FILLS.items(), 4):
-        together = metric(worth, subject, **{name: "zero"})
+        together = metric(worth, runner, **{name: "zero"})
         for sample in range(3):
-            one = Subject.of(linear(weights[sample]), image[sample : sample + 1], first)
+            one = ModelRunner.of(linear(weights[sample]), image[sample : sample + 1], first)
             close(together[sample : sample + 1], metric(worth[sample : sample + 1], one, **{name: "zero"}))

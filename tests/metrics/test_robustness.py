@@ -35,32 +35,32 @@ def network(**settings: Any) -> TinyNetwork:
     return TinyNetwork.build(dtype=torch.float64, **settings)
 
 
-def some_pictures(batch: int = 2, seed: int = 1) -> Tensor:
-    """Of different ranges, so that one picture's noise is not another's."""
-    chance = torch.Generator().manual_seed(seed)
+def some_images(batch: int = 2, seed: int = 1) -> Tensor:
+    """Of different ranges, so that one image's noise is not another's."""
+    generator = torch.Generator().manual_seed(seed)
     sizes = torch.linspace(1, 3, batch, dtype=torch.float64).view(-1, 1, 1, 1)
-    return sizes * torch.randn(batch, 3, 8, 9, generator=chance, dtype=torch.float64)
+    return sizes * torch.randn(batch, 3, 8, 9, generator=generator, dtype=torch.float64)
 
 
-def noises(draws: int, seed: int, shape: tuple[int, ...]) -> list[Array]:
-    """What is drawn from the seed: uniform, single precision, one picture's worth at a time."""
-    chance = torch.Generator().manual_seed(seed)
-    return [(2 * torch.rand(shape, generator=chance) - 1).double().numpy() for _ in range(draws)]
+def noises(num_samples: int, seed: int, shape: tuple[int, ...]) -> list[Array]:
+    """What is drawn from the seed: uniform, single precision, one image's worth at a time."""
+    generator = torch.Generator().manual_seed(seed)
+    return [(2 * torch.rand(shape, generator=generator) - 1).double().numpy() for _ in range(num_samples)]
 
 
 def by_loops(net: nn.Module, method: str, chosen: int):
-    """Makes a map of a picture, away from saywhy."""
+    """Makes a map of an image, away from saywhy."""
     observed = Observed(net, net, lambda output: output[:, chosen])
 
-    def explained(picture: Array) -> Array:
-        x, g, _ = observed.at_picture(picture)
+    def explained(image: Array) -> Array:
+        x, g, _ = observed.at_image(image)
         return PIXELS[method](x, g)
 
     return explained
 
 
-def each(pictures: Tensor, classes: list[int], judge) -> Tensor:
-    return torch.tensor([[judge(x.numpy(), c) for c in classes] for x in pictures], dtype=torch.float64)
+def each(images: Tensor, classes: list[int], judge) -> Tensor:
+    return torch.tensor([[judge(x.numpy(), c) for c in classes] for x in images], dtype=torch.float64)
 
 
 class TestAgainstTheOracles:
@@ -69,18 +69,18 @@ class TestAgainstTheOracles:
         ("metric", "slow"), [(max_sensitivity, oracle.max_sensitivity), (stability, oracle.stability)]
     )
     def test_noise(self, metric, slow, method):
-        net, pictures, classes = network(), some_pictures(), [2, 0]
-        explanation = saywhy.explain(net, pictures, classes, method)
+        net, images, classes = network(), some_images(), [2, 0]
+        explanation = saywhy.explain(net, images, classes, method)
         own = {"noises": noises(3, 5, (3, 8, 9)), "radius": RADIUS}
-        wanted = each(pictures, classes, lambda x, c: slow(by_loops(net, method, c), x, **own))
-        found = metric(explanation, method, "input", radius=RADIUS, draws=3, seed=5)
+        wanted = each(images, classes, lambda x, c: slow(by_loops(net, method, c), x, **own))
+        found = metric(explanation, method, "input", radius=RADIUS, num_samples=3, seed=5)
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
         assert found.max() - found.min() > 1e-3  # the samples and targets differ
 
     @pytest.mark.parametrize("method", PIXELS)
     def test_shift(self, method):
-        net, pictures, classes = network(), some_pictures(), [2, 0]
-        explanation = saywhy.explain(net, pictures, classes, method)
+        net, images, classes = network(), some_images(), [2, 0]
+        explanation = saywhy.explain(net, images, classes, method)
 
         def slow(x: Array, c: int) -> float:
             offset = SHIFT * oracle.spread(x)
@@ -88,7 +88,7 @@ class TestAgainstTheOracles:
             return oracle.input_shift(by_loops(net, method, c), moved, x, offset=offset)
 
         found = input_shift_variance(explanation, method, "input", shift=SHIFT)
-        torch.testing.assert_close(found, each(pictures, classes, slow), rtol=1e-8, atol=1e-12)
+        torch.testing.assert_close(found, each(images, classes, slow), rtol=1e-8, atol=1e-12)
         assert (found < 1e-9).all() == (method == "saliency")
 
 
@@ -101,21 +101,21 @@ def quiet():
 
 
 class TestParity:
-    """The same noise handed to other packages, whose radius is in units of the picture."""
+    """The same noise handed to other packages, whose radius is in units of the image."""
 
     DRAWS = 4
 
     @pytest.fixture
     def asked(self) -> tuple[nn.Module, Tensor, Tensor]:
-        net, pictures = network(smooth=True), some_pictures()
-        explanation = saywhy.explain(net, pictures, 1, "saliency", channels="sum")
-        found = max_sensitivity(explanation, "saliency", "input", radius=RADIUS, draws=self.DRAWS, seed=2)
-        return net, pictures, found[:, 0]
+        net, images = network(smooth=True), some_images()
+        explanation = saywhy.explain(net, images, 1, "saliency", channels="sum")
+        found = max_sensitivity(explanation, "saliency", "input", radius=RADIUS, num_samples=self.DRAWS, seed=2)
+        return net, images, found[:, 0]
 
     def test_captum(self, asked):
         with quiet():
             attr, metrics = (pytest.importorskip(name, reason=PEER) for name in ("captum.attr", "captum.metrics"))
-            net, pictures, wanted = asked
+            net, images, wanted = asked
             drawn = torch.from_numpy(np.stack(noises(self.DRAWS, 2, (3, 8, 9))))
             method = attr.Saliency(net)
 
@@ -124,17 +124,17 @@ class TestParity:
                 return (method.attribute(one, target=target, abs=False).sum(1),)
 
             def altered(inputs: Tensor) -> Tensor:
-                """Of every picture in turn as many copies as there are draws."""
+                """Of every image in turn as many copies as there are draws."""
                 size = RADIUS * (inputs.flatten(1).amax(1) - inputs.flatten(1).amin(1))
-                return inputs + size.view(-1, 1, 1, 1) * drawn.repeat(len(pictures), 1, 1, 1)
+                return inputs + size.view(-1, 1, 1, 1) * drawn.repeat(len(images), 1, 1, 1)
 
-            found = metrics.sensitivity_max(explained, pictures, altered, n_perturb_samples=self.DRAWS, target=1)
+            found = metrics.sensitivity_max(explained, images, altered, n_perturb_samples=self.DRAWS, target=1)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=0)
 
     def test_quantus(self, asked):
         with quiet():
             quantus = pytest.importorskip("quantus", reason=PEER)
-            net, pictures, wanted = asked
+            net, images, wanted = asked
             copies = iter(noises(self.DRAWS, 2, (3, 8, 9)))
 
             def altered(arr: Array, **_: Any) -> Array:
@@ -149,34 +149,34 @@ class TestParity:
             metric = quantus.MaxSensitivity(
                 nr_samples=self.DRAWS, perturb_func=altered, normalise=False, abs=False, disable_warnings=True
             )
-            found = metric(net, pictures.numpy(), np.array([1, 1]), explain_func=explained, channel_first=True)
+            found = metric(net, images.numpy(), np.array([1, 1]), explain_func=explained, channel_first=True)
         np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4)
 
     def test_where_the_map_is_zero_captum_divides_by_one(self, monkeypatch):
         with quiet():
             metrics = pytest.importorskip("captum.metrics", reason=PEER)
-        pictures = torch.tensor([[[[-1.0, 0.0]]]], dtype=torch.float64)
+        images = torch.tensor([[[[-1.0, 0.0]]]], dtype=torch.float64)
 
         def first(x: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return ((x if isinstance(x, Tensor) else x[0])[:, 0, :, 1:].relu(),)
 
         size = torch.tensor([0.5], dtype=torch.float64)
-        assert metrics.sensitivity_max(first, pictures, lambda x: x + size, n_perturb_samples=1).item() == 0.5
+        assert metrics.sensitivity_max(first, images, lambda x: x + size, n_perturb_samples=1).item() == 0.5
         name = answering(monkeypatch, lambda x: nn.functional.pad(x[:, 0, :, 1:].relu(), (0, 1)))
         weights = torch.ones(1, 1, 2, dtype=torch.float64)
         with pytest.warns(saywhy.SaywhyWarning, match="zero everywhere"):
-            explanation = saywhy.explain(linear(weights), pictures, lambda out: out[:, 0], name)
+            explanation = saywhy.explain(linear(weights), images, lambda out: out[:, 0], name)
         assert max_sensitivity(explanation, name, "input").item() == math.inf
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, make) -> str:
-    """A method that gives what a function makes of the pictures [batch, channel, *space] and looks at nothing else."""
+    """A method that gives what a function makes of the images [batch, channel, *space] and looks at nothing else."""
     monkeypatch.setitem(
         METHODS,
         "made",
         Method(
             "made",
-            lambda subject: make(subject.picture).unsqueeze(1),
+            lambda runner: make(runner.image).unsqueeze(1),
             "Made",
             "none",
             "",
@@ -191,28 +191,28 @@ def answering(monkeypatch: pytest.MonkeyPatch, make) -> str:
 class TestWhatIsKnown:
     def test_the_gradient_of_a_linear_model_never_moves(self):
         weights = torch.randn(3, 8, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        explanation = saywhy.explain(linear(weights), some_pictures(), lambda out: out[:, 0], "saliency")
+        explanation = saywhy.explain(linear(weights), some_images(), lambda out: out[:, 0], "saliency")
         assert (max_sensitivity(explanation, "saliency", "input") == 0).all()
         assert (stability(explanation, "saliency", "input") == 1).all()
         assert (input_shift_variance(explanation, "saliency", "input") == 0).all()
 
     def test_input_times_gradient_moves_by_the_shift_times_the_gradient(self):
         weights = torch.full((1, 2, 2), 3.0, dtype=torch.float64)
-        picture = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]], dtype=torch.float64)
-        explanation = saywhy.explain(linear(weights), picture, lambda out: out[:, 0], "input-times-gradient")
-        # The map is (3, 0, 0, 0); with the picture 0.1 higher it is 0.3 higher everywhere: √(4 · 0.3²) / 3.
+        image = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]], dtype=torch.float64)
+        explanation = saywhy.explain(linear(weights), image, lambda out: out[:, 0], "input-times-gradient")
+        # The map is (3, 0, 0, 0); with the image 0.1 higher it is 0.3 higher everywhere: √(4 · 0.3²) / 3.
         found = input_shift_variance(explanation, "input-times-gradient", "input", shift=0.1)
         torch.testing.assert_close(found, torch.tensor([[0.2]], dtype=torch.float64))
 
     def test_maps_at_a_layer_do_not_notice_the_shift(self):
-        explanation = saywhy.explain(network(), some_pictures(), [0, 1], "gradcam", "features", relu=False)
+        explanation = saywhy.explain(network(), some_images(), [0, 1], "gradcam", "features", relu=False)
         assert (input_shift_variance(explanation, "gradcam", "features") < 1e-9).all()
 
     def test_a_method_that_begins_with_zeros_notices_it(self):
-        explanation = saywhy.explain(network(), some_pictures(), 1, "integrated-gradients", steps=4)
+        explanation = saywhy.explain(network(), some_images(), 1, "integrated-gradients", steps=4)
         assert (input_shift_variance(explanation, "integrated-gradients", "input") > 0.01).all()
 
-    def test_a_picture_of_one_colour_has_no_range_and_so_no_noise(self):
+    def test_a_image_of_one_colour_has_no_range_and_so_no_noise(self):
         explanation = saywhy.explain(network(), torch.ones(1, 3, 8, 9).double(), 0, "saliency")
         assert (max_sensitivity(explanation, "saliency", "input") == 0).all()
         assert (stability(explanation, "saliency", "input") == 1).all()
@@ -220,13 +220,13 @@ class TestWhatIsKnown:
     def test_nothing_that_stays_nothing_has_not_changed(self, monkeypatch):
         name = answering(monkeypatch, lambda x: torch.zeros_like(x[:, 0]))
         with pytest.warns(saywhy.SaywhyWarning):
-            explanation = saywhy.explain(network(), some_pictures(), 0, name)
+            explanation = saywhy.explain(network(), some_images(), 0, name)
         assert (max_sensitivity(explanation, name, "input") == 0).all()
         assert (input_shift_variance(explanation, name, "input") == 0).all()
 
     def test_nan_is_no_good_value(self, monkeypatch):
         name = answering(monkeypatch, lambda x: torch.full_like(x[:, 0], math.nan))
-        explanation = saywhy.explain(network(), some_pictures(), 0, name)
+        explanation = saywhy.explain(network(), some_images(), 0, name)
         assert max_sensitivity(explanation, name, "input").isnan().all()
         assert input_shift_variance(explanation, name, "input").isnan().all()
         with pytest.raises(InputError, match="NaN"):
@@ -237,26 +237,24 @@ class TestProperties:
     @settings(few, max_examples=8)
     @given(st.integers(0, 1000), st.sampled_from(["saliency", "input-times-gradient"]), st.floats(0.001, 2.0))
     def test_ranges(self, seed, method, radius):
-        explanation = saywhy.explain(network(seed=seed % 7), some_pictures(1, seed), [0, 3], method)
+        explanation = saywhy.explain(network(seed=seed % 7), some_images(1, seed), [0, 3], method)
         layer = explanation._first_layer(method)
-        assert (max_sensitivity(explanation, method, layer, radius=radius, draws=2, seed=seed) >= 0).all()
-        assert (stability(explanation, method, layer, radius=radius, draws=2, seed=seed).abs() <= 1).all()
+        assert (max_sensitivity(explanation, method, layer, radius=radius, num_samples=2, seed=seed) >= 0).all()
+        assert (stability(explanation, method, layer, radius=radius, num_samples=2, seed=seed).abs() <= 1).all()
         assert (input_shift_variance(explanation, method, layer, shift=-radius) >= 0).all()
 
     def test_units_of_the_score_do_not_count(self):
-        net, pictures = network(), some_pictures()
+        net, images = network(), some_images()
         larger = copy.deepcopy(net)
         larger.fc.weight.data *= 1000
         larger.fc.bias.data *= 1000
         for metric in (max_sensitivity, stability, input_shift_variance):
-            one, other = (
-                metric(saywhy.explain(n, pictures, 1, "saliency"), "saliency", "input") for n in (net, larger)
-            )
+            one, other = (metric(saywhy.explain(n, images, 1, "saliency"), "saliency", "input") for n in (net, larger))
             torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)
 
     def test_more_draws_find_no_smaller_maximum(self):
-        explanation = saywhy.explain(network(), some_pictures(), 1, "saliency")
-        found = [max_sensitivity(explanation, "saliency", "input", draws=n) for n in (1, 3, DRAWS)]
+        explanation = saywhy.explain(network(), some_images(), 1, "saliency")
+        found = [max_sensitivity(explanation, "saliency", "input", num_samples=n) for n in (1, 3, DRAWS)]
         assert (found[0] <= found[1]).all()
         assert (found[1] <= found[2]).all()
         assert (found[0] < found[2]).any()
@@ -264,22 +262,22 @@ class TestProperties:
     @pytest.mark.slow
     @pytest.mark.parametrize("metric", [max_sensitivity, stability, input_shift_variance])
     @pytest.mark.parametrize("method", ["saliency", "input-times-gradient", "smoothgrad"])
-    def test_a_batch_is_its_pictures_one_by_one(self, metric, method):
-        net, pictures = network(), some_pictures(3)
+    def test_a_batch_is_its_images_one_by_one(self, metric, method):
+        net, images = network(), some_images(3)
         target = torch.tensor([[1, 0], [2, 3], [0, 1]])
-        together = metric(saywhy.explain(net, pictures, target, method), method, "input")
+        together = metric(saywhy.explain(net, images, target, method), method, "input")
         alone = [
             metric(saywhy.explain(net, x[None], t[None], method), method, "input")
-            for x, t in zip(pictures, target, strict=True)
+            for x, t in zip(images, target, strict=True)
         ]
         torch.testing.assert_close(together, torch.cat(alone), rtol=1e-9, atol=1e-12)
 
     @pytest.mark.parametrize("metric", [max_sensitivity, stability, input_shift_variance])
     def test_parts_of_a_batch_never_change_the_result(self, metric):
-        net, pictures = network(), some_pictures(5)
+        net, images = network(), some_images(5)
         whole, parts = (
             metric(
-                saywhy.explain(net, pictures, None, "input-times-gradient", batch_size=size),
+                saywhy.explain(net, images, None, "input-times-gradient", batch_size=size),
                 "input-times-gradient",
                 "input",
             )
@@ -288,17 +286,17 @@ class TestProperties:
         torch.testing.assert_close(whole, parts, rtol=1e-9, atol=1e-12)
 
     def test_the_seed_decides(self):
-        explanation = saywhy.explain(network(), some_pictures(), 1, "saliency")
+        explanation = saywhy.explain(network(), some_images(), 1, "saliency")
         once, again, other = (max_sensitivity(explanation, "saliency", "input", seed=s) for s in (3, 3, 4))
         assert torch.equal(once, again)
         assert not torch.equal(once, other)
 
-    def test_the_answer_is_that_of_the_picture_as_it_was(self):
+    def test_the_answer_is_that_of_the_image_as_it_was(self):
         """Noise so strong that the network's own answer changes does not change what is explained."""
-        net, pictures = network(), some_pictures(1)
-        top = int(net(pictures).argmax())
+        net, images = network(), some_images(1)
+        top = int(net(images).argmax())
         found = [
-            max_sensitivity(saywhy.explain(net, pictures, target, "saliency"), "saliency", "input", radius=5.0)
+            max_sensitivity(saywhy.explain(net, images, target, "saliency"), "saliency", "input", radius=5.0)
             for target in (None, top)
         ]
         assert torch.equal(*found)
@@ -306,30 +304,30 @@ class TestProperties:
 
 class TestModels:
     def test_of_several_layers_and_methods_each_is_itself(self):
-        net, pictures = network(), some_pictures()
-        both = saywhy.explain(net, pictures, 1, ["gradcam", "saliency"], ["stem", "features"], relu=False)
+        net, images = network(), some_images()
+        both = saywhy.explain(net, images, 1, ["gradcam", "saliency"], ["stem", "features"], relu=False)
         for method, layer in both.pairs:
             kept = {"relu": False} if method == "gradcam" else {}
-            alone = saywhy.explain(net, pictures, 1, method, None if layer == "input" else layer, **kept)
+            alone = saywhy.explain(net, images, 1, method, None if layer == "input" else layer, **kept)
             assert torch.equal(max_sensitivity(both, method, layer), max_sensitivity(alone, method, layer))
 
     def test_parameters_of_the_method_survive(self):
-        net, pictures = network(), some_pictures()
-        signed = saywhy.explain(net, pictures, 1, "gradcam", "features", relu=False)
+        net, images = network(), some_images()
+        signed = saywhy.explain(net, images, 1, "gradcam", "features", relu=False)
         assert (signed["gradcam"] < 0).any()
         assert (stability(signed, "gradcam", "features", radius=1e-6) > 0.999).all()
         assert (input_shift_variance(signed, "gradcam", "features") < 1e-9).all()
 
     @pytest.mark.parametrize("how", ["mean", "max", "product", "refine"])
     def test_layers_that_were_fused(self, how):
-        net, pictures = network(), some_pictures()
-        fused = saywhy.explain(net, pictures, 1, "gradcam", ["stem", "features"], relu=False).fuse(how)
+        net, images = network(), some_images()
+        fused = saywhy.explain(net, images, 1, "gradcam", ["stem", "features"], relu=False).fuse(how)
         (pair,) = fused.pairs
         assert (stability(fused, *pair, radius=1e-6) > 0.999).all()
         assert (input_shift_variance(fused, *pair) < 1e-7).all()
         assert set(measure(fused, ["max-sensitivity", "stability"])) == {"max-sensitivity", "stability"}
 
-    def test_a_second_picture_beside_the_first_is_left_alone(self):
+    def test_a_second_image_beside_the_first_is_left_alone(self):
         class Difference(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -338,8 +336,8 @@ class TestModels:
             def forward(self, first: Tensor, second: Tensor) -> Tensor:
                 return self.inner(first * second) + self.inner(second)
 
-        pictures = {"first": some_pictures(2), "second": some_pictures(2, seed=9)}
-        explanation = saywhy.explain(Difference(), pictures, 1, "saliency")
+        images = {"first": some_images(2), "second": some_images(2, seed=9)}
+        explanation = saywhy.explain(Difference(), images, 1, "saliency")
         assert (input_shift_variance(explanation, "saliency", "input") < 1e-9).all()
 
     def test_a_network_that_takes_one_dict(self):
@@ -351,16 +349,16 @@ class TestModels:
             def forward(self, given: dict[str, Tensor]) -> Tensor:
                 return self.inner(given["pixels"]) * given["factor"][:, None]
 
-        inputs = {"pixels": some_pictures(), "factor": torch.tensor([1.0, 2.0]).double()}
+        inputs = {"pixels": some_images(), "factor": torch.tensor([1.0, 2.0]).double()}
         explanation = saywhy.explain(OfDict(), inputs, 1, "input-times-gradient")
-        plain = saywhy.explain(network(), some_pictures(), 1, "input-times-gradient")
+        plain = saywhy.explain(network(), some_images(), 1, "input-times-gradient")
         for metric in (max_sensitivity, input_shift_variance):
             found, wanted = (metric(e, "input-times-gradient", "input") for e in (explanation, plain))
             torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
 
     def test_half_precision(self):
         net = TinyNetwork.build(dtype=torch.bfloat16)
-        explanation = saywhy.explain(net, some_pictures().bfloat16(), [0, 1], "gradcam", "features", relu=False)
+        explanation = saywhy.explain(net, some_images().bfloat16(), [0, 1], "gradcam", "features", relu=False)
         assert (stability(explanation, "gradcam", "features") > 0.5).all()
         assert (input_shift_variance(explanation, "gradcam", "features") < 0.2).all()  # its numbers have three digits
 
@@ -368,7 +366,7 @@ class TestModels:
     def test_inference_mode(self, inside):
         net = network()
         with torch.inference_mode():
-            explanation = saywhy.explain(net, some_pictures().clone(), 1, ["gradcam", "saliency"], "features")
+            explanation = saywhy.explain(net, some_images().clone(), 1, ["gradcam", "saliency"], "features")
         with torch.inference_mode(inside):
             for method, layer in explanation.pairs:
                 assert (max_sensitivity(explanation, method, layer) > 0).all()
@@ -377,8 +375,8 @@ class TestModels:
     def test_nothing_is_left_behind(self):
         net = network().train()
         net.stem.eval()
-        pictures = some_pictures().requires_grad_()
-        explanation = saywhy.explain(net, pictures, 1, ["gradcam", "saliency"], "features")
+        images = some_images().requires_grad_()
+        explanation = saywhy.explain(net, images, 1, ["gradcam", "saliency"], "features")
         state = {name: (id(t), t.clone()) for name, t in net.state_dict(keep_vars=True).items()}
         modes, drawn = [m.training for m in net.modules()], torch.get_rng_state()
         for method, layer in explanation.pairs:
@@ -388,7 +386,7 @@ class TestModels:
         assert torch.equal(torch.get_rng_state(), drawn)
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
         assert all(p.grad is None and p.requires_grad for p in net.parameters())
-        assert pictures.grad is None
+        assert images.grad is None
         for name, tensor in net.state_dict(keep_vars=True).items():
             assert state[name][0] == id(tensor)
             assert torch.equal(state[name][1], tensor)
@@ -397,7 +395,7 @@ class TestModels:
 class TestMistakes:
     @pytest.fixture
     def explanation(self):
-        return saywhy.explain(network(), some_pictures(), 1, "saliency")
+        return saywhy.explain(network(), some_images(), 1, "saliency")
 
     @pytest.mark.parametrize("radius", [0.0, -1.0, math.nan, math.inf])
     @pytest.mark.parametrize("metric", [max_sensitivity, stability])
@@ -405,11 +403,11 @@ class TestMistakes:
         with pytest.raises(InputError, match="radius"):
             metric(explanation, "saliency", "input", radius=radius)
 
-    @pytest.mark.parametrize("draws", [0, -1, 1.5, True, None])
+    @pytest.mark.parametrize("num_samples", [0, -1, 1.5, True, None])
     @pytest.mark.parametrize("metric", [max_sensitivity, stability])
-    def test_draws(self, metric, draws, explanation):
-        with pytest.raises((InputError, TypeCheckError), match="draws"):
-            metric(explanation, "saliency", "input", draws=draws)
+    def test_draws(self, metric, num_samples, explanation):
+        with pytest.raises((InputError, TypeCheckError), match="num_samples"):
+            metric(explanation, "saliency", "input", num_samples=num_samples)
 
     @pytest.mark.parametrize("shift", [0.0, math.nan, math.inf])
     def test_shift(self, shift, explanation):

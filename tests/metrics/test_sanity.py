@@ -16,18 +16,18 @@ from torch import Tensor, nn
 import saywhy
 from oracles import robustness as oracle
 from oracles.networks import TinyNetwork
-from saywhy.engine.parameter_randomization import shuffled
+from saywhy.engine.parameter_randomization import randomized
 from saywhy.errors import InputError, ModelError, SaywhyError
 from saywhy.metrics import measure
 from saywhy.metrics.sanity import (
     STAGES,
     cascade,
-    completeness_gap,
-    data_randomisation,
-    forgotten,
-    left_of,
-    parameter_randomisation,
-    target_randomisation,
+    completeness_error,
+    data_randomization,
+    parameter_randomization,
+    random_logit,
+    randomized_maps,
+    similarity_after_randomization,
 )
 from saywhy.targets import Class, Top
 from saywhy.toybox import scene
@@ -41,79 +41,82 @@ def network(**settings: Any) -> TinyNetwork:
     return TinyNetwork.build(dtype=torch.float64, **settings)
 
 
-def some_pictures(batch: int = 2, seed: int = 1) -> Tensor:
+def some_images(batch: int = 2, seed: int = 1) -> Tensor:
     return torch.randn(batch, 3, 12, 10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def explained(net: nn.Module, pictures: Any = None, target: Any = (0, 2), **settings: Any) -> saywhy.Explanation:
+def explained(net: nn.Module, images: Any = None, target: Any = (0, 2), **settings: Any) -> saywhy.Explanation:
     settings = {"method": "gradcam", "layer": "features", "relu": False, **settings}
-    return saywhy.explain(net, some_pictures() if pictures is None else pictures, list(target), **settings)
+    return saywhy.explain(net, some_images() if images is None else images, list(target), **settings)
 
 
 class TestRankCorrelations:
     @few
     @given(seeds, st.booleans())
     def test_stages_against_the_oracle(self, seed, rectified):
-        chance = torch.Generator().manual_seed(seed)
-        own, *later = torch.randn(4, 2, 3, 4, 5, generator=chance)
+        generator = torch.Generator().manual_seed(seed)
+        own, *later = torch.randn(4, 2, 3, 4, 5, generator=generator)
         if rectified:
             own, later = own.relu(), [one.relu() for one in later]
         wanted = [
             [oracle.stages(own[b, t].numpy(), [one[b, t].numpy() for one in later]) for t in range(3)] for b in range(2)
         ]
-        torch.testing.assert_close(left_of(own, later), torch.tensor(wanted, dtype=torch.float64))
+        torch.testing.assert_close(
+            similarity_after_randomization(own, later), torch.tensor(wanted, dtype=torch.float64)
+        )
 
     @few
     @given(seeds)
     def test_from_nothing_to_all(self, seed):
         own, other = torch.randn(2, 1, 1, 9, generator=torch.Generator().manual_seed(seed))
-        found = left_of(own, [own, -own, own**3, torch.ones_like(own), other])[0, 0]
+        found = similarity_after_randomization(own, [own, -own, own**3, torch.ones_like(own), other])[0, 0]
         assert found[:4].tolist() == [1, 1, 1, 0]
         assert 0 <= found[4] <= 1
 
     def test_nan_has_no_rank(self):
         with pytest.raises(InputError, match="NaN"):
-            left_of(torch.full((1, 1, 3), math.nan), [torch.rand(1, 1, 3)])
+            similarity_after_randomization(torch.full((1, 1, 3), math.nan), [torch.rand(1, 1, 3)])
 
 
 class TestForgetting:
     def test_stages_are_the_maps_of_shuffled_networks(self):
-        net, pictures = network(), some_pictures()
-        explanation = explained(net, pictures)
+        net, images = network(), some_images()
+        explanation = explained(net, images)
         later = [
             torch.cat(
-                [explained(shuffled(net, one, k / 3, seed=4), one)["gradcam"].detach() for one in pictures.split(1)]
+                [explained(randomized(net, one, k / 3, seed=4), one)["gradcam"].detach() for one in images.split(1)]
             )
             for k in (1, 2, 3)
         ]
-        found = forgotten(explanation, "gradcam", "features", stages=3, seed=4)
+        found = randomized_maps(explanation, "gradcam", "features", stages=3, seed=4)
         for one, other in zip(found, later, strict=True):
             torch.testing.assert_close(one, other)
         own = explanation["gradcam"].detach().numpy()
         wanted = [[oracle.stages(own[b, t], [m[b, t].numpy() for m in later]) for t in range(2)] for b in range(2)]
         measured = cascade(explanation, "gradcam", "features", stages=3, seed=4)
         torch.testing.assert_close(measured, torch.tensor(wanted, dtype=torch.float64))
-        mean = parameter_randomisation(explanation, "gradcam", "features", stages=3, seed=4)
+        mean = parameter_randomization(explanation, "gradcam", "features", stages=3, seed=4)
         torch.testing.assert_close(mean, measured.mean(-1))
 
-    def test_a_picture_is_judged_as_if_it_were_alone(self):
-        net, pictures = network(), some_pictures()
-        together = forgotten(explained(net, pictures), "gradcam", "features", seed=4)
-        alone = forgotten(explained(net, pictures[1:2]), "gradcam", "features", seed=4)
+    def test_a_image_is_judged_as_if_it_were_alone(self):
+        net, images = network(), some_images()
+        together = randomized_maps(explained(net, images), "gradcam", "features", seed=4)
+        alone = randomized_maps(explained(net, images[1:2]), "gradcam", "features", seed=4)
         for one, other in zip(together, alone, strict=True):
             torch.testing.assert_close(one[1:2], other)
 
     def test_the_target_stays_what_it_was(self):
-        net, pictures = network(), some_pictures()
-        own = net(pictures).argmax(1, keepdim=True)
+        net, images = network(), some_images()
+        own = net(images).argmax(1, keepdim=True)
         found, wanted = (
-            forgotten(saywhy.explain(net, pictures, target, "saliency"), "saliency", "input") for target in (None, own)
+            randomized_maps(saywhy.explain(net, images, target, "saliency"), "saliency", "input")
+            for target in (None, own)
         )
         assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
-        assert not torch.equal(shuffled(net, pictures, 1.0)(pictures).argmax(1, keepdim=True), own)
+        assert not torch.equal(randomized(net, images, 1.0)(images).argmax(1, keepdim=True), own)
 
-    def test_what_looks_at_the_picture_alone_stays(self):
-        """The magnitude of the picture's values, which the gradient of a network that adds them up has."""
+    def test_what_looks_at_the_image_alone_stays(self):
+        """The magnitude of the image's values, which the gradient of a network that adds them up has."""
 
         class Sum(nn.Module):
             def __init__(self) -> None:
@@ -123,8 +126,8 @@ class TestForgetting:
             def forward(self, x: Tensor) -> Tensor:
                 return (self.scale * x**2).flatten(1).sum(1, keepdim=True).expand(-1, 2)
 
-        explanation = saywhy.explain(Sum(), some_pictures(), 0, "saliency")
-        assert (parameter_randomisation(explanation, "saliency", "input") == 1).all()
+        explanation = saywhy.explain(Sum(), some_images(), 0, "saliency")
+        assert (parameter_randomization(explanation, "saliency", "input") == 1).all()
 
     def test_a_trained_network_forgets_and_an_edge_detector_does_not(self):
         image = scene("test", 3).image
@@ -137,7 +140,7 @@ class TestForgetting:
         explanation = explained(network())
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            one, same, other = (forgotten(explanation, "gradcam", "features", seed=s) for s in (0, 0, 1))
+            one, same, other = (randomized_maps(explanation, "gradcam", "features", seed=s) for s in (0, 0, 1))
         assert len(one) == STAGES
         assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
         assert not torch.equal(one[0], other[0])
@@ -148,7 +151,7 @@ class TestForgetting:
         head.weight.data.copy_(torch.tensor([[1.0], [-1.0]]))
         net = nn.Sequential(nn.Conv2d(3, 1, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval()
         net[0].weight.data.fill_(1.0)
-        explanation = saywhy.explain(net, some_pictures().float().abs(), 0, "gradcam", "1")
+        explanation = saywhy.explain(net, some_images().float().abs(), 0, "gradcam", "1")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             found = [cascade(explanation, "gradcam", "1", stages=2, seed=seed)[0, 0, 0] for seed in range(8)]
@@ -163,28 +166,28 @@ class TestForgetting:
         net = network()
         net.kept = torch.ones(2, requires_grad=True) * 2
         with pytest.raises(ModelError, match="cannot be copied"):
-            parameter_randomisation(explained(net), "gradcam", "features")
+            parameter_randomization(explained(net), "gradcam", "features")
 
     @pytest.mark.parametrize("layer", ["features", "module", "input"])
     def test_however_the_layer_was_named(self, layer):
         net = network()
         named = net.features if layer == "module" else layer
         for method in ["saliency"] if layer == "input" else ["saliency", "gradcam"]:
-            one = saywhy.explain(net, some_pictures(), 0, method, named)
-            assert parameter_randomisation(one, method, one.layers[0]).shape == (2, 1)
+            one = saywhy.explain(net, some_images(), 0, method, named)
+            assert parameter_randomization(one, method, one.layers[0]).shape == (2, 1)
 
     def test_both_kinds_of_methods_at_a_layer_that_is_a_module(self):
         net = network()
-        both = saywhy.explain(net, some_pictures(), 0, ["gradcam", "saliency"], net.features, relu=False)
+        both = saywhy.explain(net, some_images(), 0, ["gradcam", "saliency"], net.features, relu=False)
         for pair in both.pairs:
-            assert (parameter_randomisation(both, *pair) < 1).all()
+            assert (parameter_randomization(both, *pair) < 1).all()
 
     @pytest.mark.parametrize("inside", [False, True])
     def test_inference_mode(self, inside):
-        net, pictures = network(), some_pictures()
-        wanted = cascade(explained(net, pictures), "gradcam", "features")
+        net, images = network(), some_images()
+        wanted = cascade(explained(net, images), "gradcam", "features")
         with torch.inference_mode():
-            explanation = explained(net, pictures.clone())
+            explanation = explained(net, images.clone())
         with torch.inference_mode(inside):
             assert torch.equal(cascade(explanation, "gradcam", "features"), wanted)
 
@@ -192,54 +195,54 @@ class TestForgetting:
         net = network()
         fused = explained(net, layer=["stem", "features"]).fuse("mean")
         (pair,) = fused.pairs
-        found = forgotten(fused, *pair, stages=1)
-        both = forgotten(explained(net, layer=["stem", "features"]), "gradcam", "stem", stages=1)
+        found = randomized_maps(fused, *pair, stages=1)
+        both = randomized_maps(explained(net, layer=["stem", "features"]), "gradcam", "stem", stages=1)
         assert found[0].shape == fused.maps.shape == both[0].shape
 
-    def test_words_beside_a_picture(self):
+    def test_words_beside_a_image(self):
         drawn = scene("talk-test", 5)
         model = saywhy.load("toybox:vqa")
         asked = model.asked(drawn.image, f"is there a {drawn.objects[0].kind}?")
         explanation = saywhy.explain(model, asked, method="hirescam")
-        found = measure(explanation, ["parameter-randomisation", "target-randomisation", "stability"], draws=2)
-        assert (found["parameter-randomisation"].values <= 1).all()
+        found = measure(explanation, ["parameter-randomization", "random-logit", "stability"], num_samples=2)
+        assert (found["parameter-randomization"].values <= 1).all()
         assert (found["stability"].values > 0).all()
 
 
 class TestOtherAnswers:
     def test_the_highest_class_beside_each_target(self):
-        net, pictures = network(), some_pictures(3)
-        order = net(pictures).argsort(1, descending=True)
-        explanation = saywhy.explain(net, pictures, order, "gradcam", "features", relu=False)
+        net, images = network(), some_images(3)
+        order = net(images).argsort(1, descending=True)
+        explanation = saywhy.explain(net, images, order, "gradcam", "features", relu=False)
         own = explanation.maps.detach().numpy()
         wanted = [[oracle.spearman(own[b, t], own[b, 1 if t == 0 else 0]) for t in range(4)] for b in range(3)]
-        found = target_randomisation(explanation, "gradcam", "features")
+        found = random_logit(explanation, "gradcam", "features")
         torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64))
 
     def test_a_map_that_is_the_same_for_all_is_found(self):
-        same = saywhy.explain(network(), some_pictures(), [0, 1], "eigencam", "features")
-        assert (target_randomisation(same, "eigencam", "features") == 1).all()
+        same = saywhy.explain(network(), some_images(), [0, 1], "eigencam", "features")
+        assert (random_logit(same, "eigencam", "features") == 1).all()
 
     def test_the_only_two_classes_are_opposites(self):
         """The score of one is the other's with the sign turned: so is its map."""
         net = network(classes=2, head="linear")
         net.fc.weight.data[1], net.fc.bias.data[1] = -net.fc.weight.data[0], -net.fc.bias.data[0]
-        found = target_randomisation(explained(net, target=[0]), "gradcam", "features")
+        found = random_logit(explained(net, target=[0]), "gradcam", "features")
         torch.testing.assert_close(found, torch.full((2, 1), -1.0, dtype=torch.float64))
 
     def test_a_map_by_itself_says_the_same(self):
-        net, pictures = network(), some_pictures()
-        all_of_them = saywhy.explain(net, pictures, Top(4), "gradcam", "features", relu=False)
-        found = target_randomisation(all_of_them, "gradcam", "features")
+        net, images = network(), some_images()
+        all_of_them = saywhy.explain(net, images, Top(4), "gradcam", "features", relu=False)
+        found = random_logit(all_of_them, "gradcam", "features")
         for t in range(4):
-            alone = saywhy.explain(net, pictures, all_of_them.classes[:, t : t + 1], "gradcam", "features", relu=False)
-            torch.testing.assert_close(target_randomisation(alone, "gradcam", "features")[:, 0], found[:, t])
+            alone = saywhy.explain(net, images, all_of_them.classes[:, t : t + 1], "gradcam", "features", relu=False)
+            torch.testing.assert_close(random_logit(alone, "gradcam", "features")[:, 0], found[:, t])
 
     def test_of_what_is_no_class_nothing_is_said(self):
         mixed = explained(network(), target=[Class(1), Class(0) - Class(1), lambda out: out[:, 1]])
-        found = target_randomisation(mixed, "gradcam", "features")
+        found = random_logit(mixed, "gradcam", "features")
         assert found.isnan().tolist() == [[False, True, True]] * 2
-        alone = target_randomisation(explained(network(), target=[1]), "gradcam", "features")
+        alone = random_logit(explained(network(), target=[1]), "gradcam", "features")
         torch.testing.assert_close(found[:, :1], alone)
 
     @pytest.mark.parametrize(
@@ -247,23 +250,23 @@ class TestOtherAnswers:
     )
     def test_where_there_is_no_other(self, target, classes):
         net = network(classes=classes)
-        explanation = saywhy.explain(net, some_pictures(), target, "gradcam", "features", relu=False)
+        explanation = saywhy.explain(net, some_images(), target, "gradcam", "features", relu=False)
         with pytest.raises(InputError, match=f"a class, among several; got .* of {classes} classes"):
-            target_randomisation(explanation, "gradcam", "features")
+            random_logit(explanation, "gradcam", "features")
 
     def test_another_network(self):
-        net, other, pictures = network(), network(seed=5).train(), some_pictures()
-        found = data_randomisation(explained(net, pictures), "gradcam", "features", other=other)
-        maps = [explained(n, pictures).maps.detach().numpy() for n in (net, other)]
+        net, other, images = network(), network(seed=5).train(), some_images()
+        found = data_randomization(explained(net, images), "gradcam", "features", other=other)
+        maps = [explained(n, images).maps.detach().numpy() for n in (net, other)]
         wanted = [[abs(oracle.spearman(*(m[b, t] for m in maps))) for t in range(2)] for b in range(2)]
         torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64))
         assert all(m.training for m in other.modules())
-        wrapped = measure(explained(net, pictures), "data-randomisation", other=saywhy.load(other))
-        assert torch.equal(wrapped["data-randomisation"].values, found)
+        wrapped = measure(explained(net, images), "data-randomization", other=saywhy.load(other))
+        assert torch.equal(wrapped["data-randomization"].values, found)
 
     def test_the_same_network_has_the_same_map(self):
         net = network()
-        assert (data_randomisation(explained(net), "gradcam", "features", other=net) == 1).all()
+        assert (data_randomization(explained(net), "gradcam", "features", other=net) == 1).all()
 
     @pytest.mark.parametrize(
         ("other", "says"),
@@ -275,34 +278,34 @@ class TestOtherAnswers:
     )
     def test_networks_that_are_not_comparable(self, other, says):
         with pytest.raises(SaywhyError, match=says):
-            data_randomisation(explained(network()), "gradcam", "features", other=other)
+            data_randomization(explained(network()), "gradcam", "features", other=other)
 
 
 class TestCompleteness:
     def test_the_account_of_a_path_method(self):
-        net, pictures = network(), some_pictures()
-        explanation = saywhy.explain(net, pictures, [0, 1], "integrated-gradients", score="logit", steps=7)
+        net, images = network(), some_images()
+        explanation = saywhy.explain(net, images, [0, 1], "integrated-gradients", score="logit", steps=7)
         parts = explanation.maps.detach().flatten(2).sum(-1).double()
         with torch.no_grad():
-            change = (net(pictures) - net(torch.zeros_like(pictures)))[:, :2]
-        found = completeness_gap(explanation, "integrated-gradients", "input")
+            change = (net(images) - net(torch.zeros_like(images)))[:, :2]
+        found = completeness_error(explanation, "integrated-gradients", "input")
         torch.testing.assert_close(found, ((parts - change) / change).abs(), rtol=1e-5, atol=1e-9)
 
     def test_more_steps_leave_a_smaller_gap(self):
         net = network(smooth=True)
-        gaps = [
-            completeness_gap(
-                saywhy.explain(net, some_pictures(), 0, "integrated-gradients", steps=n),
+        completeness_errors = [
+            completeness_error(
+                saywhy.explain(net, some_images(), 0, "integrated-gradients", steps=n),
                 "integrated-gradients",
                 "input",
             )
             for n in (2, 64)
         ]
-        assert (gaps[1] < gaps[0]).all()
+        assert (completeness_errors[1] < completeness_errors[0]).all()
 
     def test_others_keep_no_account(self):
         with pytest.raises(InputError, match="adds up to nothing"):
-            completeness_gap(explained(network()), "gradcam", "features")
+            completeness_error(explained(network()), "gradcam", "features")
 
 
 class TestParity:
@@ -324,15 +327,15 @@ class TestParity:
 
     def test_random_logit_of_two_classes(self, quantus):
         """With two classes the random one is the next best one."""
-        net, pictures = network(classes=2), some_pictures()
-        top = net(pictures).argmax(1)
+        net, images = network(classes=2), some_images()
+        top = net(images).argmax(1)
         metric = quantus.RandomLogit(
             num_classes=2, similarity_func=self.spearman, normalise=False, abs=False, disable_warnings=True
         )
-        own = _maps(net, pictures, top)
-        found = metric(net, pictures.numpy(), top.numpy(), own, explain_func=self.explain, channel_first=True)
-        wanted = target_randomisation(
-            saywhy.explain(net, pictures, top[:, None], "saliency", channels="sum"), "saliency", "input"
+        own = _maps(net, images, top)
+        found = metric(net, images.numpy(), top.numpy(), own, explain_func=self.explain, channel_first=True)
+        wanted = random_logit(
+            saywhy.explain(net, images, top[:, None], "saliency", channels="sum"), "saliency", "input"
         )
         np.testing.assert_allclose(np.ravel(found), wanted[:, 0].numpy(), rtol=1e-4)
 
@@ -341,9 +344,9 @@ class TestParity:
 
         Its mean is not ours: it counts the network as it was, at which everything is left, as one more stage.
         """
-        net, pictures = network(), some_pictures()
-        top = net(pictures).argmax(1)
-        own = _maps(net, pictures, top)
+        net, images = network(), some_images()
+        top = net(images).argmax(1)
+        own = _maps(net, images, top)
         metric = quantus.MPRT(
             similarity_func=self.spearman,
             normalise=False,
@@ -352,21 +355,21 @@ class TestParity:
             layer_order="top_down",
             seed=3,
         )
-        found = metric(net, pictures.numpy(), top.numpy(), own, explain_func=self.explain, channel_first=True)
+        found = metric(net, images.numpy(), top.numpy(), own, explain_func=self.explain, channel_first=True)
         model = quantus.helpers.model.pytorch_model.PyTorchModel(net, channel_first=True)
         later = {
-            name: torch.from_numpy(_maps(one, pictures, top))
+            name: torch.from_numpy(_maps(one, images, top))
             for name, one in model.get_random_layer_generator(order="top_down", seed=3)
         }
-        left = left_of(torch.from_numpy(own), list(later.values()))[:, 0]
+        left = similarity_after_randomization(torch.from_numpy(own), list(later.values()))[:, 0]
         assert list(found) == ["original", *later]
         np.testing.assert_allclose(np.abs([found[name] for name in later]).T, left.numpy(), rtol=1e-4, atol=1e-12)
         assert found["original"] == pytest.approx([1, 1])
 
 
-def _maps(model: nn.Module, pictures: Tensor, classes: Tensor) -> np.ndarray:
-    """[batch, 1, height, width]: quantus takes no maps that are smaller than the picture."""
-    return saywhy.explain(model, pictures, classes[:, None], "saliency", channels="sum").maps.detach().numpy()
+def _maps(model: nn.Module, images: Tensor, classes: Tensor) -> np.ndarray:
+    """[batch, 1, height, width]: quantus takes no maps that are smaller than the image."""
+    return saywhy.explain(model, images, classes[:, None], "saliency", channels="sum").maps.detach().numpy()
 
 
 def test_nothing_is_left_behind():
@@ -375,9 +378,9 @@ def test_nothing_is_left_behind():
     explanation = explained(net)
     state = {name: (id(t), t.clone()) for name, t in net.state_dict(keep_vars=True).items()}
     modes, drawn = [m.training for m in net.modules()], torch.get_rng_state()
-    for metric in (parameter_randomisation, target_randomisation):
+    for metric in (parameter_randomization, random_logit):
         metric(explanation, "gradcam", "features")
-    data_randomisation(explanation, "gradcam", "features", other=net)
+    data_randomization(explanation, "gradcam", "features", other=net)
     assert [m.training for m in net.modules()] == modes
     assert torch.equal(torch.get_rng_state(), drawn)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())

@@ -48,14 +48,14 @@ def test_the_only_function_needs_no_name(file: Path) -> None:
     assert saywhy.load(str(file)).name == "mine.py:network"
 
 
-def test_small_pictures_are_fed_as_they_are_and_photographs_are_cropped(file: Path) -> None:
+def test_small_images_are_fed_as_they_are_and_photographs_are_cropped(file: Path) -> None:
     file.write_text(NETWORK)
     model = saywhy.load(f"{file}:network")
     assert saywhy.explain(model, np.zeros((32, 48, 3), np.uint8), target=0, relu=False).input_size == (32, 48)
     assert saywhy.explain(model, np.zeros((300, 400, 3), np.uint8), target=0, relu=False).input_size == (224, 224)
 
 
-def test_labels_and_how_pictures_are_fed(file: Path) -> None:
+def test_labels_and_how_images_are_fed(file: Path) -> None:
     file.write_text(
         NETWORK
         + "labels = ['no', 'yes']\ninput_size = (20, 30)\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nmultilabel = True\n"
@@ -66,7 +66,7 @@ def test_labels_and_how_pictures_are_fed(file: Path) -> None:
     e = saywhy.explain(model, np.full((50, 50, 3), 255, np.uint8), target="yes", relu=False)
     assert e.input_size == (20, 30)
     assert e.targets == [["yes"]]
-    tensor, _ = model.preprocess(saywhy.images.read_picture(np.full((50, 50, 3), 255, np.uint8)))
+    tensor, _ = model.preprocess(saywhy.images.read_image(np.full((50, 50, 3), 255, np.uint8)))
     assert torch.equal(tensor, torch.ones(3, 20, 30))
 
 
@@ -77,7 +77,7 @@ def test_preprocessing_of_its_own(file: Path) -> None:
     )
     e = saywhy.explain(saywhy.load(f"{file}:network"), np.zeros((40, 60, 3), np.uint8), target=0, relu=False)
     assert e.input_size == (24, 24)
-    assert np.allclose(e.pictures[0].seen, (18, 8, 42, 32), atol=0.5)
+    assert np.allclose(e.images[0].crop_box, (18, 8, 42, 32), atol=0.5)
 
 
 def test_preprocess_is_not_taken_for_the_network(file: Path) -> None:

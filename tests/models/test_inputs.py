@@ -1,4 +1,4 @@
-"""What is fed to the network: pictures, tensors and arguments of every kind, and what is refused in a sentence."""
+"""What is fed to the network: images, tensors and arguments of every kind, and what is refused in a sentence."""
 
 import dataclasses
 from collections.abc import Callable
@@ -36,14 +36,14 @@ def explained(network: Any, given: Any, **asked: Any) -> saywhy.Explanation:
 
 @pytest.fixture
 def model(tiny: Build) -> saywhy.Model:
-    """A model that knows how pictures are fed to it."""
+    """A model that knows how images are fed to it."""
     return saywhy.load(tiny(), input_size=16)
 
 
-# --- pictures ----------------------------------------------------------------------------------------------------
+# --- images ----------------------------------------------------------------------------------------------------
 
 
-def test_every_way_to_give_a_picture_gives_the_same_map(model: saywhy.Model, tmp_path: Path) -> None:
+def test_every_way_to_give_a_image_gives_the_same_map(model: saywhy.Model, tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png")
     ways = [tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(array), array, [array], (array,), array / 255]
@@ -52,28 +52,28 @@ def test_every_way_to_give_a_picture_gives_the_same_map(model: saywhy.Model, tmp
         torch.testing.assert_close(other, maps[0])
 
 
-def test_pictures_keep_their_names(model: saywhy.Model, tmp_path: Path) -> None:
+def test_images_keep_their_names(model: saywhy.Model, tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), "teal").save(tmp_path / "teal.png")
     array = np.zeros((20, 20, 3), np.uint8)
     e = explained(model, [tmp_path / "teal.png", array, Image.open(tmp_path / "teal.png")])
-    assert [p.name for p in e.pictures] == ["teal.png", "picture 1", "teal.png"]
-    assert explained(model, array).pictures[0].name == "picture"
+    assert [p.name for p in e.images] == ["teal.png", "image 1", "teal.png"]
+    assert explained(model, array).images[0].name == "image"
 
 
-def test_pictures_of_several_sizes_are_one_batch_where_they_are_resized(model: saywhy.Model) -> None:
+def test_images_of_several_sizes_are_one_batch_where_they_are_resized(model: saywhy.Model) -> None:
     given = [np.zeros((20, 30, 3), np.uint8), np.full((40, 17), 99, np.uint8)]
     e = explained(model, given)
     assert e.maps.shape[0] == 2
-    assert [p.image.size for p in e.pictures] == [(30, 20), (17, 40)]
+    assert [p.image.size for p in e.images] == [(30, 20), (17, 40)]
 
 
-def test_pictures_of_several_sizes_that_are_not_resized(tiny: Build) -> None:
+def test_images_of_several_sizes_that_are_not_resized(tiny: Build) -> None:
     model = saywhy.load(tiny(), preprocess=saywhy.Preprocess(resize=None, crop=None))
     given = [np.zeros((20, 30, 3), np.uint8), np.zeros((20, 31, 3), np.uint8)]
     assert_refused(model, given, "several sizes", "[3, 20, 30], [3, 20, 31]", "input_size=")
 
 
-def test_a_bare_network_does_not_know_pictures(tiny: Build) -> None:
+def test_a_bare_network_does_not_know_images(tiny: Build) -> None:
     assert_refused(
         tiny(), np.zeros((20, 20, 3), np.uint8), "TinyNetwork", "bare network", "input_size=224", "preprocess="
     )
@@ -108,12 +108,12 @@ def test_a_generator_is_not_a_list(model: saywhy.Model) -> None:
     assert_refused(model, (np.zeros((9, 9, 3)) for _ in range(2)), "generator")
 
 
-def test_a_very_long_and_narrow_picture(tiny: Build) -> None:
+def test_a_very_long_and_narrow_image(tiny: Build) -> None:
     assert_refused(
         saywhy.load(tiny(), input_size=224),
         np.zeros((1, 60_000, 3), np.uint8),
         "60000 × 1",
-        error=saywhy.errors.PictureError,
+        error=saywhy.errors.ImageError,
     )
 
 
@@ -125,7 +125,7 @@ def test_nan_and_infinity(tiny: Build, wrong: float) -> None:
     tensor = torch.rand(2, 3, 16, 16)
     tensor[1, 2, 3, 4] = wrong
     assert_refused(tiny(), tensor, "NaN or infinity", "preprocessing")
-    assert_refused(tiny(), {"pictures": tensor}, "NaN or infinity")
+    assert_refused(tiny(), {"images": tensor}, "NaN or infinity")
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.complex64])
@@ -146,22 +146,22 @@ def test_tensors_that_the_network_does_not_take(tiny: Build, shape: tuple[int, .
 @pytest.mark.parametrize("shape", [(0, 3, 16, 16), (1, 3, 0, 16), (0,) * 4])
 def test_empty_tensors(tiny: Build, shape: tuple[int, ...]) -> None:
     assert_refused(tiny(), torch.rand(shape), "nothing to explain", str(list(shape)))
-    assert_refused(tiny(), {"pictures": torch.rand(shape)}, "nothing to explain", str(list(shape)))
+    assert_refused(tiny(), {"images": torch.rand(shape)}, "nothing to explain", str(list(shape)))
 
 
-def test_one_picture_needs_no_batch(tiny: Build) -> None:
+def test_one_image_needs_no_batch(tiny: Build) -> None:
     tensor = torch.rand(3, 16, 16)
     torch.testing.assert_close(explained(tiny(), tensor).maps, explained(tiny(), tensor[None]).maps)
 
 
-def test_one_picture_of_many_channels_needs_no_batch() -> None:
+def test_one_image_of_many_channels_needs_no_batch() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(13, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     tensor = torch.rand(13, 16, 16)
     torch.testing.assert_close(explained(network, tensor).maps, explained(network, tensor[None]).maps)
 
 
-def test_a_batch_of_signals_is_no_picture(tiny: Build) -> None:
+def test_a_batch_of_signals_is_no_image(tiny: Build) -> None:
     assert explained(tiny(axes=1), torch.rand(3, 3, 32)).maps.shape[0] == 3
 
 
@@ -205,7 +205,7 @@ def test_tensors_in_any_memory_order(tiny: Build) -> None:
 
 
 class Asked(nn.Module):
-    """A picture and a question: two arguments."""
+    """An image and a question: two arguments."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -240,9 +240,9 @@ def test_a_network_that_takes_one_dict(tiny: Build) -> None:
     torch.testing.assert_close(explained(OneDict(tiny()), {"image": image}).maps, explained(tiny(), image).maps)
 
 
-def test_arguments_without_a_picture(tiny: Build) -> None:
-    assert_refused(Asked(tiny()), {"question": torch.tensor([1])}, "no picture", "[batch, channel, height, width]")
-    assert_refused(Asked(tiny()), ("what?", 7), "no picture")
+def test_arguments_without_a_image(tiny: Build) -> None:
+    assert_refused(Asked(tiny()), {"question": torch.tensor([1])}, "no image", "[batch, channel, height, width]")
+    assert_refused(Asked(tiny()), ("what?", 7), "no image")
 
 
 def test_an_argument_is_missing(tiny: Build) -> None:
@@ -408,7 +408,7 @@ def test_an_answer_that_is_nan_although_the_weights_are_not(tiny: Build) -> None
     assert_refused(network, torch.rand(1, 3, 16, 16), "NaN or infinite", "float32", error=WeightsError)
 
 
-def test_a_network_that_takes_one_picture_only() -> None:
+def test_a_network_that_takes_one_image_only() -> None:
     class Single(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -454,11 +454,11 @@ def test_misspelt_methods_and_parameters(tiny: Build) -> None:
     assert_refused(tiny(), tensor, "median", error=errors.MethodError, fuse="median")
 
 
-# --- pictures and words ------------------------------------------------------------------------------------------
+# --- images and words ------------------------------------------------------------------------------------------
 
 
 class Spoken(nn.Module):
-    """A network of a picture and a question."""
+    """A network of an image and a question."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -484,27 +484,27 @@ def asked() -> saywhy.Model:
     return dataclasses.replace(saywhy.load(Spoken(), input_size=16), texts={"question": known.batch})
 
 
-def test_a_picture_and_a_question(asked: saywhy.Model, tmp_path: Path) -> None:
+def test_a_image_and_a_question(asked: saywhy.Model, tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png")
     e = explained(asked, {"image": tmp_path / "a.png", "question": "where is the cat?"})
-    assert e.pictures[0].name == "a.png · where is the cat?"
-    assert e.pictures[0].image.size == (30, 20)
+    assert e.images[0].name == "a.png · where is the cat?"
+    assert e.images[0].image.size == (30, 20)
     fed, _ = asked.preprocess(Image.fromarray(array))
     tensors = explained(asked, {"image": fed[None], "question": "where is the cat?"})
     torch.testing.assert_close(tensors.maps, e.maps)
 
 
-def test_one_picture_and_several_questions(asked: saywhy.Model) -> None:
+def test_one_image_and_several_questions(asked: saywhy.Model) -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     questions = ["where is the cat?", "is there a dog", "cat"]
     together = explained(asked, {"image": array, "question": questions})
     alone = [explained(asked, {"image": array, "question": question}).maps for question in questions]
     torch.testing.assert_close(together.maps, torch.cat(alone))
-    assert [p.name for p in together.pictures][1] == "picture · is there a dog"
+    assert [p.name for p in together.images][1] == "image · is there a dog"
 
 
-def test_several_pictures_and_one_question(asked: saywhy.Model) -> None:
+def test_several_images_and_one_question(asked: saywhy.Model) -> None:
     arrays = list(np.random.default_rng(0).integers(0, 256, (2, 20, 30, 3), dtype=np.uint8))
     together = explained(asked, {"question": "is there a dog", "image": arrays})
     alone = [explained(asked, {"image": array, "question": ["is there a dog"]}).maps for array in arrays]
@@ -519,9 +519,9 @@ def test_several_pictures_and_one_question(asked: saywhy.Model) -> None:
         ({"question": "где кошка"}, ("none of the words",)),
         ({"question": 7}, ("'question' is a text or a list of texts, got int",)),
         ({"question": []}, ("'question' is a text or a list of texts",)),
-        ({"question": ["cat", "dog", "cat"]}, ("2 pictures and 3 of 'question' do not go together",)),
+        ({"question": ["cat", "dog", "cat"]}, ("2 images and 3 of 'question' do not go together",)),
         ({"image": "no/such.png"}, ("no/such.png",)),
-        ({"mask": torch.zeros(1, 3, 4, 4)}, ("takes one picture besides question; got image, mask",)),
+        ({"mask": torch.zeros(1, 3, 4, 4)}, ("takes one image besides question; got image, mask",)),
     ],
 )
 def test_words_that_do_not_fit(asked: saywhy.Model, change: dict[str, Any], words: tuple[str, ...]) -> None:

@@ -98,7 +98,7 @@ def test_the_input_size(tiny: Build, size: Any) -> None:
 
 def test_mean_and_std_alone_leave_the_size(tiny: Build) -> None:
     model = saywhy.load(tiny(), mean=(0, 0, 0), std=(1, 1, 1))
-    tensor, seen = model.preprocess(saywhy.images.read_picture(np.full((4, 6, 3), 255, np.uint8)))
+    tensor, seen = model.preprocess(saywhy.images.read_image(np.full((4, 6, 3), 255, np.uint8)))
     assert torch.equal(tensor, torch.ones(3, 4, 6))
     assert seen == (0, 0, 6, 4)
 
@@ -224,7 +224,7 @@ def test_a_network_of_ones_own_that_takes_words(tmp_path):
     Image.new("RGB", (40, 30), "red").save(tmp_path / "x.png")
     e = saywhy.explain(model, {"image": tmp_path / "x.png", "question": "is it red"}, ["a", "b"], relu=False)
     assert e.targets == [["a", "b"]]
-    assert e.pictures[0].image.size == (40, 30)
+    assert e.images[0].image.size == (40, 30)
     for wrong in (["question"], {"question": "read"}):
         with pytest.raises(saywhy.errors.InputError, match="functions by the names of arguments"):
             saywhy.load(Asked(), texts=wrong)

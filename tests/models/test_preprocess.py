@@ -1,4 +1,4 @@
-"""From a picture to what the network is fed and back: the geometry, measured and inverted."""
+"""From an image to what the network is fed and back: the geometry, measured and inverted."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 import saywhy
 from saywhy import Preprocess
-from saywhy.errors import PictureError
+from saywhy.errors import ImageError
 from saywhy.models.preprocess import MeasuredPreprocess
 
 sides = st.integers(8, 900)
@@ -47,16 +47,16 @@ def test_the_same_as_torchvisions_own_transforms(size: tuple[int, int], interpol
 
 
 @pytest.mark.parametrize("size", [(20, 30), (30, 20), (21, 64), (65, 40), (100, 10)])
-def test_pictures_smaller_than_the_crop_are_padded_as_in_torchvision(size: tuple[int, int]) -> None:
-    ours, seen = Preprocess(None, (64, 64), (0, 0, 0), (1, 1, 1))(noise(*size))
+def test_images_smaller_than_the_crop_are_padded_as_in_torchvision(size: tuple[int, int]) -> None:
+    ours, crop_box = Preprocess(None, (64, 64), (0, 0, 0), (1, 1, 1))(noise(*size))
     torch.testing.assert_close(ours, v2.functional.center_crop(to_tensor(noise(*size)), [64, 64]))
-    assert seen[2] - seen[0] == seen[3] - seen[1] == 64
+    assert crop_box[2] - crop_box[0] == crop_box[3] - crop_box[1] == 64
     assert MeasuredPreprocess(lambda i: v2.functional.center_crop(to_tensor(i), [64, 64]))(noise(*size))[1] == (
-        pytest.approx(seen, abs=0.5)
+        pytest.approx(crop_box, abs=0.5)
     )
 
 
-def test_small_pictures_are_left_alone_where_the_network_takes_any_size() -> None:
+def test_small_images_are_left_alone_where_the_network_takes_any_size() -> None:
     small = Preprocess(224, (224, 224), largest=256)
     assert small(noise(32, 48))[0].shape == (3, 48, 32)
     assert small(noise(257, 300))[0].shape == (3, 224, 224)
@@ -64,14 +64,14 @@ def test_small_pictures_are_left_alone_where_the_network_takes_any_size() -> Non
 
 @pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000)])
 def test_a_thread_is_not_blown_up(size: tuple[int, int]) -> None:
-    with pytest.raises(PictureError, match="before it is cropped"):
+    with pytest.raises(ImageError, match="before it is cropped"):
         Preprocess(256)(Image.new("RGB", size))
 
 
 def test_a_pixel_is_enough() -> None:
-    tensor, seen = Preprocess()(Image.new("RGB", (1, 1), "white"))
+    tensor, crop_box = Preprocess()(Image.new("RGB", (1, 1), "white"))
     assert tensor.shape == (3, 224, 224)
-    assert_near(seen, (0.0625, 0.0625, 0.9375, 0.9375), 1e-6)
+    assert_near(crop_box, (0.0625, 0.0625, 0.9375, 0.9375), 1e-6)
 
 
 # --- MeasuredPreprocess recovers what is known -------------------------------------------------------------------
@@ -143,7 +143,7 @@ def test_a_line_of_pixels_is_seen_whole(size: tuple[int, int]) -> None:
     assert_near(measured(Image.new("RGB", size, "teal"))[1], (0, 0, *size))
 
 
-def test_what_does_not_depend_on_the_picture_is_taken_to_see_all_of_it() -> None:
+def test_what_does_not_depend_on_the_image_is_taken_to_see_all_of_it() -> None:
     assert MeasuredPreprocess(lambda _: torch.zeros(3, 8, 8))(noise(30, 20))[1] == (0, 0, 30, 20)
 
 
@@ -194,21 +194,21 @@ WAYS: dict[str, Any] = {
 def test_a_bright_square_is_found_where_it_is(way: str, size: tuple[int, int]) -> None:
     width, height = size
     x, y = width // 2 + 21, height // 2 - 30
-    picture = Image.new("RGB", size)
-    picture.paste("white", (x - 12, y - 12, x + 12, y + 12))
+    image = Image.new("RGB", size)
+    image.paste("white", (x - 12, y - 12, x + 12, y + 12))
     model = saywhy.load(Brightness(), preprocess=WAYS[way])
-    e = saywhy.explain(model, picture, target=0, layer="features")
-    left, top, right, bottom = e.pictures[0].seen
+    e = saywhy.explain(model, image, target=0, layer="features")
+    left, top, right, bottom = e.images[0].crop_box
     cell = max((right - left) / e.maps.shape[-1], (bottom - top) / e.maps.shape[-2])
     assert_near(e.peak(), (x, y), 12 + cell / 2)
     found = e.box(threshold=0.5)
     assert found is not None
     assert_near(found, (x - 12, y - 12, x + 12, y + 12), 1.1 * cell + 1)
-    on_picture = e.on_picture()
-    assert on_picture.shape == (height, width)
+    on_image = e.on_image()
+    assert on_image.shape == (height, width)
     inside = np.zeros((height, width), bool)
     inside[max(0, round(top)) : round(bottom), max(0, round(left)) : round(right)] = True
-    disagree = np.isnan(on_picture) == inside
+    disagree = np.isnan(on_image) == inside
     assert disagree.mean() < 0.02
-    row, column = np.unravel_index(np.nanargmax(on_picture), on_picture.shape)
+    row, column = np.unravel_index(np.nanargmax(on_image), on_image.shape)
     assert_near((column + 0.5, row + 0.5), (x, y), 12 + cell / 2)

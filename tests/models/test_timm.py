@@ -47,7 +47,7 @@ def noise(width: int, height: int) -> Image.Image:
         ({"interpolation": "lanczos"}, MeasuredPreprocess),
     ],
 )
-def test_pictures_are_fed_as_timms_own_transforms_say(config: Any, kind: type, size: tuple[int, int]) -> None:
+def test_images_are_fed_as_timms_own_transforms_say(config: Any, kind: type, size: tuple[int, int]) -> None:
     module = Configured(**config)
     theirs = create_transform(**resolve_model_data_config(module), is_training=False)
     ours = _preprocess(module)

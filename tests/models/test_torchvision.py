@@ -24,7 +24,7 @@ def noise(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["squeezenet1_0", "efficientnet_b0", "swin_t"])
-def test_pictures_are_fed_as_the_presets_transforms_say(name: str, size: tuple[int, int]) -> None:
+def test_images_are_fed_as_the_presets_transforms_say(name: str, size: tuple[int, int]) -> None:
     from saywhy.models.torchvision import _preprocess
 
     preset = models.get_model_weights(name).DEFAULT
@@ -43,7 +43,7 @@ def test_a_network_that_was_never_trained() -> None:
     assert not model.module.training
     e = saywhy.explain(model, noise(400, 300), target="tiger cat", method="eigencam", layer="features.3")
     assert e.classes.tolist() == [[282]]
-    assert e.pictures[0].seen == pytest.approx((69, 19, 331, 281), abs=1)
+    assert e.images[0].crop_box == pytest.approx((69, 19, 331, 281), abs=1)
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
@@ -64,8 +64,8 @@ def test_googlenet_is_set_up_as_for_its_published_weights(tmp_path: Path, auxili
     assert module.transform_input
     network.transform_input = True
     with torch.no_grad():
-        picture = torch.rand(1, 3, 96, 96)
-        torch.testing.assert_close(module(picture), network.eval()(picture))
+        image = torch.rand(1, 3, 96, 96)
+        torch.testing.assert_close(module(image), network.eval()(image))
 
 
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_no_network_no_weights_but_a_way_out(error: Exception, monkeypatch: pyte
 @pytest.mark.real
 def test_the_cat_and_the_dog(real: Path) -> None:
     model = saywhy.load("torchvision:squeezenet1_0", weights=real / "imagenet" / "squeezenet1_0.safetensors")
-    model.preprocess = Preprocess((224, 224), (224, 224))  # the picture whole, as in the paper
+    model.preprocess = Preprocess((224, 224), (224, 224))  # the image whole, as in the paper
     e = saywhy.explain(model, real / "imagenet" / "photos" / "cat_dog.jpg", target=[None, "boxer", "tiger cat"])
     assert e.targets == [["bull mastiff", "boxer", "tiger cat"]]
     assert e.probabilities is not None

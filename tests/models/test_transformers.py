@@ -85,14 +85,14 @@ def seen_by(name: str, width: int, height: int) -> tuple[float, ...]:
 def test_a_folder(folders: dict[str, Path], name: str, size: tuple[int, int]) -> None:
     model = saywhy.load(f"hf:{folders[name]}")
     assert model.labels == ("cat", "dog", "bird")
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-    e = saywhy.explain(model, picture, target="dog", relu=False)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    e = saywhy.explain(model, image, target="dog", relu=False)
     assert e.classes.tolist() == [[1]]
     assert e.input_size == ((32, 32) if name == "vit" else (64, 64))
     # The processors round the resized side to whole pixels of their own.
-    assert np.abs(np.subtract(e.pictures[0].seen, seen_by(name, *size))).max() < 0.02 * max(size)
+    assert np.abs(np.subtract(e.images[0].crop_box, seen_by(name, *size))).max() < 0.02 * max(size)
     processor = transformers.AutoImageProcessor.from_pretrained(folders[name])
-    theirs = processor(images=picture, return_tensors="pt")["pixel_values"]
+    theirs = processor(images=image, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         torch.testing.assert_close(e.scores, model.module(theirs).logits[:, 1:2])
 

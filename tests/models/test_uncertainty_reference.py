@@ -12,19 +12,19 @@ from torch import Tensor
 
 from saywhy.errors import WeightsError
 from saywhy.metrics.calibration import risk_coverage
-from saywhy.models.uncertainty_reference import STEPS, Reference, Risks, quantile_of
+from saywhy.models.uncertainty_reference import STEPS, RiskCoverageCurve, UncertaintyReference, quantile_of
 
 few = settings(max_examples=40, deadline=None)
 measured = st.lists(st.floats(0, 10, width=32), min_size=1, max_size=60)
 
 
-def reference(limit: float = 0.7) -> Reference:
+def reference(limit: float = 0.7) -> UncertaintyReference:
     values = torch.rand(500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return Reference.of({"total": values, "epistemic": values**4}, limit, 0.05, "talk-val")
+    return UncertaintyReference.of({"total": values, "epistemic": values**4}, limit, 0.05, "talk-val")
 
 
 def quantiles(values: list[float]) -> tuple[float, ...]:
-    return Reference.of({"total": torch.tensor(values)}, 0, 0, "").quantiles["total"]
+    return UncertaintyReference.of({"total": torch.tensor(values)}, 0, 0, "").quantiles["total"]
 
 
 def test_quantiles_of_a_test_set():
@@ -40,7 +40,7 @@ class TestRisks:
     def test_of_every_percent_and_where_an_answer_lies(self):
         values = torch.arange(200).double() / 200
         found = risk_coverage(values, values >= 0.75)  # the last quarter is wrong
-        risks = Risks.of(found.risk, found.uncertainty, "some")
+        risks = RiskCoverageCurve.of(found.risk, found.uncertainty, "some")
         assert risks.wrong[74] == 0
         assert risks.wrong[99] == pytest.approx(0.25)
         assert risks.limits[0] == pytest.approx(0.005)
@@ -50,34 +50,36 @@ class TestRisks:
     @given(measured, st.floats(-1, 11, width=32))
     def test_all_answers_as_certain_are_counted(self, values, value):
         found = risk_coverage(torch.tensor(values), torch.ones(len(values), dtype=torch.bool))
-        percent = Risks.of(found.risk, found.uncertainty, "").at(value)
+        percent = RiskCoverageCurve.of(found.risk, found.uncertainty, "").at(value)
         share = sum(v <= value for v in values) / len(values)
         assert abs(percent / 100 - share) <= 0.5 / len(values) + 0.011
 
     def test_kept_beside_weights(self):
         values = torch.rand(321, generator=torch.Generator().manual_seed(3))
         found = risk_coverage(values, values > 0.5)
-        known = dataclasses.replace(reference(), risks=Risks.of(found.risk, found.uncertainty, "ambiguous-test"))
-        after = Reference.read(known.text())
+        known = dataclasses.replace(
+            reference(), risks=RiskCoverageCurve.of(found.risk, found.uncertainty, "ambiguous-test")
+        )
+        after = UncertaintyReference.read(known.text())
         assert after.risks is not None
         assert after.risks.split == "ambiguous-test"
         assert after.risks.wrong == pytest.approx(known.risks.wrong, abs=1e-6)
-        assert Reference.read(after.text()) == after
+        assert UncertaintyReference.read(after.text()) == after
         short = json.loads(known.text())
         short["risks"]["wrong"].pop()
         with pytest.raises(WeightsError, match="hundred steps"):
-            Reference.read(json.dumps(short))
+            UncertaintyReference.read(json.dumps(short))
 
 
 @pytest.mark.parametrize("limit", [0.7, -math.inf])
 def test_read_again(limit):
     before = reference(limit)
-    after = Reference.read(before.text())
+    after = UncertaintyReference.read(before.text())
     assert (after.limit, after.risk, after.split) == (before.limit, before.risk, before.split)
     assert after.quantiles.keys() == before.quantiles.keys()
     for kind, values in before.quantiles.items():
         assert after.quantiles[kind] == pytest.approx(values, abs=1e-6)
-    assert Reference.read(after.text()) == after
+    assert UncertaintyReference.read(after.text()) == after
     assert len(before.text()) < 3000
 
 
@@ -85,7 +87,7 @@ def test_a_torn_text_is_refused():
     whole = reference().text()
     for end in range(len(whole)):
         with pytest.raises(WeightsError, match="cannot be read"):
-            Reference.read(whole[:end])
+            UncertaintyReference.read(whole[:end])
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_a_torn_text_is_refused():
 )
 def test_another_text_is_refused(text):
     with pytest.raises(WeightsError, match="cannot be read"):
-        Reference.read(text)
+        UncertaintyReference.read(text)
 
 
 class TestQuantileOf:
@@ -149,13 +151,15 @@ def test_how_a_model_uses_it():
 
 def test_of_measurements_in_any_precision():
     values: dict[str, Tensor] = {"total": torch.linspace(0, 1, 11).half()}
-    assert Reference.of(values, 0, 0, "").quantiles["total"][10] == pytest.approx(0.1, abs=1e-3)
+    assert UncertaintyReference.of(values, 0, 0, "").quantiles["total"][10] == pytest.approx(0.1, abs=1e-3)
 
 
 def test_the_smallest_are_told_apart_after_reading_too():
     """Of a variance head most values are far below a millionth."""
     values = torch.logspace(-14, -3, 1001, dtype=torch.float64)
-    read = Reference.read(Reference.of({"noise": values}, 0.5, 0.05, "val", questions="talk-test").text())
+    read = UncertaintyReference.read(
+        UncertaintyReference.of({"aleatoric_variance": values}, 0.5, 0.05, "val", questions="talk-test").text()
+    )
     assert read.questions == "talk-test"
     for k in (5, 50, 95):
-        assert read.share_below("noise", float(values[10 * k])) == pytest.approx(k / 100, abs=1e-4)
+        assert read.share_below("aleatoric_variance", float(values[10 * k])) == pytest.approx(k / 100, abs=1e-4)

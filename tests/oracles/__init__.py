@@ -5,7 +5,7 @@ oracle and the function that it judges cannot share a mistake. Each takes the ac
 float64 arrays [channel, *space], and gives the map [*space].
 
 A new method of one pass is tested by the whole harness as soon as its oracle has a line in ``ORACLES``; one that runs
-the network itself as soon as it has a line in ``RUN_ORACLES``: those take an ``Observed`` network and one picture
+the network itself as soon as it has a line in ``RUN_ORACLES``: those take an ``Observed`` network and one image
 [channel, *space], and give the map.
 """
 

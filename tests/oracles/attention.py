@@ -7,12 +7,12 @@ from torch import Tensor
 from oracles.observed import Array, Observed
 
 
-def _attention(observed: Observed, picture: Array) -> tuple[list[Array], list[Array]]:
+def _attention(observed: Observed, image: Array) -> tuple[list[Array], list[Array]]:
     """Probabilities and gradients [head, token, token] of every block."""
     kept: list[Tensor] = []
     handles = [b.softmax.register_forward_hook(lambda _m, _i, out: kept.append(out)) for b in observed.network.blocks]
     try:
-        y = observed.score(observed.network(torch.from_numpy(picture)[None]))
+        y = observed.score(observed.network(torch.from_numpy(image)[None]))
     finally:
         for handle in handles:
             handle.remove()
@@ -30,8 +30,8 @@ def _read(observed: Observed, matrix: Array, grid: tuple[int, ...]) -> Array:
     return found
 
 
-def _grid(picture: Array) -> tuple[int, ...]:
-    return tuple(side // 2 for side in picture.shape[1:])
+def _grid(image: Array) -> tuple[int, ...]:
+    return tuple(side // 2 for side in image.shape[1:])
 
 
 def _times(a: Array, b: Array) -> Array:
@@ -63,48 +63,48 @@ def _rolled(fused: list[Array]) -> Array:
     return result
 
 
-def attention(observed: Observed, picture: Array, *, block: int = -1, head: int | None = None) -> Array:
-    A = _attention(observed, picture)[0][block]
+def attention(observed: Observed, image: Array, *, block: int = -1, head: int | None = None) -> Array:
+    A = _attention(observed, image)[0][block]
     heads = range(len(A)) if head is None else [head]
-    return _read(observed, sum(A[h] for h in heads) / len(heads), _grid(picture))
+    return _read(observed, sum(A[h] for h in heads) / len(heads), _grid(image))
 
 
-def attention_rollout(observed: Observed, picture: Array, *, heads: str = "mean", discard: float = 0.0) -> Array:
+def attention_rollout(observed: Observed, image: Array, *, heads: str = "mean", discard: float = 0.0) -> Array:
     fused = []
-    for A in _attention(observed, picture)[0]:
+    for A in _attention(observed, image)[0]:
         one = np.zeros(A.shape[1:])
         for i, j in np.ndindex(*one.shape):
             every = [float(A[h, i, j]) for h in range(len(A))]
             one[i, j] = {"mean": sum(every) / len(every), "max": max(every), "min": min(every)}[heads]
         fused.append(_without_the_lowest(one, discard))
-    return _read(observed, _rolled(fused), _grid(picture))
+    return _read(observed, _rolled(fused), _grid(image))
 
 
-def gradient_rollout(observed: Observed, picture: Array, *, discard: float = 0.0) -> Array:
+def gradient_rollout(observed: Observed, image: Array, *, discard: float = 0.0) -> Array:
     fused = []
-    for A, G in zip(*_attention(observed, picture), strict=True):
+    for A, G in zip(*_attention(observed, image), strict=True):
         one = np.zeros(A.shape[1:])
         for i, j in np.ndindex(*one.shape):
             one[i, j] = max(0.0, sum(A[h, i, j] * G[h, i, j] for h in range(len(A))) / len(A))
         fused.append(_without_the_lowest(one, discard))
-    return _read(observed, _rolled(fused), _grid(picture))
+    return _read(observed, _rolled(fused), _grid(image))
 
 
-def generic_attention(observed: Observed, picture: Array) -> Array:
+def generic_attention(observed: Observed, image: Array) -> Array:
     """Equations 5 and 6; the matrix that is there before the first block is taken off again where rows are averaged."""
-    A, G = _attention(observed, picture)
+    A, G = _attention(observed, image)
     R = np.eye(A[0].shape[1])
     for a, g in zip(A, G, strict=True):
         relevance = np.zeros(R.shape)
         for i, j in np.ndindex(*R.shape):
             relevance[i, j] = sum(max(0.0, a[h, i, j] * g[h, i, j]) for h in range(len(a))) / len(a)
         R = R + _times(relevance, R)
-    return _read(observed, R if observed.network.class_token else R - np.eye(len(R)), _grid(picture))
+    return _read(observed, R if observed.network.class_token else R - np.eye(len(R)), _grid(image))
 
 
-def model_attention(observed: Observed, picture: Array) -> Array:
+def model_attention(observed: Observed, image: Array) -> Array:
     """Softmax over places of what each glimpse finds there, the mean over glimpses."""
-    A, _, _ = _features(observed, picture)
+    A, _, _ = _features(observed, image)
     weight, bias = (p.detach().numpy() for p in (observed.network.look.weight, observed.network.look.bias))
     found = np.zeros(A.shape[1:])
     for w, b in zip(weight, bias, strict=True):
@@ -115,6 +115,6 @@ def model_attention(observed: Observed, picture: Array) -> Array:
     return found
 
 
-def _features(observed: Observed, picture: Array) -> tuple[Array, Array, float]:
+def _features(observed: Observed, image: Array) -> tuple[Array, Array, float]:
     seen = Observed(observed.network, observed.layer, lambda output: output.logits[:, 0])
-    return seen.at_layer(picture)
+    return seen.at_layer(image)

@@ -65,8 +65,8 @@ def fem(A: Array, G: Array, *, sigmas: float = 2.0, variant: str = "published") 
     return total
 
 
-def shapleycam(observed: Observed, picture: Array, *, relu: bool = True) -> Array:
-    A, G, H = observed.curvature(picture)
+def shapleycam(observed: Observed, image: Array, *, relu: bool = True) -> Array:
+    A, G, H = observed.curvature(image)
     grid = A.shape[1:]
     units = list(np.ndindex(A.shape))
     total = np.zeros(grid)

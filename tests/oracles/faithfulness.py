@@ -1,6 +1,6 @@
 """The metrics of faithfulness and of complexity once more, from the published equations, in loops over Python numbers.
 
-Each judges one map of one picture [channel, *space]. ``value`` is the score of a picture, which is asked one picture at
+Each judges one map of one image [channel, *space]. ``value`` is the score of an image, which is asked one image at
 a time; random numbers are handed in. Places are compared as fractions, so that only what is equal is equal.
 """
 
@@ -15,7 +15,7 @@ from oracles.observed import Array
 from oracles.perturbation import occlusion
 
 Value = Callable[[Array], float]
-"""The score of a picture [channel, *space]."""
+"""The score of an image [channel, *space]."""
 
 Place = tuple[int, ...]
 """A pixel, by its index along every axis."""
@@ -57,11 +57,11 @@ def in_order(map: Array, space: Sequence[int], drawn: Sequence[int]) -> list[Pla
     return sorted(values, key=lambda p: (-values[p], numbered[p]))
 
 
-def without(picture: Array, gone: Sequence[Place], filled: Array) -> Array:
-    """The picture with other pixels in some places, in every channel."""
-    altered = picture.copy()
+def without(image: Array, gone: Sequence[Place], filled: Array) -> Array:
+    """The image with other pixels in some places, in every channel."""
+    altered = image.copy()
     for p in gone:
-        for channel in range(len(picture)):
+        for channel in range(len(image)):
             altered[(channel, *p)] = filled[(channel, *p)]
     return altered
 
@@ -72,67 +72,67 @@ def area(heights: Sequence[float]) -> float:
     return sum((left + right) / 2 for left, right in pairs) / len(pairs)
 
 
-def deletion(value: Value, picture: Array, map: Array, *, steps: int, filled: Array, drawn: Sequence[int]) -> float:
-    order = in_order(map, picture.shape[1:], drawn)
+def deletion(value: Value, image: Array, map: Array, *, steps: int, filled: Array, drawn: Sequence[int]) -> float:
+    order = in_order(map, image.shape[1:], drawn)
     heights = []
     for step in range(steps + 1):
         gone = order[: round(step / steps * len(order))]
-        heights.append(value(without(picture, gone, filled)))
+        heights.append(value(without(image, gone, filled)))
     return area(heights)
 
 
-def insertion(value: Value, picture: Array, map: Array, *, steps: int, filled: Array, drawn: Sequence[int]) -> float:
-    order = in_order(map, picture.shape[1:], drawn)
+def insertion(value: Value, image: Array, map: Array, *, steps: int, filled: Array, drawn: Sequence[int]) -> float:
+    order = in_order(map, image.shape[1:], drawn)
     heights = []
     for step in range(steps + 1):
         come = order[: round(step / steps * len(order))]
-        heights.append(value(without(filled, come, picture)))
+        heights.append(value(without(filled, come, image)))
     return area(heights)
 
 
 def comprehensiveness(
-    value: Value, picture: Array, map: Array, *, shares: Sequence[float], filled: Array, drawn: Sequence[int]
+    value: Value, image: Array, map: Array, *, shares: Sequence[float], filled: Array, drawn: Sequence[int]
 ) -> float:
-    order, total = in_order(map, picture.shape[1:], drawn), 0.0
+    order, total = in_order(map, image.shape[1:], drawn), 0.0
     for share in shares:
         rationale = order[: round(share * len(order))]
-        total += value(picture) - value(without(picture, rationale, filled))
+        total += value(image) - value(without(image, rationale, filled))
     return total / len(shares)
 
 
 def sufficiency(
-    value: Value, picture: Array, map: Array, *, shares: Sequence[float], filled: Array, drawn: Sequence[int]
+    value: Value, image: Array, map: Array, *, shares: Sequence[float], filled: Array, drawn: Sequence[int]
 ) -> float:
-    order, total = in_order(map, picture.shape[1:], drawn), 0.0
+    order, total = in_order(map, image.shape[1:], drawn), 0.0
     for share in shares:
         rationale = order[: round(share * len(order))]
-        total += value(picture) - value(without(filled, rationale, picture))
+        total += value(image) - value(without(filled, rationale, image))
     return total / len(shares)
 
 
 def road(
-    value: Value, picture: Array, map: Array, *, shares: Sequence[float], noise: Array, drawn: Sequence[int]
+    value: Value, image: Array, map: Array, *, shares: Sequence[float], noise: Array, drawn: Sequence[int]
 ) -> float:
     """Noise [channel, height, width] is handed in."""
     total = 0.0
     for share in shares:
         heights = []
         for signed in (-map, map):  # the lowest go first, and then the highest
-            order = in_order(signed, picture.shape[1:], drawn)
+            order = in_order(signed, image.shape[1:], drawn)
             gone = order[: round(share * len(order))]
-            heights.append(value(without(picture, gone, imputed(picture, gone) + noise)))
+            heights.append(value(without(image, gone, imputed(image, gone) + noise)))
         total += heights[0] - heights[1]
     return total / len(shares)
 
 
-def imputed(picture: Array, gone: Sequence[Place]) -> Array:
+def imputed(image: Array, gone: Sequence[Place]) -> Array:
     """Every pixel that is gone as the weighted mean of its neighbours: one equation for each, solved together."""
-    if len(gone) == math.prod(picture.shape[1:]):
-        return np.broadcast_to(picture.mean((1, 2), keepdims=True), picture.shape).copy()
-    height, width = picture.shape[1:]
+    if len(gone) == math.prod(image.shape[1:]):
+        return np.broadcast_to(image.mean((1, 2), keepdims=True), image.shape).copy()
+    height, width = image.shape[1:]
     number = {p: i for i, p in enumerate(gone)}
-    system, found = np.zeros((len(gone), len(gone))), picture.copy()
-    right = np.zeros((len(gone), len(picture)))
+    system, found = np.zeros((len(gone), len(gone))), image.copy()
+    right = np.zeros((len(gone), len(image)))
     for (row, column), i in number.items():
         near = {}
         for r, c in itertools.product(range(row - 1, row + 2), range(column - 1, column + 2)):
@@ -144,33 +144,33 @@ def imputed(picture: Array, gone: Sequence[Place]) -> Array:
             if q in number:
                 system[i, number[q]] -= weight / whole
             else:
-                right[i] += weight / whole * picture[(slice(None), *q)]
+                right[i] += weight / whole * image[(slice(None), *q)]
     solved = np.linalg.solve(system, right) if gone else right
     for p, i in number.items():
         found[(slice(None), *p)] = solved[i]
     return found
 
 
-def seen_through(picture: Array, map: Array, filled: Array) -> Array:
-    """The picture where the map is at its maximum, the other one where it is zero or negative, in between a mixture."""
-    values = {p: max(0.0, float(v)) for p, v in at_pixels(map, picture.shape[1:]).items()}
+def seen_through(image: Array, map: Array, filled: Array) -> Array:
+    """The image where the map is at its maximum, the other one where it is zero or negative, in between a mixture."""
+    values = {p: max(0.0, float(v)) for p, v in at_pixels(map, image.shape[1:]).items()}
     largest = max(values.values())
     found = filled.copy()
     for p, value in values.items():
         share = value / largest if largest > 0 else 0.0
-        for channel in range(len(picture)):
+        for channel in range(len(image)):
             at = (channel, *p)
-            found[at] = share * picture[at] + (1 - share) * filled[at]
+            found[at] = share * image[at] + (1 - share) * filled[at]
     return found
 
 
-def average_drop(value: Value, picture: Array, map: Array, *, filled: Array) -> float:
-    before, after = value(picture), value(seen_through(picture, map, filled))
+def average_drop(value: Value, image: Array, map: Array, *, filled: Array) -> float:
+    before, after = value(image), value(seen_through(image, map, filled))
     return max(0.0, before - after) / before
 
 
-def increase_in_confidence(value: Value, picture: Array, map: Array, *, filled: Array) -> float:
-    return 1.0 if value(picture) < value(seen_through(picture, map, filled)) else 0.0
+def increase_in_confidence(value: Value, image: Array, map: Array, *, filled: Array) -> float:
+    return 1.0 if value(image) < value(seen_through(image, map, filled)) else 0.0
 
 
 def hidden_pixels(space: Sequence[int], cells: Array) -> list[list[Place]]:
@@ -201,47 +201,45 @@ def value_of_pixel(map: Array, space: Sequence[int], p: Place) -> float:
 
 
 def sums_and_drops(
-    value: Value, picture: Array, map: Array, *, sets: Sequence[Array], filled: Array
+    value: Value, image: Array, map: Array, *, sets: Sequence[Array], filled: Array
 ) -> tuple[list[float], list[float]]:
     """Of every set of hidden cells [*grid], what of the map lies in them, and by how much the score falls."""
     sums, drops = [], []
     for cells in sets:
-        hidden = hidden_pixels(picture.shape[1:], cells)
-        inside = [[value_of_pixel(map, picture.shape[1:], p) for p in cell] for cell in hidden]
+        hidden = hidden_pixels(image.shape[1:], cells)
+        inside = [[value_of_pixel(map, image.shape[1:], p) for p in cell] for cell in hidden]
         sums.append(sum(sum(cell) / len(cell) for cell in inside))
         gone = [p for cell in hidden for p in cell]
-        drops.append(value(picture) - value(without(picture, gone, filled)))
+        drops.append(value(image) - value(without(image, gone, filled)))
     return sums, drops
 
 
-def faithfulness_correlation(
-    value: Value, picture: Array, map: Array, *, sets: Sequence[Array], filled: Array
-) -> float:
-    a, b = sums_and_drops(value, picture, map, sets=sets, filled=filled)
+def faithfulness_correlation(value: Value, image: Array, map: Array, *, sets: Sequence[Array], filled: Array) -> float:
+    a, b = sums_and_drops(value, image, map, sets=sets, filled=filled)
     a, b = ([each - sum(side) / len(side) for each in side] for side in (a, b))
     return sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
 
 
-def infidelity(value: Value, picture: Array, map: Array, *, sets: Sequence[Array], filled: Array) -> float:
+def infidelity(value: Value, image: Array, map: Array, *, sets: Sequence[Array], filled: Array) -> float:
     """The mean squared error with the factor at which its derivative is zero, or with 0, if that is negative."""
-    sums, drops = sums_and_drops(value, picture, map, sets=sets, filled=filled)
+    sums, drops = sums_and_drops(value, image, map, sets=sets, filled=filled)
     factor = max(0.0, sum(s * d for s, d in zip(sums, drops, strict=True)) / sum(s * s for s in sums))
     error = sum((factor * s - d) ** 2 for s, d in zip(sums, drops, strict=True))
     return error / sum(d * d for d in drops)
 
 
 def occlusion_correlation(
-    observed: object, picture: Array, map: Array, *, window: int, stride: int, fill: str | float
+    observed: object, image: Array, map: Array, *, window: int, stride: int, fill: str | float
 ) -> float:
     """Spearman's correlation of both on 14 × 14 cells."""
-    hidden = occlusion(observed, picture, window=window, stride=stride, fill=fill)  # type: ignore[arg-type]
+    hidden = occlusion(observed, image, window=window, stride=stride, fill=fill)  # type: ignore[arg-type]
     a, b = (_ranks(_smaller(one, 14)) for one in (map, hidden))
     a, b = ([each - sum(side) / len(side) for each in side] for side in (a, b))
     return sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
 
 
 def _smaller(map: Array, cells: int) -> list[Fraction]:
-    """As pictures are resized: a triangle round the centre of every cell, as wide as two cells, along each axis."""
+    """As images are resized: a triangle round the centre of every cell, as wide as two cells, along each axis."""
     lines = [[Fraction(float(v)) for v in line] for line in map]
     for _axis in (1, 0):
         side = len(lines[0])

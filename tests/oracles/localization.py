@@ -184,10 +184,10 @@ def grid_pointing(values: Array, cell: int, side: int) -> Fraction:
     return sums[cell] / sum(sums) if sum(sums) else Fraction(0)
 
 
-def mosaic(pictures: Array) -> Array:
-    side = math.isqrt(len(pictures))
-    _, channels, height, width = pictures.shape
+def mosaic(images: Array) -> Array:
+    side = math.isqrt(len(images))
+    _, channels, height, width = images.shape
     out = np.zeros((channels, side * height, side * width))
-    for n, c, y, x in np.ndindex(*pictures.shape):
-        out[c, n // side * height + y, n % side * width + x] = pictures[n, c, y, x]
+    for n, c, y, x in np.ndindex(*images.shape):
+        out[c, n // side * height + y, n % side * width + x] = images[n, c, y, x]
     return out

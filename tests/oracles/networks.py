@@ -51,7 +51,7 @@ class TinyNetwork(nn.Module):
             seed: of the weights.
             dtype: of the weights.
             smooth: softplus instead of ReLU, so that finite differences agree with derivatives.
-            axes: 1 for signals, 2 for pictures, 3 for volumes.
+            axes: 1 for signals, 2 for images, 3 for volumes.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -62,8 +62,8 @@ class TinyNetwork(nn.Module):
                     module.running_var.uniform_(0.5, 2)
         return network.to(dtype).eval()
 
-    def forward(self, pictures: Tensor) -> Tensor | Looked:
-        features = self.dropout(self.features(self.stem(pictures)))
+    def forward(self, images: Tensor) -> Tensor | Looked:
+        features = self.dropout(self.features(self.stem(images)))
         if self.look is not None:
             seen = self.look(features.flatten(2).mT).mT.softmax(-1)
             found = (seen @ features.flatten(2).mT).mean(1)
@@ -84,8 +84,8 @@ class OneQuadrant(nn.Module):
         with torch.no_grad():
             self.features[0].weight.copy_(torch.eye(3)[:, :, None, None])
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        features = self.features(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
         height, width = features.shape[2] // 2, features.shape[3] // 2
         seen = features[:, :, :height, width:].sum((2, 3))
         return torch.stack([seen[:, 0] + 2 * seen[:, 1], seen[:, 2], -seen[:, 0]], dim=1)
@@ -99,8 +99,8 @@ class LinearNetwork(nn.Module):
         self.features = nn.Conv2d(3, 4, 3, padding=1)
         self.fc = nn.Linear(4 * side * side, classes)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.fc(self.features(pictures).flatten(1))
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.features(images).flatten(1))
 
 
 class TinyBlock(nn.Module):
@@ -160,8 +160,8 @@ class TinyTransformer(nn.Module):
                 block.qkv.weight.data *= 3
         return network.to(dtype).eval()
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        patches = self.stem(pictures).flatten(2).mT
+    def forward(self, images: Tensor) -> Tensor:
+        patches = self.stem(images).flatten(2).mT
         x = self.last(self.features(torch.cat([self.extra.expand(len(patches), -1, -1), patches], 1)))
         # What the class token says, or the mean of the patches; of the registers, never anything.
         return self.fc(self.dropout(torch.tanh(x[:, 0] if self.class_token else x[:, self.extra.shape[1] :].mean(1))))

@@ -1,4 +1,4 @@
-"""A network as an oracle sees it: one picture in, numbers out; torch does nothing but run and differentiate it."""
+"""A network as an oracle sees it: one image in, numbers out; torch does nothing but run and differentiate it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,48 +24,48 @@ class Observed:
     layer: nn.Module
     score: Callable[[Tensor], Tensor]
 
-    def output(self, picture: Array) -> Array:
-        """What the network says of one picture, [class]."""
+    def output(self, image: Array) -> Array:
+        """What the network says of one image, [class]."""
         with torch.no_grad():
-            return self.network(torch.from_numpy(picture)[None])[0].numpy()
+            return self.network(torch.from_numpy(image)[None])[0].numpy()
 
-    def value(self, picture: Array) -> float:
-        """The score of one picture."""
+    def value(self, image: Array) -> float:
+        """The score of one image."""
         with torch.no_grad():
-            return float(self.score(self.network(torch.from_numpy(picture)[None])))
+            return float(self.score(self.network(torch.from_numpy(image)[None])))
 
-    def at_layer(self, picture: Array) -> tuple[Array, Array, float]:
+    def at_layer(self, image: Array) -> tuple[Array, Array, float]:
         """Activations and gradients of the layer, [channel, *space], and the score."""
         kept: list[Tensor] = []
         handle = self.layer.register_forward_hook(lambda _m, _i, out: kept.append(out))
         try:
-            y = self.score(self.network(torch.from_numpy(picture)[None].requires_grad_()))
+            y = self.score(self.network(torch.from_numpy(image)[None].requires_grad_()))
         finally:
             handle.remove()
         (gradient,) = torch.autograd.grad(y.sum(), kept[0])
         return kept[0].detach()[0].numpy(), gradient[0].numpy(), float(y.detach())
 
-    def at_picture(self, picture: Array) -> tuple[Array, Array, float]:
-        """The picture itself, the gradient of the score with respect to it, and the score."""
-        x = torch.from_numpy(picture)[None].requires_grad_()
+    def at_image(self, image: Array) -> tuple[Array, Array, float]:
+        """The image itself, the gradient of the score with respect to it, and the score."""
+        x = torch.from_numpy(image)[None].requires_grad_()
         y = self.score(self.network(x))
         (gradient,) = torch.autograd.grad(y.sum(), x)
-        return picture, gradient[0].numpy(), float(y.detach())
+        return image, gradient[0].numpy(), float(y.detach())
 
-    def with_layer(self, picture: Array, activations: Array) -> float:
+    def with_layer(self, image: Array, activations: Array) -> float:
         """The score when the layer gives something else, [channel, *space]."""
         handle = self.layer.register_forward_hook(lambda _m, _i, _o: torch.from_numpy(activations)[None])
         try:
-            return self.value(picture)
+            return self.value(image)
         finally:
             handle.remove()
 
-    def curvature(self, picture: Array) -> tuple[Array, Array, Array]:
+    def curvature(self, image: Array) -> tuple[Array, Array, Array]:
         """Activations and gradients of the layer, and all second derivatives [channel, *space, channel, *space]."""
         kept: list[Tensor] = []
         handle = self.layer.register_forward_hook(lambda _m, _i, out: kept.append(out))
         try:
-            y = self.score(self.network(torch.from_numpy(picture)[None].requires_grad_()))
+            y = self.score(self.network(torch.from_numpy(image)[None].requires_grad_()))
         finally:
             handle.remove()
         (gradient,) = torch.autograd.grad(y.sum(), kept[0], create_graph=True)

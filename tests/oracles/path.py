@@ -1,4 +1,4 @@
-"""Sums along a path of pictures, step by step and unit by unit."""
+"""Sums along a path of images, step by step and unit by unit."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def _contributions(seen: list[tuple[Array, Array, float]], rule: str, positive: 
 
 def rsi_gradcam(
     observed: Observed,
-    picture: Array,
+    image: Array,
     *,
     baseline: Array,
     steps: int,
@@ -34,7 +34,7 @@ def rsi_gradcam(
     relu: bool = True,
     rule: str = "trapezoid",
 ) -> Array:
-    seen = [observed.at_layer(x) for x in _between(baseline, picture, steps)]
+    seen = [observed.at_layer(x) for x in _between(baseline, image, steps)]
     parts = _contributions(seen, rule, variant == "posgrad")
     first, last = seen[0][0], seen[-1][0]
     grid = last.shape[1:]
@@ -53,34 +53,34 @@ def rsi_gradcam(
     return np.maximum(total, 0) if relu else total
 
 
-def conductance(observed: Observed, picture: Array, *, baseline: Array, steps: int, rule: str = "trapezoid") -> Array:
-    seen = [observed.at_layer(x) for x in _between(baseline, picture, steps)]
+def conductance(observed: Observed, image: Array, *, baseline: Array, steps: int, rule: str = "trapezoid") -> Array:
+    seen = [observed.at_layer(x) for x in _between(baseline, image, steps)]
     return _contributions(seen, rule, positive=False).sum(0)
 
 
 def integrated_gradients(
-    observed: Observed, picture: Array, *, baseline: Array, steps: int, rule: str = "trapezoid"
+    observed: Observed, image: Array, *, baseline: Array, steps: int, rule: str = "trapezoid"
 ) -> Array:
     """Equation 1 of the paper, the integral by the trapezoid rule: (x - x0) times the mean gradient of the path."""
-    gradients = [observed.at_picture(x)[1] for x in _between(baseline, picture, steps)]
-    total = np.zeros(picture.shape)
+    gradients = [observed.at_image(x)[1] for x in _between(baseline, image, steps)]
+    total = np.zeros(image.shape)
     for i, gradient in enumerate(gradients):
         left, trapezoid = 0.0 if i == steps else 1.0, 0.5 if i in (0, steps) else 1.0
         share = left if rule == "left" else trapezoid
         total += share * gradient / steps
-    return ((picture - baseline) * total).sum(0)
+    return ((image - baseline) * total).sum(0)
 
 
 def integrated_gradcam(
     observed: Observed,
-    picture: Array,
+    image: Array,
     *,
     baseline: Array,
     steps: int,
     relu: bool = True,
     from_baseline: bool = True,
 ) -> Array:
-    seen = [observed.at_layer(x) for x in _between(baseline, picture, steps)]
+    seen = [observed.at_layer(x) for x in _between(baseline, image, steps)]
     first = seen[0][0]
     grid = first.shape[1:]
     total = np.zeros(grid)

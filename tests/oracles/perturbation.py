@@ -8,12 +8,12 @@ import numpy as np
 from oracles.observed import Array, Observed
 
 
-def occlusion(observed: Observed, picture: Array, *, window: int, stride: int, fill: str | float) -> Array:
-    space = picture.shape[1:]
-    filled = np.zeros(picture.shape)
-    for c in range(len(picture)):
-        filled[c] = picture[c].mean() if fill == "mean" else float(fill)
-    whole = observed.value(picture)
+def occlusion(observed: Observed, image: Array, *, window: int, stride: int, fill: str | float) -> Array:
+    space = image.shape[1:]
+    filled = np.zeros(image.shape)
+    for c in range(len(image)):
+        filled[c] = image[c].mean() if fill == "mean" else float(fill)
+    whole = observed.value(image)
     total, covered = np.zeros(space), np.zeros(space)
     corners = []
     for side in space:
@@ -21,7 +21,7 @@ def occlusion(observed: Observed, picture: Array, *, window: int, stride: int, f
         corners.append(starts if starts[-1] + window == side else [*starts, side - window])
     for corner in itertools.product(*corners):
         inside = [range(a, a + window) for a in corner]
-        altered = picture.copy()
+        altered = image.copy()
         for p in itertools.product(*inside):
             altered[(slice(None), *p)] = filled[(slice(None), *p)]
         drop = whole - observed.value(altered)
@@ -31,33 +31,33 @@ def occlusion(observed: Observed, picture: Array, *, window: int, stride: int, f
     return total / covered
 
 
-def rise(observed: Observed, picture: Array, *, grids: list[Array], shifts: list[list[int]], keep: float) -> Array:
-    space = picture.shape[1:]
+def rise(observed: Observed, image: Array, *, grids: list[Array], shifts: list[list[int]], keep: float) -> Array:
+    space = image.shape[1:]
     total = np.zeros(space)
     for grid, shift in zip(grids, shifts, strict=True):
         steps = [math.ceil(side / cells) for side, cells in zip(space, grid.shape, strict=True)]
         size = [(cells + 1) * step for cells, step in zip(grid.shape, steps, strict=True)]
         large = _enlarged(grid, size)
         mask = large[tuple(slice(a, a + side) for a, side in zip(shift, space, strict=True))]
-        total += observed.value(picture * mask) * mask
+        total += observed.value(image * mask) * mask
     return total / (len(grids) * keep)
 
 
-def scorecam(observed: Observed, picture: Array, *, weights: str = "softmax", relu: bool = True) -> Array:
-    return _score_weighted(observed, picture, [[lambda H: H]], weights, relu)
+def scorecam(observed: Observed, image: Array, *, weights: str = "softmax", relu: bool = True) -> Array:
+    return _score_weighted(observed, image, [[lambda H: H]], weights, relu)
 
 
 def sscam(
-    observed: Observed, picture: Array, *, noises: list[list[Array]], weights: str = "softmax", relu: bool = True
+    observed: Observed, image: Array, *, noises: list[list[Array]], weights: str = "softmax", relu: bool = True
 ) -> Array:
     """``noises[i][k]`` is added to the mask of channel k at turn i."""
     turns = [[lambda H, noise=noise: H + noise for noise in turn] for turn in noises]
-    return _score_weighted(observed, picture, turns, weights, relu)
+    return _score_weighted(observed, image, turns, weights, relu)
 
 
 def iscam(
     observed: Observed,
-    picture: Array,
+    image: Array,
     *,
     steps: int,
     scale: str = "linear",
@@ -69,20 +69,20 @@ def iscam(
         so_far += i / steps
         factor = i / steps if scale == "linear" else so_far
         turns.append([lambda H, factor=factor: factor * H])
-    return _score_weighted(observed, picture, turns, weights, relu)
+    return _score_weighted(observed, image, turns, weights, relu)
 
 
-def _score_weighted(observed: Observed, picture: Array, turns: list, weights: str, relu: bool) -> Array:
+def _score_weighted(observed: Observed, image: Array, turns: list, weights: str, relu: bool) -> Array:
     """Every turn has one change of the mask for each channel that is not the same everywhere, or one for all."""
-    A = observed.at_layer(picture)[0]
-    space = picture.shape[1:]
-    empty = observed.value(np.zeros(picture.shape))
+    A = observed.at_layer(image)[0]
+    space = image.shape[1:]
+    empty = observed.value(np.zeros(image.shape))
     told = [k for k in range(len(A)) if A[k].max() > A[k].min()]
     increase = {}
     for i, k in enumerate(told):
         mask = _enlarged(A[k], space)
         mask = (mask - mask.min()) / (mask.max() - mask.min())
-        scores = [observed.value(picture * turn[i if len(turn) > 1 else 0](mask)) for turn in turns]
+        scores = [observed.value(image * turn[i if len(turn) > 1 else 0](mask)) for turn in turns]
         increase[k] = sum(scores) / len(scores) - empty
     total = np.zeros(A.shape[1:])
     for k in told:
@@ -93,19 +93,19 @@ def _score_weighted(observed: Observed, picture: Array, turns: list, weights: st
     return np.maximum(total, 0) if relu else total
 
 
-def ablationcam(observed: Observed, picture: Array, *, relu: bool = True, divisor: str = "magnitude") -> Array:
-    A, _, whole = observed.at_layer(picture)
+def ablationcam(observed: Observed, image: Array, *, relu: bool = True, divisor: str = "magnitude") -> Array:
+    A, _, whole = observed.at_layer(image)
     total = np.zeros(A.shape[1:])
     for k in range(len(A)):
         without = A.copy()
         without[k] = 0
-        weight = (whole - observed.with_layer(picture, without)) / (abs(whole) if divisor == "magnitude" else whole)
+        weight = (whole - observed.with_layer(image, without)) / (abs(whole) if divisor == "magnitude" else whole)
         total += weight * A[k]
     return np.maximum(total, 0) if relu else total
 
 
-def reciprocam(observed: Observed, picture: Array, *, gaussian: bool = False) -> Array:
-    A = observed.at_layer(picture)[0]
+def reciprocam(observed: Observed, image: Array, *, gaussian: bool = False) -> Array:
+    A = observed.at_layer(image)[0]
     grid = A.shape[1:]
     found = np.zeros(grid)
     for p in np.ndindex(*grid):
@@ -115,28 +115,28 @@ def reciprocam(observed: Observed, picture: Array, *, gaussian: bool = False) ->
             for a, b in zip(p, q, strict=True):
                 share *= {0: 0.5, 1: 0.25}.get(abs(a - b), 0.0) if gaussian else float(a == b)
             alone[(slice(None), *q)] = share * A[(slice(None), *q)]
-        found[p] = observed.with_layer(picture, alone)
+        found[p] = observed.with_layer(image, alone)
     return found
 
 
 def lime(
-    observed: Observed, picture: Array, *, coalitions: Array, cells: int, fill: float, width: float, penalty: float
+    observed: Observed, image: Array, *, coalitions: Array, cells: int, fill: float, width: float, penalty: float
 ) -> Array:
     counts = []
     for z in coalitions:
         cosine = sum(z) / (math.sqrt(sum(z)) * math.sqrt(len(z))) if sum(z) else 0.0
         counts.append(float(np.float32(math.exp(-((1 - cosine) ** 2) / (2 * width**2)))))  # captum keeps float32
-    return _linear_model(observed, picture, coalitions, counts, cells, fill, penalty)
+    return _linear_model(observed, image, coalitions, counts, cells, fill, penalty)
 
 
-def kernelshap(observed: Observed, picture: Array, *, coalitions: Array, cells: int, fill: float) -> Array:
+def kernelshap(observed: Observed, image: Array, *, coalitions: Array, cells: int, fill: float) -> Array:
     counts = [1e6 if sum(z) in (0, len(z)) else 1.0 for z in coalitions]
-    return _linear_model(observed, picture, coalitions, counts, cells, fill, 0.0)
+    return _linear_model(observed, image, coalitions, counts, cells, fill, 0.0)
 
 
 def _linear_model(
     observed: Observed,
-    picture: Array,
+    image: Array,
     coalitions: Array,
     counts: list[float],
     cells: int,
@@ -144,13 +144,13 @@ def _linear_model(
     penalty: float,
 ) -> Array:
     """Least squares: an intercept, which is not penalised, and one coefficient a part."""
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     parts = np.array(
         [[(i * cells // height) * cells + j * cells // width for j in range(width)] for i in range(height)]
     )
     rows, values = [], []
     for z, count in zip(coalitions, counts, strict=True):
-        altered = np.where(z[parts][None] > 0, picture, fill)
+        altered = np.where(z[parts][None] > 0, image, fill)
         rows.append([math.sqrt(count) * x for x in (1.0, *z)])
         values.append(math.sqrt(count) * observed.value(altered))
     for i in range(len(coalitions[0])):  # a penalty is an equation that says: this one is zero

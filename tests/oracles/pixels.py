@@ -1,4 +1,4 @@
-"""One value a pixel from the gradient with respect to the picture, channel by channel."""
+"""One value a pixel from the gradient with respect to the image, channel by channel."""
 
 import numpy as np
 

@@ -9,8 +9,8 @@ STABILIZER = 1e-6
 """Zennit's, of convolutions."""
 
 
-def lrp(observed: Observed, picture: Array, *, epsilon: float = 1e-6, channels: str = "sum") -> Array:
-    p = _Passed(observed, picture)
+def lrp(observed: Observed, image: Array, *, epsilon: float = 1e-6, channels: str = "sum") -> Array:
+    p = _Passed(observed, image)
     fc = observed.network.fc
     start = _started(observed, p) * p.y
     cells = p.a2[0].size
@@ -24,7 +24,7 @@ def lrp(observed: Observed, picture: Array, *, epsilon: float = 1e-6, channels: 
     middle = _plus(features, p.a1, _of(p.second.weight), _of(p.second.bias), 1)
     scale = p.scale[:, None, None, None]
     merged = _of(p.conv.bias) * p.scale + p.shift
-    return _pooled(_plus(middle, picture, _of(p.conv.weight) * scale, merged, 2), channels)
+    return _pooled(_plus(middle, image, _of(p.conv.weight) * scale, merged, 2), channels)
 
 
 def _stable(z: float, epsilon: float) -> float:

@@ -1,6 +1,6 @@
-"""How far maps agree, and how far they move when the picture or the network does, in slow loops of float64.
+"""How far maps agree, and how far they move when the image or the network does, in slow loops of float64.
 
-Whatever is drawn (noise, networks that have forgotten) is handed in, and so is whatever makes a map of a picture.
+Whatever is drawn (noise, networks that have forgotten) is handed in, and so is whatever makes a map of an image.
 """
 
 import math
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from oracles.observed import Array
 
-Explained = Callable[[Array], Array]
-"""From a picture [channel, *space] to its map [*space]."""
+ExplanationLike = Callable[[Array], Array]
+"""From an image [channel, *space] to its map [*space]."""
 
 
 class Shifted(nn.Module):
@@ -23,8 +23,8 @@ class Shifted(nn.Module):
         super().__init__()
         self.network, self.offset = network, offset
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.network(pictures - self.offset)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images - self.offset)
 
 
 def norm(values: Array) -> float:
@@ -37,25 +37,25 @@ def change(first: Array, second: Array) -> float:
     return 0.0 if moved == 0 else math.inf if size == 0 else moved / size
 
 
-def spread(picture: Array) -> float:
-    return max(float(v) for v in picture.flat) - min(float(v) for v in picture.flat)
+def spread(image: Array) -> float:
+    return max(float(v) for v in image.flat) - min(float(v) for v in image.flat)
 
 
-def max_sensitivity(explained: Explained, picture: Array, *, noises: Sequence[Array], radius: float) -> float:
+def max_sensitivity(explained: ExplanationLike, image: Array, *, noises: Sequence[Array], radius: float) -> float:
     """Yeh et al., 2019, definition 2.3, over the noises (from -1 to 1) that are handed in."""
-    own = explained(picture)
-    return max(change(own, explained(picture + radius * spread(picture) * noise)) for noise in noises)
+    own = explained(image)
+    return max(change(own, explained(image + radius * spread(image) * noise)) for noise in noises)
 
 
-def stability(explained: Explained, picture: Array, *, noises: Sequence[Array], radius: float) -> float:
-    own = explained(picture)
-    found = [spearman(own, explained(picture + radius * spread(picture) * noise)) for noise in noises]
+def stability(explained: ExplanationLike, image: Array, *, noises: Sequence[Array], radius: float) -> float:
+    own = explained(image)
+    found = [spearman(own, explained(image + radius * spread(image) * noise)) for noise in noises]
     return math.fsum(found) / len(found)
 
 
-def input_shift(explained: Explained, moved: Explained, picture: Array, *, offset: float) -> float:
+def input_shift(explained: ExplanationLike, moved: ExplanationLike, image: Array, *, offset: float) -> float:
     """Kindermans et al., 2019, section 2; ``moved`` explains by the network that takes the offset off again."""
-    return change(explained(picture), moved(picture + offset))
+    return change(explained(image), moved(image + offset))
 
 
 def stages(own: Array, later: Sequence[Array]) -> list[float]:

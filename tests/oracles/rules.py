@@ -14,19 +14,19 @@ from oracles.observed import Array, Observed
 class _Passed:
     """All values of one forward pass of the tiny network, and the gradient of the score at its features."""
 
-    def __init__(self, observed: Observed, picture: Array) -> None:
+    def __init__(self, observed: Observed, image: Array) -> None:
         network = observed.network
-        self.picture = picture
+        self.image = image
         self.conv, self.norm = network.stem[0], network.stem[1]
         self.second = network.features[0]
-        self.z0 = _convolved(picture, _of(self.conv.weight), _of(self.conv.bias), 2)
+        self.z0 = _convolved(image, _of(self.conv.weight), _of(self.conv.bias), 2)
         self.scale = _of(self.norm.weight) / np.sqrt(_of(self.norm.running_var) + self.norm.eps)
         self.shift = _of(self.norm.bias) - _of(self.norm.running_mean) * self.scale
         self.z1 = np.stack([s * z + t for s, z, t in zip(self.scale, self.z0, self.shift, strict=True)])
         self.a1 = np.maximum(self.z1, 0)
         self.z2 = _convolved(self.a1, _of(self.second.weight), _of(self.second.bias), 1)
         self.a2 = np.maximum(self.z2, 0)
-        _, self.top, self.y = observed.at_layer(picture)
+        _, self.top, self.y = observed.at_layer(image)
 
 
 def _of(tensor: Tensor) -> Array:
@@ -74,38 +74,38 @@ def _rectified(g: Array, z: Array, rule: str) -> Array:
     return found
 
 
-def _to_picture(p: _Passed, rule: str) -> dict[str, Array]:
+def _to_image(p: _Passed, rule: str) -> dict[str, Array]:
     """Gradients at every value, from the features down."""
     at: dict[str, Array] = {"z2": _rectified(p.top, p.z2, rule)}
     at["a1"] = _back(at["z2"], p.a1, _of(p.second.weight), 1)
     at["z1"] = _rectified(at["a1"], p.z1, rule)
     at["z0"] = at["z1"] * p.scale[:, None, None]
-    at["x"] = _back(at["z0"], p.picture, _of(p.conv.weight), 2)
+    at["x"] = _back(at["z0"], p.image, _of(p.conv.weight), 2)
     return at
 
 
-def guided_backprop(observed: Observed, picture: Array, *, channels: str = "sum") -> Array:
-    return _pooled(_to_picture(_Passed(observed, picture), "guided")["x"], channels)
+def guided_backprop(observed: Observed, image: Array, *, channels: str = "sum") -> Array:
+    return _pooled(_to_image(_Passed(observed, image), "guided")["x"], channels)
 
 
-def deconvnet(observed: Observed, picture: Array, *, channels: str = "sum") -> Array:
-    return _pooled(_to_picture(_Passed(observed, picture), "deconvnet")["x"], channels)
+def deconvnet(observed: Observed, image: Array, *, channels: str = "sum") -> Array:
+    return _pooled(_to_image(_Passed(observed, image), "deconvnet")["x"], channels)
 
 
-def guided_gradcam(observed: Observed, picture: Array, *, channels: str = "sum", relu: bool = True) -> Array:
-    return guided_backprop(observed, picture, channels=channels) * _gradcam(observed, picture, relu)
+def guided_gradcam(observed: Observed, image: Array, *, channels: str = "sum", relu: bool = True) -> Array:
+    return guided_backprop(observed, image, channels=channels) * _gradcam(observed, image, relu)
 
 
-def deconv_gradcam(observed: Observed, picture: Array, *, channels: str = "sum", relu: bool = True) -> Array:
-    return deconvnet(observed, picture, channels=channels) * _gradcam(observed, picture, relu)
+def deconv_gradcam(observed: Observed, image: Array, *, channels: str = "sum", relu: bool = True) -> Array:
+    return deconvnet(observed, image, channels=channels) * _gradcam(observed, image, relu)
 
 
-def _gradcam(observed: Observed, picture: Array, relu: bool) -> Array:
-    A, G, _ = observed.at_layer(picture)
+def _gradcam(observed: Observed, image: Array, relu: bool) -> Array:
+    A, G, _ = observed.at_layer(image)
     total = np.zeros(A.shape[1:])
     for k in range(len(A)):
         total += G[k].mean() * A[k]
-    return _upsampled(np.maximum(total, 0) if relu else total, picture.shape[1:])
+    return _upsampled(np.maximum(total, 0) if relu else total, image.shape[1:])
 
 
 def _upsampled(values: Array, grid: tuple[int, ...]) -> Array:
@@ -124,13 +124,13 @@ def _upsampled(values: Array, grid: tuple[int, ...]) -> Array:
     return found
 
 
-def excitation_backprop(observed: Observed, picture: Array) -> Array:
-    p = _Passed(observed, picture)
+def excitation_backprop(observed: Observed, image: Array) -> Array:
+    p = _Passed(observed, image)
     return _winning(observed, p, _started(observed, p), dual=False).sum(0)
 
 
-def contrastive_excitation_backprop(observed: Observed, picture: Array, *, relu: bool = True) -> Array:
-    p = _Passed(observed, picture)
+def contrastive_excitation_backprop(observed: Observed, image: Array, *, relu: bool = True) -> Array:
+    p = _Passed(observed, image)
     start = _started(observed, p)
     difference = (_winning(observed, p, start, dual=False) - _winning(observed, p, start, dual=True)).sum(0)
     return np.maximum(difference, 0) if relu else difference
@@ -138,7 +138,7 @@ def contrastive_excitation_backprop(observed: Observed, picture: Array, *, relu:
 
 def _started(observed: Observed, p: _Passed) -> Array:
     """What the walk starts with at the class scores: the gradient of the score, a 1 for a logit."""
-    answers = torch.from_numpy(observed.output(p.picture))[None].requires_grad_()
+    answers = torch.from_numpy(observed.output(p.image))[None].requires_grad_()
     (start,) = torch.autograd.grad(observed.score(answers).sum(), answers)
     return start[0].numpy()
 
@@ -160,23 +160,23 @@ def _winning(observed: Observed, p: _Passed, start: Array, dual: bool) -> Array:
     return found
 
 
-def fullgrad(observed: Observed, picture: Array, *, rescale: str = "layer") -> Array:
-    """Equation 5, of the picture, both convolutions and the batch norm; the head's biases have no place."""
-    p = _Passed(observed, picture)
-    at = _to_picture(p, "gradient")
+def fullgrad(observed: Observed, image: Array, *, rescale: str = "layer") -> Array:
+    """Equation 5, of the image, both convolutions and the batch norm; the head's biases have no place."""
+    p = _Passed(observed, image)
+    at = _to_image(p, "gradient")
     terms = [
-        at["x"] * picture,
+        at["x"] * image,
         at["z0"] * _of(p.conv.bias)[:, None, None],
         at["z1"] * p.shift[:, None, None],
         at["z2"] * _of(p.second.bias)[:, None, None],
     ]
-    total = np.zeros(picture.shape[1:])
+    total = np.zeros(image.shape[1:])
     for term in terms:
         magnitudes = np.abs(term)
         for channel in magnitudes:
             among = magnitudes if rescale == "layer" else channel
             shown = channel if rescale == "none" else (channel - among.min()) / (among.max() - among.min())
-            total += _upsampled(shown, picture.shape[1:])
+            total += _upsampled(shown, image.shape[1:])
     return total
 
 

@@ -1,31 +1,31 @@
-"""Means over given noisy pictures; the noise itself is what saywhy drew, and is handed in."""
+"""Means over given noisy images; the noise itself is what saywhy drew, and is handed in."""
 
 import numpy as np
 
 from oracles.observed import Array, Observed
 
 
-def smoothgrad(observed: Observed, picture: Array, *, noises: list[Array], channels: str = "max") -> Array:
-    gradients = [observed.at_picture(picture + noise)[1] for noise in noises]
-    mean = np.zeros(picture.shape)
-    for unit in np.ndindex(picture.shape):
+def smoothgrad(observed: Observed, image: Array, *, noises: list[Array], channels: str = "max") -> Array:
+    gradients = [observed.at_image(image + noise)[1] for noise in noises]
+    mean = np.zeros(image.shape)
+    for unit in np.ndindex(image.shape):
         mean[unit] = sum(g[unit] for g in gradients) / len(gradients)
     return _pooled(mean, channels)
 
 
-def vargrad(observed: Observed, picture: Array, *, noises: list[Array], channels: str = "abs") -> Array:
-    gradients = [observed.at_picture(picture + noise)[1] for noise in noises]
-    variance = np.zeros(picture.shape)
-    for unit in np.ndindex(picture.shape):
+def vargrad(observed: Observed, image: Array, *, noises: list[Array], channels: str = "abs") -> Array:
+    gradients = [observed.at_image(image + noise)[1] for noise in noises]
+    variance = np.zeros(image.shape)
+    for unit in np.ndindex(image.shape):
         values = [g[unit] for g in gradients]
         mean = sum(values) / len(values)
         variance[unit] = sum((v - mean) ** 2 for v in values) / len(values)
     return _pooled(variance, channels)
 
 
-def smooth_gradcam_pp(observed: Observed, picture: Array, *, noises: list[Array], relu: bool = True) -> Array:
-    gradients = [observed.at_layer(picture + noise)[1] for noise in noises]
-    A = observed.at_layer(picture)[0]
+def smooth_gradcam_pp(observed: Observed, image: Array, *, noises: list[Array], relu: bool = True) -> Array:
+    gradients = [observed.at_layer(image + noise)[1] for noise in noises]
+    A = observed.at_layer(image)[0]
     grid = A.shape[1:]
     total = np.zeros(grid)
     for k in range(len(A)):

@@ -1,4 +1,4 @@
-"""Networks on which packages are compared: random weights, small pictures, no head that is zero."""
+"""Networks on which packages are compared: random weights, small images, no head that is zero."""
 
 import copy
 import functools
@@ -18,7 +18,7 @@ from saywhy import Layout
 
 @dataclass(frozen=True)
 class Case:
-    """A network, a layer, pictures and the classes asked for.
+    """A network, a layer, images and the classes asked for.
 
     Attributes:
         name: of the architecture.
@@ -38,7 +38,7 @@ class Case:
     classes: tuple[int, ...] = (3, 7)
 
     def sample(self, index: int) -> "Case":
-        """One of the pictures by itself."""
+        """One of the images by itself."""
         return replace(self, inputs=self.inputs[index : index + 1], classes=(self.classes[index],))
 
     def double(self) -> "Case":
@@ -46,7 +46,7 @@ class Case:
         return replace(self, network=copy.deepcopy(self.network).double(), inputs=self.inputs.double())
 
     def maps(self, method: str, **parameters: Any) -> Tensor:
-        """Our maps [2, height, width] of this network, each picture for its own class."""
+        """Our maps [2, height, width] of this network, each image for its own class."""
         wanted = torch.tensor(self.classes)
         found = saywhy.explain(self.network, self.inputs, wanted, method, self.layer, layout=self.layout, **parameters)
         return found.maps[:, 0]
@@ -105,7 +105,7 @@ _BUILDERS: dict[str, Callable[[], Case]] = {
     "shufflenet_v2_x0_5": _torchvision("shufflenet_v2_x0_5", "conv5", (3, 3), 96),
     "vit (torchvision)": _vit,
     "vit (timm)": _timm_vit,
-    "unpooled": _unpooled,  # its maps are of the picture's own size, so that nobody has to upsample them
+    "unpooled": _unpooled,  # its maps are of the image's own size, so that nobody has to upsample them
 }
 
 CONVOLUTIONAL = ("resnet18", "squeezenet1_0", "mobilenet_v2")

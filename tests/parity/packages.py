@@ -19,11 +19,11 @@ Make = Callable[[Case], Tensor]
 """From a case to its maps [2, height, width]."""
 
 STEPS, DRAWS = 6, 4
-"""How many steps every path has, and how many copies are drawn of every picture."""
+"""How many steps every path has, and how many copies are drawn of every image."""
 
 
 def one_by_one(make: Make) -> Make:
-    """Each picture by itself, with random numbers from the start on, as saywhy draws them."""
+    """Each image by itself, with random numbers from the start on, as saywhy draws them."""
 
     def all_of(case: Case) -> Tensor:
         found = []
@@ -88,7 +88,7 @@ def noise_tunnel(kind: str, pool: Callable[[Tensor], Tensor]) -> Make:
 
 
 def linear_model(name: str) -> Make:
-    """Captum's own fit of the same pictures, in float32, with scikit-learn."""
+    """Captum's own fit of the same images, in float32, with scikit-learn."""
 
     def near(_x: Tensor, _altered: Tensor, shown: Tensor, **_: Any) -> Tensor:
         return torch.exp(-((1 - shown.double().mean(1).sqrt()) ** 2) / (2 * 0.25**2))

@@ -19,7 +19,7 @@ ALL = (*CONVOLUTIONAL, "vit (torchvision)")
 PLAIN = ("resnet18", "squeezenet1_0", "vit (torchvision)")
 """Without the kinks of ReLU6, over which rounding moves the places of a path."""
 EVEN = ("resnet18", "mobilenet_v2", "vit (torchvision)")
-"""Whose pictures have a multiple of 16 values: many drawn together are then the same as one by one."""
+"""Whose images have a multiple of 16 values: many drawn together are then the same as one by one."""
 RECTIFIED = ("squeezenet1_0", "mnasnet0_5", "shufflenet_v2_x0_5", "resnet18")
 """Whose rectifiers are modules, and no ReLU6."""
 
@@ -65,7 +65,7 @@ def ours(method: str, **settings: Any) -> Make:
 
 
 def walked_back(case: Case) -> Tensor:
-    """From the picture to the baseline, which turns the sign round; what was the end of a step is its beginning."""
+    """From the image to the baseline, which turns the sign round; what was the end of a step is its beginning."""
     places = torch.linspace(1, 0, STEPS + 1).tolist()
     path = [torch.stack([a * x for a in places]) for x in case.inputs]
     return -case.maps("integrated-gradients", path=path, rule="left")
@@ -76,7 +76,7 @@ _LEFT = {"steps": STEPS, "baseline": "zero", "rule": "left"}
 _PLAIN_RSI = {**_LEFT, "variant": "plain", "relu": False}
 _WINDOWS = {"window": 32, "fill": "zero", "score": "logit"}
 _PAIR = ("resnet18", "mobilenet_v2")
-_MODELS = {"draws": 40, "cells": 3, "fill": 1.0, "score": "logit"}
+_MODELS = {"num_samples": 40, "cells": 3, "fill": 1.0, "score": "logit"}
 
 PEERS: dict[str, tuple[Peer, ...]] = {
     "saliency": (Peer("captum", captum("Saliency", lambda a: a.amax(1)), ours("saliency"), ALL),),
@@ -133,32 +133,32 @@ PEERS: dict[str, tuple[Peer, ...]] = {
         Peer(
             "captum",
             noise_tunnel("smoothgrad", lambda a: a.abs().amax(1)),
-            ours("smoothgrad", draws=DRAWS),
+            ours("smoothgrad", num_samples=DRAWS),
             EVEN,
         ),
         Peer(
             "zennit",
             packages.zennit_smooth,
-            ours("smoothgrad", draws=DRAWS),
+            ours("smoothgrad", num_samples=DRAWS),
             EVEN[:1],
             same=False,
-            note=f"counts the picture without noise as the last of its copies, here of {DRAWS}; the paper's are all "
+            note=f"counts the image without noise as the last of its copies, here of {DRAWS}; the paper's are all "
             "noisy.",
         ),
     ),
-    "vargrad": (Peer("captum", noise_tunnel("vargrad", summed), ours("vargrad", draws=DRAWS), EVEN),),
+    "vargrad": (Peer("captum", noise_tunnel("vargrad", summed), ours("vargrad", num_samples=DRAWS), EVEN),),
     "smooth-gradcam++": (
         Peer(
             "torchcam",
             torchcam("smooth-gradcam++", num_samples=2, std=1e-9),
-            ours("smooth-gradcam++", draws=2, noise=0.0),
+            ours("smooth-gradcam++", num_samples=2, noise=0.0),
             CONVOLUTIONAL,
             head=1e3,
         ),
         Peer(
             "torchcam",
             packages.torchcam_smooth,
-            ours("smooth-gradcam++", draws=DRAWS),
+            ours("smooth-gradcam++", num_samples=DRAWS),
             EVEN[:2],
             same=False,
             note="multiplies by the gradient of the last noisy copy, where the equation has the mean of all; has the "
@@ -300,7 +300,7 @@ PEERS: dict[str, tuple[Peer, ...]] = {
         Peer(
             "torchcam",
             torchcam("sscam", batch_size=8, num_samples=2, std=1e-7),
-            ours("sscam", draws=2, noise=1e-7),
+            ours("sscam", num_samples=2, noise=1e-7),
             ("unpooled",),
             single=True,
             note="draws its noise otherwise; compared with hardly any, and where nothing is upsampled.",

@@ -38,4 +38,4 @@ def test_integrated_gradients(name):
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_0"])
 def test_smooth_gradcam_pp_without_noise_is_gradcam_pp(name):
     case = build(name)
-    assert_same(case.maps("smooth-gradcam++", noise=0.0, draws=2), case.maps("gradcam++"))
+    assert_same(case.maps("smooth-gradcam++", noise=0.0, num_samples=2), case.maps("gradcam++"))

@@ -150,8 +150,8 @@ def test_captum_gives_no_map_of_a_transformer_and_does_not_say_so(name):
 
 
 @needs_grad_cam
-def test_pytorch_grad_cam_drops_pictures_without_a_target():
-    """Two pictures and one target: the second map is zero there, and an error here."""
+def test_pytorch_grad_cam_drops_images_without_a_target():
+    """Two images and one target: the second map is zero there, and an error here."""
     case = build("resnet18")
     theirs = peers.grad_cam("gradcam", case.network, case.layer, case.inputs, [case.classes[0]])
     assert float(theirs[0].abs().max()) > 0

@@ -117,4 +117,4 @@ class TestScoreCamOfTorchcam:
         torch.manual_seed(0)
         case = build("unpooled")
         theirs = torchcam("sscam", batch_size=8, num_samples=600, std=0.5)(case)
-        assert_same(case.maps("sscam", draws=600, noise=0.5), theirs, rtol=0.02)
+        assert_same(case.maps("sscam", num_samples=600, noise=0.5), theirs, rtol=0.02)

@@ -25,7 +25,7 @@ def test_as_the_other_package_or_known_not_to_be(name: str, peer: Peer, network:
     case = peer.case(network)
     ours, theirs = peer.ours(case), peer.theirs(case)
     if peer.same:
-        # The fit of KernelSHAP gives the whole and the empty picture a million times the weight, in float32.
+        # The fit of KernelSHAP gives the whole and the empty image a million times the weight, in float32.
         assert_same(ours, theirs.to(ours), rtol=2e-3 if name == "kernelshap" else 1e-4)
     else:
         assert peer.note

@@ -34,7 +34,7 @@ def maps_of(name: str, network: TinyNetwork, inputs: Tensor) -> Tensor:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_PASS)
-def test_with_respect_to_the_picture(name):
+def test_with_respect_to_the_image(name):
     network = network_for(name)
     inputs = torch.randn(1, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert gradcheck(lambda x: maps_of(name, network, x), inputs.requires_grad_(), eps=1e-6, atol=1e-6)
@@ -70,9 +70,9 @@ def test_with_respect_to_the_weights_before_and_behind_the_layer(name):
 @pytest.mark.parametrize("name", ONE_PASS)
 @pytest.mark.parametrize("channels", [3, 20], ids=["few channels", "many channels"])
 def test_with_respect_to_activations_and_gradients(name, channels):
-    chance = torch.Generator().manual_seed(0)
-    A = torch.rand(2, channels, 3, 2, dtype=torch.float64, generator=chance).requires_grad_()
-    G = torch.randn(2, channels, 3, 2, dtype=torch.float64, generator=chance)
+    generator = torch.Generator().manual_seed(0)
+    A = torch.rand(2, channels, 3, 2, dtype=torch.float64, generator=generator).requires_grad_()
+    G = torch.randn(2, channels, 3, 2, dtype=torch.float64, generator=generator)
     if name == "cam":
         G = G.mean((2, 3), keepdim=True).expand(-1, -1, 3, 2).clone()
         assert gradcheck(lambda a: ONE_PASS[name].function(a, G), A)
@@ -98,17 +98,17 @@ def test_gradients_are_numbers_where_places_and_channels_are_dead(name, channels
         assert bool(found[1].any())
 
 
-def test_a_graph_is_kept_only_on_request(pictures):
+def test_a_graph_is_kept_only_on_request(images):
     network = TinyNetwork.build()
-    assert not explain(network, pictures(), 1, layer="features", relu=False).maps.requires_grad
-    kept = explain(network, pictures(), 1, layer="features", relu=False, create_graph=True)
+    assert not explain(network, images(), 1, layer="features", relu=False).maps.requires_grad
+    kept = explain(network, images(), 1, layer="features", relu=False, create_graph=True)
     assert kept.maps.requires_grad
     assert kept.scores.requires_grad
 
 
-def test_heatmaps_and_fusions_can_be_trained_through(pictures):
+def test_heatmaps_and_fusions_can_be_trained_through(images):
     network = TinyNetwork.build()
-    found = explain(network, pictures(), 1, layer=["stem", "features"], relu=False, create_graph=True)
+    found = explain(network, images(), 1, layer=["stem", "features"], relu=False, create_graph=True)
     for maps in (found.heatmap(normalize="max"), found.heatmap(), found.fuse("mean").maps):
         (gradient,) = torch.autograd.grad(maps.sum(), [network.stem[0].weight], retain_graph=True)
         assert bool(torch.isfinite(gradient).all())

@@ -29,9 +29,9 @@ seeds = st.integers(0, 2**31 - 1)
 exponents = st.floats(-12, 12)
 
 
-def some_pictures(seed: int, batch: int = 2, dtype: torch.dtype = torch.float32) -> Tensor:
-    chance = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, 3, 12, 12, generator=chance, dtype=torch.float64).to(dtype)
+def some_images(seed: int, batch: int = 2, dtype: torch.dtype = torch.float32) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 3, 12, 12, generator=generator, dtype=torch.float64).to(dtype)
 
 
 def network_for(name: str, **settings: Any) -> TinyNetwork:
@@ -49,7 +49,7 @@ def unit(maps: Tensor) -> Tensor:
     return maps.double() / largest
 
 
-def assert_same_picture(found: Tensor, wanted: Tensor, atol: float = 1e-5) -> None:
+def assert_same_image(found: Tensor, wanted: Tensor, atol: float = 1e-5) -> None:
     torch.testing.assert_close(unit(found), unit(wanted), rtol=0, atol=atol)
 
 
@@ -58,27 +58,27 @@ class TestUnitsOfTheScore:
     @pytest.mark.slow
     @given(exponent=exponents, seed=seeds)
     def test_the_head_in_other_units(self, name, exponent, seed):
-        network, inputs = network_for(name), some_pictures(seed)
+        network, inputs = network_for(name), some_images(seed)
         other = copy.deepcopy(network)
         with torch.no_grad():
             other.fc.weight.mul_(10.0**exponent)
         maps = [explain(n, inputs, [0, 2], name, "features", **signed(name)).maps for n in (network, other)]
-        assert_same_picture(maps[1], maps[0])
+        assert_same_image(maps[1], maps[0])
 
     @pytest.mark.slow
     @given(exponent=exponents, seed=seeds)
     def test_a_score_in_other_units(self, name, exponent, seed):
-        network, inputs = network_for(name), some_pictures(seed)
+        network, inputs = network_for(name), some_images(seed)
         factor = 10.0**exponent
         targets = [Class(1), factor * Class(1), Function(lambda out: factor * out[:, 1])]
         maps = explain(network, inputs, targets, name, "features", **signed(name)).maps
-        assert_same_picture(maps[:, 1:2], maps[:, :1])
-        assert_same_picture(maps[:, 2:], maps[:, :1])
+        assert_same_image(maps[:, 1:2], maps[:, :1])
+        assert_same_image(maps[:, 2:], maps[:, :1])
 
 
 def test_the_published_gradcam_pp_is_not_scale_free():
     """Equation 19 adds a number of the unit of the gradient to 2: see ``Method.scale_free``."""
-    network, inputs = TinyNetwork.build(), some_pictures(0)
+    network, inputs = TinyNetwork.build(), some_images(0)
     maps = explain(network, inputs, [Class(1), 1e3 * Class(1)], "gradcam++", "features").maps
     assert not ONE_PASS["gradcam++"].scale_free
     assert float((unit(maps[:, :1]) - unit(maps[:, 1:])).abs().max()) > 0.05
@@ -87,7 +87,7 @@ def test_the_published_gradcam_pp_is_not_scale_free():
 @given(seed=seeds, a=st.integers(0, 3), b=st.integers(0, 3))
 @pytest.mark.parametrize("name", ["cam", "gradcam", "hirescam", "xgradcam"])
 def test_why_this_rather_than_that_is_minus_why_that_rather_than_this(name, seed, a, b):
-    network, inputs = network_for(name, dtype=torch.float64), some_pictures(seed, dtype=torch.float64)
+    network, inputs = network_for(name, dtype=torch.float64), some_images(seed, dtype=torch.float64)
     targets = [contrast(a, b), contrast(b, a), Class(a), Class(b)]
     if a == b:
         targets = targets[2:]
@@ -115,37 +115,37 @@ class Symmetric(nn.Module):
             for conv in (self.stem[0], self.features[0]):
                 conv.weight.add_(conv.weight.flip(-1).clone())
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        features = self.features(self.stem(pictures)).flatten(2)
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(self.stem(images)).flatten(2)
         return self.fc(torch.tanh(torch.cat([features.mean(-1), (features**2).mean(-1)], 1)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in ONE_PASS if n not in HEADS])
 @given(seed=seeds)
-def test_the_mirrored_picture_has_the_mirrored_map(name, seed):
-    network, inputs = Symmetric().double(), some_pictures(seed, dtype=torch.float64)
+def test_the_mirrored_image_has_the_mirrored_map(name, seed):
+    network, inputs = Symmetric().double(), some_images(seed, dtype=torch.float64)
     maps, mirrored = (
         explain(network, x, [0, 1], name, "features", **signed(name)).maps for x in (inputs, inputs.flip(-1))
     )
-    assert_same_picture(mirrored, maps.flip(-1), 1e-8)
+    assert_same_image(mirrored, maps.flip(-1), 1e-8)
     assert float((unit(maps) - unit(maps.flip(-1))).abs().max()) > 1e-2  # the map itself is not symmetric
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_PASS)
 @given(seed=seeds, order=st.permutations(range(4)))
-def test_the_order_of_the_pictures_does_not_matter(name, seed, order):
-    network, inputs = network_for(name), some_pictures(seed, batch=4)
+def test_the_order_of_the_images_does_not_matter(name, seed, order):
+    network, inputs = network_for(name), some_images(seed, batch=4)
     maps, shuffled = (
         explain(network, x, [0, 1], name, "features", **signed(name)).maps for x in (inputs, inputs[list(order)])
     )
-    assert_same_picture(shuffled, maps[list(order)])
+    assert_same_image(shuffled, maps[list(order)])
 
 
 def some_maps(seed: int, scale: float = 1.0) -> Tensor:
-    chance = torch.Generator().manual_seed(seed)
-    return (torch.randn(2, 3, 5, 4, generator=chance, dtype=torch.float64) * scale).float()
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(2, 3, 5, 4, generator=generator, dtype=torch.float64) * scale).float()
 
 
 @given(seed=seeds, exponent=st.integers(-40, 30), cut=st.booleans())
@@ -167,7 +167,7 @@ def test_normalised_maps_fill_their_range(seed, exponent, cut):
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-12, 1e12, 1e30])
 @pytest.mark.parametrize("how", ["minmax", "max", "shared", "rank"])
-def test_maps_of_any_size_give_the_same_picture(how, scale):
+def test_maps_of_any_size_give_the_same_image(how, scale):
     maps = some_maps(0)
     # Below 1e-38 a float32 has few digits left: those that it has are shown.
     found = _normalized((maps.double() * scale).float(), how)
@@ -175,7 +175,7 @@ def test_maps_of_any_size_give_the_same_picture(how, scale):
 
 
 def test_heatmaps_of_tiny_scores_are_those_of_the_score():
-    network, inputs = TinyNetwork.build(), some_pictures(0)
+    network, inputs = TinyNetwork.build(), some_images(0)
     found = explain(network, inputs, [Class(1), 1e-30 * Class(1)], layer="features", relu=False)
     heat = found.heatmap()
     assert heat.shape == (2, 2, 12, 12)

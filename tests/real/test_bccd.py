@@ -1,4 +1,4 @@
-"""A real data set in VOC's layout: 364 pictures of blood, with a box round every cell."""
+"""A real data set in VOC's layout: 364 images of blood, with a box round every cell."""
 
 from collections import Counter
 from pathlib import Path
@@ -19,7 +19,7 @@ COUNTS = {"RBC": 4155, "WBC": 372, "Platelets": 361}
 def bccd(real: Path) -> Path:
     folder = real / "bccd"
     if not folder.is_dir():
-        pytest.skip(f"there is no folder '{folder}'; SAYWHY_REAL names another place of real pictures")
+        pytest.skip(f"there is no folder '{folder}'; SAYWHY_REAL names another place of real images")
     return folder
 
 
@@ -28,24 +28,24 @@ def test_every_cell_is_read_once(bccd: Path):
     assert {split: len(data) for split, data in splits.items()} == {"train": 205, "val": 87, "test": 72}
     found = [data[index] for data in splits.values() for index in range(len(data))]
     assert len({each.name for each in found}) == 364
-    assert Counter(thing.label for each in found for thing in each.things) == COUNTS
-    edges = [thing.box for each in found for thing in each.things]
+    assert Counter(thing.label for each in found for thing in each.objects) == COUNTS
+    edges = [thing.box for each in found for thing in each.objects]
     assert (min(box[0] for box in edges), min(box[1] for box in edges)) == (0, 0)
     assert (max(box[2] for box in edges), max(box[3] for box in edges)) == (640, 480)
 
 
-def test_the_layout_is_found_out_and_pictures_are_opened(bccd: Path):
+def test_the_layout_is_found_out_and_images_are_opened(bccd: Path):
     data = open_dataset(bccd)
     assert isinstance(data, VOC)
     assert (data.name, data.labels) == ("bccd val", ("Platelets", "RBC", "WBC"))
     found = data[0]
     assert found.name == "BloodImage_00000"
     assert found.labels == ("WBC", "RBC")
-    assert found.things[0].box == (259, 176, 491, 376)
+    assert found.objects[0].box == (259, 176, 491, 376)
     assert found.open().size == (640, 480)
 
 
-def test_a_white_cell_is_darker_in_green_than_its_picture(bccd: Path):
+def test_a_white_cell_is_darker_in_green_than_its_image(bccd: Path):
     """White cells are stained violet, so that boxes in wrong places would show."""
     data = open_dataset(bccd)
     darker = []
@@ -53,7 +53,7 @@ def test_a_white_cell_is_darker_in_green_than_its_picture(bccd: Path):
         found = data[index]
         green = found.open().getchannel("G")
         whole = float(np.asarray(green).mean())
-        for thing in found.things:
+        for thing in found.objects:
             if thing.label == "WBC":
                 left, top, right, bottom = map(int, thing.box)
                 part = green.crop((left, top, right, bottom))

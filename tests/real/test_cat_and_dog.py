@@ -24,13 +24,13 @@ def squeezenet(real: Path) -> saywhy.Model:
 
 
 @pytest.fixture(scope="module")
-def picture(real: Path) -> Path:
+def image(real: Path) -> Path:
     return real / "imagenet" / "photos" / "cat_dog.jpg"
 
 
 @pytest.fixture(scope="module")
-def cat_and_dog(squeezenet: saywhy.Model, picture: Path) -> saywhy.Explanation:
-    return saywhy.explain(squeezenet, picture, ["bull mastiff", "tiger cat"], [*METHODS, *EXCITED, "fullgrad"])
+def cat_and_dog(squeezenet: saywhy.Model, image: Path) -> saywhy.Explanation:
+    return saywhy.explain(squeezenet, image, ["bull mastiff", "tiger cat"], [*METHODS, *EXCITED, "fullgrad"])
 
 
 def correlation(found: saywhy.Explanation, method: str) -> float:
@@ -57,10 +57,10 @@ def test_dog_and_cat_are_where_they_are(cat_and_dog, method):
         assert top <= peak[1] <= bottom
 
 
-def test_deconvnet_lets_nothing_through_for_the_cat(squeezenet, picture):
+def test_deconvnet_lets_nothing_through_for_the_cat(squeezenet, image):
     """What came forward has no say but in maxima, and squeezed to 64 channels the cat's evidence is all below zero."""
     with pytest.warns(saywhy.SaywhyWarning, match="'tiger cat': the map is zero everywhere"):
-        found = saywhy.explain(squeezenet, picture, ["bull mastiff", "tiger cat"], "deconvnet")
+        found = saywhy.explain(squeezenet, image, ["bull mastiff", "tiger cat"], "deconvnet")
     assert found.maps[0].flatten(1).any(1).tolist() == [True, False]
 
 
@@ -86,7 +86,7 @@ def test_probabilities_of_winning_add_up_to_one_at_most(cat_and_dog):
 
 
 def test_the_terms_of_fullgrad_are_the_score(cat_and_dog):
-    assert float(cat_and_dog._gaps["fullgrad", "input"].abs().max()) < 1e-3
+    assert float(cat_and_dog._completeness_errors["fullgrad", "input"].abs().max()) < 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def small_animals(real: Path) -> saywhy.Explanation:
 
 
 def test_the_same_holds_of_small_cats_and_dogs(small_animals):
-    """The mean over sixty pictures of the correlation of the dog's map with the cat's."""
+    """The mean over sixty images of the correlation of the dog's map with the cat's."""
     found = {}
     for method in small_animals.methods:
         dog, cat = (small_animals[method][:, t].flatten(1).double() for t in (0, 1))

@@ -1,4 +1,4 @@
-"""Paths on real weights and real photographs (spec B6 and B8, with the network and the pictures that are there)."""
+"""Paths on real weights and real photographs (spec B6 and B8, with the network and the images that are there)."""
 
 from pathlib import Path
 
@@ -24,21 +24,21 @@ def test_auto_is_complete_on_photographs_and_fifty_steps_need_not_be(squeezenet,
     fixed, found = [], []
     for photograph in photographs:
         settings = {"method": "conductance", "score": "probability"}
-        fixed.append(saywhy.explain(squeezenet, photograph, steps=50, **settings).completeness_gap.abs().item())
-        found.append(saywhy.explain(squeezenet, photograph, steps="auto", **settings).completeness_gap.abs().item())
+        fixed.append(saywhy.explain(squeezenet, photograph, steps=50, **settings).completeness_error.abs().item())
+        found.append(saywhy.explain(squeezenet, photograph, steps="auto", **settings).completeness_error.abs().item())
     print("completeness gap, 50 steps:", [f"{g:.2%}" for g in fixed], "auto:", [f"{g:.2%}" for g in found])
     assert max(found) < 0.01
     assert max(fixed) > max(found)
 
 
 def test_more_steps_are_more_complete_on_average(squeezenet, photographs):
-    gaps = []
+    completeness_errors = []
     for steps in (10, 40, 160):
         each = [
             saywhy.explain(squeezenet, p, method="conductance", score="probability", steps=steps) for p in photographs
         ]
-        gaps.append(sum(float(e.completeness_gap.abs()) for e in each) / len(each))
-    assert gaps == sorted(gaps, reverse=True)
+        completeness_errors.append(sum(float(e.completeness_error.abs()) for e in each) / len(each))
+    assert completeness_errors == sorted(completeness_errors, reverse=True)
 
 
 def test_masked_weights_give_no_negative_map(squeezenet, photographs):

@@ -32,8 +32,8 @@ def squeezenet(real: Path) -> saywhy.Model:
 
 @pytest.fixture(scope="module")
 def cat_and_dog(squeezenet: saywhy.Model, real: Path) -> saywhy.Explanation:
-    picture = real / "imagenet" / "photos" / "cat_dog.jpg"
-    return saywhy.explain(squeezenet, picture, ["bull mastiff", "boxer", "tiger cat"], METHODS_HERE)
+    image = real / "imagenet" / "photos" / "cat_dog.jpg"
+    return saywhy.explain(squeezenet, image, ["bull mastiff", "boxer", "tiger cat"], METHODS_HERE)
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,9 @@ def test_a_method_that_does_not_know_the_class_shows_the_dog_when_asked_for_the_
 
 
 def test_the_evidence_for_the_dog_rather_than_the_cat_is_on_the_dog(squeezenet, real):
-    picture = real / "imagenet" / "photos" / "cat_dog.jpg"
+    image = real / "imagenet" / "photos" / "cat_dog.jpg"
     dog, cat = saywhy.targets.Class("bull mastiff"), saywhy.targets.Class("tiger cat")
-    found = saywhy.explain(squeezenet, picture, [dog - cat, cat - dog], relu=False)
+    found = saywhy.explain(squeezenet, image, [dog - cat, cat - dog], relu=False)
     assert_peak_in(found, 0, "gradcam", DOG)
     assert_peak_in(found, 1, "gradcam", CAT)
     torch.testing.assert_close(found.maps[:, 0], -found.maps[:, 1], rtol=1e-4, atol=1e-6)
@@ -107,8 +107,8 @@ def test_every_photograph_goes_through_as_it_is(squeezenet, real):
 
 
 class TestAnArchitectureOfTheUsersOwn:
-    def test_all_test_pictures_are_explained_as_what_the_network_alone_says(self, resnet56, real):
-        """Published with 93.6 %. These test pictures are JPEG files of quality 75, which costs ten points."""
+    def test_all_test_images_are_explained_as_what_the_network_alone_says(self, resnet56, real):
+        """Published with 93.6 %. These test images are JPEG files of quality 75, which costs ten points."""
         mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
         right = 0
         for index, name in enumerate(resnet56.labels):
@@ -137,7 +137,7 @@ class TestAnArchitectureOfTheUsersOwn:
         bias = resnet56.module.linear.bias.detach()[[7, 8]]
         torch.testing.assert_close(found["cam"].mean((2, 3)), found.scores - bias, rtol=1e-4, atol=1e-4)
 
-    def test_pictures_are_fed_as_they_are(self, resnet56, real):
+    def test_images_are_fed_as_they_are(self, resnet56, real):
         found = saywhy.explain(resnet56, next((real / "cifar10" / "test" / "ship").glob("*.jpg")), relu=False)
         assert found.input_size == (32, 32)
-        assert found.pictures[0].seen == (0, 0, 32, 32)
+        assert found.images[0].crop_box == (0, 0, 32, 32)

@@ -9,7 +9,7 @@ from torch import nn
 
 import saywhy
 from saywhy.errors import TargetError
-from saywhy.output import Answer
+from saywhy.output import ModelOutput
 from saywhy.targets import Class, Top, as_target, finer
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
@@ -19,12 +19,12 @@ LABELS = ("Siamese cat", "tabby, tiger cat", "bull mastiff", "boxer")
 LOGITS = torch.tensor([[1.0, 3.0, -2.0, 0.5], [0.0, -1.0, 4.0, 2.0], [9.0, 1.0, 2.0, 3.0]])
 
 
-def answer(**about: Any) -> Answer:
-    return Answer(**{"logits": LOGITS, "labels": LABELS, "output": LOGITS, **about})
+def output(**about: Any) -> ModelOutput:
+    return ModelOutput(**{"logits": LOGITS, "labels": LABELS, "output": LOGITS, **about})
 
 
 def assert_scores(target: Any, wanted: Any, **about: Any) -> None:
-    found = as_target(target).columns(answer(**about))
+    found = as_target(target).evaluate(output(**about))
     torch.testing.assert_close(found.scores, torch.as_tensor(wanted, dtype=torch.float32))
     assert [len(row) for row in found.names] == [found.scores.shape[1]] * len(found.scores)
 
@@ -32,7 +32,7 @@ def assert_scores(target: Any, wanted: Any, **about: Any) -> None:
 def test_the_score_less_the_mean_of_the_nearest():
     # Class 1: 3, nearest 1 and 0.5; -1, nearest 0 and 2; 1, nearest 2 and 3.
     assert_scores(finer(1, 2, 0.5), [[3 - 0.375], [-1 - 0.5], [1 - 1.25]])
-    assert finer(1, 2, 0.5).columns(answer()).names[0] == ["(tabby, tiger cat - 0.5 mean(Siamese cat, boxer))"]
+    assert finer(1, 2, 0.5).evaluate(output()).names[0] == ["(tabby, tiger cat - 0.5 mean(Siamese cat, boxer))"]
 
 
 def test_the_published_strength_and_number():
@@ -40,11 +40,11 @@ def test_the_published_strength_and_number():
 
 
 def test_no_more_than_there_are():
-    assert_scores(finer(0, 99), finer(0, 3).columns(answer()).scores)
+    assert_scores(finer(0, 99), finer(0, 3).evaluate(output()).scores)
 
 
 def test_each_sample_has_its_own_neighbours():
-    found = finer(None, 1, 1.0).columns(answer())
+    found = finer(None, 1, 1.0).evaluate(output())
     torch.testing.assert_close(found.scores, torch.tensor([[2.0], [2.0], [6.0]]))
     assert [row[0] for row in found.names] == [
         "(tabby, tiger cat - 1 mean(Siamese cat))",
@@ -55,7 +55,7 @@ def test_each_sample_has_its_own_neighbours():
 
 @pytest.mark.parametrize("given", [Top(2), torch.tensor([[1, 0], [2, 3], [0, 3]]), ["tiger cat", 0]])
 def test_several_targets(given):
-    found = finer(given, 2).columns(answer())
+    found = finer(given, 2).evaluate(output())
     assert found.scores.shape == (3, 2)
     assert bool((found.classes == -1).all())
 
@@ -66,11 +66,11 @@ def test_given_classes():
 
 
 def test_by_the_weights_of_the_last_layer():
-    """Rows 1 and 3 point the same way, whatever their length and whatever the scores of the picture."""
+    """Rows 1 and 3 point the same way, whatever their length and whatever the scores of the image."""
     weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 9.0]])
     assert_scores(finer(1, 1, 1.0, weights=weights), LOGITS[:, 1:2] - LOGITS[:, 3:])
     with pytest.raises(TargetError, match=r"weights must be those of the last layer, \[4, feature\]"):
-        finer(1, weights=weights[:3]).columns(answer())
+        finer(1, weights=weights[:3]).evaluate(output())
 
 
 def test_weighted_by_probabilities():
@@ -82,35 +82,35 @@ def test_weighted_by_probabilities():
 def test_in_the_score_that_is_asked_for():
     chances = LOGITS.softmax(1)
     wanted = chances[:, 1:2] - chances[:, [0, 3]].mean(1, keepdim=True)
-    found = finer(1, 2, 1.0).columns(answer(score="probability")).scores
+    found = finer(1, 2, 1.0).evaluate(output(score="probability")).scores
     torch.testing.assert_close(found[:1], wanted[:1])
-    torch.testing.assert_close(finer(Class(1, "probability"), 2, 1.0).columns(answer()).scores, found)
+    torch.testing.assert_close(finer(Class(1, "probability"), 2, 1.0).evaluate(output()).scores, found)
 
 
 def test_arithmetic():
-    turned = (-finer(1, 2, 0.5)).columns(answer())
+    turned = (-finer(1, 2, 0.5)).evaluate(output())
     torch.testing.assert_close(turned.scores, torch.tensor([[-2.625], [1.5], [0.25]]))
     assert turned.names[0] == ["-(tabby, tiger cat - 0.5 mean(Siamese cat, boxer))"]
     assert_scores(finer(1, 2, 0.5) - 2.0 * Class(0), [[0.625], [-1.5], [-18.25]])
 
 
 def test_the_neighbours_stay_when_the_answer_changes():
-    fixed = finer(None, 1, 1.0).fixed(answer())
-    changed = fixed.columns(answer(logits=LOGITS.flip(1)))
+    fixed = finer(None, 1, 1.0).fixed(output())
+    changed = fixed.evaluate(output(logits=LOGITS.flip(1)))
     torch.testing.assert_close(changed.scores[0], torch.tensor([-2.0 - 0.5]))  # still class 1 less class 0
-    one = fixed.of_samples(torch.tensor([2, 2])).columns(answer(logits=LOGITS[[2, 2]]))
+    one = fixed.of_samples(torch.tensor([2, 2])).evaluate(output(logits=LOGITS[[2, 2]]))
     torch.testing.assert_close(one.scores, torch.tensor([[6.0], [6.0]]))
-    part = fixed.of_samples(slice(1, 2)).columns(answer(logits=LOGITS[1:2]))
+    part = fixed.of_samples(slice(1, 2)).evaluate(output(logits=LOGITS[1:2]))
     torch.testing.assert_close(part.scores, torch.tensor([[2.0]]))
-    asked = finer(torch.tensor([1, 2, 0]), 1, 1.0).of_samples(slice(1, 3)).columns(answer(logits=LOGITS[1:]))
+    asked = finer(torch.tensor([1, 2, 0]), 1, 1.0).of_samples(slice(1, 3)).evaluate(output(logits=LOGITS[1:]))
     torch.testing.assert_close(asked.scores, torch.tensor([[2.0], [6.0]]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["gradcam", "rsi-gradcam"])
 @pytest.mark.parametrize("size", [None, 1, 2])
-def test_a_batch_is_its_samples(tiny, pictures, method, size):
-    network, batch = tiny(), pictures(3)
+def test_a_batch_is_its_samples(tiny, images, method, size):
+    network, batch = tiny(), images(3)
     settings = {"method": method, "layer": "features", "relu": False, "batch_size": size}
     together = explain(network, batch, finer(None, 2), **settings)
     alone = [explain(network, one[None], finer(None, 2), **settings) for one in batch]
@@ -125,14 +125,14 @@ def test_what_two_classes_share_is_left_out():
     with torch.no_grad():
         network[2].weight.copy_(torch.tensor(rows))
     settings = {"method": "hirescam", "layer": "0", "layout": saywhy.Layout("channels-first", (2, 4))}
-    picture = torch.ones(1, 1, 2, 4)
-    plain = saywhy.explain(network, picture, 0, **settings).maps
-    fine = saywhy.explain(network, picture, finer(0, 1, 1.0), **settings).maps
+    image = torch.ones(1, 1, 2, 4)
+    plain = saywhy.explain(network, image, 0, **settings).maps
+    fine = saywhy.explain(network, image, finer(0, 1, 1.0), **settings).maps
     assert plain.flatten().tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
     assert fine.flatten().tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
-    found = saywhy.explain(network, picture, finer(0, 1, 1.0), relu=False, **settings)
+    found = saywhy.explain(network, image, finer(0, 1, 1.0), relu=False, **settings)
     torch.testing.assert_close(
-        saywhy.explain(network, picture, -finer(0, 1, 1.0), relu=False, **settings).maps, -found.maps
+        saywhy.explain(network, image, -finer(0, 1, 1.0), relu=False, **settings).maps, -found.maps
     )
 
 
@@ -146,10 +146,10 @@ def test_what_two_classes_share_is_left_out():
         (lambda: finer(0, alpha=float("nan")), "alpha must be"),
         (lambda: finer(Class(0) - Class(1)), "finer takes classes"),
         (lambda: finer(lambda out: out[:, 0]), "finer takes classes"),
-        (lambda: finer(0, [0, 1]).columns(answer()), "holds the class itself"),
-        (lambda: finer(0, ["horse"]).columns(answer()), "no class 'horse'"),
-        (lambda: finer("horse").columns(answer()), "no class 'horse'"),
-        (lambda: finer(0).columns(Answer(torch.ones(2, 1))), "one number a sample"),
+        (lambda: finer(0, [0, 1]).evaluate(output()), "holds the class itself"),
+        (lambda: finer(0, ["horse"]).evaluate(output()), "no class 'horse'"),
+        (lambda: finer("horse").evaluate(output()), "no class 'horse'"),
+        (lambda: finer(0).evaluate(ModelOutput(torch.ones(2, 1))), "one number a sample"),
     ],
 )
 def test_what_is_wrong_is_said(wrong, message):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import saywhy
 from saywhy.errors import TargetError
 from saywhy.targets import Sentence, Words
-from saywhy.tasks.captioning.networks import Captioning, ShowAndTell, TopDown
+from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
 
 KNOWN = Vocabulary.of(["a red cat and a blue mug"])
@@ -19,74 +19,74 @@ KNOWN = Vocabulary.of(["a red cat and a blue mug"])
 def model(request) -> saywhy.Model:
     torch.manual_seed(0)
     trunk = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU())
-    network = Captioning(trunk, request.param(6, len(KNOWN), 5, 7)).eval()
+    network = CaptionModel(trunk, request.param(6, len(KNOWN), 5, 7)).eval()
     loaded = saywhy.load(network, labels=KNOWN.words, input_size=16)
     return dataclasses.replace(loaded, texts={"caption": KNOWN.batch})
 
 
 @pytest.fixture
-def picture() -> Tensor:
+def image() -> Tensor:
     return torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
 
 
-def explain(model, picture, caption, target, **settings):
-    return saywhy.explain(model, {"image": picture, "caption": caption}, target, layer="trunk", relu=False, **settings)
+def explain(model, image, caption, target, **settings):
+    return saywhy.explain(model, {"image": image, "caption": caption}, target, layer="trunk", relu=False, **settings)
 
 
-def test_one_map_a_word_from_one_pass(model, picture):
+def test_one_map_a_word_from_one_pass(model, image):
     passes = []
     model.module.register_forward_hook(lambda *_: passes.append(1))
-    explain(model, picture, "a red cat", Words())
+    explain(model, image, "a red cat", Words())
     passes.clear()
-    e = explain(model, picture, "a red cat", Words())
+    e = explain(model, image, "a red cat", Words())
     assert len(passes) == 1
     assert e.targets == [["a", "red", "cat"]]
     assert e.maps.shape[:2] == (1, 3)
     assert bool((e.scores < 0).all())
 
 
-def test_each_is_the_map_of_its_own_score(model, picture):
-    e = explain(model, picture, "a red cat", Words())
+def test_each_is_the_map_of_its_own_score(model, image):
+    e = explain(model, image, "a red cat", Words())
     for turn in range(3):
-        alone = explain(model, picture, "a red cat", lambda said, turn=turn: said.log_probabilities()[:, turn])
+        alone = explain(model, image, "a red cat", lambda said, turn=turn: said.log_probabilities()[:, turn])
         torch.testing.assert_close(alone.maps[:, 0], e.maps[:, turn])
         torch.testing.assert_close(alone.scores[:, 0], e.scores[:, turn])
 
 
-def test_the_sentence_is_the_sum_of_its_words(model, picture):
-    words, whole = (explain(model, picture, "a red cat", target) for target in (Words(), Sentence()))
+def test_the_sentence_is_the_sum_of_its_words(model, image):
+    words, whole = (explain(model, image, "a red cat", target) for target in (Words(), Sentence()))
     assert whole.targets == [["a red cat"]]
     torch.testing.assert_close(whole.scores[:, 0], words.scores.sum(1))
     torch.testing.assert_close(whole.maps[:, 0], words.maps.sum(1))
 
 
-def test_the_end_is_not_counted(model, picture):
-    said = model.module(picture, KNOWN.batch(["a red cat"]))
-    e = explain(model, picture, "a red cat", Sentence())
+def test_the_end_is_not_counted(model, image):
+    said = model.module(image, KNOWN.batch(["a red cat"]))
+    e = explain(model, image, "a red cat", Sentence())
     torch.testing.assert_close(e.scores[0, 0], said.log_probabilities()[0, :3].sum().detach())
 
 
-def test_captions_of_several_lengths(model, picture):
-    pictures = torch.cat([picture, picture.flip(3)])
-    together = explain(model, pictures, ["a red cat and a mug", "a mug"], Words())
+def test_captions_of_several_lengths(model, image):
+    images = torch.cat([image, image.flip(3)])
+    together = explain(model, images, ["a red cat and a mug", "a mug"], Words())
     assert together.targets[1] == ["a", "mug", "", "", "", ""]
-    alone = explain(model, pictures[1:], "a mug", Words())
+    alone = explain(model, images[1:], "a mug", Words())
     torch.testing.assert_close(together.maps[1, :2], alone.maps[0])
     assert not together.scores[1, 2:].any()
 
 
-def test_some_words_and_why_this_rather_than_that(model, picture):
-    e = explain(model, picture, "a red cat", [Words((1,)), Words((2,)) - Words((0,)), -Sentence()])
+def test_some_words_and_why_this_rather_than_that(model, image):
+    e = explain(model, image, "a red cat", [Words((1,)), Words((2,)) - Words((0,)), -Sentence()])
     assert e.targets == [["red", "cat - a", "-a red cat"]]
 
 
-def test_what_is_no_word(model, picture):
+def test_what_is_no_word(model, image):
     with pytest.raises(TargetError, match="the caption has 3 words, 0 to 2; there is no word"):
-        explain(model, picture, "a red cat", Words((3,)))
+        explain(model, image, "a red cat", Words((3,)))
     with pytest.raises(TargetError, match=r"says how likely every word of a caption is; Tensor"):
-        saywhy.explain(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 14 * 14, 2)), picture, Words())
+        saywhy.explain(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 14 * 14, 2)), image, Words())
 
 
-def test_methods_of_several_passes_take_words_too(model, picture):
-    e = explain(model, picture, "a red cat", Words(), method=["rsi-gradcam", "scorecam"], steps=4, score="logit")
+def test_methods_of_several_passes_take_words_too(model, image):
+    e = explain(model, image, "a red cat", Words(), method=["rsi-gradcam", "scorecam"], steps=4, score="logit")
     assert e["scorecam"].shape[:2] == e["rsi-gradcam"].shape[:2] == (1, 3)

@@ -13,8 +13,18 @@ from torch import Tensor, nn
 import saywhy
 from oracles.networks import TinyNetwork
 from saywhy.errors import GradientError, TargetError
-from saywhy.output import Answer, as_answer
-from saywhy.targets import Chosen, Class, Function, Several, Target, Top, as_target, contrast, counterfactual
+from saywhy.output import ModelOutput, parse_output
+from saywhy.targets import (
+    Class,
+    Function,
+    PerSampleTarget,
+    Target,
+    TargetList,
+    Top,
+    as_target,
+    contrast,
+    counterfactual,
+)
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
 explain = partial(saywhy.explain, layout=LAYOUT)  # given, because random networks do not always prove theirs
@@ -23,13 +33,13 @@ LABELS = ("Siamese cat", "tabby, tiger cat", "bull mastiff", "boxer")
 LOGITS = torch.tensor([[1.0, 3.0, -2.0, 0.5], [0.0, -1.0, 4.0, 2.0], [9.0, 1.0, 2.0, 3.0]])
 
 
-def answer(**about: Any) -> Answer:
-    return Answer(**{"logits": LOGITS, "labels": LABELS, "output": LOGITS, **about})
+def output(**about: Any) -> ModelOutput:
+    return ModelOutput(**{"logits": LOGITS, "labels": LABELS, "output": LOGITS, **about})
 
 
 def assert_scores(target: Any, wanted: Any, **about: Any) -> None:
     """The scores [batch, target] of whatever was given as a target."""
-    found = as_target(target).columns(answer(**about))
+    found = as_target(target).evaluate(output(**about))
     torch.testing.assert_close(found.scores, torch.as_tensor(wanted, dtype=torch.float32))
     assert found.classes.shape == found.scores.shape
     assert [len(row) for row in found.names] == [found.scores.shape[1]] * len(found.scores)
@@ -58,7 +68,7 @@ class TestOneClass:
     )
     def test_by_index_or_name(self, given, index):
         assert_scores(given, LOGITS[:, index : index + 1])
-        columns = as_target(given).columns(answer())
+        columns = as_target(given).evaluate(output())
         assert columns.classes.tolist() == [[index]] * 3
         assert columns.names == [[LABELS[index]]] * 3
 
@@ -67,12 +77,12 @@ class TestOneClass:
         assert_scores(Class(given) - Class(0), LOGITS[:, 2:3] - LOGITS[:, :1])
 
     def test_a_label_goes_before_a_number(self):
-        assert as_target("1").columns(answer(labels=("3", "2", "1", "0"))).classes.tolist() == [[2]] * 3
+        assert as_target("1").evaluate(output(labels=("3", "2", "1", "0"))).classes.tolist() == [[2]] * 3
 
     def test_a_model_without_labels(self):
-        assert as_target(1).columns(answer(labels=None)).names == [["class 1"]] * 3
+        assert as_target(1).evaluate(output(labels=None)).names == [["class 1"]] * 3
         with pytest.raises(TargetError, match=r"no class 'boxer': this model has no labels. Give an index from 0 to 3"):
-            as_target("boxer").columns(answer(labels=None))
+            as_target("boxer").evaluate(output(labels=None))
 
     @pytest.mark.parametrize(
         ("given", "message"),
@@ -87,32 +97,32 @@ class TestOneClass:
     )
     def test_what_is_not_there_is_answered_with_what_is(self, given, message):
         with pytest.raises(TargetError, match=message):
-            as_target(given).columns(answer())
+            as_target(given).evaluate(output())
 
     @pytest.mark.parametrize("wrong", [1.5, None, True, (1,)])
     def test_a_class_is_an_index_or_a_label(self, wrong):
         with pytest.raises(TargetError, match="a class is an index or a label, got"):
-            Class(wrong).columns(answer())
+            Class(wrong).evaluate(output())
 
     def test_labels_of_another_model_are_noticed(self):
         with pytest.raises(TargetError, match="'fifth' is label 4 of 5, but the model gives only 4 classes"):
-            Class("fifth").columns(answer(labels=(*LABELS, "fifth")))
+            Class("fifth").evaluate(output(labels=(*LABELS, "fifth")))
 
 
 class TestTop:
     def test_none_is_every_samples_own_top_answer(self):
-        columns = as_target(None).columns(answer())
+        columns = as_target(None).evaluate(output())
         assert columns.classes.tolist() == [[1], [2], [0]]
         assert columns.names == [["tabby, tiger cat"], ["bull mastiff"], ["Siamese cat"]]
         torch.testing.assert_close(columns.scores, torch.tensor([[3.0], [4.0], [9.0]]))
 
     def test_highest_first(self):
-        assert Top(3).columns(answer()).classes.tolist() == [[1, 0, 3], [2, 3, 0], [0, 3, 2]]
+        assert Top(3).evaluate(output()).classes.tolist() == [[1, 0, 3], [2, 3, 0], [0, 3, 2]]
 
     @pytest.mark.parametrize("k", [0, -1, 5, 1.5, "two"])
     def test_no_more_than_there_are(self, k):
         with pytest.raises(TargetError, match=f"the top {k} of 4 classes cannot be had. Give k from 1 to 4"):
-            Top(k).columns(answer())
+            Top(k).evaluate(output())
 
 
 class TestEachSampleItsOwn:
@@ -127,13 +137,16 @@ class TestEachSampleItsOwn:
         assert_scores(np.array([1, 0, 3]), [[3.0], [0.0], [3.0]])
 
     def test_negative_counts_from_the_end_in_any_integer_type(self):
-        columns = as_target(torch.tensor([-1, -4, 0], dtype=torch.int8)).columns(answer())
+        columns = as_target(torch.tensor([-1, -4, 0], dtype=torch.int8)).evaluate(output())
         assert columns.classes.tolist() == [[3], [0], [0]]
 
     def test_small_integers_do_not_wrap_around_many_classes(self):
-        many = Answer(torch.arange(1000.0).expand(2, 1000))
-        assert Chosen(torch.tensor([200, 7], dtype=torch.uint8)).columns(many).classes.tolist() == [[200], [7]]
-        assert Chosen(torch.tensor([-1, 7], dtype=torch.int8)).columns(many).classes.tolist() == [[999], [7]]
+        many = ModelOutput(torch.arange(1000.0).expand(2, 1000))
+        assert PerSampleTarget(torch.tensor([200, 7], dtype=torch.uint8)).evaluate(many).classes.tolist() == [
+            [200],
+            [7],
+        ]
+        assert PerSampleTarget(torch.tensor([-1, 7], dtype=torch.int8)).evaluate(many).classes.tolist() == [[999], [7]]
 
     @pytest.mark.parametrize(
         "wrong",
@@ -152,22 +165,22 @@ class TestEachSampleItsOwn:
     )
     def test_wrong_shapes_and_types_are_refused_and_nothing_is_dropped(self, wrong):
         with pytest.raises(TargetError, match=r"integers \[batch\] or \[batch, target\] for 3 samples, got torch\."):
-            as_target(wrong).columns(answer())
+            as_target(wrong).evaluate(output())
 
     @pytest.mark.parametrize("wrong", [4, -5])
     def test_a_class_that_is_not_there(self, wrong):
         with pytest.raises(TargetError, match=f"no class {wrong}: the model has 4 classes"):
-            as_target(torch.tensor([0, wrong, 1])).columns(answer())
+            as_target(torch.tensor([0, wrong, 1])).evaluate(output())
 
 
 class TestSeveral:
     def test_a_list_is_several_for_every_sample(self):
         assert_scores(["boxer", 0, -2], LOGITS[:, [3, 0, 2]])
-        assert as_target(["boxer", 0]) == Several((Class("boxer"), Class(0)))
+        assert as_target(["boxer", 0]) == TargetList((Class("boxer"), Class(0)))
 
     def test_anything_may_be_in_it(self):
         given = [Class(1) - Class(0), None, torch.tensor([3, 2, 1]), lambda out: out.sum(1), [0, 1]]
-        columns = as_target(given).columns(answer())
+        columns = as_target(given).evaluate(output())
         wanted = [LOGITS[:, 1] - LOGITS[:, 0], LOGITS.amax(1), LOGITS[range(3), [3, 2, 1]], LOGITS.sum(1)]
         torch.testing.assert_close(columns.scores, torch.stack([*wanted, LOGITS[:, 0], LOGITS[:, 1]], 1))
         assert columns.classes.tolist() == [[-1, 1, 3, -1, 0, 1], [-1, 2, 2, -1, 0, 1], [-1, 0, 1, -1, 0, 1]]
@@ -181,18 +194,18 @@ class TestArithmetic:
     def test_contrast(self):
         for target in (Class("boxer") - Class(0), contrast("boxer", 0), contrast(Class("boxer"), Class(0))):
             assert_scores(target, LOGITS[:, 3:] - LOGITS[:, :1])
-            assert target.columns(answer()).names == [["boxer - Siamese cat"]] * 3
-            assert target.columns(answer()).classes.tolist() == [[-1]] * 3
+            assert target.evaluate(output()).names == [["boxer - Siamese cat"]] * 3
+            assert target.evaluate(output()).classes.tolist() == [[-1]] * 3
 
     def test_counterfactual(self):
         for target in (-Class(2), counterfactual(2), counterfactual("bull mastiff"), Class(2) * -1):
             assert_scores(target, -LOGITS[:, 2:3])
-            assert target.columns(answer()).names == [["-bull mastiff"]] * 3
+            assert target.evaluate(output()).names == [["-bull mastiff"]] * 3
 
     def test_weighted_sums(self):
         target = 2 * Class(0) + Class(1) * 0.5 - (Class(2) - Class(3))
         assert_scores(target, (2 * LOGITS[:, 0] + 0.5 * LOGITS[:, 1] - LOGITS[:, 2] + LOGITS[:, 3])[:, None])
-        assert target.columns(answer()).names[0] == ["2 Siamese cat + 0.5 tabby, tiger cat - bull mastiff + boxer"]
+        assert target.evaluate(output()).names[0] == ["2 Siamese cat + 0.5 tabby, tiger cat - bull mastiff + boxer"]
 
     def test_twice_turned_is_as_it_was(self):
         turned = -Class(1)
@@ -202,16 +215,16 @@ class TestArithmetic:
         target = Top(2) - Class(0)
         wanted = LOGITS.topk(2, 1).values - LOGITS[:, :1]
         assert_scores(target, wanted)
-        assert target.columns(answer()).names[0] == ["tabby, tiger cat - Siamese cat", "Siamese cat - Siamese cat"]
+        assert target.evaluate(output()).names[0] == ["tabby, tiger cat - Siamese cat", "Siamese cat - Siamese cat"]
 
     def test_functions_add_up_too(self):
         target = Function(lambda out: out.amax(1), "the most") - Class(0)
         assert_scores(target, LOGITS.amax(1, keepdim=True) - LOGITS[:, :1])
-        assert target.columns(answer()).names[0] == ["the most - Siamese cat"]
+        assert target.evaluate(output()).names[0] == ["the most - Siamese cat"]
 
     def test_sums_of_different_lengths_are_refused(self):
         with pytest.raises(TargetError, match="targets of 2 and 3 numbers a sample do not add up"):
-            (Top(2) - Top(3)).columns(answer())
+            (Top(2) - Top(3)).evaluate(output())
 
     @pytest.mark.parametrize("wrong", ["boxer", 3, None])
     @pytest.mark.parametrize("how", [operator.add, operator.sub])
@@ -235,9 +248,9 @@ class TestFunctions:
         def largest(out: Tensor) -> Tensor:
             return out.amax(1)
 
-        assert as_target(largest).columns(answer()).names[0] == ["largest"]
-        assert as_target(lambda out: out.amax(1)).columns(answer()).names[0] == ["function"]
-        assert Function(largest, "the top score").columns(answer()).names[0] == ["the top score"]
+        assert as_target(largest).evaluate(output()).names[0] == ["largest"]
+        assert as_target(lambda out: out.amax(1)).evaluate(output()).names[0] == ["function"]
+        assert Function(largest, "the top score").evaluate(output()).names[0] == ["the top score"]
 
     @pytest.mark.parametrize(
         ("function", "came"),
@@ -252,18 +265,18 @@ class TestFunctions:
     )
     def test_wrong_results_are_refused_with_what_came(self, function, came):
         with pytest.raises(TargetError, match=rf"one floating-point number a sample, \[3\], got {came}"):
-            as_target(function).columns(answer())
+            as_target(function).evaluate(output())
 
-    def test_what_a_function_raises_arrives_as_it_is(self, tiny, pictures):
+    def test_what_a_function_raises_arrives_as_it_is(self, tiny, images):
         def broken(out: Tensor) -> Tensor:
             raise ZeroDivisionError("mine")
 
         with pytest.raises(ZeroDivisionError, match="mine"):
-            explain(tiny(), pictures(), broken, layer="features")
+            explain(tiny(), images(), broken, layer="features")
 
-    def test_one_that_does_not_depend_on_the_model_is_refused(self, tiny, pictures):
+    def test_one_that_does_not_depend_on_the_model_is_refused(self, tiny, images):
         with pytest.raises(GradientError, match="no gradient with respect to the layer"):
-            explain(tiny(), pictures(), lambda out: out[:, 0].detach(), layer="features")
+            explain(tiny(), images(), lambda out: out[:, 0].detach(), layer="features")
 
 
 @pytest.mark.parametrize(
@@ -308,12 +321,12 @@ class TestScores:
 
     def test_unknown_ones_are_refused(self):
         with pytest.raises(TargetError, match="score must be 'logit', 'probability' or 'log-probability', got 'odds'"):
-            Class(1, "odds").columns(answer())
+            Class(1, "odds").evaluate(output())
 
     @pytest.mark.parametrize("score", ["logit", "probability", "log-probability"])
-    def test_reach_the_maps(self, tiny, pictures, score):
+    def test_reach_the_maps(self, tiny, images, score):
         """The gradient of the probability is that of the logit times p (1 - p), for a yes or no."""
-        model, batch = saywhy.load(tiny(), multilabel=True), pictures()
+        model, batch = saywhy.load(tiny(), multilabel=True), images()
         logit = explain(model, batch, 1, layer="features", relu=False)
         found = explain(model, batch, 1, layer="features", relu=False, score=score)
         p = logit.scores.sigmoid()
@@ -345,10 +358,10 @@ class TestOutputs:
         ids=["tensor", "tuple", "list", "dict", "dict of scores", "dataclass", "nested"],
     )
     def test_class_scores_are_found(self, output):
-        assert as_answer(output, 3).logits is LOGITS
+        assert parse_output(output, 3).logits is LOGITS
 
     def test_one_number_a_sample_is_one_class(self):
-        assert as_answer(LOGITS[:, 0], 3).logits.shape == (3, 1)
+        assert parse_output(LOGITS[:, 0], 3).logits.shape == (3, 1)
 
     @pytest.mark.parametrize(
         ("output", "path"),
@@ -362,7 +375,7 @@ class TestOutputs:
         ],
     )
     def test_a_path_leads_to_others(self, output, path):
-        assert as_answer(output, 3, path).logits is LOGITS
+        assert parse_output(output, 3, path).logits is LOGITS
 
     @pytest.mark.parametrize(
         ("output", "path", "message"),
@@ -376,17 +389,17 @@ class TestOutputs:
     )
     def test_a_path_that_leads_nowhere_says_what_there_is(self, output, path, message):
         with pytest.raises(TargetError, match=message):
-            as_answer(output, 3, path)
+            parse_output(output, 3, path)
 
     @pytest.mark.parametrize("target", [None, 1, "boxer", torch.tensor([0, 1, 2]), Class(0) - Class(1), Top(2)])
     def test_where_there_are_none_it_is_said_what_to_do(self, target):
-        segmentation = as_answer({"out": torch.zeros(3, 21, 8, 8)}, 3)
+        segmentation = parse_output({"out": torch.zeros(3, 21, 8, 8)}, 3)
         with pytest.raises(TargetError, match=r"output \(\[3, 21, 8, 8\]\) has no class scores .* target function"):
-            as_target(target).columns(segmentation)
+            as_target(target).evaluate(segmentation)
 
     def test_where_there_are_none_functions_work(self):
-        segmentation = as_answer({"out": torch.ones(3, 21, 8, 8)}, 3)
-        found = as_target(lambda out: out["out"][:, 5].mean((1, 2))).columns(segmentation)
+        segmentation = parse_output({"out": torch.ones(3, 21, 8, 8)}, 3)
+        found = as_target(lambda out: out["out"][:, 5].mean((1, 2))).evaluate(segmentation)
         assert found.scores.tolist() == [[1.0], [1.0], [1.0]]
 
 
@@ -414,8 +427,8 @@ class TakesOneDict(nn.Module):
 
 class TestThroughTheFrontDoor:
     @pytest.fixture
-    def plain(self, tiny, pictures) -> Tensor:
-        return explain(tiny(), pictures(3), 1, layer="features", relu=False).maps
+    def plain(self, tiny, images) -> Tensor:
+        return explain(tiny(), images(3), 1, layer="features", relu=False).maps
 
     @pytest.mark.parametrize(
         ("wrap", "path"),
@@ -428,17 +441,17 @@ class TestThroughTheFrontDoor:
         ],
         ids=["tuple", "dict", "dataclass", "nested path", "list path"],
     )
-    def test_outputs(self, tiny, pictures, plain, wrap, path):
+    def test_outputs(self, tiny, images, plain, wrap, path):
         model = Wrapped(tiny(), wrap)
-        found = explain(model, pictures(3), 1, layer="network.features", output=path, relu=False)
+        found = explain(model, images(3), 1, layer="network.features", output=path, relu=False)
         torch.testing.assert_close(found.maps, plain)
         loaded = saywhy.load(model, output=path)
-        again = explain(loaded, pictures(3), 1, layer="network.features", relu=False)
+        again = explain(loaded, images(3), 1, layer="network.features", relu=False)
         torch.testing.assert_close(again.maps, plain)
 
     @pytest.mark.parametrize("how", ["tuple", "keywords", "one dict"])
-    def test_several_inputs(self, tiny, pictures, plain, how):
-        model, batch = Wrapped(tiny(), lambda y: y), pictures(3)
+    def test_several_inputs(self, tiny, images, plain, how):
+        model, batch = Wrapped(tiny(), lambda y: y), images(3)
         weight = torch.tensor([1.0, 2.0, 0.5])
         inputs = {
             "tuple": (batch / weight[:, None, None, None], weight),
@@ -452,8 +465,8 @@ class TestThroughTheFrontDoor:
         split = explain(model, inputs, 1, layer="network.features", relu=False, batch_size=2)
         torch.testing.assert_close(split.maps, found.maps)
 
-    def test_labels_targets_and_probabilities_arrive(self, tiny, pictures):
-        model, batch = saywhy.load(tiny(), labels=LABELS), pictures(3)
+    def test_labels_targets_and_probabilities_arrive(self, tiny, images):
+        model, batch = saywhy.load(tiny(), labels=LABELS), images(3)
         found = explain(model, batch, ["tiger cat", None, Class(0) - Class(3)], layer="features", relu=False)
         with torch.no_grad():
             logits = tiny()(batch)
@@ -466,17 +479,17 @@ class TestThroughTheFrontDoor:
                                                                             logits.softmax(1).amax(1)], 1))  # fmt: skip
         assert bool(found.probabilities[:, 2].isnan().all())
 
-    def test_a_label_that_is_not_there(self, tiny, pictures):
+    def test_a_label_that_is_not_there(self, tiny, images):
         with pytest.raises(TargetError, match=r"no class 'boxxer'; nearest: 'boxer' \(3\)"):
-            explain(saywhy.load(tiny(), labels=LABELS), pictures(), "boxxer", layer="features")
+            explain(saywhy.load(tiny(), labels=LABELS), images(), "boxxer", layer="features")
 
     @pytest.mark.parametrize("wrong", [torch.tensor([1]), torch.tensor([1, 2, 3])])
-    def test_a_tensor_of_another_length_is_refused(self, tiny, pictures, wrong):
+    def test_a_tensor_of_another_length_is_refused(self, tiny, images, wrong):
         with pytest.raises(TargetError, match="for 2 samples"):
-            explain(tiny(), pictures(2), wrong, layer="features")
+            explain(tiny(), images(2), wrong, layer="features")
 
-    def test_each_sample_its_own_is_each_sample_alone(self, tiny, pictures):
-        network, batch, classes = tiny(), pictures(3), torch.tensor([[2, 0], [1, 1], [0, 3]])
+    def test_each_sample_its_own_is_each_sample_alone(self, tiny, images):
+        network, batch, classes = tiny(), images(3), torch.tensor([[2, 0], [1, 1], [0, 3]])
         found = explain(network, batch, classes, layer="features", relu=False)
         for b in range(3):
             for t in range(2):
@@ -484,21 +497,21 @@ class TestThroughTheFrontDoor:
                 torch.testing.assert_close(found.maps[b : b + 1, t : t + 1], alone.maps, rtol=1e-4, atol=1e-7)
 
     @pytest.mark.parametrize("size", [1, 2])
-    def test_each_sample_its_own_in_batches(self, tiny, pictures, size):
-        network, batch, classes = tiny(), pictures(3), torch.tensor([[2, 0], [1, 1], [0, 3]])
+    def test_each_sample_its_own_in_batches(self, tiny, images, size):
+        network, batch, classes = tiny(), images(3), torch.tensor([[2, 0], [1, 1], [0, 3]])
         whole = explain(network, batch, classes, layer="features", relu=False)
         split = explain(network, batch, classes, layer="features", relu=False, batch_size=size)
         assert split.targets == whole.targets
         torch.testing.assert_close(split.maps, whole.maps)
 
-    def test_a_one_logit_model_is_explained_as_it_is(self, pictures):
+    def test_a_one_logit_model_is_explained_as_it_is(self, images):
         network = TinyNetwork.build(classes=1)
-        found = explain(network, pictures(), None, layer="features", relu=False)
+        found = explain(network, images(), None, layer="features", relu=False)
         assert found.classes.tolist() == [[0], [0]]
         torch.testing.assert_close(found.probabilities, found.scores.sigmoid())
 
 
 def test_a_name_that_two_classes_share_is_not_guessed():
-    answer = Answer(torch.zeros(1, 3), labels=["crane", "duck", "crane"])
+    output = ModelOutput(torch.zeros(1, 3), labels=["crane", "duck", "crane"])
     with pytest.raises(TargetError, match=r"2 classes are called 'crane': 0 \('crane'\), 2 \('crane'\)"):
-        Class("crane").columns(answer)
+        Class("crane").evaluate(output)

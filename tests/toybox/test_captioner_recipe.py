@@ -32,7 +32,7 @@ def test_a_few_steps_reduce_the_loss_and_leave_the_eyes_alone(scenes, known):
     eyes = sees.trunk
     before = {name: tensor.clone() for name, tensor in eyes.state_dict().items()}
     network = recipe.fresh(0, known, sees)
-    assert torch.equal(network.head.things.middle.weight, sees.head.things.middle.weight)
+    assert torch.equal(network.head.objects.middle.weight, sees.head.objects.middle.weight)
     features = recipe.seen(eyes, scenes.images)
     losses: list[float] = []
     recipe.learn(network, features, scenes.captions(known), PLAN, 25, tell=lambda _, loss: losses.append(loss))

@@ -72,8 +72,8 @@ def test_a_checkpoint_of_another_run_is_refused(scenes: tuple[Tensor, Tensor], t
         fit(recipe.fresh(3), *scenes, Plan((Phase(1, 32),), batch=32), normalised, checkpoint=file)
 
 
-def test_too_few_pictures_are_refused(scenes: tuple[Tensor, Tensor]) -> None:
-    with pytest.raises(InputError, match="a batch of 128 needs as many pictures, but 64 came"):
+def test_too_few_images_are_refused(scenes: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(InputError, match="a batch of 128 needs as many images, but 64 came"):
         fit(recipe.fresh(0), *scenes, Plan((Phase(1, 32),), batch=128), normalised)
 
 

@@ -34,20 +34,20 @@ def test_a_drawing_stays_inside_its_extent(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
-def test_a_stamp_changes_the_picture_where_the_mask_is(name: str) -> None:
+def test_a_stamp_changes_the_image_where_the_mask_is(name: str) -> None:
     kind = CATALOGUE[name]
     for colour in kind.colours:
         empty = np.full((3, 128, 128), 128, np.float32)
-        picture = empty.copy()
-        mask, area = stamp(picture, Pose(kind, colour, 0.5, 0.5, kind.unit * 0.4, 0.1, -1.0), (1, 1, 1), Dice(colour))
-        changed = np.abs(picture - empty).max(0) > 3
+        image = empty.copy()
+        mask, area = stamp(image, Pose(kind, colour, 0.5, 0.5, kind.unit * 0.4, 0.1, -1.0), (1, 1, 1), Dice(colour))
+        changed = np.abs(image - empty).max(0) > 3
         assert mask.sum() == area > 400
         assert changed[mask].mean() > 0.9
 
 
-def test_a_thing_outside_the_picture_leaves_no_mask() -> None:
-    picture = np.full((3, 64, 64), 128, np.float32)
-    mask, area = stamp(picture, Pose(CATALOGUE["cat"], "black", 3.0, 3.0, 0.2, 0, 1.0), (1, 1, 1), Dice("far"))
+def test_a_thing_outside_the_image_leaves_no_mask() -> None:
+    image = np.full((3, 64, 64), 128, np.float32)
+    mask, area = stamp(image, Pose(CATALOGUE["cat"], "black", 3.0, 3.0, 0.2, 0, 1.0), (1, 1, 1), Dice("far"))
     assert not mask.any()
     assert area > 0
 
@@ -55,20 +55,20 @@ def test_a_thing_outside_the_picture_leaves_no_mask() -> None:
 def test_a_mirrored_thing_is_mirrored() -> None:
     masks = []
     for wide in (1.0, -1.0):
-        picture = np.full((3, 128, 128), 128, np.float32)
-        masks.append(stamp(picture, Pose(CATALOGUE["dog"], "brown", 0.5, 0.5, 0.25, 0, wide), (1, 1, 1), Dice("d"))[0])
+        image = np.full((3, 128, 128), 128, np.float32)
+        masks.append(stamp(image, Pose(CATALOGUE["dog"], "brown", 0.5, 0.5, 0.25, 0, wide), (1, 1, 1), Dice("d"))[0])
     shared = np.logical_and(masks[0], masks[1][:, ::-1]).sum() / masks[0].sum()
     plain = np.logical_and(masks[0], masks[1]).sum() / masks[0].sum()
     assert shared > 0.9 > plain
 
 
 @pytest.mark.parametrize("name", BACKGROUNDS)
-def test_a_background_fills_the_picture(name: str) -> None:
+def test_a_background_fills_the_image(name: str) -> None:
     for turn in range(5):
-        picture, horizon = background(name, Dice(name, turn), 96)
-        assert picture.shape == (3, 96, 96)
+        image, horizon = background(name, Dice(name, turn), 96)
+        assert image.shape == (3, 96, 96)
         assert 0.3 < horizon < 0.65
-        assert (picture.max(0) > 12).mean() > 0.999  # no paper left unpainted, that is black
+        assert (image.max(0) > 12).mean() > 0.999  # no paper left unpainted, that is black
 
 
 def test_contact_sheet_command(tmp_path: Path) -> None:

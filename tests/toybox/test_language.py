@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from saywhy.toybox import COLOURS, KINDS, Scene, Thing, scene
+from saywhy.toybox import COLOURS, KINDS, Scene, SceneObject, scene
 from saywhy.toybox.language import ANSWERS, TYPES, annotations, captions, human_attention, questions
 from saywhy.toybox.language.caption import COUNTED, WHERE
 from saywhy.toybox.language.question import plural
@@ -21,7 +21,7 @@ def scenes() -> list[Scene]:
     return [scene("talk-test", index, 64) for index in range(MANY)]
 
 
-def meant(drawn: Scene, noun: str) -> list[Thing]:
+def meant(drawn: Scene, noun: str) -> list[SceneObject]:
     """The things that a noun fits: "cat", "red cat", "red things", "cats", "things"."""
     *colour, kind = noun.split()
     kinds = {**{k: k for k in KINDS}, **{plural(k): k for k in KINDS}}
@@ -32,12 +32,12 @@ def meant(drawn: Scene, noun: str) -> list[Thing]:
     ]
 
 
-def one(drawn: Scene, noun: str) -> Thing:
+def one(drawn: Scene, noun: str) -> SceneObject:
     (thing,) = meant(drawn, noun)
     return thing
 
 
-def beyond(first: Thing, word: str, second: Thing) -> bool:
+def beyond(first: SceneObject, word: str, second: SceneObject) -> bool:
     (x, y), (u, v) = first.centre, second.centre
     return {"left of": x < u, "right of": x > u, "above": y < v, "below": y > v}[word]
 
@@ -46,8 +46,8 @@ def answered(drawn: Scene, text: str) -> tuple[str, set[int]]:
     """The answer to a question in words, and which things it takes to see that: an oracle of its own."""
     side = "left of|right of|above|below"
 
-    def found(things: list[Thing]) -> set[int]:
-        return {drawn.objects.index(thing) for thing in things}
+    def found(objects: list[SceneObject]) -> set[int]:
+        return {drawn.objects.index(thing) for thing in objects}
 
     if match := re.fullmatch(r"(?:is there|do you see) an? (.+)\?", text):
         there = meant(drawn, match[1])
@@ -84,9 +84,9 @@ class TestQuestions:
     def test_answers_and_evidence_are_those_that_the_words_ask_for(self, scenes):
         for drawn in scenes:
             for question in questions(drawn):
-                answer, things = answered(drawn, question.text)
+                answer, objects = answered(drawn, question.text)
                 assert question.answer == answer, (question.text, drawn.index)
-                masks = [t.mask for i, t in enumerate(drawn.objects) if i in things or not things]
+                masks = [t.mask for i, t in enumerate(drawn.objects) if i in objects or not objects]
                 assert np.array_equal(question.evidence, np.logical_or.reduce(masks))
 
     def test_all_types_are_asked_each_at_most_once_a_scene(self, scenes):
@@ -132,7 +132,7 @@ def test_changed_priors_are_changed_in_the_test_alone():
 
 class TestPeople:
     def test_they_look_at_the_evidence_each_in_another_way(self, scenes):
-        inside, chance = [], []
+        inside, generator = [], []
         for drawn in scenes[:40]:
             for question in questions(drawn):
                 maps = human_attention(drawn, question, 3)
@@ -141,10 +141,10 @@ class TestPeople:
                 assert maps.max((1, 2)).tolist() == [1, 1, 1]
                 assert not np.array_equal(maps[0], maps[1])
                 inside.append((maps * question.evidence).sum() / maps.sum())
-                chance.append(question.evidence.mean())
-        assert np.mean(inside) > 3 * np.mean(chance)
+                generator.append(question.evidence.mean())
+        assert np.mean(inside) > 3 * np.mean(generator)
 
-    def test_they_agree_where_the_picture_is_clear(self, scenes):
+    def test_they_agree_where_the_image_is_clear(self, scenes):
         said = [(a, q.answer) for drawn in scenes[:100] for q in questions(drawn) for a in annotations(drawn, q)]
         assert 0.95 < np.mean([given == right for given, right in said]) < 0.99
 
@@ -177,8 +177,8 @@ class TestCaptions:
             for caption in captions(drawn):
                 for text, name in places.items():
                     assert not caption.text.endswith(text) or drawn.background == name
-                for number, (word, things) in enumerate(zip(caption.words, caption.things, strict=True)):
-                    spoken = [drawn.objects[i] for i in things]
+                for number, (word, objects) in enumerate(zip(caption.words, caption.objects, strict=True)):
+                    spoken = [drawn.objects[i] for i in objects]
                     if word in COLOURS:
                         assert spoken
                         assert any(thing.colour == word for thing in spoken)
@@ -208,7 +208,7 @@ class TestTruth:
             for caption in captions(drawn):
                 found = mentions(caption.text, drawn)
                 assert all(mention.right for mention in found), (caption.text, found)
-                assert all(set(m.things) == set(caption.things[m.place]) for m in found), (caption.text, found)
+                assert all(set(m.objects) == set(caption.objects[m.place]) for m in found), (caption.text, found)
                 assert all(caption.words[mention.place] == mention.word for mention in found)
                 claims.update(mention.claim for mention in found)
         assert set(claims) == {"kind", "colour", "count"}

@@ -1,4 +1,4 @@
-"""Scenes: the same every time, and what they say about themselves is what is on the picture."""
+"""Scenes: the same every time, and what they say about themselves is what is on the image."""
 
 import inspect
 import os
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from saywhy.errors import InputError
-from saywhy.toybox import BACKGROUNDS, COLOURS, KINDS, SPLITS, UNSEEN_KINDS, Scene, Thing, ToyboxScenes, scene
+from saywhy.toybox import BACKGROUNDS, COLOURS, KINDS, SPLITS, UNSEEN_KINDS, Scene, SceneObject, ToyboxScenes, scene
 from saywhy.toybox.scenes.scene import LEAST_AREA, LEAST_VISIBLE
 
 
@@ -20,7 +20,7 @@ def scenes() -> list[Scene]:
 
 
 @pytest.fixture(scope="module")
-def things(scenes: list[Scene]) -> list[Thing]:
+def objects(scenes: list[Scene]) -> list[SceneObject]:
     return [thing for drawn in scenes for thing in drawn.objects]
 
 
@@ -65,7 +65,7 @@ def test_the_global_generators_are_left_alone() -> None:
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
-def test_pictures_are_rgb_bytes(scenes: list[Scene]) -> None:
+def test_images_are_rgb_bytes(scenes: list[Scene]) -> None:
     for drawn in scenes:
         assert drawn.image.shape == (128, 128, 3)
         assert drawn.image.dtype == np.uint8
@@ -73,10 +73,10 @@ def test_pictures_are_rgb_bytes(scenes: list[Scene]) -> None:
         assert drawn.image.std() > 10
 
 
-def test_names_are_the_ones_that_are_listed(scenes: list[Scene], things: list[Thing]) -> None:
+def test_names_are_the_ones_that_are_listed(scenes: list[Scene], objects: list[SceneObject]) -> None:
     assert {drawn.background for drawn in scenes} == set(BACKGROUNDS)
-    assert {thing.kind for thing in things} == {*KINDS, *UNSEEN_KINDS}
-    assert {thing.colour for thing in things} == set(COLOURS)
+    assert {thing.kind for thing in objects} == {*KINDS, *UNSEEN_KINDS}
+    assert {thing.colour for thing in objects} == set(COLOURS)
 
 
 def test_one_to_four_things_the_nearest_first(scenes: list[Scene]) -> None:
@@ -90,15 +90,15 @@ def test_visible_masks_do_not_overlap(scenes: list[Scene]) -> None:
         assert sum(thing.mask.astype(int) for thing in drawn.objects).max() == 1
 
 
-def test_boxes_are_tight(things: list[Thing]) -> None:
-    for thing in things:
+def test_boxes_are_tight(objects: list[SceneObject]) -> None:
+    for thing in objects:
         left, top, right, bottom = thing.box
         rows, columns = np.nonzero(thing.mask)
         assert (left, top, right, bottom) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
-def test_area_centre_and_visibility_agree_with_the_mask(things: list[Thing]) -> None:
-    for thing in things:
+def test_area_centre_and_visibility_agree_with_the_mask(objects: list[SceneObject]) -> None:
+    for thing in objects:
         assert thing.area == thing.mask.sum()
         left, top, right, bottom = thing.box
         assert left <= thing.centre[0] <= right
@@ -106,9 +106,9 @@ def test_area_centre_and_visibility_agree_with_the_mask(things: list[Thing]) -> 
         assert LEAST_VISIBLE <= thing.visible <= 1
 
 
-def test_nothing_is_almost_invisible(things: list[Thing]) -> None:
-    assert min(thing.area for thing in things) >= LEAST_AREA * 128 * 128
-    assert any(thing.visible < 0.9 for thing in things)  # yet things do hide one another
+def test_nothing_is_almost_invisible(objects: list[SceneObject]) -> None:
+    assert min(thing.area for thing in objects) >= LEAST_AREA * 128 * 128
+    assert any(thing.visible < 0.9 for thing in objects)  # yet things do hide one another
 
 
 def test_labels_are_the_kinds_that_are_seen(scenes: list[Scene]) -> None:
@@ -150,7 +150,7 @@ def test_mistakes_are_named(split: str, index: int, size: int, message: str) -> 
         scene(split, index, size)
 
 
-def test_dataset_gives_pictures_and_labels() -> None:
+def test_dataset_gives_images_and_labels() -> None:
     data = ToyboxScenes("val", count=6, size=64)
     image, labels = data[5]
     drawn = scene("val", 5, size=64)

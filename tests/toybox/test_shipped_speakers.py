@@ -10,11 +10,11 @@ from PIL import Image
 from safetensors import safe_open
 
 import saywhy
-from saywhy.tasks.captioning.caption import captions
+from saywhy.tasks.captioning.caption import generate_captions
 from saywhy.toybox import scene
 from saywhy.toybox.language import TYPES, questions
 from saywhy.toybox.language.truth import mentions
-from saywhy.uncertainty.report import certainty_of
+from saywhy.uncertainty.report import uncertainty_report
 
 SHIPPED = Path(str(files("saywhy.toybox"))) / "weights"
 SCENES = 60
@@ -58,28 +58,28 @@ def test_what_the_file_says_of_its_answers_is_so():
 def test_who_says_how_certain_he_is_answers_hardly_worse():
     certain, plain = (json.loads(told(name)["test_accuracy"]) for name in ("ucam", "vqa"))
     assert certain["talk-test"] >= plain["overall"] - 0.02
-    assert set(json.loads(told("ucam")["test_auroc"])) == {"total", "aleatoric", "epistemic", "noise"}
+    assert set(json.loads(told("ucam")["test_auroc"])) == {"total", "aleatoric", "epistemic", "aleatoric_variance"}
     model = saywhy.load("toybox:ucam")
-    assert set(model.reference.quantiles) == {"total", "aleatoric", "epistemic", "noise"}
+    assert set(model.reference.quantiles) == {"total", "aleatoric", "epistemic", "aleatoric_variance"}
     assert 0 < model.reference.limit < math.log(len(model.labels))
 
 
-def test_a_clear_picture_is_answered_and_a_blurred_one_is_not(tmp_path):
+def test_a_clear_image_is_answered_and_a_blurred_one_is_not(tmp_path):
     model = saywhy.load("toybox:ucam")
     clear = scene("talk-test", 1)
     inputs = model.asked(Image.fromarray(clear.image), "do you see a green apple?")
-    told_of_it = certainty_of(model, inputs, guesses=20)
+    told_of_it = uncertainty_report(model, inputs, num_samples=20)
     assert (told_of_it.answer, told_of_it.abstains) == ("yes", False)
     blurred = next(one for one in (scene("ambiguous-test", i) for i in range(100)) if one.clarity < 0.1)
     inputs = model.asked(Image.fromarray(blurred.image), "how many things do you see?")
-    assert certainty_of(model, inputs, guesses=20).abstains
+    assert uncertainty_report(model, inputs, num_samples=20).abstains
 
 
 @pytest.mark.slow
 def test_what_the_file_says_of_its_captions_is_so():
     model = saywhy.load("toybox:captioner")
     drawn = [scene("talk-test", index) for index in range(50_000, 50_000 + SCENES)]
-    said = captions(model, [Image.fromarray(one.image) for one in drawn])
+    said = generate_captions(model, [Image.fromarray(one.image) for one in drawn])
     found = [
         m.right for one, (text,) in zip(drawn, said, strict=True) for m in mentions(text, one) if m.claim == "kind"
     ]

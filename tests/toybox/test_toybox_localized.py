@@ -1,25 +1,25 @@
-"""Toybox as located pictures: boxes, masks and labels are those with which a scene was drawn."""
+"""Toybox as located images: boxes, masks and labels are those with which a scene was drawn."""
 
 import pickle
 
 import numpy as np
 import pytest
 
-from saywhy.datasets.localized import Located
+from saywhy.datasets.localized import LocalizedImage
 from saywhy.errors import InputError
 from saywhy.toybox import KINDS, UNSEEN_KINDS, scene
-from saywhy.toybox.localized import ToyboxLocated
+from saywhy.toybox.localized import ToyboxDataset
 
 
 @pytest.mark.parametrize("split", ["test", "talk-val", "unseen"])
 def test_things_are_where_they_were_drawn(split: str):
-    data = ToyboxLocated(split, count=4, size=64)
+    data = ToyboxDataset(split, count=4, size=64)
     for index in range(len(data)):
         drawn, found = scene(split, index, 64), data[index]
         assert found.name == f"{split}/{index}"
         assert np.array_equal(np.asarray(found.open()), drawn.image)
-        assert [thing.label for thing in found.things] == [thing.kind for thing in drawn.objects]
-        for thing, wanted in zip(found.things, drawn.objects, strict=True):
+        assert [thing.label for thing in found.objects] == [thing.kind for thing in drawn.objects]
+        for thing, wanted in zip(found.objects, drawn.objects, strict=True):
             assert thing.box == wanted.box
             assert all(type(edge) is float for edge in thing.box)
             assert thing.mask is not None
@@ -28,14 +28,14 @@ def test_things_are_where_they_were_drawn(split: str):
 
 
 def test_a_box_is_drawn_tightly_round_its_mask():
-    for thing in ToyboxLocated("talk-test", count=8)[7].things:
+    for thing in ToyboxDataset("talk-test", count=8)[7].objects:
         assert thing.mask is not None
         rows, columns = np.nonzero(thing.mask())
         assert thing.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
 def test_a_mask_is_the_callers_own():
-    thing = ToyboxLocated("test")[0].things[0]
+    thing = ToyboxDataset("test")[0].objects[0]
     assert thing.mask is not None
     mask = thing.mask()
     mask[:] = False
@@ -43,15 +43,17 @@ def test_a_mask_is_the_callers_own():
 
 
 def test_labels():
-    data = ToyboxLocated("test")
+    data = ToyboxDataset("test")
     assert (data.name, data.labels, len(data)) == ("Toybox test", KINDS, 1000)
-    assert ToyboxLocated("unseen").labels == KINDS + UNSEEN_KINDS
-    twice: Located = next(each for each in map(data.__getitem__, range(50)) if len(each.labels) < len(each.things))
-    assert list(twice.labels) == list(dict.fromkeys(thing.label for thing in twice.things))
+    assert ToyboxDataset("unseen").labels == KINDS + UNSEEN_KINDS
+    twice: LocalizedImage = next(
+        each for each in map(data.__getitem__, range(50)) if len(each.labels) < len(each.objects)
+    )
+    assert list(twice.labels) == list(dict.fromkeys(thing.label for thing in twice.objects))
 
 
 def test_places_are_those_of_a_list():
-    data = ToyboxLocated("test", count=3)
+    data = ToyboxDataset("test", count=3)
     assert data[-1].name == "test/2"
     with pytest.raises(IndexError):
         data[3]
@@ -59,15 +61,15 @@ def test_places_are_those_of_a_list():
 
 
 def test_what_was_drawn_can_be_sent_to_another_process():
-    found = ToyboxLocated("test")[0]
+    found = ToyboxDataset("test")[0]
     sent = pickle.loads(pickle.dumps(found))
     assert sent == found
     assert np.array_equal(np.asarray(sent.open()), np.asarray(found.open()))
-    assert np.array_equal(sent.things[0].mask(), found.things[0].mask())  # type: ignore[misc]
+    assert np.array_equal(sent.objects[0].mask(), found.objects[0].mask())  # type: ignore[misc]
 
 
 def test_what_is_no_split_or_no_count_is_refused():
     with pytest.raises(InputError, match=r"Toybox has no split 'tset'\. Did you mean 'test'"):
-        ToyboxLocated("tset")
+        ToyboxDataset("tset")
     with pytest.raises(InputError, match="at least 1 scene, but count=0 came"):
-        ToyboxLocated("test", count=0)
+        ToyboxDataset("test", count=0)

@@ -6,12 +6,12 @@ import torch
 import saywhy
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.toybox.language import ANSWERS
-from saywhy.toybox.models.language import ToyboxAnswers, certain_answers
+from saywhy.toybox.models.language import ToyboxVQAHead, variance_vqa_head
 from saywhy.toybox.recipes import ucam as recipe
 from saywhy.toybox.recipes.language_tensors import talk
 from saywhy.toybox.recipes.ucam import Judged, Questions
 from saywhy.training.loop import Plan
-from saywhy.uncertainty import estimate, monte_carlo
+from saywhy.uncertainty import estimate, mc_dropout
 
 pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
 
@@ -33,9 +33,9 @@ def asked(base, known) -> Questions:
     return Questions(base.module.trunk, [talk(split, 10) for split in ("talk-train", "ambiguous-train")], known)
 
 
-def fresh(base: saywhy.Model, known: Vocabulary) -> ToyboxAnswers:
+def fresh(base: saywhy.Model, known: Vocabulary) -> ToyboxVQAHead:
     torch.manual_seed(0)
-    head = certain_answers(len(known), len(ANSWERS))
+    head = variance_vqa_head(len(known), len(ANSWERS))
     head.load_state_dict(base.module.head.state_dict(), strict=False)
     return head
 
@@ -53,10 +53,10 @@ def test_questions_of_several_splits_stand_behind_one_another(base, known, asked
 def test_a_few_steps_reduce_the_loss_and_the_variance_head_learns(base, known, asked):
     losses: list[float] = []
     head = fresh(base, known)
-    before = head.spread.scale.weight.clone()
+    before = head.variance_head.scale.weight.clone()
     recipe.learn(head, asked, PLAN, 12, tell=lambda _, loss: losses.append(loss))
     assert sum(losses[-4:]) < sum(losses[:4])
-    assert not torch.equal(head.spread.scale.weight, before)
+    assert not torch.equal(head.variance_head.scale.weight, before)
 
 
 def test_a_resumed_run_reaches_exactly_the_same_weights(base, known, asked, tmp_path, monkeypatch):
@@ -78,11 +78,11 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(base, known, asked, tmp_
 def test_what_is_measured_is_what_is_asked_one_by_one(base, known, asked):
     head = fresh(base, known).eval()
     found = Judged(head, asked, guesses=5)
-    model = monte_carlo(saywhy.load(head, labels=ANSWERS), 5)
+    model = mc_dropout(saywhy.load(head, labels=ANSWERS), 5)
     place = 7
     scene, kind = int(found.scenes[place]), int(found.types[place])
     alone = estimate(model, (asked.features[scene : scene + 1].float(), asked.words[scene : scene + 1, kind]))
-    for name in ("total", "aleatoric", "epistemic", "noise"):
+    for name in ("total", "aleatoric", "epistemic", "aleatoric_variance"):
         torch.testing.assert_close(getattr(found.found, name)[place], getattr(alone, name)[0], rtol=1e-4, atol=1e-6)
     best = int(alone.probabilities[0].argmax())
     assert bool(found.right[place]) == (best == int(asked.answers[scene, kind]))

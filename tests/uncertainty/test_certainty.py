@@ -20,7 +20,7 @@ def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
-def chance(seed: int = 0) -> torch.Generator:
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -115,26 +115,26 @@ class TestMask:
 
     def test_shuffled_shares_are_the_same_elsewhere(self):
         helps, certain = drawn(3, 2, 40), drawn(3, 2, 40, seed=1)
-        mask, found = certainty_mask(helps, certain), certainty_mask(helps, certain, "shuffled", chance(1))
+        mask, found = certainty_mask(helps, certain), certainty_mask(helps, certain, "shuffled", generator(1))
         assert torch.equal(found.sort(-1).values, mask.sort(-1).values)
         assert not bool((found == mask).all(-1).any())
-        assert torch.equal(found, certainty_mask(helps, certain, "shuffled", chance(1)))
-        assert not torch.equal(found, certainty_mask(helps, certain, "shuffled", chance(2)))
+        assert torch.equal(found, certainty_mask(helps, certain, "shuffled", generator(1)))
+        assert not torch.equal(found, certainty_mask(helps, certain, "shuffled", generator(2)))
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize("kind", ["random", "uniform"])
     def test_controls_know_nothing(self, kind, dtype):
         helps, certain = drawn(3, 2, PLACES, dtype=dtype), drawn(3, 2, PLACES, seed=1, dtype=dtype)
-        found = certainty_mask(helps, certain, kind, chance(3))
+        found = certainty_mask(helps, certain, kind, generator(3))
         assert found.dtype == dtype
         torch.testing.assert_close(found.sum(-1), torch.ones(3, 2, dtype=dtype))
-        assert torch.equal(found, certainty_mask(certain, -helps, kind, chance(3)))
+        assert torch.equal(found, certainty_mask(certain, -helps, kind, generator(3)))
         assert (len(found.unique()) == 1) == (kind == "uniform")
 
     def test_chance_of_its_own_leaves_torchs_alone(self):
         before = torch.get_rng_state()
         for kind in ("shuffled", "random"):
-            certainty_mask(drawn(1, 1, PLACES), drawn(1, 1, PLACES), kind, chance())
+            certainty_mask(drawn(1, 1, PLACES), drawn(1, 1, PLACES), kind, generator())
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_what_does_not_fit_is_refused(self):
@@ -235,8 +235,8 @@ class TestGate:
         a = drawn(2, 3, PLACES).requires_grad_()
         answer, uncertainty = some_losses(a)
         of_answer, of_uncertainty = (torch.autograd.grad(one, a, retain_graph=True)[0] for one in (answer, uncertainty))
-        (found,) = Gate(mask=mask).install([a], answer, uncertainty, chance(4))
-        close(found, certainty_mask(-of_answer, -of_uncertainty, mask, chance(4)))
+        (found,) = Gate(mask=mask).install([a], answer, uncertainty, generator(4))
+        close(found, certainty_mask(-of_answer, -of_uncertainty, mask, generator(4)))
 
     def test_a_tensor_on_which_a_loss_does_not_hang(self):
         a, b = drawn(1, 1, PLACES).requires_grad_(), drawn(1, 1, PLACES, seed=1).requires_grad_()

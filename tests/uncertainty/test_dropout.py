@@ -17,8 +17,8 @@ from oracles.networks import TinyNetwork, TinyTransformer
 from saywhy.errors import InputError, ModelError
 from saywhy.targets import Uncertain
 from saywhy.tasks.vqa.networks import ShowAskAttendAnswer, StackedAttention
-from saywhy.uncertainty import MonteCarlo, Uncertainty, dropout, estimate, monte_carlo
-from saywhy.uncertainty.classifier_head import CertainClassifier
+from saywhy.uncertainty import MCDropout, Uncertainty, dropout, estimate, mc_dropout
+from saywhy.uncertainty.classifier_head import VarianceClassifier
 from saywhy.uncertainty.variance_head import VarianceHead
 
 SIDE, DRAWS = 6, 7
@@ -74,9 +74,9 @@ def network(kind: str = "plain", p: float = 0.4) -> Network:
     return made(lambda: Network(kind, p))
 
 
-def some_pictures(batch: int = 3, seed: int = 1) -> Tensor:
-    chance = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, 3, SIDE, SIDE, generator=chance, dtype=torch.float64)
+def some_images(batch: int = 3, seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 3, SIDE, SIDE, generator=generator, dtype=torch.float64)
 
 
 def close(found: Tensor, wanted: Tensor) -> None:
@@ -84,11 +84,11 @@ def close(found: Tensor, wanted: Tensor) -> None:
 
 
 @torch.no_grad()
-def one_by_one(net: nn.Module, *inputs: Tensor, draws: int = DRAWS, seed: int = 0) -> Tensor:
+def one_by_one(net: nn.Module, *inputs: Tensor, num_samples: int = DRAWS, seed: int = 0) -> Tensor:
     """The guesses, each from a run of its own."""
-    asked = MonteCarlo(net, draws, seed)
+    asked = MCDropout(net, num_samples, seed)
     asked.expands, asked.samples_first = False, True
-    return asked(*inputs).guesses
+    return asked(*inputs).sample_logits
 
 
 class Probe(nn.Module):
@@ -104,10 +104,10 @@ class Probe(nn.Module):
         return torch.cat([part(x.new_ones(len(x), *size)).flatten(1) for part, size in pairs], 1)
 
 
-def masks_of(parts: list[tuple[float, tuple[int, ...]]], draws: int, seed: int) -> list[Tensor]:
+def masks_of(parts: list[tuple[float, tuple[int, ...]]], num_samples: int, seed: int) -> list[Tensor]:
     """By what the dropouts of a network multiply in every draw, [draw, *size] each."""
     sizes = [size for _, size in parts]
-    flat = one_by_one(Probe(parts), some_pictures(1), draws=draws, seed=seed)[:, 0]
+    flat = one_by_one(Probe(parts), some_images(1), num_samples=num_samples, seed=seed)[:, 0]
     found = flat.split([torch.Size(size).numel() for size in sizes], 1)
     return [part.unflatten(1, size) for part, size in zip(found, sizes, strict=True)]
 
@@ -134,47 +134,47 @@ class TestTogether:
     @pytest.mark.parametrize("kind", KINDS)
     @torch.no_grad()
     def test_is_one_by_one(self, kind):
-        net, asked = network(kind), MonteCarlo(network(kind), DRAWS, seed=3)
-        found = asked(some_pictures()).guesses
+        net, asked = network(kind), MCDropout(network(kind), DRAWS, seed=3)
+        found = asked(some_images()).sample_logits
         assert found.shape == (DRAWS, 3, 3)
         assert asked.expands == (kind in TOGETHER)
-        close(found, one_by_one(net, some_pictures(), seed=3))
+        close(found, one_by_one(net, some_images(), seed=3))
         assert len(found[:, 0, 0].unique()) >= DRAWS - 2  # of four channels not every draw drops others
 
     @pytest.mark.parametrize("kind", TOGETHER)
     def test_with_a_graph_too(self, kind):
-        found = MonteCarlo(network(kind), DRAWS)(some_pictures()).guesses
+        found = MCDropout(network(kind), DRAWS)(some_images()).sample_logits
         assert found.requires_grad
-        close(found.detach(), one_by_one(network(kind), some_pictures()))
+        close(found.detach(), one_by_one(network(kind), some_images()))
 
     @pytest.mark.parametrize("limit", [1, 4 * SIDE**2 * 3 * 8 * 2, 10**9])
     @torch.no_grad()
     def test_however_many_fit_into_memory(self, monkeypatch, limit):
         monkeypatch.setattr(dropout, "AT_ONCE_BYTES", limit)
-        close(MonteCarlo(network(), DRAWS)(some_pictures()).guesses, one_by_one(network(), some_pictures()))
+        close(MCDropout(network(), DRAWS)(some_images()).sample_logits, one_by_one(network(), some_images()))
 
     @pytest.mark.parametrize("kind", KINDS)
     @torch.no_grad()
     def test_without_remembering_what_comes_before(self, monkeypatch, kind):
-        found = MonteCarlo(network(kind), DRAWS)(some_pictures()).guesses
-        monkeypatch.setattr(dropout, "has_stem", lambda *_: False)
-        close(MonteCarlo(network(kind), DRAWS)(some_pictures()).guesses, found)
+        found = MCDropout(network(kind), DRAWS)(some_images()).sample_logits
+        monkeypatch.setattr(dropout, "can_cache_prefix", lambda *_: False)
+        close(MCDropout(network(kind), DRAWS)(some_images()).sample_logits, found)
 
     @pytest.mark.parametrize("head", ["mlp", "linear", "looking"])
     @torch.no_grad()
-    def test_of_the_usual_tiny_network(self, head, pictures):
-        net, batch = TinyNetwork.build(head=head, dtype=torch.float64), pictures(dtype=torch.float64)
-        asked = MonteCarlo(net, DRAWS)
-        close(asked(batch).guesses, one_by_one(net, batch))
+    def test_of_the_usual_tiny_network(self, head, images):
+        net, batch = TinyNetwork.build(head=head, dtype=torch.float64), images(dtype=torch.float64)
+        asked = MCDropout(net, DRAWS)
+        close(asked(batch).sample_logits, one_by_one(net, batch))
         assert asked.expands
         assert (asked(batch).attention is not None) == (head == "looking")
 
     @pytest.mark.parametrize("batch", [1, 3])
     @torch.no_grad()
-    def test_of_a_transformer(self, batch, pictures):
+    def test_of_a_transformer(self, batch, images):
         """Its attention drops, and the tokens pass round it."""
-        net, images = TinyTransformer.build(dtype=torch.float64), pictures(batch, 4, dtype=torch.float64)
-        close(MonteCarlo(net, DRAWS)(images).guesses, one_by_one(net, images))
+        net, batch_ = TinyTransformer.build(dtype=torch.float64), images(batch, 4, dtype=torch.float64)
+        close(MCDropout(net, DRAWS)(batch_).sample_logits, one_by_one(net, batch_))
 
     @torch.no_grad()
     def test_what_a_network_writes_behind_its_dropout_is_not_remembered(self):
@@ -187,8 +187,8 @@ class TestTogether:
 
         net = network()
         net.second.p = 0.0
-        wanted = MonteCarlo(net, 3)(some_pictures()).guesses
-        close(MonteCarlo(made(lambda: Writing("plain")), 3)(some_pictures()).guesses, wanted)
+        wanted = MCDropout(net, 3)(some_images()).sample_logits
+        close(MCDropout(made(lambda: Writing("plain")), 3)(some_images()).sample_logits, wanted)
 
 
 class TestCompany:
@@ -197,22 +197,22 @@ class TestCompany:
     @given(seed=seeds)
     @torch.no_grad()
     def test_a_sample_is_the_same_alone_and_in_any_order(self, kind, seed):
-        net, x = network(kind), some_pictures(4, seed % 1000)
-        whole = MonteCarlo(net, 5, seed)(x).guesses
+        net, x = network(kind), some_images(4, seed % 1000)
+        whole = MCDropout(net, 5, seed)(x).sample_logits
         order = torch.randperm(4, generator=torch.Generator().manual_seed(seed))
-        close(MonteCarlo(net, 5, seed)(x[order]).guesses, whole[:, order])
+        close(MCDropout(net, 5, seed)(x[order]).sample_logits, whole[:, order])
         for i in range(4):
-            close(MonteCarlo(net, 5, seed)(x[i : i + 1]).guesses, whole[:, i : i + 1])
+            close(MCDropout(net, 5, seed)(x[i : i + 1]).sample_logits, whole[:, i : i + 1])
 
     @torch.no_grad()
     def test_more_draws_begin_with_the_same_ones(self):
-        net, x = network(), some_pictures()
-        close(MonteCarlo(net, 9)(x).guesses[:4], MonteCarlo(net, 4)(x).guesses)
+        net, x = network(), some_images()
+        close(MCDropout(net, 9)(x).sample_logits[:4], MCDropout(net, 4)(x).sample_logits)
 
     @torch.no_grad()
     def test_the_seed_decides(self):
-        net, x = network(), some_pictures()
-        once, again, other = (MonteCarlo(net, 4, seed)(x).guesses for seed in (1, 1, 2))
+        net, x = network(), some_images()
+        once, again, other = (MCDropout(net, 4, seed)(x).sample_logits for seed in (1, 1, 2))
         assert torch.equal(once, again)
         assert not torch.isclose(once, other).all(-1).any()
 
@@ -228,7 +228,7 @@ class TestWhatIsDropped:
     @torch.no_grad()
     def test_whole_channels(self):
         ones = torch.ones(2, 50, 3, 3, dtype=torch.float64)
-        said = MonteCarlo(nn.Sequential(nn.Dropout2d(0.5), nn.Flatten()), 3)(ones).guesses.unflatten(2, (50, 9))
+        said = MCDropout(nn.Sequential(nn.Dropout2d(0.5), nn.Flatten()), 3)(ones).sample_logits.unflatten(2, (50, 9))
         assert bool((said == said[..., :1]).all())
         assert {0.0, 2.0} == set(said.flatten().tolist())
 
@@ -238,7 +238,7 @@ class TestWhatIsDropped:
             pass
 
         ones = torch.ones(1, 5, 9, 9, dtype=torch.float64)
-        said = MonteCarlo(nn.Sequential(Own(0.5), nn.Flatten()), 2)(ones).guesses.unflatten(2, (5, 81))
+        said = MCDropout(nn.Sequential(Own(0.5), nn.Flatten()), 2)(ones).sample_logits.unflatten(2, (5, 81))
         assert not bool((said == said[..., :1]).all(-1).any())
 
     @torch.no_grad()
@@ -246,7 +246,7 @@ class TestWhatIsDropped:
         net = network(p=1.0)
         net.second.p = 0.0
         wanted = net.head(net.inner(torch.zeros(1, 4 * SIDE**2, dtype=torch.float64)).tanh())
-        close(MonteCarlo(net, 3)(some_pictures()).guesses, wanted.expand(3, 3, 3))
+        close(MCDropout(net, 3)(some_images()).sample_logits, wanted.expand(3, 3, 3))
 
     @torch.no_grad()
     def test_calls_of_one_module_differ(self):
@@ -259,18 +259,18 @@ class TestWhatIsDropped:
                 ones = self.dropout(torch.ones_like(x).flatten(1))
                 return torch.cat([ones, self.dropout(torch.ones_like(ones))], 1)
 
-        first, second = MonteCarlo(Twice(), 4)(some_pictures()).guesses.chunk(2, -1)
+        first, second = MCDropout(Twice(), 4)(some_images()).sample_logits.chunk(2, -1)
         assert not bool((first == second).all(-1).any())
         assert {0.0, 2.0} == set(second.flatten().tolist())
 
     @torch.no_grad()
     def test_of_a_linear_network_the_mean_is_what_it_says_without(self):
         net = made(lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * SIDE**2, 4)))
-        guesses, x = MonteCarlo(net, 2000)(some_pictures(2)).guesses, some_pictures(2)
-        error = guesses.std(0) / 2000**0.5
-        assert bool(((guesses.mean(0) - net(x)).abs() < 5 * error).all())
+        sample_logits, x = MCDropout(net, 2000)(some_images(2)).sample_logits, some_images(2)
+        error = sample_logits.std(0) / 2000**0.5
+        assert bool(((sample_logits.mean(0) - net(x)).abs() < 5 * error).all())
         weights = net[2].weight.unsqueeze(0) * x.flatten(1).unsqueeze(1)
-        torch.testing.assert_close(guesses.var(0), weights.square().sum(2), rtol=0.2, atol=0)
+        torch.testing.assert_close(sample_logits.var(0), weights.square().sum(2), rtol=0.2, atol=0)
 
 
 class TestOnce:
@@ -280,13 +280,13 @@ class TestOnce:
     def test_what_comes_before_the_first_dropout(self, monkeypatch, kind, limit):
         monkeypatch.setattr(dropout, "AT_ONCE_BYTES", limit)
         with Counting() as counting:
-            MonteCarlo(network(kind), DRAWS)(some_pictures())
+            MCDropout(network(kind), DRAWS)(some_images())
         assert counting.counts["convolution"] == 1
 
     @torch.no_grad()
     def test_and_what_comes_behind_in_as_few_runs_as_can_be(self):
         with Counting() as counting:
-            MonteCarlo(network(), DRAWS)(some_pictures())
+            MCDropout(network(), DRAWS)(some_images())
         assert counting.counts["addmm"] == 2 * 2  # both linear layers, of the first draw and of all others
 
     @torch.no_grad()
@@ -294,11 +294,11 @@ class TestOnce:
         """Else a hook that watches or alters it would mean one of several."""
         net, seen = network(), []
         net.features.register_forward_hook(lambda _, __, out: seen.append(len(out)) or 2 * out)
-        found = MonteCarlo(net, DRAWS)(some_pictures()).guesses
+        found = MCDropout(net, DRAWS)(some_images()).sample_logits
         assert seen == [3]
         doubled = network()
         doubled.inner.weight.mul_(2)
-        close(found, one_by_one(doubled, some_pictures()))
+        close(found, one_by_one(doubled, some_images()))
 
 
 class Failing(nn.Module):
@@ -333,18 +333,18 @@ class TestBorrowed:
         assert all(torch.equal(value, kept[name]) for name, value in values.items())
 
     @pytest.mark.parametrize("graph", [False, True])
-    def test_the_network_is_left_as_it_was(self, graph, pictures):
+    def test_the_network_is_left_as_it_was(self, graph, images):
         net = TinyNetwork.build()
         before = state_of(net)
         with torch.set_grad_enabled(graph):
-            MonteCarlo(net, DRAWS)(pictures())
+            MCDropout(net, DRAWS)(images())
         self.assert_same_state(net, before)
 
-    def test_one_that_is_being_trained_too(self, pictures):
+    def test_one_that_is_being_trained_too(self, images):
         net = TinyNetwork.build().train()
-        before, model = state_of(net), monte_carlo(saywhy.load(net), DRAWS)
-        estimate(model, pictures())
-        saywhy.explain(model, pictures(), Uncertain("epistemic"), layer="network.features", layout=TINY)
+        before, model = state_of(net), mc_dropout(saywhy.load(net), DRAWS)
+        estimate(model, images())
+        saywhy.explain(model, images(), Uncertain("epistemic"), layer="network.features", layout=TINY)
         self.assert_same_state(net, before)
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError("mine")])
@@ -356,37 +356,37 @@ class TestBorrowed:
         net.head = nn.Sequential(net.head, Failing(error))
         before = state_of(net)
         with pytest.raises(type(error)):
-            MonteCarlo(net, DRAWS)(some_pictures())
+            MCDropout(net, DRAWS)(some_images())
         self.assert_same_state(net, before)
-        close(MonteCarlo(net, DRAWS)(some_pictures()).guesses, one_by_one(net, some_pictures()))
+        close(MCDropout(net, DRAWS)(some_images()).sample_logits, one_by_one(net, some_images()))
 
     @torch.no_grad()
     def test_its_own_hooks_stay(self):
         net, seen = network(), []
         net.first.register_forward_hook(lambda _, given, out: seen.append(given[0].shape[0]))
-        MonteCarlo(net, DRAWS)(some_pictures())
+        MCDropout(net, DRAWS)(some_images())
         assert seen == [3]
         assert len(net.first._forward_hooks) == 1
 
     def test_under_inference_mode(self):
         net = network()
-        wanted = one_by_one(net, some_pictures())
+        wanted = one_by_one(net, some_images())
         for kind in KINDS:
             with torch.inference_mode():
-                found = MonteCarlo(network(kind), DRAWS)(some_pictures()).guesses
-            close(found.clone(), one_by_one(network(kind), some_pictures()))
+                found = MCDropout(network(kind), DRAWS)(some_images()).sample_logits
+            close(found.clone(), one_by_one(network(kind), some_images()))
         with torch.inference_mode():
-            x = some_pictures()
-            found = MonteCarlo(net, DRAWS)(x)
-            found = estimate(monte_carlo(saywhy.load(net), DRAWS), x)
+            x = some_images()
+            found = MCDropout(net, DRAWS)(x)
+            found = estimate(mc_dropout(saywhy.load(net), DRAWS), x)
         close(found.probabilities, wanted.softmax(-1).mean(0))
 
 
 class TestRefused:
-    @pytest.mark.parametrize("draws", [0, -1, 2.0, True, None])
-    def test_no_number_of_draws(self, draws):
+    @pytest.mark.parametrize("num_samples", [0, -1, 2.0, True, None])
+    def test_no_number_of_draws(self, num_samples):
         with pytest.raises(InputError, match="whole number of at least 1"):
-            MonteCarlo(network(), draws)
+            MCDropout(network(), num_samples)
 
     @pytest.mark.parametrize(
         "build",
@@ -400,7 +400,7 @@ class TestRefused:
     )
     def test_no_dropout_that_is_a_module(self, build):
         with pytest.raises(InputError, match="has no dropout"):
-            MonteCarlo(build())
+            MCDropout(build())
 
     def test_dropout_that_is_a_function(self):
         class Functional(nn.Module):
@@ -408,7 +408,7 @@ class TestRefused:
                 return F.dropout(x.flatten(1), 0.5, self.training)
 
         with pytest.raises(InputError, match="Functional has no dropout"):
-            monte_carlo(saywhy.load(Functional()))
+            mc_dropout(saywhy.load(Functional()))
 
     @pytest.mark.parametrize("graph", [False, True])
     def test_dropout_that_does_not_run(self, graph):
@@ -421,54 +421,54 @@ class TestRefused:
                 return x.flatten(1)
 
         with torch.set_grad_enabled(graph), pytest.raises(InputError, match="no dropout of Never ran"):
-            MonteCarlo(Never())(some_pictures())
+            MCDropout(Never())(some_images())
 
     @pytest.mark.parametrize("graph", [False, True])
-    @pytest.mark.parametrize("draws", [1, 4])
-    def test_no_class_scores(self, graph, draws):
+    @pytest.mark.parametrize("num_samples", [1, 4])
+    def test_no_class_scores(self, graph, num_samples):
         net = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(3, 2, 1)).double()
-        wanted = ModelError if graph and draws > 1 else InputError
+        wanted = ModelError if graph and num_samples > 1 else InputError
         with torch.set_grad_enabled(graph), pytest.raises(wanted, match=r"class scores|several draws"):
-            MonteCarlo(net, draws)(some_pictures())
+            MCDropout(net, num_samples)(some_images())
 
     def test_what_does_not_take_several_draws_has_no_gradient(self):
         with pytest.raises(ModelError, match="Network does not take several draws as one batch"):
-            MonteCarlo(network("round"), DRAWS)(some_pictures())
-        model = monte_carlo(saywhy.load(network("round")), DRAWS)
+            MCDropout(network("round"), DRAWS)(some_images())
+        model = mc_dropout(saywhy.load(network("round")), DRAWS)
         net = network("round")
         net.features.register_forward_hook(lambda *_: None)
         with torch.no_grad(), pytest.raises(ModelError, match="no hook can watch its layers"):
-            MonteCarlo(net, DRAWS)(some_pictures())
+            MCDropout(net, DRAWS)(some_images())
         with pytest.raises(ModelError, match="its disagreement has no gradient"):
-            saywhy.explain(model, some_pictures(), Uncertain("epistemic"), layer="network.features", layout=LAYOUT)
+            saywhy.explain(model, some_images(), Uncertain("epistemic"), layer="network.features", layout=LAYOUT)
 
     def test_an_error_of_the_network_itself_arrives(self):
         with pytest.raises(InputError, match="does not take this input"):
-            estimate(monte_carlo(saywhy.load(network())), torch.rand(2, 3, 4, 4, dtype=torch.float64))
+            estimate(mc_dropout(saywhy.load(network())), torch.rand(2, 3, 4, 4, dtype=torch.float64))
 
 
 class TestGuessed:
     @pytest.mark.parametrize("graph", [False, True])
     def test_the_answer_is_the_mean_of_the_guesses(self, graph):
         with torch.set_grad_enabled(graph):
-            said = MonteCarlo(network(), DRAWS)(some_pictures())
-        close(said.logits.softmax(1), said.guesses.softmax(-1).mean(0))
+            said = MCDropout(network(), DRAWS)(some_images())
+        close(said.logits.softmax(1), said.sample_logits.softmax(-1).mean(0))
         assert said.variance is None
         assert said.attention is None
 
     @torch.no_grad()
     def test_of_classes_that_are_each_a_yes_or_no(self):
-        said = MonteCarlo(network(), DRAWS, multilabel=True)(some_pictures())
-        close(said.logits.sigmoid(), said.guesses.sigmoid().mean(0))
+        said = MCDropout(network(), DRAWS, multilabel=True)(some_images())
+        close(said.logits.sigmoid(), said.sample_logits.sigmoid().mean(0))
 
     @torch.no_grad()
     def test_of_one_number(self):
         net = network()
         net.head = made(lambda: nn.Linear(5, 1))
-        said = MonteCarlo(net, DRAWS)(some_pictures())
-        close(said.logits.sigmoid(), said.guesses.sigmoid().mean(0))
+        said = MCDropout(net, DRAWS)(some_images())
+        close(said.logits.sigmoid(), said.sample_logits.sigmoid().mean(0))
         net.head = nn.Sequential(net.head, nn.Flatten(0))
-        close(MonteCarlo(net, DRAWS)(some_pictures()).guesses, said.guesses)
+        close(MCDropout(net, DRAWS)(some_images()).sample_logits, said.sample_logits)
 
     @torch.no_grad()
     def test_where_the_scores_are(self):
@@ -478,15 +478,15 @@ class TestGuessed:
                 return -y, y
 
         net = made(lambda: Two("plain"))
-        close(MonteCarlo(net, 4, output=1)(some_pictures()).guesses, -MonteCarlo(net, 4)(some_pictures()).guesses)
-        model = monte_carlo(saywhy.load(net, output="1"), 4)
-        close(model.module(some_pictures()).guesses.detach(), -MonteCarlo(net, 4)(some_pictures()).guesses)
+        close(MCDropout(net, 4, output=1)(some_images()).sample_logits, -MCDropout(net, 4)(some_images()).sample_logits)
+        model = mc_dropout(saywhy.load(net, output="1"), 4)
+        close(model.module(some_images()).sample_logits.detach(), -MCDropout(net, 4)(some_images()).sample_logits)
 
     @torch.no_grad()
     def test_the_noise_that_it_expects_is_the_mean(self):
-        net = made(lambda: CertainClassifier(Network("plain"), 3))
-        said = MonteCarlo(net, DRAWS)(some_pictures())
-        close(said.variance, torch.stack([net.spread(one) for one in said.guesses]).mean(0))
+        net = made(lambda: VarianceClassifier(Network("plain"), 3))
+        said = MCDropout(net, DRAWS)(some_images())
+        close(said.variance, torch.stack([net.variance_head(one) for one in said.sample_logits]).mean(0))
 
     @torch.no_grad()
     def test_what_does_not_hang_on_any_dropout_is_the_same_in_every_draw(self):
@@ -499,9 +499,9 @@ class TestGuessed:
                 }
 
         net = made(lambda: Saying("plain"))
-        said = MonteCarlo(net, DRAWS)(some_pictures())
-        close(said.variance, net(some_pictures())["variance"])
-        assert len(said.guesses) == DRAWS
+        said = MCDropout(net, DRAWS)(some_images())
+        close(said.variance, net(some_images())["variance"])
+        assert len(said.sample_logits) == DRAWS
 
 
 ANSWERERS = {
@@ -513,7 +513,7 @@ ANSWERERS = {
 
 
 class TestAnswerers:
-    """Networks of questions drop words first, and pictures are then fewer than words: one by one."""
+    """Networks of questions drop words first, and images are then fewer than words: one by one."""
 
     @staticmethod
     def features(batch: int = 3) -> Tensor:
@@ -522,16 +522,16 @@ class TestAnswerers:
     @pytest.fixture(params=ANSWERERS)
     def asked(self, request) -> nn.Module:
         net = made(ANSWERERS[request.param])
-        net.spread = made(lambda: VarianceHead(4))
+        net.variance_head = made(lambda: VarianceHead(4))
         return net
 
     @torch.no_grad()
     def test_one_by_one_without_being_told(self, asked):
-        drawn = MonteCarlo(asked, DRAWS, 3)
+        drawn = MCDropout(asked, DRAWS, 3)
         said = drawn(self.features(), QUESTIONS)
         assert not drawn.expands
-        close(said.guesses, one_by_one(asked, self.features(), QUESTIONS, seed=3))
-        assert len(said.guesses[:, 0, 0].unique()) == DRAWS
+        close(said.sample_logits, one_by_one(asked, self.features(), QUESTIONS, seed=3))
+        assert len(said.sample_logits[:, 0, 0].unique()) == DRAWS
         assert said.variance.shape == (3, 1)
         close(said.attention.sum((2, 3)), torch.ones(said.attention.shape[:2], dtype=torch.float64))
 
@@ -540,34 +540,37 @@ class TestAnswerers:
     def test_however_many_samples_and_draws_there_are(self, asked, batch):
         """Draws that divide the samples must not be taken for samples."""
         questions, features = QUESTIONS.repeat(2, 1)[:batch], self.features(batch)
-        for draws in (2, 3, 5):
+        for num_samples in (2, 3, 5):
             close(
-                MonteCarlo(asked, draws)(features, questions).guesses,
-                one_by_one(asked, features, questions, draws=draws),
+                MCDropout(asked, num_samples)(features, questions).sample_logits,
+                one_by_one(asked, features, questions, num_samples=num_samples),
             )
 
     @torch.no_grad()
     def test_a_sample_is_the_same_alone(self, asked):
-        whole = MonteCarlo(asked, DRAWS)(self.features(), QUESTIONS).guesses
+        whole = MCDropout(asked, DRAWS)(self.features(), QUESTIONS).sample_logits
         for i in range(3):
-            alone = MonteCarlo(asked, DRAWS)(self.features()[i : i + 1], QUESTIONS[i : i + 1]).guesses
+            alone = MCDropout(asked, DRAWS)(self.features()[i : i + 1], QUESTIONS[i : i + 1]).sample_logits
             close(alone[:, 0], whole[:, i])
 
     @torch.no_grad()
     def test_by_keyword(self, asked):
-        drawn = MonteCarlo(asked, 3)
-        close(drawn(question=QUESTIONS, features=self.features()).guesses, drawn(self.features(), QUESTIONS).guesses)
+        drawn = MCDropout(asked, 3)
+        close(
+            drawn(question=QUESTIONS, features=self.features()).sample_logits,
+            drawn(self.features(), QUESTIONS).sample_logits,
+        )
 
     def test_there_is_no_gradient(self, asked):
         with pytest.raises(ModelError, match="does not take several draws as one batch"):
-            MonteCarlo(asked, 3)(self.features(), QUESTIONS)
+            MCDropout(asked, 3)(self.features(), QUESTIONS)
 
 
 @torch.no_grad()
 def test_a_network_with_a_scripted_part():
     net = network()
     net.features = scripted(net.features)
-    close(MonteCarlo(net, DRAWS)(some_pictures()).guesses, one_by_one(network(), some_pictures()))
+    close(MCDropout(net, DRAWS)(some_images()).sample_logits, one_by_one(network(), some_images()))
 
 
 LAYOUT = saywhy.Layout("channels-first", (SIDE, SIDE))
@@ -576,21 +579,21 @@ TINY = saywhy.Layout("channels-first", (6, 6))
 
 class TestMaps:
     @staticmethod
-    def by_hand(net: Network, x: Tensor, draws: int, seed: int, multilabel: bool = False) -> dict[str, Tensor]:
+    def by_hand(net: Network, x: Tensor, num_samples: int, seed: int, multilabel: bool = False) -> dict[str, Tensor]:
         """Grad-CAM of every kind of uncertainty at the features, from a loop over draws."""
-        first, second = masks_of([(net.first.p, (4, SIDE, SIDE)), (net.second.p, (5,))], draws, seed)
+        first, second = masks_of([(net.first.p, (4, SIDE, SIDE)), (net.second.p, (5,))], num_samples, seed)
         a = net.features(x).detach().requires_grad_()
-        guesses = []
-        for draw in range(draws):
+        sample_logits = []
+        for draw in range(num_samples):
             logits = net.head(net.inner((a * first[draw]).flatten(1)).tanh() * second[draw])
             yes = logits.sigmoid()
-            guesses.append(torch.stack([yes, 1 - yes], -1) if multilabel else logits.softmax(1))
+            sample_logits.append(torch.stack([yes, 1 - yes], -1) if multilabel else logits.softmax(1))
 
         def slow(p: Tensor) -> Tensor:
             h = -(p * p.log()).sum(-1)
             return h.sum(-1) if multilabel else h
 
-        total, aleatoric = slow(sum(guesses) / draws), sum(map(slow, guesses)) / draws
+        total, aleatoric = slow(sum(sample_logits) / num_samples), sum(map(slow, sample_logits)) / num_samples
         scores = {"entropy": total, "aleatoric": aleatoric, "epistemic": total - aleatoric}
         found = {}
         for kind, score in scores.items():
@@ -601,15 +604,15 @@ class TestMaps:
     @pytest.mark.parametrize("kind", ["entropy", "aleatoric", "epistemic"])
     @pytest.mark.parametrize("multilabel", [False, True])
     def test_against_a_loop_over_draws(self, kind, multilabel):
-        net, x = network(), some_pictures()
-        model = monte_carlo(saywhy.load(net, multilabel=multilabel), 5, seed=3)
+        net, x = network(), some_images()
+        model = mc_dropout(saywhy.load(net, multilabel=multilabel), 5, seed=3)
         e = saywhy.explain(model, x, Uncertain(kind), layer="network.features", layout=LAYOUT, relu=False)
         scores, maps = self.by_hand(net, x, 5, 3, multilabel)[kind]
         close(e.scores[:, 0], scores)
         close(e.maps[:, 0], maps)
 
     def test_of_parts_of_the_batch(self):
-        model, x = monte_carlo(saywhy.load(network()), 5), some_pictures()
+        model, x = mc_dropout(saywhy.load(network()), 5), some_images()
         own = {"layer": "network.features", "layout": LAYOUT, "relu": False}
         whole, parts = (saywhy.explain(model, x, Uncertain("epistemic"), batch_size=size, **own) for size in (None, 1))
         close(parts.maps, whole.maps)
@@ -617,8 +620,8 @@ class TestMaps:
     @pytest.mark.parametrize("kind", ["plain", "round"])
     def test_by_a_method_of_several_passes(self, kind):
         """What it alters must be altered in every draw."""
-        net, x = network(kind), some_pictures()
-        model, own = monte_carlo(saywhy.load(net), 5), {"layer": "network.features", "layout": LAYOUT, "relu": False}
+        net, x = network(kind), some_images()
+        model, own = mc_dropout(saywhy.load(net), 5), {"layer": "network.features", "layout": LAYOUT, "relu": False}
         if kind == "round":
             with pytest.raises(ModelError, match="several draws as one batch"):
                 saywhy.explain(model, x[:1], Uncertain("epistemic"), "ablationcam", **own)
@@ -631,7 +634,7 @@ class TestMaps:
                 return out if without is None else out.index_fill(1, torch.tensor(without), 0)
 
             handle = net.features.register_forward_hook(hook)
-            found = Uncertainty.of(model.module(x).guesses.softmax(-1)).epistemic
+            found = Uncertainty.of(model.module(x).sample_logits.softmax(-1)).epistemic
             handle.remove()
             return found
 
@@ -639,15 +642,15 @@ class TestMaps:
         shares = torch.stack([(whole - scores(channel)) / whole for channel in range(4)], 1)
         close(e.maps[:, 0], (shares[:, :, None, None] * a).sum(1))
 
-    def test_the_layer_is_found(self, pictures):
-        e = saywhy.explain(monte_carlo(saywhy.load(TinyNetwork.build()), 4), pictures(), Uncertain("epistemic"))
+    def test_the_layer_is_found(self, images):
+        e = saywhy.explain(mc_dropout(saywhy.load(TinyNetwork.build()), 4), images(), Uncertain("epistemic"))
         assert e.layers[0].startswith("network.")
 
     def test_what_else_is_known_of_the_model_stays(self):
         model = saywhy.load(network(), labels=("a", "b", "c"))
         model.layer = "features"
-        drawn = monte_carlo(model, 4)
+        drawn = mc_dropout(model, 4)
         assert (drawn.labels, drawn.layer, drawn.name) == (model.labels, "network.features", model.name)
         assert model.layer == "features"
-        e = saywhy.explain(drawn, some_pictures(), "b", layout=LAYOUT)
+        e = saywhy.explain(drawn, some_images(), "b", layout=LAYOUT)
         assert e.targets == [["b"]] * 3

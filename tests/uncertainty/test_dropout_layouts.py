@@ -9,14 +9,14 @@ from torch import Tensor, nn
 import saywhy
 from saywhy.errors import InputError
 from saywhy.targets import Uncertain
-from saywhy.uncertainty import CertainClassifier, Uncertainty, ensemble, estimate, monte_carlo
+from saywhy.uncertainty import Uncertainty, VarianceClassifier, ensemble, estimate, mc_dropout
 
 DRAWS = 300
-PICTURES = torch.randn(3, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(3, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
 class Tokens(nn.Module):
-    """Places of a picture, thinned one by one, in some order of axes."""
+    """Places of an image, thinned one by one, in some order of axes."""
 
     def __init__(self, order: str) -> None:
         super().__init__()
@@ -64,39 +64,39 @@ def plain(network: nn.Module) -> Uncertainty:
     torch.manual_seed(3)
     for part in network.modules():
         part.training = isinstance(part, nn.Dropout | nn.TransformerEncoderLayer)
-    guesses = torch.stack([network(PICTURES).softmax(1) for _ in range(3 * DRAWS)])
+    sample_logits = torch.stack([network(IMAGES).softmax(1) for _ in range(3 * DRAWS)])
     network.eval()
-    return Uncertainty.of(guesses)
+    return Uncertainty.of(sample_logits)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_guesses_disagree_as_much_as_those_of_torch(kind: str):
     network = NETWORKS[kind]().eval()
-    found, wanted = estimate(monte_carlo(network, DRAWS), PICTURES), plain(network)
+    found, wanted = estimate(mc_dropout(network, DRAWS), IMAGES), plain(network)
     torch.testing.assert_close(found.epistemic, wanted.epistemic, rtol=0.35, atol=1e-6)
-    torch.testing.assert_close(found.spread, wanted.spread, rtol=0.35, atol=1e-6)
+    torch.testing.assert_close(found.sample_variance, wanted.sample_variance, rtol=0.35, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in NETWORKS if kind != "places first"])
 def test_a_sample_is_the_same_alone(kind: str):
-    model = monte_carlo(NETWORKS[kind]().eval(), 6)
-    whole = estimate(model, PICTURES)
+    model = mc_dropout(NETWORKS[kind]().eval(), 6)
+    whole = estimate(model, IMAGES)
     for i in range(3):
-        alone = estimate(monte_carlo(NETWORKS[kind]().eval(), 6), PICTURES[i : i + 1])
+        alone = estimate(mc_dropout(NETWORKS[kind]().eval(), 6), IMAGES[i : i + 1])
         torch.testing.assert_close(alone.probabilities[0], whole.probabilities[i], rtol=1e-5, atol=1e-7)
 
 
 def test_places_that_come_first_are_noticed():
-    model = monte_carlo(Tokens("places first").eval(), 4)
-    estimate(model, PICTURES)
+    model = mc_dropout(Tokens("places first").eval(), 4)
+    estimate(model, IMAGES)
     assert (model.module.expands, model.module.samples_first) == (False, False)
 
 
-@pytest.mark.parametrize("draws", [2, 5])
-def test_the_same_network_thinned_in_the_same_way_whatever_the_order(draws: int):
+@pytest.mark.parametrize("num_samples", [2, 5])
+def test_the_same_network_thinned_in_the_same_way_whatever_the_order(num_samples: int):
     one, other = (
-        estimate(monte_carlo(Tokens(order).eval(), draws), PICTURES)
+        estimate(mc_dropout(Tokens(order).eval(), num_samples), IMAGES)
         for order in ("samples first", "places in the batch")
     )
     torch.testing.assert_close(one.probabilities, other.probabilities)
@@ -110,12 +110,12 @@ def classifier() -> nn.Module:
 
 
 def test_what_has_a_variance_head_can_be_thinned_and_explained():
-    certain = CertainClassifier(classifier(), 4).eval()
-    found = saywhy.explain(monte_carlo(certain, 5), PICTURES, target=Uncertain("epistemic"), layer="network.network.0")
+    certain = VarianceClassifier(classifier(), 4).eval()
+    found = saywhy.explain(mc_dropout(certain, 5), IMAGES, target=Uncertain("epistemic"), layer="network.network.0")
     assert found.maps.shape == (3, 1, 4, 4)
     assert float(found.maps.abs().max()) > 0
 
 
 def test_a_member_of_an_ensemble_is_not_thinned_beside_the_others():
     with pytest.raises(InputError, match="guesses several times already"):
-        estimate(monte_carlo(ensemble([classifier()]), 5), PICTURES)
+        estimate(mc_dropout(ensemble([classifier()]), 5), IMAGES)

@@ -11,21 +11,21 @@ import saywhy
 from oracles.networks import TinyNetwork
 from saywhy.errors import InputError, TargetError
 from saywhy.models import Model
-from saywhy.models.uncertainty_reference import Reference
+from saywhy.models.uncertainty_reference import UncertaintyReference
 from saywhy.targets import Uncertain
 from saywhy.tasks.vocabulary import Vocabulary
-from saywhy.tasks.vqa.networks import Answering, ShowAskAttendAnswer
+from saywhy.tasks.vqa.networks import ShowAskAttendAnswer, VQAModel
 from saywhy.uncertainty import (
-    Augmented,
-    CertainClassifier,
     Ensemble,
+    TestTimeAugmentation,
     Uncertainty,
-    augmented,
+    VarianceClassifier,
     ensemble,
     estimate,
-    monte_carlo,
+    mc_dropout,
+    with_augmentations,
 )
-from saywhy.uncertainty.ensemble import VIEWS
+from saywhy.uncertainty.ensemble import AUGMENTATIONS
 from saywhy.uncertainty.variance_head import VarianceHead
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
@@ -35,14 +35,14 @@ def network(seed: int = 0, classes: int = 4) -> nn.Module:
     return TinyNetwork.build(classes, seed=seed, dtype=torch.float64)
 
 
-def some_pictures(batch: int = 2, side: int = 12) -> Tensor:
-    chance = torch.Generator().manual_seed(1)
-    return torch.randn(batch, 3, side, side, generator=chance, dtype=torch.float64)
+def some_images(batch: int = 2, side: int = 12) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(batch, 3, side, side, generator=generator, dtype=torch.float64)
 
 
-def some_guesses(draws: int = 4, batch: int = 3, classes: int = 5) -> Tensor:
-    chance = torch.Generator().manual_seed(2)
-    return torch.randn(draws, batch, classes, generator=chance, dtype=torch.float64)
+def some_guesses(num_samples: int = 4, batch: int = 3, classes: int = 5) -> Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(num_samples, batch, classes, generator=generator, dtype=torch.float64)
 
 
 def slow_entropy(p: list[float]) -> float:
@@ -55,7 +55,7 @@ def close(found: Tensor, wanted: object) -> None:
 
 def assert_same(one: Uncertainty, other: Uncertainty) -> None:
     assert one.guesses == other.guesses
-    for name in ("probabilities", "total", "aleatoric", "epistemic", "spread", "noise"):
+    for name in ("probabilities", "total", "aleatoric", "epistemic", "sample_variance", "aleatoric_variance"):
         here, there = getattr(one, name), getattr(other, name)
         assert (here is None) == (there is None)
         if here is not None:
@@ -73,8 +73,8 @@ class TestOf:
             close(found.total[i], slow_entropy(mean))
             close(found.aleatoric[i], sum(map(slow_entropy, each)) / 4)
             close(found.epistemic[i], slow_entropy(mean) - sum(map(slow_entropy, each)) / 4)
-            close(found.spread[i], sum((p[c] - mean[c]) ** 2 for p in each for c in range(5)) / 4)
-        assert (found.guesses, found.noise) == (4, None)
+            close(found.sample_variance[i], sum((p[c] - mean[c]) ** 2 for p in each for c in range(5)) / 4)
+        assert (found.guesses, found.aleatoric_variance) == (4, None)
 
     def test_each_a_yes_or_no(self):
         """Every class by itself is one of two, and entropies add up."""
@@ -83,7 +83,7 @@ class TestOf:
         parts = [Uncertainty.of(torch.stack([yes, 1 - yes], -1)) for yes in guesses.unbind(-1)]
         for name in ("total", "aleatoric", "epistemic"):
             close(getattr(found, name), sum(getattr(part, name) for part in parts))
-        close(found.spread, guesses.var(0, correction=0).sum(-1))
+        close(found.sample_variance, guesses.var(0, correction=0).sum(-1))
         close(found.probabilities, guesses.mean(0))
 
     def test_all_is_kept_in_float64_on_the_cpu(self):
@@ -95,8 +95,8 @@ class TestOf:
 
     def test_spread_and_noise_are_the_predictive_variance(self):
         guesses, noise = some_guesses().softmax(-1), torch.tensor([0.5, 0.0, 2.0])
-        close(Uncertainty.of(guesses).predictive_variance, Uncertainty.of(guesses).spread)
-        close(Uncertainty.of(guesses, noise).predictive_variance, Uncertainty.of(guesses).spread + noise)
+        close(Uncertainty.of(guesses).predictive_variance, Uncertainty.of(guesses).sample_variance)
+        close(Uncertainty.of(guesses, noise).predictive_variance, Uncertainty.of(guesses).sample_variance + noise)
 
     @pytest.mark.parametrize("multilabel", [False, True])
     @pytest.mark.parametrize("wrong", [-0.2, 1.2, math.nan, math.inf])
@@ -113,46 +113,48 @@ class TestOf:
 
 class TestEstimate:
     def test_a_model_as_it_is_guesses_once(self):
-        p = network()(some_pictures()).softmax(1).detach()
-        found = estimate(network(), some_pictures())
+        p = network()(some_images()).softmax(1).detach()
+        found = estimate(network(), some_images())
         close(found.probabilities, p)
         close(found.total, [slow_entropy(row) for row in p.tolist()])
         close(found.aleatoric, found.total)
-        assert found.epistemic.tolist() == found.spread.tolist() == [0, 0]
-        assert (found.guesses, found.noise) == (1, None)
+        assert found.epistemic.tolist() == found.sample_variance.tolist() == [0, 0]
+        assert (found.guesses, found.aleatoric_variance) == (1, None)
 
     @pytest.mark.parametrize("multilabel", [False, True])
     @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
     def test_several_guesses(self, multilabel, temperature):
-        model = monte_carlo(saywhy.load(network(), multilabel=multilabel), 6, seed=2)
-        guesses = model.module(some_pictures()).guesses.detach() / temperature
+        model = mc_dropout(saywhy.load(network(), multilabel=multilabel), 6, seed=2)
+        guesses = model.module(some_images()).guesses.detach() / temperature
         wanted = Uncertainty.of(guesses.sigmoid() if multilabel else guesses.softmax(-1), multilabel=multilabel)
-        assert_same(estimate(model, some_pictures(), temperature=temperature), wanted)
+        assert_same(estimate(model, some_images(), temperature=temperature), wanted)
 
-    @pytest.mark.parametrize("make", [lambda m: m, lambda m: monte_carlo(m, 3), augmented, lambda m: ensemble([m, m])])
+    @pytest.mark.parametrize(
+        "make", [lambda m: m, lambda m: mc_dropout(m, 3), with_augmentations, lambda m: ensemble([m, m])]
+    )
     def test_one_number_is_a_yes_or_no(self, make):
-        found = estimate(make(saywhy.load(network(classes=1))), some_pictures())
+        found = estimate(make(saywhy.load(network(classes=1))), some_images())
         yes = found.probabilities[:, 0].tolist()
         close(found.total, [slow_entropy([p, 1 - p]) for p in yes])
 
     def test_the_noise_that_a_network_expects(self):
-        net = CertainClassifier(network(), 4).double().eval()
-        wanted = net(some_pictures()).variance[:, 0].detach()
-        close(estimate(net, some_pictures()).noise, wanted)
-        assert bool((estimate(monte_carlo(saywhy.load(net), 4), some_pictures()).noise > 0).all())
+        net = VarianceClassifier(network(), 4).double().eval()
+        wanted = net(some_images()).variance[:, 0].detach()
+        close(estimate(net, some_images()).noise, wanted)
+        assert bool((estimate(mc_dropout(saywhy.load(net), 4), some_images()).noise > 0).all())
 
     def test_a_temperature_of_many_makes_answers_even(self):
-        found = estimate(network(), some_pictures(), temperature=1e6)
+        found = estimate(network(), some_images(), temperature=1e6)
         torch.testing.assert_close(found.total, torch.full((2,), math.log(4), dtype=torch.float64))
 
     @pytest.mark.parametrize("wrong", [0, -1.0, math.nan])
     def test_no_temperature(self, wrong):
         with pytest.raises(InputError, match="temperature must be above 0"):
-            estimate(network(), some_pictures(), temperature=wrong)
+            estimate(network(), some_images(), temperature=wrong)
 
     def test_no_class_scores(self):
         with pytest.raises(TargetError, match="no class scores"):
-            estimate(nn.Conv2d(3, 2, 1).double(), some_pictures())
+            estimate(nn.Conv2d(3, 2, 1).double(), some_images())
 
     def test_the_seed_is_of_what_the_network_draws_itself(self):
         class Noisy(nn.Module):
@@ -164,7 +166,7 @@ class TestEstimate:
                 return self.net(x + torch.randn_like(x))
 
         before = torch.get_rng_state()
-        once, again, other = (estimate(Noisy(), some_pictures(), seed=seed) for seed in (1, 1, 2))
+        once, again, other = (estimate(Noisy(), some_images(), seed=seed) for seed in (1, 1, 2))
         assert_same(once, again)
         assert not torch.equal(once.total, other.total)
         assert torch.equal(torch.get_rng_state(), before)
@@ -172,13 +174,13 @@ class TestEstimate:
     def test_the_model_is_borrowed(self):
         net = network().train()
         values = {name: value.clone() for name, value in net.state_dict().items()}
-        assert_same(estimate(net, some_pictures()), estimate(network(), some_pictures()))
+        assert_same(estimate(net, some_images()), estimate(network(), some_images()))
         assert net.training
         assert all(torch.equal(value, values[name]) for name, value in net.state_dict().items())
 
     def test_what_was_measured_of_the_model_stays_with_it(self):
-        model = replace(saywhy.load(network()), reference=Reference({"total": (0.0, 1.0)}, 0.5, 0.1, "val"))
-        for made in (monte_carlo(model, 2), augmented(model), ensemble([model, model])):
+        model = replace(saywhy.load(network()), reference=UncertaintyReference({"total": (0.0, 1.0)}, 0.5, 0.1, "val"))
+        for made in (mc_dropout(model, 2), with_augmentations(model), ensemble([model, model])):
             assert made.reference is model.reference
 
 
@@ -187,57 +189,57 @@ WORDS = Vocabulary.of(["what colour is it", "is it red"])
 
 @pytest.fixture
 def asked() -> Model:
-    """A model of pictures and questions."""
+    """A model of images and questions."""
     torch.manual_seed(0)
     head = ShowAskAttendAnswer(6, words=len(WORDS), answers=3, embedded=4, hidden=5, attended=8, inner=7)
-    head.spread = VarianceHead(3)
-    net = Answering(nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.ReLU()), head).double().eval()
+    head.variance_head = VarianceHead(3)
+    net = VQAModel(nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.ReLU()), head).double().eval()
     return Model(net, texts={"question": WORDS.batch})
 
 
 @pytest.mark.parametrize(
     "make",
-    [lambda m: m, lambda m: monte_carlo(m, 5), augmented, lambda m: ensemble([m, m])],
+    [lambda m: m, lambda m: mc_dropout(m, 5), with_augmentations, lambda m: ensemble([m, m])],
     ids=["as it is", "monte carlo", "augmented", "ensemble"],
 )
-def test_of_pictures_and_questions(asked, make):
+def test_of_images_and_questions(asked, make):
     model, words = make(asked), ["what colour is it", "is it red"]
-    found = estimate(model, {"image": some_pictures(), "question": words})
+    found = estimate(model, {"image": some_images(), "question": words})
     with torch.no_grad():
-        close(found.probabilities, model.module(some_pictures(), WORDS.batch(words)).logits.softmax(1))
+        close(found.probabilities, model.module(some_images(), WORDS.batch(words)).logits.softmax(1))
     assert found.probabilities.shape == (2, 3)
-    assert found.noise.shape == (2,)
-    assert list(model.asked("a picture", "is it red")) == ["image", "question"]
-    alone = estimate(model, {"image": some_pictures()[1:], "question": words[1:]})
+    assert found.aleatoric_variance.shape == (2,)
+    assert list(model.asked("an image", "is it red")) == ["image", "question"]
+    alone = estimate(model, {"image": some_images()[1:], "question": words[1:]})
     assert alone.guesses == found.guesses
     with pytest.raises(InputError, match="takes words under the name 'question'"):
-        estimate(model, some_pictures())
+        estimate(model, some_images())
 
 
 class TestEnsemble:
     def test_its_guesses_are_those_of_its_members(self):
         members = [network(seed) for seed in range(3)]
-        said = Ensemble(members)(some_pictures())
+        said = Ensemble(members)(some_images())
         for guess, member in zip(said.guesses, members, strict=True):
-            close(guess.detach(), member(some_pictures()).detach())
+            close(guess.detach(), member(some_images()).detach())
         close(said.logits.softmax(1).detach(), said.guesses.softmax(-1).mean(0).detach())
-        assert_same(estimate(ensemble(members), some_pictures()), Uncertainty.of(said.guesses.softmax(-1)))
+        assert_same(estimate(ensemble(members), some_images()), Uncertainty.of(said.guesses.softmax(-1)))
 
     def test_of_one_member_there_is_no_disagreement(self):
-        assert_same(estimate(ensemble([network()]), some_pictures()), estimate(network(), some_pictures()))
+        assert_same(estimate(ensemble([network()]), some_images()), estimate(network(), some_images()))
 
     def test_of_equal_members_neither(self):
-        found = estimate(ensemble([network()] * 3), some_pictures())
+        found = estimate(ensemble([network()] * 3), some_images())
         close(found.epistemic, [0.0, 0.0])
 
     def test_of_members_that_say_where_they_looked_and_how_much_noise_there_is(self):
         looking = [TinyNetwork.build(head="looking", seed=seed, dtype=torch.float64) for seed in range(2)]
-        said = Ensemble(looking)(some_pictures())
-        close(said.attention.detach(), sum(net(some_pictures()).attention.detach() for net in looking) / 2)
-        assert Ensemble([looking[0], network()])(some_pictures()).attention is None
-        certain = [CertainClassifier(network(seed), 4).double() for seed in range(2)]
-        noise = sum(net(some_pictures()).variance.detach() for net in certain) / 2
-        close(Ensemble(certain)(some_pictures()).variance.detach(), noise)
+        said = Ensemble(looking)(some_images())
+        close(said.attention.detach(), sum(net(some_images()).attention.detach() for net in looking) / 2)
+        assert Ensemble([looking[0], network()])(some_images()).attention is None
+        certain = [VarianceClassifier(network(seed), 4).double() for seed in range(2)]
+        noise = sum(net(some_images()).variance.detach() for net in certain) / 2
+        close(Ensemble(certain)(some_images()).variance.detach(), noise)
 
     def test_labels_and_name(self):
         first, second = (saywhy.load(network(seed), labels=list("abcd")) for seed in range(2))
@@ -252,16 +254,16 @@ class TestEnsemble:
         with pytest.raises(InputError, match="one model at least"):
             ensemble([])
         with pytest.raises(InputError, match=r"same classes, got \[4, 5\]"):
-            estimate(ensemble([network(), network(classes=5)]), some_pictures())
+            estimate(ensemble([network(), network(classes=5)]), some_images())
 
     @pytest.mark.parametrize("kind", ["entropy", "aleatoric", "epistemic"])
     def test_maps_of_a_layer_of_a_member(self, kind):
         members = [network(seed) for seed in range(3)]
         layer = "members.1.features"
-        e = saywhy.explain(ensemble(members), some_pictures(), Uncertain(kind), layer=layer, layout=LAYOUT, relu=False)
+        e = saywhy.explain(ensemble(members), some_images(), Uncertain(kind), layer=layer, layout=LAYOUT, relu=False)
         kept: list[Tensor] = []
         handle = members[1].features.register_forward_hook(lambda _, __, out: kept.append(out))
-        p = torch.stack([member(some_pictures()).softmax(1) for member in members])
+        p = torch.stack([member(some_images()).softmax(1) for member in members])
         handle.remove()
         total, aleatoric = (-(q * q.log()).sum(-1) for q in (p.mean(0), p))
         score = {"entropy": total, "aleatoric": aleatoric.mean(0), "epistemic": total - aleatoric.mean(0)}[kind]
@@ -272,21 +274,21 @@ class TestEnsemble:
 
 class TestAugmented:
     def test_its_guesses_are_of_the_views(self):
-        said = Augmented(network(), [lambda x: x, lambda x: x.flip(-1)])(some_pictures())
-        close(said.guesses[0].detach(), network()(some_pictures()).detach())
-        close(said.guesses[1].detach(), network()(some_pictures().flip(-1)).detach())
+        said = TestTimeAugmentation(network(), [lambda x: x, lambda x: x.flip(-1)])(some_images())
+        close(said.guesses[0].detach(), network()(some_images()).detach())
+        close(said.guesses[1].detach(), network()(some_images().flip(-1)).detach())
         assert_same(
-            estimate(augmented(saywhy.load(network()), [lambda x: x, lambda x: x.flip(-1)]), some_pictures()),
+            estimate(with_augmentations(saywhy.load(network()), [lambda x: x, lambda x: x.flip(-1)]), some_images()),
             Uncertainty.of(said.guesses.softmax(-1)),
         )
 
     def test_of_one_view_there_is_no_disagreement(self):
-        model = augmented(saywhy.load(network()), [lambda x: x])
-        assert_same(estimate(model, some_pictures()), estimate(network(), some_pictures()))
+        model = with_augmentations(saywhy.load(network()), [lambda x: x])
+        assert_same(estimate(model, some_images()), estimate(network(), some_images()))
 
     def test_the_usual_views(self):
-        x = some_pictures(2, 25)
-        seen = [view(x) for view in VIEWS]
+        x = some_images(2, 25)
+        seen = [augmentation(x) for augmentation in AUGMENTATIONS]
         assert torch.equal(seen[0], x)
         for found, (down, across) in zip(seen[1:5], [(1, 0), (-1, 0), (0, 1), (0, -1)], strict=True):
             for row, column in ((0, 0), (12, 7), (24, 24), (0, 24)):
@@ -297,20 +299,20 @@ class TestAugmented:
             close(found.std((1, 2, 3)), factor * x.std((1, 2, 3)))
         close(seen[7] - x, 0.05 * x.std((1, 2, 3), keepdim=True).expand_as(x))
 
-    def test_each_picture_by_itself(self):
-        model = augmented(saywhy.load(network()))
-        whole = estimate(model, some_pictures())
+    def test_each_image_by_itself(self):
+        model = with_augmentations(saywhy.load(network()))
+        whole = estimate(model, some_images())
         for i in range(2):
-            close(estimate(model, some_pictures()[i : i + 1]).epistemic, whole.epistemic[i : i + 1])
+            close(estimate(model, some_images()[i : i + 1]).epistemic, whole.epistemic[i : i + 1])
 
     @pytest.mark.parametrize("view", [lambda x: x[..., 1:], lambda x: x[:1], lambda x: x.mean(1, keepdim=True)])
-    def test_a_view_keeps_the_shape(self, view):
-        with pytest.raises(InputError, match=r"keeps the pictures' shape \[2, 3, 12, 12\]"):
-            estimate(augmented(saywhy.load(network()), [view]), some_pictures())
+    def test_a_view_keeps_the_shape(self, augmentation):
+        with pytest.raises(InputError, match=r"keeps the images' shape \[2, 3, 12, 12\]"):
+            estimate(with_augmentations(saywhy.load(network()), [augmentation]), some_images())
 
     def test_no_views(self):
         with pytest.raises(InputError, match="views is empty"):
-            augmented(saywhy.load(network()), [])
+            with_augmentations(saywhy.load(network()), [])
 
     def test_other_inputs_stay_as_they_are(self):
         class Weighed(nn.Module):
@@ -322,18 +324,18 @@ class TestAugmented:
                 return self.net(image) * weight
 
         weight = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
-        said = Augmented(Weighed())(weight, image=some_pictures())
-        close(said.guesses.detach(), Augmented(network())(some_pictures()).guesses.detach() * weight)
+        said = TestTimeAugmentation(Weighed())(weight, image=some_images())
+        close(said.guesses.detach(), TestTimeAugmentation(network())(some_images()).guesses.detach() * weight)
 
-    def test_a_view_may_write_into_its_picture(self):
-        pictures = some_pictures()
-        found = Augmented(network(), [lambda x: x.mul_(0.5), lambda x: x])(pictures)
-        assert torch.equal(pictures, some_pictures())
-        close(found.guesses[1], network()(some_pictures()))
+    def test_a_view_may_write_into_its_image(self):
+        images = some_images()
+        found = TestTimeAugmentation(network(), [lambda x: x.mul_(0.5), lambda x: x])(images)
+        assert torch.equal(images, some_images())
+        close(found.guesses[1], network()(some_images()))
 
     def test_one_function_is_no_list(self):
         with pytest.raises(InputError, match="list of functions"):
-            Augmented(network(), lambda x: x)
+            TestTimeAugmentation(network(), lambda x: x)
 
 
 @pytest.mark.parametrize("guesses", [[[0.5, 0.5]], torch.full((2, 2), 0.5), torch.zeros(2, 0, 3)])
@@ -357,9 +359,7 @@ def test_members_of_an_ensemble_have_their_scores_where_each_has_them():
             return {"one": self.first(x), "other": self.second(x)}
 
     both = [saywhy.load(Two(network(1), network(2)), output=name) for name in ("one", "other")]
-    assert_same(
-        estimate(ensemble(both), some_pictures()), estimate(ensemble([network(1), network(2)]), some_pictures())
-    )
+    assert_same(estimate(ensemble(both), some_images()), estimate(ensemble([network(1), network(2)]), some_images()))
 
 
 def test_members_of_an_ensemble_are_of_one_kind():
@@ -376,20 +376,20 @@ def test_a_variance_that_is_none_is_refused(variance):
             return {"logits": x.flatten(1)[:, :4], "variance": variance}
 
     with pytest.raises(InputError, match=r"noise in its logits \[batch, 1\]"):
-        estimate(saywhy.load(Odd()), some_pictures())
+        estimate(saywhy.load(Odd()), some_images())
 
 
 @pytest.mark.parametrize(
     "again",
     [
-        lambda model: saywhy.uncertainty.monte_carlo(model),
-        lambda model: saywhy.uncertainty.augmented(model),
+        lambda model: saywhy.uncertainty.mc_dropout(model),
+        lambda model: saywhy.uncertainty.with_augmentations(model),
         lambda model: saywhy.uncertainty.ensemble([model, model]),
-        lambda model: saywhy.load(CertainClassifier(model.module, 4)),
+        lambda model: saywhy.load(VarianceClassifier(model.module, 4)),
     ],
     ids=["dropout", "views", "ensemble", "variance head"],
 )
 def test_guesses_of_guesses_are_refused(again):
     """What the inner ones disagree about would be lost."""
     with pytest.raises(InputError, match="guesses several times already"):
-        estimate(again(saywhy.uncertainty.monte_carlo(network(), 5)), some_pictures())
+        estimate(again(saywhy.uncertainty.mc_dropout(network(), 5)), some_images())

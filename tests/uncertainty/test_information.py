@@ -10,7 +10,7 @@ from torch import Tensor
 
 from saywhy.errors import InputError
 from saywhy.uncertainty.information import (
-    checked_guesses,
+    checked_mc_samples,
     entropy,
     expected_entropy,
     mutual_information,
@@ -25,9 +25,9 @@ sharpness = st.sampled_from([0.0, 1e-3, 0.3, 1.0, 10.0, 300.0])
 PARTS = [entropy, expected_entropy, mutual_information]
 
 
-def some_guesses(seed: int = 0, sharp: float = 1.0, draws: int = 5, batch: int = 3, classes: int = 4) -> Tensor:
-    chance = torch.Generator().manual_seed(seed)
-    return (sharp * torch.randn(draws, batch, classes, generator=chance, dtype=torch.float64)).softmax(-1)
+def some_guesses(seed: int = 0, sharp: float = 1.0, num_samples: int = 5, batch: int = 3, classes: int = 4) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (sharp * torch.randn(num_samples, batch, classes, generator=generator, dtype=torch.float64)).softmax(-1)
 
 
 def slow_entropy(p: list[float]) -> float:
@@ -38,9 +38,9 @@ def slow_divergence(p: list[float], q: list[float]) -> float:
     return sum(x * math.log(x / y) for x, y in zip(p, q, strict=True) if x > 0)
 
 
-def of_sample(guesses: Tensor, i: int) -> tuple[list[list[float]], list[float]]:
+def of_sample(samples: Tensor, i: int) -> tuple[list[list[float]], list[float]]:
     """The guesses of one sample, and their mean."""
-    each = guesses[:, i].tolist()
+    each = samples[:, i].tolist()
     return each, [math.fsum(p[c] for p in each) / len(each) for c in range(len(each[0]))]
 
 
@@ -49,58 +49,58 @@ def close(found: Tensor, wanted: object, atol: float = 1e-12) -> None:
 
 
 @pytest.mark.parametrize("sharp", [0.0, 0.1, 1.0, 30.0, 1000.0])
-@pytest.mark.parametrize("draws", [1, 2, 7])
-def test_against_loops(sharp, draws):
-    guesses = some_guesses(3, sharp, draws)
+@pytest.mark.parametrize("num_samples", [1, 2, 7])
+def test_against_loops(sharp, num_samples):
+    samples = some_guesses(3, sharp, num_samples)
     for i in range(3):
-        each, mean = of_sample(guesses, i)
-        close(entropy(guesses.mean(0))[i], slow_entropy(mean))
-        close(expected_entropy(guesses)[i], sum(map(slow_entropy, each)) / draws)
-        close(mutual_information(guesses)[i], sum(slow_divergence(p, mean) for p in each) / draws)
-        close(variance(guesses)[i], sum((p[c] - mean[c]) ** 2 for p in each for c in range(4)) / draws)
+        each, mean = of_sample(samples, i)
+        close(entropy(samples.mean(0))[i], slow_entropy(mean))
+        close(expected_entropy(samples)[i], sum(map(slow_entropy, each)) / num_samples)
+        close(mutual_information(samples)[i], sum(slow_divergence(p, mean) for p in each) / num_samples)
+        close(variance(samples)[i], sum((p[c] - mean[c]) ** 2 for p in each for c in range(4)) / num_samples)
 
 
 @few
 @given(seeds, sharpness, st.integers(1, 9), st.integers(1, 6))
-def test_the_parts_add_up_within_their_bounds(seed, sharp, draws, classes):
-    guesses = some_guesses(seed, sharp, draws, classes=classes)
-    total, aleatoric, epistemic = entropy(guesses.mean(0)), expected_entropy(guesses), mutual_information(guesses)
+def test_the_parts_add_up_within_their_bounds(seed, sharp, num_samples, classes):
+    samples = some_guesses(seed, sharp, num_samples, classes=classes)
+    total, aleatoric, epistemic = entropy(samples.mean(0)), expected_entropy(samples), mutual_information(samples)
     close(aleatoric + epistemic, total)
     assert bool((aleatoric >= 0).all())
     assert bool((epistemic >= 0).all())
     assert bool((total <= math.log(classes) + 1e-12).all())
-    assert bool((epistemic <= math.log(draws) + 1e-12).all())
+    assert bool((epistemic <= math.log(num_samples) + 1e-12).all())
 
 
 @few
 @given(seeds, sharpness)
 def test_neither_the_order_of_classes_nor_that_of_guesses_counts(seed, sharp):
-    guesses = some_guesses(seed, sharp)
-    chance = torch.Generator().manual_seed(seed)
-    other = guesses[torch.randperm(5, generator=chance)][..., torch.randperm(4, generator=chance)]
+    samples = some_guesses(seed, sharp)
+    generator = torch.Generator().manual_seed(seed)
+    other = samples[torch.randperm(5, generator=generator)][..., torch.randperm(4, generator=generator)]
     for part in (expected_entropy, mutual_information, variance):
-        close(part(other), part(guesses))
-    close(entropy(other.mean(0)), entropy(guesses.mean(0)))
+        close(part(other), part(samples))
+    close(entropy(other.mean(0)), entropy(samples.mean(0)))
 
 
 @few
 @given(seeds, sharpness, st.integers(1, 9))
-def test_guesses_that_are_equal_do_not_disagree(seed, sharp, draws):
-    one = some_guesses(seed, sharp, draws=1)
+def test_guesses_that_are_equal_do_not_disagree(seed, sharp, num_samples):
+    one = some_guesses(seed, sharp, num_samples=1)
     assert mutual_information(one).tolist() == [0, 0, 0]
-    close(mutual_information(one.expand(draws, -1, -1)), torch.zeros(3), atol=1e-14)
-    close(variance(one.expand(draws, -1, -1)), torch.zeros(3), atol=1e-14)
+    close(mutual_information(one.expand(num_samples, -1, -1)), torch.zeros(3), atol=1e-14)
+    close(variance(one.expand(num_samples, -1, -1)), torch.zeros(3), atol=1e-14)
 
 
 @few
 @given(seeds, sharpness, st.sampled_from([0.0, 1e-8, 1e-6, 1e-4]))
 def test_of_nearly_equal_guesses_in_float32_it_is_never_negative(seed, sharp, apart):
-    chance = torch.Generator().manual_seed(seed)
-    logits = sharp * torch.randn(1, 8, 30, generator=chance)
-    guesses = (logits + apart * torch.randn(20, 8, 30, generator=chance)).softmax(-1)
-    found = mutual_information(guesses)
+    generator = torch.Generator().manual_seed(seed)
+    logits = sharp * torch.randn(1, 8, 30, generator=generator)
+    samples = (logits + apart * torch.randn(20, 8, 30, generator=generator)).softmax(-1)
+    found = mutual_information(samples)
     assert bool((found >= 0).all())
-    torch.testing.assert_close(found.double(), mutual_information(guesses.double()), rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(found.double(), mutual_information(samples.double()), rtol=1e-3, atol=1e-6)
 
 
 def test_all_that_is_sure_and_all_that_is_not():
@@ -114,9 +114,9 @@ def test_all_that_is_sure_and_all_that_is_not():
 
 
 def test_more_axes_than_one_of_samples():
-    guesses = some_guesses(batch=6).unflatten(1, (2, 3))
+    samples = some_guesses(batch=6).unflatten(1, (2, 3))
     for part in (expected_entropy, mutual_information, variance):
-        close(part(guesses), part(guesses.flatten(1, 2)).unflatten(0, (2, 3)))
+        close(part(samples), part(samples.flatten(1, 2)).unflatten(0, (2, 3)))
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -145,11 +145,11 @@ def test_of_probabilities_that_are_0_gradients_are_finite(part, apart):
         (torch.ones(1, 1, 1, dtype=torch.long), "int64"),
     ],
 )
-def test_what_is_no_probability_is_refused(guesses, said):
+def test_what_is_no_probability_is_refused(samples, said):
     with pytest.raises(InputError, match=said):
-        checked_guesses(guesses)
+        checked_mc_samples(samples)
 
 
 def test_probabilities_are_let_through_as_they_are():
-    guesses = some_guesses()
-    assert checked_guesses(guesses) is guesses
+    samples = some_guesses()
+    assert checked_mc_samples(samples) is samples

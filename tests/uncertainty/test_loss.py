@@ -16,12 +16,12 @@ seeds = st.integers(0, 2**31 - 1)
 TERMS = ("answer", "gaussian", "distortion", "equaliser")
 
 
-def chance(seed: int = 0) -> torch.Generator:
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def drawn(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(*shape, generator=chance(seed), dtype=torch.float64)
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 def some_shares(batch: int, classes: int, mass: float = 1.0) -> Tensor:
@@ -64,8 +64,8 @@ def test_against_loops(udl, kind):
         shares = torch.nn.functional.one_hot(targets, 4).double()
     else:
         targets = shares = some_shares(3, 4, 1.0 if kind == "shares" else 0.3)
-    noise = torch.randn(6, 1, 4, generator=chance(7))[:, 0].double().tolist()
-    found = losses(y, s, targets, draws=6, udl=udl, chance=chance(7))
+    noise = torch.randn(6, 1, 4, generator=generator(7))[:, 0].double().tolist()
+    found = losses(y, s, targets, num_samples=6, udl=udl, generator=generator(7))
     for i in range(3):
         wanted = slow_losses(y[i].tolist(), float(s[i]), shares[i].tolist(), noise, udl)
         for term in TERMS:
@@ -77,7 +77,7 @@ def test_classes_are_shares_of_one_answer():
     y, s, classes = drawn(3, 4), drawn(3, 1).square(), torch.tensor([1, 3, 0])
     shares = torch.nn.functional.one_hot(classes, 4).double()
     for term in TERMS:
-        found = (getattr(losses(y, s, targets, chance=chance()), term) for targets in (classes, shares))
+        found = (getattr(losses(y, s, targets, generator=generator()), term) for targets in (classes, shares))
         close(*found)
 
 
@@ -119,7 +119,7 @@ class TestGradients:
         """Spec A5.2, 2: what the released program does not."""
         for udl in ("scaled", "additive"):
             s = torch.full((3, 1), 0.5, dtype=torch.float64, requires_grad=True)
-            found = losses(4 * drawn(3, 4), s, torch.tensor([0, 1, 2]), udl=udl, chance=chance())
+            found = losses(4 * drawn(3, 4), s, torch.tensor([0, 1, 2]), udl=udl, generator=generator())
             (found.gaussian + found.distortion).sum().backward()
             assert bool((s.grad != 0).all())
 
@@ -129,13 +129,15 @@ class TestGradients:
         y, s = drawn(2, 3).requires_grad_(), (drawn(2, 1, seed=2).square() + 0.1).requires_grad_()
 
         def of(y: Tensor, s: Tensor) -> Tensor:
-            return getattr(losses(y, s, torch.tensor([0, 2]), draws=4, udl="additive", chance=chance()), term)
+            return getattr(
+                losses(y, s, torch.tensor([0, 2]), num_samples=4, udl="additive", generator=generator()), term
+            )
 
         assert torch.autograd.gradcheck(of, (y, s))
 
     def test_the_factor_of_the_distortion_has_none(self):
         y, s, classes = drawn(2, 3).requires_grad_(), torch.ones(2, 1, dtype=torch.float64), torch.tensor([0, 2])
-        scaled, plain = (losses(y, s, classes, udl=udl, chance=chance()) for udl in ("scaled", "additive"))
+        scaled, plain = (losses(y, s, classes, udl=udl, generator=generator()) for udl in ("scaled", "additive"))
         wanted = plain.answer.detach() * plain.distortion
         close(scaled.distortion.detach(), wanted.detach())
         close(*(torch.autograd.grad(one.sum(), y, retain_graph=True)[0] for one in (scaled.distortion, wanted)))
@@ -147,7 +149,7 @@ def over_variances(led: float, right: bool, udl: str, classes: int = 2) -> tuple
     y = torch.zeros(33, classes, dtype=torch.float64)
     y[:, 0] = led
     targets = torch.zeros(33, dtype=torch.long) if right else torch.ones(33, dtype=torch.long)
-    found = losses(y, s[:, None], targets, draws=4000, udl=udl, chance=chance(3))
+    found = losses(y, s[:, None], targets, num_samples=4000, udl=udl, generator=generator(3))
     return s, found.uncertainty, found.distortion
 
 
@@ -181,17 +183,17 @@ class TestNoise:
     @given(seeds)
     def test_a_sample_alone_has_the_same_loss(self, seed):
         y, s, classes = drawn(4, 5, seed=seed), drawn(4, 1, seed=seed).square(), torch.tensor([0, 4, 2, 2])
-        whole = losses(y, s, classes, chance=chance(seed))
+        whole = losses(y, s, classes, generator=generator(seed))
         for i in range(4):
             some = slice(i, i + 1)
-            alone = losses(y[some], s[some], classes[some], chance=chance(seed))
+            alone = losses(y[some], s[some], classes[some], generator=generator(seed))
             for term in TERMS:
                 close(getattr(alone, term), getattr(whole, term)[some])
 
     def test_the_generator_decides_and_torchs_own_is_not_touched(self):
         before = torch.get_rng_state()
         once, again, other = (
-            losses(drawn(2, 3), torch.ones(2, 1), torch.tensor([0, 1]), chance=chance(seed)).gaussian
+            losses(drawn(2, 3), torch.ones(2, 1), torch.tensor([0, 1]), generator=generator(seed)).gaussian
             for seed in (1, 1, 2)
         )
         assert torch.equal(once, again)
@@ -201,7 +203,7 @@ class TestNoise:
     def test_many_draws_are_the_mean(self):
         """Of two classes the difference of the logits is normal, with twice the variance."""
         y, s = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.full((1, 1), 0.7, dtype=torch.float64)
-        found = losses(y, s, torch.tensor([0]), draws=40_000, chance=chance()).gaussian
+        found = losses(y, s, torch.tensor([0]), num_samples=40_000, generator=generator()).gaussian
         at = torch.linspace(-8, 8, 4001, dtype=torch.float64)
         density = torch.exp(-at.square() / 2) / math.sqrt(2 * math.pi)
         wanted = torch.trapezoid(density * torch.nn.functional.softplus(-(1 + math.sqrt(1.4) * at)), at)
@@ -210,13 +212,13 @@ class TestNoise:
 
 def test_what_is_not_distorted_may_be_another_loss():
     y, s, classes = drawn(3, 4), drawn(3, 1).square(), torch.tensor([0, 1, 2])
-    plain = losses(y, s, classes, chance=chance())
+    plain = losses(y, s, classes, generator=generator())
     same, other = (
-        losses(y, s, classes, chance=chance(), undistorted=one) for one in (plain.answer, plain.answer + 100)
+        losses(y, s, classes, generator=generator(), undistorted=one) for one in (plain.answer, plain.answer + 100)
     )
     for term in TERMS:
         close(getattr(same, term), getattr(plain, term))
-    noise = torch.randn(25, 1, 4, generator=chance()).double()
+    noise = torch.randn(25, 1, 4, generator=generator()).double()
     distorted = cross_entropy(y + s.sqrt() * noise, classes)
     close(other.distortion, plain.answer * -(plain.answer + 100 - distorted).mean(0))  # so far above, ELU is a line
     close(other.answer, plain.answer)
@@ -226,9 +228,9 @@ def test_what_is_not_distorted_may_be_another_loss():
     ("given_", "said"),
     [
         ({"udl": "other"}, "udl is one of scaled, additive"),
-        ({"draws": 0}, "whole number of at least 1"),
-        ({"draws": 2.5}, "whole number of at least 1"),
-        ({"draws": True}, "whole number of at least 1"),
+        ({"num_samples": 0}, "whole number of at least 1"),
+        ({"num_samples": 2.5}, "whole number of at least 1"),
+        ({"num_samples": True}, "whole number of at least 1"),
         ({"variance": torch.zeros(3)}, r"variances \[batch, 1\]"),
         ({"variance": torch.zeros(2, 1)}, r"variances \[batch, 1\]"),
         ({"logits": torch.zeros(3)}, r"logits are \[batch, class\]"),

@@ -15,9 +15,9 @@ few = settings(max_examples=15, deadline=None)
 
 def answered(count: int, sharp: float, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Logits, and answers that are drawn from their probabilities; the logits are then made sharper."""
-    chance = torch.Generator().manual_seed(seed)
-    logits = 2 * torch.randn(count, 5, generator=chance, dtype=torch.float64)
-    return sharp * logits, torch.multinomial(logits.softmax(1), 1, generator=chance)[:, 0]
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(count, 5, generator=generator, dtype=torch.float64)
+    return sharp * logits, torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
 
 
 @pytest.mark.slow

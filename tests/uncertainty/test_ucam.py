@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from saywhy.errors import InputError
 from saywhy.tasks.vqa.fusion import FUSIONS
-from saywhy.tasks.vqa.networks import Answerer, Attend, QuestionOnly, ShowAskAttendAnswer, StackedAttention
-from saywhy.uncertainty import CertainClassifier, Gate, UCam, certainty_mask
+from saywhy.tasks.vqa.networks import AttentionPooling, QuestionOnly, ShowAskAttendAnswer, StackedAttention, VQAHead
+from saywhy.uncertainty import UCAM, Gate, VarianceClassifier, certainty_mask
 from saywhy.uncertainty.loss import cross_entropy, losses
 from saywhy.uncertainty.variance_head import VarianceHead
 
@@ -25,21 +25,21 @@ NETWORKS = {
 }
 
 
-def network(kind: str = "saaa, sum", dropout: float = 0.0, reads: str = "logits", seed: int = 0) -> Answerer:
+def network(kind: str = "saaa, sum", dropout: float = 0.0, reads: str = "logits", seed: int = 0) -> VQAHead:
     """In training mode, float64."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = NETWORKS[kind](dropout=dropout)
         width = 4 if reads == "logits" else {"san": 7}.get(kind, 2 * 6 + 7)
-        net.spread = VarianceHead(width, reads)
+        net.variance_head = VarianceHead(width, reads)
     return net.double().train()
 
 
 def features() -> Tensor:
-    return torch.rand(4, 6, 5, 4, generator=chance(1), dtype=torch.float64)
+    return torch.rand(4, 6, 5, 4, generator=generator(1), dtype=torch.float64)
 
 
-def chance(seed: int = 0) -> torch.Generator:
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -53,14 +53,14 @@ def gradients(net: nn.Module, loss: Tensor) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
 
 
-def asked(how: UCam, net: Answerer, targets: Tensor = ANSWERS, seed: int = 0) -> Tensor:
-    return how.asked(net, features(), QUESTIONS, targets, chance(seed))
+def asked(how: UCAM, net: VQAHead, targets: Tensor = ANSWERS, seed: int = 0) -> Tensor:
+    return how.asked(net, features(), QUESTIONS, targets, generator(seed))
 
 
-def by_hand(how: UCam, net: Answerer) -> tuple[Tensor, Tensor]:
+def by_hand(how: UCAM, net: VQAHead) -> tuple[Tensor, Tensor]:
     """Both losses, from what the network says."""
     said = net(features(), QUESTIONS)
-    found = losses(said.logits, said.variance, ANSWERS, draws=how.draws, udl=how.udl, chance=chance())
+    found = losses(said.logits, said.variance, ANSWERS, num_samples=how.num_samples, udl=how.udl, generator=generator())
     return found.answer.mean(), found.uncertainty.mean()
 
 
@@ -68,13 +68,13 @@ def by_hand(how: UCam, net: Answerer) -> tuple[Tensor, Tensor]:
 class TestEveryNetwork:
     @pytest.mark.parametrize("reads", ["logits", "found"])
     def test_the_loss_is_that_of_what_it_says(self, kind, reads):
-        net, how = network(kind, reads=reads), UCam(weight=0.7, draws=5)
+        net, how = network(kind, reads=reads), UCAM(weight=0.7, num_samples=5)
         answer, uncertainty = by_hand(how, net)
         close(asked(how, net).detach(), (answer + 0.7 * uncertainty).detach())
 
     @pytest.mark.parametrize("at", ["logits", "weighted"])
     def test_of_no_strength_gradients_are_the_ordinary_ones_bit_for_bit(self, kind, at):
-        net, how = network(kind), UCam(draws=5, gate=Gate(0.0, at=at))
+        net, how = network(kind), UCAM(num_samples=5, gate=Gate(0.0, at=at))
         answer, uncertainty = by_hand(how, net)
         wanted, found = gradients(net, answer + uncertainty), gradients(net, asked(how, net))
         assert wanted.keys() == found.keys()
@@ -85,22 +85,22 @@ class TestEveryNetwork:
     def test_only_what_lies_before_the_attention_learns_otherwise(self, kind, at):
         net = network(kind)
         for part in net.modules():
-            if isinstance(part, Attend):  # features that are watched are added up in another order
+            if isinstance(part, AttentionPooling):  # features that are watched are added up in another order
                 part.weighted.register_forward_hook(lambda *_: None)
-        plain, gated = (gradients(net, asked(UCam(draws=5, gate=Gate(s, at=at)), net)) for s in (0.0, 2.0))
+        plain, gated = (gradients(net, asked(UCAM(num_samples=5, gate=Gate(s, at=at)), net)) for s in (0.0, 2.0))
         last = "looks.1" if kind == "san" else "look"
         for name, gradient in plain.items():
             assert bool(gated[name].isfinite().all())
-            if name.startswith(("answer", "spread")):
+            if name.startswith(("answer", "variance_head")):
                 assert torch.equal(gated[name], gradient), name
         assert not torch.equal(gated[f"{last}.weight"], plain[f"{last}.weight"])
 
     def test_the_variance_head_learns(self, kind):
-        found = gradients(network(kind), asked(UCam(draws=5), network(kind)))
+        found = gradients(network(kind), asked(UCAM(num_samples=5), network(kind)))
         assert not found
         net = network(kind)
-        found = gradients(net, asked(UCam(draws=5), net))
-        assert bool(found["spread.scale.weight"].any())
+        found = gradients(net, asked(UCAM(num_samples=5), net))
+        assert bool(found["variance_head.scale.weight"].any())
         assert {name for name, _ in net.named_parameters()} == set(found)
 
     @pytest.mark.slow
@@ -111,7 +111,7 @@ class TestEveryNetwork:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             for step in range(30):
-                loss = asked(UCam(draws=5, gate=Gate(0.5)), net, seed=step)
+                loss = asked(UCAM(num_samples=5, gate=Gate(0.5)), net, seed=step)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -121,11 +121,11 @@ class TestEveryNetwork:
 
 def test_the_gate_stands_at_the_logits_of_attention():
     """What flows into the layer before is g less the mask, by as much as all of g, and does not raise all alike."""
-    net, how = network(), UCam(draws=5, gate=Gate(0.7))
+    net, how = network(), UCAM(num_samples=5, gate=Gate(0.7))
     logits: list[Tensor] = []
     met: list[Tensor] = []
     handles = [
-        net.attend.logits.register_forward_hook(lambda _, __, out: logits.append(out)),
+        net.attention_pooling.logits.register_forward_hook(lambda _, __, out: logits.append(out)),
         net.look.register_forward_pre_hook(lambda _, given: met.append(given[0])),
     ]
     answer, uncertainty = by_hand(how, net)
@@ -144,31 +144,31 @@ def test_the_gate_stands_at_the_logits_of_attention():
 def test_every_hop_has_its_gate():
     net, installed = network("san"), []
 
-    class Watching(Gate):
+    class LayerSearch(Gate):
         def install(self, tensors: Any, *rest: Any) -> Any:
             installed.extend(tensors)
             return super().install(tensors, *rest)
 
-    asked(UCam(draws=3, gate=Watching()), net)
+    asked(UCAM(num_samples=3, gate=LayerSearch()), net)
     assert [tuple(t.shape) for t in installed] == [(4, 1, 20)] * 2
 
 
 def test_no_hooks_stay():
     net = network()
     with pytest.raises(InputError, match="one class for each of 4"):
-        asked(UCam(draws=3), net, ANSWERS[:2])
-    asked(UCam(draws=3, gate=Gate(at="weighted")), net)
+        asked(UCAM(num_samples=3), net, ANSWERS[:2])
+    asked(UCAM(num_samples=3, gate=Gate(at="weighted")), net)
     assert not any(part._forward_hooks for part in net.modules())
 
 
 def test_shares_of_answers():
     shares = torch.nn.functional.one_hot(ANSWERS, 4).double()
-    close(asked(UCam(draws=5), network(), shares).detach(), asked(UCam(draws=5), network()).detach())
-    assert bool(asked(UCam(draws=5), network(), 0.5 * shares) < asked(UCam(draws=5), network()))
+    close(asked(UCAM(num_samples=5), network(), shares).detach(), asked(UCAM(num_samples=5), network()).detach())
+    assert bool(asked(UCAM(num_samples=5), network(), 0.5 * shares) < asked(UCAM(num_samples=5), network()))
 
 
 def test_noise_is_torchs_own_unless_told():
-    how = UCam(draws=3)
+    how = UCAM(num_samples=3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         one = how.asked(network(), features(), QUESTIONS, ANSWERS)
@@ -179,30 +179,32 @@ def test_noise_is_torchs_own_unless_told():
 class TestPredictive:
     def test_without_dropout_it_is_the_mean_of_aleatoric_ones(self):
         """Of which each draws its own noise."""
-        net, noise = network(), chance()
-        plain = [UCam(draws=5).asked(net, features(), QUESTIONS, ANSWERS, noise) for _ in range(3)]
-        found = asked(UCam("predictive", draws=5, thinned=3), net)
+        net, noise = network(), generator()
+        plain = [UCAM(num_samples=5).asked(net, features(), QUESTIONS, ANSWERS, noise) for _ in range(3)]
+        found = asked(UCAM("predictive", num_samples=5, mc_dropout_samples=3), net)
         close(found.detach(), torch.stack(plain).mean().detach())
-        close(asked(UCam("predictive", draws=5, thinned=1), net).detach(), plain[0].detach())
+        close(asked(UCAM("predictive", num_samples=5, mc_dropout_samples=1), net).detach(), plain[0].detach())
 
     def test_with_dropout_by_hand(self):
         """What was found stays; the classifier answers several times, and is compared with its mean."""
-        net, how = network(dropout=0.5), UCam("predictive", draws=5, thinned=3)
+        net, how = network(dropout=0.5), UCAM("predictive", num_samples=5, mc_dropout_samples=3)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             found = asked(how, net)
             torch.manual_seed(1)
             z, _ = net.find(features(), QUESTIONS)
             each = [net.answer(z) for _ in range(3)]
-        whole, noise = cross_entropy(sum(each) / 3, ANSWERS), chance()
-        parts = [losses(y, net.spread(y, z), ANSWERS, draws=5, chance=noise, undistorted=whole) for y in each]
+        whole, noise = cross_entropy(sum(each) / 3, ANSWERS), generator()
+        parts = [
+            losses(y, net.variance_head(y, z), ANSWERS, num_samples=5, generator=noise, undistorted=whole) for y in each
+        ]
         wanted = sum(part.answer + part.uncertainty for part in parts).mean() / 3
         close(found.detach(), wanted.detach())
         assert not torch.equal(each[0], each[1])
 
     def test_gradients_reach_everything(self):
         net = network(dropout=0.5)
-        found = gradients(net, asked(UCam("predictive", draws=3), net))
+        found = gradients(net, asked(UCAM("predictive", num_samples=3), net))
         assert set(found) == {name for name, _ in net.named_parameters()}
         assert all(bool(g.isfinite().all()) for g in found.values())
 
@@ -210,84 +212,86 @@ class TestPredictive:
 class TestRefused:
     def test_no_variance_head(self):
         net = network()
-        net.spread = None
+        net.variance_head = None
         with pytest.raises(InputError, match="network with a variance head"):
-            asked(UCam(), net)
+            asked(UCAM(), net)
 
     def test_no_attention(self):
         net = QuestionOnly(words=11, answers=4, embedded=5, hidden=7).double()
-        net.spread = VarianceHead(4).double()
+        net.variance_head = VarianceHead(4).double()
         with pytest.raises(InputError, match="QuestionOnly has no attention"):
-            asked(UCam(), net)
+            asked(UCAM(), net)
 
     def test_a_gate_at_a_map(self):
         with pytest.raises(InputError, match="the gate is at a feature map"):
-            asked(UCam(gate=Gate(at="map")), network())
+            asked(UCAM(gate=Gate(at="map")), network())
 
     def test_no_such_variant(self):
         with pytest.raises(InputError, match="variant is 'aleatoric' or 'predictive', got 'both'"):
-            UCam("both")
+            UCAM("both")
 
-    @pytest.mark.parametrize("how", [UCam(), UCam("predictive", gate=Gate(at="map")), UCam(gate=Gate(at="weighted"))])
+    @pytest.mark.parametrize("how", [UCAM(), UCAM("predictive", gate=Gate(at="map")), UCAM(gate=Gate(at="weighted"))])
     def test_classifiers_otherwise(self, how):
         net = classifier()
         with pytest.raises(InputError, match=r"variant='aleatoric' and Gate\(at='map'\)"):
-            how.classified(net, pictures(), ANSWERS, net.network[0])
+            how.classified(net, images(), ANSWERS, net.network[0])
 
     def test_a_layer_that_does_not_run(self):
         net = classifier()
         with pytest.raises(InputError, match="did not run"):
-            UCam(gate=Gate(at="map")).classified(net, pictures(), ANSWERS, nn.Conv2d(3, 3, 1))
+            UCAM(gate=Gate(at="map")).classified(net, images(), ANSWERS, nn.Conv2d(3, 3, 1))
 
     def test_a_layer_that_is_frozen(self):
         net = classifier()
         net.network[0].requires_grad_(False)
         with pytest.raises(InputError, match="does not depend on what the gate is at"):
-            UCam(gate=Gate(at="map")).classified(net, pictures(), ANSWERS, net.network[0])
+            UCAM(gate=Gate(at="map")).classified(net, images(), ANSWERS, net.network[0])
 
 
-def classifier() -> CertainClassifier:
+def classifier() -> VarianceClassifier:
     """Two convolutions; the layer is the first block."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         block = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(inplace=True))
         net = nn.Sequential(block, nn.Conv2d(5, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 4))
-        return CertainClassifier(net, 4).double()
+        return VarianceClassifier(net, 4).double()
 
 
-def pictures() -> Tensor:
-    return torch.randn(4, 3, 6, 6, generator=chance(1), dtype=torch.float64)
+def images() -> Tensor:
+    return torch.randn(4, 3, 6, 6, generator=generator(1), dtype=torch.float64)
 
 
 class TestClassified:
-    how = UCam(draws=5, weight=0.7, gate=Gate(2.0, at="map"))
+    how = UCAM(num_samples=5, weight=0.7, gate=Gate(2.0, at="map"))
 
     def test_the_loss_is_that_of_what_it_says(self):
         net = classifier()
-        said = net(pictures())
-        found = losses(said.logits, said.variance, ANSWERS, draws=5, chance=chance())
+        said = net(images())
+        found = losses(said.logits, said.variance, ANSWERS, num_samples=5, generator=generator())
         wanted = found.answer.mean() + 0.7 * found.uncertainty.mean()
-        close(self.how.classified(net, pictures(), ANSWERS, net.network[0], chance()).detach(), wanted.detach())
+        close(self.how.classified(net, images(), ANSWERS, net.network[0], generator()).detach(), wanted.detach())
 
     def test_only_what_lies_before_the_layer_learns_otherwise(self):
         net = classifier()
         plain, gated = (
             gradients(
                 net,
-                UCam(draws=5, gate=Gate(s, at="map")).classified(net, pictures(), ANSWERS, net.network[0], chance()),
+                UCAM(num_samples=5, gate=Gate(s, at="map")).classified(
+                    net, images(), ANSWERS, net.network[0], generator()
+                ),
             )
             for s in (0.0, 2.0)
         )
         for name, gradient in plain.items():
             assert torch.equal(gated[name], gradient) != name.startswith("network.0."), name
-        assert bool(gated["spread.scale.weight"].any())
+        assert bool(gated["variance_head.scale.weight"].any())
 
     def test_at_the_map_gradients_are_louder_where_both_gain(self):
         net, kept = classifier(), []
         handle = net.network[0].register_forward_hook(lambda _, __, out: kept.append(out))
-        said = net(pictures())
+        said = net(images())
         handle.remove()
-        found = losses(said.logits, said.variance, ANSWERS, draws=5, chance=chance())
+        found = losses(said.logits, said.variance, ANSWERS, num_samples=5, generator=generator())
         a = kept[0]
         of_answer, of_uncertainty = (
             torch.autograd.grad(one.mean(), a, retain_graph=True)[0] for one in (found.answer, found.uncertainty)
@@ -295,14 +299,14 @@ class TestClassified:
         mask = certainty_mask(*(-(a * g).sum(1, keepdim=True).flatten(2) for g in (of_answer, of_uncertainty)))
         flows = (of_answer + 0.7 * of_uncertainty) * (1 + 2.0 * 36 * mask.unflatten(2, (6, 6)))
         wanted = torch.autograd.grad(a, net.network[0][0].bias, flows)[0]
-        got = gradients(net, self.how.classified(net, pictures(), ANSWERS, net.network[0], chance()))
+        got = gradients(net, self.how.classified(net, images(), ANSWERS, net.network[0], generator()))
         close(got["network.0.0.bias"], wanted)
 
     def test_a_few_steps_lower_the_loss(self):
         net, told = classifier(), []
         optimizer = torch.optim.Adam(net.parameters(), 0.01)
         for step in range(25):
-            loss = self.how.classified(net, pictures(), ANSWERS, net.network[0], chance(step))
+            loss = self.how.classified(net, images(), ANSWERS, net.network[0], generator(step))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -311,18 +315,18 @@ class TestClassified:
 
     def test_no_hooks_stay(self):
         net = classifier()
-        self.how.classified(net, pictures(), ANSWERS, net.network[0])
+        self.how.classified(net, images(), ANSWERS, net.network[0])
         assert not any(part._forward_hooks for part in net.modules())
 
 
 class TestAttend:
     def test_watching_changes_nothing(self):
-        logits = torch.randn(2, 3, 5, generator=chance(), dtype=torch.float64)
-        v = torch.randn(2, 5, 4, generator=chance(1), dtype=torch.float64)
-        attend, kept = Attend(), []
-        seen, found = attend(logits, v)
-        attend.weighted.register_forward_hook(lambda _, __, out: kept.append(out))
-        again, watched = attend(logits, v)
+        logits = torch.randn(2, 3, 5, generator=generator(), dtype=torch.float64)
+        v = torch.randn(2, 5, 4, generator=generator(1), dtype=torch.float64)
+        attention_pooling, kept = AttentionPooling(), []
+        seen, found = attention_pooling(logits, v)
+        attention_pooling.weighted.register_forward_hook(lambda _, __, out: kept.append(out))
+        again, watched = attention_pooling(logits, v)
         close(watched, found)
         assert torch.equal(again, seen)
         close(kept[0].sum(2), found)
@@ -336,7 +340,7 @@ class TestVarianceHead:
     @pytest.mark.parametrize("reads", ["logits", "found"])
     def test_is_positive_and_reads_what_it_is_told(self, reads):
         head = VarianceHead(4, reads).double()
-        logits, found = (torch.randn(3, 4, generator=chance(seed), dtype=torch.float64) for seed in (0, 1))
+        logits, found = (torch.randn(3, 4, generator=generator(seed), dtype=torch.float64) for seed in (0, 1))
         read = logits if reads == "logits" else found
         close(head(logits, found), (head.scale(read).exp() + 1).log())
         assert bool((head(logits, found) > 0).all())
@@ -351,9 +355,9 @@ class TestVarianceHead:
 class TestCertainClassifier:
     def test_scores_are_those_of_the_network(self):
         net = classifier()
-        said = net(pictures())
-        close(said.logits, net.network(pictures()))
-        close(said.variance, net.spread(said.logits))
+        said = net(images())
+        close(said.logits, net.network(images()))
+        close(said.variance, net.variance_head(said.logits))
         assert said.attention is None
 
     def test_where_the_scores_are(self):
@@ -361,45 +365,45 @@ class TestCertainClassifier:
             def forward(self, x: Tensor) -> dict[str, Tensor]:
                 return {"aux": x.mean((2, 3)), "main": -x.mean((2, 3))}
 
-        close(CertainClassifier(Two(), 3, "main").double()(pictures()).logits, -pictures().mean((2, 3)))
+        close(VarianceClassifier(Two(), 3, "main").double()(images()).logits, -images().mean((2, 3)))
 
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"draws": 0}, "draws must be"),
+        ({"num_samples": 0}, "num_samples must be"),
         ({"udl": "other"}, "udl is one of"),
         ({"weight": -1.0}, "weight of the uncertainty loss"),
-        ({"thinned": True}, "thinned must be"),
+        ({"mc_dropout_samples": True}, "thinned must be"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(wrong, says):
     with pytest.raises(InputError, match=says):
-        UCam(**wrong)
+        UCAM(**wrong)
 
 
 def test_what_does_not_fit_a_network_of_questions():
     net = network()
-    with pytest.raises(InputError, match="one question for each picture, got 2 and 4"):
-        UCam().asked(net, features(), QUESTIONS[:2], ANSWERS)
+    with pytest.raises(InputError, match="one question for each image, got 2 and 4"):
+        UCAM().asked(net, features(), QUESTIONS[:2], ANSWERS)
     with pytest.raises(InputError, match=r"network.train\(\)"):
-        UCam("predictive").asked(net.eval(), features(), QUESTIONS, ANSWERS)
-    net.spread = VarianceHead(9).double()
+        UCAM("predictive").asked(net.eval(), features(), QUESTIONS, ANSWERS)
+    net.variance_head = VarianceHead(9).double()
     with pytest.raises(InputError, match=r"this head reads 9 numbers \(logits\)"):
         net(features(), QUESTIONS)
 
 
 def test_what_is_trained_must_be_of_its_kind():
     with pytest.raises(InputError, match="networks that answer questions"):
-        UCam().asked(torch.nn.Linear(2, 2), torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1))
+        UCAM().asked(torch.nn.Linear(2, 2), torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1))
     plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
-    how, certain = UCam(gate=Gate(at="map")), CertainClassifier(plain, 3)
-    pictures, classes = torch.zeros(1, 3, 2, 2), torch.tensor([0])
+    how, certain = UCAM(gate=Gate(at="map")), VarianceClassifier(plain, 3)
+    images, classes = torch.zeros(1, 3, 2, 2), torch.tensor([0])
     with pytest.raises(InputError, match="classes must be a whole number of at least 2, got 1"):
-        CertainClassifier(plain, 1)
-    with pytest.raises(InputError, match="CertainClassifier"):
-        how.classified(plain, pictures, classes, plain[0])
+        VarianceClassifier(plain, 1)
+    with pytest.raises(InputError, match="VarianceClassifier"):
+        how.classified(plain, images, classes, plain[0])
     with pytest.raises(InputError, match="and str"):
-        how.classified(certain, pictures, classes, "network.0")
+        how.classified(certain, images, classes, "network.0")
     with pytest.raises(InputError, match="must be a feature map"):
-        how.classified(certain, pictures, classes, plain[0])
+        how.classified(certain, images, classes, plain[0])

@@ -1,4 +1,4 @@
-"""A small explanation of drawn pictures, with no model behind it."""
+"""A small explanation of drawn images, with no model behind it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,24 +10,24 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 
-class Fact(NamedTuple):
+class Diagnostic(NamedTuple):
     name: str
     state: str
     text: str
 
 
 @dataclass(frozen=True)
-class Picture:
+class SourceImage:
     name: str
     image: Image.Image
-    seen: tuple[float, float, float, float]
+    crop_box: tuple[float, float, float, float]
 
 
 @dataclass
 class Explanation:
-    """Stands in for `saywhy.Explanation`: what `view.payload.Explained` asks for, and nothing else."""
+    """Stands in for `saywhy.Explanation`: what `view.payload.ExplanationLike` asks for, and nothing else."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[SourceImage, ...]
     targets: list[list[str]]
     maps: dict[tuple[str, str], Tensor]
     probabilities: Tensor | None
@@ -56,8 +56,8 @@ def drawn(width: int, height: int, hue: int) -> Image.Image:
     return image
 
 
-def card(method: str, target: str) -> tuple[Fact, ...]:
-    return Fact("Layout", "good", f"{method} {target} proved"), Fact("Sign", "bad", "all against")
+def card(method: str, target: str) -> tuple[Diagnostic, ...]:
+    return Diagnostic("Layout", "good", f"{method} {target} proved"), Diagnostic("Sign", "bad", "all against")
 
 
 def explain(
@@ -66,7 +66,7 @@ def explain(
     names: tuple[str, ...] = ("mug.png", "key.png"),
     probabilities: bool = True,
 ) -> Explanation:
-    """Two pictures, three targets, two methods (the second signed), two layers with different grids."""
+    """Two images, three targets, two methods (the second signed), two layers with different grids."""
     targets = targets or ["mug", "key", "clock"]
     noise = torch.Generator().manual_seed(3)
     shape = (len(names), len(targets))
@@ -76,12 +76,12 @@ def explain(
             for method in ("gradcam", "signed")
             for layer, grid in (("layer3", (6, 6)), ("layer4", (3, 5)))
         }
-    pictures = tuple(
-        Picture(name, drawn(120, 80, 60 + 90 * i), (20.0, 0.0, 100.0, 80.0)) for i, name in enumerate(names)
+    images = tuple(
+        SourceImage(name, drawn(120, 80, 60 + 90 * i), (20.0, 0.0, 100.0, 80.0)) for i, name in enumerate(names)
     )
     cards = {key: [[card(key[0], target) for target in targets]] * len(names) for key in maps}
     return Explanation(
-        pictures=pictures,
+        images=images,
         targets=[targets] * len(names),
         maps=maps,
         probabilities=torch.tensor([[0.62, 0.21, 0.0004, *[0.0] * 9][: shape[1]]] * shape[0])

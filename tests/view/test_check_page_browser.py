@@ -14,10 +14,10 @@ from PIL import Image
 from torch import nn
 
 import saywhy
-from saywhy.benchmark.benchmark import Bench, Settings
+from saywhy.benchmark.benchmark import Benchmark, BenchmarkConfig
 from saywhy.checks.check import check
 from saywhy.metrics import METRICS
-from saywhy.metrics.class_agnostic import NULLS
+from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
 
 pytest.importorskip("selenium")
 from viewer_page import Page  # only where selenium is
@@ -41,7 +41,7 @@ def network(axes: int = 2) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, Path]:
-    """What is written of a picture, of a signal, of a volume and of a data set, all of them by hostile names."""
+    """What is written of an image, of a signal, of a volume and of a data set, all of them by hostile names."""
     folder = tmp_path_factory.mktemp("pages")
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 90, 3), dtype=np.uint8))
     image.filename = f"{HOSTILE.replace('/', '|')}.png"
@@ -51,20 +51,22 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     for name, axes in (("signal", 1), ("volume", 3)):
         inputs = torch.randn(1, 3, *[12] * axes, generator=torch.Generator().manual_seed(1))
         found[name] = check(explain(network(axes), inputs, 0)).save(folder / f"{name}.html")
-    found["bench"] = measured().save(folder / "bench.html")
+    found["benchmark"] = measured().save(folder / "benchmark.html")
     found["nothing known"] = measured(math.nan).save(folder / "nan.html")
     return found
 
 
-def measured(value: float | None = None) -> Bench:
-    """A bench of every metric, with numbers of any kind and a picture that was left out."""
-    chance = np.random.default_rng(0)
-    settings = Settings(HOSTILE, "0" * 64, HOSTILE, 3, 3, ("gradcam", "gradcam-elementwise"), tuple(METRICS), None, 0)
-    done = Bench(settings, skipped={2: HOSTILE})
+def measured(value: float | None = None) -> Benchmark:
+    """A bench of every metric, with numbers of any kind and an image that was left out."""
+    generator = np.random.default_rng(0)
+    settings = BenchmarkConfig(
+        HOSTILE, "0" * 64, HOSTILE, 3, 3, ("gradcam", "gradcam-elementwise"), tuple(METRICS), None, 0
+    )
+    done = Benchmark(settings, skipped={2: HOSTILE})
     for place in range(2):
-        done.pictures[place] = [
-            {"who": who, "values": {m: None if value is not None else float(chance.normal()) for m in METRICS}}
-            for who in (*settings.methods, *NULLS)
+        done.images[place] = [
+            {"who": who, "values": {m: None if value is not None else float(generator.normal()) for m in METRICS}}
+            for who in (*settings.methods, *CLASS_AGNOSTIC_BASELINES)
         ]
     return done
 
@@ -87,7 +89,7 @@ def show(browser) -> Iterator[Any]:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-NAMES = ("check", "signal", "volume", "bench", "nothing known")
+NAMES = ("check", "signal", "volume", "benchmark", "nothing known")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,7 +101,7 @@ def test_opens_without_a_complaint(show, pages, name, dark):
     assert page.run("return document.querySelectorAll('script').length") == 0
     loaded = page.run("return [...document.images].map((i) => i.complete && i.naturalWidth)")
     assert all(loaded)
-    assert len(loaded) == (0 if name in ("bench", "nothing known") else 6 * (2 if name == "check" else 1))
+    assert len(loaded) == (0 if name in ("benchmark", "nothing known") else 6 * (2 if name == "check" else 1))
     paper = page.run("return getComputedStyle(document.body).backgroundColor")
     assert (sum(numbers(paper)[:3]) < 200) is dark
 
@@ -117,7 +119,7 @@ def test_no_width_scrolls_sideways(show, pages, name, width):
     assert beyond == []
 
 
-@pytest.mark.parametrize("name", ["check", "bench"])
+@pytest.mark.parametrize("name", ["check", "benchmark"])
 @pytest.mark.parametrize("dark", [False, True])
 def test_words_stand_out_from_their_ground(show, pages, name, dark):
     """Contrast of at least 4.5 to 1 (WCAG 2, 1.4.3), on whatever the words stand."""
@@ -175,7 +177,7 @@ def test_the_check_says_what_was_found(show, pages):
 
 
 def test_marks_stand_where_their_values_are(show, pages):
-    page = show(pages["bench"])
+    page = show(pages["benchmark"])
     bars = page.run(
         """
         return [...document.querySelectorAll('.plot tr:not(.scale)')].map((row) => {
@@ -193,16 +195,16 @@ def test_marks_stand_where_their_values_are(show, pages):
 
 
 def test_a_word_about_what_was_left_out(show, pages):
-    page = show(pages["bench"])
-    assert "2 pictures, 1 left out" in page.text("p.soft")
+    page = show(pages["benchmark"])
+    assert "2 images, 1 left out" in page.text("p.soft")
     assert page.text("main > h3") == "Left out"
     assert HOSTILE in page.text("main > ul li")
 
 
-def test_long_tables_of_one_picture(show, tmp_path):
+def test_long_tables_of_one_image(show, tmp_path):
     done = measured()
-    alone = replace(done, pictures={0: done.pictures[0]}, skipped={})
+    alone = replace(done, images={0: done.images[0]}, skipped={})
     page = show(alone.save(tmp_path / "one.html"), 390)
     assert page.errors() == []
     assert "left out" not in page.text("main")
-    assert page.text("p.soft").startswith("1 picture. ")
+    assert page.text("p.soft").startswith("1 image. ")

@@ -65,18 +65,18 @@ def test_a_signal_is_pointed_at_in_samples() -> None:
     e = explain(signal())
     assert e.peak() == (42.0,)
     assert e.box(threshold=0.5) == (40, 44)
-    assert e.on_picture().shape == (64,)
+    assert e.on_image().shape == (64,)
     theirs = nn.functional.interpolate(e.maps, 64, mode="linear")[0, 0]
-    torch.testing.assert_close(torch.from_numpy(e.on_picture()), theirs)
+    torch.testing.assert_close(torch.from_numpy(e.on_image()), theirs)
 
 
 def test_a_volume_is_pointed_at_in_voxels() -> None:
     e = explain(volume())
     assert e.peak() == (3.0, 7.0, 5.0)
     assert e.box(threshold=0.5) == (2, 6, 4, 4, 8, 6)
-    assert e.on_picture().shape == (8, 10, 12)
+    assert e.on_image().shape == (8, 10, 12)
     theirs = nn.functional.interpolate(e.maps, (8, 10, 12), mode="trilinear")[0, 0]
-    torch.testing.assert_close(torch.from_numpy(e.on_picture()), theirs)
+    torch.testing.assert_close(torch.from_numpy(e.on_image()), theirs)
 
 
 @pytest.mark.parametrize("given", [signal(), volume()], ids=["signal", "volume"])
@@ -93,7 +93,7 @@ def test_every_file_is_written_and_read_again(kind: str, tmp_path: Path) -> None
         assert e.save(tmp_path / f"why{suffix}").stat().st_size > 1000
     back = Explanation.load(tmp_path / "why.npz")
     assert back.peak() == e.peak()
-    for ours, theirs in zip(back.pictures, e.pictures, strict=True):
+    for ours, theirs in zip(back.images, e.images, strict=True):
         np.testing.assert_array_equal(ours.values, theirs.values)
     assert back.save(tmp_path / "again.png").read_bytes() == (tmp_path / "why.png").read_bytes()
     assert e._repr_html_().startswith("<iframe")
@@ -106,38 +106,38 @@ def test_several_maps_make_a_sheet(kind: str) -> None:
     assert e.overlay(0, 1, method="saliency").width >= 640
 
 
-def test_a_picture_is_left_as_it_is() -> None:
+def test_a_image_is_left_as_it_is() -> None:
     e = explain(torch.rand(1, 3, 8, 8))
     assert flat(e) is e
-    assert e.pictures[0].values is None
-    assert payload(e)["pictures"][0]["tiles"] == []
+    assert e.images[0].values is None
+    assert payload(e)["images"][0]["tiles"] == []
 
 
 def test_the_payload_of_a_volume_has_a_tile_a_slice() -> None:
     e = explain(volume())
-    picture = payload(e)["pictures"][0]
-    assert picture["name"] == "input: 8 slices along z"
-    assert picture["seen"] == [0, 0, picture["width"], picture["height"]]
-    assert [tile["axes"] for tile in picture["tiles"]] == [
+    image = payload(e)["images"][0]
+    assert image["name"] == "input: 8 slices along z"
+    assert image["crop_box"] == [0, 0, image["width"], image["height"]]
+    assert [tile["axes"] for tile in image["tiles"]] == [
         [("x", 0, 12), ("y", 0, 10), ("z", z, z + 1)] for z in range(8)
     ]
-    entry = picture["maps"][0]
+    entry = image["maps"][0]
     assert entry["grid"] == [8, 5, 6]
     values = np.frombuffer(b64decode(entry["values"]), "<f4").reshape(entry["grid"])
     theirs = nn.functional.interpolate(e.maps, (8, 5, 6), mode="trilinear")[0, 0]
     np.testing.assert_allclose(values, theirs.numpy(), atol=1e-6)
-    left, top, right, bottom = picture["tiles"][5]["box"]  # z 4 and 5 are equally bright
+    left, top, right, bottom = image["tiles"][5]["box"]  # z 4 and 5 are equally bright
     x, y = entry["peak"]
-    assert min(abs(x - (tile["box"][0] + 3 / 12 * (right - left))) for tile in picture["tiles"][4:6]) < 1e-6
+    assert min(abs(x - (tile["box"][0] + 3 / 12 * (right - left))) for tile in image["tiles"][4:6]) < 1e-6
     assert y == pytest.approx(top + 7 / 10 * (bottom - top))
 
 
 def test_the_payload_of_a_signal_is_one_row() -> None:
-    picture = payload(explain(signal(3)))["pictures"][0]
-    assert picture["name"] == "input: 3 channels of 64 samples, each on its own scale"
-    (tile,) = picture["tiles"]
+    image = payload(explain(signal(3)))["images"][0]
+    assert image["name"] == "input: 3 channels of 64 samples, each on its own scale"
+    (tile,) = image["tiles"]
     assert tile["axes"] == [("sample", 0, 64)]
-    entry = picture["maps"][0]
+    entry = image["maps"][0]
     assert entry["grid"] == [1, 1, 16]
     left, _, right, _ = tile["box"]
     assert entry["peak"][0] == pytest.approx(left + (right - left) * 42 / 64)
@@ -146,11 +146,11 @@ def test_the_payload_of_a_signal_is_one_row() -> None:
 def test_heat_stays_on_its_own_slice() -> None:
     e = explain(volume())
     shown = flat(e)
-    drawing = shown.pictures[0]
+    drawing = shown.images[0]
     plain, heated = np.asarray(drawing.image, int), np.asarray(e.overlay(), int)[: drawing.image.height]
     changed = (plain != heated).any(-1)
     ends = nn.functional.interpolate(e.maps, (8, 5, 6), mode="trilinear")[0, 0].amax((1, 2))
-    for (left, top, right, bottom), most in zip(drawing.seen, ends.tolist(), strict=True):
+    for (left, top, right, bottom), most in zip(drawing.crop_box, ends.tolist(), strict=True):
         assert changed[top:bottom, left:right].any() == (most > 0.02 * float(ends.max()))
         changed[top:bottom, left:right] = False
     assert not changed.any()  # between them, and under the numbers
@@ -158,7 +158,7 @@ def test_heat_stays_on_its_own_slice() -> None:
 
 def test_slices_are_evenly_spaced_and_maps_are_those_of_the_slices() -> None:
     drawing = contact_sheet(np.zeros((1, 64, 5, 5)))
-    assert len(drawing.seen) == MOST_SLICES
+    assert len(drawing.crop_box) == MOST_SLICES
     assert drawing.name == "input: 16 of 64 slices along z"
     assert [int(axes[2][1]) for axes in drawing.axes] == list(range(2, 64, 4))
     maps = torch.arange(64.0).reshape(1, 1, 64, 1, 1)
@@ -169,14 +169,14 @@ def test_a_video_keeps_its_colours_on_one_scale() -> None:
     video = np.zeros((3, 2, 4, 4))
     video[0, 0], video[2, 1] = 1.0, 0.5
     drawing = contact_sheet(video)
-    middles = [((left + right) // 2, (top + bottom) // 2) for left, top, right, bottom in drawing.seen]
+    middles = [((left + right) // 2, (top + bottom) // 2) for left, top, right, bottom in drawing.crop_box]
     assert [drawing.image.getpixel(xy) for xy in middles] == [(255, 0, 0), (0, 0, 128)]
 
 
 def test_two_channels_are_shown_by_their_mean() -> None:
     both = np.zeros((2, 1, 2, 2))
     both[0, 0, 0] = 1.0
-    left, top, *_ = (drawing := contact_sheet(both)).seen[0]
+    left, top, *_ = (drawing := contact_sheet(both)).crop_box[0]
     assert drawing.image.getpixel((left + 2, top + 2)) == (255, 255, 255)
 
 
@@ -193,14 +193,14 @@ def test_every_volume_can_be_drawn(shape: tuple[int, ...]) -> None:
     drawing = contact_sheet(np.random.default_rng(0).normal(size=shape))
     assert 500 <= max(drawing.image.size) <= 1200
     width, height = drawing.image.size
-    assert all(0 <= l < r <= width and 0 <= t < b <= height for l, t, r, b in drawing.seen)  # noqa: E741
+    assert all(0 <= l < r <= width and 0 <= t < b <= height for l, t, r, b in drawing.crop_box)  # noqa: E741
 
 
 def test_one_loud_sample_of_a_long_signal_is_not_lost() -> None:
     given = torch.zeros(1, 1, 40_000)
     given[..., 12_345] = -1.0
     drawing = plot(given[0].numpy())
-    left, top, _, bottom = drawing.seen[0]
+    left, top, _, bottom = drawing.crop_box[0]
     column = np.asarray(drawing.image.convert("L"))[top:bottom, left + AREA * 12_345 // 40_000]
     assert (column < 200).mean() > 0.7
     e = explain(given.double(), method="input-times-gradient", layer=None)
@@ -211,9 +211,9 @@ def test_one_loud_sample_of_a_long_signal_is_not_lost() -> None:
 
 def test_what_is_not_held_cannot_be_drawn() -> None:
     e = explain(signal())
-    bare = tuple(dataclasses.replace(p, values=None) for p in e.pictures)
+    bare = tuple(dataclasses.replace(p, values=None) for p in e.images)
     with pytest.raises(InputError, match="does not hold the input itself"):
-        flat(e._with(_pictures=lambda: bare))
+        flat(e._with(_images=lambda: bare))
 
 
 def test_maps_that_are_trained_through_can_be_drawn() -> None:

@@ -10,7 +10,7 @@ import saywhy
 from saywhy import Explanation
 from saywhy.methods import METHODS, find_method
 from saywhy.view import payload
-from saywhy.view.legend import MEANINGS, Caption
+from saywhy.view.legend import MEANINGS, LegendText
 from saywhy.view.overlay import noted
 from saywhy.view.scale import Scale
 
@@ -34,14 +34,14 @@ def test_a_smoothed_map_shows_what_its_method_shows(name: str) -> None:
 
 
 def test_a_legend_says_evidence_only_of_evidence() -> None:
-    assert noted(Caption(), SIGNED).notes == ("red: evidence for, blue: against",)
-    assert noted(Caption(), UNSIGNED).notes == ()
+    assert noted(LegendText(), SIGNED).notes == ("red: evidence for, blue: against",)
+    assert noted(LegendText(), UNSIGNED).notes == ()
     for shows in ("sensitivity", "activity"):
         for scale in (SIGNED, UNSIGNED):
-            (note,) = noted(Caption(shows=shows), scale).notes
+            (note,) = noted(LegendText(shows=shows), scale).notes
             assert "evidence" not in note
             assert note.startswith("red: " if scale.signed else "bright: ")
-        assert noted(Caption(shows=shows), FLAT).notes == ("the same value everywhere: 1",)
+        assert noted(LegendText(shows=shows), FLAT).notes == ("the same value everywhere: 1",)
 
 
 def test_the_viewer_knows_the_same_meanings() -> None:
@@ -62,7 +62,7 @@ def test_what_is_shown_reaches_the_viewer_and_survives_a_file(tiny, tmp_path) ->
     wanted = {"gradcam": "evidence", "saliency": "sensitivity", "fem": "activity"}
     for shown in (e, Explanation.load(e.save(tmp_path / "why.npz"))):
         assert shown.shows == wanted
-        assert {m["method"]: m["shows"] for m in payload(shown)["pictures"][0]["maps"]} == wanted
+        assert {m["method"]: m["shows"] for m in payload(shown)["images"][0]["maps"]} == wanted
 
 
 def test_a_method_that_is_not_known_here_is_taken_for_evidence(tiny) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from saywhy.errors import InputError
 from saywhy.view import overlay, save_png, sheet
 from saywhy.view.colour import colour_table, colourise
-from saywhy.view.legend import Caption, font, legend, wrapped
+from saywhy.view.legend import LegendText, font, legend, wrapped
 from saywhy.view.overlay import heat_over
 from saywhy.view.scale import Scale
 
@@ -36,7 +36,7 @@ def test_colourise_clips():
     assert colourise(np.array([[-1.0, 0.5, 7.0]]), "gray")[0, :, 0].tolist() == [0, 128, 255]
 
 
-def test_no_heat_leaves_the_picture_as_it_was():
+def test_no_heat_leaves_the_image_as_it_was():
     np.testing.assert_array_equal(pixels(heat_over(GREY, np.zeros((3, 3)))), pixels(GREY))
 
 
@@ -76,8 +76,10 @@ def test_marks_are_drawn():
     assert (plain != marked).any()
 
 
-def test_an_overlay_is_the_picture_with_words_below():
-    out = overlay(Image.new("RGB", (400, 300)), RAMP, caption=Caption("cat", 12.3, 0.5, "gradcam", "layer4", "x.png"))
+def test_an_overlay_is_the_image_with_words_below():
+    out = overlay(
+        Image.new("RGB", (400, 300)), RAMP, caption=LegendText("cat", 12.3, 0.5, "gradcam", "layer4", "x.png")
+    )
     assert out.width == 400
     assert out.height > 300 + 5 * 13
 
@@ -92,17 +94,17 @@ def test_no_line_is_wider_than_its_room_and_no_letter_is_lost(text, width):
 
 @pytest.mark.parametrize("width", [320, 1500])
 def test_no_ink_touches_the_edge_of_a_legend(width):
-    words = Caption("W" * 300, -1.234e-15, 0.99999, "method" * 20, "layer." * 50, "p" * 200)
+    words = LegendText("W" * 300, -1.234e-15, 0.99999, "method" * 20, "layer." * 50, "p" * 200)
     edge = pixels(legend(words, Scale(-1.2345e-20, 1.2345e-20), width, unseen=True))
     assert (edge[:, [0, 1, -1, -2]] == 255).all()
     assert (edge[[0, 1, -1, -2]] == 255).all()
 
 
-def test_a_sheet_has_a_row_a_picture_and_begins_with_it(explanation):
+def test_a_sheet_has_a_row_a_image_and_begins_with_it(explanation):
     image = sheet(explanation, panel=320, columns=12)
     assert image.width == 16 + 13 * (320 + 16)
     corner = pixels(image)[16 : 16 + 40, 16 : 16 + 40]
-    assert np.abs(corner - (240, 236, 226)).max() <= 1  # the plain picture's paper
+    assert np.abs(corner - (240, 236, 226)).max() <= 1  # the plain image's paper
 
 
 def test_a_long_row_goes_on_below(explanation):
@@ -118,7 +120,7 @@ def test_a_png_says_how_it_was_made(explanation, tmp_path):
     assert note == {"model": "toybox:classifier", "parameters": {"steps": 50}, "gap": None}
 
 
-def test_one_map_is_saved_at_the_pictures_own_size(explained, tmp_path):
+def test_one_map_is_saved_at_the_images_own_size(explained, tmp_path):
     single = explained({("gradcam", "layer4"): torch.rand(1, 1, 4, 4)}, ["mug"], ("mug.png",))
     with Image.open(save_png(single, tmp_path / "why.png")) as image:
         assert image.width == 3 * 120  # enlarged by a whole number, so that the words have room
@@ -153,8 +155,8 @@ def test_a_scale_of_extreme_values_does_not_overflow():
 
 
 def test_a_map_of_pixels_is_seen_beside_its_largest_values() -> None:
-    chance = np.random.default_rng(0)
-    pixels = chance.standard_normal((80, 80))
+    generator = np.random.default_rng(0)
+    pixels = generator.standard_normal((80, 80))
     pixels[3, 4] = 1000.0
     scale = Scale.of(pixels)
     assert 2 < scale.high < 4

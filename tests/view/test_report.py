@@ -29,8 +29,8 @@ def data_in(page: str, name: str) -> object:
 def test_a_payload_is_json_and_holds_the_raw_maps(explanation):
     data = json.loads(json.dumps(payload(explanation), allow_nan=False))
     assert data["format"] == "saywhy-view/1"
-    assert len(data["pictures"]) == 2
-    maps = data["pictures"][1]["maps"]
+    assert len(data["images"]) == 2
+    maps = data["images"][1]["maps"]
     assert [(m["method"], m["layer"], m["target"]) for m in maps[:4]] == [
         ("gradcam", "layer3", "mug"),
         ("gradcam", "layer3", "key"),
@@ -44,16 +44,16 @@ def test_a_payload_is_json_and_holds_the_raw_maps(explanation):
 
 def test_targets_behind_the_end_of_a_shorter_caption_are_left_out(explanation):
     explanation.targets = [["a mug", "a", "mug"], ["key", "key", ""]]
-    pictures = payload(explanation)["pictures"]
-    assert [len(picture["maps"]) for picture in pictures] == [12, 8]
-    assert {entry["target"] for entry in pictures[1]["maps"]} == {"key"}
+    images = payload(explanation)["images"]
+    assert [len(image["maps"]) for image in images] == [12, 8]
+    assert {entry["target"] for entry in images[1]["maps"]} == {"key"}
 
 
 def test_numbers_that_json_cannot_say_are_null(explanation):
     explanation.scores = torch.full((2, 3), torch.nan)
     explanation.probabilities = torch.full((2, 3), torch.nan)
     data = payload(explanation)
-    entry = data["pictures"][0]["maps"][0]
+    entry = data["images"][0]["maps"][0]
     assert entry["score"] is None
     assert entry["probability"] is None
     assert data["provenance"]["gap"] is None
@@ -61,30 +61,30 @@ def test_numbers_that_json_cannot_say_are_null(explanation):
 
 def test_a_pair_of_method_and_layer_that_does_not_exist_is_left_out(explanation):
     del explanation.maps["signed", "layer3"]
-    maps = payload(explanation)["pictures"][0]["maps"]
+    maps = payload(explanation)["images"][0]["maps"]
     assert {(m["method"], m["layer"]) for m in maps} == set(explanation.maps)
 
 
 def test_a_large_photograph_is_reduced_but_keeps_its_coordinates(explained):
     e = explained({("gradcam", "x"): torch.rand(1, 1, 7, 7)}, ["mug"], ("big.jpg",))
-    seen = (500.0, 0.0, 3500.0, 3000.0)
-    e.pictures = (type(e.pictures[0])("big.jpg", Image.new("RGB", (4000, 3000)), seen),)
-    picture = payload(e)["pictures"][0]
-    assert (picture["width"], picture["height"]) == (4000, 3000)
-    with Image.open(BytesIO(b64decode(picture["src"].partition(",")[2]))) as shown:
+    crop_box = (500.0, 0.0, 3500.0, 3000.0)
+    e.images = (type(e.images[0])("big.jpg", Image.new("RGB", (4000, 3000)), crop_box),)
+    image = payload(e)["images"][0]
+    assert (image["width"], image["height"]) == (4000, 3000)
+    with Image.open(BytesIO(b64decode(image["src"].partition(",")[2]))) as shown:
         assert shown.size == (1600, 1200)
-    exact = box(e["gradcam", "x"][0, 0], seen, (4000, 3000))
-    assert picture["maps"][0]["box"] == pytest.approx(exact, abs=2 * 4000 / 1600)
+    exact = box(e["gradcam", "x"][0, 0], crop_box, (4000, 3000))
+    assert image["maps"][0]["box"] == pytest.approx(exact, abs=2 * 4000 / 1600)
 
 
-def test_small_pictures_keep_every_pixel(explanation):
-    source = payload(explanation)["pictures"][0]["src"]
+def test_small_images_keep_every_pixel(explanation):
+    source = payload(explanation)["images"][0]["src"]
     with Image.open(BytesIO(b64decode(source.partition(",")[2]))) as shown:
-        assert shown.tobytes() == explanation.pictures[0].image.tobytes()
+        assert shown.tobytes() == explanation.images[0].image.tobytes()
 
 
 def test_an_explanation_of_nothing_is_refused(explanation):
-    explanation.pictures = ()
+    explanation.images = ()
     with pytest.raises(InputError, match="nothing to show"):
         payload(explanation)
 
@@ -96,7 +96,7 @@ def test_hostile_words_stay_words(explained):
     assert page.count("<script") == 3
     assert page.count("</script>") == 3
     assert "<img src=x" not in page
-    assert data_in(page, "saywhy-data")["pictures"][0]["maps"][0]["target"] == HOSTILE
+    assert data_in(page, "saywhy-data")["images"][0]["maps"][0]["target"] == HOSTILE
     assert data_in(page, "saywhy-provenance") == {HOSTILE: HOSTILE}
 
 
@@ -147,14 +147,14 @@ def test_a_page_is_written_whole_or_not_at_all(explanation, tmp_path, monkeypatc
 
 
 def test_a_title_of_the_users_own(explanation):
-    assert payload(explanation)["title"] == "2 pictures"
+    assert payload(explanation)["title"] == "2 images"
     assert payload(explanation, title="Why?")["title"] == "Why?"
 
 
 def test_a_score_that_is_the_probability_is_said_once(explanation):
     explanation.score = "probability"
-    entries = payload(explanation)["pictures"][0]["maps"]
+    entries = payload(explanation)["images"][0]["maps"]
     assert {entry["score"] for entry in entries} == {None}
     assert {entry["probability"] for entry in entries} != {None}
     explanation.probabilities = None
-    assert None not in {entry["score"] for entry in payload(explanation)["pictures"][0]["maps"]}
+    assert None not in {entry["score"] for entry in payload(explanation)["images"][0]["maps"]}

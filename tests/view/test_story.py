@@ -9,11 +9,11 @@ from saywhy.view.story import Chapter, save_story, story
 TITLE, LEAD = "Why <so>?", "A model & its reasons."
 
 
-def test_every_chapter_has_its_pictures_and_its_provenance(explained):
+def test_every_chapter_has_its_images_and_its_provenance(explained):
     told = story(
         TITLE, LEAD, [Chapter("one", "first", [explained()]), Chapter("two", "then", [explained(), explained()])]
     )
-    assert [(c["heading"], c["text"], len(c["pictures"])) for c in told["chapters"]] == [
+    assert [(c["heading"], c["text"], len(c["images"])) for c in told["chapters"]] == [
         ("one", "first", 2),
         ("two", "then", 4),
     ]

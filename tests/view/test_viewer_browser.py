@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from saywhy.uncertainty.report import Bar, Risk, Told
-from saywhy.view import notebook_html, on_picture, save_html
+from saywhy.uncertainty.report import RiskCoveragePoint, UncertaintyComponent, UncertaintyReport
+from saywhy.view import notebook_html, on_image, save_html
 from saywhy.view.flat import Flat, contact_sheet
 from saywhy.view.overlay import heat_over
 from saywhy.view.scale import Scale
@@ -39,7 +39,7 @@ def show(browser, tmp_path) -> Iterator[Callable[..., Page]]:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_words_of_a_sentence_are_buttons_above_the_picture(show, explained):
+def test_words_of_a_sentence_are_buttons_above_the_image(show, explained):
     spoken = replace(explained(targets=["a red mug", "a", "red", "mug"], probabilities=False), words=(1, 2, 3))
     page = show(spoken)
     assert page.errors() == []
@@ -70,7 +70,7 @@ def test_only_words_are_all_there_is_to_choose(show, explained):
 def test_opens_from_a_file_without_a_complaint(show, explanation):
     page = show(explanation)
     assert page.errors() == []
-    assert page.text("h1") == "2 pictures"
+    assert page.text("h1") == "2 images"
     assert page.canvas().shape == (480, 720, 3)  # 120 x 80, enlarged six times
     assert page.canvas().std() > 5
 
@@ -83,9 +83,9 @@ def test_opens_from_a_file_without_a_complaint(show, explanation):
         (lambda page: page.choose("Layer", "layer4"), "gradcam mug proved"),
         (lambda page: page.click("key.png"), "gradcam mug proved"),
     ],
-    ids=["target", "method", "layer", "picture"],
+    ids=["target", "method", "layer", "image"],
 )
-def test_a_choice_changes_the_picture_the_card_and_is_said(show, explanation, change, card):
+def test_a_choice_changes_the_image_the_card_and_is_said(show, explanation, change, card):
     page = show(explanation)
     before = page.canvas()
     assert "gradcam mug proved" in page.text(".card")
@@ -122,8 +122,8 @@ def test_opacity_and_threshold(show, explanation):
 def test_the_heat_is_the_one_that_python_draws(show, explanation):
     page = show(explanation)
     page.click("Mark the peak")
-    picture = explanation.pictures[0]
-    expected = np.asarray(heat_over(picture.image, explanation["gradcam", "layer3"][0, 0], picture.seen), int)
+    source = explanation.images[0]
+    expected = np.asarray(heat_over(source.image, explanation["gradcam", "layer3"][0, 0], source.crop_box), int)
     middle = page.canvas()[3::6, 3::6]  # the middles of the enlarged pixels
     inside = (slice(2, -2), slice(23, 97))
     assert np.abs(middle[inside] - expected[inside]).mean() < 4
@@ -138,7 +138,7 @@ def test_the_value_under_the_pointer_is_pythons(show, explanation, method, pixel
     page.point(*pixel, (120, 80))
     x, y, value = page.reading()
     assert (x, y) == pixel
-    full = on_picture(explanation[method, "layer4"][0, 0], (20.0, 0.0, 100.0, 80.0), (120, 80))
+    full = on_image(explanation[method, "layer4"][0, 0], (20.0, 0.0, 100.0, 80.0), (120, 80))
     assert value == pytest.approx(float(full[y, x]), abs=1e-4)
 
 
@@ -160,7 +160,7 @@ def test_values_are_read_by_keyboard_and_said(show, explanation):
     ActionChains(page.browser).key_down(Keys.SHIFT).send_keys(Keys.ARROW_LEFT).key_up(Keys.SHIFT).perform()
     x, y, value = page.reading()
     assert (x, y) == (61, 42)
-    full = on_picture(explanation["gradcam", "layer3"][0, 0], (20.0, 0.0, 100.0, 80.0), (120, 80))
+    full = on_image(explanation["gradcam", "layer3"][0, 0], (20.0, 0.0, 100.0, 80.0), (120, 80))
     assert value == pytest.approx(float(full[y, x]), abs=1e-4)
     assert page.text("[role=status]").startswith("x 61, y 42: ")
     page.keys(Keys.HOME)
@@ -185,7 +185,7 @@ def test_two_maps_side_by_side_and_their_difference(show, explanation):
     page.point(70, 30, (120, 80), number=1)
     values = [page.reading(number)[2] for number in range(3)]
     maps = explanation["gradcam", "layer3"][0]
-    fields = [on_picture(maps[t], (20.0, 0.0, 100.0, 80.0), (120, 80)) for t in (0, 1)]
+    fields = [on_image(maps[t], (20.0, 0.0, 100.0, 80.0), (120, 80)) for t in (0, 1)]
     assert values[:2] == pytest.approx([float(full[30, 70]) for full in fields], abs=1e-4)
     levels = [float(Scale.of(maps[t]).heat(full)[30, 70]) for t, full in enumerate(fields)]
     assert values[2] == pytest.approx(levels[1] - levels[0], abs=1e-4)
@@ -216,13 +216,13 @@ def test_the_peak_and_the_box_are_drawn(show, explanation):
     assert (page.canvas() != without).any()
 
 
-def test_the_picture_in_grey_lets_the_heat_stand_out(show, explanation):
+def test_the_image_in_grey_lets_the_heat_stand_out(show, explanation):
     page = show(explanation)
     page.slide("Opacity", 0)
     page.click("Mark the peak")
-    page.click("Picture in grey")
-    seen = page.canvas()[:, 130:590]
-    assert np.ptp(seen, axis=-1).max() <= 1
+    page.click("Image in grey")
+    crop_box = page.canvas()[:, 130:590]
+    assert np.ptp(crop_box, axis=-1).max() <= 1
 
 
 def test_hostile_words_do_nothing(show, explained):
@@ -317,10 +317,10 @@ def test_odd_maps_are_shown_and_named(show, explained, values, words):
     assert page.canvas().std() > 5
 
 
-def test_a_map_as_large_as_the_picture(show, explained):
+def test_a_map_as_large_as_the_image(show, explained):
     values = torch.randn(1, 1, 80, 120)
     e = explained({("guided-backprop", "input"): values}, ["mug"], ("mug.png",), probabilities=False)
-    e.pictures = (type(e.pictures[0])("mug.png", e.pictures[0].image, (0.0, 0.0, 120.0, 80.0)),)
+    e.images = (type(e.images[0])("mug.png", e.images[0].image, (0.0, 0.0, 120.0, 80.0)),)
     page = show(e)
     page.point(17, 50, (120, 80))
     assert page.reading()[2] == pytest.approx(float(values[0, 0, 50, 17]), abs=1e-4)
@@ -398,9 +398,9 @@ def test_a_volume_is_read_in_voxels_on_every_slice(show):
     classes, scores, maps = torch.zeros(1, 1).int(), torch.ones(1, 1), {("m", "x"): values}
     e = Flat(["m"], ["x"], [["mug"]], classes, scores, "logit", (), None, (drawing,), {}, {}, {}, maps)
     page = show(e)
-    size, full = drawing.image.size, on_picture(values[0, 0], drawing.seen, drawing.image.size)
+    size, full = drawing.image.size, on_image(values[0, 0], drawing.crop_box, drawing.image.size)
     assert page.errors() == []
-    for z, (left, top, right, bottom) in enumerate(drawing.seen):
+    for z, (left, top, right, bottom) in enumerate(drawing.crop_box):
         page.point(left + (right - left) // 4, top + (bottom - top) // 2, size)
         x, y, value = page.reading()
         assert value == pytest.approx(float(full[y, x]), abs=1e-3)
@@ -412,16 +412,16 @@ def test_a_volume_is_read_in_voxels_on_every_slice(show):
     page.click("Mark the peak")
     page.slide("Opacity", 100)
     inside = np.isfinite(np.asarray(full))
-    expected = np.asarray(heat_over(drawing.image, values[0, 0], drawing.seen, opacity=1.0), int)
+    expected = np.asarray(heat_over(drawing.image, values[0, 0], drawing.crop_box, opacity=1.0), int)
     canvas = page.canvas()[::2, ::2]  # enlarged twice
     assert np.abs(canvas - expected)[inside].mean() < 8
     assert np.abs(canvas - expected)[~inside].mean() < 4
 
 
 def test_how_uncertain_the_answer_is_stands_beside_the_maps(show, explanation):
-    bars = Bar("total", 1.25, "nats", 0.98), Bar("epistemic", 0.02, "nats", None)
-    risk = Risk(tuple(i / 200 for i in range(100)), 80, "a test")
-    told = Told("mug", 0.36, bars, True, "It had better not answer.", 50, risk)
+    bars = UncertaintyComponent("total", 1.25, "nats", 0.98), UncertaintyComponent("epistemic", 0.02, "nats", None)
+    risk = RiskCoveragePoint(tuple(i / 200 for i in range(100)), 80, "a test")
+    told = UncertaintyReport("mug", 0.36, bars, True, "It had better not answer.", 50, risk)
     page = show(replace(explanation, certainty=(told, replace(told, abstains=None, text="?", risk=None))))
     assert page.text(".certainty h2") == "How uncertain is it?"
     assert "mug, 36 %, 50 guesses" in page.text(".certainty")
@@ -447,7 +447,7 @@ def test_nothing_is_said_of_certainty_where_nobody_asked(show, explanation):
 
 @pytest.fixture
 def captions(explained):
-    """Three captions of every picture, whose maps differ by 0.25 and 1.5."""
+    """Three captions of every image, whose maps differ by 0.25 and 1.5."""
     said = explained(targets=["a red mug", "a mug and a key", "a key"], probabilities=False)
     return replace(said, beside=True, distances={("gradcam", "layer3"): torch.tensor([[0.25], [1.5]])})
 
@@ -468,7 +468,7 @@ def test_alternatives_are_seen_side_by_side_and_are_buttons(show, captions):
     assert page.errors() == []
 
 
-def test_the_side_by_side_follows_picture_method_and_layer(show, captions):
+def test_the_side_by_side_follows_image_method_and_layer(show, captions):
     page = show(captions)
     assert "differ by 0.25 " in page.text(".sheet")
     pixels = "return document.querySelector('.small-map canvas').toDataURL()"

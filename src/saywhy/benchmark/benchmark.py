@@ -15,13 +15,13 @@ from jaxtyping import Bool
 from PIL import Image
 from torch import Tensor
 
-from saywhy.datasets.localized import DataSet, Located, Thing
-from saywhy.errors import InputError, PictureError, SaywhyWarning, nearest
+from saywhy.datasets.localized import Dataset, LocalizedImage, ObjectAnnotation
+from saywhy.errors import ImageError, InputError, SaywhyWarning, nearest
 from saywhy.explain import explain
 from saywhy.methods.registry import find_method
 from saywhy.metrics.catalogue import METRICS as KNOWN
-from saywhy.metrics.class_agnostic import NULLS, own_seed
-from saywhy.metrics.measure import Judge, of_hits
+from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES, sample_seed
+from saywhy.metrics.measure import EvaluationContext, of_hits
 from saywhy.metrics.metric import Metric
 from saywhy.metrics.registry import find_metric
 from saywhy.models import Model
@@ -31,30 +31,30 @@ METHODS = ("gradcam", "hirescam", "layercam", "gradcam++", "saliency")
 METRICS = ("pointing-game", "energy-pointing", "box-iou", "faithfulness-correlation", "deletion", "insertion")
 
 LEVEL, DRAWS = 0.95, 2000
-"""Of the intervals, by the bootstrap over pictures."""
+"""Of the intervals, by the bootstrap over images."""
 
 AT_ONCE = 2_000_000
-"""So many pictures are drawn at once for an interval, so that memory does not grow with the data set."""
+"""So many images are drawn at once for an interval, so that memory does not grow with the data set."""
 
 ROWS = "rows.jsonl"
-"""What was measured, a line for what was asked and then one for every picture; of two of a picture the last counts."""
+"""What was measured, a line for what was asked and then one for every image; of two of an image the last counts."""
 
 FORM = 2
-"""Of these lines and what is in them; a run goes on only with the same. In 1 all pictures had the same noise."""
+"""Of these lines and what is in them; a run goes on only with the same. In 1 all images had the same noise."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchmarkConfig:
     """What is measured; a run goes on only with the same.
 
     Attributes:
         model, weights: its name, and the digest of its weights.
-        data, size: the name of the data set, and how many pictures it has.
+        data, size: the name of the data set, and how many images it has.
         count: of how many it is measured, spread evenly over the data set.
         methods, metrics: names.
         layer: None is found.
-        seed: of all that is random: of the maps as it is, of what judges a picture (its noise, its hidden parts) with
-            the picture's place in the data set (:func:`saywhy.metrics.class_agnostic.own_seed`).
+        seed: of all that is random: of the maps as it is, of what judges an image (its noise, its hidden parts) with
+            the image's place in the data set (:func:`saywhy.metrics.class_agnostic.sample_seed`).
     """
 
     model: str
@@ -74,42 +74,42 @@ class Cell:
 
     Attributes:
         mean: over all maps; NaN where there is none.
-        low, high: the 95 % interval, by the bootstrap over pictures, or Wilson's where every picture is a hit or a miss
-            (:func:`saywhy.metrics.measure.of_hits`); NaN for a single picture. Where all other values are equal it has
+        low, high: the 95 % interval, by the bootstrap over images, or Wilson's where every image is a hit or a miss
+            (:func:`saywhy.metrics.measure.of_hits`); NaN for a single image. Where all other values are equal it has
             no width, which is what they show and no proof of more.
-        maps, pictures: how many.
+        maps, images: how many.
     """
 
     mean: float
     low: float
     high: float
     maps: int
-    pictures: int
+    images: int
 
 
 @dataclass
-class Bench:
+class Benchmark:
     """What was measured.
 
     Attributes:
         settings: what was asked.
-        pictures: of every picture that was measured, by its place in the data set, the rows of its maps.
-        skipped: of every picture that was not, why.
+        images: of every image that was measured, by its place in the data set, the rows of its maps.
+        skipped: of every image that was not, why.
     """
 
-    settings: Settings
-    pictures: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    settings: BenchmarkConfig
+    images: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
 
     @property
     def who(self) -> tuple[str, ...]:
         """The methods, then the maps that know nothing."""
-        return (*self.settings.methods, *NULLS)
+        return (*self.settings.methods, *CLASS_AGNOSTIC_BASELINES)
 
     def cell(self, who: str, metric: str) -> Cell:
         """One number of the table."""
         sums = []
-        for rows in self.pictures.values():
+        for rows in self.images.values():
             values = [row["values"].get(metric) for row in rows if row["who"] == who]
             known = [value for value in values if value is not None]
             if known:
@@ -142,25 +142,25 @@ class Bench:
         Raises:
             InputError: the suffix is neither, or the file cannot be written.
         """
-        from saywhy.io.atomic import written_whole
-        from saywhy.view.benchmark import bench_html
+        from saywhy.io.atomic import atomic_write
+        from saywhy.view.benchmark import benchmark_html
 
         file = Path(path)
         suffix = file.suffix.lower()
         if suffix not in (".html", ".json"):
             raise InputError(f"'{file}': the suffix must be .html or .json, got '{file.suffix}'.")
-        text = bench_html(self) if suffix == ".html" else json.dumps(self.record(), indent=1, ensure_ascii=False)
+        text = benchmark_html(self) if suffix == ".html" else json.dumps(self.record(), indent=1, ensure_ascii=False)
         try:
-            with written_whole(file) as temporary:
+            with atomic_write(file) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             raise InputError(f"'{file}' cannot be written: {error}") from error
         return file
 
 
-def bench(
+def benchmark(
     model: Model,
-    data: DataSet,
+    data: Dataset,
     methods: Sequence[str] = METHODS,
     metrics: Sequence[str] = METRICS,
     *,
@@ -168,10 +168,10 @@ def bench(
     layer: str | None = None,
     folder: "str | Path | None" = None,
     seed: int = 0,
-) -> Bench:
-    """Measure methods on a data set, for every class that is annotated in a picture and that the model knows.
+) -> Benchmark:
+    """Measure methods on a data set, for every class that is annotated in an image and that the model knows.
 
-    Things that are marked as difficult do not count, unless a picture has no others of their class. Where a class is
+    Things that are marked as difficult do not count, unless an image has no others of their class. Where a class is
     named without a place, metrics of places have no value; nor has a metric of methods that cannot be said of one (only
     path methods claim completeness).
 
@@ -179,14 +179,14 @@ def bench(
         model: what :func:`saywhy.load` gave.
         data: see :func:`saywhy.datasets.load.open_dataset`.
         methods, metrics: names; each counts once.
-        count: so many pictures, spread evenly over the data set; None are all.
+        count: so many images, spread evenly over the data set; None are all.
         layer: None is found.
-        folder: where what was measured is kept, picture by picture (``rows.jsonl``); the same call goes on there, and
+        folder: where what was measured is kept, image by image (``rows.jsonl``); the same call goes on there, and
             tries again what was left out. None keeps nothing.
         seed: of all that is random.
 
     Raises:
-        InputError: a metric has another name, the model knows no class of the data set or takes no pictures alone, the
+        InputError: a metric has another name, the model knows no class of the data set or takes no images alone, the
             folder holds another run, or nothing could be measured.
         MethodError: a method has another name.
     """
@@ -196,36 +196,38 @@ def bench(
         find_method(name)
     _check(model, data, methods, chosen)
     if not len(data):
-        raise InputError(f"{data.name} has no pictures.")
+        raise InputError(f"{data.name} has no images.")
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         raise InputError(f"count must be a whole number of at least 1, got {count!r}.")
     places = _spread(len(data), count)
-    settings = Settings(model.name, model.digest(), data.name, len(data), len(places), methods, metrics, layer, seed)
-    done = Bench(settings)
+    settings = BenchmarkConfig(
+        model.name, model.digest(), data.name, len(data), len(places), methods, metrics, layer, seed
+    )
+    done = Benchmark(settings)
     keep = _kept(done, Path(folder)) if folder is not None else lambda place: None
     classes = classes_of(model, data)
     with counted("measuring", len(places)) as advance:
         for place in places:
-            if place not in done.pictures:
+            if place not in done.images:
                 try:
-                    rows = list(_rows(model, data[place], classes, settings, chosen, own_seed(seed, place)))
+                    rows = list(_rows(model, data[place], classes, settings, chosen, sample_seed(seed, place)))
                     if rows:
-                        done.pictures[place] = rows
+                        done.images[place] = rows
                     else:
                         done.skipped[place] = "no class that is annotated in it is one of the model's"
-                except (PictureError, InputError) as error:  # one damaged picture does not stop the others
+                except (ImageError, InputError) as error:  # one damaged image does not stop the others
                     done.skipped[place] = str(error)
                 keep(place)
             advance(1)
-    done.pictures = dict(sorted(done.pictures.items()))  # the interval must not know what was tried again
-    if not done.pictures:
+    done.images = dict(sorted(done.images.items()))  # the interval must not know what was tried again
+    if not done.images:
         why = next(iter(done.skipped.values())).rstrip(".")
-        raise InputError(f"nothing could be measured of {len(places)} pictures. The first: {why}.")
+        raise InputError(f"nothing could be measured of {len(places)} images. The first: {why}.")
     return done
 
 
-def _check(model: Model, data: DataSet, methods: Sequence[str], metrics: Sequence[Metric]) -> None:
-    """What would go wrong with every picture is said before the first."""
+def _check(model: Model, data: Dataset, methods: Sequence[str], metrics: Sequence[Metric]) -> None:
+    """What would go wrong with every image is said before the first."""
     if not methods or not metrics:
         raise InputError(
             f"a bench needs a method and a metric at least, got {len(methods)} methods and {len(metrics)} metrics. "
@@ -233,12 +235,12 @@ def _check(model: Model, data: DataSet, methods: Sequence[str], metrics: Sequenc
         )
     if model.texts:
         raise InputError(
-            f"{model.name} takes words ({', '.join(model.texts)}) beside a picture, and {data.name} has none. Take a "
-            "model of pictures alone."
+            f"{model.name} takes words ({', '.join(model.texts)}) beside an image, and {data.name} has none. Take a "
+            "model of images alone."
         )
     if model.preprocess is None:
         raise InputError(
-            f"{model.name} is a bare network: how pictures are to be fed to it is not known. Load it with input_size= "
+            f"{model.name} is a bare network: how images are to be fed to it is not known. Load it with input_size= "
             "or preprocess=."
         )
     if needy := [metric.name for metric in metrics if "other" in metric.parameters]:
@@ -257,7 +259,7 @@ def _spread(size: int, count: int | None) -> list[int]:
     return [i * size // count for i in range(count)]
 
 
-def classes_of(model: Model, data: DataSet) -> Callable[[str], int | None]:
+def classes_of(model: Model, data: Dataset) -> Callable[[str], int | None]:
     """From a label of the data set to the model's class.
 
     Where both number the same classes alike (ImageNet's, of which two are called "crane"), by number; else by name.
@@ -280,18 +282,18 @@ def classes_of(model: Model, data: DataSet) -> Callable[[str], int | None]:
 
 def _rows(
     model: Model,
-    located: Located,
+    located: LocalizedImage,
     classes: Callable[[str], int | None],
-    settings: Settings,
+    settings: BenchmarkConfig,
     metrics: Sequence[Metric],
     seed: int,
 ) -> Iterator[dict[str, Any]]:
-    """What every metric says of every map of a picture; seed: of what judges them."""
+    """What every metric says of every map of an image; seed: of what judges them."""
     labels = [label for label in located.labels if classes(label) is not None]
     if not labels:
         return
     image = located.open()
-    things = [plainly_there([t for t in located.things if t.label == label]) for label in labels]
+    objects = [plainly_there([t for t in located.objects if t.label == label]) for label in labels]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SaywhyWarning)  # an empty map is measured like any other
         explanation = explain(
@@ -302,50 +304,52 @@ def _rows(
             settings.layer,
             seed=settings.seed,
         )
-    everywhere = Thing("", (0.0, 0.0, float(image.width), float(image.height)))
-    known = [some or [everywhere] for some in things]  # what is measured there is left out again
+    everywhere = ObjectAnnotation("", (0.0, 0.0, float(image.width), float(image.height)))
+    known = [some or [everywhere] for some in objects]  # what is measured there is left out again
     masks, boxes = [[mask_of(some, image) for some in known]], [[[t.box for t in some] for some in known]]
     first = settings.methods[0]
-    of_first = Judge(explanation, first, explanation._first_layer(first), masks, boxes, seed=seed)
+    of_first = EvaluationContext(explanation, first, explanation._first_layer(first), masks, boxes, seed=seed)
     for method in settings.methods:
         judge = of_first.at(method, explanation._first_layer(method))
         shown = {method: judge.maps}
         if method == first:  # maps of chance are of the first method's grid
-            shown |= {name: judge.null(name) for name in NULLS}
+            shown |= {name: judge.baseline(name) for name in CLASS_AGNOSTIC_BASELINES}
         for who, maps in shown.items():
-            found = {m.name: _values(judge, m, maps, who, things) for m in metrics}
+            found = {m.name: _values(judge, m, maps, who, objects) for m in metrics}
             for t, label in enumerate(labels):
                 yield {
-                    "picture": located.name,
+                    "image": located.name,
                     "label": label,
                     "who": who,
                     "values": {name: values[t] for name, values in found.items()},
                 }
 
 
-def _values(judge: Judge, metric: Metric, maps: Tensor, who: str, things: list[list[Thing]]) -> list[float | None]:
+def _values(
+    judge: EvaluationContext, metric: Metric, maps: Tensor, who: str, objects: list[list[ObjectAnnotation]]
+) -> list[float | None]:
     """Of every target; None where it cannot be said."""
-    if metric.needs == "method" and who in NULLS:
-        return [None] * len(things)
+    if metric.needs == "method" and who in CLASS_AGNOSTIC_BASELINES:
+        return [None] * len(objects)
     try:
         found = [_known(value) for value in judge.value(metric, maps)[0].tolist()]
     except InputError:
         if metric.needs != "method":
             raise
-        return [None] * len(things)  # of this method, or of these targets, it cannot be said
+        return [None] * len(objects)  # of this method, or of these targets, it cannot be said
     located = metric.needs in ("masks", "boxes")
-    return [value if some or not located else None for value, some in zip(found, things, strict=True)]
+    return [value if some or not located else None for value, some in zip(found, objects, strict=True)]
 
 
-def plainly_there(things: list[Thing]) -> list[Thing]:
+def plainly_there(objects: list[ObjectAnnotation]) -> list[ObjectAnnotation]:
     """Without the difficult ones, unless there are no others."""
-    return [thing for thing in things if not thing.difficult] or things
+    return [thing for thing in objects if not thing.difficult] or objects
 
 
-def mask_of(things: Sequence[Thing], image: Image.Image) -> Bool[Tensor, "height width"]:
+def mask_of(objects: Sequence[ObjectAnnotation], image: Image.Image) -> Bool[Tensor, "height width"]:
     """Where the things are: their pixels, or their boxes where only those are known."""
     there = np.zeros((image.height, image.width), bool)
-    for thing in things:
+    for thing in objects:
         if thing.mask is not None:
             there |= thing.mask()
         else:
@@ -355,18 +359,19 @@ def mask_of(things: Sequence[Thing], image: Image.Image) -> Bool[Tensor, "height
 
 
 def _drawn_means(sums: np.ndarray) -> np.ndarray:
-    """Means over pictures drawn again, from the sum and the number of the values of each, [picture, 2]."""
-    chance, count = np.random.default_rng(0), len(sums)
+    """Means over images drawn again, from the sum and the number of the values of each, [image, 2]."""
+    generator, count = np.random.default_rng(0), len(sums)
     most = max(1, AT_ONCE // count)
     parts = [
-        sums[chance.integers(count, size=(min(most, DRAWS - start), count))].sum(1) for start in range(0, DRAWS, most)
+        sums[generator.integers(count, size=(min(most, DRAWS - start), count))].sum(1)
+        for start in range(0, DRAWS, most)
     ]
     drawn = np.concatenate(parts)
     return drawn[:, 0] / drawn[:, 1]
 
 
-def _kept(done: Bench, folder: Path) -> Callable[[int], None]:
-    """Read what was measured before; returns what writes a picture down."""
+def _kept(done: Benchmark, folder: Path) -> Callable[[int], None]:
+    """Read what was measured before; returns what writes an image down."""
     file = folder / ROWS
     now = json.loads(json.dumps({"form": FORM, **asdict(done.settings)}))
     try:
@@ -389,7 +394,7 @@ def _kept(done: Bench, folder: Path) -> Callable[[int], None]:
                 return  # it stands there
             row: Mapping[str, Any] = {"place": place, "skipped": done.skipped[place]}
         else:
-            row = {"place": place, "rows": done.pictures[place]}
+            row = {"place": place, "rows": done.images[place]}
         with file.open("a", encoding="utf-8") as out:
             out.write(json.dumps(row) + "\n")
 
@@ -408,7 +413,7 @@ def _parsed(file: Path, number: int, line: bytes, size: int) -> dict[str, Any]:
 
 
 def _is_kept(line: Mapping[str, Any], size: int) -> bool:
-    """Whether it says of a picture why it was left out, or what was measured."""
+    """Whether it says of an image why it was left out, or what was measured."""
     place, rows = line.get("place"), line.get("rows")
     if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < size:
         return False
@@ -429,7 +434,9 @@ def _damaged(file: Path, number: int) -> InputError:
     return InputError(f"'{file}', line {number}, is damaged. Take the line out, or remove the file to begin anew.")
 
 
-def _read_back(done: Bench, now: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, str]:
+def _read_back(
+    done: Benchmark, now: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], folder: Path
+) -> dict[int, str]:
     """Take over what was measured before, if the same was asked; returns why others were left out."""
     before = lines[0] if lines else now
     if before.get("form") != now["form"]:
@@ -446,7 +453,7 @@ def _read_back(done: Bench, now: Mapping[str, Any], lines: Sequence[Mapping[str,
         if "skipped" in row:
             skipped[row["place"]] = row["skipped"]
         else:
-            done.pictures[row["place"]] = row["rows"]
+            done.images[row["place"]] = row["rows"]
     return skipped
 
 

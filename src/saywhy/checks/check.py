@@ -6,7 +6,7 @@ The rule (docs/check.md): a map is trusted if it passes every test that can be m
 - *faithful*: does the score fall where the map says, more than for maps that know nothing?
 - *of this network*: does another map come out when the network's weights are shuffled?
 - *of this answer*: is it another map than that of the next best class?
-- *stable*: does it stay when the picture changes by next to nothing?
+- *stable*: does it stay when the image changes by next to nothing?
 - *adds up*: are its parts the change of the score, where the method claims so?
 
 A test that cannot be made of a map (no other class, an empty map, a network that cannot be copied) is left out and says
@@ -26,25 +26,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saywhy.diagnostics import Card
+from saywhy.diagnostics import Diagnostics
 from saywhy.engine import tree
 from saywhy.errors import InputError, ModelError, first_line
-from saywhy.explainer.rerun import NoRival
+from saywhy.explainer.rerun import NoRunnerUp
 from saywhy.explanation import Explanation
-from saywhy.metrics.class_agnostic import NULLS, moved, random_like
+from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES, random_baseline, shifted_baseline
 from saywhy.metrics.faithfulness import correlated
 from saywhy.metrics.human_attention import on_grid, rank_correlation
-from saywhy.metrics.measure import Judge, Measured
+from saywhy.metrics.measure import EvaluationContext, Measured
 from saywhy.metrics.registry import find_metric
 from saywhy.metrics.robustness import stability
-from saywhy.metrics.sanity import forgotten, left_of, target_randomisation
+from saywhy.metrics.sanity import random_logit, randomized_maps, similarity_after_randomization
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores
 
-PROBES = 48
-"""Pictures with something hidden."""
+PERTURBATIONS = 48
+"""Images with something hidden."""
 
-CHANCES = 500
+NULL_SAMPLES = 500
 """Maps of chance of each kind, with which faithfulness is compared."""
 
 FINEST = 28
@@ -54,14 +54,14 @@ STEPS = 6
 """Portions of deletion and insertion."""
 
 DRAWS = 4
-"""Noisy copies of the picture."""
+"""Noisy copies of the image."""
 
 OTHERS = ("gradcam", "hirescam", "layercam", "gradcam++", "saliency")
 """Methods of one pass whose maps the map is compared with."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class CheckLimits:
     """Where tests pass.
 
     Attributes:
@@ -69,14 +69,14 @@ class Limits:
         forgets: what may be left of the map, on average, while the network forgets; at most.
         rival: the rank correlation with the map of the next best class; at most.
         stable: the rank correlation with maps of noisy copies; at least.
-        gap: by how much the parts may fail to add up, as a share; at most.
+        completeness_error: by how much the parts may fail to add up, as a share; at most.
     """
 
     faithful: float = 0.95
     forgets: float = 0.9
     rival: float = 0.9
     stable: float = 0.8
-    gap: float = 0.1
+    completeness_error: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Check:
         verdicts: [batch][target].
         scores: metrics with their nulls, by name.
         percentiles: of the faithfulness among maps of chance, from 0 to 1: by kind of chance, [batch, target].
-        forgotten: the maps [batch, target, *space] while the network forgets, stage by stage.
+        randomized_maps: the maps [batch, target, *space] while the network forgets, stage by stage.
         left: [batch, target, stage] what is left of the map in them; NaN where there is no map any more, and without
             stages where the network cannot be copied.
         agreement: [batch, target] by method, the rank correlation with the maps of other methods.
@@ -138,7 +138,7 @@ class Check:
     verdicts: tuple[tuple[Verdict, ...], ...]
     scores: Mapping[str, Measured]
     percentiles: Mapping[str, Scores]
-    forgotten: tuple[MapStack, ...]
+    randomized_maps: tuple[MapStack, ...]
     left: Float[Tensor, "batch target stage"]
     agreement: Mapping[str, Scores]
 
@@ -163,7 +163,7 @@ def check(
     *,
     method: str | None = None,
     layer: str | None = None,
-    limits: Limits = Limits(),  # noqa: B008 (frozen)
+    limits: CheckLimits = CheckLimits(),  # noqa: B008 (frozen)
     seed: int = 0,
 ) -> Check:
     """Test the maps of an explanation; of a method of one pass that is the time of some 130 forward passes a map.
@@ -178,7 +178,7 @@ def check(
 
     Raises:
         InputError: the explanation cannot be asked again (it was read from a file, or the weights have changed), it has
-            no such maps, or its network takes one picture at a time alone.
+            no such maps, or its network takes one image at a time alone.
 
     >>> import saywhy
     >>> from saywhy.toybox import scene
@@ -195,7 +195,7 @@ def check(
             verdicts=made.verdicts(),
             scores=made.scores(),
             percentiles=made.percentiles,
-            forgotten=made.forgotten,
+            randomized_maps=made.randomized_maps,
             left=made.left,
             agreement=_agreement(made.judge),
         )
@@ -206,7 +206,7 @@ def verdicts(
 ) -> tuple[tuple[Verdict, ...], ...]:
     """The verdicts [batch][target] alone, without the scores that are shown beside."""
     with _several_at_once():
-        return _tests(explanation, method, layer, Limits(), seed).verdicts()
+        return _tests(explanation, method, layer, CheckLimits(), seed).verdicts()
 
 
 @contextmanager
@@ -216,12 +216,12 @@ def _several_at_once() -> Iterator[None]:
     except tree.CallFailed as failed:
         error = failed.__cause__ or failed
         raise InputError(
-            "the tests ask the network of several altered pictures at once, which it does not take "
-            f"({first_line(error)}). Explain the picture with batch_size=1; then they are asked one by one."
+            "the tests ask the network of several altered images at once, which it does not take "
+            f"({first_line(error)}). Explain the image with batch_size=1; then they are asked one by one."
         ) from error
 
 
-def _tests(explanation: Any, method: str | None, layer: str | None, limits: Limits, seed: int) -> "_Tests":
+def _tests(explanation: Any, method: str | None, layer: str | None, limits: CheckLimits, seed: int) -> "_Tests":
     """The tests of some maps, if there are such maps.
 
     Raises:
@@ -230,7 +230,7 @@ def _tests(explanation: Any, method: str | None, layer: str | None, limits: Limi
     if not isinstance(explanation, Explanation):
         raise InputError(
             f"check takes an explanation, as saywhy.explain makes it, got {type(explanation).__name__}: "
-            "check(explain(model, picture))."
+            "check(explain(model, image))."
         )
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError(f"seed is a whole number from 0, got {seed!r}.")
@@ -253,7 +253,7 @@ class _Tests:
     explanation: Explanation
     method: str
     layer: str
-    limits: Limits
+    limits: CheckLimits
     seed: int
 
     def verdicts(self) -> tuple[tuple[Verdict, ...], ...]:
@@ -268,29 +268,29 @@ class _Tests:
         return tuple(tuple(Verdict(tuple(test[b][t] for test in done)) for t in range(targets)) for b in range(samples))
 
     @cached_property
-    def judge(self) -> Judge:
+    def judge(self) -> EvaluationContext:
         """What metrics need."""
-        return Judge(self.explanation, self.method, self.layer, probes=PROBES, seed=self.seed)
+        return EvaluationContext(self.explanation, self.method, self.layer, probes=PERTURBATIONS, seed=self.seed)
 
     @cached_property
     def percentiles(self) -> dict[str, Scores]:
         """The share of maps of chance whose faithfulness is lower; equals count half, and the map itself nothing."""
-        probes, own = self.judge.probed("logit"), self._faithfulness
+        probes, own = self.judge.perturbation_scores("logit"), self._faithfulness
         maps = self.judge.maps.cpu().double()
         if maps.ndim == 4 and max(maps.shape[2:]) > FINEST:
             maps = on_grid(maps, (FINEST, FINEST))
-        many = maps.repeat(CHANCES, *[1] * (maps.ndim - 1))
+        many = maps.repeat(NULL_SAMPLES, *[1] * (maps.ndim - 1))
         found = {}
-        for kind, made in {"random": random_like, "moved": moved}.items():
+        for kind, made in {"random": random_baseline, "moved": shifted_baseline}.items():
             chances = made(many, many, self.seed)
-            other = (chances != many).flatten(2).any(2).unflatten(0, (CHANCES, len(maps)))
-            drawn = correlated(probes.sums(chances).unflatten(0, (CHANCES, len(maps))), probes.drops)
+            other = (chances != many).flatten(2).any(2).unflatten(0, (NULL_SAMPLES, len(maps)))
+            drawn = correlated(probes.sums(chances).unflatten(0, (NULL_SAMPLES, len(maps))), probes.drops)
             below = (drawn < own).double() + (drawn == own).double() / 2
             found[kind] = (below * other).sum(0) / other.sum(0)
         return found
 
     @property
-    def forgotten(self) -> tuple[MapStack, ...]:
+    def randomized_maps(self) -> tuple[MapStack, ...]:
         """The maps while the network forgets; none where it cannot be made to."""
         return self._forgetting[0]
 
@@ -298,7 +298,7 @@ class _Tests:
     def _forgetting(self) -> tuple[tuple[MapStack, ...], str]:
         """These maps; or why there are none."""
         try:
-            return tuple(forgotten(self.explanation, self.method, self.layer, seed=self.seed)), ""
+            return tuple(randomized_maps(self.explanation, self.method, self.layer, seed=self.seed)), ""
         except ModelError as error:
             return (), str(error).rstrip(".")
 
@@ -306,24 +306,26 @@ class _Tests:
     def left(self) -> Tensor:
         """What is left of the map in them, [batch, target, stage]; NaN where a map is the same everywhere."""
         own = self.explanation[self.method, self.layer].detach()
-        if not self.forgotten:
+        if not self.randomized_maps:
             return torch.empty(*own.shape[:2], 0, dtype=torch.float64)
-        empty = torch.stack([_empty(stage) for stage in self.forgotten], -1)
-        return left_of(own, self.forgotten).masked_fill(empty, math.nan)
+        empty = torch.stack([_empty(stage) for stage in self.randomized_maps], -1)
+        return similarity_after_randomization(own, self.randomized_maps).masked_fill(empty, math.nan)
 
     def scores(self) -> dict[str, Measured]:
         """Metrics beside what maps get that know nothing."""
         found = {}
         for name, settings in _SCORES.items():
             metric = find_metric(name)
-            nulls = {n: self.judge.value(metric, self.judge.null(n), **settings) for n in NULLS}
-            found[name] = Measured(metric, self.judge.value(metric, self.judge.maps, **settings), nulls)
+            baselines = {
+                n: self.judge.value(metric, self.judge.baseline(n), **settings) for n in CLASS_AGNOSTIC_BASELINES
+            }
+            found[name] = Measured(metric, self.judge.value(metric, self.judge.maps, **settings), baselines)
         return found
 
     def sound(self) -> Tested:
         """The validity card."""
 
-        def test(card: Card) -> Test:
+        def test(card: Diagnostics) -> Test:
             bad = [fact for fact in card if fact.state == "bad"]
             text = "; ".join(f"{fact.name}: {fact.text}" for fact in bad) or "its card holds nothing bad"
             return Test("sound", not bad, float(len(bad)), 0, text)
@@ -364,8 +366,8 @@ class _Tests:
         if bool((self.explanation.classes < 0).all()):
             return self._none("of this answer", "the target is no single class")
         try:
-            alike = target_randomisation(self.explanation, self.method, self.layer)
-        except NoRival:
+            alike = random_logit(self.explanation, self.method, self.layer)
+        except NoRunnerUp:
             return self._none("of this answer", "the network has no other answer to compare with")
         return self._each(
             "of this answer",
@@ -378,8 +380,8 @@ class _Tests:
         )
 
     def stable(self) -> Tested:
-        """Whether it stays when the picture changes by next to nothing."""
-        alike = stability(self.explanation, self.method, self.layer, draws=DRAWS, seed=self.seed)
+        """Whether it stays when the image changes by next to nothing."""
+        alike = stability(self.explanation, self.method, self.layer, num_samples=DRAWS, seed=self.seed)
         return self._each(
             "stable",
             alike,
@@ -391,15 +393,15 @@ class _Tests:
 
     def adds_up(self) -> Tested:
         """Whether its parts are the change of the score, where the method says so."""
-        gap = self.explanation._gaps.get((self.method, self.layer))
-        if gap is None:
+        completeness_error = self.explanation._completeness_errors.get((self.method, self.layer))
+        if completeness_error is None:
             return self._none("adds up", "the method does not claim to add up")
-        size = gap.detach().cpu().double().abs()
+        size = completeness_error.detach().cpu().double().abs()
         return self._each(
             "adds up",
             size,
-            self.limits.gap,
-            size <= self.limits.gap,
+            self.limits.completeness_error,
+            size <= self.limits.completeness_error,
             share=True,
             good="its parts add up to the change of the score but for {value}",
             bad="its parts do not add up to the change of the score, by {value} of it (at most {limit})",
@@ -467,8 +469,8 @@ def _empty(maps: MapStack) -> Tensor:
     return ~(low < high)
 
 
-def _agreement(judge: Judge) -> dict[str, Scores]:
-    """The rank correlation with the maps of other methods of one pass, on 14 × 14 cells; of pictures alone."""
+def _agreement(judge: EvaluationContext) -> dict[str, Scores]:
+    """The rank correlation with the maps of other methods of one pass, on 14 × 14 cells; of images alone."""
     if judge.maps.ndim != 4:
         return {}
     own = on_grid(judge.explanation[judge.method, judge.layer]).flatten(2)

@@ -9,14 +9,14 @@ import typer
 from typer.core import TyperGroup
 
 from saywhy.cli.ask import ask
-from saywhy.cli.benchmark import bench
+from saywhy.cli.benchmark import benchmark
 from saywhy.cli.caption import caption
 from saywhy.cli.check import check
 from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
 from saywhy.cli.screen import failure
 from saywhy.cli.tables import layers, methods, metrics
-from saywhy.cli.textual import words
+from saywhy.cli.textual import textual
 from saywhy.cli.train import train
 from saywhy.engine.memory import out_of_memory
 from saywhy.errors import SaywhyError
@@ -51,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, ask, caption, check, bench, words, methods, metrics, layers, train, demo):
+for command in (explain, ask, caption, check, benchmark, textual, methods, metrics, layers, train, demo):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""``saywhy ask``: a picture and a question in; answers, and maps of why, out."""
+"""``saywhy ask``: an image and a question in; answers, and maps of why, out."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ BAR = 20
 
 
 def ask(
-    picture: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
     question: Annotated[str, typer.Argument(help="A question in words the model knows.", show_default=False)],
     model: ModelName = "toybox:ucam",
     weights: Weights = None,
@@ -34,12 +34,12 @@ def ask(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Ask a model about a picture, and see why it answers so."""
+    """Ask a model about an image, and see why it answers so."""
     from saywhy.explain import explain
     from saywhy.models import load
     from saywhy.targets import Certainty, Top
-    from saywhy.tasks.vqa.ask import by_word
-    from saywhy.uncertainty.report import certainty_of
+    from saywhy.tasks.vqa.ask import word_ablation
+    from saywhy.uncertainty.report import uncertainty_report
 
     settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
     write = writer_of(output, 1 + words, as_json)
@@ -47,22 +47,22 @@ def ask(
         steps.now(f"loading {model}")
         loaded = load(model, weights)
         steps.done()
-        steps.now(f"asking {picture.name}")
-        inputs = loaded.asked(picture, question)
+        steps.now(f"asking {source.name}")
+        inputs = loaded.asked(source, question)
         wanted: Any = [parse_target(text, loaded.labels) for text in answer or []] or [Top(top)]
-        if loaded.reference is not None and "noise" in loaded.reference.quantiles:
+        if loaded.reference is not None and "aleatoric_variance" in loaded.reference.quantiles:
             wanted.append(Certainty())
         found = [explain(loaded, inputs, wanted, method or "gradcam", **settings)]
         steps.done()
         steps.now("asking how certain it is")
-        certainty = certainty_of(loaded, inputs)
+        certainty = uncertainty_report(loaded, inputs)
         found[0] = found[0].with_certainty([certainty])
         steps.done()
         if words:
             steps.now("leaving out every word")
             if answer and len(answer) > 1:
                 raise InputError(f"--words is of one answer at a time; {len(answer)} were given.")
-            found.append(by_word(loaded, inputs, wanted[0] if answer else None, method or "gradcam", **settings))
+            found.append(word_ablation(loaded, inputs, wanted[0] if answer else None, method or "gradcam", **settings))
             steps.done()
     paths = write(found)
     if as_json:
@@ -76,19 +76,26 @@ def ask(
         screen.written(path)
 
 
-def print_certainty(told: Any) -> None:
+def print_certainty(report: Any) -> None:
     """Bars of the kinds of uncertainty, as shares of the questions that are less uncertain, and what to do."""
-    guesses = f" of {told.guesses} guesses" if told.guesses > 1 else ""
-    screen.say(f"\nthe answer{guesses}: {told.answer}, {told.probability:.1%}")
-    if all(bar.share is None for bar in told.bars):
-        screen.say("uncertainty: " + ", ".join(f"{bar.value:.3g} {bar.unit} {bar.name}" for bar in told.bars))
+    guesses = f" of {report.num_samples} guesses" if report.num_samples > 1 else ""
+    screen.say(f"\nthe answer{guesses}: {report.answer}, {report.probability:.1%}")
+    if all(component.share is None for component in report.components):
+        screen.say(
+            "uncertainty: "
+            + ", ".join(f"{component.value:.3g} {component.unit} {component.name}" for component in report.components)
+        )
         return
     table = screen.table("how uncertain", "", "value", "more than", right=("value", "more than"), whole=("",))
-    for bar in told.bars:
-        filled = "" if bar.share is None else "█" * round(BAR * bar.share) + "░" * (BAR - round(BAR * bar.share))
-        beside = "" if bar.share is None else f"{bar.share:.0%} of {bar.among}"
-        table.add_row(bar.name, filled, f"{bar.value:.3g} {bar.unit}", beside)
+    for component in report.components:
+        filled = (
+            ""
+            if component.share is None
+            else "█" * round(BAR * component.share) + "░" * (BAR - round(BAR * component.share))
+        )
+        beside = "" if component.share is None else f"{component.share:.0%} of {component.among}"
+        table.add_row(component.name, filled, f"{component.value:.3g} {component.unit}", beside)
     screen.show(table)
-    screen.say(told.text)
-    if told.risk is not None:
-        screen.say(told.risk.text)
+    screen.say(report.text)
+    if report.risk is not None:
+        screen.say(report.risk.text)

@@ -1,4 +1,4 @@
-"""``saywhy bench``: methods beside one another on a data set."""
+"""``saywhy benchmark``: methods beside one another on a data set."""
 
 import json
 from pathlib import Path
@@ -9,13 +9,13 @@ import typer
 from saywhy.cli import screen
 from saywhy.cli.explain import DEFAULT_MODEL, ModelName, Weights
 
-FOLDER = Path("bench")
+FOLDER = Path("benchmark")
 
 REASONS = 5
-"""Of so many pictures that were left out it is said why; bench.json has all of them."""
+"""Of so many images that were left out it is said why; benchmark.json has all of them."""
 
 
-def bench(
+def benchmark(
     data: Annotated[
         str,
         typer.Argument(
@@ -29,7 +29,7 @@ def bench(
     metric: Annotated[list[str] | None, typer.Option("--metric", help="See `saywhy metrics`. Several times.")] = None,
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")] = None,
     count: Annotated[
-        int | None, typer.Option("--count", "-n", help="So many pictures, spread evenly; all if not given.")
+        int | None, typer.Option("--count", "-n", help="So many images, spread evenly; all if not given.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
     output: Annotated[
@@ -39,7 +39,7 @@ def bench(
 ) -> None:
     """Measure methods on a data set: a table with intervals, beside maps that know nothing."""
     from saywhy.benchmark.benchmark import METHODS, METRICS
-    from saywhy.benchmark.benchmark import bench as measured
+    from saywhy.benchmark.benchmark import benchmark as measured
     from saywhy.datasets.load import open_dataset
     from saywhy.models import load
     from saywhy.progress import reported_to
@@ -61,7 +61,7 @@ def bench(
                 seed=seed,
             )
         steps.done()
-    paths = [found.save(output / name) for name in ("bench.json", "bench.html")]
+    paths = [found.save(output / name) for name in ("benchmark.json", "benchmark.html")]
     if as_json:
         print(json.dumps(found.record(), indent=1, ensure_ascii=False))
     else:
@@ -82,7 +82,7 @@ def _show(found: Any) -> None:
         table.add_row(who, *(f"{c.mean:.3g} ({c.low:.3g}–{c.high:.3g})" if c.maps else "" for c in cells))
     screen.show(table)
     left = f"; {len(found.skipped)} left out:" if found.skipped else ""
-    count = len(found.pictures)
-    screen.note(f"{count} picture{'s' * (count != 1)}{left}")
+    count = len(found.images)
+    screen.note(f"{count} image{'s' * (count != 1)}{left}")
     for reason in list(dict.fromkeys(found.skipped.values()))[:REASONS]:
         screen.note(f"  {reason}")

@@ -1,4 +1,4 @@
-"""``saywhy caption``: a picture in; a sentence, and a map of why for every word of it, out."""
+"""``saywhy caption``: an image in; a sentence, and a map of why for every word of it, out."""
 
 import json
 import re
@@ -13,11 +13,11 @@ from saywhy.cli.explain import ModelName, Weights, parameters_of, print_table, r
 from saywhy.errors import InputError
 
 MOST = 60
-"""Captions of a picture at once."""
+"""Captions of an image at once."""
 
 
 def caption(
-    picture: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
     model: ModelName = "toybox:captioner",
     weights: Weights = None,
     text: Annotated[
@@ -30,7 +30,7 @@ def caption(
         str | None,
         typer.Option("--diverse", help="GROUPSxBEAMS, e.g. 3x2: different captions, and a map of why for each."),
     ] = None,
-    strength: Annotated[
+    diversity_penalty: Annotated[
         float | None,
         typer.Option(min=0, help="How much groups of --diverse are kept from saying the same.", show_default="1"),
     ] = None,
@@ -40,17 +40,22 @@ def caption(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.html, FILE.png or FILE.npz.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Caption a picture, and see why every word was said."""
+    """Caption an image, and see why every word was said."""
     from saywhy.models import load
-    from saywhy.tasks.captioning.caption import STRENGTH, captions, compare, diverse_captions
+    from saywhy.tasks.captioning.caption import (
+        DIVERSITY_PENALTY,
+        explain_captions,
+        generate_captions,
+        generate_diverse_captions,
+    )
     from saywhy.tasks.captioning.caption import caption as explained
 
     if diverse is not None and text is not None:
         raise InputError("--diverse is of what the model says itself; --text is a caption of yours. Give one of them.")
     if diverse is not None and count > 1:
         raise InputError("--diverse GROUPSxBEAMS says how many sentences there are; leave --count out.")
-    if diverse is None and strength is not None:
-        raise InputError("--strength is of --diverse GROUPSxBEAMS; give both.")
+    if diverse is None and diversity_penalty is not None:
+        raise InputError("--diversity-penalty is of --diverse GROUPSxBEAMS; give both.")
     shape = None if diverse is None else shape_of(diverse)
     settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
     write = writer_of(output, 1, as_json)
@@ -58,14 +63,16 @@ def caption(
         steps.now(f"loading {model}")
         loaded = load(model, weights)
         steps.done()
-        steps.now(f"looking at {picture.name}")
+        steps.now(f"looking at {source.name}")
         if shape is not None:
-            variants = diverse_captions(loaded, picture, *shape, STRENGTH if strength is None else strength)[0]
+            variants = generate_diverse_captions(
+                loaded, source, *shape, DIVERSITY_PENALTY if diversity_penalty is None else diversity_penalty
+            )[0]
             said = [one.text for one in variants]
-            found = compare(loaded, picture, said, method or "gradcam", **settings)
+            found = explain_captions(loaded, source, said, method or "gradcam", **settings)
         else:
-            said = [text] if text is not None else captions(loaded, picture, count)[0]
-            found = explained(loaded, picture, said[0], method or "gradcam", **settings)
+            said = [text] if text is not None else generate_captions(loaded, source, count)[0]
+            found = explained(loaded, source, said[0], method or "gradcam", **settings)
         steps.done()
     distances = {method: float(apart) for (method, _), apart in found.distances.items()}
     paths = write([found])

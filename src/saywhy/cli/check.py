@@ -1,4 +1,4 @@
-"""``saywhy check``: a picture in; its map, tested, and a verdict out."""
+"""``saywhy check``: an image in; its map, tested, and a verdict out."""
 
 import json
 import math
@@ -16,11 +16,11 @@ PAGE = Path("check.html")
 
 
 def check(
-    picture: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     question: Annotated[
-        str | None, typer.Option("--question", "-q", help="Words beside the picture, for a model that takes them.")
+        str | None, typer.Option("--question", "-q", help="Words beside the image, for a model that takes them.")
     ] = None,
     target: Annotated[
         list[str] | None, typer.Option("--target", "-t", help="As for `saywhy explain`. Several times for several.")
@@ -47,9 +47,9 @@ def check(
         steps.now(f"loading {model}")
         loaded = load(model, weights)
         steps.done()
-        steps.now(f"explaining {picture.name}")
+        steps.now(f"explaining {source.name}")
         wanted = [parse_target(text, loaded.labels) for text in target or []]
-        inputs = picture if question is None else loaded.asked(picture, question)
+        inputs = source if question is None else loaded.asked(source, question)
         explanation = explain(loaded, inputs, wanted or None, method, layer, seed=seed, **parameters)
         steps.done()
         steps.now("checking")
@@ -98,7 +98,7 @@ def _record(found: Any) -> dict[str, Any]:
                 name: {
                     "value": known(float(one.values[0, t])),
                     "better": one.metric.better,
-                    **{null: known(float(values[0, t])) for null, values in one.nulls.items()},
+                    **{baseline: known(float(values[0, t])) for baseline, values in one.baselines.items()},
                 }
                 for name, one in found.scores.items()
             },

@@ -27,30 +27,30 @@ SPOKEN = ("hirescam", "gradcam", "guided-gradcam", "model-attention")
 
 TITLE = "Why did the model say that?"
 LEAD = (
-    "Three small models look at drawn pictures: one says what is there, one answers questions, one writes captions. "
+    "Three small models look at drawn images: one says what is there, one answers questions, one writes captions. "
     "Every map shows where a model found its reasons; the legend below it says what its colours mean."
 )
 SEEN = (
-    "The model gives a probability to every kind of thing. Choose one of its answers, another picture, or another "
+    "The model gives a probability to every kind of thing. Choose one of its answers, another image, or another "
     "method, and the map follows. Below the answers stands what is known about the map, and whether to trust it."
 )
 ASKED = (
-    "“{question}” The model answers “{answer}”. Choose another answer to see what in the picture would speak for that "
+    "“{question}” The model answers “{answer}”. Choose another answer to see what in the image would speak for that "
     "one."
 )
 WORDS = (
-    "The same question, word by word. Choose a word above the picture: the map shows what the answer owes to it, which "
+    "The same question, word by word. Choose a word above the image: the map shows what the answer owes to it, which "
     "is little for words that could be left out."
 )
 SAID = (
-    "The model writes “{sentence}”. Choose a word above the picture to see what in the picture made the model say it; "
+    "The model writes “{sentence}”. Choose a word above the image to see what in the image made the model say it; "
     "the whole sentence has a map of its own."
 )
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the page and the pictures go.")] = Path("out/demo"),
-    pictures: Annotated[
+    folder: Annotated[Path, typer.Argument(help="Where the page and the images go.")] = Path("out/demo"),
+    images: Annotated[
         int, typer.Option(min=1, max=200, help="How many scenes to draw; the first one is spoken of.")
     ] = 1 + len(SCENES),
 ) -> None:
@@ -62,17 +62,17 @@ def demo(
         from saywhy.view.story import Chapter, save_story
     with screen.timed("loading toybox:classifier, toybox:vqa and toybox:captioner"):
         classifier, answerer, captioner = (load(f"toybox:{name}") for name in ("classifier", "vqa", "captioner"))
-    with screen.timed(f"drawing {pictures} scenes"):
-        files = _drawn(folder, pictures)
+    with screen.timed(f"drawing {images} scenes"):
+        files = _drawn(folder, images)
     with screen.noted_warnings():
         with screen.timed("finding the layers and proving their layouts"):
             explain(classifier, files[0], relu=False)
-        with screen.timed(f"explaining: {pictures} pictures × 3 answers × {len(METHODS)} methods"):
+        with screen.timed(f"explaining: {images} images × 3 answers × {len(METHODS)} methods"):
             seen = [explain(classifier, file, Top(3), METHODS) for file in files]
         with screen.timed("asking and captioning"):
             spoken = [*_asked(answerer, files[0]), _said(captioner, files[0])]
         with screen.timed("writing the page"):
-            chapters = [Chapter("What is in the picture?", SEEN, seen), *spoken]
+            chapters = [Chapter("What is in the image?", SEEN, seen), *spoken]
             save_story(TITLE, LEAD, chapters, folder / "index.html")
             explain(classifier, files[0], Top(3)).save(folder / "why.png")
     print(f"open {(folder / 'index.html').resolve()}")
@@ -97,7 +97,7 @@ def _asked(model: "Model", file: Path) -> "list[Chapter]":
     """A question about the colour of something in the scene, its answers, and its words."""
     from saywhy.explain import explain
     from saywhy.targets import Top
-    from saywhy.tasks.vqa.ask import by_word
+    from saywhy.tasks.vqa.ask import word_ablation
     from saywhy.toybox import scene
     from saywhy.toybox.language import questions
     from saywhy.view.story import Chapter
@@ -108,7 +108,7 @@ def _asked(model: "Model", file: Path) -> "list[Chapter]":
     text = ASKED.format(question=question, answer=answers.targets[0][0])
     return [
         Chapter("Ask it something", text, [answers]),
-        Chapter("What does every word of the question do?", WORDS, [by_word(model, inputs, method=SPOKEN[:2])]),
+        Chapter("What does every word of the question do?", WORDS, [word_ablation(model, inputs, method=SPOKEN[:2])]),
     ]
 
 
@@ -118,4 +118,4 @@ def _said(model: "Model", file: Path) -> "Chapter":
     from saywhy.view.story import Chapter
 
     found = caption(model, file, method=SPOKEN, relu=False)
-    return Chapter("Let it describe the picture", SAID.format(sentence=found.targets[0][0]), [found])
+    return Chapter("Let it describe the image", SAID.format(sentence=found.targets[0][0]), [found])

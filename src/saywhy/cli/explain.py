@@ -1,4 +1,4 @@
-"""``saywhy explain``: pictures in, maps out."""
+"""``saywhy explain``: images in, maps out."""
 
 import itertools
 import json
@@ -10,7 +10,7 @@ import typer
 
 from saywhy.cli import screen
 from saywhy.cli.expression import parse_target
-from saywhy.errors import InputError, PictureError
+from saywhy.errors import ImageError, InputError
 
 DEFAULT_MODEL = "toybox:classifier"
 PAGE = Path("why.html")
@@ -30,7 +30,7 @@ Weights = Annotated[
 
 
 def explain(
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     target: Annotated[
@@ -62,30 +62,28 @@ def explain(
     precision: Annotated[Literal["exact", "fast"], typer.Option(help="'fast' runs what the machine runs faster.")] = (
         "exact"
     ),
-    input_size: Annotated[int | None, typer.Option(help="Resize and crop pictures to this side, in pixels.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Altered pictures run together; never changes the result.")] = (
+    input_size: Annotated[int | None, typer.Option(help="Resize and crop images to this side, in pixels.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Altered images run together; never changes the result.")] = (
         None
     ),
     seed: Annotated[int, typer.Option(help="Of whatever a method draws.")] = 0,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="FILE.html (all pictures), FILE.png or FILE.npz (one picture), or a folder."
-        ),
+        typer.Option("--output", "-o", help="FILE.html (all images), FILE.png or FILE.npz (one image), or a folder."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON; write only what -o says.")
     ] = False,
 ) -> None:
-    """Explain what a model says of pictures."""
+    """Explain what a model says of images."""
     from saywhy.explain import explain as ask
-    from saywhy.images import pictures_in
+    from saywhy.images import images_in
     from saywhy.models import load
     from saywhy.progress import reported_to
     from saywhy.targets import Top
 
     parameters = parameters_of(method or ["gradcam"], with_)
-    files = list(pictures_in(pictures))
+    files = list(images_in(images))
     write = writer_of(output, len(files), as_json)
     explanations, failed = [], []
     with screen.noted_warnings(), screen.Steps(len(files) + 1) as steps:
@@ -113,7 +111,7 @@ def explain(
                             **parameters,
                         )
                     )
-            except PictureError as error:  # one damaged picture does not stop the others
+            except ImageError as error:  # one damaged image does not stop the others
                 failed.append(str(error))
             steps.done()
     if explanations:
@@ -152,9 +150,9 @@ def parameters_of(method: Sequence[str], given: Sequence[str] | None) -> dict[st
     Raises:
         MethodError: no such method, or none of them has the parameter.
     """
-    from saywhy.explainer.runner import chosen_methods
+    from saywhy.explainer.runner import resolve_methods
 
-    return chosen_methods(list(method), dict(map(parameter_of, given or [])))[1]
+    return resolve_methods(list(method), dict(map(parameter_of, given or [])))[1]
 
 
 def writer_of(output: Path | None, count: int, as_json: bool) -> Any:
@@ -183,16 +181,16 @@ def _page(explanations: Sequence[Any], path: Path) -> Path:
     if len(explanations) == 1:
         return Path(explanations[0].save(path))
     try:
-        return save_album(explanations, path, f"{len(explanations)} pictures")
+        return save_album(explanations, path, f"{len(explanations)} images")
     except OSError as error:
         raise InputError(f"'{path}' cannot be written: {error}") from error
 
 
 def _file_names(explanations: Sequence[Any]) -> list[str]:
-    """A name for each picture; those that are called alike are numbered, so that none takes another's place."""
+    """A name for each image; those that are called alike are numbered, so that none takes another's place."""
     names: list[str] = []
     for explanation in explanations:
-        stem = Path(explanation.pictures[0].name).stem
+        stem = Path(explanation.images[0].name).stem
         same = (f"{stem}-{count}.png" for count in itertools.count(2))
         names.append(next(name for name in (f"{stem}.png", *itertools.islice(same, len(names))) if name not in names))
     return names
@@ -201,15 +199,15 @@ def _file_names(explanations: Sequence[Any]) -> list[str]:
 def print_table(explanations: Sequence[Any]) -> None:
     kind = explanations[0].score
     numbers = ("probability", "score" if kind == "logit" else f"score ({kind})", "peak x, y")
-    table = screen.table("picture", "answer", *numbers, "method", "layer", "card", right=numbers, whole=("method",))
+    table = screen.table("image", "answer", *numbers, "method", "layer", "card", right=numbers, whole=("method",))
     last = None
     for row in (r for e in explanations for r in record(e)["maps"]):
         peak = row["peak"]
-        # On a terminal a picture is named once; a program that reads the lines wants it on every one.
-        repeated = screen.results.is_terminal and row["picture"] == last
-        last = row["picture"]
+        # On a terminal an image is named once; a program that reads the lines wants it on every one.
+        repeated = screen.results.is_terminal and row["image"] == last
+        last = row["image"]
         table.add_row(
-            "" if repeated else row["picture"],
+            "" if repeated else row["image"],
             row["target"],
             "" if row["probability"] is None else f"{row['probability']:.1%}",
             f"{row['score']:.3g}",
@@ -227,8 +225,8 @@ def _verdict(card: Sequence[dict[str, str]]) -> str:
 
 
 def record(explanation: Any) -> dict[str, Any]:
-    """An explanation of one picture for programs."""
-    picture = explanation.pictures[0]
+    """An explanation of one image for programs."""
+    source = explanation.images[0]
     maps = []
     for method, layer in explanation.pairs:
         for t, name in enumerate(explanation.targets[0]):
@@ -237,7 +235,7 @@ def record(explanation: Any) -> dict[str, Any]:
             chance = None if probability is None else float(probability[0, t])
             maps.append(
                 {
-                    "picture": picture.name,
+                    "image": source.name,
                     "target": name,
                     "class": int(explanation.classes[0, t]),
                     "score": float(explanation.scores[0, t]),
@@ -253,9 +251,9 @@ def record(explanation: Any) -> dict[str, Any]:
                 }
             )
     return {
-        "picture": picture.name,
-        "size": list(picture.image.size),
-        "seen": list(picture.seen),
+        "image": source.name,
+        "size": list(source.image.size),
+        "seen": list(source.crop_box),
         "score": explanation.score,
         "maps": maps,
         "provenance": explanation.provenance,

@@ -55,7 +55,7 @@ def metrics(
         for row in rows:
             table.add_row(*map(escape, row))
         screen.show(table)
-        heads, rows = _beside()
+        heads, rows = _dataset_metrics()
         screen.say("\nBeside these, functions of saywhy.metrics:\n")
         table = screen.table(*heads, whole=("function",))
         for row in rows:
@@ -65,7 +65,7 @@ def metrics(
 
 def metrics_page() -> str:
     """The metrics as the page ``docs/metrics.md``."""
-    return "\n".join([*_METRICS_HEAD, *_table(*_metrics()), *_BESIDE_HEAD, *_table(*_beside())])
+    return "\n".join([*_METRICS_HEAD, *_table(*_metrics()), *_DATASET_METRICS_HEAD, *_table(*_dataset_metrics())])
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -84,32 +84,32 @@ def _metrics() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     ]
 
 
-def _beside() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _dataset_metrics() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headings and rows of the table of what is no metric of single maps."""
-    from saywhy.metrics.catalogue import BESIDE
+    from saywhy.metrics.catalogue import DATASET_METRICS
 
-    return ("function", "value", "better", "range", "paper"), [tuple(one) for one in BESIDE]
+    return ("function", "value", "better", "range", "paper"), [tuple(one) for one in DATASET_METRICS]
 
 
 _METRICS_HEAD = (
     "# Metrics",
     "",
-    "Made by `saywhy metrics --markdown`. M is the map, y the score, x the picture, s a share of its pixels, in the",
+    "Made by `saywhy metrics --markdown`. M is the map, y the score, x the image, s a share of its pixels, in the",
     "order of the map. Every value comes with those of noise, of a hill in the middle and of an edge detector on the",
-    "same picture (`saywhy.metrics.measure`): a number without its null is no verdict.",
+    "same image (`saywhy.metrics.measure`): a number without its null is no verdict.",
     "",
-    "As nulls of `box-iou`, noise and the hill are the whole picture: at 15 % of the maximum the box of noise is all",
+    "As nulls of `box-iou`, noise and the hill are the whole image: at 15 % of the maximum the box of noise is all",
     "of it, and so is that of the hill (on maps of more than 38 cells a side, 97 % of its sides). Their value is what",
-    "the box of the whole picture would have, and not that of a guess where the thing is.",
+    "the box of the whole image would have, and not that of a guess where the thing is.",
     "",
 )
 
-_BESIDE_HEAD = (
+_DATASET_METRICS_HEAD = (
     "",
     "## Beside these",
     "",
     "What judges a data set, two maps, answers or sentences: functions of `saywhy.metrics`, which `measure` and",
-    "`saywhy bench` do not know by name.",
+    "`saywhy benchmark` do not know by name.",
     "",
 )
 
@@ -117,8 +117,8 @@ _NEEDS = {
     "maps": "the map",
     "masks": "where the thing is (masks)",
     "boxes": "where the thing is (boxes)",
-    "network": "scores of altered pictures",
-    "probes": "scores of pictures with hidden parts",
+    "network": "scores of altered images",
+    "probes": "scores of images with hidden parts",
     "method": "the method, asked again",
 }
 
@@ -167,14 +167,14 @@ def methods_page() -> str:
     lines = [
         "# Methods",
         "",
-        "Made by `saywhy methods --markdown`. A are activations of the layer (or the picture x itself), G gradients of",
+        "Made by `saywhy methods --markdown`. A are activations of the layer (or the image x itself), G gradients of",
         "the score with respect to them, k counts channels. *Shows*: evidence for the score, its sensitivity to a",
         "change, or activity whatever is asked. *Score*: what is explained of a class where you do not say, if it is",
         "not the logit. *Passes*: one for all methods of one pass together, or several of its own. *Same for any",
-        "units*: whether a score in other units gives the same picture. `saywhy methods NAME` says what the parameters",
+        "units*: whether a score in other units gives the same image. `saywhy methods NAME` says what the parameters",
         "of a method mean.",
         "",
-        "Any method of one pass can be averaged over noisy copies of the picture: `smooth-gradcam`, `smooth-hirescam`.",
+        "Any method of one pass can be averaged over noisy copies of the image: `smooth-gradcam`, `smooth-hirescam`.",
     ]
     head = ("method", "name and paper", "map", "shows", "score", "passes", "parameters", "same for any units")
     for place, title in _PLACES.items():
@@ -206,7 +206,7 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-_PLACES = {"layer": "a layer, one value a cell", "input": "the picture, one value a pixel"}
+_PLACES = {"layer": "a layer, one value a cell", "input": "the image, one value a pixel"}
 _SHOWS = {
     "evidence": "evidence: above zero speaks for the score",
     "sensitivity": "sensitivity: how the score reacts to a change there",
@@ -216,12 +216,12 @@ _SHOWS = {
 
 def layers(
     model: Annotated[str, typer.Argument(help="As for `saywhy explain --model`.")] = DEFAULT_MODEL,
-    picture: Annotated[Path | None, typer.Argument(help="A picture to run; a Toybox scene if not given.")] = None,
+    image: Annotated[Path | None, typer.Argument(help="An image to run; a Toybox scene if not given.")] = None,
     weights: Weights = None,
     question: Annotated[
-        str | None, typer.Option("--question", "-q", help="Words beside the picture, for a model that takes them.")
+        str | None, typer.Option("--question", "-q", help="Words beside the image, for a model that takes them.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Also layers that are no map of the picture.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Also layers that are no map of the image.")] = False,
 ) -> None:
     """List the layers that can be explained, each with its layout proved; the one that is chosen has an arrow."""
     from saywhy.explain import explain as ask
@@ -232,8 +232,8 @@ def layers(
         steps.now(f"loading {model}")
         loaded = load(model, weights)
         steps.done()
-        steps.now("changing patches of the picture")
-        shown: Any = picture if picture is not None else _toybox_scene()
+        steps.now("changing patches of the image")
+        shown: Any = image if image is not None else _toybox_scene()
         shown = shown if question is None else loaded.asked(shown, question)
         found = find(loaded, shown)
         chosen = ask(loaded, shown, relu=False).layers[0]

@@ -1,4 +1,4 @@
-"""``saywhy words``: an explanation in words."""
+"""``saywhy textual``: an explanation in words."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from saywhy.cli.explain import DEFAULT_MODEL, ModelName, Weights
 from saywhy.cli.expression import parse_target
 
 
-def words(
-    picture: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
+def textual(
+    source: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     target: Annotated[
@@ -24,22 +24,22 @@ def words(
         typer.Option(help='A JSON file that names channels of the layer: {"12": {"name": "fur", "iou": 0.12}}.'),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="A folder of pictures; channels are known by those that excite them.")
+        Path | None, typer.Option(help="A folder of images; channels are known by those that excite them.")
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", help="How many channels for, and how many against.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Name the channels of a layer that speak for and against an answer."""
-    from saywhy.concepts.textual import textual
+    from saywhy.concepts.textual import textual as explained
     from saywhy.models import load
 
     with screen.noted_warnings(), screen.Steps(2) as steps:
         steps.now(f"loading {model}")
         loaded = load(model, weights)
         steps.done()
-        steps.now(f"explaining {picture.name}")
+        steps.now(f"explaining {source.name}")
         wanted = [parse_target(text, loaded.labels) for text in target or []]
-        found = textual(loaded, picture, wanted or None, layer, count=count, concepts=concepts, folder=folder)
+        found = explained(loaded, source, wanted or None, layer, count=count, concepts=concepts, folder=folder)
         steps.done()
     if as_json:
         print(json.dumps([_record(one) for row in found.words for one in row], indent=1, ensure_ascii=False))
@@ -55,7 +55,7 @@ def _record(found: Any) -> dict[str, Any]:
         return {"channel": one.index, "weight": one.weight, "name": one.name, "examples": examples}
 
     return {
-        "picture": found.picture,
+        "image": found.image,
         "target": found.target,
         "score": found.score,
         "layer": found.layer,

@@ -1,4 +1,4 @@
-"""What a layer knows of a set of pictures, as a few concepts: deep feature factorization."""
+"""What a layer knows of a set of images, as a few concepts: deep feature factorization."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +14,12 @@ from saywhy.engine.replay import Replay
 from saywhy.engine.trace import Candidate
 from saywhy.errors import InputError
 from saywhy.explainer.runner import Request
-from saywhy.images import Picture
+from saywhy.images import SourceImage
 from saywhy.models import Model, load
 from saywhy.models.inputs import Batch, as_batch
-from saywhy.output import Answer
+from saywhy.output import ModelOutput
 from saywhy.progress import counted
-from saywhy.shapes import LINEAR, wide
+from saywhy.shapes import LINEAR, at_least_float32
 from saywhy.targets import as_target
 
 ENOUGH = 1e-5
@@ -28,10 +28,10 @@ ENOUGH = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Concepts:
-    """Concepts that several pictures share, and where each of them is.
+    """Concepts that several images share, and where each of them is.
 
     Attributes:
-        maps: [picture, concept, *grid], non-negative; each concept's largest value over all pictures is 1.
+        maps: [image, concept, *grid], non-negative; each concept's largest value over all images is 1.
         concepts: [concept, channel] what the layer gives where a concept is fully there.
         names: of each concept.
         scores: [concept, class] what the model answers where the layer gives nothing but this concept; None where the
@@ -39,7 +39,7 @@ class Concepts:
         error: what the concepts leave unexplained: ‖A - maps × concepts‖ / ‖A‖, in [0, 1].
         layer: its name.
         input_size: (height, width) of the network's input in pixels.
-        pictures: the original pictures, and which part of each the network saw.
+        images: the original images, and which part of each the network saw.
     """
 
     maps: Tensor
@@ -49,40 +49,40 @@ class Concepts:
     error: float
     layer: str
     input_size: tuple[int, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[SourceImage, ...]
 
     def heatmap(self, size: tuple[int, ...] | None = None) -> Tensor:
         """The maps upsampled (linear along every axis) to ``size`` or the network's input, in [0, 1]."""
         mode = LINEAR[self.maps.ndim - 2]
         return interpolate(self.maps, size or self.input_size, mode=mode, align_corners=False)
 
-    def overlay(self, picture: int = 0, **look: Any) -> Any:
-        """All concepts over one picture, each in its colour, with a legend: a ``PIL.Image``.
+    def overlay(self, image: int = 0, **look: Any) -> Any:
+        """All concepts over one image, each in its colour, with a legend: a ``PIL.Image``.
 
         Args:
-            picture: which.
+            image: which.
             look: ``opacity`` and ``threshold`` as for :func:`saywhy.view.concepts.concepts_over`.
 
         Raises:
-            InputError: there is no such picture.
+            InputError: there is no such image.
         """
         from saywhy.view.concepts import concepts_overlay
 
-        if not isinstance(picture, int) or not -len(self.pictures) <= picture < len(self.pictures):
-            raise InputError(f"there is no picture {picture!r}: there are {len(self.pictures)}, counted from 0.")
-        shown = self.pictures[picture]
-        return concepts_overlay(shown.image, self.maps[picture], self.names, shown.seen, shown.name, **look)
+        if not isinstance(image, int) or not -len(self.images) <= image < len(self.images):
+            raise InputError(f"there is no image {image!r}: there are {len(self.images)}, counted from 0.")
+        shown = self.images[image]
+        return concepts_overlay(shown.image, self.maps[image], self.names, shown.crop_box, shown.name, **look)
 
     def __repr__(self) -> str:
         return (
-            f"Concepts of {len(self.maps)} picture{'s' * (len(self.maps) != 1)} at {self.layer}: "
+            f"Concepts of {len(self.maps)} image{'s' * (len(self.maps) != 1)} at {self.layer}: "
             f"{', '.join(self.names)}; {self.error:.0%} unexplained"
         )
 
 
 def factorize(
     model: "str | nn.Module | Model",
-    pictures: Any,
+    images: Any,
     concepts: int = 5,
     layer: str | nn.Module | None = None,
     *,
@@ -94,14 +94,14 @@ def factorize(
     rounds: int = 500,
     seed: int = 0,
 ) -> Concepts:
-    r"""Deep feature factorization (Collins, Achanta, Süsstrunk, 2018): concepts that the pictures share.
+    r"""Deep feature factorization (Collins, Achanta, Süsstrunk, 2018): concepts that the images share.
 
     .. math:: A \approx H W, \quad H, W \ge 0, \qquad
-              A \text{ the activations of all pictures as [picture and position, channel]}
+              A \text{ the activations of all images as [image and position, channel]}
 
     Args:
         model: as for :func:`saywhy.explain`.
-        pictures: as for :func:`saywhy.explain`; the more alike they are, the more telling the concepts.
+        images: as for :func:`saywhy.explain`; the more alike they are, the more telling the concepts.
         concepts: how many.
         layer: a name or a module; None finds it.
         names: of the concepts, the strongest first; None names each by the two classes of highest score where the
@@ -110,7 +110,7 @@ def factorize(
             negative values keep them; else negative values count as zero, as the paper's do after its ReLU.
         layout: how to read the layer, where it cannot be proved and you know better.
         output: where the class scores are in what the model returns.
-        batch_size: pictures run at once.
+        batch_size: images run at once.
         rounds: the most updates of the factors.
         seed: for whatever is random inside the model; the factors themselves are not.
 
@@ -145,13 +145,13 @@ def factorize(
         output=output if output is not None else known.output,
         seed=seed,
     )
-    batch = as_batch(known, pictures)
+    batch = as_batch(known, images)
     A, candidate = activations(request, batch, batch_size)
-    rows = A.movedim(1, -1).flatten(0, -2).double()  # (picture and position, channel)
+    rows = A.movedim(1, -1).flatten(0, -2).double()  # (image and position, channel)
     lowest = rows.amin(0) if shift else torch.zeros(rows.shape[1], dtype=rows.dtype, device=rows.device)
     rows = (rows - lowest).clamp_min(0)
     if not bool(rows.any()):
-        raise InputError(f"layer '{candidate.name}' gives nothing positive for these pictures. Choose another layer.")
+        raise InputError(f"layer '{candidate.name}' gives nothing positive for these images. Choose another layer.")
     if concepts > min(rows.shape):
         raise InputError(
             f"{concepts} concepts are more than layer '{candidate.name}' can tell apart: it has {rows.shape[1]} "
@@ -169,7 +169,7 @@ def factorize(
         error=error,
         layer=candidate.name,
         input_size=batch.space,
-        pictures=batch.pictures(),
+        images=batch.images(),
     )
 
 
@@ -185,7 +185,7 @@ def activations(request: Request, batch: Batch, size: int) -> tuple[Tensor, Cand
             if candidate is None:
                 candidate, request = here, replace(request, layer=here.name)
             (A,) = captured.activations.values()
-            found.append(wide(A))
+            found.append(at_least_float32(A))
             advance(part.size)
     assert candidate is not None
     return torch.cat(found), candidate
@@ -264,7 +264,7 @@ def _answers(request: Request, batch: Batch, candidate: Candidate, embeddings: T
     replay = Replay(request.model.module, batch.of_samples(slice(0, 1)).inputs, candidate.watched(), logits)
     shape = replay.activations.shape
     everywhere = embeddings.view(*embeddings.shape, *[1] * (len(shape) - 2)).expand(len(embeddings), *shape[1:])
-    scores = wide(replay.scores(everywhere.to(replay.activations)))
+    scores = at_least_float32(replay.scores(everywhere.to(replay.activations)))
     return scores if scores.shape[1] else None
 
 
@@ -272,5 +272,5 @@ def _named(request: Request, scores: Tensor | None, count: int) -> tuple[str, ..
     """Each concept by the two classes of highest score, or by its number."""
     if scores is None:
         return tuple(f"concept {k}" for k in range(count))
-    label = Answer(scores, request.model.labels).label
+    label = ModelOutput(scores, request.model.labels).label
     return tuple(" / ".join(map(label, row.topk(min(2, len(row))).indices.tolist())) for row in scores)

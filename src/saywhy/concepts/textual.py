@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from saywhy.engine.layout import Layout
 from saywhy.engine.trace import Candidate
-from saywhy.errors import InputError, PictureError, SaywhyWarning
+from saywhy.errors import ImageError, InputError, SaywhyWarning
 from saywhy.explainer.runner import Request
-from saywhy.images import Box, pictures_in, read_picture
+from saywhy.images import Box, images_in, read_image
 from saywhy.models import Model, load
 from saywhy.models.inputs import as_batch
 from saywhy.output import ScoreKind
 from saywhy.progress import counted
-from saywhy.shapes import wide
+from saywhy.shapes import at_least_float32
 from saywhy.targets import as_target
 
 LEAST_IOU = 0.05
@@ -31,12 +31,12 @@ CROP = 0.25
 
 @dataclass(frozen=True)
 class Example:
-    """A picture that excites a channel.
+    """An image that excites a channel.
 
     Attributes:
         path: the file.
         value: the channel's largest activation in it.
-        box: left, top, right, bottom round the place of that, in pixels of the picture.
+        box: left, top, right, bottom round the place of that, in pixels of the image.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Example:
     def crop(self) -> Any:
         """What excites the channel there: a ``PIL.Image``."""
         left, top, right, bottom = self.box
-        return read_picture(self.path).crop((round(left), round(top), round(right), round(bottom)))
+        return read_image(self.path).crop((round(left), round(top), round(right), round(bottom)))
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Channel:
         index: its number, from 0.
         weight: its importance alpha (Grad-CAM, equation 1), the mean gradient of the score.
         name: of the concept that it stands for, if that is known.
-        examples: the pictures that excite it most, the most exciting first.
+        examples: the images that excite it most, the most exciting first.
     """
 
     index: int
@@ -72,11 +72,11 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Words:
-    """Why one picture got one answer.
+class ChannelExplanation:
+    """Why one image got one answer.
 
     Attributes:
-        picture: its name.
+        image: its name.
         target: the answer.
         score: of the answer.
         layer: its name.
@@ -84,7 +84,7 @@ class Words:
         absent: those of lowest importance, the lowest first: what would raise it by not being there.
     """
 
-    picture: str
+    image: str
     target: str
     score: float
     layer: str
@@ -95,14 +95,14 @@ class Words:
         apart = "\n    " if any(c.examples for c in (*self.present, *self.absent)) else ", "
         first = apart if apart != ", " else " "
         return (
-            f"{self.picture}: {self.target} ({self.score:.4g}), by what {self.layer} holds\n"
+            f"{self.image}: {self.target} ({self.score:.4g}), by what {self.layer} holds\n"
             f"  for it speaks the presence of:{first}{apart.join(map(str, self.present))}\n"
             f"  and would speak the absence of:{first}{apart.join(map(str, self.absent))}"
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Textual:
+class TextualExplanation:
     """Explanations in words for all samples and targets; ``print`` it.
 
     Attributes:
@@ -110,7 +110,7 @@ class Textual:
         weights: [batch, target, channel] the importance of every channel.
     """
 
-    words: tuple[tuple[Words, ...], ...]
+    words: tuple[tuple[ChannelExplanation, ...], ...]
     weights: Tensor
 
     def __str__(self) -> str:
@@ -131,7 +131,7 @@ def textual(
     score: ScoreKind | None = None,
     layout: Layout | None = None,
     output: str | int | None = None,
-) -> Textual:
+) -> TextualExplanation:
     r"""Textual explanations (Grad-CAM paper, section 7): names of the channels that matter most for an answer.
 
     Channels are sorted by their importance :math:`\alpha_k = \frac{1}{Z} \sum_p \partial y / \partial A^k_p`.
@@ -144,7 +144,7 @@ def textual(
         count: how many channels speak for, and how many against.
         concepts: names of channels (from Network Dissection, for one): a mapping from their numbers, or a JSON file of
             such an object. Each is a name, or ``{"name": "fur", "iou": 0.12}``.
-        folder: of pictures: channels are also known by those that excite them most.
+        folder: of images: channels are also known by those that excite them most.
         examples: how many of these.
         least_iou: names of a lower ``iou`` are not used; 0.05 in the paper.
         score: what a class's score is; None is the logit.
@@ -152,19 +152,19 @@ def textual(
         output: where the class scores are in what the model returns.
 
     Returns:
-        :class:`Textual`. Channels without a name stay in their place, as ``channel 7``: what cannot be named is part of
-        the reason too (the paper leaves it out, and its "elevator door" without doors is the result).
+        :class:`TextualExplanation`. Channels without a name stay in their place, as ``channel 7``: what cannot be named
+        is part of the reason too (the paper leaves it out, and its "elevator door" without doors is the result).
 
     Raises:
         InputError: a parameter is out of range, or the file of names is none.
-        PictureError: the folder holds no picture that can be read.
+        ImageError: the folder holds no image that can be read.
 
     >>> import torch
     >>> network = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(6, 1, bias=False))
     >>> network[2].weight.data = torch.tensor([[2.0, 2.0, 2.0, -1.0, -1.0, -1.0]])
-    >>> layout, picture = Layout("channels-first", (1, 3)), torch.ones(1, 2, 1, 3)
+    >>> layout, image = Layout("channels-first", (1, 3)), torch.ones(1, 2, 1, 3)
     >>> names = {0: "stripes", 1: {"name": "sky", "iou": 0.01}}
-    >>> print(textual(network, picture, 0, "0", layout=layout, count=1, concepts=names))
+    >>> print(textual(network, image, 0, "0", layout=layout, count=1, concepts=names))
     input: class 0 (3), by what 0 holds
       for it speaks the presence of: stripes (+2)
       and would speak the absence of: channel 1 (-1)
@@ -176,8 +176,8 @@ def textual(
         raise InputError(f"least_iou must be in [0, 1], got {least_iou!r}.")
     named = names_of(concepts, least_iou) if concepts is not None else {}
     if folder is not None and not Path(folder).is_dir():
-        raise InputError(f"folder must be a folder of pictures, and '{os.fspath(folder)}' is none.")
-    files = list(pictures_in([folder])) if folder is not None else []
+        raise InputError(f"folder must be a folder of images, and '{os.fspath(folder)}' is none.")
+    files = list(images_in([folder])) if folder is not None else []
     known = model if isinstance(model, Model) else load(model)
     request = Request(
         model=known,
@@ -189,9 +189,9 @@ def textual(
         output=output if output is not None else known.output,
     )
     batch = as_batch(known, inputs)
-    captured, columns, (candidate,) = request.capture(batch)
+    captured, target_scores, (candidate,) = request.capture(batch)
     (G,) = captured.gradients().values()
-    weights = wide(G).flatten(3).mean(3).detach().cpu()  # (batch, target, channel)
+    weights = at_least_float32(G).flatten(3).mean(3).detach().cpu()  # (batch, target, channel)
     beyond = [index for index in named if index >= weights.shape[2]]
     if beyond:
         raise InputError(
@@ -200,18 +200,18 @@ def textual(
         )
     ranked = [[_ends(row, count) for row in sample] for sample in weights]
     wanted = sorted({index for sample in ranked for ends in sample for some in ends for index in some})
-    seen = excited_by(request, candidate, files, wanted, examples) if files else {}
-    pictures = batch.pictures()
+    seen = maximally_activating(request, candidate, files, wanted, examples) if files else {}
+    images = batch.images()
 
     def described(indices: Sequence[int], own: Tensor) -> tuple[Channel, ...]:
         return tuple(Channel(i, float(own[i]), named.get(i), seen.get(i, ())) for i in indices)
 
     words = [
         [
-            Words(
-                picture=pictures[b].name,
-                target=columns.names[b][t],
-                score=float(columns.scores[b, t]),
+            ChannelExplanation(
+                image=images[b].name,
+                target=target_scores.names[b][t],
+                score=float(target_scores.scores[b, t]),
                 layer=candidate.name,
                 present=described(first, weights[b, t]),
                 absent=described(last, weights[b, t]),
@@ -220,7 +220,7 @@ def textual(
         ]
         for b, sample in enumerate(ranked)
     ]
-    return Textual(tuple(map(tuple, words)), weights)
+    return TextualExplanation(tuple(map(tuple, words)), weights)
 
 
 def _ends(weights: Tensor, count: int) -> tuple[list[int], list[int]]:
@@ -276,35 +276,35 @@ def _read(path: Path) -> Mapping[str, Any]:
     return entries
 
 
-def excited_by(
+def maximally_activating(
     request: Request, candidate: Candidate, files: Sequence[Path], channels: Sequence[int], count: int
 ) -> dict[int, tuple[Example, ...]]:
-    """The pictures that excite each channel most, by its largest activation; those it does not answer to are left out.
+    """The images that excite each channel most, by its largest activation; those it does not answer to are left out.
 
     Raises:
-        PictureError: none of the files can be read.
+        ImageError: none of the files can be read.
     """
     request = replace(request, target=as_target(None), layer=candidate.name)
     found: dict[int, list[Example]] = {index: [] for index in channels}
     failed: list[str] = []
-    with counted("looking at pictures", len(files)) as advance:
+    with counted("looking at images", len(files)) as advance:
         for file in files:
             advance(1)
             try:
                 batch = as_batch(request.model, file)
-            except PictureError as error:  # one damaged picture does not stop the others
+            except ImageError as error:  # one damaged image does not stop the others
                 failed.append(str(error))
                 continue
             captured, _, _ = request.capture(batch)
             (A,) = captured.activations.values()
-            (picture,) = batch.pictures()
+            (source,) = batch.images()
             for index in channels:
                 value = float(A[0, index].max())
                 if value > 0:
-                    place = _box(A[0, index], picture.seen, picture.image.size)
+                    place = _box(A[0, index], source.crop_box, source.image.size)
                     found[index] = sorted([*found[index], Example(file, value, place)], key=_by_value)[:count]
     if len(failed) == len(files):
-        raise PictureError(f"no picture of the folder can be read. The first: {failed[0]}")
+        raise ImageError(f"no image of the folder can be read. The first: {failed[0]}")
     for message in failed:
         warnings.warn(message, SaywhyWarning, stacklevel=3)
     return {index: tuple(some) for index, some in found.items()}
@@ -314,12 +314,12 @@ def _by_value(example: Example) -> float:
     return -example.value
 
 
-def _box(values: Tensor, seen: Box, size: tuple[int, int]) -> Box:
-    """Round the largest value, as far as the picture goes."""
-    rows, columns = values.shape
-    row, column = divmod(int(values.argmax()), columns)
-    left, top, right, bottom = seen
-    x, y = left + (right - left) * (column + 0.5) / columns, top + (bottom - top) * (row + 0.5) / rows
-    across, down = (right - left) * max(CROP, 1 / columns) / 2, (bottom - top) * max(CROP, 1 / rows) / 2
+def _box(values: Tensor, crop_box: Box, size: tuple[int, int]) -> Box:
+    """Round the largest value, as far as the image goes."""
+    rows, target_scores = values.shape
+    row, column = divmod(int(values.argmax()), target_scores)
+    left, top, right, bottom = crop_box
+    x, y = left + (right - left) * (column + 0.5) / target_scores, top + (bottom - top) * (row + 0.5) / rows
+    across, down = (right - left) * max(CROP, 1 / target_scores) / 2, (bottom - top) * max(CROP, 1 / rows) / 2
     width, height = size
     return max(0.0, x - across), max(0.0, y - down), min(float(width), x + across), min(float(height), y + down)

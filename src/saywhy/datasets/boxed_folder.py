@@ -1,4 +1,4 @@
-"""A folder of one's own pictures, with what is in them.
+"""A folder of one's own images, with what is in them.
 
 With a file of boxes in it, a table in CSV whose first line names the columns, in any order,
 
@@ -6,10 +6,10 @@ With a file of boxes in it, a table in CSV whose first line names the columns, i
     mug.jpg,mug,12,30.5,80,99
 
 or JSON, [{"file": "mug.jpg", "label": "mug", "left": 12, "top": 30.5, "right": 80, "bottom": 99}, …], or such a list
-under the key "boxes". Pixels count from 0, and right and bottom are excluded; pictures are taken upright, as the camera
-noted, as saywhy shows them and gives its own boxes. A picture with several things comes several times.
+under the key "boxes". Pixels count from 0, and right and bottom are excluded; images are taken upright, as the camera
+noted, as saywhy shows them and gives its own boxes. An image with several things comes several times.
 
-Or with sub-folders, whose names are the labels of the pictures in them; then there are no boxes.
+Or with sub-folders, whose names are the labels of the images in them; then there are no boxes.
 """
 
 import csv
@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from saywhy.datasets.json_records import read_rows, some
-from saywhy.datasets.localized import Located, Thing, contents, distinct, inside, size_of
-from saywhy.errors import InputError, PictureError, SaywhyWarning
-from saywhy.images import SUFFIXES, Box, read_picture
+from saywhy.datasets.localized import LocalizedImage, ObjectAnnotation, contents, distinct, inside, size_of
+from saywhy.errors import ImageError, InputError, SaywhyWarning
+from saywhy.images import SUFFIXES, Box, read_image
 
 EDGES = ("left", "top", "right", "bottom")
 COLUMNS = ("file", "label", *EDGES)
@@ -35,14 +35,14 @@ USUAL = ("boxes.csv", "boxes.json")
 """The file of boxes where there are several of these kinds."""
 
 Row = tuple[str, str, str, Box]
-"""Where it stands, for messages; the picture's file, the label and the box, as they are written."""
+"""Where it stands, for messages; the image's file, the label and the box, as they are written."""
 
 
 class BoxedFolder:
-    """The pictures of a folder, in the order of the file of boxes, or sorted by label and name.
+    """The images of a folder, in the order of the file of boxes, or sorted by label and name.
 
     Attributes:
-        folder: of the pictures.
+        folder: of the images.
         boxes: the file of boxes; None where sub-folders are the labels.
         name: the folder's.
     """
@@ -54,31 +54,31 @@ class BoxedFolder:
             path: the folder, or a file of boxes in it.
 
         Raises:
-            InputError: there is no such folder, or it has neither a file of boxes nor sub-folders of pictures, or
+            InputError: there is no such folder, or it has neither a file of boxes nor sub-folders of images, or
                 several files of boxes.
         """
         given = Path(path)
         self.folder = given.parent if given.is_file() else given
         self.boxes = given if given.is_file() else _file_of_boxes(given)
         self.name = self.folder.resolve().name
-        if self.boxes is None and not any(map(_has_pictures, _sub_folders(self.folder))):
+        if self.boxes is None and not any(map(_has_images, _sub_folders(self.folder))):
             raise InputError(
                 f"'{self.folder}' holds neither a file of boxes, as boxes.csv with the columns {','.join(COLUMNS)}, "
-                "nor sub-folders of pictures that are called by their labels. Give it one of them."
+                "nor sub-folders of images that are called by their labels. Give it one of them."
             )
 
     @staticmethod
     def looks_like(path: Path) -> bool:
-        """Whether it is a table of boxes, or a folder with one or with sub-folders of pictures."""
+        """Whether it is a table of boxes, or a folder with one or with sub-folders of images."""
         if path.is_file():
             return path.suffix.lower() in (".csv", ".json")
-        return bool(_tables(path)) or any(map(_has_pictures, _sub_folders(path)))
+        return bool(_tables(path)) or any(map(_has_images, _sub_folders(path)))
 
     @cached_property
-    def things(self) -> dict[str, tuple[Row, ...]]:
-        """The rows of every picture, in the order of the file of boxes; none without one.
+    def objects(self) -> dict[str, tuple[Row, ...]]:
+        """The rows of every image, in the order of the file of boxes; none without one.
 
-        Pictures of the folder of which there is no row are passed over, with a warning.
+        Images of the folder of which there is no row are passed over, with a warning.
         """
         if self.boxes is None:
             return {}
@@ -91,12 +91,12 @@ class BoxedFolder:
 
     @cached_property
     def files(self) -> tuple[str, ...]:
-        """The pictures' paths in the folder."""
+        """The images' paths in the folder."""
         if self.boxes is not None:
-            return tuple(self.things)
+            return tuple(self.objects)
         beside = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in SUFFIXES)
         self._passed_over(beside, "lie in no sub-folder, so that their labels are not known")
-        paths = (path for folder in _sub_folders(self.folder) for path in sorted(_pictures(folder)))
+        paths = (path for folder in _sub_folders(self.folder) for path in sorted(_images(folder)))
         return tuple(path.relative_to(self.folder).as_posix() for path in paths)
 
     @cached_property
@@ -104,34 +104,34 @@ class BoxedFolder:
         """All labels, sorted."""
         if self.boxes is None:
             return tuple(folder.name for folder in _sub_folders(self.folder))
-        return tuple(sorted({label for rows in self.things.values() for _, _, label, _ in rows}))
+        return tuple(sorted({label for rows in self.objects.values() for _, _, label, _ in rows}))
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Located:
-        """One picture with its things.
+    def __getitem__(self, index: int) -> LocalizedImage:
+        """One image with its things.
 
         Raises:
-            InputError: a box is empty or outside of the picture.
-            PictureError: the picture is missing, or cannot be read.
+            InputError: a box is empty or outside of the image.
+            ImageError: the image is missing, or cannot be read.
         """
         file = self.files[index]
         path = self.folder / file
         if self.boxes is None:
-            return Located(file, partial(read_picture, path), (), (file.partition("/")[0],))
-        rows = self.things[file]
+            return LocalizedImage(file, partial(read_image, path), (), (file.partition("/")[0],))
+        rows = self.objects[file]
         try:
             size = size_of(path, upright=True)
-        except PictureError as error:
-            raise PictureError(f"{rows[0][0]} is about a picture that cannot be had: {error}") from error
-        things = tuple(Thing(label, inside(box, size, place)) for place, _, label, box in rows)
-        return Located(file, partial(read_picture, path), things, distinct(each.label for each in things))
+        except ImageError as error:
+            raise ImageError(f"{rows[0][0]} is about an image that cannot be had: {error}") from error
+        objects = tuple(ObjectAnnotation(label, inside(box, size, place)) for place, _, label, box in rows)
+        return LocalizedImage(file, partial(read_image, path), objects, distinct(each.label for each in objects))
 
     def _passed_over(self, names: list[str], why: str) -> None:
         if names:
             warnings.warn(
-                f"{len(names)} pictures in '{self.folder}' {why}, and are passed over: {some(names)}.",
+                f"{len(names)} images in '{self.folder}' {why}, and are passed over: {some(names)}.",
                 SaywhyWarning,
                 stacklevel=3,
             )
@@ -197,7 +197,7 @@ def _number(given: Any, name: str, place: str) -> float:
 def _file_of_boxes(folder: Path) -> Path | None:
     """The file of boxes in a folder; None where there is none."""
     if not folder.is_dir():
-        raise InputError(f"there is no folder '{folder}'. Give a folder of pictures.")
+        raise InputError(f"there is no folder '{folder}'. Give a folder of images.")
     tables = _tables(folder)
     usual = [path for path in tables if path.name in USUAL] or tables
     if len(usual) > 1:
@@ -216,9 +216,9 @@ def _sub_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
 
 
-def _pictures(folder: Path) -> Iterable[Path]:
+def _images(folder: Path) -> Iterable[Path]:
     return (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-def _has_pictures(folder: Path) -> bool:
-    return next(iter(_pictures(folder)), None) is not None
+def _has_images(folder: Path) -> bool:
+    return next(iter(_images(folder)), None) is not None

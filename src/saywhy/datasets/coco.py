@@ -26,9 +26,18 @@ from typing import Any
 
 import numpy as np
 
-from saywhy.datasets.coco_files import find_picture
+from saywhy.datasets.coco_files import find_image
 from saywhy.datasets.json_records import held, read_json, rows_of, some
-from saywhy.datasets.localized import Located, Mask, Size, Thing, distinct, inside, open_annotated, size_of
+from saywhy.datasets.localized import (
+    LocalizedImage,
+    Mask,
+    ObjectAnnotation,
+    Size,
+    distinct,
+    inside,
+    open_annotated,
+    size_of,
+)
 from saywhy.errors import InputError, nearest
 from saywhy.images import Box
 
@@ -47,10 +56,10 @@ class Instances:
 
     Attributes:
         path: the file.
-        images: number, name of the file and size of every picture, in the order of the file; the size is None where
+        images: number, name of the file and size of every image, in the order of the file; the size is None where
             the file does not say it.
         categories: the names of the classes by their numbers, in the order of the file.
-        annotations: the records of every picture, by its number, each with its place in the file.
+        annotations: the records of every image, by its number, each with its place in the file.
     """
 
     path: Path
@@ -60,11 +69,11 @@ class Instances:
 
 
 class CocoBoxes:
-    """The pictures of one split.
+    """The images of one split.
 
     Attributes:
         file: of the instances.
-        folder: in which the pictures, or the folders of the splits, lie.
+        folder: in which the images, or the folders of the splits, lie.
         split: its name; None where a file was given.
         name: for people.
     """
@@ -103,37 +112,39 @@ class CocoBoxes:
     def __len__(self) -> int:
         return len(self.instances.images)
 
-    def __getitem__(self, index: int) -> Located:
-        """One picture with its things; some have none.
+    def __getitem__(self, index: int) -> LocalizedImage:
+        """One image with its things; some have none.
 
         Raises:
-            InputError: a box is no box, or is empty, or lies outside of the picture.
-            PictureError: the picture is missing.
+            InputError: a box is no box, or is empty, or lies outside of the image.
+            ImageError: the image is missing.
         """
         image_id, name, size = self.instances.images[index]
-        path = self._picture(name)
+        path = self._image(name)
         size = size or size_of(path)
         rows = self.instances.annotations.get(image_id, ())
-        things = tuple(self._thing(place, row, size) for place, row in rows)
-        return Located(name, partial(open_annotated, path, size), things, distinct(each.label for each in things))
+        objects = tuple(self._thing(place, row, size) for place, row in rows)
+        return LocalizedImage(
+            name, partial(open_annotated, path, size), objects, distinct(each.label for each in objects)
+        )
 
-    def _picture(self, name: str) -> Path:
+    def _image(self, name: str) -> Path:
         splits = [self.split] if self.split else [self.file.stem.removeprefix("instances_")]
         places = [self.folder / between / split / name for between in ("", "images") for split in (*splits, "")]
-        return next((path for path in places if path.is_file()), None) or find_picture(self.folder, name)
+        return next((path for path in places if path.is_file()), None) or find_image(self.folder, name)
 
-    def _thing(self, index: int, row: dict[str, Any], size: Size) -> Thing:
+    def _thing(self, index: int, row: dict[str, Any], size: Size) -> ObjectAnnotation:
         label = self.instances.categories[row["category_id"]]
         where = f"'{self.file}', annotations[{index}] (id {row['id']}, '{label}')"
         box = inside(_box(row["bbox"], where), size, where)
-        return Thing(label, box, _mask(row.get("segmentation"), size, where), bool(row.get("iscrowd", 0)))
+        return ObjectAnnotation(label, box, _mask(row.get("segmentation"), size, where), bool(row.get("iscrowd", 0)))
 
 
 def read_instances(path: "str | os.PathLike[str]") -> Instances:
-    """The pictures, categories and annotations of a file such as ``instances_val2017.json``.
+    """The images, categories and annotations of a file such as ``instances_val2017.json``.
 
     Raises:
-        InputError: the file does not have this form, a number comes twice, or an annotation is of a picture or a
+        InputError: the file does not have this form, a number comes twice, or an annotation is of an image or a
             category that is not listed.
     """
     data = read_json(path)
@@ -186,7 +197,7 @@ def run_length_mask(counts: Sequence[int], size: Size) -> Mask:
     """The mask of a run-length encoding: pixels outside, inside, outside, …, down one column after the other.
 
     Raises:
-        InputError: the counts are not those of a picture of this size.
+        InputError: the counts are not those of an image of this size.
 
     >>> run_length_mask([1, 2, 3], (3, 2)).astype(int).tolist()
     [[0, 1, 0], [1, 0, 0]]
@@ -253,7 +264,7 @@ def _of_runs(encoded: dict[str, Any], size: Size) -> Mask:
     counts, of = encoded.get("counts"), encoded.get("size")
     if of != [size[1], size[0]] or not isinstance(counts, list | str):
         raise InputError(
-            "a run-length encoding has 'counts', a list or a text, and the 'size' [height, width] of its picture, "
+            "a run-length encoding has 'counts', a list or a text, and the 'size' [height, width] of its image, "
             f"[{size[1]}, {size[0]}]; got {held(encoded)} and the size {of}."
         )
     return run_length_mask(run_lengths(counts) if isinstance(counts, str) else counts, size)
@@ -292,7 +303,7 @@ def _categories(path: "str | os.PathLike[str]", data: Any) -> dict[int, str]:
 def _annotations(
     path: "str | os.PathLike[str]", data: Any, images: set[int], categories: dict[int, str]
 ) -> dict[int, tuple[tuple[int, dict[str, Any]], ...]]:
-    """The records of every picture, each of a picture and a category that there are."""
+    """The records of every image, each of an image and a category that there are."""
     rows = rows_of(path, data, "annotations")
     seen: set[int] = set()
     found = defaultdict(list)

@@ -7,14 +7,14 @@ As it is published on Kaggle, and as the archives of 2012 unpack:
     ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_10026.JPEG        train/n01440764/….JPEG
     LOC_synset_mapping.txt                                          (or synset_words.txt, of the same form)
 
-``val`` may hold the pictures in one folder, with the XML files beside them or elsewhere, or in sub-folders by synset.
+``val`` may hold the images in one folder, with the XML files beside them or elsewhere, or in sub-folders by synset.
 
 Boxes count from 0 and include their last pixels: (xmin, ymin, xmax, ymax) becomes (xmin, ymin, xmax + 1, ymax + 1).
 This is not VOC's convention although the files are in VOC's form. The numbers say so: boxes of the validation set
-begin at 0 and end at the width - 1 (0 to 499 in pictures of 500 pixels), where VOC's begin at 1 and end at the width;
+begin at 0 and end at the width - 1 (0 to 499 in images of 500 pixels), where VOC's begin at 1 and end at the width;
 and the devkit's ``compute_overlap.m`` takes xmax - xmin + 1 for the width, so that the last pixel belongs to the thing.
 
-Not every picture of ``train`` has boxes: those without have the label of their folder and no things. Some of its
+Not every image of ``train`` has boxes: those without have the label of their folder and no things. Some of its
 objects are called by words (``Scottish_deerhound``) in place of a synset; the list of names resolves them.
 """
 
@@ -24,8 +24,16 @@ from collections import Counter, defaultdict
 from functools import cached_property, partial
 from pathlib import Path
 
-from saywhy.datasets.localized import Located, Thing, distinct, inside, lines_of, open_annotated, size_of
-from saywhy.datasets.pascal_xml import Marked, read_annotation
+from saywhy.datasets.localized import (
+    LocalizedImage,
+    ObjectAnnotation,
+    distinct,
+    inside,
+    lines_of,
+    open_annotated,
+    size_of,
+)
+from saywhy.datasets.pascal_xml import AnnotatedObject, read_annotation
 from saywhy.errors import InputError, nearest
 from saywhy.images import SUFFIXES
 
@@ -35,8 +43,8 @@ SYNSET = re.compile(r"n\d{8}")
 NAMES = ("LOC_synset_mapping.txt", "synset_words.txt")
 """The list of the classes: a synset and its words in every line, in the order of the networks' outputs."""
 
-PICTURES = ("Data/CLS-LOC/{split}", "ILSVRC2012_img_{split}/{split}", "ILSVRC2012_img_{split}", "{split}")
-"""Where the pictures of a split may lie."""
+IMAGES = ("Data/CLS-LOC/{split}", "ILSVRC2012_img_{split}/{split}", "ILSVRC2012_img_{split}", "{split}")
+"""Where the images of a split may lie."""
 
 ANNOTATIONS = (
     "Annotations/CLS-LOC/{split}", "ILSVRC2012_bbox_{split}*/{split}", "ILSVRC2012_bbox_{split}*",
@@ -46,29 +54,29 @@ ANNOTATIONS = (
 
 
 class ImageNet:
-    """The pictures of one split, in the order of their names.
+    """The images of one split, in the order of their names.
 
     Attributes:
         folder: in which the published folders lie.
         split: "val" or "train".
         name: of both.
-        pictures: the folder of the pictures.
+        images: the folder of the images.
         annotations: the folder of the XML files.
     """
 
     def __init__(self, folder: "str | os.PathLike[str]", split: str = "val") -> None:
-        """Opens a split; no picture is listed yet.
+        """Opens a split; no image is listed yet.
 
         Args:
             folder: in which ``ILSVRC`` or ``Data`` lies, or the unpacked archives.
-            split: a folder of pictures.
+            split: a folder of images.
 
         Raises:
-            InputError: there are no pictures or no annotations where they are published to be.
+            InputError: there are no images or no annotations where they are published to be.
         """
         self.folder, self.split = Path(folder), split
         self.name = f"ImageNet {split}"
-        self.pictures = self._find("pictures", PICTURES, tuple(SUFFIXES))
+        self.images = self._find("images", IMAGES, tuple(SUFFIXES))
         self.annotations = self._find("annotations (.xml)", ANNOTATIONS, (".xml",))
 
     @staticmethod
@@ -81,12 +89,12 @@ class ImageNet:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The pictures' paths in their folder, sorted; listing them takes a moment where there are a million."""
-        with os.scandir(self.pictures) as entries:
+        """The images' paths in their folder, sorted; listing them takes a moment where there are a million."""
+        with os.scandir(self.images) as entries:
             inside = sorted((entry.name, entry.is_dir()) for entry in entries)
         found = [name for name, is_folder in inside if not is_folder]
         for synset in (name for name, is_folder in inside if is_folder and SYNSET.fullmatch(name)):
-            found += [f"{synset}/{name}" for name in sorted(os.listdir(self.pictures / synset))]
+            found += [f"{synset}/{name}" for name in sorted(os.listdir(self.images / synset))]
         return tuple(name for name in found if os.path.splitext(name)[1].lower() in SUFFIXES)
 
     @cached_property
@@ -127,35 +135,39 @@ class ImageNet:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> Located:
-        """One picture with its things.
+    def __getitem__(self, index: int) -> LocalizedImage:
+        """One image with its things.
 
         Raises:
-            InputError: its annotation is missing or broken, or a box is empty or outside of the picture.
-            PictureError: the picture is damaged where its size has to be read from it.
+            InputError: its annotation is missing or broken, or a box is empty or outside of the image.
+            ImageError: the image is damaged where its size has to be read from it.
         """
         name = self.names[index]
-        path, (stem, _) = self.pictures / name, os.path.splitext(name)
+        path, (stem, _) = self.images / name, os.path.splitext(name)
         own = name.partition("/")[0] if "/" in name else None
         xml = next((each for each in (self._xml(stem), self._xml(Path(stem).name)) if each.is_file()), None)
         if xml is None:
             if own is None:
                 raise InputError(
-                    f"there is no annotation '{self._xml(stem)}' of the picture '{path}'. Are all of them unpacked?"
+                    f"there is no annotation '{self._xml(stem)}' of the image '{path}'. Are all of them unpacked?"
                 )
-            return Located(stem, partial(open_annotated, path, size_of(path)), (), (self._label(own),))
+            return LocalizedImage(stem, partial(open_annotated, path, size_of(path)), (), (self._label(own),))
         annotation = read_annotation(xml, 0)
         size = annotation.size or size_of(path)
-        things = tuple(
-            Thing(self._label(self._synset(each, own)), inside(each.box, size, each.place), None, each.difficult)
+        objects = tuple(
+            ObjectAnnotation(
+                self._label(self._synset(each, own)), inside(each.box, size, each.place), None, each.difficult
+            )
             for each in annotation.objects
         )
-        return Located(stem, partial(open_annotated, path, size), things, distinct(each.label for each in things))
+        return LocalizedImage(
+            stem, partial(open_annotated, path, size), objects, distinct(each.label for each in objects)
+        )
 
     def _xml(self, stem: str) -> Path:
         return self.annotations / f"{stem}.xml"
 
-    def _synset(self, marked: Marked, own: str | None) -> str:
+    def _synset(self, marked: AnnotatedObject, own: str | None) -> str:
         """The synset of an object, which may be called by one of its words; of several that of the folder."""
         if marked.name in self.words or (not self.words and SYNSET.fullmatch(marked.name)):
             return marked.name

@@ -4,20 +4,20 @@ import os
 from pathlib import Path
 from typing import Any
 
-from saywhy.datasets.localized import DataSet
+from saywhy.datasets.localized import Dataset
 from saywhy.errors import InputError
 
 LAYOUTS = {
     "voc:PATH[:split]": "PASCAL VOC: JPEGImages and Annotations/*.xml, splits in ImageSets/Main/*.txt",
     "imagenet:PATH[:split]": "ILSVRC: Data/CLS-LOC/val and Annotations/CLS-LOC/val, or the unpacked archives",
-    "coco:PATH[:split]": "COCO: annotations/instances_val2017.json and the pictures in val2017, or a file of that form",
-    "folder:PATH": "a folder of pictures with a .csv or .json of boxes, or with a sub-folder for every label",
+    "coco:PATH[:split]": "COCO: annotations/instances_val2017.json and the images in val2017, or a file of that form",
+    "folder:PATH": "a folder of images with a .csv or .json of boxes, or with a sub-folder for every label",
     "toybox:SPLIT": "drawn scenes of a split of Toybox, e.g. toybox:test",
 }
 """How a data set is named to `open_dataset`, and what is looked for there."""
 
 
-def open_dataset(spec: "str | os.PathLike[str]") -> DataSet:
+def open_dataset(spec: "str | os.PathLike[str]") -> Dataset:
     """The data set of a name: ``kind:PATH``, ``kind:PATH:split``, ``toybox:SPLIT``, or a path.
 
     The layout of a bare path is found out; a split may follow it, too. What follows the last colon is the split, unless
@@ -29,13 +29,13 @@ def open_dataset(spec: "str | os.PathLike[str]") -> DataSet:
     >>> open_dataset("toybox:val")[3].labels
     ('lamp', 'bird', 'key')
     """
-    from saywhy.toybox.localized import ToyboxLocated  # here and below, because readers need the types above
+    from saywhy.toybox.localized import ToyboxDataset  # here and below, because readers need the types above
 
     text = os.fspath(spec)
     kind, colon, rest = text.partition(":")
     readers = _readers()
     if colon and kind == "toybox":
-        return ToyboxLocated(rest)
+        return ToyboxDataset(rest)
     if colon and kind in readers and not Path(text).exists():
         return _opened(kind, rest)
     path, _ = _path_and_split(text)
@@ -55,11 +55,11 @@ def _readers() -> dict[str, Any]:
     return {"voc": VOC, "imagenet": ImageNet, "coco": CocoBoxes, "folder": BoxedFolder}
 
 
-def _opened(kind: str, text: str) -> DataSet:
+def _opened(kind: str, text: str) -> Dataset:
     """The data set of a kind at "PATH" or "PATH:split"."""
     path, split = _path_and_split(text)
     if kind == "folder" and split is not None:
-        raise InputError(f"'{text}': a folder of pictures has no splits, got '{split}'. Give the folder alone.")
+        raise InputError(f"'{text}': a folder of images has no splits, got '{split}'. Give the folder alone.")
     reader = _readers()[kind]
     return reader(path) if split is None else reader(path, split)
 

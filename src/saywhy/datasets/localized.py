@@ -1,13 +1,13 @@
-"""Located pictures: pictures of which it is known what is in them, and where.
+"""Located images: images of which it is known what is in them, and where.
 
-A data set is walked over one picture at a time. Nothing is decoded before it is asked for: a picture when it is opened,
-a mask when it is called, an annotation when its picture's turn comes. Boxes are (left, top, right, bottom) in pixels of
-the picture that ``open`` gives; pixel (0, 0) covers 0 to 1 on both axes, so that right and bottom are excluded. What a
+A data set is walked over one image at a time. Nothing is decoded before it is asked for: an image when it is opened,
+a mask when it is called, an annotation when its image's turn comes. Boxes are (left, top, right, bottom) in pixels of
+the image that ``open`` gives; pixel (0, 0) covers 0 to 1 on both axes, so that right and bottom are excluded. What a
 published format counts otherwise is converted by its reader, which says how.
 
-Cameras note how they were held, and most programs turn the picture by that note. The published annotations (VOC,
-ImageNet, COCO) count in the pixels as they are stored, as the networks' published figures do, so that these pictures
-are opened without turning them; only where the annotation gives the size of the turned picture is that one meant.
+Cameras note how they were held, and most programs turn the image by that note. The published annotations (VOC,
+ImageNet, COCO) count in the pixels as they are stored, as the networks' published figures do, so that these images
+are opened without turning them; only where the annotation gives the size of the turned image is that one meant.
 """
 
 import math
@@ -23,7 +23,7 @@ from jaxtyping import Bool
 from PIL import ExifTags, Image
 
 from saywhy.errors import InputError, SaywhyWarning, nearest
-from saywhy.images import Box, read_picture
+from saywhy.images import Box, read_image
 
 Mask = Bool[np.ndarray, "height width"]
 """True where the thing is seen."""
@@ -32,7 +32,7 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 ROUNDING = 1.0
-"""Pixels by which a box may end outside of its picture without a word: rounding, or counting from 0 or from 1."""
+"""Pixels by which a box may end outside of its image without a word: rounding, or counting from 0 or from 1."""
 
 TURNED_BACK = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,13 +47,13 @@ TURNED_BACK = {
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One thing in a picture.
+class ObjectAnnotation:
+    """One thing in an image.
 
     Attributes:
         label: what it is.
-        box: left, top, right, bottom in pixels of the picture, the last two exclusive; inside of it and not empty.
-        mask: gives its pixels, bool [height, width] of the whole picture; None where only the box is known.
+        box: left, top, right, bottom in pixels of the image, the last two exclusive; inside of it and not empty.
+        mask: gives its pixels, bool [height, width] of the whole image; None where only the box is known.
         difficult: the annotators marked it as hard to recognise, or as a crowd, which published scores leave out.
     """
 
@@ -64,25 +64,25 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Located:
-    """A picture, and what is where in it.
+class LocalizedImage:
+    """An image, and what is where in it.
 
     Attributes:
         name: by which it is known in its data set, mostly its file's.
         open: reads it, as RGB, in the pixels in which boxes and masks count.
-        things: in the order of the annotation; none where only the labels are known, or nothing is in it.
+        objects: in the order of the annotation; none where only the labels are known, or nothing is in it.
         labels: the distinct labels in order.
     """
 
     name: str
     open: Callable[[], Image.Image] = field(repr=False, compare=False)
-    things: tuple[Thing, ...]
+    objects: tuple[ObjectAnnotation, ...]
     labels: tuple[str, ...]
 
 
 @runtime_checkable
-class DataSet(Protocol):
-    """Located pictures by their places, from 0.
+class Dataset(Protocol):
+    """Located images by their places, from 0.
 
     Attributes:
         name: for people.
@@ -97,7 +97,7 @@ class DataSet(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Located: ...
+    def __getitem__(self, index: int) -> LocalizedImage: ...
 
 
 def distinct(labels: Iterable[str]) -> tuple[str, ...]:
@@ -110,17 +110,17 @@ def distinct(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def inside(box: Box, size: Size, where: str) -> Box:
-    """The part of a box that is in the picture.
+    """The part of a box that is in the image.
 
     Warns where more than ``ROUNDING`` pixels of it are cut off.
 
     Args:
         box: left, top, right, bottom in pixels, the last two exclusive.
-        size: width and height of the picture.
+        size: width and height of the image.
         where: which file and record it is of, for messages.
 
     Raises:
-        InputError: nothing of it is in the picture, it is empty, or not finite.
+        InputError: nothing of it is in the image, it is empty, or not finite.
 
     >>> inside((-0.5, 2.0, 9.0, 5.0), (8, 6), "a.xml")
     (0.0, 2.0, 8.0, 5.0)
@@ -136,12 +136,12 @@ def inside(box: Box, size: Size, where: str) -> Box:
     kept = (max(0.0, left), max(0.0, top), min(float(width), right), min(float(height), bottom))
     if kept[0] >= kept[2] or kept[1] >= kept[3]:
         raise InputError(
-            f"{where}: the box (left, top, right, bottom) = {shown} lies outside of the picture of {width} × {height} "
-            "pixels. Is it of another picture, or of another size of this one? Correct it, or take it out."
+            f"{where}: the box (left, top, right, bottom) = {shown} lies outside of the image of {width} × {height} "
+            "pixels. Is it of another image, or of another size of this one? Correct it, or take it out."
         )
     if max(abs(whole - part) for whole, part in zip(box, kept, strict=True)) > ROUNDING:
         warnings.warn(
-            f"{where}: the box (left, top, right, bottom) = {shown} goes beyond the picture of {width} × {height} "
+            f"{where}: the box (left, top, right, bottom) = {shown} goes beyond the image of {width} × {height} "
             "pixels; what is outside was cut off.",
             SaywhyWarning,
             stacklevel=2,
@@ -150,25 +150,25 @@ def inside(box: Box, size: Size, where: str) -> Box:
 
 
 def size_of(path: Path, upright: bool = False) -> Size:
-    """Width and height of a picture, from its header.
+    """Width and height of an image, from its header.
 
     upright: turned as the camera noted; False as it is stored.
 
     Raises:
-        PictureError: it cannot be read.
+        ImageError: it cannot be read.
     """
     size, orientation = _header(path, upright)
     return (size[1], size[0]) if upright and orientation in (5, 6, 7, 8) else size
 
 
 def open_annotated(path: Path, size: Size) -> Image.Image:
-    """The picture in the pixels that were annotated: as it is stored, or upright where only that has the given size.
+    """The image in the pixels that were annotated: as it is stored, or upright where only that has the given size.
 
     Raises:
-        PictureError: it cannot be read.
+        ImageError: it cannot be read.
         InputError: it does not have that size, so that boxes would be in wrong places.
     """
-    upright = read_picture(path)
+    upright = read_image(path)
     back = TURNED_BACK.get(_header(path, True)[1])
     stored = upright if back is None else upright.transpose(back)
     for image in (stored, upright):
@@ -176,7 +176,7 @@ def open_annotated(path: Path, size: Size) -> Image.Image:
             return image
     raise InputError(
         f"'{path}' has {stored.width} × {stored.height} pixels, but its annotation was made for {size[0]} × {size[1]}. "
-        "Give the picture that was annotated, not a resized one, or correct the size in the annotation."
+        "Give the image that was annotated, not a resized one, or correct the size in the annotation."
     )
 
 
@@ -220,19 +220,19 @@ def lines_of(path: Path, what: str) -> list[str]:
 
 
 def _header(path: Path, orientation: bool) -> tuple[Size, int]:
-    """The size of a picture as it is stored and, if asked for, its Exif orientation, from 1 to 8."""
+    """The size of an image as it is stored and, if asked for, its Exif orientation, from 1 to 8."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow warns of is decided when the picture is read
+            warnings.simplefilter("ignore")  # what Pillow warns of is decided when the image is read
             with Image.open(path) as opened:
                 return opened.size, _orientation(opened) if orientation else 1
     except Exception:  # Pillow's readers raise whatever a damaged header leads them to
-        read_picture(path)  # which says what is wrong
+        read_image(path)  # which says what is wrong
         raise
 
 
 def _orientation(opened: Image.Image) -> int:
     try:
         return int(opened.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # metadata that are damaged say nothing of how the picture was held
+    except Exception:  # metadata that are damaged say nothing of how the image was held
         return 1

@@ -1,4 +1,4 @@
-"""Annotations of pictures as XML files, in the form that PASCAL VOC introduced and ILSVRC took over.
+"""Annotations of images as XML files, in the form that PASCAL VOC introduced and ILSVRC took over.
 
     <annotation>
       <size><width>500</width><height>375</height></size>
@@ -9,7 +9,7 @@
     </annotation>
 
 ``xmax`` and ``ymax`` are the last pixels that belong to the thing: both data sets' own programs take
-``xmax - xmin + 1`` for the width. Whether the first pixel of a picture has the number 0 or 1 is another matter, on
+``xmax - xmin + 1`` for the width. Whether the first pixel of an image has the number 0 or 1 is another matter, on
 which they differ.
 
 Such files need no document type, and one can make a parser expand a few lines into gigabytes or read other files, so
@@ -29,14 +29,14 @@ EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
-class Marked:
+class AnnotatedObject:
     """One object of an annotation.
 
     Attributes:
         place: the file and the object's number in it, for messages.
         name: as it is written.
         box: left, top, right, bottom in pixels from 0, the last two exclusive; as it is written, also beyond the
-            picture.
+            image.
         difficult: marked as hard to recognise.
     """
 
@@ -47,24 +47,24 @@ class Marked:
 
 
 @dataclass(frozen=True)
-class Annotation:
+class ImageAnnotation:
     """What a file says.
 
     Attributes:
-        size: width and height of the picture; None where it does not say, or says 0.
+        size: width and height of the image; None where it does not say, or says 0.
         objects: in the order of the file.
     """
 
     size: Size | None
-    objects: tuple[Marked, ...]
+    objects: tuple[AnnotatedObject, ...]
 
 
-def read_annotation(path: Path, first: int) -> Annotation:
-    """The annotation of a picture.
+def read_annotation(path: Path, first: int) -> ImageAnnotation:
+    """The annotation of an image.
 
     Args:
         path: the XML file.
-        first: the number of a picture's first pixel, 1 (VOC) or 0 (ILSVRC). The box of xmin to xmax, both included, is
+        first: the number of an image's first pixel, 1 (VOC) or 0 (ILSVRC). The box of xmin to xmax, both included, is
             from ``xmin - first`` to ``xmax - first + 1``.
 
     Raises:
@@ -73,10 +73,10 @@ def read_annotation(path: Path, first: int) -> Annotation:
     root = _root(path)
     if root.tag != "annotation":
         raise InputError(
-            f"'{path}' must hold <annotation>, got <{root.tag}>. Is it the annotation of a picture, as VOC's are?"
+            f"'{path}' must hold <annotation>, got <{root.tag}>. Is it the annotation of an image, as VOC's are?"
         )
     objects = (_marked(f"'{path}', object {n}", part, first) for n, part in enumerate(root.findall("object"), 1))
-    return Annotation(_size(path, root), tuple(objects))
+    return ImageAnnotation(_size(path, root), tuple(objects))
 
 
 class _WithoutDoctype(ET.TreeBuilder):
@@ -84,13 +84,13 @@ class _WithoutDoctype(ET.TreeBuilder):
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         raise InputError(
-            f"it has a document type (<!DOCTYPE {name} …>), which annotations of pictures do not need and which can "
+            f"it has a document type (<!DOCTYPE {name} …>), which annotations of images do not need and which can "
             "make a reader expand entities without end. Take it out if you trust the file"
         )
 
 
 def _root(path: Path) -> ET.Element:
-    data = contents(path, "the XML annotation of a picture")
+    data = contents(path, "the XML annotation of an image")
     parser = ET.XMLParser(target=_WithoutDoctype())
     try:
         parser.feed(data)
@@ -102,7 +102,7 @@ def _root(path: Path) -> ET.Element:
     return root
 
 
-def _marked(place: str, part: ET.Element, first: int) -> Marked:
+def _marked(place: str, part: ET.Element, first: int) -> AnnotatedObject:
     name = (part.findtext("name") or "").strip()
     if not name:
         raise InputError(f"{place}: an object needs a <name>, got none. Write what it is.")
@@ -115,7 +115,7 @@ def _marked(place: str, part: ET.Element, first: int) -> Marked:
     difficult = (part.findtext("difficult") or "0").strip()
     if difficult not in ("0", "1"):
         raise InputError(f"{place} ('{name}'): <difficult> must be 0 or 1, got '{difficult}'. Write one of them.")
-    return Marked(f"{place} ('{name}')", name, box, difficult == "1")
+    return AnnotatedObject(f"{place} ('{name}')", name, box, difficult == "1")
 
 
 def _size(path: Path, root: ET.Element) -> Size | None:
@@ -128,7 +128,7 @@ def _size(path: Path, root: ET.Element) -> Size | None:
     if width < 1 or height < 1 or width % 1 or height % 1:
         raise InputError(
             f"'{path}', <size>: width and height must be whole numbers from 1 on, got {width:g} and {height:g}. "
-            "Correct them, or take <size> out: then the picture is asked."
+            "Correct them, or take <size> out: then the image is asked."
         )
     return int(width), int(height)
 

@@ -2,15 +2,15 @@
 
     VOC2012/JPEGImages/2008_000002.jpg
     VOC2012/Annotations/2008_000002.xml
-    VOC2012/ImageSets/Main/val.txt                  names of pictures, one a line; {label}_val.txt with 1, 0 or -1 each
-    VOC2012/SegmentationObject/2008_000002.png      of some pictures: which pixel belongs to which object
+    VOC2012/ImageSets/Main/val.txt                  names of images, one a line; {label}_val.txt with 1, 0 or -1 each
+    VOC2012/SegmentationObject/2008_000002.png      of some images: which pixel belongs to which object
     VOC2012/SegmentationClass/2008_000002.png       … and to which class
 
 Boxes count from 1 and include their last pixels: (xmin, ymin, xmax, ymax) becomes (xmin - 1, ymin - 1, xmax, ymax).
 Programs that write this layout but count from 0 put a box one pixel too far to the left and up; one pixel beyond the
 border is cut off without a word.
 
-Masks are pictures with a palette whose indices are meant: in SegmentationObject the objects of the XML, from 1, in
+Masks are images with a palette whose indices are meant: in SegmentationObject the objects of the XML, from 1, in
 SegmentationClass the twenty classes in alphabetical order, from 1; 0 is background, and 255 the border that the
 annotators left open, which belongs to nothing. Where there are classes only, a thing's mask is its class inside its
 box, in which a neighbour of the same class may also be.
@@ -26,10 +26,20 @@ import numpy as np
 from PIL import Image
 
 from saywhy.datasets.json_records import some
-from saywhy.datasets.localized import Located, Mask, Size, Thing, distinct, inside, lines_of, open_annotated, size_of
-from saywhy.datasets.pascal_xml import Marked, read_annotation
-from saywhy.errors import InputError, PictureError, nearest
-from saywhy.images import SUFFIXES, Box, read_picture
+from saywhy.datasets.localized import (
+    LocalizedImage,
+    Mask,
+    ObjectAnnotation,
+    Size,
+    distinct,
+    inside,
+    lines_of,
+    open_annotated,
+    size_of,
+)
+from saywhy.datasets.pascal_xml import AnnotatedObject, read_annotation
+from saywhy.errors import ImageError, InputError, nearest
+from saywhy.images import SUFFIXES, Box, read_image
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -42,11 +52,11 @@ DEFAULT_SPLITS = ("val", "test", "trainval", "train")
 
 
 class VOC:
-    """The pictures of one split.
+    """The images of one split.
 
     Attributes:
         folder: in which JPEGImages and Annotations lie.
-        split: its name; None where there are no splits, so that all annotated pictures are meant.
+        split: its name; None where there are no splits, so that all annotated images are meant.
         name: of both.
     """
 
@@ -74,7 +84,7 @@ class VOC:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What the pictures are called, without their endings."""
+        """What the images are called, without their endings."""
         if self.split is None:
             found = tuple(sorted(path.stem for path in (self.folder / "Annotations").glob("*.xml")))
             if not found:
@@ -83,7 +93,7 @@ class VOC:
         names = _listed(self._list)
         if len(set(names)) < len(names):
             twice = next(name for index, name in enumerate(names) if name in names[:index])
-            raise InputError(f"'{self._list}' lists '{twice}' more than once. Every picture counts once: take it out.")
+            raise InputError(f"'{self._list}' lists '{twice}' more than once. Every image counts once: take it out.")
         return names
 
     @cached_property
@@ -98,19 +108,21 @@ class VOC:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> Located:
-        """One picture with its things.
+    def __getitem__(self, index: int) -> LocalizedImage:
+        """One image with its things.
 
         Raises:
-            InputError: its annotation is missing, is no annotation, or has a box outside of the picture.
-            PictureError: the picture is missing, or damaged where its size has to be read from it.
+            InputError: its annotation is missing, is no annotation, or has a box outside of the image.
+            ImageError: the image is missing, or damaged where its size has to be read from it.
         """
         name = self.names[index]
-        path = self._picture(name)
+        path = self._image(name)
         annotation = read_annotation(self._xml(name), 1)
         size = annotation.size or size_of(path)
-        things = tuple(self._thing(name, number, each, size) for number, each in enumerate(annotation.objects, 1))
-        return Located(name, partial(open_annotated, path, size), things, distinct(each.label for each in things))
+        objects = tuple(self._thing(name, number, each, size) for number, each in enumerate(annotation.objects, 1))
+        return LocalizedImage(
+            name, partial(open_annotated, path, size), objects, distinct(each.label for each in objects)
+        )
 
     @property
     def _list(self) -> Path:
@@ -120,7 +132,7 @@ class VOC:
     def _xml(self, name: str) -> Path:
         return self.folder / "Annotations" / f"{name}.xml"
 
-    def _picture(self, name: str) -> Path:
+    def _image(self, name: str) -> Path:
         usual = self.folder / "JPEGImages" / f"{name}.jpg"
         if usual.is_file():
             return usual
@@ -128,15 +140,15 @@ class VOC:
         found = next((path for path in others if path.suffix.lower() in SUFFIXES and path.stem == name), None)
         if found is None:
             where = f"'{self._list}' lists" if self.split is not None else "there is an annotation of"
-            raise PictureError(
-                f"there is no picture '{usual}', nor one with another ending, but {where} '{name}'. "
-                "Are all pictures unpacked? Names are listed without their endings."
+            raise ImageError(
+                f"there is no image '{usual}', nor one with another ending, but {where} '{name}'. "
+                "Are all images unpacked? Names are listed without their endings."
             )
         return found
 
-    def _thing(self, name: str, number: int, marked: Marked, size: Size) -> Thing:
+    def _thing(self, name: str, number: int, marked: AnnotatedObject, size: Size) -> ObjectAnnotation:
         box = inside(marked.box, size, marked.place)
-        return Thing(marked.name, box, self._mask(name, number, marked.name, box, size), marked.difficult)
+        return ObjectAnnotation(marked.name, box, self._mask(name, number, marked.name, box, size), marked.difficult)
 
     def _mask(self, name: str, number: int, label: str, box: Box, size: Size) -> "Callable[[], Mask] | None":
         objects, classes = (self.folder / f"Segmentation{what}" / f"{name}.png" for what in ("Object", "Class"))
@@ -148,7 +160,7 @@ class VOC:
 
 
 def numbered(path: Path, number: int, size: Size, box: Box | None = None) -> Mask:
-    """The pixels that have a number in a picture with a palette, or in a grey one.
+    """The pixels that have a number in an image with a palette, or in a grey one.
 
     Args:
         path: the PNG.
@@ -158,19 +170,19 @@ def numbered(path: Path, number: int, size: Size, box: Box | None = None) -> Mas
 
     Raises:
         InputError: it has another size, or colours in place of a palette, or no such pixel.
-        PictureError: it cannot be read.
+        ImageError: it cannot be read.
     """
     try:
         with Image.open(path) as opened:
             mode, found = opened.mode, opened.size
             indices = np.asarray(opened) if mode in ("P", "L") and found == tuple(size) else None
     except Exception:  # Pillow's readers raise whatever a damaged file leads them to
-        read_picture(path)  # which says what is wrong
+        read_image(path)  # which says what is wrong
         raise
     if indices is None:
         raise InputError(
-            f"'{path}' must be a picture with a palette (mode P) or a grey one (L) of {size[0]} × {size[1]} pixels, as "
-            f"its picture's annotation says; got mode {mode} and {found[0]} × {found[1]}. Take the published file."
+            f"'{path}' must be an image with a palette (mode P) or a grey one (L) of {size[0]} × {size[1]} pixels, as "
+            f"its image's annotation says; got mode {mode} and {found[0]} × {found[1]}. Take the published file."
         )
     mask = indices == number
     if box is not None:
@@ -230,7 +242,7 @@ def _no_split(path: Path, folder: Path) -> InputError:
     plain = [each for each in splits if "_" not in each] or splits
     if not plain:
         return InputError(
-            f"'{folder}' has no split '{path.stem}': there is no '{path}'. Without a split all annotated pictures are "
+            f"'{folder}' has no split '{path.stem}': there is no '{path}'. Without a split all annotated images are "
             "taken."
         )
     near = nearest(path.stem, splits, count=1)
@@ -240,11 +252,11 @@ def _no_split(path: Path, folder: Path) -> InputError:
 
 def _listed(path: Path) -> tuple[str, ...]:
     """The names in a list; of one with 1, 0 (difficult) or -1 (not in it) after each, those that have the label."""
-    lines = lines_of(path, "a list of pictures")
+    lines = lines_of(path, "a list of images")
     pairs = [line.rsplit(None, 1) for line in lines]
     if not all(len(pair) == 2 and pair[1] in ("1", "0", "-1") for pair in pairs):
         return tuple(lines)
     names = tuple(name for name, flag in pairs if flag != "-1")
     if not names:
-        raise InputError(f"'{path}' says -1 of every picture: none has the label. Choose another split.")
+        raise InputError(f"'{path}' says -1 of every image: none has the label. Choose another split.")
     return names

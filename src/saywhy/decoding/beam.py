@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saywhy.decoding.decoded import Decoded, Flags, Gains, Normalization, Sentences, Totals, divisors, pick
-from saywhy.decoding.step import Limits, LogProbabilities, State, Step, Stepper, flags, whole
+from saywhy.decoding.step import DecodingLimits, LogProbabilities, State, Step, Stepper, flags, whole
 from saywhy.errors import MethodError
 
 
@@ -19,21 +19,21 @@ def beam_search(
     start: Int[Tensor, " batch"],
     *,
     end: int,
-    longest: int,
-    width: int = 5,
+    max_length: int,
+    num_beams: int = 5,
     count: int | None = None,
-    shortest: int = 1,
-    forbidden: Collection[int] = (),
+    min_length: int = 1,
+    suppress_tokens: Collection[int] = (),
     normalize: Normalization = 0.0,
     early: bool = False,
     refill: bool = True,
     siblings: float = 0.0,
 ) -> Decoded:
-    """The hypotheses of the highest scores that are found with ``width`` open ones side by side.
+    """The hypotheses of the highest scores that are found with ``num_beams`` open ones side by side.
 
     At every step all open hypotheses of a sample are continued by all words, and ranked by their totals. Those of the
-    first ``width`` that end are finished and kept; they compete by score, which is normalised, with all that finish
-    later. The best ``width`` that do not end stay open. What is open at the longest length is cut off there, and
+    first ``num_beams`` that end are finished and kept; they compete by score, which is normalised, with all that finish
+    later. The best ``num_beams`` that do not end stay open. What is open at the longest length is cut off there, and
     competes with the finished ones (its flag ``finished`` is false).
 
     **When a sample is done.** Totals only fall, so an open hypothesis of the total ``s`` can at best score ``s``
@@ -46,15 +46,16 @@ def beam_search(
     batch, as far as the step gives the same numbers there.
 
     Args:
-        step, state, start, end, longest, shortest, forbidden: as in :func:`saywhy.decoding.greedy.greedy`.
-        width: how many hypotheses are open side by side. Where there are fewer (a first step of 3 words has 3) there
-            are fewer, until enough words follow.
-        count: how many hypotheses are wanted of ``width``; None is all. Fewer are the first of more, found sooner.
+        step, state, start, end, max_length, min_length, suppress_tokens: as in :func:`saywhy.decoding.greedy.greedy`.
+        num_beams: how many hypotheses are open side by side. Where there are fewer (a first step of 3 words has 3)
+            there are fewer, until enough words follow.
+        count: how many hypotheses are wanted of ``num_beams``; None is all. Fewer are the first of more, found sooner.
         normalize: scores are totals divided by this power of the length, or by this function of it, such as
             :func:`saywhy.decoding.decoded.gnmt`. 0 is the log-probability itself, 1 the mean of that over words.
-        early: stop as soon as ``width`` hypotheses are finished, though a better one might have come.
-        refill: whether an open hypothesis takes the place of one that ended at once, so that there are always ``width``
-            (transformers, fairseq), or only at the next step (neuraltalk2, the code of Diverse Beam Search).
+        early: stop as soon as ``num_beams`` hypotheses are finished, though a better one might have come.
+        refill: whether an open hypothesis takes the place of one that ended at once, so that there are always
+            ``num_beams`` (transformers, fairseq), or only at the next step (neuraltalk2, the code of Diverse Beam
+            Search).
         siblings: for more variety (Li, Monroe and Jurafsky, 2016, section 3): from the k-th likeliest continuation of a
             hypothesis ``k * siblings`` is taken when hypotheses are ranked, so that those of one parent do not take all
             places. It is taken for this choice alone: totals, and the order of what is finished, are those of the
@@ -64,36 +65,36 @@ def beam_search(
         InputError: the step does not give log-probabilities, or the state does not have one row a sample.
         MethodError: a setting is out of its bounds.
 
-    A wider search is not always a better one: only that of all sentences is never beaten. ``width=1`` is greedy where
-    ``refill`` is false, or where longer sentences are not favoured (``normalize`` is 0 or less).
+    A wider search is not always a better one: only that of all sentences is never beaten. ``num_beams=1`` is greedy
+    where ``refill`` is false, or where longer sentences are not favoured (``normalize`` is 0 or less).
 
     >>> chain = torch.tensor([[0.0, 0.0, 0.6, 0.4], [0.0, 1.0, 0.0, 0.0], [0.0, 0.3, 0.4, 0.3], [0.0, 0.9, 0.1, 0.0]])
     >>> step = lambda words, state: (chain[words].log(), state)
-    >>> found = beam_search(step, None, torch.tensor([0]), end=1, longest=3, width=2)
+    >>> found = beam_search(step, None, torch.tensor([0]), end=1, max_length=3, num_beams=2)
     >>> found.words, found.totals.exp()  # greedy finds 2 2 2 with a probability of 0.096
     (tensor([[[3, 1, 0],
              [2, 3, 1]]]), tensor([[0.3600, 0.1620]]))
     """
-    limits = Limits(end=end, longest=longest, shortest=shortest, forbidden=forbidden)
-    whole("width", width, 1)
+    limits = DecodingLimits(end=end, max_length=max_length, min_length=min_length, suppress_tokens=suppress_tokens)
+    whole("num_beams", num_beams, 1)
     flags(early=early, refill=refill)
     if isinstance(siblings, bool) or not isinstance(siblings, int | float) or not 0 <= siblings < float("inf"):
         raise MethodError(f"siblings is a number from 0, got {siblings!r}.")
-    wanted = width if count is None else whole("count", count, 1, width)
+    wanted = num_beams if count is None else whole("count", count, 1, num_beams)
     stepper = Stepper(step, state, start, limits)
     logs = stepper.ask(start.long())
-    divisor = divisors(normalize, longest, logs)
+    divisor = divisors(normalize, max_length, logs)
     reach = divisor.flip(0).cummax(0).values.flip(0)  # the largest divisor of this length and all longer ones
-    beams = Beams.first(len(start), width, longest, logs)
+    beams = Beams.first(len(start), num_beams, max_length, logs)
     results = beams.none(divisor)
-    for length in range(1, longest + 1):
+    for length in range(1, max_length + 1):
         going = beams.continued(beams.candidates(logs, siblings), length)
         ended = going.words[..., length - 1] == end
-        first = torch.arange(ended.shape[1], device=ended.device) < width
-        done = first & (ended | (length == longest))
-        results = results.joined(going.results(done, ended, length, divisor)).best(width)
-        going = going.where(~ended & (first | refill)).cut(width)
-        if length == longest:
+        first = torch.arange(ended.shape[1], device=ended.device) < num_beams
+        done = first & (ended | (length == max_length))
+        results = results.joined(going.results(done, ended, length, divisor)).best(num_beams)
+        going = going.where(~ended & (first | refill)).cut(num_beams)
+        if length == max_length:
             break
         bound = going.totals.amax(1) / reach[length]
         closed = results.finished.all(1) if early else bound <= results.scores[:, wanted - 1]
@@ -141,12 +142,12 @@ class Beams:
     parents: Int[Tensor, "batch hypothesis"]
 
     @staticmethod
-    def first(batch: int, width: int, longest: int, logs: LogProbabilities) -> "Beams":
+    def first(batch: int, num_beams: int, max_length: int, logs: LogProbabilities) -> "Beams":
         """One hypothesis without words a sample, and empty places."""
-        totals = logs.new_full((batch, width), -torch.inf)
+        totals = logs.new_full((batch, num_beams), -torch.inf)
         totals[:, 0] = 0.0
-        none = torch.zeros(batch, width, longest, dtype=torch.long, device=logs.device)
-        return Beams(none, logs.new_zeros(batch, width, longest), totals, none[..., 0])
+        none = torch.zeros(batch, num_beams, max_length, dtype=torch.long, device=logs.device)
+        return Beams(none, logs.new_zeros(batch, num_beams, max_length), totals, none[..., 0])
 
     @property
     def open(self) -> Bool[Tensor, "batch hypothesis"]:
@@ -184,11 +185,11 @@ class Beams:
         siblings: float = 0.0,
     ) -> Candidates:
         """The best ``count`` of continuations that are in the order of their gains."""
-        width, chosen = gains.shape[1:]
+        num_beams, chosen = gains.shape[1:]
         totals = (self.totals.unsqueeze(-1) + gains).flatten(1)
         by = totals
         if siblings:
-            by = totals - siblings * (1 + torch.arange(chosen, device=totals.device).repeat(width))
+            by = totals - siblings * (1 + torch.arange(chosen, device=totals.device).repeat(num_beams))
         order = by.sort(dim=1, descending=True, stable=True).indices[:, :count]
         numbers, gained = (pick(part.flatten(1), order) for part in (words, gains))
         return Candidates(order // chosen, numbers, gained, pick(totals, order), order)
@@ -208,9 +209,9 @@ class Beams:
         """These hypotheses; the places of the others are empty."""
         return replace(self, totals=self.totals.where(kept, -torch.inf))
 
-    def cut(self, width: int) -> "Beams":
-        """The first ``width`` places, after those that are empty have moved to the end."""
-        return self.at(self.closed_last[:, :width])
+    def cut(self, num_beams: int) -> "Beams":
+        """The first ``num_beams`` places, after those that are empty have moved to the end."""
+        return self.at(self.closed_last[:, :num_beams])
 
     def at(self, places: Int[Tensor, "batch chosen"]) -> "Beams":
         """The hypotheses at these places, in this order."""

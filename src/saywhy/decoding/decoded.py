@@ -103,8 +103,8 @@ def pick(values: Tensor, places: Int[Tensor, "batch chosen"]) -> Tensor:
     return values.gather(1, whole)  # take_along_dim looks at all places first, which takes longer
 
 
-def divisors(normalize: Normalization, longest: int, like: Tensor) -> Float[Tensor, " length"]:
-    """What totals of 1, 2, … ``longest`` words are divided by, in the type of ``like``.
+def divisors(normalize: Normalization, max_length: int, like: Tensor) -> Float[Tensor, " length"]:
+    """What totals of 1, 2, … ``max_length`` words are divided by, in the type of ``like``.
 
     Raises:
         MethodError: one of them is not a positive number.
@@ -113,9 +113,9 @@ def divisors(normalize: Normalization, longest: int, like: Tensor) -> Float[Tens
     tensor([1.0000, 1.4142, 1.7321, 2.0000])
     """
     if callable(normalize):
-        values = [_number(normalize(length), length) for length in range(1, longest + 1)]
+        values = [_number(normalize(length), length) for length in range(1, max_length + 1)]
     elif isinstance(normalize, int | float) and not isinstance(normalize, bool):
-        values = torch.arange(1, longest + 1, dtype=torch.float64).pow(normalize).tolist()
+        values = torch.arange(1, max_length + 1, dtype=torch.float64).pow(normalize).tolist()
     else:
         raise MethodError(f"normalize is an exponent of the length or a function of it, got {normalize!r}.")
     found = torch.tensor(values, dtype=like.dtype)

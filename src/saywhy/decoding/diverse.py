@@ -1,7 +1,8 @@
 r"""Diverse beam search (Vijayakumar et al., 2016; AAAI 2018): groups of beams, each kept away from those before it.
 
-Of ``width`` beams every group has :math:`B' = B / G`. At every step group after group extends its hypotheses; from the
-log-probability of a word is taken how much the groups before have said of the same (:mod:`saywhy.decoding.penalties`):
+Of ``num_beams`` beams every group has :math:`B' = B / G`. At every step group after group extends its hypotheses; from
+the log-probability of a word is taken how much the groups before have said of the same
+(:mod:`saywhy.decoding.penalties`):
 
 .. math:: Y^g_{[t]} = \arg\max \sum_b \Big( \Theta(y^g_{b,[t]})
           - \lambda \sum_{h<g} \mathrm{penalty}(y^g_{b,[t]}, Y^h_{[t]}) \Big)
@@ -19,9 +20,19 @@ from torch import Tensor
 
 from saywhy.decoding.beam import Beams, Candidates, likeliest
 from saywhy.decoding.decoded import Decoded, Flags, Normalization, Totals, divisors, pick
-from saywhy.decoding.following import Following, Offered
-from saywhy.decoding.penalties import LARGEST, OfWords, Penalty, Said, cumulative, embedding, hamming, ngram, within
-from saywhy.decoding.step import Limits, LogProbabilities, State, Step, Stepper, flags, whole
+from saywhy.decoding.following import Continuations, GroupContinuations
+from saywhy.decoding.penalties import (
+    LARGEST,
+    Penalty,
+    PreviousGroups,
+    TokenPenalty,
+    cumulative,
+    embedding,
+    hamming,
+    ngram,
+    within,
+)
+from saywhy.decoding.step import DecodingLimits, LogProbabilities, State, Step, Stepper, flags, whole
 from saywhy.errors import InputError, MethodError
 
 GHOST = -1000.0
@@ -37,7 +48,7 @@ class Diverse:
     """The hypotheses of all groups.
 
     Attributes:
-        found: ``width`` hypotheses a sample, the highest score first; scores are without penalties.
+        found: ``num_beams`` hypotheses a sample, the highest score first; scores are without penalties.
         groups: [batch, hypothesis] from which group each is, counted from 0; -1 where there is none.
         penalized: [batch, hypothesis] totals less all that was taken from them.
     """
@@ -70,28 +81,28 @@ def diverse_beam_search(
     start: Int[Tensor, " batch"],
     *,
     end: int,
-    longest: int,
-    width: int = 6,
-    groups: int = 3,
-    strength: float = 0.5,
+    max_length: int,
+    num_beams: int = 6,
+    num_beam_groups: int = 3,
+    diversity_penalty: float = 0.5,
     penalty: Penalty = hamming,
     carry: Literal["augmented", "raw"] = "augmented",
     finished: Literal["silent", "speaking"] = "silent",
     penalize_end: bool = True,
-    shortest: int = 1,
-    forbidden: Collection[int] = (),
+    min_length: int = 1,
+    suppress_tokens: Collection[int] = (),
     normalize: Normalization = 0.0,
     refill: bool = False,
 ) -> Diverse:
-    """Many sentences that differ: ``width`` hypotheses in ``groups`` groups of equal size.
+    """Many sentences that differ: ``num_beams`` hypotheses in ``num_beam_groups`` groups of equal size.
 
     The network is asked once a step for the beams of all groups. Hypotheses of a group are ranked, and cut to its size,
     by their penalised totals (normalised); of all groups together the likelier ones come first.
 
     Args:
-        step, state, start, end, longest, shortest, forbidden: as in :func:`saywhy.decoding.greedy.greedy`.
-        width, groups: ``B`` and ``G``, which divides it. As many groups as beams is the paper's setting.
-        strength: ``lambda``, from 0; the paper finds 0.2 to 0.8 good.
+        step, state, start, end, max_length, min_length, suppress_tokens: as in :func:`saywhy.decoding.greedy.greedy`.
+        num_beams, num_beam_groups: ``B`` and ``G``, which divides it. As many groups as beams is the paper's setting.
+        diversity_penalty: ``lambda``, from 0; the paper finds 0.2 to 0.8 good.
         penalty: of the words that the groups before have said: ``hamming``, or ``cumulative``, ``ngram`` or
             ``embedding`` of :mod:`saywhy.decoding.penalties`, or a function of yours.
         carry: whether a hypothesis keeps what was taken from it for the steps that follow (``"augmented"``, what every
@@ -110,18 +121,25 @@ def diverse_beam_search(
 
     >>> chain = torch.tensor([[0.0, 0.0, 0.6, 0.4], [0.0, 1.0, 0.0, 0.0], [0.0, 0.3, 0.4, 0.3], [0.0, 0.9, 0.1, 0.0]])
     >>> step = lambda words, state: (chain[words].log(), state)
-    >>> some = diverse_beam_search(step, None, torch.tensor([0]), end=1, longest=3, width=2, groups=2, strength=0.5)
+    >>> settings = {"max_length": 3, "num_beams": 2, "num_beam_groups": 2, "diversity_penalty": 0.5}
+    >>> some = diverse_beam_search(step, None, torch.tensor([0]), end=1, **settings)
     >>> some.found.words, some.groups  # the first is greedy
     (tensor([[[3, 1, 0],
              [2, 2, 2]]]), tensor([[1, 0]]))
     """
-    limits = Limits(end=end, longest=longest, shortest=shortest, forbidden=forbidden)
-    width = whole("width", width, 1)
-    groups = whole("groups", groups, 1, width)
-    if width % groups:
-        raise MethodError(f"groups must divide width, which {groups} does not divide: {width}. Take another number.")
-    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= STRONGEST:
-        raise MethodError(f"strength is a number from 0 to {STRONGEST:,}, got {strength!r}.")
+    limits = DecodingLimits(end=end, max_length=max_length, min_length=min_length, suppress_tokens=suppress_tokens)
+    num_beams = whole("num_beams", num_beams, 1)
+    groups = whole("num_beam_groups", num_beam_groups, 1, num_beams)
+    if num_beams % groups:
+        raise MethodError(
+            f"num_beam_groups must divide num_beams, and {groups} does not divide {num_beams}. Take another number."
+        )
+    if (
+        isinstance(diversity_penalty, bool)
+        or not isinstance(diversity_penalty, int | float)
+        or not 0 <= diversity_penalty <= STRONGEST
+    ):
+        raise MethodError(f"diversity_penalty is a number from 0 to {STRONGEST:,}, got {diversity_penalty!r}.")
     makers: tuple[object, ...] = (cumulative, ngram, embedding)
     if not callable(penalty) or penalty in makers:
         raise MethodError(
@@ -137,21 +155,23 @@ def diverse_beam_search(
         raise MethodError("finished='speaking' keeps the places of beams that end; refill=True would give them away.")
     stepper = Stepper(step, state, start, limits)
     logs = stepper.ask(start.long())
-    search = _Search(width // groups, groups, strength, penalty, carry, finished, penalize_end, refill, limits)
+    search = _Search(
+        num_beams // groups, groups, diversity_penalty, penalty, carry, finished, penalize_end, refill, limits
+    )
     every = torch.arange(len(start)).repeat_interleave(groups).to(logs.device)
     stepper.keep(every)
     logs = logs[every]
-    divisor = divisors(normalize, longest, logs)
+    divisor = divisors(normalize, max_length, logs)
     reach = divisor.flip(0).cummax(0).values.flip(0)
-    alive = _Alive.first(len(every), search.size, longest, logs)
+    alive = _Groups.first(len(every), search.size, max_length, logs)
     kept = _Kept.none(alive, divisor)
-    for length in range(1, longest + 1):
+    for length in range(1, max_length + 1):
         longer = search.longer(alive, logs, length)
         first = torch.arange(longer.ghosts.shape[1], device=logs.device) < search.size
         ended = longer.beams.words[..., length - 1] == end
-        stops = first & longer.beams.open & ~longer.ghosts & (ended | (length == longest))
+        stops = first & longer.beams.open & ~longer.ghosts & (ended | (length == max_length))
         kept = kept.joined(longer, stops, ended, length)
-        if length == longest:
+        if length == max_length:
             break
         going = search.going(longer, first, ended)
         closed = kept.closed(going, reach[length]).view(-1, groups).all(1)
@@ -165,7 +185,7 @@ def diverse_beam_search(
 
 
 @dataclass(frozen=True)
-class _Alive:
+class _Groups:
     """The beams of every group of every sample, those of a sample one behind the other.
 
     Attributes:
@@ -181,20 +201,20 @@ class _Alive:
     ghosts: Flags
 
     @staticmethod
-    def first(rows: int, size: int, longest: int, logs: LogProbabilities) -> "_Alive":
+    def first(rows: int, size: int, max_length: int, logs: LogProbabilities) -> "_Groups":
         """One beam without words each."""
-        beams = Beams.first(rows, size, longest, logs)
+        beams = Beams.first(rows, size, max_length, logs)
         nothing = torch.zeros_like(beams.totals)
-        return _Alive(beams, nothing, nothing, torch.zeros_like(beams.open))
+        return _Groups(beams, nothing, nothing, torch.zeros_like(beams.open))
 
-    def where(self, kept: Bool[Tensor, "row #beam"]) -> "_Alive":
+    def where(self, kept: Bool[Tensor, "row #beam"]) -> "_Groups":
         """These beams; the places of the others are empty."""
         return replace(self, beams=self.beams.where(kept))
 
-    def cut(self, size: int) -> "_Alive":
+    def cut(self, size: int) -> "_Groups":
         """The first ``size`` places, after those that are empty have moved to the end."""
         places = self.beams.closed_last[:, :size]
-        return _Alive(self.beams.at(places), *(pick(part, places) for part in (self.raw, self.paid, self.ghosts)))
+        return _Groups(self.beams.at(places), *(pick(part, places) for part in (self.raw, self.paid, self.ghosts)))
 
 
 @dataclass(frozen=True)
@@ -206,7 +226,7 @@ class _Kept:
     divisor: Float[Tensor, " length"]
 
     @staticmethod
-    def none(like: _Alive, divisor: Float[Tensor, " length"]) -> "_Kept":
+    def none(like: _Groups, divisor: Float[Tensor, " length"]) -> "_Kept":
         """As many that do not exist as there are beams."""
         found = like.beams.none(divisor)
         return _Kept(found, torch.full_like(found.totals, -torch.inf), divisor)
@@ -216,7 +236,7 @@ class _Kept:
         """By what they are ordered within the group."""
         return self.penalized / self.divisor[(self.found.lengths - 1).clamp_min(0)]
 
-    def joined(self, longer: _Alive, stops: Flags, ended: Flags, length: int) -> "_Kept":
+    def joined(self, longer: _Groups, stops: Flags, ended: Flags, length: int) -> "_Kept":
         """The best of these and of those that stop now, as many as before."""
         raw = longer.raw.where(longer.beams.open, -torch.inf)
         found = replace(longer.beams, totals=raw).results(stops, ended, length, self.divisor)
@@ -225,7 +245,7 @@ class _Kept:
         order = both.ranked.sort(dim=1, descending=True, stable=True).indices[:, : self.penalized.shape[1]]
         return _Kept(both.found.at(order), pick(penalized, order), self.divisor)
 
-    def closed(self, alive: _Alive, reach: Tensor) -> Bool[Tensor, " row"]:
+    def closed(self, alive: _Groups, reach: Tensor) -> Bool[Tensor, " row"]:
         """Whether nothing that is open can get in any more: totals only fall, and penalties only take."""
         live = alive.beams.totals.masked_fill(alive.ghosts, -torch.inf).amax(1)
         return live / reach <= self.ranked[:, -1]
@@ -237,21 +257,21 @@ class _Search:
 
     size: int
     groups: int
-    strength: float
+    diversity_penalty: float
     penalty: Penalty
     carry: str
     finished: str
     penalize_end: bool
     refill: bool
-    limits: Limits
+    limits: DecodingLimits
 
-    def longer(self, alive: _Alive, logs: LogProbabilities, length: int) -> _Alive:
+    def longer(self, alive: _Groups, logs: LogProbabilities, length: int) -> _Groups:
         """The candidates of every group, best first, one word longer.
 
         What the groups say is found out one after the other; all else is done for all of them together.
         """
         count = (2 if self.refill else 1) * self.size  # those that end are among them; refilling takes as many others
-        every = Following.after(alive.beams, logs, 2 * self.size + count * (self.groups - 1))
+        every = Continuations.after(alive.beams, logs, 2 * self.size + count * (self.groups - 1))
         parts, said = [], None
         for own, following in zip(alive.beams.split(self.groups), every.split(self.groups), strict=True):
             some = self._some(own, following, said, length)
@@ -264,9 +284,9 @@ class _Search:
             totals = (pick(alive.beams.totals, parents) + gains).where(totals > -torch.inf, -torch.inf)
         beams = alive.beams.continued(Candidates(parents, words, gains, totals, parents), length)
         paid = pick(alive.paid, parents) + taken if self.carry == "augmented" else taken
-        return _Alive(beams, pick(alive.raw, parents) + gains, paid, pick(alive.ghosts, parents))
+        return _Groups(beams, pick(alive.raw, parents) + gains, paid, pick(alive.ghosts, parents))
 
-    def _heard(self, own: Beams, by: Candidates, length: int) -> Said:
+    def _heard(self, own: Beams, by: Candidates, length: int) -> PreviousGroups:
         """What a group says: beams that end here, and those that go on."""
         there = by.totals > -torch.inf
         if self.refill:
@@ -274,23 +294,26 @@ class _Search:
             first = torch.arange(there.shape[1], device=there.device) < self.size
             there = on & (on.cumsum(1) <= self.size) | there & ~on & first
         before = pick(own.words[..., : length - 1], by.parents)
-        return Said(torch.cat([before, by.words.unsqueeze(2)], 2), there)
+        return PreviousGroups(torch.cat([before, by.words.unsqueeze(2)], 2), there)
 
-    def _some(self, own: Beams, following: Following, said: Said | None, length: int) -> Offered:
+    def _some(
+        self, own: Beams, following: Continuations, said: PreviousGroups | None, length: int
+    ) -> GroupContinuations:
         """What may come next, with what is taken from it; the best first."""
-        if said is None or not self.strength:
-            return Offered(following.words, following.gains, torch.zeros_like(following.gains)).in_order()
+        if said is None or not self.diversity_penalty:
+            return GroupContinuations(following.words, following.gains, torch.zeros_like(following.gains)).in_order()
         penalty = self.penalty(own.words[..., : length - 1], said, following.vocabulary)
-        fault = penalty.fault(own.words, following.vocabulary) if isinstance(penalty, OfWords) else ""
-        if fault or not isinstance(penalty, OfWords | Tensor):
+        fault = penalty.fault(own.words, following.vocabulary) if isinstance(penalty, TokenPenalty) else ""
+        if fault or not isinstance(penalty, TokenPenalty | Tensor):
             raise InputError(
-                "a penalty is a tensor [sample, beam, word], or OfWords of numbers from 0 for words of the vocabulary; "
+                "a penalty is a tensor [sample, beam, word], or TokenPenalty of numbers from 0 for words of the "
+                "vocabulary; "
                 f"got {fault or type(penalty).__name__}."
             )
-        if isinstance(penalty, OfWords) and following.covers(penalty, self.penalize_end):
+        if isinstance(penalty, TokenPenalty) and following.covers(penalty, self.penalize_end):
             words, gains = following.words, following.gains
-            return Offered(words, gains, self._taken(penalty.of(words), gains, words)).in_order()
-        taken = penalty.everywhere(following.vocabulary) if isinstance(penalty, OfWords) else penalty
+            return GroupContinuations(words, gains, self._taken(penalty.of(words), gains, words)).in_order()
+        taken = penalty.everywhere(following.vocabulary) if isinstance(penalty, TokenPenalty) else penalty
         logs = following.every()
         fine = within(taken, LARGEST)
         if taken.shape != logs.shape or not fine:
@@ -300,14 +323,14 @@ class _Search:
             raise InputError(f"a penalty is finite and from 0, [sample, beam, word] = {list(logs.shape)}, got {came}.")
         taken = self._taken(taken, logs, torch.arange(following.vocabulary, device=logs.device))
         _, words = own.placed(*likeliest((logs - taken)[own.open], min(2 * self.size, logs.shape[2])))
-        return Offered(words, logs.gather(2, words), taken.gather(2, words))
+        return GroupContinuations(words, logs.gather(2, words), taken.gather(2, words))
 
     def _taken(self, penalty: Tensor, logs: Tensor, words: Tensor) -> Tensor:
         """By the strength, and nothing from the end where it is not to be kept from."""
-        taken = self.strength * penalty.to(logs)
+        taken = self.diversity_penalty * penalty.to(logs)
         return taken if self.penalize_end else taken.masked_fill(words == self.limits.end, 0)
 
-    def going(self, longer: _Alive, first: Flags, ended: Flags) -> _Alive:
+    def going(self, longer: _Groups, first: Flags, ended: Flags) -> _Groups:
         """What stays open."""
         if self.finished == "silent":
             return longer.where(~ended & (first | self.refill)).cut(self.size)
@@ -316,9 +339,13 @@ class _Search:
         return replace(longer, beams=replace(longer.beams, totals=fallen), ghosts=ghosts).where(first).cut(self.size)
 
 
-def _more(said: Said | None, new: Said) -> Said:
+def _more(said: PreviousGroups | None, new: PreviousGroups) -> PreviousGroups:
     """What the groups so far have said, and this one."""
-    return new if said is None else Said(torch.cat([said.words, new.words], 1), torch.cat([said.there, new.there], 1))
+    return (
+        new
+        if said is None
+        else PreviousGroups(torch.cat([said.words, new.words], 1), torch.cat([said.there, new.there], 1))
+    )
 
 
 def _together(kept: _Kept, groups: int) -> Diverse:

@@ -8,26 +8,26 @@ import torch
 from torch import Tensor
 
 from saywhy.decoding.beam import Beams, likeliest
-from saywhy.decoding.penalties import OfWords
+from saywhy.decoding.penalties import TokenPenalty
 from saywhy.decoding.step import LogProbabilities
 
 
 @dataclass(frozen=True)
-class Offered:
+class GroupContinuations:
     """Words that may come next, [sample, beam, chosen], their log-probabilities, and what is taken from them."""
 
     words: Tensor
     gains: Tensor
     taken: Tensor
 
-    def in_order(self) -> "Offered":
+    def in_order(self) -> "GroupContinuations":
         """The best first; of equals the one that stands first."""
         order = (self.gains - self.taken).sort(dim=2, descending=True, stable=True).indices
-        return Offered(*(part.gather(2, order) for part in (self.words, self.gains, self.taken)))
+        return GroupContinuations(*(part.gather(2, order) for part in (self.words, self.gains, self.taken)))
 
 
 @dataclass(frozen=True)
-class Following:
+class Continuations:
     """What may follow every beam.
 
     Attributes:
@@ -42,7 +42,7 @@ class Following:
     vocabulary: int
 
     @staticmethod
-    def after(beams: Beams, logs: LogProbabilities, count: int) -> "Following":
+    def after(beams: Beams, logs: LogProbabilities, count: int) -> "Continuations":
         """So many likely words of every beam, of all groups at once."""
 
         @cache
@@ -53,19 +53,19 @@ class Following:
 
         gains, words = beams.placed(*likeliest(logs, min(count, logs.shape[1])))
         words, order = words.sort(dim=2, stable=True)
-        return Following(words, gains.gather(2, order), every, logs.shape[1])
+        return Continuations(words, gains.gather(2, order), every, logs.shape[1])
 
-    def split(self, groups: int) -> "list[Following]":
+    def split(self, groups: int) -> "list[Continuations]":
         """That of every group."""
 
         def part(group: int) -> "Callable[[], Tensor]":
             return lambda: self.every()[group::groups]
 
         return [
-            Following(self.words[g::groups], self.gains[g::groups], part(g), self.vocabulary) for g in range(groups)
+            Continuations(self.words[g::groups], self.gains[g::groups], part(g), self.vocabulary) for g in range(groups)
         ]
 
-    def covers(self, penalty: OfWords, of_end: bool) -> bool:
+    def covers(self, penalty: TokenPenalty, of_end: bool) -> bool:
         """Whether the best of a group are among the likeliest words, whatever the penalty takes from those it names.
 
         They may not be where the end alone is spared what is taken from all other words.

@@ -17,27 +17,27 @@ from torch import Tensor
 
 from saywhy.decoding.step import LogProbabilities, Rows, whole
 from saywhy.errors import InputError, ModelError, SaywhyWarning
-from saywhy.shapes import wide
+from saywhy.shapes import at_least_float32
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What decoders ask for: ``beam_search(g.step, g.state, g.start, end=g.end, forbidden=g.forbidden, longest=20)``.
+    """What decoders ask for: ``beam_search(g.step, g.state, g.start, end=g.end, max_length=20)``.
 
     Attributes:
         step: one word further.
         state: behind the prompt.
         start: [batch] the last word of every prompt, or what a decoder begins with.
         end: the word that finishes a sentence; of several it stands for all.
-        forbidden: words that are never said: the filling, where that is not the end, and those that the configuration
-            suppresses.
+        suppress_tokens: words that are never said: the filling, where that is not the end, and those that the
+            configuration suppresses.
     """
 
     step: "_Step"
     state: "_Said"
     start: Int[Tensor, " batch"]
     end: int
-    forbidden: tuple[int, ...] = ()
+    suppress_tokens: tuple[int, ...] = ()
 
 
 @torch.no_grad()
@@ -60,7 +60,7 @@ def generation(model: Any, inputs: Mapping[str, Tensor], end: int | None = None)
 
     Raises:
         ModelError: it cannot generate, is in training mode, hands out nothing of what was said (RWKV; BLIP, which keeps
-            it inside), keeps a state alone (Mamba), or numbers the places of pictures in several directions (Qwen2-VL).
+            it inside), keeps a state alone (Mamba), or numbers the places of images in several directions (Qwen2-VL).
         InputError: there are no inputs, one of them is none of the model's, a prompt is filled up at the right or has
             words that the model does not know, or no end is known.
 
@@ -68,7 +68,8 @@ def generation(model: Any, inputs: Mapping[str, Tensor], end: int | None = None)
     >>> gpt = GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1, eos_token_id=8)).eval()
     >>> ready = generation(gpt, {"input_ids": torch.tensor([[1, 2, 3]])})
     >>> from saywhy.decoding import diverse_beam_search
-    >>> some = diverse_beam_search(ready.step, ready.state, ready.start, end=ready.end, longest=5, width=4, groups=2)
+    >>> settings = {"max_length": 5, "num_beams": 4, "num_beam_groups": 2}
+    >>> some = diverse_beam_search(ready.step, ready.state, ready.start, end=ready.end, **settings)
     >>> some.found.words.shape
     torch.Size([1, 4, 5])
     """
@@ -90,8 +91,10 @@ def generation(model: Any, inputs: Mapping[str, Tensor], end: int | None = None)
     begin = _encoded if model.config.is_encoder_decoder else _prompted
     state, start = begin(model, given, settings, asked)
     assert state.first is not None
-    forbidden = tuple(word for word in asked.forbidden if 0 <= word < state.first.shape[1])  # others cannot be said
-    return Generation(_Step(model, asked), state, start, asked.ends[0], forbidden)
+    suppress_tokens = tuple(
+        word for word in asked.suppress_tokens if 0 <= word < state.first.shape[1]
+    )  # others cannot be said
+    return Generation(_Step(model, asked), state, start, asked.ends[0], suppress_tokens)
 
 
 _COUNTED = ("position_ids", "cache_position", "past_key_values", "cache")
@@ -119,13 +122,13 @@ class _Asked:
 
     Attributes:
         ends: the words that finish a sentence; the first stands for all.
-        forbidden: words that are never said.
+        suppress_tokens: words that are never said.
         first: words of which the first is one; empty is any.
         not_first: words that the first is not.
     """
 
     ends: tuple[int, ...]
-    forbidden: tuple[int, ...]
+    suppress_tokens: tuple[int, ...]
     first: tuple[int, ...]
     not_first: tuple[int, ...]
 
@@ -190,7 +193,7 @@ class _Said:
         sample: [row] which sample each row is of.
         first: [row, word] log-probabilities of the word behind the prompt; None when that has been said.
         mask: [row, word] which words of prompt and sentence are there; None for an encoder's decoder.
-        numbered: whether the model has to be told the numbers of words, because pictures are in its cache as well.
+        numbered: whether the model has to be told the numbers of words, because images are in its cache as well.
         kind: [row] the kind (``token_type_ids``) of the prompt's last word; None where prompts have none.
         encoded: the encoder's output for every sample, and its mask.
         prompt: whether the cache is that of the prompts, from which other searches begin as well: transformers writes
@@ -266,11 +269,11 @@ def _said(model: Any, given: Mapping[str, Any], name: str) -> tuple[LogProbabili
             f"{type(model).__name__} hands out nothing of what was said (no {name}), from which the next word would "
             "go on. Decode it with its own generate, or a part of it that does hand it out, such as its decoder."
         )
-    return wide(out.logits[:, -1]).log_softmax(-1), cache
+    return at_least_float32(out.logits[:, -1]).log_softmax(-1), cache
 
 
 def _check_prompts(model: Any, words: Tensor, *, alone: bool) -> None:
-    """See that they are [batch, word], and words of the model's where nothing else (such as a picture) is put there."""
+    """See that they are [batch, word], and words of the model's where nothing else (such as an image) is put there."""
     if words.ndim != 2 or not words.numel() or words.is_floating_point() or words.dtype is torch.bool:
         raise InputError(f"input_ids are whole numbers [batch, word], at least one word each, got {_told(words)}.")
     if not alone:
@@ -359,7 +362,7 @@ def _prompted(model: Any, inputs: dict[str, Any], settings: Any, asked: _Asked) 
     takes = inspect.signature(model.forward).parameters
     if any(name.endswith("_grid_thw") for name in inputs):
         raise ModelError(
-            f"{type(model).__name__} numbers the places of pictures in several directions, which is not followed here: "
+            f"{type(model).__name__} numbers the places of images in several directions, which is not followed here: "
             "decode it with its own generate."
         )
     numbered = hasattr(getattr(model, "model", None), "get_rope_index")  # else it numbers the words of the whole mask
@@ -375,13 +378,13 @@ def _prompted(model: Any, inputs: dict[str, Any], settings: Any, asked: _Asked) 
     logs, cache = _said(model, given, _cache_of(takes))
     samples = torch.arange(len(words), device=words.device)
     kind = inputs.get("token_type_ids")
-    kind = kind[:, -1] if kind is not None and not _sees_pictures(inputs) else None
+    kind = kind[:, -1] if kind is not None and not _sees_images(inputs) else None
     numbered |= _kept_length(model, cache) > words.shape[1]
     return _Said(cache, samples, asked.of_ends(asked.at_first(logs)), mask, numbered, kind), words[:, -1]
 
 
 def _kept_length(model: Any, cache: Any) -> int:
-    """How many words and pieces of pictures are kept."""
+    """How many words and pieces of images are kept."""
     if not hasattr(cache, "get_seq_length"):
         return 0
     try:
@@ -393,8 +396,8 @@ def _kept_length(model: Any, cache: Any) -> int:
         ) from error
 
 
-def _sees_pictures(inputs: Mapping[str, Any]) -> bool:
-    """Whether kinds tell pictures from words, of which there are only words behind the prompt."""
+def _sees_images(inputs: Mapping[str, Any]) -> bool:
+    """Whether kinds tell images from words, of which there are only words behind the prompt."""
     return "pixel_values" in inputs
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from saywhy.decoding.decoded import Decoded, Normalization, divisors
-from saywhy.decoding.step import Limits, LogProbabilities, Rows, State, Step, Stepper
+from saywhy.decoding.step import DecodingLimits, LogProbabilities, Rows, State, Step, Stepper
 
 Choose = Callable[[LogProbabilities, Rows, int], Rows]
 """``choose(log-probabilities [open, word], rows [open], length) -> words [open]`` for the rows that are still open."""
@@ -20,9 +20,9 @@ def greedy(
     start: Int[Tensor, " batch"],
     *,
     end: int,
-    longest: int,
-    shortest: int = 1,
-    forbidden: Collection[int] = (),
+    max_length: int,
+    min_length: int = 1,
+    suppress_tokens: Collection[int] = (),
     normalize: Normalization = 0.0,
 ) -> Decoded:
     """The likeliest word at every step, until the end: one hypothesis a sample. Of equals the word of the lower number.
@@ -33,9 +33,10 @@ def greedy(
         start: the word that every sample begins with, which is not part of the result; the last word of a prompt whose
             other words the state knows.
         end: the word that finishes a sentence.
-        longest: the most words, the end among them.
-        shortest: the fewest words, the end among them: before, the end does not come.
-        forbidden: words that never come, such as padding, unknown and start. What the others have is not scaled up.
+        max_length: the most words, the end among them.
+        min_length: the fewest words, the end among them: before, the end does not come.
+        suppress_tokens: words that never come, such as padding, unknown and start. What the others have is not scaled
+            up.
         normalize: scores are totals divided by this power of the length, or by this function of it.
 
     Raises:
@@ -45,11 +46,11 @@ def greedy(
     A sample to which no word is possible at some step has no hypothesis.
 
     >>> chain = torch.tensor([[0.0, 0.1, 0.9], [0.0, 1.0, 0.0], [0.0, 0.6, 0.4]]).log()  # after 0, after 1, after 2
-    >>> found = greedy(lambda words, state: (chain[words], state), None, torch.tensor([0]), end=1, longest=5)
+    >>> found = greedy(lambda words, state: (chain[words], state), None, torch.tensor([0]), end=1, max_length=5)
     >>> found.words, found.totals.exp()
     (tensor([[[2, 1, 0, 0, 0]]]), tensor([[0.5400]]))
     """
-    limits = Limits(end=end, longest=longest, shortest=shortest, forbidden=forbidden)
+    limits = DecodingLimits(end=end, max_length=max_length, min_length=min_length, suppress_tokens=suppress_tokens)
     stepper = Stepper(step, state, start, limits)
     return follow(stepper, start, lambda logs, rows, length: logs.argmax(1), normalize)
 
@@ -60,14 +61,14 @@ def follow(stepper: Stepper, start: Rows, choose: Choose, normalize: Normalizati
     Returns:
         One hypothesis for every row.
     """
-    end, longest = stepper.limits.end, stepper.limits.longest
+    end, max_length = stepper.limits.end, stepper.limits.max_length
     start = start.long()
     logs = stepper.ask(start)
-    words, gains = start.new_zeros(len(start), longest), logs.new_zeros(len(start), longest)
+    words, gains = start.new_zeros(len(start), max_length), logs.new_zeros(len(start), max_length)
     totals, lengths = logs.new_zeros(len(start)), torch.zeros_like(start)
     finished = torch.zeros_like(start, dtype=torch.bool)
     rows = torch.arange(len(start), device=start.device)
-    for length in range(1, longest + 1):
+    for length in range(1, max_length + 1):
         word = choose(logs, rows, length)
         gain = logs.gather(1, word.unsqueeze(1)).squeeze(1)
         words[rows, length - 1], gains[rows, length - 1] = word, gain
@@ -76,7 +77,7 @@ def follow(stepper: Stepper, start: Rows, choose: Choose, normalize: Normalizati
         finished[rows] = word == end
         going = (word != end) & (gain > -torch.inf)
         rows = rows[going]
-        if length == longest or not len(rows):
+        if length == max_length or not len(rows):
             break
         stepper.keep(going.nonzero().squeeze(1))
         logs = stepper.ask(word[going])
@@ -86,5 +87,5 @@ def follow(stepper: Stepper, start: Rows, choose: Choose, normalize: Normalizati
         lengths.unsqueeze(1),
         totals.unsqueeze(1),
         finished.unsqueeze(1),
-        divisors(normalize, longest, totals),
+        divisors(normalize, max_length, totals),
     )

@@ -2,8 +2,8 @@ r"""What is taken from a word because the groups before have said the like (Vija
 
 A penalty is a function of the words of a beam so far, what the groups before have said up to the same word, and the
 size of the vocabulary, to a number for each word that may come next: [sample, beam, word]. Where all words but a few
-have the same number, these few are enough (:class:`OfWords`): the search then looks at likely words alone, and takes
-hardly longer than without.
+have the same number, these few are enough (:class:`TokenPenalty`): the search then looks at likely words alone, and
+takes hardly longer than without.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saywhy.decoding.step import whole
 from saywhy.errors import InputError, MethodError
-from saywhy.shapes import precise
+from saywhy.shapes import to_float64
 
 LARGEST = 1e30
 """Penalties are below this, so that whatever the strength sums of them are finite."""
@@ -25,7 +25,7 @@ Taken = Float[Tensor, "sample beam word"]
 
 
 @dataclass(frozen=True)
-class Said:
+class PreviousGroups:
     """What beams of the groups before have said, the word of this step included.
 
     Attributes:
@@ -38,7 +38,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class OfWords:
+class TokenPenalty:
     """A penalty of a few words.
 
     Attributes:
@@ -87,20 +87,20 @@ def within(values: Tensor, below: float) -> bool:
     return float(least) >= 0 and float(most) < below
 
 
-Penalty = Callable[[Own, Said, int], Taken | OfWords]
+Penalty = Callable[[Own, PreviousGroups, int], Taken | TokenPenalty]
 
 
-def hamming(own: Own, said: Said, vocabulary: int) -> OfWords:
+def hamming(own: Own, said: PreviousGroups, vocabulary: int) -> TokenPenalty:
     """How often a word has been said at this step; each time counts.
 
-    >>> said = Said(torch.tensor([[[5, 2], [6, 2], [7, 1]]]), torch.tensor([[True, True, True]]))
+    >>> said = PreviousGroups(torch.tensor([[[5, 2], [6, 2], [7, 1]]]), torch.tensor([[True, True, True]]))
     >>> hamming(torch.tensor([[[5]]]), said, 4).everywhere(4)
     tensor([[[0., 1., 2., 0.]]])
     """
     beams = own.shape[1]
     words, there = (part.unsqueeze(1).expand(-1, beams, -1) for part in (said.words[..., -1], said.there))
-    amounts = precise(there)
-    return OfWords(words, amounts, amounts.new_zeros(amounts.shape[:2]))
+    amounts = to_float64(there)
+    return TokenPenalty(words, amounts, amounts.new_zeros(amounts.shape[:2]))
 
 
 def cumulative(temperature: float = 1.0) -> Penalty:
@@ -109,20 +109,20 @@ def cumulative(temperature: float = 1.0) -> Penalty:
     The paper prints it as a gain; it grows with likeness, so that it must be a penalty. As for :func:`ngram`, what has
     ended is silent, and so is what it said before.
 
-    >>> said = Said(torch.tensor([[[5, 2]]]), torch.tensor([[True]]))
+    >>> said = PreviousGroups(torch.tensor([[[5, 2]]]), torch.tensor([[True]]))
     >>> cumulative()(torch.tensor([[[5]]]), said, 4).everywhere(4)  # said before: no mismatch for 2, one for the others
     tensor([[[0.3679, 0.3679, 1.0000, 0.3679]]])
     """
     if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
         raise MethodError(f"temperature must be above 0, got {temperature!r}.")
 
-    def penalty(own: Own, said: Said, vocabulary: int) -> OfWords:
+    def penalty(own: Own, said: PreviousGroups, vocabulary: int) -> TokenPenalty:
         before = said.words[..., :-1].unsqueeze(1)  # [sample, 1, other, before]
-        mismatches = precise((own.unsqueeze(2) != before).sum(3))  # [sample, beam, other]
-        there = precise(said.there.unsqueeze(1))
+        mismatches = to_float64((own.unsqueeze(2) != before).sum(3))  # [sample, beam, other]
+        there = to_float64(said.there.unsqueeze(1))
         same, other = (there * (-(mismatches + more) / temperature).exp() for more in (0, 1))
         last = said.words[..., -1].unsqueeze(1).expand(-1, own.shape[1], -1)
-        return OfWords(last, same - other, other.sum(2))
+        return TokenPenalty(last, same - other, other.sum(2))
 
     return penalty
 
@@ -133,13 +133,13 @@ def ngram(n: int = 2) -> Penalty:
     By beams that are still open, or speak on: what has ended is silent (``finished`` of the search), and so is what it
     said before.
 
-    >>> said = Said(torch.tensor([[[5, 2, 5, 2]]]), torch.tensor([[True]]))
+    >>> said = PreviousGroups(torch.tensor([[[5, 2, 5, 2]]]), torch.tensor([[True]]))
     >>> ngram(2)(torch.tensor([[[3, 3, 5]]]), said, 6)
     tensor([[[0., 0., 2., 0., 0., 0.]]])
     """
     whole("n", n, 1)
 
-    def penalty(own: Own, said: Said, vocabulary: int) -> Taken:
+    def penalty(own: Own, said: PreviousGroups, vocabulary: int) -> Taken:
         if own.shape[2] < n - 1 or said.words.shape[2] < n:
             return torch.zeros(*own.shape[:2], vocabulary, device=own.device)
         windows = said.words.unfold(2, n, 1).flatten(1, 2)  # [sample, window, n]
@@ -147,7 +147,7 @@ def ngram(n: int = 2) -> Penalty:
         last = own[..., own.shape[2] - (n - 1) :].unsqueeze(2)  # [sample, beam, 1, n - 1]
         alike = (last == windows[..., :-1].unsqueeze(1)).all(3) & there.unsqueeze(1)
         words = windows[..., -1].unsqueeze(1).expand(-1, own.shape[1], -1)
-        return _scattered(words, precise(alike), vocabulary).float()
+        return _scattered(words, to_float64(alike), vocabulary).float()
 
     return penalty
 
@@ -158,7 +158,7 @@ def embedding(vectors: Float[Tensor, "word dimension"]) -> Penalty:
     Args:
         vectors: one for every word of the vocabulary; a word without meaning has zeros.
 
-    >>> said = Said(torch.tensor([[[0]]]), torch.tensor([[True]]))
+    >>> said = PreviousGroups(torch.tensor([[[0]]]), torch.tensor([[True]]))
     >>> embedding(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]))(torch.zeros(1, 1, 0, dtype=torch.long), said, 3)
     tensor([[[1., 1., 0.]]])
     """
@@ -166,12 +166,12 @@ def embedding(vectors: Float[Tensor, "word dimension"]) -> Penalty:
         raise InputError(f"vectors are a tensor [word, dimension], got {type(vectors).__name__}.")
     if vectors.ndim != 2 or not vectors.is_floating_point() or not bool(vectors.isfinite().all()):
         raise InputError(f"vectors are finite floats [word, dimension], got {vectors.dtype} {list(vectors.shape)}.")
-    directions = torch.nn.functional.normalize(precise(vectors.detach()), dim=1)
+    directions = torch.nn.functional.normalize(to_float64(vectors.detach()), dim=1)
 
-    def penalty(own: Own, said: Said, vocabulary: int) -> Taken:
+    def penalty(own: Own, said: PreviousGroups, vocabulary: int) -> Taken:
         if len(directions) != vocabulary:
             raise InputError(f"there is one vector for each of {vocabulary} words, got {len(directions)}.")
-        here = directions.to(precise(own))
+        here = directions.to(to_float64(own))
         near = (here[said.words[..., -1]] @ here.T).clamp_min(0)
         total = (near * said.there.unsqueeze(2)).sum(1, keepdim=True)
         return total.expand(-1, own.shape[1], -1).float()

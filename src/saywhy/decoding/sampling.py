@@ -11,9 +11,9 @@ from torch import Tensor
 from saywhy.decoding.beam import likeliest
 from saywhy.decoding.decoded import Decoded, Normalization
 from saywhy.decoding.greedy import follow
-from saywhy.decoding.step import Limits, LogProbabilities, Rows, State, Step, Stepper, whole
+from saywhy.decoding.step import DecodingLimits, LogProbabilities, Rows, State, Step, Stepper, whole
 from saywhy.errors import InputError, MethodError
-from saywhy.shapes import precise
+from saywhy.shapes import to_float64
 
 
 @torch.no_grad()
@@ -23,15 +23,15 @@ def sample(
     start: Int[Tensor, " batch"],
     *,
     end: int,
-    longest: int,
+    max_length: int,
     count: int = 1,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int = 0,
     numbers: Sequence[int] | None = None,
-    shortest: int = 1,
-    forbidden: Collection[int] = (),
+    min_length: int = 1,
+    suppress_tokens: Collection[int] = (),
     normalize: Normalization = 0.0,
 ) -> Decoded:
     """Sentences whose words are drawn, each with its probability among those that are possible.
@@ -40,7 +40,8 @@ def sample(
     the step, whatever the words were drawn with. Global random numbers are neither used nor changed.
 
     Args:
-        step, state, start, end, longest, shortest, forbidden, normalize: as in :func:`saywhy.decoding.greedy.greedy`.
+        step, state, start, end, max_length, min_length, suppress_tokens, normalize: as in
+            :func:`saywhy.decoding.greedy.greedy`.
         count: how many sentences a sample, which are drawn independently (some may be the same) and sorted by score,
             so that the first of several is the best of them; a fair draw is the only one of one.
         temperature: log-probabilities are divided by it: below 1 likely words become likelier.
@@ -57,11 +58,11 @@ def sample(
 
     >>> chain = torch.tensor([[0.0, 0.0, 0.6, 0.4], [0.0, 1.0, 0.0, 0.0], [0.0, 0.3, 0.4, 0.3], [0.0, 0.9, 0.1, 0.0]])
     >>> step = lambda words, state: (chain[words].log(), state)
-    >>> found = sample(step, None, torch.tensor([0]), end=1, longest=3, count=1000)
+    >>> found = sample(step, None, torch.tensor([0]), end=1, max_length=3, count=1000)
     >>> round(float((found.words[0, :, 0] == 2).double().mean()), 1)  # the first word is 2 with a probability of 0.6
     0.6
     """
-    limits = Limits(end=end, longest=longest, shortest=shortest, forbidden=forbidden)
+    limits = DecodingLimits(end=end, max_length=max_length, min_length=min_length, suppress_tokens=suppress_tokens)
     whole("count", count, 1)
     _check(temperature, top_k, top_p)
     stepper = Stepper(step, state, start, limits)
@@ -69,7 +70,7 @@ def sample(
     numbers = range(batch) if numbers is None else numbers
     if len(numbers) != batch:
         raise InputError(f"numbers are one for each sample: expected {batch}, got {len(numbers)}.")
-    draws = _draws(whole("seed", seed, 0), numbers, count, longest)
+    draws = _draws(whole("seed", seed, 0), numbers, count, max_length)
     copies = torch.arange(batch, device=start.device).repeat_interleave(count)
     stepper.keep(copies)
 
@@ -90,13 +91,13 @@ def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:
         raise MethodError(f"top_p must be a probability above 0 and up to 1, got {top_p!r}.")
 
 
-def _draws(seed: int, numbers: Sequence[int], count: int, longest: int) -> Float[Tensor, "row length"]:
+def _draws(seed: int, numbers: Sequence[int], count: int, max_length: int) -> Float[Tensor, "row length"]:
     """Numbers from 0 to 1 for ``count`` rows a sample, by a generator of its own for each."""
     drawn = []
     for number in numbers:
         digest = hashlib.blake2b(f"{seed} {int(number)}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-        drawn.append(torch.rand(count, longest, generator=generator, dtype=torch.float64))
+        drawn.append(torch.rand(count, max_length, generator=generator, dtype=torch.float64))
     return torch.cat(drawn)
 
 
@@ -106,7 +107,7 @@ def _tempered(logs: LogProbabilities, temperature: float) -> LogProbabilities:
     >>> _tempered(torch.tensor([[-1.0, -3.0, -torch.inf]]), 0.5)
     tensor([[ 0., -4., -inf]], dtype=torch.float64)
     """
-    exact = precise(logs)
+    exact = to_float64(logs)
     highest = exact.amax(1, keepdim=True).clamp_min(torch.finfo(exact.dtype).min)  # no word may be possible
     return (exact - highest) / temperature
 

@@ -6,7 +6,7 @@ that goes on in two ways is there twice, one that is given up is gone. Therefore
 
 - an LSTM's states [layer, row, hidden] are kept as [row, layer, hidden] (``.movedim(1, 0)``);
 - what is the same for all rows may be there as a number, a text, None or a tensor without axes;
-- what is large and the same for all hypotheses of a sample (features of its picture) need not be copied for each: keep
+- what is large and the same for all hypotheses of a sample (features of its image) need not be copied for each: keep
   the number of the sample in the state [row], and read the features by it inside the step;
 - caches of other libraries go into an object that chooses its rows itself: a :class:`Reorderable`.
 
@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saywhy.errors import InputError, MethodError
-from saywhy.shapes import wide
+from saywhy.shapes import at_least_float32
 
 State = Any
 """Tensors with one row a hypothesis, in any nested structure; see above."""
@@ -125,7 +125,7 @@ def whole(name: str, value: object, least: int, most: int | None = None) -> int:
     Raises:
         MethodError: it is none.
 
-    >>> whole("width", 5, 1)
+    >>> whole("num_beams", 5, 1)
     5
     """
     number = value if isinstance(value, int) else None
@@ -150,42 +150,44 @@ def flags(**values: object) -> None:
 
 
 @dataclass(frozen=True)
-class Limits:
+class DecodingLimits:
     """What a sentence may be.
 
     Attributes:
         end: the word that finishes a sentence.
-        longest: the most words, the end among them.
-        shortest: the fewest words, the end among them.
-        forbidden: words that never come.
+        max_length: the most words, the end among them.
+        min_length: the fewest words, the end among them.
+        suppress_tokens: words that never come.
 
-    >>> Limits(end=3, longest=20, shortest=2, forbidden=(0, 1, 2)).withheld(1)
+    >>> DecodingLimits(end=3, max_length=20, min_length=2, suppress_tokens=(0, 1, 2)).withheld(1)
     (0, 1, 2, 3)
     """
 
     end: int
-    longest: int
-    shortest: int
-    forbidden: tuple[int, ...]
+    max_length: int
+    min_length: int
+    suppress_tokens: tuple[int, ...]
 
-    def __init__(self, *, end: int, longest: int, shortest: int = 1, forbidden: Collection[int] = ()) -> None:
-        longest = whole("longest", longest, 1)
-        if not isinstance(forbidden, Collection) or isinstance(forbidden, str):
-            raise MethodError(f"forbidden is a collection of words, such as (0, 1), got {forbidden!r}.")
+    def __init__(
+        self, *, end: int, max_length: int, min_length: int = 1, suppress_tokens: Collection[int] = ()
+    ) -> None:
+        max_length = whole("max_length", max_length, 1)
+        if not isinstance(suppress_tokens, Collection) or isinstance(suppress_tokens, str):
+            raise MethodError(f"suppress_tokens is a collection of words, such as (0, 1), got {suppress_tokens!r}.")
         values = {
             "end": whole("end", end, 0),
-            "longest": longest,
-            "shortest": whole("shortest", shortest, 1, longest),
-            "forbidden": tuple(whole("a forbidden word", word, 0) for word in forbidden),
+            "max_length": max_length,
+            "min_length": whole("min_length", min_length, 1, max_length),
+            "suppress_tokens": tuple(whole("a suppressed token", word, 0) for word in suppress_tokens),
         }
-        if values["end"] in values["forbidden"]:  # type: ignore[operator]
-            raise MethodError(f"the end, word {end}, is forbidden, so no sentence could be finished. Leave it out.")
+        if values["end"] in values["suppress_tokens"]:  # type: ignore[operator]
+            raise MethodError(f"the end, word {end}, is suppressed, so no sentence could be finished. Leave it out.")
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def withheld(self, length: int) -> tuple[int, ...]:
         """The words that may not be word number ``length`` of a sentence, counted from 1."""
-        return self.forbidden if length >= self.shortest else (*self.forbidden, self.end)
+        return self.suppress_tokens if length >= self.min_length else (*self.suppress_tokens, self.end)
 
 
 class Stepper:
@@ -199,12 +201,13 @@ class Stepper:
         length: how many words were asked for.
 
     >>> table = torch.tensor([[0.25, 0.75], [0.5, 0.5]]).log()
-    >>> stepper = Stepper(lambda words, state: (table[words], state), None, torch.tensor([0]), Limits(end=1, longest=9))
+    >>> limits = DecodingLimits(end=1, max_length=9)
+    >>> stepper = Stepper(lambda words, state: (table[words], state), None, torch.tensor([0]), limits)
     >>> stepper.ask(torch.tensor([0])).exp()
     tensor([[0.2500, 0.7500]])
     """
 
-    def __init__(self, step: Step, state: State, start: Int[Tensor, " batch"], limits: Limits) -> None:
+    def __init__(self, step: Step, state: State, start: Int[Tensor, " batch"], limits: DecodingLimits) -> None:
         fine = isinstance(start, Tensor) and start.ndim == 1 and len(start) > 0
         if not fine or start.is_floating_point() or start.dtype is torch.bool:
             got = f"{start.dtype} of shape {tuple(start.shape)}" if isinstance(start, Tensor) else repr(start)
@@ -231,7 +234,7 @@ class Stepper:
         self._check(given)
         check_rows(self.state, self.rows)
         self.length += 1
-        logs = wide(given).clamp(max=0.0)  # a copy, so it is ours to change
+        logs = at_least_float32(given).clamp(max=0.0)  # a copy, so it is ours to change
         withheld = torch.tensor(self.limits.withheld(self.length), dtype=torch.long, device=logs.device)
         return logs.index_fill_(1, withheld, -torch.inf)
 
@@ -265,14 +268,14 @@ class Stepper:
         if not highest <= 1e-3:
             return f"{highest:.4g}"
         # Sums are looked at once: they tell logits that happen to be negative. In bfloat16 they may be a little off.
-        if not self.length and bool((wide(logs).logsumexp(1) > 0.1).any()):
+        if not self.length and bool((at_least_float32(logs).logsumexp(1) > 0.1).any()):
             return "probabilities that add up to more than 1"
         if not self.length and bool((logs.amax(1) == -torch.inf).any()):
             return "minus infinity for every word (log_softmax in float16 does so with large vocabularies), and that"
         return ""
 
     def _check_vocabulary(self, words: int) -> None:
-        outside = [word for word in (self.limits.end, *self.limits.forbidden) if word >= words]
+        outside = [word for word in (self.limits.end, *self.limits.suppress_tokens) if word >= words]
         if outside:
             raise InputError(f"the step knows {words} words, from 0 to {words - 1}; there is no word {outside[0]}.")
         self.vocabulary = words

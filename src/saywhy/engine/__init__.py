@@ -1,1 +1,1 @@
-"""How a network is watched: it knows ``nn.Module`` and nothing of pictures, labels or methods."""
+"""How a network is watched: it knows ``nn.Module`` and nothing of images, labels or methods."""

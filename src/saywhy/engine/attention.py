@@ -18,10 +18,10 @@ from torch.overrides import TorchFunctionMode
 from saywhy.engine import tree
 from saywhy.engine.checkpoints import explained, seen_once
 from saywhy.engine.graph import nodes
-from saywhy.engine.preserve import borrowed
+from saywhy.engine.preserve import preserve_state
 from saywhy.engine.trace import with_parameters
 from saywhy.errors import GradientError
-from saywhy.shapes import wide
+from saywhy.shapes import at_least_float32
 
 _SOFTMAX = {functional.softmax, torch.softmax, Tensor.softmax, torch.special.softmax}
 _PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm}
@@ -41,7 +41,7 @@ _multi_head = FunctionType(
 
 
 @dataclass(frozen=True)
-class Attended:
+class AttentionCapture:
     """What one pass gave: the probabilities of every attention in the order of running, and the scores.
 
     Attributes:
@@ -95,7 +95,7 @@ def attend(
     *,
     seed: int | None = None,
     replaced: Mapping[str, Tensor] = MappingProxyType({}),
-) -> Attended:
+) -> AttentionCapture:
     """Run ``model`` once and keep the probabilities of every attention, with a graph from the first of them on.
 
     Args:
@@ -107,14 +107,14 @@ def attend(
     """
     inputs = tree.escape_inference(inputs)
     mode = _Catching()
-    with torch.inference_mode(False), borrowed(model, seed=seed), torch.no_grad():
+    with torch.inference_mode(False), preserve_state(model, seed=seed), torch.no_grad():
         with seen_once(mode):
             output = tree.call(with_parameters(model, replaced), inputs)
         with torch.enable_grad():
             scores = score(output)
     shapes = [tuple(A.shape) for A in mode.found]
     unread = [tuple(A.shape) for A in mode.pending.values()]
-    return Attended(scores.detach(), shapes, unread, mode.found, scores)
+    return AttentionCapture(scores.detach(), shapes, unread, mode.found, scores)
 
 
 def probabilities(
@@ -132,7 +132,7 @@ def probabilities(
     tensor([[0.0474, 0.9526]])
     """
     factor = query.shape[-1] ** -0.5 if scale is None else scale
-    logits = (wide(query) * factor) @ wide(key).mT
+    logits = (at_least_float32(query) * factor) @ at_least_float32(key).mT
     if is_causal:
         mask = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
     if mask is None:

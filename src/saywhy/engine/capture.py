@@ -20,7 +20,7 @@ from torch.autograd.graph import Node
 
 from saywhy.engine import checkpoints, graph, traverse, tree
 from saywhy.engine.layout import Layout
-from saywhy.engine.preserve import borrowed
+from saywhy.engine.preserve import preserve_state
 from saywhy.engine.sparse_backward import SkipZeros
 from saywhy.errors import GradientError, LayerError, first_line
 
@@ -40,7 +40,7 @@ class Watched:
 
     Attributes:
         name: what it is called in results.
-        module: the layer; None is the picture that the network is given.
+        module: the layer; None is the image that the network is given.
         layout: how its output becomes maps [batch, channel, *space].
         call: which call counts when the network runs the layer more than once; -1 is the last.
     """
@@ -62,7 +62,7 @@ class _Tap:
         if not calls:
             raise LayerError(
                 f"layer '{name}' did not run on this input. Choose a layer that the model calls; "
-                "saywhy.layers(model, picture) lists them."
+                "saywhy.layers(model, image) lists them."
             )
         if not -calls <= call < calls:
             raise LayerError(f"layer '{name}' ran {calls} times; there is no call {call}. Calls count from 0.")
@@ -163,7 +163,7 @@ class Capture:
         ]
 
     def _held(self) -> contextlib.AbstractContextManager[None]:
-        return borrowed(self._trained) if self._trained is not None else contextlib.nullcontext()
+        return preserve_state(self._trained) if self._trained is not None else contextlib.nullcontext()
 
     def _looped(self, scores: Tensor, watched: list[Tensor]) -> list[Tensor | None]:
         columns = [self._single(scores[:, t : t + 1], watched) for t in range(scores.shape[1])]
@@ -272,7 +272,7 @@ def capture(
     """
     taps = [_Tap(watched) for watched in layers]
     inputs = inputs if create_graph else tree.escape_inference(inputs)
-    with torch.inference_mode(False), borrowed(model, evaluate=not create_graph, seed=seed):
+    with torch.inference_mode(False), preserve_state(model, evaluate=not create_graph, seed=seed):
         output, scores = _forward(model, inputs, taps, score, context, graph_from_start=create_graph)
         if not scores.requires_grad and not create_graph:
             # The model itself closes a no_grad block behind the layer and puts back the mode that it found.
@@ -315,7 +315,7 @@ def _forward(
             if tap.watched.module is not None:
                 stack.callback(tap.watched.module.register_forward_hook(_hook(tap)).remove)
             else:
-                inputs = _picture_taken(inputs, tap)
+                inputs = _image_taken(inputs, tap)
         try:
             with context():
                 output = tree.call(model, inputs)
@@ -330,13 +330,13 @@ def _forward(
             return output, score(output)
 
 
-def _picture_taken(inputs: Any, tap: _Tap) -> Any:
-    """The inputs with a copy of their picture that has a graph, which starts here."""
+def _image_taken(inputs: Any, tap: _Tap) -> Any:
+    """The inputs with a copy of their image that has a graph, which starts here."""
     torch.set_grad_enabled(True)
-    picture = tree.picture_tensor(inputs)
-    taken = picture if picture.requires_grad else picture.detach().requires_grad_()
+    image = tree.image_tensor(inputs)
+    taken = image if image.requires_grad else image.detach().requires_grad_()
     tap.taken.append(taken)
-    return tree.replace_tensor(inputs, picture, taken.clone())
+    return tree.replace_tensor(inputs, image, taken.clone())
 
 
 def _hook(tap: _Tap) -> Callable[[nn.Module, Any, Any], Any]:

@@ -2,7 +2,7 @@
 
 What comes back to a unit is shared among the units that excited it: in proportion to activation times weight, weights
 below zero counting as none (Zhang et al., 2016, equation 10). That is a backward pass like any other, with another rule
-for every function that adds up units, so it is one :class:`Winners` mode round the forward pass.
+for every function that adds up units, so it is one :class:`ExcitationBackpropMode` mode round the forward pass.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from saywhy.engine import tree
 from saywhy.engine.calls import Pointwise, rectifier, spelled, written
 from saywhy.engine.graph import is_foreign, kind
 from saywhy.errors import MethodError
-from saywhy.shapes import wide
+from saywhy.shapes import at_least_float32
 
 _WEIGHTED = frozenset(
     ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -61,7 +61,7 @@ class _Product:
     positive: Callable[[Tensor, Tensor], Tensor]
 
 
-class Winners(TorchFunctionMode):
+class ExcitationBackpropMode(TorchFunctionMode):
     """Within this mode gradients are marginal winning probabilities.
 
     Attributes:
@@ -70,7 +70,7 @@ class Winners(TorchFunctionMode):
             form); to be set between forward and backward pass.
 
     >>> a = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
-    >>> with Winners():
+    >>> with ExcitationBackpropMode():
     ...     y = torch.nn.functional.linear(a.clone(), torch.tensor([[2.0, 3.0, -1.0]]))
     >>> torch.autograd.grad(y.sum(), a)[0]  # 1 * 2 against 2 * 3
     tensor([[0.2500, 0.7500, 0.0000]])
@@ -190,10 +190,10 @@ class _Shared(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (given,) = ctx.saved_tensors
         with torch.enable_grad():
-            excited = wide(given.detach()).clamp(min=0).requires_grad_()
+            excited = at_least_float32(given.detach()).clamp(min=0).requires_grad_()
             total = ctx.positive(excited)
         some = total.detach() > 0
-        share = torch.where(some, wide(gradients[0]) / torch.where(some, total.detach(), 1.0), 0.0)
+        share = torch.where(some, at_least_float32(gradients[0]) / torch.where(some, total.detach(), 1.0), 0.0)
         (back,) = torch.autograd.grad(total, excited, share)
         return (excited.detach() * back).to(given.dtype), None, None
 
@@ -215,7 +215,7 @@ class _Split(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
-        one, two = wide(first).clamp(min=0), wide(second).clamp(min=0)
+        one, two = at_least_float32(first).clamp(min=0), at_least_float32(second).clamp(min=0)
         total = one + two
         safe = torch.where(total > 0, total, 1.0)
         ctx.shares = (one / safe, two / safe)
@@ -237,7 +237,7 @@ _COMPUTED = frozenset(
 
 
 def refuse_unseen(graph: Iterable[Node]) -> None:
-    """Refuse a graph with functions in it that no :class:`Winners` has seen called.
+    """Refuse a graph with functions in it that no :class:`ExcitationBackpropMode` has seen called.
 
     Raises:
         MethodError: scripted code, or a function of the user's own.

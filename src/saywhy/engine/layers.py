@@ -1,4 +1,4 @@
-"""Which layer to explain: the deepest one that is a map of the picture and still has a gradient.
+"""Which layer to explain: the deepest one that is a map of the image and still has a gradient.
 
 Behind the last attention block of a ViT with a class token the patches have no say any more, so their gradient is
 exactly zero; there the deepest useful layer lies inside the last block. For a network that pools its positions it is
@@ -16,13 +16,13 @@ from torch import nn
 from saywhy.engine import traverse, tree
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.proof import Proof
-from saywhy.engine.trace import Candidate, Watching, proved, run, trace
+from saywhy.engine.trace import Candidate, LayerSearch, proved, run, trace
 from saywhy.errors import LayerError, LayoutError, nearest
 
 ALIVE = 0.05
 """The least share of positions with a gradient that makes a layer worth explaining."""
 
-_TRIED_AT_ONCE = 12  # candidates proved with one run of the changed pictures
+_TRIED_AT_ONCE = 12  # candidates proved with one run of the changed images
 
 
 @dataclass
@@ -36,13 +36,13 @@ class _Known:
 _known: "WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], dict[Any, _Known]]]" = WeakKeyDictionary()
 
 
-def find_layer(watching: Watching) -> Candidate:
-    """The deepest layer that is a map of the picture, provably, and whose positions still have a gradient.
+def find_layer(watching: LayerSearch) -> Candidate:
+    """The deepest layer that is a map of the image, provably, and whose positions still have a gradient.
 
     Found once for a model and a shape of inputs, then remembered.
 
     Raises:
-        LayoutError: no layer can be proved to be a map of the picture; the message lists what was tried.
+        LayoutError: no layer can be proved to be a map of the image; the message lists what was tried.
     """
     known = _memory(watching)
     if known.chosen is None:
@@ -50,8 +50,8 @@ def find_layer(watching: Watching) -> Candidate:
     return known.chosen
 
 
-def find_layers(watching: Watching) -> list[Candidate]:
-    """Every layer that may be a map of the picture, in the order in which they run, each proved or not."""
+def find_layers(watching: LayerSearch) -> list[Candidate]:
+    """Every layer that may be a map of the image, in the order in which they run, each proved or not."""
     found = trace(watching)
     return [
         candidate
@@ -60,7 +60,7 @@ def find_layers(watching: Watching) -> list[Candidate]:
     ]
 
 
-def named_layer(watching: Watching, layer: str | nn.Module, layout: Layout | None = None) -> Candidate:
+def named_layer(watching: LayerSearch, layer: str | nn.Module, layout: Layout | None = None) -> Candidate:
     """The layer that the user names, with its layout proved (or given, and then believed).
 
     Args:
@@ -81,22 +81,22 @@ def named_layer(watching: Watching, layer: str | nn.Module, layout: Layout | Non
         return replace(candidate, proof=Proof(layout, 0.0, 0.0, 0))
     if not any(True for _ in readings(candidate.shape, watching.space)):
         raise LayerError(
-            f"layer '{candidate.name}' gives {_times(candidate.shape)}, which is no map of a picture of "
-            f"{_times(watching.space)}. Choose a layer before the pooling; saywhy.layers(model, picture) lists them."
+            f"layer '{candidate.name}' gives {_times(candidate.shape)}, which is no map of an image of "
+            f"{_times(watching.space)}. Choose a layer before the pooling; saywhy.layers(model, image) lists them."
         )
     (tried,) = proved(watching, [candidate])
     if tried.proof is None or not (tried.proof.holds or _beyond_doubt([tried])):
         raise LayoutError(
             f"layer '{candidate.name}' gives {_times(candidate.shape)}, and no reading of it as a map "
             "follows changes of "
-            f"the picture (best: {tried.proof}). Choose another layer, or give "
+            f"the image (best: {tried.proof}). Choose another layer, or give "
             "layout=saywhy.Layout(...) if you know better."
         )
     known[key] = tried
     return tried
 
 
-def _memory(watching: Watching) -> _Known:
+def _memory(watching: LayerSearch) -> _Known:
     """What is known about the model as it is built now; a module that was replaced makes all of it void."""
     parts = tuple(id(module) for module in traverse.modules(watching.model))
     if watching.model not in _known or _known[watching.model][0] != parts:
@@ -105,7 +105,7 @@ def _memory(watching: Watching) -> _Known:
     return _known[watching.model][1].setdefault((shapes, watching.question.key), _Known())
 
 
-def _choose(watching: Watching) -> Candidate:
+def _choose(watching: LayerSearch) -> Candidate:
     # Features with a gradient first, the deepest of them first; then the rest, the deepest first.
     deepest = list(reversed(trace(watching)))
     candidates = sorted(deepest, key=lambda c: (c.alive < ALIVE, c.role != "features"))
@@ -127,18 +127,18 @@ def _beyond_doubt(tried: Sequence[Candidate]) -> Candidate | None:
     return next((c for c in tried if c.proof and c.proof.undecided and c.proof.layout.kind == "channels-first"), None)
 
 
-def _unproved(watching: Watching, name: str, call: int) -> Candidate:
+def _unproved(watching: LayerSearch, name: str, call: int) -> Candidate:
     module = watching.model.get_submodule(name)
     if isinstance(module, torch.jit.ScriptModule):
         raise LayerError(
             f"layer '{name}' is scripted, so nobody can see what it gives. Give the network as it was before "
-            "scripting, or choose a layer that is not scripted; saywhy.layers(model, picture) lists them."
+            "scripting, or choose a layer that is not scripted; saywhy.layers(model, image) lists them."
         )
     records, _ = run(watching, only=module)
     if not records:
         raise LayerError(
             f"layer '{name}' did not run on this input, or gives no tensor. Choose a layer that the model calls; "
-            "saywhy.layers(model, picture) lists them."
+            "saywhy.layers(model, image) lists them."
         )
     if not -len(records) <= call < len(records):
         raise LayerError(f"layer '{name}' ran {len(records)} times; there is no call {call}. Calls count from 0.")
@@ -169,7 +169,7 @@ def spelling(model: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
         likely = ", ".join(f"'{n}'" for n in nearest(name, sorted(known)))
         raise LayerError(
             f"model {type(model).__name__} has no layer '{name}'. {f'Nearest: {likely}. ' if likely else ''}"
-            "saywhy.layers(model, picture) lists them."
+            "saywhy.layers(model, image) lists them."
         )
     if call and not call.lstrip("-").isdigit():
         raise LayerError(f"'{layer}': after '#' comes the number of the call, counted from 0, not '{call}'.")
@@ -179,14 +179,14 @@ def spelling(model: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
 def _refusal(tried: Sequence[Candidate], space: Sequence[int]) -> str:
     if not tried:
         return (
-            "no layer gives a map of the picture: nothing has at least two positions in space, no more than the "
-            f"picture's {_times(space)}, and a gradient. A scripted or traced model hides its layers: "
+            "no layer gives a map of the image: nothing has at least two positions in space, no more than the "
+            f"image's {_times(space)}, and a gradient. A scripted or traced model hides its layers: "
             "give the original. "
             "Is this a network with feature maps, and is the input [batch, channel, height, width]?"
         )
     lines = "\n".join(f"  {c.name}  {_times(c.shape)}  {c.proof}" for c in tried[:8])
     return (
-        "no layer could be proved to be a map of the picture: changing a patch did not move the cell over it. "
+        "no layer could be proved to be a map of the image: changing a patch did not move the cell over it. "
         f"Tried, the deepest first:\n{lines}\nName a layer, with layout=saywhy.Layout(...) if you know how to read it."
     )
 

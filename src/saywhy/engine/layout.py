@@ -1,4 +1,4 @@
-"""How a layer's output is a map of the picture: the only place that knows about token grids.
+"""How a layer's output is a map of the image: the only place that knows about token grids.
 
 Layers give NCHW maps, NHWC maps (Swin), or tokens with class, distillation and register tokens before or after the
 patches (ViT, DeiT, DINOv2). A :class:`Layout` names one such reading and turns the output into
@@ -86,64 +86,64 @@ class Layout:
         return tokens.movedim(0, self.batch_axis)
 
 
-def readings(shape: Sequence[int], picture: Sequence[int], seen: Sequence[tuple[int, ...]] = ()) -> Iterator[Layout]:
-    """Every reading of an output of one sample as maps of a picture, the likelier first.
+def readings(shape: Sequence[int], image: Sequence[int], seen: Sequence[tuple[int, ...]] = ()) -> Iterator[Layout]:
+    """Every reading of an output of one sample as maps of an image, the likelier first.
 
     Args:
         shape: of the layer's output for a batch of one.
-        picture: spatial size of the input, (height, width) in pixels; one or three axes for signals and volumes.
+        image: spatial size of the input, (height, width) in pixels; one or three axes for signals and volumes.
         seen: grids that other layers of the same network have without doubt: a token layer often has one of them.
 
     >>> [str(r) for r in readings((1, 197, 768), (224, 224))][:2]
     ['tokens 14×14 + 1 before', 'tokens 14×14 + 1 after']
     """
-    rank = len(picture)
+    rank = len(image)
     if len(shape) == rank + 2 and shape[0] == 1:
         for kind, grid in (("channels-first", shape[2:]), ("channels-last", shape[1:-1])):
-            if math.prod(grid) > 1 and _fits(grid, picture):
+            if math.prod(grid) > 1 and _fits(grid, image):
                 yield Layout(kind, tuple(grid))  # type: ignore[arg-type]
     if len(shape) != 3:
         return
     if shape[0] == 1:
-        yield from _token_readings("tokens", shape[1], picture, seen)
+        yield from _token_readings("tokens", shape[1], image, seen)
         if rank > 1:  # of a signal it is channels-first, and one position less would be a reading too
-            yield from _token_readings("tokens-last", shape[2], picture, seen)
+            yield from _token_readings("tokens-last", shape[2], image, seen)
     if shape[1] == 1 and shape[0] > 1:
-        yield from _token_readings("tokens", shape[0], picture, seen, batch_axis=1)
+        yield from _token_readings("tokens", shape[0], image, seen, batch_axis=1)
 
 
-def _fits(grid: Sequence[int], picture: Sequence[int]) -> bool:
-    """No axis of a map is finer than the picture's own."""
-    return all(cells <= pixels for cells, pixels in zip(grid, picture, strict=True))
+def _fits(grid: Sequence[int], image: Sequence[int]) -> bool:
+    """No axis of a map is finer than the image's own."""
+    return all(cells <= pixels for cells, pixels in zip(grid, image, strict=True))
 
 
 def _token_readings(
     kind: Literal["tokens", "tokens-last"],
     count: int,
-    picture: Sequence[int],
+    image: Sequence[int],
     seen: Sequence[tuple[int, ...]],
     batch_axis: int = 0,
 ) -> Iterator[Layout]:
-    """Ways to read ``count`` tokens as a grid in the picture's shape plus a few tokens before or after it."""
-    if len(picture) == 1:
+    """Ways to read ``count`` tokens as a grid in the image's shape plus a few tokens before or after it."""
+    if len(image) == 1:
         grids: list[tuple[int, ...]] = [(count - extra,) for extra in range(min(count - 1, 2))]
     else:
-        grids = list(dict.fromkeys([*(g for g in seen if len(g) == len(picture)), *_grids_like(count, picture)]))
-    found = [(count - math.prod(grid), grid) for grid in grids if math.prod(grid) > 1 and _fits(grid, picture)]
+        grids = list(dict.fromkeys([*(g for g in seen if len(g) == len(image)), *_grids_like(count, image)]))
+    found = [(count - math.prod(grid), grid) for grid in grids if math.prod(grid) > 1 and _fits(grid, image)]
     for extra, grid in sorted((e, g) for e, g in found if 0 <= e <= min(MOST_EXTRA_TOKENS, max(8, math.prod(g)))):
         for suffix in dict.fromkeys(s for s in (0, extra, 1, extra - 1) if 0 <= s <= extra):
             yield Layout(kind, grid, prefix=extra - suffix, suffix=suffix, batch_axis=batch_axis)
 
 
-def _grids_like(count: int, picture: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Grids of at most ``count`` cells that are shaped like the picture, to within the rounding of a stride.
+def _grids_like(count: int, image: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Grids of at most ``count`` cells that are shaped like the image, to within the rounding of a stride.
 
     >>> list(_grids_like(8, (64, 128)))
     [(2, 4), (1, 2)]
     """
-    short = min(picture)
-    for cells in range(int(count ** (1 / len(picture))) + 1, 0, -1):
-        sides = [{max(1, math.floor(p * cells / short)), math.ceil(p * cells / short)} for p in picture]
+    short = min(image)
+    for cells in range(int(count ** (1 / len(image))) + 1, 0, -1):
+        sides = [{max(1, math.floor(p * cells / short)), math.ceil(p * cells / short)} for p in image]
         for grid in _product(sides):
             if count - MOST_EXTRA_TOKENS <= math.prod(grid) <= count:
                 yield grid

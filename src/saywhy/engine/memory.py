@@ -1,4 +1,4 @@
-"""When memory runs out, half as many pictures at once will do."""
+"""When memory runs out, half as many images at once will do."""
 
 import contextlib
 import warnings
@@ -9,10 +9,10 @@ import torch
 from saywhy.errors import SaywhyWarning
 
 
-class Room:
+class MemoryBudget:
     """How many things fit into memory at once: as many as one likes, until it turns out otherwise.
 
-    >>> room = Room()
+    >>> room = MemoryBudget()
     >>> with warnings.catch_warnings(), room.halved_for(16):
     ...     warnings.simplefilter("ignore")
     ...     raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -45,7 +45,7 @@ class Room:
             torch.cuda.empty_cache()
         if first:
             warnings.warn(
-                f"{count} altered pictures at once do not fit into memory; going on with {self._most} or fewer. "
+                f"{count} altered images at once do not fit into memory; going on with {self._most} or fewer. "
                 "The result is the same; batch_size sets the number.",
                 SaywhyWarning,
                 stacklevel=2,

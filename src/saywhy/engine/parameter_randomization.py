@@ -2,7 +2,7 @@
 
 Shuffling keeps every tensor's values and so their mean and spread, whatever the layer is; drawing weights anew, as
 Adebayo et al. (2018) do, needs a rule for every kind of layer and lets the signal of a deep network fade. Batch
-normalisation behind the first layer that is shuffled measures its statistics anew, on the pictures at hand and noise on
+normalisation behind the first layer that is shuffled measures its statistics anew, on the images at hand and noise on
 them: with the old ones, of maps that are no longer made, activations would grow or die from layer to layer.
 
 Which layers are the last is found by running: a network may name its parts in any order.
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from saywhy.engine import tree
-from saywhy.engine.preserve import borrowed
+from saywhy.engine.preserve import preserve_state
 from saywhy.errors import InputError, ModelError, first_line
 
 NOISE = 0.1
-"""Of the picture's own deviation, beside the picture where statistics are measured."""
+"""Of the image's own deviation, beside the image where statistics are measured."""
 
 
-def shuffled(network: nn.Module, inputs: Any, share: float, seed: int = 0) -> nn.Module:
+def randomized(network: nn.Module, inputs: Any, share: float, seed: int = 0) -> nn.Module:
     """A copy, in evaluation mode, in which the last layers' weights are in random order.
 
     A layer is what has weights of its own; weights that several layers share are shuffled with the last of these.
@@ -37,30 +37,33 @@ def shuffled(network: nn.Module, inputs: Any, share: float, seed: int = 0) -> nn
 
     Raises:
         InputError: ``share`` does not lie above 0 and up to 1.
-        ModelError: the network cannot be copied, or the copy does not run on several pictures.
+        ModelError: the network cannot be copied, or the copy does not run on several images.
 
     >>> net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
-    >>> other = shuffled(net, torch.rand(1, 3, 8), 0.5)
+    >>> other = randomized(net, torch.rand(1, 3, 8), 0.5)
     >>> bool((other[0].weight == net[0].weight).all()), bool((other[2].weight == net[2].weight).all())
     (True, False)
     """
-    return next(forgetting(network, inputs, [share], seed))
+    return next(cascading_randomization(network, inputs, [share], seed))
 
 
-def forgetting(network: nn.Module, inputs: Any, shares: Sequence[float], seed: int = 0) -> Iterator[nn.Module]:
+def cascading_randomization(
+    network: nn.Module, inputs: Any, shares: Sequence[float], seed: int = 0
+) -> Iterator[nn.Module]:
     """The same for growing shares, one copy after the other; what was shuffled before stays in its order.
 
-    Args, errors: as for :func:`shuffled`; ``shares`` do not become smaller.
+    Args, errors: as for :func:`randomized`; ``shares`` do not become smaller.
 
     >>> net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
-    >>> [bool((n[0].weight == net[0].weight).all()) for n in forgetting(net, torch.rand(1, 3, 8), [0.5, 1])]
+    >>> stages = cascading_randomization(net, torch.rand(1, 3, 8), [0.5, 1])
+    >>> [bool((n[0].weight == net[0].weight).all()) for n in stages]
     [True, False]
     """
     for share in shares:
         if not 0 < share <= 1:
             raise InputError(f"share of the layers must lie above 0 and up to 1, got {share!r}.")
     inputs = tree.escape_inference(inputs)
-    other, chance, done = _copied(network), torch.Generator().manual_seed(seed), 0
+    other, generator, done = _copied(network), torch.Generator().manual_seed(seed), 0
     layers = _from_the_answer(other, inputs, seed)
     norms = {name for name, part in other.named_modules() if isinstance(part, _BatchNorm) and part.track_running_stats}
     with_weights = [layer for layer in layers if layer.weights]
@@ -68,9 +71,9 @@ def forgetting(network: nn.Module, inputs: Any, shares: Sequence[float], seed: i
         wanted = max(1, round(share * len(with_weights)))
         if done:
             other = _copied(other)  # the one before is the caller's
-        _shuffle(other, [name for layer in with_weights[done:wanted] for name in layer.weights], chance)
+        _shuffle(other, [name for layer in with_weights[done:wanted] for name in layer.weights], generator)
         behind = layers[: layers.index(with_weights[wanted - 1]) + 1] if with_weights else []
-        _measure_again(other, [layer.name for layer in behind if layer.name in norms], inputs, chance, seed)
+        _measure_again(other, [layer.name for layer in behind if layer.name in norms], inputs, generator, seed)
         done = wanted
         yield other
 
@@ -84,11 +87,11 @@ class _Layer(NamedTuple):
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _shuffle(network: nn.Module, names: Sequence[str], chance: torch.Generator) -> None:
+def _shuffle(network: nn.Module, names: Sequence[str], generator: torch.Generator) -> None:
     """Bring the values of some weights into random order."""
     weights = dict(network.named_parameters())
     for name in names:
-        order = torch.randperm(weights[name].numel(), generator=chance).to(weights[name].device)
+        order = torch.randperm(weights[name].numel(), generator=generator).to(weights[name].device)
         weights[name].data = weights[name].data.flatten()[order].view_as(weights[name])
 
 
@@ -125,8 +128,10 @@ def _from_the_answer(network: nn.Module, inputs: Any, seed: int) -> list[_Layer]
     heard = [(name, part) for name, part in parts.items() if not isinstance(part, torch.jit.ScriptModule)]
     handles = [part.register_forward_pre_hook(noting(name)) for name, part in heard]
     try:
-        with borrowed(network, evaluate=False, seed=seed):  # a network that draws numbers must not draw the caller's
-            _run(network, tree.select(inputs, torch.tensor([0], device=tree.picture_tensor(inputs).device)))
+        with preserve_state(
+            network, evaluate=False, seed=seed
+        ):  # a network that draws numbers must not draw the caller's
+            _run(network, tree.select(inputs, torch.tensor([0], device=tree.image_tensor(inputs).device)))
     finally:
         for handle in handles:
             handle.remove()
@@ -145,24 +150,26 @@ def _from_the_answer(network: nn.Module, inputs: Any, seed: int) -> list[_Layer]
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _measure_again(network: nn.Module, names: Sequence[str], inputs: Any, chance: torch.Generator, seed: int) -> None:
-    """Statistics of batch normalisations, of the pictures and of noisy copies of them."""
+def _measure_again(
+    network: nn.Module, names: Sequence[str], inputs: Any, generator: torch.Generator, seed: int
+) -> None:
+    """Statistics of batch normalisations, of the images and of noisy copies of them."""
     if not names:
         return
     for name in names:
         norm: Any = network.get_submodule(name)
         norm.momentum = 1.0
         norm.train()
-    picture = tree.picture_tensor(inputs)
-    chance = chance.clone_state()  # what is shuffled next does not hang on the noise
+    image = tree.image_tensor(inputs)
+    generator = generator.clone_state()  # what is shuffled next does not hang on the noise
 
     def doubled(tensor: Tensor) -> Tensor:
-        if tensor is picture:
-            noise = torch.randn(picture.shape, generator=chance).to(picture)
-            return torch.cat([picture, picture + NOISE * picture.std() * noise])
-        return torch.cat([tensor, tensor]) if tensor.ndim and len(tensor) == len(picture) else tensor
+        if tensor is image:
+            noise = torch.randn(image.shape, generator=generator).to(image)
+            return torch.cat([image, image + NOISE * image.std() * noise])
+        return torch.cat([tensor, tensor]) if tensor.ndim and len(tensor) == len(image) else tensor
 
-    with borrowed(network, evaluate=False, seed=seed):
+    with preserve_state(network, evaluate=False, seed=seed):
         _run(network, tree.map_tensors(inputs, doubled))
     network.eval()
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from saywhy.engine import traverse, tree
-from saywhy.engine.preserve import borrowed, content_version
+from saywhy.engine.preserve import content_version, preserve_state
 
 Precision = Literal["exact", "fast"]
 
@@ -25,7 +25,7 @@ _TRIES = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Variant:
+class ModelVariant:
     """A copy of a model that gives nearly the same answers in less time.
 
     Attributes:
@@ -41,10 +41,10 @@ class Variant:
     speed: float
 
 
-_found: "WeakKeyDictionary[nn.Module, tuple[Any, Variant | None]]" = WeakKeyDictionary()
+_found: "WeakKeyDictionary[nn.Module, tuple[Any, ModelVariant | None]]" = WeakKeyDictionary()
 
 
-def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Variant:
+def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> ModelVariant:
     """The variant of a model that this machine runs fastest on these inputs.
 
     Measured once, and again when the weights, the shape of the inputs or the watched layers have changed.
@@ -57,11 +57,11 @@ def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Varia
     shapes = tuple(tuple(t.shape) for t in tree.tensors(inputs))
     weights = tuple((id(t), content_version(t)) for t in traverse.tensors(model))
     version = (shapes, tuple(watched), weights)
-    own_form = Variant("as it is", model, lambda given: given, 1.0)
+    own_form = ModelVariant("as it is", model, lambda given: given, 1.0)
     if model in _found and _found[model][0] == version:
         return _found[model][1] or own_form
     inputs = tree.escape_inference(inputs)
-    with torch.inference_mode(False), torch.no_grad(), borrowed(model):
+    with torch.inference_mode(False), torch.no_grad(), preserve_state(model):
         own = _seconds(model, inputs)
         best = own_form
         for name, module, prepare in _variants(model, inputs, watched):
@@ -70,7 +70,7 @@ def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Varia
             except tree.CallFailed:
                 continue  # an operation that this form does not have
             if speed < best.speed:
-                best = Variant(name, module, prepare, speed)
+                best = ModelVariant(name, module, prepare, speed)
     # The model itself is not put into its own entry, which would keep it alive for ever.
     _found[model] = (version, None if best is own_form else best)
     return best

@@ -14,11 +14,11 @@ from saywhy.engine import traverse, tree
 from saywhy.errors import SaywhyError
 
 
-class Diverged(SaywhyError):
+class PrefixDiverged(SaywhyError):
     """The network did not do the same as the first time; whoever runs it goes back to computing the stem."""
 
 
-class Stem(TorchDispatchMode):
+class PrefixCache(TorchDispatchMode):
     """Within its block, operations up to :meth:`reached` are recorded the first time and given again later.
 
     It keeps the results of one sample. Where something behind the layer writes into one of them they are of no use
@@ -32,7 +32,7 @@ class Stem(TorchDispatchMode):
         self._recorded = False
         self._next: int | None = 0
 
-    def __enter__(self) -> "Stem":
+    def __enter__(self) -> "PrefixCache":
         self._next = 0
         super().__enter__()
         return self
@@ -42,7 +42,7 @@ class Stem(TorchDispatchMode):
         if self._next is None:
             return
         if self._recorded and self._next != len(self._known):
-            raise Diverged("the network came to the layer sooner than before")
+            raise PrefixDiverged("the network came to the layer sooner than before")
         self._recorded = True
         self._next = None
         # Operations in place count up the version also where they compute nothing.
@@ -63,14 +63,14 @@ class Stem(TorchDispatchMode):
             self._known.append((func, result))
             return result
         if self._next == len(self._known) or self._known[self._next][0] is not func:
-            raise Diverged("the network took another way to the layer")
+            raise PrefixDiverged("the network took another way to the layer")
         self._next += 1
         result = self._known[self._next - 1][1]
         # A view knows of what it is one, and cannot be told so twice.
         return tree.map_tensors(result, Tensor.detach) if func.is_view else result
 
 
-def has_stem(model: nn.Module, inputs: Any) -> bool:
+def can_cache_prefix(model: nn.Module, inputs: Any) -> bool:
     """Whether the operations of a model can be told one from another: not those of scripts and compiled modules."""
     if any(isinstance(m, torch.jit.ScriptModule) or hasattr(m, "_orig_mod") for m in traverse.modules(model)):
         return False

@@ -19,7 +19,7 @@ from saywhy.engine import traverse
 
 
 @dataclass
-class _Loan:
+class _SavedState:
     """What the first borrower found and the last one restores."""
 
     borrowers: int = 0
@@ -33,7 +33,7 @@ _NORM = nn.BatchNorm2d.forward
 _restored: "WeakIdKeyDictionary" = WeakIdKeyDictionary()
 """Of buffers that a network wrote to on loan: their version since they are back, and the one that it stands for."""
 
-_loans: "WeakKeyDictionary[nn.Module, _Loan]" = WeakKeyDictionary()
+_saved_states: "WeakKeyDictionary[nn.Module, _SavedState]" = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -52,7 +52,7 @@ def content_version(tensor: Tensor, version: int | None = None) -> int:
 
 
 @contextlib.contextmanager
-def borrowed(model: nn.Module, *, evaluate: bool = True, seed: int | None = None) -> Iterator[None]:
+def preserve_state(model: nn.Module, *, evaluate: bool = True, seed: int | None = None) -> Iterator[None]:
     """Hold ``model`` in evaluation mode for a while; two threads may hold it at once.
 
     Args:
@@ -74,11 +74,11 @@ def borrowed(model: nn.Module, *, evaluate: bool = True, seed: int | None = None
         if not evaluate:
             yield
             return
-        _lend(model)
+        _save(model)
         try:
             yield
         finally:
-            _give_back(model)
+            _restore(model)
 
 
 def _accelerators(model: nn.Module) -> set[torch.device]:
@@ -88,9 +88,9 @@ def _accelerators(model: nn.Module) -> set[torch.device]:
     return {t.device for t in traverse.tensors(model) if t.device.type in ("cuda", "xpu")}
 
 
-def _lend(model: nn.Module) -> None:
+def _save(model: nn.Module) -> None:
     with _lock:
-        loan = _loans.setdefault(model, _Loan())
+        loan = _saved_states.setdefault(model, _SavedState())
         loan.borrowers += 1
         if loan.borrowers > 1:
             return
@@ -106,13 +106,13 @@ def _lend(model: nn.Module) -> None:
                     loan.buffers.append((module, name, buffer, buffer._version, buffer.detach().clone()))
 
 
-def _give_back(model: nn.Module) -> None:
+def _restore(model: nn.Module) -> None:
     with _lock:
-        loan = _loans[model]
+        loan = _saved_states[model]
         loan.borrowers -= 1
         if loan.borrowers:
             return
-        del _loans[model]
+        del _saved_states[model]
         for module in loan.was_training:
             module.training = True
         for module, name, buffer, version, value in loan.buffers:

@@ -1,7 +1,7 @@
-"""A layout is proved, not assumed: change one patch of the picture, and the claimed cell must move most.
+"""A layout is proved, not assumed: change one patch of the image, and the claimed cell must move most.
 
 Shapes cannot tell a 14 × 14 grid of tokens from the same tokens shifted by one, nor NHWC from NCHW when the sides are
-alike, and a wrong reading still gives a plausible map. So the picture is changed in a few places, one at a time, and
+alike, and a wrong reading still gives a plausible map. So the image is changed in a few places, one at a time, and
 every cell is asked how much more it moved for this change than for the others. Under the right reading
 
 1. the cell that moved most is the one over the change, or beside it;
@@ -31,7 +31,7 @@ PLACES = (
     (0.5, 0.21),
     (0.14, 0.57),
 )
-"""Where the picture is changed, as shares of its height and width: both halves of both axes, corners, no symmetry."""
+"""Where the image is changed, as shares of its height and width: both halves of both axes, corners, no symmetry."""
 
 NEEDED = 0.6
 """The share of changes that the claimed cell, or one beside it, must follow. By chance, on a 7 × 7 grid: one in 60."""
@@ -40,10 +40,10 @@ SELECTIVE = 0.55
 """The least selectivity. With their cells shuffled, none of 700 layers of 60 families of networks reached it."""
 
 CERTAIN = 0.8
-"""Selectivity with which a third of that will do: large kernels on small pictures answer a few cells off."""
+"""Selectivity with which a third of that will do: large kernels on small images answer a few cells off."""
 
 PATCHES = (1 / 9, 1 / 4)
-"""Size of the patches as a share of the picture's side; the larger ones where a layer hardly answers the smaller.
+"""Size of the patches as a share of the image's side; the larger ones where a layer hardly answers the smaller.
 
 Strided convolutions of one pixel (the shortcuts of residual networks, alone until training begins) look past whatever
 falls between their pixels.
@@ -53,7 +53,7 @@ _FEWEST = 5  # changes that a layer must answer at all before anything is said o
 
 
 Patch = list[tuple[int, int]]
-"""First and last pixel (exclusive) of a patch, for every axis of a picture."""
+"""First and last pixel (exclusive) of a patch, for every axis of an image."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def prove(model: nn.Module, inputs: object, questions: Sequence[Reading], batch:
         model: in evaluation mode.
         inputs: of one sample.
         questions: what to try.
-        batch: changed pictures run together; where the model takes no batches they run one by one.
+        batch: changed images run together; where the model takes no batches they run one by one.
 
     Returns:
         For every question its proofs, best first.
@@ -137,11 +137,11 @@ def prove(model: nn.Module, inputs: object, questions: Sequence[Reading], batch:
 def _prove(
     model: nn.Module, inputs: object, questions: Sequence[Reading], batch: int, share: float
 ) -> list[list[Proof]]:
-    """The proofs that patches of one size give, as a share of the picture's side."""
-    picture = tree.picture_tensor(inputs)
-    space = tuple(picture.shape[2:])
+    """The proofs that patches of one size give, as a share of the image's side."""
+    image = tree.image_tensor(inputs)
+    space = tuple(image.shape[2:])
     patches = [_patch(place, space, share) for place in PLACES]
-    changed = torch.cat([picture, *(_change(picture, patch) for patch in patches)])
+    changed = torch.cat([image, *(_change(image, patch) for patch in patches)])
     try:
         moved = _watch(model, inputs, changed, questions, batch)
     except RuntimeError:
@@ -158,18 +158,18 @@ def _prove(
     ]
 
 
-def _change(picture: Tensor, patch: Patch) -> Tensor:
-    """The picture with one patch replaced by strong noise, [1, channel, *space]."""
-    changed = picture.clone()
+def _change(image: Tensor, patch: Patch) -> Tensor:
+    """The image with one patch replaced by strong noise, [1, channel, *space]."""
+    changed = image.clone()
     region = (slice(None), slice(None), *(slice(start, stop) for start, stop in patch))
     noise = torch.rand(changed[region].shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    spread = 3 * float(picture.float().std()) if picture.numel() > 1 else 0.0
+    spread = 3 * float(image.float().std()) if image.numel() > 1 else 0.0
     changed[region] += (max(spread, 1.0) * noise.sign() * (0.5 + noise.abs())).to(changed)
     return changed
 
 
 def _patch(place: Sequence[float], space: Sequence[int], share: float) -> Patch:
-    """The patch round a place, its sides a share of the picture's."""
+    """The patch round a place, its sides a share of the image's."""
     patch = []
     for middle, size in zip(_spread(place, len(space)), space, strict=True):
         width = max(1, round(size * share))
@@ -179,14 +179,14 @@ def _patch(place: Sequence[float], space: Sequence[int], share: float) -> Patch:
 
 
 def _spread(place: Sequence[float], axes: int) -> list[float]:
-    """A place on as many axes as the picture has."""
+    """A place on as many axes as the image has."""
     return [place[axis % 2] if axis < 2 else place[(axis + 1) % 2] for axis in range(axes)]
 
 
 def _watch(
-    model: nn.Module, inputs: object, pictures: Tensor, questions: Sequence[Reading], batch: int
+    model: nn.Module, inputs: object, images: Tensor, questions: Sequence[Reading], batch: int
 ) -> list[list[list[Tensor]]]:
-    """For every question and reading, maps of every picture with channels kept: chunks of [n, channel, *grid]."""
+    """For every question and reading, maps of every image with channels kept: chunks of [n, channel, *grid]."""
     found: list[list[list[Tensor]]] = [[[] for _ in q.readings] for q in questions]
     calls: dict[nn.Module, int] = {}
 
@@ -200,10 +200,10 @@ def _watch(
                     chunks.append(layout.to_maps(tensor.detach()).float().cpu())
 
     handles = [module.register_forward_hook(hook) for module in dict.fromkeys(q.module for q in questions)]
-    original = tree.picture_tensor(inputs)
+    original = tree.image_tensor(inputs)
     try:
         with torch.no_grad():
-            for some in pictures.split(batch):
+            for some in images.split(batch):
                 calls.clear()
                 size = len(some)
 
@@ -224,9 +224,9 @@ def _judge(layout: Layout, maps: Tensor, patches: Sequence[Patch], space: Sequen
 
     Args:
         layout: the reading under which the maps were made.
-        maps: [1 + changes, channel, *grid], the untouched picture first.
+        maps: [1 + changes, channel, *grid], the untouched image first.
         patches: what was changed.
-        space: size of the picture in pixels.
+        space: size of the image in pixels.
     """
     moved = _moved(maps)  # (change, cell)
     answered = moved.amax(1) > 0

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from saywhy.engine import tree
 from saywhy.engine.capture import Watched
 from saywhy.engine.memory import out_of_memory
-from saywhy.engine.prefix_cache import Diverged, Stem, has_stem
-from saywhy.engine.preserve import borrowed
+from saywhy.engine.prefix_cache import PrefixCache, PrefixDiverged, can_cache_prefix
+from saywhy.engine.preserve import preserve_state
 from saywhy.errors import LayerError
 from saywhy.shapes import FeatureMaps, Scores
 
@@ -43,13 +43,13 @@ class Replay:
     def __init__(self, model: nn.Module, inputs: Any, layer: Watched, score: Callable[[Any], Tensor]) -> None:
         self._model, self._layer, self._score = model, layer, score
         if layer.module is None:
-            raise LayerError("the picture itself cannot be replayed from. Choose a layer.")
+            raise LayerError("the image itself cannot be replayed from. Choose a layer.")
         self._module = layer.module
         self._inputs = tree.escape_inference(inputs)
         self.whole_network = False
         """Whether a path round the layer makes the whole network run for every alteration."""
         self._original = torch.empty(0)
-        self._stem = Stem() if has_stem(model, self._inputs) else None
+        self._stem = PrefixCache() if can_cache_prefix(model, self._inputs) else None
         self._proved = False
         self._forward(self._inputs, self._keep, self._stem)
         self.activations: FeatureMaps = layer.layout.to_maps(self._original)
@@ -94,11 +94,11 @@ class Replay:
             self._stem = None
         try:
             return self._forward(self._inputs, lambda _: handed, self._stem)
-        except Diverged:
+        except PrefixDiverged:
             self._stem = None
         return self._forward(self._inputs, lambda _: output)
 
-    def _forward(self, inputs: Any, replace: Callable[[Tensor], Tensor], stem: Stem | None = None) -> Tensor:
+    def _forward(self, inputs: Any, replace: Callable[[Tensor], Tensor], stem: PrefixCache | None = None) -> Tensor:
         calls = 0
         layer = self._layer
 
@@ -112,7 +112,7 @@ class Replay:
                 stem.reached()
             return tree.replace_tensor(output, tensor, replace(tensor))
 
-        with torch.inference_mode(False), torch.no_grad(), borrowed(self._model):
+        with torch.inference_mode(False), torch.no_grad(), preserve_state(self._model):
             handle = self._module.register_forward_hook(hook)
             try:
                 with stem or nullcontext():

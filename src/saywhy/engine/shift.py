@@ -1,4 +1,4 @@
-"""A network whose first layer undoes a constant shift of the picture."""
+"""A network whose first layer undoes a constant shift of the image."""
 
 import contextlib
 import copy
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from saywhy.engine import tree
-from saywhy.engine.preserve import borrowed
+from saywhy.engine.preserve import preserve_state
 from saywhy.errors import ModelError, first_line
 
 
@@ -18,11 +18,11 @@ def undoing_shift(network: nn.Module, offset: Tensor) -> Iterator[nn.Module]:
     """For the length of the block, a network ``f'(x) = f(x - offset)`` whose layers are those of ``network``.
 
     It shares every layer and every weight with the network, and has a hook of its own where it is called. Of several
-    inputs only the picture is moved. While the block lasts the network is borrowed too, because its layers are in use.
+    inputs only the image is moved. While the block lasts the network is borrowed too, because its layers are in use.
 
     Args:
         network: stays as it is.
-        offset: what is taken off the picture, one number.
+        offset: what is taken off the image, one number.
 
     Raises:
         ModelError: the network cannot be copied, or is scripted.
@@ -33,10 +33,10 @@ def undoing_shift(network: nn.Module, offset: Tensor) -> Iterator[nn.Module]:
     """
 
     def before(_module: nn.Module, args: Any, kwargs: Any) -> Any:
-        picture = tree.picture_tensor((args, kwargs))
-        return tree.replace_tensor((args, kwargs), picture, picture - offset)
+        image = tree.image_tensor((args, kwargs))
+        return tree.replace_tensor((args, kwargs), image, image - offset)
 
-    with borrowed(network):
+    with preserve_state(network):
         other = _twin(network)
         handle = other.register_forward_pre_hook(before, prepend=True, with_kwargs=True)
         try:

@@ -1,4 +1,4 @@
-"""What a network does with one picture: every output of every part of it that may be a map of the picture."""
+"""What a network does with one image: every output of every part of it that may be a map of the image."""
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -13,7 +13,7 @@ from torch.func import functional_call
 from saywhy.engine import tree
 from saywhy.engine.capture import Watched
 from saywhy.engine.layout import readings
-from saywhy.engine.preserve import borrowed
+from saywhy.engine.preserve import preserve_state
 from saywhy.engine.proof import Proof, Reading, prove
 
 Role = Literal["features", "pooled", "scores", "projection"]
@@ -33,7 +33,7 @@ _UNSEEN = (*_IDLE, torch.jit.ScriptModule)
 
 
 @dataclass(frozen=True)
-class Question:
+class LayerProbe:
     """By which score the layers are judged.
 
     Attributes:
@@ -46,27 +46,27 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Watching:
+class LayerSearch:
     """A model, inputs for it (of which one sample is used), and the question by which its layers are judged."""
 
     model: nn.Module
     inputs: Any
-    question: Question
+    question: LayerProbe
 
     @property
     def space(self) -> tuple[int, ...]:
-        """The spatial size of the picture."""
-        return tuple(tree.picture_tensor(self.inputs).shape[2:])
+        """The spatial size of the image."""
+        return tuple(tree.image_tensor(self.inputs).shape[2:])
 
     def sample(self) -> Any:
         """The inputs of the first sample, free of graphs."""
-        first = torch.tensor([0], device=tree.picture_tensor(self.inputs).device)
+        first = torch.tensor([0], device=tree.image_tensor(self.inputs).device)
         return tree.select(tree.escape_inference(self.inputs), first)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A layer that may be a map of the picture.
+    """A layer that may be a map of the image.
 
     Attributes:
         name: dotted name of the module, with ``#i`` for call i of a layer that runs more than once.
@@ -77,7 +77,7 @@ class Candidate:
         alive: share of positions that have a gradient, 0 to 1.
         role: ``"features"``, or why it is a worse choice: ``"pooled"`` (the same map, coarser), ``"scores"`` (one
             channel a class: the answer itself), ``"projection"`` (queries, keys, values or one branch of a block).
-        proof: the best reading and how well it followed changes of the picture; None before it was tried.
+        proof: the best reading and how well it followed changes of the image; None before it was tried.
     """
 
     name: str
@@ -123,9 +123,9 @@ class Record:
 
 
 def run(
-    watching: Watching, only: nn.Module | None = None, replaced: Mapping[str, Tensor] = MappingProxyType({})
+    watching: LayerSearch, only: nn.Module | None = None, replaced: Mapping[str, Tensor] = MappingProxyType({})
 ) -> tuple[list[Record], Tensor]:
-    """Run one sample with a graph from the picture on.
+    """Run one sample with a graph from the image on.
 
     Args:
         watching: what to run.
@@ -159,7 +159,7 @@ def run(
         return t.detach().requires_grad_().clone() if t.is_floating_point() else t
 
     parts = [only] if only is not None else [m for m, name in names.items() if name and not isinstance(m, _UNSEEN)]
-    with torch.inference_mode(False), borrowed(model), torch.enable_grad():
+    with torch.inference_mode(False), preserve_state(model), torch.enable_grad():
         sample = tree.map_tensors(watching.sample(), with_graph)
         handles = [part.register_forward_hook(hook) for part in parts]
         try:
@@ -170,7 +170,7 @@ def run(
     return records, scores
 
 
-def trace(watching: Watching, *, zero_heads_replaced: bool = False) -> list[Candidate]:
+def trace(watching: LayerSearch, *, zero_heads_replaced: bool = False) -> list[Candidate]:
     """Every output that can be read as a map, in the order of running, with the share of it that has a gradient.
 
     A head that starts at zero (torchvision's ViT) lets no gradient through. Then the network is looked at once more
@@ -206,13 +206,13 @@ def trace(watching: Watching, *, zero_heads_replaced: bool = False) -> list[Cand
     ]
 
 
-def proved(watching: Watching, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates with the best reading of each, tried on changed copies of the picture."""
+def proved(watching: LayerSearch, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with the best reading of each, tried on changed copies of the image."""
     space = watching.space
     # Maps that need no guessing tell token layers which grids this network has.
     certain = [c.shape[2:] for c in candidates if len(c.shape) == len(space) + 2]
     questions = [Reading(c.module, c.call, tuple(readings(c.shape, space, certain))) for c in candidates]
-    with torch.inference_mode(False), borrowed(watching.model):
+    with torch.inference_mode(False), preserve_state(watching.model):
         proofs = prove(watching.model, watching.sample(), questions)
     return [replace(c, proof=p[0] if p else None) for c, p in zip(candidates, proofs, strict=True)]
 
@@ -264,9 +264,9 @@ def with_parameters(model: nn.Module, replaced: Mapping[str, Tensor]) -> Callabl
 
 def instead_of_zeros(model: nn.Module) -> dict[str, Tensor]:
     """Small random values for every weight matrix that is zero throughout."""
-    chance = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     return {
-        name: (torch.randn(p.shape, generator=chance) * 0.02).to(p)
+        name: (torch.randn(p.shape, generator=generator) * 0.02).to(p)
         for name, p in model.named_parameters()
         if p.ndim >= 2 and p.is_floating_point() and not bool(p.any())
     }

@@ -75,12 +75,12 @@ def replace_tensor(value: Any, old: Tensor, new: Tensor) -> Any:
 
 
 def batch_size(value: Any) -> int:
-    """The number of samples in a module's inputs: the leading axis of its picture."""
-    return picture_tensor(value).shape[0]
+    """The number of samples in a module's inputs: the leading axis of its image."""
+    return image_tensor(value).shape[0]
 
 
-def picture_tensor(value: Any) -> Tensor:
-    """The picture among a module's inputs: its floating-point tensor of most axes, the first of those.
+def image_tensor(value: Any) -> Tensor:
+    """The image among a module's inputs: its floating-point tensor of most axes, the first of those.
 
     Raises:
         ValueError: there is no floating-point tensor of at least three axes.

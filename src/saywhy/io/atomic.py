@@ -8,14 +8,14 @@ from secrets import token_hex
 
 
 @contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """A temporary name in the same folder, which takes the place of ``path`` in the end, or goes if it fails.
 
     The folder is made where it is missing.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     with written_whole(f"{folder}/a.txt") as temporary:
+    ...     with atomic_write(f"{folder}/a.txt") as temporary:
     ...         _ = temporary.write_text("why")
     ...     Path(folder, "a.txt").read_text()
     'why'

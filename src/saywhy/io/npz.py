@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from saywhy.diagnostics import Fact
+from saywhy.diagnostics import Diagnostic
 from saywhy.errors import InputError, SaywhyError
 from saywhy.explanation import Explanation
-from saywhy.images import Picture
-from saywhy.uncertainty.report import Bar, Risk, Told
+from saywhy.images import SourceImage
+from saywhy.uncertainty.report import RiskCoveragePoint, UncertaintyComponent, UncertaintyReport
 
 
 def save_npz(explanation: Explanation, path: Path) -> None:
-    """Write maps on their own grids, scores, pictures, cards and provenance, whole or not at all."""
-    from saywhy.io.atomic import written_whole
+    """Write maps on their own grids, scores, images, cards and provenance, whole or not at all."""
+    from saywhy.io.atomic import atomic_write
 
     about = {
         "methods": explanation.methods,
@@ -34,9 +34,9 @@ def save_npz(explanation: Explanation, path: Path) -> None:
         "score": explanation.score,
         "words": explanation.words,
         "beside": explanation.beside,
-        "certainty": [asdict(told) for told in explanation.certainty],
-        "names": [picture.name for picture in explanation.pictures],
-        "seen": [picture.seen for picture in explanation.pictures],
+        "certainty": [asdict(report) for report in explanation.certainty],
+        "names": [source.name for source in explanation.images],
+        "crop_box": [source.crop_box for source in explanation.images],
         "provenance": explanation.provenance,
         "cards": [
             [[[(f.name, f.state, f.text) for f in card] for card in row] for row in explanation.cards[m, layer]]
@@ -52,15 +52,15 @@ def save_npz(explanation: Explanation, path: Path) -> None:
         "scores": _numbers(explanation.scores),
         "probabilities": probabilities,
     }
-    for i, picture in enumerate(explanation.pictures):
-        arrays[f"picture/{i}"] = np.asarray(picture.image)
-        if picture.values is not None:
-            arrays[f"values/{i}"] = picture.values
+    for i, source in enumerate(explanation.images):
+        arrays[f"image/{i}"] = np.asarray(source.image)
+        if source.values is not None:
+            arrays[f"values/{i}"] = source.values
     for method, layer in explanation.pairs:
         arrays[f"maps/{method}/{layer}"] = _numbers(explanation[method, layer])
-    for (method, layer), gap in explanation._gaps.items():
-        arrays[f"gaps/{method}/{layer}"] = _numbers(gap)
-    with written_whole(path) as whole, whole.open("wb") as file:
+    for (method, layer), completeness_error in explanation._completeness_errors.items():
+        arrays[f"completeness_errors/{method}/{layer}"] = _numbers(completeness_error)
+    with atomic_write(path) as whole, whole.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
@@ -90,13 +90,13 @@ def load_npz(path: Path) -> Explanation:
 
 def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Explanation:
     about = json.loads(str(arrays["saywhy"]))
-    pictures = tuple(
-        Picture(name, Image.fromarray(arrays[f"picture/{i}"]), tuple(seen), arrays.get(f"values/{i}"))
-        for i, (name, seen) in enumerate(zip(about["names"], about["seen"], strict=True))
+    images = tuple(
+        SourceImage(name, Image.fromarray(arrays[f"image/{i}"]), tuple(crop_box), arrays.get(f"values/{i}"))
+        for i, (name, crop_box) in enumerate(zip(about["names"], about["crop_box"], strict=True))
     )
     keys = [(method, layer) for method, layer in about["pairs"]]
     cards = {
-        key: [[tuple(Fact(*fact) for fact in card) for card in row] for row in rows]
+        key: [[tuple(Diagnostic(*fact) for fact in card) for card in row] for row in rows]
         for key, rows in zip(keys, about["cards"], strict=True)
     }
     probabilities = torch.from_numpy(arrays["probabilities"])
@@ -111,24 +111,26 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Explanation:
         input_size=tuple(about["input_size"]),
         words=tuple(about.get("words", ())),
         beside=bool(about.get("beside", False)),
-        certainty=tuple(_told(one) for one in about.get("certainty", ())),
+        certainty=tuple(_report(one) for one in about.get("certainty", ())),
         _maps={(m, layer): torch.from_numpy(arrays[f"maps/{m}/{layer}"]) for m, layer in keys},
-        _gaps={
-            (m, layer): torch.from_numpy(arrays[f"gaps/{m}/{layer}"])
+        _completeness_errors={
+            (m, layer): torch.from_numpy(arrays[f"completeness_errors/{m}/{layer}"])
             for m, layer in keys
-            if f"gaps/{m}/{layer}" in arrays
+            if f"completeness_errors/{m}/{layer}" in arrays
         },
-        _cards=lambda m, layer: cards[m, layer],
-        _pictures=lambda: pictures,
+        _diagnostics=lambda m, layer: cards[m, layer],
+        _images=lambda: images,
         _provenance=lambda: about["provenance"],
         _counterfactual=_no_model,
         _again=_no_model,
     )
 
 
-def _told(one: Mapping[str, Any]) -> Told:
-    risk = one.get("risk") and Risk(**{**one["risk"], "curve": tuple(one["risk"]["curve"])})
-    return Told(**{**one, "bars": tuple(Bar(**bar) for bar in one["bars"]), "risk": risk})
+def _report(one: Mapping[str, Any]) -> UncertaintyReport:
+    risk = one.get("risk") and RiskCoveragePoint(**{**one["risk"], "curve": tuple(one["risk"]["curve"])})
+    return UncertaintyReport(
+        **{**one, "components": tuple(UncertaintyComponent(**bar) for bar in one["components"]), "risk": risk}
+    )
 
 
 def _no_model() -> NoReturn:

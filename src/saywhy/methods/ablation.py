@@ -8,16 +8,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
 from saywhy.progress import counted
-from saywhy.shapes import FeatureMaps, wide
+from saywhy.shapes import FeatureMaps, at_least_float32
 
 Divisor = Literal["magnitude", "score"]
 
 
-def ablationcam(subject: Subject, *, relu: bool = True, divisor: Divisor = "magnitude") -> Tensor:
+def ablationcam(runner: ModelRunner, *, relu: bool = True, divisor: Divisor = "magnitude") -> Tensor:
     r"""Ablation-CAM (Desai and Ramaswamy, 2020): channels weighed by what the score loses without them.
 
     .. math:: w_k = \frac{y - y_{\setminus k}}{y}, \qquad L = \mathrm{ReLU}\Big(\sum_k w_k A^k\Big)
@@ -25,7 +25,7 @@ def ablationcam(subject: Subject, *, relu: bool = True, divisor: Divisor = "magn
     with channel :math:`k` set to zero in :math:`y_{\setminus k}`.
 
     Args:
-        subject: the network, the pictures and the layer.
+        runner: the network, the images and the layer.
         relu: False keeps the negative evidence too.
         divisor: ``"magnitude"`` divides by :math:`|y|`, ``"score"`` by :math:`y` as published.
 
@@ -42,15 +42,15 @@ def ablationcam(subject: Subject, *, relu: bool = True, divisor: Divisor = "magn
 
     >>> from saywhy.engine.capture import Watched; from saywhy.engine.layout import Layout
     >>> net = torch.nn.Identity(); layer = Watched("", net, Layout("channels-first", (2,)))
-    >>> subject = Subject.of(net, torch.tensor([[[3.0, 1.0], [0.0, 1.0]]]), lambda x: x.sum((1, 2)), layer)
-    >>> ablationcam(subject)  # of a score of 5 the channels are 4 and 1
+    >>> runner = ModelRunner.of(net, torch.tensor([[[3.0, 1.0], [0.0, 1.0]]]), lambda x: x.sum((1, 2)), layer)
+    >>> ablationcam(runner)  # of a score of 5 the channels are 4 and 1
     tensor([[[2.4000, 1.0000]]])
     """
     if divisor not in ("magnitude", "score"):
         raise MethodError(f"divisor must be 'magnitude' or 'score', got {divisor!r}.")
     maps = []
-    for sample in range(subject.size):
-        replay = subject.replay(sample)
+    for sample in range(runner.size):
+        replay = runner.replay(sample)
         A = replay.activations
         whole = replay.scores(A)[0].double()  # (target)
 
@@ -61,17 +61,17 @@ def ablationcam(subject: Subject, *, relu: bool = True, divisor: Divisor = "magn
 
         dropped = []
         with counted("ablationcam", A.shape[1]) as advance:
-            for _, scores in subject.replayed(replay, A.shape[1], without):
+            for _, scores in runner.replayed(replay, A.shape[1], without):
                 dropped.append(whole - scores.double())
                 advance(len(scores))
         by = whole.abs() if divisor == "magnitude" else whole
         weights = torch.cat(dropped) / torch.where(by != 0, by, 1.0)  # (channel, target)
-        A = wide(A)
+        A = at_least_float32(A)
         maps.append(combine(weights.T.to(A), A.expand(weights.shape[1], *A.shape[1:]), relu=relu))
     return torch.stack(maps)
 
 
-def reciprocam(subject: Subject, *, gaussian: bool = False) -> Tensor:
+def reciprocam(runner: ModelRunner, *, gaussian: bool = False) -> Tensor:
     r"""Recipro-CAM (Byun and Lee, 2022): the score when the layer shows one place alone.
 
     .. math:: L_p = y\big(A \odot M_p\big), \qquad M_p(q) = [p = q], \quad\text{or}\quad
@@ -80,7 +80,7 @@ def reciprocam(subject: Subject, *, gaussian: bool = False) -> Tensor:
     For tokens this is ViT-Recipro-CAM (Byun and Lee, 2023): class and register tokens are kept as they are.
 
     Args:
-        subject: the network, the pictures and the layer.
+        runner: the network, the images and the layer.
         gaussian: True shows a quarter of the place and less of its neighbours, by the second mask.
 
     Returns:
@@ -91,15 +91,15 @@ def reciprocam(subject: Subject, *, gaussian: bool = False) -> Tensor:
 
     >>> from saywhy.engine.capture import Watched; from saywhy.engine.layout import Layout
     >>> net = torch.nn.Identity(); layer = Watched("", net, Layout("channels-first", (3,)))
-    >>> subject = Subject.of(net, torch.tensor([[[3.0, 0.0, 1.0]]]), lambda x: x.sum((1, 2)), layer)
-    >>> reciprocam(subject)
+    >>> runner = ModelRunner.of(net, torch.tensor([[[3.0, 0.0, 1.0]]]), lambda x: x.sum((1, 2)), layer)
+    >>> reciprocam(runner)
     tensor([[[3., 0., 1.]]])
-    >>> reciprocam(subject, gaussian=True)
+    >>> reciprocam(runner, gaussian=True)
     tensor([[[1.5000, 1.0000, 0.5000]]])
     """
     maps = []
-    for sample in range(subject.size):
-        replay = subject.replay(sample)
+    for sample in range(runner.size):
+        replay = runner.replay(sample)
         A = replay.activations
         space = A.shape[2:]
         places = torch.cartesian_prod(*[torch.arange(side) for side in space]).view(-1, len(space))
@@ -109,10 +109,10 @@ def reciprocam(subject: Subject, *, gaussian: bool = False) -> Tensor:
 
         found = []
         with counted("reciprocam", len(places)) as advance:
-            for _, scores in subject.replayed(replay, len(places), alone):
+            for _, scores in runner.replayed(replay, len(places), alone):
                 found.append(scores)
                 advance(len(scores))
-        maps.append(wide(torch.cat(found)).T.unflatten(1, tuple(space)))
+        maps.append(at_least_float32(torch.cat(found)).T.unflatten(1, tuple(space)))
     return torch.stack(maps)
 
 

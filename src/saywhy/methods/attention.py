@@ -17,25 +17,25 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from saywhy.engine.attention import Attended, attend
+from saywhy.engine.attention import AttentionCapture, attend
 from saywhy.engine.layout import Layout
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.engine.trace import instead_of_zeros
 from saywhy.engine.tree import escape_inference
 from saywhy.errors import GradientError, MethodError
 from saywhy.progress import counted
-from saywhy.shapes import wide
+from saywhy.shapes import at_least_float32
 
 Heads = Literal["mean", "max", "min"]
 
 
-def attention(subject: Subject, *, block: int = -1, head: int | None = None) -> Tensor:
+def attention(runner: ModelRunner, *, block: int = -1, head: int | None = None) -> Tensor:
     r"""The raw attention of one block (Dosovitskiy et al., 2021, appendix A), from the class token to the patches.
 
     .. math:: M_p = A^{l,h}_{\mathrm{class},\,p}, \qquad A = \mathrm{softmax}\big(QK^\top / \sqrt{d}\big)
 
     Args:
-        subject: the network and the pictures, at a layer of tokens.
+        runner: the network and the images, at a layer of tokens.
         block: which attention, in the order of running; -1 is the last.
         head: which head, from 0; None is the mean of all.
 
@@ -43,28 +43,28 @@ def attention(subject: Subject, *, block: int = -1, head: int | None = None) -> 
         Maps [batch, target, *space] on the grid of tokens, 0 to 1, the same for all targets.
 
     Raises:
-        MethodError: the network has no such attention, or none of the whole picture's tokens.
+        MethodError: the network has no such attention, or none of the whole image's tokens.
 
     >>> attention(_example())
     tensor([[[0.3333, 0.3333]]])
     """
 
-    def row(seen: Attended, rows: Tensor) -> Tensor:
+    def row(seen: AttentionCapture, rows: Tensor) -> Tensor:
         A = _chosen(seen.probabilities, block, "block", "attentions")
         A = A.mean(1) if head is None else _chosen(A.unbind(1), head, "head", "heads")
-        return rows @ wide(A)
+        return rows @ at_least_float32(A)
 
-    return _without_gradients(subject, "attention", row)
+    return _without_gradients(runner, "attention", row)
 
 
-def attention_rollout(subject: Subject, *, heads: Heads = "mean", discard: float = 0.0) -> Tensor:
+def attention_rollout(runner: ModelRunner, *, heads: Heads = "mean", discard: float = 0.0) -> Tensor:
     r"""Attention rollout (Abnar and Zuidema, 2020, equation 1): what flows to the class token through all blocks.
 
     .. math:: \tilde{A}_l = \tfrac{1}{2} A_l + \tfrac{1}{2} I, \qquad
               R = \tilde{A}_L \cdots \tilde{A}_2 \tilde{A}_1, \qquad M_p = R_{\mathrm{class},\,p}
 
     Args:
-        subject: the network and the pictures, at a layer of tokens.
+        runner: the network and the images, at a layer of tokens.
         heads: how those of a block become one: ``"mean"`` as published, ``"max"`` or ``"min"``.
         discard: share of the lowest attentions of every block that is taken out, 0 to 1 (exclusive).
 
@@ -72,7 +72,7 @@ def attention_rollout(subject: Subject, *, heads: Heads = "mean", discard: float
         Maps [batch, target, *space] on the grid of tokens, 0 to 1, the same for all targets.
 
     Raises:
-        MethodError: the network has no attention of the whole picture's tokens, or a parameter is out of range.
+        MethodError: the network has no attention of the whole image's tokens, or a parameter is out of range.
 
     Differs from the paper: ``heads`` and ``discard`` are those of the code by which it is known (vit-explain), with
     rows that are then made to sum to 1 again. That code divides its columns by the sums of the rows.
@@ -82,13 +82,13 @@ def attention_rollout(subject: Subject, *, heads: Heads = "mean", discard: float
     """
     _check(heads, discard)
 
-    def row(seen: Attended, rows: Tensor) -> Tensor:
-        return _rolled(rows, [_discarded(_fused(wide(A), heads), discard) for A in seen.probabilities])
+    def row(seen: AttentionCapture, rows: Tensor) -> Tensor:
+        return _rolled(rows, [_discarded(_fused(at_least_float32(A), heads), discard) for A in seen.probabilities])
 
-    return _without_gradients(subject, "attention-rollout", row)
+    return _without_gradients(runner, "attention-rollout", row)
 
 
-def gradient_rollout(subject: Subject, *, discard: float = 0.0) -> Tensor:
+def gradient_rollout(runner: ModelRunner, *, discard: float = 0.0) -> Tensor:
     r"""Gradient attention rollout (vit-explain, 2020): attention rollout with every block weighed by its gradient.
 
     .. math:: \bar{A}_l = \mathrm{ReLU}\Big(\frac{1}{H} \sum_h \frac{\partial y}{\partial A_l^h} \odot A_l^h\Big),
@@ -97,19 +97,19 @@ def gradient_rollout(subject: Subject, *, discard: float = 0.0) -> Tensor:
     where ``rows`` divides every row by its sum.
 
     Args:
-        subject: the network, the pictures and the scores, at a layer of tokens.
+        runner: the network, the images and the scores, at a layer of tokens.
         discard: share of the lowest weighed attentions of every block that is taken out, 0 to 1 (exclusive).
 
     Returns:
         Maps [batch, target, *space] on the grid of tokens, 0 to 1.
 
     Raises:
-        MethodError: the network has no attention of the whole picture's tokens, or a parameter is out of range.
+        MethodError: the network has no attention of the whole image's tokens, or a parameter is out of range.
         GradientError: the score does not depend on the attention.
 
     Differs from the paper: it is known by its code alone, which pairs the attention of the first block with the
     gradient of the last (hooks of a backward pass run backwards), divides columns by the sums of the rows and explains
-    the first picture of a batch; here every block has its own.
+    the first image of a batch; here every block has its own.
 
     >>> gradient_rollout(_example())
     tensor([[[0.3095, 0.3095]]])
@@ -119,24 +119,24 @@ def gradient_rollout(subject: Subject, *, discard: float = 0.0) -> Tensor:
     def row(A: list[Tensor], G: list[Tensor], rows: Tensor) -> Tensor:
         return _rolled(rows, [_discarded((a * g).mean(1).relu(), discard) for a, g in zip(A, G, strict=True)])
 
-    return _with_gradients(subject, "gradient-rollout", row)
+    return _with_gradients(runner, "gradient-rollout", row)
 
 
-def generic_attention(subject: Subject) -> Tensor:
+def generic_attention(runner: ModelRunner) -> Tensor:
     r"""Generic attention explainability (Chefer et al., ICCV 2021, equations 5 and 6): relevance, block by block.
 
     .. math:: \bar{A}_l = \frac{1}{H} \sum_h \mathrm{ReLU}\Big(\frac{\partial y}{\partial A_l^h} \odot A_l^h\Big),
               \qquad R \leftarrow R + \bar{A}_l R \quad (R_0 = I), \qquad M_p = R_{\mathrm{class},\,p}
 
     Args:
-        subject: the network, the pictures and the scores, at a layer of tokens.
+        runner: the network, the images and the scores, at a layer of tokens.
 
     Returns:
         Maps [batch, target, *space] on the grid of tokens, non-negative; sums of products of as many gradients as there
         are blocks, so that another unit of the score changes their shape.
 
     Raises:
-        MethodError: the network has no attention of the whole picture's tokens.
+        MethodError: the network has no attention of the whole image's tokens.
         GradientError: the score does not depend on the attention.
 
     Differs from the paper: without a class token it is the mean row of the tokens that are pooled, less that of
@@ -152,7 +152,7 @@ def generic_attention(subject: Subject) -> Tensor:
             found = found + found @ (a * g).relu().mean(1)
         return found - rows
 
-    return _with_gradients(subject, "generic-attention", row)
+    return _with_gradients(runner, "generic-attention", row)
 
 
 def _rolled(rows: Tensor, fused: list[Tensor]) -> Tensor:
@@ -180,60 +180,64 @@ def _discarded(A: Tensor, share: float) -> Tensor:
     return flat.scatter(1, lowest, 0.0).view_as(A)
 
 
-def _without_gradients(subject: Subject, name: str, row: Callable[[Attended, Tensor], Tensor]) -> Tensor:
+def _without_gradients(runner: ModelRunner, name: str, row: Callable[[AttentionCapture, Tensor], Tensor]) -> Tensor:
     maps = []
-    for samples, seen in _passes(subject, name):
-        rows = _rows(_leaning(subject, samples, seen), subject.layer.layout)
-        found = _placed(row(seen, rows), subject.layer.layout)
+    for samples, seen in _passes(runner, name):
+        rows = _rows(_leaning(runner, samples, seen), runner.layer.layout)
+        found = _placed(row(seen, rows), runner.layer.layout)
         maps.append(found.unsqueeze(1).expand(-1, seen.scores.shape[1], *found.shape[1:]))
     return torch.cat(maps)
 
 
-def _with_gradients(subject: Subject, name: str, row: Callable[[list[Tensor], list[Tensor], Tensor], Tensor]) -> Tensor:
+def _with_gradients(
+    runner: ModelRunner, name: str, row: Callable[[list[Tensor], list[Tensor], Tensor], Tensor]
+) -> Tensor:
     maps = []
-    for _, seen in _passes(subject, name):
-        A = [wide(a) for a in seen.probabilities]
+    for _, seen in _passes(runner, name):
+        A = [at_least_float32(a) for a in seen.probabilities]
         of_targets = []
         for target in range(seen.scores.shape[1]):
-            G = [wide(g) for g in seen.gradients(target)]
-            rows = _rows(_strength(G[-1]), subject.layer.layout)
-            of_targets.append(_placed(row(A, G, rows), subject.layer.layout))
+            G = [at_least_float32(g) for g in seen.gradients(target)]
+            rows = _rows(_strength(G[-1]), runner.layer.layout)
+            of_targets.append(_placed(row(A, G, rows), runner.layer.layout))
         maps.append(torch.stack(of_targets, 1))
     return torch.cat(maps)
 
 
-def _passes(subject: Subject, name: str) -> Iterator[tuple[Tensor, Attended]]:
+def _passes(runner: ModelRunner, name: str) -> Iterator[tuple[Tensor, AttentionCapture]]:
     """Which samples, and what one pass over them gave; several at once."""
-    with counted(name, subject.size) as advance:
-        for part in subject.parts(subject.size):
+    with counted(name, runner.size) as advance:
+        for part in runner.parts(runner.size):
             samples = torch.arange(part.start, part.stop)
-            seen = _attended(subject, samples)
-            _check_tokens(subject, seen, name)
+            seen = _attended(runner, samples)
+            _check_tokens(runner, seen, name)
             yield samples, seen
             advance(len(samples))
 
 
-def _attended(subject: Subject, samples: Tensor, replaced: Mapping[str, Tensor] = MappingProxyType({})) -> Attended:
-    pictures = subject.picture[samples.to(subject.picture.device)]
-    inputs = escape_inference(subject.fed(pictures, samples))
-    return attend(subject.model, inputs, lambda out: subject.score(out, samples), seed=subject.seed, replaced=replaced)
+def _attended(
+    runner: ModelRunner, samples: Tensor, replaced: Mapping[str, Tensor] = MappingProxyType({})
+) -> AttentionCapture:
+    images = runner.image[samples.to(runner.image.device)]
+    inputs = escape_inference(runner.fed(images, samples))
+    return attend(runner.model, inputs, lambda out: runner.score(out, samples), seed=runner.seed, replaced=replaced)
 
 
-def _leaning(subject: Subject, samples: Tensor, seen: Attended) -> Tensor:
+def _leaning(runner: ModelRunner, samples: Tensor, seen: AttentionCapture) -> Tensor:
     """How much the answer leans on every row of the last attention, [batch, token]."""
     found = _last_strength(seen)
     if not bool(found.any(1).all()):
         # A head that starts at zero leans on nothing: looked at once more with other weights in its place.
-        other = _last_strength(_attended(subject, samples, instead_of_zeros(subject.model)))
+        other = _last_strength(_attended(runner, samples, instead_of_zeros(runner.model)))
         found = torch.where(found.any(1, keepdim=True), found, other)
     return found
 
 
-def _last_strength(seen: Attended) -> Tensor:
+def _last_strength(seen: AttentionCapture) -> Tensor:
     try:
-        return _strength(wide(seen.gradients(0, last=1)[0]))
+        return _strength(at_least_float32(seen.gradients(0, last=1)[0]))
     except GradientError:
-        A = wide(seen.probabilities[-1])
+        A = at_least_float32(seen.probabilities[-1])
         return torch.zeros_like(A[:, 0, :, 0])
 
 
@@ -287,9 +291,9 @@ def _chosen(some: "list[Tensor] | tuple[Tensor, ...]", index: int, what: str, wh
 _INSTEAD = "gradcam, hirescam, layercam and eigencam work on feature maps of any network"
 
 
-def _check_tokens(subject: Subject, seen: Attended, name: str) -> None:
-    """Every attention is one of all tokens to all tokens, and the layer says where on the picture they are."""
-    network, layer, layout = type(subject.model).__name__, subject.layer.name, subject.layer.layout
+def _check_tokens(runner: ModelRunner, seen: AttentionCapture, name: str) -> None:
+    """Every attention is one of all tokens to all tokens, and the layer says where on the image they are."""
+    network, layer, layout = type(runner.model).__name__, runner.layer.name, runner.layer.layout
     if not seen.shapes:
         raise MethodError(
             f"{name} reads attention, and {network} has none: no softmax(QKᵀ)V was seen to run (a scripted or traced "
@@ -331,7 +335,7 @@ def _described(shape: tuple[int, ...], batch: int) -> str:
     return f"{queries} × {keys}{parts}"
 
 
-def _example() -> Subject:
+def _example() -> ModelRunner:
     """Two blocks in which each of three tokens looks at all alike; the first is the answer, the others are patches."""
     from saywhy.engine.capture import Watched
 
@@ -344,4 +348,4 @@ def _example() -> Subject:
     network = Even()
     tokens = torch.ones(1, 3, 1)
     layer = Watched("tokens", network, Layout("tokens", (2,), prefix=1))
-    return Subject.of(network, tokens, lambda out: out.sum(1), layer)
+    return ModelRunner.of(network, tokens, lambda out: out.sum(1), layer)

@@ -1,4 +1,4 @@
-"""Where a path begins: a picture without evidence."""
+"""Where a path begins: an image without evidence."""
 
 from typing import Literal
 
@@ -6,107 +6,107 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError
 from saywhy.shapes import FeatureMaps
 
 Kind = Literal["black", "zero", "mean", "blur", "noise", "uniform"]
 Baseline = Kind | Tensor | None
-"""A kind of baseline, or the preprocessed picture itself: [channel, *space], or [batch, channel, *space]."""
+"""A kind of baseline, or the preprocessed image itself: [channel, *space], or [batch, channel, *space]."""
 
 BLUR = 1 / 12
-"""Standard deviation of the blur, as a share of the picture's shorter side."""
+"""Standard deviation of the blur, as a share of the image's shorter side."""
 
 
-def baseline_of(subject: Subject, sample: int, kind: Baseline) -> FeatureMaps:
-    """The baseline of one sample, preprocessed like the picture, [1, channel, *space].
+def baseline_of(runner: ModelRunner, sample: int, kind: Baseline) -> FeatureMaps:
+    """The baseline of one sample, preprocessed like the image, [1, channel, *space].
 
     Args:
-        subject: with the pictures.
+        runner: with the images.
         sample: which of them.
-        kind: ``"black"`` a black picture after the model's preprocessing (the authors of RSI-Grad-CAM); ``"zero"``
-            zeros, which is the mean of the data for most networks; ``"mean"`` the picture's own mean colour; ``"blur"``
-            the picture, blurred; ``"noise"`` normal noise with the picture's mean and deviation; ``"uniform"`` a
-            picture near black of which the network says that every class is as likely (learnt, 200 steps); a tensor;
+        kind: ``"black"`` a black image after the model's preprocessing (the authors of RSI-Grad-CAM); ``"zero"``
+            zeros, which is the mean of the data for most networks; ``"mean"`` the image's own mean colour; ``"blur"``
+            the image, blurred; ``"noise"`` normal noise with the image's mean and deviation; ``"uniform"`` an
+            image near black of which the network says that every class is as likely (learnt, 200 steps); a tensor;
             None is black where the preprocessing is known, else zero.
 
     Raises:
         InputError: there is no such kind, black is not known, or the tensor has another shape.
     """
-    picture = subject.picture[sample : sample + 1]
+    image = runner.image[sample : sample + 1]
     if isinstance(kind, Tensor):
-        return _given(picture, kind, sample)
+        return _given(image, kind, sample)
     if kind is None:
-        kind = "zero" if subject.black is None else "black"
+        kind = "zero" if runner.black is None else "black"
     if kind == "black":
-        return _black(subject, picture)
+        return _black(runner, image)
     if kind == "zero":
-        return torch.zeros_like(picture)
-    mean = picture.flatten(2).mean(2).view(1, -1, *[1] * (picture.ndim - 2))
+        return torch.zeros_like(image)
+    mean = image.flatten(2).mean(2).view(1, -1, *[1] * (image.ndim - 2))
     if kind == "mean":
-        return mean.expand_as(picture).clone()
+        return mean.expand_as(image).clone()
     if kind == "blur":
-        return _blurred(picture)
+        return _blurred(image)
     if kind == "noise":
-        spread = picture.flatten(2).std(2).view_as(mean)
-        return mean + spread * torch.randn(picture.shape, generator=subject.chance()).to(picture)
+        spread = image.flatten(2).std(2).view_as(mean)
+        return mean + spread * torch.randn(image.shape, generator=runner.generator()).to(image)
     if kind == "uniform":
-        return _uniform(subject, sample)
+        return _uniform(runner, sample)
     raise InputError(f"baseline must be 'black', 'zero', 'mean', 'blur', 'noise', 'uniform' or a tensor, got {kind!r}.")
 
 
-def _given(picture: Tensor, given: Tensor, sample: int) -> Tensor:
+def _given(image: Tensor, given: Tensor, sample: int) -> Tensor:
     if given.is_floating_point() and not bool(given.isfinite().all()):
         raise InputError("the baseline holds NaN or infinity.")
-    given = given[sample : sample + 1] if given.ndim == picture.ndim and len(given) > 1 else given
+    given = given[sample : sample + 1] if given.ndim == image.ndim and len(given) > 1 else given
     try:
-        return given.detach().to(picture).expand_as(picture).clone()
+        return given.detach().to(image).expand_as(image).clone()
     except RuntimeError:
         raise InputError(
-            f"the baseline is {list(given.shape)}, and the network's picture is {list(picture.shape[1:])}. "
-            "Give a preprocessed picture of that shape."
+            f"the baseline is {list(given.shape)}, and the network's image is {list(image.shape[1:])}. "
+            "Give a preprocessed image of that shape."
         ) from None
 
 
-def _black(subject: Subject, picture: Tensor) -> Tensor:
-    if subject.black is None:
+def _black(runner: ModelRunner, image: Tensor) -> Tensor:
+    if runner.black is None:
         raise InputError(
             "what black is after preprocessing is not known for a bare network. Give baseline='zero', 'mean', 'blur' "
             "or a tensor, or load the network with its preprocessing: saywhy.load(network, input_size=224)."
         )
-    return subject.black.to(picture).view(1, -1, *[1] * (picture.ndim - 2)).expand_as(picture).clone()
+    return runner.black.to(image).view(1, -1, *[1] * (image.ndim - 2)).expand_as(image).clone()
 
 
-def _blurred(picture: Tensor) -> Tensor:
-    """The picture after a Gaussian blur along every axis; its borders are continued."""
-    deviation = BLUR * min(picture.shape[2:])
+def _blurred(image: Tensor) -> Tensor:
+    """The image after a Gaussian blur along every axis; its borders are continued."""
+    deviation = BLUR * min(image.shape[2:])
     reach = max(1, int(3 * deviation))
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / max(deviation, 1e-6)) ** 2)
-    weights = (weights / weights.sum()).to(picture)
-    for axis in range(2, picture.ndim):
-        lines = picture.movedim(axis, -1)
+    weights = (weights / weights.sum()).to(image)
+    for axis in range(2, image.ndim):
+        lines = image.movedim(axis, -1)
         padded = F.pad(lines.reshape(-1, 1, lines.shape[-1]), (reach, reach), mode="replicate")
-        picture = F.conv1d(padded, weights.view(1, 1, -1)).view_as(lines).movedim(-1, axis)
-    return picture
+        image = F.conv1d(padded, weights.view(1, 1, -1)).view_as(lines).movedim(-1, axis)
+    return image
 
 
 UNIT = 58
-"""Levels of grey, of 255, in one unit of a normalised picture (ImageNet's deviations are 57 to 58)."""
+"""Levels of grey, of 255, in one unit of a normalised image (ImageNet's deviations are 57 to 58)."""
 
 
-def _uniform(subject: Subject, sample: int, epochs: int = 200, rate: float = 0.1) -> Tensor:
+def _uniform(runner: ModelRunner, sample: int, epochs: int = 200, rate: float = 0.1) -> Tensor:
     """The learnt baseline of RSI-Grad-CAM's authors (their notebook on automatic baselines).
 
     ``0.99 max_c |p_c - 1/C| + 0.01 mean((x - black)²)`` is brought down by RMSprop, ``x`` and its rate in levels of
-    grey, as theirs. It begins at black (or zero), and is no valid picture: its pixels may leave the range of colours,
+    grey, as theirs. It begins at black (or zero), and is no valid image: its pixels may leave the range of colours,
     as the authors' do.
     """
-    begin = baseline_of(subject, sample, None)
+    begin = baseline_of(runner, sample, None)
     pixels = begin.clone().requires_grad_()
     optimiser = torch.optim.RMSprop([pixels], lr=rate / UNIT)
     index = torch.tensor([sample])
     for _ in range(epochs):
-        chances = subject.differentiable_class_scores(pixels, index)
+        chances = runner.differentiable_class_scores(pixels, index)
         if chances.shape[1] < 2:
             raise InputError("baseline='uniform' needs a network of at least two classes.")
         loss = 0.99 * (chances - 1 / chances.shape[1]).abs().amax() + 0.01 * (UNIT * (pixels - begin)).square().mean()

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from saywhy.engine.checkpoints import seen_once
-from saywhy.engine.excitation_mode import Winners, refuse_unseen
-from saywhy.engine.runner import Subject
+from saywhy.engine.excitation_mode import ExcitationBackpropMode, refuse_unseen
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.guided import gradients_of, in_parts
 
 
-def excitation_backprop(subject: Subject) -> Tensor:
+def excitation_backprop(runner: ModelRunner) -> Tensor:
     r"""Excitation backprop (Zhang et al., 2016, equations 9 and 10): marginal winning probabilities.
 
     .. math:: P(a_j) = \sum_i \frac{a_j w^+_{ij}}{\sum_m a_m w^+_{im}}\, P(a_i), \qquad M_p = \sum_k P(A^k_p)
@@ -21,7 +21,7 @@ def excitation_backprop(subject: Subject) -> Tensor:
     on what they get.
 
     Args:
-        subject: the network, the pictures and the layer. Functional calls count; the network is not edited.
+        runner: the network, the images and the layer. Functional calls count; the network is not edited.
 
     Returns:
         Maps [batch, target, *space], non-negative for the score of one class: the probability that a walk down from
@@ -36,13 +36,15 @@ def excitation_backprop(subject: Subject) -> Tensor:
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[1].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
-    >>> excitation_backprop(Subject.of(net, torch.tensor([[[1.0, 2.0, 3.0]]]), lambda out: out[:, 0]))
+    >>> excitation_backprop(ModelRunner.of(net, torch.tensor([[[1.0, 2.0, 3.0]]]), lambda out: out[:, 0]))
     tensor([[[0.2500, 0.7500, 0.0000]]])
     """
-    return in_parts(subject, lambda part: _winning(subject, part, Winners(), contrast=False), "excitation-backprop")
+    return in_parts(
+        runner, lambda part: _winning(runner, part, ExcitationBackpropMode(), contrast=False), "excitation-backprop"
+    )
 
 
-def contrastive_excitation_backprop(subject: Subject, *, relu: bool = True) -> Tensor:
+def contrastive_excitation_backprop(runner: ModelRunner, *, relu: bool = True) -> Tensor:
     r"""Contrastive excitation backprop (Zhang et al., 2016, section 3.3): who excites the class and not its dual.
 
     .. math:: M = \mathrm{ReLU}\big(M_y - M_{\bar y}\big)
@@ -50,7 +52,7 @@ def contrastive_excitation_backprop(subject: Subject, *, relu: bool = True) -> T
     The dual unit :math:`\bar y` has the weights of the class in the last layer of weights, negated.
 
     Args:
-        subject: the network, the pictures and the layer, as for :func:`excitation_backprop`.
+        runner: the network, the images and the layer, as for :func:`excitation_backprop`.
         relu: False keeps where the dual wins.
 
     Returns:
@@ -64,21 +66,21 @@ def contrastive_excitation_backprop(subject: Subject, *, relu: bool = True) -> T
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[1].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
-    >>> subject = Subject.of(net, torch.tensor([[[1.0, 2.0, 3.0]]]), lambda out: out[:, 0])
-    >>> contrastive_excitation_backprop(subject, relu=False)
+    >>> runner = ModelRunner.of(net, torch.tensor([[[1.0, 2.0, 3.0]]]), lambda out: out[:, 0])
+    >>> contrastive_excitation_backprop(runner, relu=False)
     tensor([[[ 0.2500,  0.7500, -1.0000]]])
     """
 
     def run(part: slice) -> Tensor:
-        return _winning(subject, part, Winners(), contrast=True)
+        return _winning(runner, part, ExcitationBackpropMode(), contrast=True)
 
-    difference = in_parts(subject, run, "contrastive-excitation-backprop")
+    difference = in_parts(runner, run, "contrastive-excitation-backprop")
     return difference.relu() if relu else difference
 
 
-def _winning(subject: Subject, part: slice, winners: Winners, *, contrast: bool) -> Tensor:
+def _winning(runner: ModelRunner, part: slice, winners: ExcitationBackpropMode, *, contrast: bool) -> Tensor:
     """Winning probabilities [batch, target, *space], less those of the dual unit if ``contrast``."""
-    captured = subject.watch(subject.picture[part], torch.arange(part.start, part.stop), lambda: seen_once(winners))
+    captured = runner.watch(runner.image[part], torch.arange(part.start, part.stop), lambda: seen_once(winners))
     refuse_unseen(captured.graph())
     found = torch.cat([G.sum(2) for G in gradients_of(captured)], dim=1)
     if not contrast:

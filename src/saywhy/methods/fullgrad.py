@@ -1,4 +1,4 @@
-r"""FullGrad: the gradient of the picture and those of all biases, which together are the score."""
+r"""FullGrad: the gradient of the image and those of all biases, which together are the score."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from saywhy.engine.calls import differentiated, spelled
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.guided import in_parts, upsampled
-from saywhy.methods.method import Accounted
-from saywhy.shapes import wide
+from saywhy.methods.method import AttributionResult
+from saywhy.shapes import at_least_float32
 
 Rescale = Literal["layer", "channel", "none"]
 
 
-def fullgrad(subject: Subject, *, rescale: Rescale = "layer") -> Accounted:
+def fullgrad(runner: ModelRunner, *, rescale: Rescale = "layer") -> AttributionResult:
     r"""FullGrad (Srinivas and Fleuret, 2019, equation 5).
 
     .. math:: M = \psi\Big(\frac{\partial y}{\partial x} \odot x\Big) +
@@ -27,11 +27,11 @@ def fullgrad(subject: Subject, *, rescale: Rescale = "layer") -> Accounted:
 
     over all layers whose values :math:`z_l` carry a bias: linear layers and convolutions, normalisations, and the
     implicit bias :math:`\beta - \mu\gamma/\sigma` of batch norm. For a network of such layers and ReLUs the terms add
-    up to the score (proposition 1); those without a place in the picture (of a linear head) count there and show
+    up to the score (proposition 1); those without a place in the image (of a linear head) count there and show
     nowhere.
 
     Args:
-        subject: the network and the pictures.
+        runner: the network and the images.
         rescale: from what to what magnitudes are stretched to [0, 1]: those of a ``"layer"`` together (the authors'
             code), each ``"channel"`` by itself (the equation, read to the letter), or ``"none"``: then the map is in
             units of the score, and layers of small terms count little.
@@ -48,41 +48,44 @@ def fullgrad(subject: Subject, *, rescale: Rescale = "layer") -> Accounted:
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[1].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
-    >>> found = fullgrad(Subject.of(net, torch.tensor([[[1.0, 2.0, 3.0]]]), lambda out: out[:, 0]), rescale="none")
-    >>> found.maps, float(found.gap) < 1e-6
+    >>> found = fullgrad(ModelRunner.of(net, torch.tensor([[[1.0, 2.0, 3.0]]]), lambda out: out[:, 0]), rescale="none")
+    >>> found.maps, float(found.completeness_error) < 1e-6
     (tensor([[[2., 6., 3.]]]), True)
     """
     if rescale not in ("layer", "channel", "none"):
         raise MethodError(f"rescale must be 'layer', 'channel' or 'none', got {rescale!r}.")
-    gaps: dict[int, Tensor] = {}
+    completeness_errors: dict[int, Tensor] = {}
 
     def run(part: slice) -> Tensor:
-        maps, gaps[part.start] = _of_part(subject.at_picture(), part, rescale)
+        maps, completeness_errors[part.start] = _of_part(runner.at_image(), part, rescale)
         return maps
 
-    maps = in_parts(subject, run, "fullgrad")
-    gap = torch.cat([gaps[start] for start in sorted(gaps)])
-    return Accounted(maps, gap)
+    maps = in_parts(runner, run, "fullgrad")
+    completeness_error = torch.cat([completeness_errors[start] for start in sorted(completeness_errors)])
+    return AttributionResult(maps, completeness_error)
 
 
-def _of_part(subject: Subject, part: slice, rescale: Rescale) -> tuple[Tensor, Tensor]:
+def _of_part(runner: ModelRunner, part: slice, rescale: Rescale) -> tuple[Tensor, Tensor]:
     """Maps [batch, target, *space] and gaps [batch, target] of some samples, target by target."""
-    pictures = subject.picture[part]
-    biases = _Biases(tuple(pictures.shape))
-    captured = subject.watch(pictures, torch.arange(part.start, part.stop), lambda: biases)
-    maps, gaps = [], []
+    images = runner.image[part]
+    biases = _Biases(tuple(images.shape))
+    captured = runner.watch(images, torch.arange(part.start, part.stop), lambda: biases)
+    maps, completeness_errors = [], []
     for t in range(captured.scores.shape[1]):
         biases.terms.clear()
         (G,) = captured.gradients(slice(t, t + 1)).values()
-        terms = [_Term(wide(G[:, 0]) * wide(pictures), shows=True), *(biases.terms[i] for i in sorted(biases.terms))]
-        grid = tuple(pictures.shape[2:])
+        terms = [
+            _Term(at_least_float32(G[:, 0]) * at_least_float32(images), shows=True),
+            *(biases.terms[i] for i in sorted(biases.terms)),
+        ]
+        grid = tuple(images.shape[2:])
         shown = [upsampled(_stretched(term.values, rescale).sum(1, keepdim=True), grid) for term in terms if term.shows]
         maps.append(torch.cat(shown, dim=1).sum(1))
-        score = wide(captured.scores[:, t]).double()
+        score = at_least_float32(captured.scores[:, t]).double()
         # Windows of tokens lie in the axis of the batch, sample by sample.
-        total = sum(term.values.double().reshape(len(pictures), -1).sum(1) for term in terms)
-        gaps.append((total - score) / score.abs())
-    return torch.stack(maps, dim=1), torch.stack(gaps, dim=1)
+        total = sum(term.values.double().reshape(len(images), -1).sum(1) for term in terms)
+        completeness_errors.append((total - score) / score.abs())
+    return torch.stack(maps, dim=1), torch.stack(completeness_errors, dim=1)
 
 
 def _stretched(values: Tensor, rescale: Rescale) -> Tensor:
@@ -139,7 +142,7 @@ class _Biases(TorchFunctionMode):
 
         # A hook of a tensor keeps to the value that it had, whatever is done to it in place afterwards.
         def hear(gradient: Tensor) -> None:
-            values = wide(gradient) * wide(added)
+            values = at_least_float32(gradient) * at_least_float32(added)
             self.terms[number] = _Term(values.movedim(-1, 1) if last else values, shows)
 
         result.register_hook(hear)

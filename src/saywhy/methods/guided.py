@@ -1,4 +1,4 @@
-r"""Gradients of the picture that count rectifiers otherwise, and their products with Grad-CAM.
+r"""Gradients of the image that count rectifiers otherwise, and their products with Grad-CAM.
 
 They show what a network looks for, in every pixel; that they hardly depend on the class (Adebayo et al., 2018; Nie et
 al., 2018) is why the product with Grad-CAM was proposed.
@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from saywhy.diagnostics import rule_fact
+from saywhy.diagnostics import rule_diagnostic
 from saywhy.engine.capture import Capture
 from saywhy.engine.rules import Rule, Ruled, ruled
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.channel import gradcam
-from saywhy.methods.method import Accounted
+from saywhy.methods.method import AttributionResult
 from saywhy.methods.pixels import Channels, pooled
 from saywhy.progress import counted
-from saywhy.shapes import LINEAR, MapStack, wide
+from saywhy.shapes import LINEAR, MapStack, at_least_float32
 
 
-def guided_backprop(subject: Subject, *, channels: Channels = "sum") -> Accounted:
+def guided_backprop(runner: ModelRunner, *, channels: Channels = "sum") -> AttributionResult:
     r"""Guided backpropagation (Springenberg, Dosovitskiy, Brox, Riedmiller, 2015, section 3.4).
 
     .. math:: g_z = g\, \mathbf{1}[z > 0]\, \mathbf{1}[g > 0]
@@ -32,11 +32,11 @@ def guided_backprop(subject: Subject, *, channels: Channels = "sum") -> Accounte
     rectifier :math:`f` (GELU, SiLU, …) :math:`g_z = \max(g, 0) \max(f'(z), 0)`, which is the same for a ReLU.
 
     Args:
-        subject: the network and the pictures. Functional ReLUs count, reused and scripted ones; nothing is edited.
+        runner: the network and the images. Functional ReLUs count, reused and scripted ones; nothing is edited.
         channels: how the channels of a pixel become one value: ``"sum"`` (signed), ``"abs"`` or ``"max"``.
 
     Returns:
-        Maps [batch, target, *space] in units of score per unit of the preprocessed picture; signed for ``"sum"``,
+        Maps [batch, target, *space] in units of score per unit of the preprocessed image; signed for ``"sum"``,
         because the first layer is not rectified.
 
     Raises:
@@ -46,13 +46,13 @@ def guided_backprop(subject: Subject, *, channels: Channels = "sum") -> Accounte
 
     >>> net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[2].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
-    >>> guided_backprop(Subject.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0])).maps
+    >>> guided_backprop(ModelRunner.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0])).maps
     tensor([[[2., 0., 0.]]])
     """
-    return _by_rule(subject, "guided", channels, "guided-backprop")
+    return _by_rule(runner, "guided", channels, "guided-backprop")
 
 
-def deconvnet(subject: Subject, *, channels: Channels = "sum") -> Accounted:
+def deconvnet(runner: ModelRunner, *, channels: Channels = "sum") -> AttributionResult:
     r"""Deconvnet (Zeiler and Fergus, 2014), as the backward rule to which Springenberg et al. (2015) have brought it.
 
     .. math:: g_z = g\, \mathbf{1}[g > 0]
@@ -61,11 +61,11 @@ def deconvnet(subject: Subject, *, channels: Channels = "sum") -> Accounted:
     unpooled to where they came from.
 
     Args:
-        subject: the network and the pictures.
+        runner: the network and the images.
         channels: how the channels of a pixel become one value: ``"sum"`` (signed), ``"abs"`` or ``"max"``.
 
     Returns:
-        Maps [batch, target, *space] in units of score per unit of the preprocessed picture; signed for ``"sum"``.
+        Maps [batch, target, *space] in units of score per unit of the preprocessed image; signed for ``"sum"``.
 
     Raises:
         MethodError: the network has no rectifier, so that this would be the plain gradient.
@@ -74,13 +74,13 @@ def deconvnet(subject: Subject, *, channels: Channels = "sum") -> Accounted:
 
     >>> net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[2].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
-    >>> deconvnet(Subject.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0])).maps
+    >>> deconvnet(ModelRunner.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0])).maps
     tensor([[[2., 3., 0.]]])
     """
-    return _by_rule(subject, "deconvnet", channels, "deconvnet")
+    return _by_rule(runner, "deconvnet", channels, "deconvnet")
 
 
-def guided_gradcam(subject: Subject, *, channels: Channels = "sum", relu: bool = True) -> Accounted:
+def guided_gradcam(runner: ModelRunner, *, channels: Channels = "sum", relu: bool = True) -> AttributionResult:
     r"""Guided Grad-CAM (Selvaraju et al., 2017, section 3.2): guided backpropagation where Grad-CAM points.
 
     .. math:: M = \mathrm{GB} \odot \mathrm{upsampled}(L_{\text{Grad-CAM}})
@@ -88,13 +88,13 @@ def guided_gradcam(subject: Subject, *, channels: Channels = "sum", relu: bool =
     Grad-CAM is that of the network as it is: the guided gradient has no part in its weights.
 
     Args:
-        subject: the network, the pictures and the layer of Grad-CAM.
+        runner: the network, the images and the layer of Grad-CAM.
         channels: how the channels of a pixel become one value, as for :func:`guided_backprop`.
         relu: False keeps the negative evidence of Grad-CAM.
 
     Returns:
-        Maps [batch, target, *space] on the picture's grid, signed for ``"sum"``, in units of score squared per unit of
-        the picture.
+        Maps [batch, target, *space] on the image's grid, signed for ``"sum"``, in units of score squared per unit of
+        the image.
 
     Raises:
         MethodError: the network has no rectifier.
@@ -104,26 +104,26 @@ def guided_gradcam(subject: Subject, *, channels: Channels = "sum", relu: bool =
 
     >>> net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[2].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
-    >>> subject = Subject.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0])
-    >>> guided_gradcam(subject).maps  # at the picture itself: mean gradient 1/3 times 1, -1, 1, rectified
+    >>> runner = ModelRunner.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0])
+    >>> guided_gradcam(runner).maps  # at the image itself: mean gradient 1/3 times 1, -1, 1, rectified
     tensor([[[0.6667, 0.0000, 0.0000]]])
     """
-    return _where_gradcam_points(subject, guided_backprop(subject, channels=channels), relu)
+    return _where_gradcam_points(runner, guided_backprop(runner, channels=channels), relu)
 
 
-def deconv_gradcam(subject: Subject, *, channels: Channels = "sum", relu: bool = True) -> Accounted:
+def deconv_gradcam(runner: ModelRunner, *, channels: Channels = "sum", relu: bool = True) -> AttributionResult:
     r"""Deconvolution Grad-CAM (Selvaraju et al., 2017, section 3.2): the deconvnet where Grad-CAM points.
 
     .. math:: M = \mathrm{deconvnet} \odot \mathrm{upsampled}(L_{\text{Grad-CAM}})
 
     Args:
-        subject: the network, the pictures and the layer of Grad-CAM.
+        runner: the network, the images and the layer of Grad-CAM.
         channels: how the channels of a pixel become one value, as for :func:`deconvnet`.
         relu: False keeps the negative evidence of Grad-CAM.
 
     Returns:
-        Maps [batch, target, *space] on the picture's grid, signed for ``"sum"``, in units of score squared per unit of
-        the picture.
+        Maps [batch, target, *space] on the image's grid, signed for ``"sum"``, in units of score squared per unit of
+        the image.
 
     Raises:
         MethodError: the network has no rectifier.
@@ -132,11 +132,11 @@ def deconv_gradcam(subject: Subject, *, channels: Channels = "sum", relu: bool =
 
     >>> net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[2].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
-    >>> subject = Subject.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0])
-    >>> deconv_gradcam(subject, relu=False).maps
+    >>> runner = ModelRunner.of(net, torch.tensor([[[1.0, -1.0, 1.0]]]), lambda out: out[:, 0])
+    >>> deconv_gradcam(runner, relu=False).maps
     tensor([[[ 0.6667, -1.0000,  0.0000]]])
     """
-    return _where_gradcam_points(subject, deconvnet(subject, channels=channels), relu)
+    return _where_gradcam_points(runner, deconvnet(runner, channels=channels), relu)
 
 
 def upsampled(maps: MapStack, grid: tuple[int, ...]) -> MapStack:
@@ -144,14 +144,14 @@ def upsampled(maps: MapStack, grid: tuple[int, ...]) -> MapStack:
     return F.interpolate(maps, size=grid, mode=LINEAR[len(grid)], align_corners=False)
 
 
-def _by_rule(subject: Subject, rule: Rule, channels: Channels, what: str) -> Accounted:
-    """Gradients of the picture by a rule for rectifiers, one value a pixel."""
-    at_picture = subject.at_picture()
+def _by_rule(runner: ModelRunner, rule: Rule, channels: Channels, what: str) -> AttributionResult:
+    """Gradients of the image by a rule for rectifiers, one value a pixel."""
+    at_image = runner.at_image()
     found = Ruled()
 
     def run(part: slice) -> Tensor:
         nonlocal found
-        captured = at_picture.watch(subject.picture[part], torch.arange(part.start, part.stop))
+        captured = at_image.watch(runner.image[part], torch.arange(part.start, part.stop))
         found = ruled(captured.graph(), rule)
         if not found.met:
             raise MethodError(
@@ -161,31 +161,31 @@ def _by_rule(subject: Subject, rule: Rule, channels: Channels, what: str) -> Acc
             )
         return torch.cat([pooled(G, channels, axis=2) for G in gradients_of(captured)], dim=1)
 
-    maps = in_parts(subject, run, what)
-    return Accounted(maps, facts=(rule_fact(found.met, found.opaque),))
+    maps = in_parts(runner, run, what)
+    return AttributionResult(maps, facts=(rule_diagnostic(found.met, found.opaque),))
 
 
-def _where_gradcam_points(subject: Subject, fine: Accounted, relu: bool) -> Accounted:
-    return replace(fine, maps=fine.maps * _upsampled_gradcam(subject, relu))
+def _where_gradcam_points(runner: ModelRunner, fine: AttributionResult, relu: bool) -> AttributionResult:
+    return replace(fine, maps=fine.maps * _upsampled_gradcam(runner, relu))
 
 
-def _upsampled_gradcam(subject: Subject, relu: bool) -> Tensor:
-    """Grad-CAM of the network as it is, on the picture's grid."""
+def _upsampled_gradcam(runner: ModelRunner, relu: bool) -> Tensor:
+    """Grad-CAM of the network as it is, on the image's grid."""
 
     def run(part: slice) -> Tensor:
-        captured = subject.watch(subject.picture[part], torch.arange(part.start, part.stop))
+        captured = runner.watch(runner.image[part], torch.arange(part.start, part.stop))
         (A,) = captured.activations.values()
-        coarse = [gradcam(wide(A), g, relu=relu) for G in gradients_of(captured) for g in G.unbind(1)]
+        coarse = [gradcam(at_least_float32(A), g, relu=relu) for G in gradients_of(captured) for g in G.unbind(1)]
         return torch.stack(coarse, dim=1)
 
-    return upsampled(in_parts(subject, run, "grad-cam"), tuple(subject.picture.shape[2:]))
+    return upsampled(in_parts(runner, run, "grad-cam"), tuple(runner.image.shape[2:]))
 
 
-def in_parts(subject: Subject, run: Callable[[slice], Tensor], what: str) -> Tensor:
+def in_parts(runner: ModelRunner, run: Callable[[slice], Tensor], what: str) -> Tensor:
     """What ``run`` gives for slices of the samples, as many at once as fit, together."""
     found = []
-    with counted(what, subject.size) as advance:
-        for part, maps in subject.fitting(subject.size, run):
+    with counted(what, runner.size) as advance:
+        for part, maps in runner.fitting(runner.size, run):
             found.append(maps)
             advance(part.stop - part.start)
     return torch.cat(found)
@@ -195,4 +195,4 @@ def gradients_of(captured: Capture) -> Iterator[Tensor]:
     """Gradients [batch, target, channel, *space], at least float32, a few targets at a time."""
     for _, found in captured.chunks():
         (G,) = found.values()
-        yield wide(G)
+        yield at_least_float32(G)

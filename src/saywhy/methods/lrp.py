@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError, MissingExtra
 from saywhy.methods.guided import in_parts
-from saywhy.methods.method import Accounted
+from saywhy.methods.method import AttributionResult
 from saywhy.methods.pixels import Channels, pooled
-from saywhy.shapes import wide
+from saywhy.shapes import at_least_float32
 
 SAME = 1e-2
 """How far, as a share of the largest score, the network that zennit has made ready may be from the network itself."""
@@ -21,17 +21,17 @@ SAME = 1e-2
 _RULED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.PReLU)
 
 
-def lrp(subject: Subject, *, epsilon: float = 1e-6, channels: Channels = "sum") -> Accounted:
+def lrp(runner: ModelRunner, *, epsilon: float = 1e-6, channels: Channels = "sum") -> AttributionResult:
     r"""LRP with the rules epsilon-plus (Bach et al., 2015; Montavon et al., 2019), by zennit.
 
     .. math:: R_j = \sum_i \frac{a_j w_{ij}}{z_i + \epsilon\,\mathrm{sign}(z_i)} R_i \text{ (linear)}, \qquad
               R_j = \sum_i \frac{(a_j w_{ij})^+}{\sum_m (a_m w_{im})^+} R_i \text{ (convolution)}
 
-    from :math:`R = y` at the score down to the picture. Batch norms are merged into the convolutions before them,
+    from :math:`R = y` at the score down to the image. Batch norms are merged into the convolutions before them,
     average pools share by activation, and activations pass on what they get.
 
     Args:
-        subject: the network and the pictures; zennit works on a copy.
+        runner: the network and the images; zennit works on a copy.
         epsilon: of linear layers. It has the unit of their outputs.
         channels: how the channels of a pixel become one value: ``"sum"``, ``"abs"`` or ``"max"``.
 
@@ -49,42 +49,42 @@ def lrp(subject: Subject, *, epsilon: float = 1e-6, channels: Channels = "sum") 
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1, bias=False))
     >>> _ = net[1].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
-    >>> found = lrp(Subject.of(net, torch.tensor([[[1.0, 2.0, 3.0]]]), lambda out: out[:, 0]))
+    >>> found = lrp(ModelRunner.of(net, torch.tensor([[[1.0, 2.0, 3.0]]]), lambda out: out[:, 0]))
     >>> found.maps
     tensor([[[ 2.0000,  6.0000, -3.0000]]])
     """
     if not epsilon >= 0:
         raise MethodError(f"epsilon must be 0 or more, got {epsilon!r}.")
     composite = _composite(epsilon)
-    _check_rules(subject.model)
-    network = copy.deepcopy(subject.model)
-    ready = replace(subject.at_picture(), model=network)
-    gaps: dict[int, Tensor] = {}
+    _check_rules(runner.model)
+    network = copy.deepcopy(runner.model)
+    ready = replace(runner.at_image(), model=network)
+    completeness_errors: dict[int, Tensor] = {}
 
     def run(part: slice) -> Tensor:
-        maps, gaps[part.start] = _of_part(subject, ready, part, channels)
+        maps, completeness_errors[part.start] = _of_part(runner, ready, part, channels)
         return maps
 
     try:
         _registered(composite, network)
-        maps = in_parts(subject, run, "lrp")
+        maps = in_parts(runner, run, "lrp")
     finally:
         composite.remove()
-    gap = torch.cat([gaps[start] for start in sorted(gaps)])
-    return Accounted(maps, gap)
+    completeness_error = torch.cat([completeness_errors[start] for start in sorted(completeness_errors)])
+    return AttributionResult(maps, completeness_error)
 
 
-def _of_part(subject: Subject, ready: Subject, part: slice, channels: Channels) -> tuple[Tensor, Tensor]:
+def _of_part(runner: ModelRunner, ready: ModelRunner, part: slice, channels: Channels) -> tuple[Tensor, Tensor]:
     """Maps [batch, target, *space] and gaps [batch, target] of some samples."""
-    pictures, samples = subject.picture[part], torch.arange(part.start, part.stop)
-    captured = ready.watch(pictures, samples)
-    scores = wide(captured.scores)
-    _check_same(scores, wide(subject.scores(pictures, samples)))
+    images, samples = runner.image[part], torch.arange(part.start, part.stop)
+    captured = ready.watch(images, samples)
+    scores = at_least_float32(captured.scores)
+    _check_same(scores, at_least_float32(runner.scores(images, samples)))
     maps, sums = [], []
     for t in range(scores.shape[1]):
         # One by one: zennit's hooks keep what came back last.
         (found,) = captured.gradients(slice(t, t + 1)).values()
-        relevance = wide(found[:, 0]) * scores[:, t].view(-1, *[1] * (pictures.ndim - 1))
+        relevance = at_least_float32(found[:, 0]) * scores[:, t].view(-1, *[1] * (images.ndim - 1))
         maps.append(pooled(relevance, channels))
         sums.append(relevance.double().flatten(1).sum(1))
     y = scores.double()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from saywhy.diagnostics import Fact
+from saywhy.diagnostics import Diagnostic
 from saywhy.output import ScoreKind
 from saywhy.shapes import MapStack, Scores
 
@@ -24,14 +24,14 @@ class Method:
     Attributes:
         name: the field's name, lower case with hyphens.
         function: of one pass, ``(activations, gradients, **parameters) -> maps`` [batch, *space]; of several,
-            ``(subject, **parameters) -> maps`` [batch, target, *space], or an :class:`Accounted` of them.
+            ``(runner, **parameters) -> maps`` [batch, target, *space], or an :class:`AttributionResult` of them.
         title: the name as its paper prints it.
         paper: authors and year.
         equation: the map in one line.
         scale_free: whether a score in other units gives the same normalised map.
         uses_gradients: whether the map depends on the target.
         passes: ``"one"``, or ``"several"`` for methods that run the network themselves.
-        at: ``"layer"`` any layer, ``"input"`` the picture itself (one value a pixel).
+        at: ``"layer"`` any layer, ``"input"`` the image itself (one value a pixel).
         score: what a class's score is where the user does not say.
         grid: ``"input"`` for a method at a layer whose map has one value a pixel.
         shows: what a positive value means: ``"evidence"`` that what is there speaks for the score; ``"sensitivity"``
@@ -60,30 +60,30 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Accounted:
+class AttributionResult:
     """Maps with an account of themselves.
 
     Attributes:
         maps: [batch, target, *space].
-        gap: [batch, target] by how much the parts fail to add up to the change of the score, as a share of it; None
-            for methods that do not add up.
+        completeness_error: [batch, target] by how much the parts fail to add up to the change of the score, as a share
+            of it; None for methods that do not add up.
         steps: [batch] how many steps were made; None where the account is of the score itself.
         facts: lines for the validity cards of all the maps.
     """
 
     maps: MapStack
-    gap: Scores | None = None
+    completeness_error: Scores | None = None
     steps: Tensor | None = None
-    facts: tuple[Fact, ...] = ()
+    facts: tuple[Diagnostic, ...] = ()
 
     @staticmethod
-    def stacked(parts: "Sequence[Accounted]") -> "Accounted":
+    def stacked(parts: "Sequence[AttributionResult]") -> "AttributionResult":
         """Of several batches."""
-        gaps = [part.gap for part in parts if part.gap is not None]
+        completeness_errors = [part.completeness_error for part in parts if part.completeness_error is not None]
         steps = [part.steps for part in parts if part.steps is not None]
-        return Accounted(
+        return AttributionResult(
             torch.cat([part.maps for part in parts]),
-            torch.cat(gaps) if gaps else None,
+            torch.cat(completeness_errors) if completeness_errors else None,
             torch.cat(steps) if steps else None,
             tuple(dict.fromkeys(fact for part in parts for fact in part.facts)),
         )

@@ -2,10 +2,10 @@ r"""Where a network of questions or captions says itself that it looked: its gli
 
 from torch import Tensor
 
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 
 
-def model_attention(subject: Subject) -> Tensor:
+def model_attention(runner: ModelRunner) -> Tensor:
     r"""The attention over places with which the network itself has pooled its features (Yang et al., 2016; Xu et al.,
     2015), from its output.
 
@@ -16,8 +16,8 @@ def model_attention(subject: Subject) -> Tensor:
     an explanation all the same.
 
     Args:
-        subject: a network whose output has ``attention`` [batch, glimpse or turn, *space], as
-            :class:`saywhy.tasks.vqa.networks.Answers` and :class:`saywhy.tasks.captioning.networks.Said` do.
+        runner: a network whose output has ``attention`` [batch, glimpse or turn, *space], as
+            :class:`saywhy.tasks.vqa.networks.VQAOutput` and :class:`saywhy.tasks.captioning.networks.Said` do.
 
     Returns:
         Maps [batch, target, *space] on the grid of that attention, 0 to 1, each adding up to 1.
@@ -43,4 +43,4 @@ def model_attention(subject: Subject) -> Tensor:
     tensor([[0.1667, 0.1667],
             [0.1667, 0.5000]])
     """
-    return subject.attended()
+    return runner.attended()

@@ -1,4 +1,4 @@
-r"""What the score loses when part of the picture is hidden: occlusion by a sliding window, RISE by random masks."""
+r"""What the score loses when part of the image is hidden: occlusion by a sliding window, RISE by random masks."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,52 +7,52 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.progress import counted
-from saywhy.shapes import LINEAR, FeatureMaps, wide
+from saywhy.shapes import LINEAR, FeatureMaps, at_least_float32
 
 Sizes = int | Sequence[int]
-"""One number for every axis of the picture, or one an axis."""
+"""One number for every axis of the image, or one an axis."""
 
 SHARE = 7
-"""The default window is this part of the picture's shorter side."""
+"""The default window is this part of the image's shorter side."""
 
 
 def occlusion(
-    subject: Subject, *, window: Sizes | None = None, stride: Sizes | None = None, fill: Baseline | float = "mean"
+    runner: ModelRunner, *, window: Sizes | None = None, stride: Sizes | None = None, fill: Baseline | float = "mean"
 ) -> Tensor:
-    r"""Occlusion (Zeiler and Fergus, 2014, section 4.2): the drop of the score when a window hides part of the picture.
+    r"""Occlusion (Zeiler and Fergus, 2014, section 4.2): the drop of the score when a window hides part of the image.
 
     .. math:: M_p = \frac{1}{|\{w \ni p\}|} \sum_{w \ni p} \big(y(x) - y(x_{\setminus w})\big)
 
     with the sum over all positions of the window that cover pixel :math:`p`.
 
     Args:
-        subject: the network and the pictures.
+        runner: the network and the images.
         window: pixels along every axis, one number or one an axis; None is a seventh of the shorter side, and along
             the depth (or time) of a volume a seventh of that.
         stride: pixels from one position to the next, one number or one an axis; None is half the window.
-        fill: what the window shows: ``"mean"`` the picture's mean colour, ``"black"``, ``"zero"``, ``"blur"`` (see
-            :func:`saywhy.methods.baselines.baseline_of`), a preprocessed picture, or a number of preprocessed pixels.
+        fill: what the window shows: ``"mean"`` the image's mean colour, ``"black"``, ``"zero"``, ``"blur"`` (see
+            :func:`saywhy.methods.baselines.baseline_of`), a preprocessed image, or a number of preprocessed pixels.
 
     Returns:
         Maps [batch, target, *space], one value a pixel, signed, in units of the score; positive where it falls.
 
     Raises:
-        MethodError: ``window`` or ``stride`` is no number of pixels of this picture, or windows would leave gaps.
+        MethodError: ``window`` or ``stride`` is no number of pixels of this image, or windows would leave gaps.
 
     Differs from the paper: that draws the score itself at every position of a grey square; its drop, spread over the
     pixels that were hidden, is the same map turned the right way up. The last window of a row ends at the border of the
-    picture, so that all windows are of the same size; captum's hangs over the border, where it hides less.
+    image, so that all windows are of the same size; captum's hangs over the border, where it hides less.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
-    >>> occlusion(subject, window=2, stride=1, fill="zero")  # 4 and 1: the pixel in the middle is in both windows
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> occlusion(runner, window=2, stride=1, fill="zero")  # 4 and 1: the pixel in the middle is in both windows
     tensor([[[4.0000, 2.5000, 1.0000]]])
     """
-    subject = subject.at_picture()
-    space = subject.picture.shape[2:]
+    runner = runner.at_image()
+    space = runner.image.shape[2:]
     sizes = sizes_of("window", _default_window(space) if window is None else window, space)
     strides = sizes_of("stride", [max(1, size // 2) for size in sizes] if stride is None else stride, space)
     if any(s > w < side for s, w, side in zip(strides, sizes, space, strict=True)):
@@ -63,44 +63,44 @@ def occlusion(
         for corner in itertools.product(*starts)
     ]
     maps = []
-    with counted("occlusion", subject.size * len(windows)) as advance:
-        for sample in range(subject.size):
-            picture = subject.picture[sample : sample + 1]
-            filled = filled_picture(subject, sample, fill)
-            whole = subject.scores(picture, torch.tensor([sample]))[0].double()  # (target)
+    with counted("occlusion", runner.size * len(windows)) as advance:
+        for sample in range(runner.size):
+            image = runner.image[sample : sample + 1]
+            filled = filled_image(runner, sample, fill)
+            whole = runner.scores(image, torch.tensor([sample]))[0].double()  # (target)
 
-            def hidden(part: slice, picture: Tensor = picture, filled: Tensor = filled) -> FeatureMaps:
-                altered = picture.repeat(part.stop - part.start, *[1] * (picture.ndim - 1))
+            def hidden(part: slice, image: Tensor = image, filled: Tensor = filled) -> FeatureMaps:
+                altered = image.repeat(part.stop - part.start, *[1] * (image.ndim - 1))
                 for one, where in zip(altered, windows[part], strict=True):
                     one[(slice(None), *where)] = filled[0][(slice(None), *where)]
                 return altered
 
             total = whole.new_zeros(len(whole), *space)
             covered = whole.new_zeros(*space)
-            for part, scores in subject.altered(sample, len(windows), hidden):
+            for part, scores in runner.altered(sample, len(windows), hidden):
                 for where, drop in zip(windows[part], whole - scores.double(), strict=True):
                     total[(slice(None), *where)] += drop.view(-1, *[1] * len(space))
                     covered[where] += 1
                 advance(len(scores))
-            maps.append((total / covered).to(wide(picture).dtype))
+            maps.append((total / covered).to(at_least_float32(image).dtype))
     return torch.stack(maps)
 
 
-def filled_picture(subject: Subject, sample: int, fill: Baseline | float) -> FeatureMaps:
+def filled_image(runner: ModelRunner, sample: int, fill: Baseline | float) -> FeatureMaps:
     """What is shown instead of what is hidden, [1, channel, *space]."""
     if isinstance(fill, int | float):
-        return torch.full_like(subject.picture[sample : sample + 1], float(fill))
-    return baseline_of(subject, sample, fill)
+        return torch.full_like(runner.image[sample : sample + 1], float(fill))
+    return baseline_of(runner, sample, fill)
 
 
 def _default_window(space: Sequence[int]) -> list[int]:
-    """A seventh of the picture's shorter side; the depth or the time of a volume is a side by itself.
+    """A seventh of the image's shorter side; the depth or the time of a volume is a side by itself.
 
     >>> _default_window([224, 448]), _default_window([16, 112, 112])
     ([32, 32], [2, 16, 16])
     """
-    depth, picture = space[:-2], space[-2:]
-    return [*(max(1, round(side / SHARE)) for side in depth), *[max(1, round(min(picture) / SHARE))] * len(picture)]
+    depth, image = space[:-2], space[-2:]
+    return [*(max(1, round(side / SHARE)) for side in depth), *[max(1, round(min(image) / SHARE))] * len(image)]
 
 
 def cells_of(cells: Sizes, space: Sequence[int]) -> tuple[int, ...]:
@@ -124,7 +124,7 @@ def sizes_of(name: str, given: Sizes, space: Sequence[int]) -> tuple[int, ...]:
     if not good:
         sides = " × ".join(map(str, space))
         raise MethodError(
-            f"{name} must be a whole number, or one for each of the {len(space)} axes of a picture of {sides} pixels, "
+            f"{name} must be a whole number, or one for each of the {len(space)} axes of an image of {sides} pixels, "
             f"from 1 to the axis, got {given!r}."
         )
     return sizes
@@ -140,70 +140,70 @@ def _starts(side: int, window: int, stride: int) -> list[int]:
     return starts if starts[-1] + window == side else [*starts, side - window]
 
 
-def rise(subject: Subject, *, masks: int = 2000, cells: Sizes = 7, keep: float = 0.5) -> Tensor:
+def rise(runner: ModelRunner, *, masks: int = 2000, cells: Sizes = 7, keep: float = 0.5) -> Tensor:
     r"""RISE (Petsiuk, Das, Saenko, 2018, equation 6): the mean of random masks, weighed by the score behind each.
 
     .. math:: S_p = \frac{1}{\mathbb{E}[M]\, N} \sum_{i=1}^{N} y(x \odot M_i)\, M_i(p)
 
     A mask is a grid of cells, each kept with probability :math:`\mathbb{E}[M]`, upsampled bilinearly to one cell more
-    than the picture along every axis and cropped at a random place. Masks are made as they are needed, a few at a time.
+    than the image along every axis and cropped at a random place. Masks are made as they are needed, a few at a time.
 
     Args:
-        subject: the network and the pictures.
+        runner: the network and the images.
         masks: how many, ``N``; the noise of the map falls with its square root.
         cells: of the grid along every axis, one number or one an axis; a short axis has as many as it has pixels.
         keep: the probability that a cell is shown, between 0 and 1.
 
     Returns:
         Maps [batch, target, *space], one value a pixel, in units of the score: non-negative for probabilities.
-        Every map has the mean score of masked pictures as its ground; what matters is what stands out of it.
+        Every map has the mean score of masked images as its ground; what matters is what stands out of it.
 
     Raises:
         MethodError: ``masks``, ``cells`` or ``keep`` is out of range.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 4.0]]]), lambda x: x.mean((1, 2)))
-    >>> rise(subject, masks=400, cells=1, keep=0.5).round()  # the only cell is there or not: 4 × 0.5 / 0.5
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 4.0]]]), lambda x: x.mean((1, 2)))
+    >>> rise(runner, masks=400, cells=1, keep=0.5).round()  # the only cell is there or not: 4 × 0.5 / 0.5
     tensor([[[4., 4.]]])
     """
     if isinstance(masks, bool) or not isinstance(masks, int) or masks < 1:
         raise MethodError(f"masks must be a whole number of at least 1, got {masks!r}.")
     if not 0 < keep < 1:
         raise MethodError(f"keep is the probability that a cell is shown, between 0 and 1, got {keep!r}.")
-    subject = subject.at_picture()
-    space = subject.picture.shape[2:]
+    runner = runner.at_image()
+    space = runner.image.shape[2:]
     grid = cells_of(cells, space)
     steps = [-(-side // count) for side, count in zip(space, grid, strict=True)]  # pixels of a cell, rounded up
-    shown, shifts = _drawn(subject, masks, keep, grid, steps)
+    shown, shifts = _drawn(runner, masks, keep, grid, steps)
     maps = []
-    with counted("rise", subject.size * masks) as advance:
-        for sample in range(subject.size):
-            picture = wide(subject.picture[sample : sample + 1])
+    with counted("rise", runner.size * masks) as advance:
+        for sample in range(runner.size):
+            image = at_least_float32(runner.image[sample : sample + 1])
 
-            def made(part: slice, picture: Tensor = picture) -> Tensor:
-                return random_masks(shown[part], shifts[part], steps, space).to(picture)
+            def made(part: slice, image: Tensor = image) -> Tensor:
+                return random_masks(shown[part], shifts[part], steps, space).to(image)
 
-            def masked(part: slice, picture: Tensor = picture) -> FeatureMaps:
-                return picture * made(part).unsqueeze(1)
+            def masked(part: slice, image: Tensor = image) -> FeatureMaps:
+                return image * made(part).unsqueeze(1)
 
             total: Tensor | None = None
-            for part, scores in subject.altered(sample, masks, masked):
+            for part, scores in runner.altered(sample, masks, masked):
                 add = torch.einsum("nt,n...->t...", scores.double(), made(part).double())
                 total = add if total is None else total + add
                 advance(len(scores))
             assert total is not None
-            maps.append((total / (masks * keep)).to(picture.dtype))
+            maps.append((total / (masks * keep)).to(image.dtype))
     return torch.stack(maps)
 
 
 def _drawn(
-    subject: Subject, masks: int, keep: float, grid: Sequence[int], steps: Sequence[int]
+    runner: ModelRunner, masks: int, keep: float, grid: Sequence[int], steps: Sequence[int]
 ) -> tuple[Tensor, list[list[int]]]:
     """Which cells every mask shows, [mask, *grid], and how far it is shifted along every axis."""
-    chance = subject.chance()
+    generator = runner.generator()
     shown, shifts = [], []
     for _ in range(masks):
-        shown.append(torch.rand(tuple(grid), generator=chance) < keep)
-        shifts.append([int(torch.randint(step, (1,), generator=chance)) for step in steps])
+        shown.append(torch.rand(tuple(grid), generator=generator) < keep)
+        shifts.append([int(torch.randint(step, (1,), generator=generator)) for step in steps])
     return torch.stack(shown), shifts
 
 

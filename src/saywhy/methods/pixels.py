@@ -1,4 +1,4 @@
-r"""One value a pixel from the gradient of the score with respect to the picture itself."""
+r"""One value a pixel from the gradient of the score with respect to the image itself."""
 
 from typing import Literal
 
@@ -36,12 +36,12 @@ def saliency(activations: FeatureMaps, gradients: Gradients, *, channels: Channe
     .. math:: M_p = \max_c \left| \frac{\partial y}{\partial x_{cp}} \right|
 
     Args:
-        activations: the picture [batch, channel, *space]; not used, every method of one pass is called alike.
+        activations: the image [batch, channel, *space]; not used, every method of one pass is called alike.
         gradients: ``dy/dx``, the same shape.
         channels: how the channels of a pixel become one value: ``"max"`` (the paper), ``"abs"`` or ``"sum"`` (signed).
 
     Returns:
-        Maps [batch, *space] in units of score per unit of the preprocessed picture; non-negative unless ``"sum"``.
+        Maps [batch, *space] in units of score per unit of the preprocessed image; non-negative unless ``"sum"``.
 
     >>> import torch
     >>> x = torch.zeros(1, 2, 3)
@@ -57,7 +57,7 @@ def input_times_gradient(activations: FeatureMaps, gradients: Gradients, *, chan
     .. math:: M_p = \sum_c x_{cp} \frac{\partial y}{\partial x_{cp}}
 
     Args:
-        activations: the preprocessed picture ``x`` [batch, channel, *space].
+        activations: the preprocessed image ``x`` [batch, channel, *space].
         gradients: ``dy/dx``, the same shape.
         channels: how the channels of a pixel become one value: ``"sum"`` (signed), ``"abs"`` or ``"max"``.
 

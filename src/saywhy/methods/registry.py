@@ -41,7 +41,7 @@ def all_methods() -> tuple[Method, ...]:
 def find_method(name: str) -> Method:
     """The method of this name; entry points of other packages are looked at when the name is not ours.
 
-    ``smooth-`` before the name of a method of one pass is that method, averaged over noisy copies of the picture.
+    ``smooth-`` before the name of a method of one pass is that method, averaged over noisy copies of the image.
 
     Raises:
         MethodError: there is no such method.
@@ -65,7 +65,7 @@ def find_method(name: str) -> Method:
 
 @cache
 def _smoothed(name: str) -> Method:
-    """A method of one pass over noisy copies of the picture; not in the list, which would be twice as long."""
+    """A method of one pass over noisy copies of the image; not in the list, which would be twice as long."""
     inner = find_method(name)
     if inner.passes != "one":
         raise MethodError(f"'{name}' makes several passes of its own; only methods of one pass can be smoothed.")

@@ -1,6 +1,6 @@
-r"""Channels as masks of the picture: Score-CAM, SS-CAM, IS-CAM. No gradient is needed.
+r"""Channels as masks of the image: Score-CAM, SS-CAM, IS-CAM. No gradient is needed.
 
-Every channel of the layer, brought to the picture's size and to the range from 0 to 1, shows one part of the picture;
+Every channel of the layer, brought to the image's size and to the range from 0 to 1, shows one part of the image;
 the score of that part is the weight of the channel. Masks are made a few at a time.
 """
 
@@ -11,28 +11,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
 from saywhy.progress import counted
-from saywhy.shapes import LINEAR, FeatureMaps, wide
+from saywhy.shapes import LINEAR, FeatureMaps, at_least_float32
 
 Weights = Literal["softmax", "increase"]
 Scale = Literal["linear", "cumulative"]
 
 
-def scorecam(subject: Subject, *, weights: Weights = "softmax", relu: bool = True) -> Tensor:
+def scorecam(runner: ModelRunner, *, weights: Weights = "softmax", relu: bool = True) -> Tensor:
     r"""Score-CAM (Wang et al., 2020, algorithm 1): channels weighed by the score that they alone keep.
 
     .. math:: H_k = \frac{U(A^k) - \min U(A^k)}{\max U(A^k) - \min U(A^k)}, \qquad
               C_k = y(x \odot H_k) - y(x_b), \qquad w = \mathrm{softmax}(C), \qquad
               L = \mathrm{ReLU}\Big(\sum_k w_k A^k\Big)
 
-    with bilinear upsampling :math:`U` to the picture and a picture of zeros :math:`x_b`. The softmax is over the
+    with bilinear upsampling :math:`U` to the image and an image of zeros :math:`x_b`. The softmax is over the
     channels (algorithm 1 of the paper, "ensure that they sum to one").
 
     Args:
-        subject: the network, the pictures and the layer.
+        runner: the network, the images and the layer.
         weights: ``"softmax"`` as the algorithm has it, ``"increase"`` takes :math:`C_k` itself (the increase of
             confidence of the paper's definition), which a score in other units scales but does not change.
         relu: False keeps negative values, which only layers with negative activations, or ``"increase"``, have.
@@ -48,19 +48,19 @@ def scorecam(subject: Subject, *, weights: Weights = "softmax", relu: bool = Tru
     0 by 0 there); no epsilon is added.
 
     Differs from other code: the authors' own weighs by the probability of the class and has no softmax over channels
-    (``weights="increase", score="probability"``, but for the picture of zeros); pytorch-grad-cam upsamples with the
+    (``weights="increase", score="probability"``, but for the image of zeros); pytorch-grad-cam upsamples with the
     corners aligned, torchcam stretches the channel to the range from 0 to 1 before it upsamples it and not after, and
     both add 1e-8 to the range. With their masks the maps are the same.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[2.0, 0.0], [5.0, 5.0]]]), lambda x: x.sum((1, 2)))
-    >>> scorecam(subject)  # of two channels the second is the same everywhere; all weight is on the first
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[2.0, 0.0], [5.0, 5.0]]]), lambda x: x.sum((1, 2)))
+    >>> scorecam(runner)  # of two channels the second is the same everywhere; all weight is on the first
     tensor([[[2., 0.]]])
     """
-    return _weighed(subject, "scorecam", 1, lambda H, _: H, weights, relu)
+    return _weighed(runner, "scorecam", 1, lambda H, _: H, weights, relu)
 
 
 def sscam(
-    subject: Subject, *, draws: int = 35, noise: float = 2.0, weights: Weights = "softmax", relu: bool = True
+    runner: ModelRunner, *, num_samples: int = 35, noise: float = 2.0, weights: Weights = "softmax", relu: bool = True
 ) -> Tensor:
     r"""SS-CAM (Wang, Naidu, Michael, Kundu, 2020): Score-CAM, the mean over noise that is added to the masks.
 
@@ -68,8 +68,8 @@ def sscam(
               \delta_i \sim \mathcal{N}(0, \sigma^2), \qquad w = \mathrm{softmax}(C)
 
     Args:
-        subject: the network, the pictures and the layer.
-        draws: how often noise is drawn for every channel, ``N``.
+        runner: the network, the images and the layer.
+        num_samples: how often noise is drawn for every channel, ``N``.
         noise: its standard deviation, where masks go from 0 to 1.
         weights: ``"softmax"`` over the channels, or ``"increase"``, see :func:`scorecam`.
         relu: False keeps negative values.
@@ -78,23 +78,23 @@ def sscam(
         Maps [batch, target, *space] on the layer's grid, in units of the activations.
 
     Raises:
-        MethodError: ``draws``, ``noise`` or ``weights`` is out of range.
+        MethodError: ``num_samples``, ``noise`` or ``weights`` is out of range.
 
     Differs from the paper: of its two variants this is the first, noise on the feature map; channels that are the same
     everywhere have weight zero.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[2.0, 0.0], [0.0, 2.0]]]), lambda x: x.sum((1, 2)))
-    >>> sscam(subject, draws=2, noise=0.0)  # both channels keep the same score
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[2.0, 0.0], [0.0, 2.0]]]), lambda x: x.sum((1, 2)))
+    >>> sscam(runner, num_samples=2, noise=0.0)  # both channels keep the same score
     tensor([[[1., 1.]]])
     """
-    _counting("draws", draws)
+    _counting("num_samples", num_samples)
     if not noise >= 0:
         raise MethodError(f"noise must be a standard deviation, 0 or more, got {noise!r}.")
-    return _weighed(subject, "sscam", draws, lambda H, _: H, weights, relu, noise=noise)
+    return _weighed(runner, "sscam", num_samples, lambda H, _: H, weights, relu, noise=noise)
 
 
 def iscam(
-    subject: Subject,
+    runner: ModelRunner,
     *,
     steps: int = 10,
     scale: Scale = "linear",
@@ -107,9 +107,9 @@ def iscam(
               w = \mathrm{softmax}(C)
 
     Args:
-        subject: the network, the pictures and the layer.
+        runner: the network, the images and the layer.
         steps: ``N``.
-        scale: ``"linear"`` as above, an integral from the black picture to the masked one; ``"cumulative"`` adds the
+        scale: ``"linear"`` as above, an integral from the black image to the masked one; ``"cumulative"`` adds the
             masks up on the way, :math:`a_i = \sum_{j \le i} j / N`, which ends at :math:`(N + 1) / 2` times the mask.
         weights: ``"softmax"`` over the channels, or ``"increase"``, see :func:`scorecam`.
         relu: False keeps negative values.
@@ -120,11 +120,11 @@ def iscam(
     Raises:
         MethodError: ``steps``, ``scale`` or ``weights`` is none of these.
 
-    Differs from other code: torchcam adds the masks up (``"cumulative"``), so that with its 10 steps most pictures are
+    Differs from other code: torchcam adds the masks up (``"cumulative"``), so that with its 10 steps most images are
     brighter than the original, up to 5.5 times. Channels that are the same everywhere have weight zero.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[2.0, 0.0], [0.0, 2.0]]]), lambda x: x.sum((1, 2)))
-    >>> iscam(subject, steps=2, weights="increase")  # a mean of 1/2 and 1 times the score of 2
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[2.0, 0.0], [0.0, 2.0]]]), lambda x: x.sum((1, 2)))
+    >>> iscam(runner, steps=2, weights="increase")  # a mean of 1/2 and 1 times the score of 2
     tensor([[[3., 3.]]])
     """
     _counting("steps", steps)
@@ -135,7 +135,7 @@ def iscam(
         i = step + 1
         return H * (i / steps if scale == "linear" else i * (i + 1) / 2 / steps)
 
-    return _weighed(subject, "iscam", steps, faded, weights, relu)
+    return _weighed(runner, "iscam", steps, faded, weights, relu)
 
 
 def _counting(name: str, number: int) -> None:
@@ -144,7 +144,7 @@ def _counting(name: str, number: int) -> None:
 
 
 def _weighed(
-    subject: Subject,
+    runner: ModelRunner,
     what: str,
     turns: int,
     changed: Callable[[Tensor, int], Tensor],
@@ -152,14 +152,14 @@ def _weighed(
     relu: bool,
     noise: float = 0.0,
 ) -> Tensor:
-    """Maps whose weights are means over some turns, in each of which every channel masks the picture once."""
+    """Maps whose weights are means over some turns, in each of which every channel masks the image once."""
     if weights not in ("softmax", "increase"):
         raise MethodError(f"weights must be 'softmax' or 'increase', got {weights!r}.")
     maps = []
-    for sample in range(subject.size):
-        A = wide(subject.activations(sample))
+    for sample in range(runner.size):
+        A = at_least_float32(runner.activations(sample))
         told = _telling(A)
-        increase = _increase(subject, sample, A[:, told], what, turns, changed, noise)
+        increase = _increase(runner, sample, A[:, told], what, turns, changed, noise)
         alpha = increase.softmax(0) if weights == "softmax" else increase
         full = alpha.new_zeros(alpha.shape[1], A.shape[1])  # (target, channel)
         full[:, told] = alpha.T
@@ -174,7 +174,7 @@ def _telling(A: FeatureMaps) -> Tensor:
 
 
 def _increase(
-    subject: Subject,
+    runner: ModelRunner,
     sample: int,
     A: FeatureMaps,
     what: str,
@@ -182,32 +182,32 @@ def _increase(
     changed: Callable[[Tensor, int], Tensor],
     noise: float,
 ) -> Tensor:
-    """By how much every channel alone raises the score over a picture of zeros, [channel, target]."""
-    picture = wide(subject.picture[sample : sample + 1])
+    """By how much every channel alone raises the score over an image of zeros, [channel, target]."""
+    image = at_least_float32(runner.image[sample : sample + 1])
     count = A.shape[1]
-    empty = subject.scores(torch.zeros_like(picture), torch.tensor([sample]))[0].double()
+    empty = runner.scores(torch.zeros_like(image), torch.tensor([sample]))[0].double()
     total = empty.new_zeros(count, len(empty))
-    chance = subject.chance()  # of a sample's own, whatever its place in the batch
+    generator = runner.generator()  # of a sample's own, whatever its place in the batch
     with counted(what, turns * count) as advance:
         for turn in range(turns):
-            states = {0: chance.get_state()}
+            states = {0: generator.get_state()}
 
             def masked(part: slice, turn: int = turn, states: dict[int, Tensor] = states) -> FeatureMaps:
-                H = channel_masks(A[0, part], picture.shape[2:])
+                H = channel_masks(A[0, part], image.shape[2:])
                 if noise:  # the same again where a part is asked for again
-                    chance.set_state(states[part.start])
-                    H = H + noise * torch.stack([torch.randn(H.shape[1:], generator=chance) for _ in H]).to(H)
-                    states[part.stop] = chance.get_state()
-                return picture * changed(H, turn).unsqueeze(1)
+                    generator.set_state(states[part.start])
+                    H = H + noise * torch.stack([torch.randn(H.shape[1:], generator=generator) for _ in H]).to(H)
+                    states[part.stop] = generator.get_state()
+                return image * changed(H, turn).unsqueeze(1)
 
-            for part, scores in subject.altered(sample, count, masked):
+            for part, scores in runner.altered(sample, count, masked):
                 total[part] += scores.double()
                 advance(len(scores))
     return total / turns - empty
 
 
 def channel_masks(channels: Tensor, space: Sequence[int]) -> Tensor:
-    """Channels [channel, *space] as masks of a picture, upsampled and then stretched to the range from 0 to 1.
+    """Channels [channel, *space] as masks of an image, upsampled and then stretched to the range from 0 to 1.
 
     >>> channel_masks(torch.tensor([[1.0, 3.0]]), [2])
     tensor([[0., 1.]])

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.methods.channel import combine
 from saywhy.progress import counted
-from saywhy.shapes import wide
+from saywhy.shapes import at_least_float32
 
 
-def shapleycam(subject: Subject, *, relu: bool = True) -> Tensor:
+def shapleycam(runner: ModelRunner, *, relu: bool = True) -> Tensor:
     r"""Shapley-CAM (Cai, 2025): Grad-CAM of the Shapley values of the score's expansion to second order.
 
     .. math:: \alpha_k = \frac{1}{Z} \sum_p \Big(\frac{\partial y}{\partial A} - \tfrac{1}{2} H A\Big)^k_p, \qquad
@@ -21,7 +21,7 @@ def shapleycam(subject: Subject, *, relu: bool = True) -> Tensor:
     ``Class(c, "logit") + Class(c, "log-probability")``.
 
     Args:
-        subject: the network, the pictures and the layer.
+        runner: the network, the images and the layer.
         relu: False keeps the negative evidence too.
 
     Returns:
@@ -34,20 +34,20 @@ def shapleycam(subject: Subject, *, relu: bool = True) -> Tensor:
     pass; ``H`` itself is never made. Attention is worked out step by step, because its fused kernels cannot be
     differentiated twice.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
-    >>> shapleycam(subject)  # the gradient is 6 and 2, H A as well: alpha is the mean of 3 and 1
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> shapleycam(runner)  # the gradient is 6 and 2, H A as well: alpha is the mean of 3 and 1
     tensor([[[6., 2.]]])
     """
     maps = []
-    with counted("shapleycam", subject.size) as advance:
-        for part in subject.parts(subject.size):
+    with counted("shapleycam", runner.size) as advance:
+        for part in runner.parts(runner.size):
             samples = torch.arange(part.start, part.stop)
-            captured = subject.watch(subject.picture[part], samples, lambda: sdpa_kernel(SDPBackend.MATH))
-            (A,) = map(wide, captured.activations.values())
+            captured = runner.watch(runner.image[part], samples, lambda: sdpa_kernel(SDPBackend.MATH))
+            (A,) = map(at_least_float32, captured.activations.values())
             found = []
             for t in range(captured.scores.shape[1]):
                 ((G, HA),) = captured.second_order(t).values()
-                weights = (wide(G) - wide(HA) / 2).flatten(2).mean(2)
+                weights = (at_least_float32(G) - at_least_float32(HA) / 2).flatten(2).mean(2)
                 found.append(combine(weights, A, relu=relu))
             maps.append(torch.stack(found, dim=1))
             advance(len(samples))

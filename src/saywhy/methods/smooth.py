@@ -1,4 +1,4 @@
-r"""The same map for many noisy copies of the picture: SmoothGrad, VarGrad, Smooth Grad-CAM++, and over any method.
+r"""The same map for many noisy copies of the image: SmoothGrad, VarGrad, Smooth Grad-CAM++, and over any method.
 
 Noise is drawn once for a sample, in a fixed order, so that neither the batch nor its size changes it.
 """
@@ -10,70 +10,72 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
 from saywhy.methods.method import Method
 from saywhy.methods.pixels import Channels, pooled
 from saywhy.progress import counted
-from saywhy.shapes import FeatureMaps, wide
+from saywhy.shapes import FeatureMaps, at_least_float32
 
 
-def smoothgrad(subject: Subject, *, draws: int = 25, noise: float = 0.15, channels: Channels = "max") -> Tensor:
-    r"""SmoothGrad (Smilkov et al., 2017, section 2.2): the mean gradient of noisy copies of the picture.
+def smoothgrad(
+    runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, channels: Channels = "max"
+) -> Tensor:
+    r"""SmoothGrad (Smilkov et al., 2017, section 2.2): the mean gradient of noisy copies of the image.
 
     .. math:: M_p = \max_c \Big| \frac{1}{n} \sum_{i=1}^{n} \frac{\partial y}{\partial x_{cp}}(x + \epsilon_i) \Big|,
               \qquad \epsilon_i \sim \mathcal{N}(0, \sigma^2)
 
     Args:
-        subject: the network and the pictures.
-        draws: noisy copies ``n``.
-        noise: ``sigma`` as a share of the picture's range, from its lowest to its highest value.
+        runner: the network and the images.
+        num_samples: noisy copies ``n``.
+        noise: ``sigma`` as a share of the image's range, from its lowest to its highest value.
         channels: how the channels of a pixel become one value: ``"max"``, ``"abs"`` or ``"sum"`` (signed).
 
     Returns:
-        Maps [batch, target, *space] in units of score per unit of the preprocessed picture.
+        Maps [batch, target, *space] in units of score per unit of the preprocessed image.
 
     Raises:
-        MethodError: ``draws`` or ``noise`` is out of range.
+        MethodError: ``num_samples`` or ``noise`` is out of range.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
-    >>> smoothgrad(subject, noise=0.0)
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> smoothgrad(runner, noise=0.0)
     tensor([[[6., 2.]]])
     """
     maps = []
-    for _, drawn in _samples(subject.at_picture(), draws, noise, "smoothgrad"):
+    for _, drawn in _samples(runner.at_image(), num_samples, noise, "smoothgrad"):
         total: Tensor | None = None
         for _, G in drawn:
             total = G.sum(0) if total is None else total + G.sum(0)
         assert total is not None
-        maps.append(pooled(total / draws, channels))
+        maps.append(pooled(total / num_samples, channels))
     return torch.stack(maps)
 
 
-def vargrad(subject: Subject, *, draws: int = 25, noise: float = 0.15, channels: Channels = "abs") -> Tensor:
-    r"""VarGrad (Adebayo et al., 2018): how much the gradient varies among noisy copies of the picture.
+def vargrad(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, channels: Channels = "abs") -> Tensor:
+    r"""VarGrad (Adebayo et al., 2018): how much the gradient varies among noisy copies of the image.
 
     .. math:: M_p = \sum_c \mathrm{Var}_i \frac{\partial y}{\partial x_{cp}}(x + \epsilon_i)
 
     Args:
-        subject: the network and the pictures.
-        draws: noisy copies; the variance is that of all of them (divided by their number).
-        noise: standard deviation as a share of the picture's range.
+        runner: the network and the images.
+        num_samples: noisy copies; the variance is that of all of them (divided by their number).
+        noise: standard deviation as a share of the image's range.
         channels: how the channels of a pixel become one value: ``"abs"`` or ``"sum"`` their sum, ``"max"``.
 
     Returns:
-        Maps [batch, target, *space], non-negative, in squared units of score per unit of the picture.
+        Maps [batch, target, *space], non-negative, in squared units of score per unit of the image.
 
     Raises:
-        MethodError: ``draws`` or ``noise`` is out of range.
+        MethodError: ``num_samples`` or ``noise`` is out of range.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
-    >>> vargrad(subject, noise=0.0)
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> vargrad(runner, noise=0.0)
     tensor([[[0., 0.]]])
     """
     maps = []
-    for _, drawn in _samples(subject.at_picture(), draws, noise, "vargrad"):
+    for _, drawn in _samples(runner.at_image(), num_samples, noise, "vargrad"):
         mean: Tensor | None = None
         squares = torch.zeros(())
         seen = 0
@@ -85,44 +87,44 @@ def vargrad(subject: Subject, *, draws: int = 25, noise: float = 0.15, channels:
                 mean = mean + away / seen
                 squares = squares + away * (g - mean)
             kind = G.dtype
-        maps.append(pooled((squares / draws).to(kind), channels))
+        maps.append(pooled((squares / num_samples).to(kind), channels))
     return torch.stack(maps)
 
 
-def smooth_gradcam_pp(subject: Subject, *, draws: int = 10, noise: float = 0.15, relu: bool = True) -> Tensor:
-    r"""Smooth Grad-CAM++ (Omeiza et al., 2019, equations 7 to 9), with the means over noisy copies of the picture
+def smooth_gradcam_pp(runner: ModelRunner, *, num_samples: int = 10, noise: float = 0.15, relu: bool = True) -> Tensor:
+    r"""Smooth Grad-CAM++ (Omeiza et al., 2019, equations 7 to 9), with the means over noisy copies of the image
 
     .. math:: D_n = \frac{1}{N} \sum_i \Big(\frac{\partial y}{\partial A}(x + \epsilon_i)\Big)^n, \qquad
               \alpha^k_p = \frac{D_2}{2 D_2 + \big(\sum_q A^k_q\big) D_3}, \qquad
               w_k = \sum_p \alpha^k_p\, \mathrm{ReLU}(D_1), \qquad L = \mathrm{ReLU}\Big(\sum_k w_k A^k\Big)
 
     Args:
-        subject: the network, the pictures and the layer.
-        draws: noisy copies ``N``.
-        noise: standard deviation as a share of the picture's range.
+        runner: the network, the images and the layer.
+        num_samples: noisy copies ``N``.
+        noise: standard deviation as a share of the image's range.
         relu: False keeps negative values.
 
     Returns:
-        Maps [batch, target, *space]; non-negative if ``relu``. ``A`` is that of the picture without noise.
+        Maps [batch, target, *space]; non-negative if ``relu``. ``A`` is that of the image without noise.
 
     Raises:
-        MethodError: ``draws`` or ``noise`` is out of range.
+        MethodError: ``num_samples`` or ``noise`` is out of range.
 
     Differs from the paper: where the denominator is exactly zero the weight is zero.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[1.0, 1.0]]]), lambda x: x.sum((1, 2)))
-    >>> smooth_gradcam_pp(subject, noise=0.0, draws=2)  # g is 1, the sum of A is 2: alpha = 1 / 4, w = 1 / 2
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[1.0, 1.0]]]), lambda x: x.sum((1, 2)))
+    >>> smooth_gradcam_pp(runner, noise=0.0, num_samples=2)  # g is 1, the sum of A is 2: alpha = 1 / 4, w = 1 / 2
     tensor([[[0.5000, 0.5000]]])
     """
     maps = []
-    for sample, drawn in _samples(subject, draws, noise, "smooth-gradcam++"):
+    for sample, drawn in _samples(runner, num_samples, noise, "smooth-gradcam++"):
         moments: list[Tensor] = []
         for _, G in drawn:
-            powers = [G.double().pow(n).sum(0) / draws for n in (1, 2, 3)]
+            powers = [G.double().pow(n).sum(0) / num_samples for n in (1, 2, 3)]
             moments = [a + b for a, b in zip(moments, powers, strict=True)] if moments else powers
             kind = G.dtype
         first, second, third = (m.flatten(2) for m in moments)  # (target, channel, position)
-        A = wide(subject.activations(sample))
+        A = at_least_float32(runner.activations(sample))
         denominator = 2 * second + A.double().flatten(2).sum(2).unsqueeze(2) * third
         counts = (first > 0) & (denominator != 0)
         weights = torch.where(counts, second / torch.where(counts, denominator, 1.0) * first, 0.0).sum(2)
@@ -131,11 +133,11 @@ def smooth_gradcam_pp(subject: Subject, *, draws: int = 10, noise: float = 0.15,
 
 
 def smoothed(method: Method) -> Method:
-    """A method of one pass, averaged over noisy copies of the picture: ``smooth-gradcam``, ``smooth-layercam``, …"""
+    """A method of one pass, averaged over noisy copies of the image: ``smooth-gradcam``, ``smooth-layercam``, …"""
 
-    def function(subject: Subject, *, draws: int = 25, noise: float = 0.15, **parameters: Any) -> Tensor:
+    def function(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, **parameters: Any) -> Tensor:
         maps = []
-        for _, drawn in _samples(subject, draws, noise, f"smooth-{method.name}"):
+        for _, drawn in _samples(runner, num_samples, noise, f"smooth-{method.name}"):
             total: Tensor | None = None
             for A, G in drawn:
                 for t in range(G.shape[1]):
@@ -143,13 +145,13 @@ def smoothed(method: Method) -> Method:
                     total = torch.zeros(G.shape[1], *part.shape[1:]).to(part) if total is None else total
                     total[t] += part[0]
             assert total is not None
-            maps.append(total / draws)
+            maps.append(total / num_samples)
         return torch.stack(maps)
 
-    function.__doc__ = f"{method.title} averaged over noisy copies of the picture (Smilkov et al., 2017)."
-    subject, draws, noise, _ = inspect.signature(function).parameters.values()
+    function.__doc__ = f"{method.title} averaged over noisy copies of the image (Smilkov et al., 2017)."
+    runner, num_samples, noise, _ = inspect.signature(function).parameters.values()
     own = [p for p in inspect.signature(method.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    function.__signature__ = inspect.Signature([subject, draws, noise, *own])  # type: ignore[attr-defined]
+    function.__signature__ = inspect.Signature([runner, num_samples, noise, *own])  # type: ignore[attr-defined]
     return Method(
         f"smooth-{method.name}",
         function,
@@ -165,29 +167,29 @@ def smoothed(method: Method) -> Method:
 
 
 def _samples(
-    subject: Subject, draws: int, noise: float, what: str
+    runner: ModelRunner, num_samples: int, noise: float, what: str
 ) -> Iterator[tuple[int, Iterator[tuple[FeatureMaps, Tensor]]]]:
     """Every sample, with activations [n, channel, *space] and gradients [n, target, channel, *space] of its copies."""
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise MethodError(f"draws must be a whole number of at least 1, got {draws!r}.")
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+        raise MethodError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
     if not noise >= 0:
-        raise MethodError(f"noise must be a share of the picture's range, 0 or more, got {noise!r}.")
-    with counted(what, subject.size * draws) as advance:
-        for sample in range(subject.size):
-            yield sample, _drawn(subject, sample, draws, noise, advance)
+        raise MethodError(f"noise must be a share of the image's range, 0 or more, got {noise!r}.")
+    with counted(what, runner.size * num_samples) as advance:
+        for sample in range(runner.size):
+            yield sample, _drawn(runner, sample, num_samples, noise, advance)
 
 
 def _drawn(
-    subject: Subject, sample: int, draws: int, noise: float, advance: Callable[[int], None]
+    runner: ModelRunner, sample: int, num_samples: int, noise: float, advance: Callable[[int], None]
 ) -> Iterator[tuple[FeatureMaps, Tensor]]:
-    picture = subject.picture[sample : sample + 1]
-    spread = noise * (picture.amax() - picture.amin())
+    image = runner.image[sample : sample + 1]
+    spread = noise * (image.amax() - image.amin())
     # Of a sample's own, whatever its place in the batch.
-    chance = subject.chance()
-    for part in subject.parts(draws):
+    generator = runner.generator()
+    for part in runner.parts(num_samples):
         count = part.stop - part.start
-        drawn = [torch.randn(picture.shape, generator=chance) for _ in range(count)]
-        noisy = picture + spread * torch.cat(drawn).to(picture)
-        for A, G, _ in subject.gradients(noisy, torch.full((count,), sample)):
+        drawn = [torch.randn(image.shape, generator=generator) for _ in range(count)]
+        noisy = image + spread * torch.cat(drawn).to(image)
+        for A, G, _ in runner.gradients(noisy, torch.full((count,), sample)):
             yield A, G
             advance(len(A))

@@ -1,6 +1,6 @@
-r"""Linear models of a network, fitted to pictures of which parts are hidden: LIME and KernelSHAP.
+r"""Linear models of a network, fitted to images of which parts are hidden: LIME and KernelSHAP.
 
-Which parts are hidden, and how much each picture counts, is captum's; it has to be installed. The fit is made here, in
+Which parts are hidden, and how much each image counts, is captum's; it has to be installed. The fit is made here, in
 float64 and for all targets at once.
 """
 
@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, MethodError, MissingExtra
 from saywhy.methods.baselines import Baseline
-from saywhy.methods.perturbation import Sizes, cells_of, filled_picture
+from saywhy.methods.perturbation import Sizes, cells_of, filled_image
 from saywhy.progress import counted
-from saywhy.shapes import wide
+from saywhy.shapes import at_least_float32
 
 
 def lime(
-    subject: Subject,
+    runner: ModelRunner,
     *,
-    draws: int = 1000,
+    num_samples: int = 1000,
     cells: Sizes = 7,
     segments: Tensor | None = None,
     fill: Baseline | float = "mean",
@@ -35,12 +35,12 @@ def lime(
     .. math:: \beta = \arg\min_\beta \sum_i \pi(z_i) \big(y(x_{z_i}) - \beta_0 - \beta^\top z_i\big)^2
               + \lambda \lVert\beta\rVert^2, \qquad \pi(z) = e^{-d(z)^2 / 2 \sigma^2}
 
-    where :math:`z \in \{0, 1\}^m` says which parts of the picture are shown, each with probability one half, and
-    :math:`d` is the cosine distance of :math:`z` from the whole picture. The map shows every part with its coefficient.
+    where :math:`z \in \{0, 1\}^m` says which parts of the image are shown, each with probability one half, and
+    :math:`d` is the cosine distance of :math:`z` from the whole image. The map shows every part with its coefficient.
 
     Args:
-        subject: the network and the pictures.
-        draws: how many pictures the model is fitted to.
+        runner: the network and the images.
+        num_samples: how many images the model is fitted to.
         cells: the parts are the cells of a grid, so many along every axis, one number or one an axis.
         segments: the parts instead (superpixels): whole numbers [*space], or [batch, *space]; equal ones are one part.
         fill: what is shown of a hidden part, see :func:`saywhy.methods.perturbation.occlusion`.
@@ -52,15 +52,15 @@ def lime(
 
     Raises:
         MissingExtra: captum is not installed.
-        InputError: ``segments`` does not fit the picture, or there is only one.
-        MethodError: ``draws``, ``cells``, ``width`` or ``penalty`` is out of range.
+        InputError: ``segments`` does not fit the image, or there is only one.
+        MethodError: ``num_samples``, ``cells``, ``width`` or ``penalty`` is out of range.
 
-    Differs from the paper: ridge regression (as the authors' code for pictures) on all parts, no choice of K of them;
-    hidden parts have the mean colour of the picture. Captum's own default is a lasso with a fixed penalty of 0.01,
+    Differs from the paper: ridge regression (as the authors' code for images) on all parts, no choice of K of them;
+    hidden parts have the mean colour of the image. Captum's own default is a lasso with a fixed penalty of 0.01,
     which hides every part whose effect is smaller than that, and so depends on the units of the score.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.sum((1, 2)))
-    >>> lime(subject, cells=2, fill=0.0, penalty=1e-6).round(decimals=3)
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.sum((1, 2)))
+    >>> lime(runner, cells=2, fill=0.0, penalty=1e-6).round(decimals=3)
     tensor([[[3., 1.]]])
     """
     _positive("width", width)
@@ -74,42 +74,42 @@ def lime(
     def explainer(run: Callable[[Tensor], Tensor], fit: _Fit) -> Any:
         return _captum().Lime(run, interpretable_model=fit, similarity_func=near)
 
-    return _fitted(subject, "lime", explainer, draws, cells, segments, fill, penalty)
+    return _fitted(runner, "lime", explainer, num_samples, cells, segments, fill, penalty)
 
 
 def kernelshap(
-    subject: Subject,
+    runner: ModelRunner,
     *,
-    draws: int = 1000,
+    num_samples: int = 1000,
     cells: Sizes = 7,
     segments: Tensor | None = None,
     fill: Baseline | float = "mean",
 ) -> Tensor:
-    r"""KernelSHAP (Lundberg and Lee, 2017, theorem 2), through captum: Shapley values of the parts of a picture.
+    r"""KernelSHAP (Lundberg and Lee, 2017, theorem 2), through captum: Shapley values of the parts of an image.
 
     .. math:: \beta = \arg\min_\beta \sum_i \pi(z_i) \big(y(x_{z_i}) - \beta_0 - \beta^\top z_i\big)^2, \qquad
               \pi(z) = \frac{m - 1}{\binom{m}{|z|}\, |z|\, (m - |z|)}
 
     where :math:`z \in \{0, 1\}^m` says which parts are shown. They are drawn with probabilities in proportion to the
-    weights; the whole picture and the empty one count a million times.
+    weights; the whole image and the empty one count a million times.
 
     Args:
-        subject: the network and the pictures.
-        draws: how many pictures the model is fitted to; where they are fewer than the parts, the smallest of all the
-            models that fit.
+        runner: the network and the images.
+        num_samples: how many images the model is fitted to; where they are fewer than the parts, the smallest of all
+            the models that fit.
         cells, segments, fill: as for :func:`lime`.
 
     Returns:
         Maps [batch, target, *space], one value a pixel, signed, in units of the score: every part shows its Shapley
-        value, and these add up (to one in a million) to the change of the score from the empty picture to the whole.
+        value, and these add up (to one in a million) to the change of the score from the empty image to the whole.
 
     Raises:
         MissingExtra: captum is not installed.
-        InputError: ``segments`` does not fit the picture, or there is only one.
-        MethodError: ``draws`` or ``cells`` is out of range.
+        InputError: ``segments`` does not fit the image, or there is only one.
+        MethodError: ``num_samples`` or ``cells`` is out of range.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
-    >>> kernelshap(subject, cells=2, fill=0.0).round(decimals=3)
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
+    >>> kernelshap(runner, cells=2, fill=0.0).round(decimals=3)
     tensor([[[9., 1.]]])
     """
 
@@ -118,7 +118,7 @@ def kernelshap(
         kernel.interpretable_model = fit
         return kernel
 
-    return _fitted(subject, "kernelshap", explainer, draws, cells, segments, fill, 0.0)
+    return _fitted(runner, "kernelshap", explainer, num_samples, cells, segments, fill, 0.0)
 
 
 def _positive(name: str, number: float) -> None:
@@ -173,66 +173,66 @@ class _Fit:
 
 
 def _fitted(
-    subject: Subject,
+    runner: ModelRunner,
     what: str,
     explainer: Callable[[Callable[[Tensor], Tensor], _Fit], Any],
-    draws: int,
+    num_samples: int,
     cells: Sizes,
     segments: Tensor | None,
     fill: Baseline | float,
     penalty: float,
 ) -> Tensor:
     """Maps of coefficients, sample by sample; the random numbers are the same for every sample."""
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 2:
-        raise MethodError(f"draws must be a whole number of at least 2, got {draws!r}.")
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 2:
+        raise MethodError(f"num_samples must be a whole number of at least 2, got {num_samples!r}.")
     _captum()
-    subject = subject.at_picture()
-    parts = _parts(subject, cells, segments)
+    runner = runner.at_image()
+    parts = _parts(runner, cells, segments)
     maps = []
-    with counted(what, subject.size * draws) as advance:
-        for sample in range(subject.size):
-            picture = subject.picture[sample : sample + 1]
+    with counted(what, runner.size * num_samples) as advance:
+        for sample in range(runner.size):
+            image = runner.image[sample : sample + 1]
             fit = _Fit(penalty)
 
-            def run(pictures: Tensor, sample: int = sample, fit: _Fit = fit) -> Tensor:
-                scores = subject.scores(pictures, torch.full((len(pictures),), sample))
+            def run(images: Tensor, sample: int = sample, fit: _Fit = fit) -> Tensor:
+                scores = runner.scores(images, torch.full((len(images),), sample))
                 fit.seen.append(scores)
-                advance(len(pictures))
+                advance(len(images))
                 return scores[:, 0]
 
             with torch.random.fork_rng(devices=[]), torch.no_grad():
-                torch.default_generator.manual_seed(subject.seed)
+                torch.default_generator.manual_seed(runner.seed)
                 explainer(run, fit).attribute(
-                    picture,
-                    baselines=filled_picture(subject, sample, fill),
-                    feature_mask=parts[sample].to(picture.device)[None, None],
-                    n_samples=draws,
-                    perturbations_per_eval=next(subject.parts(draws)).stop,
+                    image,
+                    baselines=filled_image(runner, sample, fill),
+                    feature_mask=parts[sample].to(image.device)[None, None],
+                    n_samples=num_samples,
+                    perturbations_per_eval=next(runner.parts(num_samples)).stop,
                     return_input_shape=False,
                 )
             shown = fit.coefficients[parts[sample].cpu()]  # (*space, target)
-            maps.append(shown.movedim(-1, 0).to(wide(picture)))
+            maps.append(shown.movedim(-1, 0).to(at_least_float32(image)))
     return torch.stack(maps)
 
 
-def _parts(subject: Subject, cells: Sizes, segments: Tensor | None) -> list[Tensor]:
+def _parts(runner: ModelRunner, cells: Sizes, segments: Tensor | None) -> list[Tensor]:
     """Which part every pixel belongs to, int [*space] from 0 on, sample by sample."""
-    space = subject.picture.shape[2:]
+    space = runner.image.shape[2:]
     if segments is None:
         counts = cells_of(cells, space)
         number = torch.zeros(tuple(space), dtype=torch.long)
         for axis, (side, count) in enumerate(zip(space, counts, strict=True)):
             place = torch.arange(side) * count // side
             number = number * count + place.view([side if i == axis else 1 for i in range(len(space))])
-        given = number.expand(subject.size, *space)
+        given = number.expand(runner.size, *space)
     else:
-        given = segments.expand(subject.size, *space) if segments.shape == space else segments
-        if given.shape != (subject.size, *space) or given.is_floating_point():
+        given = segments.expand(runner.size, *space) if segments.shape == space else segments
+        if given.shape != (runner.size, *space) or given.is_floating_point():
             raise InputError(
-                f"segments must be whole numbers {list(space)} or {[subject.size, *space]}, got {segments.dtype} "
+                f"segments must be whole numbers {list(space)} or {[runner.size, *space]}, got {segments.dtype} "
                 f"{list(segments.shape)}."
             )
     found = [torch.unique(one, return_inverse=True)[1] for one in given]
     if any(int(one.max()) < 1 for one in found):
-        raise InputError("the picture is one single part. Give at least 2 cells or segments.")
+        raise InputError("the image is one single part. Give at least 2 cells or segments.")
     return found

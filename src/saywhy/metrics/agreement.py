@@ -75,7 +75,7 @@ def earth_movers_distance(
     """Earth mover's distance (Rubner, Tomasi and Guibas, 2000) between two maps, as U-CAM compares maps with people's.
 
     Both maps are brought to ``grid`` and divided by their sums; what is negative counts as nothing, and a map without
-    anything positive lies everywhere alike. The distance between cells is Euclidean, in sides of the picture: cells of
+    anything positive lies everywhere alike. The distance between cells is Euclidean, in sides of the image: cells of
     a square map that are a whole side apart are 1 apart. Solved exactly (package POT).
 
     Returns:

@@ -1,7 +1,7 @@
 r"""Does the box that a map draws fit the thing? Boxes and errors of weakly supervised localisation.
 
 Maps are what they are for :mod:`saywhy.metrics.localization`. The box of a map without a positive value is that of the
-whole picture.
+whole image.
 
 A box is (left, top, right, bottom) in pixels, the last two exclusive, as the readers of ``saywhy.data`` give them, so
 that its area is a product of differences.
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from saywhy.errors import InputError
 from saywhy.geometry import BOX_THRESHOLD, Edge, box, whole
-from saywhy.metrics.localization import PictureMaps, PictureMasks, checked_share, positive_part, shares_of_maximum
+from saywhy.metrics.localization import ImageMaps, ImageMasks, checked_share, fraction_of_maximum, positive_part
 from saywhy.shapes import Scores
 
 Box = Sequence[Edge]
@@ -32,13 +32,13 @@ THRESHOLDS = tuple(step / 100 for step in range(100))
 """Shares of the maximum at which ``best_box_ious`` cuts a map."""
 
 
-def box_iou(maps: PictureMaps, boxes: Boxes, *, threshold: Edge = BOX_THRESHOLD) -> Scores:
+def box_iou(maps: ImageMaps, boxes: Boxes, *, threshold: Edge = BOX_THRESHOLD) -> Scores:
     """Intersection over union of a map's box (see ``found_boxes``) and that box of the truth which fits it best.
 
     Weakly supervised localisation takes a box for right from 0.5 on.
 
     Returns:
-        [batch, target] from 0 to 1. The box of a map without positive values is that of the whole picture.
+        [batch, target] from 0 to 1. The box of a map without positive values is that of the whole image.
 
     Raises:
         InputError: there is not one box at least for every map, a box is none, a map is infinite, or the threshold is
@@ -55,11 +55,11 @@ def box_iou(maps: PictureMaps, boxes: Boxes, *, threshold: Edge = BOX_THRESHOLD)
     return torch.tensor(ious, dtype=torch.float64).reshape(maps.shape[:2])
 
 
-def found_boxes(maps: PictureMaps, *, threshold: Edge = BOX_THRESHOLD) -> list[list[tuple[int, ...]]]:
+def found_boxes(maps: ImageMaps, *, threshold: Edge = BOX_THRESHOLD) -> list[list[tuple[int, ...]]]:
     """The box of every map: round its largest connected part at ``threshold`` times its maximum or more.
 
     Grad-CAM (Selvaraju et al., 2017, section 4.1). What it leaves open: pixels that touch at a corner are connected; of
-    parts of the same size it is the first in reading order; a map without positive values gets the whole picture.
+    parts of the same size it is the first in reading order; a map without positive values gets the whole image.
 
     Raises:
         InputError: a map is infinite, or the threshold is out of range.
@@ -68,14 +68,14 @@ def found_boxes(maps: PictureMaps, *, threshold: Edge = BOX_THRESHOLD) -> list[l
     [[(1, 0, 3, 1), (0, 0, 5, 1)]]
     """
     checked_share("threshold", threshold)
-    shares = shares_of_maximum(positive_part(maps)[0]).numpy()
+    shares = fraction_of_maximum(positive_part(maps)[0]).numpy()
     size = (maps.shape[3], maps.shape[2])
     everything = (0, 0, *size)
     return [[box(one, whole(size), size, threshold) or everything for one in of_sample] for of_sample in shares]
 
 
 def best_box_ious(
-    maps: PictureMaps,
+    maps: ImageMaps,
     boxes: Boxes,
     *,
     thresholds: Sequence[Edge] = THRESHOLDS,
@@ -96,7 +96,7 @@ def best_box_ious(
             its maximum, negative values included; ``"max"`` is the way from zero, as for ``box_iou``.
 
     Returns:
-        [batch, target, threshold] from 0 to 1. The box of a map without positive values is that of the whole picture.
+        [batch, target, threshold] from 0 to 1. The box of a map without positive values is that of the whole image.
 
     Raises:
         InputError: there is not one box at least for every map, a box is none, a map is infinite, or a threshold is out
@@ -105,8 +105,8 @@ def best_box_ious(
     Differs from the authors' program, which rounds maps to 255 steps, takes what is above the threshold and not what is
     at it, measures a part by its contour, and counts the last pixels of boxes as inside.
 
-    >>> picture, truth = torch.tensor([[[[1.0, 0.2, 0.0, 0.9]]]]), [[[(0, 0, 2, 1)]]]
-    >>> best_box_ious(picture, truth, thresholds=[0.0, 0.2, 0.5])
+    >>> image, truth = torch.tensor([[[[1.0, 0.2, 0.0, 0.9]]]]), [[[(0, 0, 2, 1)]]]
+    >>> best_box_ious(image, truth, thresholds=[0.0, 0.2, 0.5])
     tensor([[[0.5000, 1.0000, 0.5000]]], dtype=torch.float64)
     """
     if parts not in ("all", "largest") or normalize not in ("minmax", "max"):
@@ -116,7 +116,7 @@ def best_box_ious(
     levels = [checked_share("each of the thresholds", level, zero=True) for level in thresholds]
     truth = _checked_boxes(maps, boxes)
     evidence, seen = positive_part(maps)
-    shares = shares_of_maximum(evidence) if normalize == "max" else _shares_of_range(maps, seen)
+    shares = fraction_of_maximum(evidence) if normalize == "max" else _shares_of_range(maps, seen)
     claims = evidence.amax((2, 3)) > 0
     ious = torch.zeros(*maps.shape[:2], len(levels), dtype=torch.float64)
     for i, t in np.ndindex(*maps.shape[:2]):
@@ -184,20 +184,20 @@ def max_box_acc(
 
 @dataclass(frozen=True)
 class LocalizationErrors:
-    """Shares of pictures, from 0 to 1, of which a network says what is wrong, or where it is.
+    """Shares of images, from 0 to 1, of which a network says what is wrong, or where it is.
 
     Attributes:
         top1: neither class nor box of the first prediction may be wrong.
         top5: of one of the first five predictions; NaN where fewer were given.
         class_top1, class_top5: the same without the boxes.
-        pictures: how many.
+        images: how many.
     """
 
     top1: float
     top5: float
     class_top1: float
     class_top5: float
-    pictures: int
+    images: int
 
 
 def localization_errors(
@@ -214,34 +214,34 @@ def localization_errors(
 
     Args:
         predicted: classes, the most likely first; no class twice.
-        found: for each picture the box of each of these predictions, for instance from ``found_boxes``.
+        found: for each image the box of each of these predictions, for instance from ``found_boxes``.
         labels: the true class.
-        boxes: for each picture the boxes of all things of that class.
+        boxes: for each image the boxes of all things of that class.
         overlap: from which intersection over union on a box is right.
 
     Raises:
-        InputError: numbers of pictures or predictions differ, a class is predicted twice, or a box is none.
+        InputError: numbers of images or predictions differ, a class is predicted twice, or a box is none.
 
     >>> truth = [[(0, 0, 10, 10)], [(0, 0, 10, 10)]]
     >>> found = [[(0, 0, 10, 6)], [(0, 0, 10, 4)]]
     >>> localization_errors(torch.tensor([[3], [3]]), found, torch.tensor([3, 3]), truth)
-    LocalizationErrors(top1=0.5, top5=nan, class_top1=0.0, class_top5=nan, pictures=2)
+    LocalizationErrors(top1=0.5, top5=nan, class_top1=0.0, class_top5=nan, images=2)
     """
     checked_share("overlap", overlap)
     classes, true = predicted.tolist(), labels.tolist()
     if not classes or not {len(classes), len(found), len(true)} == {len(boxes)}:
         raise InputError(
-            "every picture needs predictions, their boxes, a label and its boxes; got "
+            "every image needs predictions, their boxes, a label and its boxes; got "
             f"{len(classes)}, {len(found)}, {len(true)} and {len(boxes)} of them."
         )
     wrong_class, wrong = [], []
     for i, (of_one, its_boxes, label, truth) in enumerate(zip(classes, found, true, boxes, strict=True)):
         if len(of_one) != len(its_boxes) or not of_one or len(set(of_one)) != len(of_one):
             raise InputError(
-                f"picture {i} (from 0) needs different predicted classes and a box for each; got the classes {of_one} "
+                f"image {i} (from 0) needs different predicted classes and a box for each; got the classes {of_one} "
                 f"and {len(its_boxes)} boxes."
             )
-        ious = _ious(_checked_list(its_boxes, f"picture {i}"), _checked_list(truth, f"picture {i}")).max(1)
+        ious = _ious(_checked_list(its_boxes, f"image {i}"), _checked_list(truth, f"image {i}")).max(1)
         misnamed = [one != label for one in of_one]
         wrong_class.append(misnamed)
         wrong.append([bad or iou < overlap for bad, iou in zip(misnamed, ious.tolist(), strict=True)])
@@ -250,8 +250,8 @@ def localization_errors(
     )
 
 
-def box_masks(boxes: Boxes, size: Sequence[int]) -> PictureMasks:
-    """Masks of the pixels whose centres lie in one of the boxes; size: (width, height) of the picture.
+def box_masks(boxes: Boxes, size: Sequence[int]) -> ImageMasks:
+    """Masks of the pixels whose centres lie in one of the boxes; size: (width, height) of the image.
 
     >>> box_masks([[[(0, 0, 1.5, 1), (3, 0, 4, 1)]]], (4, 1))
     tensor([[[[ True, False, False,  True]]]])
@@ -331,7 +331,7 @@ def _is_box(one: Any) -> bool:
 
 
 def _error(wrong: Sequence[Sequence[bool]], first: int) -> float:
-    """The share of pictures of which all of the first predictions are wrong; NaN where there are not so many."""
+    """The share of images of which all of the first predictions are wrong; NaN where there are not so many."""
     if any(len(of_one) < first for of_one in wrong):
         return math.nan
     return sum(all(of_one[:first]) for of_one in wrong) / len(wrong)

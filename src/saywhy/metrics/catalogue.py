@@ -1,6 +1,6 @@
 """All metrics of maps: name, function, title, paper, equation, direction, range, and what they look at.
 
-And, beside them, what measures something else (`BESIDE`).
+And, beside them, what measures something else (`DATASET_METRICS`).
 """
 
 from math import inf
@@ -15,15 +15,15 @@ from saywhy.metrics.faithfulness import (
     occlusion_correlation,
 )
 from saywhy.metrics.localization import energy_pointing, mask_iou, relevance_rank
-from saywhy.metrics.metric import Beside, Metric
+from saywhy.metrics.metric import DatasetMetric, Metric
 from saywhy.metrics.pointing import pointing_game
 from saywhy.metrics.removal import comprehensiveness, deletion, insertion, road, sufficiency
 from saywhy.metrics.robustness import input_shift_variance, max_sensitivity, stability
 from saywhy.metrics.sanity import (
-    completeness_gap,
-    data_randomisation,
-    parameter_randomisation,
-    target_randomisation,
+    completeness_error,
+    data_randomization,
+    parameter_randomization,
+    random_logit,
 )
 
 _SCORED = "in units of the score"
@@ -103,19 +103,19 @@ _ALL = (
         "‖M_f'(x + m) − M_f(x)‖ / ‖M_f(x)‖, f'(x) = f(x − m)", "lower", 0.0, inf, "method",
     ),
     Metric(
-        "parameter-randomisation", parameter_randomisation, "Cascading parameter randomisation", "Adebayo et al., 2018",
+        "parameter-randomization", parameter_randomization, "Cascading parameter randomisation", "Adebayo et al., 2018",
         "mean_k abs Spearman(M_f, M_f_k)", "lower", 0.0, 1.0, "method",
     ),
     Metric(
-        "data-randomisation", data_randomisation, "Data randomisation", "Adebayo et al., 2018",
+        "data-randomization", data_randomization, "Data randomisation", "Adebayo et al., 2018",
         "abs Spearman(M_f, M of a network trained on random labels)", "lower", 0.0, 1.0, "method",
     ),
     Metric(
-        "target-randomisation", target_randomisation, "Random logit", "Sixt et al., 2020",
+        "random-logit", random_logit, "Random logit", "Sixt et al., 2020",
         "Spearman(M, M of the next best class)", "lower", -1.0, 1.0, "method",
     ),
     Metric(
-        "completeness-gap", completeness_gap, "Completeness", "Sundararajan et al., 2017",
+        "completeness-error", completeness_error, "Completeness", "Sundararajan et al., 2017",
         "abs(Σ parts − (y(x) − y(x₀))) / abs(y(x) − y(x₀))", "lower", 0.0, inf, "method",
     ),
     Metric(
@@ -131,106 +131,109 @@ _ALL = (
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 """Every metric by its name."""
 
-BESIDE = (
-    Beside(
+DATASET_METRICS = (
+    DatasetMetric(
         "boxes.localization_errors", "top-1 and top-5 error: the class is wrong, or its box has an IoU below 0.5",
         "lower", "0 to 1", "Russakovsky et al., 2015",
     ),
-    Beside(
+    DatasetMetric(
         "boxes.best_box_ious", "IoU of the best box, at each of several thresholds", "higher", "0 to 1",
         "Choe et al., 2020",
     ),
-    Beside(
+    DatasetMetric(
         "boxes.max_box_acc", "MaxBoxAcc: share of boxes that are right, at the threshold that suits a data set best",
         "higher", "0 to 1", "Choe et al., 2020",
     ),
-    Beside(
+    DatasetMetric(
         "pointing.pointing_accuracy", "hits of the pointing game, the mean over classes and over all maps",
         "higher", "0 to 1", "Zhang et al., 2016",
     ),
-    Beside(
+    DatasetMetric(
         "pointing.pointing_with_rejection",
         "pointing game in which a map may reject its class (from a threshold: `pointing.best_rejection_threshold`)",
         "higher", "0 to 1", "Selvaraju et al., 2017",
     ),
-    Beside(
-        "pointing.grid_pointing", "share of the evidence in its own picture of a mosaic; chance is 1 / pictures",
+    DatasetMetric(
+        "pointing.grid_pointing", "share of the evidence in its own image of a mosaic; chance is 1 / images",
         "higher", "0 to 1", "Böhle et al., 2021",
     ),
-    Beside(
+    DatasetMetric(
         "localization.seeds", "pixels from which weakly supervised segmentation grows, as labels", "none",
         "-1 (unlabelled), 0 (background), 1 … targets", "Kolesnikov and Lampert, 2016",
     ),
-    Beside(
+    DatasetMetric(
         "agreement.ssim", "structural similarity of two maps", "higher is more alike", "-1 to 1", "Wang et al., 2004",
     ),
-    Beside(
+    DatasetMetric(
         "agreement.earth_movers_distance", "how far the evidence of one map has to be carried to be that of another",
-        "lower is more alike", "0 to √2 sides of the picture", "Rubner et al., 2000",
+        "lower is more alike", "0 to √2 sides of the image", "Rubner et al., 2000",
     ),
-    Beside(
+    DatasetMetric(
         "agreement.agreement_among_methods", "rank correlation of the maps of every two methods",
         "higher is more alike", "-1 to 1", "ours",
     ),
-    Beside(
-        "attention.rank_correlation", "Spearman's rank correlation of two maps", "higher is more alike", "-1 to 1",
+    DatasetMetric(
+        "human_attention.rank_correlation",
+        "Spearman's rank correlation of two maps", "higher is more alike", "-1 to 1",
         "common",
     ),
-    Beside(
-        "attention.agreement_with_people", "rank correlation of maps with where people looked", "higher", "-1 to 1",
+    DatasetMetric(
+        "human_attention.agreement_with_people",
+        "rank correlation of maps with where people looked", "higher", "-1 to 1",
         "Das et al., 2016",
     ),
-    Beside(
-        "attention.agreement_among_people", "the same of people with one another, to compare it with", "none",
+    DatasetMetric(
+        "human_attention.agreement_among_people", "the same of people with one another, to compare it with", "none",
         "-1 to 1", "Das et al., 2016",
     ),
-    Beside(
+    DatasetMetric(
         "sanity.cascade", "likeness of a map to itself, stage by stage of a cascading randomisation", "lower",
         "0 to 1", "Adebayo et al., 2018",
     ),
-    Beside(
-        "answers.vqa_accuracy", "accuracy of answers to questions, by kind of question too", "higher", "0 to 1",
+    DatasetMetric(
+        "tasks.vqa.accuracy.vqa_accuracy",
+        "accuracy of answers to questions, by kind of question too", "higher", "0 to 1",
         "Antol et al., 2015",
     ),
-    Beside(
+    DatasetMetric(
         "calibration.calibration_error", "distance between confidence and accuracy, over bins of equal mass", "lower",
         "0 to 1", "Nguyen and O'Connor, 2015",
     ),
-    Beside(
+    DatasetMetric(
         "calibration.reliability", "the reliability diagram: confidence and accuracy of every bin", "none", "0 to 1",
         "Nguyen and O'Connor, 2015",
     ),
-    Beside(
+    DatasetMetric(
         "calibration.auroc", "how likely a wrong answer is more uncertain than a right one; chance is 0.5", "higher",
         "0 to 1", "common",
     ),
-    Beside(
+    DatasetMetric(
         "calibration.risk_coverage", "share of wrong answers among the most certain ones; `.area` is AURC", "lower",
         "0 to 1", "Geifman and El-Yaniv, 2017",
     ),
-    Beside(
+    DatasetMetric(
         "calibration.error_correlation", "rank correlation of uncertainty with how wrong an answer is", "higher",
         "-1 to 1", "Patro et al., 2019",
     ),
-    Beside(
+    DatasetMetric(
         "diversity.distinct", "distinct-n: how many different n-grams, divided by the number of words", "higher",
         "0 to 1", "Li et al., 2016",
     ),
-    Beside(
+    DatasetMetric(
         "diversity.repeated", "share of sentences that say the same as an earlier one", "lower", "0 to 1", "ours",
     ),
-    Beside(
-        "diversity.similarity", "how like each other the sentences of a picture are (BLEU over pairs)", "lower",
+    DatasetMetric(
+        "diversity.similarity", "how like each other the sentences of an image are (BLEU over pairs)", "lower",
         "0 to 1", "ours",
     ),
-    Beside(
+    DatasetMetric(
         "diversity.oracle", "Oracle@k: quality (BLEU) of the best of k sentences", "higher", "0 to 1", "common",
     ),
-    Beside(
+    DatasetMetric(
         "diversity.bleu", "BLEU-4 of one sentence", "higher", "0 to 1", "Papineni et al., 2002",
     ),
-    Beside(
-        "diversity.map_distance", "how differently several maps of a picture look: 1 less their rank correlation",
+    DatasetMetric(
+        "diversity.map_distance", "how differently several maps of an image look: 1 less their rank correlation",
         "higher is more different", "0 to 2", "ours",
     ),
 )  # fmt: skip

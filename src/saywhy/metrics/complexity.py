@@ -1,4 +1,4 @@
-r"""How much of the picture a map lays claim to: its Gini index and its entropy.
+r"""How much of the image a map lays claim to: its Gini index and its entropy.
 
 Both look at the magnitude of the map's values as shares of their sum, and neither says whether the map is right: a map
 of one pixel is as simple as can be wherever that pixel lies. A map that is zero everywhere claims nothing, and all

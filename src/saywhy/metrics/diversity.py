@@ -16,20 +16,20 @@ from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.shapes import MapStack, Scores
 
 Lists = Sequence[Sequence[str]]
-"""For every picture its sentences, the likeliest first."""
+"""For every image its sentences, the likeliest first."""
 
 Quality = Callable[[str, Sequence[str]], float]
 """Of a sentence, beside those of people; higher is better."""
 
 
-def distinct(lists: Lists, n: int, pooled: Literal["picture", "corpus"] = "picture") -> float:
+def distinct(lists: Lists, n: int, pooled: Literal["image", "corpus"] = "image") -> float:
     """distinct-n (Li et al., 2016): how many different n-grams there are, divided by the number of words.
 
     Args:
-        lists: the sentences of every picture.
+        lists: the sentences of every image.
         n: words of an n-gram.
-        pooled: ``"picture"``, the n-grams of a picture's sentences are counted together, and the mean over pictures is
-            taken; ``"corpus"``, those of all pictures are, which is smaller the more pictures there are. The paper of
+        pooled: ``"image"``, the n-grams of an image's sentences are counted together, and the mean over images is
+            taken; ``"corpus"``, those of all images are, which is smaller the more images there are. The paper of
             Diverse Beam Search does not say which; its values above 1 are of another scale.
 
     Returns:
@@ -45,9 +45,9 @@ def distinct(lists: Lists, n: int, pooled: Literal["picture", "corpus"] = "pictu
     _check(lists)
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InputError(f"n must be a whole number of at least 1, got {n!r}.")
-    if pooled not in ("picture", "corpus"):
-        raise InputError(f"pooled is 'picture' or 'corpus', got {pooled!r}.")
-    pools = [list(one) for one in lists] if pooled == "picture" else [[text for one in lists for text in one]]
+    if pooled not in ("image", "corpus"):
+        raise InputError(f"pooled is 'image' or 'corpus', got {pooled!r}.")
+    pools = [list(one) for one in lists] if pooled == "image" else [[text for one in lists for text in one]]
     shares = []
     for texts in pools:
         words = [text.split() for text in texts]
@@ -57,7 +57,7 @@ def distinct(lists: Lists, n: int, pooled: Literal["picture", "corpus"] = "pictu
 
 
 def repeated(lists: Lists) -> float:
-    """The share of sentences that say the same as an earlier one of the same picture, the mean over pictures.
+    """The share of sentences that say the same as an earlier one of the same image, the mean over images.
 
     >>> repeated([["a cat", "a cat", "a dog", "a cat"]])
     0.5
@@ -67,10 +67,10 @@ def repeated(lists: Lists) -> float:
 
 
 def similarity(lists: Lists, quality: Quality | None = None) -> float:
-    """How like each other the sentences of a picture are: the mean over pairs of them, and over pictures.
+    """How like each other the sentences of an image are: the mean over pairs of them, and over images.
 
     Args:
-        lists: the sentences of every picture, at least two each.
+        lists: the sentences of every image, at least two each.
         quality: how like one sentence is to others; None is :func:`bleu`. It is taken both ways.
 
     >>> similarity([["a red cat sits", "a red cat sits"]])
@@ -86,18 +86,18 @@ def similarity(lists: Lists, quality: Quality | None = None) -> float:
 
 
 def oracle(lists: Lists, people: Lists, k: int, quality: Quality | None = None) -> float:
-    """Oracle@k: the quality of the best of the first ``k`` sentences of every picture, the mean over pictures.
+    """Oracle@k: the quality of the best of the first ``k`` sentences of every image, the mean over images.
 
     It is what a judge could reach who always chose rightly among them.
 
     Args:
-        lists: the sentences of every picture, the likeliest first.
-        people: what people say of each picture.
+        lists: the sentences of every image, the likeliest first.
+        people: what people say of each image.
         k: of how many sentences.
         quality: see :data:`Quality`; None is :func:`bleu`.
 
     Raises:
-        InputError: there are not people's sentences for every picture, or k is no number from 1.
+        InputError: there are not people's sentences for every image, or k is no number from 1.
 
     >>> oracle([["a dog", "a red cat sits down"]], [["a red cat sits down"]], k=1) < 0.5
     True
@@ -107,7 +107,7 @@ def oracle(lists: Lists, people: Lists, k: int, quality: Quality | None = None) 
     _check(lists)
     _check(people)
     if len(lists) != len(people):
-        raise InputError(f"people say something of each of {len(lists)} pictures, got {len(people)}.")
+        raise InputError(f"people say something of each of {len(lists)} images, got {len(people)}.")
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(f"k must be a whole number of at least 1, got {k!r}.")
     like = quality or bleu
@@ -139,7 +139,7 @@ def bleu(text: str, people: Sequence[str]) -> float:
 
 
 def map_distance(maps: MapStack) -> Scores:
-    """How differently several maps of a picture look: 1 less their rank correlation on 14 × 14 cells, over all pairs.
+    """How differently several maps of an image look: 1 less their rank correlation on 14 × 14 cells, over all pairs.
 
     Args:
         maps: [batch, target, height, width], at least two targets.
@@ -167,7 +167,7 @@ def _check(lists: Lists, least: int = 1) -> None:
     fine = _is_list(lists) and bool(lists) and all(_is_list(one) and len(one) >= least for one in lists)
     if not fine or not all(isinstance(text, str) for one in lists for text in one):
         raise InputError(
-            f"sentences are a list for every picture, of at least {least} texts each, such as [['a cat', 'a dog']]; "
+            f"sentences are a list for every image, of at least {least} texts each, such as [['a cat', 'a dog']]; "
             f"got {reprlib.repr(lists)}."
         )
 

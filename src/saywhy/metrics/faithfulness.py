@@ -1,4 +1,4 @@
-r"""Does the score follow the map? The picture seen through the map, parts of it hidden, and occlusion.
+r"""Does the score follow the map? The image seen through the map, parts of it hidden, and occlusion.
 
 All take maps [batch, target, *grid] of any grid. What counts of a map is said with each measure: its positive part
 (``average_drop``, ``increase_in_confidence``), its values up to a common factor (``infidelity``), its values up to a
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.methods.perturbation import Sizes, cells_of, occlusion
@@ -25,12 +25,12 @@ from saywhy.metrics.removal import at_pixels, fitting
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, MapStack, Scores
 
-PROBES, CELLS, HIDDEN = 64, 7, 0.1
-"""Pictures in which something is hidden, cells along an axis, and the share of the cells that each hides."""
+PERTURBATIONS, CELLS, HIDDEN = 64, 7, 0.1
+"""Images in which something is hidden, cells along an axis, and the share of the cells that each hides."""
 
 
-def average_drop(maps: MapStack, subject: Subject, *, fill: Baseline = None) -> Scores:
-    r"""Average Drop (Chattopadhyay et al., 2018, Grad-CAM++, section 5.1), of one picture, as a share.
+def average_drop(maps: MapStack, runner: ModelRunner, *, fill: Baseline = None) -> Scores:
+    r"""Average Drop (Chattopadhyay et al., 2018, Grad-CAM++, section 5.1), of one image, as a share.
 
     .. math:: \max(0,\ y(x) - y(x_M)) / y(x), \qquad x_M = M x + (1 - M)\, x_0
 
@@ -41,7 +41,7 @@ def average_drop(maps: MapStack, subject: Subject, *, fill: Baseline = None) -> 
 
     Args:
         maps: of any grid.
-        subject: the network, the pictures and the targets.
+        runner: the network, the images and the targets.
         fill: ``x_0``, what is there where the map is zero; None is black where the preprocessing is known, as in the
             paper, else zero.
 
@@ -52,11 +52,11 @@ def average_drop(maps: MapStack, subject: Subject, *, fill: Baseline = None) -> 
         InputError: a map is not finite, there is not one for every score, or a score is not positive: a share of it
             means nothing then.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.sum((1, 2)))
-    >>> average_drop(torch.tensor([[[5.0, 0.0]]]), subject), average_drop(torch.tensor([[[0.0, -1.0]]]), subject)
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.sum((1, 2)))
+    >>> average_drop(torch.tensor([[[5.0, 0.0]]]), runner), average_drop(torch.tensor([[[0.0, -1.0]]]), runner)
     (tensor([[0.2500]], dtype=torch.float64), tensor([[1.]], dtype=torch.float64))
     """
-    before, seen = _through(maps, subject, fill)
+    before, seen = _through(maps, runner, fill)
     if not (before > 0).all():
         raise InputError(
             f"average_drop is a share of the score, which must be positive, got {float(before.min()):.3g}. "
@@ -65,53 +65,53 @@ def average_drop(maps: MapStack, subject: Subject, *, fill: Baseline = None) -> 
     return (1 - seen / before).clamp_min(0)
 
 
-def increase_in_confidence(maps: MapStack, subject: Subject, *, fill: Baseline = None) -> Scores:
+def increase_in_confidence(maps: MapStack, runner: ModelRunner, *, fill: Baseline = None) -> Scores:
     """Increase in Confidence (Chattopadhyay et al., 2018, Grad-CAM++, section 5.1): ``1[y(x) < y(x_M)]``.
 
     Args, errors: as for :func:`average_drop`; the score may be anything.
 
     Returns:
-        [batch, target] 1 where the picture seen through the map has a higher score, else 0. Higher is better.
+        [batch, target] 1 where the image seen through the map has a higher score, else 0. Higher is better.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[3.0, -1.0]]]), lambda x: x.sum((1, 2)))
-    >>> increase_in_confidence(torch.tensor([[[5.0, 0.0]]]), subject)
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, -1.0]]]), lambda x: x.sum((1, 2)))
+    >>> increase_in_confidence(torch.tensor([[[5.0, 0.0]]]), runner)
     tensor([[1.]], dtype=torch.float64)
     """
-    before, seen = _through(maps, subject, fill)
+    before, seen = _through(maps, runner, fill)
     return (before < seen).double()
 
 
-def _through(maps: MapStack, subject: Subject, fill: Baseline) -> tuple[Scores, Scores]:
-    """Scores [batch, target] of the pictures, and of the pictures seen through the maps, float64."""
-    shown = at_pixels(maps, tuple(subject.picture.shape[2:])).clamp_min(0)
+def _through(maps: MapStack, runner: ModelRunner, fill: Baseline) -> tuple[Scores, Scores]:
+    """Scores [batch, target] of the images, and of the images seen through the maps, float64."""
+    shown = at_pixels(maps, tuple(runner.image.shape[2:])).clamp_min(0)
     largest = shown.flatten(2).amax(2)[(..., *[None] * (shown.ndim - 2))]
     shown = torch.where(largest > 0, shown / torch.where(largest > 0, largest, 1.0), 0.0)
-    before = subject.scores(subject.picture, torch.arange(subject.size)).double().cpu()
+    before = runner.scores(runner.image, torch.arange(runner.size)).double().cpu()
     fitting(maps, *before.shape)
     found = torch.empty_like(before)
     with counted("seen through the maps", before.numel()) as advance:
-        for sample in range(subject.size):
-            picture, empty = subject.picture[sample : sample + 1], baseline_of(subject, sample, fill)
+        for sample in range(runner.size):
+            image, empty = runner.image[sample : sample + 1], baseline_of(runner, sample, fill)
 
-            def alter(part: slice, sample: int = sample, x: Tensor = picture, x0: Tensor = empty) -> FeatureMaps:
+            def alter(part: slice, sample: int = sample, x: Tensor = image, x0: Tensor = empty) -> FeatureMaps:
                 M = shown[sample, part].unsqueeze(1).to(x)
                 return M * x + (1 - M) * x0
 
-            for part, scores in subject.altered(sample, before.shape[1], alter):
+            for part, scores in runner.altered(sample, before.shape[1], alter):
                 found[sample, part] = scores[:, part].diagonal().double().cpu()
                 advance(len(scores))
-    # In another batch the same picture may have another score, by rounding: what is shown whole has not changed.
+    # In another batch the same image may have another score, by rounding: what is shown whole has not changed.
     return before, torch.where((shown == 1).flatten(2).all(2), before, found)
 
 
 @dataclass(frozen=True)
-class Probes:
-    """What the scores lose when parts of the pictures are hidden: with this any number of maps can be judged.
+class Perturbations:
+    """What the scores lose when parts of the images are hidden: with this any number of maps can be judged.
 
     Attributes:
         hidden: [probe, *grid] which cells of a grid each probe hides, as 0 and 1.
         drops: [batch, target, probe] by how much the score falls, float64.
-        space: the pixels of the network's picture, of which each cell holds some.
+        space: the pixels of the network's image, of which each cell holds some.
     """
 
     hidden: Float[Tensor, "probe *grid"]
@@ -122,13 +122,12 @@ class Probes:
         """What of each map, of however many, lies in the cells that each probe hides: the sum of its means over them.
 
         Raises:
-            InputError: a map is not finite, or has other axes than the picture.
+            InputError: a map is not finite, or has other axes than the image.
         """
         cells = maps.detach().cpu().double()
         if cells.ndim != 2 + len(self.space):
             raise InputError(
-                f"maps have the axes [batch, target] and those of the picture {list(self.space)}, "
-                f"got {list(maps.shape)}."
+                f"maps have the axes [batch, target] and those of the image {list(self.space)}, got {list(maps.shape)}."
             )
         if not cells.isfinite().all():
             raise InputError("a map must be finite, got NaN or infinity in it.")
@@ -148,17 +147,17 @@ class Probes:
 
 
 def probe(
-    subject: Subject,
-    count: int = PROBES,
+    runner: ModelRunner,
+    count: int = PERTURBATIONS,
     cells: Sizes = CELLS,
     share: float = HIDDEN,
     fill: Baseline = "mean",
     seed: int = 0,
-) -> Probes:
-    """Hide random cells of the pictures, so many passes in all.
+) -> Perturbations:
+    """Hide random cells of the images, so many passes in all.
 
     Args:
-        subject: the network, the pictures and the targets.
+        runner: the network, the images and the targets.
         count: how many probes.
         cells: of the grid along every axis, one number or one an axis.
         share: of the cells that each probe hides: at least one of them, and never all.
@@ -172,31 +171,31 @@ def probe(
         raise InputError(f"a correlation takes at least 3 probes, got {count!r}.")
     if not 0 < share < 1:
         raise InputError(f"share must lie between 0 and 1, got {share!r}.")
-    space = tuple(subject.picture.shape[2:])
+    space = tuple(runner.image.shape[2:])
     grid = cells_of(cells, space)
     number = math.prod(grid)
     if number < 2:
         raise InputError(f"some cells are hidden and some are not: it takes at least 2 cells, got {cells!r}.")
-    chance = torch.Generator().manual_seed(seed)
-    drawn = torch.stack([torch.randperm(number, generator=chance) for _ in range(count)])
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.stack([torch.randperm(number, generator=generator) for _ in range(count)])
     hidden = (drawn < min(number - 1, max(1, round(share * number)))).unflatten(1, grid)
     large = _enlarged(hidden, space)
-    whole = subject.scores(subject.picture, torch.arange(subject.size)).double().cpu()
+    whole = runner.scores(runner.image, torch.arange(runner.size)).double().cpu()
     drops = torch.empty(*whole.shape, count, dtype=torch.float64)
-    with counted("hiding parts", subject.size * count) as advance:
-        for sample in range(subject.size):
-            picture, empty = subject.picture[sample : sample + 1], baseline_of(subject, sample, fill)
+    with counted("hiding parts", runner.size * count) as advance:
+        for sample in range(runner.size):
+            image, empty = runner.image[sample : sample + 1], baseline_of(runner, sample, fill)
 
-            def alter(part: slice, x: Tensor = picture, x0: Tensor = empty) -> FeatureMaps:
+            def alter(part: slice, x: Tensor = image, x0: Tensor = empty) -> FeatureMaps:
                 return torch.where(large[part].unsqueeze(1).to(x.device), x0, x)
 
-            for part, scores in subject.altered(sample, count, alter):
+            for part, scores in runner.altered(sample, count, alter):
                 drops[sample, :, part] = whole[sample, :, None] - scores.double().cpu().mT
                 advance(len(scores))
-    return Probes(hidden.double(), drops, space)
+    return Perturbations(hidden.double(), drops, space)
 
 
-def faithfulness_correlation(maps: MapStack, probes: Probes) -> Scores:
+def faithfulness_correlation(maps: MapStack, probes: Perturbations) -> Scores:
     r"""Faithfulness correlation (Bhatt, Weller and Moura, 2020).
 
     .. math:: \mathrm{corr}_S\Big(\sum_{p \in S} M_p,\ y(x) - y(x_{\setminus S})\Big)
@@ -204,7 +203,7 @@ def faithfulness_correlation(maps: MapStack, probes: Probes) -> Scores:
     over random sets ``S`` of hidden cells, all of one number.
 
     Args:
-        maps: of any grid; their mean over each cell counts, with its sign. Where the picture cannot be shared evenly
+        maps: of any grid; their mean over each cell counts, with its sign. Where the image cannot be shared evenly
             some cells are a pixel wider, and count as the others do.
         probes: see :func:`probe`. The same probes judge any number of maps.
 
@@ -213,13 +212,13 @@ def faithfulness_correlation(maps: MapStack, probes: Probes) -> Scores:
         better.
 
     Raises:
-        InputError: as :meth:`Probes.fit`.
+        InputError: as :meth:`Perturbations.fit`.
 
     Differs from the paper, whose sets are of single features: here they are of cells, as pixels by themselves say
     little to a network. With one cell a pixel it is the paper's.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 2.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
-    >>> probes = probe(subject, count=20, cells=4, share=0.5, fill="zero")
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 2.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> probes = probe(runner, count=20, cells=4, share=0.5, fill="zero")
     >>> faithfulness_correlation(torch.tensor([[[5.0, 3.0, 2.0, 1.0]]]), probes).round(decimals=9)
     tensor([[1.]], dtype=torch.float64)
     """
@@ -249,7 +248,7 @@ def _in_unit(values: Tensor) -> Tensor:
     return values / 2.0 ** (torch.frexp(values.abs().amax(-1, keepdim=True)).exponent.double() - 1)
 
 
-def infidelity(maps: MapStack, probes: Probes) -> Scores:
+def infidelity(maps: MapStack, probes: Perturbations) -> Scores:
     r"""Infidelity (Yeh et al., 2019, definition 2.1), with the best factor, as a share of what there is to explain.
 
     .. math:: \min_{\beta \ge 0} \mathbb{E}_I(\beta\, I^\top M - \Delta_I)^2 / \mathbb{E}_I \Delta_I^2,
@@ -269,10 +268,10 @@ def infidelity(maps: MapStack, probes: Probes) -> Scores:
         where nothing that was hidden changed the score. Lower is better.
 
     Raises:
-        InputError: as :meth:`Probes.fit`.
+        InputError: as :meth:`Perturbations.fit`.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 2.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
-    >>> probes = probe(subject, count=20, cells=4, share=0.5, fill="zero")
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 2.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> probes = probe(runner, count=20, cells=4, share=0.5, fill="zero")
     >>> infidelity(torch.tensor([[[8.0, 4.0, 2.0, 0.0]]]), probes).round(decimals=9) + 0.0
     tensor([[0.]], dtype=torch.float64)
     """
@@ -284,7 +283,7 @@ def infidelity(maps: MapStack, probes: Probes) -> Scores:
 
 def occlusion_correlation(
     maps: MapStack,
-    subject: Subject,
+    runner: ModelRunner,
     *,
     window: Sizes | None = None,
     stride: Sizes | None = None,
@@ -294,7 +293,7 @@ def occlusion_correlation(
 
     Args:
         maps: of any grid.
-        subject: the network, the pictures and the targets.
+        runner: the network, the images and the targets.
         window, stride, fill: of the occlusion, see :func:`saywhy.methods.perturbation.occlusion`. The paper says none
             of them; its figures need no more than the order of the cells.
 
@@ -302,16 +301,16 @@ def occlusion_correlation(
         [batch, target] from -1 to 1; 0 for a map that is the same everywhere. Higher is better.
 
     Raises:
-        InputError: a map is not finite or not of a picture, or there is not one for every score.
+        InputError: a map is not finite or not of an image, or there is not one for every score.
 
-    >>> picture = torch.arange(196.0).view(1, 1, 14, 14)
-    >>> subject = Subject.of(torch.nn.Identity(), picture, lambda x: x.sum((1, 2, 3)))
-    >>> occlusion_correlation(subject.picture, subject, window=1, stride=1, fill=0.0)
+    >>> image = torch.arange(196.0).view(1, 1, 14, 14)
+    >>> runner = ModelRunner.of(torch.nn.Identity(), image, lambda x: x.sum((1, 2, 3)))
+    >>> occlusion_correlation(runner.image, runner, window=1, stride=1, fill=0.0)
     tensor([[1.]], dtype=torch.float64)
     """
     if maps.ndim != 4:
         raise InputError(f"occlusion_correlation is of maps [batch, target, height, width], got {list(maps.shape)}.")
-    hidden = occlusion(subject, window=window, stride=stride, fill=fill)
+    hidden = occlusion(runner, window=window, stride=stride, fill=fill)
     fitting(maps, *hidden.shape[:2])
     return rank_correlation(on_grid(maps).flatten(2), on_grid(hidden).flatten(2))
 

@@ -7,7 +7,7 @@ Both maps are brought to 14 × 14 cells, their cells are ranked, and Spearman's 
 Cells with the same value share the mean of their ranks. Where several people looked, the correlation is the mean over
 them; the result is the mean over questions, with its standard error over questions.
 
-What the publication leaves open, and what is done here: maps are made smaller as pictures are, by averaging (bilinear,
+What the publication leaves open, and what is done here: maps are made smaller as images are, by averaging (bilinear,
 antialiased). A map that is the same everywhere has no ranks: it counts as 0, and how often that was is told. People are
 compared one by one, with a map and with each other, never with the mean of several.
 
@@ -160,7 +160,7 @@ def on_grid(
 
 
 def random_maps(count: int, grid: tuple[int, int] = GRID, seed: int = 0) -> Float[Tensor, "count row column"]:
-    """Maps of chance: what a map scores that knows neither picture nor question, 0 within 1 / √195 a question.
+    """Maps of chance: what a map scores that knows neither image nor question, 0 within 1 / √195 a question.
 
     >>> random_maps(2, seed=1).shape
     torch.Size([2, 14, 14])

@@ -6,43 +6,43 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 NOISE = 0.01
-"""Standard deviation of what is added to an imputed pixel of a preprocessed picture, as in the paper's code."""
+"""Standard deviation of what is added to an imputed pixel of a preprocessed image, as in the paper's code."""
 
 NEIGHBOURS = [(a, b, 1 / 6 if a == 0 or b == 0 else 1 / 12) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]
 """Rows down, columns across, and the weight of the neighbour there (Rong et al., 2022, section 4)."""
 
 
 def imputed(
-    picture: Float[Tensor, "channel height width"], gone: Bool[Tensor, "n height width"], seed: int = 0
+    image: Float[Tensor, "channel height width"], gone: Bool[Tensor, "n height width"], seed: int = 0
 ) -> Float[Tensor, "n channel height width"]:
-    r"""A picture n times, each with other pixels imputed: noisy linear imputation (Rong et al., 2022, section 4).
+    r"""An image n times, each with other pixels imputed: noisy linear imputation (Rong et al., 2022, section 4).
 
     .. math:: x_p = \frac{\sum_{q \sim p} w_{pq}\, x_q}{\sum_{q \sim p} w_{pq}} + \varepsilon_p
 
     for all pixels that are gone at once; neighbours beyond the border count nothing. Where all is gone there is nothing
-    to impute from: the picture is then its mean colour. The noise of a pixel is that of the seed, whatever else is gone
-    and however many pictures are made together.
+    to impute from: the image is then its mean colour. The noise of a pixel is that of the seed, whatever else is gone
+    and however many images are made together.
 
     >>> line, gone = torch.tensor([[[2.0, 9.0, 4.0]]]), torch.tensor([[[False, True, False]]])
     >>> imputed(line, gone).round().tolist()
     [[[[2.0, 3.0, 4.0]]]]
     """
-    noise = NOISE * torch.randn(picture.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    whole = picture.double().cpu()
+    noise = NOISE * torch.randn(image.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    whole = image.double().cpu()
     made = [_solved(whole, hidden.numpy()) + noise * hidden for hidden in gone.cpu()]
-    return torch.stack(made).to(picture) if made else picture.new_empty(0, *picture.shape)
+    return torch.stack(made).to(image) if made else image.new_empty(0, *image.shape)
 
 
-def _solved(picture: Tensor, hidden: np.ndarray) -> Tensor:
-    """The picture with what is hidden as the weighted mean of its neighbours."""
+def _solved(image: Tensor, hidden: np.ndarray) -> Tensor:
+    """The image with what is hidden as the weighted mean of its neighbours."""
     if not hidden.any():
-        return picture.clone()
+        return image.clone()
     if hidden.all():
-        return picture.mean((1, 2), keepdim=True).expand_as(picture).clone()
+        return image.mean((1, 2), keepdim=True).expand_as(image).clone()
     from scipy.sparse import coo_array
     from scipy.sparse.linalg import splu
 
-    values = picture.numpy()
+    values = image.numpy()
     height, width = hidden.shape
     rows, columns = np.nonzero(hidden)
     count = len(rows)
@@ -62,6 +62,6 @@ def _solved(picture: Tensor, hidden: np.ndarray) -> Tensor:
     entries.append((np.arange(count), np.arange(count), total))
     at, of, weights = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     solved = splu(coo_array((weights, (at, of)), shape=(count, count)).tocsc()).solve(given)
-    filled = picture.clone()
+    filled = image.clone()
     filled[:, torch.from_numpy(rows), torch.from_numpy(columns)] = torch.from_numpy(solved.T.copy())
     return filled

@@ -1,6 +1,6 @@
 r"""Does a map lie on the thing? Its energy, ranks and area, against the masks of the truth.
 
-Maps are on the picture's own pixels (``saywhy.geometry.on_picture``), raw and in any unit. Their evidence is their
+Maps are on the image's own pixels (``saywhy.geometry.on_image``), raw and in any unit. Their evidence is their
 positive part. A pixel that the network did not see is NaN: it has no evidence, while what of the thing lies there still
 is to be found. All results are float64 on the CPU and stay the same when a map is multiplied by a positive number.
 
@@ -19,10 +19,10 @@ from saywhy.errors import InputError
 from saywhy.geometry import BOX_THRESHOLD, Edge
 from saywhy.shapes import Scores
 
-PictureMaps = Float[Tensor, "batch target height width"]
-"""Maps on the picture's own pixels, raw; NaN where the network did not see."""
+ImageMaps = Float[Tensor, "batch target height width"]
+"""Maps on the image's own pixels, raw; NaN where the network did not see."""
 
-PictureMasks = Bool[Tensor, "batch target height width"]
+ImageMasks = Bool[Tensor, "batch target height width"]
 """Where the thing is that each target names."""
 
 SEED_THRESHOLD = 0.2
@@ -32,7 +32,7 @@ BACKGROUND, UNLABELLED = 0, -1
 """What ``seeds`` says of a pixel that belongs to no target, and of one of which it knows nothing."""
 
 
-def energy_pointing(maps: PictureMaps, masks: PictureMasks) -> Scores:
+def energy_pointing(maps: ImageMaps, masks: ImageMasks) -> Scores:
     r"""Energy-based pointing game (Wang et al., 2020, section 4.3): the share of the evidence inside the mask.
 
     .. math:: E = \frac{\sum_{p \in S} M^+_p}{\sum_p M^+_p}
@@ -57,12 +57,12 @@ def energy_pointing(maps: PictureMaps, masks: PictureMasks) -> Scores:
     evidence, seen = positive_part(maps)
     masks = checked_masks(maps, masks)
     claims = evidence.amax((2, 3), keepdim=True) > 0
-    shares = torch.where(claims, shares_of_maximum(evidence), seen.double())
+    shares = torch.where(claims, fraction_of_maximum(evidence), seen.double())
     total = shares.sum((2, 3))
     return torch.where(total > 0, (shares * masks).sum((2, 3)) / total, 0.0)
 
 
-def relevance_rank(maps: PictureMaps, masks: PictureMasks) -> Scores:
+def relevance_rank(maps: ImageMaps, masks: ImageMasks) -> Scores:
     r"""Relevance rank accuracy (Arras, Osman and Samek, 2022): the share of the K highest pixels inside the mask.
 
     .. math:: R = \frac{|P_K \cap S|}{|S|}, \qquad K = |S|
@@ -95,7 +95,7 @@ def relevance_rank(maps: PictureMaps, masks: PictureMasks) -> Scores:
     return ((masks & above).sum((2, 3)) + chosen) / size
 
 
-def mask_iou(maps: PictureMaps, masks: PictureMasks, *, threshold: Edge = BOX_THRESHOLD) -> Scores:
+def mask_iou(maps: ImageMaps, masks: ImageMasks, *, threshold: Edge = BOX_THRESHOLD) -> Scores:
     r"""Intersection over union of the mask and the pixels at ``threshold`` times the maximum or more.
 
     .. math:: J = \frac{|C \cap S|}{|C \cup S|}, \qquad C = \{p : M^+_p \ge t \max_q M^+_q\}
@@ -118,12 +118,12 @@ def mask_iou(maps: PictureMaps, masks: PictureMasks, *, threshold: Edge = BOX_TH
     """
     evidence, _ = positive_part(maps)
     masks = checked_masks(maps, masks)
-    claimed = shares_of_maximum(evidence) >= checked_share("threshold", threshold)
+    claimed = fraction_of_maximum(evidence) >= checked_share("threshold", threshold)
     return (claimed & masks).sum((2, 3)).double() / (claimed | masks).sum((2, 3))
 
 
 def seeds(
-    maps: PictureMaps,
+    maps: ImageMaps,
     *,
     threshold: Edge = SEED_THRESHOLD,
     saliency: Float[Tensor, "batch height width"] | None = None,
@@ -136,7 +136,7 @@ def seeds(
     thresholds; that of the foreground is the one of SEC, that of the background is chosen here.
 
     Args:
-        maps: one for every class that is in the picture.
+        maps: one for every class that is in the image.
         threshold: share of a map's maximum; above 0, at most 1.
         saliency: how much each pixel stands out, whatever the class; no pixel is background without it, or where it has
             no positive value at all.
@@ -158,7 +158,7 @@ def seeds(
     """
     if conflicts not in ("smaller", "higher"):
         raise InputError(f"conflicts are won by the 'smaller' or the 'higher' map, got {conflicts!r}.")
-    shares = shares_of_maximum(positive_part(maps)[0])
+    shares = fraction_of_maximum(positive_part(maps)[0])
     claimed = shares >= checked_share("threshold", threshold)
     cost = claimed.sum((2, 3), keepdim=True).double().expand_as(shares) if conflicts == "smaller" else -shares
     labels = torch.full((maps.shape[0], *maps.shape[2:]), UNLABELLED)
@@ -167,14 +167,14 @@ def seeds(
             raise InputError(f"the saliency must have the shape {list(labels.shape)}, got {list(saliency.shape)}.")
         stands_out, seen = (side[:, 0] for side in positive_part(saliency[:, None]))
         known = seen & (stands_out.amax((1, 2), keepdim=True) > 0)
-        labels[known & (shares_of_maximum(stands_out) < checked_share("background", background))] = BACKGROUND
+        labels[known & (fraction_of_maximum(stands_out) < checked_share("background", background))] = BACKGROUND
     if maps.shape[1]:
         first = torch.where(claimed, cost, math.inf).argmin(1)
         labels = torch.where(claimed.any(1), first + 1, labels)
     return labels
 
 
-def positive_part(maps: PictureMaps) -> tuple[PictureMaps, PictureMasks]:
+def positive_part(maps: ImageMaps) -> tuple[ImageMaps, ImageMasks]:
     """The evidence of maps, float64 on the CPU, 0 where they are NaN; and which pixels the network saw.
 
     Raises:
@@ -195,16 +195,16 @@ def positive_part(maps: PictureMaps) -> tuple[PictureMaps, PictureMasks]:
     return torch.where(seen, wide, 0.0).clamp_min(0.0), seen
 
 
-def shares_of_maximum(evidence: Float[Tensor, "*batch height width"]) -> Float[Tensor, "*batch height width"]:
+def fraction_of_maximum(evidence: Float[Tensor, "*batch height width"]) -> Float[Tensor, "*batch height width"]:
     """Evidence, of which the largest becomes 1; all 0 where there is none.
 
-    >>> shares_of_maximum(torch.tensor([[3.0, 20.0, 0.0]]))
+    >>> fraction_of_maximum(torch.tensor([[3.0, 20.0, 0.0]]))
     tensor([[0.1500, 1.0000, 0.0000]])
     """
     return evidence / evidence.amax((-2, -1), keepdim=True).clamp_min(math.ulp(0.0))
 
 
-def checked_masks(maps: Tensor, masks: Tensor, *, empty: bool = False) -> PictureMasks:
+def checked_masks(maps: Tensor, masks: Tensor, *, empty: bool = False) -> ImageMasks:
     """Masks on the CPU, if they are some of these maps; ``empty``: whether a mask may be.
 
     >>> checked_masks(torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 1, 2).bool())

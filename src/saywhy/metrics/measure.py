@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from saywhy import geometry
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError
 from saywhy.geometry import Edge
 from saywhy.metrics.boxes import Boxes
-from saywhy.metrics.class_agnostic import NULLS
-from saywhy.metrics.faithfulness import PROBES, Probes, probe
+from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
+from saywhy.metrics.faithfulness import PERTURBATIONS, Perturbations, probe
 from saywhy.metrics.metric import Metric
 from saywhy.metrics.registry import find_metric
 from saywhy.shapes import MapStack, Scores
@@ -36,13 +36,13 @@ class Measured:
     Attributes:
         metric: which.
         values: [batch, target].
-        nulls: by name, the values of maps that know nothing of the answer, on the same pictures: ``"random"``,
+        baselines: by name, the values of maps that know nothing of the answer, on the same images: ``"random"``,
             ``"centre"``, ``"edges"``. None where a metric is of no map (one that looks at how a method behaves).
     """
 
     metric: Metric
     values: Scores
-    nulls: Mapping[str, Scores]
+    baselines: Mapping[str, Scores]
 
     @property
     def mean(self) -> float:
@@ -68,11 +68,11 @@ class Measured:
     def beats(self) -> dict[str, Tensor]:
         """By null, bool [batch, target]: where the map has a better value."""
         better = torch.gt if self.metric.better == "higher" else torch.lt
-        return {name: better(self.values, null) for name, null in self.nulls.items()}
+        return {name: better(self.values, baseline) for name, baseline in self.baselines.items()}
 
     def __str__(self) -> str:
-        nulls = ", ".join(f"{name} {float(null.mean()):.3g}" for name, null in self.nulls.items())
-        return f"{self.metric.name} {self.mean:.3g} ({self.metric.better} is better; {nulls})"
+        baselines = ", ".join(f"{name} {float(baseline.mean()):.3g}" for name, baseline in self.baselines.items())
+        return f"{self.metric.name} {self.mean:.3g} ({self.metric.better} is better; {baselines})"
 
 
 def wilson(share: Edge, count: Edge, level: float = 0.95) -> tuple[float, float]:
@@ -90,15 +90,15 @@ def wilson(share: Edge, count: Edge, level: float = 0.95) -> tuple[float, float]
 
 
 def of_hits(metric: Metric | None, means: np.ndarray, maps: np.ndarray, level: float) -> tuple[float, float] | None:
-    """Wilson's interval where the maps of every picture are all hits or all misses; None elsewhere.
+    """Wilson's interval where the maps of every image are all hits or all misses; None elsewhere.
 
-    Maps of one picture that agree are one trial and not several: the number of trials is that of the pictures, or fewer
+    Maps of one image that agree are one trial and not several: the number of trials is that of the images, or fewer
     where some have more maps than others (Kish's effective number).
 
     Args:
         metric: whose range is from 0 to 1; None where it is not known.
-        means: of every picture, over its maps.
-        maps: how many each picture has.
+        means: of every image, over its maps.
+        maps: how many each image has.
         level: of the interval.
     """
     if metric is None or metric.low < 0 or metric.high > 1 or not np.isin(means, (0.0, 1.0)).all():
@@ -107,7 +107,7 @@ def of_hits(metric: Metric | None, means: np.ndarray, maps: np.ndarray, level: f
 
 
 @dataclass
-class Judge:
+class EvaluationContext:
     """What metrics need beside the maps, made when it is first asked for and once for all of them.
 
     ``at`` judges other maps of the same explanation by the same: what the network was asked is not asked again.
@@ -115,9 +115,9 @@ class Judge:
     Attributes:
         explanation: what is judged.
         method, layer: which of its maps.
-        masks: bool, where the explained thing is in the original pictures: of every sample and target [height, width];
+        masks: bool, where the explained thing is in the original images: of every sample and target [height, width];
             a tensor or an array.
-        boxes: of every sample and target, boxes (left, top, right, bottom) in pixels of the original picture.
+        boxes: of every sample and target, boxes (left, top, right, bottom) in pixels of the original image.
         probes: how many parts are hidden for metrics of probes.
         seed: of all that is random, unless a metric is given another one.
     """
@@ -127,13 +127,13 @@ class Judge:
     layer: str
     masks: Sequence[Sequence[Any]] | None = None
     boxes: Boxes | None = None
-    probes: int = PROBES
+    probes: int = PERTURBATIONS
     seed: int = 0
 
-    def at(self, method: str, layer: str) -> "Judge":
+    def at(self, method: str, layer: str) -> "EvaluationContext":
         """The same for other maps of the explanation."""
         other = replace(self, method=method, layer=layer)
-        vars(other).update(_subjects=self._subjects, probed=self.probed)
+        vars(other).update(_runners=self._runners, perturbation_scores=self.perturbation_scores)
         return other
 
     @cached_property
@@ -142,9 +142,9 @@ class Judge:
         maps = self.explanation[self.method, self.layer].detach()
         return maps.abs() if self.explanation.shows[self.method] == "sensitivity" else maps
 
-    def null(self, name: str) -> MapStack:
+    def baseline(self, name: str) -> MapStack:
         """Maps of the same shape that know nothing of the answer."""
-        return NULLS[name](self.maps, self._at("logit").picture, self.seed)
+        return CLASS_AGNOSTIC_BASELINES[name](self.maps, self._at("logit").image, self.seed)
 
     def value(self, metric: Metric, maps: MapStack, **parameters: Any) -> Scores:
         """What a metric gives to some maps, [batch, target]."""
@@ -155,7 +155,7 @@ class Judge:
         elif metric.needs == "network":
             found = metric.function(maps, self._at(metric.score), **parameters)
         elif metric.needs == "probes":
-            found = metric.function(maps, self.probed(metric.score), **parameters)
+            found = metric.function(maps, self.perturbation_scores(metric.score), **parameters)
         elif metric.needs in ("masks", "boxes"):
             found = self._located(metric, maps, **parameters)
         else:
@@ -163,17 +163,17 @@ class Judge:
         return torch.as_tensor(found).double().cpu()
 
     def _located(self, metric: Metric, maps: MapStack, **parameters: Any) -> Scores:
-        """Picture by picture, because they may be of different sizes."""
+        """Image by image, because they may be of different sizes."""
         truth = self._truth(metric.name, metric.needs)
         rows = []
-        for sample, (own, picture) in enumerate(zip(maps, self.explanation.pictures, strict=True)):
-            grids = [geometry.on_picture(one, picture.seen, picture.image.size) for one in own]
+        for sample, (own, source) in enumerate(zip(maps, self.explanation.images, strict=True)):
+            grids = [geometry.on_image(one, source.crop_box, source.image.size) for one in own]
             shown = torch.from_numpy(np.stack(grids)).unsqueeze(0)
             there: Any = truth[sample]
             if metric.needs == "masks":
                 there = _stacked(there, shown, sample)
             else:
-                there = [_within(there, picture.image.size, sample)]
+                there = [_within(there, source.image.size, sample)]
             rows.append(metric.function(shown, there, **parameters))
         return torch.cat(rows)
 
@@ -193,38 +193,38 @@ class Judge:
             )
         return truth
 
-    def _at(self, score: str) -> Subject:
-        return self._subjects(score)
+    def _at(self, score: str) -> ModelRunner:
+        return self._runners(score)
 
     @cached_property
-    def _subjects(self) -> Callable[[str], Subject]:
+    def _runners(self) -> Callable[[str], ModelRunner]:
         again, made = self.explanation._again().of(self.method), {}
 
-        def subject(score: Any) -> Subject:
+        def runner(score: Any) -> ModelRunner:
             if score not in made:
-                made[score] = replace(again.subject(score), seed=self.seed)
+                made[score] = replace(again.runner(score), seed=self.seed)
             return made[score]
 
-        return subject
+        return runner
 
     @cached_property
-    def probed(self) -> Callable[[str], Probes]:
+    def perturbation_scores(self) -> Callable[[str], Perturbations]:
         """By the kind of score, what it loses when parts are hidden."""
-        made: dict[str, Probes] = {}
+        made: dict[str, Perturbations] = {}
 
-        def probed(score: str) -> Probes:
+        def perturbation_scores(score: str) -> Perturbations:
             if score not in made:
                 made[score] = probe(self._at(score), self.probes, seed=self.seed)
             return made[score]
 
-        return probed
+        return perturbation_scores
 
 
 _ENTRIES = {"masks": "mask", "boxes": "[(left, top, right, bottom), …]"}
 
 
 def _stacked(masks: Sequence[Any], maps: MapStack, sample: int) -> Tensor:
-    """Masks of one picture, [1, target, height, width], of the size of its maps."""
+    """Masks of one image, [1, target, height, width], of the size of its maps."""
     found = []
     for target, given in enumerate(masks):
         try:
@@ -234,7 +234,7 @@ def _stacked(masks: Sequence[Any], maps: MapStack, sample: int) -> Tensor:
         if one is None or one.dtype != torch.bool or one.shape != maps.shape[2:]:
             came = _shown(given) if one is None else f"{one.dtype} {list(one.shape)}"
             raise InputError(
-                f"a mask is bool [height, width] of the original picture, here {list(maps.shape[2:])}, got {came}, of "
+                f"a mask is bool [height, width] of the original image, here {list(maps.shape[2:])}, got {came}, of "
                 f"sample {sample}, target {target} (from 0)."
             )
         found.append(one)
@@ -242,7 +242,7 @@ def _stacked(masks: Sequence[Any], maps: MapStack, sample: int) -> Tensor:
 
 
 def _within(boxes: Sequence[Any], size: Sequence[int], sample: int) -> Sequence[Any]:
-    """The boxes of one picture, none of which lies wholly outside of it; what is no box the metric will refuse."""
+    """The boxes of one image, none of which lies wholly outside of it; what is no box the metric will refuse."""
     for target, given in enumerate(boxes):
         for one in given if isinstance(given, Iterable) else ():
             try:
@@ -251,8 +251,8 @@ def _within(boxes: Sequence[Any], size: Sequence[int], sample: int) -> Sequence[
                 continue
             if right <= 0 or bottom <= 0 or left >= size[0] or top >= size[1]:
                 raise InputError(
-                    f"a box of sample {sample}, target {target} (from 0), {_shown(one)}, lies outside of the picture "
-                    f"of {size[0]} × {size[1]} pixels. Is it of another picture, or of another size of this one? "
+                    f"a box of sample {sample}, target {target} (from 0), {_shown(one)}, lies outside of the image "
+                    f"of {size[0]} × {size[1]} pixels. Is it of another image, or of another size of this one? "
                     "Correct it, or take it out."
                 )
     return boxes
@@ -289,7 +289,7 @@ def measure(
     layer: str | None = None,
     masks: Sequence[Sequence[Any]] | None = None,
     boxes: Sequence[Sequence[Any]] | None = None,
-    nulls: str | Sequence[str] = tuple(NULLS),
+    baselines: str | Sequence[str] = tuple(CLASS_AGNOSTIC_BASELINES),
     seed: int = 0,
     **parameters: Any,
 ) -> dict[str, Measured]:
@@ -299,42 +299,44 @@ def measure(
         explanation: of :func:`saywhy.explain`, its model as it was.
         metrics: one name or several; ``saywhy metrics`` lists them.
         method, layer: which maps of the explanation; None are the first.
-        masks: for metrics of masks, of every sample and target bool [height, width] of the original picture.
+        masks: for metrics of masks, of every sample and target bool [height, width] of the original image.
         boxes: for metrics of boxes, of every sample and target the boxes (left, top, right, bottom) of the original
-            picture, the last two exclusive. Some of a box has to be in the picture.
-        nulls: one name or several: which maps stand beside; each costs what the metric costs.
-        seed: of all that is random. Samples and targets have noise of their own; pictures of which each is measured by
-            a call of its own need a seed each, too (:func:`saywhy.metrics.class_agnostic.own_seed`), or all have the
+            image, the last two exclusive. Some of a box has to be in the image.
+        baselines: one name or several: which maps stand beside; each costs what the metric costs.
+        seed: of all that is random. Samples and targets have noise of their own; images of which each is measured by
+            a call of its own need a seed each, too (:func:`saywhy.metrics.class_agnostic.sample_seed`), or all have the
             same noise.
         parameters: of the metrics; each goes to those that have it.
 
     Raises:
         InputError: a metric or a null has another name, a parameter belongs to none, or the truth is missing, is not
-            there for every map, is no mask or box, or lies outside of the picture.
+            there for every map, is no mask or box, or lies outside of the image.
         MethodError, LayerError: the explanation has no such maps.
 
     >>> import saywhy
     >>> from saywhy.toybox import scene
     >>> e = saywhy.explain("toybox:classifier", scene("test", 3).image)
     >>> found = measure(e, "faithfulness-correlation")["faithfulness-correlation"]
-    >>> sorted(found.nulls), bool(found.values > found.nulls["random"])
+    >>> sorted(found.baselines), bool(found.values > found.baselines["random"])
     (['centre', 'edges', 'random'], True)
     """
     names = _names("metrics", metrics, "`saywhy metrics` lists them.")
-    nulls = _names("nulls", nulls, f"There are {', '.join(NULLS)}; () is none.")
+    baselines = _names("nulls", baselines, f"There are {', '.join(CLASS_AGNOSTIC_BASELINES)}; () is none.")
     chosen = [find_metric(name) for name in names]
-    if wrong := [name for name in nulls if name not in NULLS]:
-        raise InputError(f"there is no null '{wrong[0]}'. There are {', '.join(NULLS)}.")
+    if wrong := [name for name in baselines if name not in CLASS_AGNOSTIC_BASELINES]:
+        raise InputError(f"there is no null '{wrong[0]}'. There are {', '.join(CLASS_AGNOSTIC_BASELINES)}.")
     if unknown := [name for name in parameters if not any(name in metric.parameters for metric in chosen)]:
         known = sorted({name for metric in chosen for name in metric.parameters})
         raise InputError(
             f"{', '.join(names)} has no parameter '{unknown[0]}'. Parameters: {', '.join(known) or 'none'}."
         )
     method = method or explanation.methods[0]
-    judge = Judge(explanation, method, layer or explanation._first_layer(method), masks, boxes, seed=seed)
+    judge = EvaluationContext(explanation, method, layer or explanation._first_layer(method), masks, boxes, seed=seed)
     found = {}
     for metric in chosen:
         own = {name: value for name, value in parameters.items() if name in metric.parameters}
-        against = {} if metric.needs == "method" else {n: judge.value(metric, judge.null(n), **own) for n in nulls}
+        against = (
+            {} if metric.needs == "method" else {n: judge.value(metric, judge.baseline(n), **own) for n in baselines}
+        )
         found[metric.name] = Measured(metric, judge.value(metric, judge.maps, **own), against)
     return found

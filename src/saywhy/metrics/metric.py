@@ -26,8 +26,8 @@ class Metric:
         better: whether a map that deserves more trust has a ``"higher"`` or a ``"lower"`` value.
         low, high: the ends of its range; infinite where there is none.
         needs: what it looks at beside the maps: nothing (``"maps"``), where the thing is (``"masks"``, bool
-            [batch, target, height, width], or ``"boxes"``), the network's scores for altered pictures (``"network"``,
-            or ``"probes"`` that serve any number of maps), or the same explanation of altered pictures and networks
+            [batch, target, height, width], or ``"boxes"``), the network's scores for altered images (``"network"``,
+            or ``"probes"`` that serve any number of maps), or the same explanation of altered images and networks
             (``"method"``).
         score: what the score of a class is where the network is asked.
         otherwise: what the range is where the score is no probability (a contrast of classes, a number that a network
@@ -71,7 +71,7 @@ class Metric:
         return one > other if self.better == "higher" else one < other
 
 
-class Beside(NamedTuple):
+class DatasetMetric(NamedTuple):
     """A measure that is no metric of single maps: a statistic of a data set, or a function of something else.
 
     Attributes:

@@ -1,4 +1,4 @@
-r"""Does a map point at the thing? The pointing game, with and without rejection, and the one on a grid of pictures.
+r"""Does a map point at the thing? The pointing game, with and without rejection, and the one on a grid of images.
 
 The peak of a map is the pixel of most evidence (``saywhy.metrics.localization``). Where several pixels share the
 maximum, any of them could have been pointed at, and the result is the share of them that hit. A map without a positive
@@ -16,17 +16,17 @@ from torch import Tensor
 
 from saywhy.errors import InputError
 from saywhy.geometry import Edge
-from saywhy.metrics.localization import PictureMaps, PictureMasks, checked_masks, energy_pointing, positive_part
+from saywhy.metrics.localization import ImageMaps, ImageMasks, checked_masks, energy_pointing, positive_part
 from saywhy.shapes import Classes, Images, Scores
 
 TOLERANCE = 15
 """Pixels by which a peak may lie beside the thing (Zhang et al., 2016)."""
 
 SIDE = 3
-"""Pictures along each side of a mosaic (Böhle et al., 2021)."""
+"""Images along each side of a mosaic (Böhle et al., 2021)."""
 
 
-def pointing_game(maps: PictureMaps, masks: PictureMasks, *, tolerance: Edge = TOLERANCE) -> Scores:
+def pointing_game(maps: ImageMaps, masks: ImageMasks, *, tolerance: Edge = TOLERANCE) -> Scores:
     r"""Pointing game (Zhang et al., 2016, section 4.1): does the peak lie on the thing, or as near as the tolerance?
 
     .. math:: \frac{|\{p \in P : \min_{q \in S} \lVert p - q \rVert_2 \le r\}|}{|P|}, \qquad
@@ -101,7 +101,7 @@ def pointing_accuracy(hits: Float[Tensor, "*maps"], classes: Int[Tensor, "*maps"
     return PointingAccuracy(sum(each.values()) / len(each), hits.mean().item(), each, hits.numel())
 
 
-def pointing_with_rejection(maps: PictureMaps, masks: PictureMasks, *, threshold: Edge, tolerance: Edge = 0) -> Scores:
+def pointing_with_rejection(maps: ImageMaps, masks: ImageMasks, *, threshold: Edge, tolerance: Edge = 0) -> Scores:
     r"""Pointing game in which a map may say that its class is absent (Grad-CAM, Selvaraju et al., 2017, section 4.3).
 
     Maps are those of the classes that a network predicts, present or not. One whose maximum is less than the threshold
@@ -198,18 +198,18 @@ def best_rejection_threshold(batches: Iterable[tuple[Tensor, Tensor]], *, tolera
     return RejectionThreshold(_between(steps.tolist(), best), right[best].item() / len(heights), len(heights))
 
 
-def grid_pointing(maps: PictureMaps, masks: PictureMasks, *, side: int = SIDE) -> Scores:
+def grid_pointing(maps: ImageMaps, masks: ImageMasks, *, side: int = SIDE) -> Scores:
     r"""Grid pointing game (Böhle, Fritz and Schiele, 2021): the share of the evidence in its own cell.
 
     .. math:: L_i = \frac{\sum_{p \in \text{cell } i} M^+_p}{\sum_j \sum_{p \in \text{cell } j} M^+_p}
 
-    The network sees a mosaic of pictures of different classes, and each map that of one of these classes. Unlike masks
+    The network sees a mosaic of images of different classes, and each map that of one of these classes. Unlike masks
     of things, cells leave no doubt about where the evidence of a class can be. (Rao et al., 2022, gave it its name.)
 
     Args:
         maps: raw maps on the mosaic's own pixels.
         masks: the cell of the class of each map, from ``cell_masks``.
-        side: how many pictures are side by side, and one below the other.
+        side: how many images are side by side, and one below the other.
 
     Returns:
         [batch, target] from 0 to 1; chance is ``1 / side²``, which a map without positive values has if all was seen.
@@ -239,7 +239,7 @@ def cell_masks(cells: Classes, size: Sequence[int], *, side: int = SIDE) -> Bool
     Args:
         cells: [batch, target], the number of each one's cell in reading order, from 0.
         size: (width, height) of the mosaic.
-        side: how many pictures are side by side, and one below the other.
+        side: how many images are side by side, and one below the other.
 
     Raises:
         InputError: there is no such cell, or the mosaic cannot be divided.
@@ -255,8 +255,8 @@ def cell_masks(cells: Classes, size: Sequence[int], *, side: int = SIDE) -> Bool
     return cells.cpu()[..., None, None] == grid
 
 
-def mosaic(pictures: Images) -> Float[Tensor, "3 rows columns"]:
-    """One picture of n × n, in reading order, with n times their height and width.
+def mosaic(images: Images) -> Float[Tensor, "3 rows columns"]:
+    """One image of n × n, in reading order, with n times their height and width.
 
     Raises:
         InputError: their number is not a square.
@@ -265,11 +265,11 @@ def mosaic(pictures: Images) -> Float[Tensor, "3 rows columns"]:
     tensor([[0., 0., 1., 1.],
             [2., 2., 3., 3.]])
     """
-    side = math.isqrt(len(pictures))
-    if not side or side**2 != len(pictures):
-        raise InputError(f"a mosaic has as many rows as columns: 4, 9, 16 … pictures; got {len(pictures)}.")
-    _, channels, height, width = pictures.shape
-    rows = pictures.reshape(side, side, channels, height, width).permute(2, 0, 3, 1, 4)
+    side = math.isqrt(len(images))
+    if not side or side**2 != len(images):
+        raise InputError(f"a mosaic has as many rows as columns: 4, 9, 16 … images; got {len(images)}.")
+    _, channels, height, width = images.shape
+    rows = images.reshape(side, side, channels, height, width).permute(2, 0, 3, 1, 4)
     return rows.reshape(channels, side * height, side * width)
 
 

@@ -1,7 +1,7 @@
 r"""What the score does when pixels go, or come, in the order of a map: deletion, insertion, ERASER's pair, and ROAD.
 
-All take maps [batch, target, *grid] of any grid, upsampled linearly to the pixels of the network's picture, and rank
-the pixels, the highest value first. Only that order counts: any increasing function of a map of the picture's pixels is
+All take maps [batch, target, *grid] of any grid, upsampled linearly to the pixels of the network's image, and rank
+the pixels, the highest value first. Only that order counts: any increasing function of a map of the image's pixels is
 judged as the map is, and any positive multiple of a coarser one (the lines between its cells bend with another
 function). Pixels of the same value (a rectified map has many zeros) come in random order, one order for all maps, drawn
 from the seed: what a map does not say it cannot be praised for. A map that is the same everywhere is judged as a random
@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saywhy.engine.runner import Subject
+from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.metrics.imputation import imputed
 from saywhy.progress import counted
-from saywhy.shapes import FeatureMaps, MapStack, Scores, wide
+from saywhy.shapes import FeatureMaps, MapStack, Scores, at_least_float32
 
 STEPS = 16
 """Portions in which pixels are taken away or brought in."""
@@ -31,7 +31,9 @@ IMPUTED = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Shares of the pixels at which ROAD is measured."""
 
 
-def deletion(maps: MapStack, subject: Subject, *, steps: int = STEPS, fill: Baseline = "zero", seed: int = 0) -> Scores:
+def deletion(
+    maps: MapStack, runner: ModelRunner, *, steps: int = STEPS, fill: Baseline = "zero", seed: int = 0
+) -> Scores:
     r"""Deletion (Petsiuk, Das and Saenko, 2018): the area under the score as the highest pixels go first.
 
     .. math:: \int_0^1 y\big(x \text{ without its highest } s\big)\,\mathrm{d}s
@@ -43,9 +45,9 @@ def deletion(maps: MapStack, subject: Subject, *, steps: int = STEPS, fill: Base
 
     Args:
         maps: of any grid.
-        subject: the network, the pictures and the targets.
+        runner: the network, the images and the targets.
         steps: portions; the paper takes a row of pixels at a time (224), for which there is a forward pass each.
-        fill: what is left where a pixel was; the paper's zero of the preprocessed picture, or any baseline of
+        fill: what is left where a pixel was; the paper's zero of the preprocessed image, or any baseline of
             :func:`saywhy.methods.baselines.baseline_of`.
         seed: of the order of equal pixels.
 
@@ -55,35 +57,35 @@ def deletion(maps: MapStack, subject: Subject, *, steps: int = STEPS, fill: Base
     Raises:
         InputError: a map is not finite, there is not one for every score, or ``steps`` is no whole number from 1.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 0.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
-    >>> deletion(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), subject, steps=4)  # 4, 0, 0, 0, 0
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 0.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> deletion(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), runner, steps=4)  # 4, 0, 0, 0, 0
     tensor([[0.5000]], dtype=torch.float64)
     """
-    return _area(_curves(maps, subject, _portions(steps), seed, lambda sample: baseline_of(subject, sample, fill)))
+    return _area(_curves(maps, runner, _portions(steps), seed, lambda sample: baseline_of(runner, sample, fill)))
 
 
 def insertion(
-    maps: MapStack, subject: Subject, *, steps: int = STEPS, start: Baseline = "blur", seed: int = 0
+    maps: MapStack, runner: ModelRunner, *, steps: int = STEPS, start: Baseline = "blur", seed: int = 0
 ) -> Scores:
     r"""Insertion (Petsiuk, Das and Saenko, 2018): the area as the highest pixels come first.
 
     .. math:: \int_0^1 y\big(\tilde x \text{ with the highest } s \text{ of } x\big)\,\mathrm{d}s
 
-    Args, errors: as for :func:`deletion`; ``start`` is what the picture begins as, in the paper the blurred picture.
+    Args, errors: as for :func:`deletion`; ``start`` is what the image begins as, in the paper the blurred image.
 
     Returns:
         [batch, target] in units of the score: of probabilities from 0 to 1. Higher is better.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 0.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
-    >>> insertion(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), subject, steps=4, start="zero")  # 0, 4, 4, 4, 4
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 0.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> insertion(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), runner, steps=4, start="zero")  # 0, 4, 4, 4, 4
     tensor([[3.5000]], dtype=torch.float64)
     """
-    begin = lambda sample: baseline_of(subject, sample, start)  # noqa: E731
-    return _area(_curves(maps, subject, _portions(steps), seed, begin, alone=True))
+    begin = lambda sample: baseline_of(runner, sample, start)  # noqa: E731
+    return _area(_curves(maps, runner, _portions(steps), seed, begin, alone=True))
 
 
 def comprehensiveness(
-    maps: MapStack, subject: Subject, *, shares: Sequence[float] = SHARES, fill: Baseline = "zero", seed: int = 0
+    maps: MapStack, runner: ModelRunner, *, shares: Sequence[float] = SHARES, fill: Baseline = "zero", seed: int = 0
 ) -> Scores:
     r"""Comprehensiveness (DeYoung et al., 2020, ERASER, section 4.2), of pixels in place of words.
 
@@ -94,16 +96,16 @@ def comprehensiveness(
     Returns:
         [batch, target] in units of the score: of probabilities from -1 to 1. Higher is better.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 1.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
-    >>> comprehensiveness(torch.tensor([[[2.0, 1.0, 0.0, 0.0]]]), subject, shares=[0.25, 0.5])
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 1.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> comprehensiveness(torch.tensor([[[2.0, 1.0, 0.0, 0.0]]]), runner, shares=[0.25, 0.5])
     tensor([[4.5000]], dtype=torch.float64)
     """
-    curves = _curves(maps, subject, [0.0, *_shares(shares)], seed, lambda sample: baseline_of(subject, sample, fill))
+    curves = _curves(maps, runner, [0.0, *_shares(shares)], seed, lambda sample: baseline_of(runner, sample, fill))
     return (curves[..., :1] - curves[..., 1:]).mean(-1)
 
 
 def sufficiency(
-    maps: MapStack, subject: Subject, *, shares: Sequence[float] = SHARES, fill: Baseline = "zero", seed: int = 0
+    maps: MapStack, runner: ModelRunner, *, shares: Sequence[float] = SHARES, fill: Baseline = "zero", seed: int = 0
 ) -> Scores:
     r"""Sufficiency (DeYoung et al., 2020, ERASER, section 4.2), of pixels in place of words.
 
@@ -114,16 +116,16 @@ def sufficiency(
     Returns:
         [batch, target] in units of the score: of probabilities from -1 to 1. Lower is better.
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[4.0, 1.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
-    >>> sufficiency(torch.tensor([[[2.0, 1.0, 0.0, 0.0]]]), subject, shares=[0.25, 0.5])
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 1.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
+    >>> sufficiency(torch.tensor([[[2.0, 1.0, 0.0, 0.0]]]), runner, shares=[0.25, 0.5])
     tensor([[0.5000]], dtype=torch.float64)
     """
-    kept, empty = [1.0, *_shares(shares)], lambda sample: baseline_of(subject, sample, fill)
-    curves = _curves(maps, subject, kept, seed, empty, alone=True)
+    kept, empty = [1.0, *_shares(shares)], lambda sample: baseline_of(runner, sample, fill)
+    curves = _curves(maps, runner, kept, seed, empty, alone=True)
     return (curves[..., :1] - curves[..., 1:]).mean(-1)
 
 
-def road(maps: MapStack, subject: Subject, *, shares: Sequence[float] = IMPUTED, seed: int = 0) -> Scores:
+def road(maps: MapStack, runner: ModelRunner, *, shares: Sequence[float] = IMPUTED, seed: int = 0) -> Scores:
     r"""ROAD (Rong et al., 2022): remove and debias, the two orders of removal in one number.
 
     .. math:: \frac{1}{|S|} \sum_{s \in S} y(x \text{ without its lowest } s) - y(x \text{ without its highest } s)
@@ -140,15 +142,15 @@ def road(maps: MapStack, subject: Subject, *, shares: Sequence[float] = IMPUTED,
     Differs from the paper, which draws the accuracy over a data set for each order; this is the mean distance between
     both curves, which is twice what pytorch-grad-cam calls ROADCombined (there, all pixels that are equal go at once).
 
-    >>> subject = Subject.of(torch.nn.Identity(), torch.tensor([[[[4.0, 0.0, 0.0, 0.0]]]]), lambda x: x[:, 0, 0, 0])
-    >>> road(torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]]]), subject, shares=[0.25]).round()  # 4 against 0 and some noise
+    >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[[4.0, 0.0, 0.0, 0.0]]]]), lambda x: x[:, 0, 0, 0])
+    >>> road(torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]]]), runner, shares=[0.25]).round()  # 4 against 0 and some noise
     tensor([[4.]], dtype=torch.float64)
     """
-    if subject.picture.ndim != 4:
-        raise InputError(f"road is of pictures [height, width], got {subject.picture.ndim - 2} axes of space.")
+    if runner.image.ndim != 4:
+        raise InputError(f"road is of images [height, width], got {runner.image.ndim - 2} axes of space.")
     parts = _shares(shares)
     highest, lowest = (
-        _scored(order, subject, parts, lambda sample, gone: imputed(subject.picture[sample], gone, seed), seed)
+        _scored(order, runner, parts, lambda sample, gone: imputed(runner.image[sample], gone, seed), seed)
         for order in (maps, -maps)
     )
     return (lowest - highest).mean(-1)
@@ -158,11 +160,11 @@ Filled = Callable[[int], FeatureMaps]
 """Of a sample, what is there where its pixels are gone: [1, channel, *space]."""
 
 Altered = Callable[[int, Tensor], FeatureMaps]
-"""Of a sample and bool [n, *space] of what is gone, the pictures that are left: [n, channel, *space]."""
+"""Of a sample and bool [n, *space] of what is gone, the images that are left: [n, channel, *space]."""
 
 
 def _curves(
-    maps: MapStack, subject: Subject, shares: Sequence[float], seed: int, filled: Filled, *, alone: bool = False
+    maps: MapStack, runner: ModelRunner, shares: Sequence[float], seed: int, filled: Filled, *, alone: bool = False
 ) -> Float[Tensor, "batch target share"]:
     """Scores without the highest shares of the pixels, or with them alone; ``filled`` takes the place of the others."""
     made: dict[int, FeatureMaps] = {}
@@ -171,16 +173,16 @@ def _curves(
         if sample not in made:
             made.clear()
             made[sample] = filled(sample)
-        return torch.where(gone.unsqueeze(1), made[sample], subject.picture[sample : sample + 1])
+        return torch.where(gone.unsqueeze(1), made[sample], runner.image[sample : sample + 1])
 
-    return _scored(maps, subject, shares, altered, seed, alone=alone)
+    return _scored(maps, runner, shares, altered, seed, alone=alone)
 
 
 def _scored(
-    maps: MapStack, subject: Subject, shares: Sequence[float], altered: Altered, seed: int, *, alone: bool = False
+    maps: MapStack, runner: ModelRunner, shares: Sequence[float], altered: Altered, seed: int, *, alone: bool = False
 ) -> Float[Tensor, "batch target share"]:
     """Scores of every target without the highest shares of its map's pixels, or with them alone, float64."""
-    ranks = ranked(maps, tuple(subject.picture.shape[2:]), seed)
+    ranks = ranked(maps, tuple(runner.image.shape[2:]), seed)
     pixels = ranks[0, 0].numel()
     counts = torch.tensor([round(share * pixels) for share in shares]).view(-1, *[1] * (ranks.ndim - 2))
     found = torch.empty(*ranks.shape[:2], len(shares), dtype=torch.float64)
@@ -190,10 +192,10 @@ def _scored(
             gone = ~highest if alone else highest
 
             def alter(part: slice, sample: int = sample, gone: Tensor = gone) -> FeatureMaps:
-                return altered(sample, gone[part].to(subject.picture.device))
+                return altered(sample, gone[part].to(runner.image.device))
 
-            for part, scores in subject.altered(sample, len(shares), alter):
-                fitting(maps, subject.size, scores.shape[1])
+            for part, scores in runner.altered(sample, len(shares), alter):
+                fitting(maps, runner.size, scores.shape[1])
                 found[sample, target, part] = scores[:, target].double().cpu()
                 advance(len(scores))
     return found
@@ -207,7 +209,7 @@ def ranked(maps: MapStack, space: tuple[int, ...], seed: int = 0) -> Int[Tensor,
     """The place of every pixel in the order of a map, 0 the highest; equal ones in random order.
 
     Raises:
-        InputError: a map is not finite, or has another number of axes than the picture.
+        InputError: a map is not finite, or has another number of axes than the image.
 
     >>> ranked(torch.tensor([[[0.0, 3.0, 1.0]]]), (3,)).tolist()
     [[[2, 0, 1]]]
@@ -221,19 +223,19 @@ def ranked(maps: MapStack, space: tuple[int, ...], seed: int = 0) -> Int[Tensor,
 
 
 def at_pixels(maps: MapStack, space: tuple[int, ...]) -> Float[Tensor, "batch target *pixels"]:
-    """Maps on the CPU, linearly upsampled to the pixels of the network's picture.
+    """Maps on the CPU, linearly upsampled to the pixels of the network's image.
 
     What was equal stays equal, so that the order is not that of rounding: between two equal cells there is nothing to
     add, and what else should be equal (of a map with two like halves) is so in float32, in which the float64 sums are
-    told. A map of the picture's pixels stays as it is.
+    told. A map of the image's pixels stays as it is.
 
     Raises:
-        InputError: a map is not finite, or has another number of axes than the picture.
+        InputError: a map is not finite, or has another number of axes than the image.
     """
-    maps = wide(maps.detach().cpu())
+    maps = at_least_float32(maps.detach().cpu())
     if maps.ndim != 2 + len(space):
         raise InputError(
-            f"maps have the axes [batch, target] and those of the picture {list(space)}, got {list(maps.shape)}."
+            f"maps have the axes [batch, target] and those of the image {list(space)}, got {list(maps.shape)}."
         )
     if not maps.isfinite().all():
         raise InputError("a map must be finite, got NaN or infinity in it.")
@@ -260,7 +262,7 @@ def fitting(maps: MapStack, batch: int, targets: int) -> None:
     if tuple(maps.shape[:2]) != (batch, targets):
         raise InputError(
             f"there is one map for every score: {batch} samples and {targets} targets of the network, "
-            f"got {list(maps.shape)}. Judge maps with the pictures and targets that they explain."
+            f"got {list(maps.shape)}. Judge maps with the images and targets that they explain."
         )
 
 

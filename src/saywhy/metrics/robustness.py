@@ -1,8 +1,8 @@
-r"""How maps change when the picture does, a little: sensitivity to noise, and to a shift that the network undoes.
+r"""How maps change when the image does, a little: sensitivity to noise, and to a shift that the network undoes.
 
-These judge a method on a picture and not one map: they make the explanation again, of other pictures. Norms are
+These judge a method on an image and not one map: they make the explanation again, of other images. Norms are
 relative to that of the map, so that units do not count; where the map is zero, a change of it is infinite. Every
-picture is judged as if it were alone: the same noise is added to all of a batch, drawn for one picture of that size.
+image is judged as if it were alone: the same noise is added to all of a batch, drawn for one image of that size.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 from saywhy.engine import tree
 from saywhy.engine.shift import undoing_shift
 from saywhy.errors import InputError
-from saywhy.explainer.rerun import Again
+from saywhy.explainer.rerun import Rerunner
 from saywhy.metrics.human_attention import rank_correlation
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of
@@ -23,15 +23,21 @@ if TYPE_CHECKING:
     from saywhy.explanation import Explanation
 
 RADIUS = 0.02
-"""Of noise, as a share of the picture's range."""
+"""Of noise, as a share of the image's range."""
 
 DRAWS = 8
 SHIFT = 0.1
-"""Of a constant shift, as a share of the picture's range."""
+"""Of a constant shift, as a share of the image's range."""
 
 
 def max_sensitivity(
-    explanation: "Explanation", method: str, layer: str, *, radius: float = RADIUS, draws: int = DRAWS, seed: int = 0
+    explanation: "Explanation",
+    method: str,
+    layer: str,
+    *,
+    radius: float = RADIUS,
+    num_samples: int = DRAWS,
+    seed: int = 0,
 ) -> Scores:
     r"""Max-sensitivity (Yeh et al., 2019, definition 2.3), relative to the map.
 
@@ -39,31 +45,37 @@ def max_sensitivity(
 
     by so many draws of uniform noise.
 
-    Differs from captum's ``sensitivity_max`` and quantus's ``MaxSensitivity``, whose radius is in units of the picture;
+    Differs from captum's ``sensitivity_max`` and quantus's ``MaxSensitivity``, whose radius is in units of the image;
     where the map is zero captum divides by 1, and this is infinite.
 
     Args:
         explanation: with its model as it was.
         method, layer: which maps.
-        radius: of the noise, as a share of the range of the preprocessed picture, from its lowest value to its highest.
-        draws: the more, the nearer to the maximum, from below.
+        radius: of the noise, as a share of the range of the preprocessed image, from its lowest value to its highest.
+        num_samples: the more, the nearer to the maximum, from below.
         seed: of the noise. Whatever the method itself draws stays the same.
 
     Returns:
         [batch, target] from 0; lower is better. NaN where a map is.
 
     Raises:
-        InputError: ``radius`` or ``draws`` is not positive, or the explanation cannot be asked again.
+        InputError: ``radius`` or ``num_samples`` is not positive, or the explanation cannot be asked again.
     """
     own = rows_of(explanation[method, layer])
-    changes = [(rows_of(m) - own).norm(dim=-1) for m in _noisy(explanation, method, layer, radius, draws, seed)]
+    changes = [(rows_of(m) - own).norm(dim=-1) for m in _noisy(explanation, method, layer, radius, num_samples, seed)]
     return _relative(torch.stack(changes).amax(0), own)
 
 
 def stability(
-    explanation: "Explanation", method: str, layer: str, *, radius: float = RADIUS, draws: int = DRAWS, seed: int = 0
+    explanation: "Explanation",
+    method: str,
+    layer: str,
+    *,
+    radius: float = RADIUS,
+    num_samples: int = DRAWS,
+    seed: int = 0,
 ) -> Scores:
-    """The mean rank correlation of the map with those of noisy copies of the picture (a measure of ours).
+    """The mean rank correlation of the map with those of noisy copies of the image (a measure of ours).
 
     Args, errors: as for :func:`max_sensitivity`.
 
@@ -71,22 +83,22 @@ def stability(
         [batch, target] from -1 to 1, 0 for a map that is the same everywhere; higher is better.
     """
     own = rows_of(explanation[method, layer])
-    found = [rank_correlation(rows_of(m), own) for m in _noisy(explanation, method, layer, radius, draws, seed)]
+    found = [rank_correlation(rows_of(m), own) for m in _noisy(explanation, method, layer, radius, num_samples, seed)]
     return torch.stack(found).mean(0)
 
 
 def input_shift_variance(explanation: "Explanation", method: str, layer: str, *, shift: float = SHIFT) -> Scores:
-    r"""Input invariance (Kindermans et al., 2019, section 2): what changes when only the zero of the pictures does.
+    r"""Input invariance (Kindermans et al., 2019, section 2): what changes when only the zero of the images does.
 
     .. math:: \lVert M_{f'}(x + m) - M_f(x) \rVert_2 / \lVert M_f(x) \rVert_2, \qquad f'(x) = f(x - m)
 
     Both networks do the same at every step, so a map of what they do should be the same. Methods that multiply by the
-    picture, or compare it with a picture of zeros, fail. The paper looks at the maps; this is by how much they differ.
+    image, or compare it with an image of zeros, fail. The paper looks at the maps; this is by how much they differ.
 
     Args:
         explanation: with its model as it was.
         method, layer: which maps.
-        shift: ``m`` as a share of the range of the preprocessed picture, the same at every pixel.
+        shift: ``m`` as a share of the range of the preprocessed image, the same at every pixel.
 
     Returns:
         [batch, target] from 0, which is to rounding what an invariant method has; lower is better. NaN where a map is.
@@ -95,41 +107,41 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
         InputError: ``shift`` is zero or not finite, or the explanation cannot be asked again.
     """
     if not math.isfinite(shift) or not shift:
-        raise InputError(f"shift is a share of the picture's range, other than 0, got {shift!r}.")
+        raise InputError(f"shift is a share of the image's range, other than 0, got {shift!r}.")
     again, own = explanation._again().of(method), rows_of(explanation[method, layer])
     others = [_shifted(again.sample(sample), shift)[method, layer] for sample in range(len(own))]
     return _relative((rows_of(torch.cat(others)) - own).norm(dim=-1), own)
 
 
-def _shifted(again: Again, shift: float) -> "Explanation":
-    """The explanation of one picture with another zero, by a network that has that zero."""
-    picture = tree.picture_tensor(again.batch.inputs).detach()
-    offset = shift * _range(picture).squeeze()
+def _shifted(again: Rerunner, shift: float) -> "Explanation":
+    """The explanation of one image with another zero, by a network that has that zero."""
+    image = tree.image_tensor(again.batch.inputs).detach()
+    offset = shift * _range(image).squeeze()
     with undoing_shift(again.request.model.module, offset) as network:
-        return again.explain(picture + offset, network)
+        return again.explain(image + offset, network)
 
 
-def _noisy(explanation: Any, method: str, layer: str, radius: float, draws: int, seed: int) -> list[MapStack]:
-    """Maps of noisy copies of the pictures."""
+def _noisy(explanation: Any, method: str, layer: str, radius: float, num_samples: int, seed: int) -> list[MapStack]:
+    """Maps of noisy copies of the images."""
     if not 0 < radius < math.inf:
-        raise InputError(f"radius is a share of the picture's range, above 0, got {radius!r}.")
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise InputError(f"draws must be a whole number of at least 1, got {draws!r}.")
-    again, chance = explanation._again().of(method), torch.Generator().manual_seed(seed)
-    picture = tree.picture_tensor(again.batch.inputs).detach()
-    size, found = radius * _range(picture), []
-    with counted("adding noise", draws) as advance:
-        for _ in range(draws):
-            noise = (2 * torch.rand(picture.shape[1:], generator=chance) - 1).to(picture)
-            found.append(again.explain(picture + size * noise)[method, layer].detach())
+        raise InputError(f"radius is a share of the image's range, above 0, got {radius!r}.")
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+        raise InputError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
+    again, generator = explanation._again().of(method), torch.Generator().manual_seed(seed)
+    image = tree.image_tensor(again.batch.inputs).detach()
+    size, found = radius * _range(image), []
+    with counted("adding noise", num_samples) as advance:
+        for _ in range(num_samples):
+            noise = (2 * torch.rand(image.shape[1:], generator=generator) - 1).to(image)
+            found.append(again.explain(image + size * noise)[method, layer].detach())
             advance(1)
     return found
 
 
-def _range(pictures: Tensor) -> Tensor:
-    """Largest less smallest value of every picture, [batch, 1, …]."""
-    low, high = torch.aminmax(pictures.flatten(1), dim=1)
-    return (high - low).view(-1, *[1] * (pictures.ndim - 1))
+def _range(images: Tensor) -> Tensor:
+    """Largest less smallest value of every image, [batch, 1, …]."""
+    low, high = torch.aminmax(images.flatten(1), dim=1)
+    return (high - low).view(-1, *[1] * (images.ndim - 1))
 
 
 def _relative(change: Tensor, maps: Tensor) -> Scores:

@@ -1,7 +1,7 @@
-r"""Does the map know the network, and the answer? Tests that a map of what is merely in the picture fails.
+r"""Does the map know the network, and the answer? Tests that a map of what is merely in the image fails.
 
 An edge detector, a hill in the middle and the outline of the thing stay as they are when the network forgets all that
-it has learnt, or is asked for another class. These judge a method on a picture: they make the explanation again.
+it has learnt, or is asked for another class. These judge a method on an image: they make the explanation again.
 """
 
 import math
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from saywhy.engine.parameter_randomization import forgetting
+from saywhy.engine.parameter_randomization import cascading_randomization
 from saywhy.errors import InputError, SaywhyWarning
 from saywhy.metrics.human_attention import rank_correlation
 from saywhy.models.model import Model, unwrapped
@@ -27,7 +27,7 @@ STAGES = 4
 """In so many steps the network forgets what it has learnt."""
 
 
-def parameter_randomisation(
+def parameter_randomization(
     explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
 ) -> Scores:
     """Cascading parameter randomisation (Adebayo et al., 2018, section 3.1): what is left of the map.
@@ -53,8 +53,8 @@ def cascade(
     .. math:: |\rho(M_f, M_{f_k})|, \qquad k = 1 \dots K
 
     with Spearman's rank correlation, and in :math:`f_k` the last ``k / K`` of the layers shuffled; see
-    :func:`saywhy.engine.parameter_randomization.shuffled` for how. Its magnitude is taken because a map that is merely
-    turned round still shows the same. The target is the same all along.
+    :func:`saywhy.engine.parameter_randomization.randomized` for how. Its magnitude is taken because a map that is
+    merely turned round still shows the same. The target is the same all along.
 
     Args:
         explanation: with its model as it was.
@@ -69,24 +69,27 @@ def cascade(
         InputError: ``stages`` is no number from 1.
         ModelError: the network cannot be copied.
     """
-    return left_of(explanation[method, layer], forgotten(explanation, method, layer, stages=stages, seed=seed))
+    return similarity_after_randomization(
+        explanation[method, layer], randomized_maps(explanation, method, layer, stages=stages, seed=seed)
+    )
 
 
-def left_of(maps: MapStack, later: Sequence[MapStack]) -> Float[Tensor, "batch target stage"]:
+def similarity_after_randomization(maps: MapStack, later: Sequence[MapStack]) -> Float[Tensor, "batch target stage"]:
     """The magnitude of the rank correlation of maps with later ones.
 
-    >>> left_of(torch.tensor([[[0.0, 1.0, 2.0]]]), [torch.tensor([[[2.0, 1.0, 0.0]]]), torch.ones(1, 1, 3)])
+    >>> later = [torch.tensor([[[2.0, 1.0, 0.0]]]), torch.ones(1, 1, 3)]
+    >>> similarity_after_randomization(torch.tensor([[[0.0, 1.0, 2.0]]]), later)
     tensor([[[1., 0.]]], dtype=torch.float64)
     """
     return torch.stack([rank_correlation(rows_of(one), rows_of(maps)).abs() for one in later], -1)
 
 
-def forgotten(
+def randomized_maps(
     explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
 ) -> list[MapStack]:
     """The maps [batch, target, *space] of :func:`cascade` themselves, stage by stage.
 
-    Every picture is judged as if it were alone.
+    Every image is judged as if it were alone.
     """
     if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
         raise InputError(f"stages must be a whole number of at least 1, got {stages!r}.")
@@ -94,16 +97,16 @@ def forgotten(
     shares = [stage / stages for stage in range(1, stages + 1)]
     with warnings.catch_warnings(), counted("forgetting", stages * again.batch.size) as advance:
         warnings.simplefilter("ignore", SaywhyWarning)  # a network that knows nothing may well have an empty map
-        for index in range(again.batch.size):  # one by one: statistics that are measured anew are those of one picture
+        for index in range(again.batch.size):  # one by one: statistics that are measured anew are those of one image
             one, of_one = again.sample(index), []
-            for network in forgetting(one.request.model.module, one.batch.inputs, shares, seed):
+            for network in cascading_randomization(one.request.model.module, one.batch.inputs, shares, seed):
                 of_one.append(one.explain(module=network)[method, layer].detach())
                 advance(1)
             found.append(of_one)
     return [torch.cat(stage) for stage in zip(*found, strict=True)]
 
 
-def data_randomisation(
+def data_randomization(
     explanation: "Explanation", method: str, layer: str, *, other: nn.Module | Model | None = None
 ) -> Scores:
     """Data randomisation (Adebayo et al., 2018, section 3.2): what the map has in common with that of another network.
@@ -122,14 +125,14 @@ def data_randomisation(
     network = other.module if isinstance(other, Model) else other
     if network is None:
         raise InputError(
-            "data-randomisation compares with a network of the same architecture that was trained on labels in random "
+            "data-randomization compares with a network of the same architecture that was trained on labels in random "
             "order: give other=."
         )
     found = explanation._again().of(method).explain(module=unwrapped(network))
     return rank_correlation(rows_of(found[method, layer]), rows_of(explanation[method, layer])).abs()
 
 
-def target_randomisation(explanation: "Explanation", method: str, layer: str) -> Scores:
+def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
     """Random logit (Sixt, Granz and Landgraf, 2020, section 4.1): what the map has in common with those of others.
 
     Differs from the paper, which takes one class at random: here it is the class of highest score beside the target,
@@ -142,16 +145,16 @@ def target_randomisation(explanation: "Explanation", method: str, layer: str) ->
     Raises:
         InputError: no target is a class, or the network knows one class only.
     """
-    rivals = explanation._again().of(method).rivals()
-    found = rank_correlation(rows_of(rivals[method, layer]), rows_of(explanation[method, layer]))
+    runner_up = explanation._again().of(method).runner_up()
+    found = rank_correlation(rows_of(runner_up[method, layer]), rows_of(explanation[method, layer]))
     return found.masked_fill(explanation.classes < 0, math.nan)
 
 
-def completeness_gap(explanation: "Explanation", method: str, layer: str) -> Scores:
+def completeness_error(explanation: "Explanation", method: str, layer: str) -> Scores:
     """By how much the parts of a map fail to add up to the change of the score, as a share of it.
 
     Completeness is the axiom of Sundararajan, Taly and Yan (2017, proposition 1). Each path method keeps its own
-    account of it, :attr:`saywhy.Explanation.completeness_gap`; this is its magnitude.
+    account of it, :attr:`saywhy.Explanation.completeness_error`; this is its magnitude.
 
     Returns:
         [batch, target] from 0; lower is better.
@@ -159,6 +162,6 @@ def completeness_gap(explanation: "Explanation", method: str, layer: str) -> Sco
     Raises:
         InputError: the method keeps no such account (only path methods do).
     """
-    if (method, layer) not in explanation._gaps:
+    if (method, layer) not in explanation._completeness_errors:
         raise InputError(f"'{method}' at '{layer}' adds up to nothing that could be known. Path methods do.")
-    return explanation._gaps[method, layer].detach().cpu().double().abs()
+    return explanation._completeness_errors[method, layer].detach().cpu().double().abs()

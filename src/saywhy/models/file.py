@@ -23,7 +23,7 @@ def load_file(path: str, function: str, weights: Any = None) -> Model:
     The function takes no arguments and returns an ``nn.Module`` or a :class:`~saywhy.models.model.Model`. What the
     file defines under the names ``labels``, ``preprocess``, ``input_size``, ``mean``, ``std``, ``multilabel``
     or ``texts`` (how arguments that are words are read, see :class:`~saywhy.models.model.Model`) is used.
-    Without them pictures are fed as they are if their shorter side is at most 256 pixels (resized and cropped to 224
+    Without them images are fed as they are if their shorter side is at most 256 pixels (resized and cropped to 224
     if it is longer), with the mean and standard deviation of ImageNet.
 
     Args:

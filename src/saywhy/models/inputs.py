@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from saywhy.engine import tree
 from saywhy.errors import InputError, nearest
-from saywhy.images import Picture, picture_of_tensor, read_picture
+from saywhy.images import SourceImage, image_from_tensor, read_image
 from saywhy.models.model import Model, takes
 from saywhy.models.weights import check_usable
 
@@ -25,11 +25,11 @@ class Batch:
 
     Attributes:
         inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments.
-        pictures: makes the original pictures when somebody wants to see them.
+        images: makes the original images when somebody wants to see them.
     """
 
     inputs: Any
-    pictures: Callable[[], tuple[Picture, ...]]
+    images: Callable[[], tuple[SourceImage, ...]]
 
     @property
     def size(self) -> int:
@@ -38,17 +38,17 @@ class Batch:
 
     def of_samples(self, some: slice) -> "Batch":
         """Some of the samples."""
-        index = torch.arange(self.size, device=tree.picture_tensor(self.inputs).device)[some]
-        return Batch(tree.select(self.inputs, index), lambda: self.pictures()[some])
+        index = torch.arange(self.size, device=tree.image_tensor(self.inputs).device)[some]
+        return Batch(tree.select(self.inputs, index), lambda: self.images()[some])
 
     @property
     def space(self) -> tuple[int, ...]:
-        """(height, width) of the network's picture in pixels."""
-        return tuple(tree.picture_tensor(self.inputs).shape[2:])
+        """(height, width) of the network's image in pixels."""
+        return tuple(tree.image_tensor(self.inputs).shape[2:])
 
 
 def as_batch(model: Model, given: Any) -> Batch:
-    """Pictures are preprocessed as the model says; tensors are taken to be preprocessed already.
+    """Images are preprocessed as the model says; tensors are taken to be preprocessed already.
 
     Args:
         model: with its preprocessing.
@@ -56,17 +56,17 @@ def as_batch(model: Model, given: Any) -> Batch:
             [batch, 3, height, width]; a tuple of positional or a dict of keyword arguments that hold tensors.
 
     Raises:
-        InputError: it is none of these, is empty, holds NaN, or the model has no preprocessing for pictures.
-        PictureError: a picture cannot be read.
+        InputError: it is none of these, is empty, holds NaN, or the model has no preprocessing for images.
+        ImageError: an image cannot be read.
         ModelError, GradientError: the network's weights have no values yet, or let no gradient through.
     """
     check_usable(model.module)
-    if _is_picture(given):
-        return _of_pictures(model, [given])
-    if isinstance(given, list | tuple) and given and all(_is_picture(part) for part in given):
-        return _of_pictures(model, given)
+    if _is_image(given):
+        return _of_images(model, [given])
+    if isinstance(given, list | tuple) and given and all(_is_image(part) for part in given):
+        return _of_images(model, given)
     if isinstance(given, list | tuple | Mapping) and not given:
-        raise InputError("there is nothing to explain: the list of pictures is empty.")
+        raise InputError("there is nothing to explain: the list of images is empty.")
     if isinstance(given, list) and all(isinstance(part, Tensor) for part in given):
         given = _stacked(given)
     if isinstance(given, Tensor):
@@ -80,20 +80,20 @@ def as_batch(model: Model, given: Any) -> Batch:
 
 
 def check_words(model: Model, given: Any) -> None:
-    """A model of pictures and words needs both.
+    """A model of images and words needs both.
 
     Raises:
         InputError: words are missing; it says under which name.
     """
-    if not model.texts or not (_is_picture(given) or isinstance(given, Mapping | list | Tensor)):
+    if not model.texts or not (_is_image(given) or isinstance(given, Mapping | list | Tensor)):
         return
-    came = list(given) if isinstance(given, Mapping) else ["a picture"]
+    came = list(given) if isinstance(given, Mapping) else ["an image"]
     missing = [name for name in model.texts if name not in came]
     if missing:
         names = list(takes(model.module))
-        example = ", ".join(f"{name!r}: {'words' if name in model.texts else 'picture'}" for name in names)
+        example = ", ".join(f"{name!r}: {'words' if name in model.texts else 'image'}" for name in names)
         raise InputError(
-            f"{model.name} takes words under the name {missing[0]!r} beside a picture; got "
+            f"{model.name} takes words under the name {missing[0]!r} beside an image; got "
             f"{', '.join(map(str, came))}. Give {{{example}}}, or use `saywhy ask` or `saywhy caption`."
         )
 
@@ -117,38 +117,38 @@ def _kind(given: Any) -> str:
     return f"a list of {', '.join(dict.fromkeys(type(part).__name__ for part in given))}"
 
 
-def _is_picture(given: Any) -> bool:
+def _is_image(given: Any) -> bool:
     return isinstance(given, str | os.PathLike | Image.Image | np.ndarray)
 
 
-def _of_pictures(model: Model, sources: Sequence[Any]) -> Batch:
+def _of_images(model: Model, sources: Sequence[Any]) -> Batch:
     if model.preprocess is None:
         raise InputError(
-            f"{model.name} is a bare network: how pictures are to be fed to it is not known. Give a "
+            f"{model.name} is a bare network: how images are to be fed to it is not known. Give a "
             "preprocessed tensor "
             "[batch, 3, height, width], or say how: saywhy.load(network, input_size=224) (ImageNet's mean and std, or "
             "mean=, std=), or saywhy.load(network, preprocess=function)."
         )
-    images = [read_picture(source) for source in sources]
-    fed = [model.preprocess(image) for image in images]
+    opened = [read_image(source) for source in sources]
+    fed = [model.preprocess(image) for image in opened]
     shapes = {tuple(tensor.shape) for tensor, _ in fed}
     if len(shapes) > 1:
         raise InputError(
-            "the pictures give inputs of several sizes "
+            "the images give inputs of several sizes "
             f"({', '.join(str(list(s)) for s in sorted(shapes))}), which cannot "
             "be one batch. Explain them one by one, or load the model with input_size=."
         )
     tensor = torch.stack([tensor for tensor, _ in fed]).to(model.device, model.dtype)
     names = [_name(source, i, len(sources)) for i, source in enumerate(sources)]
-    pictures = tuple(Picture(n, image, seen) for n, image, (_, seen) in zip(names, images, fed, strict=True))
-    return Batch(model.feed(tensor) if model.feed else tensor, lambda: pictures)
+    images = tuple(SourceImage(n, image, crop_box) for n, image, (_, crop_box) in zip(names, opened, fed, strict=True))
+    return Batch(model.feed(tensor) if model.feed else tensor, lambda: images)
 
 
 def _name(source: Any, index: int, count: int) -> str:
     if isinstance(source, str | os.PathLike):
         return Path(source).name
     named = getattr(source, "filename", "")
-    return Path(named).name if named else ("picture" if count == 1 else f"picture {index}")
+    return Path(named).name if named else ("image" if count == 1 else f"image {index}")
 
 
 def _of_tensor(model: Model, tensor: Tensor) -> Batch:
@@ -157,16 +157,16 @@ def _of_tensor(model: Model, tensor: Tensor) -> Batch:
             f"a tensor must be preprocessed floating-point input, got {tensor.dtype}. For pixels 0 to 255 give a numpy "
             "array [height, width, 3] or a PIL image, and a model that knows its preprocessing."
         )
-    if tensor.ndim == 3 and _is_one_picture(tensor, model.module):
+    if tensor.ndim == 3 and _is_one_image(tensor, model.module):
         tensor = tensor.unsqueeze(0)
     if tensor.ndim < 3:
         raise InputError(f"a tensor must be [batch, channel, height, width], got {list(tensor.shape)}.")
     tensor = tensor.to(model.device, model.dtype)
     _check(tensor)
-    return Batch(model.feed(tensor) if model.feed else tensor, lambda: _pictures(tensor))
+    return Batch(model.feed(tensor) if model.feed else tensor, lambda: _images(tensor))
 
 
-def _is_one_picture(tensor: Tensor, module: nn.Module) -> bool:
+def _is_one_image(tensor: Tensor, module: nn.Module) -> bool:
     """Whether three axes are [channel, height, width], not [batch, channel, length]."""
     first = next((m for m in module.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d)), None)
     if isinstance(first, nn.Conv1d):
@@ -177,48 +177,45 @@ def _is_one_picture(tensor: Tensor, module: nn.Module) -> bool:
 def _of_arguments(model: Model, given: Any) -> Batch:
     arguments = {k: given[k] for k in given.keys()} if not isinstance(given, tuple) else given  # noqa: SIM118
     if isinstance(arguments, dict) and any(name in model.texts for name in arguments):
-        return _of_pictures_and_words(model, arguments)
+        return _of_images_and_words(model, arguments)
     try:
-        picture = tree.picture_tensor(arguments)
+        image = tree.image_tensor(arguments)
     except ValueError:
         raise InputError(
-            "among the arguments there is no picture: a floating-point tensor [batch, channel, "
-            "height, width] is needed."
+            "among the arguments there is no image: a floating-point tensor [batch, channel, height, width] is needed."
         ) from None
     for tensor in tree.tensors(arguments):
         if tensor.is_floating_point():
             _check(tensor)
     if isinstance(arguments, dict) and not _takes_keywords(model.module, arguments):
         arguments = (arguments,)  # a network that takes one dict
-    return Batch(arguments, lambda: _pictures(picture))
+    return Batch(arguments, lambda: _images(image))
 
 
-def _of_pictures_and_words(model: Model, arguments: Mapping[str, Any]) -> Batch:
-    """A picture and words; one of them for several of the others stands for all of these."""
+def _of_images_and_words(model: Model, arguments: Mapping[str, Any]) -> Batch:
+    """An image and words; one of them for several of the others stands for all of these."""
     texts = {name: _texts(name, given) for name, given in arguments.items() if name in model.texts}
     others = {name: given for name, given in arguments.items() if name not in texts}
     if len(others) != 1:
-        raise InputError(
-            f"{model.name} takes one picture besides {', '.join(texts)}; got {', '.join(others) or 'none'}."
-        )
+        raise InputError(f"{model.name} takes one image besides {', '.join(texts)}; got {', '.join(others) or 'none'}.")
     ((name, given),) = others.items()
-    pictures = as_batch(replace(model, feed=None, texts={}), given)
-    count = max(pictures.size, *map(len, texts.values()))
-    if any(size not in (1, count) for size in (pictures.size, *map(len, texts.values()))):
+    images = as_batch(replace(model, feed=None, texts={}), given)
+    count = max(images.size, *map(len, texts.values()))
+    if any(size not in (1, count) for size in (images.size, *map(len, texts.values()))):
         counted = ", ".join(f"{len(some)} of '{name}'" for name, some in texts.items())
-        raise InputError(f"{pictures.size} pictures and {counted} do not go together. Give as many of each, or one.")
+        raise InputError(f"{images.size} images and {counted} do not go together. Give as many of each, or one.")
     said = {name: list(some) * (count if len(some) == 1 else 1) for name, some in texts.items()}
     words = {name: model.texts[name](some).to(model.device) for name, some in said.items()}
-    index = torch.zeros(count, dtype=torch.long) if pictures.size == 1 else torch.arange(count)
+    index = torch.zeros(count, dtype=torch.long) if images.size == 1 else torch.arange(count)
 
-    def shown() -> tuple[Picture, ...]:
-        originals = pictures.pictures()
+    def shown() -> tuple[SourceImage, ...]:
+        originals = images.images()
         return tuple(
             replace(originals[i], name=" · ".join([originals[i].name, *(some[n] for some in said.values())]))
             for n, i in enumerate(index.tolist())
         )
 
-    return Batch({name: pictures.inputs[index.to(pictures.inputs.device)], **words}, shown)
+    return Batch({name: images.inputs[index.to(images.inputs.device)], **words}, shown)
 
 
 def _texts(name: str, given: Any) -> list[str]:
@@ -260,9 +257,9 @@ def _check(tensor: Tensor) -> None:
         raise InputError("the input holds NaN or infinity. Look at what the preprocessing divides by.")
 
 
-def _pictures(tensor: Tensor) -> tuple[Picture, ...]:
+def _images(tensor: Tensor) -> tuple[SourceImage, ...]:
     return tuple(
-        picture_of_tensor(sample, "input" if len(tensor) == 1 else f"input {i}") for i, sample in enumerate(tensor)
+        image_from_tensor(sample, "input" if len(tensor) == 1 else f"input {i}") for i, sample in enumerate(tensor)
     )
 
 

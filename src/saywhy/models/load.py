@@ -47,7 +47,7 @@ def load(
         weights: None takes the library's own pretrained ones (downloaded once); ``"random"`` none; else a safetensors
             file or a state dict that torch saved, read with ``weights_only=True``.
         labels: names of the classes, in place of the model's own.
-        input_size: pictures are resized and cropped to this, one side or (height, width).
+        input_size: images are resized and cropped to this, one side or (height, width).
         mean: of each channel, in place of the model's own, in units of 0 to 1.
         std: of each channel, likewise.
         preprocess: a function from a PIL image to a tensor [3, height, width], in place of all of the above.

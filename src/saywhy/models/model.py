@@ -1,4 +1,4 @@
-"""A model as saywhy holds it: a network, how pictures are fed to it, and what its answers are called."""
+"""A model as saywhy holds it: a network, how images are fed to it, and what its answers are called."""
 
 import hashlib
 import inspect
@@ -13,7 +13,7 @@ from saywhy.engine import traverse
 from saywhy.engine.preserve import content_version
 from saywhy.errors import InputError
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
-from saywhy.models.uncertainty_reference import Reference
+from saywhy.models.uncertainty_reference import UncertaintyReference
 
 _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -25,7 +25,7 @@ class Model:
     Attributes:
         module: the network, in evaluation mode when it was loaded by saywhy, as it was when it is the user's.
         name: what it is called, e.g. ``"torchvision:resnet50"``.
-        preprocess: from a picture to what is fed; None when only tensors can be explained.
+        preprocess: from an image to what is fed; None when only tensors can be explained.
         labels: names of the classes; None when they have none.
         multilabel: several classes can be right at once (sigmoid instead of softmax).
         output: where the class scores are in what the network returns; None finds them.
@@ -45,7 +45,7 @@ class Model:
     feed: Callable[[torch.Tensor], Any] | None = None
     texts: Mapping[str, Callable[[Sequence[str]], torch.Tensor]] = field(default_factory=dict)
     layer: str | None = None
-    reference: Reference | None = None
+    reference: UncertaintyReference | None = None
 
     def __post_init__(self) -> None:
         self.module = unwrapped(self.module)
@@ -63,20 +63,20 @@ class Model:
         """The precision of the network's first floating-point parameter."""
         return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
 
-    def asked(self, picture: Any, words: str) -> dict[str, Any]:
-        """A picture and words, by the names of the network's arguments.
+    def asked(self, image: Any, words: str) -> dict[str, Any]:
+        """An image and words, by the names of the network's arguments.
 
         Raises:
             InputError: the network takes no words, or words under several names.
         """
         if len(self.texts) != 1:
             raise InputError(
-                f"{self.name} takes no words beside a picture. Give a model that does; one of your own says how its "
+                f"{self.name} takes no words beside an image. Give a model that does; one of your own says how its "
                 "words are read under the name texts (saywhy.models.Model)."
             )
         (spoken,) = self.texts
         seen = next(name for name in takes(self.module) if name != spoken)
-        return {seen: picture, spoken: words}
+        return {seen: image, spoken: words}
 
     def unknown(self, words: str) -> tuple[str, ...]:
         """The words that the vocabulary does not have, as far as it says so (an ``unknown`` beside its reader)."""

@@ -1,4 +1,4 @@
-"""From a picture to what the network is fed, and back: which part of the original each input pixel came from."""
+"""From an image to what the network is fed, and back: which part of the original each input pixel came from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from saywhy.errors import InputError, PictureError
+from saywhy.errors import ImageError, InputError
 from saywhy.images import MOST_PIXELS, Box
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -31,15 +31,15 @@ class Preprocess:
 
     Attributes:
         resize: an int is the new length of the shorter side; (height, width) squashes; None leaves the size.
-        crop: (height, width) taken from the centre, padded with black where the picture is smaller; None takes all.
+        crop: (height, width) taken from the centre, padded with black where the image is smaller; None takes all.
         mean: subtracted from each channel, in units of 0 to 1.
         std: then divided by.
         interpolation: of the resize, antialiased.
-        largest: pictures whose shorter side is at most this long are not resized or cropped at all, because networks
-            for small pictures (CIFAR) are fed as they are. None for networks that need one size.
+        largest: images whose shorter side is at most this long are not resized or cropped at all, because networks
+            for small images (CIFAR) are fed as they are. None for networks that need one size.
 
-    >>> tensor, seen = Preprocess(resize=4, crop=(4, 4))(Image.new("RGB", (16, 8)))
-    >>> tensor.shape, seen
+    >>> tensor, crop_box = Preprocess(resize=4, crop=(4, 4))(Image.new("RGB", (16, 8)))
+    >>> tensor.shape, crop_box
     (torch.Size([3, 4, 4]), (4.0, 0.0, 12.0, 8.0))
     """
 
@@ -75,8 +75,8 @@ class Preprocess:
         else:
             size = (self.resize[1], self.resize[0])
         if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
-            raise PictureError(
-                f"a picture of {width} × {height} pixels would become {size[0]} × {size[1]} before it is cropped. "
+            raise ImageError(
+                f"an image of {width} × {height} pixels would become {size[0]} × {size[1]} before it is cropped. "
                 "Crop it first."
             )
         return image if size == image.size else image.resize(size, _FILTERS[self.interpolation])
@@ -85,7 +85,7 @@ class Preprocess:
         if self.crop is None:
             return 0, 0, *size
         height, width = self.crop
-        # As torchvision's center_crop: a picture that is too small is padded on both sides, the larger half last.
+        # As torchvision's center_crop: an image that is too small is padded on both sides, the larger half last.
         left = round((size[0] - width) / 2.0) if size[0] >= width else -((width - size[0]) // 2)
         top = round((size[1] - height) / 2.0) if size[1] >= height else -((height - size[1]) // 2)
         return left, top, left + width, top + height
@@ -94,7 +94,7 @@ class Preprocess:
 class MeasuredPreprocess:
     """Preprocessing of any kind (a processor of transformers, the user's own), whose geometry is measured.
 
-    The function is fed four pictures of the same size as the user's, a horizontal and a vertical ramp, black and
+    The function is fed four images of the same size as the user's, a horizontal and a vertical ramp, black and
     white, and the place that every input pixel came from is read off what comes out.
 
     Args:
@@ -111,7 +111,7 @@ class MeasuredPreprocess:
             fed = self._function(image)
         except Exception as error:
             raise InputError(
-                f"the model's preprocessing failed on a picture of {image.width} × {image.height} pixels: "
+                f"the model's preprocessing failed on an image of {image.width} × {image.height} pixels: "
                 f"{type(error).__name__}: {error}"
             ) from error
         if not isinstance(fed, Tensor) or fed.ndim != 3 or not fed.is_floating_point():
@@ -123,7 +123,7 @@ class MeasuredPreprocess:
         black, white = self._plain(width, height, 0), self._plain(width, height, 255)
         span = (white - black).double()
         answers = span.abs() > 0.99 * span.abs().amax((1, 2), keepdim=True)
-        answers &= span != 0  # padding, and channels that the network is not fed, do not change with the picture
+        answers &= span != 0  # padding, and channels that the network is not fed, do not change with the image
         inside = answers.any(0)
         if not bool(inside.any()):
             return (0.0, 0.0, float(width), float(height))
@@ -155,13 +155,13 @@ def _extent(share: Tensor, inside: Tensor, size: int) -> tuple[float, float]:
 
     Args:
         share: [row, column] the measured place in the original, 0 to 1.
-        inside: [row, column] where the picture is.
+        inside: [row, column] where the image is.
         size: of the original, in pixels.
     """
     columns = inside.any(0).nonzero().flatten()
     first, count = int(columns[0]), int(columns[-1]) + 1 - int(columns[0])
     mean = (share * inside).sum(0) / inside.sum(0).clamp_min(1)
-    # A resampling filter is cut off at the picture's borders, and leans inwards there.
+    # A resampling filter is cut off at the image's borders, and leans inwards there.
     trim = min(count // 4, 3 * max(1, round(count / size)))
     used = columns[(columns >= first + trim) & (columns < first + count - trim)]
     centre = used.double() + 0.5

@@ -21,7 +21,7 @@ def load(name: str, weights: Any = None) -> Model:
 
     Raises:
         MissingExtra: transformers is not installed.
-        ModelError: there is no such model, or it classifies no pictures.
+        ModelError: there is no such model, or it classifies no images.
         WeightsError: the weights cannot be downloaded, read, or do not fit.
     """
     try:
@@ -60,7 +60,7 @@ def load(name: str, weights: Any = None) -> Model:
         tuple(labels) if labels else None,
         multilabel=module.config.problem_type == "multi_label_classification",
         output="logits",
-        feed=lambda pictures: {"pixel_values": pictures},
+        feed=lambda images: {"pixel_values": images},
     )
 
 

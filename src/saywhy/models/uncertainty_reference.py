@@ -15,7 +15,7 @@ STEPS = 101
 
 
 @dataclass(frozen=True)
-class Risks:
+class RiskCoverageCurve:
     """What abstaining is worth: the risk-coverage curve of a test set, at a hundred equal steps of coverage.
 
     Attributes:
@@ -33,22 +33,22 @@ class Risks:
             raise ValueError(f"a curve has a hundred steps, got {len(self.wrong)} and {len(self.limits)}")
 
     @staticmethod
-    def of(risk: Tensor, uncertainty: Tensor, split: str) -> "Risks":
+    def of(risk: Tensor, uncertainty: Tensor, split: str) -> "RiskCoverageCurve":
         """From a curve of :func:`saywhy.metrics.calibration.risk_coverage`."""
         last = [max(1, round(len(risk) * step / 100)) - 1 for step in range(1, 101)]
-        return Risks(tuple(risk[last].tolist()), tuple(uncertainty[last].tolist()), split)
+        return RiskCoverageCurve(tuple(risk[last].tolist()), tuple(uncertainty[last].tolist()), split)
 
     def at(self, total: float) -> int:
         """Percent of questions that are answered if all are that are as certain as this one; from 1.
 
-        >>> Risks(tuple(range(100)), tuple(range(100)), "some").at(9.5)
+        >>> RiskCoverageCurve(tuple(range(100)), tuple(range(100)), "some").at(9.5)
         10
         """
         return max(1, bisect_right(self.limits, total))
 
 
 @dataclass(frozen=True)
-class Reference:
+class UncertaintyReference:
     """Measured once, with the weights.
 
     Attributes:
@@ -65,7 +65,7 @@ class Reference:
     limit: float
     risk: float
     split: str
-    risks: Risks | None = None
+    risks: RiskCoverageCurve | None = None
     questions: str = "a test"
 
     @staticmethod
@@ -74,13 +74,13 @@ class Reference:
         limit: float,
         risk: float,
         split: str,
-        risks: Risks | None = None,
+        risks: RiskCoverageCurve | None = None,
         questions: str = "a test",
-    ) -> "Reference":
+    ) -> "UncertaintyReference":
         """From the uncertainties of a test set, by name."""
         steps = torch.linspace(0, 1, STEPS, dtype=torch.float64)
         quantiles = {name: tuple(torch.quantile(of_one.double(), steps).tolist()) for name, of_one in values.items()}
-        return Reference(quantiles, limit, risk, split, risks, questions)
+        return UncertaintyReference(quantiles, limit, risk, split, risks, questions)
 
     def share_below(self, kind: str, value: float) -> float:
         """The share of the test set's questions that are less uncertain, from 0 to 1."""
@@ -99,7 +99,7 @@ class Reference:
         return json.dumps(told)
 
     @staticmethod
-    def read(text: str) -> "Reference":
+    def read(text: str) -> "UncertaintyReference":
         """What :meth:`text` wrote.
 
         Raises:
@@ -108,13 +108,13 @@ class Reference:
         try:
             told = json.loads(text)
             quantiles = {str(kind): tuple(map(float, values)) for kind, values in told["quantiles"].items()}
-            risks = told.get("risks") and Risks(
+            risks = told.get("risks") and RiskCoverageCurve(
                 tuple(map(float, told["risks"]["wrong"])),
                 tuple(map(float, told["risks"]["limits"])),
                 str(told["risks"]["split"]),
             )
             limit, risk, split = float(told["limit"]), float(told["risk"]), str(told["split"])
-            return Reference(quantiles, limit, risk, split, risks, str(told.get("questions", "a test")))
+            return UncertaintyReference(quantiles, limit, risk, split, risks, str(told.get("questions", "a test")))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise WeightsError(f"what these weights say of their uncertainty cannot be read ({error}).") from error
 

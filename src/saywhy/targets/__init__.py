@@ -8,20 +8,20 @@ expressions work in Python, on the command line and in provenance.
 from saywhy.targets.finer import Finer, finer
 from saywhy.targets.parse import as_target, contrast, counterfactual
 from saywhy.targets.sentence import Sentence, Words
-from saywhy.targets.target import Chosen, Class, Columns, Function, Several, Sum, Target, Top
+from saywhy.targets.target import Class, Function, PerSampleTarget, Target, TargetList, TargetScores, TargetSum, Top
 from saywhy.targets.uncertainty import Certainty, Uncertain
 
 __all__ = [
     "Certainty",
-    "Chosen",
     "Class",
-    "Columns",
     "Finer",
     "Function",
+    "PerSampleTarget",
     "Sentence",
-    "Several",
-    "Sum",
     "Target",
+    "TargetList",
+    "TargetScores",
+    "TargetSum",
     "Top",
     "Uncertain",
     "Words",

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import TargetError
-from saywhy.output import Answer, ScoreKind
+from saywhy.output import ModelOutput, ScoreKind
 from saywhy.shapes import Classes
 from saywhy.targets.parse import as_target
-from saywhy.targets.target import Chosen, Class, Columns, Several, Target, Top
+from saywhy.targets.target import Class, PerSampleTarget, Target, TargetList, TargetScores, Top
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,43 +42,43 @@ class Finer(Target):
             own = own[some.to(own.device) if isinstance(some, Tensor) else some]
         return replace(self, target=self.target.of_samples(some), references=own)
 
-    def fixed(self, answer: Answer) -> Target:
-        classes = self.target.columns(answer).classes
-        return replace(self, target=self.target.fixed(answer), references=self._like(answer, classes))
+    def resolved(self, output: ModelOutput) -> Target:
+        classes = self.target.evaluate(output).classes
+        return replace(self, target=self.target.resolved(output), references=self._like(output, classes))
 
-    def columns(self, answer: Answer) -> Columns:
-        own = self.target.columns(answer)
-        others = self._like(answer, own.classes) if self.references is None else self.references
+    def evaluate(self, output: ModelOutput) -> TargetScores:
+        own = self.target.evaluate(output)
+        others = self._like(output, own.classes) if self.references is None else self.references
         index = others.to(own.scores.device).flatten(1)  # (batch, target * k)
-        values = answer.values(self.score).gather(1, index).view(others.shape)
+        values = output.values(self.score).gather(1, index).view(others.shape)
         if self.weighted:
-            shares = answer.values("probability").gather(1, index).view(others.shape)
+            shares = output.values("probability").gather(1, index).view(others.shape)
             compared = (values * shares).sum(2) / shares.sum(2)
         else:
             compared = values.mean(2)
         names = [
-            [f"({name} - {self.alpha:g} mean({', '.join(map(answer.label, row))}))" for name, row in pairs]
+            [f"({name} - {self.alpha:g} mean({', '.join(map(output.label, row))}))" for name, row in pairs]
             for pairs in (zip(own.names[b], others[b].tolist(), strict=True) for b in range(len(others)))
         ]
-        return Columns(own.scores - self.alpha * compared, names, torch.full(own.classes.shape, -1))
+        return TargetScores(own.scores - self.alpha * compared, names, torch.full(own.classes.shape, -1))
 
-    def _like(self, answer: Answer, classes: Classes) -> Tensor:
+    def _like(self, output: ModelOutput, classes: Classes) -> Tensor:
         """The classes most like each target, the most alike first, int [batch, target, k]."""
-        count = answer.logits.shape[1]
+        count = output.logits.shape[1]
         if count < 2:
             raise TargetError("finer tells a class from others, and this model gives one number a sample.")
-        classes = classes.to(answer.logits.device)
+        classes = classes.to(output.logits.device)
         if isinstance(self.similar, tuple):
-            given = torch.tensor([answer.index(name) for name in self.similar], device=classes.device)
+            given = torch.tensor([output.index(name) for name in self.similar], device=classes.device)
             if bool(torch.isin(given, classes).any()):
                 raise TargetError(f"finer tells a class from others, and {list(self.similar)} holds the class itself.")
             return given.expand(*classes.shape, -1)
-        near = self._likeness(answer, classes).scatter(2, classes.unsqueeze(2), -torch.inf)
+        near = self._likeness(output, classes).scatter(2, classes.unsqueeze(2), -torch.inf)
         return near.argsort(dim=2, descending=True, stable=True)[..., : min(self.similar, count - 1)]
 
-    def _likeness(self, answer: Answer, classes: Classes) -> Tensor:
+    def _likeness(self, output: ModelOutput, classes: Classes) -> Tensor:
         """How much every class is like each target, [batch, target, class]."""
-        logits = answer.logits.detach()
+        logits = output.logits.detach()
         if self.weights is None:
             return -(logits.unsqueeze(1) - logits.gather(1, classes).unsqueeze(2)).abs()
         rows = torch.nn.functional.normalize(self.weights.detach().to(logits), dim=1)
@@ -107,16 +107,16 @@ def finer(
         alpha: the strength of the comparison; 0 is the class alone, 1 asks for nothing but the difference.
         weighted: by their probabilities, as the pytorch-grad-cam package does; the paper takes the plain mean.
         weights: of the model's last layer, [class, feature] (``model.fc.weight``): the classes most like are then those
-            whose weights have the highest cosine, the same for all pictures. None takes those whose scores for this
-            very picture are nearest to the target's, as the packages do.
+            whose weights have the highest cosine, the same for all images. None takes those whose scores for this
+            very image are nearest to the target's, as the packages do.
 
-    Which classes they are is settled by the picture as it is, also where a method changes the picture.
+    Which classes they are is settled by the image as it is, also where a method changes the image.
 
     Raises:
         TargetError: the target is no class, or a parameter is out of range.
 
-    >>> answer = Answer(torch.tensor([[4.0, 3.0, 1.0, -9.0]]), labels=["cat", "lynx", "fox", "mug"])
-    >>> found = finer("cat", similar=2, alpha=0.5).columns(answer)
+    >>> output = ModelOutput(torch.tensor([[4.0, 3.0, 1.0, -9.0]]), labels=["cat", "lynx", "fox", "mug"])
+    >>> found = finer("cat", similar=2, alpha=0.5).evaluate(output)
     >>> found.scores, found.names
     (tensor([[3.]]), [['(cat - 0.5 mean(lynx, fox))']])
     """
@@ -131,8 +131,8 @@ def finer(
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha < float("inf"):
         raise TargetError(f"alpha must be a number of at least 0, got {alpha!r}.")
     one = as_target(target)
-    if isinstance(one, Several):
-        return Several(tuple(finer(part, similar, alpha, weighted=weighted, weights=weights) for part in one.parts))
-    if not isinstance(one, Class | Top | Chosen):
+    if isinstance(one, TargetList):
+        return TargetList(tuple(finer(part, similar, alpha, weighted=weighted, weights=weights) for part in one.parts))
+    if not isinstance(one, Class | Top | PerSampleTarget):
         raise TargetError(f"finer takes classes: an index, a label, Top, a tensor or a list; got {target!r}.")
     return Finer(one, similar, float(alpha), one.score, weighted, weights)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import TargetError
-from saywhy.targets.target import Chosen, Class, Function, Several, Target, Top
+from saywhy.targets.target import Class, Function, PerSampleTarget, Target, TargetList, Top
 
 
 def contrast(this: int | str | Target, that: int | str | Target) -> Target:
@@ -31,7 +31,7 @@ def as_target(target: Any) -> Target:
         TargetError: it is none of these.
 
     >>> as_target(["cat", 3])
-    Several(parts=(Class(name='cat', score=None), Class(name=3, score=None)))
+    TargetList(parts=(Class(name='cat', score=None), Class(name=3, score=None)))
     """
     if target is None:
         return Top(1)
@@ -42,9 +42,9 @@ def as_target(target: Any) -> Target:
     if isinstance(target, str):
         return Class(target)
     if isinstance(target, Tensor) and target.ndim > 0:
-        return Chosen(target)
+        return PerSampleTarget(target)
     if getattr(target, "ndim", 0) > 0 and hasattr(target, "__array__"):
-        return Chosen(torch.as_tensor(target))
+        return PerSampleTarget(torch.as_tensor(target))
     if hasattr(target, "__index__"):  # numpy integers and tensors of one element are indices too
         try:
             return Class(operator.index(target))
@@ -53,7 +53,7 @@ def as_target(target: Any) -> Target:
     if isinstance(target, Sequence):
         if not target:
             raise TargetError("an empty list of targets explains nothing. Give at least one, or None for the top one.")
-        return Several(tuple(as_target(part) for part in target))
+        return TargetList(tuple(as_target(part) for part in target))
     if callable(target):
         return Function(target)
     raise TargetError(

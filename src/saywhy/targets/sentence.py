@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import TargetError
-from saywhy.output import Answer
-from saywhy.targets.target import Columns, Target, own_attention
+from saywhy.output import ModelOutput
+from saywhy.targets.target import Target, TargetScores, attention_of
 
 
 @dataclass(frozen=True)
@@ -17,19 +17,19 @@ class Sentence(Target):
     """The log-probability of a whole caption, END not counted (Grad-CAM, section 8.1, and its authors' code).
 
     The output must say how likely every word is: ``log_probabilities()`` [batch, turn] and ``words`` [batch, turn], as
-    :class:`saywhy.tasks.captioning.networks.Said` does.
+    :class:`saywhy.tasks.captioning.networks.CaptionOutput` does.
     """
 
-    def looks(self) -> Iterator[Hashable]:
+    def output_keys(self) -> Iterator[Hashable]:
         return iter(("words",))
 
-    def columns(self, answer: Answer) -> Columns:
-        likely, words = _said(answer)
-        names = [[" ".join(_text(row, answer.labels))] for row in words]
-        return Columns(likely.sum(1, keepdim=True), names, torch.full((len(words), 1), -1))
+    def evaluate(self, output: ModelOutput) -> TargetScores:
+        likely, words = _said(output)
+        names = [[" ".join(_text(row, output.labels))] for row in words]
+        return TargetScores(likely.sum(1, keepdim=True), names, torch.full((len(words), 1), -1))
 
-    def attention(self, answer: Answer) -> Tensor:
-        seen, words = _looked(answer)
+    def attention(self, output: ModelOutput) -> Tensor:
+        seen, words = _looked(output)
         count = (words != 0).sum(1)[(..., *[None] * (seen.ndim - 1))]
         return seen.sum(1, keepdim=True) / count
 
@@ -46,20 +46,20 @@ class Words(Target):
 
     numbers: tuple[int, ...] | None = None
 
-    def looks(self) -> Iterator[Hashable]:
+    def output_keys(self) -> Iterator[Hashable]:
         return iter(("words",))
 
-    def columns(self, answer: Answer) -> Columns:
-        likely, words = _said(answer)
+    def evaluate(self, output: ModelOutput) -> TargetScores:
+        likely, words = _said(output)
         numbers = self._numbers(words)
         longest = words.shape[1]
-        texts = [_text(row, answer.labels) + [""] * longest for row in words]
+        texts = [_text(row, output.labels) + [""] * longest for row in words]
         names = [[text[n] for n in numbers] for text in texts]
         index = torch.tensor(list(numbers), device=likely.device)
-        return Columns(likely[:, index], names, torch.full((len(words), len(index)), -1), tuple(range(len(index))))
+        return TargetScores(likely[:, index], names, torch.full((len(words), len(index)), -1), tuple(range(len(index))))
 
-    def attention(self, answer: Answer) -> Tensor:
-        seen, words = _looked(answer)
+    def attention(self, output: ModelOutput) -> Tensor:
+        seen, words = _looked(output)
         return seen[:, list(self._numbers(words))]
 
     def _numbers(self, words: Tensor) -> Sequence[int]:
@@ -74,23 +74,23 @@ class Words(Target):
         return numbers
 
 
-def _said(answer: Answer) -> tuple[Tensor, Tensor]:
+def _said(output: ModelOutput) -> tuple[Tensor, Tensor]:
     """Log-probabilities [batch, word] and the words themselves, without END, filled up with 0."""
-    output: Any = answer.output
-    if not hasattr(output, "log_probabilities") or not hasattr(output, "words"):
+    raw: Any = output.raw
+    if not hasattr(raw, "log_probabilities") or not hasattr(raw, "words"):
         raise TargetError(
-            f"words are targets of a network that says how likely every word of a caption is; {type(output).__name__} "
-            "has no log_probabilities() and words. See saywhy.tasks.captioning.networks.Said."
+            f"words are targets of a network that says how likely every word of a caption is; {type(raw).__name__} "
+            "has no log_probabilities() and words. See saywhy.tasks.captioning.networks.CaptionOutput."
         )
-    likely, words = output.log_probabilities(), output.words
+    likely, words = raw.log_probabilities(), raw.words
     last = (words != 0).sum(1, keepdim=True) - 1  # END
     inside = torch.arange(words.shape[1], device=words.device) < last
     return torch.where(inside, likely, 0.0)[:, :-1], torch.where(inside, words, 0)[:, :-1]
 
 
-def _looked(answer: Answer) -> tuple[Tensor, Tensor]:
+def _looked(output: ModelOutput) -> tuple[Tensor, Tensor]:
     """Where was looked for every word [batch, word, *space], zero behind the end, and the words [batch, word]."""
-    seen, (_, words) = own_attention(answer)[:, :-1], _said(answer)
+    seen, (_, words) = attention_of(output)[:, :-1], _said(output)
     return seen * (words != 0).to(seen)[(..., *[None] * (seen.ndim - 2))], words
 
 

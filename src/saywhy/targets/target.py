@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import MethodError, TargetError
-from saywhy.output import Answer, ScoreKind
+from saywhy.output import ModelOutput, ScoreKind
 from saywhy.shapes import Classes, Scores
 
 
 @dataclass(frozen=True)
-class Columns:
+class TargetScores:
     """Targets worked out for one batch: T scores for every sample, and what they are called.
 
     Attributes:
@@ -35,32 +35,32 @@ class Target(abc.ABC):
     """One or several numbers a sample; the base of all targets and of their arithmetic."""
 
     @abc.abstractmethod
-    def columns(self, answer: Answer) -> Columns:
+    def evaluate(self, output: ModelOutput) -> TargetScores:
         """The scores of this target for a batch."""
 
     def of_samples(self, some: slice | Tensor) -> "Target":
         """The target of some samples of the batch (by index); it differs only where samples have their own."""
         return self
 
-    def fixed(self, answer: Answer) -> "Target":
+    def resolved(self, output: ModelOutput) -> "Target":
         """The same target when the answer changes: the top class of a batch stays the class that it is now."""
         return self
 
-    def looks(self) -> Iterator[Hashable]:
+    def output_keys(self) -> Iterator[Hashable]:
         """What of this target looks at the output itself, and not at class scores; equal keys, equal looks."""
         return iter(())
 
-    def attention(self, answer: Answer) -> Tensor:
+    def attention(self, output: ModelOutput) -> Tensor:
         """Where the network says itself that it has looked for this target, [batch, target, *space].
 
         Of what is no word of a sentence it is the mean of all that it has looked at.
         """
-        width = self.columns(answer).scores.shape[1]
-        seen = own_attention(answer).mean(1, keepdim=True)
+        width = self.evaluate(output).scores.shape[1]
+        seen = attention_of(output).mean(1, keepdim=True)
         return seen.expand(-1, width, *seen.shape[2:])
 
     def __add__(self, other: "Target") -> "Target":
-        return Sum(_terms(self) + _terms(other)) if isinstance(other, Target) else NotImplemented
+        return TargetSum(_terms(self) + _terms(other)) if isinstance(other, Target) else NotImplemented
 
     def __sub__(self, other: "Target") -> "Target":
         return self + (-other) if isinstance(other, Target) else NotImplemented
@@ -71,7 +71,7 @@ class Target(abc.ABC):
     def __mul__(self, factor: float) -> "Target":
         if not isinstance(factor, int | float):
             return NotImplemented
-        return Sum(tuple((weight * factor, part) for weight, part in _terms(self)))
+        return TargetSum(tuple((weight * factor, part) for weight, part in _terms(self)))
 
     __rmul__ = __mul__
 
@@ -85,20 +85,20 @@ class Class(Target):
         score: ``"logit"`` (the paper's choice), ``"probability"`` or ``"log-probability"``; None takes that of
             the call.
 
-    >>> answer = Answer(torch.tensor([[1.0, 3.0]]), labels=["cat", "dog"])
-    >>> Class("dog").columns(answer).scores
+    >>> output = ModelOutput(torch.tensor([[1.0, 3.0]]), labels=["cat", "dog"])
+    >>> Class("dog").evaluate(output).scores
     tensor([[3.]])
     """
 
     name: int | str
     score: ScoreKind | None = None
 
-    def columns(self, answer: Answer) -> Columns:
-        index = answer.index(self.name)
-        samples = len(answer.logits)
-        return Columns(
-            answer.values(self.score)[:, index : index + 1],
-            [[answer.label(index)]] * samples,
+    def evaluate(self, output: ModelOutput) -> TargetScores:
+        index = output.index(self.name)
+        samples = len(output.logits)
+        return TargetScores(
+            output.values(self.score)[:, index : index + 1],
+            [[output.label(index)]] * samples,
             torch.full((samples, 1), index),
         )
 
@@ -107,8 +107,8 @@ class Class(Target):
 class Top(Target):
     """The ``k`` highest answers of every sample, its own ones, the highest first.
 
-    >>> answer = Answer(torch.tensor([[1.0, 3.0, 2.0], [9.0, 0.0, 5.0]]))
-    >>> Top(2).columns(answer).classes
+    >>> output = ModelOutput(torch.tensor([[1.0, 3.0, 2.0], [9.0, 0.0, 5.0]]))
+    >>> Top(2).evaluate(output).classes
     tensor([[1, 2],
             [0, 2]])
     """
@@ -116,23 +116,23 @@ class Top(Target):
     k: int = 1
     score: ScoreKind | None = None
 
-    def columns(self, answer: Answer) -> Columns:
-        answer.values("logit")  # an output without class scores says so
-        count = answer.logits.shape[1]
+    def evaluate(self, output: ModelOutput) -> TargetScores:
+        output.values("logit")  # an output without class scores says so
+        count = output.logits.shape[1]
         if not isinstance(self.k, int) or not 1 <= self.k <= count:
             raise TargetError(f"the top {self.k} of {count} classes cannot be had. Give k from 1 to {count}.")
-        return self.fixed(answer).columns(answer)
+        return self.resolved(output).evaluate(output)
 
-    def fixed(self, answer: Answer) -> Target:
-        return Chosen(answer.logits.detach().topk(self.k, dim=1).indices, self.score)
+    def resolved(self, output: ModelOutput) -> Target:
+        return PerSampleTarget(output.logits.detach().topk(self.k, dim=1).indices, self.score)
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen(Target):
+class PerSampleTarget(Target):
     """Each sample its own classes: an integer tensor [batch] or [batch, target].
 
-    >>> answer = Answer(torch.tensor([[1.0, 3.0], [9.0, 0.0]]))
-    >>> Chosen(torch.tensor([0, 1])).columns(answer).scores
+    >>> output = ModelOutput(torch.tensor([[1.0, 3.0], [9.0, 0.0]]))
+    >>> PerSampleTarget(torch.tensor([0, 1])).evaluate(output).scores
     tensor([[1.],
             [0.]])
     """
@@ -141,12 +141,14 @@ class Chosen(Target):
     score: ScoreKind | None = None
 
     def of_samples(self, some: slice | Tensor) -> Target:
-        return Chosen(self.classes[some.to(self.classes.device) if isinstance(some, Tensor) else some], self.score)
+        return PerSampleTarget(
+            self.classes[some.to(self.classes.device) if isinstance(some, Tensor) else some], self.score
+        )
 
-    def columns(self, answer: Answer) -> Columns:
-        answer.values("logit")  # an output without class scores says so
-        samples, count = answer.logits.shape
-        classes = self.classes.to(answer.logits.device)
+    def evaluate(self, output: ModelOutput) -> TargetScores:
+        output.values("logit")  # an output without class scores says so
+        samples, count = output.logits.shape
+        classes = self.classes.to(output.logits.device)
         classes = classes.unsqueeze(1) if classes.ndim == 1 else classes
         integers = not classes.is_floating_point() and not classes.is_complex() and classes.dtype != torch.bool
         if classes.ndim != 2 or not integers or len(classes) != samples or not classes.shape[1]:
@@ -159,40 +161,40 @@ class Chosen(Target):
         if len(wrong):
             raise TargetError(f"no class {int(wrong[0])}: the model has {count} classes, 0 to {count - 1}.")
         classes = classes % count
-        names = [[answer.label(i) for i in row] for row in classes.tolist()]
-        return Columns(answer.values(self.score).gather(1, classes), names, classes.cpu())
+        names = [[output.label(i) for i in row] for row in classes.tolist()]
+        return TargetScores(output.values(self.score).gather(1, classes), names, classes.cpu())
 
 
 @dataclass(frozen=True)
-class Sum(Target):
+class TargetSum(Target):
     """A weighted sum of targets: contrasts, counterfactuals, averages. Made by ``+``, ``-`` and ``*``.
 
-    >>> answer = Answer(torch.tensor([[1.0, 3.0]]), labels=["cat", "dog"])
-    >>> (Class("dog") - Class("cat")).columns(answer).scores
+    >>> output = ModelOutput(torch.tensor([[1.0, 3.0]]), labels=["cat", "dog"])
+    >>> (Class("dog") - Class("cat")).evaluate(output).scores
     tensor([[2.]])
-    >>> (Class("dog") - Class("cat")).columns(answer).names
+    >>> (Class("dog") - Class("cat")).evaluate(output).names
     [['dog - cat']]
     """
 
     terms: tuple[tuple[float, Target], ...]
 
     def of_samples(self, some: slice | Tensor) -> Target:
-        return Sum(tuple((weight, part.of_samples(some)) for weight, part in self.terms))
+        return TargetSum(tuple((weight, part.of_samples(some)) for weight, part in self.terms))
 
-    def fixed(self, answer: Answer) -> Target:
-        return Sum(tuple((weight, part.fixed(answer)) for weight, part in self.terms))
+    def resolved(self, output: ModelOutput) -> Target:
+        return TargetSum(tuple((weight, part.resolved(output)) for weight, part in self.terms))
 
-    def looks(self) -> Iterator[Hashable]:
-        return (look for _, part in self.terms for look in part.looks())
+    def output_keys(self) -> Iterator[Hashable]:
+        return (look for _, part in self.terms for look in part.output_keys())
 
-    def attention(self, answer: Answer) -> Tensor:
+    def attention(self, output: ModelOutput) -> Tensor:
         """The mean of what was looked at for the parts, by the size of their weights: to have looked has no sign."""
-        seen = torch.stack(torch.broadcast_tensors(*(part.attention(answer) for _, part in self.terms)))
+        seen = torch.stack(torch.broadcast_tensors(*(part.attention(output) for _, part in self.terms)))
         weights = seen.new_tensor([abs(weight) for weight, _ in self.terms])
         return torch.einsum("w,w...->...", weights / weights.sum().clamp_min(torch.finfo(seen.dtype).tiny), seen)
 
-    def columns(self, answer: Answer) -> Columns:
-        parts = [(weight, part.columns(answer)) for weight, part in self.terms]
+    def evaluate(self, output: ModelOutput) -> TargetScores:
+        parts = [(weight, part.evaluate(output)) for weight, part in self.terms]
         widths = {columns.scores.shape[1] for _, columns in parts}
         width = max(widths)
         if not widths <= {1, width}:
@@ -200,9 +202,9 @@ class Sum(Target):
         scores = sum(weight * columns.scores for weight, columns in parts)
         names = [
             [_written([(w, c.names[b][t if len(c.names[b]) > 1 else 0]) for w, c in parts]) for t in range(width)]
-            for b in range(len(answer.logits))
+            for b in range(len(output.logits))
         ]
-        return Columns(torch.as_tensor(scores), names, torch.full((len(answer.logits), width), -1))
+        return TargetScores(torch.as_tensor(scores), names, torch.full((len(output.logits), width), -1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,23 +219,23 @@ class Function(Target):
     function: Callable[[Any], Tensor]
     name: str = ""
 
-    def looks(self) -> Iterator[Hashable]:
+    def output_keys(self) -> Iterator[Hashable]:
         return iter((_same(self.function),))
 
-    def columns(self, answer: Answer) -> Columns:
-        scores = self.function(answer.output)
-        samples = len(answer.logits)
+    def evaluate(self, output: ModelOutput) -> TargetScores:
+        scores = self.function(output.raw)
+        samples = len(output.logits)
         if not isinstance(scores, Tensor) or scores.numel() != samples or not scores.is_floating_point():
             came = f"{scores.dtype} {list(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
             raise TargetError(
                 f"the target function must return one floating-point number a sample, [{samples}], got {came}."
             )
         name = self.name or getattr(self.function, "__name__", "function").replace("<lambda>", "function")
-        return Columns(scores.reshape(samples, 1), [[name]] * samples, torch.full((samples, 1), -1))
+        return TargetScores(scores.reshape(samples, 1), [[name]] * samples, torch.full((samples, 1), -1))
 
 
 @dataclass(frozen=True)
-class Several(Target):
+class TargetList(Target):
     """Several targets for every sample, side by side: T is the number of all their columns."""
 
     parts: tuple[Target, ...]
@@ -241,59 +243,59 @@ class Several(Target):
     def __mul__(self, factor: float) -> Target:
         if not isinstance(factor, int | float):
             return NotImplemented
-        return Several(tuple(part * factor for part in self.parts))
+        return TargetList(tuple(part * factor for part in self.parts))
 
     __rmul__ = __mul__
 
     def of_samples(self, some: slice | Tensor) -> Target:
-        return Several(tuple(part.of_samples(some) for part in self.parts))
+        return TargetList(tuple(part.of_samples(some) for part in self.parts))
 
-    def fixed(self, answer: Answer) -> Target:
-        return Several(tuple(part.fixed(answer) for part in self.parts))
+    def resolved(self, output: ModelOutput) -> Target:
+        return TargetList(tuple(part.resolved(output) for part in self.parts))
 
-    def looks(self) -> Iterator[Hashable]:
-        return (look for part in self.parts for look in part.looks())
+    def output_keys(self) -> Iterator[Hashable]:
+        return (look for part in self.parts for look in part.output_keys())
 
-    def attention(self, answer: Answer) -> Tensor:
-        return torch.cat([part.attention(answer) for part in self.parts], 1)
+    def attention(self, output: ModelOutput) -> Tensor:
+        return torch.cat([part.attention(output) for part in self.parts], 1)
 
-    def columns(self, answer: Answer) -> Columns:
+    def evaluate(self, output: ModelOutput) -> TargetScores:
         classes = [part for part in self.parts if isinstance(part, Class)]
         if len(classes) == len(self.parts) and len({part.score for part in classes}) == 1:
             # At once: a thousand slices of the answer are a thousand steps of every backward pass.
-            indices = torch.tensor([answer.index(part.name) for part in classes])
-            return Chosen(indices.expand(len(answer.logits), -1), classes[0].score).columns(answer)
-        found = [part.columns(answer) for part in self.parts]
+            indices = torch.tensor([output.index(part.name) for part in classes])
+            return PerSampleTarget(indices.expand(len(output.logits), -1), classes[0].score).evaluate(output)
+        found = [part.evaluate(output) for part in self.parts]
         begins = [0, *accumulate(c.scores.shape[1] for c in found)]
-        return Columns(
+        return TargetScores(
             torch.cat([c.scores for c in found], dim=1),
-            [[name for c in found for name in c.names[b]] for b in range(len(answer.logits))],
+            [[name for c in found for name in c.names[b]] for b in range(len(output.logits))],
             torch.cat([c.classes for c in found], dim=1),
             tuple(begin + number for begin, c in zip(begins, found, strict=False) for number in c.words),
         )
 
 
-def own_attention(answer: Answer) -> Tensor:
+def attention_of(output: ModelOutput) -> Tensor:
     """The network's glimpses, [batch, glimpse, *space].
 
     Raises:
         MethodError: its output has none.
     """
-    output: Any = answer.output
-    seen = output.get("attention") if isinstance(output, Mapping) else getattr(output, "attention", None)
-    samples = len(answer.logits)
+    raw: Any = output.raw
+    seen = raw.get("attention") if isinstance(raw, Mapping) else getattr(raw, "attention", None)
+    samples = len(output.logits)
     if not isinstance(seen, Tensor) or seen.ndim < 3 or len(seen) != samples or not seen.is_floating_point():
         came = f"{seen.dtype} {list(seen.shape)}" if isinstance(seen, Tensor) else "nothing"
         raise MethodError(
             "model-attention shows what a network's output has under the name attention, floats [batch, glimpse, "
-            f"row, column]; {type(output).__name__} has {came} there. Networks of saywhy.tasks with attention have it; "
+            f"row, column]; {type(raw).__name__} has {came} there. Networks of saywhy.tasks with attention have it; "
             "of a transformer ask for 'attention'."
         )
     return seen
 
 
 def _terms(target: Target) -> tuple[tuple[float, Target], ...]:
-    return target.terms if isinstance(target, Sum) else ((1.0, target),)
+    return target.terms if isinstance(target, TargetSum) else ((1.0, target),)
 
 
 def _written(terms: Sequence[tuple[float, str]]) -> str:

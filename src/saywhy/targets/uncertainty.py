@@ -1,4 +1,4 @@
-"""Targets that ask not for an answer but how certain it is: what in the picture makes the network doubt."""
+"""Targets that ask not for an answer but how certain it is: what in the image makes the network doubt."""
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import TargetError
-from saywhy.output import Answer
-from saywhy.shapes import wide
-from saywhy.targets.target import Columns, Target
+from saywhy.output import ModelOutput
+from saywhy.shapes import at_least_float32
+from saywhy.targets.target import Target, TargetScores
 from saywhy.uncertainty import information
 from saywhy.uncertainty.loss import Distortion, losses
 from saywhy.uncertainty.mc_samples import output_of
 
-Kind = Literal["entropy", "aleatoric", "epistemic", "spread", "noise"]
+Kind = Literal["entropy", "aleatoric", "epistemic", "sample_variance", "aleatoric_variance"]
 KINDS = get_args(Kind)
 
 
@@ -26,11 +26,11 @@ class Uncertain(Target):
     Args:
         kind: ``"entropy"`` of its answer in nats, for any network of classes. Of a network that guesses several times
             (:mod:`saywhy.uncertainty`) also ``"aleatoric"``, the mean entropy of its guesses, and ``"epistemic"``,
-            their mutual information, the two parts of that entropy; and ``"spread"``, the variance of the guesses'
-            probabilities, added up over classes. Of a network with a variance head, ``"noise"``, the variance of the
-            noise that it expects in its logits.
+            their mutual information, the two parts of that entropy; and ``"sample_variance"``, the variance of the
+            guesses' probabilities, added up over classes. Of a network with a variance head, ``"aleatoric_variance"``,
+            the variance of the noise that it expects in its logits.
 
-    >>> Uncertain("entropy").columns(Answer(torch.zeros(1, 4))).scores
+    >>> Uncertain("entropy").evaluate(ModelOutput(torch.zeros(1, 4))).scores
     tensor([[1.3863]])
     """
 
@@ -40,21 +40,23 @@ class Uncertain(Target):
         if self.kind not in KINDS:
             raise TargetError(f"uncertainty is one of {', '.join(KINDS)}; got {self.kind!r}.")
 
-    def looks(self) -> Iterator[Hashable]:
+    def output_keys(self) -> Iterator[Hashable]:
         return iter(() if self.kind == "entropy" else ((type(self), self.kind),))
 
-    def columns(self, answer: Answer) -> Columns:
-        if self.kind == "noise":
-            scores = noise_of(answer)[:, 0]
+    def evaluate(self, output: ModelOutput) -> TargetScores:
+        if self.kind == "aleatoric_variance":
+            scores = aleatoric_variance_of(output)[:, 0]
         else:
-            each = _chances(answer, self.kind)
+            each = _chances(output, self.kind)
             of = {
                 "entropy": lambda: information.entropy(each.mean(0)),
                 "aleatoric": lambda: information.expected_entropy(each),
                 "epistemic": lambda: information.mutual_information(each),
-                "spread": lambda: information.variance(each) / (2 if _yes_or_no(answer) else 1),  # of yes, as of no
+                "sample_variance": lambda: (
+                    information.variance(each) / (2 if _yes_or_no(output) else 1)
+                ),  # of yes, as of no
             }[self.kind]()
-            scores = of.sum(-1) if _yes_or_no(answer) else of
+            scores = of.sum(-1) if _yes_or_no(output) else of
         return _named(scores, self.kind)
 
 
@@ -68,18 +70,18 @@ class Certainty(Target):
     Args:
         name: the answer, by index or name; None is the network's own.
         answered: also count the answer's own loss, ``-(L_y + L_u)``: the map is then that of U-CAM.
-        draws, udl: as for :func:`saywhy.uncertainty.loss.losses`.
+        num_samples, udl: as for :func:`saywhy.uncertainty.loss.losses`.
         seed: of the noise, which is the same for all samples.
     """
 
     name: int | str | None = None
     answered: bool = False
-    draws: int = 100
+    num_samples: int = 100
     udl: Distortion = "scaled"
     seed: int = 0
     classes: Tensor | None = None
 
-    def looks(self) -> Iterator[Hashable]:
+    def output_keys(self) -> Iterator[Hashable]:
         return iter(((type(self), self.name, self.answered, self.udl),))
 
     def of_samples(self, some: slice | Tensor) -> Target:
@@ -87,44 +89,44 @@ class Certainty(Target):
             return self
         return replace(self, classes=self.classes[some.to(self.classes.device) if isinstance(some, Tensor) else some])
 
-    def fixed(self, answer: Answer) -> Target:
-        return replace(self, classes=self._classes(answer).cpu())
+    def resolved(self, output: ModelOutput) -> Target:
+        return replace(self, classes=self._classes(output).cpu())
 
-    def columns(self, answer: Answer) -> Columns:
-        variance = noise_of(answer)
-        if _yes_or_no(answer):
+    def evaluate(self, output: ModelOutput) -> TargetScores:
+        variance = aleatoric_variance_of(output)
+        if _yes_or_no(output):
             raise TargetError(
                 "the loss of U-CAM is of one answer among several, and these classes are each a yes or no. Ask for "
                 "Uncertain('entropy')."
             )
         found = losses(
-            wide(answer.logits),
-            wide(variance),
-            self._classes(answer).to(answer.logits.device),
-            draws=self.draws,
+            at_least_float32(output.logits),
+            at_least_float32(variance),
+            self._classes(output).to(output.logits.device),
+            num_samples=self.num_samples,
             udl=self.udl,
-            chance=torch.Generator().manual_seed(self.seed),
+            generator=torch.Generator().manual_seed(self.seed),
         )
         total = found.uncertainty + found.answer if self.answered else found.uncertainty
         return _named(-total, "ucam" if self.answered else "certainty")
 
-    def _classes(self, answer: Answer) -> Tensor:
+    def _classes(self, output: ModelOutput) -> Tensor:
         if self.classes is not None:
             return self.classes
         if self.name is not None:
-            return torch.full((len(answer.logits),), answer.index(self.name))
-        return answer.logits.detach().argmax(1)
+            return torch.full((len(output.logits),), output.index(self.name))
+        return output.logits.detach().argmax(1)
 
 
-def noise_of(answer: Answer) -> Tensor:
+def aleatoric_variance_of(output: ModelOutput) -> Tensor:
     """The variance of the noise that a network expects in its logits, [batch, 1].
 
     Raises:
         TargetError: it does not say.
     """
-    answer.values("logit")  # an output without class scores says so
-    found = output_of(answer.output, "variance")
-    if not isinstance(found, Tensor) or found.shape != (len(answer.logits), 1):
+    output.values("logit")  # an output without class scores says so
+    found = output_of(output.raw, "variance")
+    if not isinstance(found, Tensor) or found.shape != (len(output.logits), 1):
         raise TargetError(
             "the network does not say how much noise it expects: its output has no variance [batch, 1]. Those trained "
             "with saywhy.uncertainty.ucam have it; of any other ask for Uncertain('entropy')."
@@ -132,27 +134,27 @@ def noise_of(answer: Answer) -> Tensor:
     return found
 
 
-def _chances(answer: Answer, kind: str) -> Tensor:
+def _chances(output: ModelOutput, kind: str) -> Tensor:
     """The probabilities of every guess, [draw, batch, class], or [draw, batch, class, 2] of yes and no."""
-    answer.values("logit")
-    guesses = output_of(answer.output, "guesses")
-    if not isinstance(guesses, Tensor):
+    output.values("logit")
+    sample_logits = output_of(output.raw, "sample_logits")
+    if not isinstance(sample_logits, Tensor):
         if kind != "entropy":
             raise TargetError(
                 f"{kind} uncertainty is of several guesses, and the network makes one. Make it guess: "
-                "saywhy.uncertainty.monte_carlo, ensemble or augmented."
+                "saywhy.uncertainty.mc_dropout, ensemble or augmented."
             )
-        guesses = answer.logits.unsqueeze(0)
-    if _yes_or_no(answer):
-        yes = wide(guesses).sigmoid()
+        sample_logits = output.logits.unsqueeze(0)
+    if _yes_or_no(output):
+        yes = at_least_float32(sample_logits).sigmoid()
         return torch.stack([yes, 1 - yes], -1)
-    return wide(guesses).softmax(-1)
+    return at_least_float32(sample_logits).softmax(-1)
 
 
-def _yes_or_no(answer: Answer) -> bool:
-    return answer.multilabel or answer.logits.shape[1] == 1
+def _yes_or_no(output: ModelOutput) -> bool:
+    return output.multilabel or output.logits.shape[1] == 1
 
 
-def _named(scores: Tensor, name: str) -> Columns:
+def _named(scores: Tensor, name: str) -> TargetScores:
     samples = len(scores)
-    return Columns(scores.unsqueeze(1), [[name]] * samples, torch.full((samples, 1), -1))
+    return TargetScores(scores.unsqueeze(1), [[name]] * samples, torch.full((samples, 1), -1))

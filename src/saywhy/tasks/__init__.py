@@ -1,1 +1,1 @@
-"""The networks that the papers define: questions about pictures, captions, counts. Plain modules with stated shapes."""
+"""The networks that the papers define: questions about images, captions, counts. Plain modules with stated shapes."""

@@ -3,7 +3,7 @@
 from saywhy.toybox.scenes.backgrounds import BACKGROUNDS
 from saywhy.toybox.scenes.colour import COLOURS
 from saywhy.toybox.scenes.kinds import KINDS, UNSEEN_KINDS
-from saywhy.toybox.scenes.scene import Scene, Thing, scene
+from saywhy.toybox.scenes.scene import Scene, SceneObject, scene
 from saywhy.toybox.scenes.sheet import sheet
 from saywhy.toybox.scenes.splits import SPLITS
 from saywhy.toybox.torch_dataset import ToyboxScenes
@@ -15,7 +15,7 @@ __all__ = [
     "SPLITS",
     "UNSEEN_KINDS",
     "Scene",
-    "Thing",
+    "SceneObject",
     "ToyboxScenes",
     "scene",
     "sheet",

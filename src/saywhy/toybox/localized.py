@@ -1,10 +1,10 @@
-"""Toybox's scenes as located pictures: every thing, its box and its visible pixels are known as they were drawn."""
+"""Toybox's scenes as located images: every thing, its box and its visible pixels are known as they were drawn."""
 
 from functools import partial
 
 from PIL import Image
 
-from saywhy.datasets.localized import Located, Thing, distinct
+from saywhy.datasets.localized import LocalizedImage, ObjectAnnotation, distinct
 from saywhy.errors import InputError
 from saywhy.toybox.scenes.kinds import KINDS, UNSEEN_KINDS
 from saywhy.toybox.scenes.scene import scene
@@ -14,7 +14,7 @@ COUNT = 1000
 """How many scenes are taken where nobody says: a split has no end."""
 
 
-class ToyboxLocated:
+class ToyboxDataset:
     """The first ``count`` scenes of a split, each drawn when its turn comes.
 
     Things come nearest first; a mask is what is seen of a thing, and its box is drawn tightly round that.
@@ -26,8 +26,8 @@ class ToyboxLocated:
         name: of the split.
         labels: the kinds that the classifier knows, in the order of its outputs; of "unseen" also the strange ones.
 
-    >>> located = ToyboxLocated("test", count=10)[3]
-    >>> located.name, located.labels, located.things[0].mask().shape
+    >>> located = ToyboxDataset("test", count=10)[3]
+    >>> located.name, located.labels, located.objects[0].mask().shape
     ('test/3', ('cat', 'boat'), (128, 128))
     """
 
@@ -47,13 +47,13 @@ class ToyboxLocated:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Located:
+    def __getitem__(self, index: int) -> LocalizedImage:
         """One scene, drawn."""
         place = range(self.count)[index]
         drawn = scene(self.split, place, self.size)
-        things = []
+        objects = []
         for each in drawn.objects:
             left, top, right, bottom = map(float, each.box)
-            things.append(Thing(each.kind, (left, top, right, bottom), each.mask.copy))
-        picture = partial(Image.fromarray, drawn.image)
-        return Located(f"{self.split}/{place}", picture, tuple(things), distinct(each.label for each in things))
+            objects.append(ObjectAnnotation(each.kind, (left, top, right, bottom), each.mask.copy))
+        image = partial(Image.fromarray, drawn.image)
+        return LocalizedImage(f"{self.split}/{place}", image, tuple(objects), distinct(each.label for each in objects))

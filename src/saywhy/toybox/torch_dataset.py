@@ -11,9 +11,9 @@ from saywhy.toybox.scenes.splits import check
 
 
 class ToyboxScenes(Dataset[tuple[Tensor, Tensor]]):
-    """The first ``count`` scenes of ``split``, each as a picture and its labels.
+    """The first ``count`` scenes of ``split``, each as an image and its labels.
 
-    A picture is a float tensor (3, size, size) from 0 to 1; labels are a float vector of 0 and 1 over ``KINDS``.
+    An image is a float tensor (3, size, size) from 0 to 1; labels are a float vector of 0 and 1 over ``KINDS``.
 
     >>> image, labels = ToyboxScenes("val", count=10)[4]
     >>> image.shape, labels.shape

@@ -61,7 +61,7 @@ HERE = Devices()
 
 @dataclass(frozen=True)
 class Phase:
-    """``epochs`` times through the pictures, reduced to ``size`` pixels a side; small ones first, for they are fast."""
+    """``epochs`` times through the images, reduced to ``size`` pixels a side; small ones first, for they are fast."""
 
     epochs: int
     size: int
@@ -69,7 +69,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides what the weights will be, given the pictures."""
+    """Everything that decides what the weights will be, given the images."""
 
     phases: tuple[Phase, ...]
     batch: int = 64
@@ -86,7 +86,7 @@ class Plan:
         return plain
 
     def steps(self, count: int) -> Iterator[tuple[Tensor, int]]:
-        """For each step the pictures to take (batch,), of ``count``, and the size to which they are reduced."""
+        """For each step the images to take (batch,), of ``count``, and the size to which they are reduced."""
         self.length(count)
         epoch = 0
         for phase in self.phases:
@@ -97,13 +97,13 @@ class Plan:
                 epoch += 1
 
     def length(self, count: int) -> int:
-        """How many steps there are with ``count`` pictures.
+        """How many steps there are with ``count`` images.
 
         >>> Plan((Phase(2, 64), Phase(1, 128)), batch=32).length(100)
         9
         """
         if count < self.batch:
-            raise InputError(f"a batch of {self.batch} needs as many pictures, but {count} came. Draw more pictures.")
+            raise InputError(f"a batch of {self.batch} needs as many images, but {count} came. Draw more images.")
         return count // self.batch * sum(phase.epochs for phase in self.phases)
 
 
@@ -136,11 +136,11 @@ def fit(
     tell: Tell | None = None,
     devices: Devices = HERE,
 ) -> int:
-    """Train ``network``, in place, on pictures (count, 3, height, width) uint8 and labels (count, kind) of 0 and 1.
+    """Train ``network``, in place, on images (count, 3, height, width) uint8 and labels (count, kind) of 0 and 1.
 
-    ``prepare`` normalises pictures from 0 to 1. For the rest see :func:`descend`. Returns the number of steps.
+    ``prepare`` normalises images from 0 to 1. For the rest see :func:`descend`. Returns the number of steps.
     """
-    settings, steps = {**plan.settings(), "pictures": len(images)}, plan.length(len(images))
+    settings, steps = {**plan.settings(), "images": len(images)}, plan.length(len(images))
     taken = enumerate(plan.steps(len(images)))
 
     def loss(model: nn.Module, step: int, share: slice) -> Tensor:
@@ -231,8 +231,8 @@ def descend(
     return perf_counter() - begin
 
 
-def view(images: Tensor, size: int, chance: torch.Generator) -> Tensor:
-    """Pictures (batch, 3, height, width) uint8 as training sees them: float from 0 to 1, ``size`` pixels a side.
+def view(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Images (batch, 3, height, width) uint8 as training sees them: float from 0 to 1, ``size`` pixels a side.
 
     Half of them are mirrored, and each is a little brighter or darker; what is in them does not change.
 
@@ -242,9 +242,9 @@ def view(images: Tensor, size: int, chance: torch.Generator) -> Tensor:
     seen = images.float() / 255
     if size != seen.shape[-1]:
         seen = F.interpolate(seen, (size, size), mode="bilinear", antialias=True, align_corners=False)
-    mirrored = torch.rand(len(seen), generator=chance) < 0.5
+    mirrored = torch.rand(len(seen), generator=generator) < 0.5
     seen = torch.where(mirrored[:, None, None, None], seen.flip(-1), seen)
-    bright = 0.9 + 0.2 * torch.rand(len(seen), generator=chance)
+    bright = 0.9 + 0.2 * torch.rand(len(seen), generator=generator)
     return (seen * bright[:, None, None, None]).clamp(0, 1).to(memory_format=torch.channels_last)
 
 

@@ -1,30 +1,30 @@
 """How certain a model is: estimates for any model, and the training of U-CAM, which makes it say so."""
 
 from saywhy.uncertainty.certainty import Gate, certainty_mask
-from saywhy.uncertainty.classifier_head import CertainClassifier
-from saywhy.uncertainty.dropout import MonteCarlo, monte_carlo
-from saywhy.uncertainty.ensemble import Augmented, Ensemble, augmented, ensemble
+from saywhy.uncertainty.classifier_head import VarianceClassifier
+from saywhy.uncertainty.dropout import MCDropout, mc_dropout
+from saywhy.uncertainty.ensemble import Ensemble, TestTimeAugmentation, ensemble, with_augmentations
 from saywhy.uncertainty.estimate import Uncertainty, estimate
 from saywhy.uncertainty.loss import Losses, losses
 from saywhy.uncertainty.temperature import fit_temperature
-from saywhy.uncertainty.ucam import UCam
+from saywhy.uncertainty.ucam import UCAM
 from saywhy.uncertainty.variance_head import VarianceHead
 
 __all__ = [
-    "Augmented",
-    "CertainClassifier",
+    "UCAM",
     "Ensemble",
     "Gate",
     "Losses",
-    "MonteCarlo",
-    "UCam",
+    "MCDropout",
+    "TestTimeAugmentation",
     "Uncertainty",
+    "VarianceClassifier",
     "VarianceHead",
-    "augmented",
     "certainty_mask",
     "ensemble",
     "estimate",
     "fit_temperature",
     "losses",
-    "monte_carlo",
+    "mc_dropout",
+    "with_augmentations",
 ]

@@ -39,7 +39,7 @@ CRUSH = -1e9
 
 
 def certainty_mask(
-    helps: Grid, certain: Grid, kind: MaskKind = "both_positive", chance: torch.Generator | None = None
+    helps: Grid, certain: Grid, kind: MaskKind = "both_positive", generator: torch.Generator | None = None
 ) -> Grid:
     r"""Where more helps both, as shares of 1 over the places of every glimpse.
 
@@ -52,7 +52,7 @@ def certainty_mask(
             small that nothing would be crushed. The others are controls, which know nothing of certainty:
             ``"answer"``, the same with ``s_y`` in place of ``s_u``; ``"shuffled"``, the same shares at other places of
             the same glimpse; ``"random"`` shares; ``"uniform"`` ones.
-        chance: of the controls; None is torch's own.
+        generator: of the controls; None is torch's own.
 
     >>> helps, certain = torch.tensor([[[2.0, 1.0, -1.0]]]), torch.tensor([[[1.0, 2.0, -9.0]]])
     >>> certainty_mask(helps, certain)
@@ -68,11 +68,11 @@ def certainty_mask(
     if kind == "uniform":
         return torch.full_like(helps, 1 / helps.shape[-1])
     if kind == "random":
-        return _shares(torch.rand(helps.shape, generator=chance).to(helps))
+        return _shares(torch.rand(helps.shape, generator=generator).to(helps))
     # Each is brought to 1 first: products of gradients of 1e-20 would be 0.
     both = _shares(_to_one(helps.relu()) * _to_one((helps if kind == "answer" else certain).relu()))
     if kind == "shuffled":
-        order = torch.rand(both.shape, generator=chance).argsort(-1).to(both.device)
+        order = torch.rand(both.shape, generator=generator).argsort(-1).to(both.device)
         both = both.gather(-1, order)
     return both
 
@@ -105,14 +105,14 @@ class Gate:
         tensors: Sequence[Tensor],
         answer: Tensor,
         uncertainty: Tensor,
-        chance: torch.Generator | None = None,
+        generator: torch.Generator | None = None,
     ) -> list[Grid]:
         """Let the next backward pass through some tensors be altered.
 
         Args:
             tensors: of the graph of both losses.
             answer, uncertainty: the losses ``L_y`` and ``L_u``, one number each.
-            chance: of masks that are controls.
+            generator: of masks that are controls.
 
         Returns:
             The masks, one for each tensor.
@@ -134,7 +134,7 @@ class Gate:
             if of_answer is None or of_uncertainty is None:
                 raise InputError("a loss does not depend on what the gate is at. Choose a layer that the answer needs.")
             helps, certain = (self._wanted(tensor.detach(), g) for g in (of_answer, of_uncertainty))
-            mask = certainty_mask(helps, certain, self.mask, chance)
+            mask = certainty_mask(helps, certain, self.mask, generator)
             tensor.register_hook(self._altered(mask))
             masks.append(mask)
         return masks

@@ -6,13 +6,13 @@ from torch import nn
 
 from saywhy.engine import tree
 from saywhy.errors import InputError
-from saywhy.output import as_answer
-from saywhy.tasks.vqa.networks import Answers
+from saywhy.output import parse_output
+from saywhy.tasks.vqa.networks import VQAOutput
 from saywhy.uncertainty.mc_samples import asked_once, length_of
 from saywhy.uncertainty.variance_head import VarianceHead
 
 
-class CertainClassifier(nn.Module):
+class VarianceClassifier(nn.Module):
     """Any network of classes, and the noise that it expects in its logits.
 
     Args:
@@ -21,7 +21,7 @@ class CertainClassifier(nn.Module):
         output: where they are, if they are not found.
 
     >>> import torch
-    >>> net = CertainClassifier(nn.Sequential(nn.Flatten(), nn.Linear(27, 5)), classes=5)
+    >>> net = VarianceClassifier(nn.Sequential(nn.Flatten(), nn.Linear(27, 5)), classes=5)
     >>> said = net(torch.rand(2, 3, 3, 3))
     >>> said.logits.shape, said.variance.shape
     (torch.Size([2, 5]), torch.Size([2, 1]))
@@ -31,15 +31,15 @@ class CertainClassifier(nn.Module):
         super().__init__()
         if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
             raise InputError(f"classes must be a whole number of at least 2, got {classes!r}.")
-        self.network, self.output, self.spread = network, output, VarianceHead(classes)
+        self.network, self.output, self.variance_head = network, output, VarianceHead(classes)
 
     @property
     def passes_on_to(self) -> nn.Module:
         """The network that takes the inputs."""
         return self.network
 
-    def forward(self, *args: Any, **kwargs: Any) -> Answers:
+    def forward(self, *args: Any, **kwargs: Any) -> VQAOutput:
         """Class scores, and the variance of noise in them."""
         result = asked_once(self.network(*args, **kwargs), self.network)
-        logits = as_answer(result, length_of(result, tree.batch_size((args, kwargs))), self.output).logits
-        return Answers(logits, None, self.spread(logits))
+        logits = parse_output(result, length_of(result, tree.batch_size((args, kwargs))), self.output).logits
+        return VQAOutput(logits, None, self.variance_head(logits))

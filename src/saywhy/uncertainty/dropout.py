@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from saywhy.engine import tree
 from saywhy.engine.memory import out_of_memory
-from saywhy.engine.prefix_cache import Diverged, Stem, has_stem
+from saywhy.engine.prefix_cache import PrefixCache, PrefixDiverged, can_cache_prefix
 from saywhy.errors import InputError, ModelError
 from saywhy.models import Model
-from saywhy.output import as_answer
-from saywhy.uncertainty.mc_samples import Guessed, asked_once, guessed, inside, loaded, output_of
+from saywhy.output import parse_output
+from saywhy.uncertainty.mc_samples import MCSamples, as_mc_samples, asked_once, inside, loaded, output_of
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 """What is drawn from."""
@@ -29,17 +29,17 @@ AT_ONCE_BYTES = 64 * 2**20
 """Draws that are run together take about this much memory behind the first dropout."""
 
 
-def monte_carlo(model: "str | nn.Module | Model", draws: int = 50, seed: int = 0) -> Model:
-    """The same model, asked ``draws`` times with dropout: see :class:`MonteCarlo`."""
+def mc_dropout(model: "str | nn.Module | Model", num_samples: int = 50, seed: int = 0) -> Model:
+    """The same model, asked ``num_samples`` times with dropout: see :class:`MCDropout`."""
     model = loaded(model)
-    module = MonteCarlo(model.module, draws, seed, model.output, model.multilabel)
+    module = MCDropout(model.module, num_samples, seed, model.output, model.multilabel)
     return replace(model, module=module, output=None, layer=inside(model.layer))
 
 
-class MonteCarlo(nn.Module):
-    """A network that guesses ``draws`` times with its dropout at work.
+class MCDropout(nn.Module):
+    """A network that guesses ``num_samples`` times with its dropout at work.
 
-    Its output is a :class:`saywhy.uncertainty.mc_samples.Guessed`. Layers in front of the first dropout can be
+    Its output is a :class:`saywhy.uncertainty.mc_samples.MCSamples`. Layers in front of the first dropout can be
     explained, named with ``network.`` before; what is explained may be any function of the guesses
     (:mod:`saywhy.targets.uncertainty`).
 
@@ -47,7 +47,7 @@ class MonteCarlo(nn.Module):
         network: with modules ``nn.Dropout`` (or 1d, 2d, 3d) of a probability above 0. Dropout that is no module of its
             own, as within ``nn.LSTM``, ``nn.MultiheadAttention`` and fused attention, or is a function (``F.dropout``),
             stays silent, and so do ``nn.AlphaDropout`` and stochastic depth.
-        draws: how many guesses.
+        num_samples: how many guesses.
         seed: of the draws.
         output: where its class scores are, if they are not found.
         multilabel: whether every class is a yes or no of its own.
@@ -56,24 +56,30 @@ class MonteCarlo(nn.Module):
         InputError: the network has no such module, or draws is no number from 1.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, 2))
-    >>> MonteCarlo(net, draws=20)(torch.rand(3, 2, 4)).guesses.shape
+    >>> MCDropout(net, num_samples=20)(torch.rand(3, 2, 4)).sample_logits.shape
     torch.Size([20, 3, 2])
     """
 
     def __init__(
         self,
         network: nn.Module,
-        draws: int = 50,
+        num_samples: int = 50,
         seed: int = 0,
         output: str | int | None = None,
         multilabel: bool = False,
     ) -> None:
         super().__init__()
-        if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-            raise InputError(f"draws must be a whole number of at least 1, got {draws!r}.")
+        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+            raise InputError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise InputError(f"seed must be a whole number, got {seed!r}.")
-        self.network, self.draws, self.seed, self.output, self.multilabel = network, draws, seed, output, multilabel
+        self.network, self.num_samples, self.seed, self.output, self.multilabel = (
+            network,
+            num_samples,
+            seed,
+            output,
+            multilabel,
+        )
         self.expands = True
         """Whether several draws can run as one batch; found out by trying."""
         self.samples_first: bool | None = None
@@ -89,12 +95,12 @@ class MonteCarlo(nn.Module):
         """The network that takes the inputs."""
         return self.network
 
-    def forward(self, *args: Any, **kwargs: Any) -> Guessed:
+    def forward(self, *args: Any, **kwargs: Any) -> MCSamples:
         """Guesses for a batch."""
         found = list(self._parts(_Inputs(args, kwargs)))
         variances = [v for part in found for v in part.variances]
         attention = [a for part in found for a in part.attention]
-        return guessed(torch.cat([part.logits for part in found]), self.multilabel, variances, attention)
+        return as_mc_samples(torch.cat([part.logits for part in found]), self.multilabel, variances, attention)
 
     def _parts(self, inputs: "_Inputs") -> Iterator["_Part"]:
         """All draws, as many at once as memory should have; one by one where the network takes no more.
@@ -103,13 +109,15 @@ class MonteCarlo(nn.Module):
         else a layer before them would be several tensors, of which a hook means one.
         """
         at_once = torch.is_grad_enabled() or _has_hooks(self.network)
-        stem: Stem | None = Stem() if not at_once and has_stem(self.network, (inputs.args, inputs.kwargs)) else None
-        start, size = 0, self.draws if at_once else 2 if self.expands else 1
-        while start < self.draws:
-            part = slice(start, min(start + size, self.draws))
+        stem: PrefixCache | None = (
+            PrefixCache() if not at_once and can_cache_prefix(self.network, (inputs.args, inputs.kwargs)) else None
+        )
+        start, size = 0, self.num_samples if at_once else 2 if self.expands else 1
+        while start < self.num_samples:
+            part = slice(start, min(start + size, self.num_samples))
             try:
                 found = self._part(inputs, part, stem)
-            except Diverged:
+            except PrefixDiverged:
                 stem = None
                 continue
             except _NotExpanded as error:
@@ -128,14 +136,14 @@ class MonteCarlo(nn.Module):
             start = part.stop
             size = max(1, AT_ONCE_BYTES // max(1, found.bytes)) if self.expands else 1
 
-    def _part(self, inputs: "_Inputs", part: slice, stem: Stem | None) -> "_Part":
+    def _part(self, inputs: "_Inputs", part: slice, stem: PrefixCache | None) -> "_Part":
         """Some of the draws: those of a sample one behind the other, so that the batch is so many times as long."""
         count, samples = part.stop - part.start, tree.batch_size((inputs.args, inputs.kwargs))
         drawing = _Drawing(self, part, samples, stem)
         try:
             with drawing.at_work(), stem or nullcontext():
                 result = self.network(*inputs.args, **inputs.kwargs)
-        except Diverged:
+        except PrefixDiverged:
             raise
         except Exception as error:
             if count == 1 or out_of_memory(error) or not drawing.length:
@@ -148,12 +156,12 @@ class MonteCarlo(nn.Module):
                 "the same."
             )
         asked_once(result, self.network)
-        logits = _of_draws(as_answer(result, samples * count, self.output).logits, samples, count)
+        logits = _of_draws(parse_output(result, samples * count, self.output).logits, samples, count)
         if logits is None or not logits.shape[2]:
-            if as_answer(result, drawing.length * count, self.output).logits.shape[1]:
+            if parse_output(result, drawing.length * count, self.output).logits.shape[1]:
                 raise ValueError(f"a hook made {drawing.length} samples of {samples}")
             if count > 1:
-                raise _NotExpanded(elsewhere=bool(as_answer(result, samples, self.output).logits.shape[1]))
+                raise _NotExpanded(elsewhere=bool(parse_output(result, samples, self.output).logits.shape[1]))
             raise InputError("uncertainty is of class scores [batch, class], and the network's output has none.")
         if count > 1:
             self.samples_first = True
@@ -205,10 +213,10 @@ class _Drawing:
         axes: the axis of the samples at each of them.
     """
 
-    owner: MonteCarlo
+    owner: MCDropout
     part: slice
     samples: int
-    stem: Stem | None
+    stem: PrefixCache | None
     length: int = 0
     bytes: int = 0
     calls: dict[int, int] = field(default_factory=dict)
@@ -241,8 +249,8 @@ class _Drawing:
         call = self.calls[number] = self.calls.get(number, -1) + 1
         each = len(x) // (samples * count)
         axes = (each, *(x.shape[1:] if isinstance(dropout, nn.Dropout) else (*x.shape[1:2], *[1] * (x.ndim - 2))))
-        draws = range(self.part.start, self.part.stop)
-        kept = torch.stack([self._kept(dropout.p, number, call, draw, axes) for draw in draws])
+        num_samples = range(self.part.start, self.part.stop)
+        kept = torch.stack([self._kept(dropout.p, number, call, draw, axes) for draw in num_samples])
         scaled = kept.to(x) / (1 - dropout.p if dropout.p < 1 else 1)
         # What has another length does not come from behind the first dropout, and is refused here.
         return (x.unflatten(0, (samples, count, -1)) * scaled).flatten(0, 2).movedim(0, axis)

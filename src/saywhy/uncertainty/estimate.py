@@ -8,12 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saywhy.engine import tree
-from saywhy.engine.preserve import borrowed
+from saywhy.engine.preserve import preserve_state
 from saywhy.errors import InputError
 from saywhy.models import Model
 from saywhy.models.inputs import as_batch, check_words, translated
-from saywhy.output import as_answer
-from saywhy.shapes import wide
+from saywhy.output import parse_output
+from saywhy.shapes import at_least_float32
 from saywhy.uncertainty import information
 from saywhy.uncertainty.mc_samples import loaded, output_of
 
@@ -29,33 +29,36 @@ class Uncertainty:
         total: the entropy of that mean, the predictive uncertainty.
         aleatoric: the mean entropy of the guesses.
         epistemic: the mutual information of answer and network; total = aleatoric + epistemic. 0 of a single guess.
-        spread: the variance of the guesses' probabilities, added up over classes.
-        noise: the variance of the noise that the network expects in its logits; None where it does not say.
-        guesses: of how many guesses.
+        sample_variance: the variance of the guesses' probabilities, added up over classes.
+        aleatoric_variance: the variance of the noise that the network expects in its logits; None where it does not
+            say.
+        num_samples: of how many Monte Carlo samples.
     """
 
     probabilities: Float[Tensor, "batch class"]
     total: Each
     aleatoric: Each
     epistemic: Each
-    spread: Each
-    noise: Each | None
-    guesses: int
+    sample_variance: Each
+    aleatoric_variance: Each | None
+    num_samples: int
 
     @property
     def predictive_variance(self) -> Each:
         """Spread and noise, as Kendall and Gal (2017, equation 9) and P-GCA of U-CAM add them."""
-        return self.spread if self.noise is None else self.spread + self.noise
+        return (
+            self.sample_variance if self.aleatoric_variance is None else self.sample_variance + self.aleatoric_variance
+        )
 
     @staticmethod
     def of(
-        guesses: Float[Tensor, "draw batch class"], noise: Each | None = None, multilabel: bool = False
+        samples: Float[Tensor, "draw batch class"], aleatoric_variance: Each | None = None, multilabel: bool = False
     ) -> "Uncertainty":
         """From the probabilities of every guess.
 
         Args:
-            guesses: that add up to 1, or each of them from 0 to 1 if ``multilabel``.
-            noise: as the attribute.
+            samples: that add up to 1, or each of them from 0 to 1 if ``multilabel``.
+            aleatoric_variance: as the attribute.
             multilabel: whether every class is a yes or no of its own.
 
         Raises:
@@ -65,27 +68,29 @@ class Uncertainty:
         >>> [round(float(value), 4) for value in (found.total, found.aleatoric, found.epistemic)]
         [0.6109, 0.5091, 0.1017]
         """
-        if not isinstance(guesses, Tensor) or guesses.ndim != 3 or not guesses.numel():
-            came = list(guesses.shape) if isinstance(guesses, Tensor) else type(guesses).__name__
+        if not isinstance(samples, Tensor) or samples.ndim != 3 or not samples.numel():
+            came = list(samples.shape) if isinstance(samples, Tensor) else type(samples).__name__
             raise InputError(f"guesses are probabilities [draw, batch, class], got {came}.")
-        if noise is not None and noise.shape != guesses.shape[1:2]:
-            raise InputError(f"there is noise of each of {guesses.shape[1]} samples, got {list(noise.shape)}.")
-        wide_guesses = guesses.detach().cpu().double()
-        each = torch.stack([wide_guesses, 1 - wide_guesses], -1) if multilabel else wide_guesses
-        each = information.checked_guesses(each)
+        if aleatoric_variance is not None and aleatoric_variance.shape != samples.shape[1:2]:
+            raise InputError(
+                f"there is noise of each of {samples.shape[1]} samples, got {list(aleatoric_variance.shape)}."
+            )
+        wide = samples.detach().cpu().double()
+        each = torch.stack([wide, 1 - wide], -1) if multilabel else wide
+        each = information.checked_mc_samples(each)
 
         def summed(values: Tensor) -> Each:
             return values.sum(-1) if multilabel else values
 
         total, epistemic = summed(information.entropy(each.mean(0))), summed(information.mutual_information(each))
         return Uncertainty(
-            probabilities=wide_guesses.mean(0),
+            probabilities=wide.mean(0),
             total=total,
             aleatoric=summed(information.expected_entropy(each)),
             epistemic=epistemic,
-            spread=information.variance(wide_guesses),
-            noise=None if noise is None else noise.detach().cpu().double(),
-            guesses=len(guesses),
+            sample_variance=information.variance(wide),
+            aleatoric_variance=None if aleatoric_variance is None else aleatoric_variance.detach().cpu().double(),
+            num_samples=len(samples),
         )
 
 
@@ -93,7 +98,7 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
     """How uncertain a model is of its answers to a batch.
 
     A model as it is guesses once, so that all of its uncertainty is entropy. One that guesses several times is made by
-    ``monte_carlo``, ``ensemble`` or ``augmented`` of :mod:`saywhy.uncertainty`.
+    ``mc_dropout``, ``ensemble`` or ``with_augmentations`` of :mod:`saywhy.uncertainty`.
 
     Args:
         model, inputs: as for :func:`saywhy.explain`.
@@ -106,7 +111,7 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
 
     >>> from saywhy.toybox import scene
     >>> found = estimate("toybox:vqa", {"image": scene("talk-test", 1).image, "question": "do you see a green apple?"})
-    >>> found.guesses, float(found.epistemic)
+    >>> found.num_samples, float(found.epistemic)
     (1, 0.0)
     """
     if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
@@ -114,25 +119,31 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
     known = loaded(model)
     check_words(known, inputs)
     batch = as_batch(known, inputs)
-    with translated(known, batch), torch.no_grad(), borrowed(known.module, seed=seed):
+    with translated(known, batch), torch.no_grad(), preserve_state(known.module, seed=seed):
         result = tree.call(known.module, tree.escape_inference(batch.inputs))
     return of_output(result, batch.size, known, temperature)
 
 
 def of_output(result: Any, samples: int, model: Model, temperature: float = 1.0) -> Uncertainty:
     """The same of what a model has put out already."""
-    answer = as_answer(result, samples, model.output, labels=model.labels, multilabel=model.multilabel)
-    guesses = output_of(result, "guesses")
-    logits = wide(guesses if isinstance(guesses, Tensor) else answer.logits.unsqueeze(0)) / temperature
+    answer = parse_output(result, samples, model.output, labels=model.labels, multilabel=model.multilabel)
+    samples = output_of(result, "sample_logits")
+    logits = at_least_float32(samples if isinstance(samples, Tensor) else answer.logits.unsqueeze(0)) / temperature
     if not logits.shape[-1]:
         answer.values("logit")  # says that there are no class scores
     yes_or_no = model.multilabel or logits.shape[-1] == 1
-    noise = output_of(result, "variance")
-    if noise is not None and (not isinstance(noise, Tensor) or noise.shape != (samples, 1)):
-        came = list(noise.shape) if isinstance(noise, Tensor) else type(noise).__name__
+    aleatoric_variance = output_of(result, "variance")
+    if aleatoric_variance is not None and (
+        not isinstance(aleatoric_variance, Tensor) or aleatoric_variance.shape != (samples, 1)
+    ):
+        came = (
+            list(aleatoric_variance.shape)
+            if isinstance(aleatoric_variance, Tensor)
+            else type(aleatoric_variance).__name__
+        )
         raise InputError(f"a variance in a network's output is that of noise in its logits [batch, 1], got {came}.")
     return Uncertainty.of(
         logits.double().sigmoid() if yes_or_no else logits.double().softmax(-1),
-        None if noise is None else noise[:, 0],
+        None if aleatoric_variance is None else aleatoric_variance[:, 0],
         multilabel=yes_or_no,
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 from saywhy.errors import InputError
 
 Probabilities = Float[Tensor, "*batch class"]
-Guesses = Float[Tensor, "draw *batch class"]
+Samples = Float[Tensor, "draw *batch class"]
 
 
 def entropy(probabilities: Probabilities) -> Float[Tensor, "*batch"]:
@@ -30,16 +30,16 @@ def entropy(probabilities: Probabilities) -> Float[Tensor, "*batch"]:
     return (probabilities * -probabilities.clamp_min(smallest).log()).sum(-1)
 
 
-def expected_entropy(guesses: Guesses) -> Float[Tensor, "*batch"]:
+def expected_entropy(samples: Samples) -> Float[Tensor, "*batch"]:
     """The mean entropy of several guesses, in nats: the aleatoric part.
 
     >>> expected_entropy(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))  # each is sure
     tensor([0.])
     """
-    return entropy(guesses).mean(0)
+    return entropy(samples).mean(0)
 
 
-def mutual_information(guesses: Guesses) -> Float[Tensor, "*batch"]:
+def mutual_information(samples: Samples) -> Float[Tensor, "*batch"]:
     """By how much the entropy of the mean is larger than the mean entropy, in nats: the epistemic part, from 0.
 
     It is the mean divergence of the guesses from their mean, and is computed as such: a difference of entropies that
@@ -48,37 +48,37 @@ def mutual_information(guesses: Guesses) -> Float[Tensor, "*batch"]:
     >>> mutual_information(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))  # each is sure, of another answer
     tensor([0.6931])
     """
-    mean = guesses.mean(0, keepdim=True)
-    smallest = torch.finfo(guesses.dtype).tiny
-    logarithm = guesses.clamp_min(smallest).log() - mean.clamp_min(smallest).log()
-    return (guesses * logarithm).sum(-1).mean(0).clamp_min(0)
+    mean = samples.mean(0, keepdim=True)
+    smallest = torch.finfo(samples.dtype).tiny
+    logarithm = samples.clamp_min(smallest).log() - mean.clamp_min(smallest).log()
+    return (samples * logarithm).sum(-1).mean(0).clamp_min(0)
 
 
-def variance(guesses: Guesses) -> Float[Tensor, "*batch"]:
+def variance(samples: Samples) -> Float[Tensor, "*batch"]:
     """The variance of every class's probability over guesses, added up: the spread that Kendall and Gal (2017) use.
 
     >>> variance(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))
     tensor([0.5000])
     """
-    return guesses.var(0, correction=0).sum(-1)
+    return samples.var(0, correction=0).sum(-1)
 
 
-def checked_guesses(guesses: Guesses) -> Guesses:
+def checked_mc_samples(samples: Samples) -> Samples:
     """Guesses, if they are probabilities.
 
     Raises:
         InputError: there are none, one is negative or not finite, or they do not add up to 1.
 
-    >>> checked_guesses(torch.tensor([[[0.5, 0.4]]]))
+    >>> checked_mc_samples(torch.tensor([[[0.5, 0.4]]]))
     Traceback (most recent call last):
     saywhy.errors.InputError: guesses are probabilities [draw, batch, class] that add up to 1, got sums from 0.9 to 0.9.
     """
-    if guesses.ndim < 2 or not len(guesses) or not guesses.is_floating_point():
-        raise InputError(f"guesses are floats [draw, batch, class], got {guesses.dtype} {list(guesses.shape)}.")
-    if not bool(torch.isfinite(guesses).all()) or bool((guesses < 0).any()):
+    if samples.ndim < 2 or not len(samples) or not samples.is_floating_point():
+        raise InputError(f"guesses are floats [draw, batch, class], got {samples.dtype} {list(samples.shape)}.")
+    if not bool(torch.isfinite(samples).all()) or bool((samples < 0).any()):
         raise InputError("guesses are probabilities from 0 to 1, got negative or infinite ones, or NaN.")
-    sums = guesses.sum(-1)
+    sums = samples.sum(-1)
     if bool((sums - 1).abs().max() > 0.01):
         came = f"sums from {float(sums.min()):.3g} to {float(sums.max()):.3g}"
         raise InputError(f"guesses are probabilities [draw, batch, class] that add up to 1, got {came}.")
-    return guesses
+    return samples

@@ -60,9 +60,9 @@ def losses(
     variance: Float[Tensor, "batch 1"],
     targets: Int[Tensor, " batch"] | Float[Tensor, "batch class"],
     *,
-    draws: int = 25,
+    num_samples: int = 25,
     udl: Distortion = "scaled",
-    chance: torch.Generator | None = None,
+    generator: torch.Generator | None = None,
     undistorted: Each | None = None,
 ) -> Losses:
     """The losses of a batch; a gradient reaches logits and variance (the noise is reparametrised).
@@ -71,9 +71,9 @@ def losses(
         logits, variance: of the network; variances from 0.
         targets: classes; or shares of the answers that people gave, which may add up to less than 1 (answers outside
             the vocabulary).
-        draws: ``T``.
+        num_samples: ``T``.
         udl: see above.
-        chance: of the noise, which is drawn for classes and is the same for every sample; None is torch's own.
+        generator: of the noise, which is drawn for classes and is the same for every sample; None is torch's own.
         undistorted: the loss to compare distorted ones with; None is ``L_y``.
 
     Raises:
@@ -85,8 +85,8 @@ def losses(
     """
     if udl not in DISTORTIONS:
         raise InputError(f"udl is one of {', '.join(DISTORTIONS)}; got {udl!r}.")
-    if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
-        raise InputError(f"draws must be a whole number of at least 1, got {draws!r}.")
+    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+        raise InputError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
     if logits.ndim != 2 or variance.shape != (len(logits), 1):
         raise InputError(
             f"logits are [batch, class] and variances [batch, 1], got {list(logits.shape)} and {list(variance.shape)}."
@@ -95,7 +95,7 @@ def losses(
         raise InputError("the loss is of one answer among several; these logits are of a single yes or no.")
     if bool((variance < 0).any()):
         raise InputError(f"variances are from 0, got {float(variance.min()):.3g}.")
-    noise = torch.randn(draws, 1, logits.shape[1], generator=chance).to(logits)
+    noise = torch.randn(num_samples, 1, logits.shape[1], generator=generator).to(logits)
     answer = cross_entropy(logits, targets)
     distorted = cross_entropy(logits + variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt() * noise, targets)
     change = (answer if undistorted is None else undistorted) - distorted

@@ -10,50 +10,50 @@ from torch import Tensor, nn
 
 from saywhy.errors import InputError
 from saywhy.models import Model, load
-from saywhy.shapes import wide
+from saywhy.shapes import at_least_float32
 
 
 @dataclass(frozen=True)
-class Guessed:
+class MCSamples:
     """Several guesses of the same samples, and the answer that they have in common.
 
     Attributes:
         logits: [batch, class] whose probabilities are the mean of the guesses'.
-        guesses: the logits of each, [draw, batch, class].
+        sample_logits: the logits of each, [draw, batch, class].
         variance: of the noise that the network expects in its logits, the mean over guesses [batch, 1]; None where it
             does not say.
         attention: where the network says that it looked, the mean over guesses [batch, glimpse, row, column]; or None.
     """
 
     logits: Float[Tensor, "batch class"]
-    guesses: Float[Tensor, "draw batch class"]
+    sample_logits: Float[Tensor, "draw batch class"]
     variance: Float[Tensor, "batch 1"] | None = None
     attention: Float[Tensor, "batch glimpse row column"] | None = None
 
 
-def guessed(
-    guesses: Float[Tensor, "draw batch class"],
+def as_mc_samples(
+    sample_logits: Float[Tensor, "draw batch class"],
     multilabel: bool,
     variances: Sequence[Tensor] = (),
     attention: Sequence[Tensor] = (),
-) -> Guessed:
+) -> MCSamples:
     """The output for the logits of several guesses.
 
     Raises:
         InputError: there is no class that could be guessed.
 
-    >>> guessed(torch.tensor([[[0.0, 9.0]], [[0.0, -9.0]]]), multilabel=False).logits.softmax(1)
+    >>> as_mc_samples(torch.tensor([[[0.0, 9.0]], [[0.0, -9.0]]]), multilabel=False).logits.softmax(1)
     tensor([[0.5000, 0.5000]])
     """
-    if not guesses.shape[-1]:
+    if not sample_logits.shape[-1]:
         raise InputError("uncertainty is of class scores [batch, class], and the network's output has none.")
-    fine = wide(guesses)
-    if multilabel or guesses.shape[-1] == 1:
+    fine = at_least_float32(sample_logits)
+    if multilabel or sample_logits.shape[-1] == 1:
         yes, no = (torch.nn.functional.logsigmoid(sign * fine).logsumexp(0) for sign in (1, -1))
         logits = yes - no
     else:
         logits = fine.log_softmax(-1).logsumexp(0) - torch.tensor(float(len(fine))).log().to(fine)
-    return Guessed(
+    return MCSamples(
         logits,
         fine,
         torch.stack(list(variances)).mean(0) if variances else None,
@@ -76,7 +76,7 @@ def asked_once(result: Any, network: nn.Module) -> Any:
     Raises:
         InputError: it guesses several times itself; what these guesses disagree about would be lost.
     """
-    if output_of(result, "guesses") is not None:
+    if output_of(result, "sample_logits") is not None:
         raise InputError(
             f"{type(network).__name__} guesses several times already; guesses of guesses are not told apart. Ask the "
             "network that it asks."

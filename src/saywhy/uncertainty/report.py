@@ -5,30 +5,30 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from saywhy.models import Model
-from saywhy.models.uncertainty_reference import Reference
-from saywhy.uncertainty.dropout import MonteCarlo, NoDropout, has_dropout, monte_carlo
-from saywhy.uncertainty.ensemble import Augmented, Ensemble
+from saywhy.models.uncertainty_reference import UncertaintyReference
+from saywhy.uncertainty.dropout import MCDropout, NoDropout, has_dropout, mc_dropout
+from saywhy.uncertainty.ensemble import Ensemble, TestTimeAugmentation
 from saywhy.uncertainty.estimate import Uncertainty, estimate
 
-GUESSES = 50
+NUM_SAMPLES = 50
 
 NAMES = {
     "total": "all in all",
-    "aleatoric": "of picture and question",
+    "aleatoric": "of image and question",
     "epistemic": "of the network itself",
-    "noise": "noise that it expects",
+    "aleatoric_variance": "noise that it expects",
 }
 """What the kinds of uncertainty are called where everybody reads them."""
 
-UNITS = {"total": "nats", "aleatoric": "nats", "epistemic": "nats", "noise": "squared logits"}
+UNITS = {"total": "nats", "aleatoric": "nats", "epistemic": "nats", "aleatoric_variance": "squared logits"}
 
 
 @dataclass(frozen=True)
-class Bar:
+class UncertaintyComponent:
     """One kind of uncertainty of one answer.
 
     Attributes:
-        kind: ``"total"``, ``"aleatoric"``, ``"epistemic"`` or ``"noise"``.
+        kind: ``"total"``, ``"aleatoric"``, ``"epistemic"`` or ``"aleatoric_variance"``.
         value: in ``unit``.
         unit: nats, or squared logits.
         share: of the questions of a test set that are less uncertain, from 0 to 1; None where that is not known.
@@ -48,7 +48,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Risk:
+class RiskCoveragePoint:
     """Where an answer lies on the risk-coverage curve of a test set.
 
     Attributes:
@@ -70,7 +70,7 @@ class Risk:
     def text(self) -> str:
         """In a sentence.
 
-        >>> Risk((0.0,) * 50 + (0.125,) * 50, 80, "test").text
+        >>> RiskCoveragePoint((0.0,) * 50 + (0.125,) * 50, 80, "test").text
         'Of answers as certain as this one or more (80 % of test) 12 % are wrong.'
         """
         wrong = f"{100 * self.wrong:.0f} %"
@@ -78,81 +78,92 @@ class Risk:
 
 
 @dataclass(frozen=True)
-class Told:
+class UncertaintyReport:
     """How certain one answer is.
 
     Attributes:
         answer, probability: the answer that most guesses together give, and how probable they hold it.
-        bars: its uncertainty, kind by kind.
+        components: its uncertainty, kind by kind.
         abstains: whether it should not be given; None where nobody has measured when that is.
         text: a sentence about it.
-        guesses: of how many guesses.
+        num_samples: of how many guesses.
         risk: what it would mean to answer everything that is as certain; None where that was not measured.
     """
 
     answer: str
     probability: float
-    bars: tuple[Bar, ...]
+    components: tuple[UncertaintyComponent, ...]
     abstains: bool | None
     text: str
-    guesses: int
-    risk: "Risk | None" = None
+    num_samples: int
+    risk: "RiskCoveragePoint | None" = None
 
     def record(self) -> dict[str, Any]:
         """For programs."""
         return {
             "answer": self.answer,
             "probability": self.probability,
-            "guesses": self.guesses,
+            "num_samples": self.num_samples,
             "abstains": self.abstains,
             "text": self.text,
             "uncertainty": {
-                bar.kind: {"value": bar.value, "unit": bar.unit, "share_below": bar.share, "among": bar.among}
-                for bar in self.bars
+                component.kind: {
+                    "value": component.value,
+                    "unit": component.unit,
+                    "share_below": component.share,
+                    "among": component.among,
+                }
+                for component in self.components
             },
             "risk": None if self.risk is None else asdict(self.risk) | {"wrong": self.risk.wrong},
         }
 
 
-def certainty_of(model: Model, inputs: Any, guesses: int = GUESSES) -> Told:
-    """How certain a model is of its answer to one picture (and question).
+def uncertainty_report(model: Model, inputs: Any, num_samples: int = NUM_SAMPLES) -> UncertaintyReport:
+    """How certain a model is of its answer to one image (and question).
 
-    A network with dropout guesses ``guesses`` times, one that guesses several times anyway as often as it does; any
+    A network with dropout guesses ``num_samples`` times, one that guesses several times anyway as often as it does; any
     other once, and then nothing is known of what it does not know itself.
 
     Raises:
         InputError: the model has no class scores.
     """
-    found = _estimated(model, inputs, guesses)
+    found = _estimated(model, inputs, num_samples)
     best = int(found.probabilities[0].argmax())
     answer = model.labels[best] if model.labels and best < len(model.labels) else f"class {best}"
     known = model.reference
-    bars = tuple(_bar(kind, value, known) for kind, value in _values(found))
+    components = tuple(_component(kind, value, known) for kind, value in _values(found))
     total = float(found.total[0])
     abstains = known.abstains(total) if known is not None else None
     risks = known.risks if known is not None else None
-    risk = None if risks is None else Risk(risks.wrong, risks.at(total), risks.split)
-    return Told(answer, float(found.probabilities[0, best]), bars, abstains, _text(model, total), found.guesses, risk)
+    risk = None if risks is None else RiskCoveragePoint(risks.wrong, risks.at(total), risks.split)
+    return UncertaintyReport(
+        answer, float(found.probabilities[0, best]), components, abstains, _text(model, total), found.num_samples, risk
+    )
 
 
-def _estimated(model: Model, inputs: Any, guesses: int) -> Uncertainty:
+def _estimated(model: Model, inputs: Any, num_samples: int) -> Uncertainty:
     """By dropout, where it has any that runs and is not asked several times already."""
-    if has_dropout(model.module) and not isinstance(model.module, MonteCarlo | Ensemble | Augmented):
+    if has_dropout(model.module) and not isinstance(model.module, MCDropout | Ensemble | TestTimeAugmentation):
         with suppress(NoDropout):
-            return estimate(monte_carlo(model, guesses), inputs)
+            return estimate(mc_dropout(model, num_samples), inputs)
     return estimate(model, inputs)
 
 
-def _bar(kind: str, value: float, known: Reference | None) -> Bar:
+def _component(kind: str, value: float, known: UncertaintyReference | None) -> UncertaintyComponent:
     if known is None or kind not in known.quantiles:
-        return Bar(kind, value, UNITS[kind], None)
-    return Bar(kind, value, UNITS[kind], known.share_below(kind, value), known.questions)
+        return UncertaintyComponent(kind, value, UNITS[kind], None)
+    return UncertaintyComponent(kind, value, UNITS[kind], known.share_below(kind, value), known.questions)
 
 
 def _values(found: Uncertainty) -> list[tuple[str, float]]:
-    kinds = ("total", "aleatoric", "epistemic") if found.guesses > 1 else ("total",)
+    kinds = ("total", "aleatoric", "epistemic") if found.num_samples > 1 else ("total",)
     values = [(kind, float(getattr(found, kind)[0])) for kind in kinds]
-    return values if found.noise is None else [*values, ("noise", float(found.noise[0]))]
+    return (
+        values
+        if found.aleatoric_variance is None
+        else [*values, ("aleatoric_variance", float(found.aleatoric_variance[0]))]
+    )
 
 
 def _text(model: Model, total: float) -> str:

@@ -1,9 +1,9 @@
-"""Everything people see: maps on pictures, as PNG, as one HTML page, in a notebook.
+"""Everything people see: maps on images, as PNG, as one HTML page, in a notebook.
 
-This package knows an explanation (`explained.Explained`) and nothing of models or hooks.
+This package knows an explanation (`explained.ExplanationLike`) and nothing of models or hooks.
 """
 
-from saywhy.geometry import box, on_picture, peak
+from saywhy.geometry import box, on_image, peak
 from saywhy.view.overlay import overlay
 from saywhy.view.payload import payload
 from saywhy.view.report import notebook_html, report_html, save_html
@@ -12,7 +12,7 @@ from saywhy.view.sheet import overlay_of, save_png, sheet
 __all__ = [
     "box",
     "notebook_html",
-    "on_picture",
+    "on_image",
     "overlay",
     "overlay_of",
     "payload",

@@ -9,38 +9,38 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, Template
 from markupsafe import Markup
 
-from saywhy.metrics.class_agnostic import NULL_NAMES, NULLS
+from saywhy.metrics.class_agnostic import BASELINE_NAMES, CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.registry import find_metric
 from saywhy.view.payload import dumps
 from saywhy.view.report import digest, text
 
 if TYPE_CHECKING:
-    from saywhy.benchmark.benchmark import Bench, Cell
+    from saywhy.benchmark.benchmark import Benchmark, Cell
 
 REASONS = 5
-"""Of so many pictures that were left out the page says why."""
+"""Of so many images that were left out the page says why."""
 
 
-def bench_html(bench: "Bench") -> str:
+def benchmark_html(benchmark: "Benchmark") -> str:
     """One self-contained page without scripts."""
     style = text("check.css")
-    cells = bench.table()
+    cells = benchmark.table()
     return _template().render(
-        settings=bench.settings,
-        provenance=dumps(asdict(bench.settings)),
+        settings=benchmark.settings,
+        provenance=dumps(asdict(benchmark.settings)),
         style=Markup(style),
         style_digest=digest(style),
-        plots=[_plot(bench, cells, metric) for metric in bench.settings.metrics],
-        measured=len(bench.pictures),
-        skipped=len(bench.skipped),
-        reasons=list(dict.fromkeys(bench.skipped.values()))[:REASONS],
+        plots=[_plot(benchmark, cells, metric) for metric in benchmark.settings.metrics],
+        measured=len(benchmark.images),
+        skipped=len(benchmark.skipped),
+        reasons=list(dict.fromkeys(benchmark.skipped.values()))[:REASONS],
     )
 
 
-def _plot(bench: "Bench", cells: Any, name: str) -> dict[str, Any]:
+def _plot(benchmark: "Benchmark", cells: Any, name: str) -> dict[str, Any]:
     """One metric: a row for every method and every null, on one axis, the best first."""
     metric = find_metric(name)
-    rows = [(who, cells[who][name]) for who in bench.who if cells[who][name].maps]
+    rows = [(who, cells[who][name]) for who in benchmark.who if cells[who][name].maps]
     ends = [v for _, cell in rows for v in (cell.mean, cell.low, cell.high) if math.isfinite(v)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     low, high = (max(metric.low, low), min(metric.high, high)) if math.isfinite(metric.high) else (low, high)
@@ -52,8 +52,8 @@ def _plot(bench: "Bench", cells: Any, name: str) -> dict[str, Any]:
     def shown(who: str, cell: "Cell") -> dict[str, Any]:
         spread = math.isfinite(cell.low)
         return {
-            "who": NULL_NAMES.get(who, who),
-            "null": who in NULLS,
+            "who": BASELINE_NAMES.get(who, who),
+            "null": who in CLASS_AGNOSTIC_BASELINES,
             "at": at(cell.mean),
             "low": at(cell.low if spread else cell.mean),
             "high": at(cell.high if spread else cell.mean),

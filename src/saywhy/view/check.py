@@ -14,12 +14,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from saywhy.errors import InputError
-from saywhy.io.atomic import written_whole
-from saywhy.metrics.class_agnostic import NULL_NAMES
+from saywhy.io.atomic import atomic_write
+from saywhy.metrics.class_agnostic import BASELINE_NAMES
 from saywhy.view.flat import flat
 from saywhy.view.overlay import heat_over
 from saywhy.view.payload import dumps, plain
-from saywhy.view.protocols import Explained
+from saywhy.view.protocols import ExplanationLike
 from saywhy.view.report import digest, text
 from saywhy.view.scale import Scale
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from saywhy.checks.check import Check
 
 LONGEST = 480
-"""Pixels of the picture at the top of the page; the small ones are a third of that."""
+"""Pixels of the image at the top of the page; the small ones are a third of that."""
 
 
 def check_html(check: "Check") -> str:
@@ -54,7 +54,7 @@ def save_check(check: "Check", path: Path) -> Path:
         raise InputError(f"'{path}': a check is written as one page, the suffix must be .html, got '{path.suffix}'.")
     page = check_html(check)
     try:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(page, encoding="utf-8")
     except OSError as error:
         raise InputError(f"'{path}' cannot be written: {error}") from error
@@ -64,25 +64,25 @@ def save_check(check: "Check", path: Path) -> Path:
 def _parts(check: "Check") -> Iterator[dict[str, Any]]:
     """What the page shows of every map."""
     e, key, small = check.explanation, (check.method, check.layer), LONGEST // 3
-    shown, *stages = (_drawn(check, maps) for maps in (e[key], *check.forgotten))
+    shown, *stages = (_drawn(check, maps) for maps in (e[key], *check.randomized_maps))
     for b, row in enumerate(check.verdicts):
-        picture = shown.pictures[b]
+        source = shown.images[b]
         for t, verdict in enumerate(row):
             own = shown[key][b, t]
             scale = Scale.of(own)
             yield {
-                "name": picture.name,
+                "name": source.name,
                 "target": e.targets[b][t],
                 "verdict": verdict,
-                "picture": _image(picture, own, scale, LONGEST),
+                "image": _image(source, own, scale, LONGEST),
                 "tests": [_test(test) for test in verdict.tests],
                 "scores": [_score(name, found, b, t) for name, found in check.scores.items()],
                 "chances": [(kind, float(values[b, t])) for kind, values in check.percentiles.items()],
                 "stages": [
-                    {"image": _image(picture, stage[key][b, t], None, small), "left": _left(float(check.left[b, t, k]))}
+                    {"image": _image(source, stage[key][b, t], None, small), "left": _left(float(check.left[b, t, k]))}
                     for k, stage in enumerate(stages)
                 ],
-                "before": _image(picture, own, scale, small),
+                "before": _image(source, own, scale, small),
                 "agreement": [(name, float(values[b, t])) for name, values in check.agreement.items()],
             }
 
@@ -92,8 +92,8 @@ def _left(value: float) -> str:
     return "no map any more" if math.isnan(value) else f"{value:.2f} left"
 
 
-def _drawn(check: "Check", maps: Any) -> Explained:
-    """The explanation with these maps alone; signals and volumes as pictures."""
+def _drawn(check: "Check", maps: Any) -> ExplanationLike:
+    """The explanation with these maps alone; signals and volumes as images."""
     method, layer = check.method, check.layer
     return flat(check.explanation._with(methods=(method,), layers=(layer,), _maps={(method, layer): maps.detach()}))
 
@@ -107,7 +107,7 @@ def _test(test: Any) -> dict[str, Any]:
 def _score(name: str, found: Any, b: int, t: int) -> dict[str, Any]:
     """A metric as an axis with a mark for the map and one for each of the others, in percent of the axis."""
     values = {"this map": float(found.values[b, t])}
-    values |= {NULL_NAMES[kind]: float(null[b, t]) for kind, null in found.nulls.items()}
+    values |= {BASELINE_NAMES[kind]: float(baseline[b, t]) for kind, baseline in found.baselines.items()}
     ends_of = [*values.values(), *(end for end in (found.metric.low, found.metric.high) if math.isfinite(end))]
     low, high = min(ends_of), max(ends_of)  # of a score that is no probability, wider than the metric says
     width = high - low or 1.0
@@ -116,13 +116,13 @@ def _score(name: str, found: Any, b: int, t: int) -> dict[str, Any]:
     return {"name": found.metric.title, "better": found.metric.better, **ends, "marks": marks}
 
 
-def _image(picture: Any, values: Any, scale: Scale | None, longest: int) -> str:
-    """A picture with its map, as a data address."""
+def _image(source: Any, values: Any, scale: Scale | None, longest: int) -> str:
+    """An image with its map, as a data address."""
     from saywhy.view.sheet import fitted
 
-    factor = longest / max(picture.image.size)
-    shown, seen = fitted(picture.image, picture.seen, max(1, round(picture.image.width * factor)))
-    made: Image.Image = heat_over(shown, values, seen, scale=scale)
+    factor = longest / max(source.image.size)
+    shown, crop_box = fitted(source.image, source.crop_box, max(1, round(source.image.width * factor)))
+    made: Image.Image = heat_over(shown, values, crop_box, scale=scale)
     held = io.BytesIO()
     made.save(held, "PNG")
     return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode("ascii")

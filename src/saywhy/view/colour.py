@@ -9,7 +9,7 @@ SEQUENTIAL = "inferno"
 """For maps without negative values: even steps in lightness, and the bright end stands out on photographs."""
 
 DIVERGING = "coolwarm"
-"""For signed maps: red for, blue against; lighter ends than RdBu, so that they show on dark pictures."""
+"""For signed maps: red for, blue against; lighter ends than RdBu, so that they show on dark images."""
 
 
 @cache

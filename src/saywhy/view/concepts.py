@@ -1,4 +1,4 @@
-"""Several concepts over one picture: each in its own colour, with a legend that names them."""
+"""Several concepts over one image: each in its own colour, with a legend that names them."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from saywhy.errors import InputError
-from saywhy.geometry import Seen, on_picture, whole
+from saywhy.geometry import CropBox, on_image, whole
 from saywhy.view.legend import INK, PAPER, SOFT, font, wrapped
 from saywhy.view.overlay import FADE, NARROWEST, has_unseen, hatch, stacked
 
@@ -30,11 +30,11 @@ def colour_of(concept: int) -> tuple[int, int, int]:
 
 
 def concepts_over(
-    picture: Image.Image, maps: Stack, seen: Seen | None = None, *, opacity: float = 0.75, threshold: float = 0.1
+    image: Image.Image, maps: Stack, crop_box: CropBox | None = None, *, opacity: float = 0.75, threshold: float = 0.1
 ) -> Image.Image:
-    """Every pixel in the colour of its strongest concept, the more opaque the stronger; of the picture's own size.
+    """Every pixel in the colour of its strongest concept, the more opaque the stronger; of the image's own size.
 
-    maps: in [0, 1]; seen: the part of the picture that the network saw, all of it by default; threshold: below it
+    maps: in [0, 1]; seen: the part of the image that the network saw, all of it by default; threshold: below it
     nothing is drawn. What was not seen is hatched.
 
     >>> concepts_over(Image.new("RGB", (4, 1)), np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), opacity=1.0).getpixel((3, 0))
@@ -42,37 +42,37 @@ def concepts_over(
     """
     if len(maps) == 0:
         raise InputError("there is no concept to show.")
-    seen = seen or whole(picture.size)
-    full = np.nan_to_num(np.stack([on_picture(one, seen, picture.size) for one in maps]))
+    crop_box = crop_box or whole(image.size)
+    full = np.nan_to_num(np.stack([on_image(one, crop_box, image.size) for one in maps]))
     strength = np.clip(full.max(0), 0, 1)
     colours = np.array([colour_of(k) for k in range(len(full))], dtype=np.uint8)[full.argmax(0)]
     alpha = np.where(strength >= threshold, 255 * opacity * strength**FADE, 0)
     mask = Image.fromarray(np.rint(alpha).astype(np.uint8))
-    out = Image.composite(Image.fromarray(colours), picture.convert("RGB"), mask)
-    hatch(out, seen)
+    out = Image.composite(Image.fromarray(colours), image.convert("RGB"), mask)
+    hatch(out, crop_box)
     return out
 
 
 def concepts_overlay(
-    picture: Image.Image,
+    image: Image.Image,
     maps: Stack,
     names: Sequence[str],
-    seen: Seen | None = None,
+    crop_box: CropBox | None = None,
     title: str = "",
     *,
     opacity: float = 0.75,
     threshold: float = 0.1,
 ) -> Image.Image:
-    """The concepts over the picture, with the name of each beside its colour below; see `concepts_over`.
+    """The concepts over the image, with the name of each beside its colour below; see `concepts_over`.
 
     >>> concepts_overlay(Image.new("RGB", (400, 100)), np.ones((2, 1, 1)), ["fur", "grass"]).width
     400
     """
-    seen = seen or whole(picture.size)
-    shown = concepts_over(picture, maps, seen, opacity=opacity, threshold=threshold)
+    crop_box = crop_box or whole(image.size)
+    shown = concepts_over(image, maps, crop_box, opacity=opacity, threshold=threshold)
     factor = -(-NARROWEST // shown.width) if shown.width < NARROWEST else 1
     shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
-    notes = [title, "hatched: not seen by the network" if has_unseen(seen, picture.size) else ""]
+    notes = [title, "hatched: not seen by the network" if has_unseen(crop_box, image.size) else ""]
     return stacked(shown, concepts_legend(names, shown.width, [note for note in notes if note]))
 
 

@@ -4,7 +4,7 @@ import { levelOf, placeAt, short } from "./maps.js";
 import { blank, drawBar, drawBox, drawCross, drawPeak, hatch, hatchUnseen, heatImage, heatSize } from "./paint.js";
 import { describe, details, make, note } from "./words.js";
 
-const SMALLEST = 640; // canvas pixels of the longer side: small pictures are enlarged, pixel by pixel
+const SMALLEST = 640; // canvas pixels of the longer side: small images are enlarged, pixel by pixel
 
 /** One canvas with its legend and its reading. */
 export class Figure {
@@ -15,7 +15,7 @@ export class Figure {
       tabIndex: 0,
       role: "application",
       "aria-label": name,
-      "aria-roledescription": "picture with a map",
+      "aria-roledescription": "image with a map",
       onpointermove: (event) => viewer.moveCross(this.pointAt(event), false),
       onpointerdown: (event) => viewer.moveCross(this.pointAt(event), false),
       onpointerleave: () => document.activeElement !== this.canvas && viewer.moveCross(null, false),
@@ -30,7 +30,7 @@ export class Figure {
     this.note = make("p", { className: "note" });
     this.unseen = make("p", { className: "note hatched" }, swatch(), "not seen by the network");
     this.reading = make("p", { className: "reading" });
-    this.hint = make("p", { className: "hint" }, "Point at the picture, or focus it and use the arrow keys, to read values.");
+    this.hint = make("p", { className: "hint" }, "Point at the image, or focus it and use the arrow keys, to read values.");
     this.node = make(
       "figure",
       {},
@@ -74,7 +74,7 @@ export class Figure {
 
   draw() {
     const { viewer } = this;
-    const { image, picture } = viewer;
+    const { image, source } = viewer;
     const factor = Math.max(1, Math.ceil(SMALLEST / Math.max(image.naturalWidth, image.naturalHeight)));
     this.base = blank(image.naturalWidth * factor, image.naturalHeight * factor);
     const context = this.base.getContext("2d");
@@ -91,8 +91,8 @@ export class Figure {
       context.drawImage(heat, 0, 0, this.base.width, this.base.height);
       drawBar(this.bar, table);
     }
-    this.hasMargin = unseen(picture);
-    if (this.hasMargin) hatchUnseen(context, this.scaled(picture.seen));
+    this.hasMargin = unseen(source);
+    if (this.hasMargin) hatchUnseen(context, this.scaled(source.crop_box));
     this.describe(content);
     this.drawMarks();
   }
@@ -106,8 +106,8 @@ export class Figure {
       make("span", {}, side === "difference" ? "B − A" : (content?.map.target ?? what)),
     );
     this.details.textContent = content?.map ? details(content.map) : "each map on its own scale";
-    this.details.append(` · ${viewer.picture.name}`);
-    this.canvas.setAttribute("aria-label", `${compare ? `${side}: ` : ""}${what}, on ${viewer.picture.name}. Arrow keys read values.`);
+    this.details.append(` · ${viewer.source.name}`);
+    this.canvas.setAttribute("aria-label", `${compare ? `${side}: ` : ""}${what}, on ${viewer.source.name}. Arrow keys read values.`);
     this.scaleShown = content?.scale ?? { low: 0, high: 0, signed: false };
     this.low.textContent = `low ${short(this.scaleShown.low)}`;
     this.high.textContent = `${short(this.scaleShown.high)} high`;
@@ -148,10 +148,10 @@ export class Figure {
     const [x, y] = cross;
     const value = this.viewer.read(this.side, x + 0.5, y + 0.5);
     Object.assign(this.reading.dataset, { x, y, value: value === null ? "" : String(value) });
-    const { picture } = this.viewer;
-    const outside = picture.tiles?.length ? "nothing of the input" : "not seen by the network";
+    const { source } = this.viewer;
+    const outside = source.tiles?.length ? "nothing of the input" : "not seen by the network";
     const text = value === null ? outside : short(value);
-    return this.reading.replaceChildren(`${placeAt(picture, x + 0.5, y + 0.5)}: `, make("b", {}, text));
+    return this.reading.replaceChildren(`${placeAt(source, x + 0.5, y + 0.5)}: `, make("b", {}, text));
   }
 
   pointAt(event) {
@@ -162,7 +162,7 @@ export class Figure {
     return inside([x, y], [width, height]);
   }
 
-  /** Arrows move the cross by a fiftieth of the picture, with Shift by one pixel; Home goes to the peak, Escape ends. */
+  /** Arrows move the cross by a fiftieth of the image, with Shift by one pixel; Home goes to the peak, Escape ends. */
   key(event) {
     const { viewer } = this;
     const [width, height] = viewer.size;
@@ -184,13 +184,13 @@ export class Figure {
   }
 }
 
-/** The nearest pixel that is on the picture. */
+/** The nearest pixel that is on the image. */
 function inside(point, size) {
   return point.map((n, i) => Math.min(Math.max(n, 0), size[i] - 1));
 }
 
-/** Whether some of the picture was cropped away. */
-function unseen({ seen: [left, top, right, bottom], width, height }) {
+/** Whether some of the image was cropped away. */
+function unseen({ crop_box: [left, top, right, bottom], width, height }) {
   return left > 0 || top > 0 || right < width || bottom < height;
 }
 

@@ -1,7 +1,7 @@
-"""Signals, volumes and videos as pictures, so that all else in the view need not know of them.
+"""Signals, volumes and videos as images, so that all else in the view need not know of them.
 
 A signal becomes a plot, a volume or video a contact sheet of some of its slices; their maps [l] and [d, h, w] become
-maps [tile, h, w], one for every place in which the picture shows its input.
+maps [tile, h, w], one for every place in which the image shows its input.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from saywhy.errors import InputError
 from saywhy.geometry import Tiles
 from saywhy.view.legend import INK, PAPER, SOFT, font
-from saywhy.view.protocols import Explained, FactLike, grids
+from saywhy.view.protocols import DiagnosticLike, ExplanationLike, grids
 
 MOST_SLICES = 16
 """A volume of more slices is shown by so many of them, evenly spaced."""
@@ -45,24 +45,24 @@ Axis = tuple[str, float, float]
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture of what is none.
+    """An image of what is none.
 
     Attributes:
         name: of the input, and what is shown of it.
         image: the plot, or the contact sheet.
-        seen: where in the image the input is.
+        crop_box: where in the image the input is.
         axes: of every tile: the axis that runs across, then that which runs down, if any, and those that stand still.
     """
 
     name: str
     image: Image.Image
-    seen: Tiles
+    crop_box: Tiles
     axes: tuple[tuple[Axis, ...], ...]
 
 
 @dataclass(frozen=True)
 class Flat:
-    """An explanation of signals or volumes as one of pictures; maps are [batch, target, tile, h, w]."""
+    """An explanation of signals or volumes as one of images; maps are [batch, target, tile, h, w]."""
 
     methods: Sequence[str]
     layers: Sequence[str]
@@ -72,8 +72,8 @@ class Flat:
     score: str
     words: Sequence[int]
     probabilities: Tensor | None
-    pictures: tuple[Drawing, ...]
-    cards: Mapping[tuple[str, str], Sequence[Sequence[Sequence[FactLike]]]]
+    images: tuple[Drawing, ...]
+    cards: Mapping[tuple[str, str], Sequence[Sequence[Sequence[DiagnosticLike]]]]
     shows: Mapping[str, str]
     provenance: Mapping[str, Any]
     maps: Mapping[tuple[str, str], Tensor]
@@ -83,8 +83,8 @@ class Flat:
         return self.maps[key]
 
 
-def flat(explanation: Explained) -> Explained:
-    """The explanation as one of pictures: itself if it is, else a `Flat` of its plots or contact sheets.
+def flat(explanation: ExplanationLike) -> ExplanationLike:
+    """The explanation as one of images: itself if it is, else a `Flat` of its plots or contact sheets.
 
     Raises:
         InputError: it does not hold the signals or volumes themselves, or they have more than three axes.
@@ -95,8 +95,8 @@ def flat(explanation: Explained) -> Explained:
         return explanation
     if axes not in ({1}, {3}):
         raise InputError("only maps of one, two or three axes can be drawn. Save the explanation as .npz.")
-    inputs = [_values(picture) for picture in explanation.pictures]
-    names = [picture.name for picture in explanation.pictures]
+    inputs = [_values(source) for source in explanation.images]
+    names = [source.name for source in explanation.images]
     draw, unfold = (plot, columns) if axes == {1} else (contact_sheet, slices_of)
     return Flat(
         methods=explanation.methods,
@@ -108,7 +108,7 @@ def flat(explanation: Explained) -> Explained:
         words=explanation.words,
         certainty=getattr(explanation, "certainty", ()),
         probabilities=explanation.probabilities,
-        pictures=tuple(draw(values, name) for values, name in zip(inputs, names, strict=True)),
+        images=tuple(draw(values, name) for values, name in zip(inputs, names, strict=True)),
         cards=explanation.cards,
         shows=explanation.shows,
         provenance=explanation.provenance,
@@ -116,10 +116,10 @@ def flat(explanation: Explained) -> Explained:
     )
 
 
-def _values(picture: Any) -> Float[np.ndarray, "channel *space"]:
-    values = getattr(picture, "values", None)
+def _values(source: Any) -> Float[np.ndarray, "channel *space"]:
+    values = getattr(source, "values", None)
     if values is None:
-        raise InputError(f"'{picture.name}' cannot be drawn: the explanation does not hold the input itself.")
+        raise InputError(f"'{source.name}' cannot be drawn: the explanation does not hold the input itself.")
     return np.asarray(values, float)
 
 
@@ -145,7 +145,7 @@ def plot(values: Float[np.ndarray, "channel length"], name: str = "input") -> Dr
     for tick in ticks:
         x = left + (right - left) * tick / length
         draw.text((x, bottom + size // 3), str(tick), SOFT, font(size), anchor="mt")
-    for text, share, anchor in _beside(values, lines):
+    for text, share, anchor in _dataset_metrics(values, lines):
         draw.text((left - size // 3, top + height * share), text, SOFT, font(size), anchor=anchor)
     draw.rectangle((left - 1, top - 1, right, bottom), outline=SOFT)
     what = f"{channels} channels of {length} samples" if channels > 1 else f"{length} samples"
@@ -203,7 +203,7 @@ def _ticks(length: int) -> list[int]:
     return list(range(0, length, step))
 
 
-def _beside(values: Float[np.ndarray, "channel length"], lines: bool) -> Iterator[tuple[str, float, str]]:
+def _dataset_metrics(values: Float[np.ndarray, "channel length"], lines: bool) -> Iterator[tuple[str, float, str]]:
     """What stands left of a plot: text, how far down in [0, 1], and which point of the text stands there."""
     channels = len(values)
     if channels == 1:
@@ -242,11 +242,11 @@ def contact_sheet(values: Float[np.ndarray, "channel depth height width"], name:
     image = Image.new("RGB", (across * step[0] + size // 2, down * step[1] + size // 2), PAPER)
     draw = ImageDraw.Draw(image)
     boxes, axes = [], []
-    for i, (z, picture) in enumerate(zip(chosen, _grey_or_colour(values[:, chosen]), strict=True)):
+    for i, (z, tile) in enumerate(zip(chosen, _grey_or_colour(values[:, chosen]), strict=True)):
         left, top = size // 2 + i % across * step[0], round(1.75 * size) + i // across * step[1]
         draw.text((left, top - size // 4), f"z {z}", INK, font(size), anchor="ls")
         enlarged = side[0] >= width
-        image.paste(picture.resize(side, Image.Resampling.NEAREST if enlarged else Image.Resampling.BOX), (left, top))
+        image.paste(tile.resize(side, Image.Resampling.NEAREST if enlarged else Image.Resampling.BOX), (left, top))
         boxes.append((left, top, left + side[0], top + side[1]))
         axes.append((("x", 0.0, float(width)), ("y", 0.0, float(height)), ("z", float(z), z + 1.0)))
     what = f"{len(chosen)} of {depth} slices" if len(chosen) < depth else f"{depth} slice{'s' * (depth > 1)}"
@@ -276,11 +276,11 @@ def _tile(height: int, width: int, across: int) -> tuple[int, int]:
 
 
 def _grey_or_colour(values: Float[np.ndarray, "channel slice height width"]) -> Iterator[Image.Image]:
-    """Every slice as a picture."""
+    """Every slice as an image."""
     shown = values if len(values) == 3 else values.mean(0, keepdims=True)
     pixels = np.rint(255 * _unit(shown)).astype(np.uint8)
-    for picture in np.moveaxis(pixels, 0, -1):  # [height, width, 1 or 3]
-        yield Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).convert("RGB")
+    for image in np.moveaxis(pixels, 0, -1):  # [height, width, 1 or 3]
+        yield Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).convert("RGB")
 
 
 def _unit(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

@@ -1,4 +1,4 @@
-"""The words and the colour bar under a map, as a picture; no text is ever cut off."""
+"""The words and the colour bar under a map, as an image; no text is ever cut off."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ MEANINGS = {
 
 
 @dataclass(frozen=True)
-class Caption:
+class LegendText:
     """What is said under a map; an empty text or None is left out. shows: a key of `MEANINGS`."""
 
     target: str = ""
@@ -36,7 +36,7 @@ class Caption:
     probability: float | None = None
     method: str = ""
     layer: str = ""
-    picture: str = ""
+    image: str = ""
     notes: tuple[str, ...] = ()
     card: tuple[str, ...] = ()
     shows: str = "evidence"
@@ -44,7 +44,7 @@ class Caption:
     def lines(self) -> list[str]:
         """The lines below the target.
 
-        >>> Caption("cat", 3.25, 0.5, "gradcam", "layer4", "x.jpg").lines()
+        >>> LegendText("cat", 3.25, 0.5, "gradcam", "layer4", "x.jpg").lines()
         ['score 3.25 · probability 50.0 %', 'gradcam at layer4', 'x.jpg']
         """
         numbers = [
@@ -52,7 +52,7 @@ class Caption:
             "" if self.probability is None else f"probability {percent(self.probability)}",
         ]
         place = f"{self.method} at {self.layer}" if self.method and self.layer else self.method or self.layer
-        texts = [" · ".join(filter(None, numbers)), place, self.picture, *self.notes, *self.card]
+        texts = [" · ".join(filter(None, numbers)), place, self.image, *self.notes, *self.card]
         return [text for text in texts if text]
 
 
@@ -95,10 +95,10 @@ def wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-def legend(caption: Caption, scale: Scale | None, width: int, unseen: bool = False) -> Image.Image:
+def legend(caption: LegendText, scale: Scale | None, width: int, unseen: bool = False) -> Image.Image:
     """Colour bar and words for a panel of ``width`` pixels, on white, as high as they need.
 
-    scale: of the map, or None for a plain picture; unseen: add the line that explains the hatching.
+    scale: of the map, or None for a plain image; unseen: add the line that explains the hatching.
     """
     size = max(11, round(width / 30))
     margin, step = size // 2, round(size * 1.4)
@@ -125,7 +125,7 @@ def legend(caption: Caption, scale: Scale | None, width: int, unseen: bool = Fal
 
 
 def hatched(width: int, height: int, gap: int) -> Image.Image:
-    """Grey with diagonal lines: what the network did not see. RGBA, to be laid over a picture."""
+    """Grey with diagonal lines: what the network did not see. RGBA, to be laid over an image."""
     tile = Image.new("RGBA", (width, height), (74, 78, 84, 168))
     draw = ImageDraw.Draw(tile)
     for start in range(-height, width, max(2, gap)):

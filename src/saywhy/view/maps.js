@@ -1,4 +1,4 @@
-// Raw maps, where they lie on the original picture, and which value becomes which colour.
+// Raw maps, where they lie on the original image, and which value becomes which colour.
 // The same rules as place.py and scale.py: a number read here equals the number that Python gives.
 
 /** Bytes of a base64 text. */
@@ -29,17 +29,17 @@ function mix(values, start, width, row, column) {
   return first * (1 - across) + second * across;
 }
 
-/** Where a picture shows what the network saw: one box, or that of every tile. */
-export function boxesOf(picture) {
-  return picture.tiles?.length ? picture.tiles.map((tile) => tile.box) : [picture.seen];
+/** Where an image shows what the network saw: one box, or that of every tile. */
+export function boxesOf(source) {
+  return source.tiles?.length ? source.tiles.map((tile) => tile.box) : [source.crop_box];
 }
 
-/** The number of the box that a point of the picture lies in, -1 where it lies in none. */
+/** The number of the box that a point of the image lies in, -1 where it lies in none. */
 function boxAt(boxes, x, y) {
   return boxes.findIndex(([left, top, right, bottom]) => x >= left && x < right && y >= top && y < bottom);
 }
 
-/** The raw value at a point of the original picture; null where the network did not see. */
+/** The raw value at a point of the original image; null where the network did not see. */
 export function valueAt(map, boxes, x, y) {
   const [height, width] = map.grid.slice(-2);
   const tile = boxAt(boxes, x, y);
@@ -50,9 +50,9 @@ export function valueAt(map, boxes, x, y) {
   return mix(map.raw, tile * height * width, width, row, column);
 }
 
-/** Where in the input a point of the picture is: "x 3, y 4", or by the axes of its tile "x 3, y 4, z 7". */
-export function placeAt(picture, x, y) {
-  const tile = picture.tiles?.[boxAt(boxesOf(picture), x, y)];
+/** Where in the input a point of the image is: "x 3, y 4", or by the axes of its tile "x 3, y 4, z 7". */
+export function placeAt(source, x, y) {
+  const tile = source.tiles?.[boxAt(boxesOf(source), x, y)];
   if (!tile) return `x ${Math.floor(x)}, y ${Math.floor(y)}`;
   const [left, top, right, bottom] = tile.box;
   const shares = [(x - left) / (right - left), (y - top) / (bottom - top)];
@@ -60,7 +60,7 @@ export function placeAt(picture, x, y) {
   return tile.axes.map(along).join(", ");
 }
 
-/** The map on a canvas of width x height that shows a picture of the given size: NaN where there is no value. */
+/** The map on a canvas of width x height that shows an image of the given size: NaN where there is no value. */
 export function field(map, boxes, size, width, height) {
   const [gridHeight, gridWidth] = map.grid.slice(-2);
   const axis = (length, extent, cells, start, stop) =>

@@ -1,26 +1,26 @@
-"""A map over the original picture, with its legend."""
+"""A map over the original image, with its legend."""
 
 from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from saywhy.geometry import Grid, Seen, Tiles, box, on_picture, peak, whole
+from saywhy.geometry import CropBox, Grid, Tiles, box, on_image, peak, whole
 from saywhy.view.colour import DIVERGING, SEQUENTIAL, colourise
-from saywhy.view.legend import MEANINGS, Caption, hatched, legend
+from saywhy.view.legend import MEANINGS, LegendText, hatched, legend
 from saywhy.view.scale import Scale
 
 FADE = 0.75
-"""How opacity grows with heat, so that the picture stays visible where there is little; as in paint.js."""
+"""How opacity grows with heat, so that the image stays visible where there is little; as in paint.js."""
 
 NARROWEST = 320
-"""Pixels; a panel with words is not narrower, and smaller pictures are enlarged by whole numbers."""
+"""Pixels; a panel with words is not narrower, and smaller images are enlarged by whole numbers."""
 
 
 def heat_over(
-    picture: Image.Image,
+    image: Image.Image,
     values: Grid,
-    seen: Seen | Tiles | None = None,
+    crop_box: CropBox | Tiles | None = None,
     *,
     scale: Scale | None = None,
     opacity: float = 0.75,
@@ -28,33 +28,33 @@ def heat_over(
     mark_peak: bool = False,
     draw_box: bool = False,
 ) -> Image.Image:
-    """The map as heat over the picture, of the picture's own size, without words.
+    """The map as heat over the image, of the image's own size, without words.
 
-    values: raw map [h, w]; seen: the part of the picture that the network saw, all of it by default, or its
+    values: raw map [h, w]; seen: the part of the image that the network saw, all of it by default, or its
     tiles, and then the map is [tile, h, w]; scale: by default the map's own; opacity, threshold: in [0, 1],
     the latter as a share of the scale, below which no heat is drawn. What was not seen is hatched.
 
     >>> heat_over(Image.new("RGB", (8, 4)), np.array([[0.0, 1.0]])).getpixel((7, 3))
     (189, 191, 123)
     """
-    seen = seen or whole(picture.size)
-    full = on_picture(values, seen, picture.size)
+    crop_box = crop_box or whole(image.size)
+    full = on_image(values, crop_box, image.size)
     scale = scale or Scale.of(values)
     strength = np.nan_to_num(scale.strength(full))
     alpha = np.where(strength >= threshold, 255 * opacity * strength**FADE, 0)
     colours = colourise(scale.heat(full), DIVERGING if scale.signed else SEQUENTIAL)
     mask = Image.fromarray(np.rint(alpha).astype(np.uint8))
-    out = Image.composite(Image.fromarray(colours), picture.convert("RGB"), mask)
-    hatch(out, seen)
-    _mark(out, peak(values, seen) if mark_peak else None, box(values, seen, out.size) if draw_box else None)
+    out = Image.composite(Image.fromarray(colours), image.convert("RGB"), mask)
+    hatch(out, crop_box)
+    _mark(out, peak(values, crop_box) if mark_peak else None, box(values, crop_box, out.size) if draw_box else None)
     return out
 
 
 def overlay(
-    picture: Image.Image,
+    image: Image.Image,
     values: Grid,
-    seen: Seen | Tiles | None = None,
-    caption: Caption | None = None,
+    crop_box: CropBox | Tiles | None = None,
+    caption: LegendText | None = None,
     *,
     scale: Scale | None = None,
     opacity: float = 0.75,
@@ -62,17 +62,17 @@ def overlay(
     mark_peak: bool = False,
     draw_box: bool = False,
 ) -> Image.Image:
-    """The map over the picture, with colour bar, words and the key to the hatching below; see `heat_over`.
+    """The map over the image, with colour bar, words and the key to the hatching below; see `heat_over`.
 
-    >>> overlay(Image.new("RGB", (200, 100)), np.array([[0.0, 1.0]]), caption=Caption("cat")).width
+    >>> overlay(Image.new("RGB", (200, 100)), np.array([[0.0, 1.0]]), caption=LegendText("cat")).width
     400
     """
-    seen = seen or whole(picture.size)
+    crop_box = crop_box or whole(image.size)
     scale = scale or Scale.of(values)
     heat = heat_over(
-        picture,
+        image,
         values,
-        seen,
+        crop_box,
         scale=scale,
         opacity=opacity,
         threshold=threshold,
@@ -81,14 +81,14 @@ def overlay(
     )
     factor = -(-NARROWEST // heat.width) if heat.width < NARROWEST else 1
     heat = heat.resize((heat.width * factor, heat.height * factor), Image.Resampling.NEAREST)
-    words = legend(noted(caption or Caption(), scale), scale, heat.width, has_unseen(seen, picture.size))
+    words = legend(noted(caption or LegendText(), scale), scale, heat.width, has_unseen(crop_box, image.size))
     return stacked(heat, words)
 
 
-def noted(caption: Caption, scale: Scale) -> Caption:
+def noted(caption: LegendText, scale: Scale) -> LegendText:
     """The caption, with what the colours mean, and what a reader must know about an odd map.
 
-    >>> noted(Caption(shows="sensitivity"), Scale(-1.0, 1.0)).notes
+    >>> noted(LegendText(shows="sensitivity"), Scale(-1.0, 1.0)).notes
     ('red: a higher value here raises the score, blue: lowers it',)
     """
     unsigned, signed = MEANINGS[caption.shows]
@@ -98,43 +98,43 @@ def noted(caption: Caption, scale: Scale) -> Caption:
     return replace(caption, notes=(*caption.notes, note)) if note else caption
 
 
-def has_unseen(seen: Seen | Tiles, size: tuple[int, int]) -> bool:
-    """Whether some of the picture was cropped away.
+def has_unseen(crop_box: CropBox | Tiles, size: tuple[int, int]) -> bool:
+    """Whether some of the image was cropped away.
 
     >>> has_unseen((0, -5, 10, 15), (10, 10))
     False
     """
-    if isinstance(seen, Tiles):  # between them is paper
+    if isinstance(crop_box, Tiles):  # between them is paper
         return False
-    left, top, right, bottom = seen
+    left, top, right, bottom = crop_box
     return left > 0 or top > 0 or right < size[0] or bottom < size[1]
 
 
 def stacked(upper: Image.Image, lower: Image.Image) -> Image.Image:
-    """Two pictures of the same width, one below the other."""
+    """Two images of the same width, one below the other."""
     canvas = Image.new("RGB", (upper.width, upper.height + lower.height), (255, 255, 255))
     canvas.paste(upper, (0, 0))
     canvas.paste(lower, (0, upper.height))
     return canvas
 
 
-def hatch(picture: Image.Image, seen: Seen | Tiles) -> None:
+def hatch(image: Image.Image, crop_box: CropBox | Tiles) -> None:
     """Hatch, in place, the pixels whose centres were not seen."""
-    if isinstance(seen, Tiles) or not has_unseen(seen, picture.size):
+    if isinstance(crop_box, Tiles) or not has_unseen(crop_box, image.size):
         return
-    width, height = picture.size
-    left, top, right, bottom = seen
+    width, height = image.size
+    left, top, right, bottom = crop_box
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     inside = ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))[None]
     veil = hatched(width, height, max(7, max(width, height) // 56))
     veil.putalpha(Image.fromarray(np.where(inside, 0, np.asarray(veil)[..., 3]).astype(np.uint8)))
-    picture.paste(veil, (0, 0), veil)
+    image.paste(veil, (0, 0), veil)
 
 
-def _mark(picture: Image.Image, point: tuple[float, ...] | None, frame: tuple[int, ...] | None) -> None:
-    """Draw the peak's ring and the box, in place, white on black, so that they show on every picture."""
-    draw = ImageDraw.Draw(picture)
-    unit = max(1, round(max(picture.size) / 300))
+def _mark(image: Image.Image, point: tuple[float, ...] | None, frame: tuple[int, ...] | None) -> None:
+    """Draw the peak's ring and the box, in place, white on black, so that they show on every image."""
+    draw = ImageDraw.Draw(image)
+    unit = max(1, round(max(image.size) / 300))
     for colour, width in (((0, 0, 0), 3 * unit), ((255, 255, 255), unit)):
         if frame:
             left, top, right, bottom = frame

@@ -1,4 +1,4 @@
-// What is drawn on a canvas: the picture, the heat, what was not seen, and the marks.
+// What is drawn on a canvas: the image, the heat, what was not seen, and the marks.
 
 import { heatOf, strengthOf } from "./maps.js";
 
@@ -13,13 +13,13 @@ export function blank(width, height) {
   return canvas;
 }
 
-/** Width and height of the heat's own canvas for a picture on a canvas. */
+/** Width and height of the heat's own canvas for an image on a canvas. */
 export function heatSize(canvas) {
   const factor = Math.min(1, HEAT_SIDE / Math.max(canvas.width, canvas.height));
   return [Math.max(1, Math.round(canvas.width * factor)), Math.max(1, Math.round(canvas.height * factor))];
 }
 
-/** Colours for a field of raw values; the picture stays visible where there is little heat. */
+/** Colours for a field of raw values; the image stays visible where there is little heat. */
 export function heatImage(values, width, height, scale, table, { opacity, threshold }) {
   const canvas = blank(width, height);
   const context = canvas.getContext("2d");
@@ -64,7 +64,7 @@ export function hatch(context, width, height, gap = Math.max(width, height) / 56
   context.stroke();
 }
 
-/** Draw the same path twice, dark below light, so that it shows on every picture. */
+/** Draw the same path twice, dark below light, so that it shows on every image. */
 function outlined(context, unit, path) {
   for (const [style, width] of [["rgba(0, 0, 0, 0.75)", 2.4 * unit], ["#ffffff", 1.1 * unit]]) {
     context.strokeStyle = style;

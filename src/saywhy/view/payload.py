@@ -1,7 +1,7 @@
 """An explanation as plain data: what the viewer, the web studio and the reports are fed with.
 
-The payload is a dict that goes through JSON. Coordinates are pixels of the original pictures; raw maps
-travel on the layer's own grid as base64 of little-endian float32, row by row. Of a picture with tiles
+The payload is a dict that goes through JSON. Coordinates are pixels of the original images; raw maps
+travel on the layer's own grid as base64 of little-endian float32, row by row. Of an image with tiles
 (`saywhy.view.flat`) a map has the shape [tile, h, w].
 """
 
@@ -16,17 +16,17 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.errors import InputError
-from saywhy.geometry import Grid, Seen, Tiles, as_grid, box, peak, scaled, whole
+from saywhy.geometry import CropBox, Grid, Tiles, as_grid, box, peak, scaled, whole
 from saywhy.view.colour import DIVERGING, SEQUENTIAL, colour_table
 from saywhy.view.flat import flat
-from saywhy.view.protocols import Explained, FactLike, PictureLike, grids
+from saywhy.view.protocols import DiagnosticLike, ExplanationLike, SourceImageLike, grids
 
 FORMAT = "saywhy-view/1"
 LONGEST_SIDE = 1600
-"""Pixels; larger pictures are reduced for display only."""
+"""Pixels; larger images are reduced for display only."""
 
 
-class FactEntry(TypedDict):
+class DiagnosticEntry(TypedDict):
     """One line of a validity card."""
 
     name: str
@@ -48,7 +48,7 @@ MapEntry = TypedDict(
         "probability": float | None,
         "grid": list[int],
         "values": str,
-        "card": list[FactEntry],
+        "card": list[DiagnosticEntry],
         "peak": list[float] | None,
         "box": list[float] | None,
     },
@@ -57,13 +57,13 @@ MapEntry = TypedDict(
 
 
 class TileEntry(TypedDict):
-    """Where a picture shows a part of its input; an axis is its name, begin and end, that across first, then down."""
+    """Where an image shows a part of its input; an axis is its name, begin and end, that across first, then down."""
 
     box: list[float]
     axes: list[tuple[str, float, float]]
 
 
-class BarEntry(TypedDict):
+class ComponentEntry(TypedDict):
     """One kind of uncertainty; share of the questions of a test set that are less uncertain, or null."""
 
     name: str
@@ -82,33 +82,33 @@ class RiskEntry(TypedDict):
 
 
 class CertaintyEntry(TypedDict):
-    """How certain the model is of one picture, and whether it should answer (null where that is not known)."""
+    """How certain the model is of one image, and whether it should answer (null where that is not known)."""
 
     answer: str
     probability: float
-    guesses: int
+    num_samples: int
     abstains: bool | None
     text: str
-    bars: list[BarEntry]
+    components: list[ComponentEntry]
     risk: RiskEntry | None
 
 
 class DistanceEntry(TypedDict):
-    """How differently the maps of a picture's targets look, by one method at one layer: 0 alike, 1 unrelated."""
+    """How differently the maps of an image's targets look, by one method at one layer: 0 alike, 1 unrelated."""
 
     method: str
     layer: str
     value: float | None
 
 
-class PictureEntry(TypedDict):
-    """One picture with all of its maps: methods outermost, then layers, then targets."""
+class ImageEntry(TypedDict):
+    """One image with all of its maps: methods outermost, then layers, then targets."""
 
     name: str
     width: int
     height: int
     src: str
-    seen: list[float]
+    crop_box: list[float]
     tiles: list[TileEntry]
     maps: list[MapEntry]
     certainty: CertaintyEntry | None
@@ -121,7 +121,7 @@ class ChapterEntry(TypedDict):
 
     heading: str
     text: str
-    pictures: list[PictureEntry]
+    images: list[ImageEntry]
 
 
 class Payload(TypedDict):
@@ -130,41 +130,41 @@ class Payload(TypedDict):
     format: str
     title: str
     colours: dict[str, str]
-    pictures: list[PictureEntry]
+    images: list[ImageEntry]
     provenance: dict[str, Any]
     lead: NotRequired[str]
     chapters: NotRequired[list[ChapterEntry]]
 
 
-def payload(explanation: Explained, title: str | None = None) -> Payload:
+def payload(explanation: ExplanationLike, title: str | None = None) -> Payload:
     """The explanation as a dict that `json.dumps` accepts, numbers that are not finite as null.
 
-    title: the page's heading; by default the picture's name, or how many pictures there are.
+    title: the page's heading; by default the image's name, or how many images there are.
     """
-    if not explanation.pictures:
-        raise InputError("there is no picture in this explanation, so there is nothing to show")
+    if not explanation.images:
+        raise InputError("there is no image in this explanation, so there is nothing to show")
     explanation = flat(explanation)
-    pictures = explanation.pictures
+    images = explanation.images
     return {
         "format": FORMAT,
-        "title": title or (pictures[0].name if len(pictures) == 1 else f"{len(pictures)} pictures"),
+        "title": title or (images[0].name if len(images) == 1 else f"{len(images)} images"),
         "colours": {
             "sequential": _base64(colour_table(SEQUENTIAL).tobytes()),
             "diverging": _base64(colour_table(DIVERGING).tobytes()),
         },
-        "pictures": [_picture(explanation, index) for index in range(len(pictures))],
+        "images": [_image(explanation, index) for index in range(len(images))],
         "provenance": plain(explanation.provenance),
     }
 
 
-def score(explanation: Explained, sample: int, target: int) -> float | None:
+def score(explanation: ExplanationLike, sample: int, target: int) -> float | None:
     """The score of one target; None where it is the probability, which is shown by itself, or not finite."""
     if explanation.score == "probability" and probability(explanation, sample, target) is not None:
         return None
     return finite(explanation.scores[sample, target].item())
 
 
-def probability(explanation: Explained, sample: int, target: int) -> float | None:
+def probability(explanation: ExplanationLike, sample: int, target: int) -> float | None:
     """Probability in [0, 1] of one target; None where it has none, as a target that is not a class."""
     if explanation.probabilities is None:
         return None
@@ -204,10 +204,10 @@ def dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _picture(explanation: Explained, index: int) -> PictureEntry:
-    picture = explanation.pictures[index]
-    width, height = picture.image.size
-    shown = reduced(picture.image, LONGEST_SIDE)
+def _image(explanation: ExplanationLike, index: int) -> ImageEntry:
+    source = explanation.images[index]
+    width, height = source.image.size
+    shown = reduced(source.image, LONGEST_SIDE)
     maps = [
         _map(explanation, index, target, method, layer, stack[index, target], shown.size)
         for method, layer, stack in grids(explanation)
@@ -215,12 +215,12 @@ def _picture(explanation: Explained, index: int) -> PictureEntry:
         if name  # behind the end of a shorter caption there is none
     ]
     return {
-        "name": picture.name,
+        "name": source.name,
         "width": width,
         "height": height,
         "src": _data_uri(shown),
-        "seen": _edges(whole(picture.image.size) if isinstance(picture.seen, Tiles) else picture.seen),
-        "tiles": _tiles(picture),
+        "crop_box": _edges(whole(source.image.size) if isinstance(source.crop_box, Tiles) else source.crop_box),
+        "tiles": _tiles(source),
         "maps": maps,
         "certainty": _certainty(explanation, index),
         "beside": getattr(explanation, "beside", False),
@@ -231,7 +231,7 @@ def _picture(explanation: Explained, index: int) -> PictureEntry:
     }
 
 
-def _certainty(explanation: Explained, index: int) -> CertaintyEntry | None:
+def _certainty(explanation: ExplanationLike, index: int) -> CertaintyEntry | None:
     told = getattr(explanation, "certainty", ())
     if not told:
         return None
@@ -239,11 +239,12 @@ def _certainty(explanation: Explained, index: int) -> CertaintyEntry | None:
     return {
         "answer": one.answer,
         "probability": one.probability,
-        "guesses": one.guesses,
+        "num_samples": one.num_samples,
         "abstains": one.abstains,
         "text": one.text,
-        "bars": [
-            {"name": b.name, "value": b.value, "unit": b.unit, "share": b.share, "among": b.among} for b in one.bars
+        "components": [
+            {"name": b.name, "value": b.value, "unit": b.unit, "share": b.share, "among": b.among}
+            for b in one.components
         ],
         "risk": _risk(one.risk),
     }
@@ -255,19 +256,19 @@ def _risk(one: Any) -> RiskEntry | None:
     return {"curve": list(one.curve), "percent": one.percent, "text": one.text}
 
 
-def _tiles(picture: PictureLike) -> list[TileEntry]:
-    if not isinstance(picture.seen, Tiles):
+def _tiles(source: SourceImageLike) -> list[TileEntry]:
+    if not isinstance(source.crop_box, Tiles):
         return []
-    axes = getattr(picture, "axes", [()] * len(picture.seen))
-    return [{"box": _edges(tile), "axes": list(own)} for tile, own in zip(picture.seen, axes, strict=True)]
+    axes = getattr(source, "axes", [()] * len(source.crop_box))
+    return [{"box": _edges(tile), "axes": list(own)} for tile, own in zip(source.crop_box, axes, strict=True)]
 
 
-def _edges(box: Seen) -> list[float]:
+def _edges(box: CropBox) -> list[float]:
     return [float(edge) for edge in box]
 
 
 def _map(
-    explanation: Explained,
+    explanation: ExplanationLike,
     sample: int,
     target: int,
     method: str,
@@ -275,9 +276,9 @@ def _map(
     values: Tensor,
     shown: tuple[int, int],
 ) -> MapEntry:
-    picture = explanation.pictures[sample]
+    source = explanation.images[sample]
     grid = as_grid(values)
-    point = peak(grid, picture.seen)
+    point = peak(grid, source.crop_box)
     cards = explanation.cards.get((method, layer))
     return {
         "method": method,
@@ -292,30 +293,30 @@ def _map(
         "values": _base64(grid.astype("<f4").tobytes()),
         "card": [_fact(fact) for fact in cards[sample][target]] if cards else [],
         "peak": list(point) if point else None,
-        "box": _box_at(grid, picture.seen, picture.image.size, shown),
+        "box": _box_at(grid, source.crop_box, source.image.size, shown),
     }
 
 
-def _fact(fact: FactLike) -> FactEntry:
+def _fact(fact: DiagnosticLike) -> DiagnosticEntry:
     return {"name": fact.name, "state": fact.state, "text": fact.text}
 
 
-def _box_at(grid: Grid, seen: Seen | Tiles, size: tuple[int, int], shown: tuple[int, int]) -> list[float] | None:
-    """The box in original pixels, found on the picture as shown.
+def _box_at(grid: Grid, crop_box: CropBox | Tiles, size: tuple[int, int], shown: tuple[int, int]) -> list[float] | None:
+    """The box in original pixels, found on the image as shown.
 
-    Connected parts of a 48-megapixel photograph take seconds a map; on the reduced picture the edges are
-    right to one displayed pixel, and nobody can see more than that. Pictures that are not reduced have the
+    Connected parts of a 48-megapixel photograph take seconds a map; on the reduced image the edges are
+    right to one displayed pixel, and nobody can see more than that. Images that are not reduced have the
     exact box.
     """
     across, down = shown[0] / size[0], shown[1] / size[1]
-    found = box(grid, scaled(seen, across, down), shown)
+    found = box(grid, scaled(crop_box, across, down), shown)
     if found is None:
         return None
     return [found[0] / across, found[1] / down, found[2] / across, found[3] / down]
 
 
 def reduced(image: Image.Image, longest: int) -> Image.Image:
-    """The picture in RGB, its longer side at most ``longest`` pixels.
+    """The image in RGB, its longer side at most ``longest`` pixels.
 
     >>> reduced(Image.new("L", (400, 100)), 200).size
     (200, 50)
@@ -329,7 +330,7 @@ def reduced(image: Image.Image, longest: int) -> Image.Image:
 
 
 def _data_uri(image: Image.Image) -> str:
-    """PNG for small pictures, which are often drawn and whose pixels count; JPEG for photographs."""
+    """PNG for small images, which are often drawn and whose pixels count; JPEG for photographs."""
     kind = "PNG" if image.width * image.height <= 256 * 256 else "JPEG"
     buffer = BytesIO()
     image.save(buffer, kind, **({"quality": 90} if kind == "JPEG" else {"optimize": True}))

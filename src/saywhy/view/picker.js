@@ -1,4 +1,4 @@
-// The choice of what is explained: target, method and layer. Words of a sentence stand above the picture, in a row.
+// The choice of what is explained: target, method and layer. Words of a sentence stand above the image, in a row.
 
 import { percent, short } from "./maps.js";
 import { groupName, make } from "./words.js";
@@ -31,9 +31,9 @@ export class Picker {
     this.viewer.announce();
   }
 
-  /** Offer what this picture has, and keep the choice where it still exists. B begins with the second target. */
+  /** Offer what this image has, and keep the choice where it still exists. B begins with the second target. */
   refill() {
-    const { maps } = this.viewer.picture;
+    const { maps } = this.viewer.source;
     const methods = [...new Set(maps.map((map) => map.method))];
     this.chosen.method = fill(this.method, methods, this.chosen.method);
     const same = maps.filter((map) => map.method === this.chosen.method);

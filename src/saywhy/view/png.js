@@ -1,4 +1,4 @@
-// A note inside a PNG file: how the picture was made, where `sheet.save_png` puts it too.
+// A note inside a PNG file: how the image was made, where `sheet.save_png` puts it too.
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte;

@@ -1,4 +1,4 @@
-// The current view as one picture, for a file.
+// The current view as one image, for a file.
 
 import { blank } from "./paint.js";
 

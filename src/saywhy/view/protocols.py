@@ -7,11 +7,11 @@ from PIL import Image
 from torch import Tensor
 
 from saywhy.errors import LayerError
-from saywhy.geometry import Seen, Tiles
+from saywhy.geometry import CropBox, Tiles
 
 
 @runtime_checkable
-class FactLike(Protocol):
+class DiagnosticLike(Protocol):
     """One line of a validity card; the state is good, warning or bad."""
 
     @property
@@ -23,22 +23,22 @@ class FactLike(Protocol):
 
 
 @runtime_checkable
-class PictureLike(Protocol):
-    """An original picture and the part of it that the network saw."""
+class SourceImageLike(Protocol):
+    """An original image and the part of it that the network saw."""
 
     @property
     def name(self) -> str: ...
     @property
     def image(self) -> Image.Image: ...
     @property
-    def seen(self) -> Seen | Tiles: ...
+    def crop_box(self) -> CropBox | Tiles: ...
 
 
 @runtime_checkable
-class Explained(Protocol):
-    """What the view needs of an explanation of B pictures with T targets each.
+class ExplanationLike(Protocol):
+    """What the view needs of an explanation of B images with T targets each.
 
-    Of signals and volumes ``pictures`` have ``values`` as well, and `saywhy.view.flat` makes pictures of them.
+    Of signals and volumes ``images`` have ``values`` as well, and `saywhy.view.flat` makes images of them.
     """
 
     @property
@@ -58,9 +58,9 @@ class Explained(Protocol):
     @property
     def words(self) -> Sequence[int]: ...
     @property
-    def pictures(self) -> Sequence[PictureLike]: ...
+    def images(self) -> Sequence[SourceImageLike]: ...
     @property
-    def cards(self) -> Mapping[tuple[str, str], Sequence[Sequence[Sequence[FactLike]]]]: ...
+    def cards(self) -> Mapping[tuple[str, str], Sequence[Sequence[Sequence[DiagnosticLike]]]]: ...
     @property
     def shows(self) -> Mapping[str, str]: ...
     @property
@@ -68,7 +68,7 @@ class Explained(Protocol):
     def __getitem__(self, key: tuple[str, str]) -> Tensor: ...
 
 
-def grids(explanation: Explained) -> Iterator[tuple[str, str, Tensor]]:
+def grids(explanation: ExplanationLike) -> Iterator[tuple[str, str, Tensor]]:
     """Method, layer and maps [B, T, *space] of every pair that exists."""
     for method in explanation.methods:
         for layer in explanation.layers:

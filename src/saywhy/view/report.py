@@ -1,4 +1,4 @@
-"""One HTML file that holds the viewer, the pictures, the maps and how they were made.
+"""One HTML file that holds the viewer, the images, the maps and how they were made.
 
 It works from ``file://`` with no server and no network: a content security policy allows the scripts and the
 style of this very page by their digest and nothing else, so that a hostile label could not run even if it
@@ -16,9 +16,9 @@ from pathlib import Path
 from jinja2 import Environment, Template
 from markupsafe import Markup
 
-from saywhy.io.atomic import written_whole
+from saywhy.io.atomic import atomic_write
 from saywhy.view.payload import Payload, dumps, payload
-from saywhy.view.protocols import Explained
+from saywhy.view.protocols import ExplanationLike
 
 SCRIPTS = (
     "maps.js",
@@ -38,7 +38,7 @@ SCRIPTS = (
 def report_html(data: Payload) -> str:
     """One self-contained page for a payload.
 
-    >>> data = {"format": "saywhy-view/1", "title": "<b>", "colours": {}, "pictures": [], "provenance": {}}
+    >>> data = {"format": "saywhy-view/1", "title": "<b>", "colours": {}, "images": [], "provenance": {}}
     >>> page = report_html(data)
     >>> "<title>&lt;b&gt; · saywhy</title>" in page
     True
@@ -55,15 +55,15 @@ def report_html(data: Payload) -> str:
     )
 
 
-def save_html(explanation: Explained, path: str | Path, title: str | None = None) -> Path:
+def save_html(explanation: ExplanationLike, path: str | Path, title: str | None = None) -> Path:
     """Write the explanation as one self-contained page, whole or not at all; returns the path."""
     page = report_html(payload(explanation, title))
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return Path(path)
 
 
-def notebook_html(explanation: Explained, height: int = 760) -> str:
+def notebook_html(explanation: ExplanationLike, height: int = 760) -> str:
     """The same page in a frame of its own, so that neither the notebook nor another cell can clash with it.
 
     height: of the frame, in CSS pixels.

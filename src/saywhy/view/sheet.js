@@ -1,10 +1,10 @@
-// All targets of one method and layer, side by side: small pictures that are buttons as well.
+// All targets of one method and layer, side by side: small images that are buttons as well.
 
 import { short } from "./maps.js";
 import { blank, drawPeak, heatImage, heatSize } from "./paint.js";
 import { details, groupName, make } from "./words.js";
 
-const SIDE = 240; // canvas pixels of the longer side of a small picture
+const SIDE = 240; // canvas pixels of the longer side of a small image
 
 /** Every target with its map; the chosen one is what figure A shows. */
 export class Sheet {
@@ -19,7 +19,7 @@ export class Sheet {
   /** The maps of the method and the layer of side A. */
   get maps() {
     const { method, layer } = this.viewer.state.sides.A;
-    return this.viewer.picture.maps.filter((map) => map.method === method && map.layer === layer);
+    return this.viewer.source.maps.filter((map) => map.method === method && map.layer === layer);
   }
 
   show(visible) {
@@ -80,7 +80,7 @@ export class Sheet {
   /** How differently the maps look, where somebody measured it. */
   apart() {
     const { method, layer } = this.viewer.state.sides.A;
-    const found = this.viewer.picture.distances.find((one) => one.method === method && one.layer === layer);
+    const found = this.viewer.source.distances.find((one) => one.method === method && one.layer === layer);
     if (!found || found.value === null) return "";
     return `These maps differ by ${short(Number(found.value.toFixed(2)))} (0: the same order of places, 1: unrelated, 2: opposite).`;
   }

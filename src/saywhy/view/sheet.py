@@ -1,4 +1,4 @@
-"""Many maps on one page: a row for each picture, the plain picture first; and the PNG file that is saved."""
+"""Many maps on one page: a row for each image, the plain image first; and the PNG file that is saved."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,13 +8,13 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from saywhy.geometry import Seen, Tiles, scaled
-from saywhy.io.atomic import written_whole
+from saywhy.geometry import CropBox, Tiles, scaled
+from saywhy.io.atomic import atomic_write
 from saywhy.view.flat import flat
-from saywhy.view.legend import Caption, legend
+from saywhy.view.legend import LegendText, legend
 from saywhy.view.overlay import NARROWEST, has_unseen, heat_over, noted, overlay, stacked
 from saywhy.view.payload import LONGEST_SIDE, dumps, plain, probability, reduced, score
-from saywhy.view.protocols import Explained, grids
+from saywhy.view.protocols import ExplanationLike, grids
 from saywhy.view.scale import Scale
 
 GAP = 16
@@ -24,20 +24,20 @@ KEY = "saywhy"
 """Keyword of the PNG chunk that says how the maps were made."""
 
 
-def sheet(explanation: Explained, *, panel: int = NARROWEST, columns: int = 6) -> Image.Image:
-    """All maps of an explanation: a row for each picture, a column for each method, layer and target.
+def sheet(explanation: ExplanationLike, *, panel: int = NARROWEST, columns: int = 6) -> Image.Image:
+    """All maps of an explanation: a row for each image, a column for each method, layer and target.
 
     panel: width of a panel in pixels; columns: maps in a row before it goes on below.
     """
     explanation = flat(explanation)
     rows: list[list[Image.Image]] = []
-    for sample, picture in enumerate(explanation.pictures):
-        small, seen = fitted(picture.image, picture.seen, panel)
-        hidden = has_unseen(seen, small.size)
-        first = stacked(small, legend(Caption(picture.name), None, panel))
+    for sample, source in enumerate(explanation.images):
+        small, crop_box = fitted(source.image, source.crop_box, panel)
+        hidden = has_unseen(crop_box, small.size)
+        first = stacked(small, legend(LegendText(source.name), None, panel))
         panels = [
             stacked(
-                heat_over(small, stack[sample, target], seen, scale=scale, mark_peak=True),
+                heat_over(small, stack[sample, target], crop_box, scale=scale, mark_peak=True),
                 legend(words, scale, panel, hidden),
             )
             for method, layer, stack in grids(explanation)
@@ -52,28 +52,28 @@ def sheet(explanation: Explained, *, panel: int = NARROWEST, columns: int = 6) -
 
 
 def overlay_of(
-    explanation: Explained,
+    explanation: ExplanationLike,
     sample: int = 0,
     target: int = 0,
     method: str | None = None,
     layer: str | None = None,
     **look: Any,
 ) -> Image.Image:
-    """One map of an explanation at the picture's own size, with its legend; large photographs are reduced.
+    """One map of an explanation at the image's own size, with its legend; large photographs are reduced.
 
     method, layer: the first by default; look: scale, opacity, threshold, mark_peak, draw_box of `overlay`.
     """
     explanation = flat(explanation)
     method = method or explanation.methods[0]
     layer = layer or next(has for m, has, _ in grids(explanation) if m == method)
-    picture = explanation.pictures[sample]
-    factor = min(1.0, LONGEST_SIDE / max(picture.image.size))
-    shown, seen = fitted(picture.image, picture.seen, max(1, round(picture.image.width * factor)))
-    words = replace(caption(explanation, sample, target, method, layer), picture=picture.name)
-    return overlay(shown, explanation[method, layer][sample, target], seen, words, **look)
+    source = explanation.images[sample]
+    factor = min(1.0, LONGEST_SIDE / max(source.image.size))
+    shown, crop_box = fitted(source.image, source.crop_box, max(1, round(source.image.width * factor)))
+    words = replace(caption(explanation, sample, target, method, layer), image=source.name)
+    return overlay(shown, explanation[method, layer][sample, target], crop_box, words, **look)
 
 
-def save_png(explanation: Explained, path: str | Path) -> Path:
+def save_png(explanation: ExplanationLike, path: str | Path) -> Path:
     """Write one map with its legend, or all of them as a sheet, whole or not at all; returns the path.
 
     How the maps were made stands as JSON in the PNG's text chunk "saywhy".
@@ -81,15 +81,15 @@ def save_png(explanation: Explained, path: str | Path) -> Path:
     note = PngInfo()
     note.add_itxt(KEY, dumps(plain(explanation.provenance)))
     image = _whole(explanation)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         image.save(temporary, "PNG", pnginfo=note)
     return Path(path)
 
 
-def caption(explanation: Explained, sample: int, target: int, method: str, layer: str) -> Caption:
+def caption(explanation: ExplanationLike, sample: int, target: int, method: str, layer: str) -> LegendText:
     """The words for one map."""
     cards = explanation.cards.get((method, layer))
-    return Caption(
+    return LegendText(
         target=explanation.targets[sample][target],
         score=score(explanation, sample, target),
         probability=probability(explanation, sample, target),
@@ -106,21 +106,21 @@ def _worries(card: Sequence[Any]) -> tuple[str, ...]:
     return tuple(f"{fact.state}: {fact.text}" for fact in worries) or ("card: nothing against this map",)
 
 
-def fitted(image: Image.Image, seen: Seen | Tiles, width: int) -> tuple[Image.Image, Seen | Tiles]:
-    """The picture at ``width`` pixels, and the seen box in its pixels.
+def fitted(image: Image.Image, crop_box: CropBox | Tiles, width: int) -> tuple[Image.Image, CropBox | Tiles]:
+    """The image at ``width`` pixels, and the seen box in its pixels.
 
     >>> fitted(Image.new("RGB", (100, 50)), (25, 0, 75, 50), 200)[1]
     (50.0, 0.0, 150.0, 100.0)
     """
     height = max(1, round(image.height * width / image.width))
     small = reduced(image, max(image.size)).resize((width, height), Image.Resampling.LANCZOS)
-    return small, scaled(seen, width / image.width, height / image.height)
+    return small, scaled(crop_box, width / image.width, height / image.height)
 
 
-def _whole(explanation: Explained) -> Image.Image:
+def _whole(explanation: ExplanationLike) -> Image.Image:
     """All there is to see: the one map with its peak, or a sheet of several."""
     pairs = [(method, layer) for method, layer, _ in grids(explanation)]
-    if len(explanation.pictures) == len(explanation.targets[0]) == len(pairs) == 1:
+    if len(explanation.images) == len(explanation.targets[0]) == len(pairs) == 1:
         return overlay_of(explanation, 0, 0, *pairs[0], mark_peak=True)
     return sheet(explanation)
 

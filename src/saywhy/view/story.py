@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saywhy.errors import InputError
-from saywhy.io.atomic import written_whole
+from saywhy.io.atomic import atomic_write
 from saywhy.view.album import album
 from saywhy.view.payload import Payload
-from saywhy.view.protocols import Explained
+from saywhy.view.protocols import ExplanationLike
 from saywhy.view.report import report_html
 
 
@@ -24,7 +24,7 @@ class Chapter:
 
     heading: str
     text: str
-    explanations: Sequence[Explained]
+    explanations: Sequence[ExplanationLike]
 
 
 def story(title: str, lead: str, chapters: Sequence[Chapter]) -> Payload:
@@ -41,9 +41,9 @@ def story(title: str, lead: str, chapters: Sequence[Chapter]) -> Payload:
         "title": title,
         "lead": lead,
         "colours": parts[0]["colours"],
-        "pictures": [],
+        "images": [],
         "chapters": [
-            {"heading": chapter.heading, "text": chapter.text, "pictures": part["pictures"]}
+            {"heading": chapter.heading, "text": chapter.text, "images": part["images"]}
             for chapter, part in zip(chapters, parts, strict=True)
         ],
         "provenance": {c.heading: part["provenance"] for c, part in zip(chapters, parts, strict=True)},
@@ -53,6 +53,6 @@ def story(title: str, lead: str, chapters: Sequence[Chapter]) -> Payload:
 def save_story(title: str, lead: str, chapters: Sequence[Chapter], path: str | Path) -> Path:
     """Write a story as one self-contained page, whole or not at all; returns the path."""
     page = report_html(story(title, lead, chapters))
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return Path(path)

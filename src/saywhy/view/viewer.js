@@ -13,24 +13,24 @@ import { describe, groupName, make } from "./words.js";
 
 const SIGNS = { good: ["✓", "good"], warning: ["!", "warning"], bad: ["✕", "bad"] };
 
-/** Show the payload inside of `root`, which is emptied; resolves when the first picture is drawn. */
+/** Show the payload inside of `root`, which is emptied; resolves when the first image is drawn. */
 export async function mount(root, payload) {
   const viewer = new Viewer(root, payload);
   await viewer.ready;
   return viewer;
 }
 
-/** A heading and a sentence for every chapter, and its viewer; resolves when all have drawn their first picture. */
+/** A heading and a sentence for every chapter, and its viewer; resolves when all have drawn their first image. */
 export async function tell(root, { title, lead, chapters, provenance: facts, ...shared }) {
   const stages = chapters.map(() => make("div", { className: "saywhy" }));
-  const told = chapters.map(({ heading, text }, index) =>
+  const sections = chapters.map(({ heading, text }, index) =>
     make("section", { className: "chapter" }, make("h2", {}, heading), make("p", {}, text), stages[index]),
   );
   const header = make("header", {}, make("h1", {}, title), make("p", { className: "lead" }, lead));
-  root.replaceChildren(header, ...told, provenance(facts));
+  root.replaceChildren(header, ...sections, provenance(facts));
   return Promise.all(
-    chapters.map(({ heading, pictures }, i) =>
-      mount(stages[i], { ...shared, title: heading, pictures, provenance: { [heading]: facts?.[heading] }, chapter: true }),
+    chapters.map(({ heading, images }, i) =>
+      mount(stages[i], { ...shared, title: heading, images, provenance: { [heading]: facts?.[heading] }, chapter: true }),
     ),
   );
 }
@@ -42,10 +42,10 @@ class Viewer {
       sequential: bytes(payload.colours.sequential),
       diverging: bytes(payload.colours.diverging),
     };
-    this.images = new Map();
+    this.decoded = new Map();
     this.fields = new Map();
     this.state = {
-      picture: 0,
+      source: 0,
       sides: { A: {}, B: {} },
       compare: false,
       difference: false,
@@ -56,7 +56,7 @@ class Viewer {
       box: false,
       grey: false,
       cross: null,
-      sheet: payload.pictures.some((picture) => picture.beside || picture.certainty),
+      sheet: payload.images.some((source) => source.beside || source.certainty),
     };
     this.figures = Object.fromEntries(["A", "B", "difference"].map((side) => [side, new Figure(this, side)]));
     this.pickers = { A: new Picker(this, "A"), B: new Picker(this, "B") };
@@ -97,9 +97,9 @@ class Viewer {
   }
 
   thumbnails() {
-    const pictures = this.payload.pictures;
+    const images = this.payload.images;
     const name = groupName();
-    const choices = pictures.map((picture, index) =>
+    const choices = images.map((source, index) =>
       make(
         "label",
         { className: "thumbnail" },
@@ -109,12 +109,12 @@ class Viewer {
           checked: index === 0,
           onchange: () => this.choosePicture(index, true),
         }),
-        make("img", { src: picture.src, alt: "", loading: "lazy", decoding: "async" }),
-        make("span", {}, picture.name),
+        make("img", { src: source.src, alt: "", loading: "lazy", decoding: "async" }),
+        make("span", {}, source.name),
       ),
     );
     const legend = make("legend", {}, "Picture");
-    return make("fieldset", { className: "thumbnails", hidden: pictures.length < 2 }, legend, ...choices);
+    return make("fieldset", { className: "thumbnails", hidden: images.length < 2 }, legend, ...choices);
   }
 
   display() {
@@ -177,12 +177,12 @@ class Viewer {
     return make("fieldset", { className: "scale" }, legend, choices);
   }
 
-  get picture() {
-    return this.payload.pictures[this.state.picture];
+  get source() {
+    return this.payload.images[this.state.source];
   }
 
   get size() {
-    return [this.picture.width, this.picture.height];
+    return [this.source.width, this.source.height];
   }
 
   set(key, value) {
@@ -192,12 +192,12 @@ class Viewer {
   }
 
   async choosePicture(index, announce = false) {
-    const picture = this.payload.pictures[index];
+    const source = this.payload.images[index];
     this.wanted = index;
-    const image = await this.load(picture);
+    const image = await this.load(source);
     if (this.wanted !== index) return; // another was chosen while this one was decoded
-    for (const map of picture.maps) map.raw ??= floats(map.values);
-    Object.assign(this.state, { picture: index, cross: null });
+    for (const map of source.maps) map.raw ??= floats(map.values);
+    Object.assign(this.state, { source: index, cross: null });
     this.image = image;
     for (const picker of Object.values(this.pickers)) picker.refill();
     this.drawCertainty();
@@ -205,26 +205,26 @@ class Viewer {
     if (announce) this.announce();
   }
 
-  async load(picture) {
-    if (!this.images.has(picture)) {
+  async load(source) {
+    if (!this.decoded.has(source)) {
       const image = new Image();
-      image.src = picture.src;
+      image.src = source.src;
       await image.decode();
-      this.images.set(picture, image);
+      this.decoded.set(source, image);
     }
-    return this.images.get(picture);
+    return this.decoded.get(source);
   }
 
   /** The map that one side shows; the other sides of the choice are kept possible by its picker. */
   map(side) {
     const { method, layer, target } = this.state.sides[side];
-    const same = this.picture.maps.filter((map) => map.method === method && map.layer === layer);
+    const same = this.source.maps.filter((map) => map.method === method && map.layer === layer);
     return same[target] ?? null;
   }
 
   scale(map) {
     const { method, layer } = map;
-    const peers = this.picture.maps.filter((other) => other.method === method && other.layer === layer);
+    const peers = this.source.maps.filter((other) => other.method === method && other.layer === layer);
     return scaleOf(this.state.shared ? peers : [map]);
   }
 
@@ -239,12 +239,12 @@ class Viewer {
   }
 
   newField(map, width, height) {
-    return field(map, boxesOf(this.picture), this.size, width, height);
+    return field(map, boxesOf(this.source), this.size, width, height);
   }
 
   /** What stands under a point of one figure: raw value, null if not seen; for the difference, of levels. */
   read(side, x, y) {
-    const boxes = boxesOf(this.picture);
+    const boxes = boxesOf(this.source);
     if (side !== "difference") return this.map(side) ? valueAt(this.map(side), boxes, x, y) : null;
     const levels = ["A", "B"].map((one) => {
       const map = this.map(one);
@@ -285,12 +285,12 @@ class Viewer {
     return card.replaceChildren(make("h2", {}, title), make("ul", {}, ...lines));
   }
 
-  /** How uncertain the model is of the picture: of every kind a bar, as long as the share of questions it is above. */
+  /** How uncertain the model is of the image: of every kind a bar, as long as the share of questions it is above. */
   drawCertainty() {
-    const told = this.picture.certainty;
-    this.certainty.hidden = !told;
-    if (!told) return this.certainty.replaceChildren();
-    const rows = told.bars.map(({ name, value, unit, share, among }) => {
+    const report = this.source.certainty;
+    this.certainty.hidden = !report;
+    if (!report) return this.certainty.replaceChildren();
+    const rows = report.components.map(({ name, value, unit, share, among }) => {
       const bar = share === null ? null : make("meter", { min: 0, max: 1, value: share });
       bar?.setAttribute("aria-label", `${name}: above ${percent0(share)} of ${among}`);
       return make(
@@ -302,27 +302,27 @@ class Viewer {
         share === null ? null : make("span", { className: "count" }, `above ${percent0(share)} of ${among}`),
       );
     });
-    const [sign, className] = told.abstains === null ? ["?", ""] : SIGNS[told.abstains ? "bad" : "good"];
+    const [sign, className] = report.abstains === null ? ["?", ""] : SIGNS[report.abstains ? "bad" : "good"];
     const verdict = make(
       "li",
       { className },
       make("span", { className: "sign", "aria-hidden": "true" }, sign),
-      make("span", {}, told.text),
+      make("span", {}, report.text),
     );
-    const guesses = told.guesses > 1 ? `, ${told.guesses} guesses` : "";
+    const samples = report.num_samples > 1 ? `, ${report.num_samples} Monte Carlo samples` : "";
     return this.certainty.replaceChildren(
       make("h2", {}, "How uncertain is it?"),
-      make("p", { className: "count" }, `${told.answer}, ${percent0(told.probability)}${guesses}`),
+      make("p", { className: "count" }, `${report.answer}, ${percent0(report.probability)}${samples}`),
       make("ul", { className: "bars" }, ...rows),
       make("ul", {}, verdict),
-      ...(told.risk ? [riskCurve(told.risk), make("p", { className: "count" }, told.risk.text)] : []),
+      ...(report.risk ? [riskCurve(report.risk), make("p", { className: "count" }, report.risk.text)] : []),
     );
   }
 
   announce() {
     const { compare, difference } = this.state;
     const shown = (compare ? ["A", "B"] : ["A"]).map((side) => describe(this.map(side))).join(", compared with ");
-    this.status.textContent = `Showing ${shown}, on ${this.picture.name}${compare && difference ? ", and their difference" : ""}.`;
+    this.status.textContent = `Showing ${shown}, on ${this.source.name}${compare && difference ? ", and their difference" : ""}.`;
   }
 
   moveCross(point, aloud) {
@@ -339,7 +339,7 @@ class Viewer {
     const plain = await new Promise((done) => canvas.toBlob(done, "image/png"));
     const file = await withText(plain, "saywhy", JSON.stringify(this.payload.provenance ?? {}));
     const address = URL.createObjectURL(file);
-    const name = `${this.picture.name.replace(/\.\w+$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "_") || "map"}-why.png`;
+    const name = `${this.source.name.replace(/\.\w+$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "_") || "map"}-why.png`;
     make("a", { href: address, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(address), 10_000);
     this.status.textContent = `Saved as ${name}`;
@@ -351,8 +351,8 @@ function percent0(share) {
   return `${Math.round(100 * share)} %`;
 }
 
-function counted({ pictures }) {
-  const distinct = (key) => new Set(pictures.flatMap((picture) => picture.maps.map((map) => map[key]))).size;
+function counted({ images }) {
+  const distinct = (key) => new Set(images.flatMap((source) => source.maps.map((map) => map[key]))).size;
   const counts = [[distinct("target"), "target"], [distinct("method"), "method"], [distinct("layer"), "layer"]];
   return counts.map(([count, noun]) => `${count} ${noun}${count === 1 ? "" : "s"}`).join(" · ");
 }

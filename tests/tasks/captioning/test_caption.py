@@ -11,8 +11,8 @@ from saywhy.errors import InputError, MethodError, TargetError
 from saywhy.explanation import Explanation
 from saywhy.metrics.diversity import map_distance
 from saywhy.targets import Sentence, Words
-from saywhy.tasks.captioning.caption import caption, captions, compare, diverse_captions
-from saywhy.tasks.captioning.networks import Captioning, ShowAndTell, TopDown
+from saywhy.tasks.captioning.caption import caption, explain_captions, generate_captions, generate_diverse_captions
+from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
 
 KNOWN = Vocabulary.of(["a red cat and a blue mug"])
@@ -22,85 +22,85 @@ KNOWN = Vocabulary.of(["a red cat and a blue mug"])
 def model(request) -> saywhy.Model:
     torch.manual_seed(1)
     trunk = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU())
-    network = Captioning(trunk, request.param(6, len(KNOWN), 5, 7)).train()
+    network = CaptionModel(trunk, request.param(6, len(KNOWN), 5, 7)).train()
     loaded = saywhy.load(network, labels=KNOWN.words, input_size=16)
     return dataclasses.replace(loaded, texts={"caption": KNOWN.batch})
 
 
 @pytest.fixture
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2))
 
 
-def test_sentences_are_of_known_words_and_the_same_twice(model, pictures):
-    found = captions(model, pictures, count=2)
-    assert [len(of_picture) for of_picture in found] == [2, 2]
-    for text in (text for of_picture in found for text in of_picture):
+def test_sentences_are_of_known_words_and_the_same_twice(model, images):
+    found = generate_captions(model, images, count=2)
+    assert [len(of_image) for of_image in found] == [2, 2]
+    for text in (text for of_image in found for text in of_image):
         assert set(text.split()) <= set(KNOWN.words[4:])
-    assert captions(model, pictures, count=2) == found
-    assert captions(model, pictures[1:])[0][0] == captions(model, pictures)[1][0]
+    assert generate_captions(model, images, count=2) == found
+    assert generate_captions(model, images[1:])[0][0] == generate_captions(model, images)[1][0]
     assert model.module.training
 
 
 @torch.no_grad()
-def test_the_first_sentence_is_the_likelier_one(model, pictures):
-    first, second = captions(model, pictures[:1], count=2)[0]
+def test_the_first_sentence_is_the_likelier_one(model, images):
+    first, second = generate_captions(model, images[:1], count=2)[0]
     network = model.module.eval()
     means = []
     for text in (first, second):
-        likely = network(pictures[:1], KNOWN.batch([text])).log_probabilities()
+        likely = network(images[:1], KNOWN.batch([text])).log_probabilities()
         means.append(float(likely.sum() / (likely != 0).sum()))
     assert means[0] >= means[1] - 1e-5
 
 
-def test_a_map_of_the_sentence_and_of_every_word(model, pictures):
-    said = captions(model, pictures[:1])[0][0]
-    e = caption(model, pictures[:1], layer="trunk", relu=False)
+def test_a_map_of_the_sentence_and_of_every_word(model, images):
+    said = generate_captions(model, images[:1])[0][0]
+    e = caption(model, images[:1], layer="trunk", relu=False)
     assert e.targets == [[said, *said.split()]]
     torch.testing.assert_close(e.maps[:, 0], e.maps[:, 1:].sum(1))
 
 
-def test_a_caption_of_ones_own(model, pictures):
-    e = caption(model, pictures[:1], "a blue cat", layer="trunk", relu=False)
+def test_a_caption_of_ones_own(model, images):
+    e = caption(model, images[:1], "a blue cat", layer="trunk", relu=False)
     assert e.targets == [["a blue cat", "a", "blue", "cat"]]
     with pytest.raises(InputError, match="none of the words"):
-        caption(model, pictures[:1], "где кошка")
+        caption(model, images[:1], "где кошка")
 
 
-def test_a_model_that_says_nothing(pictures):
+def test_a_model_that_says_nothing(images):
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 14 * 14, 2))
     with pytest.raises(InputError, match="says nothing of its own accord"):
-        captions(saywhy.load(network), pictures)
+        generate_captions(saywhy.load(network), images)
 
 
-def test_where_the_network_itself_looked_is_a_choice_beside_the_methods(model, pictures):
+def test_where_the_network_itself_looked_is_a_choice_beside_the_methods(model, images):
     said = "a red cat"
     if isinstance(model.module.head, ShowAndTell):
         with pytest.raises(MethodError, match="Said has nothing there"):
-            caption(model, pictures[:1], said, method="model-attention", layer="trunk")
+            caption(model, images[:1], said, method="model-attention", layer="trunk")
         return
-    e = caption(model, pictures[:1], said, ["gradcam", "model-attention"], layer="trunk", relu=False)
+    e = caption(model, images[:1], said, ["gradcam", "model-attention"], layer="trunk", relu=False)
     with torch.no_grad():
-        wanted = model.module.eval()(pictures[:1], KNOWN.batch([said])).attention
+        wanted = model.module.eval()(images[:1], KNOWN.batch([said])).attention
     torch.testing.assert_close(e["model-attention"][:, 1:], wanted[:, :3])
     torch.testing.assert_close(e["model-attention"][:, 0], wanted[:, :3].mean(1))
     assert e.shows == {"gradcam": "evidence", "model-attention": "activity"}
 
 
-def test_words_behind_the_end_of_a_shorter_caption_were_not_looked_for(model, pictures):
+def test_words_behind_the_end_of_a_shorter_caption_were_not_looked_for(model, images):
     if isinstance(model.module.head, ShowAndTell):
         return
-    inputs = {"image": pictures, "caption": ["a red cat", "a"]}
+    inputs = {"image": images, "caption": ["a red cat", "a"]}
     e = saywhy.explain(model, inputs, [Sentence(), Words((0, 2))], "model-attention", "trunk")
     assert e.maps.shape[:2] == (2, 3)
     torch.testing.assert_close(e.maps[1, 0], e.maps[1, 1])
     assert not e.maps[1, 2].any()
 
 
-def test_to_have_looked_has_no_sign(model, pictures):
+def test_to_have_looked_has_no_sign(model, images):
     if isinstance(model.module.head, ShowAndTell):
         return
-    inputs = {"image": pictures[:1], "caption": "a red cat"}
+    inputs = {"image": images[:1], "caption": "a red cat"}
 
     def looked(target):
         return saywhy.explain(model, inputs, target, "model-attention", "trunk").maps
@@ -110,68 +110,68 @@ def test_to_have_looked_has_no_sign(model, pictures):
     torch.testing.assert_close(both, (looked(Words((1,))) + 3 * looked(Words((2,)))) / 4)
 
 
-def test_a_caption_is_of_one_picture_and_there_is_at_least_one(model, pictures):
-    with pytest.raises(InputError, match="one picture, got 2"):
-        caption(model, pictures, layer="trunk")
+def test_a_caption_is_of_one_image_and_there_is_at_least_one(model, images):
+    with pytest.raises(InputError, match="one image, got 2"):
+        caption(model, images, layer="trunk")
     with pytest.raises(InputError, match="at least one sentence"):
-        captions(model, pictures, count=0)
+        generate_captions(model, images, count=0)
 
 
-def test_who_asks_for_classes_or_forgets_the_words_is_told_what_to_do(model, pictures):
+def test_who_asks_for_classes_or_forgets_the_words_is_told_what_to_do(model, images):
     with pytest.raises(TargetError, match=r"Sentence\(\), Words\(\)"):
-        saywhy.explain(model, {"image": pictures[:1], "caption": "a cat"}, layer="trunk")
-    for given in (pictures[:1], {"image": pictures[:1]}, {"image": pictures[:1], "question": "a cat"}):
+        saywhy.explain(model, {"image": images[:1], "caption": "a cat"}, layer="trunk")
+    for given in (images[:1], {"image": images[:1]}, {"image": images[:1], "question": "a cat"}):
         with pytest.raises(InputError, match="takes words under the name 'caption'"):
             saywhy.explain(model, given, layer="trunk")
 
 
-def test_a_word_that_is_not_known_keeps_its_name(model, pictures):
-    found = caption(model, pictures[:1], "A zebra, and a cat", relu=False)
+def test_a_word_that_is_not_known_keeps_its_name(model, images):
+    found = caption(model, images[:1], "A zebra, and a cat", relu=False)
     assert found.targets == [["a zebra and a cat", "a", "zebra", "and", "a", "cat"]]
 
 
 class TestDifferentThings:
-    def test_groups_of_sentences(self, model, pictures):
-        (found, other) = diverse_captions(model, pictures, groups=3, beams=2)
+    def test_groups_of_sentences(self, model, images):
+        (found, other) = generate_diverse_captions(model, images, num_beam_groups=3, beams=2)
         assert [one.group for one in sorted(found, key=lambda one: one.group)] == [0, 0, 1, 1, 2, 2]
         for one in (*found, *other):
             assert set(one.text.split()) <= set(KNOWN.words[4:])
             assert one.log_probability < 0
-        alone = diverse_captions(model, pictures[1:], groups=3, beams=2)[0]
+        alone = generate_diverse_captions(model, images[1:], num_beam_groups=3, beams=2)[0]
         assert [(one.text, one.group) for one in alone] == [(one.text, one.group) for one in other]
 
-    def test_one_group_says_what_beam_search_does(self, model, pictures):
-        found = diverse_captions(model, pictures, groups=1, beams=3)
-        assert [[one.text for one in some] for some in found] == captions(model, pictures, 3, 3)
+    def test_one_group_says_what_beam_search_does(self, model, images):
+        found = generate_diverse_captions(model, images, num_beam_groups=1, beams=3)
+        assert [[one.text for one in some] for some in found] == generate_captions(model, images, 3, 3)
         assert all(some == sorted(some, key=lambda one: -one.score) for some in found)
         assert len({one.text for one in found[0]}) == 3
-        same = diverse_captions(model, pictures, groups=2, beams=3, strength=0)
+        same = generate_diverse_captions(model, images, num_beam_groups=2, beams=3, diversity_penalty=0)
         assert [one.text for one in same[0] if one.group == 1] == [one.text for one in found[0]]
 
-    def test_a_map_of_each(self, model, pictures):
+    def test_a_map_of_each(self, model, images):
         texts = ["a red cat", "a blue mug", "A red cat!"]
-        e = compare(model, pictures[:1], texts, layer="trunk", relu=False)
+        e = explain_captions(model, images[:1], texts, layer="trunk", relu=False)
         assert e.targets == [["a red cat", "a blue mug"]]  # the same text once
         assert e.maps.shape[:2] == (1, 2)
         assert e.beside
         torch.testing.assert_close(e.distances["gradcam", "trunk"], map_distance(e.maps))
         for number, text in enumerate(texts[:2]):
-            alone = caption(model, pictures[:1], text, layer="trunk", relu=False)
+            alone = caption(model, images[:1], text, layer="trunk", relu=False)
             torch.testing.assert_close(e.maps[0, number], alone.maps[0, 0])
             torch.testing.assert_close(e.scores[0, number], alone.scores[0, 0])
         with pytest.raises(InputError, match="one by one"):
             e._again()
 
-    def test_alternatives_are_still_alternatives_when_they_are_read_again(self, model, pictures, tmp_path):
-        e = compare(model, pictures[:1], ["a red cat", "a blue mug"], layer="trunk", relu=False)
+    def test_alternatives_are_still_alternatives_when_they_are_read_again(self, model, images, tmp_path):
+        e = explain_captions(model, images[:1], ["a red cat", "a blue mug"], layer="trunk", relu=False)
         back = Explanation.load(e.save(tmp_path / "e.npz"))
         assert back.beside
         torch.testing.assert_close(back.distances, e.distances)
-        assert compare(model, pictures[:1], ["a red cat"], layer="trunk", relu=False).distances == {}
-        assert caption(model, pictures[:1], "a red cat", layer="trunk", relu=False).distances == {}
+        assert explain_captions(model, images[:1], ["a red cat"], layer="trunk", relu=False).distances == {}
+        assert caption(model, images[:1], "a red cat", layer="trunk", relu=False).distances == {}
 
-    def test_what_cannot_be_compared(self, model, pictures):
+    def test_what_cannot_be_compared(self, model, images):
         with pytest.raises(InputError, match="no caption"):
-            compare(model, pictures[:1], [])
-        with pytest.raises(MethodError, match="strength"):
-            diverse_captions(model, pictures, strength=-1)
+            explain_captions(model, images[:1], [])
+        with pytest.raises(MethodError, match="diversity_penalty"):
+            generate_diverse_captions(model, images, diversity_penalty=-1)

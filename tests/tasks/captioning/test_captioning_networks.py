@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from saywhy.tasks.captioning.networks import Captioning, ShowAndTell, TopDown, with_end
+from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown, with_end
 
 CHANNELS, WORDS = 6, 11
 NETWORKS = {
@@ -78,12 +78,12 @@ def test_every_weight_learns(network, features):
 
 
 def test_the_published_sizes():
-    """neuraltalk2's picture of 512 x 7 x 7 or 14 x 14; bottom-up features of 2,048 channels."""
+    """neuraltalk2's image of 512 x 7 x 7 or 14 x 14; bottom-up features of 2,048 channels."""
     with torch.no_grad():
         assert ShowAndTell(512, 9567)(torch.rand(1, 512, 14, 14), CAPTIONS[:1]).logits.shape == (1, 5, 9567)
         assert TopDown(2048, 9000)(torch.rand(1, 2048, 7, 7), CAPTIONS[:1]).logits.shape == (1, 5, 9000)
 
 
 def test_behind_a_trunk():
-    network = Captioning(nn.Conv2d(3, CHANNELS, 3), ShowAndTell(CHANNELS, WORDS, 5, 7))
+    network = CaptionModel(nn.Conv2d(3, CHANNELS, 3), ShowAndTell(CHANNELS, WORDS, 5, 7))
     assert network(torch.rand(3, 3, 8, 8), CAPTIONS).logits.shape == (3, 5, WORDS)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from saywhy.datasets.coco_files import file_name, find_picture
-from saywhy.errors import InputError, PictureError
-from saywhy.tasks.captioning.coco_captions import Caption, Captioned, read_captions
+from saywhy.datasets.coco_files import file_name, find_image
+from saywhy.errors import ImageError, InputError
+from saywhy.tasks.captioning.coco_captions import CaptionedImage, CocoCaption, read_captions
 
 
 def image(number: int, name: str = "COCO_val2014_000000000042.jpg") -> dict[str, Any]:
@@ -30,11 +30,11 @@ def written(folder: Path, data: Any) -> Path:
     return path
 
 
-def test_pictures_have_their_captions(tmp_path: Path):
+def test_images_have_their_captions(tmp_path: Path):
     found = read_captions(written(tmp_path, published()))
     assert list(found) == [42, 73]
-    captions = (Caption(1, 42, "A cat."), Caption(2, 42, "A cat on a mat. \n"))
-    assert found[42] == Captioned(42, "COCO_val2014_000000000042.jpg", captions)
+    captions = (CocoCaption(1, 42, "A cat."), CocoCaption(2, 42, "A cat on a mat. \n"))
+    assert found[42] == CaptionedImage(42, "COCO_val2014_000000000042.jpg", captions)
     assert found[73].captions == ()
     assert not hasattr(captions[0], "__dict__")
 
@@ -44,7 +44,7 @@ def test_pictures_have_their_captions(tmp_path: Path):
     [
         (published(images=[image(42), image(42)]), ("images[1]: id 42", "images[0]")),
         (published(annotations=[caption(1, 42), caption(1, 73)]), ("annotations[1]: id 1",)),
-        (published(annotations=[caption(1, 42), caption(2, 7)]), ("1 pictures", "not among its images: 7")),
+        (published(annotations=[caption(1, 42), caption(2, 7)]), ("1 images", "not among its images: 7")),
         (published(annotations=[{"id": 1, "image_id": 42, "bbox": []}]), ("'caption'", "boxes of COCO")),
         (published(images=[{"id": 42}]), ("images[0]", "'file_name' is not among id")),
         (published(annotations=[caption(1, 42, 3)]), ("'caption' must be a text, got 3 (int)",)),  # type: ignore[arg-type]
@@ -69,13 +69,13 @@ def test_names_are_those_of_the_archives():
 
 @pytest.mark.parametrize("name", ["COCO_val2014_000000000042.jpg", "000000000139.jpg"])
 @pytest.mark.parametrize("folder", [".", "val2014", "val2017"])
-def test_pictures_are_found_in_the_folder_or_in_one_of_a_split(tmp_path: Path, name: str, folder: str):
+def test_images_are_found_in_the_folder_or_in_one_of_a_split(tmp_path: Path, name: str, folder: str):
     path = tmp_path / folder / name
     path.parent.mkdir(exist_ok=True)
     path.touch()
-    assert find_picture(tmp_path, name) == path
+    assert find_image(tmp_path, name) == path
 
 
-def test_a_picture_that_is_not_there_is_an_error(tmp_path: Path):
-    with pytest.raises(PictureError, match=r"no picture 'a\.jpg' in .* in which train2014, val2014"):
-        find_picture(tmp_path, "a.jpg")
+def test_a_image_that_is_not_there_is_an_error(tmp_path: Path):
+    with pytest.raises(ImageError, match=r"no image 'a\.jpg' in .* in which train2014, val2014"):
+        find_image(tmp_path, "a.jpg")

@@ -20,7 +20,7 @@ from saywhy.tasks.vqa.accuracy import (
     vqa_accuracy,
 )
 from saywhy.tasks.vqa.answers import normalize_answer, without_signs
-from saywhy.tasks.vqa.vqa_dataset import Annotation
+from saywhy.tasks.vqa.vqa_dataset import VQAAnnotation
 
 EDITIONS = get_args(Edition)
 spellings = st.sampled_from(
@@ -57,8 +57,8 @@ def always(answer: str, people: list[str]) -> Fraction:
 SLOW = {"official": official, "until-2018": until_2018, "always": always}
 
 
-def said(number: int, people: list[str], answer_type: str = "other", question_type: str = "what") -> Annotation:
-    return Annotation(number, 9, question_type, answer_type, people[0], tuple(people))
+def said(number: int, people: list[str], answer_type: str = "other", question_type: str = "what") -> VQAAnnotation:
+    return VQAAnnotation(number, 9, question_type, answer_type, people[0], tuple(people))
 
 
 def test_every_edition_has_its_slow_form() -> None:
@@ -72,8 +72,8 @@ def test_an_answer_as_the_slow_form_has_it(edition: Edition, answer: str, people
 
 
 @given(spellings, tens, st.randoms(use_true_random=False))
-def test_the_order_of_people_does_not_matter(answer: str, people: list[str], chance) -> None:
-    other = chance.sample(people, 10)
+def test_the_order_of_people_does_not_matter(answer: str, people: list[str], generator) -> None:
+    other = generator.sample(people, 10)
     assert answer_accuracy(answer, people) == answer_accuracy(answer, other)
 
 
@@ -104,7 +104,7 @@ def test_nobody_is_compared_with_nobody(same: int, people: int) -> None:
 
 class TestEditions:
     def test_signs_matter_where_all_agree_letter_for_letter(self):
-        """As the authors want it, for what is read in the picture."""
+        """As the authors want it, for what is read in the image."""
         for wrong in ("yes!", "a yes", "Yes"):
             assert answer_accuracy(wrong, ["yes"] * 10) == 0
             assert answer_accuracy(wrong, ["yes"] * 10, "until-2018") == 1

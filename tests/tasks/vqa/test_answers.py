@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from saywhy.errors import InputError
 from saywhy.tasks.vqa.answers import CONTRACTIONS, SIGNS, AnswerVocabulary, normalize_answer
-from saywhy.tasks.vqa.vqa_dataset import Annotation
+from saywhy.tasks.vqa.vqa_dataset import VQAAnnotation
 
 PIECES = [*SIGNS, *" .'0123456789\n\t", "a", "the", "one", "None", "dont", "Yes", "somebody'd", ", ", " ,", "1,0"]
 texts = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=12)
@@ -104,8 +104,8 @@ def test_the_list_of_contractions() -> None:
     assert not {word for word in CONTRACTIONS if word != word.lower()}
 
 
-def said(number: int, majority: str, *answers: str) -> Annotation:
-    return Annotation(number, 9, "what", "other", majority, answers or (majority,) * 10)
+def said(number: int, majority: str, *answers: str) -> VQAAnnotation:
+    return VQAAnnotation(number, 9, "what", "other", majority, answers or (majority,) * 10)
 
 
 class TestVocabulary:

@@ -10,9 +10,9 @@ import saywhy
 from saywhy.errors import InputError, TargetError
 from saywhy.targets import Certainty, Top
 from saywhy.tasks.vocabulary import Vocabulary
-from saywhy.tasks.vqa.ask import by_word, certainty_maps
+from saywhy.tasks.vqa.ask import certainty_maps, word_ablation
 from saywhy.toybox import scene
-from saywhy.uncertainty import CertainClassifier
+from saywhy.uncertainty import VarianceClassifier
 
 KNOWN = Vocabulary.of(["left right of the"])
 
@@ -44,12 +44,12 @@ def model() -> saywhy.Model:
 
 
 @pytest.fixture
-def picture() -> Tensor:
+def image() -> Tensor:
     return torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.5
 
 
-def test_a_word_brings_in_what_it_names(model, picture):
-    e = by_word(model, {"image": picture, "question": "the left of"}, method="hirescam", layer="features")
+def test_a_word_brings_in_what_it_names(model, image):
+    e = word_ablation(model, {"image": image, "question": "the left of"}, method="hirescam", layer="features")
     assert e.targets == [["the", "left", "of"]]
     assert e.maps.shape == (1, 3, 8, 8)
     assert not e.maps[0, 0].any()
@@ -60,8 +60,8 @@ def test_a_word_brings_in_what_it_names(model, picture):
     torch.testing.assert_close(e.scores[0, 1], e.maps[0, 1].sum())
 
 
-def test_it_can_be_shown(model, picture, tmp_path):
-    e = by_word(model, {"image": picture, "question": "left right"}, "dark", layer="features", method="saliency")
+def test_it_can_be_shown(model, image, tmp_path):
+    e = word_ablation(model, {"image": image, "question": "left right"}, "dark", layer="features", method="saliency")
     assert e.layers == ("input",)
     assert e.save(tmp_path / "words.html").stat().st_size > 1000
     assert len(e.cards["saliency", "input"][0]) == 2
@@ -71,30 +71,30 @@ def test_it_can_be_shown(model, picture, tmp_path):
     ("inputs", "settings", "words"),
     [
         ({"question": "left"}, {}, "fewer than two words"),
-        ({"question": ["left of", "right of"]}, {}, "one picture and one question"),
-        ({}, {}, "one picture and one question"),
+        ({"question": ["left of", "right of"]}, {}, "one image and one question"),
+        ({}, {}, "one image and one question"),
         ({"question": "left right"}, {"target": ["bright", "dark"]}, "one target at a time: 2"),
     ],
 )
-def test_what_cannot_be_asked(model, picture, inputs, settings, words):
+def test_what_cannot_be_asked(model, image, inputs, settings, words):
     with pytest.raises(InputError, match=words):
-        by_word(model, {"image": picture, **inputs}, layer="features", **settings)
+        word_ablation(model, {"image": image, **inputs}, layer="features", **settings)
 
 
-def test_the_answer_stays_the_answer_of_the_whole_question(model, picture):
-    inputs = {"image": picture, "question": "the left of"}
-    own = by_word(model, inputs, method="hirescam", layer="features")
+def test_the_answer_stays_the_answer_of_the_whole_question(model, image):
+    inputs = {"image": image, "question": "the left of"}
+    own = word_ablation(model, inputs, method="hirescam", layer="features")
     for target in (Top(1), "bright", 0):
-        e = by_word(model, inputs, target, method="hirescam", layer="features")
+        e = word_ablation(model, inputs, target, method="hirescam", layer="features")
         torch.testing.assert_close(e.maps, own.maps)
         torch.testing.assert_close(e.scores, own.scores)
-    dark = {"image": -picture, "question": "the left of"}  # without "left" both answers are as good
+    dark = {"image": -image, "question": "the left of"}  # without "left" both answers are as good
     with pytest.raises(InputError, match="Name the answers"):
-        by_word(model, dark, Top(1) * 2.0, method="hirescam", layer="features")
+        word_ablation(model, dark, Top(1) * 2.0, method="hirescam", layer="features")
 
 
-def test_a_word_has_no_evidence_of_its_own_on_the_card(model, picture):
-    e = by_word(model, {"image": picture, "question": "the left of"}, method="hirescam", layer="features")
+def test_a_word_has_no_evidence_of_its_own_on_the_card(model, image):
+    e = word_ablation(model, {"image": image, "question": "the left of"}, method="hirescam", layer="features")
     assert {fact.name for fact in e.cards["hirescam", "features"][0][1]} == {"layout", "gradient", "saturation"}
 
 
@@ -126,9 +126,9 @@ class TestCertain:
     def test_a_classifier_that_looks_nowhere_in_particular_has_three(self):
         torch.manual_seed(0)
         network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4))
-        certain = saywhy.load(CertainClassifier(network, 4).eval(), input_size=8)
-        picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-        e = certainty_maps(certain, picture, layer="network.1", relu=False)
+        certain = saywhy.load(VarianceClassifier(network, 4).eval(), input_size=8)
+        image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+        e = certainty_maps(certain, image, layer="network.1", relu=False)
         assert e.methods == ("gradcam", "certainty-cam", "ucam")
         assert e.maps.shape == (1, 1, 6, 6)
 
@@ -149,6 +149,6 @@ class TestCertain:
         with pytest.raises(InputError, match=says):
             certainty_maps(*asked, **wrong)
 
-    def test_a_network_that_expects_no_noise(self, picture, model):
+    def test_a_network_that_expects_no_noise(self, image, model):
         with pytest.raises(TargetError, match="how much noise"):
-            certainty_maps(model, {"image": picture, "question": "left side"})
+            certainty_maps(model, {"image": image, "question": "left side"})

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from saywhy.errors import InputError, PictureError
+from saywhy.errors import ImageError, InputError
 from saywhy.tasks.vqa.vqa_dataset import (
-    Annotation,
-    Question,
+    VQAAnnotation,
+    VQAQuestion,
     paired,
     read_annotations,
     read_questions,
@@ -74,7 +74,7 @@ class TestFormats:
     def test_questions_of_v2(self, v2):
         found = read_questions(v2[0])
         assert list(found) == [458752000, 9001]
-        assert found[9001] == Question(9001, 9, "Why?", "train2014")
+        assert found[9001] == VQAQuestion(9001, 9, "Why?", "train2014")
 
     def test_questions_of_v1_with_their_choices(self, write):
         data = {**HEAD, "num_choices": 18, "questions": [question(90, 9, multiple_choices=["yes", "no"])]}
@@ -82,7 +82,7 @@ class TestFormats:
 
     def test_annotations_of_v2(self, v2):
         found = read_annotations(v2[1])
-        assert found[458752000] == Annotation(458752000, 458752, "what is this", "other", "net", tuple(TEN))
+        assert found[458752000] == VQAAnnotation(458752000, 458752, "what is this", "other", "net", tuple(TEN))
 
     def test_vqa_cp_is_a_bare_list_with_a_split_each(self, write):
         records = [question(1, 9, coco_split="train2014"), question(2, 42, coco_split="val2014")]
@@ -111,27 +111,25 @@ class TestFormats:
         assert first.answer_type is second.answer_type
 
 
-class TestPictures:
+class TestImages:
     @pytest.mark.parametrize("folder", ["", "train2014"])
     def test_are_found_in_the_folder_or_in_that_of_the_split(self, v2, tmp_path: Path, folder: str):
-        path = tmp_path / "pictures" / folder / "COCO_train2014_000000000009.jpg"
+        path = tmp_path / "images" / folder / "COCO_train2014_000000000009.jpg"
         path.parent.mkdir(parents=True)
         path.touch()
-        assert read_questions(v2[0])[9001].picture(tmp_path / "pictures") == path
+        assert read_questions(v2[0])[9001].image(tmp_path / "images") == path
 
     def test_are_missed_only_when_asked_for(self, v2, tmp_path: Path):
         asked = read_questions(v2[0])[9001]
-        with pytest.raises(
-            PictureError, match=r"COCO_train2014_000000000009\.jpg' in .* nor in its folder 'train2014'"
-        ):
-            asked.picture(tmp_path)
-        with pytest.raises(PictureError, match="there is no folder"):
-            asked.picture(tmp_path / "nowhere")
+        with pytest.raises(ImageError, match=r"COCO_train2014_000000000009\.jpg' in .* nor in its folder 'train2014'"):
+            asked.image(tmp_path)
+        with pytest.raises(ImageError, match="there is no folder"):
+            asked.image(tmp_path / "nowhere")
 
     def test_need_a_split(self, write, tmp_path: Path):
         path = write([question(1, 9)])
         with pytest.raises(InputError, match=r'question 1 does not say .* split="train2014"'):
-            read_questions(path)[1].picture(tmp_path)
+            read_questions(path)[1].image(tmp_path)
         assert read_questions(path, split="val2014")[1].split == "val2014"
 
     def test_what_the_file_says_goes_before_what_the_caller_says(self, v2):
@@ -218,16 +216,16 @@ class TestPaired:
         with pytest.raises(InputError, match=r"of 2 annotations 1 have no question \(9001\)"):
             paired({458752000: asked[458752000]}, said)
 
-    def test_both_must_be_about_one_picture(self, v2):
+    def test_both_must_be_about_one_image(self, v2):
         asked, said = read_questions(v2[0]), read_annotations(v2[1])
-        asked[9001] = Question(9001, 10, "Why?", "train2014")
-        with pytest.raises(InputError, match="question 9001 is about the picture 10, its annotation about 9"):
+        asked[9001] = VQAQuestion(9001, 10, "Why?", "train2014")
+        with pytest.raises(InputError, match="question 9001 is about the image 10, its annotation about 9"):
             paired(asked, said)
 
 
 def test_questions_of_one_version_are_found_in_another():
-    def asked(number: int, image: int, text: str) -> Question:
-        return Question(number, image, text, "train2014")
+    def asked(number: int, image: int, text: str) -> VQAQuestion:
+        return VQAQuestion(number, image, text, "train2014")
 
     v1 = {q.question_id: q for q in (asked(90, 9, "Why?"), asked(91, 9, "Where?"), asked(420, 42, "Why?"))}
     v2 = {q.question_id: q for q in (asked(9000, 9, "Why?"), asked(9005, 9, "Why?"), asked(42001, 42, "why?"))}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from saywhy.errors import InputError, PictureError, SaywhyWarning
+from saywhy.errors import ImageError, InputError, SaywhyWarning
 from saywhy.tasks.vqa.vqa_hat import find_maps, read_map
 
 GREY = np.array([[0, 51, 255], [102, 0, 153]], dtype=np.uint8)
@@ -48,18 +48,18 @@ def test_grey_is_grey_in_every_kind_of_file(tmp_path: Path, mode: str):
 
 def test_a_map_in_colour_is_refused(tmp_path: Path):
     Image.new("RGB", (3, 2), (0, 0, 255)).save(tmp_path / "1_1.png")
-    with pytest.raises(PictureError, match="in colour"):
+    with pytest.raises(ImageError, match="in colour"):
         read_map(tmp_path / "1_1.png")
 
 
 def test_a_damaged_map_is_told_when_it_is_read(val: Path):
-    (val / "90_2.png").write_bytes(b"no picture")
+    (val / "90_2.png").write_bytes(b"no image")
     found = find_maps(val)
     found[90][0].read()
-    with pytest.raises(PictureError, match=r"90_2\.png"):
+    with pytest.raises(ImageError, match=r"90_2\.png"):
         found[90][1].read()
     (val / "90_3.png").unlink()
-    with pytest.raises(PictureError, match=r"no file .*90_3\.png"):
+    with pytest.raises(ImageError, match=r"no file .*90_3\.png"):
         found[90][2].read()
 
 

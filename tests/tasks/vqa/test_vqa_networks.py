@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from saywhy.tasks.vqa.fusion import FUSIONS, CompactBilinear
+from saywhy.tasks.vqa.fusion import FUSIONS, CompactBilinearFusion
 from saywhy.tasks.vqa.networks import (
-    Answering,
     DeeperLstm,
+    QuestionEncoder,
     QuestionOnly,
-    Reader,
     ShowAskAttendAnswer,
     StackedAttention,
+    VQAModel,
 )
 
 CHANNELS, WORDS, ANSWERS = 6, 11, 4
@@ -58,7 +58,7 @@ def test_a_sample_is_the_same_alone_and_its_filling_does_not_matter(network, fea
         torch.testing.assert_close(alone[0], together[i])
 
 
-def test_question_and_picture_both_matter(network, features):
+def test_question_and_image_both_matter(network, features):
     logits = network(features, QUESTIONS).logits
     assert not torch.allclose(logits, network(features, QUESTIONS.flip(0)).logits)
     blind = isinstance(network, QuestionOnly)
@@ -76,7 +76,7 @@ def test_gradients_reach_every_weight(network, features):
 def test_stacked_attention_is_its_equations(features):
     torch.manual_seed(3)
     network = StackedAttention(CHANNELS, **SMALL, attended=8).double().eval()
-    u = network.reader(QUESTIONS[:1])[0]
+    u = network.question_encoder(QUESTIONS[:1])[0]
     places = [torch.tanh(network.place(features[0, :, r, c])) for r in range(5) for c in range(4)]
     for hop in range(2):
         scores = [
@@ -106,7 +106,7 @@ def test_mutan_is_its_equation():
 
 
 def test_compact_bilinear_is_the_sketch_of_the_outer_product():
-    fusion = CompactBilinear(4, 3, 16).double()
+    fusion = CompactBilinearFusion(4, 3, 16).double()
     v, q = torch.rand(4, dtype=torch.float64), torch.rand(3, dtype=torch.float64)
     wanted = torch.zeros(16, dtype=torch.float64)
     for i in range(4):
@@ -120,7 +120,7 @@ def test_compact_bilinear_is_the_sketch_of_the_outer_product():
 
 def test_compact_bilinear_of_nothing_has_a_gradient():
     v = torch.zeros(4, requires_grad=True)
-    CompactBilinear(4, 3, 16)(v, torch.ones(3)).sum().backward()
+    CompactBilinearFusion(4, 3, 16)(v, torch.ones(3)).sum().backward()
     assert bool(v.grad.isfinite().all())
 
 
@@ -134,21 +134,21 @@ def test_the_published_sizes():
         assert said.attention.shape == (1, 2, *grid)
     assert network.answer[1].in_features == 2 * 2048 + 1024
     deeper = DeeperLstm(512, words=13000, answers=1000)
-    assert (deeper.reader.size, deeper.reader.lstm.num_layers) == (2048, 2)
+    assert (deeper.question_encoder.size, deeper.question_encoder.lstm.num_layers) == (2048, 2)
 
 
 @pytest.mark.parametrize("state", ["hidden", "cell", "all"])
 def test_the_state_behind_the_last_word(state):
     torch.manual_seed(5)
-    reader = Reader(WORDS, 3, 4, layers=2, state=state).double().eval()
+    question_encoder = QuestionEncoder(WORDS, 3, 4, layers=2, state=state).double().eval()
     for question in ([4, 5, 6], [7]):
-        x = reader.embedding(torch.tensor([question])).tanh()
-        _, (hidden, cell) = reader.lstm(x)
+        x = question_encoder.embedding(torch.tensor([question])).tanh()
+        _, (hidden, cell) = question_encoder.lstm(x)
         wanted = {"hidden": hidden[-1], "cell": cell[-1], "all": torch.cat([hidden, cell], 0).movedim(0, 1).flatten(1)}
-        found = reader(torch.tensor([question + [0] * (5 - len(question))]))
+        found = question_encoder(torch.tensor([question + [0] * (5 - len(question))]))
         torch.testing.assert_close(found, wanted[state])
 
 
 def test_behind_a_trunk():
-    network = Answering(nn.Conv2d(3, CHANNELS, 3), DeeperLstm(CHANNELS, **SMALL, fused=8))
+    network = VQAModel(nn.Conv2d(3, CHANNELS, 3), DeeperLstm(CHANNELS, **SMALL, fused=8))
     assert network(torch.rand(3, 3, 8, 8), QUESTIONS).logits.shape == (3, ANSWERS)

@@ -1,4 +1,4 @@
-"""COCO: the captions of pictures, and what the files of pictures are called."""
+"""COCO: the captions of images, and what the files of images are called."""
 
 import os
 from collections import defaultdict
@@ -9,12 +9,12 @@ from saywhy.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Caption:
-    """What one person wrote about a picture, letter for letter as published.
+class CocoCaption:
+    """What one person wrote about an image, letter for letter as published.
 
     Attributes:
         caption_id: its own number.
-        image_id: the picture's number.
+        image_id: the image's number.
         text: the sentence.
     """
 
@@ -24,8 +24,8 @@ class Caption:
 
 
 @dataclass(frozen=True, slots=True)
-class Captioned:
-    """A picture with all its captions.
+class CaptionedImage:
+    """An image with all its captions.
 
     Attributes:
         image_id: its number.
@@ -35,43 +35,43 @@ class Captioned:
 
     image_id: int
     file_name: str
-    captions: tuple[Caption, ...]
+    captions: tuple[CocoCaption, ...]
 
 
-def read_captions(path: "str | os.PathLike[str]") -> dict[int, Captioned]:
-    """The pictures of a file of captions (``captions_train2014.json``), by their numbers, in the order of the file.
+def read_captions(path: "str | os.PathLike[str]") -> dict[int, CaptionedImage]:
+    """The images of a file of captions (``captions_train2014.json``), by their numbers, in the order of the file.
 
     The form is {"images": [{"id", "file_name", …}], "annotations": [{"id", "image_id", "caption"}], …}.
 
     Raises:
-        InputError: the file does not have this form, a number comes twice, or a caption is of a picture that is not
+        InputError: the file does not have this form, a number comes twice, or a caption is of an image that is not
             listed.
     """
     data = read_json(path)
     if not isinstance(data, dict) or "images" not in data:
         raise InputError(f"'{path}' must hold an object with the lists 'images' and 'annotations', got {held(data)}.")
     texts = _captions(rows_of(path, data, "annotations"))
-    pictures: dict[int, Captioned] = {}
+    images: dict[int, CaptionedImage] = {}
     rows = rows_of(path, data, "images")
     for index, _, (image_id, file_name) in rows.each(id=int, file_name=str):
-        if image_id in pictures:
+        if image_id in images:
             raise rows.twice(index, "id", image_id)
-        pictures[image_id] = Captioned(image_id, file_name, tuple(texts.pop(image_id, ())))
+        images[image_id] = CaptionedImage(image_id, file_name, tuple(texts.pop(image_id, ())))
     if texts:
         raise InputError(
-            f"'{path}' has captions of {len(texts)} pictures that are not among its images: {some(texts)}. "
+            f"'{path}' has captions of {len(texts)} images that are not among its images: {some(texts)}. "
             "Is the list 'images' complete?"
         )
-    return pictures
+    return images
 
 
-def _captions(rows: Rows) -> dict[int, list[Caption]]:
-    """The captions of every picture."""
+def _captions(rows: Rows) -> dict[int, list[CocoCaption]]:
+    """The captions of every image."""
     seen: set[int] = set()
     texts = defaultdict(list)
     for index, _, (caption_id, image_id, text) in rows.each(id=int, image_id=int, caption=str):
         if caption_id in seen:
             raise rows.twice(index, "id", caption_id)
         seen.add(caption_id)
-        texts[image_id].append(Caption(caption_id, image_id, text))
+        texts[image_id].append(CocoCaption(caption_id, image_id, text))
     return dict(texts)

@@ -1,4 +1,4 @@
-"""Captioning pictures: one vector and an LSTM, or an LSTM that looks at places while it speaks.
+"""Captioning images: one vector and an LSTM, or an LSTM that looks at places while it speaks.
 
 Every network takes features [batch, channel, row, column] and a caption [batch, word], as numbers of a
 :class:`saywhy.tasks.vocabulary.Vocabulary` without START and END, and says how likely every word was when its turn
@@ -19,7 +19,7 @@ WordLogits = Float[Tensor, "batch turn word"]
 
 
 @dataclass
-class Said:
+class CaptionOutput:
     """How likely a network finds a caption.
 
     Attributes:
@@ -42,7 +42,7 @@ State = tuple[Tensor, ...]
 """What a captioner remembers between two words: tensors with the sentence as their first axis."""
 
 
-class Captioner(Protocol):
+class CaptionHead(Protocol):
     """What decoding needs of a network."""
 
     def begin(self, features: FeatureMaps) -> State:
@@ -72,12 +72,12 @@ def with_start(caption: Sentences) -> Int[Tensor, "batch turn"]:
 
 
 class ShowAndTell(nn.Module):
-    """The picture as the first word of an LSTM (Vinyals et al., 2015; neuraltalk2), the Grad-CAM paper's section 8.1.
+    """The image as the first word of an LSTM (Vinyals et al., 2015; neuraltalk2), the Grad-CAM paper's section 8.1.
 
     Args:
-        channels: of the features, whose mean is the picture's vector.
+        channels: of the features, whose mean is the image's vector.
         words: how many there are in the vocabulary.
-        embedded, hidden: sizes of a word (and of the picture) and of the state (512, 512).
+        embedded, hidden: sizes of a word (and of the image) and of the state (512, 512).
 
     >>> net = ShowAndTell(6, words=9, embedded=4, hidden=5)
     >>> net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).logits.shape
@@ -86,15 +86,15 @@ class ShowAndTell(nn.Module):
 
     def __init__(self, channels: int, words: int, embedded: int = 512, hidden: int = 512, dropout: float = 0.5) -> None:
         super().__init__()
-        self.picture = nn.Linear(channels, embedded)
+        self.image = nn.Linear(channels, embedded)
         self.embedding = nn.Embedding(words, embedded, padding_idx=0)
         self.lstm = nn.LSTMCell(embedded, hidden)
         self.dropout = nn.Dropout(dropout)
         self.word = nn.Linear(hidden, words)
 
     def begin(self, features: FeatureMaps) -> State:
-        """The state after the picture was shown."""
-        shown = self.picture(features.flatten(2).mean(2))
+        """The state after the image was shown."""
+        shown = self.image(features.flatten(2).mean(2))
         hidden, cell = self.lstm(shown)
         return hidden, cell
 
@@ -104,24 +104,24 @@ class ShowAndTell(nn.Module):
         return hidden, cell
 
     def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
-        """See :class:`Captioner`."""
+        """See :class:`CaptionHead`."""
         state = self.heard(words, state)
         return self.word(self.dropout(state[0])).log_softmax(-1), state
 
-    def forward(self, features: FeatureMaps, caption: Sentences) -> Said:
+    def forward(self, features: FeatureMaps, caption: Sentences) -> CaptionOutput:
         """How likely every word of a caption is."""
         state, hidden = self.begin(features), []
         for words in with_start(caption).unbind(1):
             state = self.heard(words, state)
             hidden.append(state[0])
-        return Said(self.word(self.dropout(torch.stack(hidden, 1))), with_end(caption))
+        return CaptionOutput(self.word(self.dropout(torch.stack(hidden, 1))), with_end(caption))
 
 
 class TopDown(nn.Module):
     """Top-down attention (Anderson et al., 2018): one LSTM says where to look, another one speaks.
 
     ``h1 = LSTM1([h2, gist, word])``, ``a = softmax(w tanh(V v + U h1))`` over places, ``h2 = LSTM2([sum of a v, h1])``;
-    the gist of a picture is the mean of v.
+    the gist of an image is the mean of v.
 
     Args:
         channels: of the features.
@@ -160,7 +160,7 @@ class TopDown(nn.Module):
         return features
 
     def gist(self, features: FeatureMaps) -> Float[Tensor, "sentence gist"]:
-        """What is known of a whole picture at every word."""
+        """What is known of a whole image at every word."""
         return features.flatten(2).mean(2)
 
     def begin(self, features: FeatureMaps) -> State:
@@ -182,11 +182,11 @@ class TopDown(nn.Module):
         return h2, (places, images, gist, h1, c1, h2, c2), attention
 
     def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
-        """See :class:`Captioner`."""
+        """See :class:`CaptionHead`."""
         known, state, _ = self.heard(words, state)
         return self.word(self.dropout(known)).log_softmax(-1), state
 
-    def forward(self, features: FeatureMaps, caption: Sentences) -> Said:
+    def forward(self, features: FeatureMaps, caption: Sentences) -> CaptionOutput:
         """How likely every word of a caption is, and where was looked for it."""
         state, known, seen = self.begin(features), [], []
         for words in with_start(caption).unbind(1):
@@ -194,13 +194,13 @@ class TopDown(nn.Module):
             known.append(now)
             seen.append(attention)
         logits, grid = self.word(self.dropout(torch.stack(known, 1))), self.regions(features).shape[2:]
-        return Said(logits, with_end(caption), torch.stack(seen, 1).unflatten(2, grid))
+        return CaptionOutput(logits, with_end(caption), torch.stack(seen, 1).unflatten(2, grid))
 
 
-class Captioning(nn.Module):
+class CaptionModel(nn.Module):
     """A captioner behind the trunk that makes its features.
 
-    >>> net = Captioning(nn.Conv2d(3, 6, 3), ShowAndTell(6, 9, 4, 5))
+    >>> net = CaptionModel(nn.Conv2d(3, 6, 3), ShowAndTell(6, 9, 4, 5))
     >>> net(torch.rand(2, 3, 8, 8), torch.tensor([[4, 5], [6, 0]])).words
     tensor([[4, 5, 3],
             [6, 3, 0]])
@@ -210,7 +210,7 @@ class Captioning(nn.Module):
         super().__init__()
         self.trunk, self.head = trunk, head
 
-    def forward(self, image: Images, caption: Sentences) -> Said:
-        """Preprocessed pictures [batch, 3, height, width] and captions [batch, word]."""
-        said: Said = self.head(self.trunk(image), caption)
+    def forward(self, image: Images, caption: Sentences) -> CaptionOutput:
+        """Preprocessed images [batch, 3, height, width] and captions [batch, word]."""
+        said: CaptionOutput = self.head(self.trunk(image), caption)
         return said

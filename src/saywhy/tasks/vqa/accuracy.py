@@ -16,13 +16,13 @@ from typing import Literal, get_args
 from saywhy.datasets.json_records import some
 from saywhy.errors import InputError
 from saywhy.tasks.vqa.answers import normalize_answer, without_signs
-from saywhy.tasks.vqa.vqa_dataset import Annotation
+from saywhy.tasks.vqa.vqa_dataset import VQAAnnotation
 
 Edition = Literal["official", "until-2018", "always"]
 """Whose answers are normalised before they are compared (the official evaluation has changed):
 
 - "official": what it does now. Where people agree letter for letter neither side is normalised, only spaces around it
-  are cut off, so that what is read in the picture may keep its signs (then "Yes" is wrong where all say "yes"); else
+  are cut off, so that what is read in the image may keep its signs (then "Yes" is wrong where all say "yes"); else
   both sides are.
 - "until-2018": what it did until some time after June 2018, and so in papers before. The model's answer is always
   normalised; of people's answers only the signs are taken out, and only where they differ. Nobody can then answer what
@@ -98,7 +98,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class VqaAccuracy:
+class VQAAccuracy:
     """How right a model's answers are.
 
     Attributes:
@@ -115,8 +115,8 @@ class VqaAccuracy:
 
 
 def vqa_accuracy(
-    answers: Mapping[int, str], annotations: Mapping[int, Annotation], edition: Edition = "official"
-) -> VqaAccuracy:
+    answers: Mapping[int, str], annotations: Mapping[int, VQAAnnotation], edition: Edition = "official"
+) -> VQAAccuracy:
     """The accuracy of a model's answers to all annotated questions.
 
     Args:
@@ -128,7 +128,7 @@ def vqa_accuracy(
         InputError: a question has no answer, or an answer has no question; for a part of the questions give their
             annotations alone.
 
-    >>> said = {n: Annotation(n, 9, "is", "yes/no", "yes", ("yes",) * n + ("no",) * (10 - n)) for n in (1, 3)}
+    >>> said = {n: VQAAnnotation(n, 9, "is", "yes/no", "yes", ("yes",) * n + ("no",) * (10 - n)) for n in (1, 3)}
     >>> vqa_accuracy({1: "yes", 3: "yes"}, said).overall
     Accuracy(accuracy=0.6, questions=2)
     """
@@ -138,7 +138,7 @@ def vqa_accuracy(
     for number, said in annotations.items():
         answer_types[said.answer_type].append(each[number])
         question_types[said.question_type].append(each[number])
-    return VqaAccuracy(_mean(each.values()), _means(answer_types), _means(question_types), each)
+    return VQAAccuracy(_mean(each.values()), _means(answer_types), _means(question_types), each)
 
 
 def _means(groups: Mapping[str, Sequence[float]]) -> dict[str, Accuracy]:
@@ -150,7 +150,7 @@ def _mean(values: Iterable[float]) -> Accuracy:
     return Accuracy(math.fsum(listed) / len(listed), len(listed))
 
 
-def _both(answers: Mapping[int, str], annotations: Mapping[int, Annotation]) -> None:
+def _both(answers: Mapping[int, str], annotations: Mapping[int, VQAAnnotation]) -> None:
     """Refuses what the official evaluation refuses: answers to other questions than were asked."""
     if not annotations:
         raise InputError("accuracy needs at least one annotated question, got none.")

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saywhy.errors import InputError
-from saywhy.tasks.vqa.vqa_dataset import Annotation
+from saywhy.tasks.vqa.vqa_dataset import VQAAnnotation
 
 SIGNS = ';/[]"{}()=+\\_-><@`,?!'
 """What is taken out of an answer; apostrophes, colons (2:50) and some periods stay."""
@@ -98,7 +98,7 @@ class AnswerVocabulary:
     Attributes:
         answers: normalised; the place of an answer is its number.
 
-    >>> said = [Annotation(n, 9, "is", "yes/no", a, (a,) * 10) for n, a in enumerate(["Yes.", "yes", "no", "two"])]
+    >>> said = [VQAAnnotation(n, 9, "is", "yes/no", a, (a,) * 10) for n, a in enumerate(["Yes.", "yes", "no", "two"])]
     >>> known = AnswerVocabulary.of(said, most=2)
     >>> known.answers, known.coverage(said), known.soft(["yes", "yes", "no", "a dog"])
     (('yes', '2'), 0.75, {0: 0.6666666666666666})
@@ -112,7 +112,7 @@ class AnswerVocabulary:
             raise InputError(f"every answer of a vocabulary must be another one, got {twice[0]!r} more than once.")
 
     @staticmethod
-    def of(annotations: Iterable[Annotation], most: int = 3000) -> "AnswerVocabulary":
+    def of(annotations: Iterable[VQAAnnotation], most: int = 3000) -> "AnswerVocabulary":
         """The answers to most questions, the frequent ones first (equals in the order of the alphabet).
 
         A question counts for what most people answered to it. Answers of which nothing is left ("the") are left out.
@@ -137,7 +137,7 @@ class AnswerVocabulary:
         """The number of an answer in any spelling; None where it is not in the vocabulary."""
         return self.numbers.get(normalize_answer(answer))
 
-    def coverage(self, annotations: Iterable[Annotation]) -> float:
+    def coverage(self, annotations: Iterable[VQAAnnotation]) -> float:
         """The share of questions to which what most people answered is in the vocabulary.
 
         Raises:
@@ -156,10 +156,10 @@ class AnswerVocabulary:
         counts = Counter(number for answer in answers if (number := self.number(answer)) is not None)
         return {number: min(1.0, count / 3) for number, count in counts.items()}
 
-    def targets(self, annotations: Sequence[Annotation]) -> Float[Tensor, "question answer"]:
+    def targets(self, annotations: Sequence[VQAAnnotation]) -> Float[Tensor, "question answer"]:
         """``soft`` of several questions side by side, what a batch is trained on.
 
-        >>> said = Annotation(1, 9, "is", "yes/no", "yes", ("yes",) * 8 + ("no",) * 2)
+        >>> said = VQAAnnotation(1, 9, "is", "yes/no", "yes", ("yes",) * 8 + ("no",) * 2)
         >>> AnswerVocabulary(("yes", "no", "2")).targets([said]).tolist()
         [[1.0, 0.6666666865348816, 0.0]]
         """

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from saywhy.diagnostics import Card
+from saywhy.diagnostics import Diagnostics
 from saywhy.errors import InputError, MethodError, SaywhyWarning
 from saywhy.explain import explain
 from saywhy.explanation import Explanation
@@ -17,7 +17,7 @@ from saywhy.targets import Certainty, Class, Top, as_target
 from saywhy.tasks.vocabulary import words_of
 
 
-def by_word(
+def word_ablation(
     model: Model,
     inputs: Mapping[str, Any],
     target: Any = None,
@@ -28,12 +28,12 @@ def by_word(
 
     The question is asked again without each of its words, all in one pass; the answer that is explained is always the
     same. A word that the network does not need has a map of next to nothing, and what a word brings in ("red" in "is
-    there a red mug?") is where its map is positive. This is occlusion of the question, read off the picture: a choice
+    there a red mug?") is where its map is positive. This is occlusion of the question, read off the image: a choice
     of ours, for which there is no paper.
 
     Args:
-        model: of pictures and questions, which has its vocabulary (``model.texts``).
-        inputs: one picture and one question of at least two words, as for :func:`saywhy.explain`.
+        model: of images and questions, which has its vocabulary (``model.texts``).
+        inputs: one image and one question of at least two words, as for :func:`saywhy.explain`.
         target: one target; None is the network's own answer to the whole question.
         method: one name or several.
         settings: as for :func:`saywhy.explain`; ``relu=False`` unless they say otherwise.
@@ -49,7 +49,7 @@ def by_word(
     spoken = [name for name in inputs if name in model.texts]
     if len(spoken) != 1 or not isinstance(inputs[spoken[0]], str):
         raise InputError(
-            "by_word takes one picture and one question, as a model such as 'toybox:vqa' does; got "
+            "word_ablation takes one image and one question, as a model such as 'toybox:vqa' does; got "
             f"{', '.join(inputs)} (words are {', '.join(model.texts) or 'none'})."
         )
     (name,) = spoken
@@ -67,13 +67,13 @@ def by_word(
         target = Class(index, getattr(as_target(target), "score", None))
     less = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
     with warnings.catch_warnings():
-        # Without a word that counts, the answer need not look at the picture at all.
+        # Without a word that counts, the answer need not look at the image at all.
         warnings.simplefilter("ignore", SaywhyWarning)
         found = explain(model, {**inputs, name: less}, target, method, **settings)
     if moved := {row[0] for row in found.targets} - {whole.targets[0][0]}:
         raise InputError(
-            f"by_word explains one answer whatever is left out, and this target is {whole.targets[0][0]!r} of the "
-            f"whole question but {moved.pop()!r} of a part of it. Name the answers."
+            f"word_ablation explains one answer whatever is left out, and this target is {whole.targets[0][0]!r} of "
+            f"the whole question but {moved.pop()!r} of a part of it. Name the answers."
         )
     return whole._with(
         targets=[words],
@@ -82,15 +82,15 @@ def by_word(
         scores=(whole.scores - found.scores).mT,
         probabilities=None,
         _maps={pair: (whole[pair] - found[pair]).transpose(0, 1) for pair in whole.pairs},
-        _gaps={},
+        _completeness_errors={},
         _again=_differences,
         # What a card says of the evidence is said of the whole question's map, and of no difference.
-        _cards=lambda m, layer: [[_without(whole.cards[m, layer][0][0], "evidence")] * len(words)],
+        _diagnostics=lambda m, layer: [[_without(whole.cards[m, layer][0][0], "evidence")] * len(words)],
     )
 
 
 def certainty_maps(
-    model: Model, inputs: Any, answer: int | str | None = None, draws: int = 100, **settings: Any
+    model: Model, inputs: Any, answer: int | str | None = None, num_samples: int = 100, **settings: Any
 ) -> Explanation:
     """The four maps of U-CAM (Patro et al., 2019) of one answer, by name.
 
@@ -107,10 +107,10 @@ def certainty_maps(
     The released program takes the true one, and counts :math:`L_u` twice.
 
     Args:
-        model: with a variance head (:mod:`saywhy.uncertainty`): of pictures and questions, or a classifier.
+        model: with a variance head (:mod:`saywhy.uncertainty`): of images and questions, or a classifier.
         inputs: as for :func:`saywhy.explain`.
         answer: by index or name; None is the network's own.
-        draws: of noise.
+        num_samples: of noise.
         settings: as for :func:`saywhy.explain`.
 
     Returns:
@@ -126,7 +126,7 @@ def certainty_maps(
         raise InputError(
             f"these four maps have their own {' and '.join(sorted(given))}; use saywhy.explain for others."
         )
-    losses = [Certainty(answer, answered=both, draws=draws) for both in (False, True)]
+    losses = [Certainty(answer, answered=both, num_samples=num_samples) for both in (False, True)]
     target = Top(1) if answer is None else Class(answer)
     found = explain(model, inputs, [target, *losses], "gradcam", **settings)
     (pair,) = found.pairs
@@ -142,9 +142,9 @@ def certainty_maps(
         scores=found.scores[:, :1],
         probabilities=None if found.probabilities is None else found.probabilities[:, :1],
         _maps={(name, pair[1]): one for name, one in maps.items()},
-        _gaps={},
+        _completeness_errors={},
         _again=_named,
-        _cards=lambda name, layer: [row[number[name] : number[name] + 1] for row in found.cards[pair]],
+        _diagnostics=lambda name, layer: [row[number[name] : number[name] + 1] for row in found.cards[pair]],
     )
 
 
@@ -156,5 +156,5 @@ def _differences() -> NoReturn:
     raise InputError("the map of a word is the difference of two explanations. Check those: explain each question.")
 
 
-def _without(card: Card, name: str) -> Card:
+def _without(card: Diagnostics, name: str) -> Diagnostics:
     return tuple(fact for fact in card if fact.name != name)

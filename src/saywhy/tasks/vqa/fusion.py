@@ -1,4 +1,4 @@
-"""How a picture's features and a question become one: choices of one part, interchangeable everywhere."""
+"""How an image's features and a question become one: choices of one part, interchangeable everywhere."""
 
 from typing import Literal
 
@@ -13,10 +13,10 @@ Fused = Float[Tensor, "*place fused"]
 Kind = Literal["sum", "product", "mutan", "mcb"]
 
 
-class Sum(nn.Module):
+class SumFusion(nn.Module):
     """``relu(V v + U q)``: Show, Ask, Attend and Answer (Kazemi and Elqursh, 2017).
 
-    >>> Sum(6, 5, 4)(torch.zeros(2, 9, 6), torch.zeros(2, 1, 5)).shape
+    >>> SumFusion(6, 5, 4)(torch.zeros(2, 9, 6), torch.zeros(2, 1, 5)).shape
     torch.Size([2, 9, 4])
     """
 
@@ -25,11 +25,11 @@ class Sum(nn.Module):
         self.image, self.question = nn.Linear(image, fused, bias=False), nn.Linear(question, fused)
 
     def forward(self, v: Feature, q: Asked) -> Fused:
-        """Features of places, or of a whole picture, with a question (broadcast over places)."""
+        """Features of places, or of a whole image, with a question (broadcast over places)."""
         return (self.image(v) + self.question(q)).relu()
 
 
-class Product(nn.Module):
+class ProductFusion(nn.Module):
     """``tanh(V v) * tanh(U q)``: "deeper LSTM + norm I" (Lu et al., 2015)."""
 
     def __init__(self, image: int, question: int, fused: int) -> None:
@@ -37,11 +37,11 @@ class Product(nn.Module):
         self.image, self.question = nn.Linear(image, fused), nn.Linear(question, fused)
 
     def forward(self, v: Feature, q: Asked) -> Fused:
-        """As :meth:`Sum.forward`."""
+        """As :meth:`SumFusion.forward`."""
         return self.image(v).tanh() * self.question(q).tanh()
 
 
-class Mutan(nn.Module):
+class MutanFusion(nn.Module):
     """``tanh(sum over r of (V_r v') * (U_r q'))``, v' and q' of fewer dimensions (Ben-younes et al., 2017, equation 8).
 
     A Tucker decomposition of the bilinear product whose core has the rank ``rank`` in every slice.
@@ -55,19 +55,19 @@ class Mutan(nn.Module):
         self.image_slices, self.question_slices = nn.Linear(inner, rank * fused), nn.Linear(inner, rank * fused)
 
     def forward(self, v: Feature, q: Asked) -> Fused:
-        """As :meth:`Sum.forward`."""
+        """As :meth:`SumFusion.forward`."""
         slices = self.image_slices(self.image(v).tanh()) * self.question_slices(self.question(q).tanh())
         return slices.unflatten(-1, (self.rank, -1)).sum(-2).tanh()
 
 
-class CompactBilinear(nn.Module):
+class CompactBilinearFusion(nn.Module):
     """Multimodal compact bilinear pooling (Fukui et al., 2016): the sketch of the outer product of v and q.
 
     ``irfft(rfft(sketch(v)) * rfft(sketch(q)))``, then the signed square root and division by the length. The sketches
     are random and fixed (their indices and signs are buffers, drawn from ``seed``); nothing in here is learnt.
 
     >>> from torch.nn.functional import cosine_similarity
-    >>> pool = CompactBilinear(8, 8, 4096)
+    >>> pool = CompactBilinearFusion(8, 8, 4096)
     >>> a, b, c, d = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     >>> sketched = (pool.product(a, b) * pool.product(c, d)).sum()
     >>> abs(float(sketched - (a @ c) * (b @ d))) < 1.5  # the product of outer products, nearly
@@ -77,13 +77,13 @@ class CompactBilinear(nn.Module):
     def __init__(self, image: int, question: int, fused: int, seed: int = 0) -> None:
         super().__init__()
         self.fused = fused
-        chance = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         for name, size in (("image", image), ("question", question)):
-            self.register_buffer(f"{name}_index", torch.randint(fused, (size,), generator=chance))
-            self.register_buffer(f"{name}_sign", torch.randint(2, (size,), generator=chance) * 2.0 - 1)
+            self.register_buffer(f"{name}_index", torch.randint(fused, (size,), generator=generator))
+            self.register_buffer(f"{name}_sign", torch.randint(2, (size,), generator=generator) * 2.0 - 1)
 
     def forward(self, v: Feature, q: Asked) -> Fused:
-        """As :meth:`Sum.forward`."""
+        """As :meth:`SumFusion.forward`."""
         product = self.product(v, q)
         # The gradient of a root is infinite at zero: a place of nothing at all has no length to be divided by either.
         root = product.sign() * torch.where(product == 0, 1.0, product.abs()).sqrt()
@@ -100,5 +100,10 @@ class CompactBilinear(nn.Module):
         return t.new_zeros(*t.shape[:-1], self.fused).index_add(-1, index, t * sign)
 
 
-FUSIONS: dict[str, type[nn.Module]] = {"sum": Sum, "product": Product, "mutan": Mutan, "mcb": CompactBilinear}
+FUSIONS: dict[str, type[nn.Module]] = {
+    "sum": SumFusion,
+    "product": ProductFusion,
+    "mutan": MutanFusion,
+    "mcb": CompactBilinearFusion,
+}
 """The choices by name; each takes (image, question, fused) dimensions."""

@@ -1,10 +1,10 @@
-"""Answering questions about pictures: without attention, with stacked attention, and with glimpses.
+"""Answering questions about images: without attention, with stacked attention, and with glimpses.
 
-Every network takes features [batch, channel, row, column] of a picture and a question [batch, word], as numbers of a
-:class:`saywhy.tasks.vocabulary.Vocabulary`; :class:`Answering` puts one behind the trunk that makes the features.
+Every network takes features [batch, channel, row, column] of an image and a question [batch, word], as numbers of a
+:class:`saywhy.tasks.vocabulary.Vocabulary`; :class:`VQAModel` puts one behind the trunk that makes the features.
 
-All of them (:class:`Answerer`) do it in two steps, the first of which is the dear one: a vector of what was seen of the
-picture and asked, and a classifier of that vector.
+All of them (:class:`VQAHead`) do it in two steps, the first of which is the dear one: a vector of what was seen of the
+image and asked, and a classifier of that vector.
 """
 
 import abc
@@ -24,7 +24,7 @@ Glimpses = Float[Tensor, "batch glimpse row column"]
 
 
 @dataclass
-class Answers:
+class VQAOutput:
     """What a network says of a question.
 
     Attributes:
@@ -38,14 +38,14 @@ class Answers:
     variance: Float[Tensor, "batch 1"] | None = None
 
 
-class Attend(nn.Module):
+class AttentionPooling(nn.Module):
     """Where to look: the softmax over places of some logits, and the mean of the features under it.
 
     ``logits`` and ``weighted`` change nothing. They are where a hook sees, and may alter the gradient of, the logits of
     attention and the features under it, place by place, before they are added up; the latter are many, and are made
     only while somebody watches them.
 
-    >>> seen, found = Attend()(torch.zeros(1, 2, 4), torch.rand(1, 4, 3))
+    >>> seen, found = AttentionPooling()(torch.zeros(1, 2, 4), torch.rand(1, 4, 3))
     >>> seen.shape, found.shape
     (torch.Size([1, 2, 4]), torch.Size([1, 2, 3]))
     """
@@ -64,34 +64,34 @@ class Attend(nn.Module):
         return seen, self.weighted(seen.unsqueeze(-1) * v.unsqueeze(1)).sum(2)
 
 
-class Answerer(nn.Module, abc.ABC):
-    """A network that looks at a picture for a question, and answers from what it has found.
+class VQAHead(nn.Module, abc.ABC):
+    """A network that looks at an image for a question, and answers from what it has found.
 
     Attributes:
         answer: from the vector of :meth:`find` to logits.
-        spread: from these logits and that vector to the variance of the noise in the logits [batch, 1]; None for a
-            network that does not say how certain it is.
+        variance_head: from these logits and that vector to the variance of the noise in the logits [batch, 1]; None for
+            a network that does not say how certain it is.
     """
 
     answer: nn.Module
-    spread: nn.Module | None
+    variance_head: nn.Module | None
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_module("spread", None)
+        self.register_module("variance_head", None)
 
     @abc.abstractmethod
     def find(self, features: FeatureMaps, question: Sentences) -> tuple[Float[Tensor, "batch found"], Glimpses | None]:
-        """What is found for a question in each picture, and where it looked."""
+        """What is found for a question in each image, and where it looked."""
 
-    def forward(self, features: FeatureMaps, question: Sentences) -> Answers:
-        """Answers to a question for each picture."""
+    def forward(self, features: FeatureMaps, question: Sentences) -> VQAOutput:
+        """Answers to a question for each image."""
         found, attention = self.find(features, question)
         logits = self.answer(found)
-        return Answers(logits, attention, None if self.spread is None else self.spread(logits, found))
+        return VQAOutput(logits, attention, None if self.variance_head is None else self.variance_head(logits, found))
 
 
-class Reader(nn.Module):
+class QuestionEncoder(nn.Module):
     """Words to one vector: embedding, dropout, tanh, and the last states of an LSTM.
 
     Args:
@@ -101,7 +101,7 @@ class Reader(nn.Module):
         layers: of the LSTM.
         state: ``"hidden"`` or ``"cell"`` of the last layer, or ``"all"``: both of every layer, one after the other.
 
-    >>> Reader(9, 4, 5)(torch.tensor([[4, 5, 6], [4, 0, 0]])).shape
+    >>> QuestionEncoder(9, 4, 5)(torch.tensor([[4, 5, 6], [4, 0, 0]])).shape
     torch.Size([2, 5])
     """
 
@@ -125,10 +125,10 @@ class Reader(nn.Module):
         return cell[-1] if self.state == "cell" else hidden[-1]
 
 
-class DeeperLstm(Answerer):
+class DeeperLstm(VQAHead):
     """No attention: "deeper LSTM + norm I" (Lu et al., 2015), the network of the Grad-CAM paper's section 8.2.
 
-    The picture is one vector of length 1 (its features' mean), the question both states of two LSTM layers; their
+    The image is one vector of length 1 (its features' mean), the question both states of two LSTM layers; their
     product in ``fused`` dimensions gives the answer.
 
     Args:
@@ -152,17 +152,17 @@ class DeeperLstm(Answerer):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.reader = Reader(words, embedded, hidden, layers=2, state="all", dropout=dropout)
-        self.fusion = FUSIONS["product"](channels, self.reader.size, fused)
+        self.question_encoder = QuestionEncoder(words, embedded, hidden, layers=2, state="all", dropout=dropout)
+        self.fusion = FUSIONS["product"](channels, self.question_encoder.size, fused)
         self.answer = nn.Sequential(nn.Dropout(dropout), nn.Linear(fused, answers))
 
     def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, None]:
-        """The product of picture and question."""
-        picture = nn.functional.normalize(features.flatten(2).mean(2), dim=1)
-        return self.fusion(picture, self.reader(question)), None
+        """The product of image and question."""
+        image = nn.functional.normalize(features.flatten(2).mean(2), dim=1)
+        return self.fusion(image, self.question_encoder(question)), None
 
 
-class StackedAttention(Answerer):
+class StackedAttention(VQAHead):
     """SAN (Yang et al., 2016, equations 15 to 22): the question looks several times, each time knowing more.
 
     ``h = tanh(V v + U u)``, ``p = softmax(w h)`` over places, ``u <- u + sum of p v``.
@@ -191,12 +191,12 @@ class StackedAttention(Answerer):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.reader = Reader(words, embedded, hidden, dropout=dropout)
+        self.question_encoder = QuestionEncoder(words, embedded, hidden, dropout=dropout)
         self.place = nn.Linear(channels, hidden)
         self.images = nn.ModuleList(nn.Linear(hidden, attended, bias=False) for _ in range(hops))
         self.questions = nn.ModuleList(nn.Linear(hidden, attended) for _ in range(hops))
         self.looks = nn.ModuleList(nn.Linear(attended, 1) for _ in range(hops))
-        self.attend = nn.ModuleList(Attend() for _ in range(hops))
+        self.attention_pooling = nn.ModuleList(AttentionPooling() for _ in range(hops))
         self.dropout = nn.Dropout(dropout)
         self.answer = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, answers))
 
@@ -204,16 +204,18 @@ class StackedAttention(Answerer):
         """What the last hop knows; the attention of every hop."""
         grid = features.shape[2:]
         v = self.place(features.flatten(2).mT).tanh()  # [batch, place, hidden]
-        u, seen = self.reader(question), []
-        for image, asked, look, attend in zip(self.images, self.questions, self.looks, self.attend, strict=True):
+        u, seen = self.question_encoder(question), []
+        for image, asked, look, attention_pooling in zip(
+            self.images, self.questions, self.looks, self.attention_pooling, strict=True
+        ):
             h = self.dropout((image(v) + asked(u).unsqueeze(1)).tanh())
-            attention, found = attend(look(h).mT, v)
+            attention, found = attention_pooling(look(h).mT, v)
             seen.append(attention)
             u = u + found.squeeze(1)
         return u, torch.cat(seen, 1).unflatten(2, grid)
 
 
-class ShowAskAttendAnswer(Answerer):
+class ShowAskAttendAnswer(VQAHead):
     """Two glimpses and a classifier of what they saw (Kazemi and Elqursh, 2017), U-CAM's base.
 
     Features have length 1 at every place; a fusion of place and question gives ``glimpses`` softmaxes over places; the
@@ -248,10 +250,10 @@ class ShowAskAttendAnswer(Answerer):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.reader = Reader(words, embedded, hidden, state="cell", dropout=dropout)
+        self.question_encoder = QuestionEncoder(words, embedded, hidden, state="cell", dropout=dropout)
         self.dropout = nn.Dropout(dropout)
         self.fusion = FUSIONS[fusion](channels, hidden, attended)
-        self.look, self.attend = nn.Linear(attended, glimpses), Attend()
+        self.look, self.attention_pooling = nn.Linear(attended, glimpses), AttentionPooling()
         self.answer = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(glimpses * channels + hidden, inner),
@@ -264,14 +266,14 @@ class ShowAskAttendAnswer(Answerer):
         """What both glimpses found, and the question."""
         grid = features.shape[2:]
         v = nn.functional.normalize(features.flatten(2).mT, dim=-1)  # [batch, place, channel]
-        q = self.reader(question)
+        q = self.question_encoder(question)
         met = self.dropout(self.fusion(self.dropout(v), self.dropout(q).unsqueeze(1)))
-        seen, found = self.attend(self.look(met).mT, v)
+        seen, found = self.attention_pooling(self.look(met).mT, v)
         return torch.cat([found.flatten(1), q], 1), seen.unflatten(2, grid)
 
 
-class QuestionOnly(Answerer):
-    """What can be guessed without looking at the picture: the control of every claim about answers.
+class QuestionOnly(VQAHead):
+    """What can be guessed without looking at the image: the control of every claim about answers.
 
     >>> QuestionOnly(9, 3, 4, 5)(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).logits.shape
     torch.Size([2, 3])
@@ -279,20 +281,20 @@ class QuestionOnly(Answerer):
 
     def __init__(self, words: int, answers: int, embedded: int = 200, hidden: int = 512, dropout: float = 0.5) -> None:
         super().__init__()
-        self.reader = Reader(words, embedded, hidden, dropout=dropout)
+        self.question_encoder = QuestionEncoder(words, embedded, hidden, dropout=dropout)
         self.answer = nn.Sequential(
             nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, answers)
         )
 
     def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, None]:
-        """The question, whatever the picture."""
-        return self.reader(question), None
+        """The question, whatever the image."""
+        return self.question_encoder(question), None
 
 
-class Answering(nn.Module):
-    """A network for questions behind the trunk that makes its features, to be asked with a picture.
+class VQAModel(nn.Module):
+    """A network for questions behind the trunk that makes its features, to be asked with an image.
 
-    >>> net = Answering(nn.Conv2d(3, 6, 3), DeeperLstm(6, 9, 3, 4, 5, 8))
+    >>> net = VQAModel(nn.Conv2d(3, 6, 3), DeeperLstm(6, 9, 3, 4, 5, 8))
     >>> net(torch.rand(2, 3, 8, 8), torch.tensor([[4, 5], [6, 0]])).logits.shape
     torch.Size([2, 3])
     """
@@ -301,7 +303,7 @@ class Answering(nn.Module):
         super().__init__()
         self.trunk, self.head = trunk, head
 
-    def forward(self, image: Images, question: Sentences) -> Answers:
-        """Preprocessed pictures [batch, 3, height, width] and questions [batch, word]."""
-        answers: Answers = self.head(self.trunk(image), question)
+    def forward(self, image: Images, question: Sentences) -> VQAOutput:
+        """Preprocessed images [batch, 3, height, width] and questions [batch, word]."""
+        answers: VQAOutput = self.head(self.trunk(image), question)
         return answers

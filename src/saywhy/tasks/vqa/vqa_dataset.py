@@ -1,4 +1,4 @@
-"""VQA: questions about pictures of COCO, and what ten people answered; v1, v2 and the changed priors of VQA-CP.
+"""VQA: questions about images of COCO, and what ten people answered; v1, v2 and the changed priors of VQA-CP.
 
 OpenEnded_mscoco_train2014_questions.json            {"questions": [{"question_id", "image_id", "question"}],
 v2_OpenEnded_mscoco_train2014_questions.json          "data_subtype": "train2014", …}
@@ -17,20 +17,20 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from saywhy.datasets.coco_files import file_name, find_picture
+from saywhy.datasets.coco_files import file_name, find_image
 from saywhy.datasets.json_records import Rows, read_rows, some
 from saywhy.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A question about a picture.
+class VQAQuestion:
+    """A question about an image.
 
     Attributes:
-        question_id: its number; in v1 ten times that of its picture and a little more, in v2 a thousand times.
-        image_id: the number of the picture in COCO.
+        question_id: its number; in v1 ten times that of its image and a little more, in v2 a thousand times.
+        image_id: the number of the image in COCO.
         text: as it was asked.
-        split: the part of COCO that has the picture ("train2014"); in VQA-CP another one than that of the question.
+        split: the part of COCO that has the image ("train2014"); in VQA-CP another one than that of the question.
     """
 
     question_id: int
@@ -38,28 +38,28 @@ class Question:
     text: str
     split: str
 
-    def picture(self, folder: "str | os.PathLike[str]") -> Path:
-        """Where its picture lies; see ``saywhy.datasets.coco_files.find_picture``.
+    def image(self, folder: "str | os.PathLike[str]") -> Path:
+        """Where its image lies; see ``saywhy.datasets.coco_files.find_image``.
 
         Raises:
-            InputError: the file of questions does not say of which split the picture is.
-            PictureError: it is not in the folder.
+            InputError: the file of questions does not say of which split the image is.
+            ImageError: it is not in the folder.
         """
         if not self.split:
             raise InputError(
-                f"question {self.question_id} does not say of which split of COCO its picture {self.image_id} is. "
+                f"question {self.question_id} does not say of which split of COCO its image {self.image_id} is. "
                 'Read its file with read_questions(path, split="train2014") or whichever it is.'
             )
-        return find_picture(folder, file_name(self.split, self.image_id))
+        return find_image(folder, file_name(self.split, self.image_id))
 
 
 @dataclass(frozen=True, slots=True)
-class Annotation:
+class VQAAnnotation:
     """What people answered to a question; how sure each said to be is left out.
 
     Attributes:
         question_id: the question's number.
-        image_id: the number of its picture.
+        image_id: the number of its image.
         question_type: the words with which it begins ("what color is the").
         answer_type: "yes/no", "number" or "other".
         majority: what most people answered ("multiple_choice_answer").
@@ -74,33 +74,33 @@ class Annotation:
     answers: tuple[str, ...]
 
 
-def read_questions(path: "str | os.PathLike[str]", split: "str | None" = None) -> dict[int, Question]:
+def read_questions(path: "str | os.PathLike[str]", split: "str | None" = None) -> dict[int, VQAQuestion]:
     """The questions of a file of VQA v1, v2 or VQA-CP, by their numbers, in the order of the file.
 
     Args:
         path: the file.
-        split: of which part of COCO the pictures are, where the file does not say it.
+        split: of which part of COCO the images are, where the file does not say it.
 
     Raises:
         InputError: the file does not have this form, or a number comes twice.
     """
     rows = read_rows(path, "questions")
-    found: dict[int, Question] = {}
+    found: dict[int, VQAQuestion] = {}
     for index, row, (number, image_id, text) in rows.each(question_id=int, image_id=int, question=str):
         if number in found:
             raise rows.twice(index, "question_id", number)
-        found[number] = Question(number, image_id, text, _split(rows, index, row, split))
+        found[number] = VQAQuestion(number, image_id, text, _split(rows, index, row, split))
     return found
 
 
-def read_annotations(path: "str | os.PathLike[str]") -> dict[int, Annotation]:
+def read_annotations(path: "str | os.PathLike[str]") -> dict[int, VQAAnnotation]:
     """What people answered, of a file of VQA v1, v2 or VQA-CP, by the numbers of the questions.
 
     Raises:
         InputError: the file does not have this form, or a question comes twice.
     """
     rows = read_rows(path, "annotations", _slim)
-    found: dict[int, Annotation] = {}
+    found: dict[int, VQAAnnotation] = {}
     fields: dict[str, type] = {"question_id": int, "image_id": int, "question_type": str, "answer_type": str}
     for index, _, values in rows.each(**fields, multiple_choice_answer=str, answers=list):
         number, image_id, question_type, answer_type, majority, answers = values
@@ -111,7 +111,7 @@ def read_annotations(path: "str | os.PathLike[str]") -> dict[int, Annotation]:
             got = repr(wrong[0]) if wrong else "none"
             raise InputError(f"{rows.place(index)}: 'answers' must be a list of objects with 'answer', got {got}.")
         kinds = intern(question_type), intern(answer_type)
-        found[number] = Annotation(number, image_id, *kinds, intern(majority), tuple(answers))
+        found[number] = VQAAnnotation(number, image_id, *kinds, intern(majority), tuple(answers))
     return found
 
 
@@ -133,15 +133,15 @@ def read_results(path: "str | os.PathLike[str]") -> dict[int, str]:
 
 
 def paired(
-    questions: Mapping[int, Question], annotations: Mapping[int, Annotation]
-) -> list[tuple[Question, Annotation]]:
+    questions: Mapping[int, VQAQuestion], annotations: Mapping[int, VQAAnnotation]
+) -> list[tuple[VQAQuestion, VQAAnnotation]]:
     """Every question with what people answered, in the order of the questions.
 
     Raises:
-        InputError: one has no other, or the two are about different pictures.
+        InputError: one has no other, or the two are about different images.
 
-    >>> asked = Question(90, 9, "what is it?", "train2014")
-    >>> said = Annotation(90, 9, "what is", "other", "net", ("net",) * 10)
+    >>> asked = VQAQuestion(90, 9, "what is it?", "train2014")
+    >>> said = VQAAnnotation(90, 9, "what is", "other", "net", ("net",) * 10)
     >>> paired({90: asked}, {90: said})[0][1].majority
     'net'
     """
@@ -156,19 +156,19 @@ def paired(
     for number, question in questions.items():
         if question.image_id != annotations[number].image_id:
             raise InputError(
-                f"question {number} is about the picture {question.image_id}, its annotation about "
+                f"question {number} is about the image {question.image_id}, its annotation about "
                 f"{annotations[number].image_id}. Are both files of the same version?"
             )
     return [(question, annotations[number]) for number, question in questions.items()]
 
 
-def same_questions(first: Mapping[int, Question], second: Mapping[int, Question]) -> dict[int, tuple[int, ...]]:
-    """Under which numbers the questions of one version come in another: the same words about the same picture.
+def same_questions(first: Mapping[int, VQAQuestion], second: Mapping[int, VQAQuestion]) -> dict[int, tuple[int, ...]]:
+    """Under which numbers the questions of one version come in another: the same words about the same image.
 
     VQA-HAT has the numbers of v1; this finds its questions in v2 and VQA-CP. Those that do not come are left out.
 
-    >>> v1 = {90: Question(90, 9, "What is it?", "train2014"), 91: Question(91, 9, "Why?", "train2014")}
-    >>> same_questions(v1, {9002: Question(9002, 9, "What is it?", "train2014")})
+    >>> v1 = {90: VQAQuestion(90, 9, "What is it?", "train2014"), 91: VQAQuestion(91, 9, "Why?", "train2014")}
+    >>> same_questions(v1, {9002: VQAQuestion(9002, 9, "What is it?", "train2014")})
     {90: (9002,)}
     """
     numbers: dict[tuple[int, str], list[int]] = defaultdict(list)

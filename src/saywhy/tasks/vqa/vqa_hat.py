@@ -1,7 +1,7 @@
 """VQA-HAT: where people looked to answer a question (Das et al., 2016).
 
-People rubbed a blurred picture sharp where they had to see it; a map is white where they did. The archives hold grey
-pictures that are called like the question and the person:
+People rubbed a blurred image sharp where they had to see it; a map is white where they did. The archives hold grey
+images that are called like the question and the person:
 
     vqahat_train/{question_id}_1.png            one person a question
     vqahat_val/{question_id}_{1, 2, 3}.png      three people a question
@@ -23,8 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saywhy.datasets.json_records import some
-from saywhy.errors import InputError, PictureError, SaywhyWarning
-from saywhy.images import read_picture
+from saywhy.errors import ImageError, InputError, SaywhyWarning
+from saywhy.images import read_image
 
 NAME = re.compile(r"(\d+)_(\d+)\.png", re.IGNORECASE)
 """What the file of a map is called."""
@@ -37,7 +37,7 @@ class HumanMap:
     Attributes:
         question_id: the question's number in VQA v1.
         person: which of those who were asked, from 1.
-        path: the picture of it.
+        path: the image of it.
 
     >>> HumanMap(4870250, 1, Path("4870250_1.png")).image_id
     487025
@@ -49,7 +49,7 @@ class HumanMap:
 
     @property
     def image_id(self) -> int:
-        """The number of the picture in COCO: v1 numbers the questions about a picture from ten times its number on."""
+        """The number of the image in COCO: v1 numbers the questions about an image from ten times its number on."""
         return self.question_id // 10
 
     def read(self) -> Float[Tensor, "height width"]:
@@ -62,7 +62,7 @@ def find_maps(
 ) -> dict[int, tuple[HumanMap, ...]]:
     """The maps of a folder, by the numbers of their questions; none is decoded before it is read.
 
-    Other pictures in the folder are passed over with a warning, other files without.
+    Other images in the folder are passed over with a warning, other files without.
 
     Args:
         folder: the unpacked ``vqahat_train`` or ``vqahat_val``.
@@ -90,28 +90,28 @@ def find_maps(
 
 
 def read_map(path: "str | os.PathLike[str]") -> Float[Tensor, "height width"]:
-    """A map of attention from a grey picture: float32, 0 where it is black and 1 where it is white.
+    """A map of attention from a grey image: float32, 0 where it is black and 1 where it is white.
 
     Raises:
-        PictureError: there is no such file, or it is no picture, or one in colour.
+        ImageError: there is no such file, or it is no image, or one in colour.
     """
-    pixels = np.asarray(read_picture(path))
+    pixels = np.asarray(read_image(path))
     if (pixels != pixels[..., :1]).any():
-        raise PictureError(
-            f"'{path}' is a picture in colour. A map of attention is grey: white where people looked. "
+        raise ImageError(
+            f"'{path}' is an image in colour. A map of attention is grey: white where people looked. "
             "Is it a photograph, or a map that was painted in colours?"
         )
     return torch.from_numpy(pixels[..., 0].astype(np.float32) / 255)
 
 
 def _names(folder: Path) -> list[str]:
-    """The pictures of a folder, in the order of their names."""
+    """The images of a folder, in the order of their names."""
     if not folder.is_dir():
         raise InputError(f"there is no folder '{folder}'. Give the unpacked vqahat_train or vqahat_val.")
     with os.scandir(folder) as entries:
         listed = sorted(entry.name for entry in entries)
-    pictures = [name for name in listed if name.lower().endswith(".png")]
-    if not any(NAME.fullmatch(name) for name in pictures):
+    images = [name for name in listed if name.lower().endswith(".png")]
+    if not any(NAME.fullmatch(name) for name in images):
         inside = [name for name in listed if name.startswith("vqahat_") and (folder / name).is_dir()]
         hint = (
             f"Give one of its folders: {some(inside)}." if inside else "Give the unpacked vqahat_train or vqahat_val."
@@ -120,14 +120,14 @@ def _names(folder: Path) -> list[str]:
             f"'{folder}' holds no file that is called like a map, {{question_id}}_{{person}}.png"
             f"{f' (but {some(listed)})' if listed else ''}. {hint}"
         )
-    return pictures
+    return images
 
 
 def _check(folder: Path, others: list[str], found: Iterable[int], questions: "Container[int] | None") -> None:
-    """A warning of pictures that are passed over; an error of questions that there are not."""
+    """A warning of images that are passed over; an error of questions that there are not."""
     if others:
         warnings.warn(
-            f"'{folder}' holds pictures that are not called like a map, {{question_id}}_{{person}}.png; {len(others)} "
+            f"'{folder}' holds images that are not called like a map, {{question_id}}_{{person}}.png; {len(others)} "
             f"are passed over: {some(others)}.",
             SaywhyWarning,
             stacklevel=3,

@@ -7,7 +7,7 @@ import numpy as np
 
 from saywhy.toybox.language.question import CLEARLY, a, plural
 from saywhy.toybox.scenes.dice import Dice
-from saywhy.toybox.scenes.scene import Scene, Thing
+from saywhy.toybox.scenes.scene import Scene, SceneObject
 
 WHERE: dict[str, str] = {
     "meadow": "in a meadow",
@@ -23,21 +23,21 @@ WHERE: dict[str, str] = {
 
 COUNTED = ("no", "one", "two", "three", "four")
 
-Said = tuple[str, tuple[Thing, ...]]
+CaptionWords = tuple[str, tuple[SceneObject, ...]]
 """Words, and the things that they speak of."""
 
 
 @dataclass(frozen=True, eq=False)
-class Caption:
+class SceneCaption:
     """A sentence about a scene.
 
     Attributes:
         words: in small letters, without signs.
-        things: for every word the indices of the scene's things that it speaks of; none for "a", "and", "there".
+        objects: for every word the indices of the scene's things that it speaks of; none for "a", "and", "there".
     """
 
     words: tuple[str, ...]
-    things: tuple[tuple[int, ...], ...]
+    objects: tuple[tuple[int, ...], ...]
 
     @property
     def text(self) -> str:
@@ -47,11 +47,11 @@ class Caption:
     def mask(self, scene: Scene, word: int) -> np.ndarray:
         """bool [height, width]: where the things are of which a word speaks; False everywhere for the others."""
         return np.logical_or.reduce(
-            [scene.objects[i].mask for i in self.things[word]], initial=False, axis=0
+            [scene.objects[i].mask for i in self.objects[word]], initial=False, axis=0
         ) | np.zeros(scene.image.shape[:2], bool)
 
 
-def captions(scene: Scene, count: int = 5) -> tuple[Caption, ...]:
+def captions(scene: Scene, count: int = 5) -> tuple[SceneCaption, ...]:
     """Several sentences about a scene, each by another person: the same whenever the same scene is described.
 
     They differ in what they name (the largest things, or all), in whether they name colours, counts, places and
@@ -61,7 +61,7 @@ def captions(scene: Scene, count: int = 5) -> tuple[Caption, ...]:
     >>> [caption.text for caption in captions(scene("talk-test", 1), 3)][::2]
     ['two green apples and an orange flower and a brown guitar', 'a brown guitar right of an orange flower']
     """
-    styles: Sequence[Callable[[Scene, Dice], list[Said]]] = (_all, _there, _relation, _place, _main)
+    styles: Sequence[Callable[[Scene, Dice], list[CaptionWords]]] = (_all, _there, _relation, _place, _main)
     found = []
     for person in range(count):
         dice = Dice("toybox", "caption", scene.split, scene.index, person)
@@ -69,39 +69,39 @@ def captions(scene: Scene, count: int = 5) -> tuple[Caption, ...]:
     return tuple(found)
 
 
-def _caption(scene: Scene, said: Sequence[Said]) -> Caption:
-    spoken = [(word, things) for text, things in said for word in text.split()]
+def _caption(scene: Scene, said: Sequence[CaptionWords]) -> SceneCaption:
+    spoken = [(word, objects) for text, objects in said for word in text.split()]
     silent = ("a", "an", "and", "the", "of", "in", "on", "at", "there", "is", "are")
     index = {id(thing): i for i, thing in enumerate(scene.objects)}
-    return Caption(
+    return SceneCaption(
         tuple(word for word, _ in spoken),
-        tuple(() if word in silent else tuple(index[id(t)] for t in things) for word, things in spoken),
+        tuple(() if word in silent else tuple(index[id(t)] for t in objects) for word, objects in spoken),
     )
 
 
-def _groups(scene: Scene) -> list[tuple[Thing, ...]]:
-    """Things of one kind together, those that cover most of the picture first."""
+def _groups(scene: Scene) -> list[tuple[SceneObject, ...]]:
+    """Things of one kind together, those that cover most of the image first."""
     kinds = dict.fromkeys(thing.kind for thing in sorted(scene.objects, key=lambda t: -t.area))
     return [tuple(t for t in scene.objects if t.kind == kind) for kind in kinds]
 
 
-def _named(group: Sequence[Thing], coloured: bool) -> list[Said]:
+def _named(group: Sequence[SceneObject], coloured: bool) -> list[CaptionWords]:
     """A group in words: "two cats", "a red mug", "a red and a blue mug"."""
-    things, kind = tuple(group), group[0].kind
-    colours = [thing.colour for thing in things]
-    if len(things) == 1:
-        return [(a(f"{colours[0]} {kind}" if coloured else kind), things)]
+    objects, kind = tuple(group), group[0].kind
+    colours = [thing.colour for thing in objects]
+    if len(objects) == 1:
+        return [(a(f"{colours[0]} {kind}" if coloured else kind), objects)]
     if coloured and len(set(colours)) == 1:
-        return [(f"{COUNTED[len(things)]} {colours[0]} {plural(kind)}", things)]
-    if coloured and len(things) == 2:
-        first, second = things
-        return [(a(first.colour), (first,)), ("and", ()), (a(second.colour), (second,)), (kind, things)]
-    return [(f"{COUNTED[len(things)]} {plural(kind)}", things)]
+        return [(f"{COUNTED[len(objects)]} {colours[0]} {plural(kind)}", objects)]
+    if coloured and len(objects) == 2:
+        first, second = objects
+        return [(a(first.colour), (first,)), ("and", ()), (a(second.colour), (second,)), (kind, objects)]
+    return [(f"{COUNTED[len(objects)]} {plural(kind)}", objects)]
 
 
-def _listed(groups: Sequence[Sequence[Thing]], dice: Dice, coloured: float) -> list[Said]:
+def _listed(groups: Sequence[Sequence[SceneObject]], dice: Dice, coloured: float) -> list[CaptionWords]:
     """Groups one after the other."""
-    said: list[Said] = []
+    said: list[CaptionWords] = []
     for number, group in enumerate(groups):
         if number:
             said.append(("and", ()))
@@ -109,25 +109,25 @@ def _listed(groups: Sequence[Sequence[Thing]], dice: Dice, coloured: float) -> l
     return said
 
 
-def _all(scene: Scene, dice: Dice) -> list[Said]:
+def _all(scene: Scene, dice: Dice) -> list[CaptionWords]:
     return _listed(_groups(scene), dice, 0.9)
 
 
-def _there(scene: Scene, dice: Dice) -> list[Said]:
+def _there(scene: Scene, dice: Dice) -> list[CaptionWords]:
     groups = _groups(scene)
     return [("there is" if len(groups[0]) == 1 else "there are", ()), *_listed(groups, dice, 0.5)]
 
 
-def _place(scene: Scene, dice: Dice) -> list[Said]:
+def _place(scene: Scene, dice: Dice) -> list[CaptionWords]:
     return [*_listed(_groups(scene), dice, 0.6), (WHERE[scene.background], ())]
 
 
-def _main(scene: Scene, dice: Dice) -> list[Said]:
-    """Only what covers most of the picture."""
+def _main(scene: Scene, dice: Dice) -> list[CaptionWords]:
+    """Only what covers most of the image."""
     return _listed(_groups(scene)[: dice.whole(1, 2)], dice, 1.0)
 
 
-def _relation(scene: Scene, dice: Dice) -> list[Said]:
+def _relation(scene: Scene, dice: Dice) -> list[CaptionWords]:
     """Two single things, and how one lies to the other; a list where there are none."""
     single = [group[0] for group in _groups(scene) if len(group) == 1]
     if len(single) < 2:

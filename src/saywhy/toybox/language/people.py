@@ -1,10 +1,10 @@
-"""Simulated people: where they look to answer a question, and what they answer when the picture is not clear."""
+"""Simulated people: where they look to answer a question, and what they answer when the image is not clear."""
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from saywhy.toybox.language.question import NUMBERS, Question
+from saywhy.toybox.language.question import NUMBERS, SceneQuestion
 from saywhy.toybox.scenes.colour import COLOURS
 from saywhy.toybox.scenes.dice import Dice
 from saywhy.toybox.scenes.kinds import KINDS
@@ -14,7 +14,7 @@ PEOPLE = 10
 """Annotators of an answer, as in VQA."""
 
 SLIP = 0.03
-"""How often a person answers something else although the picture is clear."""
+"""How often a person answers something else although the image is clear."""
 
 STRAY = 0.3
 """How often a person has also looked at something that the question does not speak of."""
@@ -23,10 +23,10 @@ GRID = 32
 """Cells a side of a map of attention, before it is enlarged."""
 
 
-def human_attention(scene: Scene, question: Question, people: int = 3) -> Float[np.ndarray, "person height width"]:
+def human_attention(scene: Scene, question: SceneQuestion, people: int = 3) -> Float[np.ndarray, "person height width"]:
     """Where several simulated people have looked, each from 0 to 1 with 1 at the most.
 
-    As VQA-HAT collected it (Das et al., 2016): a person rubs a blurred picture sharp with a round brush, where the
+    As VQA-HAT collected it (Das et al., 2016): a person rubs a blurred image sharp with a round brush, where the
     answer is to be found. So the evidence is covered by strokes that begin inside it, somewhat beside it and not on all
     of it; now and then a stroke lies elsewhere. The same arguments give the same maps.
 
@@ -63,8 +63,8 @@ def _rubbed(evidence: np.ndarray, dice: Dice) -> Float[np.ndarray, "height width
     return large / large.max()
 
 
-def annotations(scene: Scene, question: Question, people: int = PEOPLE) -> tuple[str, ...]:
-    """What several simulated people answer: nearly always the right answer where the picture is clear.
+def annotations(scene: Scene, question: SceneQuestion, people: int = PEOPLE) -> tuple[str, ...]:
+    """What several simulated people answer: nearly always the right answer where the image is clear.
 
     In the splits "ambiguous-…" people disagree the more the less there is to be seen. What they say instead is of the
     same sort as the answer (a colour for a colour).

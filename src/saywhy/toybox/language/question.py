@@ -9,14 +9,14 @@ import numpy as np
 from saywhy.toybox.scenes.colour import COLOURS
 from saywhy.toybox.scenes.dice import Dice
 from saywhy.toybox.scenes.kinds import KINDS
-from saywhy.toybox.scenes.scene import Scene, Thing
+from saywhy.toybox.scenes.scene import Scene, SceneObject
 
 NUMBERS = ("0", "1", "2", "3", "4")
 ANSWERS: tuple[str, ...] = ("yes", "no", *NUMBERS, *COLOURS, *KINDS)
 """All that can be answered in Toybox."""
 
 CLEARLY = 0.06
-"""Of the picture's side: by so much one centre lies beyond another where a question calls it left of or above it."""
+"""Of the image's side: by so much one centre lies beyond another where a question calls it left of or above it."""
 
 EQUAL, DIFFERENT = 0.8, 0.7
 """So often the commonest cases that are answered by no are not asked about, so that yes is as frequent."""
@@ -26,7 +26,7 @@ LARGER = 1.3
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class SceneQuestion:
     """A question about a scene.
 
     Attributes:
@@ -49,10 +49,10 @@ class _Asked:
 
     text: str
     answer: str
-    about: tuple[Thing, ...] = ()
+    about: tuple[SceneObject, ...] = ()
 
 
-def ask(scene: Scene, type: str, dice: Dice) -> Question | None:
+def ask(scene: Scene, type: str, dice: Dice) -> SceneQuestion | None:
     """One question of a type; None where this scene has none to offer (or the dice do not want it).
 
     The dice choose the answer first where they can, so that it cannot be guessed from the question.
@@ -60,8 +60,8 @@ def ask(scene: Scene, type: str, dice: Dice) -> Question | None:
     asked = TYPES[type](scene, dice)
     if asked is None:
         return None
-    things = asked.about or scene.objects
-    return Question(type, asked.text, asked.answer, np.logical_or.reduce([thing.mask for thing in things]))
+    objects = asked.about or scene.objects
+    return SceneQuestion(type, asked.text, asked.answer, np.logical_or.reduce([thing.mask for thing in objects]))
 
 
 def plural(kind: str) -> str:
@@ -82,7 +82,7 @@ def a(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def names(scene: Scene) -> list[tuple[str, Thing]]:
+def names(scene: Scene) -> list[tuple[str, SceneObject]]:
     """Every thing that a name fits alone, with that name: its kind, or its colour and kind."""
     kinds = [thing.kind for thing in scene.objects]
     pairs = [(thing.colour, thing.kind) for thing in scene.objects]
@@ -114,13 +114,13 @@ def _exists(scene: Scene, dice: Dice) -> _Asked | None:
 
 def _count(scene: Scene, dice: Dice) -> _Asked | None:
     """How many are there? Of a kind, of a colour, or in all."""
-    groups: dict[str, tuple[Thing, ...]] = {"things": scene.objects}
+    groups: dict[str, tuple[SceneObject, ...]] = {"things": scene.objects}
     for kind in KINDS:
         groups[plural(kind)] = tuple(t for t in scene.objects if t.kind == kind)
     for colour in COLOURS:
         groups[f"{colour} things"] = tuple(t for t in scene.objects if t.colour == colour)
     wanted = dice.pick((0, 1, 2, 2, 2, 3, 3, 3, 4, 4))
-    fitting = [name for name, things in groups.items() if len(things) == wanted]
+    fitting = [name for name, objects in groups.items() if len(objects) == wanted]
     if not fitting:
         return None
     name = dice.pick(fitting)
@@ -147,7 +147,7 @@ def _kind(scene: Scene, dice: Dice) -> _Asked | None:
     return _Asked(text, thing.kind, (thing,))
 
 
-def _beside(words: tuple[str, str], axis: int) -> Callable[[Scene, Dice], _Asked | None]:
+def _dataset_metrics(words: tuple[str, str], axis: int) -> Callable[[Scene, Dice], _Asked | None]:
     """Questions of what lies on one side of what: yes or no, or which."""
 
     def question(scene: Scene, dice: Dice) -> _Asked | None:
@@ -233,8 +233,8 @@ TYPES: dict[str, Callable[[Scene, Dice], _Asked | None]] = {
     "count": _count,
     "colour": _colour,
     "kind": _kind,
-    "left-right": _beside(("left of", "right of"), 0),
-    "above-below": _beside(("above", "below"), 1),
+    "left-right": _dataset_metrics(("left of", "right of"), 0),
+    "above-below": _dataset_metrics(("above", "below"), 1),
     "compare": _compare,
     "same-colour": _same_colour,
     "largest": _extreme("largest", largest=True),

@@ -1,6 +1,6 @@
 """Which questions a split asks of a scene."""
 
-from saywhy.toybox.language.question import ANSWERS, TYPES, Question, ask
+from saywhy.toybox.language.question import ANSWERS, TYPES, SceneQuestion, ask
 from saywhy.toybox.scenes.dice import Dice
 from saywhy.toybox.scenes.scene import Scene
 
@@ -8,7 +8,7 @@ FAVOURED, OTHER = 0.95, 0.15
 """How often a question is kept whose answer a split with changed priors favours, and any other."""
 
 
-def questions(scene: Scene) -> tuple[Question, ...]:
+def questions(scene: Scene) -> tuple[SceneQuestion, ...]:
     """At most one question of every type, the same whenever the same scene is asked.
 
     In the splits "priors-…" every second answer is rare: the even ones of ``ANSWERS`` in training and validation, the

@@ -14,7 +14,7 @@ _NOUNS = {**{kind: kind for kind in KINDS}, **{plural(kind): kind for kind in KI
 class Mention(NamedTuple):
     """A word of a sentence that claims something of the scene, and whether that is so.
 
-    ``place`` is its number in the sentence, ``things`` are the numbers of the scene's things that it speaks of: those
+    ``place`` is its number in the sentence, ``objects`` are the numbers of the scene's things that it speaks of: those
     of the kind, and of the colour where one stands before it; none where it is wrong.
     """
 
@@ -22,7 +22,7 @@ class Mention(NamedTuple):
     claim: Literal["kind", "colour", "count"]
     right: bool
     place: int
-    things: tuple[int, ...]
+    objects: tuple[int, ...]
 
 
 def _begin(words: list[str], place: int) -> int:
@@ -47,12 +47,12 @@ def mentions(text: str, scene: Scene) -> list[Mention]:
         if ahead is None:
             break
         colours = {w for w in words[_begin(words, place) : ahead] if w in COLOURS}
-        things = [i for i, thing in enumerate(scene.objects) if thing.kind == _NOUNS[words[ahead]]]
-        meant = tuple(i for i in things if not colours or scene.objects[i].colour in colours)
+        objects = [i for i, thing in enumerate(scene.objects) if thing.kind == _NOUNS[words[ahead]]]
+        meant = tuple(i for i in objects if not colours or scene.objects[i].colour in colours)
         if word in _NOUNS:
-            found.append(Mention(word, "kind", bool(things), place, meant or tuple(things)))
+            found.append(Mention(word, "kind", bool(objects), place, meant or tuple(objects)))
         elif word in COLOURS:
-            same = tuple(i for i in things if scene.objects[i].colour == word)
+            same = tuple(i for i in objects if scene.objects[i].colour == word)
             found.append(Mention(word, "colour", bool(same), place, same))
         elif word in COUNTED:
             right = len(meant) == COUNTED.index(word)

@@ -41,9 +41,9 @@ class Block(nn.Module):
 
 
 class ToyboxClassifier(nn.Module):
-    """Which kinds of things are in the picture? One logit a kind; a sigmoid turns it into a probability.
+    """Which kinds of things are in the image? One logit a kind; a sigmoid turns it into a probability.
 
-    The last feature maps have an eighth of the picture's size (16 x 16 for 128 x 128), and are averaged over space
+    The last feature maps have an eighth of the image's size (16 x 16 for 128 x 128), and are averaged over space
     and read by one linear layer, so that a class activation map is exact at ``blocks``.
 
     >>> import torch
@@ -73,12 +73,12 @@ class ToyboxClassifier(nn.Module):
         return self.blocks(self.stem(images))
 
     def forward(self, images: Images) -> Float[Tensor, "batch kind"]:
-        """Logits of pictures that are already normalised by ``MEAN`` and ``STD``."""
+        """Logits of images that are already normalised by ``MEAN`` and ``STD``."""
         return self.head(self.pool(self.maps(images)).flatten(1))
 
 
 def normalised(images: Images) -> Images:
-    """Pictures from 0 to 1, as the network is fed.
+    """Images from 0 to 1, as the network is fed.
 
     >>> import torch
     >>> normalised(torch.full((1, 3, 1, 1), 0.63))[0, 0].item()

@@ -1,6 +1,6 @@
 """The networks that speak about Toybox: they see through the classifier's eyes.
 
-All that they know of a picture goes through one layer, ``trunk.features``: the classifier's maps at several depths and
+All that they know of an image goes through one layer, ``trunk.features``: the classifier's maps at several depths and
 the colours themselves, mixed by two convolutions. A map of that layer is therefore a map of all the evidence.
 """
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from saywhy.shapes import FeatureMaps, Images
 from saywhy.tasks.captioning.networks import TopDown
 from saywhy.tasks.vocabulary import Sentences
-from saywhy.tasks.vqa.networks import Answerer, Attend, Glimpses
+from saywhy.tasks.vqa.networks import AttentionPooling, Glimpses, VQAHead
 from saywhy.toybox import COLOURS, KINDS
 from saywhy.toybox.models.classifier import WIDTHS, ToyboxClassifier
 from saywhy.uncertainty.variance_head import VarianceHead
@@ -37,13 +37,13 @@ FAR = 4.0
 Depths = Float[Tensor, "batch depths rows columns"]
 
 
-class ToyboxEyes(nn.Module):
-    """Pictures [batch, 3, 128, 128] to features [batch, CHANNELS, 16, 16], an eighth of the picture's size.
+class ToyboxTrunk(nn.Module):
+    """Images [batch, 3, 128, 128] to features [batch, CHANNELS, 16, 16], an eighth of the image's size.
 
     ``depths`` is the classifier's part, which is not trained again: its last maps, those of its stages before, and the
-    picture's colours and places, all at 16 x 16. ``features`` mixes them.
+    image's colours and places, all at 16 x 16. ``features`` mixes them.
 
-    >>> ToyboxEyes()(torch.zeros(1, 3, 128, 128)).shape
+    >>> ToyboxTrunk()(torch.zeros(1, 3, 128, 128)).shape
     torch.Size([1, 48, 16, 16])
     """
 
@@ -70,33 +70,33 @@ class ToyboxEyes(nn.Module):
         return torch.cat([high, middle, F.avg_pool2d(low, 2), F.avg_pool2d(images, 8), places(high)], 1)
 
     def forward(self, images: Images) -> FeatureMaps:
-        """Features of pictures that are already normalised."""
+        """Features of images that are already normalised."""
         return self.features(self.depths(images))
 
 
-class Found(NamedTuple):
-    """The things that are found in a picture.
+class DetectedObjects(NamedTuple):
+    """The things that are found in an image.
 
     Attributes:
-        things: [batch, thing, channel]: the features there, row and column, and the ``TRAITS``.
+        objects: [batch, thing, channel]: the features there, row and column, and the ``TRAITS``.
         present: [batch, thing] how sure it is that one is there, from 0 to 1.
         at: [batch, thing] the number of its place.
     """
 
-    things: Float[Tensor, "batch thing channel"]
+    objects: Float[Tensor, "batch thing channel"]
     present: Float[Tensor, "batch thing"]
     at: Int[Tensor, "batch thing"]
 
 
-class Things(nn.Module):
+class ObjectDetector(nn.Module):
     """The places where a thing has its middle, what the features say there, and its traits: its kind and its colour.
 
     A place is a middle as far as ``middle`` of its features says so (log-odds), if no neighbour says it louder; at most
-    ``THINGS`` are taken. What is taken jumps when a picture changes, as in every detector; how far it counts
+    ``THINGS`` are taken. What is taken jumps when an image changes, as in every detector; how far it counts
     (``present``) does not. As in bottom-up attention (Anderson et al., 2018), things come with their traits.
 
-    >>> found = Things(48)(torch.rand(2, 48, 16, 16))
-    >>> found.things.shape, found.present.shape
+    >>> found = ObjectDetector(48)(torch.rand(2, 48, 16, 16))
+    >>> found.objects.shape, found.present.shape
     (torch.Size([2, 6, 82]), torch.Size([2, 6]))
     """
 
@@ -105,17 +105,17 @@ class Things(nn.Module):
         self.middle = nn.Conv2d(channels, 1, 1)
         self.kind, self.colour = nn.Conv2d(channels, len(KINDS) + 1, 1), nn.Conv2d(channels, len(COLOURS) + 1, 1)
 
-    def forward(self, features: FeatureMaps) -> Found:
-        """The things of every picture."""
+    def forward(self, features: FeatureMaps) -> DetectedObjects:
+        """The things of every image."""
         middles = self.middle(features)
         loudest = middles == F.max_pool2d(middles, 3, 1, 1)
         present, at = (middles.sigmoid() * loudest).flatten(1).topk(THINGS, 1)
         kinds, colours = self.kind(features).softmax(1), self.colour(features).softmax(1)
         everything = torch.cat([features, FAR * places(features), kinds, colours], 1).flatten(2).mT
-        return Found(everything.gather(1, at[:, :, None].expand(-1, -1, everything.shape[2])), present, at)
+        return DetectedObjects(everything.gather(1, at[:, :, None].expand(-1, -1, everything.shape[2])), present, at)
 
 
-class Meant(nn.Module):
+class WordGrounding(nn.Module):
     """To every thing the words that mean it: so it knows whether it is the first or the second spoken of, or none.
 
     ``c_i = sum over words of sigmoid(o_i . W e_w) h_w``: a thing is compared with the word itself (e), and told what
@@ -129,19 +129,19 @@ class Meant(nn.Module):
 
     def forward(
         self,
-        things: Float[Tensor, "batch thing channel"],
+        objects: Float[Tensor, "batch thing channel"],
         words: Float[Tensor, "batch word embedded"],
         heard: Float[Tensor, "batch word hidden"],
         spoken: Bool[Tensor, "batch word"],
     ) -> Float[Tensor, "batch thing told"]:
         """What every thing is told."""
-        return (self.alike(things, words).sigmoid() * spoken.unsqueeze(1)) @ self.told(heard)
+        return (self.alike(objects, words).sigmoid() * spoken.unsqueeze(1)) @ self.told(heard)
 
     def alike(
-        self, things: Float[Tensor, "batch thing channel"], words: Float[Tensor, "batch word embedded"]
+        self, objects: Float[Tensor, "batch thing channel"], words: Float[Tensor, "batch word embedded"]
     ) -> Float[Tensor, "batch thing word"]:
         """How much a word means a thing, as log-odds."""
-        return self.thing(things) @ self.word(words).mT
+        return self.thing(objects) @ self.word(words).mT
 
 
 class Relations(nn.Module):
@@ -161,28 +161,28 @@ class Relations(nn.Module):
 
     def forward(
         self,
-        things: Float[Tensor, "batch thing channel"],
+        objects: Float[Tensor, "batch thing channel"],
         traits: Float[Tensor, "batch thing trait"],
         present: Float[Tensor, "batch thing"],
         question: Float[Tensor, "batch state"],
     ) -> Float[Tensor, "batch related"]:
         """Both sums, one behind the other: [batch, 2 * hidden]."""
         one, two, turn_one, turn_two = self.asked(question).unsqueeze(1).chunk(4, 2)
-        alone = (self.alone((self.one(things) + one).relu()) * (1 + turn_one)).relu()
-        pairs = self.left(things).unsqueeze(1) + self.right(things).unsqueeze(2) + two.unsqueeze(1)
+        alone = (self.alone((self.one(objects) + one).relu()) * (1 + turn_one)).relu()
+        pairs = self.left(objects).unsqueeze(1) + self.right(objects).unsqueeze(2) + two.unsqueeze(1)
         pairs = pairs + self.alike(traits.unsqueeze(1) * traits.unsqueeze(2))
         pairs = (self.pair(pairs.relu()) * (1 + turn_two.unsqueeze(1))).relu()
         both = present.unsqueeze(1) * present.unsqueeze(2)
         return torch.cat([torch.einsum("bt,bth->bh", present, alone), torch.einsum("btu,btuh->bh", both, pairs)], 1)
 
 
-class ToyboxAnswers(Answerer):
+class ToyboxVQAHead(VQAHead):
     """Answers to questions about features: looked at with glimpses, and related thing by thing.
 
     A glimpse is a softmax over places of ``v_p . W q``. With glimpses alone no small network learns to compare and
     count, so there is a relation network over the things that are there beside them.
 
-    >>> said = ToyboxAnswers(words=9, answers=4)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]]))
+    >>> said = ToyboxVQAHead(words=9, answers=4)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]]))
     >>> said.logits.shape, said.attention.shape
     (torch.Size([2, 4]), torch.Size([2, 2, 16, 16]))
     """
@@ -202,8 +202,8 @@ class ToyboxAnswers(Answerer):
         size = channels + 2
         self.embedding = nn.Embedding(words, embedded, padding_idx=0)
         self.lstm = nn.LSTM(embedded, hidden, batch_first=True)
-        self.look, self.attend = nn.Linear(hidden, GLIMPSES * size), Attend()
-        self.things, self.meant = Things(channels), Meant(size + TRAITS, embedded, hidden, told)
+        self.look, self.attention_pooling = nn.Linear(hidden, GLIMPSES * size), AttentionPooling()
+        self.objects, self.meant = ObjectDetector(channels), WordGrounding(size + TRAITS, embedded, hidden, told)
         self.relations = Relations(size + TRAITS + told, hidden, 128)
         self.answer = nn.Sequential(
             nn.Linear(GLIMPSES * size + 256 + hidden, inner),
@@ -220,38 +220,38 @@ class ToyboxAnswers(Answerer):
         last = spoken.sum(1).clamp_min(1) - 1
         q = heard[torch.arange(len(heard), device=heard.device), last]
         v = torch.cat([features, places(features)], 1).flatten(2).mT
-        seen, looked = self.attend(self.look(q).unflatten(1, (GLIMPSES, -1)) @ v.mT, v)
-        things, present, _ = self.things(features)
-        told = self.meant(things, words, heard, spoken)
-        related = self.relations(torch.cat([things, told], 2), things[:, :, -TRAITS:], present, q)
+        seen, looked = self.attention_pooling(self.look(q).unflatten(1, (GLIMPSES, -1)) @ v.mT, v)
+        objects, present, _ = self.objects(features)
+        told = self.meant(objects, words, heard, spoken)
+        related = self.relations(torch.cat([objects, told], 2), objects[:, :, -TRAITS:], present, q)
         return torch.cat([looked.flatten(1), related, q], 1), seen.unflatten(2, features.shape[2:])
 
 
-def certain_answers(words: int, answers: int, dropout: float = 0.25) -> ToyboxAnswers:
+def variance_vqa_head(words: int, answers: int, dropout: float = 0.25) -> ToyboxVQAHead:
     """The same with dropout and a variance head: it says how certain it is.
 
-    >>> certain_answers(9, 4)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]])).variance.shape
+    >>> variance_vqa_head(9, 4)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]])).variance.shape
     torch.Size([2, 1])
     """
-    network = ToyboxAnswers(words, answers, dropout=dropout)
-    network.spread = VarianceHead(answers)
+    network = ToyboxVQAHead(words, answers, dropout=dropout)
+    network.variance_head = VarianceHead(answers)
     return network
 
 
-class ToyboxSpeaker(TopDown):
-    """The captioner of Toybox: top-down attention, small, whose gist of a picture is how much there is of everything.
+class ToyboxCaptionHead(TopDown):
+    """The captioner of Toybox: top-down attention, small, whose gist of an image is how much there is of everything.
 
     A mean over places does not tell two cats from one large one; the sum of the traits of all that is found does. It
     looks at regions of 2 x 2 places.
 
-    >>> ToyboxSpeaker(words=9)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]])).logits.shape
+    >>> ToyboxCaptionHead(words=9)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]])).logits.shape
     torch.Size([2, 3, 9])
     """
 
     def __init__(self, words: int) -> None:
         gist = CHANNELS + TRAITS
         super().__init__(CHANNELS, words, embedded=64, hidden=192, attended=64, dropout=0.1, gist=gist)
-        self.things = Things(CHANNELS)
+        self.objects = ObjectDetector(CHANNELS)
 
     def regions(self, features: FeatureMaps) -> FeatureMaps:
         """Means of 2 x 2 places."""
@@ -259,8 +259,8 @@ class ToyboxSpeaker(TopDown):
 
     def gist(self, features: FeatureMaps) -> Float[Tensor, "sentence gist"]:
         """The mean of the features, and how many things there are of every kind and every colour."""
-        found = self.things(features)
-        counted = torch.einsum("bt,btc->bc", found.present, found.things[:, :, -TRAITS:])
+        found = self.objects(features)
+        counted = torch.einsum("bt,btc->bc", found.present, found.objects[:, :, -TRAITS:])
         return torch.cat([super().gist(features), counted], 1)
 
 

@@ -11,14 +11,14 @@ from saywhy.models.model import Model
 from saywhy.models.preprocess import Preprocess
 from saywhy.models.weights import load_weights
 
-EYES = "trunk.features"
-"""The layer of the speaking models through which all goes that they know of a picture."""
+TRUNK_LAYER = "trunk.features"
+"""The layer of the speaking models through which all goes that they know of an image."""
 
 
 def load(name: str, weights: Any = None) -> Model:
     """A Toybox model.
 
-    ``classifier`` says which kinds of things are in a picture, several at once; ``vqa`` answers questions about it, and
+    ``classifier`` says which kinds of things are in an image, several at once; ``vqa`` answers questions about it, and
     ``ucam`` says besides how certain it is; ``captioner`` says what is in it.
 
     Args:
@@ -47,44 +47,46 @@ def _classifier(weights: Any) -> Model:
 
 
 def _vqa(weights: Any) -> Model:
-    from saywhy.toybox.models.language import ToyboxAnswers
+    from saywhy.toybox.models.language import ToyboxVQAHead
 
-    return _answering("vqa", weights, ToyboxAnswers)
+    return _answering("vqa", weights, ToyboxVQAHead)
 
 
 def _ucam(weights: Any) -> Model:
-    from saywhy.toybox.models.language import certain_answers
+    from saywhy.toybox.models.language import variance_vqa_head
 
-    return _answering("ucam", weights, certain_answers)
+    return _answering("ucam", weights, variance_vqa_head)
 
 
 def _answering(name: str, weights: Any, head: Callable[[int, int], Any]) -> Model:
     """A model of questions; head: what answers, from how many words and answers there are."""
-    from saywhy.models.uncertainty_reference import Reference
+    from saywhy.models.uncertainty_reference import UncertaintyReference
     from saywhy.tasks.vocabulary import Vocabulary
-    from saywhy.tasks.vqa.networks import Answering
-    from saywhy.toybox.models.language import ToyboxEyes
+    from saywhy.tasks.vqa.networks import VQAModel
+    from saywhy.toybox.models.language import ToyboxTrunk
 
     with _file(weights, f"toybox-{name}") as path:
         told = _metadata(path)
     known, answers = Vocabulary(tuple(told["words"].split("\n"))), tuple(told.get("answers", "").split(","))
-    module = Answering(ToyboxEyes(), head(len(known), len(answers)))
+    module = VQAModel(ToyboxTrunk(), head(len(known), len(answers)))
     _fill(module, weights, f"toybox-{name}")
-    reference = Reference.read(told["reference"]) if "reference" in told else None
+    reference = UncertaintyReference.read(told["reference"]) if "reference" in told else None
     texts = {"question": known.batch}
-    return Model(module, f"toybox:{name}", _preprocess(), answers, texts=texts, layer=EYES, reference=reference)
+    return Model(module, f"toybox:{name}", _preprocess(), answers, texts=texts, layer=TRUNK_LAYER, reference=reference)
 
 
 def _captioner(weights: Any) -> Model:
-    from saywhy.tasks.captioning.networks import Captioning
+    from saywhy.tasks.captioning.networks import CaptionModel
     from saywhy.tasks.vocabulary import Vocabulary
-    from saywhy.toybox.models.language import ToyboxEyes, ToyboxSpeaker
+    from saywhy.toybox.models.language import ToyboxCaptionHead, ToyboxTrunk
 
     with _file(weights, "toybox-captioner") as path:
         known = Vocabulary(tuple(_metadata(path)["words"].split("\n")))
-    module = Captioning(ToyboxEyes(), ToyboxSpeaker(len(known)))
+    module = CaptionModel(ToyboxTrunk(), ToyboxCaptionHead(len(known)))
     _fill(module, weights, "toybox-captioner")
-    return Model(module, "toybox:captioner", _preprocess(), known.words, texts={"caption": known.batch}, layer=EYES)
+    return Model(
+        module, "toybox:captioner", _preprocess(), known.words, texts={"caption": known.batch}, layer=TRUNK_LAYER
+    )
 
 
 _MODELS = {"classifier": _classifier, "vqa": _vqa, "ucam": _ucam, "captioner": _captioner}

@@ -1,6 +1,6 @@
 """The recipe of ``toybox:captioner``: ``python -m saywhy.toybox.recipes.captioner --out weights.safetensors``.
 
-It sees through the eyes of ``toybox:vqa``, which stay as they are, so what they see of every picture is computed once.
+It sees through the eyes of ``toybox:vqa``, which stay as they are, so what they see of every image is computed once.
 """
 
 import json
@@ -15,14 +15,14 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from saywhy.models import load
-from saywhy.tasks.captioning.caption import spoken
-from saywhy.tasks.captioning.networks import Captioning, TopDown
+from saywhy.tasks.captioning.caption import decode_captions
+from saywhy.tasks.captioning.networks import CaptionModel, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
-from saywhy.tasks.vqa.networks import Answering
+from saywhy.tasks.vqa.networks import VQAModel
 from saywhy.toybox import scene
 from saywhy.toybox.language.truth import mentions
 from saywhy.toybox.models.classifier import normalised
-from saywhy.toybox.models.language import ToyboxSpeaker
+from saywhy.toybox.models.language import ToyboxCaptionHead
 from saywhy.toybox.recipes.language_tensors import followed
 from saywhy.training.checkpoint import check_name, half, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, follow
@@ -34,25 +34,25 @@ STEPS = 5_000
 PLAN = Plan((), batch=64, rate=2e-3, clip=5.0)
 
 
-def fresh(seed: int, known: Vocabulary, sees: Answering) -> Captioning:
+def fresh(seed: int, known: Vocabulary, sees: VQAModel) -> CaptionModel:
     """Random weights behind the eyes of ``toybox:vqa``, which are not trained again; things are found as there."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = ToyboxSpeaker(len(known))
-    head.things.load_state_dict(sees.head.things.state_dict())  # type: ignore[union-attr]
+        head = ToyboxCaptionHead(len(known))
+    head.objects.load_state_dict(sees.head.objects.state_dict())  # type: ignore[union-attr]
     sees.trunk.requires_grad_(False)
-    return Captioning(sees.trunk.eval(), head)
+    return CaptionModel(sees.trunk.eval(), head)
 
 
 def seen(eyes: nn.Module, images: Tensor) -> Tensor:
-    """Features of pictures uint8, [scene, channel, 16, 16], float16."""
+    """Features of images uint8, [scene, channel, 16, 16], float16."""
     eyes.eval()
     with torch.inference_mode():
         return torch.cat([eyes(normalised(part.float() / 255)).half() for part in images.split(100)])
 
 
 def learn(
-    network: Captioning,
+    network: CaptionModel,
     features: Tensor,
     captions: Tensor,
     plan: Plan,
@@ -67,9 +67,9 @@ def learn(
     """
 
     def loss(model: nn.Module, step: int, share: slice) -> Tensor:
-        chance = dice(plan.seed, -1 - step)
-        taken = torch.randint(len(features), (plan.batch,), generator=chance)
-        which = torch.randint(captions.shape[1], (plan.batch,), generator=chance)
+        generator = dice(plan.seed, -1 - step)
+        taken = torch.randint(len(features), (plan.batch,), generator=generator)
+        which = torch.randint(captions.shape[1], (plan.batch,), generator=generator)
         taken, which = taken[share], which[share]
         said = captions[taken, which]
         said = said[:, : int((said != 0).sum(1).max())]
@@ -82,10 +82,10 @@ def learn(
 
 
 def describe(head: TopDown, features: Tensor, known: Vocabulary) -> list[str]:
-    """A caption of every picture."""
+    """A caption of every image."""
     head.eval()
     with torch.inference_mode():
-        parts = [spoken(head, part) for part in features.float().split(50)]
+        parts = [decode_captions(head, part) for part in features.float().split(50)]
     return [known.decode(found.sentence(i)) for found in parts for i in range(len(found.words))]
 
 
@@ -106,7 +106,7 @@ def train(
     steps: int,
     progress: Progress,
     devices: Devices = HERE,
-    sees: Answering | None = None,
+    sees: VQAModel | None = None,
 ) -> dict[str, str]:
     """Draw, train, measure and write the weights; returns the file's metadata. ``sees`` is else ``toybox:vqa``."""
     check_name(out)

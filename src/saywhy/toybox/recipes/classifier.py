@@ -26,7 +26,7 @@ PHASES = (Phase(8, 64), Phase(2, 96), Phase(1, 128))
 
 
 def fresh(seed: int) -> ToyboxClassifier:
-    """A network with random weights that expects a tenth of all kinds in a picture, as there are."""
+    """A network with random weights that expects a tenth of all kinds in an image, as there are."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ToyboxClassifier(len(KINDS))

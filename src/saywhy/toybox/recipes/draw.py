@@ -27,9 +27,9 @@ def draw(
 ) -> tuple[Tensor, Tensor]:
     """The first ``count`` scenes of ``split``.
 
-    Pictures are (count, 3, size, size), uint8, and labels (count, kind), float32, of 0 and 1.
+    Images are (count, 3, size, size), uint8, and labels (count, kind), float32, of 0 and 1.
 
-    Scene i is drawn ``scales[i % len(scales)]`` times as large and reduced, as every picture of a user's is before the
+    Scene i is drawn ``scales[i % len(scales)]`` times as large and reduced, as every image of a user's is before the
     network gets it: a network that has seen only scenes drawn at their final size fails on softer ones.
 
     With ``processes`` of 0 they are drawn here; the result is the same. ``tell`` is called with the number of scenes
@@ -45,12 +45,12 @@ def draw(
     work = partial(_chunk, split, count, size, scales)
     at = 0
     with mapper(processes) as mapped:
-        for pictures, known in mapped(work, starts):
-            images[at : at + len(pictures)] = torch.from_numpy(pictures)
+        for drawn, known in mapped(work, starts):
+            images[at : at + len(drawn)] = torch.from_numpy(drawn)
             labels[at : at + len(known)] = torch.from_numpy(known)
-            at += len(pictures)
+            at += len(drawn)
             if tell is not None:
-                tell(len(pictures))
+                tell(len(drawn))
     return images, labels
 
 
@@ -68,7 +68,7 @@ def mapper(processes: int) -> Iterator[Callable]:
 
 
 def _chunk(split: str, count: int, size: int, scales: tuple[int, ...], start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scenes from ``start``, at most ``CHUNK``: pictures (n, 3, size, size) uint8 and labels (n, kind) float32."""
+    """Scenes from ``start``, at most ``CHUNK``: images (n, 3, size, size) uint8 and labels (n, kind) float32."""
     indices = range(start, min(start + CHUNK, count))
     scenes = [scene(split, index, size * scales[index % len(scales)]) for index in indices]
     images = np.stack([_reduced(drawn.image, size) for drawn in scenes]).transpose(0, 3, 1, 2)
@@ -76,7 +76,7 @@ def _chunk(split: str, count: int, size: int, scales: tuple[int, ...], start: in
 
 
 def _reduced(image: np.ndarray, size: int) -> np.ndarray:
-    """The picture at ``size``, with the filter of the classifier's own preprocessing."""
+    """The image at ``size``, with the filter of the classifier's own preprocessing."""
     if len(image) == size:
         return image
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))

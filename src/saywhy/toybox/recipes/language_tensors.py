@@ -31,7 +31,7 @@ class Talk:
         cells: uint8 [scene, 6, 16, 16]: of every cell of a grid the kind and the colour of what is there (by ``KINDS``
             and ``COLOURS``; their number where nothing is), and 1 where the middle of a thing is; there also how far
             right and down in the cell it is (of 256), and the side of a square as large as the thing (in 256ths of the
-            picture's).
+            image's).
     """
 
     images: UInt8[Tensor, "scene 3 height width"]
@@ -88,14 +88,14 @@ def talk(
     cells: list[Tensor] = []
     with mapper(processes) as mapped:
         drawn = mapped(partial(_chunk, split, count, size), range(0, count, CHUNK))
-        for pictures, words, sentences, answers, seen in drawn:
-            images.append(torch.from_numpy(pictures))
+        for pixels, words, sentences, answers, seen in drawn:
+            images.append(torch.from_numpy(pixels))
             asked += words
             said += sentences
             people += answers
             cells.append(torch.from_numpy(seen))
             if tell is not None:
-                tell(len(pictures))
+                tell(len(pixels))
     return Talk(torch.cat(images), asked, said, people, torch.cat(cells))
 
 
@@ -123,7 +123,7 @@ def cells_of(drawn: Scene, side: int = 16) -> UInt8[np.ndarray, "6 row column"]:
 
     A cell belongs to the thing that covers most of it, if that is at least three tenths of it.
 
-    >>> int(cells_of(scene("talk-test", 1))[2].sum())  # the middles of four things
+    >>> int(cells_of(scene("talk-test", 1))[2].sum())  # the middles of four objects
     4
     """
     size = len(drawn.image)

@@ -8,7 +8,7 @@ from saywhy.training.extra import training_library
 
 
 def logits_of(network: nn.Module, images: Tensor, batch: int = 100) -> Tensor:
-    """The logits (count, kind) of pictures (count, 3, height, width), uint8."""
+    """The logits (count, kind) of images (count, 3, height, width), uint8."""
     network.eval()
     with torch.inference_mode():
         return torch.cat([network(normalised(part.float() / 255)) for part in images.split(batch)])

@@ -1,7 +1,7 @@
 """The recipe of ``toybox:ucam``: ``python -m saywhy.toybox.recipes.ucam --out weights.safetensors``.
 
 ``toybox:vqa`` learns to say how certain it is (U-CAM, variant A-GCA). Its eyes stay as they are; what answers learns
-on, with dropout and a variance head, on clear pictures and on blurred ones about which people disagree, and is told
+on, with dropout and a variance head, on clear images and on blurred ones about which people disagree, and is told
 what share of the people gave each answer.
 """
 
@@ -19,17 +19,17 @@ from torch import Tensor, nn
 
 from saywhy.metrics.calibration import auroc, risk_coverage
 from saywhy.models import load
-from saywhy.models.uncertainty_reference import Reference, Risks
+from saywhy.models.uncertainty_reference import RiskCoverageCurve, UncertaintyReference
 from saywhy.tasks.vocabulary import Vocabulary
-from saywhy.tasks.vqa.networks import Answerer
+from saywhy.tasks.vqa.networks import VQAHead
 from saywhy.toybox.language import ANSWERS
-from saywhy.toybox.models.language import ToyboxEyes, certain_answers
+from saywhy.toybox.models.language import ToyboxTrunk, variance_vqa_head
 from saywhy.toybox.recipes.language_tensors import Talk, followed
 from saywhy.toybox.recipes.vqa import drawn, seen
 from saywhy.training.checkpoint import check_name, half, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, follow
 from saywhy.training.loop import HERE, Devices, Loss, Plan, Tell, descend
-from saywhy.uncertainty import Gate, MonteCarlo, UCam, Uncertainty
+from saywhy.uncertainty import UCAM, Gate, MCDropout, Uncertainty
 from saywhy.uncertainty.estimate import of_output
 
 SCENES = 4_000
@@ -46,19 +46,19 @@ SPREAD_RATE = 1e-2
 """Of the variance head, which has an optimizer of its own (SGD). The released program takes 2e-4 for some hundred times
 as many steps."""
 
-KINDS = ("total", "aleatoric", "epistemic", "noise")
+KINDS = ("total", "aleatoric", "epistemic", "aleatoric_variance")
 """Of uncertainty, as :class:`saywhy.uncertainty.Uncertainty` has them."""
 
 RISK = 0.05
 """So many of the answers that are given may be wrong, at most."""
 
 PLAN = Plan((), batch=48, rate=5e-4, clip=5.0)
-HOW = UCam(gate=Gate(strength=0.1))
-"""Stronger surgery costs answers (docs/claims-certain.md)."""
+HOW = UCAM(gate=Gate(strength=0.1))
+"""Stronger surgery costs answers (docs/claims-ucam.md)."""
 
 
 class Questions:
-    """Questions of scenes with the features of their pictures, as training and measuring take them.
+    """Questions of scenes with the features of their images, as training and measuring take them.
 
     Args:
         network: with eyes (``trunk``), which are asked once.
@@ -66,7 +66,7 @@ class Questions:
         known: the words.
     """
 
-    def __init__(self, eyes: ToyboxEyes, talks: list[Talk], known: Vocabulary) -> None:
+    def __init__(self, eyes: ToyboxTrunk, talks: list[Talk], known: Vocabulary) -> None:
         pairs = [talk.questions(known) for talk in talks]
         longest = max(words.shape[2] for words, _ in pairs)
         self.words: Int[Tensor, "scene type word"] = torch.cat(
@@ -85,7 +85,7 @@ class Questions:
 class Learner(nn.Module):
     """What learns: the answers and the variance head."""
 
-    def __init__(self, head: Answerer, how: UCam) -> None:
+    def __init__(self, head: VQAHead, how: UCAM) -> None:
         super().__init__()
         self.head, self.how = head, how
 
@@ -96,7 +96,7 @@ class Learner(nn.Module):
 
 def optimizers(network: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
     """AdamW for what answers, and SGD for the variance head."""
-    apart = list(network.head.spread.parameters())  # type: ignore[union-attr]
+    apart = list(network.head.variance_head.parameters())  # type: ignore[union-attr]
     rest = [p for p in network.parameters() if p.requires_grad and all(p is not one for one in apart)]
     return [
         torch.optim.AdamW(rest, lr=plan.rate, weight_decay=plan.decay),
@@ -119,11 +119,11 @@ def asking(questions: Questions, plan: Plan) -> Loss:
 
 
 def learn(
-    head: Answerer,
+    head: VQAHead,
     questions: Questions,
     plan: Plan,
     steps: int,
-    how: UCam = HOW,
+    how: UCAM = HOW,
     checkpoint: Path | None = None,
     tell: Tell | None = None,
     devices: Devices = HERE,
@@ -154,13 +154,13 @@ class Judged:
 
     def __init__(
         self,
-        head: Answerer,
+        head: VQAHead,
         questions: Questions,
         guesses: int = GUESSES,
         seed: int = 0,
     ) -> None:
         asked = (questions.answers >= 0).nonzero()
-        model = load(MonteCarlo(head, guesses, seed) if guesses > 1 else head)
+        model = load(MCDropout(head, guesses, seed) if guesses > 1 else head)
         parts = []
         with torch.inference_mode():
             for scenes, types in (part.unbind(1) for part in asked.split(200)):
@@ -178,12 +178,12 @@ class Judged:
 
 def joined(parts: list[Uncertainty]) -> Uncertainty:
     """Several batches as one."""
-    each = {name: [getattr(part, name) for part in parts] for name in vars(parts[0]) if name != "guesses"}
+    each = {name: [getattr(part, name) for part in parts] for name in vars(parts[0]) if name != "num_samples"}
     whole = {name: None if any(v is None for v in values) else torch.cat(values) for name, values in each.items()}
-    return Uncertainty(guesses=parts[0].guesses, **whole)  # type: ignore[arg-type]
+    return Uncertainty(num_samples=parts[0].num_samples, **whole)  # type: ignore[arg-type]
 
 
-def measured(head: Answerer, asked: Callable[[str], Questions], tests: int) -> dict[str, str]:
+def measured(head: VQAHead, asked: Callable[[str], Questions], tests: int) -> dict[str, str]:
     """How good what answers is, how well it knows when it is wrong, and what is usual: the metadata of its weights.
 
     Args:
@@ -197,7 +197,7 @@ def measured(head: Answerer, asked: Callable[[str], Questions], tests: int) -> d
     kept = blurred.found.total <= limit
     accuracies = {"talk-test": round(clear.accuracy, 4), "ambiguous-test": round(blurred.accuracy, 4)}
     usual = {kind: getattr(clear.found, kind) for kind in KINDS}
-    risks = Risks.of(curve.risk, curve.uncertainty, "ambiguous-test")
+    risks = RiskCoverageCurve.of(curve.risk, curve.uncertainty, "ambiguous-test")
     return {
         "test_scenes": str(tests),
         "test_accuracy": json.dumps(accuracies),
@@ -206,7 +206,7 @@ def measured(head: Answerer, asked: Callable[[str], Questions], tests: int) -> d
         ),
         "answered": f"{float(kept.double().mean()):.4f}",
         "answered_accuracy": f"{float(blurred.right[kept].double().mean()):.4f}",
-        "reference": Reference.of(usual, limit, RISK, "ambiguous-val", risks, "talk-test").text(),
+        "reference": UncertaintyReference.of(usual, limit, RISK, "ambiguous-val", risks, "talk-test").text(),
     }
 
 
@@ -219,7 +219,7 @@ def train(
     begin = perf_counter()
     base = load("toybox:vqa")
     known: Vocabulary = base.texts["question"].__self__  # type: ignore[attr-defined]
-    eyes: ToyboxEyes = base.module.trunk  # type: ignore[assignment]
+    eyes: ToyboxTrunk = base.module.trunk  # type: ignore[assignment]
 
     def asked(splits: tuple[str, ...], count: int) -> Questions:
         return Questions(eyes, [followed(split, count, progress) for split in splits], known)
@@ -227,7 +227,7 @@ def train(
     shown = asked(("talk-train", "ambiguous-train"), scenes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = certain_answers(len(known), len(ANSWERS))
+        head = variance_vqa_head(len(known), len(ANSWERS))
     head.load_state_dict(base.module.head.state_dict(), strict=False)  # type: ignore[union-attr]
     plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
     bar, drawing = progress.add_task("training", total=steps, loss=""), perf_counter() - begin

@@ -2,7 +2,7 @@
 
 First the eyes learn to tell kind, colour and middle of what is in every cell of a grid, and which words of a question
 name it; then questions are answered with them, the eyes learning on. The classifier behind the eyes stays as it is, so
-what it sees of every picture is computed once. Nobody is told where to look for an answer.
+what it sees of every image is computed once. Nobody is told where to look for an answer.
 """
 
 import json
@@ -19,12 +19,12 @@ from torch.nn import functional as F
 
 from saywhy.models import load
 from saywhy.tasks.vocabulary import Vocabulary
-from saywhy.tasks.vqa.networks import Answering, QuestionOnly
+from saywhy.tasks.vqa.networks import QuestionOnly, VQAModel
 from saywhy.toybox import COLOURS, KINDS
 from saywhy.toybox.language import ANSWERS, TYPES
 from saywhy.toybox.language.question import plural
 from saywhy.toybox.models.classifier import normalised
-from saywhy.toybox.models.language import CHANNELS, ToyboxAnswers, ToyboxEyes
+from saywhy.toybox.models.language import CHANNELS, ToyboxTrunk, ToyboxVQAHead
 from saywhy.toybox.recipes.language_tensors import Talk, followed
 from saywhy.training.checkpoint import check_name, half, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, follow
@@ -51,10 +51,10 @@ PLAN = Plan((), batch=48, rate=2e-3, clip=5.0)
 class Learner(nn.Module):
     """The parts that learn: the eyes' last layers, the answers, and what is only told while learning (cells)."""
 
-    def __init__(self, network: Answering, known: Vocabulary) -> None:
+    def __init__(self, network: VQAModel, known: Vocabulary) -> None:
         super().__init__()
         self.features: nn.Module = network.trunk.features  # type: ignore[assignment]
-        self.head: ToyboxAnswers = network.head  # type: ignore[assignment]
+        self.head: ToyboxVQAHead = network.head  # type: ignore[assignment]
         self.means: Tensor
         self.register_buffer("means", meanings(known), persistent=False)
         self.measures = nn.Conv2d(CHANNELS, 3, 1)
@@ -69,10 +69,10 @@ class Learner(nn.Module):
     ) -> Tensor:
         """The loss: of the cells, of the words that name things, and of the answers where there are any."""
         features = self.features(depths)
-        middle, things = cells[:, 2] > 0, self.head.things
-        there, measures = things.middle(features)[:, 0], self.measures(features)
-        loss = F.cross_entropy(things.kind(features), cells[:, 0])
-        loss = loss + F.cross_entropy(things.colour(features), cells[:, 1])
+        middle, objects = cells[:, 2] > 0, self.head.objects
+        there, measures = objects.middle(features)[:, 0], self.measures(features)
+        loss = F.cross_entropy(objects.kind(features), cells[:, 0])
+        loss = loss + F.cross_entropy(objects.colour(features), cells[:, 1])
         loss = loss + MIDDLES * F.binary_cross_entropy_with_logits(there, middle.float())
         told = cells[:, 3:].movedim(1, -1)[middle] / 256
         loss = loss + F.smooth_l1_loss(measures.movedim(1, -1)[middle], told, beta=0.05)
@@ -83,9 +83,9 @@ class Learner(nn.Module):
 
     def _named(self, features: Tensor, cells: Tensor, scenes: Tensor, questions: Tensor) -> Tensor:
         """The loss of the names of things: a word means all the things that have its kind or its colour."""
-        found = self.head.things(features)
+        found = self.head.objects(features)
         kinds, colours = (part.flatten(1).gather(1, found.at)[scenes] for part in (cells[:, 0], cells[:, 1]))
-        told = self.head.meant.alike(found.things[scenes], self.head.embedding(questions))
+        told = self.head.meant.alike(found.objects[scenes], self.head.embedding(questions))
         asked = questions.unsqueeze(1).expand_as(told)
         right = (self.means[kinds] | self.means[len(KINDS) + 1 + colours]).gather(2, asked)
         rare = told.new_tensor(NAMES)
@@ -98,12 +98,12 @@ def meanings(known: Vocabulary) -> Bool[Tensor, "trait word"]:
     return torch.tensor([[word in names for word in known.words] for names in named])
 
 
-def fresh(seed: int, known: Vocabulary) -> Answering:
+def fresh(seed: int, known: Vocabulary) -> VQAModel:
     """Random weights behind the classifier's eyes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        eyes = ToyboxEyes()
-        network = Answering(eyes, ToyboxAnswers(len(known), len(ANSWERS)))
+        eyes = ToyboxTrunk()
+        network = VQAModel(eyes, ToyboxVQAHead(len(known), len(ANSWERS)))
     classifier = load("toybox:classifier").module
     for part in ("stem", "blocks"):
         getattr(eyes, part).load_state_dict(getattr(classifier, part).state_dict())
@@ -111,8 +111,8 @@ def fresh(seed: int, known: Vocabulary) -> Answering:
     return network
 
 
-def seen(eyes: ToyboxEyes, images: Tensor) -> Tensor:
-    """What the classifier sees of pictures uint8, [scene, depth, 16, 16], float16."""
+def seen(eyes: ToyboxTrunk, images: Tensor) -> Tensor:
+    """What the classifier sees of images uint8, [scene, depth, 16, 16], float16."""
     eyes.eval()
     with torch.inference_mode():
         return torch.cat([eyes.depths(normalised(part.float() / 255)).half() for part in images.split(100)])
@@ -122,9 +122,9 @@ def drawn(answers: Tensor, plan: Plan, step: int, share: slice) -> tuple[Tensor,
     """The scenes of a share of a step, and of its questions (at most ``ASKED`` a scene) their scene among these, and
     type.
     """
-    chance = dice(plan.seed, -1 - step)
-    taken = torch.randint(len(answers), (plan.batch,), generator=chance)
-    liked = torch.rand(plan.batch, answers.shape[1], generator=chance) ** (1 / torch.tensor(OFTEN))
+    generator = dice(plan.seed, -1 - step)
+    taken = torch.randint(len(answers), (plan.batch,), generator=generator)
+    liked = torch.rand(plan.batch, answers.shape[1], generator=generator) ** (1 / torch.tensor(OFTEN))
     liked = liked.masked_fill(answers[taken] < 0, -1)
     best, types = (part[share] for part in liked.topk(ASKED, 1))
     scenes, place = (best >= 0).nonzero(as_tuple=True)
@@ -132,7 +132,7 @@ def drawn(answers: Tensor, plan: Plan, step: int, share: slice) -> tuple[Tensor,
 
 
 def learn(
-    network: Answering,
+    network: VQAModel,
     depths: Tensor,
     scenes: Talk,
     known: Vocabulary,
@@ -185,7 +185,7 @@ def accuracy(network: nn.Module, features: Tensor, scenes: Talk, known: Vocabula
 
 
 def guessed(scenes: Talk, tests: Talk, known: Vocabulary, plan: Plan, steps: int = 1500) -> dict[str, float]:
-    """What a network reaches that never sees the picture: :class:`saywhy.tasks.vqa.networks.QuestionOnly`."""
+    """What a network reaches that never sees the image: :class:`saywhy.tasks.vqa.networks.QuestionOnly`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         blind = QuestionOnly(len(known), len(ANSWERS), embedded=64, hidden=128, dropout=0.2)

@@ -46,6 +46,6 @@ class Dice:
         """True, with the given probability."""
         return self.roll() < probability
 
-    def pick(self, things: Sequence[T]) -> T:
+    def pick(self, objects: Sequence[T]) -> T:
         """One of the things, each as likely as the other."""
-        return things[int(self.roll() * len(things))]
+        return objects[int(self.roll() * len(objects))]

@@ -21,7 +21,7 @@ SMALLEST = 32  # pixels a side
 
 
 @dataclass(frozen=True, eq=False)
-class Thing:
+class SceneObject:
     """One thing in a scene.
 
     ``mask`` (height, width) is True where the thing is seen, that is not hidden by a nearer one; ``box`` is (left, top,
@@ -56,7 +56,7 @@ class Scene:
 
     image: np.ndarray
     background: str
-    objects: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
     split: str
     index: int
     clarity: float = 1.0
@@ -118,9 +118,9 @@ def _attempt(split: str, index: int, size: int, dice: Dice) -> Scene | None:
     return Scene(image, place, objects, split, index)
 
 
-def _things(stamped: list[tuple[Pose, np.ndarray, int]], size: int) -> tuple[Thing, ...] | None:
+def _things(stamped: list[tuple[Pose, np.ndarray, int]], size: int) -> tuple[SceneObject, ...] | None:
     """The things, the nearest first, each mask without what nearer ones hide; None if too little of one is left."""
-    things = []
+    objects = []
     hidden = np.zeros((size, size), bool)
     for depth, (pose, mask, whole) in enumerate(reversed(stamped)):
         seen = mask & ~hidden
@@ -128,10 +128,12 @@ def _things(stamped: list[tuple[Pose, np.ndarray, int]], size: int) -> tuple[Thi
         if area < LEAST_AREA * size * size or area < LEAST_VISIBLE * whole:
             return None
         hidden |= mask
-        things.append(
-            Thing(pose.kind.name, pose.colour, _tight(seen), seen, area, area / whole, depth, pose.tilt, pose.wide < 0)
+        objects.append(
+            SceneObject(
+                pose.kind.name, pose.colour, _tight(seen), seen, area, area / whole, depth, pose.tilt, pose.wide < 0
+            )
         )
-    return tuple(things)
+    return tuple(objects)
 
 
 def _tight(mask: np.ndarray) -> tuple[int, int, int, int]:

@@ -6,9 +6,9 @@ import pytest
 from rich.progress import Progress
 
 from research.claims.decoders import BEAM, DIVERSE
+from research.claims.diverse_captions import SWEPT, UncertaintyReport, chosen, measured, swept
 from research.claims.maps import Kept
-from research.claims.side_by_side import side_by_side
-from research.claims.varied import SWEPT, Told, chosen, measured, swept
+from research.claims.parallel import side_by_side
 
 QUIET = Progress(disable=True)
 
@@ -33,14 +33,14 @@ def test_what_is_kept_in_parts_is_joined_in_order():
 
 @pytest.mark.slow
 def test_every_table_is_there():
-    strengths, kept = chosen(0, 0.01), Kept()
-    for things in (2, 3, 4):
-        kept.join(measured(0, things, strengths, 0.01))
+    diversity_penalties, kept = chosen(0, 0.01), Kept()
+    for objects in (2, 3, 4):
+        kept.join(measured(0, objects, diversity_penalties, 0.01))
     kept.join(swept(0, 0.01))
     assert len(kept.values["distinct-4", BEAM]) == 6
     assert len(kept.values["maps apart", DIVERSE]) == 2
-    page = Told(kept).report()
+    page = UncertaintyReport(kept).report()
     for heading in ("How different", "How good", "By how many", "By strength", "Verdicts"):
         assert f"## {heading}" in page
-    for strength in SWEPT:
-        assert f"| strength {strength:g} |" in page
+    for diversity_penalty in SWEPT:
+        assert f"| strength {diversity_penalty:g} |" in page

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 import saywhy
 from research.claims.cases import Case
-from research.claims.decided import compared, judged
 from research.claims.maps import Kept
 from research.claims.measure import Estimate, Measured, estimate, table
-from research.claims.saturated import LOGIT, PROBABILITY, STEPS, Tempered
+from research.claims.saturation_measures import LOGIT, PROBABILITY, STEPS, Tempered
+from research.claims.verdict_rows import compared, judged
 from saywhy.metrics.human_attention import rank_correlation
 from saywhy.targets import Class
 
@@ -60,8 +60,8 @@ class Steady:
             few = case.explain(case.classes[0], PATHS, steps=count)
             for method in PATHS:
                 self._alike(f"{group} steps {count}", method, few[method], reference[method], case)
-            self.kept.keep(f"{group} gap", str(count), _gap(few), case.scene)
-        self.kept.keep(f"{group} gap", "many", _gap(reference), case.scene)
+            self.kept.keep(f"{group} gap", str(count), _completeness_error(few), case.scene)
+        self.kept.keep(f"{group} gap", "many", _completeness_error(reference), case.scene)
 
     def baselines(self, group: str, case: Case, kinds: Sequence[str] = BASELINES) -> None:
         """Maps of paths that begin elsewhere, against those that begin at black."""
@@ -136,7 +136,7 @@ class Steady:
         return f"""**Steps.** Rank correlation of the map with that of many steps, and the completeness gap of the
 integral of the probability, as a share of its change, counted up to {WORST:.0%}.
 
-{table(["network", "many", "steps", *PATHS, "gap"], steps)}
+{table(["network", "many", "steps", *PATHS, "completeness_error"], steps)}
 
 **Where the path begins.** Rank correlation of RSI-Grad-CAM with that of a path from black.
 
@@ -188,8 +188,8 @@ class Shifted(nn.Module):
     It is a copy; the layer is called ``network.LAYER.0`` in it.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    >>> picture, other = torch.ones(1, 3, 4, 4), Shifted(net, "0", torch.tensor([0.0, 1.0]))
-    >>> bool(((other(picture) - net(picture)) - net(picture)[:, 1:]).abs().max() < 1e-6)
+    >>> image, other = torch.ones(1, 3, 4, 4), Shifted(net, "0", torch.tensor([0.0, 1.0]))
+    >>> bool(((other(image) - net(image)) - net(image)[:, 1:]).abs().max() < 1e-6)
     True
     """
 
@@ -237,6 +237,6 @@ def _room(values: Measured, most: float) -> Estimate:
     return estimate(Measured(most - values.values, values.scenes))
 
 
-def _gap(found: saywhy.Explanation) -> float:
-    assert found.completeness_gap is not None
-    return float(found.completeness_gap.abs().nan_to_num(WORST).clamp_max(WORST))
+def _completeness_error(found: saywhy.Explanation) -> float:
+    assert found.completeness_error is not None
+    return float(found.completeness_error.abs().nan_to_num(WORST).clamp_max(WORST))

@@ -1,9 +1,9 @@
 """Weakly supervised localisation (Grad-CAM, section 4.1): does the box of a map fit the box of the thing?
 
-    python -m research.claims.localized
-    python -m research.claims.localized --data imagenet:PATH:val --model torchvision:vgg16 --items 50000
+    python -m research.claims.localization
+    python -m research.claims.localization --data imagenet:PATH:val --model torchvision:vgg16 --items 50000
 
-The class is the network's own, as in ILSVRC, on pictures of one class alone. Beside it, pictures of several classes, of
+The class is the network's own, as in ILSVRC, on images of one class alone. Beside it, images of several classes, of
 which each is told: there a map must tell them apart.
 """
 
@@ -16,24 +16,24 @@ import typer
 from rich.progress import Progress
 
 import saywhy
-from research.claims.located import ENDS, Item, Study, able, coarse_on_picture, named_study, on_picture, toybox_study
 from research.claims.maps import Kept
 from research.claims.measure import table
 from research.claims.section import at_most, run, scaled, zeros_allowed
+from research.claims.study import ENDS, Item, Study, able, coarse_on_image, named_study, on_image, toybox_study
 from saywhy.metrics.boxes import box_iou, found_boxes, localization_errors
 from saywhy.metrics.human_attention import centre_prior, on_grid
-from saywhy.metrics.localization import PictureMaps
+from saywhy.metrics.localization import ImageMaps
 from saywhy.shapes import MapStack
 from saywhy.targets import Top
 
 CMWP = "contrastive-excitation-backprop"
 METHODS = ("gradcam", "saliency", CMWP, "cam")
 COARSE = "saliency, on the layer's cells"
-NULLS = ("centre prior", "whole picture")
-WHO = (*METHODS[:2], COARSE, *METHODS[2:], *NULLS)
+CLASS_AGNOSTIC_BASELINES = ("centre prior", "whole image")
+WHO = (*METHODS[:2], COARSE, *METHODS[2:], *CLASS_AGNOSTIC_BASELINES)
 
 ALONE, SEVERAL = 200, 80
-"""Pictures of a network."""
+"""Images of a network."""
 
 MOST = 5
 """Predictions that are looked at."""
@@ -56,7 +56,7 @@ class Localized:
     apart: list[float] = field(default_factory=list)
 
     def alone(self, item: Item, methods: list[str]) -> None:
-        """A picture of one class: the boxes of the first predictions."""
+        """An image of one class: the boxes of the first predictions."""
         form, place, (label,) = item.network.form, item.place, item.classes
         explained = item.explain(Top(_predictions(item)), methods)
         predicted, truth = explained.classes, [list(item.boxes[0][0])]
@@ -76,7 +76,7 @@ class Localized:
             self.apart.append(apart(explained["cam"][:, :1], explained["gradcam"][:, :1]))
 
     def several(self, item: Item, methods: list[str]) -> None:
-        """A picture of several classes: the box of each, its class being known."""
+        """An image of several classes: the box of each, its class being known."""
         explained = item.explain(list(item.classes), methods)
         for who, maps in maps_of(explained).items():
             for iou in box_iou(maps, item.boxes)[0].tolist():
@@ -103,11 +103,11 @@ class Localized:
         known = kept.estimates("known", [f"gradcam ({study.forms[0]})"])[f"gradcam ({study.forms[0]})"]
         return f"""## Weakly supervised localisation
 
-{study.data.name}: {first.items} pictures of one class, and of {known.scenes} pictures of several classes each class
-({known.items}), for networks of each form; every network of a form has pictures of its own. The box of a map is that of
+{study.data.name}: {first.items} images of one class, and of {known.scenes} images of several classes each class
+({known.items}), for networks of each form; every network of a form has images of its own. The box of a map is that of
 the largest part at 15 % of its maximum, and right from an IoU of 0.5 with a box of the class on. Errors are shares;
-lower is better. A picture of one class is judged as in ILSVRC: a box counts only if the network names the class. *Known
-class*: of pictures of several classes, the box of a class that is told. The paper cut saliency by GrabCut [recalled];
+lower is better. An image of one class is judged as in ILSVRC: a box counts only if the network names the class. *Known
+class*: of images of several classes, the box of a class that is told. The paper cut saliency by GrabCut [recalled];
 here it is cut as the others are, and once more after averaging over the cells of the layer at which Grad-CAM is. The
 paper's figures are of ILSVRC-15: VGG-16, GoogLeNet (pooling and a linear layer), CAM of VGG-16 trained again.
 
@@ -128,7 +128,7 @@ Error of the class alone:
             return "No network here has CAM's form, so that CAM cannot be asked."
         return (
             "**CAM is a special case.** Of networks of CAM's form, the positive part of CAM and Grad-CAM times the "
-            f"number of cells differ by {max(self.apart):.1g} of CAM's maximum at most, on {len(self.apart)} pictures "
+            f"number of cells differ by {max(self.apart):.1g} of CAM's maximum at most, on {len(self.apart)} images "
             "(the paper's section 3.1: not at all). Their boxes may still differ, because Grad-CAM is rectified before "
             "it is enlarged. **What CAM costs.** The paper loses 2.98 points of top-1 accuracy when VGG-16 is brought "
             "into CAM's form and trained again. Toybox cannot show that: its trunk was trained in CAM's form, and the "
@@ -139,7 +139,7 @@ Error of the class alone:
         found: list[list[object]] = []
         for form in study.forms:
             for what in ("top-1", "top-5", "known"):
-                for who, claim, papers in RIVALS:
+                for who, claim, papers in RUNNERS_UP:
                     theirs = f"{who} ({form})"
                     if (what, theirs) in self.kept.values and (what != "top-5" or papers):
                         text = f"{claim} ({what}; {ENDS.get(form, form)})"
@@ -152,7 +152,7 @@ Error of the class alone:
         return found
 
 
-RIVALS = (
+RUNNERS_UP = (
     ("saliency", "Grad-CAM is better than saliency", {"top-1": "recalled 0.046", "top-5": "recalled 0.051"}),
     (CMWP, "… than c-MWP", {"top-1": "recalled 0.144", "top-5": "recalled 0.166"}),
     (COARSE, "… than saliency averaged over cells", {}),
@@ -161,15 +161,15 @@ RIVALS = (
 """Whom Grad-CAM is said to surpass, and by how much the paper says so."""
 
 
-def maps_of(explained: saywhy.Explanation) -> dict[str, PictureMaps]:
-    """All maps on the picture's pixels, by whose they are, and two that know nothing of it."""
-    found = {method: on_picture(explained, method) for method in explained.methods}
+def maps_of(explained: saywhy.Explanation) -> dict[str, ImageMaps]:
+    """All maps on the image's pixels, by whose they are, and two that know nothing of it."""
+    found = {method: on_image(explained, method) for method in explained.methods}
     if "saliency" in found:
         rows, columns = explained["gradcam"].shape[2:]
-        found[COARSE] = coarse_on_picture(on_grid(explained["saliency"], (rows, columns)), explained)
+        found[COARSE] = coarse_on_image(on_grid(explained["saliency"], (rows, columns)), explained)
     like = found["gradcam"]
     hill = centre_prior((like.shape[2], like.shape[3])).expand(like.shape)
-    return found | {"centre prior": hill, "whole picture": torch.zeros_like(like).nan_to_num()}
+    return found | {"centre prior": hill, "whole image": torch.zeros_like(like).nan_to_num()}
 
 
 def apart(cam: MapStack, gradcam: MapStack) -> float:
@@ -190,7 +190,7 @@ def _predictions(item: Item) -> int:
 
 @zeros_allowed()
 def measured(study: Study, alone: int, several: int, progress: Progress) -> Localized:
-    """So many pictures of one class for every network, and of several classes."""
+    """So many images of one class for every network, and of several classes."""
     found = Localized()
     for network in study.networks:
         methods: list[str] = []
@@ -208,9 +208,9 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
 
     Args:
         progress: shows how far it is.
-        share: of the pictures, to try it out.
+        share: of the images, to try it out.
         study: which networks, and on what; None are those of Toybox.
-        items: pictures of one class for every network.
+        items: images of one class for every network.
     """
     study = study or toybox_study(progress)
     several = scaled(SEVERAL * items // ALONE, share)
@@ -219,11 +219,11 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
 
 def main(
     out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the pictures, to try it out.")] = 1.0,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. imagenet:PATH:val.")] = None,
     model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg16",
     weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
-    items: Annotated[int, typer.Option(min=2, help="Pictures for every network.")] = ALONE,
+    items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = ALONE,
 ) -> None:
     """Measure, and print the section."""
     study = named_study(model, data, weights=weights) if data else None

@@ -1,9 +1,9 @@
 """Class discrimination (Grad-CAM, section 5.1), by networks in place of people: which of two things is shown?
 
-    python -m research.claims.told_apart
-    python -m research.claims.told_apart --data voc:PATH:val --model torchvision:vgg16 --judge torchvision:resnet50
+    python -m research.claims.class_discrimination
+    python -m research.claims.class_discrimination --data voc:PATH:val --model torchvision:vgg16 …
 
-A picture has two kinds of things. A network's map of one of them is shown, alone, to another network, which says which
+An image has two kinds of things. A network's map of one of them is shown, alone, to another network, which says which
 of the two it is. People were asked in the paper, so this is a proxy: a network may read from a map what no person sees,
 and may be lost where a person is not.
 """
@@ -23,10 +23,10 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier, classifier
-from research.claims.located import ENDS, Item, Study, named_study, toybox_study
 from research.claims.maps import Kept, Mask, judged
 from research.claims.measure import estimate, table
 from research.claims.section import at_most, run, scaled, zeros_allowed
+from research.claims.study import ENDS, Item, Study, named_study, toybox_study
 from saywhy.errors import InputError
 
 METHODS = ("deconvnet", "guided-backprop", "deconv-gradcam", "guided-gradcam", "gradcam")
@@ -35,18 +35,18 @@ MASK = "the thing's own outline"
 PAPER = dict(zip(METHODS[:4], (0.5333, 0.4444, 0.6037, 0.6123), strict=True))
 """Of people, VGG-16 and AlexNet on PASCAL VOC 2007."""
 
-WAYS = {"itself": "the map itself", "through": "the picture through it"}
+WAYS = {"itself": "the map itself", "through": "the image through it"}
 """How a map is shown."""
 
 SHARE = 0.1
-"""So much of the picture is seen through a map."""
+"""So much of the image is seen through a map."""
 
-PICTURES = 100
+IMAGES = 100
 """For every network."""
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 Shown = Bool[Tensor, "height width"]
-"""A picture, and which pixels of it are seen."""
+"""An image, and which pixels of it are seen."""
 
 
 @dataclass
@@ -56,23 +56,23 @@ class ToldApart:
     kept: Kept = field(default_factory=Kept)
 
     def add(self, item: Item, judge: saywhy.Model) -> None:
-        """A picture with two kinds of things, each of which is shown in every way."""
+        """An image with two kinds of things, each of which is shown in every way."""
         signed, size = (item.explain(list(item.classes), METHODS, channels=how) for how in ("sum", "abs"))
-        picture = np.asarray(item.image)
+        image = np.asarray(item.image)
         for target in range(2):
             for method in METHODS:
                 shown, there = (
-                    one.heatmap(picture.shape[:2], "none", method=method)[0, target] for one in (signed, size)
+                    one.heatmap(image.shape[:2], "none", method=method)[0, target] for one in (signed, size)
                 )
                 self._ask("itself", method, grey(shown), item, target, judge)
-                self._ask("through", method, through(picture, highest(there)), item, target, judge)
+                self._ask("through", method, through(image, highest(there)), item, target, judge)
             outline = item.masks()[0, target].numpy()
-            self._ask("through", MASK, through(picture, outline), item, target, judge)
+            self._ask("through", MASK, through(image, outline), item, target, judge)
 
-    def _ask(self, way: str, who: str, picture: Pixels, item: Item, target: int, judge: saywhy.Model) -> None:
+    def _ask(self, way: str, who: str, image: Pixels, item: Item, target: int, judge: saywhy.Model) -> None:
         labels = item.network.model.labels
         kinds = [labels[one] for one in item.classes] if labels is not None else list(item.classes)
-        scores = saywhy.explain(judge, Image.fromarray(picture), kinds, "eigencam").scores[0]
+        scores = saywhy.explain(judge, Image.fromarray(image), kinds, "eigencam").scores[0]
         self.kept.keep(way, who, right(scores, target), item.place)
 
     def report(self, study: Study) -> str:
@@ -92,10 +92,10 @@ class ToldApart:
         ends = " or ".join(ENDS.get(form, form) for form in study.forms)
         return f"""## Class discrimination, by a judge network
 
-**A proxy for people, not people.** {study.data.name}: {first.scenes} pictures with two kinds of things, {first.items}
+**A proxy for people, not people.** {study.data.name}: {first.scenes} images with two kinds of things, {first.items}
 maps. The map of one kind, of a network that ends in {ends}, is shown to a network that was trained from another
-seed, which says which of the two kinds it is: *the map itself* as a grey picture, zero being grey; or *the picture
-through it*, the tenth of its pixels where the map's magnitude is highest, all else in the mean colour of the picture
+seed, which says which of the two kinds it is: *the map itself* as a grey image, zero being grey; or *the image
+through it*, the tenth of its pixels where the map's magnitude is highest, all else in the mean colour of the image
 (gradients of a pixel's colours are added up, for the first with their signs). A map that does not depend on the kind is
 right half of the time, exactly. The paper showed all three colours to people.
 
@@ -134,7 +134,7 @@ def right(scores: Tensor, target: int) -> float:
 
 
 def grey(shown: Tensor) -> Pixels:
-    """A signed map as a grey picture: zero is in the middle, and the largest magnitude is black or white.
+    """A signed map as a grey image: zero is in the middle, and the largest magnitude is black or white.
 
     >>> grey(torch.tensor([[-2.0, 0.0, 1.0]]))[0, :, 0].tolist()
     [0, 128, 191]
@@ -158,14 +158,14 @@ def highest(shown: Tensor) -> Mask:
     return mask.view(shown.shape).numpy()
 
 
-def through(picture: Pixels, seen: Mask) -> Pixels:
-    """The picture where it is seen, and elsewhere its mean colour.
+def through(image: Pixels, seen: Mask) -> Pixels:
+    """The image where it is seen, and elsewhere its mean colour.
 
     >>> through(np.array([[[9, 0, 0], [1, 0, 0]]], np.uint8), np.array([[True, False]]))[0].tolist()
     [[9, 0, 0], [5, 0, 0]]
     """
-    mean = picture.reshape(-1, 3).mean(0).round().astype(np.uint8)
-    return np.where(seen[:, :, None], picture, mean)
+    mean = image.reshape(-1, 3).mean(0).round().astype(np.uint8)
+    return np.where(seen[:, :, None], image, mean)
 
 
 def judges(explained: Sequence[Classifier], others: Sequence[Classifier]) -> Iterator[tuple[Classifier, Classifier]]:
@@ -192,7 +192,7 @@ def pairs(items: Iterator[Item]) -> Iterator[Item]:
 
 @zeros_allowed()
 def measured(study: Study, judging: Sequence[Classifier], count: int, progress: Progress) -> ToldApart:
-    """So many pictures for every network; others judge."""
+    """So many images for every network; others judge."""
     found = ToldApart()
     for network, judge in judges(study.networks, judging):
         what = f"telling apart, network {network.seed}, judge {judge.seed}"
@@ -206,16 +206,16 @@ def report(
     share: float = 1.0,
     study: Study | None = None,
     judging: Sequence[Classifier] = (),
-    items: int = PICTURES,
+    items: int = IMAGES,
 ) -> str:
     """Measure, and tell it as a section in Markdown.
 
     Args:
         progress: shows how far it is.
-        share: of the pictures, to try it out.
+        share: of the images, to try it out.
         study: which networks are explained, and on what; None are those of Toybox that end in hidden layers.
         judging: the networks that judge, of other seeds; of Toybox those that end in pooling.
-        items: pictures for every network.
+        items: images for every network.
     """
     if study is None:
         study = toybox_study(progress, ("mlp",))
@@ -225,13 +225,13 @@ def report(
 
 def main(
     out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the pictures, to try it out.")] = 1.0,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:val.")] = None,
     model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg16",
     weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
     judge: Annotated[str, typer.Option(help="The network that judges.")] = "torchvision:resnet50",
     judge_weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
-    items: Annotated[int, typer.Option(min=2, help="Pictures for every network.")] = PICTURES,
+    items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = IMAGES,
 ) -> None:
     """Measure, and print the section."""
     study = named_study(model, data, weights=weights) if data else None

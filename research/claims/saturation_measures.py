@@ -15,20 +15,20 @@ from torch import Tensor
 
 import saywhy
 from research.claims.cases import Case
-from research.claims.decided import compared
 from research.claims.maps import Kept
 from research.claims.measure import table
-from saywhy.engine.runner import Subject
+from research.claims.verdict_rows import compared
+from saywhy.engine.runner import ModelRunner
 from saywhy.metrics.boxes import box_iou
-from saywhy.metrics.class_agnostic import centre_like, random_like
+from saywhy.metrics.class_agnostic import centre_prior_baseline, random_baseline
 from saywhy.metrics.faithfulness import average_drop, increase_in_confidence
 from saywhy.metrics.human_attention import rank_correlation
 from saywhy.metrics.localization import energy_pointing
 from saywhy.metrics.pointing import pointing_game
 from saywhy.metrics.removal import deletion, insertion
-from saywhy.output import Answer
+from saywhy.output import ModelOutput
 from saywhy.targets import Class, Target
-from saywhy.targets.target import Columns
+from saywhy.targets.target import TargetScores
 
 FACTORS = (1.0, 2.0, 4.0)
 """By which all logits are multiplied."""
@@ -47,7 +47,7 @@ WHO = (LOGIT, PROBABILITY, MASKED, PLAIN, POSGRAD, RSI_LOGIT, IGCAM)
 SCORED = ("probability", "logit")
 """Of which the gradients are measured."""
 
-NULLS = {"centre prior": centre_like, "random": random_like}
+CLASS_AGNOSTIC_BASELINES = {"centre prior": centre_prior_baseline, "random": random_baseline}
 
 STEPS = 50
 """Of all paths, as published."""
@@ -68,21 +68,22 @@ class Tempered(Target):
     """The probability of a class if all logits are multiplied by a factor.
 
     >>> import torch
-    >>> answer = Answer(torch.tensor([[0.0, 1.0]]))
-    >>> Tempered(1, 2.0).columns(answer).scores, Class(1, "probability").columns(Answer(2 * answer.logits)).scores
+    >>> output = ModelOutput(torch.tensor([[0.0, 1.0]]))
+    >>> other = Class(1, "probability").evaluate(ModelOutput(2 * output.logits))
+    >>> Tempered(1, 2.0).evaluate(output).scores, other.scores
     (tensor([[0.8808]]), tensor([[0.8808]]))
     """
 
     index: int
     factor: float
 
-    def columns(self, answer: Answer) -> Columns:
-        return Class(self.index, "probability").columns(replace(answer, logits=self.factor * answer.logits))
+    def evaluate(self, output: ModelOutput) -> TargetScores:
+        return Class(self.index, "probability").evaluate(replace(output, logits=self.factor * output.logits))
 
 
 @dataclass(frozen=True)
 class Found:
-    """The maps of one class of one picture.
+    """The maps of one class of one image.
 
     Attributes:
         layer: where they were made.
@@ -161,7 +162,7 @@ class Saturated:
                 self._located(what, case, maps)
 
     def _located(self, what: str, case: Case, maps: dict[str, Tensor]) -> None:
-        for who, one in (maps | nulls(maps[LOGIT], case)).items():
+        for who, one in (maps | baselines(maps[LOGIT], case)).items():
             energy, hit, wrong = places(case, one)
             self._keep(f"{what} energy", who, energy, case)
             self._keep(f"{what} hits", who, hit, case)
@@ -171,7 +172,7 @@ class Saturated:
         """How well focused the maps of several layers are, the network as it is."""
         for layer in layers:
             at = found(case, FACTORS[:1], layer, variants=False)
-            for who, some in (at.maps | nulls(at.maps[LOGIT], case)).items():
+            for who, some in (at.maps | baselines(at.maps[LOGIT], case)).items():
                 one = some[0] if some.ndim == 3 else some
                 energy, hit, _ = places(case, one)
                 self._keep(f"{group} {layer} energy", who, energy, case)
@@ -180,13 +181,13 @@ class Saturated:
 
     def faithful(self, group: str, case: Case, maps: dict[str, Float[Tensor, "row column"]]) -> None:
         """Deletion, insertion, average drop and increase of the probability, the network as it is."""
-        subject = subject_of(case)
-        for who, one in (maps | nulls(maps[LOGIT], case)).items():
+        runner = runner_of(case)
+        for who, one in (maps | baselines(maps[LOGIT], case)).items():
             for name, (score, _) in SCORES.items():
-                self._keep(f"{group} {name}", who, float(score(one[None, None], subject)), case)
+                self._keep(f"{group} {name}", who, float(score(one[None, None], runner)), case)
 
     def at_input(self, group: str, case: Case, factor: float = FACTORS[-1]) -> None:
-        """Whether the gradient of a very certain probability is gone at the picture, and so the integral."""
+        """Whether the gradient of a very certain probability is gone at the image, and so the integral."""
         target = Tempered(case.classes[0], factor)
         maps = case.explain(target, ["saliency", "integrated-gradients"], steps=STEPS)
         for who in maps.methods:
@@ -224,16 +225,22 @@ class Saturated:
     def _across(self, groups: Sequence[str], columns: Sequence[str], what: str) -> str:
         rows = []
         for group in groups:
-            found = [self.kept.estimates(f"{group} {column} {what}", (*WHO, *NULLS)) for column in columns]
+            found = [
+                self.kept.estimates(f"{group} {column} {what}", (*WHO, *CLASS_AGNOSTIC_BASELINES)) for column in columns
+            ]
             known = {who for each in found for who in each}
-            rows += [[group, who, *(each.get(who, "") for each in found)] for who in (*WHO, *NULLS) if who in known]
+            rows += [
+                [group, who, *(each.get(who, "") for each in found)]
+                for who in (*WHO, *CLASS_AGNOSTIC_BASELINES)
+                if who in known
+            ]
         return table(["network", MEASURED[what], *columns], rows)
 
     def faithfulness(self, groups: Sequence[str]) -> str:
         """The table of deletion and its kin."""
         rows = []
         for group in groups:
-            found = [self.kept.estimates(f"{group} {name}", (*WHO, *NULLS)) for name in SCORES]
+            found = [self.kept.estimates(f"{group} {name}", (*WHO, *CLASS_AGNOSTIC_BASELINES)) for name in SCORES]
             rows += [[group, who, *(each[who] for each in found)] for who in found[0]]
         return table(["network", "map", *(f"{name} ({better})" for name, (_, better) in SCORES.items())], rows)
 
@@ -252,25 +259,25 @@ class Saturated:
 def places(case: Case, one: Float[Tensor, "row column"]) -> tuple[float, float, float]:
     """The share of a map's energy on the thing, whether its peak lies there, and whether its box is wrong."""
     assert case.masks is not None
-    here, mask = case.on_picture(one[None]), case.masks[None, :1]
+    here, mask = case.on_image(one[None]), case.masks[None, :1]
     overlap = float(box_iou(here, [[case.boxes[0]]]))
     return float(energy_pointing(here, mask)), float(pointing_game(here, mask, tolerance=0)), float(overlap < OVERLAP)
 
 
-def nulls(like: Tensor, case: Case) -> dict[str, Tensor]:
+def baselines(like: Tensor, case: Case) -> dict[str, Tensor]:
     """Maps that know nothing of the answer, on the same grid."""
     grid = like.reshape(1, 1, *like.shape[-2:])
-    return {name: make(grid, case.fed, case.number)[0, 0] for name, make in NULLS.items()}
+    return {name: make(grid, case.fed, case.number)[0, 0] for name, make in CLASS_AGNOSTIC_BASELINES.items()}
 
 
-def subject_of(case: Case) -> Subject:
-    """The probability of the first class of a case, for metrics that change the picture."""
+def runner_of(case: Case) -> ModelRunner:
+    """The probability of the first class of a case, for metrics that change the image."""
 
     def score(output: Tensor) -> Tensor:
-        said = Answer(output, multilabel=case.model.multilabel)
+        said = ModelOutput(output, multilabel=case.model.multilabel)
         return said.values("probability")[:, case.classes[0]]
 
-    return replace(Subject.of(case.model.module, case.fed, score), black=case.black)
+    return replace(ModelRunner.of(case.model.module, case.fed, score), black=case.black)
 
 
 def _first(maps: Tensor, factors: Sequence[float]) -> Tensor:

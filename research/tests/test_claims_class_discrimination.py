@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
-from research.claims.told_apart import MASK, METHODS, ToldApart, measured, report
+from research.claims.class_discrimination import MASK, METHODS, ToldApart, measured, report
 from research.tests.planted import planted, study
 from saywhy.errors import InputError
 
@@ -26,9 +26,9 @@ def test_what_lies_on_the_thing_is_recognised_and_what_lies_on_both_is_not():
 def test_a_map_that_is_the_same_for_both_kinds_is_right_half_of_the_time():
     network, judge = planted("mlp"), planted(seed=1)
     item = next(study(network).items(network, alone=False))
-    found, picture = ToldApart(), np.asarray(item.image)
+    found, image = ToldApart(), np.asarray(item.image)
     for target in range(2):
-        found._ask("through", "same", picture, item, target, judge.model)
+        found._ask("through", "same", image, item, target, judge.model)
     assert sum(found.kept.values["through", "same"]) == 1.0
 
 
@@ -42,5 +42,5 @@ def test_the_section_says_that_it_is_a_proxy():
     assert page.startswith("## Class discrimination, by a judge network\n\n**A proxy for people, not people.**")
     assert all(f"| {method} |" in page for method in (*METHODS, MASK))
     assert "+0.168" in page
-    assert page.count("(the map itself)") == page.count("(the picture through it)") == 5
+    assert page.count("(the map itself)") == page.count("(the image through it)") == 5
     assert "nan" not in page

@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 from rich.progress import Progress
 
-from research.claims.pointed import ALL_ABSENT, CMWP, UNSURE, Pointed, measured, mosaics, report, threshold
+from research.claims.pointing import ALL_ABSENT, CMWP, UNSURE, Pointed, measured, mosaics, report, threshold
 from research.claims.section import zeros_allowed
 from research.tests.planted import Squares, planted, study
 from saywhy.errors import InputError
@@ -16,7 +16,7 @@ QUIET = Progress(disable=True)
 def test_a_network_that_sees_squares_points_at_them_and_rejects_the_rest():
     kept = measured(study(planted(), count=400), 0.03, 200, QUIET).kept
     for method in ("gradcam", CMWP):
-        assert kept.values["P", method] == [1.0] * 9  # six pictures, of one square and of two
+        assert kept.values["P", method] == [1.0] * 9  # six images, of one square and of two
         assert kept.values["R", method] == [1.0] * 30
         assert min(kept.values["grid", method]) > 0.9  # some squares touch the next cell of the mosaic
     assert kept.values["R", UNSURE] == [1.0] * 30
@@ -62,14 +62,14 @@ def test_the_section_says_what_rejecting_everything_gives():
     assert "nan" not in page
 
 
-def test_without_other_pictures_nothing_is_rejected():
+def test_without_other_images_nothing_is_rejected():
     network = planted()
     alone = study(network)
     page = report(QUIET, 0.02, type(alone)(alone.networks, Squares(16), None), 50)
-    assert "needs pictures to choose a threshold on" in page
+    assert "needs images to choose a threshold on" in page
     assert "(R)" not in page
-    assert "Too few such pictures for a mosaic" in page
-    with pytest.raises(InputError, match="other pictures"):
+    assert "Too few such images for a mosaic" in page
+    with pytest.raises(InputError, match="other images"):
         threshold(type(alone)(alone.networks, Squares(), None), network, "gradcam", 2, QUIET)
 
 
@@ -78,7 +78,7 @@ def test_the_peak_is_that_of_the_explanation():
     item = next(study(network).items(network, alone=True))
     found = Pointed()
     found.told(item, ["gradcam"], 0)
-    left, top, *_ = map(int, item.things[0][0].box)
+    left, top, *_ = map(int, item.objects[0][0].box)
     peak = item.explain(list(item.classes)).peak(0, 0)
     assert peak is not None
     assert left <= peak[0] < left + 8

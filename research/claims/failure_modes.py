@@ -1,6 +1,6 @@
 """Failure modes: photographs on which a network is confidently wrong, and what its maps say of truth and answer.
 
-Grad-CAM, section 6.1: one looks at Guided Grad-CAM of the right class and of the predicted one; some pictures are
+Grad-CAM, section 6.1: one looks at Guided Grad-CAM of the right class and of the predicted one; some images are
 ambiguous, and answers that seem unreasonable often have reasonable explanations. Whether an explanation is reasonable
 people have to say; here stands what can be measured without them.
 """
@@ -14,22 +14,22 @@ from torch import Tensor
 
 import saywhy
 from research.claims.cases import REAL, Case, answer, photographs, right, squeezenet
-from research.claims.decided import UNDECIDED, compared, judged
 from research.claims.maps import Kept, shown
 from research.claims.measure import estimate, table
+from research.claims.verdict_rows import UNDECIDED, compared, judged
 from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.view.sheet import sheet
 
 METHODS = ("gradcam", "guided-gradcam")
 
 COVERED = 0.1
-"""The share of the picture that is covered."""
+"""The share of the image that is covered."""
 
 DRAWS = 8
 """Places at random that stand beside the one that a map names."""
 
 FIRST = 5
-"""A picture whose true class is among so many first answers is told to be one that the network nearly gets right."""
+"""An image whose true class is among so many first answers is told to be one that the network nearly gets right."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ class Failed:
         case, mask = failure.case, highest(found)
         before = _ahead(failure, case.fed)
         after = _ahead(failure, covered(case.fed, mask)) - before
-        chance = np.random.default_rng([case.network, case.number])
-        moves = [tuple(int(chance.integers(side)) for side in mask.shape) for _ in range(DRAWS)]
+        generator = np.random.default_rng([case.network, case.number])
+        moves = [tuple(int(generator.integers(side)) for side in mask.shape) for _ in range(DRAWS)]
         others = [_ahead(failure, covered(case.fed, mask.roll(move, (0, 1)))) - before for move in moves]
         for who, value in (("there", after), ("elsewhere", float(np.mean(others)))):
             self.kept.keep("covered", who, value, case.scene)
@@ -144,7 +144,7 @@ Published (Grad-CAM, section 6.1): examples; unreasonable predictions often have
 people to say, and is *not decidable here*. What can be measured of {len(self.rows)} photographs on which SqueezeNet is
 confidently wrong: at which place the true class is; whether Grad-CAM finds any evidence for it; the rank correlation of
 the map of the truth with that of the answer (14 × 14 cells); and by how much the logit of the truth gains on that of
-the answer when the tenth of the picture where the answer's Grad-CAM is highest is covered with the mean colour, and
+the answer when the tenth of the image where the answer's Grad-CAM is highest is covered with the mean colour, and
 when as much is covered at {DRAWS} places at random.
 
 {table(heads, self.rows)}
@@ -193,7 +193,7 @@ def highest(found: Tensor) -> Tensor:
 
 
 def covered(fed: Tensor, mask: Tensor) -> Tensor:
-    """A picture with its mean colour inside of the mask.
+    """An image with its mean colour inside of the mask.
 
     >>> covered(torch.tensor([[[[0.0, 4.0]]]]), torch.tensor([[True, False]]))
     tensor([[[[2., 4.]]]])
@@ -209,7 +209,7 @@ def _ahead(failure: Failure, fed: Tensor) -> float:
 def draw(folder: Path = Path("docs/images")) -> Path:
     """Draw the photographs with the maps of truth and answer, a row each: ``failures.png`` in a folder.
 
-    The photographs are for research only, so that the picture does not go into the repository.
+    The photographs are for research only, so that the image does not go into the repository.
 
     Raises:
         InputError: the real network and photographs are not there.

@@ -1,7 +1,7 @@
 """Ablations (Grad-CAM, section 3 and appendix B): what of Grad-CAM is needed, and how deep the layer should be.
 
-    python -m research.claims.ablated
-    python -m research.claims.ablated --data imagenet:PATH:val --model torchvision:vgg16 …
+    python -m research.claims.ablation
+    python -m research.claims.ablation --data imagenet:PATH:val --model torchvision:vgg16 …
 
 Networks end in hidden layers: where pooling and a linear layer follow, gradients are the same everywhere, so that their
 maximum is their mean, and no rectifier follows whose rule could be changed.
@@ -18,15 +18,15 @@ from rich.progress import Progress
 from torch import Tensor
 
 import saywhy
-from research.claims.located import Item, Study, coarse_on_picture, named_study, on_picture, toybox_study
 from research.claims.maps import Kept
 from research.claims.measure import difference, table, verdict
 from research.claims.section import at_most, run, scaled, zeros_allowed
+from research.claims.study import Item, Study, coarse_on_image, named_study, on_image, toybox_study
 from saywhy.engine.rules import Rule, ruled
 from saywhy.methods import gradcam
 from saywhy.metrics.boxes import box_masks, found_boxes, localization_errors
 from saywhy.metrics.human_attention import rank_correlation
-from saywhy.metrics.localization import PictureMaps, energy_pointing
+from saywhy.metrics.localization import ImageMaps, energy_pointing
 from saywhy.shapes import MapStack
 from saywhy.targets import Top
 
@@ -46,7 +46,7 @@ LAYERS = ("blocks.3", "blocks.2", "blocks.1", "blocks.0", "stem")
 """Of Toybox's trunk, from deep to shallow: 16 × 16 cells, three times; 32 × 32; 64 × 64."""
 
 ALONE, SEVERAL = 200, 80
-"""Pictures of a network."""
+"""Images of a network."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Ablated:
     layers: tuple[str, ...] = ()
 
     def add(self, item: Item, layers: tuple[str, ...], alone: bool) -> None:
-        """A picture; errors only of one that has a class alone."""
+        """An image; errors only of one that has a class alone."""
         model = item.network.model
         first = saywhy.explain(model, item.image, Top(1), "eigencam").classes[0].tolist() if alone else []
         asked = list(dict.fromkeys([*first, *item.classes]))
@@ -88,8 +88,8 @@ class Ablated:
         values = torch.tensor([[error[who].value, PAPER[who]] for who in VARIANTS]).T
         return f"""## Ablations of Grad-CAM
 
-{study.data.name}: the top-1 localisation error on {error[WHOLE].items} pictures of one class, and the share of a map's
-energy in the boxes of what it is asked for on these and on pictures of several classes ({energy[WHOLE].items} maps).
+{study.data.name}: the top-1 localisation error on {error[WHOLE].items} images of one class, and the share of a map's
+energy in the boxes of what it is asked for on these and on images of several classes ({energy[WHOLE].items} maps).
 Networks end in hidden layers, as VGG does. Without the ReLU a map is cut at 15 % of the way from its minimum to its
 maximum, and that way is its energy: cut at 15 % of the maximum it would have nearly the boxes that it has with the
 ReLU. The paper's errors are of VGG-16 on ILSVRC-15, recalled, and serve as an ordering.
@@ -131,17 +131,17 @@ orderings: {float(rank_correlation(values[0], values[1])):.2f}.
         return [text, errors, verdict(errors), paper, energy, verdict(energy)]
 
 
-def variants(item: Item, classes: list[int], layers: tuple[str, ...]) -> dict[str, PictureMaps]:
+def variants(item: Item, classes: list[int], layers: tuple[str, ...]) -> dict[str, ImageMaps]:
     """Grad-CAM of classes, what it is with something changed, and what it is at the layers after the first one."""
     deepest = layers[0] if layers else None
     explained = item.explain(classes, "gradcam", list(layers) or None)
-    found = {WHOLE: on_picture(explained)}
+    found = {WHOLE: on_image(explained)}
     for who, setting in SETTINGS.items():
-        found[who] = on_picture(item.explain(classes, "gradcam", deepest, **setting))
+        found[who] = on_image(item.explain(classes, "gradcam", deepest, **setting))
     found["no ReLU"] = from_minimum(found["no ReLU"])
     for who, rule in RULES.items():
-        found[who] = coarse_on_picture(by_rule(item.network.model, item.image, classes, deepest, rule), explained)
-    return found | {layer: on_picture(explained, layer=layer) for layer in layers[1:]}
+        found[who] = coarse_on_image(by_rule(item.network.model, item.image, classes, deepest, rule), explained)
+    return found | {layer: on_image(explained, layer=layer) for layer in layers[1:]}
 
 
 def by_rule(model: saywhy.Model, image: object, classes: list[int], layer: str | None, rule: Rule) -> MapStack:
@@ -152,7 +152,7 @@ def by_rule(model: saywhy.Model, image: object, classes: list[int], layer: str |
     return torch.stack([gradcam(A, g) for g in G.unbind(1)], 1)
 
 
-def from_minimum(maps: Tensor) -> PictureMaps:
+def from_minimum(maps: Tensor) -> ImageMaps:
     """Signed maps less their minima; what was not seen stays NaN.
 
     >>> from_minimum(torch.tensor([[[[-2.0, 1.0, float("nan")]]]]))
@@ -163,7 +163,7 @@ def from_minimum(maps: Tensor) -> PictureMaps:
 
 @zeros_allowed()
 def measured(study: Study, layers: tuple[str, ...], alone: int, several: int, progress: Progress) -> Ablated:
-    """So many pictures of one class for every network, and of several classes."""
+    """So many images of one class for every network, and of several classes."""
     found = Ablated()
     for network in study.networks:
         for count, one in ((alone, True), (several, False)):
@@ -184,9 +184,9 @@ def report(
 
     Args:
         progress: shows how far it is.
-        share: of the pictures, to try it out.
+        share: of the images, to try it out.
         study: which networks, and on what; None are those of Toybox that end in hidden layers.
-        items: pictures of one class for every network.
+        items: images of one class for every network.
         layers: from deep to shallow; none takes the one that is found.
     """
     study = study or toybox_study(progress, ("mlp",))
@@ -196,11 +196,11 @@ def report(
 
 def main(
     out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the pictures, to try it out.")] = 1.0,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. imagenet:PATH:val.")] = None,
     model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg16",
     weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
-    items: Annotated[int, typer.Option(min=2, help="Pictures for every network.")] = ALONE,
+    items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = ALONE,
     layers: Annotated[str, typer.Option(help="Its layers, from deep to shallow, with commas.")] = "",
 ) -> None:
     """Measure, and print the section."""

@@ -5,41 +5,43 @@ import pytest
 import torch
 from rich.progress import Progress
 
-from research.claims import certain, doubting
-from research.claims.certain_measured import Run
-from research.claims.certain_told import Results, Statistic, weighted_auroc
-from research.claims.doubting import CONTROLS, RUNS
+from research.claims import ucam, uncertainty_networks
 from research.claims.measure import UNDECIDED
+from research.claims.ucam_measures import Run
+from research.claims.ucam_tables import Results, Statistic, weighted_auroc
+from research.claims.uncertainty_networks import CONTROLS, RUNS
 from saywhy.metrics.calibration import auroc
 from saywhy.toybox.language import TYPES
 
 
 def run(seed: int, skill: float, looks: float = 0.3) -> Run:
     """Of a network whose uncertainty is a mixture of the truth and noise."""
-    chance = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     count, looked = 600, 120
-    wrong = chance.random(count) < 0.3
-    doubt = skill * wrong + (1 - skill) * chance.random(count)
-    splits = {"clear": chance.random(300), "blurred": 1 + chance.random(300), "unseen": chance.random(100)}
+    wrong = generator.random(count) < 0.3
+    doubt = skill * wrong + (1 - skill) * generator.random(count)
+    splits = {"clear": generator.random(300), "blurred": 1 + generator.random(300), "unseen": generator.random(100)}
     return Run(
         seconds=60.0,
         measuring=30.0,
         began=1000.0 * seed,
         ended=1000.0 * seed + 90.0,
-        uncertain=dict.fromkeys(("entropy", "tempered", "predictive", "aleatoric", "epistemic", "noise"), doubt),
+        uncertain=dict.fromkeys(
+            ("entropy", "tempered", "predictive", "aleatoric", "epistemic", "aleatoric_variance"), doubt
+        ),
         wrong=wrong,
         scenes=np.arange(count) // 3,
         strange=np.arange(100) // 2 + 10_000,
         types=np.arange(count) % len(TYPES),
         calibration=(0.1, 0.05),
         looks={
-            name: chance.normal(looks, 0.1, looked)
+            name: generator.normal(looks, 0.1, looked)
             for name in ("attention", "gradcam", "certainty-cam", "ucam", "other question", "centre")
         },
-        errors=wrong + 0.1 * chance.random(count),
-        distance=chance.random(looked),
+        errors=wrong + 0.1 * generator.random(count),
+        distance=generator.random(looked),
         seen=np.arange(looked) // 2,
-        doubts=dict.fromkeys(("aleatoric", "epistemic", "noise"), splits),
+        doubts=dict.fromkeys(("aleatoric", "epistemic", "aleatoric_variance"), splits),
     )
 
 
@@ -53,9 +55,9 @@ def results(skill: float = 0.9, looks: float = 0.6) -> Results:
 
 
 def test_the_auroc_of_weights_is_that_of_repeated_questions():
-    chance = np.random.default_rng(0)
-    values, wrong = chance.integers(0, 9, 80) / 9, chance.random(80) < 0.4
-    weights = chance.integers(0, 4, (5, 80)).astype(float)
+    generator = np.random.default_rng(0)
+    values, wrong = generator.integers(0, 9, 80) / 9, generator.random(80) < 0.4
+    weights = generator.integers(0, 4, (5, 80)).astype(float)
     for found, times in zip(weighted_auroc(values, wrong, weights), weights.astype(int), strict=True):
         some = torch.from_numpy(np.repeat(values, times)), torch.from_numpy(np.repeat(wrong, times))
         assert found == pytest.approx(auroc(*some), abs=1e-12)
@@ -92,8 +94,8 @@ def test_seeds_that_differ_widen_the_interval():
 
 def test_scenes_are_redrawn_whole_and_alike_for_all_seeds():
     """A question that is asked ten times of its scene says no more than asked once."""
-    chance = np.random.default_rng(2)
-    once, results = chance.normal(0.5, 0.1, 60), Results()
+    generator = np.random.default_rng(2)
+    once, results = generator.normal(0.5, 0.1, 60), Results()
     for name, times in (("once", 1), ("often", 10)):
         for seed in range(2):
             one = run(seed, 0.5)
@@ -115,7 +117,7 @@ def test_what_was_measured_is_kept_and_read_again(tmp_path):
     assert after.uncertain.keys() == before.uncertain.keys()
     assert after.looks.keys() == before.looks.keys()
     assert np.array_equal(after.looks["other question"], before.looks["other question"])
-    assert np.array_equal(after.doubts["noise"]["unseen"], before.doubts["noise"]["unseen"])
+    assert np.array_equal(after.doubts["aleatoric_variance"]["unseen"], before.doubts["aleatoric_variance"]["unseen"])
 
 
 def test_the_page_says_all():
@@ -124,31 +126,38 @@ def test_the_page_says_all():
     assert "| U-CAM |" in page
     for kind in TYPES:
         assert f"| {kind} |" in page
-    assert "(d) aleatoric uncertainty is higher for blurred pictures" in page
+    assert "(d) aleatoric uncertainty is higher for blurred images" in page
 
 
 @pytest.mark.slow
 def test_a_network_is_made_measured_and_not_made_again(tmp_path, monkeypatch):
     """On thirty scenes, in as few steps: everything is there, and controls that know nothing train as well."""
-    monkeypatch.setattr(doubting, "FOLDER", tmp_path)
-    monkeypatch.setattr(certain, "DRAWN", [certain._drawn(0.01, Progress(disable=True))])
+    monkeypatch.setattr(uncertainty_networks, "FOLDER", tmp_path)
+    monkeypatch.setattr(ucam, "DRAWN", [ucam._drawn(0.01, Progress(disable=True))])
     for name in ("base", "answer"):
-        certain._one(name, 0, tmp_path / f"{name}.npz", 0.01, 5.0)
+        ucam._one(name, 0, tmp_path / f"{name}.npz", 0.01, 5.0)
     base, answer = (Run.kept(tmp_path / f"{name}.npz") for name in ("base", "answer"))
-    assert len(base.wrong) == len(base.scenes) == len(answer.uncertain["noise"])
-    assert ("noise" in base.uncertain, "ucam" in base.looks, "ucam" in answer.looks) == (False, False, True)
+    assert len(base.wrong) == len(base.scenes) == len(answer.uncertain["aleatoric_variance"])
+    assert ("aleatoric_variance" in base.uncertain, "ucam" in base.looks, "ucam" in answer.looks) == (
+        False,
+        False,
+        True,
+    )
     assert base.strange.min() >= 2 * 10**6
     assert 5.0 == base.began < base.ended
     before = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")}
     assert len(before) == 3  # what both begin with, and each of them
-    certain._one("base", 0, tmp_path / "again.npz", 0.01, 5.0)
+    ucam._one("base", 0, tmp_path / "again.npz", 0.01, 5.0)
     assert {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")} == before
     assert np.array_equal(Run.kept(tmp_path / "again.npz").uncertain["entropy"], base.uncertain["entropy"])
 
 
 def test_files_of_other_settings_have_other_names():
     names = {
-        doubting.named(name, seed, items, 30) for name in ("base", "U-CAM") for seed in (0, 1) for items in (0.1, 1)
+        uncertainty_networks.named(name, seed, items, 30)
+        for name in ("base", "U-CAM")
+        for seed in (0, 1)
+        for items in (0.1, 1)
     }
     assert len(names) == 8
-    assert doubting.named("base", 0, 1, 30) != doubting.named("base", 0, 1, 40)
+    assert uncertainty_networks.named("base", 0, 1, 30) != uncertainty_networks.named("base", 0, 1, 40)

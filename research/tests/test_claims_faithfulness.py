@@ -5,8 +5,8 @@ import torch
 from rich.progress import Progress
 
 import saywhy
-from research.claims import faithful
-from research.claims.faithful import REAL, USUAL, Faithful, agreement, measured, report
+from research.claims import faithfulness
+from research.claims.faithfulness import REAL, USUAL, Faithful, agreement, measured, report
 from research.tests.planted import planted, study
 from saywhy.metrics.faithfulness import occlusion_correlation
 from saywhy.toybox import scene
@@ -16,10 +16,10 @@ QUIET = Progress(disable=True)
 
 def test_it_is_the_metric_of_the_library():
     model = saywhy.load("toybox:classifier")
-    picture = scene("val", 3).image
-    explained = saywhy.explain(model, picture, [8, 3], "gradcam")
-    expected = occlusion_correlation(explained.maps, explained._again().subject("logit"))
-    hidden = saywhy.explain(model, picture, [8, 3], "occlusion", score="logit").maps
+    image = scene("val", 3).image
+    explained = saywhy.explain(model, image, [8, 3], "gradcam")
+    expected = occlusion_correlation(explained.maps, explained._again().runner("logit"))
+    hidden = saywhy.explain(model, image, [8, 3], "occlusion", score="logit").maps
     assert torch.allclose(agreement(explained.maps[0], hidden[0]), expected[0])
 
 
@@ -27,7 +27,7 @@ def test_the_usual_window_is_the_librarys_own(monkeypatch):
     asked = []
     explain = saywhy.explain
     monkeypatch.setattr(saywhy, "explain", lambda *a, **k: (asked.append(k), explain(*a, **k))[1])
-    monkeypatch.setattr(faithful, "WINDOWS", {USUAL: faithful.WINDOWS[USUAL]})
+    monkeypatch.setattr(faithfulness, "WINDOWS", {USUAL: faithfulness.WINDOWS[USUAL]})
     network = planted()
     item = next(study(network).items(network))
     found = Faithful()
@@ -40,7 +40,7 @@ def test_the_usual_window_is_the_librarys_own(monkeypatch):
 
 def test_networks_that_see_squares_are_explained_faithfully():
     found = measured(study(planted(), planted("mlp")), 3, 0, QUIET)
-    assert list(found.pictures) == ["gap", "mlp"]
+    assert list(found.images) == ["gap", "mlp"]
     for form in ("gap", "mlp"):
         values = found.kept.estimates(f"{form}, {USUAL}", ("gradcam", "random"))
         assert values["gradcam"].value > 0.3
@@ -58,15 +58,15 @@ def test_the_section_says_what_was_not_asked():
 
 def test_without_the_folder_there_are_no_photographs(monkeypatch, tmp_path):
     monkeypatch.setenv("SAYWHY_REAL", str(tmp_path))
-    assert faithful.real_folder() is None
-    assert list(measured(study(planted()), 2, 3, QUIET).pictures) == ["gap"]
+    assert faithfulness.real_folder() is None
+    assert list(measured(study(planted()), 2, 3, QUIET).images) == ["gap"]
 
 
 @pytest.mark.real
 @pytest.mark.slow
 def test_photographs_are_asked_of_squeezenet(real, monkeypatch):
     monkeypatch.setenv("SAYWHY_REAL", str(real))
-    monkeypatch.setattr(faithful, "WINDOWS", {USUAL: (4, 1)})
+    monkeypatch.setattr(faithfulness, "WINDOWS", {USUAL: (4, 1)})
     found = measured(study(planted()), 2, 2, QUIET)
     values = found.kept.values
     assert len(values[f"{REAL}, {USUAL}", "guided-gradcam"]) == 2

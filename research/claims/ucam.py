@@ -1,7 +1,7 @@
 """What U-CAM's paper claims of certainty and attention, and whether it holds in Toybox, against controls.
 
-    python -m research.claims.certain                       # trains eleven networks of each of three seeds
-    python -m research.claims.certain --out docs/claims-certain.md
+    python -m research.claims.ucam                       # trains eleven networks of each of three seeds
+    python -m research.claims.ucam --out docs/claims-ucam.md
 
 A claim holds only where U-CAM is better than the base network and than every control, each by an interval above zero.
 What was measured of a network is kept under out/claims, so that it can be stopped and goes on.
@@ -16,15 +16,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import saywhy
-from research.claims.certain_measured import Run, Tests, measured, tested
-from research.claims.certain_told import Results
-from research.claims.doubting import BEGUN, FOLDER, RUNS, STEPS, STRENGTH, begun, doubter, named
-from research.claims.looking import Seeing
-from research.claims.side_by_side import WORKERS, side_by_side
-from saywhy.io.atomic import written_whole
+from research.claims.attention_network import Seeing
+from research.claims.parallel import WORKERS, side_by_side
+from research.claims.ucam_measures import Run, Tests, measured, tested
+from research.claims.ucam_tables import Results
+from research.claims.uncertainty_networks import BEGUN, FOLDER, RUNS, STEPS, STRENGTH, begun, doubter, named
+from saywhy.io.atomic import atomic_write
 from saywhy.tasks.vocabulary import Vocabulary
-from saywhy.tasks.vqa.networks import Answering
-from saywhy.toybox.models.language import ToyboxEyes
+from saywhy.tasks.vqa.networks import VQAModel
+from saywhy.toybox.models.language import ToyboxTrunk
 from saywhy.toybox.recipes.language_tensors import followed
 from saywhy.toybox.recipes.ucam import Questions
 
@@ -34,9 +34,9 @@ SCENES, TESTS, LOOKED = 3_000, 300, 120
 
 HEAD = """# U-CAM: certainty and attention, in Toybox
 
-Made by `python -m research.claims.certain` with {seeds} seeds{share}, in {minutes:.0f} minutes, {workers} networks at a
+Made by `python -m research.claims.ucam` with {seeds} seeds{share}, in {minutes:.0f} minutes, {workers} networks at a
 time, each on one thread ({trained:.0f} minutes of training and {measuring:.0f} of measuring, added up). The base
-network is like U-CAM's (Show, Ask, Attend and Answer: all that it knows of a picture it has seen with two glimpses),
+network is like U-CAM's (Show, Ask, Attend and Answer: all that it knows of an image it has seen with two glimpses),
 small, on what `toybox:vqa` has learnt to see and to read; it learns where to look and what to answer. All runs of a
 seed go on from the same network, which has taken {begun:,} steps of answers alone, for {steps:,} steps on the same
 questions: clear scenes and blurred ones, with the shares of answers that ten simulated people give; the *base* goes on
@@ -50,7 +50,7 @@ only where all differences below it are above zero: from the base network and fr
 surgery; masks with their shares shuffled over places, random, or uniform; a mask of the answer's own gradient,
 *answer*, that knows nothing of certainty; a temperature alone). *Literal*, *additive* and *P-GCA* are other readings.
 Beside the agreement with people stand that of the attention for another question, and that of a hill in the middle of
-the picture.
+the image.
 """
 
 
@@ -92,7 +92,7 @@ def main(
     if out is None:
         print(text)
         return
-    with written_whole(out) as temporary:
+    with atomic_write(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -128,7 +128,7 @@ DRAWN: list[Drawn] = []
 def _drawn(items: float, progress: Progress) -> Drawn:
     """The questions to train on, and those of the tests."""
     model = saywhy.load("toybox:vqa")
-    eyes: ToyboxEyes = model.module.trunk  # type: ignore[assignment]
+    eyes: ToyboxTrunk = model.module.trunk  # type: ignore[assignment]
     known: Vocabulary = model.texts["question"].__self__  # type: ignore[attr-defined]
     seeing, scenes = Seeing(_base(model)), int(items * SCENES)
     talks = [followed(split, scenes, progress) for split in ("talk-train", "ambiguous-train")]
@@ -136,8 +136,8 @@ def _drawn(items: float, progress: Progress) -> Drawn:
     return shown, tested(eyes, seeing, known, int(items * TESTS), int(items * LOOKED), progress)
 
 
-def _base(model: saywhy.Model) -> Answering:
-    assert isinstance(model.module, Answering)
+def _base(model: saywhy.Model) -> VQAModel:
+    assert isinstance(model.module, VQAModel)
     return model.module
 
 

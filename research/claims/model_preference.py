@@ -12,11 +12,11 @@ import torch
 from rich.progress import Progress
 
 import saywhy
-from research.claims import speakers
+from research.claims import language_networks
 from research.claims.cases import Case, answer
-from research.claims.decided import compared, judged
 from research.claims.maps import Kept
 from research.claims.measure import estimate, table
+from research.claims.verdict_rows import compared, judged
 from saywhy.metrics.localization import energy_pointing
 from saywhy.toybox.recipes import classifier as recipe
 from saywhy.toybox.recipes.draw import draw
@@ -36,14 +36,14 @@ PHASES = (Phase(8, 64), Phase(1, 128))
 
 def worse(seed: int, progress: Progress) -> saywhy.Model:
     """A classifier of Toybox that was trained too short, on a quarter of the scenes."""
-    file = speakers.FOLDER / f"toybox-worse-{seed}.safetensors"
+    file = language_networks.FOLDER / f"toybox-worse-{seed}.safetensors"
     if not file.exists():
         recipe.train(file, 1000 + seed, SCENES, TESTS, PHASES, progress)
     return saywhy.load("toybox:classifier", file)
 
 
 def both_find(case: Case, other: saywhy.Model) -> Case | None:
-    """The same picture with those of its classes that another network finds too; None if there are none."""
+    """The same image with those of its classes that another network finds too; None if there are none."""
     chances = answer(other, case.fed).values("probability")[0]
     both = [i for i, index in enumerate(case.classes) if chances[index] > 0.5]
     return case.only(both) if both else None
@@ -70,7 +70,7 @@ class Preferred:
             seen = replace(case, model=model)
             found = seen.explain(list(case.classes), METHODS)
             for method in METHODS:
-                energies[name, method] = energy_pointing(seen.on_picture(found[method][0]), case.masks[None])[0]
+                energies[name, method] = energy_pointing(seen.on_image(found[method][0]), case.masks[None])[0]
         for method in METHODS:
             for name in ("better", "worse"):
                 for value in energies[name, method].tolist():

@@ -1,8 +1,8 @@
 """Bias found and removed: a network that has learnt the background, what its maps say, and the same after balancing.
 
-Grad-CAM, section 6.3: doctors and nurses, of whom 78 % were men and 93 % women; good on validation pictures, 82 % on a
-balanced test, maps on faces; balanced, with as many pictures of each class, 90 %, maps on coats and stethoscopes. Here:
-eight kinds of things, one of each background of Toybox, of which one is in every picture; in the biased pictures nearly
+Grad-CAM, section 6.3: doctors and nurses, of whom 78 % were men and 93 % women; good on validation images, 82 % on a
+balanced test, maps on faces; balanced, with as many images of each class, 90 %, maps on coats and stethoscopes. Here:
+eight kinds of things, one of each background of Toybox, of which one is in every image; in the biased images nearly
 every thing is at its home. Networks are small and start from nothing, so that they learn whatever is easiest; the
 paper's was pre-trained.
 """
@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import saywhy
-from research.claims import speakers
-from research.claims.decided import compared, judged
+from research.claims import language_networks
 from research.claims.maps import Kept
 from research.claims.measure import DRAWS, LEVEL, Estimate, Measured, estimate, table
+from research.claims.verdict_rows import compared, judged
 from saywhy.metrics.localization import energy_pointing
 from saywhy.models import Preprocess
 from saywhy.toybox import Scene, scene
@@ -36,10 +36,10 @@ KINDS = ("cat", "dog", "rabbit", "bird", "boat", "car", "tree", "house")
 """One of each home: room, beach, meadow, snow, sea, street, wood, night."""
 
 SIDE = 64
-"""Pixels of a picture."""
+"""Pixels of an image."""
 
 EACH, EPOCHS = 200, 12
-"""Pictures of each kind to train on (the paper took 250 of each class), and how often each is seen."""
+"""Images of each kind to train on (the paper took 250 of each class), and how often each is seen."""
 
 PLAN = Plan((Phase(EPOCHS, SIDE),), batch=32, warmup=100)
 
@@ -50,24 +50,24 @@ VALIDATED = {"biased": "biased-val", "balanced": "val"}
 """What its maker would validate it on."""
 
 TESTS, CHECKED = 50, 25
-"""Pictures of each kind of the test, and of the validation."""
+"""Images of each kind of the test, and of the validation."""
 
 APART = 100_000
-"""So far apart begin the pictures of one seed from those of the next."""
+"""So far apart begin the images of one seed from those of the next."""
 
 PAPER = {"biased": "82 %", "balanced": "90 %"}
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """Scenes in each of which there is one of the eight kinds, and which."""
 
     scenes: tuple[Scene, ...]
-    classes: Int[Tensor, " picture"]
+    classes: Int[Tensor, " image"]
 
     @property
     def images(self) -> Tensor:
-        """[picture, 3, side, side], uint8."""
+        """[image, 3, side, side], uint8."""
         return torch.stack([torch.from_numpy(one.image) for one in self.scenes]).permute(0, 3, 1, 2).contiguous()
 
     @property
@@ -77,7 +77,7 @@ class Pictures:
         return float(np.mean([one.background == home for one, home in zip(self.scenes, homes, strict=True)]))
 
 
-def drawn(split: str, each: int, seed: int, progress: Progress | None = None) -> Pictures:
+def drawn(split: str, each: int, seed: int, progress: Progress | None = None) -> Images:
     """The first scenes of a split with one of the eight kinds, so many of each kind; of other seeds other scenes.
 
     >>> found = drawn("biased-train", 2, 0)
@@ -97,7 +97,7 @@ def drawn(split: str, each: int, seed: int, progress: Progress | None = None) ->
             progress.advance(bar)
         if not any(left):
             break
-    return Pictures(tuple(scenes), torch.tensor(classes))
+    return Images(tuple(scenes), torch.tensor(classes))
 
 
 def _scenes(split: str, seed: int) -> Iterator[Scene]:
@@ -105,9 +105,9 @@ def _scenes(split: str, seed: int) -> Iterator[Scene]:
 
 
 def network(which: str, seed: int, each: int, progress: Progress, plan: Plan = PLAN) -> saywhy.Model:
-    """The network trained on biased or on balanced pictures; it is kept, and trained only if it is not there."""
+    """The network trained on biased or on balanced images; it is kept, and trained only if it is not there."""
     module = ToyboxClassifier(len(KINDS))
-    file = speakers.FOLDER / f"bias-{which}-{each}-{sum(p.epochs for p in plan.phases)}-{seed}.safetensors"
+    file = language_networks.FOLDER / f"bias-{which}-{each}-{sum(p.epochs for p in plan.phases)}-{seed}.safetensors"
     if not file.exists():
         _train(module, file, which, seed, each, progress, plan)
     known = Preprocess(resize=SIDE, crop=(SIDE, SIDE), mean=MEAN, std=STD)
@@ -118,18 +118,18 @@ def network(which: str, seed: int, each: int, progress: Progress, plan: Plan = P
 def _train(
     module: ToyboxClassifier, file: Path, which: str, seed: int, each: int, progress: Progress, plan: Plan
 ) -> None:
-    pictures = drawn(SPLITS[which], each, seed, progress)
+    images = drawn(SPLITS[which], each, seed, progress)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module.load_state_dict(ToyboxClassifier(len(KINDS)).state_dict())
-    bar = progress.add_task(f"training the {which} network {seed}", total=plan.length(len(pictures.scenes)), loss="")
-    labels = F.one_hot(pictures.classes, len(KINDS)).float()
+    bar = progress.add_task(f"training the {which} network {seed}", total=plan.length(len(images.scenes)), loss="")
+    labels = F.one_hot(images.classes, len(KINDS)).float()
 
     def tell(step: int, loss: float) -> None:
         progress.update(bar, completed=step, loss=f"loss {loss:.4f}")
 
-    fit(module, pictures.images, labels, plan, normalised, tell=tell)
-    told = {"kinds": ",".join(KINDS), "trained_on": SPLITS[which], "seed": str(seed), "pictures_of_each": str(each)}
+    fit(module, images.images, labels, plan, normalised, tell=tell)
+    told = {"kinds": ",".join(KINDS), "trained_on": SPLITS[which], "seed": str(seed), "images_of_each": str(each)}
     save_weights(file, half(module.state_dict()), told)
 
 
@@ -155,17 +155,17 @@ class Bias:
         both = [answers(model, shown) == shown.classes for model in models.values()]
         self._maps("validation", seed, models, shown, torch.stack(both).all(0))
 
-    def _accuracy(self, what: str, which: str, seed: int, model: saywhy.Model, pictures: Pictures) -> None:
-        right = answers(model, pictures) == pictures.classes
-        for one, hit in zip(pictures.scenes, right.tolist(), strict=True):
+    def _accuracy(self, what: str, which: str, seed: int, model: saywhy.Model, images: Images) -> None:
+        right = answers(model, images) == images.classes
+        for one, hit in zip(images.scenes, right.tolist(), strict=True):
             self.kept.keep(f"{what} accuracy", which, float(hit), (seed, one.index))
 
-    def _maps(self, what: str, seed: int, models: dict[str, saywhy.Model], pictures: Pictures, taken: Tensor) -> None:
-        """Where the evidence for the true kind lies, of some of the pictures."""
+    def _maps(self, what: str, seed: int, models: dict[str, saywhy.Model], images: Images, taken: Tensor) -> None:
+        """Where the evidence for the true kind lies, of some of the images."""
         for which, model in models.items():
-            fed = fed_of(model, pictures)
-            maps = saywhy.explain(model, fed, pictures.classes, "gradcam").heatmap((SIDE, SIDE), "none")
-            for one, kind, map, takes in zip(pictures.scenes, pictures.classes.tolist(), maps, taken, strict=True):
+            fed = fed_of(model, images)
+            maps = saywhy.explain(model, fed, images.classes, "gradcam").heatmap((SIDE, SIDE), "none")
+            for one, kind, map, takes in zip(images.scenes, images.classes.tolist(), maps, taken, strict=True):
                 if not takes:
                     continue
                 self.empty[what, which] = self.empty.get((what, which), 0) + (not bool(map.any()))
@@ -214,15 +214,15 @@ class Bias:
         return f"""## Bias found and removed
 
 Published (Grad-CAM, section 6.3): 82 % on a balanced test before, 90 % after balancing. Here: eight kinds of Toybox,
-one of them in each picture, {len(KINDS)} × {EACH} pictures of {SIDE} × {SIDE} pixels to train on, biased or balanced;
-the biased network is validated on pictures like those that it was trained on, and both are tested on pictures in which
+one of them in each image, {len(KINDS)} × {EACH} images of {SIDE} × {SIDE} pixels to train on, biased or balanced;
+the biased network is validated on images like those that it was trained on, and both are tested on images in which
 no thing is at its home. One in {len(KINDS)} is right by chance.
 
 {table(heads, rows)}
 
 Where Grad-CAM of the true kind lies: the share of its energy on the thing itself, and on the background (no thing at
-all). Of {counts[0]} validation pictures of the biased network, which both networks get right, and of all {counts[1]}
-pictures of the test. An empty map (all evidence is against the kind) counts as one that is the same everywhere.
+all). Of {counts[0]} validation images of the biased network, which both networks get right, and of all {counts[1]}
+images of the test. An empty map (all evidence is against the kind) counts as one that is the same everywhere.
 
 {table(["network", *places_heads], shares)}
 
@@ -233,7 +233,7 @@ pictures of the test. An empty map (all evidence is against the kind) counts as 
     def _verdicts(self) -> list[list[object]]:
         kept = self.kept
         hidden = apart(kept.of("validation accuracy", "biased"), kept.of("test accuracy", "biased"))
-        shows = "Grad-CAM shows it: on validation pictures that both get right, more of it is on the background"
+        shows = "Grad-CAM shows it: on validation images that both get right, more of it is on the background"
         claims = (
             (shows, "validation background", "biased", "balanced"),
             ("… more than of a map that is the same everywhere", "validation background", "biased", "uniform"),
@@ -245,22 +245,22 @@ pictures of the test. An empty map (all evidence is against the kind) counts as 
         return rows + [compared(kept, *claim) for claim in claims]
 
 
-def answers(model: saywhy.Model, pictures: Pictures) -> Int[Tensor, " picture"]:
+def answers(model: saywhy.Model, images: Images) -> Int[Tensor, " image"]:
     """What the network says of each."""
     with torch.no_grad():
-        return model.module(fed_of(model, pictures)).argmax(1)
+        return model.module(fed_of(model, images)).argmax(1)
 
 
-def fed_of(model: saywhy.Model, pictures: Pictures) -> Tensor:
-    """The pictures as the network is given them."""
-    return normalised(pictures.images.float() / 255)
+def fed_of(model: saywhy.Model, images: Images) -> Tensor:
+    """The images as the network is given them."""
+    return normalised(images.images.float() / 255)
 
 
 def masks_of(one: Scene, kind: str) -> Tensor:
     """[2, height, width]: the things of a kind, and what is no thing at all."""
     of_kind = np.logical_or.reduce([thing.mask for thing in one.objects if thing.kind == kind])
-    things = np.logical_or.reduce([thing.mask for thing in one.objects])
-    return torch.from_numpy(np.stack([of_kind, ~things]))
+    objects = np.logical_or.reduce([thing.mask for thing in one.objects])
+    return torch.from_numpy(np.stack([of_kind, ~objects]))
 
 
 def apart(first: Measured, second: Measured, seed: int = 0) -> Estimate:
@@ -269,10 +269,10 @@ def apart(first: Measured, second: Measured, seed: int = 0) -> Estimate:
     >>> apart(Measured(np.ones(3), [1, 2, 3]), Measured(np.zeros(2), [4, 5]))
     Estimate(value=1.0, low=1.0, high=1.0, items=5, scenes=5)
     """
-    chance, redrawn = np.random.default_rng(seed), []
+    generator, redrawn = np.random.default_rng(seed), []
     for side in (first, second):
         sums = side.sums()
-        total = sums[chance.integers(len(sums), size=(DRAWS, len(sums)))].sum(1)
+        total = sums[generator.integers(len(sums), size=(DRAWS, len(sums)))].sum(1)
         redrawn.append(total[:, 0] / total[:, 1])
     low, high = np.quantile(redrawn[0] - redrawn[1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     value = estimate(first).value - estimate(second).value

@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image
 
 import saywhy
+from research.claims.language_networks import Speaker
 from research.claims.maps import METHODS, Kept, Mask, inside_and_outside, maps_of, points
 from research.claims.measure import table
-from research.claims.speakers import Speaker
-from saywhy.tasks.captioning.caption import caption, captions
+from saywhy.tasks.captioning.caption import caption, generate_captions
 from saywhy.toybox import Scene
 from saywhy.toybox.language.truth import mentions
 
@@ -25,28 +25,28 @@ class Spoken:
     """What was measured of captions."""
 
     kept: Kept = field(default_factory=Kept)
-    pictures: int = 0
+    images: int = 0
     named: int = 0
-    things: int = 0
+    objects: int = 0
     right: list[bool] = field(default_factory=list)
     empty: dict[str, int] = field(default_factory=dict)
 
     def add(self, speaker: Speaker, drawn: Scene) -> None:
         """Measure what a captioner says of a scene, and every word that rightly speaks of some of its things."""
-        picture, place = Image.fromarray(drawn.image), (speaker.seed, drawn.index)
-        said = captions(speaker.model, picture)[0][0]
-        found = caption(speaker.model, picture, said, SHORT)
+        image, place = Image.fromarray(drawn.image), (speaker.seed, drawn.index)
+        said = generate_captions(speaker.model, image)[0][0]
+        found = caption(speaker.model, image, said, SHORT)
         spoken = mentions(said, drawn)
-        self.pictures += 1
+        self.images += 1
         self.right += [mention.right for mention in spoken]
-        named = {i for mention in spoken for i in mention.things}
+        named = {i for mention in spoken for i in mention.objects}
         self.named += len(named)
-        self.things += len(drawn.objects)
+        self.objects += len(drawn.objects)
         if named:
             self._measure("caption", found, 0, _mask(drawn, named), place)
         for mention in spoken:
-            if mention.right and mention.things:
-                self._measure("word", found, 1 + mention.place, _mask(drawn, mention.things), place)
+            if mention.right and mention.objects:
+                self._measure("word", found, 1 + mention.place, _mask(drawn, mention.objects), place)
 
     def _measure(self, what: str, found: saywhy.Explanation, target: int, mask: Mask, place: tuple[int, int]) -> None:
         for who, one in maps_of(found, target, mask.shape).items():
@@ -104,10 +104,10 @@ class Spoken:
         ]
         return f"""## Captions
 
-{self.pictures} captions with {len(self.right)} words that name a kind, a colour or a number, {np.mean(self.right):.1%}
-of them rightly; {word["gradcam"].items} of these are explained. {self.named / self.things:.1%} of all things are named.
-A map that is empty (all evidence is against) counts as one that is the same everywhere. Grad-CAM of words, inside /
-outside, network by network: {kept.networks("word", "gradcam")}; HiResCAM: {kept.networks("word", "hirescam")}.
+{self.images} captions with {len(self.right)} words that name a kind, a colour or a number, {np.mean(self.right):.1%}
+of them rightly; {word["gradcam"].items} of these are explained. {self.named / self.objects:.1%} of all things are
+named. A map that is empty (all evidence is against) counts as one that is the same everywhere. Grad-CAM of words,
+inside / outside, network by network: {kept.networks("word", "gradcam")}; HiResCAM: {kept.networks("word", "hirescam")}.
 
 {table(headings, rows)}
 
@@ -116,5 +116,5 @@ outside, network by network: {kept.networks("word", "gradcam")}; HiResCAM: {kept
 {table(["claim", "difference", "verdict"], claims)}"""
 
 
-def _mask(drawn: Scene, things: Iterable[int]) -> Mask:
-    return np.logical_or.reduce([drawn.objects[i].mask for i in things])
+def _mask(drawn: Scene, objects: Iterable[int]) -> Mask:
+    return np.logical_or.reduce([drawn.objects[i].mask for i in objects])

@@ -1,6 +1,6 @@
 """Do the maps of what is there still point at it when the network has been made to see something else?
 
-Grad-CAM, section 6.2: a figure of one picture on which the boxer and the tiger cat are still found while the network
+Grad-CAM, section 6.2: a figure of one image on which the boxer and the tiger cat are still found while the network
 sees an airliner. Here it is counted: in Toybox, where the places are known, and on real photographs by how much the map
 of the true class changes. Beside the attack stand the same changes of light with their signs drawn at random.
 """
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 import saywhy
-from research.claims.adversary import LOW, attack, shuffled_signs
+from research.claims.adversarial_attack import LOW, attack, shuffled_signs
 from research.claims.cases import REAL, Case, answer, photograph
-from research.claims.decided import compared, judged
 from research.claims.maps import Kept, shown
 from research.claims.measure import Estimate, Measured, estimate, table
+from research.claims.verdict_rows import compared, judged
 from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.metrics.localization import energy_pointing
 from saywhy.metrics.pointing import pointing_game
@@ -27,10 +27,10 @@ from saywhy.metrics.pointing import pointing_game
 METHODS = ("gradcam", "guided-gradcam", "rsi-gradcam")
 
 MOMENTS = ("before", "at random", "after")
-"""The picture as it was; changed as much, with random signs; attacked."""
+"""The image as it was; changed as much, with random signs; attacked."""
 
 TOGETHER = 8
-"""Pictures that are attacked in one batch."""
+"""Images that are attacked in one batch."""
 
 MARGIN = 0.1
 """So many more misses still count as pointing as well as before; chosen before anything was measured."""
@@ -41,7 +41,7 @@ DOG_AND_CAT = ("bull mastiff", "tiger cat")
 
 @dataclass(frozen=True)
 class Turned:
-    """A picture at three moments, and the class that it was made to be taken for.
+    """An image at three moments, and the class that it was made to be taken for.
 
     Attributes:
         moments: the case as it was, at random, and attacked.
@@ -55,14 +55,14 @@ class Turned:
 
     @property
     def case(self) -> Case:
-        """The picture as it was."""
+        """The image as it was."""
         return self.moments["before"]
 
 
 def turned(cases: Iterable[Case], absent: int | None = None) -> Iterator[Turned]:
-    """Attack pictures of one network, a few at a time.
+    """Attack images of one network, a few at a time.
 
-    absent: None draws, for every picture, a class that is not there and not among the network's five first answers.
+    absent: None draws, for every image, a class that is not there and not among the network's five first answers.
     """
     waiting = iter(cases)
     while batch := list(islice(waiting, TOGETHER)):
@@ -70,7 +70,7 @@ def turned(cases: Iterable[Case], absent: int | None = None) -> Iterator[Turned]
         logits = answer(model, fed).logits
         present = torch.zeros(logits.shape, dtype=torch.bool)
         for row, case in zip(present, batch, strict=True):
-            row[list(case.things)] = True
+            row[list(case.objects)] = True
         chosen = [absent if absent is not None else strange(case, row) for case, row in zip(batch, logits, strict=True)]
         attacked = attack(model, fed, torch.tensor(chosen), present)
         drawn = shuffled_signs(model, fed, attacked.fed, batch[0].number)
@@ -81,8 +81,8 @@ def turned(cases: Iterable[Case], absent: int | None = None) -> Iterator[Turned]
 
 
 def strange(case: Case, logits: Tensor) -> int:
-    """A class that is not in the picture, and that the network does not think of."""
-    thought_of = {*case.things, *logits.topk(min(5, len(logits) // 2)).indices.tolist()}
+    """A class that is not in the image, and that the network does not think of."""
+    thought_of = {*case.objects, *logits.topk(min(5, len(logits) // 2)).indices.tolist()}
     others = [index for index in range(len(logits)) if index not in thought_of]
     return int(np.random.default_rng([case.network, case.number]).choice(others))
 
@@ -96,7 +96,7 @@ class Pointing:
     empty: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     def add(self, group: str, one: Turned) -> None:
-        """Measure the maps of one picture."""
+        """Measure the maps of one image."""
         self.reached.setdefault(group, []).append(one.reached)
         if not one.reached:
             return
@@ -107,7 +107,7 @@ class Pointing:
 
     def _measure(self, group: str, method: str, moment: str, case: Case, maps: Tensor) -> None:
         assert case.masks is not None
-        here, masks = case.on_picture(maps), case.masks.unsqueeze(0)
+        here, masks = case.on_image(maps), case.masks.unsqueeze(0)
         hits = pointing_game(here[:, :-1], masks, tolerance=0)[0].tolist()
         energy = energy_pointing(here[:, :-1], masks)[0].tolist()
         seen = ~here[0, 0].isnan()
@@ -119,16 +119,16 @@ class Pointing:
                 area = float(mask[seen].sum() / seen.sum())
                 self.kept.keep(f"{group} hits {method}", "random place", area, case.scene)
         if moment == "after":
-            things = case.masks.any(0)
-            on_things = float(energy_pointing(here[:, -1:], things[None, None])[0, 0])
+            objects = case.masks.any(0)
+            on_things = float(energy_pointing(here[:, -1:], objects[None, None])[0, 0])
             self.kept.keep(f"{group} absent {method}", "on the things", on_things, case.scene)
-            self.kept.keep(f"{group} absent {method}", "of the picture", float(things[seen].float().mean()), case.scene)
+            self.kept.keep(f"{group} absent {method}", "of the image", float(objects[seen].float().mean()), case.scene)
 
     def tables(self, group: str, what: str) -> str:
         """How often maps point, by method and moment, and where the map of the absent class lies."""
         kept, reached = self.kept, self.reached[group]
         told = (
-            f"**Networks that end in {what}.** The attack succeeds on {np.mean(reached):.0%} of {len(reached)} pictures"
+            f"**Networks that end in {what}.** The attack succeeds on {np.mean(reached):.0%} of {len(reached)} images"
         )
         if not any(reached):
             return f"{told}."
@@ -138,16 +138,16 @@ class Pointing:
             items = hits["after"].items
             empty = [f"{self.empty[group, method, moment] / items:.0%}" for moment in ("before", "after")]
             energy = kept.estimates(f"{group} energy {method}", MOMENTS)
-            absent = kept.estimates(f"{group} absent {method}", ("on the things", "of the picture"))
+            absent = kept.estimates(f"{group} absent {method}", ("on the things", "of the image"))
             rows.append([method, *hits.values(), *empty, energy["before"], energy["after"], *absent.values()])
         heads = [
             "map of what is there", "hits before", "same changes, random signs", "hits after the attack",
             "a random place", "empty before", "empty after", "energy on it before", "after",
-            "absent class: energy on the things", "their share of the picture",
+            "absent class: energy on the things", "their share of the image",
         ]  # fmt: skip
         count = kept.estimates(f"{group} hits gradcam", ("after",))["after"]
         return f"""{told}; of these {count.items} things
-in {count.scenes} pictures are asked for. Grad-CAM's hits after the attack, network by network:
+in {count.scenes} images are asked for. Grad-CAM's hits after the attack, network by network:
 {kept.networks(f"{group} hits gradcam", "after")}.
 
 {table(heads, rows)}"""
@@ -169,7 +169,7 @@ in {count.scenes} pictures are asked for. Grad-CAM's hits after the attack, netw
                     self.kept,
                     "… and the map of what is not there avoids the things",
                     absent,
-                    "of the picture",
+                    "of the image",
                     "on the things",
                 ),
             ]
@@ -182,7 +182,7 @@ in {count.scenes} pictures are asked for. Grad-CAM's hits after the attack, netw
 
 @dataclass
 class Likeness:
-    """How like itself the map of the true class stays on real pictures, by the name of the network."""
+    """How like itself the map of the true class stays on real images, by the name of the network."""
 
     kept: Kept = field(default_factory=Kept)
     reached: dict[str, list[bool]] = field(default_factory=dict)
@@ -190,7 +190,7 @@ class Likeness:
     empty: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, group: str, one: Turned) -> None:
-        """Compare the maps of one picture with that of the picture as it was, and with that of the picture before."""
+        """Compare the maps of one image with that of the image as it was, and with that of the image before."""
         self.reached.setdefault(group, []).append(one.reached)
         if not one.reached:
             return
@@ -201,15 +201,15 @@ class Likeness:
             self.before[group, method] = cells["before"]
             self.empty[group, method] = self.empty.get((group, method), 0) + (not bool(cells["after"].any()))
             if last is None:
-                continue  # so that every comparison is of the same pictures
-            others = {"at random": cells["at random"], "after": cells["after"], "another picture": last}
+                continue  # so that every comparison is of the same images
+            others = {"at random": cells["at random"], "after": cells["after"], "another image": last}
             for who, other in others.items():
                 alike = float(rank_correlation(cells["before"], other))
                 self.kept.keep(f"{group} {method}", who, alike, one.case.scene)
 
     def tables(self) -> str:
         """A row for every network and method."""
-        rows, who = [], ("at random", "after", "another picture")
+        rows, who = [], ("at random", "after", "another image")
         for group, reached in self.reached.items():
             for method in METHODS:
                 found = self.kept.estimates(f"{group} {method}", who)
@@ -217,19 +217,19 @@ class Likeness:
                 rows.append([group, share, method, *found.values(), self.empty.get((group, method), 0)])
         heads = [
             "network", "attack succeeds", "map of the true class", "rank correlation: same changes, random signs",
-            "after the attack", "with another picture's", "empty after",
+            "after the attack", "with another image's", "empty after",
         ]  # fmt: skip
         return table(heads, rows)
 
     def verdicts(self) -> list[list[object]]:
-        """Is the map after the attack still that of this picture?"""
+        """Is the map after the attack still that of this image?"""
         return [
             compared(
                 self.kept,
-                f"{group}, {method}: the map after the attack is like that before, more than another picture's",
+                f"{group}, {method}: the map after the attack is like that before, more than another image's",
                 f"{group} {method}",
                 "after",
-                "another picture",
+                "another image",
             )
             for group in self.reached
             for method in METHODS
@@ -241,9 +241,9 @@ def _cells(found: saywhy.Explanation, method: str) -> Tensor:
 
 
 def dog_and_cat(model: saywhy.Model) -> str:
-    """The picture of the paper: which share of each animal's map lies in its own half, the network seeing an airliner.
+    """The image of the paper: which share of each animal's map lies in its own half, the network seeing an airliner.
 
-    The dog is in the upper half of the picture and the cat in the lower.
+    The dog is in the upper half of the image and the cat in the lower.
     """
     case = photograph(model, 0, REAL / "imagenet" / "photos" / "cat_dog.jpg", DOG_AND_CAT)
     (one,) = turned([case], AIRLINER)
@@ -254,25 +254,25 @@ def dog_and_cat(model: saywhy.Model) -> str:
     for moment, changed in one.moments.items():
         found = changed.explain(list(case.classes), METHODS)
         chances = [float(p) for p in answer(model, changed.fed).values("probability")[0, [*case.classes, AIRLINER]]]
-        shares = [energy_pointing(changed.on_picture(found[m][0]), halves)[0].tolist() for m in METHODS]
+        shares = [energy_pointing(changed.on_image(found[m][0]), halves)[0].tolist() for m in METHODS]
         empty = [[not bool((one > 0).any()) for one in found[m][0]] for m in METHODS]
         cells = [
             " / ".join("empty" if bare else f"{share:.0%}" for share, bare in zip(*pair, strict=True))
             for pair in zip(shares, empty, strict=True)
         ]
         rows.append([moment, *(f"{chance:.2g}" for chance in chances), *cells])
-    heads = ["picture", *(f"p({name})" for name in (*DOG_AND_CAT, "airliner"))]
+    heads = ["image", *(f"p({name})" for name in (*DOG_AND_CAT, "airliner"))]
     return table([*heads, *(f"{m}: dog / cat in its half" for m in METHODS)], rows)
 
 
-def section(pointing: Pointing, groups: Sequence[tuple[str, str]], likeness: Likeness | None, picture: str) -> str:
+def section(pointing: Pointing, groups: Sequence[tuple[str, str]], likeness: Likeness | None, image: str) -> str:
     """The section on attacks.
 
     Args:
         pointing: what was measured where places are known.
         groups: of these the name, and what they are called.
-        likeness: what was measured on real pictures; None where there are none.
-        picture: the table of the dog and the cat.
+        likeness: what was measured on real images; None where there are none.
+        image: the table of the dog and the cat.
     """
     told = "\n\n".join(pointing.tables(*group) for group in groups)
     rows: list[Any] = [row for group in groups for row in pointing.verdicts(*group)]
@@ -280,20 +280,20 @@ def section(pointing: Pointing, groups: Sequence[tuple[str, str]], likeness: Lik
     if likeness is not None:
         rows += likeness.verdicts()
         real = f"""**Real photographs** that the networks get right. There are no boxes, so the map of the true class
-(its positive part, on 14 × 14 cells) is compared with that of the same picture before, and as a measure of nothing with
-that of another picture.
+(its positive part, on 14 × 14 cells) is compared with that of the same image before, and as a measure of nothing with
+that of another image.
 
 {likeness.tables()}
 
 **The dog and the cat** of the paper's figure, with SqueezeNet:
 
-{picture}"""
-    return f"""## Adversarial pictures
+{image}"""
+    return f"""## Adversarial images
 
-Published (Grad-CAM, section 6.2): on one picture VGG-16 is made to see an airliner at more than 0.9999, and the maps of
+Published (Grad-CAM, section 6.2): on one image VGG-16 is made to see an airliner at more than 0.9999, and the maps of
 boxer and tiger cat still find these; no figure. Here: targeted projected gradient descent (at most 8 of 255 levels of
 light, steps of 1), until a class that is absent has more than 0.9999 and every class that is there less than {LOW:g};
-the absent class is drawn for each picture. An empty map points nowhere and misses; its energy is that of a map that is
+the absent class is drawn for each image. An empty map points nowhere and misses; its energy is that of a map that is
 the same everywhere.
 
 {told}

@@ -3,8 +3,8 @@
 import torch
 from rich.progress import Progress
 
-from research.claims import localized
-from research.claims.localized import Localized, maps_of, measured, report
+from research.claims import localization
+from research.claims.localization import Localized, maps_of, measured, report
 from research.claims.section import zeros_allowed
 from research.tests.planted import Squares, planted, study
 from saywhy.metrics.boxes import found_boxes
@@ -17,11 +17,11 @@ def test_a_network_that_sees_squares_finds_their_boxes():
     for form in ("gap", "mlp"):
         assert found.kept.values["top-1", f"gradcam ({form})"] == [0.0] * 6
         assert found.kept.values["top-5", f"gradcam ({form})"] == [0.0] * 6
-        assert found.kept.values["known", f"gradcam ({form})"] == [0.0] * 8  # four pictures of two classes
+        assert found.kept.values["known", f"gradcam ({form})"] == [0.0] * 8  # four images of two classes
         assert found.kept.values["class top-1", form] == [0.0] * 6
-        for null in ("centre prior", "whole picture"):
-            assert found.kept.values["top-1", f"{null} ({form})"] == [1.0] * 6
-            assert found.kept.values["known", f"{null} ({form})"] == [1.0] * 8
+        for baseline in ("centre prior", "whole image"):
+            assert found.kept.values["top-1", f"{baseline} ({form})"] == [1.0] * 6
+            assert found.kept.values["known", f"{baseline} ({form})"] == [1.0] * 8
     assert ("top-1", "cam (mlp)") not in found.kept.values
     assert found.kept.values["top-1", "cam (gap)"] == [0.0] * 6
     assert len(found.apart) == 6
@@ -41,10 +41,10 @@ def test_a_wrong_class_is_an_error_wherever_the_box_is():
 def test_the_second_answer_counts_among_the_first_five():
     network = planted()
     network.model.module.head[1].bias.data[0] = 90.0  # hue 0 is always the first answer
-    pictures = [item for item in study(network).items(network, alone=True) if item.classes != (0,)][:3]
+    images = [item for item in study(network).items(network, alone=True) if item.classes != (0,)][:3]
     found = Localized()
     with zeros_allowed():
-        for item in pictures:
+        for item in images:
             found.alone(item, ["gradcam"])
     assert found.kept.values["top-1", "gradcam (gap)"] == [1.0] * 3
     assert found.kept.values["top-5", "gradcam (gap)"] == [0.0] * 3
@@ -52,7 +52,7 @@ def test_the_second_answer_counts_among_the_first_five():
 
 
 def test_of_fewer_classes_than_five_all_are_looked_at(monkeypatch):
-    monkeypatch.setattr(localized, "_predictions", lambda item: 3)
+    monkeypatch.setattr(localization, "_predictions", lambda item: 3)
     found = measured(study(planted()), 3, 2, QUIET)
     assert found.kept.values["top-5", "gradcam (gap)"] == [0.0] * 3
 
@@ -61,7 +61,7 @@ def test_saliency_is_averaged_over_the_layers_cells():
     network = planted()
     item = next(study(network).items(network, alone=True))
     explained = item.explain(list(item.classes), ["gradcam", "saliency"])
-    maps = maps_of(explained)[localized.COARSE]
+    maps = maps_of(explained)[localization.COARSE]
     cells = explained["saliency"].reshape(8, 4, 8, 4).mean((1, 3))
     assert torch.allclose(maps[0, 0, 2::4, 2::4].double().mean(), cells.double().mean(), atol=0.05 * float(cells.max()))
     assert maps.shape == (1, 1, 32, 32)
@@ -70,7 +70,7 @@ def test_saliency_is_averaged_over_the_layers_cells():
 
 def test_the_section_has_verdicts_and_says_what_cannot_be_said():
     page = report(QUIET, 0.02, study(planted(), planted("mlp")))
-    assert page.startswith("## Weakly supervised localisation\n\nsquares: 4 pictures of one class")
+    assert page.startswith("## Weakly supervised localisation\n\nsquares: 4 images of one class")
     assert "nan" not in page
     assert "| Grad-CAM is better than saliency (top-1; hidden layers) |" in page
     assert "| … than a hill in the middle (top-1; hidden layers) | 1 (1 to 1) | not decidable here |  |" in page  # of 4
@@ -84,8 +84,8 @@ def test_the_section_has_verdicts_and_says_what_cannot_be_said():
 def test_squares_are_what_they_say():
     for index in range(6):
         located = Squares()[index]
-        assert len(located.things) == 1 + index % 2
-        for thing in located.things:
+        assert len(located.objects) == 1 + index % 2
+        for thing in located.objects:
             assert thing.mask is not None
             left, top, right, bottom = map(int, thing.box)
             assert thing.mask()[top:bottom, left:right].all()

@@ -1,7 +1,7 @@
-"""Faithfulness (Grad-CAM, section 5.3): do maps rank the places of a picture as occlusion does?
+"""Faithfulness (Grad-CAM, section 5.3): do maps rank the places of an image as occlusion does?
 
-    python -m research.claims.faithful
-    python -m research.claims.faithful --data voc:PATH:val --model torchvision:vgg16 --items 2510
+    python -m research.claims.faithfulness
+    python -m research.claims.faithfulness --data voc:PATH:val --model torchvision:vgg16 --items 2510
 
 The paper does not tell the window of the occlusion, its stride and what it shows, so several windows are tried. Also
 asked: a network that was trained on photographs, about its own first answers.
@@ -20,11 +20,11 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier
-from research.claims.located import ENDS, Study, able, named_study, toybox_study
 from research.claims.maps import Kept, judged
 from research.claims.measure import estimate, table
 from research.claims.section import at_most, run, scaled, zeros_allowed
-from saywhy.metrics.class_agnostic import NULLS
+from research.claims.study import ENDS, Study, able, named_study, toybox_study
+from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.targets import Top
 
@@ -36,13 +36,13 @@ PAPER = dict(zip(METHODS, ("0.168", "0.208", "0.220", "0.254", "0.261"), strict=
 """PASCAL VOC 2007, VGG-16."""
 
 WINDOWS = {"a tenth": (10, 1), "a seventh": (7, 2), "a quarter": (4, 2)}
-"""Of the picture's side, and how many strides a window is wide."""
+"""Of the image's side, and how many strides a window is wide."""
 
 USUAL = "a seventh"
 """32 pixels of 224."""
 
 ITEMS, PHOTOS = 24, 40
-"""Pictures of a network of Toybox, and photographs."""
+"""Images of a network of Toybox, and photographs."""
 
 REAL = "SqueezeNet"
 """Trained on ImageNet (SqueezeNet 1.0)."""
@@ -53,7 +53,7 @@ class Faithful:
     """Rank correlations, by form of network and window ("gap, a tenth"), and by whose map."""
 
     kept: Kept = field(default_factory=Kept)
-    pictures: dict[str, str] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
 
     def add(
         self,
@@ -63,14 +63,14 @@ class Faithful:
         methods: Sequence[str],
         place: tuple[int, int],
     ) -> None:
-        """A picture, and all of its classes that are asked for."""
+        """An image, and all of its classes that are asked for."""
         colours = {"channels": "abs"} if any(method in RECTIFIED for method in methods) else {}
         explained = saywhy.explain(network.model, image, target, methods, **colours)
         classes = explained.classes[0].tolist()
         maps = {method: explained[method] for method in methods}
-        subject = explained._again().subject("logit")
+        runner = explained._again().runner("logit")
         seed = 100_000 * place[0] + place[1]
-        maps |= {name: make(maps["gradcam"], subject.picture, seed) for name, make in NULLS.items()}
+        maps |= {name: make(maps["gradcam"], runner.image, seed) for name, make in CLASS_AGNOSTIC_BASELINES.items()}
         for name, (share, strides) in WINDOWS.items():
             window = round(min(explained.input_size) / share)
             stride = max(1, window // strides)
@@ -83,13 +83,13 @@ class Faithful:
 
     def report(self) -> str:
         """The section."""
-        forms = list(self.pictures)
+        forms = list(self.images)
         parts = [self._table(form) for form in forms]
         absent = "" if REAL in forms else f"\n\n{REAL} was not asked: its weights and photographs are not here."
         return f"""## Faithfulness: agreement with occlusion
 
 Spearman's correlation of a map and of occlusion on 14 × 14 cells, for the score before the softmax, mean over classes
-of pictures. What is hidden shows the picture's mean colour. Gradients of a pixel's colours are added up as magnitudes.
+of images. What is hidden shows the image's mean colour. Gradients of a pixel's colours are added up as magnitudes.
 Of the windows, that of a seventh of the side is the usual one (32 pixels of 224); the paper tells none. The paper's
 figures are of VGG-16 on PASCAL VOC 2007.
 
@@ -100,14 +100,16 @@ figures are of VGG-16 on PASCAL VOC 2007.
 {table(["claim", "difference", "verdict", "paper"], [row for form in forms for row in self._verdicts(form)])}"""
 
     def _table(self, form: str) -> str:
-        found = {name: self.kept.estimates(f"{form}, {name}", (*METHODS, *NULLS)) for name in WINDOWS}
+        found = {
+            name: self.kept.estimates(f"{form}, {name}", (*METHODS, *CLASS_AGNOSTIC_BASELINES)) for name in WINDOWS
+        }
         rows = [
             [who, *(found[name][who] for name in WINDOWS), PAPER.get(who, ""), self._networks(form, who)]
             for who in found[USUAL]
         ]
         heads = ["map", *(f"window: {name} of the side" for name in WINDOWS), "paper", f"networks, {USUAL}"]
         first = found[USUAL]["gradcam"]
-        title = f"**{self.pictures[form]}**: {first.items} maps of {first.scenes} pictures."
+        title = f"**{self.images[form]}**: {first.items} maps of {first.scenes} images."
         return f"{title}\n\n{table(heads, rows)}"
 
     def _networks(self, form: str, who: str) -> str:
@@ -153,18 +155,18 @@ def photographs(folder: Path, count: int, found: Faithful, progress: Progress) -
     """SqueezeNet's first answer to so many photographs."""
     model = saywhy.load("torchvision:squeezenet1_0", folder / "squeezenet1_0.safetensors")
     network = Classifier(0, model, REAL)
-    pictures = sorted((folder / "photos").glob("*.JPEG"))
+    images = sorted((folder / "photos").glob("*.JPEG"))
     methods: list[str] = []
-    for number, file in enumerate(at_most(min(count, len(pictures)), pictures, f"occlusion, {REAL}", progress)):
+    for number, file in enumerate(at_most(min(count, len(images)), images, f"occlusion, {REAL}", progress)):
         image = Image.open(file).convert("RGB")
         methods = methods or able(network, image, METHODS)
         found.add(network, image, Top(1), methods, (0, number))
-    found.pictures[REAL] = f"{REAL} 1.0, photographs of ImageNet's classes, its own first answers"
+    found.images[REAL] = f"{REAL} 1.0, photographs of ImageNet's classes, its own first answers"
 
 
 @zeros_allowed()
 def measured(study: Study, count: int, photos: int, progress: Progress) -> Faithful:
-    """So many pictures for every network, and photographs."""
+    """So many images for every network, and photographs."""
     found = Faithful()
     for network in study.networks:
         methods: list[str] = []
@@ -173,7 +175,7 @@ def measured(study: Study, count: int, photos: int, progress: Progress) -> Faith
             methods = methods or able(network, item.image, METHODS)
             found.add(network, item.image, list(item.classes), methods, item.place)
         ends = f"networks that end in {ENDS[network.form]}" if network.form in ENDS else network.form
-        found.pictures[network.form] = f"{study.data.name}, {ends}, the classes that are there"
+        found.images[network.form] = f"{study.data.name}, {ends}, the classes that are there"
     folder = real_folder()
     if photos and folder is not None:
         photographs(folder, photos, found, progress)
@@ -185,9 +187,9 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
 
     Args:
         progress: shows how far it is.
-        share: of the pictures, to try it out.
+        share: of the images, to try it out.
         study: which networks, and on what; None are those of Toybox, and SqueezeNet.
-        items: pictures for every network.
+        items: images for every network.
     """
     photos = 0 if study else scaled(PHOTOS, share)
     return measured(study or toybox_study(progress), scaled(items, share), photos, progress).report()
@@ -195,11 +197,11 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
 
 def main(
     out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the pictures, to try it out.")] = 1.0,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:val.")] = None,
     model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg16",
     weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
-    items: Annotated[int, typer.Option(min=2, help="Pictures for every network.")] = ITEMS,
+    items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = ITEMS,
 ) -> None:
     """Measure, and print the section."""
     study = named_study(model, data, weights=weights) if data else None

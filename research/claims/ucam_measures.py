@@ -13,10 +13,10 @@ from rich.progress import Progress
 from torch import Tensor
 
 import saywhy
-from research.claims.doubting import Doubter
-from research.claims.looking import Seeing
+from research.claims.attention_network import Seeing
+from research.claims.uncertainty_networks import Doubter
 from saywhy.errors import SaywhyWarning
-from saywhy.io.atomic import written_whole
+from saywhy.io.atomic import atomic_write
 from saywhy.metrics.agreement import earth_movers_distance
 from saywhy.metrics.calibration import calibration_error
 from saywhy.metrics.human_attention import centre_prior, on_grid, rank_correlation
@@ -24,7 +24,7 @@ from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.toybox import scene
 from saywhy.toybox.language import human_attention, questions
 from saywhy.toybox.models.classifier import normalised
-from saywhy.toybox.models.language import ToyboxEyes
+from saywhy.toybox.models.language import ToyboxTrunk
 from saywhy.toybox.recipes.language_tensors import followed
 from saywhy.toybox.recipes.ucam import Judged, Questions
 from saywhy.uncertainty import fit_temperature
@@ -42,7 +42,7 @@ class Tests:
         clear, blurred, unseen, chosen: of talk-test, ambiguous-test, unseen, and ambiguous-val (for temperatures).
         people: of every question about the first clear scenes the maps of people [question, person, 14, 14].
         looked: these questions, as (scene, type).
-        images: the pictures of these scenes, normalised.
+        images: the images of these scenes, normalised.
     """
 
     clear: Questions
@@ -97,7 +97,7 @@ class Run:
         """Write it, so that it need not be measured again."""
         told = {f"{name}/{key}": value for name in NESTED for key, value in _flat(getattr(self, name)).items()}
         plain = {name: np.asarray(getattr(self, name)) for name in self.__dataclass_fields__ if name not in NESTED}
-        with written_whole(file) as whole, whole.open("wb") as stream:
+        with atomic_write(file) as whole, whole.open("wb") as stream:
             np.savez(stream, **told, **plain)
 
     @staticmethod
@@ -132,7 +132,7 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def tested(eyes: ToyboxEyes, seeing: Seeing, known: Vocabulary, count: int, looked: int, progress: Progress) -> Tests:
+def tested(eyes: ToyboxTrunk, seeing: Seeing, known: Vocabulary, count: int, looked: int, progress: Progress) -> Tests:
     """Draw the test splits, and what people looked at in the first scenes."""
     talks = {
         split: followed(split, count, progress) for split in ("talk-test", "ambiguous-test", "unseen", "ambiguous-val")
@@ -166,7 +166,7 @@ def measured(network: Doubter, seeing: Seeing, tests: Tests, began: float) -> Ru
         "epistemic": [guessed[name].found.epistemic for name in single],
     }
     if network.run != "base":
-        uncertain["noise"] = [guessed[name].found.noise for name in single]
+        uncertain["aleatoric_variance"] = [guessed[name].found.aleatoric_variance for name in single]
     right = torch.cat([one.right for one in single.values()])
     scenes = [one.scenes + 10**6 * number for number, one in enumerate(single.values())]
     looks, distance = _looks(network, seeing, tests)
@@ -184,7 +184,7 @@ def measured(network: Doubter, seeing: Seeing, tests: Tests, began: float) -> Ru
         seen=tests.looked[:, 0].numpy(),
         doubts={
             kind: {name: getattr(one.found, kind).numpy() for name, one in guessed.items()}
-            for kind in ("aleatoric", "epistemic", *(("noise",) if network.run != "base" else ()))
+            for kind in ("aleatoric", "epistemic", *(("aleatoric_variance",) if network.run != "base" else ()))
         },
         measuring=perf_counter() - begin,
         began=began,

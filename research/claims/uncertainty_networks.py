@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import saywhy
-from research.claims.looking import Looking, Seeing, fresh
-from saywhy.tasks.vqa.networks import Answering
+from research.claims.attention_network import Looking, Seeing, fresh
+from saywhy.tasks.vqa.networks import VQAModel
 from saywhy.toybox.language import ANSWERS
 from saywhy.toybox.recipes.ucam import Questions, asking, optimizers
 from saywhy.training.loop import Plan, descend
-from saywhy.uncertainty import Gate, UCam
+from saywhy.uncertainty import UCAM, Gate
 from saywhy.uncertainty.loss import cross_entropy
 
 FOLDER = Path("out/claims")
@@ -28,18 +28,18 @@ BEGUN, STEPS = 1000, 400
 STRENGTH = 0.1
 """Of the surgery."""
 
-RUNS: dict[str, UCam | None] = {
+RUNS: dict[str, UCAM | None] = {
     "base": None,
-    "no surgery": UCam(gate=Gate(0.0)),
-    "U-CAM": UCam(gate=Gate(STRENGTH)),
-    "literal": UCam(gate=Gate(STRENGTH, "literal")),
-    "shuffled": UCam(gate=Gate(STRENGTH, "shuffled")),
-    "random": UCam(gate=Gate(STRENGTH, "random")),
-    "uniform": UCam(gate=Gate(STRENGTH, "uniform")),
-    "answer": UCam(gate=Gate(STRENGTH, "answer")),
-    "additive": UCam(udl="additive", gate=Gate(STRENGTH)),
-    "P-GCA": UCam("predictive", gate=Gate(STRENGTH)),
-    "ten times": UCam(gate=Gate(10 * STRENGTH)),
+    "no surgery": UCAM(gate=Gate(0.0)),
+    "U-CAM": UCAM(gate=Gate(STRENGTH)),
+    "literal": UCAM(gate=Gate(STRENGTH, "literal")),
+    "shuffled": UCAM(gate=Gate(STRENGTH, "shuffled")),
+    "random": UCAM(gate=Gate(STRENGTH, "random")),
+    "uniform": UCAM(gate=Gate(STRENGTH, "uniform")),
+    "answer": UCAM(gate=Gate(STRENGTH, "answer")),
+    "additive": UCAM(udl="additive", gate=Gate(STRENGTH)),
+    "P-GCA": UCAM("predictive", gate=Gate(STRENGTH)),
+    "ten times": UCAM(gate=Gate(10 * STRENGTH)),
 }
 """By name how they are trained; the base learns answers alone."""
 
@@ -54,7 +54,7 @@ FURTHER = Plan((), batch=32, rate=5e-4, clip=5.0)
 class Learner(nn.Module):
     """What learns, by the loss of a run."""
 
-    def __init__(self, head: Looking, how: UCam | None) -> None:
+    def __init__(self, head: Looking, how: UCAM | None) -> None:
         super().__init__()
         self.head, self.how = head, how
 
@@ -81,8 +81,8 @@ class Doubter:
     seconds: float
 
     def model(self, seeing: Seeing) -> saywhy.Model:
-        """The network of pictures and questions."""
-        return saywhy.load(Answering(seeing, self.head), labels=ANSWERS)
+        """The network of images and questions."""
+        return saywhy.load(VQAModel(seeing, self.head), labels=ANSWERS)
 
 
 def named(run: str, seed: int, items: float, scenes: int) -> str:
@@ -91,7 +91,7 @@ def named(run: str, seed: int, items: float, scenes: int) -> str:
     return f"{run.lower().replace(' ', '-')}-{seed}-{sha256(settings.encode()).hexdigest()[:8]}"
 
 
-def begun(seed: int, base: Answering, shown: Questions, items: float = 1.0) -> Looking:
+def begun(seed: int, base: VQAModel, shown: Questions, items: float = 1.0) -> Looking:
     """A network that has learnt to answer, and not yet to say how certain it is; trained unless it was before."""
     head = fresh(seed, base, shown.features.shape[1])
     file = FOLDER / f"{named('begun', seed, items, len(shown))}.safetensors"
@@ -99,7 +99,7 @@ def begun(seed: int, base: Answering, shown: Questions, items: float = 1.0) -> L
     return head
 
 
-def doubter(run: str, seed: int, base: Answering, shown: Questions, items: float = 1.0) -> Doubter:
+def doubter(run: str, seed: int, base: VQAModel, shown: Questions, items: float = 1.0) -> Doubter:
     """The network of a run, trained unless it was trained before; of fewer steps if ``items`` is less than 1."""
     head, plan = begun(seed, base, shown, items), replace(FURTHER, seed=seed + 1000)
     file = FOLDER / f"doubter-{named(run, seed, items, len(shown))}.safetensors"
@@ -107,7 +107,7 @@ def doubter(run: str, seed: int, base: Answering, shown: Questions, items: float
     return Doubter(run, seed, head.eval(), seconds)
 
 
-def _trained(head: Looking, how: UCam | None, plan: Plan, steps: int, shown: Questions, file: Path) -> float:
+def _trained(head: Looking, how: UCAM | None, plan: Plan, steps: int, shown: Questions, file: Path) -> float:
     """Train a network, or take the weights that were kept; returns the seconds that it took."""
     if file.exists():
         head.load_state_dict(load_file(file))

@@ -1,11 +1,11 @@
 """The pointing game (Grad-CAM, section 4.3): does the peak lie on the thing, and is a class that is absent rejected?
 
-    python -m research.claims.pointed
-    python -m research.claims.pointed --data coco:PATH:val2014 --held-out coco:PATH:train2014 …
+    python -m research.claims.pointing
+    python -m research.claims.pointing --data coco:PATH:val2014 --held-out coco:PATH:train2014 …
 
 Protocol P is told the classes. Protocol R takes the network's first five predictions, present or not, and a map whose
-maximum is less than a threshold says that its class is absent; the threshold is chosen on other pictures. On mosaics of
-pictures of different classes, evidence of a class can be in one cell only.
+maximum is less than a threshold says that its class is absent; the threshold is chosen on other images. On mosaics of
+images of different classes, evidence of a class can be in one cell only.
 """
 
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier
-from research.claims.located import Item, Study, able, named_study, on_picture, toybox_study
 from research.claims.maps import Kept, judged
 from research.claims.measure import estimate, table
 from research.claims.section import at_most, run, scaled, zeros_allowed
+from research.claims.study import Item, Study, able, named_study, on_image, toybox_study
 from saywhy.metrics.human_attention import centre_prior
-from saywhy.metrics.localization import PictureMaps, positive_part, shares_of_maximum
+from saywhy.metrics.localization import ImageMaps, fraction_of_maximum, positive_part
 from saywhy.metrics.pointing import (
     SIDE,
     best_rejection_threshold,
@@ -42,19 +42,19 @@ from saywhy.targets import Top
 
 CMWP = "contrastive-excitation-backprop"
 METHODS = ("gradcam", CMWP)
-NULLS = ("uniform", "centre prior")
+CLASS_AGNOSTIC_BASELINES = ("uniform", "centre prior")
 ALL_ABSENT = "every class rejected"
 UNSURE = "gradcam, rejected below a probability of 0.5"
 REJECT = (UNSURE, ALL_ABSENT)
 
 TOLD, CHOSEN, MOSAICS = 200, 100, 30
-"""Of a network: pictures, pictures to choose the threshold on, and mosaics."""
+"""Of a network: images, images to choose the threshold on, and mosaics."""
 
 MOST = 5
 """Predictions that are looked at."""
 
 SURE = 0.5
-"""The probability from which on the network says that a class is there; of all pictures in a mosaic it does."""
+"""The probability from which on the network says that a class is there; of all images in a mosaic it does."""
 
 PAPER = {"gradcam": "0.706", CMWP: "0.603"}
 """Protocol R on COCO, GoogLeNet."""
@@ -92,7 +92,7 @@ class Pointed:
         masks = item.masks(explained.classes[0].tolist())
         there = masks.flatten(2).any(2)[0].tolist()
         for who, threshold in {**thresholds, ALL_ABSENT: inf, UNSURE: SURE}.items():
-            maps = on_picture(explained, who if who in thresholds else "gradcam")
+            maps = on_image(explained, who if who in thresholds else "gradcam")
             if who == UNSURE and explained.probabilities is not None:
                 maps = with_maximum(maps, explained.probabilities)
             found = pointing_with_rejection(maps, masks, threshold=threshold, tolerance=tolerance)[0].tolist()
@@ -101,12 +101,12 @@ class Pointed:
                 self.kept.keep("present" if present else "absent", who, right, item.place)
 
     def mosaic(self, network: Classifier, methods: list[str], of: list[Item], number: int) -> None:
-        """Pictures of one class each side by side, asked for each."""
+        """Images of one class each side by side, asked for each."""
         preprocess = network.model.preprocess
         assert preprocess is not None
-        picture = mosaic(torch.stack([preprocess(item.image)[0] for item in of]))[None]
-        explained = saywhy.explain(network.model, picture, [item.classes[0] for item in of], methods)
-        size = (picture.shape[2], picture.shape[3])
+        image = mosaic(torch.stack([preprocess(item.image)[0] for item in of]))[None]
+        explained = saywhy.explain(network.model, image, [item.classes[0] for item in of], methods)
+        size = (image.shape[2], image.shape[3])
         masks = cell_masks(torch.arange(len(of))[None], size[::-1])
         for who in explained.methods:
             shares = grid_pointing(explained.heatmap(size, "none", method=who), masks)
@@ -115,7 +115,7 @@ class Pointed:
 
     def report(self, study: Study) -> str:
         """The section."""
-        hits = self.kept.estimates("P", (*METHODS, *NULLS))
+        hits = self.kept.estimates("P", (*METHODS, *CLASS_AGNOSTIC_BASELINES))
         rejected = {what: self.kept.estimates(what, (*METHODS, *REJECT)) for what in ("R", "present", "absent")}
         grid = self.kept.estimates("grid", METHODS)
         told = [
@@ -139,17 +139,17 @@ class Pointed:
         return f"""## Pointing
 
 {study.data.name}; networks that end in pooling and a linear layer, as the paper's GoogLeNet does; c-MWP at the layer of
-Grad-CAM. **Protocol P**: {first.items} classes in {first.scenes} pictures are told, and a peak must lie {within}.
+Grad-CAM. **Protocol P**: {first.items} classes in {first.scenes} images are told, and a peak must lie {within}.
 Beside it the mean over classes, and what TorchRay gives for ResNet-50 on COCO val2014 within 15 pixels.
 
 {table(["map", "hits", "mean over classes", "TorchRay, COCO", "networks"], told)}
 
 {self._rejection(study, told_of)}
 
-**Mosaics** of {SIDE} × {SIDE} pictures of different classes, of each of which the network is sure: the share of a map's
+**Mosaics** of {SIDE} × {SIDE} images of different classes, of each of which the network is sure: the share of a map's
 evidence in the cell of its class. A map that knows nothing has {1 / SIDE**2:.3f}.
 
-{table(["map", "share in its cell", "networks"], cells) if cells else "Too few such pictures for a mosaic."}
+{table(["map", "share in its cell", "networks"], cells) if cells else "Too few such images for a mosaic."}
 
 ### Verdicts
 
@@ -157,7 +157,7 @@ evidence in the cell of its class. A map that knows nothing has {1 / SIDE**2:.3f
 
     def _rejection(self, study: Study, rows: list[list[object]]) -> str:
         if not rows:
-            return "**Protocol R** needs pictures to choose a threshold on, which were not named."
+            return "**Protocol R** needs images to choose a threshold on, which were not named."
         assert study.held_out is not None
         heads = ["map", "right", "paper, COCO", "of classes that are there", "of absent ones", "thresholds"]
         return f"""**Protocol R**: the first {MOST} predictions; a map whose maximum is less than the threshold rejects
@@ -192,43 +192,43 @@ rejects every class is right as often as a predicted class is absent; and the ne
         return found
 
 
-def maps_of(explained: saywhy.Explanation) -> dict[str, PictureMaps]:
-    """All maps on the picture's pixels, by whose they are, and two that know nothing of it."""
-    found = {method: on_picture(explained, method) for method in explained.methods}
+def maps_of(explained: saywhy.Explanation) -> dict[str, ImageMaps]:
+    """All maps on the image's pixels, by whose they are, and two that know nothing of it."""
+    found = {method: on_image(explained, method) for method in explained.methods}
     like = found["gradcam"]
     hill = centre_prior((like.shape[2], like.shape[3])).expand(like.shape)
     return found | {"uniform": torch.ones_like(like), "centre prior": hill}
 
 
-def with_maximum(maps: PictureMaps, maxima: Scores) -> PictureMaps:
+def with_maximum(maps: ImageMaps, maxima: Scores) -> ImageMaps:
     """Maps whose maxima are others; those without a positive value stay as they are.
 
     >>> with_maximum(torch.tensor([[[[2.0, 8.0]], [[0.0, -1.0]]]]), torch.tensor([[0.5, 0.9]])).tolist()
     [[[[0.125, 0.5]], [[0.0, 0.0]]]]
     """
-    return shares_of_maximum(positive_part(maps)[0]) * maxima.cpu()[..., None, None]
+    return fraction_of_maximum(positive_part(maps)[0]) * maxima.cpu()[..., None, None]
 
 
 def threshold(study: Study, network: Classifier, method: str, count: int, progress: Progress) -> float:
-    """The threshold at which most maps of the held-out pictures are right."""
+    """The threshold at which most maps of the held-out images are right."""
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         what = f"threshold of {method}, network {network.seed}"
         for item in at_most(count, study.items(network, held_out=True), what, progress):
             explained = item.explain(Top(_predictions(network)), method)
-            yield on_picture(explained), item.masks(explained.classes[0].tolist())
+            yield on_image(explained), item.masks(explained.classes[0].tolist())
 
     return best_rejection_threshold(batches(), tolerance=study.tolerance).threshold
 
 
-def mosaics(items: Iterator[Item], pictures: int) -> Iterator[list[Item]]:
-    """So many pictures at once, of different classes, of each of which the network is sure."""
+def mosaics(items: Iterator[Item], images: int) -> Iterator[list[Item]]:
+    """So many images at once, of different classes, of each of which the network is sure."""
     waiting: dict[int, list[Item]] = {}
     for item in items:
         asked = item.explain(item.classes[0], "eigencam")
         if asked.probabilities is not None and float(asked.probabilities) > SURE:
             waiting.setdefault(item.classes[0], []).append(item)
-        if len(waiting) == pictures:
+        if len(waiting) == images:
             yield [own.pop(0) for own in waiting.values()]
             waiting = {label: own for label, own in waiting.items() if own}
 
@@ -265,9 +265,9 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
 
     Args:
         progress: shows how far it is.
-        share: of the pictures, to try it out.
+        share: of the images, to try it out.
         study: which networks, and on what; None are those of Toybox that end in pooling.
-        items: pictures for every network.
+        items: images for every network.
     """
     study = study or toybox_study(progress, ("gap",))
     return measured(study, share, items, progress).report(study)
@@ -275,12 +275,12 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
 
 def main(
     out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the pictures, to try it out.")] = 1.0,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:test.")] = None,
-    held_out: Annotated[str | None, typer.Option(help="Its pictures to choose a threshold on.")] = None,
+    held_out: Annotated[str | None, typer.Option(help="Its images to choose a threshold on.")] = None,
     model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:googlenet",
     weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
-    items: Annotated[int, typer.Option(min=2, help="Pictures for every network.")] = TOLD,
+    items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = TOLD,
 ) -> None:
     """Measure, and print the section."""
     study = named_study(model, data, held_out, weights) if data else None

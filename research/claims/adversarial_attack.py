@@ -1,4 +1,4 @@
-"""Adversarial pictures: changed by so little that nobody sees it, and the network sees what is not there."""
+"""Adversarial images: changed by so little that nobody sees it, and the network sees what is not there."""
 
 from dataclasses import dataclass
 from math import log
@@ -9,9 +9,9 @@ from torch import Tensor
 
 import saywhy
 from research.claims.cases import answer, fed_with, pixels
-from saywhy.engine.preserve import borrowed
+from saywhy.engine.preserve import preserve_state
 from saywhy.errors import InputError
-from saywhy.output import Answer
+from saywhy.output import ModelOutput
 from saywhy.shapes import Images
 
 CERTAIN = 0.9999
@@ -29,10 +29,10 @@ FURTHER = 1.0
 
 @dataclass(frozen=True)
 class Attacked:
-    """Pictures after an attack.
+    """Images after an attack.
 
     Attributes:
-        fed: the pictures as the network is given them.
+        fed: the images as the network is given them.
         chances: the probability of the class that is not there.
         present: the largest probability of a class that is there.
         reached: whether the attack got what it wanted.
@@ -58,7 +58,7 @@ def attack(
     certain: float = CERTAIN,
     low: float = LOW,
 ) -> Attacked:
-    r"""Targeted projected gradient descent (Madry et al., 2018, section 2.1), from the picture itself.
+    r"""Targeted projected gradient descent (Madry et al., 2018, section 2.1), from the image itself.
 
     .. math:: x \leftarrow \Pi_{|x - x_0| \le r}\big(x + s\, \mathrm{sign} \nabla_x J(x)\big), \qquad
         J = \min(o_a, \tau + 1) - \sum_{k \text{ present}} \max(o_k, \lambda - 1)
@@ -66,15 +66,15 @@ def attack(
     with the log-odds :math:`o`, :math:`\tau` those of ``certain`` and :math:`\lambda` those of ``low``: what has been
     reached by more than 1 is not pushed any further. Log-odds, because a probability has no gradient where it is
     certain. The sum is for networks that may see several classes at once; where the probabilities add up to 1, the
-    first term alone presses all others down. Steps are whole levels of light, so that a picture of 8 bits stays one. A
-    picture is left as it is from the step on at which it has got there. Grad-CAM's paper does not say how its pictures
+    first term alone presses all others down. Steps are whole levels of light, so that an image of 8 bits stays one. An
+    image is left as it is from the step on at which it has got there. Grad-CAM's paper does not say how its images
     were made.
 
     Args:
-        model: its pictures are normalised by a mean and a deviation (:class:`saywhy.Preprocess`).
+        model: its images are normalised by a mean and a deviation (:class:`saywhy.Preprocess`).
         fed: as the network is given them.
-        absent: of every picture the class that it shall be taken for.
-        present: of every picture the classes that it shall no longer be taken for.
+        absent: of every image the class that it shall be taken for.
+        present: of every image the classes that it shall no longer be taken for.
         reach: how far a level of light may be moved, of 255.
         step: by how much at each step.
         steps: how many at most.
@@ -84,7 +84,7 @@ def attack(
         InputError: a class is to be seen and not to be seen, or the preprocessing is of another kind.
     """
     if bool(present.gather(1, absent.unsqueeze(1)).any()):
-        raise InputError("a picture shall be taken for a class that is there already. Choose one that is absent.")
+        raise InputError("an image shall be taken for a class that is there already. Choose one that is absent.")
     goals = log(certain / (1 - certain)) + FURTHER, log(low / (1 - low)) - FURTHER
     origin = pixels(model, fed)
     levels, taken = origin.clone(), torch.zeros(len(fed), dtype=torch.long)
@@ -105,7 +105,7 @@ def attack(
 
 
 def shuffled_signs(model: saywhy.Model, fed: Images, changed: Images, seed: int = 0) -> Images:
-    """The pictures with every level of light moved as far as in the changed ones, but up or down at random.
+    """The images with every level of light moved as far as in the changed ones, but up or down at random.
 
     It is what an attack of the same strength would be that knows nothing of the network.
 
@@ -119,11 +119,11 @@ def shuffled_signs(model: saywhy.Model, fed: Images, changed: Images, seed: int 
     return fed_with(model, (before + signs * (after - before)).clamp(0, 255))
 
 
-def odds(said: Answer, classes: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+def odds(said: ModelOutput, classes: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
     """The log-odds of a class: its logit, or (of one class of many) by how much it exceeds all others together.
 
     >>> logits, second = torch.tensor([[0.0, 2.0]]), torch.tensor([1])
-    >>> odds(Answer(3 * logits, multilabel=True), second), odds(Answer(logits), second)
+    >>> odds(ModelOutput(3 * logits, multilabel=True), second), odds(ModelOutput(logits), second)
     (tensor([6.]), tensor([2.]))
     """
     own = said.logits.gather(1, classes.unsqueeze(1))[:, 0]
@@ -136,9 +136,9 @@ def _slope(
     model: saywhy.Model, levels: Images, absent: Tensor, present: Tensor, enough: float, little: float
 ) -> Images:
     """The gradient of ``J`` with respect to the levels of light."""
-    with torch.enable_grad(), borrowed(model.module):
+    with torch.enable_grad(), preserve_state(model.module):
         moving = levels.clone().requires_grad_()
-        said = Answer(model.module(fed_with(model, moving)), multilabel=model.multilabel)
+        said = ModelOutput(model.module(fed_with(model, moving)), multilabel=model.multilabel)
         wanted = odds(said, absent).clamp_max(enough).sum()
         if said.multilabel:
             wanted = wanted - (said.logits.clamp_min(little) * present).sum()

@@ -10,16 +10,16 @@ from PIL import Image
 from torch import Tensor
 
 import saywhy
+from research.claims.language_networks import Speaker, scenes_of
 from research.claims.maps import EVERYBODY, METHODS, Kept, inside_and_outside, judged, maps_of, points, shown
 from research.claims.measure import estimate, table
-from research.claims.speakers import Speaker, scenes_of
 from saywhy.metrics.human_attention import on_grid, random_maps, rank_correlation
 from saywhy.targets import Class, Top
 from saywhy.toybox import COLOURS, Scene, scene
-from saywhy.toybox.language import Question, human_attention, questions
+from saywhy.toybox.language import SceneQuestion, human_attention, questions
 
 SHARE = 0.1
-"""So much of a picture is covered at most."""
+"""So much of an image is covered at most."""
 
 PAPER = {"gradcam": ("0.60", "0.136"), "guided-backprop": ("0.42", ""), "random": ("", "0")}
 
@@ -37,12 +37,12 @@ class Item:
 
     speaker: Speaker
     scene: Scene
-    question: Question
+    question: SceneQuestion
     found: saywhy.Explanation
 
     @property
     def size(self) -> tuple[int, int]:
-        """Of the picture: (height, width)."""
+        """Of the image: (height, width)."""
         return self.scene.image.shape[:2]
 
     @property
@@ -51,13 +51,13 @@ class Item:
         return self.speaker.seed, self.scene.index
 
     def explain(self, target: Any, method: str, image: np.ndarray | None = None) -> saywhy.Explanation:
-        """Another explanation of the same question, or of the same question about another picture."""
-        picture = Image.fromarray(self.scene.image if image is None else image)
+        """Another explanation of the same question, or of the same question about another image."""
+        shown = Image.fromarray(self.scene.image if image is None else image)
         model = self.speaker.model
-        return saywhy.explain(model, model.asked(picture, self.question.text), target, method)
+        return saywhy.explain(model, model.asked(shown, self.question.text), target, method)
 
     def log_odds(self, image: np.ndarray) -> float:
-        """Of the right answer, for a changed picture: where it is certain a probability would not change any more."""
+        """Of the right answer, for a changed image: where it is certain a probability would not change any more."""
         labels = self.speaker.model.labels
         assert labels is not None
         index = labels.index(self.question.answer)
@@ -129,12 +129,12 @@ class Asked:
             self._keep("other answer", who, on_it, item)
 
     def _covered(self, item: Item, what: str, found: Tensor) -> None:
-        """What happens to the answer's log-odds when the picture is covered where a map is highest, and elsewhere."""
+        """What happens to the answer's log-odds when the image is covered where a map is highest, and elsewhere."""
         mask = highest(found)
         if not mask.any():
             return
-        chance = np.random.default_rng([item.speaker.seed, item.scene.index])
-        moved = np.roll(mask, [int(chance.integers(side)) for side in item.size], (0, 1))
+        generator = np.random.default_rng([item.speaker.seed, item.scene.index])
+        moved = np.roll(mask, [int(generator.integers(side)) for side in item.size], (0, 1))
         before = item.log_odds(item.scene.image)
         for where, one in (("there", mask), ("elsewhere", moved)):
             self._keep(what, where, item.log_odds(cover(item.scene.image, one)) - before, item)
@@ -167,7 +167,7 @@ by network: {kept.networks("evidence", "gradcam")}; HiResCAM: {kept.networks("ev
 ({other["its map"].items} questions). The mean of a map on that other thing, in times of its mean everywhere: of its own
 map {other["its map"]}, of the answer's map {other["the answer's map"]}.
 
-**Covered.** By how much the log-odds of the answer change when a tenth of the picture (or less, where less of the map
+**Covered.** By how much the log-odds of the answer change when a tenth of the image (or less, where less of the map
 is positive) is covered with its mean colour. Where Grad-CAM is highest ({covered["for"]["there"].items} questions):
 {covered["for"]["there"]}; the same area moved at random: {covered["for"]["elsewhere"]}. Where the counterfactual map is
 highest ({covered["against"]["there"].items} questions): {covered["against"]["there"]}; moved at random:
@@ -220,7 +220,7 @@ def highest(found: Tensor) -> np.ndarray:
 
 
 def cover(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The picture with its mean colour inside the mask.
+    """The image with its mean colour inside the mask.
 
     >>> cover(np.arange(12, dtype=np.uint8).reshape(2, 2, 3), np.eye(2, dtype=bool))[0].tolist()
     [[4, 6, 6], [3, 4, 5]]

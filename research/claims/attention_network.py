@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from saywhy.shapes import FeatureMaps, Images
 from saywhy.tasks.vocabulary import Sentences
 from saywhy.tasks.vqa.fusion import FUSIONS
-from saywhy.tasks.vqa.networks import Answerer, Answering, Attend, Glimpses
+from saywhy.tasks.vqa.networks import AttentionPooling, Glimpses, VQAHead, VQAModel
 from saywhy.toybox.language import ANSWERS
-from saywhy.toybox.models.language import FAR, GLIMPSES, ToyboxAnswers, places
+from saywhy.toybox.models.language import FAR, GLIMPSES, ToyboxVQAHead, places
 from saywhy.toybox.recipes.ucam import Questions
 from saywhy.uncertainty.variance_head import VarianceHead
 
@@ -31,43 +31,47 @@ class Seeing(nn.Module):
         base: ``toybox:vqa``.
     """
 
-    def __init__(self, base: Answering) -> None:
+    def __init__(self, base: VQAModel) -> None:
         super().__init__()
-        assert isinstance(base.head, ToyboxAnswers)
-        self.eyes, self.things, self.word = base.trunk, base.head.things, base.head.meant.thing
+        assert isinstance(base.head, ToyboxVQAHead)
+        self.eyes, self.objects, self.word = base.trunk, base.head.objects, base.head.meant.thing
 
     def forward(self, images: Images) -> FeatureMaps:
-        """Of pictures that are normalised."""
+        """Of images that are normalised."""
         return self.told(self.eyes(images))
 
     def told(self, features: FeatureMaps) -> FeatureMaps:
         """Of what the eyes see."""
-        kinds, colours = self.things.kind(features).softmax(1), self.things.colour(features).softmax(1)
+        kinds, colours = self.objects.kind(features).softmax(1), self.objects.colour(features).softmax(1)
         everything = torch.cat([features, FAR * places(features), kinds, colours], 1)
         words = self.word(everything.movedim(1, -1)).movedim(-1, 1) / WORDS_SCALE
-        middles = self.things.middle(features).sigmoid()
+        middles = self.objects.middle(features).sigmoid()
         told = nn.functional.avg_pool2d(torch.cat([features, words, 2 * kinds, 2 * colours, 2 * middles], 1), 2)
         return torch.cat([told, places(told)], 1)
 
     @torch.inference_mode()
     def tell(self, questions: Questions) -> Questions:
-        """The same questions, with this of their pictures in place of the features."""
+        """The same questions, with this of their images in place of the features."""
         questions.features = torch.cat([self.told(part.float()).half() for part in questions.features.split(200)])
         return questions
 
 
-class Looking(Answerer):
-    """Two glimpses of the picture, and an answer from them: U-CAM's base network, small.
+class Looking(VQAHead):
+    """Two glimpses of the image, and an answer from them: U-CAM's base network, small.
 
     As Show, Ask, Attend and Answer (Kazemi and Elqursh, 2017), but that place and question meet in a product, features
     keep their length, and the question is read as ``toybox:vqa`` reads it: by its words and LSTM, which learn on.
     """
 
-    def __init__(self, base: ToyboxAnswers, channels: int, attended: int = 96, inner: int = 256) -> None:
+    def __init__(self, base: ToyboxVQAHead, channels: int, attended: int = 96, inner: int = 256) -> None:
         super().__init__()
         self.embedding, self.lstm = deepcopy(base.embedding), deepcopy(base.lstm)
         self.fusion = FUSIONS["product"](channels, base.lstm.hidden_size, attended)
-        self.dropout, self.look, self.attend = nn.Dropout(DROPOUT), nn.Linear(attended, GLIMPSES), Attend()
+        self.dropout, self.look, self.attention_pooling = (
+            nn.Dropout(DROPOUT),
+            nn.Linear(attended, GLIMPSES),
+            AttentionPooling(),
+        )
         self.answer = nn.Sequential(
             nn.Linear(GLIMPSES * channels + base.lstm.hidden_size, inner),
             nn.Sequential(nn.ReLU(), nn.Dropout(DROPOUT)),
@@ -75,20 +79,20 @@ class Looking(Answerer):
             nn.Sequential(nn.ReLU(), nn.Dropout(DROPOUT)),
             nn.Linear(inner, len(ANSWERS)),
         )
-        self.spread = VarianceHead(len(ANSWERS))
+        self.variance_head = VarianceHead(len(ANSWERS))
 
     def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
         """What both glimpses found, and the question."""
         heard, _ = self.lstm(self.embedding(question))
         q = heard[torch.arange(len(heard)), (question != 0).sum(1).clamp_min(1) - 1]
         v = features.flatten(2).mT  # [batch, place, channel]
-        seen, found = self.attend(self.look(self.dropout(self.fusion(v, q.unsqueeze(1)))).mT, v)
+        seen, found = self.attention_pooling(self.look(self.dropout(self.fusion(v, q.unsqueeze(1)))).mT, v)
         return torch.cat([found.flatten(1), q], 1), seen.unflatten(2, features.shape[2:])
 
 
-def fresh(seed: int, base: Answering, channels: int) -> Looking:
+def fresh(seed: int, base: VQAModel, channels: int) -> Looking:
     """A network that looks nowhere yet: random weights, but those that read."""
-    assert isinstance(base.head, ToyboxAnswers)
+    assert isinstance(base.head, ToyboxVQAHead)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Looking(base.head, channels)

@@ -1,4 +1,4 @@
-"""What is measured where the truth is known: networks, and located pictures of Toybox or of any other data set."""
+"""What is measured where the truth is known: networks, and located images of Toybox or of any other data set."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from research.claims.classifiers import SEEDS, Classifier, classifier, mlp_class
 from saywhy import geometry
 from saywhy.benchmark.benchmark import classes_of, mask_of, plainly_there
 from saywhy.datasets.load import open_dataset
-from saywhy.datasets.localized import DataSet, Located, Thing
+from saywhy.datasets.localized import Dataset, LocalizedImage, ObjectAnnotation
 from saywhy.errors import InputError, MethodError
 from saywhy.metrics.boxes import Boxes
-from saywhy.metrics.localization import PictureMaps
+from saywhy.metrics.localization import ImageMaps
 from saywhy.shapes import MapStack
-from saywhy.toybox.localized import ToyboxLocated
+from saywhy.toybox.localized import ToyboxDataset
 
 FORMS = {"gap": classifier, "mlp": mlp_classifier}
 
@@ -38,40 +38,40 @@ TOLERANCE = 15
 
 @dataclass(frozen=True)
 class Item:
-    """A picture, a network, and where in it everything is that the network knows.
+    """An image, a network, and where in it everything is that the network knows.
 
     Attributes:
         network: that is asked.
-        place: the network's seed, and the place of the picture in the data set.
-        located: the picture.
+        place: the network's seed, and the place of the image in the data set.
+        located: the image.
         classes: that are there, by the network's numbers.
-        things: of every class those that are there.
+        objects: of every class those that are there.
     """
 
     network: Classifier
     place: tuple[int, int]
-    located: Located
+    located: LocalizedImage
     classes: tuple[int, ...]
-    things: tuple[tuple[Thing, ...], ...]
+    objects: tuple[tuple[ObjectAnnotation, ...], ...]
 
     @cached_property
     def image(self) -> Image.Image:
-        """The picture."""
+        """The image."""
         return self.located.open()
 
     @property
     def boxes(self) -> Boxes:
         """Of every class."""
-        return [[[thing.box for thing in some] for some in self.things]]
+        return [[[thing.box for thing in some] for some in self.objects]]
 
     def masks(self, classes: Sequence[int] | None = None) -> Bool[Tensor, "1 target height width"]:
         """Where classes are (None: those that are there); empty for one that is not."""
-        there = {c: mask_of(some, self.image) for c, some in zip(self.classes, self.things, strict=True)}
+        there = {c: mask_of(some, self.image) for c, some in zip(self.classes, self.objects, strict=True)}
         nowhere = torch.zeros(self.image.height, self.image.width, dtype=torch.bool)
         return torch.stack([there.get(c, nowhere) for c in (self.classes if classes is None else classes)])[None]
 
     def explain(self, target: object, *args: object, **settings: object) -> saywhy.Explanation:
-        """By this network, of this picture."""
+        """By this network, of this image."""
         return saywhy.explain(self.network.model, self.image, target, *args, **settings)  # type: ignore[arg-type]
 
 
@@ -81,15 +81,15 @@ class Study:
 
     Attributes:
         networks: of one form or several, of one seed or several.
-        data: each seed has pictures of its own, so that the networks are independent.
-        held_out: pictures to choose a threshold on; None where there are none.
+        data: each seed has images of its own, so that the networks are independent.
+        held_out: images to choose a threshold on; None where there are none.
         tolerance: pixels by which a peak may lie beside a thing.
-        first: pictures of the data sets before this one are left out.
+        first: images of the data sets before this one are left out.
     """
 
     networks: tuple[Classifier, ...]
-    data: DataSet
-    held_out: DataSet | None
+    data: Dataset
+    held_out: Dataset | None
     tolerance: int = 0
     first: int = 0
 
@@ -99,23 +99,23 @@ class Study:
         return tuple(dict.fromkeys(network.form for network in self.networks))
 
     def items(self, network: Classifier, alone: bool | None = None, held_out: bool = False) -> Iterator[Item]:
-        """Pictures of one class alone, of several classes, or (None) any, with what the network knows in them."""
+        """Images of one class alone, of several classes, or (None) any, with what the network knows in them."""
         data = self.held_out if held_out else self.data
         if data is None:
-            raise InputError("a threshold is chosen on other pictures. Name a data set for it (--held-out).")
+            raise InputError("a threshold is chosen on other images. Name a data set for it (--held-out).")
         return items(network, data, self._places(network, data), alone)
 
-    def _places(self, network: Classifier, data: DataSet) -> Iterable[int]:
+    def _places(self, network: Classifier, data: Dataset) -> Iterable[int]:
         seeds = sorted({each.seed for each in self.networks})
         at, count = seeds.index(network.seed), len(data) - self.first
         return range(self.first + at * count // len(seeds), self.first + (at + 1) * count // len(seeds))
 
 
-def items(network: Classifier, data: DataSet, places: Iterable[int], alone: bool | None = None) -> Iterator[Item]:
-    """Pictures of a data set with what a network knows in them; those of which it knows nothing are left out.
+def items(network: Classifier, data: Dataset, places: Iterable[int], alone: bool | None = None) -> Iterator[Item]:
+    """Images of a data set with what a network knows in them; those of which it knows nothing are left out.
 
     >>> network = Classifier(0, saywhy.load("toybox:classifier", "random"))
-    >>> [item.located.labels for item in items(network, ToyboxLocated("val"), range(4), alone=True)]
+    >>> [item.located.labels for item in items(network, ToyboxDataset("val"), range(4), alone=True)]
     [('fish',), ('house',), ('bicycle',)]
     """
     classes = classes_of(network.model, data)
@@ -124,10 +124,10 @@ def items(network: Classifier, data: DataSet, places: Iterable[int], alone: bool
         if alone is not None and alone != (len(located.labels) == 1):
             continue
         known = [label for label in located.labels if classes(label) is not None]
-        things = [tuple(plainly_there([t for t in located.things if t.label == label])) for label in known]
-        if known and all(things):
+        objects = [tuple(plainly_there([t for t in located.objects if t.label == label])) for label in known]
+        if known and all(objects):
             numbers = tuple(number for label in known if (number := classes(label)) is not None)
-            yield Item(network, (network.seed, index), located, numbers, tuple(things))
+            yield Item(network, (network.seed, index), located, numbers, tuple(objects))
 
 
 def toybox_study(progress: Progress, forms: Sequence[str] = ("gap", "mlp"), seeds: int = SEEDS) -> Study:
@@ -136,7 +136,7 @@ def toybox_study(progress: Progress, forms: Sequence[str] = ("gap", "mlp"), seed
     The first scenes are those on which the recipes measure what they have trained, and on which heads were tried out.
     """
     networks = tuple(FORMS[form](seed, progress) for form in forms for seed in range(seeds))
-    data, held_out = (ToyboxLocated(split, SCENES * (seeds + 1)) for split in ("test", "val"))
+    data, held_out = (ToyboxDataset(split, SCENES * (seeds + 1)) for split in ("test", "val"))
     return Study(networks, data, held_out, first=SCENES)
 
 
@@ -165,15 +165,15 @@ def able(network: Classifier, image: Image.Image, methods: Sequence[str]) -> lis
     return [method for method in methods if runs(method)]
 
 
-def on_picture(found: saywhy.Explanation, method: str | None = None, layer: str | None = None) -> PictureMaps:
-    """All maps of a method on the picture's own pixels, [1, target, height, width]."""
+def on_image(found: saywhy.Explanation, method: str | None = None, layer: str | None = None) -> ImageMaps:
+    """All maps of a method on the image's own pixels, [1, target, height, width]."""
     return torch.from_numpy(
-        np.stack([found.on_picture(0, target, method=method, layer=layer) for target in range(len(found.targets[0]))])
+        np.stack([found.on_image(0, target, method=method, layer=layer) for target in range(len(found.targets[0]))])
     )[None]
 
 
-def coarse_on_picture(maps: MapStack, of: saywhy.Explanation) -> PictureMaps:
-    """Maps [1, target, row, column] of one's own, shown on the picture of an explanation."""
-    picture = of.pictures[0]
-    shown = [geometry.on_picture(one, picture.seen, picture.image.size) for one in maps[0]]
+def coarse_on_image(maps: MapStack, of: saywhy.Explanation) -> ImageMaps:
+    """Maps [1, target, row, column] of one's own, shown on the image of an explanation."""
+    source = of.images[0]
+    shown = [geometry.on_image(one, source.crop_box, source.image.size) for one in maps[0]]
     return torch.from_numpy(np.stack(shown))[None]

@@ -1,7 +1,7 @@
 """What the paper of Diverse Beam Search claims, with captions of Toybox.
 
-    python -m research.claims.varied
-    python -m research.claims.varied --out docs/claims-varied.md
+    python -m research.claims.diverse_captions
+    python -m research.claims.diverse_captions --out docs/claims-diverse-captions.md
 
 Every decoder says six sentences of each scene, of two, three and four things; people have said five.
 """
@@ -23,13 +23,13 @@ from research.claims.decoders import (
     BEAMS,
     BY_MEAN,
     DIVERSE,
+    DIVERSITY_PENALTIES,
     GROUPED,
     NUCLEUS,
     RATES,
     SHIPPED,
     SHIPPED_APART,
     SIBLINGS,
-    STRENGTHS,
     TEMPERATURE,
     Decoder,
     Spoken,
@@ -39,13 +39,13 @@ from research.claims.decoders import (
     shipped,
     siblings,
 )
+from research.claims.language_networks import Speaker, captioner
 from research.claims.maps import Kept, judged
 from research.claims.measure import Estimate, Measured, apart, difference, estimate, table
+from research.claims.parallel import WORKERS, side_by_side
 from research.claims.section import run, scaled, zeros_allowed
-from research.claims.side_by_side import WORKERS, side_by_side
-from research.claims.speakers import Speaker, captioner
 from saywhy.metrics.diversity import bleu, distinct, map_distance, repeated, similarity
-from saywhy.tasks.captioning.caption import STRENGTH, compare
+from saywhy.tasks.captioning.caption import DIVERSITY_PENALTY, explain_captions
 from saywhy.toybox import Scene, scene
 from saywhy.toybox.language import captions
 from saywhy.toybox.language.truth import mentions
@@ -53,7 +53,7 @@ from saywhy.toybox.models.classifier import normalised
 
 SEEDS = 3
 THINGS = (2, 3, 4)
-"""How many things are in a scene: what stands in place of the paper's difficulty of a picture."""
+"""How many things are in a scene: what stands in place of the paper's difficulty of an image."""
 
 EACH = 80
 """Scenes of every number of things, for every network."""
@@ -98,18 +98,18 @@ PAPER = {
 """Of 20 captions of COCO: SPICE of the first and of the best of 20; distinct-1 and distinct-4 (of another scale)."""
 
 
-def scenes_of(split: str, things: int, first: int, number: int) -> list[Scene]:
+def scenes_of(split: str, objects: int, first: int, number: int) -> list[Scene]:
     """Scenes with so many things, from a number on."""
     drawn = (scene(split, index) for index in count(first))  # type: ignore[arg-type]
-    return list(islice((one for one in drawn if len(one.objects) == things), number))
+    return list(islice((one for one in drawn if len(one.objects) == objects), number))
 
 
 @torch.no_grad()
 def seen(speaker: Speaker, scenes: list[Scene]) -> Tensor:
     """What a network sees of scenes."""
-    pictures = torch.stack([torch.from_numpy(one.image).permute(2, 0, 1) for one in scenes])
+    images = torch.stack([torch.from_numpy(one.image).permute(2, 0, 1) for one in scenes])
     trunk = speaker.model.module.trunk
-    parts = [trunk(normalised(part.float() / 255)) for part in pictures.split(50)]  # type: ignore[operator]
+    parts = [trunk(normalised(part.float() / 255)) for part in images.split(50)]  # type: ignore[operator]
     return torch.cat(parts)
 
 
@@ -135,20 +135,20 @@ def chosen(seed: int, share: float) -> dict[str, float]:
         return sum(best_of(one.texts, theirs, BEAMS) for one, theirs in zip(told, people, strict=True))
 
     return {
-        DIVERSE: max(STRENGTHS, key=lambda strength: quality(diverse(BEAMS, strength))),
-        GROUPED: max(STRENGTHS, key=lambda strength: quality(diverse(3, strength))),
+        DIVERSE: max(DIVERSITY_PENALTIES, key=lambda diversity_penalty: quality(diverse(BEAMS, diversity_penalty))),
+        GROUPED: max(DIVERSITY_PENALTIES, key=lambda diversity_penalty: quality(diverse(3, diversity_penalty))),
         SIBLINGS: max(RATES, key=lambda rate: quality(siblings(rate))),
     }
 
 
 @zeros_allowed()
-def measured(seed: int, things: int, strengths: dict[str, float], share: float) -> Kept:
+def measured(seed: int, objects: int, diversity_penalties: dict[str, float], share: float) -> Kept:
     """What every decoder says of scenes of so many things; where there are most, also maps of what is said."""
     speaker, kept = _speaker(seed), Kept()
-    scenes = _tested(seed, things, share)
-    looked_at = scaled(LOOKED_AT, share) if things == max(THINGS) else 0
+    scenes = _tested(seed, objects, share)
+    looked_at = scaled(LOOKED_AT, share) if objects == max(THINGS) else 0
     features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
-    for who, decoder in decoders(strengths, speaker.seed).items():
+    for who, decoder in decoders(diversity_penalties, speaker.seed).items():
         told = said(speaker.model, features, decoder, numbers)
         for number, (drawn, of_one) in enumerate(zip(scenes, told, strict=True)):
             _measure(kept, who, drawn, of_one, seed)
@@ -162,8 +162,8 @@ def swept(seed: int, share: float) -> Kept:
     speaker, kept = _speaker(seed), Kept()
     scenes = _tested(seed, max(THINGS), share)
     features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
-    asked = {f"strength {strength:g}": diverse(BEAMS, strength) for strength in SWEPT}
-    asked |= {f"--strength {strength:g}": shipped(3, strength) for strength in OFFERED}
+    asked = {f"strength {diversity_penalty:g}": diverse(BEAMS, diversity_penalty) for diversity_penalty in SWEPT}
+    asked |= {f"--strength {diversity_penalty:g}": shipped(3, diversity_penalty) for diversity_penalty in OFFERED}
     for who, decoder in asked.items():
         told = said(speaker.model, features, decoder, numbers)
         for drawn, of_one in zip(scenes, told, strict=True):
@@ -180,36 +180,36 @@ def _trained(seed: int) -> None:
     _speaker(seed)
 
 
-def _tested(seed: int, things: int, share: float) -> list[Scene]:
-    return scenes_of("talk-test", things, 10_000 * (seed + 1), scaled(EACH, share))
+def _tested(seed: int, objects: int, share: float) -> list[Scene]:
+    return scenes_of("talk-test", objects, 10_000 * (seed + 1), scaled(EACH, share))
 
 
 def _measure(kept: Kept, who: str, drawn: Scene, told: Spoken, seed: int) -> None:
     people, texts, place = [one.text for one in captions(drawn)], told.texts, (seed, drawn.index)
-    things = len(drawn.objects)
+    objects = len(drawn.objects)
     found = {f"distinct-{n}": distinct([texts], n) for n in (1, 2, 3, 4)}
     found |= {f"oracle@{k}": best_of(texts, people, k) for k in FIRST}
     found["repeated"] = repeated([texts])
     found["alike"] = similarity([texts]) if len(texts) > 1 else 1.0
     spoken = [mention for text in texts for mention in mentions(text, drawn)]
-    found["named"] = len({i for one in spoken if one.right for i in one.things}) / things
+    found["named"] = len({i for one in spoken if one.right for i in one.objects}) / objects
     found["likely"] = told.totals[0]
     for what, value in found.items():
         kept.keep(what, who, value, place)
-        kept.keep(f"{what} of {things}", who, value, place)
-    for what in ("true", f"true of {things}"):
+        kept.keep(f"{what} of {objects}", who, value, place)
+    for what in ("true", f"true of {objects}"):
         kept.keep(what, who, (sum(one.right for one in spoken), len(spoken)), place)
 
 
 def _apart(speaker: Speaker, drawn: Scene, texts: list[str]) -> float:
     """How much the maps of sentences differ."""
-    found = compare(speaker.model, Image.fromarray(drawn.image), texts)
+    found = explain_captions(speaker.model, Image.fromarray(drawn.image), texts)
     numbers = [found.targets[0].index(text) for text in texts]  # what is said twice has one map, and counts twice
     return float(map_distance(found.maps[:, numbers]))
 
 
 @dataclass(frozen=True)
-class Told:
+class UncertaintyReport:
     """What was measured of sentences, scene after scene.
 
     Attributes:
@@ -254,8 +254,8 @@ class Told:
         what = ("distinct-1", "distinct-4", "repeated", "oracle@1", "oracle@6", "named", "true", "likely")
         head = f"## By strength\n\nScenes of {max(THINGS)} things."
         for heading, plain, names in (
-            (DIVERSE, BEAM, [f"strength {strength:g}" for strength in SWEPT]),
-            (SHIPPED, BY_MEAN, [f"--strength {strength:g}" for strength in OFFERED]),
+            (DIVERSE, BEAM, [f"strength {diversity_penalty:g}" for diversity_penalty in SWEPT]),
+            (SHIPPED, BY_MEAN, [f"--strength {diversity_penalty:g}" for diversity_penalty in OFFERED]),
         ):
             beams = self._row(plain, *(f"{one} of {max(THINGS)}" for one in what))
             head += "\n\n" + table([heading, *what], [beams, *(self._row(name, *what) for name in names)])
@@ -298,15 +298,15 @@ class Told:
     def _gain(self, what: str) -> list[object]:
         """Whether the gain over beam search is larger with four things than with two."""
         gains = []
-        for things in (max(THINGS), min(THINGS)):
-            ours, theirs = (self.kept.of(f"{what} of {things}", who) for who in (DIVERSE, BEAM))
+        for objects in (max(THINGS), min(THINGS)):
+            ours, theirs = (self.kept.of(f"{what} of {objects}", who) for who in (DIVERSE, BEAM))
             gains.append(Measured(ours.values - theirs.values, ours.scenes))
         return judged(f"The gain in {what} over beam search grows with the things that there are", apart(*gains))
 
 
 HEAD = """# What the paper of Diverse Beam Search claims, in Toybox
 
-Made by `python -m research.claims.varied{share}` in {minutes:.1f} minutes ({trained}),
+Made by `python -m research.claims.diverse_captions{share}` in {minutes:.1f} minutes ({trained}),
 {workers} networks at a time. Captions by {seeds} networks (`toybox:captioner` and what was trained from other seeds for
 two fifths as long, with the same eyes), of {each} scenes of two, three and four things each; every decoder says {beams}
 sentences a scene. Lengths do not count, and sentences are in the order of their log-probability; in the last three
@@ -320,7 +320,7 @@ Strengths were chosen as in the paper, by oracle@6 on other scenes (talk-val, fo
 
 Intervals are 95 %, by the bootstrap over scenes, of which every network has its own. A claim *holds* if the interval of
 the difference lies above zero, *does not hold* if it lies below, and else is *not decidable here*, each by itself; how
-far networks differ is not in the intervals. The paper's figures are those of other networks, pictures and metrics; they
+far networks differ is not in the intervals. The paper's figures are those of other networks, images and metrics; they
 stand here for comparison and are no target. That people prefer the list is not decidable here.
 """
 
@@ -330,8 +330,14 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
     begin, kept = perf_counter(), Kept()
     side_by_side(_trained, [(seed,) for seed in range(1, seeds)], "training networks", progress, workers)
     trained = perf_counter() - begin
-    strengths = side_by_side(chosen, [(seed, share) for seed in range(seeds)], "choosing strengths", progress, workers)
-    jobs = [(seed, things, strengths[seed], share) for seed in range(seeds) for things in sorted(THINGS, reverse=True)]
+    diversity_penalties = side_by_side(
+        chosen, [(seed, share) for seed in range(seeds)], "choosing strengths", progress, workers
+    )
+    jobs = [
+        (seed, objects, diversity_penalties[seed], share)
+        for seed in range(seeds)
+        for objects in sorted(THINGS, reverse=True)
+    ]
     for part in side_by_side(measured, jobs, "captions", progress, workers):
         kept.join(part)
     for part in side_by_side(swept, [(seed, share) for seed in range(seeds)], "strengths", progress, workers):
@@ -344,10 +350,10 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
         seeds=seeds,
         each=scaled(EACH, share),
         beams=BEAMS,
-        strength=STRENGTH,
-        chosen="; ".join(", ".join(f"{who} {value}" for who, value in one.items()) for one in strengths),
+        diversity_penalty=DIVERSITY_PENALTY,
+        chosen="; ".join(", ".join(f"{who} {value}" for who, value in one.items()) for one in diversity_penalties),
     )
-    return f"{head}\n{Told(kept).report()}"
+    return f"{head}\n{UncertaintyReport(kept).report()}"
 
 
 def main(

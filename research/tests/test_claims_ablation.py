@@ -6,7 +6,7 @@ from rich.progress import Progress
 from torch import nn
 
 import saywhy
-from research.claims.ablated import LAYERS, VARIANTS, WHOLE, by_rule, measured, report, variants
+from research.claims.ablation import LAYERS, VARIANTS, WHOLE, by_rule, measured, report, variants
 from research.claims.section import zeros_allowed
 from research.tests.planted import planted, study
 
@@ -61,18 +61,18 @@ class Turned(nn.Module):
 )
 def test_the_backward_rules_are_those_of_the_paper(rule, weights):
     model = saywhy.Model(Turned().eval(), layer="blocks")
-    picture = torch.rand(1, 2, 4, 4, generator=torch.Generator().manual_seed(0)) + 0.1
+    image = torch.rand(1, 2, 4, 4, generator=torch.Generator().manual_seed(0)) + 0.1
     if rule is None:
-        found = saywhy.explain(model, picture, [0], "gradcam").maps
+        found = saywhy.explain(model, image, [0], "gradcam").maps
     else:
-        found = by_rule(model, picture, [0], "blocks", rule)
-    expected = sum(weight / 16 * picture[:, k] for k, weight in enumerate(weights)).relu()
+        found = by_rule(model, image, [0], "blocks", rule)
+    expected = sum(weight / 16 * image[:, k] for k, weight in enumerate(weights)).relu()
     assert torch.allclose(found[:, 0], expected, atol=1e-6)
 
 
 def test_the_section_orders_what_was_changed():
     page = report(QUIET, 0.02, study(planted("mlp")), layers=PLANTED)
-    assert page.startswith("## Ablations of Grad-CAM\n\nsquares: the top-1 localisation error on 4 pictures")
+    assert page.startswith("## Ablations of Grad-CAM\n\nsquares: the top-1 localisation error on 4 images")
     assert all(f"| {who} |" in page for who in VARIANTS)
     assert "recalled 0.597" in page
     assert "| … at the deepest layer than at stem |" in page

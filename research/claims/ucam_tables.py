@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from scipy.stats import t
 
-from research.claims.certain_measured import Each, Run
-from research.claims.doubting import CONTROLS
 from research.claims.measure import UNDECIDED, table
+from research.claims.ucam_measures import Each, Run
+from research.claims.uncertainty_networks import CONTROLS
 from saywhy.metrics.calibration import error_correlation
 from saywhy.toybox.language import TYPES
 
@@ -101,7 +101,7 @@ KINDS = {
     "predictive": "50 guesses: all",
     "aleatoric": "aleatoric",
 }
-KINDS |= {"epistemic": "epistemic", "noise": "variance head"}
+KINDS |= {"epistemic": "epistemic", "aleatoric_variance": "variance head"}
 
 
 class Results:
@@ -191,7 +191,13 @@ class Results:
                     *(Statistic.of(self.look(name, w)) if w in looks else "" for w in LOOKS),
                     Statistic.of(self.look(name, "distance")),
                     f"{np.mean([self._correlated(r) for r in of_seeds.values()]):.3f}",
-                    _median([r.doubts["noise"]["clear"] for r in of_seeds.values() if "noise" in r.doubts]),
+                    _median(
+                        [
+                            r.doubts["aleatoric_variance"]["clear"]
+                            for r in of_seeds.values()
+                            if "aleatoric_variance" in r.doubts
+                        ]
+                    ),
                     f"{np.mean([r.seconds for r in of_seeds.values()]) / 60:.1f}",
                 ]
             )
@@ -215,8 +221,8 @@ class Results:
         )
         rows += self.better(
             "(a) its variance head does",
-            self.tell(ours, "noise"),
-            base | {name: self.tell(name, "noise") for name in others},
+            self.tell(ours, "aleatoric_variance"),
+            base | {name: self.tell(name, "aleatoric_variance") for name in others},
         )
         everybody = ["base", *others]
         rows += self.better(
@@ -237,7 +243,7 @@ class Results:
         rows += self.better(f"(c) it answers no worse (by {MARGIN:.0%})", spare, {"base": self.right("base")})
         for kind, other, home in (("aleatoric", "epistemic", "blurred"), ("epistemic", "aleatoric", "unseen")):
             rows += self.better(
-                f"(d) {kind} uncertainty is higher for {home} pictures",
+                f"(d) {kind} uncertainty is higher for {home} images",
                 self.rises(ours, kind, home),
                 {"chance": [np.full_like(c, 0.5) for c in self.rises(ours, kind, home)]},
             )
