@@ -1,9 +1,13 @@
 """What comes out: read, put on a scale, put back on the image, saved and loaded; and the card that judges it."""
 
+import copy
 import dataclasses
+import gc
 import json
+import pickle
 import re
 import warnings
+import weakref
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +22,10 @@ from torch import Tensor, nn
 import saywhy
 from oracles.networks import OneQuadrant
 from saywhy import Explanation, Layout
+from saywhy.diagnostics import Diagnostic
 from saywhy.errors import InputError, LayerError, MethodError, SaywhyError, SaywhyWarning
+from saywhy.explanation import Metadata
 from saywhy.targets import Class
-from saywhy.uncertainty.report import RiskCoveragePoint, UncertaintyComponent, UncertaintyReport
 
 Build = Callable[..., Any]
 LABELS = ["cat", "dog", "mug", "key"]
@@ -95,7 +100,7 @@ def test_the_score_shown_is_the_one_that_was_explained(model, photos, tmp_path, 
     assert e.score == Explanation.load(e.save(tmp_path / "e.npz")).score == kind
     torch.testing.assert_close(e.scores, wanted)
     for method in methods:
-        facts = [fact.text for fact in e.cards[method, "features"][0][0] if fact.name == "score"]
+        facts = [fact.text for fact in e.diagnostics[method, "features"][0][0] if fact.name == "score"]
         other = settings.get("score", saywhy.methods.METHODS[method].score) != kind
         assert facts == ["the probability of a class was explained; the score that is shown is its logit"] * other
 
@@ -191,8 +196,8 @@ def test_rank_is_the_share_that_is_lower(e: Explanation) -> None:
 @pytest.mark.parametrize("normalize", ["minmax", "max", "shared", "rank"])
 @pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e30])
 def test_the_size_of_a_map_never_changes_its_image(e: Explanation, normalize: Any, scale: float) -> None:
-    scaled = {key: maps.double() * scale for key, maps in e._maps.items()}
-    other = dataclasses.replace(e, _maps=scaled)
+    scaled = {key: maps.double() * scale for key, maps in e.values.items()}
+    other = dataclasses.replace(e, values=scaled)
     torch.testing.assert_close(
         other.heatmap(normalize=normalize).float(), e.heatmap(normalize=normalize), rtol=1e-4, atol=1e-4
     )
@@ -200,7 +205,7 @@ def test_the_size_of_a_map_never_changes_its_image(e: Explanation, normalize: An
 
 @pytest.mark.parametrize("normalize", ["minmax", "max", "shared", "rank", "none"])
 def test_a_flat_map_is_not_divided_by_zero(e: Explanation, normalize: Any) -> None:
-    flat = dataclasses.replace(e, _maps={key: torch.zeros_like(maps) for key, maps in e._maps.items()})
+    flat = dataclasses.replace(e, values={key: torch.zeros_like(maps) for key, maps in e.values.items()})
     assert bool((flat.heatmap(normalize=normalize) == 0).all())
 
 
@@ -230,7 +235,7 @@ def test_maps_peaks_and_boxes_lie_on_the_original(e: Explanation) -> None:
 
 
 def test_a_map_without_anything_positive_has_no_peak_and_no_box(e: Explanation) -> None:
-    against = dataclasses.replace(e, _maps={key: -maps.abs() for key, maps in e._maps.items()})
+    against = dataclasses.replace(e, values={key: -maps.abs() for key, maps in e.values.items()})
     assert against.peak() is None
     assert against.box() is None
 
@@ -256,7 +261,7 @@ def test_signals_have_maps(tiny: Build) -> None:
 def test_layers_can_be_fused(e: Explanation, how: Any) -> None:
     fused = e.fuse(how)
     assert fused.layers == (f"features + stem ({how})",)
-    assert set(fused._maps) == {("gradcam", f"features + stem ({how})"), ("hirescam", f"features + stem ({how})")}
+    assert set(fused.values) == {("gradcam", f"features + stem ({how})"), ("hirescam", f"features + stem ({how})")}
     assert bool(torch.isfinite(fused.maps).all())
     assert fused.provenance == {**e.provenance, "fuse": how}
     assert fused.targets == e.targets
@@ -278,17 +283,20 @@ def test_the_card_of_a_fusion_is_the_worst_of_its_layers(tiny: Build) -> None:
         layout=Layout("channels-first", (8, 8)),
         relu=False,
     )
-    card = {fact.name: fact for fact in e.fuse().cards["gradcam", "features + stem (mean)"][0][0]}
+    card = {fact.name: fact for fact in e.fuse().diagnostics["gradcam", "features + stem (mean)"][0][0]}
     assert card["layout"].state == "warning"
     mixed = dataclasses.replace(
         e,
-        _diagnostics=lambda _, layer: [
-            [(saywhy.diagnostics.Diagnostic("layout", "bad" if layer == "stem" else "good", layer),)]
-        ],
+        metadata=Metadata(
+            e.images,
+            {
+                ("gradcam", layer): [[(Diagnostic("layout", "bad" if layer == "stem" else "good", layer),)]]
+                for layer in ("features", "stem")
+            },
+            e.provenance,
+        ),
     )
-    assert mixed.fuse().cards["gradcam", "features + stem (mean)"][0][0][0] == saywhy.diagnostics.Diagnostic(
-        "layout", "bad", "stem"
-    )
+    assert mixed.fuse().diagnostics["gradcam", "features + stem (mean)"][0][0][0] == Diagnostic("layout", "bad", "stem")
 
 
 def test_the_counterfactual_is_the_question_turned_round(e: Explanation) -> None:
@@ -338,7 +346,7 @@ def test_provenance(e: Explanation, model: saywhy.Model) -> None:
 def test_what_is_saved_is_what_is_loaded(e: Explanation, tmp_path: Path) -> None:
     back = Explanation.load(e.save(tmp_path / "why.npz"))
     assert (back.methods, back.layers, back.targets, back.input_size) == (e.methods, e.layers, e.targets, e.input_size)
-    for key, maps in e._maps.items():
+    for key, maps in e.values.items():
         assert torch.equal(back[key], maps)
         assert back[key].dtype == maps.dtype
     assert torch.equal(back.scores, e.scores)
@@ -349,26 +357,84 @@ def test_what_is_saved_is_what_is_loaded(e: Explanation, tmp_path: Path) -> None
     for ours, theirs in zip(back.images, e.images, strict=True):
         assert (ours.name, tuple(ours.crop_box)) == (theirs.name, theirs.crop_box)
         assert np.array_equal(np.asarray(ours.image), np.asarray(theirs.image))
-    assert back.cards == e.cards
+    assert back.diagnostics == e.diagnostics
     assert back.peak(1, 2) == e.peak(1, 2)
     assert back.save(tmp_path / "again.html").exists()
     with pytest.raises(SaywhyError, match="no model to ask again"):
         _ = back.counterfactual
 
 
-def test_what_is_said_of_certainty_is_kept(e: Explanation, tmp_path: Path) -> None:
-    bars = (
-        UncertaintyComponent("total", 0.5, "nats", 0.25),
-        UncertaintyComponent("noise", 2.0, "squared logits", None),
-    )
-    told = [
-        UncertaintyReport(f"answer {i}", 0.5, bars, None if i else True, "It had better not.", 50)
-        for i in range(len(e))
-    ]
-    told[0] = dataclasses.replace(told[0], risk=RiskCoveragePoint((0.0,) * 99 + (0.5,), 70, "test"))
-    back = Explanation.load(e.with_certainty(told).save(tmp_path / "why.npz"))
-    assert back.certainty == tuple(told)
-    assert Explanation.load(e.save(tmp_path / "plain.npz")).certainty == ()
+COPIES: dict[str, Callable[[Explanation], Explanation]] = {
+    "pickle": lambda e: pickle.loads(pickle.dumps(e)),
+    "deepcopy": copy.deepcopy,
+    "to_dict": lambda e: Explanation.from_dict(json.loads(json.dumps(e.to_dict()))),
+    "without_explainer": lambda e: e.without_explainer(),
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_is_equal_and_holds_no_model(e: Explanation, copied: Callable[..., Any]) -> None:
+    back = copied(e)
+    assert back == e
+    assert back.rerunner is None
+    assert back.provenance == e.provenance
+    with pytest.raises(SaywhyError, match="no model to ask again"):
+        _ = back.explainer
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_copy_keeps_the_precision(tiny: Build, dtype: torch.dtype) -> None:
+    e = saywhy.explain(tiny(dtype=dtype), torch.rand(1, 3, 16, 16, dtype=dtype), 0, "rsi-gradcam", "features", steps=4)
+    for copied in COPIES.values():
+        assert copied(e) == e
+
+
+def test_what_differs_in_one_number_or_word_is_not_equal(e: Explanation) -> None:
+    changed = {pair: maps.clone() for pair, maps in e.values.items()}
+    changed["gradcam", "stem"][1, 2, 0, 0] += 1e-6
+    for other in (
+        dataclasses.replace(e, values=changed),
+        dataclasses.replace(e, targets=[["cat", "dog", "mug"]] * 2),
+        dataclasses.replace(e, scores=e.scores + 1),
+        dataclasses.replace(e, probabilities=None),
+        dataclasses.replace(e, metadata=Metadata(e.images[:1], e.diagnostics, e.provenance)),
+        dataclasses.replace(e, metadata=Metadata(e.images, {}, e.provenance)),
+        "no explanation",
+    ):
+        assert e != other
+    assert e == dataclasses.replace(e, rerunner=None)
+
+
+def test_nothing_of_the_model_is_held_when_it_is_not_kept(tiny: Build) -> None:
+    network = tiny()
+    e = saywhy.explain(network, torch.rand(2, 3, 16, 16), 0, relu=False, keep_model=False)
+    assert e.rerunner is None
+    gone = weakref.ref(network)
+    del network
+    gc.collect()
+    assert gone() is None
+    assert e.images[0].name == "input 0"
+    assert len(e.provenance["weights_sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{}, {"format": "saywhy-explanation/0"}, {"format": "saywhy-explanation/1"}, {"arrays": {"scores": 1}}],
+    ids=str,
+)
+def test_what_is_no_record_is_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"format is|made by to_dict"):
+        Explanation.from_dict(broken)
+
+
+def test_a_file_of_another_format_is_refused_by_name(e: Explanation, tmp_path: Path) -> None:
+    file = e.save(tmp_path / "why.npz")
+    with np.load(file) as stored:
+        arrays = dict(stored)
+    record = json.loads(str(arrays["saywhy"]))
+    np.savez(file, **{**arrays, "saywhy": np.array(json.dumps({**record, "format": "saywhy-explanation/0"}))})
+    with pytest.raises(InputError, match=r"'saywhy-explanation/0'.*reads 'saywhy-explanation/1'"):
+        Explanation.load(file)
 
 
 def test_double_precision_is_kept(tiny: Build, tmp_path: Path) -> None:
@@ -449,7 +515,7 @@ def test_in_a_notebook(e: Explanation) -> None:
 
 
 def card(e: Explanation, target: int = 0) -> dict[str, saywhy.diagnostics.Diagnostic]:
-    return {fact.name: fact for fact in e.cards[e.methods[0], e.layers[0]][0][target]}
+    return {fact.name: fact for fact in e.diagnostics[e.methods[0], e.layers[0]][0][target]}
 
 
 class Scored(nn.Module):

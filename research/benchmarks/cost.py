@@ -220,7 +220,7 @@ def fast(repeats: int) -> list[Row]:
         for batch, goal in ((1, "at most 0.5"), (16, "at most 0.35")):
             x = torch.randn(batch, 3, 224, 224)
             first = saywhy.explain(module, x, relu=False, precision="fast")
-            fact = next(f for f in first.cards["gradcam", first.layers[0]][0][0] if f.name == "precision")
+            fact = next(f for f in first.diagnostics["gradcam", first.layers[0]][0][0] if f.name == "precision")
             calls = {"saywhy": lambda m=module, x=x: saywhy.explain(m, x, relu=False, precision="fast")}
             values = ratios(inference(module, x), calls, repeats)["saywhy"]
             rows.append(Row(f"precision='fast', {network.name}, batch {batch}", fact.text, shown(values), goal))

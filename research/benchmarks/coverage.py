@@ -98,7 +98,7 @@ def judge(architecture: Architecture, make: Callable[[Architecture], nn.Module])
     except Exception as error:  # likewise
         return Row(**known, state="fail", reason=_sentence(error), seconds=perf_counter() - begin)
     seconds = perf_counter() - begin
-    fact = next(f for f in explanation.cards["gradcam", explanation.layers[0]][0][0] if f.name == "layout")
+    fact = next(f for f in explanation.diagnostics["gradcam", explanation.layers[0]][0][0] if f.name == "layout")
     grid = tuple(explanation.maps.shape[2:])
     expected = architecture.expected(network)
     reason = _fault(explanation, fact.state == "good", grid, expected)

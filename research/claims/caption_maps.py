@@ -10,7 +10,8 @@ import saywhy
 from research.claims.language_networks import Speaker
 from research.claims.maps import METHODS, Kept, Mask, inside_and_outside, maps_of, points
 from research.claims.measure import table
-from saywhy.tasks.captioning.caption import caption, generate_captions
+from saywhy.tasks.captioning.caption import caption
+from saywhy.tasks.captioning.generate import generate_captions
 from saywhy.toybox import Scene
 from saywhy.toybox.language.truth import mentions
 
@@ -35,7 +36,7 @@ class Spoken:
         """Measure what a captioner says of a scene, and every word that rightly speaks of some of its things."""
         image, place = Image.fromarray(drawn.image), (speaker.seed, drawn.index)
         said = generate_captions(speaker.model, image)[0][0]
-        found = caption(speaker.model, image, said, SHORT)
+        found = caption(speaker.model, image, said, SHORT).explanation
         spoken = mentions(said, drawn)
         self.images += 1
         self.right += [mention.right for mention in spoken]

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from saywhy.decoding import Decoded, beam_search, diverse_beam_search, sample
 from saywhy.models import Model
-from saywhy.tasks.captioning.caption import DIVERSITY_PENALTY, MAX_LENGTH, SUPPRESS_TOKENS
-from saywhy.tasks.captioning.networks import CaptionModel
-from saywhy.tasks.vocabulary import END, SPECIAL, START
+from saywhy.tasks.captioning.generate import DIVERSITY_PENALTY, MAX_LENGTH, MIN_LENGTH
+from saywhy.tasks.captioning.networks import CaptionModel, head_generation
+from saywhy.tasks.vocabulary import END
 
 BEAMS = 6
 """Sentences of an image, whoever says them; the paper has 20 of COCO, and 6 where it counts types of questions."""
@@ -92,12 +92,10 @@ def said(model: Model, features: Tensor, decoder: Decoder, numbers: Sequence[int
     assert words is not None
     found: list[Spoken] = []
     for begin, part in zip(range(0, len(features), BATCH), features.split(BATCH), strict=True):
-        start = torch.full((len(part),), SPECIAL.index(START))
-        end, head = SPECIAL.index(END), network.head
-        limits = {"end": end, "max_length": MAX_LENGTH, "min_length": 2, "suppress_tokens": SUPPRESS_TOKENS}
-        found += _told(
-            decoder(head.step, head.begin(part), start, numbers=numbers[begin : begin + BATCH], **limits), words
-        )
+        ready = head_generation(network.head, part)
+        limits = {"max_length": MAX_LENGTH, "min_length": MIN_LENGTH, "suppress_tokens": ready.suppress_tokens}
+        some = numbers[begin : begin + BATCH]
+        found += _told(decoder(ready.step, ready.state, ready.start, end=ready.end, numbers=some, **limits), words)
     return found
 
 

@@ -45,7 +45,8 @@ from research.claims.measure import Estimate, Measured, apart, difference, estim
 from research.claims.parallel import WORKERS, side_by_side
 from research.claims.section import run, scaled, zeros_allowed
 from saywhy.metrics.diversity import bleu, distinct, map_distance, repeated, similarity
-from saywhy.tasks.captioning.caption import DIVERSITY_PENALTY, explain_captions
+from saywhy.tasks.captioning.caption import explain_captions
+from saywhy.tasks.captioning.generate import DIVERSITY_PENALTY
 from saywhy.toybox import Scene, scene
 from saywhy.toybox.language import captions
 from saywhy.toybox.language.truth import mentions
@@ -203,13 +204,13 @@ def _measure(kept: Kept, who: str, drawn: Scene, told: Spoken, seed: int) -> Non
 
 def _apart(speaker: Speaker, drawn: Scene, texts: list[str]) -> float:
     """How much the maps of sentences differ."""
-    found = explain_captions(speaker.model, Image.fromarray(drawn.image), texts)
+    found = explain_captions(speaker.model, Image.fromarray(drawn.image), texts).explanation
     numbers = [found.targets[0].index(text) for text in texts]  # what is said twice has one map, and counts twice
     return float(map_distance(found.maps[:, numbers]))
 
 
 @dataclass(frozen=True)
-class UncertaintyReport:
+class DecoderResults:
     """What was measured of sentences, scene after scene.
 
     Attributes:
@@ -353,7 +354,7 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
         diversity_penalty=DIVERSITY_PENALTY,
         chosen="; ".join(", ".join(f"{who} {value}" for who, value in one.items()) for one in diversity_penalties),
     )
-    return f"{head}\n{UncertaintyReport(kept).report()}"
+    return f"{head}\n{DecoderResults(kept).report()}"
 
 
 def main(

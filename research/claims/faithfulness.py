@@ -68,7 +68,7 @@ class Faithful:
         explained = saywhy.explain(network.model, image, target, methods, **colours)
         classes = explained.classes[0].tolist()
         maps = {method: explained[method] for method in methods}
-        runner = explained._again().runner("logit")
+        runner = explained.explainer.model_runner("logit")
         seed = 100_000 * place[0] + place[1]
         maps |= {name: make(maps["gradcam"], runner.image, seed) for name, make in CLASS_AGNOSTIC_BASELINES.items()}
         for name, (share, strides) in WINDOWS.items():

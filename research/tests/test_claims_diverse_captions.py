@@ -6,7 +6,7 @@ import pytest
 from rich.progress import Progress
 
 from research.claims.decoders import BEAM, DIVERSE
-from research.claims.diverse_captions import SWEPT, UncertaintyReport, chosen, measured, swept
+from research.claims.diverse_captions import SWEPT, DecoderResults, chosen, measured, swept
 from research.claims.maps import Kept
 from research.claims.parallel import side_by_side
 
@@ -39,7 +39,7 @@ def test_every_table_is_there():
     kept.join(swept(0, 0.01))
     assert len(kept.values["distinct-4", BEAM]) == 6
     assert len(kept.values["maps apart", DIVERSE]) == 2
-    page = UncertaintyReport(kept).report()
+    page = DecoderResults(kept).report()
     for heading in ("How different", "How good", "By how many", "By strength", "Verdicts"):
         assert f"## {heading}" in page
     for diversity_penalty in SWEPT:

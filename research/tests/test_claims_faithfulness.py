@@ -18,7 +18,7 @@ def test_it_is_the_metric_of_the_library():
     model = saywhy.load("toybox:classifier")
     image = scene("val", 3).image
     explained = saywhy.explain(model, image, [8, 3], "gradcam")
-    expected = occlusion_correlation(explained.maps, explained._again().runner("logit"))
+    expected = occlusion_correlation(explained.maps, explained.explainer.model_runner("logit"))
     hidden = saywhy.explain(model, image, [8, 3], "occlusion", score="logit").maps
     assert torch.allclose(agreement(explained.maps[0], hidden[0]), expected[0])
 

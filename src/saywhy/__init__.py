@@ -7,6 +7,7 @@ torch.Size([1, 1, 16, 16])
 """
 
 from saywhy import errors, methods, metrics, targets
+from saywhy.benchmark.benchmark import benchmark
 from saywhy.checks.check import Check, check
 from saywhy.concepts.factorization import factorize
 from saywhy.concepts.textual import textual
@@ -16,6 +17,8 @@ from saywhy.errors import SaywhyError, SaywhyWarning
 from saywhy.explain import capture, explain, layers
 from saywhy.explanation import Explanation
 from saywhy.models import Model, Preprocess, load
+from saywhy.tasks.captioning.caption import caption
+from saywhy.tasks.vqa.ask import ask
 
 __all__ = [
     "Capture",
@@ -26,6 +29,9 @@ __all__ = [
     "Preprocess",
     "SaywhyError",
     "SaywhyWarning",
+    "ask",
+    "benchmark",
+    "caption",
     "capture",
     "check",
     "errors",

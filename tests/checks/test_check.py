@@ -290,4 +290,4 @@ def test_copies_that_were_moved_nowhere_are_no_maps_of_chance():
 def test_a_path_may_end_where_the_gradient_has_vanished(drawn):
     """RSI-Grad-CAM is made for saturated answers: that no gradient is left at the end of its path is not against it."""
     explanation = saywhy.explain("toybox:classifier", drawn.image, method="rsi-gradcam")
-    assert "gradient" not in {fact.name for fact in explanation.cards["rsi-gradcam", explanation.layers[0]][0][0]}
+    assert "gradient" not in {fact.name for fact in explanation.diagnostics["rsi-gradcam", explanation.layers[0]][0][0]}

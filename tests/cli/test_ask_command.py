@@ -8,7 +8,7 @@ NETWORK = """
 import torch
 from torch import nn
 from saywhy.tasks.vocabulary import Vocabulary
-from saywhy.tasks.vqa.networks import Answering, ShowAskAttendAnswer
+from saywhy.tasks.vqa.networks import VQAModel, ShowAskAttendAnswer
 
 known = Vocabulary.of(["is there a red cat", "what colour is the cat", "where"])
 labels = ["yes", "no", "red", "blue"]

@@ -7,7 +7,7 @@ import pytest
 NETWORK = """
 import torch
 from torch import nn
-from saywhy.tasks.captioning.networks import Captioning, TopDown
+from saywhy.tasks.captioning.networks import CaptionModel, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
 
 known = Vocabulary.of(["a red cat and a blue mug"])
@@ -122,7 +122,7 @@ def test_what_is_no_shape(run, model, noise, words, says):
     ("arguments", "words"),
     [
         (["--diverse", "3x2", "--count", "4"], "leave --count out"),
-        (["--diversity-penalty", "2"], "--strength is of --diverse"),
+        (["--diversity-penalty", "2"], "--diversity-penalty is of --diverse"),
         (["--diverse", "10x10"], "at most 60"),
     ],
 )

@@ -51,12 +51,12 @@ def test_json_has_all_there_is_and_nothing_else(run: Run, here: Path) -> None:
     np.testing.assert_allclose(found["crop_box"], [10, 0, 50, 40], atol=1)
     cat, difference = found["maps"]
     assert set(cat) == {
-        "image", "target", "class", "score", "probability", "method", "layer", "grid", "peak", "box", "card",
+        "image", "target", "class", "score", "probability", "method", "layer", "grid", "peak", "box", "diagnostics",
     }  # fmt: skip
     assert (cat["target"], cat["class"], cat["grid"]) == ("cat", 0, [8, 8])
     assert (difference["target"], difference["class"], difference["probability"]) == ("dog - cat", -1, None)
     assert 0 < cat["probability"] < 1
-    assert {fact["name"] for fact in cat["card"]} >= {"layout", "gradient", "evidence"}
+    assert {fact["name"] for fact in cat["diagnostics"]} >= {"layout", "gradient", "evidence"}
     assert found["provenance"]["model"] == "mine.py:network"
     assert not (here / "why.html").exists()
 

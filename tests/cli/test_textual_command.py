@@ -9,7 +9,7 @@ import pytest
 
 Run = Callable[..., Any]
 A = "photos/a.png"
-ASKED = ("words", A, "--model", "mine.py:network", "--layer", "features")
+ASKED = ("textual", A, "--model", "mine.py:network", "--layer", "features")
 
 
 def test_channels_for_and_against(run: Run) -> None:

@@ -422,7 +422,7 @@ def test_buffers_that_the_forward_changes_are_put_back():
             self.register_buffer("swapped", torch.zeros(1))
 
         def forward(self, x):
-            self.crop_box += len(x)
+            self.seen += len(x)
             self.swapped = self.swapped + 1
             return super().forward(x)
 

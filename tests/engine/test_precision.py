@@ -88,7 +88,7 @@ def test_maps_of_a_faster_form_agree_and_say_so(form, monkeypatch):
     fast = saywhy.explain(model, x, [0, 1], layer="bn2", relu=False, precision="fast")
     exact = saywhy.explain(model, x, [0, 1], layer="bn2", relu=False)
     torch.testing.assert_close(fast.maps, exact.maps, rtol=1e-3, atol=1e-5)
-    fact = next(f for f in fast.cards["gradcam", "bn2"][0][0] if f.name == "precision")
+    fact = next(f for f in fast.diagnostics["gradcam", "bn2"][0][0] if f.name == "precision")
     assert form in fact.text
     assert fact.state == "good"
     assert fast.provenance["precision"] == "fast"

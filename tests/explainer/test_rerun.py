@@ -58,13 +58,13 @@ class TestTheSame:
     def test_nothing_changed(self, target, own):
         net, images = network(), some_images()
         e = explained(net, images, target, ["gradcam", "layercam"], ["stem", "features"], **own)
-        assert_same(e._again().explain(), e)
+        assert_same(e.explainer.explain(), e)
 
     @pytest.mark.parametrize("target", ASKED.values(), ids=ASKED)
     def test_each_sample_by_itself(self, target):
         net, images = network(), some_images()
         e = explained(net, images, target)
-        again = e._again()
+        again = e.explainer
         for i in range(3):
             one = again.sample(i).explain()
             assert one.targets == [e.targets[i]]
@@ -72,7 +72,7 @@ class TestTheSame:
 
     def test_a_sample_asks_the_network_for_its_answer_once(self):
         net, images = network(), some_images()
-        again = explained(net, images, None)._again()
+        again = explained(net, images, None).explainer
         runs: list[int] = []
         net.register_forward_hook(lambda _module, args, _out: runs.append(len(args[0])))
         for i in range(3):
@@ -85,7 +85,7 @@ class TestTheSame:
         runs: list[int] = []
         net.register_forward_hook(lambda _module, args, _out: runs.append(len(args[0])))
         for _ in range(3):
-            e._again().of("layercam").explain()
+            e.explainer.of("layercam").explain()
         assert runs == [3, 3, 3, 3]
 
     def test_a_network_that_counts_its_calls_can_be_asked_again(self):
@@ -102,17 +102,17 @@ class TestTheSame:
         net, images = Counting().eval(), some_images()
         e = explained(net, images, None, layer="inner.features")
         for _ in range(2):
-            assert_same(e._again().explain(), e)
+            assert_same(e.explainer.explain(), e)
         assert net.calls == 0
         net.calls.fill_(3)
         with pytest.raises(InputError, match="weights have changed"):
-            e._again()
+            _ = e.explainer
 
     def test_one_of_the_methods_alone(self):
         net, images = network(), some_images()
         both = saywhy.explain(net, images, 1, ["saliency", "gradcam"], net.features, relu=False)
         for method in both.methods:
-            again = both._again().of(method)
+            again = both.explainer.of(method)
             for found in (again.explain(), again.explain(module=network()), again.runner_up()):
                 assert found.methods == (method,)
 
@@ -120,22 +120,22 @@ class TestTheSame:
     def test_what_was_fused_is_fused_again(self, how):
         net, images = network(), some_images()
         e = explained(net, images, [0, 1], ["gradcam", "hirescam"], ["stem", "features"]).fuse(how)
-        assert_same(e._again().explain(), e)
-        assert e._again().runner_up().pairs == e.pairs
-        assert e._again().sample(1).explain().pairs == e.pairs
+        assert_same(e.explainer.explain(), e)
+        assert e.explainer.runner_up().pairs == e.pairs
+        assert e.explainer.sample(1).explain().pairs == e.pairs
 
     def test_the_counterfactual_is_asked_again_as_one(self):
         net, images = network(), some_images()
         turned = explained(net, images, None).counterfactual
-        assert_same(turned._again().explain(), turned)
+        assert_same(turned.explainer.explain(), turned)
 
     def test_the_fast_copy(self):
         """Whichever form the machine runs fastest, it is asked again in a form of its own."""
         net = TinyNetwork.build()
         e = explained(net, some_images().float(), [0, 1], precision="fast")
-        found = measure(e, ["max-sensitivity", "input-shift-variance", "parameter-randomization", "deletion"], draws=2)
-        assert all(one.values.isfinite().all() for one in found.values())
-        torch.testing.assert_close(e._again().explain().maps, e.maps, rtol=0.05, atol=1e-3)
+        found = measure(e, ["max-sensitivity", "input-shift-variance", "parameter-randomization", "deletion"],
+        num_samples=2) assert all(one.values.isfinite().all() for one in found.values())
+        torch.testing.assert_close(e.explainer.explain().maps, e.maps, rtol=0.05, atol=1e-3)
 
 
 class TestOtherImages:
@@ -144,7 +144,7 @@ class TestOtherImages:
         net, images, others = network(), some_images(), some_images(seed=9)
         assert not torch.equal(net(images).argmax(1), net(others).argmax(1))
         e = explained(net, images, target)
-        found = e._again().explain(others)
+        found = e.explainer.explain(others)
         assert found.targets == e.targets
         if bool((e.classes >= 0).all()):
             assert_same(found, explained(net, others, e.classes))
@@ -161,9 +161,10 @@ class TestOtherImages:
         net, questions, others = Asked(), torch.tensor([[1, 2], [3, 4], [0, 0]]), some_images(seed=9)
         e = explained(net, {"image": some_images(), "question": questions}, layer="inner.features")
         assert_same(
-            e._again().explain(others), explained(net, {"image": others, "question": questions}, layer="inner.features")
+            e.explainer.explain(others),
+            explained(net, {"image": others, "question": questions}, layer="inner.features"),
         )
-        one = e._again().sample(2)
+        one = e.explainer.sample(2)
         assert torch.equal(one.batch.inputs["question"], questions[2:])
         assert_same(
             one.explain(),
@@ -172,7 +173,7 @@ class TestOtherImages:
 
     def test_precision_is_the_models(self):
         net = TinyNetwork.build(dtype=torch.bfloat16)
-        again = explained(net, some_images().bfloat16())._again()
+        again = explained(net, some_images().bfloat16()).explainer
         found = again.explain(some_images(seed=9))
         assert found.maps.shape == (3, 1, 6, 6)
 
@@ -184,18 +185,18 @@ class TestOtherNetworks:
             e = saywhy.explain(net, images, 1, ["gradcam", "saliency"], layer, relu=False)
             names = [name for name in e.layers if name != "input"]
             assert_same(
-                e._again().explain(module=other),
+                e.explainer.explain(module=other),
                 saywhy.explain(other, images, 1, ["gradcam", "saliency"], names, relu=False),
             )
 
     def test_an_architecture_without_the_layer(self):
         with pytest.raises(InputError, match=r"has no layer 'features'.*Nearest: 'feature'.*same architecture"):
-            explained(network(), some_images())._again().explain(module=nn.ModuleDict({"feature": nn.ReLU()}))
+            explained(network(), some_images()).explainer.explain(module=nn.ModuleDict({"feature": nn.ReLU()}))
 
     def test_the_model_itself_is_not_exchanged(self):
         model = saywhy.load(network())
         before = model.module
-        explained(model, some_images())._again().explain(module=network(seed=5))
+        explained(model, some_images()).explainer.explain(module=network(seed=5))
         assert model.module is before
 
 
@@ -204,7 +205,7 @@ class TestOtherMethods:
     def test_of_the_image_itself_there_were_no_layers(self, layer):
         net = network()
         e = saywhy.explain(net, some_images(), 1, "saliency", net.features if layer == "module" else layer)
-        found = e._again().explain(methods=["gradcam", "saliency"])
+        found = e.explainer.explain(methods=["gradcam", "saliency"])
         assert found.methods == ("gradcam", "saliency")
         assert found.targets == e.targets
 
@@ -214,13 +215,13 @@ class TestOtherMethods:
 
     def test_parameters_are_their_own_defaults(self):
         net, images = network(), some_images()
-        found = explained(net, images)._again().explain(methods=["layercam", "gradcam"])
+        found = explained(net, images).explainer.explain(methods=["layercam", "gradcam"])
         assert (found["gradcam"] >= 0).all()
         torch.testing.assert_close(found["layercam"], saywhy.explain(net, images, 1, "layercam", "features").maps)
 
     def test_a_name_that_is_none(self):
         with pytest.raises(SaywhyError, match="no method 'gradcm'"):
-            explained(network(), some_images())._again().explain(methods=["gradcm"])
+            explained(network(), some_images()).explainer.explain(methods=["gradcm"])
 
 
 class TestRivals:
@@ -234,28 +235,28 @@ class TestRivals:
             ([2, 0, 3], [0, 1, 0]),
             ([0, 1, 2, 3], [1, 0, 0, 0]),
         ):
-            found = explained(net, images, order[:, columns])._again().runner_up()
+            found = explained(net, images, order[:, columns]).explainer.runner_up()
             assert torch.equal(found.classes, order[:, runner_up])
 
     def test_in_the_place_of_what_is_no_class_stands_the_highest(self):
         net, images = network(), some_images()
         order = net(images).argsort(1, descending=True)
-        found = explained(net, images, [Top(1), Class(0) - Class(1)])._again().runner_up()
+        found = explained(net, images, [Top(1), Class(0) - Class(1)]).explainer.runner_up()
         assert torch.equal(found.classes, order[:, [1, 0]])
 
     def test_parameters_survive(self):
-        found = explained(network(), some_images())._again().runner_up()
+        found = explained(network(), some_images()).explainer.runner_up()
         assert (found.maps < 0).any()
 
     def test_batches_in_parts(self):
         net, images = network(), some_images(5)
-        whole, parts = (explained(net, images, None, batch_size=n)._again().runner_up() for n in (None, 2))
+        whole, parts = (explained(net, images, None, batch_size=n).explainer.runner_up() for n in (None, 2))
         assert_same(whole, parts)
 
     @pytest.mark.parametrize(("target", "classes"), [(Class(0) - Class(1), 4), (lambda out: out[:, 0], 4), (0, 1)])
     def test_where_there_are_none(self, target, classes):
         with pytest.raises(InputError, match=f"among several; got .* of {classes} classes"):
-            explained(network(classes=classes), some_images(), target)._again().runner_up()
+            explained(network(classes=classes), some_images(), target).explainer.runner_up()
 
 
 class TestAnswers:
@@ -265,16 +266,16 @@ class TestAnswers:
         e = explained(net, images, target)
         samples = torch.tensor([2, 0, 0, 1])
         for kind, values in (("logit", net(others)), ("probability", net(others).softmax(1))):
-            found = e._again().runner(kind).scores(others, samples)
+            found = e.explainer.model_runner(kind).scores(others, samples)
             torch.testing.assert_close(found, values.detach().gather(1, e.classes[samples]))
 
     def test_images_made_under_inference_mode(self):
         net = network()
         with torch.inference_mode():
             e = explained(net, some_images().clone(), None)
-        again = e._again()
+        again = e.explainer
         assert_same(again.explain(tree.image_tensor(again.batch.inputs) + 0), e)
-        assert again.runner().scores(some_images(), torch.arange(3)).shape == (3, 1)
+        assert again.model_runner().scores(some_images(), torch.arange(3)).shape == (3, 1)
         assert_same(again.sample(1).explain(), explained(net, some_images()[1:2], e.classes[1:2]))
 
 
@@ -284,12 +285,12 @@ class TestWhatIsLeft:
         net.stem.eval()
         modes = [m.training for m in net.modules()]
         drawn = torch.get_rng_state()
-        again = explained(net, some_images(), None)._again()
+        again = explained(net, some_images(), None).explainer
         (
             again.explain(),
             again.runner_up(),
             again.sample(0).explain(),
-            again.runner().scores(some_images(), torch.arange(3)),
+            again.model_runner().scores(some_images(), torch.arange(3)),
         )
         assert [m.training for m in net.modules()] == modes
         assert torch.equal(torch.get_rng_state(), drawn)
@@ -302,6 +303,6 @@ class TestWhatIsLeft:
         with torch.no_grad():
             net.fc.bias.add_(1)
         with pytest.raises(InputError, match="weights have changed"):
-            e._again()
+            _ = e.explainer
         with pytest.raises(InputError, match="weights have changed"):
-            e.fuse()._again()
+            _ = e.fuse().explainer

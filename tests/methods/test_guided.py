@@ -120,11 +120,11 @@ class Checkpointed(nn.Module):
 
 def test_the_card_says_for_what_the_rule_goes(images):
     e = saywhy.explain(Spelled(lambda x: x * (x > 0)), images(1), 0, "saliency", layer="features", layout=LAYOUT)
-    assert not [fact for fact in e.cards["saliency", "input"][0][0] if fact.name == "rule"]
+    assert not [fact for fact in e.diagnostics["saliency", "input"][0][0] if fact.name == "rule"]
     rectifiers = iter([F.relu, F.relu, lambda x: x * (x > 0)] * 9)
     network = Spelled(lambda x: next(rectifiers)(x))
     e = saywhy.explain(network, images(1), 0, "guided-backprop", layer="features", layout=LAYOUT)
-    (fact,) = [fact for fact in e.cards["guided-backprop", "input"][0][0] if fact.name == "rule"]
+    (fact,) = [fact for fact in e.diagnostics["guided-backprop", "input"][0][0] if fact.name == "rule"]
     assert (fact.state, fact.text) == (
         "warning",
         "goes for 2 ReLU, but not for 1 mask, which may rectify too: torch cannot tell",

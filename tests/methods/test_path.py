@@ -111,7 +111,7 @@ class TestCompleteness:
         found = saywhy.explain(network, image, steps="auto", **settings)
         assert float(fixed.completeness_error.abs()) > 0.04
         assert float(found.completeness_error.abs()) < 0.01
-        fact = {f.name: f for f in found.cards["rsi-gradcam", "features"][0][0]}["completeness"]
+        fact = {f.name: f for f in found.diagnostics["rsi-gradcam", "features"][0][0]}["completeness"]
         assert fact.state == "good"
 
     def test_auto_stops_at_its_bound_and_says_so(self, image):
@@ -120,20 +120,20 @@ class TestCompleteness:
             network, image, certain_class(network, image), "rsi-gradcam", "features",
             layout=LAYOUT, steps="auto", max_steps=20, relu=False, variant="plain",
         )  # fmt: skip
-        fact = {f.name: f for f in e.cards["rsi-gradcam", "features"][0][0]}["completeness"]
+        fact = {f.name: f for f in e.diagnostics["rsi-gradcam", "features"][0][0]}["completeness"]
         assert fact.state == "warning"
         assert "in 20 steps" in fact.text
 
     def test_auto_gives_up_where_the_score_goes_round_the_layer_and_says_so(self):
         network, x = GoingRound().eval(), torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(3))
         e = saywhy.explain(network, x, 0, "rsi-gradcam", "branch", layout=LAYOUT, steps="auto", baseline="zero")
-        facts = {fact.name: fact.text for fact in e.cards["rsi-gradcam", "branch"][0][0]}
+        facts = {fact.name: fact.text for fact in e.diagnostics["rsi-gradcam", "branch"][0][0]}
         assert abs(float(e.completeness_error)) > 0.1
         assert "part of the score goes round this layer" in facts["path"]
         assert "in 64 steps" in facts["completeness"]  # not the bound of 1,024
         e = saywhy.explain(network, x, 0, "rsi-gradcam", "whole", layout=LAYOUT, steps="auto", baseline="zero")
         assert abs(float(e.completeness_error)) < 0.01
-        assert "path" not in {fact.name for fact in e.cards["rsi-gradcam", "whole"][0][0]}
+        assert "path" not in {fact.name for fact in e.diagnostics["rsi-gradcam", "whole"][0][0]}
 
     def test_the_account_is_of_the_integral_whatever_the_variant_leaves_out(self, image):
         network = TinyNetwork.build(dtype=torch.float64, smooth=True)
@@ -157,7 +157,7 @@ class TestCompleteness:
             TinyNetwork.build(dtype=torch.float64), image, 1, "rsi-gradcam", ["stem", "features"],
             layout=LAYOUT, steps=3, relu=False,
         )  # fmt: skip
-        completeness_errors = torch.stack(list(e._completeness_errors.values()))
+        completeness_errors = torch.stack(list(e.completeness_errors.values()))
         assert float(e.fuse("mean").completeness_error.abs()) == float(completeness_errors.abs().max())
 
 
@@ -216,7 +216,7 @@ class TestVariants:
             e = explain(TinyNetwork.build(dtype=torch.float64), image, baseline=image[0], variant="plain")
         assert not bool(e.maps.any())
         assert bool(e.completeness_error.isnan().all() or e.completeness_error.isinf().all())
-        fact = {f.name: f for f in e.cards["rsi-gradcam", "features"][0][0]}["completeness"]
+        fact = {f.name: f for f in e.diagnostics["rsi-gradcam", "features"][0][0]}["completeness"]
         assert "does not change along the path" in fact.text
 
     def test_with_a_linear_head_the_weight_is_cam_s_times_the_mean_change(self, image):
@@ -306,7 +306,7 @@ class TestPaths:
         with pytest.raises(MethodError, match="path must be a tensor, tensors or none"):
             explain(network, image, path=[1.5])
         e = explain(network, image, path=torch.cat([image * share for share in (0, 1, 2)]))
-        (card,) = e.cards["rsi-gradcam", "features"][0]
+        (card,) = e.diagnostics["rsi-gradcam", "features"][0]
         assert "ends at another image" in next(fact.text for fact in card if fact.name == "path")
         with pytest.raises(InputError, match="1 sequences of images for 2 samples"):
             explain(network, torch.cat([image, image]), path=torch.zeros(4, 3, 12, 12))

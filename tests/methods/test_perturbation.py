@@ -105,9 +105,9 @@ class TestVideo:
 def test_rounded_scores_are_told(dtype, words):
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2)).to(dtype)
     e = saywhy.explain(network, torch.rand(1, 3, 4, 4, dtype=dtype), 0, ["occlusion", "saliency"], window=2)
-    found = [fact for fact in e.cards["occlusion", "input"][0][0] if fact.name == "rounding"]
+    found = [fact for fact in e.diagnostics["occlusion", "input"][0][0] if fact.name == "rounding"]
     assert [words in fact.text for fact in found] == [True] * (words is not None)
-    assert "rounding" not in [fact.name for fact in e.cards["saliency", "input"][0][0]]
+    assert "rounding" not in [fact.name for fact in e.diagnostics["saliency", "input"][0][0]]
 
 
 class TestRise:

@@ -74,7 +74,7 @@ class TestValues:
     @pytest.mark.parametrize(("method", "layer"), [("gradcam", "stem"), ("saliency", "input"), ("gradcam", None)])
     def test_metrics_of_the_network(self, explanation, method, layer):
         found = measure(explanation, "deletion", method=method, layer=layer, steps=3, seed=5)["deletion"]
-        runner = replace(explanation._again().runner("probability"), seed=5)
+        runner = replace(explanation.explainer.model_runner("probability"), seed=5)
         maps = explanation[method, layer] if layer else explanation[method]
         torch.testing.assert_close(found.values, deletion(maps, runner, steps=3, seed=5))
         for name, values in found.baselines.items():
@@ -85,12 +85,12 @@ class TestValues:
         signed = saywhy.explain(model, images, "a", "saliency", channels="sum")
         assert (signed.maps < 0).any()
         found = measure(signed, "deletion", steps=3, baselines=())["deletion"].values
-        wanted = deletion(signed.maps.abs(), signed._again().runner("probability"), steps=3)
+        wanted = deletion(signed.maps.abs(), signed.explainer.model_runner("probability"), steps=3)
         torch.testing.assert_close(found, wanted)
 
     def test_metrics_of_probes(self, explanation):
         found = measure(explanation, "faithfulness-correlation", seed=2)["faithfulness-correlation"]
-        probes = probe(explanation._again().runner("logit"), seed=2)
+        probes = probe(explanation.explainer.model_runner("logit"), seed=2)
         torch.testing.assert_close(found.values, faithfulness_correlation(explanation["gradcam"], probes))
 
     def test_metrics_of_places_image_by_image(self, explanation, images):
@@ -189,7 +189,7 @@ class TestNulls:
             )
             for t in range(2):
                 perfect[b, t] = torch.from_numpy(masks[b][t][np.ix_(rows.astype(int), columns.astype(int))]).float()
-        e._maps["saliency", "input"].copy_(perfect)
+        e.values["saliency", "input"].copy_(perfect)
         found = measure(e, "energy-pointing", masks=masks)["energy-pointing"]
         assert all(better.all() for better in found.beats().values())
         assert "edges" in str(found)

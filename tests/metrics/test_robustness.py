@@ -238,7 +238,7 @@ class TestProperties:
     @given(st.integers(0, 1000), st.sampled_from(["saliency", "input-times-gradient"]), st.floats(0.001, 2.0))
     def test_ranges(self, seed, method, radius):
         explanation = saywhy.explain(network(seed=seed % 7), some_images(1, seed), [0, 3], method)
-        layer = explanation._first_layer(method)
+        layer = explanation.first_layer(method)
         assert (max_sensitivity(explanation, method, layer, radius=radius, num_samples=2, seed=seed) >= 0).all()
         assert (stability(explanation, method, layer, radius=radius, num_samples=2, seed=seed).abs() <= 1).all()
         assert (input_shift_variance(explanation, method, layer, shift=-radius) >= 0).all()

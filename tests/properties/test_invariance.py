@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import saywhy
 from kinds import ONE_PASS
 from oracles.networks import TinyNetwork
-from saywhy.explanation import Normalize, _normalized
+from saywhy.explanation.heatmap import Normalize, _normalized
 from saywhy.methods import fuse
 from saywhy.targets import Class, Function, contrast
 

@@ -86,7 +86,7 @@ def test_probabilities_of_winning_add_up_to_one_at_most(cat_and_dog):
 
 
 def test_the_terms_of_fullgrad_are_the_score(cat_and_dog):
-    assert float(cat_and_dog._completeness_errors["fullgrad", "input"].abs().max()) < 1e-3
+    assert float(cat_and_dog.completeness_errors["fullgrad", "input"].abs().max()) < 1e-3
 
 
 @pytest.fixture(scope="module")

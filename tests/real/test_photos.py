@@ -99,7 +99,7 @@ def test_every_photograph_goes_through_as_it_is(squeezenet, real):
             assert maps.shape == (1, 1, 13, 13)
             assert bool(torch.isfinite(maps).all())
             assert float(maps.max() - maps.min()) > 1e-6 * float(maps.abs().max()) > 0, (photograph.name, method)
-        facts = {fact.name: fact for fact in found.cards["gradcam", found.layers[0]][0][0]}
+        facts = {fact.name: fact for fact in found.diagnostics["gradcam", found.layers[0]][0][0]}
         assert facts["layout"].state == "good", (photograph.name, facts["layout"])
         assert facts["gradient"].state == "good", (photograph.name, facts["gradient"])
     # The folder was made of 28 that the network gets right, and 12 on which it errs with confidence.
@@ -125,7 +125,7 @@ class TestAnArchitectureOfTheUsersOwn:
             assert found.maps.shape == (60, 1, 8, 8)
             assert bool(torch.isfinite(found.maps).all())
             assert bool((found.maps.flatten(2).std(-1) > 0).all())
-            facts = {fact.name: fact for fact in found.cards["gradcam", "layer3"][0][0]}
+            facts = {fact.name: fact for fact in found.diagnostics["gradcam", "layer3"][0][0]}
             assert facts["layout"].state == "good"
         assert right == pytest.approx(502, abs=6)  # decoders differ in the last bit
 

@@ -20,7 +20,7 @@ LOGITS = torch.tensor([[1.0, 3.0, -2.0, 0.5], [0.0, -1.0, 4.0, 2.0], [9.0, 1.0, 
 
 
 def output(**about: Any) -> ModelOutput:
-    return ModelOutput(**{"logits": LOGITS, "labels": LABELS, "output": LOGITS, **about})
+    return ModelOutput(**{"logits": LOGITS, "labels": LABELS, "raw": LOGITS, **about})
 
 
 def assert_scores(target: Any, wanted: Any, **about: Any) -> None:
@@ -95,7 +95,7 @@ def test_arithmetic():
 
 
 def test_the_neighbours_stay_when_the_answer_changes():
-    fixed = finer(None, 1, 1.0).fixed(output())
+    fixed = finer(None, 1, 1.0).resolved(output())
     changed = fixed.evaluate(output(logits=LOGITS.flip(1)))
     torch.testing.assert_close(changed.scores[0], torch.tensor([-2.0 - 0.5]))  # still class 1 less class 0
     one = fixed.of_samples(torch.tensor([2, 2])).evaluate(output(logits=LOGITS[[2, 2]]))

@@ -34,7 +34,7 @@ LOGITS = torch.tensor([[1.0, 3.0, -2.0, 0.5], [0.0, -1.0, 4.0, 2.0], [9.0, 1.0, 
 
 
 def output(**about: Any) -> ModelOutput:
-    return ModelOutput(**{"logits": LOGITS, "labels": LABELS, "output": LOGITS, **about})
+    return ModelOutput(**{"logits": LOGITS, "labels": LABELS, "raw": LOGITS, **about})
 
 
 def assert_scores(target: Any, wanted: Any, **about: Any) -> None:
@@ -239,7 +239,7 @@ class TestArithmetic:
 
 class TestFunctions:
     def test_get_whatever_the_model_returned(self):
-        assert_scores(lambda out: out["deep"][0], [[1.0], [2.0], [3.0]], output={"deep": [torch.tensor([1.0, 2, 3])]})
+        assert_scores(lambda out: out["deep"][0], [[1.0], [2.0], [3.0]], raw={"deep": [torch.tensor([1.0, 2, 3])]})
 
     def test_one_column_is_one_number(self):
         assert_scores(lambda out: out[:, 1:2], LOGITS[:, 1:2])

@@ -77,7 +77,7 @@ class TestUncertain:
 
     @pytest.mark.parametrize("multilabel", [False, True])
     def test_the_entropy_of_any_network(self, multilabel):
-        output = ModelOutput(drawn(3, 4), multilabel=multilabel, output=drawn(3, 4))
+        output = ModelOutput(drawn(3, 4), multilabel=multilabel, raw=drawn(3, 4))
         wanted = [slow(drawn(3, 4)[None], "entropy", i, multilabel) for i in range(3)]
         close(Uncertain().evaluate(output).scores[:, 0], wanted)
 
@@ -105,7 +105,7 @@ class TestUncertain:
     @pytest.mark.parametrize("kind", ["aleatoric", "epistemic", "sample_variance"])
     def test_one_guess_does_not_disagree(self, kind):
         with pytest.raises(TargetError, match=rf"{kind} uncertainty is of several guesses"):
-            Uncertain(kind).evaluate(ModelOutput(drawn(3, 4), output=drawn(3, 4)))
+            Uncertain(kind).evaluate(ModelOutput(drawn(3, 4), raw=drawn(3, 4)))
 
     @pytest.mark.parametrize(
         "output",
@@ -114,7 +114,7 @@ class TestUncertain:
     )
     def test_not_every_network_expects_noise(self, output):
         with pytest.raises(TargetError, match="does not say how much noise"):
-            Uncertain("aleatoric_variance").evaluate(ModelOutput(drawn(3, 4), output=output))
+            Uncertain("aleatoric_variance").evaluate(ModelOutput(drawn(3, 4), raw=output))
 
     @pytest.mark.parametrize("target", [*map(Uncertain, [*KINDS, "aleatoric_variance"]), Certainty()], ids=str)
     def test_of_an_output_without_class_scores(self, target):
@@ -194,18 +194,18 @@ class TestCertainty:
     def test_stays_with_the_answer_that_it_was(self):
         before = noisy()
         after = parse_output(VQAOutput(-before.logits, None, before.raw.variance), 3)
-        fixed = Certainty().fixed(before)
+        fixed = Certainty().resolved(before)
         assert fixed.classes.tolist() == before.logits.argmax(1).tolist()
         close(fixed.evaluate(after).scores, Certainty(classes=before.logits.argmax(1)).evaluate(after).scores)
         assert not torch.allclose(fixed.evaluate(after).scores, Certainty().evaluate(after).scores)
-        assert Certainty(2).fixed(before).classes.tolist() == [2, 2, 2]
-        close(fixed.fixed(after).evaluate(after).scores, fixed.evaluate(after).scores)
+        assert Certainty(2).resolved(before).classes.tolist() == [2, 2, 2]
+        close(fixed.resolved(after).evaluate(after).scores, fixed.evaluate(after).scores)
 
     @pytest.mark.parametrize("some", [slice(1, 3), torch.tensor([2, 0])], ids=["slice", "index"])
     def test_of_some_samples(self, some):
         whole = noisy()
         part = parse_output(VQAOutput(whole.logits[some], None, whole.raw.variance[some]), 2)
-        for target in (Certainty(), Certainty(1), Certainty().fixed(whole)):
+        for target in (Certainty(), Certainty(1), Certainty().resolved(whole)):
             close(target.of_samples(some).evaluate(part).scores, target.evaluate(whole).scores[some])
 
     def test_noise_is_the_same_each_time_and_torchs_own_is_left(self):
@@ -258,5 +258,5 @@ class TestMaps:
 
 
 def test_guesses_are_told_from_other_outputs():
-    assert isinstance(of_guesses().output, MCSamples)
+    assert isinstance(of_guesses().raw, MCSamples)
     close(of_guesses().logits.softmax(1), drawn(5, 3, 4).softmax(-1).mean(0))

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import saywhy
-from saywhy.tasks.captioning.caption import generate_captions
+from saywhy.tasks.captioning.generate import generate_captions
 from saywhy.toybox import scene
 from saywhy.toybox.language import TYPES, questions
 from saywhy.toybox.language.truth import mentions

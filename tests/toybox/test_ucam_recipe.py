@@ -77,7 +77,7 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(base, known, asked, tmp_
 
 def test_what_is_measured_is_what_is_asked_one_by_one(base, known, asked):
     head = fresh(base, known).eval()
-    found = Judged(head, asked, guesses=5)
+    found = Judged(head, asked, num_samples=5)
     model = mc_dropout(saywhy.load(head, labels=ANSWERS), 5)
     place = 7
     scene, kind = int(found.scenes[place]), int(found.types[place])

@@ -36,13 +36,18 @@ class Explanation:
     score: str = "logit"
     methods: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
-    cards: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    diagnostics: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     shows: dict[str, str] = field(default_factory=dict)
-    certainty: tuple[Any, ...] = ()
-    words: tuple[int, ...] = ()
-    beside: bool = False
-    distances: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    uncertainty: Any = None
+    word_targets: tuple[int, ...] = ()
+    side_by_side: bool = False
+    map_distances: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+
+    @property
+    def explanation(self) -> "Explanation":
+        """It is the result of a task as well."""
+        return self
 
     def __getitem__(self, key: tuple[str, str]) -> Tensor:
         return self.maps[key]
@@ -56,7 +61,7 @@ def drawn(width: int, height: int, hue: int) -> Image.Image:
     return image
 
 
-def card(method: str, target: str) -> tuple[Diagnostic, ...]:
+def diagnostics_of(method: str, target: str) -> tuple[Diagnostic, ...]:
     return Diagnostic("Layout", "good", f"{method} {target} proved"), Diagnostic("Sign", "bad", "all against")
 
 
@@ -79,7 +84,7 @@ def explain(
     images = tuple(
         SourceImage(name, drawn(120, 80, 60 + 90 * i), (20.0, 0.0, 100.0, 80.0)) for i, name in enumerate(names)
     )
-    cards = {key: [[card(key[0], target) for target in targets]] * len(names) for key in maps}
+    diagnostics = {key: [[diagnostics_of(key[0], target) for target in targets]] * len(names) for key in maps}
     return Explanation(
         images=images,
         targets=[targets] * len(names),
@@ -91,7 +96,7 @@ def explain(
         classes=torch.full(shape, -1),
         methods=tuple(dict.fromkeys(method for method, _ in maps)),
         layers=tuple(dict.fromkeys(layer for _, layer in maps)),
-        cards=cards,
+        diagnostics=diagnostics,
         provenance={"model": "toybox:classifier", "parameters": {"steps": 50}, "gap": float("nan")},
     )
 

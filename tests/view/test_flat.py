@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import saywhy
 from saywhy import Explanation
 from saywhy.errors import InputError
+from saywhy.explanation import Metadata
 from saywhy.view import payload, sheet
 from saywhy.view.flat import AREA, MOST_SLICES, contact_sheet, flat, plot, slices_of
 
@@ -213,7 +214,7 @@ def test_what_is_not_held_cannot_be_drawn() -> None:
     e = explain(signal())
     bare = tuple(dataclasses.replace(p, values=None) for p in e.images)
     with pytest.raises(InputError, match="does not hold the input itself"):
-        flat(e._with(_images=lambda: bare))
+        flat(dataclasses.replace(e, metadata=Metadata(bare, e.diagnostics, e.provenance)))
 
 
 def test_maps_that_are_trained_through_can_be_drawn() -> None:

@@ -67,5 +67,5 @@ def test_what_is_shown_reaches_the_viewer_and_survives_a_file(tiny, tmp_path) ->
 
 def test_a_method_that_is_not_known_here_is_taken_for_evidence(tiny) -> None:
     e = saywhy.explain(tiny(), torch.rand(1, 3, 16, 16), target=0, relu=False)
-    other = e._with(methods=("elsewhere",), _maps={("elsewhere", "features"): e.maps})
+    other = e.with_maps({("elsewhere", "features"): e.maps})
     assert other.shows == {"elsewhere": "evidence"}

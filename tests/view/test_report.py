@@ -28,7 +28,7 @@ def data_in(page: str, name: str) -> object:
 
 def test_a_payload_is_json_and_holds_the_raw_maps(explanation):
     data = json.loads(json.dumps(payload(explanation), allow_nan=False))
-    assert data["format"] == "saywhy-view/1"
+    assert data["format"] == "saywhy-view/2"
     assert len(data["images"]) == 2
     maps = data["images"][1]["maps"]
     assert [(m["method"], m["layer"], m["target"]) for m in maps[:4]] == [

@@ -14,6 +14,7 @@ from PIL import Image
 
 from saywhy.uncertainty.report import RiskCoveragePoint, UncertaintyComponent, UncertaintyReport
 from saywhy.view import notebook_html, on_image, save_html
+from saywhy.view.album import save_album
 from saywhy.view.flat import Flat, contact_sheet
 from saywhy.view.overlay import heat_over
 from saywhy.view.scale import Scale
@@ -40,7 +41,7 @@ def show(browser, tmp_path) -> Iterator[Callable[..., Page]]:
 
 
 def test_words_of_a_sentence_are_buttons_above_the_image(show, explained):
-    spoken = replace(explained(targets=["a red mug", "a", "red", "mug"], probabilities=False), words=(1, 2, 3))
+    spoken = replace(explained(targets=["a red mug", "a", "red", "mug"], probabilities=False), word_targets=(1, 2, 3))
     page = show(spoken)
     assert page.errors() == []
     assert page.texts(".targets .target .words span") == ["a red mug"]
@@ -57,7 +58,7 @@ def test_words_of_a_sentence_are_buttons_above_the_image(show, explained):
 
 
 def test_only_words_are_all_there_is_to_choose(show, explained):
-    page = show(replace(explained(targets=["is", "there", "mug"]), words=(0, 1, 2)))
+    page = show(replace(explained(targets=["is", "there", "mug"]), word_targets=(0, 1, 2)))
     assert page.texts("figure .sentence .spoken") == ["is", "there", "mug"]
     assert page.shown(".targets") == []
     assert page.text("figure .title") == "is"
@@ -76,7 +77,7 @@ def test_opens_from_a_file_without_a_complaint(show, explanation):
 
 
 @pytest.mark.parametrize(
-    ("change", "card"),
+    ("change", "diagnostics"),
     [
         (lambda page: page.click("key 21.0"), "gradcam key proved"),
         (lambda page: page.choose("Method", "signed"), "signed mug proved"),
@@ -85,19 +86,19 @@ def test_opens_from_a_file_without_a_complaint(show, explanation):
     ],
     ids=["target", "method", "layer", "image"],
 )
-def test_a_choice_changes_the_image_the_card_and_is_said(show, explanation, change, card):
+def test_a_choice_changes_the_image_the_card_and_is_said(show, explanation, change, diagnostics):
     page = show(explanation)
     before = page.canvas()
-    assert "gradcam mug proved" in page.text(".card")
+    assert "gradcam mug proved" in page.text(".diagnostics")
     change(page)
     WebDriverWait(page.browser, 5).until(lambda _: page.text("[role=status]").startswith("Showing "))
     assert (page.canvas() != before).any()
-    assert card in page.text(".card")
+    assert diagnostics in page.text(".diagnostics")
     assert page.errors() == []
 
 
 def test_the_card_says_its_states_in_words(show, explanation):
-    words = show(explanation).text(".card")
+    words = show(explanation).text(".diagnostics")
     assert "Layout good" in words
     assert "Sign bad" in words
     assert "all against" in words
@@ -173,7 +174,7 @@ def test_targets_are_chosen_by_keyboard_and_keep_the_focus(show, explanation):
     page = show(explanation)
     page.run("document.querySelector('.target input').focus()")
     page.keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
-    assert "gradcam clock proved" in page.text(".card")
+    assert "gradcam clock proved" in page.text(".diagnostics")
     assert page.run("return document.activeElement.checked") is True
 
 
@@ -189,7 +190,7 @@ def test_two_maps_side_by_side_and_their_difference(show, explanation):
     assert values[:2] == pytest.approx([float(full[30, 70]) for full in fields], abs=1e-4)
     levels = [float(Scale.of(maps[t]).heat(full)[30, 70]) for t, full in enumerate(fields)]
     assert values[2] == pytest.approx(levels[1] - levels[0], abs=1e-4)
-    assert [card.text.split("?")[0] for card in page.shown(".card")] == [
+    assert [card.text.split("?")[0] for card in page.shown(".diagnostics")] == [
         "Can A be trusted",
         "Can B be trusted",
     ]
@@ -253,7 +254,7 @@ def test_no_width_scrolls_sideways(show, explained, width, compare):
     root = "document.documentElement"
     assert page.run(f"return [innerWidth, {root}.scrollWidth - {root}.clientWidth]") == [width, 0]
     find = "return [...document.querySelectorAll(arguments[0])].filter((e) => e.scrollWidth > e.clientWidth + 1)"
-    cut = [e for e in page.run(find, ".target, h1, .title, .card li") if e.is_displayed()]
+    cut = [e for e in page.run(find, ".target, h1, .title, .diagnostics li") if e.is_displayed()]
     assert [element.text for element in cut] == []
 
 
@@ -363,7 +364,7 @@ def test_it_works_in_a_notebooks_frame(browser, explanation, tmp_path):
     browser.switch_to.frame(browser.find_element("tag name", "iframe"))
     page = Page(browser)
     WebDriverWait(browser, 10).until(lambda _: page.run("return document.querySelector('figure canvas')?.width > 300"))
-    assert "gradcam mug proved" in page.text(".card")
+    assert "gradcam mug proved" in page.text(".diagnostics")
     assert page.errors() == []
     browser.switch_to.default_content()
 
@@ -418,13 +419,15 @@ def test_a_volume_is_read_in_voxels_on_every_slice(show):
     assert np.abs(canvas - expected)[~inside].mean() < 4
 
 
-def test_how_uncertain_the_answer_is_stands_beside_the_maps(show, explanation):
+def test_how_uncertain_the_answer_is_stands_beside_the_maps(browser, explained, tmp_path):
     bars = UncertaintyComponent("total", 1.25, "nats", 0.98), UncertaintyComponent("epistemic", 0.02, "nats", None)
     risk = RiskCoveragePoint(tuple(i / 200 for i in range(100)), 80, "a test")
     told = UncertaintyReport("mug", 0.36, bars, True, "It had better not answer.", 50, risk)
-    page = show(replace(explanation, certainty=(told, replace(told, abstains=None, text="?", risk=None))))
+    of = [("mug.png", told), ("key.png", replace(told, abstains=None, text="?", risk=None))]
+    results = [replace(explained(names=(name,)), uncertainty=report) for name, report in of]
+    page = visit(browser, save_album(results, tmp_path / "two.html", "two images"))
     assert page.text(".certainty h2") == "How uncertain is it?"
-    assert "mug, 36 %, 50 guesses" in page.text(".certainty")
+    assert "mug, 36 %, 50 Monte Carlo samples" in page.text(".certainty")
     assert "above 98 % of a test" in page.text(".certainty")
     assert len(page.texts(".certainty meter")) == 1  # of what was measured alone
     assert page.texts(".certainty .bad") == ["✕\nIt had better not answer."]
@@ -449,7 +452,7 @@ def test_nothing_is_said_of_certainty_where_nobody_asked(show, explanation):
 def captions(explained):
     """Three captions of every image, whose maps differ by 0.25 and 1.5."""
     said = explained(targets=["a red mug", "a mug and a key", "a key"], probabilities=False)
-    return replace(said, beside=True, distances={("gradcam", "layer3"): torch.tensor([[0.25], [1.5]])})
+    return replace(said, side_by_side=True, map_distances={("gradcam", "layer3"): torch.tensor([[0.25], [1.5]])})
 
 
 def test_alternatives_are_seen_side_by_side_and_are_buttons(show, captions):

@@ -308,9 +308,9 @@ def _rows(
     known = [some or [everywhere] for some in objects]  # what is measured there is left out again
     masks, boxes = [[mask_of(some, image) for some in known]], [[[t.box for t in some] for some in known]]
     first = settings.methods[0]
-    of_first = EvaluationContext(explanation, first, explanation._first_layer(first), masks, boxes, seed=seed)
+    of_first = EvaluationContext(explanation, first, explanation.first_layer(first), masks, boxes, seed=seed)
     for method in settings.methods:
-        judge = of_first.at(method, explanation._first_layer(method))
+        judge = of_first.at(method, explanation.first_layer(method))
         shown = {method: judge.maps}
         if method == first:  # maps of chance are of the first method's grid
             shown |= {name: judge.baseline(name) for name in CLASS_AGNOSTIC_BASELINES}

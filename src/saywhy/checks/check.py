@@ -330,7 +330,7 @@ class _Tests:
             text = "; ".join(f"{fact.name}: {fact.text}" for fact in bad) or "its card holds nothing bad"
             return Test("sound", not bad, float(len(bad)), 0, text)
 
-        return [[test(card) for card in row] for row in self.explanation.cards[self.method, self.layer]]
+        return [[test(card) for card in row] for row in self.explanation.diagnostics[self.method, self.layer]]
 
     def faithful(self) -> Tested:
         """Whether the score falls where the map says."""
@@ -393,7 +393,7 @@ class _Tests:
 
     def adds_up(self) -> Tested:
         """Whether its parts are the change of the score, where the method says so."""
-        completeness_error = self.explanation._completeness_errors.get((self.method, self.layer))
+        completeness_error = self.explanation.completeness_errors.get((self.method, self.layer))
         if completeness_error is None:
             return self._none("adds up", "the method does not claim to add up")
         size = completeness_error.detach().cpu().double().abs()
@@ -474,5 +474,5 @@ def _agreement(judge: EvaluationContext) -> dict[str, Scores]:
     if judge.maps.ndim != 4:
         return {}
     own = on_grid(judge.explanation[judge.method, judge.layer]).flatten(2)
-    others = judge.explanation._again().explain(methods=[name for name in OTHERS if name != judge.method])
+    others = judge.explanation.explainer.explain(methods=[name for name in OTHERS if name != judge.method])
     return {name: rank_correlation(on_grid(others[name]).flatten(2), own) for name in others.methods}

@@ -17,7 +17,7 @@ MOST = 60
 
 
 def caption(
-    source: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
+    image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
     model: ModelName = "toybox:captioner",
     weights: Weights = None,
     text: Annotated[
@@ -42,13 +42,10 @@ def caption(
 ) -> None:
     """Caption an image, and see why every word was said."""
     from saywhy.models import load
-    from saywhy.tasks.captioning.caption import (
-        DIVERSITY_PENALTY,
-        explain_captions,
-        generate_captions,
-        generate_diverse_captions,
-    )
+    from saywhy.progress import reported_to
     from saywhy.tasks.captioning.caption import caption as explained
+    from saywhy.tasks.captioning.caption import diverse_captions
+    from saywhy.tasks.captioning.generate import DIVERSITY_PENALTY
 
     if diverse is not None and text is not None:
         raise InputError("--diverse is of what the model says itself; --text is a caption of yours. Give one of them.")
@@ -63,32 +60,35 @@ def caption(
         steps.now(f"loading {model}")
         loaded = load(model, weights)
         steps.done()
-        steps.now(f"looking at {source.name}")
-        if shape is not None:
-            variants = generate_diverse_captions(
-                loaded, source, *shape, DIVERSITY_PENALTY if diversity_penalty is None else diversity_penalty
-            )[0]
-            said = [one.text for one in variants]
-            found = explain_captions(loaded, source, said, method or "gradcam", **settings)
-        else:
-            said = [text] if text is not None else generate_captions(loaded, source, count)[0]
-            found = explained(loaded, source, said[0], method or "gradcam", **settings)
+        steps.now(f"captioning {image.name}")
+        found: Any
+        with reported_to(steps.within(f"captioning {image.name}")):
+            if shape is not None:
+                penalty = DIVERSITY_PENALTY if diversity_penalty is None else diversity_penalty
+                found = diverse_captions(
+                    loaded, image, *shape, method or "gradcam", diversity_penalty=penalty, **settings
+                )
+            else:
+                found = explained(loaded, image, text, method or "gradcam", count=count, **settings)
         steps.done()
-    distances = {method: float(apart) for (method, _), apart in found.distances.items()}
     paths = write([found])
+    said = [one.text for one in found.diverse] if shape is not None else list(found.captions) or [text]
+    distances = {}
+    if shape is not None:
+        distances = {method: float(apart) for (method, _), apart in found.map_distances.items()}
     if as_json:
-        told: dict[str, Any] = {"captions": said}
+        about: dict[str, Any] = {"captions": said}
         if shape is not None:
-            told |= {"variants": [asdict(one) for one in variants], "map_distance": distances}
-        print(json.dumps({**told, **record(found)}, indent=1, ensure_ascii=False))
+            about |= {"variants": [asdict(one) for one in found.diverse], "map_distance": distances}
+        print(json.dumps({**about, **record(found.explanation)}, indent=1, ensure_ascii=False))
     else:
-        screen.unknown_words(loaded, said[0])
+        screen.unknown_words(loaded, str(said[0]))
         if shape is not None:
             print("group  log-probability a word  caption")
-            print("\n".join(f"{one.group + 1:5}  {one.score:22.3f}  {one.text}" for one in variants))
+            print("\n".join(f"{one.group + 1:5}  {one.score:22.3f}  {one.text}" for one in found.diverse))
         else:
-            print("\n".join(said))
-        print_table([found])
+            print("\n".join(map(str, said)))
+        print_table([found.explanation])
         if shape is not None and len(set(said)) < len(said):
             screen.say(f"{len(said)} captions, {len(set(said))} of them different.")
         for one, apart in distances.items():

@@ -16,7 +16,7 @@ PAGE = Path("check.html")
 
 
 def check(
-    source: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
+    image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     question: Annotated[
@@ -47,9 +47,9 @@ def check(
         steps.now(f"loading {model}")
         loaded = load(model, weights)
         steps.done()
-        steps.now(f"explaining {source.name}")
+        steps.now(f"explaining {image.name}")
         wanted = [parse_target(text, loaded.labels) for text in target or []]
-        inputs = source if question is None else loaded.asked(source, question)
+        inputs = image if question is None else loaded.asked(image, question)
         explanation = explain(loaded, inputs, wanted or None, method, layer, seed=seed, **parameters)
         steps.done()
         steps.now("checking")

@@ -97,7 +97,7 @@ def _asked(model: "Model", file: Path) -> "list[Chapter]":
     """A question about the colour of something in the scene, its answers, and its words."""
     from saywhy.explain import explain
     from saywhy.targets import Top
-    from saywhy.tasks.vqa.ask import word_ablation
+    from saywhy.tasks.vqa.word_ablation import word_ablation
     from saywhy.toybox import scene
     from saywhy.toybox.language import questions
     from saywhy.view.story import Chapter
@@ -108,7 +108,9 @@ def _asked(model: "Model", file: Path) -> "list[Chapter]":
     text = ASKED.format(question=question, answer=answers.targets[0][0])
     return [
         Chapter("Ask it something", text, [answers]),
-        Chapter("What does every word of the question do?", WORDS, [word_ablation(model, inputs, method=SPOKEN[:2])]),
+        Chapter(
+            "What does every word of the question do?", WORDS, [word_ablation(model, file, question, method=SPOKEN[:2])]
+        ),
     ]
 
 
@@ -118,4 +120,4 @@ def _said(model: "Model", file: Path) -> "Chapter":
     from saywhy.view.story import Chapter
 
     found = caption(model, file, method=SPOKEN, relu=False)
-    return Chapter("Let it describe the image", SAID.format(sentence=found.targets[0][0]), [found])
+    return Chapter("Let it describe the image", SAID.format(sentence=found.caption), [found])

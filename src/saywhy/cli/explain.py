@@ -150,13 +150,13 @@ def parameters_of(method: Sequence[str], given: Sequence[str] | None) -> dict[st
     Raises:
         MethodError: no such method, or none of them has the parameter.
     """
-    from saywhy.explainer.runner import resolve_methods
+    from saywhy.explainer.config import resolve_methods
 
     return resolve_methods(list(method), dict(map(parameter_of, given or [])))[1]
 
 
 def writer_of(output: Path | None, count: int, as_json: bool) -> Any:
-    """What to do with the explanations, decided before the work so that a mistake costs nothing."""
+    """What to do with the results, decided before the work so that a mistake costs nothing."""
     if output is None and as_json:
         return lambda _: []
     path = output or PAGE
@@ -199,7 +199,9 @@ def _file_names(explanations: Sequence[Any]) -> list[str]:
 def print_table(explanations: Sequence[Any]) -> None:
     kind = explanations[0].score
     numbers = ("probability", "score" if kind == "logit" else f"score ({kind})", "peak x, y")
-    table = screen.table("image", "answer", *numbers, "method", "layer", "card", right=numbers, whole=("method",))
+    table = screen.table(
+        "image", "answer", *numbers, "method", "layer", "diagnostics", right=numbers, whole=("method",)
+    )
     last = None
     for row in (r for e in explanations for r in record(e)["maps"]):
         peak = row["peak"]
@@ -214,13 +216,13 @@ def print_table(explanations: Sequence[Any]) -> None:
             "none" if peak is None else f"{int(peak[0])}, {int(peak[1])}",
             row["method"],
             row["layer"],
-            _verdict(row["card"]),
+            _verdict(row["diagnostics"]),
         )
     screen.show(table)
 
 
-def _verdict(card: Sequence[dict[str, str]]) -> str:
-    worst = next((fact for state in ("bad", "warning") for fact in card if fact["state"] == state), None)
+def _verdict(diagnostics: Sequence[dict[str, str]]) -> str:
+    worst = next((one for state in ("bad", "warning") for one in diagnostics if one["state"] == state), None)
     return "good" if worst is None else f"{worst['state']}: {worst['name']}"
 
 
@@ -244,16 +246,16 @@ def record(explanation: Any) -> dict[str, Any]:
                     "grid": list(explanation[method, layer].shape[2:]),
                     "peak": explanation.peak(0, t, **place),
                     "box": explanation.box(0, t, **place),
-                    "card": [
-                        {"name": f.name, "state": f.state, "text": f.text}
-                        for f in explanation.cards[method, layer][0][t]
+                    "diagnostics": [
+                        {"name": d.name, "state": d.state, "text": d.text}
+                        for d in explanation.diagnostics[method, layer][0][t]
                     ],
                 }
             )
     return {
         "image": source.name,
         "size": list(source.image.size),
-        "seen": list(source.crop_box),
+        "crop_box": list(source.crop_box),
         "score": explanation.score,
         "maps": maps,
         "provenance": explanation.provenance,

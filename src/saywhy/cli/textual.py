@@ -12,7 +12,7 @@ from saywhy.cli.expression import parse_target
 
 
 def textual(
-    source: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
+    image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     target: Annotated[
@@ -37,9 +37,9 @@ def textual(
         steps.now(f"loading {model}")
         loaded = load(model, weights)
         steps.done()
-        steps.now(f"explaining {source.name}")
+        steps.now(f"explaining {image.name}")
         wanted = [parse_target(text, loaded.labels) for text in target or []]
-        found = explained(loaded, source, wanted or None, layer, count=count, concepts=concepts, folder=folder)
+        found = explained(loaded, image, wanted or None, layer, count=count, concepts=concepts, folder=folder)
         steps.done()
     if as_json:
         print(json.dumps([_record(one) for row in found.words for one in row], indent=1, ensure_ascii=False))

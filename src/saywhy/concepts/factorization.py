@@ -1,7 +1,7 @@
 """What a layer knows of a set of images, as a few concepts: deep feature factorization."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,10 +13,12 @@ from saywhy.engine.layout import Layout
 from saywhy.engine.replay import Replay
 from saywhy.engine.trace import Candidate
 from saywhy.errors import InputError
-from saywhy.explainer.runner import Request
+from saywhy.explainer.config import ExplainConfig
+from saywhy.explainer.prepare import prepare
+from saywhy.explainer.runner import Runner
 from saywhy.images import SourceImage
-from saywhy.models import Model, load
-from saywhy.models.inputs import Batch, as_batch
+from saywhy.models import Model
+from saywhy.models.inputs import Batch
 from saywhy.output import ModelOutput
 from saywhy.progress import counted
 from saywhy.shapes import LINEAR, at_least_float32
@@ -135,18 +137,9 @@ def factorize(
             raise InputError(f"{what} must be a whole number of at least 1, got {value!r}.")
     if names is not None and (isinstance(names, str) or len(names) != concepts):
         raise InputError(f"names must be a list of {concepts}, one for each concept, got {names!r}.")
-    known = model if isinstance(model, Model) else load(model)
-    request = Request(
-        model=known,
-        target=as_target(None),
-        methods=(),
-        layer=layer,
-        layout=layout,
-        output=output if output is not None else known.output,
-        seed=seed,
-    )
-    batch = as_batch(known, images)
-    A, candidate = activations(request, batch, batch_size)
+    config = ExplainConfig(as_target(None), layer=layer, layout=layout, output=output, seed=seed)
+    runner, batch = prepare(model, images, config)
+    A, candidate = activations(runner, batch, batch_size)
     rows = A.movedim(1, -1).flatten(0, -2).double()  # (image and position, channel)
     lowest = rows.amin(0) if shift else torch.zeros(rows.shape[1], dtype=rows.dtype, device=rows.device)
     rows = (rows - lowest).clamp_min(0)
@@ -160,11 +153,11 @@ def factorize(
     H, W, error = factors(rows, concepts, rounds=rounds)
     maps = H.unflatten(0, (len(A), *A.shape[2:])).movedim(-1, 1).to(A)
     embeddings = (W + lowest).to(A)
-    scores = _answers(request, batch, candidate, embeddings)
+    scores = _answers(runner, batch, candidate, embeddings)
     return Concepts(
         maps=maps,
         concepts=embeddings,
-        names=tuple(map(str, names)) if names is not None else _named(request, scores, concepts),
+        names=tuple(map(str, names)) if names is not None else _named(runner, scores, concepts),
         scores=scores,
         error=error,
         layer=candidate.name,
@@ -173,17 +166,17 @@ def factorize(
     )
 
 
-def activations(request: Request, batch: Batch, size: int) -> tuple[Tensor, Candidate]:
+def activations(runner: Runner, batch: Batch, size: int) -> tuple[Tensor, Candidate]:
     """What the request's layer gives for all samples, [sample, channel, *space], ``size`` samples at a time."""
     found: list[Tensor] = []
     candidate: Candidate | None = None
     with counted("running the model", batch.size) as advance:
         for start in range(0, batch.size, size):
             part = batch.of_samples(slice(start, start + size))
-            captured, _, (here,) = request.capture(part)
+            captured, _, (here,) = runner.capture(part)
             # The layer of the first part is that of all.
             if candidate is None:
-                candidate, request = here, replace(request, layer=here.name)
+                candidate, runner = here, runner.with_config(layer=here.name)
             (A,) = captured.activations.values()
             found.append(at_least_float32(A))
             advance(part.size)
@@ -254,23 +247,23 @@ def _updated(factor: Tensor, gram: Tensor, products: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def _answers(request: Request, batch: Batch, candidate: Candidate, embeddings: Tensor) -> Tensor | None:
+def _answers(runner: Runner, batch: Batch, candidate: Candidate, embeddings: Tensor) -> Tensor | None:
     """Class scores [concept, class] where the layer gives nothing but one concept, everywhere; None without classes."""
 
     def logits(output: Any) -> Tensor:
         samples = next(t.shape[0] for t in tree.tensors(output) if t.ndim)
-        return request.answer(samples, output).logits
+        return runner.model_output(samples, output).logits
 
-    replay = Replay(request.model.module, batch.of_samples(slice(0, 1)).inputs, candidate.watched(), logits)
+    replay = Replay(runner.model.module, batch.of_samples(slice(0, 1)).inputs, candidate.watched(), logits)
     shape = replay.activations.shape
     everywhere = embeddings.view(*embeddings.shape, *[1] * (len(shape) - 2)).expand(len(embeddings), *shape[1:])
     scores = at_least_float32(replay.scores(everywhere.to(replay.activations)))
     return scores if scores.shape[1] else None
 
 
-def _named(request: Request, scores: Tensor | None, count: int) -> tuple[str, ...]:
+def _named(runner: Runner, scores: Tensor | None, count: int) -> tuple[str, ...]:
     """Each concept by the two classes of highest score, or by its number."""
     if scores is None:
         return tuple(f"concept {k}" for k in range(count))
-    label = ModelOutput(scores, request.model.labels).label
+    label = ModelOutput(scores, runner.model.labels).label
     return tuple(" / ".join(map(label, row.topk(min(2, len(row))).indices.tolist())) for row in scores)

@@ -4,7 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from saywhy.engine.layout import Layout
 from saywhy.engine.trace import Candidate
 from saywhy.errors import ImageError, InputError, SaywhyWarning
-from saywhy.explainer.runner import Request
+from saywhy.explainer.config import ExplainConfig
+from saywhy.explainer.prepare import prepare
+from saywhy.explainer.runner import Runner
 from saywhy.images import Box, images_in, read_image
-from saywhy.models import Model, load
+from saywhy.models import Model
 from saywhy.models.inputs import as_batch
 from saywhy.output import ScoreKind
 from saywhy.progress import counted
@@ -178,18 +180,9 @@ def textual(
     if folder is not None and not Path(folder).is_dir():
         raise InputError(f"folder must be a folder of images, and '{os.fspath(folder)}' is none.")
     files = list(images_in([folder])) if folder is not None else []
-    known = model if isinstance(model, Model) else load(model)
-    request = Request(
-        model=known,
-        target=as_target(target),
-        methods=(),
-        layer=layer,
-        layout=layout,
-        score=score,
-        output=output if output is not None else known.output,
-    )
-    batch = as_batch(known, inputs)
-    captured, target_scores, (candidate,) = request.capture(batch)
+    config = ExplainConfig(as_target(target), layer=layer, layout=layout, score=score, output=output)
+    runner, batch = prepare(model, inputs, config)
+    captured, target_scores, (candidate,) = runner.capture(batch)
     (G,) = captured.gradients().values()
     weights = at_least_float32(G).flatten(3).mean(3).detach().cpu()  # (batch, target, channel)
     beyond = [index for index in named if index >= weights.shape[2]]
@@ -200,7 +193,7 @@ def textual(
         )
     ranked = [[_ends(row, count) for row in sample] for sample in weights]
     wanted = sorted({index for sample in ranked for ends in sample for some in ends for index in some})
-    seen = maximally_activating(request, candidate, files, wanted, examples) if files else {}
+    seen = maximally_activating(runner, candidate, files, wanted, examples) if files else {}
     images = batch.images()
 
     def described(indices: Sequence[int], own: Tensor) -> tuple[Channel, ...]:
@@ -277,25 +270,25 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def maximally_activating(
-    request: Request, candidate: Candidate, files: Sequence[Path], channels: Sequence[int], count: int
+    runner: Runner, candidate: Candidate, files: Sequence[Path], channels: Sequence[int], count: int
 ) -> dict[int, tuple[Example, ...]]:
     """The images that excite each channel most, by its largest activation; those it does not answer to are left out.
 
     Raises:
         ImageError: none of the files can be read.
     """
-    request = replace(request, target=as_target(None), layer=candidate.name)
+    runner = runner.with_config(target=as_target(None), layer=candidate.name)
     found: dict[int, list[Example]] = {index: [] for index in channels}
     failed: list[str] = []
     with counted("looking at images", len(files)) as advance:
         for file in files:
             advance(1)
             try:
-                batch = as_batch(request.model, file)
+                batch = as_batch(runner.model, file)
             except ImageError as error:  # one damaged image does not stop the others
                 failed.append(str(error))
                 continue
-            captured, _, _ = request.capture(batch)
+            captured, _, _ = runner.capture(batch)
             (A,) = captured.activations.values()
             (source,) = batch.images()
             for index in channels:

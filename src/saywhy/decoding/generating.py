@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from saywhy.decoding.step import LogProbabilities, Rows, whole
+from saywhy.decoding.step import LogProbabilities, Rows, State, Step, whole
 from saywhy.errors import InputError, ModelError, SaywhyWarning
 from saywhy.shapes import at_least_float32
 
@@ -33,8 +33,8 @@ class Generation:
             configuration suppresses.
     """
 
-    step: "_Step"
-    state: "_Said"
+    step: Step
+    state: State
     start: Int[Tensor, " batch"]
     end: int
     suppress_tokens: tuple[int, ...] = ()

@@ -198,11 +198,11 @@ class EvaluationContext:
 
     @cached_property
     def _runners(self) -> Callable[[str], ModelRunner]:
-        again, made = self.explanation._again().of(self.method), {}
+        again, made = self.explanation.explainer.of(self.method), {}
 
         def runner(score: Any) -> ModelRunner:
             if score not in made:
-                made[score] = replace(again.runner(score), seed=self.seed)
+                made[score] = replace(again.model_runner(score), seed=self.seed)
             return made[score]
 
         return runner
@@ -331,7 +331,7 @@ def measure(
             f"{', '.join(names)} has no parameter '{unknown[0]}'. Parameters: {', '.join(known) or 'none'}."
         )
     method = method or explanation.methods[0]
-    judge = EvaluationContext(explanation, method, layer or explanation._first_layer(method), masks, boxes, seed=seed)
+    judge = EvaluationContext(explanation, method, layer or explanation.first_layer(method), masks, boxes, seed=seed)
     found = {}
     for metric in chosen:
         own = {name: value for name, value in parameters.items() if name in metric.parameters}

@@ -108,7 +108,7 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
     """
     if not math.isfinite(shift) or not shift:
         raise InputError(f"shift is a share of the image's range, other than 0, got {shift!r}.")
-    again, own = explanation._again().of(method), rows_of(explanation[method, layer])
+    again, own = explanation.explainer.of(method), rows_of(explanation[method, layer])
     others = [_shifted(again.sample(sample), shift)[method, layer] for sample in range(len(own))]
     return _relative((rows_of(torch.cat(others)) - own).norm(dim=-1), own)
 
@@ -117,7 +117,7 @@ def _shifted(again: Rerunner, shift: float) -> "Explanation":
     """The explanation of one image with another zero, by a network that has that zero."""
     image = tree.image_tensor(again.batch.inputs).detach()
     offset = shift * _range(image).squeeze()
-    with undoing_shift(again.request.model.module, offset) as network:
+    with undoing_shift(again.runner.model.module, offset) as network:
         return again.explain(image + offset, network)
 
 
@@ -127,7 +127,7 @@ def _noisy(explanation: Any, method: str, layer: str, radius: float, num_samples
         raise InputError(f"radius is a share of the image's range, above 0, got {radius!r}.")
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise InputError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
-    again, generator = explanation._again().of(method), torch.Generator().manual_seed(seed)
+    again, generator = explanation.explainer.of(method), torch.Generator().manual_seed(seed)
     image = tree.image_tensor(again.batch.inputs).detach()
     size, found = radius * _range(image), []
     with counted("adding noise", num_samples) as advance:

@@ -93,13 +93,13 @@ def randomized_maps(
     """
     if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
         raise InputError(f"stages must be a whole number of at least 1, got {stages!r}.")
-    again, found = explanation._again().of(method), []
+    again, found = explanation.explainer.of(method), []
     shares = [stage / stages for stage in range(1, stages + 1)]
     with warnings.catch_warnings(), counted("forgetting", stages * again.batch.size) as advance:
         warnings.simplefilter("ignore", SaywhyWarning)  # a network that knows nothing may well have an empty map
         for index in range(again.batch.size):  # one by one: statistics that are measured anew are those of one image
             one, of_one = again.sample(index), []
-            for network in cascading_randomization(one.request.model.module, one.batch.inputs, shares, seed):
+            for network in cascading_randomization(one.runner.model.module, one.batch.inputs, shares, seed):
                 of_one.append(one.explain(module=network)[method, layer].detach())
                 advance(1)
             found.append(of_one)
@@ -128,7 +128,7 @@ def data_randomization(
             "data-randomization compares with a network of the same architecture that was trained on labels in random "
             "order: give other=."
         )
-    found = explanation._again().of(method).explain(module=unwrapped(network))
+    found = explanation.explainer.of(method).explain(module=unwrapped(network))
     return rank_correlation(rows_of(found[method, layer]), rows_of(explanation[method, layer])).abs()
 
 
@@ -145,7 +145,7 @@ def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
     Raises:
         InputError: no target is a class, or the network knows one class only.
     """
-    runner_up = explanation._again().of(method).runner_up()
+    runner_up = explanation.explainer.of(method).runner_up()
     found = rank_correlation(rows_of(runner_up[method, layer]), rows_of(explanation[method, layer]))
     return found.masked_fill(explanation.classes < 0, math.nan)
 
@@ -162,6 +162,6 @@ def completeness_error(explanation: "Explanation", method: str, layer: str) -> S
     Raises:
         InputError: the method keeps no such account (only path methods do).
     """
-    if (method, layer) not in explanation._completeness_errors:
+    if (method, layer) not in explanation.completeness_errors:
         raise InputError(f"'{method}' at '{layer}' adds up to nothing that could be known. Path methods do.")
-    return explanation._completeness_errors[method, layer].detach().cpu().double().abs()
+    return explanation.completeness_errors[method, layer].detach().cpu().double().abs()

@@ -41,10 +41,32 @@ class Batch:
         index = torch.arange(self.size, device=tree.image_tensor(self.inputs).device)[some]
         return Batch(tree.select(self.inputs, index), lambda: self.images()[some])
 
+    def with_texts(self, model: Model, texts: Sequence[str]) -> "Batch":
+        """The first image with each of several texts: one sample a text. The image is not read again.
+
+        Raises:
+            InputError: the model takes no words, or a text has none that it knows.
+        """
+        image_name, text_name = model.image_and_text_names()
+        image = tree.image_tensor(self.inputs)[:1]
+        index = torch.zeros(len(texts), dtype=torch.long, device=image.device)
+        words = model.texts[text_name](list(texts)).to(model.device)
+
+        def images() -> tuple[SourceImage, ...]:
+            original = self.images()[0]
+            name = original.name.partition(SEPARATOR)[0]
+            return tuple(replace(original, name=f"{name}{SEPARATOR}{text}") for text in texts)
+
+        return Batch({image_name: image[index], text_name: words}, images)
+
     @property
     def space(self) -> tuple[int, ...]:
         """(height, width) of the network's image in pixels."""
         return tuple(tree.image_tensor(self.inputs).shape[2:])
+
+
+SEPARATOR = " · "
+"""Between the name of an image and the text beside it."""
 
 
 def as_batch(model: Model, given: Any) -> Batch:
@@ -53,7 +75,8 @@ def as_batch(model: Model, given: Any) -> Batch:
     Args:
         model: with its preprocessing.
         given: a path, PIL image or numpy array, or a list of them; a tensor [3, height, width] or
-            [batch, 3, height, width]; a tuple of positional or a dict of keyword arguments that hold tensors.
+            [batch, 3, height, width]; a tuple of positional or a dict of keyword arguments that hold tensors; or a
+            batch, which is taken as it is.
 
     Raises:
         InputError: it is none of these, is empty, holds NaN, or the model has no preprocessing for images.
@@ -61,6 +84,8 @@ def as_batch(model: Model, given: Any) -> Batch:
         ModelError, GradientError: the network's weights have no values yet, or let no gradient through.
     """
     check_usable(model.module)
+    if isinstance(given, Batch):
+        return given
     if _is_image(given):
         return _of_images(model, [given])
     if isinstance(given, list | tuple) and given and all(_is_image(part) for part in given):
@@ -211,7 +236,7 @@ def _of_images_and_words(model: Model, arguments: Mapping[str, Any]) -> Batch:
     def shown() -> tuple[SourceImage, ...]:
         originals = images.images()
         return tuple(
-            replace(originals[i], name=" · ".join([originals[i].name, *(some[n] for some in said.values())]))
+            replace(originals[i], name=SEPARATOR.join([originals[i].name, *(some[n] for some in said.values())]))
             for n, i in enumerate(index.tolist())
         )
 

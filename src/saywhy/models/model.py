@@ -69,14 +69,22 @@ class Model:
         Raises:
             InputError: the network takes no words, or words under several names.
         """
+        image_name, text_name = self.image_and_text_names()
+        return {image_name: image, text_name: words}
+
+    def image_and_text_names(self) -> tuple[str, str]:
+        """What the network calls the image and the words.
+
+        Raises:
+            InputError: the network takes no words, or words under several names.
+        """
         if len(self.texts) != 1:
             raise InputError(
                 f"{self.name} takes no words beside an image. Give a model that does; one of your own says how its "
                 "words are read under the name texts (saywhy.models.Model)."
             )
-        (spoken,) = self.texts
-        seen = next(name for name in takes(self.module) if name != spoken)
-        return {seen: image, spoken: words}
+        (text_name,) = self.texts
+        return next(name for name in takes(self.module) if name != text_name), text_name
 
     def unknown(self, words: str) -> tuple[str, ...]:
         """The words that the vocabulary does not have, as far as it says so (an ``unknown`` beside its reader)."""

@@ -1,5 +1,6 @@
 """How certain one answer is, in words and bars: beside what is usual, and whether it should be given at all."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -97,6 +98,18 @@ class UncertaintyReport:
     text: str
     num_samples: int
     risk: "RiskCoveragePoint | None" = None
+
+    @staticmethod
+    def of(fields: Mapping[str, Any]) -> "UncertaintyReport":
+        """The report of ``dataclasses.asdict``, also after JSON has made lists of tuples."""
+        risk = fields.get("risk")
+        return UncertaintyReport(
+            **{
+                **fields,
+                "components": tuple(UncertaintyComponent(**one) for one in fields["components"]),
+                "risk": risk and RiskCoveragePoint(**{**risk, "curve": tuple(risk["curve"])}),
+            }
+        )
 
     def record(self) -> dict[str, Any]:
         """For programs."""

@@ -6,11 +6,11 @@ from pathlib import Path
 from saywhy.errors import InputError
 from saywhy.io.atomic import atomic_write
 from saywhy.view.payload import Payload, payload
-from saywhy.view.protocols import ExplanationLike
+from saywhy.view.protocols import ExplanationLike, TaskResultLike
 from saywhy.view.report import report_html
 
 
-def album(explanations: Sequence[ExplanationLike], title: str) -> Payload:
+def album(explanations: Sequence[ExplanationLike | TaskResultLike], title: str) -> Payload:
     """One payload of all images of all explanations, in their order; provenance is a list, one entry each."""
     if not explanations:
         raise InputError("there is no explanation to show")
@@ -24,7 +24,7 @@ def album(explanations: Sequence[ExplanationLike], title: str) -> Payload:
     }
 
 
-def save_album(explanations: Sequence[ExplanationLike], path: str | Path, title: str) -> Path:
+def save_album(explanations: Sequence[ExplanationLike | TaskResultLike], path: str | Path, title: str) -> Path:
     """Write several explanations as one self-contained page, whole or not at all; returns the path."""
     page = report_html(album(explanations, title))
     with atomic_write(path) as temporary:

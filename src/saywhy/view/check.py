@@ -95,7 +95,7 @@ def _left(value: float) -> str:
 def _drawn(check: "Check", maps: Any) -> ExplanationLike:
     """The explanation with these maps alone; signals and volumes as images."""
     method, layer = check.method, check.layer
-    return flat(check.explanation._with(methods=(method,), layers=(layer,), _maps={(method, layer): maps.detach()}))
+    return flat(check.explanation.with_maps({(method, layer): maps.detach()}))
 
 
 def _test(test: Any) -> dict[str, Any]:

@@ -70,14 +70,12 @@ class Flat:
     classes: Tensor
     scores: Tensor
     score: str
-    words: Sequence[int]
     probabilities: Tensor | None
     images: tuple[Drawing, ...]
-    cards: Mapping[tuple[str, str], Sequence[Sequence[Sequence[DiagnosticLike]]]]
+    diagnostics: Mapping[tuple[str, str], Sequence[Sequence[Sequence[DiagnosticLike]]]]
     shows: Mapping[str, str]
     provenance: Mapping[str, Any]
     maps: Mapping[tuple[str, str], Tensor]
-    certainty: Sequence[Any] = ()
 
     def __getitem__(self, key: tuple[str, str]) -> Tensor:
         return self.maps[key]
@@ -105,11 +103,9 @@ def flat(explanation: ExplanationLike) -> ExplanationLike:
         classes=explanation.classes,
         scores=explanation.scores,
         score=explanation.score,
-        words=explanation.words,
-        certainty=getattr(explanation, "certainty", ()),
         probabilities=explanation.probabilities,
         images=tuple(draw(values, name) for values, name in zip(inputs, names, strict=True)),
-        cards=explanation.cards,
+        diagnostics=explanation.diagnostics,
         shows=explanation.shows,
         provenance=explanation.provenance,
         maps={key: unfold(stack, inputs[0].shape[1:]) for key, stack in maps.items()},

@@ -38,7 +38,7 @@ class LegendText:
     layer: str = ""
     image: str = ""
     notes: tuple[str, ...] = ()
-    card: tuple[str, ...] = ()
+    diagnostics: tuple[str, ...] = ()
     shows: str = "evidence"
 
     def lines(self) -> list[str]:
@@ -52,7 +52,7 @@ class LegendText:
             "" if self.probability is None else f"probability {percent(self.probability)}",
         ]
         place = f"{self.method} at {self.layer}" if self.method and self.layer else self.method or self.layer
-        texts = [" · ".join(filter(None, numbers)), place, self.image, *self.notes, *self.card]
+        texts = [" · ".join(filter(None, numbers)), place, self.image, *self.notes, *self.diagnostics]
         return [text for text in texts if text]
 
 

@@ -19,15 +19,23 @@ from saywhy.errors import InputError
 from saywhy.geometry import CropBox, Grid, Tiles, as_grid, box, peak, scaled, whole
 from saywhy.view.colour import DIVERGING, SEQUENTIAL, colour_table
 from saywhy.view.flat import flat
-from saywhy.view.protocols import DiagnosticLike, ExplanationLike, SourceImageLike, grids
+from saywhy.view.protocols import (
+    DiagnosticLike,
+    ExplanationLike,
+    Notes,
+    SourceImageLike,
+    TaskResultLike,
+    grids,
+    with_notes,
+)
 
-FORMAT = "saywhy-view/1"
+FORMAT = "saywhy-view/2"
 LONGEST_SIDE = 1600
 """Pixels; larger images are reduced for display only."""
 
 
 class DiagnosticEntry(TypedDict):
-    """One line of a validity card."""
+    """One diagnostic of a map."""
 
     name: str
     state: str
@@ -48,7 +56,7 @@ MapEntry = TypedDict(
         "probability": float | None,
         "grid": list[int],
         "values": str,
-        "card": list[DiagnosticEntry],
+        "diagnostics": list[DiagnosticEntry],
         "peak": list[float] | None,
         "box": list[float] | None,
     },
@@ -112,7 +120,7 @@ class ImageEntry(TypedDict):
     tiles: list[TileEntry]
     maps: list[MapEntry]
     certainty: CertaintyEntry | None
-    beside: bool
+    side_by_side: bool
     distances: list[DistanceEntry]
 
 
@@ -136,11 +144,12 @@ class Payload(TypedDict):
     chapters: NotRequired[list[ChapterEntry]]
 
 
-def payload(explanation: ExplanationLike, title: str | None = None) -> Payload:
-    """The explanation as a dict that `json.dumps` accepts, numbers that are not finite as null.
+def payload(shown: ExplanationLike | TaskResultLike, title: str | None = None) -> Payload:
+    """An explanation, or the result of a task, as a dict that `json.dumps` accepts; what is not finite is null.
 
     title: the page's heading; by default the image's name, or how many images there are.
     """
+    explanation, notes = with_notes(shown)
     if not explanation.images:
         raise InputError("there is no image in this explanation, so there is nothing to show")
     explanation = flat(explanation)
@@ -152,7 +161,7 @@ def payload(explanation: ExplanationLike, title: str | None = None) -> Payload:
             "sequential": _base64(colour_table(SEQUENTIAL).tobytes()),
             "diverging": _base64(colour_table(DIVERGING).tobytes()),
         },
-        "images": [_image(explanation, index) for index in range(len(images))],
+        "images": [_image(explanation, notes, index) for index in range(len(images))],
         "provenance": plain(explanation.provenance),
     }
 
@@ -204,12 +213,12 @@ def dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _image(explanation: ExplanationLike, index: int) -> ImageEntry:
+def _image(explanation: ExplanationLike, notes: Notes, index: int) -> ImageEntry:
     source = explanation.images[index]
     width, height = source.image.size
     shown = reduced(source.image, LONGEST_SIDE)
     maps = [
-        _map(explanation, index, target, method, layer, stack[index, target], shown.size)
+        _map(explanation, notes, index, target, method, layer, stack[index, target], shown.size)
         for method, layer, stack in grids(explanation)
         for target, name in enumerate(explanation.targets[index])
         if name  # behind the end of a shorter caption there is none
@@ -222,20 +231,18 @@ def _image(explanation: ExplanationLike, index: int) -> ImageEntry:
         "crop_box": _edges(whole(source.image.size) if isinstance(source.crop_box, Tiles) else source.crop_box),
         "tiles": _tiles(source),
         "maps": maps,
-        "certainty": _certainty(explanation, index),
-        "beside": getattr(explanation, "beside", False),
+        "certainty": _certainty(notes.uncertainty),
+        "side_by_side": notes.side_by_side,
         "distances": [
             {"method": method, "layer": layer, "value": finite(values[index].item())}
-            for (method, layer), values in getattr(explanation, "distances", {}).items()
+            for (method, layer), values in notes.map_distances.items()
         ],
     }
 
 
-def _certainty(explanation: ExplanationLike, index: int) -> CertaintyEntry | None:
-    told = getattr(explanation, "certainty", ())
-    if not told:
+def _certainty(one: Any) -> CertaintyEntry | None:
+    if one is None:
         return None
-    one = told[index]
     return {
         "answer": one.answer,
         "probability": one.probability,
@@ -269,6 +276,7 @@ def _edges(box: CropBox) -> list[float]:
 
 def _map(
     explanation: ExplanationLike,
+    notes: Notes,
     sample: int,
     target: int,
     method: str,
@@ -279,26 +287,26 @@ def _map(
     source = explanation.images[sample]
     grid = as_grid(values)
     point = peak(grid, source.crop_box)
-    cards = explanation.cards.get((method, layer))
+    found = explanation.diagnostics.get((method, layer))
     return {
         "method": method,
         "layer": layer,
         "shows": explanation.shows.get(method, "evidence"),
         "target": explanation.targets[sample][target],
-        "word": target in explanation.words,
+        "word": target in notes.word_targets,
         "class": int(explanation.classes[sample, target]),
         "score": score(explanation, sample, target),
         "probability": probability(explanation, sample, target),
         "grid": list(grid.shape),
         "values": _base64(grid.astype("<f4").tobytes()),
-        "card": [_fact(fact) for fact in cards[sample][target]] if cards else [],
+        "diagnostics": [_diagnostic(one) for one in found[sample][target]] if found else [],
         "peak": list(point) if point else None,
         "box": _box_at(grid, source.crop_box, source.image.size, shown),
     }
 
 
-def _fact(fact: DiagnosticLike) -> DiagnosticEntry:
-    return {"name": fact.name, "state": fact.state, "text": fact.text}
+def _diagnostic(one: DiagnosticLike) -> DiagnosticEntry:
+    return {"name": one.name, "state": one.state, "text": one.text}
 
 
 def _box_at(grid: Grid, crop_box: CropBox | Tiles, size: tuple[int, int], shown: tuple[int, int]) -> list[float] | None:

@@ -1,7 +1,8 @@
 """What the view needs of an explanation, and nothing else."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast, runtime_checkable
 
 from PIL import Image
 from torch import Tensor
@@ -12,7 +13,7 @@ from saywhy.geometry import CropBox, Tiles
 
 @runtime_checkable
 class DiagnosticLike(Protocol):
-    """One line of a validity card; the state is good, warning or bad."""
+    """One diagnostic of a map; the state is good, warning or bad."""
 
     @property
     def name(self) -> str: ...
@@ -56,16 +57,46 @@ class ExplanationLike(Protocol):
     @property
     def probabilities(self) -> Tensor | None: ...
     @property
-    def words(self) -> Sequence[int]: ...
-    @property
     def images(self) -> Sequence[SourceImageLike]: ...
     @property
-    def cards(self) -> Mapping[tuple[str, str], Sequence[Sequence[Sequence[DiagnosticLike]]]]: ...
+    def diagnostics(self) -> Mapping[tuple[str, str], Sequence[Sequence[Sequence[DiagnosticLike]]]]: ...
     @property
     def shows(self) -> Mapping[str, str]: ...
     @property
     def provenance(self) -> Mapping[str, Any]: ...
     def __getitem__(self, key: tuple[str, str]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a task adds to an explanation on its page.
+
+    Attributes:
+        word_targets: the numbers of those targets that are the words of a sentence, in its order.
+        uncertainty: how certain the answer is (:class:`saywhy.uncertainty.report.UncertaintyReport`), or None.
+        side_by_side: whether the targets are alternatives, whose maps are shown side by side.
+        map_distances: [batch, 1] by (method, layer), how differently the maps of alternatives look.
+    """
+
+    word_targets: Sequence[int] = ()
+    uncertainty: Any = None
+    side_by_side: bool = False
+    map_distances: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+
+
+class TaskResultLike(Protocol):
+    """The result of a task: it holds an explanation, and may have what :class:`Notes` has."""
+
+    @property
+    def explanation(self) -> ExplanationLike: ...
+
+
+def with_notes(shown: "ExplanationLike | TaskResultLike") -> tuple[ExplanationLike, Notes]:
+    """The explanation, and what a task adds to it."""
+    explanation: ExplanationLike | None = getattr(shown, "explanation", None)
+    if explanation is None:
+        return cast(ExplanationLike, shown), Notes()
+    return explanation, Notes(**{n: getattr(shown, n) for n in Notes.__dataclass_fields__ if hasattr(shown, n)})
 
 
 def grids(explanation: ExplanationLike) -> Iterator[tuple[str, str, Tensor]]:

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from saywhy.io.atomic import atomic_write
 from saywhy.view.payload import Payload, dumps, payload
-from saywhy.view.protocols import ExplanationLike
+from saywhy.view.protocols import ExplanationLike, TaskResultLike
 
 SCRIPTS = (
     "maps.js",
@@ -38,7 +38,7 @@ SCRIPTS = (
 def report_html(data: Payload) -> str:
     """One self-contained page for a payload.
 
-    >>> data = {"format": "saywhy-view/1", "title": "<b>", "colours": {}, "images": [], "provenance": {}}
+    >>> data = {"format": "saywhy-view/2", "title": "<b>", "colours": {}, "images": [], "provenance": {}}
     >>> page = report_html(data)
     >>> "<title>&lt;b&gt; · saywhy</title>" in page
     True
@@ -55,20 +55,20 @@ def report_html(data: Payload) -> str:
     )
 
 
-def save_html(explanation: ExplanationLike, path: str | Path, title: str | None = None) -> Path:
+def save_html(shown: ExplanationLike | TaskResultLike, path: str | Path, title: str | None = None) -> Path:
     """Write the explanation as one self-contained page, whole or not at all; returns the path."""
-    page = report_html(payload(explanation, title))
+    page = report_html(payload(shown, title))
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return Path(path)
 
 
-def notebook_html(explanation: ExplanationLike, height: int = 760) -> str:
+def notebook_html(shown: ExplanationLike | TaskResultLike, height: int = 760) -> str:
     """The same page in a frame of its own, so that neither the notebook nor another cell can clash with it.
 
     height: of the frame, in CSS pixels.
     """
-    data = payload(explanation)
+    data = payload(shown)
     return (
         f'<iframe title="{escape(data["title"])} · saywhy" sandbox="allow-scripts allow-downloads" '
         f'style="width: 100%; height: {height}px; border: 0" srcdoc="{escape(report_html(data))}"></iframe>'

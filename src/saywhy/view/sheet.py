@@ -14,7 +14,7 @@ from saywhy.view.flat import flat
 from saywhy.view.legend import LegendText, legend
 from saywhy.view.overlay import NARROWEST, has_unseen, heat_over, noted, overlay, stacked
 from saywhy.view.payload import LONGEST_SIDE, dumps, plain, probability, reduced, score
-from saywhy.view.protocols import ExplanationLike, grids
+from saywhy.view.protocols import ExplanationLike, TaskResultLike, grids, with_notes
 from saywhy.view.scale import Scale
 
 GAP = 16
@@ -73,11 +73,12 @@ def overlay_of(
     return overlay(shown, explanation[method, layer][sample, target], crop_box, words, **look)
 
 
-def save_png(explanation: ExplanationLike, path: str | Path) -> Path:
+def save_png(shown: ExplanationLike | TaskResultLike, path: str | Path) -> Path:
     """Write one map with its legend, or all of them as a sheet, whole or not at all; returns the path.
 
     How the maps were made stands as JSON in the PNG's text chunk "saywhy".
     """
+    explanation, _ = with_notes(shown)
     note = PngInfo()
     note.add_itxt(KEY, dumps(plain(explanation.provenance)))
     image = _whole(explanation)
@@ -88,22 +89,22 @@ def save_png(explanation: ExplanationLike, path: str | Path) -> Path:
 
 def caption(explanation: ExplanationLike, sample: int, target: int, method: str, layer: str) -> LegendText:
     """The words for one map."""
-    cards = explanation.cards.get((method, layer))
+    found = explanation.diagnostics.get((method, layer))
     return LegendText(
         target=explanation.targets[sample][target],
         score=score(explanation, sample, target),
         probability=probability(explanation, sample, target),
         method=method,
         layer=layer,
-        card=_worries(cards[sample][target]) if cards else (),
+        diagnostics=_worries(found[sample][target]) if found else (),
         shows=explanation.shows.get(method, "evidence"),
     )
 
 
-def _worries(card: Sequence[Any]) -> tuple[str, ...]:
-    """What the validity card holds against a map, the worst first, or that it holds nothing."""
-    worries = sorted((fact for fact in card if fact.state != "good"), key=lambda fact: fact.state)  # bad, warning
-    return tuple(f"{fact.state}: {fact.text}" for fact in worries) or ("card: nothing against this map",)
+def _worries(diagnostics: Sequence[Any]) -> tuple[str, ...]:
+    """What the diagnostics hold against a map, the worst first, or that they hold nothing."""
+    worries = sorted((one for one in diagnostics if one.state != "good"), key=lambda one: one.state)  # bad, warning
+    return tuple(f"{one.state}: {one.text}" for one in worries) or ("diagnostics: nothing against this map",)
 
 
 def fitted(image: Image.Image, crop_box: CropBox | Tiles, width: int) -> tuple[Image.Image, CropBox | Tiles]:

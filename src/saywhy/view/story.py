@@ -8,7 +8,7 @@ from saywhy.errors import InputError
 from saywhy.io.atomic import atomic_write
 from saywhy.view.album import album
 from saywhy.view.payload import Payload
-from saywhy.view.protocols import ExplanationLike
+from saywhy.view.protocols import ExplanationLike, TaskResultLike
 from saywhy.view.report import report_html
 
 
@@ -24,7 +24,7 @@ class Chapter:
 
     heading: str
     text: str
-    explanations: Sequence[ExplanationLike]
+    explanations: Sequence[ExplanationLike | TaskResultLike]
 
 
 def story(title: str, lead: str, chapters: Sequence[Chapter]) -> Payload:

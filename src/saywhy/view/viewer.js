@@ -56,11 +56,11 @@ class Viewer {
       box: false,
       grey: false,
       cross: null,
-      sheet: payload.images.some((source) => source.beside || source.certainty),
+      sheet: payload.images.some((source) => source.side_by_side || source.certainty),
     };
     this.figures = Object.fromEntries(["A", "B", "difference"].map((side) => [side, new Figure(this, side)]));
     this.pickers = { A: new Picker(this, "A"), B: new Picker(this, "B") };
-    this.cards = { A: make("section", { className: "card" }), B: make("section", { className: "card" }) };
+    this.diagnostics = { A: make("section", { className: "diagnostics" }), B: make("section", { className: "diagnostics" }) };
     this.certainty = make("section", { className: "certainty" });
     this.sheet = new Sheet(this);
     this.status = make("p", { className: "unseen-text", role: "status", "aria-live": "polite" });
@@ -86,8 +86,8 @@ class Viewer {
           this.pickers.A.node,
           this.pickers.B.node,
           this.certainty,
-          this.cards.A,
-          this.cards.B,
+          this.diagnostics.A,
+          this.diagnostics.B,
           this.display(),
         ),
       ),
@@ -269,11 +269,11 @@ class Viewer {
 
   drawCard(side, shown) {
     const map = this.map(side);
-    const card = this.cards[side];
-    card.hidden = !shown || !map?.card.length;
-    if (card.hidden) return card.replaceChildren();
+    const panel = this.diagnostics[side];
+    panel.hidden = !shown || !map?.diagnostics.length;
+    if (panel.hidden) return panel.replaceChildren();
     const title = this.state.compare ? `Can ${side} be trusted?` : "Can this map be trusted?";
-    const lines = map.card.map(({ name, state, text }) => {
+    const lines = map.diagnostics.map(({ name, state, text }) => {
       const [sign, word] = SIGNS[state] ?? ["?", state];
       return make(
         "li",
@@ -282,7 +282,7 @@ class Viewer {
         make("span", {}, make("strong", {}, name), make("span", { className: "word" }, ` ${word}`), make("br"), text),
       );
     });
-    return card.replaceChildren(make("h2", {}, title), make("ul", {}, ...lines));
+    return panel.replaceChildren(make("h2", {}, title), make("ul", {}, ...lines));
   }
 
   /** How uncertain the model is of the image: of every kind a bar, as long as the share of questions it is above. */

@@ -8,10 +8,16 @@ from torch import Tensor, nn
 
 import saywhy
 from saywhy.errors import InputError, MethodError, TargetError
-from saywhy.explanation import Explanation
 from saywhy.metrics.diversity import map_distance
 from saywhy.targets import Sentence, Words
-from saywhy.tasks.captioning.caption import caption, explain_captions, generate_captions, generate_diverse_captions
+from saywhy.tasks.captioning.caption import (
+    CaptionExplanation,
+    CaptionsExplanation,
+    caption,
+    diverse_captions,
+    explain_captions,
+)
+from saywhy.tasks.captioning.generate import generate_captions, generate_diverse_captions
 from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown
 from saywhy.tasks.vocabulary import Vocabulary
 
@@ -55,13 +61,18 @@ def test_the_first_sentence_is_the_likelier_one(model, images):
 
 def test_a_map_of_the_sentence_and_of_every_word(model, images):
     said = generate_captions(model, images[:1])[0][0]
-    e = caption(model, images[:1], layer="trunk", relu=False)
+    found = caption(model, images[:1], layer="trunk", relu=False)
+    assert found.captions == (said,)
+    e = found.explanation
     assert e.targets == [[said, *said.split()]]
     torch.testing.assert_close(e.maps[:, 0], e.maps[:, 1:].sum(1))
 
 
 def test_a_caption_of_ones_own(model, images):
-    e = caption(model, images[:1], "a blue cat", layer="trunk", relu=False)
+    found = caption(model, images[:1], "a blue cat", layer="trunk", relu=False)
+    assert (found.caption, found.words, found.captions) == ("a blue cat", ("a", "blue", "cat"), ())
+    assert found.word_targets == (1, 2, 3)
+    e = found.explanation
     assert e.targets == [["a blue cat", "a", "blue", "cat"]]
     with pytest.raises(InputError, match="none of the words"):
         caption(model, images[:1], "где кошка")
@@ -76,10 +87,10 @@ def test_a_model_that_says_nothing(images):
 def test_where_the_network_itself_looked_is_a_choice_beside_the_methods(model, images):
     said = "a red cat"
     if isinstance(model.module.head, ShowAndTell):
-        with pytest.raises(MethodError, match="Said has nothing there"):
+        with pytest.raises(MethodError, match="CaptionOutput has nothing there"):
             caption(model, images[:1], said, method="model-attention", layer="trunk")
         return
-    e = caption(model, images[:1], said, ["gradcam", "model-attention"], layer="trunk", relu=False)
+    e = caption(model, images[:1], said, ["gradcam", "model-attention"], layer="trunk", relu=False).explanation
     with torch.no_grad():
         wanted = model.module.eval()(images[:1], KNOWN.batch([said])).attention
     torch.testing.assert_close(e["model-attention"][:, 1:], wanted[:, :3])
@@ -127,48 +138,57 @@ def test_who_asks_for_classes_or_forgets_the_words_is_told_what_to_do(model, ima
 
 def test_a_word_that_is_not_known_keeps_its_name(model, images):
     found = caption(model, images[:1], "A zebra, and a cat", relu=False)
-    assert found.targets == [["a zebra and a cat", "a", "zebra", "and", "a", "cat"]]
+    assert found.unknown_words == ("zebra",)
+    assert found.explanation.targets == [["a zebra and a cat", "a", "zebra", "and", "a", "cat"]]
 
 
 class TestDifferentThings:
     def test_groups_of_sentences(self, model, images):
-        (found, other) = generate_diverse_captions(model, images, num_beam_groups=3, beams=2)
+        (found, other) = generate_diverse_captions(model, images, num_beam_groups=3, beams_per_group=2)
         assert [one.group for one in sorted(found, key=lambda one: one.group)] == [0, 0, 1, 1, 2, 2]
         for one in (*found, *other):
             assert set(one.text.split()) <= set(KNOWN.words[4:])
             assert one.log_probability < 0
-        alone = generate_diverse_captions(model, images[1:], num_beam_groups=3, beams=2)[0]
+        alone = generate_diverse_captions(model, images[1:], num_beam_groups=3, beams_per_group=2)[0]
         assert [(one.text, one.group) for one in alone] == [(one.text, one.group) for one in other]
 
     def test_one_group_says_what_beam_search_does(self, model, images):
-        found = generate_diverse_captions(model, images, num_beam_groups=1, beams=3)
+        found = generate_diverse_captions(model, images, num_beam_groups=1, beams_per_group=3)
         assert [[one.text for one in some] for some in found] == generate_captions(model, images, 3, 3)
         assert all(some == sorted(some, key=lambda one: -one.score) for some in found)
         assert len({one.text for one in found[0]}) == 3
-        same = generate_diverse_captions(model, images, num_beam_groups=2, beams=3, diversity_penalty=0)
+        same = generate_diverse_captions(model, images, num_beam_groups=2, beams_per_group=3, diversity_penalty=0)
         assert [one.text for one in same[0] if one.group == 1] == [one.text for one in found[0]]
 
     def test_a_map_of_each(self, model, images):
         texts = ["a red cat", "a blue mug", "A red cat!"]
-        e = explain_captions(model, images[:1], texts, layer="trunk", relu=False)
+        found = explain_captions(model, images[:1], texts, layer="trunk", relu=False)
+        e = found.explanation
         assert e.targets == [["a red cat", "a blue mug"]]  # the same text once
         assert e.maps.shape[:2] == (1, 2)
-        assert e.beside
-        torch.testing.assert_close(e.distances["gradcam", "trunk"], map_distance(e.maps))
+        assert found.side_by_side
+        torch.testing.assert_close(found.map_distances["gradcam", "trunk"], map_distance(e.maps))
         for number, text in enumerate(texts[:2]):
-            alone = caption(model, images[:1], text, layer="trunk", relu=False)
+            alone = caption(model, images[:1], text, layer="trunk", relu=False).explanation
             torch.testing.assert_close(e.maps[0, number], alone.maps[0, 0])
             torch.testing.assert_close(e.scores[0, number], alone.scores[0, 0])
         with pytest.raises(InputError, match="one by one"):
-            e._again()
+            _ = e.explainer
 
     def test_alternatives_are_still_alternatives_when_they_are_read_again(self, model, images, tmp_path):
-        e = explain_captions(model, images[:1], ["a red cat", "a blue mug"], layer="trunk", relu=False)
-        back = Explanation.load(e.save(tmp_path / "e.npz"))
-        assert back.beside
-        torch.testing.assert_close(back.distances, e.distances)
-        assert explain_captions(model, images[:1], ["a red cat"], layer="trunk", relu=False).distances == {}
-        assert caption(model, images[:1], "a red cat", layer="trunk", relu=False).distances == {}
+        found = explain_captions(model, images[:1], ["a red cat", "a blue mug"], layer="trunk", relu=False)
+        back = CaptionsExplanation.load(found.save(tmp_path / "e.npz"))
+        assert back == found
+        torch.testing.assert_close(back.map_distances, found.map_distances)
+        assert explain_captions(model, images[:1], ["a red cat"], layer="trunk", relu=False).map_distances == {}
+        with pytest.raises(InputError, match="holds no caption"):
+            CaptionExplanation.load(tmp_path / "e.npz")
+
+    def test_generated_and_explained_from_one_reading(self, model, images):
+        found = diverse_captions(model, images[:1], 2, 2, layer="trunk", relu=False)
+        wanted = generate_diverse_captions(model, images[:1], 2, 2)[0]
+        assert list(found.diverse) == wanted
+        assert found.captions == tuple(dict.fromkeys(one.text for one in wanted))
 
     def test_what_cannot_be_compared(self, model, images):
         with pytest.raises(InputError, match="no caption"):

@@ -1,225 +1,245 @@
-"""A captioner that speaks of its own accord, and why it says every word."""
+"""``caption``: a model and an image in; a sentence, and why every word of it was said, out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
-import torch
+from torch import Tensor
 
-from saywhy.decoding import Decoded, beam_search, diverse_beam_search
-from saywhy.decoding.penalties import Penalty, hamming
-from saywhy.engine.preserve import preserve_state
 from saywhy.errors import InputError
 from saywhy.explain import explain
-from saywhy.explanation import Explanation
-from saywhy.models import Model
-from saywhy.models.inputs import as_batch
-from saywhy.shapes import FeatureMaps
+from saywhy.explanation import Explanation, Metadata
+from saywhy.metrics.diversity import map_distance
+from saywhy.models import Model, load
+from saywhy.models.inputs import SEPARATOR, Batch, as_batch
+from saywhy.shapes import Scores
 from saywhy.targets import Sentence, Words
-from saywhy.tasks.captioning.networks import CaptionHead, CaptionModel
-from saywhy.tasks.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, words_of
+from saywhy.tasks.captioning.generate import (
+    DIVERSITY_PENALTY,
+    DiverseCaption,
+    captioner,
+    generate_captions,
+    generate_diverse_captions,
+)
+from saywhy.tasks.vocabulary import words_of
 
-NUM_BEAMS, MAX_LENGTH = 3, 20
-
-DIVERSITY_PENALTY = 1.0
-"""Of diverse captions: at half of it groups say the same too often, at twice as much less of it is true
-(docs/claims-diverse-captions.md, by strength)."""
-
-MIN_LENGTH = 2
-"""A word and the end."""
-
-SUPPRESS_TOKENS = tuple(SPECIAL.index(word) for word in (PAD, UNKNOWN, START))
-"""What is no word of a sentence."""
-
-
-def decode_captions(
-    head: CaptionHead, features: FeatureMaps, num_beams: int = NUM_BEAMS, max_length: int = MAX_LENGTH
-) -> Decoded:
-    """Captions of features, the likeliest first: beam search by the mean log-probability of a word."""
-    start = torch.full((len(features),), SPECIAL.index(START), device=features.device)
-    return beam_search(
-        head.step,
-        head.begin(features),
-        start,
-        end=SPECIAL.index(END),
-        max_length=max_length,
-        min_length=MIN_LENGTH,
-        num_beams=num_beams,
-        suppress_tokens=SUPPRESS_TOKENS,
-        normalize=1.0,
-    )
-
-
-def generate_captions(model: Model, images: Any, count: int = 1, num_beams: int = NUM_BEAMS) -> list[list[str]]:
-    """What a captioner says of every image: ``count`` sentences, the likeliest first.
-
-    Args:
-        model: whose network is a :class:`saywhy.tasks.captioning.networks.CaptionModel` and whose labels are its words.
-        images: as for :func:`saywhy.explain`.
-        count: sentences an image.
-        num_beams: of the beam; at least ``count``.
-
-    Raises:
-        InputError: the model is no captioner, or ``count`` is none.
-    """
-    if count < 1:
-        raise InputError(f"a captioner says at least one sentence of every image, got count={count}.")
-    network, words = _captioner(model)
-    batch = as_batch(model, images)
-    with torch.inference_mode(False), torch.no_grad(), preserve_state(network):
-        found = decode_captions(network.head, network.trunk(batch.inputs), max(num_beams, count))
-    return [[_text(found, words, i, place) for place in range(count)] for i in range(batch.size)]
-
-
-def _captioner(model: Model) -> tuple[CaptionModel, Sequence[str]]:
-    network, words = model.module, model.labels
-    if not isinstance(network, CaptionModel) or words is None:
-        raise InputError(f"{model.name} says nothing of its own accord. Give a captioner, such as 'toybox:captioner'.")
-    return network, words
-
-
-def _text(found: Decoded, words: Sequence[str], sample: int, place: int) -> str:
-    return " ".join(words[n] for n in found.sentence(sample, place) if words[n] != END)
+NO_EXPLAINER = "several captions are several explanations. Check them one by one: saywhy.caption(model, image, text)."
 
 
 @dataclass(frozen=True)
-class DiverseCaption:
-    """One of several captions of an image.
+class CaptionExplanation:
+    """A caption of an image, and why: one map of the sentence and one of each of its words.
 
     Attributes:
-        text: what is said.
-        group: of beams, counted from 0; those of the first are what beam search says.
-        log_probability: of the whole sentence, END among its words, in nats.
-        score: the mean of that over its words, END among them, by which captions are ordered.
+        caption: what was explained.
+        words: of it, in its order.
+        explanation: of one sample; its first target is the sentence, then come the words.
+        captions: all that the model generated, the likeliest first; () where the caption was given.
+        unknown_words: the words of the caption that the model does not know.
     """
 
-    text: str
-    group: int
-    log_probability: float
-    score: float
+    caption: str
+    words: tuple[str, ...]
+    explanation: Explanation
+    captions: tuple[str, ...] = ()
+    unknown_words: tuple[str, ...] = ()
+
+    @property
+    def word_targets(self) -> tuple[int, ...]:
+        """The numbers of the targets that are words."""
+        return tuple(range(1, 1 + len(self.words)))
+
+    def save(self, path: "str | Path") -> Path:
+        """Write a page (``.html``), the overlays (``.png``) or the maps (``.npz``)."""
+        task = {"kind": "caption", "words": self.words, "captions": self.captions, "unknown_words": self.unknown_words}
+        return _save(self, Path(path), task)
+
+    @staticmethod
+    def load(path: "str | Path") -> "CaptionExplanation":
+        """Read what ``save("….npz")`` wrote.
+
+        Raises:
+            InputError: the file is missing, or holds no caption.
+        """
+        explanation, task = _load(Path(path), "caption")
+        words, captions, unknown = (tuple(task[name]) for name in ("words", "captions", "unknown_words"))
+        return CaptionExplanation(" ".join(words), words, explanation, captions, unknown)
 
 
-def generate_diverse_captions(
-    model: Model,
-    images: Any,
-    groups: int = 3,
-    beams: int = 2,
-    diversity_penalty: float = DIVERSITY_PENALTY,
-    penalty: Penalty = hamming,
-) -> list[list[DiverseCaption]]:
-    """Different things to say of every image: ``groups`` times ``beams`` sentences, the best first.
+@dataclass(frozen=True)
+class CaptionsExplanation:
+    """Several captions of one image, and why: one map for each of them, shown side by side.
 
-    By diverse beam search (:func:`saywhy.decoding.diverse_beam_search`), the mean log-probability of a word being the
-    score. What the first group says is what :func:`generate_captions` says with as wide a beam.
+    Attributes:
+        captions: what is said.
+        explanation: of one sample whose targets are the captions.
+        diverse: how they were generated; () where they were given.
+        unknown_words: the words of the captions that the model does not know.
+    """
+
+    captions: tuple[str, ...]
+    explanation: Explanation
+    diverse: tuple[DiverseCaption, ...] = ()
+    unknown_words: tuple[str, ...] = ()
+
+    @property
+    def side_by_side(self) -> bool:
+        """The captions are alternatives, whose maps are shown side by side."""
+        return True
+
+    @property
+    def map_distances(self) -> dict[tuple[str, str], Scores]:
+        """How differently the maps look: [batch, 1], by method and layer; empty for a single caption.
+
+        The mean over pairs of captions of 1 less their rank correlation
+        (:func:`saywhy.metrics.diversity.map_distance`): 0, the same order of places, to 2; unrelated maps have 1.
+        """
+        if len(self.captions) < 2:
+            return {}
+        return {pair: map_distance(self.explanation[pair]) for pair in self.explanation.pairs}
+
+    def save(self, path: "str | Path") -> Path:
+        """Write a page (``.html``), the overlays (``.png``) or the maps (``.npz``)."""
+        diverse = [asdict(one) for one in self.diverse]
+        task = {"kind": "captions", "diverse": diverse, "unknown_words": self.unknown_words}
+        return _save(self, Path(path), task)
+
+    @staticmethod
+    def load(path: "str | Path") -> "CaptionsExplanation":
+        """Read what ``save("….npz")`` wrote.
+
+        Raises:
+            InputError: the file is missing, or holds no captions.
+        """
+        explanation, task = _load(Path(path), "captions")
+        diverse = tuple(DiverseCaption(**one) for one in task["diverse"])
+        return CaptionsExplanation(tuple(explanation.targets[0]), explanation, diverse, tuple(task["unknown_words"]))
+
+
+def caption(
+    model: str | Model,
+    image: Any,
+    text: str | None = None,
+    method: str | Sequence[str] = "gradcam",
+    *,
+    count: int = 1,
+    **settings: Any,
+) -> CaptionExplanation:
+    """Caption an image, and explain every word: all maps come from one pass. The image is read once.
 
     Args:
-        model, images: as for :func:`generate_captions`.
-        groups, beams: so many groups of so many beams.
-        diversity_penalty, penalty: how much, and of what, groups are kept from saying what those before have said.
+        model: a captioner with its vocabulary, or a name of one, such as ``"toybox:captioner"``; it generates text
+            (:class:`saywhy.tasks.protocols.GeneratesText`) unless ``text`` is given.
+        image: one.
+        text: the caption that is explained; None is what the model says itself.
+        method: one name or several.
+        count: sentences to generate; the first is explained.
+        settings: as for :func:`saywhy.explain`.
 
     Raises:
-        InputError: the model is no captioner.
-        MethodError: a setting is out of its bounds.
+        InputError: the model is no captioner, or there are several images.
     """
-    network, words = _captioner(model)
-    batch = as_batch(model, images)
-    with torch.inference_mode(False), torch.no_grad(), preserve_state(network):
-        features = network.trunk(batch.inputs)
-        found = diverse_beam_search(
-            network.head.step,
-            network.head.begin(features),
-            torch.full((len(features),), SPECIAL.index(START), device=features.device),
-            end=SPECIAL.index(END),
-            max_length=MAX_LENGTH,
-            min_length=MIN_LENGTH,
-            num_beams=groups * beams,
-            num_beam_groups=groups,
-            diversity_penalty=diversity_penalty,
-            penalty=penalty,
-            suppress_tokens=SUPPRESS_TOKENS,
-            normalize=1.0,
-            refill=True,
-        )
-    return [
-        [
-            DiverseCaption(
-                _text(found.found, words, i, p),
-                int(found.groups[i, p]),
-                float(found.found.totals[i, p]),
-                float(found.found.scores[i, p]),
-            )
-            for p in range(int(found.found.exists[i].sum()))
-        ]
-        for i in range(batch.size)
-    ]
+    model = model if isinstance(model, Model) else load(model)
+    if text is None:
+        captioner(model)  # refuse what generates no text before the image is read
+    model.image_and_text_names()
+    batch = _one_image(model, image)
+    generated = tuple(generate_captions(model, batch, count)[0]) if text is None else ()
+    said = generated[0] if text is None else text
+    found = explain(model, batch.with_texts(model, [said]), [Sentence(), Words()], method, **settings)
+    words = tuple(words_of(said))  # a word that is not known keeps its name
+    explanation = replace(found, targets=[[" ".join(words), *words]])
+    return CaptionExplanation(" ".join(words), words, explanation, generated, model.unknown(said))
+
+
+def diverse_captions(
+    model: str | Model,
+    image: Any,
+    num_beam_groups: int = 3,
+    beams_per_group: int = 2,
+    method: str | Sequence[str] = "gradcam",
+    *,
+    diversity_penalty: float = DIVERSITY_PENALTY,
+    **settings: Any,
+) -> CaptionsExplanation:
+    """Generate captions that say different things of an image, and explain each of them.
+
+    Args:
+        model, image, method, settings: as for :func:`caption`.
+        num_beam_groups, beams_per_group, diversity_penalty: as for :func:`generate_diverse_captions`.
+    """
+    model = model if isinstance(model, Model) else load(model)
+    captioner(model)
+    batch = _one_image(model, image)
+    diverse = tuple(generate_diverse_captions(model, batch, num_beam_groups, beams_per_group, diversity_penalty)[0])
+    found = explain_captions(model, batch, [one.text for one in diverse], method, **settings)
+    return replace(found, diverse=diverse)
 
 
 def explain_captions(
     model: Model, image: Any, texts: Sequence[str], method: str | Sequence[str] = "gradcam", **settings: Any
-) -> Explanation:
-    """Several captions of one image, and why: one map for each of them, side by side.
+) -> CaptionsExplanation:
+    """Explain several captions of one image, given as texts; the same text once.
 
-    How different the maps are is :attr:`saywhy.Explanation.distances` of it.
-
-    Args:
-        model: a captioner, with its vocabulary (``model.texts``).
-        image: one.
-        texts: what is said of it; the same text once.
-        method: one name or several.
-        settings: as for :func:`saywhy.explain`.
-
-    Returns:
-        An explanation of one sample whose targets are the captions.
+    Raises:
+        InputError: there is no text, the model is no captioner, or there are several images.
     """
     said = list(dict.fromkeys(" ".join(words_of(text)) for text in texts))
     if not said:
         raise InputError("there is no caption to explain. Give at least one text.")
-    inputs = model.asked(image, said[0])
-    (decode_captions,) = model.texts
-    found = explain(model, {**inputs, decode_captions: said}, Sentence(), method, **settings)
-    return found._with(
+    model.image_and_text_names()
+    found = explain(model, _one_image(model, image).with_texts(model, said), Sentence(), method, **settings)
+    metadata = Metadata(
+        images=lambda: (replace(found.images[0], name=found.images[0].name.partition(SEPARATOR)[0]),),
+        diagnostics=lambda: {pair: [[row[0] for row in found.diagnostics[pair]]] for pair in found.pairs},
+        provenance=lambda: found.provenance,
+    )
+    explanation = replace(
+        found,
         targets=[said],
-        beside=True,
         classes=found.classes.mT,
         scores=found.scores.mT,
-        _maps={pair: found[pair].transpose(0, 1) for pair in found.pairs},
-        _completeness_errors={
-            pair: completeness_error.mT for pair, completeness_error in found._completeness_errors.items()
-        },
-        _diagnostics=lambda m, layer: [[row[0] for row in found.cards[m, layer]]],
-        _images=lambda: (replace(found.images[0], name=found.images[0].name.partition(" · ")[0]),),
-        _again=_one_by_one,
+        values={pair: _as_targets(found[pair]) for pair in found.pairs},
+        completeness_errors={pair: error.mT for pair, error in found.completeness_errors.items()},
+        metadata=metadata,
+        rerunner=None,
+        unavailable=NO_EXPLAINER,
     )
+    unknown = tuple(dict.fromkeys(word for text in said for word in model.unknown(text)))
+    return CaptionsExplanation(tuple(said), explanation, unknown_words=unknown)
 
 
-def _one_by_one() -> NoReturn:
-    raise InputError(
-        "several captions are several explanations. Check them one by one: saywhy.tasks.captioning.caption.caption."
-    )
+def _as_targets(maps: Tensor) -> Tensor:
+    """Maps of several samples of one target as those of one sample with several targets."""
+    return maps.transpose(0, 1)
 
 
-def caption(
-    model: Model, image: Any, text: str | None = None, method: str | Sequence[str] = "gradcam", **settings: Any
-) -> Explanation:
-    """A caption of an image, and why: one map of the whole sentence and one of each of its words, all from one pass.
+def _one_image(model: Model, image: Any) -> Batch:
+    batch: Batch = as_batch(replace(model, texts={}), image)
+    if batch.size != 1:
+        raise InputError(
+            f"a caption is explained of one image, got {batch.size}. Explain them one by one, or with captions of "
+            "yours: "
+            "explain(model, {'image': […], 'caption': […]}, [Sentence(), Words()])."
+        )
+    return batch
 
-    Args:
-        model: a captioner, with its vocabulary (``model.texts``).
-        image: one.
-        text: the caption that is explained; None is what the model says itself.
-        method: one name or several.
-        settings: as for :func:`saywhy.explain`.
 
-    Returns:
-        An explanation whose first target is the sentence (its log-probability, END not counted), then the words.
-    """
-    said = text
-    if said is None:
-        ((said,), *others) = generate_captions(model, image)
-        if others:
-            raise InputError(
-                f"caption explains what is said of one image, got {1 + len(others)}. Explain them one by one, or "
-                "with captions of yours: explain(model, {'image': […], 'caption': […]}, [Sentence(), Words()])."
-            )
-    found, words = explain(model, model.asked(image, said), [Sentence(), Words()], method, **settings), words_of(said)
-    return found._with(targets=[[" ".join(words), *words]])  # a word that is not known keeps its name
+def _save(result: Any, file: Path, task: dict[str, Any]) -> Path:
+    """Write the result of the task, with what it adds to its explanation."""
+    if file.suffix.lower() == ".html":
+        resolve_name("saywhy.view.report:save_html")(result, file)
+    elif file.suffix.lower() == ".npz":
+        resolve_name("saywhy.io.npz:save_npz")(result.explanation, file, task)
+    else:
+        result.explanation.save(file)
+    return file
+
+
+def _load(file: Path, kind: str) -> tuple[Explanation, dict[str, Any]]:
+    explanation, task = resolve_name("saywhy.io.npz:load_with_task")(file)
+    if not isinstance(task, dict) or task.get("kind") != kind:
+        raise InputError(f"'{file}' holds no {kind}. Read it with saywhy.Explanation.load.")
+    return explanation, task

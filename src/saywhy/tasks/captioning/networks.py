@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from saywhy.decoding.generating import Generation
 from saywhy.shapes import FeatureMaps, Images
-from saywhy.tasks.vocabulary import END, SPECIAL, START, Sentences
+from saywhy.tasks.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Sentences
 
 WordLogits = Float[Tensor, "batch turn word"]
 
@@ -214,3 +215,18 @@ class CaptionModel(nn.Module):
         """Preprocessed images [batch, 3, height, width] and captions [batch, word]."""
         said: CaptionOutput = self.head(self.trunk(image), caption)
         return said
+
+    def generation(self, images: Images) -> Generation:
+        """How decoders ask for a caption of each image; see :class:`saywhy.tasks.protocols.GeneratesText`."""
+        return head_generation(self.head, self.trunk(images))
+
+
+def head_generation(head: CaptionHead, features: FeatureMaps) -> Generation:
+    """How decoders ask for a caption of each image, from its features."""
+    return Generation(
+        step=head.step,
+        state=head.begin(features),
+        start=torch.full((len(features),), SPECIAL.index(START), device=features.device),
+        end=SPECIAL.index(END),
+        suppress_tokens=tuple(SPECIAL.index(word) for word in (PAD, UNKNOWN, START)),
+    )

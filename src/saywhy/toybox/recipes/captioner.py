@@ -15,8 +15,8 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from saywhy.models import load
-from saywhy.tasks.captioning.caption import decode_captions
-from saywhy.tasks.captioning.networks import CaptionModel, TopDown
+from saywhy.tasks.captioning.generate import decode_captions
+from saywhy.tasks.captioning.networks import CaptionModel, TopDown, head_generation
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa.networks import VQAModel
 from saywhy.toybox import scene
@@ -85,7 +85,7 @@ def describe(head: TopDown, features: Tensor, known: Vocabulary) -> list[str]:
     """A caption of every image."""
     head.eval()
     with torch.inference_mode():
-        parts = [decode_captions(head, part) for part in features.float().split(50)]
+        parts = [decode_captions(head_generation(head, part)) for part in features.float().split(50)]
     return [known.decode(found.sentence(i)) for found in parts for i in range(len(found.words))]
 
 

@@ -148,7 +148,7 @@ class Judged:
     Args:
         head: what answers.
         questions: of a split.
-        guesses: how many; of one, dropout is silent.
+        num_samples: how many Monte Carlo samples; of one, dropout is silent.
         seed: of the guesses.
     """
 
@@ -156,11 +156,11 @@ class Judged:
         self,
         head: VQAHead,
         questions: Questions,
-        guesses: int = GUESSES,
+        num_samples: int = GUESSES,
         seed: int = 0,
     ) -> None:
         asked = (questions.answers >= 0).nonzero()
-        model = load(MCDropout(head, guesses, seed) if guesses > 1 else head)
+        model = load(MCDropout(head, num_samples, seed) if num_samples > 1 else head)
         parts = []
         with torch.inference_mode():
             for scenes, types in (part.unbind(1) for part in asked.split(200)):

@@ -1,37 +1,39 @@
 """What comes out: maps, what they explain, and how they were made."""
 
 import math
-import operator
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from pkgutil import resolve_name  # writers know explanations; explanations know writers by name alone
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from saywhy import geometry
 from saywhy.diagnostics import Diagnostics
 from saywhy.errors import InputError, LayerError, MethodError, nearest
-from saywhy.explainer.rerun import Rerunner
+from saywhy.explanation.heatmap import Normalize, heatmap
+from saywhy.explanation.metadata import Metadata
 from saywhy.images import SourceImage
 from saywhy.methods.fusion import Fusion, fuse
 from saywhy.methods.registry import find_method
 from saywhy.output import ScoreKind
-from saywhy.shapes import LINEAR, Classes, MapStack, Scores
+from saywhy.shapes import Classes, MapStack, Scores
 
 if TYPE_CHECKING:
-    from saywhy.uncertainty.report import UncertaintyReport
+    from saywhy.explainer.rerun import Rerunner
 
-Normalize = Literal["minmax", "max", "shared", "rank", "none"]
+UNAVAILABLE = (
+    "an explanation that was read from a file, copied, or made with keep_model=False has no model to ask again. "
+    "Explain once more with the model."
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Maps for B samples and T targets, by method and layer.
+    """Maps for B samples and T targets, by method and layer: a plain result that can be pickled, copied and compared.
 
     ``e.maps`` are those of the first method and layer; ``e["layercam"]`` of a method at the first layer,
     ``e["layercam", "layer3"]`` of a method at a layer. Maps are raw: float32 (float64 for float64 models), on the
@@ -47,10 +49,11 @@ class Explanation:
         score: what that is of a target which is a class: what all of the methods have explained, or else the logit.
         probabilities: float [batch, target] of the targets that are classes, NaN for the others; None without classes.
         input_size: (height, width) of the network's input in pixels.
-        words: the numbers of those targets that are the words of a sentence, in its order; () where there is none.
-        certainty: [batch] how certain the model is, () where nobody asked (``saywhy.uncertainty.report``).
-        beside: whether the targets are alternatives, whose maps are to be seen side by side
-            (:func:`saywhy.tasks.captioning.caption.compare`).
+        values: the maps [batch, target, *space] by (method, layer).
+        completeness_errors: [batch, target] by (method, layer), for methods whose parts add up to the score.
+        metadata: images, diagnostics and provenance.
+        rerunner: what asks the model again, or None; see :attr:`explainer`.
+        unavailable: why there is no rerunner.
     """
 
     methods: tuple[str, ...]
@@ -61,16 +64,11 @@ class Explanation:
     score: ScoreKind
     probabilities: Scores | None
     input_size: tuple[int, ...]
-    _maps: Mapping[tuple[str, str], Tensor]
-    _completeness_errors: Mapping[tuple[str, str], Scores]
-    _diagnostics: Callable[[str, str], list[list[Diagnostics]]] = field(repr=False)
-    _images: Callable[[], tuple[SourceImage, ...]] = field(repr=False)
-    _provenance: Callable[[], dict[str, Any]] = field(repr=False)
-    _counterfactual: Callable[[], "Explanation"] = field(repr=False)
-    _again: Callable[[], Rerunner] = field(repr=False)
-    words: tuple[int, ...] = ()
-    certainty: tuple["UncertaintyReport", ...] = ()
-    beside: bool = False
+    values: Mapping[tuple[str, str], Tensor]
+    completeness_errors: Mapping[tuple[str, str], Scores]
+    metadata: Metadata = field(repr=False)
+    rerunner: "Rerunner | None" = field(default=None, repr=False)
+    unavailable: str = field(default=UNAVAILABLE, repr=False)
 
     @property
     def maps(self) -> MapStack:
@@ -80,7 +78,7 @@ class Explanation:
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """(method, layer) of all maps: every method at every layer, but that of the image itself at the input."""
-        return tuple(self._maps)
+        return tuple(self.values)
 
     @property
     def shows(self) -> dict[str, str]:
@@ -93,20 +91,7 @@ class Explanation:
 
         Of the first method that keeps such an account (path methods); None where none does. 0 is complete.
         """
-        return next(iter(self._completeness_errors.values()), None)
-
-    @property
-    def distances(self) -> dict[tuple[str, str], Scores]:
-        """How differently the maps of alternatives look: [batch, 1], by method and layer.
-
-        The mean over pairs of targets of 1 less their rank correlation (:func:`saywhy.metrics.diversity.map_distance`):
-        0, the same order of places, to 2; unrelated maps have 1. Empty where the targets are no alternatives.
-        """
-        from saywhy.metrics.diversity import map_distance
-
-        if not self.beside or len(self.targets[0]) < 2:
-            return {}
-        return {pair: map_distance(self[pair]) for pair in self.pairs}
+        return next(iter(self.completeness_errors.values()), None)
 
     def __getitem__(self, key: str | tuple[str, str]) -> MapStack:
         """The maps [batch, target, h, w] of a method, at the first layer or a named one.
@@ -117,12 +102,12 @@ class Explanation:
         """
         if isinstance(key, tuple) and len(key) != 2:
             raise InputError(f"an explanation is read as e[method] or e[method, layer], got {key!r}.")
-        method, layer = key if isinstance(key, tuple) else (key, self._first_layer(key))
+        method, layer = key if isinstance(key, tuple) else (key, self.first_layer(key))
         if method not in self.methods:
             raise MethodError(_absent("method", method, self.methods))
-        if (method, layer) not in self._maps:
+        if (method, layer) not in self.values:
             raise LayerError(_absent("layer", layer, tuple(has for m, has in self.pairs if m == method)))
-        return self._maps[method, layer]
+        return self.values[method, layer]
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -169,14 +154,7 @@ class Explanation:
         Raises:
             InputError: ``size`` or ``normalize`` is none of these.
         """
-        maps = self._asked(method, layer)
-        target_size = _whole_numbers(size) if size is not None else self.input_size
-        if target_size is None or len(target_size) != maps.ndim - 2:
-            axes = {1: "whole number (length,)", 2: "whole numbers (height, width)"}
-            raise InputError(f"size must be {maps.ndim - 2} {axes.get(maps.ndim - 2, 'whole numbers')}, got {size!r}.")
-        return _normalized(
-            interpolate(maps, target_size, mode=LINEAR[len(target_size)], align_corners=False), normalize
-        )
+        return heatmap(self._asked(method, layer), self.input_size if size is None else size, normalize)
 
     def on_image(self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None) -> Any:
         """One map on the original image: numpy [height, width], NaN where the network did not see.
@@ -218,50 +196,125 @@ class Explanation:
         """The layers fused into one, for every method; see :func:`saywhy.methods.fuse`."""
         own = {m: [layer for method, layer in self.pairs if method == m] for m in self.methods}
         names = {m: f"{' + '.join(some)} ({how})" if some != ["input"] else "input" for m, some in own.items()}
-        maps = {
-            (m, names[m]): fuse([self._maps[m, layer] for layer in some], how) if some != ["input"] else self[m]
+        values = {
+            (m, names[m]): fuse([self.values[m, layer] for layer in some], how) if some != ["input"] else self[m]
             for m, some in own.items()
         }
-        return self._with(
-            layers=tuple(dict.fromkeys(names.values())),
-            _maps=maps,
-            _completeness_errors={
-                (m, names[m]): _widest(torch.stack([g for key, g in self._completeness_errors.items() if key[0] == m]))
-                for m in dict.fromkeys(m for m, _ in self._completeness_errors)
+        errors = {
+            (m, names[m]): _largest(torch.stack([e for key, e in self.completeness_errors.items() if key[0] == m]))
+            for m in dict.fromkeys(m for m, _ in self.completeness_errors)
+        }
+        metadata = Metadata(
+            images=lambda: self.images,
+            diagnostics=lambda: {
+                (m, names[m]): _worst([self.diagnostics[m, layer] for layer in some]) for m, some in own.items()
             },
-            _diagnostics=lambda m, _: _worst([self.cards[m, layer] for layer in own[m]]),
-            _counterfactual=lambda: self.counterfactual.fuse(how),
-            _again=lambda: self._again().then(lambda other: other.fuse(how)),
-            _provenance=lambda: {**self.provenance, "fuse": how},
+            provenance=lambda: {**self.provenance, "fuse": how},
+        )
+        return replace(
+            self,
+            layers=tuple(dict.fromkeys(names.values())),
+            values=values,
+            completeness_errors=errors,
+            metadata=metadata,
+            rerunner=self.rerunner.then(lambda other: other.fuse(how)) if self.rerunner is not None else None,
+        )
+
+    def with_maps(self, values: Mapping[tuple[str, str], Tensor]) -> "Explanation":
+        """The same with these maps alone, by (method, layer), for display."""
+        return replace(
+            self,
+            methods=tuple(dict.fromkeys(method for method, _ in values)),
+            layers=tuple(dict.fromkeys(layer for _, layer in values)),
+            values=dict(values),
         )
 
     @property
-    def counterfactual(self) -> "Explanation":
-        """The question turned round: what speaks against each target (Grad-CAM, section 3.3). Runs the model once."""
-        return self._counterfactual()
+    def explainer(self) -> "Rerunner":
+        """What asks the model again: :class:`saywhy.explainer.rerun.Rerunner`.
 
-    @cached_property
+        It holds the model and the inputs. It is no part of the result: it is left out when an explanation is pickled,
+        copied, compared or saved.
+
+        Raises:
+            InputError: there is none (the explanation was read from a file, copied, joined from several, or made with
+                ``keep_model=False``), or the model's weights have changed.
+        """
+        if self.rerunner is None:
+            raise InputError(self.unavailable)
+        self.rerunner.check_version()
+        return self.rerunner
+
+    def without_explainer(self, reason: str | None = None) -> "Explanation":
+        """The result alone: nothing of the model or of its inputs is held any longer.
+
+        Args:
+            reason: what to tell whoever asks for the explainer; None says how to get one.
+        """
+        return replace(self, metadata=self.metadata.resolved(), rerunner=None, unavailable=reason or UNAVAILABLE)
+
+    @property
+    def counterfactual(self) -> "Explanation":
+        """The request turned round: what speaks against each target (Grad-CAM, section 3.3). Runs the model once."""
+        if self.rerunner is None:
+            raise InputError(self.unavailable)
+        return self.rerunner.counterfactual()
+
+    @property
     def images(self) -> tuple[SourceImage, ...]:
         """The original images, and which part of each the network saw."""
-        return self._images()
+        return self.metadata.images
 
-    @cached_property
-    def cards(self) -> dict[tuple[str, str], list[list[Diagnostics]]]:
-        """The validity card of every map: by (method, layer), [batch][target]."""
-        return {(m, layer): self._diagnostics(m, layer) for m, layer in self.pairs}
+    @property
+    def diagnostics(self) -> Mapping[tuple[str, str], list[list[Diagnostics]]]:
+        """The diagnostics of every map: by (method, layer), [batch][target]."""
+        return self.metadata.diagnostics
 
-    @cached_property
+    @property
     def provenance(self) -> dict[str, Any]:
         """Where the maps come from: model, digest of its weights, layers, targets, methods, parameters, versions."""
-        return self._provenance()
+        return self.metadata.provenance
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain data that JSON can hold; tensors and images as base64."""
+        found: dict[str, Any] = resolve_name("saywhy.io.json:to_dict")(self)
+        return found
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> "Explanation":
+        """The result of :meth:`to_dict`.
+
+        Raises:
+            InputError: it is none, or of another version of the format.
+        """
+        found: Explanation = resolve_name("saywhy.io.json:from_dict")(record)
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the results are the same, bit for bit; the explainer does not count."""
+        if not isinstance(other, Explanation):
+            return NotImplemented
+        plain = ("methods", "layers", "targets", "score", "input_size", "images", "diagnostics", "provenance")
+        return (
+            all(getattr(self, name) == getattr(other, name) for name in plain)
+            and torch.equal(self.classes, other.classes)
+            and _same(self.scores, other.scores)
+            and _same(self.probabilities, other.probabilities)
+            and _all_same(self.values, other.values)
+            and _all_same(self.completeness_errors, other.completeness_errors)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what asks the model again."""
+        return vars(self.without_explainer(self.unavailable))
 
     def overlay(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None, **look: Any
     ) -> Any:
         """One map over its image, with a legend: a ``PIL.Image``. ``look`` as for ``saywhy.view.overlay``."""
-        from saywhy.view.sheet import overlay_of
-
-        return overlay_of(self, sample, target, method, layer, **look)
+        return resolve_name("saywhy.view.sheet:overlay_of")(self, sample, target, method, layer, **look)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the explanation; the suffix says how: ``.png``, ``.html`` or ``.npz``.
@@ -272,16 +325,14 @@ class Explanation:
         Raises:
             InputError: the suffix is none of these, or the folder cannot be written.
         """
-        from saywhy import view
-        from saywhy.io.npz import save_npz
-
         file = Path(path)
-        writers = {".png": view.save_png, ".html": view.save_html, ".npz": save_npz}
+        writers = {".png": "saywhy.view.sheet:save_png", ".html": "saywhy.view.report:save_html"}
+        writers |= {".npz": "saywhy.io.npz:save_npz"}
         if file.suffix.lower() not in writers:
             raise InputError(f"'{file}': the suffix must be {', '.join(writers)}, got '{file.suffix}'.")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            writers[file.suffix.lower()](self, file)
+            resolve_name(writers[file.suffix.lower()])(self, file)
         except OSError as error:
             raise InputError(f"'{file}' cannot be written: {error}") from error
         return file
@@ -300,9 +351,8 @@ class Explanation:
             display(HTML(self._repr_html_()))
 
     def _repr_html_(self) -> str:
-        from saywhy.view import notebook_html
-
-        return notebook_html(self)
+        page: str = resolve_name("saywhy.view.report:notebook_html")(self)
+        return page
 
     def _whole(self, sample: int, grid: Tensor) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """What the network saw of a sample, and how large the sample is: in pixels, samples or voxels, x first."""
@@ -322,25 +372,11 @@ class Explanation:
 
     def _asked(self, method: str | None, layer: str | None) -> MapStack:
         method = method or self.methods[0]
-        return self[method, layer or self._first_layer(method)]
+        return self[method, layer or self.first_layer(method)]
 
-    def _first_layer(self, method: Any) -> str:
+    def first_layer(self, method: str) -> str:
         """The first layer at which a method has a map."""
         return next((layer for m, layer in self.pairs if m == method), self.layers[0])
-
-    def with_certainty(self, report: Sequence["UncertaintyReport"]) -> "Explanation":
-        """The same with how certain the model is of every sample, to be shown beside the maps.
-
-        Raises:
-            InputError: there is not one for each sample.
-        """
-        if len(report) != len(self.targets):
-            raise InputError(f"certainty is report of each of {len(self.targets)} samples, got {len(report)}.")
-        return self._with(certainty=tuple(report))
-
-    def _with(self, **changes: Any) -> "Explanation":
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Explanation(**{**fields, "_provenance": lambda: self.provenance, **changes})
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Explanation":
@@ -349,9 +385,8 @@ class Explanation:
         Raises:
             InputError: the file is missing or was not written by saywhy.
         """
-        from saywhy.io.npz import load_npz
-
-        return load_npz(Path(path))
+        found: Explanation = resolve_name("saywhy.io.npz:load_npz")(Path(path))
+        return found
 
 
 def _shown_by(method: str) -> str:
@@ -361,60 +396,37 @@ def _shown_by(method: str) -> str:
         return "evidence"
 
 
-def _normalized(maps: MapStack, how: Normalize) -> MapStack:
-    """Maps [batch, target, *space] on the scale asked for."""
-    if how == "none":
-        return maps
-    space = tuple(range(2, maps.ndim))
-    if how == "rank":
-        flat = maps.flatten(2)
-        # Equal values share a rank, so that the zeros of a rectified map stay at the bottom together.
-        ranks = torch.searchsorted(flat.sort(-1).values, flat.contiguous()).to(maps.dtype)
-        return (ranks / max(1, flat.shape[-1] - 1)).view_as(maps)
-    if how == "max":
-        return _divided(maps, maps.abs().amax(space, keepdim=True))
-    if how == "minmax":
-        low = maps.amin(space, keepdim=True)
-        return _divided(maps - low, maps.amax(space, keepdim=True) - low)
-    if how == "shared":
-        low = maps.min()
-        return _divided(maps - low, maps.max() - low)
-    raise InputError(f"normalize must be 'minmax', 'max', 'shared', 'rank' or 'none', got {how!r}.")
-
-
-def _divided(maps: Tensor, by: Tensor) -> Tensor:
-    """``maps / by``, zero where ``by`` is; in float64, because 1e-40 is no number to divide by in float32."""
-    wide = maps.double() / torch.where(by > 0, by, 1.0).double()
-    return wide.to(maps.dtype)
-
-
-def _whole_numbers(size: Any) -> tuple[int, ...] | None:
-    """A size as positive integers of any kind (numpy's too); None if it is none."""
-    try:
-        sides = tuple(operator.index(side) for side in size if not isinstance(side, bool))
-    except TypeError:
-        return None
-    return sides if len(sides) == len(size) and all(side > 0 for side in sides) else None
-
-
-def _widest(gaps: Tensor) -> Tensor:
-    """Of several layers' gaps [layer, batch, target] the one of largest magnitude, with its sign."""
-    return gaps.gather(0, gaps.abs().nan_to_num(math.inf).argmax(0, keepdim=True))[0]
+def _largest(errors: Tensor) -> Tensor:
+    """Of several layers' completeness errors [layer, batch, target] the one of largest magnitude, with its sign."""
+    return errors.gather(0, errors.abs().nan_to_num(math.inf).argmax(0, keepdim=True))[0]
 
 
 def _worst(by_layer: Sequence[list[list[Diagnostics]]]) -> list[list[Diagnostics]]:
-    """The cards of several layers as one: of every fact the worst, because the map is made of all of them."""
+    """The diagnostics of several layers as one: the worst of each name, because the map is made of all of them."""
 
-    def joined(cards: Sequence[Diagnostics]) -> Diagnostics:
-        facts = [fact for card in cards for fact in card]
-        names = dict.fromkeys(fact.name for fact in facts)
-        return tuple(max((f for f in facts if f.name == n), key=lambda f: _STATES.index(f.state)) for n in names)
+    def joined(several: Sequence[Diagnostics]) -> Diagnostics:
+        found = [one for some in several for one in some]
+        names = dict.fromkeys(one.name for one in found)
+        return tuple(max((f for f in found if f.name == n), key=lambda f: _STATES.index(f.state)) for n in names)
 
     samples, targets = range(len(by_layer[0])), range(len(by_layer[0][0]))
-    return [[joined([cards[b][t] for cards in by_layer]) for t in targets] for b in samples]
+    return [[joined([layer[b][t] for layer in by_layer]) for t in targets] for b in samples]
 
 
 _STATES = ("good", "warning", "bad")
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tensors hold the same numbers, NaN for NaN."""
+    if one is None or other is None:
+        return one is other
+    return (
+        one.dtype == other.dtype and one.shape == other.shape and bool(torch.allclose(one, other, 0, 0, equal_nan=True))
+    )
+
+
+def _all_same(one: Mapping[tuple[str, str], Tensor], other: Mapping[tuple[str, str], Tensor]) -> bool:
+    return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
 
 
 def _absent(kind: str, name: Any, known: tuple[str, ...]) -> str:

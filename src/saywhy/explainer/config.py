@@ -1,0 +1,100 @@
+"""The settings of a request: what is explained, by which methods, at which layers, and how it is run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from saywhy.engine.layout import Layout
+from saywhy.engine.precision import Precision
+from saywhy.errors import InputError, MethodError
+from saywhy.methods.method import Method
+from saywhy.methods.parameters import checked
+from saywhy.methods.registry import find_method
+from saywhy.output import ScoreKind
+from saywhy.targets import Target
+
+LayerSpec = str | nn.Module | None | Sequence[str | nn.Module]
+"""A dotted name, a module, a list of them, or None to have the layer found."""
+
+
+@dataclass(frozen=True)
+class ExplainConfig:
+    """Everything that is asked for, except the model and its inputs. Arguments as for :func:`saywhy.explain`.
+
+    Raises:
+        InputError: a setting is out of range, or two settings exclude each other.
+    """
+
+    target: Target
+    methods: tuple[Method, ...] = ()
+    layer: LayerSpec = None
+    layout: Layout | None = None
+    score: ScoreKind | None = None
+    output: str | int | None = None
+    precision: Precision = "exact"
+    batch_size: int | None = None
+    create_graph: bool = False
+    seed: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("exact", "fast"):
+            raise InputError(f"precision must be 'exact' or 'fast', got {self.precision!r}.")
+        if self.create_graph:
+            several = [m.name for m in self.methods if m.passes == "several"]
+            if several:
+                raise InputError(f"create_graph=True needs methods of one pass; {', '.join(several)} makes several.")
+            if self.precision == "fast":
+                raise InputError(
+                    "precision='fast' runs a copy of the model, through which yours cannot be trained. Use 'exact'."
+                )
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"seed must be a whole number from 0 on, got {self.seed!r}.")
+        size = self.batch_size
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+            raise InputError(f"batch_size must be a whole number of at least 1, got {size!r}.")
+
+    @property
+    def shown_score(self) -> ScoreKind:
+        """What a class's score is in the results: what all of the methods explain, or else the logit."""
+        kinds = {method.score for method in self.methods}
+        return self.score or (kinds.pop() if len(kinds) == 1 else "logit")
+
+    def parameters_of(self, method: Method) -> dict[str, Any]:
+        """The parameters that were given for a method."""
+        return {name: value for name, value in self.parameters.items() if name in method.parameters}
+
+    def of_samples(self, some: slice | Tensor) -> "ExplainConfig":
+        """The same for some samples of the batch: each keeps its own targets."""
+        return replace(self, target=self.target.of_samples(some))
+
+
+def resolve_methods(
+    names: str | Sequence[str], parameters: Mapping[str, Any]
+) -> tuple[tuple[Method, ...], dict[str, Any]]:
+    """The methods of these names, once each, and their parameters, each of which at least one method has.
+
+    Raises:
+        MethodError: a name or a parameter does not exist, or a value is of the wrong type.
+    """
+    wanted = [names] if isinstance(names, str) else names
+    if not isinstance(wanted, list | tuple) or not all(isinstance(name, str) for name in wanted):
+        raise MethodError(f"method is a name or a list of names, got {names!r}. `saywhy methods` lists them.")
+    if not wanted:
+        raise MethodError("method is an empty list. Give at least one; `saywhy methods` lists them.")
+    methods = tuple(find_method(name) for name in dict.fromkeys(wanted))
+    known = {parameter for method in methods for parameter in method.parameters}
+    for name in parameters:
+        if name not in known:
+            raise MethodError(
+                f"{', '.join(m.name for m in methods)} has no parameter '{name}'. "
+                + (f"Parameters: {', '.join(sorted(known))}." if known else "It has none.")
+            )
+    found = {}
+    for name, value in parameters.items():
+        for method in methods:
+            if name in method.parameters:
+                found[name] = checked(method, name, value)
+    return methods, found

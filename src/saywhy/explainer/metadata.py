@@ -1,0 +1,166 @@
+"""What is said of the maps of a request: their diagnostics and their provenance."""
+
+import importlib.metadata
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saywhy import diagnostics
+from saywhy.diagnostics import Diagnostic, Diagnostics, Evidence
+from saywhy.engine.trace import Candidate
+from saywhy.errors import SaywhyWarning
+from saywhy.explainer.runner import BatchResult, Runner
+from saywhy.methods.method import AttributionResult
+from saywhy.methods.registry import find_method
+from saywhy.models.inputs import Batch
+
+LIBRARIES = ("saywhy", "torch", "torchvision", "timm", "transformers")
+"""Whose versions stand in the provenance."""
+
+
+@dataclass(frozen=True)
+class MapFacts:
+    """What the diagnostics of all maps are made from; batches are joined.
+
+    Attributes:
+        runner: the request.
+        layers: by name.
+        maps: by (method, layer).
+        attributions: by (method, layer), of methods of several passes.
+        evidence: by layer.
+        scores, probabilities: [batch, target].
+        agreement: of ``precision="fast"``: how the copy was made, and the correlation with exact maps.
+    """
+
+    runner: Runner
+    layers: Mapping[str, Candidate]
+    maps: Mapping[tuple[str, str], Tensor]
+    attributions: Mapping[tuple[str, str], AttributionResult]
+    evidence: Mapping[str, Evidence]
+    scores: Tensor
+    probabilities: Tensor | None
+    agreement: tuple[str, float] | None
+
+    @staticmethod
+    def of(runner: Runner, results: Sequence[BatchResult], agreement: tuple[str, float] | None) -> "MapFacts":
+        """Join the results of several batches."""
+        first = results[0]
+        attributions = {
+            key: AttributionResult.stacked([r.attributions[key] for r in results]) for key in first.attributions
+        }
+        probabilities = [r.probabilities for r in results]
+        known = [p for p in probabilities if p is not None]
+        return MapFacts(
+            runner=runner,
+            layers={layer.name: layer for layer in first.layers},
+            maps={
+                key: attributions[key].maps if key in attributions else torch.cat([r.maps[key] for r in results])
+                for key in first.maps
+            },
+            attributions=attributions,
+            evidence={name: Evidence.stacked([r.evidence[name] for r in results]) for name in first.evidence},
+            scores=torch.cat([r.target_scores.scores for r in results]),
+            probabilities=torch.cat(known) if len(known) == len(results) else None,
+            agreement=agreement,
+        )
+
+    def diagnostics(self, method: str, layer: str) -> list[list[Diagnostics]]:
+        """The diagnostics [batch][target] of every map of one method at one layer."""
+        known, evidence = find_method(method), self.evidence.get(layer)
+        config = self.runner.config
+        common: list[Diagnostic | None] = [diagnostics.input_diagnostic()]
+        if layer in self.layers:
+            found = self.layers[layer]
+            common = [diagnostics.layout_diagnostic(found), diagnostics.calls_diagnostic(found)]
+        if not known.uses_gradients:
+            common.append(diagnostics.class_agnostic_diagnostic())
+        if self.agreement is not None:
+            common.append(diagnostics.precision_diagnostic(*self.agreement, measured=known.passes == "one"))
+        if known.passes == "several" and self.scores.dtype in (torch.bfloat16, torch.float16):
+            common.append(diagnostics.rounding_diagnostic(self.scores.dtype))
+        score = config.score or known.score
+        if score != config.shown_score:
+            common.append(diagnostics.score_diagnostic(score, config.shown_score))
+        attribution = self.attributions.get((method, layer))
+        error = attribution.completeness_error if attribution is not None else None
+        steps = attribution.steps if attribution is not None else None
+        common.extend(attribution.facts if attribution is not None else ())
+        low, high = (v.tolist() for v in torch.aminmax(self.maps[method, layer].detach().flatten(2), dim=2))
+
+        def of_map(b: int, t: int) -> Diagnostics:
+            some = [
+                *common,
+                # A path begins where the gradient is; that it has vanished at its end is told of the saturation.
+                diagnostics.gradient_diagnostic(evidence, b, t) if evidence is not None and error is None else None,
+                diagnostics.evidence_diagnostic(
+                    evidence if known.uses_gradients else None, low[b][t], high[b][t], b, t, known.shows == "evidence"
+                ),
+            ]
+            if error is not None:
+                count = None if steps is None else int(steps[b])
+                some.append(diagnostics.completeness_diagnostic(float(error[b, t]), count))
+            if self.probabilities is not None and not bool(self.probabilities[b, t].isnan()):
+                probability = float(self.probabilities[b, t])
+                some.append(diagnostics.saturation_diagnostic(probability, score, of_path=error is not None))
+            return tuple(one for one in some if one is not None)
+
+        return [[of_map(b, t) for t in range(len(row))] for b, row in enumerate(low)]
+
+    def warn_of_zero_maps(self, targets: Sequence[Sequence[str]], stacklevel: int) -> None:
+        """Say why a map is zero everywhere; once for every cause, not for every map."""
+        causes: dict[str, list[str]] = {}
+        for (method, layer), maps in self.maps.items():
+            blank = ~maps.detach().flatten(2).any(-1)
+            if not bool(blank.any()):
+                continue
+            uses_gradients = find_method(method).uses_gradients
+            for b, t in blank.nonzero().tolist():
+                if not targets[b][t]:
+                    continue  # no target at all: behind the end of a shorter caption
+                cause = diagnostics.zero_cause(self.evidence.get(layer), b, t, uses_gradients=uses_gradients)
+                names = causes.setdefault(cause, [])
+                if targets[b][t] not in names:
+                    names.append(targets[b][t])
+        for cause, names in causes.items():
+            shown = ", ".join(f"'{n}'" for n in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            warnings.warn(f"{shown}: {cause}.", SaywhyWarning, stacklevel=stacklevel)
+
+    def provenance(self, batch: Batch, targets: list[list[str]], version: int) -> dict[str, Any]:
+        """All that is needed to make the maps again.
+
+        The digest of the weights is worked out here, which takes 0.1 s for a ResNet-50. If they have changed since the
+        maps were made (``version``), it would be that of other weights, and is left out.
+        """
+        model, config = self.runner.model, self.runner.config
+        return {
+            "model": model.name,
+            "weights_sha256": model.digest() if model.version() == version else None,
+            "images": [source.name for source in batch.images()],
+            "targets": targets,
+            "scores": self.scores.detach().float().cpu().tolist(),
+            "score": config.score or {m.name: m.score for m in config.methods},
+            "methods": {m.name: {**m.parameters, **config.parameters_of(m)} for m in config.methods},
+            "layers": {
+                name: {
+                    "layout": str(layer.proof.layout) if layer.proof else "",
+                    "proved": bool(layer.proof and layer.proof.holds),
+                }
+                for name, layer in self.layers.items()
+            },
+            "precision": config.precision,
+            "seed": config.seed,
+            "versions": {name: v for name in LIBRARIES if (v := _version(name))},
+        }
+
+
+@cache
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None

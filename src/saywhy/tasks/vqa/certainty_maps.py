@@ -1,0 +1,83 @@
+"""The four maps of U-CAM: attention, evidence, certainty, and both."""
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from saywhy.errors import InputError, MethodError
+from saywhy.explain import explain
+from saywhy.explanation import Explanation, Metadata
+from saywhy.methods import find_method
+from saywhy.models import Model
+from saywhy.targets import Certainty, Class, Top
+
+NO_EXPLAINER = "these maps are those of several targets. Check them one by one: targets.Certainty of explain."
+
+
+def certainty_maps(
+    model: Model, inputs: Any, answer: int | str | None = None, num_samples: int = 100, **settings: Any
+) -> Explanation:
+    """The four maps of U-CAM (Patro et al., 2019) of one answer, by name.
+
+    ``"attention"``
+        where the network looked, the mean over its glimpses; only of networks that say so;
+    ``"gradcam"``
+        the evidence for the answer, by its logit;
+    ``"certainty-cam"``
+        what makes it certain: Grad-CAM of :math:`-L_u`, the uncertainty loss with a minus before it;
+    ``"ucam"``
+        both: Grad-CAM of :math:`-(L_y + L_u)`.
+
+    Losses are those of the network's own answer, so that the true one is never looked at, unless ``answer`` names it.
+    The released program takes the true one, and counts :math:`L_u` twice.
+
+    Args:
+        model: with a variance head (:mod:`saywhy.uncertainty`): of images and questions, or a classifier.
+        inputs: as for :func:`saywhy.explain`.
+        answer: by index or name; None is the network's own.
+        num_samples: of noise.
+        settings: as for :func:`saywhy.explain`.
+
+    Returns:
+        An explanation whose methods are these names, and whose one target is the answer; diagnostics are those of
+        Grad-CAM.
+
+    Raises:
+        TargetError: the network does not say how much noise it expects.
+        InputError: answer is no single one, or a target or a method is given.
+    """
+    if answer is not None and (isinstance(answer, bool) or not isinstance(answer, int | str)):
+        raise InputError(f"answer is one answer by index or name, got {type(answer).__name__}.")
+    if given := {"target", "method"} & settings.keys():
+        raise InputError(
+            f"these four maps have their own {' and '.join(sorted(given))}; use saywhy.explain for others."
+        )
+    losses = [Certainty(answer, answered=both, num_samples=num_samples) for both in (False, True)]
+    target = Top(1) if answer is None else Class(answer)
+    found = explain(model, inputs, [target, *losses], "gradcam", **settings)
+    (pair,) = found.pairs
+    maps = dict(zip(("gradcam", "certainty-cam", "ucam"), found.maps.split(1, 1), strict=True))
+    others = {key: value for key, value in settings.items() if key not in find_method("gradcam").parameters}
+    with suppress(MethodError):  # it looks nowhere in particular
+        maps = {"attention": explain(model, inputs, target, "model-attention", **others).maps, **maps}
+    number = {"attention": 0, "gradcam": 0, "certainty-cam": 1, "ucam": 2}
+    metadata = Metadata(
+        images=lambda: found.images,
+        diagnostics=lambda: {
+            (name, pair[1]): [row[number[name] : number[name] + 1] for row in found.diagnostics[pair]] for name in maps
+        },
+        provenance=lambda: found.provenance,
+    )
+    return replace(
+        found,
+        methods=tuple(maps),
+        targets=[row[:1] for row in found.targets],
+        classes=found.classes[:, :1],
+        scores=found.scores[:, :1],
+        probabilities=None if found.probabilities is None else found.probabilities[:, :1],
+        values={(name, pair[1]): one for name, one in maps.items()},
+        completeness_errors={},
+        metadata=metadata,
+        rerunner=None,
+        unavailable=NO_EXPLAINER,
+    )
