@@ -40,7 +40,7 @@ from saywhy.engine.runner import ModelRunner
 from saywhy.methods import METHODS, Method, register
 from saywhy.metrics import measure
 from saywhy.metrics.class_agnostic import centre_prior_baseline, edge_detector_baseline
-from saywhy.metrics.measure import wilson
+from saywhy.statistics import wilson
 from saywhy.toybox import Scene, scene
 
 SCENES = 40

@@ -13,7 +13,7 @@ import saywhy
 from research.claims import trust
 from research.claims.trust import CHEATS, EVERYBODY, MAPS, Done, Row, interval, kept, page, share, told_apart
 from saywhy.checks.check import CheckLimits, check
-from saywhy.metrics.measure import wilson
+from saywhy.statistics import wilson
 from saywhy.toybox import scene
 
 GOOD: dict[str, float | None] = {

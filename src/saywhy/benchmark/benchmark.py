@@ -21,20 +21,15 @@ from saywhy.explain import explain
 from saywhy.methods.registry import find_method
 from saywhy.metrics.catalogue import METRICS as KNOWN
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES, sample_seed
-from saywhy.metrics.measure import EvaluationContext, of_hits
+from saywhy.metrics.measure import EvaluationContext, hit_rate_interval
 from saywhy.metrics.metric import Metric
 from saywhy.metrics.registry import find_metric
 from saywhy.models import Model
 from saywhy.progress import counted
+from saywhy.statistics import bootstrap, quotient_of_sums
 
 METHODS = ("gradcam", "hirescam", "layercam", "gradcam++", "saliency")
 METRICS = ("pointing-game", "energy-pointing", "box-iou", "faithfulness-correlation", "deletion", "insertion")
-
-LEVEL, DRAWS = 0.95, 2000
-"""Of the intervals, by the bootstrap over images."""
-
-AT_ONCE = 2_000_000
-"""So many images are drawn at once for an interval, so that memory does not grow with the data set."""
 
 ROWS = "rows.jsonl"
 """What was measured, a line for what was asked and then one for every image; of two of an image the last counts."""
@@ -75,8 +70,8 @@ class Cell:
     Attributes:
         mean: over all maps; NaN where there is none.
         low, high: the 95 % interval, by the bootstrap over images, or Wilson's where every image is a hit or a miss
-            (:func:`saywhy.metrics.measure.of_hits`); NaN for a single image. Where all other values are equal it has
-            no width, which is what they show and no proof of more.
+            (:func:`saywhy.metrics.measure.hit_rate_interval`); NaN for a single image. Where all other values are
+            equal it has no width, which is what they show and no proof of more.
         maps, images: how many.
     """
 
@@ -120,8 +115,8 @@ class Benchmark:
         mean = float(total[:, 0].sum() / total[:, 1].sum())
         low = high = math.nan
         if len(total) > 1:
-            hits = of_hits(KNOWN.get(metric), total[:, 0] / total[:, 1], total[:, 1], LEVEL)
-            low, high = hits or (float(q) for q in np.quantile(_drawn_means(total), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+            hits = hit_rate_interval(KNOWN.get(metric), total[:, 0] / total[:, 1], total[:, 1])
+            low, high = hits or bootstrap(total, quotient_of_sums)
         return Cell(mean, low, high, int(total[:, 1].sum()), len(total))
 
     def table(self) -> dict[str, dict[str, Cell]]:
@@ -356,18 +351,6 @@ def mask_of(objects: Sequence[ObjectAnnotation], image: Image.Image) -> Bool[Ten
             left, top, right, bottom = thing.box
             there[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)] = True
     return torch.from_numpy(there)
-
-
-def _drawn_means(sums: np.ndarray) -> np.ndarray:
-    """Means over images drawn again, from the sum and the number of the values of each, [image, 2]."""
-    generator, count = np.random.default_rng(0), len(sums)
-    most = max(1, AT_ONCE // count)
-    parts = [
-        sums[generator.integers(count, size=(min(most, DRAWS - start), count))].sum(1)
-        for start in range(0, DRAWS, most)
-    ]
-    drawn = np.concatenate(parts)
-    return drawn[:, 0] / drawn[:, 1]
 
 
 def _kept(done: Benchmark, folder: Path) -> Callable[[int], None]:
