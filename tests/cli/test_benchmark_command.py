@@ -45,7 +45,7 @@ def test_a_table_a_page_and_what_was_left_out(run: Run, here: Path) -> None:
     assert "5.png" in told
     assert "no class that is annotated in it is one of the model's" in told
     assert {f.name for f in (here / "benchmark").iterdir()} == {"rows.jsonl", "benchmark.json", "benchmark.html"}
-    assert "wrote bench/benchmark.html" in told
+    assert "wrote benchmark/benchmark.html" in told
 
 
 def test_json(run: Run, here: Path) -> None:
@@ -83,7 +83,7 @@ def test_another_command_does_not(run: Run) -> None:
     run("benchmark", "boxed", *MINE)
     ran = run("benchmark", "boxed", *MINE, "--seed", "1")
     assert (ran.code, ran.out) == (1, "")
-    assert "'bench' holds another run: its seed is 0, and now 1. Give another folder" in " ".join(ran.err.split())
+    assert "'benchmark' holds another run: its seed is 0, and now 1. Give another folder" in " ".join(ran.err.split())
 
 
 def test_toybox_needs_no_files(run: Run) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 import saywhy
-from saywhy.benchmark.benchmark import Benchmark, BenchmarkConfig
+from saywhy.benchmarking import Benchmark, BenchmarkConfig
 from saywhy.checks.check import check
 from saywhy.metrics import METRICS
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
@@ -65,8 +65,8 @@ def measured(value: float | None = None) -> Benchmark:
     done = Benchmark(settings, skipped={2: HOSTILE})
     for place in range(2):
         done.images[place] = [
-            {"who": who, "values": {m: None if value is not None else float(generator.normal()) for m in METRICS}}
-            for who in (*settings.methods, *CLASS_AGNOSTIC_BASELINES)
+            {"map": name, "values": {m: None if value is not None else float(generator.normal()) for m in METRICS}}
+            for name in (*settings.methods, *CLASS_AGNOSTIC_BASELINES)
         ]
     return done
 
