@@ -273,7 +273,7 @@ class TestTheTable:
         assert found.cell("gradcam", "sparseness").maps == 4
 
     def test_the_network_is_asked_once_for_all_methods(self):
-        """Images with something hidden serve every method, and every map of chance."""
+        """Images with something hidden serve every method, and every baseline."""
         net, passes = TinyNetwork.build(dtype=torch.float64), []
         loaded = saywhy.load(net, input_size=12, labels=LABELS)
         net.register_forward_hook(lambda _module, args, _out: passes.append(len(args[0])))
@@ -677,7 +677,7 @@ class TestFiles:
 
     def test_the_page(self, tmp_path):
         found = run(Drawn(broken=(2,)))
-        page = found.save(tmp_path / "bench.HTML").read_text(encoding="utf-8")
+        page = found.save(tmp_path / "benchmark.HTML").read_text(encoding="utf-8")
         assert "<script" not in page
         assert "default-src 'none'" in page
         assert "5 images, 1 left out" in page
@@ -705,14 +705,14 @@ class TestFiles:
         net.name = hostile
         found = run(data, model=net)
         for suffix in ("html", "json"):
-            text = found.save(tmp_path / f"bench.{suffix}").read_text(encoding="utf-8")
+            text = found.save(tmp_path / f"benchmark.{suffix}").read_text(encoding="utf-8")
             if suffix == "html":
                 assert "<script" not in text
                 assert "<img" not in text
                 assert "&lt;script&gt;" in text
         assert json.loads(text)["settings"]["data"] == hostile
 
-    @pytest.mark.parametrize("name", ["bench.csv", "benchmark", "benchmark.html.txt"])
+    @pytest.mark.parametrize("name", ["benchmark.csv", "benchmark", "benchmark.html.txt"])
     def test_suffixes(self, tmp_path, name):
         with pytest.raises(InputError, match=r"the suffix must be \.html or \.json"):
             run(Drawn(1)).save(tmp_path / name)

@@ -17,14 +17,16 @@ class CheckResult:
         passed: None where the check does not apply to this map.
         value: what was measured; NaN where nothing was.
         limit: where it passes; NaN where nothing was measured.
-        text: what was measured, the limit, and whether it passed.
+        measured: what was measured, and the limit; empty where nothing was.
+        note: what a failure means, or why the check does not apply; empty where it passed.
     """
 
     name: str
     passed: bool | None
     value: float
     limit: float
-    text: str
+    measured: str
+    note: str = ""
 
     @staticmethod
     def of(spec: CheckSpec, measured: Measurement, limits: CheckLimits = CheckLimits()) -> "CheckResult":  # noqa: B008
@@ -36,17 +38,22 @@ class CheckResult:
         class sensitivity: not applicable (the target is no single class)
         """
         if measured.value is None:
-            text = f"not applicable ({measured.detail or spec.not_applicable})"
-            return CheckResult(spec.name, None, math.nan, math.nan, text)
+            return CheckResult(spec.name, None, math.nan, math.nan, "", measured.detail or spec.not_applicable)
         limit, passed = spec.limit_in(limits), spec.passes(measured.value, limits)
         value, bound = value_and_limit(measured.value, limit, spec.unit)
-        ends = "passed" if passed else f"failed ({measured.detail or spec.failure})"
-        return CheckResult(
-            spec.name, passed, measured.value, limit, f"{spec.sentence.format(value=value, limit=bound)}, {ends}"
-        )
+        sentence = spec.sentence.format(value=value, limit=bound)
+        note = "" if passed else measured.detail or spec.failure
+        return CheckResult(spec.name, passed, measured.value, limit, sentence, note)
+
+    @property
+    def text(self) -> str:
+        """What stands in a table beside the mark: what was measured, and the note."""
+        return ": ".join(part for part in (self.measured, self.note) if part)
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.text}"
+        state = {True: "passed", False: "failed", None: "not applicable"}[self.passed]
+        note = f" ({self.note})" if self.note else ""
+        return f"{self.name}: {f'{self.measured}, ' if self.measured else ''}{state}{note}"
 
 
 @dataclass(frozen=True)
