@@ -20,7 +20,7 @@ from torch import nn
 
 import saywhy
 from research.benchmarks.cost import CONSOLE, Row, inference, machine, ratios, report, shown
-from saywhy.benchmark.benchmark import benchmark
+from saywhy.benchmarking.benchmark import benchmark
 from saywhy.datasets.load import open_dataset
 
 IMAGES = 4

@@ -8,7 +8,7 @@ paper's was pre-trained.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 import saywhy
 from research.claims import language_networks
 from research.claims.maps import Kept
-from research.claims.measure import DRAWS, LEVEL, Estimate, Measured, estimate, table
+from research.claims.measure import Estimate, Measured, as_estimate, estimate, redrawn, table
 from research.claims.verdict_rows import compared, judged
 from saywhy.metrics.localization import energy_pointing
 from saywhy.models import Preprocess
@@ -269,12 +269,8 @@ def apart(first: Measured, second: Measured, seed: int = 0) -> Estimate:
     >>> apart(Measured(np.ones(3), [1, 2, 3]), Measured(np.zeros(2), [4, 5]))
     Estimate(value=1.0, low=1.0, high=1.0, items=5, scenes=5)
     """
-    generator, redrawn = np.random.default_rng(seed), []
-    for side in (first, second):
-        sums = side.sums()
-        total = sums[generator.integers(len(sums), size=(DRAWS, len(sums)))].sum(1)
-        redrawn.append(total[:, 0] / total[:, 1])
-    low, high = np.quantile(redrawn[0] - redrawn[1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    value = estimate(first).value - estimate(second).value
+    generator = np.random.default_rng(seed)  # one for both: the second side is drawn after the first
+    of_draws = redrawn(first.sums(), generator) - redrawn(second.sums(), generator)
+    value = np.asarray(estimate(first).value - estimate(second).value)
     scenes = len(set(first.scenes)) + len(set(second.scenes))
-    return Estimate(value, float(low), float(high), len(first.values) + len(second.values), scenes)
+    return replace(as_estimate(value, of_draws, first), items=len(first.values) + len(second.values), scenes=scenes)

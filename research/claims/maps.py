@@ -14,15 +14,15 @@ from research.claims.measure import Estimate, Measured, difference, estimate, ve
 from saywhy.metrics.human_attention import centre_prior
 
 METHODS = ("gradcam", "guided-gradcam", "guided-backprop", "hirescam", "rsi-gradcam", "model-attention")
-RUNNERS_UP = ("uniform", "centre prior")
-EVERYBODY = (*METHODS, *RUNNERS_UP)
+BASELINES = ("uniform", "centre prior")
+EVERYBODY = (*METHODS, *BASELINES)
 
 Map = Float[Tensor, "row column"]
 Mask = Bool[np.ndarray, "row column"]
 
 
 def maps_of(explanation: saywhy.Explanation, target: int, size: tuple[int, int]) -> dict[str, Map]:
-    """All maps of a target, by method, and two that know nothing of it."""
+    """All maps of a target, by method, and two class-agnostic baselines."""
     found = {method: shown(explanation, method, target, size) for method in explanation.methods}
     return found | {"uniform": torch.ones(size, dtype=torch.float64), "centre prior": centre_prior(size)}
 

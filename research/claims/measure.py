@@ -1,7 +1,8 @@
 """What experiments have in common: estimates with intervals, paired differences, verdicts, and tables.
 
 Items of one scene are alike (questions of it, words of its caption), so whole scenes are drawn again by the bootstrap.
-Both statistics that are used are quotients of sums, so of every scene its sums are all that is needed.
+Both statistics that are used are quotients of sums, so of every scene its sums are all that is needed. The intervals
+are those of :mod:`saywhy.statistics`.
 """
 
 from collections.abc import Hashable, Sequence
@@ -11,7 +12,9 @@ from math import isfinite
 import numpy as np
 from jaxtyping import Float
 
-DRAWS = 4000
+from saywhy.statistics import bootstrap_distribution, percentile_interval, quotient_of_sums
+
+RESAMPLES = 4000
 LEVEL = 0.95
 
 FEWEST = 5
@@ -77,7 +80,7 @@ def estimate(measured: Measured, over: float = 0.0, seed: int = 0) -> Estimate:
     4.0
     """
     sums = measured.sums()
-    return _estimate(_quotient(sums) - over, _quotient(sums[_drawn(len(sums), seed)]) - over, measured)
+    return as_estimate(quotient_of_sums(sums) - over, redrawn(sums, seed) - over, measured)
 
 
 def difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
@@ -89,8 +92,8 @@ def difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
     """
     if list(first.scenes) != list(second.scenes):
         raise ValueError("a difference is of the same items on both sides.")
-    a, b, drawn = first.sums(), second.sums(), _drawn(len(first.sums()), seed)
-    return _estimate(_quotient(a) - _quotient(b), _quotient(a[drawn]) - _quotient(b[drawn]), first)
+    a, b = first.sums(), second.sums()
+    return as_estimate(quotient_of_sums(a) - quotient_of_sums(b), redrawn(a, seed) - redrawn(b, seed), first)
 
 
 def apart(first: Measured, second: Measured, seed: int = 0) -> Estimate:
@@ -100,8 +103,8 @@ def apart(first: Measured, second: Measured, seed: int = 0) -> Estimate:
     1.0
     """
     a, b = first.sums(), second.sums()
-    redrawn = _quotient(a[_drawn(len(a), seed)]) - _quotient(b[_drawn(len(b), seed + 1)])
-    found = _estimate(_quotient(a) - _quotient(b), redrawn, first)
+    of_draws = redrawn(a, seed) - redrawn(b, seed + 1)
+    found = as_estimate(quotient_of_sums(a) - quotient_of_sums(b), of_draws, first)
     return replace(found, scenes=min(len(a), len(b)))
 
 
@@ -113,9 +116,18 @@ def verdict(found: Estimate) -> str:
     """
     if not isfinite(found.low) or not isfinite(found.high):
         raise ValueError(f"no verdict can be given of {found}.")
-    if found.scenes < FEWEST or found.low <= 0 <= found.high:
+    return UNDECIDED if found.scenes < FEWEST else decided(found.low, found.high)
+
+
+def decided(low: float, high: float) -> str:
+    """Whether an interval is above zero.
+
+    >>> decided(0.5, 1.5), decided(-0.5, 2.5), decided(-2.0, -1.0)
+    ('holds', 'not decidable here', 'does not hold')
+    """
+    if low <= 0 <= high:
         return UNDECIDED
-    return "holds" if found.low > 0 else "does not hold"
+    return "holds" if low > 0 else "does not hold"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -130,16 +142,12 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def _quotient(sums: np.ndarray) -> np.ndarray:
-    """Of sums [..., scene, 2]."""
-    total = sums.sum(-2)
-    return np.asarray(total[..., 0] / total[..., 1])
+def redrawn(sums: Sums, seed: "int | np.random.Generator") -> np.ndarray:
+    """The statistic of scenes that are drawn again."""
+    return bootstrap_distribution(sums, quotient_of_sums, RESAMPLES, seed)
 
 
-def _drawn(scenes: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(scenes, size=(DRAWS, scenes))
-
-
-def _estimate(value: np.ndarray, redrawn: np.ndarray, measured: Measured) -> Estimate:
-    low, high = np.quantile(redrawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(value), float(low), float(high), len(measured.scenes), len(set(measured.scenes)))
+def as_estimate(value: np.ndarray, of_draws: np.ndarray, measured: Measured) -> Estimate:
+    """A statistic with the interval of its bootstrap distribution."""
+    low, high = percentile_interval(of_draws, (1 - LEVEL) / 2)
+    return Estimate(float(value), low, high, len(measured.scenes), len(set(measured.scenes)))

@@ -15,7 +15,7 @@ from torch import Tensor
 import saywhy
 from research.claims.classifiers import SEEDS, Classifier, classifier, mlp_classifier
 from saywhy import geometry
-from saywhy.benchmark.benchmark import classes_of, mask_of, plainly_there
+from saywhy.benchmarking.ground_truth import class_lookup, object_mask, without_difficult
 from saywhy.datasets.load import open_dataset
 from saywhy.datasets.localized import Dataset, LocalizedImage, ObjectAnnotation
 from saywhy.errors import InputError, MethodError
@@ -66,7 +66,7 @@ class Item:
 
     def masks(self, classes: Sequence[int] | None = None) -> Bool[Tensor, "1 target height width"]:
         """Where classes are (None: those that are there); empty for one that is not."""
-        there = {c: mask_of(some, self.image) for c, some in zip(self.classes, self.objects, strict=True)}
+        there = {c: object_mask(some, self.image) for c, some in zip(self.classes, self.objects, strict=True)}
         nowhere = torch.zeros(self.image.height, self.image.width, dtype=torch.bool)
         return torch.stack([there.get(c, nowhere) for c in (self.classes if classes is None else classes)])[None]
 
@@ -118,13 +118,13 @@ def items(network: Classifier, data: Dataset, places: Iterable[int], alone: bool
     >>> [item.located.labels for item in items(network, ToyboxDataset("val"), range(4), alone=True)]
     [('fish',), ('house',), ('bicycle',)]
     """
-    classes = classes_of(network.model, data)
+    classes = class_lookup(network.model, data)
     for index in places:
         located = data[index]
         if alone is not None and alone != (len(located.labels) == 1):
             continue
         known = [label for label in located.labels if classes(label) is not None]
-        objects = [tuple(plainly_there([t for t in located.objects if t.label == label])) for label in known]
+        objects = [tuple(without_difficult([t for t in located.objects if t.label == label])) for label in known]
         if known and all(objects):
             numbers = tuple(number for label in known if (number := classes(label)) is not None)
             yield Item(network, (network.seed, index), located, numbers, tuple(objects))

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from itertools import count
-from math import nan
 from pathlib import Path
 from textwrap import fill
 from time import perf_counter
@@ -34,13 +33,12 @@ import saywhy
 from research.claims.language_networks import FOLDER
 from research.claims.measure import FEWEST, Estimate, Measured, estimate, table
 from research.claims.section import at_most, run, zeros_allowed
-from saywhy.checks.check import CheckLimits, Verdict, verdicts
-from saywhy.checks.check import Test as One
+from saywhy.checks import CHECKS, CheckLimits, CheckResult, Measurement, Verdict, verdicts
 from saywhy.engine.runner import ModelRunner
 from saywhy.methods import METHODS, Method, register
 from saywhy.metrics import measure
 from saywhy.metrics.class_agnostic import centre_prior_baseline, edge_detector_baseline
-from saywhy.metrics.measure import wilson
+from saywhy.statistics import wilson
 from saywhy.toybox import Scene, scene
 
 SCENES = 40
@@ -77,55 +75,46 @@ NEAR = 8
 """Pixels from the thing at which a peak is still right: a cell of the map."""
 
 AROUND = {
-    "faithful": (0.0, 0.5, 0.8, 0.9, 0.95, 0.99),
-    "forgets": (0.3, 0.5, 0.7, 0.9, 1.0),
-    "rival": (0.5, 0.7, 0.8, 0.9, 0.95, 1.0),
-    "stable": (0.0, 0.6, 0.7, 0.8, 0.9),
-    "gap": (0.02, 0.05, 0.1, 0.2),
+    "faithfulness": (0.0, 0.5, 0.8, 0.9, 0.95, 0.99),
+    "parameter_randomization": (0.3, 0.5, 0.7, 0.9, 1.0),
+    "class_sensitivity": (0.5, 0.7, 0.8, 0.9, 0.95, 1.0),
+    "stability": (0.0, 0.6, 0.7, 0.8, 0.9),
+    "completeness": (0.02, 0.05, 0.1, 0.2),
 }
 """Other values of the limits."""
 
-PASSES: dict[str, Callable[[float, CheckLimits], bool]] = {
-    "sound": lambda value, limits: value == 0,
-    "faithful": lambda value, limits: value >= limits.faithful,
-    "of this network": lambda value, limits: value <= limits.forgets,
-    "of this answer": lambda value, limits: value <= limits.rival,
-    "stable": lambda value, limits: value >= limits.stable,
-    "adds up": lambda value, limits: value <= limits.completeness_error,
-}
-"""By test, whether a value passes: as in :mod:`saywhy.check`."""
-
-SOURCES = ("*.py", "data/toybox/*.py", "engine/*.py", "methods/*.py", "metrics/*.py", "models/**/toybox*")
-"""What of the package has a part in what is measured."""
+SOURCES = (
+    *("*.py", "checks/measures.py", "engine/*.py", "explainer/*.py", "methods/*.py", "metrics/*.py"),
+    *("toybox/*.py", "toybox/scenes/*.py", "toybox/models/*.py", "toybox/weights/toybox-classifier*"),
+)
+"""What of the package has a part in what is measured; limits and sentences have none."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the tests found of one map.
+    """What the checks measured of one map.
 
     Attributes:
         network: "trained" or "untrained".
         method: whose map it is.
         scene: of the split.
         right: the share of its highest places that lie on the thing that was asked for, or next to it.
-        tests: by name, the value; None of a test that could not be made.
+        values: by check, the value; None where the check does not apply.
     """
 
     network: str
     method: str
     scene: int
     right: float
-    tests: dict[str, float | None]
+    values: dict[str, float | None]
 
     def passed(self, name: str, limits: CheckLimits = CheckLimits()) -> bool | None:  # noqa: B008 (frozen)
-        """Whether it passes a test; None where that could not be made."""
-        value = self.tests[name]
-        return None if value is None else PASSES[name](value, limits)
+        """Whether it passes a check; None where that does not apply."""
+        return CheckResult.of(CHECKS[name], Measurement(self.values[name]), limits).passed
 
     def verdict(self, limits: CheckLimits = CheckLimits(), without: str = "") -> Verdict:  # noqa: B008 (frozen)
-        """By the rule, or by the rule without one of its tests."""
-        tests = [(name, self.passed(name, limits)) for name in self.tests if name != without]
-        return Verdict(tuple(One(name=name, passed=passed, value=nan, limit=nan, text="") for name, passed in tests))
+        """By the rule, or by the rule without one of its checks."""
+        return Verdict.of(self.values, limits, [without])
 
 
 @dataclass(frozen=True)
@@ -198,35 +187,27 @@ def certain(split: str, model: saywhy.Model) -> Iterator[tuple[Scene, str]]:
             yield drawn, kind
 
 
-def values(found: Verdict) -> dict[str, float | None]:
-    """By test, what is kept of it."""
-    return {test.name: None if test.passed is None else test.value for test in found.tests}
-
-
 def rows(network: str, model: saywhy.Model, methods: Sequence[str], drawn: Scene, kind: str) -> list[Row]:
-    """The tests of all methods on one scene; a name such as "gradcam at stem" says at which layer."""
+    """The checks of all methods on one scene; a name such as "gradcam at stem" says at which layer."""
     mask = np.logical_or.reduce([thing.mask for thing in drawn.objects if thing.kind == kind])
     OUTLINE.mask, found = mask, []
     for name in methods:
         method, _, layer = name.partition(" at ")
         explanation = saywhy.explain(model, drawn.image, kind, method, layer or None)
         pointed = measure(explanation, "pointing-game", masks=[[mask]], baselines=(), tolerance=NEAR)["pointing-game"]
-        found.append(Row(network, name, drawn.index, float(pointed.values), values(verdicts(explanation)[0][0])))
+        found.append(Row(network, name, drawn.index, float(pointed.values), verdicts(explanation)[0][0].values))
     return found
 
 
 class _Bare(ast.NodeTransformer):
-    """Leaves out what changes nothing that is measured: docstrings and limits (comments are not in the tree)."""
+    """Leaves out what changes nothing that is measured: docstrings (comments are not in the tree)."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST | None:
-        return None if node.name == "CheckLimits" else self.generic_visit(node)
-
 
 def code(package: Path) -> str:
-    """A sum of the code and the weights that measure, without their words and limits."""
+    """A digest of the code and the weights that measure, without their words."""
     digest = sha256()
     for file in sorted({file for pattern in SOURCES for file in package.glob(pattern) if file.is_file()}):
         text = file.read_bytes()
@@ -312,33 +293,33 @@ def share(rows: Sequence[Row], value: Callable[[Row], float]) -> str:
 
 
 def made(rows: Sequence[Row], name: str) -> list[Row]:
-    """Those of whose map a test could be made."""
-    return [row for row in rows if row.tests[name] is not None]
+    """Those to whose map a check applies."""
+    return [row for row in rows if row.values[name] is not None]
 
 
 def passes(rows: Sequence[Row], name: str) -> str:
-    """How often a test is passed, of those maps of which it could be made; and of how many, if not of all."""
+    """How often a check is passed, of those maps to which it applies; and of how many, if not of all."""
     of = made(rows, name)
     if not of:
-        return "not made" if rows else ""
+        return "not applicable" if rows else ""
     told = share(of, lambda row: float(bool(row.passed(name))))
     return told if len(of) == len(rows) else f"{told} of {len(of)}"
 
 
 def told_apart(name: str, honest: Sequence[Row], cheats: Sequence[Row]) -> str:
-    """Who passes a test, and whether it tells cheats from maps, and right ones from wrong: the intervals do not meet.
+    """Who passes a check, and whether it tells cheats from maps, and right ones from wrong: the intervals do not meet.
 
     Of groups from fewer scenes than say anything, nothing is decided.
     """
     groups = {"maps": honest, "cheats": cheats} | dict(zip(("right maps", "wrong ones"), halves(honest), strict=True))
     groups = {who: made(rows, name) for who, rows in groups.items()}
     if not groups["maps"]:
-        return f"The test *{name}* could be made of none of the maps."
+        return f"The check *{name}* applies to none of the maps."
     found = {who: interval(rows, lambda row: float(bool(row.passed(name)))) for who, rows in groups.items() if rows}
     said = ", ".join(
         f"{passes(groups[who], name)} of {who}" for who in ("right maps", "wrong ones", "cheats") if who in found
     )
-    told = [f"The test *{name}* is passed by {said}."]
+    told = [f"The check *{name}* is passed by {said}."]
     for less, more in (("cheats", "maps"), ("wrong ones", "right maps")):
         if less in found and more in found and min(found[less].scenes, found[more].scenes) >= FEWEST:
             does = "tells" if found[less].high < found[more].low else "does not tell"
@@ -359,14 +340,14 @@ class Found:
     cheats: list[Row]
     unlearnt: list[Row]
 
-    def rule(self, trusted: Callable[[Row], bool]) -> list[object]:
-        """How many are trusted; how many of these are right, and of the others wrong; how many cheats are trusted."""
-        yes, no = [[row for row in self.honest if trusted(row) is which] for which in (True, False)]
+    def rule(self, passed: Callable[[Row], bool]) -> list[object]:
+        """How many maps pass; how many of these are right, and of the others wrong; how many cheats pass."""
+        yes, no = [[row for row in self.honest if passed(row) is which] for which in (True, False)]
         return [
-            share(self.honest, lambda row: float(trusted(row))),
+            share(self.honest, lambda row: float(passed(row))),
             share(yes, lambda row: row.right),
             share(no, lambda row: 1 - row.right),
-            share(self.cheats, lambda row: float(trusted(row))),
+            share(self.cheats, lambda row: float(passed(row))),
         ]
 
     def limit(self, name: str) -> str:
@@ -376,11 +357,11 @@ class Found:
         for value in sorted({*AROUND[name], present}):
             limits = CheckLimits(**{name: value})
             told = f"**{value:g}**" if value == present else f"{value:g}"
-            lines.append([told, *self.rule(lambda row, limits=limits: row.verdict(limits).trusted)])  # type: ignore[misc]
-        return f"### {name}\n\n{table([name, *HEADS], lines)}"
+            lines.append([told, *self.rule(lambda row, limits=limits: row.verdict(limits).passed)])  # type: ignore[misc]
+        return f"### {name.replace('_', ' ')}\n\n{table(['limit', *HEADS], lines)}"
 
     def test(self, name: str) -> list[object]:
-        """The row of a test: how often it could be made, and who passes it."""
+        """The row of a check: how often it applies, and who passes it."""
         groups = (self.honest, *halves(self.honest), self.cheats, self.unlearnt)
         return [
             name,
@@ -390,13 +371,13 @@ class Found:
 
     def learnt_nothing(self) -> str:
         """What the rule makes of maps of a network that has learnt nothing."""
-        trusted = [row for row in self.unlearnt if row.verdict().trusted]
-        of_these = f"{len(trusted)}; of these {share(trusted, lambda row: row.right)} are right" if trusted else "none"
+        passed = [row for row in self.unlearnt if row.verdict().passed]
+        right = f"; of these {share(passed, lambda row: row.right)} are right" if passed else ""
         whose = "maps by Grad-CAM of a network that has learnt nothing"
-        return f"Of {len(self.unlearnt)} {whose}, the rule trusts {of_these}."
+        return f"Of {len(self.unlearnt)} {whose}, {len(passed) or 'none'} pass all checks{right}."
 
 
-HEADS = ("share trusted", "right, of those trusted", "wrong, of those not trusted", "cheats trusted")
+HEADS = ("share that passes", "right, of those that pass", "wrong, of those that fail", "cheats that pass")
 
 
 def page(done: Sequence[Done], split: str) -> str:
@@ -407,14 +388,14 @@ def page(done: Sequence[Done], split: str) -> str:
         [row for row in every if row.method in CHEATS],
         [row for row in every if row.network == "untrained" and row.method not in CHEATS],
     )
-    names = list(PASSES)
+    names = list(CHECKS)
     by_method: list[list[object]] = []
     for network, who in EVERYBODY:
         own = [row for row in every if row.method == who and row.network == network]
         label = who if network == "trained" else f"{who}, untrained network"
-        trusted = share(own, lambda row: float(row.verdict().trusted))
-        by_method.append([label, share(own, lambda row: row.right), trusted, *(passes(own, name) for name in names)])
-    without = [[n, *found.rule(lambda row, n=n: row.verdict(without=n).trusted)] for n in names]  # type: ignore[misc]
+        passed = share(own, lambda row: float(row.verdict().passed))
+        by_method.append([label, share(own, lambda row: row.right), passed, *(passes(own, name) for name in names)])
+    without = [[n, *found.rule(lambda row, n=n: row.verdict(without=n).passed)] for n in names]  # type: ignore[misc]
     groups = ("passed by maps", "… that are right", "… that are wrong", "by cheats", "by maps of an untrained network")
     text = HEAD.format(
         split=split,
@@ -422,16 +403,16 @@ def page(done: Sequence[Done], split: str) -> str:
         maps=len(found.honest),
         methods=len(MAPS),
         minutes=sum(one.seconds for one in done) / 60,
-        limits=", ".join(f"{name} {value:g}" for name, value in vars(CheckLimits()).items()),
+        limits=", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in vars(CheckLimits()).items()),
         near=NEAR,
         right=share(found.honest, lambda row: row.right),
-        rule=table(["", *HEADS], [["the rule", *found.rule(lambda row: row.verdict().trusted)]]),
+        rule=table(["", *HEADS], [["the rule", *found.rule(lambda row: row.verdict().passed)]]),
         learnt_nothing=found.learnt_nothing(),
-        network=told_apart("of this network", found.honest, found.cheats),
+        network=told_apart("parameter randomization", found.honest, found.cheats),
         around="\n\n".join(found.limit(name) for name in AROUND),
-        tests=table(["test", "could be made", *groups], [found.test(name) for name in names]),
-        without=table(["without the test", *HEADS], without),
-        methods_table=table(["map", "right", "trusted", *names], by_method),
+        tests=table(["check", "applies to", *groups], [found.test(name) for name in names]),
+        without=table(["without the check", *HEADS], without),
+        methods_table=table(["map", "right", "passes all checks", *names], by_method),
     )
     return "\n\n".join(
         part if part[0] in "#|" else fill(part, 120, break_long_words=False, break_on_hyphens=False)
@@ -439,7 +420,7 @@ def page(done: Sequence[Done], split: str) -> str:
     )
 
 
-HEAD = """# Whether a trusted map is right
+HEAD = """# Whether a map that passes all checks is right
 
 Made by `python -m research.claims.trust --split {split}` in {minutes:.0f} minutes: {maps} maps by {methods} methods, of
 {scenes} scenes of Toybox's split "{split}", for the thing there that the classifier is surest of. A map is *right* if
@@ -457,10 +438,10 @@ The same rule with other values of one limit, the others as they are; the presen
 
 {around}
 
-## What each test is good for
+## What each check is good for
 
-How often it could be made of the maps, and how often it is passed by those of which it could be made (where that are
-not all, of how many).
+To how many of the maps it applies, and how often it is passed by those to which it applies (where these are not all, of
+how many).
 
 {tests}
 
@@ -470,9 +451,8 @@ The rule without it:
 
 ## Method by method
 
-How often each test is passed, where it can be made. The cheats look at the image (an edge detector), at nothing (a
-hill in the middle) or at the truth (the outline of the thing), and never at the network: none of them may be trusted,
-however right it is.
+How often each check is passed, where it applies. The cheats look at the image (an edge detector), at nothing (a centre
+prior) or at the truth (the outline of the thing), and never at the network: none of them may pass, however right it is.
 
 {methods_table}"""
 

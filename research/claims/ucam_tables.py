@@ -6,15 +6,15 @@ from functools import lru_cache
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.stats import t
 
-from research.claims.measure import UNDECIDED, table
+from research.claims.measure import UNDECIDED, decided, table
 from research.claims.ucam_measures import Each, Run
 from research.claims.uncertainty_networks import CONTROLS
 from saywhy.metrics.calibration import error_correlation
+from saywhy.statistics import percentile_interval, resample_counts, student_margin
 from saywhy.toybox.language import TYPES
 
-DRAWS = 1000
+RESAMPLES = 1000
 """Of the bootstrap."""
 
 LOOKS = ("attention", "gradcam", "certainty-cam", "ucam", "other question", "centre")
@@ -46,7 +46,7 @@ def _weights(scenes: Int[np.ndarray, " question"]) -> Float[np.ndarray, "draw qu
 def _redrawn(scenes: bytes) -> Float[np.ndarray, "draw question"]:
     """Networks are measured on the same questions: what is redrawn for one serves for all."""
     names, place = np.unique(np.frombuffer(scenes, np.int64), return_inverse=True)
-    drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
+    drawn = resample_counts(len(names), RESAMPLES)
     return np.concatenate([np.ones((1, len(place))), drawn[:, place]])
 
 
@@ -75,16 +75,14 @@ class Statistic:
         """
         each = np.stack(curves)
         mean, number = each.mean(0), len(each)
-        low, high = np.quantile(mean[1:], [0.025, 0.975]) - mean[0]
-        wider = t(number - 1).ppf(0.975) * each[:, 0].std(ddof=1) / number**0.5 if number > 1 else 0.0
+        low, high = np.array(percentile_interval(mean[1:])) - mean[0]
+        wider = student_margin(each[:, 0]) if number > 1 else 0.0
         return Statistic(float(mean[0]), float(mean[0] - np.hypot(low, wider)), float(mean[0] + np.hypot(high, wider)))
 
     @property
     def verdict(self) -> str:
         """Whether it is above zero."""
-        if self.low <= 0 <= self.high:
-            return UNDECIDED
-        return "holds" if self.low > 0 else "does not hold"
+        return decided(self.low, self.high)
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"

@@ -12,56 +12,58 @@ from typer.testing import CliRunner
 import saywhy
 from research.claims import trust
 from research.claims.trust import CHEATS, EVERYBODY, MAPS, Done, Row, interval, kept, page, share, told_apart
-from saywhy.checks.check import CheckLimits, check
-from saywhy.metrics.measure import wilson
+from saywhy.checks import CheckLimits
+from saywhy.checks.check import check
+from saywhy.statistics import wilson
 from saywhy.toybox import scene
 
 GOOD: dict[str, float | None] = {
-    "sound": 0.0,
-    "faithful": 0.97,
-    "of this network": 0.3,
-    "of this answer": 0.2,
-    "stable": 0.9,
-    "adds up": None,
+    "diagnostics": 0.0,
+    "faithfulness": 0.97,
+    "parameter randomization": 0.3,
+    "class sensitivity": 0.2,
+    "stability": 0.9,
+    "completeness": None,
 }
 
 
 def row(number: int = 0, method: str = "gradcam", network: str = "trained", right: float = 1.0, **tests) -> Row:
-    """A row that passes all tests but those that are given, with ``_`` for a blank in their names."""
+    """A row that passes all checks but those that are given, with ``_`` for a blank in their names."""
     return Row(network, method, number, right, GOOD | {name.replace("_", " "): value for name, value in tests.items()})
 
 
 def whole(number: int, seconds: float = 60.0, **cheat) -> Done:
-    """Everybody's rows of a scene; cheats stay as they are when the network forgets."""
-    cheat = cheat or {"of_this_network": 1.0}
+    """Everybody's rows of a scene; cheats stay as they are when the weights are randomized."""
+    cheat = cheat or {"parameter_randomization": 1.0}
     return Done(number, seconds, [row(number, m, n, **(cheat if m in CHEATS else {})) for n, m in EVERYBODY])
 
 
 @pytest.mark.parametrize("method", ["gradcam", "rsi-gradcam"])
 def test_what_is_judged_anew_is_what_the_check_says(method):
     explanation = saywhy.explain("toybox:classifier", scene("val", 1).image, method=method)
-    for limits in (CheckLimits(), CheckLimits(faithful=1.1, forgets=-1, rival=-1.1, stable=1.1, completeness_error=-1)):
+    for limits in (CheckLimits(), CheckLimits(1.1, -1, -1.1, 1.1, -1)):
         said = check(explanation, limits=limits).verdicts[0][0]
-        found = Row("trained", method, 1, 1.0, trust.values(said))
-        assert found.verdict(limits).trusted == said.trusted
-        assert {t.name: found.passed(t.name, limits) for t in said.tests} == {t.name: t.passed for t in said.tests}
+        found = Row("trained", method, 1, 1.0, said.values)
+        assert found.verdict(limits).passed == said.passed
+        assert {t.name: found.passed(t.name, limits) for t in said.results} == {t.name: t.passed for t in said.results}
 
 
 def test_every_limit_has_a_table_around_the_present_one():
     assert set(trust.AROUND) == set(vars(CheckLimits()))
     told = page([whole(number) for number in range(6)], "val")
     for name, present in vars(CheckLimits()).items():
+        name = name.replace("_", " ")
         assert f"### {name}\n" in told
         assert f"| **{present:g}** |" in told.partition(f"### {name}\n")[2].partition("###")[0]
 
 
 def test_a_limit_is_judged_by_the_stored_values():
-    found = row(faithful=0.85, of_this_network=0.6)
-    assert not found.verdict(CheckLimits(faithful=0.95)).trusted
-    assert found.verdict(CheckLimits(faithful=0.8)).trusted
-    assert not found.verdict(CheckLimits(faithful=0.8, forgets=0.5)).trusted
-    assert found.verdict(CheckLimits(faithful=0.99), without="faithful").trusted
-    assert not row(adds_up=float("nan")).verdict().trusted  # measured, and no number
+    found = row(faithfulness=0.85, parameter_randomization=0.6)
+    assert not found.verdict(CheckLimits(faithfulness=0.95)).passed
+    assert found.verdict(CheckLimits(faithfulness=0.8)).passed
+    assert not found.verdict(CheckLimits(faithfulness=0.8, parameter_randomization=0.5)).passed
+    assert found.verdict(CheckLimits(faithfulness=0.99), without="faithfulness").passed
+    assert not row(completeness=float("nan")).verdict().passed  # measured, and no number
 
 
 @pytest.mark.parametrize(
@@ -92,17 +94,17 @@ def test_maps_of_a_scene_are_redrawn_together():
 
 
 def test_a_test_that_was_not_made_was_not_passed():
-    rows = [row(number, stable=None if number < 5 else 0.9) for number in range(20)]
-    assert trust.passes(rows, "stable") == "100% (80% to 100%) of 15"
-    assert trust.passes(rows, "adds up") == "not made"
-    assert trust.passes(rows, "faithful") == "100% (84% to 100%)"
-    assert "| stable | 15 of 20 | 100% (80% to 100%) of 15 |" in page(
+    rows = [row(number, stability=None if number < 5 else 0.9) for number in range(20)]
+    assert trust.passes(rows, "stability") == "100% (80% to 100%) of 15"
+    assert trust.passes(rows, "completeness") == "not applicable"
+    assert trust.passes(rows, "faithfulness") == "100% (84% to 100%)"
+    assert "| stability | 15 of 20 | 100% (80% to 100%) of 15 |" in page(
         [Done(r.scene, 1.0, [r, *cheating(r.scene)]) for r in rows], "val"
     )
 
 
 def cheating(number: int) -> list[Row]:
-    return [row(number, "cheat-edges", of_this_network=1.0), row(number, "gradcam", "untrained")]
+    return [row(number, "cheat-edges", parameter_randomization=1.0), row(number, "gradcam", "untrained")]
 
 
 OF = {"version": 1}
@@ -152,12 +154,16 @@ class TestKept:
         assert trust.settings("val") != of
 
     def test_other_limits_and_words_are_no_other_measurement(self, tmp_path):
-        (tmp_path / "engine").mkdir()
-        check, engine = tmp_path / "check.py", tmp_path / "engine" / "subject.py"
-        check.write_text('"""Tests."""\n\nclass Limits:\n    stable: float = 0.8\n\n\nDRAWS = 4\n')
+        for folder in ("engine", "checks"):
+            (tmp_path / folder).mkdir()
+        measures, engine = tmp_path / "checks" / "measures.py", tmp_path / "engine" / "subject.py"
+        limits = tmp_path / "checks" / "catalogue.py"
+        measures.write_text('"""Measures."""\n\nCOPIES = 4\n')
+        limits.write_text("class CheckLimits:\n    stability: float = 0.8\n")
         engine.write_text("def made():\n    return 1\n")
         was = trust.code(tmp_path)
-        check.write_text('"""The tests."""\n\nclass Limits:\n    stable: float = 0.7\n\n\nDRAWS = 4  # copies\n')
+        measures.write_text('"""The measures."""\n\nCOPIES = 4  # of the image\n')
+        limits.write_text("class CheckLimits:\n    stability: float = 0.7\n")
         engine.write_text('def made():\n    """It."""\n    return 1\n')
         assert trust.code(tmp_path) == was
         engine.write_text("def made():\n    return 2\n")
@@ -210,32 +216,32 @@ def test_the_untrained_network_is_the_same_in_every_run():
 
 def test_the_page_says_what_the_rule_makes_of_a_network_that_has_learnt_nothing():
     done = [whole(number) for number in range(20)]
-    said = "Of 20 maps by Grad-CAM of a network that has learnt nothing, the rule trusts {}"
-    assert said.format("20; of these 100% (84% to 100%) are right.") in flat(page(done, "val"))
+    said = "Of 20 maps by Grad-CAM of a network that has learnt nothing, {} pass all checks{}."
+    assert said.format("20", "; of these 100% (84% to 100%) are right") in flat(page(done, "val"))
     for one in done:
-        one.rows[:] = [row(one.scene, r.method, r.network, stable=0.1) for r in one.rows]
-    assert said.format("none.") in flat(page(done, "val"))
+        one.rows[:] = [row(one.scene, r.method, r.network, stability=0.1) for r in one.rows]
+    assert said.format("none", "") in flat(page(done, "val"))
 
 
 def test_what_a_test_tells_apart_is_said_as_it_was_found():
     right = [row(number) for number in range(20)]
     wrong = [row(number, right=0.0) for number in range(20, 40)]
-    stays = [row(number, right=0.0, of_this_network=1.0) for number in range(20, 40)]
-    cheats = [row(number, "cheat-edges", of_this_network=1.0) for number in range(40)]
+    stays = [row(number, right=0.0, parameter_randomization=1.0) for number in range(20, 40)]
+    cheats = [row(number, "cheat-edges", parameter_randomization=1.0) for number in range(40)]
     goes = [row(number, "cheat-edges") for number in range(40)]
-    name = "of this network"
+    name = "parameter randomization"
     said = told_apart(name, [*right, *wrong], cheats)
     full, none = "100% (84% to 100%)", "0% (0% to 9%)"
     assert said == (
-        f"The test *{name}* is passed by {full} of right maps, {full} of wrong ones, {none} of cheats. "
+        f"The check *{name}* is passed by {full} of right maps, {full} of wrong ones, {none} of cheats. "
         "It tells maps from cheats. It does not tell right maps from wrong ones."
     )
     said = told_apart(name, [*right, *stays], goes)
     assert said.endswith("It does not tell maps from cheats. It tells right maps from wrong ones.")
     assert told_apart(name, right, cheats).endswith("It tells maps from cheats.")  # none is wrong
     assert told_apart(name, [*right, *wrong[:4]], cheats).endswith("It tells maps from cheats.")  # of four scenes
-    assert told_apart("adds up", right, cheats) == "The test *adds up* could be made of none of the maps."
-    assert "of this network* is passed" in flat(page([whole(number) for number in range(6)], "test"))
+    assert told_apart("completeness", right, cheats) == "The check *completeness* applies to none of the maps."
+    assert "parameter randomization* is passed" in flat(page([whole(number) for number in range(6)], "test"))
 
 
 def flat(text: str) -> str:

@@ -7,7 +7,7 @@ torch.Size([1, 1, 16, 16])
 """
 
 from saywhy import errors, methods, metrics, targets
-from saywhy.benchmark.benchmark import benchmark
+from saywhy.benchmarking.benchmark import Benchmark, benchmark
 from saywhy.checks.check import Check, check
 from saywhy.concepts.factorization import factorize
 from saywhy.concepts.textual import textual
@@ -21,6 +21,7 @@ from saywhy.tasks.captioning.caption import caption
 from saywhy.tasks.vqa.ask import ask
 
 __all__ = [
+    "Benchmark",
     "Capture",
     "Check",
     "Explanation",

@@ -1,8 +1,9 @@
-"""The check: which maps get a trusted verdict, and what is told of them."""
+"""The check: which maps pass all checks, and what is told of them."""
 
 import math
-import sys
+import pkgutil
 import threading
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import saywhy
-from saywhy.checks.check import CheckLimits, Verdict, beside, check, verdicts
-from saywhy.checks.check import Test as Tried
+from saywhy.checks import CHECKS, CheckLimits, CheckResult, Verdict, verdicts
+from saywhy.checks.check import check
+from saywhy.checks.measures import Measurement
+from saywhy.checks.verdict import value_and_limit
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, SaywhyError, SaywhyWarning
 from saywhy.methods import METHODS, Method
@@ -51,44 +54,48 @@ def found(drawn):
     return {method: check(explanation, method=method) for method in explanation.methods}
 
 
-def test_a_map_of_the_evidence_is_trusted(found):
+def test_a_map_of_the_evidence_passes(found):
     (verdict,) = found["gradcam"].verdicts[0]
-    assert verdict.trusted
-    assert found["gradcam"].trusted.tolist() == [[True]]
-    assert str(verdict).startswith("This map can be trusted, because")
-    assert {test.name: test.passed for test in verdict.tests}["adds up"] is None  # Grad-CAM claims nothing of the kind
+    assert verdict.passed
+    assert found["gradcam"].passed.tolist() == [[True]]
+    assert str(verdict).startswith("passed all checks (5 of 5): diagnostics: ")
+    assert {test.name: test.passed for test in verdict.results}[
+        "completeness"
+    ] is None  # Grad-CAM claims nothing of the kind
 
 
-def test_a_map_that_is_the_same_for_every_answer_is_not(found):
+def test_a_map_that_is_the_same_for_every_class_fails(found):
     (verdict,) = found["eigencam"].verdicts[0]
-    failed = [test.name for test in verdict.tests if test.passed is False]
-    assert "of this answer" in failed
-    assert str(verdict).startswith("This map cannot be trusted, because")
+    failed = [one.name for one in verdict.results if one.passed is False]
+    assert "class sensitivity" in failed
+    assert str(verdict).startswith(
+        "failed 1 of 5 checks: class sensitivity: rank correlation with the runner-up class 1.00 (limit 0.90)"
+    )
     assert "the same map" in str(verdict)
 
 
-def test_a_path_that_adds_up_is_tested_for_it(found):
-    tests = {test.name: test for test in found["integrated-gradients"].verdicts[0][0].tests}
-    assert tests["adds up"].passed is not None
-    assert tests["adds up"].value >= 0
+def test_a_path_method_is_tested_for_completeness(found):
+    tests = {test.name: test for test in found["integrated-gradients"].verdicts[0][0].results}
+    assert tests["completeness"].passed is not None
+    assert tests["completeness"].value >= 0
 
 
 @pytest.mark.parametrize("name", CHEATS)
 @pytest.mark.parametrize("weights", [None, "random"])
-def test_what_looks_at_the_image_alone_is_not_trusted(cheats, drawn, name, weights):
+def test_what_looks_at_the_image_alone_fails(cheats, drawn, name, weights):
     model = saywhy.load("toybox:classifier", weights)
     explanation = saywhy.explain(model, drawn.image, drawn.objects[0].kind, name)
-    assert not verdicts(explanation)[0][0].trusted
+    assert not verdicts(explanation)[0][0].passed
 
 
 @pytest.mark.parametrize("weights", [None, "random"])
-def test_the_outline_of_the_thing_is_not_trusted_whatever_the_network(cheats, drawn, weights):
+def test_the_outline_of_the_thing_fails_whatever_the_network(cheats, drawn, weights):
     thing = drawn.objects[0]
     cheats("cheat-outline", lambda runner: torch.from_numpy(thing.mask).float().expand(runner.size, 1, -1, -1).clone())
     explanation = saywhy.explain(saywhy.load("toybox:classifier", weights), drawn.image, thing.kind, "cheat-outline")
     (verdict,) = verdicts(explanation)[0]
-    assert not verdict.trusted
-    assert "of this network" in [test.name for test in verdict.tests if test.passed is False]
+    assert not verdict.passed
+    assert "parameter randomization" in [one.name for one in verdict.results if one.passed is False]
 
 
 @pytest.mark.slow
@@ -97,17 +104,17 @@ def test_every_sample_and_target_has_its_verdict(drawn):
     explanation = saywhy.explain("toybox:classifier", images, ["cat", "clock", "mug"])
     many = check(explanation)
     assert [len(row) for row in many.verdicts] == [3, 3]
-    assert many.trusted.shape == (2, 3)
-    assert many.left.shape == (2, 3, 4)
+    assert many.passed.shape == (2, 3)
+    assert many.similarity.shape == (2, 3, 4)
     assert all(m.shape == explanation.maps.shape for m in many.randomized_maps)
     for measured in many.scores.values():
         assert measured.values.shape == (2, 3)
         assert set(measured.baselines) == {"random", "centre", "edges"}
-    # The tests of one map are those of the map by itself, but for the maps of chance that are drawn.
+    # The tests of one map are those of the map by itself, but for the null distribution that is drawn.
     alone = verdicts(saywhy.explain("toybox:classifier", images[1], "clock"))[0][0]
     same = many.verdicts[1][1]
-    for one, other in zip(alone.tests, same.tests, strict=True):
-        if one.name in ("sound", "faithful", "of this answer"):
+    for one, other in zip(alone.results, same.results, strict=True):
+        if one.name in ("diagnostics", "faithfulness", "class sensitivity"):
             assert one.passed == other.passed
             assert one.value == pytest.approx(other.value, abs=0.1, nan_ok=True)
 
@@ -131,15 +138,22 @@ def test_questions_are_checked_too():
     explanation = saywhy.explain(
         model, model.asked(drawn.image, f"is there a {drawn.objects[0].kind}?"), method="hirescam"
     )
-    names = [test.name for test in check(explanation).verdicts[0][0].tests]
-    assert names == ["sound", "faithful", "of this network", "of this answer", "stable", "adds up"]
+    names = [one.name for one in check(explanation).verdicts[0][0].results]
+    assert names == [
+        "diagnostics",
+        "faithfulness",
+        "parameter randomization",
+        "class sensitivity",
+        "stability",
+        "completeness",
+    ]
 
 
-def test_a_target_that_is_no_class_has_no_rival(drawn):
+def test_a_target_that_is_no_class_has_no_runner_up(drawn):
     explanation = saywhy.explain("toybox:classifier", drawn.image, lambda output: output[:, 0] - output[:, 1])
-    tests = {test.name: test for test in verdicts(explanation)[0][0].tests}
-    assert tests["of this answer"].passed is None
-    assert math.isnan(tests["of this answer"].value)
+    tests = {test.name: test for test in verdicts(explanation)[0][0].results}
+    assert tests["class sensitivity"].passed is None
+    assert math.isnan(tests["class sensitivity"].value)
 
 
 def test_signals_and_volumes_can_be_checked():
@@ -148,7 +162,7 @@ def test_signals_and_volumes_can_be_checked():
         nn.Conv1d(2, 6, 5, padding=2), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 4)
     )
     done = check(saywhy.explain(network, torch.randn(1, 2, 64)))
-    assert len(done.verdicts[0][0].tests) == 6
+    assert len(done.verdicts[0][0].results) == 6
     assert done.agreement == {}
 
 
@@ -167,27 +181,112 @@ def test_weights_that_have_changed_are_noticed(drawn):
         check(explanation)
 
 
-def test_the_rule_is_that_every_test_passes():
-    passed, failed, skipped = (Tried("a", state, 0.5, 0.4, f"it is {state}") for state in (True, False, None))
-    assert Verdict((passed, skipped)).trusted
-    assert not Verdict((passed, failed)).trusted
-    assert str(Verdict((passed, failed, failed))) == "This map cannot be trusted, because it is False; and it is False."
-    assert str(Verdict((passed, skipped))) == "This map can be trusted, because it is True."
+def test_the_rule_is_that_every_check_passes():
+    passed, failed, skipped = (CheckResult("a", state, 0.5, 0.4, f"it is {state}") for state in (True, False, None))
+    assert Verdict((passed, skipped)).passed
+    assert not Verdict((passed, failed)).passed
+    assert (
+        str(Verdict((passed, failed, failed))) == "failed 2 of 3 checks: a: it is False, failed; a: it is False, failed"
+    )
+    assert str(Verdict((passed, skipped))) == "passed all checks (1 of 1): a: it is True, passed"
+
+
+class TestTheTable:
+    """Checks are data: rows of a table, judged by one rule."""
+
+    def test_every_limit_belongs_to_one_check(self):
+        assert [spec.limit for spec in CHECKS.values() if spec.limit] == [one.name for one in fields(CheckLimits)]
+        assert all(name == spec.name for name, spec in CHECKS.items())
+        assert {spec.limit for spec in CHECKS.values() if spec.limit} == {
+            name.replace(" ", "_") for name in CHECKS if name != "diagnostics"
+        }
+
+    @pytest.mark.parametrize("name", CHECKS)
+    def test_the_limit_itself_passes_and_the_wrong_side_fails(self, name):
+        spec = CHECKS[name]
+        limit = spec.limit_in(CheckLimits())
+        wrong = limit - 0.01 if spec.direction == "at least" else limit + 0.01
+        assert Verdict.of({name: limit}).passed
+        assert not Verdict.of({name: wrong}).passed
+        assert Verdict.of({name: None}).results[0].passed is None
+        assert not Verdict.of({name: math.nan}).passed  # measured, and no number
+
+    @pytest.mark.parametrize(
+        ("name", "value", "text"),
+        [
+            ("diagnostics", 0.0, "number of bad diagnostics 0 (limit 0), passed"),
+            (
+                "diagnostics",
+                1.0,
+                "number of bad diagnostics 1 (limit 0), failed (a diagnostic says that the map cannot",
+            ),
+            ("faithfulness", 0.97, "faithfulness correlation above 97% of its null distribution (limit 95%), passed"),
+            ("faithfulness", 0.9482, "94.8% of its null distribution (limit 95.0%), failed (the score does not fall"),
+            ("parameter randomization", 0.3, "similarity after randomization 0.30 (limit 0.90), passed"),
+            ("parameter randomization", None, "not applicable (no map is left after randomization"),
+            ("class sensitivity", 0.78, "rank correlation with the runner-up class 0.78 (limit 0.90), passed"),
+            (
+                "class sensitivity",
+                1.0,
+                "runner-up class 1.00 (limit 0.90), failed (the runner-up class has the same map)",
+            ),
+            ("stability", 0.7, "rank correlation with the maps of noisy copies 0.70 (limit 0.80), failed (a little"),
+            ("completeness", 0.02, "completeness error 2% (limit 10%), passed"),
+            ("completeness", math.inf, "completeness error inf% (limit 10%), failed (the parts do not add up"),
+            ("completeness", None, "not applicable (nothing could be measured)"),
+        ],
+    )
+    def test_what_is_said(self, name, value, text):
+        (result,) = Verdict.of({name: value}).results
+        assert text in str(result)
+        assert str(result).startswith(f"{name}: ")
+
+    def test_the_measurement_says_it_more_exactly(self):
+        (bad,) = Verdict.of({"diagnostics": Measurement(1.0, "evidence: the map is zero everywhere")}).results
+        assert str(bad).endswith("failed (evidence: the map is zero everywhere)")
+        assert bad.text == "number of bad diagnostics 1 (limit 0): evidence: the map is zero everywhere"
+        (none,) = Verdict.of({"class sensitivity": Measurement(None, "the network has no other class")}).results
+        assert str(none) == "class sensitivity: not applicable (the network has no other class)"
+        assert none.text == "the network has no other class"
+
+    def test_stored_values_are_judged_as_they_were(self, found):
+        for done in found.values():
+            (verdict,) = done.verdicts[0]
+            for limits in (CheckLimits(), CheckLimits(1.1, -1.1, -1.1, 1.1, -1)):
+                again = Verdict.of(verdict.values, limits)
+                (wanted,) = verdicts(done.explanation, method=done.method, limits=limits)[0]
+                assert [(r.name, r.passed) for r in again.results] == [(r.name, r.passed) for r in wanted.results]
+
+    def test_without_a_check(self):
+        values = {"stability": 0.1, "faithfulness": 0.99}
+        assert not Verdict.of(values).passed
+        assert Verdict.of(values, without=["stability"]).passed
+        assert Verdict.of({}).passed
+
+
+def test_what_the_page_tells_people_to_import():
+    import saywhy.checks
+
+    assert saywhy.check is check
+    for name in saywhy.checks.__all__:
+        assert getattr(saywhy.checks, name) is not None
+    assert pkgutil.resolve_name("saywhy.checks:CheckLimits") is CheckLimits
+    assert pkgutil.resolve_name("saywhy.checks.check").check is check  # the module is not hidden by the function
 
 
 def test_limits_can_be_set(drawn):
     explanation = saywhy.explain("toybox:classifier", drawn.image)
-    assert not check(explanation, limits=CheckLimits(forgets=0.0)).trusted.item()
+    assert not check(explanation, limits=CheckLimits(parameter_randomization=0.0)).passed.item()
 
 
 def test_the_page_says_it_all_and_runs_nothing(tmp_path, found):
     page = found["eigencam"].save(tmp_path / "check.html").read_text(encoding="utf-8")
-    assert "cannot be trusted" in page
+    assert "failed 1 of 5 checks" in page
     assert "default-src &#39;none&#39;" not in page
     assert "default-src 'none'" in page
     assert "<script" not in page
     assert page.count('src="data:image/png;base64,') == 6
-    for name in ("Deletion", "Insertion", "an edge detector", "While the network forgets"):
+    for name in ("Deletion", "Insertion", "edge detector", "Parameter randomization"):
         assert name in page
 
 
@@ -204,7 +303,7 @@ def test_a_hostile_label_is_only_a_label(tmp_path):
 
 
 class TestWhatCannotBeMade:
-    def test_an_empty_map_fails_for_its_card_alone(self):
+    def test_an_empty_map_fails_for_its_diagnostics_alone(self):
         """Nothing false is said of a map that is zero: neither that it is stable nor that it is not."""
         torch.manual_seed(0)
         net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
@@ -212,10 +311,10 @@ class TestWhatCannotBeMade:
             net[4].weight.copy_(-net[4].weight.abs())
         with pytest.warns(SaywhyWarning, match="zero everywhere"):
             explanation = saywhy.explain(net.eval(), torch.rand(1, 3, 12, 12), 0, layer="1")
-        tests = {test.name: test for test in verdicts(explanation)[0][0].tests}
-        assert tests.pop("sound").passed is False
+        tests = {test.name: test for test in verdicts(explanation)[0][0].results}
+        assert tests.pop("diagnostics").passed is False
         assert {test.passed for test in tests.values()} == {None}
-        assert tests["stable"].text == "the map is the same everywhere"
+        assert tests["stability"].text == "the map is the same everywhere"
 
     def test_a_network_that_cannot_be_copied_is_tested_for_the_rest(self):
         class Locked(nn.Module):
@@ -229,16 +328,16 @@ class TestWhatCannotBeMade:
 
         torch.manual_seed(0)
         found = check(saywhy.explain(Locked().eval(), torch.rand(1, 3, 12, 12), layer="inner.1", relu=False))
-        tests = {test.name: test for test in found.verdicts[0][0].tests}
-        assert tests["of this network"].passed is None
-        assert "cannot be copied" in tests["of this network"].text
-        assert tests["stable"].passed is not None
+        tests = {test.name: test for test in found.verdicts[0][0].results}
+        assert tests["parameter randomization"].passed is None
+        assert "cannot be copied" in tests["parameter randomization"].text
+        assert tests["stability"].passed is not None
 
-    def test_a_network_that_says_nothing_any_more_is_no_proof(self, monkeypatch, drawn):
+    def test_a_randomized_network_without_a_map_is_no_proof(self, monkeypatch, drawn):
         explanation = saywhy.explain("toybox:classifier", drawn.image)
         nothing = [torch.zeros_like(explanation.maps)] * 4
-        monkeypatch.setattr(sys.modules["saywhy.checks.check"], "forgotten", lambda *args, **settings: nothing)
-        test = next(test for test in verdicts(explanation)[0][0].tests if test.name == "of this network")
+        monkeypatch.setattr("saywhy.checks.measures.randomized_maps", lambda *args, **settings: nothing)
+        test = next(test for test in verdicts(explanation)[0][0].results if test.name == "parameter randomization")
         assert test.passed is None
         assert "nothing to compare" in test.text
 
@@ -272,19 +371,19 @@ class TestBadInput:
 
 
 def test_a_value_beside_its_limit_does_not_look_like_it():
-    assert beside(0.948, 0.95, share=True) == ("94.8%", "95.0%")
-    assert beside(0.9004, 0.9) == ("0.9004", "0.9000")
-    assert beside(0.95, 0.95, share=True) == ("95%", "95%")
-    assert beside(0.12, 0.1, share=True) == ("12%", "10%")
+    assert value_and_limit(0.948, 0.95, "percent") == ("94.8%", "95.0%")
+    assert value_and_limit(0.9004, 0.9) == ("0.9004", "0.9000")
+    assert value_and_limit(0.95, 0.95, "percent") == ("95%", "95%")
+    assert value_and_limit(0.12, 0.1, "percent") == ("12%", "10%")
 
 
-def test_copies_that_were_moved_nowhere_are_no_maps_of_chance():
+def test_copies_that_were_shifted_nowhere_are_not_in_the_null_distribution():
     """On a grid of 3 x 3 one of nine copies is the map itself, which would keep every map from beating 95 of 100."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).eval()
     found = check(saywhy.explain(net, torch.rand(1, 3, 12, 12), layer="1", relu=False))
     assert found.explanation.maps.shape[2:] == (3, 3)
-    assert 0 <= float(found.percentiles["moved"]) <= 1
+    assert 0 <= float(found.percentiles["shifted"]) <= 1
 
 
 def test_a_path_may_end_where_the_gradient_has_vanished(drawn):

@@ -10,7 +10,7 @@ import pytest
 Run = Callable[..., Any]
 A = "photos/a.png"
 MINE = ("-m", "mine.py:network", "--with", "relu=false")
-NAMES = ["sound", "faithful", "of this network", "of this answer", "stable", "adds up"]
+NAMES = ["diagnostics", "faithfulness", "parameter randomization", "class sensitivity", "stability", "completeness"]
 
 
 def refuse(text: str) -> None:
@@ -22,7 +22,7 @@ def test_a_verdict_its_tests_and_a_page(run: Run, here: Path) -> None:
     assert ran.code == 0, ran.err
     for name in NAMES:
         assert name in ran.out
-    assert "trusted, because" in ran.out
+    assert "passed all checks" in ran.out or " of 5 checks: " in ran.out
     assert ran.err.split() == ["wrote", "check.html"]
     page = (here / "check.html").read_text(encoding="utf-8")
     assert "Can this map be trusted?" in page
@@ -35,22 +35,23 @@ def test_several_targets_each_with_its_own(run: Run) -> None:
     found = json.loads(ran.out, parse_constant=refuse)
     assert [one["target"] for one in found["targets"]] == ["dog", "cat - dog"]
     for one in found["targets"]:
-        assert {test["name"]: test["passed"] for test in one["tests"]}["adds up"] is None
-    (_, contrast) = (next(t for t in one["tests"] if t["name"] == "of this answer") for one in found["targets"])
+        assert {test["name"]: test["passed"] for test in one["checks"]}["completeness"] is None
+    (_, contrast) = (next(t for t in one["checks"] if t["name"] == "class sensitivity") for one in found["targets"])
     assert (contrast["passed"], contrast["value"], contrast["limit"]) == (None, None, None)  # it is no single class
 
 
 def test_json_has_all_that_was_found(run: Run, here: Path) -> None:
     ran = run("check", A, *MINE, "-t", "dog", "--json", "--layer", "stem")
     found = json.loads(ran.out, parse_constant=refuse)
+    assert found["format_version"] == 1
     assert (found["method"], found["layer"]) == ("gradcam", "stem")
     (one,) = found["targets"]
-    assert [test["name"] for test in one["tests"]] == NAMES
-    assert one["trusted"] == all(test["passed"] is not False for test in one["tests"])
-    assert one["because"].startswith("This map can")
+    assert [test["name"] for test in one["checks"]] == NAMES
+    assert one["passed"] == all(test["passed"] is not False for test in one["checks"])
+    assert one["verdict"].startswith("passed all checks" if one["passed"] else "failed ")
     assert set(one["scores"]["deletion"]) == {"value", "better", "random", "centre", "edges"}
-    assert set(one["chances"]) == {"random", "moved"}
-    assert len(one["left"]) == 4
+    assert set(one["percentiles"]) == {"random", "shifted"}
+    assert len(one["similarity"]) == 4
     assert set(one["agreement"]) == {"hirescam", "layercam", "gradcam++", "saliency"}
     assert found["provenance"]["methods"] == {"gradcam": {"relu": False}} or "gradcam" in found["provenance"]["methods"]
     assert not (here / "check.html").exists()  # only what -o says
@@ -73,14 +74,14 @@ def test_a_path_method_and_its_parameter(run: Run) -> None:
     ran = run("check", A, "-m", "mine.py:network", "--method", "integrated-gradients", "--with", "steps=3", "--json")
     found = json.loads(ran.out)
     assert found["provenance"]["methods"]["integrated-gradients"]["steps"] == 3
-    gap = next(t for t in found["targets"][0]["tests"] if t["name"] == "adds up")
+    gap = next(t for t in found["targets"][0]["checks"] if t["name"] == "completeness")
     assert gap["passed"] is not None
 
 
 def test_a_question_beside_the_image(run: Run) -> None:
     ran = run("check", A, "-m", "toybox:vqa", "-q", "is there a cat?", "--method", "hirescam", "--json")
     assert ran.code == 0, ran.err
-    assert len(json.loads(ran.out)["targets"][0]["tests"]) == len(NAMES)
+    assert len(json.loads(ran.out)["targets"][0]["checks"]) == len(NAMES)
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,9 @@ class TestTheSame:
         """Whichever form the machine runs fastest, it is asked again in a form of its own."""
         net = TinyNetwork.build()
         e = explained(net, some_images().float(), [0, 1], precision="fast")
-        found = measure(e, ["max-sensitivity", "input-shift-variance", "parameter-randomization", "deletion"],
-        num_samples=2) assert all(one.values.isfinite().all() for one in found.values())
+        names = ["max-sensitivity", "input-shift-variance", "parameter-randomization", "deletion"]
+        found = measure(e, names, num_samples=2)
+        assert all(one.values.isfinite().all() for one in found.values())
         torch.testing.assert_close(e.explainer.explain().maps, e.maps, rtol=0.05, atol=1e-3)
 
 

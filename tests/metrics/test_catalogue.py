@@ -293,12 +293,19 @@ HELPERS = {
     "faithfulness": {"probe", "correlated"},
     "imputation": {"imputed"},
     "localization": {"positive_part", "fraction_of_maximum", "checked_masks", "checked_share"},
-    "measure": {"measure", "wilson", "of_hits"},
-    "nulls": {"random_baseline", "centre_prior_baseline", "edge_detector_baseline", "moved", "hill", "sample_seed"},
+    "measure": {"measure", "hit_rate_interval"},
+    "class_agnostic": {
+        "random_baseline",
+        "centre_prior_baseline",
+        "edge_detector_baseline",
+        "shifted_baseline",
+        "centre_prior_of",
+        "sample_seed",
+    },
     "pointing": {"best_rejection_threshold", "cell_masks", "mosaic"},
     "registry": {"find_metric", "register"},
     "removal": {"ranked", "at_pixels", "fitting"},
-    "sanity": {"similarity_after_randomization", "forgotten"},
+    "sanity": {"similarity_after_randomization", "randomized_maps"},
 }
 """Functions that measure nothing by themselves, or one answer of what a listed function measures all of."""
 

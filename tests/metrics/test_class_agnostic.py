@@ -1,4 +1,4 @@
-"""Maps that know nothing of the answer: what they must be, and that they know nothing."""
+"""Class-agnostic baselines: what they must be, and that they do not depend on the answer."""
 
 import math
 
@@ -14,8 +14,8 @@ from saywhy.metrics.boxes import box_iou, found_boxes
 from saywhy.metrics.class_agnostic import (
     CLASS_AGNOSTIC_BASELINES,
     centre_prior_baseline,
+    centre_prior_of,
     edge_detector_baseline,
-    hill,
     random_baseline,
     sample_seed,
     shifted_baseline,
@@ -93,7 +93,7 @@ class TestCentre:
     @few
     @given(st.lists(st.integers(1, 7), min_size=1, max_size=3).map(tuple))
     def test_highest_in_the_middle_and_alike_on_both_sides(self, space):
-        found = hill(space)
+        found = centre_prior_of(space)
         assert found.shape == space
         assert 0 < float(found.min()) <= float(found.max()) <= 1
         middle = tuple(side // 2 for side in space)
@@ -108,18 +108,18 @@ class TestCentre:
 
     @pytest.mark.parametrize("space", [(9,), (5, 9), (5, 3, 9)])
     def test_it_falls_with_the_distance_in_shares_of_the_image(self, space):
-        """A line through the middle of any image is the hill of one axis."""
-        line = hill(space)
+        """A line through the middle of any image is the centre prior of one axis."""
+        line = centre_prior_of(space)
         for side in space[:-1]:
             line = line[side // 2]
-        torch.testing.assert_close(line, hill((9,)), rtol=1e-12, atol=0)
+        torch.testing.assert_close(line, centre_prior_of((9,)), rtol=1e-12, atol=0)
 
     def test_a_quarter_of_the_side_is_one_standard_deviation(self):
-        assert float(hill((4,))[3]) == pytest.approx(math.exp(-0.5 * (1.5 / 4 / 0.25) ** 2), abs=1e-15)
+        assert float(centre_prior_of((4,))[3]) == pytest.approx(math.exp(-0.5 * (1.5 / 4 / 0.25) ** 2), abs=1e-15)
 
 
 class TestAsBoxes:
-    """What the page of metrics says: as boxes, noise and the hill are (nearly) the whole image."""
+    """What the page of metrics says: as boxes, random maps and the centre prior are (nearly) the whole image."""
 
     @pytest.mark.parametrize("grid", [(7, 7), (14, 14), (4, 6), (38, 30), (224, 224)])
     @pytest.mark.parametrize("name", ["random", "centre"])
@@ -214,4 +214,4 @@ class TestMoved:
 
 def test_the_order_of_the_centre_is_that_of_the_distance():
     down = (torch.arange(7.0) - 3) ** 2
-    assert torch.equal(ranks(hill((7, 7)).flatten()), ranks(-(down[:, None] + down).flatten()))
+    assert torch.equal(ranks(centre_prior_of((7, 7)).flatten()), ranks(-(down[:, None] + down).flatten()))

@@ -1,4 +1,4 @@
-"""``measure``: values are those of the metric itself, nulls and intervals those of slow loops, mistakes are said."""
+"""``measure``: values are those of the metric itself, intervals those of slow loops, mistakes are said."""
 
 import math
 from dataclasses import replace
@@ -22,9 +22,10 @@ from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.complexity import sparseness
 from saywhy.metrics.faithfulness import faithfulness_correlation, probe
 from saywhy.metrics.localization import energy_pointing
-from saywhy.metrics.measure import DRAWS, EvaluationContext, wilson
+from saywhy.metrics.measure import EvaluationContext
 from saywhy.metrics.removal import deletion
 from saywhy.metrics.robustness import stability
+from saywhy.statistics import RESAMPLES, wilson
 from saywhy.targets import Class
 
 SIZES = ((20, 14), (12, 16))
@@ -174,9 +175,9 @@ class TestNulls:
 
     def test_the_grid_is_that_of_the_map(self, explanation):
         for method, layer in explanation.pairs:
-            judge = EvaluationContext(explanation, method, layer)
+            context = EvaluationContext(explanation, method, layer)
             for name in CLASS_AGNOSTIC_BASELINES:
-                assert judge.baseline(name).shape == explanation[method, layer].shape
+                assert context.baseline(name).shape == explanation[method, layer].shape
 
     def test_a_map_of_the_thing_beats_what_knows_nothing(self, model, images, monkeypatch):
         masks = masks_of(images)
@@ -218,7 +219,7 @@ class TestMeasured:
         values = np.random.default_rng(3).normal(size=(7, 2))
         generator, means = np.random.default_rng(0), []
         rows = [sum(row) / 2 for row in values.tolist()]
-        for picks in generator.integers(7, size=(DRAWS, 7)):
+        for picks in generator.integers(7, size=(RESAMPLES, 7)):
             means.append(sum(rows[i] for i in picks) / 7)
         low, high = self.made(values.tolist()).interval()
         assert (low, high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
@@ -247,19 +248,9 @@ class TestMeasured:
         of_scores = Measured(METRICS["comprehensiveness"], values, {})  # from -1: 0 is no end of its range
         assert of_scores.interval() != wilson(0.6, 5)
 
-    def test_wilson_against_the_equation(self):
-        """Its ends are where a test of the share has exactly the level: (p - q)² = z² q (1 - q) / n."""
-        z = 1.959963984540054
-        for hits, count in ((0, 7), (3, 7), (7, 7), (1, 2), (50, 400)):
-            share = hits / count
-            low, high = wilson(share, count)
-            assert 0 <= low <= share <= high <= 1
-            for end in (low, high):
-                assert (share - end) ** 2 == pytest.approx(z * z * end * (1 - end) / count, abs=1e-12)
 
-
-class TestJudge:
-    def test_other_maps_are_judged_by_the_same_probes(self, explanation, monkeypatch):
+class TestEvaluationContext:
+    def test_other_maps_are_evaluated_by_the_same_probes(self, explanation, monkeypatch):
         asked: list[int] = []
 
         def counted(*args: Any, **own: Any) -> Any:
@@ -267,16 +258,16 @@ class TestJudge:
             return probe(*args, **own)
 
         monkeypatch.setattr(import_module("saywhy.metrics.measure"), "probe", counted)
-        judge = EvaluationContext(explanation, "gradcam", "features", probes=8)
+        context = EvaluationContext(explanation, "gradcam", "features", probes=8)
         metric = find_metric("faithfulness-correlation")
-        judge.value(metric, judge.maps)
-        other = judge.at("saliency", "input")
+        context.value(metric, context.maps)
+        other = context.at("saliency", "input")
         found = other.value(metric, other.maps)
         assert asked == [1]
         alone = EvaluationContext(explanation, "saliency", "input", probes=8)
         torch.testing.assert_close(found, alone.value(metric, alone.maps))
         assert torch.equal(other.baseline("random"), alone.baseline("random"))
-        assert judge.maps.shape != other.maps.shape
+        assert context.maps.shape != other.maps.shape
 
 
 class TestMistakes:
@@ -285,8 +276,8 @@ class TestMistakes:
         [
             ("deletoin", {}, r"no metric 'deletoin'. Nearest: 'deletion'"),
             (["sparseness", "iou"], {}, "no metric 'iou'"),
-            ("deletion", {"nulls": ["edge"]}, "no null 'edge'. There are random, centre, edges"),
-            ("deletion", {"nulls": "edge"}, "no null 'edge'"),
+            ("deletion", {"baselines": ["edge"]}, "no baseline 'edge'. There are random, centre, edges"),
+            ("deletion", {"baselines": "edge"}, "no baseline 'edge'"),
             ("deletion", {"stepz": 3}, r"deletion has no parameter 'stepz'. Parameters: .*steps"),
             ("sparseness", {"steps": 3}, "sparseness has no parameter 'steps'. Parameters: none"),
             ("energy-pointing", {}, "energy-pointing needs to know where the thing is: give masks="),
@@ -364,7 +355,7 @@ class TestMistakes:
     def test_names_that_are_none(self, explanation, wrong):
         with pytest.raises((InputError, TypeCheckError), match=r"metrics= is a name or several, got|'metrics'"):
             measure(explanation, wrong)
-        with pytest.raises((InputError, TypeCheckError), match=r"nulls= is a name or several, got|'nulls'"):
+        with pytest.raises((InputError, TypeCheckError), match=r"baselines= is a name or several, got|'baselines'"):
             measure(explanation, "sparseness", baselines=wrong)
 
     def test_a_model_that_has_changed(self, model, images):

@@ -23,7 +23,7 @@ from oracles.observed import Array, Observed
 from saywhy.errors import InputError, SaywhyError
 from saywhy.methods import METHODS, Method
 from saywhy.metrics import measure
-from saywhy.metrics.robustness import DRAWS, input_shift_variance, max_sensitivity, stability
+from saywhy.metrics.robustness import NUM_SAMPLES, input_shift_variance, max_sensitivity, stability
 
 PEER = "it is a peer that is compared with"
 
@@ -254,7 +254,7 @@ class TestProperties:
 
     def test_more_draws_find_no_smaller_maximum(self):
         explanation = saywhy.explain(network(), some_images(), 1, "saliency")
-        found = [max_sensitivity(explanation, "saliency", "input", num_samples=n) for n in (1, 3, DRAWS)]
+        found = [max_sensitivity(explanation, "saliency", "input", num_samples=n) for n in (1, 3, NUM_SAMPLES)]
         assert (found[0] <= found[1]).all()
         assert (found[1] <= found[2]).all()
         assert (found[0] < found[2]).any()

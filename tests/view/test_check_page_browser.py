@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 import saywhy
-from saywhy.benchmark.benchmark import Benchmark, BenchmarkConfig
+from saywhy.benchmarking import Benchmark, BenchmarkConfig
 from saywhy.checks.check import check
 from saywhy.metrics import METRICS
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
@@ -65,8 +65,8 @@ def measured(value: float | None = None) -> Benchmark:
     done = Benchmark(settings, skipped={2: HOSTILE})
     for place in range(2):
         done.images[place] = [
-            {"who": who, "values": {m: None if value is not None else float(generator.normal()) for m in METRICS}}
-            for who in (*settings.methods, *CLASS_AGNOSTIC_BASELINES)
+            {"map": name, "values": {m: None if value is not None else float(generator.normal()) for m in METRICS}}
+            for name in (*settings.methods, *CLASS_AGNOSTIC_BASELINES)
         ]
     return done
 
@@ -164,12 +164,12 @@ def test_the_check_says_what_was_found(show, pages):
     assert page.text("h1") == "Can this map be trusted?"
     assert len(page.shown("article")) == 2
     assert [row.split()[0] for row in page.texts(".tests tr")][:6] == [
-        "sound",
-        "faithful",
-        "of",
-        "of",
-        "stable",
-        "adds",
+        "diagnostics",
+        "faithfulness",
+        "parameter",
+        "class",
+        "stability",
+        "completeness",
     ]
     assert set(page.texts(".mark")) <= {"passed", "failed", "not made"}
     assert page.text("article:nth-of-type(2) h2").startswith("b")

@@ -1,1 +1,28 @@
-"""Tests of a saliency map, and the verdict."""
+"""Checks of a saliency map: each a row of :data:`CHECKS`, and the verdict a fold over their values.
+
+>>> from saywhy.checks import CHECKS, CheckLimits, Verdict
+>>> list(CHECKS)
+['diagnostics', 'faithfulness', 'parameter randomization', 'class sensitivity', 'stability', 'completeness']
+>>> print(Verdict.of({"class sensitivity": 0.78}))
+passed all checks (1 of 1): class sensitivity: rank correlation with the runner-up class 0.78 (limit 0.90), passed
+>>> Verdict.of({"class sensitivity": 0.78}, CheckLimits(class_sensitivity=0.7)).passed
+False
+"""
+
+from saywhy.checks.catalogue import CHECKS, CheckLimits, CheckSpec
+from saywhy.checks.check import Check, verdicts
+from saywhy.checks.measures import NULL_SAMPLES, CheckContext, Measurement
+from saywhy.checks.verdict import CheckResult, Verdict
+
+__all__ = [
+    "CHECKS",
+    "NULL_SAMPLES",
+    "Check",
+    "CheckContext",
+    "CheckLimits",
+    "CheckResult",
+    "CheckSpec",
+    "Measurement",
+    "Verdict",
+    "verdicts",
+]

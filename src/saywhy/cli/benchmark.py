@@ -37,9 +37,9 @@ def benchmark(
     ] = FOLDER,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
-    """Measure methods on a data set: a table with intervals, beside maps that know nothing."""
-    from saywhy.benchmark.benchmark import METHODS, METRICS
-    from saywhy.benchmark.benchmark import benchmark as measured
+    """Measure methods on a data set: a table with intervals, beside class-agnostic baselines."""
+    from saywhy.benchmarking import METHODS, METRICS
+    from saywhy.benchmarking.benchmark import benchmark as measured
     from saywhy.datasets.load import open_dataset
     from saywhy.models import load
     from saywhy.progress import reported_to
@@ -77,9 +77,9 @@ def _show(found: Any) -> None:
     names = found.settings.metrics
     heads = {name: f"{name} ({find_metric(name).better})" for name in names}
     table = screen.table("map", *heads.values(), whole=("map",), right=tuple(heads.values()))
-    for who, row in found.table().items():
+    for map, row in found.table().items():
         cells = [row[name] for name in names]
-        table.add_row(who, *(f"{c.mean:.3g} ({c.low:.3g}–{c.high:.3g})" if c.maps else "" for c in cells))
+        table.add_row(map, *(f"{c.mean:.3g} ({c.low:.3g}–{c.high:.3g})" if c.maps else "" for c in cells))
     screen.show(table)
     left = f"; {len(found.skipped)} left out:" if found.skipped else ""
     count = len(found.images)

@@ -1,4 +1,4 @@
-"""``saywhy check``: an image in; its map, tested, and a verdict out."""
+"""``saywhy check``: an image in; the checks of its map, and a verdict out."""
 
 import json
 import math
@@ -14,6 +14,9 @@ from saywhy.errors import InputError
 
 PAGE = Path("check.html")
 
+FORMAT_VERSION = 1
+"""Of what ``--json`` prints."""
+
 
 def check(
     image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
@@ -28,14 +31,14 @@ def check(
     method: Annotated[str, typer.Option("--method", help="See `saywhy methods`.")] = "gradcam",
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")] = None,
     with_: Annotated[list[str] | None, typer.Option("--with", help="A parameter of the method: NAME=VALUE.")] = None,
-    seed: Annotated[int, typer.Option(help="Of whatever is random in the tests.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of whatever is random in the checks.")] = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.html, the page.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON; write only what -o says.")] = (
         False
     ),
 ) -> None:
-    """Test whether a map can be trusted: about 130 forward passes."""
-    from saywhy.checks.check import check as tested
+    """Check a saliency map by six tests: about 130 forward passes."""
+    from saywhy.checks.check import check as checked
     from saywhy.explain import explain
     from saywhy.models import load
     from saywhy.progress import reported_to
@@ -54,7 +57,7 @@ def check(
         steps.done()
         steps.now("checking")
         with reported_to(steps.within("checking")):
-            found = tested(explanation, seed=seed)
+            found = checked(explanation, seed=seed)
         steps.done()
     paths = [found.save(output or PAGE)] if output is not None or not as_json else []
     if as_json:
@@ -66,12 +69,12 @@ def check(
 
 
 def _show(found: Any) -> None:
-    """Verdicts and tests on the screen."""
-    table = screen.table("target", "test", "", "what was found", whole=("target", "test"))
+    """Verdicts and checks on the screen."""
+    table = screen.table("target", "check", "", "what was found", whole=("target", "check"))
     marks = {True: "passed", False: "FAILED", None: "-"}
     for name, verdict in zip(found.explanation.targets[0], found.verdicts[0], strict=True):
-        for index, test in enumerate(verdict.tests):
-            table.add_row("" if index else name, test.name, marks[test.passed], test.text)
+        for index, result in enumerate(verdict.results):
+            table.add_row("" if index else name, result.name, marks[result.passed], result.text)
     screen.show(table)
     for name, verdict in zip(found.explanation.targets[0], found.verdicts[0], strict=True):
         screen.say(f"\n{name}: {verdict}")
@@ -88,11 +91,11 @@ def _record(found: Any) -> dict[str, Any]:
         verdict = found.verdicts[0][t]
         return {
             "target": e.targets[0][t],
-            "trusted": verdict.trusted,
-            "because": str(verdict),
-            "tests": [
+            "passed": verdict.passed,
+            "verdict": str(verdict),
+            "checks": [
                 {"name": x.name, "passed": x.passed, "value": known(x.value), "limit": known(x.limit), "text": x.text}
-                for x in verdict.tests
+                for x in verdict.results
             ],
             "scores": {
                 name: {
@@ -102,12 +105,13 @@ def _record(found: Any) -> dict[str, Any]:
                 }
                 for name, one in found.scores.items()
             },
-            "chances": {kind: known(float(values[0, t])) for kind, values in found.percentiles.items()},
-            "left": [known(float(value)) for value in found.left[0, t]],
+            "percentiles": {kind: known(float(values[0, t])) for kind, values in found.percentiles.items()},
+            "similarity": [known(float(value)) for value in found.similarity[0, t]],
             "agreement": {name: known(float(values[0, t])) for name, values in found.agreement.items()},
         }
 
     return {
+        "format_version": FORMAT_VERSION,
         "method": found.method,
         "layer": found.layer,
         "targets": [of_target(t) for t in range(len(e.targets[0]))],

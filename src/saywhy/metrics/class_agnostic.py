@@ -1,4 +1,4 @@
-"""Maps that know nothing of the answer: what a metric gives to them is what its value has to be compared with.
+"""Class-agnostic baselines: maps that do not depend on the answer, with which a metric's value has to be compared.
 
 What is random is drawn for every sample and target anew, and the maps of a sample do not change with the samples that
 come after it. Images that are measured one by one need a seed each (:func:`sample_seed`): with one for all, "noise"
@@ -39,12 +39,12 @@ def random_baseline(maps: MapStack, images: InputImages, seed: int = 0) -> MapSt
 
 
 def centre_prior_baseline(maps: MapStack, images: InputImages, seed: int = 0) -> MapStack:
-    """A round hill in the middle, for every image the same.
+    """A centre prior: highest in the middle, for every image the same.
 
     >>> centre_prior_baseline(torch.zeros(1, 1, 3), torch.zeros(1, 3, 9))[0, 0].argmax().item()
     1
     """
-    return hill(maps.shape[2:]).expand(maps.shape).clone()
+    return centre_prior_of(maps.shape[2:]).expand(maps.shape).clone()
 
 
 def edge_detector_baseline(maps: MapStack, images: InputImages, seed: int = 0) -> MapStack:
@@ -83,15 +83,17 @@ CLASS_AGNOSTIC_BASELINES: dict[str, Callable[[MapStack, InputImages, int], MapSt
     "centre": centre_prior_baseline,
     "edges": edge_detector_baseline,
 }
-"""By name, the maps that stand beside every value."""
+"""By name, the baselines whose values stand beside every value."""
 
-BASELINE_NAMES = {"random": "noise", "centre": "a hill in the middle", "edges": "an edge detector"}
+BASELINE_NAMES = {"random": "random map", "centre": "centre prior", "edges": "edge detector"}
 """What they are called on pages."""
 
 
-def hill(space: Sequence[int]) -> Tensor:
-    """A hill in the middle of any number of axes; of two the one of
-    :func:`saywhy.metrics.human_attention.centre_prior`.
+def centre_prior_of(space: Sequence[int]) -> Tensor:
+    """A centre prior of any number of axes; of two :func:`saywhy.metrics.human_attention.centre_prior`.
+
+    >>> centre_prior_of((3,)).round(decimals=2).tolist()
+    [0.41, 1.0, 0.41]
     """
     if len(space) == 2:
         return centre_prior((space[0], space[1]))

@@ -1,10 +1,8 @@
-"""Metrics of an explanation, each beside what maps get that know nothing of the answer."""
+"""Metrics of an explanation, each beside the values of class-agnostic baselines."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,19 +12,16 @@ from torch import Tensor
 from saywhy import geometry
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError
-from saywhy.geometry import Edge
 from saywhy.metrics.boxes import Boxes
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.faithfulness import PERTURBATIONS, Perturbations, probe
 from saywhy.metrics.metric import Metric
 from saywhy.metrics.registry import find_metric
 from saywhy.shapes import MapStack, Scores
+from saywhy.statistics import LEVEL, bootstrap, effective_number, wilson
 
 if TYPE_CHECKING:
     from saywhy.explanation import Explanation
-
-DRAWS = 2000
-"""Of the bootstrap."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +31,8 @@ class Measured:
     Attributes:
         metric: which.
         values: [batch, target].
-        baselines: by name, the values of maps that know nothing of the answer, on the same images: ``"random"``,
-            ``"centre"``, ``"edges"``. None where a metric is of no map (one that looks at how a method behaves).
+        baselines: by name, the values of class-agnostic baselines on the same images: ``"random"``, ``"centre"``,
+            ``"edges"``. None where a metric is of no map (one that looks at how a method behaves).
     """
 
     metric: Metric
@@ -49,8 +44,8 @@ class Measured:
         """Over all samples and targets."""
         return float(self.values.mean())
 
-    def interval(self, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-        """Between which values the mean lies when the samples are drawn again (bootstrap); NaN for one sample.
+    def interval(self, level: float = LEVEL, seed: int = 0) -> tuple[float, float]:
+        """The interval of the mean by the bootstrap over samples (:mod:`saywhy.statistics`); NaN for one sample.
 
         Where every sample is a hit or a miss (all 0 or all 1, of a metric from 0 to 1) it is Wilson's interval, because
         of forty hits the bootstrap would say that there are no misses. Other samples that are all equal have an
@@ -59,14 +54,11 @@ class Measured:
         rows = self.values.mean(1).numpy()
         if len(rows) < 2:
             return float("nan"), float("nan")
-        if (found := of_hits(self.metric, rows, np.ones(len(rows)), level)) is not None:
-            return found
-        drawn = np.random.default_rng(seed).integers(len(rows), size=(DRAWS, len(rows)))
-        low, high = np.quantile(rows[drawn].mean(1), [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        hits = hit_rate_interval(self.metric, rows, np.ones(len(rows)), level)
+        return hits or bootstrap(rows, level=level, seed=seed)
 
     def beats(self) -> dict[str, Tensor]:
-        """By null, bool [batch, target]: where the map has a better value."""
+        """By baseline, bool [batch, target]: where the map has a better value."""
         better = torch.gt if self.metric.better == "higher" else torch.lt
         return {name: better(self.values, baseline) for name, baseline in self.baselines.items()}
 
@@ -75,45 +67,38 @@ class Measured:
         return f"{self.metric.name} {self.mean:.3g} ({self.metric.better} is better; {baselines})"
 
 
-def wilson(share: Edge, count: Edge, level: float = 0.95) -> tuple[float, float]:
-    r"""Wilson's interval (Wilson, 1927) of a share of so many trials.
-
-    .. math:: \left\{q : (p - q)^2 \le z^2 q (1 - q) / n\right\}
-
-    >>> [round(end, 3) for end in wilson(1.0, 40)]
-    [0.912, 1.0]
-    """
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    middle, half = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    low, high = ((middle + side) / (1 + z * z / count) for side in (-half, half))
-    return max(0.0, min(share, low)), min(1.0, max(share, high))
-
-
-def of_hits(metric: Metric | None, means: np.ndarray, maps: np.ndarray, level: float) -> tuple[float, float] | None:
+def hit_rate_interval(
+    metric: Metric | None, means: np.ndarray, maps: np.ndarray, level: float = LEVEL
+) -> tuple[float, float] | None:
     """Wilson's interval where the maps of every image are all hits or all misses; None elsewhere.
 
     Maps of one image that agree are one trial and not several: the number of trials is that of the images, or fewer
-    where some have more maps than others (Kish's effective number).
+    where some have more maps than others (:func:`saywhy.statistics.effective_number`).
 
     Args:
         metric: whose range is from 0 to 1; None where it is not known.
         means: of every image, over its maps.
         maps: how many each image has.
         level: of the interval.
+
+    >>> from saywhy.metrics import METRICS
+    >>> found = hit_rate_interval(METRICS["pointing-game"], np.ones(40), np.ones(40))
+    >>> [round(end, 3) for end in found]
+    [0.912, 1.0]
     """
     if metric is None or metric.low < 0 or metric.high > 1 or not np.isin(means, (0.0, 1.0)).all():
         return None
-    return wilson(float(np.average(means, weights=maps)), float(maps.sum() ** 2 / (maps**2).sum()), level)
+    return wilson(float(np.average(means, weights=maps)), effective_number(maps), level)
 
 
 @dataclass
 class EvaluationContext:
     """What metrics need beside the maps, made when it is first asked for and once for all of them.
 
-    ``at`` judges other maps of the same explanation by the same: what the network was asked is not asked again.
+    ``at`` is the context of other maps of the same explanation; what the network was asked is not asked again.
 
     Attributes:
-        explanation: what is judged.
+        explanation: whose maps are evaluated.
         method, layer: which of its maps.
         masks: bool, where the explained thing is in the original images: of every sample and target [height, width];
             a tensor or an array.
@@ -138,12 +123,12 @@ class EvaluationContext:
 
     @cached_property
     def maps(self) -> MapStack:
-        """The maps that are judged; of methods that show sensitivity, whose sign is no evidence, their magnitude."""
+        """The maps that are evaluated; of methods that show sensitivity, whose sign is no evidence, their magnitude."""
         maps = self.explanation[self.method, self.layer].detach()
         return maps.abs() if self.explanation.shows[self.method] == "sensitivity" else maps
 
     def baseline(self, name: str) -> MapStack:
-        """Maps of the same shape that know nothing of the answer."""
+        """A class-agnostic baseline of the maps' shape."""
         return CLASS_AGNOSTIC_BASELINES[name](self.maps, self._at("logit").image, self.seed)
 
     def value(self, metric: Metric, maps: MapStack, **parameters: Any) -> Scores:
@@ -198,11 +183,11 @@ class EvaluationContext:
 
     @cached_property
     def _runners(self) -> Callable[[str], ModelRunner]:
-        again, made = self.explanation.explainer.of(self.method), {}
+        rerunner, made = self.explanation.explainer.of(self.method), {}
 
         def runner(score: Any) -> ModelRunner:
             if score not in made:
-                made[score] = replace(again.model_runner(score), seed=self.seed)
+                made[score] = replace(rerunner.model_runner(score), seed=self.seed)
             return made[score]
 
         return runner
@@ -293,7 +278,7 @@ def measure(
     seed: int = 0,
     **parameters: Any,
 ) -> dict[str, Measured]:
-    """What metrics say of the maps of an explanation, and of maps that know nothing of the answer.
+    """What metrics say of the maps of an explanation, and of class-agnostic baselines.
 
     Args:
         explanation: of :func:`saywhy.explain`, its model as it was.
@@ -302,15 +287,15 @@ def measure(
         masks: for metrics of masks, of every sample and target bool [height, width] of the original image.
         boxes: for metrics of boxes, of every sample and target the boxes (left, top, right, bottom) of the original
             image, the last two exclusive. Some of a box has to be in the image.
-        baselines: one name or several: which maps stand beside; each costs what the metric costs.
+        baselines: one name or several: which class-agnostic baselines stand beside; each costs what the metric costs.
         seed: of all that is random. Samples and targets have noise of their own; images of which each is measured by
             a call of its own need a seed each, too (:func:`saywhy.metrics.class_agnostic.sample_seed`), or all have the
             same noise.
         parameters: of the metrics; each goes to those that have it.
 
     Raises:
-        InputError: a metric or a null has another name, a parameter belongs to none, or the truth is missing, is not
-            there for every map, is no mask or box, or lies outside of the image.
+        InputError: a metric or a baseline has another name, a parameter belongs to none, or the truth is missing, is
+            not there for every map, is no mask or box, or lies outside of the image.
         MethodError, LayerError: the explanation has no such maps.
 
     >>> import saywhy
@@ -321,22 +306,24 @@ def measure(
     (['centre', 'edges', 'random'], True)
     """
     names = _names("metrics", metrics, "`saywhy metrics` lists them.")
-    baselines = _names("nulls", baselines, f"There are {', '.join(CLASS_AGNOSTIC_BASELINES)}; () is none.")
+    baselines = _names("baselines", baselines, f"There are {', '.join(CLASS_AGNOSTIC_BASELINES)}; () is none.")
     chosen = [find_metric(name) for name in names]
     if wrong := [name for name in baselines if name not in CLASS_AGNOSTIC_BASELINES]:
-        raise InputError(f"there is no null '{wrong[0]}'. There are {', '.join(CLASS_AGNOSTIC_BASELINES)}.")
+        raise InputError(f"there is no baseline '{wrong[0]}'. There are {', '.join(CLASS_AGNOSTIC_BASELINES)}.")
     if unknown := [name for name in parameters if not any(name in metric.parameters for metric in chosen)]:
         known = sorted({name for metric in chosen for name in metric.parameters})
         raise InputError(
             f"{', '.join(names)} has no parameter '{unknown[0]}'. Parameters: {', '.join(known) or 'none'}."
         )
     method = method or explanation.methods[0]
-    judge = EvaluationContext(explanation, method, layer or explanation.first_layer(method), masks, boxes, seed=seed)
+    context = EvaluationContext(explanation, method, layer or explanation.first_layer(method), masks, boxes, seed=seed)
     found = {}
     for metric in chosen:
         own = {name: value for name, value in parameters.items() if name in metric.parameters}
         against = (
-            {} if metric.needs == "method" else {n: judge.value(metric, judge.baseline(n), **own) for n in baselines}
+            {}
+            if metric.needs == "method"
+            else {n: context.value(metric, context.baseline(n), **own) for n in baselines}
         )
-        found[metric.name] = Measured(metric, judge.value(metric, judge.maps, **own), against)
+        found[metric.name] = Measured(metric, context.value(metric, context.maps, **own), against)
     return found

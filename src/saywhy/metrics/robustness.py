@@ -1,8 +1,8 @@
 r"""How maps change when the image does, a little: sensitivity to noise, and to a shift that the network undoes.
 
-These judge a method on an image and not one map: they make the explanation again, of other images. Norms are
+These evaluate a method on an image and not one map: they rerun the explanation on other images. Norms are
 relative to that of the map, so that units do not count; where the map is zero, a change of it is infinite. Every
-image is judged as if it were alone: the same noise is added to all of a batch, drawn for one image of that size.
+image is evaluated as if it were alone: the same noise is added to all of a batch, drawn for one image of that size.
 """
 
 import math
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 RADIUS = 0.02
 """Of noise, as a share of the image's range."""
 
-DRAWS = 8
+NUM_SAMPLES = 8
+"""Noisy copies of the image."""
+
 SHIFT = 0.1
 """Of a constant shift, as a share of the image's range."""
 
@@ -36,7 +38,7 @@ def max_sensitivity(
     layer: str,
     *,
     radius: float = RADIUS,
-    num_samples: int = DRAWS,
+    num_samples: int = NUM_SAMPLES,
     seed: int = 0,
 ) -> Scores:
     r"""Max-sensitivity (Yeh et al., 2019, definition 2.3), relative to the map.
@@ -59,7 +61,7 @@ def max_sensitivity(
         [batch, target] from 0; lower is better. NaN where a map is.
 
     Raises:
-        InputError: ``radius`` or ``num_samples`` is not positive, or the explanation cannot be asked again.
+        InputError: ``radius`` or ``num_samples`` is not positive, or the explanation cannot be rerun.
     """
     own = rows_of(explanation[method, layer])
     changes = [(rows_of(m) - own).norm(dim=-1) for m in _noisy(explanation, method, layer, radius, num_samples, seed)]
@@ -72,7 +74,7 @@ def stability(
     layer: str,
     *,
     radius: float = RADIUS,
-    num_samples: int = DRAWS,
+    num_samples: int = NUM_SAMPLES,
     seed: int = 0,
 ) -> Scores:
     """The mean rank correlation of the map with those of noisy copies of the image (a measure of ours).
@@ -104,21 +106,21 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
         [batch, target] from 0, which is to rounding what an invariant method has; lower is better. NaN where a map is.
 
     Raises:
-        InputError: ``shift`` is zero or not finite, or the explanation cannot be asked again.
+        InputError: ``shift`` is zero or not finite, or the explanation cannot be rerun.
     """
     if not math.isfinite(shift) or not shift:
         raise InputError(f"shift is a share of the image's range, other than 0, got {shift!r}.")
-    again, own = explanation.explainer.of(method), rows_of(explanation[method, layer])
-    others = [_shifted(again.sample(sample), shift)[method, layer] for sample in range(len(own))]
+    rerunner, own = explanation.explainer.of(method), rows_of(explanation[method, layer])
+    others = [_shifted(rerunner.sample(sample), shift)[method, layer] for sample in range(len(own))]
     return _relative((rows_of(torch.cat(others)) - own).norm(dim=-1), own)
 
 
-def _shifted(again: Rerunner, shift: float) -> "Explanation":
+def _shifted(rerunner: Rerunner, shift: float) -> "Explanation":
     """The explanation of one image with another zero, by a network that has that zero."""
-    image = tree.image_tensor(again.batch.inputs).detach()
+    image = tree.image_tensor(rerunner.batch.inputs).detach()
     offset = shift * _range(image).squeeze()
-    with undoing_shift(again.runner.model.module, offset) as network:
-        return again.explain(image + offset, network)
+    with undoing_shift(rerunner.runner.model.module, offset) as network:
+        return rerunner.explain(image + offset, network)
 
 
 def _noisy(explanation: Any, method: str, layer: str, radius: float, num_samples: int, seed: int) -> list[MapStack]:
@@ -127,13 +129,13 @@ def _noisy(explanation: Any, method: str, layer: str, radius: float, num_samples
         raise InputError(f"radius is a share of the image's range, above 0, got {radius!r}.")
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise InputError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
-    again, generator = explanation.explainer.of(method), torch.Generator().manual_seed(seed)
-    image = tree.image_tensor(again.batch.inputs).detach()
+    rerunner, generator = explanation.explainer.of(method), torch.Generator().manual_seed(seed)
+    image = tree.image_tensor(rerunner.batch.inputs).detach()
     size, found = radius * _range(image), []
     with counted("adding noise", num_samples) as advance:
         for _ in range(num_samples):
             noise = (2 * torch.rand(image.shape[1:], generator=generator) - 1).to(image)
-            found.append(again.explain(image + size * noise)[method, layer].detach())
+            found.append(rerunner.explain(image + size * noise)[method, layer].detach())
             advance(1)
     return found
 

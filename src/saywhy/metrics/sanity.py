@@ -1,7 +1,7 @@
-r"""Does the map know the network, and the answer? Tests that a map of what is merely in the image fails.
+r"""Sanity checks: does the map depend on the network's parameters, and on the class?
 
-An edge detector, a hill in the middle and the outline of the thing stay as they are when the network forgets all that
-it has learnt, or is asked for another class. These judge a method on an image: they make the explanation again.
+An edge detector, a centre prior and the outline of the object stay the same when the parameters are randomized, or when
+another class is explained. These evaluate a method on an image: they rerun the explanation.
 """
 
 import math
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from saywhy.explanation import Explanation
 
 STAGES = 4
-"""In so many steps the network forgets what it has learnt."""
+"""Of cascading parameter randomization."""
 
 
 def parameter_randomization(
     explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
 ) -> Scores:
-    """Cascading parameter randomisation (Adebayo et al., 2018, section 3.1): what is left of the map.
+    """Cascading parameter randomization (Adebayo et al., 2018, section 3.1): the similarity of the map afterwards.
 
     The mean over the stages of :func:`cascade`.
 
     Differs from quantus's ``MPRT``, which draws weights anew, layer by layer in the order in which they are named, and
-    counts the network as it was as one more stage, at which everything is left.
+    counts the network as it was as one more stage, at which the similarity is 1.
 
     Args, errors: as for :func:`cascade`.
 
@@ -48,13 +48,13 @@ def parameter_randomization(
 def cascade(
     explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
 ) -> Float[Tensor, "batch target stage"]:
-    r"""How like itself a map stays while the network forgets what it has learnt, from the answer down.
+    r"""The similarity of a map after every stage of parameter randomization, from the output down.
 
     .. math:: |\rho(M_f, M_{f_k})|, \qquad k = 1 \dots K
 
     with Spearman's rank correlation, and in :math:`f_k` the last ``k / K`` of the layers shuffled; see
     :func:`saywhy.engine.parameter_randomization.randomized` for how. Its magnitude is taken because a map that is
-    merely turned round still shows the same. The target is the same all along.
+    merely turned round still shows the same. The target is the same at every stage.
 
     Args:
         explanation: with its model as it was.
@@ -63,7 +63,7 @@ def cascade(
         seed: of the shuffling.
 
     Returns:
-        From 0 (nothing is left) to 1. A map that is the same everywhere has nothing in common with any.
+        From 0 (nothing in common) to 1. A map that is the same everywhere has similarity 0 with any.
 
     Raises:
         InputError: ``stages`` is no number from 1.
@@ -89,16 +89,16 @@ def randomized_maps(
 ) -> list[MapStack]:
     """The maps [batch, target, *space] of :func:`cascade` themselves, stage by stage.
 
-    Every image is judged as if it were alone.
+    Every image is evaluated as if it were alone.
     """
     if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
         raise InputError(f"stages must be a whole number of at least 1, got {stages!r}.")
-    again, found = explanation.explainer.of(method), []
+    rerunner, found = explanation.explainer.of(method), []
     shares = [stage / stages for stage in range(1, stages + 1)]
-    with warnings.catch_warnings(), counted("forgetting", stages * again.batch.size) as advance:
-        warnings.simplefilter("ignore", SaywhyWarning)  # a network that knows nothing may well have an empty map
-        for index in range(again.batch.size):  # one by one: statistics that are measured anew are those of one image
-            one, of_one = again.sample(index), []
+    with warnings.catch_warnings(), counted("randomizing parameters", stages * rerunner.batch.size) as advance:
+        warnings.simplefilter("ignore", SaywhyWarning)  # a randomized network may well have an empty map
+        for index in range(rerunner.batch.size):  # one by one: statistics that are measured anew are those of one image
+            one, of_one = rerunner.sample(index), []
             for network in cascading_randomization(one.runner.model.module, one.batch.inputs, shares, seed):
                 of_one.append(one.explain(module=network)[method, layer].detach())
                 advance(1)
@@ -109,7 +109,7 @@ def randomized_maps(
 def data_randomization(
     explanation: "Explanation", method: str, layer: str, *, other: nn.Module | Model | None = None
 ) -> Scores:
-    """Data randomisation (Adebayo et al., 2018, section 3.2): what the map has in common with that of another network.
+    """Data randomization (Adebayo et al., 2018, section 3.2): the similarity with the map of another network.
 
     Args:
         explanation: with its model as it was.
@@ -133,10 +133,10 @@ def data_randomization(
 
 
 def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
-    """Random logit (Sixt, Granz and Landgraf, 2020, section 4.1): what the map has in common with those of others.
+    """Random logit (Sixt, Granz and Landgraf, 2020, section 4.1): the similarity with the map of the runner-up class.
 
-    Differs from the paper, which takes one class at random: here it is the class of highest score beside the target,
-    which is the hardest to be told from; and rank correlation in place of the structural similarity.
+    Differs from the paper, which takes one class at random: here it is the class of highest score beside the target
+    (the runner-up), the hardest to be told from; and rank correlation in place of the structural similarity.
 
     Returns:
         [batch, target] the rank correlation of both maps, from -1 to 1; lower is better. NaN for a target that is no
@@ -151,7 +151,7 @@ def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
 
 
 def completeness_error(explanation: "Explanation", method: str, layer: str) -> Scores:
-    """By how much the parts of a map fail to add up to the change of the score, as a share of it.
+    """The completeness error: by how much the parts of a map fail to add up to the change of the score, as a share.
 
     Completeness is the axiom of Sundararajan, Taly and Yan (2017, proposition 1). Each path method keeps its own
     account of it, :attr:`saywhy.Explanation.completeness_error`; this is its magnitude.

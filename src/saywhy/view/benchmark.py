@@ -1,21 +1,25 @@
-"""The page of a bench: a plot of every metric, and the table."""
+"""The page of a benchmark, a plot of every metric; and its file as JSON."""
 
+import json
 import math
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, Template
 from markupsafe import Markup
 
+from saywhy.errors import InputError
+from saywhy.io.atomic import atomic_write
 from saywhy.metrics.class_agnostic import BASELINE_NAMES, CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.registry import find_metric
 from saywhy.view.payload import dumps
 from saywhy.view.report import digest, text
 
 if TYPE_CHECKING:
-    from saywhy.benchmark.benchmark import Benchmark, Cell
+    from saywhy.benchmarking import Benchmark, Cell
 
 REASONS = 5
 """Of so many images that were left out the page says why."""
@@ -37,10 +41,30 @@ def benchmark_html(benchmark: "Benchmark") -> str:
     )
 
 
+def save_benchmark(benchmark: "Benchmark", path: Path) -> Path:
+    """Write the page (``.html``) or the table (``.json``), whole or not at all; returns the path.
+
+    Raises:
+        InputError: the suffix is neither, or the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".html", ".json"):
+        raise InputError(f"'{path}': the suffix must be .html or .json, got '{path.suffix}'.")
+    written = (
+        benchmark_html(benchmark) if suffix == ".html" else json.dumps(benchmark.record(), indent=1, ensure_ascii=False)
+    )
+    try:
+        with atomic_write(path) as temporary:
+            temporary.write_text(written, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written: {error}") from error
+    return path
+
+
 def _plot(benchmark: "Benchmark", cells: Any, name: str) -> dict[str, Any]:
-    """One metric: a row for every method and every null, on one axis, the best first."""
+    """One metric: a row for every method and every baseline, on one axis, the best first."""
     metric = find_metric(name)
-    rows = [(who, cells[who][name]) for who in benchmark.who if cells[who][name].maps]
+    rows = [(map, cells[map][name]) for map in benchmark.map_names if cells[map][name].maps]
     ends = [v for _, cell in rows for v in (cell.mean, cell.low, cell.high) if math.isfinite(v)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     low, high = (max(metric.low, low), min(metric.high, high)) if math.isfinite(metric.high) else (low, high)
@@ -49,16 +73,16 @@ def _plot(benchmark: "Benchmark", cells: Any, name: str) -> dict[str, Any]:
     def at(value: float) -> str:
         return f"{100 * min(1.0, max(0.0, (value - low) / width)):.2f}"
 
-    def shown(who: str, cell: "Cell") -> dict[str, Any]:
-        spread = math.isfinite(cell.low)
+    def shown(map: str, cell: "Cell") -> dict[str, Any]:
+        has_interval = math.isfinite(cell.low)
         return {
-            "who": BASELINE_NAMES.get(who, who),
-            "null": who in CLASS_AGNOSTIC_BASELINES,
+            "map": BASELINE_NAMES.get(map, map),
+            "baseline": map in CLASS_AGNOSTIC_BASELINES,
             "at": at(cell.mean),
-            "low": at(cell.low if spread else cell.mean),
-            "high": at(cell.high if spread else cell.mean),
+            "low": at(cell.low if has_interval else cell.mean),
+            "high": at(cell.high if has_interval else cell.mean),
             "value": f"{cell.mean:.3g}",
-            "interval": f"{cell.low:.3g} to {cell.high:.3g}" if spread else "",
+            "interval": f"{cell.low:.3g} to {cell.high:.3g}" if has_interval else "",
             "maps": cell.maps,
         }
 

@@ -1,4 +1,4 @@
-"""The page of a check: the verdict, the tests, the scores beside maps that know nothing, and the network forgetting."""
+"""The page of a check: verdict, checks, scores beside class-agnostic baselines, and parameter randomization."""
 
 import base64
 import io
@@ -13,6 +13,7 @@ from jinja2 import Environment, Template
 from markupsafe import Markup
 from PIL import Image
 
+from saywhy.checks.catalogue import CHECKS
 from saywhy.errors import InputError
 from saywhy.io.atomic import atomic_write
 from saywhy.metrics.class_agnostic import BASELINE_NAMES
@@ -24,7 +25,7 @@ from saywhy.view.report import digest, text
 from saywhy.view.scale import Scale
 
 if TYPE_CHECKING:
-    from saywhy.checks.check import Check
+    from saywhy.checks import Check, CheckResult
 
 LONGEST = 480
 """Pixels of the image at the top of the page; the small ones are a third of that."""
@@ -75,11 +76,14 @@ def _parts(check: "Check") -> Iterator[dict[str, Any]]:
                 "target": e.targets[b][t],
                 "verdict": verdict,
                 "image": _image(source, own, scale, LONGEST),
-                "tests": [_test(test) for test in verdict.tests],
+                "results": [_result(result) for result in verdict.results],
                 "scores": [_score(name, found, b, t) for name, found in check.scores.items()],
-                "chances": [(kind, float(values[b, t])) for kind, values in check.percentiles.items()],
+                "percentiles": [(kind, float(values[b, t])) for kind, values in check.percentiles.items()],
                 "stages": [
-                    {"image": _image(source, stage[key][b, t], None, small), "left": _left(float(check.left[b, t, k]))}
+                    {
+                        "image": _image(source, stage[key][b, t], None, small),
+                        "similarity": _similarity(float(check.similarity[b, t, k])),
+                    }
                     for k, stage in enumerate(stages)
                 ],
                 "before": _image(source, own, scale, small),
@@ -87,9 +91,9 @@ def _parts(check: "Check") -> Iterator[dict[str, Any]]:
             }
 
 
-def _left(value: float) -> str:
-    """What is left of a map."""
-    return "no map any more" if math.isnan(value) else f"{value:.2f} left"
+def _similarity(value: float) -> str:
+    """How similar a map after randomization is."""
+    return "no map" if math.isnan(value) else f"similarity {value:.2f}"
 
 
 def _drawn(check: "Check", maps: Any) -> ExplanationLike:
@@ -98,20 +102,19 @@ def _drawn(check: "Check", maps: Any) -> ExplanationLike:
     return flat(check.explanation.with_maps({(method, layer): maps.detach()}))
 
 
-def _test(test: Any) -> dict[str, Any]:
-    known = not math.isnan(test.value)
-    state = {True: "passed", False: "failed", None: "skipped"}[test.passed]
-    return {"name": test.name, "state": state, "text": test.text, "value": f"{test.value:.3g}" if known else ""}
+def _result(result: "CheckResult") -> dict[str, Any]:
+    state = {True: "passed", False: "failed", None: "skipped"}[result.passed]
+    return {"name": result.name, "question": CHECKS[result.name].question, "state": state, "text": result.text}
 
 
 def _score(name: str, found: Any, b: int, t: int) -> dict[str, Any]:
-    """A metric as an axis with a mark for the map and one for each of the others, in percent of the axis."""
+    """A metric as an axis with a mark for the map and one for each baseline, in percent of the axis."""
     values = {"this map": float(found.values[b, t])}
     values |= {BASELINE_NAMES[kind]: float(baseline[b, t]) for kind, baseline in found.baselines.items()}
     ends_of = [*values.values(), *(end for end in (found.metric.low, found.metric.high) if math.isfinite(end))]
     low, high = min(ends_of), max(ends_of)  # of a score that is no probability, wider than the metric says
     width = high - low or 1.0
-    marks = [{"who": who, "at": f"{100 * (v - low) / width:.1f}", "value": f"{v:.3g}"} for who, v in values.items()]
+    marks = [{"map": map, "at": f"{100 * (v - low) / width:.1f}", "value": f"{v:.3g}"} for map, v in values.items()]
     ends = {"low": f"{low:.3g}", "high": f"{high:.3g}"}
     return {"name": found.metric.title, "better": found.metric.better, **ends, "marks": marks}
 

@@ -1,4 +1,4 @@
-"""The bench: its table against slow loops, runs that are stopped and go on, and data sets with something wrong."""
+"""The benchmark: its table against slow loops, runs that are stopped and go on, and data sets with something wrong."""
 
 import json
 import math
@@ -18,14 +18,16 @@ from torch import nn
 import saywhy
 from oracles.networks import TinyNetwork
 from saywhy import geometry
-from saywhy.benchmark.benchmark import DRAWS, ROWS, Benchmark, BenchmarkConfig, Cell, benchmark
+from saywhy.benchmarking import Benchmark, BenchmarkConfig, Cell
+from saywhy.benchmarking.benchmark import benchmark
+from saywhy.benchmarking.rows import FORMAT_VERSION, ROWS
 from saywhy.datasets.load import open_dataset
 from saywhy.datasets.localized import Dataset, LocalizedImage, ObjectAnnotation
 from saywhy.errors import ImageError, InputError, LayerError, MethodError, SaywhyError
 from saywhy.metrics import METRICS, measure
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES, sample_seed
 from saywhy.metrics.localization import energy_pointing
-from saywhy.metrics.measure import wilson
+from saywhy.statistics import RESAMPLES, wilson
 from saywhy.toybox.localized import ToyboxDataset
 
 LABELS = ("cat", "dog", "mug", "key")
@@ -128,14 +130,14 @@ class TestTheTable:
             assert cell.mean == pytest.approx(sum(values) / len(values))
             assert (cell.maps, cell.images) == (len(values), len(rows))
             generator, means = np.random.default_rng(0), []
-            for picks in generator.integers(len(rows), size=(DRAWS, len(rows))):
+            for picks in generator.integers(len(rows), size=(RESAMPLES, len(rows))):
                 drawn = [value for i in picks for value in rows[i]]
                 means.append(sum(drawn) / len(drawn))
             assert (cell.low, cell.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
             assert cell.low < cell.mean < cell.high
 
     def test_against_measure(self):
-        """The same numbers that measure gives, nulls included, of one image after the other, each with its seed."""
+        """The same numbers that measure gives, baselines included, of one image after the other, each with its seed."""
         net, data = model(), Drawn(3)
         names = ("deletion", "faithfulness-correlation", "stability", "random-logit", "box-iou")
         found = run(data, names, model=net, seed=3)
@@ -150,8 +152,8 @@ class TestTheTable:
                     if method == METHODS[0]:
                         for baseline, values in one.baselines.items():
                             wanted.setdefault((baseline, name), []).extend(values[0].tolist())
-        assert list(found.who) == [*METHODS, *CLASS_AGNOSTIC_BASELINES]
-        for who in found.who:
+        assert list(found.map_names) == [*METHODS, *CLASS_AGNOSTIC_BASELINES]
+        for who in found.map_names:
             for name in names:
                 values = wanted.get((who, name), [])
                 assert found.cell(who, name).maps == len(values)
@@ -168,18 +170,18 @@ class TestTheTable:
             return [row["values"]["energy-pointing"] for rows in found.images.values() for row in rows_of(rows, who)]
 
         def rows_of(rows: list[dict[str, Any]], who: str) -> list[dict[str, Any]]:
-            return [row for row in rows if row["who"] == who]
+            return [row for row in rows if row["map"] == who]
 
         assert len(set(values(one, "random"))) == 8
         assert {len(set(values(one, who))) for who in ("saliency", "centre", "edges")} == {1}
         assert values(same, "random") == values(one, "random")
         assert not set(values(other, "random")) & set(values(one, "random"))
 
-    def test_noise_is_that_of_the_place_in_the_data_set(self):
+    def test_noise_is_that_of_the_index_in_the_data_set(self):
         """However many images are measured, and whichever methods."""
         whole, part = run(Drawn(6)), run(Drawn(6), QUICK[:1], METHODS[:1], count=2)
         for index, rows in part.images.items():
-            of_both = [[row for row in found if row["who"] == "random"] for found in (rows, whole.images[index])]
+            of_both = [[row for row in found if row["map"] == "random"] for found in (rows, whole.images[index])]
             for one, other in zip(*of_both, strict=True):
                 assert one["values"]["energy-pointing"] == other["values"]["energy-pointing"]
 
@@ -196,15 +198,15 @@ class TestTheTable:
     @pytest.mark.parametrize("hit", [0.0, 1.0])
     def test_at_the_edge_of_hits_and_misses_the_interval_is_wilsons(self, hit):
         done = Benchmark(BenchmarkConfig("m", "w", "d", 40, 40, ("a",), ("pointing-game",), None, 0))
-        done.images = {i: [{"who": "a", "values": {"pointing-game": hit}}] for i in range(40)}
+        done.images = {i: [{"map": "a", "values": {"pointing-game": hit}}] for i in range(40)}
         found = done.cell("a", "pointing-game")
         assert (found.low, found.high) == wilson(hit, 40)
         assert min(found.low, 1 - found.high) == pytest.approx(0, abs=1e-12) or found.high == 1
         assert found.high - found.low == pytest.approx(0.0876, abs=1e-4)
-        done.images[40] = [{"who": "a", "values": {"pointing-game": 1 - hit}}]
+        done.images[40] = [{"map": "a", "values": {"pointing-game": 1 - hit}}]
         mixed = done.cell("a", "pointing-game")
         assert (mixed.low, mixed.high) == wilson(mixed.mean, 41)
-        done.images[41] = [{"who": "a", "values": {"pointing-game": 0.5}}]
+        done.images[41] = [{"map": "a", "values": {"pointing-game": 0.5}}]
         bootstrapped = done.cell("a", "pointing-game")
         assert (bootstrapped.low, bootstrapped.high) != wilson(bootstrapped.mean, 42)
 
@@ -212,15 +214,15 @@ class TestTheTable:
         """Forty images with three classes each that all hit are forty trials and not 120."""
         done = Benchmark(BenchmarkConfig("m", "w", "d", 40, 40, ("a",), ("pointing-game", "stability"), None, 0))
         values = {"pointing-game": 1.0, "stability": 1.0}
-        done.images = {i: [{"who": "a", "values": values}] * 3 for i in range(40)}
+        done.images = {i: [{"map": "a", "values": values}] * 3 for i in range(40)}
         found = done.cell("a", "pointing-game")
         assert (found.low, found.high) == pytest.approx(wilson(1.0, 40))
         of_another_range = done.cell("a", "stability")
         assert (of_another_range.low, of_another_range.high) == (1, 1)
-        done.images[0] = [{"who": "a", "values": values}]  # counts less
+        done.images[0] = [{"map": "a", "values": values}]  # counts less
         assert done.cell("a", "pointing-game").low < found.low
 
-    def test_metrics_of_methods_have_no_nulls_and_no_interval_has_a_single_image(self):
+    def test_metrics_of_methods_have_no_baselines_and_no_interval_has_a_single_image(self):
         found = run(Drawn(1), ["stability", "sparseness"])
         assert found.cell("random", "stability").maps == 0
         assert math.isnan(found.cell("random", "stability").mean)
@@ -232,9 +234,9 @@ class TestTheTable:
     def test_a_mean_over_maps_and_not_over_images(self):
         done = Benchmark(BenchmarkConfig("m", "w", "d", 2, 2, ("a",), ("x",), None, 0))
         done.images = {
-            0: [{"who": "a", "values": {"x": 1.0}}],
-            4: [{"who": "a", "values": {"x": v}} for v in (0.0, 0.0, 2.0)] + [{"who": "b", "values": {"x": 9.0}}],
-            5: [{"who": "a", "values": {"x": None}}],
+            0: [{"map": "a", "values": {"x": 1.0}}],
+            4: [{"map": "a", "values": {"x": v}} for v in (0.0, 0.0, 2.0)] + [{"map": "b", "values": {"x": 9.0}}],
+            5: [{"map": "a", "values": {"x": None}}],
         }
         found = done.cell("a", "x")
         assert (found.mean, found.maps, found.images) == (0.75, 4, 2)
@@ -247,12 +249,11 @@ class TestTheTable:
     def test_memory_does_not_grow_with_the_data_set(self, monkeypatch):
         done = Benchmark(BenchmarkConfig("m", "w", "d", 2, 2, ("a",), ("x",), None, 0))
         generator = np.random.default_rng(1)
-        done.images = {i: [{"who": "a", "values": {"x": float(v)}}] for i, v in enumerate(generator.normal(size=400))}
+        done.images = {i: [{"map": "a", "values": {"x": float(v)}}] for i, v in enumerate(generator.normal(size=400))}
         whole = done.cell("a", "x")
-        monkeypatch.setattr("saywhy.benchmark.benchmark.AT_ONCE", 1000)
+        monkeypatch.setattr("saywhy.statistics.AT_ONCE", 1000)
         parts = done.cell("a", "x")
-        assert parts.mean == whole.mean
-        assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), abs=0.02)
+        assert parts == whole  # to the last digit: the same units are drawn, in parts
 
     @pytest.mark.parametrize(
         ("count", "places"), [(None, range(6)), (1, [0]), (2, [0, 3]), (4, [0, 1, 3, 4]), (99, range(6))]
@@ -272,7 +273,7 @@ class TestTheTable:
         assert found.cell("gradcam", "sparseness").maps == 4
 
     def test_the_network_is_asked_once_for_all_methods(self):
-        """Images with something hidden serve every method, and every map of chance."""
+        """Images with something hidden serve every method, and every baseline."""
         net, passes = TinyNetwork.build(dtype=torch.float64), []
         loaded = saywhy.load(net, input_size=12, labels=LABELS)
         net.register_forward_hook(lambda _module, args, _out: passes.append(len(args[0])))
@@ -288,9 +289,9 @@ class TestLabels:
         data = Drawn(3)
         shuffled = model(("KEY", "Mug", "dog", "CAT", "zebra"))
         found = run(data, model=shuffled)
-        assert [row["label"] for row in found.images[0] if row["who"] == "gradcam"] == ["cat", "dog"]
+        assert [row["label"] for row in found.images[0] if row["map"] == "gradcam"] == ["cat", "dog"]
         e = saywhy.explain(shuffled, data[0].open(), [3, 2], "gradcam", "features")
-        values = [row["values"]["sparseness"] for row in found.images[0] if row["who"] == "gradcam"]
+        values = [row["values"]["sparseness"] for row in found.images[0] if row["map"] == "gradcam"]
         assert values == measure(e, "sparseness", baselines=())["sparseness"].values[0].tolist()
 
     def test_classes_that_the_model_does_not_know_are_left_out(self):
@@ -538,10 +539,20 @@ class TestGoingOn:
         """Before, one map of noise served all images: such rows and these make no table together."""
         run(folder=tmp_path)
         first, *rows = (tmp_path / ROWS).read_text().splitlines()
-        older = {name: value for name, value in json.loads(first).items() if name != "form"}
-        (tmp_path / ROWS).write_text("\n".join([json.dumps(older), *rows]) + "\n")
-        with pytest.raises(InputError, match=r"by another version of saywhy\. Give another folder, or remove this one"):
-            run(folder=tmp_path)
+        config = {name: value for name, value in json.loads(first).items() if name != "format_version"}
+        for version, older in enumerate((config, {"form": 2, **config}, {"format_version": 4, **config}), 1):
+            if version == 2:  # keys had other names
+                rows = [row.replace('"index"', '"place"').replace('"map"', '"who"') for row in rows]
+            version = older.get("format_version", version)
+            (tmp_path / ROWS).write_text("\n".join([json.dumps(older), *rows]) + "\n")
+            says = (
+                rf"holds a run in format {version}, by another version of saywhy; this version goes on with format "
+                rf"{FORMAT_VERSION}\. Give another folder, or remove this one"
+            )
+            before = (tmp_path / ROWS).read_text()
+            with pytest.raises(InputError, match=says):
+                run(folder=tmp_path)
+            assert (tmp_path / ROWS).read_text() == before
 
     @pytest.mark.parametrize(
         ("own", "says"),
@@ -571,23 +582,23 @@ class TestGoingOn:
             "{",
             "[1]",
             "\0\0\0",
-            '{"place": 1}',
+            '{"index": 1}',
             "NaN",
             '{"rows": []}',
             '{"rows": 1}',
-            '{"place": "1", "rows": []}',
-            '{"place": 99, "rows": []}',
-            '{"place": -1, "skipped": "why"}',
-            '{"place": true, "skipped": "why"}',
-            '{"place": 1, "skipped": 2}',
-            '{"place": 1, "rows": 1}',
-            '{"place": 1, "rows": []}',
-            '{"place": 1, "rows": [1]}',
-            '{"place": 1, "rows": [{"who": "gradcam"}]}',
-            '{"place": 1, "rows": [{"who": "gradcam", "values": 1}]}',
-            '{"place": 1, "rows": [{"who": "gradcam", "values": {"sparseness": "1"}}]}',
-            '{"place": 1, "rows": [{"who": "gradcam", "values": {"sparseness": NaN}}]}',
-            '{"place": 1, "rows": [{"values": {"sparseness": 1}}]}',
+            '{"index": "1", "rows": []}',
+            '{"index": 99, "rows": []}',
+            '{"index": -1, "skipped": "why"}',
+            '{"index": true, "skipped": "why"}',
+            '{"index": 1, "skipped": 2}',
+            '{"index": 1, "rows": 1}',
+            '{"index": 1, "rows": []}',
+            '{"index": 1, "rows": [1]}',
+            '{"index": 1, "rows": [{"map": "gradcam"}]}',
+            '{"index": 1, "rows": [{"map": "gradcam", "values": 1}]}',
+            '{"index": 1, "rows": [{"map": "gradcam", "values": {"sparseness": "1"}}]}',
+            '{"index": 1, "rows": [{"map": "gradcam", "values": {"sparseness": NaN}}]}',
+            '{"index": 1, "rows": [{"values": {"sparseness": 1}}]}',
         ],
     )
     def test_a_line_that_is_damaged(self, tmp_path, line):
@@ -653,6 +664,7 @@ class TestFiles:
             raise AssertionError(f"{text} is no JSON")
 
         read = json.loads(file.read_text(), parse_constant=refuse)
+        assert read["format_version"] == FORMAT_VERSION
         assert read["settings"] == json.loads(json.dumps(asdict(found.settings)))
         assert read["table"]["random"]["stability"] == {
             "mean": None,
@@ -665,15 +677,15 @@ class TestFiles:
 
     def test_the_page(self, tmp_path):
         found = run(Drawn(broken=(2,)))
-        page = found.save(tmp_path / "bench.HTML").read_text(encoding="utf-8")
+        page = found.save(tmp_path / "benchmark.HTML").read_text(encoding="utf-8")
         assert "<script" not in page
         assert "default-src 'none'" in page
         assert "5 images, 1 left out" in page
         assert "bootstrap over images; of hits and misses alone, Wilson" in page.replace("&#39;", "'")
         assert "&#39;2.jpg&#39; is damaged." in page
-        for name in (*(METRICS[name].title for name in QUICK), *METHODS, "an edge detector", "noise"):
+        for name in (*(METRICS[name].title for name in QUICK), *METHODS, "edge detector", "random map"):
             assert name in page
-        means = [f"{found.cell(who, 'sparseness').mean:.3g}" for who in found.who]
+        means = [f"{found.cell(who, 'sparseness').mean:.3g}" for who in found.map_names]
         assert all(mean in page for mean in means)
         assert '"layer":"features"' in page.replace("&#34;", '"')
 
@@ -693,14 +705,14 @@ class TestFiles:
         net.name = hostile
         found = run(data, model=net)
         for suffix in ("html", "json"):
-            text = found.save(tmp_path / f"bench.{suffix}").read_text(encoding="utf-8")
+            text = found.save(tmp_path / f"benchmark.{suffix}").read_text(encoding="utf-8")
             if suffix == "html":
                 assert "<script" not in text
                 assert "<img" not in text
                 assert "&lt;script&gt;" in text
         assert json.loads(text)["settings"]["data"] == hostile
 
-    @pytest.mark.parametrize("name", ["bench.csv", "benchmark", "benchmark.html.txt"])
+    @pytest.mark.parametrize("name", ["benchmark.csv", "benchmark", "benchmark.html.txt"])
     def test_suffixes(self, tmp_path, name):
         with pytest.raises(InputError, match=r"the suffix must be \.html or \.json"):
             run(Drawn(1)).save(tmp_path / name)

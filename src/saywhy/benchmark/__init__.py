@@ -1,1 +1,0 @@
-"""Methods and metrics over a data set."""

@@ -1,0 +1,137 @@
+"""The checks as data: what each measures, its limit, and its words."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from saywhy.checks import measures
+from saywhy.checks.measures import CheckContext, Measurements
+
+
+@dataclass(frozen=True)
+class CheckLimits:
+    """The limits of the checks. They are round numbers; docs/claims-trust.md shows what others would let pass.
+
+    Attributes:
+        faithfulness: percentile in the null distribution, at least.
+        parameter_randomization: mean similarity after randomization, at most.
+        class_sensitivity: rank correlation with the runner-up class, at most.
+        stability: rank correlation with maps of noisy copies, at least.
+        completeness: completeness error as a share, at most.
+    """
+
+    faithfulness: float = 0.95
+    parameter_randomization: float = 0.9
+    class_sensitivity: float = 0.9
+    stability: float = 0.8
+    completeness: float = 0.1
+
+
+@dataclass(frozen=True)
+class CheckSpec:
+    """One check.
+
+    Attributes:
+        name: the standard name of the test.
+        question: what it asks, in plain words.
+        measure: the measurement of every map.
+        limit: the field of :class:`CheckLimits`; empty where the limit is 0 and is not set.
+        direction: whether the value has to be at least the limit, or at most.
+        sentence: what was measured, with ``{value}`` and ``{limit}``.
+        failure: what a failure means, in plain words.
+        not_applicable: why nothing was measured, where the measurement itself does not say it.
+        unit: how values are written.
+    """
+
+    name: str
+    question: str
+    measure: Callable[[CheckContext], Measurements]
+    limit: str
+    direction: Literal["at least", "at most"]
+    sentence: str
+    failure: str
+    not_applicable: str = "nothing could be measured"
+    unit: Literal["number", "percent", "count"] = "number"
+
+    def limit_in(self, limits: CheckLimits) -> float:
+        """Its limit among all.
+
+        >>> CHECKS["stability"].limit_in(CheckLimits()), CHECKS["diagnostics"].limit_in(CheckLimits())
+        (0.8, 0.0)
+        """
+        return float(getattr(limits, self.limit)) if self.limit else 0.0
+
+    def passes(self, value: float, limits: CheckLimits = CheckLimits()) -> bool:  # noqa: B008 (frozen)
+        """Whether a value is on the right side of the limit; NaN is on neither.
+
+        >>> CHECKS["stability"].passes(0.8), CHECKS["stability"].passes(0.7), CHECKS["stability"].passes(float("nan"))
+        (True, False, False)
+        """
+        limit = self.limit_in(limits)
+        return value >= limit if self.direction == "at least" else value <= limit
+
+
+_ALL = (
+    CheckSpec(
+        "diagnostics",
+        "Is a diagnostic of the map bad?",
+        measures.diagnostics,
+        limit="",
+        direction="at most",
+        sentence="number of bad diagnostics {value} (limit {limit})",
+        failure="a diagnostic says that the map cannot be used",
+        unit="count",
+    ),
+    CheckSpec(
+        "faithfulness",
+        "Does the score fall where the map points?",
+        measures.faithfulness,
+        limit="faithfulness",
+        direction="at least",
+        sentence="faithfulness correlation above {value} of its null distribution (limit {limit})",
+        failure="the score does not fall where the map points",
+        unit="percent",
+    ),
+    CheckSpec(
+        "parameter randomization",
+        "Does the map change when the weights are randomized?",
+        measures.parameter_randomization,
+        limit="parameter_randomization",
+        direction="at most",
+        sentence="similarity after randomization {value} (limit {limit})",
+        failure="the map stays when the weights are randomized",
+        not_applicable="no map is left after randomization, so there is nothing to compare",
+    ),
+    CheckSpec(
+        "class sensitivity",
+        "Does the runner-up class have another map?",
+        measures.class_sensitivity,
+        limit="class_sensitivity",
+        direction="at most",
+        sentence="rank correlation with the runner-up class {value} (limit {limit})",
+        failure="the runner-up class has the same map",
+        not_applicable="the target is no single class",
+    ),
+    CheckSpec(
+        "stability",
+        "Does the map stay when a little noise is added to the image?",
+        measures.stability,
+        limit="stability",
+        direction="at least",
+        sentence="rank correlation with the maps of noisy copies {value} (limit {limit})",
+        failure="a little noise changes the map",
+    ),
+    CheckSpec(
+        "completeness",
+        "Do the parts of the map add up to the change of the score?",
+        measures.completeness,
+        limit="completeness",
+        direction="at most",
+        sentence="completeness error {value} (limit {limit})",
+        failure="the parts do not add up to the change of the score",
+        unit="percent",
+    ),
+)
+
+CHECKS: dict[str, CheckSpec] = {spec.name: spec for spec in _ALL}
+"""Every check by its name, in the order in which they are made."""

@@ -1,0 +1,214 @@
+"""What the checks measure, and what the measurements share.
+
+Every check has one function here, from a :class:`CheckContext` to a :class:`Measurement` of every map. Limits and
+sentences are in :mod:`saywhy.checks.catalogue`.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from saywhy.errors import ModelError
+from saywhy.explainer.rerun import NoRunnerUp
+from saywhy.explanation import Explanation
+from saywhy.metrics.class_agnostic import random_baseline, shifted_baseline
+from saywhy.metrics.faithfulness import correlated
+from saywhy.metrics.human_attention import on_grid
+from saywhy.metrics.measure import EvaluationContext
+from saywhy.metrics.registry import find_metric
+from saywhy.metrics.robustness import stability as stability_metric
+from saywhy.metrics.sanity import random_logit, randomized_maps, similarity_after_randomization
+from saywhy.shapes import MapStack, Scores
+
+PERTURBATIONS = 48
+"""Images with something hidden, for faithfulness."""
+
+NULL_SAMPLES = 500
+"""Maps of each kind in the null distribution of faithfulness."""
+
+NULL_GRID = 28
+"""Rows and columns of the null distribution's maps; maps of pixels are brought to so many."""
+
+NOISY_COPIES = 4
+"""Of the image, for stability."""
+
+SAME_EVERYWHERE = "the map is the same everywhere"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a check measured of one map.
+
+    Attributes:
+        value: None where the check does not apply to this map.
+        detail: why it does not apply; or what a failure is about. Empty where the check's own words say it.
+    """
+
+    value: float | None
+    detail: str = ""
+
+
+Measurements = list[list[Measurement]]
+"""Of every sample and target."""
+
+
+@dataclass(frozen=True)
+class CheckContext:
+    """The maps that are checked, and what several checks need.
+
+    Attributes:
+        explanation: whose maps are checked.
+        method, layer: which of its maps.
+        seed: of all that is random.
+    """
+
+    explanation: Explanation
+    method: str
+    layer: str
+    seed: int = 0
+
+    @cached_property
+    def maps(self) -> MapStack:
+        """The maps that are checked, as they are."""
+        return self.explanation[self.method, self.layer].detach()
+
+    @cached_property
+    def evaluation(self) -> EvaluationContext:
+        """What metrics need."""
+        return EvaluationContext(self.explanation, self.method, self.layer, probes=PERTURBATIONS, seed=self.seed)
+
+    @cached_property
+    def constant(self) -> Bool[Tensor, "batch target"]:
+        """Which maps are the same everywhere."""
+        return is_constant(self.maps)
+
+    @cached_property
+    def percentiles(self) -> dict[str, Scores]:
+        """Where faithfulness lies in its null distribution, from 0 to 1: the share of maps that are less faithful.
+
+        By kind of map: random, or the map itself, shifted. Equals count half, and copies that are the map itself
+        nothing.
+        """
+        context = self.evaluation
+        probes = context.perturbation_scores("logit")
+        own = context.value(find_metric("faithfulness-correlation"), context.maps)
+        maps = context.maps.cpu().double()
+        if maps.ndim == 4 and max(maps.shape[2:]) > NULL_GRID:
+            maps = on_grid(maps, (NULL_GRID, NULL_GRID))
+        many = maps.repeat(NULL_SAMPLES, *[1] * (maps.ndim - 1))
+        found = {}
+        for kind, baseline in {"random": random_baseline, "shifted": shifted_baseline}.items():
+            samples = baseline(many, many, self.seed)
+            other = (samples != many).flatten(2).any(2).unflatten(0, (NULL_SAMPLES, len(maps)))
+            null = correlated(probes.sums(samples).unflatten(0, (NULL_SAMPLES, len(maps))), probes.drops)
+            below = (null < own).double() + (null == own).double() / 2
+            found[kind] = (below * other).sum(0) / other.sum(0)
+        return found
+
+    @property
+    def randomized_maps(self) -> tuple[MapStack, ...]:
+        """The maps stage by stage of parameter randomization; none where the network cannot be copied."""
+        return self._randomization[0]
+
+    @property
+    def not_randomized(self) -> str:
+        """Why there are no such maps; empty where there are."""
+        return self._randomization[1]
+
+    @cached_property
+    def _randomization(self) -> tuple[tuple[MapStack, ...], str]:
+        try:
+            return tuple(randomized_maps(self.explanation, self.method, self.layer, seed=self.seed)), ""
+        except ModelError as error:
+            return (), str(error).rstrip(".")
+
+    @cached_property
+    def similarity(self) -> Float[Tensor, "batch target stage"]:
+        """The similarity of the map after every stage; NaN where the later map is the same everywhere."""
+        if not self.randomized_maps:
+            return torch.empty(*self.maps.shape[:2], 0, dtype=torch.float64)
+        empty = torch.stack([is_constant(stage) for stage in self.randomized_maps], -1)
+        return similarity_after_randomization(self.maps, self.randomized_maps).masked_fill(empty, math.nan)
+
+
+def diagnostics(context: CheckContext) -> Measurements:
+    """How many of the explanation's diagnostics are bad."""
+
+    def measured(bad: list[str]) -> Measurement:
+        return Measurement(float(len(bad)), "; ".join(bad))
+
+    return [
+        [measured([f"{one.name}: {one.text}" for one in of_map if one.state == "bad"]) for of_map in row]
+        for row in context.explanation.diagnostics[context.method, context.layer]
+    ]
+
+
+def faithfulness(context: CheckContext) -> Measurements:
+    """The percentile of faithfulness (Bhatt et al., 2020) in its null distribution; of both kinds the lower one."""
+    return _each(context, torch.stack(list(context.percentiles.values())).amin(0))
+
+
+def parameter_randomization(context: CheckContext) -> Measurements:
+    """The mean similarity after cascading parameter randomization (Adebayo et al., 2018).
+
+    Stages without a map do not count.
+    """
+    if not context.randomized_maps:
+        return _not_applicable(context, context.not_randomized)
+    return _each(context, context.similarity.nanmean(-1))
+
+
+def class_sensitivity(context: CheckContext) -> Measurements:
+    """The rank correlation with the map of the runner-up class (after Sixt et al., 2020)."""
+    if bool((context.explanation.classes < 0).all()):
+        return _not_applicable(context, "the target is no single class")
+    try:
+        return _each(context, random_logit(context.explanation, context.method, context.layer))
+    except NoRunnerUp:
+        return _not_applicable(context, "the network has no other class")
+
+
+def stability(context: CheckContext) -> Measurements:
+    """The mean rank correlation with the maps of noisy copies of the image."""
+    values = stability_metric(
+        context.explanation, context.method, context.layer, num_samples=NOISY_COPIES, seed=context.seed
+    )
+    return _each(context, values)
+
+
+def completeness(context: CheckContext) -> Measurements:
+    """The magnitude of the completeness error (Sundararajan et al., 2017), of methods that claim completeness."""
+    error = context.explanation.completeness_errors.get((context.method, context.layer))
+    if error is None:
+        return _not_applicable(context, "the method does not claim completeness")
+    return _each(context, error.detach().cpu().double().abs())
+
+
+def is_constant(maps: MapStack) -> Bool[Tensor, "batch target"]:
+    """Which maps are the same everywhere.
+
+    >>> is_constant(torch.tensor([[[1.0, 1.0], [1.0, 2.0]]])).tolist()
+    [[True, False]]
+    """
+    low, high = maps.detach().cpu().flatten(2).aminmax(dim=2)
+    return ~(low < high)
+
+
+def _each(context: CheckContext, values: Scores) -> Measurements:
+    """A value of every map; none of a map that is the same everywhere, nor where it is NaN."""
+
+    def measured(value: float, constant: bool) -> Measurement:
+        if constant:
+            return Measurement(None, SAME_EVERYWHERE)
+        return Measurement(None if math.isnan(value) else value)
+
+    rows = zip(values.tolist(), context.constant.tolist(), strict=True)
+    return [[measured(*one) for one in zip(*row, strict=True)] for row in rows]
+
+
+def _not_applicable(context: CheckContext, why: str) -> Measurements:
+    return [[Measurement(None, why) for _ in row] for row in context.explanation.targets]
