@@ -390,3 +390,43 @@ def test_a_path_may_end_where_the_gradient_has_vanished(drawn):
     """RSI-Grad-CAM is made for saturated answers: that no gradient is left at the end of its path is not against it."""
     explanation = saywhy.explain("toybox:classifier", drawn.image, method="rsi-gradcam")
     assert "gradient" not in {fact.name for fact in explanation.diagnostics["rsi-gradcam", explanation.layers[0]][0][0]}
+
+
+def test_the_limits_are_those_of_the_page():
+    """docs/check.md says them; another number is another rule."""
+    limits = {field.name: getattr(CheckLimits(), field.name) for field in fields(CheckLimits)}
+    assert limits == {
+        "faithfulness": 0.95,
+        "parameter_randomization": 0.9,
+        "class_sensitivity": 0.9,
+        "stability": 0.8,
+        "completeness": 0.1,
+    }
+
+
+def test_every_result_has_the_limit_that_it_was_held_against(found):
+    (verdict,) = found["integrated-gradients"].verdicts[0]
+    wanted = {"diagnostics": 0.0, **{name: spec.limit_in(CheckLimits()) for name, spec in CHECKS.items() if spec.limit}}
+    assert {one.name: one.limit for one in verdict.results if one.passed is not None}.items() <= wanted.items()
+    assert verdict.results[0].name == "diagnostics"
+    assert verdict.results[0].limit == 0.0
+
+
+def test_the_null_distribution_is_of_other_maps_than_the_map_itself(found):
+    """A map that is compared with itself alone has no percentile, and the check would silently drop out."""
+    for one in found.values():
+        for kind, percentiles in one.percentiles.items():
+            assert bool(percentiles.isfinite().all()), kind
+            assert bool(((percentiles >= 0) & (percentiles <= 1)).all()), kind
+        (verdict,) = one.verdicts[0]
+        assert {result.name: result.passed for result in verdict.results}["faithfulness"] is not None
+    assert float(found["gradcam"].percentiles["random"]) > 0.99
+
+
+def test_a_class_beside_a_function_keeps_its_class_sensitivity(drawn):
+    """Where one target is no class, the others are still compared with their runner-up."""
+    targets = [0, lambda output: output[:, 1] - output[:, 2]]
+    explanation = saywhy.explain("toybox:classifier", drawn.image, targets, relu=False)
+    of_class, of_function = verdicts(explanation)[0]
+    by_name = [{one.name: one.passed for one in verdict.results} for verdict in (of_class, of_function)]
+    assert by_name[0]["class sensitivity"] is not None

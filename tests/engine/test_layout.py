@@ -80,3 +80,14 @@ def test_grids_that_other_layers_have_are_tried_too():
 def test_there_is_a_limit_to_extra_tokens():
     for reading in readings((1, 300, 16), (224, 224)):
         assert reading.prefix + reading.suffix <= MOST_EXTRA_TOKENS
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_maps_put_into_an_output_are_read_back_and_extra_tokens_stay(layout):
+    output = Laid(layout, 5)(torch.randn(1, 5, *layout.grid))
+    maps = torch.randn(3, 5, *layout.grid)
+    altered = layout.put_maps(output, maps)
+    assert torch.equal(layout.to_maps(altered), maps)
+    same = layout.put_maps(output, layout.to_maps(output).expand(3, 5, *layout.grid))
+    for one in same.movedim(layout.batch_axis, 0):
+        assert torch.equal(one, output.movedim(layout.batch_axis, 0)[0])

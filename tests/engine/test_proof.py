@@ -222,3 +222,24 @@ def test_larger_patches_refuse_a_wrong_order(order):
         grid = tuple(network(image(192, 192)).shape[2:])
     (proof,) = proofs(network, image(192, 192), "3", [Layout("channels-first", grid)])
     assert not proof.holds, proof
+
+
+class Conditioned(nn.Module):
+    """A network with a second input, one row for all samples or one for each."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.placed = Placed(layout, 4)
+        self.shift = nn.Linear(3, 1)
+
+    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
+        assert condition.shape == (len(image), 2, 3)
+        return self.placed(image) + self.shift(condition).sum((1, 2))[:, None]
+
+
+def test_a_second_input_of_one_sample_is_given_to_every_changed_image():
+    layout = Layout("channels-first", (6, 6))
+    network = Conditioned(layout).eval()
+    inputs = {"image": image(24, 24), "condition": torch.randn(1, 2, 3)}
+    (found,) = prove(network, inputs, [Reading(network.placed.laid, 0, (layout,))])[0]
+    assert found.holds, found
