@@ -374,7 +374,7 @@ class TestCertainClassifier:
         ({"num_samples": 0}, "num_samples must be"),
         ({"udl": "other"}, "udl is one of"),
         ({"weight": -1.0}, "weight of the uncertainty loss"),
-        ({"mc_dropout_samples": True}, "thinned must be"),
+        ({"mc_dropout_samples": True}, "mc_dropout_samples must be"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(wrong, says):

@@ -23,6 +23,7 @@ from saywhy.output import ModelOutput
 from saywhy.progress import counted
 from saywhy.shapes import LINEAR, at_least_float32
 from saywhy.targets import as_target
+from saywhy.validation import NonNegativeInt, PositiveInt, validated
 
 TOLERANCE = 1e-6
 """The factors are left as they are when an update changes them by less than this share of what the first one did."""
@@ -82,19 +83,20 @@ class Concepts:
         )
 
 
+@validated()
 def factorize(
     model: "str | nn.Module | Model",
     images: Any,
-    concepts: int = 5,
+    concepts: PositiveInt = 5,
     layer: str | nn.Module | None = None,
     *,
     names: Sequence[str] | None = None,
     shift: bool = False,
     layout: Layout | None = None,
     output: str | int | None = None,
-    batch_size: int = 16,
-    rounds: int = 500,
-    seed: int = 0,
+    batch_size: PositiveInt = 16,
+    rounds: PositiveInt = 500,
+    seed: NonNegativeInt = 0,
 ) -> Concepts:
     r"""Deep feature factorization (Collins, Achanta, Süsstrunk, 2018): concepts that the images share.
 
@@ -133,9 +135,6 @@ def factorize(
     >>> found.maps.shape, found.concepts.shape, found.names
     (torch.Size([3, 2, 8, 8]), torch.Size([2, 4]), ('bright', 'dark'))
     """
-    for what, value in (("concepts", concepts), ("batch_size", batch_size), ("rounds", rounds)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{what} must be a whole number of at least 1, got {value!r}.")
     if names is not None and (isinstance(names, str) or len(names) != concepts):
         raise InputError(f"names must be a list of {concepts}, one for each concept, got {names!r}.")
     known = model if isinstance(model, Model) else load(model)

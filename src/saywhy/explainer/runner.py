@@ -20,7 +20,6 @@ from saywhy.engine.runner import ModelRunner, input_layer
 from saywhy.engine.trace import Candidate, LayerProbe, LayerSearch
 from saywhy.errors import InputError, MethodError, WeightsError
 from saywhy.methods.method import AttributionResult, Method
-from saywhy.methods.parameters import checked
 from saywhy.methods.registry import find_method
 from saywhy.models import Model
 from saywhy.models.inputs import Batch, black_of, translated
@@ -28,6 +27,7 @@ from saywhy.models.weights import check_finite
 from saywhy.output import ModelOutput, ScoreKind, parse_output
 from saywhy.shapes import at_least_float32
 from saywhy.targets import PerSampleTarget, Target, TargetScores, Top
+from saywhy.validation import checked
 
 LayerSpec = str | nn.Module | None | Sequence[str | nn.Module]
 

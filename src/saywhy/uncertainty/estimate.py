@@ -16,6 +16,7 @@ from saywhy.output import parse_output
 from saywhy.shapes import at_least_float32
 from saywhy.uncertainty import information
 from saywhy.uncertainty.mc_samples import loaded, output_of
+from saywhy.validation import real_number
 
 Each = Float[Tensor, " batch"]
 
@@ -114,8 +115,7 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
     >>> found.num_samples, float(found.epistemic)
     (1, 0.0)
     """
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
-        raise InputError(f"temperature must be above 0, got {temperature!r}.")
+    temperature = real_number("temperature", temperature, above=0)
     known = loaded(model)
     check_words(known, inputs)
     batch = as_batch(known, inputs)

@@ -11,7 +11,7 @@ from torch import nn
 import saywhy
 from saywhy.errors import MethodError
 from saywhy.methods import METHODS, Method, find_method
-from saywhy.methods.parameters import allowed, checked
+from saywhy.validation import allowed, checked
 
 EVERY = [(name, parameter) for name, method in METHODS.items() for parameter in method.parameters]
 
