@@ -273,11 +273,13 @@ def _in_words(limits: Sequence[Any]) -> str:
     """Limits as they are said after "a number".
 
     >>> _in_words((Ge(0), Le(1))), _in_words((Gt(0), Lt(1))), _in_words((Le(3),))
-    ('from 0 to 1', 'above 0 and below 1', 'of at most 3')
+    ('from 0 to 1', 'between 0 and 1', 'of at most 3')
     """
     ends = {type(one): _end(one) for one in limits}
     if ends.keys() == {Ge, Le}:
         return f"from {ends[Ge]:,} to {ends[Le]:,}"
+    if ends.keys() == {Gt, Lt}:
+        return f"between {ends[Gt]:,} and {ends[Lt]:,}"
     said = " and ".join(f"{word} {ends[kind]:,}" for kind, (word, _) in _COMPARED.items() if kind in ends)
     return f"of {said}" if said.startswith("at ") else said
 

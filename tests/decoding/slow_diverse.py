@@ -54,7 +54,7 @@ def slow_diverse(
     sample: int,
     max_length: int,
     num_beams: int,
-    groups: int,
+    num_beam_groups: int,
     diversity_penalty: float,
     penalty: SlowPenalty = hamming,
     carry: str = "augmented",
@@ -64,12 +64,12 @@ def slow_diverse(
     refill: bool = False,
 ) -> list[tuple[int, Slow]]:
     """All hypotheses with their groups, the likeliest first."""
-    size = num_beams // groups
-    alive = [[Slow()] for _ in range(groups)]
-    done: list[list[Slow]] = [[] for _ in range(groups)]
+    size = num_beams // num_beam_groups
+    alive = [[Slow()] for _ in range(num_beam_groups)]
+    done: list[list[Slow]] = [[] for _ in range(num_beam_groups)]
     for length in range(1, max_length + 1):
         heard: list[tuple[int, ...]] = []
-        for group in range(groups):
+        for group in range(num_beam_groups):
             ranked = []
             for place, one in enumerate(alive[group]):
                 for new in continuations(chain, sample, one.said):

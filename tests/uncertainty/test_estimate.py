@@ -54,7 +54,7 @@ def close(found: Tensor, wanted: object) -> None:
 
 
 def assert_same(one: Uncertainty, other: Uncertainty) -> None:
-    assert one.guesses == other.guesses
+    assert one.num_samples == other.num_samples
     for name in ("probabilities", "total", "aleatoric", "epistemic", "sample_variance", "aleatoric_variance"):
         here, there = getattr(one, name), getattr(other, name)
         assert (here is None) == (there is None)
@@ -74,7 +74,7 @@ class TestOf:
             close(found.aleatoric[i], sum(map(slow_entropy, each)) / 4)
             close(found.epistemic[i], slow_entropy(mean) - sum(map(slow_entropy, each)) / 4)
             close(found.sample_variance[i], sum((p[c] - mean[c]) ** 2 for p in each for c in range(5)) / 4)
-        assert (found.guesses, found.aleatoric_variance) == (4, None)
+        assert (found.num_samples, found.aleatoric_variance) == (4, None)
 
     def test_each_a_yes_or_no(self):
         """Every class by itself is one of two, and entropies add up."""
@@ -89,7 +89,7 @@ class TestOf:
     def test_all_is_kept_in_float64_on_the_cpu(self):
         found = Uncertainty.of(some_guesses().softmax(-1).float().requires_grad_(), torch.ones(3, requires_grad=True))
         for name, value in vars(found).items():
-            if name != "guesses":
+            if name != "num_samples":
                 assert value.dtype == torch.float64
                 assert not value.requires_grad
 
@@ -119,13 +119,13 @@ class TestEstimate:
         close(found.total, [slow_entropy(row) for row in p.tolist()])
         close(found.aleatoric, found.total)
         assert found.epistemic.tolist() == found.sample_variance.tolist() == [0, 0]
-        assert (found.guesses, found.aleatoric_variance) == (1, None)
+        assert (found.num_samples, found.aleatoric_variance) == (1, None)
 
     @pytest.mark.parametrize("multilabel", [False, True])
     @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
     def test_several_guesses(self, multilabel, temperature):
         model = mc_dropout(saywhy.load(network(), multilabel=multilabel), 6, seed=2)
-        guesses = model.module(some_images()).guesses.detach() / temperature
+        guesses = model.module(some_images()).sample_logits.detach() / temperature
         wanted = Uncertainty.of(guesses.sigmoid() if multilabel else guesses.softmax(-1), multilabel=multilabel)
         assert_same(estimate(model, some_images(), temperature=temperature), wanted)
 
@@ -140,7 +140,7 @@ class TestEstimate:
     def test_the_noise_that_a_network_expects(self):
         net = VarianceClassifier(network(), 4).double().eval()
         wanted = net(some_images()).variance[:, 0].detach()
-        close(estimate(net, some_images()).noise, wanted)
+        close(estimate(net, some_images()).aleatoric_variance, wanted)
         assert bool((estimate(mc_dropout(saywhy.load(net), 4), some_images()).noise > 0).all())
 
     def test_a_temperature_of_many_makes_answers_even(self):
@@ -211,7 +211,7 @@ def test_of_images_and_questions(asked, make):
     assert found.aleatoric_variance.shape == (2,)
     assert list(model.asked("an image", "is it red")) == ["image", "question"]
     alone = estimate(model, {"image": some_images()[1:], "question": words[1:]})
-    assert alone.guesses == found.guesses
+    assert alone.num_samples == found.num_samples
     with pytest.raises(InputError, match="takes words under the name 'question'"):
         estimate(model, some_images())
 
@@ -220,10 +220,10 @@ class TestEnsemble:
     def test_its_guesses_are_those_of_its_members(self):
         members = [network(seed) for seed in range(3)]
         said = Ensemble(members)(some_images())
-        for guess, member in zip(said.guesses, members, strict=True):
+        for guess, member in zip(said.sample_logits, members, strict=True):
             close(guess.detach(), member(some_images()).detach())
-        close(said.logits.softmax(1).detach(), said.guesses.softmax(-1).mean(0).detach())
-        assert_same(estimate(ensemble(members), some_images()), Uncertainty.of(said.guesses.softmax(-1)))
+        close(said.logits.softmax(1).detach(), said.sample_logits.softmax(-1).mean(0).detach())
+        assert_same(estimate(ensemble(members), some_images()), Uncertainty.of(said.sample_logits.softmax(-1)))
 
     def test_of_one_member_there_is_no_disagreement(self):
         assert_same(estimate(ensemble([network()]), some_images()), estimate(network(), some_images()))
@@ -275,11 +275,11 @@ class TestEnsemble:
 class TestAugmented:
     def test_its_guesses_are_of_the_views(self):
         said = TestTimeAugmentation(network(), [lambda x: x, lambda x: x.flip(-1)])(some_images())
-        close(said.guesses[0].detach(), network()(some_images()).detach())
-        close(said.guesses[1].detach(), network()(some_images().flip(-1)).detach())
+        close(said.sample_logits[0].detach(), network()(some_images()).detach())
+        close(said.sample_logits[1].detach(), network()(some_images().flip(-1)).detach())
         assert_same(
             estimate(with_augmentations(saywhy.load(network()), [lambda x: x, lambda x: x.flip(-1)]), some_images()),
-            Uncertainty.of(said.guesses.softmax(-1)),
+            Uncertainty.of(said.sample_logits.softmax(-1)),
         )
 
     def test_of_one_view_there_is_no_disagreement(self):
@@ -305,7 +305,7 @@ class TestAugmented:
         for i in range(2):
             close(estimate(model, some_images()[i : i + 1]).epistemic, whole.epistemic[i : i + 1])
 
-    @pytest.mark.parametrize("view", [lambda x: x[..., 1:], lambda x: x[:1], lambda x: x.mean(1, keepdim=True)])
+    @pytest.mark.parametrize("augmentation", [lambda x: x[..., 1:], lambda x: x[:1], lambda x: x.mean(1, keepdim=True)])
     def test_a_view_keeps_the_shape(self, augmentation):
         with pytest.raises(InputError, match=r"keeps the images' shape \[2, 3, 12, 12\]"):
             estimate(with_augmentations(saywhy.load(network()), [augmentation]), some_images())
@@ -325,13 +325,15 @@ class TestAugmented:
 
         weight = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
         said = TestTimeAugmentation(Weighed())(weight, image=some_images())
-        close(said.guesses.detach(), TestTimeAugmentation(network())(some_images()).guesses.detach() * weight)
+        close(
+            said.sample_logits.detach(), TestTimeAugmentation(network())(some_images()).sample_logits.detach() * weight
+        )
 
     def test_a_view_may_write_into_its_image(self):
         images = some_images()
         found = TestTimeAugmentation(network(), [lambda x: x.mul_(0.5), lambda x: x])(images)
         assert torch.equal(images, some_images())
-        close(found.guesses[1], network()(some_images()))
+        close(found.sample_logits[1], network()(some_images()))
 
     def test_one_function_is_no_list(self):
         with pytest.raises(InputError, match="list of functions"):

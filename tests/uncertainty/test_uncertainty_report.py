@@ -36,14 +36,14 @@ def test_a_network_with_dropout_tells_what_it_does_not_know(image):
         float(one) for one in (found.total[0], found.aleatoric[0], found.epistemic[0])
     ]
     assert told.answer == ["cat", "dog", "mug"][int(found.probabilities[0].argmax())]
-    assert told.guesses == 20
+    assert told.num_samples == 20
     assert told.abstains is None
     assert "has not been measured" in told.text
 
 
 def test_a_network_without_guesses_once(image):
     told = uncertainty_report(model(0.0), image)
-    assert ([bar.kind for bar in told.components], told.guesses) == (["total"], 1)
+    assert ([bar.kind for bar in told.components], told.num_samples) == (["total"], 1)
 
 
 @pytest.mark.parametrize(("limit", "abstains", "says"), [(5.0, False, "It may answer"), (0.01, True, "better not")])
@@ -96,15 +96,15 @@ class Sleeping(nn.Module):
 
 
 def test_dropout_that_does_not_run_is_none(image):
-    assert uncertainty_report(saywhy.load(Sleeping().eval(), labels=["a", "b", "c"]), image).guesses == 1
+    assert uncertainty_report(saywhy.load(Sleeping().eval(), labels=["a", "b", "c"]), image).num_samples == 1
 
 
 def test_what_guesses_several_times_anyway_is_asked_for_that(image):
     told = uncertainty_report(mc_dropout(model(), 7), image)
-    assert told.guesses == 7
+    assert told.num_samples == 7
     assert [bar.kind for bar in told.components] == ["total", "aleatoric", "epistemic"]
     assert told.components[2].value == float(estimate(mc_dropout(model(), 7), image).epistemic[0])
-    assert uncertainty_report(saywhy.uncertainty.ensemble([model(0.0), model(0.0)]), image).guesses == 2
+    assert uncertainty_report(saywhy.uncertainty.ensemble([model(0.0), model(0.0)]), image).num_samples == 2
 
 
 def test_bars_say_of_which_questions_they_are_a_share(image):

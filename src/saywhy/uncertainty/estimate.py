@@ -127,8 +127,8 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
 def of_output(result: Any, samples: int, model: Model, temperature: float = 1.0) -> Uncertainty:
     """The same of what a model has put out already."""
     answer = parse_output(result, samples, model.output, labels=model.labels, multilabel=model.multilabel)
-    samples = output_of(result, "sample_logits")
-    logits = at_least_float32(samples if isinstance(samples, Tensor) else answer.logits.unsqueeze(0)) / temperature
+    draws = output_of(result, "sample_logits")
+    logits = at_least_float32(draws if isinstance(draws, Tensor) else answer.logits.unsqueeze(0)) / temperature
     if not logits.shape[-1]:
         answer.values("logit")  # says that there are no class scores
     yes_or_no = model.multilabel or logits.shape[-1] == 1
