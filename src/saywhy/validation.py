@@ -15,7 +15,7 @@ import operator
 import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, ParamSpec, Protocol, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ NonNegativeFloat = Annotated[float, Ge(0)]
 UnitInterval = Annotated[float, Interval(ge=0, le=1)]
 
 
+@runtime_checkable
 class HasParameters(Protocol):
     """A `saywhy.methods.Method`, as far as its parameters are concerned."""
 
@@ -124,11 +125,11 @@ def whole_number(
 def real_number(
     name: str,
     value: object,
-    low: float | None = None,
-    high: float | None = None,
+    low: int | float | None = None,
+    high: int | float | None = None,
     *,
-    above: float | None = None,
-    below: float | None = None,
+    above: int | float | None = None,
+    below: int | float | None = None,
     error: type[SaywhyError] = InputError,
 ) -> float:
     """A finite number within its limits: from ``low`` to ``high``, or ``above`` and ``below`` what it must not be.
