@@ -141,7 +141,7 @@ class TestEstimate:
         net = VarianceClassifier(network(), 4).double().eval()
         wanted = net(some_images()).variance[:, 0].detach()
         close(estimate(net, some_images()).aleatoric_variance, wanted)
-        assert bool((estimate(mc_dropout(saywhy.load(net), 4), some_images()).noise > 0).all())
+        assert bool((estimate(mc_dropout(saywhy.load(net), 4), some_images()).aleatoric_variance > 0).all())
 
     def test_a_temperature_of_many_makes_answers_even(self):
         found = estimate(network(), some_images(), temperature=1e6)
