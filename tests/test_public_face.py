@@ -9,7 +9,17 @@ import pytest
 
 import saywhy
 
-EXTRAS = ("timm", "transformers", "lightning_fabric", "torchmetrics", "captum", "pytorch_grad_cam", "torchcam")
+EXTRAS = (
+    "timm",
+    "transformers",
+    "lightning_fabric",
+    "torchmetrics",
+    "pycocotools",
+    "sklearn",
+    "captum",
+    "pytorch_grad_cam",
+    "torchcam",
+)
 LATE = ("matplotlib", "typer", "rich", "jinja2", "scipy", "torchvision", "IPython", "saywhy.view.report")
 """What is imported when it is needed, and not before."""
 

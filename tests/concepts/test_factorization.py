@@ -1,5 +1,7 @@
 """Concepts of a set of images, on factors that are known, and what is said of bad input."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 import saywhy
 from oracles.networks import TinyNetwork
 from saywhy.concepts.factorization import factorize, factors
-from saywhy.errors import InputError
+from saywhy.errors import InputError, MissingExtra
 from saywhy.view.concepts import COLOURS, colour_of, concepts_over, concepts_overlay
 
 LAYOUT = saywhy.Layout("channels-first", (6, 6))
@@ -121,6 +123,15 @@ class TestWhatIsFound:
         torch.testing.assert_close(rebuilt, wanted, rtol=1e-3, atol=1e-3)
 
 
+def multiplicative_updates(A: np.ndarray, count: int, generator: np.random.Generator) -> float:
+    """‖A - H W‖ / ‖A‖ after Lee and Seung's (2001) updates, by which deep feature factorization was published."""
+    H, W = generator.random((A.shape[0], count)), generator.random((count, A.shape[1]))
+    for _ in range(1000):
+        H *= (A @ W.T) / (H @ W @ W.T + 1e-12)
+        W *= (H.T @ A) / (H.T @ H @ W + 1e-12)
+    return float(np.linalg.norm(A - H @ W) / np.linalg.norm(A))
+
+
 class TestFactors:
     def test_known_factors_come_back(self):
         generator = np.random.default_rng(0)
@@ -137,6 +148,33 @@ class TestFactors:
         H, W, error = factors(torch.ones(4, 3, dtype=torch.float64), 2)
         assert error < 1e-6
         assert bool(torch.isfinite(H).all() and torch.isfinite(W).all())
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+    @pytest.mark.parametrize("seed", [0, 1, 2])
+    def test_as_much_is_explained_as_by_multiplicative_updates(self, seed, count):
+        """The paper's own updates, a thousand of them from each of three random starts."""
+        generator = np.random.default_rng(seed)
+        A = np.maximum(generator.random((36, 6)) @ generator.standard_normal((6, 8)) + 0.2, 0)
+        wanted = min(multiplicative_updates(A, count, np.random.default_rng(start)) for start in range(3))
+        assert factors(torch.from_numpy(A), count)[2] <= 1.01 * wanted
+
+    def test_twice_gives_the_same(self):
+        A = torch.rand(40, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        first = factors(A, 4)
+        np.random.seed(1)  # noqa: NPY002 - the global state of numpy is what must not count
+        for one, other in zip(factors(A, 4)[:2], first[:2], strict=True):
+            assert torch.equal(one, other)
+
+    def test_what_is_float32_is_factored_in_float64(self):
+        A = torch.rand(40, 30, generator=torch.Generator().manual_seed(0))
+        H, W, error = factors(A, 4)
+        assert H.dtype == W.dtype == torch.float32
+        assert error == pytest.approx(factors(A.double(), 4)[2], rel=1e-5)
+
+    def test_without_scikit_learn_the_extra_is_named(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "sklearn.decomposition", None)
+        with pytest.raises(MissingExtra, match=r"pip install 'saywhy\[concepts\]'"):
+            factors(torch.rand(4, 3), 2)
 
     @pytest.mark.parametrize("exponent", [-20, 20])
     def test_units_do_not_matter(self, exponent):

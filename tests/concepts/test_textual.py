@@ -194,7 +194,7 @@ class TestExamples:
         ({"count": 0}, "count must be a whole number"),
         ({"count": True}, "count must be a whole number"),
         ({"examples": 0}, "examples must be a whole number"),
-        ({"least_iou": 2}, "least_iou must be in"),
+        ({"least_iou": 2}, "least_iou must be a number from 0 to 1"),
     ],
 )
 def test_bad_parameters(model, settings, message):

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import sys
+import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from saywhy.datasets.coco import CocoBoxes, polygon_mask, run_length_mask, run_lengths
+from oracles.masks import packed, polygon_mask, run_length_mask, run_lengths
+from saywhy.datasets.coco import CocoBoxes
+from saywhy.datasets.coco_masks import FARTHEST, segmentation_mask
 from saywhy.datasets.localized import ObjectAnnotation
-from saywhy.errors import ImageError, InputError, SaywhyWarning
+from saywhy.errors import ImageError, InputError, MissingExtra, SaywhyWarning
 
 WIDTH, HEIGHT = 7, 5
 
@@ -222,20 +226,6 @@ def test_the_packed_text_holds_the_counts():
     assert run_lengths("") == []
 
 
-def packed(counts: list[int]) -> str:
-    """The text of counts, by the rule: differences from the fourth on, in two's complement, five bits a character."""
-    text = ""
-    for place, count in enumerate(counts):
-        number = count - counts[place - 2] if place > 2 else count
-        digits = 1
-        while not -(2 ** (5 * digits - 1)) <= number < 2 ** (5 * digits - 1):
-            digits += 1
-        bits = format(number % 2 ** (5 * digits), f"0{5 * digits}b")
-        fives = [bits[start : start + 5] for start in range(0, len(bits), 5)][::-1]
-        text += "".join(chr(48 + int(("0" if last == digits else "1") + five, 2)) for last, five in enumerate(fives, 1))
-    return text
-
-
 @given(st.lists(st.integers(0, 10**6), max_size=30))
 def test_packing_is_undone(counts: list[int]):
     assert run_lengths(packed(counts)) == counts
@@ -247,11 +237,13 @@ def test_runs_go_down_one_column_after_the_other(data: st.DataObject):
     cuts = sorted(data.draw(st.lists(st.integers(0, width * height), max_size=9)))
     counts = [stop - start for start, stop in zip([0, *cuts], [*cuts, width * height], strict=True)]
     values = [number % 2 == 1 for number, count in enumerate(counts) for _ in range(count)]
-    mask = run_length_mask(counts, (width, height))
-    assert mask.shape == (height, width)
-    for x in range(width):
-        for y in range(height):
-            assert mask[y, x] == values[x * height + y]
+    size = (width, height)
+    drawn = [segmentation_mask({"size": [height, width], "counts": form}, size) for form in (counts, packed(counts))]
+    for mask in (run_length_mask(counts, size), *drawn):
+        assert mask.shape == (height, width)
+        for x in range(width):
+            for y in range(height):
+                assert mask[y, x] == values[x * height + y]
 
 
 @pytest.mark.parametrize(
@@ -264,6 +256,14 @@ def test_runs_go_down_one_column_after_the_other(data: st.DataObject):
         ({"size": [HEIGHT, WIDTH], "counts": [35.0]}, ("counts from 0 on",)),
         ({"size": [HEIGHT, WIDTH], "counts": ";32NO 12003N"}, ("characters from '0' to 'o', got ' ' at 5",)),
         ({"size": [HEIGHT, WIDTH], "counts": ";32NO012003n"}, ("ends in the middle of a number",)),
+        ({"size": [HEIGHT, WIDTH], "counts": packed([11, 3])}, ("sum up to 35; those of the text ';3' do not",)),
+        ({"size": [HEIGHT, WIDTH], "counts": packed([34])}, ("sum up to 35; those",)),
+        ({"size": [HEIGHT, WIDTH], "counts": packed([36])}, ("sum up to 35; those",)),
+        ({"size": [HEIGHT, WIDTH], "counts": packed([38, -3])}, ("sum up to 35; those",)),
+        ({"size": [HEIGHT, WIDTH], "counts": ""}, ("sum up to 35; those",)),
+        ({"size": [HEIGHT, WIDTH], "counts": []}, ("sum up to 35, got 0 counts",)),
+        ([[0, 0, 2, 0, 1, float("nan")]], ("polygons",)),
+        ([[0, 0, 2, 0, 1, 2 * FARTHEST]], ("polygons",)),
         ([[0, 0, 2, 0]], ("polygons [x, y, x, y, …] of three points or more", "got [[0, 0, 2, 0]]")),
         ([[0, 0, 2, 0, 1]], ("polygons",)),
         ([[0, 0, 2, 0, 1, None]], ("polygons",)),
@@ -286,15 +286,24 @@ def test_polygons_are_joined(tmp_path: Path):
     assert np.argwhere(mask).tolist() == [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2]]
 
 
-@pytest.mark.parametrize("polygon", [[0, 0, 0, 1, 2, 1, 2, 0], [2, 1, 0, 1, 0, 0, 2, 0], [2, 0, 0, 0, 0, 1, 2, 1]])
-def test_it_does_not_matter_where_a_polygon_begins_and_which_way_it_goes(polygon: list[float]):
-    assert np.argwhere(polygon_mask(polygon, (3, 2))).tolist() == [[0, 0], [0, 1]]
+def drawn(polygon: list[float], size: tuple[int, int]) -> np.ndarray:
+    return segmentation_mask([polygon], size)
 
 
-def test_polygons_may_go_beyond_the_image_and_may_be_smaller_than_a_pixel():
-    assert polygon_mask([-9, -9, 99, -9, 99, 99, -9, 99], (3, 2)).all()
-    assert not polygon_mask([5, 0, 9, 0, 9, 9], (3, 2)).any()
-    assert not polygon_mask([0, 0, 0.4, 0, 0.4, 0.4], (3, 2)).any()
+@pytest.mark.parametrize("draw", [polygon_mask, drawn], ids=["oracle", "pycocotools"])
+class TestPolygons:
+    @pytest.mark.parametrize("polygon", [[0, 0, 0, 1, 2, 1, 2, 0], [2, 1, 0, 1, 0, 0, 2, 0], [2, 0, 0, 0, 0, 1, 2, 1]])
+    def test_it_does_not_matter_where_one_begins_and_which_way_it_goes(self, draw, polygon: list[float]):
+        assert np.argwhere(draw(polygon, (3, 2))).tolist() == [[0, 0], [0, 1]]
+
+    def test_they_may_go_beyond_the_image_and_may_be_smaller_than_a_pixel(self, draw):
+        assert draw([-9, -9, 99, -9, 99, 99, -9, 99], (3, 2)).all()
+        assert not draw([5, 0, 9, 0, 9, 9], (3, 2)).any()
+        assert not draw([0, 0, 0.4, 0, 0.4, 0.4], (3, 2)).any()
+
+    def test_they_may_go_as_far_as_is_allowed(self, draw):
+        far = FARTHEST
+        assert draw([-far, -far, far, -far, far, far, -far, far], (3, 2)).all()
 
 
 def winding_is_odd(points: list[tuple[Fraction, Fraction]], x: Fraction, y: Fraction) -> bool | None:
@@ -325,25 +334,72 @@ def test_a_pixel_is_in_a_polygon_if_its_centre_is(quarters: list[tuple[int, int]
 
 
 @given(st.integers(0, 2**31), st.floats(0, 1))
-def test_packed_masks_are_those_of_pycocotools(seed: int, share: float):
+def test_masks_of_runs_are_those_that_were_packed(seed: int, share: float):
     theirs = pytest.importorskip("pycocotools.mask", reason="pycocotools is the peer that is compared with")
     generator = np.random.default_rng(seed)
     mask = generator.random(generator.integers(1, 60, 2)) < share
+    height, width = mask.shape
     text = theirs.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
     assert packed(run_lengths(text)) == text
-    assert np.array_equal(run_length_mask(run_lengths(text), mask.shape[::-1]), mask)
+    assert np.array_equal(run_length_mask(run_lengths(text), (width, height)), mask)
+    for counts in (text, run_lengths(text)):  # of an object, of a crowd
+        found = segmentation_mask({"size": [height, width], "counts": counts}, (width, height))
+        assert found.dtype == bool
+        assert found.flags.c_contiguous
+        assert np.array_equal(found, mask)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@given(st.lists(st.floats(2, 58), min_size=6, max_size=6))
-def test_triangles_are_nearly_those_of_pycocotools(polygon: list[float]):
+def theirs_of(polygons: list[list[float]], size: tuple[int, int]) -> np.ndarray:
+    """As COCO's own `COCO.annToMask` draws polygons."""
     theirs = pytest.importorskip("pycocotools.mask", reason="pycocotools is the peer that is compared with")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return theirs.decode(theirs.merge(theirs.frPyObjects(polygons, size[1], size[0]))).astype(bool)
+
+
+@given(st.lists(st.lists(st.floats(-5, 65), min_size=6, max_size=12).filter(lambda p: len(p) % 2 == 0), min_size=1))
+def test_polygons_are_those_of_pycocotools(polygons: list[list[float]]):
+    assert np.array_equal(segmentation_mask(polygons, (60, 50)), theirs_of(polygons, (60, 50)))
+
+
+@given(st.lists(st.floats(2, 58), min_size=6, max_size=6))
+def test_triangles_are_nearly_those_of_the_oracle(polygon: list[float]):
     corners = np.reshape(polygon, (3, 2))
     along = np.roll(corners, -1, 0) - corners
     assume(abs(np.linalg.det(along[:2])) > 400)
-    drawn = theirs.decode(theirs.frPyObjects([polygon], 60, 60))[..., 0].astype(bool)
-    rows, columns = np.nonzero(drawn ^ polygon_mask(polygon, (60, 60)))
+    rows, columns = np.nonzero(drawn(polygon, (60, 60)) ^ polygon_mask(polygon, (60, 60)))
     centres = np.stack([columns, rows], 1)[:, None] + 0.5
     share = np.clip(((centres - corners) * along).sum(-1) / (along**2).sum(-1), 0, 1)
     apart = np.linalg.norm(centres - corners - share[..., None] * along, axis=-1).min(1, initial=9)
     assert (apart < 0.5).all()
+
+
+@pytest.mark.real
+def test_published_polygons(real: Path):
+    """Every mask is that of COCO's own program; the oracle, whose pixels are in or out by their centres, is near it."""
+    data = CocoBoxes(real / "coco" / "instances.json")
+    sizes = {number: size for number, _, size in data.instances.images}
+    rows = [(number, row) for number, listed in data.instances.annotations.items() for _, row in listed]
+    overlaps = []
+    for number, polygons in [(number, row["segmentation"]) for number, row in rows if "segmentation" in row]:
+        size = sizes[number]
+        assert size is not None
+        mask = segmentation_mask(polygons, size)
+        assert np.array_equal(mask, theirs_of(polygons, size))
+        other = np.logical_or.reduce([polygon_mask(polygon, size) for polygon in polygons])
+        overlaps.append((mask & other).sum() / (mask | other).sum())
+    assert len(overlaps) == 701
+    assert np.mean(overlaps) > 0.97
+
+
+def test_without_pycocotools_boxes_remain_and_masks_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    segmentations = ({"size": [HEIGHT, WIDTH], "counts": PACKED}, [[0, 0, 2, 0, 2, 1]])
+    data = CocoBoxes(
+        written(tmp_path, published(annotations=[thing(n, segmentation=s) for n, s in enumerate(segmentations)]))
+    )
+    for found in data[0].objects:
+        assert found.box == (1, 2, 4.5, 4)
+        assert found.mask is not None
+        with pytest.raises(MissingExtra, match=r"pip install 'saywhy\[datasets\]'"):
+            found.mask()

@@ -69,7 +69,7 @@ def slow_diverse(
     done: list[list[Slow]] = [[] for _ in range(num_beam_groups)]
     for length in range(1, max_length + 1):
         heard: list[tuple[int, ...]] = []
-        for group in range(groups):
+        for group in range(num_beam_groups):
             ranked = []
             for place, one in enumerate(alive[group]):
                 for new in continuations(chain, sample, one.said):

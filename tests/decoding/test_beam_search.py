@@ -414,5 +414,5 @@ class TestSiblings:
 
     @pytest.mark.parametrize("siblings", [-0.1, math.inf, math.nan, True, "1"])
     def test_what_is_no_penalty(self, siblings):
-        with pytest.raises(MethodError, match="siblings is a number from 0"):
+        with pytest.raises(MethodError, match="siblings must be a number of at least 0"):
             searched(Chain.bigram(LETTERS), max_length=2, siblings=siblings)

@@ -64,6 +64,20 @@ class TestStructuralSimilarity:
             )
             np.testing.assert_allclose(ssim(first, second).item(), full[5:-5, 5:-5].mean(), rtol=1e-4)
 
+    @pytest.mark.parametrize("signed", [False, True])
+    def test_against_torchmetrics_where_the_window_fits(self, signed):
+        metrics = pytest.importorskip(
+            "torchmetrics.functional.image", reason="torchmetrics is the peer that is compared with"
+        )
+        for seed in range(5):
+            pair = [maps(seed + 10 * k, 2, 1, 11 + seed, 17, signed=signed) for k in (0, 1)]
+            x, y = (one / one.abs().amax((2, 3), keepdim=True) for one in pair)
+            _, full = metrics.structural_similarity_index_measure(
+                x, y, data_range=2.0 if signed else 1.0, reduction="none", return_full_image=True
+            )
+            wanted = full[..., 5:-5, 5:-5].mean((2, 3))
+            torch.testing.assert_close(ssim(*pair), wanted, rtol=0, atol=1e-12)
+
     @few
     @given(seeds, st.integers(1, 16), st.integers(1, 16), st.floats(0.01, 1e6))
     def test_range_symmetry_and_units(self, seed, height, width, factor):

@@ -194,6 +194,18 @@ class TestReliability:
         assert calibration_error(values, right) < 0.015
         assert calibration_error(1 - values, right) > 0.45
 
+    def test_beside_torchmetrics_where_bins_of_equal_width_have_equal_mass(self):
+        metrics = pytest.importorskip(
+            "torchmetrics.functional.classification", reason="torchmetrics is the peer that is compared with"
+        )
+        for seed in range(5):
+            generator = torch.Generator().manual_seed(seed)
+            inside = 0.01 + 0.98 * torch.rand(15, 20, dtype=torch.float64, generator=generator)
+            confidence = ((torch.arange(15)[:, None] + inside) / 15).flatten()
+            right = torch.rand(len(confidence), generator=generator) < confidence
+            wanted = float(metrics.binary_calibration_error(confidence, right.long(), n_bins=15))
+            assert calibration_error(confidence, right) == pytest.approx(wanted, abs=1e-12)
+
     @pytest.mark.parametrize(("confidence", "shares", "wanted"), [(1.0, 0.5, 0.5), (0.8, 0.8, 0.0), (0.0, 1.0, 1.0)])
     def test_worked_out(self, confidence, shares, wanted):
         right = torch.arange(10) < 10 * shares

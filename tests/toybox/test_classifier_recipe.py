@@ -16,7 +16,7 @@ from saywhy.toybox.models.classifier import ToyboxClassifier, normalised
 from saywhy.toybox.recipes import classifier as recipe
 from saywhy.toybox.recipes.draw import draw
 from saywhy.toybox.recipes.mean_average_precision import logits_of, mean_average_precision
-from saywhy.training.checkpoint import half, save_weights, write_whole
+from saywhy.training.checkpoint import half, save_weights
 from saywhy.training.extra import training_library
 from saywhy.training.loop import Phase, Plan, fit
 
@@ -75,20 +75,6 @@ def test_a_checkpoint_of_another_run_is_refused(scenes: tuple[Tensor, Tensor], t
 def test_too_few_images_are_refused(scenes: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(InputError, match="a batch of 128 needs as many images, but 64 came"):
         fit(recipe.fresh(0), *scenes, Plan((Phase(1, 32),), batch=128), normalised)
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
-    file = tmp_path / "weights"
-    file.write_text("old")
-
-    def torn(path: Path) -> None:
-        path.write_text("half of the n")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(file, torn)
-    assert file.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.slow

@@ -149,7 +149,7 @@ class TestEstimate:
 
     @pytest.mark.parametrize("wrong", [0, -1.0, math.nan])
     def test_no_temperature(self, wrong):
-        with pytest.raises(InputError, match="temperature must be above 0"):
+        with pytest.raises(InputError, match="temperature must be a number above 0"):
             estimate(network(), some_images(), temperature=wrong)
 
     def test_no_class_scores(self):

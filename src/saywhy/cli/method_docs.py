@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saywhy.methods import METHODS, Method, find_method
-from saywhy.methods.parameters import allowed
+from saywhy.validation import allowed
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """What a layer knows of a set of images, as a few concepts: deep feature factorization."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -12,7 +14,7 @@ from saywhy.engine import tree
 from saywhy.engine.layout import Layout
 from saywhy.engine.replay import Replay
 from saywhy.engine.trace import Candidate
-from saywhy.errors import InputError
+from saywhy.errors import InputError, MissingExtra
 from saywhy.explainer.config import ExplainConfig
 from saywhy.explainer.prepare import prepare
 from saywhy.explainer.runner import Runner
@@ -23,9 +25,10 @@ from saywhy.output import ModelOutput
 from saywhy.progress import counted
 from saywhy.shapes import LINEAR, at_least_float32
 from saywhy.targets import as_target
+from saywhy.validation import NonNegativeInt, PositiveInt, validated
 
-ENOUGH = 1e-5
-"""The factors are left as they are when a round brings the error down by less than this share of it."""
+TOLERANCE = 1e-6
+"""The factors are left as they are when an update changes them by less than this share of what the first one did."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,19 +85,20 @@ class Concepts:
         )
 
 
+@validated()
 def factorize(
     model: "str | nn.Module | Model",
     images: Any,
-    concepts: int = 5,
+    concepts: PositiveInt = 5,
     layer: str | nn.Module | None = None,
     *,
     names: Sequence[str] | None = None,
     shift: bool = False,
     layout: Layout | None = None,
     output: str | int | None = None,
-    batch_size: int = 16,
-    rounds: int = 500,
-    seed: int = 0,
+    batch_size: PositiveInt = 16,
+    rounds: PositiveInt = 500,
+    seed: NonNegativeInt = 0,
 ) -> Concepts:
     r"""Deep feature factorization (Collins, Achanta, Süsstrunk, 2018): concepts that the images share.
 
@@ -121,9 +125,10 @@ def factorize(
 
     Raises:
         InputError: a parameter is out of range, or there is nothing positive in the layer.
+        MissingExtra: scikit-learn is not installed.
 
-    Differs from the paper: the factors are found by coordinate descent (HALS; Cichocki and Phan, 2009), which needs
-    tens of rounds where multiplicative updates need thousands; both only ever lower ‖A - H W‖.
+    Differs from the paper: the factors are found by coordinate descent (scikit-learn's; Cichocki and Phan, 2009), which
+    needs tens of rounds where multiplicative updates need thousands; both only ever lower ‖A - H W‖.
 
     >>> _ = torch.manual_seed(0)
     >>> features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
@@ -132,9 +137,6 @@ def factorize(
     >>> found.maps.shape, found.concepts.shape, found.names
     (torch.Size([3, 2, 8, 8]), torch.Size([2, 4]), ('bright', 'dark'))
     """
-    for what, value in (("concepts", concepts), ("batch_size", batch_size), ("rounds", rounds)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{what} must be a whole number of at least 1, got {value!r}.")
     if names is not None and (isinstance(names, str) or len(names) != concepts):
         raise InputError(f"names must be a list of {concepts}, one for each concept, got {names!r}.")
     config = ExplainConfig(as_target(None), layer=layer, layout=layout, output=output, seed=seed)
@@ -185,19 +187,22 @@ def activations(runner: Runner, batch: Batch, size: int) -> tuple[Tensor, Candid
 
 
 def factors(rows: Tensor, count: int, *, rounds: int = 500) -> tuple[Tensor, Tensor, float]:
-    r"""Non-negative matrix factorization by hierarchical alternating least squares (Cichocki and Phan, 2009).
+    r"""Non-negative matrix factorization by scikit-learn: coordinate descent (Cichocki and Phan, 2009) in float64.
 
     Args:
         rows: ``A`` [row, column], non-negative.
-        count: of factors.
+        count: of factors, no more than there are rows or columns.
         rounds: the most updates of all factors.
 
-    Nothing is left to chance: the factors begin as rows of ``A`` that differ most (the successive projection of
-    Araújo et al., 2001), because from random ones some may fall to zero and stay there.
+    Nothing is left to chance: the factors begin as the singular vectors of ``A`` (NNDSVDa; Boutsidis and Gallopoulos,
+    2008), which a fixed seed approximates, because from random ones some may fall to zero and stay there.
 
     Returns:
         ``H`` [row, factor], each of whose columns has 1 as its largest value, ``W`` [factor, column], and
         ‖A - H W‖ / ‖A‖; the factor with the largest share of ``A`` first.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
 
     >>> H, W, error = factors(torch.tensor([[2.0, 0.0], [0.0, 1.0], [4.0, 0.0]]), 2)
     >>> H.round(decimals=3), W.round(decimals=3), round(error, 6)
@@ -207,44 +212,29 @@ def factors(rows: Tensor, count: int, *, rounds: int = 500) -> tuple[Tensor, Ten
             [0., 1.]]), 0.0)
     """
     unit = rows.amax()
-    rows = rows / torch.where(unit > 0, unit, 1.0)
-    size = rows.norm()
-    W = rows[_different(rows, count)]
-    H = torch.zeros(rows.shape[0], count).to(rows)
-    before = torch.inf
-    with counted("factorizing", rounds) as advance:
-        for _ in range(rounds):
-            H = _updated(H.T, W @ W.T, W @ rows.T).T
-            W = _updated(W, H.T @ H, H.T @ rows)
-            error = float((rows - H @ W).norm() / size)
-            advance(1)
-            if before - error <= ENOUGH * error:
-                break
-            before = error
+    scaled = rows / torch.where(unit > 0, unit, 1.0)
+    found = _nmf(scaled.detach().cpu().double().numpy(), count, rounds)
+    H, W = (torch.from_numpy(factor).to(rows) for factor in found)
+    error = float((scaled - H @ W).norm() / scaled.norm())
     largest = H.amax(0)
     H, W = H / torch.where(largest > 0, largest, 1.0), W * largest.unsqueeze(1)
     order = (H.norm(dim=0) * W.norm(dim=1)).argsort(descending=True, stable=True)
     return H[:, order].contiguous(), unit * W[order], error
 
 
-def _different(rows: Tensor, count: int) -> list[int]:
-    """Rows that differ most: the longest, then the one farthest from its line, then from their plane, and so on."""
-    left, chosen = rows.clone(), []
-    for _ in range(count):
-        chosen.append(int(left.square().sum(1).argmax()))
-        direction = torch.nn.functional.normalize(left[chosen[-1]], dim=0)
-        left -= (left @ direction).outer(direction)
-    return chosen
-
-
-def _updated(factor: Tensor, gram: Tensor, products: Tensor) -> Tensor:
-    """The factor [count, n], row after row at its least squares given the others, and not below zero."""
-    rows = list(factor.unbind())
-    for k in range(len(rows)):
-        if float(gram[k, k]) > 0:
-            step = (products[k] - gram[k] @ torch.stack(rows)) / gram[k, k]
-            rows[k] = (rows[k] + step).clamp_min(0)
-    return torch.stack(rows)
+def _nmf(rows: np.ndarray, count: int, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        from sklearn.decomposition import NMF
+        from sklearn.exceptions import ConvergenceWarning
+    except ImportError as error:
+        raise MissingExtra(
+            f"concepts need scikit-learn ({error}). Install it: pip install 'saywhy[concepts]'"
+        ) from error
+    model = NMF(count, init="nndsvda", solver="cd", tol=TOLERANCE, max_iter=rounds, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `rounds` is a limit, and the error is told
+        H = model.fit_transform(rows)
+    return H, model.components_
 
 
 def _answers(runner: Runner, batch: Batch, candidate: Candidate, embeddings: Tensor) -> Tensor | None:

@@ -23,6 +23,7 @@ from saywhy.output import ScoreKind
 from saywhy.progress import counted
 from saywhy.shapes import at_least_float32
 from saywhy.targets import as_target
+from saywhy.validation import real_number, whole_number
 
 LEAST_IOU = 0.05
 """How well a neuron must match a concept for its name to be used (Grad-CAM paper, section 7)."""
@@ -171,11 +172,8 @@ def textual(
       for it speaks the presence of: stripes (+2)
       and would speak the absence of: channel 1 (-1)
     """
-    for what, value, least in (("count", count, 1), ("examples", examples, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f"{what} must be a whole number of at least {least}, got {value!r}.")
-    if not isinstance(least_iou, int | float) or not 0 <= least_iou <= 1:
-        raise InputError(f"least_iou must be in [0, 1], got {least_iou!r}.")
+    count, examples = whole_number("count", count, 1), whole_number("examples", examples, 1)
+    least_iou = real_number("least_iou", least_iou, 0, 1)
     named = names_of(concepts, least_iou) if concepts is not None else {}
     if folder is not None and not Path(folder).is_dir():
         raise InputError(f"folder must be a folder of images, and '{os.fspath(folder)}' is none.")
@@ -247,9 +245,7 @@ def names_of(
         name, iou = (entry.get("name"), entry.get("iou")) if isinstance(entry, Mapping) else (entry, None)
         if not isinstance(name, str) or not name.strip():
             raise InputError(f'channel {index} needs a name, "fur" or {{"name": "fur", "iou": 0.12}}, got {entry!r}.')
-        if iou is not None and (isinstance(iou, bool) or not isinstance(iou, int | float) or not 0 <= iou <= 1):
-            raise InputError(f"the iou of channel {index} must be a number in [0, 1], got {iou!r}.")
-        if iou is None or iou >= least_iou:
+        if iou is None or real_number(f"the iou of channel {index}", iou, 0, 1) >= least_iou:
             found[index] = name.strip()
     return found
 

@@ -8,25 +8,20 @@ The form is {"images": [{"id", "file_name", "width", "height"}], "annotations": 
 have fractions: they become (x, y, x + width, y + height). A crowd (``iscrowd``) is one box and one mask round many
 things; it is kept, as ``difficult``.
 
-A mask is written in one of three ways. Polygons, [[x, y, x, y, …], …], cover the pixels whose centres lie in one of
-them. A run-length encoding, {"size": [height, width], "counts": …}, goes down the first column, then the second, and so
-on, and counts pixels outside, inside, outside, …; it is a list, or a text that packs it (see `run_lengths`). COCO's own
-programs draw polygons on a grid five times as fine, from which this differs in pixels whose centres nearly lie on the
-border. The mask of a thing of less than a pixel may be empty.
+Masks are polygons or run-length encodings. Where one is asked for, `saywhy.datasets.coco_masks` draws it with COCO's
+own program, pycocotools; boxes need no package.
 """
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from saywhy.datasets.coco_files import find_image
+from saywhy.datasets.coco_masks import are_numbers, segmentation_mask
 from saywhy.datasets.json_records import held, read_json, rows_of, some
 from saywhy.datasets.localized import (
     LocalizedImage,
@@ -159,83 +154,8 @@ def read_instances(path: "str | os.PathLike[str]") -> Instances:
     return Instances(Path(path), images, categories, _annotations(path, data, known, categories))
 
 
-def run_lengths(text: str) -> list[int]:
-    """The counts in the text by which COCO packs them.
-
-    Every character carries six bits, as its code less 48: five of a number, the lowest first, and one (32) that says
-    that more of it follow; the highest bit of the last five is its sign. From the fourth on a number is the difference
-    to the count before the last one.
-
-    Raises:
-        InputError: a character carries no six bits, or the last number is not complete.
-
-    >>> run_lengths("52203")
-    [5, 2, 2, 2, 5]
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for place, character in enumerate(text):
-        bits = ord(character) - 48
-        if not 0 <= bits < 64:
-            raise InputError(
-                f"a packed run-length encoding has characters from '0' to 'o', got {character!r} at {place}."
-            )
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise InputError("a packed run-length encoding ends in the middle of a number.")
-    return counts
-
-
-def run_length_mask(counts: Sequence[int], size: Size) -> Mask:
-    """The mask of a run-length encoding: pixels outside, inside, outside, …, down one column after the other.
-
-    Raises:
-        InputError: the counts are not those of an image of this size.
-
-    >>> run_length_mask([1, 2, 3], (3, 2)).astype(int).tolist()
-    [[0, 1, 0], [1, 0, 0]]
-    """
-    width, height = size
-    if any(type(count) is not int or count < 0 for count in counts) or sum(counts) != width * height:
-        whole = sum(count for count in counts if type(count) is int)
-        raise InputError(
-            f"a run-length encoding of {width} × {height} pixels has counts from 0 on that sum up to {width * height}, "
-            f"got {len(counts)} counts that sum up to {whole}."
-        )
-    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    return np.asarray(flat.reshape(width, height).T, order="C")
-
-
-def polygon_mask(polygon: Sequence[float | int], size: Size) -> Mask:
-    """The pixels whose centres lie in a polygon [x, y, x, y, …]; where it crosses itself, in its odd parts.
-
-    A thing of less than a pixel may have none.
-
-    >>> polygon_mask([0, 0, 2, 0, 2, 1, 0, 1], (3, 2)).astype(int).tolist()
-    [[1, 1, 0], [0, 0, 0]]
-    """
-    width, height = size
-    points = list(zip(polygon[::2], polygon[1::2], strict=True))
-    crossed = np.zeros((height, width + 1), bool)
-    for (x0, y0), (x1, y1) in pairwise([*points, points[0]]):
-        if y0 == y1:
-            continue
-        upper, lower = min(y0, y1), max(y0, y1)
-        rows = np.arange(*np.clip(np.ceil([upper - 0.5, lower - 0.5]), 0, height).astype(int))
-        x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-        crossed[rows, np.clip(np.ceil(x - 0.5), 0, width).astype(int)] ^= True
-    return np.logical_xor.accumulate(crossed, axis=1)[:, :width]
-
-
 def _box(given: list[Any], where: str) -> Box:
-    if len(given) != 4 or not _are_numbers(given):
+    if len(given) != 4 or not are_numbers(given):
         raise InputError(f"{where}: a bbox is [x, y, width, height] in pixels, got {str(given)[:80]}. Correct it.")
     x, y, width, height = map(float, given)
     return x, y, x + width, y + height
@@ -248,34 +168,9 @@ def _mask(segmentation: Any, size: Size, where: str) -> "Callable[[], Mask] | No
 
 def _drawn(segmentation: Any, size: Size, where: str) -> Mask:
     try:
-        if isinstance(segmentation, dict):
-            return _of_runs(segmentation, size)
-        if isinstance(segmentation, list) and all(_is_polygon(polygon) for polygon in segmentation):
-            return np.logical_or.reduce([polygon_mask(polygon, size) for polygon in segmentation])
+        return segmentation_mask(segmentation, size)
     except InputError as error:
-        raise InputError(f"{where}: {error} Take the published file.") from None
-    raise InputError(
-        f"{where}: a segmentation is a list of polygons [x, y, x, y, …] of three points or more, or a run-length "
-        f"encoding {{'size': [height, width], 'counts': …}}, got {str(segmentation)[:80]}. Correct it, or take it out."
-    )
-
-
-def _of_runs(encoded: dict[str, Any], size: Size) -> Mask:
-    counts, of = encoded.get("counts"), encoded.get("size")
-    if of != [size[1], size[0]] or not isinstance(counts, list | str):
-        raise InputError(
-            "a run-length encoding has 'counts', a list or a text, and the 'size' [height, width] of its image, "
-            f"[{size[1]}, {size[0]}]; got {held(encoded)} and the size {of}."
-        )
-    return run_length_mask(run_lengths(counts) if isinstance(counts, str) else counts, size)
-
-
-def _is_polygon(given: Any) -> bool:
-    return isinstance(given, list) and len(given) >= 6 and len(given) % 2 == 0 and _are_numbers(given)
-
-
-def _are_numbers(given: Sequence[Any]) -> bool:
-    return all(type(each) in (int, float) and np.isfinite(each) for each in given)
+        raise InputError(f"{where}: {error} Correct it, or take the published file.") from None
 
 
 def _images(path: "str | os.PathLike[str]", data: Any) -> tuple[tuple[int, str, Size | None], ...]:

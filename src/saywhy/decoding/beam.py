@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saywhy.decoding.decoded import Decoded, Flags, Gains, Normalization, Sentences, Totals, divisors, pick
-from saywhy.decoding.step import DecodingLimits, LogProbabilities, State, Step, Stepper, flags, whole
+from saywhy.decoding.step import DecodingLimits, LogProbabilities, State, Step, Stepper
 from saywhy.errors import MethodError
+from saywhy.validation import real_number, true_or_false, whole_number
 
 
 @torch.no_grad()
@@ -76,11 +77,10 @@ def beam_search(
              [2, 3, 1]]]), tensor([[0.3600, 0.1620]]))
     """
     limits = DecodingLimits(end=end, max_length=max_length, min_length=min_length, suppress_tokens=suppress_tokens)
-    whole("num_beams", num_beams, 1)
-    flags(early=early, refill=refill)
-    if isinstance(siblings, bool) or not isinstance(siblings, int | float) or not 0 <= siblings < float("inf"):
-        raise MethodError(f"siblings is a number from 0, got {siblings!r}.")
-    wanted = num_beams if count is None else whole("count", count, 1, num_beams)
+    num_beams = whole_number("num_beams", num_beams, 1, error=MethodError)
+    true_or_false(MethodError, early=early, refill=refill)
+    siblings = real_number("siblings", siblings, 0, error=MethodError)
+    wanted = num_beams if count is None else whole_number("count", count, 1, num_beams, MethodError)
     stepper = Stepper(step, state, start, limits)
     logs = stepper.ask(start.long())
     divisor = divisors(normalize, max_length, logs)

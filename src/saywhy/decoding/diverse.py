@@ -32,8 +32,9 @@ from saywhy.decoding.penalties import (
     ngram,
     within,
 )
-from saywhy.decoding.step import DecodingLimits, LogProbabilities, State, Step, Stepper, flags, whole
+from saywhy.decoding.step import DecodingLimits, LogProbabilities, State, Step, Stepper
 from saywhy.errors import InputError, MethodError
+from saywhy.validation import real_number, true_or_false, whole_number
 
 GHOST = -1000.0
 """The total of a finished beam that goes on speaking, as in the authors' program; a living one that is below loses its
@@ -128,18 +129,13 @@ def diverse_beam_search(
              [2, 2, 2]]]), tensor([[1, 0]]))
     """
     limits = DecodingLimits(end=end, max_length=max_length, min_length=min_length, suppress_tokens=suppress_tokens)
-    num_beams = whole("num_beams", num_beams, 1)
-    groups = whole("num_beam_groups", num_beam_groups, 1, num_beams)
+    num_beams = whole_number("num_beams", num_beams, 1, error=MethodError)
+    groups = whole_number("num_beam_groups", num_beam_groups, 1, num_beams, MethodError)
     if num_beams % groups:
         raise MethodError(
             f"num_beam_groups must divide num_beams, and {groups} does not divide {num_beams}. Take another number."
         )
-    if (
-        isinstance(diversity_penalty, bool)
-        or not isinstance(diversity_penalty, int | float)
-        or not 0 <= diversity_penalty <= STRONGEST
-    ):
-        raise MethodError(f"diversity_penalty is a number from 0 to {STRONGEST:,}, got {diversity_penalty!r}.")
+    diversity_penalty = real_number("diversity_penalty", diversity_penalty, 0, STRONGEST, error=MethodError)
     makers: tuple[object, ...] = (cumulative, ngram, embedding)
     if not callable(penalty) or penalty in makers:
         raise MethodError(
@@ -150,7 +146,7 @@ def diverse_beam_search(
         raise MethodError(f"carry is 'augmented' or 'raw', got {carry!r}.")
     if finished not in ("silent", "speaking"):
         raise MethodError(f"finished is 'silent' or 'speaking', got {finished!r}.")
-    flags(penalize_end=penalize_end, refill=refill)
+    true_or_false(MethodError, penalize_end=penalize_end, refill=refill)
     if refill and finished == "speaking":
         raise MethodError("finished='speaking' keeps the places of beams that end; refill=True would give them away.")
     stepper = Stepper(step, state, start, limits)

@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from saywhy.decoding.step import LogProbabilities, Rows, State, Step, whole
-from saywhy.errors import InputError, ModelError, SaywhyWarning
+from saywhy.decoding.step import LogProbabilities, Rows, State, Step
+from saywhy.errors import InputError, MethodError, ModelError, SaywhyWarning
 from saywhy.shapes import at_least_float32
+from saywhy.validation import whole_number
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,11 @@ class _Asked:
     @staticmethod
     def of(settings: Any, config: Any, end: int | None) -> "_Asked":
         """Of the generation's configuration, and the model's."""
-        ends = _words(_known("eos_token_id", settings, config)) if end is None else (whole("end", end, 0),)
+        ends = (
+            _words(_known("eos_token_id", settings, config))
+            if end is None
+            else (whole_number("end", end, error=MethodError),)
+        )
         if not ends:
             raise InputError("the configuration does not say which word ends a sentence (eos_token_id). Give end=.")
         bad = [tuple(words) for words in getattr(settings, "bad_words_ids", None) or []]

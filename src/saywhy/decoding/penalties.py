@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saywhy.decoding.step import whole
 from saywhy.errors import InputError, MethodError
 from saywhy.shapes import to_float64
+from saywhy.validation import real_number, whole_number
 
 LARGEST = 1e30
 """Penalties are below this, so that whatever the strength sums of them are finite."""
@@ -113,8 +113,7 @@ def cumulative(temperature: float = 1.0) -> Penalty:
     >>> cumulative()(torch.tensor([[[5]]]), said, 4).everywhere(4)  # said before: no mismatch for 2, one for the others
     tensor([[[0.3679, 0.3679, 1.0000, 0.3679]]])
     """
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
-        raise MethodError(f"temperature must be above 0, got {temperature!r}.")
+    temperature = real_number("temperature", temperature, above=0, error=MethodError)
 
     def penalty(own: Own, said: PreviousGroups, vocabulary: int) -> TokenPenalty:
         before = said.words[..., :-1].unsqueeze(1)  # [sample, 1, other, before]
@@ -137,7 +136,7 @@ def ngram(n: int = 2) -> Penalty:
     >>> ngram(2)(torch.tensor([[[3, 3, 5]]]), said, 6)
     tensor([[[0., 0., 2., 0., 0., 0.]]])
     """
-    whole("n", n, 1)
+    n = whole_number("n", n, 1, error=MethodError)
 
     def penalty(own: Own, said: PreviousGroups, vocabulary: int) -> Taken:
         if own.shape[2] < n - 1 or said.words.shape[2] < n:

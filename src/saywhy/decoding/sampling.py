@@ -1,7 +1,6 @@
 """Sentences drawn by chance, word by word."""
 
 import hashlib
-import math
 from collections.abc import Collection, Sequence
 
 import torch
@@ -11,9 +10,10 @@ from torch import Tensor
 from saywhy.decoding.beam import likeliest
 from saywhy.decoding.decoded import Decoded, Normalization
 from saywhy.decoding.greedy import follow
-from saywhy.decoding.step import DecodingLimits, LogProbabilities, Rows, State, Step, Stepper, whole
+from saywhy.decoding.step import DecodingLimits, LogProbabilities, Rows, State, Step, Stepper
 from saywhy.errors import InputError, MethodError
 from saywhy.shapes import to_float64
+from saywhy.validation import real_number, whole_number
 
 
 @torch.no_grad()
@@ -63,14 +63,14 @@ def sample(
     0.6
     """
     limits = DecodingLimits(end=end, max_length=max_length, min_length=min_length, suppress_tokens=suppress_tokens)
-    whole("count", count, 1)
+    count = whole_number("count", count, 1, error=MethodError)
     _check(temperature, top_k, top_p)
     stepper = Stepper(step, state, start, limits)
     batch = len(start)
     numbers = range(batch) if numbers is None else numbers
     if len(numbers) != batch:
         raise InputError(f"numbers are one for each sample: expected {batch}, got {len(numbers)}.")
-    draws = _draws(whole("seed", seed, 0), numbers, count, max_length)
+    draws = _draws(whole_number("seed", seed, error=MethodError), numbers, count, max_length)
     copies = torch.arange(batch, device=start.device).repeat_interleave(count)
     stepper.keep(copies)
 
@@ -81,14 +81,14 @@ def sample(
 
 
 def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    if not 0 < temperature < math.inf:
+    if real_number("temperature", temperature, error=MethodError) <= 0:
         raise MethodError(
             f"temperature must be a positive number, got {temperature!r}. Use greedy for what 0 would be."
         )
     if top_k is not None:
-        whole("top_k", top_k, 1)
-    if top_p is not None and not 0 < top_p <= 1:
-        raise MethodError(f"top_p must be a probability above 0 and up to 1, got {top_p!r}.")
+        whole_number("top_k", top_k, 1, error=MethodError)
+    if top_p is not None:
+        real_number("top_p", top_p, above=0, high=1, error=MethodError)
 
 
 def _draws(seed: int, numbers: Sequence[int], count: int, max_length: int) -> Float[Tensor, "row length"]:

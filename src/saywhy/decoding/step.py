@@ -20,13 +20,13 @@ from collections.abc import Callable, Collection, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from saywhy.errors import InputError, MethodError
 from saywhy.shapes import at_least_float32
+from saywhy.validation import whole_number
 
 State = Any
 """Tensors with one row a hypothesis, in any nested structure; see above."""
@@ -119,36 +119,6 @@ def _changed(state: State, change: Callable[[Tensor | Reorderable], State]) -> S
 _PLAIN = (bool, int, float, str)
 
 
-def whole(name: str, value: object, least: int, most: int | None = None) -> int:
-    """A whole number within its bounds, whatever library it is of.
-
-    Raises:
-        MethodError: it is none.
-
-    >>> whole("num_beams", 5, 1)
-    5
-    """
-    number = value if isinstance(value, int) else None
-    single = isinstance(value, Tensor) and not value.ndim and not value.is_floating_point()
-    if isinstance(value, np.integer) or single:
-        number = int(value)  # type: ignore[call-overload]
-    if number is not None and not isinstance(value, bool) and least <= number and (most is None or number <= most):
-        return number
-    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-    raise MethodError(f"{name} must be a whole number {bounds}, got {value!r}.")
-
-
-def flags(**values: object) -> None:
-    """Settings that are true or false.
-
-    Raises:
-        MethodError: one is neither.
-    """
-    for name, value in values.items():
-        if not isinstance(value, bool):
-            raise MethodError(f"{name} is True or False, got {value!r}.")
-
-
 @dataclass(frozen=True)
 class DecodingLimits:
     """What a sentence may be.
@@ -171,14 +141,16 @@ class DecodingLimits:
     def __init__(
         self, *, end: int, max_length: int, min_length: int = 1, suppress_tokens: Collection[int] = ()
     ) -> None:
-        max_length = whole("max_length", max_length, 1)
+        max_length = whole_number("max_length", max_length, 1, error=MethodError)
         if not isinstance(suppress_tokens, Collection) or isinstance(suppress_tokens, str):
             raise MethodError(f"suppress_tokens is a collection of words, such as (0, 1), got {suppress_tokens!r}.")
         values = {
-            "end": whole("end", end, 0),
+            "end": whole_number("end", end, error=MethodError),
             "max_length": max_length,
-            "min_length": whole("min_length", min_length, 1, max_length),
-            "suppress_tokens": tuple(whole("a suppressed token", word, 0) for word in suppress_tokens),
+            "min_length": whole_number("min_length", min_length, 1, max_length, MethodError),
+            "suppress_tokens": tuple(
+                whole_number("a suppressed token", word, error=MethodError) for word in suppress_tokens
+            ),
         }
         if values["end"] in values["suppress_tokens"]:  # type: ignore[operator]
             raise MethodError(f"the end, word {end}, is suppressed, so no sentence could be finished. Leave it out.")

@@ -10,10 +10,10 @@ from saywhy.engine.layout import Layout
 from saywhy.engine.precision import Precision
 from saywhy.errors import InputError, MethodError
 from saywhy.methods.method import Method
-from saywhy.methods.parameters import checked
 from saywhy.methods.registry import find_method
 from saywhy.output import ScoreKind
 from saywhy.targets import Target
+from saywhy.validation import checked, whole_number
 
 LayerSpec = str | nn.Module | None | Sequence[str | nn.Module]
 """A dotted name, a module, a list of them, or None to have the layer found."""
@@ -50,11 +50,9 @@ class ExplainConfig:
                 raise InputError(
                     "precision='fast' runs a copy of the model, through which yours cannot be trained. Use 'exact'."
                 )
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed must be a whole number from 0 on, got {self.seed!r}.")
-        size = self.batch_size
-        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-            raise InputError(f"batch_size must be a whole number of at least 1, got {size!r}.")
+        object.__setattr__(self, "seed", whole_number("seed", self.seed))
+        if self.batch_size is not None:
+            object.__setattr__(self, "batch_size", whole_number("batch_size", self.batch_size, 1))
 
     @property
     def shown_score(self) -> ScoreKind:

@@ -9,9 +9,10 @@ from secrets import token_hex
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """A temporary name in the same folder, which takes the place of ``path`` in the end, or goes if it fails.
+    """Yields a temporary name in the folder of ``path``; the file written there replaces ``path`` at the end.
 
-    The folder is made where it is missing.
+    If the body raises, an interrupt included, the temporary file is removed and ``path`` stays as it was. The folder
+    is made where it is missing.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -26,6 +27,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = target.with_name(f".{token_hex(6)}.part{target.suffix}")
     try:
         yield temporary
+        # A rename may reach the disk before the contents do: after a power cut the file would be there, and empty.
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

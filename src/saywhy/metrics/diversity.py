@@ -14,6 +14,7 @@ from torch import Tensor
 from saywhy.errors import InputError, SaywhyError
 from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.shapes import MapStack, Scores
+from saywhy.validation import whole_number
 
 Lists = Sequence[Sequence[str]]
 """For every image its sentences, the likeliest first."""
@@ -43,8 +44,7 @@ def distinct(lists: Lists, n: int, pooled: Literal["image", "corpus"] = "image")
     (0.6666666666666666, 0.5)
     """
     _check(lists)
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise InputError(f"n must be a whole number of at least 1, got {n!r}.")
+    n = whole_number("n", n, 1)
     if pooled not in ("image", "corpus"):
         raise InputError(f"pooled is 'image' or 'corpus', got {pooled!r}.")
     pools = [list(one) for one in lists] if pooled == "image" else [[text for one in lists for text in one]]
@@ -108,8 +108,7 @@ def oracle(lists: Lists, people: Lists, k: int, quality: Quality | None = None) 
     _check(people)
     if len(lists) != len(people):
         raise InputError(f"people say something of each of {len(lists)} images, got {len(people)}.")
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InputError(f"k must be a whole number of at least 1, got {k!r}.")
+    k = whole_number("k", k, 1)
     like = quality or bleu
     best = [max(like(text, theirs) for text in one[:k]) for one, theirs in zip(lists, people, strict=True)]
     return sum(best) / len(best)

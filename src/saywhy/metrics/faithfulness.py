@@ -24,6 +24,7 @@ from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.metrics.removal import at_pixels, fitting
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, MapStack, Scores
+from saywhy.validation import real_number, whole_number
 
 PERTURBATIONS, CELLS, HIDDEN = 64, 7, 0.1
 """Images in which something is hidden, cells along an axis, and the share of the cells that each hides."""
@@ -167,10 +168,7 @@ def probe(
     Raises:
         InputError: ``count`` is less than 3, ``share`` is no share, or there is one cell only.
     """
-    if isinstance(count, bool) or not isinstance(count, int) or count < 3:
-        raise InputError(f"a correlation takes at least 3 probes, got {count!r}.")
-    if not 0 < share < 1:
-        raise InputError(f"share must lie between 0 and 1, got {share!r}.")
+    count, share = whole_number("count", count, 3), real_number("share", share, above=0, below=1)
     space = tuple(runner.image.shape[2:])
     grid = cells_of(cells, space)
     number = math.prod(grid)

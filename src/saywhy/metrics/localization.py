@@ -18,6 +18,7 @@ from torch import Tensor
 from saywhy.errors import InputError
 from saywhy.geometry import BOX_THRESHOLD, Edge
 from saywhy.shapes import Scores
+from saywhy.validation import real_number
 
 ImageMaps = Float[Tensor, "batch target height width"]
 """Maps on the image's own pixels, raw; NaN where the network did not see."""
@@ -233,10 +234,7 @@ def checked_share(name: str, value: Edge, *, zero: bool = False) -> float:
     Traceback (most recent call last):
     saywhy.errors.InputError: threshold must be a number above 0 and at most 1, got 15.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value <= 1 or (zero and value == 0)):
-        wanted = "from 0 to 1" if zero else "above 0 and at most 1"
-        raise InputError(f"{name} must be a number {wanted}, got {value!r}.")
-    return float(value)
+    return real_number(name, value, 0 if zero else None, 1, above=None if zero else 0)
 
 
 def _check_shape(maps: Tensor) -> None:

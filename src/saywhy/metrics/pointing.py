@@ -18,6 +18,7 @@ from saywhy.errors import InputError
 from saywhy.geometry import Edge
 from saywhy.metrics.localization import ImageMaps, ImageMasks, checked_masks, energy_pointing, positive_part
 from saywhy.shapes import Classes, Images, Scores
+from saywhy.validation import real_number
 
 TOLERANCE = 15
 """Pixels by which a peak may lie beside the thing (Zhang et al., 2016)."""
@@ -318,5 +319,5 @@ def _cell(size: Sequence[int], side: int) -> tuple[int, int]:
 
 
 def _at_least_0(name: str, value: Edge) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise InputError(f"{name} must be a number of at least 0, got {value!r}.")
+    if not (isinstance(value, float) and value == math.inf):  # a threshold that nothing passes is one
+        real_number(name, value, 0)

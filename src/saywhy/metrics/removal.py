@@ -20,6 +20,7 @@ from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.metrics.imputation import imputed
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, MapStack, Scores, at_least_float32
+from saywhy.validation import whole_number
 
 STEPS = 16
 """Portions in which pixels are taken away or brought in."""
@@ -267,8 +268,7 @@ def fitting(maps: MapStack, batch: int, targets: int) -> None:
 
 
 def _portions(steps: int) -> list[float]:
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise InputError(f"steps must be a whole number of at least 1, got {steps!r}.")
+    steps = whole_number("steps", steps, 1)
     return [step / steps for step in range(steps + 1)]
 
 

@@ -1,7 +1,5 @@
 """Files that are either whole or not there: checkpoints of a training run, and the weights that it leaves."""
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saywhy.errors import InputError, WeightsError
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it: an interrupt leaves the old file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        temporary.chmod(0o644)  # safetensors leaves files that their owner alone can read
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from saywhy.io.atomic import atomic_write
 
 
 def check_name(out: Path) -> None:
@@ -36,7 +23,8 @@ def check_name(out: Path) -> None:
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write the ``state`` of a run: tensors, numbers, strings and containers of them."""
-    write_whole(path, lambda file: torch.save(state, file))
+    with atomic_write(path) as temporary:
+        torch.save(state, temporary)
 
 
 def load_checkpoint(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
@@ -67,4 +55,6 @@ def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write ``weights`` as safetensors, with strings that tell where they come from."""
-    write_whole(path, lambda file: save_file(weights, file, metadata=metadata))
+    with atomic_write(path) as temporary:
+        save_file(weights, temporary, metadata=metadata)
+        temporary.chmod(0o644)  # safetensors leaves files that their owner alone can read

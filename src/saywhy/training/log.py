@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from saywhy.io.atomic import atomic_write
+
 HEADING = "step,rate,loss"
 
 
@@ -25,8 +27,8 @@ class Log:
         self.path = path
         lines = path.read_text(encoding="utf-8").splitlines()[1:] if done and path.exists() else []
         kept = [line for line in lines if int(line.partition(",")[0]) <= done]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join([HEADING, *kept]) + "\n", encoding="utf-8")
+        with atomic_write(path) as temporary:
+            temporary.write_text("\n".join([HEADING, *kept]) + "\n", encoding="utf-8")
 
     def add(self, step: int, rate: float, losses: Sequence[float]) -> None:
         """A line for the steps since the last one."""

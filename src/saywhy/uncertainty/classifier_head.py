@@ -5,11 +5,11 @@ from typing import Any
 from torch import nn
 
 from saywhy.engine import tree
-from saywhy.errors import InputError
 from saywhy.output import parse_output
 from saywhy.tasks.vqa.networks import VQAOutput
 from saywhy.uncertainty.mc_samples import asked_once, length_of
 from saywhy.uncertainty.variance_head import VarianceHead
+from saywhy.validation import whole_number
 
 
 class VarianceClassifier(nn.Module):
@@ -29,8 +29,7 @@ class VarianceClassifier(nn.Module):
 
     def __init__(self, network: nn.Module, classes: int, output: str | int | None = None) -> None:
         super().__init__()
-        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
-            raise InputError(f"classes must be a whole number of at least 2, got {classes!r}.")
+        classes = whole_number("classes", classes, 2)
         self.network, self.output, self.variance_head = network, output, VarianceHead(classes)
 
     @property

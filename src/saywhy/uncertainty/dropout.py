@@ -21,6 +21,7 @@ from saywhy.errors import InputError, ModelError
 from saywhy.models import Model
 from saywhy.output import parse_output
 from saywhy.uncertainty.mc_samples import MCSamples, as_mc_samples, asked_once, inside, loaded, output_of
+from saywhy.validation import whole_number
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 """What is drawn from."""
@@ -69,10 +70,7 @@ class MCDropout(nn.Module):
         multilabel: bool = False,
     ) -> None:
         super().__init__()
-        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-            raise InputError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise InputError(f"seed must be a whole number, got {seed!r}.")
+        num_samples, seed = whole_number("num_samples", num_samples, 1), whole_number("seed", seed, low=None)
         self.network, self.num_samples, self.seed, self.output, self.multilabel = (
             network,
             num_samples,

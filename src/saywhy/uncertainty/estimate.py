@@ -16,6 +16,7 @@ from saywhy.output import parse_output
 from saywhy.shapes import at_least_float32
 from saywhy.uncertainty import information
 from saywhy.uncertainty.mc_samples import loaded, output_of
+from saywhy.validation import real_number
 
 Each = Float[Tensor, " batch"]
 
@@ -114,8 +115,7 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
     >>> found.num_samples, float(found.epistemic)
     (1, 0.0)
     """
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
-        raise InputError(f"temperature must be above 0, got {temperature!r}.")
+    temperature = real_number("temperature", temperature, above=0)
     known = loaded(model)
     check_words(known, inputs)
     batch = as_batch(known, inputs)
@@ -128,10 +128,8 @@ def of_output(result: Any, samples: int, model: Model, temperature: float = 1.0)
     """The same of what a model has put out already."""
     answer = parse_output(result, samples, model.output, labels=model.labels, multilabel=model.multilabel)
     sample_logits = output_of(result, "sample_logits")
-    logits = (
-        at_least_float32(sample_logits if isinstance(sample_logits, Tensor) else answer.logits.unsqueeze(0))
-        / temperature
-    )
+    logits = sample_logits if isinstance(sample_logits, Tensor) else answer.logits.unsqueeze(0)
+    logits = at_least_float32(logits) / temperature
     if not logits.shape[-1]:
         answer.values("logit")  # says that there are no class scores
     yes_or_no = model.multilabel or logits.shape[-1] == 1

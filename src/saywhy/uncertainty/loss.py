@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saywhy.errors import InputError
+from saywhy.validation import whole_number
 
 Distortion = Literal["scaled", "additive"]
 DISTORTIONS = get_args(Distortion)
@@ -85,8 +86,7 @@ def losses(
     """
     if udl not in DISTORTIONS:
         raise InputError(f"udl is one of {', '.join(DISTORTIONS)}; got {udl!r}.")
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-        raise InputError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
+    num_samples = whole_number("num_samples", num_samples, 1)
     if logits.ndim != 2 or variance.shape != (len(logits), 1):
         raise InputError(
             f"logits are [batch, class] and variances [batch, 1], got {list(logits.shape)} and {list(variance.shape)}."

@@ -6,7 +6,6 @@ For networks of questions (:class:`saywhy.tasks.vqa.networks.VQAHead`), and for 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any, Literal
 
 import torch
@@ -20,6 +19,7 @@ from saywhy.tasks.vqa.networks import AttentionPooling, VQAHead
 from saywhy.uncertainty.certainty import Gate
 from saywhy.uncertainty.classifier_head import VarianceClassifier
 from saywhy.uncertainty.loss import DISTORTIONS, Distortion, Losses, cross_entropy, losses
+from saywhy.validation import real_number, whole_number
 
 Targets = Tensor
 """Classes [batch], or shares of answers [batch, class]."""
@@ -52,13 +52,10 @@ class UCAM:
         if self.variant not in ("aleatoric", "predictive"):
             raise InputError(f"variant is 'aleatoric' or 'predictive', got {self.variant!r}.")
         for name in ("mc_dropout_samples", "num_samples"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
+            whole_number(name, getattr(self, name), 1)
         if self.udl not in DISTORTIONS:
             raise InputError(f"udl is one of {', '.join(DISTORTIONS)}; got {self.udl!r}.")
-        if not isinstance(self.weight, int | float) or not isfinite(self.weight) or self.weight < 0:
-            raise InputError(f"the weight of the uncertainty loss is a number from 0, got {self.weight!r}.")
+        real_number("the weight of the uncertainty loss", self.weight, 0)
 
     def asked(
         self,
