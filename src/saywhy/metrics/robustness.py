@@ -14,7 +14,7 @@ from torch import Tensor
 from saywhy.engine import tree
 from saywhy.engine.shift import undoing_shift
 from saywhy.errors import InputError
-from saywhy.explainer.rerun import Rerunner
+from saywhy.explanation import Explainer
 from saywhy.metrics.human_attention import rank_correlation
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of
@@ -115,11 +115,11 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
     return _relative((rows_of(torch.cat(others)) - own).norm(dim=-1), own)
 
 
-def _shifted(rerunner: Rerunner, shift: float) -> "Explanation":
+def _shifted(rerunner: Explainer, shift: float) -> "Explanation":
     """The explanation of one image with another zero, by a network that has that zero."""
-    image = tree.image_tensor(rerunner.batch.inputs).detach()
+    image = tree.image_tensor(rerunner.inputs).detach()
     offset = shift * _range(image).squeeze()
-    with undoing_shift(rerunner.runner.model.module, offset) as network:
+    with undoing_shift(rerunner.module, offset) as network:
         return rerunner.explain(image + offset, network)
 
 
@@ -130,7 +130,7 @@ def _noisy(explanation: Any, method: str, layer: str, radius: float, num_samples
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise InputError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
     rerunner, generator = explanation.explainer.of(method), torch.Generator().manual_seed(seed)
-    image = tree.image_tensor(rerunner.batch.inputs).detach()
+    image = tree.image_tensor(rerunner.inputs).detach()
     size, found = radius * _range(image), []
     with counted("adding noise", num_samples) as advance:
         for _ in range(num_samples):

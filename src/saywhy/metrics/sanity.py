@@ -95,11 +95,11 @@ def randomized_maps(
         raise InputError(f"stages must be a whole number of at least 1, got {stages!r}.")
     rerunner, found = explanation.explainer.of(method), []
     shares = [stage / stages for stage in range(1, stages + 1)]
-    with warnings.catch_warnings(), counted("randomizing parameters", stages * rerunner.batch.size) as advance:
+    with warnings.catch_warnings(), counted("randomizing parameters", stages * rerunner.size) as advance:
         warnings.simplefilter("ignore", SaywhyWarning)  # a randomized network may well have an empty map
-        for index in range(rerunner.batch.size):  # one by one: statistics that are measured anew are those of one image
+        for index in range(rerunner.size):  # one by one: statistics that are measured anew are those of one image
             one, of_one = rerunner.sample(index), []
-            for network in cascading_randomization(one.runner.model.module, one.batch.inputs, shares, seed):
+            for network in cascading_randomization(one.module, one.inputs, shares, seed):
                 of_one.append(one.explain(module=network)[method, layer].detach())
                 advance(1)
             found.append(of_one)
