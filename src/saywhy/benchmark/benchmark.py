@@ -19,10 +19,10 @@ from saywhy.datasets.localized import Dataset, LocalizedImage, ObjectAnnotation
 from saywhy.errors import ImageError, InputError, SaywhyWarning, nearest
 from saywhy.explain import explain
 from saywhy.methods.registry import find_method
-from saywhy.metrics.catalogue import METRICS as KNOWN
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES, sample_seed
 from saywhy.metrics.measure import EvaluationContext, of_hits
 from saywhy.metrics.metric import Metric
+from saywhy.metrics.registry import METRICS as KNOWN
 from saywhy.metrics.registry import find_metric
 from saywhy.models import Model
 from saywhy.progress import counted

@@ -16,6 +16,29 @@ from saywhy.shapes import MapStack, Scores
 Shows = Literal["evidence", "sensitivity", "activity"]
 """What the values of a map mean; see `Method`."""
 
+READINGS: dict[Shows, str] = {
+    "evidence": "evidence: above zero speaks for the score",
+    "sensitivity": "sensitivity: how the score reacts to a change there",
+    "activity": "activity: what stands out there, whatever is asked",
+}
+"""How a map is read, by what it shows."""
+
+FAMILIES = {
+    "one pass": "one pass for all of them",
+    "pixels": "the same pass, of pixels",
+    "path": "paths, complete or saying by how much not",
+    "noise": "averages over noise; `smooth-` before any method of one pass is another",
+    "backward rule": "other backward rules",
+    "perturbation": "changing the image or the layer",
+    "second order": "second order",
+    "attention": "attention; `model-attention` shows the glimpses of networks that answer or caption",
+    "other": "others",
+}
+"""The families of methods, and what the README says of each."""
+
+LAST = 1000
+"""The place in lists of what names none."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -37,6 +60,8 @@ class Method:
         shows: what a positive value means: ``"evidence"`` that what is there speaks for the score; ``"sensitivity"``
             that the score would react to a change there (signed: that a higher value raises it); ``"activity"`` that
             something stands out there, whatever is asked.
+        family: one of :data:`FAMILIES`, under which the README lists it.
+        order: its place in lists; what names none comes last.
     """
 
     name: str
@@ -51,6 +76,13 @@ class Method:
     score: ScoreKind = "logit"
     grid: Literal["layer", "input"] = "layer"
     shows: Shows = "evidence"
+    family: str = "other"
+    order: int = LAST
+
+    @property
+    def reading(self) -> str:
+        """How the map is read, in one line."""
+        return READINGS[self.shows]
 
     @cached_property
     def parameters(self) -> dict[str, Any]:

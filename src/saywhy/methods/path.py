@@ -18,6 +18,7 @@ from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, MethodError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.methods.method import AttributionResult
+from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps
 
@@ -66,6 +67,16 @@ class Integral:
         return self.completeness_error, len(self.local), self.facts
 
 
+@method(
+    "rsi-gradcam",
+    title="RSI-Grad-CAM",
+    paper="Lucas et al., 2022",
+    equation="ReLU(Σₖ mean(Iₖ) Aₖ), I = ∫ G dA",
+    family="path",
+    order=240,
+    passes="several",
+    score="probability",
+)
 def rsi_gradcam(
     runner: ModelRunner,
     *,
@@ -149,6 +160,15 @@ def _weights(integral: Integral, variant: Variant) -> Tensor:
     return parts.flatten(2).mean(2)
 
 
+@method(
+    "conductance",
+    title="layer conductance",
+    paper="Dhamdhere et al., 2018",
+    equation="Σₖ Iₖ, I = ∫ G dA",
+    family="path",
+    order=260,
+    passes="several",
+)
 def conductance(
     runner: ModelRunner,
     *,
@@ -181,6 +201,16 @@ def conductance(
     return _attributed(maps, accounts)
 
 
+@method(
+    "integrated-gradients",
+    title="integrated gradients",
+    paper="Sundararajan et al., 2017",
+    equation="Σ ∫ G dx",
+    family="path",
+    order=270,
+    passes="several",
+    at="input",
+)
 def integrated_gradients(
     runner: ModelRunner,
     *,
@@ -218,6 +248,15 @@ def integrated_gradients(
     )
 
 
+@method(
+    "integrated-gradcam",
+    title="Integrated Grad-CAM",
+    paper="Sattarzadeh et al., 2021",
+    equation="∫ ReLU(Σₖ mean(Gₖ) (Aₖ - Aₖ⁰)) da",
+    family="path",
+    order=250,
+    passes="several",
+)
 def integrated_gradcam(
     runner: ModelRunner,
     *,

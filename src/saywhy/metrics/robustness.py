@@ -6,6 +6,7 @@ image is judged as if it were alone: the same noise is added to all of a batch, 
 """
 
 import math
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,7 @@ from saywhy.engine.shift import undoing_shift
 from saywhy.errors import InputError
 from saywhy.explainer.rerun import Rerunner
 from saywhy.metrics.human_attention import rank_correlation
+from saywhy.metrics.registry import metric
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of
 
@@ -30,6 +32,17 @@ SHIFT = 0.1
 """Of a constant shift, as a share of the image's range."""
 
 
+@metric(
+    "max-sensitivity",
+    title="Max-sensitivity",
+    paper="Yeh et al., 2019",
+    equation="max_δ ‖M(x + δ) − M(x)‖ / ‖M(x)‖",
+    better="lower",
+    low=0.0,
+    high=inf,
+    needs="method",
+    order=160,
+)
 def max_sensitivity(
     explanation: "Explanation",
     method: str,
@@ -66,6 +79,17 @@ def max_sensitivity(
     return _relative(torch.stack(changes).amax(0), own)
 
 
+@metric(
+    "stability",
+    title="Stability",
+    paper="ours",
+    equation="mean_δ Spearman(M(x + δ), M(x))",
+    better="higher",
+    low=-1.0,
+    high=1.0,
+    needs="method",
+    order=170,
+)
 def stability(
     explanation: "Explanation",
     method: str,
@@ -87,6 +111,17 @@ def stability(
     return torch.stack(found).mean(0)
 
 
+@metric(
+    "input-shift-variance",
+    title="Input invariance",
+    paper="Kindermans et al., 2019",
+    equation="‖M_f'(x + m) − M_f(x)‖ / ‖M_f(x)‖, f'(x) = f(x − m)",
+    better="lower",
+    low=0.0,
+    high=inf,
+    needs="method",
+    order=180,
+)
 def input_shift_variance(explanation: "Explanation", method: str, layer: str, *, shift: float = SHIFT) -> Scores:
     r"""Input invariance (Kindermans et al., 2019, section 2): what changes when only the zero of the images does.
 

@@ -7,6 +7,7 @@ it has learnt, or is asked for another class. These judge a method on an image: 
 import math
 import warnings
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from saywhy.engine.parameter_randomization import cascading_randomization
 from saywhy.errors import InputError, SaywhyWarning
 from saywhy.metrics.human_attention import rank_correlation
+from saywhy.metrics.registry import dataset_metric, metric
 from saywhy.models.model import Model, unwrapped
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of
@@ -27,6 +29,17 @@ STAGES = 4
 """In so many steps the network forgets what it has learnt."""
 
 
+@metric(
+    "parameter-randomization",
+    title="Cascading parameter randomisation",
+    paper="Adebayo et al., 2018",
+    equation="mean_k abs Spearman(M_f, M_f_k)",
+    better="lower",
+    low=0.0,
+    high=1.0,
+    needs="method",
+    order=190,
+)
 def parameter_randomization(
     explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
 ) -> Scores:
@@ -45,6 +58,13 @@ def parameter_randomization(
     return cascade(explanation, method, layer, stages=stages, seed=seed).mean(-1)
 
 
+@dataset_metric(
+    "likeness of a map to itself, stage by stage of a cascading randomisation",
+    better="lower",
+    range="0 to 1",
+    paper="Adebayo et al., 2018",
+    order=140,
+)
 def cascade(
     explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
 ) -> Float[Tensor, "batch target stage"]:
@@ -106,6 +126,17 @@ def randomized_maps(
     return [torch.cat(stage) for stage in zip(*found, strict=True)]
 
 
+@metric(
+    "data-randomization",
+    title="Data randomisation",
+    paper="Adebayo et al., 2018",
+    equation="abs Spearman(M_f, M of a network trained on random labels)",
+    better="lower",
+    low=0.0,
+    high=1.0,
+    needs="method",
+    order=200,
+)
 def data_randomization(
     explanation: "Explanation", method: str, layer: str, *, other: nn.Module | Model | None = None
 ) -> Scores:
@@ -132,6 +163,17 @@ def data_randomization(
     return rank_correlation(rows_of(found[method, layer]), rows_of(explanation[method, layer])).abs()
 
 
+@metric(
+    "random-logit",
+    title="Random logit",
+    paper="Sixt et al., 2020",
+    equation="Spearman(M, M of the next best class)",
+    better="lower",
+    low=-1.0,
+    high=1.0,
+    needs="method",
+    order=210,
+)
 def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
     """Random logit (Sixt, Granz and Landgraf, 2020, section 4.1): what the map has in common with those of others.
 
@@ -150,6 +192,17 @@ def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
     return found.masked_fill(explanation.classes < 0, math.nan)
 
 
+@metric(
+    "completeness-error",
+    title="Completeness",
+    paper="Sundararajan et al., 2017",
+    equation="abs(Σ parts − (y(x) − y(x₀))) / abs(y(x) − y(x₀))",
+    better="lower",
+    low=0.0,
+    high=inf,
+    needs="method",
+    order=220,
+)
 def completeness_error(explanation: "Explanation", method: str, layer: str) -> Scores:
     """By how much the parts of a map fail to add up to the change of the score, as a share of it.
 
