@@ -73,6 +73,12 @@ def max_sensitivity(
 
     Raises:
         InputError: ``radius`` or ``num_samples`` is not positive, or the explanation cannot be asked again.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> max_sensitivity(e, "saliency", "input")  # of a linear network: its weights, whatever the image
+    tensor([[0.]], dtype=torch.float64)
     """
     own = rows_of(explanation[method, layer])
     changes = [(rows_of(m) - own).norm(dim=-1) for m in _noisy(explanation, method, layer, radius, num_samples, seed)]
@@ -105,6 +111,12 @@ def stability(
 
     Returns:
         [batch, target] from -1 to 1, 0 for a map that is the same everywhere; higher is better.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> stability(e, "saliency", "input")  # of a linear network: its weights, whatever the image
+    tensor([[1.]], dtype=torch.float64)
     """
     own = rows_of(explanation[method, layer])
     found = [rank_correlation(rows_of(m), own) for m in _noisy(explanation, method, layer, radius, num_samples, seed)]
@@ -140,6 +152,12 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
 
     Raises:
         InputError: ``shift`` is zero or not finite, or the explanation cannot be asked again.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> input_shift_variance(e, "saliency", "input")
+    tensor([[0.]], dtype=torch.float64)
     """
     if not math.isfinite(shift) or not shift:
         raise InputError(f"shift is a share of the image's range, other than 0, got {shift!r}.")

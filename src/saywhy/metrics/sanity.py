@@ -54,6 +54,12 @@ def parameter_randomization(
 
     Returns:
         [batch, target] from 0 to 1; lower is better.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> parameter_randomization(e, "saliency", "input") < 1
+    tensor([[True]])
     """
     return cascade(explanation, method, layer, stages=stages, seed=seed).mean(-1)
 
@@ -88,6 +94,12 @@ def cascade(
     Raises:
         InputError: ``stages`` is no number from 1.
         ModelError: the network cannot be copied.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> cascade(e, "saliency", "input", stages=3).shape
+    torch.Size([1, 1, 3])
     """
     return similarity_after_randomization(
         explanation[method, layer], randomized_maps(explanation, method, layer, stages=stages, seed=seed)
@@ -152,6 +164,12 @@ def data_randomization(
 
     Raises:
         InputError: there is no other network, or it is of another architecture.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> data_randomization(e, "saliency", "input", other=network)
+    tensor([[1.]], dtype=torch.float64)
     """
     network = other.module if isinstance(other, Model) else other
     if network is None:
@@ -186,6 +204,14 @@ def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
 
     Raises:
         InputError: no target is a class, or the network knows one class only.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> with torch.no_grad():
+    ...     network[1].weight[1] = -network[1].weight[0]
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> random_logit(e, "saliency", "input")
+    tensor([[1.]], dtype=torch.float64)
     """
     runner_up = explanation._again().of(method).runner_up()
     found = rank_correlation(rows_of(runner_up[method, layer]), rows_of(explanation[method, layer]))
@@ -214,6 +240,12 @@ def completeness_error(explanation: "Explanation", method: str, layer: str) -> S
 
     Raises:
         InputError: the method keeps no such account (only path methods do).
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "integrated-gradients")
+    >>> bool(completeness_error(e, "integrated-gradients", "input") < 1e-4)  # of a linear network
+    True
     """
     if (method, layer) not in explanation._completeness_errors:
         raise InputError(f"'{method}' at '{layer}' adds up to nothing that could be known. Path methods do.")
