@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from saywhy.metrics.catalogue import DATASET_METRICS
 from torch import Tensor, nn
 
 import saywhy
@@ -24,7 +25,6 @@ from saywhy import metrics
 from saywhy.errors import InputError
 from saywhy.methods import METHODS, Method
 from saywhy.metrics import METRICS, Metric, find_metric, measure, register
-from saywhy.metrics.catalogue import DATASET_METRICS
 from saywhy.metrics.measure import EvaluationContext
 
 ARGUMENTS = {"maps": 1, "masks": 2, "boxes": 2, "network": 2, "probes": 2, "method": 3}
