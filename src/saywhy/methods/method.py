@@ -27,11 +27,11 @@ FAMILIES = {
     "one pass": "one pass for all of them",
     "pixels": "the same pass, of pixels",
     "path": "paths, complete or saying by how much not",
-    "noise": "averages over noise; `smooth-` before any method of one pass is another",
+    "noise": "averages over noise (also `smooth-` before any method of one pass)",
     "backward rule": "other backward rules",
     "perturbation": "changing the image or the layer",
     "second order": "second order",
-    "attention": "attention; `model-attention` shows the glimpses of networks that answer or caption",
+    "attention": "attention: the glimpses of a network that answers or captions, or that of transformers",
     "other": "others",
 }
 """The families of methods, and what the README says of each."""

@@ -37,7 +37,7 @@ THRESHOLDS = tuple(step / 100 for step in range(100))
     "box-iou",
     title="Box IoU",
     paper="Selvaraju et al., 2017",
-    equation="max IoU(box of the largest part of M ≥ 0.15 max M, a box of the thing)",
+    equation="max IoU(box of the largest part of M ≥ 0.15 max M, a box of the object)",
     better="higher",
     low=0.0,
     high=1.0,

@@ -14,8 +14,8 @@ Needs = Literal["maps", "masks", "boxes", "network", "probes", "method"]
 
 LOOKS_AT: dict[Needs, str] = {
     "maps": "the map",
-    "masks": "where the thing is (masks)",
-    "boxes": "where the thing is (boxes)",
+    "masks": "where the object is (masks)",
+    "boxes": "where the object is (boxes)",
     "network": "scores of altered images",
     "probes": "scores of images with hidden parts",
     "method": "the method, asked again",

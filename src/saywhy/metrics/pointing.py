@@ -31,7 +31,7 @@ SIDE = 3
     "pointing-game",
     title="Pointing game",
     paper="Zhang et al., 2016",
-    equation="1[argmax M within 15 pixels of the thing]",
+    equation="1[argmax M within 15 pixels of the object]",
     better="higher",
     low=0.0,
     high=1.0,

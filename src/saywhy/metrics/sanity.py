@@ -65,7 +65,7 @@ def parameter_randomization(
 
 
 @dataset_metric(
-    "likeness of a map to itself, stage by stage of a cascading randomisation",
+    "similarity of a map to itself, stage by stage of a cascading parameter randomisation",
     better="lower",
     range="0 to 1",
     paper="Adebayo et al., 2018",
@@ -185,7 +185,7 @@ def data_randomization(
     "random-logit",
     title="Random logit",
     paper="Sixt et al., 2020",
-    equation="Spearman(M, M of the next best class)",
+    equation="Spearman(M, M of the runner-up class)",
     better="lower",
     low=-1.0,
     high=1.0,

@@ -33,7 +33,7 @@ SOURCES: Registry[Source] = Registry(
     "model source",
     "saywhy.models",
     ModelError,
-    "saywhy sources",
+    "saywhy models",
     of=Source,
     modules={
         "torchvision": "saywhy.models.torchvision",
