@@ -5,12 +5,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from saywhy.metrics.catalogue import DATASET_METRICS, METRICS
 from typer.testing import CliRunner
 
 import saywhy
 from saywhy.cli import app
 from saywhy.cli.tables import methods_page, metrics_page
+from saywhy.metrics import DATASET_METRICS, METRICS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

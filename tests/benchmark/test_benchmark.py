@@ -21,7 +21,7 @@ from saywhy import geometry
 from saywhy.benchmark.benchmark import DRAWS, ROWS, Benchmark, BenchmarkConfig, Cell, benchmark
 from saywhy.datasets.load import open_dataset
 from saywhy.datasets.localized import Dataset, LocalizedImage, ObjectAnnotation
-from saywhy.errors import ImageError, InputError, LayerError, MethodError, SaywhyError
+from saywhy.errors import ImageError, InputError, LayerError, MethodError, MetricError, SaywhyError
 from saywhy.metrics import METRICS, measure
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES, sample_seed
 from saywhy.metrics.localization import energy_pointing
@@ -617,7 +617,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("own", "error", "says"),
         [
-            ({"metrics": ["deletoin"]}, InputError, "no metric 'deletoin'"),
+            ({"metrics": ["deletoin"]}, MetricError, "no metric 'deletoin'"),
             ({"methods": ["gradcm"]}, MethodError, "no method 'gradcm'"),
             ({"metrics": []}, InputError, "a method and a metric at least, got 2 methods and 0 metrics"),
             ({"methods": []}, InputError, "a method and a metric at least"),

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from judged import few, some_maps
-from saywhy.metrics.catalogue import METRICS
 from torch import Tensor
 
 from oracles import faithfulness as oracle
 from saywhy.errors import InputError
+from saywhy.metrics import METRICS
 from saywhy.metrics.complexity import complexity, sparseness
 
 seeds = st.integers(0, 2**31 - 1)

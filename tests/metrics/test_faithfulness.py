@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from judged import Judged, few, filled, first, linear, some_maps
-from saywhy.metrics.catalogue import METRICS
 from torch import Tensor, nn
 
 from oracles import faithfulness as oracle
 from oracles.networks import TinyNetwork
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, MethodError
+from saywhy.metrics import METRICS
 from saywhy.metrics.faithfulness import (
     Perturbations,
     average_drop,

@@ -12,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from judged import Judged, drawn, few, filled, first, linear, some_maps
-from saywhy.metrics.catalogue import METRICS
 from torch import Tensor, nn
 
 from oracles import faithfulness as oracle
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError
-from saywhy.metrics import imputation
+from saywhy.metrics import METRICS, imputation
 from saywhy.metrics.imputation import NOISE, imputed
 from saywhy.metrics.removal import (
     at_pixels,
