@@ -283,8 +283,8 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("metrics", "own", "says"),
         [
-            ("deletion", {"nulls": ["edge"]}, "no null 'edge'. There are random, centre, edges"),
-            ("deletion", {"nulls": "edge"}, "no null 'edge'"),
+            ("deletion", {"baselines": ["edge"]}, "no null 'edge'. There are random, centre, edges"),
+            ("deletion", {"baselines": "edge"}, "no null 'edge'"),
             ("energy-pointing", {}, "energy-pointing needs to know where the thing is: give masks="),
             ("box-iou", {}, "give boxes="),
             ("deletion", {"steps": 0}, "steps"),

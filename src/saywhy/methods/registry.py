@@ -25,6 +25,11 @@ METHODS: Registry[Method] = Registry(
 """Every method by name. Packages add theirs with the entry point group ``saywhy.methods``."""
 
 
+PREFIXES: dict[str, Callable[[Method], Method]] = {}
+"""What makes a method of another one, by what stands before its name; such methods are not in the list, which would be
+as long again for each."""
+
+
 def method(
     name: str,
     *,
@@ -96,17 +101,13 @@ def find_method(name: str) -> Method:
     >>> find_method("gradcam").paper
     'Selvaraju et al., 2017'
     """
-    if name not in METHODS and name.startswith("smooth-"):
-        return _smoothed(name.removeprefix("smooth-"))
+    prefix = next((each for each in PREFIXES if name.startswith(each)), "")
+    if name not in METHODS and prefix:
+        return _made(prefix, find_method(name.removeprefix(prefix)))
     return METHODS.find(name)
 
 
 @cache
-def _smoothed(name: str) -> Method:
-    """A method of one pass over noisy copies of the image; not in the list, which would be twice as long."""
-    from saywhy.methods.smooth import smoothed  # which registers methods of its own here
-
-    inner = find_method(name)
-    if inner.passes != "one":
-        raise MethodError(f"'{name}' makes several passes of its own; only methods of one pass can be smoothed.")
-    return smoothed(inner)
+def _made(prefix: str, inner: Method) -> Method:
+    """A method made of another one, once."""
+    return PREFIXES[prefix](inner)

@@ -15,7 +15,7 @@ from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
 from saywhy.methods.method import Method
 from saywhy.methods.pixels import Channels, pooled
-from saywhy.methods.registry import method
+from saywhy.methods.registry import PREFIXES, method
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, at_least_float32
 
@@ -166,7 +166,13 @@ def smooth_gradcam_pp(runner: ModelRunner, *, num_samples: int = 10, noise: floa
 
 
 def smoothed(method: Method) -> Method:
-    """A method of one pass, averaged over noisy copies of the image: ``smooth-gradcam``, ``smooth-layercam``, …"""
+    """A method of one pass, averaged over noisy copies of the image: ``smooth-gradcam``, ``smooth-layercam``, …
+
+    Raises:
+        MethodError: the method makes several passes of its own.
+    """
+    if method.passes != "one":
+        raise MethodError(f"'{method.name}' makes several passes of its own; only methods of one pass can be smoothed.")
 
     def function(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, **parameters: Any) -> Tensor:
         maps = []
@@ -196,7 +202,11 @@ def smoothed(method: Method) -> Method:
         passes="several",
         at=method.at,
         shows=method.shows,
+        family="noise",
     )
+
+
+PREFIXES["smooth-"] = smoothed
 
 
 def _samples(
