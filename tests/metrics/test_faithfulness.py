@@ -38,7 +38,7 @@ def close(found: Tensor, wanted: Tensor, atol: float = 1e-11) -> None:
 
 
 def told(metric: object) -> object:
-    """What the catalogue says of it."""
+    """What the registry says of it."""
     return METRICS[metric.__name__.replace("_", "-")]
 
 

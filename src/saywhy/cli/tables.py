@@ -200,6 +200,6 @@ def layers(
 
 
 def _toybox_scene() -> object:
-    from saywhy.toybox import scene
+    from saywhy.datasets.registry import READERS
 
-    return scene("test", 0, 384).image
+    return READERS.find("toybox").function("test", size=384)[0].open()
