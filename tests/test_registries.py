@@ -1,6 +1,10 @@
 """The registry itself: names, entry points, and packages that are broken."""
 
 import ast
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,3 +172,53 @@ def test_the_core_does_not_import_toybox_to_find_it() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
                 assert not (node.module or "").startswith("saywhy.toybox"), file
+
+
+FILES = {
+    "methods": (
+        "@method('own', title='Own', paper='nobody, 2020', equation='Σₖ Aₖ')\n"
+        "def own(activations, gradients): ..."
+    ),
+    "metrics": (
+        "@metric('own', title='Own', paper='ours', equation='M', better='lower', low=0.0, high=1.0, needs='maps')\n"
+        "def own(maps): ..."
+    ),
+    "targets": "@target('own', form='own', reading='of ones own')\ndef own(): ...",
+    "models": "@source('own', reading='of ones own')\ndef own(name, weights=None): ...",
+    "datasets": "@reader('own', form='own:COUNT', reading='of ones own')\ndef own(count): ...",
+    "tasks": "@task('own', title='Own', paper='ours', reading='of ones own')\ndef own(model, image): ...",
+}
+"""A file for each folder, less the line that imports the decorator."""
+
+ASKED = """
+from saywhy.datasets.registry import READERS as datasets
+from saywhy.methods import METHODS as methods
+from saywhy.metrics import METRICS as metrics
+from saywhy.models import SOURCES as models
+from saywhy.targets import TARGETS as targets
+from saywhy.tasks.registry import TASKS as tasks
+print([each.find("own").name for each in (methods, metrics, targets, models, datasets, tasks)])
+print([each.all()[-1].name for each in (methods, metrics, targets, models, datasets, tasks)])
+"""
+
+
+@pytest.mark.slow
+def test_a_file_of_the_folder_is_enough(tmp_path: Path) -> None:
+    """What is new needs no line in a list: its file is found."""
+    package = tmp_path / "saywhy"
+    left_out = shutil.ignore_patterns("__pycache__", "weights")
+    shutil.copytree(Path(saywhy.__file__).parent, package, ignore=left_out)
+    for folder, code in FILES.items():
+        decorator = code[1 : code.index("(")]
+        imports = f"from saywhy.{folder}.registry import {decorator}\n"
+        (package / folder / "zzz.py").write_text(imports + code, encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-c", ASKED],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == [str(["own"] * 6)] * 2

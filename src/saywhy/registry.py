@@ -7,7 +7,7 @@ decorators, and name the module in an entry point of the registry's group::
     [project.entry-points."saywhy.methods"]
     brightness = "their_package:brightness"
 
-Names of our own are in a plain table of modules (or their folder is imported), not in entry points. Entry points are
+Names of our own are found in their folder and in a plain table of modules, not by entry points. Entry points are
 written when a package is installed: a checkout that is newer than its installation, or is on the path without one,
 would not find its own default model. To read them takes time, too, so they are looked up only for a name that is not
 ours, and where all names are listed.
@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pkgutil import iter_modules
 from typing import Any, Generic, Protocol, TypeVar
 
 from saywhy.errors import SaywhyError, SaywhyWarning, first_line, nearest
@@ -48,6 +49,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         command: lists the names: ``"saywhy methods"``.
         of: the class of the values.
         modules: names of our own that are imported when they are asked for: which module registers each.
+        folder: a package whose other modules may register names of our own; it is looked through before other packages.
         elsewhere: names that are no values, and what to do instead.
 
     >>> from saywhy.methods.method import Method
@@ -67,11 +69,13 @@ class Registry(MutableMapping[str, T], Generic[T]):
         *,
         of: type[T],
         modules: Mapping[str, str] | None = None,
+        folder: str = "",
         elsewhere: Mapping[str, str] | None = None,
     ) -> None:
         self.kind, self.group, self.command = kind, group, command
         self._error, self._type = error, of
         self._modules, self._elsewhere = dict(modules or {}), dict(elsewhere or {})
+        self._folder = folder
         self._values: dict[str, T | None] = dict.fromkeys(self._modules)
 
     def register(self, value: T) -> None:
@@ -109,6 +113,8 @@ class Registry(MutableMapping[str, T], Generic[T]):
             SaywhyError: of the registry's kind: the package that has the name is broken.
         """
         if name not in self._values:
+            self._look_through_folder()
+        if name not in self._values:
             for entry in entry_points(group=self.group, name=name):
                 self._load(entry)
                 break
@@ -116,6 +122,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def load_entry_points(self) -> None:
         """Register what every installed package brings. A package that is broken is named in a warning."""
+        self._look_through_folder()
         for entry in entry_points(group=self.group):
             try:
                 self._load(entry)
@@ -130,6 +137,12 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def sort(self, key: Callable[[T], Any]) -> None:
         """Bring what is registered now into an order; what is registered later comes behind it."""
         self._values = {value.name: value for value in sorted(self.values(), key=key)}
+
+    def _look_through_folder(self) -> None:
+        """Import the modules of the folder, once; those that have something to register do so."""
+        folder, self._folder = self._folder, ""
+        for found in sorted(each.name for each in iter_modules(import_module(folder).__path__)) if folder else ():
+            import_module(f"{folder}.{found}")
 
     def _load(self, entry: EntryPoint) -> None:
         """Import an entry point; its module registers the name by a decorator, or it is a value itself."""

@@ -2,16 +2,11 @@
 
 import doctest
 import inspect
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import saywhy
 from oracles import ORACLES, RUN_ORACLES
 from saywhy.errors import MethodError, SaywhyWarning
 from saywhy.methods import METHODS, Method, all_methods, find_method, register
@@ -104,33 +99,6 @@ def test_the_order_is_that_of_the_decorators():
 
 def test_every_family_is_known():
     assert {method.family for method in METHODS.values()} < set(FAMILIES)
-
-
-def test_a_file_of_the_folder_is_enough(tmp_path):
-    """A new method needs no line in a list: its file is found."""
-    package = tmp_path / "saywhy"
-    shutil.copytree(Path(saywhy.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "weights"))
-    (package / "methods" / "brightness.py").write_text(BRIGHTNESS, encoding="utf-8")
-    code = "from saywhy.methods import METHODS\nprint(METHODS['brightness'].paper, list(METHODS)[-1])"
-    ran = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ran.stdout == "nobody, 2020 brightness\n"
-
-
-BRIGHTNESS = """
-from saywhy.methods.registry import method
-
-
-@method("brightness", title="Brightness", paper="nobody, 2020", equation="Σₖ Aₖ")
-def brightness(activations, gradients):
-    return activations.sum(1)
-"""
 
 
 def test_oracles_do_not_know_saywhy():

@@ -39,6 +39,7 @@ READERS: Registry[Reader] = Registry(
     InputError,
     "saywhy datasets",
     of=Reader,
+    folder="saywhy.datasets",
     modules={
         "voc": "saywhy.datasets.voc",
         "imagenet": "saywhy.datasets.imagenet",
@@ -48,7 +49,8 @@ READERS: Registry[Reader] = Registry(
     },
 )
 """Every kind of data set, in the order in which layouts are looked for. Packages add theirs with the entry point group
-``saywhy.datasets``. Ours are imported when they are asked for; the core does not import Toybox, it names it here."""
+``saywhy.datasets``. Ours are imported when they are asked for; the core does not import Toybox, it names it here. A new
+file of the folder needs no line here, unless its layout is to be looked for before another."""
 
 
 def reader(name: str, *, form: str, reading: str, splits: bool = True) -> Callable[[F], F]:

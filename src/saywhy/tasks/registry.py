@@ -42,9 +42,11 @@ TASKS: Registry[Task] = Registry(
     InputError,
     "saywhy tasks",
     of=Task,
+    folder="saywhy.tasks",
     modules={"vqa": "saywhy.tasks.vqa", "captioning": "saywhy.tasks.captioning"},
 )
-"""Every task. Packages add theirs with the entry point group ``saywhy.tasks``; ours are imported when asked for."""
+"""Every task. Packages add theirs with the entry point group ``saywhy.tasks``; ours are imported when
+asked for. A new folder of tasks needs no line here."""
 
 
 def task(name: str, *, title: str, paper: str, reading: str) -> Callable[[F], F]:
