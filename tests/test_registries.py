@@ -176,8 +176,7 @@ def test_the_core_does_not_import_toybox_to_find_it() -> None:
 
 FILES = {
     "methods": (
-        "@method('own', title='Own', paper='nobody, 2020', equation='Σₖ Aₖ')\n"
-        "def own(activations, gradients): ..."
+        "@method('own', title='Own', paper='nobody, 2020', equation='Σₖ Aₖ')\ndef own(activations, gradients): ..."
     ),
     "metrics": (
         "@metric('own', title='Own', paper='ours', equation='M', better='lower', low=0.0, high=1.0, needs='maps')\n"

@@ -16,24 +16,14 @@ ours, and where all names are listed.
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pkgutil import iter_modules
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from saywhy.errors import SaywhyError, SaywhyWarning, first_line, nearest
 
-
-class Registered(Protocol):
-    """What a registry holds: a function, with a name."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def function(self) -> Callable[..., Any]: ...
-
-
-T = TypeVar("T", bound=Registered)
+T = TypeVar("T")
+"""What a registry holds: it has a ``name``, and a ``function``, which may be imported when it is asked for."""
 
 
 class Registry(MutableMapping[str, T], Generic[T]):
@@ -84,10 +74,11 @@ class Registry(MutableMapping[str, T], Generic[T]):
         Raises:
             SaywhyError: of the registry's kind: the name is taken by another one.
         """
-        old = self._values.get(value.name)
+        name = _name(value)
+        old = self._values.get(name)
         if old is not None and old is not value and not _run_again(old, value):
-            raise self._error(f"there is a {self.kind} '{value.name}' already. Choose another name.")
-        self._values[value.name] = value
+            raise self._error(f"there is a {self.kind} '{name}' already. Choose another name.")
+        self._values[name] = value
 
     def find(self, name: str) -> T:
         """The value of this name; the entry points of other packages are looked at when the name is not ours.
@@ -136,7 +127,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def sort(self, key: Callable[[T], Any]) -> None:
         """Bring what is registered now into an order; what is registered later comes behind it."""
-        self._values = {value.name: value for value in sorted(self.values(), key=key)}
+        self._values = {_name(value): value for value in sorted(self.values(), key=key)}
 
     def _look_through_folder(self) -> None:
         """Import the modules of the folder, once; those that have something to register do so."""
@@ -144,7 +135,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         for found in sorted(each.name for each in iter_modules(import_module(folder).__path__)) if folder else ():
             import_module(f"{folder}.{found}")
 
-    def _load(self, entry: EntryPoint) -> None:
+    def _load(self, entry: Any) -> None:
         """Import an entry point; its module registers the name by a decorator, or it is a value itself."""
         theirs = f"the {self.kind} '{entry.name}' of another package ({entry.value})"
         try:
@@ -180,7 +171,11 @@ class Registry(MutableMapping[str, T], Generic[T]):
         return len(self._values)
 
 
-def _run_again(old: Registered, new: Registered) -> bool:
+def _name(value: Any) -> str:
+    return value.name
+
+
+def _run_again(old: Any, new: Any) -> bool:
     """Whether a cell of a notebook has been run once more, so that the same function is there anew."""
     before, after = old.function, new.function
     return (

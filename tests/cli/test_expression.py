@@ -78,7 +78,7 @@ NAMED = ["cat", "dog", "top", "7", "maillot, tank suit", "crane (bird)", "entrop
         ("counterfactual(cat)", -Class("cat")),
         ("list(cat, dog)", TargetList((Class("cat"), Class("dog")))),
         ("-entropy", -Uncertain("entropy")),
-        ("2 entropy - 0.5 cat", 2 * Uncertain("entropy") - 0.5 * Class("cat")),
+        ("2 entropy - 0.5 cat", 2.0 * Uncertain("entropy") - 0.5 * Class("cat")),
         ("entropy + crane (bird)", Uncertain("entropy") + Class("crane (bird)")),
         # What is a label is a label.
         ("top", Class("top")),
@@ -117,7 +117,7 @@ def test_targets_by_name_with_arguments_of_their_own() -> None:
         ("top(x)", "'x' is not a whole number: the target 'top' is written 'top K'"),
         ("entropy(3)", "'entropy' is written 'entropy': too many"),
         ("finer(cat, depth=3)", "'finer' has no 'depth'"),
-        ("finer(cat, alpha=x)", "alpha must be a number"),
+        ("finer(cat, alpha=x)", "'x' is not a number: the target 'finer' is written"),
         ("words(cat)", "'cat' is not a whole number"),
         ("per-sample()", "takes a class for every sample"),
         ("function(nothing.py:f)", "no file 'nothing.py'"),

@@ -126,7 +126,7 @@ def _value(target: NamedTarget, text: str, parameter: inspect.Parameter, known: 
         if kind in kinds or (kind is int and words):  # the index of a class
             with suppress(ValueError):
                 return kind(text)
-    if kinds in ((int,), (float,), (bool,)):
-        wanted = {int: "a whole number", float: "a number", bool: "true or false"}[kinds[0]]
+    if {*kinds} <= {int, float, bool}:
+        wanted = "a number" if float in kinds else "a whole number" if int in kinds else "true or false"
         raise TargetError(f"'{text}' is not {wanted}: the target '{target.name}' is written '{target.form}'.")
     return text
