@@ -16,7 +16,7 @@ from oracles import faithfulness as oracle
 from oracles.networks import TinyNetwork
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, MethodError
-from saywhy.metrics.catalogue import METRICS
+from saywhy.metrics import METRICS
 from saywhy.metrics.faithfulness import (
     Perturbations,
     average_drop,
@@ -38,7 +38,7 @@ def close(found: Tensor, wanted: Tensor, atol: float = 1e-11) -> None:
 
 
 def told(metric: object) -> object:
-    """What the catalogue says of it."""
+    """What the registry says of it."""
     return METRICS[metric.__name__.replace("_", "-")]
 
 

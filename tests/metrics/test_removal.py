@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from oracles import faithfulness as oracle
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError
-from saywhy.metrics import imputation
-from saywhy.metrics.catalogue import METRICS
+from saywhy.metrics import METRICS, imputation
 from saywhy.metrics.imputation import NOISE, imputed
 from saywhy.metrics.removal import (
     at_pixels,
