@@ -39,7 +39,7 @@ def by_loops(grid: np.ndarray, crop_box: tuple[float, ...], size: tuple[int, int
 
 
 @pytest.mark.parametrize(
-    "seen",
+    "crop_box",
     [(0.0, 0.0, 23.0, 17.0), (3.0, 0.0, 20.0, 17.0), (-4.0, -7.5, 27.0, 24.5), (2.25, 1.75, 30.0, 9.5)],
 )
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 7), (40, 31)])

@@ -305,7 +305,7 @@ class TestAugmented:
         for i in range(2):
             close(estimate(model, some_images()[i : i + 1]).epistemic, whole.epistemic[i : i + 1])
 
-    @pytest.mark.parametrize("view", [lambda x: x[..., 1:], lambda x: x[:1], lambda x: x.mean(1, keepdim=True)])
+    @pytest.mark.parametrize("augmentation", [lambda x: x[..., 1:], lambda x: x[:1], lambda x: x.mean(1, keepdim=True)])
     def test_a_view_keeps_the_shape(self, augmentation):
         with pytest.raises(InputError, match=r"keeps the images' shape \[2, 3, 12, 12\]"):
             estimate(with_augmentations(saywhy.load(network()), [augmentation]), some_images())

@@ -134,7 +134,7 @@ def test_of_probabilities_that_are_0_gradients_are_finite(part, apart):
 
 
 @pytest.mark.parametrize(
-    ("guesses", "said"),
+    ("samples", "said"),
     [
         (torch.tensor([[[0.5, 0.4]]]), r"sums from 0.9 to 0.9"),
         (torch.tensor([[[1.5, -0.5]]]), "negative"),
