@@ -16,31 +16,6 @@ torch.set_num_threads(1)
 REAL = Path(os.environ.get("SAYWHY_REAL") or Path(__file__).parents[1] / "shared" / "real")
 
 
-SLOW = (
-    "parity",
-    "real",
-    "training",
-    "research",
-    "test_captioner_recipe",
-    "test_classifier_recipe",
-    "test_ucam_recipe",
-    "test_vqa_recipe",
-    "test_shipped_speakers",
-    "test_talk_shares",
-)
-"""Folders and files (by how their names begin) that ask other packages, large networks or trainings: `make test`."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of such folders and files are slow."""
-    here = Path(__file__).parent
-    for item in items:
-        names = item.path.relative_to(here).parts if item.path.is_relative_to(here) else ()
-        if any(name.startswith(SLOW) for name in names):
-            item.add_marker(pytest.mark.slow)
-
-
 @pytest.fixture(scope="session")
 def real() -> Path:
     """The folder of real weights and images; tests that need it are skipped where it is absent."""

@@ -16,6 +16,8 @@ from saywhy.checks.check import CheckLimits, check
 from saywhy.metrics.measure import wilson
 from saywhy.toybox import scene
 
+pytestmark = pytest.mark.nightly
+
 GOOD: dict[str, float | None] = {
     "sound": 0.0,
     "faithful": 0.97,

@@ -16,6 +16,8 @@ from saywhy.toybox.language import TYPES, questions
 from saywhy.toybox.language.truth import mentions
 from saywhy.uncertainty.report import uncertainty_report
 
+pytestmark = pytest.mark.nightly
+
 SHIPPED = Path(str(files("saywhy.toybox"))) / "weights"
 SCENES = 60
 
