@@ -1,7 +1,7 @@
 """What all tests share: the folder of real weights and images, and networks of a few hundred weights."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,15 @@ from oracles.networks import TinyNetwork
 torch.set_num_threads(1)
 
 REAL = Path(os.environ.get("SAYWHY_REAL") or Path(__file__).parents[1] / "shared" / "real")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Commands that train set the number of threads of the whole process: the tests behind theirs would be ten times as
+    slow, and sums that are split between threads are the same to the rounding only.
+    """
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
