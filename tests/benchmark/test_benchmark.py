@@ -565,6 +565,7 @@ class TestGoingOn:
         assert "Give another folder" in str(said.value)
         assert (tmp_path / ROWS).read_text() == before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "line",
         [

@@ -51,6 +51,7 @@ def found(drawn):
     return {method: check(explanation, method=method) for method in explanation.methods}
 
 
+@pytest.mark.slow
 def test_a_map_of_the_evidence_is_trusted(found):
     (verdict,) = found["gradcam"].verdicts[0]
     assert verdict.trusted
@@ -73,6 +74,7 @@ def test_a_path_that_adds_up_is_tested_for_it(found):
     assert tests["adds up"].value >= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHEATS)
 @pytest.mark.parametrize("weights", [None, "random"])
 def test_what_looks_at_the_image_alone_is_not_trusted(cheats, drawn, name, weights):
@@ -81,6 +83,7 @@ def test_what_looks_at_the_image_alone_is_not_trusted(cheats, drawn, name, weigh
     assert not verdicts(explanation)[0][0].trusted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [None, "random"])
 def test_the_outline_of_the_thing_is_not_trusted_whatever_the_network(cheats, drawn, weights):
     thing = drawn.objects[0]
@@ -112,6 +115,7 @@ def test_every_sample_and_target_has_its_verdict(drawn):
             assert one.value == pytest.approx(other.value, abs=0.1, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_what_is_checked_stays_as_it_was(drawn):
     model = saywhy.load("toybox:classifier")
     before, digest = torch.get_rng_state(), model.digest()
@@ -125,6 +129,7 @@ def test_what_is_checked_stays_as_it_was(drawn):
     assert str(first) == str(second)  # nothing is random but by the seed
 
 
+@pytest.mark.slow
 def test_questions_are_checked_too():
     drawn = scene("talk-test", 5)
     model = saywhy.load("toybox:vqa")

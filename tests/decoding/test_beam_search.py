@@ -207,6 +207,7 @@ class TestWidth:
 
 
 class TestBatch:
+    @pytest.mark.slow
     @few
     @given(
         kind=st.one_of(kinds, tied_kinds),

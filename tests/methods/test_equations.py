@@ -77,6 +77,7 @@ def test_method_is_its_equation(name, variant, space, channels):
         assert_equal_up_to(found, by_the_equation(name, A, G, **variant), 1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 @pytest.mark.parametrize(("name", "variant"), CASES, ids=IDS)
 def test_method_is_its_equation_in_single_precision(name, variant, space):

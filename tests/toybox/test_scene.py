@@ -65,6 +65,7 @@ def test_the_global_generators_are_left_alone() -> None:
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
+@pytest.mark.slow
 def test_images_are_rgb_bytes(scenes: list[Scene]) -> None:
     for drawn in scenes:
         assert drawn.image.shape == (128, 128, 3)

@@ -10,8 +10,6 @@ from saywhy.toybox import scene
 from saywhy.toybox.language import ANSWERS, TYPES, annotations, questions
 from saywhy.toybox.recipes.language_tensors import Talk, talk
 
-pytestmark = pytest.mark.nightly
-
 
 @pytest.fixture(scope="module", params=["talk-val", "ambiguous-val"])
 def split(request) -> str:

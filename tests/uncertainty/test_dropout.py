@@ -535,6 +535,7 @@ class TestAnswerers:
         assert said.variance.shape == (3, 1)
         close(said.attention.sum((2, 3)), torch.ones(said.attention.shape[:2], dtype=torch.float64))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("batch", [2, 4, 6])
     @torch.no_grad()
     def test_however_many_samples_and_draws_there_are(self, asked, batch):
