@@ -180,6 +180,7 @@ def test_the_rule_is_that_every_test_passes():
     assert str(Verdict((passed, skipped))) == "This map can be trusted, because it is True."
 
 
+@pytest.mark.slow
 def test_limits_can_be_set(drawn):
     explanation = saywhy.explain("toybox:classifier", drawn.image)
     assert not check(explanation, limits=CheckLimits(forgets=0.0)).trusted.item()

@@ -199,6 +199,7 @@ class TestProbe:
         assert float(times.min()) > 100
         assert float(times.max()) < 200
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("fill", ["zero", "mean"])
     @pytest.mark.parametrize(
         ("space", "cells"), [((10, 8), (5, 4)), ((10, 8), (3, 3)), ((24,), (7,)), ((4, 6, 5), (2, 3, 2))]
@@ -460,6 +461,7 @@ class TestOcclusionCorrelation:
         for other in (worth.exp(), worth**3, 1e-3 * worth - 4):
             assert float(occlusion_correlation(other, runner, **told)) == pytest.approx(1, abs=1e-3)
 
+    @pytest.mark.slow
     @few
     @given(seed=seeds, net=st.integers(0, 9))
     def test_only_the_order_of_the_cells_counts(self, seed, net):

@@ -87,6 +87,7 @@ def test_resize_and_crop_are_measured(width: int, height: int) -> None:
     assert_near(found, wanted)
 
 
+@pytest.mark.slow
 @given(width=sides, height=sides)
 @settings(max_examples=25, deadline=None)
 def test_squashing_is_measured(width: int, height: int) -> None:

@@ -118,6 +118,7 @@ def test_labels_are_the_kinds_that_are_seen(scenes: list[Scene]) -> None:
         assert named == {thing.kind for thing in drawn.objects} - set(UNSEEN_KINDS)
 
 
+@pytest.mark.slow
 def test_a_mask_covers_what_is_drawn() -> None:
     """The mean colour under a mask is near the named one for things that are all of one colour."""
     for index in range(200):

@@ -49,6 +49,7 @@ def test_drawing_does_not_lose_a_kind() -> None:
     assert min(seen[kind] for kind in KINDS) > 0.6 * mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", sorted(SPLITS))
 def test_unseen_kinds_are_in_their_split_only(split: str) -> None:
     strangers = [any(kind in UNSEEN_KINDS for kind in kinds) for _, kinds in thrown(split, 1000)]

@@ -192,6 +192,7 @@ class TestTogether:
 
 
 class TestCompany:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", KINDS)
     @few
     @given(seed=seeds)
@@ -547,6 +548,7 @@ class TestAnswerers:
                 one_by_one(asked, features, questions, num_samples=num_samples),
             )
 
+    @pytest.mark.slow
     @torch.no_grad()
     def test_a_sample_is_the_same_alone(self, asked):
         whole = MCDropout(asked, DRAWS)(self.features(), QUESTIONS).sample_logits

@@ -132,6 +132,7 @@ class TestCertain:
         assert e.methods == ("gradcam", "certainty-cam", "ucam")
         assert e.maps.shape == (1, 1, 6, 6)
 
+    @pytest.mark.slow
     def test_they_can_be_shown_and_kept(self, asked, tmp_path):
         e = certainty_maps(*asked)
         for name in ("four.html", "four.png"):
