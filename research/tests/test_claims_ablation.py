@@ -10,6 +10,8 @@ from research.claims.ablation import LAYERS, VARIANTS, WHOLE, by_rule, measured,
 from research.claims.section import zeros_allowed
 from research.tests.planted import planted, study
 
+pytestmark = pytest.mark.nightly
+
 QUIET = Progress(disable=True)
 PLANTED = ("blocks", "stem")
 

@@ -8,6 +8,8 @@ from research.claims.class_discrimination import MASK, METHODS, ToldApart, measu
 from research.tests.planted import planted, study
 from saywhy.errors import InputError
 
+pytestmark = pytest.mark.nightly
+
 QUIET = Progress(disable=True)
 
 

@@ -10,6 +10,8 @@ from research.claims.diverse_captions import SWEPT, DecoderResults, chosen, meas
 from research.claims.maps import Kept
 from research.claims.parallel import side_by_side
 
+pytestmark = pytest.mark.nightly
+
 QUIET = Progress(disable=True)
 
 

@@ -1,5 +1,6 @@
 """Localisation: networks that were built to see squares, whose boxes are known."""
 
+import pytest
 import torch
 from rich.progress import Progress
 
@@ -8,6 +9,8 @@ from research.claims.localization import Localized, maps_of, measured, report
 from research.claims.section import zeros_allowed
 from research.tests.planted import Squares, planted, study
 from saywhy.metrics.boxes import found_boxes
+
+pytestmark = pytest.mark.nightly
 
 QUIET = Progress(disable=True)
 

@@ -10,6 +10,8 @@ from research.claims.section import zeros_allowed
 from research.tests.planted import Squares, planted, study
 from saywhy.errors import InputError
 
+pytestmark = pytest.mark.nightly
+
 QUIET = Progress(disable=True)
 
 

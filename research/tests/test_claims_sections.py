@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from research.claims import ablation, class_discrimination, faithfulness, localization, pointing
 from research.tests.planted import planted, study
 
+pytestmark = pytest.mark.nightly
+
 
 def printed(module: object, *arguments: str) -> str:
     """What the command of a module prints."""

@@ -11,6 +11,8 @@ from saywhy.engine import tree
 from saywhy.engine.layers import find_layer
 from saywhy.engine.trace import Candidate
 
+pytestmark = pytest.mark.nightly
+
 EVERY = {a.key: a for make in SOURCES.values() for a in make()}
 
 ACROSS = [key for key in SAMPLE if key.endswith(("test_vit@128x256", "test_resnet@128x256"))] + [

@@ -136,6 +136,7 @@ class TestTheTable:
             assert (cell.low, cell.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
             assert cell.low < cell.mean < cell.high
 
+    @pytest.mark.slow
     def test_against_measure(self):
         """The same numbers that measure gives, baselines included, of one image after the other, each with its seed."""
         net, data = model(), Drawn(3)
@@ -576,6 +577,7 @@ class TestGoingOn:
         assert "Give another folder" in str(said.value)
         assert (tmp_path / ROWS).read_text() == before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "line",
         [

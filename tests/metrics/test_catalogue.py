@@ -214,6 +214,7 @@ def test_values_of_random_maps_lie_in_the_range(name, seed, rectified, grid):
     assert bool(((found >= METRICS[name].low) & (found <= METRICS[name].high)).all()), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in METRICS if METRICS[n].needs == "method" and n != "completeness-error"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("method", ["gradcam", "saliency"])
@@ -261,6 +262,7 @@ def of_a_number(factor: float, offset: float = 0.0) -> EvaluationContext:
     return EvaluationContext(explanation, "gradcam", "features", judged.masks, judged.boxes, probes=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in METRICS if METRICS[n].needs != "method"])
 def test_of_what_is_no_probability_the_range_is_what_is_declared(name):
     metric, maps = METRICS[name], asked_of(0).maps

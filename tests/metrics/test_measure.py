@@ -377,6 +377,7 @@ class TestMistakes:
 
 
 class TestWhatIsLeft:
+    @pytest.mark.slow
     def test_nothing(self, images):
         net = TinyNetwork.build(dtype=torch.float64).train()
         net.stem.eval()

@@ -175,6 +175,7 @@ class TestEvery:
         ]
         close(metric(maps, judged.runner()), torch.cat(alone, 1))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [1, 2, 3, 100])
     def test_how_many_are_run_together_does_not_matter(self, metric, size):
         judged = Judged.build()
