@@ -120,7 +120,7 @@ def _is_zero(bound: Any) -> bool:
 
 
 def _masks(node: Node) -> bool:
-    """Whether a node keeps some elements and drops the others by a mask from another function, as ``x * (x > 0)`` does."""
+    """Whether a node drops elements by a mask from another function, as ``x * (x > 0)`` does."""
     if kind(node) in _MASKS:
         return True
     if kind(node) != "Mul":
