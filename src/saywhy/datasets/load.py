@@ -1,4 +1,4 @@
-"""Open a data set by name: the layout of a path is found out."""
+"""Open a data set by name or path; the layout of a path is detected."""
 
 import os
 from pathlib import Path
@@ -14,17 +14,17 @@ LAYOUTS = {
     "folder:PATH": "a folder of images with a .csv or .json of boxes, or with a sub-folder for every label",
     "toybox:SPLIT": "drawn scenes of a split of Toybox, e.g. toybox:test",
 }
-"""How a data set is named to `open_dataset`, and what is looked for there."""
+"""The forms of a data set's name for `open_dataset`, and the layout that each expects."""
 
 
 def open_dataset(spec: "str | os.PathLike[str]") -> Dataset:
-    """The data set of a name: ``kind:PATH``, ``kind:PATH:split``, ``toybox:SPLIT``, or a path.
+    """Open the data set of a name: ``kind:PATH``, ``kind:PATH:split``, ``toybox:SPLIT``, or a path.
 
-    The layout of a bare path is found out; a split may follow it, too. What follows the last colon is the split, unless
-    there is a file or folder of the whole name.
+    The layout of a bare path is detected; a split may follow it, too. The text after the last colon is the split,
+    unless a file or folder has the whole name.
 
     Raises:
-        InputError: there is no such path, its layout is none of the known ones, or something in it is missing.
+        InputError: there is no such path, its layout is unknown, or a part of it is missing.
 
     >>> open_dataset("toybox:val")[3].labels
     ('lamp', 'bird', 'key')
@@ -37,16 +37,16 @@ def open_dataset(spec: "str | os.PathLike[str]") -> Dataset:
     if colon and kind == "toybox":
         return ToyboxDataset(rest)
     if colon and kind in readers and not Path(text).exists():
-        return _opened(kind, rest)
+        return _open(kind, rest)
     path, _ = _path_and_split(text)
     found = next((each for each, reader in readers.items() if reader.looks_like(path)), None)
     if found is None:
-        raise InputError(f"'{path}' has none of the layouts that are known. {_known()}")
-    return _opened(found, text)
+        raise InputError(f"'{path}' has none of the known layouts. {_known()}")
+    return _open(found, text)
 
 
 def _readers() -> dict[str, Any]:
-    """The readers of files by their kinds, in the order in which their layouts are looked for."""
+    """Return the readers by kind, in the order in which their layouts are tried."""
     from saywhy.datasets.boxed_folder import BoxedFolder
     from saywhy.datasets.coco import CocoBoxes
     from saywhy.datasets.imagenet import ImageNet
@@ -55,8 +55,8 @@ def _readers() -> dict[str, Any]:
     return {"voc": VOC, "imagenet": ImageNet, "coco": CocoBoxes, "folder": BoxedFolder}
 
 
-def _opened(kind: str, text: str) -> Dataset:
-    """The data set of a kind at "PATH" or "PATH:split"."""
+def _open(kind: str, text: str) -> Dataset:
+    """Open the data set of a kind at "PATH" or "PATH:split"."""
     path, split = _path_and_split(text)
     if kind == "folder" and split is not None:
         raise InputError(f"'{text}': a folder of images has no splits, got '{split}'. Give the folder alone.")
@@ -65,7 +65,7 @@ def _opened(kind: str, text: str) -> Dataset:
 
 
 def _path_and_split(text: str) -> tuple[Path, str | None]:
-    """A path that there is, and what comes after it."""
+    """Return an existing path, and the split after it."""
     whole = Path(text).expanduser()
     if text and whole.exists():
         return whole, None
@@ -76,5 +76,5 @@ def _path_and_split(text: str) -> tuple[Path, str | None]:
 
 
 def _known() -> str:
-    """The layouts, for messages."""
-    return "Known are: " + "; ".join(f"{form} ({what})" for form, what in LAYOUTS.items()) + "."
+    """Return the known layouts, for messages."""
+    return "Known layouts: " + "; ".join(f"{form} ({what})" for form, what in LAYOUTS.items()) + "."
