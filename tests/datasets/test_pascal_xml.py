@@ -1,4 +1,4 @@
-"""Annotations in XML: the form of VOC and ILSVRC is read, and what is wrong or dangerous is refused."""
+"""Annotations in XML: the format of VOC and ILSVRC is read, and wrong or dangerous files are refused."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_the_published_form(tmp_path: Path):
 
 
 @pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>"])
-def test_a_size_need_not_be_said(tmp_path: Path, size: str):
+def test_the_size_may_be_missing(tmp_path: Path, size: str):
     assert read_annotation(written(tmp_path, size), 1) == ImageAnnotation(None, ())
 
 
@@ -65,7 +65,7 @@ def test_encodings(tmp_path: Path, encoding: str):
         ("&nbsp;", ("is no XML that can be read", "entity")),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, parts: str, words: tuple[str, ...]):
+def test_errors_are_reported(tmp_path: Path, parts: str, words: tuple[str, ...]):
     with pytest.raises(InputError) as caught:
         read_annotation(written(tmp_path, parts), 1)
     for word in ("a.xml", *words):

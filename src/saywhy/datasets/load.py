@@ -9,13 +9,13 @@ from saywhy.errors import InputError
 
 
 def open_dataset(spec: "str | os.PathLike[str]") -> Dataset:
-    """The data set of a name: ``kind:PATH``, ``kind:PATH:split``, ``toybox:SPLIT``, or a path.
+    """Open the data set of a name: ``kind:PATH``, ``kind:PATH:split``, ``toybox:SPLIT``, or a path.
 
-    The layout of a bare path is found out; a split may follow it, too. What follows the last colon is the split, unless
-    there is a file or folder of the whole name.
+    The layout of a bare path is detected; a split may follow it, too. The text after the last colon is the split,
+    unless a file or folder has the whole name.
 
     Raises:
-        InputError: there is no such path, its layout is none of the known ones, or something in it is missing.
+        InputError: there is no such path, its layout is unknown, or a part of it is missing.
 
     >>> open_dataset("toybox:val")[3].labels
     ('lamp', 'bird', 'key')
@@ -26,24 +26,24 @@ def open_dataset(spec: "str | os.PathLike[str]") -> Dataset:
     if reader is not None and reader.looks_like is None:
         return reader.function(rest)
     if reader is not None and not Path(text).exists():
-        return _opened(reader, rest)
+        return _open(reader, rest)
     path, _ = _path_and_split(text)
     found = _layout_of(path)
     if found is None:  # perhaps a package knows it
         READERS.load_entry_points()
         found = _layout_of(path)
     if found is None:
-        raise InputError(f"'{path}' has none of the layouts that are known. {_known()}")
-    return _opened(found, text)
+        raise InputError(f"'{path}' has none of the known layouts. {_known()}")
+    return _open(found, text)
 
 
 def _layout_of(path: Path) -> Reader | None:
-    """The first kind that a path looks like."""
+    """Return the first kind whose layout the path has, or None."""
     return next((each for each in READERS.values() if each.looks_like is not None and each.looks_like(path)), None)
 
 
-def _opened(reader: Reader, text: str) -> Dataset:
-    """The data set of a kind at "PATH" or "PATH:split"."""
+def _open(reader: Reader, text: str) -> Dataset:
+    """Open the data set of a kind at "PATH" or "PATH:split"."""
     path, split = _path_and_split(text)
     if split is not None and not reader.splits:
         raise InputError(
@@ -64,5 +64,5 @@ def _path_and_split(text: str) -> tuple[Path, str | None]:
 
 
 def _known() -> str:
-    """The layouts, for messages."""
-    return "Known are: " + "; ".join(f"{each.form} ({each.reading})" for each in READERS.values()) + "."
+    """Return the known layouts, for messages."""
+    return "Known layouts: " + "; ".join(f"{each.form} ({each.reading})" for each in READERS.values()) + "."
