@@ -31,18 +31,18 @@ from research.claims.decoders import (
     SHIPPED_APART,
     SIBLINGS,
     TEMPERATURE,
+    DecodedCaptions,
     Decoder,
-    Spoken,
+    decode,
     decoders,
     diverse,
-    said,
     shipped,
     siblings,
 )
-from research.claims.language_networks import Speaker, captioner
-from research.claims.maps import Kept, judged
-from research.claims.measure import Estimate, Measured, apart, difference, estimate, table
-from research.claims.parallel import WORKERS, side_by_side
+from research.claims.language_networks import SeededModel, captioner
+from research.claims.maps import Measurements, verdict_row
+from research.claims.measure import Estimate, Measured, difference, estimate, table, unpaired_difference
+from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run, scaled, zeros_allowed
 from saywhy.metrics.diversity import bleu, distinct, map_distance, repeated, similarity
 from saywhy.tasks.captioning.caption import explain_captions
@@ -106,15 +106,15 @@ def scenes_of(split: str, objects: int, first: int, number: int) -> list[Scene]:
 
 
 @torch.no_grad()
-def seen(speaker: Speaker, scenes: list[Scene]) -> Tensor:
+def trunk_features(captioner_network: SeededModel, scenes: list[Scene]) -> Tensor:
     """What a network sees of scenes."""
     images = torch.stack([torch.from_numpy(one.image).permute(2, 0, 1) for one in scenes])
-    trunk = speaker.model.module.trunk
+    trunk = captioner_network.model.module.trunk
     parts = [trunk(normalised(part.float() / 255)) for part in images.split(50)]  # type: ignore[operator]
     return torch.cat(parts)
 
 
-def moved(found: Estimate, by: float) -> Estimate:
+def shifted(found: Estimate, by: float) -> Estimate:
     """The estimate of a difference, so much higher."""
     return replace(found, value=found.value + by, low=found.low + by, high=found.high + by)
 
@@ -124,15 +124,15 @@ def best_of(texts: list[str], people: list[str], k: int) -> float:
     return max(bleu(text, people) for text in texts[:k])
 
 
-def chosen(seed: int, share: float) -> dict[str, float]:
+def choose_penalties(seed: int, share: float) -> dict[str, float]:
     """The strengths whose best of six sentences is nearest to what people say, on scenes that are not measured."""
-    speaker = _speaker(seed)
+    captioner_network = _captioner(seed)
     scenes = scenes_of("talk-val", max(THINGS), 10_000 * (seed + 1), scaled(CHOSEN_ON, share))
-    features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
+    features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
     people = [[one.text for one in captions(drawn)] for drawn in scenes]
 
     def quality(decoder: Decoder) -> float:
-        told = said(speaker.model, features, decoder, numbers)
+        told = decode(captioner_network.model, features, decoder, numbers)
         return sum(best_of(one.texts, theirs, BEAMS) for one, theirs in zip(told, people, strict=True))
 
     return {
@@ -143,49 +143,49 @@ def chosen(seed: int, share: float) -> dict[str, float]:
 
 
 @zeros_allowed()
-def measured(seed: int, objects: int, diversity_penalties: dict[str, float], share: float) -> Kept:
+def measure_decoders(seed: int, objects: int, diversity_penalties: dict[str, float], share: float) -> Measurements:
     """What every decoder says of scenes of so many things; where there are most, also maps of what is said."""
-    speaker, kept = _speaker(seed), Kept()
-    scenes = _tested(seed, objects, share)
+    captioner_network, kept = _captioner(seed), Measurements()
+    scenes = _test_scenes(seed, objects, share)
     looked_at = scaled(LOOKED_AT, share) if objects == max(THINGS) else 0
-    features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
-    for who, decoder in decoders(diversity_penalties, speaker.seed).items():
-        told = said(speaker.model, features, decoder, numbers)
+    features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
+    for who, decoder in decoders(diversity_penalties, captioner_network.seed).items():
+        told = decode(captioner_network.model, features, decoder, numbers)
         for number, (drawn, of_one) in enumerate(zip(scenes, told, strict=True)):
             _measure(kept, who, drawn, of_one, seed)
             if number < looked_at and who in MAPPED:
-                kept.keep("maps apart", who, _apart(speaker, drawn, of_one.texts), (seed, drawn.index))
+                kept.add("maps apart", who, _apart(captioner_network, drawn, of_one.texts), (seed, drawn.index))
     return kept
 
 
-def swept(seed: int, share: float) -> Kept:
+def sweep_penalties(seed: int, share: float) -> Measurements:
     """What diverse beam search says at several strengths."""
-    speaker, kept = _speaker(seed), Kept()
-    scenes = _tested(seed, max(THINGS), share)
-    features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
+    captioner_network, kept = _captioner(seed), Measurements()
+    scenes = _test_scenes(seed, max(THINGS), share)
+    features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
     asked = {f"strength {diversity_penalty:g}": diverse(BEAMS, diversity_penalty) for diversity_penalty in SWEPT}
     asked |= {f"--strength {diversity_penalty:g}": shipped(3, diversity_penalty) for diversity_penalty in OFFERED}
     for who, decoder in asked.items():
-        told = said(speaker.model, features, decoder, numbers)
+        told = decode(captioner_network.model, features, decoder, numbers)
         for drawn, of_one in zip(scenes, told, strict=True):
             _measure(kept, who, drawn, of_one, seed)
     return kept
 
 
-def _speaker(seed: int) -> Speaker:
+def _captioner(seed: int) -> SeededModel:
     return captioner(seed, Progress(disable=True), shared=True)
 
 
-def _trained(seed: int) -> None:
+def _train_captioner(seed: int) -> None:
     """Train it, unless it was."""
-    _speaker(seed)
+    _captioner(seed)
 
 
-def _tested(seed: int, objects: int, share: float) -> list[Scene]:
+def _test_scenes(seed: int, objects: int, share: float) -> list[Scene]:
     return scenes_of("talk-test", objects, 10_000 * (seed + 1), scaled(EACH, share))
 
 
-def _measure(kept: Kept, who: str, drawn: Scene, told: Spoken, seed: int) -> None:
+def _measure(measurements: Measurements, who: str, drawn: Scene, told: DecodedCaptions, seed: int) -> None:
     people, texts, place = [one.text for one in captions(drawn)], told.texts, (seed, drawn.index)
     objects = len(drawn.objects)
     found = {f"distinct-{n}": distinct([texts], n) for n in (1, 2, 3, 4)}
@@ -196,15 +196,15 @@ def _measure(kept: Kept, who: str, drawn: Scene, told: Spoken, seed: int) -> Non
     found["named"] = len({i for one in spoken if one.right for i in one.objects}) / objects
     found["likely"] = told.totals[0]
     for what, value in found.items():
-        kept.keep(what, who, value, place)
-        kept.keep(f"{what} of {objects}", who, value, place)
+        measurements.add(what, who, value, place)
+        measurements.add(f"{what} of {objects}", who, value, place)
     for what in ("true", f"true of {objects}"):
-        kept.keep(what, who, (sum(one.right for one in spoken), len(spoken)), place)
+        measurements.add(what, who, (sum(one.right for one in spoken), len(spoken)), place)
 
 
-def _apart(speaker: Speaker, drawn: Scene, texts: list[str]) -> float:
+def _apart(captioner_network: SeededModel, drawn: Scene, texts: list[str]) -> float:
     """How much the maps of sentences differ."""
-    found = explain_captions(speaker.model, Image.fromarray(drawn.image), texts).explanation
+    found = explain_captions(captioner_network.model, Image.fromarray(drawn.image), texts).explanation
     numbers = [found.targets[0].index(text) for text in texts]  # what is said twice has one map, and counts twice
     return float(map_distance(found.maps[:, numbers]))
 
@@ -217,14 +217,20 @@ class DecoderResults:
         kept: every measure.
     """
 
-    kept: Kept
+    measurements: Measurements
 
     def report(self) -> str:
         """The tables."""
         return "\n\n".join([self._varied(), self._good(), self._complex(), self._swept(), self._verdicts()])
 
     def _row(self, who: str, *what: str) -> list[object]:
-        return [who, *(estimate(self.kept.of(one, who)) if (one, who) in self.kept.values else "" for one in what)]
+        return [
+            who,
+            *(
+                estimate(self.measurements.of(one, who)) if (one, who) in self.measurements.values else ""
+                for one in what
+            ),
+        ]
 
     def _varied(self) -> str:
         grams = [f"distinct-{n}" for n in (1, 2, 3, 4)]
@@ -245,7 +251,14 @@ class DecoderResults:
 
     def _complex(self) -> str:
         rows = [
-            [who, *(estimate(self.kept.of(f"{what} of {n}", who)) for what in ("oracle@6", "named") for n in THINGS)]
+            [
+                who,
+                *(
+                    estimate(self.measurements.of(f"{what} of {n}", who))
+                    for what in ("oracle@6", "named")
+                    for n in THINGS
+                ),
+            ]
             for who in EVERYBODY
         ]
         headings = [f"{what}, {n} things" for what in ("oracle@6", "named") for n in THINGS]
@@ -263,7 +276,7 @@ class DecoderResults:
         return head
 
     def _verdicts(self) -> str:
-        claim = self.kept.claim
+        claim = self.measurements.claim
         rows = [
             *(claim(f"More different 4-grams than {who}", "distinct-4", DIVERSE, who) for who in (BEAM, SIBLINGS)),
             claim(
@@ -276,9 +289,11 @@ class DecoderResults:
             claim("The first is better too: oracle@1 higher than beam search", "oracle@1", DIVERSE, BEAM),
             claim("… and likelier", "likely", DIVERSE, BEAM),
             *(claim(f"More of the things are named than by {who}", "named", DIVERSE, who) for who in OTHERS),
-            judged(
+            verdict_row(
                 f"What is said is as true: at most {LESS_TRUE:.0%} less than of beam search (difference, plus that)",
-                moved(difference(self.kept.of("true", DIVERSE), self.kept.of("true", BEAM)), LESS_TRUE),
+                shifted(
+                    difference(self.measurements.of("true", DIVERSE), self.measurements.of("true", BEAM)), LESS_TRUE
+                ),
             ),
             self._gain("oracle@6"),
             self._gain("named"),
@@ -300,9 +315,11 @@ class DecoderResults:
         """Whether the gain over beam search is larger with four things than with two."""
         gains = []
         for objects in (max(THINGS), min(THINGS)):
-            ours, theirs = (self.kept.of(f"{what} of {objects}", who) for who in (DIVERSE, BEAM))
+            ours, theirs = (self.measurements.of(f"{what} of {objects}", who) for who in (DIVERSE, BEAM))
             gains.append(Measured(ours.values - theirs.values, ours.scenes))
-        return judged(f"The gain in {what} over beam search grows with the things that there are", apart(*gains))
+        return verdict_row(
+            f"The gain in {what} over beam search grows with the things that there are", unpaired_difference(*gains)
+        )
 
 
 HEAD = """# What the paper of Diverse Beam Search claims, in Toybox
@@ -328,20 +345,20 @@ stand here for comparison and are no target. That people prefer the list is not 
 
 def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: int = WORKERS) -> str:
     """Measure, and tell it as a page in Markdown."""
-    begin, kept = perf_counter(), Kept()
-    side_by_side(_trained, [(seed,) for seed in range(1, seeds)], "training networks", progress, workers)
+    begin, kept = perf_counter(), Measurements()
+    run_jobs(_train_captioner, [(seed,) for seed in range(1, seeds)], "training networks", progress, workers)
     trained = perf_counter() - begin
-    diversity_penalties = side_by_side(
-        chosen, [(seed, share) for seed in range(seeds)], "choosing strengths", progress, workers
+    diversity_penalties = run_jobs(
+        choose_penalties, [(seed, share) for seed in range(seeds)], "choosing strengths", progress, workers
     )
     jobs = [
         (seed, objects, diversity_penalties[seed], share)
         for seed in range(seeds)
         for objects in sorted(THINGS, reverse=True)
     ]
-    for part in side_by_side(measured, jobs, "captions", progress, workers):
+    for part in run_jobs(measure_decoders, jobs, "captions", progress, workers):
         kept.join(part)
-    for part in side_by_side(swept, [(seed, share) for seed in range(seeds)], "strengths", progress, workers):
+    for part in run_jobs(sweep_penalties, [(seed, share) for seed in range(seeds)], "strengths", progress, workers):
         kept.join(part)
     head = HEAD.format(
         share="" if share == 1 else f" --share {share}",

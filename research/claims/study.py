@@ -147,11 +147,11 @@ def named_study(model: str, data: str, held_out: str | None = None, weights: Pat
     return Study((network,), opened, open_dataset(held_out) if held_out else None, TOLERANCE)
 
 
-def able(network: Classifier, image: Image.Image, methods: Sequence[str]) -> list[str]:
+def supported_methods(network: Classifier, image: Image.Image, methods: Sequence[str]) -> list[str]:
     """Those of the methods that can explain the network: CAM, for one, cannot explain every one.
 
     >>> network = Classifier(0, saywhy.load("toybox:classifier", "random"))
-    >>> able(network, Image.new("RGB", (128, 128)), ["gradcam", "cam", "attention-rollout"])
+    >>> supported_methods(network, Image.new("RGB", (128, 128)), ["gradcam", "cam", "attention-rollout"])
     ['gradcam', 'cam']
     """
 

@@ -42,7 +42,7 @@ from saywhy.statistics import wilson
 from saywhy.toybox import Scene, scene
 
 SCENES = 40
-HONEST = (
+METHODS_TESTED = (
     "gradcam",
     "gradcam++",
     "layercam",
@@ -58,11 +58,11 @@ HONEST = (
 SHALLOW = "stem"
 """A layer at which Grad-CAM is known to be bad: the first one."""
 
-MAPS = (*HONEST, f"gradcam at {SHALLOW}")
-CHEATS = ("cheat-edges", "cheat-centre", "cheat-outline")
+MAPS = (*METHODS_TESTED, f"gradcam at {SHALLOW}")
+CONTROLS = ("cheat-edges", "cheat-centre", "cheat-outline")
 
 EVERYBODY = (
-    *(("trained", name) for name in (*MAPS, *CHEATS)),
+    *(("trained", name) for name in (*MAPS, *CONTROLS)),
     ("untrained", "gradcam"),
     ("untrained", "cheat-outline"),
 )
@@ -118,7 +118,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Done:
+class SceneResult:
     """Everybody's rows of a scene, and how long they took."""
 
     scene: int
@@ -147,7 +147,7 @@ def _null(make: Callable[[Tensor, Tensor], Tensor]) -> Callable[[ModelRunner], T
 
 
 @contextmanager
-def cheats() -> Iterator[None]:
+def controls() -> Iterator[None]:
     """Within the block there are methods that look at the image, or at the truth, and never at the network."""
     made: dict[str, Callable[[ModelRunner], Tensor]] = {
         "cheat-edges": _null(edge_detector_baseline),
@@ -170,7 +170,7 @@ def untrained() -> saywhy.Model:
         return saywhy.load("toybox:classifier", "random")
 
 
-def asked(model: saywhy.Model, drawn: Scene) -> str | None:
+def most_certain_kind(model: saywhy.Model, drawn: Scene) -> str | None:
     """The kind of thing there that the network is surest of, if it is sure of any."""
     found = saywhy.explain(model, drawn.image, sorted({thing.kind for thing in drawn.objects}), "eigencam")
     assert found.probabilities is not None
@@ -178,11 +178,11 @@ def asked(model: saywhy.Model, drawn: Scene) -> str | None:
     return found.targets[0][surest] if float(found.probabilities[0, surest]) > 0.5 else None
 
 
-def certain(split: str, model: saywhy.Model) -> Iterator[tuple[Scene, str]]:
+def confident_scenes(split: str, model: saywhy.Model) -> Iterator[tuple[Scene, str]]:
     """All scenes in which the network is sure of a thing, and the kind of that."""
     for index in count():
         drawn = scene(split, index)
-        kind = asked(model, drawn)
+        kind = most_certain_kind(model, drawn)
         if kind is not None:
             yield drawn, kind
 
@@ -199,7 +199,7 @@ def rows(network: str, model: saywhy.Model, methods: Sequence[str], drawn: Scene
     return found
 
 
-class _Bare(ast.NodeTransformer):
+class _WithoutDocstrings(ast.NodeTransformer):
     """Leaves out what changes nothing that is measured: docstrings (comments are not in the tree)."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
@@ -211,7 +211,7 @@ def code(package: Path) -> str:
     digest = sha256()
     for file in sorted({file for pattern in SOURCES for file in package.glob(pattern) if file.is_file()}):
         text = file.read_bytes()
-        digest.update(ast.dump(_Bare().visit(ast.parse(text))).encode() if file.suffix == ".py" else text)
+        digest.update(ast.dump(_WithoutDocstrings().visit(ast.parse(text))).encode() if file.suffix == ".py" else text)
     return digest.hexdigest()[:16]
 
 
@@ -227,7 +227,7 @@ def settings(split: str) -> dict[str, str | int]:
     }
 
 
-def kept(file: Path, of: dict[str, Any]) -> dict[int, Done]:
+def stored(file: Path, of: dict[str, Any]) -> dict[int, SceneResult]:
     """What was measured before, with these settings and of everybody, by scene."""
     if not file.exists():
         return {}
@@ -241,33 +241,33 @@ def kept(file: Path, of: dict[str, Any]) -> dict[int, Done]:
         except ValueError as error:
             raise ValueError(f"{file}, line {number}, is not what this command writes: delete it.") from error
         if line.get("of") == of:
-            done = Done(line["scene"], line["seconds"], [Row(**row) for row in line["rows"]])
+            done = SceneResult(line["scene"], line["seconds"], [Row(**row) for row in line["rows"]])
             if [(row.network, row.method) for row in done.rows] == list(EVERYBODY):
                 found[done.scene] = done
     return found
 
 
-def keep(file: Path, of: dict[str, Any], done: Done) -> None:
+def store(file: Path, of: dict[str, Any], done: SceneResult) -> None:
     """Write a scene down, on a line."""
     with file.open("a", encoding="utf-8") as out:
         out.write(json.dumps({"of": of, **asdict(done)}) + "\n")
 
 
 @zeros_allowed()
-@cheats()
-def measured(split: str, scenes: int, progress: Progress) -> list[Done]:
+@controls()
+def measure_scenes(split: str, scenes: int, progress: Progress) -> list[SceneResult]:
     """All scenes; those that were measured before are read."""
     file, of = FOLDER / f"trust-{split}.jsonl", settings(split)
     file.parent.mkdir(parents=True, exist_ok=True)
-    before, found = kept(file, of), []
+    before, found = stored(file, of), []
     models = {"trained": saywhy.load("toybox:classifier"), "untrained": untrained()}
-    for drawn, kind in at_most(scenes, certain(split, models["trained"]), f"checking {split}", progress):
+    for drawn, kind in at_most(scenes, confident_scenes(split, models["trained"]), f"checking {split}", progress):
         if drawn.index not in before:
             begin, new = perf_counter(), list[Row]()
             for network, model in models.items():
                 new += rows(network, model, [method for whose, method in EVERYBODY if whose == network], drawn, kind)
-            before[drawn.index] = Done(drawn.index, perf_counter() - begin, new)
-            keep(file, of, before[drawn.index])
+            before[drawn.index] = SceneResult(drawn.index, perf_counter() - begin, new)
+            store(file, of, before[drawn.index])
         found.append(before[drawn.index])
     return found
 
@@ -292,27 +292,27 @@ def share(rows: Sequence[Row], value: Callable[[Row], float]) -> str:
     return f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
 
 
-def made(rows: Sequence[Row], name: str) -> list[Row]:
+def applicable(rows: Sequence[Row], name: str) -> list[Row]:
     """Those to whose map a check applies."""
     return [row for row in rows if row.values[name] is not None]
 
 
 def passes(rows: Sequence[Row], name: str) -> str:
     """How often a check is passed, of those maps to which it applies; and of how many, if not of all."""
-    of = made(rows, name)
+    of = applicable(rows, name)
     if not of:
         return "not applicable" if rows else ""
     told = share(of, lambda row: float(bool(row.passed(name))))
     return told if len(of) == len(rows) else f"{told} of {len(of)}"
 
 
-def told_apart(name: str, honest: Sequence[Row], cheats: Sequence[Row]) -> str:
+def discrimination(name: str, maps: Sequence[Row], controls: Sequence[Row]) -> str:
     """Who passes a check, and whether it tells cheats from maps, and right ones from wrong: the intervals do not meet.
 
     Of groups from fewer scenes than say anything, nothing is decided.
     """
-    groups = {"maps": honest, "cheats": cheats} | dict(zip(("right maps", "wrong ones"), halves(honest), strict=True))
-    groups = {who: made(rows, name) for who, rows in groups.items()}
+    groups = {"maps": maps, "cheats": controls} | dict(zip(("right maps", "wrong ones"), halves(maps), strict=True))
+    groups = {who: applicable(rows, name) for who, rows in groups.items()}
     if not groups["maps"]:
         return f"The check *{name}* applies to none of the maps."
     found = {who: interval(rows, lambda row: float(bool(row.passed(name)))) for who, rows in groups.items() if rows}
@@ -333,21 +333,21 @@ def halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 
 @dataclass(frozen=True)
-class Found:
+class RowGroups:
     """The rows, sorted by what they are: of methods, of cheats, and Grad-CAM's of the untrained network."""
 
-    honest: list[Row]
-    cheats: list[Row]
-    unlearnt: list[Row]
+    maps: list[Row]
+    controls: list[Row]
+    untrained: list[Row]
 
     def rule(self, passed: Callable[[Row], bool]) -> list[object]:
         """How many maps pass; how many of these are right, and of the others wrong; how many cheats pass."""
-        yes, no = [[row for row in self.honest if passed(row) is which] for which in (True, False)]
+        yes, no = [[row for row in self.maps if passed(row) is which] for which in (True, False)]
         return [
-            share(self.honest, lambda row: float(passed(row))),
+            share(self.maps, lambda row: float(passed(row))),
             share(yes, lambda row: row.right),
             share(no, lambda row: 1 - row.right),
-            share(self.cheats, lambda row: float(passed(row))),
+            share(self.controls, lambda row: float(passed(row))),
         ]
 
     def limit(self, name: str) -> str:
@@ -362,31 +362,31 @@ class Found:
 
     def test(self, name: str) -> list[object]:
         """The row of a check: how often it applies, and who passes it."""
-        groups = (self.honest, *halves(self.honest), self.cheats, self.unlearnt)
+        groups = (self.maps, *halves(self.maps), self.controls, self.untrained)
         return [
             name,
-            f"{len(made(self.honest, name))} of {len(self.honest)}",
+            f"{len(applicable(self.maps, name))} of {len(self.maps)}",
             *(passes(group, name) for group in groups),
         ]
 
-    def learnt_nothing(self) -> str:
+    def untrained_summary(self) -> str:
         """What the rule makes of maps of a network that has learnt nothing."""
-        passed = [row for row in self.unlearnt if row.verdict().passed]
+        passed = [row for row in self.untrained if row.verdict().passed]
         right = f"; of these {share(passed, lambda row: row.right)} are right" if passed else ""
         whose = "maps by Grad-CAM of a network that has learnt nothing"
-        return f"Of {len(self.unlearnt)} {whose}, {len(passed) or 'none'} pass all checks{right}."
+        return f"Of {len(self.untrained)} {whose}, {len(passed) or 'none'} pass all checks{right}."
 
 
 HEADS = ("share that passes", "right, of those that pass", "wrong, of those that fail", "cheats that pass")
 
 
-def page(done: Sequence[Done], split: str) -> str:
+def page(done: Sequence[SceneResult], split: str) -> str:
     """All tables."""
     every = [row for one in done for row in one.rows]
-    found = Found(
+    found = RowGroups(
         [row for row in every if row.network == "trained" and row.method in MAPS],
-        [row for row in every if row.method in CHEATS],
-        [row for row in every if row.network == "untrained" and row.method not in CHEATS],
+        [row for row in every if row.method in CONTROLS],
+        [row for row in every if row.network == "untrained" and row.method not in CONTROLS],
     )
     names = list(CHECKS)
     by_method: list[list[object]] = []
@@ -400,15 +400,15 @@ def page(done: Sequence[Done], split: str) -> str:
     text = HEAD.format(
         split=split,
         scenes=len(done),
-        maps=len(found.honest),
+        maps=len(found.maps),
         methods=len(MAPS),
         minutes=sum(one.seconds for one in done) / 60,
         limits=", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in vars(CheckLimits()).items()),
         near=NEAR,
-        right=share(found.honest, lambda row: row.right),
+        right=share(found.maps, lambda row: row.right),
         rule=table(["", *HEADS], [["the rule", *found.rule(lambda row: row.verdict().passed)]]),
-        learnt_nothing=found.learnt_nothing(),
-        network=told_apart("parameter randomization", found.honest, found.cheats),
+        learnt_nothing=found.untrained_summary(),
+        network=discrimination("parameter randomization", found.maps, found.controls),
         around="\n\n".join(found.limit(name) for name in AROUND),
         tests=table(["check", "applies to", *groups], [found.test(name) for name in names]),
         without=table(["without the check", *HEADS], without),
@@ -463,7 +463,7 @@ def main(
     scenes: Annotated[int, typer.Option(min=2, help="How many.")] = SCENES,
 ) -> None:
     """Measure, and print the tables."""
-    run(lambda progress: page(measured(split, scenes, progress), split), out)
+    run(lambda progress: page(measure_scenes(split, scenes, progress), split), out)
 
 
 if __name__ == "__main__":
