@@ -1,4 +1,4 @@
-"""What certainty costs: fifty guesses by dropout against one pass, and a step of U-CAM's training against the base's.
+"""What certainty costs: fifty MC dropout samples against one pass, and a step of U-CAM's training against the base's.
 
     python -m research.benchmarks.certainty
     python -m research.benchmarks.certainty --out docs/benchmarks-certainty.md
@@ -75,7 +75,11 @@ def _sampling_rows(name: str, network: nn.Module, inputs: tuple[Tensor, ...], re
     found = ratios(partial(_single_pass, network, inputs), calls, repeats)
     rows = []
     for who, values in found.items():
-        rows.append(Row(f"{SAMPLES} guesses, {name}", who, formatted(values), "at most 15" if who == "saywhy" else ""))
+        rows.append(
+            Row(
+                f"{SAMPLES} MC dropout samples, {name}", who, formatted(values), "at most 15" if who == "saywhy" else ""
+            )
+        )
         CONSOLE.print(f"{rows[-1].what} | {who} | {rows[-1].ratio}")
     return rows
 

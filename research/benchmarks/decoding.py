@@ -112,7 +112,7 @@ def seconds(repeats: int) -> list[Row]:
 
 
 def memory(_repeats: int) -> list[Row]:
-    """By how much the memory of a process grows that does this one thing, as ratios of that of beam search."""
+    """By how much the memory of a process grows that does this one object, as ratios of that of beam search."""
     rows = []
     for name in TASKS:
         peaks = {}

@@ -189,7 +189,7 @@ MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def memory(_repeats: int) -> list[Row]:
-    """The highest resident memory of a process that does this one thing, less that after a plain pass."""
+    """The highest resident memory of a process that does this one object, less that after a plain pass."""
     rows = []
     for what, (network, settings) in MEMORY.items():
         code = f"from research.benchmarks.perturbation import _peak; _peak({network!r}, {settings!r})"

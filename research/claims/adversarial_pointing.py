@@ -124,7 +124,7 @@ class Pointing:
         if moment == "after":
             objects = case.masks.any(0)
             on_things = float(energy_pointing(here[:, -1:], objects[None, None])[0, 0])
-            self.measurements.add(f"{group} absent {method}", "on the things", on_things, case.scene)
+            self.measurements.add(f"{group} absent {method}", "on the objects", on_things, case.scene)
             self.measurements.add(
                 f"{group} absent {method}", "of the image", float(objects[seen].float().mean()), case.scene
             )
@@ -143,15 +143,15 @@ class Pointing:
             items = hits["after"].items
             empty = [f"{self.empty[group, method, moment] / items:.0%}" for moment in ("before", "after")]
             energy = kept.estimates(f"{group} energy {method}", MOMENTS)
-            absent = kept.estimates(f"{group} absent {method}", ("on the things", "of the image"))
+            absent = kept.estimates(f"{group} absent {method}", ("on the objects", "of the image"))
             rows.append([method, *hits.values(), *empty, energy["before"], energy["after"], *absent.values()])
         heads = [
             "map of what is there", "hits before", "same changes, random signs", "hits after the attack",
             "a random place", "empty before", "empty after", "energy on it before", "after",
-            "absent class: energy on the things", "their share of the image",
+            "absent class: energy on the objects", "their share of the image",
         ]  # fmt: skip
         count = kept.estimates(f"{group} hits gradcam", ("after",))["after"]
-        return f"""{told}; of these {count.items} things
+        return f"""{told}; of these {count.items} objects
 in {count.scenes} images are asked for. Grad-CAM's hits after the attack, network by network:
 {kept.networks(f"{group} hits gradcam", "after")}.
 
@@ -176,10 +176,10 @@ in {count.scenes} images are asked for. Grad-CAM's hits after the attack, networ
                 ),
                 comparison_row(
                     self.measurements,
-                    "… and the map of what is not there avoids the things",
+                    "… and the map of what is not there avoids the objects",
                     absent,
                     "of the image",
-                    "on the things",
+                    "on the objects",
                 ),
             ]
         return rows

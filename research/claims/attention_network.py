@@ -1,6 +1,6 @@
 """The network on which U-CAM is tried: it sees and reads as ``toybox:vqa`` does, and learns where to look.
 
-``toybox:vqa`` itself compares things beside looking at them, so that little hangs on where it looks.
+``toybox:vqa`` itself compares objects beside looking at them, so that little hangs on where it looks.
 """
 
 from copy import deepcopy
@@ -25,7 +25,7 @@ WORDS_SCALE = 8.0
 class VisualFeatures(nn.Module):
     """What ``toybox:vqa`` has learnt to see: its features, and what it says of every place, at half of their size.
 
-    That is the kind, the colour, whether a thing has its middle there, the place in the space of words, row and column.
+    That is the kind, the colour, whether an object has its middle there, the place in the space of words, row and column.
 
     Args:
         base: ``toybox:vqa``.

@@ -2,8 +2,8 @@
 
 Grad-CAM, section 6.3: doctors and nurses, of whom 78 % were men and 93 % women; good on validation images, 82 % on a
 balanced test, maps on faces; balanced, with as many images of each class, 90 %, maps on coats and stethoscopes. Here:
-eight kinds of things, one of each background of Toybox, of which one is in every image; in the biased images nearly
-every thing is at its home. Networks are small and start from nothing, so that they learn whatever is easiest; the
+eight kinds of objects, one of each background of Toybox, of which one is in every image; in the biased images nearly
+every object is at its home. Networks are small and start from nothing, so that they learn whatever is easiest; the
 paper's was pre-trained.
 """
 
@@ -72,7 +72,7 @@ class Images:
 
     @property
     def at_home(self) -> float:
-        """The share of them in which the thing is at its home."""
+        """The share of them in which the object is at its home."""
         homes = (CATALOGUE[KINDS[index]].home for index in self.classes.tolist())
         return float(np.mean([one.background == home for one, home in zip(self.scenes, homes, strict=True)]))
 
@@ -87,7 +87,7 @@ def draw_images(split: str, each: int, seed: int, progress: Progress | None = No
     left, scenes, classes = [each] * len(KINDS), [], []
     bar = progress.add_task(f"drawing {split}", total=each * len(KINDS), loss="") if progress is not None else None
     for one in _scenes(split, seed):
-        present = {thing.kind for thing in one.objects} & set(KINDS)
+        present = {obj.kind for obj in one.objects} & set(KINDS)
         if len(present) != 1 or not left[kind := KINDS.index(present.pop())]:
             continue
         left[kind] -= 1
@@ -171,7 +171,7 @@ class BiasResults:
                 self.empty[what, which] = self.empty.get((what, which), 0) + (not bool(map.any()))
                 masks = masks_of(one, KINDS[kind])
                 shares = energy_pointing(map[:1].expand(len(masks), -1, -1)[None], masks[None])[0].tolist()
-                for place, energy, mask in zip(("thing", "background"), shares, masks, strict=True):
+                for place, energy, mask in zip(("object", "background"), shares, masks, strict=True):
                     self.measurements.add(f"{what} {place}", which, energy, (seed, one.index))
                     if which == "biased":
                         self.measurements.add(
@@ -193,7 +193,7 @@ class BiasResults:
             ]
             for which in SPLITS
         ]
-        places = [(what, place) for what in ("validation", "test") for place in ("thing", "background")]
+        places = [(what, place) for what in ("validation", "test") for place in ("object", "background")]
         energies = [kept.estimates(f"{what} {place}", (*SPLITS, "uniform")) for what, place in places]
         shares = [
             [
@@ -207,7 +207,7 @@ class BiasResults:
         places_heads = [*(f"{what}: on the {place}" for what, place in places), "validation: empty", "test: empty"]
         heads = [
             "network",
-            "things at home, validation",
+            "objects at home, validation",
             "validation accuracy",
             "test accuracy",
             "network by network",
@@ -218,11 +218,11 @@ class BiasResults:
 Published (Grad-CAM, section 6.3): 82 % on a balanced test before, 90 % after balancing. Here: eight kinds of Toybox,
 one of them in each image, {len(KINDS)} × {EACH} images of {SIDE} × {SIDE} pixels to train on, biased or balanced;
 the biased network is validated on images like those that it was trained on, and both are tested on images in which
-no thing is at its home. One in {len(KINDS)} is right by chance.
+no object is at its home. One in {len(KINDS)} is right by chance.
 
 {table(heads, rows)}
 
-Where Grad-CAM of the true kind lies: the share of its energy on the thing itself, and on the background (no thing at
+Where Grad-CAM of the true kind lies: the share of its energy on the object itself, and on the background (no object at
 all). Of {counts[0]} validation images of the biased network, which both networks get right, and of all {counts[1]}
 images of the test. An empty map (all evidence is against the kind) counts as one that is the same everywhere.
 
@@ -240,7 +240,7 @@ images of the test. An empty map (all evidence is against the kind) counts as on
             (shows, "validation background", "biased", "balanced"),
             ("… more than of a map that is the same everywhere", "validation background", "biased", "uniform"),
             ("Balancing mends the test", "test accuracy", "balanced", "biased"),
-            ("… and moves the maps to the thing", "test thing", "balanced", "biased"),
+            ("… and moves the maps to the object", "test object", "balanced", "biased"),
             ("… and away from the background", "test background", "biased", "balanced"),
         )
         rows = [verdict_row("Good validation accuracy hides the bias: it is higher than that of the test", hidden)]
@@ -259,9 +259,9 @@ def fed_of(model: saywhy.Model, images: Images) -> Tensor:
 
 
 def masks_of(one: Scene, kind: str) -> Tensor:
-    """[2, height, width]: the things of a kind, and what is no thing at all."""
-    of_kind = np.logical_or.reduce([thing.mask for thing in one.objects if thing.kind == kind])
-    objects = np.logical_or.reduce([thing.mask for thing in one.objects])
+    """[2, height, width]: the objects of a kind, and what is no object at all."""
+    of_kind = np.logical_or.reduce([obj.mask for obj in one.objects if obj.kind == kind])
+    objects = np.logical_or.reduce([obj.mask for obj in one.objects])
     return torch.from_numpy(np.stack([of_kind, ~objects]))
 
 

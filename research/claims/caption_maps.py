@@ -33,7 +33,7 @@ class CaptionResults:
     empty: dict[str, int] = field(default_factory=dict)
 
     def add(self, captioner_network: SeededModel, drawn: Scene) -> None:
-        """Measure what a captioner says of a scene, and every word that rightly speaks of some of its things."""
+        """Measure what a captioner says of a scene, and every word that rightly speaks of some of its objects."""
         image, place = Image.fromarray(drawn.image), (captioner_network.seed, drawn.index)
         said = generate_captions(captioner_network.model, image)[0][0]
         found = caption(captioner_network.model, image, said, SHORT).explanation
@@ -76,8 +76,8 @@ class CaptionResults:
             "map",
             "caption: inside / outside of what it names",
             "paper (regions)",
-            "word: inside / outside of its things",
-            "word: peak on its things",
+            "word: inside / outside of its objects",
+            "word: peak on its objects",
             "paper",
             "empty",
         ]
@@ -92,7 +92,7 @@ class CaptionResults:
             claim("… more than guided backprop", "caption", "gradcam", "guided-backprop"),
             claim("Guided Grad-CAM lies on it more than Grad-CAM", "caption", "guided-gradcam", "gradcam"),
             claim(
-                "Grad-CAM of a word lies on its things, more than a hill in the middle",
+                "Grad-CAM of a word lies on its objects, more than the centre prior",
                 "word",
                 "gradcam",
                 "centre prior",
@@ -106,7 +106,7 @@ class CaptionResults:
         return f"""## Captions
 
 {self.images} captions with {len(self.right)} words that name a kind, a colour or a number, {np.mean(self.right):.1%}
-of them rightly; {word["gradcam"].items} of these are explained. {self.named / self.objects:.1%} of all things are
+of them rightly; {word["gradcam"].items} of these are explained. {self.named / self.objects:.1%} of all objects are
 named. A map that is empty (all evidence is against) counts as one that is the same everywhere. Grad-CAM of words,
 inside / outside, network by network: {kept.networks("word", "gradcam")}; HiResCAM: {kept.networks("word", "hirescam")}.
 

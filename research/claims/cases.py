@@ -50,7 +50,7 @@ class Case:
         size: (width, height) of the original image.
         crop_box: which part of that the network sees.
         masks: of every class where it is in the original image; None where that is not known.
-        boxes: of every class the boxes of its things there.
+        boxes: of every class the boxes of its objects there.
     """
 
     network: int
@@ -121,7 +121,7 @@ def located_case(item: Item) -> Case | None:
         item.image.size,
         crop_box,
         item.masks(classes)[0],
-        tuple(tuple(thing.box for thing in item.objects[i]) for i in of_class),
+        tuple(tuple(obj.box for obj in item.objects[i]) for i in of_class),
     )
 
 

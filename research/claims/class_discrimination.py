@@ -1,9 +1,9 @@
-"""Class discrimination (Grad-CAM, section 5.1), by networks in place of people: which of two things is shown?
+"""Class discrimination (Grad-CAM, section 5.1), by networks in place of people: which of two objects is shown?
 
     python -m research.claims.class_discrimination
     python -m research.claims.class_discrimination --data voc:PATH:val --model torchvision:vgg16 …
 
-An image has two kinds of things. A network's map of one of them is shown, alone, to another network, which says which
+An image has two kinds of objects. A network's map of one of them is shown, alone, to another network, which says which
 of the two it is. People were asked in the paper, so this is a proxy: a network may read from a map what no person sees,
 and may be lost where a person is not.
 """
@@ -30,7 +30,7 @@ from research.claims.study import ENDS, Item, Study, named_study, toybox_study
 from saywhy.errors import InputError
 
 METHODS = ("deconvnet", "guided-backprop", "deconv-gradcam", "guided-gradcam", "gradcam")
-MASK = "the thing's own outline"
+MASK = "the object's own outline"
 
 PAPER = dict(zip(METHODS[:4], (0.5333, 0.4444, 0.6037, 0.6123), strict=True))
 """Of people, VGG-16 and AlexNet on PASCAL VOC 2007."""
@@ -56,7 +56,7 @@ class ClassDiscrimination:
     measurements: Measurements = field(default_factory=Measurements)
 
     def add(self, item: Item, judge: saywhy.Model) -> None:
-        """An image with two kinds of things, each of which is shown in every way."""
+        """An image with two kinds of objects, each of which is shown in every way."""
         signed, size = (item.explain(list(item.classes), METHODS, channels=how) for how in ("sum", "abs"))
         image = np.asarray(item.image)
         for target in range(2):
@@ -92,7 +92,7 @@ class ClassDiscrimination:
         ends = " or ".join(ENDS.get(form, form) for form in study.forms)
         return f"""## Class discrimination, by a judge network
 
-**A proxy for people, not people.** {study.data.name}: {first.scenes} images with two kinds of things, {first.items}
+**A proxy for people, not people.** {study.data.name}: {first.scenes} images with two kinds of objects, {first.items}
 maps. The map of one kind, of a network that ends in {ends}, is shown to a network that was trained from another
 seed, which says which of the two kinds it is: *the map itself* as a grey image, zero being grey; or *the image
 through it*, the tenth of its pixels where the map's magnitude is highest, all else in the mean colour of the image
@@ -186,7 +186,7 @@ def judges(explained: Sequence[Classifier], others: Sequence[Classifier]) -> Ite
 
 
 def pairs(items: Iterator[Item]) -> Iterator[Item]:
-    """Those with two kinds of things."""
+    """Those with two kinds of objects."""
     return (item for item in items if len(item.classes) == 2)
 
 

@@ -3,7 +3,7 @@
     python -m research.claims.diverse_captions
     python -m research.claims.diverse_captions --out docs/claims-diverse-captions.md
 
-Every decoder says six sentences of each scene, of two, three and four things; people have said five.
+Every decoder says six sentences of each scene, of two, three and four objects; people have said five.
 """
 
 from dataclasses import dataclass, replace
@@ -53,14 +53,14 @@ from saywhy.toybox.language.truth import mentions
 from saywhy.toybox.models.classifier import normalised
 
 SEEDS = 3
-THINGS = (2, 3, 4)
-"""How many things are in a scene: what stands in place of the paper's difficulty of an image."""
+OBJECT_COUNTS = (2, 3, 4)
+"""How many objects are in a scene: what stands in place of the paper's difficulty of an image."""
 
 EACH = 80
-"""Scenes of every number of things, for every network."""
+"""Scenes of every number of objects, for every network."""
 
 CHOSEN_ON = 60
-"""Scenes of talk-val with four things on which strengths are chosen."""
+"""Scenes of talk-val with four objects on which strengths are chosen."""
 
 LOOKED_AT = 20
 """Scenes of every network of which maps are made."""
@@ -69,7 +69,7 @@ LESS_TRUE = 0.02
 """By how much what is said may be less true, and still be called as true."""
 
 SWEPT = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Strengths of which all is shown, on scenes of four things."""
+"""Strengths of which all is shown, on scenes of four objects."""
 
 OFFERED = (0.5, 1.0, 2.0, 3.0)
 """Those of the library's own captions."""
@@ -86,7 +86,7 @@ ASKED = {
     "more different 4-grams": "distinct-4",
     "oracle@6 higher": "oracle@6",
     "oracle@1 higher": "oracle@1",
-    "more of the things are named": "named",
+    "more of the objects are named": "named",
     "maps differ more": "maps apart",
 }
 """What is asked of the library's own captions."""
@@ -100,7 +100,7 @@ PAPER = {
 
 
 def scenes_of(split: str, objects: int, first: int, number: int) -> list[Scene]:
-    """Scenes with so many things, from a number on."""
+    """Scenes with so many objects, from a number on."""
     drawn = (scene(split, index) for index in count(first))  # type: ignore[arg-type]
     return list(islice((one for one in drawn if len(one.objects) == objects), number))
 
@@ -127,7 +127,7 @@ def best_of(texts: list[str], people: list[str], k: int) -> float:
 def choose_penalties(seed: int, share: float) -> dict[str, float]:
     """The strengths whose best of six sentences is nearest to what people say, on scenes that are not measured."""
     captioner_network = _captioner(seed)
-    scenes = scenes_of("talk-val", max(THINGS), 10_000 * (seed + 1), scaled(CHOSEN_ON, share))
+    scenes = scenes_of("talk-val", max(OBJECT_COUNTS), 10_000 * (seed + 1), scaled(CHOSEN_ON, share))
     features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
     people = [[one.text for one in captions(drawn)] for drawn in scenes]
 
@@ -144,10 +144,10 @@ def choose_penalties(seed: int, share: float) -> dict[str, float]:
 
 @zeros_allowed()
 def measure_decoders(seed: int, objects: int, diversity_penalties: dict[str, float], share: float) -> Measurements:
-    """What every decoder says of scenes of so many things; where there are most, also maps of what is said."""
+    """What every decoder says of scenes of so many objects; where there are most, also maps of what is said."""
     captioner_network, kept = _captioner(seed), Measurements()
     scenes = _test_scenes(seed, objects, share)
-    looked_at = scaled(LOOKED_AT, share) if objects == max(THINGS) else 0
+    looked_at = scaled(LOOKED_AT, share) if objects == max(OBJECT_COUNTS) else 0
     features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
     for who, decoder in decoders(diversity_penalties, captioner_network.seed).items():
         told = decode(captioner_network.model, features, decoder, numbers)
@@ -161,7 +161,7 @@ def measure_decoders(seed: int, objects: int, diversity_penalties: dict[str, flo
 def sweep_penalties(seed: int, share: float) -> Measurements:
     """What diverse beam search says at several strengths."""
     captioner_network, kept = _captioner(seed), Measurements()
-    scenes = _test_scenes(seed, max(THINGS), share)
+    scenes = _test_scenes(seed, max(OBJECT_COUNTS), share)
     features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
     asked = {f"strength {diversity_penalty:g}": diverse(BEAMS, diversity_penalty) for diversity_penalty in SWEPT}
     asked |= {f"--strength {diversity_penalty:g}": shipped(3, diversity_penalty) for diversity_penalty in OFFERED}
@@ -246,7 +246,7 @@ class DecoderResults:
         rows = [
             [*self._row(who, *oracles, "named", "true", "likely"), PAPER.get(who, ("", ""))[0]] for who in EVERYBODY
         ]
-        headings = ["decoder", *oracles, "things named", "claims that are true", "log-probability of the first"]
+        headings = ["decoder", *oracles, "objects named", "claims that are true", "log-probability of the first"]
         return "## How good they are\n\n" + table([*headings, "paper: SPICE@1, @20"], rows)
 
     def _complex(self) -> str:
@@ -256,22 +256,22 @@ class DecoderResults:
                 *(
                     estimate(self.measurements.of(f"{what} of {n}", who))
                     for what in ("oracle@6", "named")
-                    for n in THINGS
+                    for n in OBJECT_COUNTS
                 ),
             ]
             for who in EVERYBODY
         ]
-        headings = [f"{what}, {n} things" for what in ("oracle@6", "named") for n in THINGS]
-        return "## By how many things there are\n\n" + table(["decoder", *headings], rows)
+        headings = [f"{what}, {n} objects" for what in ("oracle@6", "named") for n in OBJECT_COUNTS]
+        return "## By how many objects there are\n\n" + table(["decoder", *headings], rows)
 
     def _swept(self) -> str:
         what = ("distinct-1", "distinct-4", "repeated", "oracle@1", "oracle@6", "named", "true", "likely")
-        head = f"## By strength\n\nScenes of {max(THINGS)} things."
+        head = f"## By strength\n\nScenes of {max(OBJECT_COUNTS)} objects."
         for heading, plain, names in (
             (DIVERSE, BEAM, [f"strength {diversity_penalty:g}" for diversity_penalty in SWEPT]),
             (SHIPPED, BY_MEAN, [f"--strength {diversity_penalty:g}" for diversity_penalty in OFFERED]),
         ):
-            beams = self._row(plain, *(f"{one} of {max(THINGS)}" for one in what))
+            beams = self._row(plain, *(f"{one} of {max(OBJECT_COUNTS)}" for one in what))
             head += "\n\n" + table([heading, *what], [beams, *(self._row(name, *what) for name in names)])
         return head
 
@@ -288,7 +288,7 @@ class DecoderResults:
             *(claim(f"Oracle@6 higher than {who}", "oracle@6", DIVERSE, who) for who in OTHERS),
             claim("The first is better too: oracle@1 higher than beam search", "oracle@1", DIVERSE, BEAM),
             claim("… and likelier", "likely", DIVERSE, BEAM),
-            *(claim(f"More of the things are named than by {who}", "named", DIVERSE, who) for who in OTHERS),
+            *(claim(f"More of the objects are named than by {who}", "named", DIVERSE, who) for who in OTHERS),
             verdict_row(
                 f"What is said is as true: at most {LESS_TRUE:.0%} less than of beam search (difference, plus that)",
                 shifted(
@@ -312,13 +312,13 @@ class DecoderResults:
         return "## Verdicts\n\n" + table(["claim", "difference", "verdict"], rows)
 
     def _gain(self, what: str) -> list[object]:
-        """Whether the gain over beam search is larger with four things than with two."""
+        """Whether the gain over beam search is larger with four objects than with two."""
         gains = []
-        for objects in (max(THINGS), min(THINGS)):
+        for objects in (max(OBJECT_COUNTS), min(OBJECT_COUNTS)):
             ours, theirs = (self.measurements.of(f"{what} of {objects}", who) for who in (DIVERSE, BEAM))
             gains.append(Measured(ours.values - theirs.values, ours.scenes))
         return verdict_row(
-            f"The gain in {what} over beam search grows with the things that there are", unpaired_difference(*gains)
+            f"The gain in {what} over beam search grows with the objects that there are", unpaired_difference(*gains)
         )
 
 
@@ -326,15 +326,15 @@ HEAD = """# What the paper of Diverse Beam Search claims, in Toybox
 
 Made by `python -m research.claims.diverse_captions{share}` in {minutes:.1f} minutes ({trained}),
 {workers} networks at a time. Captions by {seeds} networks (`toybox:captioner` and what was trained from other seeds for
-two fifths as long, with the same eyes), of {each} scenes of two, three and four things each; every decoder says {beams}
+two fifths as long, with the same eyes), of {each} scenes of two, three and four objects each; every decoder says {beams}
 sentences a scene. Lengths do not count, and sentences are in the order of their log-probability; in the last three
 rows, as in the library's own captions, in that of its mean over words, at the strength {strength}. *Distinct-n*:
 different n-grams by words, of each scene's sentences together. *Oracle@k*: BLEU-4 (of sacrebleu, counts of two words
-and more one larger) of the best of the first k, beside the five sentences of five simulated people. *Things named*: by
+and more one larger) of the best of the first k, beside the five sentences of five simulated people. *Objects named*: by
 the six sentences together, rightly. *Maps apart*: 1 less the rank correlation of the Grad-CAM of sentences, over all
 pairs.
 
-Strengths were chosen as in the paper, by oracle@6 on other scenes (talk-val, four things), for every network: {chosen}.
+Strengths were chosen as in the paper, by oracle@6 on other scenes (talk-val, four objects), for every network: {chosen}.
 
 Intervals are 95 %, by the bootstrap over scenes, of which every network has its own. A claim *holds* if the interval of
 the difference lies above zero, *does not hold* if it lies below, and else is *not decidable here*, each by itself; how
@@ -354,7 +354,7 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
     jobs = [
         (seed, objects, diversity_penalties[seed], share)
         for seed in range(seeds)
-        for objects in sorted(THINGS, reverse=True)
+        for objects in sorted(OBJECT_COUNTS, reverse=True)
     ]
     for part in run_jobs(measure_decoders, jobs, "captions", progress, workers):
         kept.join(part)

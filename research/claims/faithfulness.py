@@ -122,7 +122,7 @@ figures are of VGG-16 on PASCAL VOC 2007.
             ("Grad-CAM agrees with occlusion more than guided backprop", "gradcam", "guided-backprop", "0.086"),
             ("… than CAM", "gradcam", "cam", "0.046"),
             ("… than c-MWP", "gradcam", "contrastive-excitation-backprop", "0.034"),
-            ("… than a hill in the middle", "gradcam", "centre", ""),
+            ("… than the centre prior", "gradcam", "centre", ""),
             ("… than an edge detector", "gradcam", "edges", ""),
             ("Guided Grad-CAM agrees more than Grad-CAM", "guided-gradcam", "gradcam", "0.007"),
         ]

@@ -1,4 +1,4 @@
-"""Weakly supervised localisation (Grad-CAM, section 4.1): does the box of a map fit the box of the thing?
+"""Weakly supervised localisation (Grad-CAM, section 4.1): does the box of a map fit the box of the object?
 
     python -m research.claims.localization
     python -m research.claims.localization --data imagenet:PATH:val --model torchvision:vgg16 --items 50000
@@ -166,7 +166,7 @@ RUNNERS_UP = (
     ("saliency", "Grad-CAM is better than saliency", {"top-1": "recalled 0.046", "top-5": "recalled 0.051"}),
     (CMWP, "… than c-MWP", {"top-1": "recalled 0.144", "top-5": "recalled 0.166"}),
     (COARSE, "… than saliency averaged over cells", {}),
-    ("centre prior", "… than a hill in the middle", {}),
+    ("centre prior", "… than the centre prior", {}),
 )
 """Whom Grad-CAM is said to surpass, and by how much the paper says so."""
 

@@ -1,8 +1,8 @@
-"""Which of two networks is the better one? A reader of maps who prefers what lies on the thing, in place of people.
+"""Which of two networks is the better one? A reader of maps who prefers what lies on the object, in place of people.
 
 Grad-CAM, section 5.2: people saw maps of AlexNet and VGG-16 for the same right answer and said which network is more
 reasonable, from -2 to +2 in favour of the better one: guided backprop +1.00, Guided Grad-CAM +1.27. Nobody is asked
-here. The reader that stands in for people sees how much of a map's energy lies on the thing, and nothing else, so that
+here. The reader that stands in for people sees how much of a map's energy lies on the object, and nothing else, so that
 the result is a property of maps and not of people's trust.
 """
 
@@ -88,7 +88,7 @@ class PreferenceResults:
             rows.append([method, energy["better"], energy["worse"], share, PAPER.get(method, "")])
         heads = [
             "map",
-            "energy on the thing, better network",
+            "energy on the object, better network",
             "worse network",
             "better one preferred",
             "paper, -2 to +2",
@@ -96,7 +96,7 @@ class PreferenceResults:
         claims = [
             comparison_row(
                 kept,
-                f"{method}: the better network's map lies more on the thing",
+                f"{method}: the better network's map lies more on the object",
                 f"energy {method}",
                 "better",
                 "worse",
@@ -108,7 +108,7 @@ class PreferenceResults:
         return f"""## Trust, by a proxy and without people
 
 Published (Grad-CAM, section 5.2): 54 people rate which of two networks is more reasonable, where both are right. Here a
-rule takes their place: it prefers the network whose map has more of its energy on the thing. {count.items} things in
+rule takes their place: it prefers the network whose map has more of its energy on the object. {count.items} objects in
 {count.scenes} scenes that both networks find. Mean average precision of each pair (the paper's: 0.791 against 0.692):
 {told}. One half is chance.
 

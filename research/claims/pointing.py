@@ -1,4 +1,4 @@
-"""The pointing game (Grad-CAM, section 4.3): does the peak lie on the thing, and is a class that is absent rejected?
+"""The pointing game (Grad-CAM, section 4.3): does the peak lie on the object, and is a class that is absent rejected?
 
     python -m research.claims.pointing
     python -m research.claims.pointing --data coco:PATH:val2014 --held-out coco:PATH:train2014 …
@@ -174,7 +174,7 @@ rejects every class is right as often as a predicted class is absent; and the ne
         claims = [
             ("Grad-CAM points at classes better than c-MWP (P)", "P", CMWP, "-0.012 (TorchRay)"),
             ("… than a place at random", "P", "uniform", ""),
-            ("… than a hill in the middle", "P", "centre prior", "0.295 (TorchRay)"),
+            ("… than the centre prior", "P", "centre prior", "0.295 (TorchRay)"),
             ("Grad-CAM points and rejects better than c-MWP (R)", "R", CMWP, "0.103"),
             ("… than rejecting every class", "R", ALL_ABSENT, ""),
             ("… than rejecting what the network itself holds for absent", "R", UNSURE, ""),

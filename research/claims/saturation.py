@@ -197,7 +197,7 @@ def verdicts(
     for group in places:
         for layer in layers:
             for number, rival in (("5", LOGIT), ("5", PROBABILITY), ("6", IGCAM)):
-                text = f"{group}: at {layer} RSI (masked) lies on the thing more than {rival}"
+                text = f"{group}: at {layer} RSI (masked) lies on the object more than {rival}"
                 rows.append(saturated.claim(number, text, f"{group} {layer} energy", MASKED, rival))
     return rows + at_input(saturated, reals)
 
@@ -216,10 +216,10 @@ EVERYWHERE = (
 """Number of the claim, what it says, what is measured, and of whom there should be more than of whom."""
 
 WHERE_KNOWN = (
-    ("3", f"where certain, RSI (masked) lies on the thing more than {PROBABILITY}", ENERGY, MASKED, PROBABILITY),
-    ("3", f"where certain, RSI (masked) lies on the thing more than {LOGIT}", ENERGY, MASKED, LOGIT),
-    ("3", f"where certain, RSI (plain) lies on the thing more than {LOGIT}", ENERGY, PLAIN, LOGIT),
-    ("3", f"where certain, RSI (posgrad) lies on the thing more than {LOGIT}", ENERGY, POSGRAD, LOGIT),
+    ("3", f"where certain, RSI (masked) lies on the object more than {PROBABILITY}", ENERGY, MASKED, PROBABILITY),
+    ("3", f"where certain, RSI (masked) lies on the object more than {LOGIT}", ENERGY, MASKED, LOGIT),
+    ("3", f"where certain, RSI (plain) lies on the object more than {LOGIT}", ENERGY, PLAIN, LOGIT),
+    ("3", f"where certain, RSI (posgrad) lies on the object more than {LOGIT}", ENERGY, POSGRAD, LOGIT),
 )
 """The same where places are known."""
 

@@ -1,4 +1,4 @@
-"""Maps of certain answers: has the gradient vanished, is the map gone, and does it still lie on the thing?
+"""Maps of certain answers: has the gradient vanished, is the map gone, and does it still lie on the object?
 
 RSI-Grad-CAM (Lucas et al., 2022) integrates the probability along a path because the gradient of a probability that is
 nearly 1 is nearly 0. Grad-CAM itself takes the logit, whose gradient does not vanish, so that both stand here. Answers
@@ -139,7 +139,7 @@ BINS = (
 
 CERTAIN = BINS[-1]
 
-MEASURED = {"energy": "energy on the thing", "hits": "peak on the thing", "box error": "box is wrong"}
+MEASURED = {"energy": "energy on the object", "hits": "peak on the object", "box error": "box is wrong"}
 
 
 @dataclass
@@ -262,7 +262,7 @@ class SaturationResults:
 
 
 def places(case: Case, one: Float[Tensor, "row column"]) -> tuple[float, float, float]:
-    """The share of a map's energy on the thing, whether its peak lies there, and whether its box is wrong."""
+    """The share of a map's energy on the object, whether its peak lies there, and whether its box is wrong."""
     assert case.masks is not None
     here, mask = case.on_image(one[None]), case.masks[None, :1]
     overlap = float(box_iou(here, [[case.boxes[0]]]))

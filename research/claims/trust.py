@@ -4,7 +4,7 @@
     python -m research.claims.trust --out docs/claims-trust.md
     python -m research.claims.trust --split val              # the same of the split on which limits may be chosen
 
-A map is *right* if it is highest on the thing that it is asked for, or within a cell of it. What is reported is of the
+A map is *right* if it is highest on the object that it is asked for, or within a cell of it. What is reported is of the
 split "test". What was measured is kept scene by scene under out/claims, so that it can be stopped and goes on; verdicts
 are not kept, they are given anew by the limits as they are. What other code has measured is not read.
 """
@@ -59,12 +59,12 @@ SHALLOW = "stem"
 """A layer at which Grad-CAM is known to be bad: the first one."""
 
 MAPS = (*METHODS_TESTED, f"gradcam at {SHALLOW}")
-CONTROLS = ("cheat-edges", "cheat-centre", "cheat-outline")
+CONTROLS = ("control-edges", "control-centre", "control-outline")
 
 EVERYBODY = (
     *(("trained", name) for name in (*MAPS, *CONTROLS)),
     ("untrained", "gradcam"),
-    ("untrained", "cheat-outline"),
+    ("untrained", "control-outline"),
 )
 """Whose maps are tested of every scene: the network, and the method."""
 
@@ -72,7 +72,7 @@ UNTRAINED = 0
 """The seed of the network that has learnt nothing."""
 
 NEAR = 8
-"""Pixels from the thing at which a peak is still right: a cell of the map."""
+"""Pixels from the object at which a peak is still right: a cell of the map."""
 
 AROUND = {
     "faithfulness": (0.0, 0.5, 0.8, 0.9, 0.95, 0.99),
@@ -98,7 +98,7 @@ class Row:
         network: "trained" or "untrained".
         method: whose map it is.
         scene: of the split.
-        right: the share of its highest places that lie on the thing that was asked for, or next to it.
+        right: the share of its highest places that lie on the object that was asked for, or next to it.
         values: by check, the value; None where the check does not apply.
     """
 
@@ -127,7 +127,7 @@ class SceneResult:
 
 
 class Outline:
-    """A method that knows where the thing is, and nothing of the network."""
+    """A method that knows where the object is, and nothing of the network."""
 
     mask: np.ndarray | None = None
 
@@ -150,9 +150,9 @@ def _null(make: Callable[[Tensor, Tensor], Tensor]) -> Callable[[ModelRunner], T
 def controls() -> Iterator[None]:
     """Within the block there are methods that look at the image, or at the truth, and never at the network."""
     made: dict[str, Callable[[ModelRunner], Tensor]] = {
-        "cheat-edges": _null(edge_detector_baseline),
-        "cheat-centre": _null(centre_prior_baseline),
-        "cheat-outline": OUTLINE,
+        "control-edges": _null(edge_detector_baseline),
+        "control-centre": _null(centre_prior_baseline),
+        "control-outline": OUTLINE,
     }
     for name, function in made.items():
         register(Method(name, function, name, "none", "", passes="several", at="input", grid="input"))
@@ -171,15 +171,15 @@ def untrained() -> saywhy.Model:
 
 
 def most_certain_kind(model: saywhy.Model, drawn: Scene) -> str | None:
-    """The kind of thing there that the network is surest of, if it is sure of any."""
-    found = saywhy.explain(model, drawn.image, sorted({thing.kind for thing in drawn.objects}), "eigencam")
+    """The kind of object there that the network is surest of, if it is sure of any."""
+    found = saywhy.explain(model, drawn.image, sorted({obj.kind for obj in drawn.objects}), "eigencam")
     assert found.probabilities is not None
     surest = int(found.probabilities[0].argmax())
     return found.targets[0][surest] if float(found.probabilities[0, surest]) > 0.5 else None
 
 
 def confident_scenes(split: str, model: saywhy.Model) -> Iterator[tuple[Scene, str]]:
-    """All scenes in which the network is sure of a thing, and the kind of that."""
+    """All scenes in which the network is sure of an object, and the kind of that."""
     for index in count():
         drawn = scene(split, index)
         kind = most_certain_kind(model, drawn)
@@ -189,7 +189,7 @@ def confident_scenes(split: str, model: saywhy.Model) -> Iterator[tuple[Scene, s
 
 def rows(network: str, model: saywhy.Model, methods: Sequence[str], drawn: Scene, kind: str) -> list[Row]:
     """The checks of all methods on one scene; a name such as "gradcam at stem" says at which layer."""
-    mask = np.logical_or.reduce([thing.mask for thing in drawn.objects if thing.kind == kind])
+    mask = np.logical_or.reduce([obj.mask for obj in drawn.objects if obj.kind == kind])
     OUTLINE.mask, found = mask, []
     for name in methods:
         method, _, layer = name.partition(" at ")
@@ -307,20 +307,20 @@ def passes(rows: Sequence[Row], name: str) -> str:
 
 
 def discrimination(name: str, maps: Sequence[Row], controls: Sequence[Row]) -> str:
-    """Who passes a check, and whether it tells cheats from maps, and right ones from wrong: the intervals do not meet.
+    """Who passes a check, and whether it tells controls from maps, and right ones from wrong: the intervals do not meet.
 
     Of groups from fewer scenes than say anything, nothing is decided.
     """
-    groups = {"maps": maps, "cheats": controls} | dict(zip(("right maps", "wrong ones"), halves(maps), strict=True))
+    groups = {"maps": maps, "controls": controls} | dict(zip(("right maps", "wrong ones"), halves(maps), strict=True))
     groups = {who: applicable(rows, name) for who, rows in groups.items()}
     if not groups["maps"]:
         return f"The check *{name}* applies to none of the maps."
     found = {who: interval(rows, lambda row: float(bool(row.passed(name)))) for who, rows in groups.items() if rows}
     said = ", ".join(
-        f"{passes(groups[who], name)} of {who}" for who in ("right maps", "wrong ones", "cheats") if who in found
+        f"{passes(groups[who], name)} of {who}" for who in ("right maps", "wrong ones", "controls") if who in found
     )
     told = [f"The check *{name}* is passed by {said}."]
-    for less, more in (("cheats", "maps"), ("wrong ones", "right maps")):
+    for less, more in (("controls", "maps"), ("wrong ones", "right maps")):
         if less in found and more in found and min(found[less].scenes, found[more].scenes) >= FEWEST:
             does = "tells" if found[less].high < found[more].low else "does not tell"
             told.append(f"It {does} {more} from {less}.")
@@ -334,14 +334,14 @@ def halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 @dataclass(frozen=True)
 class RowGroups:
-    """The rows, sorted by what they are: of methods, of cheats, and Grad-CAM's of the untrained network."""
+    """The rows, sorted by what they are: of methods, of controls, and Grad-CAM's of the untrained network."""
 
     maps: list[Row]
     controls: list[Row]
     untrained: list[Row]
 
     def rule(self, passed: Callable[[Row], bool]) -> list[object]:
-        """How many maps pass; how many of these are right, and of the others wrong; how many cheats pass."""
+        """How many maps pass; how many of these are right, and of the others wrong; how many controls pass."""
         yes, no = [[row for row in self.maps if passed(row) is which] for which in (True, False)]
         return [
             share(self.maps, lambda row: float(passed(row))),
@@ -377,7 +377,7 @@ class RowGroups:
         return f"Of {len(self.untrained)} {whose}, {len(passed) or 'none'} pass all checks{right}."
 
 
-HEADS = ("share that passes", "right, of those that pass", "wrong, of those that fail", "cheats that pass")
+HEADS = ("share that passes", "right, of those that pass", "wrong, of those that fail", "controls that pass")
 
 
 def page(done: Sequence[SceneResult], split: str) -> str:
@@ -396,7 +396,13 @@ def page(done: Sequence[SceneResult], split: str) -> str:
         passed = share(own, lambda row: float(row.verdict().passed))
         by_method.append([label, share(own, lambda row: row.right), passed, *(passes(own, name) for name in names)])
     without = [[n, *found.rule(lambda row, n=n: row.verdict(without=n).passed)] for n in names]  # type: ignore[misc]
-    groups = ("passed by maps", "… that are right", "… that are wrong", "by cheats", "by maps of an untrained network")
+    groups = (
+        "passed by maps",
+        "… that are right",
+        "… that are wrong",
+        "by controls",
+        "by maps of an untrained network",
+    )
     text = HEAD.format(
         split=split,
         scenes=len(done),
@@ -423,8 +429,8 @@ def page(done: Sequence[SceneResult], split: str) -> str:
 HEAD = """# Whether a map that passes all checks is right
 
 Made by `python -m research.claims.trust --split {split}` in {minutes:.0f} minutes: {maps} maps by {methods} methods, of
-{scenes} scenes of Toybox's split "{split}", for the thing there that the classifier is surest of. A map is *right* if
-it is highest on that thing, or within {near} pixels (a cell) of it; {right} are. Intervals are 95 %: where several maps
+{scenes} scenes of Toybox's split "{split}", for the object there that the classifier is surest of. A map is *right* if
+it is highest on that object, or within {near} pixels (a cell) of it; {right} are. Intervals are 95 %: where several maps
 of a scene are counted by the bootstrap over scenes, else, and where all scenes agree, Wilson's of as many as there are
 scenes. The limits of the rule: {limits}.
 
@@ -451,8 +457,8 @@ The rule without it:
 
 ## Method by method
 
-How often each check is passed, where it applies. The cheats look at the image (an edge detector), at nothing (a centre
-prior) or at the truth (the outline of the thing), and never at the network: none of them may pass, however right it is.
+How often each check is passed, where it applies. The controls look at the image (an edge detector), at nothing (a centre
+prior) or at the truth (the outline of the object), and never at the network: none of them may pass, however right it is.
 
 {methods_table}"""
 

@@ -57,8 +57,7 @@ of the mean over seeds: by the bootstrap over scenes, widened by how far seeds d
 only where all differences below it are above zero: from the base network and from every control (the losses without
 surgery; masks with their shares shuffled over places, random, or uniform; a mask of the answer's own gradient,
 *answer*, that knows nothing of certainty; a temperature alone). *Literal*, *additive* and *P-GCA* are other readings.
-Beside the agreement with people stand that of the attention for another question, and that of a hill in the middle of
-the image.
+Beside the agreement with people stand that of the attention for another question, and that of the centre prior.
 """
 
 

@@ -70,7 +70,7 @@ class Run:
         types: of which type each question is.
         calibration: the expected calibration error as it is, and with a temperature.
         looks: by name of a map, its rank correlation with people's, question by question; also of the attention for
-            another question, and of a hill in the middle.
+            another question, and of the centre prior.
         errors: of every question how wrong the mean of all guesses is, -log of the right answer's probability.
         distance: the earth mover's distance of the attention from people's.
         seen: of which scene each of these questions is.

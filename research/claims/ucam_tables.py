@@ -95,8 +95,8 @@ def _median(values: list[Each]) -> str:
 
 KINDS = {
     "entropy": "entropy",
-    "tempered": "entropy, tempered",
-    "predictive": "50 guesses: all",
+    "tempered": "entropy, temperature-scaled",
+    "predictive": "MC dropout: predictive",
     "aleatoric": "aleatoric",
 }
 KINDS |= {"epistemic": "epistemic", "aleatoric_variance": "variance head"}
@@ -199,10 +199,10 @@ class Results:
                     f"{np.mean([r.seconds for r in of_seeds.values()]) / 60:.1f}",
                 ]
             )
-        heads = ["network", "accuracy", *(f"AUROC, {text}" for text in KINDS.values()), "ECE / tempered"]
+        heads = ["network", "accuracy", *(f"AUROC, {text}" for text in KINDS.values()), "ECE / temperature-scaled"]
         heads += [f"{name} and people (ρ)" for name in LOOKS] + [
             "attention to people (EMD)",
-            "50 guesses and errors (ρ)",
+            "predictive entropy and errors (ρ)",
             "variance head, clear (median)",
             "minutes",
         ]
@@ -214,7 +214,7 @@ class Results:
             "the base's entropy": self.error_auroc("base", "entropy"),
             "tempered": self.error_auroc("base", "tempered"),
         }
-        base["the base's 50 guesses"] = self.error_auroc("base", "predictive")
+        base["the base's MC dropout"] = self.error_auroc("base", "predictive")
         rows = self.claim(
             "(a) its uncertainty tells wrong from right answers better",
             self.error_auroc(ours, "predictive"),

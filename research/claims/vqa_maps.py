@@ -125,7 +125,7 @@ class QuestionResults:
         self._keep("people", "people", np.mean(among), item)
 
     def _another_answer(self, item: Item) -> None:
-        """Asked for a colour (or kind) of one thing: where does the map of another thing's colour (kind) lie?"""
+        """Asked for a colour (or kind) of one object: where does the map of another object's colour (kind) lie?"""
         if item.question.type not in ("colour", "kind"):
             return
         trait = "colour" if item.question.answer in COLOURS else "kind"
@@ -172,8 +172,8 @@ by network: {kept.networks("evidence", "gradcam")}; HiResCAM: {kept.networks("ev
 
 {table(headings, rows)}
 
-**Another answer.** Where a colour or a kind is asked for, that of another thing is explained too
-({other["its map"].items} questions). The mean of a map on that other thing, in times of its mean everywhere: of its own
+**Another answer.** Where a colour or a kind is asked for, that of another object is explained too
+({other["its map"].items} questions). The mean of a map on that other object, in times of its mean everywhere: of its own
 map {other["its map"]}, of the answer's map {other["the answer's map"]}.
 
 **Covered.** By how much the log-odds of the answer change when a tenth of the image (or less, where less of the map
@@ -190,7 +190,7 @@ highest ({covered["against"]["there"].items} questions): {covered["against"]["th
         kept, claim = self.measurements, self.measurements.claim
         return [
             claim("Grad-CAM lies on the evidence (more than uniform)", "evidence", "gradcam", "uniform"),
-            claim("… more than a hill in the middle", "evidence", "gradcam", "centre prior"),
+            claim("… more than the centre prior", "evidence", "gradcam", "centre prior"),
             claim("… more than guided backprop", "evidence", "gradcam", "guided-backprop"),
             claim("… more than the network's own attention", "evidence", "gradcam", "model-attention"),
             claim("… more than HiResCAM, which averages no gradients", "evidence", "gradcam", "hirescam"),
@@ -199,7 +199,7 @@ highest ({covered["against"]["there"].items} questions): {covered["against"]["th
                 "Grad-CAM agrees with occlusion more than guided backprop", "occlusion", "gradcam", "guided-backprop"
             ),
             verdict_row("Grad-CAM agrees with people's attention", estimate(kept.of("people", "gradcam"))),
-            claim("… more than a hill in the middle", "people", "gradcam", "centre prior"),
+            claim("… more than the centre prior", "people", "gradcam", "centre prior"),
             claim(
                 "The map of another answer lies on what has it, more than the answer's map",
                 "other answer",

@@ -82,7 +82,7 @@ class SquaresDataset:
             box = (float(left), float(top), float(left + side), float(top + side))
             objects.append(ObjectAnnotation(COLOURS[colour], box, mask.copy))
         image = Image.fromarray((255 * pixels).round().astype(np.uint8))
-        return LocalizedImage(f"{index}", lambda: image, tuple(objects), tuple(thing.label for thing in objects))
+        return LocalizedImage(f"{index}", lambda: image, tuple(objects), tuple(obj.label for obj in objects))
 
 
 def study(*networks: Classifier, count: int = 40) -> Study:

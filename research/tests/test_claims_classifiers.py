@@ -120,7 +120,7 @@ def test_items_tell_what_the_network_knows_and_where_it_is():
         drawn = scene("val", item.place[1])
         assert np.array_equal(np.asarray(item.image), drawn.image)
         for number, kind in enumerate(item.classes):
-            there = [thing for thing in drawn.objects if thing.kind == KINDS[kind]]
+            there = [obj for obj in drawn.objects if obj.kind == KINDS[kind]]
             assert np.array_equal(item.masks()[0, number].numpy(), np.logical_or.reduce([one.mask for one in there]))
             assert item.boxes[0][number] == [tuple(map(float, one.box)) for one in there]
         absent = next(kind for kind in range(len(KINDS)) if kind not in item.classes)

@@ -166,7 +166,7 @@ class TestAttacked:
         )  # it did not succeed
         hits = pointing.measurements.estimates("some hits gradcam", (*MOMENTS, "random place"))
         assert [found.value for found in hits.values()] == [1, 1, 0, 0.25]
-        assert pointing.measurements.of("some absent gradcam", "on the things").values.tolist() == [1.0]
+        assert pointing.measurements.of("some absent gradcam", "on the objects").values.tolist() == [1.0]
         assert pointing.measurements.of("some absent gradcam", "of the image").values.tolist() == [0.25]
         assert "The attack succeeds on 50% of 2 images" in pointing.tables("some", "nothing")
 
@@ -215,7 +215,7 @@ class TestBias:
             images = draw_images(split, 6, 0)
             assert images.classes.bincount().tolist() == [6] * 8
             for one, index in zip(images.scenes, images.classes.tolist(), strict=True):
-                assert {thing.kind for thing in one.objects} & set(KINDS) == {KINDS[index]}
+                assert {obj.kind for obj in one.objects} & set(KINDS) == {KINDS[index]}
             assert least <= images.at_home <= most
         assert len({CATALOGUE[kind].home for kind in KINDS}) == len(KINDS)
 
@@ -225,9 +225,9 @@ class TestBias:
 
     def test_masks_are_of_the_kind_and_of_what_is_no_thing(self):
         one = draw_images("train", 1, 0).scenes[0]
-        kind = next(thing.kind for thing in one.objects if thing.kind in KINDS)
-        thing, background = masks_of(one, kind)
-        assert int(thing.sum()) == sum(each.area for each in one.objects if each.kind == kind)
+        kind = next(obj.kind for obj in one.objects if obj.kind in KINDS)
+        obj, background = masks_of(one, kind)
+        assert int(obj.sum()) == sum(each.area for each in one.objects if each.kind == kind)
         assert int(background.sum()) == 64 * 64 - sum(each.area for each in one.objects)
 
     def test_an_interval_of_two_groups_holds_their_difference(self):

@@ -73,7 +73,7 @@ def test_the_section_has_verdicts_and_says_what_cannot_be_said():
     assert page.startswith("## Weakly supervised localisation\n\nsquares: 4 images of one class")
     assert "nan" not in page
     assert "| Grad-CAM is better than saliency (top-1; hidden layers) |" in page
-    assert "| … than a hill in the middle (top-1; hidden layers) | 1 (1 to 1) | not decidable here |  |" in page  # of 4
+    assert "| … than the centre prior (top-1; hidden layers) | 1 (1 to 1) | not decidable here |  |" in page  # of 4
     assert "CAM of a network of its form (top-1) | 0 (0 to 0) | not decidable here | recalled 0.007 |" in page
     assert "Toybox cannot show that" in page
     alone = report(QUIET, 0.02, study(colour_network("mlp")))
@@ -85,8 +85,8 @@ def test_squares_are_what_they_say():
     for index in range(6):
         located = SquaresDataset()[index]
         assert len(located.objects) == 1 + index % 2
-        for thing in located.objects:
-            assert thing.mask is not None
-            left, top, right, bottom = map(int, thing.box)
-            assert thing.mask()[top:bottom, left:right].all()
-            assert thing.mask().sum() == 64
+        for obj in located.objects:
+            assert obj.mask is not None
+            left, top, right, bottom = map(int, obj.box)
+            assert obj.mask()[top:bottom, left:right].all()
+            assert obj.mask().sum() == 64

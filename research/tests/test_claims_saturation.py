@@ -43,7 +43,7 @@ SILENT = Progress(disable=True)
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    """A thing that the shipped classifier finds, and where it is."""
+    """An object that the shipped classifier finds, and where it is."""
     network = Classifier(0, saywhy.load("toybox:classifier"))
     return with_one_class(
         next(c for item in items(network, ToyboxDataset("test"), range(9)) if (c := located_case(item)))

@@ -44,7 +44,7 @@ def row(number: int = 0, method: str = "gradcam", network: str = "trained", righ
 
 
 def whole(number: int, seconds: float = 60.0, **control) -> SceneResult:
-    """Everybody's rows of a scene; cheats stay as they are when the weights are randomized."""
+    """Everybody's rows of a scene; controls stay as they are when the weights are randomized."""
     control = control or {"parameter_randomization": 1.0}
     return SceneResult(number, seconds, [row(number, m, n, **(control if m in CONTROLS else {})) for n, m in EVERYBODY])
 
@@ -115,7 +115,7 @@ def test_a_test_that_was_not_made_was_not_passed():
 
 
 def control_rows(number: int) -> list[Row]:
-    return [row(number, "cheat-edges", parameter_randomization=1.0), row(number, "gradcam", "untrained")]
+    return [row(number, "control-edges", parameter_randomization=1.0), row(number, "gradcam", "untrained")]
 
 
 OF = {"version": 1}
@@ -238,19 +238,21 @@ def test_what_a_test_tells_apart_is_said_as_it_was_found():
     right = [row(number) for number in range(20)]
     wrong = [row(number, right=0.0) for number in range(20, 40)]
     stays = [row(number, right=0.0, parameter_randomization=1.0) for number in range(20, 40)]
-    controls = [row(number, "cheat-edges", parameter_randomization=1.0) for number in range(40)]
-    goes = [row(number, "cheat-edges") for number in range(40)]
+    controls = [row(number, "control-edges", parameter_randomization=1.0) for number in range(40)]
+    goes = [row(number, "control-edges") for number in range(40)]
     name = "parameter randomization"
     said = discrimination(name, [*right, *wrong], controls)
     full, none = "100% (84% to 100%)", "0% (0% to 9%)"
     assert said == (
-        f"The check *{name}* is passed by {full} of right maps, {full} of wrong ones, {none} of cheats. "
-        "It tells maps from cheats. It does not tell right maps from wrong ones."
+        f"The check *{name}* is passed by {full} of right maps, {full} of wrong ones, {none} of controls. "
+        "It tells maps from controls. It does not tell right maps from wrong ones."
     )
     said = discrimination(name, [*right, *stays], goes)
-    assert said.endswith("It does not tell maps from cheats. It tells right maps from wrong ones.")
-    assert discrimination(name, right, controls).endswith("It tells maps from cheats.")  # none is wrong
-    assert discrimination(name, [*right, *wrong[:4]], controls).endswith("It tells maps from cheats.")  # of four scenes
+    assert said.endswith("It does not tell maps from controls. It tells right maps from wrong ones.")
+    assert discrimination(name, right, controls).endswith("It tells maps from controls.")  # none is wrong
+    assert discrimination(name, [*right, *wrong[:4]], controls).endswith(
+        "It tells maps from controls."
+    )  # of four scenes
     assert discrimination("completeness", right, controls) == "The check *completeness* applies to none of the maps."
     assert "parameter randomization* is passed" in flat(page([whole(number) for number in range(6)], "test"))
 
