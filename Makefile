@@ -55,6 +55,7 @@ docs: .venv/dev.stamp
 	$(BIN)/saywhy methods --markdown > docs/methods.md
 	$(BIN)/saywhy metrics --markdown > docs/metrics.md
 	$(BIN)/python -m research.benchmarks.parity_ledger --out docs/parity.md
+	$(BIN)/python -m docs.readme
 	$(BIN)/python -m docs.pictures
 
 release: .venv/dev.stamp

@@ -25,7 +25,7 @@ WORDS_SCALE = 8.0
 class VisualFeatures(nn.Module):
     """What ``toybox:vqa`` has learnt to see: its features, and what it says of every place, at half of their size.
 
-    That is the kind, the colour, whether an object has its middle there, the place in the space of words, row and column.
+    That is the kind, the colour, whether an object has its middle there, the place in the space of words, row, column.
 
     Args:
         base: ``toybox:vqa``.

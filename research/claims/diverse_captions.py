@@ -324,17 +324,17 @@ class DecoderResults:
 
 HEAD = """# What the paper of Diverse Beam Search claims, in Toybox
 
-Made by `python -m research.claims.diverse_captions{share}` in {minutes:.1f} minutes ({trained}),
-{workers} networks at a time. Captions by {seeds} networks (`toybox:captioner` and what was trained from other seeds for
-two fifths as long, with the same eyes), of {each} scenes of two, three and four objects each; every decoder says {beams}
-sentences a scene. Lengths do not count, and sentences are in the order of their log-probability; in the last three
-rows, as in the library's own captions, in that of its mean over words, at the strength {strength}. *Distinct-n*:
-different n-grams by words, of each scene's sentences together. *Oracle@k*: BLEU-4 (of sacrebleu, counts of two words
-and more one larger) of the best of the first k, beside the five sentences of five simulated people. *Objects named*: by
-the six sentences together, rightly. *Maps apart*: 1 less the rank correlation of the Grad-CAM of sentences, over all
+Made by `python -m research.claims.diverse_captions{share}` in {minutes:.1f} minutes ({trained}), {workers} networks
+at a time. Captions by {seeds} networks (`toybox:captioner` and those trained from other seeds for two fifths as long,
+with the same eyes), of {each} scenes of two, three and four objects each; every decoder says {beams} sentences a
+scene. Lengths do not count, and sentences are in the order of their log-probability; in the last three rows, as in
+the library's own captions, in that of its mean over words, at the strength {strength}. *Distinct-n*: different
+n-grams by words, of each scene's sentences together. *Oracle@k*: BLEU-4 (of sacrebleu, counts of two words and more
+one larger) of the best of the first k, beside the five sentences of five simulated people. *Objects named*: by the
+six sentences together, rightly. *Maps apart*: 1 less the rank correlation of the Grad-CAM of sentences, over all
 pairs.
 
-Strengths were chosen as in the paper, by oracle@6 on other scenes (talk-val, four objects), for every network: {chosen}.
+Strengths were chosen as in the paper, by oracle@6 on other scenes (talk-val, four objects), per network: {chosen}.
 
 Intervals are 95 %, by the bootstrap over scenes, of which every network has its own. A claim *holds* if the interval of
 the difference lies above zero, *does not hold* if it lies below, and else is *not decidable here*, each by itself; how

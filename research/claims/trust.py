@@ -307,7 +307,7 @@ def passes(rows: Sequence[Row], name: str) -> str:
 
 
 def discrimination(name: str, maps: Sequence[Row], controls: Sequence[Row]) -> str:
-    """Who passes a check, and whether it tells controls from maps, and right ones from wrong: the intervals do not meet.
+    """Who passes a check, and whether it separates controls from maps, right from wrong: the intervals do not meet.
 
     Of groups from fewer scenes than say anything, nothing is decided.
     """
@@ -428,11 +428,11 @@ def page(done: Sequence[SceneResult], split: str) -> str:
 
 HEAD = """# Whether a map that passes all checks is right
 
-Made by `python -m research.claims.trust --split {split}` in {minutes:.0f} minutes: {maps} maps by {methods} methods, of
-{scenes} scenes of Toybox's split "{split}", for the object there that the classifier is surest of. A map is *right* if
-it is highest on that object, or within {near} pixels (a cell) of it; {right} are. Intervals are 95 %: where several maps
-of a scene are counted by the bootstrap over scenes, else, and where all scenes agree, Wilson's of as many as there are
-scenes. The limits of the rule: {limits}.
+Made by `python -m research.claims.trust --split {split}` in {minutes:.0f} minutes: {maps} maps by {methods} methods,
+of {scenes} scenes of Toybox's split "{split}", for the object there that the classifier is surest of. A map is
+*right* if it is highest on that object, or within {near} pixels (a cell) of it; {right} are. Intervals are 95 %:
+where several maps of a scene are counted by the bootstrap over scenes, else, and where all scenes agree, Wilson's of
+as many as there are scenes. The limits of the rule: {limits}.
 
 {rule}
 
@@ -457,8 +457,9 @@ The rule without it:
 
 ## Method by method
 
-How often each check is passed, where it applies. The controls look at the image (an edge detector), at nothing (a centre
-prior) or at the truth (the outline of the object), and never at the network: none of them may pass, however right it is.
+How often each check is passed, where it applies. The controls look at the image (an edge detector), at nothing (a
+centre prior) or at the truth (the outline of the object), and never at the network: none of them may pass, however
+right it is.
 
 {methods_table}"""
 

@@ -173,8 +173,8 @@ by network: {kept.networks("evidence", "gradcam")}; HiResCAM: {kept.networks("ev
 {table(headings, rows)}
 
 **Another answer.** Where a colour or a kind is asked for, that of another object is explained too
-({other["its map"].items} questions). The mean of a map on that other object, in times of its mean everywhere: of its own
-map {other["its map"]}, of the answer's map {other["the answer's map"]}.
+({other["its map"].items} questions). The mean of a map on that other object, in times of its mean everywhere: of its
+own map {other["its map"]}, of the answer's map {other["the answer's map"]}.
 
 **Covered.** By how much the log-odds of the answer change when a tenth of the image (or less, where less of the map
 is positive) is covered with its mean colour. Where Grad-CAM is highest ({covered["for"]["there"].items} questions):

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from placed_networks import watching
 from torch import Tensor, nn
 
+from placed_networks import watching
 from research.benchmarks.coverage import awakened, examine
 from research.benchmarks.coverage_architectures import SAMPLE, SOURCES
 from saywhy.engine import tree
