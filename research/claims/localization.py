@@ -185,7 +185,7 @@ def maps_of(explained: saywhy.Explanation) -> dict[str, ImageMaps]:
 def cam_difference(cam: MapStack, gradcam: MapStack) -> float:
     """By how much the positive part of CAM and Grad-CAM, times the number of its cells, differ, in CAM's maxima.
 
-    >>> apart(torch.tensor([[[[4.0, -2.0]]]]), torch.tensor([[[[1.0, 0.0]]]]))
+    >>> cam_difference(torch.tensor([[[[4.0, -2.0]]]]), torch.tensor([[[[1.0, 0.0]]]]))
     0.5
     """
     expected = cam.clamp_min(0)

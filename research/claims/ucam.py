@@ -27,6 +27,7 @@ from research.claims.uncertainty_networks import (
     STEPS,
     STRENGTH,
     pretrained_head,
+    run_name,
     trained_network,
 )
 from saywhy.io.atomic import atomic_write
@@ -72,7 +73,7 @@ def main(
     """Train, measure, and print the tables. Networks that were trained once are kept under out/claims."""
     scenes = int(items * SCENES)
     files = {
-        (run, seed): FOLDER / f"certain-{run_name(run, seed, items, 2 * scenes)}.npz"
+        (run, seed): FOLDER / f"ucam-{run_name(run, seed, items, 2 * scenes)}.npz"
         for seed in range(seeds)
         for run in RUNS
     }

@@ -149,7 +149,7 @@ def draw_tests(
             people.append(on_grid(torch.from_numpy(human_attention(drawn, question)).unsqueeze(0))[0])
     images = normalised(talks["talk-test"].images[:looked].float() / 255)
     return Tests(
-        clear, *(asked[s] for s in ("ambiguous-test", "unseen", "ambiguous-val")), torch.stack(people), places, images
+        clear, asked["ambiguous-test"], asked["unseen"], asked["ambiguous-val"], torch.stack(people), places, images
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from placed_networks import watching
+from placed_networks import search
 from research.benchmarks.coverage import awakened, examine
 from research.benchmarks.coverage_architectures import SAMPLE, SOURCES
 from saywhy.engine import tree
@@ -38,7 +38,7 @@ def test_a_layer_is_found_and_proved_with_nothing_said(key):
 def test_a_grey_square_that_wanders_is_followed_by_the_cells(key):
     torch.manual_seed(0)
     network, inputs = awakened(EVERY[key]), EVERY[key].inputs()
-    found = find_layer(watching(_Logits(network), inputs))
+    found = find_layer(search(_Logits(network), inputs))
     shares, centres = _wander(network, inputs, found)
     for axis in (0, 1):
         along = torch.corrcoef(torch.stack([shares[:, axis], centres[:, axis]]))[0, 1]
