@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from saywhy.decoding import beam_search, greedy
-from saywhy.decoding.sampling import _kept
+from saywhy.decoding.sampling import _filter
 
 transformers = pytest.importorskip("transformers", reason="needs the package transformers")
 
@@ -176,4 +176,4 @@ def test_what_may_be_drawn(top_k, top_p):
         theirs = transformers.TopKLogitsWarper(top_k)(None, theirs)
     if top_p is not None:
         theirs = transformers.TopPLogitsWarper(top_p)(None, theirs)
-    torch.testing.assert_close(_kept(logs, top_k, top_p), theirs)
+    torch.testing.assert_close(_filter(logs, top_k, top_p), theirs)

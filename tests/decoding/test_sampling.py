@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 from slow_decoding import END, Chain, everything
 
 from saywhy.decoding import Decoded, greedy, sample
-from saywhy.decoding.sampling import _kept
+from saywhy.decoding.sampling import _filter
 from saywhy.errors import InputError, MethodError
 
 UNLIKELY = 1e-3
@@ -81,8 +81,8 @@ class TestFrequencies:
 
     def test_of_ties_the_lower_numbers_are_kept(self):
         logs = torch.tensor([[0.25, 0.25, 0.25, 0.25]]).log()
-        assert _kept(logs, 2, None).exp().tolist() == [[0.25, 0.25, 0, 0]]
-        assert _kept(logs, None, 0.6).exp().tolist() == [[0.25, 0.25, 0.25, 0]]
+        assert _filter(logs, 2, None).exp().tolist() == [[0.25, 0.25, 0, 0]]
+        assert _filter(logs, None, 0.6).exp().tolist() == [[0.25, 0.25, 0.25, 0]]
 
     def test_a_temperature_near_zero_is_greedy(self):
         chain = Chain.random(4, words=6, samples=5)

@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from saywhy.decoding.generating import Generation
+from saywhy.decoding.transformers_generation import Generation
 
 
 @runtime_checkable

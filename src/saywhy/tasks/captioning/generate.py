@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from saywhy.decoding import Decoded, beam_search, diverse_beam_search
-from saywhy.decoding.generating import Generation
+from saywhy.decoding.transformers_generation import Generation
 from saywhy.decoding.penalties import Penalty, hamming
 from saywhy.engine.preserve import preserve_state
 from saywhy.errors import InputError

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from saywhy.decoding.generating import Generation
+from saywhy.decoding.transformers_generation import Generation
 from saywhy.shapes import FeatureMaps, Images
 from saywhy.tasks.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Sentences
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from saywhy.decoding import beam_search, diverse_beam_search, greedy
-from saywhy.decoding.generating import generation
+from saywhy.decoding.transformers_generation import generation
 from saywhy.errors import InputError, ModelError, SaywhyWarning
 
 transformers = pytest.importorskip("transformers", reason="needs the package transformers")
@@ -293,7 +293,7 @@ def test_kinds_of_words_and_masks_of_other_types():
 
 def test_what_cannot_be_decoded(family):
     model, inputs = family
-    with pytest.raises(ModelError, match="no model of transformers"):
+    with pytest.raises(ModelError, match="expected a model of transformers with generate"):
         generation(torch.nn.Linear(2, 2), inputs)
     with pytest.raises(InputError, match="got none"):
         generation(model, {})
@@ -320,8 +320,8 @@ class TestBadInput:
             ({"input_ids": torch.tensor([1, 2])}, "whole numbers"),
             ({"input_ids": torch.tensor([[1, 99]])}, "from 0 to 12, and input_ids have 99"),
             ({"input_ids": torch.tensor([[1, -1]])}, "input_ids have -1"),
-            ({**TEXT, "position_ids": torch.arange(4)[None]}, "position_ids are counted here"),
-            ({**TEXT, "past_key_values": torch.ones(1)}, "past_key_values are counted here"),
+            ({**TEXT, "position_ids": torch.arange(4)[None]}, "position_ids are computed here"),
+            ({**TEXT, "past_key_values": torch.ones(1)}, "past_key_values are computed here"),
         ],
     )
     def test_of_prompts(self, model, inputs, message):
@@ -338,7 +338,7 @@ class TestBadInput:
     @pytest.mark.parametrize(("name", "value"), [("eos_token_id", [END, 77]), ("begin_suppress_tokens", [99])])
     def test_of_words_that_the_model_does_not_know(self, model, name, value):
         setattr(model.generation_config, name, value)
-        with pytest.raises(InputError, match="says words from 0 to 12"):
+        with pytest.raises(InputError, match="has words from 0 to 12"):
             generation(model, TEXT)
 
     @pytest.mark.parametrize("filling", [-1, 99])
