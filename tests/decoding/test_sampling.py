@@ -147,7 +147,7 @@ class TestSeeds:
                 whole, part = getattr(together, field.name), getattr(alone, field.name)
                 torch.testing.assert_close(whole[number : number + 1], part, rtol=0, atol=0)
 
-    def test_global_chance_is_neither_used_nor_changed(self):
+    def test_the_global_random_state_is_neither_used_nor_changed(self):
         chain = Chain.random(3, words=8)
         torch.manual_seed(0)
         state = torch.get_rng_state()

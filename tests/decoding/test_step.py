@@ -1,4 +1,4 @@
-"""States of every make are followed, and what is no step is told."""
+"""Every kind of state follows its hypotheses, and an invalid step is reported."""
 
 import re
 from collections import namedtuple
@@ -120,7 +120,7 @@ def fed(decoder: str, answer: Any, state: Any = None, start: Tensor | None = Non
         ((torch.full((2, 1), -2.0), None), "knows 1 words, from 0 to 0; there is no word 1"),
     ],
 )
-def test_what_is_no_step(decoder, answer, message):
+def test_an_invalid_step(decoder, answer, message):
     with pytest.raises(InputError, match=re.escape(message)):
         fed(decoder, answer)
 

@@ -81,10 +81,10 @@ def generation(model: Any, inputs: Mapping[str, Tensor], end: int | None = None)
         raise ModelError("the model is in training mode, where dropout changes every word. Call model.eval().")
     if not isinstance(inputs, Mapping) or not inputs:
         got = "none" if isinstance(inputs, Mapping) else type(inputs).__name__
-        raise InputError(f"inputs are what the model's tokenizer or processor returns, tensors by name; got {got}.")
+        raise InputError(f"expected the output of the model's tokenizer or processor (tensors by name), got {got}.")
     for name, value in inputs.items():
         if value is not None and not isinstance(value, Tensor):
-            raise InputError(f"inputs are tensors, '{name}' is {type(value).__name__}: return_tensors='pt' gives them.")
+            raise InputError(f"inputs must be tensors, '{name}' is {type(value).__name__}. Use return_tensors='pt'.")
     settings = getattr(model, "generation_config", model.config)
     rules = _GenerationRules.of(settings, model.config, end)
     given = {name: value for name, value in inputs.items() if value is not None}
@@ -320,10 +320,10 @@ def _position_ids(takes: Collection[str], mask: Tensor, count: int, numbered: bo
 def _encoder_inputs(takes: Collection[str], encoded: tuple[Tensor, Tensor | None], sample: Rows) -> dict[str, Any]:
     from transformers.modeling_outputs import BaseModelOutput
 
-    hidden, seen = encoded
+    hidden, mask = encoded
     given: dict[str, Any] = {"encoder_outputs": BaseModelOutput(last_hidden_state=hidden[sample])}
     if "attention_mask" in takes:
-        given["attention_mask"] = None if seen is None else seen[sample]
+        given["attention_mask"] = None if mask is None else mask[sample]
     return given
 
 
