@@ -22,8 +22,8 @@ from torch import nn
 import saywhy
 from research.benchmarks.cost import CONSOLE, Row, formatted, machine, peak_memory, ratios, report, reset_peak_memory
 from saywhy.decoding import beam_search, diverse_beam_search
-from saywhy.decoding.generating import generation
 from saywhy.decoding.penalties import Penalty, hamming, ngram
+from saywhy.decoding.transformers_generation import generation
 from saywhy.tasks.captioning.networks import CaptionHead, CaptionModel, ShowAndTell, TopDown
 
 NUM_BEAMS, LENGTH, WORDS = 6, 20, 10_000

@@ -32,9 +32,9 @@ def test_what_has_no_recipe(run):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("-o", "w.checkpoint"), "Call the file w.safetensors"),
-        (("-o", "w.csv"), "weights are written as safetensors"),
-        (("--accelerator", "quantum"), "accelerator 'quantum' cannot be had here"),
+        (("-o", "w.checkpoint"), "Use w.safetensors"),
+        (("-o", "w.csv"), "expected a .safetensors file for weights"),
+        (("--accelerator", "quantum"), "accelerator 'quantum' are not available"),
     ],
 )
 def test_what_cannot_be_trained_is_said_before_anything_is_drawn(run, words, says):

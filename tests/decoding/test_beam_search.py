@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_decoding import END, LETTERS, Chain, PreviousGroups, everything, slow_beams
+from slow_decoding import END, LETTERS, Chain, Hypothesis, everything, slow_beams
 from torch import Tensor, nn
 
 from saywhy.decoding import Decoded, beam_search, gnmt, greedy
@@ -21,7 +21,7 @@ def searched(chain: Chain, **options: Any) -> Decoded:
     return beam_search(chain.step, chain.state, chain.start, end=END, **options)
 
 
-def assert_found(found: Decoded, sample: int, wanted: list[PreviousGroups], exponent: float = 0.0) -> None:
+def assert_found(found: Decoded, sample: int, wanted: list[Hypothesis], exponent: float = 0.0) -> None:
     """All of a sample's hypotheses, number by number, and nothing behind them."""
     assert found.exists[sample].tolist() == [place < len(wanted) for place in range(found.words.shape[1])]
     for place, said in enumerate(wanted):
@@ -296,7 +296,7 @@ class Speller(nn.Module):
         return self.head(out[0]).log_softmax(-1), tuple(part.movedim(0, 1) for part in new)
 
     def anew(self, words: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
-        """The state is all that was said [row, word], read from the beginning at every step."""
+        """The state is all previous words [row, word], read from the beginning at every step."""
         said = torch.cat([said, words.unsqueeze(1)], 1)
         out, _ = self.lstm(self.embedding(said.T))
         return self.head(out[-1]).log_softmax(-1), said
