@@ -399,7 +399,7 @@ def test_a_volume_is_read_in_voxels_on_every_slice(show):
     values = torch.arange(4.0 * 3 * 2).reshape(1, 1, 4, 3, 2)
     drawing = contact_sheet(np.random.default_rng(0).random((1, 4, 30, 20)))
     classes, scores, maps = torch.zeros(1, 1).int(), torch.ones(1, 1), {("m", "x"): values}
-    e = Flat(["m"], ["x"], [["mug"]], classes, scores, "logit", (), None, (drawing,), {}, {}, {}, maps)
+    e = Flat(["m"], ["x"], [["mug"]], classes, scores, "logit", None, (drawing,), {}, {}, {}, maps)
     page = show(e)
     size, full = drawing.image.size, on_image(values[0, 0], drawing.crop_box, drawing.image.size)
     assert page.errors() == []
