@@ -430,7 +430,7 @@ def test_the_uncertainty_report_is_shown_beside_the_maps(browser, explained, tmp
     page = visit(browser, save_gallery(results, tmp_path / "two.html", "two images"))
     assert page.text(".certainty h2") == "How uncertain is it?"
     assert "mug, 36 %, 50 Monte Carlo samples" in page.text(".certainty")
-    assert "higher than for 98 % of a test" in page.text(".certainty")
+    assert "higher than in 98 % of a test" in page.text(".certainty")
     assert len(page.texts(".certainty meter")) == 1  # only for measured shares
     assert page.texts(".certainty .bad") == ["✕\nIt should abstain."]
     assert "80 % of a test" in page.run("return document.querySelector('.curve').getAttribute('aria-label')")

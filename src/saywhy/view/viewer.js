@@ -99,6 +99,10 @@ class Viewer {
   thumbnails() {
     const images = this.payload.images;
     const name = groupName();
+    // An answer and its word ablation have one image and one name.
+    const shared = (source) => images.some((other) => other !== source && other.name === source.name);
+    const caption = (source) =>
+      shared(source) && source.maps.every((map) => map.word) ? "word by word" : source.name;
     const choices = images.map((source, index) =>
       make(
         "label",
@@ -110,7 +114,7 @@ class Viewer {
           onchange: () => this.chooseImage(index, true),
         }),
         make("img", { src: source.src, alt: "", loading: "lazy", decoding: "async" }),
-        make("span", {}, source.name),
+        make("span", {}, caption(source)),
       ),
     );
     const legend = make("legend", {}, "Image");
@@ -292,14 +296,14 @@ class Viewer {
     if (!report) return this.certainty.replaceChildren();
     const rows = report.components.map(({ name, value, unit, share, among }) => {
       const bar = share === null ? null : make("meter", { min: 0, max: 1, value: share });
-      bar?.setAttribute("aria-label", `${name}: higher than for ${percent0(share)} of ${among}`);
+      bar?.setAttribute("aria-label", `${name}: higher than in ${percent0(share)} of ${among}`);
       return make(
         "li",
         {},
         make("span", {}, name),
         make("span", { className: "count" }, `${value.toPrecision(2)} ${unit}`),
         bar,
-        share === null ? null : make("span", { className: "count" }, `higher than for ${percent0(share)} of ${among}`),
+        share === null ? null : make("span", { className: "count" }, `higher than in ${percent0(share)} of ${among}`),
       );
     });
     const [sign, className] = report.abstains === null ? ["?", ""] : SIGNS[report.abstains ? "bad" : "good"];
