@@ -386,7 +386,7 @@ def test_a_map_of_pixels_has_the_scale_that_the_png_has(show, explained):
         (-1.0, "evidence", "Red: evidence for. Blue: evidence against."),
         (-1.0, "sensitivity", "Red: a higher value here raises the score."),
         (0.0, "sensitivity", "Bright: the score reacts strongly to a change here."),
-        (-1.0, "activity", "whatever the answer"),
+        (-1.0, "activity", "independent of the target"),
     ],
 )
 def test_the_colours_mean_what_the_method_shows(show, explained, low, shows, words):

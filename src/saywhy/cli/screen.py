@@ -67,7 +67,7 @@ def unknown_words(model: Any, text: str) -> None:
     """Print a note that names the words of a text that are not in the vocabulary of a model."""
     unknown = model.unknown(text)
     if unknown:
-        note(f"{model.name} does not know {', '.join(map(repr, unknown))}")
+        note(f"not in the vocabulary of {model.name}: {', '.join(map(repr, unknown))}")
 
 
 def note(message: str) -> None:

@@ -20,8 +20,8 @@ MEANINGS = {
         "red: a higher value here raises the score, blue: lowers it",
     ),
     "activity": (
-        "bright: what stands out here, whatever the answer",
-        "red: what stands out here, blue: its opposite, whatever the answer",
+        "bright: strong activity here, independent of the target",
+        "red: strong activity here, blue: the opposite sign, independent of the target",
     ),
 }
 """The meaning of the colours, of an unsigned and of a signed map, by what its method shows; the same as in words.js."""

@@ -27,7 +27,7 @@ SCRIPTS = (
     "words.js",
     "picker.js",
     "figure.js",
-    "poster.js",
+    "snapshot.js",
     "sheet.js",
     "viewer.js",
 )

@@ -7,8 +7,8 @@ import { Figure } from "./figure.js";
 import { boxesOf, bytes, field, floats, levelOf, scaleOf, valueAt } from "./maps.js";
 import { Picker } from "./picker.js";
 import { withText } from "./png.js";
-import { poster } from "./poster.js";
 import { Sheet } from "./sheet.js";
+import { snapshot } from "./snapshot.js";
 import { describe, groupName, make } from "./words.js";
 
 const SIGNS = { good: ["✓", "good"], warning: ["!", "warning"], bad: ["✕", "bad"] };
@@ -339,7 +339,7 @@ class Viewer {
 
   async download() {
     const visible = Object.values(this.figures).filter((figure) => !figure.node.hidden);
-    const canvas = poster(visible);
+    const canvas = snapshot(visible);
     const plain = await new Promise((done) => canvas.toBlob(done, "image/png"));
     const file = await withText(plain, "saywhy", JSON.stringify(this.payload.provenance ?? {}));
     const address = URL.createObjectURL(file);

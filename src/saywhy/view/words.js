@@ -41,8 +41,8 @@ const MEANINGS = {
     "Red: a higher value here raises the score. Blue: lowers it.",
   ],
   activity: [
-    "Bright: what stands out here, whatever the answer.",
-    "Red: what stands out here. Blue: its opposite, whatever the answer.",
+    "Bright: strong activity here, independent of the target.",
+    "Red: strong activity here. Blue: the opposite sign, independent of the target.",
   ],
 };
 

@@ -3,7 +3,7 @@
 import { blank } from "./paint.js";
 
 /** Return the figures side by side on white, with their legends below. */
-export function poster(figures) {
+export function snapshot(figures) {
   const width = Math.max(...figures.map((figure) => figure.canvas.width));
   const unit = width / 40;
   const font = `${unit}px system-ui, sans-serif`;
