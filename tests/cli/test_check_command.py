@@ -78,6 +78,7 @@ def test_a_path_method_and_its_parameter(run: Run) -> None:
     assert completeness["passed"] is not None
 
 
+@pytest.mark.slow
 def test_a_question_beside_the_image(run: Run) -> None:
     ran = run("check", A, "-m", "toybox:vqa", "-q", "is there a cat?", "--method", "hirescam", "--json")
     assert ran.code == 0, ran.err

@@ -194,6 +194,7 @@ def test_nothing_but_damaged_images(run: Run, here: Path) -> None:
     assert not (here / "why.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

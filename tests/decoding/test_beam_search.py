@@ -77,6 +77,7 @@ class TestAgainstTheSlowOne:
             wanted = slow_beams(chain, sample, max_length, num_beams, exponent, **options)
             assert_found(found, sample, wanted, exponent)
 
+    @pytest.mark.slow
     @few
     @given(
         kind=kinds,
@@ -98,6 +99,7 @@ class TestAgainstTheSlowOne:
             assert_found(found, sample, wanted)
         assert bool((found.lengths[found.exists] >= min_length).all())
 
+    @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 6), num_beams=st.integers(1, 6), exponent=exponents, data=st.data())
     def test_fewer_wanted_are_the_first_of_more(self, kind, max_length, num_beams, exponent, data):
@@ -142,6 +144,7 @@ class TestAgainstEverything:
 
 
 class TestWidth:
+    @pytest.mark.slow
     @few
     @given(
         kind=st.one_of(kinds, tied_kinds),
@@ -207,6 +210,7 @@ class TestWidth:
 
 
 class TestBatch:
+    @pytest.mark.slow
     @few
     @given(
         kind=st.one_of(kinds, tied_kinds),

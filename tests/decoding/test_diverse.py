@@ -117,6 +117,7 @@ class TestAgainstTheSlowOne:
         assert torch.equal(one.groups, other.groups)
         torch.testing.assert_close(one.penalized, other.penalized)
 
+    @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 5))
     def test_words_of_like_meaning(self, kind, max_length):
@@ -174,6 +175,7 @@ class TestAgainstTheSlowOne:
 
 
 class TestBeamSearch:
+    @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 6), num_beams=st.integers(1, 5), refill=st.booleans())
     def test_one_group_is_beam_search(self, kind, max_length, num_beams, refill):
@@ -185,6 +187,7 @@ class TestBeamSearch:
         for field in dataclasses.fields(Decoded):
             torch.testing.assert_close(getattr(found.found, field.name), getattr(wanted, field.name), rtol=0, atol=0)
 
+    @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 6), shape=shapes, diversity_penalty=st.sampled_from([0.0, 0.5, 9.0]))
     def test_the_first_group_is_a_narrower_beam_search_whatever_the_strength(

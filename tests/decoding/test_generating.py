@@ -103,6 +103,7 @@ def test_greedy(family):
     assert told(found) == generated(model, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_beams", [2, 4])
 def test_beam_search_with_its_cache_reordered(family, num_beams):
     model, inputs = family

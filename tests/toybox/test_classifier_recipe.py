@@ -20,6 +20,8 @@ from saywhy.training.checkpoint import half, save_weights
 from saywhy.training.extra import training_library
 from saywhy.training.loop import Phase, Plan, fit
 
+pytestmark = pytest.mark.nightly
+
 pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
 pytest.importorskip("torchmetrics")
 

@@ -192,6 +192,7 @@ class TestTogether:
 
 
 class TestCompany:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", KINDS)
     @few
     @given(seed=seeds)
@@ -535,6 +536,7 @@ class TestAnswerers:
         assert said.variance.shape == (3, 1)
         close(said.attention.sum((2, 3)), torch.ones(said.attention.shape[:2], dtype=torch.float64))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("batch", [2, 4, 6])
     @torch.no_grad()
     def test_however_many_samples_and_draws_there_are(self, asked, batch):
@@ -546,6 +548,7 @@ class TestAnswerers:
                 one_by_one(asked, features, questions, num_samples=num_samples),
             )
 
+    @pytest.mark.slow
     @torch.no_grad()
     def test_a_sample_is_the_same_alone(self, asked):
         whole = MCDropout(asked, DRAWS)(self.features(), QUESTIONS).sample_logits

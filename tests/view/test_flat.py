@@ -87,6 +87,7 @@ def test_nothing_positive_points_nowhere(given: Tensor) -> None:
     assert e.box() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GIVEN)
 def test_every_file_is_written_and_read_again(kind: str, tmp_path: Path) -> None:
     e = explain(GIVEN[kind]())

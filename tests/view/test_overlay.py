@@ -112,6 +112,7 @@ def test_a_long_row_continues_below(explanation):
     assert sheet(explanation, columns=4).height > sheet(explanation, columns=12).height
 
 
+@pytest.mark.slow
 def test_a_png_says_how_it_was_made(explanation, tmp_path):
     path = save_png(explanation, tmp_path / "new" / "why.png")
     with Image.open(path) as image:

@@ -65,6 +65,7 @@ def test_a_pair_of_method_and_layer_that_does_not_exist_is_left_out(explanation)
     assert {(m["method"], m["layer"]) for m in maps} == set(explanation.maps)
 
 
+@pytest.mark.slow
 def test_a_large_photograph_is_reduced_but_keeps_its_coordinates(explained):
     e = explained({("gradcam", "x"): torch.rand(1, 1, 7, 7)}, ["mug"], ("big.jpg",))
     crop_box = (500.0, 0.0, 3500.0, 3000.0)

@@ -15,7 +15,7 @@ from saywhy.cli.check import check
 from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
 from saywhy.cli.screen import failure
-from saywhy.cli.tables import layers, methods, metrics
+from saywhy.cli.tables import datasets, layers, methods, metrics, models, targets, tasks
 from saywhy.cli.textual import textual
 from saywhy.cli.train import train
 from saywhy.engine.memory import out_of_memory
@@ -51,7 +51,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, ask, caption, check, benchmark, textual, methods, metrics, layers, train, demo):
+LISTS = (methods, metrics, targets, models, datasets, tasks, layers)
+"""The commands that list the choices."""
+
+for command in (explain, ask, caption, check, benchmark, textual, *LISTS, train, demo):
     app.command()(command)
 
 

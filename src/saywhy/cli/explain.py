@@ -36,7 +36,7 @@ def explain(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            "--target", "-t", help="A class by name or index, 'cat - dog' for a contrast, '-dog'. Repeatable."
+            "--target", "-t", help="A class by name or index, 'cat - dog', '-dog'. See `saywhy targets`. Repeatable."
         ),
     ] = None,
     top: Annotated[int | None, typer.Option("--top", "-k", help="Explain the K classes of highest score.")] = None,

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 from saywhy.datasets.json_records import some
 from saywhy.errors import InputError
+from saywhy.metrics.registry import dataset_metric
 from saywhy.tasks.vqa.answers import normalize_answer, without_signs
 from saywhy.tasks.vqa.vqa_dataset import VQAAnnotation
 
@@ -114,6 +115,13 @@ class VQAAccuracy:
     each: dict[int, float]
 
 
+@dataset_metric(
+    "accuracy of answers to questions, by kind of question too",
+    better="higher",
+    range="0 to 1",
+    paper="Antol et al., 2015",
+    order=150,
+)
 def vqa_accuracy(
     answers: Mapping[int, str], annotations: Mapping[int, VQAAnnotation], edition: Edition = "official"
 ) -> VQAAccuracy:
