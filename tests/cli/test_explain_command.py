@@ -205,7 +205,7 @@ def test_nothing_but_damaged_images(run: Run, here: Path) -> None:
         ([A, "-k", "0"], ("top 0 of 4",)),
         ([A, "--method", "gradcan"], ("no method 'gradcan'", "'gradcam'")),
         ([A, "-l", "featres"], ("'featres'", "'features'")),
-        ([A, "-l", "fc"], ("'fc'", "no map of an image")),
+        ([A, "-l", "fc"], ("'fc'", "is not a map of an image")),
         ([A, "--input-size", "0"], ("input_size", "0")),
         ([A, "-w", "no.safetensors"], ("no weights file 'no.safetensors'",)),
         ([A, "-w", "mine.py"], ("mine.py",)),
