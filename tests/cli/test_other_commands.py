@@ -202,7 +202,7 @@ def test_demo(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (page, why) == ("index.html", "why.png")
     assert re.fullmatch(r"talk-test-\d+\.png", scene)
     written = (here / "out" / page).read_text()
-    for heading in ("What is in the image?", "Ask it something", "every word of the question", "Let it describe"):
+    for heading in ("What is in the image?", "Ask a question", "each word of the question", "Caption the image"):
         assert heading in written
 
 
@@ -242,7 +242,7 @@ def screen(columns: int, *commands: tuple[str, ...]) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 140])
 def test_nothing_is_cut_off_on_a_terminal(here: Path, columns: int) -> None:
-    asked = (
+    explained = (
         "explain",
         A,
         "-m",
@@ -260,7 +260,7 @@ def test_nothing_is_cut_off_on_a_terminal(here: Path, columns: int) -> None:
         ("methods", "rsi-gradcam"),
         ("explain", "--help"),
         ("layers", "mine.py:network", A),
-        asked,
+        explained,
     )
     assert "…" not in text
     assert max(len(line.rstrip()) for line in text.split("\n")) <= columns

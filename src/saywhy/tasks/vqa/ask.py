@@ -51,7 +51,7 @@ class VQAExplanation:
         file = Path(path)
         parts: list[Any] = [self] if self.word_ablation is None else [self, self.word_ablation]
         if file.suffix.lower() == ".html":
-            save_page = resolve_name("saywhy.view.album:save_album")
+            save_page = resolve_name("saywhy.view.gallery:save_gallery")
             title = self.question if len(parts) > 1 else self.explanation.images[0].name
             return Path(save_page(parts, file, title))
         if file.suffix.lower() == ".npz":
