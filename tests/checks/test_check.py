@@ -141,7 +141,7 @@ def test_questions_are_checked_too():
     drawn = scene("talk-test", 5)
     model = saywhy.load("toybox:vqa")
     explanation = saywhy.explain(
-        model, model.asked(drawn.image, f"is there a {drawn.objects[0].kind}?"), method="hirescam"
+        model, model.prepare_inputs(drawn.image, f"is there a {drawn.objects[0].kind}?"), method="hirescam"
     )
     names = [one.name for one in check(explanation).verdicts[0][0].results]
     assert names == [

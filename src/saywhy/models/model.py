@@ -63,7 +63,7 @@ class Model:
         """The precision of the network's first floating-point parameter."""
         return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
 
-    def asked(self, image: Any, words: str) -> dict[str, Any]:
+    def prepare_inputs(self, image: Any, words: str) -> dict[str, Any]:
         """An image and words, by the names of the network's arguments.
 
         Raises:
@@ -114,12 +114,12 @@ class Model:
 
 
 def takes(module: nn.Module) -> Mapping[str, inspect.Parameter]:
-    """What a network is called with; of one that passes it all on (``passes_on_to``), what that other one is.
+    """What a network is called with; of one that passes it all on (``wrapped_module``), what that other one is.
 
     >>> list(takes(nn.Linear(1, 1)))
     ['input']
     """
-    while isinstance(inner := getattr(module, "passes_on_to", None), nn.Module):
+    while isinstance(inner := getattr(module, "wrapped_module", None), nn.Module):
         module = inner
     return inspect.signature(module.forward).parameters
 

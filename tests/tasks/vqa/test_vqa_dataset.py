@@ -10,11 +10,11 @@ from saywhy.errors import ImageError, InputError
 from saywhy.tasks.vqa.vqa_dataset import (
     VQAAnnotation,
     VQAQuestion,
-    paired,
+    match_questions,
+    pair_annotations,
     read_annotations,
     read_questions,
     read_results,
-    same_questions,
 )
 
 TEN = ["net"] * 6 + ["netting", "mesh", "net", "Net"]
@@ -163,13 +163,13 @@ class TestRefused:
     def test_the_file_of_something_else_is_named(self, v2, write):
         results, captions = [{"question_id": 1, "answer": "net"}], {"annotations": [{"id": 1, "caption": "a net"}]}
         boxes = {"images": [], "annotations": [{"id": 1, "bbox": [0, 0, 1, 1]}]}
-        assert_refused(read_questions, v2[1], "'questions'", "'annotations'", "annotations of VQA", "read_annotations")
-        assert_refused(read_annotations, v2[0], "'questions'", "questions of VQA", "read_questions")
+        assert_refused(read_questions, v2[1], "'questions'", "'annotations'", "VQA annotations", "read_annotations")
+        assert_refused(read_annotations, v2[0], "'questions'", "VQA questions", "read_questions")
         assert_refused(read_results, v2[0], "read_questions")
-        assert_refused(read_annotations, write(results), "answers of a model", "read_results")
-        assert_refused(read_annotations, write(captions), "captions of COCO", "read_captions")
-        assert_refused(read_annotations, write(boxes), "boxes of COCO", "captions_")
-        assert_refused(read_questions, write([annotation(1, 9)]), "annotations of VQA")
+        assert_refused(read_annotations, write(results), "a model's VQA answers", "read_results")
+        assert_refused(read_annotations, write(captions), "COCO captions", "read_captions")
+        assert_refused(read_annotations, write(boxes), "COCO boxes", "captions_")
+        assert_refused(read_questions, write([annotation(1, 9)]), "VQA annotations")
 
     def test_an_error_names_the_record(self, write):
         good = question(1, 9)
@@ -204,7 +204,7 @@ class TestRefused:
 class TestPaired:
     def test_in_the_order_of_the_questions(self, v2):
         asked, said = read_questions(v2[0]), read_annotations(v2[1])
-        pairs = paired(asked, dict(reversed(said.items())))
+        pairs = pair_annotations(asked, dict(reversed(said.items())))
         assert [(q.question_id, a.question_id) for q, a in pairs] == [(458752000,) * 2, (9001, 9001)]
 
     def test_neither_side_may_miss_one(self, v2):
@@ -212,15 +212,15 @@ class TestPaired:
         with pytest.raises(
             InputError, match=r"of 2 questions 1 have no annotation \(458752000\), .* 0 have no question"
         ):
-            paired(asked, {9001: said[9001]})
+            pair_annotations(asked, {9001: said[9001]})
         with pytest.raises(InputError, match=r"of 2 annotations 1 have no question \(9001\)"):
-            paired({458752000: asked[458752000]}, said)
+            pair_annotations({458752000: asked[458752000]}, said)
 
     def test_both_must_be_about_one_image(self, v2):
         asked, said = read_questions(v2[0]), read_annotations(v2[1])
         asked[9001] = VQAQuestion(9001, 10, "Why?", "train2014")
         with pytest.raises(InputError, match="question 9001 is about the image 10, its annotation about 9"):
-            paired(asked, said)
+            pair_annotations(asked, said)
 
 
 def test_questions_of_one_version_are_found_in_another():
@@ -229,4 +229,4 @@ def test_questions_of_one_version_are_found_in_another():
 
     v1 = {q.question_id: q for q in (asked(90, 9, "Why?"), asked(91, 9, "Where?"), asked(420, 42, "Why?"))}
     v2 = {q.question_id: q for q in (asked(9000, 9, "Why?"), asked(9005, 9, "Why?"), asked(42001, 42, "why?"))}
-    assert same_questions(v1, v2) == {90: (9000, 9005)}
+    assert match_questions(v1, v2) == {90: (9000, 9005)}

@@ -213,7 +213,7 @@ class ToyboxVQAHead(VQAHead):
             nn.Linear(inner, answers),
         )
 
-    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
+    def encode(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
         """What the glimpses found, how things are related, and the question."""
         words, spoken = self.embedding(question), question != 0
         heard, _ = self.lstm(words)

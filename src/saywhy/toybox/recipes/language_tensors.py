@@ -73,7 +73,7 @@ class Talk:
 
 
 def talk(
-    split: str, count: int, size: int = 128, processes: int = 0, tell: Callable[[int], object] | None = None
+    split: str, count: int, size: int = 128, processes: int = 0, report: Callable[[int], object] | None = None
 ) -> Talk:
     """The first ``count`` scenes of a split, drawn here or in ``processes`` of their own; the result is the same.
 
@@ -94,15 +94,15 @@ def talk(
             said += sentences
             people += answers
             cells.append(torch.from_numpy(seen))
-            if tell is not None:
-                tell(len(pixels))
+            if report is not None:
+                report(len(pixels))
     return Talk(torch.cat(images), asked, said, people, torch.cat(cells))
 
 
 def followed(split: str, count: int, progress: Progress) -> Talk:
     """The same, drawn on all cores, with a bar."""
     bar = progress.add_task(f"drawing {split}", total=count, loss="")
-    return talk(split, count, processes=cores(), tell=lambda done: progress.advance(bar, done))
+    return talk(split, count, processes=cores(), report=lambda done: progress.advance(bar, done))
 
 
 def _chunk(

@@ -27,8 +27,8 @@ from saywhy.toybox.models.classifier import normalised
 from saywhy.toybox.models.language import CHANNELS, ToyboxTrunk, ToyboxVQAHead
 from saywhy.toybox.recipes.language_tensors import Talk, followed
 from saywhy.training.checkpoint import check_name, half, save_weights
-from saywhy.training.command import Accelerator, Count, Threads, follow
-from saywhy.training.loop import HERE, Devices, Plan, Tell, descend, dice
+from saywhy.training.command import Accelerator, Count, Threads, run_recipe
+from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_generator
 
 SCENES = 20_000
 TEST_SCENES = 2_000
@@ -122,7 +122,7 @@ def drawn(answers: Tensor, plan: Plan, step: int, share: slice) -> tuple[Tensor,
     """The scenes of a share of a step, and of its questions (at most ``ASKED`` a scene) their scene among these, and
     type.
     """
-    generator = dice(plan.seed, -1 - step)
+    generator = step_generator(plan.seed, -1 - step)
     taken = torch.randint(len(answers), (plan.batch,), generator=generator)
     liked = torch.rand(plan.batch, answers.shape[1], generator=generator) ** (1 / torch.tensor(OFTEN))
     liked = liked.masked_fill(answers[taken] < 0, -1)
@@ -139,11 +139,11 @@ def learn(
     plan: Plan,
     steps: tuple[int, int] = (SEEING, ASKING),
     checkpoint: Path | None = None,
-    tell: Tell | None = None,
+    report: Tell | None = None,
     every: int = 100,
     devices: Devices = HERE,
 ) -> float:
-    """Train eyes and answers, in place, and return the seconds; see :func:`saywhy.training.loop.descend`."""
+    """Train eyes and answers, in place, and return the seconds; see :func:`saywhy.training.loop.optimize`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         learner = Learner(network, known)
@@ -164,7 +164,7 @@ def learn(
         "asked": ASKED,
         "counts": [MIDDLES, NAMES],
     }
-    seconds = descend(learner, loss, sum(steps), plan, settings, checkpoint, every, tell, devices)
+    seconds = optimize(learner, loss, sum(steps), plan, settings, checkpoint, every, report, devices)
     network.eval()
     return seconds
 
@@ -197,7 +197,7 @@ def guessed(scenes: Talk, tests: Talk, known: Vocabulary, plan: Plan, steps: int
         said = model(nothing[taken][which], words[taken][which, types])
         return F.cross_entropy(said.logits, answers[taken][which, types])
 
-    descend(blind, loss, steps, plan, plan.settings())
+    optimize(blind, loss, steps, plan, plan.settings())
     return accuracy(blind, torch.zeros(len(tests.asked), 1, 1, 1), tests, known)
 
 
@@ -230,7 +230,7 @@ def train(
         plan,
         steps,
         checkpoint=out.with_suffix(".checkpoint"),
-        tell=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
+        report=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
         devices=devices,
     )
     weights = half(network.state_dict())
@@ -269,7 +269,9 @@ def main(
 ) -> None:
     """Train what answers questions about Toybox, and measure it. Stop it with Ctrl-C; the same command goes on."""
     on = Devices(accelerator, devices)
-    follow(lambda progress: train(out, seed, scenes, tests, (seeing, asking), progress, on), threads, silent=("words",))
+    run_recipe(
+        lambda progress: train(out, seed, scenes, tests, (seeing, asking), progress, on), threads, hidden=("words",)
+    )
 
 
 if __name__ == "__main__":
