@@ -10,6 +10,7 @@
     ├── LayerError            a layer does not exist or has no spatial map
     │   └── LayoutError       a layer's output cannot be proved to be a map of the image
     ├── MethodError           a method or one of its parameters does not exist
+    ├── MetricError           a metric or one of its parameters does not exist
     └── GradientError         the target does not depend on the layer, or gradients are switched off inside
 
 Every message names the object, what was expected, what was given, and the nearest valid value.
@@ -57,6 +58,10 @@ class LayoutError(LayerError):
 
 class MethodError(SaywhyError):
     """A method, or a parameter of a method, does not exist."""
+
+
+class MetricError(SaywhyError):
+    """A metric, or a parameter of a metric, does not exist."""
 
 
 class GradientError(SaywhyError):

@@ -4,10 +4,10 @@ import warnings
 
 import pytest
 import torch
-from placed_networks import Placed, SmallViT, image, search
 from torch import Tensor, nn
 
 import saywhy
+from placed_networks import Placed, SmallViT, image, search
 from saywhy.engine.layers import ALIVE, find_layer, find_layers, named_layer
 from saywhy.engine.layout import Layout
 from saywhy.engine.trace import LayerProbe, LayerSearch

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from placed_networks import Placed, SmallViT, image
 from torch import Tensor, nn
 
+from placed_networks import Placed, SmallViT, image
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.proof import PLACES, Proof, Reading, prove
 

@@ -53,6 +53,7 @@ TARGETS = {
 
 
 class TestTheSame:
+    @pytest.mark.slow
     @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
     @pytest.mark.parametrize("own", [{}, {"batch_size": 2}, {"score": "probability"}], ids=str)
     def test_nothing_changed(self, target, own):
