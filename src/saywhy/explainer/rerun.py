@@ -59,7 +59,7 @@ class Rerunner:
 
     @property
     def inputs(self) -> Any:
-        """What the network was called with."""
+        """The network's inputs."""
         return self.batch.inputs
 
     @property
