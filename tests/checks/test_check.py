@@ -173,7 +173,7 @@ def test_signals_and_volumes_can_be_checked():
 
 def test_an_explanation_without_its_model_cannot_be_checked(tmp_path, drawn):
     file = saywhy.explain("toybox:classifier", drawn.image).save(tmp_path / "why.npz")
-    with pytest.raises(SaywhyError, match="no model to ask again"):
+    with pytest.raises(SaywhyError, match="no model to run again"):
         check(saywhy.Explanation.load(file))
 
 
