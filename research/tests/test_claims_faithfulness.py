@@ -48,10 +48,10 @@ def test_networks_that_see_squares_are_explained_faithfully():
     assert (f"mlp, {USUAL}", "cam") not in found.measurements.values
 
 
-def test_the_section_says_what_was_not_asked():
+def test_the_section_says_what_was_not_measured():
     page = report(QUIET, 0.08, study(colour_network()))
     assert page.startswith("## Faithfulness: agreement with occlusion")
-    assert f"{REAL} was not asked" in page
+    assert f"{REAL} was not measured" in page
     assert "| Grad-CAM agrees with occlusion at all (pooling and a linear layer) |" in page
     assert "nan" not in page
 
