@@ -60,9 +60,9 @@ class AblationResults:
         """Measure one image; errors only if it has a single class."""
         model = item.network.model
         first = saywhy.explain(model, item.image, Top(1), "eigencam").classes[0].tolist() if alone else []
-        asked = list(dict.fromkeys([*first, *item.classes]))
-        there = [asked.index(one) for one in item.classes]
-        found = variants(item, asked, layers)
+        explained_classes = list(dict.fromkeys([*first, *item.classes]))
+        there = [explained_classes.index(one) for one in item.classes]
+        found = variants(item, explained_classes, layers)
         self.layers = tuple(who for who in found if who not in VARIANTS)
         masks = box_masks(item.boxes, item.image.size)
         for who, maps in found.items():

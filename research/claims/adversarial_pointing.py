@@ -132,11 +132,11 @@ class Pointing:
     def tables(self, group: str, what: str) -> str:
         """Return the tables: hits by method, and the energy of the absent class's map on the objects."""
         kept, reached = self.measurements, self.reached[group]
-        told = (
+        intro = (
             f"**Networks that end in {what}.** The attack succeeds on {np.mean(reached):.0%} of {len(reached)} images"
         )
         if not any(reached):
-            return f"{told}."
+            return f"{intro}."
         rows = []
         for method in METHODS:
             hits = kept.estimates(f"{group} hits {method}", (*MOMENTS, "random position"))
@@ -151,7 +151,7 @@ class Pointing:
             "absent class: energy on the objects", "objects' share of the image",
         ]  # fmt: skip
         count = kept.estimates(f"{group} hits gradcam", ("after",))["after"]
-        return f"""{told}; {count.items} objects in
+        return f"""{intro}; {count.items} objects in
 {count.scenes} of them are explained. Grad-CAM's hits after the attack, network by network:
 {kept.networks(f"{group} hits gradcam", "after")}.
 
@@ -262,14 +262,16 @@ def dog_and_cat(model: saywhy.Model) -> str:
     rows = []
     for moment, changed in one.moments.items():
         found = changed.explain(list(case.classes), METHODS)
-        chances = [float(p) for p in answer(model, changed.fed).values("probability")[0, [*case.classes, AIRLINER]]]
+        probabilities = [
+            float(p) for p in answer(model, changed.fed).values("probability")[0, [*case.classes, AIRLINER]]
+        ]
         shares = [energy_pointing(changed.on_image(found[m][0]), halves)[0].tolist() for m in METHODS]
         empty = [[not bool((one > 0).any()) for one in found[m][0]] for m in METHODS]
         cells = [
             " / ".join("empty" if bare else f"{share:.0%}" for share, bare in zip(*pair, strict=True))
             for pair in zip(shares, empty, strict=True)
         ]
-        rows.append([moment, *(f"{chance:.2g}" for chance in chances), *cells])
+        rows.append([moment, *(f"{p:.2g}" for p in probabilities), *cells])
     heads = ["image", *(f"p({name})" for name in (*DOG_AND_CAT, "airliner"))]
     return table([*heads, *(f"{m}: dog / cat in its half" for m in METHODS)], rows)
 

@@ -106,8 +106,8 @@ def located_case(item: Item) -> Case | None:
     model = item.network.model
     assert model.preprocess is not None, f"{model.name} needs its preprocessing"
     fed, crop_box = model.preprocess(item.image)
-    chances = answer(model, fed[None]).values("probability")[0]
-    sure = chances > 0.5 if model.multilabel else chances == chances.max()
+    probabilities = answer(model, fed[None]).values("probability")[0]
+    sure = probabilities > 0.5 if model.multilabel else probabilities == probabilities.max()
     of_class = [i for i, index in enumerate(item.classes) if sure[index]]
     if not of_class:
         return None

@@ -163,13 +163,13 @@ def sweep_penalties(seed: int, share: float) -> Measurements:
     captioner_network, kept = _captioner(seed), Measurements()
     scenes = _test_scenes(seed, max(OBJECT_COUNTS), share)
     features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
-    asked = {
+    swept_decoders = {
         f"diversity penalty {diversity_penalty:g}": diverse(BEAMS, diversity_penalty) for diversity_penalty in SWEPT
     }
-    asked |= {
+    swept_decoders |= {
         f"--diversity-penalty {diversity_penalty:g}": shipped(3, diversity_penalty) for diversity_penalty in OFFERED
     }
-    for who, decoder in asked.items():
+    for who, decoder in swept_decoders.items():
         decoded = decode(captioner_network.model, features, decoder, numbers)
         for drawn, of_one in zip(scenes, decoded, strict=True):
             _measure(kept, who, drawn, of_one, seed)

@@ -29,7 +29,7 @@ DRAWS = 8
 """Random positions that serve as a control of the covered region."""
 
 FIRST = 5
-"""A failure is near if the true class is among so many top predictions."""
+"""A failure is near if the true class is among this number of top predictions."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,13 @@ class FailureResults:
             self.measurements.add(f"alike {method}", group, alike[method], scene)
         if not wrong:
             return
-        chances = answer(case.model, case.fed).values("probability")[0]
-        place = 1 + int((chances > chances[failure.targets[0]]).sum())
+        probabilities = answer(case.model, case.fed).values("probability")[0]
+        place = 1 + int((probabilities > probabilities[failure.targets[0]]).sum())
         evidence = bool(found["gradcam"][0, 0].any())
         self.measurements.add("truth", "among the first", float(place <= FIRST), scene)
         self.measurements.add("truth", "has evidence", float(evidence), scene)
         there, elsewhere = self._covered(failure, positive_map(found, "gradcam", 1, size))
-        p_true, p_other = (f"{float(chances[index]):.2g}" for index in failure.targets)
+        p_true, p_other = (f"{float(probabilities[index]):.2g}" for index in failure.targets)
         self.rows.append(
             [
                 failure.name,

@@ -144,8 +144,8 @@ def agreement(one: Tensor, other: Tensor) -> Tensor:
     """Return Spearman's correlation of maps [target, height, width] on cells, for each target.
 
     >>> from saywhy.metrics.human_attention import centre_prior
-    >>> hill = centre_prior((14, 14))[None]
-    >>> agreement(hill, hill).tolist(), agreement(hill, -hill).tolist()
+    >>> prior = centre_prior((14, 14))[None]
+    >>> agreement(prior, prior).tolist(), agreement(prior, -prior).tolist()
     ([1.0], [-1.0])
     """
     return rank_correlation(on_grid(one).flatten(1), on_grid(other).flatten(1))

@@ -44,8 +44,8 @@ def undertrained(seed: int, progress: Progress) -> saywhy.Model:
 
 def found_by_both(case: Case, other: saywhy.Model) -> Case | None:
     """Return the same image with the classes that another network finds too, or None if there are none."""
-    chances = answer(other, case.fed).values("probability")[0]
-    both = [i for i, index in enumerate(case.classes) if chances[index] > 0.5]
+    probabilities = answer(other, case.fed).values("probability")[0]
+    both = [i for i, index in enumerate(case.classes) if probabilities[index] > 0.5]
     return case.only(both) if both else None
 
 

@@ -227,8 +227,8 @@ def mosaics(items: Iterator[Item], images: int) -> Iterator[list[Item]]:
     """Yield groups of ``images`` items of different classes, each predicted with a probability above one half."""
     waiting: dict[int, list[Item]] = {}
     for item in items:
-        asked = item.explain(item.classes[0], "eigencam")
-        if asked.probabilities is not None and float(asked.probabilities) > SURE:
+        explained = item.explain(item.classes[0], "eigencam")
+        if explained.probabilities is not None and float(explained.probabilities) > SURE:
             waiting.setdefault(item.classes[0], []).append(item)
         if len(waiting) == images:
             yield [own.pop(0) for own in waiting.values()]

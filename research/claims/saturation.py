@@ -42,12 +42,12 @@ TOYBOX, SMALL, LARGE = 24, 4, 14
 """Images for every network of Toybox, for every class of CIFAR-10, and of ImageNet."""
 
 DEEP, FAITHFUL = 3, 2
-"""One of so many images is explained at all layers, and one is perturbed."""
+"""Every third image is explained at all layers, and every second one is perturbed."""
 
-STEADY = {"SqueezeNet": (5, 256), "CIFAR ResNet-56": (12, 1024), "located": (8, 1024)}
+STEP_IMAGES = {"SqueezeNet": (5, 256), "CIFAR ResNet-56": (12, 1024), "located": (8, 1024)}
 """Number of images in the step experiment, and its largest number of steps."""
 
-ROUNDED = {"SqueezeNet": 5, "CIFAR ResNet-56": 12, "located": 12}
+ROUNDING_IMAGES = {"SqueezeNet": 5, "CIFAR ResNet-56": 12, "located": 12}
 """Number of images explained with other baselines, in 16-bit precision, and with shifted logits."""
 
 
@@ -115,10 +115,10 @@ def measure_sensitivity(
     sensitivity: SensitivityResults, kind: str, group: str, case: Case, number: int, share: float
 ) -> None:
     """Measure steps, baselines, precision and shifts of one image, if it is among the first."""
-    count, most = STEADY[kind]
+    count, most = STEP_IMAGES[kind]
     if number < scaled(count, share):
         sensitivity.steps(group, case, most if share == 1 else max(128, round(most * share)))
-    if number < scaled(ROUNDED[kind], share):
+    if number < scaled(ROUNDING_IMAGES[kind], share):
         learnt = kind.startswith("CIFAR")  # the learnt baseline takes 200 passes, and needs a softmax
         sensitivity.baselines(group, case, BASELINES if learnt else BASELINES[:-1])
         sensitivity.precision(group, case)

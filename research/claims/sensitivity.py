@@ -60,8 +60,8 @@ class SensitivityResults:
             few = case.explain(case.classes[0], PATHS, steps=count)
             for method in PATHS:
                 self._alike(f"{group} steps {count}", method, few[method], reference[method], case)
-            self.measurements.add(f"{group} gap", str(count), _completeness_error(few), case.scene)
-        self.measurements.add(f"{group} gap", "many", _completeness_error(reference), case.scene)
+            self.measurements.add(f"{group} completeness error", str(count), _completeness_error(few), case.scene)
+        self.measurements.add(f"{group} completeness error", "many", _completeness_error(reference), case.scene)
 
     def baselines(self, group: str, case: Case, kinds: Sequence[str] = BASELINES) -> None:
         """Compare maps with other baselines with that with a black baseline."""
@@ -109,7 +109,7 @@ class SensitivityResults:
                 self.most[group],
                 count,
                 *(estimate(kept.of(f"{group} steps {count}", method)) for method in PATHS),
-                estimate(kept.of(f"{group} gap", str(count))),
+                estimate(kept.of(f"{group} completeness error", str(count))),
             ]
             for group in groups
             for count in COUNTS
@@ -160,7 +160,7 @@ It changes no probability.
             few = estimate(kept.of(f"{group} steps {STEPS}", "rsi-gradcam"), ALIKE)
             text = f"{group}: {STEPS} steps give RSI's map with {self.most[group]} (rank correlation less {ALIKE})"
             rows.append(["4", *verdict_row(text, few)])
-            room = _margin(kept.of(f"{group} gap", str(STEPS)), COMPLETE)
+            room = _margin(kept.of(f"{group} completeness error", str(STEPS)), COMPLETE)
             rows.append(
                 [
                     "4",

@@ -48,7 +48,7 @@ network is a small version of U-CAM's (Show, Ask, Attend and Answer: two attenti
 image). It uses the trunk and the question encoder of `toybox:vqa`; attention and classifier are trained. All runs of a
 seed start from the same network, trained for {begun:,} steps on answers alone, and continue for {steps:,} steps on the
 same questions about clear and blurred scenes, with soft targets from ten simulated people; the *base* continues on
-answers alone. Two glimpses cannot count, compare, or verify absence: see the types of questions. U-CAM's training code
+answers alone. Two glimpses cannot count, compare, or verify absence: see the types of questions. U-CAM's training
 was never published; this is a reconstruction (`saywhy.uncertainty`), and its results cannot be compared with published
 ones. The gradient surgery has strength {strength:g}, in *ten times* {ten:g}.
 
@@ -57,7 +57,7 @@ intervals of the mean over seeds: bootstrap over scenes, widened by the variatio
 **holds** only where all differences below it are above zero: to the base network and to every control (the losses
 without surgery; masks shuffled over positions, random, or uniform; *answer*, a mask of the answer's own gradient,
 independent of uncertainty; temperature scaling alone). *Literal*, *additive* and *P-GCA* are other readings of the
-paper. The agreement with people also stands for two baselines: the attention for another question, and the centre
+paper. The agreement with people is also given for two baselines: the attention for another question, and the centre
 prior.
 """
 

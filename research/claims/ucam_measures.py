@@ -41,7 +41,7 @@ class Tests:
     Attributes:
         clear, blurred, unseen, chosen: of talk-test, ambiguous-test, unseen, and ambiguous-val (for the temperature).
         people: human attention maps of each question about the first clear scenes [question, person, 14, 14].
-        looked: these questions, as (scene, type).
+        attended: these questions, as (scene, type).
         images: the images of these scenes, normalised.
     """
 
@@ -50,7 +50,7 @@ class Tests:
     unseen: Questions
     chosen: Questions
     people: Float[Tensor, "question person row column"]
-    looked: Int[Tensor, "question 2"]
+    attended: Int[Tensor, "question 2"]
     images: Float[Tensor, "scene 3 height width"]
 
 
@@ -133,23 +133,27 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw_tests(
-    eyes: ToyboxTrunk, visual: VisualFeatures, known: Vocabulary, count: int, looked: int, progress: Progress
+    eyes: ToyboxTrunk, visual: VisualFeatures, known: Vocabulary, count: int, attended: int, progress: Progress
 ) -> Tests:
     """Draw the test splits, and the human attention maps of the first scenes."""
     talks = {
         split: followed(split, count, progress) for split in ("talk-test", "ambiguous-test", "unseen", "ambiguous-val")
     }
-    asked = {split: visual.replace_features(Questions(eyes, [talk], known)) for split, talk in talks.items()}
-    clear = asked["talk-test"]
-    places = (clear.answers[:looked] >= 0).nonzero()
+    by_split = {split: visual.replace_features(Questions(eyes, [talk], known)) for split, talk in talks.items()}
+    clear = by_split["talk-test"]
+    places = (clear.answers[:attended] >= 0).nonzero()
     people = []
-    for index in range(looked):
+    for index in range(attended):
         drawn = scene("talk-test", index)
         for question in questions(drawn):
             people.append(on_grid(torch.from_numpy(human_attention(drawn, question)).unsqueeze(0))[0])
-    images = normalised(talks["talk-test"].images[:looked].float() / 255)
+    images = normalised(talks["talk-test"].images[:attended].float() / 255)
     return Tests(
-        clear, *(asked[s] for s in ("ambiguous-test", "unseen", "ambiguous-val")), torch.stack(people), places, images
+        clear,
+        *(by_split[s] for s in ("ambiguous-test", "unseen", "ambiguous-val")),
+        torch.stack(people),
+        places,
+        images,
     )
 
 
@@ -183,7 +187,7 @@ def measure_network(network: TrainedNetwork, visual: VisualFeatures, tests: Test
         looks=looks,
         errors=torch.cat([_errors(sampled[name], splits[name]) for name in single]).numpy(),
         distance=distance,
-        seen=tests.looked[:, 0].numpy(),
+        seen=tests.attended[:, 0].numpy(),
         doubts={
             kind: {name: getattr(one.found, kind).numpy() for name, one in sampled.items()}
             for kind in ("aleatoric", "epistemic", *(("aleatoric_variance",) if network.run != "base" else ()))
@@ -196,10 +200,12 @@ def measure_network(network: TrainedNetwork, visual: VisualFeatures, tests: Test
 
 def _logits(network: TrainedNetwork, questions: Questions) -> tuple[Tensor, Tensor]:
     """Return the logits of every question from one pass, and the right answers."""
-    asked = (questions.answers >= 0).nonzero()
+    positions = (questions.answers >= 0).nonzero()
     with torch.inference_mode():
-        parts = [network.head(questions.features[s].float(), questions.words[s, t]).logits for s, t in _parts(asked)]
-    return torch.cat(parts), questions.answers[asked[:, 0], asked[:, 1]]
+        parts = [
+            network.head(questions.features[s].float(), questions.words[s, t]).logits for s, t in _parts(positions)
+        ]
+    return torch.cat(parts), questions.answers[positions[:, 0], positions[:, 1]]
 
 
 def _errors(verdict_row: Judged, questions: Questions) -> Tensor:
@@ -208,8 +214,8 @@ def _errors(verdict_row: Judged, questions: Questions) -> Tensor:
     return -probabilities.clamp_min(1e-12).log()
 
 
-def _parts(asked: Tensor) -> list[tuple[Tensor, Tensor]]:
-    return [tuple(part.unbind(1)) for part in asked.split(200)]  # type: ignore[misc]
+def _parts(positions: Tensor) -> list[tuple[Tensor, Tensor]]:
+    return [tuple(part.unbind(1)) for part in positions.split(200)]  # type: ignore[misc]
 
 
 def _tempered(network: TrainedNetwork, tests: Tests, temperature: float) -> list[Tensor]:
@@ -233,7 +239,7 @@ def _looks(network: TrainedNetwork, visual: VisualFeatures, tests: Tests) -> tup
     model, found = network.model(visual), []
     attention, elsewhere = [], []
     targets = [Top(1)] if network.run == "base" else [Top(1), Certainty(), Certainty(answered=True)]
-    for scenes, types in _parts(tests.looked):
+    for scenes, types in _parts(tests.attended):
         words = tests.clear.words[scenes, types]
         with warnings.catch_warnings(action="ignore", category=SaywhyWarning):  # maps of zeros count as 0
             made = saywhy.explain(
@@ -245,15 +251,15 @@ def _looks(network: TrainedNetwork, visual: VisualFeatures, tests: Tests) -> tup
             attention.append(network.head(features, words).attention.mean(1))
             other = network.head(features, words.roll(1, 0))
             elsewhere.append(other.attention.mean(1))
-    maps, looked = torch.cat(found), on_grid(torch.cat(attention))
+    maps, attended = torch.cat(found), on_grid(torch.cat(attention))
     names = ("gradcam", "certainty-cam", "ucam")[: maps.shape[1]]
     agreeing = {name: _agreement(on_grid(maps[:, number]), tests.people) for number, name in enumerate(names)}
-    distance = earth_movers_distance(looked, tests.people[:, 0])
+    distance = earth_movers_distance(attended, tests.people[:, 0])
     controls = {
         "other question": _agreement(on_grid(torch.cat(elsewhere)), tests.people),
-        "centre": _agreement(centre_prior((14, 14)).expand(len(looked), -1, -1), tests.people),
+        "centre": _agreement(centre_prior((14, 14)).expand(len(attended), -1, -1), tests.people),
     }
-    return {"attention": _agreement(looked, tests.people), **agreeing, **controls}, distance.numpy()
+    return {"attention": _agreement(attended, tests.people), **agreeing, **controls}, distance.numpy()
 
 
 def _agreement(maps: Tensor, people: Tensor) -> Each:

@@ -18,6 +18,7 @@ RESAMPLES = 1000
 """Resamples of the bootstrap."""
 
 LOOKS = ("attention", "gradcam", "certainty-cam", "ucam", "other question", "centre")
+LOOK_NAMES = {"centre": "centre prior"}
 MARGIN = 0.01
 """Largest loss of accuracy that counts as no worse."""
 
@@ -199,7 +200,7 @@ class Results:
                 ]
             )
         heads = ["network", "accuracy", *(f"AUROC, {text}" for text in KINDS.values()), "ECE / temperature-scaled"]
-        heads += [f"{name} and people (ρ)" for name in LOOKS] + [
+        heads += [f"{LOOK_NAMES.get(name, name)} and people (ρ)" for name in LOOKS] + [
             "attention to people (EMD)",
             "predictive entropy and errors (ρ)",
             "variance head, clear (median)",

@@ -91,12 +91,12 @@ class Bright:
 
 
 def test_covering_the_evidence_for_an_answer_lowers_it():
-    asked, item = QuestionResults(), Bright()
+    results, item = QuestionResults(), Bright()
     needed = torch.zeros(128, 128)
     needed[40:60, 10:50] = 1
-    asked._covered(item, "for", needed)  # type: ignore[arg-type]
-    asked._covered(item, "for", torch.zeros(128, 128))  # type: ignore[arg-type]  # nothing to be covered
-    (there,), (elsewhere,) = (asked.measurements.values["for", where] for where in ("there", "elsewhere"))
+    results._covered(item, "for", needed)  # type: ignore[arg-type]
+    results._covered(item, "for", torch.zeros(128, 128))  # type: ignore[arg-type]  # nothing to be covered
+    (there,), (elsewhere,) = (results.measurements.values["for", where] for where in ("there", "elsewhere"))
     assert there == pytest.approx(-100 * 800 / (64 * 128))
     assert there <= elsewhere <= 100 * 800 / (64 * 128)
 
@@ -118,7 +118,7 @@ def test_the_map_of_another_answer_is_measured_on_its_object(item, monkeypatch):
     drawn = scene("talk-test", 33)  # a flower, a bird and a dog
     flower = next(t for t in drawn.objects if t.kind == "flower")
     bird = next(t for t in drawn.objects if t.kind != "flower")
-    asked = QuestionResults()
+    results = QuestionResults()
     maps = {"other": torch.from_numpy(bird.mask).double(), "own": torch.from_numpy(flower.mask).double()}
     monkeypatch.setattr("research.claims.vqa_maps.positive_map", lambda found, *_: maps[found])
     question = SceneQuestion("colour", "what colour is the flower?", flower.colour, flower.mask)
@@ -130,8 +130,8 @@ def test_the_map_of_another_answer_is_measured_on_its_object(item, monkeypatch):
         size=(128, 128),
         place=(0, 33),
     )
-    asked._another_answer(of_flower)  # type: ignore[arg-type]
-    (its,), (own,) = (asked.measurements.values["other answer", who] for who in ("its map", "the answer's map"))
+    results._another_answer(of_flower)  # type: ignore[arg-type]
+    (its,), (own,) = (results.measurements.values["other answer", who] for who in ("its map", "the answer's map"))
     assert (its, own) == (pytest.approx(128 * 128 / bird.mask.sum()), 0)
 
 

@@ -198,13 +198,15 @@ class TestAttacked:
         network = Classifier(0, saywhy.load("toybox:classifier"))
         case = next(case for item in items(network, ToyboxDataset("test"), range(9)) if (case := located_case(item)))
         (one,) = attacked_cases([case])
-        chances = {
+        probabilities = {
             moment: answer(case.model, some.fed).values("probability")[0] for moment, some in one.moments.items()
         }
         assert one.reached
         assert one.absent not in case.objects
-        assert chances["after"][one.absent] > 0.9999
-        assert all(chances["after"][index] < 0.01 < 0.5 < chances["before"][index] for index in case.classes)
+        assert probabilities["after"][one.absent] > 0.9999
+        assert all(
+            probabilities["after"][index] < 0.01 < 0.5 < probabilities["before"][index] for index in case.classes
+        )
         moved = (pixels(case.model, one.moments["after"].fed) - pixels(case.model, case.fed)).abs()
         assert 0 < moved.max() <= 8.001
 

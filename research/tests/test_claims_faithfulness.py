@@ -24,15 +24,15 @@ def test_it_is_the_metric_of_the_library():
 
 
 def test_the_usual_window_is_the_librarys_own(monkeypatch):
-    asked = []
+    calls = []
     explain = saywhy.explain
-    monkeypatch.setattr(saywhy, "explain", lambda *a, **k: (asked.append(k), explain(*a, **k))[1])
+    monkeypatch.setattr(saywhy, "explain", lambda *a, **k: (calls.append(k), explain(*a, **k))[1])
     monkeypatch.setattr(faithfulness, "WINDOWS", {USUAL: faithfulness.WINDOWS[USUAL]})
     network = colour_network()
     item = next(study(network).items(network))
     found = FaithfulnessResults()
     found.add(network, item.image, list(item.classes), ["gradcam"], (0, 0))
-    assert {"score": "logit", "window": 5, "stride": 2} in asked  # round(32 / 7), and half of it
+    assert {"score": "logit", "window": 5, "stride": 2} in calls  # round(32 / 7), and half of it
     hidden = explain(network.model, item.image, list(item.classes), "occlusion", score="logit").maps
     own = explain(network.model, item.image, list(item.classes), "gradcam").maps
     assert found.measurements.values[f"gap, {USUAL}", "gradcam"] == agreement(own[0], hidden[0]).tolist()

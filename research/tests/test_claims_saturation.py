@@ -192,7 +192,7 @@ class TestSensitivity:
         few, many = (sensitivity.measurements.values[f"some steps {count}", "rsi-gradcam"][0] for count in (2, 50))
         assert few <= many
         assert many == pytest.approx(1, abs=1e-2)
-        few, many = (sensitivity.measurements.values["some gap", count][0] for count in ("2", "many"))
+        few, many = (sensitivity.measurements.values["some completeness error", count][0] for count in ("2", "many"))
         assert many < 1e-5 < few
         assert sensitivity.most == {"some": 300}
 

@@ -61,11 +61,11 @@ def test_verdicts_from_stored_values_are_those_of_the_check(method):
 
 def test_every_limit_has_a_table_around_the_present_one():
     assert set(trust.AROUND) == set(vars(CheckLimits()))
-    told = page([whole(number) for number in range(6)], "val")
+    text = page([whole(number) for number in range(6)], "val")
     for name, present in vars(CheckLimits()).items():
         name = name.replace("_", " ")
-        assert f"### {name}\n" in told
-        assert f"| **{present:g}** |" in told.partition(f"### {name}\n")[2].partition("###")[0]
+        assert f"### {name}\n" in text
+        assert f"| **{present:g}** |" in text.partition(f"### {name}\n")[2].partition("###")[0]
 
 
 def test_limits_apply_to_the_stored_values():
