@@ -27,6 +27,7 @@ from research.claims.uncertainty_networks import (
     STEPS,
     STRENGTH,
     pretrained_head,
+    run_name,
     trained_network,
 )
 from saywhy.io.atomic import atomic_write
