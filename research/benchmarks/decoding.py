@@ -22,9 +22,9 @@ from torch import nn
 import saywhy
 from research.benchmarks.cost import CONSOLE, Row, formatted, machine, peak_memory, ratios, report, reset_peak_memory
 from saywhy.decoding import beam_search, diverse_beam_search
-from saywhy.decoding.generating import generation
 from saywhy.decoding.penalties import Penalty, hamming, ngram
-from saywhy.tasks.captioning.networks import CaptionHead, CaptionModel, ShowAndTell, TopDown
+from saywhy.decoding.transformers_generation import generation
+from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown
 
 NUM_BEAMS, LENGTH, WORDS = 6, 20, 10_000
 GOAL = "at most 1.2"
@@ -60,7 +60,7 @@ class DecodingTask:
         )
 
 
-def _captioner(head: CaptionHead, channels: int, side: int, batch: int) -> DecodingTask:
+def _captioner(head: ShowAndTell | TopDown, channels: int, side: int, batch: int) -> DecodingTask:
     with torch.no_grad():
         state = head.eval().begin(torch.rand(batch, channels, side, side))
     return DecodingTask(head.step, state, torch.full((batch,), 2), 3)

@@ -17,9 +17,9 @@ from torch import Tensor
 import saywhy
 from research.claims.adversarial_attack import LOW, attack, random_signs
 from research.claims.cases import REAL, Case, answer, photograph
-from research.claims.maps import Measurements, positive_map
+from research.claims.maps import Measurements, positive_map, verdict_row
 from research.claims.measure import Estimate, Measured, estimate, table
-from research.claims.verdict_rows import comparison_row, verdict_row
+from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.metrics.localization import energy_pointing
 from saywhy.metrics.pointing import pointing_game

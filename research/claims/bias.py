@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 import saywhy
 from research.claims import language_networks
-from research.claims.maps import Measurements
+from research.claims.maps import Measurements, verdict_row
 from research.claims.measure import Estimate, Measured, as_estimate, estimate, resampled, table
-from research.claims.verdict_rows import comparison_row, verdict_row
+from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.localization import energy_pointing
 from saywhy.models import Preprocess
 from saywhy.toybox import Scene, scene

@@ -14,9 +14,9 @@ from torch import Tensor
 
 import saywhy
 from research.claims.cases import REAL, Case, answer, is_correct, photographs, squeezenet
-from research.claims.maps import Measurements, positive_map
-from research.claims.measure import estimate, table
-from research.claims.verdict_rows import UNDECIDED, comparison_row, verdict_row
+from research.claims.maps import Measurements, positive_map, verdict_row
+from research.claims.measure import UNDECIDED, estimate, table
+from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.view.sheet import sheet
 

@@ -14,9 +14,9 @@ from rich.progress import Progress
 import saywhy
 from research.claims import language_networks
 from research.claims.cases import Case, answer
-from research.claims.maps import Measurements
+from research.claims.maps import Measurements, verdict_row
 from research.claims.measure import estimate, table
-from research.claims.verdict_rows import comparison_row, verdict_row
+from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.localization import energy_pointing
 from saywhy.toybox.recipes import classifier as recipe
 from saywhy.toybox.recipes.draw import draw

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 import saywhy
 from research.claims.cases import Case
-from research.claims.maps import Measurements
+from research.claims.maps import Measurements, verdict_row
 from research.claims.measure import Estimate, Measured, estimate, table
 from research.claims.saturation_measures import LOGIT, PROBABILITY, STEPS, Tempered
-from research.claims.verdict_rows import comparison_row, verdict_row
+from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.human_attention import rank_correlation
 from saywhy.targets import Class
 
@@ -202,14 +202,15 @@ class ShiftedLogits(nn.Module):
 
     def __init__(self, module: nn.Module, layer: str, weights: Float[Tensor, " channel"]) -> None:
         super().__init__()
-        self.network, self.tap = deepcopy(module), ActivationRecorder()
+        self.network, self.recorder = deepcopy(module), ActivationRecorder()
         parent, _, name = layer.rpartition(".")
-        setattr(self.network.get_submodule(parent), name, nn.Sequential(self.network.get_submodule(layer), self.tap))
+        recorded = nn.Sequential(self.network.get_submodule(layer), self.recorder)
+        setattr(self.network.get_submodule(parent), name, recorded)
         self.weights = nn.Buffer(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.network(x)
-        return logits + (self.tap.activations.flatten(2).mean(2) @ self.weights)[:, None]
+        return logits + (self.recorder.activations.flatten(2).mean(2) @ self.weights)[:, None]
 
 
 def shift_weights(features: Float[Tensor, " channel"], size: float, seed: int = 0) -> Float[Tensor, " channel"]:

@@ -74,7 +74,7 @@ def main(
     """Train and measure, and print or write the page. Trained networks are stored under out/claims."""
     scenes = int(items * SCENES)
     files = {
-        (run, seed): FOLDER / f"certain-{run_name(run, seed, items, 2 * scenes)}.npz"
+        (run, seed): FOLDER / f"ucam-{run_name(run, seed, items, 2 * scenes)}.npz"
         for seed in range(seeds)
         for run in RUNS
     }

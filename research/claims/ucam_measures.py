@@ -150,7 +150,9 @@ def draw_tests(
     images = normalised(talks["talk-test"].images[:attended].float() / 255)
     return Tests(
         clear,
-        *(by_split[s] for s in ("ambiguous-test", "unseen", "ambiguous-val")),
+        by_split["ambiguous-test"],
+        by_split["unseen"],
+        by_split["ambiguous-val"],
         torch.stack(people),
         places,
         images,

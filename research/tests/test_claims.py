@@ -14,6 +14,8 @@ from research.claims.vqa_maps import Item, QuestionResults, correctly_answered, 
 from saywhy.toybox import scene
 from saywhy.toybox.language import SceneQuestion
 
+pytestmark = pytest.mark.nightly
+
 
 def test_an_interval_holds_the_mean_as_often_as_it_says_though_items_of_a_scene_are_alike():
     generator = np.random.default_rng(0)

@@ -10,6 +10,8 @@ from research.claims.ablation import LAYERS, VARIANTS, WHOLE, measure_study, rep
 from research.claims.section import zeros_allowed
 from research.tests.synthetic import colour_network, study
 
+pytestmark = pytest.mark.nightly
+
 QUIET = Progress(disable=True)
 LAYERS_OF_SQUARES = ("blocks", "stem")
 

@@ -8,6 +8,8 @@ from research.claims.class_discrimination import MASK, METHODS, ClassDiscriminat
 from research.tests.synthetic import colour_network, study
 from saywhy.errors import InputError
 
+pytestmark = pytest.mark.nightly
+
 QUIET = Progress(disable=True)
 
 

@@ -20,6 +20,8 @@ from saywhy.toybox.localized import ToyboxDataset
 from saywhy.toybox.models.classifier import ToyboxClassifier, normalised
 from saywhy.training.loop import Phase
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.fixture
 def quiet() -> Progress:

@@ -35,6 +35,8 @@ from saywhy.toybox.localized import ToyboxDataset
 from saywhy.toybox.scenes.kinds import CATALOGUE
 from saywhy.training.loop import Phase, Plan
 
+pytestmark = pytest.mark.nightly
+
 SILENT = Progress(disable=True)
 
 

@@ -10,6 +10,8 @@ from research.claims.diverse_captions import SWEPT, DecoderResults, choose_penal
 from research.claims.maps import Measurements
 from research.claims.parallel import run_jobs
 
+pytestmark = pytest.mark.nightly
+
 QUIET = Progress(disable=True)
 
 

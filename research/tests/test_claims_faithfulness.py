@@ -11,6 +11,8 @@ from research.tests.synthetic import colour_network, study
 from saywhy.metrics.faithfulness import occlusion_correlation
 from saywhy.toybox import scene
 
+pytestmark = pytest.mark.nightly
+
 QUIET = Progress(disable=True)
 
 

@@ -1,5 +1,6 @@
 """Localisation: hand-built networks that detect squares, whose boxes are known."""
 
+import pytest
 import torch
 from rich.progress import Progress
 
@@ -8,6 +9,8 @@ from research.claims.localization import LocalizationResults, maps_of, measure_s
 from research.claims.section import zeros_allowed
 from research.tests.synthetic import SquaresDataset, colour_network, study
 from saywhy.metrics.boxes import found_boxes
+
+pytestmark = pytest.mark.nightly
 
 QUIET = Progress(disable=True)
 

@@ -19,6 +19,8 @@ from research.claims.section import zeros_allowed
 from research.tests.synthetic import SquaresDataset, colour_network, study
 from saywhy.errors import InputError
 
+pytestmark = pytest.mark.nightly
+
 QUIET = Progress(disable=True)
 
 

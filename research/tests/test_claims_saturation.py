@@ -38,6 +38,8 @@ from saywhy.models.preprocess import Preprocess
 from saywhy.output import ModelOutput
 from saywhy.toybox.localized import ToyboxDataset
 
+pytestmark = pytest.mark.nightly
+
 SILENT = Progress(disable=True)
 
 

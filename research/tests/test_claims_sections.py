@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from research.claims import ablation, class_discrimination, faithfulness, localization, pointing
 from research.tests.synthetic import colour_network, study
 
+pytestmark = pytest.mark.nightly
+
 
 def printed(module: object, *arguments: str) -> str:
     """Return the output of a module's command."""

@@ -28,6 +28,8 @@ from saywhy.checks.check import check
 from saywhy.statistics import wilson
 from saywhy.toybox import scene
 
+pytestmark = pytest.mark.nightly
+
 GOOD: dict[str, float | None] = {
     "diagnostics": 0.0,
     "faithfulness": 0.97,

@@ -13,6 +13,8 @@ from research.claims.uncertainty_networks import CONTROLS, RUNS
 from saywhy.metrics.calibration import auroc
 from saywhy.toybox.language import TYPES
 
+pytestmark = pytest.mark.nightly
+
 
 def run(seed: int, skill: float, looks: float = 0.3) -> Run:
     """Return measurements of a network whose uncertainty is a mixture of the truth and noise."""

@@ -5,6 +5,8 @@ from rich.progress import Progress
 
 from research.claims import vision
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.fixture
 def measured(monkeypatch, tmp_path):

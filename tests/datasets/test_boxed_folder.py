@@ -1,4 +1,4 @@
-"""Folders of one's own images: tables of boxes and sub-folders of labels are read, and what is wrong is said."""
+"""Folders of your own images: tables of boxes and sub-folders of labels are read, and errors are reported."""
 
 import json
 import pickle
@@ -78,10 +78,10 @@ def test_of_several_tables_the_one_of_the_usual_name_is_meant(folder: Path):
     assert BoxedFolder(folder).labels == ("mug",)
 
 
-def test_images_without_a_row_are_passed_over_with_a_warning(folder: Path):
+def test_images_without_a_row_are_skipped_with_a_warning(folder: Path):
     (folder / "boxes.csv").write_text(PUBLISHED)
     image(folder / "c.png")
-    with pytest.warns(SaywhyWarning, match=r"1 images .* have no row in 'boxes\.csv', and are passed over: c\.png"):
+    with pytest.warns(SaywhyWarning, match=r"1 images .* have no row in 'boxes\.csv', and are skipped: c\.png"):
         assert len(BoxedFolder(folder)) == 2
 
 
@@ -116,10 +116,10 @@ def test_sub_folders_are_labels(tmp_path: Path):
     assert (found.name, found.labels, found.objects, found.open().size) == ("cat/deep/z.jpg", ("cat",), (), (9, 6))
 
 
-def test_images_beside_the_sub_folders_are_passed_over_with_a_warning(tmp_path: Path):
+def test_images_beside_the_sub_folders_are_skipped_with_a_warning(tmp_path: Path):
     for name in ("mug/b.png", "a.png"):
         image(tmp_path / name)
-    with pytest.warns(SaywhyWarning, match=r"1 images .* lie in no sub-folder.* passed over: a\.png"):
+    with pytest.warns(SaywhyWarning, match=r"1 images .* are in no sub-folder.* skipped: a\.png"):
         assert BoxedFolder(tmp_path).files == ("mug/b.png",)
 
 
@@ -144,7 +144,7 @@ def read_all(folder: Path) -> None:
         (csv("b.png,mug,1,,3,4"), ("row 2: 'top' must be a number of pixels, got ''",)),
         (csv("b.png,mug,1,2,inf,4"), ("'right' must be a number",)),
         (csv("b.png,,1,2,3,4"), ("row 2: a row needs a file and a label, got 'b.png' and ''",)),
-        (csv("b.png,mug,3,2,1,4"), ("row 2 ('b.png', 'mug'): a box has left < right",)),
+        (csv("b.png,mug,3,2,1,4"), ("row 2 ('b.png', 'mug'): a box must have left < right",)),
         (csv("b.png,mug,30,2,31,4"), ("row 2 ('b.png', 'mug')", "outside of the image of 9 × 6")),
         (csv('b.png,"mug,1,2,3,4'), ("no table in CSV",)),
     ],
@@ -183,11 +183,14 @@ def test_other_encodings_are_refused(folder: Path):
         read_all(folder)
 
 
-def test_a_image_that_is_not_there_is_told_with_its_row(folder: Path):
+def test_a_missing_image_is_reported_with_its_row(folder: Path):
     (folder / "boxes.csv").write_text(csv("b.png,mug,1,2,3,4", "bb.png,mug,1,2,3,4"))
     data = BoxedFolder(folder)
     assert data[0].labels == ("mug",)
-    with pytest.raises(ImageError, match=r"row 3 \('bb\.png', 'mug'\) is about .* no file .* Nearest .*'b\.png'"):
+    with pytest.raises(
+        ImageError,
+        match=r"row 3 \('bb\.png', 'mug'\) names an image that cannot be read: .* no file .* Nearest .*'b\.png'",
+    ):
         data[1]
 
 

@@ -1,4 +1,4 @@
-"""COCO's instances: small files of the published form are read, their masks drawn, and what is wrong is said."""
+"""COCO instances: small files in the published format are read, masks are rasterized, and errors are reported."""
 
 import json
 import pickle
@@ -34,7 +34,7 @@ MASK = np.array(
 )
 COUNTS = [11, 3, 2, 1, 1, 1, 2, 3, 2, 3, 5, 1]
 PACKED = ";32NO012003N"
-"""MASK as COCO's own program packs it."""
+"""MASK as pycocotools packs it."""
 
 
 def image(number: int, name: str = "000000000042.jpg", **more: Any) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_boxes_have_a_width_and_fractions(tmp_path: Path):
     assert found.open().size == (WIDTH, HEIGHT)
 
 
-def test_a_image_may_have_nothing_in_it(tmp_path: Path):
+def test_an_image_may_have_no_objects(tmp_path: Path):
     found = CocoBoxes(written(tmp_path, published()))[1]
     assert (found.name, found.objects, found.labels) == ("b.jpg", (), ())
 
@@ -117,7 +117,7 @@ def test_images_lie_in_one_of_the_usual_places(tmp_path: Path, folder: str):
     assert CocoBoxes(tmp_path)[0].open().size == (WIDTH, HEIGHT)
 
 
-def test_a_missing_image_is_told(tmp_path: Path):
+def test_a_missing_image_is_reported(tmp_path: Path):
     written(tmp_path, published())
     (tmp_path / "val2017" / "b.jpg").unlink()
     with pytest.raises(ImageError, match=r"no image 'b\.jpg'"):
@@ -135,7 +135,7 @@ def test_a_file_beside_its_images_may_be_given(tmp_path: Path):
         assert data[0].open().size == (WIDTH, HEIGHT)
 
 
-def test_the_file_is_not_read_before_it_is_wanted(tmp_path: Path):
+def test_the_file_is_read_on_demand(tmp_path: Path):
     (written(tmp_path, {}) / "annotations" / "instances_val2017.json").write_text("no JSON")
     data = CocoBoxes(tmp_path)
     with pytest.raises(InputError, match=r"instances_val2017\.json' is no JSON"):
@@ -171,7 +171,7 @@ def test_what_was_read_can_be_sent_to_another_process(tmp_path: Path):
         (published(images=[{"id": 42}]), ("images[0]", "'file_name' is not among id")),
         (
             {"images": [image(42)], "annotations": []},
-            ("'categories'", "got an object with 'images'", "file of instances"),
+            ("'categories'", "got an object with 'images'", "Give an instances file"),
         ),
         ([thing(1)], ("'images', 'annotations' and 'categories'",)),
         (published(annotations=[]), ("no annotations", "empty")),
@@ -187,11 +187,11 @@ def test_files_of_another_form(tmp_path: Path, data: Any, words: tuple[str, ...]
 @pytest.mark.parametrize(
     ("box", "words"),
     [
-        ([1, 2, 3], "a bbox is [x, y, width, height] in pixels, got [1, 2, 3]"),
-        ([1, 2, 3, "4"], "a bbox is [x, y, width, height]"),
-        ([1, 2, 3, float("nan")], "a bbox is [x, y, width, height]"),
-        ([1, 2, 0, 4], "a box has left < right"),
-        ([1, 2, 3, -1], "a box has left < right"),
+        ([1, 2, 3], "a bbox must be [x, y, width, height] in pixels, got [1, 2, 3]"),
+        ([1, 2, 3, "4"], "a bbox must be [x, y, width, height]"),
+        ([1, 2, 3, float("nan")], "a bbox must be [x, y, width, height]"),
+        ([1, 2, 0, 4], "a box must have left < right"),
+        ([1, 2, 3, -1], "a box must have left < right"),
         ([8, 2, 3, 3], "lies outside of the image of 7 × 5"),
     ],
 )
@@ -376,7 +376,7 @@ def test_triangles_are_nearly_those_of_the_oracle(polygon: list[float]):
 
 @pytest.mark.real
 def test_published_polygons(real: Path):
-    """Every mask is that of COCO's own program; the oracle, whose pixels are in or out by their centres, is near it."""
+    """Every mask equals that of pycocotools; the oracle, which tests pixel centres, is close to it."""
     data = CocoBoxes(real / "coco" / "instances.json")
     sizes = {number: size for number, _, size in data.instances.images}
     rows = [(number, row) for number, listed in data.instances.annotations.items() for _, row in listed]

@@ -1,4 +1,4 @@
-"""ILSVRC's localization: small folders in its published layouts are read, and what is wrong with others is said."""
+"""ILSVRC localization: small folders in the published layouts are read, and errors in others are reported."""
 
 import pickle
 from pathlib import Path
@@ -140,7 +140,7 @@ def test_images_of_train_without_boxes_have_the_label_of_their_folder(kaggle: Pa
 
 
 @pytest.mark.parametrize("name", ["Scottish_deerhound", "deerhound", "scottish_Deerhound"])
-def test_objects_of_train_may_be_called_by_words(kaggle: Path, name: str):
+def test_objects_of_train_may_be_named_by_words(kaggle: Path, name: str):
     add(kaggle, KAGGLE, "train", f"{DOG}/{DOG}_3", xml((name, (1, 2, 3, 4))))
     assert ImageNet(kaggle, "train")[0].labels == ("Scottish deerhound",)
 
@@ -186,7 +186,7 @@ def test_boxes_beyond_the_image(kaggle: Path):
             ImageNet(kaggle)[0]
 
 
-def test_what_is_missing_is_said(kaggle: Path, tmp_path: Path):
+def test_missing_files_are_reported(kaggle: Path, tmp_path: Path):
     (kaggle / "ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_00000001.xml").unlink()
     with pytest.raises(InputError, match=r"no annotation '.*00000001\.xml' of the image"):
         ImageNet(kaggle)[0]

@@ -1,4 +1,4 @@
-"""What all data sets of located images share: names of data sets, boxes in their images, images as annotated."""
+"""What all data sets of localized images share: names of data sets, boxes in their images, images as annotated."""
 
 import json
 import math
@@ -13,8 +13,9 @@ from PIL import ExifTags, Image, ImageOps
 from saywhy.datasets.boxed_folder import BoxedFolder
 from saywhy.datasets.coco import CocoBoxes
 from saywhy.datasets.imagenet import ImageNet
-from saywhy.datasets.load import LAYOUTS, open_dataset
+from saywhy.datasets.load import open_dataset
 from saywhy.datasets.localized import TURNED_BACK, inside, open_annotated, size_of
+from saywhy.datasets.registry import READERS
 from saywhy.datasets.voc import VOC
 from saywhy.errors import ImageError, InputError, SaywhyWarning
 from saywhy.toybox.localized import ToyboxDataset
@@ -134,13 +135,13 @@ def test_the_home_folder_is_written_as_in_a_shell(tmp_path: Path, monkeypatch: p
     assert open_dataset("voc:~/data:train").name == "data train"
 
 
-def test_unknown_layouts_are_told_the_known_ones(tmp_path: Path):
+def test_errors_of_unknown_layouts_list_the_known_ones(tmp_path: Path):
     image(tmp_path / "a.jpg")
     for spec in (str(tmp_path), str(tmp_path / "nowhere"), "voc:", "", "vco:there", "voc:/nowhere:val"):
         with pytest.raises(InputError) as caught:
             open_dataset(spec)
-        for form in LAYOUTS:
-            assert form in str(caught.value)
+        for reader in READERS.values():
+            assert reader.form in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -163,7 +164,7 @@ def test_folders_have_no_splits(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_a_image_that_is_not_there_is_an_index_error(tmp_path: Path, kind: str):
+def test_an_index_beyond_the_last_image_is_an_index_error(tmp_path: Path, kind: str):
     make, _, _ = MAKERS[kind]
     found = open_dataset(make(tmp_path))
     with pytest.raises(IndexError):
@@ -197,7 +198,7 @@ def test_what_is_left_of_a_box_is_what_it_shares_with_the_image(x, y, wide, high
 
 @pytest.mark.parametrize("box", [(3, 1, 3, 2), (4, 1, 3, 2), (1, 5, 2, 2), (math.nan, 1, 2, 2), (0, 0, math.inf, 2)])
 def test_boxes_that_are_none(box):
-    with pytest.raises(InputError, match=r"here: a box has left < right and top < bottom, all finite; got"):
+    with pytest.raises(InputError, match=r"here: a box must have left < right and top < bottom, all finite; got"):
         inside(tuple(map(float, box)), (8, 6), "here")
 
 
@@ -205,7 +206,7 @@ def test_boxes_that_are_none(box):
 
 
 def turned(path: Path, orientation: int) -> Image.Image:
-    """An image whose camera noted how it was held; returns its pixels as they are stored."""
+    """Save an image with an Exif orientation; return its stored pixels."""
     stored = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4, 7, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
@@ -214,7 +215,7 @@ def turned(path: Path, orientation: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("orientation", [1, *TURNED_BACK])
-def test_a_image_is_opened_as_it_is_stored(tmp_path: Path, orientation: int):
+def test_an_image_is_opened_as_it_is_stored(tmp_path: Path, orientation: int):
     path = tmp_path / "a.png"
     stored = turned(path, orientation)
     found = open_annotated(path, (7, 4))
@@ -234,14 +235,14 @@ def test_where_the_upright_image_was_annotated_it_is_opened_upright(tmp_path: Pa
 
 
 @pytest.mark.parametrize("orientation", [1, 3])
-def test_a_image_of_another_size_than_the_annotation_says_is_refused(tmp_path: Path, orientation: int):
+def test_an_image_of_another_size_than_its_annotation_is_refused(tmp_path: Path, orientation: int):
     path = tmp_path / "a.png"
     turned(path, orientation)
     with pytest.raises(InputError, match=r"a\.png' has 7 × 4 pixels, but its annotation was made for 4 × 7"):
         open_annotated(path, (4, 7))
 
 
-def test_damaged_and_missing_images_are_told(tmp_path: Path):
+def test_damaged_and_missing_images_are_reported(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(b"no image")
     for read in (size_of, lambda path: open_annotated(path, (7, 4))):
         with pytest.raises(ImageError, match=r"a\.jpg' is not an image"):

@@ -1,4 +1,4 @@
-"""PASCAL VOC: small folders of the published form are read, and what is wrong with others is said."""
+"""PASCAL VOC: small folders in the published layout are read, and errors in others are reported."""
 
 import pickle
 from pathlib import Path
@@ -26,7 +26,7 @@ def xml(*objects: tuple[str, tuple[int, int, int, int]], size: str = "", difficu
 
 
 def palette(path: Path, numbers: np.ndarray, mode: str = "P") -> None:
-    """An image whose indices are numbers; the palette shows all of them in other colours."""
+    """Save an image with these indices; the palette gives each another colour."""
     path.parent.mkdir(exist_ok=True)
     image = Image.fromarray(numbers.astype(np.uint8))
     if mode == "P":
@@ -193,7 +193,7 @@ def test_masks_that_do_not_fit(devkit: Path, numbers: np.ndarray, mode: str, wor
         assert word in str(caught.value), f"'{word}' is not in: {caught.value}"
 
 
-def test_a_damaged_mask_is_told_when_it_is_wanted(devkit: Path):
+def test_a_damaged_mask_is_reported_when_it_is_read(devkit: Path):
     (devkit / "SegmentationObject").mkdir()
     (devkit / "SegmentationObject" / "a.png").write_bytes(b"no image")
     thing = VOC(devkit)[0].objects[0]
@@ -233,13 +233,13 @@ def test_boxes_outside_of_the_image(devkit: Path):
             VOC(devkit)[0]
 
 
-def test_an_annotation_of_another_size_is_told_when_the_image_is_opened(devkit: Path):
+def test_an_annotation_of_another_size_is_reported_when_the_image_is_opened(devkit: Path):
     Image.new("RGB", (WIDTH * 2, HEIGHT * 2)).save(devkit / "JPEGImages" / "a.jpg")
     with pytest.raises(InputError, match=r"a\.jpg' has 18 × 12 pixels, but its annotation was made for 9 × 6"):
         VOC(devkit)[0].open()
 
 
-def test_what_is_missing_is_said(devkit: Path):
+def test_missing_files_are_reported(devkit: Path):
     (devkit / "JPEGImages" / "a.jpg").unlink()
     with pytest.raises(ImageError, match=r"no image '.*a\.jpg'.*val\.txt' lists 'a'"):
         VOC(devkit)[0]
@@ -279,7 +279,7 @@ def test_unusual_splits_must_be_named(devkit: Path):
     for name in ("val", "train"):
         (devkit / "ImageSets" / "Main" / f"{name}.txt").rename(devkit / "ImageSets" / "Main" / f"my{name}.txt")
     with pytest.raises(
-        InputError, match=r"none of the usual splits .* but cat_val, chair_val, mytrain, myval\. Say which"
+        InputError, match=r"none of the usual splits .* but cat_val, chair_val, mytrain, myval\. Name one"
     ):
         VOC(devkit)
     assert len(VOC(devkit, "myval")) == 2

@@ -81,6 +81,7 @@ def answered(drawn: Scene, text: str) -> tuple[str, set[int]]:
 
 
 class TestQuestions:
+    @pytest.mark.slow
     def test_answers_and_evidence_are_those_that_the_words_ask_for(self, scenes):
         for drawn in scenes:
             for question in questions(drawn):
@@ -148,6 +149,7 @@ class TestPeople:
         said = [(a, q.answer) for drawn in scenes[:100] for q in questions(drawn) for a in annotations(drawn, q)]
         assert 0.95 < np.mean([given == right for given, right in said]) < 0.99
 
+    @pytest.mark.slow
     def test_they_disagree_the_more_the_less_there_is_to_see(self):
         right = defaultdict(list)
         for index in range(200):

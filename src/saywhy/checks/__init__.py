@@ -1,4 +1,4 @@
-"""Checks of a saliency map: each a row of :data:`CHECKS`, and the verdict a fold over their values.
+"""Checks of a saliency map: each is a row of :data:`CHECKS`; the verdict is computed from their values.
 
 >>> from saywhy.checks import CHECKS, CheckLimits, Verdict
 >>> list(CHECKS)

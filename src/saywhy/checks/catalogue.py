@@ -1,4 +1,4 @@
-"""The checks as data: what each measures, its limit, and its words."""
+"""The checks as data: the measurement of each, its limit, and its sentences."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from saywhy.checks.measures import CheckContext, Measurements
 
 @dataclass(frozen=True)
 class CheckLimits:
-    """The limits of the checks. They are round numbers; docs/claims-trust.md shows what others would let pass.
+    """The limits of the checks: round numbers; docs/claims-trust.md shows the results of other limits.
 
     Attributes:
         faithfulness: percentile in the null distribution, at least.
@@ -33,14 +33,14 @@ class CheckSpec:
 
     Attributes:
         name: the standard name of the test.
-        question: what it asks, in plain words.
-        measure: the measurement of every map.
-        limit: the field of :class:`CheckLimits`; empty where the limit is 0 and is not set.
-        direction: whether the value has to be at least the limit, or at most.
-        sentence: what was measured, with ``{value}`` and ``{limit}``.
-        failure: what a failure means, in plain words.
-        not_applicable: why nothing was measured, where the measurement itself does not say it.
-        unit: how values are written.
+        question: the question that it answers, in plain words.
+        measure: returns the measurement of every map.
+        limit: the field of :class:`CheckLimits`; empty where the limit is fixed at 0.
+        direction: whether the value must be at least or at most the limit.
+        sentence: the result in words, with ``{value}`` and ``{limit}``.
+        failure: the meaning of a failure, in plain words.
+        not_applicable: the reason for no measurement, where the measurement gives none.
+        unit: the number format of values.
     """
 
     name: str
@@ -54,7 +54,7 @@ class CheckSpec:
     unit: Literal["number", "percent", "count"] = "number"
 
     def limit_in(self, limits: CheckLimits) -> float:
-        """Its limit among all.
+        """Return the limit of this check.
 
         >>> CHECKS["stability"].limit_in(CheckLimits()), CHECKS["diagnostics"].limit_in(CheckLimits())
         (0.8, 0.0)
@@ -62,7 +62,7 @@ class CheckSpec:
         return float(getattr(limits, self.limit)) if self.limit else 0.0
 
     def passes(self, value: float, limits: CheckLimits = CheckLimits()) -> bool:  # noqa: B008 (frozen)
-        """Whether a value is on the right side of the limit; NaN is on neither.
+        """Return whether a value passes; NaN never does.
 
         >>> CHECKS["stability"].passes(0.8), CHECKS["stability"].passes(0.7), CHECKS["stability"].passes(float("nan"))
         (True, False, False)
@@ -99,7 +99,7 @@ _ALL = (
         limit="parameter_randomization",
         direction="at most",
         sentence="similarity after randomization {value} (limit {limit})",
-        failure="the map stays when the weights are randomized",
+        failure="the map does not change when the weights are randomized",
         not_applicable="no map is left after randomization, so there is nothing to compare",
     ),
     CheckSpec(
@@ -110,7 +110,7 @@ _ALL = (
         direction="at most",
         sentence="rank correlation with the runner-up class {value} (limit {limit})",
         failure="the runner-up class has the same map",
-        not_applicable="the target is no single class",
+        not_applicable="the target is not a single class",
     ),
     CheckSpec(
         "stability",
@@ -134,4 +134,4 @@ _ALL = (
 )
 
 CHECKS: dict[str, CheckSpec] = {spec.name: spec for spec in _ALL}
-"""Every check by its name, in the order in which they are made."""
+"""Every check by name, in the order of execution."""

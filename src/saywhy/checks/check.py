@@ -1,9 +1,8 @@
-"""Check the maps of an explanation: six tests, each with a limit, and a verdict by a written rule (docs/check.md).
+"""Check the saliency maps of an explanation: six tests, each with a limit, and a verdict (docs/check.md).
 
-A map passes if it passes every check that applies to it. What each check measures is in
-:mod:`saywhy.checks.measures`, its limit and its words are in :mod:`saywhy.checks.catalogue`, the rule is
-:class:`saywhy.checks.Verdict`. A check that does not apply (no other class, an empty map, a network that cannot be
-copied) is left out and says why.
+A map passes if it passes every check that applies to it. The measurements are in :mod:`saywhy.checks.measures`, limits
+and sentences in :mod:`saywhy.checks.catalogue`, the rule in :class:`saywhy.checks.Verdict`. A check that does not apply
+(no other class, an empty map, a network that cannot be copied) does not count, and its result gives the reason.
 """
 
 import pkgutil
@@ -31,7 +30,7 @@ from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores
 
 STEPS = 6
-"""Portions of deletion and insertion."""
+"""Steps of deletion and insertion."""
 
 SCORES: dict[str, dict[str, Any]] = {
     "faithfulness-correlation": {},
@@ -39,26 +38,26 @@ SCORES: dict[str, dict[str, Any]] = {
     "insertion": {"steps": STEPS},
     "sparseness": {},
 }
-"""Metrics that are shown beside the verdict, and their settings."""
+"""Metrics that are reported with the verdict, and their settings."""
 
 COMPARED_METHODS = ("gradcam", "hirescam", "layercam", "gradcam++", "saliency")
-"""Methods of one pass whose maps the map is compared with."""
+"""Single-pass methods whose maps are compared with the checked map."""
 
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """What was found out about the maps of an explanation.
+    """The result of checking the maps of an explanation.
 
     Attributes:
-        explanation: what was checked.
-        method, layer: which of its maps.
+        explanation: the checked explanation.
+        method, layer: identify its checked maps.
         verdicts: [batch][target].
         scores: metrics and their class-agnostic baselines, by name.
-        percentiles: of faithfulness in its null distribution, from 0 to 1: by kind of map, [batch, target].
+        percentiles: by kind of null distribution, [batch, target]: the percentile of faithfulness, from 0 to 1.
         randomized_maps: the maps [batch, target, *space] after every stage of parameter randomization.
-        similarity: [batch, target, stage] of the map with these; NaN where the later map is the same everywhere, and
+        similarity: [batch, target, stage] between the map and these; NaN where the randomized map is constant, and
             without stages where the network cannot be copied.
-        agreement: [batch, target] by method, the rank correlation with the maps of other methods.
+        agreement: by method, [batch, target]: the rank correlation with the maps of other methods.
     """
 
     explanation: Explanation
@@ -73,7 +72,7 @@ class Check:
 
     @property
     def passed(self) -> Tensor:
-        """Whether a map passes all checks that apply, bool [batch, target]."""
+        """Whether each map passes all checks that apply, bool [batch, target]."""
         return torch.tensor([[one.passed for one in row] for row in self.verdicts])
 
     def __str__(self) -> str:
@@ -81,8 +80,8 @@ class Check:
         return "\n".join(f"{names[b][t]}: {one}" for b, row in enumerate(self.verdicts) for t, one in enumerate(row))
 
     def save(self, path: "str | Path") -> Path:
-        """Write the page; the suffix is ``.html``."""
-        # By name, because the view knows checks, and checks do not know the view.
+        """Write an HTML report; the suffix must be ``.html``."""
+        # Resolved by name: the view imports checks, and checks must not import the view.
         save_check: Callable[[Check, Path], Path] = pkgutil.resolve_name("saywhy.view.check:save_check")
         return save_check(self, Path(path))
 
@@ -95,19 +94,19 @@ def check(
     limits: CheckLimits = CheckLimits(),  # noqa: B008 (frozen)
     seed: int = 0,
 ) -> Check:
-    """Check the maps of an explanation; of a method of one pass that is the time of some 130 forward passes a map.
+    """Check the maps of an explanation; for a single-pass method this costs about 130 forward passes per map.
 
-    Methods of many passes are made again nine times, which then takes most of the time.
+    A multi-pass method is rerun nine times, which then takes most of the time.
 
     Args:
-        explanation: of :func:`saywhy.explain`, its model as it was.
-        method, layer: which maps; None are the first.
-        limits: where checks pass.
-        seed: of all that is random in the checks.
+        explanation: the result of :func:`saywhy.explain`, with an unchanged model.
+        method, layer: select the maps; None is the first.
+        limits: the limits of the checks.
+        seed: of all random numbers in the checks.
 
     Raises:
         InputError: the explanation cannot be rerun (it was read from a file, or the weights have changed), it has
-            no such maps, or its network takes one image at a time alone.
+            no such maps, or its network takes only one image at a time.
 
     >>> import saywhy
     >>> from saywhy.toybox import scene
@@ -118,7 +117,7 @@ def check(
     class sensitivity
     """
     context = _context(explanation, method, layer, seed)
-    with _takes_batches():
+    with _batch_errors():
         return Check(
             explanation=explanation,
             method=context.method,
@@ -140,47 +139,47 @@ def verdicts(
     limits: CheckLimits = CheckLimits(),  # noqa: B008 (frozen)
     seed: int = 0,
 ) -> tuple[tuple[Verdict, ...], ...]:
-    """The verdicts [batch][target] alone, without the scores that are shown beside; see :func:`check`."""
-    with _takes_batches():
+    """Return the verdicts [batch][target] alone, without the other scores; see :func:`check`."""
+    with _batch_errors():
         return _verdicts(_context(explanation, method, layer, seed), limits)
 
 
 @contextmanager
-def _takes_batches() -> Iterator[None]:
-    """A network that takes one image at a time is told from one that fails."""
+def _batch_errors() -> Iterator[None]:
+    """Raise an error with advice where a network does not take batches."""
     try:
         yield
     except tree.CallFailed as failed:
         error = failed.__cause__ or failed
         raise InputError(
-            "the checks ask the network of several altered images at once, which it does not take "
-            f"({first_line(error)}). Explain the image with batch_size=1; then they are asked one by one."
+            "the checks run the network on batches of perturbed images, and it takes no batches "
+            f"({first_line(error)}). Explain the image with batch_size=1; then they run one image at a time."
         ) from error
 
 
 def _context(explanation: Any, method: str | None, layer: str | None, seed: int) -> CheckContext:
-    """The maps that are meant, if there are such maps.
+    """Return the context of the selected maps.
 
     Raises:
-        InputError: there are not.
+        InputError: there are no such maps.
     """
     if not isinstance(explanation, Explanation):
         raise InputError(
-            f"check takes an explanation, as saywhy.explain makes it, got {type(explanation).__name__}: "
+            f"check takes an explanation from saywhy.explain, got {type(explanation).__name__}: "
             "check(explain(model, image))."
         )
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed is a whole number from 0, got {seed!r}.")
+        raise InputError(f"seed must be a whole number from 0, got {seed!r}.")
     pairs = [pair for pair in explanation.pairs if method in (None, pair[0]) and layer in (None, pair[1])]
     if not pairs:
-        asked = " at ".join(repr(one) for one in (method, layer) if one is not None)
-        there = ", ".join(f"{m!r} at {at!r}" for m, at in explanation.pairs)
-        raise InputError(f"the explanation has no maps of {asked}. It has {there}.")
+        selected = " at ".join(repr(one) for one in (method, layer) if one is not None)
+        existing = ", ".join(f"{m!r} at {at!r}" for m, at in explanation.pairs)
+        raise InputError(f"the explanation has no maps of {selected}. It has {existing}.")
     return CheckContext(explanation, *pairs[0], seed)
 
 
 def _verdicts(context: CheckContext, limits: CheckLimits) -> tuple[tuple[Verdict, ...], ...]:
-    """Of every sample and target."""
+    """Return the verdict of every sample and target."""
     measured = {}
     with counted("checking", len(CHECKS)) as advance:
         for name, spec in CHECKS.items():
@@ -194,7 +193,7 @@ def _verdicts(context: CheckContext, limits: CheckLimits) -> tuple[tuple[Verdict
 
 
 def _scores(context: EvaluationContext) -> dict[str, Measured]:
-    """Metrics and their class-agnostic baselines."""
+    """Return metrics of the maps and of the class-agnostic baselines."""
     found = {}
     for name, settings in SCORES.items():
         metric = find_metric(name)
@@ -204,7 +203,7 @@ def _scores(context: EvaluationContext) -> dict[str, Measured]:
 
 
 def _agreement(context: EvaluationContext) -> dict[str, Scores]:
-    """The rank correlation with the maps of other methods of one pass, on 14 × 14 cells; of images alone."""
+    """Return the rank correlation with the maps of other single-pass methods on 14 × 14 cells; for images only."""
     if context.maps.ndim != 4:
         return {}
     own = on_grid(context.explanation[context.method, context.layer]).flatten(2)

@@ -1,7 +1,7 @@
-"""What the checks measure, and what the measurements share.
+"""The measurements of the checks, and the context that they share.
 
-Every check has one function here, from a :class:`CheckContext` to a :class:`Measurement` of every map. Limits and
-sentences are in :mod:`saywhy.checks.catalogue`.
+Every check has one function here. It takes a :class:`CheckContext` and returns a :class:`Measurement` of every map.
+Limits and sentences are in :mod:`saywhy.checks.catalogue`.
 """
 
 import math
@@ -25,27 +25,27 @@ from saywhy.metrics.sanity import random_logit, randomized_maps, similarity_afte
 from saywhy.shapes import MapStack, Scores
 
 PERTURBATIONS = 48
-"""Images with something hidden, for faithfulness."""
+"""Perturbed images for faithfulness."""
 
 NULL_SAMPLES = 500
 """Maps of each kind in the null distribution of faithfulness."""
 
 NULL_GRID = 28
-"""Rows and columns of the null distribution's maps; maps of pixels are brought to so many."""
+"""Rows and columns of the null distribution's maps; larger maps are resampled to this grid."""
 
 NOISY_COPIES = 4
-"""Of the image, for stability."""
+"""Noisy copies of the image for stability."""
 
 SAME_EVERYWHERE = "the map is the same everywhere"
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a check measured of one map.
+    """The measurement of one map by one check.
 
     Attributes:
         value: None where the check does not apply to this map.
-        detail: why it does not apply; or what a failure is about. Empty where the check's own words say it.
+        detail: the reason why it does not apply, or the details of a failure; empty where the check's text suffices.
     """
 
     value: float | None
@@ -53,17 +53,17 @@ class Measurement:
 
 
 Measurements = list[list[Measurement]]
-"""Of every sample and target."""
+"""[batch][target]."""
 
 
 @dataclass(frozen=True)
 class CheckContext:
-    """The maps that are checked, and what several checks need.
+    """The checked maps, and intermediate results that several checks share.
 
     Attributes:
-        explanation: whose maps are checked.
-        method, layer: which of its maps.
-        seed: of all that is random.
+        explanation: the explanation whose maps are checked.
+        method, layer: identify the checked maps.
+        seed: of all random numbers.
     """
 
     explanation: Explanation
@@ -73,25 +73,25 @@ class CheckContext:
 
     @cached_property
     def maps(self) -> MapStack:
-        """The maps that are checked, as they are."""
+        """The checked maps, unnormalised."""
         return self.explanation[self.method, self.layer].detach()
 
     @cached_property
     def evaluation(self) -> EvaluationContext:
-        """What metrics need."""
+        """The context in which metrics are evaluated."""
         return EvaluationContext(self.explanation, self.method, self.layer, probes=PERTURBATIONS, seed=self.seed)
 
     @cached_property
     def constant(self) -> Bool[Tensor, "batch target"]:
-        """Which maps are the same everywhere."""
+        """Whether each map is constant."""
         return is_constant(self.maps)
 
     @cached_property
     def percentiles(self) -> dict[str, Scores]:
-        """Where faithfulness lies in its null distribution, from 0 to 1: the share of maps that are less faithful.
+        """The percentile of faithfulness in its null distribution, from 0 to 1: the share of less faithful maps.
 
-        By kind of map: random, or the map itself, shifted. Equals count half, and copies that are the map itself
-        nothing.
+        There are two null distributions, of random maps and of shifted copies of the map. Ties count half; copies that
+        equal the map do not count.
         """
         context = self.evaluation
         probes = context.perturbation_scores("logit")
@@ -111,12 +111,12 @@ class CheckContext:
 
     @property
     def randomized_maps(self) -> tuple[MapStack, ...]:
-        """The maps stage by stage of parameter randomization; none where the network cannot be copied."""
+        """The maps after each stage of parameter randomization; empty where the network cannot be copied."""
         return self._randomization[0]
 
     @property
     def not_randomized(self) -> str:
-        """Why there are no such maps; empty where there are."""
+        """The reason for no randomized maps; empty where there are some."""
         return self._randomization[1]
 
     @cached_property
@@ -128,7 +128,7 @@ class CheckContext:
 
     @cached_property
     def similarity(self) -> Float[Tensor, "batch target stage"]:
-        """The similarity of the map after every stage; NaN where the later map is the same everywhere."""
+        """The similarity of the map after every stage; NaN where the randomized map is constant."""
         if not self.randomized_maps:
             return torch.empty(*self.maps.shape[:2], 0, dtype=torch.float64)
         empty = torch.stack([is_constant(stage) for stage in self.randomized_maps], -1)
@@ -136,26 +136,26 @@ class CheckContext:
 
 
 def diagnostics(context: CheckContext) -> Measurements:
-    """How many of the explanation's diagnostics are bad."""
+    """Return the number of bad diagnostics."""
 
-    def measured(bad: list[str]) -> Measurement:
+    def measurement(bad: list[str]) -> Measurement:
         return Measurement(float(len(bad)), "; ".join(bad))
 
     return [
-        [measured([f"{one.name}: {one.text}" for one in of_map if one.state == "bad"]) for of_map in row]
+        [measurement([f"{one.name}: {one.text}" for one in of_map if one.state == "bad"]) for of_map in row]
         for row in context.explanation.diagnostics[context.method, context.layer]
     ]
 
 
 def faithfulness(context: CheckContext) -> Measurements:
-    """The percentile of faithfulness (Bhatt et al., 2020) in its null distribution; of both kinds the lower one."""
+    """Return the percentile of faithfulness (Bhatt et al., 2020) in its null distribution, the lower of both kinds."""
     return _each(context, torch.stack(list(context.percentiles.values())).amin(0))
 
 
 def parameter_randomization(context: CheckContext) -> Measurements:
-    """The mean similarity after cascading parameter randomization (Adebayo et al., 2018).
+    """Return the mean similarity after cascading parameter randomization (Adebayo et al., 2018).
 
-    Stages without a map do not count.
+    Stages with a constant map do not count.
     """
     if not context.randomized_maps:
         return _not_applicable(context, context.not_randomized)
@@ -163,9 +163,9 @@ def parameter_randomization(context: CheckContext) -> Measurements:
 
 
 def class_sensitivity(context: CheckContext) -> Measurements:
-    """The rank correlation with the map of the runner-up class (after Sixt et al., 2020)."""
+    """Return the rank correlation with the map of the runner-up class (after Sixt et al., 2020)."""
     if bool((context.explanation.classes < 0).all()):
-        return _not_applicable(context, "the target is no single class")
+        return _not_applicable(context, "the target is not a single class")
     try:
         return _each(context, random_logit(context.explanation, context.method, context.layer))
     except NoRunnerUp:
@@ -173,7 +173,7 @@ def class_sensitivity(context: CheckContext) -> Measurements:
 
 
 def stability(context: CheckContext) -> Measurements:
-    """The mean rank correlation with the maps of noisy copies of the image."""
+    """Return the mean rank correlation with the maps of noisy copies of the image."""
     values = stability_metric(
         context.explanation, context.method, context.layer, num_samples=NOISY_COPIES, seed=context.seed
     )
@@ -181,7 +181,7 @@ def stability(context: CheckContext) -> Measurements:
 
 
 def completeness(context: CheckContext) -> Measurements:
-    """The magnitude of the completeness error (Sundararajan et al., 2017), of methods that claim completeness."""
+    """Return the magnitude of the completeness error (Sundararajan et al., 2017) of methods that claim completeness."""
     error = context.explanation.completeness_errors.get((context.method, context.layer))
     if error is None:
         return _not_applicable(context, "the method does not claim completeness")
@@ -189,7 +189,7 @@ def completeness(context: CheckContext) -> Measurements:
 
 
 def is_constant(maps: MapStack) -> Bool[Tensor, "batch target"]:
-    """Which maps are the same everywhere.
+    """Return whether each map is constant.
 
     >>> is_constant(torch.tensor([[[1.0, 1.0], [1.0, 2.0]]])).tolist()
     [[True, False]]
@@ -199,15 +199,15 @@ def is_constant(maps: MapStack) -> Bool[Tensor, "batch target"]:
 
 
 def _each(context: CheckContext, values: Scores) -> Measurements:
-    """A value of every map; none of a map that is the same everywhere, nor where it is NaN."""
+    """Return a measurement of every map; without a value where the map is constant, or the value NaN."""
 
-    def measured(value: float, constant: bool) -> Measurement:
+    def measurement(value: float, constant: bool) -> Measurement:
         if constant:
             return Measurement(None, SAME_EVERYWHERE)
         return Measurement(None if math.isnan(value) else value)
 
     rows = zip(values.tolist(), context.constant.tolist(), strict=True)
-    return [[measured(*one) for one in zip(*row, strict=True)] for row in rows]
+    return [[measurement(*one) for one in zip(*row, strict=True)] for row in rows]
 
 
 def _not_applicable(context: CheckContext, why: str) -> Measurements:

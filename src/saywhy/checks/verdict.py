@@ -1,4 +1,4 @@
-"""The verdict: a map passes if it passes every check that applies. A fold over values, which may be stored ones."""
+"""The verdict: a map passes if it passes every check that applies. Values may be fresh or stored."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -15,10 +15,10 @@ class CheckResult:
     Attributes:
         name: of the check, a key of :data:`saywhy.checks.CHECKS`.
         passed: None where the check does not apply to this map.
-        value: what was measured; NaN where nothing was.
-        limit: where it passes; NaN where nothing was measured.
-        measured: what was measured, and the limit; empty where nothing was.
-        note: what a failure means, or why the check does not apply; empty where it passed.
+        value: the measured value; NaN without one.
+        limit: the limit of the check; NaN without a value.
+        measured: value and limit in words; empty without a value.
+        note: the meaning of a failure, or the reason why the check does not apply; empty where it passed.
     """
 
     name: str
@@ -30,12 +30,12 @@ class CheckResult:
 
     @staticmethod
     def of(spec: CheckSpec, measured: Measurement, limits: CheckLimits = CheckLimits()) -> "CheckResult":  # noqa: B008
-        """What a measurement says under some limits.
+        """Return the result of a measurement under some limits.
 
         >>> print(CheckResult.of(CHECKS["class sensitivity"], Measurement(0.78)))
         class sensitivity: rank correlation with the runner-up class 0.78 (limit 0.90), passed
         >>> print(CheckResult.of(CHECKS["class sensitivity"], Measurement(None)))
-        class sensitivity: not applicable (the target is no single class)
+        class sensitivity: not applicable (the target is not a single class)
         """
         if measured.value is None:
             return CheckResult(spec.name, None, math.nan, math.nan, "", measured.detail or spec.not_applicable)
@@ -47,7 +47,7 @@ class CheckResult:
 
     @property
     def text(self) -> str:
-        """What stands in a table beside the mark: what was measured, and the note."""
+        """Measured value and note, as one text for a table."""
         return ": ".join(part for part in (self.measured, self.note) if part)
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the checks say of one map.
+    """The verdict on one map.
 
     Attributes:
         results: of every check.
@@ -72,12 +72,12 @@ class Verdict:
         limits: CheckLimits = CheckLimits(),  # noqa: B008 (frozen)
         without: Collection[str] = (),
     ) -> "Verdict":
-        """The verdict of values, measured now or stored.
+        """Return the verdict of fresh or stored values.
 
         Args:
-            values: by check, what was measured; None where the check does not apply.
-            limits: where checks pass.
-            without: checks that are left out.
+            values: by check, the measured value; None where the check does not apply.
+            limits: the limits of the checks.
+            without: names of excluded checks.
 
         >>> stored = {"faithfulness": 0.97, "stability": 0.75, "completeness": None}
         >>> Verdict.of(stored).passed, Verdict.of(stored, CheckLimits(stability=0.7)).passed
@@ -94,12 +94,12 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether it passes all checks that apply."""
+        """Whether the map passes all checks that apply."""
         return all(result.passed is not False for result in self.results)
 
     @property
     def values(self) -> dict[str, float | None]:
-        """By check, what :meth:`of` takes: the value, or None where the check does not apply."""
+        """By check, the value as :meth:`of` takes it, or None where the check does not apply."""
         return {result.name: None if result.passed is None else result.value for result in self.results}
 
     def __str__(self) -> str:
@@ -111,7 +111,7 @@ class Verdict:
 
 
 def value_and_limit(value: float, limit: float, unit: str = "number") -> tuple[str, str]:
-    """A value and its limit in so many digits that they do not look the same where they are not.
+    """Return a value and its limit as texts, with enough digits to tell them apart.
 
     >>> value_and_limit(0.9482, 0.95, "percent"), value_and_limit(0.31, 0.9), value_and_limit(2.0, 0.0, "count")
     (('94.8%', '95.0%'), ('0.31', '0.90'), ('2', '0'))

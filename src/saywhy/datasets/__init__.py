@@ -1,1 +1,1 @@
-"""Localized images: readers of published data sets, one a file."""
+"""Localized images: readers of published data sets, one per file."""

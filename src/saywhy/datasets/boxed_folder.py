@@ -1,15 +1,15 @@
-"""A folder of one's own images, with what is in them.
+"""A folder of your own images, with boxes or with labels.
 
-With a file of boxes in it, a table in CSV whose first line names the columns, in any order,
+Boxes are in a file of the folder. It is a CSV table whose first line names the columns, in any order,
 
     file,label,left,top,right,bottom
     mug.jpg,mug,12,30.5,80,99
 
 or JSON, [{"file": "mug.jpg", "label": "mug", "left": 12, "top": 30.5, "right": 80, "bottom": 99}, …], or such a list
-under the key "boxes". Pixels count from 0, and right and bottom are excluded; images are taken upright, as the camera
-noted, as saywhy shows them and gives its own boxes. An image with several things comes several times.
+under the key "boxes". Pixels count from 0, and right and bottom are exclusive. Boxes refer to the upright image (Exif
+orientation applied), as saywhy displays it. An image with several objects has several rows.
 
-Or with sub-folders, whose names are the labels of the images in them; then there are no boxes.
+Without a file of boxes, the names of the sub-folders are the labels of the images in them.
 """
 
 import csv
@@ -25,6 +25,7 @@ from typing import Any
 
 from saywhy.datasets.json_records import read_rows, some
 from saywhy.datasets.localized import LocalizedImage, ObjectAnnotation, contents, distinct, inside, size_of
+from saywhy.datasets.registry import reader
 from saywhy.errors import ImageError, InputError, SaywhyWarning
 from saywhy.images import SUFFIXES, Box, read_image
 
@@ -32,23 +33,29 @@ EDGES = ("left", "top", "right", "bottom")
 COLUMNS = ("file", "label", *EDGES)
 
 USUAL = ("boxes.csv", "boxes.json")
-"""The file of boxes where there are several of these kinds."""
+"""The names that are preferred where a folder holds several tables."""
 
 Row = tuple[str, str, str, Box]
-"""Where it stands, for messages; the image's file, the label and the box, as they are written."""
+"""The location of the row, for messages; the image's file, the label and the box, as written."""
 
 
+@reader(
+    "folder",
+    form="folder:PATH",
+    reading="a folder of images with a .csv or .json of boxes, or with a sub-folder for every label",
+    splits=False,
+)
 class BoxedFolder:
     """The images of a folder, in the order of the file of boxes, or sorted by label and name.
 
     Attributes:
-        folder: of the images.
+        folder: the folder of the images.
         boxes: the file of boxes; None where sub-folders are the labels.
         name: the folder's.
     """
 
     def __init__(self, path: "str | os.PathLike[str]") -> None:
-        """Opens a folder; no file of it is read yet.
+        """Open a folder; no file in it is read yet.
 
         Args:
             path: the folder, or a file of boxes in it.
@@ -63,30 +70,30 @@ class BoxedFolder:
         self.name = self.folder.resolve().name
         if self.boxes is None and not any(map(_has_images, _sub_folders(self.folder))):
             raise InputError(
-                f"'{self.folder}' holds neither a file of boxes, as boxes.csv with the columns {','.join(COLUMNS)}, "
-                "nor sub-folders of images that are called by their labels. Give it one of them."
+                f"'{self.folder}' holds neither a file of boxes (boxes.csv with the columns {','.join(COLUMNS)}) nor "
+                "sub-folders of images that are named after their labels. Add one of them."
             )
 
     @staticmethod
     def looks_like(path: Path) -> bool:
-        """Whether it is a table of boxes, or a folder with one or with sub-folders of images."""
+        """Return whether a path is a table of boxes, or a folder with one or with sub-folders of images."""
         if path.is_file():
             return path.suffix.lower() in (".csv", ".json")
         return bool(_tables(path)) or any(map(_has_images, _sub_folders(path)))
 
     @cached_property
     def objects(self) -> dict[str, tuple[Row, ...]]:
-        """The rows of every image, in the order of the file of boxes; none without one.
+        """The rows of every image, in the order of the file of boxes; empty without such a file.
 
-        Images of the folder of which there is no row are passed over, with a warning.
+        Images of the folder without a row are skipped, with a warning.
         """
         if self.boxes is None:
             return {}
         found = defaultdict(list)
         for row in read_boxes(self.boxes):
             found[row[1]].append(row)
-        beside = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in SUFFIXES)
-        self._passed_over([name for name in beside if name not in found], f"have no row in '{self.boxes.name}'")
+        images = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        self._warn_skipped([name for name in images if name not in found], f"have no row in '{self.boxes.name}'")
         return {file: tuple(rows) for file, rows in found.items()}
 
     @cached_property
@@ -94,8 +101,8 @@ class BoxedFolder:
         """The images' paths in the folder."""
         if self.boxes is not None:
             return tuple(self.objects)
-        beside = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in SUFFIXES)
-        self._passed_over(beside, "lie in no sub-folder, so that their labels are not known")
+        unlabelled = sorted(path.name for path in self.folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        self._warn_skipped(unlabelled, "are in no sub-folder, so their labels are unknown")
         paths = (path for folder in _sub_folders(self.folder) for path in sorted(_images(folder)))
         return tuple(path.relative_to(self.folder).as_posix() for path in paths)
 
@@ -110,10 +117,10 @@ class BoxedFolder:
         return len(self.files)
 
     def __getitem__(self, index: int) -> LocalizedImage:
-        """One image with its things.
+        """Return one image with its objects.
 
         Raises:
-            InputError: a box is empty or outside of the image.
+            InputError: a box is empty or outside the image.
             ImageError: the image is missing, or cannot be read.
         """
         file = self.files[index]
@@ -124,29 +131,29 @@ class BoxedFolder:
         try:
             size = size_of(path, upright=True)
         except ImageError as error:
-            raise ImageError(f"{rows[0][0]} is about an image that cannot be had: {error}") from error
+            raise ImageError(f"{rows[0][0]} names an image that cannot be read: {error}") from error
         objects = tuple(ObjectAnnotation(label, inside(box, size, place)) for place, _, label, box in rows)
         return LocalizedImage(file, partial(read_image, path), objects, distinct(each.label for each in objects))
 
-    def _passed_over(self, names: list[str], why: str) -> None:
+    def _warn_skipped(self, names: list[str], why: str) -> None:
         if names:
             warnings.warn(
-                f"{len(names)} images in '{self.folder}' {why}, and are passed over: {some(names)}.",
+                f"{len(names)} images in '{self.folder}' {why}, and are skipped: {some(names)}.",
                 SaywhyWarning,
                 stacklevel=3,
             )
 
 
 def read_boxes(path: Path) -> Iterator[Row]:
-    """The rows of a file of boxes, in CSV or in JSON.
+    """Read the rows of a file of boxes, in CSV or in JSON.
 
     Raises:
-        InputError: there is no such file, it has another form, or a row lacks something or holds no number.
+        InputError: there is no such file, it has another form, or a row lacks a field or a number.
     """
-    return _of_json(path) if path.suffix.lower() == ".json" else _of_csv(path)
+    return _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)
 
 
-def _of_json(path: Path) -> Iterator[Row]:
+def _read_json(path: Path) -> Iterator[Row]:
     rows = read_rows(path, "boxes")
     for index, row, (file, label) in rows.each(file=str, label=str):
         if missing := [edge for edge in EDGES if edge not in row]:
@@ -154,12 +161,12 @@ def _of_json(path: Path) -> Iterator[Row]:
         yield _row(rows.place(index), file, label, [row[edge] for edge in EDGES])
 
 
-def _of_csv(path: Path) -> Iterator[Row]:
+def _read_csv(path: Path) -> Iterator[Row]:
     try:
         text = contents(path, "a table of boxes").decode("utf-8-sig")
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"'{path}' is no table in CSV and UTF-8: {error}. Save it as that.") from error
+        raise InputError(f"'{path}' is no table in CSV and UTF-8: {error}. Save it as CSV in UTF-8.") from error
     header = [name.strip() for name in lines[0]] if lines else []
     if missing := [name for name in COLUMNS if name not in header]:
         raise InputError(
@@ -167,7 +174,7 @@ def _of_csv(path: Path) -> Iterator[Row]:
             f"among {some(header, 9) or 'none'}. Are they separated by commas?"
         )
     if not any(lines[1:]):
-        raise InputError(f"'{path}' names its columns, and holds no row. Is it the file that you mean?")
+        raise InputError(f"'{path}' holds no row after the column names. Is it the right file?")
     for number, line in enumerate(lines[1:], 2):
         place = f"'{path}', row {number}"
         if line and len(line) != len(header):
@@ -195,15 +202,15 @@ def _number(given: Any, name: str, place: str) -> float:
 
 
 def _file_of_boxes(folder: Path) -> Path | None:
-    """The file of boxes in a folder; None where there is none."""
+    """Return the file of boxes in a folder; None where there is none."""
     if not folder.is_dir():
         raise InputError(f"there is no folder '{folder}'. Give a folder of images.")
     tables = _tables(folder)
     usual = [path for path in tables if path.name in USUAL] or tables
     if len(usual) > 1:
         raise InputError(
-            f"'{folder}' holds several tables: {some((path.name for path in usual), 9)}. Give the one of the boxes "
-            f"itself, or call it {USUAL[0]}."
+            f"'{folder}' holds several tables: {some((path.name for path in usual), 9)}. Give the path of the table "
+            f"of boxes, or name it {USUAL[0]}."
         )
     return usual[0] if usual else None
 

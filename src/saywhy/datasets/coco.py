@@ -1,15 +1,15 @@
-"""COCO instances (Lin et al., 2014): boxes and masks; the captions: ``saywhy.tasks.captioning.coco_captions``.
+"""COCO instances (Lin et al., 2014): boxes and masks. Captions are in ``saywhy.tasks.captioning.coco_captions``.
 
     annotations/instances_val2017.json
     val2017/000000000139.jpg
 
 The form is {"images": [{"id", "file_name", "width", "height"}], "annotations": [{"id", "image_id", "category_id",
 "bbox", "iscrowd", "segmentation"}], "categories": [{"id", "name"}]}. Boxes are [x, y, width, height], count from 0 and
-have fractions: they become (x, y, x + width, y + height). A crowd (``iscrowd``) is one box and one mask round many
-things; it is kept, as ``difficult``.
+have fractions; they become (x, y, x + width, y + height). A crowd (``iscrowd``) is one box and one mask around many
+objects; it is kept as ``difficult``.
 
-Masks are polygons or run-length encodings. Where one is asked for, `saywhy.datasets.coco_masks` draws it with COCO's
-own program, pycocotools; boxes need no package.
+Masks are polygons or run-length encodings. `saywhy.datasets.coco_masks` rasterizes them on demand with COCO's own
+package, pycocotools; boxes need no package.
 """
 
 import os
@@ -33,28 +33,29 @@ from saywhy.datasets.localized import (
     open_annotated,
     size_of,
 )
+from saywhy.datasets.registry import reader
 from saywhy.errors import InputError, nearest
 from saywhy.images import Box
 
 DEFAULT_SPLITS = ("val2017", "val2014", "train2017", "train2014")
-"""The first of these that there is, where no split is asked for."""
+"""The default split is the first of these that exists."""
 
 KEYS = (b'"images"', b'"annotations"', b'"categories"')
-"""The lists by which a file of this form is known, and how far its beginning is searched for them."""
+"""The lists by which a file of this form is recognised."""
 
 BEGINNING = 1 << 16
+"""Bytes at the start of a file that are searched for them."""
 
 
 @dataclass(frozen=True)
 class Instances:
-    """What a file of instances says.
+    """The contents of an instances file.
 
     Attributes:
         path: the file.
-        images: number, name of the file and size of every image, in the order of the file; the size is None where
-            the file does not say it.
-        categories: the names of the classes by their numbers, in the order of the file.
-        annotations: the records of every image, by its number, each with its place in the file.
+        images: id, file name and size of every image, in the order of the file; the size is None where it is missing.
+        categories: class names by id, in the order of the file.
+        annotations: by image id, its records, each with its index in the file.
     """
 
     path: Path
@@ -63,25 +64,30 @@ class Instances:
     annotations: dict[int, tuple[tuple[int, dict[str, Any]], ...]]
 
 
+@reader(
+    "coco",
+    form="coco:PATH[:split]",
+    reading="COCO: annotations/instances_val2017.json and the images in val2017, or a file of that form",
+)
 class CocoBoxes:
     """The images of one split.
 
     Attributes:
-        file: of the instances.
-        folder: in which the images, or the folders of the splits, lie.
+        file: the instances file.
+        folder: the folder of the images, or of the splits.
         split: its name; None where a file was given.
-        name: for people.
+        name: a readable name.
     """
 
     def __init__(self, path: "str | os.PathLike[str]", split: str | None = None) -> None:
-        """Opens a split; its file is not read yet.
+        """Open a split; its file is not read yet.
 
         Args:
-            path: the folder of COCO, or a file of instances.
-            split: such as "val2017"; None is the first that there is.
+            path: the folder of COCO, or an instances file.
+            split: such as "val2017"; None is the first of ``DEFAULT_SPLITS`` that exists.
 
         Raises:
-            InputError: there is no file of instances.
+            InputError: there is no instances file.
         """
         given = Path(path)
         self.file, self.split = (given, split) if given.is_file() else _find(given, split)
@@ -91,12 +97,12 @@ class CocoBoxes:
 
     @staticmethod
     def looks_like(path: Path) -> bool:
-        """Whether it is a folder of COCO, or a file of instances."""
+        """Return whether a path is a folder of COCO or an instances file."""
         return _is_coco(path) if path.is_file() else bool(_files(path))
 
     @cached_property
     def instances(self) -> Instances:
-        """What the file says."""
+        """The contents of the file."""
         return read_instances(self.file)
 
     @cached_property
@@ -108,17 +114,17 @@ class CocoBoxes:
         return len(self.instances.images)
 
     def __getitem__(self, index: int) -> LocalizedImage:
-        """One image with its things; some have none.
+        """Return one image with its objects; some images have none.
 
         Raises:
-            InputError: a box is no box, or is empty, or lies outside of the image.
+            InputError: a box is malformed, empty, or outside the image.
             ImageError: the image is missing.
         """
         image_id, name, size = self.instances.images[index]
         path = self._image(name)
         size = size or size_of(path)
         rows = self.instances.annotations.get(image_id, ())
-        objects = tuple(self._thing(place, row, size) for place, row in rows)
+        objects = tuple(self._object(place, row, size) for place, row in rows)
         return LocalizedImage(
             name, partial(open_annotated, path, size), objects, distinct(each.label for each in objects)
         )
@@ -128,7 +134,7 @@ class CocoBoxes:
         places = [self.folder / between / split / name for between in ("", "images") for split in (*splits, "")]
         return next((path for path in places if path.is_file()), None) or find_image(self.folder, name)
 
-    def _thing(self, index: int, row: dict[str, Any], size: Size) -> ObjectAnnotation:
+    def _object(self, index: int, row: dict[str, Any], size: Size) -> ObjectAnnotation:
         label = self.instances.categories[row["category_id"]]
         where = f"'{self.file}', annotations[{index}] (id {row['id']}, '{label}')"
         box = inside(_box(row["bbox"], where), size, where)
@@ -136,17 +142,17 @@ class CocoBoxes:
 
 
 def read_instances(path: "str | os.PathLike[str]") -> Instances:
-    """The images, categories and annotations of a file such as ``instances_val2017.json``.
+    """Read the images, categories and annotations of a file such as ``instances_val2017.json``.
 
     Raises:
-        InputError: the file does not have this form, a number comes twice, or an annotation is of an image or a
+        InputError: the file does not have this form, an id occurs twice, or an annotation refers to an image or a
             category that is not listed.
     """
     data = read_json(path)
     if not isinstance(data, dict) or not {"images", "annotations", "categories"} <= data.keys():
         raise InputError(
             f"'{path}' must hold an object with the lists 'images', 'annotations' and 'categories', got {held(data)}. "
-            "Give a file of instances, as instances_val2017.json is."
+            "Give an instances file such as instances_val2017.json."
         )
     images = _images(path, data)
     categories = _categories(path, data)
@@ -156,21 +162,21 @@ def read_instances(path: "str | os.PathLike[str]") -> Instances:
 
 def _box(given: list[Any], where: str) -> Box:
     if len(given) != 4 or not are_numbers(given):
-        raise InputError(f"{where}: a bbox is [x, y, width, height] in pixels, got {str(given)[:80]}. Correct it.")
+        raise InputError(f"{where}: a bbox must be [x, y, width, height] in pixels, got {str(given)[:80]}. Correct it.")
     x, y, width, height = map(float, given)
     return x, y, x + width, y + height
 
 
 def _mask(segmentation: Any, size: Size, where: str) -> "Callable[[], Mask] | None":
-    """What draws a mask when it is wanted; None where there is none."""
-    return partial(_drawn, segmentation, size, where) if segmentation else None
+    """Return a function that rasterizes the mask; None where there is no segmentation."""
+    return partial(_rasterize, segmentation, size, where) if segmentation else None
 
 
-def _drawn(segmentation: Any, size: Size, where: str) -> Mask:
+def _rasterize(segmentation: Any, size: Size, where: str) -> Mask:
     try:
         return segmentation_mask(segmentation, size)
     except InputError as error:
-        raise InputError(f"{where}: {error} Correct it, or take the published file.") from None
+        raise InputError(f"{where}: {error} Correct it, or use the published file.") from None
 
 
 def _images(path: "str | os.PathLike[str]", data: Any) -> tuple[tuple[int, str, Size | None], ...]:
@@ -198,24 +204,24 @@ def _categories(path: "str | os.PathLike[str]", data: Any) -> dict[int, str]:
 def _annotations(
     path: "str | os.PathLike[str]", data: Any, images: set[int], categories: dict[int, str]
 ) -> dict[int, tuple[tuple[int, dict[str, Any]], ...]]:
-    """The records of every image, each of an image and a category that there are."""
+    """Return the records of every image, and check that image and category are listed."""
     rows = rows_of(path, data, "annotations")
-    seen: set[int] = set()
+    ids: set[int] = set()
     found = defaultdict(list)
     for index, row, (number, image_id, category, _) in rows.each(id=int, image_id=int, category_id=int, bbox=list):
-        if number in seen:
+        if number in ids:
             raise rows.twice(index, "id", number)
-        seen.add(number)
-        for what, of, known in (("image", image_id, images), ("category", category, categories)):
-            if of not in known:
+        ids.add(number)
+        for what, key, known in (("image", image_id, images), ("category", category, categories)):
+            if key not in known:
                 listed = f"{len(known)} of the file: {some(sorted(known))}"
-                raise InputError(f"{rows.place(index)}: {what}_id {of} is not among the {listed}. Is it complete?")
+                raise InputError(f"{rows.place(index)}: {what}_id {key} is not among the {listed}. Is it complete?")
         found[image_id].append((index, row))
     return {image_id: tuple(listed) for image_id, listed in found.items()}
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """The files of instances in a folder of COCO, by their splits."""
+    """Return the instances files in a folder of COCO, by split."""
     found = [*folder.glob("instances_*.json"), *folder.glob("annotations/instances_*.json")]
     if not found:
         found = [path for path in sorted(folder.glob("*.json")) if _is_coco(path)]
@@ -223,11 +229,11 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _find(folder: Path, split: str | None) -> tuple[Path, str | None]:
-    """The file of a split, and the split."""
+    """Return the instances file of a split, and the split."""
     files = _files(folder)
     if not files:
         raise InputError(
-            f"'{folder}' holds no file of instances: neither annotations/instances_….json nor instances_….json. "
+            f"'{folder}' holds no instances file: neither annotations/instances_….json nor instances_….json. "
             "Unpack annotations_trainval2017.zip there, or give the file."
         )
     if split is None:
@@ -240,7 +246,7 @@ def _find(folder: Path, split: str | None) -> tuple[Path, str | None]:
 
 
 def _is_coco(path: Path) -> bool:
-    """Whether a file begins like one of COCO's form."""
+    """Return whether a file begins like one in COCO's format."""
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
     with path.open("rb") as file:

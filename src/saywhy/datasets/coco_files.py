@@ -1,4 +1,4 @@
-"""COCO: what the image files are called, and where they lie."""
+"""Names and folders of COCO's image files."""
 
 import os
 import re
@@ -7,13 +7,13 @@ from pathlib import Path
 from saywhy.errors import ImageError
 
 SPLITS = ("train2014", "val2014", "test2014", "test2015", "train2017", "val2017", "test2017")
-"""The folders into which the published archives of images unpack."""
+"""The folders in the published archives of images."""
 
 
 def file_name(split: str, image_id: int) -> str:
-    """What the file of an image is called.
+    """Return the file name of an image.
 
-    The questions of "test-dev2015" are about images of "test2015". In 2017 the names lost their first words.
+    The questions of "test-dev2015" are about images of "test2015". The names of 2017 have no prefix.
 
     >>> file_name("train2014", 9), file_name("test-dev2015", 1), file_name("val2017", 139)
     ('COCO_train2014_000000000009.jpg', 'COCO_test2015_000000000001.jpg', '000000000139.jpg')
@@ -23,10 +23,10 @@ def file_name(split: str, image_id: int) -> str:
 
 
 def find_image(folder: "str | os.PathLike[str]", name: str) -> Path:
-    """Where an image lies: in the folder, or in one of its folders that are called like a split.
+    """Return the path of an image: in the folder, or in one of its sub-folders named after a split.
 
     Raises:
-        ImageError: it lies in none of them.
+        ImageError: it is in none of them.
     """
     for path in (Path(folder, name), *(Path(folder, split, name) for split in SPLITS)):
         if path.is_file():
@@ -36,5 +36,5 @@ def find_image(folder: "str | os.PathLike[str]", name: str) -> Path:
     split = re.match(r"COCO_([a-z]+\d+)_", name)
     raise ImageError(
         f"there is no image '{name}' in '{folder}', nor in its folder '{split[1] if split else SPLITS[-2]}'. "
-        "Give the folder of the images, or the one in which train2014, val2014 and the like lie."
+        "Give the folder of the images, or the folder that holds train2014, val2014 and the like."
     )

@@ -1,21 +1,21 @@
 """ILSVRC's localization task (Russakovsky et al., 2015, section 3.3): ImageNet's classes with boxes.
 
-As it is published on Kaggle, and as the archives of 2012 unpack:
+The layouts are that of Kaggle (left) and that of the archives of 2012 (right):
 
     ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG            ILSVRC2012_img_val/ILSVRC2012_val_00000001.JPEG
     ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_00000001.xml      ILSVRC2012_bbox_val_v3/val/….xml
     ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_10026.JPEG        train/n01440764/….JPEG
     LOC_synset_mapping.txt                                          (or synset_words.txt, of the same form)
 
-``val`` may hold the images in one folder, with the XML files beside them or elsewhere, or in sub-folders by synset.
+The images of ``val`` may be in one folder, with the XML files beside them or elsewhere, or in sub-folders by synset.
 
 Boxes count from 0 and include their last pixels: (xmin, ymin, xmax, ymax) becomes (xmin, ymin, xmax + 1, ymax + 1).
-This is not VOC's convention although the files are in VOC's form. The numbers say so: boxes of the validation set
-begin at 0 and end at the width - 1 (0 to 499 in images of 500 pixels), where VOC's begin at 1 and end at the width;
-and the devkit's ``compute_overlap.m`` takes xmax - xmin + 1 for the width, so that the last pixel belongs to the thing.
+This is not VOC's convention, although the files have VOC's format. The evidence: boxes of the validation set begin at 0
+and end at the width - 1 (0 to 499 in images of 500 pixels), where VOC's begin at 1 and end at the width; and the
+devkit's ``compute_overlap.m`` computes the width as xmax - xmin + 1, so the last pixel belongs to the object.
 
-Not every image of ``train`` has boxes: those without have the label of their folder and no things. Some of its
-objects are called by words (``Scottish_deerhound``) in place of a synset; the list of names resolves them.
+Not every image of ``train`` has boxes: an image without boxes has the label of its folder and no objects. Some objects
+of ``train`` are named by words (``Scottish_deerhound``) in place of a synset; the list of names resolves them.
 """
 
 import os
@@ -34,45 +34,51 @@ from saywhy.datasets.localized import (
     size_of,
 )
 from saywhy.datasets.pascal_xml import AnnotatedObject, read_annotation
+from saywhy.datasets.registry import reader
 from saywhy.errors import InputError, nearest
 from saywhy.images import SUFFIXES
 
 SYNSET = re.compile(r"n\d{8}")
-"""WordNet's number of a noun."""
+"""The WordNet id of a noun synset."""
 
 NAMES = ("LOC_synset_mapping.txt", "synset_words.txt")
-"""The list of the classes: a synset and its words in every line, in the order of the networks' outputs."""
+"""The list of classes: a synset and its words per line, in the order of the networks' outputs."""
 
 IMAGES = ("Data/CLS-LOC/{split}", "ILSVRC2012_img_{split}/{split}", "ILSVRC2012_img_{split}", "{split}")
-"""Where the images of a split may lie."""
+"""Folders that may hold the images of a split."""
 
 ANNOTATIONS = (
     "Annotations/CLS-LOC/{split}", "ILSVRC2012_bbox_{split}*/{split}", "ILSVRC2012_bbox_{split}*",
     "Annotations/{split}", "bbox/{split}", "{split}", "ILSVRC2012_img_{split}/{split}", "ILSVRC2012_img_{split}",
 )  # fmt: skip
-"""Where their XML files may lie."""
+"""Folders that may hold the XML files of a split."""
 
 
+@reader(
+    "imagenet",
+    form="imagenet:PATH[:split]",
+    reading="ILSVRC: Data/CLS-LOC/val and Annotations/CLS-LOC/val, or the unpacked archives",
+)
 class ImageNet:
     """The images of one split, in the order of their names.
 
     Attributes:
-        folder: in which the published folders lie.
+        folder: the folder that holds the published folders.
         split: "val" or "train".
-        name: of both.
+        name: a readable name with the split.
         images: the folder of the images.
         annotations: the folder of the XML files.
     """
 
     def __init__(self, folder: "str | os.PathLike[str]", split: str = "val") -> None:
-        """Opens a split; no image is listed yet.
+        """Open a split; no image is listed yet.
 
         Args:
-            folder: in which ``ILSVRC`` or ``Data`` lies, or the unpacked archives.
+            folder: holds ``ILSVRC`` or ``Data``, or the unpacked archives.
             split: a folder of images.
 
         Raises:
-            InputError: there are no images or no annotations where they are published to be.
+            InputError: there are no images or no annotations in the published layouts.
         """
         self.folder, self.split = Path(folder), split
         self.name = f"ImageNet {split}"
@@ -81,7 +87,7 @@ class ImageNet:
 
     @staticmethod
     def looks_like(path: Path) -> bool:
-        """Whether a folder is laid out like ILSVRC."""
+        """Return whether a folder has the layout of ILSVRC."""
         signs = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "ILSVRC2012_img_val", "ILSVRC2012_img_train")
         if any((path / sign).is_dir() for sign in signs):
             return True
@@ -89,7 +95,7 @@ class ImageNet:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The images' paths in their folder, sorted; listing them takes a moment where there are a million."""
+        """The images' paths in their folder, sorted; listing a million takes a moment."""
         with os.scandir(self.images) as entries:
             inside = sorted((entry.name, entry.is_dir()) for entry in entries)
         found = [name for name, is_folder in inside if not is_folder]
@@ -107,18 +113,18 @@ class ImageNet:
         for number, line in enumerate(lines_of(path, "a list of synsets and their words"), 1):
             synset, _, words = line.partition(" ")
             if not SYNSET.fullmatch(synset) or not words or synset in found:
-                wanted = "a synset that has not come before and its words ('n01440764 tench, Tinca tinca')"
+                expected = "a synset that did not occur before and its words ('n01440764 tench, Tinca tinca')"
                 raise InputError(
-                    f"'{path}', line {number}, must hold {wanted}, got {line[:60]!r}. Take the published file."
+                    f"'{path}', line {number}, must hold {expected}, got {line[:60]!r}. Use the published file."
                 )
             found[synset] = tuple(word.strip() for word in words.split(","))
         return found
 
     @cached_property
     def synsets(self) -> tuple[str, ...]:
-        """The synsets in the order of the list, which is that of the networks' outputs.
+        """The synsets in the order of the list, which is the order of the networks' outputs.
 
-        Without a list, those that there are, sorted: all folders of synsets, else what all XML files say.
+        Without a list: the existing synsets, sorted, from the folders of synsets or else from all XML files.
         """
         if self.words:
             return tuple(self.words)
@@ -129,18 +135,18 @@ class ImageNet:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The classes by the first of their words; where the list is there, in the order of the networks' outputs."""
+        """The classes by their first words; with a list, in the order of the networks' outputs."""
         return tuple(self._label(synset) for synset in self.synsets)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> LocalizedImage:
-        """One image with its things.
+        """Return one image with its objects.
 
         Raises:
-            InputError: its annotation is missing or broken, or a box is empty or outside of the image.
-            ImageError: the image is damaged where its size has to be read from it.
+            InputError: its annotation is missing or damaged, or a box is empty or outside the image.
+            ImageError: the size has to be read from the image, and the image is damaged.
         """
         name = self.names[index]
         path, (stem, _) = self.images / name, os.path.splitext(name)
@@ -149,7 +155,7 @@ class ImageNet:
         if xml is None:
             if own is None:
                 raise InputError(
-                    f"there is no annotation '{self._xml(stem)}' of the image '{path}'. Are all of them unpacked?"
+                    f"there is no annotation '{self._xml(stem)}' of the image '{path}'. Are all annotations unpacked?"
                 )
             return LocalizedImage(stem, partial(open_annotated, path, size_of(path)), (), (self._label(own),))
         annotation = read_annotation(xml, 0)
@@ -168,7 +174,7 @@ class ImageNet:
         return self.annotations / f"{stem}.xml"
 
     def _synset(self, marked: AnnotatedObject, own: str | None) -> str:
-        """The synset of an object, which may be called by one of its words; of several that of the folder."""
+        """Return the synset of an object, which may be named by a word; of several synsets the folder's."""
         if marked.name in self.words or (not self.words and SYNSET.fullmatch(marked.name)):
             return marked.name
         synsets = self._by_word.get(_plain(marked.name), [])
@@ -178,24 +184,24 @@ class ImageNet:
             return synsets[0]
         if not self.words:
             raise InputError(
-                f"{marked.place}: an object is called by its synset (n01440764); to know others, the list {NAMES[0]} "
-                f"must lie in '{self.folder}'."
+                f"{marked.place}: an object must be named by its synset (n01440764); for other names, the list "
+                f"{NAMES[0]} must lie in '{self.folder}'."
             )
         if synsets:
-            hint = f"that may be any of {', '.join(synsets)}"
+            hint = f"this name may be any of {', '.join(synsets)}"
         else:
             near = nearest(marked.name, [*self.words, *self._by_word], count=1)
-            hint = f"that is none of the {len(self.words)} classes" + (f"; nearest: '{near[0]}'" if near else "")
-        raise InputError(f"{marked.place}: an object is called by its synset, but {hint}. Write the synset.")
+            hint = f"this name is none of the {len(self.words)} classes" + (f"; nearest: '{near[0]}'" if near else "")
+        raise InputError(f"{marked.place}: an object must be named by its synset, but {hint}. Write the synset.")
 
     def _label(self, synset: str) -> str:
         return self._labels.get(synset, synset)
 
     @cached_property
     def _labels(self) -> dict[str, str]:
-        """What each synset is called: its first word; all of them where another one has the same; or with its number.
+        """The label of each synset: its first word; all its words where the first is ambiguous; else with its number.
 
-        "crane" is the name of a bird and of a machine, and neither has a second one.
+        "crane" is the only word of a bird and of a machine, so both have the number in their label.
         """
         first = Counter(words[0] for words in self.words.values())
         whole = Counter(self.words.values())
@@ -214,11 +220,11 @@ class ImageNet:
         return dict(found)
 
     def _bases(self) -> tuple[Path, ...]:
-        """The folders in which something may lie: the given one, and ILSVRC in it or around it."""
+        """Return the folders to search: the given one, and ILSVRC in it or around it."""
         return (self.folder, self.folder / "ILSVRC", *([self.folder.parent] if self.folder.name == "ILSVRC" else []))
 
     def _find(self, what: str, places: tuple[str, ...], suffixes: tuple[str, ...]) -> Path:
-        """The first place in which there are files of a kind, or folders of synsets with such."""
+        """Return the first folder that holds files of a kind, or folders of synsets with such files."""
         patterns = [place.format(split=self.split) for place in places]
         for base in self._bases()[:2]:
             for path in (found for pattern in patterns for found in sorted(base.glob(pattern))):
@@ -232,7 +238,7 @@ class ImageNet:
 
 
 def _plain(word: str) -> str:
-    """A word as it is compared.
+    """Return a word in the form in which words are compared.
 
     >>> _plain("Scottish_deerhound")
     'scottish deerhound'
@@ -241,7 +247,7 @@ def _plain(word: str) -> str:
 
 
 def _holds(folder: Path, suffixes: tuple[str, ...]) -> bool:
-    """Whether there is a file of a kind in a folder, or in one of its folders of synsets."""
+    """Return whether a folder, or one of its folders of synsets, holds a file of a kind."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.lower().endswith(suffixes):

@@ -1,4 +1,4 @@
-"""Published files of JSON: their records, checked one by one, with an error that names the file and the record."""
+"""Records of JSON files, checked one by one; errors name the file and the record."""
 
 import json
 import os
@@ -10,16 +10,16 @@ from typing import Any
 from saywhy.errors import InputError, nearest
 
 KINDS = {int: "a whole number", str: "a text", list: "a list", dict: "an object"}
-"""How the types of JSON are called in messages."""
+"""The names of the JSON types in messages."""
 
 SIGNS = {
-    "answers": "annotations of VQA, which saywhy.tasks.vqa.vqa_dataset.read_annotations reads",
-    "question": "questions of VQA, which saywhy.tasks.vqa.vqa_dataset.read_questions reads",
-    "caption": "captions of COCO, which saywhy.tasks.captioning.coco_captions.read_captions reads",
-    "bbox": "boxes of COCO; the captions are in another file of the same archive, captions_….json",
-    "answer": "answers of a model to VQA, which saywhy.tasks.vqa.vqa_dataset.read_results reads",
+    "answers": "VQA annotations, which saywhy.tasks.vqa.vqa_dataset.read_annotations reads",
+    "question": "VQA questions, which saywhy.tasks.vqa.vqa_dataset.read_questions reads",
+    "caption": "COCO captions, which saywhy.tasks.captioning.coco_captions.read_captions reads",
+    "bbox": "COCO boxes; the captions are in another file of the same archive, captions_….json",
+    "answer": "a model's VQA answers, which saywhy.tasks.vqa.vqa_dataset.read_results reads",
 }
-"""A field by which records are known, and what they are."""
+"""Fields that identify a kind of records, and its description."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Rows:
     """The records of one file.
 
     Attributes:
-        path: where they are from.
-        name: the key of their list; what they are where the file is a bare list.
-        rows: as they were read.
-        header: what else the file says, without its lists.
+        path: the file.
+        name: the key of their list; a description where the file is a bare list.
+        rows: as read.
+        header: the other entries of the file, without its lists.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Rows:
     header: dict[str, Any]
 
     def place(self, index: int) -> str:
-        """How a record is told in a message.
+        """Return the location of a record, for messages.
 
         >>> Rows(Path("q.json"), "questions", [], {}).place(7)
         "'q.json', questions[7]"
@@ -47,10 +47,10 @@ class Rows:
         return f"'{self.path}', {self.name}[{index}]"
 
     def each(self, **fields: type) -> Iterator[tuple[int, dict[str, Any], list[Any]]]:
-        """Every record: its place, all of it, and the values of the fields that it must have.
+        """Yield every record: its index, the record, and the values of the required fields.
 
         Raises:
-            InputError: a record is no object, lacks a field, or has one of another type.
+            InputError: a record is no object, lacks a field, or has a field of another type.
 
         >>> rows = Rows(Path("q.json"), "questions", [{"image_id": 9, "question": "why?"}], {})
         >>> next(rows.each(image_id=int, question=str))[2]
@@ -66,21 +66,21 @@ class Rows:
             yield index, row, values
 
     def twice(self, index: int, name: str, value: Any) -> InputError:
-        """The error of an id that has come before."""
+        """Return the error for an id that occurs twice."""
         first = next(i for i, row in enumerate(self.rows) if row[name] == value)
         return InputError(
-            f"{self.place(index)}: {name} {value} has come before, in {self.name}[{first}]. "
-            "Every record needs an id of its own: has the file been joined with itself?"
+            f"{self.place(index)}: {name} {value} occurs before, in {self.name}[{first}]. "
+            "Every record needs a unique id: was the file joined with itself?"
         )
 
 
 def read_rows(path: "str | os.PathLike[str]", name: str, hook: "Callable[[dict[str, Any]], Any] | None" = None) -> Rows:
-    """The records of a file: a list under a key with other things beside it, or a bare list.
+    """Read the records of a file: a list under a key, or a bare list.
 
     Args:
-        path: a file of JSON.
+        path: a JSON file.
         name: the key of the list.
-        hook: what becomes of every object as soon as it is read, as in ``json.loads``.
+        hook: converts every object, as ``object_hook`` of ``json.loads``.
 
     Raises:
         InputError: there is no such file, it is no JSON, or it holds no such records.
@@ -89,7 +89,7 @@ def read_rows(path: "str | os.PathLike[str]", name: str, hook: "Callable[[dict[s
 
 
 def rows_of(path: "str | os.PathLike[str]", data: Any, name: str) -> Rows:
-    """The records in what a file says.
+    """Return the records in the parsed contents of a file.
 
     >>> rows_of("q.json", {"info": "small", "questions": [{"question_id": 1}]}, "questions").header
     {'info': 'small'}
@@ -100,20 +100,20 @@ def rows_of(path: "str | os.PathLike[str]", data: Any, name: str) -> Rows:
         rows, header = data, {}
     else:
         raise InputError(
-            f"'{path}' must hold a list, or an object with the list '{name}', got {held(data)}.{_other(data)}"
+            f"'{path}' must hold a list, or an object with the list '{name}', got {held(data)}.{_list_hint(data)}"
         )
     if not rows:
-        raise InputError(f"'{path}' holds no {name}: the list is empty. Is it the file that you mean?")
+        raise InputError(f"'{path}' holds no {name}: the list is empty. Is it the right file?")
     return Rows(Path(path), name, rows, header)
 
 
 def read_json(path: "str | os.PathLike[str]", hook: "Callable[[dict[str, Any]], Any] | None" = None) -> Any:
-    """What a file of JSON says.
+    """Return the parsed contents of a JSON file.
 
     Raises:
         InputError: there is no such file, or it is no JSON.
     """
-    data = _bytes(Path(path))
+    data = _read_bytes(Path(path))
     try:
         return json.loads(data, object_hook=hook)
     except json.JSONDecodeError as error:
@@ -128,7 +128,7 @@ def read_json(path: "str | os.PathLike[str]", hook: "Callable[[dict[str, Any]], 
 
 
 def some(values: Iterable[object], most: int = 3) -> str:
-    """The first of many, for messages.
+    """Return the first values as text, for messages.
 
     >>> some([7, 8, 9, 10]), some(["a"])
     ('7, 8, 9, …', 'a')
@@ -137,12 +137,12 @@ def some(values: Iterable[object], most: int = 3) -> str:
     return ", ".join(str(value) for value in listed[:most]) + (", …" if len(listed) > most else "")
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: an impossible file name
         if path.is_dir():
-            raise InputError(f"'{path}' is a folder, not a file of JSON. Give one of its files.") from error
+            raise InputError(f"'{path}' is a folder, not a JSON file. Give one of its files.") from error
         if path.exists():
             raise InputError(f"'{path}' cannot be read: {getattr(error, 'strerror', error)}.") from error
         near = nearest(path.name, (p.name for p in path.parent.glob("*")), count=1) if path.parent.is_dir() else []
@@ -151,27 +151,27 @@ def _bytes(path: Path) -> bytes:
 
 
 def _lacking(row: Any, fields: "dict[str, type]") -> str:
-    wanted = f"a record needs the fields {', '.join(fields)}"
+    expected = f"a record needs the fields {', '.join(fields)}"
     if type(row) is not dict:
-        return f"{wanted}, got {_shown(row)}."
+        return f"{expected}, got {_shown(row)}."
     missing = ", ".join(f"'{name}'" for name in fields if name not in row)
-    return f"{wanted}; {missing} is not among {', '.join(map(str, row)) or 'none'}.{_looks(row, fields)}"
+    return f"{expected}; {missing} is not among {', '.join(map(str, row)) or 'none'}.{_record_hint(row, fields)}"
 
 
-def _looks(row: Any, fields: Iterable[str] = ()) -> str:
-    """What a record looks like that is not what was wanted."""
+def _record_hint(row: Any, fields: Iterable[str] = ()) -> str:
+    """Return a sentence that says what an unexpected record probably is; empty where that is unknown."""
     signs = (what for sign, what in SIGNS.items() if isinstance(row, dict) and sign in row and sign not in fields)
     return next((f" These look like {what}." for what in signs), "")
 
 
-def _other(data: Any) -> str:
-    """What the lists look like that a file holds instead."""
+def _list_hint(data: Any) -> str:
+    """Return the hint for the first recognised list of an unexpected file; empty where there is none."""
     lists = [value for value in data.values() if isinstance(value, list) and value] if isinstance(data, dict) else []
-    return next((looks for rows in lists if (looks := _looks(rows[0]))), "")
+    return next((hint for rows in lists if (hint := _record_hint(rows[0]))), "")
 
 
 def held(data: Any) -> str:
-    """What a file holds, for messages.
+    """Return a short description of parsed JSON, for messages.
 
     >>> held({"info": {}, "licenses": []}), held(3)
     ("an object with 'info', 'licenses'", '3 (int)')
@@ -182,6 +182,6 @@ def held(data: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value in a message: short, with its type."""
+    """Return a value for a message: shortened, with its type."""
     text = repr(value)
     return f"{text if len(text) <= 60 else text[:59] + '…'} ({type(value).__name__})"

@@ -2,66 +2,54 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from saywhy.datasets.localized import Dataset
+from saywhy.datasets.registry import READERS, Reader
 from saywhy.errors import InputError
-
-LAYOUTS = {
-    "voc:PATH[:split]": "PASCAL VOC: JPEGImages and Annotations/*.xml, splits in ImageSets/Main/*.txt",
-    "imagenet:PATH[:split]": "ILSVRC: Data/CLS-LOC/val and Annotations/CLS-LOC/val, or the unpacked archives",
-    "coco:PATH[:split]": "COCO: annotations/instances_val2017.json and the images in val2017, or a file of that form",
-    "folder:PATH": "a folder of images with a .csv or .json of boxes, or with a sub-folder for every label",
-    "toybox:SPLIT": "drawn scenes of a split of Toybox, e.g. toybox:test",
-}
-"""How a data set is named to `open_dataset`, and what is looked for there."""
 
 
 def open_dataset(spec: "str | os.PathLike[str]") -> Dataset:
-    """The data set of a name: ``kind:PATH``, ``kind:PATH:split``, ``toybox:SPLIT``, or a path.
+    """Open the data set of a name: ``kind:PATH``, ``kind:PATH:split``, ``toybox:SPLIT``, or a path.
 
-    The layout of a bare path is found out; a split may follow it, too. What follows the last colon is the split, unless
-    there is a file or folder of the whole name.
+    The layout of a bare path is detected; a split may follow it, too. The text after the last colon is the split,
+    unless a file or folder has the whole name.
 
     Raises:
-        InputError: there is no such path, its layout is none of the known ones, or something in it is missing.
+        InputError: there is no such path, its layout is unknown, or a part of it is missing.
 
     >>> open_dataset("toybox:val")[3].labels
     ('lamp', 'bird', 'key')
     """
-    from saywhy.toybox.localized import ToyboxDataset  # here and below, because readers need the types above
-
     text = os.fspath(spec)
     kind, colon, rest = text.partition(":")
-    readers = _readers()
-    if colon and kind == "toybox":
-        return ToyboxDataset(rest)
-    if colon and kind in readers and not Path(text).exists():
-        return _opened(kind, rest)
+    reader = READERS.lookup(kind) if colon else None
+    if reader is not None and reader.looks_like is None:
+        return reader.function(rest)
+    if reader is not None and not Path(text).exists():
+        return _open(reader, rest)
     path, _ = _path_and_split(text)
-    found = next((each for each, reader in readers.items() if reader.looks_like(path)), None)
+    found = _layout_of(path)
+    if found is None:  # perhaps a package knows it
+        READERS.load_entry_points()
+        found = _layout_of(path)
     if found is None:
-        raise InputError(f"'{path}' has none of the layouts that are known. {_known()}")
-    return _opened(found, text)
+        raise InputError(f"'{path}' has none of the known layouts. {_known()}")
+    return _open(found, text)
 
 
-def _readers() -> dict[str, Any]:
-    """The readers of files by their kinds, in the order in which their layouts are looked for."""
-    from saywhy.datasets.boxed_folder import BoxedFolder
-    from saywhy.datasets.coco import CocoBoxes
-    from saywhy.datasets.imagenet import ImageNet
-    from saywhy.datasets.voc import VOC
-
-    return {"voc": VOC, "imagenet": ImageNet, "coco": CocoBoxes, "folder": BoxedFolder}
+def _layout_of(path: Path) -> Reader | None:
+    """Return the first kind whose layout the path has, or None."""
+    return next((each for each in READERS.values() if each.looks_like is not None and each.looks_like(path)), None)
 
 
-def _opened(kind: str, text: str) -> Dataset:
-    """The data set of a kind at "PATH" or "PATH:split"."""
+def _open(reader: Reader, text: str) -> Dataset:
+    """Open the data set of a kind at "PATH" or "PATH:split"."""
     path, split = _path_and_split(text)
-    if kind == "folder" and split is not None:
-        raise InputError(f"'{text}': a folder of images has no splits, got '{split}'. Give the folder alone.")
-    reader = _readers()[kind]
-    return reader(path) if split is None else reader(path, split)
+    if split is not None and not reader.splits:
+        raise InputError(
+            f"'{text}': a data set of the kind '{reader.name}' has no splits, got '{split}'. Give the path alone."
+        )
+    return reader.function(path) if split is None else reader.function(path, split)
 
 
 def _path_and_split(text: str) -> tuple[Path, str | None]:
@@ -76,5 +64,5 @@ def _path_and_split(text: str) -> tuple[Path, str | None]:
 
 
 def _known() -> str:
-    """The layouts, for messages."""
-    return "Known are: " + "; ".join(f"{form} ({what})" for form, what in LAYOUTS.items()) + "."
+    """Return the known layouts, for messages."""
+    return "Known layouts: " + "; ".join(f"{each.form} ({each.reading})" for each in READERS.values()) + "."

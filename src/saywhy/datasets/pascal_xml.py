@@ -1,4 +1,4 @@
-"""Annotations of images as XML files, in the form that PASCAL VOC introduced and ILSVRC took over.
+"""Image annotations as XML files, in the format of PASCAL VOC, which ILSVRC also uses.
 
     <annotation>
       <size><width>500</width><height>375</height></size>
@@ -8,12 +8,11 @@
       </object>
     </annotation>
 
-``xmax`` and ``ymax`` are the last pixels that belong to the thing: both data sets' own programs take
-``xmax - xmin + 1`` for the width. Whether the first pixel of an image has the number 0 or 1 is another matter, on
-which they differ.
+``xmax`` and ``ymax`` are the last pixels of the object: the programs of both data sets compute the width as
+``xmax - xmin + 1``. The two data sets differ in the number of the first pixel, 0 or 1.
 
-Such files need no document type, and one can make a parser expand a few lines into gigabytes or read other files, so
-that any is refused before it is looked into.
+A document type (DTD) is refused before it is parsed: annotations need none, and a DTD can make a parser expand a few
+lines into gigabytes or read other files.
 """
 
 import math
@@ -34,9 +33,8 @@ class AnnotatedObject:
 
     Attributes:
         place: the file and the object's number in it, for messages.
-        name: as it is written.
-        box: left, top, right, bottom in pixels from 0, the last two exclusive; as it is written, also beyond the
-            image.
+        name: as written.
+        box: left, top, right, bottom in pixels from 0, the last two exclusive; as written, also beyond the image.
         difficult: marked as hard to recognise.
     """
 
@@ -48,10 +46,10 @@ class AnnotatedObject:
 
 @dataclass(frozen=True)
 class ImageAnnotation:
-    """What a file says.
+    """The annotation of one image.
 
     Attributes:
-        size: width and height of the image; None where it does not say, or says 0.
+        size: width and height of the image; None where the file has none, or 0.
         objects: in the order of the file.
     """
 
@@ -60,32 +58,32 @@ class ImageAnnotation:
 
 
 def read_annotation(path: Path, first: int) -> ImageAnnotation:
-    """The annotation of an image.
+    """Read the annotation of an image.
 
     Args:
         path: the XML file.
-        first: the number of an image's first pixel, 1 (VOC) or 0 (ILSVRC). The box of xmin to xmax, both included, is
-            from ``xmin - first`` to ``xmax - first + 1``.
+        first: the number of an image's first pixel, 1 (VOC) or 0 (ILSVRC). A box from xmin to xmax, both inclusive,
+            becomes ``xmin - first`` to ``xmax - first + 1``.
 
     Raises:
-        InputError: there is no such file, it is no XML, has a document type, or lacks something.
+        InputError: there is no such file, it is no XML, has a document type, or lacks a field.
     """
     root = _root(path)
     if root.tag != "annotation":
         raise InputError(
-            f"'{path}' must hold <annotation>, got <{root.tag}>. Is it the annotation of an image, as VOC's are?"
+            f"'{path}' must hold <annotation>, got <{root.tag}>. Is it an image annotation in VOC's format?"
         )
-    objects = (_marked(f"'{path}', object {n}", part, first) for n, part in enumerate(root.findall("object"), 1))
+    objects = (_object(f"'{path}', object {n}", part, first) for n, part in enumerate(root.findall("object"), 1))
     return ImageAnnotation(_size(path, root), tuple(objects))
 
 
 class _WithoutDoctype(ET.TreeBuilder):
-    """Builds the tree, and refuses a document type before the entities in it are read."""
+    """A tree builder that refuses a document type before its entities are read."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         raise InputError(
-            f"it has a document type (<!DOCTYPE {name} …>), which annotations of images do not need and which can "
-            "make a reader expand entities without end. Take it out if you trust the file"
+            f"it has a document type (<!DOCTYPE {name} …>), which image annotations do not need and which can make a "
+            "parser expand entities without end. Remove it if you trust the file"
         )
 
 
@@ -97,19 +95,19 @@ def _root(path: Path) -> ET.Element:
         root: ET.Element = parser.close()
     except InputError as error:
         raise InputError(f"'{path}' is refused: {error}.") from None
-    except (ET.ParseError, ValueError, LookupError) as error:  # the last two: an encoding that is not known
+    except (ET.ParseError, ValueError, LookupError) as error:  # the last two: an unknown encoding
         raise InputError(f"'{path}' is no XML that can be read: {error}. Is the file complete?") from error
     return root
 
 
-def _marked(place: str, part: ET.Element, first: int) -> AnnotatedObject:
+def _object(place: str, part: ET.Element, first: int) -> AnnotatedObject:
     name = (part.findtext("name") or "").strip()
     if not name:
-        raise InputError(f"{place}: an object needs a <name>, got none. Write what it is.")
+        raise InputError(f"{place}: an object needs a <name>, got none. Write its class.")
     bounds = part.find("bndbox")
     if bounds is None:
-        held = ", ".join(f"<{child.tag}>" for child in part)
-        raise InputError(f"{place} ('{name}'): an object needs a <bndbox>, got {held}. Give it one, or take it out.")
+        tags = ", ".join(f"<{child.tag}>" for child in part)
+        raise InputError(f"{place} ('{name}'): an object needs a <bndbox>, got {tags}. Add one, or remove the object.")
     xmin, ymin, xmax, ymax = (_number(f"{place} ('{name}')", bounds, edge) for edge in EDGES)
     box = (xmin - first, ymin - first, xmax - first + 1, ymax - first + 1)
     difficult = (part.findtext("difficult") or "0").strip()
@@ -128,7 +126,7 @@ def _size(path: Path, root: ET.Element) -> Size | None:
     if width < 1 or height < 1 or width % 1 or height % 1:
         raise InputError(
             f"'{path}', <size>: width and height must be whole numbers from 1 on, got {width:g} and {height:g}. "
-            "Correct them, or take <size> out: then the image is asked."
+            "Correct them, or remove <size>: then the size is read from the image."
         )
     return int(width), int(height)
 
@@ -140,6 +138,6 @@ def _number(place: str, part: ET.Element, tag: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        came = "nothing" if text is None else repr(text[:40])
-        raise InputError(f"{place}: <{tag}> must be a number of pixels, got {came}. Correct it.")
+        got = "nothing" if text is None else repr(text[:40])
+        raise InputError(f"{place}: <{tag}> must be a number of pixels, got {got}. Correct it.")
     return value

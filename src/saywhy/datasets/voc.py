@@ -1,4 +1,4 @@
-"""PASCAL VOC (Everingham et al., 2010), and the many data sets that are laid out like it.
+"""PASCAL VOC (Everingham et al., 2010), and other data sets with its layout.
 
     VOC2012/JPEGImages/2008_000002.jpg
     VOC2012/Annotations/2008_000002.xml
@@ -7,13 +7,13 @@
     VOC2012/SegmentationClass/2008_000002.png       … and to which class
 
 Boxes count from 1 and include their last pixels: (xmin, ymin, xmax, ymax) becomes (xmin - 1, ymin - 1, xmax, ymax).
-Programs that write this layout but count from 0 put a box one pixel too far to the left and up; one pixel beyond the
-border is cut off without a word.
+Programs that write this layout but count from 0 place a box one pixel too far to the left and up; one pixel beyond the
+border is cut off without a warning.
 
-Masks are images with a palette whose indices are meant: in SegmentationObject the objects of the XML, from 1, in
-SegmentationClass the twenty classes in alphabetical order, from 1; 0 is background, and 255 the border that the
-annotators left open, which belongs to nothing. Where there are classes only, a thing's mask is its class inside its
-box, in which a neighbour of the same class may also be.
+Masks are images with a palette. Their indices are, in SegmentationObject, the objects of the XML, from 1, and in
+SegmentationClass the twenty classes in alphabetical order, from 1; 0 is background, and 255 is the unlabelled border,
+which belongs to no object. Where only SegmentationClass exists, the mask of an object is its class inside its box; it
+may include a neighbour of the same class.
 """
 
 import glob
@@ -38,6 +38,7 @@ from saywhy.datasets.localized import (
     size_of,
 )
 from saywhy.datasets.pascal_xml import AnnotatedObject, read_annotation
+from saywhy.datasets.registry import reader
 from saywhy.errors import ImageError, InputError, nearest
 from saywhy.images import SUFFIXES, Box, read_image
 
@@ -48,28 +49,33 @@ CLASSES = (
 """The classes of the challenges from 2007 on, in the order of their numbers in SegmentationClass, from 1."""
 
 DEFAULT_SPLITS = ("val", "test", "trainval", "train")
-"""The first of these that there is, where no split is asked for."""
+"""The default split is the first of these that exists."""
 
 
+@reader(
+    "voc",
+    form="voc:PATH[:split]",
+    reading="PASCAL VOC: JPEGImages and Annotations/*.xml, splits in ImageSets/Main/*.txt",
+)
 class VOC:
     """The images of one split.
 
     Attributes:
-        folder: in which JPEGImages and Annotations lie.
-        split: its name; None where there are no splits, so that all annotated images are meant.
-        name: of both.
+        folder: the folder that holds JPEGImages and Annotations.
+        split: its name; None where there are no splits, for all annotated images.
+        name: a readable name with the split.
     """
 
     def __init__(self, folder: "str | os.PathLike[str]", split: str | None = None) -> None:
-        """Opens a split; nothing of it is read yet.
+        """Open a split; its files are not read yet.
 
         Args:
-            folder: that of one year (VOC2012), or the VOCdevkit above it if there is one year only.
-            split: a file of ImageSets/Main without its ending; with a folder in front one beside it, as in
-                "Segmentation/val". None is the first that there is of val, test, trainval and train.
+            folder: the folder of one year (VOC2012), or the VOCdevkit above it if it holds one year only.
+            split: the name of a list in ImageSets/Main without its suffix, or with another folder of ImageSets in
+                front, as in "Segmentation/val". None is the first that exists of val, test, trainval and train.
 
         Raises:
-            InputError: the folder is not laid out like VOC, or there is no such split.
+            InputError: the folder does not have VOC's layout, or there is no such split.
         """
         self.folder = _root(Path(folder))
         self.split = _default(self.folder) if split is None else split
@@ -79,12 +85,12 @@ class VOC:
 
     @staticmethod
     def looks_like(path: Path) -> bool:
-        """Whether a folder is laid out like VOC."""
+        """Return whether a folder has VOC's layout."""
         return (path / "JPEGImages").is_dir() or bool(_years(path))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What the images are called, without their endings."""
+        """The names of the images, without their suffixes."""
         if self.split is None:
             found = tuple(sorted(path.stem for path in (self.folder / "Annotations").glob("*.xml")))
             if not found:
@@ -93,12 +99,12 @@ class VOC:
         names = _listed(self._list)
         if len(set(names)) < len(names):
             twice = next(name for index, name in enumerate(names) if name in names[:index])
-            raise InputError(f"'{self._list}' lists '{twice}' more than once. Every image counts once: take it out.")
+            raise InputError(f"'{self._list}' lists '{twice}' more than once. Every image counts once: remove one.")
         return names
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """All classes, in alphabetical order: those of which there is a list of this split, else those of its files."""
+        """All classes, in alphabetical order: those with a list of this split, else those of its XML files."""
         ending = f"_{self._list.name}"
         lists = self._list.parent.glob(f"*{glob.escape(ending)}") if self.split is not None else ()
         if listed := sorted(path.name.removesuffix(ending) for path in lists):
@@ -109,17 +115,17 @@ class VOC:
         return len(self.names)
 
     def __getitem__(self, index: int) -> LocalizedImage:
-        """One image with its things.
+        """Return one image with its objects.
 
         Raises:
-            InputError: its annotation is missing, is no annotation, or has a box outside of the image.
-            ImageError: the image is missing, or damaged where its size has to be read from it.
+            InputError: its annotation is missing or malformed, or has a box outside the image.
+            ImageError: the image is missing, or its size has to be read from it and it is damaged.
         """
         name = self.names[index]
         path = self._image(name)
         annotation = read_annotation(self._xml(name), 1)
         size = annotation.size or size_of(path)
-        objects = tuple(self._thing(name, number, each, size) for number, each in enumerate(annotation.objects, 1))
+        objects = tuple(self._object(name, number, each, size) for number, each in enumerate(annotation.objects, 1))
         return LocalizedImage(
             name, partial(open_annotated, path, size), objects, distinct(each.label for each in objects)
         )
@@ -141,12 +147,12 @@ class VOC:
         if found is None:
             where = f"'{self._list}' lists" if self.split is not None else "there is an annotation of"
             raise ImageError(
-                f"there is no image '{usual}', nor one with another ending, but {where} '{name}'. "
-                "Are all images unpacked? Names are listed without their endings."
+                f"there is no image '{usual}', nor one with another suffix, but {where} '{name}'. "
+                "Are all images unpacked? Names are listed without their suffixes."
             )
         return found
 
-    def _thing(self, name: str, number: int, marked: AnnotatedObject, size: Size) -> ObjectAnnotation:
+    def _object(self, name: str, number: int, marked: AnnotatedObject, size: Size) -> ObjectAnnotation:
         box = inside(marked.box, size, marked.place)
         return ObjectAnnotation(marked.name, box, self._mask(name, number, marked.name, box, size), marked.difficult)
 
@@ -160,79 +166,79 @@ class VOC:
 
 
 def numbered(path: Path, number: int, size: Size, box: Box | None = None) -> Mask:
-    """The pixels that have a number in an image with a palette, or in a grey one.
+    """Return the mask of one index of an image with a palette, or of a grey image.
 
     Args:
         path: the PNG.
-        number: the index in the palette, from 1.
-        size: width and height that it must have.
-        box: where they count; None counts all.
+        number: the index, from 1.
+        size: the width and height that the image must have.
+        box: restricts the mask to a box; None is the whole image.
 
     Raises:
-        InputError: it has another size, or colours in place of a palette, or no such pixel.
-        ImageError: it cannot be read.
+        InputError: the image has another size, or colours in place of a palette, or no such pixel.
+        ImageError: the image cannot be read.
     """
     try:
         with Image.open(path) as opened:
             mode, found = opened.mode, opened.size
             indices = np.asarray(opened) if mode in ("P", "L") and found == tuple(size) else None
-    except Exception:  # Pillow's readers raise whatever a damaged file leads them to
-        read_image(path)  # which says what is wrong
+    except Exception:  # Pillow raises many types of errors for a damaged file
+        read_image(path)  # raises an ImageError that says what is wrong
         raise
     if indices is None:
         raise InputError(
             f"'{path}' must be an image with a palette (mode P) or a grey one (L) of {size[0]} × {size[1]} pixels, as "
-            f"its image's annotation says; got mode {mode} and {found[0]} × {found[1]}. Take the published file."
+            f"its image's annotation says; got mode {mode} and {found[0]} × {found[1]}. Use the published file."
         )
     mask = indices == number
     if box is not None:
-        mask &= _covered(box, size)
+        mask &= _box_mask(box, size)
     if not mask.any():
         where = "" if box is None else f" in the box {box}"
         raise InputError(
             f"'{path}' has no pixel with the number {number}{where}; it has {some(np.unique(indices).tolist(), 8)}. "
-            "Is it of the same edition as the XML file? Without masks, boxes remain: move it away."
+            "Does it belong to the same edition as the XML file? To use the boxes alone, move it away."
         )
     return np.asarray(mask)
 
 
-def _covered(box: Box, size: Size) -> Mask:
-    """The pixels whose centres are in a box."""
+def _box_mask(box: Box, size: Size) -> Mask:
+    """Return the mask of the pixels whose centres are in a box."""
     left, top, right, bottom = box
     across, down = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
     return ((top <= down) & (down < bottom))[:, None] & ((left <= across) & (across < right))
 
 
 def _root(folder: Path) -> Path:
-    """The folder in which JPEGImages lies: this one, or the one of a year in it."""
+    """Return the folder that holds JPEGImages: this one, or the folder of a year in it."""
     years = _years(folder)
     if not (folder / "JPEGImages").is_dir() and len(years) == 1:
         return _root(years[0])
     if len(years) > 1 and not (folder / "JPEGImages").is_dir():
-        raise InputError(f"'{folder}' holds several years: {some((y.name for y in years), 9)}. Give the folder of one.")
+        raise InputError(f"'{folder}' holds several years: {some((y.name for y in years), 9)}. Give one of them.")
     missing = [name for name in ("JPEGImages", "Annotations") if not (folder / name).is_dir()]
     if missing:
         raise InputError(
-            f"'{folder}' is not laid out like VOC: it needs the folders JPEGImages and Annotations, and "
-            f"{' and '.join(missing)} is missing. Give the folder in which they lie, e.g. VOCdevkit/VOC2012."
+            f"'{folder}' does not have VOC's layout: it needs the folders JPEGImages and Annotations, and "
+            f"{' and '.join(missing)} is missing. Give the folder that holds them, e.g. VOCdevkit/VOC2012."
         )
     return folder
 
 
 def _years(folder: Path) -> list[Path]:
-    """The folders of years in a VOCdevkit, or in one above it."""
+    """Return the folders of years in a VOCdevkit, or in the folder above it."""
     found = [path.parent for pattern in ("*/JPEGImages", "VOCdevkit/*/JPEGImages") for path in folder.glob(pattern)]
     return sorted(path for path in found if (path / "Annotations").is_dir())
 
 
 def _default(folder: Path) -> str | None:
-    """The split where none is asked for."""
+    """Return the default split; None where there are no lists."""
     lists = folder / "ImageSets" / "Main"
     first = next((split for split in DEFAULT_SPLITS if (lists / f"{split}.txt").is_file()), None)
     if first is None and any(lists.glob("*.txt")):
         raise InputError(
             f"'{lists}' has none of the usual splits {', '.join(DEFAULT_SPLITS)}, but "
-            f"{some(sorted(path.stem for path in lists.glob('*.txt')), 8)}. Say which: voc:{folder}:SPLIT."
+            f"{some(sorted(path.stem for path in lists.glob('*.txt')), 8)}. Name one: voc:{folder}:SPLIT."
         )
     return first
 
@@ -251,12 +257,12 @@ def _no_split(path: Path, folder: Path) -> InputError:
 
 
 def _listed(path: Path) -> tuple[str, ...]:
-    """The names in a list; of one with 1, 0 (difficult) or -1 (not in it) after each, those that have the label."""
+    """Return the names in a list; with a flag 1, 0 (difficult) or -1 (absent) after each, those with the label."""
     lines = lines_of(path, "a list of images")
     pairs = [line.rsplit(None, 1) for line in lines]
     if not all(len(pair) == 2 and pair[1] in ("1", "0", "-1") for pair in pairs):
         return tuple(lines)
     names = tuple(name for name, flag in pairs if flag != "-1")
     if not names:
-        raise InputError(f"'{path}' says -1 of every image: none has the label. Choose another split.")
+        raise InputError(f"'{path}' has -1 for every image: none has the label. Choose another split.")
     return names
