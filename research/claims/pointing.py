@@ -139,9 +139,9 @@ class PointingResults:
         return f"""## Pointing
 
 {study.data.name}; networks that end in pooling and a linear layer, as the paper's GoogLeNet does; c-MWP at the layer of
-Grad-CAM. **Protocol P**: {first.items} present classes in {first.scenes} images are given, and a peak must lie
-{within}. The table also has the mean over classes, and TorchRay's results for ResNet-50 on COCO val2014 within 15
-pixels.
+Grad-CAM. **Protocol P**: {first.items} present classes in {first.scenes} images are given, and
+a peak must lie {within}. The table also has the mean over classes, and TorchRay's results for ResNet-50 on COCO val2014
+within 15 pixels.
 
 {table(["map", "hits", "mean over classes", "TorchRay, COCO", "networks"], given_rows)}
 

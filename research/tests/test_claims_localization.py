@@ -78,7 +78,7 @@ def test_the_section_has_verdicts_and_says_what_cannot_be_said():
     assert "| Grad-CAM is better than saliency (top-1; hidden layers) |" in page
     assert "| … than the centre prior (top-1; hidden layers) | 1 (1 to 1) | not decidable here |  |" in page  # of 4
     assert "CAM of a network of CAM's form (top-1) | 0 (0 to 0) | not decidable here | recalled 0.007 |" in page
-    assert "Toybox cannot show that" in page
+    assert "Toybox cannot show this" in page
     alone = report(QUIET, 0.02, study(colour_network("mlp")))
     assert "CAM cannot be computed" in alone
     assert "CAM of a network of CAM's form" not in alone
