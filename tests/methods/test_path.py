@@ -272,7 +272,7 @@ class TestBaselines:
         assert not bool(e.maps.any())  # a black image does not differ from its baseline
 
     def test_black_is_not_guessed_for_a_bare_network(self, image):
-        with pytest.raises(InputError, match="what black is after preprocessing is not known"):
+        with pytest.raises(InputError, match="needs the preprocessing, which is unknown for a bare network"):
             explain(TinyNetwork.build(dtype=torch.float64), image, baseline="black")
 
     @pytest.mark.parametrize("shape", [(3, 5, 5), (2, 12, 12)])
@@ -308,7 +308,7 @@ class TestPaths:
         e = explain(network, image, path=torch.cat([image * share for share in (0, 1, 2)]))
         (card,) = e.diagnostics["rsi-gradcam", "features"][0]
         assert "ends at another image" in next(fact.text for fact in card if fact.name == "path")
-        with pytest.raises(InputError, match="1 sequences of images for 2 samples"):
+        with pytest.raises(InputError, match="one path for each of 2 samples, got 1"):
             explain(network, torch.cat([image, image]), path=torch.zeros(4, 3, 12, 12))
 
 

@@ -258,7 +258,7 @@ class TestLinearModels:
         segments = (torch.arange(12) // 3).expand(12, 12) * 10  # four columns, numbered 0, 10, 20, 30
         found = explain(network, image, "lime", num_samples=50, segments=segments)
         assert [len(column.unique()) for column in found[0].unfold(1, 3, 3).unbind(1)] == [1] * 4
-        with pytest.raises(InputError, match="one single part"):
+        with pytest.raises(InputError, match="expected at least 2 parts of the image, got 1"):
             explain(network, image, "lime", segments=torch.zeros(12, 12, dtype=torch.long))
         with pytest.raises(InputError, match="segments must be whole numbers"):
             explain(network, image, "lime", segments=torch.zeros(3, 3, dtype=torch.long))
