@@ -33,8 +33,8 @@ def test_the_page_of_metrics_has_what_stands_beside_them() -> None:
     for metric in METRICS.values():
         assert f"| {metric.better} | {metric.range} |" in page
         assert metric.name in shown
-    assert "people looked" in page  # as a measure, and as nothing that a metric looks at
-    assert "| where people looked |" not in page
+    assert "human attention" in page  # as a dataset-level metric, and as no input of a metric
+    assert "| human attention |" not in page
 
 
 def test_the_tables_of_the_readme_are_the_registry() -> None:

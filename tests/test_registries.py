@@ -74,7 +74,7 @@ def test_what_others_bring_is_found_by_its_name(tools: Registry[Tool]) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("broken", r"the tool 'broken' of another package \(theirs:broken\) cannot be loaded: division by zero\. Mend"),
+        ("broken", r"the tool 'broken' of another package \(theirs:broken\) cannot be loaded: division by zero\. Repair"),
         ("empty", r"the tool 'empty' of another package \(theirs:empty\) registers nothing of that name"),
         ("sw", r"no tool 'sw'\. Nearest: 'saw'\. `saywhy tools` lists them all"),
         ("nail", "'nail' is no tool of its own: it is used up"),

@@ -213,12 +213,12 @@ class TestReliability:
 
     @pytest.mark.parametrize("risk", [float("nan"), -0.1, 1.5])
     def test_a_risk_is_a_share(self, risk):
-        with pytest.raises(InputError, match="share of answers"):
+        with pytest.raises(InputError, match="share of predictions"):
             risk_coverage(torch.tensor([0.1, 0.2]), torch.tensor([True, False])).limit(risk)
 
     @pytest.mark.parametrize("judge", [auroc, risk_coverage, calibration_error, error_correlation])
     def test_lists_are_no_tensors(self, judge):
-        with pytest.raises(InputError, match="tensors of torch, got list and list"):
+        with pytest.raises(InputError, match="expected tensors of torch, got list and list"):
             judge([0.1, 0.2], [True, False])
 
     @pytest.mark.parametrize("order", ["right first", "wrong first"])

@@ -480,7 +480,7 @@ class TestOcclusionCorrelation:
         close(occlusion_correlation(maps, judged.runner(), window=5), torch.cat(alone), 1e-9)
 
     def test_it_is_of_images(self):
-        with pytest.raises(InputError, match=r"of maps \[batch, target, height, width\], got \[2, 2, 6\]"):
+        with pytest.raises(InputError, match=r"needs maps of shape \[batch, target, height, width\], got \[2, 2, 6\]"):
             occlusion_correlation(torch.rand(2, 2, 6), Judged.build(space=(24,)).runner())
 
     @pytest.mark.parametrize("wrong", [math.nan, math.inf])

@@ -545,7 +545,7 @@ class TestWhatIsWrongIsSaid:
         metric = without_types(metric)
         with pytest.raises(InputError, match=r"\[2, 3, 8, 9\]; got torch.bool and \[2, 3, 8, 8\]"):
             metric(maps, masks[..., 1:])
-        with pytest.raises(InputError, match=r"masks are bool .* got torch.float64"):
+        with pytest.raises(InputError, match=r"masks must be bool .* got torch.float64"):
             metric(maps, masks.double())
         masks[1, 2] = False
         with pytest.raises(InputError, match=r"sample 1, target 2 \(from 0\) is empty"):
@@ -588,9 +588,9 @@ class TestWhatIsWrongIsSaid:
             ([[[(0, 0, 1, 1)], [], [(0, 0, 1, 1)]]] * 2, r"sample 0, target 1 \(from 0\) has no box"),
             ([[[(5, 0, 5, 1)]] * 3] * 2, r"left < right and top < bottom; got \(5, 0, 5, 1\)"),
             ([[[(0, 0, 5)]] * 3] * 2, r"got \(0, 0, 5\)"),
-            ([[[(0, 0, 5, math.inf)]] * 3] * 2, r"inf\). Of \(left, top, width, height\)"),
+            ([[[(0, 0, 5, math.inf)]] * 3] * 2, r"inf\). For \(left, top, width, height\)"),
             ([[[(0, 0, math.nan, 4)]] * 3] * 2, "nan"),
-            ([[(0, 0, 5, 5)] * 3] * 2, "got 0. Of"),
+            ([[(0, 0, 5, 5)] * 3] * 2, "got 0. For"),
         ],
     )
     def test_boxes(self, metric: Any, boxes: Any, words: str):

@@ -514,7 +514,7 @@ class TestSettings:
             metric(some_maps(1, 2, 2, 5, 4), Judged.build().runner(), shares=shares)
 
     def test_road_is_of_images(self):
-        with pytest.raises(InputError, match="road is of images"):
+        with pytest.raises(InputError, match="road needs images"):
             road(some_maps(1, 2, 2, 5), Judged.build(space=(12,)).runner())
 
     @pytest.mark.parametrize("metric", FILLS)

@@ -304,7 +304,7 @@ class TestCompleteness:
         assert (completeness_errors[1] < completeness_errors[0]).all()
 
     def test_others_keep_no_account(self):
-        with pytest.raises(InputError, match="adds up to nothing"):
+        with pytest.raises(InputError, match="has no completeness error"):
             completeness_error(explained(network()), "gradcam", "features")
 
 

@@ -141,15 +141,15 @@ def test_what_two_classes_share_is_left_out():
     [
         (lambda: finer(0, 0), "similar must be a whole number of at least 1"),
         (lambda: finer(0, True), "similar must be a whole number"),
-        (lambda: finer(0, []), "similar is empty"),
+        (lambda: finer(0, []), "at least one class in similar"),
         (lambda: finer(0, alpha=-1), "alpha must be a number of at least 0"),
         (lambda: finer(0, alpha=float("nan")), "alpha must be"),
-        (lambda: finer(Class(0) - Class(1)), "finer takes classes"),
-        (lambda: finer(lambda out: out[:, 0]), "finer takes classes"),
+        (lambda: finer(Class(0) - Class(1)), "finer needs classes"),
+        (lambda: finer(lambda out: out[:, 0]), "finer needs classes"),
         (lambda: finer(0, [0, 1]).evaluate(output()), "holds the class itself"),
         (lambda: finer(0, ["horse"]).evaluate(output()), "no class 'horse'"),
         (lambda: finer("horse").evaluate(output()), "no class 'horse'"),
-        (lambda: finer(0).evaluate(ModelOutput(torch.ones(2, 1))), "one number a sample"),
+        (lambda: finer(0).evaluate(ModelOutput(torch.ones(2, 1))), "1 number a sample"),
     ],
 )
 def test_what_is_wrong_is_said(wrong, message):
