@@ -24,7 +24,7 @@ def test_the_page_of_metrics_is_the_registry() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").strip() == metrics_page().strip()
 
 
-def test_the_page_of_metrics_has_what_stands_beside_them() -> None:
+def test_the_page_of_metrics_has_the_dataset_level_metrics() -> None:
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     shown = CliRunner().invoke(app, ["metrics"], env={"COLUMNS": "400", "TERM": "dumb"}).output
     for one in all_dataset_metrics():

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
-from judged import few
+from metric_case import few
 from torch import Tensor
 
 import saywhy

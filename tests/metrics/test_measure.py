@@ -105,7 +105,7 @@ class TestValues:
                 assert found["energy-pointing"].values[b, t] == energy_pointing(shown, truth)[0, 0]
                 assert found["box-iou"].values[b, t] == box_iou(shown, [[boxes[b][t]]])[0, 0]
 
-    def test_metrics_of_how_a_method_behaves_have_no_nulls(self, explanation):
+    def test_metrics_that_rerun_a_method_have_no_baselines(self, explanation):
         found = measure(explanation, "stability", method="saliency", num_samples=2)["stability"]
         assert found.baselines == {}
         assert found.beats() == {}
@@ -179,7 +179,7 @@ class TestNulls:
             for name in CLASS_AGNOSTIC_BASELINES:
                 assert context.baseline(name).shape == explanation[method, layer].shape
 
-    def test_a_map_of_the_thing_beats_what_knows_nothing(self, model, images, monkeypatch):
+    def test_a_map_of_the_object_beats_class_agnostic_baselines(self, model, images, monkeypatch):
         masks = masks_of(images)
         e = saywhy.explain(model, images, ["a", "c"], "saliency")
         perfect = torch.zeros(2, 2, 12, 12)

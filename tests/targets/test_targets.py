@@ -1,4 +1,4 @@
-"""What can be asked for, in every way of asking, and what is said when it cannot be."""
+"""Targets in every form in which they can be given, and the errors of invalid ones."""
 
 import operator
 from dataclasses import dataclass
@@ -223,7 +223,7 @@ class TestArithmetic:
         assert target.evaluate(output()).names[0] == ["the most - Siamese cat"]
 
     def test_sums_of_different_lengths_are_refused(self):
-        with pytest.raises(TargetError, match="targets in a sum need equal numbers of scores a sample, or 1; got 2 and 3"):
+        with pytest.raises(TargetError, match="equal numbers of scores a sample, or 1; got 2 and 3"):
             (Top(2) - Top(3)).evaluate(output())
 
     @pytest.mark.parametrize("wrong", ["boxer", 3, None])
