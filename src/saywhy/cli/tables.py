@@ -131,7 +131,7 @@ def _print_method(method: Any) -> None:
     from saywhy.cli.method_docs import differs, parameters
     from saywhy.cli.pages import PLACES, place_of
 
-    rows_table = screen.table("", "", whole=("",), heading=False)
+    description = screen.table("", "", whole=("",), heading=False)
     for what, value in {
         "method": f"{method.name}: {method.title}, {method.paper}",
         "map": method.equation,
@@ -142,8 +142,8 @@ def _print_method(method: Any) -> None:
         "depends on the target": "yes" if method.uses_gradients else "no, the map is the same for every target",
         "same for any units": "yes" if method.scale_free else "no, a score in other units gives another map",
     }.items():
-        rows_table.add_row(what, escape(value))
-    screen.show(rows_table)
+        description.add_row(what, escape(value))
+    screen.show(description)
     own = parameters(method)
     if own:
         table = screen.table("parameter", "default", "allowed", "meaning", whole=("parameter",))
@@ -165,7 +165,7 @@ def layers(
     every: Annotated[bool, typer.Option("--all", help="List also layers without a spatial map.")] = False,
 ) -> None:
     """List the layers that can be explained, each with its layout proved; an arrow marks the default layer."""
-    from saywhy.explain import explain as ask
+    from saywhy.explain import explain
     from saywhy.explain import layers as find
     from saywhy.models import load
 
@@ -177,7 +177,7 @@ def layers(
         shown: Any = image if image is not None else _toybox_scene()
         shown = shown if question is None else loaded.asked(shown, question)
         found = find(loaded, shown)
-        chosen = ask(loaded, shown, relu=False).layers[0]
+        chosen = explain(loaded, shown, relu=False).layers[0]
         steps.done()
     numbers = ("channels", "proof", "gradient")
     table = screen.table("", "layer", "role", "channels", "map", "proof", "gradient", right=numbers, whole=("layer",))

@@ -100,7 +100,7 @@ def attention_rollout(runner: ModelRunner, *, heads: Heads = "mean", discard: fl
     Differs from the paper: ``heads`` and ``discard`` are options of the well-known code (vit-explain); afterwards every
     row is divided by its sum. That code divides the columns by the sums of the rows instead.
 
-    >>> attention_rollout(_example())  # (A + I) / 2 is 2/3 on the diagonal and 1/6 beside it
+    >>> attention_rollout(_example())  # (A + I) / 2 is 2/3 on the diagonal and 1/6 off it
     tensor([[[0.2500, 0.2500]]])
     """
     _check(heads, discard)

@@ -11,8 +11,8 @@ Choices that the publication leaves open: maps are downsampled by averaging (bil
 no ranks: it counts as 0, and the number of such pairs is reported. People are compared one by one, with a map and with
 each other, never with the mean of several people.
 
-People look at the middle and at large objects, so a map that ignores the question can score well. Report the class-
-agnostic baselines ``centre_prior`` and ``random_maps`` with every result.
+People look at the middle and at large objects, so a map that ignores the question can score well. Report the
+class-agnostic baselines ``centre_prior`` and ``random_maps`` with every result.
 """
 
 import math

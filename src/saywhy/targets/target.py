@@ -120,7 +120,7 @@ class Top(Target):
     score: ScoreKind | None = None
 
     def evaluate(self, output: ModelOutput) -> TargetScores:
-        output.values("logit")  # an output without class scores says so
+        output.values("logit")  # raises for an output without class scores
         count = output.logits.shape[1]
         if not isinstance(self.k, int) or not 1 <= self.k <= count:
             raise TargetError(f"expected k from 1 to {count} (the number of classes), got top {self.k}.")
@@ -149,7 +149,7 @@ class PerSampleTarget(Target):
         )
 
     def evaluate(self, output: ModelOutput) -> TargetScores:
-        output.values("logit")  # an output without class scores says so
+        output.values("logit")  # raises for an output without class scores
         samples, count = output.logits.shape
         classes = self.classes.to(output.logits.device)
         classes = classes.unsqueeze(1) if classes.ndim == 1 else classes

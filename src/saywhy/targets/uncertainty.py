@@ -147,7 +147,7 @@ def aleatoric_variance_of(output: ModelOutput) -> Tensor:
     Raises:
         TargetError: the output has none.
     """
-    output.values("logit")  # an output without class scores says so
+    output.values("logit")  # raises for an output without class scores
     found = output_of(output.raw, "variance")
     if not isinstance(found, Tensor) or found.shape != (len(output.logits), 1):
         raise TargetError(
