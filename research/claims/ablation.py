@@ -22,7 +22,7 @@ from research.claims.maps import Measurements
 from research.claims.measure import difference, table, verdict
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import Item, Study, coarse_on_image, named_study, on_image, toybox_study
-from saywhy.engine.rules import Rule, ruled
+from saywhy.engine.rules import Rule, apply_rule
 from saywhy.methods import gradcam
 from saywhy.metrics.boxes import box_masks, found_boxes, localization_errors
 from saywhy.metrics.human_attention import rank_correlation
@@ -152,7 +152,7 @@ def with_backward_rule(
 ) -> MapStack:
     """Compute Grad-CAM with another backward rule for the ReLUs after the layer: raw, [1, target, row, column]."""
     captured = saywhy.capture(model, image, classes, layer)
-    ruled(captured.graph(), rule)
+    apply_rule(captured.graph(), rule)
     (A,), (G,) = captured.activations.values(), captured.gradients().values()
     return torch.stack([gradcam(A, g) for g in G.unbind(1)], 1)
 

@@ -240,7 +240,7 @@ def _looks(network: TrainedNetwork, visual: VisualFeatures, tests: Tests) -> tup
 
     model, found = network.model(visual), []
     attention, elsewhere = [], []
-    targets = [Top(1)] if network.run == "base" else [Top(1), Certainty(), Certainty(answered=True)]
+    targets = [Top(1)] if network.run == "base" else [Top(1), Certainty(), Certainty(with_classification_loss=True)]
     for scenes, types in _parts(tests.attended):
         words = tests.clear.words[scenes, types]
         with warnings.catch_warnings(action="ignore", category=SaywhyWarning):  # maps of zeros count as 0

@@ -76,17 +76,17 @@ def layout_diagnostic(candidate: Candidate) -> Diagnostic:
     """Whether the layer was proved to be a map of the image."""
     proof = candidate.proof
     if proof is not None and proof.holds:
-        found = round(proof.followed * proof.answered)
+        found = round(proof.followed * proof.responses)
         return Diagnostic(
             "layout",
             "good",
-            f"{proof.layout}: proved, {found} of {proof.answered} changed patches moved the cell over them most",
+            f"{proof.layout}: proved, {found} of {proof.responses} changed patches moved the cell over them most",
         )
-    if proof is not None and proof.undecided and proof.answered:
+    if proof is not None and proof.undecided and proof.responses:
         return Diagnostic(
             "layout",
             "warning",
-            f"{proof.layout}: not proved, the layer responded to {proof.answered} of {len(PLACES)} changed patches",
+            f"{proof.layout}: not proved, the layer responded to {proof.responses} of {len(PLACES)} changed patches",
         )
     if proof is not None and proof.distance > 0:
         return Diagnostic("layout", "warning", f"{proof.layout}: not proved, no change of the image moved this layer")

@@ -155,10 +155,10 @@ def box(
     return (*(int(along.min()) for along in part), *(int(along.max()) + 1 for along in part))
 
 
-def checked(crop_box: CropBox) -> CropBox:
+def check_crop_box(crop_box: CropBox) -> CropBox:
     """The crop box, if it is valid.
 
-    >>> checked((0, 0, 0, 5))
+    >>> check_crop_box((0, 0, 0, 5))
     Traceback (most recent call last):
     saywhy.errors.InputError: expected a crop box with left < right and top < bottom, all finite; got (0, 0, 0, 5)
     """
@@ -173,7 +173,7 @@ def checked(crop_box: CropBox) -> CropBox:
 
 def _ends(crop_box: CropBox) -> tuple[CropBox, CropBox]:
     """The lower and the upper ends of a box, x first."""
-    half = len(checked(crop_box)) // 2
+    half = len(check_crop_box(crop_box)) // 2
     return crop_box[:half], crop_box[half:]
 
 

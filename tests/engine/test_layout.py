@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from placed_networks import Laid
 
+from placed_networks import Laid
 from saywhy.engine.layout import MOST_EXTRA_TOKENS, Layout, readings
 
 LAYOUTS = [

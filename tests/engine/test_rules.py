@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from saywhy.engine.excitation_mode import ExcitationBackpropMode
 from saywhy.engine.graph import nodes
-from saywhy.engine.rules import Rule, Ruled, ruled
+from saywhy.engine.rules import Rule, RuleResult, apply_rule
 from saywhy.errors import MethodError
 
 Z = torch.tensor([2.0, 2.0, -2.0, -2.0, 0.0])
@@ -83,8 +83,8 @@ def backward(rule: Rule | None, function, values: Tensor = Z, gradient: Tensor =
     return y.detach(), torch.autograd.grad(y, leaf, gradient)[0]
 
 
-def met(y: Tensor, rule: Rule = "guided") -> Ruled:
-    return ruled(nodes([y]), rule)
+def met(y: Tensor, rule: Rule = "guided") -> RuleResult:
+    return apply_rule(nodes([y]), rule)
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
@@ -125,7 +125,7 @@ def test_smooth_rectifiers_are_guided_by_their_slope(name, sign):
 def test_what_is_no_rectifier_keeps_its_gradient(function):
     leaf = Z.clone().requires_grad_()
     y = function(leaf)
-    assert met(y) == Ruled()
+    assert met(y) == RuleResult()
     assert torch.equal(torch.autograd.grad(y, leaf, G)[0], backward(None, function)[1])
 
 
@@ -166,7 +166,7 @@ class Own(torch.autograd.Function):
 )
 def test_a_possible_rectifier_is_counted_as_opaque(function, word):
     leaf = Z.repeat(2, 1).requires_grad_()
-    assert met(F.relu(function(leaf * 1))) == Ruled(Counter(["ReLU"]), Counter([word]))
+    assert met(F.relu(function(leaf * 1))) == RuleResult(Counter(["ReLU"]), Counter([word]))
 
 
 def test_factors_are_no_masks():

@@ -216,7 +216,7 @@ class TestCertainty:
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_looks(self):
-        kinds = [Certainty(), Certainty(1), Certainty(answered=True), Certainty(udl="additive")]
+        kinds = [Certainty(), Certainty(1), Certainty(with_classification_loss=True), Certainty(udl="additive")]
         assert len({key for one in kinds for key in one.output_keys()}) == len(kinds)
         assert list(Certainty().output_keys()) == list(Certainty().output_keys())
 
@@ -231,7 +231,9 @@ class TestMaps:
         return VarianceClassifier(TinyNetwork.build(dtype=torch.float64), 4).double().eval()
 
     @pytest.mark.parametrize(
-        "target", [Uncertain(), Uncertain("aleatoric_variance"), Certainty(), Certainty(1, answered=True)], ids=str
+        "target",
+        [Uncertain(), Uncertain("aleatoric_variance"), Certainty(), Certainty(1, with_classification_loss=True)],
+        ids=str,
     )
     def test_by_hand(self, net, images, target):
         x, kept = images(3, dtype=torch.float64), []

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from saywhy.engine import tree
-from saywhy.engine.checkpoints import explained, seen_once
+from saywhy.engine.checkpoints import require_single_run, translate_errors
 from saywhy.engine.graph import nodes
 from saywhy.engine.preserve import preserve_state
 from saywhy.engine.trace import with_parameters
@@ -68,7 +68,7 @@ class AttentionCapture:
             GradientError: the score does not depend on any of them.
         """
         found = self._probabilities[-last if last else None :]
-        with torch.inference_mode(False), torch.enable_grad(), explained():
+        with torch.inference_mode(False), torch.enable_grad(), translate_errors():
             # In evaluation mode samples are independent, so the gradient of the sum holds the gradient of each sample.
             score = self._scores[:, target].sum()
             raw = torch.autograd.grad(score, found, retain_graph=True, allow_unused=True) if score.requires_grad else ()
@@ -108,7 +108,7 @@ def attend(
     inputs = tree.escape_inference(inputs)
     mode = _AttentionRecorder()
     with torch.inference_mode(False), preserve_state(model, seed=seed), torch.no_grad():
-        with seen_once(mode):
+        with require_single_run(mode):
             output = tree.call(with_parameters(model, replaced), inputs)
         with torch.enable_grad():
             scores = score(output)

@@ -134,7 +134,7 @@ class Capture:
             GradientError: the score does not depend on any of the layers, or an operation has no second derivative.
         """
         watched = [tap.tensor() for tap in self._taps]
-        with torch.inference_mode(False), torch.enable_grad(), self._evaluation_mode(), checkpoints.explained():
+        with torch.inference_mode(False), torch.enable_grad(), self._evaluation_mode(), checkpoints.translate_errors():
             total = self._scores[:, target].sum()
             first = torch.autograd.grad(total, watched, retain_graph=True, create_graph=True, allow_unused=True)
             if all(g is None for g in first):
@@ -153,7 +153,7 @@ class Capture:
     def _backward(self, columns: range) -> list[Tensor]:
         """By layer, raw gradients [target, *shape of the layer's output]."""
         watched = [tap.tensor() for tap in self._taps]
-        with torch.inference_mode(False), torch.enable_grad(), self._evaluation_mode(), checkpoints.explained():
+        with torch.inference_mode(False), torch.enable_grad(), self._evaluation_mode(), checkpoints.translate_errors():
             scores = self._scores[:, columns.start : columns.stop]
             found = (
                 self._backward_loop(scores, watched)

@@ -21,7 +21,7 @@ _REFUSAL = (
 
 
 @contextlib.contextmanager
-def seen_once(mode: AbstractContextManager[Any]) -> Iterator[None]:
+def require_single_run(mode: AbstractContextManager[Any]) -> Iterator[None]:
     """Enter a mode that must see every call, and refuse blocks that would run again without it.
 
     Raises:
@@ -37,7 +37,7 @@ def seen_once(mode: AbstractContextManager[Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turn torch's errors about checkpoints in a backward pass into one that says what to do.
 
     Raises:

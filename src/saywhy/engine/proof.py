@@ -63,7 +63,7 @@ class Proof:
         layout: the reading.
         followed: share of the changes after which the claimed cell (or a neighbour) moved most, 0 to 1.
         distance: mean distance in cells from the cell that moved most to the change; 0 is perfect.
-        answered: how many of the changes moved anything in the layer.
+        responses: how many of the changes moved anything in the layer.
         fit: mean cosine, 0 to 1, between how much every cell moved and how much of it the change covers.
         selectivity: how much better every change fits its own place than the others', as a correlation, -1 to 1,
             divided by the largest value that the grid allows.
@@ -73,7 +73,7 @@ class Proof:
     layout: Layout
     followed: float
     distance: float
-    answered: int
+    responses: int
     fit: float = 0.0
     selectivity: float = 0.0
     displaced: bool = False
@@ -84,16 +84,16 @@ class Proof:
         tokens = self.layout.kind.startswith("tokens")  # tokens have several nearly right readings
         needed = NEEDED / 3 if self.selectivity >= CERTAIN and not tokens else NEEDED
         found = self.followed >= needed and self.selectivity >= SELECTIVE
-        return found and self.answered >= _FEWEST and not self.displaced
+        return found and self.responses >= _FEWEST and not self.displaced
 
     @property
     def undecided(self) -> bool:
         """Whether the layer responded to too few changes for a verdict (as in a dead network)."""
-        return self.answered < _FEWEST
+        return self.responses < _FEWEST
 
     def __str__(self) -> str:
         if self.undecided:
-            return f"{self.layout}: undecided, the layer responded to {self.answered} of {len(PLACES)} changes"
+            return f"{self.layout}: undecided, the layer responded to {self.responses} of {len(PLACES)} changes"
         verdict = "proved" if self.holds else "not proved"
         displaced = ", fits better one token further" if self.displaced else ""
         return (
@@ -250,7 +250,7 @@ def _proof_of(layout: Layout, maps: Tensor, patches: Sequence[Patch], space: Seq
         layout,
         followed=float(near.all(1).float().mean()),
         distance=float(off.amax(1).mean()),
-        answered=count,
+        responses=count,
         fit=fit,
         selectivity=min(1.0, _selectivity(normalize(share, dim=1) @ covered.T) / possible) if possible > 0 else 0.0,
         displaced=layout.kind.startswith("tokens")

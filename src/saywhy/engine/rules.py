@@ -47,7 +47,7 @@ _MASKS = ("Where", "MaskedFill")
 
 
 @dataclass
-class Ruled:
+class RuleResult:
     """The rectifiers found in a graph.
 
     Attributes:
@@ -59,7 +59,7 @@ class Ruled:
     opaque: Counter[str] = field(default_factory=Counter)
 
 
-def ruled(graph: Iterable[Node], rule: Rule) -> Ruled:
+def apply_rule(graph: Iterable[Node], rule: Rule) -> RuleResult:
     """Install a rule on all rectifiers of a graph; ``z`` is a rectifier's input and ``g`` its output gradient.
 
     ============= ============================ ========================================
@@ -73,12 +73,12 @@ def ruled(graph: Iterable[Node], rule: Rule) -> Ruled:
     >>> from saywhy.engine.graph import nodes
     >>> z = torch.tensor([1.0, -1.0, 1.0, -1.0], requires_grad=True)
     >>> y = torch.relu(z)
-    >>> ruled(nodes([y]), "guided").met
+    >>> apply_rule(nodes([y]), "guided").met
     Counter({'ReLU': 1})
     >>> torch.autograd.grad(y, z, torch.tensor([2.0, 2.0, -2.0, -2.0]))[0]
     tensor([2., 0., 0., 0.])
     """
-    found = Ruled()
+    found = RuleResult()
     for node in graph:
         rectifies = _rectifier(node)
         if rectifies is not None:

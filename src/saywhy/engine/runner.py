@@ -38,7 +38,7 @@ class ModelRunner:
         inputs: the inputs of the batch, as the network is called.
         layer: the layer of the map; the image itself for methods of the input.
         score: maps the network's output for n altered samples, and their indices int [n], to scores [n, target].
-        answers: maps the same to class probabilities [n, class], without a target.
+        probabilities: maps the same to class probabilities [n, class], without a target.
         attention: maps the same to the network's own attention for every target, [n, target, *space].
         black: a black pixel after preprocessing, one value a channel; None if it is not known.
         seed: seeds everything that is random.
@@ -50,7 +50,7 @@ class ModelRunner:
     inputs: Any
     layer: Watched
     score: Callable[[Any, Tensor], Scores]
-    answers: Callable[[Any, Tensor], Tensor]
+    probabilities: Callable[[Any, Tensor], Tensor]
     attention: Callable[[Any, Tensor], Tensor]
     black: Tensor | None = None
     seed: int = 0
@@ -94,7 +94,7 @@ class ModelRunner:
         """A new generator with the runner's seed: the same random numbers at every call."""
         return torch.Generator().manual_seed(self.seed)
 
-    def fed(self, images: FeatureMaps, samples: Tensor) -> Any:
+    def forward_inputs(self, images: FeatureMaps, samples: Tensor) -> Any:
         """The network's inputs for altered images [n, channel, *space] of the samples int [n]."""
         original = tree.image_tensor(self.inputs)
         size = len(original)
@@ -114,7 +114,9 @@ class ModelRunner:
             yield slice(start, stop)
             start = stop
 
-    def fitting(self, count: int, run: Callable[[slice], Found], most: int = AT_ONCE) -> Iterator[tuple[slice, Found]]:
+    def run_parts(
+        self, count: int, run: Callable[[slice], Found], most: int = AT_ONCE
+    ) -> Iterator[tuple[slice, Found]]:
         """The results of ``run`` for slices of ``count`` items; where memory runs out, the slices are halved.
 
         A slice that did not fit is run again from the same start, so ``run`` must give the same result each time.
@@ -137,7 +139,7 @@ class ModelRunner:
         context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> Capture:
         """Scores of altered images, activations of the layer and their gradients, in one pass within a context."""
-        inputs = tree.escape_inference(self.fed(images, samples))
+        inputs = tree.escape_inference(self.forward_inputs(images, samples))
         return capture(
             self.model, inputs, [self.layer], lambda out: self.score(out, samples), seed=self.seed, context=context
         )
@@ -156,14 +158,16 @@ class ModelRunner:
             (A,), (G,) = captured.activations.values(), captured.gradients().values()
             return at_least_float32(A), at_least_float32(G), at_least_float32(captured.scores)
 
-        return (found for _, found in self.fitting(len(images), run, most=len(images)))
+        return (found for _, found in self.run_parts(len(images), run, most=len(images)))
 
     def scores(self, images: FeatureMaps, samples: Tensor) -> Scores:
         """Scores [n, target] of altered images [n, channel, *space], without gradients."""
-        run = self.fitting(len(images), lambda part: self._score_images(images[part], samples[part]))
+        run = self.run_parts(len(images), lambda part: self._score_images(images[part], samples[part]))
         return torch.cat([found for _, found in run])
 
-    def altered(self, sample: int, count: int, alter: Callable[[slice], FeatureMaps]) -> Iterator[tuple[slice, Scores]]:
+    def perturbed_scores(
+        self, sample: int, count: int, alter: Callable[[slice], FeatureMaps]
+    ) -> Iterator[tuple[slice, Scores]]:
         """Scores [n, target] of ``count`` alterations of one sample, which are made a few at a time.
 
         Args:
@@ -175,9 +179,9 @@ class ModelRunner:
         def run(part: slice) -> Scores:
             return self._score_images(alter(part), torch.full((part.stop - part.start,), sample))
 
-        return self.fitting(count, run)
+        return self.run_parts(count, run)
 
-    def replayed(
+    def replayed_scores(
         self, replay: Replay, count: int, alter: Callable[[slice], FeatureMaps]
     ) -> Iterator[tuple[slice, Scores]]:
         """Scores [n, target] of ``count`` altered activations of the layer; only the rest of the network runs."""
@@ -187,21 +191,21 @@ class ModelRunner:
         def run(part: slice) -> Scores:
             return replay.scores(alter(part), AT_ONCE if replay.whole_network else most, overwrite=True)
 
-        return self.fitting(count, run, most)
+        return self.run_parts(count, run, most)
 
     def differentiable_class_scores(self, images: FeatureMaps, samples: Tensor) -> Tensor:
         """Probabilities of all classes [n, class], with a graph to the images."""
         with torch.inference_mode(False), torch.enable_grad(), preserve_state(self.model, seed=self.seed):
-            return self.answers(tree.call(self.model, self.fed(images, samples)), samples)
+            return self.probabilities(tree.call(self.model, self.forward_inputs(images, samples)), samples)
 
-    def attended(self) -> Tensor:
+    def model_attention(self) -> Tensor:
         """The network's own attention maps, [batch, target, *space]."""
         inputs = tree.escape_inference(self.inputs)
         with torch.inference_mode(False), torch.no_grad(), preserve_state(self.model, seed=self.seed):
             return self.attention(tree.call(self.model, inputs), torch.arange(self.size))
 
     def _score_images(self, images: FeatureMaps, samples: Tensor) -> Scores:
-        inputs = tree.escape_inference(self.fed(images, samples))
+        inputs = tree.escape_inference(self.forward_inputs(images, samples))
         with torch.inference_mode(False), torch.no_grad(), preserve_state(self.model, seed=self.seed):
             return self.score(tree.call(self.model, inputs), samples)
 

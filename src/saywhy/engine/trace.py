@@ -176,7 +176,7 @@ def trace(search: LayerSearch, *, zero_heads_replaced: bool = False) -> list[Can
     A head initialised to zero (torchvision's ViT) lets no gradient through. Then the network runs once more with random
     values for all-zero weight matrices, in that call only, never in the model.
     """
-    replaced = instead_of_zeros(search.model) if zero_heads_replaced else {}
+    replaced = nonzero_replacements(search.model) if zero_heads_replaced else {}
     records, scores = run(search, replaced=replaced)
     calls = {record.module: record.call + 1 for record in records}
     spatial = [r for r in records if r.tensor.requires_grad and _readable(r.tensor.shape, search.space)]
@@ -260,7 +260,7 @@ def with_parameters(model: nn.Module, replaced: Mapping[str, Tensor]) -> Callabl
     return lambda *args, **kwargs: functional_call(model, dict(replaced), args, kwargs)
 
 
-def instead_of_zeros(model: nn.Module) -> dict[str, Tensor]:
+def nonzero_replacements(model: nn.Module) -> dict[str, Tensor]:
     """Small random values for every weight matrix that is all zeros."""
     generator = torch.Generator().manual_seed(0)
     return {

@@ -246,7 +246,7 @@ class Runner:
             inputs=form.inputs,
             layer=input_layer(form.inputs),
             score=lambda raw, samples: target.of_samples(samples).evaluate(output(raw, samples, kind)).scores,
-            answers=lambda raw, samples: output(raw, samples, "probability").values("probability"),
+            probabilities=lambda raw, samples: output(raw, samples, "probability").values("probability"),
             attention=lambda raw, samples: target.of_samples(samples).attention(output(raw, samples)),
             black=black_of(self.model, batch.space),
             seed=self.config.seed,

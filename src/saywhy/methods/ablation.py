@@ -70,7 +70,7 @@ def ablationcam(runner: ModelRunner, *, relu: bool = True, divisor: Divisor = "m
 
         drops = []
         with counted("ablationcam", A.shape[1]) as advance:
-            for _, scores in runner.replayed(replay, A.shape[1], without):
+            for _, scores in runner.replayed_scores(replay, A.shape[1], without):
                 drops.append(whole - scores.double())
                 advance(len(scores))
         by = whole.abs() if divisor == "magnitude" else whole
@@ -128,7 +128,7 @@ def reciprocam(runner: ModelRunner, *, gaussian: bool = False) -> Tensor:
 
         found = []
         with counted("reciprocam", len(places)) as advance:
-            for _, scores in runner.replayed(replay, len(places), alone):
+            for _, scores in runner.replayed_scores(replay, len(places), alone):
                 found.append(scores)
                 advance(len(scores))
         maps.append(at_least_float32(torch.cat(found)).T.unflatten(1, tuple(space)))

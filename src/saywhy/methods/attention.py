@@ -20,7 +20,7 @@ from torch import Tensor
 from saywhy.engine.attention import AttentionCapture, attend
 from saywhy.engine.layout import Layout
 from saywhy.engine.runner import ModelRunner
-from saywhy.engine.trace import instead_of_zeros
+from saywhy.engine.trace import nonzero_replacements
 from saywhy.engine.tree import escape_inference
 from saywhy.errors import GradientError, MethodError
 from saywhy.methods.registry import method
@@ -264,7 +264,7 @@ def _capture_attention(
     runner: ModelRunner, samples: Tensor, replaced: Mapping[str, Tensor] = MappingProxyType({})
 ) -> AttentionCapture:
     images = runner.image[samples.to(runner.image.device)]
-    inputs = escape_inference(runner.fed(images, samples))
+    inputs = escape_inference(runner.forward_inputs(images, samples))
     return attend(runner.model, inputs, lambda out: runner.score(out, samples), seed=runner.seed, replaced=replaced)
 
 
@@ -273,7 +273,7 @@ def _row_sensitivity(runner: ModelRunner, samples: Tensor, captured: AttentionCa
     found = _last_gradient_size(captured)
     if not bool(found.any(1).all()):
         # A head whose weights are all zero has no gradient: run once more with other weights in its place.
-        other = _last_gradient_size(_capture_attention(runner, samples, instead_of_zeros(runner.model)))
+        other = _last_gradient_size(_capture_attention(runner, samples, nonzero_replacements(runner.model)))
         found = torch.where(found.any(1, keepdim=True), found, other)
     return found
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from saywhy.engine.checkpoints import seen_once
+from saywhy.engine.checkpoints import require_single_run
 from saywhy.engine.excitation_mode import ExcitationBackpropMode, refuse_unseen
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
@@ -101,7 +101,7 @@ def contrastive_excitation_backprop(runner: ModelRunner, *, relu: bool = True) -
 
 def _winning_probabilities(runner: ModelRunner, part: slice, mode: ExcitationBackpropMode, *, contrast: bool) -> Tensor:
     """Return winning probabilities [batch, target, *space], less those of the dual unit if ``contrast``."""
-    captured = runner.watch(runner.image[part], torch.arange(part.start, part.stop), lambda: seen_once(mode))
+    captured = runner.watch(runner.image[part], torch.arange(part.start, part.stop), lambda: require_single_run(mode))
     refuse_unseen(captured.graph())
     found = torch.cat([G.sum(2) for G in gradients_of(captured)], dim=1)
     if not contrast:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from saywhy.diagnostics import rule_diagnostic
 from saywhy.engine.capture import Capture
-from saywhy.engine.rules import Rule, Ruled, ruled
+from saywhy.engine.rules import Rule, RuleResult, apply_rule
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.channel import gradcam
@@ -193,12 +193,12 @@ def upsampled(maps: MapStack, grid: tuple[int, ...]) -> MapStack:
 def _by_rule(runner: ModelRunner, rule: Rule, channels: Channels, what: str) -> AttributionResult:
     """Compute gradients of the image by a rule for rectifiers, one value a pixel."""
     at_image = runner.at_image()
-    found = Ruled()
+    found = RuleResult()
 
     def run(part: slice) -> Tensor:
         nonlocal found
         captured = at_image.watch(runner.image[part], torch.arange(part.start, part.stop))
-        found = ruled(captured.graph(), rule)
+        found = apply_rule(captured.graph(), rule)
         if not found.met:
             raise MethodError(
                 f"{what} changes the gradient of rectifiers (ReLU, GELU, SiLU, …), and this network calls none that "
@@ -231,7 +231,7 @@ def in_parts(runner: ModelRunner, run: Callable[[slice], Tensor], what: str) -> 
     """Run slices of the samples, as many samples at once as fit into memory, and concatenate the results."""
     found = []
     with counted(what, runner.size) as advance:
-        for part, maps in runner.fitting(runner.size, run):
+        for part, maps in runner.run_parts(runner.size, run):
             found.append(maps)
             advance(part.stop - part.start)
     return torch.cat(found)

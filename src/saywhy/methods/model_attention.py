@@ -54,4 +54,4 @@ def model_attention(runner: ModelRunner) -> Tensor:
     tensor([[0.1667, 0.1667],
             [0.1667, 0.5000]])
     """
-    return runner.attended()
+    return runner.model_attention()

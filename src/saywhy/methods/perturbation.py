@@ -90,7 +90,7 @@ def occlusion(
 
             total = whole.new_zeros(len(whole), *space)
             covered = whole.new_zeros(*space)
-            for part, scores in runner.altered(sample, len(windows), hidden):
+            for part, scores in runner.perturbed_scores(sample, len(windows), hidden):
                 for where, drop in zip(windows[part], whole - scores.double(), strict=True):
                     total[(slice(None), *where)] += drop.view(-1, *[1] * len(space))
                     covered[where] += 1
@@ -214,7 +214,7 @@ def rise(runner: ModelRunner, *, masks: int = 2000, cells: Sizes = 7, keep: floa
                 return image * made(part).unsqueeze(1)
 
             total: Tensor | None = None
-            for part, scores in runner.altered(sample, masks, masked):
+            for part, scores in runner.perturbed_scores(sample, masks, masked):
                 add = torch.einsum("nt,n...->t...", scores.double(), made(part).double())
                 total = add if total is None else total + add
                 advance(len(scores))

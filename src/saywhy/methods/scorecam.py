@@ -230,7 +230,7 @@ def _score_increases(
                     states[part.stop] = generator.get_state()
                 return image * changed(H, turn).unsqueeze(1)
 
-            for part, scores in runner.altered(sample, count, masked):
+            for part, scores in runner.perturbed_scores(sample, count, masked):
                 total[part] += scores.double()
                 advance(len(scores))
     return total / turns - empty

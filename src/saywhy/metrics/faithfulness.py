@@ -122,7 +122,7 @@ def _masked_scores(maps: MapStack, runner: ModelRunner, fill: Baseline) -> tuple
                 M = shown[sample, part].unsqueeze(1).to(x)
                 return M * x + (1 - M) * x0
 
-            for part, scores in runner.altered(sample, before.shape[1], alter):
+            for part, scores in runner.perturbed_scores(sample, before.shape[1], alter):
                 found[sample, part] = scores[:, part].diagonal().double().cpu()
                 advance(len(scores))
     # In another batch the same image may have another score, by rounding: an image without masking keeps its score.
@@ -212,7 +212,7 @@ def probe(
             def alter(part: slice, x: Tensor = image, x0: Tensor = empty) -> FeatureMaps:
                 return torch.where(large[part].unsqueeze(1).to(x.device), x0, x)
 
-            for part, scores in runner.altered(sample, count, alter):
+            for part, scores in runner.perturbed_scores(sample, count, alter):
                 drops[sample, :, part] = whole[sample, :, None] - scores.double().cpu().mT
                 advance(len(scores))
     return Perturbations(hidden.double(), drops, space)

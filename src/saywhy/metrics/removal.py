@@ -263,7 +263,7 @@ def _scores_after_removal(
             def alter(part: slice, sample: int = sample, gone: Tensor = gone) -> FeatureMaps:
                 return altered(sample, gone[part].to(runner.image.device))
 
-            for part, scores in runner.altered(sample, len(shares), alter):
+            for part, scores in runner.perturbed_scores(sample, len(shares), alter):
                 fitting(maps, runner.size, scores.shape[1])
                 found[sample, target, part] = scores[:, target].double().cpu()
                 advance(len(scores))

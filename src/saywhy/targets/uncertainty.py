@@ -86,20 +86,20 @@ class Certainty(Target):
 
     Args:
         name: the class, by index or name; None is the network's own prediction.
-        answered: add the classification loss, ``-(L_y + L_u)``: the map is then that of U-CAM.
+        with_classification_loss: add the classification loss, ``-(L_y + L_u)``: the map is then that of U-CAM.
         num_samples, udl: as for :func:`saywhy.uncertainty.loss.losses`.
         seed: the seed of the noise, which is the same for all samples.
     """
 
     name: int | str | None = None
-    answered: bool = False
+    with_classification_loss: bool = False
     num_samples: int = 100
     udl: Distortion = "scaled"
     seed: int = 0
     classes: Tensor | None = None
 
     def output_keys(self) -> Iterator[Hashable]:
-        return iter(((type(self), self.name, self.answered, self.udl),))
+        return iter(((type(self), self.name, self.with_classification_loss, self.udl),))
 
     def of_samples(self, some: slice | Tensor) -> Target:
         if self.classes is None:
@@ -124,8 +124,8 @@ class Certainty(Target):
             udl=self.udl,
             generator=torch.Generator().manual_seed(self.seed),
         )
-        total = found.uncertainty + found.answer if self.answered else found.uncertainty
-        return _target_scores(-total, "ucam" if self.answered else "certainty")
+        total = found.uncertainty + found.answer if self.with_classification_loss else found.uncertainty
+        return _target_scores(-total, "ucam" if self.with_classification_loss else "certainty")
 
     def _classes(self, output: ModelOutput) -> Tensor:
         if self.classes is not None:
@@ -138,7 +138,7 @@ class Certainty(Target):
 @target("ucam", form="ucam, ucam(LABEL)", reading="the prediction and its certainty", paper="Patro et al., 2019")
 def ucam(name: int | str | None = None) -> Certainty:
     """Return the target of U-CAM's maps: ``-(L_y + L_u)``."""
-    return Certainty(name, answered=True)
+    return Certainty(name, with_classification_loss=True)
 
 
 def aleatoric_variance_of(output: ModelOutput) -> Tensor:

@@ -61,7 +61,7 @@ class TestCertain:
         e = certainty_maps(*asked)
         assert e.methods == ("attention", "gradcam", "certainty-cam", "ucam")
         assert e.targets == [["yellow"]]
-        targets = [Top(1), Certainty(), Certainty(answered=True)]
+        targets = [Top(1), Certainty(), Certainty(with_classification_loss=True)]
         wanted = saywhy.explain(*asked, target=targets, method="gradcam")
         for number, name in enumerate(e.methods[1:]):
             torch.testing.assert_close(e[name], wanted.maps[:, number : number + 1])

@@ -50,7 +50,7 @@ def certainty_maps(
         raise InputError(f"answer must be one answer by index or name, got {type(answer).__name__}.")
     if given := {"target", "method"} & settings.keys():
         raise InputError(f"certainty_maps has its own {' and '.join(sorted(given))}. Use saywhy.explain for others.")
-    losses = [Certainty(answer, answered=both, num_samples=num_samples) for both in (False, True)]
+    losses = [Certainty(answer, with_classification_loss=both, num_samples=num_samples) for both in (False, True)]
     target = Top(1) if answer is None else Class(answer)
     found = explain(model, inputs, [target, *losses], "gradcam", **settings)
     (pair,) = found.pairs
