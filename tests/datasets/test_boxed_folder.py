@@ -187,7 +187,10 @@ def test_a_missing_image_is_reported_with_its_row(folder: Path):
     (folder / "boxes.csv").write_text(csv("b.png,mug,1,2,3,4", "bb.png,mug,1,2,3,4"))
     data = BoxedFolder(folder)
     assert data[0].labels == ("mug",)
-    with pytest.raises(ImageError, match=r"row 3 \('bb\.png', 'mug'\) names an image that cannot be read: .* no file .* Nearest .*'b\.png'"):
+    with pytest.raises(
+        ImageError,
+        match=r"row 3 \('bb\.png', 'mug'\) names an image that cannot be read: .* no file .* Nearest .*'b\.png'",
+    ):
         data[1]
 
 
