@@ -25,8 +25,8 @@ SLOW = (
     "test_classifier_recipe",
     "test_ucam_recipe",
     "test_vqa_recipe",
-    "test_shipped_speakers",
-    "test_talk_shares",
+    "test_shipped_language_models",
+    "test_answer_shares",
 )
 """Folders and files (by how their names begin) that ask other packages, large networks or trainings: `make test`."""
 

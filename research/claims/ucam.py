@@ -24,8 +24,8 @@ from research.claims.uncertainty_networks import BEGUN, FOLDER, RUNS, STEPS, STR
 from saywhy.io.atomic import atomic_write
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa.networks import VQAModel
-from saywhy.toybox.models.language import ToyboxTrunk
-from saywhy.toybox.recipes.language_tensors import followed
+from saywhy.toybox.models.vision_language import ToyboxTrunk
+from saywhy.toybox.recipes.language_data import draw_language_data
 from saywhy.toybox.recipes.ucam import Questions
 
 SEEDS = 3
@@ -131,7 +131,7 @@ def _drawn(items: float, progress: Progress) -> Drawn:
     eyes: ToyboxTrunk = model.module.trunk  # type: ignore[assignment]
     known: Vocabulary = model.texts["question"].__self__  # type: ignore[attr-defined]
     seeing, scenes = Seeing(_base(model)), int(items * SCENES)
-    talks = [followed(split, scenes, progress) for split in ("talk-train", "ambiguous-train")]
+    talks = [draw_language_data(split, scenes, progress) for split in ("talk-train", "ambiguous-train")]
     shown = seeing.tell(Questions(eyes, talks, known))
     return shown, tested(eyes, seeing, known, int(items * TESTS), int(items * LOOKED), progress)
 

@@ -24,8 +24,8 @@ from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.toybox import scene
 from saywhy.toybox.language import human_attention, questions
 from saywhy.toybox.models.classifier import normalised
-from saywhy.toybox.models.language import ToyboxTrunk
-from saywhy.toybox.recipes.language_tensors import followed
+from saywhy.toybox.models.vision_language import ToyboxTrunk
+from saywhy.toybox.recipes.language_data import draw_language_data
 from saywhy.toybox.recipes.ucam import Judged, Questions
 from saywhy.uncertainty import fit_temperature
 from saywhy.uncertainty.information import entropy
@@ -135,7 +135,8 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 def tested(eyes: ToyboxTrunk, seeing: Seeing, known: Vocabulary, count: int, looked: int, progress: Progress) -> Tests:
     """Draw the test splits, and what people looked at in the first scenes."""
     talks = {
-        split: followed(split, count, progress) for split in ("talk-test", "ambiguous-test", "unseen", "ambiguous-val")
+        split: draw_language_data(split, count, progress)
+        for split in ("talk-test", "ambiguous-test", "unseen", "ambiguous-val")
     }
     asked = {split: seeing.tell(Questions(eyes, [talk], known)) for split, talk in talks.items()}
     clear = asked["talk-test"]

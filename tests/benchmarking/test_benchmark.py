@@ -301,7 +301,7 @@ class TestLabels:
         found = run(model=model(("cat", "bird", "boat")))
         assert sorted(found.images) == [0, 3]
         assert set(found.skipped) == {1, 2, 4, 5}
-        assert all("no class that is annotated" in why for why in found.skipped.values())
+        assert all("none of its annotated classes" in why for why in found.skipped.values())
 
     def test_by_number_where_both_number_alike(self):
         """ImageNet's two cranes: the network has the same label for both."""

@@ -1,4 +1,4 @@
-"""Trainings in tests run on one thread."""
+"""Training in tests runs on one thread."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,8 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Commands of recipes set the number of threads of the whole process, and a busy machine may give fewer of several:
-    sums are then split otherwise, and two runs are the same to the rounding only.
+    """Set one thread: recipes set the number of threads of the process, and sums over several threads differ by
+    rounding from run to run.
     """
     torch.set_num_threads(1)
     yield

@@ -127,7 +127,7 @@ def factorize(
         InputError: a parameter is out of range, or the layer has no positive activation.
         MissingExtra: scikit-learn is not installed.
 
-    Differs from the paper: the factors are computed by coordinate descent (scikit-learn; Cichocki and Phan, 2009), which
+    Differs from the paper: the factors come from coordinate descent (scikit-learn; Cichocki and Phan, 2009), which
     needs tens of rounds where multiplicative updates need thousands; both decrease ‖A - H W‖ monotonically.
 
     >>> _ = torch.manual_seed(0)
