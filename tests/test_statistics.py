@@ -55,7 +55,7 @@ class TestBootstrap:
     @pytest.mark.parametrize("count", [1, 2, 7, 40, 333])
     @pytest.mark.parametrize("two", [False, True])
     def test_the_draws_are_those_of_the_kept_pages(self, count, two):
-        """Equal to the last digit to the former five implementations: one matrix of indices, the statistic, quantiles."""
+        """Equal to the last digit to five former implementations: one matrix of indices, statistic, quantiles."""
         units = some(count, 2) ** 2 if two else some(count)
         drawn = np.random.default_rng(2).integers(count, size=(RESAMPLES, count))
         total = units[drawn].sum(1) if two else units[drawn].mean(1)

@@ -107,7 +107,7 @@ class TestNames:
     def test_known_names_are_used(self, model):
         found = say(model, concepts={0: "red", 1: {"name": "green", "iou": 0.3}, 2: {"name": "sky", "iou": 0.049}})
         assert str(found) == (
-            "image: poppy (0.2083), channels of layer features\n"
+            "image: poppy (0.2083), evidence in layer features\n"
             "  evidence by presence of: red (+0.0625), channel 2 (+0.0312)\n"
             "  evidence by absence of: green (-0.0469), channel 3 (+0.0156)"
         )

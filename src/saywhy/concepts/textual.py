@@ -98,7 +98,7 @@ class ChannelExplanation:
         apart = "\n    " if any(c.examples for c in (*self.present, *self.absent)) else ", "
         first = apart if apart != ", " else " "
         return (
-            f"{self.image}: {self.target} ({self.score:.4g}), channels of layer {self.layer}\n"
+            f"{self.image}: {self.target} ({self.score:.4g}), evidence in layer {self.layer}\n"
             f"  evidence by presence of:{first}{apart.join(map(str, self.present))}\n"
             f"  evidence by absence of:{first}{apart.join(map(str, self.absent))}"
         )
@@ -168,7 +168,7 @@ def textual(
     >>> layout, image = Layout("channels-first", (1, 3)), torch.ones(1, 2, 1, 3)
     >>> names = {0: "stripes", 1: {"name": "sky", "iou": 0.01}}
     >>> print(textual(network, image, 0, "0", layout=layout, count=1, concepts=names))
-    input: class 0 (3), channels of layer 0
+    input: class 0 (3), evidence in layer 0
       evidence by presence of: stripes (+2)
       evidence by absence of: channel 1 (-1)
     """

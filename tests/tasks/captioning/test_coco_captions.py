@@ -45,7 +45,7 @@ def test_images_have_their_captions(tmp_path: Path):
         (published(images=[image(42), image(42)]), ("images[1]: id 42", "images[0]")),
         (published(annotations=[caption(1, 42), caption(1, 73)]), ("annotations[1]: id 1",)),
         (published(annotations=[caption(1, 42), caption(2, 7)]), ("1 images", "not among its images: 7")),
-        (published(annotations=[{"id": 1, "image_id": 42, "bbox": []}]), ("'caption'", "boxes of COCO")),
+        (published(annotations=[{"id": 1, "image_id": 42, "bbox": []}]), ("'caption'", "COCO boxes")),
         (published(images=[{"id": 42}]), ("images[0]", "'file_name' is not among id")),
         (published(annotations=[caption(1, 42, 3)]), ("'caption' must be a text, got 3 (int)",)),  # type: ignore[arg-type]
         ({"info": {}, "images": [image(42)]}, ("the list 'annotations'", "'info', 'images'")),
@@ -77,5 +77,5 @@ def test_images_are_found_in_the_folder_or_in_one_of_a_split(tmp_path: Path, nam
 
 
 def test_a_image_that_is_not_there_is_an_error(tmp_path: Path):
-    with pytest.raises(ImageError, match=r"no image 'a\.jpg' in .* in which train2014, val2014"):
+    with pytest.raises(ImageError, match=r"no image 'a\.jpg' in .* that holds train2014, val2014"):
         find_image(tmp_path, "a.jpg")

@@ -163,13 +163,13 @@ class TestRefused:
     def test_the_file_of_something_else_is_named(self, v2, write):
         results, captions = [{"question_id": 1, "answer": "net"}], {"annotations": [{"id": 1, "caption": "a net"}]}
         boxes = {"images": [], "annotations": [{"id": 1, "bbox": [0, 0, 1, 1]}]}
-        assert_refused(read_questions, v2[1], "'questions'", "'annotations'", "annotations of VQA", "read_annotations")
-        assert_refused(read_annotations, v2[0], "'questions'", "questions of VQA", "read_questions")
+        assert_refused(read_questions, v2[1], "'questions'", "'annotations'", "VQA annotations", "read_annotations")
+        assert_refused(read_annotations, v2[0], "'questions'", "VQA questions", "read_questions")
         assert_refused(read_results, v2[0], "read_questions")
-        assert_refused(read_annotations, write(results), "answers of a model", "read_results")
+        assert_refused(read_annotations, write(results), "a model's VQA answers", "read_results")
         assert_refused(read_annotations, write(captions), "captions of COCO", "read_captions")
         assert_refused(read_annotations, write(boxes), "boxes of COCO", "captions_")
-        assert_refused(read_questions, write([annotation(1, 9)]), "annotations of VQA")
+        assert_refused(read_questions, write([annotation(1, 9)]), "VQA annotations")
 
     def test_a_record_is_told_by_its_place(self, write):
         good = question(1, 9)
