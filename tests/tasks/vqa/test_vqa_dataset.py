@@ -168,7 +168,7 @@ class TestRefused:
         assert_refused(read_results, v2[0], "read_questions")
         assert_refused(read_annotations, write(results), "a model's VQA answers", "read_results")
         assert_refused(read_annotations, write(captions), "COCO captions", "read_captions")
-        assert_refused(read_annotations, write(boxes), "boxes of COCO", "captions_")
+        assert_refused(read_annotations, write(boxes), "COCO boxes", "captions_")
         assert_refused(read_questions, write([annotation(1, 9)]), "VQA annotations")
 
     def test_a_record_is_told_by_its_place(self, write):
