@@ -1,24 +1,33 @@
-# Two commands: `make demo` and `make test`. Both make .venv if it is not there, and use it again if it is.
+# Three tiers of tests: `make check`, `make test`, `make nightly`; see CONTRIBUTING.md. `make demo` shows the package.
+# Each makes .venv if it is not there, and uses it again if it is.
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
 # Tests run in as many processes as there are cores, at most four, each with one thread.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+# Which tests `make test` runs, in pytest's words.
+MARKS := not nightly
 
-.PHONY: demo test check format bench claims coverage docs clean
+.PHONY: demo lint check test nightly format bench claims coverage docs release clean
 
 demo: .venv/demo.stamp
 	@$(BIN)/saywhy demo out/demo
 
-test: .venv/dev.stamp
-	$(TESTS)
-
-check: .venv/dev.stamp
+lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
-	$(TESTS) -m "not slow and not browser" -q
+
+check: lint
+	$(TESTS) -m "not slow and not nightly and not browser" -q
+
+test: .venv/dev.stamp
+	$(TESTS) -m "$(MARKS)"
+
+nightly: .venv/dev.stamp
+	$(TESTS) -m nightly
 
 format: .venv/dev.stamp
 	$(BIN)/ruff format .
@@ -46,7 +55,11 @@ docs: .venv/dev.stamp
 	$(BIN)/saywhy methods --markdown > docs/methods.md
 	$(BIN)/saywhy metrics --markdown > docs/metrics.md
 	$(BIN)/python -m research.benchmarks.parity_ledger --out docs/parity.md
+	$(BIN)/python -m docs.readme
 	$(BIN)/python -m docs.pictures
+
+release: .venv/dev.stamp
+	PYTHON=$(BIN)/python scripts/release.sh
 
 clean:
 	rm -rf .venv out

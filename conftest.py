@@ -1,7 +1,7 @@
 """What all tests share: the folder of real weights and images, and networks of a few hundred weights."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,29 +16,13 @@ torch.set_num_threads(1)
 REAL = Path(os.environ.get("SAYWHY_REAL") or Path(__file__).parents[1] / "shared" / "real")
 
 
-SLOW = (
-    "parity",
-    "real",
-    "training",
-    "research",
-    "test_captioner_recipe",
-    "test_classifier_recipe",
-    "test_ucam_recipe",
-    "test_vqa_recipe",
-    "test_shipped_language_models",
-    "test_answer_shares",
-)
-"""Folders and files (by how their names begin) that ask other packages, large networks or trainings: `make test`."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of such folders and files are slow."""
-    here = Path(__file__).parent
-    for item in items:
-        names = item.path.relative_to(here).parts if item.path.is_relative_to(here) else ()
-        if any(name.startswith(SLOW) for name in names):
-            item.add_marker(pytest.mark.slow)
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Commands that train set the number of threads of the whole process: the tests behind theirs would be ten times as
+    slow, and sums that are split between threads are the same to the rounding only.
+    """
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

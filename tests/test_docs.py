@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 import saywhy
 from saywhy.cli import app
-from saywhy.cli.tables import methods_page, metrics_page
-from saywhy.metrics.catalogue import DATASET_METRICS, METRICS
+from saywhy.cli.pages import methods_page, metrics_page, with_tables
+from saywhy.metrics import METRICS, all_dataset_metrics
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,9 +27,9 @@ def test_the_page_of_metrics_is_the_registry() -> None:
 def test_the_page_of_metrics_has_what_stands_beside_them() -> None:
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     shown = CliRunner().invoke(app, ["metrics"], env={"COLUMNS": "400", "TERM": "dumb"}).output
-    for one in DATASET_METRICS:
-        assert f"| `{one.function}` | {one.value} | {one.better} | {one.range} | {one.paper} |" in page
-        assert one.function in shown
+    for one in all_dataset_metrics():
+        assert f"| `{one.name}` | {one.value} | {one.better} | {one.range} | {one.paper} |" in page
+        assert one.name in shown
     for metric in METRICS.values():
         assert f"| {metric.better} | {metric.range} |" in page
         assert metric.name in shown
@@ -37,8 +37,21 @@ def test_the_page_of_metrics_has_what_stands_beside_them() -> None:
     assert "| where people looked |" not in page
 
 
+def test_the_tables_of_the_readme_are_the_registry() -> None:
+    """`python -m docs.readme` writes them."""
+    assert with_tables(README) == README
+    for name in ("methods", "metrics"):
+        assert README.count(f"<!-- {name} -->") == README.count(f"<!-- /{name} -->") == 1
+
+
+def test_a_table_that_is_out_of_date_is_seen() -> None:
+    assert with_tables(README.replace("`gradcam`, `cam`", "`cam`")) == README
+
+
 def test_the_readme_names_every_method() -> None:
     for name in saywhy.methods.METHODS:
+        assert f"`{name}`" in README
+    for name in METRICS:
         assert f"`{name}`" in README
 
 

@@ -323,6 +323,7 @@ def html_provenance(path: Path) -> Any:
     return json.loads(found[1])
 
 
+@pytest.mark.slow
 def test_every_file_says_where_its_maps_come_from(e: Explanation, tmp_path: Path) -> None:
     for name in ("why.png", "why.html", "why.npz"):
         assert e.save(tmp_path / "deep" / name) == tmp_path / "deep" / name

@@ -1,4 +1,4 @@
-"""What certainty costs: fifty guesses by dropout against one pass, and a step of U-CAM's training against the base's.
+"""What certainty costs: fifty MC dropout samples against one pass, and a step of U-CAM's training against the base's.
 
     python -m research.benchmarks.certainty
     python -m research.benchmarks.certainty --out docs/benchmarks-certainty.md
@@ -15,14 +15,14 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from research.benchmarks.cost import CONSOLE, Row, machine, ratios, report, shown
+from research.benchmarks.cost import CONSOLE, Row, formatted, machine, ratios, report
 from saywhy.engine.preserve import preserve_state
 from saywhy.tasks.vqa.networks import ShowAskAttendAnswer, StackedAttention, VQAHead, VQAModel
 from saywhy.uncertainty import UCAM, Gate, MCDropout
 from saywhy.uncertainty.loss import cross_entropy
 from saywhy.uncertainty.variance_head import VarianceHead
 
-GUESSES = 50
+SAMPLES = 50
 WORDS, ANSWERS, LENGTH = 10_000, 3_000, 14
 BATCH = 32
 """Questions of a training step."""
@@ -41,7 +41,7 @@ def _classifiers() -> dict[str, nn.Module]:
     }
 
 
-def _answerers() -> dict[str, VQAHead]:
+def _vqa_heads() -> dict[str, VQAHead]:
     torch.manual_seed(0)
     found: dict[str, VQAHead] = {
         "glimpses (SAAA)": ShowAskAttendAnswer(2048, WORDS, ANSWERS),
@@ -53,43 +53,47 @@ def _answerers() -> dict[str, VQAHead]:
     return found
 
 
-def guesses(repeats: int) -> list[Row]:
+def samples(repeats: int) -> list[Row]:
     """Fifty guesses of one image, by saywhy and by calling the network fifty times."""
     rows = []
     for name, network in _classifiers().items():
         x = torch.randn(1, 3, 224, 224)
-        rows += _of(name, network, (x,), repeats)
+        rows += _sampling_rows(name, network, (x,), repeats)
     from torchvision import models
 
     trunk = nn.Sequential(*list(models.resnet50(weights=None).children())[:-2])
     question = torch.randint(4, WORDS, (1, LENGTH))
-    for name, head in _answerers().items():
+    for name, head in _vqa_heads().items():
         network = VQAModel(trunk, head).eval()
-        rows += _of(f"ResNet-50 and {name}", network, (torch.randn(1, 3, 448, 448), question), repeats)
+        rows += _sampling_rows(f"ResNet-50 and {name}", network, (torch.randn(1, 3, 448, 448), question), repeats)
     return rows
 
 
-def _of(name: str, network: nn.Module, inputs: tuple[Tensor, ...], repeats: int) -> list[Row]:
-    several = MCDropout(network, GUESSES)
-    calls = {"saywhy": partial(_asked, several, inputs), "a loop": partial(_looped, network, inputs)}
-    found = ratios(partial(_asked, network, inputs), calls, repeats)
+def _sampling_rows(name: str, network: nn.Module, inputs: tuple[Tensor, ...], repeats: int) -> list[Row]:
+    sampler = MCDropout(network, SAMPLES)
+    calls = {"saywhy": partial(_single_pass, sampler, inputs), "a loop": partial(_loop, network, inputs)}
+    found = ratios(partial(_single_pass, network, inputs), calls, repeats)
     rows = []
     for who, values in found.items():
-        rows.append(Row(f"{GUESSES} guesses, {name}", who, shown(values), "at most 15" if who == "saywhy" else ""))
+        rows.append(
+            Row(
+                f"{SAMPLES} MC dropout samples, {name}", who, formatted(values), "at most 15" if who == "saywhy" else ""
+            )
+        )
         CONSOLE.print(f"{rows[-1].what} | {who} | {rows[-1].ratio}")
     return rows
 
 
-def _asked(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _single_pass(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     with torch.no_grad(), preserve_state(network):
         network(*inputs)
 
 
-def _looped(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _loop(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     with torch.no_grad():
         for part in network.modules():
             part.training = isinstance(part, nn.Dropout)
-        for _ in range(GUESSES):
+        for _ in range(SAMPLES):
             network(*inputs)
         network.eval()
 
@@ -99,7 +103,7 @@ def steps(repeats: int) -> list[Row]:
     rows = []
     features, question = torch.rand(BATCH, 2048, 14, 14), torch.randint(4, WORDS, (BATCH, LENGTH))
     answers = torch.randint(ANSWERS, (BATCH,))
-    for name, head in _answerers().items():
+    for name, head in _vqa_heads().items():
         head.train()
 
         def base(head: VQAHead = head) -> None:
@@ -113,7 +117,7 @@ def steps(repeats: int) -> list[Row]:
         }.items():
             calls[kind] = partial(_step, head, partial(how.asked, head, features, question, answers))
         for kind, values in ratios(base, calls, repeats).items():
-            rows.append(Row(f"a training step, {name}", kind, shown(values), "at most 2.5"))
+            rows.append(Row(f"a training step, {name}", kind, formatted(values), "at most 2.5"))
             CONSOLE.print(f"{rows[-1].what} | {kind} | {rows[-1].ratio}")
     return rows
 
@@ -123,7 +127,7 @@ def _step(network: nn.Module, loss: Callable[[], Tensor]) -> None:
     loss().backward()  # type: ignore[no-untyped-call]
 
 
-PARTS = {"guesses": guesses, "steps": steps}
+PARTS = {"samples": samples, "steps": steps}
 
 
 def page(rows: list[Row], repeats: int) -> str:

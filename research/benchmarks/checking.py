@@ -19,7 +19,7 @@ import typer
 from torch import nn
 
 import saywhy
-from research.benchmarks.cost import CONSOLE, Row, inference, machine, ratios, report, shown
+from research.benchmarks.cost import CONSOLE, Row, formatted, inference, machine, ratios, report
 from saywhy.benchmarking.benchmark import benchmark
 from saywhy.datasets.load import open_dataset
 
@@ -52,18 +52,18 @@ def throughput(repeats: int) -> list[Row]:
     for metrics in (["deletion", "insertion"], ["faithfulness-correlation"], ["pointing-game", "energy-pointing"]):
         shares = []
         for _ in range(repeats):
-            with passes(model.module) as counted, tempfile.TemporaryDirectory():
+            with recorded_batch_sizes(model.module) as sizes, tempfile.TemporaryDirectory():
                 begin = perf_counter()
                 benchmark(model, open_dataset("toybox:test"), ["gradcam", "layercam"], metrics, count=IMAGES)
                 taken = perf_counter() - begin
-            shares.append(_alone(model.module, counted) / taken)
+            shares.append(_forward_seconds(model.module, sizes) / taken)
         what = f"bench of {', '.join(metrics)}: share of its time that its forward passes alone take"
         rows.append(_row(what, shares, "at least 0.9"))
     return rows
 
 
 @contextmanager
-def passes(network: nn.Module) -> Iterator[list[int]]:
+def recorded_batch_sizes(network: nn.Module) -> Iterator[list[int]]:
     """The sizes of the batches that go through a network."""
     sizes: list[int] = []
     handle = network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
@@ -73,7 +73,7 @@ def passes(network: nn.Module) -> Iterator[list[int]]:
         handle.remove()
 
 
-def _alone(network: nn.Module, sizes: list[int]) -> float:
+def _forward_seconds(network: nn.Module, sizes: list[int]) -> float:
     """Seconds that batches of these sizes take, each size measured once it is warm."""
     taken: dict[int, float] = {}
     for size in set(sizes):
@@ -86,7 +86,7 @@ def _alone(network: nn.Module, sizes: list[int]) -> float:
 
 
 def _row(what: str, values: list[float], goal: str) -> Row:
-    row = Row(what, "saywhy", shown(values), goal)
+    row = Row(what, "saywhy", formatted(values), goal)
     CONSOLE.print(f"{row.what} | {row.ratio}")
     return row
 

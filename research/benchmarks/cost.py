@@ -91,7 +91,7 @@ def ratios(plain: Callable[[], object], calls: dict[str, Callable[[], object]], 
     return found
 
 
-def most_memory() -> float:
+def peak_memory() -> float:
     """The highest resident memory of this process so far, in MB (Linux counts in kB, macOS in bytes)."""
     status = Path("/proc/self/status")
     if status.exists():  # what the resource module says there begins with the memory of the parent
@@ -99,7 +99,7 @@ def most_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def forget_most_memory() -> None:
+def reset_peak_memory() -> None:
     """Let the highest memory be counted from here on; where the system does not let us (macOS) it stays what it was."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -119,7 +119,7 @@ def inference(module: nn.Module, x: Tensor) -> Callable[[], object]:
     return run
 
 
-def shown(values: list[float]) -> str:
+def formatted(values: list[float]) -> str:
     return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
@@ -133,7 +133,7 @@ def gradcam(repeats: int) -> list[Row]:
             calls = {"saywhy": lambda m=module, x=x: saywhy.explain(m, x, relu=False), **_peers(network, module, x)}
             for who, values in ratios(inference(module, x), calls, repeats).items():
                 goal = "at most 1.05" if who == "saywhy" else ""
-                rows.append(Row(f"Grad-CAM, {network.name}, batch {batch}", who, shown(values), goal))
+                rows.append(Row(f"Grad-CAM, {network.name}, batch {batch}", who, formatted(values), goal))
                 CONSOLE.print(f"{rows[-1].what} | {rows[-1].who[:60]} | {rows[-1].ratio}")
     return rows
 
@@ -206,9 +206,9 @@ def many(repeats: int) -> list[Row]:
     }
     found = ratios(plain, ours, repeats) | ratios(plain, {"peer": peer}, 1)
     return [
-        Row("8 methods × 5 classes, resnet50", "saywhy", shown(found["eight"]), "at most 1.6"),
-        Row("8 methods × 5 classes, resnet50", "pytorch-grad-cam", shown(found["peer"])),
-        Row("Grad-CAM of 1,000 classes, resnet50", "saywhy", shown(found["thousand"]), "at most 4"),
+        Row("8 methods × 5 classes, resnet50", "saywhy", formatted(found["eight"]), "at most 1.6"),
+        Row("8 methods × 5 classes, resnet50", "pytorch-grad-cam", formatted(found["peer"])),
+        Row("Grad-CAM of 1,000 classes, resnet50", "saywhy", formatted(found["thousand"]), "at most 4"),
     ]
 
 
@@ -223,7 +223,7 @@ def fast(repeats: int) -> list[Row]:
             fact = next(f for f in first.diagnostics["gradcam", first.layers[0]][0][0] if f.name == "precision")
             calls = {"saywhy": lambda m=module, x=x: saywhy.explain(m, x, relu=False, precision="fast")}
             values = ratios(inference(module, x), calls, repeats)["saywhy"]
-            rows.append(Row(f"precision='fast', {network.name}, batch {batch}", fact.text, shown(values), goal))
+            rows.append(Row(f"precision='fast', {network.name}, batch {batch}", fact.text, formatted(values), goal))
             CONSOLE.print(f"{rows[-1].what} | {rows[-1].who[:60]} | {rows[-1].ratio}")
     return rows
 

@@ -72,7 +72,7 @@ class Row:
 
 def examine(architecture: Architecture) -> Row:
     """Judge a network as it is built; one that fails a second time, awakened."""
-    row = judge(architecture, built)
+    row = judge(architecture, as_built)
     return row if row.state != "fail" else replace(judge(architecture, awakened), awakened=True)
 
 
@@ -89,14 +89,14 @@ def judge(architecture: Architecture, make: Callable[[Architecture], nn.Module])
     try:
         network = make(architecture)
     except Exception as error:  # whatever the library raises: the row says it
-        return Row(**known, state="not run", reason=_sentence(error))
+        return Row(**known, state="not run", reason=_one_line(error))
     begin = perf_counter()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             explanation = saywhy.explain(network, architecture.inputs(), relu=False)
     except Exception as error:  # likewise
-        return Row(**known, state="fail", reason=_sentence(error), seconds=perf_counter() - begin)
+        return Row(**known, state="fail", reason=_one_line(error), seconds=perf_counter() - begin)
     seconds = perf_counter() - begin
     fact = next(f for f in explanation.diagnostics["gradcam", explanation.layers[0]][0][0] if f.name == "layout")
     grid = tuple(explanation.maps.shape[2:])
@@ -115,7 +115,7 @@ def judge(architecture: Architecture, make: Callable[[Architecture], nn.Module])
     )
 
 
-def built(architecture: Architecture) -> nn.Module:
+def as_built(architecture: Architecture) -> nn.Module:
     """The network in evaluation mode, as its library builds it."""
     network = architecture.build().eval()
     with torch.no_grad():
@@ -217,7 +217,7 @@ def _times(sizes: Sequence[int]) -> str:
     return "×".join(map(str, sizes))
 
 
-def _sentence(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     """An error in one line, of bearable length."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= 300 else text[:299] + "…"
@@ -235,7 +235,7 @@ def known_rows(kept: Path) -> dict[str, Row]:
     return rows
 
 
-def examined(architectures: Sequence[Architecture], kept: Path) -> Iterator[Row]:
+def examine_all(architectures: Sequence[Architecture], kept: Path) -> Iterator[Row]:
     """A row for each architecture, from earlier runs where there is one; new ones are kept at once."""
     known = known_rows(kept)
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -269,7 +269,7 @@ def main(
         forget(kept, {a.key for a in chosen})
     with Progress(transient=True) as progress:
         task = progress.add_task("", total=len(chosen))
-        for row in examined(chosen, kept):
+        for row in examine_all(chosen, kept):
             progress.update(task, advance=1, description=row.name)
             if row.state == "fail":
                 progress.console.print(f"{row.key}: {row.reason}", style="red", markup=False)

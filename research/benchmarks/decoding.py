@@ -20,10 +20,10 @@ import typer
 from torch import nn
 
 import saywhy
-from research.benchmarks.cost import CONSOLE, Row, forget_most_memory, machine, most_memory, ratios, report, shown
+from research.benchmarks.cost import CONSOLE, Row, formatted, machine, peak_memory, ratios, report, reset_peak_memory
 from saywhy.decoding import beam_search, diverse_beam_search
-from saywhy.decoding.generating import generation
 from saywhy.decoding.penalties import Penalty, hamming, ngram
+from saywhy.decoding.transformers_generation import generation
 from saywhy.tasks.captioning.networks import CaptionHead, CaptionModel, ShowAndTell, TopDown
 
 NUM_BEAMS, LENGTH, WORDS = 6, 20, 10_000
@@ -31,7 +31,7 @@ GOAL = "at most 1.2"
 
 
 @dataclass(frozen=True)
-class Speaker:
+class DecodingTask:
     """A network that says word after word: what decoders ask for."""
 
     step: Any
@@ -60,28 +60,28 @@ class Speaker:
         )
 
 
-def _captioner(head: CaptionHead, channels: int, side: int, batch: int) -> Speaker:
+def _captioner(head: CaptionHead, channels: int, side: int, batch: int) -> DecodingTask:
     with torch.no_grad():
         state = head.eval().begin(torch.rand(batch, channels, side, side))
-    return Speaker(head.step, state, torch.full((batch,), 2), 3)
+    return DecodingTask(head.step, state, torch.full((batch,), 2), 3)
 
 
-def _gpt2(batch: int) -> Speaker:
+def _gpt2(batch: int) -> DecodingTask:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
     ready = generation(
         GPT2LMHeadModel(GPT2Config(n_layer=6)).eval(), {"input_ids": torch.randint(50_000, (batch, 8))}, end=50_256
     )
-    return Speaker(ready.step, ready.state, ready.start, ready.end)
+    return DecodingTask(ready.step, ready.state, ready.start, ready.end)
 
 
-def _toybox(batch: int) -> Speaker:
+def _toybox(batch: int) -> DecodingTask:
     network = saywhy.load("toybox:captioner").module
     assert isinstance(network, CaptionModel)
     with torch.no_grad():
         features = network.trunk(torch.rand(batch, 3, 128, 128))
-        return Speaker(network.head.step, network.head.begin(features), torch.full((batch,), 2), 3)
+        return DecodingTask(network.head.step, network.head.begin(features), torch.full((batch,), 2), 3)
 
 
 def _seeded(head: Callable[..., nn.Module], *sizes: int) -> Any:
@@ -89,7 +89,7 @@ def _seeded(head: Callable[..., nn.Module], *sizes: int) -> Any:
     return head(*sizes)
 
 
-SPEAKERS: dict[str, Callable[[int], Speaker]] = {
+TASKS: dict[str, Callable[[int], DecodingTask]] = {
     "GPT-2 of 6 layers (50,257 words)": _gpt2,
     "top-down attention (10,000 words)": lambda batch: _captioner(_seeded(TopDown, 2048, WORDS), 2048, 14, batch),
     "show-and-tell (10,000 words)": lambda batch: _captioner(_seeded(ShowAndTell, 2048, WORDS), 2048, 7, batch),
@@ -100,21 +100,21 @@ SPEAKERS: dict[str, Callable[[int], Speaker]] = {
 def seconds(repeats: int) -> list[Row]:
     """Time, as ratios of that of beam search."""
     rows = []
-    for name, speaker in SPEAKERS.items():
+    for name, make_task in TASKS.items():
         for batch in (1, 16):
-            ready = speaker(batch)
-            calls = {f"{groups} × {NUM_BEAMS // groups}": partial(ready.diverse, groups) for groups in (3, NUM_BEAMS)}
-            calls["3 × 2, bigrams"] = partial(ready.diverse, 3, ngram(2))
-            for how, values in ratios(ready.beams, calls, repeats).items():
-                rows.append(Row(f"time, {name}, {batch} at once", how, shown(values), GOAL))
+            task = make_task(batch)
+            calls = {f"{groups} × {NUM_BEAMS // groups}": partial(task.diverse, groups) for groups in (3, NUM_BEAMS)}
+            calls["3 × 2, bigrams"] = partial(task.diverse, 3, ngram(2))
+            for how, values in ratios(task.beams, calls, repeats).items():
+                rows.append(Row(f"time, {name}, {batch} at once", how, formatted(values), GOAL))
                 CONSOLE.print(f"{rows[-1].what} | {how} | {rows[-1].ratio}")
     return rows
 
 
 def memory(_repeats: int) -> list[Row]:
-    """By how much the memory of a process grows that does this one thing, as ratios of that of beam search."""
+    """By how much the memory of a process grows that does this one object, as ratios of that of beam search."""
     rows = []
-    for name in SPEAKERS:
+    for name in TASKS:
         peaks = {}
         for groups in (0, 3, NUM_BEAMS):
             code = f"from research.benchmarks.decoding import _peak; _peak({name!r}, {groups})"
@@ -129,14 +129,14 @@ def memory(_repeats: int) -> list[Row]:
 
 def _peak(name: str, groups: int) -> None:
     """Print how many MB this process takes at most while it decodes, beyond what network and inputs take."""
-    ready = SPEAKERS[name](16)
-    forget_most_memory()
-    before = most_memory()
+    task = TASKS[name](16)
+    reset_peak_memory()
+    before = peak_memory()
     if groups:
-        ready.diverse(groups)
+        task.diverse(groups)
     else:
-        ready.beams()
-    print(most_memory() - before)
+        task.beams()
+    print(peak_memory() - before)
 
 
 PARTS = {"seconds": seconds, "memory": memory}

@@ -15,7 +15,7 @@ import typer
 from torch import nn
 
 import saywhy
-from research.benchmarks.cost import CONSOLE, Row, machine, ratios, report, shown
+from research.benchmarks.cost import CONSOLE, Row, formatted, machine, ratios, report
 from saywhy.targets import Sentence, Words
 from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown
 
@@ -56,7 +56,7 @@ def captions(repeats: int) -> list[Row]:
         turns = partial(_run, network.head, features, said)
         found = ratios(partial(_run, network, x, said), {"maps": maps, "turns": turns}, repeats)
         for what, goal in (("maps", "at most 1.5"), ("turns", "")):
-            rows.append(Row(name, what, shown(found[what]), goal))
+            rows.append(Row(name, what, formatted(found[what]), goal))
             CONSOLE.print(f"{name} | {what} | {rows[-1].ratio}")
     return rows
 

@@ -79,7 +79,7 @@ def with_either_sign(maps: Tensor, wanted: Tensor) -> Tensor:
     return torch.stack([nearer(one, to) for one, to in zip(maps, wanted, strict=True)])
 
 
-def theirs(package: str, method: str, case: Case, wanted: Tensor) -> Tensor | None:
+def peer_maps(package: str, method: str, case: Case, wanted: Tensor) -> Tensor | None:
     """The map of another package, or None where it has no such method for such a network."""
     classes = list(case.classes)
     if package == "grad-cam" and method in peers.GRAD_CAM:
@@ -101,11 +101,11 @@ def row(method: str, cases: Iterable[Case]) -> list[str]:
         wanted = equation(case, method)
         ours = max(ours, distance(case.maps(method), wanted))
         for package in PEERS:
-            found = theirs(package, method, case, wanted)
+            found = peer_maps(package, method, case, wanted)
             if found is not None:
                 others[package] = max(others[package], distance(found, wanted))
-    cells = [written(v) if v >= 0 else "" for v in others.values()]
-    return [f"`{method}`", METHODS[method].paper, in_a_cell(METHODS[method].equation), written(ours), *cells]
+    cells = [formatted(v) if v >= 0 else "" for v in others.values()]
+    return [f"`{method}`", METHODS[method].paper, in_a_cell(METHODS[method].equation), formatted(ours), *cells]
 
 
 def networks_for(method: str) -> tuple[str, ...]:
@@ -119,8 +119,8 @@ def units() -> list[list[str]]:
     for head in (1e3, 1.0, 1e-2, 1e-4):
         case = scaled(build("resnet18"), head)
         wanted = equation(case, "gradcam++")
-        others = [theirs(p, "gradcam++", case, wanted) for p in ("grad-cam", "torchcam")]
-        cells = [written(distance(m, wanted)) for m in (case.maps("gradcam++"), *others) if m is not None]
+        others = [peer_maps(p, "gradcam++", case, wanted) for p in ("grad-cam", "torchcam")]
+        cells = [formatted(distance(m, wanted)) for m in (case.maps("gradcam++"), *others) if m is not None]
         lines.append(["`gradcam++`", f"score × {head:g}", *cells])
     inputs, classes = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0)), [0, 2]
     for factor in (1.0, 1e-6, 1e-8):
@@ -131,26 +131,26 @@ def units() -> list[list[str]]:
         layout = saywhy.Layout("channels-first", (6, 6))
         case = Case("tiny", network, "features", inputs, layout, classes=tuple(classes))
         wanted = equation(case, "xgradcam")
-        others = [theirs(p, "xgradcam", case, wanted) for p in ("grad-cam", "torchcam")]
-        cells = [written(distance(m, wanted)) for m in (case.maps("xgradcam"), *others) if m is not None]
+        others = [peer_maps(p, "xgradcam", case, wanted) for p in ("grad-cam", "torchcam")]
+        cells = [formatted(distance(m, wanted)) for m in (case.maps("xgradcam"), *others) if m is not None]
         lines.append(["`xgradcam`", f"activations × {factor:g}", *cells])
     return lines
 
 
 def runs_row(method: str) -> list[str]:
     """One line of the last table."""
-    ours = max(distance(*pair) for pair in from_oracle(method))
+    ours = max(distance(*pair) for pair in oracle_pairs(method))
     cells = []
     for package in ALL_PEERS:
         found: dict[bool, float] = {}
         for peer in (p for p in RUNS.get(method, ()) if p.package == package):
-            most = max(distance(peer.ours(case), peer.theirs(case).detach()) for case in peer.cases())
+            most = max(distance(peer.ours(case), peer.peer_maps(case).detach()) for case in peer.cases())
             found[peer.same] = max(most, found.get(peer.same, 0.0))
-        cells.append(" / ".join(f"**{written(v)}**" if not same else written(v) for same, v in found.items()))
-    return [f"`{method}`", METHODS[method].paper, in_a_cell(METHODS[method].equation), written(ours), *cells]
+        cells.append(" / ".join(f"**{formatted(v)}**" if not same else formatted(v) for same, v in found.items()))
+    return [f"`{method}`", METHODS[method].paper, in_a_cell(METHODS[method].equation), formatted(ours), *cells]
 
 
-def from_oracle(method: str) -> Iterator[tuple[Tensor, Tensor]]:
+def oracle_pairs(method: str) -> Iterator[tuple[Tensor, Tensor]]:
     """Our float32 maps and those of the oracle, [1, height, width]: all settings of the tests, images and targets."""
     network = network_for(method)
     layout = (
@@ -164,7 +164,7 @@ def from_oracle(method: str) -> Iterator[tuple[Tensor, Tensor]]:
                 network, images, [1, 2], method, "features", score=score, layout=layout, **asked(settings)
             ).maps
             for t, target in enumerate((1, 2)):
-                observed = Observed(double, double.features, scored(score, target))
+                observed = Observed(double, double.features, score_function(score, target))
                 for b, image in enumerate(images.double().numpy()):
                     yield found[b, t][None], torch.from_numpy(oracle(method, settings, observed, image))[None]
 
@@ -184,7 +184,7 @@ def network_for(method: str) -> TinyNetwork | TinyTransformer:
     return TinyNetwork.build(head=HEADS.get(method, "mlp"))
 
 
-def scored(score: str, target: int) -> Callable[[Tensor], Tensor]:
+def score_function(score: str, target: int) -> Callable[[Tensor], Tensor]:
     """From the output to the score of a class."""
     return lambda output: (output.softmax(1) if score == "probability" else output)[:, target]
 
@@ -206,10 +206,10 @@ def in_a_cell(text: str) -> str:
     return text.replace("|", r"\|")
 
 
-def written(value: float) -> str:
+def formatted(value: float) -> str:
     """A distance with as many digits as it is worth.
 
-    >>> written(4.2e-7), written(0.0), written(0.0687)
+    >>> formatted(4.2e-7), formatted(0.0), formatted(0.0687)
     ('4e-07', '0', '0.069')
     """
     if value == 0:

@@ -23,7 +23,7 @@ import typer
 from torch import Tensor, nn
 
 import saywhy
-from research.benchmarks.cost import CONSOLE, Row, inference, machine, most_memory, ratios, report, shown
+from research.benchmarks.cost import CONSOLE, Row, formatted, inference, machine, peak_memory, ratios, report
 from saywhy.methods import METHODS
 
 LAYER = "layer4"
@@ -87,7 +87,7 @@ def _rows(
     for who, call in calls.items():
         peer = who == "pytorch-grad-cam"
         values = ratios(plain, {who: call}, min(repeats, PEER_TURNS) if peer else repeats)[who]
-        rows.append(Row(what, who, shown(values), "" if peer else goal))
+        rows.append(Row(what, who, formatted(values), "" if peer else goal))
         CONSOLE.print(f"{rows[-1].what} | {rows[-1].who} | {rows[-1].ratio}")
     return rows
 
@@ -126,7 +126,7 @@ def score(repeats: int) -> list[Row]:
             Row(
                 f"{fast}, in times of pytorch-grad-cam",
                 who,
-                shown(values[who]),
+                formatted(values[who]),
                 "at most 0.33" if who == "saywhy" else "",
             )
             for who in calls
@@ -189,7 +189,7 @@ MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def memory(_repeats: int) -> list[Row]:
-    """The highest resident memory of a process that does this one thing, less that after a plain pass."""
+    """The highest resident memory of a process that does this one object, less that after a plain pass."""
     rows = []
     for what, (network, settings) in MEMORY.items():
         code = f"from research.benchmarks.perturbation import _peak; _peak({network!r}, {settings!r})"
@@ -204,14 +204,14 @@ def _peak(name: str, settings: dict[str, Any]) -> None:
     warnings.simplefilter("ignore")
     module, x = _network(name), torch.randn(1, 3, 224, 224)
     inference(module, x)()
-    before = most_memory()
+    before = peak_memory()
     if settings:
         at_layer = METHODS[settings["method"]].at == "layer" and name != "vit_b_16"
         layer = {"layer": LAYER} if at_layer else {}
         saywhy.explain(module, x, 0, **layer, **settings)
     else:
         inference(module, x)()
-    print(most_memory() - before)
+    print(peak_memory() - before)
 
 
 PARTS = {"ablation": ablation, "score": score, "path": path, "together": together, "memory": memory}

@@ -18,7 +18,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 import saywhy
-from research.claims.maps import Kept
+from research.claims.maps import Measurements
 from research.claims.measure import difference, table, verdict
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import Item, Study, coarse_on_image, named_study, on_image, toybox_study
@@ -50,10 +50,10 @@ ALONE, SEVERAL = 200, 80
 
 
 @dataclass
-class Ablated:
+class AblationResults:
     """What was measured: "error" of the first prediction's box, and "energy" in the boxes of what is there."""
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
     layers: tuple[str, ...] = ()
 
     def add(self, item: Item, layers: tuple[str, ...], alone: bool) -> None:
@@ -67,22 +67,22 @@ class Ablated:
         masks = box_masks(item.boxes, item.image.size)
         for who, maps in found.items():
             for energy in energy_pointing(maps[:, there], masks)[0].tolist():
-                self.kept.keep("energy", who, energy, item.place)
+                self.measurements.add("energy", who, energy, item.place)
             if alone:
                 label, truth = torch.tensor(item.classes), [list(item.boxes[0][0])]
                 errors = localization_errors(torch.tensor([first]), found_boxes(maps[:, :1]), label, truth)
-                self.kept.keep("error", who, errors.top1, item.place)
+                self.measurements.add("error", who, errors.top1, item.place)
 
     def report(self, study: Study) -> str:
         """The section."""
-        error = self.kept.estimates("error", (*VARIANTS, *self.layers))
-        energy = self.kept.estimates("energy", (*VARIANTS, *self.layers))
+        error = self.measurements.estimates("error", (*VARIANTS, *self.layers))
+        energy = self.measurements.estimates("energy", (*VARIANTS, *self.layers))
         rows = [
-            [who, error[who], self.kept.networks("error", who), f"recalled {PAPER[who]:.3f}", energy[who]]
+            [who, error[who], self.measurements.networks("error", who), f"recalled {PAPER[who]:.3f}", energy[who]]
             for who in VARIANTS
         ]
-        whole = ["at the deepest layer", error[WHOLE], self.kept.networks("error", WHOLE), energy[WHOLE]]
-        deep = [[f"at {who}", error[who], self.kept.networks("error", who), energy[who]] for who in self.layers]
+        whole = ["at the deepest layer", error[WHOLE], self.measurements.networks("error", WHOLE), energy[WHOLE]]
+        deep = [[f"at {who}", error[who], self.measurements.networks("error", who), energy[who]] for who in self.layers]
         here = sorted(VARIANTS, key=lambda who: error[who].value)
         paper = sorted(VARIANTS, key=PAPER.__getitem__)
         values = torch.tensor([[error[who].value, PAPER[who]] for who in VARIANTS]).T
@@ -126,8 +126,8 @@ orderings: {float(rank_correlation(values[0], values[1])):.2f}.
 
     def _verdict(self, text: str, worse: str, better: str) -> list[object]:
         paper = f"recalled {PAPER[worse] - PAPER[better]:+.3f}" if worse in PAPER else ""
-        errors = difference(self.kept.of("error", worse), self.kept.of("error", better))
-        energy = difference(self.kept.of("energy", better), self.kept.of("energy", worse))
+        errors = difference(self.measurements.of("error", worse), self.measurements.of("error", better))
+        energy = difference(self.measurements.of("energy", better), self.measurements.of("energy", worse))
         return [text, errors, verdict(errors), paper, energy, verdict(energy)]
 
 
@@ -140,11 +140,15 @@ def variants(item: Item, classes: list[int], layers: tuple[str, ...]) -> dict[st
         found[who] = on_image(item.explain(classes, "gradcam", deepest, **setting))
     found["no ReLU"] = from_minimum(found["no ReLU"])
     for who, rule in RULES.items():
-        found[who] = coarse_on_image(by_rule(item.network.model, item.image, classes, deepest, rule), explained)
+        found[who] = coarse_on_image(
+            with_backward_rule(item.network.model, item.image, classes, deepest, rule), explained
+        )
     return found | {layer: on_image(explained, layer=layer) for layer in layers[1:]}
 
 
-def by_rule(model: saywhy.Model, image: object, classes: list[int], layer: str | None, rule: Rule) -> MapStack:
+def with_backward_rule(
+    model: saywhy.Model, image: object, classes: list[int], layer: str | None, rule: Rule
+) -> MapStack:
     """Grad-CAM with another rule for the rectifiers behind the layer, raw, [1, target, row, column]."""
     captured = saywhy.capture(model, image, classes, layer)
     ruled(captured.graph(), rule)
@@ -162,9 +166,11 @@ def from_minimum(maps: Tensor) -> ImageMaps:
 
 
 @zeros_allowed()
-def measured(study: Study, layers: tuple[str, ...], alone: int, several: int, progress: Progress) -> Ablated:
+def measure_study(
+    study: Study, layers: tuple[str, ...], alone: int, several: int, progress: Progress
+) -> AblationResults:
     """So many images of one class for every network, and of several classes."""
-    found = Ablated()
+    found = AblationResults()
     for network in study.networks:
         for count, one in ((alone, True), (several, False)):
             what = f"ablations, network {network.seed}{'' if one else ', several classes'}"
@@ -191,7 +197,7 @@ def report(
     """
     study = study or toybox_study(progress, ("mlp",))
     several = scaled(SEVERAL * items // ALONE, share)
-    return measured(study, layers, scaled(items, share), several, progress).report(study)
+    return measure_study(study, layers, scaled(items, share), several, progress).report(study)
 
 
 def main(

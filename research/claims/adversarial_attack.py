@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 import saywhy
-from research.claims.cases import answer, fed_with, pixels
+from research.claims.cases import answer, normalize_pixels, pixels
 from saywhy.engine.preserve import preserve_state
 from saywhy.errors import InputError
 from saywhy.output import ModelOutput
@@ -20,7 +20,7 @@ CERTAIN = 0.9999
 LOW = 0.01
 """The probability below which every class that is there must fall; the paper says "low"."""
 
-REACH, STEP, STEPS = 8, 1, 60
+EPSILON, STEP, STEPS = 8, 1, 60
 """In levels of light, of 255: how far a pixel may be moved, and by how much at each of so many steps."""
 
 FURTHER = 1.0
@@ -28,7 +28,7 @@ FURTHER = 1.0
 
 
 @dataclass(frozen=True)
-class Attacked:
+class AttackResult:
     """Images after an attack.
 
     Attributes:
@@ -40,7 +40,7 @@ class Attacked:
     """
 
     fed: Images
-    chances: Float[Tensor, " batch"]
+    probabilities: Float[Tensor, " batch"]
     present: Float[Tensor, " batch"]
     reached: Bool[Tensor, " batch"]
     steps: Int[Tensor, " batch"]
@@ -52,12 +52,12 @@ def attack(
     absent: Int[Tensor, " batch"],
     present: Bool[Tensor, "batch class"],
     *,
-    reach: float = REACH,
+    epsilon: float = EPSILON,
     step: float = STEP,
     steps: int = STEPS,
     certain: float = CERTAIN,
     low: float = LOW,
-) -> Attacked:
+) -> AttackResult:
     r"""Targeted projected gradient descent (Madry et al., 2018, section 2.1), from the image itself.
 
     .. math:: x \leftarrow \Pi_{|x - x_0| \le r}\big(x + s\, \mathrm{sign} \nabla_x J(x)\big), \qquad
@@ -93,30 +93,30 @@ def attack(
         if bool(reached.all()):
             break
         on = ~reached
-        slope = _slope(model, levels[on], absent[on], present[on], *goals)
-        moved = levels[on] + step * slope.sign()
-        levels[on] = moved.clamp(origin[on] - reach, origin[on] + reach).clamp(0, 255)
+        gradient = _gradient(model, levels[on], absent[on], present[on], *goals)
+        moved = levels[on] + step * gradient.sign()
+        levels[on] = moved.clamp(origin[on] - epsilon, origin[on] + epsilon).clamp(0, 255)
         taken[on] += 1
         reached[on] = _reached(model, levels[on], absent[on], present[on], certain, low)
-    ends = fed_with(model, levels)
-    chances = answer(model, ends).values("probability")
-    highest = chances.masked_fill(~present, 0.0).amax(1)
-    return Attacked(ends, chances.gather(1, absent.unsqueeze(1))[:, 0], highest, reached, taken)
+    ends = normalize_pixels(model, levels)
+    probabilities = answer(model, ends).values("probability")
+    highest = probabilities.masked_fill(~present, 0.0).amax(1)
+    return AttackResult(ends, probabilities.gather(1, absent.unsqueeze(1))[:, 0], highest, reached, taken)
 
 
-def shuffled_signs(model: saywhy.Model, fed: Images, changed: Images, seed: int = 0) -> Images:
+def random_signs(model: saywhy.Model, fed: Images, changed: Images, seed: int = 0) -> Images:
     """The images with every level of light moved as far as in the changed ones, but up or down at random.
 
     It is what an attack of the same strength would be that knows nothing of the network.
 
     >>> model = saywhy.load("toybox:classifier", "random")
-    >>> grey, brighter = (fed_with(model, torch.full((1, 3, 32, 32), level)) for level in (100.0, 108.0))
-    >>> pixels(model, shuffled_signs(model, grey, brighter)).round().unique().tolist()
+    >>> grey, brighter = (normalize_pixels(model, torch.full((1, 3, 32, 32), level)) for level in (100.0, 108.0))
+    >>> pixels(model, random_signs(model, grey, brighter)).round().unique().tolist()
     [92.0, 108.0]
     """
     signs = 2.0 * torch.randint(2, fed.shape, generator=torch.Generator().manual_seed(seed)) - 1
     before, after = pixels(model, fed), pixels(model, changed)
-    return fed_with(model, (before + signs * (after - before)).clamp(0, 255))
+    return normalize_pixels(model, (before + signs * (after - before)).clamp(0, 255))
 
 
 def odds(said: ModelOutput, classes: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
@@ -132,13 +132,13 @@ def odds(said: ModelOutput, classes: Int[Tensor, " batch"]) -> Float[Tensor, " b
     return own - said.logits.scatter(1, classes.unsqueeze(1), -torch.inf).logsumexp(1)
 
 
-def _slope(
+def _gradient(
     model: saywhy.Model, levels: Images, absent: Tensor, present: Tensor, enough: float, little: float
 ) -> Images:
     """The gradient of ``J`` with respect to the levels of light."""
     with torch.enable_grad(), preserve_state(model.module):
         moving = levels.clone().requires_grad_()
-        said = ModelOutput(model.module(fed_with(model, moving)), multilabel=model.multilabel)
+        said = ModelOutput(model.module(normalize_pixels(model, moving)), multilabel=model.multilabel)
         wanted = odds(said, absent).clamp_max(enough).sum()
         if said.multilabel:
             wanted = wanted - (said.logits.clamp_min(little) * present).sum()
@@ -148,6 +148,6 @@ def _slope(
 def _reached(
     model: saywhy.Model, levels: Images, absent: Tensor, present: Tensor, certain: float, low: float
 ) -> Bool[Tensor, " batch"]:
-    chances = answer(model, fed_with(model, levels)).values("probability")
-    sure = chances.gather(1, absent.unsqueeze(1))[:, 0] > certain
-    return sure & (chances.masked_fill(~present, 0.0) < low).all(1)
+    probabilities = answer(model, normalize_pixels(model, levels)).values("probability")
+    sure = probabilities.gather(1, absent.unsqueeze(1))[:, 0] > certain
+    return sure & (probabilities.masked_fill(~present, 0.0) < low).all(1)

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 import saywhy
-from research.claims.adversarial_attack import LOW, attack, shuffled_signs
+from research.claims.adversarial_attack import LOW, attack, random_signs
 from research.claims.cases import REAL, Case, answer, photograph
-from research.claims.maps import Kept, shown
+from research.claims.maps import Measurements, positive_map, verdict_row
 from research.claims.measure import Estimate, Measured, estimate, table
-from research.claims.verdict_rows import compared, judged
+from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.metrics.localization import energy_pointing
 from saywhy.metrics.pointing import pointing_game
@@ -40,7 +40,7 @@ DOG_AND_CAT = ("bull mastiff", "tiger cat")
 
 
 @dataclass(frozen=True)
-class Turned:
+class AttackedCase:
     """An image at three moments, and the class that it was made to be taken for.
 
     Attributes:
@@ -59,7 +59,7 @@ class Turned:
         return self.moments["before"]
 
 
-def turned(cases: Iterable[Case], absent: int | None = None) -> Iterator[Turned]:
+def attacked_cases(cases: Iterable[Case], absent: int | None = None) -> Iterator[AttackedCase]:
     """Attack images of one network, a few at a time.
 
     absent: None draws, for every image, a class that is not there and not among the network's five first answers.
@@ -71,16 +71,19 @@ def turned(cases: Iterable[Case], absent: int | None = None) -> Iterator[Turned]
         present = torch.zeros(logits.shape, dtype=torch.bool)
         for row, case in zip(present, batch, strict=True):
             row[list(case.objects)] = True
-        chosen = [absent if absent is not None else strange(case, row) for case, row in zip(batch, logits, strict=True)]
+        chosen = [
+            absent if absent is not None else draw_absent_class(case, row)
+            for case, row in zip(batch, logits, strict=True)
+        ]
         attacked = attack(model, fed, torch.tensor(chosen), present)
-        drawn = shuffled_signs(model, fed, attacked.fed, batch[0].number)
+        drawn = random_signs(model, fed, attacked.fed, batch[0].number)
         for i, case in enumerate(batch):
             changed = (fed[i : i + 1], drawn[i : i + 1], attacked.fed[i : i + 1])
             moments = {name: replace(case, fed=one) for name, one in zip(MOMENTS, changed, strict=True)}
-            yield Turned(moments, chosen[i], bool(attacked.reached[i]))
+            yield AttackedCase(moments, chosen[i], bool(attacked.reached[i]))
 
 
-def strange(case: Case, logits: Tensor) -> int:
+def draw_absent_class(case: Case, logits: Tensor) -> int:
     """A class that is not in the image, and that the network does not think of."""
     thought_of = {*case.objects, *logits.topk(min(5, len(logits) // 2)).indices.tolist()}
     others = [index for index in range(len(logits)) if index not in thought_of]
@@ -91,11 +94,11 @@ def strange(case: Case, logits: Tensor) -> int:
 class Pointing:
     """What was measured where places are known, by the name of a group of networks."""
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
     reached: dict[str, list[bool]] = field(default_factory=dict)
     empty: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
-    def add(self, group: str, one: Turned) -> None:
+    def add(self, group: str, one: AttackedCase) -> None:
         """Measure the maps of one image."""
         self.reached.setdefault(group, []).append(one.reached)
         if not one.reached:
@@ -112,21 +115,23 @@ class Pointing:
         energy = energy_pointing(here[:, :-1], masks)[0].tolist()
         seen = ~here[0, 0].isnan()
         for hit, inside, mask, one in zip(hits, energy, case.masks, here[0], strict=False):
-            self.kept.keep(f"{group} hits {method}", moment, hit, case.scene)
-            self.kept.keep(f"{group} energy {method}", moment, inside, case.scene)
+            self.measurements.add(f"{group} hits {method}", moment, hit, case.scene)
+            self.measurements.add(f"{group} energy {method}", moment, inside, case.scene)
             self.empty[group, method, moment] = self.empty.get((group, method, moment), 0) + (not bool((one > 0).any()))
             if moment == "after":
                 area = float(mask[seen].sum() / seen.sum())
-                self.kept.keep(f"{group} hits {method}", "random place", area, case.scene)
+                self.measurements.add(f"{group} hits {method}", "random place", area, case.scene)
         if moment == "after":
             objects = case.masks.any(0)
             on_things = float(energy_pointing(here[:, -1:], objects[None, None])[0, 0])
-            self.kept.keep(f"{group} absent {method}", "on the things", on_things, case.scene)
-            self.kept.keep(f"{group} absent {method}", "of the image", float(objects[seen].float().mean()), case.scene)
+            self.measurements.add(f"{group} absent {method}", "on the objects", on_things, case.scene)
+            self.measurements.add(
+                f"{group} absent {method}", "of the image", float(objects[seen].float().mean()), case.scene
+            )
 
     def tables(self, group: str, what: str) -> str:
         """How often maps point, by method and moment, and where the map of the absent class lies."""
-        kept, reached = self.kept, self.reached[group]
+        kept, reached = self.measurements, self.reached[group]
         told = (
             f"**Networks that end in {what}.** The attack succeeds on {np.mean(reached):.0%} of {len(reached)} images"
         )
@@ -138,15 +143,15 @@ class Pointing:
             items = hits["after"].items
             empty = [f"{self.empty[group, method, moment] / items:.0%}" for moment in ("before", "after")]
             energy = kept.estimates(f"{group} energy {method}", MOMENTS)
-            absent = kept.estimates(f"{group} absent {method}", ("on the things", "of the image"))
+            absent = kept.estimates(f"{group} absent {method}", ("on the objects", "of the image"))
             rows.append([method, *hits.values(), *empty, energy["before"], energy["after"], *absent.values()])
         heads = [
             "map of what is there", "hits before", "same changes, random signs", "hits after the attack",
             "a random place", "empty before", "empty after", "energy on it before", "after",
-            "absent class: energy on the things", "their share of the image",
+            "absent class: energy on the objects", "their share of the image",
         ]  # fmt: skip
         count = kept.estimates(f"{group} hits gradcam", ("after",))["after"]
-        return f"""{told}; of these {count.items} things
+        return f"""{told}; of these {count.items} objects
 in {count.scenes} images are asked for. Grad-CAM's hits after the attack, network by network:
 {kept.networks(f"{group} hits gradcam", "after")}.
 
@@ -159,37 +164,41 @@ in {count.scenes} images are asked for. Grad-CAM's hits after the attack, networ
             hits, absent = f"{group} hits {method}", f"{group} absent {method}"
             title = f"{method} ({what})"
             rows += [
-                compared(
-                    self.kept, f"{title} still points at what is there, more than chance", hits, "after", "random place"
+                comparison_row(
+                    self.measurements,
+                    f"{title} still points at what is there, more than chance",
+                    hits,
+                    "after",
+                    "random place",
                 ),
-                judged(
+                verdict_row(
                     f"… and at most {MARGIN:.0%} less often than before (change, plus {MARGIN})", self._kept_up(hits)
                 ),
-                compared(
-                    self.kept,
-                    "… and the map of what is not there avoids the things",
+                comparison_row(
+                    self.measurements,
+                    "… and the map of what is not there avoids the objects",
                     absent,
                     "of the image",
-                    "on the things",
+                    "on the objects",
                 ),
             ]
         return rows
 
     def _kept_up(self, what: str) -> Estimate:
-        after, before = self.kept.of(what, "after"), self.kept.of(what, "before")
+        after, before = self.measurements.of(what, "after"), self.measurements.of(what, "before")
         return estimate(Measured(after.values - before.values, after.scenes), over=-MARGIN)
 
 
 @dataclass
-class Likeness:
+class MapSimilarity:
     """How like itself the map of the true class stays on real images, by the name of the network."""
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
     reached: dict[str, list[bool]] = field(default_factory=dict)
     before: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     empty: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def add(self, group: str, one: Turned) -> None:
+    def add(self, group: str, one: AttackedCase) -> None:
         """Compare the maps of one image with that of the image as it was, and with that of the image before."""
         self.reached.setdefault(group, []).append(one.reached)
         if not one.reached:
@@ -205,14 +214,14 @@ class Likeness:
             others = {"at random": cells["at random"], "after": cells["after"], "another image": last}
             for who, other in others.items():
                 alike = float(rank_correlation(cells["before"], other))
-                self.kept.keep(f"{group} {method}", who, alike, one.case.scene)
+                self.measurements.add(f"{group} {method}", who, alike, one.case.scene)
 
     def tables(self) -> str:
         """A row for every network and method."""
         rows, who = [], ("at random", "after", "another image")
         for group, reached in self.reached.items():
             for method in METHODS:
-                found = self.kept.estimates(f"{group} {method}", who)
+                found = self.measurements.estimates(f"{group} {method}", who)
                 share = f"{np.mean(reached):.0%} of {len(reached)}"
                 rows.append([group, share, method, *found.values(), self.empty.get((group, method), 0)])
         heads = [
@@ -224,8 +233,8 @@ class Likeness:
     def verdicts(self) -> list[list[object]]:
         """Is the map after the attack still that of this image?"""
         return [
-            compared(
-                self.kept,
+            comparison_row(
+                self.measurements,
                 f"{group}, {method}: the map after the attack is like that before, more than another image's",
                 f"{group} {method}",
                 "after",
@@ -237,7 +246,7 @@ class Likeness:
 
 
 def _cells(found: saywhy.Explanation, method: str) -> Tensor:
-    return on_grid(shown(found, method, 0, (found.input_size[0], found.input_size[1]))).flatten()
+    return on_grid(positive_map(found, method, 0, (found.input_size[0], found.input_size[1]))).flatten()
 
 
 def dog_and_cat(model: saywhy.Model) -> str:
@@ -246,7 +255,7 @@ def dog_and_cat(model: saywhy.Model) -> str:
     The dog is in the upper half of the image and the cat in the lower.
     """
     case = photograph(model, 0, REAL / "imagenet" / "photos" / "cat_dog.jpg", DOG_AND_CAT)
-    (one,) = turned([case], AIRLINER)
+    (one,) = attacked_cases([case], AIRLINER)
     width, height = case.size
     upper = torch.arange(height)[:, None].expand(height, width) < height // 2
     halves = torch.stack([upper, ~upper]).unsqueeze(0)
@@ -265,7 +274,7 @@ def dog_and_cat(model: saywhy.Model) -> str:
     return table([*heads, *(f"{m}: dog / cat in its half" for m in METHODS)], rows)
 
 
-def section(pointing: Pointing, groups: Sequence[tuple[str, str]], likeness: Likeness | None, image: str) -> str:
+def section(pointing: Pointing, groups: Sequence[tuple[str, str]], likeness: MapSimilarity | None, image: str) -> str:
     """The section on attacks.
 
     Args:

@@ -1,6 +1,6 @@
 """The network on which U-CAM is tried: it sees and reads as ``toybox:vqa`` does, and learns where to look.
 
-``toybox:vqa`` itself compares things beside looking at them, so that little hangs on where it looks.
+``toybox:vqa`` itself compares objects beside looking at them, so that little hangs on where it looks.
 """
 
 from copy import deepcopy
@@ -22,10 +22,10 @@ WORDS_SCALE = 8.0
 """By which places in the space of words are divided, to be about as large as the rest."""
 
 
-class Seeing(nn.Module):
+class VisualFeatures(nn.Module):
     """What ``toybox:vqa`` has learnt to see: its features, and what it says of every place, at half of their size.
 
-    That is the kind, the colour, whether a thing has its middle there, the place in the space of words, row and column.
+    That is the kind, the colour, whether an object has its middle there, the place in the space of words, row, column.
 
     Args:
         base: ``toybox:vqa``.
@@ -38,25 +38,25 @@ class Seeing(nn.Module):
 
     def forward(self, images: Images) -> FeatureMaps:
         """Of images that are normalised."""
-        return self.told(self.eyes(images))
+        return self.augment(self.eyes(images))
 
-    def told(self, features: FeatureMaps) -> FeatureMaps:
+    def augment(self, features: FeatureMaps) -> FeatureMaps:
         """Of what the eyes see."""
         kinds, colours = self.objects.kind(features).softmax(1), self.objects.colour(features).softmax(1)
         everything = torch.cat([features, FAR * places(features), kinds, colours], 1)
         words = self.word(everything.movedim(1, -1)).movedim(-1, 1) / WORDS_SCALE
         middles = self.objects.middle(features).sigmoid()
-        told = nn.functional.avg_pool2d(torch.cat([features, words, 2 * kinds, 2 * colours, 2 * middles], 1), 2)
-        return torch.cat([told, places(told)], 1)
+        pooled = nn.functional.avg_pool2d(torch.cat([features, words, 2 * kinds, 2 * colours, 2 * middles], 1), 2)
+        return torch.cat([pooled, places(pooled)], 1)
 
     @torch.inference_mode()
-    def tell(self, questions: Questions) -> Questions:
+    def replace_features(self, questions: Questions) -> Questions:
         """The same questions, with this of their images in place of the features."""
-        questions.features = torch.cat([self.told(part.float()).half() for part in questions.features.split(200)])
+        questions.features = torch.cat([self.augment(part.float()).half() for part in questions.features.split(200)])
         return questions
 
 
-class Looking(VQAHead):
+class AttentionVQAHead(VQAHead):
     """Two glimpses of the image, and an answer from them: U-CAM's base network, small.
 
     As Show, Ask, Attend and Answer (Kazemi and Elqursh, 2017), but that place and question meet in a product, features
@@ -83,16 +83,16 @@ class Looking(VQAHead):
 
     def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
         """What both glimpses found, and the question."""
-        heard, _ = self.lstm(self.embedding(question))
-        q = heard[torch.arange(len(heard)), (question != 0).sum(1).clamp_min(1) - 1]
+        hidden, _ = self.lstm(self.embedding(question))
+        q = hidden[torch.arange(len(hidden)), (question != 0).sum(1).clamp_min(1) - 1]
         v = features.flatten(2).mT  # [batch, place, channel]
-        seen, found = self.attention_pooling(self.look(self.dropout(self.fusion(v, q.unsqueeze(1)))).mT, v)
-        return torch.cat([found.flatten(1), q], 1), seen.unflatten(2, features.shape[2:])
+        attention, attended = self.attention_pooling(self.look(self.dropout(self.fusion(v, q.unsqueeze(1)))).mT, v)
+        return torch.cat([attended.flatten(1), q], 1), attention.unflatten(2, features.shape[2:])
 
 
-def fresh(seed: int, base: VQAModel, channels: int) -> Looking:
+def initialized_head(seed: int, base: VQAModel, channels: int) -> AttentionVQAHead:
     """A network that looks nowhere yet: random weights, but those that read."""
     assert isinstance(base.head, ToyboxVQAHead)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Looking(base.head, channels)
+        return AttentionVQAHead(base.head, channels)

@@ -2,8 +2,8 @@
 
 Grad-CAM, section 6.3: doctors and nurses, of whom 78 % were men and 93 % women; good on validation images, 82 % on a
 balanced test, maps on faces; balanced, with as many images of each class, 90 %, maps on coats and stethoscopes. Here:
-eight kinds of things, one of each background of Toybox, of which one is in every image; in the biased images nearly
-every thing is at its home. Networks are small and start from nothing, so that they learn whatever is easiest; the
+eight kinds of objects, one of each background of Toybox, of which one is in every image; in the biased images nearly
+every object is at its home. Networks are small and start from nothing, so that they learn whatever is easiest; the
 paper's was pre-trained.
 """
 
@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 import saywhy
 from research.claims import language_networks
-from research.claims.maps import Kept
-from research.claims.measure import Estimate, Measured, as_estimate, estimate, redrawn, table
-from research.claims.verdict_rows import compared, judged
+from research.claims.maps import Measurements, verdict_row
+from research.claims.measure import Estimate, Measured, as_estimate, estimate, resampled, table
+from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.localization import energy_pointing
 from saywhy.models import Preprocess
 from saywhy.toybox import Scene, scene
@@ -72,22 +72,22 @@ class Images:
 
     @property
     def at_home(self) -> float:
-        """The share of them in which the thing is at its home."""
+        """The share of them in which the object is at its home."""
         homes = (CATALOGUE[KINDS[index]].home for index in self.classes.tolist())
         return float(np.mean([one.background == home for one, home in zip(self.scenes, homes, strict=True)]))
 
 
-def drawn(split: str, each: int, seed: int, progress: Progress | None = None) -> Images:
+def draw_images(split: str, each: int, seed: int, progress: Progress | None = None) -> Images:
     """The first scenes of a split with one of the eight kinds, so many of each kind; of other seeds other scenes.
 
-    >>> found = drawn("biased-train", 2, 0)
+    >>> found = draw_images("biased-train", 2, 0)
     >>> len(found.scenes), found.classes.bincount().tolist()
     (16, [2, 2, 2, 2, 2, 2, 2, 2])
     """
     left, scenes, classes = [each] * len(KINDS), [], []
     bar = progress.add_task(f"drawing {split}", total=each * len(KINDS), loss="") if progress is not None else None
     for one in _scenes(split, seed):
-        present = {thing.kind for thing in one.objects} & set(KINDS)
+        present = {obj.kind for obj in one.objects} & set(KINDS)
         if len(present) != 1 or not left[kind := KINDS.index(present.pop())]:
             continue
         left[kind] -= 1
@@ -118,7 +118,7 @@ def network(which: str, seed: int, each: int, progress: Progress, plan: Plan = P
 def _train(
     module: ToyboxClassifier, file: Path, which: str, seed: int, each: int, progress: Progress, plan: Plan
 ) -> None:
-    images = drawn(SPLITS[which], each, seed, progress)
+    images = draw_images(SPLITS[which], each, seed, progress)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module.load_state_dict(ToyboxClassifier(len(KINDS)).state_dict())
@@ -134,10 +134,10 @@ def _train(
 
 
 @dataclass
-class Bias:
+class BiasResults:
     """What was measured of both networks of every seed."""
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
     at_home: dict[str, list[float]] = field(default_factory=dict)
     empty: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -145,8 +145,8 @@ class Bias:
         """Train (or find) both networks of a seed, and measure them."""
         models = {which: network(which, seed, each, progress, plan) for which in SPLITS}
         tests, checked = (max(1, round(number * share)) for number in (TESTS, CHECKED))
-        validated = {which: drawn(split, checked, seed, progress) for which, split in VALIDATED.items()}
-        test, shown = drawn("biased-test", tests, seed, progress), validated["biased"]
+        validated = {which: draw_images(split, checked, seed, progress) for which, split in VALIDATED.items()}
+        test, shown = draw_images("biased-test", tests, seed, progress), validated["biased"]
         for which, model in models.items():
             self.at_home.setdefault(which, []).append(validated[which].at_home)
             self._accuracy("validation", which, seed, model, validated[which])
@@ -158,7 +158,7 @@ class Bias:
     def _accuracy(self, what: str, which: str, seed: int, model: saywhy.Model, images: Images) -> None:
         right = answers(model, images) == images.classes
         for one, hit in zip(images.scenes, right.tolist(), strict=True):
-            self.kept.keep(f"{what} accuracy", which, float(hit), (seed, one.index))
+            self.measurements.add(f"{what} accuracy", which, float(hit), (seed, one.index))
 
     def _maps(self, what: str, seed: int, models: dict[str, saywhy.Model], images: Images, taken: Tensor) -> None:
         """Where the evidence for the true kind lies, of some of the images."""
@@ -171,14 +171,16 @@ class Bias:
                 self.empty[what, which] = self.empty.get((what, which), 0) + (not bool(map.any()))
                 masks = masks_of(one, KINDS[kind])
                 shares = energy_pointing(map[:1].expand(len(masks), -1, -1)[None], masks[None])[0].tolist()
-                for place, energy, mask in zip(("thing", "background"), shares, masks, strict=True):
-                    self.kept.keep(f"{what} {place}", which, energy, (seed, one.index))
+                for place, energy, mask in zip(("object", "background"), shares, masks, strict=True):
+                    self.measurements.add(f"{what} {place}", which, energy, (seed, one.index))
                     if which == "biased":
-                        self.kept.keep(f"{what} {place}", "uniform", float(mask.float().mean()), (seed, one.index))
+                        self.measurements.add(
+                            f"{what} {place}", "uniform", float(mask.float().mean()), (seed, one.index)
+                        )
 
     def section(self) -> str:
         """The section on bias."""
-        kept = self.kept
+        kept = self.measurements
         accuracy = {what: kept.estimates(f"{what} accuracy", tuple(SPLITS)) for what in ("validation", "test")}
         rows = [
             [
@@ -191,7 +193,7 @@ class Bias:
             ]
             for which in SPLITS
         ]
-        places = [(what, place) for what in ("validation", "test") for place in ("thing", "background")]
+        places = [(what, place) for what in ("validation", "test") for place in ("object", "background")]
         energies = [kept.estimates(f"{what} {place}", (*SPLITS, "uniform")) for what, place in places]
         shares = [
             [
@@ -205,7 +207,7 @@ class Bias:
         places_heads = [*(f"{what}: on the {place}" for what, place in places), "validation: empty", "test: empty"]
         heads = [
             "network",
-            "things at home, validation",
+            "objects at home, validation",
             "validation accuracy",
             "test accuracy",
             "network by network",
@@ -216,11 +218,11 @@ class Bias:
 Published (Grad-CAM, section 6.3): 82 % on a balanced test before, 90 % after balancing. Here: eight kinds of Toybox,
 one of them in each image, {len(KINDS)} × {EACH} images of {SIDE} × {SIDE} pixels to train on, biased or balanced;
 the biased network is validated on images like those that it was trained on, and both are tested on images in which
-no thing is at its home. One in {len(KINDS)} is right by chance.
+no object is at its home. One in {len(KINDS)} is right by chance.
 
 {table(heads, rows)}
 
-Where Grad-CAM of the true kind lies: the share of its energy on the thing itself, and on the background (no thing at
+Where Grad-CAM of the true kind lies: the share of its energy on the object itself, and on the background (no object at
 all). Of {counts[0]} validation images of the biased network, which both networks get right, and of all {counts[1]}
 images of the test. An empty map (all evidence is against the kind) counts as one that is the same everywhere.
 
@@ -231,18 +233,18 @@ images of the test. An empty map (all evidence is against the kind) counts as on
 {table(["claim", "difference", "verdict"], self._verdicts())}"""
 
     def _verdicts(self) -> list[list[object]]:
-        kept = self.kept
-        hidden = apart(kept.of("validation accuracy", "biased"), kept.of("test accuracy", "biased"))
+        kept = self.measurements
+        hidden = unpaired_difference(kept.of("validation accuracy", "biased"), kept.of("test accuracy", "biased"))
         shows = "Grad-CAM shows it: on validation images that both get right, more of it is on the background"
         claims = (
             (shows, "validation background", "biased", "balanced"),
             ("… more than of a map that is the same everywhere", "validation background", "biased", "uniform"),
             ("Balancing mends the test", "test accuracy", "balanced", "biased"),
-            ("… and moves the maps to the thing", "test thing", "balanced", "biased"),
+            ("… and moves the maps to the object", "test object", "balanced", "biased"),
             ("… and away from the background", "test background", "biased", "balanced"),
         )
-        rows = [judged("Good validation accuracy hides the bias: it is higher than that of the test", hidden)]
-        return rows + [compared(kept, *claim) for claim in claims]
+        rows = [verdict_row("Good validation accuracy hides the bias: it is higher than that of the test", hidden)]
+        return rows + [comparison_row(kept, *claim) for claim in claims]
 
 
 def answers(model: saywhy.Model, images: Images) -> Int[Tensor, " image"]:
@@ -257,20 +259,20 @@ def fed_of(model: saywhy.Model, images: Images) -> Tensor:
 
 
 def masks_of(one: Scene, kind: str) -> Tensor:
-    """[2, height, width]: the things of a kind, and what is no thing at all."""
-    of_kind = np.logical_or.reduce([thing.mask for thing in one.objects if thing.kind == kind])
-    objects = np.logical_or.reduce([thing.mask for thing in one.objects])
+    """[2, height, width]: the objects of a kind, and what is no object at all."""
+    of_kind = np.logical_or.reduce([obj.mask for obj in one.objects if obj.kind == kind])
+    objects = np.logical_or.reduce([obj.mask for obj in one.objects])
     return torch.from_numpy(np.stack([of_kind, ~objects]))
 
 
-def apart(first: Measured, second: Measured, seed: int = 0) -> Estimate:
+def unpaired_difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
     """By how much the mean of the first is larger, the scenes being others on each side and drawn again by themselves.
 
-    >>> apart(Measured(np.ones(3), [1, 2, 3]), Measured(np.zeros(2), [4, 5]))
+    >>> unpaired_difference(Measured(np.ones(3), [1, 2, 3]), Measured(np.zeros(2), [4, 5]))
     Estimate(value=1.0, low=1.0, high=1.0, items=5, scenes=5)
     """
     generator = np.random.default_rng(seed)  # one for both: the second side is drawn after the first
-    of_draws = redrawn(first.sums(), generator) - redrawn(second.sums(), generator)
+    of_draws = resampled(first.sums(), generator) - resampled(second.sums(), generator)
     value = np.asarray(estimate(first).value - estimate(second).value)
     scenes = len(set(first.scenes)) + len(set(second.scenes))
     return replace(as_estimate(value, of_draws, first), items=len(first.values) + len(second.values), scenes=scenes)

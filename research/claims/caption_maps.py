@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 import saywhy
-from research.claims.language_networks import Speaker
-from research.claims.maps import METHODS, Kept, Mask, inside_and_outside, maps_of, points
+from research.claims.language_networks import SeededModel
+from research.claims.maps import METHODS, Mask, Measurements, inside_and_outside, maps_of, points
 from research.claims.measure import table
 from saywhy.tasks.captioning.caption import caption
 from saywhy.tasks.captioning.generate import generate_captions
@@ -22,21 +22,21 @@ PAPER = {"uniform": "1.0", "guided-backprop": "2.32", "gradcam": "3.27", "guided
 
 
 @dataclass
-class Spoken:
+class CaptionResults:
     """What was measured of captions."""
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
     images: int = 0
     named: int = 0
     objects: int = 0
     right: list[bool] = field(default_factory=list)
     empty: dict[str, int] = field(default_factory=dict)
 
-    def add(self, speaker: Speaker, drawn: Scene) -> None:
-        """Measure what a captioner says of a scene, and every word that rightly speaks of some of its things."""
-        image, place = Image.fromarray(drawn.image), (speaker.seed, drawn.index)
-        said = generate_captions(speaker.model, image)[0][0]
-        found = caption(speaker.model, image, said, SHORT).explanation
+    def add(self, captioner_network: SeededModel, drawn: Scene) -> None:
+        """Measure what a captioner says of a scene, and every word that rightly speaks of some of its objects."""
+        image, place = Image.fromarray(drawn.image), (captioner_network.seed, drawn.index)
+        said = generate_captions(captioner_network.model, image)[0][0]
+        found = caption(captioner_network.model, image, said, SHORT).explanation
         spoken = mentions(said, drawn)
         self.images += 1
         self.right += [mention.right for mention in spoken]
@@ -52,12 +52,12 @@ class Spoken:
     def _measure(self, what: str, found: saywhy.Explanation, target: int, mask: Mask, place: tuple[int, int]) -> None:
         for who, one in maps_of(found, target, mask.shape).items():
             self.empty[who] = self.empty.get(who, 0) + (not bool(one.any()))
-            self.kept.keep(what, who, inside_and_outside(one, mask), place)
-            self.kept.keep(f"{what} points", who, points(one, mask), place)
+            self.measurements.add(what, who, inside_and_outside(one, mask), place)
+            self.measurements.add(f"{what} points", who, points(one, mask), place)
 
     def report(self) -> str:
         """The tables."""
-        kept = self.kept
+        kept = self.measurements
         whole, word = kept.estimates("caption"), kept.estimates("word")
         pointing = kept.estimates("word points")
         rows = [
@@ -76,8 +76,8 @@ class Spoken:
             "map",
             "caption: inside / outside of what it names",
             "paper (regions)",
-            "word: inside / outside of its things",
-            "word: peak on its things",
+            "word: inside / outside of its objects",
+            "word: peak on its objects",
             "paper",
             "empty",
         ]
@@ -92,7 +92,7 @@ class Spoken:
             claim("… more than guided backprop", "caption", "gradcam", "guided-backprop"),
             claim("Guided Grad-CAM lies on it more than Grad-CAM", "caption", "guided-gradcam", "gradcam"),
             claim(
-                "Grad-CAM of a word lies on its things, more than a hill in the middle",
+                "Grad-CAM of a word lies on its objects, more than the centre prior",
                 "word",
                 "gradcam",
                 "centre prior",
@@ -106,7 +106,7 @@ class Spoken:
         return f"""## Captions
 
 {self.images} captions with {len(self.right)} words that name a kind, a colour or a number, {np.mean(self.right):.1%}
-of them rightly; {word["gradcam"].items} of these are explained. {self.named / self.objects:.1%} of all things are
+of them rightly; {word["gradcam"].items} of these are explained. {self.named / self.objects:.1%} of all objects are
 named. A map that is empty (all evidence is against) counts as one that is the same everywhere. Grad-CAM of words,
 inside / outside, network by network: {kept.networks("word", "gradcam")}; HiResCAM: {kept.networks("word", "hirescam")}.
 

@@ -50,7 +50,7 @@ class Case:
         size: (width, height) of the original image.
         crop_box: which part of that the network sees.
         masks: of every class where it is in the original image; None where that is not known.
-        boxes: of every class the boxes of its things there.
+        boxes: of every class the boxes of its objects there.
     """
 
     network: int
@@ -98,7 +98,7 @@ def answer(model: saywhy.Model, fed: Images) -> ModelOutput:
         return ModelOutput(model.module(fed), labels=model.labels, multilabel=model.multilabel)
 
 
-def found(item: Item) -> Case | None:
+def located_case(item: Item) -> Case | None:
     """A located image, with those of its classes that the network finds; None if it finds none.
 
     It finds a class if it gives it more than one half, or (of one class only in every image) if it is its answer.
@@ -121,13 +121,13 @@ def found(item: Item) -> Case | None:
         item.image.size,
         crop_box,
         item.masks(classes)[0],
-        tuple(tuple(thing.box for thing in item.objects[i]) for i in of_class),
+        tuple(tuple(obj.box for obj in item.objects[i]) for i in of_class),
     )
 
 
 def cases(study: Study, network: Classifier) -> Iterator[Case]:
     """Images of a study in which a network finds something that is there."""
-    return (case for item in study.items(network) if (case := found(item)) is not None)
+    return (case for item in study.items(network) if (case := located_case(item)) is not None)
 
 
 def squeezenet() -> saywhy.Model:
@@ -157,7 +157,7 @@ def photograph(model: saywhy.Model, number: int, file: Path, labels: Sequence[st
     return Case(0, number, model, fed[None], classes, classes, image.size, crop_box)
 
 
-def small_images(model: saywhy.Model, each: int) -> list[Case]:
+def cifar_images(model: saywhy.Model, each: int) -> list[Case]:
     """So many images of every class of CIFAR-10, those that the network gets right."""
     found = []
     for index, name in enumerate(model.labels or ()):
@@ -168,7 +168,7 @@ def small_images(model: saywhy.Model, each: int) -> list[Case]:
     return found
 
 
-def right(case: Case) -> bool:
+def is_correct(case: Case) -> bool:
     """Whether the first class asked about is the network's own answer."""
     return int(answer(case.model, case.fed).logits.argmax()) == case.classes[0]
 
@@ -185,7 +185,7 @@ def pixels(model: saywhy.Model, fed: Images) -> Images:
     return (fed * std + mean) * 255
 
 
-def fed_with(model: saywhy.Model, levels: Images) -> Images:
+def normalize_pixels(model: saywhy.Model, levels: Images) -> Images:
     """Levels of light as a network is given them; the inverse of :func:`pixels`."""
     mean, std = _normalisation(model, levels)
     return (levels / 255 - mean) / std

@@ -1,9 +1,9 @@
-"""Class discrimination (Grad-CAM, section 5.1), by networks in place of people: which of two things is shown?
+"""Class discrimination (Grad-CAM, section 5.1), by networks in place of people: which of two objects is shown?
 
     python -m research.claims.class_discrimination
     python -m research.claims.class_discrimination --data voc:PATH:val --model torchvision:vgg16 …
 
-An image has two kinds of things. A network's map of one of them is shown, alone, to another network, which says which
+An image has two kinds of objects. A network's map of one of them is shown, alone, to another network, which says which
 of the two it is. People were asked in the paper, so this is a proxy: a network may read from a map what no person sees,
 and may be lost where a person is not.
 """
@@ -23,14 +23,14 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier, classifier
-from research.claims.maps import Kept, Mask, judged
+from research.claims.maps import Mask, Measurements, verdict_row
 from research.claims.measure import estimate, table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import ENDS, Item, Study, named_study, toybox_study
 from saywhy.errors import InputError
 
 METHODS = ("deconvnet", "guided-backprop", "deconv-gradcam", "guided-gradcam", "gradcam")
-MASK = "the thing's own outline"
+MASK = "the object's own outline"
 
 PAPER = dict(zip(METHODS[:4], (0.5333, 0.4444, 0.6037, 0.6123), strict=True))
 """Of people, VGG-16 and AlexNet on PASCAL VOC 2007."""
@@ -50,13 +50,13 @@ Shown = Bool[Tensor, "height width"]
 
 
 @dataclass
-class ToldApart:
+class ClassDiscrimination:
     """Right answers, by how a map is shown and by whose it is."""
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
 
     def add(self, item: Item, judge: saywhy.Model) -> None:
-        """An image with two kinds of things, each of which is shown in every way."""
+        """An image with two kinds of objects, each of which is shown in every way."""
         signed, size = (item.explain(list(item.classes), METHODS, channels=how) for how in ("sum", "abs"))
         image = np.asarray(item.image)
         for target in range(2):
@@ -73,17 +73,17 @@ class ToldApart:
         labels = item.network.model.labels
         kinds = [labels[one] for one in item.classes] if labels is not None else list(item.classes)
         scores = saywhy.explain(judge, Image.fromarray(image), kinds, "eigencam").scores[0]
-        self.kept.keep(way, who, right(scores, target), item.place)
+        self.measurements.add(way, who, right(scores, target), item.place)
 
     def report(self, study: Study) -> str:
         """The section."""
-        found = {way: self.kept.estimates(way, (*METHODS, MASK)) for way in WAYS}
+        found = {way: self.measurements.estimates(way, (*METHODS, MASK)) for way in WAYS}
         rows = [
             [
                 who,
                 *(found[way].get(who, "") for way in WAYS),
                 f"{PAPER[who]:.3f}" if who in PAPER else "",
-                self.kept.networks("through", who),
+                self.measurements.networks("through", who),
             ]
             for who in (*METHODS, MASK)
         ]
@@ -92,7 +92,7 @@ class ToldApart:
         ends = " or ".join(ENDS.get(form, form) for form in study.forms)
         return f"""## Class discrimination, by a judge network
 
-**A proxy for people, not people.** {study.data.name}: {first.scenes} images with two kinds of things, {first.items}
+**A proxy for people, not people.** {study.data.name}: {first.scenes} images with two kinds of objects, {first.items}
 maps. The map of one kind, of a network that ends in {ends}, is shown to a network that was trained from another
 seed, which says which of the two kinds it is: *the map itself* as a grey image, zero being grey; or *the image
 through it*, the tenth of its pixels where the map's magnitude is highest, all else in the mean colour of the image
@@ -109,10 +109,10 @@ right half of the time, exactly. The paper showed all three colours to people.
         for way, told in WAYS.items():
             for text, one, other in CLAIMS:
                 paper = f"{PAPER[one] - PAPER[other]:+.3f}"
-                yield [*self.kept.claim(f"{text} ({told})", way, one, other), paper]
-            above = estimate(self.kept.of(way, "guided-gradcam"), 0.5)
+                yield [*self.measurements.claim(f"{text} ({told})", way, one, other), paper]
+            above = estimate(self.measurements.of(way, "guided-gradcam"), 0.5)
             text = f"Guided Grad-CAM tells the kinds apart at all ({told})"
-            yield [*judged(text, above), f"{PAPER['guided-gradcam'] - 0.5:+.3f}"]
+            yield [*verdict_row(text, above), f"{PAPER['guided-gradcam'] - 0.5:+.3f}"]
 
 
 CLAIMS = (
@@ -186,14 +186,14 @@ def judges(explained: Sequence[Classifier], others: Sequence[Classifier]) -> Ite
 
 
 def pairs(items: Iterator[Item]) -> Iterator[Item]:
-    """Those with two kinds of things."""
+    """Those with two kinds of objects."""
     return (item for item in items if len(item.classes) == 2)
 
 
 @zeros_allowed()
-def measured(study: Study, judging: Sequence[Classifier], count: int, progress: Progress) -> ToldApart:
+def measure_study(study: Study, judging: Sequence[Classifier], count: int, progress: Progress) -> ClassDiscrimination:
     """So many images for every network; others judge."""
-    found = ToldApart()
+    found = ClassDiscrimination()
     for network, judge in judges(study.networks, judging):
         what = f"telling apart, network {network.seed}, judge {judge.seed}"
         for item in at_most(count, pairs(study.items(network, alone=False)), what, progress):
@@ -220,7 +220,7 @@ def report(
     if study is None:
         study = toybox_study(progress, ("mlp",))
         judging = [classifier(network.seed, progress) for network in study.networks]
-    return measured(study, judging, scaled(items, share), progress).report(study)
+    return measure_study(study, judging, scaled(items, share), progress).report(study)
 
 
 def main(

@@ -58,10 +58,10 @@ class Classifier:
     form: str = "gap"
 
 
-class Layered(nn.Module):
+class MLPClassifier(nn.Module):
     """The trunk of a classifier of Toybox, maxima over 4 × 4 cells, and two hidden layers before the logits.
 
-    >>> net = Layered(ToyboxClassifier()).eval()
+    >>> net = MLPClassifier(ToyboxClassifier()).eval()
     >>> net(torch.zeros(2, 3, 128, 128)).shape, net(torch.zeros(1, 3, 64, 96)).shape
     (torch.Size([2, 20]), torch.Size([1, 20]))
     """
@@ -106,7 +106,7 @@ def mlp_classifier(seed: int, progress: Progress) -> Classifier:
     file = FOLDER / f"toybox-mlp-{seed}.safetensors"
     if not file.exists():
         train_head(file, seed, known.module, progress)  # type: ignore[arg-type]
-    module = saywhy.load(Layered(ToyboxClassifier()), file).module.eval()
+    module = saywhy.load(MLPClassifier(ToyboxClassifier()), file).module.eval()
     return Classifier(
         seed,
         saywhy.Model(
@@ -120,9 +120,9 @@ def train_head(file: Path, seed: int, trunk: ToyboxClassifier, progress: Progres
     """Train the head behind a trunk that stays as it is, on scenes that the trunk was not trained on."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Layered(trunk).eval()
+        network = MLPClassifier(trunk).eval()
     nn.init.constant_(network.head[-1].bias, -2.2)  # type: ignore[arg-type]  # the logit of 0.1, as often as kinds are
-    features, labels = seen(network, HEAD_SCENES, progress)
+    features, labels = head_features(network, HEAD_SCENES, progress)
     features, labels = torch.cat([features, features.flip(-1)]), labels.repeat(2, 1)
     bar = progress.add_task(f"training the head of network {seed}", total=HEAD_STEPS, loss="")
 
@@ -139,7 +139,9 @@ def train_head(file: Path, seed: int, trunk: ToyboxClassifier, progress: Progres
     save_weights(file, half(network.state_dict()), told)
 
 
-def seen(network: Layered, count: int, progress: Progress) -> tuple[FeatureMaps, Float[Tensor, "scene kind"]]:
+def head_features(
+    network: MLPClassifier, count: int, progress: Progress
+) -> tuple[FeatureMaps, Float[Tensor, "scene kind"]]:
     """What the head is given of scenes behind those that trunks are trained on, and the kinds that are in them."""
     bar = progress.add_task("drawing for the head", total=count, loss="")
     features, labels = [], []

@@ -32,7 +32,7 @@ RATES = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
-class Spoken:
+class DecodedCaptions:
     """What a decoder says of one image: sentences, the likeliest first, and the log-probability of each."""
 
     texts: list[str]
@@ -85,23 +85,23 @@ def decoders(diversity_penalties: dict[str, float], seed: int) -> dict[str, Deco
 
 
 @torch.no_grad()
-def said(model: Model, features: Tensor, decoder: Decoder, numbers: Sequence[int]) -> list[Spoken]:
+def decode(model: Model, features: Tensor, decoder: Decoder, numbers: Sequence[int]) -> list[DecodedCaptions]:
     """What is said of images, of which the network has seen the features; numbers are those of the scenes."""
     network, words = model.module, model.labels
     assert isinstance(network, CaptionModel)
     assert words is not None
-    found: list[Spoken] = []
+    found: list[DecodedCaptions] = []
     for begin, part in zip(range(0, len(features), BATCH), features.split(BATCH), strict=True):
         ready = head_generation(network.head, part)
         limits = {"max_length": MAX_LENGTH, "min_length": MIN_LENGTH, "suppress_tokens": ready.suppress_tokens}
         some = numbers[begin : begin + BATCH]
-        found += _told(decoder(ready.step, ready.state, ready.start, end=ready.end, numbers=some, **limits), words)
+        found += _captions(decoder(ready.step, ready.state, ready.start, end=ready.end, numbers=some, **limits), words)
     return found
 
 
-def _told(found: Decoded, words: Sequence[str]) -> list[Spoken]:
+def _captions(found: Decoded, words: Sequence[str]) -> list[DecodedCaptions]:
     return [
-        Spoken(
+        DecodedCaptions(
             [
                 " ".join(words[n] for n in found.sentence(i, place) if words[n] != END)
                 for place in range(int(found.exists[i].sum()))

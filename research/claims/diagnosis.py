@@ -13,12 +13,12 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from research.claims.adversarial_pointing import Likeness, Pointing, dog_and_cat, section, turned
-from research.claims.bias import EACH, EPOCHS, PLAN, SIDE, Bias
-from research.claims.cases import REAL, cases, photographs, resnet56, right, small_images, squeezenet
+from research.claims.adversarial_pointing import MapSimilarity, Pointing, attacked_cases, dog_and_cat, section
+from research.claims.bias import EACH, EPOCHS, PLAN, SIDE, BiasResults
+from research.claims.cases import REAL, cases, cifar_images, is_correct, photographs, resnet56, squeezenet
 from research.claims.classifiers import SEEDS
-from research.claims.failure_modes import Failed, failures
-from research.claims.model_preference import TESTS, Preferred, both_find, worse
+from research.claims.failure_modes import FailureResults, failures
+from research.claims.model_preference import TESTS, PreferenceResults, found_by_both, undertrained
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import ENDS, Study, named_study, toybox_study
 from saywhy.training.loop import Phase
@@ -41,7 +41,7 @@ def attacks(progress: Progress, share: float, study: Study) -> str:
     for network in study.networks:
         groups.append((network.form, ENDS.get(network.form, network.form)))
         what = f"attacking network {network.seed} ({network.form})"
-        for one in turned(at_most(scaled(ATTACKED, share), cases(study, network), what, progress)):
+        for one in attacked_cases(at_most(scaled(ATTACKED, share), cases(study, network), what, progress)):
             pointing.add(network.form, one)
     likeness, image = None, ""
     if REAL.is_dir():
@@ -49,20 +49,20 @@ def attacks(progress: Progress, share: float, study: Study) -> str:
     return section(pointing, list(dict.fromkeys(groups)), likeness, image)
 
 
-def real_attacks(progress: Progress, share: float) -> tuple[Likeness, str]:
+def real_attacks(progress: Progress, share: float) -> tuple[MapSimilarity, str]:
     """The same on the real networks, whose images have no boxes."""
-    likeness, large, small = Likeness(), squeezenet(), resnet56()
-    taken = [case for case in photographs(large) if right(case)]
-    images = small_images(small, max(1, round(SMALL * share)))
+    likeness, large, small = MapSimilarity(), squeezenet(), resnet56()
+    taken = [case for case in photographs(large) if is_correct(case)]
+    images = cifar_images(small, max(1, round(SMALL * share)))
     for group, some in (("SqueezeNet", taken[: scaled(len(taken), share)]), ("CIFAR ResNet-56", images)):
-        for one in turned(at_most(len(some), some, f"attacking {group}", progress)):
+        for one in attacked_cases(at_most(len(some), some, f"attacking {group}", progress)):
             likeness.add(group, one)
     return likeness, dog_and_cat(large)
 
 
-def bias(progress: Progress, share: float, seeds: int) -> str:
+def bias_section(progress: Progress, share: float, seeds: int) -> str:
     """A bias that is found and removed."""
-    found, plan = Bias(), PLAN
+    found, plan = BiasResults(), PLAN
     if share < 1:  # networks that were trained for less are other networks, and are kept beside
         plan = type(PLAN)((Phase(max(1, round(EPOCHS * share)), SIDE),), batch=PLAN.batch, warmup=PLAN.warmup)
     for seed in range(seeds):
@@ -70,11 +70,11 @@ def bias(progress: Progress, share: float, seeds: int) -> str:
     return found.section()
 
 
-def failed(progress: Progress, share: float) -> str:
+def failures_section(progress: Progress, share: float) -> str:
     """Failure modes of the real network."""
     if not REAL.is_dir():
         return f"## Failure modes\n\n{ABSENT}"
-    found = Failed()
+    found = FailureResults()
     wrong, well = failures(photographs(squeezenet()))
     for some, errs in ((wrong, True), (well, False)):
         for failure in at_most(scaled(len(some), share), some, "failure modes", progress):
@@ -82,13 +82,13 @@ def failed(progress: Progress, share: float) -> str:
     return found.section()
 
 
-def trust(progress: Progress, share: float, study: Study, seeds: int) -> str:
+def trust_section(progress: Progress, share: float, study: Study, seeds: int) -> str:
     """Trust, by a proxy."""
-    found = Preferred()
+    found = PreferenceResults()
     for network in [network for network in study.networks if network.form == "gap"][:seeds]:
-        other = worse(network.seed, progress)
+        other = undertrained(network.seed, progress)
         found.pair(network.model, other, TESTS)
-        shared = (both for case in cases(study, network) if (both := both_find(case, other)) is not None)
+        shared = (both for case in cases(study, network) if (both := found_by_both(case, other)) is not None)
         for case in at_most(scaled(COMPARED, share), shared, f"comparing pair {network.seed}", progress):
             found.add(case, other)
     return found.section()
@@ -107,9 +107,9 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, s
     toybox = toybox_study(progress, seeds=seeds)
     parts = [
         attacks(progress, share, study or toybox),
-        bias(progress, share, seeds),
-        failed(progress, share),
-        trust(progress, share, toybox, seeds),
+        bias_section(progress, share, seeds),
+        failures_section(progress, share),
+        trust_section(progress, share, toybox, seeds),
     ]
     return "\n\n".join(parts)
 

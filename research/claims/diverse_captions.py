@@ -3,7 +3,7 @@
     python -m research.claims.diverse_captions
     python -m research.claims.diverse_captions --out docs/claims-diverse-captions.md
 
-Every decoder says six sentences of each scene, of two, three and four things; people have said five.
+Every decoder says six sentences of each scene, of two, three and four objects; people have said five.
 """
 
 from dataclasses import dataclass, replace
@@ -31,18 +31,18 @@ from research.claims.decoders import (
     SHIPPED_APART,
     SIBLINGS,
     TEMPERATURE,
+    DecodedCaptions,
     Decoder,
-    Spoken,
+    decode,
     decoders,
     diverse,
-    said,
     shipped,
     siblings,
 )
-from research.claims.language_networks import Speaker, captioner
-from research.claims.maps import Kept, judged
-from research.claims.measure import Estimate, Measured, apart, difference, estimate, table
-from research.claims.parallel import WORKERS, side_by_side
+from research.claims.language_networks import SeededModel, captioner
+from research.claims.maps import Measurements, verdict_row
+from research.claims.measure import Estimate, Measured, difference, estimate, table, unpaired_difference
+from research.claims.parallel import WORKERS, run_jobs
 from research.claims.section import run, scaled, zeros_allowed
 from saywhy.metrics.diversity import bleu, distinct, map_distance, repeated, similarity
 from saywhy.tasks.captioning.caption import explain_captions
@@ -53,14 +53,14 @@ from saywhy.toybox.language.mentions import mentions
 from saywhy.toybox.models.classifier import normalised
 
 SEEDS = 3
-THINGS = (2, 3, 4)
-"""How many things are in a scene: what stands in place of the paper's difficulty of an image."""
+OBJECT_COUNTS = (2, 3, 4)
+"""How many objects are in a scene: what stands in place of the paper's difficulty of an image."""
 
 EACH = 80
-"""Scenes of every number of things, for every network."""
+"""Scenes of every number of objects, for every network."""
 
 CHOSEN_ON = 60
-"""Scenes of talk-val with four things on which strengths are chosen."""
+"""Scenes of talk-val with four objects on which strengths are chosen."""
 
 LOOKED_AT = 20
 """Scenes of every network of which maps are made."""
@@ -69,7 +69,7 @@ LESS_TRUE = 0.02
 """By how much what is said may be less true, and still be called as true."""
 
 SWEPT = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Strengths of which all is shown, on scenes of four things."""
+"""Strengths of which all is shown, on scenes of four objects."""
 
 OFFERED = (0.5, 1.0, 2.0, 3.0)
 """Those of the library's own captions."""
@@ -86,7 +86,7 @@ ASKED = {
     "more different 4-grams": "distinct-4",
     "oracle@6 higher": "oracle@6",
     "oracle@1 higher": "oracle@1",
-    "more of the things are named": "named",
+    "more of the objects are named": "named",
     "maps differ more": "maps apart",
 }
 """What is asked of the library's own captions."""
@@ -100,21 +100,21 @@ PAPER = {
 
 
 def scenes_of(split: str, objects: int, first: int, number: int) -> list[Scene]:
-    """Scenes with so many things, from a number on."""
+    """Scenes with so many objects, from a number on."""
     drawn = (scene(split, index) for index in count(first))  # type: ignore[arg-type]
     return list(islice((one for one in drawn if len(one.objects) == objects), number))
 
 
 @torch.no_grad()
-def seen(speaker: Speaker, scenes: list[Scene]) -> Tensor:
+def trunk_features(captioner_network: SeededModel, scenes: list[Scene]) -> Tensor:
     """What a network sees of scenes."""
     images = torch.stack([torch.from_numpy(one.image).permute(2, 0, 1) for one in scenes])
-    trunk = speaker.model.module.trunk
+    trunk = captioner_network.model.module.trunk
     parts = [trunk(normalised(part.float() / 255)) for part in images.split(50)]  # type: ignore[operator]
     return torch.cat(parts)
 
 
-def moved(found: Estimate, by: float) -> Estimate:
+def shifted(found: Estimate, by: float) -> Estimate:
     """The estimate of a difference, so much higher."""
     return replace(found, value=found.value + by, low=found.low + by, high=found.high + by)
 
@@ -124,15 +124,15 @@ def best_of(texts: list[str], people: list[str], k: int) -> float:
     return max(bleu(text, people) for text in texts[:k])
 
 
-def chosen(seed: int, share: float) -> dict[str, float]:
+def choose_penalties(seed: int, share: float) -> dict[str, float]:
     """The strengths whose best of six sentences is nearest to what people say, on scenes that are not measured."""
-    speaker = _speaker(seed)
-    scenes = scenes_of("talk-val", max(THINGS), 10_000 * (seed + 1), scaled(CHOSEN_ON, share))
-    features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
+    captioner_network = _captioner(seed)
+    scenes = scenes_of("talk-val", max(OBJECT_COUNTS), 10_000 * (seed + 1), scaled(CHOSEN_ON, share))
+    features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
     people = [[one.text for one in captions(drawn)] for drawn in scenes]
 
     def quality(decoder: Decoder) -> float:
-        told = said(speaker.model, features, decoder, numbers)
+        told = decode(captioner_network.model, features, decoder, numbers)
         return sum(best_of(one.texts, theirs, BEAMS) for one, theirs in zip(told, people, strict=True))
 
     return {
@@ -143,49 +143,49 @@ def chosen(seed: int, share: float) -> dict[str, float]:
 
 
 @zeros_allowed()
-def measured(seed: int, objects: int, diversity_penalties: dict[str, float], share: float) -> Kept:
-    """What every decoder says of scenes of so many things; where there are most, also maps of what is said."""
-    speaker, kept = _speaker(seed), Kept()
-    scenes = _tested(seed, objects, share)
-    looked_at = scaled(LOOKED_AT, share) if objects == max(THINGS) else 0
-    features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
-    for who, decoder in decoders(diversity_penalties, speaker.seed).items():
-        told = said(speaker.model, features, decoder, numbers)
+def measure_decoders(seed: int, objects: int, diversity_penalties: dict[str, float], share: float) -> Measurements:
+    """What every decoder says of scenes of so many objects; where there are most, also maps of what is said."""
+    captioner_network, kept = _captioner(seed), Measurements()
+    scenes = _test_scenes(seed, objects, share)
+    looked_at = scaled(LOOKED_AT, share) if objects == max(OBJECT_COUNTS) else 0
+    features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
+    for who, decoder in decoders(diversity_penalties, captioner_network.seed).items():
+        told = decode(captioner_network.model, features, decoder, numbers)
         for number, (drawn, of_one) in enumerate(zip(scenes, told, strict=True)):
             _measure(kept, who, drawn, of_one, seed)
             if number < looked_at and who in MAPPED:
-                kept.keep("maps apart", who, _apart(speaker, drawn, of_one.texts), (seed, drawn.index))
+                kept.add("maps apart", who, _apart(captioner_network, drawn, of_one.texts), (seed, drawn.index))
     return kept
 
 
-def swept(seed: int, share: float) -> Kept:
+def sweep_penalties(seed: int, share: float) -> Measurements:
     """What diverse beam search says at several strengths."""
-    speaker, kept = _speaker(seed), Kept()
-    scenes = _tested(seed, max(THINGS), share)
-    features, numbers = seen(speaker, scenes), [drawn.index for drawn in scenes]
+    captioner_network, kept = _captioner(seed), Measurements()
+    scenes = _test_scenes(seed, max(OBJECT_COUNTS), share)
+    features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
     asked = {f"strength {diversity_penalty:g}": diverse(BEAMS, diversity_penalty) for diversity_penalty in SWEPT}
     asked |= {f"--strength {diversity_penalty:g}": shipped(3, diversity_penalty) for diversity_penalty in OFFERED}
     for who, decoder in asked.items():
-        told = said(speaker.model, features, decoder, numbers)
+        told = decode(captioner_network.model, features, decoder, numbers)
         for drawn, of_one in zip(scenes, told, strict=True):
             _measure(kept, who, drawn, of_one, seed)
     return kept
 
 
-def _speaker(seed: int) -> Speaker:
+def _captioner(seed: int) -> SeededModel:
     return captioner(seed, Progress(disable=True), shared=True)
 
 
-def _trained(seed: int) -> None:
+def _train_captioner(seed: int) -> None:
     """Train it, unless it was."""
-    _speaker(seed)
+    _captioner(seed)
 
 
-def _tested(seed: int, objects: int, share: float) -> list[Scene]:
+def _test_scenes(seed: int, objects: int, share: float) -> list[Scene]:
     return scenes_of("talk-test", objects, 10_000 * (seed + 1), scaled(EACH, share))
 
 
-def _measure(kept: Kept, who: str, drawn: Scene, told: Spoken, seed: int) -> None:
+def _measure(measurements: Measurements, who: str, drawn: Scene, told: DecodedCaptions, seed: int) -> None:
     people, texts, place = [one.text for one in captions(drawn)], told.texts, (seed, drawn.index)
     objects = len(drawn.objects)
     found = {f"distinct-{n}": distinct([texts], n) for n in (1, 2, 3, 4)}
@@ -196,15 +196,15 @@ def _measure(kept: Kept, who: str, drawn: Scene, told: Spoken, seed: int) -> Non
     found["named"] = len({i for one in spoken if one.right for i in one.objects}) / objects
     found["likely"] = told.totals[0]
     for what, value in found.items():
-        kept.keep(what, who, value, place)
-        kept.keep(f"{what} of {objects}", who, value, place)
+        measurements.add(what, who, value, place)
+        measurements.add(f"{what} of {objects}", who, value, place)
     for what in ("true", f"true of {objects}"):
-        kept.keep(what, who, (sum(one.right for one in spoken), len(spoken)), place)
+        measurements.add(what, who, (sum(one.right for one in spoken), len(spoken)), place)
 
 
-def _apart(speaker: Speaker, drawn: Scene, texts: list[str]) -> float:
+def _apart(captioner_network: SeededModel, drawn: Scene, texts: list[str]) -> float:
     """How much the maps of sentences differ."""
-    found = explain_captions(speaker.model, Image.fromarray(drawn.image), texts).explanation
+    found = explain_captions(captioner_network.model, Image.fromarray(drawn.image), texts).explanation
     numbers = [found.targets[0].index(text) for text in texts]  # what is said twice has one map, and counts twice
     return float(map_distance(found.maps[:, numbers]))
 
@@ -217,14 +217,20 @@ class DecoderResults:
         kept: every measure.
     """
 
-    kept: Kept
+    measurements: Measurements
 
     def report(self) -> str:
         """The tables."""
         return "\n\n".join([self._varied(), self._good(), self._complex(), self._swept(), self._verdicts()])
 
     def _row(self, who: str, *what: str) -> list[object]:
-        return [who, *(estimate(self.kept.of(one, who)) if (one, who) in self.kept.values else "" for one in what)]
+        return [
+            who,
+            *(
+                estimate(self.measurements.of(one, who)) if (one, who) in self.measurements.values else ""
+                for one in what
+            ),
+        ]
 
     def _varied(self) -> str:
         grams = [f"distinct-{n}" for n in (1, 2, 3, 4)]
@@ -240,30 +246,37 @@ class DecoderResults:
         rows = [
             [*self._row(who, *oracles, "named", "true", "likely"), PAPER.get(who, ("", ""))[0]] for who in EVERYBODY
         ]
-        headings = ["decoder", *oracles, "things named", "claims that are true", "log-probability of the first"]
+        headings = ["decoder", *oracles, "objects named", "claims that are true", "log-probability of the first"]
         return "## How good they are\n\n" + table([*headings, "paper: SPICE@1, @20"], rows)
 
     def _complex(self) -> str:
         rows = [
-            [who, *(estimate(self.kept.of(f"{what} of {n}", who)) for what in ("oracle@6", "named") for n in THINGS)]
+            [
+                who,
+                *(
+                    estimate(self.measurements.of(f"{what} of {n}", who))
+                    for what in ("oracle@6", "named")
+                    for n in OBJECT_COUNTS
+                ),
+            ]
             for who in EVERYBODY
         ]
-        headings = [f"{what}, {n} things" for what in ("oracle@6", "named") for n in THINGS]
-        return "## By how many things there are\n\n" + table(["decoder", *headings], rows)
+        headings = [f"{what}, {n} objects" for what in ("oracle@6", "named") for n in OBJECT_COUNTS]
+        return "## By how many objects there are\n\n" + table(["decoder", *headings], rows)
 
     def _swept(self) -> str:
         what = ("distinct-1", "distinct-4", "repeated", "oracle@1", "oracle@6", "named", "true", "likely")
-        head = f"## By strength\n\nScenes of {max(THINGS)} things."
+        head = f"## By strength\n\nScenes of {max(OBJECT_COUNTS)} objects."
         for heading, plain, names in (
             (DIVERSE, BEAM, [f"strength {diversity_penalty:g}" for diversity_penalty in SWEPT]),
             (SHIPPED, BY_MEAN, [f"--strength {diversity_penalty:g}" for diversity_penalty in OFFERED]),
         ):
-            beams = self._row(plain, *(f"{one} of {max(THINGS)}" for one in what))
+            beams = self._row(plain, *(f"{one} of {max(OBJECT_COUNTS)}" for one in what))
             head += "\n\n" + table([heading, *what], [beams, *(self._row(name, *what) for name in names)])
         return head
 
     def _verdicts(self) -> str:
-        claim = self.kept.claim
+        claim = self.measurements.claim
         rows = [
             *(claim(f"More different 4-grams than {who}", "distinct-4", DIVERSE, who) for who in (BEAM, SIBLINGS)),
             claim(
@@ -275,10 +288,12 @@ class DecoderResults:
             *(claim(f"Oracle@6 higher than {who}", "oracle@6", DIVERSE, who) for who in OTHERS),
             claim("The first is better too: oracle@1 higher than beam search", "oracle@1", DIVERSE, BEAM),
             claim("… and likelier", "likely", DIVERSE, BEAM),
-            *(claim(f"More of the things are named than by {who}", "named", DIVERSE, who) for who in OTHERS),
-            judged(
+            *(claim(f"More of the objects are named than by {who}", "named", DIVERSE, who) for who in OTHERS),
+            verdict_row(
                 f"What is said is as true: at most {LESS_TRUE:.0%} less than of beam search (difference, plus that)",
-                moved(difference(self.kept.of("true", DIVERSE), self.kept.of("true", BEAM)), LESS_TRUE),
+                shifted(
+                    difference(self.measurements.of("true", DIVERSE), self.measurements.of("true", BEAM)), LESS_TRUE
+                ),
             ),
             self._gain("oracle@6"),
             self._gain("named"),
@@ -297,27 +312,29 @@ class DecoderResults:
         return "## Verdicts\n\n" + table(["claim", "difference", "verdict"], rows)
 
     def _gain(self, what: str) -> list[object]:
-        """Whether the gain over beam search is larger with four things than with two."""
+        """Whether the gain over beam search is larger with four objects than with two."""
         gains = []
-        for objects in (max(THINGS), min(THINGS)):
-            ours, theirs = (self.kept.of(f"{what} of {objects}", who) for who in (DIVERSE, BEAM))
+        for objects in (max(OBJECT_COUNTS), min(OBJECT_COUNTS)):
+            ours, theirs = (self.measurements.of(f"{what} of {objects}", who) for who in (DIVERSE, BEAM))
             gains.append(Measured(ours.values - theirs.values, ours.scenes))
-        return judged(f"The gain in {what} over beam search grows with the things that there are", apart(*gains))
+        return verdict_row(
+            f"The gain in {what} over beam search grows with the objects that there are", unpaired_difference(*gains)
+        )
 
 
 HEAD = """# What the paper of Diverse Beam Search claims, in Toybox
 
-Made by `python -m research.claims.diverse_captions{share}` in {minutes:.1f} minutes ({trained}),
-{workers} networks at a time. Captions by {seeds} networks (`toybox:captioner` and what was trained from other seeds for
-two fifths as long, with the same eyes), of {each} scenes of two, three and four things each; every decoder says {beams}
-sentences a scene. Lengths do not count, and sentences are in the order of their log-probability; in the last three
-rows, as in the library's own captions, in that of its mean over words, at the strength {strength}. *Distinct-n*:
-different n-grams by words, of each scene's sentences together. *Oracle@k*: BLEU-4 (of sacrebleu, counts of two words
-and more one larger) of the best of the first k, beside the five sentences of five simulated people. *Things named*: by
-the six sentences together, rightly. *Maps apart*: 1 less the rank correlation of the Grad-CAM of sentences, over all
+Made by `python -m research.claims.diverse_captions{share}` in {minutes:.1f} minutes ({trained}), {workers} networks
+at a time. Captions by {seeds} networks (`toybox:captioner` and those trained from other seeds for two fifths as long,
+with the same eyes), of {each} scenes of two, three and four objects each; every decoder says {beams} sentences a
+scene. Lengths do not count, and sentences are in the order of their log-probability; in the last three rows, as in
+the library's own captions, in that of its mean over words, at the strength {strength}. *Distinct-n*: different
+n-grams by words, of each scene's sentences together. *Oracle@k*: BLEU-4 (of sacrebleu, counts of two words and more
+one larger) of the best of the first k, beside the five sentences of five simulated people. *Objects named*: by the
+six sentences together, rightly. *Maps apart*: 1 less the rank correlation of the Grad-CAM of sentences, over all
 pairs.
 
-Strengths were chosen as in the paper, by oracle@6 on other scenes (talk-val, four things), for every network: {chosen}.
+Strengths were chosen as in the paper, by oracle@6 on other scenes (talk-val, four objects), per network: {chosen}.
 
 Intervals are 95 %, by the bootstrap over scenes, of which every network has its own. A claim *holds* if the interval of
 the difference lies above zero, *does not hold* if it lies below, and else is *not decidable here*, each by itself; how
@@ -328,20 +345,20 @@ stand here for comparison and are no target. That people prefer the list is not 
 
 def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: int = WORKERS) -> str:
     """Measure, and tell it as a page in Markdown."""
-    begin, kept = perf_counter(), Kept()
-    side_by_side(_trained, [(seed,) for seed in range(1, seeds)], "training networks", progress, workers)
+    begin, kept = perf_counter(), Measurements()
+    run_jobs(_train_captioner, [(seed,) for seed in range(1, seeds)], "training networks", progress, workers)
     trained = perf_counter() - begin
-    diversity_penalties = side_by_side(
-        chosen, [(seed, share) for seed in range(seeds)], "choosing strengths", progress, workers
+    diversity_penalties = run_jobs(
+        choose_penalties, [(seed, share) for seed in range(seeds)], "choosing strengths", progress, workers
     )
     jobs = [
         (seed, objects, diversity_penalties[seed], share)
         for seed in range(seeds)
-        for objects in sorted(THINGS, reverse=True)
+        for objects in sorted(OBJECT_COUNTS, reverse=True)
     ]
-    for part in side_by_side(measured, jobs, "captions", progress, workers):
+    for part in run_jobs(measure_decoders, jobs, "captions", progress, workers):
         kept.join(part)
-    for part in side_by_side(swept, [(seed, share) for seed in range(seeds)], "strengths", progress, workers):
+    for part in run_jobs(sweep_penalties, [(seed, share) for seed in range(seeds)], "strengths", progress, workers):
         kept.join(part)
     head = HEAD.format(
         share="" if share == 1 else f" --share {share}",

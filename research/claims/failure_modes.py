@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 import saywhy
-from research.claims.cases import REAL, Case, answer, photographs, right, squeezenet
-from research.claims.maps import Kept, shown
-from research.claims.measure import estimate, table
-from research.claims.verdict_rows import UNDECIDED, compared, judged
+from research.claims.cases import REAL, Case, answer, is_correct, photographs, squeezenet
+from research.claims.maps import Measurements, positive_map, verdict_row
+from research.claims.measure import UNDECIDED, estimate, table
+from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.view.sheet import sheet
 
@@ -65,7 +65,7 @@ def failures(cases: list[Case]) -> tuple[list[Failure], list[Failure]]:
     wrong, well = [], []
     for case in cases:
         first, second = answer(case.model, case.fed).logits[0].topk(2).indices.tolist()
-        if right(case):
+        if is_correct(case):
             well.append(Failure(case, second))
         else:
             wrong.append(Failure(case, first))
@@ -73,10 +73,10 @@ def failures(cases: list[Case]) -> tuple[list[Failure], list[Failure]]:
 
 
 @dataclass
-class Failed:
+class FailureResults:
     """What was measured."""
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
     rows: list[list[object]] = field(default_factory=list)
 
     def add(self, failure: Failure, wrong: bool) -> None:
@@ -86,17 +86,17 @@ class Failed:
         size = (found.input_size[0], found.input_size[1])
         alike = {}
         for method in METHODS:
-            truth, other = (on_grid(shown(found, method, target, size)).flatten() for target in (0, 1))
+            truth, other = (on_grid(positive_map(found, method, target, size)).flatten() for target in (0, 1))
             alike[method] = float(rank_correlation(truth, other))
-            self.kept.keep(f"alike {method}", group, alike[method], scene)
+            self.measurements.add(f"alike {method}", group, alike[method], scene)
         if not wrong:
             return
         chances = answer(case.model, case.fed).values("probability")[0]
         place = 1 + int((chances > chances[failure.targets[0]]).sum())
         evidence = bool(found["gradcam"][0, 0].any())
-        self.kept.keep("truth", "among the first", float(place <= FIRST), scene)
-        self.kept.keep("truth", "has evidence", float(evidence), scene)
-        there, elsewhere = self._covered(failure, shown(found, "gradcam", 1, size))
+        self.measurements.add("truth", "among the first", float(place <= FIRST), scene)
+        self.measurements.add("truth", "has evidence", float(evidence), scene)
+        there, elsewhere = self._covered(failure, positive_map(found, "gradcam", 1, size))
         p_true, p_other = (f"{float(chances[index]):.2g}" for index in failure.targets)
         self.rows.append(
             [
@@ -124,12 +124,12 @@ class Failed:
         moves = [tuple(int(generator.integers(side)) for side in mask.shape) for _ in range(DRAWS)]
         others = [_ahead(failure, covered(case.fed, mask.roll(move, (0, 1)))) - before for move in moves]
         for who, value in (("there", after), ("elsewhere", float(np.mean(others)))):
-            self.kept.keep("covered", who, value, case.scene)
+            self.measurements.add("covered", who, value, case.scene)
         return after, float(np.mean(others))
 
     def section(self) -> str:
         """The section on failures."""
-        kept = self.kept
+        kept = self.measurements
         heads = [
             "photograph of", "p", "place", "taken for", "p", "evidence for the truth", "maps alike, Grad-CAM",
             "Guided Grad-CAM", "truth gains, covered there", "elsewhere",
@@ -158,24 +158,24 @@ Maps of the truth and of the answer, beside those of the first and second answer
 {table(["claim", "difference", "verdict"], self._verdicts())}"""
 
     def _verdicts(self) -> list[list[object]]:
-        kept = self.kept
+        kept = self.measurements
         return [
-            judged(
+            verdict_row(
                 f"More than half of the failures are near: the truth is among the first {FIRST}",
                 estimate(kept.of("truth", "among the first"), over=0.5),
             ),
-            judged(
+            verdict_row(
                 "There is evidence for the truth on more than half of them",
                 estimate(kept.of("truth", "has evidence"), over=0.5),
             ),
-            compared(
+            comparison_row(
                 kept,
                 "Covering what Grad-CAM shows for the wrong answer helps the truth, more than elsewhere",
                 "covered",
                 "there",
                 "elsewhere",
             ),
-            judged("… and helps it at all", estimate(kept.of("covered", "there"))),
+            verdict_row("… and helps it at all", estimate(kept.of("covered", "there"))),
             ["Unreasonable predictions have reasonable explanations", "", UNDECIDED],
         ]
 

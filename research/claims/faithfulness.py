@@ -20,10 +20,10 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier
-from research.claims.maps import Kept, judged
+from research.claims.maps import Measurements, verdict_row
 from research.claims.measure import estimate, table
 from research.claims.section import at_most, run, scaled, zeros_allowed
-from research.claims.study import ENDS, Study, able, named_study, toybox_study
+from research.claims.study import ENDS, Study, named_study, supported_methods, toybox_study
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.targets import Top
@@ -49,10 +49,10 @@ REAL = "SqueezeNet"
 
 
 @dataclass
-class Faithful:
+class FaithfulnessResults:
     """Rank correlations, by form of network and window ("gap, a tenth"), and by whose map."""
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
     images: dict[str, str] = field(default_factory=dict)
 
     def add(
@@ -79,7 +79,7 @@ class Faithful:
             ).maps
             for who, found in maps.items():
                 for value in agreement(found[0], hidden[0]).tolist():
-                    self.kept.keep(f"{network.form}, {name}", who, value, place)
+                    self.measurements.add(f"{network.form}, {name}", who, value, place)
 
     def report(self) -> str:
         """The section."""
@@ -101,7 +101,8 @@ figures are of VGG-16 on PASCAL VOC 2007.
 
     def _table(self, form: str) -> str:
         found = {
-            name: self.kept.estimates(f"{form}, {name}", (*METHODS, *CLASS_AGNOSTIC_BASELINES)) for name in WINDOWS
+            name: self.measurements.estimates(f"{form}, {name}", (*METHODS, *CLASS_AGNOSTIC_BASELINES))
+            for name in WINDOWS
         }
         rows = [
             [who, *(found[name][who] for name in WINDOWS), PAPER.get(who, ""), self._networks(form, who)]
@@ -113,7 +114,7 @@ figures are of VGG-16 on PASCAL VOC 2007.
         return f"{title}\n\n{table(heads, rows)}"
 
     def _networks(self, form: str, who: str) -> str:
-        return self.kept.networks(f"{form}, {USUAL}", who)
+        return self.measurements.networks(f"{form}, {USUAL}", who)
 
     def _verdicts(self, form: str) -> list[list[object]]:
         what, whose = f"{form}, {USUAL}", ENDS.get(form, form)
@@ -121,17 +122,17 @@ figures are of VGG-16 on PASCAL VOC 2007.
             ("Grad-CAM agrees with occlusion more than guided backprop", "gradcam", "guided-backprop", "0.086"),
             ("… than CAM", "gradcam", "cam", "0.046"),
             ("… than c-MWP", "gradcam", "contrastive-excitation-backprop", "0.034"),
-            ("… than a hill in the middle", "gradcam", "centre", ""),
+            ("… than the centre prior", "gradcam", "centre", ""),
             ("… than an edge detector", "gradcam", "edges", ""),
             ("Guided Grad-CAM agrees more than Grad-CAM", "guided-gradcam", "gradcam", "0.007"),
         ]
         found = [
-            [*self.kept.claim(f"{text} ({whose})", what, one, other), paper]
+            [*self.measurements.claim(f"{text} ({whose})", what, one, other), paper]
             for text, one, other, paper in claims
-            if (what, one) in self.kept.values and (what, other) in self.kept.values
+            if (what, one) in self.measurements.values and (what, other) in self.measurements.values
         ]
         text = f"Grad-CAM agrees with occlusion at all ({whose})"
-        return [[*judged(text, estimate(self.kept.of(what, "gradcam"))), PAPER["gradcam"]], *found]
+        return [[*verdict_row(text, estimate(self.measurements.of(what, "gradcam"))), PAPER["gradcam"]], *found]
 
 
 def agreement(one: Tensor, other: Tensor) -> Tensor:
@@ -151,7 +152,7 @@ def real_folder() -> Path | None:
     return folder if (folder / "squeezenet1_0.safetensors").is_file() else None
 
 
-def photographs(folder: Path, count: int, found: Faithful, progress: Progress) -> None:
+def photographs(folder: Path, count: int, found: FaithfulnessResults, progress: Progress) -> None:
     """SqueezeNet's first answer to so many photographs."""
     model = saywhy.load("torchvision:squeezenet1_0", folder / "squeezenet1_0.safetensors")
     network = Classifier(0, model, REAL)
@@ -159,20 +160,20 @@ def photographs(folder: Path, count: int, found: Faithful, progress: Progress) -
     methods: list[str] = []
     for number, file in enumerate(at_most(min(count, len(images)), images, f"occlusion, {REAL}", progress)):
         image = Image.open(file).convert("RGB")
-        methods = methods or able(network, image, METHODS)
+        methods = methods or supported_methods(network, image, METHODS)
         found.add(network, image, Top(1), methods, (0, number))
     found.images[REAL] = f"{REAL} 1.0, photographs of ImageNet's classes, its own first answers"
 
 
 @zeros_allowed()
-def measured(study: Study, count: int, photos: int, progress: Progress) -> Faithful:
+def measure_study(study: Study, count: int, photos: int, progress: Progress) -> FaithfulnessResults:
     """So many images for every network, and photographs."""
-    found = Faithful()
+    found = FaithfulnessResults()
     for network in study.networks:
         methods: list[str] = []
         what = f"occlusion, network {network.seed} ({network.form})"
         for item in at_most(count, study.items(network), what, progress):
-            methods = methods or able(network, item.image, METHODS)
+            methods = methods or supported_methods(network, item.image, METHODS)
             found.add(network, item.image, list(item.classes), methods, item.place)
         ends = f"networks that end in {ENDS[network.form]}" if network.form in ENDS else network.form
         found.images[network.form] = f"{study.data.name}, {ends}, the classes that are there"
@@ -192,7 +193,7 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
         items: images for every network.
     """
     photos = 0 if study else scaled(PHOTOS, share)
-    return measured(study or toybox_study(progress), scaled(items, share), photos, progress).report()
+    return measure_study(study or toybox_study(progress), scaled(items, share), photos, progress).report()
 
 
 def main(

@@ -16,9 +16,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from research.claims.caption_maps import Spoken
-from research.claims.language_networks import SCENES, answerer, captioner, scenes_of
-from research.claims.vqa_maps import Asked, asked_rightly
+from research.claims.caption_maps import CaptionResults
+from research.claims.language_networks import SCENES, captioner, scenes_of, vqa_network
+from research.claims.vqa_maps import QuestionResults, correctly_answered
 from saywhy.errors import SaywhyWarning
 from saywhy.io.atomic import atomic_write
 from saywhy.toybox import scene
@@ -47,22 +47,22 @@ def main(
     """Measure, and print the tables. Networks that were trained once are kept under out/claims."""
     begin = perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    asked, spoken, trained = Asked(), Spoken(), 0.0
+    asked, spoken, trained = QuestionResults(), CaptionResults(), 0.0
     with (
         warnings.catch_warnings(action="ignore", category=SaywhyWarning),  # maps of zeros are counted
         Progress(*columns, TextColumn("{task.fields[loss]}"), console=Console(stderr=True)) as progress,
     ):
         for seed in range(seeds):
             started = perf_counter()
-            answers, speaker = answerer(seed, progress), captioner(seed, progress)
+            vqa, captioner_network = vqa_network(seed, progress), captioner(seed, progress)
             trained += perf_counter() - started
             bar = progress.add_task(f"questions, network {seed}", total=int(items * QUESTIONS), loss="")
-            for number, item in enumerate(islice(asked_rightly(answers), int(items * QUESTIONS))):
+            for number, item in enumerate(islice(correctly_answered(vqa), int(items * QUESTIONS))):
                 asked.add(item, covers=number < items * COVERED)
                 progress.advance(bar)
             bar = progress.add_task(f"captions, network {seed}", total=int(items * IMAGES), loss="")
             for index in scenes_of(seed)[: int(items * IMAGES)]:
-                spoken.add(speaker, scene("talk-test", index))
+                spoken.add(captioner_network, scene("talk-test", index))
                 progress.advance(bar)
     told = f"{trained / 60:.0f} of them to train the others" if trained > 60 else "the networks were there already"
     share = "" if items == 1 else f" and {items:.0%} of the items"

@@ -21,7 +21,7 @@ FEWER = 5_000
 
 
 @dataclass(frozen=True)
-class Speaker:
+class SeededModel:
     """A network with the seed from which it was trained; 0 are the weights that ship."""
 
     seed: int
@@ -33,31 +33,31 @@ def scenes_of(seed: int) -> range:
     return range(10_000 * (seed + 1), 10_000 * (seed + 2))
 
 
-def answerer(seed: int, progress: Progress) -> Speaker:
+def vqa_network(seed: int, progress: Progress) -> SeededModel:
     """``toybox:vqa``; of another seed than 0 with its own eyes, trained for two fifths as long."""
     if not seed:
-        return Speaker(seed, saywhy.load("toybox:vqa"))
+        return SeededModel(seed, saywhy.load("toybox:vqa"))
     file = FOLDER / f"toybox-vqa-{seed}.safetensors"
     if not file.exists():
         steps = (vqa_recipe.SEEING * 2 // 5, vqa_recipe.ASKING * 2 // 5)
         vqa_recipe.train(file, seed, SCENES, TESTS, steps, progress)
-    return Speaker(seed, saywhy.load("toybox:vqa", file))
+    return SeededModel(seed, saywhy.load("toybox:vqa", file))
 
 
-def captioner(seed: int, progress: Progress, shared: bool = False) -> Speaker:
+def captioner(seed: int, progress: Progress, shared: bool = False) -> SeededModel:
     """``toybox:captioner``; of another seed than 0 trained for two fifths as long, with that seed's eyes.
 
     Args:
-        seed: see :class:`Speaker`.
+        seed: see :class:`SeededModel`.
         progress: of the training.
         shared: whether it sees with the eyes that ship, which spares training others.
     """
     if not seed:
-        return Speaker(seed, saywhy.load("toybox:captioner"))
+        return SeededModel(seed, saywhy.load("toybox:captioner"))
     file = FOLDER / f"toybox-captioner-{seed}{'-shared' if shared else ''}.safetensors"
     if not file.exists():
-        sees = answerer(0 if shared else seed, progress).model.module
+        vision_model = vqa_network(0 if shared else seed, progress).model.module
         steps = captioner_recipe.STEPS * 2 // 5
         scenes = FEWER if shared else SCENES
-        captioner_recipe.train(file, seed, scenes, TESTS, steps, progress, sees=sees)  # type: ignore[arg-type]
-    return Speaker(seed, saywhy.load("toybox:captioner", file))
+        captioner_recipe.train(file, seed, scenes, TESTS, steps, progress, sees=vision_model)  # type: ignore[arg-type]
+    return SeededModel(seed, saywhy.load("toybox:captioner", file))

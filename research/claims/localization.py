@@ -1,4 +1,4 @@
-"""Weakly supervised localisation (Grad-CAM, section 4.1): does the box of a map fit the box of the thing?
+"""Weakly supervised localisation (Grad-CAM, section 4.1): does the box of a map fit the box of the object?
 
     python -m research.claims.localization
     python -m research.claims.localization --data imagenet:PATH:val --model torchvision:vgg16 --items 50000
@@ -16,10 +16,19 @@ import typer
 from rich.progress import Progress
 
 import saywhy
-from research.claims.maps import Kept
+from research.claims.maps import Measurements
 from research.claims.measure import table
 from research.claims.section import at_most, run, scaled, zeros_allowed
-from research.claims.study import ENDS, Item, Study, able, coarse_on_image, named_study, on_image, toybox_study
+from research.claims.study import (
+    ENDS,
+    Item,
+    Study,
+    coarse_on_image,
+    named_study,
+    on_image,
+    supported_methods,
+    toybox_study,
+)
 from saywhy.metrics.boxes import box_iou, found_boxes, localization_errors
 from saywhy.metrics.human_attention import centre_prior, on_grid
 from saywhy.metrics.localization import ImageMaps
@@ -49,11 +58,11 @@ PAPER = {
 
 
 @dataclass
-class Localized:
+class LocalizationResults:
     """What was measured. ``kept`` is by what it is, and by map and form of network, "gradcam (mlp)"."""
 
-    kept: Kept = field(default_factory=Kept)
-    apart: list[float] = field(default_factory=list)
+    measurements: Measurements = field(default_factory=Measurements)
+    cam_differences: list[float] = field(default_factory=list)
 
     def alone(self, item: Item, methods: list[str]) -> None:
         """An image of one class: the boxes of the first predictions."""
@@ -63,28 +72,28 @@ class Localized:
         for who, maps in maps_of(explained).items():
             found = found_boxes(maps)
             errors = localization_errors(predicted, found, torch.tensor([label]), truth)
-            self.kept.keep("top-1", f"{who} ({form})", errors.top1, place)
+            self.measurements.add("top-1", f"{who} ({form})", errors.top1, place)
             singly = (
                 localization_errors(predicted[:, [j]], [[one]], torch.tensor([label]), truth).top1
                 for j, one in enumerate(found[0])
             )
             top = errors.top5 if predicted.shape[1] >= MOST else min(singly)
-            self.kept.keep("top-5", f"{who} ({form})", top, place)
-        self.kept.keep("class top-1", form, float(predicted[0, 0] != label), place)
-        self.kept.keep("class top-5", form, float(label not in predicted[0]), place)
+            self.measurements.add("top-5", f"{who} ({form})", top, place)
+        self.measurements.add("class top-1", form, float(predicted[0, 0] != label), place)
+        self.measurements.add("class top-5", form, float(label not in predicted[0]), place)
         if "cam" in explained.methods:
-            self.apart.append(apart(explained["cam"][:, :1], explained["gradcam"][:, :1]))
+            self.cam_differences.append(cam_difference(explained["cam"][:, :1], explained["gradcam"][:, :1]))
 
     def several(self, item: Item, methods: list[str]) -> None:
         """An image of several classes: the box of each, its class being known."""
         explained = item.explain(list(item.classes), methods)
         for who, maps in maps_of(explained).items():
             for iou in box_iou(maps, item.boxes)[0].tolist():
-                self.kept.keep("known", f"{who} ({item.network.form})", float(iou < 0.5), item.place)
+                self.measurements.add("known", f"{who} ({item.network.form})", float(iou < 0.5), item.place)
 
     def report(self, study: Study) -> str:
         """The section."""
-        kept = self.kept
+        kept = self.measurements
         rows: list[list[object]] = []
         for form in study.forms:
             for who in (who for who in WHO if ("top-1", f"{who} ({form})") in kept.values):
@@ -124,11 +133,12 @@ Error of the class alone:
 {table(["claim", "difference of errors", "verdict", "paper"], self._verdicts(study))}"""
 
     def _equal(self) -> str:
-        if not self.apart:
+        if not self.cam_differences:
             return "No network here has CAM's form, so that CAM cannot be asked."
         return (
             "**CAM is a special case.** Of networks of CAM's form, the positive part of CAM and Grad-CAM times the "
-            f"number of cells differ by {max(self.apart):.1g} of CAM's maximum at most, on {len(self.apart)} images "
+            f"number of cells differ by {max(self.cam_differences):.1g} of CAM's maximum at most, on "
+            f"{len(self.cam_differences)} images "
             "(the paper's section 3.1: not at all). Their boxes may still differ, because Grad-CAM is rectified before "
             "it is enlarged. **What CAM costs.** The paper loses 2.98 points of top-1 accuracy when VGG-16 is brought "
             "into CAM's form and trained again. Toybox cannot show that: its trunk was trained in CAM's form, and the "
@@ -141,14 +151,14 @@ Error of the class alone:
             for what in ("top-1", "top-5", "known"):
                 for who, claim, papers in RUNNERS_UP:
                     theirs = f"{who} ({form})"
-                    if (what, theirs) in self.kept.values and (what != "top-5" or papers):
+                    if (what, theirs) in self.measurements.values and (what != "top-5" or papers):
                         text = f"{claim} ({what}; {ENDS.get(form, form)})"
                         paper = papers.get(what, "") if form == "mlp" else ""
-                        found.append([*self.kept.claim(text, what, theirs, f"gradcam ({form})"), paper])
+                        found.append([*self.measurements.claim(text, what, theirs, f"gradcam ({form})"), paper])
         if {"gap", "mlp"} <= set(study.forms):
             for what, paper in (("top-1", "recalled 0.007"), ("top-5", "recalled -0.013")):
                 text = f"Grad-CAM behind hidden layers is better than CAM of a network of its form ({what})"
-                found.append([*self.kept.claim(text, what, "cam (gap)", "gradcam (mlp)"), paper])
+                found.append([*self.measurements.claim(text, what, "cam (gap)", "gradcam (mlp)"), paper])
         return found
 
 
@@ -156,7 +166,7 @@ RUNNERS_UP = (
     ("saliency", "Grad-CAM is better than saliency", {"top-1": "recalled 0.046", "top-5": "recalled 0.051"}),
     (CMWP, "… than c-MWP", {"top-1": "recalled 0.144", "top-5": "recalled 0.166"}),
     (COARSE, "… than saliency averaged over cells", {}),
-    ("centre prior", "… than a hill in the middle", {}),
+    ("centre prior", "… than the centre prior", {}),
 )
 """Whom Grad-CAM is said to surpass, and by how much the paper says so."""
 
@@ -172,10 +182,10 @@ def maps_of(explained: saywhy.Explanation) -> dict[str, ImageMaps]:
     return found | {"centre prior": hill, "whole image": torch.zeros_like(like).nan_to_num()}
 
 
-def apart(cam: MapStack, gradcam: MapStack) -> float:
+def cam_difference(cam: MapStack, gradcam: MapStack) -> float:
     """By how much the positive part of CAM and Grad-CAM, times the number of its cells, differ, in CAM's maxima.
 
-    >>> apart(torch.tensor([[[[4.0, -2.0]]]]), torch.tensor([[[[1.0, 0.0]]]]))
+    >>> cam_difference(torch.tensor([[[[4.0, -2.0]]]]), torch.tensor([[[[1.0, 0.0]]]]))
     0.5
     """
     expected = cam.clamp_min(0)
@@ -189,14 +199,14 @@ def _predictions(item: Item) -> int:
 
 
 @zeros_allowed()
-def measured(study: Study, alone: int, several: int, progress: Progress) -> Localized:
+def measure_study(study: Study, alone: int, several: int, progress: Progress) -> LocalizationResults:
     """So many images of one class for every network, and of several classes."""
-    found = Localized()
+    found = LocalizationResults()
     for network in study.networks:
         methods: list[str] = []
         what = f"localisation, network {network.seed} ({network.form})"
         for item in at_most(alone, study.items(network, alone=True), what, progress):
-            methods = methods or able(network, item.image, METHODS)
+            methods = methods or supported_methods(network, item.image, METHODS)
             found.alone(item, methods)
         for item in at_most(several, study.items(network, alone=False), f"{what}, several classes", progress):
             found.several(item, methods)
@@ -214,7 +224,7 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
     """
     study = study or toybox_study(progress)
     several = scaled(SEVERAL * items // ALONE, share)
-    return measured(study, scaled(items, share), several, progress).report(study)
+    return measure_study(study, scaled(items, share), several, progress).report(study)
 
 
 def main(

@@ -23,11 +23,11 @@ Mask = Bool[np.ndarray, "row column"]
 
 def maps_of(explanation: saywhy.Explanation, target: int, size: tuple[int, int]) -> dict[str, Map]:
     """All maps of a target, by method, and two class-agnostic baselines."""
-    found = {method: shown(explanation, method, target, size) for method in explanation.methods}
+    found = {method: positive_map(explanation, method, target, size) for method in explanation.methods}
     return found | {"uniform": torch.ones(size, dtype=torch.float64), "centre prior": centre_prior(size)}
 
 
-def shown(explanation: saywhy.Explanation, method: str, target: int, size: tuple[int, int]) -> Map:
+def positive_map(explanation: saywhy.Explanation, method: str, target: int, size: tuple[int, int]) -> Map:
     """What a map shows of evidence for the target: its positive part, at every pixel."""
     return explanation.heatmap(size, "none", method=method)[0, target].clamp_min(0).double()
 
@@ -62,18 +62,18 @@ Scene = tuple[int, int]
 
 
 @dataclass
-class Kept:
+class Measurements:
     """What was measured of item after item, by what it is and of whose map."""
 
     values: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     scenes: dict[tuple[str, str], list[Scene]] = field(default_factory=dict)
 
-    def keep(self, what: str, who: str, value: Any, scene: Scene) -> None:
+    def add(self, what: str, who: str, value: Any, scene: Scene) -> None:
         """One more."""
         self.values.setdefault((what, who), []).append(value)
         self.scenes.setdefault((what, who), []).append(scene)
 
-    def join(self, other: "Kept") -> None:
+    def join(self, other: "Measurements") -> None:
         """Append all that is kept elsewhere."""
         for key, values in other.values.items():
             self.values.setdefault(key, []).extend(values)
@@ -96,13 +96,13 @@ class Kept:
 
     def claim(self, text: str, what: str, first: str, second: str) -> list[object]:
         """A row of verdicts: that the first has more of it than the second."""
-        return judged(text, difference(self.of(what, first), self.of(what, second)))
+        return verdict_row(text, difference(self.of(what, first), self.of(what, second)))
 
 
-def judged(text: str, found: Estimate) -> list[object]:
+def verdict_row(text: str, found: Estimate) -> list[object]:
     """A row of verdicts: that something is larger than zero.
 
-    >>> judged("it is", Estimate(1.0, 1.0, 1.0, 9, 9))[2], judged("it is", Estimate(1.0, 1.0, 1.0, 9, 1))[2]
+    >>> verdict_row("it is", Estimate(1.0, 1.0, 1.0, 9, 9))[2], verdict_row("it is", Estimate(1.0, 1.0, 1.0, 9, 1))[2]
     ('holds', 'not decidable here')
     """
     return [text, found, verdict(found)]

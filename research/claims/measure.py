@@ -80,7 +80,7 @@ def estimate(measured: Measured, over: float = 0.0, seed: int = 0) -> Estimate:
     4.0
     """
     sums = measured.sums()
-    return as_estimate(quotient_of_sums(sums) - over, redrawn(sums, seed) - over, measured)
+    return as_estimate(quotient_of_sums(sums) - over, resampled(sums, seed) - over, measured)
 
 
 def difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
@@ -93,17 +93,17 @@ def difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
     if list(first.scenes) != list(second.scenes):
         raise ValueError("a difference is of the same items on both sides.")
     a, b = first.sums(), second.sums()
-    return as_estimate(quotient_of_sums(a) - quotient_of_sums(b), redrawn(a, seed) - redrawn(b, seed), first)
+    return as_estimate(quotient_of_sums(a) - quotient_of_sums(b), resampled(a, seed) - resampled(b, seed), first)
 
 
-def apart(first: Measured, second: Measured, seed: int = 0) -> Estimate:
+def unpaired_difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
     """By how much the statistic of the first is larger, the scenes of each being others.
 
-    >>> apart(Measured(np.array([2.0, 2.0]), ["a", "b"]), Measured(np.array([1.0]), ["c"])).low
+    >>> unpaired_difference(Measured(np.array([2.0, 2.0]), ["a", "b"]), Measured(np.array([1.0]), ["c"])).low
     1.0
     """
     a, b = first.sums(), second.sums()
-    of_draws = redrawn(a, seed) - redrawn(b, seed + 1)
+    of_draws = resampled(a, seed) - resampled(b, seed + 1)
     found = as_estimate(quotient_of_sums(a) - quotient_of_sums(b), of_draws, first)
     return replace(found, scenes=min(len(a), len(b)))
 
@@ -116,13 +116,13 @@ def verdict(found: Estimate) -> str:
     """
     if not isfinite(found.low) or not isfinite(found.high):
         raise ValueError(f"no verdict can be given of {found}.")
-    return UNDECIDED if found.scenes < FEWEST else decided(found.low, found.high)
+    return UNDECIDED if found.scenes < FEWEST else interval_verdict(found.low, found.high)
 
 
-def decided(low: float, high: float) -> str:
+def interval_verdict(low: float, high: float) -> str:
     """Whether an interval is above zero.
 
-    >>> decided(0.5, 1.5), decided(-0.5, 2.5), decided(-2.0, -1.0)
+    >>> interval_verdict(0.5, 1.5), interval_verdict(-0.5, 2.5), interval_verdict(-2.0, -1.0)
     ('holds', 'not decidable here', 'does not hold')
     """
     if low <= 0 <= high:
@@ -142,7 +142,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def redrawn(sums: Sums, seed: "int | np.random.Generator") -> np.ndarray:
+def resampled(sums: Sums, seed: "int | np.random.Generator") -> np.ndarray:
     """The statistic of scenes that are drawn again."""
     return bootstrap_distribution(sums, quotient_of_sums, RESAMPLES, seed)
 

@@ -1,8 +1,8 @@
-"""Which of two networks is the better one? A reader of maps who prefers what lies on the thing, in place of people.
+"""Which of two networks is the better one? A reader of maps who prefers what lies on the object, in place of people.
 
 Grad-CAM, section 5.2: people saw maps of AlexNet and VGG-16 for the same right answer and said which network is more
 reasonable, from -2 to +2 in favour of the better one: guided backprop +1.00, Guided Grad-CAM +1.27. Nobody is asked
-here. The reader that stands in for people sees how much of a map's energy lies on the thing, and nothing else, so that
+here. The reader that stands in for people sees how much of a map's energy lies on the object, and nothing else, so that
 the result is a property of maps and not of people's trust.
 """
 
@@ -14,9 +14,9 @@ from rich.progress import Progress
 import saywhy
 from research.claims import language_networks
 from research.claims.cases import Case, answer
-from research.claims.maps import Kept
+from research.claims.maps import Measurements, verdict_row
 from research.claims.measure import estimate, table
-from research.claims.verdict_rows import compared, judged
+from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.localization import energy_pointing
 from saywhy.toybox.recipes import classifier as recipe
 from saywhy.toybox.recipes.draw import draw
@@ -34,7 +34,7 @@ PHASES = (Phase(8, 64), Phase(1, 128))
 """A fifth of the steps of the network that ships."""
 
 
-def worse(seed: int, progress: Progress) -> saywhy.Model:
+def undertrained(seed: int, progress: Progress) -> saywhy.Model:
     """A classifier of Toybox that was trained too short, on a quarter of the scenes."""
     file = language_networks.FOLDER / f"toybox-worse-{seed}.safetensors"
     if not file.exists():
@@ -42,7 +42,7 @@ def worse(seed: int, progress: Progress) -> saywhy.Model:
     return saywhy.load("toybox:classifier", file)
 
 
-def both_find(case: Case, other: saywhy.Model) -> Case | None:
+def found_by_both(case: Case, other: saywhy.Model) -> Case | None:
     """The same image with those of its classes that another network finds too; None if there are none."""
     chances = answer(other, case.fed).values("probability")[0]
     both = [i for i, index in enumerate(case.classes) if chances[index] > 0.5]
@@ -50,10 +50,10 @@ def both_find(case: Case, other: saywhy.Model) -> Case | None:
 
 
 @dataclass
-class Preferred:
+class PreferenceResults:
     """What was measured of pairs of networks."""
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
     precision: list[tuple[float, float]] = field(default_factory=list)
 
     def pair(self, better: saywhy.Model, other: saywhy.Model, tests: int) -> None:
@@ -74,13 +74,13 @@ class Preferred:
         for method in METHODS:
             for name in ("better", "worse"):
                 for value in energies[name, method].tolist():
-                    self.kept.keep(f"energy {method}", name, value, case.scene)
+                    self.measurements.add(f"energy {method}", name, value, case.scene)
             for preferred in preference(energies["better", method], energies["worse", method]).tolist():
-                self.kept.keep("preferred", method, preferred, case.scene)
+                self.measurements.add("preferred", method, preferred, case.scene)
 
     def section(self) -> str:
         """The section on trust."""
-        kept = self.kept
+        kept = self.measurements
         rows = []
         for method in METHODS:
             energy = kept.estimates(f"energy {method}", ("better", "worse"))
@@ -88,15 +88,15 @@ class Preferred:
             rows.append([method, energy["better"], energy["worse"], share, PAPER.get(method, "")])
         heads = [
             "map",
-            "energy on the thing, better network",
+            "energy on the object, better network",
             "worse network",
             "better one preferred",
             "paper, -2 to +2",
         ]
         claims = [
-            compared(
+            comparison_row(
                 kept,
-                f"{method}: the better network's map lies more on the thing",
+                f"{method}: the better network's map lies more on the object",
                 f"energy {method}",
                 "better",
                 "worse",
@@ -108,7 +108,7 @@ class Preferred:
         return f"""## Trust, by a proxy and without people
 
 Published (Grad-CAM, section 5.2): 54 people rate which of two networks is more reasonable, where both are right. Here a
-rule takes their place: it prefers the network whose map has more of its energy on the thing. {count.items} things in
+rule takes their place: it prefers the network whose map has more of its energy on the object. {count.items} objects in
 {count.scenes} scenes that both networks find. Mean average precision of each pair (the paper's: 0.791 against 0.692):
 {told}. One half is chance.
 
@@ -120,12 +120,16 @@ rule takes their place: it prefers the network whose map has more of its energy 
 
     def _preferences(self) -> list[list[object]]:
         return [
-            judged(
+            verdict_row(
                 "By Guided Grad-CAM the better network is preferred, more often than one half",
-                estimate(self.kept.of("preferred", "guided-gradcam"), over=0.5),
+                estimate(self.measurements.of("preferred", "guided-gradcam"), over=0.5),
             ),
-            compared(
-                self.kept, "… and more often than by guided backprop", "preferred", "guided-gradcam", "guided-backprop"
+            comparison_row(
+                self.measurements,
+                "… and more often than by guided backprop",
+                "preferred",
+                "guided-gradcam",
+                "guided-backprop",
             ),
         ]
 

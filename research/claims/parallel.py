@@ -16,7 +16,7 @@ Found = TypeVar("Found")
 WORKERS = 2
 
 
-def side_by_side(
+def run_jobs(
     work: Callable[..., Found],
     jobs: Sequence[tuple],
     what: str,

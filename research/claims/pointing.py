@@ -1,4 +1,4 @@
-"""The pointing game (Grad-CAM, section 4.3): does the peak lie on the thing, and is a class that is absent rejected?
+"""The pointing game (Grad-CAM, section 4.3): does the peak lie on the object, and is a class that is absent rejected?
 
     python -m research.claims.pointing
     python -m research.claims.pointing --data coco:PATH:val2014 --held-out coco:PATH:train2014 …
@@ -21,10 +21,10 @@ from torch import Tensor
 
 import saywhy
 from research.claims.classifiers import Classifier
-from research.claims.maps import Kept, judged
+from research.claims.maps import Measurements, verdict_row
 from research.claims.measure import estimate, table
 from research.claims.section import at_most, run, scaled, zeros_allowed
-from research.claims.study import Item, Study, able, named_study, on_image, toybox_study
+from research.claims.study import Item, Study, named_study, on_image, supported_methods, toybox_study
 from saywhy.metrics.human_attention import centre_prior
 from saywhy.metrics.localization import ImageMaps, fraction_of_maximum, positive_part
 from saywhy.metrics.pointing import (
@@ -47,7 +47,7 @@ ALL_ABSENT = "every class rejected"
 UNSURE = "gradcam, rejected below a probability of 0.5"
 REJECT = (UNSURE, ALL_ABSENT)
 
-TOLD, CHOSEN, MOSAICS = 200, 100, 30
+IMAGES, CHOSEN, MOSAICS = 200, 100, 30
 """Of a network: images, images to choose the threshold on, and mosaics."""
 
 MOST = 5
@@ -64,7 +64,7 @@ TORCHRAY = {"gradcam": "0.573", CMWP: "0.585", "centre prior": "0.278"}
 
 
 @dataclass
-class Pointed:
+class PointingResults:
     """What was measured: hits of "P" and of "R", those of "R" by whether the class is there, and "grid".
 
     Attributes:
@@ -73,20 +73,20 @@ class Pointed:
         thresholds: of every method those of the networks.
     """
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
     classes: list[int] = field(default_factory=list)
     thresholds: dict[str, list[float]] = field(default_factory=dict)
 
-    def told(self, item: Item, methods: list[str], tolerance: int) -> None:
+    def protocol_p(self, item: Item, methods: list[str], tolerance: int) -> None:
         """Protocol P: the classes that are there."""
         explained = item.explain(list(item.classes), methods)
         masks = item.masks()
         for who, maps in maps_of(explained).items():
             for hit in pointing_game(maps, masks, tolerance=tolerance)[0].tolist():
-                self.kept.keep("P", who, hit, item.place)
+                self.measurements.add("P", who, hit, item.place)
         self.classes += item.classes
 
-    def predicted(self, item: Item, thresholds: dict[str, float], tolerance: int) -> None:
+    def protocol_r(self, item: Item, thresholds: dict[str, float], tolerance: int) -> None:
         """Protocol R: the first predictions, there or not."""
         explained = item.explain(Top(_predictions(item.network)), list(thresholds))
         masks = item.masks(explained.classes[0].tolist())
@@ -97,8 +97,8 @@ class Pointed:
                 maps = with_maximum(maps, explained.probabilities)
             found = pointing_with_rejection(maps, masks, threshold=threshold, tolerance=tolerance)[0].tolist()
             for right, present in zip(found, there, strict=True):
-                self.kept.keep("R", who, right, item.place)
-                self.kept.keep("present" if present else "absent", who, right, item.place)
+                self.measurements.add("R", who, right, item.place)
+                self.measurements.add("present" if present else "absent", who, right, item.place)
 
     def mosaic(self, network: Classifier, methods: list[str], of: list[Item], number: int) -> None:
         """Images of one class each side by side, asked for each."""
@@ -111,15 +111,15 @@ class Pointed:
         for who in explained.methods:
             shares = grid_pointing(explained.heatmap(size, "none", method=who), masks)
             for share in shares[0].tolist():
-                self.kept.keep("grid", who, share, (network.seed, number))
+                self.measurements.add("grid", who, share, (network.seed, number))
 
     def report(self, study: Study) -> str:
         """The section."""
-        hits = self.kept.estimates("P", (*METHODS, *CLASS_AGNOSTIC_BASELINES))
-        rejected = {what: self.kept.estimates(what, (*METHODS, *REJECT)) for what in ("R", "present", "absent")}
-        grid = self.kept.estimates("grid", METHODS)
+        hits = self.measurements.estimates("P", (*METHODS, *CLASS_AGNOSTIC_BASELINES))
+        rejected = {what: self.measurements.estimates(what, (*METHODS, *REJECT)) for what in ("R", "present", "absent")}
+        grid = self.measurements.estimates("grid", METHODS)
         told = [
-            [who, found, f"{self._over_classes(who):.3f}", TORCHRAY.get(who, ""), self.kept.networks("P", who)]
+            [who, found, f"{self._over_classes(who):.3f}", TORCHRAY.get(who, ""), self.measurements.networks("P", who)]
             for who, found in hits.items()
         ]
         told_of = [
@@ -133,7 +133,7 @@ class Pointed:
             ]
             for who, found in rejected["R"].items()
         ]
-        cells = [[who, found, self.kept.networks("grid", who)] for who, found in grid.items()]
+        cells = [[who, found, self.measurements.networks("grid", who)] for who, found in grid.items()]
         within = f"within {study.tolerance} pixels of it" if study.tolerance else "on it"
         first = hits["gradcam"]
         return f"""## Pointing
@@ -167,14 +167,14 @@ rejects every class is right as often as a predicted class is absent; and the ne
 {table(heads, rows)}"""
 
     def _over_classes(self, who: str) -> float:
-        hits = torch.tensor(self.kept.values["P", who], dtype=torch.float64)
+        hits = torch.tensor(self.measurements.values["P", who], dtype=torch.float64)
         return pointing_accuracy(hits, torch.tensor(self.classes)).over_classes
 
     def _verdicts(self) -> list[list[object]]:
         claims = [
             ("Grad-CAM points at classes better than c-MWP (P)", "P", CMWP, "-0.012 (TorchRay)"),
             ("… than a place at random", "P", "uniform", ""),
-            ("… than a hill in the middle", "P", "centre prior", "0.295 (TorchRay)"),
+            ("… than the centre prior", "P", "centre prior", "0.295 (TorchRay)"),
             ("Grad-CAM points and rejects better than c-MWP (R)", "R", CMWP, "0.103"),
             ("… than rejecting every class", "R", ALL_ABSENT, ""),
             ("… than rejecting what the network itself holds for absent", "R", UNSURE, ""),
@@ -182,13 +182,13 @@ rejects every class is right as often as a predicted class is absent; and the ne
             ("Grad-CAM stays in its cell of a mosaic more than c-MWP", "grid", CMWP, ""),
         ]
         found = [
-            [*self.kept.claim(text, what, "gradcam", other), paper]
+            [*self.measurements.claim(text, what, "gradcam", other), paper]
             for text, what, other, paper in claims
-            if (what, other) in self.kept.values and (what, "gradcam") in self.kept.values
+            if (what, other) in self.measurements.values and (what, "gradcam") in self.measurements.values
         ]
-        if ("grid", "gradcam") in self.kept.values:
-            above = estimate(self.kept.of("grid", "gradcam"), 1 / SIDE**2)
-            found.append([*judged("… and more than a map that knows nothing", above), ""])
+        if ("grid", "gradcam") in self.measurements.values:
+            above = estimate(self.measurements.of("grid", "gradcam"), 1 / SIDE**2)
+            found.append([*verdict_row("… and more than a map that knows nothing", above), ""])
         return found
 
 
@@ -238,29 +238,29 @@ def _predictions(network: Classifier) -> int:
 
 
 @zeros_allowed()
-def measured(study: Study, share: float, items: int, progress: Progress) -> Pointed:
+def measure_study(study: Study, share: float, items: int, progress: Progress) -> PointingResults:
     """All three games, for every network."""
-    found = Pointed()
+    found = PointingResults()
     for network in study.networks:
         methods: list[str] = []
         of = f", network {network.seed}"
         for item in at_most(scaled(items, share), study.items(network), f"pointing{of}", progress):
-            methods = methods or able(network, item.image, METHODS)
-            found.told(item, methods, study.tolerance)
+            methods = methods or supported_methods(network, item.image, METHODS)
+            found.protocol_p(item, methods, study.tolerance)
         if study.held_out is not None:
-            chosen = scaled(CHOSEN * items // TOLD, share)
+            chosen = scaled(CHOSEN * items // IMAGES, share)
             limits = {method: threshold(study, network, method, chosen, progress) for method in methods}
             for method, limit in limits.items():
                 found.thresholds.setdefault(method, []).append(limit)
             for item in at_most(scaled(items, share), study.items(network), f"rejecting{of}", progress):
-                found.predicted(item, limits, study.tolerance)
+                found.protocol_r(item, limits, study.tolerance)
         drawn = mosaics(study.items(network, alone=True), SIDE**2)
         for number, nine in enumerate(at_most(scaled(MOSAICS, share), drawn, f"mosaics{of}", progress)):
             found.mosaic(network, methods, nine, number)
     return found
 
 
-def report(progress: Progress, share: float = 1.0, study: Study | None = None, items: int = TOLD) -> str:
+def report(progress: Progress, share: float = 1.0, study: Study | None = None, items: int = IMAGES) -> str:
     """Measure, and tell it as a section in Markdown.
 
     Args:
@@ -270,7 +270,7 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
         items: images for every network.
     """
     study = study or toybox_study(progress, ("gap",))
-    return measured(study, share, items, progress).report(study)
+    return measure_study(study, share, items, progress).report(study)
 
 
 def main(
@@ -280,7 +280,7 @@ def main(
     held_out: Annotated[str | None, typer.Option(help="Its images to choose a threshold on.")] = None,
     model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:googlenet",
     weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
-    items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = TOLD,
+    items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = IMAGES,
 ) -> None:
     """Measure, and print the section."""
     study = named_study(model, data, held_out, weights) if data else None

@@ -15,7 +15,7 @@ import numpy as np
 import typer
 from rich.progress import Progress
 
-from research.claims.cases import REAL, Case, cases, photographs, resnet56, right, small_images, squeezenet
+from research.claims.cases import REAL, Case, cases, cifar_images, is_correct, photographs, resnet56, squeezenet
 from research.claims.classifiers import SEEDS, Classifier
 from research.claims.measure import table
 from research.claims.saturation_measures import (
@@ -28,11 +28,11 @@ from research.claims.saturation_measures import (
     POSGRAD,
     PROBABILITY,
     SCORED,
-    Saturated,
-    found,
+    SaturationResults,
+    class_maps,
 )
 from research.claims.section import at_most, run, scaled, zeros_allowed
-from research.claims.sensitivity import BASELINES, Steady
+from research.claims.sensitivity import BASELINES, SensitivityResults
 from research.claims.study import Study, named_study, toybox_study
 
 LAYERS = ("blocks.0", "blocks.1", "blocks.2", "blocks.3")
@@ -51,55 +51,59 @@ ROUNDED = {"SqueezeNet": 5, "CIFAR ResNet-56": 12, "located": 12}
 """How many images are explained from other baselines, in other numbers, and of shifted logits."""
 
 
-def one_of(case: Case) -> Case:
+def with_one_class(case: Case) -> Case:
     """The image, asked about one of its classes, drawn."""
     chosen = int(np.random.default_rng([case.network, case.number]).integers(len(case.classes)))
     return case.only([chosen])
 
 
-def asked(study: Study, network: Classifier) -> Iterator[Case]:
+def single_class_cases(study: Study, network: Classifier) -> Iterator[Case]:
     """Images of a study, each with one class that the network finds there."""
-    return map(one_of, cases(study, network))
+    return map(with_one_class, cases(study, network))
 
 
 def real(share: float) -> list[tuple[str, list[Case]]]:
     """The real networks with images that they get right."""
-    small = small_images(resnet56(), max(1, round(SMALL * share)))
-    large = [case for case in photographs(squeezenet()) if right(case)]
+    small = cifar_images(resnet56(), max(1, round(SMALL * share)))
+    large = [case for case in photographs(squeezenet()) if is_correct(case)]
     return [("SqueezeNet", large[: scaled(LARGE, share)]), ("CIFAR ResNet-56", small)]
 
 
-def measured(
+def measure_study(
     study: Study, layers: tuple[str, ...], share: float, progress: Progress
-) -> tuple[Saturated, Steady, list[str], list[str]]:
+) -> tuple[SaturationResults, SensitivityResults, list[str], list[str]]:
     """Everything; the names of the groups with known places, and of the real ones."""
-    saturated, steady, places = Saturated(), Steady(), []
+    saturated, steady, places = SaturationResults(), SensitivityResults(), []
     for network in study.networks:
-        group = named(network)
+        group = group_name(network)
         places.append(group)
-        some = asked(study, network)
-        for i, case in enumerate(at_most(scaled(TOYBOX, share), some, f"certainty, {group} {network.seed}", progress)):
-            of_certainty(saturated, group, case, i, layers)
+        single = single_class_cases(study, network)
+        for i, case in enumerate(
+            at_most(scaled(TOYBOX, share), single, f"certainty, {group} {network.seed}", progress)
+        ):
+            measure_certainty(saturated, group, case, i, layers)
             if network is study.networks[0]:
-                of_steadiness(steady, "located", group, case, i, share)
+                measure_sensitivity(steady, "located", group, case, i, share)
     reals = real(share) if REAL.is_dir() else []
     for group, images in reals:
         for i, case in enumerate(at_most(len(images), images, f"certainty, {group}", progress)):
-            of_certainty(saturated, group, case, i, ())
-            of_steadiness(steady, group, group, case, i, share)
+            measure_certainty(saturated, group, case, i, ())
+            measure_sensitivity(steady, group, group, case, i, share)
             if group.startswith("CIFAR"):
                 saturated.at_input(group, case)
     return saturated, steady, list(dict.fromkeys(places)), [group for group, _ in reals]
 
 
-def named(network: Classifier) -> str:
+def group_name(network: Classifier) -> str:
     """What a group of networks is called."""
     return f"Toybox, {network.form}" if network.form in ("gap", "mlp") else network.form
 
 
-def of_certainty(saturated: Saturated, group: str, case: Case, number: int, layers: tuple[str, ...]) -> None:
+def measure_certainty(
+    saturated: SaturationResults, group: str, case: Case, number: int, layers: tuple[str, ...]
+) -> None:
     """Certainty, layers and faithfulness of one image."""
-    maps = found(case, FACTORS)
+    maps = class_maps(case, FACTORS)
     saturated.add(group, case, maps)
     if number % FAITHFUL == 0:
         saturated.faithful(group, case, {who: some[0] for who, some in maps.maps.items()})
@@ -107,7 +111,9 @@ def of_certainty(saturated: Saturated, group: str, case: Case, number: int, laye
         saturated.layers(group, case, layers)
 
 
-def of_steadiness(steady: Steady, kind: str, group: str, case: Case, number: int, share: float) -> None:
+def measure_sensitivity(
+    steady: SensitivityResults, kind: str, group: str, case: Case, number: int, share: float
+) -> None:
     """Steps, baselines, numbers and shifts of one image, as long as it is among the first."""
     count, most = STEADY[kind]
     if number < scaled(count, share):
@@ -138,7 +144,7 @@ def report(
         layers: at which maps are compared where places are known.
     """
     study = study or toybox_study(progress, seeds=seeds)
-    saturated, steady, places, reals = measured(study, layers, share, progress)
+    saturated, steady, places, reals = measure_study(study, layers, share, progress)
     groups = [*places, *reals]
     walked = [group for group in groups if group in steady.most]
     rows = [*verdicts(saturated, places, reals, layers), *steady.verdicts(walked)]
@@ -178,7 +184,9 @@ so that an image comes {len(FACTORS)} times. Toybox's networks have a sigmoid fo
 {table(["of B1", "claim", "difference", "verdict"], rows)}"""
 
 
-def verdicts(saturated: Saturated, places: list[str], reals: list[str], layers: tuple[str, ...]) -> list[list[object]]:
+def verdicts(
+    saturated: SaturationResults, places: list[str], reals: list[str], layers: tuple[str, ...]
+) -> list[list[object]]:
     """Rows with the number of the claim first."""
     asked_of_all = [(group, claim) for group in [*places, *reals] for claim in EVERYWHERE]
     asked_of_places = [(group, claim) for group in places for claim in WHERE_KNOWN]
@@ -189,7 +197,7 @@ def verdicts(saturated: Saturated, places: list[str], reals: list[str], layers: 
     for group in places:
         for layer in layers:
             for number, rival in (("5", LOGIT), ("5", PROBABILITY), ("6", IGCAM)):
-                text = f"{group}: at {layer} RSI (masked) lies on the thing more than {rival}"
+                text = f"{group}: at {layer} RSI (masked) lies on the object more than {rival}"
                 rows.append(saturated.claim(number, text, f"{group} {layer} energy", MASKED, rival))
     return rows + at_input(saturated, reals)
 
@@ -208,21 +216,21 @@ EVERYWHERE = (
 """Number of the claim, what it says, what is measured, and of whom there should be more than of whom."""
 
 WHERE_KNOWN = (
-    ("3", f"where certain, RSI (masked) lies on the thing more than {PROBABILITY}", ENERGY, MASKED, PROBABILITY),
-    ("3", f"where certain, RSI (masked) lies on the thing more than {LOGIT}", ENERGY, MASKED, LOGIT),
-    ("3", f"where certain, RSI (plain) lies on the thing more than {LOGIT}", ENERGY, PLAIN, LOGIT),
-    ("3", f"where certain, RSI (posgrad) lies on the thing more than {LOGIT}", ENERGY, POSGRAD, LOGIT),
+    ("3", f"where certain, RSI (masked) lies on the object more than {PROBABILITY}", ENERGY, MASKED, PROBABILITY),
+    ("3", f"where certain, RSI (masked) lies on the object more than {LOGIT}", ENERGY, MASKED, LOGIT),
+    ("3", f"where certain, RSI (plain) lies on the object more than {LOGIT}", ENERGY, PLAIN, LOGIT),
+    ("3", f"where certain, RSI (posgrad) lies on the object more than {LOGIT}", ENERGY, POSGRAD, LOGIT),
 )
 """The same where places are known."""
 
 
-def at_input(saturated: Saturated, reals: list[str]) -> list[list[object]]:
+def at_input(saturated: SaturationResults, reals: list[str]) -> list[list[object]]:
     """Integrated gradients, which the second claim is about."""
     text = "where the gradient at the image has vanished, integrated gradients have not"
     rows = [
         saturated.claim("2", f"{group}: {text}", f"{group} input vanished", "saliency", "integrated-gradients")
         for group in reals
-        if (f"{group} input vanished", "saliency") in saturated.kept.values
+        if (f"{group} input vanished", "saliency") in saturated.measurements.values
     ]
     told = "by definition; layer conductance is the same integral at a layer"
     return [*rows, ["2", "integrated gradients are of the image only", told, "holds"]]

@@ -1,4 +1,4 @@
-"""Maps of certain answers: has the gradient vanished, is the map gone, and does it still lie on the thing?
+"""Maps of certain answers: has the gradient vanished, is the map gone, and does it still lie on the object?
 
 RSI-Grad-CAM (Lucas et al., 2022) integrates the probability along a path because the gradient of a probability that is
 nearly 1 is nearly 0. Grad-CAM itself takes the logit, whose gradient does not vanish, so that both stand here. Answers
@@ -15,9 +15,9 @@ from torch import Tensor
 
 import saywhy
 from research.claims.cases import Case
-from research.claims.maps import Kept
+from research.claims.maps import Measurements
 from research.claims.measure import table
-from research.claims.verdict_rows import compared
+from research.claims.verdict_rows import comparison_row
 from saywhy.engine.runner import ModelRunner
 from saywhy.metrics.boxes import box_iou
 from saywhy.metrics.class_agnostic import centre_prior_baseline, random_baseline
@@ -82,7 +82,7 @@ class Tempered(Target):
 
 
 @dataclass(frozen=True)
-class Found:
+class ClassMaps:
     """The maps of one class of one image.
 
     Attributes:
@@ -93,12 +93,14 @@ class Found:
     """
 
     layer: str
-    chances: tuple[float, ...]
+    probabilities: tuple[float, ...]
     maps: dict[str, Float[Tensor, "factor row column"]]
     gradients: tuple[float, ...]
 
 
-def found(case: Case, factors: Sequence[float] = FACTORS, layer: str | None = None, variants: bool = True) -> Found:
+def class_maps(
+    case: Case, factors: Sequence[float] = FACTORS, layer: str | None = None, variants: bool = True
+) -> ClassMaps:
     """All maps of the first class of a case; without ``variants`` of RSI-Grad-CAM the authors' first only."""
     index = case.classes[0]
     targets = [Class(index, "logit"), *(Tempered(index, factor) for factor in factors)]
@@ -117,16 +119,16 @@ def found(case: Case, factors: Sequence[float] = FACTORS, layer: str | None = No
             maps[who] = other["rsi-gradcam"][0]
     captured = saywhy.capture(case.model, case.fed, targets, at)
     gradients = captured.gradients()[at][0].flatten(1).abs().amax(1)
-    return Found(at, tuple(first.scores[0, 1:].tolist()), maps, tuple(gradients.tolist()))
+    return ClassMaps(at, tuple(first.scores[0, 1:].tolist()), maps, tuple(gradients.tolist()))
 
 
-def bin_of(chance: float) -> str:
+def bin_name(probability: float) -> str:
     """The name of the bin that a probability falls into.
 
-    >>> [bin_of(chance) for chance in (0.5, 0.9, 0.995, 1.0)]
+    >>> [bin_name(probability) for probability in (0.5, 0.9, 0.995, 1.0)]
     ['p < 0.9', '0.9 to 0.99', '0.99 to 0.9999', 'p > 0.9999']
     """
-    return BINS[sum(chance >= edge for edge in EDGES)]
+    return BINS[sum(probability >= edge for edge in EDGES)]
 
 
 BINS = (
@@ -137,19 +139,19 @@ BINS = (
 
 CERTAIN = BINS[-1]
 
-MEASURED = {"energy": "energy on the thing", "hits": "peak on the thing", "box error": "box is wrong"}
+MEASURED = {"energy": "energy on the object", "hits": "peak on the object", "box error": "box is wrong"}
 
 
 @dataclass
-class Saturated:
+class SaturationResults:
     """What was measured, by the name of a group of networks and by bin."""
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
 
-    def add(self, group: str, case: Case, found: Found) -> None:
+    def add(self, group: str, case: Case, found: ClassMaps) -> None:
         """Measure the maps of one case at every factor."""
-        for i, chance in enumerate(found.chances):
-            what = f"{group} {bin_of(chance)}"
+        for i, probability in enumerate(found.probabilities):
+            what = f"{group} {bin_name(probability)}"
             maps = {who: some[i].double() for who, some in found.maps.items()}
             for who, size in zip(SCORED, (found.gradients[1 + i], found.gradients[0]), strict=True):
                 self._keep(f"{what} vanished", who, size < VANISHED, case)
@@ -171,7 +173,7 @@ class Saturated:
     def layers(self, group: str, case: Case, layers: Sequence[str]) -> None:
         """How well focused the maps of several layers are, the network as it is."""
         for layer in layers:
-            at = found(case, FACTORS[:1], layer, variants=False)
+            at = class_maps(case, FACTORS[:1], layer, variants=False)
             for who, some in (at.maps | baselines(at.maps[LOGIT], case)).items():
                 one = some[0] if some.ndim == 3 else some
                 energy, hit, _ = places(case, one)
@@ -194,7 +196,7 @@ class Saturated:
             self._keep(f"{group} input vanished", who, float(maps[who].abs().max()) < VANISHED, case)
 
     def _keep(self, what: str, who: str, value: float, case: Case) -> None:
-        self.kept.keep(what, who, float(value), case.scene)
+        self.measurements.add(what, who, float(value), case.scene)
 
     def certainty(self, groups: Sequence[str]) -> str:
         """The table of vanished gradients and maps."""
@@ -203,7 +205,7 @@ class Saturated:
             gradients = self._shares(f"{group} {bin} vanished", SCORED)
             empty = self._shares(f"{group} {bin} empty", (LOGIT, PROBABILITY, MASKED, PLAIN, POSGRAD, IGCAM))
             faint = self._shares(f"{group} {bin} faint", (PROBABILITY, MASKED))
-            alike = self.kept.estimates(f"{group} {bin} alike", (PROBABILITY, MASKED))
+            alike = self.measurements.estimates(f"{group} {bin} alike", (PROBABILITY, MASKED))
             count = alike[PROBABILITY].items
             rows.append([group, bin, count, *gradients, *empty, *faint, *alike.values()])
         heads = [
@@ -226,7 +228,8 @@ class Saturated:
         rows = []
         for group in groups:
             found = [
-                self.kept.estimates(f"{group} {column} {what}", (*WHO, *CLASS_AGNOSTIC_BASELINES)) for column in columns
+                self.measurements.estimates(f"{group} {column} {what}", (*WHO, *CLASS_AGNOSTIC_BASELINES))
+                for column in columns
             ]
             known = {who for each in found for who in each}
             rows += [
@@ -240,24 +243,26 @@ class Saturated:
         """The table of deletion and its kin."""
         rows = []
         for group in groups:
-            found = [self.kept.estimates(f"{group} {name}", (*WHO, *CLASS_AGNOSTIC_BASELINES)) for name in SCORES]
+            found = [
+                self.measurements.estimates(f"{group} {name}", (*WHO, *CLASS_AGNOSTIC_BASELINES)) for name in SCORES
+            ]
             rows += [[group, who, *(each[who] for each in found)] for who in found[0]]
         return table(["network", "map", *(f"{name} ({better})" for name, (_, better) in SCORES.items())], rows)
 
     def claim(self, number: str, text: str, what: str, first: str, second: str) -> list[object]:
         """A row of verdicts, with the number of the claim."""
-        return [number, *compared(self.kept, text, what, first, second)]
+        return [number, *comparison_row(self.measurements, text, what, first, second)]
 
     def _bins(self, groups: Sequence[str]) -> list[tuple[str, str]]:
-        return [(g, b) for g in groups for b in BINS if (f"{g} {b} vanished", "logit") in self.kept.values]
+        return [(g, b) for g in groups for b in BINS if (f"{g} {b} vanished", "logit") in self.measurements.values]
 
     def _shares(self, what: str, who: Sequence[str]) -> list[str]:
-        found = self.kept.estimates(what, who)
+        found = self.measurements.estimates(what, who)
         return [f"{found[name].value:.0%}" if name in found else "" for name in who]
 
 
 def places(case: Case, one: Float[Tensor, "row column"]) -> tuple[float, float, float]:
-    """The share of a map's energy on the thing, whether its peak lies there, and whether its box is wrong."""
+    """The share of a map's energy on the object, whether its peak lies there, and whether its box is wrong."""
     assert case.masks is not None
     here, mask = case.on_image(one[None]), case.masks[None, :1]
     overlap = float(box_iou(here, [[case.boxes[0]]]))

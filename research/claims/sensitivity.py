@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 import saywhy
 from research.claims.cases import Case
-from research.claims.maps import Kept
+from research.claims.maps import Measurements, verdict_row
 from research.claims.measure import Estimate, Measured, estimate, table
 from research.claims.saturation_measures import LOGIT, PROBABILITY, STEPS, Tempered
-from research.claims.verdict_rows import compared, judged
+from research.claims.verdict_rows import comparison_row
 from saywhy.metrics.human_attention import rank_correlation
 from saywhy.targets import Class
 
@@ -45,10 +45,10 @@ WORST = 1.0
 
 
 @dataclass
-class Steady:
+class SensitivityResults:
     """What was measured, by the name of a network."""
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
     most: dict[str, int] = field(default_factory=dict)
     copies: dict[tuple[str, str], saywhy.Model] = field(default_factory=dict)
 
@@ -60,8 +60,8 @@ class Steady:
             few = case.explain(case.classes[0], PATHS, steps=count)
             for method in PATHS:
                 self._alike(f"{group} steps {count}", method, few[method], reference[method], case)
-            self.kept.keep(f"{group} gap", str(count), _completeness_error(few), case.scene)
-        self.kept.keep(f"{group} gap", "many", _completeness_error(reference), case.scene)
+            self.measurements.add(f"{group} gap", str(count), _completeness_error(few), case.scene)
+        self.measurements.add(f"{group} gap", "many", _completeness_error(reference), case.scene)
 
     def baselines(self, group: str, case: Case, kinds: Sequence[str] = BASELINES) -> None:
         """Maps of paths that begin elsewhere, against those that begin at black."""
@@ -72,12 +72,12 @@ class Steady:
 
     def precision(self, group: str, case: Case) -> None:
         """Maps of the same network in numbers of sixteen bits."""
-        exact = rounded(case)
+        exact = maps_by_score(case)
         for name, dtype in PRECISIONS.items():
             if (group, name) not in self.copies:
                 module = deepcopy(case.model.module).to(dtype)
                 self.copies[group, name] = replace(case.model, module=module)
-            for who, one in rounded(replace(case, model=self.copies[group, name])).items():
+            for who, one in maps_by_score(replace(case, model=self.copies[group, name])).items():
                 self._alike(f"{group} {name}", who, one, exact[who], case)
 
     def shift(self, group: str, case: Case) -> None:
@@ -86,21 +86,23 @@ class Steady:
         layer = case.explain(index, "gradcam").layers[0]
         found = saywhy.capture(case.model, case.fed, index, layer)
         features = found.activations[layer].flatten(2).mean(2)[0]
-        shifted = Shifted(case.model.module, layer, raising(features, float(found.scores.detach().abs().max())))
+        shifted = ShiftedLogits(
+            case.model.module, layer, shift_weights(features, float(found.scores.detach().abs().max()))
+        )
         other = replace(case, model=replace(case.model, module=shifted, layer=None))
         before, after = maps_of(case, layer), maps_of(other, f"network.{layer}.0")
         for who in SHIFTED:
             self._alike(f"{group} shift", who, after[who], before[who], case)
             change = float((after[who] - before[who]).norm() / before[who].norm().clamp_min(1e-30))
-            self.kept.keep(f"{group} changed", who, change, case.scene)
+            self.measurements.add(f"{group} changed", who, change, case.scene)
 
     def _alike(self, what: str, who: str, one: Tensor, other: Tensor, case: Case) -> None:
         alike = rank_correlation(one.flatten().double(), other.flatten().double())
-        self.kept.keep(what, who, float(alike), case.scene)
+        self.measurements.add(what, who, float(alike), case.scene)
 
     def section(self, groups: Sequence[str]) -> str:
         """The tables."""
-        kept = self.kept
+        kept = self.measurements
         steps = [
             [
                 group,
@@ -153,63 +155,64 @@ No probability changes by it.
 
     def verdicts(self, groups: Sequence[str]) -> list[list[object]]:
         """Rows with the number of the claim first."""
-        kept, rows = self.kept, []
+        kept, rows = self.measurements, []
         for group in groups:
             few = estimate(kept.of(f"{group} steps {STEPS}", "rsi-gradcam"), ALIKE)
             text = f"{group}: {STEPS} steps give RSI's map of {self.most[group]} (rank correlation less {ALIKE})"
-            rows.append(["4", *judged(text, few)])
-            room = _room(kept.of(f"{group} gap", str(STEPS)), COMPLETE)
-            rows.append(["4", *judged(f"{group}: {STEPS} steps are complete ({COMPLETE} less the gap)", room)])
+            rows.append(["4", *verdict_row(text, few)])
+            room = _margin(kept.of(f"{group} gap", str(STEPS)), COMPLETE)
+            rows.append(["4", *verdict_row(f"{group}: {STEPS} steps are complete ({COMPLETE} less the gap)", room)])
             for rival in (LOGIT, PROBABILITY):
                 text = f"{group}: bfloat16 changes RSI less than {rival}"
-                rows.append(["5", *compared(kept, text, f"{group} bfloat16", RSI, rival)])
+                rows.append(["5", *comparison_row(kept, text, f"{group} bfloat16", RSI, rival)])
             if (f"{group} changed", RSI) in kept.values:
-                same = _room(kept.of(f"{group} changed", RSI), UNCHANGED)
+                same = _margin(kept.of(f"{group} changed", RSI), UNCHANGED)
                 text = f"{group}: a shift of all logits leaves RSI as it is ({UNCHANGED} less its change)"
-                rows.append(["7", *judged(text, same)])
+                rows.append(["7", *verdict_row(text, same)])
                 text = f"{group}: a shift of all logits changes {LOGIT} more than RSI"
-                rows.append(["7", *compared(kept, text, f"{group} changed", LOGIT, RSI)])
+                rows.append(["7", *comparison_row(kept, text, f"{group} changed", LOGIT, RSI)])
         return rows
 
 
-class Tap(nn.Module):
-    """Hands on what it is given, and remembers it."""
+class ActivationRecorder(nn.Module):
+    """Returns its input unchanged, and keeps it as ``activations``."""
 
-    kept: Tensor
+    activations: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        self.kept = x
+        self.activations = x
         return x
 
 
-class Shifted(nn.Module):
+class ShiftedLogits(nn.Module):
     """A network all of whose logits are raised by the same linear function of the mean activations of a layer.
 
     It is a copy; the layer is called ``network.LAYER.0`` in it.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    >>> image, other = torch.ones(1, 3, 4, 4), Shifted(net, "0", torch.tensor([0.0, 1.0]))
+    >>> image, other = torch.ones(1, 3, 4, 4), ShiftedLogits(net, "0", torch.tensor([0.0, 1.0]))
     >>> bool(((other(image) - net(image)) - net(image)[:, 1:]).abs().max() < 1e-6)
     True
     """
 
     def __init__(self, module: nn.Module, layer: str, weights: Float[Tensor, " channel"]) -> None:
         super().__init__()
-        self.network, self.tap = deepcopy(module), Tap()
+        self.network, self.recorder = deepcopy(module), ActivationRecorder()
         parent, _, name = layer.rpartition(".")
-        setattr(self.network.get_submodule(parent), name, nn.Sequential(self.network.get_submodule(layer), self.tap))
+        recorded = nn.Sequential(self.network.get_submodule(layer), self.recorder)
+        setattr(self.network.get_submodule(parent), name, recorded)
         self.weights = nn.Buffer(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.network(x)
-        return logits + (self.tap.kept.flatten(2).mean(2) @ self.weights)[:, None]
+        return logits + (self.recorder.activations.flatten(2).mean(2) @ self.weights)[:, None]
 
 
-def raising(features: Float[Tensor, " channel"], size: float, seed: int = 0) -> Float[Tensor, " channel"]:
+def shift_weights(features: Float[Tensor, " channel"], size: float, seed: int = 0) -> Float[Tensor, " channel"]:
     """Random weights of both signs, by which these features raise the logits by ``size``.
 
     >>> features = torch.tensor([1.0, 2.0, 0.0])
-    >>> round(float(raising(features, 5.0) @ features), 4)
+    >>> round(float(shift_weights(features, 5.0) @ features), 4)
     5.0
     """
     weights = torch.randn(len(features), generator=torch.Generator().manual_seed(seed)).to(features)
@@ -223,7 +226,7 @@ def maps_of(case: Case, layer: str | None = None) -> dict[str, Tensor]:
     return {LOGIT: found["gradcam"][0, 0], PROBABILITY: found["gradcam"][0, 1], RSI: found["rsi-gradcam"][0, 1]}
 
 
-def rounded(case: Case) -> dict[str, Tensor]:
+def maps_by_score(case: Case) -> dict[str, Tensor]:
     """The maps that are compared with those of other numbers."""
     index = case.classes[0]
     targets = [Class(index, "logit"), Class(index, "probability"), Tempered(index, 4.0)]
@@ -232,7 +235,7 @@ def rounded(case: Case) -> dict[str, Tensor]:
     return {LOGIT: one[0], PROBABILITY: one[1], SURE: one[2], RSI: path[1], RSI_SURE: path[2]}
 
 
-def _room(values: Measured, most: float) -> Estimate:
+def _margin(values: Measured, most: float) -> Estimate:
     """By how much values stay below what is allowed."""
     return estimate(Measured(most - values.values, values.scenes))
 

@@ -33,7 +33,7 @@ SCENES = 10_000
 """Of a split of Toybox, for every seed."""
 
 TOLERANCE = 15
-"""Pixels by which peaks may lie beside things in photographs (Zhang et al., 2016); drawn things are known exactly."""
+"""Pixels by which peaks may lie beside objects in photographs (Zhang et al., 2016); drawn objects are known exactly."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Item:
     @property
     def boxes(self) -> Boxes:
         """Of every class."""
-        return [[[thing.box for thing in some] for some in self.objects]]
+        return [[[obj.box for obj in some] for some in self.objects]]
 
     def masks(self, classes: Sequence[int] | None = None) -> Bool[Tensor, "1 target height width"]:
         """Where classes are (None: those that are there); empty for one that is not."""
@@ -83,7 +83,7 @@ class Study:
         networks: of one form or several, of one seed or several.
         data: each seed has images of its own, so that the networks are independent.
         held_out: images to choose a threshold on; None where there are none.
-        tolerance: pixels by which a peak may lie beside a thing.
+        tolerance: pixels by which a peak may lie beside an object.
         first: images of the data sets before this one are left out.
     """
 
@@ -147,11 +147,11 @@ def named_study(model: str, data: str, held_out: str | None = None, weights: Pat
     return Study((network,), opened, open_dataset(held_out) if held_out else None, TOLERANCE)
 
 
-def able(network: Classifier, image: Image.Image, methods: Sequence[str]) -> list[str]:
+def supported_methods(network: Classifier, image: Image.Image, methods: Sequence[str]) -> list[str]:
     """Those of the methods that can explain the network: CAM, for one, cannot explain every one.
 
     >>> network = Classifier(0, saywhy.load("toybox:classifier", "random"))
-    >>> able(network, Image.new("RGB", (128, 128)), ["gradcam", "cam", "attention-rollout"])
+    >>> supported_methods(network, Image.new("RGB", (128, 128)), ["gradcam", "cam", "attention-rollout"])
     ['gradcam', 'cam']
     """
 

@@ -4,7 +4,7 @@
     python -m research.claims.trust --out docs/claims-trust.md
     python -m research.claims.trust --split val              # the same of the split on which limits may be chosen
 
-A map is *right* if it is highest on the thing that it is asked for, or within a cell of it. What is reported is of the
+A map is *right* if it is highest on the object that it is asked for, or within a cell of it. What is reported is of the
 split "test". What was measured is kept scene by scene under out/claims, so that it can be stopped and goes on; verdicts
 are not kept, they are given anew by the limits as they are. What other code has measured is not read.
 """
@@ -42,7 +42,7 @@ from saywhy.statistics import wilson
 from saywhy.toybox import Scene, scene
 
 SCENES = 40
-HONEST = (
+METHODS_TESTED = (
     "gradcam",
     "gradcam++",
     "layercam",
@@ -58,13 +58,13 @@ HONEST = (
 SHALLOW = "stem"
 """A layer at which Grad-CAM is known to be bad: the first one."""
 
-MAPS = (*HONEST, f"gradcam at {SHALLOW}")
-CHEATS = ("cheat-edges", "cheat-centre", "cheat-outline")
+MAPS = (*METHODS_TESTED, f"gradcam at {SHALLOW}")
+CONTROLS = ("control-edges", "control-centre", "control-outline")
 
 EVERYBODY = (
-    *(("trained", name) for name in (*MAPS, *CHEATS)),
+    *(("trained", name) for name in (*MAPS, *CONTROLS)),
     ("untrained", "gradcam"),
-    ("untrained", "cheat-outline"),
+    ("untrained", "control-outline"),
 )
 """Whose maps are tested of every scene: the network, and the method."""
 
@@ -72,7 +72,7 @@ UNTRAINED = 0
 """The seed of the network that has learnt nothing."""
 
 NEAR = 8
-"""Pixels from the thing at which a peak is still right: a cell of the map."""
+"""Pixels from the object at which a peak is still right: a cell of the map."""
 
 AROUND = {
     "faithfulness": (0.0, 0.5, 0.8, 0.9, 0.95, 0.99),
@@ -98,7 +98,7 @@ class Row:
         network: "trained" or "untrained".
         method: whose map it is.
         scene: of the split.
-        right: the share of its highest places that lie on the thing that was asked for, or next to it.
+        right: the share of its highest places that lie on the object that was asked for, or next to it.
         values: by check, the value; None where the check does not apply.
     """
 
@@ -118,7 +118,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Done:
+class SceneResult:
     """Everybody's rows of a scene, and how long they took."""
 
     scene: int
@@ -127,7 +127,7 @@ class Done:
 
 
 class Outline:
-    """A method that knows where the thing is, and nothing of the network."""
+    """A method that knows where the object is, and nothing of the network."""
 
     mask: np.ndarray | None = None
 
@@ -147,12 +147,12 @@ def _null(make: Callable[[Tensor, Tensor], Tensor]) -> Callable[[ModelRunner], T
 
 
 @contextmanager
-def cheats() -> Iterator[None]:
+def controls() -> Iterator[None]:
     """Within the block there are methods that look at the image, or at the truth, and never at the network."""
     made: dict[str, Callable[[ModelRunner], Tensor]] = {
-        "cheat-edges": _null(edge_detector_baseline),
-        "cheat-centre": _null(centre_prior_baseline),
-        "cheat-outline": OUTLINE,
+        "control-edges": _null(edge_detector_baseline),
+        "control-centre": _null(centre_prior_baseline),
+        "control-outline": OUTLINE,
     }
     for name, function in made.items():
         register(Method(name, function, name, "none", "", passes="several", at="input", grid="input"))
@@ -170,26 +170,26 @@ def untrained() -> saywhy.Model:
         return saywhy.load("toybox:classifier", "random")
 
 
-def asked(model: saywhy.Model, drawn: Scene) -> str | None:
-    """The kind of thing there that the network is surest of, if it is sure of any."""
-    found = saywhy.explain(model, drawn.image, sorted({thing.kind for thing in drawn.objects}), "eigencam")
+def most_certain_kind(model: saywhy.Model, drawn: Scene) -> str | None:
+    """The kind of object there that the network is surest of, if it is sure of any."""
+    found = saywhy.explain(model, drawn.image, sorted({obj.kind for obj in drawn.objects}), "eigencam")
     assert found.probabilities is not None
     surest = int(found.probabilities[0].argmax())
     return found.targets[0][surest] if float(found.probabilities[0, surest]) > 0.5 else None
 
 
-def certain(split: str, model: saywhy.Model) -> Iterator[tuple[Scene, str]]:
-    """All scenes in which the network is sure of a thing, and the kind of that."""
+def confident_scenes(split: str, model: saywhy.Model) -> Iterator[tuple[Scene, str]]:
+    """All scenes in which the network is sure of an object, and the kind of that."""
     for index in count():
         drawn = scene(split, index)
-        kind = asked(model, drawn)
+        kind = most_certain_kind(model, drawn)
         if kind is not None:
             yield drawn, kind
 
 
 def rows(network: str, model: saywhy.Model, methods: Sequence[str], drawn: Scene, kind: str) -> list[Row]:
     """The checks of all methods on one scene; a name such as "gradcam at stem" says at which layer."""
-    mask = np.logical_or.reduce([thing.mask for thing in drawn.objects if thing.kind == kind])
+    mask = np.logical_or.reduce([obj.mask for obj in drawn.objects if obj.kind == kind])
     OUTLINE.mask, found = mask, []
     for name in methods:
         method, _, layer = name.partition(" at ")
@@ -199,7 +199,7 @@ def rows(network: str, model: saywhy.Model, methods: Sequence[str], drawn: Scene
     return found
 
 
-class _Bare(ast.NodeTransformer):
+class _WithoutDocstrings(ast.NodeTransformer):
     """Leaves out what changes nothing that is measured: docstrings (comments are not in the tree)."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
@@ -211,7 +211,7 @@ def code(package: Path) -> str:
     digest = sha256()
     for file in sorted({file for pattern in SOURCES for file in package.glob(pattern) if file.is_file()}):
         text = file.read_bytes()
-        digest.update(ast.dump(_Bare().visit(ast.parse(text))).encode() if file.suffix == ".py" else text)
+        digest.update(ast.dump(_WithoutDocstrings().visit(ast.parse(text))).encode() if file.suffix == ".py" else text)
     return digest.hexdigest()[:16]
 
 
@@ -227,7 +227,7 @@ def settings(split: str) -> dict[str, str | int]:
     }
 
 
-def kept(file: Path, of: dict[str, Any]) -> dict[int, Done]:
+def stored(file: Path, of: dict[str, Any]) -> dict[int, SceneResult]:
     """What was measured before, with these settings and of everybody, by scene."""
     if not file.exists():
         return {}
@@ -241,33 +241,33 @@ def kept(file: Path, of: dict[str, Any]) -> dict[int, Done]:
         except ValueError as error:
             raise ValueError(f"{file}, line {number}, is not what this command writes: delete it.") from error
         if line.get("of") == of:
-            done = Done(line["scene"], line["seconds"], [Row(**row) for row in line["rows"]])
+            done = SceneResult(line["scene"], line["seconds"], [Row(**row) for row in line["rows"]])
             if [(row.network, row.method) for row in done.rows] == list(EVERYBODY):
                 found[done.scene] = done
     return found
 
 
-def keep(file: Path, of: dict[str, Any], done: Done) -> None:
+def store(file: Path, of: dict[str, Any], done: SceneResult) -> None:
     """Write a scene down, on a line."""
     with file.open("a", encoding="utf-8") as out:
         out.write(json.dumps({"of": of, **asdict(done)}) + "\n")
 
 
 @zeros_allowed()
-@cheats()
-def measured(split: str, scenes: int, progress: Progress) -> list[Done]:
+@controls()
+def measure_scenes(split: str, scenes: int, progress: Progress) -> list[SceneResult]:
     """All scenes; those that were measured before are read."""
     file, of = FOLDER / f"trust-{split}.jsonl", settings(split)
     file.parent.mkdir(parents=True, exist_ok=True)
-    before, found = kept(file, of), []
+    before, found = stored(file, of), []
     models = {"trained": saywhy.load("toybox:classifier"), "untrained": untrained()}
-    for drawn, kind in at_most(scenes, certain(split, models["trained"]), f"checking {split}", progress):
+    for drawn, kind in at_most(scenes, confident_scenes(split, models["trained"]), f"checking {split}", progress):
         if drawn.index not in before:
             begin, new = perf_counter(), list[Row]()
             for network, model in models.items():
                 new += rows(network, model, [method for whose, method in EVERYBODY if whose == network], drawn, kind)
-            before[drawn.index] = Done(drawn.index, perf_counter() - begin, new)
-            keep(file, of, before[drawn.index])
+            before[drawn.index] = SceneResult(drawn.index, perf_counter() - begin, new)
+            store(file, of, before[drawn.index])
         found.append(before[drawn.index])
     return found
 
@@ -292,35 +292,35 @@ def share(rows: Sequence[Row], value: Callable[[Row], float]) -> str:
     return f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
 
 
-def made(rows: Sequence[Row], name: str) -> list[Row]:
+def applicable(rows: Sequence[Row], name: str) -> list[Row]:
     """Those to whose map a check applies."""
     return [row for row in rows if row.values[name] is not None]
 
 
 def passes(rows: Sequence[Row], name: str) -> str:
     """How often a check is passed, of those maps to which it applies; and of how many, if not of all."""
-    of = made(rows, name)
+    of = applicable(rows, name)
     if not of:
         return "not applicable" if rows else ""
     told = share(of, lambda row: float(bool(row.passed(name))))
     return told if len(of) == len(rows) else f"{told} of {len(of)}"
 
 
-def told_apart(name: str, honest: Sequence[Row], cheats: Sequence[Row]) -> str:
-    """Who passes a check, and whether it tells cheats from maps, and right ones from wrong: the intervals do not meet.
+def discrimination(name: str, maps: Sequence[Row], controls: Sequence[Row]) -> str:
+    """Who passes a check, and whether it separates controls from maps, right from wrong: the intervals do not meet.
 
     Of groups from fewer scenes than say anything, nothing is decided.
     """
-    groups = {"maps": honest, "cheats": cheats} | dict(zip(("right maps", "wrong ones"), halves(honest), strict=True))
-    groups = {who: made(rows, name) for who, rows in groups.items()}
+    groups = {"maps": maps, "controls": controls} | dict(zip(("right maps", "wrong ones"), halves(maps), strict=True))
+    groups = {who: applicable(rows, name) for who, rows in groups.items()}
     if not groups["maps"]:
         return f"The check *{name}* applies to none of the maps."
     found = {who: interval(rows, lambda row: float(bool(row.passed(name)))) for who, rows in groups.items() if rows}
     said = ", ".join(
-        f"{passes(groups[who], name)} of {who}" for who in ("right maps", "wrong ones", "cheats") if who in found
+        f"{passes(groups[who], name)} of {who}" for who in ("right maps", "wrong ones", "controls") if who in found
     )
     told = [f"The check *{name}* is passed by {said}."]
-    for less, more in (("cheats", "maps"), ("wrong ones", "right maps")):
+    for less, more in (("controls", "maps"), ("wrong ones", "right maps")):
         if less in found and more in found and min(found[less].scenes, found[more].scenes) >= FEWEST:
             does = "tells" if found[less].high < found[more].low else "does not tell"
             told.append(f"It {does} {more} from {less}.")
@@ -333,21 +333,21 @@ def halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The rows, sorted by what they are: of methods, of cheats, and Grad-CAM's of the untrained network."""
+class RowGroups:
+    """The rows, sorted by what they are: of methods, of controls, and Grad-CAM's of the untrained network."""
 
-    honest: list[Row]
-    cheats: list[Row]
-    unlearnt: list[Row]
+    maps: list[Row]
+    controls: list[Row]
+    untrained: list[Row]
 
     def rule(self, passed: Callable[[Row], bool]) -> list[object]:
-        """How many maps pass; how many of these are right, and of the others wrong; how many cheats pass."""
-        yes, no = [[row for row in self.honest if passed(row) is which] for which in (True, False)]
+        """How many maps pass; how many of these are right, and of the others wrong; how many controls pass."""
+        yes, no = [[row for row in self.maps if passed(row) is which] for which in (True, False)]
         return [
-            share(self.honest, lambda row: float(passed(row))),
+            share(self.maps, lambda row: float(passed(row))),
             share(yes, lambda row: row.right),
             share(no, lambda row: 1 - row.right),
-            share(self.cheats, lambda row: float(passed(row))),
+            share(self.controls, lambda row: float(passed(row))),
         ]
 
     def limit(self, name: str) -> str:
@@ -362,31 +362,31 @@ class Found:
 
     def test(self, name: str) -> list[object]:
         """The row of a check: how often it applies, and who passes it."""
-        groups = (self.honest, *halves(self.honest), self.cheats, self.unlearnt)
+        groups = (self.maps, *halves(self.maps), self.controls, self.untrained)
         return [
             name,
-            f"{len(made(self.honest, name))} of {len(self.honest)}",
+            f"{len(applicable(self.maps, name))} of {len(self.maps)}",
             *(passes(group, name) for group in groups),
         ]
 
-    def learnt_nothing(self) -> str:
+    def untrained_summary(self) -> str:
         """What the rule makes of maps of a network that has learnt nothing."""
-        passed = [row for row in self.unlearnt if row.verdict().passed]
+        passed = [row for row in self.untrained if row.verdict().passed]
         right = f"; of these {share(passed, lambda row: row.right)} are right" if passed else ""
         whose = "maps by Grad-CAM of a network that has learnt nothing"
-        return f"Of {len(self.unlearnt)} {whose}, {len(passed) or 'none'} pass all checks{right}."
+        return f"Of {len(self.untrained)} {whose}, {len(passed) or 'none'} pass all checks{right}."
 
 
-HEADS = ("share that passes", "right, of those that pass", "wrong, of those that fail", "cheats that pass")
+HEADS = ("share that passes", "right, of those that pass", "wrong, of those that fail", "controls that pass")
 
 
-def page(done: Sequence[Done], split: str) -> str:
+def page(done: Sequence[SceneResult], split: str) -> str:
     """All tables."""
     every = [row for one in done for row in one.rows]
-    found = Found(
+    found = RowGroups(
         [row for row in every if row.network == "trained" and row.method in MAPS],
-        [row for row in every if row.method in CHEATS],
-        [row for row in every if row.network == "untrained" and row.method not in CHEATS],
+        [row for row in every if row.method in CONTROLS],
+        [row for row in every if row.network == "untrained" and row.method not in CONTROLS],
     )
     names = list(CHECKS)
     by_method: list[list[object]] = []
@@ -396,19 +396,25 @@ def page(done: Sequence[Done], split: str) -> str:
         passed = share(own, lambda row: float(row.verdict().passed))
         by_method.append([label, share(own, lambda row: row.right), passed, *(passes(own, name) for name in names)])
     without = [[n, *found.rule(lambda row, n=n: row.verdict(without=n).passed)] for n in names]  # type: ignore[misc]
-    groups = ("passed by maps", "… that are right", "… that are wrong", "by cheats", "by maps of an untrained network")
+    groups = (
+        "passed by maps",
+        "… that are right",
+        "… that are wrong",
+        "by controls",
+        "by maps of an untrained network",
+    )
     text = HEAD.format(
         split=split,
         scenes=len(done),
-        maps=len(found.honest),
+        maps=len(found.maps),
         methods=len(MAPS),
         minutes=sum(one.seconds for one in done) / 60,
         limits=", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in vars(CheckLimits()).items()),
         near=NEAR,
-        right=share(found.honest, lambda row: row.right),
+        right=share(found.maps, lambda row: row.right),
         rule=table(["", *HEADS], [["the rule", *found.rule(lambda row: row.verdict().passed)]]),
-        learnt_nothing=found.learnt_nothing(),
-        network=told_apart("parameter randomization", found.honest, found.cheats),
+        learnt_nothing=found.untrained_summary(),
+        network=discrimination("parameter randomization", found.maps, found.controls),
         around="\n\n".join(found.limit(name) for name in AROUND),
         tests=table(["check", "applies to", *groups], [found.test(name) for name in names]),
         without=table(["without the check", *HEADS], without),
@@ -422,11 +428,11 @@ def page(done: Sequence[Done], split: str) -> str:
 
 HEAD = """# Whether a map that passes all checks is right
 
-Made by `python -m research.claims.trust --split {split}` in {minutes:.0f} minutes: {maps} maps by {methods} methods, of
-{scenes} scenes of Toybox's split "{split}", for the thing there that the classifier is surest of. A map is *right* if
-it is highest on that thing, or within {near} pixels (a cell) of it; {right} are. Intervals are 95 %: where several maps
-of a scene are counted by the bootstrap over scenes, else, and where all scenes agree, Wilson's of as many as there are
-scenes. The limits of the rule: {limits}.
+Made by `python -m research.claims.trust --split {split}` in {minutes:.0f} minutes: {maps} maps by {methods} methods,
+of {scenes} scenes of Toybox's split "{split}", for the object there that the classifier is surest of. A map is
+*right* if it is highest on that object, or within {near} pixels (a cell) of it; {right} are. Intervals are 95 %:
+where several maps of a scene are counted by the bootstrap over scenes, else, and where all scenes agree, Wilson's of
+as many as there are scenes. The limits of the rule: {limits}.
 
 {rule}
 
@@ -451,8 +457,9 @@ The rule without it:
 
 ## Method by method
 
-How often each check is passed, where it applies. The cheats look at the image (an edge detector), at nothing (a centre
-prior) or at the truth (the outline of the thing), and never at the network: none of them may pass, however right it is.
+How often each check is passed, where it applies. The controls look at the image (an edge detector), at nothing (a
+centre prior) or at the truth (the outline of the object), and never at the network: none of them may pass, however
+right it is.
 
 {methods_table}"""
 
@@ -463,7 +470,7 @@ def main(
     scenes: Annotated[int, typer.Option(min=2, help="How many.")] = SCENES,
 ) -> None:
     """Measure, and print the tables."""
-    run(lambda progress: page(measured(split, scenes, progress), split), out)
+    run(lambda progress: page(measure_scenes(split, scenes, progress), split), out)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import saywhy
-from research.claims.attention_network import Seeing
-from research.claims.parallel import WORKERS, side_by_side
-from research.claims.ucam_measures import Run, Tests, measured, tested
+from research.claims.attention_network import VisualFeatures
+from research.claims.parallel import WORKERS, run_jobs
+from research.claims.ucam_measures import Run, Tests, draw_tests, measure_network
 from research.claims.ucam_tables import Results
-from research.claims.uncertainty_networks import BEGUN, FOLDER, RUNS, STEPS, STRENGTH, begun, doubter, named
+from research.claims.uncertainty_networks import (
+    FOLDER,
+    PRETRAINING,
+    RUNS,
+    STEPS,
+    STRENGTH,
+    pretrained_head,
+    run_name,
+    trained_network,
+)
 from saywhy.io.atomic import atomic_write
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa.networks import VQAModel
@@ -49,8 +58,7 @@ of the mean over seeds: by the bootstrap over scenes, widened by how far seeds d
 only where all differences below it are above zero: from the base network and from every control (the losses without
 surgery; masks with their shares shuffled over places, random, or uniform; a mask of the answer's own gradient,
 *answer*, that knows nothing of certainty; a temperature alone). *Literal*, *additive* and *P-GCA* are other readings.
-Beside the agreement with people stand that of the attention for another question, and that of a hill in the middle of
-the image.
+Beside the agreement with people stand that of the attention for another question, and that of the centre prior.
 """
 
 
@@ -65,13 +73,13 @@ def main(
     """Train, measure, and print the tables. Networks that were trained once are kept under out/claims."""
     scenes = int(items * SCENES)
     files = {
-        (run, seed): FOLDER / f"certain-{named(run, seed, items, 2 * scenes)}.npz"
+        (run, seed): FOLDER / f"ucam-{run_name(run, seed, items, 2 * scenes)}.npz"
         for seed in range(seeds)
         for run in RUNS
     }
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        _make({key: file for key, file in files.items() if not file.exists()}, items, workers, progress)
+        _run_missing({key: file for key, file in files.items() if not file.exists()}, items, workers, progress)
     results = Results()
     for (run, seed), file in files.items():
         results.add(run, seed, Run.kept(file))
@@ -79,11 +87,11 @@ def main(
     head = HEAD.format(
         seeds=seeds,
         share="" if items == 1 else f" and {items:.0%} of scenes and steps",
-        minutes=busy([(run.began, run.ended) for run in every]) / 60,
+        minutes=busy_seconds([(run.began, run.ended) for run in every]) / 60,
         workers=workers,
         trained=sum(run.seconds for run in every) / 60,
         measuring=sum(run.measuring for run in every) / 60,
-        begun=int(items * BEGUN),
+        begun=int(items * PRETRAINING),
         steps=int(items * STEPS),
         strength=STRENGTH,
         ten=10 * STRENGTH,
@@ -96,10 +104,10 @@ def main(
         temporary.write_text(text, encoding="utf-8")
 
 
-def busy(spans: list[tuple[float, float]]) -> float:
+def busy_seconds(spans: list[tuple[float, float]]) -> float:
     """The seconds in which something was at work.
 
-    >>> busy([(0.0, 2.0), (1.0, 3.0), (10.0, 11.0)])
+    >>> busy_seconds([(0.0, 2.0), (1.0, 3.0), (10.0, 11.0)])
     4.0
     """
     total, until = 0.0, float("-inf")
@@ -109,31 +117,31 @@ def busy(spans: list[tuple[float, float]]) -> float:
     return total
 
 
-def _make(missing: dict[tuple[str, int], Path], items: float, workers: int, progress: Progress) -> None:
+def _run_missing(missing: dict[tuple[str, int], Path], items: float, workers: int, progress: Progress) -> None:
     """Train and measure networks, several at a time; what was finished is kept."""
     if not missing:
         return
     since = time()
-    drawn, seeds = _drawn(items, progress), sorted({seed for _, seed in missing})
-    side_by_side(_begun, [(seed, items) for seed in seeds], "what is common", progress, workers, _keep, drawn)
+    drawn, seeds = _draw_data(items, progress), sorted({seed for _, seed in missing})
+    run_jobs(_pretrain, [(seed, items) for seed in seeds], "what is common", progress, workers, _store_data, drawn)
     jobs = [(run, seed, file, items, since) for (run, seed), file in missing.items()]
-    side_by_side(_one, jobs, "networks", progress, workers, _keep, drawn)
+    run_jobs(_run_one, jobs, "networks", progress, workers, _store_data, drawn)
 
 
-Drawn = tuple[Questions, Tests]
-DRAWN: list[Drawn] = []
+Data = tuple[Questions, Tests]
+DATA: list[Data] = []
 """What a process of its own was given when it began."""
 
 
-def _drawn(items: float, progress: Progress) -> Drawn:
+def _draw_data(items: float, progress: Progress) -> Data:
     """The questions to train on, and those of the tests."""
     model = saywhy.load("toybox:vqa")
     eyes: ToyboxTrunk = model.module.trunk  # type: ignore[assignment]
     known: Vocabulary = model.texts["question"].__self__  # type: ignore[attr-defined]
-    seeing, scenes = Seeing(_base(model)), int(items * SCENES)
+    visual, scenes = VisualFeatures(_base(model)), int(items * SCENES)
     talks = [draw_language_data(split, scenes, progress) for split in ("talk-train", "ambiguous-train")]
-    shown = seeing.tell(Questions(eyes, talks, known))
-    return shown, tested(eyes, seeing, known, int(items * TESTS), int(items * LOOKED), progress)
+    shown = visual.replace_features(Questions(eyes, talks, known))
+    return shown, draw_tests(eyes, visual, known, int(items * TESTS), int(items * LOOKED), progress)
 
 
 def _base(model: saywhy.Model) -> VQAModel:
@@ -141,20 +149,20 @@ def _base(model: saywhy.Model) -> VQAModel:
     return model.module
 
 
-def _keep(shown: Questions, tests: Tests) -> None:
-    DRAWN.append((shown, tests))
+def _store_data(shown: Questions, tests: Tests) -> None:
+    DATA.append((shown, tests))
 
 
-def _begun(seed: int, items: float) -> None:
+def _pretrain(seed: int, items: float) -> None:
     """Train what all networks of a seed have in common."""
-    begun(seed, _base(saywhy.load("toybox:vqa")), DRAWN[0][0], items)
+    pretrained_head(seed, _base(saywhy.load("toybox:vqa")), DATA[0][0], items)
 
 
-def _one(run: str, seed: int, file: Path, items: float, since: float) -> None:
+def _run_one(run: str, seed: int, file: Path, items: float, since: float) -> None:
     """Train and measure one network, and keep what was measured."""
-    shown, tests = DRAWN[0]
+    shown, tests = DATA[0]
     base = _base(saywhy.load("toybox:vqa"))
-    measured(doubter(run, seed, base, shown, items), Seeing(base), tests, since).keep(file)
+    measure_network(trained_network(run, seed, base, shown, items), VisualFeatures(base), tests, since).keep(file)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from rich.progress import Progress
 from torch import Tensor
 
 import saywhy
-from research.claims.attention_network import Seeing
-from research.claims.uncertainty_networks import Doubter
+from research.claims.attention_network import VisualFeatures
+from research.claims.uncertainty_networks import TrainedNetwork
 from saywhy.errors import SaywhyWarning
 from saywhy.io.atomic import atomic_write
 from saywhy.metrics.agreement import earth_movers_distance
@@ -70,7 +70,7 @@ class Run:
         types: of which type each question is.
         calibration: the expected calibration error as it is, and with a temperature.
         looks: by name of a map, its rank correlation with people's, question by question; also of the attention for
-            another question, and of a hill in the middle.
+            another question, and of the centre prior.
         errors: of every question how wrong the mean of all guesses is, -log of the right answer's probability.
         distance: the earth mover's distance of the attention from people's.
         seen: of which scene each of these questions is.
@@ -132,13 +132,15 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def tested(eyes: ToyboxTrunk, seeing: Seeing, known: Vocabulary, count: int, looked: int, progress: Progress) -> Tests:
+def draw_tests(
+    eyes: ToyboxTrunk, visual: VisualFeatures, known: Vocabulary, count: int, looked: int, progress: Progress
+) -> Tests:
     """Draw the test splits, and what people looked at in the first scenes."""
     talks = {
         split: draw_language_data(split, count, progress)
         for split in ("talk-test", "ambiguous-test", "unseen", "ambiguous-val")
     }
-    asked = {split: seeing.tell(Questions(eyes, [talk], known)) for split, talk in talks.items()}
+    asked = {split: visual.replace_features(Questions(eyes, [talk], known)) for split, talk in talks.items()}
     clear = asked["talk-test"]
     places = (clear.answers[:looked] >= 0).nonzero()
     people = []
@@ -148,11 +150,11 @@ def tested(eyes: ToyboxTrunk, seeing: Seeing, known: Vocabulary, count: int, loo
             people.append(on_grid(torch.from_numpy(human_attention(drawn, question)).unsqueeze(0))[0])
     images = normalised(talks["talk-test"].images[:looked].float() / 255)
     return Tests(
-        clear, *(asked[s] for s in ("ambiguous-test", "unseen", "ambiguous-val")), torch.stack(people), places, images
+        clear, asked["ambiguous-test"], asked["unseen"], asked["ambiguous-val"], torch.stack(people), places, images
     )
 
 
-def measured(network: Doubter, seeing: Seeing, tests: Tests, began: float) -> Run:
+def measure_network(network: TrainedNetwork, visual: VisualFeatures, tests: Tests, began: float) -> Run:
     """Everything that is measured of one network, made by a command that began then (seconds since 1970)."""
     begin = perf_counter()
     temperature = fit_temperature(*_logits(network, tests.chosen))
@@ -170,7 +172,7 @@ def measured(network: Doubter, seeing: Seeing, tests: Tests, began: float) -> Ru
         uncertain["aleatoric_variance"] = [guessed[name].found.aleatoric_variance for name in single]
     right = torch.cat([one.right for one in single.values()])
     scenes = [one.scenes + 10**6 * number for number, one in enumerate(single.values())]
-    looks, distance = _looks(network, seeing, tests)
+    looks, distance = _looks(network, visual, tests)
     return Run(
         seconds=network.seconds,
         uncertain={name: torch.cat(parts).numpy() for name, parts in uncertain.items()},
@@ -193,7 +195,7 @@ def measured(network: Doubter, seeing: Seeing, tests: Tests, began: float) -> Ru
     )
 
 
-def _logits(network: Doubter, questions: Questions) -> tuple[Tensor, Tensor]:
+def _logits(network: TrainedNetwork, questions: Questions) -> tuple[Tensor, Tensor]:
     """Logits of every question, of one pass, and the right answers."""
     asked = (questions.answers >= 0).nonzero()
     with torch.inference_mode():
@@ -201,9 +203,9 @@ def _logits(network: Doubter, questions: Questions) -> tuple[Tensor, Tensor]:
     return torch.cat(parts), questions.answers[asked[:, 0], asked[:, 1]]
 
 
-def _errors(judged: Judged, questions: Questions) -> Tensor:
-    truth = questions.answers[judged.scenes, judged.types]
-    chances = judged.found.probabilities.gather(1, truth.unsqueeze(1)).squeeze(1)
+def _errors(verdict_row: Judged, questions: Questions) -> Tensor:
+    truth = questions.answers[verdict_row.scenes, verdict_row.types]
+    chances = verdict_row.found.probabilities.gather(1, truth.unsqueeze(1)).squeeze(1)
     return -chances.clamp_min(1e-12).log()
 
 
@@ -211,13 +213,13 @@ def _parts(asked: Tensor) -> list[tuple[Tensor, Tensor]]:
     return [tuple(part.unbind(1)) for part in asked.split(200)]  # type: ignore[misc]
 
 
-def _tempered(network: Doubter, tests: Tests, temperature: float) -> list[Tensor]:
+def _tempered(network: TrainedNetwork, tests: Tests, temperature: float) -> list[Tensor]:
     """Entropies of one pass, with a temperature that was fitted on other questions."""
     logits = (_logits(network, one)[0].double() / temperature for one in (tests.clear, tests.blurred))
     return [entropy(one.softmax(1)) for one in logits]
 
 
-def _calibration(network: Doubter, tests: Tests, temperature: float) -> float:
+def _calibration(network: TrainedNetwork, tests: Tests, temperature: float) -> float:
     """The calibration error over clear and blurred questions."""
     pairs = [_logits(network, one) for one in (tests.clear, tests.blurred)]
     logits, right = (torch.cat(parts) for parts in zip(*pairs, strict=True))
@@ -225,11 +227,11 @@ def _calibration(network: Doubter, tests: Tests, temperature: float) -> float:
     return calibration_error(chances, answers == right)
 
 
-def _looks(network: Doubter, seeing: Seeing, tests: Tests) -> tuple[Uncertain, Each]:
+def _looks(network: TrainedNetwork, visual: VisualFeatures, tests: Tests) -> tuple[Uncertain, Each]:
     """The agreement of attention and maps with people's, and the distance of attention from the first of them."""
     from saywhy.targets import Certainty, Top
 
-    model, found = network.model(seeing), []
+    model, found = network.model(visual), []
     attention, elsewhere = [], []
     targets = [Top(1)] if network.run == "base" else [Top(1), Certainty(), Certainty(answered=True)]
     for scenes, types in _parts(tests.looked):

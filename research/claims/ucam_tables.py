@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from research.claims.measure import UNDECIDED, decided, table
+from research.claims.measure import UNDECIDED, interval_verdict, table
 from research.claims.ucam_measures import Each, Run
 from research.claims.uncertainty_networks import CONTROLS
 from saywhy.metrics.calibration import error_correlation
@@ -39,11 +39,11 @@ def weighted_auroc(
 
 def _weights(scenes: Int[np.ndarray, " question"]) -> Float[np.ndarray, "draw question"]:
     """How often every question comes when scenes are drawn again, the same ones for every seed; first, once each."""
-    return _redrawn(scenes.astype(np.int64).tobytes())
+    return _resampling_counts(scenes.astype(np.int64).tobytes())
 
 
 @lru_cache(maxsize=4)
-def _redrawn(scenes: bytes) -> Float[np.ndarray, "draw question"]:
+def _resampling_counts(scenes: bytes) -> Float[np.ndarray, "draw question"]:
     """Networks are measured on the same questions: what is redrawn for one serves for all."""
     names, place = np.unique(np.frombuffer(scenes, np.int64), return_inverse=True)
     drawn = resample_counts(len(names), RESAMPLES)
@@ -82,7 +82,7 @@ class Statistic:
     @property
     def verdict(self) -> str:
         """Whether it is above zero."""
-        return decided(self.low, self.high)
+        return interval_verdict(self.low, self.high)
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
@@ -95,8 +95,8 @@ def _median(values: list[Each]) -> str:
 
 KINDS = {
     "entropy": "entropy",
-    "tempered": "entropy, tempered",
-    "predictive": "50 guesses: all",
+    "tempered": "entropy, temperature-scaled",
+    "predictive": "MC dropout: predictive",
     "aleatoric": "aleatoric",
 }
 KINDS |= {"epistemic": "epistemic", "aleatoric_variance": "variance head"}
@@ -112,21 +112,21 @@ class Results:
         """Keep what was measured of a network."""
         self.runs.setdefault(name, {})[seed] = run
 
-    def tell(self, name: str, kind: str) -> list[Curve]:
+    def error_auroc(self, name: str, kind: str) -> list[Curve]:
         """The AUROC of an uncertainty for errors, seed by seed."""
         of = self.runs[name].values()
         return [weighted_auroc(run.uncertain[kind], run.wrong, _weights(run.scenes)) for run in of]
 
-    def right(self, name: str) -> list[Curve]:
+    def accuracy(self, name: str) -> list[Curve]:
         """Accuracy, seed by seed."""
         return [_mean(~run.wrong, _weights(run.scenes)) for run in self.runs[name].values()]
 
-    def look(self, name: str, what: str) -> list[Curve]:
+    def agreement(self, name: str, what: str) -> list[Curve]:
         """Agreement of a map with people, seed by seed; what has no such map has its attention."""
         of = self.runs[name].values()
         return [_mean(r.distance if what == "distance" else r.looks[what], _weights(r.seen)) for r in of]
 
-    def rises(self, name: str, kind: str, split: str) -> list[Curve]:
+    def shift_auroc(self, name: str, kind: str, split: str) -> list[Curve]:
         """How likely a question of a split is more uncertain than one of the clear scenes."""
         found = []
         for run in self.runs[name].values():
@@ -136,7 +136,7 @@ class Results:
             found.append(weighted_auroc(np.concatenate([clear, other]), strange, _weights(np.concatenate(scenes))))
         return found
 
-    def better(self, text: str, ours: list[Curve], theirs: dict[str, list[Curve]]) -> list[list[object]]:
+    def claim(self, text: str, ours: list[Curve], theirs: dict[str, list[Curve]]) -> list[list[object]]:
         """Rows of a claim: ours less each of the others, and whether all of these are above zero."""
         differences = {name: Statistic.of([a - b for a, b in zip(ours, c, strict=True)]) for name, c in theirs.items()}
         verdicts = [one.verdict for one in differences.values()]
@@ -148,7 +148,7 @@ class Results:
         """Tables."""
         parts = [
             "## Measured",
-            self._measured(),
+            self._measurements(),
             "## By type of question",
             self._by_type(),
             "## Claims",
@@ -173,21 +173,21 @@ class Results:
         rows = [[kind, *(right(name, number) for name in self.runs)] for number, kind in enumerate(TYPES)]
         return table(["accuracy", *self.runs], rows)
 
-    def _measured(self) -> str:
+    def _measurements(self) -> str:
         rows = []
         for name, of_seeds in self.runs.items():
             kinds = [k for k in KINDS if k in next(iter(of_seeds.values())).uncertain]
-            told = {kind: Statistic.of(self.tell(name, kind)) for kind in kinds}
+            told = {kind: Statistic.of(self.error_auroc(name, kind)) for kind in kinds}
             looks = next(iter(of_seeds.values())).looks
             calibrations = np.mean([r.calibration for r in of_seeds.values()], 0)
             rows.append(
                 [
                     name,
-                    Statistic.of(self.right(name)),
+                    Statistic.of(self.accuracy(name)),
                     *(told.get(kind, "") for kind in KINDS),
                     " / ".join(f"{value:.3f}" for value in calibrations),
-                    *(Statistic.of(self.look(name, w)) if w in looks else "" for w in LOOKS),
-                    Statistic.of(self.look(name, "distance")),
+                    *(Statistic.of(self.agreement(name, w)) if w in looks else "" for w in LOOKS),
+                    Statistic.of(self.agreement(name, "distance")),
                     f"{np.mean([self._correlated(r) for r in of_seeds.values()]):.3f}",
                     _median(
                         [
@@ -199,10 +199,10 @@ class Results:
                     f"{np.mean([r.seconds for r in of_seeds.values()]) / 60:.1f}",
                 ]
             )
-        heads = ["network", "accuracy", *(f"AUROC, {text}" for text in KINDS.values()), "ECE / tempered"]
+        heads = ["network", "accuracy", *(f"AUROC, {text}" for text in KINDS.values()), "ECE / temperature-scaled"]
         heads += [f"{name} and people (ρ)" for name in LOOKS] + [
             "attention to people (EMD)",
-            "50 guesses and errors (ρ)",
+            "predictive entropy and errors (ρ)",
             "variance head, clear (median)",
             "minutes",
         ]
@@ -210,44 +210,47 @@ class Results:
 
     def _claims(self) -> str:
         ours, others = "U-CAM", [name for name in CONTROLS if name in self.runs]
-        base = {"the base's entropy": self.tell("base", "entropy"), "tempered": self.tell("base", "tempered")}
-        base["the base's 50 guesses"] = self.tell("base", "predictive")
-        rows = self.better(
+        base = {
+            "the base's entropy": self.error_auroc("base", "entropy"),
+            "tempered": self.error_auroc("base", "tempered"),
+        }
+        base["the base's MC dropout"] = self.error_auroc("base", "predictive")
+        rows = self.claim(
             "(a) its uncertainty tells wrong from right answers better",
-            self.tell(ours, "predictive"),
-            base | {name: self.tell(name, "predictive") for name in others},
+            self.error_auroc(ours, "predictive"),
+            base | {name: self.error_auroc(name, "predictive") for name in others},
         )
-        rows += self.better(
+        rows += self.claim(
             "(a) its variance head does",
-            self.tell(ours, "aleatoric_variance"),
-            base | {name: self.tell(name, "aleatoric_variance") for name in others},
+            self.error_auroc(ours, "aleatoric_variance"),
+            base | {name: self.error_auroc(name, "aleatoric_variance") for name in others},
         )
         everybody = ["base", *others]
-        rows += self.better(
+        rows += self.claim(
             "(b) its attention agrees more with people's",
-            self.look(ours, "attention"),
-            {name: self.look(name, "attention") for name in everybody},
+            self.agreement(ours, "attention"),
+            {name: self.agreement(name, "attention") for name in everybody},
         )
-        rows += self.better(
+        rows += self.claim(
             "(b) its attention is nearer to people's (earth mover's distance)",
-            [-c for c in self.look(ours, "distance")],
-            {name: [-c for c in self.look(name, "distance")] for name in everybody},
+            [-c for c in self.agreement(ours, "distance")],
+            {name: [-c for c in self.agreement(name, "distance")] for name in everybody},
         )
         for what in ("certainty-cam", "ucam"):
-            theirs = {"the base's Grad-CAM": self.look("base", "gradcam")}
-            theirs |= {name: self.look(name, what) for name in others}
-            rows += self.better(f"(b) its {what} agrees more with people's", self.look(ours, what), theirs)
-        spare = [c + MARGIN for c in self.right(ours)]
-        rows += self.better(f"(c) it answers no worse (by {MARGIN:.0%})", spare, {"base": self.right("base")})
+            theirs = {"the base's Grad-CAM": self.agreement("base", "gradcam")}
+            theirs |= {name: self.agreement(name, what) for name in others}
+            rows += self.claim(f"(b) its {what} agrees more with people's", self.agreement(ours, what), theirs)
+        spare = [c + MARGIN for c in self.accuracy(ours)]
+        rows += self.claim(f"(c) it answers no worse (by {MARGIN:.0%})", spare, {"base": self.accuracy("base")})
         for kind, other, home in (("aleatoric", "epistemic", "blurred"), ("epistemic", "aleatoric", "unseen")):
-            rows += self.better(
+            rows += self.claim(
                 f"(d) {kind} uncertainty is higher for {home} images",
-                self.rises(ours, kind, home),
-                {"chance": [np.full_like(c, 0.5) for c in self.rises(ours, kind, home)]},
+                self.shift_auroc(ours, kind, home),
+                {"chance": [np.full_like(c, 0.5) for c in self.shift_auroc(ours, kind, home)]},
             )
-            rows += self.better(
+            rows += self.claim(
                 f"(d) and more so than {other} uncertainty is",
-                self.rises(ours, kind, home),
-                {f"{other}, {home}": self.rises(ours, other, home)},
+                self.shift_auroc(ours, kind, home),
+                {f"{other}, {home}": self.shift_auroc(ours, other, home)},
             )
         return table(["claim", "difference", "verdict"], rows)

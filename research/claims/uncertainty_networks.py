@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import saywhy
-from research.claims.attention_network import Looking, Seeing, fresh
+from research.claims.attention_network import AttentionVQAHead, VisualFeatures, initialized_head
 from saywhy.tasks.vqa.networks import VQAModel
 from saywhy.toybox.language import ANSWERS
 from saywhy.toybox.recipes.ucam import Questions, asking, optimizers
@@ -22,7 +22,7 @@ from saywhy.uncertainty import UCAM, Gate
 from saywhy.uncertainty.loss import cross_entropy
 
 FOLDER = Path("out/claims")
-BEGUN, STEPS = 1000, 400
+PRETRAINING, STEPS = 1000, 400
 """Steps that all networks of a seed have in common, and steps of each by itself."""
 
 STRENGTH = 0.1
@@ -54,7 +54,7 @@ FURTHER = Plan((), batch=32, rate=5e-4, clip=5.0)
 class Learner(nn.Module):
     """What learns, by the loss of a run."""
 
-    def __init__(self, head: Looking, how: UCAM | None) -> None:
+    def __init__(self, head: AttentionVQAHead, how: UCAM | None) -> None:
         super().__init__()
         self.head, self.how = head, how
 
@@ -66,7 +66,7 @@ class Learner(nn.Module):
 
 
 @dataclass(frozen=True)
-class Doubter:
+class TrainedNetwork:
     """A network of a run.
 
     Attributes:
@@ -77,37 +77,37 @@ class Doubter:
 
     run: str
     seed: int
-    head: Looking
+    head: AttentionVQAHead
     seconds: float
 
-    def model(self, seeing: Seeing) -> saywhy.Model:
+    def model(self, visual: VisualFeatures) -> saywhy.Model:
         """The network of images and questions."""
-        return saywhy.load(VQAModel(seeing, self.head), labels=ANSWERS)
+        return saywhy.load(VQAModel(visual, self.head), labels=ANSWERS)
 
 
-def named(run: str, seed: int, items: float, scenes: int) -> str:
+def run_name(run: str, seed: int, items: float, scenes: int) -> str:
     """What files of a run are called; other settings, other names."""
-    settings = f"{PLAN.settings()} {FURTHER.settings()} {BEGUN} {STEPS} {RUNS.get(run)!r} {items} {scenes}"
+    settings = f"{PLAN.settings()} {FURTHER.settings()} {PRETRAINING} {STEPS} {RUNS.get(run)!r} {items} {scenes}"
     return f"{run.lower().replace(' ', '-')}-{seed}-{sha256(settings.encode()).hexdigest()[:8]}"
 
 
-def begun(seed: int, base: VQAModel, shown: Questions, items: float = 1.0) -> Looking:
+def pretrained_head(seed: int, base: VQAModel, shown: Questions, items: float = 1.0) -> AttentionVQAHead:
     """A network that has learnt to answer, and not yet to say how certain it is; trained unless it was before."""
-    head = fresh(seed, base, shown.features.shape[1])
-    file = FOLDER / f"{named('begun', seed, items, len(shown))}.safetensors"
-    _trained(head, None, replace(PLAN, seed=seed), int(items * BEGUN), shown, file)
+    head = initialized_head(seed, base, shown.features.shape[1])
+    file = FOLDER / f"{run_name('begun', seed, items, len(shown))}.safetensors"
+    _train(head, None, replace(PLAN, seed=seed), int(items * PRETRAINING), shown, file)
     return head
 
 
-def doubter(run: str, seed: int, base: VQAModel, shown: Questions, items: float = 1.0) -> Doubter:
+def trained_network(run: str, seed: int, base: VQAModel, shown: Questions, items: float = 1.0) -> TrainedNetwork:
     """The network of a run, trained unless it was trained before; of fewer steps if ``items`` is less than 1."""
-    head, plan = begun(seed, base, shown, items), replace(FURTHER, seed=seed + 1000)
-    file = FOLDER / f"doubter-{named(run, seed, items, len(shown))}.safetensors"
-    seconds = _trained(head, RUNS[run], plan, int(items * STEPS), shown, file)
-    return Doubter(run, seed, head.eval(), seconds)
+    head, plan = pretrained_head(seed, base, shown, items), replace(FURTHER, seed=seed + 1000)
+    file = FOLDER / f"doubter-{run_name(run, seed, items, len(shown))}.safetensors"
+    seconds = _train(head, RUNS[run], plan, int(items * STEPS), shown, file)
+    return TrainedNetwork(run, seed, head.eval(), seconds)
 
 
-def _trained(head: Looking, how: UCAM | None, plan: Plan, steps: int, shown: Questions, file: Path) -> float:
+def _train(head: AttentionVQAHead, how: UCAM | None, plan: Plan, steps: int, shown: Questions, file: Path) -> float:
     """Train a network, or take the weights that were kept; returns the seconds that it took."""
     if file.exists():
         head.load_state_dict(load_file(file))

@@ -10,8 +10,17 @@ from PIL import Image
 from torch import Tensor
 
 import saywhy
-from research.claims.language_networks import Speaker, scenes_of
-from research.claims.maps import EVERYBODY, METHODS, Kept, inside_and_outside, judged, maps_of, points, shown
+from research.claims.language_networks import SeededModel, scenes_of
+from research.claims.maps import (
+    EVERYBODY,
+    METHODS,
+    Measurements,
+    inside_and_outside,
+    maps_of,
+    points,
+    positive_map,
+    verdict_row,
+)
 from research.claims.measure import estimate, table
 from saywhy.metrics.human_attention import on_grid, random_maps, rank_correlation
 from saywhy.targets import Class, Top
@@ -35,7 +44,7 @@ METRICS = {
 class Item:
     """A question that a network answers rightly, and why."""
 
-    speaker: Speaker
+    network: SeededModel
     scene: Scene
     question: SceneQuestion
     found: saywhy.Explanation
@@ -48,17 +57,17 @@ class Item:
     @property
     def place(self) -> tuple[int, int]:
         """Whose scene it is, and which."""
-        return self.speaker.seed, self.scene.index
+        return self.network.seed, self.scene.index
 
     def explain(self, target: Any, method: str, image: np.ndarray | None = None) -> saywhy.Explanation:
         """Another explanation of the same question, or of the same question about another image."""
         shown = Image.fromarray(self.scene.image if image is None else image)
-        model = self.speaker.model
+        model = self.network.model
         return saywhy.explain(model, model.asked(shown, self.question.text), target, method)
 
     def log_odds(self, image: np.ndarray) -> float:
         """Of the right answer, for a changed image: where it is certain a probability would not change any more."""
-        labels = self.speaker.model.labels
+        labels = self.network.model.labels
         assert labels is not None
         index = labels.index(self.question.answer)
 
@@ -69,22 +78,22 @@ class Item:
         return float(self.explain(odds, "eigencam", image).scores)
 
 
-def asked_rightly(speaker: Speaker) -> Iterator[Item]:
+def correctly_answered(network: SeededModel) -> Iterator[Item]:
     """Questions of the test split in their order, but for those that the network answers wrongly."""
-    for index in scenes_of(speaker.seed):
+    for index in scenes_of(network.seed):
         drawn = scene("talk-test", index)
         for question in questions(drawn):
-            inputs = speaker.model.asked(Image.fromarray(drawn.image), question.text)
-            found = saywhy.explain(speaker.model, inputs, Top(1), METHODS)
+            inputs = network.model.asked(Image.fromarray(drawn.image), question.text)
+            found = saywhy.explain(network.model, inputs, Top(1), METHODS)
             if found.targets[0][0] == question.answer:
-                yield Item(speaker, drawn, question, found)
+                yield Item(network, drawn, question, found)
 
 
 @dataclass
-class Asked:
+class QuestionResults:
     """What was measured of questions."""
 
-    kept: Kept = field(default_factory=Kept)
+    measurements: Measurements = field(default_factory=Measurements)
     empty: dict[str, int] = field(default_factory=dict)
 
     def add(self, item: Item, covers: bool) -> None:
@@ -98,25 +107,25 @@ class Asked:
         self._another_answer(item)
         if covers:
             self._covered(item, "for", maps["gradcam"])
-            self._covered(item, "against", shown(item.found.counterfactual, "gradcam", 0, item.size))
+            self._covered(item, "against", positive_map(item.found.counterfactual, "gradcam", 0, item.size))
             hidden = on_grid(item.explain(item.question.answer, "occlusion").maps[0, 0])
             for who, found in maps.items():
                 self._keep("occlusion", who, _agreement(found, hidden), item)
 
     def _keep(self, what: str, who: str, value: Any, item: Item) -> None:
-        self.kept.keep(what, who, value, item.place)
+        self.measurements.add(what, who, value, item.place)
 
     def _people(self, item: Item, maps: dict[str, Tensor]) -> None:
         """Rank correlation with each of three people, and of these with each other."""
         people = [on_grid(torch.from_numpy(one)) for one in human_attention(item.scene, item.question)]
-        seed = 10 * item.scene.index + item.speaker.seed
+        seed = 10 * item.scene.index + item.network.seed
         for who, found in {**maps, "random": random_maps(1, seed=seed)[0]}.items():
             self._keep("people", who, np.mean([_agreement(found, one) for one in people]), item)
         among = [_agreement(one, other) for i, one in enumerate(people) for other in people[:i]]
         self._keep("people", "people", np.mean(among), item)
 
     def _another_answer(self, item: Item) -> None:
-        """Asked for a colour (or kind) of one thing: where does the map of another thing's colour (kind) lie?"""
+        """Asked for a colour (or kind) of one object: where does the map of another object's colour (kind) lie?"""
         if item.question.type not in ("colour", "kind"):
             return
         trait = "colour" if item.question.answer in COLOURS else "kind"
@@ -125,7 +134,7 @@ class Asked:
             return
         theirs = np.logical_or.reduce([t.mask for t in item.scene.objects if getattr(t, trait) == others[0]])
         for who, found in (("its map", item.explain(Class(others[0]), "gradcam")), ("the answer's map", item.found)):
-            on_it, _ = inside_and_outside(shown(found, "gradcam", 0, item.size), theirs)
+            on_it, _ = inside_and_outside(positive_map(found, "gradcam", 0, item.size), theirs)
             self._keep("other answer", who, on_it, item)
 
     def _covered(self, item: Item, what: str, found: Tensor) -> None:
@@ -133,7 +142,7 @@ class Asked:
         mask = highest(found)
         if not mask.any():
             return
-        generator = np.random.default_rng([item.speaker.seed, item.scene.index])
+        generator = np.random.default_rng([item.network.seed, item.scene.index])
         moved = np.roll(mask, [int(generator.integers(side)) for side in item.size], (0, 1))
         before = item.log_odds(item.scene.image)
         for where, one in (("there", mask), ("elsewhere", moved)):
@@ -142,8 +151,8 @@ class Asked:
     def report(self) -> str:
         """The tables."""
         kept, estimates = (
-            self.kept,
-            {what: self.kept.estimates(what, (*EVERYBODY, "random", "people")) for what in METRICS},
+            self.measurements,
+            {what: self.measurements.estimates(what, (*EVERYBODY, "random", "people")) for what in METRICS},
         )
         rows: list[list[object]] = []
         for who in estimates["people"]:
@@ -163,9 +172,9 @@ by network: {kept.networks("evidence", "gradcam")}; HiResCAM: {kept.networks("ev
 
 {table(headings, rows)}
 
-**Another answer.** Where a colour or a kind is asked for, that of another thing is explained too
-({other["its map"].items} questions). The mean of a map on that other thing, in times of its mean everywhere: of its own
-map {other["its map"]}, of the answer's map {other["the answer's map"]}.
+**Another answer.** Where a colour or a kind is asked for, that of another object is explained too
+({other["its map"].items} questions). The mean of a map on that other object, in times of its mean everywhere: of its
+own map {other["its map"]}, of the answer's map {other["the answer's map"]}.
 
 **Covered.** By how much the log-odds of the answer change when a tenth of the image (or less, where less of the map
 is positive) is covered with its mean colour. Where Grad-CAM is highest ({covered["for"]["there"].items} questions):
@@ -178,10 +187,10 @@ highest ({covered["against"]["there"].items} questions): {covered["against"]["th
 {table(["claim", "difference", "verdict"], self._verdicts())}"""
 
     def _verdicts(self) -> list[list[object]]:
-        kept, claim = self.kept, self.kept.claim
+        kept, claim = self.measurements, self.measurements.claim
         return [
             claim("Grad-CAM lies on the evidence (more than uniform)", "evidence", "gradcam", "uniform"),
-            claim("… more than a hill in the middle", "evidence", "gradcam", "centre prior"),
+            claim("… more than the centre prior", "evidence", "gradcam", "centre prior"),
             claim("… more than guided backprop", "evidence", "gradcam", "guided-backprop"),
             claim("… more than the network's own attention", "evidence", "gradcam", "model-attention"),
             claim("… more than HiResCAM, which averages no gradients", "evidence", "gradcam", "hirescam"),
@@ -189,8 +198,8 @@ highest ({covered["against"]["there"].items} questions): {covered["against"]["th
             claim(
                 "Grad-CAM agrees with occlusion more than guided backprop", "occlusion", "gradcam", "guided-backprop"
             ),
-            judged("Grad-CAM agrees with people's attention", estimate(kept.of("people", "gradcam"))),
-            claim("… more than a hill in the middle", "people", "gradcam", "centre prior"),
+            verdict_row("Grad-CAM agrees with people's attention", estimate(kept.of("people", "gradcam"))),
+            claim("… more than the centre prior", "people", "gradcam", "centre prior"),
             claim(
                 "The map of another answer lies on what has it, more than the answer's map",
                 "other answer",
@@ -203,7 +212,7 @@ highest ({covered["against"]["there"].items} questions): {covered["against"]["th
             claim(
                 "Covering what speaks against it helps more than covering elsewhere", "against", "there", "elsewhere"
             ),
-            judged("… and makes it surer than it was", estimate(kept.of("against", "there"))),
+            verdict_row("… and makes it surer than it was", estimate(kept.of("against", "there"))),
         ]
 
 

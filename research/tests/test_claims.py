@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from research.claims.language_networks import Speaker
+from research.claims.language_networks import SeededModel
 from research.claims.maps import inside_and_outside, points
 from research.claims.measure import Estimate, Measured, difference, estimate, verdict
-from research.claims.vqa_maps import Asked, Item, asked_rightly, cover, highest
+from research.claims.vqa_maps import Item, QuestionResults, correctly_answered, cover, highest
 from saywhy.toybox import scene
 from saywhy.toybox.language import SceneQuestion
+
+pytestmark = pytest.mark.nightly
 
 
 def test_an_interval_holds_the_mean_as_often_as_it_says_though_items_of_a_scene_are_alike():
@@ -83,7 +85,7 @@ class Bright:
         drawn = scene("talk-test", 33)
         image = np.zeros_like(drawn.image)
         image[:, :64] = 200
-        self.scene, self.speaker, self.size = replace(drawn, image=image), SimpleNamespace(seed=0), (128, 128)
+        self.scene, self.network, self.size = replace(drawn, image=image), SimpleNamespace(seed=0), (128, 128)
         self.place = (0, 33)
 
     def log_odds(self, image: np.ndarray) -> float:
@@ -91,12 +93,12 @@ class Bright:
 
 
 def test_covering_what_an_answer_needs_harms_it():
-    asked, item = Asked(), Bright()
+    asked, item = QuestionResults(), Bright()
     needed = torch.zeros(128, 128)
     needed[40:60, 10:50] = 1
     asked._covered(item, "for", needed)  # type: ignore[arg-type]
     asked._covered(item, "for", torch.zeros(128, 128))  # type: ignore[arg-type]  # nothing to be covered
-    (there,), (elsewhere,) = (asked.kept.values["for", where] for where in ("there", "elsewhere"))
+    (there,), (elsewhere,) = (asked.measurements.values["for", where] for where in ("there", "elsewhere"))
     assert there == pytest.approx(-100 * 800 / (64 * 128))
     assert there <= elsewhere <= 100 * 800 / (64 * 128)
 
@@ -105,7 +107,7 @@ def test_covering_what_an_answer_needs_harms_it():
 def item() -> Item:
     import saywhy
 
-    return next(asked_rightly(Speaker(0, saywhy.load("toybox:vqa"))))
+    return next(correctly_answered(SeededModel(0, saywhy.load("toybox:vqa"))))
 
 
 def test_log_odds_are_those_of_the_probability(item):
@@ -118,9 +120,9 @@ def test_another_answer_is_looked_for_on_what_has_it(item, monkeypatch):
     drawn = scene("talk-test", 33)  # a flower, a bird and a dog
     flower = next(t for t in drawn.objects if t.kind == "flower")
     bird = next(t for t in drawn.objects if t.kind != "flower")
-    asked = Asked()
+    asked = QuestionResults()
     maps = {"other": torch.from_numpy(bird.mask).double(), "own": torch.from_numpy(flower.mask).double()}
-    monkeypatch.setattr("research.claims.vqa_maps.shown", lambda found, *_: maps[found])
+    monkeypatch.setattr("research.claims.vqa_maps.positive_map", lambda found, *_: maps[found])
     question = SceneQuestion("colour", "what colour is the flower?", flower.colour, flower.mask)
     of_flower = SimpleNamespace(
         question=question,
@@ -131,7 +133,7 @@ def test_another_answer_is_looked_for_on_what_has_it(item, monkeypatch):
         place=(0, 33),
     )
     asked._another_answer(of_flower)  # type: ignore[arg-type]
-    (its,), (own,) = (asked.kept.values["other answer", who] for who in ("its map", "the answer's map"))
+    (its,), (own,) = (asked.measurements.values["other answer", who] for who in ("its map", "the answer's map"))
     assert (its, own) == (pytest.approx(128 * 128 / bird.mask.sum()), 0)
 
 

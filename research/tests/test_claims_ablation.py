@@ -6,16 +6,18 @@ from rich.progress import Progress
 from torch import nn
 
 import saywhy
-from research.claims.ablation import LAYERS, VARIANTS, WHOLE, by_rule, measured, report, variants
+from research.claims.ablation import LAYERS, VARIANTS, WHOLE, measure_study, report, variants, with_backward_rule
 from research.claims.section import zeros_allowed
-from research.tests.planted import planted, study
+from research.tests.synthetic import colour_network, study
+
+pytestmark = pytest.mark.nightly
 
 QUIET = Progress(disable=True)
 PLANTED = ("blocks", "stem")
 
 
 def test_networks_that_see_squares_find_them_whatever_is_changed_but_the_relu():
-    found = measured(study(planted("mlp")), PLANTED, 4, 3, QUIET).kept
+    found = measure_study(study(colour_network("mlp")), PLANTED, 4, 3, QUIET).measurements
     for who in (WHOLE, "stem"):
         assert found.values["error", who] == [0.0] * 4
         assert min(found.values["energy", who]) > 0.6
@@ -25,7 +27,7 @@ def test_networks_that_see_squares_find_them_whatever_is_changed_but_the_relu():
 
 
 def test_pooling_and_a_linear_layer_leave_nothing_to_ablate_but_magnitudes_and_the_relu():
-    network = planted("gap")
+    network = colour_network("gap")
     item = next(study(network).items(network, alone=False))
     with zeros_allowed():
         found = variants(item, list(item.classes), ("blocks",))
@@ -34,7 +36,7 @@ def test_pooling_and_a_linear_layer_leave_nothing_to_ablate_but_magnitudes_and_t
     assert not torch.allclose(found["absolute gradients"], found[WHOLE])
 
 
-class Turned(nn.Module):
+class AttackedCase(nn.Module):
     """Two channels, a hidden layer of three units, one score: gradients are worked out by hand below."""
 
     def __init__(self) -> None:
@@ -60,18 +62,18 @@ class Turned(nn.Module):
     ],
 )
 def test_the_backward_rules_are_those_of_the_paper(rule, weights):
-    model = saywhy.Model(Turned().eval(), layer="blocks")
+    model = saywhy.Model(AttackedCase().eval(), layer="blocks")
     image = torch.rand(1, 2, 4, 4, generator=torch.Generator().manual_seed(0)) + 0.1
     if rule is None:
         found = saywhy.explain(model, image, [0], "gradcam").maps
     else:
-        found = by_rule(model, image, [0], "blocks", rule)
+        found = with_backward_rule(model, image, [0], "blocks", rule)
     expected = sum(weight / 16 * image[:, k] for k, weight in enumerate(weights)).relu()
     assert torch.allclose(found[:, 0], expected, atol=1e-6)
 
 
 def test_the_section_orders_what_was_changed():
-    page = report(QUIET, 0.02, study(planted("mlp")), layers=PLANTED)
+    page = report(QUIET, 0.02, study(colour_network("mlp")), layers=PLANTED)
     assert page.startswith("## Ablations of Grad-CAM\n\nsquares: the top-1 localisation error on 4 images")
     assert all(f"| {who} |" in page for who in VARIANTS)
     assert "recalled 0.597" in page
@@ -81,9 +83,9 @@ def test_the_section_orders_what_was_changed():
 
 
 def test_without_layers_the_one_that_is_found_is_taken():
-    found = measured(study(planted("mlp")), (), 2, 2, QUIET)
+    found = measure_study(study(colour_network("mlp")), (), 2, 2, QUIET)
     assert found.layers == ()
-    assert found.kept.values["error", WHOLE] == [0.0, 0.0]
+    assert found.measurements.values["error", WHOLE] == [0.0, 0.0]
 
 
 def test_toyboxs_layers_are_there():

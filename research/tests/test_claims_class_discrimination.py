@@ -4,19 +4,21 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
-from research.claims.class_discrimination import MASK, METHODS, ToldApart, measured, report
-from research.tests.planted import planted, study
+from research.claims.class_discrimination import MASK, METHODS, ClassDiscrimination, measure_study, report
+from research.tests.synthetic import colour_network, study
 from saywhy.errors import InputError
+
+pytestmark = pytest.mark.nightly
 
 QUIET = Progress(disable=True)
 
 
-EXPLAINED = study(planted("mlp"), planted("mlp", 1))
-JUDGES = (planted(), planted(seed=1))
+EXPLAINED = study(colour_network("mlp"), colour_network("mlp", 1))
+JUDGES = (colour_network(), colour_network(seed=1))
 
 
 def test_what_lies_on_the_thing_is_recognised_and_what_lies_on_both_is_not():
-    kept = measured(EXPLAINED, JUDGES, 3, QUIET).kept
+    kept = measure_study(EXPLAINED, JUDGES, 3, QUIET).measurements
     assert kept.values["through", MASK] == [1.0] * 12
     assert kept.values["through", "gradcam"] == [1.0] * 12
     assert kept.values["through", "guided-gradcam"] == [1.0] * 12
@@ -24,17 +26,17 @@ def test_what_lies_on_the_thing_is_recognised_and_what_lies_on_both_is_not():
 
 
 def test_a_map_that_is_the_same_for_both_kinds_is_right_half_of_the_time():
-    network, judge = planted("mlp"), planted(seed=1)
+    network, judge = colour_network("mlp"), colour_network(seed=1)
     item = next(study(network).items(network, alone=False))
-    found, image = ToldApart(), np.asarray(item.image)
+    found, image = ClassDiscrimination(), np.asarray(item.image)
     for target in range(2):
         found._ask("through", "same", image, item, target, judge.model)
-    assert sum(found.kept.values["through", "same"]) == 1.0
+    assert sum(found.measurements.values["through", "same"]) == 1.0
 
 
 def test_a_network_does_not_judge_itself():
     with pytest.raises(InputError, match="a judge is another network"):
-        measured(EXPLAINED, JUDGES[:1], 2, QUIET)
+        measure_study(EXPLAINED, JUDGES[:1], 2, QUIET)
 
 
 def test_the_section_says_that_it_is_a_proxy():

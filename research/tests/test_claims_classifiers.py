@@ -11,14 +11,16 @@ from safetensors import safe_open
 
 import saywhy
 from research.claims import classifiers, section
-from research.claims.classifiers import Classifier, Layered, classifier, mlp_classifier, seen
-from research.claims.study import FORMS, able, items, named_study, toybox_study
-from research.tests.planted import COLOURS, Squares, planted, study
+from research.claims.classifiers import Classifier, MLPClassifier, classifier, head_features, mlp_classifier
+from research.claims.study import FORMS, items, named_study, supported_methods, toybox_study
+from research.tests.synthetic import COLOURS, SquaresDataset, colour_network, study
 from saywhy.errors import InputError
 from saywhy.toybox import KINDS, scene
 from saywhy.toybox.localized import ToyboxDataset
 from saywhy.toybox.models.classifier import ToyboxClassifier, normalised
 from saywhy.training.loop import Phase
+
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_a_head_is_trained_once_and_the_trunk_stays_as_it_is(small, quiet):
 def test_training_a_head_reduces_its_loss(small, quiet):
     pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
     trunk = saywhy.load("toybox:classifier").module
-    features, labels = seen(Layered(trunk).eval(), 64, quiet)
+    features, labels = head_features(MLPClassifier(trunk).eval(), 64, quiet)
 
     @torch.no_grad()
     def loss(module: torch.nn.Module) -> float:
@@ -70,14 +72,14 @@ def test_training_a_head_reduces_its_loss(small, quiet):
 
     trained = mlp_classifier(0, quiet).model.module
     torch.manual_seed(0)
-    fresh = Layered(trunk).eval()
+    fresh = MLPClassifier(trunk).eval()
     torch.nn.init.constant_(fresh.head[-1].bias, -2.2)
     assert loss(trained) < 0.8 * loss(fresh)
 
 
 def test_a_head_is_given_what_it_is_trained_on(quiet):
-    network = Layered(saywhy.load("toybox:classifier").module).eval()
-    features, labels = seen(network, 3, quiet)
+    network = MLPClassifier(saywhy.load("toybox:classifier").module).eval()
+    features, labels = head_features(network, 3, quiet)
     drawn = [scene("train", 12_000 + number) for number in range(3)]
     images = torch.stack([torch.from_numpy(one.image.transpose(2, 0, 1).copy()) for one in drawn]).float() / 255
     assert torch.allclose(network.head(features), network(normalised(images)), atol=1e-5)
@@ -85,11 +87,15 @@ def test_a_head_is_given_what_it_is_trained_on(quiet):
 
 
 def test_cam_cannot_explain_hidden_layers_and_grad_cam_can():
-    network = Classifier(0, saywhy.load(Layered(ToyboxClassifier()).eval()), "mlp")
+    network = Classifier(0, saywhy.load(MLPClassifier(ToyboxClassifier()).eval()), "mlp")
     network.model.preprocess = saywhy.load("toybox:classifier").preprocess
     image = Image.fromarray(scene("val", 0).image)
     methods = ["gradcam", "cam", "contrastive-excitation-backprop", "guided-gradcam"]
-    assert able(network, image, methods) == ["gradcam", "contrastive-excitation-backprop", "guided-gradcam"]
+    assert supported_methods(network, image, methods) == [
+        "gradcam",
+        "contrastive-excitation-backprop",
+        "guided-gradcam",
+    ]
 
 
 @pytest.mark.slow
@@ -116,7 +122,7 @@ def test_items_tell_what_the_network_knows_and_where_it_is():
         drawn = scene("val", item.place[1])
         assert np.array_equal(np.asarray(item.image), drawn.image)
         for number, kind in enumerate(item.classes):
-            there = [thing for thing in drawn.objects if thing.kind == KINDS[kind]]
+            there = [obj for obj in drawn.objects if obj.kind == KINDS[kind]]
             assert np.array_equal(item.masks()[0, number].numpy(), np.logical_or.reduce([one.mask for one in there]))
             assert item.boxes[0][number] == [tuple(map(float, one.box)) for one in there]
         absent = next(kind for kind in range(len(KINDS)) if kind not in item.classes)
@@ -124,14 +130,14 @@ def test_items_tell_what_the_network_knows_and_where_it_is():
 
 
 def test_images_of_one_class_and_of_several_are_told_apart():
-    network, squares = planted(), Squares(8)
+    network, squares = colour_network(), SquaresDataset(8)
     numbers = [[item.place[1] for item in items(network, squares, range(8), alone)] for alone in (True, False, None)]
     assert numbers == [[0, 2, 4, 6], [1, 3, 5, 7], list(range(8))]
 
 
 def test_what_a_network_does_not_know_is_left_out():
-    squares = Squares(20)
-    few = planted()
+    squares = SquaresDataset(20)
+    few = colour_network()
     few.model.labels = COLOURS[:2] + tuple(f"other {number}" for number in range(7))
     for item in items(few, squares, range(20)):
         assert all(COLOURS[known] in item.located.labels for known in item.classes)
@@ -139,7 +145,9 @@ def test_what_a_network_does_not_know_is_left_out():
 
 
 def test_networks_of_different_seeds_have_images_of_their_own():
-    two = study(planted(), planted("mlp"), planted(seed=1), planted("mlp", seed=1), count=10)
+    two = study(
+        colour_network(), colour_network("mlp"), colour_network(seed=1), colour_network("mlp", seed=1), count=10
+    )
     places = {(n.seed, n.form): [item.place for item in two.items(n)] for n in two.networks}
     assert places[0, "gap"] == places[0, "mlp"] == [(0, index) for index in range(5)]
     assert places[1, "gap"] == places[1, "mlp"] == [(1, index) for index in range(5, 10)]
@@ -163,7 +171,7 @@ def test_a_section_is_printed_or_written(tmp_path, capsys):
 
 def test_networks_of_toybox_have_scenes_of_their_own(monkeypatch, quiet):
     for form in ("gap", "mlp"):
-        monkeypatch.setitem(FORMS, form, lambda seed, progress, form=form: planted(form, seed))
+        monkeypatch.setitem(FORMS, form, lambda seed, progress, form=form: colour_network(form, seed))
     three = toybox_study(quiet)
     assert [(one.form, one.seed) for one in three.networks] == [(f, s) for f in ("gap", "mlp") for s in range(3)]
     for network in three.networks:

@@ -11,14 +11,21 @@ from torch import Tensor, nn
 
 import saywhy
 from research.claims import bias, language_networks
-from research.claims.adversarial_attack import attack, odds, shuffled_signs
-from research.claims.adversarial_pointing import MOMENTS, Likeness, Pointing, Turned, strange, turned
-from research.claims.bias import KINDS, Bias, apart, drawn, masks_of, network
-from research.claims.cases import Case, answer, found, pixels
+from research.claims.adversarial_attack import attack, odds, random_signs
+from research.claims.adversarial_pointing import (
+    MOMENTS,
+    AttackedCase,
+    MapSimilarity,
+    Pointing,
+    attacked_cases,
+    draw_absent_class,
+)
+from research.claims.bias import KINDS, BiasResults, draw_images, masks_of, network, unpaired_difference
+from research.claims.cases import Case, answer, located_case, pixels
 from research.claims.classifiers import Classifier
-from research.claims.failure_modes import Failed, Failure, failures
+from research.claims.failure_modes import Failure, FailureResults, failures
 from research.claims.measure import Measured, difference, verdict
-from research.claims.model_preference import Preferred, both_find
+from research.claims.model_preference import PreferenceResults, found_by_both
 from research.claims.section import zeros_allowed
 from research.claims.study import items
 from saywhy.errors import InputError
@@ -27,6 +34,8 @@ from saywhy.output import ModelOutput
 from saywhy.toybox.localized import ToyboxDataset
 from saywhy.toybox.scenes.kinds import CATALOGUE
 from saywhy.training.loop import Phase, Plan
+
+pytestmark = pytest.mark.nightly
 
 SILENT = Progress(disable=True)
 
@@ -59,17 +68,17 @@ class TestAttack:
         assert pixels(levels((0.0, 0.0)), after.fed)[0, 0, 0].round(decimals=3).tolist() == [95.0, 105.0]
         assert after.fed[0, 1:].unique().tolist() == GREY.unique().tolist()  # of what nothing depends on nothing moves
         assert (after.steps.item(), after.reached.item()) == (5, True)
-        assert after.chances.item() == pytest.approx(1 / (1 + np.exp(-9.5)), rel=1e-6)
+        assert after.probabilities.item() == pytest.approx(1 / (1 + np.exp(-9.5)), rel=1e-6)
         assert after.present.item() == pytest.approx(1 / (1 + np.exp(5.5)), rel=1e-3)
 
     def test_no_pixel_goes_further_than_the_reach(self):
-        after = attack(levels((-3.0, 0.0)), GREY, ABSENT, THERE, reach=8, steps=20)
+        after = attack(levels((-3.0, 0.0)), GREY, ABSENT, THERE, epsilon=8, steps=20)
         assert pixels(levels((0.0, 0.0)), after.fed)[0, 0, 0].round(decimals=3).tolist() == [94.0, 108.0]
         assert (after.steps.item(), after.reached.item()) == (20, False)
 
     def test_no_pixel_leaves_the_range_of_light(self):
         bright = torch.full((1, 3, 1, 2), 253 / 255)
-        after = attack(levels((-80.0, -80.0)), bright, ABSENT, THERE, reach=8, steps=20)
+        after = attack(levels((-80.0, -80.0)), bright, ABSENT, THERE, epsilon=8, steps=20)
         assert pixels(levels((0.0, 0.0)), after.fed)[0, 0, 0, 1].item() == pytest.approx(255)
 
     def test_what_is_there_already_is_left_as_it_is(self):
@@ -79,7 +88,7 @@ class TestAttack:
 
     def test_of_one_class_of_many_the_rival_goes_down_as_the_absent_one_goes_up(self):
         model = levels((3.0, 0.0), multilabel=False)
-        after = attack(model, GREY, ABSENT, THERE, reach=20)
+        after = attack(model, GREY, ABSENT, THERE, epsilon=20)
         rise = after.steps.item()
         assert rise == np.ceil(log(9999) + 3)  # a level up and a level down are one unit of log-odds
         assert pixels(model, after.fed)[0, 0, 0].round(decimals=3).tolist() == [100.0 - rise, 100.0 + rise]
@@ -110,7 +119,7 @@ class TestAttack:
 
     def test_random_signs_move_as_far_and_know_nothing(self):
         model, changed = levels((0.0, 0.0)), GREY.expand(1, 3, 1, 2).repeat(1, 1, 40, 40) + 3 / 255
-        drawn = pixels(model, shuffled_signs(model, changed - 3 / 255, changed))
+        drawn = pixels(model, random_signs(model, changed - 3 / 255, changed))
         assert drawn.round().unique().tolist() == [97.0, 103.0]
         assert abs(float(drawn.mean()) - 100) < 0.3
 
@@ -153,28 +162,30 @@ class TestAttacked:
         off = replace(known, given=(peak(3, 3), peak(0, 0)))
         on = replace(known, given=(peak(0, 1), peak(0, 0)))
         pointing = Pointing()
-        pointing.add("some", Turned({"before": on, "at random": on, "after": off}, 5, True))
-        pointing.add("some", Turned({"before": off, "at random": off, "after": on}, 5, False))  # it did not succeed
-        hits = pointing.kept.estimates("some hits gradcam", (*MOMENTS, "random place"))
+        pointing.add("some", AttackedCase({"before": on, "at random": on, "after": off}, 5, True))
+        pointing.add(
+            "some", AttackedCase({"before": off, "at random": off, "after": on}, 5, False)
+        )  # it did not succeed
+        hits = pointing.measurements.estimates("some hits gradcam", (*MOMENTS, "random place"))
         assert [found.value for found in hits.values()] == [1, 1, 0, 0.25]
-        assert pointing.kept.of("some absent gradcam", "on the things").values.tolist() == [1.0]
-        assert pointing.kept.of("some absent gradcam", "of the image").values.tolist() == [0.25]
+        assert pointing.measurements.of("some absent gradcam", "on the objects").values.tolist() == [1.0]
+        assert pointing.measurements.of("some absent gradcam", "of the image").values.tolist() == [0.25]
         assert "The attack succeeds on 50% of 2 images" in pointing.tables("some", "nothing")
 
     def test_an_empty_map_misses_and_is_told(self, known):
         empty = replace(known, given=(torch.zeros(4, 4), peak(0, 0)))
         pointing = Pointing()
-        pointing.add("some", Turned(dict.fromkeys(MOMENTS, empty), 5, True))
-        assert pointing.kept.of("some hits rsi-gradcam", "after").values.tolist() == [0.0]
-        assert pointing.kept.of("some energy rsi-gradcam", "after").values.tolist() == [0.25]
+        pointing.add("some", AttackedCase(dict.fromkeys(MOMENTS, empty), 5, True))
+        assert pointing.measurements.of("some hits rsi-gradcam", "after").values.tolist() == [0.0]
+        assert pointing.measurements.of("some energy rsi-gradcam", "after").values.tolist() == [0.25]
         assert pointing.empty["some", "gradcam", "after"] == 1
 
     def test_a_map_that_stays_is_more_like_itself_than_another_images(self, known):
-        likeness = Likeness()
+        likeness = MapSimilarity()
         for number in range(6):
             one = replace(known, number=number, given=(peak(number % 4, number % 4),))
-            likeness.add("some", Turned(dict.fromkeys(MOMENTS, one), 5, True))
-        found = likeness.kept.estimates("some gradcam", ("at random", "after", "another image"))
+            likeness.add("some", AttackedCase(dict.fromkeys(MOMENTS, one), 5, True))
+        found = likeness.measurements.estimates("some gradcam", ("at random", "after", "another image"))
         assert found["after"].value == found["at random"].value == pytest.approx(1)
         assert found["another image"].value < 0.5
         assert found["after"].items == 5  # the first has no other image before it
@@ -182,13 +193,13 @@ class TestAttacked:
 
     def test_the_absent_class_is_none_that_is_there_or_thought_of(self, known):
         logits = torch.arange(20.0)
-        drawn = {strange(replace(known, number=number), logits) for number in range(200)}
+        drawn = {draw_absent_class(replace(known, number=number), logits) for number in range(200)}
         assert drawn == set(range(15)) - {2}
 
     def test_a_real_attack_turns_the_network_and_leaves_the_case(self):
         network = Classifier(0, saywhy.load("toybox:classifier"))
-        case = next(case for item in items(network, ToyboxDataset("test"), range(9)) if (case := found(item)))
-        (one,) = turned([case])
+        case = next(case for item in items(network, ToyboxDataset("test"), range(9)) if (case := located_case(item)))
+        (one,) = attacked_cases([case])
         chances = {
             moment: answer(case.model, some.fed).values("probability")[0] for moment, some in one.moments.items()
         }
@@ -203,43 +214,43 @@ class TestAttacked:
 class TestBias:
     def test_images_have_one_of_the_kinds_and_their_homes(self):
         for split, most, least in (("biased-train", 1.0, 0.8), ("train", 0.5, 0.0), ("biased-test", 0.0, 0.0)):
-            images = drawn(split, 6, 0)
+            images = draw_images(split, 6, 0)
             assert images.classes.bincount().tolist() == [6] * 8
             for one, index in zip(images.scenes, images.classes.tolist(), strict=True):
-                assert {thing.kind for thing in one.objects} & set(KINDS) == {KINDS[index]}
+                assert {obj.kind for obj in one.objects} & set(KINDS) == {KINDS[index]}
             assert least <= images.at_home <= most
         assert len({CATALOGUE[kind].home for kind in KINDS}) == len(KINDS)
 
     def test_seeds_see_other_images(self):
-        first, second = ({one.index for one in drawn("train", 3, seed).scenes} for seed in (0, 1))
+        first, second = ({one.index for one in draw_images("train", 3, seed).scenes} for seed in (0, 1))
         assert not first & second
 
     def test_masks_are_of_the_kind_and_of_what_is_no_thing(self):
-        one = drawn("train", 1, 0).scenes[0]
-        kind = next(thing.kind for thing in one.objects if thing.kind in KINDS)
-        thing, background = masks_of(one, kind)
-        assert int(thing.sum()) == sum(each.area for each in one.objects if each.kind == kind)
+        one = draw_images("train", 1, 0).scenes[0]
+        kind = next(obj.kind for obj in one.objects if obj.kind in KINDS)
+        obj, background = masks_of(one, kind)
+        assert int(obj.sum()) == sum(each.area for each in one.objects if each.kind == kind)
         assert int(background.sum()) == 64 * 64 - sum(each.area for each in one.objects)
 
     def test_an_interval_of_two_groups_holds_their_difference(self):
         generator, held = np.random.default_rng(0), 0
         for run in range(100):
             first, second = (Measured(generator.normal(mean, 1, 40), list(range(40))) for mean in (3.0, 1.0))
-            found = apart(first, second, run)
+            found = unpaired_difference(first, second, run)
             held += found.low <= 2 <= found.high
         assert 86 <= held <= 100
 
     def test_networks_are_kept_and_measured(self, tmp_path, monkeypatch):
         monkeypatch.setattr(language_networks, "FOLDER", tmp_path)
         plan = Plan((Phase(2, 64),), batch=32)
-        measured = Bias()
+        measured = BiasResults()
         with zeros_allowed():
             measured.add(0, 8, 0.1, SILENT, plan)
         assert [file.suffix for file in sorted(tmp_path.iterdir())] == [".safetensors"] * 2
         monkeypatch.setattr(bias, "_train", lambda *_: pytest.fail("it was trained again"))
         kept = network("biased", 0, 8, SILENT, plan)
         assert kept.labels == KINDS
-        assert measured.kept.of("test accuracy", "biased").values.shape == (40,)
+        assert measured.measurements.of("test accuracy", "biased").values.shape == (40,)
         table = measured.section()
         assert "| biased | " in table
         assert table.count("82 %") == 2
@@ -277,7 +288,7 @@ class TestFailures:
 
     def test_covering_what_speaks_for_the_wrong_answer_helps_the_truth(self, side):
         (failure,), _ = failures([side])
-        failed = Failed()
+        failed = FailureResults()
         evidence = torch.zeros(16, 16)
         evidence[:4, 8:] = 1.0
         there, elsewhere = failed._covered(failure, evidence)
@@ -287,7 +298,7 @@ class TestFailures:
         assert elsewhere < there
 
     def test_a_table_has_a_row_for_every_failure(self, side):
-        failed = Failed()
+        failed = FailureResults()
         failed.add(Failure(side, 1), wrong=True)
         failed.add(Failure(replace(side, number=1, classes=(1,)), 0), wrong=False)
         (row,) = failed.rows
@@ -300,29 +311,33 @@ class TestPreferred:
         case = replace(side, classes=(0, 1), masks=torch.ones(2, 16, 16, dtype=torch.bool), boxes=((), ()))
         blind = replace(side.model, module=Sides(), multilabel=True)
         blind.module.features.weight.data[0] = -9.0  # never sees the left
-        both = both_find(case, blind)
+        both = found_by_both(case, blind)
         assert both is not None
         assert (both.classes, len(both.masks)) == ((1,), 1)
 
     def test_a_network_is_not_preferred_to_itself(self):
         model = saywhy.load("toybox:classifier")
-        case = next(c for item in items(Classifier(0, model), ToyboxDataset("test"), range(9)) if (c := found(item)))
-        preferred = Preferred()
+        case = next(
+            c for item in items(Classifier(0, model), ToyboxDataset("test"), range(9)) if (c := located_case(item))
+        )
+        preferred = PreferenceResults()
         preferred.add(case, model)
-        assert set(preferred.kept.of("preferred", "gradcam").values.tolist()) == {0.5}
-        same = difference(preferred.kept.of("energy gradcam", "better"), preferred.kept.of("energy gradcam", "worse"))
+        assert set(preferred.measurements.of("preferred", "gradcam").values.tolist()) == {0.5}
+        same = difference(
+            preferred.measurements.of("energy gradcam", "better"), preferred.measurements.of("energy gradcam", "worse")
+        )
         assert verdict(same) == "not decidable here"
 
 
 @pytest.mark.slow
 def test_attacks_and_failures_run_from_end_to_end():
-    from research.claims.diagnosis import attacks, failed
+    from research.claims.diagnosis import attacks, failures_section
     from research.claims.study import Study
 
     network = Classifier(0, saywhy.load("toybox:classifier"))
     study = Study((network,), ToyboxDataset("test", 20_000), None)
     with zeros_allowed():
-        page = attacks(SILENT, 0.05, study) + failed(SILENT, 0.1)
+        page = attacks(SILENT, 0.05, study) + failures_section(SILENT, 0.1)
     assert "## Adversarial images" in page
     assert "## Failure modes" in page
     assert "nan" not in page

@@ -6,26 +6,28 @@ import pytest
 from rich.progress import Progress
 
 from research.claims.decoders import BEAM, DIVERSE
-from research.claims.diverse_captions import SWEPT, DecoderResults, chosen, measured, swept
-from research.claims.maps import Kept
-from research.claims.parallel import side_by_side
+from research.claims.diverse_captions import SWEPT, DecoderResults, choose_penalties, measure_decoders, sweep_penalties
+from research.claims.maps import Measurements
+from research.claims.parallel import run_jobs
+
+pytestmark = pytest.mark.nightly
 
 QUIET = Progress(disable=True)
 
 
 @pytest.mark.slow
 def test_jobs_give_what_they_would_one_after_the_other():
-    assert side_by_side(operator.sub, [(5, 2), (2, 5), (7, 7)], "differences", QUIET) == [3, -3, 0]
-    assert side_by_side(operator.sub, [], "nothing", QUIET) == []
+    assert run_jobs(operator.sub, [(5, 2), (2, 5), (7, 7)], "differences", QUIET) == [3, -3, 0]
+    assert run_jobs(operator.sub, [], "nothing", QUIET) == []
     with pytest.raises(ZeroDivisionError):
-        side_by_side(operator.truediv, [(1, 1), (1, 0)], "quotients", QUIET)
+        run_jobs(operator.truediv, [(1, 1), (1, 0)], "quotients", QUIET)
 
 
 def test_what_is_kept_in_parts_is_joined_in_order():
-    first, second = Kept(), Kept()
-    first.keep("named", "one", 1.0, (0, 1))
-    second.keep("named", "one", 2.0, (1, 1))
-    second.keep("named", "two", 3.0, (1, 1))
+    first, second = Measurements(), Measurements()
+    first.add("named", "one", 1.0, (0, 1))
+    second.add("named", "one", 2.0, (1, 1))
+    second.add("named", "two", 3.0, (1, 1))
     first.join(second)
     assert first.values == {("named", "one"): [1.0, 2.0], ("named", "two"): [3.0]}
     assert first.scenes["named", "one"] == [(0, 1), (1, 1)]
@@ -33,10 +35,10 @@ def test_what_is_kept_in_parts_is_joined_in_order():
 
 @pytest.mark.slow
 def test_every_table_is_there():
-    diversity_penalties, kept = chosen(0, 0.01), Kept()
+    diversity_penalties, kept = choose_penalties(0, 0.01), Measurements()
     for objects in (2, 3, 4):
-        kept.join(measured(0, objects, diversity_penalties, 0.01))
-    kept.join(swept(0, 0.01))
+        kept.join(measure_decoders(0, objects, diversity_penalties, 0.01))
+    kept.join(sweep_penalties(0, 0.01))
     assert len(kept.values["distinct-4", BEAM]) == 6
     assert len(kept.values["maps apart", DIVERSE]) == 2
     page = DecoderResults(kept).report()

@@ -6,10 +6,12 @@ from rich.progress import Progress
 
 import saywhy
 from research.claims import faithfulness
-from research.claims.faithfulness import REAL, USUAL, Faithful, agreement, measured, report
-from research.tests.planted import planted, study
+from research.claims.faithfulness import REAL, USUAL, FaithfulnessResults, agreement, measure_study, report
+from research.tests.synthetic import colour_network, study
 from saywhy.metrics.faithfulness import occlusion_correlation
 from saywhy.toybox import scene
+
+pytestmark = pytest.mark.nightly
 
 QUIET = Progress(disable=True)
 
@@ -28,28 +30,28 @@ def test_the_usual_window_is_the_librarys_own(monkeypatch):
     explain = saywhy.explain
     monkeypatch.setattr(saywhy, "explain", lambda *a, **k: (asked.append(k), explain(*a, **k))[1])
     monkeypatch.setattr(faithfulness, "WINDOWS", {USUAL: faithfulness.WINDOWS[USUAL]})
-    network = planted()
+    network = colour_network()
     item = next(study(network).items(network))
-    found = Faithful()
+    found = FaithfulnessResults()
     found.add(network, item.image, list(item.classes), ["gradcam"], (0, 0))
     assert {"score": "logit", "window": 5, "stride": 2} in asked  # round(32 / 7), and half of it
     hidden = explain(network.model, item.image, list(item.classes), "occlusion", score="logit").maps
     own = explain(network.model, item.image, list(item.classes), "gradcam").maps
-    assert found.kept.values[f"gap, {USUAL}", "gradcam"] == agreement(own[0], hidden[0]).tolist()
+    assert found.measurements.values[f"gap, {USUAL}", "gradcam"] == agreement(own[0], hidden[0]).tolist()
 
 
 def test_networks_that_see_squares_are_explained_faithfully():
-    found = measured(study(planted(), planted("mlp")), 3, 0, QUIET)
+    found = measure_study(study(colour_network(), colour_network("mlp")), 3, 0, QUIET)
     assert list(found.images) == ["gap", "mlp"]
     for form in ("gap", "mlp"):
-        values = found.kept.estimates(f"{form}, {USUAL}", ("gradcam", "random"))
+        values = found.measurements.estimates(f"{form}, {USUAL}", ("gradcam", "random"))
         assert values["gradcam"].value > 0.3
         assert abs(values["random"].value) < 0.25
-    assert (f"mlp, {USUAL}", "cam") not in found.kept.values
+    assert (f"mlp, {USUAL}", "cam") not in found.measurements.values
 
 
 def test_the_section_says_what_was_not_asked():
-    page = report(QUIET, 0.08, study(planted()))
+    page = report(QUIET, 0.08, study(colour_network()))
     assert page.startswith("## Faithfulness: agreement with occlusion")
     assert f"{REAL} was not asked" in page
     assert "| Grad-CAM agrees with occlusion at all (pooling and a linear layer) |" in page
@@ -59,7 +61,7 @@ def test_the_section_says_what_was_not_asked():
 def test_without_the_folder_there_are_no_photographs(monkeypatch, tmp_path):
     monkeypatch.setenv("SAYWHY_REAL", str(tmp_path))
     assert faithfulness.real_folder() is None
-    assert list(measured(study(planted()), 2, 3, QUIET).images) == ["gap"]
+    assert list(measure_study(study(colour_network()), 2, 3, QUIET).images) == ["gap"]
 
 
 @pytest.mark.real
@@ -67,8 +69,8 @@ def test_without_the_folder_there_are_no_photographs(monkeypatch, tmp_path):
 def test_photographs_are_asked_of_squeezenet(real, monkeypatch):
     monkeypatch.setenv("SAYWHY_REAL", str(real))
     monkeypatch.setattr(faithfulness, "WINDOWS", {USUAL: (4, 1)})
-    found = measured(study(planted()), 2, 2, QUIET)
-    values = found.kept.values
+    found = measure_study(study(colour_network()), 2, 2, QUIET)
+    values = found.measurements.values
     assert len(values[f"{REAL}, {USUAL}", "guided-gradcam"]) == 2
     assert (f"{REAL}, {USUAL}", "cam") not in values
     assert f"**{REAL} 1.0, photographs" in found.report()

@@ -1,64 +1,67 @@
 """Localisation: networks that were built to see squares, whose boxes are known."""
 
+import pytest
 import torch
 from rich.progress import Progress
 
 from research.claims import localization
-from research.claims.localization import Localized, maps_of, measured, report
+from research.claims.localization import LocalizationResults, maps_of, measure_study, report
 from research.claims.section import zeros_allowed
-from research.tests.planted import Squares, planted, study
+from research.tests.synthetic import SquaresDataset, colour_network, study
 from saywhy.metrics.boxes import found_boxes
+
+pytestmark = pytest.mark.nightly
 
 QUIET = Progress(disable=True)
 
 
 def test_a_network_that_sees_squares_finds_their_boxes():
-    found = measured(study(planted(), planted("mlp")), 6, 4, QUIET)
+    found = measure_study(study(colour_network(), colour_network("mlp")), 6, 4, QUIET)
     for form in ("gap", "mlp"):
-        assert found.kept.values["top-1", f"gradcam ({form})"] == [0.0] * 6
-        assert found.kept.values["top-5", f"gradcam ({form})"] == [0.0] * 6
-        assert found.kept.values["known", f"gradcam ({form})"] == [0.0] * 8  # four images of two classes
-        assert found.kept.values["class top-1", form] == [0.0] * 6
+        assert found.measurements.values["top-1", f"gradcam ({form})"] == [0.0] * 6
+        assert found.measurements.values["top-5", f"gradcam ({form})"] == [0.0] * 6
+        assert found.measurements.values["known", f"gradcam ({form})"] == [0.0] * 8  # four images of two classes
+        assert found.measurements.values["class top-1", form] == [0.0] * 6
         for baseline in ("centre prior", "whole image"):
-            assert found.kept.values["top-1", f"{baseline} ({form})"] == [1.0] * 6
-            assert found.kept.values["known", f"{baseline} ({form})"] == [1.0] * 8
-    assert ("top-1", "cam (mlp)") not in found.kept.values
-    assert found.kept.values["top-1", "cam (gap)"] == [0.0] * 6
-    assert len(found.apart) == 6
-    assert max(found.apart) < 1e-5
+            assert found.measurements.values["top-1", f"{baseline} ({form})"] == [1.0] * 6
+            assert found.measurements.values["known", f"{baseline} ({form})"] == [1.0] * 8
+    assert ("top-1", "cam (mlp)") not in found.measurements.values
+    assert found.measurements.values["top-1", "cam (gap)"] == [0.0] * 6
+    assert len(found.cam_differences) == 6
+    assert max(found.cam_differences) < 1e-5
 
 
 def test_a_wrong_class_is_an_error_wherever_the_box_is():
-    network = planted()
+    network = colour_network()
     labels = network.model.labels
     assert labels is not None
     network.model.labels = (*labels[1:], labels[0])  # every square is called by the name of its neighbour
-    found = measured(study(network), 4, 2, QUIET)
-    assert found.kept.values["top-1", "gradcam (gap)"] == [1.0] * 4
-    assert found.kept.values["class top-1", "gap"] == [1.0] * 4
+    found = measure_study(study(network), 4, 2, QUIET)
+    assert found.measurements.values["top-1", "gradcam (gap)"] == [1.0] * 4
+    assert found.measurements.values["class top-1", "gap"] == [1.0] * 4
 
 
 def test_the_second_answer_counts_among_the_first_five():
-    network = planted()
+    network = colour_network()
     network.model.module.head[1].bias.data[0] = 90.0  # hue 0 is always the first answer
     images = [item for item in study(network).items(network, alone=True) if item.classes != (0,)][:3]
-    found = Localized()
+    found = LocalizationResults()
     with zeros_allowed():
         for item in images:
             found.alone(item, ["gradcam"])
-    assert found.kept.values["top-1", "gradcam (gap)"] == [1.0] * 3
-    assert found.kept.values["top-5", "gradcam (gap)"] == [0.0] * 3
-    assert found.kept.values["class top-5", "gap"] == [0.0] * 3
+    assert found.measurements.values["top-1", "gradcam (gap)"] == [1.0] * 3
+    assert found.measurements.values["top-5", "gradcam (gap)"] == [0.0] * 3
+    assert found.measurements.values["class top-5", "gap"] == [0.0] * 3
 
 
 def test_of_fewer_classes_than_five_all_are_looked_at(monkeypatch):
     monkeypatch.setattr(localization, "_predictions", lambda item: 3)
-    found = measured(study(planted()), 3, 2, QUIET)
-    assert found.kept.values["top-5", "gradcam (gap)"] == [0.0] * 3
+    found = measure_study(study(colour_network()), 3, 2, QUIET)
+    assert found.measurements.values["top-5", "gradcam (gap)"] == [0.0] * 3
 
 
 def test_saliency_is_averaged_over_the_layers_cells():
-    network = planted()
+    network = colour_network()
     item = next(study(network).items(network, alone=True))
     explained = item.explain(list(item.classes), ["gradcam", "saliency"])
     maps = maps_of(explained)[localization.COARSE]
@@ -69,24 +72,24 @@ def test_saliency_is_averaged_over_the_layers_cells():
 
 
 def test_the_section_has_verdicts_and_says_what_cannot_be_said():
-    page = report(QUIET, 0.02, study(planted(), planted("mlp")))
+    page = report(QUIET, 0.02, study(colour_network(), colour_network("mlp")))
     assert page.startswith("## Weakly supervised localisation\n\nsquares: 4 images of one class")
     assert "nan" not in page
     assert "| Grad-CAM is better than saliency (top-1; hidden layers) |" in page
-    assert "| … than a hill in the middle (top-1; hidden layers) | 1 (1 to 1) | not decidable here |  |" in page  # of 4
+    assert "| … than the centre prior (top-1; hidden layers) | 1 (1 to 1) | not decidable here |  |" in page  # of 4
     assert "CAM of a network of its form (top-1) | 0 (0 to 0) | not decidable here | recalled 0.007 |" in page
     assert "Toybox cannot show that" in page
-    alone = report(QUIET, 0.02, study(planted("mlp")))
+    alone = report(QUIET, 0.02, study(colour_network("mlp")))
     assert "CAM cannot be asked" in alone
     assert "CAM of a network of its form" not in alone
 
 
 def test_squares_are_what_they_say():
     for index in range(6):
-        located = Squares()[index]
+        located = SquaresDataset()[index]
         assert len(located.objects) == 1 + index % 2
-        for thing in located.objects:
-            assert thing.mask is not None
-            left, top, right, bottom = map(int, thing.box)
-            assert thing.mask()[top:bottom, left:right].all()
-            assert thing.mask().sum() == 64
+        for obj in located.objects:
+            assert obj.mask is not None
+            left, top, right, bottom = map(int, obj.box)
+            assert obj.mask()[top:bottom, left:right].all()
+            assert obj.mask().sum() == 64

@@ -5,16 +5,27 @@ from itertools import islice
 import pytest
 from rich.progress import Progress
 
-from research.claims.pointing import ALL_ABSENT, CMWP, UNSURE, Pointed, measured, mosaics, report, threshold
+from research.claims.pointing import (
+    ALL_ABSENT,
+    CMWP,
+    UNSURE,
+    PointingResults,
+    measure_study,
+    mosaics,
+    report,
+    threshold,
+)
 from research.claims.section import zeros_allowed
-from research.tests.planted import Squares, planted, study
+from research.tests.synthetic import SquaresDataset, colour_network, study
 from saywhy.errors import InputError
+
+pytestmark = pytest.mark.nightly
 
 QUIET = Progress(disable=True)
 
 
 def test_a_network_that_sees_squares_points_at_them_and_rejects_the_rest():
-    kept = measured(study(planted(), count=400), 0.03, 200, QUIET).kept
+    kept = measure_study(study(colour_network(), count=400), 0.03, 200, QUIET).measurements
     for method in ("gradcam", CMWP):
         assert kept.values["P", method] == [1.0] * 9  # six images, of one square and of two
         assert kept.values["R", method] == [1.0] * 30
@@ -27,25 +38,25 @@ def test_a_network_that_sees_squares_points_at_them_and_rejects_the_rest():
 
 def test_whom_nothing_tells_what_is_absent_is_wrong_about_it():
     """The truth table: with a threshold of nothing every class that is absent counts as a miss."""
-    network = planted()
+    network = colour_network()
     one = study(network)
-    found = Pointed()
+    found = PointingResults()
     with zeros_allowed():
         for item in islice(one.items(network), 4):
-            found.predicted(item, {"gradcam": 0.0}, 0)
-    assert found.kept.values["present", "gradcam"] == [1.0] * 6
-    assert found.kept.values["absent", "gradcam"] == [0.0] * 14
+            found.protocol_r(item, {"gradcam": 0.0}, 0)
+    assert found.measurements.values["present", "gradcam"] == [1.0] * 6
+    assert found.measurements.values["absent", "gradcam"] == [0.0] * 14
 
 
 def test_the_threshold_lies_between_absent_and_present_classes():
-    network = planted()
+    network = colour_network()
     with zeros_allowed():
         found = threshold(study(network), network, "gradcam", 6, QUIET)
     assert 0 < found < 1.6
 
 
 def test_a_mosaic_is_of_different_classes_of_which_the_network_is_sure():
-    network = planted()
+    network = colour_network()
     one = study(network, count=400)
     for nine in islice(mosaics(one.items(network, alone=True), 9), 3):
         assert sorted(item.classes[0] for item in nine) == list(range(9))
@@ -54,7 +65,7 @@ def test_a_mosaic_is_of_different_classes_of_which_the_network_is_sure():
 
 
 def test_the_section_says_what_rejecting_everything_gives():
-    page = report(QUIET, 0.02, study(planted(), count=400), 100)
+    page = report(QUIET, 0.02, study(colour_network(), count=400), 100)
     assert page.startswith("## Pointing\n\nsquares;")
     assert "| every class rejected |" in page
     assert "| Grad-CAM points and rejects better than c-MWP (R) | 0 (0 to 0) | not decidable here | 0.103 |" in page
@@ -63,24 +74,24 @@ def test_the_section_says_what_rejecting_everything_gives():
 
 
 def test_without_other_images_nothing_is_rejected():
-    network = planted()
+    network = colour_network()
     alone = study(network)
-    page = report(QUIET, 0.02, type(alone)(alone.networks, Squares(16), None), 50)
+    page = report(QUIET, 0.02, type(alone)(alone.networks, SquaresDataset(16), None), 50)
     assert "needs images to choose a threshold on" in page
     assert "(R)" not in page
     assert "Too few such images for a mosaic" in page
     with pytest.raises(InputError, match="other images"):
-        threshold(type(alone)(alone.networks, Squares(), None), network, "gradcam", 2, QUIET)
+        threshold(type(alone)(alone.networks, SquaresDataset(), None), network, "gradcam", 2, QUIET)
 
 
 def test_the_peak_is_that_of_the_explanation():
-    network = planted()
+    network = colour_network()
     item = next(study(network).items(network, alone=True))
-    found = Pointed()
-    found.told(item, ["gradcam"], 0)
+    found = PointingResults()
+    found.protocol_p(item, ["gradcam"], 0)
     left, top, *_ = map(int, item.objects[0][0].box)
     peak = item.explain(list(item.classes)).peak(0, 0)
     assert peak is not None
     assert left <= peak[0] < left + 8
     assert top <= peak[1] < top + 8
-    assert found.kept.values["P", "gradcam"] == [1.0]
+    assert found.measurements.values["P", "gradcam"] == [1.0]

@@ -10,9 +10,9 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 import saywhy
-from research.claims.cases import Case, found
+from research.claims.cases import Case, located_case
 from research.claims.classifiers import Classifier
-from research.claims.saturation import one_of, report, verdicts
+from research.claims.saturation import report, verdicts, with_one_class
 from research.claims.saturation_measures import (
     BINS,
     CERTAIN,
@@ -23,34 +23,38 @@ from research.claims.saturation_measures import (
     PLAIN,
     POSGRAD,
     PROBABILITY,
-    Saturated,
+    SaturationResults,
     Tempered,
-    bin_of,
+    bin_name,
+    class_maps,
     places,
     runner_of,
 )
-from research.claims.saturation_measures import found as maps_found
 from research.claims.section import zeros_allowed
-from research.claims.sensitivity import RSI, SHIFTED, UNCHANGED, Shifted, Steady, raising
+from research.claims.sensitivity import RSI, SHIFTED, UNCHANGED, SensitivityResults, ShiftedLogits, shift_weights
 from research.claims.study import Study, items
 from saywhy.metrics.removal import deletion
 from saywhy.models.preprocess import Preprocess
 from saywhy.output import ModelOutput
 from saywhy.toybox.localized import ToyboxDataset
 
+pytestmark = pytest.mark.nightly
+
 SILENT = Progress(disable=True)
 
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    """A thing that the shipped classifier finds, and where it is."""
+    """An object that the shipped classifier finds, and where it is."""
     network = Classifier(0, saywhy.load("toybox:classifier"))
-    return one_of(next(c for item in items(network, ToyboxDataset("test"), range(9)) if (c := found(item))))
+    return with_one_class(
+        next(c for item in items(network, ToyboxDataset("test"), range(9)) if (c := located_case(item)))
+    )
 
 
 @pytest.fixture(scope="module")
 def maps(case):
-    return maps_found(case)
+    return class_maps(case)
 
 
 class Small(nn.Module):
@@ -79,7 +83,7 @@ def small() -> Case:
 class TestCertainty:
     def test_bins_are_those_of_the_specification(self):
         assert BINS == ("p < 0.9", "0.9 to 0.99", "0.99 to 0.9999", "p > 0.9999")
-        assert [bin_of(p) for p in (0.0, 0.95, 0.99, 0.99995)] == list(BINS)
+        assert [bin_name(p) for p in (0.0, 0.95, 0.99, 0.99995)] == list(BINS)
 
     def test_a_factor_multiplies_logits_of_both_kinds(self):
         logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -93,7 +97,7 @@ class TestCertainty:
         largest = float(case.model.module.head.weight.detach()[case.classes[0]].abs().max()) / 256
         logit = float(case.explain(case.classes[0], "gradcam", score="logit").scores)
         p = [1 / (1 + np.exp(-factor * logit)) for factor in FACTORS]
-        assert maps.chances == pytest.approx(p, rel=1e-5)
+        assert maps.probabilities == pytest.approx(p, rel=1e-5)
         assert maps.gradients[0] == pytest.approx(largest, rel=1e-4)
         want = [largest * f * chance * (1 - chance) for f, chance in zip(FACTORS, p, strict=True)]
         assert maps.gradients[1:] == pytest.approx(want, rel=5e-3, abs=1e-9)
@@ -114,21 +118,25 @@ class TestCertainty:
 
     def test_where_the_gradient_is_gone_the_map_of_the_probability_is_empty_and_that_of_the_path_is_not(self, case):
         with zeros_allowed():
-            sure = maps_found(case, (200.0,), variants=False)
-        saturated = Saturated()
+            sure = class_maps(case, (200.0,), variants=False)
+        saturated = SaturationResults()
         saturated.add("some", case, sure)
-        assert sure.chances == (1.0,)
-        value = {who: saturated.kept.values[f"some {CERTAIN} empty", who][0] for who in (LOGIT, PROBABILITY, MASKED)}
+        assert sure.probabilities == (1.0,)
+        value = {
+            who: saturated.measurements.values[f"some {CERTAIN} empty", who][0] for who in (LOGIT, PROBABILITY, MASKED)
+        }
         assert value == {LOGIT: 0.0, PROBABILITY: 1.0, MASKED: 0.0}
-        vanished = {who: saturated.kept.values[f"some {CERTAIN} vanished", who][0] for who in ("logit", "probability")}
+        vanished = {
+            who: saturated.measurements.values[f"some {CERTAIN} vanished", who][0] for who in ("logit", "probability")
+        }
         assert vanished == {"logit": 0.0, "probability": 1.0}
         for number in range(1, 5):
             saturated.add("some", replace(case, number=-number), sure)
-        number, _, told, judged = saturated.claim("1", "", f"some {CERTAIN} vanished", "probability", "logit")
-        assert (number, str(told), judged) == ("1", "1 (1 to 1)", "holds")
+        number, _, told, verdict_row = saturated.claim("1", "", f"some {CERTAIN} vanished", "probability", "logit")
+        assert (number, str(told), verdict_row) == ("1", "1 (1 to 1)", "holds")
 
     def test_what_fell_into_no_bin_is_not_decided(self):
-        rows = verdicts(Saturated(), ["some"], [], ("a layer",))
+        rows = verdicts(SaturationResults(), ["some"], [], ("a layer",))
         assert rows
         assert {row[3] for row in rows[:-1]} == {"not decidable here"}
 
@@ -156,7 +164,7 @@ class TestPlaces:
         two = replace(
             case, classes=(3, 5), masks=torch.stack([case.masks[0], ~case.masks[0]]), boxes=((), case.boxes[0])
         )
-        drawn = {one.classes[0]: one for one in (one_of(replace(two, number=n)) for n in range(20))}
+        drawn = {one.classes[0]: one for one in (with_one_class(replace(two, number=n)) for n in range(20))}
         assert set(drawn) == {3, 5}
         assert torch.equal(drawn[5].masks[0], ~case.masks[0])
         assert drawn[5].boxes == (case.boxes[0],)
@@ -164,9 +172,9 @@ class TestPlaces:
 
 class TestSteady:
     def test_a_shift_changes_no_probability_and_only_the_map_of_the_logit(self, small):
-        steady = Steady()
+        steady = SensitivityResults()
         steady.shift("some", small)
-        changed = {who: steady.kept.values["some changed", who][0] for who in SHIFTED}
+        changed = {who: steady.measurements.values["some changed", who][0] for who in SHIFTED}
         assert changed[RSI] < 1e-5
         assert changed[PROBABILITY] < 1e-4
         assert changed[LOGIT] > 0.1
@@ -174,34 +182,34 @@ class TestSteady:
 
     def test_the_shift_is_of_the_size_that_was_asked_for(self, small):
         features = small.model.module.features(small.fed).mean((2, 3))[0]
-        other = Shifted(small.model.module, "features", raising(features, 7.0)).eval()
+        other = ShiftedLogits(small.model.module, "features", shift_weights(features, 7.0)).eval()
         raised = other(small.fed) - small.model.module(small.fed)
         torch.testing.assert_close(raised, torch.full((1, 3), 7.0))
         assert isinstance(small.model.module.features, nn.Sequential)
         assert len(small.model.module.features) == 2  # the network itself is as it was
 
     def test_more_steps_are_more_like_the_most(self, small):
-        steady = Steady()
+        steady = SensitivityResults()
         steady.steps("some", small, 300, (2, 50))
-        few, many = (steady.kept.values[f"some steps {count}", "rsi-gradcam"][0] for count in (2, 50))
+        few, many = (steady.measurements.values[f"some steps {count}", "rsi-gradcam"][0] for count in (2, 50))
         assert few <= many
         assert many == pytest.approx(1, abs=1e-2)
-        few, many = (steady.kept.values["some gap", count][0] for count in ("2", "many"))
+        few, many = (steady.measurements.values["some gap", count][0] for count in ("2", "many"))
         assert many < 1e-5 < few
         assert steady.most == {"some": 300}
 
     def test_numbers_of_sixteen_bits_leave_the_network_as_it_was(self, small):
-        steady = Steady()
+        steady = SensitivityResults()
         steady.precision("some", small)
         assert {p.dtype for p in small.model.module.parameters()} == {torch.float32}
-        found = {name: steady.kept.values[f"some {name}", RSI][0] for name in ("bfloat16", "float16")}
+        found = {name: steady.measurements.values[f"some {name}", RSI][0] for name in ("bfloat16", "float16")}
         assert 0.9 < found["bfloat16"] <= found["float16"] + 0.01
 
     def test_a_path_from_black_is_like_itself(self, small):
-        steady = Steady()
+        steady = SensitivityResults()
         steady.baselines("some", small, ("black", "zero"))
-        assert steady.kept.values["some baseline", "black"] == [pytest.approx(1)]
-        assert steady.kept.values["some baseline", "zero"] == [pytest.approx(1)]  # zero is black here
+        assert steady.measurements.values["some baseline", "black"] == [pytest.approx(1)]
+        assert steady.measurements.values["some baseline", "zero"] == [pytest.approx(1)]  # zero is black here
 
 
 @pytest.mark.slow

@@ -7,7 +7,9 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from research.claims import ablation, class_discrimination, faithfulness, localization, pointing
-from research.tests.planted import planted, study
+from research.tests.synthetic import colour_network, study
+
+pytestmark = pytest.mark.nightly
 
 
 def printed(module: object, *arguments: str) -> str:
@@ -56,6 +58,8 @@ def test_telling_apart_in_another_data_set():
 
 
 def test_telling_apart_in_toybox_is_judged_by_networks_of_other_seeds(monkeypatch):
-    monkeypatch.setattr(class_discrimination, "toybox_study", lambda *_: study(planted("mlp"), planted("mlp", 1)))
-    monkeypatch.setattr(class_discrimination, "classifier", lambda seed, _: planted(seed=seed))
+    monkeypatch.setattr(
+        class_discrimination, "toybox_study", lambda *_: study(colour_network("mlp"), colour_network("mlp", 1))
+    )
+    monkeypatch.setattr(class_discrimination, "classifier", lambda seed, _: colour_network(seed=seed))
     assert "network that ends in hidden layers" in printed(class_discrimination, "--share", "0.02")

@@ -11,11 +11,24 @@ from typer.testing import CliRunner
 
 import saywhy
 from research.claims import trust
-from research.claims.trust import CHEATS, EVERYBODY, MAPS, Done, Row, interval, kept, page, share, told_apart
+from research.claims.trust import (
+    CONTROLS,
+    EVERYBODY,
+    MAPS,
+    Row,
+    SceneResult,
+    discrimination,
+    interval,
+    page,
+    share,
+    stored,
+)
 from saywhy.checks import CheckLimits
 from saywhy.checks.check import check
 from saywhy.statistics import wilson
 from saywhy.toybox import scene
+
+pytestmark = pytest.mark.nightly
 
 GOOD: dict[str, float | None] = {
     "diagnostics": 0.0,
@@ -32,10 +45,10 @@ def row(number: int = 0, method: str = "gradcam", network: str = "trained", righ
     return Row(network, method, number, right, GOOD | {name.replace("_", " "): value for name, value in tests.items()})
 
 
-def whole(number: int, seconds: float = 60.0, **cheat) -> Done:
-    """Everybody's rows of a scene; cheats stay as they are when the weights are randomized."""
-    cheat = cheat or {"parameter_randomization": 1.0}
-    return Done(number, seconds, [row(number, m, n, **(cheat if m in CHEATS else {})) for n, m in EVERYBODY])
+def whole(number: int, seconds: float = 60.0, **control) -> SceneResult:
+    """Everybody's rows of a scene; controls stay as they are when the weights are randomized."""
+    control = control or {"parameter_randomization": 1.0}
+    return SceneResult(number, seconds, [row(number, m, n, **(control if m in CONTROLS else {})) for n, m in EVERYBODY])
 
 
 @pytest.mark.parametrize("method", ["gradcam", "rsi-gradcam"])
@@ -99,12 +112,12 @@ def test_a_test_that_was_not_made_was_not_passed():
     assert trust.passes(rows, "completeness") == "not applicable"
     assert trust.passes(rows, "faithfulness") == "100% (84% to 100%)"
     assert "| stability | 15 of 20 | 100% (80% to 100%) of 15 |" in page(
-        [Done(r.scene, 1.0, [r, *cheating(r.scene)]) for r in rows], "val"
+        [SceneResult(r.scene, 1.0, [r, *control_rows(r.scene)]) for r in rows], "val"
     )
 
 
-def cheating(number: int) -> list[Row]:
-    return [row(number, "cheat-edges", parameter_randomization=1.0), row(number, "gradcam", "untrained")]
+def control_rows(number: int) -> list[Row]:
+    return [row(number, "control-edges", parameter_randomization=1.0), row(number, "gradcam", "untrained")]
 
 
 OF = {"version": 1}
@@ -116,35 +129,35 @@ class TestKept:
         return tmp_path / "trust.jsonl"
 
     def test_what_was_kept_is_read(self, file):
-        assert kept(file, OF) == {}
+        assert stored(file, OF) == {}
         for number in (3, 5):
-            trust.keep(file, OF, whole(number))
-        assert kept(file, OF) == {3: whole(3), 5: whole(5)}
+            trust.store(file, OF, whole(number))
+        assert stored(file, OF) == {3: whole(3), 5: whole(5)}
 
     @pytest.mark.parametrize("cut", [1, 2, 40, 400])
     def test_a_torn_last_line_is_dropped_and_written_again(self, file, cut):
         for number in (3, 5):
-            trust.keep(file, OF, whole(number))
+            trust.store(file, OF, whole(number))
         file.write_bytes(file.read_bytes()[:-cut])
-        assert list(kept(file, OF)) == [3]
-        trust.keep(file, OF, whole(5))
-        assert kept(file, OF) == {3: whole(3), 5: whole(5)}
+        assert list(stored(file, OF)) == [3]
+        trust.store(file, OF, whole(5))
+        assert stored(file, OF) == {3: whole(3), 5: whole(5)}
 
     def test_a_scene_with_a_row_missing_is_not_done(self, file):
-        trust.keep(file, OF, Done(3, 1.0, whole(3).rows[:-1]))
-        assert kept(file, OF) == {}
+        trust.store(file, OF, SceneResult(3, 1.0, whole(3).rows[:-1]))
+        assert stored(file, OF) == {}
 
     def test_what_was_measured_otherwise_is_not_read(self, file):
         file.write_text(json.dumps({"network": "trained", "method": "gradcam", "scene": 3}) + "\n")  # as it was once
-        trust.keep(file, {"version": 0}, whole(3))
-        trust.keep(file, OF, whole(5))
-        assert kept(file, OF) == {5: whole(5)}
+        trust.store(file, {"version": 0}, whole(3))
+        trust.store(file, OF, whole(5))
+        assert stored(file, OF) == {5: whole(5)}
         assert len(file.read_text().splitlines()) == 3
 
     def test_another_line_says_where_it_is(self, file):
         file.write_text("{}\nwhat\n")
         with pytest.raises(ValueError, match=r"trust.jsonl, line 2, .* delete it"):
-            kept(file, OF)
+            stored(file, OF)
 
     def test_what_was_measured_is_named(self, monkeypatch):
         of = trust.settings("val")
@@ -178,7 +191,7 @@ class Drawn:
         self.clock = 0.0
         monkeypatch.setattr(trust, "FOLDER", folder)
         monkeypatch.setattr(trust, "rows", self.rows)
-        monkeypatch.setattr(trust, "asked", lambda _, drawn: "cat" if drawn.index % 2 else None)
+        monkeypatch.setattr(trust, "most_certain_kind", lambda _, drawn: "cat" if drawn.index % 2 else None)
         monkeypatch.setattr(trust, "perf_counter", lambda: self.clock)
 
     def rows(self, network, model, methods, drawn, kind):
@@ -227,20 +240,22 @@ def test_what_a_test_tells_apart_is_said_as_it_was_found():
     right = [row(number) for number in range(20)]
     wrong = [row(number, right=0.0) for number in range(20, 40)]
     stays = [row(number, right=0.0, parameter_randomization=1.0) for number in range(20, 40)]
-    cheats = [row(number, "cheat-edges", parameter_randomization=1.0) for number in range(40)]
-    goes = [row(number, "cheat-edges") for number in range(40)]
+    controls = [row(number, "control-edges", parameter_randomization=1.0) for number in range(40)]
+    goes = [row(number, "control-edges") for number in range(40)]
     name = "parameter randomization"
-    said = told_apart(name, [*right, *wrong], cheats)
+    said = discrimination(name, [*right, *wrong], controls)
     full, none = "100% (84% to 100%)", "0% (0% to 9%)"
     assert said == (
-        f"The check *{name}* is passed by {full} of right maps, {full} of wrong ones, {none} of cheats. "
-        "It tells maps from cheats. It does not tell right maps from wrong ones."
+        f"The check *{name}* is passed by {full} of right maps, {full} of wrong ones, {none} of controls. "
+        "It tells maps from controls. It does not tell right maps from wrong ones."
     )
-    said = told_apart(name, [*right, *stays], goes)
-    assert said.endswith("It does not tell maps from cheats. It tells right maps from wrong ones.")
-    assert told_apart(name, right, cheats).endswith("It tells maps from cheats.")  # none is wrong
-    assert told_apart(name, [*right, *wrong[:4]], cheats).endswith("It tells maps from cheats.")  # of four scenes
-    assert told_apart("completeness", right, cheats) == "The check *completeness* applies to none of the maps."
+    said = discrimination(name, [*right, *stays], goes)
+    assert said.endswith("It does not tell maps from controls. It tells right maps from wrong ones.")
+    assert discrimination(name, right, controls).endswith("It tells maps from controls.")  # none is wrong
+    assert discrimination(name, [*right, *wrong[:4]], controls).endswith(
+        "It tells maps from controls."
+    )  # of four scenes
+    assert discrimination("completeness", right, controls) == "The check *completeness* applies to none of the maps."
     assert "parameter randomization* is passed" in flat(page([whole(number) for number in range(6)], "test"))
 
 

@@ -13,6 +13,8 @@ from research.claims.uncertainty_networks import CONTROLS, RUNS
 from saywhy.metrics.calibration import auroc
 from saywhy.toybox.language import TYPES
 
+pytestmark = pytest.mark.nightly
+
 
 def run(seed: int, skill: float, looks: float = 0.3) -> Run:
     """Of a network whose uncertainty is a mixture of the truth and noise."""
@@ -65,12 +67,12 @@ def test_the_auroc_of_weights_is_that_of_repeated_questions():
 
 def test_a_claim_holds_only_where_it_holds_of_every_control():
     found = results()
-    ours = found.tell("U-CAM", "predictive")
-    rows = found.better("it is", ours, {name: found.tell(name, "predictive") for name in CONTROLS})
+    ours = found.error_auroc("U-CAM", "predictive")
+    rows = found.claim("it is", ours, {name: found.error_auroc(name, "predictive") for name in CONTROLS})
     assert [row[2] for row in rows] == ["**holds**", *["holds"] * len(CONTROLS)]
-    rows = found.better("it is", ours, {"worse": found.tell("base", "predictive"), "the same": ours})
+    rows = found.claim("it is", ours, {"worse": found.error_auroc("base", "predictive"), "the same": ours})
     assert [row[2] for row in rows] == [f"**{UNDECIDED}**", "holds", UNDECIDED]
-    rows = found.better("it is", found.tell("base", "predictive"), {"better": ours, "the same": ours})
+    rows = found.claim("it is", found.error_auroc("base", "predictive"), {"better": ours, "the same": ours})
     assert [row[2] for row in rows] == ["**does not hold**", "does not hold", "does not hold"]
 
 
@@ -101,7 +103,7 @@ def test_scenes_are_redrawn_whole_and_alike_for_all_seeds():
             one = run(seed, 0.5)
             one.looks["attention"], one.seen = np.repeat(once, times), np.repeat(np.arange(60), times)
             results.add(name, seed, one)
-    few, many = (results.look(name, "attention") for name in ("once", "often"))
+    few, many = (results.agreement(name, "attention") for name in ("once", "often"))
     assert np.allclose(few[0], many[0])
     assert np.array_equal(few[0], few[1])
 
@@ -133,9 +135,9 @@ def test_the_page_says_all():
 def test_a_network_is_made_measured_and_not_made_again(tmp_path, monkeypatch):
     """On thirty scenes, in as few steps: everything is there, and controls that know nothing train as well."""
     monkeypatch.setattr(uncertainty_networks, "FOLDER", tmp_path)
-    monkeypatch.setattr(ucam, "DRAWN", [ucam._drawn(0.01, Progress(disable=True))])
+    monkeypatch.setattr(ucam, "DATA", [ucam._draw_data(0.01, Progress(disable=True))])
     for name in ("base", "answer"):
-        ucam._one(name, 0, tmp_path / f"{name}.npz", 0.01, 5.0)
+        ucam._run_one(name, 0, tmp_path / f"{name}.npz", 0.01, 5.0)
     base, answer = (Run.kept(tmp_path / f"{name}.npz") for name in ("base", "answer"))
     assert len(base.wrong) == len(base.scenes) == len(answer.uncertain["aleatoric_variance"])
     assert ("aleatoric_variance" in base.uncertain, "ucam" in base.looks, "ucam" in answer.looks) == (
@@ -147,17 +149,17 @@ def test_a_network_is_made_measured_and_not_made_again(tmp_path, monkeypatch):
     assert 5.0 == base.began < base.ended
     before = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")}
     assert len(before) == 3  # what both begin with, and each of them
-    ucam._one("base", 0, tmp_path / "again.npz", 0.01, 5.0)
+    ucam._run_one("base", 0, tmp_path / "again.npz", 0.01, 5.0)
     assert {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")} == before
     assert np.array_equal(Run.kept(tmp_path / "again.npz").uncertain["entropy"], base.uncertain["entropy"])
 
 
 def test_files_of_other_settings_have_other_names():
     names = {
-        uncertainty_networks.named(name, seed, items, 30)
+        uncertainty_networks.run_name(name, seed, items, 30)
         for name in ("base", "U-CAM")
         for seed in (0, 1)
         for items in (0.1, 1)
     }
     assert len(names) == 8
-    assert uncertainty_networks.named("base", 0, 1, 30) != uncertainty_networks.named("base", 0, 1, 40)
+    assert uncertainty_networks.run_name("base", 0, 1, 30) != uncertainty_networks.run_name("base", 0, 1, 40)

@@ -5,6 +5,8 @@ from rich.progress import Progress
 
 from research.claims import vision
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.fixture
 def measured(monkeypatch, tmp_path):
@@ -28,7 +30,7 @@ def measured(monkeypatch, tmp_path):
 
 
 def test_a_run_that_was_stopped_goes_on(measured):
-    names = ("localization", "pointed")
+    names = ("localization", "pointing")
     with pytest.raises(KeyboardInterrupt):
         vision.page(names, Progress(disable=True), 1.0, again=False)
     page = vision.page(names, Progress(disable=True), 1.0, again=False)

@@ -2,14 +2,16 @@
 
 import pytest
 import torch
-from placed_networks import watching
 from torch import Tensor, nn
 
+from placed_networks import search
 from research.benchmarks.coverage import awakened, examine
 from research.benchmarks.coverage_architectures import SAMPLE, SOURCES
 from saywhy.engine import tree
 from saywhy.engine.layers import find_layer
 from saywhy.engine.trace import Candidate
+
+pytestmark = pytest.mark.nightly
 
 EVERY = {a.key: a for make in SOURCES.values() for a in make()}
 
@@ -36,7 +38,7 @@ def test_a_layer_is_found_and_proved_with_nothing_said(key):
 def test_a_grey_square_that_wanders_is_followed_by_the_cells(key):
     torch.manual_seed(0)
     network, inputs = awakened(EVERY[key]), EVERY[key].inputs()
-    found = find_layer(watching(_Logits(network), inputs))
+    found = find_layer(search(_Logits(network), inputs))
     shares, centres = _wander(network, inputs, found)
     for axis in (0, 1):
         along = torch.corrcoef(torch.stack([shares[:, axis], centres[:, axis]]))[0, 1]

@@ -4,12 +4,13 @@
     ├── ModelError            a model cannot be found, built or fed
     │   ├── WeightsError      its weights cannot be read, do not fit, or are not finite
     │   └── MissingExtra      an optional library is not installed
-    ├── ImageError          an image cannot be read
+    ├── ImageError            an image cannot be read
     ├── InputError            an input does not have the shape or type that is needed
     ├── TargetError           what is to be explained does not exist or is not a number a sample
     ├── LayerError            a layer does not exist or has no spatial map
     │   └── LayoutError       a layer's output cannot be proved to be a map of the image
     ├── MethodError           a method or one of its parameters does not exist
+    ├── MetricError           a metric or one of its parameters does not exist
     └── GradientError         the target does not depend on the layer, or gradients are switched off inside
 
 Every message names the thing, what was expected, what came, and the nearest right answer.
@@ -57,6 +58,10 @@ class LayoutError(LayerError):
 
 class MethodError(SaywhyError):
     """A method, or a parameter of a method, does not exist."""
+
+
+class MetricError(SaywhyError):
+    """A metric, or a parameter of a metric, does not exist."""
 
 
 class GradientError(SaywhyError):

@@ -23,7 +23,7 @@ from saywhy.benchmarking.benchmark import benchmark
 from saywhy.benchmarking.rows import FORMAT_VERSION, ROWS
 from saywhy.datasets.load import open_dataset
 from saywhy.datasets.localized import Dataset, LocalizedImage, ObjectAnnotation
-from saywhy.errors import ImageError, InputError, LayerError, MethodError, SaywhyError
+from saywhy.errors import ImageError, InputError, LayerError, MethodError, MetricError, SaywhyError
 from saywhy.metrics import METRICS, measure
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES, sample_seed
 from saywhy.metrics.localization import energy_pointing
@@ -136,6 +136,7 @@ class TestTheTable:
             assert (cell.low, cell.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
             assert cell.low < cell.mean < cell.high
 
+    @pytest.mark.slow
     def test_against_measure(self):
         """The same numbers that measure gives, baselines included, of one image after the other, each with its seed."""
         net, data = model(), Drawn(3)
@@ -574,6 +575,7 @@ class TestGoingOn:
         assert "Give another folder" in str(caught.value)
         assert (tmp_path / ROWS).read_text() == before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "line",
         [
@@ -626,7 +628,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("own", "error", "says"),
         [
-            ({"metrics": ["deletoin"]}, InputError, "no metric 'deletoin'"),
+            ({"metrics": ["deletoin"]}, MetricError, "no metric 'deletoin'"),
             ({"methods": ["gradcm"]}, MethodError, "no method 'gradcm'"),
             ({"metrics": []}, InputError, "at least one method and one metric, got 2 methods and 0 metrics"),
             ({"methods": []}, InputError, "at least one method and one metric"),

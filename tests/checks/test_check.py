@@ -54,6 +54,7 @@ def found(drawn):
     return {method: check(explanation, method=method) for method in explanation.methods}
 
 
+@pytest.mark.slow
 def test_a_map_of_the_evidence_passes(found):
     (verdict,) = found["gradcam"].verdicts[0]
     assert verdict.passed
@@ -80,6 +81,7 @@ def test_a_path_method_is_tested_for_completeness(found):
     assert tests["completeness"].value >= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHEATS)
 @pytest.mark.parametrize("weights", [None, "random"])
 def test_class_agnostic_baselines_fail(cheats, drawn, name, weights):
@@ -88,6 +90,7 @@ def test_class_agnostic_baselines_fail(cheats, drawn, name, weights):
     assert not verdicts(explanation)[0][0].passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [None, "random"])
 def test_the_outline_of_the_object_fails_whatever_the_network(cheats, drawn, weights):
     thing = drawn.objects[0]
@@ -119,6 +122,7 @@ def test_every_sample_and_target_has_its_verdict(drawn):
             assert one.value == pytest.approx(other.value, abs=0.1, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_what_is_checked_stays_as_it_was(drawn):
     model = saywhy.load("toybox:classifier")
     before, digest = torch.get_rng_state(), model.digest()
@@ -132,6 +136,7 @@ def test_what_is_checked_stays_as_it_was(drawn):
     assert str(first) == str(second)  # nothing is random but by the seed
 
 
+@pytest.mark.slow
 def test_questions_are_checked_too():
     drawn = scene("talk-test", 5)
     model = saywhy.load("toybox:vqa")
@@ -274,6 +279,7 @@ def test_what_the_page_tells_people_to_import():
     assert pkgutil.resolve_name("saywhy.checks.check").check is check  # the module is not hidden by the function
 
 
+@pytest.mark.slow
 def test_limits_can_be_set(drawn):
     explanation = saywhy.explain("toybox:classifier", drawn.image)
     assert not check(explanation, limits=CheckLimits(parameter_randomization=0.0)).passed.item()

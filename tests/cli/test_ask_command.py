@@ -1,6 +1,7 @@
-"""``saywhy ask``: answers to a question about an image, each with its map; and what is no question."""
+"""``saywhy ask``: answers to a question about an image, each with its map; and errors."""
 
 import json
+import re
 
 import pytest
 
@@ -24,7 +25,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    file = tmp_path_factory.mktemp("model") / "asked.py"
+    file = tmp_path_factory.mktemp("model") / "vqa.py"
     file.write_text(NETWORK)
     return f"{file}:network"
 
@@ -56,7 +57,7 @@ def test_other_methods_are_choices(run, model, noise):
     assert len({entry["target"] for entry in found["maps"]}) == 3
 
 
-def test_what_every_word_adds(run, model, noise):
+def test_per_word_ablation_maps(run, model, noise):
     ran = run("ask", noise, "is there a red cat?", "-m", model, "--words", "--json")
     whole, words = json.loads(ran.out)
     assert len(whole["maps"]) == 3
@@ -66,7 +67,7 @@ def test_what_every_word_adds(run, model, noise):
 def test_unknown_words_are_named(run, model, noise, tmp_path):
     ran = run("ask", noise, "is there a zebra?", "-m", model, "-o", tmp_path / "why.html", "--with", "relu=false")
     assert ran.code == 0
-    assert "does not know 'zebra'" in ran.out + ran.err
+    assert re.search(r"not in the vocabulary of \S+:network: 'zebra'", ran.out + ran.err)
 
 
 @pytest.mark.parametrize(

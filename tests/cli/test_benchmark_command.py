@@ -1,4 +1,4 @@
-"""``saywhy benchmark``: a table on the screen, as JSON and as a page, in a folder in which it goes on; and mistakes."""
+"""``saywhy benchmark``: a table on the terminal, as JSON and as a page, resumable; and errors."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def images(here: Path) -> Path:
     return folder
 
 
-def test_a_table_a_page_and_what_was_left_out(run: Run, here: Path) -> None:
+def test_a_table_a_page_and_the_skipped_images(run: Run, here: Path) -> None:
     ran = run("benchmark", "folder:boxed", *MINE)
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
@@ -40,12 +40,12 @@ def test_a_table_a_page_and_what_was_left_out(run: Run, here: Path) -> None:
     assert "energy-pointing (higher)" in lines[0]
     assert [line.split()[0] for line in lines[1:]] == ["saliency", "random", "centre", "edges"]
     assert all("–" in line for line in lines[1:])
-    told = " ".join(ran.err.split())
-    assert "4 images; 2 left out:" in told
-    assert "5.png" in told
-    assert "the model knows none of its annotated classes" in told
+    errors = " ".join(ran.err.split())
+    assert "4 images; 2 left out:" in errors
+    assert "5.png" in errors
+    assert "the model knows none of its annotated classes" in errors
     assert {f.name for f in (here / "benchmark").iterdir()} == {"rows.jsonl", "benchmark.json", "benchmark.html"}
-    assert "wrote benchmark/benchmark.html" in told
+    assert "wrote benchmark/benchmark.html" in errors
 
 
 def test_json(run: Run, here: Path) -> None:
@@ -61,16 +61,16 @@ def test_json(run: Run, here: Path) -> None:
     assert found["table"]["saliency"]["sparseness"]["low"] <= found["table"]["saliency"]["sparseness"]["mean"]
 
 
-def test_nothing_is_left_out_and_nothing_is_said_of_it(run: Run, images: Path) -> None:
+def test_without_skipped_images_none_are_mentioned(run: Run, images: Path) -> None:
     (images / "5.png").write_bytes((images / "4.png").read_bytes())
-    told = run("benchmark", "boxed", *MINE, "-n", "3").err  # images 0, 2 and 4
-    assert "2 images; 1 left out" in told
-    told = run("benchmark", "boxed", *MINE, "-n", "1", "-o", "one").err
-    assert told.splitlines()[0] == "1 image"
-    assert "left out" not in told
+    errors = run("benchmark", "boxed", *MINE, "-n", "3").err  # images 0, 2 and 4
+    assert "2 images; 1 left out" in errors
+    errors = run("benchmark", "boxed", *MINE, "-n", "1", "-o", "one").err
+    assert errors.splitlines()[0] == "1 image"
+    assert "left out" not in errors
 
 
-def test_the_same_command_goes_on(run: Run, here: Path) -> None:
+def test_the_same_command_resumes(run: Run, here: Path) -> None:
     first = run("benchmark", "boxed", *MINE, "--json").out
     rows = here / "benchmark" / "rows.jsonl"
     whole = rows.read_text()

@@ -1,4 +1,4 @@
-"""``saywhy caption``: a sentence of the model's own, or the user's, and a map of every word."""
+"""``saywhy caption``: a generated caption, or a given one, and a map of every word."""
 
 import json
 
@@ -24,12 +24,12 @@ def network():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    file = tmp_path_factory.mktemp("model") / "speaker.py"
+    file = tmp_path_factory.mktemp("model") / "captioner.py"
     file.write_text(NETWORK)
     return f"{file}:network"
 
 
-def test_a_sentence_of_its_own_and_a_page(run, model, noise, tmp_path):
+def test_a_generated_caption_and_a_page(run, model, noise, tmp_path):
     page = tmp_path / "why.html"
     ran = run("caption", noise, "-m", model, "-n", 2, "--with", "relu=false", "-o", page)
     assert ran.code == 0, ran.err
@@ -38,7 +38,7 @@ def test_a_sentence_of_its_own_and_a_page(run, model, noise, tmp_path):
     assert first in page.read_text()
 
 
-def test_a_sentence_of_the_users(run, model, noise):
+def test_a_given_caption(run, model, noise):
     ran = run("caption", noise, "-m", model, "-t", "A blue cat!", "--with", "relu=false", "--json")
     found = json.loads(ran.out)
     assert found["captions"] == ["A blue cat!"]
@@ -64,7 +64,7 @@ def test_other_methods_are_choices(run, model, noise):
         (("-t", ""), "at least one word"),
         (("-t", "где кошка"), "none of the words"),
         (("-t", "cat " * 1000), "1000 words are too many"),
-        (("-o", "x.txt"), "write .html, .png, .npz or a folder"),
+        (("-o", "x.txt"), "expected .html, .png, .npz or a folder"),
     ],
 )
 def test_what_cannot_be_captioned(run, model, noise, words, says):
@@ -73,10 +73,10 @@ def test_what_cannot_be_captioned(run, model, noise, words, says):
     assert says in " ".join(ran.err.split())
 
 
-def test_a_model_that_says_nothing(run, noise):
+def test_a_model_that_generates_no_text(run, noise):
     ran = run("caption", noise, "-m", "toybox:classifier")
     assert ran.code == 1
-    assert "toybox:classifier says nothing of its own accord" in " ".join(ran.err.split())
+    assert "expected a model that generates text, got toybox:classifier" in " ".join(ran.err.split())
 
 
 def test_different_captions_with_a_map_of_each(run, model, noise, tmp_path):
@@ -84,13 +84,13 @@ def test_different_captions_with_a_map_of_each(run, model, noise, tmp_path):
     ran = run("caption", noise, "-m", model, "--diverse", "2x2", "--with", "relu=false", "-o", page)
     assert ran.code == 0, ran.err
     heading, *lines = ran.out.splitlines()[:5]
-    said = [line.split(maxsplit=2) for line in lines]
-    assert heading.split("  ") == ["group", "log-probability a word", "caption"]
-    assert sorted(group for group, *_ in said) == ["1", "1", "2", "2"]
-    scores = [float(score) for _, score, _ in said]
+    rows = [line.split(maxsplit=2) for line in lines]
+    assert heading.split("  ") == ["group", "mean log-probability", "caption"]
+    assert sorted(group for group, *_ in rows) == ["1", "1", "2", "2"]
+    scores = [float(score) for _, score, _ in rows]
     assert scores == sorted(scores, reverse=True)
     text = page.read_text()
-    assert all(caption in text for *_, caption in said)
+    assert all(caption in text for *_, caption in rows)
 
 
 def test_different_captions_for_programs(run, model, noise):
@@ -122,7 +122,7 @@ def test_what_is_no_shape(run, model, noise, words, says):
     ("arguments", "words"),
     [
         (["--diverse", "3x2", "--count", "4"], "leave --count out"),
-        (["--diversity-penalty", "2"], "--diversity-penalty is of --diverse"),
+        (["--diversity-penalty", "2"], "--diversity-penalty needs --diverse"),
         (["--diverse", "10x10"], "at most 60"),
     ],
 )

@@ -1,4 +1,4 @@
-"""``saywhy check``: verdicts on the screen, as JSON and as a page; and what cannot be checked."""
+"""``saywhy check``: verdicts on the terminal, as JSON and as a page; and errors."""
 
 import json
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def test_several_targets_each_with_its_own(run: Run) -> None:
     assert (contrast["passed"], contrast["value"], contrast["limit"]) == (None, None, None)  # it is no single class
 
 
-def test_json_has_all_that_was_found(run: Run, here: Path) -> None:
+def test_json_has_every_result(run: Run, here: Path) -> None:
     ran = run("check", A, *MINE, "-t", "dog", "--json", "--layer", "stem")
     found = json.loads(ran.out, parse_constant=refuse)
     assert found["format_version"] == 1
@@ -74,10 +74,11 @@ def test_a_path_method_and_its_parameter(run: Run) -> None:
     ran = run("check", A, "-m", "mine.py:network", "--method", "integrated-gradients", "--with", "steps=3", "--json")
     found = json.loads(ran.out)
     assert found["provenance"]["methods"]["integrated-gradients"]["steps"] == 3
-    gap = next(t for t in found["targets"][0]["checks"] if t["name"] == "completeness")
-    assert gap["passed"] is not None
+    completeness = next(t for t in found["targets"][0]["checks"] if t["name"] == "completeness")
+    assert completeness["passed"] is not None
 
 
+@pytest.mark.slow
 def test_a_question_beside_the_image(run: Run) -> None:
     ran = run("check", A, "-m", "toybox:vqa", "-q", "is there a cat?", "--method", "hirescam", "--json")
     assert ran.code == 0, ran.err
@@ -92,8 +93,8 @@ def test_a_question_beside_the_image(run: Run) -> None:
         ((A, *MINE, "-t", "dgo"), "no class 'dgo'"),
         ((A, "-m", "mine.py:network", "--method", "gradcm"), "no method 'gradcm'"),
         ((A, *MINE, "-l", "featurs"), "no layer 'featurs'"),
-        ((A, *MINE, "-o", "check.png"), "a check is written as one page, FILE.html, got 'check.png'"),
-        ((A, *MINE, "--with", "relu"), "--with takes NAME=VALUE"),
+        ((A, *MINE, "-o", "check.png"), "a check is written as one page: expected FILE.html, got 'check.png'"),
+        ((A, *MINE, "--with", "relu"), "--with: expected NAME=VALUE"),
         ((A, *MINE, "--with", "steps=3"), "gradcam has no parameter 'steps'"),
         ((A, *MINE, "--with", "seed=3"), "gradcam has no parameter 'seed'"),
         ((A, *MINE, "--with", "layer=stem"), "gradcam has no parameter 'layer'"),

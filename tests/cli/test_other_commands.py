@@ -18,8 +18,12 @@ import pytest
 from rich.console import Console
 
 from saywhy.cli import screen as screens
-from saywhy.cli.tables import methods_page
+from saywhy.cli.pages import methods_page
+from saywhy.datasets.registry import READERS
 from saywhy.methods import METHODS, Method, find_method
+from saywhy.models import SOURCES
+from saywhy.targets import TARGETS
+from saywhy.tasks.registry import TASKS
 
 Run = Callable[..., Any]
 COMMANDS = ("explain", "textual", "methods", "layers", "demo")
@@ -125,6 +129,37 @@ def test_the_page_of_all_methods_is_not_that_of_one(run: Run) -> None:
     assert (ran.code, ran.out) == (2, "")
 
 
+@pytest.mark.parametrize(
+    ("command", "registry", "head"),
+    [
+        ("targets", TARGETS, "target"),
+        ("models", SOURCES, "model"),
+        ("datasets", READERS, "data set"),
+        ("tasks", TASKS, "task"),
+    ],
+)
+def test_what_else_there_is_to_choose_from(run: Run, command: str, registry: Any, head: str) -> None:
+    ran = run(command)
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert lines[0].startswith(head)
+    for value in registry.values():
+        form = getattr(value, "form", value.name)
+        assert [line for line in lines if line.startswith(form) and value.reading in line], form
+
+
+def test_targets_for_programs(run: Run) -> None:
+    found = json.loads(run("targets", "--json").out)
+    assert [t["name"] for t in found] == list(TARGETS)
+    assert {key for t in found for key in t} == {"name", "form", "reading", "paper"}
+
+
+def test_a_named_target_is_explained(run: Run, here: Path) -> None:
+    ran = run("explain", A, "-m", "mine.py:network", "--target", "top 2", "--target", "entropy", "--json")
+    assert ran.code == 0, ran.err
+    assert "entropy" in ran.out
+
+
 def test_layers(run: Run) -> None:
     ran = run("layers", "mine.py:network", A)
     assert (ran.code, ran.err) == (0, "")
@@ -167,7 +202,7 @@ def test_demo(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (page, why) == ("index.html", "why.png")
     assert re.fullmatch(r"talk-test-\d+\.png", scene)
     written = (here / "out" / page).read_text()
-    for heading in ("What is in the image?", "Ask it something", "every word of the question", "Let it describe"):
+    for heading in ("What is in the image?", "Ask a question", "each word of the question", "Caption the image"):
         assert heading in written
 
 
@@ -207,7 +242,7 @@ def screen(columns: int, *commands: tuple[str, ...]) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 140])
 def test_nothing_is_cut_off_on_a_terminal(here: Path, columns: int) -> None:
-    asked = (
+    explained = (
         "explain",
         A,
         "-m",
@@ -225,7 +260,7 @@ def test_nothing_is_cut_off_on_a_terminal(here: Path, columns: int) -> None:
         ("methods", "rsi-gradcam"),
         ("explain", "--help"),
         ("layers", "mine.py:network", A),
-        asked,
+        explained,
     )
     assert "…" not in text
     assert max(len(line.rstrip()) for line in text.split("\n")) <= columns

@@ -1,4 +1,4 @@
-"""``saywhy train``: the recipe is found and given what was asked; recipes themselves are tested in tests/training."""
+"""``saywhy train``: the recipe gets the options; recipes themselves are tested in tests/training."""
 
 from importlib import import_module
 
@@ -8,7 +8,7 @@ from saywhy.cli.train import RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_recipe_gets_what_was_asked(run, name, monkeypatch, tmp_path):
+def test_the_recipe_gets_the_options(run, name, monkeypatch, tmp_path):
     given = {}
     monkeypatch.setattr(import_module(RECIPES[name]), "main", lambda **settings: given.update(settings))
     ran = run("train", name, "-o", tmp_path / "w.safetensors", "--seed", 7, "--scenes", 99)
@@ -26,18 +26,18 @@ def test_the_recipe_gets_what_was_asked(run, name, monkeypatch, tmp_path):
 def test_what_has_no_recipe(run):
     ran = run("train", "toybox:vqaa")
     assert ran.code == 1
-    assert "there is no recipe for 'toybox:vqaa'. There are: toybox:classifier, toybox:vqa" in " ".join(ran.err.split())
+    assert "no recipe for 'toybox:vqaa'. Expected one of toybox:classifier, toybox:vqa" in " ".join(ran.err.split())
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("-o", "w.checkpoint"), "Call the file w.safetensors"),
-        (("-o", "w.csv"), "weights are written as safetensors"),
-        (("--accelerator", "quantum"), "accelerator 'quantum' cannot be had here"),
+        (("-o", "w.checkpoint"), "Use w.safetensors"),
+        (("-o", "w.csv"), "expected a .safetensors file for weights"),
+        (("--accelerator", "quantum"), "accelerator 'quantum' are not available"),
     ],
 )
-def test_what_cannot_be_trained_is_said_before_anything_is_drawn(run, words, says):
+def test_wrong_options_are_refused_before_anything_is_drawn(run, words, says):
     pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
     ran = run("train", "toybox:classifier", "--scenes", 10**9, *words)
     assert ran.code == 1

@@ -13,8 +13,9 @@ from PIL import ExifTags, Image, ImageOps
 from saywhy.datasets.boxed_folder import BoxedFolder
 from saywhy.datasets.coco import CocoBoxes
 from saywhy.datasets.imagenet import ImageNet
-from saywhy.datasets.load import LAYOUTS, open_dataset
+from saywhy.datasets.load import open_dataset
 from saywhy.datasets.localized import TURNED_BACK, inside, open_annotated, size_of
+from saywhy.datasets.registry import READERS
 from saywhy.datasets.voc import VOC
 from saywhy.errors import ImageError, InputError, SaywhyWarning
 from saywhy.toybox.localized import ToyboxDataset
@@ -139,8 +140,8 @@ def test_errors_of_unknown_layouts_list_the_known_ones(tmp_path: Path):
     for spec in (str(tmp_path), str(tmp_path / "nowhere"), "voc:", "", "vco:there", "voc:/nowhere:val"):
         with pytest.raises(InputError) as caught:
             open_dataset(spec)
-        for form in LAYOUTS:
-            assert form in str(caught.value)
+        for reader in READERS.values():
+            assert reader.form in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", MAKERS)

@@ -114,6 +114,7 @@ def test_a_document_type_is_refused_before_it_is_looked_into(tmp_path: Path, doc
     assert "a secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_depth_does_no_harm(tmp_path: Path):
     path = written(tmp_path, "<a>" * 100_000, "</a>" * 100_000, CAT)
     assert [each.name for each in read_annotation(path, 1).objects] == ["cat"]

@@ -58,7 +58,7 @@ class Chain:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """What the step knows besides the last word."""
+        """The state of the step besides the last word."""
         return {"sample": torch.arange(len(self.table)), "before": self.start}
 
     def step(self, words: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -77,8 +77,8 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class PreviousGroups:
-    """One hypothesis, with what is known of it."""
+class Hypothesis:
+    """A hypothesis with its log-probabilities."""
 
     words: tuple[int, ...]
     gains: tuple[float, ...]
@@ -92,23 +92,23 @@ class PreviousGroups:
         return bool(self.words) and self.words[-1] == END
 
 
-NOTHING = PreviousGroups((), (), 0.0)
+NOTHING = Hypothesis((), (), 0.0)
 
 
 def continuations(
-    chain: Chain, sample: int, said: PreviousGroups, min_length: int = 1, suppress_tokens: tuple[int, ...] = ()
-) -> list[PreviousGroups]:
+    chain: Chain, sample: int, said: Hypothesis, min_length: int = 1, suppress_tokens: tuple[int, ...] = ()
+) -> list[Hypothesis]:
     """By every word that may follow."""
     found = []
     for word, gain in enumerate(chain.after(sample, said.words)):
         too_soon = word == END and len(said.words) + 1 < min_length
         if gain == -math.inf or word in suppress_tokens or too_soon:
             continue
-        found.append(PreviousGroups((*said.words, word), (*said.gains, gain), said.total + gain))
+        found.append(Hypothesis((*said.words, word), (*said.gains, gain), said.total + gain))
     return found
 
 
-def everything(chain: Chain, sample: int, max_length: int, **limits: Any) -> list[PreviousGroups]:
+def everything(chain: Chain, sample: int, max_length: int, **limits: Any) -> list[Hypothesis]:
     """All sentences: those that end, and those that are cut off."""
     found, open_ = [], [NOTHING]
     for length in range(1, max_length + 1):
@@ -130,9 +130,9 @@ def slow_beams(
     early: bool = False,
     siblings: float = 0.0,
     **limits: Any,
-) -> list[PreviousGroups]:
-    """Beam search with lists, which goes on to the longest length whatever was found."""
-    done: list[PreviousGroups] = []
+) -> list[Hypothesis]:
+    """Beam search with lists, which always continues to the maximum length."""
+    done: list[Hypothesis] = []
     open_ = [NOTHING]
     for length in range(1, max_length + 1):
         ranked = []
@@ -152,7 +152,7 @@ def slow_beams(
     return sorted(done, key=lambda said: -said.score(exponent))[:num_beams]
 
 
-def slow_greedy(chain: Chain, sample: int, max_length: int, **limits: Any) -> list[PreviousGroups]:
+def slow_greedy(chain: Chain, sample: int, max_length: int, **limits: Any) -> list[Hypothesis]:
     """The likeliest word at every step; nothing where there is none."""
     said = NOTHING
     while len(said.words) < max_length and not said.finished:

@@ -4,17 +4,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from slow_decoding import END, NOTHING, Chain, PreviousGroups, continuations
+from slow_decoding import END, NOTHING, Chain, Hypothesis, continuations
 
 SlowPenalty = Callable[[tuple[int, ...], list[tuple[int, ...]]], float]
-"""Of a hypothesis with its new last word, and of what other groups have said up to the same word."""
+"""The penalty of a hypothesis with its new last word, from the words of other groups up to the same position."""
 
 
 @dataclass(frozen=True)
 class Slow:
     """A hypothesis of a group: what it says, by what it is ranked, what was taken from it, whether it is a ghost."""
 
-    said: PreviousGroups = NOTHING
+    said: Hypothesis = NOTHING
     rank: float = 0.0
     paid: float = 0.0
     ghost: bool = False
@@ -68,13 +68,15 @@ def slow_diverse(
     alive = [[Slow()] for _ in range(num_beam_groups)]
     done: list[list[Slow]] = [[] for _ in range(num_beam_groups)]
     for length in range(1, max_length + 1):
-        heard: list[tuple[int, ...]] = []
+        previous: list[tuple[int, ...]] = []
         for group in range(num_beam_groups):
             ranked = []
             for place, one in enumerate(alive[group]):
                 for new in continuations(chain, sample, one.said):
                     taken = (
-                        diversity_penalty * penalty(new.words, heard) if penalize_end or new.words[-1] != END else 0.0
+                        diversity_penalty * penalty(new.words, previous)
+                        if penalize_end or new.words[-1] != END
+                        else 0.0
                     )
                     gain = new.gains[-1]
                     total = one.rank + gain - taken
@@ -90,12 +92,12 @@ def slow_diverse(
                     c if c.ghost or c.said.words[-1] != END else replace(c, rank=-1000.0, ghost=True) for c in first
                 ]
                 alive[group] = fallen
-                heard += [c.said.words for c in first]
+                previous += [c.said.words for c in first]
             else:
                 going = candidates if refill else first
                 alive[group] = [c for c in going if c.said.words[-1] != END][:size]
                 ended = [c for c in first if c.said.words[-1] == END]
-                heard += [c.said.words for c in (ended + alive[group] if refill else first)]
+                previous += [c.said.words for c in (ended + alive[group] if refill else first)]
     found = []
     for group, hypotheses in enumerate(done):
         hypotheses.sort(key=lambda c: -(c.said.total - c.paid) / len(c.said.words) ** exponent)

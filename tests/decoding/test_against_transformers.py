@@ -2,11 +2,11 @@
 
 Where it does not:
 
-- Its default ``early_stopping=False`` stops by a guess (what is open is judged as if it ended at once), which with a
+- Its default ``early_stopping=False`` stops by a heuristic (scoring open hypotheses as if they ended), which with a
   positive length penalty can miss the best hypothesis. Ours stops when it is proved, as its ``"never"`` is meant to,
   or with ``early=True`` when enough are finished, as its ``True``.
 - Where a first step has fewer words than ``num_beams``, it fills the places with hypotheses of -1e9; ours are empty.
-- Its top-k keeps all words as likely as the last one that is kept; ours keeps the number that was asked for.
+- Its top-k keeps all words as likely as the last one that is kept; ours keeps the requested number.
 - Its ``sequences_scores`` are float32; equals are in no stated order.
 """
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from saywhy.decoding import beam_search, greedy
-from saywhy.decoding.sampling import _kept
+from saywhy.decoding.sampling import _filter
 
 transformers = pytest.importorskip("transformers", reason="needs the package transformers")
 
@@ -53,7 +53,7 @@ PROMPTS = torch.tensor([[5, 3, 7], [2, 2, 9], [11, 4, 1], [6, 8, 10], [1, 2, 3],
 
 
 class Cached:
-    """Keys and values of what was said, as transformers keeps them."""
+    """Keys and values of the previous words, as transformers keeps them."""
 
     def __init__(self, cache: Any) -> None:
         self.cache = cache
@@ -143,7 +143,7 @@ def test_beam_search_within_limits(gpt):
     torch.testing.assert_close(found.scores.flatten(), theirs.sequences_scores, rtol=1e-4, atol=1e-4)
 
 
-def test_their_guess_of_when_to_stop_never_finds_a_better_one(gpt):
+def test_their_stopping_heuristic_never_finds_a_better_one(gpt):
     for penalty in (0.7, 1.0, 2.0):
         theirs = generated(gpt, num_beams=3, length_penalty=penalty, early_stopping=False)
         step, state = by_cache(gpt)
@@ -176,4 +176,4 @@ def test_what_may_be_drawn(top_k, top_p):
         theirs = transformers.TopKLogitsWarper(top_k)(None, theirs)
     if top_p is not None:
         theirs = transformers.TopPLogitsWarper(top_p)(None, theirs)
-    torch.testing.assert_close(_kept(logs, top_k, top_p), theirs)
+    torch.testing.assert_close(_filter(logs, top_k, top_p), theirs)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_decoding import END, LETTERS, Chain, PreviousGroups, everything, slow_beams
+from slow_decoding import END, LETTERS, Chain, Hypothesis, everything, slow_beams
 from torch import Tensor, nn
 
 from saywhy.decoding import Decoded, beam_search, gnmt, greedy
@@ -21,7 +21,7 @@ def searched(chain: Chain, **options: Any) -> Decoded:
     return beam_search(chain.step, chain.state, chain.start, end=END, **options)
 
 
-def assert_found(found: Decoded, sample: int, wanted: list[PreviousGroups], exponent: float = 0.0) -> None:
+def assert_found(found: Decoded, sample: int, wanted: list[Hypothesis], exponent: float = 0.0) -> None:
     """All of a sample's hypotheses, number by number, and nothing behind them."""
     assert found.exists[sample].tolist() == [place < len(wanted) for place in range(found.words.shape[1])]
     for place, said in enumerate(wanted):
@@ -77,6 +77,7 @@ class TestAgainstTheSlowOne:
             wanted = slow_beams(chain, sample, max_length, num_beams, exponent, **options)
             assert_found(found, sample, wanted, exponent)
 
+    @pytest.mark.slow
     @few
     @given(
         kind=kinds,
@@ -98,6 +99,7 @@ class TestAgainstTheSlowOne:
             assert_found(found, sample, wanted)
         assert bool((found.lengths[found.exists] >= min_length).all())
 
+    @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 6), num_beams=st.integers(1, 6), exponent=exponents, data=st.data())
     def test_fewer_wanted_are_the_first_of_more(self, kind, max_length, num_beams, exponent, data):
@@ -142,6 +144,7 @@ class TestAgainstEverything:
 
 
 class TestWidth:
+    @pytest.mark.slow
     @few
     @given(
         kind=st.one_of(kinds, tied_kinds),
@@ -207,6 +210,7 @@ class TestWidth:
 
 
 class TestBatch:
+    @pytest.mark.slow
     @few
     @given(
         kind=st.one_of(kinds, tied_kinds),
@@ -292,7 +296,7 @@ class Speller(nn.Module):
         return self.head(out[0]).log_softmax(-1), tuple(part.movedim(0, 1) for part in new)
 
     def anew(self, words: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
-        """The state is all that was said [row, word], read from the beginning at every step."""
+        """The state is all previous words [row, word], read from the beginning at every step."""
         said = torch.cat([said, words.unsqueeze(1)], 1)
         out, _ = self.lstm(self.embedding(said.T))
         return self.head(out[-1]).log_softmax(-1), said

@@ -117,6 +117,7 @@ class TestAgainstTheSlowOne:
         assert torch.equal(one.groups, other.groups)
         torch.testing.assert_close(one.penalized, other.penalized)
 
+    @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 5))
     def test_words_of_like_meaning(self, kind, max_length):
@@ -134,7 +135,7 @@ class TestAgainstTheSlowOne:
     @pytest.mark.slow
     @few
     @given(kind=kinds, shape=shapes, refill=st.booleans())
-    def test_a_forbidden_word_is_one_without_probability(self, kind, shape, refill):
+    def test_a_suppressed_word_is_one_without_probability(self, kind, shape, refill):
         chain, (num_beams, groups) = Chain.random(**kind), shape
         without = Chain(chain.table.clone())
         without.table[..., 0] = -torch.inf
@@ -146,7 +147,7 @@ class TestAgainstTheSlowOne:
     @pytest.mark.slow
     @few
     @given(kind=kinds, shape=shapes, refill=st.booleans(), min_length=st.integers(2, 4))
-    def test_before_the_shortest_length_the_end_has_no_probability(self, kind, shape, refill, min_length):
+    def test_before_the_minimum_length_the_end_has_no_probability(self, kind, shape, refill, min_length):
         chain, (num_beams, groups) = Chain.random(**kind), shape
         lengths: list[int] = []
 
@@ -174,6 +175,7 @@ class TestAgainstTheSlowOne:
 
 
 class TestBeamSearch:
+    @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 6), num_beams=st.integers(1, 5), refill=st.booleans())
     def test_one_group_is_beam_search(self, kind, max_length, num_beams, refill):
@@ -185,9 +187,10 @@ class TestBeamSearch:
         for field in dataclasses.fields(Decoded):
             torch.testing.assert_close(getattr(found.found, field.name), getattr(wanted, field.name), rtol=0, atol=0)
 
+    @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 6), shape=shapes, diversity_penalty=st.sampled_from([0.0, 0.5, 9.0]))
-    def test_the_first_group_is_a_narrower_beam_search_whatever_the_strength(
+    def test_the_first_group_is_a_narrower_beam_search_for_every_penalty(
         self, kind, max_length, shape, diversity_penalty
     ):
         chain, (num_beams, groups) = Chain.random(**kind), shape
@@ -248,7 +251,7 @@ GOLDEN = {
         (2, "c e </s>", -4.5564, -5.3564),
     ],
 }
-"""Run by the authors' rules (a finished beam goes on speaking); words <s>, </s>, a to e."""
+"""Run by the authors' rules (a finished beam continues); words <s>, </s>, a to e."""
 
 NAMES = ["<s>", "</s>", "a", "b", "c", "d", "e"]
 
@@ -321,7 +324,7 @@ def few_words(word: int = 2, amount: float = 1.0, rest: float = 0.0, beams: int 
 
 class TestPenalties:
     def test_hamming_counts_every_time(self):
-        """The unit test of the library that had it: rows [-.75 .25 .25 .25] and [.25 -.75 .25 .25] at strength 1."""
+        """A known unit test: rows [-.75 .25 .25 .25] and [.25 -.75 .25 .25] at a penalty of 1."""
         said = PreviousGroups(torch.tensor([[[0]], [[1]]]), torch.ones(2, 1, dtype=torch.bool))
         taken = hamming(torch.zeros(2, 1, 0, dtype=torch.long), said, 4).everywhere(4)
         torch.testing.assert_close(
@@ -415,7 +418,7 @@ class TestRefusals:
                 )
 
 
-def test_the_network_is_asked_once_a_step_for_all_groups():
+def test_the_step_runs_once_for_all_groups():
     chain, asked = toy(), []
 
     def step(words: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -52,7 +52,7 @@ def test_a_sample_is_the_same_alone():
         assert found.totals.tolist() == together.totals[sample : sample + 1].tolist()
 
 
-def test_each_sample_begins_where_it_is_told():
+def test_each_sample_begins_with_its_start_word():
     # 2 is followed by 3, 3 by the end.
     chain = torch.tensor([[1.0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]).log()
     found = greedy(lambda words, state: (chain[words], state), None, torch.tensor([2, 3]), end=END, max_length=3)
@@ -75,7 +75,7 @@ def test_only_open_sentences_are_stepped():
     assert found.lengths.tolist() == [[1], [0], [4]]
 
 
-def test_bad_settings_are_told():
+def test_bad_settings_are_refused():
     chain = Chain.random(0)
     with pytest.raises(MethodError, match="max_length must be"):
         greedy(chain.step, chain.state, chain.start, end=END, max_length=0)

@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 from slow_decoding import END, Chain, everything
 
 from saywhy.decoding import Decoded, greedy, sample
-from saywhy.decoding.sampling import _kept
+from saywhy.decoding.sampling import _filter
 from saywhy.errors import InputError, MethodError
 
 UNLIKELY = 1e-3
@@ -81,8 +81,8 @@ class TestFrequencies:
 
     def test_of_ties_the_lower_numbers_are_kept(self):
         logs = torch.tensor([[0.25, 0.25, 0.25, 0.25]]).log()
-        assert _kept(logs, 2, None).exp().tolist() == [[0.25, 0.25, 0, 0]]
-        assert _kept(logs, None, 0.6).exp().tolist() == [[0.25, 0.25, 0.25, 0]]
+        assert _filter(logs, 2, None).exp().tolist() == [[0.25, 0.25, 0, 0]]
+        assert _filter(logs, None, 0.6).exp().tolist() == [[0.25, 0.25, 0.25, 0]]
 
     def test_a_temperature_near_zero_is_greedy(self):
         chain = Chain.random(4, words=6, samples=5)
@@ -147,7 +147,7 @@ class TestSeeds:
                 whole, part = getattr(together, field.name), getattr(alone, field.name)
                 torch.testing.assert_close(whole[number : number + 1], part, rtol=0, atol=0)
 
-    def test_global_chance_is_neither_used_nor_changed(self):
+    def test_the_global_random_state_is_neither_used_nor_changed(self):
         chain = Chain.random(3, words=8)
         torch.manual_seed(0)
         state = torch.get_rng_state()

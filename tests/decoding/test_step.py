@@ -1,4 +1,4 @@
-"""States of every make are followed, and what is no step is told."""
+"""Every kind of state follows its hypotheses, and an invalid step is reported."""
 
 import re
 from collections import namedtuple
@@ -116,11 +116,11 @@ def fed(decoder: str, answer: Any, state: Any = None, start: Tensor | None = Non
         ((torch.tensor([[-1.0, 2.0, 0.5]] * 2), None), "at most 0, got 2 for word number 1"),
         ((torch.tensor([[-1.0, -0.5, -0.25]] * 2), None), "got probabilities that add up to more than 1"),
         ((torch.full((2, 3), -2.0), torch.zeros(1, 2, 5)), "expected 2 rows, got a tensor of shape (1, 2, 5)"),
-        ((torch.full((2, 3), -2.0), {"a": object()}), "got object, whose rows nobody here can choose"),
+        ((torch.full((2, 3), -2.0), {"a": object()}), "got object, whose rows cannot be selected"),
         ((torch.full((2, 1), -2.0), None), "knows 1 words, from 0 to 0; there is no word 1"),
     ],
 )
-def test_what_is_no_step(decoder, answer, message):
+def test_an_invalid_step(decoder, answer, message):
     with pytest.raises(InputError, match=re.escape(message)):
         fed(decoder, answer)
 
@@ -168,7 +168,7 @@ class TestStates:
             return torch.full((len(words), 3), 1 / 3).log(), state
 
         stepper = Stepper(step, begin, torch.tensor([0]), DecodingLimits(end=1, max_length=9))
-        stepper.ask(torch.tensor([0]))
+        stepper.advance(torch.tensor([0]))
         assert begin["sum"].item() == 0
         assert stepper.state["sum"].item() == 1
 

@@ -1,4 +1,4 @@
-"""Attention is caught whatever it is written with, and the network answers what it answers without being watched."""
+"""Attention is recorded however it is written, and the output of the network does not change."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +41,7 @@ def three(dtype: torch.dtype = torch.float64, key_heads: int = HEADS) -> tuple[T
     return query, *(normal(BATCH, key_heads, KEYS, CHANNELS, seed=s, dtype=dtype) for s in (2, 3))
 
 
-def assert_answers_alike(network: nn.Module, inputs: Any, **tolerance: float) -> AttentionCapture:
+def assert_same_output(network: nn.Module, inputs: Any, **tolerance: float) -> AttentionCapture:
     with torch.no_grad():
         wanted = everything(network(*inputs))
     found = attend(network, inputs, everything)
@@ -64,7 +64,7 @@ MASKS = {
 
 @pytest.mark.parametrize("settings", MASKS.values(), ids=MASKS)
 def test_a_fused_kernel_gives_what_it_gives(settings):
-    found = assert_answers_alike(Of(functional.scaled_dot_product_attention, **settings), three())
+    found = assert_same_output(Of(functional.scaled_dot_product_attention, **settings), three())
     (A,) = found.probabilities
     assert A.shape == (BATCH, HEADS, QUERIES, KEYS)
     sums = A.sum(-1)
@@ -75,7 +75,7 @@ def test_a_fused_kernel_gives_what_it_gives(settings):
 def test_keys_that_several_heads_share():
     network = Of(functional.scaled_dot_product_attention, enable_gqa=True)
     query, key, value = three(key_heads=1)
-    (A,) = assert_answers_alike(network, (query, key, value)).probabilities
+    (A,) = assert_same_output(network, (query, key, value)).probabilities
     assert A.shape == (BATCH, HEADS, QUERIES, KEYS)
 
 
@@ -83,7 +83,7 @@ def test_keys_that_several_heads_share():
 def test_a_fused_kernel_in_other_types(dtype):
     eps = torch.finfo(dtype).eps
     network = Of(functional.scaled_dot_product_attention)
-    found = assert_answers_alike(network, three(dtype), rtol=8 * eps, atol=8 * eps)
+    found = assert_same_output(network, three(dtype), rtol=8 * eps, atol=8 * eps)
     assert found.probabilities[0].dtype == torch.float32
 
 
@@ -111,11 +111,11 @@ BY_HAND: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 @pytest.mark.parametrize("write", BY_HAND.values(), ids=BY_HAND)
 def test_attention_by_hand(write):
     q, k, v = three()
-    found = assert_answers_alike(Of(write), (q, k, v))
+    found = assert_same_output(Of(write), (q, k, v))
     (A,) = found.probabilities
     torch.testing.assert_close(A, (q @ k.mT).softmax(-1), rtol=1e-6, atol=1e-6)
     assert not found.unread
-    # The answer is linear in A: the score is the sum of gradient times probability.
+    # The output is linear in A: the score is the sum of gradient times probability.
     (G,) = found.gradients(3)
     torch.testing.assert_close((A * G).sum((1, 2, 3)), found.scores[:, 3])
 
@@ -129,7 +129,7 @@ def test_what_is_no_attention_is_not_taken_for_it():
         lambda q, k, v: (2 * (q @ k.mT).softmax(-1)) @ v,
         lambda q, k, v: v.mT @ (q @ k.mT).softmax(-1).mT,
     ):
-        assert assert_answers_alike(Of(write), (q, k, v)).shapes == []
+        assert assert_same_output(Of(write), (q, k, v)).shapes == []
     changed = attend(Of(lambda q, k, v: (2 * (q @ k.mT).softmax(-1)) @ v), (q, k, v), everything)
     assert changed.unread == [(BATCH, HEADS, QUERIES, KEYS)]
 
@@ -151,7 +151,7 @@ def test_torchs_own_multi_head_attention(batch_first, need_weights, masked):
 
     network = Of(forward)
     network.inner = module
-    (A,) = assert_answers_alike(network, (x,)).probabilities
+    (A,) = assert_same_output(network, (x,)).probabilities
     torch.testing.assert_close(A, wanted)
 
 
@@ -159,7 +159,7 @@ def test_torchs_own_encoder_layers():
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dtype=torch.float64)
     network = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False).eval().requires_grad_(False)
-    found = assert_answers_alike(network, (normal(2, 5, 8),))
+    found = assert_same_output(network, (normal(2, 5, 8),))
     assert found.shapes == [(2, 2, 5, 5)] * 3
     assert found.in_sequence()
 
@@ -198,7 +198,7 @@ def test_gradients_are_those_of_finite_differences():
         torch.testing.assert_close((values[0] - values[1]) / 2, wanted, rtol=1e-6, atol=0)
 
 
-def test_attention_side_by_side_is_told_from_attention_in_sequence():
+def test_parallel_attention_is_distinguished_from_attention_in_sequence():
     def attention(x: Tensor) -> Tensor:
         return functional.scaled_dot_product_attention(x, x, x)
 
@@ -207,7 +207,7 @@ def test_attention_side_by_side_is_told_from_attention_in_sequence():
     assert not attend(Of(lambda x: attention(x) + attention(2 * x)), (x,), everything).in_sequence()
 
 
-def test_an_answer_that_does_not_depend_on_attention_says_so():
+def test_an_output_that_does_not_depend_on_attention_is_refused():
     def forward(x: Tensor) -> Tensor:
         functional.scaled_dot_product_attention(x, x, x)
         return 2 * x

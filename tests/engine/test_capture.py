@@ -139,7 +139,7 @@ def test_nothing_is_left_behind_when_the_score_fails():
     assert torch.is_grad_enabled()
 
 
-def test_the_stem_has_no_graph_and_the_backward_pass_ends_at_the_layer():
+def test_the_prefix_has_no_graph_and_the_backward_pass_ends_at_the_layer():
     model = small()
     seen = []
     handle = model.stem.register_forward_hook(lambda _m, _i, out: seen.append(out.requires_grad))
@@ -262,7 +262,7 @@ def test_a_tied_layer_is_recorded_call_by_call():
 
 @dataclasses.dataclass
 class Features:
-    """What some models hand from part to part."""
+    """A value that some models pass from module to module."""
 
     maps: Tensor
     note: str = "kept"
@@ -332,7 +332,7 @@ def test_operations_that_cannot_be_batched_fall_back_to_a_loop():
 
 def test_many_targets_of_a_recurrent_network_are_those_one_by_one():
     class Spoken(nn.Module):
-        """So many turns that their graph is taken to be a recurrent network's."""
+        """So many steps that their graph is treated as a recurrent network's."""
 
         def __init__(self):
             super().__init__()
@@ -366,7 +366,7 @@ def test_chunks_of_targets_are_the_whole():
     torch.testing.assert_close(torch.cat([g["body"] for _, g in parts], 1), whole)
 
 
-def test_create_graph_trains_the_stem_and_leaves_the_mode_alone():
+def test_create_graph_trains_the_prefix_and_leaves_the_mode_alone():
     model, x = small(inplace=False).double().train(), image().double()
     result = capture(model, x, [watched(model, "body")], classes(0), create_graph=True)
     assert model.norm.num_batches_tracked == 1  # train mode was in force, as asked

@@ -4,10 +4,10 @@ import warnings
 
 import pytest
 import torch
-from placed_networks import Placed, SmallViT, image, watching
 from torch import Tensor, nn
 
 import saywhy
+from placed_networks import Placed, SmallViT, image, search
 from saywhy.engine.layers import ALIVE, find_layer, find_layers, named_layer
 from saywhy.engine.layout import Layout
 from saywhy.engine.trace import LayerProbe, LayerSearch
@@ -32,47 +32,47 @@ def pooled_head(channels: int = 8) -> list[nn.Module]:
 
 class TestWhichLayer:
     def test_the_last_feature_map_of_a_network_that_pools(self):
-        found = find_layer(watching(convolutions(*pooled_head()), image(32, 32)))
+        found = find_layer(search(convolutions(*pooled_head()), image(32, 32)))
         assert (found.name, str(found.proof.layout), found.alive) == ("3", "channels-first 8×8", 1.0)
 
     def test_the_layer_before_the_max_pooling_with_which_the_features_end(self):
         model = convolutions(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 16, 5))
-        found = find_layer(watching(model, image(32, 32)))
+        found = find_layer(search(model, image(32, 32)))
         assert (found.name, found.proof.layout.grid) == ("3", (8, 8))
 
     def test_a_block_that_ends_in_pooling_is_pooled_too(self):
         model = nn.Sequential(nn.Sequential(*convolutions(nn.MaxPool2d(2))), nn.Flatten(), nn.Linear(8 * 16, 5))
-        assert find_layer(watching(model, image(32, 32))).name == "0.3"
+        assert find_layer(search(model, image(32, 32))).name == "0.3"
 
     def test_the_features_before_a_map_of_scores(self):
         model = convolutions(nn.Conv2d(8, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        found = find_layer(watching(model, image(32, 32)))
+        found = find_layer(search(model, image(32, 32)))
         assert found.name == "3"
-        roles = {c.name: c.role for c in find_layers(watching(model, image(32, 32)))}
+        roles = {c.name: c.role for c in find_layers(search(model, image(32, 32)))}
         assert roles["4"] == "scores"
 
     @pytest.mark.slow
     @pytest.mark.parametrize("registers", [0, 1, 4])
     @pytest.mark.parametrize("last", [False, True])
-    def test_before_the_last_attention_where_a_class_token_answers(self, registers, last):
+    def test_before_the_last_attention_where_the_head_reads_a_class_token(self, registers, last):
         model = SmallViT(registers=registers, last=last)
-        found = find_layer(watching(model, image(64, 64)))
+        found = find_layer(search(model, image(64, 64)))
         assert found.name == "blocks.1.norm1"
         extra = {"suffix": 1 + registers} if last else {"prefix": 1 + registers}
         assert found.proof.layout == Layout("tokens", (8, 8), **extra)
-        alive = {c.name: c.alive for c in find_layers(watching(model, image(64, 64)))}
+        alive = {c.name: c.alive for c in find_layers(search(model, image(64, 64)))}
         assert alive["blocks"] < ALIVE < alive["blocks.0"]  # "blocks" gives what its last block gives
 
-    def test_the_last_layer_where_the_mean_of_the_tokens_answers(self):
+    def test_the_last_layer_where_the_head_reads_the_mean_of_the_tokens(self):
         model = SmallViT(class_token=False)
-        found = find_layer(watching(model, image(64, 96)))
+        found = find_layer(search(model, image(64, 96)))
         assert (found.name, found.proof.layout) == ("norm", Layout("tokens", (8, 12)))
 
     def test_the_outermost_name_of_one_and_the_same_tensor(self):
         model = nn.Sequential(nn.Sequential(convolutions()), *pooled_head())
-        assert find_layer(watching(model, image(32, 32))).name == "0"
+        assert find_layer(search(model, image(32, 32))).name == "0"
 
-    def test_a_pooler_inside_a_module_takes_the_answer_past_its_output(self):
+    def test_a_pooler_inside_a_module_bypasses_its_output(self):
         class WithPooler(nn.Module):
             """Gives its features and their mean, as the models of transformers do."""
 
@@ -93,9 +93,9 @@ class TestWhichLayer:
                 return self.head(self.base(x)["pooler_output"])
 
         model = Classifier()
-        alive = {c.name: c.alive for c in find_layers(watching(model, image(32, 32)))}
+        alive = {c.name: c.alive for c in find_layers(search(model, image(32, 32)))}
         assert alive["base"] == 0  # a hook there sees what nobody reads
-        assert find_layer(watching(model, image(32, 32))).name == "base.encoder"
+        assert find_layer(search(model, image(32, 32))).name == "base.encoder"
 
     def test_pooled_keys_and_values_are_no_better_than_the_tokens_round_them(self):
         class Pooled(nn.Module):
@@ -119,13 +119,13 @@ class TestWhichLayer:
                 keys, values = self.keys(inner).flatten(2).mT, self.values(inner).flatten(2).mT
                 return self.head(self.after(x + (x @ keys.mT).softmax(-1) @ values)[:, 0])
 
-        found = find_layer(watching(Pooled(), image(64, 64)))
+        found = find_layer(search(Pooled(), image(64, 64)))
         assert (found.name, found.proof.layout) == ("norm", Layout("tokens", (8, 8), prefix=1))
 
     def test_a_head_that_starts_at_zero(self):
         model = convolutions(*pooled_head())
         nn.init.zeros_(model[-1].weight)
-        found = find_layer(watching(model, image(32, 32)))
+        found = find_layer(search(model, image(32, 32)))
         assert (found.name, found.alive) == ("3", 1.0)
         assert not model[-1].weight.any()
 
@@ -140,28 +140,28 @@ class TestWhichLayer:
             def forward(self, x: Tensor) -> Tensor:
                 return self.head(self.tied(self.tied(self.stem(x)).relu()).relu().mean((2, 3)))
 
-        found = find_layer(watching(Tied(), image(32, 32)))
+        found = find_layer(search(Tied(), image(32, 32)))
         assert (found.name, found.call, found.calls) == ("tied", 1, 2)
-        assert [c.name for c in find_layers(watching(Tied(), image(32, 32)))] == ["stem", "tied#0", "tied"]
-        assert named_layer(watching(Tied(), image(32, 32)), "tied#0").call == 0
+        assert [c.name for c in find_layers(search(Tied(), image(32, 32)))] == ["stem", "tied#0", "tied"]
+        assert named_layer(search(Tied(), image(32, 32)), "tied#0").call == 0
 
 
 class TestWhateverStateTheModelIsIn:
     def test_frozen(self):
         model = convolutions(*pooled_head()).requires_grad_(False)
-        assert find_layer(watching(model, image(32, 32))).name == "3"
+        assert find_layer(search(model, image(32, 32))).name == "3"
         assert not any(p.requires_grad for p in model.parameters())
 
     @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
     def test_without_gradients_around(self, mode):
         model = convolutions(*pooled_head())
         with mode():
-            assert find_layer(watching(model, image(32, 32))).name == "3"
+            assert find_layer(search(model, image(32, 32))).name == "3"
 
     def test_in_training(self):
         model = convolutions(nn.BatchNorm2d(8), nn.Dropout(0.9), *pooled_head()).train()
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        assert find_layer(watching(model, image(32, 32))).name == "4"
+        assert find_layer(search(model, image(32, 32))).name == "4"
         assert all(module.training for module in model.modules())
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
         assert all(p.grad is None for p in model.parameters())
@@ -169,7 +169,7 @@ class TestWhateverStateTheModelIsIn:
     def test_hooks_and_randomness_are_as_they_were(self):
         model = convolutions(nn.Dropout(0.5), *pooled_head())
         state = torch.get_rng_state()
-        find_layer(watching(model, image(32, 32)))
+        find_layer(search(model, image(32, 32)))
         assert not any(module._forward_hooks for module in model.modules())
         assert torch.equal(torch.get_rng_state(), state)
 
@@ -177,11 +177,11 @@ class TestWhateverStateTheModelIsIn:
         model = convolutions(*pooled_head())
         runs: list[int] = []
         model.register_forward_pre_hook(lambda _m, args: runs.append(len(args[0])))
-        find_layer(watching(model, image(32, 32)))
+        find_layer(search(model, image(32, 32)))
         assert sum(runs) == 1 + 9
-        find_layer(watching(model, image(32, 32).repeat(3, 1, 1, 1)))
+        find_layer(search(model, image(32, 32).repeat(3, 1, 1, 1)))
         assert sum(runs) == 1 + 9
-        assert find_layer(watching(model, image(64, 32))).proof.layout.grid == (16, 8)
+        assert find_layer(search(model, image(64, 32))).proof.layout.grid == (16, 8)
 
 
 class TestSpaceOfOneAndThreeAxes:
@@ -190,7 +190,7 @@ class TestSpaceOfOneAndThreeAxes:
         model = nn.Sequential(
             nn.Conv1d(3, 8, 5, stride=4, padding=2), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 5)
         )
-        found = find_layer(watching(model, image(64)))
+        found = find_layer(search(model, image(64)))
         assert (found.name, found.proof.layout) == ("1", Layout("channels-first", (16,)))
 
     def test_volumes(self):
@@ -198,7 +198,7 @@ class TestSpaceOfOneAndThreeAxes:
         model = nn.Sequential(
             nn.Conv3d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, 5)
         )
-        found = find_layer(watching(model, image(12, 16, 12)))
+        found = find_layer(search(model, image(12, 16, 12)))
         assert (found.name, found.proof.layout) == ("1", Layout("channels-first", (6, 8, 6)))
 
 
@@ -214,14 +214,14 @@ class TestRefusals:
     def test_a_network_without_maps(self):
         model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 8), nn.ReLU(), nn.Linear(8, 5))
         with pytest.raises(LayoutError, match="no layer gives a map of the image"):
-            find_layer(watching(model, image(4, 4)))
+            find_layer(search(model, image(4, 4)))
 
     @pytest.mark.parametrize("layout", [Layout("tokens", (8, 8)), Layout("tokens", (8, 8), prefix=1)], ids=str)
     def test_tokens_in_another_order_than_the_image(self, layout):
         order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
         model = Placed(layout, order=lambda maps: maps.flatten(2)[..., order].unflatten(2, (8, 8)))
         with pytest.raises(LayoutError, match="no layer could be proved") as raised:
-            find_layer(watching(model, image(32, 32)))
+            find_layer(search(model, image(32, 32)))
         assert f"laid  1×{64 + layout.prefix}×6" in str(raised.value)
         assert "not proved" in str(raised.value)
 
@@ -229,11 +229,11 @@ class TestRefusals:
         order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
         model = Placed(Layout("tokens", (8, 8)), order=lambda maps: maps.flatten(2)[..., order].unflatten(2, (8, 8)))
         with pytest.raises(LayoutError, match="no reading of it as a map follows changes"):
-            named_layer(watching(model, image(32, 32)), "laid")
+            named_layer(search(model, image(32, 32)), "laid")
 
-    def test_a_layout_that_is_given_is_believed_and_not_called_proved(self):
+    def test_a_given_layout_is_used_and_not_called_proved(self):
         layout = Layout("tokens", (8, 8), prefix=1)
-        found = named_layer(watching(Placed(layout), image(32, 32)), "laid", layout)
+        found = named_layer(search(Placed(layout), image(32, 32)), "laid", layout)
         assert found.proof.layout == layout
         assert not found.proof.holds
 
@@ -242,10 +242,10 @@ class TestRefusals:
         [
             ("5", "no layer '5'"),
             ("3#7", "ran 1 times; there is no call 7"),
-            ("3#x", "after '#' comes the number"),
-            ("6", "1×5, which is no map of an image of 32×32"),
+            ("3#x", "expected the number of the call after '#', counted from 0, got 'x'"),
+            ("6", "1×5, which is not a map of an image of 32×32"),
             (7, "a dotted name or a module of the model, got int"),
-            (nn.ReLU(), "the given ReLU is not a part of the model"),
+            (nn.ReLU(), "the given ReLU is not a module of the model"),
         ],
     )
     def test_layers_that_will_not_do(self, layer, says):
@@ -253,13 +253,13 @@ class TestRefusals:
         if layer == "5":
             model = convolutions()
         with pytest.raises(LayerError, match=says):
-            named_layer(watching(model, image(32, 32)), layer)
+            named_layer(search(model, image(32, 32)), layer)
 
     def test_a_layer_that_does_not_run(self):
         model = convolutions(*pooled_head())
         model[3].unused = nn.Conv2d(3, 3, 1)
         with pytest.raises(LayerError, match="did not run on this input"):
-            named_layer(watching(model, image(32, 32)), "3.unused")
+            named_layer(search(model, image(32, 32)), "3.unused")
 
     def test_a_dead_network_is_believed_only_where_the_shape_leaves_no_choice(self):
         model = convolutions(*pooled_head())
@@ -271,7 +271,7 @@ class TestRefusals:
 
 
 class TwoHeads(nn.Module):
-    """Each head sees a branch of its own."""
+    """Each head has its own branch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -281,7 +281,7 @@ class TwoHeads(nn.Module):
         return {"a": self.a(x).relu().mean((2, 3)), "b": self.b(x).relu().mean((2, 3))}
 
 
-def test_what_is_remembered_is_remembered_for_the_same_question_alone():
+def test_layers_found_are_stored_for_one_probe_only():
     torch.manual_seed(0)
     model, x = TwoHeads(), torch.randn(1, 3, 16, 16)
     assert [saywhy.explain(model, x, output=o, relu=False).layers for o in ("a", "b", "a")] == [("a",), ("b",), ("a",)]
@@ -292,7 +292,7 @@ def test_what_is_remembered_is_remembered_for_the_same_question_alone():
     assert [saywhy.explain(model, x, on(n), relu=False).layers for n in ("a", "b", "a")] == [("a",), ("b",), ("a",)]
 
 
-def test_a_function_written_in_a_loop_is_one_question():
+def test_a_function_written_in_a_loop_is_one_probe():
     torch.manual_seed(0)
     model, x = TwoHeads(), torch.randn(1, 3, 16, 16)
     runs = []
@@ -318,7 +318,7 @@ def test_replaced_modules_are_looked_at_anew():
 
 
 class TestScripted:
-    """Scripted parts have no hooks: they are passed over, and the rest of the network can be explained."""
+    """Scripted modules take no hooks: they are skipped, and the rest of the network can be explained."""
 
     @staticmethod
     def part() -> nn.Module:

@@ -1,4 +1,4 @@
-"""Networks that forget: which weights are shuffled, in which order, and that the network itself stays as it is."""
+"""Parameter randomization: which weights are shuffled, in which order, and that the network itself is not changed."""
 
 import copy
 from collections import Counter
@@ -44,7 +44,7 @@ def signal(width: int, batch: int = 1) -> Tensor:
         (3, 0.01, 1),
     ],
 )
-def test_so_many_layers_from_the_answer_down(layers, share, last):
+def test_so_many_layers_from_the_output_down(layers, share, last):
     net = chain(*[8] * (layers + 1))
     assert changed(net, randomized(net, signal(8), share)) == {str(i) for i in range(layers - last, layers)}
 

@@ -1,4 +1,4 @@
-"""A faster form of a model gives the same answers, is a copy, and is found again."""
+"""A faster variant of a model gives the same outputs, is a copy, and is stored."""
 
 import gc
 import weakref
@@ -41,9 +41,9 @@ def trained(kind: type[nn.Module]) -> nn.Module:
     return model.eval()
 
 
-def test_folding_keeps_the_answers():
+def test_folding_keeps_the_outputs():
     model, x = trained(Folding), torch.randn(2, 3, 12, 12)
-    folded = precision._folded(model, x, ())
+    folded = precision._fold_batch_norm(model, x, ())
     assert isinstance(folded.bn1, nn.Identity)
     assert isinstance(folded.bn2, nn.Identity)
     with torch.no_grad():
@@ -51,12 +51,12 @@ def test_folding_keeps_the_answers():
     assert isinstance(model.bn1, nn.BatchNorm2d)
 
 
-def test_a_convolution_that_somebody_else_uses_is_not_folded():
-    assert precision._folded(trained(UsedTwice), torch.randn(2, 3, 12, 12), ()) is None
+def test_a_convolution_with_another_consumer_is_not_folded():
+    assert precision._fold_batch_norm(trained(UsedTwice), torch.randn(2, 3, 12, 12), ()) is None
 
 
 def test_a_watched_convolution_is_not_folded():
-    folded = precision._folded(trained(Folding), torch.randn(2, 3, 12, 12), ("conv2",))
+    folded = precision._fold_batch_norm(trained(Folding), torch.randn(2, 3, 12, 12), ("conv2",))
     assert isinstance(folded.bn2, nn.BatchNorm2d)
     assert isinstance(folded.bn1, nn.Identity)
 
@@ -103,8 +103,8 @@ def test_a_block_that_ends_in_a_convolution_is_not_changed_when_it_is_watched():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1)), nn.BatchNorm2d(8), nn.ReLU()).eval()
     model[1].running_mean += 3
-    assert precision._folded(model, torch.randn(2, 3, 12, 12), ("0",)) is None
-    assert precision._folded(model, torch.randn(2, 3, 12, 12), ()) is not None
+    assert precision._fold_batch_norm(model, torch.randn(2, 3, 12, 12), ("0",)) is None
+    assert precision._fold_batch_norm(model, torch.randn(2, 3, 12, 12), ()) is not None
 
 
 def test_no_model_is_kept_alive():

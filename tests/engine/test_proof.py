@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from placed_networks import Placed, SmallViT, image
 from torch import Tensor, nn
 
+from placed_networks import Placed, SmallViT, image
 from saywhy.engine.layout import Layout, readings
 from saywhy.engine.proof import PLACES, Proof, Reading, prove
 
@@ -62,7 +62,7 @@ def test_tokens_taken_too_early_or_too_late_are_refused(grid, off):
 
 @pytest.mark.parametrize("registers", [0, 1, 4])
 @pytest.mark.parametrize("layer", ["blocks.0", "blocks.1", "blocks.1.norm1"])
-def test_the_tokens_of_a_transformer_are_told_from_those_beside_them(registers, layer):
+def test_the_tokens_of_a_transformer_are_distinguished_from_their_neighbours(registers, layer):
     network, extra = SmallViT(registers=registers), 1 + registers
     tried = [Layout("tokens", (8, 8), prefix=p, suffix=extra - p) for p in range(extra + 1)]
     found = proofs(network, image(64, 64), layer, tried)
@@ -136,13 +136,13 @@ def test_latents_that_have_no_place_are_refused():
     assert not any(p.holds for p in found), [str(p) for p in found]
 
 
-def test_a_layer_that_does_not_answer_is_undecided():
+def test_a_layer_that_does_not_respond_is_undecided():
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
     nn.init.constant_(network[0].bias, -1e6)
     (proof,) = proofs(network, image(16, 16), "1", [Layout("channels-first", (16, 16))])
     assert proof.undecided
     assert not proof.holds
-    assert "answered 0 of 8" in str(proof)
+    assert "responded to 0 of 8" in str(proof)
 
 
 class Counted(nn.Module):
@@ -191,7 +191,7 @@ def test_whatever_type_tensors_have_by_default(dtype):
     assert proof.holds
 
 
-def test_it_says_in_words_what_was_found():
+def test_a_proof_as_text():
     right, wrong = Layout("tokens", (8, 8), prefix=1), Layout("tokens", (8, 8), suffix=1)
     good, bad = proofs(Placed(right), image(32, 32), "laid", [wrong, right])
     assert str(good).startswith("tokens 8×8 + 1 before: proved, 100% of the changed patches found")
@@ -200,7 +200,7 @@ def test_it_says_in_words_what_was_found():
 
 
 def shortcuts() -> nn.Sequential:
-    """A residual network before its training, when only the shortcuts speak: strided convolutions of one pixel."""
+    """A residual network before its training, when only its shortcuts contribute: strided 1 × 1 convolutions."""
     torch.manual_seed(0)
     steps = [nn.Conv2d(c, 8, 1, stride=2) for c in (8, 8, 8)]
     return nn.Sequential(nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.MaxPool2d(3, 2, 1), nn.Sequential(*steps))

@@ -12,7 +12,7 @@ from saywhy.errors import LayerError
 
 
 class Residual(nn.Module):
-    """A path goes round ``body``; ``how`` says in which way."""
+    """A path bypasses ``body``; ``how`` says in which way."""
 
     def __init__(self, how: str) -> None:
         super().__init__()

@@ -75,7 +75,7 @@ SMOOTH = {
 
 
 def backward(rule: Rule | None, function, values: Tensor = Z, gradient: Tensor = G) -> tuple[Tensor, Tensor]:
-    """What a function gives, and the gradient of what it was given, by a rule (or none)."""
+    """The output of a function, and the gradient of its input, by a rule (or none)."""
     leaf = values.clone().requires_grad_()
     y = function(leaf * 1)
     if rule is not None:
@@ -164,7 +164,7 @@ class Own(torch.autograd.Function):
         (lambda z: z.masked_fill(z < 0, 0.0), "mask"),
     ],
 )
-def test_what_may_be_a_rectifier_is_told(function, word):
+def test_a_possible_rectifier_is_counted_as_opaque(function, word):
     leaf = Z.repeat(2, 1).requires_grad_()
     assert met(F.relu(function(leaf * 1))) == Ruled(Counter(["ReLU"]), Counter([word]))
 
@@ -175,7 +175,7 @@ def test_factors_are_no_masks():
     assert not met(F.relu(leaf * gates * 2 * torch.ones(2, 5) * leaf.sigmoid())).opaque
 
 
-class TestWinners:
+class TestExcitationBackprop:
     def shares(self, function, a: Tensor, start: Tensor | None = None) -> Tensor:
         leaf = a.clone().requires_grad_()
         with ExcitationBackpropMode():
@@ -232,5 +232,5 @@ class TestWinners:
         ],
     )
     def test_what_has_no_rule_is_refused_by_name(self, name, function):
-        with pytest.raises(MethodError, match=f"no rule for '{name}'.*Choose a layer behind this call"):
+        with pytest.raises(MethodError, match=f"no rule for '{name}'.*Choose a layer after this call"):
             self.shares(function, torch.ones(2, 2))

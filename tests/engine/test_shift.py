@@ -1,4 +1,4 @@
-"""A network that undoes a shift: the same layers, the same answers, and a network that never notices."""
+"""A network that undoes a shift: the same layers, the same outputs, and an unchanged original."""
 
 import threading
 from typing import Any
@@ -25,7 +25,7 @@ def some_images(batch: int = 2) -> Tensor:
     return torch.randn(batch, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def test_the_same_answer_to_a_image_that_is_that_much_higher():
+def test_the_same_output_for_a_shifted_image():
     net, images = network(), some_images()
     wanted = net(images)
     with undoing_shift(net, OFFSET) as other:
@@ -88,7 +88,7 @@ def test_only_the_image_is_moved(wrap, given):
     assert torch.equal(second, b)
 
 
-def test_words_and_masks_are_not_moved():
+def test_words_and_masks_are_not_shifted():
     class Asked(nn.Module):
         def forward(self, image: Tensor, words: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
             return image, words, weight
@@ -190,7 +190,7 @@ def test_a_network_that_cannot_be_copied():
         def forward(self, x: Tensor) -> Tensor:
             return x
 
-    with pytest.raises(ModelError, match=r"cannot be given another zero .*sealed"), undoing_shift(Sealed(), OFFSET):
+    with pytest.raises(ModelError, match=r"its input cannot be shifted .*sealed"), undoing_shift(Sealed(), OFFSET):
         pass
 
 
@@ -204,7 +204,7 @@ def test_scripted_networks_take_no_hooks(make):
 
 
 def test_a_compiled_call_is_not_taken_over():
-    """``Module.compile`` binds the call to the network itself, which knows nothing of the shift."""
+    """``Module.compile`` binds the call to the original network, which has no shift."""
     net, images = network(), some_images()
     wanted = net(images)
     net._compiled_call_impl = net._call_impl  # what Module.compile leaves, without a compiler

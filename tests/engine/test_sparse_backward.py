@@ -1,4 +1,4 @@
-"""Rows and columns of zeros are left out of products, and nothing else changes."""
+"""Rows and columns of zeros are skipped in products, and nothing else changes."""
 
 import pytest
 import torch

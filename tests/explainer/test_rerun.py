@@ -53,6 +53,7 @@ ASKED = {
 
 
 class TestTheSame:
+    @pytest.mark.slow
     @pytest.mark.parametrize("target", ASKED.values(), ids=ASKED)
     @pytest.mark.parametrize("own", [{}, {"batch_size": 2}, {"score": "probability"}], ids=str)
     def test_nothing_changed(self, target, own):

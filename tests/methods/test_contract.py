@@ -128,6 +128,7 @@ class TestEveryMethod:
         assert bool((found.flatten(2).std(-1) > 0).all())
         assert not found.requires_grad
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("axes", [1, 3], ids=["signal", "volume"])
     def test_signals_and_volumes(self, name, axes):
         generator = torch.Generator().manual_seed(0)
@@ -135,11 +136,13 @@ class TestEveryMethod:
         assert found.shape == (2, 1, *grid_of(name, axes))
         assert bool((found.flatten(2).std(-1) > 0).all())
 
+    @pytest.mark.slow
     def test_a_batch_is_its_samples_one_by_one(self, name, images):
         network, batch = network_for(name), images(4)
         together = explain(name, network, batch).maps
         assert_same(together, torch.cat([explain(name, network, one[None]).maps for one in batch]))
 
+    @pytest.mark.slow
     def test_twice_gives_the_same_to_the_bit(self, name, images):
         network, batch = network_for(name), images(2)
         first = explain(name, network, batch).maps
@@ -158,6 +161,7 @@ class TestEveryMethod:
         assert split.targets == whole.targets
         torch.testing.assert_close(split.scores, whole.scores)
 
+    @pytest.mark.slow
     def test_model_and_inputs_are_given_back_as_they_were(self, name, images):
         network, batch = in_use(name), images(2)
         with assert_untouched(network, batch):
@@ -188,6 +192,7 @@ class TestEveryMethod:
             assert_same(together.maps[:, t : t + 1], alone.maps)
             assert [row[t : t + 1] for row in together.targets] == alone.targets
 
+    @pytest.mark.slow
     def test_works_where_gradients_are_off_and_weights_are_frozen(self, name, images):
         network, batch = network_for(name), images(2)
         wanted = explain(name, network, batch).maps
@@ -197,6 +202,7 @@ class TestEveryMethod:
             assert torch.equal(explain(name, network, batch).maps, wanted)
         assert torch.equal(explain(name, network.requires_grad_(False), batch).maps, wanted)
 
+    @pytest.mark.slow
     def test_training_mode_does_not_change_the_answer(self, name, images):
         network, batch = network_for(name), images(2)
         wanted = explain(name, network, batch).maps

@@ -67,7 +67,10 @@ def assert_equal_up_to(found: Tensor, wanted: Tensor, rtol: float) -> None:
 
 
 @pytest.mark.parametrize("channels", CHANNELS.values(), ids=CHANNELS)
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize(
+    "space",
+    [pytest.param(space, id=k, marks=pytest.mark.slow if k == "volume" else ()) for k, space in SPACES.items()],
+)
 @pytest.mark.parametrize(("name", "variant"), CASES, ids=IDS)
 def test_method_is_its_equation(name, variant, space, channels):
     for seed, signed in itertools.product(SEEDS, (False, True)):
@@ -77,6 +80,7 @@ def test_method_is_its_equation(name, variant, space, channels):
         assert_equal_up_to(found, by_the_equation(name, A, G, **variant), 1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 @pytest.mark.parametrize(("name", "variant"), CASES, ids=IDS)
 def test_method_is_its_equation_in_single_precision(name, variant, space):

@@ -59,6 +59,7 @@ def maps(network: nn.Module, image: Tensor, method: str, **settings: object) -> 
     return saywhy.explain(network, image, method=method, **settings).maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*RULED, *EXCITED, "fullgrad"])
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_every_spelling_of_a_network_gives_the_map_of_its_twin_of_modules(name, spelling, images):

@@ -292,6 +292,7 @@ def cramped(most: int, kind: type[Exception] = torch.OutOfMemoryError) -> Crampe
 
 
 class TestMemory:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, RuntimeError])
     @pytest.mark.parametrize("method", SMALL)
     def test_half_as_many_at_once_will_do(self, method, kind, image):

@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from oracles import ORACLES, RUN_ORACLES
-from saywhy.errors import MethodError
+from saywhy.errors import MethodError, SaywhyWarning
 from saywhy.methods import METHODS, Method, all_methods, find_method, register
+from saywhy.methods.method import FAMILIES
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", METHODS)
 class TestEveryEntry:
+    def test_what_a_method_comes_with(self, name):
+        assert not missing(METHODS[name]), "\n".join(missing(METHODS[name]))
+
     def test_names_its_paper_and_its_equation(self, name):
         method = METHODS[name]
         assert method.name == name == name.lower().replace("_", "-").replace(" ", "-")
@@ -59,8 +63,42 @@ class TestEveryEntry:
         assert METHODS[name].paper in page
 
 
+def missing(method: Method) -> list[str]:
+    """What a method has to come with and does not, so that whoever adds one reads what to do."""
+    examples = doctest.DocTestParser().get_examples(inspect.getdoc(method.function) or "")
+    kind, oracles = ("oracle", ORACLES) if method.passes == "one" else ("run_oracle", RUN_ORACLES)
+    said = {
+        f"'{method.name}' names no paper: paper= in its decorator": method.paper,
+        f"'{method.name}' has no equation: equation= in its decorator": method.equation,
+        f"'{method.name}' has no doctest with a value in its docstring": [each for each in examples if each.want],
+        f"'{method.name}' has no oracle: @{kind}(\"{method.name}\") in tests/oracles": method.name in oracles,
+    }
+    return [what for what, there in said.items() if not there]
+
+
+def test_what_is_missing_is_said():
+    bare = Method("bare", lambda activations, gradients: activations, "Bare", "", "")
+    assert [line.partition(":")[0] for line in missing(bare)] == [
+        "'bare' names no paper",
+        "'bare' has no equation",
+        "'bare' has no doctest with a value in its docstring",
+        "'bare' has no oracle",
+    ]
+
+
 def test_oracles_are_for_methods_that_exist():
     assert set(ORACLES) <= set(METHODS)
+    assert set(RUN_ORACLES) <= set(METHODS)
+
+
+def test_the_order_is_that_of_the_decorators():
+    order = [method.order for method in METHODS.values()]
+    assert order == sorted(order)
+    assert next(iter(METHODS)) == "gradcam"
+
+
+def test_every_family_is_known():
+    assert {method.family for method in METHODS.values()} < set(FAMILIES)
 
 
 def test_oracles_do_not_know_saywhy():
@@ -70,7 +108,7 @@ def test_oracles_do_not_know_saywhy():
 
 
 def test_a_method_of_ones_own_joins_and_does_not_displace(monkeypatch):
-    monkeypatch.setattr("saywhy.methods.registry.METHODS", dict(METHODS))
+    monkeypatch.setattr(METHODS, "_values", dict(METHODS))
     own = Method("brightness", lambda activations, gradients: activations.sum(1), "Brightness", "nobody, 2020", "Σₖ Aₖ")
     register(own)
     assert find_method("brightness") is own
@@ -86,18 +124,20 @@ def test_parameters_are_read_off_the_function():
 
 def test_methods_of_other_packages_are_found_and_listed(monkeypatch):
     own = Method("sharpness", lambda activations, gradients: activations.sum(1), "Sharpness", "nobody, 2020", "Σₖ Aₖ")
-    monkeypatch.setattr("saywhy.methods.registry.METHODS", dict(METHODS))
-    monkeypatch.setattr("saywhy.methods.registry.entry_points", lambda group: [Entry(lambda: own)])
+    monkeypatch.setattr(METHODS, "_values", dict(METHODS))
+    monkeypatch.setattr("saywhy.registry.entry_points", lambda **_: [Entry(lambda: own)])
     assert find_method("sharpness") is own
     assert own in all_methods()
 
 
 def test_a_package_that_is_broken_is_named(monkeypatch):
-    monkeypatch.setattr("saywhy.methods.registry.METHODS", dict(METHODS))
-    monkeypatch.setattr("saywhy.methods.registry.entry_points", lambda group: [Entry(lambda: 1 / 0)])
+    monkeypatch.setattr(METHODS, "_values", dict(METHODS))
+    monkeypatch.setattr("saywhy.registry.entry_points", lambda **_: [Entry(lambda: 1 / 0)])
     with pytest.raises(MethodError, match=r"'sharpness' of another package \(theirs:method\) cannot be loaded"):
         find_method("sharpness")
     assert find_method("gradcam") is METHODS["gradcam"]
+    with pytest.warns(SaywhyWarning, match="'sharpness' of another package"):
+        assert [method.name for method in all_methods()] == list(METHODS)  # ours are all there
 
 
 class Entry:

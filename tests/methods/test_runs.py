@@ -96,7 +96,7 @@ def for_oracle(name: str, settings: dict[str, Any], image: Array) -> dict[str, A
 
 
 @pytest.mark.parametrize(("name", "settings"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
-@pytest.mark.parametrize("score", ["logit", "probability"])
+@pytest.mark.parametrize("score", ["logit", pytest.param("probability", marks=pytest.mark.slow)])
 def test_as_the_equation_says(name, settings, score):
     tokens = name in ATTENTION
     form = {"head": HEADS[name]} if name in HEADS and not tokens else {}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from oracles import faithfulness as oracle
 from saywhy.errors import InputError
-from saywhy.metrics.catalogue import METRICS
+from saywhy.metrics import METRICS
 from saywhy.metrics.complexity import complexity, sparseness
 
 seeds = st.integers(0, 2**31 - 1)

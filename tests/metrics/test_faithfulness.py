@@ -16,7 +16,7 @@ from oracles import faithfulness as oracle
 from oracles.networks import TinyNetwork
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, MethodError
-from saywhy.metrics.catalogue import METRICS
+from saywhy.metrics import METRICS
 from saywhy.metrics.faithfulness import (
     Perturbations,
     average_drop,
@@ -38,7 +38,7 @@ def close(found: Tensor, wanted: Tensor, atol: float = 1e-11) -> None:
 
 
 def told(metric: object) -> object:
-    """What the catalogue says of it."""
+    """What the registry says of it."""
     return METRICS[metric.__name__.replace("_", "-")]
 
 
@@ -199,6 +199,7 @@ class TestProbe:
         assert float(times.min()) > 100
         assert float(times.max()) < 200
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("fill", ["zero", "mean"])
     @pytest.mark.parametrize(
         ("space", "cells"), [((10, 8), (5, 4)), ((10, 8), (3, 3)), ((24,), (7,)), ((4, 6, 5), (2, 3, 2))]
@@ -256,6 +257,7 @@ class TestProbe:
 
 
 class TestProbed:
+    @pytest.mark.slow
     @pytest.mark.parametrize("cells", [(5, 4), (3, 3), (10, 8), (2, 7)])
     @pytest.mark.parametrize("grid", [*GRIDS, (20, 24), (13, 5)])
     @pytest.mark.parametrize("metric", PROBED)
@@ -270,6 +272,7 @@ class TestProbed:
 
         close(metric(maps, probes), judged.each(maps, judge), 1e-9)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("space", "grid", "cells"),
         [((24,), (24,), (7,)), ((24,), (5,), (6,)), ((24,), (48,), (8,)), ((4, 6, 5), (2, 3, 5), (2, 2, 3))],
@@ -336,6 +339,7 @@ class TestProbed:
         probes = probe(judged.runner(), count=8, cells=(3, 3), share=0.3)
         close(metric(maps, replace(probes, drops=probes.drops * 10.0**exponent)), metric(maps, probes), 1e-9)
 
+    @pytest.mark.slow
     @few
     @given(seed=seeds)
     def test_the_factor_is_the_best(self, seed):
@@ -457,6 +461,7 @@ class TestOcclusionCorrelation:
         for other in (worth.exp(), worth**3, 1e-3 * worth - 4):
             assert float(occlusion_correlation(other, runner, **told)) == pytest.approx(1, abs=1e-3)
 
+    @pytest.mark.slow
     @few
     @given(seed=seeds, net=st.integers(0, 9))
     def test_only_the_order_of_the_cells_counts(self, seed, net):

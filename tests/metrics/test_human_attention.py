@@ -73,6 +73,7 @@ class TestRanks:
 
 
 class TestCorrelation:
+    @pytest.mark.slow
     @given(couples)
     def test_as_the_slow_one(self, both: tuple[list[float], list[float]]):
         first, second = both
@@ -220,6 +221,7 @@ class TestAgreement:
         with pytest.raises(InputError, match=r"got the shape \[1, 14, 14\]"):
             agreement_with_people([hill[None]], [[hill]])
 
+    @pytest.mark.slow
     def test_among_people_is_the_mean_over_pairs(self):
         people = [list(some_maps(70, 3, 14, 14)), [some_maps(71, 14, 14)], list(some_maps(72, 2, 14, 14))]
         got = agreement_among_people(people)

@@ -274,6 +274,7 @@ class TestMeaning:
 
 
 class TestInvariance:
+    @pytest.mark.slow
     @few
     @given(seeds_of_chance, st.sampled_from([2.0**-900, 2.0**-30, 2.0**900]))
     def test_the_unit_of_a_map_does_not_matter(self, seed: int, unit: float):

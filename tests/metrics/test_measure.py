@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import saywhy
 from oracles.networks import TinyNetwork
 from saywhy import geometry
-from saywhy.errors import InputError, SaywhyError
+from saywhy.errors import InputError, MetricError, SaywhyError
 from saywhy.metrics import METRICS, Measured, find_metric, measure
 from saywhy.metrics.boxes import box_iou
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
@@ -274,12 +274,8 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("metrics", "own", "says"),
         [
-            ("deletoin", {}, r"no metric 'deletoin'. Nearest: 'deletion'"),
-            (["sparseness", "iou"], {}, "no metric 'iou'"),
             ("deletion", {"baselines": ["edge"]}, "no baseline 'edge'. There are random, centre, edges"),
             ("deletion", {"baselines": "edge"}, "no baseline 'edge'"),
-            ("deletion", {"stepz": 3}, r"deletion has no parameter 'stepz'. Parameters: .*steps"),
-            ("sparseness", {"steps": 3}, "sparseness has no parameter 'steps'. Parameters: none"),
             ("energy-pointing", {}, "energy-pointing needs to know where the thing is: give masks="),
             ("box-iou", {}, "give boxes="),
             ("deletion", {"steps": 0}, "steps"),
@@ -289,6 +285,19 @@ class TestMistakes:
     )
     def test_said_in_words(self, explanation, metrics, own, says):
         with pytest.raises(InputError, match=says):
+            measure(explanation, metrics, **own)
+
+    @pytest.mark.parametrize(
+        ("metrics", "own", "says"),
+        [
+            ("deletoin", {}, r"no metric 'deletoin'. Nearest: 'deletion'"),
+            (["sparseness", "iou"], {}, "no metric 'iou'"),
+            ("deletion", {"stepz": 3}, r"deletion has no parameter 'stepz'. Parameters: .*steps"),
+            ("sparseness", {"steps": 3}, "sparseness has no parameter 'steps'. Parameters: none"),
+        ],
+    )
+    def test_metrics_and_parameters_that_there_are_not(self, explanation, metrics, own, says):
+        with pytest.raises(MetricError, match=says):
             measure(explanation, metrics, **own)
 
     @pytest.mark.parametrize(
@@ -368,6 +377,7 @@ class TestMistakes:
 
 
 class TestWhatIsLeft:
+    @pytest.mark.slow
     def test_nothing(self, images):
         net = TinyNetwork.build(dtype=torch.float64).train()
         net.stem.eval()

@@ -320,6 +320,7 @@ class TestBestThreshold:
         assert (got.threshold, got.accuracy) == (high, 1)
         assert pointing_with_rejection(maps, masks, threshold=got.threshold).mean() == 1
 
+    @pytest.mark.slow
     @few
     @given(st.lists(maps_and_masks, min_size=1, max_size=6), tolerances)
     def test_no_other_threshold_is_better(self, drawn: list[tuple[Tensor, Tensor]], tolerance: float):

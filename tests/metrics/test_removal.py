@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from oracles import faithfulness as oracle
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError
-from saywhy.metrics import imputation
-from saywhy.metrics.catalogue import METRICS
+from saywhy.metrics import METRICS, imputation
 from saywhy.metrics.imputation import NOISE, imputed
 from saywhy.metrics.removal import (
     at_pixels,
@@ -176,6 +175,7 @@ class TestEvery:
         ]
         close(metric(maps, judged.runner()), torch.cat(alone, 1))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [1, 2, 3, 100])
     def test_how_many_are_run_together_does_not_matter(self, metric, size):
         judged = Judged.build()

@@ -199,6 +199,7 @@ class TestForgetting:
         both = randomized_maps(explained(net, layer=["stem", "features"]), "gradcam", "stem", stages=1)
         assert found[0].shape == fused.maps.shape == both[0].shape
 
+    @pytest.mark.slow
     def test_words_beside_a_image(self):
         drawn = scene("talk-test", 5)
         model = saywhy.load("toybox:vqa")

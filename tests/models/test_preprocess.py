@@ -77,6 +77,7 @@ def test_a_pixel_is_enough() -> None:
 # --- MeasuredPreprocess recovers what is known -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(width=sides, height=sides)
 @settings(max_examples=25, deadline=None)
 def test_resize_and_crop_are_measured(width: int, height: int) -> None:
@@ -86,6 +87,7 @@ def test_resize_and_crop_are_measured(width: int, height: int) -> None:
     assert_near(found, wanted)
 
 
+@pytest.mark.slow
 @given(width=sides, height=sides)
 @settings(max_examples=25, deadline=None)
 def test_squashing_is_measured(width: int, height: int) -> None:
@@ -189,6 +191,7 @@ WAYS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(400, 260), (260, 400), (300, 300)])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bright_square_is_found_where_it_is(way: str, size: tuple[int, int]) -> None:

@@ -32,6 +32,7 @@ def noise(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(320, 240), (200, 301), (96, 96), (60, 150)])
 @pytest.mark.parametrize(
     ("config", "kind"),

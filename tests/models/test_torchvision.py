@@ -35,6 +35,7 @@ def test_images_are_fed_as_the_presets_transforms_say(name: str, size: tuple[int
     assert (seen[0] + seen[2]) / 2 == pytest.approx(size[0] / 2, abs=1.5)
 
 
+@pytest.mark.slow
 def test_a_network_that_was_never_trained() -> None:
     model = saywhy.load("torchvision:squeezenet1_0", weights="random")
     assert model.name == "torchvision:squeezenet1_0"
@@ -56,6 +57,7 @@ def test_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
     assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("auxiliary", [True, False])
 def test_googlenet_is_set_up_as_for_its_published_weights(tmp_path: Path, auxiliary: bool) -> None:
     network = models.GoogLeNet(aux_logits=auxiliary, init_weights=False)
@@ -90,6 +92,7 @@ def test_no_network_no_weights_but_a_way_out(error: Exception, monkeypatch: pyte
     assert "weights='random'" in message
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_the_cat_and_the_dog(real: Path) -> None:
     model = saywhy.load("torchvision:squeezenet1_0", weights=real / "imagenet" / "squeezenet1_0.safetensors")

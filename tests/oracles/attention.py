@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from oracles.observed import Array, Observed
+from oracles.registry import run_oracle
 
 
 def _attention(observed: Observed, image: Array) -> tuple[list[Array], list[Array]]:
@@ -63,12 +64,14 @@ def _rolled(fused: list[Array]) -> Array:
     return result
 
 
+@run_oracle("attention")
 def attention(observed: Observed, image: Array, *, block: int = -1, head: int | None = None) -> Array:
     A = _attention(observed, image)[0][block]
     heads = range(len(A)) if head is None else [head]
     return _read(observed, sum(A[h] for h in heads) / len(heads), _grid(image))
 
 
+@run_oracle("attention-rollout")
 def attention_rollout(observed: Observed, image: Array, *, heads: str = "mean", discard: float = 0.0) -> Array:
     fused = []
     for A in _attention(observed, image)[0]:
@@ -80,6 +83,7 @@ def attention_rollout(observed: Observed, image: Array, *, heads: str = "mean", 
     return _read(observed, _rolled(fused), _grid(image))
 
 
+@run_oracle("gradient-rollout")
 def gradient_rollout(observed: Observed, image: Array, *, discard: float = 0.0) -> Array:
     fused = []
     for A, G in zip(*_attention(observed, image), strict=True):
@@ -90,6 +94,7 @@ def gradient_rollout(observed: Observed, image: Array, *, discard: float = 0.0) 
     return _read(observed, _rolled(fused), _grid(image))
 
 
+@run_oracle("generic-attention")
 def generic_attention(observed: Observed, image: Array) -> Array:
     """Equations 5 and 6; the matrix that is there before the first block is taken off again where rows are averaged."""
     A, G = _attention(observed, image)
@@ -102,6 +107,7 @@ def generic_attention(observed: Observed, image: Array) -> Array:
     return _read(observed, R if observed.network.class_token else R - np.eye(len(R)), _grid(image))
 
 
+@run_oracle("model-attention")
 def model_attention(observed: Observed, image: Array) -> Array:
     """Softmax over places of what each glimpse finds there, the mean over glimpses."""
     A, _, _ = _features(observed, image)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from oracles.registry import oracle
+
 
 def _positions(maps: np.ndarray) -> list[tuple[int, ...]]:
     return list(np.ndindex(*maps.shape[1:]))
@@ -18,6 +20,7 @@ def _weighted(weights: list[float], A: np.ndarray, relu: bool) -> np.ndarray:
     return out
 
 
+@oracle("gradcam")
 def gradcam(A: np.ndarray, G: np.ndarray, *, relu: bool = True, pooling: str = "mean") -> np.ndarray:
     """Selvaraju et al., 2017, equations 1 and 2; the poolings of appendix B."""
     weights = []
@@ -36,6 +39,7 @@ def gradcam(A: np.ndarray, G: np.ndarray, *, relu: bool = True, pooling: str = "
     return _weighted(weights, A, relu)
 
 
+@oracle("gradcam++")
 def gradcam_pp(A: np.ndarray, G: np.ndarray, *, relu: bool = True) -> np.ndarray:
     """Chattopadhay et al., 2018, equation 19 as printed, with the powers of the gradient as the derivatives.
 
@@ -57,6 +61,7 @@ def gradcam_pp(A: np.ndarray, G: np.ndarray, *, relu: bool = True) -> np.ndarray
     return _weighted(weights, A, relu)
 
 
+@oracle("xgradcam")
 def xgradcam(A: np.ndarray, G: np.ndarray, *, relu: bool = True) -> np.ndarray:
     """Fu et al., 2020, equation 8: w = sum_p (A_p / sum_q A_q) g_p; an inactive channel counts for nothing."""
     weights = []
@@ -71,6 +76,7 @@ def xgradcam(A: np.ndarray, G: np.ndarray, *, relu: bool = True) -> np.ndarray:
     return _weighted(weights, A, relu)
 
 
+@oracle("cam")
 def cam(A: np.ndarray, G: np.ndarray, *, relu: bool = False) -> np.ndarray:
     """Zhou et al., 2016, equation 2; the head's weight is what the gradient sums to (Grad-CAM, section 3.1)."""
     weights = []

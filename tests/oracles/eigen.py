@@ -4,13 +4,17 @@ import math
 
 import numpy as np
 
+from oracles.registry import oracle
 
+
+@oracle("eigencam")
 def eigencam(A: np.ndarray, G: np.ndarray, *, relu: bool = True, center: bool = False) -> np.ndarray:
     """Muhammad and Yeasin, 2020, equations 3 to 5: O = U S V^T of [position, channel], the map is O v_1."""
     rows = [[float(A[k][p]) for k in range(len(A))] for p in np.ndindex(*A.shape[1:])]
     return _component(rows, relu, center).reshape(A.shape[1:])
 
 
+@oracle("eigengradcam")
 def eigengradcam(A: np.ndarray, G: np.ndarray, *, relu: bool = True, center: bool = False) -> np.ndarray:
     """The pytorch-grad-cam package, 2021: the same of the products of gradient and activation."""
     rows = [[float(G[k][p]) * float(A[k][p]) for k in range(len(A))] for p in np.ndindex(*A.shape[1:])]

@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from oracles.registry import oracle
 
+
+@oracle("hirescam")
 def hirescam(A: np.ndarray, G: np.ndarray, *, relu: bool = True) -> np.ndarray:
     """Draelos and Carin, 2020, equation 7; with the ReLU that displays have."""
     out = np.zeros(A.shape[1:])
@@ -14,6 +17,7 @@ def hirescam(A: np.ndarray, G: np.ndarray, *, relu: bool = True) -> np.ndarray:
     return out
 
 
+@oracle("gradcam-elementwise")
 def gradcam_elementwise(A: np.ndarray, G: np.ndarray, *, relu: bool = True) -> np.ndarray:
     """The pytorch-grad-cam package, 2022: every product is rectified by itself."""
     out = np.zeros(A.shape[1:])
@@ -24,6 +28,7 @@ def gradcam_elementwise(A: np.ndarray, G: np.ndarray, *, relu: bool = True) -> n
     return out
 
 
+@oracle("layercam")
 def layercam(A: np.ndarray, G: np.ndarray, *, relu: bool = True) -> np.ndarray:
     """Jiang et al., 2021, equations 5 to 7."""
     out = np.zeros(A.shape[1:])

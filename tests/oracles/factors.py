@@ -6,8 +6,10 @@ import numpy as np
 
 from oracles.eigen import _largest
 from oracles.observed import Array, Observed
+from oracles.registry import oracle, run_oracle
 
 
+@oracle("kpcacam")
 def kpcacam(
     A: Array,
     G: Array,
@@ -33,6 +35,7 @@ def kpcacam(
     return np.array([max(c, 0.0) if relu else c for c in component]).reshape(A.shape[1:])
 
 
+@oracle("segeigencam")
 def segeigencam(A: Array, G: Array, *, relu: bool = True, center: bool = True) -> Array:
     """Chung and Ying, 2025, equations 10 to 13: O = |G| A, the map O v_1, turned so that its longer end is positive."""
     rows = [[abs(float(G[k][p])) * float(A[k][p]) for k in range(len(A))] for p in np.ndindex(*A.shape[1:])]
@@ -48,6 +51,7 @@ def segeigencam(A: Array, G: Array, *, relu: bool = True, center: bool = True) -
     return np.array([max(c, 0.0) if relu else c for c in component]).reshape(A.shape[1:])
 
 
+@oracle("fem")
 def fem(A: Array, G: Array, *, sigmas: float = 2.0, variant: str = "published") -> Array:
     """Fuad et al., 2020: masks of what is above mean plus K deviations, each weighted by its channel's mean."""
     grid = A.shape[1:]
@@ -65,6 +69,7 @@ def fem(A: Array, G: Array, *, sigmas: float = 2.0, variant: str = "published") 
     return total
 
 
+@run_oracle("shapleycam")
 def shapleycam(observed: Observed, image: Array, *, relu: bool = True) -> Array:
     A, G, H = observed.curvature(image)
     grid = A.shape[1:]

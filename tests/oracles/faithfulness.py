@@ -13,6 +13,7 @@ import numpy as np
 
 from oracles.observed import Array
 from oracles.perturbation import occlusion
+from oracles.registry import metric_oracle
 
 Value = Callable[[Array], float]
 """The score of an image [channel, *space]."""
@@ -72,6 +73,7 @@ def area(heights: Sequence[float]) -> float:
     return sum((left + right) / 2 for left, right in pairs) / len(pairs)
 
 
+@metric_oracle("deletion")
 def deletion(value: Value, image: Array, map: Array, *, steps: int, filled: Array, drawn: Sequence[int]) -> float:
     order = in_order(map, image.shape[1:], drawn)
     heights = []
@@ -81,6 +83,7 @@ def deletion(value: Value, image: Array, map: Array, *, steps: int, filled: Arra
     return area(heights)
 
 
+@metric_oracle("insertion")
 def insertion(value: Value, image: Array, map: Array, *, steps: int, filled: Array, drawn: Sequence[int]) -> float:
     order = in_order(map, image.shape[1:], drawn)
     heights = []
@@ -90,6 +93,7 @@ def insertion(value: Value, image: Array, map: Array, *, steps: int, filled: Arr
     return area(heights)
 
 
+@metric_oracle("comprehensiveness")
 def comprehensiveness(
     value: Value, image: Array, map: Array, *, shares: Sequence[float], filled: Array, drawn: Sequence[int]
 ) -> float:
@@ -100,6 +104,7 @@ def comprehensiveness(
     return total / len(shares)
 
 
+@metric_oracle("sufficiency")
 def sufficiency(
     value: Value, image: Array, map: Array, *, shares: Sequence[float], filled: Array, drawn: Sequence[int]
 ) -> float:
@@ -110,6 +115,7 @@ def sufficiency(
     return total / len(shares)
 
 
+@metric_oracle("road")
 def road(
     value: Value, image: Array, map: Array, *, shares: Sequence[float], noise: Array, drawn: Sequence[int]
 ) -> float:
@@ -164,11 +170,13 @@ def seen_through(image: Array, map: Array, filled: Array) -> Array:
     return found
 
 
+@metric_oracle("average-drop")
 def average_drop(value: Value, image: Array, map: Array, *, filled: Array) -> float:
     before, after = value(image), value(seen_through(image, map, filled))
     return max(0.0, before - after) / before
 
 
+@metric_oracle("increase-in-confidence")
 def increase_in_confidence(value: Value, image: Array, map: Array, *, filled: Array) -> float:
     return 1.0 if value(image) < value(seen_through(image, map, filled)) else 0.0
 
@@ -214,12 +222,14 @@ def sums_and_drops(
     return sums, drops
 
 
+@metric_oracle("faithfulness-correlation")
 def faithfulness_correlation(value: Value, image: Array, map: Array, *, sets: Sequence[Array], filled: Array) -> float:
     a, b = sums_and_drops(value, image, map, sets=sets, filled=filled)
     a, b = ([each - sum(side) / len(side) for each in side] for side in (a, b))
     return sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
 
 
+@metric_oracle("infidelity")
 def infidelity(value: Value, image: Array, map: Array, *, sets: Sequence[Array], filled: Array) -> float:
     """The mean squared error with the factor at which its derivative is zero, or with 0, if that is negative."""
     sums, drops = sums_and_drops(value, image, map, sets=sets, filled=filled)
@@ -228,6 +238,7 @@ def infidelity(value: Value, image: Array, map: Array, *, sets: Sequence[Array],
     return error / sum(d * d for d in drops)
 
 
+@metric_oracle("occlusion-correlation")
 def occlusion_correlation(
     observed: object, image: Array, map: Array, *, window: int, stride: int, fill: str | float
 ) -> float:
@@ -262,6 +273,7 @@ def _ranks(values: list[Fraction]) -> list[float]:
     return [(sum(o < v for o in values) + sum(o <= v for o in values) + 1) / 2 for v in values]
 
 
+@metric_oracle("sparseness")
 def sparseness(map: Array) -> float:
     """Chalasani et al. (2020): over the magnitudes in ascending order, numbered from 1."""
     sizes = sorted(abs(float(v)) for v in map.flatten())
@@ -269,6 +281,7 @@ def sparseness(map: Array) -> float:
     return 1 - 2 * math.fsum(v / whole * (d - k + 0.5) / d for k, v in enumerate(sizes, 1))
 
 
+@metric_oracle("complexity")
 def complexity(map: Array) -> float:
     """Bhatt et al. (2020): what holds nothing adds nothing."""
     sizes = [abs(float(v)) for v in map.flatten()]

@@ -10,6 +10,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from oracles.registry import metric_oracle
+
 Array = np.ndarray
 Pixel = tuple[int, int]
 Box = tuple[int, int, int, int]
@@ -30,6 +32,7 @@ def decimal(number: float) -> Fraction:
     return Fraction(str(number))
 
 
+@metric_oracle("energy-pointing")
 def energy(values: Array, mask: Array) -> Fraction:
     there, thing = evidence(values), inside(mask)
     if not any(there.values()):
@@ -38,6 +41,7 @@ def energy(values: Array, mask: Array) -> Fraction:
     return sum((v for p, v in there.items() if p in thing), Fraction(0)) / total if total else Fraction(0)
 
 
+@metric_oracle("relevance-rank")
 def rank(values: Array, mask: Array) -> Fraction:
     """The mean over every way to choose the K highest pixels."""
     there, thing = evidence(values), inside(mask)
@@ -63,6 +67,7 @@ def overlap(one: set[Pixel], other: set[Pixel]) -> Fraction:
     return Fraction(len(one & other), len(one | other))
 
 
+@metric_oracle("mask-iou")
 def mask_iou(values: Array, mask: Array, threshold: float) -> Fraction:
     return overlap(claimed(values, threshold), inside(mask))
 
@@ -106,6 +111,7 @@ def best_iou(boxes: list[Box], truth: list[Box]) -> Fraction:
     return max(overlap(pixels_of(one), pixels_of(true)) for one in boxes for true in truth)
 
 
+@metric_oracle("box-iou")
 def best_box_iou(values: Array, truth: list[Box], threshold: float, which: str, normalize: str) -> Fraction:
     height, width = values.shape
     if not any(evidence(values).values()):
@@ -154,6 +160,7 @@ def seeds(values: list[Array], threshold: float, saliency: Array | None, backgro
     return labels
 
 
+@metric_oracle("pointing-game")
 def pointing(values: Array, mask: Array, tolerance: float) -> Fraction:
     there, thing = evidence(values), inside(mask)
     top = max(there.values(), default=Fraction(0))

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 
 from oracles.observed import Array, Observed
+from oracles.registry import run_oracle
 
 
 def _between(first: Array, last: Array, steps: int) -> list[Array]:
@@ -24,6 +25,7 @@ def _contributions(seen: list[tuple[Array, Array, float]], rule: str, positive: 
     return total
 
 
+@run_oracle("rsi-gradcam")
 def rsi_gradcam(
     observed: Observed,
     image: Array,
@@ -53,11 +55,13 @@ def rsi_gradcam(
     return np.maximum(total, 0) if relu else total
 
 
+@run_oracle("conductance")
 def conductance(observed: Observed, image: Array, *, baseline: Array, steps: int, rule: str = "trapezoid") -> Array:
     seen = [observed.at_layer(x) for x in _between(baseline, image, steps)]
     return _contributions(seen, rule, positive=False).sum(0)
 
 
+@run_oracle("integrated-gradients")
 def integrated_gradients(
     observed: Observed, image: Array, *, baseline: Array, steps: int, rule: str = "trapezoid"
 ) -> Array:
@@ -71,6 +75,7 @@ def integrated_gradients(
     return ((image - baseline) * total).sum(0)
 
 
+@run_oracle("integrated-gradcam")
 def integrated_gradcam(
     observed: Observed,
     image: Array,

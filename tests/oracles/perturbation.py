@@ -6,8 +6,10 @@ import math
 import numpy as np
 
 from oracles.observed import Array, Observed
+from oracles.registry import run_oracle
 
 
+@run_oracle("occlusion")
 def occlusion(observed: Observed, image: Array, *, window: int, stride: int, fill: str | float) -> Array:
     space = image.shape[1:]
     filled = np.zeros(image.shape)
@@ -31,6 +33,7 @@ def occlusion(observed: Observed, image: Array, *, window: int, stride: int, fil
     return total / covered
 
 
+@run_oracle("rise")
 def rise(observed: Observed, image: Array, *, grids: list[Array], shifts: list[list[int]], keep: float) -> Array:
     space = image.shape[1:]
     total = np.zeros(space)
@@ -43,10 +46,12 @@ def rise(observed: Observed, image: Array, *, grids: list[Array], shifts: list[l
     return total / (len(grids) * keep)
 
 
+@run_oracle("scorecam")
 def scorecam(observed: Observed, image: Array, *, weights: str = "softmax", relu: bool = True) -> Array:
     return _score_weighted(observed, image, [[lambda H: H]], weights, relu)
 
 
+@run_oracle("sscam")
 def sscam(
     observed: Observed, image: Array, *, noises: list[list[Array]], weights: str = "softmax", relu: bool = True
 ) -> Array:
@@ -55,6 +60,7 @@ def sscam(
     return _score_weighted(observed, image, turns, weights, relu)
 
 
+@run_oracle("iscam")
 def iscam(
     observed: Observed,
     image: Array,
@@ -93,6 +99,7 @@ def _score_weighted(observed: Observed, image: Array, turns: list, weights: str,
     return np.maximum(total, 0) if relu else total
 
 
+@run_oracle("ablationcam")
 def ablationcam(observed: Observed, image: Array, *, relu: bool = True, divisor: str = "magnitude") -> Array:
     A, _, whole = observed.at_layer(image)
     total = np.zeros(A.shape[1:])
@@ -104,6 +111,7 @@ def ablationcam(observed: Observed, image: Array, *, relu: bool = True, divisor:
     return np.maximum(total, 0) if relu else total
 
 
+@run_oracle("reciprocam")
 def reciprocam(observed: Observed, image: Array, *, gaussian: bool = False) -> Array:
     A = observed.at_layer(image)[0]
     grid = A.shape[1:]
@@ -119,6 +127,7 @@ def reciprocam(observed: Observed, image: Array, *, gaussian: bool = False) -> A
     return found
 
 
+@run_oracle("lime")
 def lime(
     observed: Observed, image: Array, *, coalitions: Array, cells: int, fill: float, width: float, penalty: float
 ) -> Array:
@@ -129,6 +138,7 @@ def lime(
     return _linear_model(observed, image, coalitions, counts, cells, fill, penalty)
 
 
+@run_oracle("kernelshap")
 def kernelshap(observed: Observed, image: Array, *, coalitions: Array, cells: int, fill: float) -> Array:
     counts = [1e6 if sum(z) in (0, len(z)) else 1.0 for z in coalitions]
     return _linear_model(observed, image, coalitions, counts, cells, fill, 0.0)

@@ -2,12 +2,16 @@
 
 import numpy as np
 
+from oracles.registry import oracle
 
+
+@oracle("saliency")
 def saliency(x: np.ndarray, g: np.ndarray, *, channels: str = "max") -> np.ndarray:
     """Simonyan et al., 2013, section 3.1."""
     return _pooled(g, channels)
 
 
+@oracle("input-times-gradient")
 def input_times_gradient(x: np.ndarray, g: np.ndarray, *, channels: str = "sum") -> np.ndarray:
     """Shrikumar et al., 2016."""
     products = np.zeros(x.shape)

@@ -3,12 +3,14 @@
 import numpy as np
 
 from oracles.observed import Array, Observed
+from oracles.registry import run_oracle
 from oracles.rules import _of, _Passed, _places, _pooled, _started
 
 STABILIZER = 1e-6
 """Zennit's, of convolutions."""
 
 
+@run_oracle("lrp")
 def lrp(observed: Observed, image: Array, *, epsilon: float = 1e-6, channels: str = "sum") -> Array:
     p = _Passed(observed, image)
     fc = observed.network.fc

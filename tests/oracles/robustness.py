@@ -11,6 +11,7 @@ from scipy.optimize import linprog
 from torch import Tensor, nn
 
 from oracles.observed import Array
+from oracles.registry import metric_oracle
 
 ExplanationLike = Callable[[Array], Array]
 """From an image [channel, *space] to its map [*space]."""
@@ -41,28 +42,39 @@ def spread(image: Array) -> float:
     return max(float(v) for v in image.flat) - min(float(v) for v in image.flat)
 
 
+@metric_oracle("max-sensitivity")
 def max_sensitivity(explained: ExplanationLike, image: Array, *, noises: Sequence[Array], radius: float) -> float:
     """Yeh et al., 2019, definition 2.3, over the noises (from -1 to 1) that are handed in."""
     own = explained(image)
     return max(change(own, explained(image + radius * spread(image) * noise)) for noise in noises)
 
 
+@metric_oracle("stability")
 def stability(explained: ExplanationLike, image: Array, *, noises: Sequence[Array], radius: float) -> float:
     own = explained(image)
     found = [spearman(own, explained(image + radius * spread(image) * noise)) for noise in noises]
     return math.fsum(found) / len(found)
 
 
+@metric_oracle("input-shift-variance")
 def input_shift(explained: ExplanationLike, moved: ExplanationLike, image: Array, *, offset: float) -> float:
     """Kindermans et al., 2019, section 2; ``moved`` explains by the network that takes the offset off again."""
     return change(explained(image), moved(image + offset))
 
 
+@metric_oracle("parameter-randomization")
 def stages(own: Array, later: Sequence[Array]) -> list[float]:
     """Adebayo et al., 2018, section 3.1: the magnitude of the rank correlation, stage by stage."""
     return [abs(spearman(own, one)) for one in later]
 
 
+@metric_oracle("completeness-error")
+def completeness_error(parts: Array, change: float) -> float:
+    """Sundararajan et al., 2017, section 3: the parts add up to the change of the score; by what share of it not."""
+    return abs(math.fsum(parts.flat) - change) / abs(change)
+
+
+@metric_oracle("random-logit", "data-randomization")
 def spearman(first: Array, second: Array) -> float:
     """Pearson's correlation of ranks that equal values share; 0 where one side has no ranks."""
     a, b = places(first), places(second)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from oracles.observed import Array, Observed
+from oracles.registry import run_oracle
 
 
 class _Passed:
@@ -84,18 +85,22 @@ def _to_image(p: _Passed, rule: str) -> dict[str, Array]:
     return at
 
 
+@run_oracle("guided-backprop")
 def guided_backprop(observed: Observed, image: Array, *, channels: str = "sum") -> Array:
     return _pooled(_to_image(_Passed(observed, image), "guided")["x"], channels)
 
 
+@run_oracle("deconvnet")
 def deconvnet(observed: Observed, image: Array, *, channels: str = "sum") -> Array:
     return _pooled(_to_image(_Passed(observed, image), "deconvnet")["x"], channels)
 
 
+@run_oracle("guided-gradcam")
 def guided_gradcam(observed: Observed, image: Array, *, channels: str = "sum", relu: bool = True) -> Array:
     return guided_backprop(observed, image, channels=channels) * _gradcam(observed, image, relu)
 
 
+@run_oracle("deconv-gradcam")
 def deconv_gradcam(observed: Observed, image: Array, *, channels: str = "sum", relu: bool = True) -> Array:
     return deconvnet(observed, image, channels=channels) * _gradcam(observed, image, relu)
 
@@ -124,11 +129,13 @@ def _upsampled(values: Array, grid: tuple[int, ...]) -> Array:
     return found
 
 
+@run_oracle("excitation-backprop")
 def excitation_backprop(observed: Observed, image: Array) -> Array:
     p = _Passed(observed, image)
     return _winning(observed, p, _started(observed, p), dual=False).sum(0)
 
 
+@run_oracle("contrastive-excitation-backprop")
 def contrastive_excitation_backprop(observed: Observed, image: Array, *, relu: bool = True) -> Array:
     p = _Passed(observed, image)
     start = _started(observed, p)
@@ -160,6 +167,7 @@ def _winning(observed: Observed, p: _Passed, start: Array, dual: bool) -> Array:
     return found
 
 
+@run_oracle("fullgrad")
 def fullgrad(observed: Observed, image: Array, *, rescale: str = "layer") -> Array:
     """Equation 5, of the image, both convolutions and the batch norm; the head's biases have no place."""
     p = _Passed(observed, image)

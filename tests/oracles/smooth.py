@@ -3,8 +3,10 @@
 import numpy as np
 
 from oracles.observed import Array, Observed
+from oracles.registry import run_oracle
 
 
+@run_oracle("smoothgrad")
 def smoothgrad(observed: Observed, image: Array, *, noises: list[Array], channels: str = "max") -> Array:
     gradients = [observed.at_image(image + noise)[1] for noise in noises]
     mean = np.zeros(image.shape)
@@ -13,6 +15,7 @@ def smoothgrad(observed: Observed, image: Array, *, noises: list[Array], channel
     return _pooled(mean, channels)
 
 
+@run_oracle("vargrad")
 def vargrad(observed: Observed, image: Array, *, noises: list[Array], channels: str = "abs") -> Array:
     gradients = [observed.at_image(image + noise)[1] for noise in noises]
     variance = np.zeros(image.shape)
@@ -23,6 +26,7 @@ def vargrad(observed: Observed, image: Array, *, noises: list[Array], channels: 
     return _pooled(variance, channels)
 
 
+@run_oracle("smooth-gradcam++")
 def smooth_gradcam_pp(observed: Observed, image: Array, *, noises: list[Array], relu: bool = True) -> Array:
     gradients = [observed.at_layer(image + noise)[1] for noise in noises]
     A = observed.at_layer(image)[0]

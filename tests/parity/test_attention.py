@@ -10,6 +10,8 @@ from parity.peers import module
 from saywhy.engine import tree
 from saywhy.engine.attention import attend
 
+pytestmark = pytest.mark.nightly
+
 SMALL = {
     "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 32,
     "image_size": 32, "patch_size": 8,

@@ -15,6 +15,8 @@ from parity.packages import grad_cam
 from parity.test_peers import DISAGREES, assert_alike, needs_grad_cam, needs_torchcam
 from saywhy.targets import finer
 
+pytestmark = pytest.mark.nightly
+
 NETWORKS = (*CONVOLUTIONAL, "vit (torchvision)")
 
 

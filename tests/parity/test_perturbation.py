@@ -12,6 +12,8 @@ from parity import peers
 from parity.cases import CONVOLUTIONAL, Case, assert_same, build, unit
 from parity.packages import grad_cam, torchcam
 
+pytestmark = pytest.mark.nightly
+
 needs_grad_cam = pytest.mark.skipif(not peers.available("pytorch_grad_cam"), reason="needs the package grad-cam")
 needs_torchcam = pytest.mark.skipif(not peers.available("torchcam"), reason="needs the package torchcam")
 needs_captum = pytest.mark.skipif(not peers.available("captum"), reason="needs the package captum")

@@ -11,7 +11,10 @@ IMPORTED = {"captum": "captum", "grad-cam": "pytorch_grad_cam", "torchcam": "tor
 ASKED = [(name, peer, network) for name, some in PEERS.items() for peer in some for network in peer.networks]
 DIFFERS = 1e-3
 
-pytestmark = pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU:UserWarning")
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU:UserWarning"),
+]
 
 
 @pytest.mark.parametrize(("name", "peer", "network"), ASKED, ids=[f"{n}-{p.package}-{k}-{p.same}" for n, p, k in ASKED])

@@ -9,7 +9,7 @@ import pytest
 from saywhy.datasets.load import open_dataset
 from saywhy.datasets.voc import VOC
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.nightly]
 
 COUNTS = {"RBC": 4155, "WBC": 372, "Platelets": 361}
 """How many of each there are in the XML files."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import saywhy
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.nightly]
 
 METHODS = ("guided-backprop", "guided-gradcam", "gradcam", "saliency")
 EXCITED = ("excitation-backprop", "contrastive-excitation-backprop")

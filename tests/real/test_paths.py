@@ -7,7 +7,7 @@ import torch
 
 import saywhy
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.nightly]
 
 
 @pytest.fixture(scope="module")

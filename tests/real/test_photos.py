@@ -11,7 +11,7 @@ import saywhy
 from saywhy.errors import MethodError
 from saywhy.methods import METHODS
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.nightly]
 
 # SqueezeNet's head rectifies its scores, so that it is not of CAM's form.
 METHODS_HERE = [

@@ -130,6 +130,7 @@ class TestEachSampleItsOwn:
     def test_one_each(self, kind):
         assert_scores(torch.tensor([1, 0, 3], dtype=kind), [[3.0], [0.0], [3.0]])
 
+    @pytest.mark.slow
     def test_several_each(self):
         assert_scores(torch.tensor([[1, 0], [0, 2], [3, 3]]), [[3.0, 1.0], [0.0, 4.0], [3.0, 3.0]])
 

@@ -1,4 +1,4 @@
-"""Words and their numbers: there and back, unknown ones, and what is no question."""
+"""Vocabulary: encoding and decoding, unknown words, and invalid questions."""
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def test_too_many_words(known):
 
 
 def test_nothing_that_is_known(known):
-    with pytest.raises(InputError, match="none of the words of 'где кошка' is known to this model"):
+    with pytest.raises(InputError, match="none of the words of 'где кошка' is in the vocabulary of this model"):
         known.encode("где кошка")
 
 

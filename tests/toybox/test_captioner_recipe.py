@@ -12,6 +12,8 @@ from saywhy.toybox.recipes import vqa
 from saywhy.toybox.recipes.language_data import LanguageData, language_data
 from saywhy.training.loop import Plan
 
+pytestmark = pytest.mark.nightly
+
 pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
 
 PLAN = Plan((), batch=16, warmup=4, seed=3, clip=5.0)

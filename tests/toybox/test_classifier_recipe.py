@@ -20,6 +20,8 @@ from saywhy.training.checkpoint import half, save_weights
 from saywhy.training.extra import training_library
 from saywhy.training.loop import Phase, Plan, fit
 
+pytestmark = pytest.mark.nightly
+
 pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
 pytest.importorskip("torchmetrics")
 
@@ -68,12 +70,12 @@ def test_a_checkpoint_of_another_run_is_refused(scenes: tuple[Tensor, Tensor], t
     with pytest.raises(WeightsError, match="seed was 0 and is now 1"):
         fit(recipe.fresh(3), *scenes, Plan((Phase(1, 32),), batch=32, seed=1), normalised, checkpoint=file)
     file.write_bytes(b"torn")
-    with pytest.raises(WeightsError, match="Delete it to start anew"):
+    with pytest.raises(WeightsError, match="Delete it to restart"):
         fit(recipe.fresh(3), *scenes, Plan((Phase(1, 32),), batch=32), normalised, checkpoint=file)
 
 
 def test_too_few_images_are_refused(scenes: tuple[Tensor, Tensor]) -> None:
-    with pytest.raises(InputError, match="a batch of 128 needs as many images, but 64 came"):
+    with pytest.raises(InputError, match="expected at least 128 images for one batch, got 64"):
         fit(recipe.fresh(0), *scenes, Plan((Phase(1, 32),), batch=128), normalised)
 
 

@@ -81,6 +81,7 @@ def answered(drawn: Scene, text: str) -> tuple[str, set[int]]:
 
 
 class TestQuestions:
+    @pytest.mark.slow
     def test_answers_and_evidence_agree_with_the_oracle(self, scenes):
         for drawn in scenes:
             for question in questions(drawn):
@@ -148,6 +149,7 @@ class TestAnnotators:
         said = [(a, q.answer) for drawn in scenes[:100] for q in questions(drawn) for a in annotations(drawn, q)]
         assert 0.95 < np.mean([given == right for given, right in said]) < 0.99
 
+    @pytest.mark.slow
     def test_they_disagree_more_with_more_blur(self):
         right = defaultdict(list)
         for index in range(200):

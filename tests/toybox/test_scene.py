@@ -65,6 +65,7 @@ def test_the_global_generators_are_left_alone() -> None:
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
+@pytest.mark.slow
 def test_images_are_rgb_bytes(scenes: list[Scene]) -> None:
     for drawn in scenes:
         assert drawn.image.shape == (128, 128, 3)
@@ -117,6 +118,7 @@ def test_labels_are_the_visible_kinds(scenes: list[Scene]) -> None:
         assert named == {thing.kind for thing in drawn.objects} - set(UNSEEN_KINDS)
 
 
+@pytest.mark.slow
 def test_a_mask_covers_what_is_drawn() -> None:
     """The mean colour under a mask is near the named one for objects of a single colour."""
     for index in range(200):

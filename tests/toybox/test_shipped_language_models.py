@@ -16,6 +16,8 @@ from saywhy.toybox.language import TYPES, questions
 from saywhy.toybox.language.mentions import mentions
 from saywhy.uncertainty.report import uncertainty_report
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = Path(str(files("saywhy.toybox"))) / "weights"
 SCENES = 60
 
@@ -41,7 +43,6 @@ def test_captions_are_as_accurate_as_required():
     assert int(metadata("captioner")["different_captions"]) > 100
 
 
-@pytest.mark.slow
 def test_the_vqa_accuracy_in_the_metadata_is_right():
     """On other scenes of the test split, through the public API, within the sampling error."""
     model = saywhy.load("toybox:vqa")
@@ -75,7 +76,6 @@ def test_a_clear_image_is_answered_and_a_blurred_one_is_not(tmp_path):
     assert uncertainty_report(model, inputs, num_samples=20).abstains
 
 
-@pytest.mark.slow
 def test_the_caption_accuracy_in_the_metadata_is_right():
     model = saywhy.load("toybox:captioner")
     drawn = [scene("talk-test", index) for index in range(50_000, 50_000 + SCENES)]

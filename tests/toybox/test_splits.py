@@ -41,6 +41,7 @@ def test_all_kinds_are_about_equally_frequent(split: str) -> None:
     assert max(abs(count / mean - 1) for count in seen.values()) < 0.2
 
 
+@pytest.mark.slow
 def test_drawing_does_not_lose_a_kind() -> None:
     """Objects without room, and scenes that are sampled again, must not make some kinds rare."""
     seen = Counter(thing.kind for index in range(500) for thing in scene("train", index, size=48).objects)
@@ -48,6 +49,7 @@ def test_drawing_does_not_lose_a_kind() -> None:
     assert min(seen[kind] for kind in KINDS) > 0.6 * mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", sorted(SPLITS))
 def test_unseen_kinds_are_in_their_split_only(split: str) -> None:
     unseen = [any(kind in UNSEEN_KINDS for kind in kinds) for _, kinds in sampled(split, 1000)]
@@ -63,6 +65,7 @@ def test_biased_test_breaks_the_tie() -> None:
     assert share_at_home("biased-test") == 0
 
 
+@pytest.mark.slow
 def test_plain_splits_ignore_homes() -> None:
     by_chance = 1 / len(BACKGROUNDS)
     for split in ("train", "val", "test"):

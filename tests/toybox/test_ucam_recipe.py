@@ -13,6 +13,8 @@ from saywhy.toybox.recipes.ucam import Judged, Questions
 from saywhy.training.loop import Plan
 from saywhy.uncertainty import estimate, mc_dropout
 
+pytestmark = pytest.mark.nightly
+
 pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
 
 PLAN = Plan((), batch=8, rate=1e-3, warmup=2, seed=3, clip=5.0)

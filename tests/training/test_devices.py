@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.nightly
+
 pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
 
 SCRIPT = """

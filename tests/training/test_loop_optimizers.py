@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from saywhy.training.loop import Plan, adamw, descend, rate_at
 
+pytestmark = pytest.mark.nightly
+
 pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
 
 PLAN = Plan((), batch=4, rate=0.01, warmup=2, seed=3, clip=1.0)

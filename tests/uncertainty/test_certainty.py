@@ -92,7 +92,7 @@ class TestMask:
         assert certainty_mask(nothing, nothing).tolist() == nothing.tolist()
         assert certainty_mask(nothing, torch.ones_like(nothing)).tolist() == nothing.tolist()
 
-    def test_where_both_want_less_only_the_literal_reading_looks(self):
+    def test_places_where_both_are_negative_count_in_the_literal_mask_only(self):
         helps, certain = torch.tensor([[[-2.0, 1.0, 1.0]]]), torch.tensor([[[-2.0, 1.0, -1.0]]])
         assert certainty_mask(helps, certain).tolist() == [[[0, 1, 0]]]
         literal = certainty_mask(helps, certain, "literal")[0, 0]
@@ -107,7 +107,7 @@ class TestMask:
         close(found, certainty_mask(helps, certain, kind))
         assert bool((found[(helps * certain < 0) if kind == "literal" else (helps < 0)] == 0).all())
 
-    def test_the_answers_own_gradient_knows_nothing_of_certainty(self):
+    def test_the_answer_mask_does_not_depend_on_certainty(self):
         helps = drawn(2, 2, PLACES)
         found = certainty_mask(helps, drawn(2, 2, PLACES, seed=1), "answer")
         assert torch.equal(found, certainty_mask(helps, drawn(2, 2, PLACES, seed=2), "answer"))
@@ -131,7 +131,7 @@ class TestMask:
         assert torch.equal(found, certainty_mask(certain, -helps, kind, generator(3)))
         assert (len(found.unique()) == 1) == (kind == "uniform")
 
-    def test_chance_of_its_own_leaves_torchs_alone(self):
+    def test_its_own_generator_leaves_the_global_one_alone(self):
         before = torch.get_rng_state()
         for kind in ("shuffled", "random"):
             certainty_mask(drawn(1, 1, PLACES), drawn(1, 1, PLACES), kind, generator())
@@ -183,7 +183,7 @@ class TestGate:
                     close(places(leaf.grad)[p] / 2, altered.tolist())
 
     @pytest.mark.parametrize("at", SHAPES)
-    def test_of_no_strength_gradients_are_the_same_bit_for_bit(self, at):
+    def test_with_strength_0_gradients_are_the_same_bit_for_bit(self, at):
         """Spec A5.2, 5."""
         gradients = []
         for gated in (False, True):
@@ -240,12 +240,12 @@ class TestGate:
 
     def test_a_tensor_on_which_a_loss_does_not_hang(self):
         a, b = drawn(1, 1, PLACES).requires_grad_(), drawn(1, 1, PLACES, seed=1).requires_grad_()
-        with pytest.raises(InputError, match="does not depend on what the gate is at"):
+        with pytest.raises(InputError, match="does not depend on the layer of the gate"):
             Gate().install([a, b], a.sum() + b.sum(), a.sum())
 
     def test_a_tensor_without_a_graph(self):
         a, frozen = drawn(1, 1, PLACES).requires_grad_(), drawn(1, 1, PLACES)
-        with pytest.raises(InputError, match="does not depend on what the gate is at"):
+        with pytest.raises(InputError, match="does not depend on the layer of the gate"):
             Gate().install([frozen], (a * frozen).sum(), a.sum())
 
     @pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf, "1"])

@@ -1,4 +1,4 @@
-"""Monte Carlo dropout: several draws as one batch are those one by one, and a sample is the same in any company."""
+"""Monte Carlo dropout: draws in one batch equal single draws, and a sample does not depend on the rest of the batch."""
 
 import warnings
 from collections import Counter
@@ -85,7 +85,7 @@ def close(found: Tensor, wanted: Tensor) -> None:
 
 @torch.no_grad()
 def one_by_one(net: nn.Module, *inputs: Tensor, num_samples: int = DRAWS, seed: int = 0) -> Tensor:
-    """The guesses, each from a run of its own."""
+    """The Monte Carlo samples, each from a run of its own."""
     asked = MCDropout(net, num_samples, seed)
     asked.expands, asked.samples_first = False, True
     return asked(*inputs).sample_logits
@@ -192,6 +192,7 @@ class TestTogether:
 
 
 class TestCompany:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", KINDS)
     @few
     @given(seed=seeds)
@@ -447,9 +448,9 @@ class TestRefused:
             estimate(mc_dropout(saywhy.load(network())), torch.rand(2, 3, 4, 4, dtype=torch.float64))
 
 
-class TestGuessed:
+class TestMCSamples:
     @pytest.mark.parametrize("graph", [False, True])
-    def test_the_answer_is_the_mean_of_the_guesses(self, graph):
+    def test_the_answer_is_the_mean_of_the_samples(self, graph):
         with torch.set_grad_enabled(graph):
             said = MCDropout(network(), DRAWS)(some_images())
         close(said.logits.softmax(1), said.sample_logits.softmax(-1).mean(0))
@@ -512,8 +513,8 @@ ANSWERERS = {
 }
 
 
-class TestAnswerers:
-    """Networks of questions drop words first, and images are then fewer than words: one by one."""
+class TestVQANetworks:
+    """VQA networks drop words first, and there are fewer images than words: draws run one by one."""
 
     @staticmethod
     def features(batch: int = 3) -> Tensor:
@@ -526,7 +527,7 @@ class TestAnswerers:
         return net
 
     @torch.no_grad()
-    def test_one_by_one_without_being_told(self, asked):
+    def test_one_by_one_automatically(self, asked):
         drawn = MCDropout(asked, DRAWS, 3)
         said = drawn(self.features(), QUESTIONS)
         assert not drawn.expands
@@ -535,6 +536,7 @@ class TestAnswerers:
         assert said.variance.shape == (3, 1)
         close(said.attention.sum((2, 3)), torch.ones(said.attention.shape[:2], dtype=torch.float64))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("batch", [2, 4, 6])
     @torch.no_grad()
     def test_however_many_samples_and_draws_there_are(self, asked, batch):
@@ -546,6 +548,7 @@ class TestAnswerers:
                 one_by_one(asked, features, questions, num_samples=num_samples),
             )
 
+    @pytest.mark.slow
     @torch.no_grad()
     def test_a_sample_is_the_same_alone(self, asked):
         whole = MCDropout(asked, DRAWS)(self.features(), QUESTIONS).sample_logits

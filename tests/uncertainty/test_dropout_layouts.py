@@ -16,7 +16,7 @@ IMAGES = torch.randn(3, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
 class Tokens(nn.Module):
-    """Places of an image, thinned one by one, in some order of axes."""
+    """Places of an image, each with its own dropout mask, in some order of axes."""
 
     def __init__(self, order: str) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def plain(network: nn.Module) -> Uncertainty:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_guesses_disagree_as_much_as_those_of_torch(kind: str):
+def test_samples_disagree_as_much_as_those_of_torch(kind: str):
     network = NETWORKS[kind]().eval()
     found, wanted = estimate(mc_dropout(network, DRAWS), IMAGES), plain(network)
     torch.testing.assert_close(found.epistemic, wanted.epistemic, rtol=0.35, atol=1e-6)
@@ -94,7 +94,7 @@ def test_places_that_come_first_are_noticed():
 
 
 @pytest.mark.parametrize("num_samples", [2, 5])
-def test_the_same_network_thinned_in_the_same_way_whatever_the_order(num_samples: int):
+def test_the_same_dropout_masks_for_every_order_of_axes(num_samples: int):
     one, other = (
         estimate(mc_dropout(Tokens(order).eval(), num_samples), IMAGES)
         for order in ("samples first", "places in the batch")
@@ -109,13 +109,13 @@ def classifier() -> nn.Module:
     ).eval()
 
 
-def test_what_has_a_variance_head_can_be_thinned_and_explained():
+def test_a_variance_head_with_dropout_can_be_explained():
     certain = VarianceClassifier(classifier(), 4).eval()
     found = saywhy.explain(mc_dropout(certain, 5), IMAGES, target=Uncertain("epistemic"), layer="network.network.0")
     assert found.maps.shape == (3, 1, 4, 4)
     assert float(found.maps.abs().max()) > 0
 
 
-def test_a_member_of_an_ensemble_is_not_thinned_beside_the_others():
-    with pytest.raises(InputError, match="guesses several times already"):
+def test_a_member_of_an_ensemble_cannot_have_dropout_samples():
+    with pytest.raises(InputError, match="returns several Monte Carlo samples already"):
         estimate(mc_dropout(ensemble([classifier()]), 5), IMAGES)

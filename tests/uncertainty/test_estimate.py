@@ -1,4 +1,4 @@
-"""What is told of a batch: against slow loops, and of models that guess several times in each of three ways."""
+"""Uncertainty of a batch, against slow loops, and of the three kinds of models with several Monte Carlo samples."""
 
 import math
 from dataclasses import replace
@@ -40,7 +40,7 @@ def some_images(batch: int = 2, side: int = 12) -> Tensor:
     return torch.randn(batch, 3, side, side, generator=generator, dtype=torch.float64)
 
 
-def some_guesses(num_samples: int = 4, batch: int = 3, classes: int = 5) -> Tensor:
+def some_mc_samples(num_samples: int = 4, batch: int = 3, classes: int = 5) -> Tensor:
     generator = torch.Generator().manual_seed(2)
     return torch.randn(num_samples, batch, classes, generator=generator, dtype=torch.float64)
 
@@ -64,10 +64,10 @@ def assert_same(one: Uncertainty, other: Uncertainty) -> None:
 
 class TestOf:
     def test_one_of_many(self):
-        guesses = some_guesses().softmax(-1)
-        found = Uncertainty.of(guesses)
+        samples = some_mc_samples().softmax(-1)
+        found = Uncertainty.of(samples)
         for i in range(3):
-            each = guesses[:, i].tolist()
+            each = samples[:, i].tolist()
             mean = [sum(p[c] for p in each) / 4 for c in range(5)]
             close(found.probabilities[i], mean)
             close(found.total[i], slow_entropy(mean))
@@ -78,41 +78,43 @@ class TestOf:
 
     def test_each_a_yes_or_no(self):
         """Every class by itself is one of two, and entropies add up."""
-        guesses = some_guesses().sigmoid()
-        found = Uncertainty.of(guesses, multilabel=True)
-        parts = [Uncertainty.of(torch.stack([yes, 1 - yes], -1)) for yes in guesses.unbind(-1)]
+        samples = some_mc_samples().sigmoid()
+        found = Uncertainty.of(samples, multilabel=True)
+        parts = [Uncertainty.of(torch.stack([yes, 1 - yes], -1)) for yes in samples.unbind(-1)]
         for name in ("total", "aleatoric", "epistemic"):
             close(getattr(found, name), sum(getattr(part, name) for part in parts))
-        close(found.sample_variance, guesses.var(0, correction=0).sum(-1))
-        close(found.probabilities, guesses.mean(0))
+        close(found.sample_variance, samples.var(0, correction=0).sum(-1))
+        close(found.probabilities, samples.mean(0))
 
     def test_all_is_kept_in_float64_on_the_cpu(self):
-        found = Uncertainty.of(some_guesses().softmax(-1).float().requires_grad_(), torch.ones(3, requires_grad=True))
+        found = Uncertainty.of(
+            some_mc_samples().softmax(-1).float().requires_grad_(), torch.ones(3, requires_grad=True)
+        )
         for name, value in vars(found).items():
             if name != "num_samples":
                 assert value.dtype == torch.float64
                 assert not value.requires_grad
 
-    def test_spread_and_noise_are_the_predictive_variance(self):
-        guesses, noise = some_guesses().softmax(-1), torch.tensor([0.5, 0.0, 2.0])
-        close(Uncertainty.of(guesses).predictive_variance, Uncertainty.of(guesses).sample_variance)
-        close(Uncertainty.of(guesses, noise).predictive_variance, Uncertainty.of(guesses).sample_variance + noise)
+    def test_sample_and_aleatoric_variance_are_the_predictive_variance(self):
+        samples, noise = some_mc_samples().softmax(-1), torch.tensor([0.5, 0.0, 2.0])
+        close(Uncertainty.of(samples).predictive_variance, Uncertainty.of(samples).sample_variance)
+        close(Uncertainty.of(samples, noise).predictive_variance, Uncertainty.of(samples).sample_variance + noise)
 
     @pytest.mark.parametrize("multilabel", [False, True])
     @pytest.mark.parametrize("wrong", [-0.2, 1.2, math.nan, math.inf])
     def test_what_is_no_probability_is_refused(self, wrong, multilabel):
-        guesses = some_guesses().softmax(-1)
-        guesses[1, 2, 3] = wrong
+        samples = some_mc_samples().softmax(-1)
+        samples[1, 2, 3] = wrong
         with pytest.raises(InputError, match=r"probabilities"):
-            Uncertainty.of(guesses, multilabel=multilabel)
+            Uncertainty.of(samples, multilabel=multilabel)
 
     def test_logits_are_refused(self):
         with pytest.raises(InputError, match="add up to 1"):
-            Uncertainty.of(some_guesses().abs())
+            Uncertainty.of(some_mc_samples().abs())
 
 
 class TestEstimate:
-    def test_a_model_as_it_is_guesses_once(self):
+    def test_a_plain_model_gives_one_sample(self):
         p = network()(some_images()).softmax(1).detach()
         found = estimate(network(), some_images())
         close(found.probabilities, p)
@@ -123,10 +125,10 @@ class TestEstimate:
 
     @pytest.mark.parametrize("multilabel", [False, True])
     @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-    def test_several_guesses(self, multilabel, temperature):
+    def test_several_samples(self, multilabel, temperature):
         model = mc_dropout(saywhy.load(network(), multilabel=multilabel), 6, seed=2)
-        guesses = model.module(some_images()).sample_logits.detach() / temperature
-        wanted = Uncertainty.of(guesses.sigmoid() if multilabel else guesses.softmax(-1), multilabel=multilabel)
+        samples = model.module(some_images()).sample_logits.detach() / temperature
+        wanted = Uncertainty.of(samples.sigmoid() if multilabel else samples.softmax(-1), multilabel=multilabel)
         assert_same(estimate(model, some_images(), temperature=temperature), wanted)
 
     @pytest.mark.parametrize(
@@ -217,11 +219,11 @@ def test_of_images_and_questions(asked, make):
 
 
 class TestEnsemble:
-    def test_its_guesses_are_those_of_its_members(self):
+    def test_its_samples_are_those_of_its_members(self):
         members = [network(seed) for seed in range(3)]
         said = Ensemble(members)(some_images())
-        for guess, member in zip(said.sample_logits, members, strict=True):
-            close(guess.detach(), member(some_images()).detach())
+        for sample, member in zip(said.sample_logits, members, strict=True):
+            close(sample.detach(), member(some_images()).detach())
         close(said.logits.softmax(1).detach(), said.sample_logits.softmax(-1).mean(0).detach())
         assert_same(estimate(ensemble(members), some_images()), Uncertainty.of(said.sample_logits.softmax(-1)))
 
@@ -232,7 +234,7 @@ class TestEnsemble:
         found = estimate(ensemble([network()] * 3), some_images())
         close(found.epistemic, [0.0, 0.0])
 
-    def test_of_members_that_say_where_they_looked_and_how_much_noise_there_is(self):
+    def test_of_members_with_attention_and_a_variance_head(self):
         looking = [TinyNetwork.build(head="looking", seed=seed, dtype=torch.float64) for seed in range(2)]
         said = Ensemble(looking)(some_images())
         close(said.attention.detach(), sum(net(some_images()).attention.detach() for net in looking) / 2)
@@ -273,7 +275,7 @@ class TestEnsemble:
 
 
 class TestAugmented:
-    def test_its_guesses_are_of_the_views(self):
+    def test_its_samples_are_those_of_the_augmentations(self):
         said = TestTimeAugmentation(network(), [lambda x: x, lambda x: x.flip(-1)])(some_images())
         close(said.sample_logits[0].detach(), network()(some_images()).detach())
         close(said.sample_logits[1].detach(), network()(some_images().flip(-1)).detach())
@@ -282,11 +284,11 @@ class TestAugmented:
             Uncertainty.of(said.sample_logits.softmax(-1)),
         )
 
-    def test_of_one_view_there_is_no_disagreement(self):
+    def test_of_one_augmentation_there_is_no_disagreement(self):
         model = with_augmentations(saywhy.load(network()), [lambda x: x])
         assert_same(estimate(model, some_images()), estimate(network(), some_images()))
 
-    def test_the_usual_views(self):
+    def test_the_default_augmentations(self):
         x = some_images(2, 25)
         seen = [augmentation(x) for augmentation in AUGMENTATIONS]
         assert torch.equal(seen[0], x)
@@ -306,12 +308,12 @@ class TestAugmented:
             close(estimate(model, some_images()[i : i + 1]).epistemic, whole.epistemic[i : i + 1])
 
     @pytest.mark.parametrize("augmentation", [lambda x: x[..., 1:], lambda x: x[:1], lambda x: x.mean(1, keepdim=True)])
-    def test_a_view_keeps_the_shape(self, augmentation):
-        with pytest.raises(InputError, match=r"keeps the images' shape \[2, 3, 12, 12\]"):
+    def test_an_augmentation_keeps_the_shape(self, augmentation):
+        with pytest.raises(InputError, match=r"an augmentation keeps the images' shape \[2, 3, 12, 12\]"):
             estimate(with_augmentations(saywhy.load(network()), [augmentation]), some_images())
 
-    def test_no_views(self):
-        with pytest.raises(InputError, match="views is empty"):
+    def test_no_augmentations(self):
+        with pytest.raises(InputError, match="augmentations is empty"):
             with_augmentations(saywhy.load(network()), [])
 
     def test_other_inputs_stay_as_they_are(self):
@@ -329,7 +331,7 @@ class TestAugmented:
             said.sample_logits.detach(), TestTimeAugmentation(network())(some_images()).sample_logits.detach() * weight
         )
 
-    def test_a_view_may_write_into_its_image(self):
+    def test_an_augmentation_may_write_into_its_image(self):
         images = some_images()
         found = TestTimeAugmentation(network(), [lambda x: x.mul_(0.5), lambda x: x])(images)
         assert torch.equal(images, some_images())
@@ -348,7 +350,7 @@ def test_samples_have_three_axes(samples):
 
 def test_noise_is_of_every_sample():
     with pytest.raises(InputError, match="each of 3 samples"):
-        Uncertainty.of(some_guesses().softmax(-1), torch.zeros(2))
+        Uncertainty.of(some_mc_samples().softmax(-1), torch.zeros(2))
 
 
 def test_members_of_an_ensemble_have_their_scores_where_each_has_them():
@@ -389,9 +391,9 @@ def test_a_variance_that_is_none_is_refused(variance):
         lambda model: saywhy.uncertainty.ensemble([model, model]),
         lambda model: saywhy.load(VarianceClassifier(model.module, 4)),
     ],
-    ids=["dropout", "views", "ensemble", "variance head"],
+    ids=["dropout", "augmentations", "ensemble", "variance head"],
 )
-def test_guesses_of_guesses_are_refused(again):
+def test_nested_samples_are_refused(again):
     """What the inner ones disagree about would be lost."""
-    with pytest.raises(InputError, match="guesses several times already"):
+    with pytest.raises(InputError, match="returns several Monte Carlo samples already"):
         estimate(again(saywhy.uncertainty.mc_dropout(network(), 5)), some_images())

@@ -1,4 +1,4 @@
-"""Entropy and its two parts, against slow loops, and what must hold of them for any guesses."""
+"""Entropy and its two parts, against slow loops, and what must hold of them for any Monte Carlo samples."""
 
 import math
 
@@ -25,7 +25,9 @@ sharpness = st.sampled_from([0.0, 1e-3, 0.3, 1.0, 10.0, 300.0])
 PARTS = [entropy, expected_entropy, mutual_information]
 
 
-def some_guesses(seed: int = 0, sharp: float = 1.0, num_samples: int = 5, batch: int = 3, classes: int = 4) -> Tensor:
+def some_mc_samples(
+    seed: int = 0, sharp: float = 1.0, num_samples: int = 5, batch: int = 3, classes: int = 4
+) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return (sharp * torch.randn(num_samples, batch, classes, generator=generator, dtype=torch.float64)).softmax(-1)
 
@@ -39,7 +41,7 @@ def slow_divergence(p: list[float], q: list[float]) -> float:
 
 
 def of_sample(samples: Tensor, i: int) -> tuple[list[list[float]], list[float]]:
-    """The guesses of one sample, and their mean."""
+    """The Monte Carlo samples of one input, and their mean."""
     each = samples[:, i].tolist()
     return each, [math.fsum(p[c] for p in each) / len(each) for c in range(len(each[0]))]
 
@@ -51,7 +53,7 @@ def close(found: Tensor, wanted: object, atol: float = 1e-12) -> None:
 @pytest.mark.parametrize("sharp", [0.0, 0.1, 1.0, 30.0, 1000.0])
 @pytest.mark.parametrize("num_samples", [1, 2, 7])
 def test_against_loops(sharp, num_samples):
-    samples = some_guesses(3, sharp, num_samples)
+    samples = some_mc_samples(3, sharp, num_samples)
     for i in range(3):
         each, mean = of_sample(samples, i)
         close(entropy(samples.mean(0))[i], slow_entropy(mean))
@@ -63,7 +65,7 @@ def test_against_loops(sharp, num_samples):
 @few
 @given(seeds, sharpness, st.integers(1, 9), st.integers(1, 6))
 def test_the_parts_add_up_within_their_bounds(seed, sharp, num_samples, classes):
-    samples = some_guesses(seed, sharp, num_samples, classes=classes)
+    samples = some_mc_samples(seed, sharp, num_samples, classes=classes)
     total, aleatoric, epistemic = entropy(samples.mean(0)), expected_entropy(samples), mutual_information(samples)
     close(aleatoric + epistemic, total)
     assert bool((aleatoric >= 0).all())
@@ -74,8 +76,8 @@ def test_the_parts_add_up_within_their_bounds(seed, sharp, num_samples, classes)
 
 @few
 @given(seeds, sharpness)
-def test_neither_the_order_of_classes_nor_that_of_guesses_counts(seed, sharp):
-    samples = some_guesses(seed, sharp)
+def test_neither_the_order_of_classes_nor_that_of_samples_counts(seed, sharp):
+    samples = some_mc_samples(seed, sharp)
     generator = torch.Generator().manual_seed(seed)
     other = samples[torch.randperm(5, generator=generator)][..., torch.randperm(4, generator=generator)]
     for part in (expected_entropy, mutual_information, variance):
@@ -85,8 +87,8 @@ def test_neither_the_order_of_classes_nor_that_of_guesses_counts(seed, sharp):
 
 @few
 @given(seeds, sharpness, st.integers(1, 9))
-def test_guesses_that_are_equal_do_not_disagree(seed, sharp, num_samples):
-    one = some_guesses(seed, sharp, num_samples=1)
+def test_samples_that_are_equal_do_not_disagree(seed, sharp, num_samples):
+    one = some_mc_samples(seed, sharp, num_samples=1)
     assert mutual_information(one).tolist() == [0, 0, 0]
     close(mutual_information(one.expand(num_samples, -1, -1)), torch.zeros(3), atol=1e-14)
     close(variance(one.expand(num_samples, -1, -1)), torch.zeros(3), atol=1e-14)
@@ -94,7 +96,7 @@ def test_guesses_that_are_equal_do_not_disagree(seed, sharp, num_samples):
 
 @few
 @given(seeds, sharpness, st.sampled_from([0.0, 1e-8, 1e-6, 1e-4]))
-def test_of_nearly_equal_guesses_in_float32_it_is_never_negative(seed, sharp, apart):
+def test_of_nearly_equal_samples_in_float32_it_is_never_negative(seed, sharp, apart):
     generator = torch.Generator().manual_seed(seed)
     logits = sharp * torch.randn(1, 8, 30, generator=generator)
     samples = (logits + apart * torch.randn(20, 8, 30, generator=generator)).softmax(-1)
@@ -108,13 +110,13 @@ def test_all_that_is_sure_and_all_that_is_not():
     assert entropy(sure).tolist() == [0, 0, 0]
     assert not torch.signbit(entropy(sure)).any()
     close(entropy(even), [math.log(5)])
-    each_another = sure.unsqueeze(1)  # three guesses of one sample
+    each_another = sure.unsqueeze(1)  # three samples of one input
     assert expected_entropy(each_another).tolist() == [0]
     close(mutual_information(each_another), [math.log(3)])
 
 
 def test_more_axes_than_one_of_samples():
-    samples = some_guesses(batch=6).unflatten(1, (2, 3))
+    samples = some_mc_samples(batch=6).unflatten(1, (2, 3))
     for part in (expected_entropy, mutual_information, variance):
         close(part(samples), part(samples.flatten(1, 2)).unflatten(0, (2, 3)))
 
@@ -151,5 +153,5 @@ def test_what_is_no_probability_is_refused(samples, said):
 
 
 def test_probabilities_are_let_through_as_they_are():
-    samples = some_guesses()
+    samples = some_mc_samples()
     assert checked_mc_samples(samples) is samples

@@ -227,7 +227,7 @@ def test_what_is_not_distorted_may_be_another_loss():
 @pytest.mark.parametrize(
     ("given_", "said"),
     [
-        ({"udl": "other"}, "udl is one of scaled, additive"),
+        ({"udl": "other"}, "udl must be one of scaled, additive"),
         ({"num_samples": 0}, "whole number of at least 1"),
         ({"num_samples": 2.5}, "whole number of at least 1"),
         ({"num_samples": True}, "whole number of at least 1"),
@@ -235,13 +235,13 @@ def test_what_is_not_distorted_may_be_another_loss():
         ({"variance": torch.zeros(2, 1)}, r"variances \[batch, 1\]"),
         ({"logits": torch.zeros(3)}, r"logits are \[batch, class\]"),
         ({"targets": torch.tensor([0, 1])}, "one class for each of 3 samples"),
-        ({"targets": torch.zeros(3, 5)}, r"shares of answers are \[3, 4\]"),
-        ({"targets": torch.zeros(3)}, r"shares of answers are \[3, 4\]"),
-        ({"targets": torch.tensor([0, 1, 4])}, "from 0 to 3, got 0 to 4"),
-        ({"targets": torch.tensor([0, -1, 2])}, "from 0 to 3, got -1 to 2"),
+        ({"targets": torch.zeros(3, 5)}, r"shares of answers must be \[3, 4\]"),
+        ({"targets": torch.zeros(3)}, r"shares of answers must be \[3, 4\]"),
+        ({"targets": torch.tensor([0, 1, 4])}, "must be from 0 to 3, got 0 to 4"),
+        ({"targets": torch.tensor([0, -1, 2])}, "must be from 0 to 3, got -1 to 2"),
         ({"targets": torch.zeros(3, dtype=torch.bool)}, "got torch.bool"),
         ({"targets": [0, 1, 2]}, "got list"),
-        ({"variance": -torch.ones(3, 1)}, "variances are from 0, got -1"),
+        ({"variance": -torch.ones(3, 1)}, "variances must be at least 0, got -1"),
         ({"logits": torch.zeros(3, 1), "targets": torch.zeros(3, dtype=torch.long)}, "single yes or no"),
     ],
 )

@@ -74,9 +74,9 @@ def test_in_float32_with_a_graph():
     [
         (torch.zeros(2, 3), torch.tensor([0, 3]), "from 0 to 2, got 0 to 3"),
         (torch.zeros(2, 3), torch.tensor([-1, 0]), "from 0 to 2, got -1 to 0"),
-        (torch.zeros(2, 3), torch.tensor([0.0, 1.0]), "whole numbers, got torch.float32"),
+        (torch.zeros(2, 3), torch.tensor([0.0, 1.0]), "must be whole numbers, got torch.float32"),
         (torch.zeros(2, 1), torch.tensor([0, 0]), "single yes or no"),
-        (torch.zeros(2, 3), [0, 1], "are tensors, got Tensor and list"),
+        (torch.zeros(2, 3), [0, 1], "must be tensors, got Tensor and list"),
     ],
 )
 def test_classes_that_are_none_are_refused(logits, classes, says):

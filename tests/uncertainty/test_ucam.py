@@ -67,13 +67,13 @@ def by_hand(how: UCAM, net: VQAHead) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("kind", NETWORKS)
 class TestEveryNetwork:
     @pytest.mark.parametrize("reads", ["logits", "found"])
-    def test_the_loss_is_that_of_what_it_says(self, kind, reads):
+    def test_the_loss_is_that_of_its_output(self, kind, reads):
         net, how = network(kind, reads=reads), UCAM(weight=0.7, num_samples=5)
         answer, uncertainty = by_hand(how, net)
         close(asked(how, net).detach(), (answer + 0.7 * uncertainty).detach())
 
     @pytest.mark.parametrize("at", ["logits", "weighted"])
-    def test_of_no_strength_gradients_are_the_ordinary_ones_bit_for_bit(self, kind, at):
+    def test_with_strength_0_gradients_are_the_ordinary_ones_bit_for_bit(self, kind, at):
         net, how = network(kind), UCAM(num_samples=5, gate=Gate(0.0, at=at))
         answer, uncertainty = by_hand(how, net)
         wanted, found = gradients(net, answer + uncertainty), gradients(net, asked(how, net))
@@ -144,12 +144,12 @@ def test_the_gate_stands_at_the_logits_of_attention():
 def test_every_hop_has_its_gate():
     net, installed = network("san"), []
 
-    class LayerSearch(Gate):
+    class RecordingGate(Gate):
         def install(self, tensors: Any, *rest: Any) -> Any:
             installed.extend(tensors)
             return super().install(tensors, *rest)
 
-    asked(UCAM(num_samples=3, gate=LayerSearch()), net)
+    asked(UCAM(num_samples=3, gate=RecordingGate()), net)
     assert [tuple(t.shape) for t in installed] == [(4, 1, 20)] * 2
 
 
@@ -167,7 +167,7 @@ def test_shares_of_answers():
     assert bool(asked(UCAM(num_samples=5), network(), 0.5 * shares) < asked(UCAM(num_samples=5), network()))
 
 
-def test_noise_is_torchs_own_unless_told():
+def test_noise_is_torchs_own_by_default():
     how = UCAM(num_samples=3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
@@ -227,7 +227,7 @@ class TestRefused:
             asked(UCAM(gate=Gate(at="map")), network())
 
     def test_no_such_variant(self):
-        with pytest.raises(InputError, match="variant is 'aleatoric' or 'predictive', got 'both'"):
+        with pytest.raises(InputError, match="variant must be 'aleatoric' or 'predictive', got 'both'"):
             UCAM("both")
 
     @pytest.mark.parametrize("how", [UCAM(), UCAM("predictive", gate=Gate(at="map")), UCAM(gate=Gate(at="weighted"))])
@@ -244,7 +244,7 @@ class TestRefused:
     def test_a_layer_that_is_frozen(self):
         net = classifier()
         net.network[0].requires_grad_(False)
-        with pytest.raises(InputError, match="does not depend on what the gate is at"):
+        with pytest.raises(InputError, match="does not depend on the layer of the gate"):
             UCAM(gate=Gate(at="map")).classified(net, images(), ANSWERS, net.network[0])
 
 
@@ -264,7 +264,7 @@ def images() -> Tensor:
 class TestClassified:
     how = UCAM(num_samples=5, weight=0.7, gate=Gate(2.0, at="map"))
 
-    def test_the_loss_is_that_of_what_it_says(self):
+    def test_the_loss_is_that_of_its_output(self):
         net = classifier()
         said = net(images())
         found = losses(said.logits, said.variance, ANSWERS, num_samples=5, generator=generator())
@@ -319,7 +319,7 @@ class TestClassified:
         assert not any(part._forward_hooks for part in net.modules())
 
 
-class TestAttend:
+class TestAttentionPooling:
     def test_watching_changes_nothing(self):
         logits = torch.randn(2, 3, 5, generator=generator(), dtype=torch.float64)
         v = torch.randn(2, 5, 4, generator=generator(1), dtype=torch.float64)
@@ -338,7 +338,7 @@ class TestAttend:
 
 class TestVarianceHead:
     @pytest.mark.parametrize("reads", ["logits", "found"])
-    def test_is_positive_and_reads_what_it_is_told(self, reads):
+    def test_is_positive_and_reads_its_input(self, reads):
         head = VarianceHead(4, reads).double()
         logits, found = (torch.randn(3, 4, generator=generator(seed), dtype=torch.float64) for seed in (0, 1))
         read = logits if reads == "logits" else found
@@ -346,13 +346,13 @@ class TestVarianceHead:
         assert bool((head(logits, found) > 0).all())
 
     def test_refused(self):
-        with pytest.raises(InputError, match="reads is 'logits' or 'found', got 'other'"):
+        with pytest.raises(InputError, match="reads must be 'logits' or 'found', got 'other'"):
             VarianceHead(4, "other")
         with pytest.raises(InputError, match="gives logits alone"):
             VarianceHead(4, "found")(torch.zeros(1, 4))
 
 
-class TestCertainClassifier:
+class TestVarianceClassifier:
     def test_scores_are_those_of_the_network(self):
         net = classifier()
         said = net(images())
@@ -372,7 +372,7 @@ class TestCertainClassifier:
     ("wrong", "says"),
     [
         ({"num_samples": 0}, "num_samples must be"),
-        ({"udl": "other"}, "udl is one of"),
+        ({"udl": "other"}, "udl must be one of"),
         ({"weight": -1.0}, "weight of the uncertainty loss"),
         ({"mc_dropout_samples": True}, "mc_dropout_samples must be"),
     ],
@@ -382,7 +382,7 @@ def test_what_cannot_be_is_refused_at_once(wrong, says):
         UCAM(**wrong)
 
 
-def test_what_does_not_fit_a_network_of_questions():
+def test_what_does_not_fit_a_vqa_network():
     net = network()
     with pytest.raises(InputError, match="one question for each image, got 2 and 4"):
         UCAM().asked(net, features(), QUESTIONS[:2], ANSWERS)
@@ -394,7 +394,7 @@ def test_what_does_not_fit_a_network_of_questions():
 
 
 def test_what_is_trained_must_be_of_its_kind():
-    with pytest.raises(InputError, match="networks that answer questions"):
+    with pytest.raises(InputError, match="expected a network that answers questions"):
         UCAM().asked(torch.nn.Linear(2, 2), torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1))
     plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
     how, certain = UCAM(gate=Gate(at="map")), VarianceClassifier(plain, 3)

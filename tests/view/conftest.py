@@ -1,4 +1,4 @@
-"""A small explanation of drawn images, with no model behind it."""
+"""A small explanation of drawn images, without a model."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class SourceImage:
 
 @dataclass
 class Explanation:
-    """Stands in for `saywhy.Explanation`: what `view.payload.ExplanationLike` asks for, and nothing else."""
+    """A fake `saywhy.Explanation`: exactly what `view.protocols.ExplanationLike` requires, and the notes of a task."""
 
     images: tuple[SourceImage, ...]
     targets: list[list[str]]
@@ -46,7 +46,7 @@ class Explanation:
 
     @property
     def explanation(self) -> "Explanation":
-        """It is the result of a task as well."""
+        """Itself, so that it also stands for the result of a task."""
         return self
 
     def __getitem__(self, key: tuple[str, str]) -> Tensor:
@@ -97,7 +97,7 @@ def explain(
         methods=tuple(dict.fromkeys(method for method, _ in maps)),
         layers=tuple(dict.fromkeys(layer for _, layer in maps)),
         diagnostics=diagnostics,
-        provenance={"model": "toybox:classifier", "parameters": {"steps": 50}, "gap": float("nan")},
+        provenance={"model": "toybox:classifier", "parameters": {"steps": 50}, "completeness_error": float("nan")},
     )
 
 
@@ -108,13 +108,13 @@ def explanation() -> Explanation:
 
 @pytest.fixture
 def explained() -> Callable[..., Explanation]:
-    """Makes an explanation from maps and names of the test's own."""
+    """Make an explanation from given maps and names."""
     return explain
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    """One browser for all; skips where there is none, or nothing to steer it with."""
+    """One browser for all tests; skips without chromium or selenium."""
     pytest.importorskip("selenium")
     from viewer_page import browsing
 

@@ -1,4 +1,4 @@
-"""The pages of a check and of a bench in a real browser, from a file: no complaint, at any width, light and dark."""
+"""The pages of a check and of a benchmark in a real browser, from a file: no error, at any width, light and dark."""
 
 import math
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def network(axes: int = 2) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, Path]:
-    """What is written of an image, of a signal, of a volume and of a data set, all of them by hostile names."""
+    """The pages of an image, a signal, a volume and a data set, all with hostile names."""
     folder = tmp_path_factory.mktemp("pages")
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 90, 3), dtype=np.uint8))
     image.filename = f"{HOSTILE.replace('/', '|')}.png"
@@ -52,12 +52,12 @@ def pages(tmp_path_factory) -> dict[str, Path]:
         inputs = torch.randn(1, 3, *[12] * axes, generator=torch.Generator().manual_seed(1))
         found[name] = check(explain(network(axes), inputs, 0)).save(folder / f"{name}.html")
     found["benchmark"] = measured().save(folder / "benchmark.html")
-    found["nothing known"] = measured(math.nan).save(folder / "nan.html")
+    found["all NaN"] = measured(math.nan).save(folder / "nan.html")
     return found
 
 
 def measured(value: float | None = None) -> Benchmark:
-    """A bench of every metric, with numbers of any kind and an image that was left out."""
+    """A benchmark of every metric, with arbitrary numbers and a skipped image."""
     generator = np.random.default_rng(0)
     settings = BenchmarkConfig(
         HOSTILE, "0" * 64, HOSTILE, 3, 3, ("gradcam", "gradcam-elementwise"), tuple(METRICS), None, 0
@@ -89,19 +89,19 @@ def show(browser) -> Iterator[Any]:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-NAMES = ("check", "signal", "volume", "benchmark", "nothing known")
+NAMES = ("check", "signal", "volume", "benchmark", "all NaN")
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dark", [False, True])
-def test_opens_without_a_complaint(show, pages, name, dark):
+def test_opens_without_an_error(show, pages, name, dark):
     page = show(pages[name], dark=dark)
     assert page.errors() == []
     assert page.run("return window.hacked ?? null") is None
     assert page.run("return document.querySelectorAll('script').length") == 0
     loaded = page.run("return [...document.images].map((i) => i.complete && i.naturalWidth)")
     assert all(loaded)
-    assert len(loaded) == (0 if name in ("benchmark", "nothing known") else 6 * (2 if name == "check" else 1))
+    assert len(loaded) == (0 if name in ("benchmark", "all NaN") else 6 * (2 if name == "check" else 1))
     paper = page.run("return getComputedStyle(document.body).backgroundColor")
     assert (sum(numbers(paper)[:3]) < 200) is dark
 
@@ -121,8 +121,8 @@ def test_no_width_scrolls_sideways(show, pages, name, width):
 
 @pytest.mark.parametrize("name", ["check", "benchmark"])
 @pytest.mark.parametrize("dark", [False, True])
-def test_words_stand_out_from_their_ground(show, pages, name, dark):
-    """Contrast of at least 4.5 to 1 (WCAG 2, 1.4.3), on whatever the words stand."""
+def test_text_has_enough_contrast(show, pages, name, dark):
+    """Contrast of at least 4.5 to 1 (WCAG 2, 1.4.3) with the background."""
     page = show(pages[name], dark=dark)
     page.run("document.querySelector('details').open = true")
     found = page.run(
@@ -148,7 +148,7 @@ def numbers(colour: str) -> list[float]:
 
 
 def contrast(one: list[float], other: list[float]) -> float:
-    """Of two colours, by WCAG 2."""
+    """The contrast of two colours, by WCAG 2."""
 
     def light(colour: list[float]) -> float:
         parts = [v / 255 for v in colour[:3]]
@@ -159,7 +159,7 @@ def contrast(one: list[float], other: list[float]) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_the_check_says_what_was_found(show, pages):
+def test_the_check_page_shows_every_check(show, pages):
     page = show(pages["check"])
     assert page.text("h1") == "Can this map be trusted?"
     assert len(page.shown("article")) == 2
@@ -171,7 +171,7 @@ def test_the_check_says_what_was_found(show, pages):
         "stability",
         "completeness",
     ]
-    assert set(page.texts(".mark")) <= {"passed", "failed", "not made"}
+    assert set(page.texts(".mark")) <= {"passed", "failed", "not applicable"}
     assert page.text("article:nth-of-type(2) h2").startswith("b")
     assert HOSTILE in page.text("article h2")
 
@@ -194,14 +194,14 @@ def test_marks_stand_where_their_values_are(show, pages):
         assert at - 0.02 <= high <= 1.02
 
 
-def test_a_word_about_what_was_left_out(show, pages):
+def test_skipped_images_are_listed_with_reasons(show, pages):
     page = show(pages["benchmark"])
     assert "2 images, 1 left out" in page.text("p.soft")
     assert page.text("main > h3") == "Left out"
     assert HOSTILE in page.text("main > ul li")
 
 
-def test_long_tables_of_one_image(show, tmp_path):
+def test_a_benchmark_of_one_image_skips_none(show, tmp_path):
     done = measured()
     alone = replace(done, images={0: done.images[0]}, skipped={})
     page = show(alone.save(tmp_path / "one.html"), 390)

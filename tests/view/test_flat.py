@@ -1,4 +1,4 @@
-"""Signals, volumes and videos: where their maps point, in numbers; and that they can be seen."""
+"""Signals, volumes and videos: peaks and boxes of their maps, and their drawings."""
 
 import dataclasses
 from base64 import b64decode
@@ -87,6 +87,7 @@ def test_nothing_positive_points_nowhere(given: Tensor) -> None:
     assert e.box() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GIVEN)
 def test_every_file_is_written_and_read_again(kind: str, tmp_path: Path) -> None:
     e = explain(GIVEN[kind]())
@@ -107,7 +108,7 @@ def test_several_maps_make_a_sheet(kind: str) -> None:
     assert e.overlay(0, 1, method="saliency").width >= 640
 
 
-def test_a_image_is_left_as_it_is() -> None:
+def test_an_image_is_left_as_it_is() -> None:
     e = explain(torch.rand(1, 3, 8, 8))
     assert flat(e) is e
     assert e.images[0].values is None
@@ -154,7 +155,7 @@ def test_heat_stays_on_its_own_slice() -> None:
     for (left, top, right, bottom), most in zip(drawing.crop_box, ends.tolist(), strict=True):
         assert changed[top:bottom, left:right].any() == (most > 0.02 * float(ends.max()))
         changed[top:bottom, left:right] = False
-    assert not changed.any()  # between them, and under the numbers
+    assert not changed.any()  # between the slices, and under the numbers
 
 
 def test_slices_are_evenly_spaced_and_maps_are_those_of_the_slices() -> None:
@@ -210,12 +211,12 @@ def test_one_loud_sample_of_a_long_signal_is_not_lost() -> None:
     assert float(shown.max()) == float(e.maps.max()) > 0
 
 
-def test_what_is_not_held_cannot_be_drawn() -> None:
+def test_without_the_input_nothing_can_be_drawn() -> None:
     e = explain(signal())
     bare = tuple(dataclasses.replace(p, values=None) for p in e.images)
     with pytest.raises(InputError, match="does not hold the input itself"):
         flat(dataclasses.replace(e, metadata=Metadata(bare, e.diagnostics, e.provenance)))
 
 
-def test_maps_that_are_trained_through_can_be_drawn() -> None:
+def test_maps_with_a_graph_can_be_drawn() -> None:
     assert explain(signal(), create_graph=True).overlay().width == 800

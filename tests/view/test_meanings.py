@@ -1,4 +1,4 @@
-"""What the colours of a map mean depends on what its method shows."""
+"""The meaning of the colours of a map, by what its method shows."""
 
 import re
 from importlib.resources import files
@@ -22,7 +22,7 @@ SENSITIVITY = {
 }  # fmt: skip
 
 
-def test_gradients_show_sensitivity_and_what_knows_no_target_shows_activity() -> None:
+def test_gradients_show_sensitivity_and_class_agnostic_methods_activity() -> None:
     assert {name for name, method in METHODS.items() if method.shows == "sensitivity"} == SENSITIVITY
     for name, method in METHODS.items():
         assert (method.shows == "activity") == (not method.uses_gradients), name
@@ -44,7 +44,7 @@ def test_a_legend_says_evidence_only_of_evidence() -> None:
         assert noted(LegendText(shows=shows), FLAT).notes == ("the same value everywhere: 1",)
 
 
-def test_the_viewer_knows_the_same_meanings() -> None:
+def test_the_viewer_has_the_same_meanings() -> None:
     table = files("saywhy.view").joinpath("words.js").read_text(encoding="utf-8")
     table = re.search(r"const MEANINGS = {(.*?)};", table, re.DOTALL)[1]
     theirs = {key: re.findall(r'"(.*?)"', texts) for key, texts in re.findall(r"(\w+): \[(.*?)\],\n", table, re.DOTALL)}
@@ -65,7 +65,7 @@ def test_what_is_shown_reaches_the_viewer_and_survives_a_file(tiny, tmp_path) ->
         assert {m["method"]: m["shows"] for m in payload(shown)["images"][0]["maps"]} == wanted
 
 
-def test_a_method_that_is_not_known_here_is_taken_for_evidence(tiny) -> None:
+def test_an_unknown_method_counts_as_evidence(tiny) -> None:
     e = saywhy.explain(tiny(), torch.rand(1, 3, 16, 16), target=0, relu=False)
     other = e.with_maps({("elsewhere", "features"): e.maps})
     assert other.shows == {"elsewhere": "evidence"}

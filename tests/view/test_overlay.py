@@ -100,24 +100,25 @@ def test_no_ink_touches_the_edge_of_a_legend(width):
     assert (edge[[0, 1, -1, -2]] == 255).all()
 
 
-def test_a_sheet_has_a_row_a_image_and_begins_with_it(explanation):
+def test_a_sheet_has_a_row_for_each_image_after_the_image_itself(explanation):
     image = sheet(explanation, panel=320, columns=12)
     assert image.width == 16 + 13 * (320 + 16)
     corner = pixels(image)[16 : 16 + 40, 16 : 16 + 40]
     assert np.abs(corner - (240, 236, 226)).max() <= 1  # the plain image's paper
 
 
-def test_a_long_row_goes_on_below(explanation):
+def test_a_long_row_continues_below(explanation):
     assert sheet(explanation, columns=4).width == 16 + 5 * 336
     assert sheet(explanation, columns=4).height > sheet(explanation, columns=12).height
 
 
+@pytest.mark.slow
 def test_a_png_says_how_it_was_made(explanation, tmp_path):
     path = save_png(explanation, tmp_path / "new" / "why.png")
     with Image.open(path) as image:
         image.load()
         note = json.loads(image.text["saywhy"])
-    assert note == {"model": "toybox:classifier", "parameters": {"steps": 50}, "gap": None}
+    assert note == {"model": "toybox:classifier", "parameters": {"steps": 50}, "completeness_error": None}
 
 
 def test_one_map_is_saved_at_the_images_own_size(explained, tmp_path):
@@ -154,7 +155,7 @@ def test_a_scale_of_extreme_values_does_not_overflow():
     assert scale.heat(np.array([[0.0, 1.7e308]])).tolist() == [[0.5, 1.0]]
 
 
-def test_a_map_of_pixels_is_seen_beside_its_largest_values() -> None:
+def test_outliers_do_not_hide_a_map_of_pixels() -> None:
     generator = np.random.default_rng(0)
     pixels = generator.standard_normal((80, 80))
     pixels[3, 4] = 1000.0

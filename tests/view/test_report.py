@@ -1,4 +1,4 @@
-"""The payload, and the page that carries it."""
+"""The payload and its page."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_numbers_that_json_cannot_say_are_null(explanation):
     entry = data["images"][0]["maps"][0]
     assert entry["score"] is None
     assert entry["probability"] is None
-    assert data["provenance"]["gap"] is None
+    assert data["provenance"]["completeness_error"] is None
 
 
 def test_a_pair_of_method_and_layer_that_does_not_exist_is_left_out(explanation):
@@ -65,6 +65,7 @@ def test_a_pair_of_method_and_layer_that_does_not_exist_is_left_out(explanation)
     assert {(m["method"], m["layer"]) for m in maps} == set(explanation.maps)
 
 
+@pytest.mark.slow
 def test_a_large_photograph_is_reduced_but_keeps_its_coordinates(explained):
     e = explained({("gradcam", "x"): torch.rand(1, 1, 7, 7)}, ["mug"], ("big.jpg",))
     crop_box = (500.0, 0.0, 3500.0, 3000.0)
@@ -89,7 +90,7 @@ def test_an_explanation_of_nothing_is_refused(explanation):
         payload(explanation)
 
 
-def test_hostile_words_stay_words(explained):
+def test_hostile_labels_stay_text(explained):
     e = explained(None, [HOSTILE, "b", "c"], (HOSTILE, "key.png"))
     e.provenance = {HOSTILE: HOSTILE}
     page = report_html(payload(e, title=HOSTILE))
@@ -102,7 +103,7 @@ def test_hostile_words_stay_words(explained):
 
 def test_the_page_needs_nothing_from_outside(explanation):
     page = report_html(payload(explanation))
-    page = page.replace('"http://www.w3.org/2000/svg"', "")  # the name of drawings, which nobody fetches
+    page = page.replace('"http://www.w3.org/2000/svg"', "")  # the name space of SVG, which is not fetched
     assert not re.search(r'(?:src|href)="(?!data:)', page)
     assert "url(" not in page
     assert "http:" not in page
@@ -151,7 +152,7 @@ def test_a_title_of_the_users_own(explanation):
     assert payload(explanation, title="Why?")["title"] == "Why?"
 
 
-def test_a_score_that_is_the_probability_is_said_once(explanation):
+def test_a_score_that_is_the_probability_is_shown_once(explanation):
     explanation.score = "probability"
     entries = payload(explanation)["images"][0]["maps"]
     assert {entry["score"] for entry in entries} == {None}

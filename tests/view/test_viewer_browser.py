@@ -1,4 +1,4 @@
-"""The viewer in a real browser, from a file, with no server: what people see, read, press and hear."""
+"""The viewer in a real browser, from a file, without a server."""
 
 import base64
 import json
@@ -14,8 +14,8 @@ from PIL import Image
 
 from saywhy.uncertainty.report import RiskCoveragePoint, UncertaintyComponent, UncertaintyReport
 from saywhy.view import notebook_html, on_image, save_html
-from saywhy.view.album import save_album
 from saywhy.view.flat import Flat, contact_sheet
+from saywhy.view.gallery import save_gallery
 from saywhy.view.overlay import heat_over
 from saywhy.view.scale import Scale
 
@@ -41,11 +41,13 @@ def show(browser, tmp_path) -> Iterator[Callable[..., Page]]:
 
 
 def test_words_of_a_sentence_are_buttons_above_the_image(show, explained):
-    spoken = replace(explained(targets=["a red mug", "a", "red", "mug"], probabilities=False), word_targets=(1, 2, 3))
-    page = show(spoken)
+    with_words = replace(
+        explained(targets=["a red mug", "a", "red", "mug"], probabilities=False), word_targets=(1, 2, 3)
+    )
+    page = show(with_words)
     assert page.errors() == []
     assert page.texts(".targets .target .words span") == ["a red mug"]
-    assert page.texts("figure .sentence .spoken") == ["a", "red", "mug"]
+    assert page.texts("figure .sentence .word-button") == ["a", "red", "mug"]
     sentence = page.canvas()
     page.click("red")
     assert page.text("figure .title") == "red"
@@ -59,7 +61,7 @@ def test_words_of_a_sentence_are_buttons_above_the_image(show, explained):
 
 def test_only_words_are_all_there_is_to_choose(show, explained):
     page = show(replace(explained(targets=["is", "there", "mug"]), word_targets=(0, 1, 2)))
-    assert page.texts("figure .sentence .spoken") == ["is", "there", "mug"]
+    assert page.texts("figure .sentence .word-button") == ["is", "there", "mug"]
     assert page.shown(".targets") == []
     assert page.text("figure .title") == "is"
     assert page.run("return document.documentElement.scrollWidth <= innerWidth")
@@ -68,7 +70,7 @@ def test_only_words_are_all_there_is_to_choose(show, explained):
     assert page.run(inside)
 
 
-def test_opens_from_a_file_without_a_complaint(show, explanation):
+def test_opens_from_a_file_without_an_error(show, explanation):
     page = show(explanation)
     assert page.errors() == []
     assert page.text("h1") == "2 images"
@@ -86,7 +88,7 @@ def test_opens_from_a_file_without_a_complaint(show, explanation):
     ],
     ids=["target", "method", "layer", "image"],
 )
-def test_a_choice_changes_the_image_the_card_and_is_said(show, explanation, change, diagnostics):
+def test_a_choice_changes_the_map_and_the_diagnostics_and_is_announced(show, explanation, change, diagnostics):
     page = show(explanation)
     before = page.canvas()
     assert "gradcam mug proved" in page.text(".diagnostics")
@@ -97,7 +99,7 @@ def test_a_choice_changes_the_image_the_card_and_is_said(show, explanation, chan
     assert page.errors() == []
 
 
-def test_the_card_says_its_states_in_words(show, explanation):
+def test_the_diagnostics_name_their_states(show, explanation):
     words = show(explanation).text(".diagnostics")
     assert "Layout good" in words
     assert "Sign bad" in words
@@ -132,7 +134,7 @@ def test_the_heat_is_the_one_that_python_draws(show, explanation):
 
 @pytest.mark.parametrize("pixel", [(20, 0), (60, 40), (99, 79), (33, 71)])
 @pytest.mark.parametrize("method", ["gradcam", "signed"])
-def test_the_value_under_the_pointer_is_pythons(show, explanation, method, pixel):
+def test_the_value_under_the_pointer_equals_the_value_in_python(show, explanation, method, pixel):
     page = show(explanation)
     page.choose("Method", method)
     page.choose("Layer", "layer4")
@@ -143,7 +145,7 @@ def test_the_value_under_the_pointer_is_pythons(show, explanation, method, pixel
     assert value == pytest.approx(float(full[y, x]), abs=1e-4)
 
 
-def test_what_was_not_seen_has_no_value_and_a_legend(show, explanation):
+def test_the_unseen_margin_has_no_value_and_a_legend(show, explanation):
     page = show(explanation)
     page.point(5, 40, (120, 80))
     assert page.reading()[2] is None
@@ -151,7 +153,7 @@ def test_what_was_not_seen_has_no_value_and_a_legend(show, explanation):
     assert page.text(".hatched") == "not seen by the network"
 
 
-def test_values_are_read_by_keyboard_and_said(show, explanation):
+def test_values_are_read_by_keyboard_and_announced(show, explanation):
     page = show(explanation)
     page.focus()
     page.keys(Keys.ARROW_RIGHT)
@@ -190,7 +192,7 @@ def test_two_maps_side_by_side_and_their_difference(show, explanation):
     assert values[:2] == pytest.approx([float(full[30, 70]) for full in fields], abs=1e-4)
     levels = [float(Scale.of(maps[t]).heat(full)[30, 70]) for t, full in enumerate(fields)]
     assert values[2] == pytest.approx(levels[1] - levels[0], abs=1e-4)
-    assert [card.text.split("?")[0] for card in page.shown(".diagnostics")] == [
+    assert [panel.text.split("?")[0] for panel in page.shown(".diagnostics")] == [
         "Can A be trusted",
         "Can B be trusted",
     ]
@@ -384,7 +386,7 @@ def test_a_map_of_pixels_has_the_scale_that_the_png_has(show, explained):
         (-1.0, "evidence", "Red: evidence for. Blue: evidence against."),
         (-1.0, "sensitivity", "Red: a higher value here raises the score."),
         (0.0, "sensitivity", "Bright: the score reacts strongly to a change here."),
-        (-1.0, "activity", "whatever the answer"),
+        (-1.0, "activity", "independent of the target"),
     ],
 )
 def test_the_colours_mean_what_the_method_shows(show, explained, low, shows, words):
@@ -397,7 +399,7 @@ def test_a_volume_is_read_in_voxels_on_every_slice(show):
     values = torch.arange(4.0 * 3 * 2).reshape(1, 1, 4, 3, 2)
     drawing = contact_sheet(np.random.default_rng(0).random((1, 4, 30, 20)))
     classes, scores, maps = torch.zeros(1, 1).int(), torch.ones(1, 1), {("m", "x"): values}
-    e = Flat(["m"], ["x"], [["mug"]], classes, scores, "logit", (), None, (drawing,), {}, {}, {}, maps)
+    e = Flat(["m"], ["x"], [["mug"]], classes, scores, "logit", None, (drawing,), {}, {}, {}, maps)
     page = show(e)
     size, full = drawing.image.size, on_image(values[0, 0], drawing.crop_box, drawing.image.size)
     assert page.errors() == []
@@ -408,7 +410,7 @@ def test_a_volume_is_read_in_voxels_on_every_slice(show):
         assert page.text(".reading").startswith(f"x 5, y 15, z {z}: ")
     page.point(2, 2, size)
     assert page.reading()[2] is None
-    assert "nothing of the input" in page.text(".reading")
+    assert "outside of the input" in page.text(".reading")
     assert "not seen" not in page.text(".reading")
     page.click("Mark the peak")
     page.slide("Opacity", 100)
@@ -419,18 +421,18 @@ def test_a_volume_is_read_in_voxels_on_every_slice(show):
     assert np.abs(canvas - expected)[~inside].mean() < 4
 
 
-def test_how_uncertain_the_answer_is_stands_beside_the_maps(browser, explained, tmp_path):
+def test_the_uncertainty_report_is_shown_beside_the_maps(browser, explained, tmp_path):
     bars = UncertaintyComponent("total", 1.25, "nats", 0.98), UncertaintyComponent("epistemic", 0.02, "nats", None)
     risk = RiskCoveragePoint(tuple(i / 200 for i in range(100)), 80, "a test")
-    told = UncertaintyReport("mug", 0.36, bars, True, "It had better not answer.", 50, risk)
-    of = [("mug.png", told), ("key.png", replace(told, abstains=None, text="?", risk=None))]
-    results = [replace(explained(names=(name,)), uncertainty=report) for name, report in of]
-    page = visit(browser, save_album(results, tmp_path / "two.html", "two images"))
+    report = UncertaintyReport("mug", 0.36, bars, True, "It should abstain.", 50, risk)
+    of = [("mug.png", report), ("key.png", replace(report, abstains=None, text="?", risk=None))]
+    results = [replace(explained(names=(name,)), uncertainty=one) for name, one in of]
+    page = visit(browser, save_gallery(results, tmp_path / "two.html", "two images"))
     assert page.text(".certainty h2") == "How uncertain is it?"
     assert "mug, 36 %, 50 Monte Carlo samples" in page.text(".certainty")
-    assert "above 98 % of a test" in page.text(".certainty")
-    assert len(page.texts(".certainty meter")) == 1  # of what was measured alone
-    assert page.texts(".certainty .bad") == ["✕\nIt had better not answer."]
+    assert "higher than in 98 % of a test" in page.text(".certainty")
+    assert len(page.texts(".certainty meter")) == 1  # only for measured shares
+    assert page.texts(".certainty .bad") == ["✕\nIt should abstain."]
     assert "80 % of a test" in page.run("return document.querySelector('.curve').getAttribute('aria-label')")
     assert page.run("return document.querySelector('.curve polyline').points.numberOfItems") == 100
     at, edge = (
@@ -444,18 +446,18 @@ def test_how_uncertain_the_answer_is_stands_beside_the_maps(browser, explained, 
     assert page.errors() == []
 
 
-def test_nothing_is_said_of_certainty_where_nobody_asked(show, explanation):
+def test_without_an_uncertainty_report_the_panel_is_hidden(show, explanation):
     assert show(explanation).shown(".certainty") == []
 
 
 @pytest.fixture
 def captions(explained):
-    """Three captions of every image, whose maps differ by 0.25 and 1.5."""
-    said = explained(targets=["a red mug", "a mug and a key", "a key"], probabilities=False)
-    return replace(said, side_by_side=True, map_distances={("gradcam", "layer3"): torch.tensor([[0.25], [1.5]])})
+    """Three captions of every image; the distances of their maps are 0.25 and 1.5."""
+    found = explained(targets=["a red mug", "a mug and a key", "a key"], probabilities=False)
+    return replace(found, side_by_side=True, map_distances={("gradcam", "layer3"): torch.tensor([[0.25], [1.5]])})
 
 
-def test_alternatives_are_seen_side_by_side_and_are_buttons(show, captions):
+def test_captions_are_shown_side_by_side_and_are_buttons(show, captions):
     page = show(captions)
     assert page.texts(".small-map") == ["a red mug", "a mug and a key", "a key"]
     pixels = "return [...document.querySelectorAll('.small-map canvas')].map((c) => c.toDataURL())"
@@ -471,18 +473,18 @@ def test_alternatives_are_seen_side_by_side_and_are_buttons(show, captions):
     assert page.errors() == []
 
 
-def test_the_side_by_side_follows_image_method_and_layer(show, captions):
+def test_the_sheet_follows_image_method_and_layer(show, captions):
     page = show(captions)
-    assert "differ by 0.25 " in page.text(".sheet")
+    assert "distance between these maps: 0.25 " in page.text(".sheet")
     pixels = "return document.querySelector('.small-map canvas').toDataURL()"
     first = page.run(pixels)
     page.click("key.png")
-    WebDriverWait(page.browser, 5).until(lambda _: "differ by 1.5 " in page.text(".sheet"))
+    WebDriverWait(page.browser, 5).until(lambda _: "distance between these maps: 1.5 " in page.text(".sheet"))
     second = page.run(pixels)
     assert second != first
     page.choose("Method", "signed")
     assert page.run(pixels) not in (first, second)
-    assert "differ by" not in page.text(".sheet")  # nobody measured it there
+    assert "distance between" not in page.text(".sheet")  # it was not measured there
 
 
 def test_targets_are_put_side_by_side_when_asked(show, explained):
@@ -496,7 +498,7 @@ def test_targets_are_put_side_by_side_when_asked(show, explained):
     assert "All targets, side by side" not in [box.accessible_name for box in alone.shown(".display input")]
 
 
-def test_the_side_by_side_fits_a_narrow_screen_and_is_operated_by_keys(show, captions):
+def test_the_sheet_fits_a_narrow_screen_and_is_operated_by_keys(show, captions):
     page = show(captions)
     page.browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}

@@ -1,4 +1,4 @@
-"""The viewer in a browser, in the words of a reader: what the browser tests press and read."""
+"""The page object of the viewer for browser tests."""
 
 import base64
 import shutil
@@ -22,7 +22,7 @@ FLAGS = (
 
 
 def browsing(folder: Path) -> Iterator["webdriver.Chrome"]:
-    """A browser that keeps all it writes in a folder; skips where there is none."""
+    """Yield a browser that writes to a folder only; skips without chromium and chromedriver."""
     program, helper = shutil.which("chromium"), shutil.which("chromedriver")
     if not (program and helper):
         pytest.skip("needs chromium and chromedriver on the PATH")
@@ -38,7 +38,7 @@ def browsing(folder: Path) -> Iterator["webdriver.Chrome"]:
 
 
 class Page:
-    """The opened viewer, in the words of a reader."""
+    """The open viewer: its controls, texts and canvases."""
 
     def __init__(self, browser: "webdriver.Chrome") -> None:
         self.browser = browser
@@ -55,12 +55,12 @@ class Page:
             return np.asarray(image.convert("RGB"), int)
 
     def element(self, label: str) -> Any:
-        """The control whose accessible name begins with a text."""
+        """Return the control whose accessible name begins with a text."""
         controls = self.shown("input, select, button, canvas[tabindex], summary")
         return next(control for control in controls if control.accessible_name.startswith(label))
 
     def shown(self, selector: str) -> list[Any]:
-        """Elements that take room on the page; a radio button under its own words counts as well."""
+        """Return elements that take room on the page, transparent radio buttons included."""
         find = "return [...document.querySelectorAll(arguments[0])].filter((e) => e.getClientRects().length)"
         return list(self.run(find, selector))
 
@@ -85,11 +85,11 @@ class Page:
         return str(self.run("return document.querySelector(arguments[0]).textContent", selector))
 
     def texts(self, selector: str) -> list[str]:
-        """Of the elements that are seen."""
+        """Return the texts of the visible elements."""
         return [element.text for element in self.shown(selector)]
 
     def reading(self, number: int = 0) -> tuple[int, int, float | None]:
-        """Original pixel and raw value that stand under a figure."""
+        """Return the original pixel and the raw value that are shown under a figure."""
         found = self.run("return {...document.querySelectorAll('.reading')[arguments[0]].dataset}", number)
         assert isinstance(found, dict)
         value = found["value"]
@@ -117,7 +117,7 @@ class Page:
 
 
 def visit(browser: "webdriver.Chrome", path: Path) -> Page:
-    browser.get_log("browser")  # what earlier pages said
+    browser.get_log("browser")  # drop the messages of earlier pages
     browser.get(path.as_uri())
     WebDriverWait(browser, 10).until(
         lambda b: b.execute_script(

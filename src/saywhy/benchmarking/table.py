@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from saywhy.benchmarking.rows import Row
-from saywhy.metrics.catalogue import METRICS
 from saywhy.metrics.measure import hit_rate_interval
+from saywhy.metrics.registry import METRICS
 from saywhy.statistics import bootstrap, quotient_of_sums
 
 

@@ -1,4 +1,4 @@
-"""The command line: it parses, calls and prints, and knows nothing else."""
+"""The command line: it parses options, calls the library and prints results."""
 
 import gc
 import io
@@ -15,7 +15,7 @@ from saywhy.cli.check import check
 from saywhy.cli.demo import demo
 from saywhy.cli.explain import explain
 from saywhy.cli.screen import failure
-from saywhy.cli.tables import layers, methods, metrics
+from saywhy.cli.tables import datasets, layers, methods, metrics, models, targets, tasks
 from saywhy.cli.textual import textual
 from saywhy.cli.train import train
 from saywhy.engine.memory import out_of_memory
@@ -23,7 +23,7 @@ from saywhy.errors import SaywhyError
 
 
 class _Commands(TyperGroup):
-    """The commands; a mistake of the user's is one sentence and an exit code, never a traceback."""
+    """The commands; an error of the user is one sentence and an exit code, never a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -34,7 +34,7 @@ class _Commands(TyperGroup):
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            failure("the machine's memory is too small for this. Give fewer targets, or --input-size.")
+            failure("out of memory. Give fewer targets, or a smaller --input-size.")
             raise typer.Exit(1) from error
         except KeyboardInterrupt as stopped:
             failure("stopped")
@@ -51,13 +51,16 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, ask, caption, check, benchmark, textual, methods, metrics, layers, train, demo):
+LISTS = (methods, metrics, targets, models, datasets, tasks, layers)
+"""The commands that list the choices."""
+
+for command in (explain, ask, caption, check, benchmark, textual, *LISTS, train, demo):
     app.command()(command)
 
 
 @app.callback(invoke_without_command=True)
 def version(
-    show: bool = typer.Option(False, "--version", help="Print the version and leave.", is_eager=True),
+    show: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
 ) -> None:
     """Ask a vision model why it said that, and see the answer on the picture."""
     if show:
@@ -70,15 +73,15 @@ def version(
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 1 something could not be explained, 2 the command was misspelt, 130 stopped with Ctrl-C.
+    Exit codes: 0 success, 1 an error of input, model or method, 2 a wrong command or option, 130 stopped with Ctrl-C.
     """
-    gc.freeze()  # what torch brings along stays to the end; on the way out it would be searched for garbage
+    gc.freeze()  # the modules of torch live to the end; collecting them at exit takes time
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no × and no Σ gets a question mark
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without × or Σ shows a question mark
             stream.reconfigure(errors="replace")
     try:
         app()
-    except BrokenPipeError:  # whoever read our output has gone
+    except BrokenPipeError:  # the reader of a pipe has closed it
         sys.stderr.close()
         sys.exit(1)
 

@@ -1,4 +1,4 @@
-"""``saywhy ask``: an image and a question in; answers, and maps of why, out."""
+"""``saywhy ask``: answers to a question about an image, with saliency maps and an uncertainty report."""
 
 import json
 from pathlib import Path
@@ -11,32 +11,38 @@ from saywhy.cli.explain import PAGE, ModelName, Weights, parameters_of, print_ta
 from saywhy.cli.expression import parse_target
 
 BAR = 20
-"""Characters of a full bar."""
+"""The length of a full bar, in characters."""
 
 
 def ask(
     image: Annotated[Path, typer.Argument(help="An image.", show_default=False)],
-    question: Annotated[str, typer.Argument(help="A question in words the model knows.", show_default=False)],
+    question: Annotated[
+        str, typer.Argument(help="A question, in words of the model's vocabulary.", show_default=False)
+    ],
     model: ModelName = "toybox:ucam",
     weights: Weights = None,
     answer: Annotated[
         list[str] | None,
-        typer.Option("--answer", "-a", help="An answer to explain, 'red - blue' for the contrast of two."),
+        typer.Option("--answer", "-a", help="An answer to explain; 'red - blue' for a contrast. Repeatable."),
     ] = None,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, help="The model's own top K answers.")] = 3,
-    words: Annotated[bool, typer.Option("--words", help="Also compute per-word ablation maps.")] = False,
-    method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`.")] = None,
-    layer: Annotated[str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")] = None,
-    with_: Annotated[list[str] | None, typer.Option("--with", help="A parameter of the method: NAME=VALUE.")] = None,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Explain the K likeliest answers.")] = 3,
+    words: Annotated[bool, typer.Option("--words", help="Also compute per-word ablation maps of the answer.")] = False,
+    method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Repeatable.")] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Chosen automatically by default.")
+    ] = None,
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", help="A parameter of the method: NAME=VALUE. Repeatable.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="FILE.html, or FILE.png or FILE.npz without --words.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Ask a model a question about an image, and explain its answers."""
+    """Answer a question about an image; compute a saliency map for each answer and an uncertainty report."""
     from saywhy.models import load
     from saywhy.progress import reported_to
-    from saywhy.tasks.vqa.ask import ask as asked
+    from saywhy.tasks.vqa.ask import ask as explain_answers
 
     settings: dict[str, Any] = {"layer": layer, **parameters_of(method or ["gradcam"], with_)}
     write = writer_of(output, 1 + words, as_json)
@@ -47,7 +53,9 @@ def ask(
         steps.now(f"asking {image.name}")
         wanted = [parse_target(text, loaded.labels) for text in answer or []] or None
         with reported_to(steps.within(f"asking {image.name}")):
-            found = asked(loaded, image, question, wanted, method or "gradcam", top=top, words=words, **settings)
+            found = explain_answers(
+                loaded, image, question, wanted, method or "gradcam", top=top, words=words, **settings
+            )
         steps.done()
     parts: list[Any] = [found] if found.word_ablation is None else [found, found.word_ablation]
     path = output if output is not None or as_json else PAGE
@@ -65,14 +73,17 @@ def ask(
 
 
 def print_uncertainty(report: Any) -> None:
-    """Bars of the kinds of uncertainty, as shares of the questions that are less uncertain, and what to do."""
+    """Print the uncertainty report: a bar for each kind of uncertainty, and whether to abstain.
+
+    A bar is the share of test questions that are less uncertain.
+    """
     samples = f" of {report.num_samples} Monte Carlo samples" if report.num_samples > 1 else ""
-    screen.say(f"\nthe answer{samples}: {report.answer}, {report.probability:.1%}")
+    screen.say(f"\nanswer{samples}: {report.answer}, {report.probability:.1%}")
     if all(component.share is None for component in report.components):
         values = ", ".join(f"{c.value:.3g} {c.unit} {c.name}" for c in report.components)
         screen.say(f"uncertainty: {values}")
         return
-    table = screen.table("how uncertain", "", "value", "more than", right=("value", "more than"), whole=("",))
+    table = screen.table("uncertainty", "", "value", "higher than", right=("value", "higher than"), whole=("",))
     for c in report.components:
         filled = "" if c.share is None else "█" * round(BAR * c.share) + "░" * (BAR - round(BAR * c.share))
         compared = "" if c.share is None else f"{c.share:.0%} of {c.among}"

@@ -1,4 +1,4 @@
-"""``saywhy benchmark``: methods beside one another on a data set."""
+"""``saywhy benchmark``: metrics of methods on a data set."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from saywhy.cli.explain import DEFAULT_MODEL, ModelName, Weights
 FOLDER = Path("benchmark")
 
 REASONS = 5
-"""Of so many images that were left out it is said why; benchmark.json has all of them."""
+"""The number of reasons for skipped images that are printed; benchmark.json holds all of them."""
 
 
 def benchmark(
@@ -25,21 +25,24 @@ def benchmark(
     ],
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
-    method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Several times.")] = None,
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="See `saywhy metrics`. Several times.")] = None,
-    layer: Annotated[str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")] = None,
-    count: Annotated[
-        int | None, typer.Option("--count", "-n", help="So many images, spread evenly; all if not given.")
+    method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Repeatable.")] = None,
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="See `saywhy metrics`. Repeatable.")] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Chosen automatically by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", "-n", help="The number of images, evenly spaced in the data set; all by default."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A folder for what is measured; the same command goes on there.")
+        Path, typer.Option("--output", "-o", help="The folder of results; the same command resumes there.")
     ] = FOLDER,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
-    """Measure methods on a data set: a table with intervals, beside class-agnostic baselines."""
+    """Compute metrics of methods on a data set, with confidence intervals and class-agnostic baselines."""
     from saywhy.benchmarking import METHODS, METRICS
-    from saywhy.benchmarking.benchmark import benchmark as measured
+    from saywhy.benchmarking.benchmark import benchmark as run_benchmark
     from saywhy.datasets.load import open_dataset
     from saywhy.models import load
     from saywhy.progress import reported_to
@@ -50,7 +53,7 @@ def benchmark(
         steps.done()
         steps.now("measuring")
         with reported_to(steps.within(f"measuring {opened.name}")):
-            found = measured(
+            found = run_benchmark(
                 loaded,
                 opened,
                 method or METHODS,
@@ -71,7 +74,7 @@ def benchmark(
 
 
 def _show(found: Any) -> None:
-    """The table on the screen: of every metric the mean and its interval."""
+    """Print the table: mean and confidence interval of every metric."""
     from saywhy.metrics import find_metric
 
     names = found.settings.metrics

@@ -1,4 +1,4 @@
-"""``saywhy check``: an image in; the checks of its map, and a verdict out."""
+"""``saywhy check``: checks of a saliency map, and a verdict."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from saywhy.errors import InputError
 PAGE = Path("check.html")
 
 FORMAT_VERSION = 1
-"""Of what ``--json`` prints."""
+"""The version of the format of ``--json``."""
 
 
 def check(
@@ -23,28 +23,32 @@ def check(
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     question: Annotated[
-        str | None, typer.Option("--question", "-q", help="Words beside the image, for a model that takes them.")
+        str | None, typer.Option("--question", "-q", help="A question or caption, for a model of images and text.")
     ] = None,
     target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help="As for `saywhy explain`. Several times for several.")
+        list[str] | None, typer.Option("--target", "-t", help="As for `saywhy explain`. Repeatable.")
     ] = None,
     method: Annotated[str, typer.Option("--method", help="See `saywhy methods`.")] = "gradcam",
-    layer: Annotated[str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")] = None,
-    with_: Annotated[list[str] | None, typer.Option("--with", help="A parameter of the method: NAME=VALUE.")] = None,
-    seed: Annotated[int, typer.Option(help="Of whatever is random in the checks.")] = 0,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.html, the page.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON; write only what -o says.")] = (
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Chosen automatically by default.")
+    ] = None,
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", help="A parameter of the method: NAME=VALUE. Repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed of the checks.")] = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.html.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON; write a page only with -o.")] = (
         False
     ),
 ) -> None:
-    """Check a saliency map by six tests: about 130 forward passes."""
-    from saywhy.checks.check import check as checked
+    """Test a saliency map by six checks, such as faithfulness and parameter randomization: about 130 forward passes."""
+    from saywhy.checks.check import check as run_checks
     from saywhy.explain import explain
     from saywhy.models import load
     from saywhy.progress import reported_to
 
     if output is not None and output.suffix.lower() != ".html":
-        raise InputError(f"a check is written as one page, FILE.html, got '{output}'.")
+        raise InputError(f"a check is written as one page: expected FILE.html, got '{output}'.")
     parameters = parameters_of([method], with_)
     with screen.noted_warnings(), screen.Steps(3) as steps:
         steps.now(f"loading {model}")
@@ -57,7 +61,7 @@ def check(
         steps.done()
         steps.now("checking")
         with reported_to(steps.within("checking")):
-            found = checked(explanation, seed=seed)
+            found = run_checks(explanation, seed=seed)
         steps.done()
     paths = [found.save(output or PAGE)] if output is not None or not as_json else []
     if as_json:
@@ -69,8 +73,8 @@ def check(
 
 
 def _show(found: Any) -> None:
-    """Verdicts and checks on the screen."""
-    table = screen.table("target", "check", "", "what was found", whole=("target", "check"))
+    """Print the checks and the verdicts."""
+    table = screen.table("target", "check", "", "result", whole=("target", "check"))
     marks = {True: "passed", False: "FAILED", None: "-"}
     for name, verdict in zip(found.explanation.targets[0], found.verdicts[0], strict=True):
         for index, result in enumerate(verdict.results):
@@ -81,10 +85,10 @@ def _show(found: Any) -> None:
 
 
 def _record(found: Any) -> dict[str, Any]:
-    """For programs."""
+    """Return the checks as JSON data."""
     e = found.explanation
 
-    def known(value: float) -> float | None:
+    def finite(value: float) -> float | None:
         return value if math.isfinite(value) else None
 
     def of_target(t: int) -> dict[str, Any]:
@@ -94,20 +98,20 @@ def _record(found: Any) -> dict[str, Any]:
             "passed": verdict.passed,
             "verdict": str(verdict),
             "checks": [
-                {"name": x.name, "passed": x.passed, "value": known(x.value), "limit": known(x.limit), "text": x.text}
+                {"name": x.name, "passed": x.passed, "value": finite(x.value), "limit": finite(x.limit), "text": x.text}
                 for x in verdict.results
             ],
             "scores": {
                 name: {
-                    "value": known(float(one.values[0, t])),
+                    "value": finite(float(one.values[0, t])),
                     "better": one.metric.better,
-                    **{baseline: known(float(values[0, t])) for baseline, values in one.baselines.items()},
+                    **{baseline: finite(float(values[0, t])) for baseline, values in one.baselines.items()},
                 }
                 for name, one in found.scores.items()
             },
-            "percentiles": {kind: known(float(values[0, t])) for kind, values in found.percentiles.items()},
-            "similarity": [known(float(value)) for value in found.similarity[0, t]],
-            "agreement": {name: known(float(values[0, t])) for name, values in found.agreement.items()},
+            "percentiles": {kind: finite(float(values[0, t])) for kind, values in found.percentiles.items()},
+            "similarity": [finite(float(value)) for value in found.similarity[0, t]],
+            "agreement": {name: finite(float(values[0, t])) for name, values in found.agreement.items()},
         }
 
     return {

@@ -1,4 +1,4 @@
-"""``saywhy demo``: the whole way on a machine that has nothing but Python."""
+"""``saywhy demo``: a page of explanations of Toybox scenes, by the models that ship with the package."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,77 +9,72 @@ from saywhy.cli import screen
 
 if TYPE_CHECKING:
     from saywhy.models import Model
-    from saywhy.view.story import Chapter
+    from saywhy.view.chapters import Chapter
 
 SCENE = ("talk-test", 33)
-"""The scene of which all three chapters speak, chosen by hand to look at."""
+"""The scene that all chapters explain, selected by hand."""
 
 SCENES = (75, 23, 22, 51, 81)
-"""Scenes of the test split, chosen by hand too."""
+"""More scenes, of the test split, selected by hand."""
 
 SIDE = 384
-"""Pixels: scenes are drawn larger than the models are fed, as photographs are."""
+"""Pixels a side; larger than the input of the models, as photographs are."""
 
 METHODS = ("gradcam", "layercam", "hirescam", "gradcam++", "eigencam")
 
-SPOKEN = ("hirescam", "gradcam", "guided-gradcam", "model-attention")
-"""HiResCAM first: where a network looks at places of its own choice, Grad-CAM's mean over places says less."""
+LANGUAGE_METHODS = ("hirescam", "gradcam", "guided-gradcam", "model-attention")
+"""HiResCAM first: networks with attention weight places, and Grad-CAM's mean of gradients over places loses that."""
 
 TITLE = "Why did the model say that?"
 LEAD = (
-    "Three small models look at drawn images: one says what is there, one answers questions, one writes captions. "
-    "Every map shows where a model found its reasons; the legend below it says what its colours mean."
+    "Three small models, for classification, visual question answering and captioning, on drawn scenes. A saliency map "
+    "shows which parts of the image a model output depends on; the legend below each map explains its colours."
 )
-SEEN = (
-    "The model gives a probability to every kind of thing. Choose one of its answers, another image, or another "
-    "method, and the map follows. Below the answers stands what is known about the map, and whether to trust it."
+CLASSIFICATION = (
+    "A multi-label classifier gives a probability to every class. Choose another class, image or method to see its "
+    "map. The diagnostics of the map are listed beside it."
 )
-ASKED = (
-    "“{question}” The model answers “{answer}”. Choose another answer to see what in the image would speak for that "
-    "one."
-)
+ANSWERS = "Question: “{question}” The model answers “{answer}”. Choose another answer to see the evidence for it."
 WORDS = (
-    "The same question, word by word. Choose a word above the image: the map shows what the answer owes to it, which "
-    "is little for words that could be left out."
+    "Word ablation of the same question. Choose a word above the image: its map is the change of the answer’s map when "
+    "the word is left out. It is weak for words that do not matter."
 )
-SAID = (
-    "The model writes “{sentence}”. Choose a word above the image to see what in the image made the model say it; "
-    "the whole sentence has a map of its own."
+CAPTION = (
+    "The model generates “{sentence}”. Choose a word above the image to see the evidence for it; the whole caption has "
+    "a map of its own."
 )
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the page and the images go.")] = Path("out/demo"),
-    images: Annotated[
-        int, typer.Option(min=1, max=200, help="How many scenes to draw; the first one is spoken of.")
-    ] = 1 + len(SCENES),
+    folder: Annotated[Path, typer.Argument(help="The folder for the page and the images.")] = Path("out/demo"),
+    images: Annotated[int, typer.Option(min=1, max=200, help="The number of scenes.")] = 1 + len(SCENES),
 ) -> None:
-    """Draw Toybox scenes, explain what the shipped models say of them, and write a page."""
+    """Draw Toybox scenes, explain the outputs of the shipped models, and write a page."""
     with screen.timed("loading torch and saywhy"):
         from saywhy.explain import explain
         from saywhy.models import load
         from saywhy.targets import Top
-        from saywhy.view.story import Chapter, save_story
+        from saywhy.view.chapters import Chapter, save_chapters
     with screen.timed("loading toybox:classifier, toybox:vqa and toybox:captioner"):
-        classifier, answerer, captioner = (load(f"toybox:{name}") for name in ("classifier", "vqa", "captioner"))
+        classifier, vqa, captioner = (load(f"toybox:{name}") for name in ("classifier", "vqa", "captioner"))
     with screen.timed(f"drawing {images} scenes"):
-        files = _drawn(folder, images)
+        files = _draw_scenes(folder, images)
     with screen.noted_warnings():
         with screen.timed("finding the layers and proving their layouts"):
             explain(classifier, files[0], relu=False)
-        with screen.timed(f"explaining: {images} images × 3 answers × {len(METHODS)} methods"):
-            seen = [explain(classifier, file, Top(3), METHODS) for file in files]
+        with screen.timed(f"explaining: {images} images × 3 classes × {len(METHODS)} methods"):
+            explanations = [explain(classifier, file, Top(3), METHODS) for file in files]
         with screen.timed("asking and captioning"):
-            spoken = [*_asked(answerer, files[0]), _said(captioner, files[0])]
+            language = [*_answer_chapters(vqa, files[0]), _caption_chapter(captioner, files[0])]
         with screen.timed("writing the page"):
-            chapters = [Chapter("What is in the image?", SEEN, seen), *spoken]
-            save_story(TITLE, LEAD, chapters, folder / "index.html")
+            chapters = [Chapter("What is in the image?", CLASSIFICATION, explanations), *language]
+            save_chapters(TITLE, LEAD, chapters, folder / "index.html")
             explain(classifier, files[0], Top(3)).save(folder / "why.png")
     print(f"open {(folder / 'index.html').resolve()}")
 
 
-def _drawn(folder: Path, count: int) -> list[Path]:
-    """So many scenes as files, that of which is spoken first."""
+def _draw_scenes(folder: Path, count: int) -> list[Path]:
+    """Write ``count`` scenes as files, `SCENE` first; return their paths."""
     from PIL import Image
 
     from saywhy.toybox import scene
@@ -93,31 +88,33 @@ def _drawn(folder: Path, count: int) -> list[Path]:
     return files
 
 
-def _asked(model: "Model", file: Path) -> "list[Chapter]":
-    """A question about the colour of something in the scene, its answers, and its words."""
+def _answer_chapters(model: "Model", file: Path) -> "list[Chapter]":
+    """Return a chapter of the answers to a question about a colour, and one of its word ablation."""
     from saywhy.explain import explain
     from saywhy.targets import Top
     from saywhy.tasks.vqa.word_ablation import word_ablation
     from saywhy.toybox import scene
     from saywhy.toybox.language import questions
-    from saywhy.view.story import Chapter
+    from saywhy.view.chapters import Chapter
 
     question = next(q.text for q in questions(scene(*SCENE)) if q.type == "colour")
     inputs = model.asked(file, question)
-    answers = explain(model, inputs, Top(3), SPOKEN, relu=False)
-    text = ASKED.format(question=question, answer=answers.targets[0][0])
+    answers = explain(model, inputs, Top(3), LANGUAGE_METHODS, relu=False)
+    text = ANSWERS.format(question=question, answer=answers.targets[0][0])
     return [
-        Chapter("Ask it something", text, [answers]),
+        Chapter("Ask a question", text, [answers]),
         Chapter(
-            "What does every word of the question do?", WORDS, [word_ablation(model, file, question, method=SPOKEN[:2])]
+            "How does each word of the question change the map?",
+            WORDS,
+            [word_ablation(model, file, question, method=LANGUAGE_METHODS[:2])],
         ),
     ]
 
 
-def _said(model: "Model", file: Path) -> "Chapter":
-    """A caption, and its words."""
+def _caption_chapter(model: "Model", file: Path) -> "Chapter":
+    """Return a chapter of a caption and its words."""
     from saywhy.tasks.captioning.caption import caption
-    from saywhy.view.story import Chapter
+    from saywhy.view.chapters import Chapter
 
-    found = caption(model, file, method=SPOKEN, relu=False)
-    return Chapter("Let it describe the image", SAID.format(sentence=found.caption), [found])
+    found = caption(model, file, method=LANGUAGE_METHODS, relu=False)
+    return Chapter("Caption the image", CAPTION.format(sentence=found.caption), [found])

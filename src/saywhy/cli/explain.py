@@ -1,4 +1,4 @@
-"""``saywhy explain``: images in, maps out."""
+"""``saywhy explain``: saliency maps of model outputs; and helpers that other commands share."""
 
 import itertools
 import json
@@ -18,13 +18,13 @@ PAGE = Path("why.html")
 ModelName = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help="torchvision:NAME, timm:NAME, hf:NAME or folder, toybox:classifier, or FILE.py:FUNCTION."
+        "--model", "-m", help="torchvision:NAME, timm:NAME, hf:NAME or folder, toybox:NAME, or FILE.py:FUNCTION."
     ),
 ]
 Weights = Annotated[
     str | None,
     typer.Option(
-        "--weights", "-w", help="A safetensors file or a state dict, or 'random'; else the library's own weights."
+        "--weights", "-w", help="A safetensors file, a state dict, or 'random'; pretrained weights by default."
     ),
 ]
 
@@ -36,47 +36,45 @@ def explain(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            "--target", "-t", help="A class by name or index, 'cat - dog', '-dog'. Several times for several."
+            "--target", "-t", help="A class by name or index, 'cat - dog', '-dog'. See `saywhy targets`. Repeatable."
         ),
     ] = None,
-    top: Annotated[int | None, typer.Option("--top", "-k", help="The model's own top K answers.")] = None,
-    method: Annotated[
-        list[str] | None, typer.Option("--method", help="See `saywhy methods`. Several times for several.")
-    ] = None,
+    top: Annotated[int | None, typer.Option("--top", "-k", help="Explain the K classes of highest score.")] = None,
+    method: Annotated[list[str] | None, typer.Option("--method", help="See `saywhy methods`. Repeatable.")] = None,
     layer: Annotated[
-        list[str] | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")
+        list[str] | None,
+        typer.Option("--layer", "-l", help="See `saywhy layers`. Chosen automatically by default. Repeatable."),
     ] = None,
     score: Annotated[
         Literal["logit", "probability", "log-probability"] | None,
-        typer.Option(help="What a class's score is; that of the method's paper if not given."),
+        typer.Option(help="The score of a class; by default that of the method's paper."),
     ] = None,
     with_: Annotated[
         list[str] | None,
-        typer.Option(
-            "--with", help="A parameter of the method, e.g. steps=auto, relu=false. Several times for several."
-        ),
+        typer.Option("--with", help="A parameter of the method, e.g. steps=auto, relu=false. Repeatable."),
     ] = None,
     fuse: Annotated[
-        Literal["mean", "max", "product", "refine"] | None, typer.Option(help="Make one map of several layers.")
+        Literal["mean", "max", "product", "refine"] | None,
+        typer.Option(help="Fuse the maps of several layers into one."),
     ] = None,
-    precision: Annotated[Literal["exact", "fast"], typer.Option(help="'fast' runs what the machine runs faster.")] = (
-        "exact"
-    ),
+    precision: Annotated[
+        Literal["exact", "fast"], typer.Option(help="'fast' uses lower precision where it is faster.")
+    ] = ("exact"),
     input_size: Annotated[int | None, typer.Option(help="Resize and crop images to this side, in pixels.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Altered images run together; never changes the result.")] = (
-        None
-    ),
-    seed: Annotated[int, typer.Option(help="Of whatever a method draws.")] = 0,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Perturbed images per forward pass; does not change the result.")
+    ] = (None),
+    seed: Annotated[int, typer.Option(help="Random seed of the method.")] = 0,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="FILE.html (all images), FILE.png or FILE.npz (one image), or a folder."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the results as JSON; write only what -o says.")
+        bool, typer.Option("--json", help="Print the results as JSON; write a file only with -o.")
     ] = False,
 ) -> None:
-    """Explain what a model says of images."""
-    from saywhy.explain import explain as ask
+    """Compute saliency maps of the outputs of a model for images."""
+    from saywhy.explain import explain as compute
     from saywhy.images import images_in
     from saywhy.models import load
     from saywhy.progress import reported_to
@@ -97,7 +95,7 @@ def explain(
             try:
                 with reported_to(steps.within(f"explaining {file.name}")):
                     explanations.append(
-                        ask(
+                        compute(
                             loaded,
                             file,
                             wanted or None,
@@ -130,14 +128,14 @@ def explain(
 
 
 def parameter_of(text: str) -> tuple[str, Any]:
-    """A parameter and its value, which is a number, true or false, none, or a word.
+    """Parse NAME=VALUE; the value is a number, true, false, none, or a word.
 
     >>> parameter_of("steps=50"), parameter_of("relu=false"), parameter_of("steps=auto")
     (('steps', 50), ('relu', False), ('steps', 'auto'))
     """
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise InputError(f"--with takes NAME=VALUE, e.g. steps=auto, got '{text}'. `saywhy methods` lists them.")
+        raise InputError(f"--with: expected NAME=VALUE, e.g. steps=auto, got '{text}'. `saywhy methods` lists them.")
     try:
         return name.strip(), json.loads(value.strip().lower())
     except ValueError:
@@ -145,10 +143,11 @@ def parameter_of(text: str) -> tuple[str, Any]:
 
 
 def parameters_of(method: Sequence[str], given: Sequence[str] | None) -> dict[str, Any]:
-    """Those of the command line, each of which a method has.
+    """Return the parameters of the methods that the command line gives.
 
     Raises:
-        MethodError: no such method, or none of them has the parameter.
+        InputError: a parameter is not NAME=VALUE.
+        MethodError: there is no such method, or no method has the parameter.
     """
     from saywhy.explainer.config import resolve_methods
 
@@ -156,7 +155,7 @@ def parameters_of(method: Sequence[str], given: Sequence[str] | None) -> dict[st
 
 
 def writer_of(output: Path | None, count: int, as_json: bool) -> Any:
-    """What to do with the results, decided before the work so that a mistake costs nothing."""
+    """Return the function that writes the results; a wrong path is an error before anything is computed."""
     if output is None and as_json:
         return lambda _: []
     path = output or PAGE
@@ -166,7 +165,7 @@ def writer_of(output: Path | None, count: int, as_json: bool) -> Any:
     if suffix == ".html":
         return lambda es: [_page(es, path)]
     if suffix not in (".png", ".npz"):
-        raise InputError(f"'{path}': write .html, .png, .npz or a folder, not '{path.suffix}'.")
+        raise InputError(f"'{path}': expected .html, .png, .npz or a folder, got '{path.suffix}'.")
     if count > 1:
         raise InputError(
             f"{count} explanations do not fit into one {suffix} file. Give a folder (a .png each) or FILE.html."
@@ -175,19 +174,19 @@ def writer_of(output: Path | None, count: int, as_json: bool) -> Any:
 
 
 def _page(explanations: Sequence[Any], path: Path) -> Path:
-    """One page of all of them."""
-    from saywhy.view.album import save_album
+    """Write one page of all explanations."""
+    from saywhy.view.gallery import save_gallery
 
     if len(explanations) == 1:
         return Path(explanations[0].save(path))
     try:
-        return save_album(explanations, path, f"{len(explanations)} images")
+        return save_gallery(explanations, path, f"{len(explanations)} images")
     except OSError as error:
         raise InputError(f"'{path}' cannot be written: {error}") from error
 
 
 def _file_names(explanations: Sequence[Any]) -> list[str]:
-    """A name for each image; those that are called alike are numbered, so that none takes another's place."""
+    """Return a file name for each image; equal names get numbers, so that no file is overwritten."""
     names: list[str] = []
     for explanation in explanations:
         stem = Path(explanation.images[0].name).stem
@@ -197,15 +196,16 @@ def _file_names(explanations: Sequence[Any]) -> list[str]:
 
 
 def print_table(explanations: Sequence[Any]) -> None:
+    """Print a row for every map: target, probability, score, peak and diagnostics."""
     kind = explanations[0].score
     numbers = ("probability", "score" if kind == "logit" else f"score ({kind})", "peak x, y")
     table = screen.table(
-        "image", "answer", *numbers, "method", "layer", "diagnostics", right=numbers, whole=("method",)
+        "image", "target", *numbers, "method", "layer", "diagnostics", right=numbers, whole=("method",)
     )
     last = None
     for row in (r for e in explanations for r in record(e)["maps"]):
         peak = row["peak"]
-        # On a terminal an image is named once; a program that reads the lines wants it on every one.
+        # On a terminal an image is named once; in a pipe every line names it.
         repeated = screen.results.is_terminal and row["image"] == last
         last = row["image"]
         table.add_row(
@@ -227,25 +227,25 @@ def _verdict(diagnostics: Sequence[dict[str, str]]) -> str:
 
 
 def record(explanation: Any) -> dict[str, Any]:
-    """An explanation of one image for programs."""
+    """Return an explanation of one image as JSON data."""
     source = explanation.images[0]
     maps = []
     for method, layer in explanation.pairs:
         for t, name in enumerate(explanation.targets[0]):
-            place = {"method": method, "layer": layer}
-            probability = explanation.probabilities
-            chance = None if probability is None else float(probability[0, t])
+            pair = {"method": method, "layer": layer}
+            probabilities = explanation.probabilities
+            probability = None if probabilities is None else float(probabilities[0, t])
             maps.append(
                 {
                     "image": source.name,
                     "target": name,
                     "class": int(explanation.classes[0, t]),
                     "score": float(explanation.scores[0, t]),
-                    "probability": chance if chance == chance else None,
-                    **place,
+                    "probability": probability if probability == probability else None,  # NaN is no number of JSON
+                    **pair,
                     "grid": list(explanation[method, layer].shape[2:]),
-                    "peak": explanation.peak(0, t, **place),
-                    "box": explanation.box(0, t, **place),
+                    "peak": explanation.peak(0, t, **pair),
+                    "box": explanation.box(0, t, **pair),
                     "diagnostics": [
                         {"name": d.name, "state": d.state, "text": d.text}
                         for d in explanation.diagnostics[method, layer][0][t]

@@ -1,4 +1,4 @@
-"""What is shown on the terminal: results on standard output, everything else on standard error."""
+"""Output on the terminal: results on standard output, messages on standard error."""
 
 import contextlib
 import sys
@@ -18,23 +18,23 @@ from saywhy.errors import SaywhyWarning
 from saywhy.progress import PATIENCE
 
 WIDE = 10_000
-"""Columns where the output is no terminal: nothing is cut off or wrapped there."""
+"""The width of output that is not a terminal, in columns: nothing is cut off or wrapped."""
 
 results = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 notes = Console(stderr=True, highlight=False)
 
 _NARROWEST = 10
-"""Columns of an entry that is folded, at the least."""
+"""The least width of a folded column."""
 
 
 def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = (), heading: bool = True) -> Table:
-    """A plain table; long entries are folded, never cut off.
+    """Return a plain table; long entries are folded, never cut off.
 
     Args:
-        columns: their headings.
-        right: those whose entries stand at the right.
-        whole: those whose entries are names to be copied, and so are never folded.
-        heading: whether the headings are shown.
+        columns: the headings.
+        right: columns that are aligned right.
+        whole: columns of names, which can be copied and are never folded.
+        heading: whether to show the headings.
     """
     made = Table(box=None, pad_edge=False, header_style="bold", show_header=heading)
     for name in columns:
@@ -45,7 +45,7 @@ def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = (), h
 
 
 def show(made: Table) -> None:
-    """Print a table; one whose names do not fit the terminal is wider than it, so that nothing is cut off."""
+    """Print a table; names that do not fit the terminal make the table wider than it, so that nothing is cut off."""
     names = [column for column in made.columns if column.no_wrap]
     longest = [max(map(cell_len, map(str, column.cells)), default=0) for column in names]
     needed = sum(longest) + len(names) + _NARROWEST * (len(made.columns) - len(names))
@@ -54,40 +54,40 @@ def show(made: Table) -> None:
 
 
 def say(text: str) -> None:
-    """Print words among the results."""
+    """Print a text among the results."""
     results.print(escape(text), soft_wrap=not results.is_terminal)
 
 
 def failure(message: str) -> None:
-    """Say what went wrong."""
+    """Print an error message."""
     notes.print(f"[bold red]saywhy:[/] {escape(message)}", soft_wrap=True)
 
 
 def unknown_words(model: Any, text: str) -> None:
-    """Say which words of a text a model does not know."""
+    """Print a note that names the words of a text that are not in the vocabulary of a model."""
     unknown = model.unknown(text)
     if unknown:
-        note(f"{model.name} does not know {', '.join(map(repr, unknown))}")
+        note(f"not in the vocabulary of {model.name}: {', '.join(map(repr, unknown))}")
 
 
 def note(message: str) -> None:
-    """Say something beside the results."""
+    """Print a message on standard error."""
     notes.print(escape(message), soft_wrap=True)
 
 
 def written(path: Path) -> None:
-    """Say which file was written; the path alone on its line, so that it can be clicked and copied."""
+    """Print the path of a written file, without other text after it, so that it can be clicked and copied."""
     notes.print(f"[green]wrote[/] {escape(str(path))}", soft_wrap=True)
 
 
 @contextlib.contextmanager
 def noted_warnings() -> Iterator[None]:
-    """Show warnings of saywhy as notes, once each, when the block is over."""
+    """Print warnings of saywhy as notes, once each, at the end of the block."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SaywhyWarning)
         yield
-    seen = dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, SaywhyWarning))
-    for message in seen:
+    messages = dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, SaywhyWarning))
+    for message in messages:
         notes.print(f"[yellow]note:[/] {escape(message)}", soft_wrap=True)
     for other in caught:
         if not issubclass(other.category, SaywhyWarning):
@@ -95,10 +95,10 @@ def noted_warnings() -> Iterator[None]:
 
 
 class Steps:
-    """A progress bar that appears when the work takes longer than :data:`PATIENCE` and leaves no trace.
+    """A progress bar that appears after :data:`PATIENCE` seconds, and disappears at the end.
 
     Args:
-        total: how many steps there are.
+        total: the number of steps.
     """
 
     def __init__(self, total: int) -> None:
@@ -110,7 +110,7 @@ class Steps:
             TimeElapsedColumn(),
             console=notes,
             transient=True,
-            # The bar is drawn by a clock of its own, so that it moves while one long step runs.
+            # A thread redraws the bar, so that it moves during a long step.
             auto_refresh=True,
         )
         self._task = self._progress.add_task("", total=total, start=True)
@@ -123,19 +123,19 @@ class Steps:
 
     def __exit__(self, *_: object) -> None:
         self._clock.stop()
-        if self._progress.live.is_started:  # stopping one that was never shown writes an empty line
+        if self._progress.live.is_started:  # stopping a bar that was never shown prints an empty line
             self._progress.stop()
 
     def now(self, what: str) -> None:
-        """Say what is being done."""
+        """Set the description of the current step."""
         self._progress.update(self._task, description=escape(what))
 
     def within(self, what: str) -> Callable[[str, int, int], None]:
-        """Say how far a step is: what of it is being done, how much, and of how much."""
+        """Return a function that shows the progress within a step: its part, the count, and the total."""
         return lambda part, done, total: self.now(f"{what}: {part} {done} of {total}")
 
     def done(self) -> None:
-        """One step is done."""
+        """Count one finished step."""
         self._progress.advance(self._task)
 
 
@@ -154,12 +154,12 @@ class _After:
     def stop(self) -> None:
         self._timer.cancel()
         if self._timer.is_alive():
-            self._timer.join()  # it may be calling just now
+            self._timer.join()  # the call may be running
 
 
 @contextlib.contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Print how long a part took."""
+    """Print the duration of the block."""
     start = time.perf_counter()
     yield
     notes.print(f"  {what:<44} {time.perf_counter() - start:6.2f} s")

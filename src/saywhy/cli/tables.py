@@ -1,7 +1,7 @@
-"""``saywhy methods`` and ``saywhy layers``: what there is to choose from."""
+"""``saywhy methods``, ``metrics``, ``targets``, ``layers``, …: what there is to choose from, as the registries say."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,99 +28,95 @@ def methods(
     if name is not None:
         one = find_method(name)
         print(json.dumps(_record(one), indent=1, ensure_ascii=False)) if as_json else _show(one)
-    elif as_json:
-        print(json.dumps([_record(m) for m in all_methods()], indent=1, ensure_ascii=False))
-    elif markdown:
+        return
+    if markdown:
+        from saywhy.cli.pages import methods_page
+
         print(methods_page())
+        return
+    with screen.noted_warnings():
+        found = all_methods()
+    if as_json:
+        print(json.dumps([_record(m) for m in found], indent=1, ensure_ascii=False))
     else:
-        table = screen.table("method", "paper", "map", "parameters", whole=("method",))
-        for m in all_methods():
-            settings = ", ".join(f"{k}={v}" for k, v in m.parameters.items())
-            table.add_row(m.name, f"{m.title}, {m.paper}", escape(m.equation), settings)
-        screen.show(table)
+        rows = [
+            (m.name, f"{m.title}, {m.paper}", m.equation, ", ".join(f"{k}={v}" for k, v in m.parameters.items()))
+            for m in found
+        ]
+        _listed(("method", "paper", "map", "parameters"), rows)
 
 
 def metrics(
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics of maps as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print them all as a Markdown page.")] = False,
 ) -> None:
-    """List the metrics that judge maps, with paper, equation, direction and range; and what measures something else."""
-    heads, rows = _metrics()
+    """List the metrics that judge maps, with paper, equation, direction and range; and dataset-level metrics."""
+    from saywhy.cli.pages import dataset_metric_rows, metric_rows, metrics_page
+    from saywhy.metrics import all_dataset_metrics, all_metrics
+
+    if markdown:
+        print(metrics_page())
+        return
+    with screen.noted_warnings():
+        heads, rows = metric_rows(all_metrics())
     if as_json:
         print(json.dumps([dict(zip(heads, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
-    elif markdown:
-        print(metrics_page())
-    else:
-        table = screen.table(*heads, whole=("metric",))
-        for row in rows:
-            table.add_row(*map(escape, row))
-        screen.show(table)
-        heads, rows = _dataset_metrics()
-        screen.say("\nBeside these, functions of saywhy.metrics:\n")
-        table = screen.table(*heads, whole=("function",))
-        for row in rows:
-            table.add_row(*map(escape, row))
-        screen.show(table)
+        return
+    _listed(heads, rows)
+    screen.say("\nBeside these, functions of saywhy.metrics:\n")
+    _listed(*dataset_metric_rows(all_dataset_metrics()))
 
 
-def metrics_page() -> str:
-    """The metrics as the page ``docs/metrics.md``."""
-    return "\n".join([*_METRICS_HEAD, *_table(*_metrics()), *_DATASET_METRICS_HEAD, *_table(*_dataset_metrics())])
+def targets(as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
+    """List the targets as --target takes them; classes and named targets add, subtract and scale."""
+    from saywhy.targets import all_targets
+
+    with screen.noted_warnings():
+        found = all_targets()
+    if as_json:
+        print(
+            json.dumps(
+                [{f.name: getattr(t, f.name) for f in fields(t) if f.name != "function"} for t in found], indent=1
+            )
+        )
+        return
+    sums = [("LABEL, or its index", "the score of one class", ""), ("cat - dog, 2 cat - 0.5 dog", "a weighted sum", "")]
+    _listed(("target", "asks for", "paper"), [*sums, *((t.form, t.reading, t.paper) for t in found)])
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of Markdown; the first column are names."""
-    cells = [(f"`{row[0]}`", *(cell.replace("|", r"\|") for cell in row[1:])) for row in rows]
-    return [_line(heads), _line(["---"] * len(heads)), *map(_line, cells)]
+def models() -> None:
+    """List where models come from, as --model takes them."""
+    from saywhy.models import all_sources
+
+    with screen.noted_warnings():
+        rows = [(f"{s.name}:NAME", s.reading) for s in all_sources()]
+    _listed(("model", "which"), [*rows, ("path/to/file.py:function", "a network that a function of yours builds")])
 
 
-def _metrics() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headings and rows of the table of metrics."""
-    from saywhy.metrics import METRICS
+def datasets() -> None:
+    """List the data sets of located objects, as `saywhy benchmark` takes them."""
+    from saywhy.datasets.registry import all_readers
 
-    heads = ("metric", "name and paper", "value", "better", "range", "looks at")
-    return heads, [
-        (m.name, f"{m.title}, {m.paper}", m.equation, m.better, m.range, _NEEDS[m.needs]) for m in METRICS.values()
-    ]
-
-
-def _dataset_metrics() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headings and rows of the table of what is no metric of single maps."""
-    from saywhy.metrics.catalogue import DATASET_METRICS
-
-    return ("function", "value", "better", "range", "paper"), [tuple(one) for one in DATASET_METRICS]
+    with screen.noted_warnings():
+        rows = [(r.form, r.reading) for r in all_readers()]
+    _listed(("data set", "what is looked for"), rows)
 
 
-_METRICS_HEAD = (
-    "# Metrics",
-    "",
-    "Made by `saywhy metrics --markdown`. M is the map, y the score, x the image, s a share of its pixels, in the",
-    "order of the map. Every value comes with those of noise, of a hill in the middle and of an edge detector on the",
-    "same image (`saywhy.metrics.measure`): a number without its null is no verdict.",
-    "",
-    "As nulls of `box-iou`, noise and the hill are the whole image: at 15 % of the maximum the box of noise is all",
-    "of it, and so is that of the hill (on maps of more than 38 cells a side, 97 % of its sides). Their value is what",
-    "the box of the whole image would have, and not that of a guess where the thing is.",
-    "",
-)
+def tasks() -> None:
+    """List the tasks that a model can be asked to do with an explanation."""
+    from saywhy.tasks.registry import all_tasks
 
-_DATASET_METRICS_HEAD = (
-    "",
-    "## Beside these",
-    "",
-    "What judges a data set, two maps, answers or sentences: functions of `saywhy.metrics`, which `measure` and",
-    "`saywhy benchmark` do not know by name.",
-    "",
-)
+    with screen.noted_warnings():
+        rows = [(t.name, f"{t.title}, {t.paper}", t.reading) for t in all_tasks()]
+    _listed(("task", "name and paper", "gives"), rows)
 
-_NEEDS = {
-    "maps": "the map",
-    "masks": "where the thing is (masks)",
-    "boxes": "where the thing is (boxes)",
-    "network": "scores of altered images",
-    "probes": "scores of images with hidden parts",
-    "method": "the method, asked again",
-}
+
+def _listed(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on the screen; its first column is never folded."""
+    table = screen.table(*heads, whole=heads[:1])
+    for row in rows:
+        table.add_row(*map(escape, row))
+    screen.show(table)
 
 
 def _record(method: Any) -> dict[str, Any]:
@@ -135,13 +131,14 @@ def _record(method: Any) -> dict[str, Any]:
 def _show(method: Any) -> None:
     """All about a method, on one screen."""
     from saywhy.cli.method_docs import differs, parameters
+    from saywhy.cli.pages import PLACES, place_of
 
     facts = screen.table("", "", whole=("",), heading=False)
     for what, value in {
         "method": f"{method.name}: {method.title}, {method.paper}",
         "map": method.equation,
-        "where": _PLACES[_place(method)],
-        "shows": _SHOWS[method.shows],
+        "where": PLACES[place_of(method)],
+        "shows": method.reading,
         "score": f"{method.score}, unless --score is given",
         "passes": "one, for all methods of one pass together" if method.passes == "one" else "several of its own",
         "uses the answer": "yes" if method.uses_gradients else "no, the map is the same for every answer",
@@ -158,60 +155,6 @@ def _show(method: Any) -> None:
         screen.show(table)
     if differs(method):
         screen.say(f"\n{differs(method)}")
-
-
-def methods_page() -> str:
-    """The registry as the page ``docs/methods.md``."""
-    from saywhy.methods import METHODS
-
-    lines = [
-        "# Methods",
-        "",
-        "Made by `saywhy methods --markdown`. A are activations of the layer (or the image x itself), G gradients of",
-        "the score with respect to them, k counts channels. *Shows*: evidence for the score, its sensitivity to a",
-        "change, or activity whatever is asked. *Score*: what is explained of a class where you do not say, if it is",
-        "not the logit. *Passes*: one for all methods of one pass together, or several of its own. *Same for any",
-        "units*: whether a score in other units gives the same image. `saywhy methods NAME` says what the parameters",
-        "of a method mean.",
-        "",
-        "Any method of one pass can be averaged over noisy copies of the image: `smooth-gradcam`, `smooth-hirescam`.",
-    ]
-    head = ("method", "name and paper", "map", "shows", "score", "passes", "parameters", "same for any units")
-    for place, title in _PLACES.items():
-        lines += ["", f"## Maps of {title}", "", _line(head), _line(["---"] * len(head))]
-        lines += [_line(_cells(m)) for m in METHODS.values() if _place(m) == place]
-    return "\n".join(lines)
-
-
-def _cells(method: Any) -> list[str]:
-    """A method's line of the page."""
-    return [
-        f"`{method.name}`",
-        f"{method.title}, {method.paper}",
-        method.equation.replace("|", r"\|"),
-        method.shows,
-        "" if method.score == "logit" else method.score,
-        method.passes,
-        ", ".join(f"`{k}={v}`" for k, v in method.parameters.items()),
-        "yes" if method.scale_free else "no",
-    ]
-
-
-def _place(method: Any) -> str:
-    """Whose grid the map is on."""
-    return "layer" if method.at == method.grid == "layer" else "input"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-_PLACES = {"layer": "a layer, one value a cell", "input": "the image, one value a pixel"}
-_SHOWS = {
-    "evidence": "evidence: above zero speaks for the score",
-    "sensitivity": "sensitivity: how the score reacts to a change there",
-    "activity": "activity: what stands out there, whatever is asked",
-}
 
 
 def layers(
@@ -257,6 +200,6 @@ def layers(
 
 
 def _toybox_scene() -> object:
-    from saywhy.toybox import scene
+    from saywhy.datasets.registry import READERS
 
-    return scene("test", 0, 384).image
+    return READERS.find("toybox").function("test", size=384)[0].open()

@@ -1,4 +1,4 @@
-"""``saywhy textual``: an explanation in words."""
+"""``saywhy textual``: textual explanation by channels of a layer."""
 
 import json
 from pathlib import Path
@@ -16,21 +16,25 @@ def textual(
     model: ModelName = DEFAULT_MODEL,
     weights: Weights = None,
     target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help="As for `saywhy explain`. Several times for several.")
+        list[str] | None, typer.Option("--target", "-t", help="As for `saywhy explain`. Repeatable.")
     ] = None,
-    layer: Annotated[str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Found if not given.")] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="See `saywhy layers`. Chosen automatically by default.")
+    ] = None,
     concepts: Annotated[
         Path | None,
-        typer.Option(help='A JSON file that names channels of the layer: {"12": {"name": "fur", "iou": 0.12}}.'),
+        typer.Option(help='A JSON file of concepts of channels: {"12": {"name": "fur", "iou": 0.12}}.'),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="A folder of images; channels are known by those that excite them.")
+        Path | None, typer.Option(help="A folder of images; shows those that activate a channel most.")
     ] = None,
-    count: Annotated[int, typer.Option("--count", "-n", help="How many channels for, and how many against.")] = 5,
+    count: Annotated[
+        int, typer.Option("--count", "-n", help="The number of channels for, and of channels against.")
+    ] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Name the channels of a layer that speak for and against an answer."""
-    from saywhy.concepts.textual import textual as explained
+    """List the channels of a layer with the strongest evidence for and against a class."""
+    from saywhy.concepts.textual import textual as explain_channels
     from saywhy.models import load
 
     with screen.noted_warnings(), screen.Steps(2) as steps:
@@ -39,7 +43,7 @@ def textual(
         steps.done()
         steps.now(f"explaining {image.name}")
         wanted = [parse_target(text, loaded.labels) for text in target or []]
-        found = explained(loaded, image, wanted or None, layer, count=count, concepts=concepts, folder=folder)
+        found = explain_channels(loaded, image, wanted or None, layer, count=count, concepts=concepts, folder=folder)
         steps.done()
     if as_json:
         print(json.dumps([_record(one) for row in found.words for one in row], indent=1, ensure_ascii=False))
@@ -48,7 +52,7 @@ def textual(
 
 
 def _record(found: Any) -> dict[str, Any]:
-    """One answer for programs."""
+    """Return the explanation of one target as JSON data."""
 
     def channel(one: Any) -> dict[str, Any]:
         examples = [{"path": str(e.path), "value": e.value, "box": list(e.box)} for e in one.examples]

@@ -1,4 +1,4 @@
-"""``saywhy train``: the recipes of the models that ship."""
+"""``saywhy train``: the training recipes of the models that ship with the package."""
 
 from importlib import import_module
 from pathlib import Path
@@ -9,28 +9,28 @@ import typer
 from saywhy.errors import ModelError
 
 RECIPES = {f"toybox:{name}": f"saywhy.toybox.recipes.{name}" for name in ("classifier", "vqa", "ucam", "captioner")}
-"""What can be trained, and the module of its recipe, which has more settings: ``python -m MODULE --help``."""
+"""The models, and the modules of their recipes, which have more options: ``python -m MODULE --help``."""
 
 
 def train(
     model: Annotated[str, typer.Argument(help=f"{', '.join(RECIPES)}.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The safetensors file to write; else MODEL.safetensors here.")
+        Path | None, typer.Option("--output", "-o", help="The safetensors file to write; MODEL.safetensors by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Decides first weights and order.")] = 0,
-    scenes: Annotated[int | None, typer.Option(min=64, help="Scenes to train on; the recipe knows best.")] = None,
-    tests: Annotated[int | None, typer.Option(min=50, help="Scenes to measure on.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Cores to compute on.")] = 2,
-    accelerator: Annotated[
-        str, typer.Option(help="What to compute on, as Lightning Fabric calls it: cpu, cuda, auto.")
-    ] = "cpu",
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Random seed of weights and order.")] = 0,
+    scenes: Annotated[
+        int | None, typer.Option(min=64, help="Number of training scenes; that of the recipe by default.")
+    ] = None,
+    tests: Annotated[int | None, typer.Option(min=50, help="Number of test scenes.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    accelerator: Annotated[str, typer.Option(help="Accelerator of Lightning Fabric: cpu, cuda, auto.")] = "cpu",
     devices: Annotated[
-        int, typer.Option(min=1, help="Devices (on the CPU processes), each with its share of a batch.")
+        int, typer.Option(min=1, help="Number of devices (processes on a CPU) that share each batch.")
     ] = 1,
 ) -> None:
-    """Train a model of Toybox again, and measure it. Stop it with Ctrl-C; the same command goes on."""
+    """Train a Toybox model, and measure it on test scenes. The same command resumes after Ctrl-C."""
     if model not in RECIPES:
-        raise ModelError(f"there is no recipe for '{model}'. There are: {', '.join(RECIPES)}.")
+        raise ModelError(f"no recipe for '{model}'. Expected one of {', '.join(RECIPES)}.")
     file = out or Path(f"{model.replace(':', '-')}.safetensors")
     settings: dict[str, Any] = {"scenes": scenes, "tests": tests, "accelerator": accelerator, "devices": devices}
     import_module(RECIPES[model]).main(

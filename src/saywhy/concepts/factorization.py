@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -66,12 +67,12 @@ class Concepts:
 
         Args:
             image: its index.
-            look: ``opacity`` and ``threshold`` as for :func:`saywhy.view.concepts.concepts_over`.
+            look: ``opacity`` and ``threshold`` as for :func:`saywhy.view.concepts.concepts_overlay`.
 
         Raises:
             InputError: there is no such image.
         """
-        from saywhy.view.concepts import concepts_overlay
+        concepts_overlay = resolve_name("saywhy.view.concepts:concepts_overlay")  # the view imports this package
 
         if not isinstance(image, int) or not -len(self.images) <= image < len(self.images):
             raise InputError(f"there is no image {image!r}; give an index below {len(self.images)}, counted from 0.")

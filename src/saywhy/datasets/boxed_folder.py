@@ -25,6 +25,7 @@ from typing import Any
 
 from saywhy.datasets.json_records import read_rows, some
 from saywhy.datasets.localized import LocalizedImage, ObjectAnnotation, contents, distinct, inside, size_of
+from saywhy.datasets.registry import reader
 from saywhy.errors import ImageError, InputError, SaywhyWarning
 from saywhy.images import SUFFIXES, Box, read_image
 
@@ -38,6 +39,12 @@ Row = tuple[str, str, str, Box]
 """The location of the row, for messages; the image's file, the label and the box, as written."""
 
 
+@reader(
+    "folder",
+    form="folder:PATH",
+    reading="a folder of images with a .csv or .json of boxes, or with a sub-folder for every label",
+    splits=False,
+)
 class BoxedFolder:
     """The images of a folder, in the order of the file of boxes, or sorted by label and name.
 

@@ -33,6 +33,7 @@ from saywhy.datasets.localized import (
     open_annotated,
     size_of,
 )
+from saywhy.datasets.registry import reader
 from saywhy.errors import InputError, nearest
 from saywhy.images import Box
 
@@ -63,6 +64,11 @@ class Instances:
     annotations: dict[int, tuple[tuple[int, dict[str, Any]], ...]]
 
 
+@reader(
+    "coco",
+    form="coco:PATH[:split]",
+    reading="COCO: annotations/instances_val2017.json and the images in val2017, or a file of that form",
+)
 class CocoBoxes:
     """The images of one split.
 

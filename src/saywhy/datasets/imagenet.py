@@ -34,6 +34,7 @@ from saywhy.datasets.localized import (
     size_of,
 )
 from saywhy.datasets.pascal_xml import AnnotatedObject, read_annotation
+from saywhy.datasets.registry import reader
 from saywhy.errors import InputError, nearest
 from saywhy.images import SUFFIXES
 
@@ -53,6 +54,11 @@ ANNOTATIONS = (
 """Folders that may hold the XML files of a split."""
 
 
+@reader(
+    "imagenet",
+    form="imagenet:PATH[:split]",
+    reading="ILSVRC: Data/CLS-LOC/val and Annotations/CLS-LOC/val, or the unpacked archives",
+)
 class ImageNet:
     """The images of one split, in the order of their names.
 

@@ -1,20 +1,11 @@
-"""Open a data set by name or path; the layout of a path is detected."""
+"""Open a data set by name: the layout of a path is found out."""
 
 import os
 from pathlib import Path
-from typing import Any
 
 from saywhy.datasets.localized import Dataset
+from saywhy.datasets.registry import READERS, Reader
 from saywhy.errors import InputError
-
-LAYOUTS = {
-    "voc:PATH[:split]": "PASCAL VOC: JPEGImages and Annotations/*.xml, splits in ImageSets/Main/*.txt",
-    "imagenet:PATH[:split]": "ILSVRC: Data/CLS-LOC/val and Annotations/CLS-LOC/val, or the unpacked archives",
-    "coco:PATH[:split]": "COCO: annotations/instances_val2017.json and the images in val2017, or a file of that form",
-    "folder:PATH": "a folder of images with a .csv or .json of boxes, or with a sub-folder for every label",
-    "toybox:SPLIT": "drawn scenes of a split of Toybox, e.g. toybox:test",
-}
-"""The forms of a data set's name for `open_dataset`, and the layout that each expects."""
 
 
 def open_dataset(spec: "str | os.PathLike[str]") -> Dataset:
@@ -29,43 +20,40 @@ def open_dataset(spec: "str | os.PathLike[str]") -> Dataset:
     >>> open_dataset("toybox:val")[3].labels
     ('lamp', 'bird', 'key')
     """
-    from saywhy.toybox.localized import ToyboxDataset  # here and below, because readers need the types above
-
     text = os.fspath(spec)
     kind, colon, rest = text.partition(":")
-    readers = _readers()
-    if colon and kind == "toybox":
-        return ToyboxDataset(rest)
-    if colon and kind in readers and not Path(text).exists():
-        return _open(kind, rest)
+    reader = READERS.lookup(kind) if colon else None
+    if reader is not None and reader.looks_like is None:
+        return reader.function(rest)
+    if reader is not None and not Path(text).exists():
+        return _open(reader, rest)
     path, _ = _path_and_split(text)
-    found = next((each for each, reader in readers.items() if reader.looks_like(path)), None)
+    found = _layout_of(path)
+    if found is None:  # perhaps a package knows it
+        READERS.load_entry_points()
+        found = _layout_of(path)
     if found is None:
         raise InputError(f"'{path}' has none of the known layouts. {_known()}")
     return _open(found, text)
 
 
-def _readers() -> dict[str, Any]:
-    """Return the readers by kind, in the order in which their layouts are tried."""
-    from saywhy.datasets.boxed_folder import BoxedFolder
-    from saywhy.datasets.coco import CocoBoxes
-    from saywhy.datasets.imagenet import ImageNet
-    from saywhy.datasets.voc import VOC
-
-    return {"voc": VOC, "imagenet": ImageNet, "coco": CocoBoxes, "folder": BoxedFolder}
+def _layout_of(path: Path) -> Reader | None:
+    """Return the first kind whose layout the path has, or None."""
+    return next((each for each in READERS.values() if each.looks_like is not None and each.looks_like(path)), None)
 
 
-def _open(kind: str, text: str) -> Dataset:
+def _open(reader: Reader, text: str) -> Dataset:
     """Open the data set of a kind at "PATH" or "PATH:split"."""
     path, split = _path_and_split(text)
-    if kind == "folder" and split is not None:
-        raise InputError(f"'{text}': a folder of images has no splits, got '{split}'. Give the folder alone.")
-    reader = _readers()[kind]
-    return reader(path) if split is None else reader(path, split)
+    if split is not None and not reader.splits:
+        raise InputError(
+            f"'{text}': a data set of the kind '{reader.name}' has no splits, got '{split}'. Give the path alone."
+        )
+    return reader.function(path) if split is None else reader.function(path, split)
 
 
 def _path_and_split(text: str) -> tuple[Path, str | None]:
-    """Return an existing path, and the split after it."""
+    """A path that there is, and what comes after it."""
     whole = Path(text).expanduser()
     if text and whole.exists():
         return whole, None
@@ -77,4 +65,4 @@ def _path_and_split(text: str) -> tuple[Path, str | None]:
 
 def _known() -> str:
     """Return the known layouts, for messages."""
-    return "Known layouts: " + "; ".join(f"{form} ({what})" for form, what in LAYOUTS.items()) + "."
+    return "Known layouts: " + "; ".join(f"{each.form} ({each.reading})" for each in READERS.values()) + "."

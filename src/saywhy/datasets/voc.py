@@ -38,6 +38,7 @@ from saywhy.datasets.localized import (
     size_of,
 )
 from saywhy.datasets.pascal_xml import AnnotatedObject, read_annotation
+from saywhy.datasets.registry import reader
 from saywhy.errors import ImageError, InputError, nearest
 from saywhy.images import SUFFIXES, Box, read_image
 
@@ -51,6 +52,11 @@ DEFAULT_SPLITS = ("val", "test", "trainval", "train")
 """The default split is the first of these that exists."""
 
 
+@reader(
+    "voc",
+    form="voc:PATH[:split]",
+    reading="PASCAL VOC: JPEGImages and Annotations/*.xml, splits in ImageSets/Main/*.txt",
+)
 class VOC:
     """The images of one split.
 

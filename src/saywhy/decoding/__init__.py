@@ -1,8 +1,9 @@
-"""From a step function to sentences: greedy, beam search, diverse beam search and sampling.
+"""Decode sentences from a step function: greedy, beam search, diverse beam search and sampling.
 
-A step takes the last words [row] and a state and gives the log-probabilities [row, word] of the next words and the next
-state; see :mod:`saywhy.decoding.step`. Nothing here knows what makes them: a captioner, another library's decoder, a
-table. All of a batch is decoded at once, and every sample as if it were alone.
+A step function takes the last words [row] and a state. It returns the log-probabilities [row, word] of the next words
+and the next state; see :mod:`saywhy.decoding.step`. A word is a token: an index into the vocabulary. The step function
+may be a captioner, another library's decoder or a table. A batch is decoded at once; the result of a sample does not
+depend on the other samples.
 """
 
 from saywhy.decoding.beam import beam_search

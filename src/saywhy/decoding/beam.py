@@ -1,4 +1,4 @@
-"""Beam search: the best few hypotheses side by side."""
+"""Beam search: the best few hypotheses are extended in parallel."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -30,44 +30,47 @@ def beam_search(
     refill: bool = True,
     siblings: float = 0.0,
 ) -> Decoded:
-    """The hypotheses of the highest scores that are found with ``num_beams`` open ones side by side.
+    """Search for the hypotheses with the highest scores, with ``num_beams`` open hypotheses in parallel.
 
-    At every step all open hypotheses of a sample are continued by all words, and ranked by their totals. Those of the
-    first ``num_beams`` that end are finished and kept; they compete by score, which is normalised, with all that finish
-    later. The best ``num_beams`` that do not end stay open. What is open at the longest length is cut off there, and
-    competes with the finished ones (its flag ``finished`` is false).
+    At every step, all open hypotheses of a sample are continued by all words and ranked by total log-probability.
+    Among the first ``num_beams`` candidates, those that end are finished and kept; they compete by normalised score
+    with all that finish later. The best ``num_beams`` candidates that do not end stay open. A hypothesis that is still
+    open at the maximum length is cut off, and competes with the finished ones (its flag ``finished`` is false).
 
-    **When a sample is done.** Totals only fall, so an open hypothesis of the total ``s`` can at best score ``s``
-    divided by the largest divisor of all lengths that it may still reach. When this is not above the score of the last
-    hypothesis that is wanted, nothing that is open can get in: the rest of the search would not change the result. That
-    holds for every normalisation by a positive number, because log-probabilities are at most 0, which is checked.
+    **Stopping.** Totals never increase, so an open hypothesis with the total ``s`` can score at most ``s`` divided by
+    the largest divisor of all lengths that it may still reach. When this bound is not above the score of the last
+    wanted hypothesis, the rest of the search cannot change the result. This holds for every normalisation by a positive
+    number, because log-probabilities are at most 0 (which is checked).
 
-    **Ties.** Of equal totals comes first what continues the better hypothesis, then the likelier word, then the word of
-    the lower number; of equal scores what was finished first. So the result is the same on every device and in every
-    batch, as far as the step gives the same numbers there.
+    **Ties.** Equal totals are ordered by the parent's rank, then by the likelier word, then by the lower word number;
+    equal scores by which hypothesis finished first. So the result is the same on every device and in every batch, as
+    long as the step returns the same numbers.
 
     Args:
         step, state, start, end, max_length, min_length, suppress_tokens: as in :func:`saywhy.decoding.greedy.greedy`.
-        num_beams: how many hypotheses are open side by side. Where there are fewer (a first step of 3 words has 3)
-            there are fewer, until enough words follow.
-        count: how many hypotheses are wanted of ``num_beams``; None is all. Fewer are the first of more, found sooner.
-        normalize: scores are totals divided by this power of the length, or by this function of it, such as
-            :func:`saywhy.decoding.decoded.gnmt`. 0 is the log-probability itself, 1 the mean of that over words.
-        early: stop as soon as ``num_beams`` hypotheses are finished, though a better one might have come.
-        refill: whether an open hypothesis takes the place of one that ended at once, so that there are always
+        num_beams: the number of open hypotheses. There are fewer while fewer are possible (3 after a first step over 3
+            words).
+        count: the number of returned hypotheses, up to ``num_beams``; None returns all. A smaller count returns the
+            first of them, sooner.
+        normalize: scores are totals divided by this power of the length, or by this function of the length, such as
+            :func:`saywhy.decoding.decoded.gnmt`. 0 is the log-probability itself, 1 its mean over words.
+        early: stop as soon as ``num_beams`` hypotheses are finished, even if a better one might follow.
+        refill: whether an open hypothesis replaces one that ended at the same step, so that there are always
             ``num_beams`` (transformers, fairseq), or only at the next step (neuraltalk2, the code of Diverse Beam
             Search).
-        siblings: for more variety (Li, Monroe and Jurafsky, 2016, section 3): from the k-th likeliest continuation of a
-            hypothesis ``k * siblings`` is taken when hypotheses are ranked, so that those of one parent do not take all
-            places. It is taken for this choice alone: totals, and the order of what is finished, are those of the
-            log-probabilities (the paper's equation; fairseq's ``DiverseSiblingsSearch`` carries it on).
+        siblings: the sibling penalty of Li, Monroe and Jurafsky (2016, section 3), for more variety: the k-th likeliest
+            continuation of a hypothesis is ranked with ``k * siblings`` subtracted, so that continuations of one parent
+            do not take all places. The penalty affects this ranking alone: totals, and the order of finished
+            hypotheses, are those of the log-probabilities (the paper's equation; fairseq's ``DiverseSiblingsSearch``
+            accumulates it).
 
     Raises:
-        InputError: the step does not give log-probabilities, or the state does not have one row a sample.
+        InputError: the step does not return log-probabilities, or the state does not have one row a sample.
         MethodError: a setting is out of its bounds.
 
-    A wider search is not always a better one: only that of all sentences is never beaten. ``num_beams=1`` is greedy
-    where ``refill`` is false, or where longer sentences are not favoured (``normalize`` is 0 or less).
+    A wider beam does not always find a better hypothesis; only an exhaustive search always finds the best one.
+    ``num_beams=1`` is greedy decoding if ``refill`` is false, or if longer sentences are not favoured (``normalize`` is
+    0 or less).
 
     >>> chain = torch.tensor([[0.0, 0.0, 0.6, 0.4], [0.0, 1.0, 0.0, 0.0], [0.0, 0.3, 0.4, 0.3], [0.0, 0.9, 0.1, 0.0]])
     >>> step = lambda words, state: (chain[words].log(), state)
@@ -82,7 +85,7 @@ def beam_search(
     siblings = real_number("siblings", siblings, 0, error=MethodError)
     wanted = num_beams if count is None else whole_number("count", count, 1, num_beams, MethodError)
     stepper = Stepper(step, state, start, limits)
-    logs = stepper.ask(start.long())
+    logs = stepper.advance(start.long())
     divisor = divisors(normalize, max_length, logs)
     reach = divisor.flip(0).cummax(0).values.flip(0)  # the largest divisor of this length and all longer ones
     beams = Beams.first(len(start), num_beams, max_length, logs)
@@ -102,21 +105,21 @@ def beam_search(
         if not bool(going.open.any()):
             break
         stepper.keep(beams.rows(going.parents)[going.open])
-        logs = stepper.ask(going.words[..., length - 1][going.open])
+        logs = stepper.advance(going.words[..., length - 1][going.open])
         beams = going
     return results.best(wanted)
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What may come next, best first, as [batch, candidate].
+    """Candidate continuations, best first, as [batch, candidate].
 
     Attributes:
-        parents: the place of the hypothesis that is continued.
-        words: the word that it is continued by.
+        parents: the place of the continued hypothesis.
+        words: the word that continues it.
         gains: the log-probability of this word.
-        totals: that of all words; minus infinity where there is no candidate.
-        places: which of the continuations they are, of those of all hypotheses one behind the other.
+        totals: the log-probability of all words; minus infinity where there is no candidate.
+        places: the index of the candidate in the concatenated continuations of all hypotheses.
     """
 
     parents: Int[Tensor, "batch candidate"]
@@ -131,9 +134,9 @@ class Beams:
     """Hypotheses of every sample, best first.
 
     Attributes:
-        words, gains: as of :class:`Decoded`.
+        words, gains: as ``words`` and ``log_probabilities`` of :class:`Decoded`.
         totals: minus infinity where a place is empty.
-        parents: the place of the hypothesis, one step before, that each continues.
+        parents: the place, one step before, of the hypothesis that each one continues.
     """
 
     words: Sentences
@@ -143,7 +146,7 @@ class Beams:
 
     @staticmethod
     def first(batch: int, num_beams: int, max_length: int, logs: LogProbabilities) -> "Beams":
-        """One hypothesis without words a sample, and empty places."""
+        """Return one hypothesis without words for each sample, and empty places."""
         totals = logs.new_full((batch, num_beams), -torch.inf)
         totals[:, 0] = 0.0
         none = torch.zeros(batch, num_beams, max_length, dtype=torch.long, device=logs.device)
@@ -151,27 +154,26 @@ class Beams:
 
     @property
     def open(self) -> Bool[Tensor, "batch hypothesis"]:
-        """Which places are not empty; the rows of the state are these, in this order."""
+        """Which places are not empty; these are the rows of the state, in this order."""
         return self.totals > -torch.inf
 
     def rows(self, places: Int[Tensor, "batch chosen"]) -> Int[Tensor, "batch chosen"]:
-        """The rows of the state that belong to hypotheses at these places."""
+        """Return the rows of the state that belong to the hypotheses at these places."""
         open_ = self.open
         return (open_.flatten().cumsum(0).view(open_.shape) - 1).gather(1, places)
 
     def candidates(self, logs: LogProbabilities, siblings: float = 0.0) -> Candidates:
-        """The likeliest continuations, twice as many as there are places: no more than half of them can end.
+        """Return the likeliest continuations, twice as many as there are places: at most half of them can end.
 
         Args:
-            logs: of the next words, one row for every open hypothesis.
-            siblings: what is taken from the first continuation of a hypothesis, twice from the second, and so on, to
-                rank them.
+            logs: log-probabilities of the next words, one row for every open hypothesis.
+            siblings: the sibling penalty, subtracted k times from the k-th continuation of a hypothesis for ranking.
         """
         some = likeliest(logs, min(2 * self.totals.shape[1], logs.shape[1]))
         return self.ranked(*self.placed(*some), 2 * self.totals.shape[1], siblings)
 
     def placed(self, gains: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """What was found of every open hypothesis, [row, chosen], as [batch, hypothesis, chosen]."""
+        """Scatter values of the open hypotheses, [row, chosen], to [batch, hypothesis, chosen]."""
         shape = (*self.totals.shape, gains.shape[1])
         every, numbers = gains.new_full(shape, -torch.inf), words.new_zeros(shape)
         every[self.open], numbers[self.open] = gains, words
@@ -184,7 +186,7 @@ class Beams:
         count: int,
         siblings: float = 0.0,
     ) -> Candidates:
-        """The best ``count`` of continuations that are in the order of their gains."""
+        """Return the best ``count`` continuations; the continuations of a hypothesis are sorted by gain."""
         num_beams, chosen = gains.shape[1:]
         totals = (self.totals.unsqueeze(-1) + gains).flatten(1)
         by = totals
@@ -195,49 +197,49 @@ class Beams:
         return Candidates(order // chosen, numbers, gained, pick(totals, order), order)
 
     def continued(self, by: Candidates, length: int) -> "Beams":
-        """Every candidate as a hypothesis of ``length`` words."""
+        """Return every candidate as a hypothesis of ``length`` words."""
         words, gains = pick(self.words, by.parents), pick(self.gains, by.parents)
         words[..., length - 1], gains[..., length - 1] = by.words, by.gains
         return Beams(words, gains, by.totals, by.parents)
 
     def split(self, groups: int) -> "list[Beams]":
-        """Of rows that are groups of samples, those of a sample one behind the other: the hypotheses of every group."""
+        """Return the hypotheses of every group; the rows are groups, those of one sample consecutive."""
         parts = (self.words, self.gains, self.totals, self.parents)
         return [Beams(*(part[group::groups] for part in parts)) for group in range(groups)]
 
     def where(self, kept: Bool[Tensor, "batch #hypothesis"]) -> "Beams":
-        """These hypotheses; the places of the others are empty."""
+        """Return these hypotheses; the places of the others are empty."""
         return replace(self, totals=self.totals.where(kept, -torch.inf))
 
     def cut(self, num_beams: int) -> "Beams":
-        """The first ``num_beams`` places, after those that are empty have moved to the end."""
+        """Return the first ``num_beams`` places, after empty places have been moved to the end."""
         return self.at(self.closed_last[:, :num_beams])
 
     def at(self, places: Int[Tensor, "batch chosen"]) -> "Beams":
-        """The hypotheses at these places, in this order."""
+        """Return the hypotheses at these places, in this order."""
         return Beams(*(pick(part, places) for part in (self.words, self.gains, self.totals, self.parents)))
 
     @property
     def closed_last(self) -> Int[Tensor, "batch hypothesis"]:
-        """All places, those that are empty behind the others."""
+        """All places, with the empty ones at the end."""
         return self.open.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices
 
     def results(self, done: Flags, finished: Flags, length: int, divisor: Float[Tensor, " length"]) -> Decoded:
-        """Those that are done, with their scores; the others are as if they did not exist."""
+        """Return the done hypotheses with their scores; the others do not exist in the result."""
         lengths = torch.full_like(self.parents, length)
         return Decoded.of(self.words, self.gains, lengths, self.where(done).totals, finished, divisor)
 
     def none(self, divisor: Float[Tensor, " length"]) -> Decoded:
-        """As many results that do not exist as there are places."""
+        """Return a result with as many places, none of which exists."""
         nothing = torch.zeros_like(self.open)
         return self.results(nothing, nothing, 1, divisor)
 
 
 def likeliest(logs: LogProbabilities, count: int) -> tuple[Float[Tensor, "row chosen"], Int[Tensor, "row chosen"]]:
-    """The largest values of every row, largest first, with their places; of equals those that stand first.
+    """Return the largest values of every row, largest first, with their places; ties go to the lower place.
 
-    ``Tensor.topk`` says nothing about equals, and sorting whole vocabularies takes long. Of minus infinities any are
-    taken, since they stand for no word.
+    ``Tensor.topk`` does not specify the order of ties, and sorting whole vocabularies is slow. Ties of minus infinity
+    are in any order, since they stand for no word.
 
     >>> likeliest(torch.tensor([[1.0, 3.0, 2.0, 3.0, 2.0]]), 3)
     (tensor([[3., 3., 2.]]), tensor([[1, 3, 2]]))
@@ -257,7 +259,7 @@ def likeliest(logs: LogProbabilities, count: int) -> tuple[Float[Tensor, "row ch
 
 
 def _first_of_equals(logs: LogProbabilities, least: Float[Tensor, "row 1"], count: int) -> Int[Tensor, "row chosen"]:
-    """The places of all values above the least one, and of as many of its equals as are needed."""
+    """Return the places of all values above the least one, and of as many values equal to it as are needed."""
     above, level = logs > least, logs == least
     chosen = above | (level & (level.cumsum(1) <= count - above.sum(1, keepdim=True)))
     return chosen.nonzero()[:, 1].view(-1, count)

@@ -1,4 +1,4 @@
-"""What comes out of decoding: several hypotheses a sample, best first."""
+"""The result of decoding: several hypotheses a sample, best first."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -17,24 +17,25 @@ Lengths = Int[Tensor, "batch hypothesis"]
 Flags = Bool[Tensor, "batch hypothesis"]
 
 Normalization = float | Callable[[int], float]
-"""What totals are divided by: a power of the length (0: nothing, 1: the length), or a function of the length."""
+"""Length normalisation: totals are divided by this power of the length (0: none, 1: the length), or by a function of
+the length."""
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """Hypotheses for a batch, best first.
 
-    The axis of words is as long as the longest sentence that was allowed, and the axis of hypotheses as wide as was
-    asked for, so that a sample's result does not depend on what else is in the batch. Where fewer hypotheses are
-    possible the last ones do not exist: their length is 0 and their score minus infinity.
+    The axis of words has the maximum length, and the axis of hypotheses the requested number, so that the result of a
+    sample does not depend on the rest of the batch. Where fewer hypotheses are possible, the last ones do not exist:
+    their length is 0 and their score minus infinity.
 
     Attributes:
-        words: int64, the end among them, filled up with 0.
-        log_probabilities: of every word under the step function, in at least float32, filled up with 0.
-        lengths: how many words, the end among them.
+        words: int64, including the end, padded with 0.
+        log_probabilities: of every word under the step function, in at least float32, padded with 0.
+        lengths: the number of words, including the end.
         totals: the log-probability of the whole sentence.
-        scores: totals divided by the normalisation of their length; hypotheses are in the order of these.
-        finished: whether the last word is the end; the others were cut off at the longest length.
+        scores: totals divided by the length normalisation; hypotheses are sorted by score.
+        finished: whether the last word is the end; unfinished hypotheses were cut off at the maximum length.
     """
 
     words: Sentences
@@ -53,7 +54,7 @@ class Decoded:
         finished: Flags,
         divisors: Float[Tensor, " length"],
     ) -> "Decoded":
-        """Hypotheses with their scores, in the order given; those whose total is minus infinity do not exist."""
+        """Make hypotheses with their scores, in the given order; a total of minus infinity means that none exists."""
         exists = totals > -torch.inf
         lengths = lengths.where(exists, 0)
         return Decoded(
@@ -67,47 +68,47 @@ class Decoded:
 
     @property
     def exists(self) -> Flags:
-        """Which hypotheses there are."""
+        """Which hypotheses exist."""
         return self.lengths > 0
 
     def sentence(self, sample: int = 0, place: int = 0) -> list[int]:
-        """The words of one hypothesis without the end, best first."""
+        """Return the words of one hypothesis without the end; place 0 is the best hypothesis."""
         length = int(self.lengths[sample, place]) - int(self.finished[sample, place])
         return self.words[sample, place, :length].tolist()
 
     def joined(self, other: "Decoded") -> "Decoded":
-        """These hypotheses and then the others, of the same samples."""
+        """Return these hypotheses followed by the others, of the same samples."""
         return Decoded(*(torch.cat([getattr(part, f.name) for part in (self, other)], 1) for f in fields(Decoded)))
 
     def grouped(self, count: int) -> "Decoded":
-        """Of rows with one hypothesis each, every ``count`` become the hypotheses of one sample."""
+        """Turn every ``count`` rows with one hypothesis each into the hypotheses of one sample."""
         return Decoded(*(getattr(self, f.name).squeeze(1).unflatten(0, (-1, count)) for f in fields(Decoded)))
 
     def best(self, count: int) -> "Decoded":
-        """The ``count`` hypotheses of the highest scores, best first; of equals the one that stands first."""
+        """Return the ``count`` hypotheses with the highest scores, best first; ties keep their order."""
         return self.at(self.scores.sort(dim=1, descending=True, stable=True).indices[:, :count])
 
     def at(self, places: Int[Tensor, "batch chosen"]) -> "Decoded":
-        """The hypotheses at these places, in this order."""
+        """Return the hypotheses at these places, in this order."""
         return Decoded(*(pick(getattr(self, f.name), places) for f in fields(Decoded)))
 
 
 def pick(values: Tensor, places: Int[Tensor, "batch chosen"]) -> Tensor:
-    """Of every sample the entries at its own places: [batch, entry, …] to [batch, chosen, …].
+    """Return the entries of every sample at its own places: [batch, entry, …] to [batch, chosen, …].
 
     >>> pick(torch.tensor([[5, 6, 7], [8, 9, 10]]), torch.tensor([[2, 0], [1, 1]]))
     tensor([[7, 5],
             [9, 9]])
     """
     whole = places.view(*places.shape, *[1] * (values.ndim - 2)).expand(*places.shape, *values.shape[2:])
-    return values.gather(1, whole)  # take_along_dim looks at all places first, which takes longer
+    return values.gather(1, whole)  # take_along_dim checks all places first, which is slower
 
 
 def divisors(normalize: Normalization, max_length: int, like: Tensor) -> Float[Tensor, " length"]:
-    """What totals of 1, 2, … ``max_length`` words are divided by, in the type of ``like``.
+    """Return the divisors of totals of 1, 2, … ``max_length`` words, in the dtype of ``like``.
 
     Raises:
-        MethodError: one of them is not a positive number.
+        MethodError: a divisor is not a positive number.
 
     >>> divisors(0.5, 4, torch.zeros(1))
     tensor([1.0000, 1.4142, 1.7321, 2.0000])
@@ -119,7 +120,7 @@ def divisors(normalize: Normalization, max_length: int, like: Tensor) -> Float[T
     else:
         raise MethodError(f"normalize is an exponent of the length or a function of it, got {normalize!r}.")
     found = torch.tensor(values, dtype=like.dtype)
-    # Division by a number that is nearly zero would make minus infinity of every score.
+    # Division by a nearly zero number would make every score minus infinity.
     wrong = ~(found.isfinite() & (found > torch.finfo(like.dtype).tiny))
     if wrong.any():
         length = int(wrong.nonzero()[0]) + 1
@@ -134,11 +135,11 @@ def _number(value: Any, length: int) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise MethodError(f"normalize gives a number for every length, got {value!r} for {length}.") from error
+        raise MethodError(f"normalize gives a number for every length, got {value!r} for length {length}.") from error
 
 
 def gnmt(exponent: float) -> Callable[[int], float]:
-    """((5 + length) / 6) ** exponent, by which totals are divided in Wu et al., 2016, section 7.
+    """Return the length normalisation ((5 + length) / 6) ** exponent of Wu et al., 2016, section 7.
 
     >>> gnmt(1.0)(7)
     2.0

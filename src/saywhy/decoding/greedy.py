@@ -1,4 +1,4 @@
-"""The likeliest word at every step, and the loop that it shares with sampling: one sentence a row."""
+"""Greedy decoding, and the loop that it shares with sampling: one sentence a row."""
 
 from collections.abc import Callable, Collection
 
@@ -25,25 +25,26 @@ def greedy(
     suppress_tokens: Collection[int] = (),
     normalize: Normalization = 0.0,
 ) -> Decoded:
-    """The likeliest word at every step, until the end: one hypothesis a sample. Of equals the word of the lower number.
+    """Decode greedily: the likeliest word at every step, until the end. Ties go to the lower word number.
 
     Args:
         step: see :mod:`saywhy.decoding.step`.
-        state: one row a sample, as it is before the first word.
-        start: the word that every sample begins with, which is not part of the result; the last word of a prompt whose
-            other words the state knows.
+        state: the state before the first word, one row a sample.
+        start: the start word of every sample, which is not part of the result; or the last word of a prompt whose
+            other words are in the state.
         end: the word that finishes a sentence.
-        max_length: the most words, the end among them.
-        min_length: the fewest words, the end among them: before, the end does not come.
-        suppress_tokens: words that never come, such as padding, unknown and start. What the others have is not scaled
-            up.
-        normalize: scores are totals divided by this power of the length, or by this function of it.
+        max_length: the maximum number of words, including the end.
+        min_length: the minimum number of words, including the end; the end is suppressed before.
+        suppress_tokens: words that are never generated, such as padding, unknown and start. The probabilities of the
+            other words are not renormalised.
+        normalize: scores are totals divided by this power of the length, or by this function of the length.
+
+    Returns:
+        One hypothesis a sample; none for a sample for which no word is possible at some step.
 
     Raises:
-        InputError: the step does not give log-probabilities, or the state does not have one row a sample.
+        InputError: the step does not return log-probabilities, or the state does not have one row a sample.
         MethodError: a setting is out of its bounds.
-
-    A sample to which no word is possible at some step has no hypothesis.
 
     >>> chain = torch.tensor([[0.0, 0.1, 0.9], [0.0, 1.0, 0.0], [0.0, 0.6, 0.4]]).log()  # after 0, after 1, after 2
     >>> found = greedy(lambda words, state: (chain[words], state), None, torch.tensor([0]), end=1, max_length=5)
@@ -56,14 +57,14 @@ def greedy(
 
 
 def follow(stepper: Stepper, start: Rows, choose: Choose, normalize: Normalization) -> Decoded:
-    """One sentence a row, each word chosen by ``choose``; rows that are finished are not stepped any more.
+    """Decode one sentence a row, each word selected by ``choose``; finished rows are no longer computed.
 
     Returns:
         One hypothesis for every row.
     """
     end, max_length = stepper.limits.end, stepper.limits.max_length
     start = start.long()
-    logs = stepper.ask(start)
+    logs = stepper.advance(start)
     words, gains = start.new_zeros(len(start), max_length), logs.new_zeros(len(start), max_length)
     totals, lengths = logs.new_zeros(len(start)), torch.zeros_like(start)
     finished = torch.zeros_like(start, dtype=torch.bool)
@@ -80,7 +81,7 @@ def follow(stepper: Stepper, start: Rows, choose: Choose, normalize: Normalizati
         if length == max_length or not len(rows):
             break
         stepper.keep(going.nonzero().squeeze(1))
-        logs = stepper.ask(word[going])
+        logs = stepper.advance(word[going])
     return Decoded.of(
         words.unsqueeze(1),
         gains.unsqueeze(1),

@@ -1,9 +1,9 @@
-r"""What is taken from a word because the groups before have said the like (Vijayakumar et al., section 5.1).
+r"""Diversity penalties: subtracted from words that resemble those of previous groups (Vijayakumar et al., section 5.1).
 
-A penalty is a function of the words of a beam so far, what the groups before have said up to the same word, and the
-size of the vocabulary, to a number for each word that may come next: [sample, beam, word]. Where all words but a few
-have the same number, these few are enough (:class:`TokenPenalty`): the search then looks at likely words alone, and
-takes hardly longer than without.
+A penalty is a function of the words of a beam so far, the words of the previous groups up to the same position, and
+the size of the vocabulary. It returns a number for each possible next word: [sample, beam, word]. If all but a few
+words have the same penalty, it can return these few (:class:`TokenPenalty`): the search then evaluates the likely words
+only, at almost no extra cost.
 """
 
 from collections.abc import Callable
@@ -18,19 +18,19 @@ from saywhy.shapes import to_float64
 from saywhy.validation import real_number, whole_number
 
 LARGEST = 1e30
-"""Penalties are below this, so that whatever the strength sums of them are finite."""
+"""The upper bound of a penalty, so that sums are finite for every ``diversity_penalty``."""
 
 Own = Int[Tensor, "sample beam before"]
-Taken = Float[Tensor, "sample beam word"]
+Penalties = Float[Tensor, "sample beam word"]
 
 
 @dataclass(frozen=True)
 class PreviousGroups:
-    """What beams of the groups before have said, the word of this step included.
+    """The words of the beams of the previous groups, including the word of this step.
 
     Attributes:
         words: [sample, other, length].
-        there: [sample, other] which of them there are.
+        there: [sample, other] whether the beam exists.
     """
 
     words: Int[Tensor, "sample other length"]
@@ -39,12 +39,12 @@ class PreviousGroups:
 
 @dataclass(frozen=True)
 class TokenPenalty:
-    """A penalty of a few words.
+    """A penalty of a few words (a sparse penalty).
 
     Attributes:
-        words: [sample, beam, named] numbers of words, one of them several times perhaps.
-        amounts: [sample, beam, named] what each of them adds, from 0.
-        rest: [sample, beam] what is taken from every word.
+        words: [sample, beam, named] word numbers, possibly repeated.
+        amounts: [sample, beam, named] the penalty that each of them adds, at least 0.
+        rest: [sample, beam] the penalty of every word.
     """
 
     words: Int[Tensor, "sample beam named"]
@@ -52,10 +52,10 @@ class TokenPenalty:
     rest: Float[Tensor, "sample beam"]
 
     def fault(self, own: Own, vocabulary: int) -> str:
-        """Why this is no penalty of these beams; nothing if it is."""
+        """Return why this is no valid penalty of these beams; an empty string if it is valid."""
         parts = (self.words, self.amounts, self.rest)
         if not all(isinstance(part, Tensor) for part in parts):
-            return "what is no tensor"
+            return "a part that is no tensor"
         shapes = [list(part.shape) for part in parts]
         if shapes[0][:2] != list(own.shape[:2]) or shapes[0] != shapes[1] or shapes[2] != shapes[0][:2]:
             return f"shapes {shapes}"
@@ -65,18 +65,18 @@ class TokenPenalty:
             return f"words outside of the vocabulary of {vocabulary}"
         return ""
 
-    def everywhere(self, vocabulary: int) -> Taken:
-        """The same for every word."""
+    def everywhere(self, vocabulary: int) -> Penalties:
+        """Return the penalty of every word of the vocabulary (dense)."""
         return (self.rest.unsqueeze(2) + _scattered(self.words, self.amounts, vocabulary)).float()
 
     def of(self, words: Int[Tensor, "sample beam chosen"]) -> Float[Tensor, "sample beam chosen"]:
-        """What is taken from some words."""
+        """Return the penalties of the given words."""
         named = (words.unsqueeze(3) == self.words.unsqueeze(2)) * self.amounts.unsqueeze(2)
         return (self.rest.unsqueeze(2) + named.sum(3)).float()
 
 
 def within(values: Tensor, below: float) -> bool:
-    """Whether all values are from 0 to below this; NaN is not.
+    """Return whether all values are at least 0 and below ``below``; NaN is not.
 
     >>> within(torch.tensor([0.0, 2.0]), 2)
     False
@@ -87,62 +87,61 @@ def within(values: Tensor, below: float) -> bool:
     return float(least) >= 0 and float(most) < below
 
 
-Penalty = Callable[[Own, PreviousGroups, int], Taken | TokenPenalty]
+Penalty = Callable[[Own, PreviousGroups, int], Penalties | TokenPenalty]
 
 
-def hamming(own: Own, said: PreviousGroups, vocabulary: int) -> TokenPenalty:
-    """How often a word has been said at this step; each time counts.
+def hamming(own: Own, previous: PreviousGroups, vocabulary: int) -> TokenPenalty:
+    """Penalize a word by how often previous groups generated it at this step (Hamming diversity).
 
-    >>> said = PreviousGroups(torch.tensor([[[5, 2], [6, 2], [7, 1]]]), torch.tensor([[True, True, True]]))
-    >>> hamming(torch.tensor([[[5]]]), said, 4).everywhere(4)
+    >>> previous = PreviousGroups(torch.tensor([[[5, 2], [6, 2], [7, 1]]]), torch.tensor([[True, True, True]]))
+    >>> hamming(torch.tensor([[[5]]]), previous, 4).everywhere(4)
     tensor([[[0., 1., 2., 0.]]])
     """
     beams = own.shape[1]
-    words, there = (part.unsqueeze(1).expand(-1, beams, -1) for part in (said.words[..., -1], said.there))
+    words, there = (part.unsqueeze(1).expand(-1, beams, -1) for part in (previous.words[..., -1], previous.there))
     amounts = to_float64(there)
     return TokenPenalty(words, amounts, amounts.new_zeros(amounts.shape[:2]))
 
 
 def cumulative(temperature: float = 1.0) -> Penalty:
-    r"""How like the whole sentence so far is: :math:`\sum \exp(-\mathrm{mismatches} / \Gamma)` over other beams.
+    r"""Penalize similarity of the sentence so far: :math:`\sum \exp(-\mathrm{mismatches} / \Gamma)` over other beams.
 
-    The paper prints it as a gain; it grows with likeness, so that it must be a penalty. As for :func:`ngram`, what has
-    ended is silent, and so is what it said before.
+    The paper prints it as a gain; it increases with similarity, so it must be a penalty. As for :func:`ngram`, finished
+    beams do not count.
 
-    >>> said = PreviousGroups(torch.tensor([[[5, 2]]]), torch.tensor([[True]]))
-    >>> cumulative()(torch.tensor([[[5]]]), said, 4).everywhere(4)  # said before: no mismatch for 2, one for the others
+    >>> previous = PreviousGroups(torch.tensor([[[5, 2]]]), torch.tensor([[True]]))
+    >>> cumulative()(torch.tensor([[[5]]]), previous, 4).everywhere(4)  # no mismatch for word 2, one for the others
     tensor([[[0.3679, 0.3679, 1.0000, 0.3679]]])
     """
     temperature = real_number("temperature", temperature, above=0, error=MethodError)
 
-    def penalty(own: Own, said: PreviousGroups, vocabulary: int) -> TokenPenalty:
-        before = said.words[..., :-1].unsqueeze(1)  # [sample, 1, other, before]
+    def penalty(own: Own, previous: PreviousGroups, vocabulary: int) -> TokenPenalty:
+        before = previous.words[..., :-1].unsqueeze(1)  # [sample, 1, other, before]
         mismatches = to_float64((own.unsqueeze(2) != before).sum(3))  # [sample, beam, other]
-        there = to_float64(said.there.unsqueeze(1))
+        there = to_float64(previous.there.unsqueeze(1))
         same, other = (there * (-(mismatches + more) / temperature).exp() for more in (0, 1))
-        last = said.words[..., -1].unsqueeze(1).expand(-1, own.shape[1], -1)
+        last = previous.words[..., -1].unsqueeze(1).expand(-1, own.shape[1], -1)
         return TokenPenalty(last, same - other, other.sum(2))
 
     return penalty
 
 
 def ngram(n: int = 2) -> Penalty:
-    """How often the last ``n - 1`` words and this one have been said one after the other, anywhere.
+    """Penalize a word by how often it completes an n-gram of previous groups, at any position (n-gram diversity).
 
-    By beams that are still open, or speak on: what has ended is silent (``finished`` of the search), and so is what it
-    said before.
+    Only beams that are still open count, or that continue after their end (``finished="speaking"`` of the search).
 
-    >>> said = PreviousGroups(torch.tensor([[[5, 2, 5, 2]]]), torch.tensor([[True]]))
-    >>> ngram(2)(torch.tensor([[[3, 3, 5]]]), said, 6)
+    >>> previous = PreviousGroups(torch.tensor([[[5, 2, 5, 2]]]), torch.tensor([[True]]))
+    >>> ngram(2)(torch.tensor([[[3, 3, 5]]]), previous, 6)
     tensor([[[0., 0., 2., 0., 0., 0.]]])
     """
     n = whole_number("n", n, 1, error=MethodError)
 
-    def penalty(own: Own, said: PreviousGroups, vocabulary: int) -> Taken:
-        if own.shape[2] < n - 1 or said.words.shape[2] < n:
+    def penalty(own: Own, previous: PreviousGroups, vocabulary: int) -> Penalties:
+        if own.shape[2] < n - 1 or previous.words.shape[2] < n:
             return torch.zeros(*own.shape[:2], vocabulary, device=own.device)
-        windows = said.words.unfold(2, n, 1).flatten(1, 2)  # [sample, window, n]
-        there = said.there.repeat_interleave(windows.shape[1] // said.there.shape[1], 1)
+        windows = previous.words.unfold(2, n, 1).flatten(1, 2)  # [sample, window, n]
+        there = previous.there.repeat_interleave(windows.shape[1] // previous.there.shape[1], 1)
         last = own[..., own.shape[2] - (n - 1) :].unsqueeze(2)  # [sample, beam, 1, n - 1]
         alike = (last == windows[..., :-1].unsqueeze(1)).all(3) & there.unsqueeze(1)
         words = windows[..., -1].unsqueeze(1).expand(-1, own.shape[1], -1)
@@ -152,33 +151,33 @@ def ngram(n: int = 2) -> Penalty:
 
 
 def embedding(vectors: Float[Tensor, "word dimension"]) -> Penalty:
-    """How near in meaning a word is to those said at this step: cosines of their vectors, none below 0.
+    """Penalize a word by its cosine similarity to the words of previous groups at this step, clamped at 0.
 
     Args:
-        vectors: one for every word of the vocabulary; a word without meaning has zeros.
+        vectors: the embedding of every word of the vocabulary; zeros for a word without meaning.
 
-    >>> said = PreviousGroups(torch.tensor([[[0]]]), torch.tensor([[True]]))
-    >>> embedding(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]))(torch.zeros(1, 1, 0, dtype=torch.long), said, 3)
+    >>> previous = PreviousGroups(torch.tensor([[[0]]]), torch.tensor([[True]]))
+    >>> embedding(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]))(torch.zeros(1, 1, 0).long(), previous, 3)
     tensor([[[1., 1., 0.]]])
     """
     if not isinstance(vectors, Tensor):
-        raise InputError(f"vectors are a tensor [word, dimension], got {type(vectors).__name__}.")
+        raise InputError(f"vectors must be a tensor [word, dimension], got {type(vectors).__name__}.")
     if vectors.ndim != 2 or not vectors.is_floating_point() or not bool(vectors.isfinite().all()):
-        raise InputError(f"vectors are finite floats [word, dimension], got {vectors.dtype} {list(vectors.shape)}.")
+        raise InputError(f"vectors must be finite floats [word, dimension], got {vectors.dtype} {list(vectors.shape)}.")
     directions = torch.nn.functional.normalize(to_float64(vectors.detach()), dim=1)
 
-    def penalty(own: Own, said: PreviousGroups, vocabulary: int) -> Taken:
+    def penalty(own: Own, previous: PreviousGroups, vocabulary: int) -> Penalties:
         if len(directions) != vocabulary:
-            raise InputError(f"there is one vector for each of {vocabulary} words, got {len(directions)}.")
+            raise InputError(f"expected one vector for each of {vocabulary} words, got {len(directions)}.")
         here = directions.to(to_float64(own))
-        near = (here[said.words[..., -1]] @ here.T).clamp_min(0)
-        total = (near * said.there.unsqueeze(2)).sum(1, keepdim=True)
+        near = (here[previous.words[..., -1]] @ here.T).clamp_min(0)
+        total = (near * previous.there.unsqueeze(2)).sum(1, keepdim=True)
         return total.expand(-1, own.shape[1], -1).float()
 
     return penalty
 
 
 def _scattered(words: Tensor, weights: Tensor, vocabulary: int) -> Tensor:
-    """The sum of the weights of every word, [sample, beam, word]."""
+    """Return the sum of the weights of every word, [sample, beam, word]."""
     empty = torch.zeros(*words.shape[:2], vocabulary, dtype=weights.dtype, device=weights.device)
     return empty.scatter_add(2, words, weights)

@@ -1,4 +1,4 @@
-"""Sentences drawn by chance, word by word."""
+"""Sampling: sentences are drawn word by word, with temperature, top-k and nucleus (top-p) sampling."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -34,26 +34,26 @@ def sample(
     suppress_tokens: Collection[int] = (),
     normalize: Normalization = 0.0,
 ) -> Decoded:
-    """Sentences whose words are drawn, each with its probability among those that are possible.
+    """Sample sentences; each word is drawn with its probability among the possible words.
 
-    First the temperature is applied, then ``top_k``, then ``top_p``. The log-probabilities in the result are those of
-    the step, whatever the words were drawn with. Global random numbers are neither used nor changed.
+    The temperature is applied first, then ``top_k``, then ``top_p``. The log-probabilities in the result are those of
+    the step function, before these changes. The global random state is neither used nor changed.
 
     Args:
         step, state, start, end, max_length, min_length, suppress_tokens, normalize: as in
             :func:`saywhy.decoding.greedy.greedy`.
-        count: how many sentences a sample, which are drawn independently (some may be the same) and sorted by score,
-            so that the first of several is the best of them; a fair draw is the only one of one.
-        temperature: log-probabilities are divided by it: below 1 likely words become likelier.
-        top_k: only the likeliest so many words; of equals those of the lower numbers.
-        top_p: only the likeliest words that together reach this probability, of what ``top_k`` left (Holtzman et al.,
-            2020: the nucleus); there is always one.
-        seed: what is drawn depends on it and on the sample's number, and on nothing else in the batch.
-        numbers: the number of every sample, such as its place in a data set, so that batches of another size draw the
-            same; None is its place in the batch.
+        count: the number of sentences a sample. They are drawn independently (duplicates are possible) and sorted by
+            score, so the first of several is biased to high scores; ``count=1`` gives an unbiased draw.
+        temperature: the divisor of log-probabilities: below 1, likely words become likelier.
+        top_k: keep only the ``top_k`` likeliest words; ties go to the lower numbers.
+        top_p: keep only the likeliest words that together reach this probability, among those that ``top_k`` kept
+            (nucleus sampling; Holtzman et al., 2020); at least one is kept.
+        seed: the draws of a sample depend on the seed and the sample's number only, not on the rest of the batch.
+        numbers: the number of every sample, such as its index in a data set, so that the draws do not depend on the
+            batch size; None is its index in the batch.
 
     Raises:
-        InputError: the step does not give log-probabilities, or the state does not have one row a sample.
+        InputError: the step does not return log-probabilities, or the state does not have one row a sample.
         MethodError: a setting is out of its bounds.
 
     >>> chain = torch.tensor([[0.0, 0.0, 0.6, 0.4], [0.0, 1.0, 0.0, 0.0], [0.0, 0.3, 0.4, 0.3], [0.0, 0.9, 0.1, 0.0]])
@@ -75,7 +75,7 @@ def sample(
     stepper.keep(copies)
 
     def choose(logs: LogProbabilities, rows: Rows, length: int) -> Rows:
-        return _drawn(_kept(_tempered(logs, temperature), top_k, top_p), draws[rows.cpu(), length - 1])
+        return _draw(_filter(_apply_temperature(logs, temperature), top_k, top_p), draws[rows.cpu(), length - 1])
 
     return follow(stepper, start[copies], choose, normalize).grouped(count).best(count)
 
@@ -83,7 +83,7 @@ def sample(
 def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:
     if real_number("temperature", temperature, error=MethodError) <= 0:
         raise MethodError(
-            f"temperature must be a positive number, got {temperature!r}. Use greedy for what 0 would be."
+            f"temperature must be a positive number, got {temperature!r}. Use greedy for a temperature of 0."
         )
     if top_k is not None:
         whole_number("top_k", top_k, 1, error=MethodError)
@@ -92,7 +92,7 @@ def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:
 
 
 def _draws(seed: int, numbers: Sequence[int], count: int, max_length: int) -> Float[Tensor, "row length"]:
-    """Numbers from 0 to 1 for ``count`` rows a sample, by a generator of its own for each."""
+    """Return uniform numbers from 0 to 1 for ``count`` rows a sample, from one generator for each sample."""
     drawn = []
     for number in numbers:
         digest = hashlib.blake2b(f"{seed} {int(number)}".encode(), digest_size=8).digest()
@@ -101,21 +101,21 @@ def _draws(seed: int, numbers: Sequence[int], count: int, max_length: int) -> Fl
     return torch.cat(drawn)
 
 
-def _tempered(logs: LogProbabilities, temperature: float) -> LogProbabilities:
-    """Divided by the temperature, the highest being 0, so that no temperature is too low for the numbers.
+def _apply_temperature(logs: LogProbabilities, temperature: float) -> LogProbabilities:
+    """Divide log-probabilities by the temperature; the maximum is shifted to 0, so that low temperatures stay finite.
 
-    >>> _tempered(torch.tensor([[-1.0, -3.0, -torch.inf]]), 0.5)
+    >>> _apply_temperature(torch.tensor([[-1.0, -3.0, -torch.inf]]), 0.5)
     tensor([[ 0., -4., -inf]], dtype=torch.float64)
     """
     exact = to_float64(logs)
-    highest = exact.amax(1, keepdim=True).clamp_min(torch.finfo(exact.dtype).min)  # no word may be possible
+    highest = exact.amax(1, keepdim=True).clamp_min(torch.finfo(exact.dtype).min)  # possibly no word is possible
     return (exact - highest) / temperature
 
 
-def _kept(logs: LogProbabilities, top_k: int | None, top_p: float | None) -> LogProbabilities:
-    """Minus infinity for all but the likeliest words.
+def _filter(logs: LogProbabilities, top_k: int | None, top_p: float | None) -> LogProbabilities:
+    """Set all but the likeliest words to minus infinity (top-k and top-p filtering).
 
-    >>> _kept(torch.tensor([[0.1, 0.2, 0.3, 0.4]]).log(), 3, 0.7).exp()  # of 0.9, the first two are 0.78
+    >>> _filter(torch.tensor([[0.1, 0.2, 0.3, 0.4]]).log(), 3, 0.7).exp()  # of 0.9, the first two are 0.78
     tensor([[0.0000, 0.0000, 0.3000, 0.4000]])
     """
     if top_k is None and top_p in (None, 1):
@@ -129,14 +129,14 @@ def _kept(logs: LogProbabilities, top_k: int | None, top_p: float | None) -> Log
     return torch.full_like(logs, -torch.inf).scatter(1, places, values)
 
 
-def _drawn(logs: LogProbabilities, draws: Float[Tensor, " row"]) -> Rows:
-    """The word in whose stretch of the line from 0 to 1 the draw falls; words have stretches of their probabilities.
+def _draw(logs: LogProbabilities, draws: Float[Tensor, " row"]) -> Rows:
+    """Return the word in whose interval of the cumulative distribution the draw falls (inverse transform sampling).
 
-    >>> _drawn(torch.tensor([[0.0, 0.25, 0.0, 0.75]]).log().expand(4, 4), torch.tensor([0.0, 0.24, 0.26, 1.0]))
+    >>> _draw(torch.tensor([[0.0, 0.25, 0.0, 0.75]]).log().expand(4, 4), torch.tensor([0.0, 0.24, 0.26, 1.0]))
     tensor([1, 1, 3, 3])
     """
     reached = logs.softmax(1).cumsum(1)
-    whole_line = reached[:, -1:].contiguous()
-    word = torch.searchsorted(reached, draws.to(reached).unsqueeze(1) * whole_line, right=True)
-    last = torch.searchsorted(reached, whole_line)  # that has a stretch at all: rounding must not lead beyond it
+    total = reached[:, -1:].contiguous()
+    word = torch.searchsorted(reached, draws.to(reached).unsqueeze(1) * total, right=True)
+    last = torch.searchsorted(reached, total)  # the last word of nonzero probability: rounding must not pass it
     return word.minimum(last).clamp_max(logs.shape[1] - 1).squeeze(1)

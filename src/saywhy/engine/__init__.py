@@ -1,1 +1,1 @@
-"""How a network is watched: it knows ``nn.Module`` and nothing of images, labels or methods."""
+"""Running a network and recording what happens inside, for any ``nn.Module``; without images, labels or methods."""

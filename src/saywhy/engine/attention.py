@@ -1,8 +1,8 @@
-"""The attention probabilities of a network, caught while it runs: whatever library wrote it, fused kernels included.
+"""Recording the attention probabilities of a network in one pass, whatever library wrote it, fused kernels included.
 
-A ``TorchFunctionMode`` sees every call of torch, so that the model needs no hook and no change. Fused kernels are
-worked out in full (the same result to rounding); a softmax by hand is known by what comes of it: it multiplies values.
-The tensor that is kept is the very one that multiplies the values, so that its gradient is that of the answer.
+A ``TorchFunctionMode`` sees every call of torch, so the model needs no hook and no change. Fused kernels are computed
+in full (the same result up to rounding). A softmax written by hand counts as attention if its result multiplies the
+values. The recorded tensor is the one that multiplies the values, so its gradient is that of the model output.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,36 +30,36 @@ _PASSING = {
     *(Tensor.half, Tensor.bfloat16, Tensor.contiguous, Tensor.clone, torch.clone, Tensor.view, Tensor.reshape),
     *(torch.reshape, Tensor.flatten, torch.flatten, Tensor.unflatten, Tensor.squeeze, Tensor.unsqueeze),
 }
-"""What probabilities may go through on their way to the values and still be what they were."""
+"""Functions that leave attention probabilities unchanged on their way to the values."""
 
 _multi_head = FunctionType(
     functional.multi_head_attention_forward.__code__,
     {**vars(functional), "has_torch_function": lambda _: False},
     argdefs=functional.multi_head_attention_forward.__defaults__,
 )
-"""torch's own function, but for its first line, which would hand the call to the mode once more."""
+"""torch's own function without its first line, which would pass the call to the mode again."""
 
 
 @dataclass(frozen=True)
 class AttentionCapture:
-    """What one pass gave: the probabilities of every attention in the order of running, and the scores.
+    """The attention probabilities of one pass, in the order in which the attentions ran, and the scores.
 
     Attributes:
         scores: [batch, target], without a graph.
-        shapes: of every attention as the network made it, [..., query, key].
-        unread: shapes of softmaxes over the last axis that did not multiply anything as they were.
+        shapes: the shape of every attention as the network computed it, [..., query, key].
+        unread: shapes of softmaxes over the last axis whose result did not multiply anything.
     """
 
     scores: Tensor
     shapes: list[tuple[int, ...]]
     unread: list[tuple[int, ...]]
-    _found: list[Tensor]
+    _probabilities: list[Tensor]
     _scores: Tensor
 
     @property
     def probabilities(self) -> list[Tensor]:
-        """Of every attention, [batch, head, query, key], without a graph."""
-        return [self._by_head(A.detach()) for A in self._found]
+        """The probabilities of every attention, [batch, head, query, key], without a graph."""
+        return [self._by_head(A.detach()) for A in self._probabilities]
 
     def gradients(self, target: int, last: int | None = None) -> list[Tensor]:
         """``d scores[b, target] / d probabilities[b]`` of every attention (or of the last few), in the same shapes.
@@ -67,22 +67,22 @@ class AttentionCapture:
         Raises:
             GradientError: the score does not depend on any of them.
         """
-        found = self._found[-last if last else None :]
+        found = self._probabilities[-last if last else None :]
         with torch.inference_mode(False), torch.enable_grad(), explained():
-            # Samples do not see one another in evaluation mode, so the gradient of the sum holds each one's own.
+            # In evaluation mode samples are independent, so the gradient of the sum holds the gradient of each sample.
             score = self._scores[:, target].sum()
             raw = torch.autograd.grad(score, found, retain_graph=True, allow_unused=True) if score.requires_grad else ()
         if all(g is None for g in raw):
             raise GradientError(
                 "the target does not depend on the attention of this network. Choose a target that uses the output of "
-                "its transformer; and if the model's forward runs its last part under torch.no_grad(), or its blocks "
-                "again in the backward pass (activation checkpointing), take that out."
+                "its transformer. If the model's forward runs its last part under torch.no_grad(), or its blocks again "
+                "in the backward pass (activation checkpointing), remove that."
             )
         return [self._by_head(torch.zeros_like(A) if g is None else g) for g, A in zip(raw, found, strict=True)]
 
     def in_sequence(self) -> bool:
-        """Whether every attention works on what the one before it gave, and none runs beside another."""
-        return all(_behind(b, a) for a, b in zip(self._found, self._found[1:], strict=False))
+        """Whether every attention depends on the one before it, so that none run in parallel."""
+        return all(_depends_on(b, a) for a, b in zip(self._probabilities, self._probabilities[1:], strict=False))
 
     def _by_head(self, A: Tensor) -> Tensor:
         return A.reshape(len(self.scores), -1, *A.shape[-2:])
@@ -96,17 +96,17 @@ def attend(
     seed: int | None = None,
     replaced: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> AttentionCapture:
-    """Run ``model`` once and keep the probabilities of every attention, with a graph from the first of them on.
+    """Run ``model`` once and record the probabilities of every attention, with a graph from the first of them on.
 
     Args:
-        model: any module; borrowed, see :mod:`saywhy.engine.preserve`.
+        model: any module; its state is restored, see :mod:`saywhy.engine.preserve`.
         inputs: one tensor, a tuple of positional arguments or a dict of keyword arguments.
         score: maps the model's output to scores [batch, target].
-        seed: for whatever is random inside the model.
-        replaced: parameters with other values, in this run alone.
+        seed: seeds random operations inside the model.
+        replaced: values for some parameters, by name, in this run only.
     """
     inputs = tree.escape_inference(inputs)
-    mode = _Catching()
+    mode = _AttentionRecorder()
     with torch.inference_mode(False), preserve_state(model, seed=seed), torch.no_grad():
         with seen_once(mode):
             output = tree.call(with_parameters(model, replaced), inputs)
@@ -138,14 +138,14 @@ def probabilities(
     if mask is None:
         return logits.softmax(-1)
     logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-    # A query that may look nowhere gives zeros, and no NaN, as in torch's own kernels.
-    nowhere = (logits == -torch.inf).all(-1, keepdim=True)
-    return logits.masked_fill(nowhere, 0.0).softmax(-1).masked_fill(nowhere, 0.0)
+    # A query whose keys are all masked gives zeros, not NaN, as in torch's own kernels.
+    all_masked = (logits == -torch.inf).all(-1, keepdim=True)
+    return logits.masked_fill(all_masked, 0.0).softmax(-1).masked_fill(all_masked, 0.0)
 
 
 @dataclass
-class _Catching(TorchFunctionMode):
-    """Keeps whatever multiplies values: ``found`` in the order of running, ``pending`` softmaxes that have not yet."""
+class _AttentionRecorder(TorchFunctionMode):
+    """Records attention: ``found`` tensors have multiplied values, in order; ``pending`` softmaxes have not yet."""
 
     found: list[Tensor] = field(default_factory=list)
     pending: dict[int, Tensor] = field(default_factory=dict)
@@ -167,12 +167,12 @@ class _Catching(TorchFunctionMode):
             with self:
                 return _multi_head(*args, **kwargs)
         if function in _PRODUCTS or function is torch.einsum:
-            return function(*self._caught(function, args), **kwargs)
+            return function(*self._recorded_operand(function, args), **kwargs)
         result = function(*args, **kwargs)
         if function in _SOFTMAX and _over_last_axis(result, args, kwargs):
             self.pending[id(result)] = result
         elif function in _PASSING and self.pending and args and id(args[0]) in self.pending:
-            # The tensor itself goes too, because the id of one that is gone may become another's.
+            # The tensor itself is stored too, because the id of a freed tensor may be reused.
             del self.pending[id(args[0])]
             self.pending[id(result)] = result
         return result
@@ -191,22 +191,22 @@ class _Catching(TorchFunctionMode):
         if enable_gqa:
             repeats = query.shape[-3] // key.shape[-3]
             key, value = (t.repeat_interleave(repeats, -3) for t in (key, value))
-        A = self._taken(probabilities(query, key, attn_mask, is_causal=is_causal, scale=scale))
+        A = self._record(probabilities(query, key, attn_mask, is_causal=is_causal, scale=scale))
         A = torch.dropout(A, dropout_p, train=True) if dropout_p else A
         return (A.to(value.dtype) @ value).to(query.dtype)
 
-    def _caught(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The arguments of a product, the probabilities among them (if any) replaced by what is kept of them."""
-        place = 1 if function is torch.einsum else 0
-        if len(args) < place + 2 or id(args[place]) not in self.pending:
+    def _recorded_operand(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments of a product, with pending probabilities replaced by the recorded tensor."""
+        position = 1 if function is torch.einsum else 0
+        if len(args) < position + 2 or id(args[position]) not in self.pending:
             return args
-        if place and not _multiplies_values(args[0]):
+        if position and not _multiplies_values(args[0]):
             return args
-        A = self.pending.pop(id(args[place]))
-        return (*args[:place], self._taken(A), *args[place + 1 :])
+        A = self.pending.pop(id(args[position]))
+        return (*args[:position], self._record(A), *args[position + 1 :])
 
-    def _taken(self, A: Tensor) -> Tensor:
-        """The same probabilities with a graph, which starts here if they are the first."""
+    def _record(self, A: Tensor) -> Tensor:
+        """Record the probabilities, with a graph that starts here if they are the first."""
         torch.set_grad_enabled(True)
         A = A if A.requires_grad else A.detach().requires_grad_()
         self.found.append(A)
@@ -214,7 +214,7 @@ class _Catching(TorchFunctionMode):
 
 
 def _over_last_axis(result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a softmax runs over the last axis of what may be [..., query, key]."""
+    """Whether a softmax runs over the last axis of a result that may be [..., query, key]."""
     axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
     return result.ndim >= 3 and axis in (-1, result.ndim - 1)
 
@@ -233,8 +233,8 @@ def _multiplies_values(equation: object) -> bool:
     return len(others) == 1 and key in others[0] and key not in result and query in result and query not in others[0]
 
 
-def _behind(later: Tensor, earlier: Tensor) -> bool:
-    """Whether a tensor was made from another."""
+def _depends_on(later: Tensor, earlier: Tensor) -> bool:
+    """Whether ``later`` was computed from ``earlier``."""
     return any(
         node is earlier.grad_fn if earlier.grad_fn is not None else getattr(node, "variable", None) is earlier
         for node in nodes([later])

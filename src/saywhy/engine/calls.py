@@ -1,7 +1,8 @@
-"""What a network calls, however it is spelled: torch hands every call to a ``TorchFunctionMode``.
+"""Recognising the functions that a network calls, in the calls that torch passes to a ``TorchFunctionMode``.
 
-``nn.ReLU`` and ``F.relu``, ``Tensor.clamp`` and ``relu_`` come as calls of torch's functions under several names. Modes
-are a thread's own: another thread that runs the same network notices nothing. Not seen are calls in scripted code.
+``nn.ReLU`` and ``F.relu``, ``Tensor.clamp`` and ``relu_`` arrive as calls of torch's functions under several names. A
+mode belongs to one thread: another thread that runs the same network is not affected. Calls in scripted code do not
+reach the mode.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Pointwise = Callable[[Tensor], Tensor]
-"""A function of every element by itself."""
+"""An elementwise function."""
 
 _RECTIFIERS: Mapping[str, Callable[..., Tensor]] = {"relu": F.relu, "relu6": F.relu6, "softplus": F.softplus}
-"""Those that never give less than zero, by torch's name without the underscore of the form that works in place."""
+"""Rectifiers (functions with no negative values), by torch's name without the underscore of the in-place form."""
 
 
 def spelled(func: Callable[..., Any], options: Mapping[str, Any]) -> tuple[str, bool]:
-    """The name of what is called, the same in all of its forms, and whether it works in place.
+    """The name of the called function, the same for all of its forms, and whether it works in place.
 
     >>> spelled(torch.Tensor.relu_, {}), spelled(F.relu, {"inplace": True}), spelled(torch.Tensor.__iadd__, {})
     (('relu', True), ('relu', True), ('add', True))
@@ -32,7 +33,7 @@ def spelled(func: Callable[..., Any], options: Mapping[str, Any]) -> tuple[str, 
 
 
 def rectifier(name: str, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[Tensor, Pointwise] | None:
-    """What is rectified and the function that does it, never giving less than zero; None for any other call.
+    """The rectified tensor and the rectifier, whose values are never negative; None for any other call.
 
     >>> z, function = rectifier("clamp", [torch.tensor([-1.0, 9.0])], {"min": 0, "max": 6})
     >>> function(z), rectifier("clamp", [z], {"min": -1})
@@ -51,7 +52,7 @@ def rectifier(name: str, args: Sequence[Any], options: Mapping[str, Any]) -> tup
 
 
 def _bounds(name: str, rest: Sequence[Any], named: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Between what a function holds its values; None where there is no such bound, or it is no plain number."""
+    """The lower and upper bound of a function's values; None where a bound is missing or is not a plain number."""
     spellings = {
         "clamp": ("min", "max"),
         "clip": ("min", "max"),
@@ -70,10 +71,10 @@ def _bounds(name: str, rest: Sequence[Any], named: Mapping[str, Any]) -> tuple[f
 
 
 def differentiated(tensor: Tensor) -> bool:
-    """Whether a gradient will come back to this tensor."""
+    """Whether a backward pass will compute a gradient of this tensor."""
     return torch.is_grad_enabled() and tensor.requires_grad
 
 
 def written(given: Tensor, result: Tensor) -> Tensor:
-    """The result in the place of what was given, as functions that work in place leave it."""
+    """The result written into the input tensor, as in-place functions do."""
     return given.copy_(result)

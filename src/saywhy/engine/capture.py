@@ -1,9 +1,9 @@
 """One pass through a network: activations of chosen layers, and gradients of chosen scores with respect to them.
 
-The stem of the network (all before the first watched layer) runs without a graph. A forward hook takes the layer's
-output out of the network, turns gradients on, and hands on a copy, so that an in-place operation behind the layer
-cannot change what was taken; the backward pass ends at the layer. That is why parameters may be frozen, why
-``torch.no_grad`` round the call does not matter, and why a map costs little more than the prediction.
+The prefix of the network (everything before the first watched layer) runs without a graph. A forward hook stores the
+layer's output, enables gradients and returns a copy, so that an in-place operation after the layer cannot change the
+stored tensor. The backward pass ends at the layer. Therefore parameters may be frozen, ``torch.no_grad`` around the
+call does not matter, and a map costs little more than the prediction.
 """
 
 import contextlib
@@ -25,24 +25,24 @@ from saywhy.engine.sparse_backward import SkipZeros
 from saywhy.errors import GradientError, LayerError, first_line
 
 CHUNK_BYTES = 16 * 2**20
-"""Gradients are made for so many targets at once that one layer's take about this much memory (they stay in cache)."""
+"""Gradients of one layer computed together record about this much memory, so that they stay in the cache."""
 
 _FEW = 3
-"""So few targets are differentiated one by one: the first batched backward pass of a process loads sympy (0.7 s)."""
+"""Up to so many targets run one by one: the first batched backward pass of a process loads sympy (0.7 s)."""
 
 _LONG = 300
-"""Of so many nodes a graph is a recurrent network's: thousands of small operations, with nothing large to leave out."""
+"""Graphs of so many nodes are those of recurrent networks: many small operations, where skipping zeros does not pay."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A layer to be watched.
+    """A layer whose output is recorded.
 
     Attributes:
-        name: what it is called in results.
-        module: the layer; None is the image that the network is given.
+        name: its name in results.
+        module: the layer; None is the input image.
         layout: how its output becomes maps [batch, channel, *space].
-        call: which call counts when the network runs the layer more than once; -1 is the last.
+        call: which call is recorded when the network runs the layer more than once; -1 is the last.
     """
 
     name: str
@@ -53,12 +53,14 @@ class Watched:
 
 @dataclass
 class _Tap:
+    """The recorded outputs of one watched layer, one for each call."""
+
     watched: Watched
-    taken: list[Tensor] = field(default_factory=list)
+    recorded: list[Tensor] = field(default_factory=list)
 
     def tensor(self) -> Tensor:
-        """The output of the call that counts."""
-        name, call, calls = self.watched.name, self.watched.call, len(self.taken)
+        """The output of the chosen call."""
+        name, call, calls = self.watched.name, self.watched.call, len(self.recorded)
         if not calls:
             raise LayerError(
                 f"layer '{name}' did not run on this input. Choose a layer that the model calls; "
@@ -66,19 +68,19 @@ class _Tap:
             )
         if not -calls <= call < calls:
             raise LayerError(f"layer '{name}' ran {calls} times; there is no call {call}. Calls count from 0.")
-        return self.taken[call]
+        return self.recorded[call]
 
 
 @dataclass
 class Capture:
-    """What one pass gave: activations of every watched layer, scores, and gradients on demand.
+    """The result of one pass: activations of every watched layer, scores, and gradients on demand.
 
-    Gradients are computed when asked for, because those of a thousand classes do not fit where those of five do. The
-    graph lives as long as this object.
+    Gradients are computed on demand, because those of a thousand classes may not fit into memory. The graph lives as
+    long as this object.
 
     Attributes:
-        output: whatever the model returned.
-        scores: float [batch, target]: the score of every target; without a graph unless ``create_graph``.
+        output: the model's return value.
+        scores: float [batch, target], the score of every target; without a graph unless ``create_graph``.
         activations: by layer, [batch, channel, *space], in the dtype of the model.
         calls: by layer, how often the network ran it.
     """
@@ -90,13 +92,13 @@ class Capture:
     _taps: list[_Tap]
     _scores: Tensor
     _create_graph: bool
-    _trained: nn.Module | None = None
-    """A model in training mode, which must not be in it while checkpointed blocks are run again."""
+    _training_model: nn.Module | None = None
+    """A model in training mode; it is in evaluation mode while checkpointed blocks are run again."""
 
     def gradients(self, targets: slice = slice(None)) -> dict[str, Tensor]:
         """By layer, ``G[b, t, c, ...] = d scores[b, t] / d activations[b, c, ...]``, [batch, target, channel, *space].
 
-        One batched backward pass for all the targets asked for (a loop where an operation cannot be batched).
+        One batched backward pass for all of these targets (a loop where an operation cannot be batched).
 
         Raises:
             GradientError: the score does not depend on any of the layers.
@@ -119,54 +121,58 @@ class Capture:
             yield part, self.gradients(part)
 
     def graph(self) -> Iterator[Node]:
-        """The nodes of autograd between what is watched and the model's output."""
+        """The autograd nodes between the watched layers and the model's output."""
         return graph.nodes(tree.tensors(self.output))
 
     def second_order(self, target: int) -> dict[str, tuple[Tensor, Tensor]]:
-        """By layer, the gradient of one target, and the product of its second derivatives with what the layer gave.
+        """By layer, the gradient of one target, and the product of its Hessian with the activations.
 
-        Both [batch, channel, *space]; the second is ``H A`` with ``H[i, j] = d² score / d A[i] d A[j]`` over all that
-        the layer gives, and zero where the score is linear in the layer.
+        Both [batch, channel, *space]; the second is ``H A`` with ``H[i, j] = d² score / d A[i] d A[j]`` over all
+        elements of the layer's output, and zero where the score is linear in the layer.
 
         Raises:
             GradientError: the score does not depend on any of the layers, or an operation has no second derivative.
         """
         watched = [tap.tensor() for tap in self._taps]
-        with torch.inference_mode(False), torch.enable_grad(), self._held(), checkpoints.explained():
+        with torch.inference_mode(False), torch.enable_grad(), self._evaluation_mode(), checkpoints.explained():
             total = self._scores[:, target].sum()
             first = torch.autograd.grad(total, watched, retain_graph=True, create_graph=True, allow_unused=True)
             if all(g is None for g in first):
-                raise GradientError(self._independent())
-            pairs = [_twice(g, w) for g, w in zip(first, watched, strict=True)]
+                raise GradientError(self._no_dependence())
+            pairs = [_hessian_product(g, w) for g, w in zip(first, watched, strict=True)]
         maps = [[tap.watched.layout.to_maps(t) for t in pair] for tap, pair in zip(self._taps, pairs, strict=True)]
         return {tap.watched.name: (G, HA) for tap, (G, HA) in zip(self._taps, maps, strict=True)}
 
-    def _independent(self) -> str:
+    def _no_dependence(self) -> str:
         names = ", ".join(f"'{tap.watched.name}'" for tap in self._taps)
         return (
-            f"the target does not depend on layer {names}. Choose a layer that lies before the answer, "
+            f"the target does not depend on layer {names}. Choose a layer on the way to the score, "
             "or a target that uses this part of the output."
         )
 
     def _backward(self, columns: range) -> list[Tensor]:
-        """By layer, raw gradients [target, *as the layer gave them]."""
+        """By layer, raw gradients [target, *shape of the layer's output]."""
         watched = [tap.tensor() for tap in self._taps]
-        with torch.inference_mode(False), torch.enable_grad(), self._held(), checkpoints.explained():
+        with torch.inference_mode(False), torch.enable_grad(), self._evaluation_mode(), checkpoints.explained():
             scores = self._scores[:, columns.start : columns.stop]
-            found = self._looped(scores, watched) if len(columns) <= _FEW else self._batched(scores, watched)
+            found = (
+                self._backward_loop(scores, watched)
+                if len(columns) <= _FEW
+                else self._backward_batched(scores, watched)
+            )
         if all(g is None for g in found):
-            raise GradientError(self._independent())
+            raise GradientError(self._no_dependence())
         count = len(columns)
         return [
             g if g is not None else torch.zeros_like(w).expand(count, *w.shape)
             for g, w in zip(found, watched, strict=True)
         ]
 
-    def _held(self) -> contextlib.AbstractContextManager[None]:
-        return preserve_state(self._trained) if self._trained is not None else contextlib.nullcontext()
+    def _evaluation_mode(self) -> contextlib.AbstractContextManager[None]:
+        return preserve_state(self._training_model) if self._training_model is not None else contextlib.nullcontext()
 
-    def _looped(self, scores: Tensor, watched: list[Tensor]) -> list[Tensor | None]:
-        columns = [self._single(scores[:, t : t + 1], watched) for t in range(scores.shape[1])]
+    def _backward_loop(self, scores: Tensor, watched: list[Tensor]) -> list[Tensor | None]:
+        columns = [self._backward_single(scores[:, t : t + 1], watched) for t in range(scores.shape[1])]
         return [
             None
             if all(g is None for g in row)
@@ -174,15 +180,15 @@ class Capture:
             for row, w in zip(zip(*columns, strict=True), watched, strict=True)
         ]
 
-    def _single(self, scores: Tensor, watched: list[Tensor]) -> list[Tensor | None]:
-        # Samples do not see one another in evaluation mode, so the gradient of the sum holds each one's own.
+    def _backward_single(self, scores: Tensor, watched: list[Tensor]) -> list[Tensor | None]:
+        # In evaluation mode samples are independent, so the gradient of the sum holds the gradient of each sample.
         with contextlib.nullcontext() if self._create_graph else SkipZeros():
             found = torch.autograd.grad(
                 scores.sum(), watched, retain_graph=True, create_graph=self._create_graph, allow_unused=True
             )
         return [None if g is None else g.unsqueeze(0) for g in found]
 
-    def _batched(self, scores: Tensor, watched: list[Tensor]) -> list[Tensor | None]:
+    def _backward_batched(self, scores: Tensor, watched: list[Tensor]) -> list[Tensor | None]:
         count = scores.shape[1]
         seeds = torch.eye(count, dtype=scores.dtype, device=scores.device)
         seeds = seeds.unsqueeze(1).expand(count, *scores.shape)
@@ -190,13 +196,17 @@ class Capture:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # "no batching rule, falls back to a loop" concerns speed alone
-                return _mapped(scores, watched, seeds) if small else self._at_once(scores, watched, seeds)
+                return (
+                    _backward_vmap(scores, watched, seeds)
+                    if small
+                    else self._backward_grads_batched(scores, watched, seeds)
+                )
         except RuntimeError:
             # Some operations cannot be batched by vmap (data-dependent ones, foreign kernels).
-            return self._looped(scores, watched)
+            return self._backward_loop(scores, watched)
 
-    def _at_once(self, scores: Tensor, watched: list[Tensor], seeds: Tensor) -> list[Tensor | None]:
-        """One batched backward pass, in which large products of zeros are left out."""
+    def _backward_grads_batched(self, scores: Tensor, watched: list[Tensor], seeds: Tensor) -> list[Tensor | None]:
+        """One batched backward pass that skips large products with zeros."""
         with contextlib.nullcontext() if self._create_graph else SkipZeros():
             found = torch.autograd.grad(
                 scores,
@@ -210,11 +220,11 @@ class Capture:
         return list(found)
 
 
-def _mapped(scores: Tensor, watched: list[Tensor], seeds: Tensor) -> list[Tensor | None]:
+def _backward_vmap(scores: Tensor, watched: list[Tensor], seeds: Tensor) -> list[Tensor | None]:
     """One batched backward pass of many small operations.
 
-    ``torch.func`` batches the tanh and softmax of recurrent networks, which ``is_grads_batched`` takes one by
-    one; and looking at every operation for zeros would cost more than it leaves out.
+    ``torch.func`` batches the tanh and softmax of recurrent networks, which ``is_grads_batched`` computes one by one.
+    Searching every operation for zeros would cost more than it saves.
     """
     used: list[bool] = []
 
@@ -227,21 +237,21 @@ def _mapped(scores: Tensor, watched: list[Tensor], seeds: Tensor) -> list[Tensor
     return [next(found) if reached else None for reached in used]
 
 
-def _twice(gradient: Tensor | None, watched: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient without its graph, and its own derivative along what was watched."""
+def _hessian_product(gradient: Tensor | None, watched: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient without its graph, and the product of the Hessian with the watched tensor."""
     zero = torch.zeros_like(watched)
     if gradient is None:
         return zero, zero
     if not gradient.requires_grad:
         return gradient, zero
     try:
-        (bent,) = torch.autograd.grad(gradient, watched, watched.detach(), retain_graph=True, allow_unused=True)
+        (product,) = torch.autograd.grad(gradient, watched, watched.detach(), retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         raise GradientError(
             f"the network has no second derivative here ({first_line(error)}). Use a method of first derivatives, "
             "such as gradcam."
         ) from error
-    return gradient.detach(), zero if bent is None else bent
+    return gradient.detach(), zero if product is None else product
 
 
 def capture(
@@ -254,30 +264,30 @@ def capture(
     seed: int | None = None,
     context: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
 ) -> Capture:
-    """Run ``model`` once and keep what the watched layers gave.
+    """Run ``model`` once and record the activations of the watched layers.
 
     Args:
-        model: any module; borrowed, see :mod:`saywhy.engine.preserve`.
+        model: any module; its state is restored, see :mod:`saywhy.engine.preserve`.
         inputs: one tensor, a tuple of positional arguments or a dict of keyword arguments.
-        layers: what to watch; the graph starts at whichever runs first.
+        layers: the layers to watch; the graph starts at the one that runs first.
         score: maps the model's output to scores [batch, target].
-        create_graph: keep a graph through the whole network, so that maps can be trained through. The model's mode
-            is then left as it is.
-        seed: for whatever is random inside the model.
-        context: entered round the forward pass (autocast, for one).
+        create_graph: keep a graph through the whole network, so that a loss may contain maps. The model's mode is then
+            left as it is.
+        seed: seeds random operations inside the model.
+        context: a context for the forward pass, for example autocast.
 
     Raises:
-        LayerError: a layer did not run, or gave nothing that has gradients.
-        GradientError: no gradient reaches the layers, and why.
+        LayerError: a layer did not run, or its output has no floating-point tensor.
+        GradientError: no gradient reaches the layers; the message says why.
     """
     taps = [_Tap(watched) for watched in layers]
     inputs = inputs if create_graph else tree.escape_inference(inputs)
     with torch.inference_mode(False), preserve_state(model, evaluate=not create_graph, seed=seed):
         output, scores = _forward(model, inputs, taps, score, context, graph_from_start=create_graph)
         if not scores.requires_grad and not create_graph:
-            # The model itself closes a no_grad block behind the layer and puts back the mode that it found.
+            # The model's own no_grad block ends after the layer and restores the grad mode from before the hook.
             for tap in taps:
-                tap.taken.clear()
+                tap.recorded.clear()
             output, scores = _forward(model, inputs, taps, score, context, graph_from_start=True)
     activations = {}
     for tap in taps:
@@ -286,17 +296,17 @@ def capture(
     if not scores.requires_grad:
         raise GradientError(
             "the score has no gradient with respect to the layer. Either the target does not use the model's output, "
-            "or the model's forward runs its last part under torch.no_grad() or detaches a tensor: take that out."
+            "or the model's forward runs its last part under torch.no_grad() or detaches a tensor: remove that."
         )
     return Capture(
         output=output,
         scores=scores if create_graph else scores.detach(),
         activations=activations,
-        calls={tap.watched.name: len(tap.taken) for tap in taps},
+        calls={tap.watched.name: len(tap.recorded) for tap in taps},
         _taps=taps,
         _scores=scores,
         _create_graph=create_graph,
-        _trained=model if not create_graph and any(m.training for m in traverse.modules(model)) else None,
+        _training_model=model if not create_graph and any(m.training for m in traverse.modules(model)) else None,
     )
 
 
@@ -313,9 +323,9 @@ def _forward(
         stack.enter_context(torch.set_grad_enabled(graph_from_start))
         for tap in taps:
             if tap.watched.module is not None:
-                stack.callback(tap.watched.module.register_forward_hook(_hook(tap)).remove)
+                stack.callback(tap.watched.module.register_forward_hook(_recording_hook(tap)).remove)
             else:
-                inputs = _image_taken(inputs, tap)
+                inputs = _tap_image(inputs, tap)
         try:
             with context():
                 output = tree.call(model, inputs)
@@ -330,37 +340,37 @@ def _forward(
             return output, score(output)
 
 
-def _image_taken(inputs: Any, tap: _Tap) -> Any:
-    """The inputs with a copy of their image that has a graph, which starts here."""
+def _tap_image(inputs: Any, tap: _Tap) -> Any:
+    """The inputs with a copy of their image, at which the graph starts."""
     torch.set_grad_enabled(True)
     image = tree.image_tensor(inputs)
-    taken = image if image.requires_grad else image.detach().requires_grad_()
-    tap.taken.append(taken)
-    return tree.replace_tensor(inputs, image, taken.clone())
+    recorded = image if image.requires_grad else image.detach().requires_grad_()
+    tap.recorded.append(recorded)
+    return tree.replace_tensor(inputs, image, recorded.clone())
 
 
-def _hook(tap: _Tap) -> Callable[[nn.Module, Any, Any], Any]:
+def _recording_hook(tap: _Tap) -> Callable[[nn.Module, Any, Any], Any]:
     owner = threading.get_ident()
 
-    def take(_module: nn.Module, _args: Any, output: Any) -> Any:
-        if threading.get_ident() != owner:  # another thread runs the same model: none of our business
+    def record(_module: nn.Module, _args: Any, output: Any) -> Any:
+        if threading.get_ident() != owner:  # a pass of another thread through the same model
             return None
         tensor = tree.feature_tensor(output)
         if tensor is None:
             raise LayerError(
-                f"layer '{tap.watched.name}' gives no floating-point tensor, but {type(output).__name__}. "
+                f"layer '{tap.watched.name}' gives no floating-point tensor, got {type(output).__name__}. "
                 "Choose a layer that gives feature maps."
             )
         if tensor.is_inference():
             raise GradientError(
                 f"layer '{tap.watched.name}' runs inside the model's own torch.inference_mode() block. "
-                "Use torch.no_grad() there, or choose a layer behind that block."
+                "Use torch.no_grad() there, or choose a layer after that block."
             )
         if not torch.is_grad_enabled():
             torch.set_grad_enabled(True)
-        taken = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
-        tap.taken.append(taken)
-        # A copy, because an in-place ReLU behind the layer would overwrite what we keep.
-        return tree.replace_tensor(output, tensor, taken.clone())
+        recorded = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+        tap.recorded.append(recorded)
+        # A copy, because an in-place ReLU after the layer would overwrite the recorded tensor.
+        return tree.replace_tensor(output, tensor, recorded.clone())
 
-    return take
+    return record

@@ -1,6 +1,6 @@
-"""Blocks that a network runs again in the backward pass, to save memory (activation checkpointing).
+"""Activation checkpointing: blocks that a network runs again in the backward pass, to save memory.
 
-Most of saywhy does not notice them. Whoever must see every call as it is made, and only once, refuses them here.
+Most of saywhy works with checkpointed blocks. Code that must see every call exactly once refuses them here.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _REFUSAL = (
 
 @contextlib.contextmanager
 def seen_once(mode: AbstractContextManager[Any]) -> Iterator[None]:
-    """Within a mode that must see every call, blocks that would be run again without it are refused.
+    """Enter a mode that must see every call, and refuse blocks that would run again without it.
 
     Raises:
         GradientError: the network checkpoints.
@@ -38,7 +38,7 @@ def seen_once(mode: AbstractContextManager[Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """What torch raises of checkpoints in a backward pass, with what to do.
+    """Turn torch's errors about checkpoints in a backward pass into one that says what to do.
 
     Raises:
         GradientError: the network checkpoints in the old, reentrant way.

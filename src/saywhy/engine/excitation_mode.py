@@ -1,8 +1,8 @@
-"""Who wins: the backward pass of excitation backprop, on the user's own network, which is neither edited nor copied.
+"""The backward pass of excitation backprop, on the user's own network, which is neither edited nor copied.
 
-What comes back to a unit is shared among the units that excited it: in proportion to activation times weight, weights
-below zero counting as none (Zhang et al., 2016, equation 10). That is a backward pass like any other, with another rule
-for every function that adds up units, so it is one :class:`ExcitationBackpropMode` mode round the forward pass.
+The marginal winning probability of a unit is divided among its child units in proportion to activation times weight,
+with negative weights counted as zero (Zhang et al., 2016, equation 10). This is a backward pass with another rule for
+every function that sums units. :class:`ExcitationBackpropMode` installs the rules during the forward pass.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ _WEIGHTED = frozenset(
     ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 )
 _FOLDED = frozenset(("linear", "conv1d", "conv2d", "conv3d"))
-"""Whose first axis of weights is that of the channels that they give."""
+"""Functions whose weights have the output channels as their first axis."""
 
 _AVERAGED = frozenset(
     (
@@ -48,12 +48,12 @@ _MOVED = frozenset(
         *("to", "float", "double", "half", "bfloat16", "type", "type_as", "requires_grad"),
     )
 )
-"""What moves units without adding any up: all of what comes back to one goes to the one that it was."""
+"""Functions that move units without summing any: the gradient of each output goes to its one input."""
 
 
 @dataclass(frozen=True)
 class _Product:
-    """What came out of weights, for a batch norm that may follow."""
+    """The result of a weighted sum, for a batch norm that may follow."""
 
     given: Tensor
     version: int
@@ -62,12 +62,12 @@ class _Product:
 
 
 class ExcitationBackpropMode(TorchFunctionMode):
-    """Within this mode gradients are marginal winning probabilities.
+    """A mode in which gradients are marginal winning probabilities.
 
     Attributes:
-        products: how many layers of weights were called.
-        contrast: whether the weights of the last of them are negated when going back (the dual unit of the contrastive
-            form); to be set between forward and backward pass.
+        products: the number of calls of layers with weights.
+        contrast: whether the weights of the last of these layers are negated in the backward pass (the dual unit of the
+            contrastive form); set it between the forward and the backward pass.
 
     >>> a = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
     >>> with ExcitationBackpropMode():
@@ -90,53 +90,55 @@ class ExcitationBackpropMode(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         options = dict(kwargs or {})
-        if not torch.is_grad_enabled() or not any(_grows(t) for t in tree.tensors((args, options))):
+        if not torch.is_grad_enabled() or not any(_is_watched(t) for t in tree.tensors((args, options))):
             return func(*args, **options)
         name, in_place = spelled(func, options)
         if name in _WEIGHTED:
-            return self._weighted(name, func, args, options)
+            return self._weighted_sum(name, func, args, options)
         if name == "batch_norm":
-            return self._normalised(func, args, options)
+            return self._batch_norm(func, args, options)
         if name in _AVERAGED:
-            return self._averaged(func, args, options)
+            return self._average(func, args, options)
         if name == "add":
-            return self._added(func, args, options, in_place)
+            return self._add(func, args, options, in_place)
         found = rectifier(name, args, options)
         if found is not None:
-            rectified = _Passed.apply(*found)
+            rectified = _PassThrough.apply(*found)
             return written(found[0], rectified) if in_place else rectified
-        if name in ("mul", "div", "truediv") and _by_a_positive_number(args, options):
-            return _Passed.apply(args[0], lambda a: func(a, *args[1:], **options))
+        if name in ("mul", "div", "truediv") and _scales_by_positive(args, options):
+            return _PassThrough.apply(args[0], lambda a: func(a, *args[1:], **options))
         result = func(*args, **options)
-        if name not in _MOVED and any(_grows(t) for t in tree.tensors(result)):
+        if name not in _MOVED and any(_is_watched(t) for t in tree.tensors(result)):
             _refuse(name)
         return result
 
-    def _weighted(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+    def _weighted_sum(
+        self, name: str, func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Tensor:
         named = {**dict(zip(("input", "weight", "bias"), args, strict=False)), **options}
         given, weight, bias = named.pop("input"), named.pop("weight"), named.pop("bias", None)
-        if _grows(weight):
+        if _is_watched(weight):
             _refuse(f"{name} with weights that are computed")
         rest, number = args[3:], self.products
         self.products += 1
 
         def positive(a: Tensor, factor: Tensor) -> Tensor:
-            """By the weights above zero, after each channel's were multiplied by a factor."""
+            """The sum with the positive weights only, after each channel's weights were multiplied by a factor."""
             weights = weight.detach().to(a.dtype) * factor.view(-1, *[1] * (weight.ndim - 1))
             return func(a, weights.clamp(min=0), None, *rest, **named)
 
-        result = _Shared.apply(
-            given, lambda a: func(a, weight, bias, *rest, **named), lambda a: positive(a, self._side(a, number))
+        result = _ExcitationShare.apply(
+            given, lambda a: func(a, weight, bias, *rest, **named), lambda a: positive(a, self._sign(a, number))
         )
         if name in _FOLDED and (name != "linear" or given.ndim == 2):
             self._product_of[result] = _Product(given, result._version, number, positive)
         return result
 
-    def _side(self, like: Tensor, number: int) -> Tensor:
-        """Minus one for the last layer of weights, while the dual unit is asked; else one."""
+    def _sign(self, like: Tensor, number: int) -> Tensor:
+        """Minus one for the last layer with weights if ``contrast`` is set; else one."""
         return like.new_full((1,), -1.0 if self.contrast and number == self.products - 1 else 1.0)
 
-    def _normalised(self, func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+    def _batch_norm(self, func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
         names = ("input", "running_mean", "running_var", "weight", "bias", "training")
         named = {**dict(zip(names, args, strict=False)), **options}
         given, weight = named["input"], named["weight"]
@@ -145,40 +147,38 @@ class ExcitationBackpropMode(TorchFunctionMode):
         sign = torch.ones(given.shape[1]).to(given) if weight is None else weight.detach().sign()
         product = self._product_of.get(given)
         if product is None or product.version != given._version:
-            # A layer with one child a unit: all of what comes back, if the weight is above zero, and none if not.
+            # Every unit has one child: it gets the whole gradient if the weight is positive, else none.
             passes = (sign > 0).view(-1, *[1] * (given.ndim - 2))
-            return _Shared.apply(given, lambda a: _with(func, args, options, a), lambda a: a * passes)
-        # One layer with the weights before it, of which only the sign of the factor matters: each unit is shared alone.
+            return _ExcitationShare.apply(given, lambda a: _call_with(func, args, options, a), lambda a: a * passes)
+        # Folded into the weighted sum before it; only the sign of the factor matters, because each unit is normalised.
         with torch.no_grad():
-            normalised = _with(func, args, options, given.detach())
-        return _Shared.apply(
+            normalised = _call_with(func, args, options, given.detach())
+        return _ExcitationShare.apply(
             product.given,
             lambda _: normalised,
-            lambda a: product.positive(a, sign.to(a.dtype) * self._side(a, product.number)),
+            lambda a: product.positive(a, sign.to(a.dtype) * self._sign(a, product.number)),
         )
 
-    def _averaged(self, func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+    def _average(self, func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
         given = args[0] if args else options["input"]
 
         def run(a: Tensor) -> Tensor:
-            return _with(func, args, options, a)
+            return _call_with(func, args, options, a)
 
-        return _Shared.apply(given, run, run)
+        return _ExcitationShare.apply(given, run, run)
 
-    def _added(
-        self, func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], in_place: bool
-    ) -> Tensor:
+    def _add(self, func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], in_place: bool) -> Tensor:
         first, second = (*args, *(options[k] for k in ("input", "other") if k in options))[:2]
         if not (_is_branch(first, second) and _is_branch(second, first)):
-            return func(*args, **options)  # a bias, which excites nobody
+            return func(*args, **options)  # a bias, which is no unit
         if options.get("alpha", 1) != 1:
             _refuse("add with alpha")
-        total = _Split.apply(first, second)
+        total = _BranchSum.apply(first, second)
         return written(first, total) if in_place else total
 
 
-class _Shared(torch.autograd.Function):
-    """A function that adds up units; what comes back to each is shared among those that excited it."""
+class _ExcitationShare(torch.autograd.Function):
+    """A function that sums units; each gradient is divided among the units that excited the output."""
 
     @staticmethod
     def forward(ctx: Any, given: Tensor, run: Pointwise, positive: Pointwise) -> Tensor:
@@ -192,14 +192,14 @@ class _Shared(torch.autograd.Function):
         with torch.enable_grad():
             excited = at_least_float32(given.detach()).clamp(min=0).requires_grad_()
             total = ctx.positive(excited)
-        some = total.detach() > 0
-        share = torch.where(some, at_least_float32(gradients[0]) / torch.where(some, total.detach(), 1.0), 0.0)
+        reached = total.detach() > 0
+        share = torch.where(reached, at_least_float32(gradients[0]) / torch.where(reached, total.detach(), 1.0), 0.0)
         (back,) = torch.autograd.grad(total, excited, share)
         return (excited.detach() * back).to(given.dtype), None, None
 
 
-class _Passed(torch.autograd.Function):
-    """A function of single units that leaves above zero what is above zero: all of what comes back passes."""
+class _PassThrough(torch.autograd.Function):
+    """An elementwise function that keeps positive units positive; it passes the gradient on unchanged."""
 
     @staticmethod
     def forward(ctx: Any, given: Tensor, function: Pointwise) -> Tensor:
@@ -210,8 +210,8 @@ class _Passed(torch.autograd.Function):
         return gradients[0], None
 
 
-class _Split(torch.autograd.Function):
-    """A sum of two branches, which share what comes back by what of them is above zero."""
+class _BranchSum(torch.autograd.Function):
+    """A sum of two branches; each gets a share of the gradient in proportion to its positive part."""
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
@@ -233,50 +233,50 @@ _COMPUTED = frozenset(
         *("Relu", "LeakyRelu", "Hardtanh", "Clamp", "ClampMin", "Threshold", "Gelu", "Silu", "Mul"),
     )
 )
-"""What a network computes with, by autograd's words: a graph that Winners has made has none of it."""
+"""Computing functions, by autograd's names: a graph made under an :class:`ExcitationBackpropMode` has none of them."""
 
 
 def refuse_unseen(graph: Iterable[Node]) -> None:
-    """Refuse a graph with functions in it that no :class:`ExcitationBackpropMode` has seen called.
+    """Refuse a graph with functions whose calls did not reach the :class:`ExcitationBackpropMode`.
 
     Raises:
-        MethodError: scripted code, or a function of the user's own.
+        MethodError: the graph holds scripted code or an autograd function of the user's own.
     """
     for node in graph:
         if is_foreign(node) or kind(node) in _COMPUTED:
             raise MethodError(
-                f"excitation backprop cannot see who called '{kind(node)}' behind the layer: scripted code, or a "
-                "function of your own. Choose a layer behind it, give the network as it was before scripting, or take "
+                f"excitation backprop cannot see the call of '{kind(node)}' after the layer: scripted code, or a "
+                "function of your own. Choose a layer after it, give the network as it was before scripting, or use "
                 "another method: 'layercam', 'input-times-gradient', 'integrated-gradients'."
             )
 
 
-def _grows(tensor: Any) -> bool:
-    """Whether a tensor was computed from what is watched, and is no parameter."""
+def _is_watched(tensor: Any) -> bool:
+    """Whether a tensor depends on the watched layer and is not a parameter."""
     return isinstance(tensor, Tensor) and tensor.requires_grad and not tensor.is_leaf
 
 
 def _is_branch(operand: Any, other: Any) -> bool:
-    """Whether an operand of a sum is a branch of the network, of the sum's own shape, and no bias."""
+    """Whether an operand of a sum is a branch of the network (of the sum's own shape) and not a bias."""
     if not isinstance(operand, Tensor) or isinstance(operand, torch.nn.Parameter):
         return False
     return operand.ndim > 0 and operand.shape == torch.broadcast_shapes(operand.shape, getattr(other, "shape", ()))
 
 
-def _by_a_positive_number(args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+def _scales_by_positive(args: Sequence[Any], options: Mapping[str, Any]) -> bool:
     number = args[1] if len(args) > 1 else options.get("other")
     return isinstance(args[0], Tensor) and isinstance(number, int | float) and number > 0
 
 
-def _with(func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], given: Tensor) -> Tensor:
-    """The same call of something else."""
+def _call_with(func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], given: Tensor) -> Tensor:
+    """The same call with another input tensor."""
     return func(given, *args[1:], **options) if args else func(**{**options, "input": given})
 
 
 def _refuse(name: str) -> NoReturn:
     raise MethodError(
-        f"excitation backprop has no rule for '{name}', which this network calls behind the layer: it is defined for "
-        "units that are excited or silent, in weighted sums, batch norms, pools, residual branches and ReLUs. Networks "
-        "with GELU, SiLU or attention have units below zero. Choose a layer behind this call, or another method: "
+        f"excitation backprop has no rule for '{name}', which this network calls after the layer: it is defined for "
+        "non-negative units, in weighted sums, batch norms, pools, residual branches and ReLUs. Networks "
+        "with GELU, SiLU or attention have negative units. Choose a layer after this call, or another method: "
         "'layercam', 'input-times-gradient', 'integrated-gradients'."
     )

@@ -1,7 +1,7 @@
-"""The graph that autograd has kept of one pass: a node for every function, whoever called it.
+"""The autograd graph of one pass: a node for every function, however it was called.
 
-Modules, functions, scripted code and blocks that are run again (checkpoints) all leave the same nodes, so whoever looks
-here sees the whole network. What cannot be looked into is a function of the user's own.
+Modules, functions, scripted code and checkpointed blocks all leave the same nodes, so the graph shows the whole
+network. Only the user's own autograd functions are opaque.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from torch.autograd.graph import Node
 
 
 def nodes(tensors: Iterable[Tensor]) -> Iterator[Node]:
-    """Every node from some tensors back to where their graph begins, once.
+    """Every node from some tensors back to the start of their graph, once.
 
     >>> import torch
     >>> x = torch.ones(2, requires_grad=True)
@@ -30,7 +30,7 @@ def nodes(tensors: Iterable[Tensor]) -> Iterator[Node]:
 
 
 def kind(node: Node) -> str:
-    """What a node undoes, without the number of its form: ``"Relu"``, ``"Convolution"``, ``"Clamp"``.
+    """The function that a node differentiates, without its version number: ``"Relu"``, ``"Convolution"``, ``"Clamp"``.
 
     >>> import torch
     >>> kind(torch.ones(2, requires_grad=True).clamp(min=0).grad_fn)
@@ -40,7 +40,7 @@ def kind(node: Node) -> str:
 
 
 def is_foreign(node: Node) -> bool:
-    """Whether a node is a function of the user's own (or a compiled one), of which nobody knows what it computes."""
+    """Whether a node is an opaque function: the user's own, or a compiled one."""
     if "DifferentiableGraph" in node.name():
         return True
     return isinstance(node, BackwardCFunction) and not type(node)._forward_cls.__module__.startswith("saywhy.")

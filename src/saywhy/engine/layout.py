@@ -1,8 +1,8 @@
-"""How a layer's output is a map of the image: the only place that knows about token grids.
+"""Layouts: how to read a layer's output as maps of the image. Only this module knows about token grids.
 
 Layers give NCHW maps, NHWC maps (Swin), or tokens with class, distillation and register tokens before or after the
 patches (ViT, DeiT, DINOv2). A :class:`Layout` names one such reading and turns the output into
-[batch, channel, *space]. Whether the reading is right is not for shapes to say: :mod:`saywhy.engine.proof` proves it.
+[batch, channel, *space]. Shapes cannot tell whether a reading is right; :mod:`saywhy.engine.proof` proves it.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Literal
 from torch import Tensor
 
 MOST_EXTRA_TOKENS = 32
-"""Class, distillation and register tokens together: never more than this in any known network (DINOv3 has 5)."""
+"""The largest number of class, distillation and register tokens that is tried (DINOv3 has 5)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Layout:
         return " + ".join([f"{self.kind} " + "×".join(map(str, self.grid)), *extra]) + order
 
     def to_maps(self, output: Tensor) -> Tensor:
-        """A layer's output as maps [batch, channel, *space]; a view wherever torch can.
+        """A layer's output as maps [batch, channel, *space]; a view where torch allows it.
 
         >>> import torch
         >>> Layout("tokens", (2, 3), prefix=1).to_maps(torch.zeros(4, 7, 5)).shape
@@ -60,14 +60,14 @@ class Layout:
             return output.movedim(-1, 1)
         tokens = output.transpose(1, 2) if self.kind == "tokens" else output  # (batch, channel, token)
         cells = tokens[..., self.prefix : tokens.shape[-1] - self.suffix]
-        # The grid of this output, which has another number of samples, or of pixels, than the one proved on.
+        # unflatten, because this output may have another number of samples or pixels than the one of the proof.
         return cells.unflatten(-1, self.grid)
 
     def put_maps(self, output: Tensor, maps: Tensor) -> Tensor:
-        """The output that would be read as ``maps``, for n alterations of one sample.
+        """The layer output whose maps are ``maps``, for n alterations of one sample.
 
         Args:
-            output: of the layer for one sample; its extra tokens are kept.
+            output: the layer's output for one sample; its extra tokens are kept.
             maps: [n, channel, *space].
 
         >>> import torch
@@ -87,12 +87,12 @@ class Layout:
 
 
 def readings(shape: Sequence[int], image: Sequence[int], seen: Sequence[tuple[int, ...]] = ()) -> Iterator[Layout]:
-    """Every reading of an output of one sample as maps of an image, the likelier first.
+    """Every reading of an output of one sample as maps of an image, likeliest first.
 
     Args:
-        shape: of the layer's output for a batch of one.
+        shape: the shape of the layer's output for a batch of one.
         image: spatial size of the input, (height, width) in pixels; one or three axes for signals and volumes.
-        seen: grids that other layers of the same network have without doubt: a token layer often has one of them.
+        seen: grids of other layers of the same network that are unambiguous: a token layer often has one of them.
 
     >>> [str(r) for r in readings((1, 197, 768), (224, 224))][:2]
     ['tokens 14×14 + 1 before', 'tokens 14×14 + 1 after']
@@ -106,14 +106,14 @@ def readings(shape: Sequence[int], image: Sequence[int], seen: Sequence[tuple[in
         return
     if shape[0] == 1:
         yield from _token_readings("tokens", shape[1], image, seen)
-        if rank > 1:  # of a signal it is channels-first, and one position less would be a reading too
+        if rank > 1:  # a signal [1, channel, position] was read as channels-first above
             yield from _token_readings("tokens-last", shape[2], image, seen)
     if shape[1] == 1 and shape[0] > 1:
         yield from _token_readings("tokens", shape[0], image, seen, batch_axis=1)
 
 
 def _fits(grid: Sequence[int], image: Sequence[int]) -> bool:
-    """No axis of a map is finer than the image's own."""
+    """Whether no axis of a grid is finer than the image's."""
     return all(cells <= pixels for cells, pixels in zip(grid, image, strict=True))
 
 
@@ -124,7 +124,7 @@ def _token_readings(
     seen: Sequence[tuple[int, ...]],
     batch_axis: int = 0,
 ) -> Iterator[Layout]:
-    """Ways to read ``count`` tokens as a grid in the image's shape plus a few tokens before or after it."""
+    """Readings of ``count`` tokens as a grid in the image's shape plus a few tokens before or after it."""
     if len(image) == 1:
         grids: list[tuple[int, ...]] = [(count - extra,) for extra in range(min(count - 1, 2))]
     else:

@@ -1,4 +1,4 @@
-"""When memory runs out, half as many images at once will do."""
+"""Halving the batch size when memory runs out."""
 
 import contextlib
 import warnings
@@ -10,7 +10,7 @@ from saywhy.errors import SaywhyWarning
 
 
 class MemoryBudget:
-    """How many things fit into memory at once: as many as one likes, until it turns out otherwise.
+    """The number of items that fit into memory at once: unlimited until memory runs out, then halved.
 
     >>> room = MemoryBudget()
     >>> with warnings.catch_warnings(), room.halved_for(16):
@@ -24,14 +24,14 @@ class MemoryBudget:
         self._most: int | None = None
 
     def at_most(self, wanted: int) -> int:
-        """``wanted``, or fewer where so many did not fit before."""
+        """``wanted``, or fewer if that many did not fit before."""
         return wanted if self._most is None else min(wanted, self._most)
 
     @contextlib.contextmanager
     def halved_for(self, count: int) -> Iterator[None]:
-        """Swallow that memory runs out for ``count`` things, and let half as many through from now on.
+        """Suppress an out-of-memory error for ``count`` items, and allow half as many from then on.
 
-        The first time there is a warning. Where not even one fits the error goes on its way.
+        The first time a warning is given. If not even one item fits, the error is raised.
         """
         try:
             yield
@@ -45,15 +45,15 @@ class MemoryBudget:
             torch.cuda.empty_cache()
         if first:
             warnings.warn(
-                f"{count} altered images at once do not fit into memory; going on with {self._most} or fewer. "
-                "The result is the same; batch_size sets the number.",
+                f"{count} altered images at once do not fit into memory; continuing with {self._most} or fewer. "
+                "The result is the same. Set batch_size to choose the number.",
                 SaywhyWarning,
                 stacklevel=2,
             )
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what caused it, says that memory ran out, on an accelerator or on the CPU.
+    """Whether an error or its cause says that memory ran out, on an accelerator or on the CPU.
 
     >>> out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."))
     True

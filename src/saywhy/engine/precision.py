@@ -1,8 +1,8 @@
-"""Running faster, and saying what it costs in agreement.
+"""Faster variants of a model for ``precision="fast"``.
 
-``precision="fast"`` runs a copy of the model in whichever form this machine runs fastest: bfloat16 where the processor
-has instructions for it, channels-last memory, batch normalisation folded into convolutions. Which of them pays differs
-from one machine and one network to the next, so they are tried on the user's own input, once, and the fastest is kept.
+A variant is a copy of the model in bfloat16 (where the processor has instructions for it), in channels-last memory, or
+with batch normalisation folded into convolutions. Which of them is fastest depends on the machine and the network, so
+they are timed once on the user's own input, and the fastest is kept.
 """
 
 import copy
@@ -26,13 +26,13 @@ _TRIES = 3
 
 @dataclass(frozen=True, eq=False)
 class ModelVariant:
-    """A copy of a model that gives nearly the same answers in less time.
+    """A copy of a model that gives nearly the same outputs in less time.
 
     Attributes:
-        name: what was changed, e.g. ``"bfloat16, channels-last"``; ``"as it is"`` where nothing pays.
-        module: the copy (the model itself where nothing pays).
-        prepare: from the model's inputs to the copy's.
-        speed: time of one pass against the model's own, as measured on the user's input.
+        name: what was changed, e.g. ``"bfloat16, channels-last"``; ``"as it is"`` where no variant is faster.
+        module: the copy, or the model itself where no variant is faster.
+        prepare: converts the model's inputs to the copy's.
+        speed: time of one pass divided by the model's own, measured on the user's input.
     """
 
     name: str
@@ -41,25 +41,25 @@ class ModelVariant:
     speed: float
 
 
-_found: "WeakKeyDictionary[nn.Module, tuple[Any, ModelVariant | None]]" = WeakKeyDictionary()
+_fastest_variants: "WeakKeyDictionary[nn.Module, tuple[Any, ModelVariant | None]]" = WeakKeyDictionary()
 
 
 def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> ModelVariant:
-    """The variant of a model that this machine runs fastest on these inputs.
+    """The variant of a model that runs fastest on this machine with these inputs.
 
     Measured once, and again when the weights, the shape of the inputs or the watched layers have changed.
 
     Args:
         model: any module; it is copied, never changed.
         inputs: as for the model.
-        watched: names of layers whose outputs are wanted; they give in the copy what they give in the model.
+        watched: names of layers whose outputs are needed; the copy keeps these outputs.
     """
     shapes = tuple(tuple(t.shape) for t in tree.tensors(inputs))
     weights = tuple((id(t), content_version(t)) for t in traverse.tensors(model))
     version = (shapes, tuple(watched), weights)
     own_form = ModelVariant("as it is", model, lambda given: given, 1.0)
-    if model in _found and _found[model][0] == version:
-        return _found[model][1] or own_form
+    if model in _fastest_variants and _fastest_variants[model][0] == version:
+        return _fastest_variants[model][1] or own_form
     inputs = tree.escape_inference(inputs)
     with torch.inference_mode(False), torch.no_grad(), preserve_state(model):
         own = _seconds(model, inputs)
@@ -71,32 +71,32 @@ def fastest(model: nn.Module, inputs: Any, watched: Sequence[str] = ()) -> Model
                 continue  # an operation that this form does not have
             if speed < best.speed:
                 best = ModelVariant(name, module, prepare, speed)
-    # The model itself is not put into its own entry, which would keep it alive for ever.
-    _found[model] = (version, None if best is own_form else best)
+    # The model itself is not stored in its own entry, which would keep it alive for ever.
+    _fastest_variants[model] = (version, None if best is own_form else best)
     return best
 
 
 def _variants(
     model: nn.Module, inputs: Any, watched: Sequence[str]
 ) -> Iterator[tuple[str, nn.Module, Callable[[Any], Any]]]:
-    """Copies worth trying."""
+    """Variants to be timed, as (name, module, prepare)."""
     floats = {p.dtype for p in model.parameters() if p.is_floating_point()}
     if not floats <= {torch.float32, torch.bfloat16}:
         return
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     flat = any(isinstance(m, nn.Conv2d) for m in model.modules())
-    folded = _folded(model, inputs, watched)
-    words = ["batch norm folded"] if folded is not None else []
+    folded = _fold_batch_norm(model, inputs, watched)
+    names = ["batch norm folded"] if folded is not None else []
     if folded is not None and floats == {torch.float32}:
-        yield (words[0], *_converted(folded, torch.float32, flat=False))
+        yield (names[0], *_convert(folded, torch.float32, flat=False))
     if flat and floats == {torch.float32}:
-        yield (", ".join([*words, "channels-last"]), *_converted(folded or model, torch.float32, flat=True))
+        yield (", ".join([*names, "channels-last"]), *_convert(folded or model, torch.float32, flat=True))
     if has_bfloat16(device):
-        name = ", ".join(["bfloat16", *words, *(["channels-last"] if flat else [])])
-        yield (name, *_converted(folded or model, torch.bfloat16, flat=flat))
+        name = ", ".join(["bfloat16", *names, *(["channels-last"] if flat else [])])
+        yield (name, *_convert(folded or model, torch.bfloat16, flat=flat))
 
 
-def _converted(model: nn.Module, dtype: torch.dtype, flat: bool) -> tuple[nn.Module, Callable[[Any], Any]]:
+def _convert(model: nn.Module, dtype: torch.dtype, flat: bool) -> tuple[nn.Module, Callable[[Any], Any]]:
     module = copy.deepcopy(model).to(dtype)
     module = module.to(memory_format=torch.channels_last) if flat else module
 
@@ -117,17 +117,17 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _folded(model: nn.Module, inputs: Any, watched: Sequence[str]) -> nn.Module | None:
-    """A copy whose convolutions do the work of the batch normalisation behind them; None where there is none.
+def _fold_batch_norm(model: nn.Module, inputs: Any, watched: Sequence[str]) -> nn.Module | None:
+    """A copy with batch normalisations folded into the convolutions before them; None if there are no such pairs.
 
-    A pair is found by running: what the convolution gave is the very tensor that the normalisation got. That nothing
-    else used it is checked by the copy's answers, which must be the model's own.
+    A pair is found by running the model: the output of the convolution is the input of the normalisation (the same
+    tensor). If anything else used that tensor, the copy's output differs from the model's, and None is returned.
     """
     names = {module: name for name, module in model.named_modules()}
     given: dict[int, nn.Conv2d] = {}
     kept: list[Any] = []  # so that no two tensors of the run have the same id
     pairs: dict[str, str] = {}
-    wanted: set[int] = set()  # what watched layers gave: a block may give the very output of its last convolution
+    wanted: set[int] = set()  # outputs of watched layers: a block may return the output of its last convolution
 
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         if names[module] in watched:
@@ -160,26 +160,26 @@ def _folded(model: nn.Module, inputs: Any, watched: Sequence[str]) -> nn.Module 
         assert isinstance(norm, nn.BatchNorm2d)
         folded.set_submodule(first, fuse_conv_bn_eval(conv, norm))
         folded.set_submodule(second, nn.Identity())
-    came = tree.feature_tensor(tree.call(folded, inputs))
-    if expected is None or came is None or not torch.allclose(came, expected, rtol=1e-3, atol=1e-3):
+    output = tree.feature_tensor(tree.call(folded, inputs))
+    if expected is None or output is None or not torch.allclose(output, expected, rtol=1e-3, atol=1e-3):
         return None
     return folded
 
 
 def _seconds(module: nn.Module, inputs: Any) -> float:
-    """The fastest of a few passes."""
+    """The time of the fastest of a few passes."""
     times = []
     with torch.no_grad():
         for _ in range(_TRIES + 1):
             start = time.perf_counter()
             output = tree.call(module, inputs)
-            _wait(output)
+            _synchronize(output)
             times.append(time.perf_counter() - start)
     return min(times[1:])
 
 
-def _wait(output: Any) -> None:
-    """Until the device is done: reading one number waits for it."""
+def _synchronize(output: Any) -> None:
+    """Wait for the device, by reading one number."""
     first = next(tree.tensors(output), None)
     if first is not None and first.device.type != "cpu":
         first.flatten()[:1].cpu()

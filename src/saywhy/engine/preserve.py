@@ -1,8 +1,8 @@
-"""A model is borrowed, never owned: whatever happens inside, it is given back as it was.
+"""Preserving the state of a user's model: it is restored after every block, errors included.
 
-What is kept: ``training`` of every module, buffers (value and identity), and the random state of torch on the CPU
-and on the model's devices. Gradients and ``requires_grad`` need no keeping, because nothing here touches them:
-gradients come from ``torch.autograd.grad`` with respect to activations, and hooks are removed where they are made.
+Saved are ``training`` of every module, buffers (value and identity), and the random state of torch on the CPU and on
+the model's devices. Gradients and ``requires_grad`` need no saving, because nothing changes them: gradients come from
+``torch.autograd.grad`` with respect to activations, and hooks are removed where they are registered.
 """
 
 import contextlib
@@ -20,45 +20,45 @@ from saywhy.engine import traverse
 
 @dataclass
 class _SavedState:
-    """What the first borrower found and the last one restores."""
+    """The state that the first block saves and the last one restores."""
 
-    borrowers: int = 0
+    blocks: int = 0
     was_training: list[nn.Module] = field(default_factory=list)
     buffers: list[tuple[nn.Module, str, Tensor, int, Tensor]] = field(default_factory=list)
 
 
 _NORM = nn.BatchNorm2d.forward
-"""torch's own batch normalisation, which writes nothing in evaluation mode: its buffers need no copy."""
+"""torch's own batch normalisation, which writes no buffers in evaluation mode: they need no copy."""
 
 _restored: "WeakIdKeyDictionary" = WeakIdKeyDictionary()
-"""Of buffers that a network wrote to on loan: their version since they are back, and the one that it stands for."""
+"""For buffers restored after a block: their version since then, and the version before the block that it equals."""
 
 _saved_states: "WeakKeyDictionary[nn.Module, _SavedState]" = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 def content_version(tensor: Tensor, version: int | None = None) -> int:
-    """A tensor's version, which a loan leaves as it was although autograd's own counts on; -1 where none is kept.
+    """A tensor's version, unchanged by :func:`preserve_state` although autograd's counter increases; -1 without one.
 
     Args:
         tensor: a weight or a buffer.
-        version: an earlier one of autograd's; None is the present one.
+        version: an earlier version of autograd's; None is the current one.
     """
     if tensor.is_inference():  # made under torch.inference_mode()
         return -1
     version = tensor._version if version is None else version
-    now, stood_for = _restored.get(tensor, (version, version)) if _restored else (version, version)
-    return stood_for if version == now else version
+    restored, original = _restored.get(tensor, (version, version)) if _restored else (version, version)
+    return original if version == restored else version
 
 
 @contextlib.contextmanager
 def preserve_state(model: nn.Module, *, evaluate: bool = True, seed: int | None = None) -> Iterator[None]:
-    """Hold ``model`` in evaluation mode for a while; two threads may hold it at once.
+    """Hold ``model`` in evaluation mode within the block, and restore its state; blocks of several threads may overlap.
 
     Args:
         model: any module.
-        evaluate: put every module into evaluation mode. False leaves the modes alone, for training with maps.
-        seed: seeds torch inside the block. Outside, the random state goes on as if nothing had happened.
+        evaluate: put every module into evaluation mode. False leaves the modes as they are, for training with maps.
+        seed: seeds torch inside the block. The random state outside is restored.
     """
     devices = _accelerators(model)
     with contextlib.ExitStack() as stack:
@@ -67,7 +67,7 @@ def preserve_state(model: nn.Module, *, evaluate: bool = True, seed: int | None 
             stack.enter_context(torch.random.fork_rng(indices, device_type=kind))
         stack.enter_context(torch.random.fork_rng(devices=[]))
         if seed is not None:
-            # Not torch.manual_seed, which makes a stack trace for every kind of device that is not there.
+            # Not torch.manual_seed, which builds a stack trace for every absent kind of device.
             torch.default_generator.manual_seed(seed)
             if any(device.type == "cuda" for device in devices):
                 torch.cuda.manual_seed_all(seed)
@@ -82,7 +82,7 @@ def preserve_state(model: nn.Module, *, evaluate: bool = True, seed: int | None 
 
 
 def _accelerators(model: nn.Module) -> set[torch.device]:
-    """The devices with a random state of their own on which the model lies; none while none is in use at all."""
+    """The devices of the model that have a random state of their own; empty while no accelerator is initialised."""
     if not (torch.cuda.is_initialized() or torch.xpu.is_initialized()):
         return set()
     return {t.device for t in traverse.tensors(model) if t.device.type in ("cuda", "xpu")}
@@ -90,36 +90,36 @@ def _accelerators(model: nn.Module) -> set[torch.device]:
 
 def _save(model: nn.Module) -> None:
     with _lock:
-        loan = _saved_states.setdefault(model, _SavedState())
-        loan.borrowers += 1
-        if loan.borrowers > 1:
+        saved = _saved_states.setdefault(model, _SavedState())
+        saved.blocks += 1
+        if saved.blocks > 1:
             return
         for module in traverse.modules(model):
-            # The attribute, not .eval(): models override train() and eval() with effects of their own.
+            # The attribute, not .eval(): models may override train() and eval() with side effects.
             if module.training:
-                loan.was_training.append(module)
+                saved.was_training.append(module)
                 module.training = False
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module).forward is _NORM:
                 continue
             for name, buffer in module._buffers.items():
                 if buffer is not None and not buffer.is_inference():
-                    loan.buffers.append((module, name, buffer, buffer._version, buffer.detach().clone()))
+                    saved.buffers.append((module, name, buffer, buffer._version, buffer.detach().clone()))
 
 
 def _restore(model: nn.Module) -> None:
     with _lock:
-        loan = _saved_states[model]
-        loan.borrowers -= 1
-        if loan.borrowers:
+        saved = _saved_states[model]
+        saved.blocks -= 1
+        if saved.blocks:
             return
         del _saved_states[model]
-        for module in loan.was_training:
+        for module in saved.was_training:
             module.training = True
-        for module, name, buffer, version, value in loan.buffers:
+        for module, name, buffer, version, value in saved.buffers:
             if buffer._version != version:
-                stood_for = content_version(buffer, version)
+                original = content_version(buffer, version)
                 with torch.no_grad():
                     buffer.copy_(value)
-                _restored[buffer] = (buffer._version, stood_for)
-            if dict(module._buffers.items()).get(name) is not buffer:  # those of scripted modules have no get
+                _restored[buffer] = (buffer._version, original)
+            if dict(module._buffers.items()).get(name) is not buffer:  # buffers of scripted modules have no get
                 module._buffers[name] = buffer

@@ -1,8 +1,8 @@
-"""Run a network again from a layer on, with other activations: what perturbation methods need.
+"""Running a network again from a layer on, with altered activations, for perturbation methods.
 
-To try n altered activations of one sample, the stem runs once, on that sample alone, and the hook returns all n: the
-rest of the network runs on a batch of n. Where a path goes round the layer and the batch sizes disagree, the whole
-network runs on n copies instead; the answer is the same, only slower.
+For n altered activations of one sample, the prefix of the network runs once on that sample, and the hook returns all n:
+the rest of the network runs on a batch of n. If a path bypasses the layer, the batch sizes disagree, and the whole
+network runs on n copies instead; the result is the same, only slower.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,12 @@ from saywhy.shapes import FeatureMaps, Scores
 
 
 class Replay:
-    """The scores that a network gives when a layer gives something else.
+    """The scores of a network when the activations of a layer are altered.
 
     Args:
-        model: any module; borrowed.
-        inputs: of one sample.
-        layer: what is replaced.
+        model: any module; its state is preserved.
+        inputs: the inputs of one sample.
+        layer: the layer whose output is replaced.
         score: maps the model's output to scores [batch, target].
 
     >>> from saywhy.engine.layout import Layout
@@ -43,38 +43,38 @@ class Replay:
     def __init__(self, model: nn.Module, inputs: Any, layer: Watched, score: Callable[[Any], Tensor]) -> None:
         self._model, self._layer, self._score = model, layer, score
         if layer.module is None:
-            raise LayerError("the image itself cannot be replayed from. Choose a layer.")
+            raise LayerError("expected a layer to replay from, got the image itself. Choose a layer of the network.")
         self._module = layer.module
         self._inputs = tree.escape_inference(inputs)
         self.whole_network = False
-        """Whether a path round the layer makes the whole network run for every alteration."""
+        """Whether the whole network runs for every alteration, because a path bypasses the layer."""
         self._original = torch.empty(0)
-        self._stem = PrefixCache() if can_cache_prefix(model, self._inputs) else None
-        self._proved = False
-        self._forward(self._inputs, self._keep, self._stem)
+        self._prefix = PrefixCache() if can_cache_prefix(model, self._inputs) else None
+        self._clone_needed = True
+        self._forward(self._inputs, self._keep, self._prefix)
         self.activations: FeatureMaps = layer.layout.to_maps(self._original)
-        """What the layer gives for the sample, [1, channel, *space]."""
+        """The layer's activations for the sample, [1, channel, *space]."""
 
     def _keep(self, tensor: Tensor) -> Tensor:
         self._original = tensor
-        return tensor.clone()  # an operation in place behind the layer would overwrite what we keep
+        return tensor.clone()  # an in-place operation after the layer would overwrite it
 
     def scores(self, altered: FeatureMaps, batch_size: int = 64, *, overwrite: bool = False) -> Scores:
         """Scores [n, target] for n altered activations.
 
         Args:
             altered: [n, channel, *space].
-            batch_size: how many are run at once; it changes only the speed.
-            overwrite: operations in place behind the layer may write into ``altered``, which is not needed any more.
+            batch_size: how many run at once; it changes only the speed.
+            overwrite: in-place operations after the layer may write into ``altered``.
         """
-        return torch.cat([self._some(some, overwrite) for some in altered.split(batch_size)])
+        return torch.cat([self._scores_of(part, overwrite) for part in altered.split(batch_size)])
 
-    def _some(self, altered: FeatureMaps, overwrite: bool) -> Scores:
+    def _scores_of(self, altered: FeatureMaps, overwrite: bool) -> Scores:
         count = len(altered)
         altered = altered.to(self._original.dtype)
         output = self._layer.layout.put_maps(self._original, altered)
         if not self.whole_network:
-            handed = output if overwrite and self._proved else output.clone()
+            handed = output if overwrite and not self._clone_needed else output.clone()
             try:
                 scores = self._from_layer(handed, output)
             except tree.CallFailed as failed:
@@ -82,23 +82,23 @@ class Replay:
                     raise
                 scores = None
             if scores is not None and len(scores) == count:
-                self._proved = self._proved or count > 1
+                self._clone_needed = self._clone_needed and count <= 1
                 return scores
             self.whole_network = True
         repeated = tree.select(self._inputs, torch.zeros(count, dtype=torch.long, device=altered.device))
         return self._forward(repeated, lambda _: output.clone())
 
     def _from_layer(self, handed: Tensor, output: Tensor) -> Scores:
-        """The rest of the network; the stem is computed again where it does something else than the first time."""
-        if self._stem is not None and not self._stem.intact():
-            self._stem = None
+        """Scores from the layer on; the prefix is computed again if its operations differ from those recorded."""
+        if self._prefix is not None and not self._prefix.intact():
+            self._prefix = None
         try:
-            return self._forward(self._inputs, lambda _: handed, self._stem)
+            return self._forward(self._inputs, lambda _: handed, self._prefix)
         except PrefixDiverged:
-            self._stem = None
+            self._prefix = None
         return self._forward(self._inputs, lambda _: output)
 
-    def _forward(self, inputs: Any, replace: Callable[[Tensor], Tensor], stem: PrefixCache | None = None) -> Tensor:
+    def _forward(self, inputs: Any, replace: Callable[[Tensor], Tensor], prefix: PrefixCache | None = None) -> Tensor:
         calls = 0
         layer = self._layer
 
@@ -108,16 +108,16 @@ class Replay:
             tensor = tree.feature_tensor(output)
             if tensor is None or (layer.call >= 0 and layer.call != calls - 1):
                 return None
-            if stem is not None:
-                stem.reached()
+            if prefix is not None:
+                prefix.reached()
             return tree.replace_tensor(output, tensor, replace(tensor))
 
         with torch.inference_mode(False), torch.no_grad(), preserve_state(self._model):
             handle = self._module.register_forward_hook(hook)
             try:
-                with stem or nullcontext():
-                    answer = tree.call(self._model, inputs)
-                scores = self._score(answer)
+                with prefix or nullcontext():
+                    result = tree.call(self._model, inputs)
+                scores = self._score(result)
             finally:
                 handle.remove()
         if not calls:

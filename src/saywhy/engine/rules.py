@@ -1,7 +1,7 @@
-"""Other rules for the backward pass, on the user's own network, which is neither edited nor copied.
+"""Altered backward rules (guided backprop, deconvnet), on the user's own network, which is neither edited nor copied.
 
-The rules are hooks on the graph of one pass, and go with it. So they do not care how a rectifier was called: as a
-module, as a function, in place, in scripted code, in a block that is run again.
+The rules are hooks on the autograd graph of one pass and are freed with it. They apply however a rectifier was called:
+as a module, as a function, in place, in scripted code, or in a checkpointed block.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ _RECTIFIERS: Mapping[str, str] = {
     "Hardswish": "hardswish",
     "Softplus": "softplus",
 }
-"""What rectifies whatever its parameters are, by autograd's word for it."""
+"""Functions that rectify whatever their parameters are, by autograd's name."""
 
 _BOUNDED: Mapping[str, str] = {
     "Clamp": "min",
@@ -38,21 +38,21 @@ _BOUNDED: Mapping[str, str] = {
     "Hardtanh": "min_val",
     "Threshold": "threshold",
 }
-"""What rectifies if its lower bound is zero, and where that bound is kept."""
+"""Functions that rectify if their lower bound is zero, with the name of that bound."""
 
 _LARGER = ("Maximum", "Fmax")
-"""What rectifies if one of its two operands is nothing but zeros."""
+"""Functions that rectify if one of their two operands is all zeros."""
 
 _MASKS = ("Where", "MaskedFill")
 
 
 @dataclass
 class Ruled:
-    """What was found in a graph.
+    """The rectifiers found in a graph.
 
     Attributes:
-        met: how many rectifiers of each kind go by the rule.
-        opaque: how many functions of each kind may be rectifiers too, which autograd cannot tell.
+        met: the number of rectifiers of each kind to which the rule applies.
+        opaque: the number of functions of each kind that may be rectifiers too, which autograd cannot tell.
     """
 
     met: Counter[str] = field(default_factory=Counter)
@@ -60,7 +60,7 @@ class Ruled:
 
 
 def ruled(graph: Iterable[Node], rule: Rule) -> Ruled:
-    """From now on rectifiers hand back other gradients, ``z`` being what they were given and ``g`` what comes back.
+    """Install a rule on all rectifiers of a graph; ``z`` is a rectifier's input and ``g`` its output gradient.
 
     ============= ============================ ========================================
     rule          ReLU                         any rectifier ``f``
@@ -84,7 +84,7 @@ def ruled(graph: Iterable[Node], rule: Rule) -> Ruled:
         if rectifies is not None:
             name, operand, positive = rectifies
             found.met[name] += 1
-            node.register_hook(_guided(operand, positive) if rule == "guided" else _deconvoluted(operand))
+            node.register_hook(_guided_hook(operand, positive) if rule == "guided" else _deconvnet_hook(operand))
         elif is_foreign(node):
             found.opaque[f"function {node.name().removesuffix('Backward')}"] += 1
         elif _masks(node):
@@ -93,25 +93,25 @@ def ruled(graph: Iterable[Node], rule: Rule) -> Ruled:
 
 
 def _rectifier(node: Node) -> tuple[str, int, Tensor | None] | None:
-    """Of a rectifier its name, which operand it rectifies, and where that is above zero; None for any other node.
+    """The name of a rectifier, the operand it rectifies, and where that is positive; None for any other node.
 
-    The last only where torch takes the slope at zero for something else than 0.
+    The last is given only where torch's derivative at zero is not 0.
     """
     name = kind(node)
     if name in _RECTIFIERS:
         return _RECTIFIERS[name], 0, None
-    if name in _BOUNDED and _is_zero(_kept(node, _BOUNDED[name])):
-        return "clamp", 0, _kept(node, "self") > 0
+    if name in _BOUNDED and _is_zero(_saved(node, _BOUNDED[name])):
+        return "clamp", 0, _saved(node, "self") > 0
     if name in _LARGER:
-        pair = (_kept(node, "self"), _kept(node, "other"))
+        pair = (_saved(node, "self"), _saved(node, "other"))
         for operand, zeros in ((0, pair[1]), (1, pair[0])):
             if not zeros.requires_grad and _is_zero(zeros):
                 return "maximum", operand, pair[operand].detach() > 0
     return None
 
 
-def _kept(node: Node, what: str) -> Any:
-    """What autograd has kept of the call for its backward pass."""
+def _saved(node: Node, what: str) -> Any:
+    """A value that autograd has saved for the backward pass."""
     return getattr(node, f"_saved_{what}")
 
 
@@ -120,12 +120,12 @@ def _is_zero(bound: Any) -> bool:
 
 
 def _masks(node: Node) -> bool:
-    """Whether a node keeps some elements and drops others, as ``x * (x > 0)`` does, by a mask that is not its own."""
+    """Whether a node drops elements by a mask from another function, as ``x * (x > 0)`` does."""
     if kind(node) in _MASKS:
         return True
     if kind(node) != "Mul":
         return False
-    factors = [t for t in (_kept(node, "self"), _kept(node, "other")) if isinstance(t, Tensor)]
+    factors = [t for t in (_saved(node, "self"), _saved(node, "other")) if isinstance(t, Tensor)]
     if len(factors) != 1 or factors[0].ndim < 2 or factors[0].requires_grad:
         return False
     (mask,) = factors
@@ -135,26 +135,32 @@ def _masks(node: Node) -> bool:
 _Hook = Callable[[tuple[Tensor | None, ...], tuple[Tensor | None, ...]], tuple[Tensor | None, ...]]
 
 
-def _guided(operand: int, positive: Tensor | None) -> _Hook:
-    """What came back as it is, where it was positive before and after: ``f'`` is then above zero too."""
+def _guided_hook(operand: int, positive: Tensor | None) -> _Hook:
+    """Guided backprop: the input gradient where both gradients are positive; ``f'`` is then positive too."""
 
-    def hook(handed: tuple[Tensor | None, ...], came: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-        back, g = handed[operand], came[0]
-        if back is None or g is None:
-            return handed
-        kept = (g > 0) & (back > 0) if positive is None else (g > 0) & (back > 0) & positive
-        return _replaced(handed, operand, torch.where(kept, back, 0.0))
-
-    return hook
-
-
-def _deconvoluted(operand: int) -> _Hook:
-    def hook(handed: tuple[Tensor | None, ...], came: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-        g = came[0]
-        return handed if g is None else _replaced(handed, operand, g.clamp(min=0))
+    def hook(
+        grad_inputs: tuple[Tensor | None, ...], grad_outputs: tuple[Tensor | None, ...]
+    ) -> tuple[Tensor | None, ...]:
+        g_in, g = grad_inputs[operand], grad_outputs[0]
+        if g_in is None or g is None:
+            return grad_inputs
+        kept = (g > 0) & (g_in > 0) if positive is None else (g > 0) & (g_in > 0) & positive
+        return _replace_at(grad_inputs, operand, torch.where(kept, g_in, 0.0))
 
     return hook
 
 
-def _replaced(values: tuple[Tensor | None, ...], index: int, value: Tensor) -> tuple[Tensor | None, ...]:
+def _deconvnet_hook(operand: int) -> _Hook:
+    """Deconvnet: the positive part of the output gradient."""
+
+    def hook(
+        grad_inputs: tuple[Tensor | None, ...], grad_outputs: tuple[Tensor | None, ...]
+    ) -> tuple[Tensor | None, ...]:
+        g = grad_outputs[0]
+        return grad_inputs if g is None else _replace_at(grad_inputs, operand, g.clamp(min=0))
+
+    return hook
+
+
+def _replace_at(values: tuple[Tensor | None, ...], index: int, value: Tensor) -> tuple[Tensor | None, ...]:
     return (*values[:index], value, *values[index + 1 :])

@@ -15,14 +15,14 @@ from saywhy.errors import ModelError, first_line
 
 @contextlib.contextmanager
 def undoing_shift(network: nn.Module, offset: Tensor) -> Iterator[nn.Module]:
-    """For the length of the block, a network ``f'(x) = f(x - offset)`` whose layers are those of ``network``.
+    """Within the block, a network ``f'(x) = f(x - offset)`` whose layers are those of ``network``.
 
-    It shares every layer and every weight with the network, and has a hook of its own where it is called. Of several
-    inputs only the image is moved. While the block lasts the network is borrowed too, because its layers are in use.
+    It shares every layer and every weight with the network, and has its own forward pre-hook. Of several inputs only
+    the image is shifted. The state of the network is preserved during the block, because its layers are in use.
 
     Args:
-        network: stays as it is.
-        offset: what is taken off the image, one number.
+        network: the network; it is not changed.
+        offset: subtracted from the image, one number.
 
     Raises:
         ModelError: the network cannot be copied, or is scripted.
@@ -37,7 +37,7 @@ def undoing_shift(network: nn.Module, offset: Tensor) -> Iterator[nn.Module]:
         return tree.replace_tensor((args, kwargs), image, image - offset)
 
     with preserve_state(network):
-        other = _twin(network)
+        other = _shallow_copy(network)
         handle = other.register_forward_pre_hook(before, prepend=True, with_kwargs=True)
         try:
             yield other
@@ -45,18 +45,18 @@ def undoing_shift(network: nn.Module, offset: Tensor) -> Iterator[nn.Module]:
             handle.remove()
 
 
-def _twin(network: nn.Module) -> nn.Module:
-    """Another module with the same layers, and hooks of its own where it is called."""
+def _shallow_copy(network: nn.Module) -> nn.Module:
+    """A shallow copy: another module with the same layers and its own forward pre-hooks."""
     if isinstance(network, torch.jit.ScriptModule):
         raise ModelError(
-            "a scripted or traced network takes no hooks, so it cannot be given another zero for a test. Give the "
-            "network that it was made of."
+            "a scripted or traced network takes no hooks, so its input cannot be shifted for a test. Give the network "
+            "before scripting."
         )
     try:
         other = copy.copy(network)
     except Exception as error:
         raise ModelError(
-            f"the network cannot be copied, so it cannot be given another zero for a test ({first_line(error)})."
+            f"the network cannot be copied, so its input cannot be shifted for a test ({first_line(error)})."
         ) from error
     other._forward_pre_hooks = copy.copy(network._forward_pre_hooks)
     other._forward_pre_hooks_with_kwargs = copy.copy(network._forward_pre_hooks_with_kwargs)

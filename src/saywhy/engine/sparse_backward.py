@@ -1,9 +1,9 @@
-"""A backward pass that does not multiply zeros.
+"""A backward pass that skips multiplications by zero.
 
-Behind the last attention block of a vision transformer only the class token has a gradient: 196 of 197 rows that the
-backward pass multiplies are zero. And the gradient of a class's score with respect to a thousand scores is one 1 among
-zeros, of which the last layer would make a product with all of its weights. What is zero is left out, and the result is
-the same to the rounding. That is one matrix product in three of Grad-CAM's cost on a ViT.
+After the last attention block of a vision transformer only the class token has a gradient: 196 of 197 rows in the
+backward pass are zero. The gradient of one class's score with respect to a thousand scores is one-hot, and the last
+layer would multiply it with all of its weights. Zero rows and columns are skipped, and the result is the same up to
+rounding. That saves one matrix product in three of Grad-CAM's cost on a ViT.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_MOST = 0.5  # above this share of living rows or columns the gathering costs more than it saves
-_FEW_ROWS = 16  # so few are not worth being looked at one by one
-_WIDE = 4  # columns are looked at where there are so many times more of them than rows
+_MOST = 0.5  # above this share of non-zero rows or columns the gathering costs more than it saves
+_FEW_ROWS = 16  # below this number of rows the search does not pay
+_WIDE = 4  # columns are searched where there are at least so many times more of them than rows
 
 _BY_ELEMENT = (torch.ops.aten.gelu_backward.default, torch.ops.aten.silu_backward.default)
-"""Where the gradient that comes in is zero, so is the one that goes out."""
+"""Elementwise backward functions: where the output gradient is zero, so is the input gradient."""
 
 
 class SkipZeros(TorchDispatchMode):
-    """Within this mode ``rows @ matrix`` is computed for what is not zero, and is zero elsewhere.
+    """A mode in which ``rows @ matrix`` is computed only for the non-zero rows or columns of ``rows``.
 
-    It changes no result beyond the order of a sum: only matrix products and the gradients of GELU and SiLU are looked
-    at. (An infinite or NaN weight times a zero gradient would be NaN in torch and is 0 here; models with such weights
-    are refused before they get here.)
+    Only matrix products and the gradients of GELU and SiLU are affected, and results change only by the order of a sum.
+    (An infinite or NaN weight times a zero gradient would be NaN in torch and is 0 here; models with such weights are
+    refused earlier.)
 
     >>> rows = torch.zeros(4, 3); rows[2] = torch.tensor([1.0, 2.0, 3.0])
     >>> with SkipZeros():
@@ -36,7 +36,7 @@ class SkipZeros(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # torch would wrap us for its compiler, which we never run under, and import it for that: two seconds.
+        # torch would wrap this mode for its compiler, which is not used here, and import it: two seconds.
         return False
 
     def __torch_dispatch__(
@@ -69,7 +69,7 @@ def _matmul(rows: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _by_rows(func: Callable[..., Any], gradient: Tensor, given: Tensor, options: Mapping[str, Any]) -> Tensor:
-    """The gradient of an operation of single elements, for the rows (of the last axis) whose gradient is not zero."""
+    """The gradient of an elementwise operation, computed for the rows (of the last axis) with a non-zero gradient."""
     rows = gradient.flatten(0, -2)
     alive = _alive_rows(rows)
     if alive is None:
@@ -81,7 +81,7 @@ def _by_rows(func: Callable[..., Any], gradient: Tensor, given: Tensor, options:
 
 
 def _alive_rows(rows: Tensor) -> Tensor | None:
-    """Which rows [n, k] are not all zero; None where leaving out the others would not pay."""
+    """The indices of non-zero rows of [n, k]; None if skipping the others would not pay."""
     if rows.shape[0] < _FEW_ROWS:
         return None
     alive = rows.any(dim=1).nonzero().squeeze(1)

@@ -1,4 +1,4 @@
-"""What a network does with one image: every output of every part of it that may be a map of the image."""
+"""Tracing a network on one image: every output of every module that may be a map of the image."""
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -25,20 +25,20 @@ _POOLING = (
 )  # fmt: skip
 
 _IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-"""Modules that give back what they got, in evaluation mode: no layers of their own."""
+"""Modules that return their input in evaluation mode; they are no layers."""
 
 
-_UNSEEN = (*_IDLE, torch.jit.ScriptModule)
-"""Modules that are passed over: the idle ones, and scripted ones, which can have no hooks."""
+_SKIPPED = (*_IDLE, torch.jit.ScriptModule)
+"""Modules that are skipped: idle ones, and scripted ones, which take no hooks."""
 
 
 @dataclass(frozen=True)
 class LayerProbe:
-    """By which score the layers are judged.
+    """The score by which layers are compared.
 
     Attributes:
         scores: maps the model's output for one sample to scores [1, target].
-        key: what is found is remembered for as long as this is asked (equal keys, equal answers).
+        key: layers found are stored under this key; probes with equal keys must find equal layers.
     """
 
     scores: Callable[[Any], Tensor]
@@ -47,11 +47,11 @@ class LayerProbe:
 
 @dataclass(frozen=True)
 class LayerSearch:
-    """A model, inputs for it (of which one sample is used), and the question by which its layers are judged."""
+    """A model, its inputs (of which one sample is used), and the probe by which its layers are compared."""
 
     model: nn.Module
     inputs: Any
-    question: LayerProbe
+    probe: LayerProbe
 
     @property
     def space(self) -> tuple[int, ...]:
@@ -59,7 +59,7 @@ class LayerSearch:
         return tuple(tree.image_tensor(self.inputs).shape[2:])
 
     def sample(self) -> Any:
-        """The inputs of the first sample, free of graphs."""
+        """The inputs of the first sample, without a graph."""
         first = torch.tensor([0], device=tree.image_tensor(self.inputs).device)
         return tree.select(tree.escape_inference(self.inputs), first)
 
@@ -71,13 +71,13 @@ class Candidate:
     Attributes:
         name: dotted name of the module, with ``#i`` for call i of a layer that runs more than once.
         module: the layer.
-        call: which of its calls.
+        call: the index of the call.
         calls: how often it ran.
-        shape: of its output for one sample.
-        alive: share of positions that have a gradient, 0 to 1.
+        shape: the shape of its output for one sample.
+        alive: the share of positions that have a gradient, 0 to 1.
         role: ``"features"``, or why it is a worse choice: ``"pooled"`` (the same map, coarser), ``"scores"`` (one
-            channel a class: the answer itself), ``"projection"`` (queries, keys, values or one branch of a block).
-        proof: the best reading and how well it followed changes of the image; None before it was tried.
+            channel a class: the output itself), ``"projection"`` (queries, keys, values or one branch of a block).
+        proof: the best reading and how well it followed changes of the image; None before it is tried.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Candidate:
         """The layer as :func:`saywhy.engine.capture.capture` takes it.
 
         Raises:
-            ValueError: no reading of it was tried, so that there is no layout.
+            ValueError: no reading of it was tried yet, so it has no layout.
         """
         if self.proof is None:
             raise ValueError(f"layer '{self.name}' has no layout yet")
@@ -102,15 +102,15 @@ class Candidate:
 
 @dataclass
 class Record:
-    """What one call of one module gave for one sample, with a graph.
+    """The output of one call of one module for one sample, with a graph.
 
     Attributes:
-        name, module, call: of whom.
-        given: what the module returned.
-        tensor: the same values, and only what comes behind the module uses them. Its gradient is what a hook on this
-            module can see: a classifier may well read a copy that went another way (a pooler inside the module).
-        handed: the copy that the rest of the network works with; what an outer module returns is this very tensor.
-        pooled: the module pools.
+        name, module, call: the module and the index of its call.
+        given: the tensor that the module returned.
+        tensor: the same values, used only by what follows the module. Its gradient is the one a hook on this module
+            gets: a classifier may read another copy of the values (a pooler inside the module).
+        handed: the copy that the rest of the network uses; an outer module may return this same tensor.
+        pooled: whether the module pools.
     """
 
     name: str
@@ -123,19 +123,19 @@ class Record:
 
 
 def run(
-    watching: LayerSearch, only: nn.Module | None = None, replaced: Mapping[str, Tensor] = MappingProxyType({})
+    search: LayerSearch, only: nn.Module | None = None, replaced: Mapping[str, Tensor] = MappingProxyType({})
 ) -> tuple[list[Record], Tensor]:
     """Run one sample with a graph from the image on.
 
     Args:
-        watching: what to run.
+        search: the model, its inputs and the probe.
         only: the one module to record; None records all.
-        replaced: parameters with other values, in this run alone.
+        replaced: values for some parameters, by name, in this run only.
 
     Returns:
-        What the modules gave, in the order in which they finished, and the scores [1, target].
+        The outputs of the modules, in the order in which they finished, and the scores [1, target].
     """
-    model = watching.model
+    model = search.model
     records: list[Record] = []
     counts: dict[nn.Module, int] = {}
     names: dict[nn.Module, str] = {}
@@ -149,37 +149,37 @@ def run(
         if given is None:
             return None
         tensor = given.view_as(given)
-        # A copy, as in a capture: an in-place ReLU behind the module must not change what is looked at.
+        # A copy, as in a capture: an in-place ReLU after the module must not change the recorded tensor.
         handed = tensor.clone()
         records.append(Record(names[module], module, call, given, tensor, handed, isinstance(module, _POOLING)))
         return tree.replace_tensor(output, given, handed)
 
     def with_graph(t: Tensor) -> Tensor:
-        # The network gets a copy, because those that normalise their input in place would touch a leaf.
+        # The network gets a copy, because it may normalise its input in place, which a leaf does not allow.
         return t.detach().requires_grad_().clone() if t.is_floating_point() else t
 
-    parts = [only] if only is not None else [m for m, name in names.items() if name and not isinstance(m, _UNSEEN)]
+    parts = [only] if only is not None else [m for m, name in names.items() if name and not isinstance(m, _SKIPPED)]
     with torch.inference_mode(False), preserve_state(model), torch.enable_grad():
-        sample = tree.map_tensors(watching.sample(), with_graph)
+        sample = tree.map_tensors(search.sample(), with_graph)
         handles = [part.register_forward_hook(hook) for part in parts]
         try:
-            scores = watching.question.scores(tree.call(with_parameters(model, replaced), sample))
+            scores = search.probe.scores(tree.call(with_parameters(model, replaced), sample))
         finally:
             for handle in handles:
                 handle.remove()
     return records, scores
 
 
-def trace(watching: LayerSearch, *, zero_heads_replaced: bool = False) -> list[Candidate]:
-    """Every output that can be read as a map, in the order of running, with the share of it that has a gradient.
+def trace(search: LayerSearch, *, zero_heads_replaced: bool = False) -> list[Candidate]:
+    """Every output that can be read as a map, in running order, with the share of its positions that has a gradient.
 
-    A head that starts at zero (torchvision's ViT) lets no gradient through. Then the network is looked at once more
-    with other weights in the place of those that are all zero, in that call alone, never in the model.
+    A head initialised to zero (torchvision's ViT) lets no gradient through. Then the network runs once more with random
+    values for all-zero weight matrices, in that call only, never in the model.
     """
-    replaced = instead_of_zeros(watching.model) if zero_heads_replaced else {}
-    records, scores = run(watching, replaced=replaced)
+    replaced = instead_of_zeros(search.model) if zero_heads_replaced else {}
+    records, scores = run(search, replaced=replaced)
     calls = {record.module: record.call + 1 for record in records}
-    spatial = [r for r in records if r.tensor.requires_grad and _readable(r.tensor.shape, watching.space)]
+    spatial = [r for r in records if r.tensor.requires_grad and _readable(r.tensor.shape, search.space)]
     if not spatial:
         return []
     gradients: list[Tensor | None] = [None] * len(spatial)
@@ -187,11 +187,9 @@ def trace(watching: LayerSearch, *, zero_heads_replaced: bool = False) -> list[C
         with torch.inference_mode(False), torch.enable_grad():
             gradients = list(torch.autograd.grad(scores[0].sum(), [r.tensor for r in spatial], allow_unused=True))
     if not zero_heads_replaced and not any(g is not None and bool(g.any()) for g in gradients):
-        return trace(watching, zero_heads_replaced=True)
+        return trace(search, zero_heads_replaced=True)
     found = _outermost(list(zip(spatial, gradients, strict=True)))
-    beside = _passed_round(
-        [tuple(r.tensor.shape) for r, _ in found], [g is not None and bool(g.any()) for _, g in found]
-    )
+    bypassed = _bypassed([tuple(r.tensor.shape) for r, _ in found], [g is not None and bool(g.any()) for _, g in found])
     return [
         Candidate(
             name=r.name if r.call == calls[r.module] - 1 else f"{r.name}#{r.call}",
@@ -199,21 +197,21 @@ def trace(watching: LayerSearch, *, zero_heads_replaced: bool = False) -> list[C
             call=r.call,
             calls=calls[r.module],
             shape=tuple(r.tensor.shape),
-            alive=_alive(gradient, watching.space),
+            alive=_alive(gradient, search.space),
             role="projection" if branch else _role(r, gradient, scores),
         )
-        for (r, gradient), branch in zip(found, beside, strict=True)
+        for (r, gradient), branch in zip(found, bypassed, strict=True)
     ]
 
 
-def proved(watching: LayerSearch, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates with the best reading of each, tried on changed copies of the image."""
-    space = watching.space
-    # Maps that need no guessing tell token layers which grids this network has.
+def proved(search: LayerSearch, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with the proof of the best reading of each, tried on changed copies of the image."""
+    space = search.space
+    # Unambiguous maps tell which grids the token layers of this network may have.
     certain = [c.shape[2:] for c in candidates if len(c.shape) == len(space) + 2]
-    questions = [Reading(c.module, c.call, tuple(readings(c.shape, space, certain))) for c in candidates]
-    with torch.inference_mode(False), preserve_state(watching.model):
-        proofs = prove(watching.model, watching.sample(), questions)
+    layers = [Reading(c.module, c.call, tuple(readings(c.shape, space, certain))) for c in candidates]
+    with torch.inference_mode(False), preserve_state(search.model):
+        proofs = prove(search.model, search.sample(), layers)
     return [replace(c, proof=p[0] if p else None) for c, p in zip(candidates, proofs, strict=True)]
 
 
@@ -222,9 +220,9 @@ def _readable(shape: Sequence[int], space: Sequence[int]) -> bool:
 
 
 def _outermost(records: Sequence[tuple[Record, Tensor | None]]) -> list[tuple[Record, Tensor | None]]:
-    """One record for every tensor: a block and its last part give the same one, known by the outermost name.
+    """One record for every tensor: a block and its last module return the same one, which gets the outermost name.
 
-    An outer module without a gradient does not speak for an inner one that has one: the answer left it another way.
+    An outer module without a gradient does not replace an inner one with a gradient: the output bypasses the outer one.
     """
     found: dict[int, tuple[Record, Tensor | None]] = {}
     for record, gradient in records:
@@ -236,16 +234,16 @@ def _outermost(records: Sequence[tuple[Record, Tensor | None]]) -> list[tuple[Re
     return list(found.values())
 
 
-def _passed_round(shapes: Sequence[tuple[int, ...]], answering: Sequence[bool]) -> list[bool]:
-    """Which layers are coarser than the tokens that pass round them (pooled keys and values of an attention).
+def _bypassed(shapes: Sequence[tuple[int, ...]], has_gradient: Sequence[bool]) -> list[bool]:
+    """Which layers are coarser than the tokens that bypass them (pooled keys and values of an attention).
 
-    That is: the same tokens, more than the layer has positions, are there before it and again behind it, on the way
-    to the answer (if only the class token among them).
+    A layer is bypassed if tokens of one shape, more than the layer has positions, have a gradient both before and after
+    it (even if only their class token has one).
     """
     first: dict[tuple[int, ...], int] = {}
     last: dict[tuple[int, ...], int] = {}
     for index, shape in enumerate(shapes):
-        if len(shape) == 3 and answering[index]:
+        if len(shape) == 3 and has_gradient[index]:
             first.setdefault(shape, index)
             last[shape] = index
     positions = [shape[1] if len(shape) == 3 else math.prod(shape[2:]) for shape in shapes]
@@ -256,14 +254,14 @@ def _passed_round(shapes: Sequence[tuple[int, ...]], answering: Sequence[bool]) 
 
 
 def with_parameters(model: nn.Module, replaced: Mapping[str, Tensor]) -> Callable[..., Any]:
-    """The model as a function in which some parameters have other values."""
+    """The model as a function with other values for some parameters."""
     if not replaced:
         return model
     return lambda *args, **kwargs: functional_call(model, dict(replaced), args, kwargs)
 
 
 def instead_of_zeros(model: nn.Module) -> dict[str, Tensor]:
-    """Small random values for every weight matrix that is zero throughout."""
+    """Small random values for every weight matrix that is all zeros."""
     generator = torch.Generator().manual_seed(0)
     return {
         name: (torch.randn(p.shape, generator=generator) * 0.02).to(p)

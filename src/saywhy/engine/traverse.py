@@ -1,4 +1,4 @@
-"""Going through a model's parts quickly: ``nn.Module.modules`` spells out every name, which takes milliseconds."""
+"""Fast traversal of a model's modules and tensors; ``nn.Module.modules`` builds every name, which is slow."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def modules(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def tensors(model: nn.Module) -> Iterator[Tensor]:
-    """Every parameter and buffer; tied ones as often as they are tied.
+    """Every parameter and buffer; a tied one once for each of its names.
 
     >>> len(list(tensors(nn.BatchNorm2d(3))))
     5

@@ -1,4 +1,4 @@
-"""Tensors inside nested values: what modules take and return (tuples, dicts, dataclasses, one in another)."""
+"""Tensors inside the nested values that modules take and return: tuples, dicts, dataclasses."""
 
 import copy
 import dataclasses
@@ -12,7 +12,7 @@ from saywhy.errors import SaywhyError
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor in ``value``, depth first, in the order in which it was written.
+    """Every tensor in ``value``, depth first, in order.
 
     >>> [t.item() for t in tensors({"a": torch.tensor(1), "b": (torch.tensor(2), None)})]
     [1, 2]
@@ -31,7 +31,7 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def feature_tensor(value: Any) -> Tensor | None:
-    """The tensor by which a module's output is known: its first floating-point one that has a batch and more.
+    """The feature tensor of a module's output: its first floating-point tensor with at least two axes.
 
     >>> feature_tensor((torch.zeros(2, 3, 4), torch.zeros(2))).shape
     torch.Size([2, 3, 4])
@@ -40,9 +40,9 @@ def feature_tensor(value: Any) -> Tensor | None:
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A copy of ``value`` in which every tensor is changed; everything else is the very same object.
+    """A copy of ``value`` in which every tensor is changed; everything else is the same object.
 
-    Lists, mappings and dataclasses are copied before they are changed, so the caller's stay as they are.
+    Lists, mappings and dataclasses are copied, so those of the caller are not changed.
 
     >>> map_tensors([torch.tensor(2), "x"], lambda t: t + 1)
     [tensor(3), 'x']
@@ -63,7 +63,7 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         for field in dataclasses.fields(value):
             part = getattr(value, field.name, None)
             if part is not None:
-                # Frozen dataclasses are values too, and this is our own copy.
+                # object.__setattr__, because dataclasses may be frozen and this is our own copy.
                 object.__setattr__(changed, field.name, map_tensors(part, change))
         return changed
     return value
@@ -80,7 +80,7 @@ def batch_size(value: Any) -> int:
 
 
 def image_tensor(value: Any) -> Tensor:
-    """The image among a module's inputs: its floating-point tensor of most axes, the first of those.
+    """The image among a module's inputs: the first floating-point tensor with the most axes.
 
     Raises:
         ValueError: there is no floating-point tensor of at least three axes.
@@ -98,11 +98,11 @@ def select(value: Any, index: Tensor) -> Any:
 
 
 class CallFailed(RuntimeError):
-    """A module raised; its own error is the cause. For the front door to put into words."""
+    """A module raised an error, which is the cause; :mod:`saywhy.models.inputs` turns it into a message."""
 
 
 def call(module: Callable[..., Any], inputs: Any) -> Any:
-    """Call a module: tuples are spread over its arguments, dicts over its keywords, all else is one argument.
+    """Call a module: a tuple is its positional arguments, a dict its keyword arguments, anything else one argument.
 
     Raises:
         CallFailed: the module raised an error of its own.
@@ -120,6 +120,6 @@ def call(module: Callable[..., Any], inputs: Any) -> Any:
 
 
 def escape_inference(value: Any) -> Any:
-    """Inputs made under ``torch.inference_mode`` as ordinary tensors, which a graph may keep; others as they are."""
+    """Inputs without a graph; tensors made under ``torch.inference_mode`` become ordinary ones, usable in a graph."""
     with torch.inference_mode(False):
         return map_tensors(value, lambda t: t.clone() if t.is_inference() else t.detach())

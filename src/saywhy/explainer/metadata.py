@@ -89,7 +89,7 @@ class MapFacts:
         attribution = self.attributions.get((method, layer))
         error = attribution.completeness_error if attribution is not None else None
         steps = attribution.steps if attribution is not None else None
-        common.extend(attribution.facts if attribution is not None else ())
+        common.extend(attribution.diagnostics if attribution is not None else ())
         low, high = (v.tolist() for v in torch.aminmax(self.maps[method, layer].detach().flatten(2), dim=2))
 
         def of_map(b: int, t: int) -> Diagnostics:

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +14,17 @@ from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, SaywhyWarning, nearest
 from saywhy.explainer.layers import module_name
 from saywhy.explainer.runner import Runner
+from saywhy.explanation import Explanation
 from saywhy.methods.registry import find_method
 from saywhy.models.inputs import Batch
 from saywhy.output import ScoreKind
 from saywhy.targets import PerSampleTarget, Target
 
-if TYPE_CHECKING:
-    from saywhy.explanation import Explanation
-
 
 class Explain(Protocol):
     """Runs a request on a batch; ``warn`` says where a map is zero everywhere."""
 
-    def __call__(self, runner: Runner, batch: Batch, *, warn: bool = False) -> "Explanation": ...
+    def __call__(self, runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation: ...
 
 
 class NoRunnerUp(InputError):
@@ -54,6 +52,21 @@ class Rerunner:
     version: int
     targets: list[Target] = field(default_factory=list)
 
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.runner.model.module
+
+    @property
+    def inputs(self) -> Any:
+        """What the network was called with."""
+        return self.batch.inputs
+
+    @property
+    def size(self) -> int:
+        """The number of samples."""
+        return self.batch.size
+
     def check_version(self) -> None:
         """Refuse where the model is not the same any more.
 
@@ -77,10 +90,10 @@ class Rerunner:
         """The same for one of the methods alone."""
         return replace(self, runner=self.runner.with_config(methods=(find_method(method),)))
 
-    def then(self, change: "Callable[[Explanation], Explanation]") -> "Rerunner":
+    def then(self, change: Callable[[Explanation], Explanation]) -> "Rerunner":
         """The same, with every explanation changed in the same way."""
 
-        def changed(runner: Runner, batch: Batch, *, warn: bool = False) -> "Explanation":
+        def changed(runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation:
             return change(self.explain_with(runner, batch, warn=warn))
 
         return replace(self, explain_with=changed)
@@ -94,7 +107,7 @@ class Rerunner:
         images: Tensor | None = None,
         module: nn.Module | None = None,
         methods: Sequence[str] | None = None,
-    ) -> "Explanation":
+    ) -> Explanation:
         """The same explanation of other images, by another network, or by other methods.
 
         Made for the answers and at the layers of the first one. Where that was of the image itself there were no
@@ -127,7 +140,7 @@ class Rerunner:
         runner = replace(self.resolved, config=config)
         return replace(self, runner=runner, batch=self.batch.of_samples(some), targets=[config.target])
 
-    def runner_up(self) -> "Explanation":
+    def runner_up(self) -> Explanation:
         """For every target that is a class, the other class of highest score, whatever else is asked.
 
         In the place of a target that is no class there is the highest class of all.
@@ -146,7 +159,7 @@ class Rerunner:
         others = output.logits.detach().cpu().unsqueeze(1).masked_fill(own, -math.inf).argmax(2)
         return self.explain_with(runner.with_config(target=PerSampleTarget(others)), self.batch)
 
-    def counterfactual(self) -> "Explanation":
+    def counterfactual(self) -> Explanation:
         """What speaks against each target (Grad-CAM, section 3.3), by the model as it is now."""
         if self.runner.model.version() != self.version:
             warnings.warn(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pkgutil import resolve_name  # writers know explanations; explanations know writers by name alone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from saywhy import geometry
 from saywhy.diagnostics import Diagnostics
 from saywhy.errors import InputError, LayerError, MethodError, nearest
+from saywhy.explanation.explainer import Explainer
 from saywhy.explanation.heatmap import Normalize, heatmap
 from saywhy.explanation.metadata import Metadata
 from saywhy.images import SourceImage
@@ -21,9 +22,6 @@ from saywhy.methods.fusion import Fusion, fuse
 from saywhy.methods.registry import find_method
 from saywhy.output import ScoreKind
 from saywhy.shapes import Classes, MapStack, Scores
-
-if TYPE_CHECKING:
-    from saywhy.explainer.rerun import Rerunner
 
 UNAVAILABLE = (
     "an explanation that was read from a file, copied, or made with keep_model=False has no model to ask again. "
@@ -67,7 +65,7 @@ class Explanation:
     values: Mapping[tuple[str, str], Tensor]
     completeness_errors: Mapping[tuple[str, str], Scores]
     metadata: Metadata = field(repr=False)
-    rerunner: "Rerunner | None" = field(default=None, repr=False)
+    rerunner: Explainer | None = field(default=None, repr=False)
     unavailable: str = field(default=UNAVAILABLE, repr=False)
 
     @property
@@ -230,7 +228,7 @@ class Explanation:
         )
 
     @property
-    def explainer(self) -> "Rerunner":
+    def explainer(self) -> Explainer:
         """What asks the model again: :class:`saywhy.explainer.rerun.Rerunner`.
 
         It holds the model and the inputs. It is no part of the result: it is left out when an explanation is pickled,

@@ -1,16 +1,23 @@
 """Methods: pure functions of activations and gradients. They know tensors and nothing of models.
 
 Every one takes ``activations`` and ``gradients`` [batch, channel, *space] and gives maps [batch, *space]; ``*space`` is
-one axis for a signal, two for an image, three for a volume. ``registry`` names them all, with paper and equation.
+one axis for a signal, two for an image, three for a volume. Every function is registered by the decorator
+:func:`method` above it, with paper, equation and how it is read. A file that is put into this folder is found.
 """
 
-from saywhy.methods.catalogue import METHODS
+from importlib import import_module
+from pkgutil import iter_modules
+
 from saywhy.methods.channel import cam, gradcam, gradcam_pp, xgradcam
 from saywhy.methods.eigen import eigencam, eigengradcam
 from saywhy.methods.elementwise import gradcam_elementwise, hirescam, layercam
 from saywhy.methods.fusion import fuse
 from saywhy.methods.method import AttributionResult, Method
-from saywhy.methods.registry import all_methods, find_method, register
+from saywhy.methods.registry import METHODS, all_methods, find_method, method, register
+
+for _file in sorted(found.name for found in iter_modules(__path__)):
+    import_module(f"{__name__}.{_file}")  # its methods register themselves
+METHODS.sort(lambda each: each.order)
 
 __all__ = [
     "METHODS",
@@ -27,6 +34,7 @@ __all__ = [
     "gradcam_pp",
     "hirescam",
     "layercam",
+    "method",
     "register",
     "xgradcam",
 ]

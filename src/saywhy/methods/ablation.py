@@ -11,12 +11,22 @@ from torch import Tensor
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
+from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, at_least_float32
 
 Divisor = Literal["magnitude", "score"]
 
 
+@method(
+    "ablationcam",
+    title="Ablation-CAM",
+    paper="Desai and Ramaswamy, 2020",
+    equation="ReLU(Σₖ wₖ Aₖ), wₖ = (y - y without Aₖ) / |y|",
+    family="perturbation",
+    order=310,
+    passes="several",
+)
 def ablationcam(runner: ModelRunner, *, relu: bool = True, divisor: Divisor = "magnitude") -> Tensor:
     r"""Ablation-CAM (Desai and Ramaswamy, 2020): channels weighed by what the score loses without them.
 
@@ -71,6 +81,16 @@ def ablationcam(runner: ModelRunner, *, relu: bool = True, divisor: Divisor = "m
     return torch.stack(maps)
 
 
+@method(
+    "reciprocam",
+    title="Recipro-CAM",
+    paper="Byun and Lee, 2022",
+    equation="y(A ⊙ Mₚ), Mₚ shows place p",
+    family="perturbation",
+    order=320,
+    passes="several",
+    score="probability",
+)
 def reciprocam(runner: ModelRunner, *, gaussian: bool = False) -> Tensor:
     r"""Recipro-CAM (Byun and Lee, 2022): the score when the layer shows one place alone.
 

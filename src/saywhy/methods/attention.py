@@ -23,12 +23,24 @@ from saywhy.engine.runner import ModelRunner
 from saywhy.engine.trace import instead_of_zeros
 from saywhy.engine.tree import escape_inference
 from saywhy.errors import GradientError, MethodError
+from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import at_least_float32
 
 Heads = Literal["mean", "max", "min"]
 
 
+@method(
+    "attention",
+    title="raw attention",
+    paper="Dosovitskiy et al., 2021",
+    equation="A of one block, from the class token on",
+    family="attention",
+    order=150,
+    uses_gradients=False,
+    passes="several",
+    shows="activity",
+)
 def attention(runner: ModelRunner, *, block: int = -1, head: int | None = None) -> Tensor:
     r"""The raw attention of one block (Dosovitskiy et al., 2021, appendix A), from the class token to the patches.
 
@@ -57,6 +69,17 @@ def attention(runner: ModelRunner, *, block: int = -1, head: int | None = None) 
     return _without_gradients(runner, "attention", row)
 
 
+@method(
+    "attention-rollout",
+    title="attention rollout",
+    paper="Abnar and Zuidema, 2020",
+    equation="Πₗ (Aₗ + I) / 2, from the class token on",
+    family="attention",
+    order=160,
+    uses_gradients=False,
+    passes="several",
+    shows="activity",
+)
 def attention_rollout(runner: ModelRunner, *, heads: Heads = "mean", discard: float = 0.0) -> Tensor:
     r"""Attention rollout (Abnar and Zuidema, 2020, equation 1): what flows to the class token through all blocks.
 
@@ -88,6 +111,16 @@ def attention_rollout(runner: ModelRunner, *, heads: Heads = "mean", discard: fl
     return _without_gradients(runner, "attention-rollout", row)
 
 
+@method(
+    "gradient-rollout",
+    title="gradient attention rollout",
+    paper="vit-explain, 2020",
+    equation="Πₗ rows(ReLU(meanₕ(Gₗ ⊙ Aₗ)) + I), from the class token on",
+    family="attention",
+    order=170,
+    scale_free=False,
+    passes="several",
+)
 def gradient_rollout(runner: ModelRunner, *, discard: float = 0.0) -> Tensor:
     r"""Gradient attention rollout (vit-explain, 2020): attention rollout with every block weighed by its gradient.
 
@@ -122,6 +155,16 @@ def gradient_rollout(runner: ModelRunner, *, discard: float = 0.0) -> Tensor:
     return _with_gradients(runner, "gradient-rollout", row)
 
 
+@method(
+    "generic-attention",
+    title="generic attention explainability",
+    paper="Chefer et al., 2021",
+    equation="Πₗ (I + meanₕ ReLU(Gₗ ⊙ Aₗ)), from the class token on",
+    family="attention",
+    order=180,
+    scale_free=False,
+    passes="several",
+)
 def generic_attention(runner: ModelRunner) -> Tensor:
     r"""Generic attention explainability (Chefer et al., ICCV 2021, equations 5 and 6): relevance, block by block.
 

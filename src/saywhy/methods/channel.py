@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from saywhy.errors import MethodError
+from saywhy.methods.registry import method
 from saywhy.shapes import ChannelWeights, FeatureMaps, Gradients, Maps
 
 Pooling = Literal["mean", "abs", "max"]
@@ -21,6 +22,14 @@ def combine(weights: ChannelWeights, activations: FeatureMaps, *, relu: bool) ->
     return total.relu() if relu else total
 
 
+@method(
+    "gradcam",
+    title="Grad-CAM",
+    paper="Selvaraju et al., 2017",
+    equation="ReLU(Σₖ mean(Gₖ) Aₖ)",
+    family="one pass",
+    order=10,
+)
 def gradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True, pooling: Pooling = "mean") -> Maps:
     r"""Grad-CAM (Selvaraju et al., 2017, equations 1 and 2).
 
@@ -59,6 +68,15 @@ def _pool(gradients: Tensor, pooling: Pooling) -> ChannelWeights:
     raise MethodError(f"pooling must be 'mean', 'abs' or 'max', got {pooling!r}.")
 
 
+@method(
+    "gradcam++",
+    title="Grad-CAM++",
+    paper="Chattopadhay et al., 2018",
+    equation="ReLU(Σₖ wₖ Aₖ), wₖ = Σ ReLU(Gₖ) / (2 + Gₖ ΣAₖ)",
+    family="one pass",
+    order=30,
+    scale_free=False,
+)
 def gradcam_pp(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True) -> Maps:
     r"""Grad-CAM++ (Chattopadhay et al., 2018, equation 19), with :math:`g = \partial y / \partial A`.
 
@@ -91,6 +109,14 @@ def gradcam_pp(activations: FeatureMaps, gradients: Gradients, *, relu: bool = T
     return combine(weights, activations, relu=relu)
 
 
+@method(
+    "xgradcam",
+    title="XGrad-CAM",
+    paper="Fu et al., 2020",
+    equation="ReLU(Σₖ (Σ Gₖ Aₖ / Σ Aₖ) Aₖ)",
+    family="one pass",
+    order=50,
+)
 def xgradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True) -> Maps:
     r"""XGrad-CAM (Fu et al., 2020, equation 8): gradients weighted by where the channel is active.
 
@@ -118,6 +144,14 @@ def xgradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = Tru
     return combine(weights, activations, relu=relu)
 
 
+@method(
+    "cam",
+    title="CAM",
+    paper="Zhou et al., 2016",
+    equation="Σₖ wₖ Aₖ",
+    family="one pass",
+    order=20,
+)
 def cam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = False) -> Maps:
     r"""CAM (Zhou et al., 2016, equation 2), for networks that end in global average pooling and a linear layer.
 

@@ -7,11 +7,22 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from saywhy.methods.registry import method
 from saywhy.shapes import FeatureMaps, Gradients, Maps
 
 _CANCELS = 1e-4  # of what channels could sum to; float32 sums of thousands of channels err by 1e-6 of it
 
 
+@method(
+    "eigencam",
+    title="Eigen-CAM",
+    paper="Muhammad and Yeasin, 2020",
+    equation="first principal component of A",
+    family="one pass",
+    order=80,
+    uses_gradients=False,
+    shows="activity",
+)
 def eigencam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True, center: bool = False) -> Maps:
     r"""Eigen-CAM (Muhammad and Yeasin, 2020, equations 3 to 5): the same for every class.
 
@@ -37,6 +48,14 @@ def eigencam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = Tru
     return first_component(activations, relu=relu, center=center)
 
 
+@method(
+    "eigengradcam",
+    title="Eigen-Grad-CAM",
+    paper="pytorch-grad-cam, 2021",
+    equation="first principal component of G ⊙ A",
+    family="one pass",
+    order=90,
+)
 def eigengradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True, center: bool = False) -> Maps:
     r"""Eigen-Grad-CAM: Eigen-CAM of the product of gradient and activation, and so different for every class.
 

@@ -2,9 +2,18 @@ r"""One weight a position and channel: the gradient is not pooled. HiResCAM, Lay
 
 import torch
 
+from saywhy.methods.registry import method
 from saywhy.shapes import FeatureMaps, Gradients, Maps
 
 
+@method(
+    "hirescam",
+    title="HiResCAM",
+    paper="Draelos and Carin, 2020",
+    equation="ReLU(Σₖ Gₖ ⊙ Aₖ)",
+    family="one pass",
+    order=40,
+)
 def hirescam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True) -> Maps:
     r"""HiResCAM (Draelos and Carin, 2020, equation 7).
 
@@ -33,6 +42,14 @@ def hirescam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = Tru
     return total.relu() if relu else total
 
 
+@method(
+    "gradcam-elementwise",
+    title="element-wise Grad-CAM",
+    paper="pytorch-grad-cam, 2022",
+    equation="Σₖ ReLU(Gₖ ⊙ Aₖ)",
+    family="one pass",
+    order=70,
+)
 def gradcam_elementwise(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True) -> Maps:
     r"""Element-wise Grad-CAM: every product of gradient and activation is rectified before the channels are summed.
 
@@ -56,6 +73,14 @@ def gradcam_elementwise(activations: FeatureMaps, gradients: Gradients, *, relu:
     return (product.relu() if relu else product).sum(1)
 
 
+@method(
+    "layercam",
+    title="Layer-CAM",
+    paper="Jiang et al., 2021",
+    equation="ReLU(Σₖ ReLU(Gₖ) ⊙ Aₖ)",
+    family="one pass",
+    order=60,
+)
 def layercam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True) -> Maps:
     r"""Layer-CAM (Jiang et al., 2021, equations 5 to 7), made for shallow layers as well as deep ones.
 

@@ -8,8 +8,18 @@ from saywhy.engine.excitation_mode import ExcitationBackpropMode, refuse_unseen
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.guided import gradients_of, in_parts
+from saywhy.methods.registry import method
 
 
+@method(
+    "excitation-backprop",
+    title="excitation backprop",
+    paper="Zhang et al., 2016",
+    equation="Σₖ P(Aₖ), P(aⱼ) = Σᵢ aⱼ wᵢⱼ⁺ / (Σₘ aₘ wᵢₘ⁺) P(aᵢ)",
+    family="backward rule",
+    order=410,
+    passes="several",
+)
 def excitation_backprop(runner: ModelRunner) -> Tensor:
     r"""Excitation backprop (Zhang et al., 2016, equations 9 and 10): marginal winning probabilities.
 
@@ -44,6 +54,15 @@ def excitation_backprop(runner: ModelRunner) -> Tensor:
     )
 
 
+@method(
+    "contrastive-excitation-backprop",
+    title="contrastive excitation backprop",
+    paper="Zhang et al., 2016",
+    equation="ReLU(Σₖ P(Aₖ) - P(Aₖ) for the dual of the class)",
+    family="backward rule",
+    order=420,
+    passes="several",
+)
 def contrastive_excitation_backprop(runner: ModelRunner, *, relu: bool = True) -> Tensor:
     r"""Contrastive excitation backprop (Zhang et al., 2016, section 3.3): who excites the class and not its dual.
 

@@ -13,11 +13,22 @@ from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.guided import in_parts, upsampled
 from saywhy.methods.method import AttributionResult
+from saywhy.methods.registry import method
 from saywhy.shapes import at_least_float32
 
 Rescale = Literal["layer", "channel", "none"]
 
 
+@method(
+    "fullgrad",
+    title="FullGrad",
+    paper="Srinivas and Fleuret, 2019",
+    equation="Σ ψ(x ⊙ G) + Σ over layers of ψ(b ⊙ dy/dz)",
+    family="backward rule",
+    order=440,
+    passes="several",
+    at="input",
+)
 def fullgrad(runner: ModelRunner, *, rescale: Rescale = "layer") -> AttributionResult:
     r"""FullGrad (Srinivas and Fleuret, 2019, equation 5).
 

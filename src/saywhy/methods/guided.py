@@ -19,10 +19,22 @@ from saywhy.errors import MethodError
 from saywhy.methods.channel import gradcam
 from saywhy.methods.method import AttributionResult
 from saywhy.methods.pixels import Channels, pooled
+from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import LINEAR, MapStack, at_least_float32
 
 
+@method(
+    "guided-backprop",
+    title="guided backpropagation",
+    paper="Springenberg et al., 2015",
+    equation="G, every ReLU handing back ReLU(g) where z > 0",
+    family="backward rule",
+    order=370,
+    passes="several",
+    at="input",
+    shows="sensitivity",
+)
 def guided_backprop(runner: ModelRunner, *, channels: Channels = "sum") -> AttributionResult:
     r"""Guided backpropagation (Springenberg, Dosovitskiy, Brox, Riedmiller, 2015, section 3.4).
 
@@ -52,6 +64,17 @@ def guided_backprop(runner: ModelRunner, *, channels: Channels = "sum") -> Attri
     return _by_rule(runner, "guided", channels, "guided-backprop")
 
 
+@method(
+    "deconvnet",
+    title="deconvnet",
+    paper="Zeiler and Fergus, 2014",
+    equation="G, every ReLU handing back ReLU(g)",
+    family="backward rule",
+    order=380,
+    passes="several",
+    at="input",
+    shows="sensitivity",
+)
 def deconvnet(runner: ModelRunner, *, channels: Channels = "sum") -> AttributionResult:
     r"""Deconvnet (Zeiler and Fergus, 2014), as the backward rule to which Springenberg et al. (2015) have brought it.
 
@@ -80,6 +103,17 @@ def deconvnet(runner: ModelRunner, *, channels: Channels = "sum") -> Attribution
     return _by_rule(runner, "deconvnet", channels, "deconvnet")
 
 
+@method(
+    "guided-gradcam",
+    title="Guided Grad-CAM",
+    paper="Selvaraju et al., 2017",
+    equation="guided backpropagation ⊙ upsampled Grad-CAM",
+    family="backward rule",
+    order=390,
+    passes="several",
+    grid="input",
+    shows="sensitivity",
+)
 def guided_gradcam(runner: ModelRunner, *, channels: Channels = "sum", relu: bool = True) -> AttributionResult:
     r"""Guided Grad-CAM (Selvaraju et al., 2017, section 3.2): guided backpropagation where Grad-CAM points.
 
@@ -111,6 +145,17 @@ def guided_gradcam(runner: ModelRunner, *, channels: Channels = "sum", relu: boo
     return _where_gradcam_points(runner, guided_backprop(runner, channels=channels), relu)
 
 
+@method(
+    "deconv-gradcam",
+    title="Deconvolution Grad-CAM",
+    paper="Selvaraju et al., 2017",
+    equation="deconvnet ⊙ upsampled Grad-CAM",
+    family="backward rule",
+    order=400,
+    passes="several",
+    grid="input",
+    shows="sensitivity",
+)
 def deconv_gradcam(runner: ModelRunner, *, channels: Channels = "sum", relu: bool = True) -> AttributionResult:
     r"""Deconvolution Grad-CAM (Selvaraju et al., 2017, section 3.2): the deconvnet where Grad-CAM points.
 
@@ -162,7 +207,7 @@ def _by_rule(runner: ModelRunner, rule: Rule, channels: Channels, what: str) -> 
         return torch.cat([pooled(G, channels, axis=2) for G in gradients_of(captured)], dim=1)
 
     maps = in_parts(runner, run, what)
-    return AttributionResult(maps, facts=(rule_diagnostic(found.met, found.opaque),))
+    return AttributionResult(maps, diagnostics=(rule_diagnostic(found.met, found.opaque),))
 
 
 def _where_gradcam_points(runner: ModelRunner, fine: AttributionResult, relu: bool) -> AttributionResult:

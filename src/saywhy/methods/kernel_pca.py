@@ -8,6 +8,7 @@ from torch import Tensor
 from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
 from saywhy.methods.eigen import Leading, falls, first_component
+from saywhy.methods.registry import method
 from saywhy.shapes import FeatureMaps, Gradients, Maps
 
 Kernel = Literal["sigmoid", "rbf", "linear"]
@@ -15,6 +16,16 @@ Kernel = Literal["sigmoid", "rbf", "linear"]
 _TIE = 64  # roundings of the largest value, within which the two ends of a component are as far from zero
 
 
+@method(
+    "kpcacam",
+    title="KPCA-CAM",
+    paper="Karmani et al., 2024",
+    equation="first kernel principal component of A",
+    family="one pass",
+    order=110,
+    uses_gradients=False,
+    shows="activity",
+)
 def kpcacam(
     activations: FeatureMaps,
     gradients: Gradients,
@@ -85,6 +96,15 @@ def _kernel(rows: Tensor, kernel: Kernel, gamma: float) -> Tensor:
     raise MethodError(f"kernel must be 'sigmoid', 'rbf' or 'linear', got {kernel!r}.")
 
 
+@method(
+    "segeigencam",
+    title="Seg-Eigen-CAM",
+    paper="Chung and Ying, 2025",
+    equation="first principal component of |G| ⊙ A",
+    family="one pass",
+    order=100,
+    shows="sensitivity",
+)
 def segeigencam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True, center: bool = True) -> Maps:
     r"""Seg-Eigen-CAM (Chung and Ying, 2025, equations 10 to 13): the first component of magnitude of gradient times A.
 
@@ -116,6 +136,16 @@ def _lower_end_is_farther(component: Tensor, rows: Tensor) -> Tensor:
     return torch.where(tied, falls(component, rows), low + high < 0)
 
 
+@method(
+    "fem",
+    title="FEM",
+    paper="Fuad et al., 2020",
+    equation="Σₖ μₖ [Aₖ ≥ μₖ + K σₖ]",
+    family="one pass",
+    order=120,
+    uses_gradients=False,
+    shows="activity",
+)
 def fem(
     activations: FeatureMaps,
     gradients: Gradients,

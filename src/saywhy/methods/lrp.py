@@ -13,6 +13,7 @@ from saywhy.errors import MethodError, MissingExtra
 from saywhy.methods.guided import in_parts
 from saywhy.methods.method import AttributionResult
 from saywhy.methods.pixels import Channels, pooled
+from saywhy.methods.registry import method
 from saywhy.shapes import at_least_float32
 
 SAME = 1e-2
@@ -21,6 +22,17 @@ SAME = 1e-2
 _RULED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.PReLU)
 
 
+@method(
+    "lrp",
+    title="LRP epsilon-plus",
+    paper="Bach et al., 2015",
+    equation="Σ R, Rⱼ = Σᵢ aⱼ wᵢⱼ / (Σₘ aₘ wᵢₘ) Rᵢ",
+    family="backward rule",
+    order=430,
+    scale_free=False,
+    passes="several",
+    at="input",
+)
 def lrp(runner: ModelRunner, *, epsilon: float = 1e-6, channels: Channels = "sum") -> AttributionResult:
     r"""LRP with the rules epsilon-plus (Bach et al., 2015; Montavon et al., 2019), by zennit.
 

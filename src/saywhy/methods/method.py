@@ -16,6 +16,29 @@ from saywhy.shapes import MapStack, Scores
 Shows = Literal["evidence", "sensitivity", "activity"]
 """What the values of a map mean; see `Method`."""
 
+READINGS: dict[Shows, str] = {
+    "evidence": "evidence: above zero speaks for the score",
+    "sensitivity": "sensitivity: how the score reacts to a change there",
+    "activity": "activity: what stands out there, whatever is asked",
+}
+"""How a map is read, by what it shows."""
+
+FAMILIES = {
+    "one pass": "one pass for all of them",
+    "pixels": "the same pass, of pixels",
+    "path": "paths, complete or saying by how much not",
+    "noise": "averages over noise (also `smooth-` before any method of one pass)",
+    "backward rule": "other backward rules",
+    "perturbation": "changing the image or the layer",
+    "second order": "second order",
+    "attention": "attention: the glimpses of a network that answers or captions, or that of transformers",
+    "other": "others",
+}
+"""The families of methods, and what the README says of each."""
+
+LAST = 1000
+"""The place in lists of what names none."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -37,6 +60,8 @@ class Method:
         shows: what a positive value means: ``"evidence"`` that what is there speaks for the score; ``"sensitivity"``
             that the score would react to a change there (signed: that a higher value raises it); ``"activity"`` that
             something stands out there, whatever is asked.
+        family: one of :data:`FAMILIES`, under which the README lists it.
+        order: its place in lists; what names none comes last.
     """
 
     name: str
@@ -51,6 +76,13 @@ class Method:
     score: ScoreKind = "logit"
     grid: Literal["layer", "input"] = "layer"
     shows: Shows = "evidence"
+    family: str = "other"
+    order: int = LAST
+
+    @property
+    def reading(self) -> str:
+        """How the map is read, in one line."""
+        return READINGS[self.shows]
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -68,13 +100,13 @@ class AttributionResult:
         completeness_error: [batch, target] by how much the parts fail to add up to the change of the score, as a share
             of it; None for methods that do not add up.
         steps: [batch] how many steps were made; None where the account is of the score itself.
-        facts: lines for the validity cards of all the maps.
+        diagnostics: of all the maps.
     """
 
     maps: MapStack
     completeness_error: Scores | None = None
     steps: Tensor | None = None
-    facts: tuple[Diagnostic, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
 
     @staticmethod
     def stacked(parts: "Sequence[AttributionResult]") -> "AttributionResult":
@@ -85,5 +117,5 @@ class AttributionResult:
             torch.cat([part.maps for part in parts]),
             torch.cat(completeness_errors) if completeness_errors else None,
             torch.cat(steps) if steps else None,
-            tuple(dict.fromkeys(fact for part in parts for fact in part.facts)),
+            tuple(dict.fromkeys(one for part in parts for one in part.diagnostics)),
         )

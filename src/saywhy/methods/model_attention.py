@@ -3,8 +3,20 @@ r"""Where a network of questions or captions says itself that it looked: its gli
 from torch import Tensor
 
 from saywhy.engine.runner import ModelRunner
+from saywhy.methods.registry import method
 
 
+@method(
+    "model-attention",
+    title="the model's own attention",
+    paper="Yang et al., 2016",
+    equation="mean over glimpses of a, Σₚ aₚ = 1, from the network's output",
+    family="attention",
+    order=140,
+    uses_gradients=False,
+    passes="several",
+    shows="activity",
+)
 def model_attention(runner: ModelRunner) -> Tensor:
     r"""The attention over places with which the network itself has pooled its features (Yang et al., 2016; Xu et al.,
     2015), from its output.

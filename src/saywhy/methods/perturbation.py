@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.baselines import Baseline, baseline_of
+from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import LINEAR, FeatureMaps, at_least_float32
 
@@ -20,6 +21,17 @@ SHARE = 7
 """The default window is this part of the image's shorter side."""
 
 
+@method(
+    "occlusion",
+    title="occlusion",
+    paper="Zeiler and Fergus, 2014",
+    equation="mean over windows on p of y(x) - y(x without the window)",
+    family="perturbation",
+    order=330,
+    passes="several",
+    at="input",
+    score="probability",
+)
 def occlusion(
     runner: ModelRunner, *, window: Sizes | None = None, stride: Sizes | None = None, fill: Baseline | float = "mean"
 ) -> Tensor:
@@ -140,6 +152,17 @@ def _starts(side: int, window: int, stride: int) -> list[int]:
     return starts if starts[-1] + window == side else [*starts, side - window]
 
 
+@method(
+    "rise",
+    title="RISE",
+    paper="Petsiuk et al., 2018",
+    equation="Σᵢ y(x ⊙ Mᵢ) Mᵢ / (N E[M])",
+    family="perturbation",
+    order=340,
+    passes="several",
+    at="input",
+    score="probability",
+)
 def rise(runner: ModelRunner, *, masks: int = 2000, cells: Sizes = 7, keep: float = 0.5) -> Tensor:
     r"""RISE (Petsiuk, Das, Saenko, 2018, equation 6): the mean of random masks, weighed by the score behind each.
 

@@ -5,6 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from saywhy.errors import MethodError
+from saywhy.methods.registry import method
 from saywhy.shapes import FeatureMaps, Gradients, Maps
 
 Channels = Literal["sum", "abs", "max"]
@@ -30,6 +31,16 @@ def pooled(values: Tensor, channels: Channels, axis: int = 1) -> Tensor:
     raise MethodError(f"channels must be 'sum', 'abs' or 'max', got {channels!r}.")
 
 
+@method(
+    "saliency",
+    title="saliency",
+    paper="Simonyan et al., 2013",
+    equation="max |G|",
+    family="pixels",
+    order=190,
+    at="input",
+    shows="sensitivity",
+)
 def saliency(activations: FeatureMaps, gradients: Gradients, *, channels: Channels = "max") -> Maps:
     r"""Saliency, the plain gradient (Simonyan, Vedaldi, Zisserman, 2013, section 3.1).
 
@@ -51,6 +62,15 @@ def saliency(activations: FeatureMaps, gradients: Gradients, *, channels: Channe
     return pooled(gradients, channels)
 
 
+@method(
+    "input-times-gradient",
+    title="input × gradient",
+    paper="Shrikumar et al., 2016",
+    equation="Σ x ⊙ G",
+    family="pixels",
+    order=200,
+    at="input",
+)
 def input_times_gradient(activations: FeatureMaps, gradients: Gradients, *, channels: Channels = "sum") -> Maps:
     r"""Input times gradient (Shrikumar et al., 2016).
 

@@ -1,12 +1,79 @@
 """The methods by name: what the command line, the documentation and the tests read."""
 
+from collections.abc import Callable
 from functools import cache
-from importlib.metadata import entry_points
+from typing import Any, Literal, TypeVar
 
-from saywhy.errors import MethodError, nearest
-from saywhy.methods.catalogue import ELSEWHERE, METHODS
-from saywhy.methods.method import Method
-from saywhy.methods.smooth import smoothed
+from saywhy.errors import MethodError
+from saywhy.methods.method import LAST, Method, Shows
+from saywhy.output import ScoreKind
+from saywhy.registry import Registry
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+METHODS: Registry[Method] = Registry(
+    "method",
+    "saywhy.methods",
+    MethodError,
+    "saywhy methods",
+    of=Method,
+    elsewhere={
+        "finercam": "it is a target for any method, target=saywhy.targets.finer('tiger cat')",
+        "refinecam": "it fuses the layers of any method, method='gradcam++', layer=['layer3', 'layer4'], fuse='refine'",
+    },
+)
+"""Every method by name. Packages add theirs with the entry point group ``saywhy.methods``."""
+
+
+PREFIXES: dict[str, Callable[[Method], Method]] = {}
+"""What makes a method of another one, by what stands before its name; such methods are not in the list, which would be
+as long again for each."""
+
+
+def method(
+    name: str,
+    *,
+    title: str,
+    paper: str,
+    equation: str,
+    family: str = "other",
+    order: int = LAST,
+    scale_free: bool = True,
+    uses_gradients: bool = True,
+    passes: Literal["one", "several"] = "one",
+    at: Literal["layer", "input"] = "layer",
+    score: ScoreKind = "logit",
+    grid: Literal["layer", "input"] = "layer",
+    shows: Shows = "evidence",
+) -> Callable[[F], F]:
+    """Register the function below as a method: it is then a choice everywhere. Arguments are those of :class:`Method`.
+
+    Raises:
+        MethodError: the name is taken.
+    """
+
+    def add(function: F) -> F:
+        register(
+            Method(
+                name,
+                function,
+                title,
+                paper,
+                equation,
+                scale_free=scale_free,
+                uses_gradients=uses_gradients,
+                passes=passes,
+                at=at,
+                score=score,
+                grid=grid,
+                shows=shows,
+                family=family,
+                order=order,
+            )
+        )
+        return function
+
+    return add
 
 
 def register(method: Method) -> None:
@@ -15,27 +82,12 @@ def register(method: Method) -> None:
     Raises:
         MethodError: the name is taken.
     """
-    if METHODS.get(method.name, method) is not method:
-        raise MethodError(f"there is a method '{method.name}' already. Choose another name.")
-    METHODS[method.name] = method
+    METHODS.register(method)
 
 
 def all_methods() -> tuple[Method, ...]:
-    """Ours, those registered, and those of installed packages (entry points of the group ``saywhy.methods``).
-
-    Raises:
-        MethodError: a package's method cannot be loaded.
-    """
-    for entry in entry_points(group="saywhy.methods"):
-        try:
-            method = entry.load()
-        except Exception as error:
-            raise MethodError(
-                f"the method '{entry.name}' of another package ({entry.value}) cannot be loaded: {error}. "
-                "Mend or remove that package."
-            ) from error
-        register(method)
-    return tuple(METHODS.values())
+    """Ours, those registered, and those of installed packages; one that cannot be loaded is named in a warning."""
+    return METHODS.all()
 
 
 def find_method(name: str) -> Method:
@@ -49,24 +101,13 @@ def find_method(name: str) -> Method:
     >>> find_method("gradcam").paper
     'Selvaraju et al., 2017'
     """
-    if name not in METHODS and name.startswith("smooth-"):
-        return _smoothed(name.removeprefix("smooth-"))
-    if name not in METHODS:
-        all_methods()
-    if name not in METHODS and name in ELSEWHERE:
-        raise MethodError(f"'{name}' is no method of its own: {ELSEWHERE[name]}.")
-    if name not in METHODS:
-        likely = ", ".join(repr(n) for n in nearest(name, [*METHODS, *ELSEWHERE]))
-        raise MethodError(
-            f"no method '{name}'. {f'Nearest: {likely}. ' if likely else ''}`saywhy methods` lists them all."
-        )
-    return METHODS[name]
+    prefix = next((each for each in PREFIXES if name.startswith(each)), "")
+    if name not in METHODS and prefix:
+        return _made(prefix, find_method(name.removeprefix(prefix)))
+    return METHODS.find(name)
 
 
 @cache
-def _smoothed(name: str) -> Method:
-    """A method of one pass over noisy copies of the image; not in the list, which would be twice as long."""
-    inner = find_method(name)
-    if inner.passes != "one":
-        raise MethodError(f"'{name}' makes several passes of its own; only methods of one pass can be smoothed.")
-    return smoothed(inner)
+def _made(prefix: str, inner: Method) -> Method:
+    """A method made of another one, once."""
+    return PREFIXES[prefix](inner)

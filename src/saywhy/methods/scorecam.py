@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from saywhy.engine.runner import ModelRunner
 from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
+from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import LINEAR, FeatureMaps, at_least_float32
 
@@ -21,6 +22,16 @@ Weights = Literal["softmax", "increase"]
 Scale = Literal["linear", "cumulative"]
 
 
+@method(
+    "scorecam",
+    title="Score-CAM",
+    paper="Wang et al., 2020",
+    equation="ReLU(Σₖ wₖ Aₖ), w = softmax(y(x ⊙ Hₖ) - y(0))",
+    family="perturbation",
+    order=280,
+    scale_free=False,
+    passes="several",
+)
 def scorecam(runner: ModelRunner, *, weights: Weights = "softmax", relu: bool = True) -> Tensor:
     r"""Score-CAM (Wang et al., 2020, algorithm 1): channels weighed by the score that they alone keep.
 
@@ -59,6 +70,16 @@ def scorecam(runner: ModelRunner, *, weights: Weights = "softmax", relu: bool = 
     return _weighed(runner, "scorecam", 1, lambda H, _: H, weights, relu)
 
 
+@method(
+    "sscam",
+    title="SS-CAM",
+    paper="Wang et al., 2020",
+    equation="ReLU(Σₖ wₖ Aₖ), w = softmax(mean over noise of y(x ⊙ (Hₖ + δ)) - y(0))",
+    family="perturbation",
+    order=290,
+    scale_free=False,
+    passes="several",
+)
 def sscam(
     runner: ModelRunner, *, num_samples: int = 35, noise: float = 2.0, weights: Weights = "softmax", relu: bool = True
 ) -> Tensor:
@@ -93,6 +114,16 @@ def sscam(
     return _weighed(runner, "sscam", num_samples, lambda H, _: H, weights, relu, noise=noise)
 
 
+@method(
+    "iscam",
+    title="IS-CAM",
+    paper="Naidu et al., 2020",
+    equation="ReLU(Σₖ wₖ Aₖ), w = softmax(mean of y(x ⊙ a Hₖ) - y(0) for a to 1)",
+    family="perturbation",
+    order=300,
+    scale_free=False,
+    passes="several",
+)
 def iscam(
     runner: ModelRunner,
     *,

@@ -6,10 +6,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from saywhy.engine.runner import ModelRunner
 from saywhy.methods.channel import combine
+from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import at_least_float32
 
 
+@method(
+    "shapleycam",
+    title="Shapley-CAM",
+    paper="Cai, 2025",
+    equation="ReLU(Σₖ mean(Gₖ - ½ (H A)ₖ) Aₖ), H = ∂²y / ∂A²",
+    family="second order",
+    order=130,
+    passes="several",
+)
 def shapleycam(runner: ModelRunner, *, relu: bool = True) -> Tensor:
     r"""Shapley-CAM (Cai, 2025): Grad-CAM of the Shapley values of the score's expansion to second order.
 

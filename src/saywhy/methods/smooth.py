@@ -15,10 +15,22 @@ from saywhy.errors import MethodError
 from saywhy.methods.channel import combine
 from saywhy.methods.method import Method
 from saywhy.methods.pixels import Channels, pooled
+from saywhy.methods.registry import PREFIXES, method
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, at_least_float32
 
 
+@method(
+    "smoothgrad",
+    title="SmoothGrad",
+    paper="Smilkov et al., 2017",
+    equation="max |mean over noise of G|",
+    family="noise",
+    order=210,
+    passes="several",
+    at="input",
+    shows="sensitivity",
+)
 def smoothgrad(
     runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, channels: Channels = "max"
 ) -> Tensor:
@@ -53,6 +65,17 @@ def smoothgrad(
     return torch.stack(maps)
 
 
+@method(
+    "vargrad",
+    title="VarGrad",
+    paper="Adebayo et al., 2018",
+    equation="Σ variance over noise of G",
+    family="noise",
+    order=220,
+    passes="several",
+    at="input",
+    shows="sensitivity",
+)
 def vargrad(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, channels: Channels = "abs") -> Tensor:
     r"""VarGrad (Adebayo et al., 2018): how much the gradient varies among noisy copies of the image.
 
@@ -91,6 +114,16 @@ def vargrad(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, 
     return torch.stack(maps)
 
 
+@method(
+    "smooth-gradcam++",
+    title="Smooth Grad-CAM++",
+    paper="Omeiza et al., 2019",
+    equation="ReLU(Σₖ wₖ Aₖ), wₖ = Σ D₂ ReLU(D₁) / (2 D₂ + D₃ ΣAₖ), Dₙ = mean over noise of Gⁿ",
+    family="noise",
+    order=230,
+    scale_free=False,
+    passes="several",
+)
 def smooth_gradcam_pp(runner: ModelRunner, *, num_samples: int = 10, noise: float = 0.15, relu: bool = True) -> Tensor:
     r"""Smooth Grad-CAM++ (Omeiza et al., 2019, equations 7 to 9), with the means over noisy copies of the image
 
@@ -133,7 +166,13 @@ def smooth_gradcam_pp(runner: ModelRunner, *, num_samples: int = 10, noise: floa
 
 
 def smoothed(method: Method) -> Method:
-    """A method of one pass, averaged over noisy copies of the image: ``smooth-gradcam``, ``smooth-layercam``, …"""
+    """A method of one pass, averaged over noisy copies of the image: ``smooth-gradcam``, ``smooth-layercam``, …
+
+    Raises:
+        MethodError: the method makes several passes of its own.
+    """
+    if method.passes != "one":
+        raise MethodError(f"'{method.name}' makes several passes of its own; only methods of one pass can be smoothed.")
 
     def function(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, **parameters: Any) -> Tensor:
         maps = []
@@ -163,7 +202,11 @@ def smoothed(method: Method) -> Method:
         passes="several",
         at=method.at,
         shows=method.shows,
+        family="noise",
     )
+
+
+PREFIXES["smooth-"] = smoothed
 
 
 def _samples(

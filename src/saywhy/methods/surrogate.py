@@ -16,10 +16,22 @@ from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError, MethodError, MissingExtra
 from saywhy.methods.baselines import Baseline
 from saywhy.methods.perturbation import Sizes, cells_of, filled_image
+from saywhy.methods.registry import method
 from saywhy.progress import counted
 from saywhy.shapes import at_least_float32
 
 
+@method(
+    "lime",
+    title="LIME",
+    paper="Ribeiro et al., 2016",
+    equation="coefficients of a linear model of y near x",
+    family="perturbation",
+    order=350,
+    passes="several",
+    at="input",
+    score="probability",
+)
 def lime(
     runner: ModelRunner,
     *,
@@ -77,6 +89,16 @@ def lime(
     return _fitted(runner, "lime", explainer, num_samples, cells, segments, fill, penalty)
 
 
+@method(
+    "kernelshap",
+    title="KernelSHAP",
+    paper="Lundberg and Lee, 2017",
+    equation="Shapley values of the parts of x, by weighted least squares",
+    family="perturbation",
+    order=360,
+    passes="several",
+    at="input",
+)
 def kernelshap(
     runner: ModelRunner,
     *,

@@ -1,12 +1,43 @@
 """How good answers and explanations are, in numbers: each measure after its publication, with what it leaves open.
 
-``measure`` takes an explanation and names; ``METRICS`` has those of maps, with paper, equation, direction and
-range; what else can be measured is listed beside them in docs/metrics.md.
+``measure`` takes an explanation and names. Every function is registered by the decorator :func:`metric` above it, with
+paper, equation, direction and range; dataset-level metrics by :func:`dataset_metric`. A file that is put into this
+folder is found.
 """
 
-from saywhy.metrics.catalogue import METRICS
-from saywhy.metrics.measure import Measured, measure
-from saywhy.metrics.metric import Metric
-from saywhy.metrics.registry import find_metric, register
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ["METRICS", "Measured", "Metric", "find_metric", "measure", "register"]
+from saywhy.metrics.metric import DatasetMetric, Metric
+from saywhy.metrics.registry import (
+    DATASET_METRICS,
+    METRICS,
+    all_dataset_metrics,
+    all_metrics,
+    dataset_metric,
+    find_metric,
+    metric,
+    register,
+)
+
+for _file in sorted(found.name for found in iter_modules(__path__)):
+    import_module(f"{__name__}.{_file}")  # its metrics register themselves
+METRICS.sort(lambda each: each.order)
+DATASET_METRICS.sort(lambda each: each.order)
+
+from saywhy.metrics.measure import Measured, measure  # noqa: E402  the function in place of the module of its name
+
+__all__ = [
+    "DATASET_METRICS",
+    "METRICS",
+    "DatasetMetric",
+    "Measured",
+    "Metric",
+    "all_dataset_metrics",
+    "all_metrics",
+    "dataset_metric",
+    "find_metric",
+    "measure",
+    "metric",
+    "register",
+]

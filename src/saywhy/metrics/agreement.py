@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from saywhy.errors import InputError, SaywhyError
 from saywhy.metrics.human_attention import GRID, on_grid, rank_correlation
+from saywhy.metrics.registry import dataset_metric
 from saywhy.shapes import MapStack, Scores, rows_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ STABLE = (0.01, 0.03)
 """K1 and K2 of the paper."""
 
 
+@dataset_metric(
+    "structural similarity of two maps",
+    better="higher is more alike",
+    range="-1 to 1",
+    paper="Wang et al., 2004",
+    order=80,
+)
 def ssim(first: MapStack, second: MapStack) -> Scores:
     r"""Structural similarity (Wang et al., 2004, equation 13), the mean over all windows that fit.
 
@@ -69,6 +77,13 @@ def ssim(first: MapStack, second: MapStack) -> Scores:
     return (above / below).mean((2, 3))
 
 
+@dataset_metric(
+    "how far the evidence of one map has to be carried to be that of another",
+    better="lower is more alike",
+    range="0 to √2 sides of the image",
+    paper="Rubner et al., 2000",
+    order=90,
+)
 def earth_movers_distance(
     first: Float[Tensor, "*batch height width"],
     second: Float[Tensor, "*batch other_height other_width"],
@@ -105,6 +120,13 @@ def earth_movers_distance(
     return torch.tensor(found, dtype=torch.float64).view(a.shape[:-1])
 
 
+@dataset_metric(
+    "rank correlation of the maps of every two methods",
+    better="higher is more alike",
+    range="-1 to 1",
+    paper="ours",
+    order=100,
+)
 def agreement_among_methods(explanation: "Explanation") -> dict[tuple[str, str], Scores]:
     """The rank correlation [batch, target] of the maps of every two methods of an explanation, on 14 × 14 cells.
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from saywhy.errors import InputError
 from saywhy.geometry import BOX_THRESHOLD, Edge, box, whole
 from saywhy.metrics.localization import ImageMaps, ImageMasks, checked_share, fraction_of_maximum, positive_part
+from saywhy.metrics.registry import dataset_metric, metric
 from saywhy.shapes import Scores
 
 Box = Sequence[Edge]
@@ -32,6 +33,17 @@ THRESHOLDS = tuple(step / 100 for step in range(100))
 """Shares of the maximum at which ``best_box_ious`` cuts a map."""
 
 
+@metric(
+    "box-iou",
+    title="Box IoU",
+    paper="Selvaraju et al., 2017",
+    equation="max IoU(box of the largest part of M ≥ 0.15 max M, a box of the object)",
+    better="higher",
+    low=0.0,
+    high=1.0,
+    needs="boxes",
+    order=50,
+)
 def box_iou(maps: ImageMaps, boxes: Boxes, *, threshold: Edge = BOX_THRESHOLD) -> Scores:
     """Intersection over union of a map's box (see ``found_boxes``) and that box of the truth which fits it best.
 
@@ -74,6 +86,13 @@ def found_boxes(maps: ImageMaps, *, threshold: Edge = BOX_THRESHOLD) -> list[lis
     return [[box(one, whole(size), size, threshold) or everything for one in of_sample] for of_sample in shares]
 
 
+@dataset_metric(
+    "IoU of the best box, at each of several thresholds",
+    better="higher",
+    range="0 to 1",
+    paper="Choe et al., 2020",
+    order=20,
+)
 def best_box_ious(
     maps: ImageMaps,
     boxes: Boxes,
@@ -146,6 +165,13 @@ class MaxBoxAcc:
     maps: int
 
 
+@dataset_metric(
+    "MaxBoxAcc: share of boxes that are right, at the threshold that suits a data set best",
+    better="higher",
+    range="0 to 1",
+    paper="Choe et al., 2020",
+    order=30,
+)
 def max_box_acc(
     ious: Float[Tensor, "*maps threshold"],
     *,
@@ -200,6 +226,13 @@ class LocalizationErrors:
     images: int
 
 
+@dataset_metric(
+    "top-1 and top-5 error: the class is wrong, or its box has an IoU below 0.5",
+    better="lower",
+    range="0 to 1",
+    paper="Russakovsky et al., 2015",
+    order=10,
+)
 def localization_errors(
     predicted: Int[Tensor, "batch prediction"],
     found: Sequence[Sequence[Box]],

@@ -14,12 +14,20 @@ from torch import Tensor
 
 from saywhy.errors import InputError
 from saywhy.metrics.human_attention import rank_correlation, ranks
+from saywhy.metrics.registry import dataset_metric
 from saywhy.validation import whole_number
 
 Each = Float[Tensor, " sample"]
 Which = Bool[Tensor, " sample"]
 
 
+@dataset_metric(
+    "how likely a wrong answer is more uncertain than a right one; chance is 0.5",
+    better="higher",
+    range="0 to 1",
+    paper="common",
+    order=180,
+)
 def auroc(uncertainty: Each, wrong: Which) -> float:
     r"""How likely a wrong answer is more uncertain than a right one, ties counting half.
 
@@ -41,6 +49,13 @@ def auroc(uncertainty: Each, wrong: Which) -> float:
     return float(above / (count * (len(errors) - count)))
 
 
+@dataset_metric(
+    "rank correlation of uncertainty with how wrong an answer is",
+    better="higher",
+    range="-1 to 1",
+    paper="Patro et al., 2019",
+    order=200,
+)
 def error_correlation(uncertainty: Each, error: Each) -> float:
     r"""The rank correlation of uncertainty with how wrong an answer is, from -1 to 1; higher is better.
 
@@ -97,6 +112,13 @@ class RiskCoverage:
         return torch.cat([self.uncertainty[1:] > self.uncertainty[:-1], torch.ones(1, dtype=torch.bool)])
 
 
+@dataset_metric(
+    "share of wrong answers among the most certain ones; `.area` is AURC",
+    better="lower",
+    range="0 to 1",
+    paper="Geifman and El-Yaniv, 2017",
+    order=190,
+)
 def risk_coverage(uncertainty: Each, wrong: Which) -> RiskCoverage:
     """Answers from the most certain to the least, and how many of those so far are wrong.
 
@@ -135,6 +157,13 @@ class Bin:
     count: int
 
 
+@dataset_metric(
+    "the reliability diagram: confidence and accuracy of every bin",
+    better="none",
+    range="0 to 1",
+    paper="Nguyen and O'Connor, 2015",
+    order=170,
+)
 def reliability(confidence: Each, right: Which, bins: int = 15) -> list[Bin]:
     """The reliability diagram: bins of as many answers each as can be, from the least confident on.
 
@@ -160,6 +189,13 @@ def reliability(confidence: Each, right: Which, bins: int = 15) -> list[Bin]:
     return [Bin(float(p.mean()), float(r.mean()), len(p)) for p, r in parts if len(p)]
 
 
+@dataset_metric(
+    "distance between confidence and accuracy, over bins of equal mass",
+    better="lower",
+    range="0 to 1",
+    paper="Nguyen and O'Connor, 2015",
+    order=160,
+)
 def calibration_error(confidence: Each, right: Which, bins: int = 15) -> float:
     r"""The expected calibration error over bins of equal mass (Nguyen and O'Connor, 2015).
 

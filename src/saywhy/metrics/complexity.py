@@ -6,15 +6,28 @@ places alike; it is judged as the map that is the same everywhere (quantus refus
 """
 
 import math
+from math import inf
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from saywhy.errors import InputError
+from saywhy.metrics.registry import metric
 from saywhy.shapes import MapStack, Scores
 
 
+@metric(
+    "sparseness",
+    title="Sparseness",
+    paper="Chalasani et al., 2020",
+    equation="Gini(abs M)",
+    better="higher",
+    low=0.0,
+    high=1.0,
+    needs="maps",
+    order=230,
+)
 def sparseness(maps: MapStack) -> Scores:
     r"""Sparseness (Chalasani et al., 2020, section 4): the Gini index of the magnitudes.
 
@@ -37,6 +50,17 @@ def sparseness(maps: MapStack) -> Scores:
     return (1 - 2 * (shares * weights).sum(-1)).clamp_min(0.0)
 
 
+@metric(
+    "complexity",
+    title="Complexity",
+    paper="Bhatt et al., 2020",
+    equation="entropy(abs M / Σ abs M)",
+    better="lower",
+    low=0.0,
+    high=inf,
+    needs="maps",
+    order=240,
+)
 def complexity(maps: MapStack) -> Scores:
     r"""Complexity (Bhatt, Weller and Moura, 2020): the entropy of the shares, in nats.
 

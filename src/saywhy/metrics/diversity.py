@@ -13,6 +13,7 @@ from torch import Tensor
 
 from saywhy.errors import InputError, SaywhyError
 from saywhy.metrics.human_attention import on_grid, rank_correlation
+from saywhy.metrics.registry import dataset_metric
 from saywhy.shapes import MapStack, Scores
 from saywhy.validation import whole_number
 
@@ -23,6 +24,13 @@ Quality = Callable[[str, Sequence[str]], float]
 """Of a sentence, beside those of people; higher is better."""
 
 
+@dataset_metric(
+    "distinct-n: how many different n-grams, divided by the number of words",
+    better="higher",
+    range="0 to 1",
+    paper="Li et al., 2016",
+    order=210,
+)
 def distinct(lists: Lists, n: int, pooled: Literal["image", "corpus"] = "image") -> float:
     """distinct-n (Li et al., 2016): how many different n-grams there are, divided by the number of words.
 
@@ -56,6 +64,13 @@ def distinct(lists: Lists, n: int, pooled: Literal["image", "corpus"] = "image")
     return sum(shares) / len(shares)
 
 
+@dataset_metric(
+    "share of sentences that say the same as an earlier one",
+    better="lower",
+    range="0 to 1",
+    paper="ours",
+    order=220,
+)
 def repeated(lists: Lists) -> float:
     """The share of sentences that say the same as an earlier one of the same image, the mean over images.
 
@@ -66,6 +81,13 @@ def repeated(lists: Lists) -> float:
     return sum(1 - len(set(one)) / len(one) for one in lists) / len(lists)
 
 
+@dataset_metric(
+    "how like each other the sentences of an image are (BLEU over pairs)",
+    better="lower",
+    range="0 to 1",
+    paper="ours",
+    order=230,
+)
 def similarity(lists: Lists, quality: Quality | None = None) -> float:
     """How like each other the sentences of an image are: the mean over pairs of them, and over images.
 
@@ -85,6 +107,13 @@ def similarity(lists: Lists, quality: Quality | None = None) -> float:
     return sum(means) / len(means)
 
 
+@dataset_metric(
+    "Oracle@k: quality (BLEU) of the best of k sentences",
+    better="higher",
+    range="0 to 1",
+    paper="common",
+    order=240,
+)
 def oracle(lists: Lists, people: Lists, k: int, quality: Quality | None = None) -> float:
     """Oracle@k: the quality of the best of the first ``k`` sentences of every image, the mean over images.
 
@@ -114,6 +143,13 @@ def oracle(lists: Lists, people: Lists, k: int, quality: Quality | None = None) 
     return sum(best) / len(best)
 
 
+@dataset_metric(
+    "BLEU-4 of one sentence",
+    better="higher",
+    range="0 to 1",
+    paper="Papineni et al., 2002",
+    order=250,
+)
 def bleu(text: str, people: Sequence[str]) -> float:
     """BLEU-4 of one sentence (Papineni et al., 2002), from 0 to 1; the package sacrebleu computes it.
 
@@ -137,6 +173,13 @@ def bleu(text: str, people: Sequence[str]) -> float:
     return min(1.0, float(score.sentence_score(text, list(people)).score) / 100)
 
 
+@dataset_metric(
+    "how differently several maps of an image look: 1 less their rank correlation",
+    better="higher is more different",
+    range="0 to 2",
+    paper="ours",
+    order=260,
+)
 def map_distance(maps: MapStack) -> Scores:
     """How differently several maps of an image look: 1 less their rank correlation on 14 × 14 cells, over all pairs.
 

@@ -21,6 +21,7 @@ from saywhy.errors import InputError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.methods.perturbation import Sizes, cells_of, occlusion
 from saywhy.metrics.human_attention import on_grid, rank_correlation
+from saywhy.metrics.registry import metric
 from saywhy.metrics.removal import at_pixels, fitting
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, MapStack, Scores
@@ -30,6 +31,18 @@ PERTURBATIONS, CELLS, HIDDEN = 64, 7, 0.1
 """Images in which something is hidden, cells along an axis, and the share of the cells that each hides."""
 
 
+@metric(
+    "average-drop",
+    title="Average Drop",
+    paper="Chattopadhyay et al., 2018",
+    equation="max(0, y(x) − y(M x)) / y(x)",
+    better="lower",
+    low=0.0,
+    high=1.0,
+    needs="network",
+    otherwise="0 to inf",
+    order=110,
+)
 def average_drop(maps: MapStack, runner: ModelRunner, *, fill: Baseline = None) -> Scores:
     r"""Average Drop (Chattopadhyay et al., 2018, Grad-CAM++, section 5.1), of one image, as a share.
 
@@ -66,6 +79,17 @@ def average_drop(maps: MapStack, runner: ModelRunner, *, fill: Baseline = None) 
     return (1 - seen / before).clamp_min(0)
 
 
+@metric(
+    "increase-in-confidence",
+    title="Increase in Confidence",
+    paper="Chattopadhyay et al., 2018",
+    equation="1[y(x) < y(M x)]",
+    better="higher",
+    low=0.0,
+    high=1.0,
+    needs="network",
+    order=120,
+)
 def increase_in_confidence(maps: MapStack, runner: ModelRunner, *, fill: Baseline = None) -> Scores:
     """Increase in Confidence (Chattopadhyay et al., 2018, Grad-CAM++, section 5.1): ``1[y(x) < y(x_M)]``.
 
@@ -193,6 +217,18 @@ def probe(
     return Perturbations(hidden.double(), drops, space)
 
 
+@metric(
+    "faithfulness-correlation",
+    title="Faithfulness correlation",
+    paper="Bhatt et al., 2020",
+    equation="corr_S(Σ_S M, y(x) − y(x without S))",
+    better="higher",
+    low=-1.0,
+    high=1.0,
+    needs="probes",
+    score="logit",
+    order=130,
+)
 def faithfulness_correlation(maps: MapStack, probes: Perturbations) -> Scores:
     r"""Faithfulness correlation (Bhatt, Weller and Moura, 2020).
 
@@ -246,6 +282,18 @@ def _in_unit(values: Tensor) -> Tensor:
     return values / 2.0 ** (torch.frexp(values.abs().amax(-1, keepdim=True)).exponent.double() - 1)
 
 
+@metric(
+    "infidelity",
+    title="Infidelity",
+    paper="Yeh et al., 2019",
+    equation="min_β E(β IᵀM − Δ)² / E Δ²",
+    better="lower",
+    low=0.0,
+    high=1.0,
+    needs="probes",
+    score="logit",
+    order=140,
+)
 def infidelity(maps: MapStack, probes: Perturbations) -> Scores:
     r"""Infidelity (Yeh et al., 2019, definition 2.1), with the best factor, as a share of what there is to explain.
 
@@ -279,6 +327,18 @@ def infidelity(maps: MapStack, probes: Perturbations) -> Scores:
     return (1 - share).clamp(0, 1)
 
 
+@metric(
+    "occlusion-correlation",
+    title="Rank correlation with occlusion",
+    paper="Selvaraju et al., 2017",
+    equation="Spearman(M, occlusion), 14 × 14",
+    better="higher",
+    low=-1.0,
+    high=1.0,
+    needs="network",
+    score="logit",
+    order=150,
+)
 def occlusion_correlation(
     maps: MapStack,
     runner: ModelRunner,

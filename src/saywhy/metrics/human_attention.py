@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saywhy.errors import InputError
+from saywhy.metrics.registry import dataset_metric
 
 GRID = (14, 14)
 """Rows and columns of cells."""
@@ -52,6 +53,13 @@ class Agreement:
     each: Float[Tensor, " question"] = field(repr=False, compare=False)
 
 
+@dataset_metric(
+    "rank correlation of maps with where people looked",
+    better="higher",
+    range="-1 to 1",
+    paper="Das et al., 2016",
+    order=120,
+)
 def agreement_with_people(maps: Iterable[Tensor], people: Iterable[Iterable[Tensor]]) -> Agreement:
     """How far maps agree with those of people.
 
@@ -78,6 +86,13 @@ def agreement_with_people(maps: Iterable[Tensor], people: Iterable[Iterable[Tens
     return _agreement(pairs, [len(each) for each in seen])
 
 
+@dataset_metric(
+    "the same of people with one another, to compare it with",
+    better="none",
+    range="-1 to 1",
+    paper="Das et al., 2016",
+    order=130,
+)
 def agreement_among_people(people: Iterable[Iterable[Tensor]]) -> Agreement:
     """How far people agree, the measure for ``agreement_with_people``: of every question the mean over pairs of people.
 
@@ -98,6 +113,13 @@ def agreement_among_people(people: Iterable[Iterable[Tensor]]) -> Agreement:
     return _agreement([pair for of_one in pairs for pair in of_one], [len(of_one) for of_one in pairs])
 
 
+@dataset_metric(
+    "Spearman's rank correlation of two maps",
+    better="higher is more alike",
+    range="-1 to 1",
+    paper="common",
+    order=110,
+)
 def rank_correlation(
     first: Float[Tensor, "*batch value"], second: Float[Tensor, "*batch value"]
 ) -> Float[Tensor, "*batch"]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from saywhy.errors import InputError
 from saywhy.geometry import BOX_THRESHOLD, Edge
+from saywhy.metrics.registry import dataset_metric, metric
 from saywhy.shapes import Scores
 from saywhy.validation import real_number
 
@@ -33,6 +34,17 @@ BACKGROUND, UNLABELLED = 0, -1
 """What ``seeds`` says of a pixel that belongs to no target, and of one of which it knows nothing."""
 
 
+@metric(
+    "energy-pointing",
+    title="Energy-based pointing game",
+    paper="Wang et al., 2020",
+    equation="Σ_object M⁺ / Σ M⁺",
+    better="higher",
+    low=0.0,
+    high=1.0,
+    needs="masks",
+    order=20,
+)
 def energy_pointing(maps: ImageMaps, masks: ImageMasks) -> Scores:
     r"""Energy-based pointing game (Wang et al., 2020, section 4.3): the share of the evidence inside the mask.
 
@@ -63,6 +75,17 @@ def energy_pointing(maps: ImageMaps, masks: ImageMasks) -> Scores:
     return torch.where(total > 0, (shares * masks).sum((2, 3)) / total, 0.0)
 
 
+@metric(
+    "relevance-rank",
+    title="Relevance rank accuracy",
+    paper="Arras et al., 2022",
+    equation="share of the K highest pixels in an object of K pixels",
+    better="higher",
+    low=0.0,
+    high=1.0,
+    needs="masks",
+    order=30,
+)
 def relevance_rank(maps: ImageMaps, masks: ImageMasks) -> Scores:
     r"""Relevance rank accuracy (Arras, Osman and Samek, 2022): the share of the K highest pixels inside the mask.
 
@@ -96,6 +119,17 @@ def relevance_rank(maps: ImageMaps, masks: ImageMasks) -> Scores:
     return ((masks & above).sum((2, 3)) + chosen) / size
 
 
+@metric(
+    "mask-iou",
+    title="Mask IoU",
+    paper="ours",
+    equation="IoU(M ≥ 0.15 max M, object)",
+    better="higher",
+    low=0.0,
+    high=1.0,
+    needs="masks",
+    order=40,
+)
 def mask_iou(maps: ImageMaps, masks: ImageMasks, *, threshold: Edge = BOX_THRESHOLD) -> Scores:
     r"""Intersection over union of the mask and the pixels at ``threshold`` times the maximum or more.
 
@@ -123,6 +157,13 @@ def mask_iou(maps: ImageMaps, masks: ImageMasks, *, threshold: Edge = BOX_THRESH
     return (claimed & masks).sum((2, 3)).double() / (claimed | masks).sum((2, 3))
 
 
+@dataset_metric(
+    "pixels from which weakly supervised segmentation grows, as labels",
+    better="none",
+    range="-1 (unlabelled), 0 (background), 1 … targets",
+    paper="Kolesnikov and Lampert, 2016",
+    order=70,
+)
 def seeds(
     maps: ImageMaps,
     *,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saywhy import geometry
 from saywhy.engine.runner import ModelRunner
-from saywhy.errors import InputError
+from saywhy.errors import InputError, MetricError
 from saywhy.metrics.boxes import Boxes
 from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.faithfulness import PERTURBATIONS, Perturbations, probe
@@ -294,8 +294,9 @@ def measure(
         parameters: of the metrics; each goes to those that have it.
 
     Raises:
-        InputError: a metric or a baseline has another name, a parameter belongs to none, or the truth is missing, is
-            not there for every map, is no mask or box, or lies outside of the image.
+        MetricError: a metric has another name, or a parameter belongs to none.
+        InputError: a baseline has another name, or the truth is missing, is not there for every map, is no mask or box,
+            or lies outside of the image.
         MethodError, LayerError: the explanation has no such maps.
 
     >>> import saywhy
@@ -312,7 +313,7 @@ def measure(
         raise InputError(f"there is no baseline '{wrong[0]}'. There are {', '.join(CLASS_AGNOSTIC_BASELINES)}.")
     if unknown := [name for name in parameters if not any(name in metric.parameters for metric in chosen)]:
         known = sorted({name for metric in chosen for name in metric.parameters})
-        raise InputError(
+        raise MetricError(
             f"{', '.join(names)} has no parameter '{unknown[0]}'. Parameters: {', '.join(known) or 'none'}."
         )
     method = method or explanation.methods[0]

@@ -4,13 +4,26 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from saywhy.output import ScoreKind
 
 Better = Literal["higher", "lower"]
 Needs = Literal["maps", "masks", "boxes", "network", "probes", "method"]
 """What a metric looks at; see `Metric`."""
+
+LOOKS_AT: dict[Needs, str] = {
+    "maps": "the map",
+    "masks": "where the object is (masks)",
+    "boxes": "where the object is (boxes)",
+    "network": "scores of altered images",
+    "probes": "scores of images with hidden parts",
+    "method": "the method, asked again",
+}
+"""What a metric looks at, in words."""
+
+LAST = 1000
+"""The place in lists of what names none."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class Metric:
         score: what the score of a class is where the network is asked.
         otherwise: what the range is where the score is no probability (a contrast of classes, a number that a network
             predicts), if it is another one: ``low`` and ``high`` do not hold there.
+        order: its place in lists; what names none comes last.
     """
 
     name: str
@@ -45,6 +59,16 @@ class Metric:
     needs: Needs
     score: ScoreKind = "probability"
     otherwise: str = ""
+    order: int = LAST
+
+    @property
+    def reading(self) -> str:
+        """How a value is read, in one line.
+
+        >>> Metric("auc", len, "AUC", "", "", "lower", 0.0, 1.0, "network").reading
+        'lower is better, 0 to 1'
+        """
+        return f"{self.better} is better, {self.range}"
 
     @property
     def range(self) -> str:
@@ -71,19 +95,33 @@ class Metric:
         return one > other if self.better == "higher" else one < other
 
 
-class DatasetMetric(NamedTuple):
-    """A measure that is no metric of single maps: a statistic of a data set, or a function of something else.
+@dataclass(frozen=True)
+class DatasetMetric:
+    """A dataset-level metric: a statistic of a data set, or a function of something else than one map.
 
     Attributes:
-        function: where it is, below ``saywhy.metrics``.
+        function: gives it.
         value: what it says.
-        better: in which direction; of a likeness or distance, what the direction means.
+        better: in which direction; of a similarity or distance, what the direction means.
         range: its ends.
         paper: authors and year; ``"ours"``; or ``"common"`` where it is of no one paper.
+        order: its place in lists; what names none comes last.
     """
 
-    function: str
+    function: Callable[..., Any]
     value: str
     better: str
     range: str
     paper: str
+    order: int = LAST
+
+    @property
+    def name(self) -> str:
+        """Where the function is, below ``saywhy.metrics`` or else below ``saywhy``.
+
+        >>> from saywhy.metrics.agreement import ssim
+        >>> DatasetMetric(ssim, "", "", "", "").name
+        'agreement.ssim'
+        """
+        module = self.function.__module__.removeprefix("saywhy.").removeprefix("metrics.")
+        return f"{module}.{self.function.__name__}"

@@ -17,6 +17,7 @@ from torch import Tensor
 from saywhy.errors import InputError
 from saywhy.geometry import Edge
 from saywhy.metrics.localization import ImageMaps, ImageMasks, checked_masks, energy_pointing, positive_part
+from saywhy.metrics.registry import dataset_metric, metric
 from saywhy.shapes import Classes, Images, Scores
 from saywhy.validation import real_number
 
@@ -27,6 +28,17 @@ SIDE = 3
 """Images along each side of a mosaic (Böhle et al., 2021)."""
 
 
+@metric(
+    "pointing-game",
+    title="Pointing game",
+    paper="Zhang et al., 2016",
+    equation="1[argmax M within 15 pixels of the object]",
+    better="higher",
+    low=0.0,
+    high=1.0,
+    needs="masks",
+    order=10,
+)
 def pointing_game(maps: ImageMaps, masks: ImageMasks, *, tolerance: Edge = TOLERANCE) -> Scores:
     r"""Pointing game (Zhang et al., 2016, section 4.1): does the peak lie on the thing, or as near as the tolerance?
 
@@ -74,6 +86,13 @@ class PointingAccuracy:
     maps: int
 
 
+@dataset_metric(
+    "hits of the pointing game, the mean over classes and over all maps",
+    better="higher",
+    range="0 to 1",
+    paper="Zhang et al., 2016",
+    order=40,
+)
 def pointing_accuracy(hits: Float[Tensor, "*maps"], classes: Int[Tensor, "*maps"]) -> PointingAccuracy:
     r"""Accuracy of a pointing game (Zhang et al., 2016, section 4.1): hits over hits and misses.
 
@@ -102,6 +121,13 @@ def pointing_accuracy(hits: Float[Tensor, "*maps"], classes: Int[Tensor, "*maps"
     return PointingAccuracy(sum(each.values()) / len(each), hits.mean().item(), each, hits.numel())
 
 
+@dataset_metric(
+    "pointing game in which a map may reject its class (from a threshold: `pointing.best_rejection_threshold`)",
+    better="higher",
+    range="0 to 1",
+    paper="Selvaraju et al., 2017",
+    order=50,
+)
 def pointing_with_rejection(maps: ImageMaps, masks: ImageMasks, *, threshold: Edge, tolerance: Edge = 0) -> Scores:
     r"""Pointing game in which a map may say that its class is absent (Grad-CAM, Selvaraju et al., 2017, section 4.3).
 
@@ -199,6 +225,13 @@ def best_rejection_threshold(batches: Iterable[tuple[Tensor, Tensor]], *, tolera
     return RejectionThreshold(_between(steps.tolist(), best), right[best].item() / len(heights), len(heights))
 
 
+@dataset_metric(
+    "share of the evidence in its own image of a mosaic; chance is 1 / images",
+    better="higher",
+    range="0 to 1",
+    paper="Böhle et al., 2021",
+    order=60,
+)
 def grid_pointing(maps: ImageMaps, masks: ImageMasks, *, side: int = SIDE) -> Scores:
     r"""Grid pointing game (Böhle, Fritz and Schiele, 2021): the share of the evidence in its own cell.
 

@@ -1,31 +1,94 @@
-"""The metrics by name."""
+"""The metrics by name: what the command line, the documentation and the tests read."""
 
-from saywhy.errors import InputError, nearest
-from saywhy.metrics.catalogue import METRICS
-from saywhy.metrics.metric import Metric
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, TypeVar
+
+from saywhy.errors import MetricError
+from saywhy.metrics.metric import LAST, Better, DatasetMetric, Metric, Needs
+from saywhy.output import ScoreKind
+from saywhy.registry import Registry
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+METRICS: Registry[Metric] = Registry("metric", "saywhy.metrics", MetricError, "saywhy metrics", of=Metric)
+"""Every metric of maps by name. Packages add theirs with the entry point group ``saywhy.metrics``."""
+
+DATASET_METRICS: Registry[DatasetMetric] = Registry(
+    "dataset-level metric", "saywhy.dataset_metrics", MetricError, "saywhy metrics", of=DatasetMetric
+)
+"""Every dataset-level metric: what judges data sets, pairs of maps, answers and sentences, and not one map."""
+
+_OF_TASKS = ("saywhy.tasks.vqa.accuracy",)
+"""Modules of tasks that register dataset-level metrics; they are imported when all are listed."""
+
+
+def metric(
+    name: str,
+    *,
+    title: str,
+    paper: str,
+    equation: str,
+    better: Better,
+    low: float,
+    high: float,
+    needs: Needs,
+    score: ScoreKind = "probability",
+    otherwise: str = "",
+    order: int = LAST,
+) -> Callable[[F], F]:
+    """Register the function below as a metric of maps. Arguments are those of :class:`Metric`.
+
+    Raises:
+        MetricError: the name is taken.
+    """
+
+    def add(function: F) -> F:
+        register(Metric(name, function, title, paper, equation, better, low, high, needs, score, otherwise, order))
+        return function
+
+    return add
+
+
+def dataset_metric(value: str, *, better: str, range: str, paper: str, order: int = LAST) -> Callable[[F], F]:
+    """Register the function below as a dataset-level metric. Arguments are those of :class:`DatasetMetric`."""
+
+    def add(function: F) -> F:
+        DATASET_METRICS.register(DatasetMetric(function, value, better, range, paper, order))
+        return function
+
+    return add
 
 
 def find_metric(name: str) -> Metric:
-    """The metric of this name.
+    """The metric of this name; entry points of other packages are looked at when the name is not ours.
 
     Raises:
-        InputError: there is none.
+        MetricError: there is none.
 
     >>> find_metric("deletion").better
     'lower'
     """
-    if name not in METRICS:
-        likely = ", ".join(repr(n) for n in nearest(name, list(METRICS)))
-        raise InputError(f"no metric '{name}'. {f'Nearest: {likely}. ' if likely else ''}`saywhy metrics` lists them.")
-    return METRICS[name]
+    return METRICS.find(name)
 
 
 def register(metric: Metric) -> None:
     """Add a metric of your own.
 
     Raises:
-        InputError: the name is taken.
+        MetricError: the name is taken.
     """
-    if METRICS.get(metric.name, metric) is not metric:
-        raise InputError(f"there is a metric '{metric.name}' already. Choose another name.")
-    METRICS[metric.name] = metric
+    METRICS.register(metric)
+
+
+def all_metrics() -> tuple[Metric, ...]:
+    """Ours, those registered, and those of installed packages; one that cannot be loaded is named in a warning."""
+    return METRICS.all()
+
+
+def all_dataset_metrics() -> tuple[DatasetMetric, ...]:
+    """Every dataset-level metric, those of tasks too."""
+    for module in _OF_TASKS:
+        import_module(module)
+    DATASET_METRICS.load_entry_points()
+    return tuple(sorted(DATASET_METRICS.values(), key=lambda each: each.order))

@@ -18,6 +18,7 @@ from saywhy.engine.runner import ModelRunner
 from saywhy.errors import InputError
 from saywhy.methods.baselines import Baseline, baseline_of
 from saywhy.metrics.imputation import imputed
+from saywhy.metrics.registry import metric
 from saywhy.progress import counted
 from saywhy.shapes import FeatureMaps, MapStack, Scores, at_least_float32
 from saywhy.validation import whole_number
@@ -32,6 +33,18 @@ IMPUTED = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Shares of the pixels at which ROAD is measured."""
 
 
+@metric(
+    "deletion",
+    title="Deletion",
+    paper="Petsiuk et al., 2018",
+    equation="∫ y(x without its highest s) ds",
+    better="lower",
+    low=0.0,
+    high=1.0,
+    needs="network",
+    otherwise="in units of the score",
+    order=60,
+)
 def deletion(
     maps: MapStack, runner: ModelRunner, *, steps: int = STEPS, fill: Baseline = "zero", seed: int = 0
 ) -> Scores:
@@ -65,6 +78,18 @@ def deletion(
     return _area(_curves(maps, runner, _portions(steps), seed, lambda sample: baseline_of(runner, sample, fill)))
 
 
+@metric(
+    "insertion",
+    title="Insertion",
+    paper="Petsiuk et al., 2018",
+    equation="∫ y(the highest s of x) ds",
+    better="higher",
+    low=0.0,
+    high=1.0,
+    needs="network",
+    otherwise="in units of the score",
+    order=70,
+)
 def insertion(
     maps: MapStack, runner: ModelRunner, *, steps: int = STEPS, start: Baseline = "blur", seed: int = 0
 ) -> Scores:
@@ -85,6 +110,18 @@ def insertion(
     return _area(_curves(maps, runner, _portions(steps), seed, begin, alone=True))
 
 
+@metric(
+    "comprehensiveness",
+    title="Comprehensiveness",
+    paper="DeYoung et al., 2020",
+    equation="mean y(x) − y(x without its highest s)",
+    better="higher",
+    low=-1.0,
+    high=1.0,
+    needs="network",
+    otherwise="in units of the score",
+    order=80,
+)
 def comprehensiveness(
     maps: MapStack, runner: ModelRunner, *, shares: Sequence[float] = SHARES, fill: Baseline = "zero", seed: int = 0
 ) -> Scores:
@@ -105,6 +142,18 @@ def comprehensiveness(
     return (curves[..., :1] - curves[..., 1:]).mean(-1)
 
 
+@metric(
+    "sufficiency",
+    title="Sufficiency",
+    paper="DeYoung et al., 2020",
+    equation="mean y(x) − y(the highest s of x)",
+    better="lower",
+    low=-1.0,
+    high=1.0,
+    needs="network",
+    otherwise="in units of the score",
+    order=90,
+)
 def sufficiency(
     maps: MapStack, runner: ModelRunner, *, shares: Sequence[float] = SHARES, fill: Baseline = "zero", seed: int = 0
 ) -> Scores:
@@ -126,6 +175,18 @@ def sufficiency(
     return (curves[..., :1] - curves[..., 1:]).mean(-1)
 
 
+@metric(
+    "road",
+    title="ROAD",
+    paper="Rong et al., 2022",
+    equation="mean y(x without its lowest s) − y(x without its highest s), imputed",
+    better="higher",
+    low=-1.0,
+    high=1.0,
+    needs="network",
+    otherwise="in units of the score",
+    order=100,
+)
 def road(maps: MapStack, runner: ModelRunner, *, shares: Sequence[float] = IMPUTED, seed: int = 0) -> Scores:
     r"""ROAD (Rong et al., 2022): remove and debias, the two orders of removal in one number.
 

@@ -6,6 +6,7 @@ image is evaluated as if it were alone: the same noise is added to all of a batc
 """
 
 import math
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor
 from saywhy.engine import tree
 from saywhy.engine.shift import undoing_shift
 from saywhy.errors import InputError
-from saywhy.explainer.rerun import Rerunner
+from saywhy.explanation import Explainer
 from saywhy.metrics.human_attention import rank_correlation
+from saywhy.metrics.registry import metric
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of
 
@@ -32,6 +34,17 @@ SHIFT = 0.1
 """Of a constant shift, as a share of the image's range."""
 
 
+@metric(
+    "max-sensitivity",
+    title="Max-sensitivity",
+    paper="Yeh et al., 2019",
+    equation="max_δ ‖M(x + δ) − M(x)‖ / ‖M(x)‖",
+    better="lower",
+    low=0.0,
+    high=inf,
+    needs="method",
+    order=160,
+)
 def max_sensitivity(
     explanation: "Explanation",
     method: str,
@@ -62,12 +75,29 @@ def max_sensitivity(
 
     Raises:
         InputError: ``radius`` or ``num_samples`` is not positive, or the explanation cannot be rerun.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> max_sensitivity(e, "saliency", "input")  # of a linear network: its weights, whatever the image
+    tensor([[0.]], dtype=torch.float64)
     """
     own = rows_of(explanation[method, layer])
     changes = [(rows_of(m) - own).norm(dim=-1) for m in _noisy(explanation, method, layer, radius, num_samples, seed)]
     return _relative(torch.stack(changes).amax(0), own)
 
 
+@metric(
+    "stability",
+    title="Stability",
+    paper="ours",
+    equation="mean_δ Spearman(M(x + δ), M(x))",
+    better="higher",
+    low=-1.0,
+    high=1.0,
+    needs="method",
+    order=170,
+)
 def stability(
     explanation: "Explanation",
     method: str,
@@ -83,12 +113,29 @@ def stability(
 
     Returns:
         [batch, target] from -1 to 1, 0 for a map that is the same everywhere; higher is better.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> stability(e, "saliency", "input")  # of a linear network: its weights, whatever the image
+    tensor([[1.]], dtype=torch.float64)
     """
     own = rows_of(explanation[method, layer])
     found = [rank_correlation(rows_of(m), own) for m in _noisy(explanation, method, layer, radius, num_samples, seed)]
     return torch.stack(found).mean(0)
 
 
+@metric(
+    "input-shift-variance",
+    title="Input invariance",
+    paper="Kindermans et al., 2019",
+    equation="‖M_f'(x + m) − M_f(x)‖ / ‖M_f(x)‖, f'(x) = f(x − m)",
+    better="lower",
+    low=0.0,
+    high=inf,
+    needs="method",
+    order=180,
+)
 def input_shift_variance(explanation: "Explanation", method: str, layer: str, *, shift: float = SHIFT) -> Scores:
     r"""Input invariance (Kindermans et al., 2019, section 2): what changes when only the zero of the images does.
 
@@ -107,6 +154,12 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
 
     Raises:
         InputError: ``shift`` is zero or not finite, or the explanation cannot be rerun.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> input_shift_variance(e, "saliency", "input")
+    tensor([[0.]], dtype=torch.float64)
     """
     if not math.isfinite(shift) or not shift:
         raise InputError(f"shift is a share of the image's range, other than 0, got {shift!r}.")
@@ -115,11 +168,11 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
     return _relative((rows_of(torch.cat(others)) - own).norm(dim=-1), own)
 
 
-def _shifted(rerunner: Rerunner, shift: float) -> "Explanation":
+def _shifted(rerunner: Explainer, shift: float) -> "Explanation":
     """The explanation of one image with another zero, by a network that has that zero."""
-    image = tree.image_tensor(rerunner.batch.inputs).detach()
+    image = tree.image_tensor(rerunner.inputs).detach()
     offset = shift * _range(image).squeeze()
-    with undoing_shift(rerunner.runner.model.module, offset) as network:
+    with undoing_shift(rerunner.module, offset) as network:
         return rerunner.explain(image + offset, network)
 
 
@@ -130,7 +183,7 @@ def _noisy(explanation: Any, method: str, layer: str, radius: float, num_samples
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise InputError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
     rerunner, generator = explanation.explainer.of(method), torch.Generator().manual_seed(seed)
-    image = tree.image_tensor(rerunner.batch.inputs).detach()
+    image = tree.image_tensor(rerunner.inputs).detach()
     size, found = radius * _range(image), []
     with counted("adding noise", num_samples) as advance:
         for _ in range(num_samples):

@@ -7,6 +7,7 @@ another class is explained. These evaluate a method on an image: they rerun the 
 import math
 import warnings
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from saywhy.engine.parameter_randomization import cascading_randomization
 from saywhy.errors import InputError, SaywhyWarning
 from saywhy.metrics.human_attention import rank_correlation
+from saywhy.metrics.registry import dataset_metric, metric
 from saywhy.models.model import Model, unwrapped
 from saywhy.progress import counted
 from saywhy.shapes import MapStack, Scores, rows_of
@@ -27,6 +29,17 @@ STAGES = 4
 """Of cascading parameter randomization."""
 
 
+@metric(
+    "parameter-randomization",
+    title="Cascading parameter randomisation",
+    paper="Adebayo et al., 2018",
+    equation="mean_k abs Spearman(M_f, M_f_k)",
+    better="lower",
+    low=0.0,
+    high=1.0,
+    needs="method",
+    order=190,
+)
 def parameter_randomization(
     explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
 ) -> Scores:
@@ -41,10 +54,23 @@ def parameter_randomization(
 
     Returns:
         [batch, target] from 0 to 1; lower is better.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> parameter_randomization(e, "saliency", "input") < 1
+    tensor([[True]])
     """
     return cascade(explanation, method, layer, stages=stages, seed=seed).mean(-1)
 
 
+@dataset_metric(
+    "similarity of a map to itself, stage by stage of a cascading parameter randomisation",
+    better="lower",
+    range="0 to 1",
+    paper="Adebayo et al., 2018",
+    order=140,
+)
 def cascade(
     explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
 ) -> Float[Tensor, "batch target stage"]:
@@ -68,6 +94,12 @@ def cascade(
     Raises:
         InputError: ``stages`` is no number from 1.
         ModelError: the network cannot be copied.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> cascade(e, "saliency", "input", stages=3).shape
+    torch.Size([1, 1, 3])
     """
     return similarity_after_randomization(
         explanation[method, layer], randomized_maps(explanation, method, layer, stages=stages, seed=seed)
@@ -95,17 +127,28 @@ def randomized_maps(
         raise InputError(f"stages must be a whole number of at least 1, got {stages!r}.")
     rerunner, found = explanation.explainer.of(method), []
     shares = [stage / stages for stage in range(1, stages + 1)]
-    with warnings.catch_warnings(), counted("randomizing parameters", stages * rerunner.batch.size) as advance:
+    with warnings.catch_warnings(), counted("randomizing parameters", stages * rerunner.size) as advance:
         warnings.simplefilter("ignore", SaywhyWarning)  # a randomized network may well have an empty map
-        for index in range(rerunner.batch.size):  # one by one: statistics that are measured anew are those of one image
+        for index in range(rerunner.size):  # one by one: statistics that are measured anew are those of one image
             one, of_one = rerunner.sample(index), []
-            for network in cascading_randomization(one.runner.model.module, one.batch.inputs, shares, seed):
+            for network in cascading_randomization(one.module, one.inputs, shares, seed):
                 of_one.append(one.explain(module=network)[method, layer].detach())
                 advance(1)
             found.append(of_one)
     return [torch.cat(stage) for stage in zip(*found, strict=True)]
 
 
+@metric(
+    "data-randomization",
+    title="Data randomisation",
+    paper="Adebayo et al., 2018",
+    equation="abs Spearman(M_f, M of a network trained on random labels)",
+    better="lower",
+    low=0.0,
+    high=1.0,
+    needs="method",
+    order=200,
+)
 def data_randomization(
     explanation: "Explanation", method: str, layer: str, *, other: nn.Module | Model | None = None
 ) -> Scores:
@@ -121,6 +164,12 @@ def data_randomization(
 
     Raises:
         InputError: there is no other network, or it is of another architecture.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> data_randomization(e, "saliency", "input", other=network)
+    tensor([[1.]], dtype=torch.float64)
     """
     network = other.module if isinstance(other, Model) else other
     if network is None:
@@ -132,6 +181,17 @@ def data_randomization(
     return rank_correlation(rows_of(found[method, layer]), rows_of(explanation[method, layer])).abs()
 
 
+@metric(
+    "random-logit",
+    title="Random logit",
+    paper="Sixt et al., 2020",
+    equation="Spearman(M, M of the runner-up class)",
+    better="lower",
+    low=-1.0,
+    high=1.0,
+    needs="method",
+    order=210,
+)
 def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
     """Random logit (Sixt, Granz and Landgraf, 2020, section 4.1): the similarity with the map of the runner-up class.
 
@@ -144,12 +204,31 @@ def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
 
     Raises:
         InputError: no target is a class, or the network knows one class only.
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> with torch.no_grad():
+    ...     network[1].weight[1] = -network[1].weight[0]
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "saliency")
+    >>> random_logit(e, "saliency", "input")
+    tensor([[1.]], dtype=torch.float64)
     """
     runner_up = explanation.explainer.of(method).runner_up()
     found = rank_correlation(rows_of(runner_up[method, layer]), rows_of(explanation[method, layer]))
     return found.masked_fill(explanation.classes < 0, math.nan)
 
 
+@metric(
+    "completeness-error",
+    title="Completeness",
+    paper="Sundararajan et al., 2017",
+    equation="abs(Σ parts − (y(x) − y(x₀))) / abs(y(x) − y(x₀))",
+    better="lower",
+    low=0.0,
+    high=inf,
+    needs="method",
+    order=220,
+)
 def completeness_error(explanation: "Explanation", method: str, layer: str) -> Scores:
     """The completeness error: by how much the parts of a map fail to add up to the change of the score, as a share.
 
@@ -161,6 +240,12 @@ def completeness_error(explanation: "Explanation", method: str, layer: str) -> S
 
     Raises:
         InputError: the method keeps no such account (only path methods do).
+
+    >>> import saywhy
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> e = saywhy.explain(network, torch.rand(1, 1, 2, 2), 0, "integrated-gradients")
+    >>> bool(completeness_error(e, "integrated-gradients", "input") < 1e-4)  # of a linear network
+    True
     """
     if (method, layer) not in explanation.completeness_errors:
         raise InputError(f"'{method}' at '{layer}' adds up to nothing that could be known. Path methods do.")

@@ -3,5 +3,6 @@
 from saywhy.models.load import load
 from saywhy.models.model import Model
 from saywhy.models.preprocess import Preprocess
+from saywhy.models.registry import SOURCES, Source, all_sources, source
 
-__all__ = ["Model", "Preprocess", "load"]
+__all__ = ["SOURCES", "Model", "Preprocess", "Source", "all_sources", "load", "source"]

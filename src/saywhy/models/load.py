@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,8 @@ from torch import Tensor, nn
 from saywhy.errors import InputError, ModelError, nearest
 from saywhy.models.model import Model, labels_of
 from saywhy.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, as_preprocess
+from saywhy.models.registry import SOURCES
 from saywhy.models.weights import load_weights
-
-SOURCES = {
-    "torchvision": "saywhy.models.torchvision",
-    "timm": "saywhy.models.timm",
-    "hf": "saywhy.models.transformers",
-    "toybox": "saywhy.toybox.models.source",
-}
-"""The libraries that models come from; each module has ``load(name, weights) -> Model`` and imports its own late."""
 
 _WEIGHTS_FILES = frozenset({".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx"})
 
@@ -100,12 +92,13 @@ def _find(model: Any, weights: Any) -> Model:
         from saywhy.models.file import load_file
 
         return load_file(path or function, function if path else "", weights)
-    if source not in SOURCES or not name:
+    found = SOURCES.lookup(source) if name else None
+    if found is None:
         raise ModelError(
             f"no model '{os.fspath(model)}': it must begin with {', '.join(f'{s}:' for s in SOURCES)} "
             f"or be path/to/file.py:function.{_hint(os.fspath(model), source, name)}"
         )
-    return import_module(SOURCES[source]).load(name, weights)
+    return found.function(name, weights)
 
 
 def _hint(model: str, source: str, name: str) -> str:

@@ -7,9 +7,11 @@ from saywhy.errors import MissingExtra, ModelError, WeightsError, first_line, ne
 from saywhy.models.hub import hub
 from saywhy.models.model import Model
 from saywhy.models.preprocess import MeasuredPreprocess, Preprocess
+from saywhy.models.registry import source
 from saywhy.models.weights import load_weights
 
 
+@source("timm", reading="models of timm (extra timm), by their names there")
 def load(name: str, weights: Any = None) -> Model:
     """A timm model by its name there, e.g. ``vit_small_patch16_224``.
 

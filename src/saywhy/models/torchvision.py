@@ -7,9 +7,11 @@ from typing import Any
 from saywhy.errors import ModelError, WeightsError, nearest
 from saywhy.models.model import Model
 from saywhy.models.preprocess import Preprocess
+from saywhy.models.registry import source
 from saywhy.models.weights import fit_weights, read_weights
 
 
+@source("torchvision", reading="classifiers of torchvision, by their names there")
 def load(name: str, weights: Any = None) -> Model:
     """A torchvision classifier by its name there, e.g. ``resnet50``.
 

@@ -11,9 +11,11 @@ from saywhy.errors import MissingExtra, ModelError, WeightsError, first_line
 from saywhy.models.hub import hub
 from saywhy.models.model import Model, labels_of
 from saywhy.models.preprocess import MeasuredPreprocess
+from saywhy.models.registry import source
 from saywhy.models.weights import load_weights
 
 
+@source("hf", reading="image classifiers of the Hugging Face hub (extra hf), or a folder with a saved one")
 def load(name: str, weights: Any = None) -> Model:
     """An image classifier by its name on the hub, or a folder made by ``save_pretrained``.
 

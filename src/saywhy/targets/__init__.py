@@ -2,20 +2,30 @@
 
 Targets add, subtract and scale: ``Class("tiger cat") - Class("boxer")`` asks why this rather than that, and
 ``-Class("boxer")`` asks what speaks against it (the counterfactual of the Grad-CAM paper, section 3.3). The same
-expressions work in Python, on the command line and in provenance.
+expressions work in Python, on the command line and in provenance. Every target has a name there, by the decorator
+:func:`target` above it. A file that is put into this folder is found.
 """
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from saywhy.targets.finer import Finer, finer
 from saywhy.targets.parse import as_target, contrast, counterfactual
+from saywhy.targets.registry import TARGETS, NamedTarget, all_targets, find_target, register, target
 from saywhy.targets.sentence import Sentence, Words
 from saywhy.targets.target import Class, Function, PerSampleTarget, Target, TargetList, TargetScores, TargetSum, Top
 from saywhy.targets.uncertainty import Certainty, Uncertain
 
+for _file in sorted(found.name for found in iter_modules(__path__)):
+    import_module(f"{__name__}.{_file}")  # targets of other files register themselves
+
 __all__ = [
+    "TARGETS",
     "Certainty",
     "Class",
     "Finer",
     "Function",
+    "NamedTarget",
     "PerSampleTarget",
     "Sentence",
     "Target",
@@ -25,8 +35,12 @@ __all__ = [
     "Top",
     "Uncertain",
     "Words",
+    "all_targets",
     "as_target",
     "contrast",
     "counterfactual",
+    "find_target",
     "finer",
+    "register",
+    "target",
 ]

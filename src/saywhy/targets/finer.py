@@ -11,6 +11,7 @@ from saywhy.errors import TargetError
 from saywhy.output import ModelOutput, ScoreKind
 from saywhy.shapes import Classes
 from saywhy.targets.parse import as_target
+from saywhy.targets.registry import target as named_target
 from saywhy.targets.target import Class, PerSampleTarget, Target, TargetList, TargetScores, Top
 
 
@@ -89,6 +90,12 @@ class Finer(Target):
         return (rows @ rows.T)[classes]
 
 
+@named_target(
+    "finer",
+    form="finer(LABEL, similar=3, alpha=0.6)",
+    reading="what tells a class from those most like it",
+    paper="Zhang et al., 2025",
+)
 def finer(
     target: Any,
     similar: int | Sequence[int | str] = 3,

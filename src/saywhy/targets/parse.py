@@ -1,24 +1,76 @@
 """Whatever a user asks for, as a target."""
 
 import operator
+import runpy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from saywhy.errors import TargetError
+from saywhy.targets.registry import target as named_target
 from saywhy.targets.target import Class, Function, PerSampleTarget, Target, TargetList, Top
 
 
+@named_target(
+    "contrast", form="contrast(LABEL, LABEL)", reading="why this rather than that; `cat - dog` means the same"
+)
 def contrast(this: int | str | Target, that: int | str | Target) -> Target:
     """Why this rather than that: the difference of two scores. Its map is the negative of the reverse question's."""
     return as_target(this) - as_target(that)
 
 
+@named_target(
+    "counterfactual",
+    form="counterfactual(LABEL)",
+    reading="what speaks against a class; `-cat` means the same",
+    paper="Selvaraju et al., 2017",
+)
 def counterfactual(target: int | str | Target) -> Target:
     """What speaks against it (Grad-CAM paper, section 3.3): regions whose removal would raise the score."""
     return -as_target(target)
+
+
+@named_target(
+    "list", form="list(LABEL, LABEL)", reading="several targets side by side; to give --target twice means the same"
+)
+def several(*parts: int | str) -> Target:
+    """Several targets for every sample."""
+    return as_target(list(parts))
+
+
+@named_target("per-sample", form="per-sample(INDEX, INDEX)", reading="each sample a class of its own, in their order")
+def per_sample(*classes: int) -> PerSampleTarget:
+    """Each sample its own class, by index."""
+    if not classes:
+        raise TargetError("per-sample takes a class for every sample, by index: per-sample(3, 5).")
+    return PerSampleTarget(torch.tensor(classes))
+
+
+@named_target(
+    "function",
+    form="function(FILE.py:NAME)",
+    reading="a function of the model's output that returns one number a sample; the file is executed",
+)
+def from_file(place: str) -> Function:
+    """A function of the user's own, from a Python file.
+
+    Raises:
+        TargetError: there is no such file or function, or the file fails.
+    """
+    file, _, name = place.rpartition(":")
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise TargetError(f"there is no file '{file or place}'. Write function(FILE.py:NAME).")
+    try:
+        function = runpy.run_path(str(path)).get(name)
+    except Exception as error:
+        raise TargetError(f"{path.name} failed: {type(error).__name__}: {error}.") from error
+    if not callable(function):
+        raise TargetError(f"{path.name} has no function '{name}'.")
+    return Function(function, name)
 
 
 def as_target(target: Any) -> Target:

@@ -9,9 +9,16 @@ from torch import Tensor
 
 from saywhy.errors import TargetError
 from saywhy.output import ModelOutput
+from saywhy.targets.registry import target
 from saywhy.targets.target import Target, TargetScores, attention_of
 
 
+@target(
+    "sentence",
+    form="sentence",
+    reading="the log-probability of the whole caption",
+    paper="Selvaraju et al., 2017",
+)
 @dataclass(frozen=True)
 class Sentence(Target):
     """The log-probability of a whole caption, END not counted (Grad-CAM, section 8.1, and its authors' code).
@@ -97,3 +104,9 @@ def _looked(output: ModelOutput) -> tuple[Tensor, Tensor]:
 def _text(words: Tensor, labels: Sequence[str] | None) -> list[str]:
     """The words of a caption."""
     return [labels[w] if labels and w < len(labels) else f"word {w}" for w in words.tolist() if w]
+
+
+@target("words", form="words, words(0, 2)", reading="the log-probability of every word of the caption, or of these")
+def words(*numbers: int) -> Words:
+    """The words of a caption by their numbers, counted from 0; all of them where none is given."""
+    return Words(numbers or None)

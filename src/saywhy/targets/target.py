@@ -12,6 +12,7 @@ from torch import Tensor
 from saywhy.errors import MethodError, TargetError
 from saywhy.output import ModelOutput, ScoreKind
 from saywhy.shapes import Classes, Scores
+from saywhy.targets.registry import target
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Target(abc.ABC):
     __rmul__ = __mul__
 
 
+@target("class", form="class(LABEL)", reading="the score of one class; LABEL or its index alone means the same")
 @dataclass(frozen=True)
 class Class(Target):
     """The score of one class, by index or name.
@@ -103,6 +105,7 @@ class Class(Target):
         )
 
 
+@target("top", form="top K", reading="the K highest answers of every sample, each by itself")
 @dataclass(frozen=True)
 class Top(Target):
     """The ``k`` highest answers of every sample, its own ones, the highest first.

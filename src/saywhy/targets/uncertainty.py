@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from saywhy.errors import TargetError
 from saywhy.output import ModelOutput
 from saywhy.shapes import at_least_float32
+from saywhy.targets.registry import NamedTarget, register, target
 from saywhy.targets.target import Target, TargetScores
 from saywhy.uncertainty import information
 from saywhy.uncertainty.loss import Distortion, losses
@@ -60,6 +62,21 @@ class Uncertain(Target):
         return _named(scores, self.kind)
 
 
+_READINGS: dict[Kind, str] = {
+    "entropy": "the entropy of the answer, in nats",
+    "aleatoric": "the mean entropy of Monte Carlo samples: uncertainty of the data",
+    "epistemic": "the mutual information of Monte Carlo samples: uncertainty of the model",
+    "sample_variance": "the variance of the probabilities of Monte Carlo samples",
+    "aleatoric_variance": "the variance that a variance head predicts",
+}
+for _kind, _reading in _READINGS.items():
+    _name = _kind.replace("_", "-")
+    register(NamedTarget(_name, partial(Uncertain, _kind), _name, _reading))
+
+
+@target(
+    "certainty", form="certainty, certainty(LABEL)", reading="what makes the answer certain", paper="Patro et al., 2019"
+)
 @dataclass(frozen=True, eq=False)
 class Certainty(Target):
     """The uncertainty loss of U-CAM with a minus before it: what makes the answer certain.
@@ -116,6 +133,12 @@ class Certainty(Target):
         if self.name is not None:
             return torch.full((len(output.logits),), output.index(self.name))
         return output.logits.detach().argmax(1)
+
+
+@target("ucam", form="ucam, ucam(LABEL)", reading="the answer and its certainty together", paper="Patro et al., 2019")
+def ucam(name: int | str | None = None) -> Certainty:
+    """The target of U-CAM's maps: ``-(L_y + L_u)``."""
+    return Certainty(name, answered=True)
 
 
 def aleatoric_variance_of(output: ModelOutput) -> Tensor:

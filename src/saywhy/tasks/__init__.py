@@ -1,1 +1,1 @@
-"""The networks that the papers define: questions about images, captions, counts. Plain modules with stated shapes."""
+"""Tasks: visual question answering, captioning and counting, with the networks of the papers."""

@@ -1,24 +1,24 @@
-"""What a model must have for ``saywhy.ask`` and ``saywhy.caption``: ours have it, and so may a person's own."""
+"""The protocols of models for ``saywhy.ask`` and ``saywhy.caption``; a model of your own can implement them."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from saywhy.decoding.generating import Generation
+from saywhy.decoding.transformers_generation import Generation
 
 
 @runtime_checkable
 class AnswersQuestions(Protocol):
-    """A model of images and questions whose classes are answers; :class:`saywhy.Model` is one if it has ``texts``.
+    """A VQA model whose classes are answers; a :class:`saywhy.Model` with ``texts`` is one.
 
-    ``saywhy.load(network, labels=answers, input_size=224, texts={"question": read})`` makes one of a network
-    ``forward(image, question)``; ``read`` turns a list of questions into what the network takes.
+    ``saywhy.load(network, labels=answers, input_size=224, texts={"question": read})`` makes one from a network
+    ``forward(image, question)``; ``read`` converts a list of questions to the network's input.
 
     Attributes:
-        module: called with an image and a question, it gives the scores of the answers.
+        module: a network that takes an image and a question, and returns the scores of the answers.
         labels: the answers.
-        texts: by the name of the argument, from texts to what the network takes.
+        texts: by the name of the argument, the function that converts texts to the network's input.
     """
 
     module: nn.Module
@@ -26,16 +26,16 @@ class AnswersQuestions(Protocol):
     texts: Mapping[str, Any]
 
     def asked(self, image: Any, words: str) -> Mapping[str, Any]:
-        """The inputs of the network for one image and one question."""
+        """Return the inputs of the network for one image and one question."""
 
 
 @runtime_checkable
 class GeneratesText(Protocol):
-    """A network that generates text about images, word by word; :class:`CaptionModel` is one.
+    """A network that generates text about images word by word, such as :class:`CaptionModel`.
 
-    Called with an image and a caption, its output must say how likely every word is: ``log_probabilities()``
-    [batch, word] and ``words`` [batch, word], as :class:`saywhy.tasks.captioning.networks.CaptionOutput` does.
+    Its output for an image and a caption must have ``log_probabilities()`` [batch, word] and ``words`` [batch, word],
+    as :class:`saywhy.tasks.captioning.networks.CaptionOutput` has.
     """
 
     def generation(self, images: Tensor) -> Generation:
-        """The step function, its state behind each image, the first word, and the words that are never said."""
+        """Return the step function, its state after each image, the start word, and the suppressed words."""

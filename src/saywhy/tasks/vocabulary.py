@@ -1,4 +1,4 @@
-"""Words and their numbers."""
+"""Vocabulary: words and their numbers (token ids)."""
 
 import re
 from collections import Counter
@@ -14,17 +14,17 @@ from saywhy.errors import InputError
 
 PAD, UNKNOWN, START, END = "<pad>", "<unknown>", "<start>", "<end>"
 SPECIAL = (PAD, UNKNOWN, START, END)
-"""The first words of every vocabulary, in this order: the number 0 is no word at all."""
+"""The special words, the first of every vocabulary, in this order; the number 0 is padding."""
 
 LONGEST = 60
-"""Words of a question; longer ones are refused."""
+"""The maximum number of words of a text; longer texts raise an error."""
 
 Sentences = Int[Tensor, "batch word"]
-"""Numbers of words, filled up with 0 behind the end of a shorter sentence."""
+"""Word numbers; shorter sentences are padded with 0."""
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in small letters, without signs; of any script whose words are letters.
+    """Split a text into lower-case words without punctuation; for any script whose words are letters.
 
     >>> words_of("What's left of the mug?"), words_of("Σ is 2")
     (["what's", 'left', 'of', 'the', 'mug'], ['σ', 'is', '2'])
@@ -34,10 +34,10 @@ def words_of(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that a network knows.
+    """The vocabulary of a network.
 
     Attributes:
-        words: those of ``SPECIAL`` first; the place of a word is its number.
+        words: the words, those of ``SPECIAL`` first; the index of a word is its number.
 
     >>> known = Vocabulary.of(["is there a cat?", "is there a dog?"])
     >>> known.encode("a dog, is it?"), known.unknown("a dog, is it?")
@@ -48,12 +48,12 @@ class Vocabulary:
 
     @staticmethod
     def of(texts: Iterable[str], least: int = 1, most: int | None = None) -> "Vocabulary":
-        """The words of texts that come at least so often, the frequent ones first, equals in alphabetical order.
+        """Build a vocabulary of the words of texts, sorted by frequency, ties in alphabetical order.
 
         Args:
             texts: sentences.
-            least: how often a word must come.
-            most: how many words are kept, without the special ones.
+            least: the minimum frequency of a word.
+            most: the maximum number of words, without the special ones.
         """
         counts = Counter(word for text in texts for word in words_of(text))
         kept = sorted((w for w, n in counts.items() if n >= least), key=lambda w: (-counts[w], w))
@@ -68,27 +68,29 @@ class Vocabulary:
         return {word: number for number, word in enumerate(self.words)}
 
     def unknown(self, text: str) -> tuple[str, ...]:
-        """The words of a text that are not in the vocabulary, each once."""
+        """Return the words of a text that are not in the vocabulary, each once."""
         return tuple(dict.fromkeys(word for word in words_of(text) if word not in self.numbers))
 
     def encode(self, text: str) -> Int[Tensor, " word"]:
-        """The numbers of a text's words; those that are not known have the number of ``UNKNOWN``.
+        """Return the numbers of a text's words; words outside the vocabulary have the number of ``UNKNOWN``.
 
         Raises:
-            InputError: there is no word in the text, none that is known, or more than ``LONGEST``.
+            InputError: the text has no word, no word of the vocabulary, or more than ``LONGEST`` words.
         """
         words = words_of(text)
         if not words:
-            raise InputError(f"a question or a sentence has at least one word, got {text!r}.")
+            raise InputError(f"expected a text of at least one word, got {text!r}.")
         if len(words) > LONGEST:
-            raise InputError(f"{len(words)} words are too many: at most {LONGEST}. Ask one question at a time.")
+            raise InputError(f"{len(words)} words are too many: at most {LONGEST}. Give one question or sentence.")
         if not any(word in self.numbers for word in words):
             some = ", ".join(self.words[len(SPECIAL) : len(SPECIAL) + 8])
-            raise InputError(f"none of the words of {text!r} is known to this model. It knows words such as: {some}.")
+            raise InputError(
+                f"none of the words of {text!r} is in the vocabulary of this model. Use its words, such as: {some}."
+            )
         return torch.tensor([self.numbers.get(word, SPECIAL.index(UNKNOWN)) for word in words])
 
     def batch(self, texts: Sequence[str]) -> Sentences:
-        """Several texts [text, word], filled up with 0.
+        """Return the numbers of several texts [text, word], padded with 0.
 
         >>> Vocabulary((*SPECIAL, "a", "b")).batch(["a", "b a"])
         tensor([[4, 0],
@@ -98,7 +100,7 @@ class Vocabulary:
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text of numbers, up to ``END``, without the special words.
+        """Return the text of word numbers, up to ``END``, without the special words.
 
         >>> Vocabulary((*SPECIAL, "a", "b")).decode([2, 5, 4, 3, 5])
         'b a'

@@ -5,6 +5,7 @@ from functools import partial
 from PIL import Image
 
 from saywhy.datasets.localized import LocalizedImage, ObjectAnnotation, distinct
+from saywhy.datasets.registry import reader
 from saywhy.errors import InputError
 from saywhy.toybox.scenes.kinds import KINDS, UNSEEN_KINDS
 from saywhy.toybox.scenes.scene import scene
@@ -14,6 +15,7 @@ COUNT = 1000
 """The default number of scenes; a split is unlimited."""
 
 
+@reader("toybox", form="toybox:SPLIT", reading="drawn scenes of a split of Toybox, e.g. toybox:test")
 class ToyboxDataset:
     """The first ``count`` scenes of a split, each drawn on access.
 

@@ -1,1 +1,1 @@
-"""Recipes: how the models that ship were trained, and the command that trains each again."""
+"""Training: the loop, checkpoints and logs that the recipes of the shipped models use."""

@@ -1,4 +1,4 @@
-"""What all recipes have in common on the command line: bars, Ctrl-C, errors in a sentence, and what came out."""
+"""The shared command line of all recipes: progress bars, Ctrl-C, error messages and results."""
 
 import os
 from collections.abc import Callable
@@ -16,24 +16,24 @@ Count = Annotated[int, typer.Option(min=1, help="Devices (on the CPU processes),
 
 
 def follow(train: Callable[[Progress], dict[str, str]], threads: int, silent: tuple[str, ...] = ()) -> None:
-    """Run a recipe with progress bars, and print what it tells of itself (but for the keys that are ``silent``).
+    """Run a recipe with progress bars, and print its results (without the keys in ``silent``).
 
-    Exit codes: 0 done, 1 an error of saywhy's, 130 stopped with Ctrl-C (the same command goes on).
+    Exit codes: 0 done, 1 a saywhy error, 130 stopped with Ctrl-C (the same command resumes the run).
     """
     torch.set_num_threads(threads)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, TextColumn("{task.fields[loss]}"), disable=_one_of_the_others()) as progress:
-            told = train(progress)
+        with Progress(*columns, TextColumn("{task.fields[loss]}"), disable=_is_worker()) as progress:
+            results = train(progress)
     except SaywhyError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on from the last checkpoint.", err=True)
+        typer.echo("Stopped. Run the same command to resume from the last checkpoint.", err=True)
         raise typer.Exit(130) from None
-    typer.echo("\n".join(f"{key}: {value}" for key, value in told.items() if key not in silent))
+    typer.echo("\n".join(f"{key}: {value}" for key, value in results.items() if key not in silent))
 
 
-def _one_of_the_others() -> bool:
-    """Whether this process is one that Fabric has started for another device, which shows nothing of its own."""
+def _is_worker() -> bool:
+    """Return whether Fabric started this process for another device; such a process shows no progress."""
     return os.environ.get("LOCAL_RANK", "0") != "0"

@@ -1,4 +1,4 @@
-"""Libraries that only training needs: import them late, and say politely where they come from."""
+"""Lazy import of the libraries that only training needs."""
 
 from importlib import import_module
 from types import ModuleType
@@ -7,7 +7,7 @@ from saywhy.errors import MissingExtra
 
 
 def training_library(name: str) -> ModuleType:
-    """The module ``name``, which belongs to the extra ``train``.
+    """Import and return the module ``name``, which belongs to the extra ``train``.
 
     >>> training_library("no_such_library")
     Traceback (most recent call last):
@@ -17,6 +17,6 @@ def training_library(name: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] != name.split(".")[0]:
-            raise  # the library is there, and something that it needs itself is not: that is another story
+            raise  # the library is installed, but a dependency of it is missing
         message = f"training needs {name}, which is not installed. Run: pip install 'saywhy[train]'"
         raise MissingExtra(message) from None

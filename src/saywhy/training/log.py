@@ -1,4 +1,4 @@
-"""A log of a training run that can be plotted: one line of numbers every so many steps."""
+"""The CSV log of a training run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +9,11 @@ HEADING = "step,rate,loss"
 
 
 class Log:
-    """A CSV file of step, learning rate and mean loss; what a stopped run had written is kept.
+    """A CSV file of step, learning rate and mean loss; the lines of a stopped run are kept.
 
     Args:
         path: the file.
-        done: how many steps are done: lines of later ones, which will be taken again, are taken out.
+        done: the number of finished steps; lines of later steps, which will be repeated, are removed.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "run.csv"
@@ -31,6 +31,6 @@ class Log:
             temporary.write_text("\n".join([HEADING, *kept]) + "\n", encoding="utf-8")
 
     def add(self, step: int, rate: float, losses: Sequence[float]) -> None:
-        """A line for the steps since the last one."""
+        """Append a line for the steps since the last line."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{step},{rate:.6g},{sum(losses) / len(losses):.6g}\n")

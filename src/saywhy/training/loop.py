@@ -1,4 +1,4 @@
-"""The training loop: a plan of steps, one step after the other, resumable at any of them."""
+"""The training loop: it follows a plan of steps, and can resume after any step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,49 +19,49 @@ from saywhy.training.log import Log
 Tell = Callable[[int, float], object]
 
 Loss = Callable[[nn.Module, int, slice], Tensor]
-"""From the network, the number of a step, and the share of the step's batch that is computed here, to the loss."""
+"""A function from the network, the number of a step, and the slice of the batch computed here, to the loss."""
 
 
 Optimizers = Callable[[nn.Module, "Plan"], Sequence[torch.optim.Optimizer]]
-"""Of a network those that train it, each at the highest rate that it shall have."""
+"""A function from a network and a plan to optimizers, each with its maximum learning rate."""
 
 
 @dataclass(frozen=True)
 class Devices:
-    """On what a run computes: one core, or several devices, each of which takes its share of every batch.
+    """The devices of a run: one core, or several devices that split every batch (data parallel).
 
     Attributes:
-        accelerator: as Lightning Fabric calls it: ``"cpu"``, ``"cuda"``, ``"auto"``.
-        count: how many devices; on the CPU how many processes.
+        accelerator: the name in Lightning Fabric: ``"cpu"``, ``"cuda"``, ``"auto"``.
+        count: the number of devices; on the CPU the number of processes.
     """
 
     accelerator: str = "cpu"
     count: int = 1
 
     def fabric(self) -> Any:
-        """Lightning's Fabric on them.
+        """Return a Lightning Fabric for these devices.
 
         Raises:
-            InputError: there is no such accelerator, or there are not so many devices.
+            InputError: there is no such accelerator, or there are not enough devices.
         """
-        strategy = "auto" if self.count == 1 else "ddp_find_unused_parameters_true"  # what is not asked is not used
+        strategy = "auto" if self.count == 1 else "ddp_find_unused_parameters_true"  # a step may use only some
         make = training_library("lightning_fabric").Fabric
         try:
             return make(accelerator=self.accelerator, devices=self.count, strategy=strategy)
-        except Exception as error:  # Lightning has errors of many kinds for it
+        except Exception as error:  # Lightning raises many types of errors
             raise InputError(
-                f"{self.count} devices of the accelerator {self.accelerator!r} cannot be had here: {error} "
-                "Take cpu, cuda or auto."
+                f"{self.count} devices of the accelerator {self.accelerator!r} are not available: {error} "
+                "Use cpu, cuda or auto."
             ) from error
 
 
 HERE = Devices()
-"""In this process."""
+"""One CPU, in this process."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """``epochs`` times through the images, reduced to ``size`` pixels a side; small ones first, for they are fast."""
+    """``epochs`` epochs with images resized to ``size`` pixels a side; small sizes come first, since they are fast."""
 
     epochs: int
     size: int
@@ -69,7 +69,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides what the weights will be, given the images."""
+    """All training settings; with the images, they determine the weights."""
 
     phases: tuple[Phase, ...]
     batch: int = 64
@@ -80,13 +80,13 @@ class Plan:
     clip: float | None = None
 
     def settings(self) -> dict[str, Any]:
-        """The plan as plain numbers, to be kept in a checkpoint."""
+        """Return the plan as plain numbers, for a checkpoint."""
         plain = asdict(self)
         plain["phases"] = [[phase["epochs"], phase["size"]] for phase in plain["phases"]]
         return plain
 
     def steps(self, count: int) -> Iterator[tuple[Tensor, int]]:
-        """For each step the images to take (batch,), of ``count``, and the size to which they are reduced."""
+        """Yield, for each step, the indices of images (batch,) out of ``count``, and their size."""
         self.length(count)
         epoch = 0
         for phase in self.phases:
@@ -97,18 +97,18 @@ class Plan:
                 epoch += 1
 
     def length(self, count: int) -> int:
-        """How many steps there are with ``count`` images.
+        """Return the number of steps with ``count`` images.
 
         >>> Plan((Phase(2, 64), Phase(1, 128)), batch=32).length(100)
         9
         """
         if count < self.batch:
-            raise InputError(f"a batch of {self.batch} needs as many images, but {count} came. Draw more images.")
+            raise InputError(f"expected at least {self.batch} images for one batch, got {count}. Use more images.")
         return count // self.batch * sum(phase.epochs for phase in self.phases)
 
 
 def rate_at(step: int, steps: int, plan: Plan) -> float:
-    """The learning rate: up a line for ``plan.warmup`` steps, then down a cosine to 0.
+    """Return the learning rate: linear warmup for ``plan.warmup`` steps, then cosine decay to 0.
 
     >>> [round(rate_at(step, 100, Plan((), rate=1.0, warmup=10)), 3) for step in (0, 9, 55, 100)]
     [0.1, 1.0, 0.5, 0.0]
@@ -120,7 +120,7 @@ def rate_at(step: int, steps: int, plan: Plan) -> float:
 
 
 def adamw(network: nn.Module, plan: Plan) -> Sequence[torch.optim.Optimizer]:
-    """AdamW of all that is trained, at the plan's rate."""
+    """Return AdamW for all trained parameters, at the plan's rate."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return [torch.optim.AdamW(trained, lr=plan.rate, weight_decay=plan.decay)]
 
@@ -138,7 +138,7 @@ def fit(
 ) -> int:
     """Train ``network``, in place, on images (count, 3, height, width) uint8 and labels (count, kind) of 0 and 1.
 
-    ``prepare`` normalises images from 0 to 1. For the rest see :func:`descend`. Returns the number of steps.
+    ``prepare`` normalises images in [0, 1]. For the other arguments see :func:`descend`. Returns the number of steps.
     """
     settings, steps = {**plan.settings(), "images": len(images)}, plan.length(len(images))
     taken = enumerate(plan.steps(len(images)))
@@ -166,27 +166,27 @@ def descend(
     devices: Devices = HERE,
     optimizers: Optimizers = adamw,
 ) -> float:
-    """Take so many steps down the loss, by AdamW at the plan's rates; the network is in evaluation mode afterwards.
+    """Minimise the loss for a number of steps, by AdamW at the plan's rates; the network ends in evaluation mode.
 
     Args:
-        network: trained in place.
-        loss: of a step, from the network as Fabric has set it up; it must be the same whether or not the run was
-            interrupted before. What it gives the network may lie on the CPU.
-        steps: how many.
-        plan: rate, decay, warmup.
-        settings: what decides the result, to be kept in the checkpoint; a run with others does not go on from it.
-        checkpoint: written after every ``every`` steps; if the file is there, the run goes on from it, to exactly the
-            weights that it would have reached at once. An interrupt costs the steps since, never the checkpoint. Beside
-            it grows a log that can be plotted, with the suffix ``.csv``: step, rate, and the mean loss since the line
-            before.
-        every: see above.
+        network: the network, trained in place.
+        loss: the loss of a step, from the network as set up by Fabric; it must be the same after an interruption. The
+            inputs that it passes to the network may be on the CPU.
+        steps: the number of steps.
+        plan: rate, decay, warmup, seed and gradient clipping.
+        settings: the settings that determine the result, kept in the checkpoint; a run with other settings raises an
+            error instead of resuming.
+        checkpoint: the checkpoint file, written after every ``every`` steps. If it exists, the run resumes from it, and
+            reaches exactly the weights of an uninterrupted run. A log with the suffix ``.csv`` is written next to it:
+            step, rate, and the mean loss since the previous line.
+        every: the number of steps between checkpoints.
         tell: called after each step with its number (from 1) and loss.
-        devices: with several of them the command is run once more for each, and all but the first end here, when the
-            last step is taken. Their gradients are averaged; norms are those of the first one's share.
-        optimizers: others than AdamW, which go up and down with the plan as it does.
+        devices: with several devices, the command runs once more for each; all processes but the first exit here after
+            the last step. Gradients are averaged; batch statistics are those of the first process's share.
+        optimizers: replaces AdamW; the rates of these optimizers follow the plan's schedule.
 
     Returns:
-        How many seconds that took, those before an interrupt included as far as a checkpoint knows of them.
+        The duration in seconds, including the time before an interruption up to its last checkpoint.
     """
     fabric = devices.fabric()
     fabric.launch()
@@ -222,8 +222,8 @@ def descend(
             log.add(step + 1, rate_at(step, steps, plan), losses)
             losses = []
             state = {"network": network.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in taken]}
-            told = {"settings": settings, "step": step + 1, "seconds": perf_counter() - begin}
-            save_checkpoint(checkpoint, told | state)
+            progress = {"settings": settings, "step": step + 1, "seconds": perf_counter() - begin}
+            save_checkpoint(checkpoint, progress | state)
     moved.remove()
     network.cpu().eval()
     if not fabric.is_global_zero:
@@ -232,26 +232,26 @@ def descend(
 
 
 def view(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Images (batch, 3, height, width) uint8 as training sees them: float from 0 to 1, ``size`` pixels a side.
+    """Augment images (batch, 3, height, width) uint8 for training: float in [0, 1], ``size`` pixels a side.
 
-    Half of them are mirrored, and each is a little brighter or darker; what is in them does not change.
+    The augmentations are horizontal flips of half of the images, and changes of brightness by up to 10 %.
 
     >>> view(torch.zeros(4, 3, 128, 128, dtype=torch.uint8), 64, torch.Generator()).shape
     torch.Size([4, 3, 64, 64])
     """
-    seen = images.float() / 255
-    if size != seen.shape[-1]:
-        seen = F.interpolate(seen, (size, size), mode="bilinear", antialias=True, align_corners=False)
-    mirrored = torch.rand(len(seen), generator=generator) < 0.5
-    seen = torch.where(mirrored[:, None, None, None], seen.flip(-1), seen)
-    bright = 0.9 + 0.2 * torch.rand(len(seen), generator=generator)
-    return (seen * bright[:, None, None, None]).clamp(0, 1).to(memory_format=torch.channels_last)
+    x = images.float() / 255
+    if size != x.shape[-1]:
+        x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    flipped = torch.rand(len(x), generator=generator) < 0.5
+    x = torch.where(flipped[:, None, None, None], x.flip(-1), x)
+    brightness = 0.9 + 0.2 * torch.rand(len(x), generator=generator)
+    return (x * brightness[:, None, None, None]).clamp(0, 1).to(memory_format=torch.channels_last)
 
 
 def _resume(
     checkpoint: Path | None, settings: dict[str, Any], network: nn.Module, optimizers: Sequence[Any]
 ) -> tuple[int, float]:
-    """Take up the run in the file, if there is one; returns how many of its steps are done, and in how many seconds."""
+    """Resume the run in the file, if there is one; return the number of finished steps and their seconds."""
     if checkpoint is None or not checkpoint.exists():
         return 0, 0.0
     state = load_checkpoint(checkpoint, settings)
@@ -262,5 +262,5 @@ def _resume(
 
 
 def dice(seed: int, number: int) -> torch.Generator:
-    """Chance for one epoch (0, 1, ...) or one step (-1, -2, ...): the same whether or not the run was interrupted."""
+    """Return the random generator of one epoch (0, 1, …) or one step (-1, -2, …), independent of interruptions."""
     return torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)

@@ -1,4 +1,4 @@
-"""How certain a model is: estimates for any model, and the training of U-CAM, which makes it say so."""
+"""Uncertainty: estimates for any model, and the training of U-CAM with a variance head."""
 
 from saywhy.uncertainty.certainty import Gate, certainty_mask
 from saywhy.uncertainty.classifier_head import VarianceClassifier

@@ -1,21 +1,22 @@
-r"""Gradient certainty (U-CAM; Patro et al., 2019, section 3.4): where more attention helps answer and certainty alike.
+r"""Gradient certainty (U-CAM; Patro et al., 2019, section 3.4): where more attention lowers both losses.
 
-No training program was published, so this is a reconstruction; what the sources leave open is decided here.
+The training code was not published, so this is a reconstruction; details that the sources leave open are decided here.
 
-Of a tensor :math:`a` over places (the logits of attention, or features under it) two gradients are taken, those of the
-loss of the answer and of the uncertainty loss. Both are turned round, so that they point to where each would fall:
+Two gradients are computed of a tensor :math:`a` over places (the attention logits, or the attended features): of the
+answer loss and of the uncertainty loss. Both are negated, so that they point to where the loss decreases:
 :math:`s_y = -\partial L_y / \partial a`, and the *certainty gradient* :math:`s_u = -\partial L_u / \partial a`. The
-mask :math:`M` is where both agree (:func:`certainty_mask`), and what flows back through :math:`a` is
+mask :math:`M` is large where both agree (:func:`certainty_mask`). The gradient :math:`g` that flows back through
+:math:`a` is replaced by
 
-- at logits of attention, :math:`g - \gamma\, \lVert g \rVert_1\, (M - \bar M)`: a step down the loss looks more where M
-  is. The factor makes :math:`\gamma` free of units. The mean :math:`\bar M` over places is taken away, because raising
-  all logits alike changes no attention: gradients of a softmax add up to 0, and what does not would drive the weights
-  ever further in a direction that means nothing;
-- at features, :math:`(1 + \gamma P M_p)\, g_p` at each of P places: what is learnt there counts more. Features under
-  attention are added up, so that their gradient is the same at every place; what is compared is therefore the part of
-  each place in the change of the loss, :math:`-\langle g_p, a_p \rangle`.
+- at attention logits, :math:`g - \gamma\, \lVert g \rVert_1\, (M - \bar M)`: a gradient step moves attention to where M
+  is large. The norm makes :math:`\gamma` dimensionless. The mean :math:`\bar M` over places is subtracted, because
+  raising all logits equally does not change the attention: gradients of a softmax sum to 0, and a constant part would
+  move the weights in a direction without effect;
+- at features, :math:`(1 + \gamma P M_p)\, g_p` at each of P places: places of M get more weight. Attended features
+  are summed over places, so that their gradient is the same at every place. The contribution of each place to the
+  change of the loss is compared instead, :math:`-\langle g_p, a_p \rangle`.
 
-Nothing is differentiated twice.
+There are no second derivatives.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,43 +35,46 @@ KINDS = get_args(MaskKind)
 Place = Literal["logits", "weighted", "map"]
 Grid = Float[Tensor, "batch glimpse place"]
 
-CRUSH = -1e9
-"""``lambda`` of the literal reading."""
+LITERAL_LAMBDA = -1e9
+"""``lambda`` of ``kind="literal"``."""
 
 
 def certainty_mask(
     helps: Grid, certain: Grid, kind: MaskKind = "both_positive", generator: torch.Generator | None = None
 ) -> Grid:
-    r"""Where more helps both, as shares of 1 over the places of every glimpse.
+    r"""Return the mask of places where both losses decrease; it sums to 1 over the places of every glimpse.
 
     Args:
         helps, certain: ``s_y`` and ``s_u``, in any unit.
-        kind: ``"both_positive"``, :math:`\mathrm{relu}(s_y)\,\mathrm{relu}(s_u)` divided by its sum, 0 everywhere where
-            there is no such place; ``"literal"``, as the paper's prose reads, the softmax of
-            :math:`\mathrm{relu}(s_y s_u) + \lambda\,\mathrm{relu}(-s_y s_u)`, in which places where both want *less*
-            count too; each is brought to 1 by its largest value first, as gradients of a mean over a batch are so
-            small that nothing would be crushed. The others are controls, which know nothing of certainty:
-            ``"answer"``, the same with ``s_y`` in place of ``s_u``; ``"shuffled"``, the same shares at other places of
-            the same glimpse; ``"random"`` shares; ``"uniform"`` ones.
-        generator: of the controls; None is torch's own.
+        kind: ``"both_positive"``, :math:`\mathrm{relu}(s_y)\,\mathrm{relu}(s_u)` divided by its sum, or 0 everywhere if
+            there is no such place. ``"literal"``, as in the paper's text, the softmax of
+            :math:`\mathrm{relu}(s_y s_u) + \lambda\,\mathrm{relu}(-s_y s_u)`, which also counts places where both are
+            negative; each gradient is divided by its largest absolute value first, because gradients of a batch mean
+            are too small for :math:`\lambda` to have an effect. The others are controls that do not depend on
+            certainty: ``"answer"``, with ``s_y`` in place of ``s_u``; ``"shuffled"``, the same values at permuted
+            places of the glimpse; ``"random"`` and ``"uniform"`` values.
+        generator: the random generator of the controls; None is torch's global one.
+
+    Raises:
+        InputError: the shapes differ, or ``kind`` is unknown.
 
     >>> helps, certain = torch.tensor([[[2.0, 1.0, -1.0]]]), torch.tensor([[[1.0, 2.0, -9.0]]])
     >>> certainty_mask(helps, certain)
     tensor([[[0.5000, 0.5000, 0.0000]]])
     """
     if helps.shape != certain.shape:
-        raise InputError(f"both gradients have one shape, got {list(helps.shape)} and {list(certain.shape)}.")
+        raise InputError(f"both gradients must have one shape, got {list(helps.shape)} and {list(certain.shape)}.")
     if kind not in KINDS:
-        raise InputError(f"a mask is one of {', '.join(KINDS)}; got {kind!r}.")
+        raise InputError(f"a mask must be one of {', '.join(KINDS)}; got {kind!r}.")
     if kind == "literal":
-        product = _to_one(helps) * _to_one(certain)
-        return (product.relu() + CRUSH * (-product).relu()).softmax(-1)
+        product = _scaled(helps) * _scaled(certain)
+        return (product.relu() + LITERAL_LAMBDA * (-product).relu()).softmax(-1)
     if kind == "uniform":
         return torch.full_like(helps, 1 / helps.shape[-1])
     if kind == "random":
-        return _shares(torch.rand(helps.shape, generator=generator).to(helps))
-    # Each is brought to 1 first: products of gradients of 1e-20 would be 0.
-    both = _shares(_to_one(helps.relu()) * _to_one((helps if kind == "answer" else certain).relu()))
+        return _normalized(torch.rand(helps.shape, generator=generator).to(helps))
+    # Each is scaled to a maximum of 1 first: products of gradients of 1e-20 would be 0.
+    both = _normalized(_scaled(helps.relu()) * _scaled((helps if kind == "answer" else certain).relu()))
     if kind == "shuffled":
         order = torch.rand(both.shape, generator=generator).argsort(-1).to(both.device)
         both = both.gather(-1, order)
@@ -79,13 +83,13 @@ def certainty_mask(
 
 @dataclass(frozen=True)
 class Gate:
-    """How the gradient that flows back is altered.
+    """The modification of the gradient in the backward pass.
 
     Attributes:
-        strength: ``gamma``; with 0 it is the ordinary gradient, bit by bit.
-        mask: see :func:`certainty_mask`.
-        at: ``"logits"`` of attention [batch, glimpse, place]; ``"weighted"`` features under attention [batch, glimpse,
-            place, channel]; or a feature ``"map"`` [batch, channel, *space].
+        strength: ``gamma``; 0 gives exactly the ordinary gradient.
+        mask: the ``kind`` of :func:`certainty_mask`.
+        at: the modified tensor: attention ``"logits"`` [batch, glimpse, place]; ``"weighted"`` (attended) features
+            [batch, glimpse, place, channel]; or a feature ``"map"`` [batch, channel, *space].
     """
 
     strength: float = 1.0
@@ -94,11 +98,11 @@ class Gate:
 
     def __post_init__(self) -> None:
         if self.at not in ("logits", "weighted", "map"):
-            raise InputError(f"a gate is at 'logits', 'weighted' or 'map', got {self.at!r}.")
+            raise InputError(f"the gate must be at 'logits', 'weighted' or 'map', got {self.at!r}.")
         if self.mask not in KINDS:
-            raise InputError(f"a mask is one of {', '.join(KINDS)}; got {self.mask!r}.")
+            raise InputError(f"a mask must be one of {', '.join(KINDS)}; got {self.mask!r}.")
         if not isinstance(self.strength, int | float) or not isfinite(self.strength) or self.strength < 0:
-            raise InputError(f"the strength of the gate is a number from 0, got {self.strength!r}.")
+            raise InputError(f"the strength of the gate must be a number from 0, got {self.strength!r}.")
 
     def install(
         self,
@@ -107,65 +111,70 @@ class Gate:
         uncertainty: Tensor,
         generator: torch.Generator | None = None,
     ) -> list[Grid]:
-        """Let the next backward pass through some tensors be altered.
+        """Modify the next backward pass through some tensors.
 
         Args:
-            tensors: of the graph of both losses.
+            tensors: tensors in the graph of both losses.
             answer, uncertainty: the losses ``L_y`` and ``L_u``, one number each.
-            generator: of masks that are controls.
+            generator: the random generator of control masks.
 
         Returns:
             The masks, one for each tensor.
 
         Raises:
-            InputError: there is no tensor, or a loss does not depend on one.
+            InputError: there is no tensor, or a loss does not depend on one of them.
         """
         if self.strength == 0:
             return []
         if not tensors:
-            raise InputError("what the gate is at did not run. Choose a layer of the network.")
+            raise InputError("the layer of the gate did not run. Choose a layer that the network runs.")
         if not all(tensor.requires_grad for tensor in tensors):
-            raise InputError("a loss does not depend on what the gate is at: nothing up to there is trained.")
+            raise InputError(
+                "a loss does not depend on the layer of the gate: no parameter up to it is trained. Unfreeze one, or "
+                "choose a later layer."
+            )
         gradients = [
             torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True) for loss in (answer, uncertainty)
         ]
         masks = []
         for tensor, of_answer, of_uncertainty in zip(tensors, *gradients, strict=True):
             if of_answer is None or of_uncertainty is None:
-                raise InputError("a loss does not depend on what the gate is at. Choose a layer that the answer needs.")
-            helps, certain = (self._wanted(tensor.detach(), g) for g in (of_answer, of_uncertainty))
+                raise InputError(
+                    "a loss does not depend on the layer of the gate. Choose a layer that the answer depends on."
+                )
+            helps, certain = (self._benefit(tensor.detach(), g) for g in (of_answer, of_uncertainty))
             mask = certainty_mask(helps, certain, self.mask, generator)
-            tensor.register_hook(self._altered(mask))
+            tensor.register_hook(self._gradient_hook(mask))
             masks.append(mask)
         return masks
 
-    def _wanted(self, tensor: Tensor, gradient: Tensor) -> Grid:
-        """Where more would make the loss smaller."""
+    def _benefit(self, tensor: Tensor, gradient: Tensor) -> Grid:
+        """Return the negated gradient (or gradient times activation): where an increase lowers the loss."""
         if self.at == "logits":
             return -gradient
         if self.at == "weighted":
             return -(tensor * gradient).sum(-1)
         return -(tensor * gradient).sum(1, keepdim=True).flatten(2)
 
-    def _altered(self, mask: Grid) -> Callable[[Tensor], Tensor]:
-        """What becomes of the gradient that arrives."""
+    def _gradient_hook(self, mask: Grid) -> Callable[[Tensor], Tensor]:
+        """Return the hook that modifies the gradient."""
 
         def altered(gradient: Tensor) -> Tensor:
             if self.at == "logits":
                 return gradient - self.strength * gradient.abs().sum(-1, keepdim=True) * (mask - mask.mean(-1, True))
-            louder = 1 + self.strength * mask.shape[-1] * mask
+            factor = 1 + self.strength * mask.shape[-1] * mask
             if self.at == "weighted":
-                return gradient * louder.unsqueeze(-1)
-            return gradient * louder.unflatten(2, gradient.shape[2:])
+                return gradient * factor.unsqueeze(-1)
+            return gradient * factor.unflatten(2, gradient.shape[2:])
 
         return altered
 
 
-def _to_one(gradient: Grid) -> Grid:
-    """In parts of the largest, of either sign."""
+def _scaled(gradient: Grid) -> Grid:
+    """Divide a gradient by its largest absolute value."""
     return gradient / gradient.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
 
 
-def _shares(values: Grid) -> Grid:
+def _normalized(values: Grid) -> Grid:
     total = values.sum(-1, keepdim=True)
     return torch.where(total > 0, values / total.clamp_min(torch.finfo(values.dtype).tiny), 0.0)

@@ -1,4 +1,4 @@
-"""Classifiers that say how much noise they expect in their logits."""
+"""Classifiers with a variance head (aleatoric uncertainty)."""
 
 from typing import Any
 
@@ -7,23 +7,23 @@ from torch import nn
 from saywhy.engine import tree
 from saywhy.output import parse_output
 from saywhy.tasks.vqa.networks import VQAOutput
-from saywhy.uncertainty.mc_samples import asked_once, length_of
+from saywhy.uncertainty.mc_samples import output_batch_size, single_output
 from saywhy.uncertainty.variance_head import VarianceHead
 from saywhy.validation import whole_number
 
 
 class VarianceClassifier(nn.Module):
-    """Any network of classes, and the noise that it expects in its logits.
+    """A classifier with a variance head: it also predicts the variance of the noise in its logits.
 
     Args:
-        network: with class scores.
-        classes: how many.
-        output: where they are, if they are not found.
+        network: a network that returns class scores.
+        classes: the number of classes.
+        output: the key or index of the class scores in the network's output, if they are not found automatically.
 
     >>> import torch
     >>> net = VarianceClassifier(nn.Sequential(nn.Flatten(), nn.Linear(27, 5)), classes=5)
-    >>> said = net(torch.rand(2, 3, 3, 3))
-    >>> said.logits.shape, said.variance.shape
+    >>> output = net(torch.rand(2, 3, 3, 3))
+    >>> output.logits.shape, output.variance.shape
     (torch.Size([2, 5]), torch.Size([2, 1]))
     """
 
@@ -34,11 +34,11 @@ class VarianceClassifier(nn.Module):
 
     @property
     def passes_on_to(self) -> nn.Module:
-        """The network that takes the inputs."""
+        """The wrapped network, which takes the inputs."""
         return self.network
 
     def forward(self, *args: Any, **kwargs: Any) -> VQAOutput:
-        """Class scores, and the variance of noise in them."""
-        result = asked_once(self.network(*args, **kwargs), self.network)
-        logits = parse_output(result, length_of(result, tree.batch_size((args, kwargs))), self.output).logits
+        """Return the class scores, and the variance of the noise in them."""
+        result = single_output(self.network(*args, **kwargs), self.network)
+        logits = parse_output(result, output_batch_size(result, tree.batch_size((args, kwargs))), self.output).logits
         return VQAOutput(logits, None, self.variance_head(logits))

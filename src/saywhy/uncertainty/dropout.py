@@ -1,8 +1,8 @@
-"""Monte Carlo dropout (Gal and Ghahramani, 2016): a network is asked many times, each time without parts of itself.
+"""Monte Carlo dropout (Gal and Ghahramani, 2016): predictions of a network with dropout active.
 
-A draw is one thinned network. All samples of a batch are asked of the same thinned networks, so that a sample's result
-is the same alone and among others; torch's own dropout draws anew for every sample. What comes before the first dropout
-is the same for all draws and is computed once.
+A Monte Carlo sample (draw) is the prediction of one dropout mask. All inputs of a batch share the same masks, so that
+the result of an input does not depend on the rest of the batch; torch's own dropout draws a mask for every input.
+The layers before the first dropout give the same output for all draws and are computed once.
 """
 
 from collections.abc import Iterator
@@ -20,41 +20,41 @@ from saywhy.engine.prefix_cache import PrefixCache, PrefixDiverged, can_cache_pr
 from saywhy.errors import InputError, ModelError
 from saywhy.models import Model
 from saywhy.output import parse_output
-from saywhy.uncertainty.mc_samples import MCSamples, as_mc_samples, asked_once, inside, loaded, output_of
+from saywhy.uncertainty.mc_samples import MCSamples, as_mc_samples, as_model, output_of, single_output, wrapped_layer
 from saywhy.validation import whole_number
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-"""What is drawn from."""
+"""The dropout modules that are active."""
 
 AT_ONCE_BYTES = 64 * 2**20
-"""Draws that are run together take about this much memory behind the first dropout."""
+"""The approximate memory, after the first dropout, of the draws that run as one batch."""
 
 
 def mc_dropout(model: "str | nn.Module | Model", num_samples: int = 50, seed: int = 0) -> Model:
-    """The same model, asked ``num_samples`` times with dropout: see :class:`MCDropout`."""
-    model = loaded(model)
+    """Return the model with ``num_samples`` Monte Carlo dropout samples: see :class:`MCDropout`."""
+    model = as_model(model)
     module = MCDropout(model.module, num_samples, seed, model.output, model.multilabel)
-    return replace(model, module=module, output=None, layer=inside(model.layer))
+    return replace(model, module=module, output=None, layer=wrapped_layer(model.layer))
 
 
 class MCDropout(nn.Module):
-    """A network that guesses ``num_samples`` times with its dropout at work.
+    """A network that returns ``num_samples`` Monte Carlo dropout samples.
 
-    Its output is a :class:`saywhy.uncertainty.mc_samples.MCSamples`. Layers in front of the first dropout can be
-    explained, named with ``network.`` before; what is explained may be any function of the guesses
+    Its output is a :class:`saywhy.uncertainty.mc_samples.MCSamples`. Layers before the first dropout can be explained
+    (their names start with ``network.``); the target may be any function of the samples
     (:mod:`saywhy.targets.uncertainty`).
 
     Args:
-        network: with modules ``nn.Dropout`` (or 1d, 2d, 3d) of a probability above 0. Dropout that is no module of its
-            own, as within ``nn.LSTM``, ``nn.MultiheadAttention`` and fused attention, or is a function (``F.dropout``),
-            stays silent, and so do ``nn.AlphaDropout`` and stochastic depth.
-        num_samples: how many guesses.
-        seed: of the draws.
-        output: where its class scores are, if they are not found.
-        multilabel: whether every class is a yes or no of its own.
+        network: a network with modules ``nn.Dropout`` (or 1d, 2d, 3d) of a probability above 0. Other dropout stays
+            inactive: inside ``nn.LSTM``, ``nn.MultiheadAttention`` and fused attention, the function ``F.dropout``,
+            ``nn.AlphaDropout`` and stochastic depth.
+        num_samples: the number of Monte Carlo samples.
+        seed: the seed of the dropout masks.
+        output: the key or index of the class scores in the network's output, if they are not found automatically.
+        multilabel: whether the classes are independent (sigmoid instead of softmax).
 
     Raises:
-        InputError: the network has no such module, or draws is no number from 1.
+        InputError: the network has no such module, or ``num_samples`` is not a whole number of at least 1.
 
     >>> net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, 2))
     >>> MCDropout(net, num_samples=20)(torch.rand(3, 2, 4)).sample_logits.shape
@@ -79,104 +79,104 @@ class MCDropout(nn.Module):
             multilabel,
         )
         self.expands = True
-        """Whether several draws can run as one batch; found out by trying."""
+        """Whether several draws can run as one batch; determined by trying."""
         self.samples_first: bool | None = None
-        """Whether the samples are the first axis of what comes to dropout; found out in the same way, None before."""
+        """Whether the batch is the first axis of the input of dropout; determined by trying, None before."""
         if not has_dropout(network):
             raise InputError(
-                f"{type(network).__name__} has no dropout (modules nn.Dropout with p > 0), so that it always answers "
-                "the same. Use an ensemble or augmentations (saywhy.uncertainty)."
+                f"{type(network).__name__} has no dropout (modules nn.Dropout with p > 0), so that all samples are "
+                "equal. Use ensemble or with_augmentations (saywhy.uncertainty)."
             )
 
     @property
     def passes_on_to(self) -> nn.Module:
-        """The network that takes the inputs."""
+        """The wrapped network, which takes the inputs."""
         return self.network
 
     def forward(self, *args: Any, **kwargs: Any) -> MCSamples:
-        """Guesses for a batch."""
-        found = list(self._parts(_Inputs(args, kwargs)))
+        """Return the Monte Carlo samples of a batch."""
+        found = list(self._blocks(_Inputs(args, kwargs)))
         variances = [v for part in found for v in part.variances]
         attention = [a for part in found for a in part.attention]
         return as_mc_samples(torch.cat([part.logits for part in found]), self.multilabel, variances, attention)
 
-    def _parts(self, inputs: "_Inputs") -> Iterator["_Part"]:
-        """All draws, as many at once as memory should have; one by one where the network takes no more.
+    def _blocks(self, inputs: "_Inputs") -> Iterator["_SampleBlock"]:
+        """Run all draws in blocks of about :data:`AT_ONCE_BYTES`; one by one if the network takes no larger batch.
 
-        What has a graph, and what is watched or altered by a hook, as explanations do, must run once, for all draws:
-        else a layer before them would be several tensors, of which a hook means one.
+        With a graph or with hooks (as in explanations), all draws run at once: otherwise a layer before the dropout
+        would have several output tensors, of which a hook means one.
         """
         at_once = torch.is_grad_enabled() or _has_hooks(self.network)
-        stem: PrefixCache | None = (
+        prefix: PrefixCache | None = (
             PrefixCache() if not at_once and can_cache_prefix(self.network, (inputs.args, inputs.kwargs)) else None
         )
         start, size = 0, self.num_samples if at_once else 2 if self.expands else 1
         while start < self.num_samples:
             part = slice(start, min(start + size, self.num_samples))
             try:
-                found = self._part(inputs, part, stem)
+                found = self._block(inputs, part, prefix)
             except PrefixDiverged:
-                stem = None
+                prefix = None
                 continue
-            except _NotExpanded as error:
+            except _BatchNotExpanded as error:
                 if at_once:
                     raise ModelError(
-                        f"{type(self.network).__name__} does not take several draws as one batch behind its first "
-                        "dropout. So its disagreement has no gradient, and no hook can watch its layers. Ask the "
-                        "network itself for its entropy, or use an ensemble."
+                        f"{type(self.network).__name__} does not take several draws as one batch after its first "
+                        "dropout, so that its disagreement has no gradient, and no hook can watch its layers. Explain "
+                        "the entropy of the network itself, or use an ensemble."
                     ) from error
                 self.expands, size = False, 1
                 self.samples_first = False if error.elsewhere else None
                 continue
             yield found
-            if stem is not None and not stem.intact():
-                stem = None
+            if prefix is not None and not prefix.intact():
+                prefix = None
             start = part.stop
             size = max(1, AT_ONCE_BYTES // max(1, found.bytes)) if self.expands else 1
 
-    def _part(self, inputs: "_Inputs", part: slice, stem: PrefixCache | None) -> "_Part":
-        """Some of the draws: those of a sample one behind the other, so that the batch is so many times as long."""
+    def _block(self, inputs: "_Inputs", part: slice, prefix: PrefixCache | None) -> "_SampleBlock":
+        """Run a block of draws as one batch; the draws of a sample are consecutive."""
         count, samples = part.stop - part.start, tree.batch_size((inputs.args, inputs.kwargs))
-        drawing = _Drawing(self, part, samples, stem)
+        sampling = _DropoutSampling(self, part, samples, prefix)
         try:
-            with drawing.at_work(), stem or nullcontext():
+            with sampling.active(), prefix or nullcontext():
                 result = self.network(*inputs.args, **inputs.kwargs)
         except PrefixDiverged:
             raise
         except Exception as error:
-            if count == 1 or out_of_memory(error) or not drawing.length:
+            if count == 1 or out_of_memory(error) or not sampling.length:
                 raise
-            raise _NotExpanded from error
-        if not drawing.length:
+            raise _BatchNotExpanded from error
+        if not sampling.length:
             name = type(self.network).__name__
             raise NoDropout(
-                f"no dropout of {name} ran on this input (that within fused attention is not seen): it always answers "
-                "the same."
+                f"no dropout of {name} ran on this input (dropout inside fused attention does not count), so that all "
+                "samples are equal. Use ensemble or with_augmentations (saywhy.uncertainty)."
             )
-        asked_once(result, self.network)
-        logits = _of_draws(parse_output(result, samples * count, self.output).logits, samples, count)
+        single_output(result, self.network)
+        logits = _split_samples(parse_output(result, samples * count, self.output).logits, samples, count)
         if logits is None or not logits.shape[2]:
-            if parse_output(result, drawing.length * count, self.output).logits.shape[1]:
-                raise ValueError(f"a hook made {drawing.length} samples of {samples}")
+            if parse_output(result, sampling.length * count, self.output).logits.shape[1]:
+                raise ValueError(f"a hook made {sampling.length} samples of {samples}")
             if count > 1:
-                raise _NotExpanded(elsewhere=bool(parse_output(result, samples, self.output).logits.shape[1]))
-            raise InputError("uncertainty is of class scores [batch, class], and the network's output has none.")
+                raise _BatchNotExpanded(elsewhere=bool(parse_output(result, samples, self.output).logits.shape[1]))
+            raise InputError("uncertainty needs class scores [batch, class], and the network's output has none.")
         if count > 1:
             self.samples_first = True
-        extra = [_of_draws(output_of(result, name), samples, count, True) for name in ("variance", "attention")]
+        extra = [_split_samples(output_of(result, name), samples, count, True) for name in ("variance", "attention")]
         variances, attention = ([] if of_each is None else list(of_each) for of_each in extra)
-        return _Part(logits, variances, attention, drawing.bytes)
+        return _SampleBlock(logits, variances, attention, sampling.bytes)
 
 
 class NoDropout(InputError):
-    """There is no dropout that ran."""
+    """No dropout module of the network ran."""
 
 
-class _NotExpanded(Exception):
-    """The rest of the network does not take a batch of another size than what came before.
+class _BatchNotExpanded(Exception):
+    """The network after the first dropout does not take a batch of another size.
 
     Attributes:
-        elsewhere: it does, but has as many answers as before: what was made longer are not the samples.
+        elsewhere: it does take one, but returns as many outputs as before: the lengthened axis is not the batch.
     """
 
     def __init__(self, elsewhere: bool = False) -> None:
@@ -191,8 +191,8 @@ class _Inputs:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Some draws."""
+class _SampleBlock:
+    """The output of a block of draws."""
 
     logits: Float[Tensor, "draw batch class"]
     variances: list[Tensor]
@@ -201,20 +201,20 @@ class _Part:
 
 
 @dataclass
-class _Drawing:
-    """Dropout at work, for some of the draws.
+class _DropoutSampling:
+    """Active dropout for a block of draws.
 
     Attributes:
-        length: of the batch that came to the first dropout; 0 before.
-        bytes: what one draw takes behind the first of them.
-        calls: how often each dropout has run.
-        axes: the axis of the samples at each of them.
+        length: the batch size at the first dropout; 0 before it ran.
+        bytes: the memory of one draw after the first dropout.
+        calls: the number of calls of each dropout.
+        axes: the batch axis at each dropout.
     """
 
     owner: MCDropout
     part: slice
     samples: int
-    stem: PrefixCache | None
+    prefix: PrefixCache | None
     length: int = 0
     bytes: int = 0
     calls: dict[int, int] = field(default_factory=dict)
@@ -224,51 +224,51 @@ class _Drawing:
         self.axes = _axes(self.owner.network)
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Every dropout drops within the block."""
+    def active(self) -> Iterator[None]:
+        """Activate every dropout within the block."""
         with ExitStack() as stack:
             for number, dropout in enumerate(_dropouts(self.owner.network)):
                 handle = dropout.register_forward_hook(
-                    lambda module, given, _, number=number: self._dropped(module, number, given[0])
+                    lambda module, given, _, number=number: self._apply_dropout(module, number, given[0])
                 )
                 stack.callback(handle.remove)
             yield
 
-    def _dropped(self, dropout: Any, number: int, x: Tensor) -> Tensor:
+    def _apply_dropout(self, dropout: Any, number: int, x: Tensor) -> Tensor:
         count, axis = self.part.stop - self.part.start, self.axes[number]
         x = x.movedim(axis, 0)
-        # A sample may be several here (its windows, its places), each of which is thinned in its own way.
+        # A sample may have several rows here (windows, places), each with its own mask.
         samples = self.samples if count > 1 or self._samples_first(len(x)) else 1
         if not self.length:
-            if self.stem is not None:
-                self.stem.reached()
+            if self.prefix is not None:
+                self.prefix.reached()
             self.length, self.bytes = len(x), x.numel() * x.element_size()
             x = x.unflatten(0, (samples, -1)).repeat_interleave(count, 0).flatten(0, 1)
         call = self.calls[number] = self.calls.get(number, -1) + 1
         each = len(x) // (samples * count)
         axes = (each, *(x.shape[1:] if isinstance(dropout, nn.Dropout) else (*x.shape[1:2], *[1] * (x.ndim - 2))))
         num_samples = range(self.part.start, self.part.stop)
-        kept = torch.stack([self._kept(dropout.p, number, call, draw, axes) for draw in num_samples])
+        kept = torch.stack([self._dropout_mask(dropout.p, number, call, draw, axes) for draw in num_samples])
         scaled = kept.to(x) / (1 - dropout.p if dropout.p < 1 else 1)
-        # What has another length does not come from behind the first dropout, and is refused here.
+        # A tensor of another length does not depend on the first dropout, and fails here.
         return (x.unflatten(0, (samples, count, -1)) * scaled).flatten(0, 2).movedim(0, axis)
 
     def _samples_first(self, length: int) -> bool:
-        """Whether of so many rows the first are those of the first sample; where nobody knows, each is its own sample.
+        """Return whether the first of ``length`` rows belong to the first sample; if unknown, each row is a sample.
 
-        Only one for each sample are that without having been tried: they may as well be places, if samples come second.
+        Before a trial, only one row a sample is accepted: rows may also be places, if the batch is the second axis.
         """
         first = self.owner.samples_first
         return length == self.samples if first is None else first and length % self.samples == 0
 
-    def _kept(self, p: float, number: int, call: int, draw: int, axes: Any) -> Tensor:
-        """What is left, the same for every sample and however many draws run at once."""
+    def _dropout_mask(self, p: float, number: int, call: int, draw: int, axes: Any) -> Tensor:
+        """Return the dropout mask, the same for every sample and for every number of draws that run at once."""
         seed = hash((self.owner.seed, number, call, draw)) % 2**63
         return torch.rand(tuple(axes), generator=torch.Generator().manual_seed(seed)) >= p
 
 
 def has_dropout(network: nn.Module) -> bool:
-    """Whether a network can guess several times by leaving out parts of itself.
+    """Return whether a network has dropout modules with a probability above 0.
 
     >>> has_dropout(nn.Dropout(0.5)), has_dropout(nn.Dropout(0.0))
     (True, False)
@@ -281,7 +281,7 @@ def _dropouts(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def _axes(network: nn.Module) -> list[int]:
-    """The axis of the samples at every dropout: 1 within torch's transformers, unless they are told otherwise."""
+    """Return the batch axis at every dropout: 1 inside torch's transformer layers without ``batch_first``, else 0."""
     second = {
         id(inner)
         for module in network.modules()
@@ -296,10 +296,10 @@ def _has_hooks(network: nn.Module) -> bool:
     return any(m._forward_hooks for m in network.modules())
 
 
-def _of_draws(value: Any, samples: int, count: int, once: bool = False) -> Tensor | None:
-    """What came out for every draw and sample, [draw, batch, ...]; None where it is something else.
+def _split_samples(value: Any, samples: int, count: int, once: bool = False) -> Tensor | None:
+    """Return an output by draw and sample, [draw, batch, ...]; None if it does not have this form.
 
-    What comes out once for each sample is taken for all draws if ``once``: it does not hang on any dropout.
+    With ``once``, an output with one row a sample is repeated for all draws: it does not depend on dropout.
     """
     if not isinstance(value, Tensor) or not value.ndim:
         return None

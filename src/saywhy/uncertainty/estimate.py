@@ -1,4 +1,4 @@
-"""How uncertain a model is of its answers, told apart: what no network could know, and what this one does not."""
+"""Uncertainty estimates of a model: total (predictive), aleatoric (of the data) and epistemic (of the network)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from saywhy.models.inputs import as_batch, check_words, translated
 from saywhy.output import parse_output
 from saywhy.shapes import at_least_float32
 from saywhy.uncertainty import information
-from saywhy.uncertainty.mc_samples import loaded, output_of
+from saywhy.uncertainty.mc_samples import as_model, output_of
 from saywhy.validation import real_number
 
 Each = Float[Tensor, " batch"]
@@ -23,17 +23,18 @@ Each = Float[Tensor, " batch"]
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Of every sample of a batch; all float64 on the CPU. Entropies are in nats, those of yes and no added up.
+    """The uncertainty of every sample of a batch, float64 on the CPU; entropies are in nats.
+
+    For independent classes (multilabel), the binary entropies are summed over classes.
 
     Attributes:
-        probabilities: [batch, class] the mean of all guesses.
-        total: the entropy of that mean, the predictive uncertainty.
-        aleatoric: the mean entropy of the guesses.
-        epistemic: the mutual information of answer and network; total = aleatoric + epistemic. 0 of a single guess.
-        sample_variance: the variance of the guesses' probabilities, added up over classes.
-        aleatoric_variance: the variance of the noise that the network expects in its logits; None where it does not
-            say.
-        num_samples: of how many Monte Carlo samples.
+        probabilities: [batch, class] the mean over Monte Carlo samples.
+        total: the entropy of this mean (predictive entropy).
+        aleatoric: the mean entropy of the Monte Carlo samples (expected entropy).
+        epistemic: the mutual information of prediction and network; total = aleatoric + epistemic. 0 for one sample.
+        sample_variance: the variance of the probabilities over Monte Carlo samples, summed over classes.
+        aleatoric_variance: the variance of the noise in the logits, predicted by a variance head; None without one.
+        num_samples: the number of Monte Carlo samples.
     """
 
     probabilities: Float[Tensor, "batch class"]
@@ -46,7 +47,8 @@ class Uncertainty:
 
     @property
     def predictive_variance(self) -> Each:
-        """Spread and noise, as Kendall and Gal (2017, equation 9) and P-GCA of U-CAM add them."""
+        """The predictive variance: sample variance plus aleatoric variance (Kendall and Gal, 2017, equation 9; P-GCA of
+        U-CAM)."""
         return (
             self.sample_variance if self.aleatoric_variance is None else self.sample_variance + self.aleatoric_variance
         )
@@ -55,15 +57,15 @@ class Uncertainty:
     def of(
         samples: Float[Tensor, "draw batch class"], aleatoric_variance: Each | None = None, multilabel: bool = False
     ) -> "Uncertainty":
-        """From the probabilities of every guess.
+        """Compute the uncertainty from the probabilities of Monte Carlo samples.
 
         Args:
-            samples: that add up to 1, or each of them from 0 to 1 if ``multilabel``.
-            aleatoric_variance: as the attribute.
-            multilabel: whether every class is a yes or no of its own.
+            samples: probabilities that sum to 1 over classes, or are each from 0 to 1 if ``multilabel``.
+            aleatoric_variance: see the attribute.
+            multilabel: whether the classes are independent.
 
         Raises:
-            InputError: they are no probabilities.
+            InputError: the samples are no probabilities, or the shapes do not fit.
 
         >>> found = Uncertainty.of(torch.tensor([[[0.9, 0.1]], [[0.5, 0.5]]]))
         >>> [round(float(value), 4) for value in (found.total, found.aleatoric, found.epistemic)]
@@ -71,10 +73,11 @@ class Uncertainty:
         """
         if not isinstance(samples, Tensor) or samples.ndim != 3 or not samples.numel():
             came = list(samples.shape) if isinstance(samples, Tensor) else type(samples).__name__
-            raise InputError(f"guesses are probabilities [draw, batch, class], got {came}.")
+            raise InputError(f"Monte Carlo samples are probabilities [draw, batch, class], got {came}.")
         if aleatoric_variance is not None and aleatoric_variance.shape != samples.shape[1:2]:
             raise InputError(
-                f"there is noise of each of {samples.shape[1]} samples, got {list(aleatoric_variance.shape)}."
+                f"aleatoric_variance must have one value for each of {samples.shape[1]} samples, got shape "
+                f"{list(aleatoric_variance.shape)}."
             )
         wide = samples.detach().cpu().double()
         each = torch.stack([wide, 1 - wide], -1) if multilabel else wide
@@ -96,19 +99,19 @@ class Uncertainty:
 
 
 def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0) -> Uncertainty:
-    """How uncertain a model is of its answers to a batch.
+    """Estimate the uncertainty of a model's predictions for a batch.
 
-    A model as it is guesses once, so that all of its uncertainty is entropy. One that guesses several times is made by
-    ``mc_dropout``, ``ensemble`` or ``with_augmentations`` of :mod:`saywhy.uncertainty`.
+    A plain model gives one sample, so that all of its uncertainty is aleatoric (entropy). ``mc_dropout``, ``ensemble``
+    and ``with_augmentations`` of :mod:`saywhy.uncertainty` make models with several samples.
 
     Args:
         model, inputs: as for :func:`saywhy.explain`.
-        temperature: by which logits are divided; see :func:`saywhy.uncertainty.fit_temperature`.
-        seed: of whatever the network draws itself.
+        temperature: the divisor of logits; see :func:`saywhy.uncertainty.fit_temperature`.
+        seed: the seed of random numbers that the network draws itself.
 
     Raises:
-        InputError: the temperature is not positive, or a model that guesses several times has no class scores.
-        TargetError: a model that guesses once has none.
+        InputError: the temperature is not positive, or a model with several samples has no class scores.
+        TargetError: a plain model has no class scores.
 
     >>> from saywhy.toybox import scene
     >>> found = estimate("toybox:vqa", {"image": scene("talk-test", 1).image, "question": "do you see a green apple?"})
@@ -116,7 +119,7 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
     (1, 0.0)
     """
     temperature = real_number("temperature", temperature, above=0)
-    known = loaded(model)
+    known = as_model(model)
     check_words(known, inputs)
     batch = as_batch(known, inputs)
     with translated(known, batch), torch.no_grad(), preserve_state(known.module, seed=seed):
@@ -125,13 +128,13 @@ def estimate(model: Any, inputs: Any, *, temperature: float = 1.0, seed: int = 0
 
 
 def of_output(result: Any, samples: int, model: Model, temperature: float = 1.0) -> Uncertainty:
-    """The same of what a model has put out already."""
-    answer = parse_output(result, samples, model.output, labels=model.labels, multilabel=model.multilabel)
+    """Estimate the uncertainty from a model's output that was already computed."""
+    output = parse_output(result, samples, model.output, labels=model.labels, multilabel=model.multilabel)
     sample_logits = output_of(result, "sample_logits")
-    logits = sample_logits if isinstance(sample_logits, Tensor) else answer.logits.unsqueeze(0)
+    logits = sample_logits if isinstance(sample_logits, Tensor) else output.logits.unsqueeze(0)
     logits = at_least_float32(logits) / temperature
     if not logits.shape[-1]:
-        answer.values("logit")  # says that there are no class scores
+        output.values("logit")  # raises: there are no class scores
     yes_or_no = model.multilabel or logits.shape[-1] == 1
     aleatoric_variance = output_of(result, "variance")
     if aleatoric_variance is not None and (
@@ -142,7 +145,9 @@ def of_output(result: Any, samples: int, model: Model, temperature: float = 1.0)
             if isinstance(aleatoric_variance, Tensor)
             else type(aleatoric_variance).__name__
         )
-        raise InputError(f"a variance in a network's output is that of noise in its logits [batch, 1], got {came}.")
+        raise InputError(
+            f"the variance in a network's output must be that of the noise in its logits [batch, 1], got {came}."
+        )
     return Uncertainty.of(
         logits.double().sigmoid() if yes_or_no else logits.double().softmax(-1),
         None if aleatoric_variance is None else aleatoric_variance[:, 0],

@@ -1,18 +1,19 @@
-r"""The losses of U-CAM (Patro et al., 2019, section 3.3): what noise in the logits does to the loss of the answer.
+r"""The losses of U-CAM (Patro et al., 2019, section 3.3): cross entropy under predicted noise in the logits.
 
-The network gives logits :math:`y` and the variance :math:`s` of noise in them; :math:`y^t = y + \sqrt{s}\,\epsilon_t`
-with standard normal :math:`\epsilon_t` of every class, and :math:`L(\cdot)` is cross entropy. Of every sample:
+The network returns logits :math:`y` and the variance :math:`s` of the noise in them;
+:math:`y^t = y + \sqrt{s}\,\epsilon_t` with a standard normal :math:`\epsilon_t` for every class, and
+:math:`L(\cdot)` is the cross entropy. For every sample:
 
 .. math:: L_y = L(y) \qquad L_{GCE} = \tfrac1T \sum_t L(y^t) \qquad L_{VE} = e^s - 1 \qquad
           L_{UD} = \tfrac{c}{T} \sum_t -\mathrm{ELU}\big(L_y - L(y^t)\big)
 
-and :math:`L_u = L_{GCE} + L_{UD} + L_{VE}`. :math:`c` is 1 (``udl="additive"``, as released) or :math:`L_y` without its
-gradient (``"scaled"``, as in the program that U-CAM names as its source).
+and :math:`L_u = L_{GCE} + L_{UD} + L_{VE}`. :math:`c` is 1 (``udl="additive"``, as in the released code) or :math:`L_y`
+without its gradient (``"scaled"``, as in the code that U-CAM names as its source).
 
-Where this is not what was released: there, noise is drawn so that no gradient reaches the variance, which therefore can
-only shrink, and ELU is taken of the losses of the whole batch, not of a sample. With ``"additive"`` the best variance
-is 0 for every sample, right or wrong (to first order :math:`dL_u/ds = 1 - 1/2`), which is why ``"scaled"`` is the
-default: there a sample that is wrong with :math:`L_y > 2` wants a variance above 0.
+Differs from the released code: there, no gradient reaches the variance through the noise, so that the variance can only
+shrink, and the ELU is applied to the losses of the whole batch, not of a sample. With ``"additive"``, the optimal
+variance is 0 for every sample, right or wrong (to first order :math:`dL_u/ds = 1 - 1/2`). Therefore ``"scaled"`` is
+the default: the optimal variance of a wrong sample with :math:`L_y > 2` is above 0.
 """
 
 from dataclasses import dataclass
@@ -31,12 +32,12 @@ DISTORTIONS = get_args(Distortion)
 Each = Float[Tensor, " batch"]
 
 LARGEST = 30.0
-"""Variances above it count as this in the exponential, which else would be infinite in float32 from 89 on."""
+"""The clamp of the variance in the exponential, which would be infinite in float32 from 89 on."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Of every sample.
+    """The losses of every sample.
 
     Attributes:
         answer: ``L_y``.
@@ -66,35 +67,36 @@ def losses(
     generator: torch.Generator | None = None,
     undistorted: Each | None = None,
 ) -> Losses:
-    """The losses of a batch; a gradient reaches logits and variance (the noise is reparametrised).
+    """Compute the losses of a batch; gradients reach logits and variance (the noise is reparametrised).
 
     Args:
-        logits, variance: of the network; variances from 0.
-        targets: classes; or shares of the answers that people gave, which may add up to less than 1 (answers outside
-            the vocabulary).
-        num_samples: ``T``.
-        udl: see above.
-        generator: of the noise, which is drawn for classes and is the same for every sample; None is torch's own.
-        undistorted: the loss to compare distorted ones with; None is ``L_y``.
+        logits, variance: the network's output; variances are at least 0.
+        targets: classes; or soft targets (shares of the answers that people gave), which may sum to less than 1 (if
+            answers are outside the vocabulary).
+        num_samples: ``T``, the number of noise samples.
+        udl: ``"scaled"`` or ``"additive"``; see the module's docstring.
+        generator: the random generator of the noise, which is drawn for every class and shared by all samples; None is
+            torch's global one.
+        undistorted: the loss that is compared with the distorted ones; None is ``L_y``.
 
     Raises:
-        InputError: shapes do not fit, or draws or udl are none.
+        InputError: the shapes do not fit, or ``num_samples`` or ``udl`` is invalid.
 
     >>> found = losses(torch.tensor([[2.0, 0.0]]), torch.zeros(1, 1), torch.tensor([0]))
     >>> [round(float(one), 4) for one in (found.answer, found.gaussian, found.distortion, found.equaliser)]
     [0.1269, 0.1269, -0.0, 0.0]
     """
     if udl not in DISTORTIONS:
-        raise InputError(f"udl is one of {', '.join(DISTORTIONS)}; got {udl!r}.")
+        raise InputError(f"udl must be one of {', '.join(DISTORTIONS)}; got {udl!r}.")
     num_samples = whole_number("num_samples", num_samples, 1)
     if logits.ndim != 2 or variance.shape != (len(logits), 1):
         raise InputError(
             f"logits are [batch, class] and variances [batch, 1], got {list(logits.shape)} and {list(variance.shape)}."
         )
     if logits.shape[1] < 2:
-        raise InputError("the loss is of one answer among several; these logits are of a single yes or no.")
+        raise InputError("the loss needs logits of at least 2 classes, got one logit (a single yes or no).")
     if bool((variance < 0).any()):
-        raise InputError(f"variances are from 0, got {float(variance.min()):.3g}.")
+        raise InputError(f"variances must be at least 0, got {float(variance.min()):.3g}.")
     noise = torch.randn(num_samples, 1, logits.shape[1], generator=generator).to(logits)
     answer = cross_entropy(logits, targets)
     distorted = cross_entropy(logits + variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt() * noise, targets)
@@ -111,23 +113,25 @@ def losses(
 def cross_entropy(
     logits: Float[Tensor, "*draw batch class"], targets: Int[Tensor, " batch"] | Float[Tensor, "batch class"]
 ) -> Float[Tensor, "*draw batch"]:
-    """The cross entropy of every sample (and draw), in nats.
+    """Compute the cross entropy of every sample (and draw), in nats.
 
     >>> cross_entropy(torch.zeros(2, 4), torch.tensor([[0.5, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]))
     tensor([0.6931, 1.3863])
     """
     if not isinstance(targets, Tensor) or targets.dtype == torch.bool:
-        raise InputError(f"targets are a tensor of classes (int) or of shares (float), got {_kind(targets)}.")
+        raise InputError(f"targets must be a tensor of classes (int) or of shares (float), got {_kind(targets)}.")
     logarithms = logits.log_softmax(-1)
     if targets.is_floating_point():
         if targets.shape != logits.shape[-2:]:
-            raise InputError(f"shares of answers are {list(logits.shape[-2:])}, got {list(targets.shape)}.")
+            raise InputError(f"shares of answers must be {list(logits.shape[-2:])}, got {list(targets.shape)}.")
         return -(targets * logarithms).sum(-1)
     if targets.shape != logits.shape[-2:-1]:
-        raise InputError(f"there is one class for each of {logits.shape[-2]} samples, got {list(targets.shape)}.")
+        raise InputError(
+            f"targets must be one class for each of {logits.shape[-2]} samples, got {list(targets.shape)}."
+        )
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[-1]:
         raise InputError(
-            f"classes are from 0 to {logits.shape[-1] - 1}, got {int(targets.min())} to {int(targets.max())}."
+            f"classes must be from 0 to {logits.shape[-1] - 1}, got {int(targets.min())} to {int(targets.max())}."
         )
     return -logarithms.gather(-1, targets.long().expand(logits.shape[:-1]).unsqueeze(-1)).squeeze(-1)
 

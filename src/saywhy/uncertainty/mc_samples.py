@@ -1,4 +1,4 @@
-"""What a network outputs that guesses several times, whatever makes its guesses differ."""
+"""Monte Carlo samples: the output of a network with several predictions for one input (dropout, ensemble, …)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,13 @@ from saywhy.shapes import at_least_float32
 
 @dataclass(frozen=True)
 class MCSamples:
-    """Several guesses of the same samples, and the answer that they have in common.
+    """Monte Carlo samples for a batch, and their mean prediction.
 
     Attributes:
-        logits: [batch, class] whose probabilities are the mean of the guesses'.
-        sample_logits: the logits of each, [draw, batch, class].
-        variance: of the noise that the network expects in its logits, the mean over guesses [batch, 1]; None where it
-            does not say.
-        attention: where the network says that it looked, the mean over guesses [batch, glimpse, row, column]; or None.
+        logits: [batch, class] the logits of the mean probabilities.
+        sample_logits: the logits of each Monte Carlo sample, [draw, batch, class].
+        variance: the variance of the noise in the logits, the mean over draws [batch, 1]; None without a variance head.
+        attention: the network's attention, the mean over draws [batch, glimpse, row, column]; None without attention.
     """
 
     logits: Float[Tensor, "batch class"]
@@ -37,16 +36,16 @@ def as_mc_samples(
     variances: Sequence[Tensor] = (),
     attention: Sequence[Tensor] = (),
 ) -> MCSamples:
-    """The output for the logits of several guesses.
+    """Make :class:`MCSamples` from the logits of each sample.
 
     Raises:
-        InputError: there is no class that could be guessed.
+        InputError: the logits have no classes.
 
     >>> as_mc_samples(torch.tensor([[[0.0, 9.0]], [[0.0, -9.0]]]), multilabel=False).logits.softmax(1)
     tensor([[0.5000, 0.5000]])
     """
     if not sample_logits.shape[-1]:
-        raise InputError("uncertainty is of class scores [batch, class], and the network's output has none.")
+        raise InputError("uncertainty needs class scores [batch, class], and the network's output has none.")
     fine = at_least_float32(sample_logits)
     if multilabel or sample_logits.shape[-1] == 1:
         yes, no = (torch.nn.functional.logsigmoid(sign * fine).logsumexp(0) for sign in (1, -1))
@@ -62,7 +61,7 @@ def as_mc_samples(
 
 
 def output_of(result: Any, name: str) -> Any:
-    """What a network's output has under a name; None where it has nothing.
+    """Return the entry or attribute of a network's output with a name; None if there is none.
 
     >>> output_of({"logits": 3}, "logits"), output_of(4, "logits")
     (3, None)
@@ -70,24 +69,24 @@ def output_of(result: Any, name: str) -> Any:
     return result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
 
 
-def asked_once(result: Any, network: nn.Module) -> Any:
-    """What a network answers, if it is one answer.
+def single_output(result: Any, network: nn.Module) -> Any:
+    """Return a network's output after checking that it is a single prediction.
 
     Raises:
-        InputError: it guesses several times itself; what these guesses disagree about would be lost.
+        InputError: the network returns Monte Carlo samples itself, whose disagreement would be lost.
     """
     if output_of(result, "sample_logits") is not None:
         raise InputError(
-            f"{type(network).__name__} guesses several times already; guesses of guesses are not told apart. Ask the "
-            "network that it asks."
+            f"{type(network).__name__} returns several Monte Carlo samples already, and nested samples are not "
+            "supported. Pass the network inside it."
         )
     return result
 
 
-def length_of(result: Any, samples: int) -> int:
-    """Of how many samples an output is: those that were asked, or a multiple of these where a hook made them more.
+def output_batch_size(result: Any, samples: int) -> int:
+    """Return the batch size of an output: that of the inputs, or a multiple of it where a hook lengthened the batch.
 
-    >>> length_of(torch.zeros(6, 4), 2), length_of({"logits": torch.zeros(2, 4)}, 2)
+    >>> output_batch_size(torch.zeros(6, 4), 2), output_batch_size({"logits": torch.zeros(2, 4)}, 2)
     (6, 2)
     """
     logits = result if isinstance(result, Tensor) else output_of(result, "logits")
@@ -95,15 +94,15 @@ def length_of(result: Any, samples: int) -> int:
     return len(logits) if fits else samples
 
 
-def loaded(model: "str | nn.Module | Model") -> Model:
-    """A model, loaded if it is not yet."""
+def as_model(model: "str | nn.Module | Model") -> Model:
+    """Return a :class:`saywhy.models.Model`, loaded if necessary."""
     return model if isinstance(model, Model) else load(model)
 
 
-def inside(layer: Any) -> Any:
-    """What a layer of a network is called in a module that holds it under the name network.
+def wrapped_layer(layer: Any) -> Any:
+    """Return the name of a layer in a module that holds its network as ``network``.
 
-    >>> inside("features"), inside(None)
+    >>> wrapped_layer("features"), wrapped_layer(None)
     ('network.features', None)
     """
     return f"network.{layer}" if isinstance(layer, str) else layer

@@ -1,4 +1,4 @@
-"""How certain one answer is, in words and bars: beside what is usual, and whether it should be given at all."""
+"""Uncertainty report of one answer: its components, compared with a test set, and whether to abstain."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,26 +14,26 @@ from saywhy.uncertainty.estimate import Uncertainty, estimate
 NUM_SAMPLES = 50
 
 NAMES = {
-    "total": "all in all",
-    "aleatoric": "of image and question",
-    "epistemic": "of the network itself",
-    "aleatoric_variance": "noise that it expects",
+    "total": "total uncertainty",
+    "aleatoric": "aleatoric (of image and question)",
+    "epistemic": "epistemic (of the network)",
+    "aleatoric_variance": "aleatoric variance (noise in the logits)",
 }
-"""What the kinds of uncertainty are called where everybody reads them."""
+"""The displayed names of the components."""
 
 UNITS = {"total": "nats", "aleatoric": "nats", "epistemic": "nats", "aleatoric_variance": "squared logits"}
 
 
 @dataclass(frozen=True)
 class UncertaintyComponent:
-    """One kind of uncertainty of one answer.
+    """One component of the uncertainty of an answer.
 
     Attributes:
         kind: ``"total"``, ``"aleatoric"``, ``"epistemic"`` or ``"aleatoric_variance"``.
-        value: in ``unit``.
+        value: the value in ``unit``.
         unit: nats, or squared logits.
-        share: of the questions of a test set that are less uncertain, from 0 to 1; None where that is not known.
-        among: which questions these are.
+        share: the share of questions of a test set with a lower value, from 0 to 1; None where it is unknown.
+        among: the name of this test set.
     """
 
     kind: str
@@ -44,18 +44,18 @@ class UncertaintyComponent:
 
     @property
     def name(self) -> str:
-        """In words."""
+        """The displayed name."""
         return NAMES[self.kind]
 
 
 @dataclass(frozen=True)
 class RiskCoveragePoint:
-    """Where an answer lies on the risk-coverage curve of a test set.
+    """The point of an answer on the risk-coverage curve of a test set.
 
     Attributes:
-        curve: the share of wrong answers if the most certain 1 %, 2 %, … 100 % of its questions are answered.
-        percent: of its questions are as certain as this answer, or more; from 1.
-        split: of which questions.
+        curve: the share of wrong answers (risk) if the most certain 1 %, 2 %, … 100 % of the questions are answered.
+        percent: the percentage of questions that are at least as certain as this answer (coverage); from 1.
+        split: the name of the test set.
     """
 
     curve: tuple[float, ...]
@@ -64,31 +64,31 @@ class RiskCoveragePoint:
 
     @property
     def wrong(self) -> float:
-        """The share of answers that are wrong if all are given that are as certain as this one."""
+        """The share of wrong answers among those that are at least as certain as this one (risk)."""
         return self.curve[self.percent - 1]
 
     @property
     def text(self) -> str:
-        """In a sentence.
+        """A sentence with risk and coverage.
 
         >>> RiskCoveragePoint((0.0,) * 50 + (0.125,) * 50, 80, "test").text
-        'Of answers as certain as this one or more (80 % of test) 12 % are wrong.'
+        'Of the answers that are at least as certain as this one (80 % of test), 12 % are wrong.'
         """
-        wrong = f"{100 * self.wrong:.0f} %"
-        return f"Of answers as certain as this one or more ({self.percent} % of {self.split}) {wrong} are wrong."
+        share = f"{self.percent} % of {self.split}"
+        return f"Of the answers that are at least as certain as this one ({share}), {100 * self.wrong:.0f} % are wrong."
 
 
 @dataclass(frozen=True)
 class UncertaintyReport:
-    """How certain one answer is.
+    """The uncertainty of one answer.
 
     Attributes:
-        answer, probability: the answer that most guesses together give, and how probable they hold it.
-        components: its uncertainty, kind by kind.
-        abstains: whether it should not be given; None where nobody has measured when that is.
-        text: a sentence about it.
-        num_samples: of how many guesses.
-        risk: what it would mean to answer everything that is as certain; None where that was not measured.
+        answer, probability: the answer with the highest mean probability over Monte Carlo samples, and its probability.
+        components: the components of the uncertainty.
+        abstains: whether the model should abstain; None where no limit was measured.
+        text: a sentence with the verdict.
+        num_samples: the number of Monte Carlo samples.
+        risk: the point on the risk-coverage curve; None where it was not measured.
     """
 
     answer: str
@@ -101,7 +101,7 @@ class UncertaintyReport:
 
     @staticmethod
     def of(fields: Mapping[str, Any]) -> "UncertaintyReport":
-        """The report of ``dataclasses.asdict``, also after JSON has made lists of tuples."""
+        """Make a report from the fields of ``dataclasses.asdict``, also after a round trip through JSON."""
         risk = fields.get("risk")
         return UncertaintyReport(
             **{
@@ -112,7 +112,7 @@ class UncertaintyReport:
         )
 
     def record(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the report as plain data for JSON."""
         return {
             "answer": self.answer,
             "probability": self.probability,
@@ -133,15 +133,16 @@ class UncertaintyReport:
 
 
 def uncertainty_report(model: Model, inputs: Any, num_samples: int = NUM_SAMPLES) -> UncertaintyReport:
-    """How certain a model is of its answer to one image (and question).
+    """Report the uncertainty of a model's answer to one image (and question).
 
-    A network with dropout guesses ``num_samples`` times, one that guesses several times anyway as often as it does; any
-    other once, and then nothing is known of what it does not know itself.
+    A network with dropout is sampled ``num_samples`` times (Monte Carlo dropout). A model that returns Monte Carlo
+    samples itself is run once, with its own number of samples. Any other network gives one sample, without an epistemic
+    component.
 
     Raises:
         InputError: the model has no class scores.
     """
-    found = _estimated(model, inputs, num_samples)
+    found = _estimate(model, inputs, num_samples)
     best = int(found.probabilities[0].argmax())
     answer = model.labels[best] if model.labels and best < len(model.labels) else f"class {best}"
     known = model.reference
@@ -155,8 +156,8 @@ def uncertainty_report(model: Model, inputs: Any, num_samples: int = NUM_SAMPLES
     )
 
 
-def _estimated(model: Model, inputs: Any, num_samples: int) -> Uncertainty:
-    """By dropout, where it has any that runs and is not asked several times already."""
+def _estimate(model: Model, inputs: Any, num_samples: int) -> Uncertainty:
+    """Estimate by Monte Carlo dropout if any dropout runs and the model does not return samples itself."""
     if has_dropout(model.module) and not isinstance(model.module, MCDropout | Ensemble | TestTimeAugmentation):
         with suppress(NoDropout):
             return estimate(mc_dropout(model, num_samples), inputs)
@@ -182,8 +183,7 @@ def _values(found: Uncertainty) -> list[tuple[str, float]]:
 def _text(model: Model, total: float) -> str:
     known = model.reference
     if known is None:
-        return f"How uncertain {model.name} usually is has not been measured, so it cannot be said when to abstain."
-    limit = f"{known.limit:.2f} nats, up to which at most {known.risk:.0%} of its answers were wrong ({known.split})"
-    if known.abstains(total):
-        return f"It had better not answer: {total:.2f} nats are more than {limit}."
-    return f"It may answer: {total:.2f} nats are no more than {limit}."
+        return f"The uncertainty of {model.name} on a test set has not been measured, so there is no limit to abstain."
+    limit = f"limit {known.limit:.2f}, up to which at most {known.risk:.0%} of its answers were wrong on {known.split}"
+    verdict = "should abstain" if known.abstains(total) else "may answer"
+    return f"The model {verdict}: total uncertainty {total:.2f} nats ({limit})."

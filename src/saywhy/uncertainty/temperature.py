@@ -1,4 +1,4 @@
-"""Temperature scaling (Guo et al., 2017): one number that makes probabilities as large as they are often right."""
+"""Temperature scaling (Guo et al., 2017): calibration of probabilities by one divisor of the logits."""
 
 import warnings
 
@@ -9,43 +9,45 @@ from torch import Tensor
 from saywhy.errors import InputError, SaywhyWarning
 
 LOWEST, HIGHEST = 0.01, 100.0
-"""Between which temperatures the best one is looked for."""
+"""The range of temperatures that is searched."""
 
 
 def fit_temperature(logits: Float[Tensor, "sample class"], classes: Int[Tensor, " sample"]) -> float:
-    """The temperature by which logits are divided for the lowest cross entropy, of samples that were not trained on.
+    """Fit the temperature (the divisor of logits) with the lowest cross entropy on held-out samples.
 
-    The cross entropy is convex in 1 / T, so that the place where its slope is 0 is found by halving.
+    The cross entropy is convex in 1 / T; the zero of its slope is found by bisection.
 
     Args:
-        logits: of a validation split.
-        classes: what was right.
+        logits: the logits of a validation split.
+        classes: the true classes.
 
     Returns:
-        From ``LOWEST`` to ``HIGHEST``; with a warning at either end, where the best one lies beyond it. 1 where every
-        temperature is as good, all logits of a sample being equal.
+        A temperature from ``LOWEST`` to ``HIGHEST``, with a warning if the optimum lies beyond this range. 1 if all
+        logits of each sample are equal, so that the temperature has no effect.
 
     Raises:
-        InputError: there are no samples, shapes do not fit, a class is none, or the logits are of a single yes or no.
+        InputError: there are no samples, the shapes do not fit, a class does not exist, or the logits have one class.
 
     >>> import torch
-    >>> logits = torch.tensor([[4.0, 0.0]]).expand(4, 2)  # sure, and right three times of four
+    >>> logits = torch.tensor([[4.0, 0.0]]).expand(4, 2)  # confident, and right three times of four
     >>> round(fit_temperature(logits, torch.tensor([0, 0, 0, 1])), 3)
     3.641
     """
     if not isinstance(logits, Tensor) or not isinstance(classes, Tensor):
-        raise InputError(f"logits and classes are tensors, got {type(logits).__name__} and {type(classes).__name__}.")
+        raise InputError(
+            f"logits and classes must be tensors, got {type(logits).__name__} and {type(classes).__name__}."
+        )
     if logits.ndim != 2 or classes.shape != logits.shape[:1] or not len(logits):
         raise InputError(
             f"logits are [sample, class] with one class each, got {list(logits.shape)} and {list(classes.shape)}."
         )
     if logits.shape[1] < 2:
-        raise InputError("a temperature is fitted to classes of which one is right, got logits of a single yes or no.")
+        raise InputError("a temperature needs logits of at least 2 classes, got one logit (a single yes or no).")
     if classes.dtype == torch.bool or classes.is_floating_point():
-        raise InputError(f"classes are whole numbers, got {classes.dtype}.")
+        raise InputError(f"classes must be whole numbers, got {classes.dtype}.")
     if not 0 <= int(classes.min()) <= int(classes.max()) < logits.shape[1]:
         raise InputError(
-            f"classes are from 0 to {logits.shape[1] - 1}, got {int(classes.min())} to {int(classes.max())}."
+            f"classes must be from 0 to {logits.shape[1] - 1}, got {int(classes.min())} to {int(classes.max())}."
         )
     if not bool(torch.isfinite(logits).all()):
         raise InputError("logits must be finite, got NaN or infinity.")
@@ -61,8 +63,8 @@ def fit_temperature(logits: Float[Tensor, "sample class"], classes: Int[Tensor, 
     found = 1 / (low * high) ** 0.5
     if not LOWEST * 1.001 < found < HIGHEST / 1.001:
         warnings.warn(
-            f"the best temperature lies beyond {found:.3g}: these samples are all right, or hardly better than chance. "
-            "Use more of them.",
+            f"the best temperature lies beyond {found:.3g}: all samples are classified correctly, or hardly better "
+            "than at random. Use more samples.",
             SaywhyWarning,
             stacklevel=2,
         )

@@ -1,6 +1,6 @@
-"""Training with U-CAM: the loss of a batch, with the gradient that flows back through where the network looks altered.
+"""Training with U-CAM: the loss of a batch, with a modified gradient through the attention (or a feature map).
 
-For networks of questions (:class:`saywhy.tasks.vqa.networks.VQAHead`), and for classifiers at any feature map.
+It trains VQA networks (:class:`saywhy.tasks.vqa.networks.VQAHead`), and classifiers at any feature map.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,23 +22,23 @@ from saywhy.uncertainty.loss import DISTORTIONS, Distortion, Losses, cross_entro
 from saywhy.validation import real_number, whole_number
 
 Targets = Tensor
-"""Classes [batch], or shares of answers [batch, class]."""
+"""Classes [batch], or soft targets (shares of answers) [batch, class]."""
 
 
 @dataclass(frozen=True)
 class UCAM:
-    """What is decided about the training.
+    """The settings of the training.
 
     Attributes:
-        variant: ``"aleatoric"`` (A-GCA), or ``"predictive"`` (P-GCA): the classifier is asked ``mc_dropout_samples``
-            times with other dropout, what was found in the image staying the same; losses are the mean over these,
-            and are compared with the loss of their mean logits, so that what dropout changes is distortion too. How the
-            paper does the latter is not known.
-        weight: ``eta``, of the uncertainty loss.
-        num_samples: ``T``, of the noise in the logits.
+        variant: ``"aleatoric"`` (A-GCA), or ``"predictive"`` (P-GCA). P-GCA runs the classifier ``mc_dropout_samples``
+            times with different dropout, on the same attended features. Its losses are the mean over these samples,
+            and are compared with the loss of the mean logits, so that distortion includes the effect of dropout. The
+            paper does not describe this comparison.
+        weight: ``eta``, the weight of the uncertainty loss.
+        num_samples: ``T``, the number of noise samples of the logits.
         udl: see :mod:`saywhy.uncertainty.loss`.
-        mc_dropout_samples: see ``variant``.
-        gate: how the gradient is altered.
+        mc_dropout_samples: the number of dropout samples of P-GCA.
+        gate: the modification of the gradient.
     """
 
     variant: Literal["aleatoric", "predictive"] = "aleatoric"
@@ -50,11 +50,11 @@ class UCAM:
 
     def __post_init__(self) -> None:
         if self.variant not in ("aleatoric", "predictive"):
-            raise InputError(f"variant is 'aleatoric' or 'predictive', got {self.variant!r}.")
+            raise InputError(f"variant must be 'aleatoric' or 'predictive', got {self.variant!r}.")
         for name in ("mc_dropout_samples", "num_samples"):
             whole_number(name, getattr(self, name), 1)
         if self.udl not in DISTORTIONS:
-            raise InputError(f"udl is one of {', '.join(DISTORTIONS)}; got {self.udl!r}.")
+            raise InputError(f"udl must be one of {', '.join(DISTORTIONS)}; got {self.udl!r}.")
         real_number("the weight of the uncertainty loss", self.weight, 0)
 
     def asked(
@@ -65,43 +65,46 @@ class UCAM:
         targets: Targets,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """The loss of a batch of questions, one number, whose backward pass is altered.
+        """Return the loss of a batch of questions, one number, with a modified backward pass.
 
         Args:
-            network: with attention and a variance head (``variance_head``).
-            features, question: as for the network.
+            network: a network with attention and a variance head (``variance_head``).
+            features, question: the inputs of the network.
             targets: answers, or shares of the answers that people gave.
-            generator: of the noise; None is torch's own.
+            generator: the random generator of the noise; None is torch's global one.
 
         Raises:
-            InputError: the network has no attention to be altered, or no variance head.
+            InputError: the network has no attention or no variance head, or the inputs do not fit.
         """
         if not isinstance(network, VQAHead):
             raise InputError(
-                f"this trains networks that answer questions (saywhy.tasks.vqa.networks.VQAHead), got "
+                f"expected a network that answers questions (saywhy.tasks.vqa.networks.VQAHead), got "
                 f"{type(network).__name__}."
             )
         if network.variance_head is None:
             raise InputError(
-                "U-CAM trains a network with a variance head: network.variance_head = VarianceHead(answers)."
+                "U-CAM trains a network with a variance head, got none. Set network.variance_head = "
+                "VarianceHead(answers)."
             )
-        spread = network.variance_head
-        looks = [part for part in network.modules() if isinstance(part, AttentionPooling)]
-        if self.gate.at == "map" or not looks:
+        variance_head = network.variance_head
+        attention_modules = [part for part in network.modules() if isinstance(part, AttentionPooling)]
+        if self.gate.at == "map" or not attention_modules:
             raise InputError(
-                f"{type(network).__name__} has no attention, or the gate is at a feature map: take at='logits' or "
-                "'weighted' and a network that looks."
+                f"{type(network).__name__} has no attention, or the gate is at a feature map. Use a network with "
+                "attention, and at='logits' or 'weighted'."
             )
-        # Whoever watches the weighted features lets them be added up otherwise, and rounded otherwise.
         if len(features) != len(question):
-            raise InputError(f"there is one question for each image, got {len(question)} and {len(features)}.")
+            raise InputError(f"expected one question for each image, got {len(question)} and {len(features)}.")
         if self.variant == "predictive" and not network.training:
-            raise InputError("variant='predictive' asks with other dropout each time; call network.train() first.")
-        with _kept([getattr(part, self.gate.at) for part in looks] if self.gate.strength else []) as tensors:
+            raise InputError("variant='predictive' needs active dropout. Call network.train() first.")
+        # A hook on the weighted features changes the order of their summation, and so the rounding.
+        with _recording(
+            [getattr(part, self.gate.at) for part in attention_modules] if self.gate.strength else []
+        ) as tensors:
             found, _ = network.find(features, question)
         times = self.mc_dropout_samples if self.variant == "predictive" else 1
         logits = [network.answer(found) for _ in range(times)]
-        return self._total(logits, [spread(each, found) for each in logits], targets, tensors, generator)
+        return self._total(logits, [variance_head(each, found) for each in logits], targets, tensors, generator)
 
     def classified(
         self,
@@ -111,32 +114,36 @@ class UCAM:
         layer: nn.Module,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """The loss of a batch of images, one number, whose backward pass is altered at a layer's feature map.
+        """Return the loss of a batch of images, one number, with a modified backward pass at a layer's feature map.
 
-        There is no attention in a plain network: the map takes its place, and what is learnt where more evidence helps
-        answer and certainty counts more. This is a transfer of ours.
+        A plain network has no attention; the feature map takes its place. Gradients are weighted more at places where
+        more evidence lowers both losses. This extension to classifiers is not in the paper.
 
         Args:
-            network: whose head says how much noise it expects.
-            images: preprocessed, as the network takes them.
-            targets: classes, or shares of them.
+            network: a classifier with a variance head.
+            images: preprocessed images, the input of the network.
+            targets: classes, or soft targets.
             layer: a module of the network whose output is a feature map [batch, channel, *space].
-            generator: of the noise.
+            generator: the random generator of the noise; None is torch's global one.
+
+        Raises:
+            InputError: the settings are not for classifiers, or the network or the layer does not fit.
         """
         if self.gate.at != "map" or self.variant == "predictive":
-            raise InputError("classifiers are trained with variant='aleatoric' and Gate(at='map').")
+            raise InputError("classifiers need variant='aleatoric' and Gate(at='map').")
         if not isinstance(network, VarianceClassifier) or not isinstance(layer, nn.Module):
             raise InputError(
-                "classifiers are trained as saywhy.uncertainty.VarianceClassifier, with a module of theirs as layer; "
-                f"got {type(network).__name__} and {type(layer).__name__}."
+                "expected a saywhy.uncertainty.VarianceClassifier and one of its modules as layer, got "
+                f"{type(network).__name__} and {type(layer).__name__}."
             )
-        with _kept([layer]) as tensors:
-            said = network(images)
+        with _recording([layer]) as tensors:
+            output = network(images)
         if any(not isinstance(one, Tensor) or one.ndim < 3 for one in tensors):
             raise InputError(
-                f"the layer's output must be a feature map [batch, channel, *space]; {type(layer).__name__} gives none."
+                f"the layer's output must be a feature map [batch, channel, *space], and that of "
+                f"{type(layer).__name__} is not. Choose a layer before the pooling."
             )
-        return self._total([said.logits], [said.variance], targets, tensors, generator)
+        return self._total([output.logits], [output.variance], targets, tensors, generator)
 
     def _total(
         self,
@@ -158,8 +165,8 @@ class UCAM:
 
 
 @contextmanager
-def _kept(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """What modules give within the block."""
+def _recording(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Record the outputs of modules within the block."""
     tensors: list[Tensor] = []
 
     def keep(_module: nn.Module, _given: Any, output: Tensor) -> None:

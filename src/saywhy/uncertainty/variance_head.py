@@ -1,4 +1,4 @@
-"""What says how much noise a network expects in its logits."""
+"""The variance head: it predicts the variance of the noise in the logits (aleatoric uncertainty)."""
 
 from typing import Literal
 
@@ -10,12 +10,12 @@ from saywhy.errors import InputError
 
 
 class VarianceHead(nn.Module):
-    """The variance of the noise in the logits, one for all of them: ``softplus(w x + b)`` (Patro et al., 2019).
+    """The variance of the noise in the logits, one number for all logits: ``softplus(w x + b)`` (Patro et al., 2019).
 
     Args:
-        width: numbers of what is read.
-        reads: ``"logits"``, as in the released program, or ``"found"``, what the classifier has read: the paper's
-            attended features.
+        width: the size of the input.
+        reads: the input: ``"logits"``, as in the released code, or ``"found"``, the input of the classifier (the
+            attended features, as in the paper).
 
     >>> import torch
     >>> VarianceHead(4)(torch.zeros(2, 4), torch.zeros(2, 9)).shape
@@ -25,17 +25,20 @@ class VarianceHead(nn.Module):
     def __init__(self, width: int, reads: Literal["logits", "found"] = "logits") -> None:
         super().__init__()
         if reads not in ("logits", "found"):
-            raise InputError(f"reads is 'logits' or 'found', got {reads!r}.")
+            raise InputError(f"reads must be 'logits' or 'found', got {reads!r}.")
         self.reads, self.scale = reads, nn.Linear(width, 1)
 
     def forward(self, logits: Float[Tensor, "batch class"], found: Tensor | None = None) -> Float[Tensor, "batch 1"]:
-        """Variances from 0, of the square of the logits' unit."""
+        """Return variances of at least 0, in squared units of the logits."""
         read = logits if self.reads == "logits" else found
         if read is None:
-            raise InputError("a head that reads what was found needs it; this network gives logits alone.")
+            raise InputError(
+                "a variance head with reads='found' needs the input of the classifier; this network gives logits "
+                "alone. Use reads='logits'."
+            )
         if read.shape[-1] != self.scale.in_features:
             raise InputError(
-                f"this head reads {self.scale.in_features} numbers ({self.reads}), got {read.shape[-1]}. Make it for "
-                "the network: VarianceHead(answers)."
+                f"this head reads {self.scale.in_features} numbers ({self.reads}), got {read.shape[-1]}. Create it "
+                "with the size of the network: VarianceHead(answers)."
             )
         return F.softplus(self.scale(read))

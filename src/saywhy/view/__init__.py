@@ -1,6 +1,6 @@
-"""Everything people see: maps on images, as PNG, as one HTML page, in a notebook.
+"""Rendering of explanations: maps over images, as PNG, as one HTML page, or in a notebook.
 
-This package knows an explanation (`explained.ExplanationLike`) and nothing of models or hooks.
+This package depends on explanations (`protocols.ExplanationLike`), never on models or hooks.
 """
 
 from saywhy.geometry import box, on_image, peak

@@ -1,4 +1,4 @@
-"""The page of a benchmark, a plot of every metric; and its file as JSON."""
+"""The page of a benchmark, with a plot of every metric, and its JSON file."""
 
 import json
 import math
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from saywhy.benchmarking import Benchmark, Cell
 
 REASONS = 5
-"""Of so many images that were left out the page says why."""
+"""The number of reasons for left-out images that the page lists."""
 
 
 def benchmark_html(benchmark: "Benchmark") -> str:
-    """One self-contained page without scripts."""
+    """Return one self-contained page without scripts."""
     style = text("check.css")
     cells = benchmark.table()
     return _template().render(
@@ -42,14 +42,14 @@ def benchmark_html(benchmark: "Benchmark") -> str:
 
 
 def save_benchmark(benchmark: "Benchmark", path: Path) -> Path:
-    """Write the page (``.html``) or the table (``.json``), whole or not at all; returns the path.
+    """Write the page (``.html``) or the table (``.json``), atomically; return the path.
 
     Raises:
-        InputError: the suffix is neither, or the file cannot be written.
+        InputError: the suffix is neither ``.html`` nor ``.json``, or the file cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix not in (".html", ".json"):
-        raise InputError(f"'{path}': the suffix must be .html or .json, got '{path.suffix}'.")
+        raise InputError(f"'{path}': expected the suffix .html or .json, got '{path.suffix}'.")
     written = (
         benchmark_html(benchmark) if suffix == ".html" else json.dumps(benchmark.record(), indent=1, ensure_ascii=False)
     )
@@ -62,7 +62,7 @@ def save_benchmark(benchmark: "Benchmark", path: Path) -> Path:
 
 
 def _plot(benchmark: "Benchmark", cells: Any, name: str) -> dict[str, Any]:
-    """One metric: a row for every method and every baseline, on one axis, the best first."""
+    """Return the plot of one metric: a row for every method and every baseline, on one axis, the best first."""
     metric = find_metric(name)
     rows = [(map, cells[map][name]) for map in benchmark.map_names if cells[map][name].maps]
     ends = [v for _, cell in rows for v in (cell.mean, cell.low, cell.high) if math.isfinite(v)]

@@ -1,4 +1,4 @@
-"""The page of a check: verdict, checks, scores beside class-agnostic baselines, and parameter randomization."""
+"""The page of a check: verdict, checks, metrics of the map and of class-agnostic baselines, parameter randomization."""
 
 import base64
 import io
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from saywhy.checks import Check, CheckResult
 
 LONGEST = 480
-"""Pixels of the image at the top of the page; the small ones are a third of that."""
+"""Pixels of the longer side of the image at the top of the page; small images are a third of that."""
 
 
 def check_html(check: "Check") -> str:
-    """One self-contained page."""
+    """Return one self-contained page."""
     style = text("check.css")
     return _template().render(
         title=", ".join(dict.fromkeys(name for row in check.explanation.targets for name in row)),
@@ -46,13 +46,13 @@ def check_html(check: "Check") -> str:
 
 
 def save_check(check: "Check", path: Path) -> Path:
-    """Write the page, whole or not at all; returns the path.
+    """Write the page, atomically; return the path.
 
     Raises:
         InputError: the suffix is not ``.html``, or the file cannot be written.
     """
     if path.suffix.lower() != ".html":
-        raise InputError(f"'{path}': a check is written as one page, the suffix must be .html, got '{path.suffix}'.")
+        raise InputError(f"'{path}': a check is written as one page, expected the suffix .html, got '{path.suffix}'.")
     page = check_html(check)
     try:
         with atomic_write(path) as temporary:
@@ -63,9 +63,9 @@ def save_check(check: "Check", path: Path) -> Path:
 
 
 def _parts(check: "Check") -> Iterator[dict[str, Any]]:
-    """What the page shows of every map."""
+    """Yield what the page shows, map by map."""
     e, key, small = check.explanation, (check.method, check.layer), LONGEST // 3
-    shown, *stages = (_drawn(check, maps) for maps in (e[key], *check.randomized_maps))
+    shown, *stages = (_with_maps(check, maps) for maps in (e[key], *check.randomized_maps))
     for b, row in enumerate(check.verdicts):
         source = shown.images[b]
         for t, verdict in enumerate(row):
@@ -92,12 +92,12 @@ def _parts(check: "Check") -> Iterator[dict[str, Any]]:
 
 
 def _similarity(value: float) -> str:
-    """How similar a map after randomization is."""
+    """Return the similarity after randomization as text."""
     return "no map" if math.isnan(value) else f"similarity {value:.2f}"
 
 
-def _drawn(check: "Check", maps: Any) -> ExplanationLike:
-    """The explanation with these maps alone; signals and volumes as images."""
+def _with_maps(check: "Check", maps: Any) -> ExplanationLike:
+    """Return the explanation with these maps alone; signals and volumes are drawn as images."""
     method, layer = check.method, check.layer
     return flat(check.explanation.with_maps({(method, layer): maps.detach()}))
 
@@ -108,11 +108,11 @@ def _result(result: "CheckResult") -> dict[str, Any]:
 
 
 def _score(name: str, found: Any, b: int, t: int) -> dict[str, Any]:
-    """A metric as an axis with a mark for the map and one for each baseline, in percent of the axis."""
+    """Return a metric as an axis with a mark for the map and one for each baseline, in percent of the axis."""
     values = {"this map": float(found.values[b, t])}
     values |= {BASELINE_NAMES[kind]: float(baseline[b, t]) for kind, baseline in found.baselines.items()}
     ends_of = [*values.values(), *(end for end in (found.metric.low, found.metric.high) if math.isfinite(end))]
-    low, high = min(ends_of), max(ends_of)  # of a score that is no probability, wider than the metric says
+    low, high = min(ends_of), max(ends_of)  # wider than the range of the metric where the score is not a probability
     width = high - low or 1.0
     marks = [{"map": map, "at": f"{100 * (v - low) / width:.1f}", "value": f"{v:.3g}"} for map, v in values.items()]
     ends = {"low": f"{low:.3g}", "high": f"{high:.3g}"}
@@ -120,15 +120,15 @@ def _score(name: str, found: Any, b: int, t: int) -> dict[str, Any]:
 
 
 def _image(source: Any, values: Any, scale: Scale | None, longest: int) -> str:
-    """An image with its map, as a data address."""
+    """Return an image with its map over it, as a data URI."""
     from saywhy.view.sheet import fitted
 
     factor = longest / max(source.image.size)
     shown, crop_box = fitted(source.image, source.crop_box, max(1, round(source.image.width * factor)))
     made: Image.Image = heat_over(shown, values, crop_box, scale=scale)
-    held = io.BytesIO()
-    made.save(held, "PNG")
-    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode("ascii")
+    buffer = io.BytesIO()
+    made.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 @cache

@@ -6,20 +6,20 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 SEQUENTIAL = "inferno"
-"""For maps without negative values: even steps in lightness, and the bright end stands out on photographs."""
+"""For maps without negative values: perceptually uniform, and its bright end stands out on photographs."""
 
 DIVERGING = "coolwarm"
-"""For signed maps: red for, blue against; lighter ends than RdBu, so that they show on dark images."""
+"""For signed maps: red is for, blue against; the ends are lighter than those of RdBu and show on dark images."""
 
 
 @cache
 def colour_table(name: str = SEQUENTIAL) -> UInt8[np.ndarray, "256 3"]:
-    """The 256 RGB colours of a matplotlib colour map, dark or negative end first; do not write into it.
+    """Return the 256 RGB colours of a matplotlib colour map, dark or negative end first; the array is read-only.
 
     >>> colour_table("gray")[[0, 255]].tolist()
     [[0, 0, 0], [255, 255, 255]]
     """
-    from matplotlib import colormaps  # here, because `import saywhy` must not wait for it
+    from matplotlib import colormaps  # slow to import, and `import saywhy` does not need it
 
     colours = colormaps[name](np.linspace(0, 1, 256))[:, :3]
     table: np.ndarray = np.rint(255 * colours).astype(np.uint8)  # matplotlib's own bytes are rounded down
@@ -28,7 +28,7 @@ def colour_table(name: str = SEQUENTIAL) -> UInt8[np.ndarray, "256 3"]:
 
 
 def colourise(heat: Float[np.ndarray, "height width"], name: str = SEQUENTIAL) -> UInt8[np.ndarray, "height width 3"]:
-    """Colours of a heat map in [0, 1]; what lies outside is clipped, and NaN takes the lowest colour.
+    """Return the colours of a heat map in [0, 1]; other values are clipped, and NaN gets the lowest colour.
 
     >>> colourise(np.array([[0.0, 1.0, np.nan]]), "gray")[0, :, 0].tolist()
     [0, 255, 0]

@@ -1,4 +1,4 @@
-"""Several concepts over one image: each in its own colour, with a legend that names them."""
+"""Concept maps over one image: one colour for each concept, with a legend that names them."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ from saywhy.view.legend import INK, PAPER, SOFT, font, wrapped
 from saywhy.view.overlay import FADE, NARROWEST, has_unseen, hatch, stacked
 
 Stack = Float[Tensor, "concept h w"] | Float[np.ndarray, "concept h w"]
-"""One raw map a concept, in [0, 1], on the layer's own grid."""
+"""One raw map for each concept, in [0, 1], on the layer's own grid."""
 
 COLOURS = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
     (148, 103, 189), (140, 86, 75), (23, 190, 207), (188, 189, 34), (255, 152, 150),
 )  # fmt: skip
-"""Told apart also by colour-blind readers as far as seven go (Okabe and Ito, 2008)."""
+"""The first seven are colour-blind safe (Okabe and Ito, 2008)."""
 
 
 def colour_of(concept: int) -> tuple[int, int, int]:
-    """The colour of a concept; after twelve they begin anew, darker."""
+    """Return the RGB colour of a concept; the twelve colours repeat in darker shades."""
     red, green, blue = COLOURS[concept % len(COLOURS)]
     shade = 0.6 ** (concept // len(COLOURS))
     return round(red * shade), round(green * shade), round(blue * shade)
@@ -32,16 +32,23 @@ def colour_of(concept: int) -> tuple[int, int, int]:
 def concepts_over(
     image: Image.Image, maps: Stack, crop_box: CropBox | None = None, *, opacity: float = 0.75, threshold: float = 0.1
 ) -> Image.Image:
-    """Every pixel in the colour of its strongest concept, the more opaque the stronger; of the image's own size.
+    """Return the image with every pixel in the colour of its strongest concept; opacity grows with strength.
 
-    maps: in [0, 1]; seen: the part of the image that the network saw, all of it by default; threshold: below it
-    nothing is drawn. What was not seen is hatched.
+    Args:
+        image: the original image; the result has its size.
+        maps: [concept, h, w] in [0, 1].
+        crop_box: the part of the image that the network saw, the whole image by default; the rest is hatched.
+        opacity: in [0, 1], at full strength.
+        threshold: strength in [0, 1] below which nothing is drawn.
+
+    Raises:
+        InputError: there is no concept.
 
     >>> concepts_over(Image.new("RGB", (4, 1)), np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), opacity=1.0).getpixel((3, 0))
     (86, 180, 233)
     """
     if len(maps) == 0:
-        raise InputError("there is no concept to show.")
+        raise InputError("expected at least one concept, got none.")
     crop_box = crop_box or whole(image.size)
     full = np.nan_to_num(np.stack([on_image(one, crop_box, image.size) for one in maps]))
     strength = np.clip(full.max(0), 0, 1)
@@ -63,7 +70,7 @@ def concepts_overlay(
     opacity: float = 0.75,
     threshold: float = 0.1,
 ) -> Image.Image:
-    """The concepts over the image, with the name of each beside its colour below; see `concepts_over`.
+    """Return the concepts over the image, with a legend below; see `concepts_over`.
 
     >>> concepts_overlay(Image.new("RGB", (400, 100)), np.ones((2, 1, 1)), ["fur", "grass"]).width
     400
@@ -77,7 +84,7 @@ def concepts_overlay(
 
 
 def concepts_legend(names: Sequence[str], width: int, notes: Sequence[str] = ()) -> Image.Image:
-    """A swatch and a name for each concept, then the notes, on white, as high as they need; nothing is cut off."""
+    """Return a legend on white: a swatch and a name for each concept, then the notes; long texts are wrapped."""
     size = max(11, round(width / 30))
     margin, step = size // 2, round(size * 1.4)
     indent = margin + 2 * size

@@ -1,12 +1,12 @@
-// One canvas with its legend and its reading.
+// One canvas with its legend and the value under the pointer.
 
 import { levelOf, placeAt, short } from "./maps.js";
 import { blank, drawBar, drawBox, drawCross, drawPeak, hatch, hatchUnseen, heatImage, heatSize } from "./paint.js";
 import { describe, details, make, note } from "./words.js";
 
-const SMALLEST = 640; // canvas pixels of the longer side: small images are enlarged, pixel by pixel
+const SMALLEST = 640; // canvas pixels of the longer side; smaller images are enlarged by a whole number
 
-/** One canvas with its legend and its reading. */
+/** One canvas with its legend and the value under the pointer (the reading). */
 export class Figure {
   constructor(viewer, side) {
     Object.assign(this, { viewer, side });
@@ -54,7 +54,7 @@ export class Figure {
     if (visible) this.draw();
   }
 
-  /** Field, scale and words of what this figure shows. */
+  /** The values, the scale and the map that this figure shows; null without a map. */
   content(width, height) {
     const { viewer, side } = this;
     if (side !== "difference") {
@@ -78,7 +78,7 @@ export class Figure {
     const factor = Math.max(1, Math.ceil(SMALLEST / Math.max(image.naturalWidth, image.naturalHeight)));
     this.base = blank(image.naturalWidth * factor, image.naturalHeight * factor);
     const context = this.base.getContext("2d");
-    context.imageSmoothingEnabled = factor < 3; // so small that its pixels should be seen
+    context.imageSmoothingEnabled = factor < 3; // a small image keeps sharp pixels
     if (viewer.state.grey) context.filter = "grayscale(1)";
     context.drawImage(image, 0, 0, this.base.width, this.base.height);
     context.filter = "none";
@@ -116,7 +116,7 @@ export class Figure {
     this.unseen.hidden = !this.hasMargin;
   }
 
-  /** Original pixels to pixels of this canvas. */
+  /** Convert pixels of the original image to pixels of this canvas. */
   scaled(numbers) {
     const [width, height] = this.viewer.size;
     return numbers.map((n, i) => (i % 2 ? (n * this.base.height) / height : (n * this.base.width) / width));
@@ -149,7 +149,7 @@ export class Figure {
     const value = this.viewer.read(this.side, x + 0.5, y + 0.5);
     Object.assign(this.reading.dataset, { x, y, value: value === null ? "" : String(value) });
     const { source } = this.viewer;
-    const outside = source.tiles?.length ? "nothing of the input" : "not seen by the network";
+    const outside = source.tiles?.length ? "outside of the input" : "not seen by the network";
     const text = value === null ? outside : short(value);
     return this.reading.replaceChildren(`${placeAt(source, x + 0.5, y + 0.5)}: `, make("b", {}, text));
   }
@@ -162,7 +162,7 @@ export class Figure {
     return inside([x, y], [width, height]);
   }
 
-  /** Arrows move the cross by a fiftieth of the image, with Shift by one pixel; Home goes to the peak, Escape ends. */
+  /** Arrows move the cross by a fiftieth of the image, with Shift by one pixel; Home: to the peak; Escape: remove it. */
   key(event) {
     const { viewer } = this;
     const [width, height] = viewer.size;
@@ -184,17 +184,17 @@ export class Figure {
   }
 }
 
-/** The nearest pixel that is on the image. */
+/** Return the nearest pixel inside the image. */
 function inside(point, size) {
   return point.map((n, i) => Math.min(Math.max(n, 0), size[i] - 1));
 }
 
-/** Whether some of the image was cropped away. */
+/** Whether a part of the image was cropped away. */
 function unseen({ crop_box: [left, top, right, bottom], width, height }) {
   return left > 0 || top > 0 || right < width || bottom < height;
 }
 
-/** What the hatching looks like. */
+/** A sample of the hatching, for the legend. */
 function swatch() {
   const canvas = make("canvas", { className: "swatch", width: 36, height: 24, "aria-hidden": "true" });
   const context = canvas.getContext("2d");

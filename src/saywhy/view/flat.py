@@ -1,7 +1,7 @@
-"""Signals, volumes and videos as images, so that all else in the view need not know of them.
+"""Signals, volumes and videos as images, so that the rest of the view handles images only.
 
-A signal becomes a plot, a volume or video a contact sheet of some of its slices; their maps [l] and [d, h, w] become
-maps [tile, h, w], one for every place in which the image shows its input.
+A signal becomes a plot; a volume or video becomes a contact sheet of some of its slices. Their maps [l] and [d, h, w]
+become maps [tile, h, w]; a tile is a region of the image that shows a part of the input.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,38 +20,38 @@ from saywhy.view.legend import INK, PAPER, SOFT, font
 from saywhy.view.protocols import DiagnosticLike, ExplanationLike, grids
 
 MOST_SLICES = 16
-"""A volume of more slices is shown by so many of them, evenly spaced."""
+"""The largest number of slices on a contact sheet; of a deeper volume they are evenly spaced."""
 
 COLUMNS = 4
-"""Slices side by side."""
+"""Columns of a contact sheet."""
 
 NARROW, WIDE = 640, 1024
-"""Pixels between which the width of a contact sheet lies."""
+"""The least and the largest width of a contact sheet, in pixels."""
 
 PLOT, LETTERS = 800, 24
-"""Pixels across a plot, and the size of its letters, so large that it can be read in a sheet too."""
+"""The width of a plot and its font size, in pixels; the font stays legible on a sheet of many maps."""
 
 AREA = PLOT - 5 * LETTERS
-"""Pixels along the signal itself."""
+"""The width of the signal in a plot, in pixels."""
 
 MOST_LINES = 8
-"""A signal of more channels is drawn as rows of grey."""
+"""The largest number of channels drawn as lines; more channels are drawn as rows of grey."""
 
 GRID, GROUND = (226, 229, 233), (250, 250, 251)
 
 Axis = tuple[str, float, float]
-"""An axis of the input: its name, and where on it a tile begins and ends."""
+"""An axis of the input: its name, and the start and end of a tile on it."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """An image of what is none.
+    """A signal, volume or video as an image.
 
     Attributes:
-        name: of the input, and what is shown of it.
+        name: the name of the input, and which part of it is shown.
         image: the plot, or the contact sheet.
-        crop_box: where in the image the input is.
-        axes: of every tile: the axis that runs across, then that which runs down, if any, and those that stand still.
+        crop_box: the tiles, in pixels of the image.
+        axes: for every tile its horizontal axis, then the vertical one, if any, then the fixed ones.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Flat:
-    """An explanation of signals or volumes as one of images; maps are [batch, target, tile, h, w]."""
+    """An explanation of signals or volumes, drawn as images; maps are [batch, target, tile, h, w]."""
 
     methods: Sequence[str]
     layers: Sequence[str]
@@ -82,17 +82,18 @@ class Flat:
 
 
 def flat(explanation: ExplanationLike) -> ExplanationLike:
-    """The explanation as one of images: itself if it is, else a `Flat` of its plots or contact sheets.
+    """Return an explanation of images as it is, and one of signals or volumes as a `Flat`.
 
     Raises:
-        InputError: it does not hold the signals or volumes themselves, or they have more than three axes.
+        InputError: the explanation does not hold the signals or volumes, or its maps have more than three axes.
     """
     maps = {(method, layer): stack.detach() for method, layer, stack in grids(explanation)}
     axes = {stack.ndim - 2 for stack in maps.values()}
     if axes <= {2} or isinstance(explanation, Flat):
         return explanation
     if axes not in ({1}, {3}):
-        raise InputError("only maps of one, two or three axes can be drawn. Save the explanation as .npz.")
+        numbers = ", ".join(map(str, sorted(axes)))
+        raise InputError(f"expected maps that all have one, two or three axes, got {numbers}. Save them as .npz.")
     inputs = [_values(source) for source in explanation.images]
     names = [source.name for source in explanation.images]
     draw, unfold = (plot, columns) if axes == {1} else (contact_sheet, slices_of)
@@ -123,7 +124,7 @@ def _values(source: Any) -> Float[np.ndarray, "channel *space"]:
 
 
 def plot(values: Float[np.ndarray, "channel length"], name: str = "input") -> Drawing:
-    """A signal: each channel a line in a lane of its own and on its own scale, many channels rows of grey.
+    """Return the plot of a signal: each channel as a line on its own scale, or many channels as rows of grey.
 
     >>> plot(np.zeros((2, 50))).name
     'input: 2 channels of 50 samples, each on its own scale'
@@ -141,7 +142,7 @@ def plot(values: Float[np.ndarray, "channel length"], name: str = "input") -> Dr
     for tick in ticks:
         x = left + (right - left) * tick / length
         draw.text((x, bottom + size // 3), str(tick), SOFT, font(size), anchor="mt")
-    for text, share, anchor in _dataset_metrics(values, lines):
+    for text, share, anchor in _axis_labels(values, lines):
         draw.text((left - size // 3, top + height * share), text, SOFT, font(size), anchor=anchor)
     draw.rectangle((left - 1, top - 1, right, bottom), outline=SOFT)
     what = f"{channels} channels of {length} samples" if channels > 1 else f"{length} samples"
@@ -150,7 +151,7 @@ def plot(values: Float[np.ndarray, "channel length"], name: str = "input") -> Dr
 
 
 def _lanes(values: Float[np.ndarray, "channel length"], size: tuple[int, int], ticks: Sequence[int]) -> Image.Image:
-    """One line below the other, drawn twice as large and reduced, because Pillow draws stairs."""
+    """Return the channels as lines, one below the other; drawn at twice the size and reduced, for anti-aliasing."""
     width, height = 2 * size[0], 2 * size[1]
     area = Image.new("RGB", (width, height), GROUND)
     draw = ImageDraw.Draw(area)
@@ -169,7 +170,7 @@ def _lanes(values: Float[np.ndarray, "channel length"], size: tuple[int, int], t
 
 
 def _outline(line: Float[np.ndarray, " length"], width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points of a line, x in [0, 1]; of a long one the lowest and highest value at every pixel: none is lost."""
+    """Return points of a line, x in [0, 1]; a long line keeps the lowest and highest value at every pixel."""
     length = len(line)
     if length <= 2 * width:
         return (np.arange(length) + 0.5) / length, line
@@ -179,17 +180,17 @@ def _outline(line: Float[np.ndarray, " length"], width: int) -> tuple[np.ndarray
 
 
 def _rows(values: Float[np.ndarray, "channel length"], size: tuple[int, int], ticks: Sequence[int]) -> Image.Image:
-    """Channels as rows, the first on top, the higher the darker."""
+    """Return the channels as rows of grey, the first on top; higher values are darker."""
     grey = Image.fromarray(np.rint(250 - 190 * _unit(values)).astype(np.uint8))
     enlarged = Image.Resampling.NEAREST, Image.Resampling.BOX
-    for axis in (0, 1):  # each by itself: one may be enlarged and the other reduced
+    for axis in (0, 1):  # one axis may be enlarged and the other reduced
         to = (size[0], grey.height) if axis == 0 else (grey.width, size[1])
         grey = grey.resize(to, enlarged[grey.size[axis] > size[axis]])
     return grey.convert("RGB")
 
 
 def _ticks(length: int) -> list[int]:
-    """At most six round sample numbers from zero on.
+    """Return at most six round sample numbers, from zero.
 
     >>> _ticks(1000), _ticks(3)
     ([0, 200, 400, 600, 800], [0, 1, 2])
@@ -199,8 +200,8 @@ def _ticks(length: int) -> list[int]:
     return list(range(0, length, step))
 
 
-def _dataset_metrics(values: Float[np.ndarray, "channel length"], lines: bool) -> Iterator[tuple[str, float, str]]:
-    """What stands left of a plot: text, how far down in [0, 1], and which point of the text stands there."""
+def _axis_labels(values: Float[np.ndarray, "channel length"], lines: bool) -> Iterator[tuple[str, float, str]]:
+    """Yield the labels left of a plot: text, vertical position in [0, 1], and Pillow's anchor of the text."""
     channels = len(values)
     if channels == 1:
         yield f"{values.max():.2g}", 0.0, "rt"
@@ -213,7 +214,7 @@ def _dataset_metrics(values: Float[np.ndarray, "channel length"], lines: bool) -
 
 
 def columns(maps: Float[Tensor, "batch target length"], space: Sequence[int]) -> Tensor:
-    """Maps of signals as maps of the one tile of a plot, [batch, target, 1, 1, l]."""
+    """Return maps of signals as maps of the single tile of a plot, [batch, target, 1, 1, l]."""
     return _strongest(maps[:, :, None, None], (1, AREA))
 
 
@@ -221,15 +222,15 @@ def columns(maps: Float[Tensor, "batch target length"], space: Sequence[int]) ->
 
 
 def contact_sheet(values: Float[np.ndarray, "channel depth height width"], name: str = "input") -> Drawing:
-    """Slices along the first axis of a volume, or frames of a video, side by side, each under its number.
+    """Return slices along the first axis of a volume, or frames of a video, side by side, each under its number.
 
-    Three channels are red, green and blue; of any others their mean is shown. One scale holds for the whole volume.
+    Three channels are shown as red, green and blue; of any other number the mean is shown. All slices share one scale.
 
     >>> contact_sheet(np.zeros((1, 40, 8, 8))).name
     'input: 16 of 40 slices along z'
     """
     depth, height, width = values.shape[1:]
-    chosen = _chosen(depth)
+    chosen = _slice_indices(depth)
     across = min(COLUMNS, len(chosen))
     side = _tile(height, width, across)
     size = max(14, across * side[0] // 30)
@@ -249,10 +250,10 @@ def contact_sheet(values: Float[np.ndarray, "channel depth height width"], name:
     return Drawing(f"{name}: {what} along z", image, Tiles(boxes), tuple(axes))
 
 
-def _chosen(depth: int) -> list[int]:
-    """Evenly spaced slices: the middles of equal parts.
+def _slice_indices(depth: int) -> list[int]:
+    """Return evenly spaced slices: the middles of equal parts.
 
-    >>> _chosen(3), _chosen(64)[:3]
+    >>> _slice_indices(3), _slice_indices(64)[:3]
     ([0, 1, 2], [2, 6, 10])
     """
     count = min(depth, MOST_SLICES)
@@ -260,7 +261,7 @@ def _chosen(depth: int) -> list[int]:
 
 
 def _tile(height: int, width: int, across: int) -> tuple[int, int]:
-    """(width, height) of a slice on the sheet: small ones are enlarged by a whole number, large ones reduced.
+    """Return (width, height) of a slice on the sheet: small slices are enlarged by a whole number, large ones reduced.
 
     >>> _tile(32, 32, 4), _tile(512, 256, 4)
     ((160, 160), (128, 256))
@@ -272,7 +273,7 @@ def _tile(height: int, width: int, across: int) -> tuple[int, int]:
 
 
 def _grey_or_colour(values: Float[np.ndarray, "channel slice height width"]) -> Iterator[Image.Image]:
-    """Every slice as an image."""
+    """Yield every slice as an RGB image."""
     shown = values if len(values) == 3 else values.mean(0, keepdims=True)
     pixels = np.rint(255 * _unit(shown)).astype(np.uint8)
     for image in np.moveaxis(pixels, 0, -1):  # [height, width, 1 or 3]
@@ -280,7 +281,7 @@ def _grey_or_colour(values: Float[np.ndarray, "channel slice height width"]) -> 
 
 
 def _unit(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """From the lowest to the highest value in [0, 1]; in the middle if there is only one."""
+    """Return the values scaled from lowest to highest to [0, 1]; 0.5 where all are equal."""
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
 
@@ -288,9 +289,9 @@ def _unit(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 def slices_of(
     maps: Float[Tensor, "batch target d h w"], space: Sequence[int]
 ) -> Float[Tensor, "batch target tile h w"]:
-    """Maps of volumes at the slices that are shown, linear between those of the layer; no finer than their tiles."""
+    """Return maps of volumes at the slices shown, interpolated linearly along depth; no finer than their tiles."""
     depth, height, width = space
-    chosen = _chosen(depth)
+    chosen = _slice_indices(depth)
     if maps.shape[2] != depth:
         maps = F.interpolate(maps, (depth, *maps.shape[3:]), mode="trilinear", align_corners=False)
     across, down = _tile(height, width, min(COLUMNS, len(chosen)))
@@ -298,9 +299,9 @@ def slices_of(
 
 
 def _strongest(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps [..., h, w] of at most ``size`` cells, in each the value of largest magnitude of those it stands for.
+    """Return maps [..., h, w] of at most ``size`` cells by max pooling of magnitudes, signs kept.
 
-    A mean would show a signed map of samples or voxels as empty, and every n-th value another map.
+    A mean would cancel the signs of a map of single samples or voxels, and subsampling would lose its peaks.
 
     >>> import torch
     >>> _strongest(torch.tensor([[[[1.0, -3.0, 0.0, 2.0]]]]), (1, 2))

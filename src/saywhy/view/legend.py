@@ -1,4 +1,4 @@
-"""The words and the colour bar under a map, as an image; no text is ever cut off."""
+"""The legend of a map as an image: colour bar and text; long texts are wrapped, never cut."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ MEANINGS = {
         "red: a higher value here raises the score, blue: lowers it",
     ),
     "activity": (
-        "bright: what stands out here, whatever the answer",
-        "red: what stands out here, blue: its opposite, whatever the answer",
+        "bright: strong activity here, independent of the target",
+        "red: strong activity here, blue: the opposite sign, independent of the target",
     ),
 }
-"""What the colours of a map without and with negative values mean, by what its method shows; as in words.js."""
+"""The meaning of the colours, of an unsigned and of a signed map, by what its method shows; the same as in words.js."""
 
 
 @dataclass(frozen=True)
 class LegendText:
-    """What is said under a map; an empty text or None is left out. shows: a key of `MEANINGS`."""
+    """The text under a map; an empty text or None is left out. shows: a key of `MEANINGS`."""
 
     target: str = ""
     score: float | None = None
@@ -42,7 +42,7 @@ class LegendText:
     shows: str = "evidence"
 
     def lines(self) -> list[str]:
-        """The lines below the target.
+        """Return the lines below the target.
 
         >>> LegendText("cat", 3.25, 0.5, "gradcam", "layer4", "x.jpg").lines()
         ['score 3.25 · probability 50.0 %', 'gradcam at layer4', 'x.jpg']
@@ -51,13 +51,13 @@ class LegendText:
             "" if self.score is None else f"score {self.score:.4g}",
             "" if self.probability is None else f"probability {percent(self.probability)}",
         ]
-        place = f"{self.method} at {self.layer}" if self.method and self.layer else self.method or self.layer
-        texts = [" · ".join(filter(None, numbers)), place, self.image, *self.notes, *self.diagnostics]
+        source = f"{self.method} at {self.layer}" if self.method and self.layer else self.method or self.layer
+        texts = [" · ".join(filter(None, numbers)), source, self.image, *self.notes, *self.diagnostics]
         return [text for text in texts if text]
 
 
 def percent(share: float) -> str:
-    """A probability in [0, 1] as a percentage that is never rounded to none or all; as in maps.js.
+    """Return a probability in [0, 1] as a percentage that is never rounded to 0 % or 100 %; the same as in maps.js.
 
     >>> percent(0.216), percent(0.00002), percent(0.99999)
     ('21.6 %', '< 0.1 %', '> 99.9 %')
@@ -69,15 +69,15 @@ def percent(share: float) -> str:
 
 @cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib; size in pixels."""
-    from matplotlib import get_data_path  # here, because `import saywhy` must not wait for it
+    """Return DejaVu Sans, which matplotlib includes; size in pixels."""
+    from matplotlib import get_data_path  # slow to import, and `import saywhy` does not need it
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", name), size)
 
 
 def wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """The text in lines of at most ``width`` pixels, broken between words, or inside a long one.
+    """Return the text in lines of at most ``width`` pixels, broken between words, or inside a long word.
 
     >>> wrapped("Egyptian cat", font(10), 50)
     ['Egyptian', 'cat']
@@ -96,9 +96,13 @@ def wrapped(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def legend(caption: LegendText, scale: Scale | None, width: int, unseen: bool = False) -> Image.Image:
-    """Colour bar and words for a panel of ``width`` pixels, on white, as high as they need.
+    """Return colour bar and text for a panel of ``width`` pixels, on white; the height fits the text.
 
-    scale: of the map, or None for a plain image; unseen: add the line that explains the hatching.
+    Args:
+        caption: the text.
+        scale: of the map, or None for an image without a map.
+        width: in pixels.
+        unseen: add the line that explains the hatching.
     """
     size = max(11, round(width / 30))
     margin, step = size // 2, round(size * 1.4)
@@ -125,7 +129,7 @@ def legend(caption: LegendText, scale: Scale | None, width: int, unseen: bool = 
 
 
 def hatched(width: int, height: int, gap: int) -> Image.Image:
-    """Grey with diagonal lines: what the network did not see. RGBA, to be laid over an image."""
+    """Return grey with diagonal lines, which marks what the network did not see; RGBA, to be pasted over an image."""
     tile = Image.new("RGBA", (width, height), (74, 78, 84, 168))
     draw = ImageDraw.Draw(tile)
     for start in range(-height, width, max(2, gap)):
@@ -134,7 +138,7 @@ def hatched(width: int, height: int, gap: int) -> Image.Image:
 
 
 def _bar(scale: Scale, width: int, size: int) -> Image.Image:
-    """Low end, colours, high end; the raw values stand beside, or below where there is no room."""
+    """Return the colour bar, with the raw values of its ends beside it, or below where there is no room."""
     texts = (f"low {scale.low:.3g}", f"{scale.high:.3g} high")
     face = font(size)
     ends = [round(face.getlength(text)) + size // 2 for text in texts]

@@ -1,18 +1,18 @@
-// Raw maps, where they lie on the original image, and which value becomes which colour.
-// The same rules as place.py and scale.py: a number read here equals the number that Python gives.
+// Raw maps, their position on the original image, and their colour scale.
+// The rules are those of geometry.py and scale.py: a value read here equals the value in Python.
 
-/** Bytes of a base64 text. */
+/** Decode a base64 text to bytes. */
 export function bytes(base64) {
   return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 }
 
-/** Little-endian float32 values of a base64 text. */
+/** Decode a base64 text to little-endian float32 values. */
 export function floats(base64) {
   const view = new DataView(bytes(base64).buffer);
   return Float32Array.from({ length: view.byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true));
 }
 
-/** Along one axis: the cell before a point, the cell after it, and the share of the latter; null where not seen. */
+/** Along one axis: the cells before and after a point, and the weight of the latter; null outside of the crop. */
 function neighbours(cells, start, stop, point) {
   if (!(point >= start && point < stop)) return null;
   const position = Math.min(Math.max(((point - start) / (stop - start)) * cells - 0.5, 0), cells - 1);
@@ -29,17 +29,17 @@ function mix(values, start, width, row, column) {
   return first * (1 - across) + second * across;
 }
 
-/** Where an image shows what the network saw: one box, or that of every tile. */
+/** The crop box of an image, or the boxes of its tiles. */
 export function boxesOf(source) {
   return source.tiles?.length ? source.tiles.map((tile) => tile.box) : [source.crop_box];
 }
 
-/** The number of the box that a point of the image lies in, -1 where it lies in none. */
+/** The index of the box that holds a point of the image; -1 for none. */
 function boxAt(boxes, x, y) {
   return boxes.findIndex(([left, top, right, bottom]) => x >= left && x < right && y >= top && y < bottom);
 }
 
-/** The raw value at a point of the original image; null where the network did not see. */
+/** The raw value at a point of the original image; null where the network did not see the image. */
 export function valueAt(map, boxes, x, y) {
   const [height, width] = map.grid.slice(-2);
   const tile = boxAt(boxes, x, y);
@@ -50,7 +50,7 @@ export function valueAt(map, boxes, x, y) {
   return mix(map.raw, tile * height * width, width, row, column);
 }
 
-/** Where in the input a point of the image is: "x 3, y 4", or by the axes of its tile "x 3, y 4, z 7". */
+/** The position of a point in the input: "x 3, y 4", or by the axes of its tile "x 3, y 4, z 7". */
 export function placeAt(source, x, y) {
   const tile = source.tiles?.[boxAt(boxesOf(source), x, y)];
   if (!tile) return `x ${Math.floor(x)}, y ${Math.floor(y)}`;
@@ -60,7 +60,7 @@ export function placeAt(source, x, y) {
   return tile.axes.map(along).join(", ");
 }
 
-/** The map on a canvas of width x height that shows an image of the given size: NaN where there is no value. */
+/** The map upsampled to a canvas of width x height for an image of the given size; NaN where there is no value. */
 export function field(map, boxes, size, width, height) {
   const [gridHeight, gridWidth] = map.grid.slice(-2);
   const axis = (length, extent, cells, start, stop) =>
@@ -80,17 +80,17 @@ export function field(map, boxes, size, width, height) {
   return out;
 }
 
-const FINE = 64 * 64; // a map of so many values (of tiles: each of them) is one of pixels; as in scale.py
-const SHOWN = 0.99; // the share of such a map's values that the scale has room for
+const FINE = 64 * 64; // from so many values (in each tile) on, a map is one of pixels; as in scale.py
+const SHOWN = 0.99; // the quantile at which the scale of a map of pixels ends
 
-/** The size that all but one in a hundred values do not exceed. */
-function usual(maps, signed) {
+/** The 99th percentile of the values, or of their magnitudes in a signed map. */
+function percentile(maps, signed) {
   const finite = maps.flatMap((map) => [...map.raw].filter(Number.isFinite));
   const sizes = Float64Array.from(finite, (value) => (signed ? Math.abs(value) : value)).sort();
   return sizes[Math.floor(SHOWN * (sizes.length - 1))];
 }
 
-/** Raw values at the two ends of the colour bar, one scale for all of the maps: symmetric where there is a sign. */
+/** The raw values at the two ends of the colour bar, one scale for all of the maps; symmetric for signed maps. */
 export function scaleOf(maps) {
   let low = Infinity;
   let high = -Infinity;
@@ -104,23 +104,23 @@ export function scaleOf(maps) {
   if (low > high) return { low: 0, high: 0, signed: false };
   let reach = Math.max(-low, high);
   const cells = (map) => map.grid.at(-2) * map.grid.at(-1);
-  if (maps.some((map) => cells(map) >= FINE)) reach = high = usual(maps, low < 0) || reach;
+  if (maps.some((map) => cells(map) >= FINE)) reach = high = percentile(maps, low < 0) || reach;
   return low < 0 ? { low: -reach, high: reach, signed: true } : { low, high, signed: false };
 }
 
-/** Place on the colour bar in [0, 1]; a flat scale gives 0; NaN stays NaN. */
+/** Position on the colour bar, in [0, 1]; a flat scale gives 0; NaN stays NaN. */
 export function heatOf(scale, value) {
   if (scale.low === scale.high) return Number.isNaN(value) ? NaN : 0;
   return Math.min(Math.max((value - scale.low) / (scale.high - scale.low), 0), 1);
 }
 
-/** How much there is to see in [0, 1]: the heat, or its distance from zero in a signed map. */
+/** The visible strength in [0, 1]: the heat, or for a signed map the distance from zero. */
 export function strengthOf(scale, value) {
   const heat = heatOf(scale, value);
   return scale.signed ? Math.abs(2 * heat - 1) : heat;
 }
 
-/** A value on its own scale, so that maps with other units can be subtracted: [-1, 1] if signed, [0, 1] if not. */
+/** A value relative to its scale, so that maps of different units can be subtracted: [-1, 1] if signed, else [0, 1]. */
 export function levelOf(scale, value) {
   const heat = heatOf(scale, value);
   return scale.signed ? 2 * heat - 1 : heat;
@@ -137,7 +137,7 @@ export function short(value) {
   return text.replace("-", "\u2212");
 }
 
-/** A probability or a share in [0, 1] as a percentage. */
+/** A probability in [0, 1] as a percentage that is never rounded to 0 % or 100 %; as in legend.py. */
 export function percent(share) {
   const value = 100 * share;
   return `${value > 0 && value < 0.1 ? "< 0.1" : value > 99.9 && value < 100 ? "> 99.9" : value.toFixed(1)} %`;

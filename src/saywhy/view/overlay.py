@@ -1,4 +1,4 @@
-"""A map over the original image, with its legend."""
+"""A saliency map over the original image, with its legend."""
 
 from dataclasses import replace
 
@@ -11,10 +11,10 @@ from saywhy.view.legend import MEANINGS, LegendText, hatched, legend
 from saywhy.view.scale import Scale
 
 FADE = 0.75
-"""How opacity grows with heat, so that the image stays visible where there is little; as in paint.js."""
+"""The exponent of opacity over heat, which keeps the image visible where heat is low; the same as in paint.js."""
 
 NARROWEST = 320
-"""Pixels; a panel with words is not narrower, and smaller images are enlarged by whole numbers."""
+"""The least width of a panel with text, in pixels; smaller images are enlarged by whole numbers."""
 
 
 def heat_over(
@@ -28,11 +28,18 @@ def heat_over(
     mark_peak: bool = False,
     draw_box: bool = False,
 ) -> Image.Image:
-    """The map as heat over the image, of the image's own size, without words.
+    """Return the map as heat over the image, without a legend.
 
-    values: raw map [h, w]; seen: the part of the image that the network saw, all of it by default, or its
-    tiles, and then the map is [tile, h, w]; scale: by default the map's own; opacity, threshold: in [0, 1],
-    the latter as a share of the scale, below which no heat is drawn. What was not seen is hatched.
+    Args:
+        image: the original image; the result has its size.
+        values: raw map [h, w], or [tile, h, w] for an image with tiles.
+        crop_box: the part of the image that the network saw, the whole image by default, or the tiles; the rest is
+            hatched.
+        scale: the colour scale, by default the map's own.
+        opacity: in [0, 1], at full strength.
+        threshold: share of the scale in [0, 1] below which no heat is drawn.
+        mark_peak: draw a ring round the peak.
+        draw_box: draw the bounding box of the largest connected region.
 
     >>> heat_over(Image.new("RGB", (8, 4)), np.array([[0.0, 1.0]])).getpixel((7, 3))
     (189, 191, 123)
@@ -62,7 +69,7 @@ def overlay(
     mark_peak: bool = False,
     draw_box: bool = False,
 ) -> Image.Image:
-    """The map over the image, with colour bar, words and the key to the hatching below; see `heat_over`.
+    """Return the map over the image, with its legend below; see `heat_over`.
 
     >>> overlay(Image.new("RGB", (200, 100)), np.array([[0.0, 1.0]]), caption=LegendText("cat")).width
     400
@@ -86,7 +93,7 @@ def overlay(
 
 
 def noted(caption: LegendText, scale: Scale) -> LegendText:
-    """The caption, with what the colours mean, and what a reader must know about an odd map.
+    """Return the caption with a note on what the colours mean, or that the map is constant.
 
     >>> noted(LegendText(shows="sensitivity"), Scale(-1.0, 1.0)).notes
     ('red: a higher value here raises the score, blue: lowers it',)
@@ -104,14 +111,14 @@ def has_unseen(crop_box: CropBox | Tiles, size: tuple[int, int]) -> bool:
     >>> has_unseen((0, -5, 10, 15), (10, 10))
     False
     """
-    if isinstance(crop_box, Tiles):  # between them is paper
+    if isinstance(crop_box, Tiles):  # between tiles there is no input
         return False
     left, top, right, bottom = crop_box
     return left > 0 or top > 0 or right < size[0] or bottom < size[1]
 
 
 def stacked(upper: Image.Image, lower: Image.Image) -> Image.Image:
-    """Two images of the same width, one below the other."""
+    """Return two images of the same width, one below the other."""
     canvas = Image.new("RGB", (upper.width, upper.height + lower.height), (255, 255, 255))
     canvas.paste(upper, (0, 0))
     canvas.paste(lower, (0, upper.height))
@@ -119,7 +126,7 @@ def stacked(upper: Image.Image, lower: Image.Image) -> Image.Image:
 
 
 def hatch(image: Image.Image, crop_box: CropBox | Tiles) -> None:
-    """Hatch, in place, the pixels whose centres were not seen."""
+    """Hatch, in place, the pixels whose centres the network did not see."""
     if isinstance(crop_box, Tiles) or not has_unseen(crop_box, image.size):
         return
     width, height = image.size
@@ -132,7 +139,7 @@ def hatch(image: Image.Image, crop_box: CropBox | Tiles) -> None:
 
 
 def _mark(image: Image.Image, point: tuple[float, ...] | None, frame: tuple[int, ...] | None) -> None:
-    """Draw the peak's ring and the box, in place, white on black, so that they show on every image."""
+    """Draw the ring at the peak and the box, in place; white on black shows on every image."""
     draw = ImageDraw.Draw(image)
     unit = max(1, round(max(image.size) / 300))
     for colour, width in (((0, 0, 0), 3 * unit), ((255, 255, 255), unit)):

@@ -1,11 +1,11 @@
-// What is drawn on a canvas: the image, the heat, what was not seen, and the marks.
+// Drawing on a canvas: heat, hatching, marks and the colour bar.
 
 import { heatOf, strengthOf } from "./maps.js";
 
-const HEAT_SIDE = 640; // pixels of the heat's own canvas; more is not seen and makes the sliders slow
-const FADE = 0.75; // how the heat's opacity grows with its strength; as in overlay.py
+const HEAT_SIDE = 640; // pixels of the longer side of the heat's canvas; more is not visible and slows the sliders
+const FADE = 0.75; // the exponent of opacity over strength; as in overlay.py
 
-/** A canvas that belongs to no page. */
+/** A canvas outside of the page. */
 export function blank(width, height) {
   const canvas = document.createElement("canvas");
   canvas.width = width;
@@ -13,13 +13,13 @@ export function blank(width, height) {
   return canvas;
 }
 
-/** Width and height of the heat's own canvas for an image on a canvas. */
+/** Width and height of the heat's canvas, for an image on a canvas. */
 export function heatSize(canvas) {
   const factor = Math.min(1, HEAT_SIDE / Math.max(canvas.width, canvas.height));
   return [Math.max(1, Math.round(canvas.width * factor)), Math.max(1, Math.round(canvas.height * factor))];
 }
 
-/** Colours for a field of raw values; the image stays visible where there is little heat. */
+/** The heat of raw values as an image with opacity; low heat is more transparent. */
 export function heatImage(values, width, height, scale, table, { opacity, threshold }) {
   const canvas = blank(width, height);
   const context = canvas.getContext("2d");
@@ -37,10 +37,10 @@ export function heatImage(values, width, height, scale, table, { opacity, thresh
   return canvas;
 }
 
-/** Hatch the margin that the network did not see; `seen` in canvas pixels. */
-export function hatchUnseen(context, seen) {
+/** Hatch the margin that the network did not see; the crop box is in canvas pixels. */
+export function hatchUnseen(context, cropBox) {
   const { width, height } = context.canvas;
-  const [left, top, right, bottom] = seen;
+  const [left, top, right, bottom] = cropBox;
   context.save();
   context.beginPath();
   context.rect(0, 0, width, height);
@@ -50,7 +50,7 @@ export function hatchUnseen(context, seen) {
   context.restore();
 }
 
-/** A grey veil with diagonal lines, over the whole of a canvas or of its clip. */
+/** Fill a canvas, or its clip, with translucent grey and diagonal lines. */
 export function hatch(context, width, height, gap = Math.max(width, height) / 56) {
   context.fillStyle = "rgba(74, 78, 84, 0.66)";
   context.fillRect(0, 0, width, height);
@@ -64,7 +64,7 @@ export function hatch(context, width, height, gap = Math.max(width, height) / 56
   context.stroke();
 }
 
-/** Draw the same path twice, dark below light, so that it shows on every image. */
+/** Draw a path twice, light on dark, so that it shows on every image. */
 function outlined(context, unit, path) {
   for (const [style, width] of [["rgba(0, 0, 0, 0.75)", 2.4 * unit], ["#ffffff", 1.1 * unit]]) {
     context.strokeStyle = style;
@@ -75,12 +75,12 @@ function outlined(context, unit, path) {
   }
 }
 
-/** The box, left, top, right, bottom in canvas pixels. */
+/** Draw a box (left, top, right, bottom) in canvas pixels. */
 export function drawBox(context, [left, top, right, bottom], unit) {
   outlined(context, unit, () => context.rect(left, top, right - left, bottom - top));
 }
 
-/** A ring round the strongest cell's centre. */
+/** Draw a ring round the peak: the centre of the strongest cell. */
 export function drawPeak(context, [x, y], unit) {
   outlined(context, unit, () => {
     context.arc(x, y, 5 * unit, 0, 2 * Math.PI);
@@ -89,7 +89,7 @@ export function drawPeak(context, [x, y], unit) {
   });
 }
 
-/** The reading cross: open in the middle, so that the pixel under it can be seen. */
+/** Draw the cross at the point that is read; its middle is open and shows the pixel. */
 export function drawCross(context, [x, y], unit) {
   const arms = [[1, 0], [-1, 0], [0, 1], [0, -1]];
   outlined(context, unit, () => {
@@ -100,7 +100,7 @@ export function drawCross(context, [x, y], unit) {
   });
 }
 
-/** The colour bar, low end left. */
+/** Draw the colour bar, low end left. */
 export function drawBar(canvas, table) {
   const context = canvas.getContext("2d");
   for (let i = 0; i < 256; i++) {

@@ -1,8 +1,8 @@
-"""An explanation as plain data: what the viewer, the web studio and the reports are fed with.
+"""The payload: an explanation as plain data, the input of the viewer and of reports.
 
-The payload is a dict that goes through JSON. Coordinates are pixels of the original images; raw maps
-travel on the layer's own grid as base64 of little-endian float32, row by row. Of an image with tiles
-(`saywhy.view.flat`) a map has the shape [tile, h, w].
+The payload is a dict that JSON can hold. Coordinates are pixels of the original images. Raw maps stay on the layer's
+own grid, as base64 of little-endian float32, row by row. For an image with tiles (`saywhy.view.flat`) a map has the
+shape [tile, h, w].
 """
 
 import json
@@ -31,7 +31,7 @@ from saywhy.view.protocols import (
 
 FORMAT = "saywhy-view/2"
 LONGEST_SIDE = 1600
-"""Pixels; larger images are reduced for display only."""
+"""The longer side of a displayed image, in pixels; larger images are reduced for display only."""
 
 
 class DiagnosticEntry(TypedDict):
@@ -42,7 +42,7 @@ class DiagnosticEntry(TypedDict):
     text: str
 
 
-# By call, because `class` is a word of the language.
+# The functional syntax, because `class` is a keyword.
 MapEntry = TypedDict(
     "MapEntry",
     {
@@ -61,18 +61,18 @@ MapEntry = TypedDict(
         "box": list[float] | None,
     },
 )
-"""One map: what it explains, what its values mean, the values [h, w] themselves, and what can be said of it."""
+"""One map: target, method, layer and score, the raw values [h, w], what they mean, and diagnostics."""
 
 
 class TileEntry(TypedDict):
-    """Where an image shows a part of its input; an axis is its name, begin and end, that across first, then down."""
+    """A region of an image that shows a part of the input; an axis is (name, start, end), horizontal first."""
 
     box: list[float]
     axes: list[tuple[str, float, float]]
 
 
 class ComponentEntry(TypedDict):
-    """One kind of uncertainty; share of the questions of a test set that are less uncertain, or null."""
+    """One kind of uncertainty; ``share`` is the share of test questions that are less uncertain, or null."""
 
     name: str
     value: float
@@ -82,7 +82,7 @@ class ComponentEntry(TypedDict):
 
 
 class RiskEntry(TypedDict):
-    """A risk-coverage curve at 1 %, 2 %, … 100 % of coverage, and where on it an answer lies."""
+    """A risk-coverage curve at 1 %, 2 %, … 100 % coverage, and the coverage at which the answer lies."""
 
     curve: list[float]
     percent: int
@@ -90,7 +90,7 @@ class RiskEntry(TypedDict):
 
 
 class CertaintyEntry(TypedDict):
-    """How certain the model is of one image, and whether it should answer (null where that is not known)."""
+    """The uncertainty report of one image; ``abstains`` is null where no threshold was measured."""
 
     answer: str
     probability: float
@@ -102,7 +102,7 @@ class CertaintyEntry(TypedDict):
 
 
 class DistanceEntry(TypedDict):
-    """How differently the maps of an image's targets look, by one method at one layer: 0 alike, 1 unrelated."""
+    """The distance between the maps of an image's targets, by one method at one layer: 0 alike, 1 unrelated."""
 
     method: str
     layer: str
@@ -110,7 +110,7 @@ class DistanceEntry(TypedDict):
 
 
 class ImageEntry(TypedDict):
-    """One image with all of its maps: methods outermost, then layers, then targets."""
+    """One image with all of its maps, ordered by method, then layer, then target."""
 
     name: str
     width: int
@@ -125,7 +125,7 @@ class ImageEntry(TypedDict):
 
 
 class ChapterEntry(TypedDict):
-    """A part of a story, with a viewer of its own."""
+    """A chapter of a page, with a viewer of its own."""
 
     heading: str
     text: str
@@ -133,7 +133,7 @@ class ChapterEntry(TypedDict):
 
 
 class Payload(TypedDict):
-    """All that a viewer shows; of a story what stands above its chapters, and these."""
+    """The data of one page; a page of chapters has ``lead`` and ``chapters``, and its ``images`` are empty."""
 
     format: str
     title: str
@@ -145,13 +145,18 @@ class Payload(TypedDict):
 
 
 def payload(shown: ExplanationLike | TaskResultLike, title: str | None = None) -> Payload:
-    """An explanation, or the result of a task, as a dict that `json.dumps` accepts; what is not finite is null.
+    """Return an explanation, or the result of a task, as a dict for `json.dumps`; values that are not finite are null.
 
-    title: the page's heading; by default the image's name, or how many images there are.
+    Args:
+        shown: the explanation, or the result of a task.
+        title: the heading of the page; by default the name of the image, or the number of images.
+
+    Raises:
+        InputError: the explanation has no image.
     """
     explanation, notes = with_notes(shown)
     if not explanation.images:
-        raise InputError("there is no image in this explanation, so there is nothing to show")
+        raise InputError("expected an explanation of at least one image, got none: there is nothing to show.")
     explanation = flat(explanation)
     images = explanation.images
     return {
@@ -167,21 +172,21 @@ def payload(shown: ExplanationLike | TaskResultLike, title: str | None = None) -
 
 
 def score(explanation: ExplanationLike, sample: int, target: int) -> float | None:
-    """The score of one target; None where it is the probability, which is shown by itself, or not finite."""
+    """Return the score of one target; None where the score is the probability, shown separately, or is not finite."""
     if explanation.score == "probability" and probability(explanation, sample, target) is not None:
         return None
     return finite(explanation.scores[sample, target].item())
 
 
 def probability(explanation: ExplanationLike, sample: int, target: int) -> float | None:
-    """Probability in [0, 1] of one target; None where it has none, as a target that is not a class."""
+    """Return the probability in [0, 1] of one target; None for a target that is not a class."""
     if explanation.probabilities is None:
         return None
     return finite(explanation.probabilities[sample, target].item())
 
 
 def finite(value: float) -> float | None:
-    """The number, or None where it is NaN or infinite, which JSON cannot say.
+    """Return the number, or None for NaN and infinity, which JSON cannot hold.
 
     >>> finite(0.5), finite(float("nan"))
     (0.5, None)
@@ -190,7 +195,7 @@ def finite(value: float) -> float | None:
 
 
 def plain(value: Any) -> Any:
-    """What JSON can say of a value: tuples become lists, numbers that are not finite null, the rest its text.
+    """Return a value as JSON data: tuples become lists, numbers that are not finite None, other objects their text.
 
     >>> plain({"steps": (1, float("inf")), 3: None})
     {'steps': [1, None], '3': None}
@@ -205,7 +210,7 @@ def plain(value: Any) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """Strict JSON text in one line.
+    """Return strict JSON in one line.
 
     >>> dumps({"a": "é"})
     '{"a":"é"}'
@@ -221,7 +226,7 @@ def _image(explanation: ExplanationLike, notes: Notes, index: int) -> ImageEntry
         _map(explanation, notes, index, target, method, layer, stack[index, target], shown.size)
         for method, layer, stack in grids(explanation)
         for target, name in enumerate(explanation.targets[index])
-        if name  # behind the end of a shorter caption there is none
+        if name  # a shorter caption has fewer words
     ]
     return {
         "name": source.name,
@@ -240,27 +245,27 @@ def _image(explanation: ExplanationLike, notes: Notes, index: int) -> ImageEntry
     }
 
 
-def _certainty(one: Any) -> CertaintyEntry | None:
-    if one is None:
+def _certainty(report: Any) -> CertaintyEntry | None:
+    if report is None:
         return None
     return {
-        "answer": one.answer,
-        "probability": one.probability,
-        "num_samples": one.num_samples,
-        "abstains": one.abstains,
-        "text": one.text,
+        "answer": report.answer,
+        "probability": report.probability,
+        "num_samples": report.num_samples,
+        "abstains": report.abstains,
+        "text": report.text,
         "components": [
-            {"name": b.name, "value": b.value, "unit": b.unit, "share": b.share, "among": b.among}
-            for b in one.components
+            {"name": c.name, "value": c.value, "unit": c.unit, "share": c.share, "among": c.among}
+            for c in report.components
         ],
-        "risk": _risk(one.risk),
+        "risk": _risk(report.risk),
     }
 
 
-def _risk(one: Any) -> RiskEntry | None:
-    if one is None:
+def _risk(point: Any) -> RiskEntry | None:
+    if point is None:
         return None
-    return {"curve": list(one.curve), "percent": one.percent, "text": one.text}
+    return {"curve": list(point.curve), "percent": point.percent, "text": point.text}
 
 
 def _tiles(source: SourceImageLike) -> list[TileEntry]:
@@ -310,11 +315,10 @@ def _diagnostic(one: DiagnosticLike) -> DiagnosticEntry:
 
 
 def _box_at(grid: Grid, crop_box: CropBox | Tiles, size: tuple[int, int], shown: tuple[int, int]) -> list[float] | None:
-    """The box in original pixels, found on the image as shown.
+    """Return the box in original pixels, computed on the image as displayed.
 
-    Connected parts of a 48-megapixel photograph take seconds a map; on the reduced image the edges are
-    right to one displayed pixel, and nobody can see more than that. Images that are not reduced have the
-    exact box.
+    Connected components of a 48-megapixel photograph take seconds for each map. On the reduced image the edges are
+    exact to one displayed pixel. Images that are not reduced have the exact box.
     """
     across, down = shown[0] / size[0], shown[1] / size[1]
     found = box(grid, scaled(crop_box, across, down), shown)
@@ -324,7 +328,7 @@ def _box_at(grid: Grid, crop_box: CropBox | Tiles, size: tuple[int, int], shown:
 
 
 def reduced(image: Image.Image, longest: int) -> Image.Image:
-    """The image in RGB, its longer side at most ``longest`` pixels.
+    """Return the image in RGB, its longer side at most ``longest`` pixels.
 
     >>> reduced(Image.new("L", (400, 100)), 200).size
     (200, 50)
@@ -338,7 +342,7 @@ def reduced(image: Image.Image, longest: int) -> Image.Image:
 
 
 def _data_uri(image: Image.Image) -> str:
-    """PNG for small images, which are often drawn and whose pixels count; JPEG for photographs."""
+    """Return the image as a data URI: PNG up to 256 x 256 pixels, where every pixel counts, else JPEG."""
     kind = "PNG" if image.width * image.height <= 256 * 256 else "JPEG"
     buffer = BytesIO()
     image.save(buffer, kind, **({"quality": 90} if kind == "JPEG" else {"optimize": True}))

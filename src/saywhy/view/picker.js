@@ -1,4 +1,4 @@
-// The choice of what is explained: target, method and layer. Words of a sentence stand above the image, in a row.
+// The choice of target, method and layer. Targets that are words of a sentence are buttons above the image.
 
 import { percent, short } from "./maps.js";
 import { groupName, make } from "./words.js";
@@ -31,7 +31,7 @@ export class Picker {
     this.viewer.announce();
   }
 
-  /** Offer what this image has, and keep the choice where it still exists. B begins with the second target. */
+  /** List the choices of this image, and keep the current choice where it exists. B starts with the second target. */
   refill() {
     const { maps } = this.viewer.source;
     const methods = [...new Set(maps.map((map) => map.method))];
@@ -55,23 +55,23 @@ export class Picker {
         checked: index === this.chosen.target,
         onchange: () => this.pick({ target: index }),
       });
-      if (map.word) return make("label", { className: "spoken" }, input, make("span", {}, map.target));
+      if (map.word) return make("label", { className: "word-button" }, input, make("span", {}, map.target));
       const figure = map.probability === null ? short(map.score) : percent(map.probability);
       const bar = make("span", { className: "bar", "aria-hidden": "true" });
       bar.style.width = `${100 * Math.min(1, Math.max(0, map.probability ?? 0))}%`;
       const words = make("span", { className: "words" }, make("span", {}, map.target), make("b", {}, figure));
       return make("label", { className: "target" }, input, bar, words);
     });
-    const said = choices.filter((_, index) => targets[index].word);
-    words.replaceChildren(...said);
-    words.hidden = !said.length;
+    const wordButtons = choices.filter((_, index) => targets[index].word);
+    words.replaceChildren(...wordButtons);
+    words.hidden = !wordButtons.length;
     this.targets.replaceChildren(...choices.filter((_, index) => !targets[index].word));
     this.targets.hidden = !this.targets.childElementCount;
     if (had) [this.targets, words].map((node) => node.querySelector("input:checked")?.focus());
   }
 }
 
-/** Offer the choices, keep the wanted one if it is there, and return the chosen. */
+/** List the choices, select the wanted one, or else the first, and return the selection. */
 function fill(select, choices, wanted) {
   select.replaceChildren(...choices.map((choice) => make("option", { value: choice }, choice)));
   select.disabled = choices.length < 2;

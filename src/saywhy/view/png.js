@@ -1,4 +1,4 @@
-// A note inside a PNG file: how the image was made, where `sheet.save_png` puts it too.
+// A text chunk in a PNG file that holds the provenance, as `sheet.save_png` writes it.
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte;
@@ -16,7 +16,7 @@ function number(value) {
   return Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
 }
 
-/** The PNG file with an uncompressed iTXt chunk after its header; key in ASCII, text in any script. */
+/** Return the PNG file with an uncompressed iTXt chunk after its header; the key is ASCII, the text Unicode. */
 export async function withText(blob, key, text) {
   const encoder = new TextEncoder();
   // key, end of key, not compressed, no method, no language, no translated key, text

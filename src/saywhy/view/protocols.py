@@ -1,4 +1,4 @@
-"""What the view needs of an explanation, and nothing else."""
+"""The protocols of explanations and task results that the view accepts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from saywhy.geometry import CropBox, Tiles
 
 @runtime_checkable
 class DiagnosticLike(Protocol):
-    """One diagnostic of a map; the state is good, warning or bad."""
+    """One diagnostic of a map; its state is "good", "warning" or "bad"."""
 
     @property
     def name(self) -> str: ...
@@ -37,9 +37,9 @@ class SourceImageLike(Protocol):
 
 @runtime_checkable
 class ExplanationLike(Protocol):
-    """What the view needs of an explanation of B images with T targets each.
+    """An explanation of B images with T targets each.
 
-    Of signals and volumes ``images`` have ``values`` as well, and `saywhy.view.flat` makes images of them.
+    For signals and volumes ``images`` also have ``values``, which `saywhy.view.flat` draws as images.
     """
 
     @property
@@ -69,13 +69,13 @@ class ExplanationLike(Protocol):
 
 @dataclass(frozen=True)
 class Notes:
-    """What a task adds to an explanation on its page.
+    """What the result of a task adds to the page of its explanation.
 
     Attributes:
-        word_targets: the numbers of those targets that are the words of a sentence, in its order.
-        uncertainty: how certain the answer is (:class:`saywhy.uncertainty.report.UncertaintyReport`), or None.
-        side_by_side: whether the targets are alternatives, whose maps are shown side by side.
-        map_distances: [batch, 1] by (method, layer), how differently the maps of alternatives look.
+        word_targets: the indices of the targets that are words of a sentence, in its order.
+        uncertainty: the :class:`saywhy.uncertainty.report.UncertaintyReport` of the answer, or None.
+        side_by_side: whether the maps of all targets are shown side by side, as for several captions.
+        map_distances: [batch, 1] by (method, layer), the mean distance between the maps of the targets.
     """
 
     word_targets: Sequence[int] = ()
@@ -85,14 +85,14 @@ class Notes:
 
 
 class TaskResultLike(Protocol):
-    """The result of a task: it holds an explanation, and may have what :class:`Notes` has."""
+    """The result of a task: it holds an explanation, and may have the attributes of :class:`Notes`."""
 
     @property
     def explanation(self) -> ExplanationLike: ...
 
 
 def with_notes(shown: "ExplanationLike | TaskResultLike") -> tuple[ExplanationLike, Notes]:
-    """The explanation, and what a task adds to it."""
+    """Return the explanation of a result, and the notes of its task."""
     explanation: ExplanationLike | None = getattr(shown, "explanation", None)
     if explanation is None:
         return cast(ExplanationLike, shown), Notes()
@@ -100,7 +100,7 @@ def with_notes(shown: "ExplanationLike | TaskResultLike") -> tuple[ExplanationLi
 
 
 def grids(explanation: ExplanationLike) -> Iterator[tuple[str, str, Tensor]]:
-    """Method, layer and maps [B, T, *space] of every pair that exists."""
+    """Yield method, layer and maps [B, T, *space] of every pair that exists."""
     for method in explanation.methods:
         for layer in explanation.layers:
             try:

@@ -1,8 +1,7 @@
-"""One HTML file that holds the viewer, the images, the maps and how they were made.
+"""One HTML file that holds the viewer, the images, the maps and their provenance.
 
-It works from ``file://`` with no server and no network: a content security policy allows the scripts and the
-style of this very page by their digest and nothing else, so that a hostile label could not run even if it
-got through.
+The page works from ``file://``, without server or network. Its content security policy allows only its own script and
+style, by digest, so that markup in a label cannot run.
 """
 
 import re
@@ -28,15 +27,15 @@ SCRIPTS = (
     "words.js",
     "picker.js",
     "figure.js",
-    "poster.js",
+    "snapshot.js",
     "sheet.js",
     "viewer.js",
 )
-"""The viewer's modules, each importing only from those before it."""
+"""The modules of the viewer; each imports only from earlier ones."""
 
 
 def report_html(data: Payload) -> str:
-    """One self-contained page for a payload.
+    """Return one self-contained page for a payload.
 
     >>> data = {"format": "saywhy-view/2", "title": "<b>", "colours": {}, "images": [], "provenance": {}}
     >>> page = report_html(data)
@@ -56,7 +55,7 @@ def report_html(data: Payload) -> str:
 
 
 def save_html(shown: ExplanationLike | TaskResultLike, path: str | Path, title: str | None = None) -> Path:
-    """Write the explanation as one self-contained page, whole or not at all; returns the path."""
+    """Write the explanation as one self-contained page, atomically; return the path."""
     page = report_html(payload(shown, title))
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -64,9 +63,11 @@ def save_html(shown: ExplanationLike | TaskResultLike, path: str | Path, title: 
 
 
 def notebook_html(shown: ExplanationLike | TaskResultLike, height: int = 760) -> str:
-    """The same page in a frame of its own, so that neither the notebook nor another cell can clash with it.
+    """Return the page in a sandboxed frame, isolated from the notebook and from other cells.
 
-    height: of the frame, in CSS pixels.
+    Args:
+        shown: the explanation, or the result of a task.
+        height: of the frame, in CSS pixels.
     """
     data = payload(shown)
     return (
@@ -76,13 +77,13 @@ def notebook_html(shown: ExplanationLike | TaskResultLike, height: int = 760) ->
 
 
 def _json(value: object) -> Markup:
-    """JSON that may stand inside a script element: without ``<`` no tag and no comment can begin or end."""
+    """Return JSON for a script element; ``<`` is escaped, so that it can neither open nor close a tag or comment."""
     return Markup(dumps(value).replace("<", "\\u003c"))
 
 
 @cache
 def _script() -> str:
-    """The modules as one; what they import from each other is then simply there."""
+    """Return the modules joined into one script, without the imports between them."""
     source = "\n".join(text(name) for name in SCRIPTS)
     return re.sub(r'^import [^;]* from "\./\w+\.js";\n', "", source, flags=re.MULTILINE)
 

@@ -1,4 +1,4 @@
-// All targets of one method and layer, side by side: small images that are buttons as well.
+// All targets of one method and layer side by side, as small maps that are buttons.
 
 import { short } from "./maps.js";
 import { blank, drawPeak, heatImage, heatSize } from "./paint.js";
@@ -6,7 +6,7 @@ import { details, groupName, make } from "./words.js";
 
 const SIDE = 240; // canvas pixels of the longer side of a small image
 
-/** Every target with its map; the chosen one is what figure A shows. */
+/** A small map of every target; figure A shows the selected one. */
 export class Sheet {
   constructor(viewer) {
     this.viewer = viewer;
@@ -34,7 +34,7 @@ export class Sheet {
       this.cells[i].input.checked = i === this.viewer.state.sides.A.target;
       this.paint(this.cells[i].canvas, map);
     });
-    this.note.textContent = this.apart();
+    this.note.textContent = this.distance();
     this.note.hidden = !this.note.textContent;
   }
 
@@ -77,11 +77,11 @@ export class Sheet {
     return this.fields.get(map);
   }
 
-  /** How differently the maps look, where somebody measured it. */
-  apart() {
+  /** The distance between the maps, where it was measured. */
+  distance() {
     const { method, layer } = this.viewer.state.sides.A;
     const found = this.viewer.source.distances.find((one) => one.method === method && one.layer === layer);
     if (!found || found.value === null) return "";
-    return `These maps differ by ${short(Number(found.value.toFixed(2)))} (0: the same order of places, 1: unrelated, 2: opposite).`;
+    return `Mean distance between these maps: ${short(Number(found.value.toFixed(2)))} (1 − rank correlation; 0: same order, 1: unrelated, 2: opposite).`;
   }
 }

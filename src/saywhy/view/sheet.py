@@ -1,4 +1,4 @@
-"""Many maps on one page: a row for each image, the plain image first; and the PNG file that is saved."""
+"""A sheet of all maps, one row for each image after the image itself; and the PNG file."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,13 +21,16 @@ GAP = 16
 """Pixels between panels."""
 
 KEY = "saywhy"
-"""Keyword of the PNG chunk that says how the maps were made."""
+"""Keyword of the PNG text chunk that holds the provenance."""
 
 
 def sheet(explanation: ExplanationLike, *, panel: int = NARROWEST, columns: int = 6) -> Image.Image:
-    """All maps of an explanation: a row for each image, a column for each method, layer and target.
+    """Return all maps of an explanation: a row for each image, a column for each method, layer and target.
 
-    panel: width of a panel in pixels; columns: maps in a row before it goes on below.
+    Args:
+        explanation: of images, signals or volumes.
+        panel: width of a panel in pixels.
+        columns: the largest number of maps in a row; more maps continue in the next row.
     """
     explanation = flat(explanation)
     rows: list[list[Image.Image]] = []
@@ -59,9 +62,13 @@ def overlay_of(
     layer: str | None = None,
     **look: Any,
 ) -> Image.Image:
-    """One map of an explanation at the image's own size, with its legend; large photographs are reduced.
+    """Return one map of an explanation at the size of the image, with its legend; large photographs are reduced.
 
-    method, layer: the first by default; look: scale, opacity, threshold, mark_peak, draw_box of `overlay`.
+    Args:
+        explanation: of images, signals or volumes.
+        sample, target: indices of the map.
+        method, layer: the first by default.
+        look: scale, opacity, threshold, mark_peak, draw_box of `overlay`.
     """
     explanation = flat(explanation)
     method = method or explanation.methods[0]
@@ -74,9 +81,9 @@ def overlay_of(
 
 
 def save_png(shown: ExplanationLike | TaskResultLike, path: str | Path) -> Path:
-    """Write one map with its legend, or all of them as a sheet, whole or not at all; returns the path.
+    """Write one map with its legend, or several maps as a sheet, atomically; return the path.
 
-    How the maps were made stands as JSON in the PNG's text chunk "saywhy".
+    The text chunk "saywhy" of the PNG holds the provenance as JSON.
     """
     explanation, _ = with_notes(shown)
     note = PngInfo()
@@ -88,7 +95,7 @@ def save_png(shown: ExplanationLike | TaskResultLike, path: str | Path) -> Path:
 
 
 def caption(explanation: ExplanationLike, sample: int, target: int, method: str, layer: str) -> LegendText:
-    """The words for one map."""
+    """Return the legend text of one map."""
     found = explanation.diagnostics.get((method, layer))
     return LegendText(
         target=explanation.targets[sample][target],
@@ -102,13 +109,13 @@ def caption(explanation: ExplanationLike, sample: int, target: int, method: str,
 
 
 def _worries(diagnostics: Sequence[Any]) -> tuple[str, ...]:
-    """What the diagnostics hold against a map, the worst first, or that they hold nothing."""
+    """Return the diagnostics that are not good, the worst first, or a line that says that all are good."""
     worries = sorted((one for one in diagnostics if one.state != "good"), key=lambda one: one.state)  # bad, warning
-    return tuple(f"{one.state}: {one.text}" for one in worries) or ("diagnostics: nothing against this map",)
+    return tuple(f"{one.state}: {one.text}" for one in worries) or ("diagnostics: all good",)
 
 
 def fitted(image: Image.Image, crop_box: CropBox | Tiles, width: int) -> tuple[Image.Image, CropBox | Tiles]:
-    """The image at ``width`` pixels, and the seen box in its pixels.
+    """Return the image at ``width`` pixels, and the crop box in its pixels.
 
     >>> fitted(Image.new("RGB", (100, 50)), (25, 0, 75, 50), 200)[1]
     (50.0, 0.0, 150.0, 100.0)
@@ -119,7 +126,7 @@ def fitted(image: Image.Image, crop_box: CropBox | Tiles, width: int) -> tuple[I
 
 
 def _whole(explanation: ExplanationLike) -> Image.Image:
-    """All there is to see: the one map with its peak, or a sheet of several."""
+    """Return the single map with its peak, or a sheet of several maps."""
     pairs = [(method, layer) for method, layer, _ in grids(explanation)]
     if len(explanation.images) == len(explanation.targets[0]) == len(pairs) == 1:
         return overlay_of(explanation, 0, 0, *pairs[0], mark_peak=True)
@@ -127,7 +134,7 @@ def _whole(explanation: ExplanationLike) -> Image.Image:
 
 
 def _grid(rows: Sequence[Sequence[Image.Image]], panel: int) -> Image.Image:
-    """Panels of one width on white; each row as high as its highest panel."""
+    """Return panels of one width on white; each row is as high as its highest panel."""
     heights = [max(image.height for image in row) for row in rows]
     across = max(len(row) for row in rows)
     size = (GAP + across * (panel + GAP), GAP + sum(height + GAP for height in heights))

@@ -1,36 +1,36 @@
-// The one viewer of maps: in a report, in a notebook, in the studio. `mount(root, payload)` is all of its interface;
-// `tell(root, payload)` mounts one viewer for every chapter of a story.
-// Whatever comes from the payload reaches the page as text or on a canvas, never as markup.
+// The viewer of maps, for reports and notebooks. `mount(root, payload)` shows one viewer;
+// `mountChapters(root, payload)` shows one viewer for every chapter.
+// Data of the payload reach the page as text or on a canvas, never as markup.
 
 import { riskCurve } from "./curve.js";
 import { Figure } from "./figure.js";
 import { boxesOf, bytes, field, floats, levelOf, scaleOf, valueAt } from "./maps.js";
 import { Picker } from "./picker.js";
 import { withText } from "./png.js";
-import { poster } from "./poster.js";
 import { Sheet } from "./sheet.js";
+import { snapshot } from "./snapshot.js";
 import { describe, groupName, make } from "./words.js";
 
 const SIGNS = { good: ["✓", "good"], warning: ["!", "warning"], bad: ["✕", "bad"] };
 
-/** Show the payload inside of `root`, which is emptied; resolves when the first image is drawn. */
+/** Show the payload in `root`, whose content is replaced; resolves when the first image is drawn. */
 export async function mount(root, payload) {
   const viewer = new Viewer(root, payload);
   await viewer.ready;
   return viewer;
 }
 
-/** A heading and a sentence for every chapter, and its viewer; resolves when all have drawn their first image. */
-export async function tell(root, { title, lead, chapters, provenance: facts, ...shared }) {
+/** Show heading, text and viewer of every chapter; resolves when every viewer has drawn its first image. */
+export async function mountChapters(root, { title, lead, chapters, provenance: records, ...shared }) {
   const stages = chapters.map(() => make("div", { className: "saywhy" }));
   const sections = chapters.map(({ heading, text }, index) =>
     make("section", { className: "chapter" }, make("h2", {}, heading), make("p", {}, text), stages[index]),
   );
   const header = make("header", {}, make("h1", {}, title), make("p", { className: "lead" }, lead));
-  root.replaceChildren(header, ...sections, provenance(facts));
+  root.replaceChildren(header, ...sections, provenance(records));
   return Promise.all(
     chapters.map(({ heading, images }, i) =>
-      mount(stages[i], { ...shared, title: heading, images, provenance: { [heading]: facts?.[heading] }, chapter: true }),
+      mount(stages[i], { ...shared, title: heading, images, provenance: { [heading]: records?.[heading] }, chapter: true }),
     ),
   );
 }
@@ -65,7 +65,7 @@ class Viewer {
     this.sheet = new Sheet(this);
     this.status = make("p", { className: "unseen-text", role: "status", "aria-live": "polite" });
     root.replaceChildren(...this.page());
-    this.ready = this.choosePicture(0);
+    this.ready = this.chooseImage(0);
   }
 
   page() {
@@ -99,6 +99,10 @@ class Viewer {
   thumbnails() {
     const images = this.payload.images;
     const name = groupName();
+    // An answer and its word ablation have one image and one name.
+    const shared = (source) => images.some((other) => other !== source && other.name === source.name);
+    const caption = (source) =>
+      shared(source) && source.maps.every((map) => map.word) ? "word by word" : source.name;
     const choices = images.map((source, index) =>
       make(
         "label",
@@ -107,13 +111,13 @@ class Viewer {
           type: "radio",
           name,
           checked: index === 0,
-          onchange: () => this.choosePicture(index, true),
+          onchange: () => this.chooseImage(index, true),
         }),
         make("img", { src: source.src, alt: "", loading: "lazy", decoding: "async" }),
-        make("span", {}, source.name),
+        make("span", {}, caption(source)),
       ),
     );
-    const legend = make("legend", {}, "Picture");
+    const legend = make("legend", {}, "Image");
     return make("fieldset", { className: "thumbnails", hidden: images.length < 2 }, legend, ...choices);
   }
 
@@ -139,7 +143,7 @@ class Viewer {
         { className: "checks" },
         check("Mark the peak", "peak"),
         check("Draw the box", "box"),
-        check("Picture in grey", "grey"),
+        check("Image in grey", "grey"),
       ),
       make("div", { className: "checks" }, check("Compare two maps", "compare"), this.differenceCheck, this.sheetCheck),
       make("button", { type: "button", onclick: () => this.download() }, "Download as PNG"),
@@ -191,11 +195,11 @@ class Viewer {
     if (typeof value === "boolean") this.announce();
   }
 
-  async choosePicture(index, announce = false) {
+  async chooseImage(index, announce = false) {
     const source = this.payload.images[index];
     this.wanted = index;
     const image = await this.load(source);
-    if (this.wanted !== index) return; // another was chosen while this one was decoded
+    if (this.wanted !== index) return; // another image was chosen while this one was decoded
     for (const map of source.maps) map.raw ??= floats(map.values);
     Object.assign(this.state, { source: index, cross: null });
     this.image = image;
@@ -215,7 +219,7 @@ class Viewer {
     return this.decoded.get(source);
   }
 
-  /** The map that one side shows; the other sides of the choice are kept possible by its picker. */
+  /** The map that one side shows; its picker allows only choices that exist. */
   map(side) {
     const { method, layer, target } = this.state.sides[side];
     const same = this.source.maps.filter((map) => map.method === method && map.layer === layer);
@@ -228,7 +232,7 @@ class Viewer {
     return scaleOf(this.state.shared ? peers : [map]);
   }
 
-  /** Raw values of a map at the size of the heat's canvas, kept, because the sliders do not change them. */
+  /** Raw values of a map at the size of the heat's canvas; cached, because the sliders do not change them. */
   field(map, width, height) {
     const kept = this.fields.get(map);
     if (kept?.width === width && kept.height === height) return kept.values;
@@ -242,7 +246,7 @@ class Viewer {
     return field(map, boxesOf(this.source), this.size, width, height);
   }
 
-  /** What stands under a point of one figure: raw value, null if not seen; for the difference, of levels. */
+  /** The raw value at a point of one figure, or the difference of levels; null outside of the crop. */
   read(side, x, y) {
     const boxes = boxesOf(this.source);
     if (side !== "difference") return this.map(side) ? valueAt(this.map(side), boxes, x, y) : null;
@@ -264,10 +268,10 @@ class Viewer {
     this.figures.difference.show(compare && difference);
     this.pickers.B.node.hidden = !compare;
     this.pickers.A.name(compare ? "A: what is explained" : "What is explained");
-    for (const side of ["A", "B"]) this.drawCard(side, side === "A" || compare);
+    for (const side of ["A", "B"]) this.drawDiagnostics(side, side === "A" || compare);
   }
 
-  drawCard(side, shown) {
+  drawDiagnostics(side, shown) {
     const map = this.map(side);
     const panel = this.diagnostics[side];
     panel.hidden = !shown || !map?.diagnostics.length;
@@ -285,21 +289,21 @@ class Viewer {
     return panel.replaceChildren(make("h2", {}, title), make("ul", {}, ...lines));
   }
 
-  /** How uncertain the model is of the image: of every kind a bar, as long as the share of questions it is above. */
+  /** Draw the uncertainty report: for every kind a bar of the share of test questions that are less uncertain. */
   drawCertainty() {
     const report = this.source.certainty;
     this.certainty.hidden = !report;
     if (!report) return this.certainty.replaceChildren();
     const rows = report.components.map(({ name, value, unit, share, among }) => {
       const bar = share === null ? null : make("meter", { min: 0, max: 1, value: share });
-      bar?.setAttribute("aria-label", `${name}: above ${percent0(share)} of ${among}`);
+      bar?.setAttribute("aria-label", `${name}: higher than in ${percent0(share)} of ${among}`);
       return make(
         "li",
         {},
         make("span", {}, name),
         make("span", { className: "count" }, `${value.toPrecision(2)} ${unit}`),
         bar,
-        share === null ? null : make("span", { className: "count" }, `above ${percent0(share)} of ${among}`),
+        share === null ? null : make("span", { className: "count" }, `higher than in ${percent0(share)} of ${among}`),
       );
     });
     const [sign, className] = report.abstains === null ? ["?", ""] : SIGNS[report.abstains ? "bad" : "good"];
@@ -335,7 +339,7 @@ class Viewer {
 
   async download() {
     const visible = Object.values(this.figures).filter((figure) => !figure.node.hidden);
-    const canvas = poster(visible);
+    const canvas = snapshot(visible);
     const plain = await new Promise((done) => canvas.toBlob(done, "image/png"));
     const file = await withText(plain, "saywhy", JSON.stringify(this.payload.provenance ?? {}));
     const address = URL.createObjectURL(file);
@@ -357,19 +361,19 @@ function counted({ images }) {
   return counts.map(([count, noun]) => `${count} ${noun}${count === 1 ? "" : "s"}`).join(" · ");
 }
 
-/** A value of the provenance: plain lists in one line, everything nested as JSON. */
-function inWords(value) {
+/** A value of the provenance as text: flat lists in one line, nested values as JSON. */
+function asText(value) {
   if (typeof value !== "object" || value === null) return String(value);
   const flat = Object.values(value).every((item) => typeof item !== "object" || item === null);
   if (!flat) return JSON.stringify(value, null, 2);
   return Array.isArray(value) ? value.join(", ") : Object.entries(value).map((pair) => pair.join(": ")).join(", ");
 }
 
-/** How the maps were made, folded. */
-function provenance(facts) {
-  const rows = Object.entries(facts ?? {}).flatMap(([key, value]) => [
+/** The provenance of the maps, folded. */
+function provenance(records) {
+  const rows = Object.entries(records ?? {}).flatMap(([key, value]) => [
     make("dt", {}, key.replaceAll("_", " ")),
-    make("dd", {}, inWords(value)),
+    make("dd", {}, asText(value)),
   ]);
   return make(
     "details",
@@ -381,7 +385,7 @@ function provenance(facts) {
 
 const data = document.getElementById("saywhy-data");
 if (data) {
-  const facts = document.getElementById("saywhy-provenance");
-  const payload = { ...JSON.parse(data.textContent), provenance: JSON.parse(facts?.textContent ?? "{}") };
-  (payload.chapters ? tell : mount)(document.getElementById("saywhy"), payload);
+  const records = document.getElementById("saywhy-provenance");
+  const payload = { ...JSON.parse(data.textContent), provenance: JSON.parse(records?.textContent ?? "{}") };
+  (payload.chapters ? mountChapters : mount)(document.getElementById("saywhy"), payload);
 }

@@ -1,10 +1,10 @@
-// Elements and sentences that several parts of the viewer share.
+// Elements and texts that several modules of the viewer share.
 
 import { percent, short } from "./maps.js";
 
 let groups = 0;
 
-/** An element with properties and children; strings become text, never markup. */
+/** Create an element with properties and children; strings become text, never markup. */
 export function make(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [key, value] of Object.entries(properties)) {
@@ -15,7 +15,7 @@ export function make(tag, properties = {}, ...children) {
   return node;
 }
 
-/** A name for a group of radio buttons, of which no two on one page may share one. */
+/** A unique name for a group of radio buttons. */
 export function groupName() {
   groups += 1;
   return `saywhy-${groups}`;
@@ -33,7 +33,7 @@ export function describe(map) {
   return map ? `${map.target}: ${details(map)}` : "no map";
 }
 
-/** What the colours of a map without and with negative values mean; as in legend.py. */
+/** The meaning of the colours of an unsigned and of a signed map; the same as in legend.py. */
 const MEANINGS = {
   evidence: ["", "Red: evidence for. Blue: evidence against."],
   sensitivity: [
@@ -41,12 +41,12 @@ const MEANINGS = {
     "Red: a higher value here raises the score. Blue: lowers it.",
   ],
   activity: [
-    "Bright: what stands out here, whatever the answer.",
-    "Red: what stands out here. Blue: its opposite, whatever the answer.",
+    "Bright: strong activity here, independent of the target.",
+    "Red: strong activity here. Blue: the opposite sign, independent of the target.",
   ],
 };
 
-/** What the colours mean, and what a reader must know about an odd map. */
+/** The note on what the colours mean, or on what is unusual about a map. */
 export function note(content, side) {
   if (!content) return "There is no map for this choice.";
   const { map, scale } = content;

@@ -1,4 +1,4 @@
-"""A captioner speaks of its own accord, and is asked why it says every word."""
+"""Generated captions, and the explanation of every word."""
 
 import dataclasses
 
@@ -80,11 +80,11 @@ def test_a_caption_of_ones_own(model, images):
 
 def test_a_model_that_says_nothing(images):
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 14 * 14, 2))
-    with pytest.raises(InputError, match="says nothing of its own accord"):
+    with pytest.raises(InputError, match="expected a model that generates text"):
         generate_captions(saywhy.load(network), images)
 
 
-def test_where_the_network_itself_looked_is_a_choice_beside_the_methods(model, images):
+def test_the_attention_of_the_network_is_a_method(model, images):
     said = "a red cat"
     if isinstance(model.module.head, ShowAndTell):
         with pytest.raises(MethodError, match="CaptionOutput has nothing there"):
@@ -124,11 +124,11 @@ def test_to_have_looked_has_no_sign(model, images):
 def test_a_caption_is_of_one_image_and_there_is_at_least_one(model, images):
     with pytest.raises(InputError, match="one image, got 2"):
         caption(model, images, layer="trunk")
-    with pytest.raises(InputError, match="at least one sentence"):
+    with pytest.raises(InputError, match="count of at least 1"):
         generate_captions(model, images, count=0)
 
 
-def test_who_asks_for_classes_or_forgets_the_words_is_told_what_to_do(model, images):
+def test_a_class_target_or_missing_words_are_refused_with_advice(model, images):
     with pytest.raises(TargetError, match=r"Sentence\(\), Words\(\)"):
         saywhy.explain(model, {"image": images[:1], "caption": "a cat"}, layer="trunk")
     for given in (images[:1], {"image": images[:1]}, {"image": images[:1], "question": "a cat"}):

@@ -77,6 +77,7 @@ def test_every_weight_learns(network, features):
     assert not [name for name, p in network.named_parameters() if p.grad is None]
 
 
+@pytest.mark.slow
 def test_the_published_sizes():
     """neuraltalk2's image of 512 x 7 x 7 or 14 x 14; bottom-up features of 2,048 channels."""
     with torch.no_grad():

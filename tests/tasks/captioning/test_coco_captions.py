@@ -1,4 +1,4 @@
-"""Files of COCO captions: small ones of the published form are read, and what is wrong with others is said."""
+"""Files of COCO captions: small files of the published form are read, and errors in others are reported."""
 
 import json
 from pathlib import Path

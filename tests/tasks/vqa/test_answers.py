@@ -119,7 +119,7 @@ class TestVocabulary:
         one = said(1, "red", *["red"] * 6, *["pink"] * 4)
         assert AnswerVocabulary.of([one]).answers == ("red",)
 
-    def test_three_thousand_answers_unless_told_otherwise(self):
+    def test_three_thousand_answers_by_default(self):
         many = [said(n, f"answer{n}") for n in range(3100)]
         assert len(AnswerVocabulary.of(many)) == 3000
 

@@ -1,4 +1,4 @@
-"""``saywhy.ask``: answers, why, and how certain they are, with the image read once."""
+"""``saywhy.ask``: answers, explanations and uncertainty, with the image read once."""
 
 from pathlib import Path
 

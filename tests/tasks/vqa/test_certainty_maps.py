@@ -55,7 +55,7 @@ def asked():
 
 
 class TestCertain:
-    """What makes an answer certain, as four maps with names."""
+    """The four maps of U-CAM by name."""
 
     def test_each_is_the_map_of_its_target(self, asked):
         e = certainty_maps(*asked)

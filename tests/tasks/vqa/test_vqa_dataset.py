@@ -1,4 +1,4 @@
-"""Files of VQA: small ones of the published form are read, and what is wrong with others is said."""
+"""Files of VQA: small files of the published form are read, and errors in others are reported."""
 
 import json
 from pathlib import Path
@@ -171,7 +171,7 @@ class TestRefused:
         assert_refused(read_annotations, write(boxes), "COCO boxes", "captions_")
         assert_refused(read_questions, write([annotation(1, 9)]), "VQA annotations")
 
-    def test_a_record_is_told_by_its_place(self, write):
+    def test_an_error_names_the_record(self, write):
         good = question(1, 9)
         for bad, words in [
             ({**good, "question_id": "2"}, ("'question_id' must be a whole number, got '2' (str)",)),

@@ -1,4 +1,4 @@
-"""Maps of VQA-HAT: small folders of the published form are read, and what is wrong with others is said."""
+"""Maps of VQA-HAT: small folders of the published form are read, and errors in others are reported."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_a_map_in_colour_is_refused(tmp_path: Path):
         read_map(tmp_path / "1_1.png")
 
 
-def test_a_damaged_map_is_told_when_it_is_read(val: Path):
+def test_a_damaged_map_is_reported_when_it_is_read(val: Path):
     (val / "90_2.png").write_bytes(b"no image")
     found = find_maps(val)
     found[90][0].read()
@@ -68,14 +68,14 @@ def test_what_is_no_map_is_passed_over(val: Path):
     (val / ".DS_Store").touch()
     assert len(find_maps(val)) == 2
     (val / "mean.png").touch()
-    with pytest.warns(SaywhyWarning, match=r"1 are passed over: mean\.png"):
+    with pytest.warns(SaywhyWarning, match=r"1 are skipped: mean\.png"):
         assert len(find_maps(val)) == 2
 
 
 def test_folders_without_maps_are_refused(val: Path, tmp_path: Path):
     with pytest.raises(InputError, match="there is no folder"):
         find_maps(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"no file that is called like a map.*Give one of its folders: vqahat_val"):
+    with pytest.raises(InputError, match=r"no file named like a map.*Give one of its folders: vqahat_val"):
         find_maps(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
@@ -94,5 +94,7 @@ def test_a_person_has_one_map_a_question(val: Path):
 
 def test_questions_that_there_are_not_are_refused(val: Path):
     assert len(find_maps(val, questions={90: "why?", 4870250: "where?", 91: "who?"})) == 2
-    with pytest.raises(InputError, match=r"maps of 1 questions that there are not: 4870250\. VQA-HAT has the numbers"):
+    with pytest.raises(
+        InputError, match=r"maps of 1 questions that are not among the given ones: 4870250\. VQA-HAT has the ids"
+    ):
         find_maps(val, questions=[90])

@@ -1,4 +1,4 @@
-"""Networks for questions: shapes, fillings that change nothing, and the equations of their papers in plain loops."""
+"""VQA networks: shapes, padding that changes nothing, and the equations of their papers in plain loops."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Per-word ablation: what every word of a question adds to the map of its answer."""
+"""Per-word ablation: the contribution of every word of a question to the map of its answer."""
 
 import dataclasses
 
@@ -71,10 +71,10 @@ def test_it_can_be_shown(model, image, tmp_path):
 @pytest.mark.parametrize(
     ("question", "settings", "words"),
     [
-        ("left", {}, "fewer than two words"),
+        ("left", {}, "at least two words"),
         (["left of", "right of"], {}, "one question"),
         (None, {}, "one question"),
-        ("left right", {"target": ["bright", "dark"]}, "one target at a time: 2"),
+        ("left right", {"target": ["bright", "dark"]}, "word ablation explains one target, got 2"),
     ],
 )
 def test_what_cannot_be_asked(model, image, question, settings, words):

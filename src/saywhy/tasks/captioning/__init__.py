@@ -1,1 +1,13 @@
 """Image captioning: networks, readers and ``caption``."""
+
+from saywhy.tasks.registry import Task, register
+
+register(
+    Task(
+        "captioning",
+        "saywhy.tasks.captioning.caption:caption",
+        title="Image captioning",
+        paper="Vinyals et al., 2015",
+        reading="a sentence about an image, and why it has each of its words",
+    )
+)

@@ -1,4 +1,4 @@
-"""``caption``: a model and an image in; a sentence, and why every word of it was said, out."""
+"""``caption``: generate a caption of an image, and explain every word of it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,14 +30,14 @@ NO_EXPLAINER = "several captions are several explanations. Check them one by one
 
 @dataclass(frozen=True)
 class CaptionExplanation:
-    """A caption of an image, and why: one map of the sentence and one of each of its words.
+    """The explanation of a caption: one saliency map of the sentence and one of each word.
 
     Attributes:
-        caption: what was explained.
-        words: of it, in its order.
-        explanation: of one sample; its first target is the sentence, then come the words.
-        captions: all that the model generated, the likeliest first; () where the caption was given.
-        unknown_words: the words of the caption that the model does not know.
+        caption: the explained caption.
+        words: the words of the caption, in order.
+        explanation: the explanation of one sample; its first target is the sentence, the others are the words.
+        captions: all generated captions, the likeliest first; () where the caption was given.
+        unknown_words: the words of the caption that are not in the model's vocabulary.
     """
 
     caption: str
@@ -48,7 +48,7 @@ class CaptionExplanation:
 
     @property
     def word_targets(self) -> tuple[int, ...]:
-        """The numbers of the targets that are words."""
+        """The indices of the targets that are words."""
         return tuple(range(1, 1 + len(self.words)))
 
     def save(self, path: "str | Path") -> Path:
@@ -70,13 +70,13 @@ class CaptionExplanation:
 
 @dataclass(frozen=True)
 class CaptionsExplanation:
-    """Several captions of one image, and why: one map for each of them, shown side by side.
+    """The explanations of several captions of one image: one saliency map for each, shown side by side.
 
     Attributes:
-        captions: what is said.
-        explanation: of one sample whose targets are the captions.
-        diverse: how they were generated; () where they were given.
-        unknown_words: the words of the captions that the model does not know.
+        captions: the explained captions.
+        explanation: the explanation of one sample whose targets are the captions.
+        diverse: group and scores of each generated caption; () where the captions were given.
+        unknown_words: the words of the captions that are not in the model's vocabulary.
     """
 
     captions: tuple[str, ...]
@@ -86,15 +86,15 @@ class CaptionsExplanation:
 
     @property
     def side_by_side(self) -> bool:
-        """The captions are alternatives, whose maps are shown side by side."""
+        """True: the maps of the captions are shown side by side."""
         return True
 
     @property
     def map_distances(self) -> dict[tuple[str, str], Scores]:
-        """How differently the maps look: [batch, 1], by method and layer; empty for a single caption.
+        """The distance between the maps, [batch, 1], by method and layer; empty for a single caption.
 
-        The mean over pairs of captions of 1 less their rank correlation
-        (:func:`saywhy.metrics.diversity.map_distance`): 0, the same order of places, to 2; unrelated maps have 1.
+        It is the mean over pairs of captions of 1 minus the rank correlation of their maps
+        (:func:`saywhy.metrics.diversity.map_distance`): from 0 (the same ranking) to 2; 1 for uncorrelated maps.
         """
         if len(self.captions) < 2:
             return {}
@@ -127,15 +127,15 @@ def caption(
     count: int = 1,
     **settings: Any,
 ) -> CaptionExplanation:
-    """Caption an image, and explain every word: all maps come from one pass. The image is read once.
+    """Caption an image, and explain every word of the caption; all maps are computed in one pass.
 
     Args:
-        model: a captioner with its vocabulary, or a name of one, such as ``"toybox:captioner"``; it generates text
+        model: a captioner with its vocabulary, or its name, such as ``"toybox:captioner"``; it must generate text
             (:class:`saywhy.tasks.protocols.GeneratesText`) unless ``text`` is given.
-        image: one.
-        text: the caption that is explained; None is what the model says itself.
-        method: one name or several.
-        count: sentences to generate; the first is explained.
+        image: one image, as for :func:`saywhy.explain`.
+        text: the caption to explain; None explains the model's own caption.
+        method: one method name or several.
+        count: the number of captions to generate; the first is explained.
         settings: as for :func:`saywhy.explain`.
 
     Raises:
@@ -147,11 +147,11 @@ def caption(
     model.image_and_text_names()
     batch = _one_image(model, image)
     generated = tuple(generate_captions(model, batch, count)[0]) if text is None else ()
-    said = generated[0] if text is None else text
-    found = explain(model, batch.with_texts(model, [said]), [Sentence(), Words()], method, **settings)
-    words = tuple(words_of(said))  # a word that is not known keeps its name
+    explained = generated[0] if text is None else text
+    found = explain(model, batch.with_texts(model, [explained]), [Sentence(), Words()], method, **settings)
+    words = tuple(words_of(explained))  # an unknown word keeps its name
     explanation = replace(found, targets=[[" ".join(words), *words]])
-    return CaptionExplanation(" ".join(words), words, explanation, generated, model.unknown(said))
+    return CaptionExplanation(" ".join(words), words, explanation, generated, model.unknown(explained))
 
 
 def diverse_captions(
@@ -164,7 +164,7 @@ def diverse_captions(
     diversity_penalty: float = DIVERSITY_PENALTY,
     **settings: Any,
 ) -> CaptionsExplanation:
-    """Generate captions that say different things of an image, and explain each of them.
+    """Generate diverse captions of an image by diverse beam search, and explain each of them.
 
     Args:
         model, image, method, settings: as for :func:`caption`.
@@ -181,16 +181,16 @@ def diverse_captions(
 def explain_captions(
     model: Model, image: Any, texts: Sequence[str], method: str | Sequence[str] = "gradcam", **settings: Any
 ) -> CaptionsExplanation:
-    """Explain several captions of one image, given as texts; the same text once.
+    """Explain several captions of one image, given as texts; duplicates are explained once.
 
     Raises:
         InputError: there is no text, the model is no captioner, or there are several images.
     """
-    said = list(dict.fromkeys(" ".join(words_of(text)) for text in texts))
-    if not said:
+    captions = list(dict.fromkeys(" ".join(words_of(text)) for text in texts))
+    if not captions:
         raise InputError("there is no caption to explain. Give at least one text.")
     model.image_and_text_names()
-    found = explain(model, _one_image(model, image).with_texts(model, said), Sentence(), method, **settings)
+    found = explain(model, _one_image(model, image).with_texts(model, captions), Sentence(), method, **settings)
     metadata = Metadata(
         images=lambda: (replace(found.images[0], name=found.images[0].name.partition(SEPARATOR)[0]),),
         diagnostics=lambda: {pair: [[row[0] for row in found.diagnostics[pair]]] for pair in found.pairs},
@@ -198,7 +198,7 @@ def explain_captions(
     )
     explanation = replace(
         found,
-        targets=[said],
+        targets=[captions],
         classes=found.classes.mT,
         scores=found.scores.mT,
         values={pair: _as_targets(found[pair]) for pair in found.pairs},
@@ -207,12 +207,12 @@ def explain_captions(
         rerunner=None,
         unavailable=NO_EXPLAINER,
     )
-    unknown = tuple(dict.fromkeys(word for text in said for word in model.unknown(text)))
-    return CaptionsExplanation(tuple(said), explanation, unknown_words=unknown)
+    unknown = tuple(dict.fromkeys(word for text in captions for word in model.unknown(text)))
+    return CaptionsExplanation(tuple(captions), explanation, unknown_words=unknown)
 
 
 def _as_targets(maps: Tensor) -> Tensor:
-    """Maps of several samples of one target as those of one sample with several targets."""
+    """Turn the maps of several samples with one target into those of one sample with several targets."""
     return maps.transpose(0, 1)
 
 
@@ -220,15 +220,14 @@ def _one_image(model: Model, image: Any) -> Batch:
     batch: Batch = as_batch(replace(model, texts={}), image)
     if batch.size != 1:
         raise InputError(
-            f"a caption is explained of one image, got {batch.size}. Explain them one by one, or with captions of "
-            "yours: "
+            f"expected one image, got {batch.size}. Explain the images one by one, or give a caption for each: "
             "explain(model, {'image': […], 'caption': […]}, [Sentence(), Words()])."
         )
     return batch
 
 
 def _save(result: Any, file: Path, task: dict[str, Any]) -> Path:
-    """Write the result of the task, with what it adds to its explanation."""
+    """Write the result of the task: its explanation and its own fields."""
     if file.suffix.lower() == ".html":
         resolve_name("saywhy.view.report:save_html")(result, file)
     elif file.suffix.lower() == ".npz":

@@ -1,4 +1,4 @@
-"""COCO: the captions of images, and what the files of images are called."""
+"""Reader of COCO captions."""
 
 import os
 from collections import defaultdict
@@ -10,11 +10,11 @@ from saywhy.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class CocoCaption:
-    """What one person wrote about an image, letter for letter as published.
+    """A caption by one person, exactly as published.
 
     Attributes:
-        caption_id: its own number.
-        image_id: the image's number.
+        caption_id: the id of the caption.
+        image_id: the id of the image.
         text: the sentence.
     """
 
@@ -28,9 +28,9 @@ class CaptionedImage:
     """An image with all its captions.
 
     Attributes:
-        image_id: its number.
-        file_name: what its file is called.
-        captions: in the order of the file, mostly five; none where nobody wrote one.
+        image_id: the id of the image.
+        file_name: the name of its file.
+        captions: in the order of the file, usually five; possibly none.
     """
 
     image_id: int
@@ -39,13 +39,12 @@ class CaptionedImage:
 
 
 def read_captions(path: "str | os.PathLike[str]") -> dict[int, CaptionedImage]:
-    """The images of a file of captions (``captions_train2014.json``), by their numbers, in the order of the file.
+    """Read the images of a file of captions (``captions_train2014.json``), by id, in the order of the file.
 
     The form is {"images": [{"id", "file_name", …}], "annotations": [{"id", "image_id", "caption"}], …}.
 
     Raises:
-        InputError: the file does not have this form, a number comes twice, or a caption is of an image that is not
-            listed.
+        InputError: the file does not have this form, an id comes twice, or the image of a caption is not listed.
     """
     data = read_json(path)
     if not isinstance(data, dict) or "images" not in data:
@@ -66,12 +65,12 @@ def read_captions(path: "str | os.PathLike[str]") -> dict[int, CaptionedImage]:
 
 
 def _captions(rows: Rows) -> dict[int, list[CocoCaption]]:
-    """The captions of every image."""
-    seen: set[int] = set()
+    """Return the captions of every image."""
+    ids: set[int] = set()
     texts = defaultdict(list)
     for index, _, (caption_id, image_id, text) in rows.each(id=int, image_id=int, caption=str):
-        if caption_id in seen:
+        if caption_id in ids:
             raise rows.twice(index, "id", caption_id)
-        seen.add(caption_id)
+        ids.add(caption_id)
         texts[image_id].append(CocoCaption(caption_id, image_id, text))
     return dict(texts)

@@ -1,4 +1,4 @@
-"""Captions that a model generates by itself: by beam search, or diverse ones by diverse beam search."""
+"""Generated captions: by beam search, or diverse captions by diverse beam search."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from saywhy.decoding import Decoded, beam_search, diverse_beam_search
-from saywhy.decoding.generating import Generation
 from saywhy.decoding.penalties import Penalty, hamming
+from saywhy.decoding.transformers_generation import Generation
 from saywhy.engine.preserve import preserve_state
 from saywhy.errors import InputError
 from saywhy.models import Model
@@ -19,22 +19,22 @@ from saywhy.tasks.vocabulary import END
 NUM_BEAMS, MAX_LENGTH = 3, 20
 
 DIVERSITY_PENALTY = 1.0
-"""Of diverse captions: at half of it groups say the same too often, at twice as much less of it is true
-(docs/claims-diverse-captions.md)."""
+"""The default for diverse captions: at half of it, groups repeat captions too often; at twice, captions are less often
+correct (docs/claims-diverse-captions.md)."""
 
 MIN_LENGTH = 2
-"""A word and the end."""
+"""One word and END."""
 
 
 @dataclass(frozen=True)
 class DiverseCaption:
-    """One of several captions of an image.
+    """One caption of diverse beam search.
 
     Attributes:
-        text: what is said.
-        group: of beams, counted from 0; those of the first are what beam search says.
-        log_probability: of the whole sentence, END among its words, in nats.
-        score: the mean of that over its words, END among them, by which captions are ordered.
+        text: the caption.
+        group: the group of beams, counted from 0; group 0 gives the captions of beam search.
+        log_probability: the log-probability of the whole sentence, including END, in nats.
+        score: the mean log-probability of a word, including END, by which captions are sorted.
     """
 
     text: str
@@ -44,7 +44,7 @@ class DiverseCaption:
 
 
 def decode_captions(ready: Generation, num_beams: int = NUM_BEAMS, max_length: int = MAX_LENGTH) -> Decoded:
-    """Captions, the likeliest first: beam search by the mean log-probability of a word."""
+    """Decode captions by beam search with the mean log-probability of a word as score, the likeliest first."""
     return beam_search(
         ready.step,
         ready.state,
@@ -59,19 +59,19 @@ def decode_captions(ready: Generation, num_beams: int = NUM_BEAMS, max_length: i
 
 
 def generate_captions(model: Model, images: Any, count: int = 1, num_beams: int = NUM_BEAMS) -> list[list[str]]:
-    """What a captioner says of every image: ``count`` sentences, the likeliest first.
+    """Generate ``count`` captions of every image by beam search, the likeliest first.
 
     Args:
-        model: whose network is a :class:`saywhy.tasks.protocols.GeneratesText` and whose labels are its words.
-        images: as for :func:`saywhy.explain`, or a batch of them.
-        count: sentences an image.
-        num_beams: of the beam; at least ``count``.
+        model: a model whose network is a :class:`saywhy.tasks.protocols.GeneratesText` and whose labels are its words.
+        images: as for :func:`saywhy.explain`, or a batch.
+        count: the number of captions for each image.
+        num_beams: the beam width; raised to ``count`` if it is smaller.
 
     Raises:
-        InputError: the model is no captioner, or ``count`` is none.
+        InputError: the model is no captioner, or ``count`` is below 1.
     """
     if count < 1:
-        raise InputError(f"a captioner says at least one sentence of every image, got count={count}.")
+        raise InputError(f"expected count of at least 1 (captions for each image), got count={count}.")
     network, words = captioner(model)
     batch: Batch = as_batch(model, images)
     with torch.inference_mode(False), torch.no_grad(), preserve_state(model.module):
@@ -87,15 +87,15 @@ def generate_diverse_captions(
     diversity_penalty: float = DIVERSITY_PENALTY,
     penalty: Penalty = hamming,
 ) -> list[list[DiverseCaption]]:
-    """Different things to say of every image, the best first, by diverse beam search.
+    """Generate diverse captions of every image by diverse beam search, the best first.
 
-    The mean log-probability of a word is the score (:func:`saywhy.decoding.diverse_beam_search`). What the first group
-    says is what :func:`generate_captions` says with as wide a beam.
+    The score is the mean log-probability of a word (:func:`saywhy.decoding.diverse_beam_search`). The first group gives
+    the captions of :func:`generate_captions` with ``num_beams=beams_per_group``.
 
     Args:
         model, images: as for :func:`generate_captions`.
-        num_beam_groups, beams_per_group: so many groups of so many beams.
-        diversity_penalty, penalty: how much, and of what, groups are kept from saying what those before have said.
+        num_beam_groups, beams_per_group: the number of groups, and of beams in each.
+        diversity_penalty, penalty: the weight and the kind of the penalty for similarity to previous groups.
 
     Raises:
         InputError: the model is no captioner.
@@ -135,14 +135,16 @@ def generate_diverse_captions(
 
 
 def captioner(model: Model) -> tuple[GeneratesText, Sequence[str]]:
-    """The network of a model that generates text, and its vocabulary.
+    """Return the network of a model that generates text, and its vocabulary.
 
     Raises:
-        InputError: the model generates no text.
+        InputError: the model does not generate text.
     """
     network, words = model.module, model.labels
     if not isinstance(network, GeneratesText) or words is None:
-        raise InputError(f"{model.name} says nothing of its own accord. Give a captioner, such as 'toybox:captioner'.")
+        raise InputError(
+            f"expected a model that generates text, got {model.name}. Give a captioner, such as 'toybox:captioner'."
+        )
     return network, words
 
 

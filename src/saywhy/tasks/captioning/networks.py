@@ -1,8 +1,8 @@
-"""Captioning images: one vector and an LSTM, or an LSTM that looks at places while it speaks.
+"""Captioning networks: Show and Tell (an LSTM), and Top-Down (LSTMs with attention).
 
-Every network takes features [batch, channel, row, column] and a caption [batch, word], as numbers of a
-:class:`saywhy.tasks.vocabulary.Vocabulary` without START and END, and says how likely every word was when its turn
-came. ``begin`` and ``step`` are the same network word by word, for :mod:`saywhy.decoding`.
+Every network takes features [batch, channel, row, column] and a caption [batch, word], as word numbers of a
+:class:`saywhy.tasks.vocabulary.Vocabulary` without START and END. It returns the logits of every word given the
+previous ones. ``begin`` and ``step`` run the same network word by word, for :mod:`saywhy.decoding`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from saywhy.decoding.generating import Generation
+from saywhy.decoding.transformers_generation import Generation
 from saywhy.shapes import FeatureMaps, Images
 from saywhy.tasks.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Sentences
 
@@ -21,12 +21,12 @@ WordLogits = Float[Tensor, "batch turn word"]
 
 @dataclass
 class CaptionOutput:
-    """How likely a network finds a caption.
+    """The output of a captioning network for a caption.
 
     Attributes:
-        logits: [batch, turn, word]; turn t is that of word t, and the last one that of END.
-        words: [batch, turn] the caption with END behind its last word, filled up with 0.
-        attention: [batch, turn, row, column] where it looked, adding up to 1; None for networks without attention.
+        logits: [batch, turn, word]; turn t predicts word t, and the last turn END.
+        words: [batch, turn] the caption with END after its last word, padded with 0.
+        attention: [batch, turn, row, column] the attention, which sums to 1; None for networks without attention.
     """
 
     logits: WordLogits
@@ -34,29 +34,29 @@ class CaptionOutput:
     attention: Float[Tensor, "batch turn row column"] | None = None
 
     def log_probabilities(self) -> Float[Tensor, "batch turn"]:
-        """Of every word (and END) given the words before it; 0 behind END."""
+        """Return the log-probability of every word (and END) given the previous words; 0 after END."""
         chosen = self.logits.log_softmax(-1).gather(2, self.words.unsqueeze(2)).squeeze(2)
         return torch.where(self.words == 0, 0.0, chosen)
 
 
 State = tuple[Tensor, ...]
-"""What a captioner remembers between two words: tensors with the sentence as their first axis."""
+"""The recurrent state of a captioner: tensors with the sentence as their first axis."""
 
 
 class CaptionHead(Protocol):
-    """What decoding needs of a network."""
+    """The interface that decoding needs of a network."""
 
     def begin(self, features: FeatureMaps) -> State:
-        """What is remembered before the first word."""
+        """Return the state before the first word."""
         ...
 
     def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
-        """Log-probabilities of the next word of every sentence, and what is remembered then."""
+        """Return the log-probabilities of the next word of every sentence, and the next state."""
         ...
 
 
 def with_end(caption: Sentences) -> Int[Tensor, "batch turn"]:
-    """A caption with END behind its last word.
+    """Append END to a caption, after its last word.
 
     >>> with_end(torch.tensor([[7, 8], [9, 0]]))
     tensor([[7, 8, 3],
@@ -68,17 +68,19 @@ def with_end(caption: Sentences) -> Int[Tensor, "batch turn"]:
 
 
 def with_start(caption: Sentences) -> Int[Tensor, "batch turn"]:
-    """What a network has heard when each turn comes: START, then the words."""
+    """Return the input word of every turn: START, then the words."""
     return torch.cat([torch.full_like(caption[:, :1], SPECIAL.index(START)), caption], 1)
 
 
 class ShowAndTell(nn.Module):
-    """The image as the first word of an LSTM (Vinyals et al., 2015; neuraltalk2), the Grad-CAM paper's section 8.1.
+    """Show and Tell: the image is the first input of an LSTM (Vinyals et al., 2015; neuraltalk2).
+
+    It is the captioner of the Grad-CAM paper's section 8.1.
 
     Args:
-        channels: of the features, whose mean is the image's vector.
-        words: how many there are in the vocabulary.
-        embedded, hidden: sizes of a word (and of the image) and of the state (512, 512).
+        channels: the channels of the features, whose spatial mean is the image vector.
+        words: the size of the vocabulary.
+        embedded, hidden: the sizes of word (and image) embeddings and of the state (512, 512).
 
     >>> net = ShowAndTell(6, words=9, embedded=4, hidden=5)
     >>> net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).logits.shape
@@ -94,13 +96,13 @@ class ShowAndTell(nn.Module):
         self.word = nn.Linear(hidden, words)
 
     def begin(self, features: FeatureMaps) -> State:
-        """The state after the image was shown."""
-        shown = self.image(features.flatten(2).mean(2))
-        hidden, cell = self.lstm(shown)
+        """Return the state after the image."""
+        image = self.image(features.flatten(2).mean(2))
+        hidden, cell = self.lstm(image)
         return hidden, cell
 
     def heard(self, words: Int[Tensor, " sentence"], state: State) -> State:
-        """Hidden state and cell after a word."""
+        """Return the hidden state and the cell state after a word."""
         hidden, cell = self.lstm(self.dropout(self.embedding(words)), state)
         return hidden, cell
 
@@ -110,7 +112,7 @@ class ShowAndTell(nn.Module):
         return self.word(self.dropout(state[0])).log_softmax(-1), state
 
     def forward(self, features: FeatureMaps, caption: Sentences) -> CaptionOutput:
-        """How likely every word of a caption is."""
+        """Return the logits of every word of a caption."""
         state, hidden = self.begin(features), []
         for words in with_start(caption).unbind(1):
             state = self.heard(words, state)
@@ -119,16 +121,17 @@ class ShowAndTell(nn.Module):
 
 
 class TopDown(nn.Module):
-    """Top-down attention (Anderson et al., 2018): one LSTM says where to look, another one speaks.
+    """Top-down attention (Anderson et al., 2018): an attention LSTM and a language LSTM.
 
     ``h1 = LSTM1([h2, gist, word])``, ``a = softmax(w tanh(V v + U h1))`` over places, ``h2 = LSTM2([sum of a v, h1])``;
-    the gist of an image is the mean of v.
+    the gist of an image (its global feature) is the mean of v.
 
     Args:
-        channels: of the features.
-        words: how many there are in the vocabulary.
-        embedded, hidden, attended: sizes of a word, of the states, and of the layer that looks (1,000, 1,000, 512).
-        gist: how many numbers :meth:`gist` gives, where that is another one's; None are the channels.
+        channels: the channels of the features.
+        words: the size of the vocabulary.
+        embedded, hidden, attended: the sizes of word embeddings, of the states, and of the attention layer (1,000,
+            1,000, 512).
+        gist: the size of the output of :meth:`gist`, where a subclass overrides it; None is ``channels``.
 
     >>> net = TopDown(6, words=9, embedded=4, hidden=5, attended=3)
     >>> net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).attention.shape
@@ -157,15 +160,15 @@ class TopDown(nn.Module):
         self.word = nn.Linear(hidden, words)
 
     def regions(self, features: FeatureMaps) -> FeatureMaps:
-        """Among which it chooses where to look: the places of the features."""
+        """Return the regions that the attention weights: the places of the features."""
         return features
 
     def gist(self, features: FeatureMaps) -> Float[Tensor, "sentence gist"]:
-        """What is known of a whole image at every word."""
+        """Return the global image feature, an input of every step."""
         return features.flatten(2).mean(2)
 
     def begin(self, features: FeatureMaps) -> State:
-        """Places [sentence, place, channel], their images in the layer that looks, the gist, and empty states."""
+        """Return the places [sentence, place, channel], their attention projections, the gist, and zero states."""
         places = self.regions(features).flatten(2).mT
         empty = places.new_zeros(len(places), self.hidden)
         return places, self.place(places), self.gist(features), empty, empty, empty, empty
@@ -173,33 +176,33 @@ class TopDown(nn.Module):
     def heard(
         self, words: Int[Tensor, " sentence"], state: State
     ) -> tuple[Float[Tensor, "sentence hidden"], State, Float[Tensor, "sentence place"]]:
-        """What is known when the next word is said, and where was looked for it."""
-        places, images, gist, h1, c1, h2, c2 = state
-        seen = torch.cat([h2, gist, self.dropout(self.embedding(words))], 1)
-        h1, c1 = self.looking(seen, (h1, c1))
-        attention = self.look((images + self.state(h1).unsqueeze(1)).tanh()).squeeze(2).softmax(1)
-        found = torch.einsum("sp,spc->sc", attention, places)
-        h2, c2 = self.speaking(torch.cat([found, h1], 1), (h2, c2))
-        return h2, (places, images, gist, h1, c1, h2, c2), attention
+        """Return the hidden state that predicts the next word, the next state, and the attention."""
+        places, projected, gist, h1, c1, h2, c2 = state
+        inputs = torch.cat([h2, gist, self.dropout(self.embedding(words))], 1)
+        h1, c1 = self.looking(inputs, (h1, c1))
+        attention = self.look((projected + self.state(h1).unsqueeze(1)).tanh()).squeeze(2).softmax(1)
+        attended = torch.einsum("sp,spc->sc", attention, places)
+        h2, c2 = self.speaking(torch.cat([attended, h1], 1), (h2, c2))
+        return h2, (places, projected, gist, h1, c1, h2, c2), attention
 
     def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
         """See :class:`CaptionHead`."""
-        known, state, _ = self.heard(words, state)
-        return self.word(self.dropout(known)).log_softmax(-1), state
+        hidden, state, _ = self.heard(words, state)
+        return self.word(self.dropout(hidden)).log_softmax(-1), state
 
     def forward(self, features: FeatureMaps, caption: Sentences) -> CaptionOutput:
-        """How likely every word of a caption is, and where was looked for it."""
-        state, known, seen = self.begin(features), [], []
+        """Return the logits of every word of a caption, and the attention for it."""
+        state, hidden, attentions = self.begin(features), [], []
         for words in with_start(caption).unbind(1):
-            now, state, attention = self.heard(words, state)
-            known.append(now)
-            seen.append(attention)
-        logits, grid = self.word(self.dropout(torch.stack(known, 1))), self.regions(features).shape[2:]
-        return CaptionOutput(logits, with_end(caption), torch.stack(seen, 1).unflatten(2, grid))
+            h2, state, attention = self.heard(words, state)
+            hidden.append(h2)
+            attentions.append(attention)
+        logits, grid = self.word(self.dropout(torch.stack(hidden, 1))), self.regions(features).shape[2:]
+        return CaptionOutput(logits, with_end(caption), torch.stack(attentions, 1).unflatten(2, grid))
 
 
 class CaptionModel(nn.Module):
-    """A captioner behind the trunk that makes its features.
+    """A captioning network (head) with the trunk that computes its features.
 
     >>> net = CaptionModel(nn.Conv2d(3, 6, 3), ShowAndTell(6, 9, 4, 5))
     >>> net(torch.rand(2, 3, 8, 8), torch.tensor([[4, 5], [6, 0]])).words
@@ -212,17 +215,17 @@ class CaptionModel(nn.Module):
         self.trunk, self.head = trunk, head
 
     def forward(self, image: Images, caption: Sentences) -> CaptionOutput:
-        """Preprocessed images [batch, 3, height, width] and captions [batch, word]."""
-        said: CaptionOutput = self.head(self.trunk(image), caption)
-        return said
+        """Score captions [batch, word] of preprocessed images [batch, 3, height, width]."""
+        output: CaptionOutput = self.head(self.trunk(image), caption)
+        return output
 
     def generation(self, images: Images) -> Generation:
-        """How decoders ask for a caption of each image; see :class:`saywhy.tasks.protocols.GeneratesText`."""
+        """Return the decoder arguments for the images; see :class:`saywhy.tasks.protocols.GeneratesText`."""
         return head_generation(self.head, self.trunk(images))
 
 
 def head_generation(head: CaptionHead, features: FeatureMaps) -> Generation:
-    """How decoders ask for a caption of each image, from its features."""
+    """Return the decoder arguments for a caption of each image, from its features."""
     return Generation(
         step=head.step,
         state=head.begin(features),

@@ -1,10 +1,10 @@
-r"""The accuracy of VQA: an answer is right as far as people gave it too (Antol et al., 2015).
+r"""VQA accuracy: the agreement of an answer with the answers of people (Antol et al., 2015).
 
 .. math:: \frac{1}{N} \sum_{i=1}^{N} \min\left(1, \frac{|\{j \ne i : a_j = \hat a\}|}{3}\right)
 
-Ten people answered (N = 10), and each is left out once: so people, of whom one would be compared with the nine others,
-are measured alike. Of an answer that n of them gave this is min(1, 0.3 n): 0, 0.3, 0.6, 0.9, 1. Papers often print
-the short form min(1, n / 3), which is more for one and two (0.33, 0.67) and for three (1).
+Ten people answered (N = 10), and each is left out once, so that a person's own answer can be scored against the nine
+others in the same way. For an answer that n of them gave, the accuracy is min(1, 0.3 n): 0, 0.3, 0.6, 0.9, 1. Papers
+often print the short form min(1, n / 3), which is higher for one, two and three people (0.33, 0.67, 1).
 """
 
 import math
@@ -15,39 +15,40 @@ from typing import Literal, get_args
 
 from saywhy.datasets.json_records import some
 from saywhy.errors import InputError
+from saywhy.metrics.registry import dataset_metric
 from saywhy.tasks.vqa.answers import normalize_answer, without_signs
 from saywhy.tasks.vqa.vqa_dataset import VQAAnnotation
 
 Edition = Literal["official", "until-2018", "always"]
-"""Whose answers are normalised before they are compared (the official evaluation has changed):
+"""Which answers are normalised before the comparison (the official evaluation has changed):
 
-- "official": what it does now. Where people agree letter for letter neither side is normalised, only spaces around it
-  are cut off, so that what is read in the image may keep its signs (then "Yes" is wrong where all say "yes"); else
-  both sides are.
-- "until-2018": what it did until some time after June 2018, and so in papers before. The model's answer is always
-  normalised; of people's answers only the signs are taken out, and only where they differ. Nobody can then answer what
-  the rest of the rules would change ("none", "two", "the cat").
-- "always": both sides always, as many do who want "Yes." to be as right as "yes" where all people say "yes".
+- "official": the current evaluation. If all people's answers are identical, neither side is normalised, only stripped
+  of surrounding whitespace, so that text read from the image keeps its punctuation ("Yes" is then wrong if all people
+  say "yes"). Otherwise both sides are normalised.
+- "until-2018": the evaluation until some time after June 2018, used by earlier papers. The model's answer is always
+  normalised; from people's answers only punctuation is removed, and only if they differ. Answers of people that the
+  other rules would change ("none", "two", "the cat") can then never be matched.
+- "always": both sides are always normalised, so that "Yes." counts as "yes" if all people say "yes".
 """
 
 
 def consensus(same: int, people: int = 10) -> float:
-    """How right an answer is that ``same`` of so many people gave: the mean over leaving each of them out.
+    """Compute the accuracy of an answer that ``same`` of ``people`` gave: the mean over leaving each person out.
 
     >>> [round(consensus(same), 3) for same in range(6)]
     [0.0, 0.3, 0.6, 0.9, 1.0, 1.0]
     """
     if people < 2 or not 0 <= same <= people:
         raise InputError(
-            f"each person is left out once, so it takes at least 2, of whom none to all gave the answer; got {same} of "
-            f"{people}."
+            f"expected at least 2 people, because each is left out once, and a count from 0 to all of them; got {same} "
+            f"of {people}."
         )
     among, without = min(1.0, (same - 1) / 3), min(1.0, same / 3)
     return math.fsum([same * among, (people - same) * without]) / people if same else 0.0
 
 
 def short_consensus(same: int) -> float:
-    """The short form, min(1, n / 3): more than ``consensus`` for one, two and three.
+    """Compute the short form, min(1, n / 3), which is higher than ``consensus`` for one, two and three.
 
     >>> [round(short_consensus(same), 3) for same in range(5)]
     [0.0, 0.333, 0.667, 1.0, 1.0]
@@ -56,7 +57,7 @@ def short_consensus(same: int) -> float:
 
 
 def matches(answer: str, answers: Sequence[str], edition: Edition = "official") -> int:
-    """How many people gave an answer, after an edition's normalisation.
+    """Count the people who gave an answer, after an edition's normalisation.
 
     >>> people = ["2"] * 6 + ["two", "Two.", "3", "a few"]
     >>> [matches("two", people, edition) for edition in ("official", "until-2018", "always")]
@@ -65,7 +66,7 @@ def matches(answer: str, answers: Sequence[str], edition: Edition = "official") 
     [0, 10, 10]
     """
     if edition not in get_args(Edition):
-        raise InputError(f"an edition of the evaluation is one of {', '.join(get_args(Edition))}, got {edition!r}.")
+        raise InputError(f"edition must be one of {', '.join(get_args(Edition))}, got {edition!r}.")
     if edition == "until-2018":
         differ = len(set(answers)) > 1
         return [without_signs(other) if differ else other for other in answers].count(normalize_answer(answer))
@@ -76,7 +77,7 @@ def matches(answer: str, answers: Sequence[str], edition: Edition = "official") 
 
 
 def answer_accuracy(answer: str, answers: Sequence[str], edition: Edition = "official") -> float:
-    """How right an answer is, given what people answered: 0 to 1.
+    """Compute the accuracy of an answer given people's answers, from 0 to 1.
 
     >>> answer_accuracy("net", ["net"] * 2 + ["netting"] * 8)
     0.6
@@ -90,7 +91,7 @@ class Accuracy:
 
     Attributes:
         accuracy: from 0 to 1; the official evaluation prints it times 100, with two digits.
-        questions: over how many questions.
+        questions: the number of questions.
     """
 
     accuracy: float
@@ -99,13 +100,13 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class VQAAccuracy:
-    """How right a model's answers are.
+    """The accuracy of a model's answers.
 
     Attributes:
         overall: over all questions.
-        by_answer_type: "yes/no", "number", "other", as far as they come.
-        by_question_type: by the words with which the questions begin.
-        each: of every question, by its number.
+        by_answer_type: by "yes/no", "number", "other", as far as they occur.
+        by_question_type: by the first words of the questions.
+        each: the accuracy of every question, by its id.
     """
 
     overall: Accuracy
@@ -114,30 +115,37 @@ class VQAAccuracy:
     each: dict[int, float]
 
 
+@dataset_metric(
+    "accuracy of answers to questions, by kind of question too",
+    better="higher",
+    range="0 to 1",
+    paper="Antol et al., 2015",
+    order=150,
+)
 def vqa_accuracy(
     answers: Mapping[int, str], annotations: Mapping[int, VQAAnnotation], edition: Edition = "official"
 ) -> VQAAccuracy:
-    """The accuracy of a model's answers to all annotated questions.
+    """Compute the accuracy of a model's answers to all annotated questions.
 
     Args:
-        answers: what the model answered, by the numbers of the questions.
-        annotations: what people answered.
-        edition: which of the official evaluation's rules apply.
+        answers: the model's answers, by the ids of the questions.
+        annotations: people's answers.
+        edition: the rules of normalisation; see :data:`Edition`.
 
     Raises:
-        InputError: a question has no answer, or an answer has no question; for a part of the questions give their
-            annotations alone.
+        InputError: a question has no answer, or an answer has no question. To evaluate a part of the questions, give
+            only their annotations.
 
-    >>> said = {n: VQAAnnotation(n, 9, "is", "yes/no", "yes", ("yes",) * n + ("no",) * (10 - n)) for n in (1, 3)}
-    >>> vqa_accuracy({1: "yes", 3: "yes"}, said).overall
+    >>> people = {n: VQAAnnotation(n, 9, "is", "yes/no", "yes", ("yes",) * n + ("no",) * (10 - n)) for n in (1, 3)}
+    >>> vqa_accuracy({1: "yes", 3: "yes"}, people).overall
     Accuracy(accuracy=0.6, questions=2)
     """
-    _both(answers, annotations)
-    each = {number: answer_accuracy(answers[number], said.answers, edition) for number, said in annotations.items()}
+    _check_ids(answers, annotations)
+    each = {number: answer_accuracy(answers[number], one.answers, edition) for number, one in annotations.items()}
     answer_types, question_types = defaultdict(list), defaultdict(list)
-    for number, said in annotations.items():
-        answer_types[said.answer_type].append(each[number])
-        question_types[said.question_type].append(each[number])
+    for number, annotation in annotations.items():
+        answer_types[annotation.answer_type].append(each[number])
+        question_types[annotation.question_type].append(each[number])
     return VQAAccuracy(_mean(each.values()), _means(answer_types), _means(question_types), each)
 
 
@@ -150,8 +158,8 @@ def _mean(values: Iterable[float]) -> Accuracy:
     return Accuracy(math.fsum(listed) / len(listed), len(listed))
 
 
-def _both(answers: Mapping[int, str], annotations: Mapping[int, VQAAnnotation]) -> None:
-    """Refuses what the official evaluation refuses: answers to other questions than were asked."""
+def _check_ids(answers: Mapping[int, str], annotations: Mapping[int, VQAAnnotation]) -> None:
+    """Check that answers and annotations have the same question ids, as the official evaluation does."""
     if not annotations:
         raise InputError("accuracy needs at least one annotated question, got none.")
     missing = [number for number in annotations if number not in answers]
@@ -160,5 +168,5 @@ def _both(answers: Mapping[int, str], annotations: Mapping[int, VQAAnnotation]) 
         raise InputError(
             f"of {len(annotations):,} annotated questions {len(missing):,} have no answer ({some(missing) or 'none'}), "
             f"and {len(unknown):,} answers are to other questions ({some(unknown) or 'none'}). "
-            "Give every annotated question one answer, or only the annotations of those that were answered."
+            "Give one answer for every annotated question, or only the annotations of the answered questions."
         )

@@ -1,7 +1,7 @@
-"""Answers to questions: the form in which they are compared, and those that a network can give.
+"""Answers to questions: their normalisation for comparison, and the answer vocabulary of a network.
 
-The rules are those of the official evaluation of VQA (Antol et al., 2015), in its order and with what it does besides
-what it says it does; ``saywhy.tasks.vqa.accuracy`` says when it applies them.
+The rules are those of the official VQA evaluation (Antol et al., 2015), in its order and including its undocumented
+behaviour; see ``saywhy.tasks.vqa.accuracy`` for when it applies them.
 """
 
 import re
@@ -18,11 +18,11 @@ from saywhy.errors import InputError
 from saywhy.tasks.vqa.vqa_dataset import VQAAnnotation
 
 SIGNS = ';/[]"{}()=+\\_-><@`,?!'
-"""What is taken out of an answer; apostrophes, colons (2:50) and some periods stay."""
+"""Punctuation that is removed from an answer; apostrophes, colons (2:50) and some periods are kept."""
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 NUMBERS = {word: str(number) for number, word in enumerate(DIGITS)} | {"none": "0"}
-"""Words that become digits."""
+"""Number words that are replaced by digits."""
 
 ARTICLES = ("a", "an", "the")
 
@@ -36,15 +36,15 @@ WHOLE = (
     "why'll why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're "
     "you've"
 )
-"""The contractions that are mended."""
+"""Contractions whose apostrophes are restored."""
 
 CONTRACTIONS = {
     word[:place] + word[place + 1 :]: word for word in WHOLE.split() for place, sign in enumerate(word) if sign == "'"
 } | {"somebody'd": "somebodyd"}
-"""A contraction that has lost one apostrophe, and what it becomes.
+"""From a contraction that lacks one apostrophe to its replacement.
 
-The official list says "somebody'd" the wrong way round, and has four with a capital I, which no word in small letters
-can be ("Im", "Ive", "Id've", "I'dve"); these are left out here.
+The official list maps "somebody'd" to "somebodyd" (the wrong direction; kept here). Its four entries with a capital I
+("Im", "Ive", "Id've", "I'dve") never match lower-case words and are left out.
 """
 
 _COMMA = re.compile(r"\d,\d")
@@ -52,14 +52,14 @@ _PERIOD = re.compile(r"\.(?!\d)")
 
 
 def normalize_answer(answer: str) -> str:
-    """An answer in the form in which it is compared: small letters, digits, no signs, no articles.
+    """Normalise an answer for comparison: lower case, digits, no punctuation, no articles.
 
-    In this order: line breaks and tabs become spaces, and spaces around are cut off; signs are taken out; all is put in
-    small letters; number words become digits; articles are taken out; contractions get their apostrophe; of several
-    spaces one is left.
+    In this order: line breaks and tabs become spaces, and surrounding spaces are stripped; punctuation is removed; the
+    text is lower-cased; number words become digits; articles are removed; contractions get their apostrophe; repeated
+    spaces are merged.
 
-    A sign becomes a space, or nothing where it has a space beside it anywhere in the answer, or where a comma stands
-    between digits anywhere in the answer. Periods are taken out unless a digit follows, at most 32 of them.
+    A punctuation mark becomes a space. It is removed without a space if it is next to a space anywhere in the answer,
+    or if a comma stands between digits anywhere in the answer. Periods are removed unless a digit follows, at most 32.
 
     >>> [normalize_answer(answer) for answer in ("The Two dogs.", "1,000.5", "red/white", "dont")]
     ['2 dogs', '1000.5', 'red white', "don't"]
@@ -67,7 +67,7 @@ def normalize_answer(answer: str) -> str:
     return _normalized(answer)
 
 
-@lru_cache(maxsize=1 << 18)  # four million answers of VQA are some hundred thousand different ones
+@lru_cache(maxsize=1 << 18)  # the four million answers of VQA have a few hundred thousand distinct strings
 def _normalized(answer: str) -> str:
     words = without_signs(answer.replace("\n", " ").replace("\t", " ").strip()).lower().split()
     digits = (NUMBERS.get(word, word) for word in words)
@@ -75,7 +75,7 @@ def _normalized(answer: str) -> str:
 
 
 def without_signs(answer: str) -> str:
-    """The first half of ``normalize_answer``: signs and periods are taken out.
+    """Remove punctuation and periods (the first half of ``normalize_answer``).
 
     >>> without_signs("black-and-white"), without_signs("yes, no"), without_signs("v. 2.0")
     ('black and white', 'yes no', 'v 2.0')
@@ -84,23 +84,21 @@ def without_signs(answer: str) -> str:
     result = answer
     for sign in SIGNS:
         if sign in answer:
-            beside = f"{sign} " in answer or f" {sign}" in answer
-            result = result.replace(sign, "" if beside or comma else " ")
-    return _PERIOD.sub(
-        "", result, count=32
-    )  # the official code gives a flag, whose value is 32, in the place of a count
+            next_to_space = f"{sign} " in answer or f" {sign}" in answer
+            result = result.replace(sign, "" if next_to_space or comma else " ")
+    return _PERIOD.sub("", result, count=32)  # the official code passes a flag, whose value is 32, as the count
 
 
 @dataclass(frozen=True)
 class AnswerVocabulary:
-    """The answers that a network can give.
+    """The answer vocabulary of a network: its classes.
 
     Attributes:
-        answers: normalised; the place of an answer is its number.
+        answers: the normalised answers; the index of an answer is its class.
 
-    >>> said = [VQAAnnotation(n, 9, "is", "yes/no", a, (a,) * 10) for n, a in enumerate(["Yes.", "yes", "no", "two"])]
-    >>> known = AnswerVocabulary.of(said, most=2)
-    >>> known.answers, known.coverage(said), known.soft(["yes", "yes", "no", "a dog"])
+    >>> people = [VQAAnnotation(n, 9, "is", "yes/no", a, (a,) * 10) for n, a in enumerate(["Yes.", "yes", "no", "two"])]
+    >>> known = AnswerVocabulary.of(people, most=2)
+    >>> known.answers, known.coverage(people), known.soft(["yes", "yes", "no", "a dog"])
     (('yes', '2'), 0.75, {0: 0.6666666666666666})
     """
 
@@ -109,17 +107,17 @@ class AnswerVocabulary:
     def __post_init__(self) -> None:
         if len(set(self.answers)) != len(self.answers):
             twice = [answer for answer, count in Counter(self.answers).items() if count > 1]
-            raise InputError(f"every answer of a vocabulary must be another one, got {twice[0]!r} more than once.")
+            raise InputError(f"the answers of a vocabulary must be distinct, got {twice[0]!r} more than once.")
 
     @staticmethod
     def of(annotations: Iterable[VQAAnnotation], most: int = 3000) -> "AnswerVocabulary":
-        """The answers to most questions, the frequent ones first (equals in the order of the alphabet).
+        """Build a vocabulary of the most frequent answers, sorted by frequency (ties in alphabetical order).
 
-        A question counts for what most people answered to it. Answers of which nothing is left ("the") are left out.
+        Each question counts for its majority answer. Answers that are empty after normalisation ("the") are left out.
 
         Args:
-            annotations: of the training split; those of a test split would tell a model what is asked there.
-            most: how many answers are kept.
+            annotations: those of the training split; a test split would leak its answers.
+            most: the maximum number of answers.
         """
         counts = Counter(normalize_answer(annotation.majority) for annotation in annotations)
         counts.pop("", None)
@@ -130,15 +128,15 @@ class AnswerVocabulary:
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """The number of every answer."""
+        """The class of every answer."""
         return {answer: number for number, answer in enumerate(self.answers)}
 
     def number(self, answer: str) -> int | None:
-        """The number of an answer in any spelling; None where it is not in the vocabulary."""
+        """Return the class of an answer, which is normalised first; None if it is not in the vocabulary."""
         return self.numbers.get(normalize_answer(answer))
 
     def coverage(self, annotations: Iterable[VQAAnnotation]) -> float:
-        """The share of questions to which what most people answered is in the vocabulary.
+        """Return the share of questions whose majority answer is in the vocabulary.
 
         Raises:
             InputError: there are no annotations.
@@ -149,7 +147,7 @@ class AnswerVocabulary:
         return sum(known) / len(known)
 
     def soft(self, answers: Sequence[str]) -> dict[int, float]:
-        """How right each answer of the vocabulary is, min(1, people / 3), by its number; those not named are wrong.
+        """Return the soft targets of one question: min(1, people / 3) by class; missing classes are 0.
 
         Other code trains on min(1, 0.3 people), the accuracy over subsets of nine; see ``saywhy.tasks.vqa.accuracy``.
         """
@@ -157,10 +155,10 @@ class AnswerVocabulary:
         return {number: min(1.0, count / 3) for number, count in counts.items()}
 
     def targets(self, annotations: Sequence[VQAAnnotation]) -> Float[Tensor, "question answer"]:
-        """``soft`` of several questions side by side, what a batch is trained on.
+        """Return the soft targets of several questions as a tensor.
 
-        >>> said = VQAAnnotation(1, 9, "is", "yes/no", "yes", ("yes",) * 8 + ("no",) * 2)
-        >>> AnswerVocabulary(("yes", "no", "2")).targets([said]).tolist()
+        >>> people = VQAAnnotation(1, 9, "is", "yes/no", "yes", ("yes",) * 8 + ("no",) * 2)
+        >>> AnswerVocabulary(("yes", "no", "2")).targets([people]).tolist()
         [[1.0, 0.6666666865348816, 0.0]]
         """
         rows = torch.zeros(len(annotations), len(self))

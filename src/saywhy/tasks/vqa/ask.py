@@ -1,4 +1,4 @@
-"""``ask``: a model, an image and a question in; answers, why, and how certain they are, out."""
+"""``ask``: answer a question about an image, with explanations and an uncertainty report."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,16 +19,15 @@ from saywhy.uncertainty.report import UncertaintyReport, uncertainty_report
 
 @dataclass(frozen=True)
 class VQAExplanation:
-    """What a model answers to a question about an image, and why.
+    """The explanation of a model's answers to a question about an image.
 
     Attributes:
-        question: as it was asked.
-        answers: the targets that were explained, in words; the model's own answers, the likeliest first, unless others
-            were asked for.
-        explanation: of one sample, with a target for each.
-        uncertainty: how certain the model is of its own answer.
-        word_ablation: per-word ablation maps of the first answer; None where they were not asked for.
-        unknown_words: the words of the question that the model does not know.
+        question: the question as given.
+        answers: the names of the explained targets; by default the model's own answers, the likeliest first.
+        explanation: the explanation of one sample, with one target for each answer.
+        uncertainty: the uncertainty report of the model's own answer.
+        word_ablation: per-word ablation maps of the first answer; None where they were not requested.
+        unknown_words: the words of the question that are not in the model's vocabulary.
     """
 
     question: str
@@ -52,7 +51,7 @@ class VQAExplanation:
         file = Path(path)
         parts: list[Any] = [self] if self.word_ablation is None else [self, self.word_ablation]
         if file.suffix.lower() == ".html":
-            save_page = resolve_name("saywhy.view.album:save_album")
+            save_page = resolve_name("saywhy.view.gallery:save_gallery")
             title = self.question if len(parts) > 1 else self.explanation.images[0].name
             return Path(save_page(parts, file, title))
         if file.suffix.lower() == ".npz":
@@ -101,29 +100,28 @@ def ask(
     The image is read and preprocessed once.
 
     Args:
-        model: of images and questions (:class:`saywhy.tasks.protocols.AnswersQuestions`), or a name of one, such as
-            ``"toybox:ucam"``.
+        model: a VQA model (:class:`saywhy.tasks.protocols.AnswersQuestions`), or its name, such as ``"toybox:ucam"``.
         image: one image, as for :func:`saywhy.explain`.
-        question: in words that the model knows.
-        target: answers to explain, as for :func:`saywhy.explain`; None are the model's own ``top`` answers. Where the
-            model has a variance head, what makes the answer certain is explained too.
-        method: one name or several.
-        top: how many of the model's own answers.
-        words: also compute per-word ablation maps of the answer.
+        question: a question in words of the model's vocabulary.
+        target: answers to explain, as for :func:`saywhy.explain`; None explains the model's ``top`` answers. For a
+            model with a variance head, the certainty of the answer is explained too.
+        method: one method name or several.
+        top: the number of the model's own answers.
+        words: whether to compute per-word ablation maps of the answer too.
         settings: as for :func:`saywhy.explain`.
 
     Raises:
-        InputError: the model takes no question, or ``words`` is asked for several answers.
+        InputError: the model takes no question, or ``words`` is set with several answers.
 
     >>> from saywhy.toybox import scene
     >>> found = ask("toybox:vqa", scene("talk-test", 1).image, "do you see a green apple?", top=1)
     >>> found.answer, found.explanation.maps.shape
-    ('no', torch.Size([1, 1, 16, 16]))
+    ('yes', torch.Size([1, 1, 16, 16]))
     """
     model = model if isinstance(model, Model) else load(model)
     several = isinstance(target, list | tuple) and len(target) > 1
     if words and several:
-        raise InputError(f"per-word ablation is of one answer at a time; {len(target)} were given.")
+        raise InputError(f"word ablation explains one answer at a time; {len(target)} were given. Give one target.")
     batch = as_batch(model, model.asked(image, question))
     wanted: list[Any] = [Top(top)] if target is None else list(target) if isinstance(target, list | tuple) else [target]
     if model.reference is not None and "aleatoric_variance" in model.reference.quantiles:

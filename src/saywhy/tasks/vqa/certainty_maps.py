@@ -1,4 +1,4 @@
-"""The four maps of U-CAM: attention, evidence, certainty, and both."""
+"""The four saliency maps of U-CAM: attention, evidence, certainty, and both."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -11,54 +11,52 @@ from saywhy.methods import find_method
 from saywhy.models import Model
 from saywhy.targets import Certainty, Class, Top
 
-NO_EXPLAINER = "these maps are those of several targets. Check them one by one: targets.Certainty of explain."
+NO_EXPLAINER = "these maps have different targets. Check them one by one: explain(…, targets.Certainty())."
 
 
 def certainty_maps(
     model: Model, inputs: Any, answer: int | str | None = None, num_samples: int = 100, **settings: Any
 ) -> Explanation:
-    """The four maps of U-CAM (Patro et al., 2019) of one answer, by name.
+    """Compute the four saliency maps of U-CAM (Patro et al., 2019) of one answer, by name.
 
     ``"attention"``
-        where the network looked, the mean over its glimpses; only of networks that say so;
+        the attention of the network, the mean over glimpses; only for networks with attention;
     ``"gradcam"``
-        the evidence for the answer, by its logit;
+        the evidence for the answer: Grad-CAM of its logit;
     ``"certainty-cam"``
-        what makes it certain: Grad-CAM of :math:`-L_u`, the uncertainty loss with a minus before it;
+        the certainty: Grad-CAM of :math:`-L_u`, the negative uncertainty loss;
     ``"ucam"``
         both: Grad-CAM of :math:`-(L_y + L_u)`.
 
-    Losses are those of the network's own answer, so that the true one is never looked at, unless ``answer`` names it.
-    The released program takes the true one, and counts :math:`L_u` twice.
+    The losses are those of the network's own answer, so that the ground truth is not used, unless ``answer`` names it.
+    The released code uses the ground truth, and counts :math:`L_u` twice.
 
     Args:
-        model: with a variance head (:mod:`saywhy.uncertainty`): of images and questions, or a classifier.
+        model: a VQA model or a classifier with a variance head (:mod:`saywhy.uncertainty`).
         inputs: as for :func:`saywhy.explain`.
-        answer: by index or name; None is the network's own.
-        num_samples: of noise.
+        answer: the answer by index or name; None is the network's own.
+        num_samples: the number of noise samples of the loss.
         settings: as for :func:`saywhy.explain`.
 
     Returns:
-        An explanation whose methods are these names, and whose one target is the answer; diagnostics are those of
+        An explanation whose methods are these names, and whose single target is the answer; diagnostics are those of
         Grad-CAM.
 
     Raises:
-        TargetError: the network does not say how much noise it expects.
-        InputError: answer is no single one, or a target or a method is given.
+        TargetError: the network has no variance head.
+        InputError: ``answer`` is not a single one, or a target or a method is given.
     """
     if answer is not None and (isinstance(answer, bool) or not isinstance(answer, int | str)):
-        raise InputError(f"answer is one answer by index or name, got {type(answer).__name__}.")
+        raise InputError(f"answer must be one answer by index or name, got {type(answer).__name__}.")
     if given := {"target", "method"} & settings.keys():
-        raise InputError(
-            f"these four maps have their own {' and '.join(sorted(given))}; use saywhy.explain for others."
-        )
+        raise InputError(f"certainty_maps has its own {' and '.join(sorted(given))}. Use saywhy.explain for others.")
     losses = [Certainty(answer, answered=both, num_samples=num_samples) for both in (False, True)]
     target = Top(1) if answer is None else Class(answer)
     found = explain(model, inputs, [target, *losses], "gradcam", **settings)
     (pair,) = found.pairs
     maps = dict(zip(("gradcam", "certainty-cam", "ucam"), found.maps.split(1, 1), strict=True))
     others = {key: value for key, value in settings.items() if key not in find_method("gradcam").parameters}
-    with suppress(MethodError):  # it looks nowhere in particular
+    with suppress(MethodError):  # the network has no attention
         maps = {"attention": explain(model, inputs, target, "model-attention", **others).maps, **maps}
     number = {"attention": 0, "gradcam": 0, "certainty-cam": 1, "ucam": 2}
     metadata = Metadata(

@@ -1,4 +1,4 @@
-"""How an image's features and a question become one: choices of one part, interchangeable everywhere."""
+"""Fusion of image features and a question vector: interchangeable modules."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Feature = Float[Tensor, "*place image"]
-Asked = Float[Tensor, "*#place question"]
+QuestionVector = Float[Tensor, "*#place question"]
 Fused = Float[Tensor, "*place fused"]
 
 Kind = Literal["sum", "product", "mutan", "mcb"]
@@ -24,8 +24,8 @@ class SumFusion(nn.Module):
         super().__init__()
         self.image, self.question = nn.Linear(image, fused, bias=False), nn.Linear(question, fused)
 
-    def forward(self, v: Feature, q: Asked) -> Fused:
-        """Features of places, or of a whole image, with a question (broadcast over places)."""
+    def forward(self, v: Feature, q: QuestionVector) -> Fused:
+        """Fuse the features of places, or of a whole image, with a question (broadcast over places)."""
         return (self.image(v) + self.question(q)).relu()
 
 
@@ -36,15 +36,16 @@ class ProductFusion(nn.Module):
         super().__init__()
         self.image, self.question = nn.Linear(image, fused), nn.Linear(question, fused)
 
-    def forward(self, v: Feature, q: Asked) -> Fused:
+    def forward(self, v: Feature, q: QuestionVector) -> Fused:
         """As :meth:`SumFusion.forward`."""
         return self.image(v).tanh() * self.question(q).tanh()
 
 
 class MutanFusion(nn.Module):
-    """``tanh(sum over r of (V_r v') * (U_r q'))``, v' and q' of fewer dimensions (Ben-younes et al., 2017, equation 8).
+    """MUTAN: ``tanh(sum over r of (V_r v') * (U_r q'))`` (Ben-younes et al., 2017, equation 8).
 
-    A Tucker decomposition of the bilinear product whose core has the rank ``rank`` in every slice.
+    It is a Tucker decomposition of the bilinear product whose core has rank ``rank`` in every slice; v' and q' are
+    projections to ``inner`` dimensions.
     """
 
     def __init__(self, image: int, question: int, fused: int, inner: int | None = None, rank: int = 5) -> None:
@@ -54,7 +55,7 @@ class MutanFusion(nn.Module):
         self.image, self.question = nn.Linear(image, inner), nn.Linear(question, inner)
         self.image_slices, self.question_slices = nn.Linear(inner, rank * fused), nn.Linear(inner, rank * fused)
 
-    def forward(self, v: Feature, q: Asked) -> Fused:
+    def forward(self, v: Feature, q: QuestionVector) -> Fused:
         """As :meth:`SumFusion.forward`."""
         slices = self.image_slices(self.image(v).tanh()) * self.question_slices(self.question(q).tanh())
         return slices.unflatten(-1, (self.rank, -1)).sum(-2).tanh()
@@ -63,14 +64,14 @@ class MutanFusion(nn.Module):
 class CompactBilinearFusion(nn.Module):
     """Multimodal compact bilinear pooling (Fukui et al., 2016): the sketch of the outer product of v and q.
 
-    ``irfft(rfft(sketch(v)) * rfft(sketch(q)))``, then the signed square root and division by the length. The sketches
-    are random and fixed (their indices and signs are buffers, drawn from ``seed``); nothing in here is learnt.
+    ``irfft(rfft(sketch(v)) * rfft(sketch(q)))``, then the signed square root and L2 normalisation. The count sketches
+    are random and fixed (their indices and signs are buffers, drawn from ``seed``); there are no trained parameters.
 
     >>> from torch.nn.functional import cosine_similarity
     >>> pool = CompactBilinearFusion(8, 8, 4096)
     >>> a, b, c, d = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     >>> sketched = (pool.product(a, b) * pool.product(c, d)).sum()
-    >>> abs(float(sketched - (a @ c) * (b @ d))) < 1.5  # the product of outer products, nearly
+    >>> abs(float(sketched - (a @ c) * (b @ d))) < 1.5  # approximates the inner product of outer products
     True
     """
 
@@ -82,15 +83,15 @@ class CompactBilinearFusion(nn.Module):
             self.register_buffer(f"{name}_index", torch.randint(fused, (size,), generator=generator))
             self.register_buffer(f"{name}_sign", torch.randint(2, (size,), generator=generator) * 2.0 - 1)
 
-    def forward(self, v: Feature, q: Asked) -> Fused:
+    def forward(self, v: Feature, q: QuestionVector) -> Fused:
         """As :meth:`SumFusion.forward`."""
         product = self.product(v, q)
-        # The gradient of a root is infinite at zero: a place of nothing at all has no length to be divided by either.
+        # The gradient of the root is infinite at zero, and a zero vector cannot be normalised.
         root = product.sign() * torch.where(product == 0, 1.0, product.abs()).sqrt()
         return nn.functional.normalize(torch.where(product == 0, 0.0, root), dim=-1)
 
-    def product(self, v: Feature, q: Asked) -> Fused:
-        """The circular convolution of both sketches."""
+    def product(self, v: Feature, q: QuestionVector) -> Fused:
+        """Return the circular convolution of both sketches."""
         spectra = (torch.fft.rfft(self._sketch(t, name)) for t, name in ((v, "image"), (q, "question")))
         image, question = spectra
         return torch.fft.irfft(image * question, self.fused)
@@ -106,4 +107,4 @@ FUSIONS: dict[str, type[nn.Module]] = {
     "mutan": MutanFusion,
     "mcb": CompactBilinearFusion,
 }
-"""The choices by name; each takes (image, question, fused) dimensions."""
+"""The fusion modules by name; each takes (image, question, fused) dimensions."""

@@ -1,10 +1,10 @@
-"""Answering questions about images: without attention, with stacked attention, and with glimpses.
+"""VQA networks: without attention, with stacked attention, and with several glimpses.
 
-Every network takes features [batch, channel, row, column] of an image and a question [batch, word], as numbers of a
-:class:`saywhy.tasks.vocabulary.Vocabulary`; :class:`VQAModel` puts one behind the trunk that makes the features.
+Every network takes features [batch, channel, row, column] of an image and a question [batch, word], as word numbers of
+a :class:`saywhy.tasks.vocabulary.Vocabulary`; :class:`VQAModel` combines it with the trunk that computes the features.
 
-All of them (:class:`VQAHead`) do it in two steps, the first of which is the dear one: a vector of what was seen of the
-image and asked, and a classifier of that vector.
+Every network (:class:`VQAHead`) has two parts: an encoder of image and question into one vector, which takes most of
+the time, and a classifier of this vector.
 """
 
 import abc
@@ -25,12 +25,12 @@ Glimpses = Float[Tensor, "batch glimpse row column"]
 
 @dataclass
 class VQAOutput:
-    """What a network says of a question.
+    """The output of a VQA network.
 
     Attributes:
         logits: [batch, answer].
-        attention: [batch, glimpse, row, column], each glimpse adding up to 1; None for networks without attention.
-        variance: of the noise that the network expects in its logits, [batch, 1]; None for networks that do not say.
+        attention: [batch, glimpse, row, column], each glimpse sums to 1; None for networks without attention.
+        variance: the variance of the noise in the logits, [batch, 1]; None for networks without a variance head.
     """
 
     logits: Logits
@@ -39,14 +39,14 @@ class VQAOutput:
 
 
 class AttentionPooling(nn.Module):
-    """Where to look: the softmax over places of some logits, and the mean of the features under it.
+    """Attention pooling: the softmax of attention logits over places, and the weighted mean of the features.
 
-    ``logits`` and ``weighted`` change nothing. They are where a hook sees, and may alter the gradient of, the logits of
-    attention and the features under it, place by place, before they are added up; the latter are many, and are made
-    only while somebody watches them.
+    ``logits`` and ``weighted`` are identities for hooks, which can read the attention logits and the attended features
+    of every place (before their sum), and change their gradients. The attended features need much memory and are
+    computed only while a hook is on ``weighted``.
 
-    >>> seen, found = AttentionPooling()(torch.zeros(1, 2, 4), torch.rand(1, 4, 3))
-    >>> seen.shape, found.shape
+    >>> attention, pooled = AttentionPooling()(torch.zeros(1, 2, 4), torch.rand(1, 4, 3))
+    >>> attention.shape, pooled.shape
     (torch.Size([1, 2, 4]), torch.Size([1, 2, 3]))
     """
 
@@ -57,20 +57,20 @@ class AttentionPooling(nn.Module):
     def forward(
         self, logits: Float[Tensor, "batch glimpse place"], v: Float[Tensor, "batch place channel"]
     ) -> tuple[Float[Tensor, "batch glimpse place"], Float[Tensor, "batch glimpse channel"]]:
-        """Attention, and what it finds."""
-        seen = self.logits(logits).softmax(-1)
+        """Return the attention and the pooled features."""
+        attention = self.logits(logits).softmax(-1)
         if not self.weighted._forward_hooks:
-            return seen, seen @ v
-        return seen, self.weighted(seen.unsqueeze(-1) * v.unsqueeze(1)).sum(2)
+            return attention, attention @ v
+        return attention, self.weighted(attention.unsqueeze(-1) * v.unsqueeze(1)).sum(2)
 
 
 class VQAHead(nn.Module, abc.ABC):
-    """A network that looks at an image for a question, and answers from what it has found.
+    """A VQA network on image features: it encodes image and question into one vector, and classifies this vector.
 
     Attributes:
-        answer: from the vector of :meth:`find` to logits.
-        variance_head: from these logits and that vector to the variance of the noise in the logits [batch, 1]; None for
-            a network that does not say how certain it is.
+        answer: the classifier, from the vector of :meth:`find` to logits.
+        variance_head: from the logits and this vector to the variance of the noise in the logits [batch, 1]; None for a
+            network without a variance head.
     """
 
     answer: nn.Module
@@ -82,24 +82,24 @@ class VQAHead(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def find(self, features: FeatureMaps, question: Sentences) -> tuple[Float[Tensor, "batch found"], Glimpses | None]:
-        """What is found for a question in each image, and where it looked."""
+        """Return the encoding of each image and its question, and the attention."""
 
     def forward(self, features: FeatureMaps, question: Sentences) -> VQAOutput:
-        """Answers to a question for each image."""
+        """Answer a question for each image."""
         found, attention = self.find(features, question)
         logits = self.answer(found)
         return VQAOutput(logits, attention, None if self.variance_head is None else self.variance_head(logits, found))
 
 
 class QuestionEncoder(nn.Module):
-    """Words to one vector: embedding, dropout, tanh, and the last states of an LSTM.
+    """Encode a question as one vector: embedding, dropout, tanh, and the last states of an LSTM.
 
     Args:
-        words: how many there are in the vocabulary; 0 is no word.
-        embedded: numbers a word.
-        hidden: numbers a state.
-        layers: of the LSTM.
-        state: ``"hidden"`` or ``"cell"`` of the last layer, or ``"all"``: both of every layer, one after the other.
+        words: the size of the vocabulary; 0 is padding.
+        embedded: the size of word embeddings.
+        hidden: the size of a state.
+        layers: the number of LSTM layers.
+        state: ``"hidden"`` or ``"cell"`` of the last layer, or ``"all"``: both of every layer, concatenated.
 
     >>> QuestionEncoder(9, 4, 5)(torch.tensor([[4, 5, 6], [4, 0, 0]])).shape
     torch.Size([2, 5])
@@ -115,7 +115,7 @@ class QuestionEncoder(nn.Module):
         self.lstm = nn.LSTM(embedded, hidden, layers, batch_first=True)
 
     def forward(self, question: Sentences) -> Float[Tensor, "batch state"]:
-        """The state behind the last word of every question."""
+        """Return the state after the last word of every question."""
         lengths = (question != 0).sum(1).clamp_min(1).cpu()
         words = self.dropout(self.embedding(question)).tanh()
         packed = pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
@@ -126,15 +126,15 @@ class QuestionEncoder(nn.Module):
 
 
 class DeeperLstm(VQAHead):
-    """No attention: "deeper LSTM + norm I" (Lu et al., 2015), the network of the Grad-CAM paper's section 8.2.
+    """A network without attention: "deeper LSTM + norm I" (Lu et al., 2015), of the Grad-CAM paper's section 8.2.
 
-    The image is one vector of length 1 (its features' mean), the question both states of two LSTM layers; their
-    product in ``fused`` dimensions gives the answer.
+    The image is the L2-normalised mean of its features, the question both states of two LSTM layers; their product in
+    ``fused`` dimensions is classified.
 
     Args:
-        channels: of the features.
-        words, answers: how many of them there are.
-        embedded, hidden, fused: sizes; the paper's are 200, 512 and 1,024, with 1,000 answers.
+        channels: the channels of the features.
+        words, answers: the sizes of the vocabularies.
+        embedded, hidden, fused: the sizes of the layers; the paper's are 200, 512 and 1,024, with 1,000 answers.
 
     >>> net = DeeperLstm(6, words=9, answers=3, embedded=4, hidden=5, fused=8)
     >>> net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).logits.shape
@@ -157,22 +157,23 @@ class DeeperLstm(VQAHead):
         self.answer = nn.Sequential(nn.Dropout(dropout), nn.Linear(fused, answers))
 
     def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, None]:
-        """The product of image and question."""
+        """Return the product of image and question."""
         image = nn.functional.normalize(features.flatten(2).mean(2), dim=1)
         return self.fusion(image, self.question_encoder(question)), None
 
 
 class StackedAttention(VQAHead):
-    """SAN (Yang et al., 2016, equations 15 to 22): the question looks several times, each time knowing more.
+    """Stacked attention network, SAN (Yang et al., 2016, equations 15 to 22): several attention steps (hops).
 
     ``h = tanh(V v + U u)``, ``p = softmax(w h)`` over places, ``u <- u + sum of p v``.
 
     Args:
-        channels: of the features.
-        words, answers: how many of them there are.
-        embedded, hidden: sizes of a word and of the question, which is the size of a place's features too (500, 1,024).
-        attended: size of ``h`` (512).
-        hops: how often it looks (2).
+        channels: the channels of the features.
+        words, answers: the sizes of the vocabularies.
+        embedded, hidden: the sizes of word embeddings and of the question vector, which is also the size of the
+            projected features (500, 1,024).
+        attended: the size of ``h`` (512).
+        hops: the number of attention steps (2).
 
     >>> net = StackedAttention(6, words=9, answers=3, embedded=4, hidden=5, attended=8)
     >>> net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).attention.shape
@@ -201,38 +202,38 @@ class StackedAttention(VQAHead):
         self.answer = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, answers))
 
     def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
-        """What the last hop knows; the attention of every hop."""
+        """Return the vector after the last hop, and the attention of every hop."""
         grid = features.shape[2:]
         v = self.place(features.flatten(2).mT).tanh()  # [batch, place, hidden]
-        u, seen = self.question_encoder(question), []
-        for image, asked, look, attention_pooling in zip(
+        u, attentions = self.question_encoder(question), []
+        for image, query, look, attention_pooling in zip(
             self.images, self.questions, self.looks, self.attention_pooling, strict=True
         ):
-            h = self.dropout((image(v) + asked(u).unsqueeze(1)).tanh())
-            attention, found = attention_pooling(look(h).mT, v)
-            seen.append(attention)
-            u = u + found.squeeze(1)
-        return u, torch.cat(seen, 1).unflatten(2, grid)
+            h = self.dropout((image(v) + query(u).unsqueeze(1)).tanh())
+            attention, pooled = attention_pooling(look(h).mT, v)
+            attentions.append(attention)
+            u = u + pooled.squeeze(1)
+        return u, torch.cat(attentions, 1).unflatten(2, grid)
 
 
 class ShowAskAttendAnswer(VQAHead):
-    """Two glimpses and a classifier of what they saw (Kazemi and Elqursh, 2017), U-CAM's base.
+    """Show, Ask, Attend and Answer: two attention glimpses and a classifier (Kazemi and Elqursh, 2017), U-CAM's base.
 
-    Features have length 1 at every place; a fusion of place and question gives ``glimpses`` softmaxes over places; the
-    means under them and the question are read by two linear layers.
+    Features are L2-normalised at every place. The fusion of place and question gives ``glimpses`` softmaxes over
+    places; the pooled features of all glimpses and the question are classified by two linear layers.
 
     Args:
-        channels: of the features (2,048).
-        words, answers: how many of them there are (3,000 answers).
-        embedded, hidden: sizes of a word and of the question (300, 1,024).
-        attended: size in which place and question meet (512).
-        fusion: how they meet: ``"sum"`` as in the paper, ``"product"``, ``"mutan"`` or ``"mcb"``.
-        glimpses: how many (2).
-        inner: of the classifier (1,024).
+        channels: the channels of the features (2,048).
+        words, answers: the sizes of the vocabularies (3,000 answers).
+        embedded, hidden: the sizes of word embeddings and of the question vector (300, 1,024).
+        attended: the size of the fused vector (512).
+        fusion: the fusion of place and question: ``"sum"`` as in the paper, ``"product"``, ``"mutan"`` or ``"mcb"``.
+        glimpses: the number of glimpses (2).
+        inner: the hidden size of the classifier (1,024).
 
     >>> net = ShowAskAttendAnswer(6, words=9, answers=3, embedded=4, hidden=5, attended=8, inner=7)
-    >>> said = net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]]))
-    >>> said.logits.shape, said.attention.shape
+    >>> output = net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]]))
+    >>> output.logits.shape, output.attention.shape
     (torch.Size([2, 3]), torch.Size([2, 2, 7, 7]))
     """
 
@@ -263,17 +264,17 @@ class ShowAskAttendAnswer(VQAHead):
         )
 
     def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
-        """What both glimpses found, and the question."""
+        """Return the pooled features of all glimpses and the question, concatenated, and the attention."""
         grid = features.shape[2:]
         v = nn.functional.normalize(features.flatten(2).mT, dim=-1)  # [batch, place, channel]
         q = self.question_encoder(question)
-        met = self.dropout(self.fusion(self.dropout(v), self.dropout(q).unsqueeze(1)))
-        seen, found = self.attention_pooling(self.look(met).mT, v)
-        return torch.cat([found.flatten(1), q], 1), seen.unflatten(2, grid)
+        fused = self.dropout(self.fusion(self.dropout(v), self.dropout(q).unsqueeze(1)))
+        attention, pooled = self.attention_pooling(self.look(fused).mT, v)
+        return torch.cat([pooled.flatten(1), q], 1), attention.unflatten(2, grid)
 
 
 class QuestionOnly(VQAHead):
-    """What can be guessed without looking at the image: the control of every claim about answers.
+    """A question-only baseline: it answers without the image (the control of every claim about answers).
 
     >>> QuestionOnly(9, 3, 4, 5)(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).logits.shape
     torch.Size([2, 3])
@@ -287,12 +288,12 @@ class QuestionOnly(VQAHead):
         )
 
     def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, None]:
-        """The question, whatever the image."""
+        """Return the question vector; the image is not used."""
         return self.question_encoder(question), None
 
 
 class VQAModel(nn.Module):
-    """A network for questions behind the trunk that makes its features, to be asked with an image.
+    """A VQA network (head) with the trunk that computes its image features.
 
     >>> net = VQAModel(nn.Conv2d(3, 6, 3), DeeperLstm(6, 9, 3, 4, 5, 8))
     >>> net(torch.rand(2, 3, 8, 8), torch.tensor([[4, 5], [6, 0]])).logits.shape
@@ -304,6 +305,6 @@ class VQAModel(nn.Module):
         self.trunk, self.head = trunk, head
 
     def forward(self, image: Images, question: Sentences) -> VQAOutput:
-        """Preprocessed images [batch, 3, height, width] and questions [batch, word]."""
-        answers: VQAOutput = self.head(self.trunk(image), question)
-        return answers
+        """Answer questions [batch, word] about preprocessed images [batch, 3, height, width]."""
+        output: VQAOutput = self.head(self.trunk(image), question)
+        return output

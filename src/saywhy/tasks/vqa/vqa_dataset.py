@@ -1,4 +1,4 @@
-"""VQA: questions about images of COCO, and what ten people answered; v1, v2 and the changed priors of VQA-CP.
+"""Readers of VQA: questions about COCO images with ten people's answers; v1, v2 and VQA-CP (changed priors).
 
 OpenEnded_mscoco_train2014_questions.json            {"questions": [{"question_id", "image_id", "question"}],
 v2_OpenEnded_mscoco_train2014_questions.json          "data_subtype": "train2014", …}
@@ -27,10 +27,10 @@ class VQAQuestion:
     """A question about an image.
 
     Attributes:
-        question_id: its number; in v1 ten times that of its image and a little more, in v2 a thousand times.
-        image_id: the number of the image in COCO.
-        text: as it was asked.
-        split: the part of COCO that has the image ("train2014"); in VQA-CP another one than that of the question.
+        question_id: the id; in v1 it is 10 times the image's id plus an index, in v2 1000 times.
+        image_id: the id of the image in COCO.
+        text: the question as published.
+        split: the COCO split of the image ("train2014"); in VQA-CP it may differ from the split of the question.
     """
 
     question_id: int
@@ -39,31 +39,31 @@ class VQAQuestion:
     split: str
 
     def image(self, folder: "str | os.PathLike[str]") -> Path:
-        """Where its image lies; see ``saywhy.datasets.coco_files.find_image``.
+        """Return the path of the image; see ``saywhy.datasets.coco_files.find_image``.
 
         Raises:
-            InputError: the file of questions does not say of which split the image is.
-            ImageError: it is not in the folder.
+            InputError: the split of the image is unknown.
+            ImageError: the image is not in the folder.
         """
         if not self.split:
             raise InputError(
-                f"question {self.question_id} does not say of which split of COCO its image {self.image_id} is. "
-                'Read its file with read_questions(path, split="train2014") or whichever it is.'
+                f"question {self.question_id} does not say the COCO split of its image {self.image_id}. "
+                'Read its file with read_questions(path, split="train2014"), or another split.'
             )
         return find_image(folder, file_name(self.split, self.image_id))
 
 
 @dataclass(frozen=True, slots=True)
 class VQAAnnotation:
-    """What people answered to a question; how sure each said to be is left out.
+    """People's answers to a question, without their stated confidence.
 
     Attributes:
-        question_id: the question's number.
-        image_id: the number of its image.
-        question_type: the words with which it begins ("what color is the").
+        question_id: the id of the question.
+        image_id: the id of the image.
+        question_type: the first words of the question ("what color is the").
         answer_type: "yes/no", "number" or "other".
-        majority: what most people answered ("multiple_choice_answer").
-        answers: what each answered, ten in all published files.
+        majority: the most frequent answer ("multiple_choice_answer").
+        answers: the answer of each person, ten in all published files.
     """
 
     question_id: int
@@ -75,14 +75,14 @@ class VQAAnnotation:
 
 
 def read_questions(path: "str | os.PathLike[str]", split: "str | None" = None) -> dict[int, VQAQuestion]:
-    """The questions of a file of VQA v1, v2 or VQA-CP, by their numbers, in the order of the file.
+    """Read the questions of a file of VQA v1, v2 or VQA-CP, by id, in the order of the file.
 
     Args:
         path: the file.
-        split: of which part of COCO the images are, where the file does not say it.
+        split: the COCO split of the images, where the file does not state it.
 
     Raises:
-        InputError: the file does not have this form, or a number comes twice.
+        InputError: the file does not have this form, or an id comes twice.
     """
     rows = read_rows(path, "questions")
     found: dict[int, VQAQuestion] = {}
@@ -94,7 +94,7 @@ def read_questions(path: "str | os.PathLike[str]", split: "str | None" = None) -
 
 
 def read_annotations(path: "str | os.PathLike[str]") -> dict[int, VQAAnnotation]:
-    """What people answered, of a file of VQA v1, v2 or VQA-CP, by the numbers of the questions.
+    """Read people's answers from a file of VQA v1, v2 or VQA-CP, by the ids of the questions.
 
     Raises:
         InputError: the file does not have this form, or a question comes twice.
@@ -116,9 +116,9 @@ def read_annotations(path: "str | os.PathLike[str]") -> dict[int, VQAAnnotation]
 
 
 def read_results(path: "str | os.PathLike[str]") -> dict[int, str]:
-    """What a model answered, by the numbers of the questions: the form in which results are handed in.
+    """Read a model's answers from a results file for submission, by the ids of the questions.
 
-    That is a list of {"question_id": 458752000, "answer": "net"}.
+    The form is a list of {"question_id": 458752000, "answer": "net"}.
 
     Raises:
         InputError: the file does not have this form, or a question comes twice.
@@ -135,21 +135,21 @@ def read_results(path: "str | os.PathLike[str]") -> dict[int, str]:
 def paired(
     questions: Mapping[int, VQAQuestion], annotations: Mapping[int, VQAAnnotation]
 ) -> list[tuple[VQAQuestion, VQAAnnotation]]:
-    """Every question with what people answered, in the order of the questions.
+    """Return every question with its annotation, in the order of the questions.
 
     Raises:
-        InputError: one has no other, or the two are about different images.
+        InputError: a question has no annotation or vice versa, or the two have different images.
 
-    >>> asked = VQAQuestion(90, 9, "what is it?", "train2014")
-    >>> said = VQAAnnotation(90, 9, "what is", "other", "net", ("net",) * 10)
-    >>> paired({90: asked}, {90: said})[0][1].majority
+    >>> question = VQAQuestion(90, 9, "what is it?", "train2014")
+    >>> annotation = VQAAnnotation(90, 9, "what is", "other", "net", ("net",) * 10)
+    >>> paired({90: question}, {90: annotation})[0][1].majority
     'net'
     """
-    alone = [number for number in questions if number not in annotations]
+    missing = [number for number in questions if number not in annotations]
     unknown = [number for number in annotations if number not in questions]
-    if alone or unknown:
+    if missing or unknown:
         raise InputError(
-            f"of {len(questions):,} questions {len(alone):,} have no annotation ({some(alone) or 'none'}), and of "
+            f"of {len(questions):,} questions {len(missing):,} have no annotation ({some(missing) or 'none'}), and of "
             f"{len(annotations):,} annotations {len(unknown):,} have no question ({some(unknown) or 'none'}). "
             "Are both files of the same split and the same version?"
         )
@@ -163,9 +163,9 @@ def paired(
 
 
 def same_questions(first: Mapping[int, VQAQuestion], second: Mapping[int, VQAQuestion]) -> dict[int, tuple[int, ...]]:
-    """Under which numbers the questions of one version come in another: the same words about the same image.
+    """Map the question ids of one version to those of another: the same text about the same image.
 
-    VQA-HAT has the numbers of v1; this finds its questions in v2 and VQA-CP. Those that do not come are left out.
+    VQA-HAT has the ids of v1; this finds its questions in v2 and VQA-CP. Questions without a match are left out.
 
     >>> v1 = {90: VQAQuestion(90, 9, "What is it?", "train2014"), 91: VQAQuestion(91, 9, "Why?", "train2014")}
     >>> same_questions(v1, {9002: VQAQuestion(9002, 9, "What is it?", "train2014")})
@@ -179,15 +179,15 @@ def same_questions(first: Mapping[int, VQAQuestion], second: Mapping[int, VQAQue
 
 
 def _split(rows: Rows, index: int, row: dict[str, Any], split: "str | None") -> str:
-    """What the record says, what the file says, or what the caller says."""
-    said = row.get("coco_split") or rows.header.get("data_subtype") or split or ""
-    if not isinstance(said, str):
-        raise InputError(f"{rows.place(index)}: the split must be a text such as 'train2014', got {said!r}.")
-    return intern(said)
+    """Return the split of the record, of the file or of the caller, in this order."""
+    found = row.get("coco_split") or rows.header.get("data_subtype") or split or ""
+    if not isinstance(found, str):
+        raise InputError(f"{rows.place(index)}: the split must be a text such as 'train2014', got {found!r}.")
+    return intern(found)
 
 
 def _slim(record: dict[str, Any]) -> Any:
-    """Of one person's answer the answer alone: millions of objects would otherwise wait for the end of the file."""
+    """Keep only the text of a person's answer; otherwise millions of objects stay in memory while the file is read."""
     if "answer_id" in record and type(record.get("answer")) is str:
         return intern(record["answer"])
     return record

@@ -1,12 +1,12 @@
-"""VQA-HAT: where people looked to answer a question (Das et al., 2016).
+"""Reader of VQA-HAT: human attention maps for VQA questions (Das et al., 2016).
 
-People rubbed a blurred image sharp where they had to see it; a map is white where they did. The archives hold grey
-images that are called like the question and the person:
+People sharpened the regions of a blurred image that they needed to answer; a map is white there. The archives hold grey
+images, named by question id and person:
 
     vqahat_train/{question_id}_1.png            one person a question
     vqahat_val/{question_id}_{1, 2, 3}.png      three people a question
 
-The numbers are those of VQA v1; ``saywhy.tasks.vqa.vqa_dataset.same_questions`` finds them in v2 and VQA-CP.
+The ids are those of VQA v1; ``saywhy.tasks.vqa.vqa_dataset.same_questions`` maps them to v2 and VQA-CP.
 """
 
 import os
@@ -27,17 +27,17 @@ from saywhy.errors import ImageError, InputError, SaywhyWarning
 from saywhy.images import read_image
 
 NAME = re.compile(r"(\d+)_(\d+)\.png", re.IGNORECASE)
-"""What the file of a map is called."""
+"""The file name of a map."""
 
 
 @dataclass(frozen=True, slots=True)
 class HumanMap:
-    """Where one person looked.
+    """The attention map of one person for one question.
 
     Attributes:
-        question_id: the question's number in VQA v1.
-        person: which of those who were asked, from 1.
-        path: the image of it.
+        question_id: the id of the question in VQA v1.
+        person: the number of the person, from 1.
+        path: the file of the map.
 
     >>> HumanMap(4870250, 1, Path("4870250_1.png")).image_id
     487025
@@ -49,28 +49,28 @@ class HumanMap:
 
     @property
     def image_id(self) -> int:
-        """The number of the image in COCO: v1 numbers the questions about an image from ten times its number on."""
+        """The id of the image in COCO: in v1, question ids are 10 times the image id plus an index."""
         return self.question_id // 10
 
     def read(self) -> Float[Tensor, "height width"]:
-        """The map, from 0 to 1; see ``read_map``."""
+        """Read the map, from 0 to 1; see ``read_map``."""
         return read_map(self.path)
 
 
 def find_maps(
     folder: "str | os.PathLike[str]", questions: "Container[int] | None" = None
 ) -> dict[int, tuple[HumanMap, ...]]:
-    """The maps of a folder, by the numbers of their questions; none is decoded before it is read.
+    """Find the maps of a folder, by question id; files are not decoded.
 
-    Other images in the folder are passed over with a warning, other files without.
+    Other images in the folder are skipped with a warning, other files without.
 
     Args:
         folder: the unpacked ``vqahat_train`` or ``vqahat_val``.
-        questions: the questions that there are; maps of others are refused.
+        questions: the existing question ids; maps of other questions raise an error.
 
     Raises:
-        InputError: the folder is not there or holds no maps, two maps are of the same person, or one is of a question
-            that there is not.
+        InputError: the folder does not exist or holds no maps, two maps are of the same question and person, or the
+            question of a map is not among ``questions``.
     """
     names = _names(Path(folder))
     matches = {name: NAME.fullmatch(name) for name in names}
@@ -90,22 +90,22 @@ def find_maps(
 
 
 def read_map(path: "str | os.PathLike[str]") -> Float[Tensor, "height width"]:
-    """A map of attention from a grey image: float32, 0 where it is black and 1 where it is white.
+    """Read an attention map from a grey image: float32, 0 for black and 1 for white.
 
     Raises:
-        ImageError: there is no such file, or it is no image, or one in colour.
+        ImageError: the file does not exist, is no image, or is in colour.
     """
     pixels = np.asarray(read_image(path))
     if (pixels != pixels[..., :1]).any():
         raise ImageError(
-            f"'{path}' is an image in colour. A map of attention is grey: white where people looked. "
-            "Is it a photograph, or a map that was painted in colours?"
+            f"expected a grey attention map (white where people looked), got '{path}', an image in colour. "
+            "Is it a photograph, or a map with a colour map applied?"
         )
     return torch.from_numpy(pixels[..., 0].astype(np.float32) / 255)
 
 
 def _names(folder: Path) -> list[str]:
-    """The images of a folder, in the order of their names."""
+    """Return the image files of a folder, sorted by name."""
     if not folder.is_dir():
         raise InputError(f"there is no folder '{folder}'. Give the unpacked vqahat_train or vqahat_val.")
     with os.scandir(folder) as entries:
@@ -117,24 +117,24 @@ def _names(folder: Path) -> list[str]:
             f"Give one of its folders: {some(inside)}." if inside else "Give the unpacked vqahat_train or vqahat_val."
         )
         raise InputError(
-            f"'{folder}' holds no file that is called like a map, {{question_id}}_{{person}}.png"
+            f"'{folder}' holds no file named like a map, {{question_id}}_{{person}}.png"
             f"{f' (but {some(listed)})' if listed else ''}. {hint}"
         )
     return images
 
 
 def _check(folder: Path, others: list[str], found: Iterable[int], questions: "Container[int] | None") -> None:
-    """A warning of images that are passed over; an error of questions that there are not."""
+    """Warn about skipped images, and raise an error for unknown questions."""
     if others:
         warnings.warn(
-            f"'{folder}' holds images that are not called like a map, {{question_id}}_{{person}}.png; {len(others)} "
-            f"are passed over: {some(others)}.",
+            f"'{folder}' holds images that are not named like a map, {{question_id}}_{{person}}.png; {len(others)} "
+            f"are skipped: {some(others)}.",
             SaywhyWarning,
             stacklevel=3,
         )
     unknown = [] if questions is None else [number for number in found if number not in questions]
     if unknown:
         raise InputError(
-            f"'{folder}' has maps of {len(unknown)} questions that there are not: {some(unknown)}. "
-            "VQA-HAT has the numbers of VQA v1: are these questions of v2? same_questions finds them."
+            f"'{folder}' has maps of {len(unknown)} questions that are not among the given ones: {some(unknown)}. "
+            "VQA-HAT has the ids of VQA v1. For questions of v2, map the ids with same_questions."
         )

@@ -9,12 +9,14 @@ from typing import Any
 from saywhy.errors import ModelError, WeightsError, nearest
 from saywhy.models.model import Model
 from saywhy.models.preprocess import Preprocess
+from saywhy.models.registry import source
 from saywhy.models.weights import load_weights
 
 TRUNK_LAYER = "trunk.features"
 """The layer of the VQA and captioning models that all visual information passes through."""
 
 
+@source("toybox", reading="the small models that ship: classifier, vqa, ucam, captioner")
 def load(name: str, weights: Any = None) -> Model:
     """Return a Toybox model.
 

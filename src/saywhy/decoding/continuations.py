@@ -1,4 +1,4 @@
-"""What may follow the beams of several groups: found once for all of them, then dealt out group by group."""
+"""Continuations of the beams of several groups, computed once for all groups and split by group."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,26 +14,27 @@ from saywhy.decoding.step import LogProbabilities
 
 @dataclass(frozen=True)
 class GroupContinuations:
-    """Words that may come next, [sample, beam, chosen], their log-probabilities, and what is taken from them."""
+    """Candidate next words, [sample, beam, chosen], their log-probabilities (gains) and their penalties."""
 
     words: Tensor
     gains: Tensor
-    taken: Tensor
+    penalties: Tensor
 
     def in_order(self) -> "GroupContinuations":
-        """The best first; of equals the one that stands first."""
-        order = (self.gains - self.taken).sort(dim=2, descending=True, stable=True).indices
-        return GroupContinuations(*(part.gather(2, order) for part in (self.words, self.gains, self.taken)))
+        """Return the continuations sorted by gain minus penalty, best first; ties keep their order."""
+        order = (self.gains - self.penalties).sort(dim=2, descending=True, stable=True).indices
+        return GroupContinuations(*(part.gather(2, order) for part in (self.words, self.gains, self.penalties)))
 
 
 @dataclass(frozen=True)
 class Continuations:
-    """What may follow every beam.
+    """The likeliest continuations of every beam.
 
     Attributes:
-        words, gains: [sample, beam, chosen] the likeliest words, by their numbers.
-        every: makes, once, log-probabilities [sample, beam, word] of all words, for penalties of all words.
-        vocabulary: how many words there are.
+        words, gains: [sample, beam, chosen] the likeliest words, sorted by number, and their log-probabilities.
+        every: returns (computed once) the log-probabilities [sample, beam, word] of all words, for penalties of all
+            words.
+        vocabulary: the number of words.
     """
 
     words: Tensor
@@ -43,7 +44,7 @@ class Continuations:
 
     @staticmethod
     def after(beams: Beams, logs: LogProbabilities, count: int) -> "Continuations":
-        """So many likely words of every beam, of all groups at once."""
+        """Find the ``count`` likeliest words of every beam, for all groups at once."""
 
         @cache
         def every() -> Tensor:
@@ -56,7 +57,7 @@ class Continuations:
         return Continuations(words, gains.gather(2, order), every, logs.shape[1])
 
     def split(self, groups: int) -> "list[Continuations]":
-        """That of every group."""
+        """Return the continuations of every group."""
 
         def part(group: int) -> "Callable[[], Tensor]":
             return lambda: self.every()[group::groups]
@@ -66,9 +67,9 @@ class Continuations:
         ]
 
     def covers(self, penalty: TokenPenalty, of_end: bool) -> bool:
-        """Whether the best of a group are among the likeliest words, whatever the penalty takes from those it names.
+        """Return whether the best words of a group, after the penalty, are certainly among the likeliest words.
 
-        They may not be where the end alone is spared what is taken from all other words.
+        This may fail where the end alone is exempt from a penalty of all words.
         """
         _, size, chosen = self.words.shape
         spared = not of_end and bool(penalty.rest.any())

@@ -1,4 +1,4 @@
-"""Several explanations on one page, one below the other, each with a heading and a sentence for newcomers."""
+"""A page of chapters: explanations one below the other, each with a heading and a short text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from saywhy.errors import InputError
 from saywhy.io.atomic import atomic_write
-from saywhy.view.album import album
+from saywhy.view.gallery import gallery
 from saywhy.view.payload import Payload
 from saywhy.view.protocols import ExplanationLike, TaskResultLike
 from saywhy.view.report import report_html
@@ -14,12 +14,12 @@ from saywhy.view.report import report_html
 
 @dataclass(frozen=True)
 class Chapter:
-    """A part of a story.
+    """One chapter of a page.
 
     Attributes:
-        heading: of the part.
-        text: what the reader sees there, and what can be done.
-        explanations: what the viewer shows.
+        heading: of the chapter.
+        text: what the reader sees in the chapter, and how to use it.
+        explanations: what its viewer shows.
     """
 
     heading: str
@@ -27,15 +27,15 @@ class Chapter:
     explanations: Sequence[ExplanationLike | TaskResultLike]
 
 
-def story(title: str, lead: str, chapters: Sequence[Chapter]) -> Payload:
-    """One payload of all chapters; provenance is that of every chapter, by its heading.
+def chapters_payload(title: str, lead: str, chapters: Sequence[Chapter]) -> Payload:
+    """Return one payload of all chapters; provenance is a dict from the heading of a chapter to its provenance.
 
     Raises:
         InputError: there is no chapter.
     """
     if not chapters:
-        raise InputError("a story needs at least one chapter, got none.")
-    parts = [album(chapter.explanations, chapter.heading) for chapter in chapters]
+        raise InputError("a page of chapters needs at least one chapter, got none.")
+    parts = [gallery(chapter.explanations, chapter.heading) for chapter in chapters]
     return {
         "format": parts[0]["format"],
         "title": title,
@@ -50,9 +50,9 @@ def story(title: str, lead: str, chapters: Sequence[Chapter]) -> Payload:
     }
 
 
-def save_story(title: str, lead: str, chapters: Sequence[Chapter], path: str | Path) -> Path:
-    """Write a story as one self-contained page, whole or not at all; returns the path."""
-    page = report_html(story(title, lead, chapters))
+def save_chapters(title: str, lead: str, chapters: Sequence[Chapter], path: str | Path) -> Path:
+    """Write the chapters as one self-contained page, atomically; return the path."""
+    page = report_html(chapters_payload(title, lead, chapters))
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return Path(path)

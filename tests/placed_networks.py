@@ -69,7 +69,7 @@ class Placed(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward part, both with a way round them."""
+    """Attention and a feed-forward part, both with a residual connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Block(nn.Module):
 
 
 class SmallViT(nn.Module):
-    """A vision transformer of two blocks, whose answer is read from the class token or from the mean."""
+    """A vision transformer of two blocks, whose head reads the class token or the mean."""
 
     def __init__(self, *, class_token: bool = True, registers: int = 0, last: bool = False) -> None:
         super().__init__()
@@ -108,6 +108,6 @@ def image(*space: int) -> Tensor:
     return torch.randn(1, 3, *space, generator=torch.Generator().manual_seed(1))
 
 
-def watching(model: nn.Module, inputs: object) -> LayerSearch:
-    """The model, asked for its top class."""
+def search(model: nn.Module, inputs: object) -> LayerSearch:
+    """A layer search for the model's top class."""
     return LayerSearch(model, inputs, LayerProbe(lambda out: out.max(1).values[:, None]))

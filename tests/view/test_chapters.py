@@ -1,31 +1,31 @@
-"""A page of several chapters: one viewer for each, and its words."""
+"""A page of several chapters: one viewer and one text for each."""
 
 import pytest
 
 from saywhy.errors import InputError
+from saywhy.view.chapters import Chapter, chapters_payload, save_chapters
 from saywhy.view.report import report_html
-from saywhy.view.story import Chapter, save_story, story
 
 TITLE, LEAD = "Why <so>?", "A model & its reasons."
 
 
 def test_every_chapter_has_its_images_and_its_provenance(explained):
-    told = story(
+    data = chapters_payload(
         TITLE, LEAD, [Chapter("one", "first", [explained()]), Chapter("two", "then", [explained(), explained()])]
     )
-    assert [(c["heading"], c["text"], len(c["images"])) for c in told["chapters"]] == [
+    assert [(c["heading"], c["text"], len(c["images"])) for c in data["chapters"]] == [
         ("one", "first", 2),
         ("two", "then", 4),
     ]
-    assert set(told["provenance"]) == {"one", "two"}
-    page = report_html(told)
+    assert set(data["provenance"]) == {"one", "two"}
+    page = report_html(data)
     assert "Why &lt;so&gt;? · saywhy" in page
     assert "Why <so>" not in page
 
 
-def test_a_story_has_chapters():
+def test_a_page_without_chapters_is_refused():
     with pytest.raises(InputError, match="at least one chapter"):
-        story(TITLE, LEAD, [])
+        chapters_payload(TITLE, LEAD, [])
 
 
 @pytest.mark.browser
@@ -36,7 +36,7 @@ def test_chapters_are_read_and_used_one_by_one(browser, explained, tmp_path):
         Chapter("What is there?", "Three answers.", [explained()]),
         Chapter("And now?", "The same.", [explained()]),
     ]
-    page: Page = visit(browser, save_story(TITLE, LEAD, chapters, tmp_path / "story.html"))
+    page: Page = visit(browser, save_chapters(TITLE, LEAD, chapters, tmp_path / "chapters.html"))
     assert page.errors() == []
     assert page.text("h1") == TITLE
     assert page.texts(".chapter > h2") == ["What is there?", "And now?"]

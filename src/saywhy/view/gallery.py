@@ -1,4 +1,4 @@
-"""Several explanations on one page: a folder of images, each with maps of its own."""
+"""A gallery: several explanations on one page, one thumbnail for each image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,14 @@ from saywhy.view.protocols import ExplanationLike, TaskResultLike
 from saywhy.view.report import report_html
 
 
-def album(explanations: Sequence[ExplanationLike | TaskResultLike], title: str) -> Payload:
-    """One payload of all images of all explanations, in their order; provenance is a list, one entry each."""
+def gallery(explanations: Sequence[ExplanationLike | TaskResultLike], title: str) -> Payload:
+    """Return one payload of all images of all explanations, in order; provenance is a list, one entry an explanation.
+
+    Raises:
+        InputError: there is no explanation.
+    """
     if not explanations:
-        raise InputError("there is no explanation to show")
+        raise InputError("a gallery needs at least one explanation, got none.")
     parts = [payload(explanation) for explanation in explanations]
     return {
         "format": parts[0]["format"],
@@ -24,9 +28,9 @@ def album(explanations: Sequence[ExplanationLike | TaskResultLike], title: str) 
     }
 
 
-def save_album(explanations: Sequence[ExplanationLike | TaskResultLike], path: str | Path, title: str) -> Path:
-    """Write several explanations as one self-contained page, whole or not at all; returns the path."""
-    page = report_html(album(explanations, title))
+def save_gallery(explanations: Sequence[ExplanationLike | TaskResultLike], path: str | Path, title: str) -> Path:
+    """Write several explanations as one self-contained page, atomically; return the path."""
+    page = report_html(gallery(explanations, title))
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return Path(path)

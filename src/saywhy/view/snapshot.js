@@ -1,9 +1,9 @@
-// The current view as one image, for a file.
+// The current view as one image, for download.
 
 import { blank } from "./paint.js";
 
-/** The figures side by side on white, with their words below, for a file. */
-export function poster(figures) {
+/** Return the figures side by side on white, with their legends below. */
+export function snapshot(figures) {
   const width = Math.max(...figures.map((figure) => figure.canvas.width));
   const unit = width / 40;
   const font = `${unit}px system-ui, sans-serif`;
@@ -38,7 +38,7 @@ export function poster(figures) {
   return canvas;
 }
 
-/** Break a text into lines that fit, inside a word if it must be. */
+/** Break a text into lines that fit, between words, or inside a long word. */
 function wrap(context, text, width) {
   const lines = [""];
   for (const piece of text.match(/\S+\s*|\s+/g) ?? []) {

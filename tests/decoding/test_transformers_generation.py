@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from saywhy.decoding import beam_search, diverse_beam_search, greedy
-from saywhy.decoding.generating import generation
+from saywhy.decoding.transformers_generation import generation
 from saywhy.errors import InputError, ModelError, SaywhyWarning
 
 transformers = pytest.importorskip("transformers", reason="needs the package transformers")
@@ -91,7 +91,7 @@ def generated(model: Any, inputs: dict[str, Tensor], **options: Any) -> list[lis
     return [row[: row.index(END) + 1] if END in row else row[:MAX_LENGTH] for row in rows]
 
 
-def told(found: Any) -> list[list[int]]:
+def words_of(found: Any) -> list[list[int]]:
     flat, lengths = found.words.flatten(0, 1).tolist(), found.lengths.flatten().tolist()
     return [row[:length] for row, length in zip(flat, lengths, strict=True)]
 
@@ -100,9 +100,10 @@ def test_greedy(family):
     model, inputs = family
     ready = generation(model, inputs)
     found = greedy(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH)
-    assert told(found) == generated(model, inputs)
+    assert words_of(found) == generated(model, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_beams", [2, 4])
 def test_beam_search_with_its_cache_reordered(family, num_beams):
     model, inputs = family
@@ -114,7 +115,7 @@ def test_beam_search_with_its_cache_reordered(family, num_beams):
         "length_penalty": 0.0,
         "early_stopping": "never",
     }
-    assert told(found) == generated(model, inputs, **options)
+    assert words_of(found) == generated(model, inputs, **options)
 
 
 def test_diverse_beam_search_says_different_things(family):
@@ -136,9 +137,9 @@ def test_the_same_prompt_is_decoded_several_times(family):
     options: dict[str, Any] = {"end": ready.end, "max_length": MAX_LENGTH, "num_beams": 4}
     first = beam_search(ready.step, ready.state, ready.start, **options)
     diverse_beam_search(ready.step, ready.state, ready.start, num_beam_groups=2, **options)
-    assert told(beam_search(ready.step, ready.state, ready.start, **options)) == told(first)
+    assert words_of(beam_search(ready.step, ready.state, ready.start, **options)) == words_of(first)
     greedy(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH)
-    assert told(beam_search(ready.step, ready.state, ready.start, **options)) == told(first)
+    assert words_of(beam_search(ready.step, ready.state, ready.start, **options)) == words_of(first)
 
 
 def test_prompts_of_several_lengths():
@@ -153,7 +154,7 @@ def test_prompts_of_several_lengths():
     for i, alone in enumerate((short, long)):
         one = generation(model, {"input_ids": alone})
         wanted = beam_search(one.step, one.state, one.start, end=END, max_length=MAX_LENGTH, num_beams=3)
-        assert told(found)[3 * i : 3 * i + 3] == told(wanted)
+        assert words_of(found)[3 * i : 3 * i + 3] == words_of(wanted)
     with pytest.raises(InputError, match="at the left"):
         generation(model, {"input_ids": both.flip(1), "attention_mask": mask.flip(1)})
 
@@ -163,13 +164,13 @@ def test_a_prompt_of_one_word():
     model, _ = gpt2()
     model, one = model.eval(), {"input_ids": torch.tensor([[5], [3]])}
     ready = generation(model, one)
-    assert told(greedy(ready.step, ready.state, ready.start, end=END, max_length=MAX_LENGTH)) == generated(
+    assert words_of(greedy(ready.step, ready.state, ready.start, end=END, max_length=MAX_LENGTH)) == generated(
         model, {**one, "attention_mask": torch.ones(2, 1).long()}
     )
 
 
 class TestTheConfiguration:
-    """What ``generate`` reads there is followed, or said not to be."""
+    """What ``generate`` reads there is followed, or gives a warning."""
 
     def decoded(self, model: Any, inputs: dict[str, Tensor]) -> tuple[list[list[int]], list[list[int]]]:
         ready = generation(model, inputs)
@@ -182,7 +183,7 @@ class TestTheConfiguration:
             "suppress_tokens": suppress_tokens,
         }
         theirs = {"num_beams": 3, "num_return_sequences": 3, "length_penalty": 0.0, "early_stopping": "never"}
-        ours = told(beam_search(ready.step, ready.state, ready.start, **options))
+        ours = words_of(beam_search(ready.step, ready.state, ready.start, **options))
         return ours, generated(model, inputs, **theirs)
 
     @pytest.fixture
@@ -213,22 +214,22 @@ class TestTheConfiguration:
         ready = generation(mbart, TEXT)
         found = greedy(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH)
         rows = mbart.generate(**TEXT, max_new_tokens=MAX_LENGTH, do_sample=False)[:, 1:].tolist()
-        for row, ours in zip(rows, told(found), strict=True):
+        for row, ours in zip(rows, words_of(found), strict=True):
             stop = next((i for i, word in enumerate(row) if word in ends), len(row) - 1)
             assert ours[:-1] == row[:stop]
             assert ours[-1] == (END if row[stop] in ends else row[stop])
 
-    def test_what_is_not_followed_is_said(self, mbart):
+    def test_unsupported_settings_give_a_warning(self, mbart):
         mbart.generation_config.repetition_penalty = 2.0
         with pytest.warns(SaywhyWarning, match="repetition_penalty"):
             generation(mbart, TEXT)
 
-    def test_what_the_decoder_has_said_already(self, mbart):
+    def test_decoder_input_ids_are_a_prompt(self, mbart):
         said = {**TEXT, "decoder_input_ids": torch.tensor([[START, 9, 8]]).expand(3, -1)}
         ready = generation(mbart, said)
         found = greedy(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH)
         rows = mbart.generate(**said, max_new_tokens=MAX_LENGTH, do_sample=False)[:, 3:].tolist()
-        assert told(found) == [row[: row.index(END) + 1] if END in row else row for row in rows]
+        assert words_of(found) == [row[: row.index(END) + 1] if END in row else row for row in rows]
 
     @pytest.mark.parametrize("inputs", [{"atention_mask": torch.ones(3, 4)}, {"labels": torch.ones(3, 4)}])
     def test_an_input_that_nobody_takes(self, mbart, inputs):
@@ -258,7 +259,7 @@ class TestImagesInThePrompt:
         found = beam_search(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH, num_beams=3)
         options = {"num_beams": 3, "num_return_sequences": 3, "length_penalty": 0.0, "early_stopping": "never"}
         inputs["attention_mask"] = torch.ones(2, len(words[0])).long()
-        assert told(found) == generated(model, inputs, **options)
+        assert words_of(found) == generated(model, inputs, **options)
 
     def test_stand_in_the_prompt_by_numbers_that_need_be_no_words(self, git):
         """Some models put something else there before they look numbers up."""
@@ -271,7 +272,7 @@ class TestImagesInThePrompt:
         ready = generation(model, {"pixel_values": images, "input_ids": torch.tensor([[99, 5], [99, 7]])})
         assert ready.start.tolist() == [5, 7]
 
-    def test_places_in_several_directions_are_refused(self, git):
+    def test_position_ids_in_several_directions_are_refused(self, git):
         model, images = git
         inputs = {"input_ids": torch.tensor([[1]]), "pixel_values": images, "image_grid_thw": torch.ones(1, 3)}
         with pytest.raises(ModelError, match="several directions"):
@@ -284,7 +285,7 @@ def test_kinds_of_words_and_masks_of_other_types():
     inputs = {**TEXT, "token_type_ids": torch.tensor([[0, 0, 1, 1]]).expand(3, -1)}
     ready = generation(model, {**inputs, "attention_mask": torch.ones(3, 4)})
     found = greedy(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH)
-    assert told(found) == generated(model, inputs)
+    assert words_of(found) == generated(model, inputs)
     with pytest.raises(InputError, match="of the prompts' shape"):
         generation(model, {**TEXT, "attention_mask": torch.ones(3, 5)})
     with pytest.raises(InputError, match="'input_ids' is list"):
@@ -293,7 +294,7 @@ def test_kinds_of_words_and_masks_of_other_types():
 
 def test_what_cannot_be_decoded(family):
     model, inputs = family
-    with pytest.raises(ModelError, match="no model of transformers"):
+    with pytest.raises(ModelError, match="expected a model of transformers with generate"):
         generation(torch.nn.Linear(2, 2), inputs)
     with pytest.raises(InputError, match="got none"):
         generation(model, {})
@@ -304,7 +305,7 @@ def test_what_cannot_be_decoded(family):
 
 
 class TestBadInput:
-    """Each is refused in words of ours."""
+    """Each is refused with a saywhy error."""
 
     @pytest.fixture
     def model(self) -> Any:
@@ -320,8 +321,8 @@ class TestBadInput:
             ({"input_ids": torch.tensor([1, 2])}, "whole numbers"),
             ({"input_ids": torch.tensor([[1, 99]])}, "from 0 to 12, and input_ids have 99"),
             ({"input_ids": torch.tensor([[1, -1]])}, "input_ids have -1"),
-            ({**TEXT, "position_ids": torch.arange(4)[None]}, "position_ids are counted here"),
-            ({**TEXT, "past_key_values": torch.ones(1)}, "past_key_values are counted here"),
+            ({**TEXT, "position_ids": torch.arange(4)[None]}, "position_ids are computed here"),
+            ({**TEXT, "past_key_values": torch.ones(1)}, "past_key_values are computed here"),
         ],
     )
     def test_of_prompts(self, model, inputs, message):
@@ -329,7 +330,7 @@ class TestBadInput:
             generation(model, inputs)
 
     @pytest.mark.parametrize("said", [torch.tensor([START, 9]), torch.ones(3, 0).long(), torch.ones(1, 2).long()])
-    def test_of_what_a_decoder_has_said(self, said):
+    def test_of_decoder_input_ids(self, said):
         torch.manual_seed(2)
         model = bart()[0].eval()
         with pytest.raises(InputError, match=r"decoder_input_ids are whole numbers .* for 3 samples"):
@@ -338,11 +339,11 @@ class TestBadInput:
     @pytest.mark.parametrize(("name", "value"), [("eos_token_id", [END, 77]), ("begin_suppress_tokens", [99])])
     def test_of_words_that_the_model_does_not_know(self, model, name, value):
         setattr(model.generation_config, name, value)
-        with pytest.raises(InputError, match="says words from 0 to 12"):
+        with pytest.raises(InputError, match="has words from 0 to 12"):
             generation(model, TEXT)
 
     @pytest.mark.parametrize("filling", [-1, 99])
-    def test_a_filling_that_is_no_word_of_the_model_is_never_said_anyway(self, model, filling):
+    def test_padding_outside_the_vocabulary(self, model, filling):
         model.config.pad_token_id = model.generation_config.pad_token_id = filling
         ready = generation(model, TEXT)
         assert ready.suppress_tokens == ()

@@ -22,7 +22,7 @@ ACROSS, UP = torch.tensor([1.0, -1.0, 0.0]) / math.sqrt(2), torch.tensor([1.0, 1
 HUES = torch.stack([math.cos(2 * math.pi * k / 9) * ACROSS + math.sin(2 * math.pi * k / 9) * UP for k in range(9)])
 
 
-class Planted(nn.Module):
+class ColourNetwork(nn.Module):
     """One channel a colour, 1 where it is seen and 0 elsewhere; then pooling and a linear layer, or hidden layers."""
 
     def __init__(self, hidden: bool) -> None:
@@ -50,14 +50,14 @@ class Planted(nn.Module):
         return self.head(self.pool(self.blocks(self.stem(images))))
 
 
-def planted(form: str = "gap", seed: int = 0) -> Classifier:
+def colour_network(form: str = "gap", seed: int = 0) -> Classifier:
     """A network that sees colours; form as in ``claims.classifiers``."""
     plain = Preprocess(resize=None, crop=None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    module = Planted(hidden=form == "mlp").eval()
+    module = ColourNetwork(hidden=form == "mlp").eval()
     return Classifier(seed, saywhy.Model(module, "planted", plain, COLOURS, multilabel=True, layer="blocks"), form)
 
 
-class Squares:
+class SquaresDataset:
     """Images of one square (even ones) or of two (odd ones), each of a colour of its own, on grey."""
 
     name, labels = "squares", COLOURS
@@ -82,9 +82,9 @@ class Squares:
             box = (float(left), float(top), float(left + side), float(top + side))
             objects.append(ObjectAnnotation(COLOURS[colour], box, mask.copy))
         image = Image.fromarray((255 * pixels).round().astype(np.uint8))
-        return LocalizedImage(f"{index}", lambda: image, tuple(objects), tuple(thing.label for thing in objects))
+        return LocalizedImage(f"{index}", lambda: image, tuple(objects), tuple(obj.label for obj in objects))
 
 
 def study(*networks: Classifier, count: int = 40) -> Study:
     """Networks, and squares for them."""
-    return Study(networks, Squares(count), Squares(count))
+    return Study(networks, SquaresDataset(count), SquaresDataset(count))

@@ -1,0 +1,42 @@
+"""Which oracle is for which name: each says so itself, by the decorator above it."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ORACLES: dict[str, Callable[..., np.ndarray]] = {}
+"""Of methods of one pass, by the method's name in the registry."""
+
+RUN_ORACLES: dict[str, Callable[..., np.ndarray]] = {}
+"""The same of methods that run the network themselves."""
+
+METRIC_ORACLES: dict[str, Callable[..., Any]] = {}
+"""Of metrics, by the metric's name in the registry."""
+
+
+def oracle(name: str) -> Callable[[F], F]:
+    """For a method of one pass: activations and gradients of one sample [channel, *space] in, the map [*space] out."""
+    return _into(ORACLES, name)
+
+
+def run_oracle(name: str) -> Callable[[F], F]:
+    """For a method that runs the network: an ``Observed`` network and one image [channel, *space] in, the map out."""
+    return _into(RUN_ORACLES, name)
+
+
+def metric_oracle(*names: str) -> Callable[[F], F]:
+    """For one metric, or for several that are the same number of different maps."""
+    return _into(METRIC_ORACLES, *names)
+
+
+def _into(oracles: dict[str, Callable[..., Any]], *names: str) -> Callable[[F], F]:
+    def add(function: F) -> F:
+        for name in names:
+            assert name not in oracles, f"there are two oracles for '{name}'"
+            oracles[name] = function
+        return function
+
+    return add
