@@ -237,5 +237,5 @@ class TestOverlay:
     def test_of_a_result(self):
         shown = found(names=["red", "blue"]).overlay(1)
         assert shown.width >= 320
-        with pytest.raises(InputError, match="no concept"):
+        with pytest.raises(InputError, match="expected at least one concept, got none"):
             concepts_over(Image.new("RGB", (8, 4)), np.ones((0, 1, 1)))
