@@ -1,4 +1,4 @@
-"""What a card says of the sign of a map."""
+"""The diagnostic of the sign of a map."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from saywhy.diagnostics import evidence_diagnostic
 @pytest.mark.parametrize(
     ("lowest", "highest", "of_score", "state", "says"),
     [
-        (-0.75, -0.48, True, "warning", "all against, -0.75 to -0.48"),
-        (-1.0, 0.0, True, "warning", "nothing speaks for this answer"),
+        (-0.75, -0.48, True, "warning", "all negative, -0.75 to -0.48"),
+        (-1.0, 0.0, True, "warning", "no evidence for this target"),
         (-0.75, -0.48, False, "good", "of one sign"),
         (0.0, 2.0, True, "good", "of one sign"),
         (-1.0, 2.0, True, "good", "both signs"),

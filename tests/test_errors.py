@@ -19,7 +19,7 @@ def kinds() -> dict[str, type[SaywhyError]]:
 
 
 def drawn() -> dict[str, str | None]:
-    """The tree in the module's docstring: each error and the one that it hangs on."""
+    """The tree in the module's docstring: each error and its parent."""
     found: dict[str, str | None] = {}
     path: list[str] = []
     for line in (errors.__doc__ or "").splitlines():

@@ -1,4 +1,4 @@
-"""What comes out: read, put on a scale, put back on the image, saved and loaded; and the card that judges it."""
+"""``Explanation``: read, normalised, mapped to the image, saved and loaded; and its diagnostics."""
 
 import copy
 import dataclasses
@@ -100,9 +100,11 @@ def test_the_score_shown_is_the_one_that_was_explained(model, photos, tmp_path, 
     assert e.score == Explanation.load(e.save(tmp_path / "e.npz")).score == kind
     torch.testing.assert_close(e.scores, wanted)
     for method in methods:
-        facts = [fact.text for fact in e.diagnostics[method, "features"][0][0] if fact.name == "score"]
+        texts = [
+            diagnostic.text for diagnostic in e.diagnostics[method, "features"][0][0] if diagnostic.name == "score"
+        ]
         other = settings.get("score", saywhy.methods.METHODS[method].score) != kind
-        assert facts == ["the probability of a class was explained; the score that is shown is its logit"] * other
+        assert texts == ["the probability of a class was explained; the score that is shown is its logit"] * other
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_repr(e: Explanation, tiny: Build) -> None:
 # --- scales ------------------------------------------------------------------------------------------------------
 
 
-def test_the_size_is_that_of_the_input_unless_said(e: Explanation) -> None:
+def test_the_size_is_that_of_the_input_by_default(e: Explanation) -> None:
     assert e.heatmap().shape == (2, 3, 16, 16)
     assert e.heatmap((5, 7)).shape == (2, 3, 5, 7)
     assert e.heatmap(np.array([5, 7])).shape == (2, 3, 5, 7)
@@ -221,7 +223,7 @@ def test_maps_peaks_and_boxes_lie_on_the_original(e: Explanation) -> None:
     for sample, (width, height) in enumerate([(30, 20), (16, 40)]):
         on_image = e.on_image(sample, 1)
         assert on_image.shape == (height, width)
-        assert np.isnan(on_image).any()  # what was cropped away was not seen
+        assert np.isnan(on_image).any()  # NaN outside the crop box
         left, top, right, bottom = e.images[sample].crop_box
         peak = e.peak(sample, 1)
         assert peak is not None
@@ -274,7 +276,7 @@ def test_a_fusion_that_is_none(e: Explanation) -> None:
         e.fuse("median")  # type: ignore[arg-type]
 
 
-def test_the_card_of_a_fusion_is_the_worst_of_its_layers(tiny: Build) -> None:
+def test_the_diagnostics_of_a_fusion_are_the_worst_of_its_layers(tiny: Build) -> None:
     e = saywhy.explain(
         tiny(),
         torch.rand(1, 3, 16, 16),
@@ -283,8 +285,10 @@ def test_the_card_of_a_fusion_is_the_worst_of_its_layers(tiny: Build) -> None:
         layout=Layout("channels-first", (8, 8)),
         relu=False,
     )
-    card = {fact.name: fact for fact in e.fuse().diagnostics["gradcam", "features + stem (mean)"][0][0]}
-    assert card["layout"].state == "warning"
+    found = {
+        diagnostic.name: diagnostic for diagnostic in e.fuse().diagnostics["gradcam", "features + stem (mean)"][0][0]
+    }
+    assert found["layout"].state == "warning"
     mixed = dataclasses.replace(
         e,
         metadata=Metadata(
@@ -299,7 +303,7 @@ def test_the_card_of_a_fusion_is_the_worst_of_its_layers(tiny: Build) -> None:
     assert mixed.fuse().diagnostics["gradcam", "features + stem (mean)"][0][0][0] == Diagnostic("layout", "bad", "stem")
 
 
-def test_the_counterfactual_is_the_question_turned_round(e: Explanation) -> None:
+def test_the_counterfactual_explains_the_evidence_against(e: Explanation) -> None:
     turned = e.counterfactual
     assert turned.targets[0][:2] == ["-cat", "-dog"]
     torch.testing.assert_close(turned.maps, -e.maps)
@@ -361,7 +365,7 @@ def test_what_is_saved_is_what_is_loaded(e: Explanation, tmp_path: Path) -> None
     assert back.diagnostics == e.diagnostics
     assert back.peak(1, 2) == e.peak(1, 2)
     assert back.save(tmp_path / "again.html").exists()
-    with pytest.raises(SaywhyError, match="no model to ask again"):
+    with pytest.raises(SaywhyError, match="no model to run again"):
         _ = back.counterfactual
 
 
@@ -379,7 +383,7 @@ def test_a_copy_is_equal_and_holds_no_model(e: Explanation, copied: Callable[...
     assert back == e
     assert back.rerunner is None
     assert back.provenance == e.provenance
-    with pytest.raises(SaywhyError, match="no model to ask again"):
+    with pytest.raises(SaywhyError, match="no model to run again"):
         _ = back.explainer
 
 
@@ -512,11 +516,11 @@ def test_in_a_notebook(e: Explanation) -> None:
     assert "cat - mug" in html
 
 
-# --- the card ----------------------------------------------------------------------------------------------------
+# --- diagnostics -------------------------------------------------------------------------------------------------
 
 
-def card(e: Explanation, target: int = 0) -> dict[str, saywhy.diagnostics.Diagnostic]:
-    return {fact.name: fact for fact in e.diagnostics[e.methods[0], e.layers[0]][0][target]}
+def diagnostics_of(e: Explanation, target: int = 0) -> dict[str, saywhy.diagnostics.Diagnostic]:
+    return {diagnostic.name: diagnostic for diagnostic in e.diagnostics[e.methods[0], e.layers[0]][0][target]}
 
 
 class Scored(nn.Module):
@@ -533,8 +537,8 @@ class Scored(nn.Module):
         return self.scores(torch.relu(self.features(x)))
 
 
-def test_a_good_card(tiny: Build) -> None:
-    found = card(saywhy.explain(tiny(), torch.rand(1, 3, 16, 16), target=0, relu=False))
+def test_good_diagnostics(tiny: Build) -> None:
+    found = diagnostics_of(saywhy.explain(tiny(), torch.rand(1, 3, 16, 16), target=0, relu=False))
     assert {"layout", "gradient", "evidence", "saturation"} <= set(found)
     assert found["layout"].state == "good"
     assert "proved" in found["layout"].text
@@ -545,32 +549,34 @@ def test_a_good_card(tiny: Build) -> None:
 @pytest.mark.parametrize(("score", "state"), [("probability", "warning"), ("logit", "good")])
 def test_saturation(score: Any, state: str) -> None:
     network = Scored(lambda x: torch.stack([x.mean((1, 2, 3)) * 8, x.mean((1, 2, 3)) * 0], 1))
-    fact = card(saywhy.explain(network, torch.rand(1, 3, 16, 16) + 0.5, target=0, layer="features", score=score))[
-        "saturation"
-    ]
-    assert fact.state == state
-    assert "saturated" in fact.text
+    diagnostic = diagnostics_of(
+        saywhy.explain(network, torch.rand(1, 3, 16, 16) + 0.5, target=0, layer="features", score=score)
+    )["saturation"]
+    assert diagnostic.state == state
+    assert "saturated" in diagnostic.text
 
 
-def test_a_vanished_gradient_is_said() -> None:
+def test_a_vanished_gradient_is_a_warning() -> None:
     network = Scored(lambda x: torch.stack([x.mean((1, 2, 3)) * 1e-15, x.mean((1, 2, 3))], 1))
-    fact = card(saywhy.explain(network, torch.rand(1, 3, 16, 16), target=0, layer="features"))["gradient"]
-    assert fact.state == "warning"
-    assert "nearly vanished" in fact.text
+    diagnostic = diagnostics_of(saywhy.explain(network, torch.rand(1, 3, 16, 16), target=0, layer="features"))[
+        "gradient"
+    ]
+    assert diagnostic.state == "warning"
+    assert "nearly vanished" in diagnostic.text
 
 
 def test_no_gradient_at_all_warns() -> None:
     network = Scored(lambda x: torch.stack([x.mean((1, 2, 3)) * 0, x.mean((1, 2, 3))], 1))
     with pytest.warns(SaywhyWarning, match=r"'class 0': the map is zero everywhere because the gradient is"):
         e = saywhy.explain(network, torch.rand(1, 3, 16, 16), target=0, layer="features")
-    assert card(e)["gradient"].state == "bad"
+    assert diagnostics_of(e)["gradient"].state == "bad"
 
 
 def test_negative_evidence_warns() -> None:
     with pytest.warns(SaywhyWarning, match=r"'class 2'.*all evidence is negative.*counterfactual") as caught:
         e = saywhy.explain(OneQuadrant(), torch.rand(3, 3, 16, 16), target=2)
     assert len(caught) == 1
-    assert card(e)["evidence"].state == "bad"
+    assert diagnostics_of(e)["evidence"].state == "bad"
     assert bool((e.maps == 0).all())
     assert bool(e.counterfactual.maps.any())
     with warnings.catch_warnings():
@@ -591,19 +597,19 @@ def test_a_dead_layer_warns() -> None:
     layout = Layout("channels-first", (16, 16))
     with pytest.warns(SaywhyWarning, match=r"the layer's activations are.*dead"):
         e = saywhy.explain(Dead(), torch.rand(1, 3, 16, 16), target=0, layer="features", layout=layout)
-    assert card(e)["evidence"].state == "bad"
+    assert diagnostics_of(e)["evidence"].state == "bad"
 
 
-def test_a_layout_of_the_users_is_believed_and_said_so(tiny: Build) -> None:
+def test_a_given_layout_is_used_with_a_warning(tiny: Build) -> None:
     e = saywhy.explain(
         tiny(), torch.rand(1, 3, 16, 16), 0, layer="features", layout=Layout("channels-first", (8, 8)), relu=False
     )
-    assert card(e)["layout"].state == "warning"
-    assert "given by the user" in card(e)["layout"].text
+    assert diagnostics_of(e)["layout"].state == "warning"
+    assert "given by the user" in diagnostics_of(e)["layout"].text
     assert e.provenance["layers"]["features"]["proved"] is False
 
 
-def test_a_layer_that_runs_twice_is_said() -> None:
+def test_a_layer_that_runs_twice_is_a_warning() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -613,10 +619,12 @@ def test_a_layer_that_runs_twice_is_said() -> None:
             return (self.tied(torch.relu(self.tied(x))) ** 2).mean((2, 3))
 
     torch.manual_seed(0)
-    fact = card(saywhy.explain(Twice(), torch.rand(1, 3, 16, 16), target=0, layer="tied", relu=False))["calls"]
-    assert fact.state == "warning"
-    assert "runs 2 times" in fact.text
-    assert "'tied#0'" in fact.text
+    diagnostic = diagnostics_of(saywhy.explain(Twice(), torch.rand(1, 3, 16, 16), target=0, layer="tied", relu=False))[
+        "calls"
+    ]
+    assert diagnostic.state == "warning"
+    assert "runs 2 times" in diagnostic.text
+    assert "'tied#0'" in diagnostic.text
 
 
 def test_a_counterfactual_of_other_weights_says_so() -> None:

@@ -1,4 +1,4 @@
-"""Maps on the original image: exact where the answer is known by hand, equal to slow loops elsewhere."""
+"""Maps on the original image: exact where the result is known by hand, equal to slow loops elsewhere."""
 
 import math
 
@@ -50,7 +50,7 @@ def test_every_pixel_equals_the_definition(shape, crop_box):
     )
 
 
-def test_where_all_is_seen_it_is_torch_interpolate():
+def test_with_the_whole_image_as_crop_box_it_is_torch_interpolate():
     grid = torch.randn(7, 7, generator=torch.Generator().manual_seed(0))
     theirs = torch.nn.functional.interpolate(grid[None, None], (90, 130), mode="bilinear")[0, 0]
     torch.testing.assert_close(torch.from_numpy(on_image(grid, (0, 0, 130, 90), (130, 90))), theirs)
@@ -68,7 +68,7 @@ def test_one_hot_cell_through_a_known_crop_and_resize():
     assert abs(row + 0.5 - y) <= 0.5
 
 
-def test_what_was_not_seen_is_nan_and_nothing_else():
+def test_pixels_outside_the_crop_box_are_nan_and_no_others():
     full = on_image(np.ones((2, 2)), (3, 1, 7, 5), (10, 6))
     expected = np.zeros((6, 10), bool)
     expected[1:5, 3:7] = True
@@ -95,7 +95,7 @@ def test_no_evidence_no_peak_and_no_box(grid):
     assert box(grid, (0, 0, 4, 4), (4, 4)) is None
 
 
-def test_a_flat_map_has_no_peak_but_covers_what_was_seen():
+def test_a_flat_map_has_no_peak_but_covers_the_crop_box():
     assert peak(np.ones((2, 2)), (1, 0, 3, 4)) is None
     assert box(np.ones((2, 2)), (1, 0, 3, 4), (4, 4)) == (1, 0, 3, 4)
 
@@ -118,13 +118,13 @@ def test_peak_ignores_what_is_not_a_number():
 
 
 @pytest.mark.parametrize("wrong", [(5, 0, 5, 4), (0, 4, 4, 0), (0, 0, math.nan, 4)])
-def test_a_seen_box_that_is_none(wrong):
+def test_an_invalid_crop_box(wrong):
     with pytest.raises(InputError, match="left < right"):
         on_image(np.ones((2, 2)), wrong, (4, 4))
 
 
 def test_a_batch_is_not_a_map():
-    with pytest.raises((InputError, TypeCheckError), match=r"\[h, w\]; got \[1, 2, 2\]|h w"):
+    with pytest.raises((InputError, TypeCheckError), match=r"\[h, w\], got \[1, 2, 2\]|h w"):
         peak(np.ones((1, 2, 2)), (0, 0, 4, 4))
 
 

@@ -1,4 +1,4 @@
-"""Reading images: every kind that people have comes out upright, RGB with the right values; the rest is refused."""
+"""Reading images: every kind becomes upright RGB with the right values; the rest is refused."""
 
 import contextlib
 import io
@@ -32,7 +32,7 @@ def photo() -> Image.Image:
 
 
 def assert_refused(source: object, *words: str, error: type[Exception] = ImageError) -> None:
-    """A sentence with these words, of this type; nothing of Pillow's own gets out."""
+    """An error of this type whose message has these words; no error of Pillow's is raised."""
     with pytest.raises(error) as caught:
         read_image(source)
     for word in words:

@@ -21,7 +21,7 @@ EXTRAS = (
     "torchcam",
 )
 LATE = ("matplotlib", "typer", "rich", "jinja2", "scipy", "torchvision", "IPython", "saywhy.view.report")
-"""What is imported when it is needed, and not before."""
+"""Libraries that are imported only when they are needed."""
 
 
 def loaded_by(code: str) -> set[str]:

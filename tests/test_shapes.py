@@ -1,4 +1,4 @@
-"""The shapes in the signatures are true: the methods are run with jaxtyping and beartype watching."""
+"""The shapes in the signatures are correct: the methods run under jaxtyping and beartype."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_signatures_hold_in_every_dimension(method: Method, space: tuple[int, ..
 
 
 @pytest.mark.parametrize("method", ONE_PASS.values(), ids=ONE_PASS)
-def test_a_wrong_axis_is_seen(method: Method) -> None:
+def test_a_wrong_axis_is_detected(method: Method) -> None:
     watched = jaxtyped(method.function, typechecker=beartype)
     activations, gradients = tensors((3, 4))
     with pytest.raises(TypeCheckError):

@@ -118,7 +118,7 @@ def test_a_seed_is_a_whole_number(seed):
 
 @pytest.mark.parametrize("method", [3, None, [3], {"gradcam": 1}])
 def test_a_method_is_a_name(method):
-    with pytest.raises(MethodError, match="method is a name or a list of names"):
+    with pytest.raises(MethodError, match="method must be a name or a list of names"):
         saywhy.explain(nn.Flatten(), torch.rand(1, 3, 4, 4), 0, method)
 
 

@@ -115,7 +115,7 @@ def steps(repeats: int) -> list[Row]:
             "A-GCA, at the weighted features": UCAM(gate=Gate(at="weighted")),
             "P-GCA": UCAM("predictive"),
         }.items():
-            calls[kind] = partial(_step, head, partial(how.asked, head, features, question, answers))
+            calls[kind] = partial(_step, head, partial(how.vqa_loss, head, features, question, answers))
         for kind, values in ratios(base, calls, repeats).items():
             rows.append(Row(f"a training step, {name}", kind, formatted(values), "at most 2.5"))
             CONSOLE.print(f"{rows[-1].what} | {kind} | {rows[-1].ratio}")

@@ -24,7 +24,7 @@ from research.benchmarks.cost import CONSOLE, Row, formatted, machine, peak_memo
 from saywhy.decoding import beam_search, diverse_beam_search
 from saywhy.decoding.penalties import Penalty, hamming, ngram
 from saywhy.decoding.transformers_generation import generation
-from saywhy.tasks.captioning.networks import CaptionHead, CaptionModel, ShowAndTell, TopDown
+from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown
 
 NUM_BEAMS, LENGTH, WORDS = 6, 20, 10_000
 GOAL = "at most 1.2"
@@ -56,11 +56,11 @@ class DecodingTask:
             max_length=LENGTH,
             min_length=LENGTH,
             num_beams=NUM_BEAMS,
-            normalize=1.0,
+            length_penalty=1.0,
         )
 
 
-def _captioner(head: CaptionHead, channels: int, side: int, batch: int) -> DecodingTask:
+def _captioner(head: Any, channels: int, side: int, batch: int) -> DecodingTask:
     with torch.no_grad():
         state = head.eval().begin(torch.rand(batch, channels, side, side))
     return DecodingTask(head.step, state, torch.full((batch,), 2), 3)

@@ -81,7 +81,7 @@ class AttentionVQAHead(VQAHead):
         )
         self.variance_head = VarianceHead(len(ANSWERS))
 
-    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
+    def encode(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
         """What both glimpses found, and the question."""
         hidden, _ = self.lstm(self.embedding(question))
         q = hidden[torch.arange(len(hidden)), (question != 0).sum(1).clamp_min(1) - 1]

@@ -125,10 +125,10 @@ def _train(
     bar = progress.add_task(f"training the {which} network {seed}", total=plan.length(len(images.scenes)), loss="")
     labels = F.one_hot(images.classes, len(KINDS)).float()
 
-    def tell(step: int, loss: float) -> None:
+    def report(step: int, loss: float) -> None:
         progress.update(bar, completed=step, loss=f"loss {loss:.4f}")
 
-    fit(module, images.images, labels, plan, normalised, tell=tell)
+    fit(module, images.images, labels, plan, normalised, report=report)
     told = {"kinds": ",".join(KINDS), "trained_on": SPLITS[which], "seed": str(seed), "images_of_each": str(each)}
     save_weights(file, half(module.state_dict()), told)
 

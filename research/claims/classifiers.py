@@ -23,7 +23,7 @@ from saywhy.toybox import KINDS, scene
 from saywhy.toybox.models.classifier import WIDTHS, ToyboxClassifier, normalised
 from saywhy.toybox.recipes import classifier as recipe
 from saywhy.training.checkpoint import half, save_weights
-from saywhy.training.loop import Phase, Plan, descend, dice
+from saywhy.training.loop import Phase, Plan, optimize, step_generator
 
 SEEDS = 3
 """Networks of each form."""
@@ -127,14 +127,14 @@ def train_head(file: Path, seed: int, trunk: ToyboxClassifier, progress: Progres
     bar = progress.add_task(f"training the head of network {seed}", total=HEAD_STEPS, loss="")
 
     def loss(head: nn.Module, step: int, share: slice) -> Tensor:
-        taken = torch.randint(len(features), (HEAD_PLAN.batch,), generator=dice(seed, -1 - step))[share]
+        taken = torch.randint(len(features), (HEAD_PLAN.batch,), generator=step_generator(seed, -1 - step))[share]
         return F.binary_cross_entropy_with_logits(head(features[taken]), labels[taken])
 
-    def tell(step: int, loss: float) -> None:
+    def report(step: int, loss: float) -> None:
         progress.update(bar, completed=step, loss=f"loss {loss:.4f}")
 
     settings: dict[str, Any] = {}
-    descend(network.head, loss, HEAD_STEPS, HEAD_PLAN, settings, tell=tell)
+    optimize(network.head, loss, HEAD_STEPS, HEAD_PLAN, settings, report=report)
     told = {"seed": str(seed), "scenes": str(HEAD_SCENES), "steps": str(HEAD_STEPS), "kinds": ",".join(KINDS)}
     save_weights(file, half(network.state_dict()), told)
 

@@ -61,12 +61,12 @@ def diverse(groups: int, diversity_penalty: float) -> Decoder:
 
 def shipped(groups: int, diversity_penalty: float) -> Decoder:
     """As ``saywhy caption --diverse`` has it: sentences are ranked by the mean of a word."""
-    return partial(_diverse, num_beam_groups=groups, diversity_penalty=diversity_penalty, normalize=1.0)
+    return partial(_diverse, num_beam_groups=groups, diversity_penalty=diversity_penalty, length_penalty=1.0)
 
 
 def siblings(rate: float) -> Decoder:
     """Li, Monroe and Jurafsky's."""
-    return partial(_beams, num_beams=BEAMS, siblings=rate)
+    return partial(_beams, num_beams=BEAMS, sibling_penalty=rate)
 
 
 def decoders(diversity_penalties: dict[str, float], seed: int) -> dict[str, Decoder]:
@@ -78,7 +78,7 @@ def decoders(diversity_penalties: dict[str, float], seed: int) -> dict[str, Deco
         NUCLEUS: partial(sample, count=BEAMS, top_p=0.9, seed=seed),
         GROUPED: diverse(3, diversity_penalties[GROUPED]),
         DIVERSE: diverse(BEAMS, diversity_penalties[DIVERSE]),
-        BY_MEAN: partial(_beams, num_beams=BEAMS, normalize=1.0),
+        BY_MEAN: partial(_beams, num_beams=BEAMS, length_penalty=1.0),
         SHIPPED: shipped(3, DIVERSITY_PENALTY),
         SHIPPED_APART: shipped(BEAMS, DIVERSITY_PENALTY),
     }

@@ -17,7 +17,7 @@ from research.claims.attention_network import AttentionVQAHead, VisualFeatures, 
 from saywhy.tasks.vqa.networks import VQAModel
 from saywhy.toybox.language import ANSWERS
 from saywhy.toybox.recipes.ucam import Questions, asking, optimizers
-from saywhy.training.loop import Plan, descend
+from saywhy.training.loop import Plan, optimize
 from saywhy.uncertainty import UCAM, Gate
 from saywhy.uncertainty.loss import cross_entropy
 
@@ -61,7 +61,7 @@ class Learner(nn.Module):
     def forward(self, features: Tensor, words: Tensor, shares: Tensor) -> Tensor:
         """The loss of some questions."""
         if self.how is not None:
-            return self.how.asked(self.head, features, words, shares)
+            return self.how.vqa_loss(self.head, features, words, shares)
         return cross_entropy(self.head(features, words).logits, shares).mean()
 
 
@@ -115,7 +115,9 @@ def _train(head: AttentionVQAHead, how: UCAM | None, plan: Plan, steps: int, sho
             return float(kept.metadata()["seconds"])
     settings = {**plan.settings(), "how": repr(how), "steps": steps, "scenes": len(shown)}
     checkpoint = file.with_suffix(".checkpoint")
-    seconds = descend(Learner(head, how), asking(shown, plan), steps, plan, settings, checkpoint, optimizers=optimizers)
+    seconds = optimize(
+        Learner(head, how), asking(shown, plan), steps, plan, settings, checkpoint, optimizers=optimizers
+    )
     weights = {name: tensor.contiguous() for name, tensor in head.state_dict().items()}
     save_file(weights, file, {"seconds": f"{seconds:.1f}"})
     checkpoint.unlink(missing_ok=True)

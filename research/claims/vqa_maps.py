@@ -63,7 +63,7 @@ class Item:
         """Another explanation of the same question, or of the same question about another image."""
         shown = Image.fromarray(self.scene.image if image is None else image)
         model = self.network.model
-        return saywhy.explain(model, model.asked(shown, self.question.text), target, method)
+        return saywhy.explain(model, model.prepare_inputs(shown, self.question.text), target, method)
 
     def log_odds(self, image: np.ndarray) -> float:
         """Of the right answer, for a changed image: where it is certain a probability would not change any more."""
@@ -83,7 +83,7 @@ def correctly_answered(network: SeededModel) -> Iterator[Item]:
     for index in scenes_of(network.seed):
         drawn = scene("talk-test", index)
         for question in questions(drawn):
-            inputs = network.model.asked(Image.fromarray(drawn.image), question.text)
+            inputs = network.model.prepare_inputs(Image.fromarray(drawn.image), question.text)
             found = saywhy.explain(network.model, inputs, Top(1), METHODS)
             if found.targets[0][0] == question.answer:
                 yield Item(network, drawn, question, found)

@@ -1,4 +1,4 @@
-"""The validity card: cheap facts about every map that say how far it may be believed."""
+"""Diagnostics: cheap checks of every map, which say whether it is reliable."""
 
 import math
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ State = Literal["good", "warning", "bad"]
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One line of the card.
+    """One diagnostic of a map.
 
     Attributes:
-        name: what is judged, e.g. ``"layout"``.
-        state: ``"good"``, ``"warning"`` (know this) or ``"bad"`` (do not trust the map).
-        text: a sentence.
+        name: the name of the check, e.g. ``"layout"``.
+        state: ``"good"``, ``"warning"`` (a limitation) or ``"bad"`` (do not trust the map).
+        text: the finding, in one sentence.
     """
 
     name: str
@@ -35,7 +35,7 @@ Diagnostics = tuple[Diagnostic, ...]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a layer's activations and gradients say of the maps to come, for every sample and target.
+    """Statistics of a layer's activations and gradients, for every sample and target.
 
     Attributes:
         gradient: [batch, target] the largest magnitude in ``dy/dA``.
@@ -49,7 +49,7 @@ class Evidence:
 
     @staticmethod
     def of(activations: FeatureMaps, gradients: Tensor) -> "Evidence":
-        """Read off ``A`` [batch, channel, *space] and ``G`` [batch, target, channel, *space]."""
+        """Compute the evidence from ``A`` [batch, channel, *space] and ``G`` [batch, target, channel, *space]."""
         A, G = activations.detach().flatten(1), gradients.detach().flatten(2)
         # amax and amin, because torch.aminmax runs on one thread.
         largest = torch.maximum(G.amax(2), -G.amin(2))
@@ -57,14 +57,14 @@ class Evidence:
 
     @staticmethod
     def joined(parts: "list[Evidence]") -> "Evidence":
-        """Of several chunks of targets."""
+        """Concatenate the evidence of several chunks of targets."""
         return Evidence(
             torch.cat([p.gradient for p in parts], 1), torch.cat([p.total for p in parts], 1), parts[0].active
         )
 
     @staticmethod
     def stacked(parts: "list[Evidence]") -> "Evidence":
-        """Of several batches."""
+        """Concatenate the evidence of several batches."""
         return Evidence(
             torch.cat([p.gradient for p in parts]),
             torch.cat([p.total for p in parts]),
@@ -86,7 +86,7 @@ def layout_diagnostic(candidate: Candidate) -> Diagnostic:
         return Diagnostic(
             "layout",
             "warning",
-            f"{proof.layout}: not proved, the layer answered only {proof.answered} of {len(PLACES)} changed patches",
+            f"{proof.layout}: not proved, the layer responded to {proof.answered} of {len(PLACES)} changed patches",
         )
     if proof is not None and proof.distance > 0:
         return Diagnostic("layout", "warning", f"{proof.layout}: not proved, no change of the image moved this layer")
@@ -94,7 +94,7 @@ def layout_diagnostic(candidate: Candidate) -> Diagnostic:
 
 
 def calls_diagnostic(candidate: Candidate) -> Diagnostic | None:
-    """That the layer runs several times, and which call is shown."""
+    """Whether the layer runs several times, and which call is shown."""
     if candidate.calls < 2:
         return None
     return Diagnostic(
@@ -106,7 +106,7 @@ def calls_diagnostic(candidate: Candidate) -> Diagnostic | None:
 
 
 def gradient_diagnostic(evidence: Evidence, sample: int, target: int) -> Diagnostic:
-    """Whether a gradient arrives at the layer at all."""
+    """Whether the gradient at the layer is non-zero."""
     size = float(evidence.gradient[sample, target])
     if not size > 0:
         return Diagnostic("gradient", "bad", "zero everywhere: no change of this layer changes the score here")
@@ -114,24 +114,24 @@ def gradient_diagnostic(evidence: Evidence, sample: int, target: int) -> Diagnos
         return Diagnostic(
             "gradient",
             "warning",
-            f"nearly vanished: at most {size:.1e}. If the score is a probability, score='logit' does "
-            "not vanish with it",
+            f"nearly vanished: at most {size:.1e}. If the score is a probability, the gradient of "
+            "score='logit' does not vanish",
         )
     return Diagnostic("gradient", "good", f"alive: at most {size:.2g}")
 
 
 def input_diagnostic() -> Diagnostic:
-    """That the map is of the image itself, so that no layout had to be proved."""
+    """The layout diagnostic of a map of the image itself, which needs no proof."""
     return Diagnostic("layout", "good", "one value for every pixel that the network was given")
 
 
 def completeness_diagnostic(completeness_error: float, steps: int | None) -> Diagnostic:
-    """By how much the parts fail to add up to the change of the score along a path, or (without steps) to the score."""
+    """The completeness error relative to the change of the score along a path, or (without steps) to the score."""
     if steps is None:
         text = f"the parts add up to the score to within {abs(completeness_error):.2%}"
         if abs(completeness_error) < 0.01:
             return Diagnostic("completeness", "good", text)
-        rest = "biases, or functions that the method has no rule for, keep the rest"
+        rest = "the rest is in biases, or in functions that the method has no rule for"
         return Diagnostic("completeness", "warning", f"{text}: {rest}")
     text = f"the parts add up to the change of the score to within {abs(completeness_error):.2%}, in {steps} steps"
     if abs(completeness_error) < 0.01:
@@ -143,19 +143,21 @@ def completeness_diagnostic(completeness_error: float, steps: int | None) -> Dia
     return Diagnostic(
         "completeness",
         "warning",
-        f"{text}: more steps (or steps='auto') bring it down, unless part of the score goes round this layer, as in a "
+        f"{text}: more steps (or steps='auto') reduce the error, unless part of the score bypasses this layer, as in a "
         "residual connection",
     )
 
 
 def bypass_diagnostic() -> Diagnostic:
-    """That a path was not refined any further, because the gap cannot be closed at this layer."""
-    text = "finer steps do not bring the gap down: part of the score goes round this layer, as in a residual connection"
-    return Diagnostic("path", "warning", f"{text}. A layer through which everything goes has an account that closes")
+    """A path was not refined any further, because the completeness error cannot vanish at this layer."""
+    text = (
+        "finer steps do not reduce the completeness error: part of the score bypasses this layer (residual connection)"
+    )
+    return Diagnostic("path", "warning", f"{text}. Choose a layer that nothing bypasses")
 
 
 def elsewhere_diagnostic() -> Diagnostic:
-    """That a path of the user's ends at another image than the one on which the map is shown."""
+    """The user's path ends at another image than the one on which the map is shown."""
     return Diagnostic(
         "path", "warning", "the path that was given ends at another image: the map is that of the path's end"
     )
@@ -164,17 +166,17 @@ def elsewhere_diagnostic() -> Diagnostic:
 def evidence_diagnostic(
     evidence: Evidence | None, lowest: float, highest: float, sample: int, target: int, of_score: bool = True
 ) -> Diagnostic:
-    """The sign of what the map shows; a map of zeros says why it is one. ``of_score``: it shows parts of the score."""
+    """The sign of the map; for a zero map its cause. ``of_score``: whether the map shows parts of the score."""
     total = float(evidence.total[sample, target]) if evidence is not None else 0.0
     if lowest == highest == 0:
         return Diagnostic("evidence", "bad", zero_cause(evidence, sample, target))
     if lowest == highest:
-        return Diagnostic("evidence", "warning", f"the map is flat: {highest:.3g} everywhere, it points nowhere")
+        return Diagnostic("evidence", "warning", f"the map is flat: {highest:.3g} everywhere")
     if lowest < 0 < highest:
         return Diagnostic("evidence", "good", f"both signs, {lowest:.3g} to {highest:.3g}")
     if highest <= 0 and of_score:
         return Diagnostic(
-            "evidence", "warning", f"all against, {lowest:.3g} to {highest:.3g}: nothing speaks for this answer"
+            "evidence", "warning", f"all negative, {lowest:.3g} to {highest:.3g}: no evidence for this target"
         )
     if evidence is None or not of_score:
         return Diagnostic("evidence", "good", f"of one sign, {lowest:.3g} to {highest:.3g}")
@@ -182,16 +184,16 @@ def evidence_diagnostic(
         return Diagnostic(
             "evidence",
             "warning",
-            "the layer as a whole speaks against this answer; the map shows the part that speaks for it. "
-            ".counterfactual shows the other",
+            "the total evidence of the layer is against this target; the map shows the part for it. "
+            ".counterfactual shows the part against it",
         )
-    return Diagnostic("evidence", "good", "the layer as a whole speaks for this answer")
+    return Diagnostic("evidence", "good", "the total evidence of the layer is for this target")
 
 
 def zero_cause(evidence: Evidence | None, sample: int, target: int, *, uses_gradients: bool = True) -> str:
     """Why a map is zero everywhere."""
     if evidence is None:
-        return "the map is zero everywhere: this method finds nothing in the image that speaks for this answer"
+        return "the map is zero everywhere: this method finds no evidence for this target in the image"
     if not bool(evidence.active[sample]):
         return "the map is zero everywhere because the layer's activations are: the network is dead here"
     if not uses_gradients:
@@ -202,13 +204,13 @@ def zero_cause(evidence: Evidence | None, sample: int, target: int, *, uses_grad
             "The score does not depend on the layer, or it is a saturated probability (then score='logit' helps)"
         )
     return (
-        "the map is zero everywhere because all evidence is negative: nothing in this layer speaks for this answer. "
-        ".counterfactual, or relu=False, shows what speaks against it"
+        "the map is zero everywhere because all evidence is negative: no evidence for this target in this layer. "
+        ".counterfactual, or relu=False, shows the evidence against it"
     )
 
 
 def saturation_diagnostic(probability: float, score: str, of_path: bool = False) -> Diagnostic:
-    """Whether the probability is so near to 0 or 1 that its gradient vanishes."""
+    """Whether the probability is so close to 0 or 1 that its gradient vanishes."""
     margin = min(probability, 1 - probability)
     if margin <= 1e-3 and of_path:
         text = f"the probability {probability:.6f} is saturated, but the path begins where it is not"
@@ -220,9 +222,8 @@ def saturation_diagnostic(probability: float, score: str, of_path: bool = False)
         return Diagnostic(
             "saturation",
             "warning",
-            f"the probability {probability:.6f} is saturated and the score is the {score}: its "
-            "gradient is nearly zero. "
-            "score='logit' is not affected",
+            f"the probability {probability:.6f} is saturated and the score is the {score}: its gradient is nearly "
+            "zero. score='logit' is not affected",
         )
     return Diagnostic(
         "saturation",
@@ -232,51 +233,51 @@ def saturation_diagnostic(probability: float, score: str, of_path: bool = False)
 
 
 def rule_diagnostic(met: Mapping[str, int], opaque: Mapping[str, int]) -> Diagnostic:
-    """Which rectifiers an altered backward rule has found, and what may be rectifiers too.
+    """The rectifiers to which an altered backward rule applies, and functions that may be rectifiers too.
 
     >>> rule_diagnostic({"ReLU": 17}, {"mask": 2})
-    Diagnostic(name='rule', state='warning', text='goes for 17 ReLU, but not for 2 mask, which may rectify too: torch
+    Diagnostic(name='rule', state='warning', text='applies to 17 ReLU, but not to 2 mask, which may rectify too: torch
     cannot \
 tell')
     """
     found, unknown = (", ".join(f"{count} {name}" for name, count in kinds.items()) for kinds in (met, opaque))
     if not opaque:
-        return Diagnostic("rule", "good", f"goes for all rectifiers of the network: {found}")
+        return Diagnostic("rule", "good", f"applies to all rectifiers of the network: {found}")
     return Diagnostic(
-        "rule", "warning", f"goes for {found}, but not for {unknown}, which may rectify too: torch cannot tell"
+        "rule", "warning", f"applies to {found}, but not to {unknown}, which may rectify too: torch cannot tell"
     )
 
 
 def rounding_diagnostic(dtype: torch.dtype) -> Diagnostic:
-    """That the scores which a method compares are rounded.
+    """The scores that a method compares are rounded to a low precision.
 
     >>> rounding_diagnostic(torch.bfloat16).text
-    'the network answers in bfloat16, so differences of scores below 0.4 % of them are rounding'
+    'the network computes in bfloat16, so differences of scores below 0.4 % of them are rounding'
     """
     kind, percent = str(dtype).removeprefix("torch."), 50 * torch.finfo(dtype).eps
-    text = f"the network answers in {kind}, so differences of scores below {percent:.1g} % of them are rounding"
+    text = f"the network computes in {kind}, so differences of scores below {percent:.1g} % of them are rounding"
     return Diagnostic("rounding", "warning", text)
 
 
 def score_diagnostic(explained: str, shown: str) -> Diagnostic:
-    """That the method has explained another kind of score than the one that is shown beside its map."""
+    """The method has explained another kind of score than the one that is shown with its map."""
     return Diagnostic(
         "score", "good", f"the {explained} of a class was explained; the score that is shown is its {shown}"
     )
 
 
 def class_agnostic_diagnostic() -> Diagnostic:
-    """That the method does not look at the answer at all."""
-    return Diagnostic("answer", "warning", "this method does not use the answer: its map is the same for every class")
+    """The method does not depend on the target."""
+    return Diagnostic("answer", "warning", "this method does not use the target: its map is the same for every class")
 
 
 def precision_diagnostic(form: str, correlation: float, measured: bool = True) -> Diagnostic:
-    """How far the maps of a faster copy of the model agree with the model's own.
+    """The agreement of the maps of a faster copy of the model with the model's own.
 
     Args:
         form: how the copy was made.
-        correlation: the lowest of all maps that were compared.
-        measured: of this very method; else those of methods of one pass speak for it.
+        correlation: the lowest correlation of all maps that were compared.
+        measured: whether this method was compared; else the correlation is that of methods of one pass.
     """
     whose = "its maps" if measured else "its maps by methods of one pass (this one was not compared)"
     text = f"made in a faster form ({form}); {whose} correlate with the model's own at {correlation:.4f} or better"

@@ -1,4 +1,4 @@
-"""What can go wrong, said so that the reader knows what to do next.
+"""Errors and warnings; every message says what to do next.
 
     SaywhyError
     ├── ModelError            a model cannot be found, built or fed
@@ -13,7 +13,7 @@
     ├── MetricError           a metric or one of its parameters does not exist
     └── GradientError         the target does not depend on the layer, or gradients are switched off inside
 
-Every message names the thing, what was expected, what came, and the nearest right answer.
+Every message names the object, what was expected, what was given, and the nearest valid value.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from difflib import get_close_matches
 
 
 class SaywhyError(Exception):
-    """The root of every error that saywhy raises on purpose."""
+    """The base class of every error that saywhy raises on purpose."""
 
 
 class ModelError(SaywhyError):
@@ -69,11 +69,11 @@ class GradientError(SaywhyError):
 
 
 class SaywhyWarning(UserWarning):
-    """The answer stands, but the reader should know something about it."""
+    """The result is valid, but has a limitation that the user should know."""
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The known words most like ``word``, best first; case is ignored.
+    """The known words most similar to ``word``, best first; case is ignored.
 
     >>> nearest("tigger cat", ["tiger", "tiger cat", "tabby"], count=1)
     ['tiger cat']
@@ -83,7 +83,7 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its kind where it says nothing.
+    """The first line of an error's message; its type if the message is empty.
 
     >>> first_line(ValueError("no such model\\nLook here: …")), first_line(KeyError())
     ('no such model', 'KeyError')

@@ -1,4 +1,4 @@
-"""The front door: inputs, model, methods, targets and layers in; an explanation out."""
+"""``explain``, ``capture`` and ``layers``: from inputs, model, methods, targets and layers to an explanation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from saywhy.engine.trace import Candidate
 from saywhy.errors import InputError
 from saywhy.explainer.config import ExplainConfig, LayerSpec, resolve_methods
 from saywhy.explainer.layers import layer_search
-from saywhy.explainer.metadata import MapFacts
+from saywhy.explainer.metadata import MapMetadata
 from saywhy.explainer.prepare import prepare
 from saywhy.explainer.rerun import Rerunner
 from saywhy.explainer.runner import Runner, precision_agreement
@@ -45,42 +45,44 @@ def explain(
     keep_model: bool = True,
     **parameters: Any,
 ) -> Explanation:
-    """Why did the model say that? One pass, however many targets, methods and layers are asked for.
+    """Compute saliency maps that explain why the model gave its output.
+
+    One pass suffices for any number of targets, methods and layers (methods of several passes run their own).
 
     Args:
-        model: what :func:`saywhy.load` gave, a name for it, or any ``nn.Module``. It is borrowed: mode, hooks,
-            gradients, buffers and random state are afterwards as they were.
+        model: a model from :func:`saywhy.load`, a name for it, or any ``nn.Module``. Its mode, hooks, gradients,
+            buffers and the random state are restored afterwards.
         inputs: a path, PIL image or numpy array, or a list of them (the model must know its preprocessing); a
             preprocessed tensor [3, height, width] or [batch, 3, height, width]; a tuple of positional or a dict of
             keyword arguments for networks of several inputs.
-        target: None is the model's own top answer, sample by sample; an index or a label is one class; a list several
-            targets for every sample; an integer tensor [batch] or [batch, target] each sample its own; an object of
-            :mod:`saywhy.targets` (``from saywhy.targets import Class``; then ``Class("cat") - Class("dog")``); a
-            function of the output that gives one number a sample.
+        target: None is the model's own top class, sample by sample; an index or a label is one class; a list several
+            targets for every sample; an integer tensor [batch] or [batch, target] sets targets for each sample; an
+            object of :mod:`saywhy.targets` (``from saywhy.targets import Class``, ``Class("cat") - Class("dog")``);
+            a function of the output that gives one number a sample.
         method: one name or several of ``saywhy.methods.METHODS``.
-        layer: None finds the deepest layer that provably is a map of the image and has a gradient; a dotted name
+        layer: None finds the deepest layer that is proved to be a map of the image and has a gradient; a dotted name
             (``"layer4#0"`` for the first call of a layer that runs several times), a module, or a list.
         score: what a class's score is: ``"logit"`` (before the softmax, as the Grad-CAM paper says),
-            ``"probability"`` or ``"log-probability"``; None is what each method's own paper takes.
+            ``"probability"`` or ``"log-probability"``; None is the one of each method's paper.
         fuse: ``"mean"``, ``"max"``, ``"product"`` or ``"refine"`` makes one map of several layers.
-        layout: how to read the layer, where it cannot be proved and you know better.
+        layout: how to read the layer's output as maps, where the layout cannot be proved.
         output: where the class scores are in what the model returns (``"logits"``, ``0``, ``"aux.logits"``).
-        precision: ``"exact"`` runs the model as it is; ``"fast"`` a copy of it in whatever the machine runs faster,
-            with the agreement measured and put on the validity card.
-        batch_size: run so many samples (or altered images of one) at once; None is all of the samples, and as many
-            altered images as is usual. It never changes the result.
-        create_graph: keep the graph, so that maps can be trained through; the model's mode is then left as it is.
-        seed: for whatever is random inside the model or a method (masks, noise).
-        keep_model: keep the model and the inputs at hand (``explanation.explainer``), for ``counterfactual``,
-            :func:`saywhy.check` and metrics that ask the model again. False keeps the result alone, which long loops
-            want.
+        precision: ``"exact"`` runs the model as it is; ``"fast"`` a copy in the form that the machine runs fastest,
+            with the agreement of the maps measured and reported in the diagnostics.
+        batch_size: how many samples (or altered images of one sample) run at once; None is all samples, and 16 altered
+            images. It never changes the result.
+        create_graph: keep the graph, so that a loss may contain the maps; the model's mode is then left as it is.
+        seed: seeds everything random inside the model or a method (masks, noise).
+        keep_model: keep the model and the inputs (``explanation.explainer``), for ``counterfactual``,
+            :func:`saywhy.check` and metrics that run the model again. False keeps only the result, which saves memory
+            in long loops.
         parameters: of the methods (``relu=False``, ``pooling="max"``); each goes to the methods that have it.
 
     Returns:
         An :class:`~saywhy.explanation.Explanation`.
 
     Raises:
-        SaywhyError: one of its kinds, each saying what was expected, what came and what to do.
+        SaywhyError: one of its subclasses; the message says what was expected, what was given and what to do.
 
     >>> _ = torch.manual_seed(0)
     >>> features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
@@ -104,7 +106,9 @@ def explain(
         parameters=settings,
     )
     if fuse is not None and all(m.at == "input" for m in methods):
-        raise InputError(f"fuse makes one map of several layers; {methods[0].name} is of the image itself.")
+        raise InputError(
+            f"fuse needs methods at a layer, but {methods[0].name} is of the image itself. Leave out fuse."
+        )
     runner, batch = prepare(model, inputs, config)
     explanation = _explanation(runner, batch, batch_size, warn=True)
     explanation = explanation.fuse(fuse) if fuse is not None else explanation
@@ -122,7 +126,7 @@ def capture(
     output: str | int | None = None,
     create_graph: bool = False,
 ) -> Capture:
-    """Activations and gradients themselves, for methods of your own. Arguments as for :func:`explain`.
+    """Run the model once and return activations and gradients, for your own methods; arguments as for :func:`explain`.
 
     >>> _ = torch.manual_seed(0)
     >>> features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
@@ -139,45 +143,45 @@ def capture(
 
 
 def layers(model: "str | nn.Module | Model", inputs: Any) -> list[Candidate]:
-    """Every layer of the model that may be a map of the image, in the order in which they run, proved or not."""
+    """List every layer of the model that may be a map of the image, in running order, with its proof."""
     runner, batch = prepare(model, inputs, ExplainConfig(as_target(None)))
     with translated(runner.model, batch):
         return find_layers(layer_search(runner.model, runner.config, batch))
 
 
 def _explanation(runner: Runner, batch: Batch, size: int | None, *, warn: bool) -> Explanation:
-    """Run a request on a batch, at most ``size`` samples at once, and gather what came out."""
+    """Run a request on a batch, at most ``size`` samples at once, and collect the results."""
     version = runner.model.version()
     results = runner.run_all(batch, size)
-    facts = MapFacts.of(runner, results, precision_agreement(runner, batch, results[0]))
+    collected = MapMetadata.of(runner, results, precision_agreement(runner, batch, results[0]))
     targets = [row for result in results for row in result.target_scores.names]
     if warn:
-        facts.warn_of_zero_maps(targets, stacklevel=4)
+        collected.warn_of_zero_maps(targets, stacklevel=4)
     at_once = -(-batch.size // len(results))
 
-    def again(runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation:
+    def rerun(runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation:
         return _explanation(runner, batch, at_once, warn=warn)
 
-    pairs = tuple(facts.maps)
+    pairs = tuple(collected.maps)
     return Explanation(
         methods=tuple(m.name for m in runner.config.methods),
         layers=tuple(dict.fromkeys(layer for _, layer in pairs)),
         targets=targets,
         classes=torch.cat([result.target_scores.classes for result in results]),
-        scores=facts.scores,
+        scores=collected.scores,
         score=runner.config.shown_score,
-        probabilities=facts.probabilities,
+        probabilities=collected.probabilities,
         input_size=batch.space,
-        values=facts.maps,
+        values=collected.maps,
         completeness_errors={
-            key: found.completeness_error
-            for key, found in facts.attributions.items()
-            if found.completeness_error is not None
+            key: attribution.completeness_error
+            for key, attribution in collected.attributions.items()
+            if attribution.completeness_error is not None
         },
         metadata=Metadata(
             images=batch.images,
-            diagnostics=lambda: {pair: facts.diagnostics(*pair) for pair in pairs},
-            provenance=lambda: facts.provenance(batch, targets, version),
+            diagnostics=lambda: {pair: collected.diagnostics(*pair) for pair in pairs},
+            provenance=lambda: collected.provenance(batch, targets, version),
         ),
-        rerunner=Rerunner(replace(runner, resolved_layers=results[0].layers), batch, again, version),
+        rerunner=Rerunner(replace(runner, resolved_layers=results[0].layers), batch, rerun, version),
     )

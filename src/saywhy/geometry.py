@@ -1,11 +1,11 @@
-"""Where a coarse map lies on what the network was given: an image, and also a signal or a volume.
+"""Geometry: the position of a coarse map on the original image, signal or volume.
 
-A network sees a part of the original, resized: the ``crop_box`` box ``(left, top, right, bottom)``, in pixels of
-the original, which goes beyond the borders where the preprocessing padded. Each cell of the map covers its
+A network is given a part of the original, resized: the crop box ``(left, top, right, bottom)``, in pixels of the
+original, which extends beyond the borders where the preprocessing padded. Each cell of the map covers its
 share of that box. Pixel ``(x, y)`` is the unit square whose centre is ``(x + 0.5, y + 0.5)``.
 
-Of a signal the box is ``(start, stop)`` in samples, of a volume ``(left, top, front, right, bottom, back)`` in voxels:
-always the lower ends and then the upper ones, x first, while the axes of an array are in the opposite order. Of a
+For a signal the box is ``(start, stop)`` in samples, for a volume ``(left, top, front, right, bottom, back)`` in
+voxels: the lower ends and then the upper ones, x first, while the axes of an array are in the opposite order. For a
 contact sheet, which shows the slices of a volume side by side, it is the :class:`Tiles`.
 """
 
@@ -19,13 +19,13 @@ from torch import Tensor
 from saywhy.errors import InputError
 
 Grid = Float[Tensor, "*space"] | Float[np.ndarray, "*space"]
-"""One raw map on the layer's own grid: [h, w]; of a signal [l], of a volume [d, h, w], of tiles [tile, h, w]."""
+"""One raw map on the layer's own grid: [h, w]; for a signal [l], for a volume [d, h, w], for tiles [tile, h, w]."""
 
 Edge = float | int
-"""For run-time checks of types, to which an int is no float."""
+"""An edge of a box; run-time type checks do not accept an int as a float."""
 
 CropBox = tuple[Edge, ...]
-"""Left, top, right, bottom of what the network saw, in pixels of the original; see above for signals and volumes."""
+"""Left, top, right, bottom of the network's input, in pixels of the original; see above for signals and volumes."""
 
 BOX_THRESHOLD = 0.15
 """Share of the maximum at which Grad-CAM (Selvaraju et al., 2017, section 4.1) cuts a map into a box."""
@@ -35,13 +35,13 @@ SHAPES = {1: "[l]", 2: "[h, w]", 3: "[d, h, w]"}
 
 
 class Tiles(tuple[CropBox, ...]):
-    """Of an image that shows its input in several places: the box of each, in pixels; one map [h, w] for each."""
+    """The crop boxes of a contact sheet, one for each tile, in pixels; each tile has its own map [h, w]."""
 
 
 def as_grid(values: Grid, axes: int | None = None) -> Float[np.ndarray, "*space"]:
-    """The map as a float64 array, whatever device, dtype or graph it came from.
+    """The map as a float64 array, from any device and dtype, with or without a graph.
 
-    axes: how many it must have; None takes any.
+    axes: the number of axes that it must have; None accepts any.
 
     >>> as_grid(np.ones((2, 3), np.float32)).shape
     (2, 3)
@@ -49,12 +49,12 @@ def as_grid(values: Grid, axes: int | None = None) -> Float[np.ndarray, "*space"
     array = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else np.asarray(values, float)
     if not array.size or (axes is not None and array.ndim != axes):
         shape = SHAPES[2 if axes is None else axes]
-        raise InputError(f"a map has the shape {shape}; got {list(array.shape)}. Pick one, e.g. e.maps[0, 0]")
+        raise InputError(f"expected a map of shape {shape}, got {list(array.shape)}. Choose one, e.g. e.maps[0, 0]")
     return array
 
 
 def whole(size: Sequence[int]) -> CropBox:
-    """The seen box of a network that saw all of an image of ``size`` (width, height), a signal or a volume.
+    """The crop box that covers a whole image of ``size`` (width, height), a signal or a volume.
 
     >>> whole((4, 2))
     (0.0, 0.0, 4.0, 2.0)
@@ -63,7 +63,7 @@ def whole(size: Sequence[int]) -> CropBox:
 
 
 def scaled(crop_box: CropBox | Tiles, across: float, down: float) -> CropBox | Tiles:
-    """The seen box, or the tiles, of an image that is resized.
+    """The crop box, or the tiles, after the image is resized.
 
     >>> scaled((1, 2, 3, 4), 2.0, 10.0)
     (2.0, 20.0, 6.0, 40.0)
@@ -77,13 +77,13 @@ def scaled(crop_box: CropBox | Tiles, across: float, down: float) -> CropBox | T
 
 
 def on_image(values: Grid, crop_box: CropBox | Tiles, size: Sequence[int]) -> Float[np.ndarray, "*size"]:
-    """The map upsampled to the original, NaN where the network did not see.
+    """The map upsampled to the original, NaN outside the crop box.
 
     Linear along every axis between the centres of the cells (``align_corners=False``) and constant beyond the
-    outermost ones, as `torch.nn.functional.interpolate` where the network saw the whole image.
+    outermost ones, as `torch.nn.functional.interpolate` if the crop box is the whole image.
 
-    values: raw map [h, w], any range; seen: in original pixels; size: (width, height) of the original. Of a signal [l],
-    (start, stop) and (length,); of a volume [d, h, w], six numbers and (width, height, depth). Returns float32
+    values: raw map [h, w], any range; crop_box: in original pixels; size: (width, height) of the original. For a signal
+    [l], (start, stop) and (length,); for a volume [d, h, w], six numbers and (width, height, depth). Returns float32
     [height, width], [length] or [depth, height, width] in the units of the map.
 
     >>> on_image(np.array([[0.0, 1.0]]), (1, 0, 5, 1), (6, 1)).tolist()
@@ -95,25 +95,25 @@ def on_image(values: Grid, crop_box: CropBox | Tiles, size: Sequence[int]) -> Fl
         return _on_tiles(values, crop_box, size)
     full = as_grid(values, len(size))
     lows, highs = _ends(crop_box)
-    unseen = []
-    with np.errstate(invalid="ignore", over="ignore"):  # an infinite cell may meet a share of zero
+    outsides = []
+    with np.errstate(invalid="ignore", over="ignore"):  # an infinite cell times a share of zero
         for axis, (start, stop, pixels) in enumerate(reversed(list(zip(lows, highs, size, strict=True)))):
             before, after, share, inside = _neighbours(full.shape[axis], start, stop, pixels)
             share = share.reshape(-1, *[1] * (full.ndim - axis - 1))
             full = full.take(before, axis) * (1 - share) + full.take(after, axis) * share
-            unseen.append(~inside)
+            outsides.append(~inside)
         full = full.astype(np.float32)
-    for axis, outside in enumerate(unseen):
+    for axis, outside in enumerate(outsides):
         np.moveaxis(full, axis, 0)[outside] = np.nan
     return full
 
 
 def peak(values: Grid, crop_box: CropBox | Tiles) -> tuple[float, ...] | None:
-    """Centre ``(x, y)`` of the strongest cell, in original pixels; the first of equals in reading order.
+    """Centre ``(x, y)`` of the highest cell, in original pixels; the first of equals in reading order.
 
-    ``(x,)`` in samples of a signal, ``(x, y, z)`` in voxels of a volume; of tiles ``(x, y)`` on the sheet.
-    None where there is nothing to point at: no positive value, or the same value in all of several cells.
-    The point lies outside the image where the strongest cell is padding.
+    ``(x,)`` in samples for a signal, ``(x, y, z)`` in voxels for a volume; for tiles ``(x, y)`` on the sheet.
+    None if there is no peak: no positive value, or the same value in all of several cells.
+    The point lies outside the image if the highest cell is padding.
 
     >>> peak(np.array([[0.0, 0.0], [0.0, 3.0]]), (10, 0, 30, 20))
     (25.0, 15.0)
@@ -135,11 +135,11 @@ def peak(values: Grid, crop_box: CropBox | Tiles) -> tuple[float, ...] | None:
 def box(
     values: Grid, crop_box: CropBox | Tiles, size: Sequence[int], threshold: float = BOX_THRESHOLD
 ) -> tuple[int, ...] | None:
-    """The box round the largest connected part at ``threshold`` times the maximum or more.
+    """The box around the largest connected part at ``threshold`` times the maximum or more.
 
     Grad-CAM (Selvaraju et al., 2017), section 4.1, on the map upsampled to the original; pixels that touch at
-    a corner are connected. Returns left, top, right, bottom, the last two exclusive; of a signal start and
-    stop, of a volume left, top, front, right, bottom, back; or None for a map without a positive value on
+    a corner are connected. Returns left, top, right, bottom, the last two exclusive; for a signal start and
+    stop, for a volume left, top, front, right, bottom, back; or None for a map without a positive value on
     the image. threshold: in (0, 1].
 
     >>> box(np.array([[0.0, 0.0, 1.0, 0.0]]), (0, 0, 8, 2), (8, 2), threshold=0.5)
@@ -156,18 +156,18 @@ def box(
 
 
 def checked(crop_box: CropBox) -> CropBox:
-    """The seen box, if it is one.
+    """The crop box, if it is valid.
 
     >>> checked((0, 0, 0, 5))
     Traceback (most recent call last):
-    saywhy.errors.InputError: a seen box has left < right and top < bottom, all finite; got (0, 0, 0, 5)
+    saywhy.errors.InputError: expected a crop box with left < right and top < bottom, all finite; got (0, 0, 0, 5)
     """
     half = len(crop_box) // 2
     if not (
         np.isfinite(crop_box).all()
         and all(low < high for low, high in zip(crop_box[:half], crop_box[half:], strict=True))
     ):
-        raise InputError(f"a seen box has left < right and top < bottom, all finite; got {crop_box}")
+        raise InputError(f"expected a crop box with left < right and top < bottom, all finite; got {crop_box}")
     return crop_box
 
 
@@ -178,7 +178,7 @@ def _ends(crop_box: CropBox) -> tuple[CropBox, CropBox]:
 
 
 def _on_tiles(values: Grid, tiles: Tiles, size: Sequence[int]) -> Float[np.ndarray, "height width"]:
-    """Every map in its own tile and nothing of it in the next; NaN between them."""
+    """Every map in its own tile only; NaN between tiles."""
     width, height = size
     full = np.full((height, width), np.nan, np.float32)
     for grid, tile in zip(as_grid(values, 3), tiles, strict=True):
@@ -198,7 +198,7 @@ def _neighbours(
     Float[np.ndarray, " pixel"],
     Bool[np.ndarray, " pixel"],
 ]:
-    """For each pixel along an axis: the cells before and after, the share of the latter; whether seen."""
+    """For each pixel along an axis: the cells before and after, the share of the latter, whether it is in the box."""
     centres = np.arange(pixels) + 0.5
     position = np.clip((centres - start) / (stop - start) * cells - 0.5, 0, cells - 1)
     before = np.floor(position).astype(np.int64)
@@ -207,8 +207,8 @@ def _neighbours(
 
 
 def _largest_part(mask: Bool[np.ndarray, "*space"]) -> tuple[np.ndarray, ...]:
-    """Indices, axis by axis, of the largest part of a mask that is not empty; corners connect."""
-    from scipy.ndimage import label  # here, because it takes a while to import and most callers draw no box
+    """Indices, axis by axis, of the largest connected part of a non-empty mask; corners connect."""
+    from scipy.ndimage import label  # imported here, because it is slow and most callers need no box
 
     parts, _ = label(mask, structure=np.ones((3,) * mask.ndim))
     sizes = np.bincount(parts.ravel())

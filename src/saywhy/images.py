@@ -1,4 +1,4 @@
-"""Reading images: every kind that people have, as upright RGB of eight bits, or a sentence that says why not."""
+"""Reading images of every common kind as upright 8-bit RGB, or refusing them with the reason."""
 
 import os
 import warnings
@@ -18,7 +18,7 @@ MOST_PIXELS = 120_000_000
 """Images of more pixels are refused before they are decoded: small files can unpack to many gigabytes."""
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
-"""What counts as an image when a folder is given."""
+"""The suffixes of image files in a folder."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the original image; pixel (0, 0) covers 0 to 1 on both axes."""
@@ -26,14 +26,14 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image as people see it, and the part of it that the network saw.
+    """An original image and its crop box.
 
     Attributes:
-        name: the file's name, or what else it is known by.
+        name: the file's name, or another label.
         image: the original, upright, RGB.
-        crop_box: the part that the network was fed, in the original's pixels; beyond its borders where it was padded.
-        values: what is no image itself: a signal [channel, length] or a volume [channel, depth, height, width]; None
-            for images.
+        crop_box: the part that the network is given, in the original's pixels; beyond its borders where it is padded.
+        values: an input that is not an image: a signal [channel, length] or a volume [channel, depth, height, width];
+            None for images.
     """
 
     name: str
@@ -45,7 +45,7 @@ class SourceImage:
 def read_image(source: Any) -> Image.Image:
     """Read an image from a path, a PIL image or a numpy array, upright and RGB.
 
-    Transparent images are put on white, of animated ones the first frame counts, 16 bits are scaled to 8 (not cut
+    Transparent images are put on white, animated ones give their first frame, 16 bits are scaled to 8 (not cut
     off, as Pillow's own conversion does), CMYK and palettes are converted, and the camera's rotation is applied.
 
     Args:
@@ -53,24 +53,24 @@ def read_image(source: Any) -> Image.Image:
             0 to 255, or floats 0 to 1.
 
     Raises:
-        ImageError: there is no such file, it is no image, it is damaged, or it is too large.
+        ImageError: there is no such file, or it is not an image, damaged, or too large.
         InputError: ``source`` is something else.
 
     >>> read_image(np.full((2, 3), 65535, dtype=np.uint16)).getpixel((0, 0))
     (255, 255, 255)
     """
     if isinstance(source, Image.Image):
-        return _decoded(source, f"'{getattr(source, 'filename', '') or 'the PIL image'}'")
+        return _decode(source, f"'{getattr(source, 'filename', '') or 'the PIL image'}'")
     if isinstance(source, np.ndarray):
         return _as_rgb(_from_array(source))
     if not isinstance(source, str | os.PathLike):
-        raise InputError(f"an image is a path, a PIL image or a numpy array, got {type(source).__name__}.")
-    path = _existing(source)
+        raise InputError(f"an image must be a path, a PIL image or a numpy array, got {type(source).__name__}.")
+    path = _existing_file(source)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of what is decided right here: size, odd metadata
+            warnings.simplefilter("ignore")  # Pillow warns of size and metadata, which are checked here
             with Image.open(path) as opened:
-                return _decoded(opened, f"'{path}'")
+                return _decode(opened, f"'{path}'")
     except UnidentifiedImageError as error:
         raise ImageError(f"'{path}' is not an image that can be read{_looks_like(path)}.") from error
     except Image.DecompressionBombError as error:
@@ -79,12 +79,12 @@ def read_image(source: Any) -> Image.Image:
         raise ImageError(f"'{path}' cannot be read: {error.strerror}.") from error
     except ImageError:
         raise
-    except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
-        raise _damaged(f"'{path}'", error) from error
+    except Exception as error:  # Pillow's readers raise any error for a damaged header
+        raise _damaged_error(f"'{path}'", error) from error
 
 
 def images_in(sources: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
-    """The image files among paths: files as they are, folders searched through, in the order of their names.
+    """The image files among paths: files as they are, folders searched recursively, sorted by name.
 
     Raises:
         ImageError: a folder holds no image.
@@ -101,9 +101,9 @@ def images_in(sources: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
 
 
 def image_from_tensor(tensor: Tensor, name: str) -> SourceImage:
-    """A tensor [channel, height, width] of unknown units as something to look at: stretched to 0 to 255.
+    """A tensor [channel, height, width] of unknown units as an image, scaled to 0 to 255.
 
-    A signal [channel, length] and a volume [channel, depth, height, width] are kept as they are, besides.
+    For a signal [channel, length] or a volume [channel, depth, height, width], ``values`` holds the tensor itself.
 
     >>> import torch
     >>> image_from_tensor(torch.zeros(3, 4, 5), "x").image.size
@@ -122,17 +122,17 @@ def image_from_tensor(tensor: Tensor, name: str) -> SourceImage:
     return SourceImage(name, image, (0.0, 0.0, float(image.width), float(image.height)), values)
 
 
-def _existing(source: "str | os.PathLike[str]") -> Path:
-    """The path, if there is a file with something in it."""
+def _existing_file(source: "str | os.PathLike[str]") -> Path:
+    """The path, if it is a file that is not empty."""
     path, text = Path(source), os.fspath(source)
     if text.startswith(("http://", "https://")):
         raise ImageError(f"'{text}' is a web address, not a file. Download it and give the file.")
     try:
         size = path.stat().st_size
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: an invalid file name
         if isinstance(error, PermissionError):
             raise ImageError(f"'{path}' cannot be read: {error.strerror}.") from error
-        raise ImageError(f"there is no file '{_shortened(text, 400)}'.{_neighbour(path)}") from error
+        raise ImageError(f"there is no file '{_shorten(text, 400)}'.{_nearest_file(path)}") from error
     if path.is_dir():
         raise ImageError(
             f"'{path}' is a folder, not an image. Give its images: list(saywhy.images.images_in([folder]))."
@@ -142,8 +142,8 @@ def _existing(source: "str | os.PathLike[str]") -> Path:
     return path
 
 
-def _decoded(image: Image.Image, name: str) -> Image.Image:
-    """The image as RGB, unless its header promises too many pixels or what follows is not there."""
+def _decode(image: Image.Image, name: str) -> Image.Image:
+    """The image as RGB, unless it has too many pixels or is damaged."""
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise ImageError(
@@ -153,10 +153,10 @@ def _decoded(image: Image.Image, name: str) -> Image.Image:
     try:
         return _as_rgb(image)
     except Exception as error:  # as above
-        raise _damaged(name, error) from error
+        raise _damaged_error(name, error) from error
 
 
-def _damaged(name: str, error: Exception) -> ImageError:
+def _damaged_error(name: str, error: Exception) -> ImageError:
     return ImageError(f"{name} is damaged: {str(error) or type(error).__name__}. Is the file complete?")
 
 
@@ -203,7 +203,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # metadata that are damaged say nothing of how the image was held
+    except Exception:  # damaged metadata have no orientation
         return image
 
 
@@ -214,14 +214,14 @@ def _looks_like(path: Path) -> str:
     printable = all(line.rstrip().replace("\t", " ").isprintable() for line in lines)
     if not lines[0].strip() or not printable or "\ufffd" in start:
         return ""
-    return f": it holds text ({_shortened(lines[0].strip(), 60)!r})"
+    return f": it holds text ({_shorten(lines[0].strip(), 60)!r})"
 
 
-def _shortened(text: str, most: int) -> str:
+def _shorten(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _neighbour(path: Path) -> str:
+def _nearest_file(path: Path) -> str:
     try:
         if not path.parent.is_dir():
             return f" Nor is there a folder '{path.parent}'."

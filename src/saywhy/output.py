@@ -1,4 +1,4 @@
-"""A model's output as the answers that it gives: class scores, found in whatever it returned."""
+"""``ModelOutput``: the class scores in a model's return value."""
 
 import dataclasses
 import operator
@@ -17,14 +17,14 @@ ScoreKind = Literal["logit", "probability", "log-probability"]
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """A model's output as the answers that it gives, which is what targets are made from.
+    """The class scores in a model's return value, from which targets are computed.
 
     Attributes:
-        logits: float [batch, class], with a graph. Models of one output have one class.
+        logits: float [batch, class], with a graph. A model with one output has one class.
         labels: the names of the classes, or None.
-        multilabel: every class is a yes or no of its own (sigmoid), not one of many (softmax).
-        score: what the score of a class is, unless a target says otherwise.
-        raw: whatever the model returned, for functions of the user's own.
+        multilabel: every class is a binary decision (sigmoid), not one of many (softmax).
+        score: the kind of a class's score, unless a target chooses another.
+        raw: the model's return value, for the user's functions.
     """
 
     logits: Tensor
@@ -34,7 +34,7 @@ class ModelOutput:
     raw: Any = None
 
     def values(self, kind: ScoreKind | None = None) -> Tensor:
-        """Every class's score [batch, class] of the kind asked for."""
+        """The scores of all classes [batch, class], of a given kind."""
         kind = kind or self.score
         if kind == "logit":
             return self.logits
@@ -53,7 +53,7 @@ class ModelOutput:
         """The index of a class given by index or name.
 
         Raises:
-            TargetError: there is no such class; the message has the nearest names.
+            TargetError: there is no such class; the message names the nearest ones.
         """
         count = self.logits.shape[1]
         if not isinstance(name, str):
@@ -72,7 +72,7 @@ class ModelOutput:
         except TypeError:
             index = None
         if index is None:
-            raise TargetError(f"a class is an index or a label, got {number!r}.")
+            raise TargetError(f"a class must be an index or a label, got {number!r}.")
         if not -count <= index < count:
             raise TargetError(f"no class {index}: the model has {count} classes, 0 to {count - 1}.")
         return index % count
@@ -93,13 +93,13 @@ class ModelOutput:
         if index >= count:
             raise TargetError(
                 f"'{name}' is label {index} of {len(labels)}, but the model gives only {count} classes: "
-                "the labels are not this model's."
+                "the labels belong to another model."
             )
         return index
 
 
 def _positions(name: str, labels: Sequence[str]) -> list[int]:
-    """Where a label is: as it is written, else in another case, else as one of several names ("tabby, tiger cat").
+    """The positions of a label: exact match, else ignoring case, else as one of several names ("tabby, tiger cat").
 
     >>> _positions("crane", ["crane", "duck", "crane"]), _positions("tiger cat", ["Tabby, tiger cat"])
     ([0, 2], [0])
@@ -117,31 +117,31 @@ def _positions(name: str, labels: Sequence[str]) -> list[int]:
 
 
 def parse_output(output: Any, samples: int, path: str | int | None = None, **about: Any) -> ModelOutput:
-    """Find the class scores in whatever a model returned.
+    """Find the class scores in a model's return value.
 
-    A tensor [batch, class] is itself; ``logits`` of a dataclass or dict; else the first floating-point tensor that has
-    the batch as its first axis and one more. A model of one number a sample has one class.
+    A tensor [batch, class] is taken as it is; of a dataclass or dict ``logits``, ``scores`` or ``out``; else the first
+    floating-point tensor [batch, class]. A model with one number a sample has one class.
 
     Args:
-        output: what the model returned.
+        output: the model's return value.
         samples: the size of the batch.
         path: the attribute, key or position to take instead, dotted for nested outputs (``"aux.logits"``).
         about: the other fields of :class:`ModelOutput`.
 
     Raises:
-        TargetError: there are no scores to be found, or ``path`` leads nowhere.
+        TargetError: there is nothing at ``path``, or it is not a tensor.
     """
     found = _at(output, path) if path is not None else _scores_in(output, samples)
     logits = found.unsqueeze(1) if found is not None and found.ndim == 1 else found
     if logits is None or logits.ndim != 2 or len(logits) != samples:
-        # Functions of the output need no class scores; classes asked of such an output say so themselves.
+        # Functions of the output need no class scores; a class target raises an error later.
         return NoClassScores(torch.zeros(samples, 0), raw=output, **about)
     return ModelOutput(logits, raw=output, **about)
 
 
 @dataclass(frozen=True)
 class NoClassScores(ModelOutput):
-    """The output of a model without class scores: only functions can be explained."""
+    """The output of a model without class scores: only functions of it can be explained."""
 
     def index(self, name: int | str) -> int:
         raise self.refusal()
@@ -150,16 +150,16 @@ class NoClassScores(ModelOutput):
         raise self.refusal()
 
     def refusal(self) -> TargetError:
-        """The error that says what came and what to do."""
+        """The error that says what the model returned and what to do."""
         if hasattr(self.raw, "log_probabilities"):
             return TargetError(
-                "the model says how likely the words of a caption are, and has no classes. Explain words: "
+                "the model gives probabilities of the words of a caption and has no classes. Explain words: "
                 "target=[Sentence(), Words()] from saywhy.targets, or `saywhy caption`."
             )
         shapes = ", ".join(str(list(t.shape)) for t in tree.tensors(self.raw)) or type(self.raw).__name__
         return TargetError(
             f"the model's output ({shapes}) has no class scores [batch, class]. Give a target function "
-            "such as target=lambda out: out[:, 0].mean((1, 2)), or output='path.to.them' if they lie deeper in it."
+            "such as target=lambda out: out[:, 0].mean((1, 2)), or output='path.to.scores' if they are nested in it."
         )
 
 

@@ -1,4 +1,4 @@
-"""Long work says how far it is: a bar on the terminal after two seconds, or whatever the caller wants instead."""
+"""Progress of long work: a bar on the terminal after two seconds, or the caller's own report."""
 
 import contextlib
 import sys
@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 PATIENCE = 2.0
-"""Seconds after which somebody who waits is shown what is being done."""
+"""Seconds after which a progress bar appears."""
 
 Report = Callable[[str, int, int], None]
-"""What is being done, how many of its steps are done, and how many there are."""
+"""A function of the work's name, the number of steps done, and the number of steps."""
 
 _report: ContextVar[Report | None] = ContextVar("saywhy_progress", default=None)
 
 
 @contextlib.contextmanager
 def reported_to(report: Report) -> Iterator[None]:
-    """Within this block progress goes to ``report`` instead of the terminal.
+    """Send progress within this block to ``report`` instead of the terminal.
 
-    >>> seen = []
-    >>> with reported_to(lambda *step: seen.append(step)), counted("occlusion", 2) as advance:
+    >>> steps = []
+    >>> with reported_to(lambda *step: steps.append(step)), counted("occlusion", 2) as advance:
     ...     advance(1); advance(1)
-    >>> seen
+    >>> steps
     [('occlusion', 1, 2), ('occlusion', 2, 2)]
     """
     token = _report.set(report)
@@ -34,7 +34,7 @@ def reported_to(report: Report) -> Iterator[None]:
 
 @contextlib.contextmanager
 def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Count the steps of long work; call what this yields with the number of steps just done."""
+    """Count the steps of long work; yield a function to be called with the number of steps just done."""
     report = _report.get()
     done = 0
     with contextlib.ExitStack() as stack:
@@ -50,7 +50,7 @@ def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextlib.contextmanager
 def _bar() -> Iterator[Report]:
-    """A bar on a terminal, that appears when the work takes longer than :data:`PATIENCE` and leaves no trace."""
+    """A bar on a terminal that appears when the work takes longer than :data:`PATIENCE` and is removed at the end."""
     if not sys.stderr.isatty():
         yield lambda *_: None
         return
@@ -67,7 +67,7 @@ def _bar() -> Iterator[Report]:
         progress.update(task, description=what, completed=done, total=total)
         if not shown and time.monotonic() - begin > PATIENCE:
             shown = True
-            with contextlib.suppress(LiveError):  # a bar of the caller's is there already
+            with contextlib.suppress(LiveError):  # the caller already shows a bar
                 progress.start()
 
     try:

@@ -1,4 +1,4 @@
-"""The shapes that travel through saywhy, each spelled once.
+"""Named tensor types, each defined once.
 
 They are checked at run time in the tests (``pytest --jaxtyping-packages=saywhy,beartype.beartype``) and are
 documentation everywhere else. ``*space`` is one axis for a signal, two for an image, three for a volume.
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Images = Float[Tensor, "batch 3 height width"]
-"""Preprocessed RGB images, as the network is fed."""
+"""Preprocessed RGB images, the network's input."""
 
 FeatureMaps = Float[Tensor, "batch channel *space"]
 """Activations ``A`` of a layer."""
@@ -27,18 +27,18 @@ MapStack = Float[Tensor, "batch target *space"]
 """Coarse maps of several targets a sample."""
 
 Scores = Float[Tensor, "batch target"]
-"""The score of every target of every sample."""
+"""The score of every target for every sample."""
 
 Classes = Int[Tensor, "batch target"]
 """Class indices; -1 where a target is not a single class."""
 
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
-"""Torch's names for linear interpolation, by the number of axes of space."""
+"""Torch's names for linear interpolation, by the number of spatial axes."""
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """In at least float32, in which maps are computed whatever the model runs in.
+    """The tensor in at least float32, in which maps are computed whatever the model's dtype.
 
     >>> at_least_float32(torch.zeros(1, dtype=torch.bfloat16)).dtype
     torch.float32
@@ -47,7 +47,7 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 
 def to_float64(tensor: Tensor) -> Tensor:
-    """In float64, for sums of many numbers, but on devices that have none of it (Apple's MPS).
+    """The tensor in float64, for sums of many numbers; in float32 on devices without float64 (Apple's MPS).
 
     >>> to_float64(torch.zeros(1)).dtype
     torch.float64
@@ -56,7 +56,7 @@ def to_float64(tensor: Tensor) -> Tensor:
 
 
 def rows_of(maps: MapStack) -> Float[Tensor, "batch target cell"]:
-    """Maps as rows of cells, float64 on the CPU, to be compared with each other.
+    """Maps as rows of cells, float64 on the CPU, for comparisons.
 
     >>> rows_of(torch.zeros(1, 2, 3, 3)).shape
     torch.Size([1, 2, 9])

@@ -141,7 +141,7 @@ def test_questions_are_checked_too():
     drawn = scene("talk-test", 5)
     model = saywhy.load("toybox:vqa")
     explanation = saywhy.explain(
-        model, model.asked(drawn.image, f"is there a {drawn.objects[0].kind}?"), method="hirescam"
+        model, model.prepare_inputs(drawn.image, f"is there a {drawn.objects[0].kind}?"), method="hirescam"
     )
     names = [one.name for one in check(explanation).verdicts[0][0].results]
     assert names == [
@@ -173,7 +173,7 @@ def test_signals_and_volumes_can_be_checked():
 
 def test_an_explanation_without_its_model_cannot_be_checked(tmp_path, drawn):
     file = saywhy.explain("toybox:classifier", drawn.image).save(tmp_path / "why.npz")
-    with pytest.raises(SaywhyError, match="no model to ask again"):
+    with pytest.raises(SaywhyError, match="no model to run again"):
         check(saywhy.Explanation.load(file))
 
 

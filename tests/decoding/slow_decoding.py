@@ -127,8 +127,8 @@ def slow_beams(
     num_beams: int,
     exponent: float = 0.0,
     refill: bool = True,
-    early: bool = False,
-    siblings: float = 0.0,
+    early_stopping: bool = False,
+    sibling_penalty: float = 0.0,
     **limits: Any,
 ) -> list[Hypothesis]:
     """Beam search with lists, which always continues to the maximum length."""
@@ -141,11 +141,11 @@ def slow_beams(
                 continuations(chain, sample, said, **limits), key=lambda new: (-new.gains[-1], new.words[-1])
             )
             for rank, new in enumerate(family, start=1):
-                ranked.append(((-(new.total - siblings * rank), place, -new.gains[-1], new.words[-1]), new))
+                ranked.append(((-(new.total - sibling_penalty * rank), place, -new.gains[-1], new.words[-1]), new))
         ranked.sort(key=lambda pair: pair[0])
         candidates = [new for _, new in ranked]
         done += [new for new in candidates[:num_beams] if new.finished or length == max_length]
-        if early and len(done) >= num_beams:
+        if early_stopping and len(done) >= num_beams:
             break
         going = candidates if refill else candidates[:num_beams]
         open_ = [new for new in going if not new.finished][:num_beams]

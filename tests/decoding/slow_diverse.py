@@ -58,7 +58,7 @@ def slow_diverse(
     diversity_penalty: float,
     penalty: SlowPenalty = hamming,
     carry: str = "augmented",
-    finished: str = "silent",
+    finished: str = "stop",
     penalize_end: bool = True,
     exponent: float = 0.0,
     refill: bool = False,
@@ -87,7 +87,7 @@ def slow_diverse(
             candidates = [new for _, new in sorted(ranked, key=lambda pair: pair[0])]
             first = candidates[:size]
             done[group] += [c for c in first if not c.ghost and (c.said.words[-1] == END or length == max_length)]
-            if finished == "speaking":
+            if finished == "continue":
                 fallen = [
                     c if c.ghost or c.said.words[-1] != END else replace(c, rank=-1000.0, ghost=True) for c in first
                 ]

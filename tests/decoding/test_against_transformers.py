@@ -4,7 +4,7 @@ Where it does not:
 
 - Its default ``early_stopping=False`` stops by a heuristic (scoring open hypotheses as if they ended), which with a
   positive length penalty can miss the best hypothesis. Ours stops when it is proved, as its ``"never"`` is meant to,
-  or with ``early=True`` when enough are finished, as its ``True``.
+  or with ``early_stopping=True`` when enough are finished, as its ``True``.
 - Where a first step has fewer words than ``num_beams``, it fills the places with hypotheses of -1e9; ours are empty.
 - Its top-k keeps all words as likely as the last one that is kept; ours keeps the requested number.
 - Its ``sequences_scores`` are float32; equals are in no stated order.
@@ -118,7 +118,7 @@ def test_beam_search(gpt, num_beams, penalty, early):
         gpt, num_beams=num_beams, num_return_sequences=num_beams, length_penalty=penalty, early_stopping=early
     )
     step, state = by_cache(gpt)
-    options: dict[str, Any] = {"num_beams": num_beams, "normalize": penalty, "early": early is True}
+    options: dict[str, Any] = {"num_beams": num_beams, "length_penalty": penalty, "early_stopping": early is True}
     found = beam_search(step, state, PROMPTS[:, -1], end=END, max_length=MAX_LENGTH, **options)
     assert ours(found) == said(theirs.sequences)
     torch.testing.assert_close(found.scores.flatten(), theirs.sequences_scores, rtol=1e-4, atol=1e-4)
@@ -148,7 +148,7 @@ def test_their_stopping_heuristic_never_finds_a_better_one(gpt):
         theirs = generated(gpt, num_beams=3, length_penalty=penalty, early_stopping=False)
         step, state = by_cache(gpt)
         found = beam_search(
-            step, state, PROMPTS[:, -1], end=END, max_length=MAX_LENGTH, num_beams=3, count=1, normalize=penalty
+            step, state, PROMPTS[:, -1], end=END, max_length=MAX_LENGTH, num_beams=3, count=1, length_penalty=penalty
         )
         assert bool((found.scores[:, 0] >= theirs.sequences_scores - 1e-4).all())
 
@@ -161,7 +161,7 @@ def test_greedy(gpt):
 
 def test_a_cache_is_followed_like_a_text(gpt):
     (step, state), (slow_step, slow_state) = by_cache(gpt), anew(gpt)
-    options: dict[str, Any] = {"end": END, "max_length": MAX_LENGTH, "num_beams": 4, "normalize": 0.7}
+    options: dict[str, Any] = {"end": END, "max_length": MAX_LENGTH, "num_beams": 4, "length_penalty": 0.7}
     kept = beam_search(step, state, PROMPTS[:, -1], **options)
     read = beam_search(slow_step, slow_state, PROMPTS[:, -1], **options)
     assert ours(kept) == ours(read)

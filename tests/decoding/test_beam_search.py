@@ -66,13 +66,13 @@ class TestAgainstTheSlowOne:
         num_beams=st.integers(1, 7),
         exponent=exponents,
         refill=st.booleans(),
-        early=st.booleans(),
-        siblings=st.sampled_from([0.0, 0.0, 0.25, 3.0]),
+        early_stopping=st.booleans(),
+        sibling_penalty=st.sampled_from([0.0, 0.0, 0.25, 3.0]),
     )
-    def test_the_same_hypotheses(self, kind, max_length, num_beams, exponent, refill, early, siblings):
+    def test_the_same_hypotheses(self, kind, max_length, num_beams, exponent, refill, early_stopping, sibling_penalty):
         chain = Chain.random(**kind)
-        options = {"refill": refill, "early": early, "siblings": siblings}
-        found = searched(chain, max_length=max_length, num_beams=num_beams, normalize=exponent, **options)
+        options = {"refill": refill, "early_stopping": early_stopping, "sibling_penalty": sibling_penalty}
+        found = searched(chain, max_length=max_length, num_beams=num_beams, length_penalty=exponent, **options)
         for sample in range(len(chain.table)):
             wanted = slow_beams(chain, sample, max_length, num_beams, exponent, **options)
             assert_found(found, sample, wanted, exponent)
@@ -105,9 +105,9 @@ class TestAgainstTheSlowOne:
     def test_fewer_wanted_are_the_first_of_more(self, kind, max_length, num_beams, exponent, data):
         chain = Chain.random(**kind)
         count = data.draw(st.integers(1, num_beams))
-        all_of_them = searched(chain, max_length=max_length, num_beams=num_beams, normalize=exponent)
+        all_of_them = searched(chain, max_length=max_length, num_beams=num_beams, length_penalty=exponent)
         assert_same(
-            searched(chain, max_length=max_length, num_beams=num_beams, normalize=exponent, count=count),
+            searched(chain, max_length=max_length, num_beams=num_beams, length_penalty=exponent, count=count),
             all_of_them.best(count),
         )
 
@@ -118,7 +118,7 @@ class TestAgainstEverything:
     def test_wide_enough_to_find_all(self, kind, max_length, exponent):
         chain = Chain.random(**kind)
         num_beams = kind["words"] ** max_length
-        found = searched(chain, max_length=max_length, num_beams=num_beams, normalize=exponent)
+        found = searched(chain, max_length=max_length, num_beams=num_beams, length_penalty=exponent)
         for sample in range(len(chain.table)):
             wanted = everything(chain, sample, max_length)
             assert int(found.exists[sample].sum()) == len(wanted)
@@ -133,9 +133,9 @@ class TestAgainstEverything:
     def test_nothing_beats_the_widest(self, kind, max_length, num_beams, exponent):
         chain = Chain.random(**kind)
         best = searched(
-            chain, max_length=max_length, num_beams=kind["words"] ** max_length, count=1, normalize=exponent
+            chain, max_length=max_length, num_beams=kind["words"] ** max_length, count=1, length_penalty=exponent
         )
-        found = searched(chain, max_length=max_length, num_beams=num_beams, normalize=exponent)
+        found = searched(chain, max_length=max_length, num_beams=num_beams, length_penalty=exponent)
         assert bool((found.scores[:, 0] <= best.scores[:, 0] + 1e-12).all())
 
     def test_probabilities_of_all_sentences_add_up_to_one(self):
@@ -154,7 +154,7 @@ class TestWidth:
     )
     def test_one_is_greedy(self, kind, max_length, exponent, dtype):
         chain = Chain(Chain.random(**kind).table.to(dtype))
-        options = {"max_length": max_length, "normalize": exponent}
+        options = {"max_length": max_length, "length_penalty": exponent}
         wanted = greedy(chain.step, chain.state, chain.start, end=END, **options)
         assert_same(searched(chain, num_beams=1, refill=False, **options), wanted)
         if exponent <= 0:
@@ -163,9 +163,9 @@ class TestWidth:
     def test_one_is_not_greedy_where_longer_is_better_and_places_are_refilled(self):
         # The end is likelier than 2 at once; but each further 2 is certain, which the mean over words rewards.
         chain = Chain.bigram([[0, 0.5, 0.4, 0.1], [1, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]])
-        refilled = searched(chain, max_length=6, num_beams=1, normalize=1.0)
+        refilled = searched(chain, max_length=6, num_beams=1, length_penalty=1.0)
         assert refilled.words.tolist() == [[[2, 2, 2, 2, 2, 2]]]
-        assert searched(chain, max_length=6, num_beams=1, normalize=1.0, refill=False).sentence() == []
+        assert searched(chain, max_length=6, num_beams=1, length_penalty=1.0, refill=False).sentence() == []
 
     def test_wider_is_not_always_better(self):
         # What greedy would say (2 4 4 end) is crowded out by two continuations of 3 that lead nowhere.
@@ -217,11 +217,16 @@ class TestBatch:
         max_length=st.integers(1, 6),
         num_beams=st.integers(1, 6),
         exponent=exponents,
-        early=st.booleans(),
+        early_stopping=st.booleans(),
     )
-    def test_a_sample_is_the_same_alone(self, kind, max_length, num_beams, exponent, early):
+    def test_a_sample_is_the_same_alone(self, kind, max_length, num_beams, exponent, early_stopping):
         chain = Chain.random(**kind)
-        options = {"max_length": max_length, "num_beams": num_beams, "normalize": exponent, "early": early}
+        options = {
+            "max_length": max_length,
+            "num_beams": num_beams,
+            "length_penalty": exponent,
+            "early_stopping": early_stopping,
+        }
         together = searched(chain, **options)
         for sample in range(len(chain.table)):
             alone = searched(chain.of(sample), **options)
@@ -253,7 +258,7 @@ class TestBatch:
             asked.append(len(words))
             return chain.step(words, state)
 
-        options: dict[str, Any] = {"end": END, "max_length": 8, "num_beams": 1, "normalize": exponent}
+        options: dict[str, Any] = {"end": END, "max_length": 8, "num_beams": 1, "length_penalty": exponent}
         found = beam_search(step, chain.state, chain.start, **options)
         assert found.sentence() == [2]
         assert len(asked) == steps
@@ -263,19 +268,19 @@ class TestNormalization:
     def test_a_function_of_the_length(self):
         chain = Chain.random(3)
         assert_same(
-            searched(chain, max_length=5, normalize=lambda length: length**0.5),
-            searched(chain, max_length=5, normalize=0.5),
+            searched(chain, max_length=5, length_penalty=lambda length: length**0.5),
+            searched(chain, max_length=5, length_penalty=0.5),
         )
-        found = searched(chain, max_length=5, normalize=gnmt(0.6))
+        found = searched(chain, max_length=5, length_penalty=gnmt(0.6))
         torch.testing.assert_close(found.scores, found.totals / ((5 + found.lengths.double()) / 6) ** 0.6)
 
     def test_one_that_rises_and_falls_stops_no_sooner_than_it_may(self):
         # The best length is 3; the bound has to look beyond the next one.
-        normalize = {1: 1.0, 2: 1.0, 3: 50.0, 4: 1.0, 5: 1.0}.__getitem__
+        length_penalty = {1: 1.0, 2: 1.0, 3: 50.0, 4: 1.0, 5: 1.0}.__getitem__
         for seed in range(20):
             chain = Chain.random(seed)
-            found = searched(chain, max_length=5, num_beams=4**5, count=3, normalize=normalize)
-            scores = sorted((s.total / normalize(len(s.words)) for s in everything(chain, 0, 5)), reverse=True)
+            found = searched(chain, max_length=5, num_beams=4**5, count=3, length_penalty=length_penalty)
+            scores = sorted((s.total / length_penalty(len(s.words)) for s in everything(chain, 0, 5)), reverse=True)
             assert found.scores[0].tolist() == pytest.approx(scores[:3])
 
 
@@ -306,7 +311,13 @@ class TestNetworks:
     def test_states_follow_their_hypotheses(self):
         net, start = Speller().double(), torch.tensor([2, 3, 4])
         zeros = torch.zeros(3, 2, 6, dtype=torch.float64)
-        options: dict[str, Any] = {"end": 1, "max_length": 8, "num_beams": 4, "normalize": 0.7, "suppress_tokens": (0,)}
+        options: dict[str, Any] = {
+            "end": 1,
+            "max_length": 8,
+            "num_beams": 4,
+            "length_penalty": 0.7,
+            "suppress_tokens": (0,),
+        }
         kept = beam_search(net.step, (zeros, zeros), start, **options)
         anew = beam_search(net.anew, torch.zeros(3, 0, dtype=torch.long), start, **options)
         assert kept.words.tolist() == anew.words.tolist()
@@ -386,10 +397,10 @@ class TestBadInput:
             ({"min_length": 6}, "min_length must be a whole number from 1 to 5, got 6"),
             ({"suppress_tokens": (0, END)}, "the end, word 1, is suppressed"),
             ({"end": -1}, "end must be a whole number of at least 0"),
-            ({"normalize": lambda length: 3 - length}, "got 0 for 3 words"),
-            ({"normalize": math.nan}, "positive number at every length, got nan"),
-            ({"normalize": -1000.0}, "positive number at every length, got 0"),
-            ({"normalize": "mean"}, "an exponent of the length or a function"),
+            ({"length_penalty": lambda length: 3 - length}, "got 0 for 3 words"),
+            ({"length_penalty": math.nan}, "positive number at every length, got nan"),
+            ({"length_penalty": -1000.0}, "positive number at every length, got 0"),
+            ({"length_penalty": "mean"}, "an exponent of the length or a function"),
         ],
     )
     def test_settings(self, options, message):
@@ -408,15 +419,15 @@ class TestSiblings:
     def test_a_strong_penalty_gives_every_parent_a_child(self):
         chain = Chain.bigram(LETTERS)
         plain = searched(chain, max_length=4, num_beams=2, refill=False)
-        apart = searched(chain, max_length=4, num_beams=2, refill=False, siblings=5.0)
+        apart = searched(chain, max_length=4, num_beams=2, refill=False, sibling_penalty=5.0)
         firsts = [{found.words[0, place, 0].item() for place in range(2)} for found in (plain, apart)]
         assert [len(first) for first in firsts] == [1, 2]  # a b d, a b c; or one that begins with a, and one with b
 
     def test_totals_are_those_of_the_words(self):
-        found = searched(Chain.bigram(LETTERS), max_length=4, num_beams=3, siblings=0.7)
+        found = searched(Chain.bigram(LETTERS), max_length=4, num_beams=3, sibling_penalty=0.7)
         torch.testing.assert_close(found.totals, found.log_probabilities.sum(-1), rtol=0, atol=1e-12)
 
-    @pytest.mark.parametrize("siblings", [-0.1, math.inf, math.nan, True, "1"])
-    def test_what_is_no_penalty(self, siblings):
-        with pytest.raises(MethodError, match="siblings must be a number of at least 0"):
-            searched(Chain.bigram(LETTERS), max_length=2, siblings=siblings)
+    @pytest.mark.parametrize("sibling_penalty", [-0.1, math.inf, math.nan, True, "1"])
+    def test_what_is_no_penalty(self, sibling_penalty):
+        with pytest.raises(MethodError, match="sibling_penalty must be a number of at least 0"):
+            searched(Chain.bigram(LETTERS), max_length=2, sibling_penalty=sibling_penalty)

@@ -16,7 +16,7 @@ from slow_diverse import slow_diverse
 from torch import Tensor
 
 from saywhy.decoding import Decoded, beam_search
-from saywhy.decoding.diverse import Diverse, diverse_beam_search
+from saywhy.decoding.diverse import DiverseDecoded, diverse_beam_search
 from saywhy.decoding.penalties import PreviousGroups, TokenPenalty, cumulative, embedding, hamming, ngram
 from saywhy.errors import InputError, MethodError
 
@@ -40,7 +40,7 @@ kinds = st.fixed_dictionaries(
 shapes = st.sampled_from([(1, 1), (2, 1), (2, 2), (4, 2), (6, 3), (6, 2), (3, 3)])
 
 
-def searched(chain: Chain, **options: Any) -> Diverse:
+def searched(chain: Chain, **options: Any) -> DiverseDecoded:
     return diverse_beam_search(chain.step, chain.state, chain.start, end=END, **options)
 
 
@@ -57,7 +57,7 @@ class TestAgainstTheSlowOne:
         diversity_penalty=st.sampled_from([0.0, 0.3, 0.8, 3.0]),
         name=st.sampled_from(sorted(PENALTIES)),
         carry=st.sampled_from(["augmented", "raw"]),
-        finished=st.sampled_from(["silent", "speaking"]),
+        finished=st.sampled_from(["stop", "continue"]),
         penalize_end=st.booleans(),
         exponent=st.sampled_from([0.0, 0.7, 1.0]),
         refill=st.booleans(),
@@ -67,7 +67,7 @@ class TestAgainstTheSlowOne:
     ):
         chain, (num_beams, groups) = Chain.random(**kind), shape
         fast, slow = PENALTIES[name]
-        refill = refill and finished == "silent"
+        refill = refill and finished == "stop"
         common = {
             "num_beams": num_beams,
             "num_beam_groups": groups,
@@ -75,7 +75,7 @@ class TestAgainstTheSlowOne:
             "finished": finished,
             "refill": refill,
         }
-        found = searched(chain, max_length=max_length, penalty=fast, normalize=exponent, **common, **settings)
+        found = searched(chain, max_length=max_length, penalty=fast, length_penalty=exponent, **common, **settings)
         for sample in range(len(chain.table)):
             wanted = slow_diverse(chain, sample, max_length, penalty=slow, exponent=exponent, **common, **settings)
             count = int(found.found.exists[sample].sum())
@@ -98,7 +98,7 @@ class TestAgainstTheSlowOne:
         diversity_penalty=st.sampled_from([0.3, 0.5, 2.0]),
         name=st.sampled_from(["hamming", "cumulative"]),
         carry=st.sampled_from(["augmented", "raw"]),
-        how=st.sampled_from([("silent", False), ("silent", True), ("speaking", False)]),
+        how=st.sampled_from([("stop", False), ("stop", True), ("continue", False)]),
         penalize_end=st.booleans(),
     )
     def test_likely_words_are_enough_where_a_penalty_names_few(self, seed, tied, shape, name, how, **settings):
@@ -107,7 +107,7 @@ class TestAgainstTheSlowOne:
         (num_beams, groups), (penalty, _) = shape, PENALTIES[name]
 
         def of_every_word(own: Tensor, said: PreviousGroups, vocabulary: int) -> Tensor:
-            return penalty(own, said, vocabulary).everywhere(vocabulary)
+            return penalty(own, said, vocabulary).dense(vocabulary)
 
         one, other = (
             searched(chain, max_length=5, num_beams=num_beams, num_beam_groups=groups, penalty=each, **settings)
@@ -270,7 +270,7 @@ class TestKnownResults:
             num_beam_groups=groups,
             diversity_penalty=diversity_penalty,
             carry=carry,
-            finished="speaking",
+            finished="continue",
         )
         told = GOLDEN[num_beams, groups, diversity_penalty, carry]
         assert found.groups[0].tolist() == [group for group, *_ in told]
@@ -282,7 +282,7 @@ class TestKnownResults:
 
     def test_without_accumulation_a_group_joins_an_earlier_one_again(self):
         found = searched(
-            toy(), max_length=4, num_beams=6, num_beam_groups=3, diversity_penalty=0.8, carry="raw", finished="speaking"
+            toy(), max_length=4, num_beams=6, num_beam_groups=3, diversity_penalty=0.8, carry="raw", finished="continue"
         )
         assert found.of_group(2) == [[2, 3, 5], [2, 3, 5, 4]]
         assert found.of_group(0)[0] == [2, 3, 5]
@@ -310,7 +310,7 @@ class TestKnownResults:
         silent = searched(toy(), max_length=4, num_beams=4, num_beam_groups=4, diversity_penalty=0.5)
         assert silent.of_group(3) == [[2, 3, 5]]  # a b d </s>
         speaking = searched(
-            toy(), max_length=4, num_beams=4, num_beam_groups=4, diversity_penalty=0.5, finished="speaking"
+            toy(), max_length=4, num_beams=4, num_beam_groups=4, diversity_penalty=0.5, finished="continue"
         )
         assert speaking.of_group(3) == [[2, 3, 5, 6]]
 
@@ -326,7 +326,7 @@ class TestPenalties:
     def test_hamming_counts_every_time(self):
         """A known unit test: rows [-.75 .25 .25 .25] and [.25 -.75 .25 .25] at a penalty of 1."""
         said = PreviousGroups(torch.tensor([[[0]], [[1]]]), torch.ones(2, 1, dtype=torch.bool))
-        taken = hamming(torch.zeros(2, 1, 0, dtype=torch.long), said, 4).everywhere(4)
+        taken = hamming(torch.zeros(2, 1, 0, dtype=torch.long), said, 4).dense(4)
         torch.testing.assert_close(
             0.25 - taken[:, 0], torch.tensor([[-0.75, 0.25, 0.25, 0.25], [0.25, -0.75, 0.25, 0.25]])
         )
@@ -365,7 +365,7 @@ class TestPenalties:
 
 def test_lengths_may_be_divided_by_numbers_of_any_library():
     one, other = (
-        searched(toy(), max_length=4, num_beams=4, num_beam_groups=2, normalize=by)
+        searched(toy(), max_length=4, num_beams=4, num_beam_groups=2, length_penalty=by)
         for by in (lambda length: float(length), lambda length: torch.tensor(float(length)))
     )
     assert torch.equal(one.found.scores, other.found.scores)
@@ -381,7 +381,7 @@ class TestRefusals:
             ({"diversity_penalty": float("nan")}, "diversity_penalty must be a number from 0"),
             ({"carry": "neither"}, "carry is"),
             ({"finished": "loud"}, "finished"),
-            ({"finished": "speaking", "refill": True}, "keeps the places"),
+            ({"finished": "continue", "refill": True}, "keeps the places"),
             ({"diversity_penalty": 1e39}, "from 0 to 1,000,000"),
             ({"diversity_penalty": True}, "diversity_penalty must be a number"),
             ({"penalty": "hamming"}, "penalty is a function"),
@@ -390,8 +390,8 @@ class TestRefusals:
             ({"max_length": 0}, "max_length"),
             ({"refill": "yes"}, "refill is True or False"),
             ({"penalize_end": "no"}, "penalize_end is True or False"),
-            ({"normalize": True}, "normalize is an exponent"),
-            ({"normalize": lambda length: None}, "normalize gives a number"),
+            ({"length_penalty": True}, "length_penalty is an exponent"),
+            ({"length_penalty": lambda length: None}, "length_penalty gives a number"),
         ],
     )
     def test_settings(self, options, words):

@@ -28,7 +28,7 @@ def test_the_likeliest_word_at_every_step(seed, words, tied, zeros, bounds, supp
     min_length, max_length = bounds
     chain = Chain.random(seed, 4 if tied else words, samples=3, zeros=zeros, tied=tied)
     limits: dict[str, Any] = {"min_length": min_length, "suppress_tokens": suppress_tokens}
-    found = greedy(chain.step, chain.state, chain.start, end=END, max_length=max_length, normalize=1.0, **limits)
+    found = greedy(chain.step, chain.state, chain.start, end=END, max_length=max_length, length_penalty=1.0, **limits)
     assert found.words.shape == (3, 1, max_length)
     for sample in range(3):
         wanted = slow_greedy(chain, sample, max_length, **limits)

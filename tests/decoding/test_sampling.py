@@ -94,7 +94,7 @@ class TestFrequencies:
 class TestResults:
     def test_the_step_s_own_log_probabilities_whatever_they_were_drawn_with(self):
         chain = Chain.random(6, words=5, samples=2)
-        found = drawn(chain, count=20, temperature=3.0, top_k=4, normalize=1.0)
+        found = drawn(chain, count=20, temperature=3.0, top_k=4, length_penalty=1.0)
         for s in range(2):
             for place in range(20):
                 words = found.words[s, place, : found.lengths[s, place]].tolist()

@@ -1,4 +1,4 @@
-"""A question asked again: of other images, another network, other methods, one sample, or of its rivals."""
+"""Running a request again: other images, another network, other methods, one sample, runner-up classes."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from saywhy.targets import Class, Top, finer
 
 
 def network(**settings: Any) -> TinyNetwork:
-    """Its answers differ from image to image."""
+    """A network whose top class differs from image to image."""
     net = TinyNetwork.build(dtype=torch.float64, **settings)
     with torch.no_grad():
         net.fc.bias -= net(some_images(8, seed=2)).mean(0)
@@ -40,7 +40,7 @@ def assert_same(one: saywhy.Explanation, other: saywhy.Explanation) -> None:
         torch.testing.assert_close(one[pair].detach(), other[pair].detach(), rtol=1e-9, atol=1e-12)
 
 
-ASKED = {
+TARGETS = {
     "one class": 1,
     "the top one": None,
     "several": [0, 2],
@@ -54,14 +54,14 @@ ASKED = {
 
 class TestTheSame:
     @pytest.mark.slow
-    @pytest.mark.parametrize("target", ASKED.values(), ids=ASKED)
+    @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
     @pytest.mark.parametrize("own", [{}, {"batch_size": 2}, {"score": "probability"}], ids=str)
     def test_nothing_changed(self, target, own):
         net, images = network(), some_images()
         e = explained(net, images, target, ["gradcam", "layercam"], ["stem", "features"], **own)
         assert_same(e.explainer.explain(), e)
 
-    @pytest.mark.parametrize("target", ASKED.values(), ids=ASKED)
+    @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
     def test_each_sample_by_itself(self, target):
         net, images = network(), some_images()
         e = explained(net, images, target)
@@ -71,7 +71,7 @@ class TestTheSame:
             assert one.targets == [e.targets[i]]
             torch.testing.assert_close(one.maps.detach(), e.maps[i : i + 1].detach(), rtol=1e-9, atol=1e-12)
 
-    def test_a_sample_asks_the_network_for_its_answer_once(self):
+    def test_a_sample_resolves_its_target_once(self):
         net, images = network(), some_images()
         again = explained(net, images, None).explainer
         runs: list[int] = []
@@ -80,7 +80,7 @@ class TestTheSame:
             again.sample(i).explain()
         assert runs == [3, 1, 1, 1]
 
-    def test_an_explanation_asks_the_network_for_its_answer_once(self):
+    def test_an_explanation_resolves_its_target_once(self):
         net, images = network(), some_images()
         e = explained(net, images, None)
         runs: list[int] = []
@@ -89,7 +89,7 @@ class TestTheSame:
             e.explainer.of("layercam").explain()
         assert runs == [3, 3, 3, 3]
 
-    def test_a_network_that_counts_its_calls_can_be_asked_again(self):
+    def test_a_network_that_counts_its_calls_can_be_run_again(self):
         class Counting(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -125,13 +125,13 @@ class TestTheSame:
         assert e.explainer.runner_up().pairs == e.pairs
         assert e.explainer.sample(1).explain().pairs == e.pairs
 
-    def test_the_counterfactual_is_asked_again_as_one(self):
+    def test_the_counterfactual_is_rerun_as_one(self):
         net, images = network(), some_images()
         turned = explained(net, images, None).counterfactual
         assert_same(turned.explainer.explain(), turned)
 
     def test_the_fast_copy(self):
-        """Whichever form the machine runs fastest, it is asked again in a form of its own."""
+        """A rerun chooses its own fastest form of the network."""
         net = TinyNetwork.build()
         e = explained(net, some_images().float(), [0, 1], precision="fast")
         names = ["max-sensitivity", "input-shift-variance", "parameter-randomization", "deletion"]
@@ -141,7 +141,7 @@ class TestTheSame:
 
 
 class TestOtherImages:
-    @pytest.mark.parametrize("target", ASKED.values(), ids=ASKED)
+    @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
     def test_the_targets_are_those_of_the_image_as_it_was(self, target):
         net, images, others = network(), some_images(), some_images(seed=9)
         assert not torch.equal(net(images).argmax(1), net(others).argmax(1))
@@ -152,7 +152,7 @@ class TestOtherImages:
             assert_same(found, explained(net, others, e.classes))
 
     def test_words_stay_with_their_images(self):
-        class Asked(nn.Module):
+        class ImageAndQuestion(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
                 self.inner, self.words = network(), nn.Embedding(5, 4).double()
@@ -160,7 +160,7 @@ class TestOtherImages:
             def forward(self, image: Tensor, question: Tensor) -> Tensor:
                 return self.inner(image) * self.words(question).mean(1)
 
-        net, questions, others = Asked(), torch.tensor([[1, 2], [3, 4], [0, 0]]), some_images(seed=9)
+        net, questions, others = ImageAndQuestion(), torch.tensor([[1, 2], [3, 4], [0, 0]]), some_images(seed=9)
         e = explained(net, {"image": some_images(), "question": questions}, layer="inner.features")
         assert_same(
             e.explainer.explain(others),
@@ -226,7 +226,7 @@ class TestOtherMethods:
             explained(network(), some_images()).explainer.explain(methods=["gradcm"])
 
 
-class TestRivals:
+class TestRunnerUp:
     def test_the_best_class_beside_each_target(self):
         net, images = network(), some_images()
         order = net(images).argsort(1, descending=True)
@@ -261,7 +261,7 @@ class TestRivals:
             explained(network(classes=classes), some_images(), target).explainer.runner_up()
 
 
-class TestAnswers:
+class TestModelRunner:
     @pytest.mark.parametrize("target", [None, [0, 2], Top(2)])
     def test_scores_of_altered_images(self, target):
         net, images, others = network(), some_images(), some_images(4, seed=8)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: after success, after an error, after an interrupt."""
+"""Atomic writes: after success, after an error, after an interrupt."""
 
 import os
 from pathlib import Path

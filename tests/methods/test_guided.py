@@ -86,7 +86,7 @@ def test_a_scripted_tail_counts_or_is_refused(name, images):
     if name in RULED:
         torch.testing.assert_close(maps(scripted, images(2), name), wanted)
     else:
-        with pytest.raises(MethodError, match="cannot see who called"):
+        with pytest.raises(MethodError, match="cannot see the call of"):
             maps(scripted, images(2), name)
 
 
@@ -128,7 +128,7 @@ def test_the_card_says_for_what_the_rule_goes(images):
     (fact,) = [fact for fact in e.diagnostics["guided-backprop", "input"][0][0] if fact.name == "rule"]
     assert (fact.state, fact.text) == (
         "warning",
-        "goes for 2 ReLU, but not for 1 mask, which may rectify too: torch cannot tell",
+        "applies to 2 ReLU, but not to 1 mask, which may rectify too: torch cannot tell",
     )
 
 

@@ -129,7 +129,7 @@ class TestCompleteness:
         e = saywhy.explain(network, x, 0, "rsi-gradcam", "branch", layout=LAYOUT, steps="auto", baseline="zero")
         facts = {fact.name: fact.text for fact in e.diagnostics["rsi-gradcam", "branch"][0][0]}
         assert abs(float(e.completeness_error)) > 0.1
-        assert "part of the score goes round this layer" in facts["path"]
+        assert "part of the score bypasses this layer" in facts["path"]
         assert "in 64 steps" in facts["completeness"]  # not the bound of 1,024
         e = saywhy.explain(network, x, 0, "rsi-gradcam", "whole", layout=LAYOUT, steps="auto", baseline="zero")
         assert abs(float(e.completeness_error)) < 0.01

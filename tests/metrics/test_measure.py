@@ -163,7 +163,7 @@ class TestValues:
     def test_an_explanation_from_a_file_can_still_be_measured_by_itself(self, explanation, tmp_path):
         read = saywhy.Explanation.load(explanation.save(tmp_path / "why.npz"))
         assert measure(read, "sparseness", baselines=())["sparseness"].values.shape == (2, 2)
-        with pytest.raises(SaywhyError, match="no model to ask again"):
+        with pytest.raises(SaywhyError, match="no model to run again"):
             measure(read, "deletion")
 
 

@@ -423,5 +423,5 @@ class TestMistakes:
 
     def test_an_explanation_that_was_read_from_a_file(self, explanation, tmp_path):
         read = saywhy.Explanation.load(explanation.save(tmp_path / "why.npz"))
-        with pytest.raises(SaywhyError, match="no model to ask again"):
+        with pytest.raises(SaywhyError, match="no model to run again"):
             max_sensitivity(read, "saliency", "input")

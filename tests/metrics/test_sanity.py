@@ -203,7 +203,7 @@ class TestForgetting:
     def test_words_beside_a_image(self):
         drawn = scene("talk-test", 5)
         model = saywhy.load("toybox:vqa")
-        asked = model.asked(drawn.image, f"is there a {drawn.objects[0].kind}?")
+        asked = model.prepare_inputs(drawn.image, f"is there a {drawn.objects[0].kind}?")
         explanation = saywhy.explain(model, asked, method="hirescam")
         found = measure(explanation, ["parameter-randomization", "random-logit", "stability"], num_samples=2)
         assert (found["parameter-randomization"].values <= 1).all()

@@ -1,4 +1,4 @@
-"""The hub is asked only where it can be reached."""
+"""The hub is used only if it can be reached."""
 
 import socket
 
@@ -7,7 +7,7 @@ from huggingface_hub import constants
 from saywhy.models import hub
 
 
-def test_a_host_that_answers_is_reachable(monkeypatch):
+def test_a_host_that_accepts_connections_is_reachable(monkeypatch):
     monkeypatch.setattr(hub.urllib.request, "getproxies", dict)
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert hub.reachable(f"http://127.0.0.1:{server.getsockname()[1]}")

@@ -1,4 +1,4 @@
-"""What is fed to the network: images, tensors and arguments of every kind, and what is refused in a sentence."""
+"""Inputs of the network: images, tensors and arguments of every kind, and inputs that are refused."""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from saywhy.errors import GradientError, InputError, LayerError, ModelError, Say
 Build = Callable[..., Any]
 
 
-def assert_refused(network: Any, given: Any, *words: str, error: type[Exception] = InputError, **asked: Any) -> None:
-    """A sentence with these words, of exactly this type: no bare traceback from inside torch."""
+def assert_refused(network: Any, given: Any, *words: str, error: type[Exception] = InputError, **settings: Any) -> None:
+    """An error of exactly this type whose message has these words."""
     with pytest.raises(SaywhyError) as caught:
-        saywhy.explain(network, given, **asked)
+        saywhy.explain(network, given, **settings)
     assert type(caught.value) is error, repr(caught.value)
     for word in words:
         assert word in str(caught.value), f"'{word}' is not in: {caught.value}"
 
 
-def explained(network: Any, given: Any, **asked: Any) -> saywhy.Explanation:
-    e = saywhy.explain(network, given, target=0, relu=False, **asked)
+def explained(network: Any, given: Any, **settings: Any) -> saywhy.Explanation:
+    e = saywhy.explain(network, given, target=0, relu=False, **settings)
     assert bool(torch.isfinite(e.maps).all())
     assert bool(e.maps.any())
     return e
@@ -36,7 +36,7 @@ def explained(network: Any, given: Any, **asked: Any) -> saywhy.Explanation:
 
 @pytest.fixture
 def model(tiny: Build) -> saywhy.Model:
-    """A model that knows how images are fed to it."""
+    """A model with preprocessing."""
     return saywhy.load(tiny(), input_size=16)
 
 
@@ -97,7 +97,7 @@ def test_nothing_at_all(model: saywhy.Model, given: Any) -> None:
 
 @pytest.mark.parametrize("given", [None, 7, object(), b"x", {1, 2}], ids=["none", "int", "object", "bytes", "set"])
 def test_what_is_no_input(model: saywhy.Model, given: Any) -> None:
-    assert_refused(model, given, "explain takes a path", type(given).__name__)
+    assert_refused(model, given, "expected a path", type(given).__name__)
 
 
 def test_a_list_of_this_and_that(model: saywhy.Model) -> None:
@@ -204,7 +204,7 @@ def test_tensors_in_any_memory_order(tiny: Build) -> None:
 # --- several arguments -------------------------------------------------------------------------------------------
 
 
-class Asked(nn.Module):
+class ImageAndQuestion(nn.Module):
     """An image and a question: two arguments."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -225,7 +225,7 @@ class OneDict(nn.Module):
 
 
 def test_arguments_by_name_and_by_place(tiny: Build) -> None:
-    network = Asked(tiny())
+    network = ImageAndQuestion(tiny())
     image, question = torch.rand(3, 3, 16, 16), torch.tensor([1, 2, 4])
     by_name = explained(network, {"question": question, "image": image})
     by_place = explained(network, (image, question))
@@ -241,23 +241,27 @@ def test_a_network_that_takes_one_dict(tiny: Build) -> None:
 
 
 def test_arguments_without_a_image(tiny: Build) -> None:
-    assert_refused(Asked(tiny()), {"question": torch.tensor([1])}, "no image", "[batch, channel, height, width]")
-    assert_refused(Asked(tiny()), ("what?", 7), "no image")
+    assert_refused(
+        ImageAndQuestion(tiny()), {"question": torch.tensor([1])}, "no image", "[batch, channel, height, width]"
+    )
+    assert_refused(ImageAndQuestion(tiny()), ("what?", 7), "no image")
 
 
 def test_an_argument_is_missing(tiny: Build) -> None:
-    assert_refused(Asked(tiny()), torch.rand(1, 3, 16, 16), "Asked does not take this input", "question")
+    assert_refused(
+        ImageAndQuestion(tiny()), torch.rand(1, 3, 16, 16), "ImageAndQuestion does not take this input", "question"
+    )
 
 
 def test_an_argument_is_misspelt(tiny: Build) -> None:
     given = {"image": torch.rand(1, 3, 16, 16), "qestion": torch.tensor([1])}
-    assert_refused(Asked(tiny()), given, "forward(image, question)", "'qestion'", "Nearest: 'question'")
+    assert_refused(ImageAndQuestion(tiny()), given, "forward(image, question)", "'qestion'", "Nearest: 'question'")
 
 
 def test_arguments_of_different_batches(tiny: Build) -> None:
     given = (torch.rand(2, 3, 16, 16), torch.tensor([1, 2, 3]))
     with pytest.raises(SaywhyError, match=r"\[3, 4\]|\[2, 3, 16, 16\]"):
-        saywhy.explain(Asked(tiny()), given)
+        saywhy.explain(ImageAndQuestion(tiny()), given)
 
 
 # --- networks of every kind --------------------------------------------------------------------------------------
@@ -403,7 +407,7 @@ def test_weights_that_are_nan(tiny: Build) -> None:
     assert_refused(network, torch.rand(1, 3, 16, 16), "NaN", "'fc.weight'", error=WeightsError)
 
 
-def test_an_answer_that_is_nan_although_the_weights_are_not(tiny: Build) -> None:
+def test_an_output_that_is_nan_although_the_weights_are_not(tiny: Build) -> None:
     network = Wrapped(tiny(), lambda s: s / 0)
     assert_refused(network, torch.rand(1, 3, 16, 16), "NaN or infinite", "float32", error=WeightsError)
 
@@ -457,7 +461,7 @@ def test_misspelt_methods_and_parameters(tiny: Build) -> None:
 # --- images and words ------------------------------------------------------------------------------------------
 
 
-class Spoken(nn.Module):
+class ImageAndText(nn.Module):
     """A network of an image and a question."""
 
     def __init__(self) -> None:
@@ -477,37 +481,37 @@ class Spoken(nn.Module):
 
 
 @pytest.fixture
-def asked() -> saywhy.Model:
+def vqa() -> saywhy.Model:
     from saywhy.tasks.vocabulary import Vocabulary
 
     known = Vocabulary.of(["is there a cat", "where is the dog"])
-    return dataclasses.replace(saywhy.load(Spoken(), input_size=16), texts={"question": known.batch})
+    return dataclasses.replace(saywhy.load(ImageAndText(), input_size=16), texts={"question": known.batch})
 
 
-def test_a_image_and_a_question(asked: saywhy.Model, tmp_path: Path) -> None:
+def test_an_image_and_a_question(vqa: saywhy.Model, tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png")
-    e = explained(asked, {"image": tmp_path / "a.png", "question": "where is the cat?"})
+    e = explained(vqa, {"image": tmp_path / "a.png", "question": "where is the cat?"})
     assert e.images[0].name == "a.png · where is the cat?"
     assert e.images[0].image.size == (30, 20)
-    fed, _ = asked.preprocess(Image.fromarray(array))
-    tensors = explained(asked, {"image": fed[None], "question": "where is the cat?"})
+    fed, _ = vqa.preprocess(Image.fromarray(array))
+    tensors = explained(vqa, {"image": fed[None], "question": "where is the cat?"})
     torch.testing.assert_close(tensors.maps, e.maps)
 
 
-def test_one_image_and_several_questions(asked: saywhy.Model) -> None:
+def test_one_image_and_several_questions(vqa: saywhy.Model) -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     questions = ["where is the cat?", "is there a dog", "cat"]
-    together = explained(asked, {"image": array, "question": questions})
-    alone = [explained(asked, {"image": array, "question": question}).maps for question in questions]
+    together = explained(vqa, {"image": array, "question": questions})
+    alone = [explained(vqa, {"image": array, "question": question}).maps for question in questions]
     torch.testing.assert_close(together.maps, torch.cat(alone))
     assert [p.name for p in together.images][1] == "image · is there a dog"
 
 
-def test_several_images_and_one_question(asked: saywhy.Model) -> None:
+def test_several_images_and_one_question(vqa: saywhy.Model) -> None:
     arrays = list(np.random.default_rng(0).integers(0, 256, (2, 20, 30, 3), dtype=np.uint8))
-    together = explained(asked, {"question": "is there a dog", "image": arrays})
-    alone = [explained(asked, {"image": array, "question": ["is there a dog"]}).maps for array in arrays]
+    together = explained(vqa, {"question": "is there a dog", "image": arrays})
+    alone = [explained(vqa, {"image": array, "question": ["is there a dog"]}).maps for array in arrays]
     torch.testing.assert_close(together.maps, torch.cat(alone))
 
 
@@ -524,9 +528,9 @@ def test_several_images_and_one_question(asked: saywhy.Model) -> None:
         ({"mask": torch.zeros(1, 3, 4, 4)}, ("takes one image besides question; got image, mask",)),
     ],
 )
-def test_words_that_do_not_fit(asked: saywhy.Model, change: dict[str, Any], words: tuple[str, ...]) -> None:
+def test_words_that_do_not_fit(vqa: saywhy.Model, change: dict[str, Any], words: tuple[str, ...]) -> None:
     given = {"image": [np.zeros((20, 20, 3), np.uint8)] * 2, "question": "is there a cat", **change}
     with pytest.raises(SaywhyError) as caught:
-        saywhy.explain(asked, given)
+        saywhy.explain(vqa, given)
     for word in words:
         assert word in str(caught.value)

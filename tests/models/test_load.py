@@ -1,4 +1,4 @@
-"""``load``: what it takes, what it changes, and what it says when there is no such thing."""
+"""``load``: its arguments, what it changes, and its error messages."""
 
 import builtins
 import hashlib
@@ -98,9 +98,9 @@ def test_the_input_size(tiny: Build, size: Any) -> None:
 
 def test_mean_and_std_alone_leave_the_size(tiny: Build) -> None:
     model = saywhy.load(tiny(), mean=(0, 0, 0), std=(1, 1, 1))
-    tensor, seen = model.preprocess(saywhy.images.read_image(np.full((4, 6, 3), 255, np.uint8)))
+    tensor, crop_box = model.preprocess(saywhy.images.read_image(np.full((4, 6, 3), 255, np.uint8)))
     assert torch.equal(tensor, torch.ones(3, 4, 6))
-    assert seen == (0, 0, 6, 4)
+    assert crop_box == (0, 0, 6, 4)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_the_path_may_be_a_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["vqa", "captioner"])
-def test_toybox_networks_that_speak(name):
+def test_toybox_networks_for_language(name):
     shipped, random = saywhy.load(f"toybox:{name}"), saywhy.load(f"toybox:{name}", weights="random")
     assert shipped.labels == random.labels
     assert shipped.digest() != random.digest()
@@ -208,7 +208,7 @@ def test_toybox_networks_that_speak(name):
 
 
 def test_a_network_of_ones_own_that_takes_words(tmp_path):
-    class Asked(nn.Module):
+    class ImageAndQuestion(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.features = nn.Conv2d(3, 4, 3, padding=1)
@@ -220,14 +220,14 @@ def test_a_network_of_ones_own_that_takes_words(tmp_path):
     def read(questions):
         return torch.tensor([[len(word) for word in question.split()] for question in questions])
 
-    model = saywhy.load(Asked(), input_size=32, labels=["a", "b", "c", "d"], texts={"question": read})
+    model = saywhy.load(ImageAndQuestion(), input_size=32, labels=["a", "b", "c", "d"], texts={"question": read})
     Image.new("RGB", (40, 30), "red").save(tmp_path / "x.png")
     e = saywhy.explain(model, {"image": tmp_path / "x.png", "question": "is it red"}, ["a", "b"], relu=False)
     assert e.targets == [["a", "b"]]
     assert e.images[0].image.size == (40, 30)
     for wrong in (["question"], {"question": "read"}):
         with pytest.raises(saywhy.errors.InputError, match="functions by the names of arguments"):
-            saywhy.load(Asked(), texts=wrong)
+            saywhy.load(ImageAndQuestion(), texts=wrong)
 
 
 def test_weights_that_do_not_say_their_words(tmp_path):

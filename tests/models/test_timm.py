@@ -1,4 +1,4 @@
-"""timm's models: fed as timm feeds them, called what timm calls them."""
+"""timm's models: preprocessing and labels as timm's own."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from saywhy.models.timm import _preprocess  # noqa: E402
 
 
 class Configured(torch.nn.Module):
-    """Whatever timm needs of a model to know how it is fed."""
+    """A model with the attributes from which timm resolves its preprocessing."""
 
     def __init__(self, **config: Any) -> None:
         super().__init__()
@@ -53,10 +53,10 @@ def test_images_are_fed_as_timms_own_transforms_say(config: Any, kind: type, siz
     theirs = create_transform(**resolve_model_data_config(module), is_training=False)
     ours = _preprocess(module)
     assert isinstance(ours, kind)
-    tensor, seen = ours(noise(*size))
+    tensor, crop_box = ours(noise(*size))
     torch.testing.assert_close(tensor, theirs(noise(*size)), rtol=0, atol=1e-5)
     _, measured = MeasuredPreprocess(theirs)(noise(*size))
-    assert np.abs(np.subtract(seen, measured)).max() < 1
+    assert np.abs(np.subtract(crop_box, measured)).max() < 1
 
 
 def test_a_network_that_was_never_trained() -> None:

@@ -28,11 +28,11 @@ def test_images_are_fed_as_the_presets_transforms_say(name: str, size: tuple[int
     from saywhy.models.torchvision import _preprocess
 
     preset = models.get_model_weights(name).DEFAULT
-    tensor, seen = _preprocess(preset)(noise(*size))
+    tensor, crop_box = _preprocess(preset)(noise(*size))
     torch.testing.assert_close(tensor, preset.transforms()(noise(*size)), rtol=0, atol=1e-5)
     cropped = preset.transforms().crop_size[0] / preset.transforms().resize_size[0]
-    assert seen[2] - seen[0] == pytest.approx(cropped * min(size), abs=1.5)
-    assert (seen[0] + seen[2]) / 2 == pytest.approx(size[0] / 2, abs=1.5)
+    assert crop_box[2] - crop_box[0] == pytest.approx(cropped * min(size), abs=1.5)
+    assert (crop_box[0] + crop_box[2]) / 2 == pytest.approx(size[0] / 2, abs=1.5)
 
 
 @pytest.mark.slow

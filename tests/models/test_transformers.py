@@ -71,8 +71,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-def seen_by(name: str, width: int, height: int) -> tuple[float, ...]:
-    """What the processors are documented to show the network, in pixels of the original."""
+def documented_crop_box(name: str, width: int, height: int) -> tuple[float, ...]:
+    """The crop boxes that the processors are documented to have, in pixels of the original."""
     if name == "vit":
         return (0, 0, width, height)  # squashed
     share = 0.875 if name == "convnext" else 64 / 72
@@ -90,7 +90,7 @@ def test_a_folder(folders: dict[str, Path], name: str, size: tuple[int, int]) ->
     assert e.classes.tolist() == [[1]]
     assert e.input_size == ((32, 32) if name == "vit" else (64, 64))
     # The processors round the resized side to whole pixels of their own.
-    assert np.abs(np.subtract(e.images[0].crop_box, seen_by(name, *size))).max() < 0.02 * max(size)
+    assert np.abs(np.subtract(e.images[0].crop_box, documented_crop_box(name, *size))).max() < 0.02 * max(size)
     processor = transformers.AutoImageProcessor.from_pretrained(folders[name])
     theirs = processor(images=image, return_tensors="pt")["pixel_values"]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What is usual of a model's uncertainty: kept beside its weights, read again, and looked up."""
+"""The uncertainty reference of a model: stored with its weights, read again, and looked up."""
 
 import dataclasses
 import json
@@ -154,7 +154,7 @@ def test_of_measurements_in_any_precision():
     assert UncertaintyReference.of(values, 0, 0, "").quantiles["total"][10] == pytest.approx(0.1, abs=1e-3)
 
 
-def test_the_smallest_are_told_apart_after_reading_too():
+def test_the_smallest_stay_distinct_after_reading():
     """Of a variance head most values are far below a millionth."""
     values = torch.logspace(-14, -3, 1001, dtype=torch.float64)
     read = UncertaintyReference.read(

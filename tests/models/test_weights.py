@@ -1,4 +1,4 @@
-"""Weights: read without executing anything, put in all or not at all, and refused in a sentence."""
+"""Weights: read without executing anything, loaded completely or not at all, and refused with a clear message."""
 
 import os
 import pickle
@@ -139,7 +139,7 @@ def test_a_weight_of_another_shape(tiny: Build, tmp_path: Path) -> None:
 def test_weights_that_are_not_finite(tiny: Build, state: dict[str, Tensor], tmp_path: Path, wrong: float) -> None:
     state["hidden.weight"][0, 0] = wrong
     save_file(state, tmp_path / "a.safetensors")
-    assert_refused(tiny(), tmp_path / "a.safetensors", "broken", "'hidden.weight'", "NaN or infinity")
+    assert_refused(tiny(), tmp_path / "a.safetensors", "not finite", "'hidden.weight'", "NaN or infinity")
 
 
 # --- what is no weights file, or a hostile one -------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_truncated_files(tiny: Build, state: dict[str, Tensor], tmp_path: Path, 
 @pytest.mark.parametrize("held", [[1, 2], 3, "cat", {"epoch": 1}, {"state_dict": {"a": 1}}, {}, torch.zeros(3)])
 def test_files_without_a_state_dict(tiny: Build, tmp_path: Path, held: Any) -> None:
     torch.save(held, tmp_path / "a.pt")
-    assert_refused(tiny(), tmp_path / "a.pt", "holds no state dict")
+    assert_refused(tiny(), tmp_path / "a.pt", "must hold a state dict")
 
 
 def test_load_takes_weights_for_a_network_of_the_users(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import saywhy
 from kinds import ONE_PASS
 from oracles.networks import TinyNetwork
-from saywhy.explanation.heatmap import Normalize, _normalized
+from saywhy.explanation.heatmap import Normalize, _normalize
 from saywhy.methods import fuse
 from saywhy.targets import Class, Function, contrast
 
@@ -154,15 +154,15 @@ def test_normalised_maps_fill_their_range(seed, exponent, cut):
     maps = maps.relu() if cut else maps
     space = (2, 3)
     for how, low in (("minmax", 0.0), ("shared", 0.0), ("rank", 0.0), ("max", -1.0)):
-        found = _normalized(maps, how)
+        found = _normalize(maps, how)
         assert float(found.min()) >= low
         assert float(found.max()) <= 1
         assert found.dtype == maps.dtype
-    assert bool((_normalized(maps, "minmax").amax(space) == 1).all())
-    assert bool((_normalized(maps, "minmax").amin(space) == 0).all())
-    assert bool((_normalized(maps, "max").abs().amax(space) == 1).all())
-    assert float(_normalized(maps, "shared").max()) == 1
-    assert torch.equal(_normalized(maps, "none"), maps)
+    assert bool((_normalize(maps, "minmax").amax(space) == 1).all())
+    assert bool((_normalize(maps, "minmax").amin(space) == 0).all())
+    assert bool((_normalize(maps, "max").abs().amax(space) == 1).all())
+    assert float(_normalize(maps, "shared").max()) == 1
+    assert torch.equal(_normalize(maps, "none"), maps)
 
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-12, 1e12, 1e30])
@@ -170,8 +170,8 @@ def test_normalised_maps_fill_their_range(seed, exponent, cut):
 def test_maps_of_any_size_give_the_same_image(how, scale):
     maps = some_maps(0)
     # Below 1e-38 a float32 has few digits left: those that it has are shown.
-    found = _normalized((maps.double() * scale).float(), how)
-    torch.testing.assert_close(found, _normalized(maps, how), rtol=0, atol=1e-4 if scale < 1e-38 else 1e-6)
+    found = _normalize((maps.double() * scale).float(), how)
+    torch.testing.assert_close(found, _normalize(maps, how), rtol=0, atol=1e-4 if scale < 1e-38 else 1e-6)
 
 
 def test_heatmaps_of_tiny_scores_are_those_of_the_score():
@@ -185,13 +185,13 @@ def test_heatmaps_of_tiny_scores_are_those_of_the_score():
 
 @pytest.mark.parametrize("how", ["minmax", "max", "shared", "rank"])
 def test_a_flat_map_is_zero_and_not_nan(how):
-    assert not _normalized(torch.zeros(1, 2, 3, 3), how).any()
+    assert not _normalize(torch.zeros(1, 2, 3, 3), how).any()
 
 
 def test_rank_is_the_share_of_positions_that_are_lower():
     maps = torch.tensor([[[[0.0, 0.0, 7.0], [3.0, 0.0, 3.0]]]])
     wanted = torch.tensor([[[[0.0, 0.0, 5.0], [3.0, 0.0, 3.0]]]]) / 5
-    torch.testing.assert_close(_normalized(maps, "rank"), wanted)
+    torch.testing.assert_close(_normalize(maps, "rank"), wanted)
 
 
 def test_each_normalisation_is_what_it_says():
@@ -202,7 +202,7 @@ def test_each_normalisation_is_what_it_says():
         "shared": [[[[0.0, 1.0]], [[0.25, 0.75]]]],
         "rank": [[[[0.0, 1.0]], [[0.0, 1.0]]]],
     }.items():
-        torch.testing.assert_close(_normalized(maps, how), torch.tensor(wanted))
+        torch.testing.assert_close(_normalize(maps, how), torch.tensor(wanted))
 
 
 @given(seed=seeds, exponent=st.integers(-30, 30))

@@ -101,7 +101,7 @@ class TestOneClass:
 
     @pytest.mark.parametrize("wrong", [1.5, None, True, (1,)])
     def test_a_class_is_an_index_or_a_label(self, wrong):
-        with pytest.raises(TargetError, match="a class is an index or a label, got"):
+        with pytest.raises(TargetError, match="a class must be an index or a label, got"):
             Class(wrong).evaluate(output())
 
     def test_labels_of_another_model_are_noticed(self):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from saywhy.errors import InputError
-from saywhy.tasks.vocabulary import LONGEST, SPECIAL, Vocabulary, words_of
+from saywhy.tasks.vocabulary import MAX_WORDS, SPECIAL, Vocabulary, words_of
 
 TEXTS = ["is there a cat?", "Is there a dog?", "what's left of the mug?"]
 
@@ -48,8 +48,8 @@ def test_no_word_at_all(known, text):
 
 
 def test_too_many_words(known):
-    assert len(known.encode("cat " * LONGEST)) == LONGEST
-    with pytest.raises(InputError, match=f"1000 words are too many: at most {LONGEST}"):
+    assert len(known.encode("cat " * MAX_WORDS)) == MAX_WORDS
+    with pytest.raises(InputError, match=f"1000 words are too many: at most {MAX_WORDS}"):
         known.encode("cat " * 1000)
 
 

@@ -37,7 +37,7 @@ def test_a_few_steps_reduce_the_loss_and_leave_the_trunk_unchanged(scenes, known
     assert torch.equal(network.head.objects.middle.weight, base.head.objects.middle.weight)
     features = recipe.trunk_features(trunk, scenes.images)
     losses: list[float] = []
-    recipe.learn(network, features, scenes.captions(known), PLAN, 25, tell=lambda _, loss: losses.append(loss))
+    recipe.learn(network, features, scenes.captions(known), PLAN, 25, report=lambda _, loss: losses.append(loss))
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert all(torch.equal(tensor, before[name]) for name, tensor in trunk.state_dict().items())
     texts = recipe.describe(network.head, features[:4], known)

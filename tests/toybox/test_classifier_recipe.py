@@ -42,7 +42,7 @@ def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
 def test_a_few_steps_reduce_the_loss(scenes: tuple[Tensor, Tensor]) -> None:
     losses: list[float] = []
     plan = Plan((Phase(10, 32),), batch=32, warmup=4)
-    steps = fit(recipe.fresh(0), *scenes, plan, normalised, tell=lambda _, loss: losses.append(loss))
+    steps = fit(recipe.fresh(0), *scenes, plan, normalised, report=lambda _, loss: losses.append(loss))
     assert steps == len(losses) == 20
     assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
 
@@ -57,9 +57,9 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(scenes: tuple[Tensor, Te
 
     file = tmp_path / "run.checkpoint"
     with pytest.raises(KeyboardInterrupt):
-        fit(interrupted, *scenes, PLAN, normalised, checkpoint=file, every=8, tell=stop)
+        fit(interrupted, *scenes, PLAN, normalised, checkpoint=file, every=8, report=stop)
     taken: list[int] = []
-    fit(resumed, *scenes, PLAN, normalised, checkpoint=file, every=8, tell=lambda step, _: taken.append(step))
+    fit(resumed, *scenes, PLAN, normalised, checkpoint=file, every=8, report=lambda step, _: taken.append(step))
     assert taken == [9, 10, 11, 12]
     assert_same_weights(whole, resumed)
 
@@ -82,7 +82,7 @@ def test_too_few_images_are_refused(scenes: tuple[Tensor, Tensor]) -> None:
 @pytest.mark.slow
 def test_drawing_is_the_same_in_other_processes() -> None:
     counts: list[int] = []
-    here, there = draw("val", 300, size=32), draw("val", 300, size=32, processes=1, tell=counts.append)
+    here, there = draw("val", 300, size=32), draw("val", 300, size=32, processes=1, report=counts.append)
     assert torch.equal(here[0], there[0])
     assert torch.equal(here[1], there[1])
     assert counts == [250, 50]

@@ -50,7 +50,7 @@ def test_the_vqa_accuracy_in_the_metadata_is_right():
     for index in range(50_000, 50_000 + SCENES):
         drawn = scene("talk-test", index)
         for question in questions(drawn):
-            inputs = model.asked(Image.fromarray(drawn.image), question.text)
+            inputs = model.prepare_inputs(Image.fromarray(drawn.image), question.text)
             right.append(saywhy.explain(model, inputs, method="eigencam").targets[0][0] == question.answer)
     share = json.loads(metadata("vqa")["test_accuracy"])["overall"]
     assert abs(sum(right) / len(right) - share) < 4 * math.sqrt(share * (1 - share) / len(right))
@@ -68,11 +68,11 @@ def test_the_model_with_uncertainty_is_hardly_less_accurate():
 def test_a_clear_image_is_answered_and_a_blurred_one_is_not(tmp_path):
     model = saywhy.load("toybox:ucam")
     clear = scene("talk-test", 1)
-    inputs = model.asked(Image.fromarray(clear.image), "do you see a green apple?")
+    inputs = model.prepare_inputs(Image.fromarray(clear.image), "do you see a green apple?")
     report = uncertainty_report(model, inputs, num_samples=20)
     assert (report.answer, report.abstains) == ("yes", False)
     blurred = next(one for one in (scene("ambiguous-test", i) for i in range(100)) if one.clarity < 0.1)
-    inputs = model.asked(Image.fromarray(blurred.image), "how many things do you see?")
+    inputs = model.prepare_inputs(Image.fromarray(blurred.image), "how many things do you see?")
     assert uncertainty_report(model, inputs, num_samples=20).abstains
 
 

@@ -58,7 +58,7 @@ def test_a_few_steps_reduce_the_loss_and_the_variance_head_learns(base, known, a
     losses: list[float] = []
     head = fresh(base, known)
     before = head.variance_head.scale.weight.clone()
-    recipe.learn(head, asked, PLAN, 12, tell=lambda _, loss: losses.append(loss))
+    recipe.learn(head, asked, PLAN, 12, report=lambda _, loss: losses.append(loss))
     assert sum(losses[-4:]) < sum(losses[:4])
     assert not torch.equal(head.variance_head.scale.weight, before)
 
@@ -73,7 +73,7 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(base, known, asked, tmp_
     file = tmp_path / "run.checkpoint"
     monkeypatch.setattr(recipe, "EVERY", 2)
     with pytest.raises(KeyboardInterrupt):
-        recipe.learn(fresh(base, known), asked, PLAN, 4, checkpoint=file, tell=stop)
+        recipe.learn(fresh(base, known), asked, PLAN, 4, checkpoint=file, report=stop)
     recipe.learn(resumed, asked, PLAN, 4, checkpoint=file)
     for (name, here), there in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(here, there), name

@@ -64,7 +64,7 @@ def test_a_few_steps_reduce_the_loss(scenes, known):
     network = recipe.fresh(0, known)
     before = {name: tensor.clone() for name, tensor in network.trunk.blocks.state_dict().items()}
     depths = recipe.frozen_features(network.trunk, scenes.images)
-    recipe.learn(network, depths, scenes, known, PLAN, (10, 15), tell=lambda _, loss: losses.append(loss))
+    recipe.learn(network, depths, scenes, known, PLAN, (10, 15), report=lambda _, loss: losses.append(loss))
     assert len(losses) == 25
     assert losses[9] < 0.9 * losses[0]
     assert losses[-1] < losses[10]

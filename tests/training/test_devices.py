@@ -14,7 +14,7 @@ pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
 SCRIPT = """
 import json, sys
 import torch
-from saywhy.training.loop import Devices, Plan, descend
+from saywhy.training.loop import Devices, Plan, optimize
 
 torch.manual_seed(0)
 network, x = torch.nn.Linear(3, 2), torch.randn(8, 3)
@@ -23,7 +23,7 @@ told = []
 def loss(model, step, share):
     return (model(x[share]) ** 2).mean()
 
-descend(network, loss, 6, Plan((), batch=8, warmup=1), {}, tell=lambda step, _: told.append(step),
+optimize(network, loss, 6, Plan((), batch=8, warmup=1), {}, report=lambda step, _: told.append(step),
         devices=Devices("cpu", int(sys.argv[1])))
 print(json.dumps({"weights": network.weight.flatten().tolist(), "told": told}))
 """

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from saywhy.training.loop import Plan, adamw, descend, rate_at
+from saywhy.training.loop import Plan, adamw, optimize, rate_at
 
 pytestmark = pytest.mark.nightly
 
@@ -51,18 +51,18 @@ class Optimizers:
         return self.made
 
 
-def run(network: nn.Module, made: Optimizers, tell: object = None, checkpoint: Path | None = None) -> nn.Module:
-    descend(network, loss, STEPS, PLAN, {"seed": 3}, checkpoint, 5, tell, optimizers=made)
+def run(network: nn.Module, made: Optimizers, report: object = None, checkpoint: Path | None = None) -> nn.Module:
+    optimize(network, loss, STEPS, PLAN, {"seed": 3}, checkpoint, 5, report, optimizers=made)
     return network
 
 
 def test_each_goes_up_and_down_from_its_own_rate():
     made, rates = Optimizers(), []
 
-    def tell(step: int, _: float) -> None:
+    def report(step: int, _: float) -> None:
         rates.append([group["lr"] for optimizer in made.made for group in optimizer.param_groups])
 
-    run(Two(), made, tell)
+    run(Two(), made, report)
     shape = [rate_at(step, STEPS, PLAN) / PLAN.rate for step in range(STEPS)]
     assert max(shape) == 1
     for found, part in zip(rates, shape, strict=True):
@@ -95,8 +95,8 @@ def test_both_parts_are_trained_and_the_loss_falls():
 
 def test_one_that_is_not_named_is_adamw_at_the_rate_of_the_plan():
     plain, named = Two(), Two()
-    descend(plain, loss, STEPS, PLAN, {})
-    descend(named, loss, STEPS, PLAN, {}, optimizers=lambda net, plan: [
+    optimize(plain, loss, STEPS, PLAN, {})
+    optimize(named, loss, STEPS, PLAN, {}, optimizers=lambda net, plan: [
         torch.optim.AdamW(net.parameters(), lr=plan.rate, weight_decay=plan.decay)
     ])  # fmt: skip
     for here, there in zip(plain.parameters(), named.parameters(), strict=True):

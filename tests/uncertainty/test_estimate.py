@@ -211,7 +211,7 @@ def test_of_images_and_questions(asked, make):
         close(found.probabilities, model.module(some_images(), WORDS.batch(words)).logits.softmax(1))
     assert found.probabilities.shape == (2, 3)
     assert found.aleatoric_variance.shape == (2,)
-    assert list(model.asked("an image", "is it red")) == ["image", "question"]
+    assert list(model.prepare_inputs("an image", "is it red")) == ["image", "question"]
     alone = estimate(model, {"image": some_images()[1:], "question": words[1:]})
     assert alone.num_samples == found.num_samples
     with pytest.raises(InputError, match="takes words under the name 'question'"):

@@ -54,7 +54,7 @@ def gradients(net: nn.Module, loss: Tensor) -> dict[str, Tensor]:
 
 
 def asked(how: UCAM, net: VQAHead, targets: Tensor = ANSWERS, seed: int = 0) -> Tensor:
-    return how.asked(net, features(), QUESTIONS, targets, generator(seed))
+    return how.vqa_loss(net, features(), QUESTIONS, targets, generator(seed))
 
 
 def by_hand(how: UCAM, net: VQAHead) -> tuple[Tensor, Tensor]:
@@ -66,7 +66,7 @@ def by_hand(how: UCAM, net: VQAHead) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("kind", NETWORKS)
 class TestEveryNetwork:
-    @pytest.mark.parametrize("reads", ["logits", "found"])
+    @pytest.mark.parametrize("reads", ["logits", "features"])
     def test_the_loss_is_that_of_its_output(self, kind, reads):
         net, how = network(kind, reads=reads), UCAM(weight=0.7, num_samples=5)
         answer, uncertainty = by_hand(how, net)
@@ -171,16 +171,16 @@ def test_noise_is_torchs_own_by_default():
     how = UCAM(num_samples=3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        one = how.asked(network(), features(), QUESTIONS, ANSWERS)
+        one = how.vqa_loss(network(), features(), QUESTIONS, ANSWERS)
         torch.manual_seed(3)
-        assert torch.equal(how.asked(network(), features(), QUESTIONS, ANSWERS), one)
+        assert torch.equal(how.vqa_loss(network(), features(), QUESTIONS, ANSWERS), one)
 
 
 class TestPredictive:
     def test_without_dropout_it_is_the_mean_of_aleatoric_ones(self):
         """Of which each draws its own noise."""
         net, noise = network(), generator()
-        plain = [UCAM(num_samples=5).asked(net, features(), QUESTIONS, ANSWERS, noise) for _ in range(3)]
+        plain = [UCAM(num_samples=5).vqa_loss(net, features(), QUESTIONS, ANSWERS, noise) for _ in range(3)]
         found = asked(UCAM("predictive", num_samples=5, mc_dropout_samples=3), net)
         close(found.detach(), torch.stack(plain).mean().detach())
         close(asked(UCAM("predictive", num_samples=5, mc_dropout_samples=1), net).detach(), plain[0].detach())
@@ -192,7 +192,7 @@ class TestPredictive:
             torch.manual_seed(1)
             found = asked(how, net)
             torch.manual_seed(1)
-            z, _ = net.find(features(), QUESTIONS)
+            z, _ = net.encode(features(), QUESTIONS)
             each = [net.answer(z) for _ in range(3)]
         whole, noise = cross_entropy(sum(each) / 3, ANSWERS), generator()
         parts = [
@@ -234,18 +234,18 @@ class TestRefused:
     def test_classifiers_otherwise(self, how):
         net = classifier()
         with pytest.raises(InputError, match=r"variant='aleatoric' and Gate\(at='map'\)"):
-            how.classified(net, images(), ANSWERS, net.network[0])
+            how.classification_loss(net, images(), ANSWERS, net.network[0])
 
     def test_a_layer_that_does_not_run(self):
         net = classifier()
         with pytest.raises(InputError, match="did not run"):
-            UCAM(gate=Gate(at="map")).classified(net, images(), ANSWERS, nn.Conv2d(3, 3, 1))
+            UCAM(gate=Gate(at="map")).classification_loss(net, images(), ANSWERS, nn.Conv2d(3, 3, 1))
 
     def test_a_layer_that_is_frozen(self):
         net = classifier()
         net.network[0].requires_grad_(False)
         with pytest.raises(InputError, match="does not depend on the layer of the gate"):
-            UCAM(gate=Gate(at="map")).classified(net, images(), ANSWERS, net.network[0])
+            UCAM(gate=Gate(at="map")).classification_loss(net, images(), ANSWERS, net.network[0])
 
 
 def classifier() -> VarianceClassifier:
@@ -269,14 +269,16 @@ class TestClassified:
         said = net(images())
         found = losses(said.logits, said.variance, ANSWERS, num_samples=5, generator=generator())
         wanted = found.answer.mean() + 0.7 * found.uncertainty.mean()
-        close(self.how.classified(net, images(), ANSWERS, net.network[0], generator()).detach(), wanted.detach())
+        close(
+            self.how.classification_loss(net, images(), ANSWERS, net.network[0], generator()).detach(), wanted.detach()
+        )
 
     def test_only_what_lies_before_the_layer_learns_otherwise(self):
         net = classifier()
         plain, gated = (
             gradients(
                 net,
-                UCAM(num_samples=5, gate=Gate(s, at="map")).classified(
+                UCAM(num_samples=5, gate=Gate(s, at="map")).classification_loss(
                     net, images(), ANSWERS, net.network[0], generator()
                 ),
             )
@@ -299,14 +301,14 @@ class TestClassified:
         mask = certainty_mask(*(-(a * g).sum(1, keepdim=True).flatten(2) for g in (of_answer, of_uncertainty)))
         flows = (of_answer + 0.7 * of_uncertainty) * (1 + 2.0 * 36 * mask.unflatten(2, (6, 6)))
         wanted = torch.autograd.grad(a, net.network[0][0].bias, flows)[0]
-        got = gradients(net, self.how.classified(net, images(), ANSWERS, net.network[0], generator()))
+        got = gradients(net, self.how.classification_loss(net, images(), ANSWERS, net.network[0], generator()))
         close(got["network.0.0.bias"], wanted)
 
     def test_a_few_steps_lower_the_loss(self):
         net, told = classifier(), []
         optimizer = torch.optim.Adam(net.parameters(), 0.01)
         for step in range(25):
-            loss = self.how.classified(net, images(), ANSWERS, net.network[0], generator(step))
+            loss = self.how.classification_loss(net, images(), ANSWERS, net.network[0], generator(step))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -315,7 +317,7 @@ class TestClassified:
 
     def test_no_hooks_stay(self):
         net = classifier()
-        self.how.classified(net, images(), ANSWERS, net.network[0])
+        self.how.classification_loss(net, images(), ANSWERS, net.network[0])
         assert not any(part._forward_hooks for part in net.modules())
 
 
@@ -337,7 +339,7 @@ class TestAttentionPooling:
 
 
 class TestVarianceHead:
-    @pytest.mark.parametrize("reads", ["logits", "found"])
+    @pytest.mark.parametrize("reads", ["logits", "features"])
     def test_is_positive_and_reads_its_input(self, reads):
         head = VarianceHead(4, reads).double()
         logits, found = (torch.randn(3, 4, generator=generator(seed), dtype=torch.float64) for seed in (0, 1))
@@ -346,10 +348,10 @@ class TestVarianceHead:
         assert bool((head(logits, found) > 0).all())
 
     def test_refused(self):
-        with pytest.raises(InputError, match="reads must be 'logits' or 'found', got 'other'"):
+        with pytest.raises(InputError, match="reads must be 'logits' or 'features', got 'other'"):
             VarianceHead(4, "other")
         with pytest.raises(InputError, match="gives logits alone"):
-            VarianceHead(4, "found")(torch.zeros(1, 4))
+            VarianceHead(4, "features")(torch.zeros(1, 4))
 
 
 class TestVarianceClassifier:
@@ -358,7 +360,6 @@ class TestVarianceClassifier:
         said = net(images())
         close(said.logits, net.network(images()))
         close(said.variance, net.variance_head(said.logits))
-        assert said.attention is None
 
     def test_where_the_scores_are(self):
         class Two(nn.Module):
@@ -385,25 +386,25 @@ def test_what_cannot_be_is_refused_at_once(wrong, says):
 def test_what_does_not_fit_a_vqa_network():
     net = network()
     with pytest.raises(InputError, match="one question for each image, got 2 and 4"):
-        UCAM().asked(net, features(), QUESTIONS[:2], ANSWERS)
+        UCAM().vqa_loss(net, features(), QUESTIONS[:2], ANSWERS)
     with pytest.raises(InputError, match=r"network.train\(\)"):
-        UCAM("predictive").asked(net.eval(), features(), QUESTIONS, ANSWERS)
+        UCAM("predictive").vqa_loss(net.eval(), features(), QUESTIONS, ANSWERS)
     net.variance_head = VarianceHead(9).double()
     with pytest.raises(InputError, match=r"this head reads 9 numbers \(logits\)"):
         net(features(), QUESTIONS)
 
 
 def test_what_is_trained_must_be_of_its_kind():
-    with pytest.raises(InputError, match="expected a network that answers questions"):
-        UCAM().asked(torch.nn.Linear(2, 2), torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1))
+    with pytest.raises(InputError, match="expected a VQA network with encode, answer and variance_head"):
+        UCAM().vqa_loss(torch.nn.Linear(2, 2), torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1))
     plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
     how, certain = UCAM(gate=Gate(at="map")), VarianceClassifier(plain, 3)
     images, classes = torch.zeros(1, 3, 2, 2), torch.tensor([0])
     with pytest.raises(InputError, match="classes must be a whole number of at least 2, got 1"):
         VarianceClassifier(plain, 1)
     with pytest.raises(InputError, match="VarianceClassifier"):
-        how.classified(plain, images, classes, plain[0])
+        how.classification_loss(plain, images, classes, plain[0])
     with pytest.raises(InputError, match="and str"):
-        how.classified(certain, images, classes, "network.0")
+        how.classification_loss(certain, images, classes, "network.0")
     with pytest.raises(InputError, match="must be a feature map"):
-        how.classified(certain, images, classes, plain[0])
+        how.classification_loss(certain, images, classes, plain[0])

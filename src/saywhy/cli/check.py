@@ -56,7 +56,7 @@ def check(
         steps.done()
         steps.now(f"explaining {image.name}")
         wanted = [parse_target(text, loaded.labels) for text in target or []]
-        inputs = image if question is None else loaded.asked(image, question)
+        inputs = image if question is None else loaded.prepare_inputs(image, question)
         explanation = explain(loaded, inputs, wanted or None, method, layer, seed=seed, **parameters)
         steps.done()
         steps.now("checking")

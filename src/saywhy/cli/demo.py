@@ -98,7 +98,7 @@ def _answer_chapters(model: "Model", file: Path) -> "list[Chapter]":
     from saywhy.view.chapters import Chapter
 
     question = next(q.text for q in questions(scene(*SCENE)) if q.type == "colour")
-    inputs = model.asked(file, question)
+    inputs = model.prepare_inputs(file, question)
     answers = explain(model, inputs, Top(3), LANGUAGE_METHODS, relu=False)
     text = ANSWERS.format(question=question, answer=answers.targets[0][0])
     return [

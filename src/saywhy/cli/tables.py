@@ -177,7 +177,7 @@ def layers(
         steps.done()
         steps.now("changing patches of the image")
         shown: Any = image if image is not None else _toybox_scene()
-        shown = shown if question is None else loaded.asked(shown, question)
+        shown = shown if question is None else loaded.prepare_inputs(shown, question)
         found = find(loaded, shown)
         chosen = ask(loaded, shown, relu=False).layers[0]
         steps.done()

@@ -7,16 +7,16 @@ depend on the other samples.
 """
 
 from saywhy.decoding.beam import beam_search
-from saywhy.decoding.decoded import Decoded, Normalization, gnmt
-from saywhy.decoding.diverse import Diverse, diverse_beam_search
+from saywhy.decoding.decoded import Decoded, LengthPenalty, gnmt
+from saywhy.decoding.diverse import DiverseDecoded, diverse_beam_search
 from saywhy.decoding.greedy import greedy
 from saywhy.decoding.sampling import sample
 from saywhy.decoding.step import Reorderable, State, Step
 
 __all__ = [
     "Decoded",
-    "Diverse",
-    "Normalization",
+    "DiverseDecoded",
+    "LengthPenalty",
     "Reorderable",
     "State",
     "Step",

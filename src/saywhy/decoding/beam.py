@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saywhy.decoding.decoded import Decoded, Flags, Gains, Normalization, Sentences, Totals, divisors, pick
+from saywhy.decoding.decoded import Decoded, Flags, Gains, LengthPenalty, Sentences, Totals, divisors, pick
 from saywhy.decoding.step import DecodingLimits, LogProbabilities, State, Step, Stepper
 from saywhy.errors import MethodError
 from saywhy.validation import real_number, true_or_false, whole_number
@@ -25,10 +25,10 @@ def beam_search(
     count: int | None = None,
     min_length: int = 1,
     suppress_tokens: Collection[int] = (),
-    normalize: Normalization = 0.0,
-    early: bool = False,
+    length_penalty: LengthPenalty = 0.0,
+    early_stopping: bool = False,
     refill: bool = True,
-    siblings: float = 0.0,
+    sibling_penalty: float = 0.0,
 ) -> Decoded:
     """Search for the hypotheses with the highest scores, with ``num_beams`` open hypotheses in parallel.
 
@@ -52,25 +52,25 @@ def beam_search(
             words).
         count: the number of returned hypotheses, up to ``num_beams``; None returns all. A smaller count returns the
             first of them, sooner.
-        normalize: scores are totals divided by this power of the length, or by this function of the length, such as
+        length_penalty: scores are totals divided by this power of the length, or by this function of it, such as
             :func:`saywhy.decoding.decoded.gnmt`. 0 is the log-probability itself, 1 its mean over words.
-        early: stop as soon as ``num_beams`` hypotheses are finished, even if a better one might follow.
+        early_stopping: stop as soon as ``num_beams`` hypotheses are finished, even if a better one might follow.
         refill: whether an open hypothesis replaces one that ended at the same step, so that there are always
             ``num_beams`` (transformers, fairseq), or only at the next step (neuraltalk2, the code of Diverse Beam
             Search).
-        siblings: the sibling penalty of Li, Monroe and Jurafsky (2016, section 3), for more variety: the k-th likeliest
-            continuation of a hypothesis is ranked with ``k * siblings`` subtracted, so that continuations of one parent
-            do not take all places. The penalty affects this ranking alone: totals, and the order of finished
-            hypotheses, are those of the log-probabilities (the paper's equation; fairseq's ``DiverseSiblingsSearch``
-            accumulates it).
+        sibling_penalty: the sibling penalty of Li, Monroe and Jurafsky (2016, section 3), for more variety: the k-th
+            likeliest continuation of a hypothesis is ranked with ``k * sibling_penalty`` subtracted, so that
+            continuations of one parent do not take all places. The penalty affects this
+            ranking alone: totals, and the order of finished hypotheses, are those of the log-probabilities (the
+            paper's equation; fairseq's ``DiverseSiblingsSearch`` accumulates it).
 
     Raises:
         InputError: the step does not return log-probabilities, or the state does not have one row a sample.
         MethodError: a setting is out of its bounds.
 
     A wider beam does not always find a better hypothesis; only an exhaustive search always finds the best one.
-    ``num_beams=1`` is greedy decoding if ``refill`` is false, or if longer sentences are not favoured (``normalize`` is
-    0 or less).
+    ``num_beams=1`` is greedy decoding if ``refill`` is false, or if ``length_penalty`` does not favour longer sentences
+    (0 or less).
 
     >>> chain = torch.tensor([[0.0, 0.0, 0.6, 0.4], [0.0, 1.0, 0.0, 0.0], [0.0, 0.3, 0.4, 0.3], [0.0, 0.9, 0.1, 0.0]])
     >>> step = lambda words, state: (chain[words].log(), state)
@@ -81,17 +81,17 @@ def beam_search(
     """
     limits = DecodingLimits(end=end, max_length=max_length, min_length=min_length, suppress_tokens=suppress_tokens)
     num_beams = whole_number("num_beams", num_beams, 1, error=MethodError)
-    true_or_false(MethodError, early=early, refill=refill)
-    siblings = real_number("siblings", siblings, 0, error=MethodError)
+    true_or_false(MethodError, early_stopping=early_stopping, refill=refill)
+    sibling_penalty = real_number("sibling_penalty", sibling_penalty, 0, error=MethodError)
     wanted = num_beams if count is None else whole_number("count", count, 1, num_beams, MethodError)
     stepper = Stepper(step, state, start, limits)
     logs = stepper.advance(start.long())
-    divisor = divisors(normalize, max_length, logs)
+    divisor = divisors(length_penalty, max_length, logs)
     reach = divisor.flip(0).cummax(0).values.flip(0)  # the largest divisor of this length and all longer ones
     beams = Beams.first(len(start), num_beams, max_length, logs)
     results = beams.none(divisor)
     for length in range(1, max_length + 1):
-        going = beams.continued(beams.candidates(logs, siblings), length)
+        going = beams.continued(beams.candidates(logs, sibling_penalty), length)
         ended = going.words[..., length - 1] == end
         first = torch.arange(ended.shape[1], device=ended.device) < num_beams
         done = first & (ended | (length == max_length))
@@ -100,7 +100,7 @@ def beam_search(
         if length == max_length:
             break
         bound = going.totals.amax(1) / reach[length]
-        closed = results.finished.all(1) if early else bound <= results.scores[:, wanted - 1]
+        closed = results.finished.all(1) if early_stopping else bound <= results.scores[:, wanted - 1]
         going = going.where(~closed.unsqueeze(1))
         if not bool(going.open.any()):
             break
@@ -162,15 +162,15 @@ class Beams:
         open_ = self.open
         return (open_.flatten().cumsum(0).view(open_.shape) - 1).gather(1, places)
 
-    def candidates(self, logs: LogProbabilities, siblings: float = 0.0) -> Candidates:
+    def candidates(self, logs: LogProbabilities, sibling_penalty: float = 0.0) -> Candidates:
         """Return the likeliest continuations, twice as many as there are places: at most half of them can end.
 
         Args:
             logs: log-probabilities of the next words, one row for every open hypothesis.
-            siblings: the sibling penalty, subtracted k times from the k-th continuation of a hypothesis for ranking.
+            sibling_penalty: subtracted k times from the k-th continuation of a hypothesis for ranking.
         """
         some = likeliest(logs, min(2 * self.totals.shape[1], logs.shape[1]))
-        return self.ranked(*self.placed(*some), 2 * self.totals.shape[1], siblings)
+        return self.ranked(*self.placed(*some), 2 * self.totals.shape[1], sibling_penalty)
 
     def placed(self, gains: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
         """Scatter values of the open hypotheses, [row, chosen], to [batch, hypothesis, chosen]."""
@@ -184,14 +184,14 @@ class Beams:
         gains: Float[Tensor, "batch hypothesis chosen"],
         words: Int[Tensor, "batch hypothesis chosen"],
         count: int,
-        siblings: float = 0.0,
+        sibling_penalty: float = 0.0,
     ) -> Candidates:
         """Return the best ``count`` continuations; the continuations of a hypothesis are sorted by gain."""
         num_beams, chosen = gains.shape[1:]
         totals = (self.totals.unsqueeze(-1) + gains).flatten(1)
         by = totals
-        if siblings:
-            by = totals - siblings * (1 + torch.arange(chosen, device=totals.device).repeat(num_beams))
+        if sibling_penalty:
+            by = totals - sibling_penalty * (1 + torch.arange(chosen, device=totals.device).repeat(num_beams))
         order = by.sort(dim=1, descending=True, stable=True).indices[:, :count]
         numbers, gained = (pick(part.flatten(1), order) for part in (words, gains))
         return Candidates(order // chosen, numbers, gained, pick(totals, order), order)

@@ -16,7 +16,7 @@ Totals = Float[Tensor, "batch hypothesis"]
 Lengths = Int[Tensor, "batch hypothesis"]
 Flags = Bool[Tensor, "batch hypothesis"]
 
-Normalization = float | Callable[[int], float]
+LengthPenalty = float | Callable[[int], float]
 """Length normalisation: totals are divided by this power of the length (0: none, 1: the length), or by a function of
 the length."""
 
@@ -104,7 +104,7 @@ def pick(values: Tensor, places: Int[Tensor, "batch chosen"]) -> Tensor:
     return values.gather(1, whole)  # take_along_dim checks all places first, which is slower
 
 
-def divisors(normalize: Normalization, max_length: int, like: Tensor) -> Float[Tensor, " length"]:
+def divisors(length_penalty: LengthPenalty, max_length: int, like: Tensor) -> Float[Tensor, " length"]:
     """Return the divisors of totals of 1, 2, … ``max_length`` words, in the dtype of ``like``.
 
     Raises:
@@ -113,12 +113,12 @@ def divisors(normalize: Normalization, max_length: int, like: Tensor) -> Float[T
     >>> divisors(0.5, 4, torch.zeros(1))
     tensor([1.0000, 1.4142, 1.7321, 2.0000])
     """
-    if callable(normalize):
-        values = [_number(normalize(length), length) for length in range(1, max_length + 1)]
-    elif isinstance(normalize, int | float) and not isinstance(normalize, bool):
-        values = torch.arange(1, max_length + 1, dtype=torch.float64).pow(normalize).tolist()
+    if callable(length_penalty):
+        values = [_number(length_penalty(length), length) for length in range(1, max_length + 1)]
+    elif isinstance(length_penalty, int | float) and not isinstance(length_penalty, bool):
+        values = torch.arange(1, max_length + 1, dtype=torch.float64).pow(length_penalty).tolist()
     else:
-        raise MethodError(f"normalize is an exponent of the length or a function of it, got {normalize!r}.")
+        raise MethodError(f"length_penalty is an exponent of the length or a function of it, got {length_penalty!r}.")
     found = torch.tensor(values, dtype=like.dtype)
     # Division by a nearly zero number would make every score minus infinity.
     wrong = ~(found.isfinite() & (found > torch.finfo(like.dtype).tiny))
@@ -126,7 +126,8 @@ def divisors(normalize: Normalization, max_length: int, like: Tensor) -> Float[T
         length = int(wrong.nonzero()[0]) + 1
         raise MethodError(
             f"scores are divided by a positive number at every length, got {values[length - 1]:.4g} for {length} words "
-            f"from normalize={normalize!r}. Take an exponent such as 0, 0.7 or 1, or a positive function of the length."
+            f"from length_penalty={length_penalty!r}. Take an exponent such as 0, 0.7 or 1, "
+            "or a positive function of the length."
         )
     return found.to(like.device)
 
@@ -135,7 +136,7 @@ def _number(value: Any, length: int) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise MethodError(f"normalize gives a number for every length, got {value!r} for length {length}.") from error
+        raise MethodError(f"length_penalty gives a number for each length, got {value!r} for {length}.") from error
 
 
 def gnmt(exponent: float) -> Callable[[int], float]:

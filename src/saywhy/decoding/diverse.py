@@ -20,7 +20,7 @@ from torch import Tensor
 
 from saywhy.decoding.beam import Beams, Candidates, likeliest
 from saywhy.decoding.continuations import Continuations, GroupContinuations
-from saywhy.decoding.decoded import Decoded, Flags, Normalization, Totals, divisors, pick
+from saywhy.decoding.decoded import Decoded, Flags, LengthPenalty, Totals, divisors, pick
 from saywhy.decoding.penalties import (
     LARGEST,
     Penalty,
@@ -37,7 +37,7 @@ from saywhy.errors import InputError, MethodError
 from saywhy.validation import real_number, true_or_false, whole_number
 
 FINISHED_TOTAL = -1000.0
-"""The total of a finished beam that continues (``finished="speaking"``), as in the authors' program; an open beam with
+"""The total of a finished beam that continues (``finished="continue"``), as in the authors' program; an open beam with
 a lower total loses its place to it."""
 
 LARGEST_DIVERSITY_PENALTY = 1_000_000
@@ -45,7 +45,7 @@ LARGEST_DIVERSITY_PENALTY = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Diverse:
+class DiverseDecoded:
     """The hypotheses of all groups.
 
     Attributes:
@@ -88,13 +88,13 @@ def diverse_beam_search(
     diversity_penalty: float = 0.5,
     penalty: Penalty = hamming,
     carry: Literal["augmented", "raw"] = "augmented",
-    finished: Literal["silent", "speaking"] = "silent",
+    finished: Literal["stop", "continue"] = "stop",
     penalize_end: bool = True,
     min_length: int = 1,
     suppress_tokens: Collection[int] = (),
-    normalize: Normalization = 0.0,
+    length_penalty: LengthPenalty = 0.0,
     refill: bool = False,
-) -> Diverse:
+) -> DiverseDecoded:
     """Search for diverse sentences: ``num_beams`` hypotheses in ``num_beam_groups`` groups of equal size.
 
     The step function is called once a step for the beams of all groups. The hypotheses of a group are ranked, and cut
@@ -109,11 +109,11 @@ def diverse_beam_search(
         carry: whether penalties accumulate over the steps of a hypothesis (``"augmented"``, as in every
             implementation), or a hypothesis is penalised for its last word only (``"raw"``, the paper's equation 3),
             also when it is finished and ranked within its group.
-        finished: whether a beam stops at its end (``"silent"``), or continues, so that the words after its end still
-            penalise later groups, as in the authors' program (``"speaking"``).
+        finished: whether a beam stops at its end (``"stop"``), or continues, so that the words after its end still
+            penalise later groups, as in the authors' program (``"continue"``).
         penalize_end: whether later groups are penalised for ending at the same step.
-        normalize, refill: as in :func:`saywhy.decoding.beam.beam_search`, to which one group with the same ``refill``
-            is equivalent. ``refill`` is false by default, as in the authors' program (true in ``beam_search``).
+        length_penalty, refill: as in :func:`saywhy.decoding.beam.beam_search`, to which one group with the same
+            ``refill`` is equivalent. ``refill`` is false by default as in the authors' program (``beam_search``: true).
 
     Raises:
         InputError: the step does not return log-probabilities, the state does not have one row a sample, or a penalty
@@ -146,12 +146,12 @@ def diverse_beam_search(
         )
     if carry not in ("augmented", "raw"):
         raise MethodError(f"carry is 'augmented' or 'raw', got {carry!r}.")
-    if finished not in ("silent", "speaking"):
-        raise MethodError(f"finished is 'silent' or 'speaking', got {finished!r}.")
+    if finished not in ("stop", "continue"):
+        raise MethodError(f"finished is 'stop' or 'continue', got {finished!r}.")
     true_or_false(MethodError, penalize_end=penalize_end, refill=refill)
-    if refill and finished == "speaking":
+    if refill and finished == "continue":
         raise MethodError(
-            "finished='speaking' keeps the places of finished beams, and refill=True fills them. Set refill=False."
+            "finished='continue' keeps the places of finished beams, and refill=True fills them. Set refill=False."
         )
     stepper = Stepper(step, state, start, limits)
     logs = stepper.advance(start.long())
@@ -161,7 +161,7 @@ def diverse_beam_search(
     every = torch.arange(len(start)).repeat_interleave(groups).to(logs.device)
     stepper.keep(every)
     logs = logs[every]
-    divisor = divisors(normalize, max_length, logs)
+    divisor = divisors(length_penalty, max_length, logs)
     reach = divisor.flip(0).cummax(0).values.flip(0)
     alive = _Groups.first(len(every), search.size, max_length, logs)
     kept = _Kept.none(alive, divisor)
@@ -192,7 +192,7 @@ class _Groups:
         beams: [sample and group, beam]; the totals are those used for ranking.
         raw: [sample and group, beam] totals without penalties.
         penalties: [sample and group, beam] the penalties of a beam.
-        ghosts: which beams have ended and continue (``finished="speaking"``).
+        ghosts: which beams have ended and continue (``finished="continue"``).
     """
 
     beams: Beams
@@ -292,13 +292,13 @@ class _Search:
 
     def _previous_group(self, own: Beams, by: Candidates, length: int) -> PreviousGroups:
         """Return the words of a group: of the beams that end here and of those that continue."""
-        there = by.totals > -torch.inf
+        exists = by.totals > -torch.inf
         if self.refill:
-            on = there & (by.words != self.limits.end)
-            first = torch.arange(there.shape[1], device=there.device) < self.size
-            there = on & (on.cumsum(1) <= self.size) | there & ~on & first
+            on = exists & (by.words != self.limits.end)
+            first = torch.arange(exists.shape[1], device=exists.device) < self.size
+            exists = on & (on.cumsum(1) <= self.size) | exists & ~on & first
         before = pick(own.words[..., : length - 1], by.parents)
-        return PreviousGroups(torch.cat([before, by.words.unsqueeze(2)], 2), there)
+        return PreviousGroups(torch.cat([before, by.words.unsqueeze(2)], 2), exists)
 
     def _penalized_continuations(
         self, own: Beams, following: Continuations, previous: PreviousGroups | None, length: int
@@ -316,7 +316,7 @@ class _Search:
         if isinstance(penalty, TokenPenalty) and following.covers(penalty, self.penalize_end):
             words, gains = following.words, following.gains
             return GroupContinuations(words, gains, self._scaled_penalty(penalty.of(words), gains, words)).in_order()
-        penalties = penalty.everywhere(following.vocabulary) if isinstance(penalty, TokenPenalty) else penalty
+        penalties = penalty.dense(following.vocabulary) if isinstance(penalty, TokenPenalty) else penalty
         logs = following.every()
         fine = within(penalties, LARGEST)
         if penalties.shape != logs.shape or not fine:
@@ -337,7 +337,7 @@ class _Search:
 
     def going(self, longer: _Groups, first: Flags, ended: Flags) -> _Groups:
         """Return the beams that stay open."""
-        if self.finished == "silent":
+        if self.finished == "stop":
             return longer.where(~ended & (first | self.refill)).cut(self.size)
         ghosts = longer.ghosts | ended
         fallen = longer.beams.totals.where(longer.ghosts | ~ended | ~longer.beams.open, FINISHED_TOTAL)
@@ -349,11 +349,11 @@ def _concatenated(previous: PreviousGroups | None, new: PreviousGroups) -> Previ
     return (
         new
         if previous is None
-        else PreviousGroups(torch.cat([previous.words, new.words], 1), torch.cat([previous.there, new.there], 1))
+        else PreviousGroups(torch.cat([previous.words, new.words], 1), torch.cat([previous.exists, new.exists], 1))
     )
 
 
-def _merge_groups(kept: _Kept, groups: int) -> Diverse:
+def _merge_groups(kept: _Kept, groups: int) -> DiverseDecoded:
     """Merge the hypotheses of all groups, the highest score first; ties go to the earlier group."""
 
     def side_by_side(part: Tensor) -> Tensor:
@@ -367,4 +367,4 @@ def _merge_groups(kept: _Kept, groups: int) -> Diverse:
     numbers = torch.arange(groups, device=penalized.device).repeat_interleave(size).expand(penalized.shape)
     order = every.scores.sort(dim=1, descending=True, stable=True).indices
     found = every.at(order)
-    return Diverse(found, pick(numbers, order).where(found.exists, -1), pick(penalized, order))
+    return DiverseDecoded(found, pick(numbers, order).where(found.exists, -1), pick(penalized, order))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from saywhy.decoding.decoded import Decoded, Normalization, divisors
+from saywhy.decoding.decoded import Decoded, LengthPenalty, divisors
 from saywhy.decoding.step import DecodingLimits, LogProbabilities, Rows, State, Step, Stepper
 
 Choose = Callable[[LogProbabilities, Rows, int], Rows]
@@ -23,7 +23,7 @@ def greedy(
     max_length: int,
     min_length: int = 1,
     suppress_tokens: Collection[int] = (),
-    normalize: Normalization = 0.0,
+    length_penalty: LengthPenalty = 0.0,
 ) -> Decoded:
     """Decode greedily: the likeliest word at every step, until the end. Ties go to the lower word number.
 
@@ -37,7 +37,7 @@ def greedy(
         min_length: the minimum number of words, including the end; the end is suppressed before.
         suppress_tokens: words that are never generated, such as padding, unknown and start. The probabilities of the
             other words are not renormalised.
-        normalize: scores are totals divided by this power of the length, or by this function of the length.
+        length_penalty: scores are totals divided by this power of the length, or by this function of the length.
 
     Returns:
         One hypothesis a sample; none for a sample for which no word is possible at some step.
@@ -53,10 +53,10 @@ def greedy(
     """
     limits = DecodingLimits(end=end, max_length=max_length, min_length=min_length, suppress_tokens=suppress_tokens)
     stepper = Stepper(step, state, start, limits)
-    return follow(stepper, start, lambda logs, rows, length: logs.argmax(1), normalize)
+    return follow(stepper, start, lambda logs, rows, length: logs.argmax(1), length_penalty)
 
 
-def follow(stepper: Stepper, start: Rows, choose: Choose, normalize: Normalization) -> Decoded:
+def follow(stepper: Stepper, start: Rows, choose: Choose, length_penalty: LengthPenalty) -> Decoded:
     """Decode one sentence a row, each word selected by ``choose``; finished rows are no longer computed.
 
     Returns:
@@ -88,5 +88,5 @@ def follow(stepper: Stepper, start: Rows, choose: Choose, normalize: Normalizati
         lengths.unsqueeze(1),
         totals.unsqueeze(1),
         finished.unsqueeze(1),
-        divisors(normalize, max_length, totals),
+        divisors(length_penalty, max_length, totals),
     )

@@ -30,11 +30,11 @@ class PreviousGroups:
 
     Attributes:
         words: [sample, other, length].
-        there: [sample, other] whether the beam exists.
+        exists: [sample, other] whether the beam exists.
     """
 
     words: Int[Tensor, "sample other length"]
-    there: Bool[Tensor, "sample other"]
+    exists: Bool[Tensor, "sample other"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class TokenPenalty:
             return f"words outside of the vocabulary of {vocabulary}"
         return ""
 
-    def everywhere(self, vocabulary: int) -> Penalties:
+    def dense(self, vocabulary: int) -> Penalties:
         """Return the penalty of every word of the vocabulary (dense)."""
         return (self.rest.unsqueeze(2) + _scattered(self.words, self.amounts, vocabulary)).float()
 
@@ -94,12 +94,12 @@ def hamming(own: Own, previous: PreviousGroups, vocabulary: int) -> TokenPenalty
     """Penalize a word by how often previous groups generated it at this step (Hamming diversity).
 
     >>> previous = PreviousGroups(torch.tensor([[[5, 2], [6, 2], [7, 1]]]), torch.tensor([[True, True, True]]))
-    >>> hamming(torch.tensor([[[5]]]), previous, 4).everywhere(4)
+    >>> hamming(torch.tensor([[[5]]]), previous, 4).dense(4)
     tensor([[[0., 1., 2., 0.]]])
     """
     beams = own.shape[1]
-    words, there = (part.unsqueeze(1).expand(-1, beams, -1) for part in (previous.words[..., -1], previous.there))
-    amounts = to_float64(there)
+    words, exists = (part.unsqueeze(1).expand(-1, beams, -1) for part in (previous.words[..., -1], previous.exists))
+    amounts = to_float64(exists)
     return TokenPenalty(words, amounts, amounts.new_zeros(amounts.shape[:2]))
 
 
@@ -110,7 +110,7 @@ def cumulative(temperature: float = 1.0) -> Penalty:
     beams do not count.
 
     >>> previous = PreviousGroups(torch.tensor([[[5, 2]]]), torch.tensor([[True]]))
-    >>> cumulative()(torch.tensor([[[5]]]), previous, 4).everywhere(4)  # no mismatch for word 2, one for the others
+    >>> cumulative()(torch.tensor([[[5]]]), previous, 4).dense(4)  # no mismatch for word 2, one for the others
     tensor([[[0.3679, 0.3679, 1.0000, 0.3679]]])
     """
     temperature = real_number("temperature", temperature, above=0, error=MethodError)
@@ -118,8 +118,8 @@ def cumulative(temperature: float = 1.0) -> Penalty:
     def penalty(own: Own, previous: PreviousGroups, vocabulary: int) -> TokenPenalty:
         before = previous.words[..., :-1].unsqueeze(1)  # [sample, 1, other, before]
         mismatches = to_float64((own.unsqueeze(2) != before).sum(3))  # [sample, beam, other]
-        there = to_float64(previous.there.unsqueeze(1))
-        same, other = (there * (-(mismatches + more) / temperature).exp() for more in (0, 1))
+        exists = to_float64(previous.exists.unsqueeze(1))
+        same, other = (exists * (-(mismatches + more) / temperature).exp() for more in (0, 1))
         last = previous.words[..., -1].unsqueeze(1).expand(-1, own.shape[1], -1)
         return TokenPenalty(last, same - other, other.sum(2))
 
@@ -129,7 +129,7 @@ def cumulative(temperature: float = 1.0) -> Penalty:
 def ngram(n: int = 2) -> Penalty:
     """Penalize a word by how often it completes an n-gram of previous groups, at any position (n-gram diversity).
 
-    Only beams that are still open count, or that continue after their end (``finished="speaking"`` of the search).
+    Only beams that are still open count, or that continue after their end (``finished="continue"`` of the search).
 
     >>> previous = PreviousGroups(torch.tensor([[[5, 2, 5, 2]]]), torch.tensor([[True]]))
     >>> ngram(2)(torch.tensor([[[3, 3, 5]]]), previous, 6)
@@ -141,9 +141,9 @@ def ngram(n: int = 2) -> Penalty:
         if own.shape[2] < n - 1 or previous.words.shape[2] < n:
             return torch.zeros(*own.shape[:2], vocabulary, device=own.device)
         windows = previous.words.unfold(2, n, 1).flatten(1, 2)  # [sample, window, n]
-        there = previous.there.repeat_interleave(windows.shape[1] // previous.there.shape[1], 1)
+        exists = previous.exists.repeat_interleave(windows.shape[1] // previous.exists.shape[1], 1)
         last = own[..., own.shape[2] - (n - 1) :].unsqueeze(2)  # [sample, beam, 1, n - 1]
-        alike = (last == windows[..., :-1].unsqueeze(1)).all(3) & there.unsqueeze(1)
+        alike = (last == windows[..., :-1].unsqueeze(1)).all(3) & exists.unsqueeze(1)
         words = windows[..., -1].unsqueeze(1).expand(-1, own.shape[1], -1)
         return _scattered(words, to_float64(alike), vocabulary).float()
 
@@ -171,7 +171,7 @@ def embedding(vectors: Float[Tensor, "word dimension"]) -> Penalty:
             raise InputError(f"expected one vector for each of {vocabulary} words, got {len(directions)}.")
         here = directions.to(to_float64(own))
         near = (here[previous.words[..., -1]] @ here.T).clamp_min(0)
-        total = (near * previous.there.unsqueeze(2)).sum(1, keepdim=True)
+        total = (near * previous.exists.unsqueeze(2)).sum(1, keepdim=True)
         return total.expand(-1, own.shape[1], -1).float()
 
     return penalty

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saywhy.decoding.beam import likeliest
-from saywhy.decoding.decoded import Decoded, Normalization
+from saywhy.decoding.decoded import Decoded, LengthPenalty
 from saywhy.decoding.greedy import follow
 from saywhy.decoding.step import DecodingLimits, LogProbabilities, Rows, State, Step, Stepper
 from saywhy.errors import InputError, MethodError
@@ -32,7 +32,7 @@ def sample(
     numbers: Sequence[int] | None = None,
     min_length: int = 1,
     suppress_tokens: Collection[int] = (),
-    normalize: Normalization = 0.0,
+    length_penalty: LengthPenalty = 0.0,
 ) -> Decoded:
     """Sample sentences; each word is drawn with its probability among the possible words.
 
@@ -40,7 +40,7 @@ def sample(
     the step function, before these changes. The global random state is neither used nor changed.
 
     Args:
-        step, state, start, end, max_length, min_length, suppress_tokens, normalize: as in
+        step, state, start, end, max_length, min_length, suppress_tokens, length_penalty: as in
             :func:`saywhy.decoding.greedy.greedy`.
         count: the number of sentences a sample. They are drawn independently (duplicates are possible) and sorted by
             score, so the first of several is biased to high scores; ``count=1`` gives an unbiased draw.
@@ -77,7 +77,7 @@ def sample(
     def choose(logs: LogProbabilities, rows: Rows, length: int) -> Rows:
         return _draw(_filter(_apply_temperature(logs, temperature), top_k, top_p), draws[rows.cpu(), length - 1])
 
-    return follow(stepper, start[copies], choose, normalize).grouped(count).best(count)
+    return follow(stepper, start[copies], choose, length_penalty).grouped(count).best(count)
 
 
 def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:

@@ -1,1 +1,1 @@
-"""How a request is run: its settings, the layers, the runner, and asking again."""
+"""Running a request: its settings, the layers, the runner and the rerunner."""

@@ -1,4 +1,4 @@
-"""The settings of a request: what is explained, by which methods, at which layers, and how it is run."""
+"""The settings of a request: targets, methods, layers, and how it is run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +16,12 @@ from saywhy.targets import Target
 from saywhy.validation import checked, whole_number
 
 LayerSpec = str | nn.Module | None | Sequence[str | nn.Module]
-"""A dotted name, a module, a list of them, or None to have the layer found."""
+"""A dotted name, a module, a list of them, or None to find the layer."""
 
 
 @dataclass(frozen=True)
 class ExplainConfig:
-    """Everything that is asked for, except the model and its inputs. Arguments as for :func:`saywhy.explain`.
+    """All settings of a request, except the model and its inputs. Arguments as for :func:`saywhy.explain`.
 
     Raises:
         InputError: a setting is out of range, or two settings exclude each other.
@@ -45,10 +45,10 @@ class ExplainConfig:
         if self.create_graph:
             several = [m.name for m in self.methods if m.passes == "several"]
             if several:
-                raise InputError(f"create_graph=True needs methods of one pass; {', '.join(several)} makes several.")
+                raise InputError(f"create_graph=True needs methods of one pass, got {', '.join(several)}.")
             if self.precision == "fast":
                 raise InputError(
-                    "precision='fast' runs a copy of the model, through which yours cannot be trained. Use 'exact'."
+                    "precision='fast' runs a copy of the model, so create_graph=True cannot train yours. Use 'exact'."
                 )
         object.__setattr__(self, "seed", whole_number("seed", self.seed))
         if self.batch_size is not None:
@@ -56,30 +56,30 @@ class ExplainConfig:
 
     @property
     def shown_score(self) -> ScoreKind:
-        """What a class's score is in the results: what all of the methods explain, or else the logit."""
+        """The kind of a class's score in the results: the one that all methods explain, or else the logit."""
         kinds = {method.score for method in self.methods}
         return self.score or (kinds.pop() if len(kinds) == 1 else "logit")
 
     def parameters_of(self, method: Method) -> dict[str, Any]:
-        """The parameters that were given for a method."""
+        """The given parameters that a method has."""
         return {name: value for name, value in self.parameters.items() if name in method.parameters}
 
     def of_samples(self, some: slice | Tensor) -> "ExplainConfig":
-        """The same for some samples of the batch: each keeps its own targets."""
+        """The settings for some samples of the batch: each keeps its own targets."""
         return replace(self, target=self.target.of_samples(some))
 
 
 def resolve_methods(
     names: str | Sequence[str], parameters: Mapping[str, Any]
 ) -> tuple[tuple[Method, ...], dict[str, Any]]:
-    """The methods of these names, once each, and their parameters, each of which at least one method has.
+    """The methods of these names, without repeats, and their checked parameters.
 
     Raises:
         MethodError: a name or a parameter does not exist, or a value is of the wrong type.
     """
     wanted = [names] if isinstance(names, str) else names
     if not isinstance(wanted, list | tuple) or not all(isinstance(name, str) for name in wanted):
-        raise MethodError(f"method is a name or a list of names, got {names!r}. `saywhy methods` lists them.")
+        raise MethodError(f"method must be a name or a list of names, got {names!r}. `saywhy methods` lists them.")
     if not wanted:
         raise MethodError("method is an empty list. Give at least one; `saywhy methods` lists them.")
     methods = tuple(find_method(name) for name in dict.fromkeys(wanted))

@@ -1,4 +1,4 @@
-"""The layers of a request: found or named, each with its layout proved, resolved once."""
+"""Resolving the layers of a request: found or named, each with its layout proved."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,11 +16,11 @@ from saywhy.models.inputs import Batch
 from saywhy.targets import Top
 
 INPUT = "input"
-"""The name of the image itself where a layer is named."""
+"""The layer name of the image itself."""
 
 
 def module_name(layer: str) -> str:
-    """The name of the module, without the number of the call.
+    """The module name of a layer, without the number of the call.
 
     >>> module_name("layer4#0")
     'layer4'
@@ -29,14 +29,14 @@ def module_name(layer: str) -> str:
 
 
 def layer_search(model: Model, config: ExplainConfig, batch: Batch) -> LayerSearch:
-    """What the engine needs to find a layer: the network, its inputs, and the score by which layers are judged."""
+    """The search for a layer: the network, its inputs, and the score by which layers are compared."""
     return LayerSearch(model.module, batch.inputs, layer_probe(model, config))
 
 
 def layer_probe(model: Model, config: ExplainConfig) -> LayerProbe:
-    """The score by which layers are judged: the top answer, so that every class is explained at the same layer.
+    """The score by which layers are compared: the top class, so that every class is explained at the same layer.
 
-    Functions of the user's, and words of a caption, look at another part of the output and are asked themselves.
+    The user's functions and words of a caption use another part of the output, so their own scores are compared.
     """
     keys = frozenset(config.target.output_keys())
     target = config.target.of_samples(slice(0, 1)) if keys else Top(1)
@@ -48,7 +48,7 @@ def layer_probe(model: Model, config: ExplainConfig) -> LayerProbe:
 
 
 def resolve_layers(model: Model, config: ExplainConfig, batch: Batch) -> list[Candidate]:
-    """The layers that are asked for, each with its layout proved.
+    """The requested layers, each with its layout proved.
 
     Raises:
         LayerError, LayoutError: a layer does not exist, or no layout of it can be proved.
@@ -58,16 +58,16 @@ def resolve_layers(model: Model, config: ExplainConfig, batch: Batch) -> list[Ca
         [layer] if layer is None or isinstance(layer, str | nn.Module) else list(layer)
     )
     if not wanted:
-        raise InputError("layer is an empty list. Give at least one layer, or None to have it found.")
+        raise InputError("layer is an empty list. Give at least one layer, or None to find one.")
     search = layer_search(model, config, batch)
     return [find_layer(search) if one is None else named_layer(search, one, config.layout) for one in wanted]
 
 
 def check_layer_names(model: Model, config: ExplainConfig) -> None:
-    """For methods of the image itself: a layer that is named all the same should at least exist.
+    """Check that a layer named for methods of the image itself exists, although it is not used.
 
     Raises:
-        LayerError: it does not.
+        LayerError: there is no such layer.
     """
     for layer in [config.layer] if isinstance(config.layer, str | nn.Module) else config.layer or ():
         if layer != INPUT:

@@ -1,4 +1,4 @@
-"""What is said of the maps of a request: their diagnostics and their provenance."""
+"""The metadata of a request's maps: diagnostics and provenance."""
 
 import importlib.metadata
 import warnings
@@ -20,21 +20,21 @@ from saywhy.methods.registry import find_method
 from saywhy.models.inputs import Batch
 
 LIBRARIES = ("saywhy", "torch", "torchvision", "timm", "transformers")
-"""Whose versions stand in the provenance."""
+"""The libraries whose versions are in the provenance."""
 
 
 @dataclass(frozen=True)
-class MapFacts:
-    """What the diagnostics of all maps are made from; batches are joined.
+class MapMetadata:
+    """The maps of a request with everything their diagnostics and provenance need; batches are joined.
 
     Attributes:
         runner: the request.
-        layers: by name.
-        maps: by (method, layer).
-        attributions: by (method, layer), of methods of several passes.
-        evidence: by layer.
+        layers: the layers by name.
+        maps: the maps by (method, layer).
+        attributions: results of methods of several passes, by (method, layer).
+        evidence: statistics of activations and gradients, by layer.
         scores, probabilities: [batch, target].
-        agreement: of ``precision="fast"``: how the copy was made, and the correlation with exact maps.
+        agreement: with ``precision="fast"``, how the copy was made and its correlation with exact maps.
     """
 
     runner: Runner
@@ -47,7 +47,7 @@ class MapFacts:
     agreement: tuple[str, float] | None
 
     @staticmethod
-    def of(runner: Runner, results: Sequence[BatchResult], agreement: tuple[str, float] | None) -> "MapFacts":
+    def of(runner: Runner, results: Sequence[BatchResult], agreement: tuple[str, float] | None) -> "MapMetadata":
         """Join the results of several batches."""
         first = results[0]
         attributions = {
@@ -55,7 +55,7 @@ class MapFacts:
         }
         probabilities = [r.probabilities for r in results]
         known = [p for p in probabilities if p is not None]
-        return MapFacts(
+        return MapMetadata(
             runner=runner,
             layers={layer.name: layer for layer in first.layers},
             maps={
@@ -95,7 +95,7 @@ class MapFacts:
         def of_map(b: int, t: int) -> Diagnostics:
             some = [
                 *common,
-                # A path begins where the gradient is; that it has vanished at its end is told of the saturation.
+                # A path starts where the gradient is not zero; a vanished one at its end is a saturation diagnostic.
                 diagnostics.gradient_diagnostic(evidence, b, t) if evidence is not None and error is None else None,
                 diagnostics.evidence_diagnostic(
                     evidence if known.uses_gradients else None, low[b][t], high[b][t], b, t, known.shows == "evidence"
@@ -112,7 +112,7 @@ class MapFacts:
         return [[of_map(b, t) for t in range(len(row))] for b, row in enumerate(low)]
 
     def warn_of_zero_maps(self, targets: Sequence[Sequence[str]], stacklevel: int) -> None:
-        """Say why a map is zero everywhere; once for every cause, not for every map."""
+        """Warn why maps are zero everywhere, once for every cause."""
         causes: dict[str, list[str]] = {}
         for (method, layer), maps in self.maps.items():
             blank = ~maps.detach().flatten(2).any(-1)
@@ -121,7 +121,7 @@ class MapFacts:
             uses_gradients = find_method(method).uses_gradients
             for b, t in blank.nonzero().tolist():
                 if not targets[b][t]:
-                    continue  # no target at all: behind the end of a shorter caption
+                    continue  # no target: past the end of a shorter caption
                 cause = diagnostics.zero_cause(self.evidence.get(layer), b, t, uses_gradients=uses_gradients)
                 names = causes.setdefault(cause, [])
                 if targets[b][t] not in names:
@@ -131,10 +131,10 @@ class MapFacts:
             warnings.warn(f"{shown}: {cause}.", SaywhyWarning, stacklevel=stacklevel)
 
     def provenance(self, batch: Batch, targets: list[list[str]], version: int) -> dict[str, Any]:
-        """All that is needed to make the maps again.
+        """Everything needed to compute the maps again.
 
-        The digest of the weights is worked out here, which takes 0.1 s for a ResNet-50. If they have changed since the
-        maps were made (``version``), it would be that of other weights, and is left out.
+        The digest of the weights is computed here, which takes 0.1 s for a ResNet-50. It is None if the weights have
+        changed since the maps were made (``version``).
         """
         model, config = self.runner.model, self.runner.config
         return {

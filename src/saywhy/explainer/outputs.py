@@ -1,4 +1,4 @@
-"""From what a model returns to class scores, and the probabilities of targets."""
+"""Class scores from a model's output, and the probabilities of targets."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from saywhy.targets import TargetScores
 def model_output(
     model: Model, config: ExplainConfig, samples: int, raw: Any, score: ScoreKind = "logit"
 ) -> ModelOutput:
-    """The class scores in what the model returned for so many samples.
+    """The class scores in a model's output for ``samples`` samples.
 
     Raises:
         TargetError: ``config.output`` leads nowhere.
@@ -31,7 +31,7 @@ def model_output(
         score=config.score or score,
     )
     if not bool(torch.isfinite(found.logits.detach()).all()):
-        raise WeightsError(_why_not_finite(model))
+        raise WeightsError(_not_finite_message(model))
     return found
 
 
@@ -44,11 +44,11 @@ def target_probabilities(output: ModelOutput, scores: TargetScores) -> Tensor | 
     return values.gather(1, classes.clamp_min(0)).masked_fill(classes < 0, float("nan"))
 
 
-def _why_not_finite(model: Model) -> str:
+def _not_finite_message(model: Model) -> str:
     broken = check_finite(model.module)
     if broken is not None:
-        return f"the model's answer is NaN or infinite, because its weight '{broken}' is. Load other weights."
+        return f"the model's output is NaN or infinite, because its weight '{broken}' is. Load other weights."
     return (
-        "the model's answer is NaN or infinite, although its weights are finite. Is the input preprocessed as the "
+        "the model's output is NaN or infinite, although its weights are finite. Is the input preprocessed as the "
         f"model expects, and is {str(model.dtype).removeprefix('torch.')} precise enough for it?"
     )

@@ -1,4 +1,4 @@
-"""The one way in: a model of any kind and inputs of any kind, as a runner and a batch."""
+"""Preparing a request: a runner and a batch from any kind of model and inputs."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,10 +16,10 @@ def prepare(model: "str | nn.Module | Model", inputs: Any, config: ExplainConfig
 
     Args:
         model, inputs: as for :func:`saywhy.explain`.
-        config: what is asked for; where it does not say where the class scores are, the model does.
+        config: the settings; without ``output`` that of the model is used.
 
     Raises:
-        SaywhyError: the model cannot be loaded, or the inputs are none that it takes.
+        SaywhyError: the model cannot be loaded, or it does not take these inputs.
     """
     model = model if isinstance(model, Model) else load(model)
     check_words(model, inputs)

@@ -1,4 +1,4 @@
-"""The same request again: of altered images, by another network, or by other methods."""
+"""Running the request of an explanation again: on altered images, with another network, or with other methods."""
 
 import math
 import warnings
@@ -22,28 +22,28 @@ from saywhy.targets import PerSampleTarget, Target
 
 
 class Explain(Protocol):
-    """Runs a request on a batch; ``warn`` says where a map is zero everywhere."""
+    """A function that runs a request on a batch; ``warn`` warns of maps that are zero everywhere."""
 
     def __call__(self, runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation: ...
 
 
 class NoRunnerUp(InputError):
-    """There is no other class to compare with."""
+    """There is no runner-up class."""
 
 
 @dataclass(frozen=True)
 class Rerunner:
     """Runs the request of an explanation again.
 
-    The targets are those of the images as they were, the layers those that were resolved. It holds the model and the
-    inputs, which an explanation itself does not.
+    The targets are those of the original images, the layers those already resolved. It holds the model and the inputs,
+    which an explanation itself does not.
 
     Attributes:
-        runner: the request, its layers resolved.
+        runner: the request, with its layers resolved.
         batch: the inputs.
         explain_with: runs a request on a batch.
-        version: of the model's weights when the explanation was made.
-        targets: the resolved ones, once they have been asked for; the same list for all that are made of this one.
+        version: the version of the model's weights when the explanation was made.
+        targets: the resolved target, once computed; rerunners made from this one share the list.
     """
 
     runner: Runner
@@ -59,7 +59,7 @@ class Rerunner:
 
     @property
     def inputs(self) -> Any:
-        """What the network was called with."""
+        """The network's inputs."""
         return self.batch.inputs
 
     @property
@@ -68,30 +68,30 @@ class Rerunner:
         return self.batch.size
 
     def check_version(self) -> None:
-        """Refuse where the model is not the same any more.
+        """Check that the model's weights have not changed.
 
         Raises:
             InputError: its weights have changed.
         """
         if self.runner.model.version() != self.version:
             raise InputError(
-                "the model's weights have changed since the explanation was made, so it cannot be asked again. Call "
-                "explain once more."
+                "the model's weights have changed since the explanation was made, so its request cannot be run again. "
+                "Call explain once more."
             )
 
     @property
     def resolved(self) -> Runner:
-        """The request with the answers to the images as they are; one pass, when it is first asked for."""
+        """The request with the targets resolved on the original images; computed in one pass at first use."""
         if not self.targets:
             self.targets.append(self.runner.with_resolved_target(self.batch).config.target)
         return self.runner.with_config(target=self.targets[0])
 
     def of(self, method: str) -> "Rerunner":
-        """The same for one of the methods alone."""
+        """The rerunner for one method only."""
         return replace(self, runner=self.runner.with_config(methods=(find_method(method),)))
 
     def then(self, change: Callable[[Explanation], Explanation]) -> "Rerunner":
-        """The same, with every explanation changed in the same way."""
+        """The rerunner with ``change`` applied to every explanation."""
 
         def changed(runner: Runner, batch: Batch, *, warn: bool = False) -> Explanation:
             return change(self.explain_with(runner, batch, warn=warn))
@@ -99,7 +99,7 @@ class Rerunner:
         return replace(self, explain_with=changed)
 
     def model_runner(self, score: ScoreKind = "probability") -> ModelRunner:
-        """The scores of altered images; those of classes are of this kind."""
+        """A model runner for scores of altered images; ``score`` is the kind of class scores."""
         return self.resolved.model_runner(self.batch, score)
 
     def explain(
@@ -108,20 +108,20 @@ class Rerunner:
         module: nn.Module | None = None,
         methods: Sequence[str] | None = None,
     ) -> Explanation:
-        """The same explanation of other images, by another network, or by other methods.
+        """Compute the explanation again on other images, with another network, or with other methods.
 
-        Made for the answers and at the layers of the first one. Where that was of the image itself there were no
-        layers: then other methods take the one that is found.
+        Targets and layers are those of the first explanation. If that was of the image itself, it has no layers, and
+        other methods use the layer that is found.
 
         Args:
-            images: [batch, channel, *space], preprocessed, in place of those explained; None are the same.
-            module: a network of the same architecture in place of the model's; None is the same.
-            methods: names of methods, with their own defaults; None are the same, with the parameters that were given.
+            images: [batch, channel, *space], preprocessed, in place of those explained; None keeps them.
+            module: a network of the same architecture in place of the model's; None keeps it.
+            methods: names of methods, with their own defaults; None keeps methods and parameters.
 
         Raises:
             InputError: the other network has no such layer.
         """
-        # The layers are resolved; what was said of them may be a module, which another network does not have.
+        # The layers are resolved; config.layer may be a module, which another network does not have.
         runner, batch = self.resolved.with_config(layer=None), self.batch
         if module is not None:
             _check_layers(module, runner)
@@ -134,47 +134,47 @@ class Rerunner:
         return self.explain_with(runner, batch)
 
     def sample(self, index: int) -> "Rerunner":
-        """The same for one sample by itself."""
+        """The rerunner for one sample only."""
         some = slice(index, index + 1)
         config = self.resolved.config.of_samples(some)
         runner = replace(self.resolved, config=config)
         return replace(self, runner=runner, batch=self.batch.of_samples(some), targets=[config.target])
 
     def runner_up(self) -> Explanation:
-        """For every target that is a class, the other class of highest score, whatever else is asked.
+        """Explain the runner-up class of every target: the class of highest score other than the target.
 
-        In the place of a target that is no class there is the highest class of all.
+        For a target that is not a class it is the class of highest score.
 
         Raises:
-            NoRunnerUp: no target is a class, or the network knows one class only.
+            NoRunnerUp: no target is a class, or the network has only one class.
         """
         runner = self.resolved
         output = runner.predict(self.batch)
         scores = runner.config.target.evaluate(output)
         classes = scores.classes
         if bool((classes < 0).all()) or output.logits.shape[1] < 2:
-            came = f"got {', '.join(scores.names[0])} of {output.logits.shape[1]} classes"
-            raise NoRunnerUp(f"the runner-up class exists for a target that is a class, among several; {came}.")
+            given = f"got {', '.join(scores.names[0])} of {output.logits.shape[1]} classes"
+            raise NoRunnerUp(f"a runner-up class needs a target that is a class, among several; {given}.")
         own = torch.arange(output.logits.shape[1]) == classes.unsqueeze(2)
         others = output.logits.detach().cpu().unsqueeze(1).masked_fill(own, -math.inf).argmax(2)
         return self.explain_with(runner.with_config(target=PerSampleTarget(others)), self.batch)
 
     def counterfactual(self) -> Explanation:
-        """What speaks against each target (Grad-CAM, section 3.3), by the model as it is now."""
+        """Explain the evidence against each target (Grad-CAM, section 3.3), with the model as it is now."""
         if self.runner.model.version() != self.version:
             warnings.warn(
                 "the model's weights have changed since the explanation was made: the counterfactual is that of the "
-                "model as it is now. Call explain again for both.",
+                "current model. Call explain again for both.",
                 SaywhyWarning,
                 stacklevel=3,
             )
-        # The layers are resolved again, as they are for a request of its own.
+        # The layers are resolved again, as for a new request.
         runner = replace(self.runner, resolved_layers=()).with_config(target=-self.runner.config.target)
         return self.explain_with(runner, self.batch, warn=True)
 
 
 def _check_layers(module: nn.Module, runner: Runner) -> None:
-    """Another network has the layers that were resolved."""
+    """Check that another network has the resolved layers."""
     names = dict(module.named_modules())
     for candidate in runner.resolved_layers:
         if (name := module_name(candidate.name)) not in names:

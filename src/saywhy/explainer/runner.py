@@ -1,4 +1,4 @@
-"""A request, run: one forward and one backward pass for all methods of one pass, then the methods of several."""
+"""Running a request: one forward and one backward pass for all one-pass methods, then the methods of several passes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,12 +33,12 @@ class BatchResult:
     """The result for one batch.
 
     Attributes:
-        target_scores: the targets, worked out.
+        target_scores: the scores, classes and names of the targets.
         probabilities: [batch, target]; None without classes.
-        maps: by (method, layer), [batch, target, *space].
-        attributions: by (method, layer), what methods of several passes say of their maps.
-        evidence: by layer.
-        layers: the layers that were explained.
+        maps: [batch, target, *space] by (method, layer).
+        attributions: results of methods of several passes, by (method, layer).
+        evidence: statistics of activations and gradients, by layer.
+        layers: the explained layers.
     """
 
     target_scores: TargetScores
@@ -51,13 +51,13 @@ class BatchResult:
 
 @dataclass(frozen=True)
 class _Form:
-    """The network in the form in which it runs, and its inputs in the form in which it takes them."""
+    """The network in the form in which it runs (itself or a faster copy), and its inputs in that form."""
 
     module: nn.Module
     inputs: Any
 
     def watched(self, candidate: Candidate) -> Watched:
-        """A layer, in this form of the network."""
+        """A layer of this form of the network."""
         watched = candidate.watched()
         return replace(watched, module=self.module.get_submodule(module_name(watched.name)))
 
@@ -67,9 +67,9 @@ class Runner:
     """Runs a request on batches.
 
     Attributes:
-        model: borrowed, given back as it was.
-        config: what is asked for.
-        resolved_layers: layers that were found and proved before, taken as they are; () resolves them for each batch.
+        model: the model; its state is preserved.
+        config: the settings.
+        resolved_layers: layers that are already proved; () resolves them for each batch.
     """
 
     model: Model
@@ -77,15 +77,15 @@ class Runner:
     resolved_layers: Sequence[Candidate] = ()
 
     def layers(self, batch: Batch) -> list[Candidate]:
-        """The layers that are asked for, each with its layout proved."""
+        """The requested layers, each with its layout proved."""
         return list(self.resolved_layers) or resolve_layers(self.model, self.config, batch)
 
     def model_output(self, samples: int, raw: Any, score: ScoreKind = "logit") -> ModelOutput:
-        """The class scores in what the model returned."""
+        """The class scores in the model's output."""
         return model_output(self.model, self.config, samples, raw, score)
 
     def with_config(self, **changes: Any) -> "Runner":
-        """The same with other settings."""
+        """The runner with some settings changed."""
         return replace(self, config=replace(self.config, **changes))
 
     def capture(self, batch: Batch) -> tuple[Capture, TargetScores, list[Candidate]]:
@@ -97,12 +97,12 @@ class Runner:
         return captured, target_scores, layers
 
     def run_all(self, batch: Batch, size: int | None) -> list[BatchResult]:
-        """One batch, or several of at most ``size`` samples."""
+        """Run a batch, in parts of at most ``size`` samples."""
         if size is None or size >= batch.size:
             return [self.run(batch)]
         return [
             replace(self, config=self.config.of_samples(some)).run(batch.of_samples(some))
-            # The last part takes whatever is left, so that a target for more samples than there are is noticed.
+            # The last slice has no end, so that a target for more samples than there are is refused.
             for some in (
                 slice(start, start + size if start + size < batch.size else None)
                 for start in range(0, batch.size, size)
@@ -110,7 +110,7 @@ class Runner:
         ]
 
     def run(self, batch: Batch) -> BatchResult:
-        """Maps of all methods, layers and targets for one batch."""
+        """Compute the maps of all methods, layers and targets for one batch."""
         methods = self.config.methods
         one_pass = [m for m in methods if m.passes == "one"]
         with translated(self.model, batch):
@@ -134,7 +134,7 @@ class Runner:
             attributions: dict[tuple[str, str], AttributionResult] = {}
             for method in methods:
                 if method.passes == "several":
-                    # The targets are those of the image as it is.
+                    # The targets are those of the unaltered image.
                     target = self.config.target.resolved(self.model_output(batch.size, raw))
                     runner = self._model_runner(form, batch, target, method.score)
                     for layer in layers.values():
@@ -153,22 +153,22 @@ class Runner:
         )
 
     def predict(self, batch: Batch) -> ModelOutput:
-        """What the network answers, before any target; one pass without gradients."""
+        """The model output of one pass without gradients, before any target."""
         with translated(self.model, batch):
             raw, _ = self._forward(self._form(batch, self.resolved_layers), batch.size)
         return self.model_output(batch.size, raw)
 
     def with_resolved_target(self, batch: Batch) -> "Runner":
-        """The same for the answers that the network gives now, whatever it answers later."""
+        """The runner with its target resolved to the model's current outputs."""
         return self.with_config(target=self.config.target.resolved(self.predict(batch)))
 
     def model_runner(self, batch: Batch, score: ScoreKind) -> ModelRunner:
-        """The network, to be asked the same of other images; a class's score is what ``score`` says."""
+        """A model runner for altered images; ``score`` is the kind of class scores."""
         form = self._form(batch, self.resolved_layers)
         return self.with_config(score=None)._model_runner(form, batch, self.config.target, score)
 
     def _form(self, batch: Batch, candidates: Sequence[Candidate]) -> _Form:
-        """The model as it is, or the copy that this machine runs fastest."""
+        """The model itself, or the copy that runs fastest on this machine."""
         module, inputs = self.model.module, batch.inputs
         if self.config.precision == "exact":
             return _Form(module, inputs)
@@ -193,7 +193,7 @@ class Runner:
         return captured, replace(found["targets"], scores=captured.scores)
 
     def _forward(self, form: _Form, samples: int) -> tuple[Any, TargetScores]:
-        """The output alone, for methods that watch nothing in the network."""
+        """The output and the scores only, for methods that watch no layer."""
         inputs = tree.escape_inference(form.inputs)
         with torch.inference_mode(False), torch.no_grad(), preserve_state(form.module, seed=self.config.seed):
             raw = tree.call(form.module, inputs)
@@ -219,7 +219,7 @@ class Runner:
         )
 
     def _maps(self, method: Method, A: Tensor, G: Tensor) -> Tensor:
-        """Maps [batch, target, *space] of one method, target by target: the activations stay in the cache."""
+        """Maps [batch, target, *space] of one method, target by target, so that the activations stay in the cache."""
         parameters = self.config.parameters_of(method)
         if not method.uses_gradients:
             found: Tensor = method.function(A, A, **parameters)
@@ -232,10 +232,10 @@ class Runner:
         return found if isinstance(found, AttributionResult) else AttributionResult(found)
 
     def _model_runner(self, form: _Form, batch: Batch, target: Target, kind: ScoreKind) -> ModelRunner:
-        """What methods of several passes work on, the target being the same all along."""
+        """A model runner with a fixed target, for methods of several passes."""
 
         def at_least_single(raw: Any) -> Any:
-            # Small differences of probabilities are lost where they are computed in half precision.
+            # Half precision would lose small differences of probabilities.
             return tree.map_tensors(raw, lambda t: at_least_float32(t) if t.is_floating_point() else t)
 
         def output(raw: Any, samples: Tensor, score: ScoreKind = "logit") -> ModelOutput:
@@ -255,10 +255,9 @@ class Runner:
 
 
 def precision_agreement(runner: Runner, batch: Batch, result: BatchResult) -> tuple[str, float] | None:
-    """How the copy of ``precision="fast"`` was made, and how its maps correlate with those of the model itself.
+    """How the copy of ``precision="fast"`` was made, and the lowest correlation of its maps with the model's own.
 
-    Measured once for a model, a shape of inputs and these methods, on the first part of the batch: the lowest of all of
-    its maps.
+    Measured once for a model, a shape of inputs and these methods, on the first part of the batch.
     """
     if runner.config.precision != "fast":
         return None
@@ -266,14 +265,14 @@ def precision_agreement(runner: Runner, batch: Batch, result: BatchResult) -> tu
     variant = fastest(runner.model.module, batch.inputs, [module_name(c.name) for c in result.layers])
     if variant.module is runner.model.module:
         return variant.name, 1.0
-    # The methods of one pass speak for those of many; where none was asked for, Grad-CAM does.
+    # Only one-pass methods are compared; Grad-CAM if the request has none.
     one_pass = tuple(m for m in runner.config.methods if m.passes == "one")
     known = _agreements.setdefault(variant, {})
     names = tuple(m.name for m in one_pass)
     if names not in known:
         target = runner.config.target.of_samples(slice(0, batch.size))
         if bool((result.target_scores.classes >= 0).all()):
-            target = PerSampleTarget(result.target_scores.classes)  # the copy's own top answer may be another one
+            target = PerSampleTarget(result.target_scores.classes)  # the copy's own top class may be another one
         fast = runner.with_config(target=target, methods=one_pass or (find_method("gradcam"),))
         exact = fast.with_config(precision="exact").run(batch).maps
         maps = result.maps if one_pass else fast.run(batch).maps
@@ -285,7 +284,7 @@ _agreements: "WeakKeyDictionary[ModelVariant, dict[tuple[str, ...], float]]" = W
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's correlation of the last axis; 1 where both are constant."""
+    """Pearson correlation over the last axis; 1 where both are constant."""
     a, b = (t.double() - t.double().mean(-1, keepdim=True) for t in (a, b))
     size = a.norm(dim=-1) * b.norm(dim=-1)
     return torch.where(size > 0, (a * b).sum(-1) / torch.where(size > 0, size, 1.0), (a == b).all(-1).double())

@@ -1,4 +1,4 @@
-"""The result of an explanation: plain data that knows nothing of models, hooks, files or pages."""
+"""The result of an explanation: plain data, independent of models, hooks, files and views."""
 
 from saywhy.explanation.explainer import Explainer
 from saywhy.explanation.metadata import Metadata

@@ -1,4 +1,4 @@
-"""What asks the model again for an explanation, as its users see it."""
+"""The interface of an explanation to its rerunner, which runs the model again."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Explainer(Protocol):
-    """Runs the request of an explanation again; :class:`saywhy.explainer.rerun.Rerunner` is the one that there is.
+    """Runs the request of an explanation again; :class:`saywhy.explainer.rerun.Rerunner` implements it.
 
     An explanation knows this protocol and nothing of models, requests or hooks.
     """
@@ -24,34 +24,34 @@ class Explainer(Protocol):
 
     @property
     def inputs(self) -> Any:
-        """What the network was called with."""
+        """The network's inputs."""
 
     @property
     def size(self) -> int:
         """The number of samples."""
 
     def check_version(self) -> None:
-        """Refuse (``InputError``) where the model's weights have changed."""
+        """Check that the model's weights have not changed (``InputError``)."""
 
     def of(self, method: str) -> "Explainer":
-        """The same for one of the methods alone."""
+        """The rerunner for one method only."""
 
     def sample(self, index: int) -> "Explainer":
-        """The same for one sample by itself."""
+        """The rerunner for one sample only."""
 
     def then(self, change: "Callable[[Explanation], Explanation]") -> "Explainer":
-        """The same, with every explanation changed in the same way."""
+        """The rerunner with ``change`` applied to every explanation."""
 
     def model_runner(self, score: ScoreKind = "probability") -> ModelRunner:
-        """The scores of altered images."""
+        """A model runner for scores of altered images."""
 
     def explain(
         self, images: Tensor | None = None, module: nn.Module | None = None, methods: Sequence[str] | None = None
     ) -> "Explanation":
-        """The same explanation of other images, by another network, or by other methods."""
+        """Compute the explanation again on other images, with another network, or with other methods."""
 
     def runner_up(self) -> "Explanation":
-        """The explanation of the runner-up class of every target."""
+        """Explain the runner-up class of every target."""
 
     def counterfactual(self) -> "Explanation":
-        """What speaks against each target."""
+        """Explain the evidence against each target."""

@@ -1,4 +1,4 @@
-"""Maps for display: upsampled and put on a scale."""
+"""Heatmaps: saliency maps upsampled and normalised for display."""
 
 import operator
 from typing import Any, Literal
@@ -11,14 +11,14 @@ from saywhy.errors import InputError
 from saywhy.shapes import LINEAR, MapStack
 
 Normalize = Literal["minmax", "max", "shared", "rank", "none"]
-"""How maps are put on a scale; see :meth:`saywhy.Explanation.heatmap`."""
+"""How maps are normalised; see :meth:`saywhy.Explanation.heatmap`."""
 
 
 def heatmap(maps: MapStack, size: tuple[int, ...], normalize: Normalize = "minmax") -> MapStack:
-    """Maps [batch, target, *space] upsampled (linear along every axis) and put on a scale.
+    """Maps [batch, target, *space] upsampled (linear along every axis) and normalised.
 
     Raises:
-        InputError: ``size`` has another number of axes, or ``normalize`` is no known scale.
+        InputError: ``size`` has another number of axes, or ``normalize`` is not a known name.
 
     >>> heatmap(torch.tensor([[[0.0, 4.0]]]), (4,)).tolist()
     [[[0.0, 0.25, 0.75, 1.0]]]
@@ -27,11 +27,11 @@ def heatmap(maps: MapStack, size: tuple[int, ...], normalize: Normalize = "minma
     if sides is None or len(sides) != maps.ndim - 2:
         axes = {1: "whole number (length,)", 2: "whole numbers (height, width)"}
         raise InputError(f"size must be {maps.ndim - 2} {axes.get(maps.ndim - 2, 'whole numbers')}, got {size!r}.")
-    return _normalized(interpolate(maps, sides, mode=LINEAR[len(sides)], align_corners=False), normalize)
+    return _normalize(interpolate(maps, sides, mode=LINEAR[len(sides)], align_corners=False), normalize)
 
 
-def _normalized(maps: MapStack, how: Normalize) -> MapStack:
-    """Maps [batch, target, *space] on the scale asked for."""
+def _normalize(maps: MapStack, how: Normalize) -> MapStack:
+    """Maps [batch, target, *space], normalised."""
     if how == "none":
         return maps
     space = tuple(range(2, maps.ndim))
@@ -41,24 +41,24 @@ def _normalized(maps: MapStack, how: Normalize) -> MapStack:
         ranks = torch.searchsorted(flat.sort(-1).values, flat.contiguous()).to(maps.dtype)
         return (ranks / max(1, flat.shape[-1] - 1)).view_as(maps)
     if how == "max":
-        return _divided(maps, maps.abs().amax(space, keepdim=True))
+        return _divide(maps, maps.abs().amax(space, keepdim=True))
     if how == "minmax":
         low = maps.amin(space, keepdim=True)
-        return _divided(maps - low, maps.amax(space, keepdim=True) - low)
+        return _divide(maps - low, maps.amax(space, keepdim=True) - low)
     if how == "shared":
         low = maps.min()
-        return _divided(maps - low, maps.max() - low)
+        return _divide(maps - low, maps.max() - low)
     raise InputError(f"normalize must be 'minmax', 'max', 'shared', 'rank' or 'none', got {how!r}.")
 
 
-def _divided(maps: Tensor, by: Tensor) -> Tensor:
-    """``maps / by``, zero where ``by`` is; in float64, because 1e-40 is no number to divide by in float32."""
-    wide = maps.double() / torch.where(by > 0, by, 1.0).double()
-    return wide.to(maps.dtype)
+def _divide(maps: Tensor, by: Tensor) -> Tensor:
+    """``maps / by``, zero where ``by`` is; in float64, because float32 cannot divide by 1e-40."""
+    quotient = maps.double() / torch.where(by > 0, by, 1.0).double()
+    return quotient.to(maps.dtype)
 
 
 def _whole_numbers(size: Any) -> tuple[int, ...] | None:
-    """A size as positive integers of any kind (numpy's too); None if it is none."""
+    """A size as positive integers of any type (numpy's too); None if it is not one."""
     try:
         sides = tuple(operator.index(side) for side in size if not isinstance(side, bool))
     except TypeError:

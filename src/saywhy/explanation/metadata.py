@@ -1,4 +1,4 @@
-"""What is known beside the maps: images, diagnostics and provenance, worked out when first asked for."""
+"""Metadata of an explanation: images, diagnostics and provenance, computed at first use."""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -9,14 +9,14 @@ from saywhy.images import SourceImage
 
 
 class Metadata:
-    """What is known beside the maps, worked out when it is first asked for.
+    """Images, diagnostics and provenance of an explanation, computed at first use.
 
     Args:
         images: the original images, or a function that makes them.
-        diagnostics: by (method, layer), [batch][target], or a function that makes them.
+        diagnostics: the diagnostics [batch][target] by (method, layer), or a function that makes them.
         provenance: see :attr:`Explanation.provenance`, or a function that makes it.
 
-    A pickle or a copy holds what was worked out, and no function.
+    A pickle or a copy holds the computed values and no function.
 
     >>> Metadata((), {}, lambda: {"model": "mine"}).provenance
     {'model': 'mine'}
@@ -29,28 +29,28 @@ class Metadata:
         | Callable[[], Mapping[tuple[str, str], list[list[Diagnostics]]]],
         provenance: dict[str, Any] | Callable[[], dict[str, Any]],
     ) -> None:
-        self._given = images, diagnostics, provenance
+        self._sources = images, diagnostics, provenance
 
     @cached_property
     def images(self) -> tuple[SourceImage, ...]:
         """The original images."""
-        given = self._given[0]
+        given = self._sources[0]
         return given() if callable(given) else given
 
     @cached_property
     def diagnostics(self) -> Mapping[tuple[str, str], list[list[Diagnostics]]]:
-        """By (method, layer), [batch][target]."""
-        given = self._given[1]
+        """The diagnostics [batch][target] by (method, layer)."""
+        given = self._sources[1]
         return given() if callable(given) else given
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """How the maps were made."""
-        given = self._given[2]
+        """How the maps were made: model, weights, layers, targets, methods, versions."""
+        given = self._sources[2]
         return given() if callable(given) else given
 
     def resolved(self) -> "Metadata":
-        """The same, with everything worked out."""
+        """The metadata with everything computed."""
         return Metadata(self.images, self.diagnostics, self.provenance)
 
     def __reduce__(self) -> tuple[Any, ...]:

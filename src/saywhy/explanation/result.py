@@ -1,11 +1,11 @@
-"""What comes out: maps, what they explain, and how they were made."""
+"""``Explanation``: saliency maps, what they explain, and how they were made."""
 
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from pkgutil import resolve_name  # writers know explanations; explanations know writers by name alone
+from pkgutil import resolve_name  # writers import explanations, so explanations look writers up by name
 from typing import Any
 
 import torch
@@ -24,33 +24,33 @@ from saywhy.output import ScoreKind
 from saywhy.shapes import Classes, MapStack, Scores
 
 UNAVAILABLE = (
-    "an explanation that was read from a file, copied, or made with keep_model=False has no model to ask again. "
+    "an explanation that was read from a file, copied, or made with keep_model=False has no model to run again. "
     "Explain once more with the model."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Maps for B samples and T targets, by method and layer: a plain result that can be pickled, copied and compared.
+    """Saliency maps for B samples and T targets, by method and layer; it can be pickled, copied and compared.
 
-    ``e.maps`` are those of the first method and layer; ``e["layercam"]`` of a method at the first layer,
-    ``e["layercam", "layer3"]`` of a method at a layer. Maps are raw: float32 (float64 for float64 models), on the
-    layer's own grid, in the units that the method says. Upsampling and normalising are display.
+    ``e.maps`` are the maps of the first method and layer; ``e["layercam"]`` those of a method at its first layer;
+    ``e["layercam", "layer3"]`` those of a method at a layer. Maps are raw: float32 (float64 for float64 models), on the
+    layer's own grid, in the units of the method. Upsampling and normalisation are for display only.
 
     Attributes:
-        methods: names, in the order asked for.
-        layers: names, in the order asked for; of a fusion "layer3 + layer4 (mean)"; "input" for methods whose maps are
+        methods: names, in the order given.
+        layers: names, in the order given; for fused layers "layer3 + layer4 (mean)"; "input" for methods whose maps are
             of the image itself.
-        targets: [batch][target] what is explained, in words.
+        targets: [batch][target] the names of the targets.
         classes: int [batch, target]; -1 where a target is not a single class.
         scores: float [batch, target] the score of every target.
-        score: what that is of a target which is a class: what all of the methods have explained, or else the logit.
-        probabilities: float [batch, target] of the targets that are classes, NaN for the others; None without classes.
+        score: the kind of a class's score: the one that all methods have explained, or else the logit.
+        probabilities: float [batch, target] for targets that are classes, NaN for the others; None without classes.
         input_size: (height, width) of the network's input in pixels.
         values: the maps [batch, target, *space] by (method, layer).
         completeness_errors: [batch, target] by (method, layer), for methods whose parts add up to the score.
         metadata: images, diagnostics and provenance.
-        rerunner: what asks the model again, or None; see :attr:`explainer`.
+        rerunner: runs the model again, or None; see :attr:`explainer`.
         unavailable: why there is no rerunner.
     """
 
@@ -75,36 +75,36 @@ class Explanation:
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """(method, layer) of all maps: every method at every layer, but that of the image itself at the input."""
+        """(method, layer) of all maps: every method at every layer, or at "input" for methods of the image itself."""
         return tuple(self.values)
 
     @property
     def shows(self) -> dict[str, str]:
-        """What a value of each method's maps means: "evidence", "sensitivity" or "activity"; see ``Method.shows``."""
-        return {method: _shown_by(method) for method in self.methods}
+        """The meaning of each method's maps: "evidence", "sensitivity" or "activity"; see ``Method.shows``."""
+        return {method: _shows(method) for method in self.methods}
 
     @property
     def completeness_error(self) -> Scores | None:
-        """By how much the parts fail to add up to the change of the score, as a share of it: [batch, target].
+        """The completeness error [batch, target]: what the parts miss of the score's change, as a share of that change.
 
-        Of the first method that keeps such an account (path methods); None where none does. 0 is complete.
+        It is that of the first method that has one (path methods); None if no method has one. 0 is complete.
         """
         return next(iter(self.completeness_errors.values()), None)
 
     def __getitem__(self, key: str | tuple[str, str]) -> MapStack:
-        """The maps [batch, target, h, w] of a method, at the first layer or a named one.
+        """The maps [batch, target, h, w] of a method, at its first layer or a named one.
 
         Raises:
             MethodError, LayerError: this explanation has no such method or layer.
-            InputError: the key is no method and no (method, layer).
+            InputError: the key is not a method or (method, layer).
         """
         if isinstance(key, tuple) and len(key) != 2:
             raise InputError(f"an explanation is read as e[method] or e[method, layer], got {key!r}.")
         method, layer = key if isinstance(key, tuple) else (key, self.first_layer(key))
         if method not in self.methods:
-            raise MethodError(_absent("method", method, self.methods))
+            raise MethodError(_missing_message("method", method, self.methods))
         if (method, layer) not in self.values:
-            raise LayerError(_absent("layer", layer, tuple(has for m, has in self.pairs if m == method)))
+            raise LayerError(_missing_message("layer", layer, tuple(has for m, has in self.pairs if m == method)))
         return self.values[method, layer]
 
     def __len__(self) -> int:
@@ -134,13 +134,13 @@ class Explanation:
         method: str | None = None,
         layer: str | None = None,
     ) -> MapStack:
-        """The maps upsampled (bilinear) and put on a scale.
+        """The maps upsampled (bilinear) and normalised for display.
 
         Args:
             size: (height, width); None takes the size of the network's input.
             normalize: ``"minmax"`` each map from its lowest to its highest value; ``"max"`` divides each map by its
-                largest magnitude, so that zero stays zero and signs stay; ``"shared"`` one lowest and highest value for
-                all maps of the explanation, to compare them; ``"rank"`` the share of positions that are lower;
+                largest magnitude, so that zero stays zero and signs stay; ``"shared"`` uses one range for all maps
+                of the explanation, to compare them; ``"rank"`` the share of positions that are lower;
                 ``"none"`` raw values.
             method: None is the first.
             layer: None is the first.
@@ -150,27 +150,27 @@ class Explanation:
             under minmax. Nothing is added to a denominator, so scores of any size give the same image.
 
         Raises:
-            InputError: ``size`` or ``normalize`` is none of these.
+            InputError: ``size`` or ``normalize`` has another value.
         """
-        return heatmap(self._asked(method, layer), self.input_size if size is None else size, normalize)
+        return heatmap(self._maps_of(method, layer), self.input_size if size is None else size, normalize)
 
     def on_image(self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None) -> Any:
-        """One map on the original image: numpy [height, width], NaN where the network did not see.
+        """One map on the original image: numpy [height, width], NaN outside the crop box.
 
-        Of a signal [length], of a volume [depth, height, width].
+        For a signal [length], for a volume [depth, height, width].
         """
         grid = self._grid(sample, target, method, layer)
-        return geometry.on_image(grid, *self._whole(sample, grid))
+        return geometry.on_image(grid, *self._crop_box_and_size(sample, grid))
 
     def peak(
         self, sample: int = 0, target: int = 0, *, method: str | None = None, layer: str | None = None
     ) -> tuple[float, ...] | None:
-        """Where one map is highest: (x, y) in pixels of the original image; None where nothing is positive.
+        """The peak of one map: (x, y) in pixels of the original image; None if no value is positive.
 
-        Of a signal (x,) in samples, of a volume (x, y, z) in voxels, z along its first axis.
+        For a signal (x,) in samples, for a volume (x, y, z) in voxels, z along its first axis.
         """
         grid = self._grid(sample, target, method, layer)
-        return geometry.peak(grid, self._whole(sample, grid)[0])
+        return geometry.peak(grid, self._crop_box_and_size(sample, grid)[0])
 
     def box(
         self,
@@ -181,17 +181,17 @@ class Explanation:
         method: str | None = None,
         layer: str | None = None,
     ) -> tuple[int, ...] | None:
-        """The box round the largest part of one map above ``threshold`` times its maximum (Grad-CAM, section 4.1).
+        """The box around the largest connected part above ``threshold`` times the maximum (Grad-CAM, section 4.1).
 
         Returns:
-            Left, top, right, bottom in pixels of the original image; of a signal start, stop in samples; of a volume
+            Left, top, right, bottom in pixels of the original image; for a signal start, stop in samples; for a volume
             left, top, front, right, bottom, back in voxels. None for a map without positive values.
         """
         grid = self._grid(sample, target, method, layer)
-        return geometry.box(grid, *self._whole(sample, grid), threshold=threshold)
+        return geometry.box(grid, *self._crop_box_and_size(sample, grid), threshold=threshold)
 
     def fuse(self, how: Fusion = "mean") -> "Explanation":
-        """The layers fused into one, for every method; see :func:`saywhy.methods.fuse`."""
+        """Fuse the layers into one, for every method; see :func:`saywhy.methods.fuse`."""
         own = {m: [layer for method, layer in self.pairs if method == m] for m in self.methods}
         names = {m: f"{' + '.join(some)} ({how})" if some != ["input"] else "input" for m, some in own.items()}
         values = {
@@ -205,7 +205,8 @@ class Explanation:
         metadata = Metadata(
             images=lambda: self.images,
             diagnostics=lambda: {
-                (m, names[m]): _worst([self.diagnostics[m, layer] for layer in some]) for m, some in own.items()
+                (m, names[m]): _worst_of_layers([self.diagnostics[m, layer] for layer in some])
+                for m, some in own.items()
             },
             provenance=lambda: {**self.provenance, "fuse": how},
         )
@@ -219,7 +220,7 @@ class Explanation:
         )
 
     def with_maps(self, values: Mapping[tuple[str, str], Tensor]) -> "Explanation":
-        """The same with these maps alone, by (method, layer), for display."""
+        """The explanation with only these maps, by (method, layer), for display."""
         return replace(
             self,
             methods=tuple(dict.fromkeys(method for method, _ in values)),
@@ -229,14 +230,14 @@ class Explanation:
 
     @property
     def explainer(self) -> Explainer:
-        """What asks the model again: :class:`saywhy.explainer.rerun.Rerunner`.
+        """The rerunner, which runs the model again: :class:`saywhy.explainer.rerun.Rerunner`.
 
-        It holds the model and the inputs. It is no part of the result: it is left out when an explanation is pickled,
+        It holds the model and the inputs. It is not part of the result: it is left out when an explanation is pickled,
         copied, compared or saved.
 
         Raises:
-            InputError: there is none (the explanation was read from a file, copied, joined from several, or made with
-                ``keep_model=False``), or the model's weights have changed.
+            InputError: there is no rerunner (the explanation was read from a file, copied, joined from several, or made
+                with ``keep_model=False``), or the model's weights have changed.
         """
         if self.rerunner is None:
             raise InputError(self.unavailable)
@@ -244,52 +245,52 @@ class Explanation:
         return self.rerunner
 
     def without_explainer(self, reason: str | None = None) -> "Explanation":
-        """The result alone: nothing of the model or of its inputs is held any longer.
+        """The result only, without the model and its inputs.
 
         Args:
-            reason: what to tell whoever asks for the explainer; None says how to get one.
+            reason: the error message of :attr:`explainer`; None says how to get one.
         """
         return replace(self, metadata=self.metadata.resolved(), rerunner=None, unavailable=reason or UNAVAILABLE)
 
     @property
     def counterfactual(self) -> "Explanation":
-        """The request turned round: what speaks against each target (Grad-CAM, section 3.3). Runs the model once."""
+        """Explain the evidence against each target (Grad-CAM, section 3.3). Runs the model once."""
         if self.rerunner is None:
             raise InputError(self.unavailable)
         return self.rerunner.counterfactual()
 
     @property
     def images(self) -> tuple[SourceImage, ...]:
-        """The original images, and which part of each the network saw."""
+        """The original images, each with its crop box."""
         return self.metadata.images
 
     @property
     def diagnostics(self) -> Mapping[tuple[str, str], list[list[Diagnostics]]]:
-        """The diagnostics of every map: by (method, layer), [batch][target]."""
+        """The diagnostics of every map, [batch][target] by (method, layer)."""
         return self.metadata.diagnostics
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where the maps come from: model, digest of its weights, layers, targets, methods, parameters, versions."""
+        """How the maps were made: model, digest of its weights, layers, targets, methods, parameters, versions."""
         return self.metadata.provenance
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as plain data that JSON can hold; tensors and images as base64."""
+        """The result as plain data for JSON, with tensors and images as base64."""
         found: dict[str, Any] = resolve_name("saywhy.io.json:to_dict")(self)
         return found
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> "Explanation":
-        """The result of :meth:`to_dict`.
+        """The explanation in a record of :meth:`to_dict`.
 
         Raises:
-            InputError: it is none, or of another version of the format.
+            InputError: it is not such a record, or of another version of the format.
         """
         found: Explanation = resolve_name("saywhy.io.json:from_dict")(record)
         return found
 
     def __eq__(self, other: object) -> bool:
-        """Whether the results are the same, bit for bit; the explainer does not count."""
+        """Whether the results are the same, bit for bit; the explainer is not compared."""
         if not isinstance(other, Explanation):
             return NotImplemented
         plain = ("methods", "layers", "targets", "score", "input_size", "images", "diagnostics", "provenance")
@@ -305,7 +306,7 @@ class Explanation:
     __hash__ = None  # type: ignore[assignment]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what asks the model again."""
+        """The state for pickling, without the rerunner."""
         return vars(self.without_explainer(self.unavailable))
 
     def overlay(
@@ -315,13 +316,13 @@ class Explanation:
         return resolve_name("saywhy.view.sheet:overlay_of")(self, sample, target, method, layer, **look)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the explanation; the suffix says how: ``.png``, ``.html`` or ``.npz``.
+        """Write the explanation to a file; the suffix chooses the format: ``.png``, ``.html`` or ``.npz``.
 
-        Every file has the provenance in it. A file is written under another name and then renamed, so that it is
-        never half there.
+        Every file contains the provenance. A file is written under another name and then renamed, so it is never
+        incomplete.
 
         Raises:
-            InputError: the suffix is none of these, or the folder cannot be written.
+            InputError: the suffix is another one, or the folder cannot be written.
         """
         file = Path(path)
         writers = {".png": "saywhy.view.sheet:save_png", ".html": "saywhy.view.report:save_html"}
@@ -336,7 +337,7 @@ class Explanation:
         return file
 
     def show(self) -> None:
-        """Show the explanation: in a notebook the viewer, elsewhere a window with the image."""
+        """Show the explanation: the viewer in a notebook, elsewhere a window with the image."""
         try:
             from IPython import get_ipython
             from IPython.display import HTML, display
@@ -352,8 +353,8 @@ class Explanation:
         page: str = resolve_name("saywhy.view.report:notebook_html")(self)
         return page
 
-    def _whole(self, sample: int, grid: Tensor) -> tuple[tuple[float, ...], tuple[int, ...]]:
-        """What the network saw of a sample, and how large the sample is: in pixels, samples or voxels, x first."""
+    def _crop_box_and_size(self, sample: int, grid: Tensor) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """The crop box and the size of a sample, in pixels, samples or voxels, x first."""
         if grid.ndim == 2:
             source = self.images[sample]
             return source.crop_box, source.image.size
@@ -366,9 +367,9 @@ class Explanation:
                 raise InputError(
                     f"there is no {kind} {index!r}: this explanation has {count} {kind}s, 0 to {count - 1}."
                 )
-        return self._asked(method, layer)[sample, target].detach()
+        return self._maps_of(method, layer)[sample, target].detach()
 
-    def _asked(self, method: str | None, layer: str | None) -> MapStack:
+    def _maps_of(self, method: str | None, layer: str | None) -> MapStack:
         method = method or self.methods[0]
         return self[method, layer or self.first_layer(method)]
 
@@ -378,7 +379,7 @@ class Explanation:
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> "Explanation":
-        """Read what ``save("….npz")`` wrote: maps, targets, scores and provenance. Nothing in it is executed.
+        """Read a file that ``save("….npz")`` wrote: maps, targets, scores and provenance. No code in it is executed.
 
         Raises:
             InputError: the file is missing or was not written by saywhy.
@@ -387,20 +388,20 @@ class Explanation:
         return found
 
 
-def _shown_by(method: str) -> str:
+def _shows(method: str) -> str:
     try:
         return find_method(method).shows
-    except MethodError:  # a file may come from where there were methods that are not here
+    except MethodError:  # a file may hold a method that is not installed here
         return "evidence"
 
 
 def _largest(errors: Tensor) -> Tensor:
-    """Of several layers' completeness errors [layer, batch, target] the one of largest magnitude, with its sign."""
+    """The completeness error of largest magnitude over layers [layer, batch, target], with its sign."""
     return errors.gather(0, errors.abs().nan_to_num(math.inf).argmax(0, keepdim=True))[0]
 
 
-def _worst(by_layer: Sequence[list[list[Diagnostics]]]) -> list[list[Diagnostics]]:
-    """The diagnostics of several layers as one: the worst of each name, because the map is made of all of them."""
+def _worst_of_layers(by_layer: Sequence[list[list[Diagnostics]]]) -> list[list[Diagnostics]]:
+    """The diagnostics of fused layers: the worst of each name, because the map is made from all of them."""
 
     def joined(several: Sequence[Diagnostics]) -> Diagnostics:
         found = [one for some in several for one in some]
@@ -415,7 +416,7 @@ _STATES = ("good", "warning", "bad")
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:
-    """Whether two tensors hold the same numbers, NaN for NaN."""
+    """Whether two tensors hold the same numbers; NaN equals NaN."""
     if one is None or other is None:
         return one is other
     return (
@@ -427,7 +428,7 @@ def _all_same(one: Mapping[tuple[str, str], Tensor], other: Mapping[tuple[str, s
     return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
 
 
-def _absent(kind: str, name: Any, known: tuple[str, ...]) -> str:
+def _missing_message(kind: str, name: Any, known: tuple[str, ...]) -> str:
     if not isinstance(name, str):
         return (
             f"this explanation has no {kind} {name!r}. It has {', '.join(known)}; of its maps, e.maps[sample, target]."

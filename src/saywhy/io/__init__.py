@@ -1,1 +1,1 @@
-"""Files: explanations as npz, and files that are written whole or not at all."""
+"""Files: explanations as npz and JSON, and atomic writes."""

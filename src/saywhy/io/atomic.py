@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes: a file is written completely or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from secrets import token_hex
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary name in the folder of ``path``; the file written there replaces ``path`` at the end.
+    """Yield a temporary path in the folder of ``path``; the file written there replaces ``path`` at the end.
 
-    If the body raises, an interrupt included, the temporary file is removed and ``path`` stays as it was. The folder
-    is made where it is missing.
+    If the body raises, an interrupt included, the temporary file is removed and ``path`` stays as it was. A missing
+    folder is created.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -23,11 +23,11 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The ending is kept, because Pillow and others read the format from it.
+    # The suffix is kept, because Pillow and others read the format from it.
     temporary = target.with_name(f".{token_hex(6)}.part{target.suffix}")
     try:
         yield temporary
-        # A rename may reach the disk before the contents do: after a power cut the file would be there, and empty.
+        # A rename may reach the disk before the contents: after a power failure the file would be empty.
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)

@@ -1,4 +1,4 @@
-"""Explanations as plain data that JSON can hold: tensors and pixels as base64, exact to the bit."""
+"""Explanations as plain data for JSON: tensors and pixels as base64, bit-exact."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ def to_dict(explanation: Explanation) -> dict[str, Any]:
 
 
 def from_dict(record: Mapping[str, Any]) -> Explanation:
-    """The explanation of :func:`to_dict`.
+    """The explanation in a record of :func:`to_dict`.
 
     Raises:
-        InputError: it is none, or of another version of the format.
+        InputError: it is not such a record, or of another version of the format.
     """
     try:
         arrays = {
@@ -38,4 +38,4 @@ def from_dict(record: Mapping[str, Any]) -> Explanation:
         }
         return from_state(record, arrays)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"this is no explanation made by to_dict: {type(error).__name__}: {error}") from error
+        raise InputError(f"expected an explanation made by to_dict, got {type(error).__name__}: {error}") from error

@@ -19,16 +19,16 @@ RECORD = "saywhy"
 
 
 def save_npz(explanation: Explanation, path: Path, task: Mapping[str, Any] | None = None) -> None:
-    """Write maps on their own grids, scores, images, diagnostics and provenance, whole or not at all.
+    """Write maps on their own grids, scores, images, diagnostics and provenance, atomically.
 
     Args:
-        explanation: what is written.
+        explanation: the explanation.
         path: the file.
-        task: what a task adds to it, as JSON can hold it (a caption, how certain an answer is).
+        task: data of a task, as plain data for JSON (a caption, the uncertainty of an answer).
     """
     record, arrays = to_state(explanation)
     text = json.dumps(record if task is None else {**record, "task": dict(task)})
-    with atomic_write(path) as whole, whole.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **{RECORD: np.array(text), **arrays})  # type: ignore[arg-type]
 
 
@@ -42,13 +42,13 @@ def load_npz(path: Path) -> Explanation:
 
 
 def load_with_task(path: Path) -> tuple[Explanation, dict[str, Any] | None]:
-    """Read an explanation and what a task has added to it, if anything.
+    """Read an explanation and the data of its task, if any.
 
     Raises:
         InputError: as for :func:`load_npz`.
     """
     try:
-        # Opened here, because numpy leaves a file that is no archive open.
+        # Opened here, because numpy does not close a file that is not an archive.
         with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         record = json.loads(str(arrays.pop(RECORD)))

@@ -1,4 +1,4 @@
-"""An explanation as a record for JSON and named arrays, which every file format of ours is made from."""
+"""The state of an explanation: a record for JSON and named arrays, from which every file format is made."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from saywhy.explanation import Explanation, Metadata
 from saywhy.images import SourceImage
 
 FORMAT = "saywhy-explanation/1"
-"""Of the record and the names of the arrays; another one is refused."""
+"""The version of the record and array names; files of another version are refused."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -30,7 +30,7 @@ def to_state(explanation: Explanation) -> tuple[dict[str, Any], Arrays]:
         tensors[f"maps/{method}/{layer}"] = explanation[method, layer]
     for (method, layer), error in explanation.completeness_errors.items():
         tensors[f"completeness_errors/{method}/{layer}"] = error
-    arrays = {name: _numbers(tensor) for name, tensor in tensors.items()}
+    arrays = {name: _to_numpy(tensor) for name, tensor in tensors.items()}
     for i, source in enumerate(explanation.images):
         arrays[f"image/{i}"] = np.asarray(source.image)
         if source.values is not None:
@@ -59,7 +59,7 @@ def from_state(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
 
     Raises:
         InputError: the record has another format.
-        KeyError, TypeError, ValueError: something is missing or of the wrong kind.
+        KeyError, TypeError, ValueError: an entry is missing or of the wrong type.
     """
     if record.get("format") != FORMAT:
         raise InputError(
@@ -103,11 +103,11 @@ def from_state(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
 def _box(edges: Any) -> Any:
     left, top, right, bottom = (float(edge) for edge in edges)
     if not all(map(math.isfinite, (left, top, right, bottom))):
-        raise ValueError(f"a crop box is finite, got {edges}")
+        raise ValueError(f"a crop box must be finite, got {edges}")
     return left, top, right, bottom
 
 
-def _numbers(tensor: Tensor) -> NDArray[Any]:
-    """As numpy has them, which knows no bfloat16."""
+def _to_numpy(tensor: Tensor) -> NDArray[Any]:
+    """A tensor as a numpy array; bfloat16, which numpy lacks, becomes float32."""
     found = tensor.detach().cpu()
     return (found.float() if found.dtype == torch.bfloat16 else found).numpy()

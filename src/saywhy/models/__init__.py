@@ -1,4 +1,4 @@
-"""Models: where each library keeps its labels, weights and preprocessing. Nothing here knows of methods."""
+"""Models: loading a network with its labels, weights and preprocessing from each library; independent of methods."""
 
 from saywhy.models.load import load
 from saywhy.models.model import Model

@@ -18,17 +18,17 @@ from saywhy.models.weights import load_weights
 
 
 def load_file(path: str, function: str, weights: Any = None) -> Model:
-    """A network that a function of the user's builds; the file is executed, as ``python file.py`` would.
+    """Load a network that a function of the user's file builds; the file is executed, as by ``python file.py``.
 
-    The function takes no arguments and returns an ``nn.Module`` or a :class:`~saywhy.models.model.Model`. What the
-    file defines under the names ``labels``, ``preprocess``, ``input_size``, ``mean``, ``std``, ``multilabel``
-    or ``texts`` (how arguments that are words are read, see :class:`~saywhy.models.model.Model`) is used.
-    Without them images are fed as they are if their shorter side is at most 256 pixels (resized and cropped to 224
-    if it is longer), with the mean and standard deviation of ImageNet.
+    The function takes no arguments and returns an ``nn.Module`` or a :class:`~saywhy.models.model.Model`. The file may
+    also define ``labels``, ``preprocess``, ``input_size``, ``mean``, ``std``, ``multilabel`` and ``texts`` (how text
+    arguments are encoded, see :class:`~saywhy.models.model.Model`). By default images keep their size if the shorter
+    side is at most 256 pixels (else they are resized and cropped to 224), and are normalised with the mean and standard
+    deviation of ImageNet.
 
     Args:
-        path: the file.
-        function: its function; "" takes the only one that the file defines.
+        path: the path of the file.
+        function: the name of its function; "" takes the only one that the file defines.
         weights: a weights file; None and ``"random"`` leave the network as the function built it.
 
     Raises:
@@ -45,7 +45,7 @@ def load_file(path: str, function: str, weights: Any = None) -> Model:
             built = build()
     except (Exception, SystemExit) as error:
         raise ModelError(
-            f"{file.name}:{build.__name__} failed: {type(error).__name__}: {error}. It must need no "
+            f"{file.name}:{build.__name__} failed: {type(error).__name__}: {error}. It must take no "
             "arguments and return a network."
         ) from error
     if isinstance(built, Model):
@@ -75,7 +75,7 @@ def _execute(file: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ModelError(f"'{file}' is not a Python file.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # its dataclasses look themselves up by module name
+    sys.modules[name] = module  # dataclasses look up their module by name
     try:
         with _importing_from(file.parent):
             spec.loader.exec_module(module)
@@ -87,14 +87,14 @@ def _execute(file: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
-    """The file may import its neighbours, as ``python file.py`` may."""
-    place = str(folder.resolve())
-    sys.path.insert(0, place)
+    """Put the file's folder on the import path, as ``python file.py`` does."""
+    path = str(folder.resolve())
+    sys.path.insert(0, path)
     try:
         yield
     finally:
         with contextlib.suppress(ValueError):  # the file took it out itself
-            sys.path.remove(place)
+            sys.path.remove(path)
 
 
 def _function(namespace: ModuleType, file: Path, name: str) -> Any:
@@ -110,7 +110,9 @@ def _function(namespace: ModuleType, file: Path, name: str) -> Any:
         raise ModelError(f"'{file}' has no function '{name}'. It has: {', '.join(likely) or 'none'}.")
     plain = [f for n, f in own.items() if inspect.isfunction(f) and n != "preprocess"]
     if len(plain) != 1:
-        raise ModelError(f"'{file}' defines {len(plain)} functions: say which, as {file.name}:NAME ({', '.join(own)}).")
+        raise ModelError(
+            f"'{file}' defines {len(plain)} functions: choose one, as {file.name}:NAME ({', '.join(own)})."
+        )
     return plain[0]
 
 

@@ -1,4 +1,4 @@
-"""The Hugging Face hub where there may be no network: ask once, quickly, instead of waiting for its retries."""
+"""The Hugging Face hub without a network connection: one quick check instead of its own retries."""
 
 import contextlib
 import socket
@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from urllib.parse import urlparse
 
 PATIENCE = 3.0
-"""Seconds that the hub has to answer; it is asked eleven times over, for up to a minute, by its own library."""
+"""Seconds to wait for a connection; the hub's own library retries eleven times, for up to a minute."""
 
 
 @contextlib.contextmanager
 def hub() -> Iterator[bool]:
-    """Within this block the hub is asked only if it can be reached; otherwise what was downloaded before is used.
+    """Use the hub within this block only if it can be reached; otherwise use its local cache.
 
     Yields:
-        Whether it can be reached.
+        Whether the hub can be reached.
     """
     from huggingface_hub import constants
 
@@ -29,17 +29,17 @@ def hub() -> Iterator[bool]:
 
 
 def reachable(address: str) -> bool:
-    """Whether somebody answers at an address; not tried, and believed, where connections go through a proxy.
+    """Whether an address accepts connections; True without a test if connections go through a proxy.
 
     >>> reachable("http://127.0.0.1:1")
     False
     """
-    place = urlparse(address)
-    if place.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(place.hostname or ""):
+    url = urlparse(address)
+    if url.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(url.hostname or ""):
         return True
-    port = place.port or (80 if place.scheme == "http" else 443)
+    port = url.port or (80 if url.scheme == "http" else 443)
     try:
-        socket.create_connection((place.hostname or "", port), timeout=PATIENCE).close()
+        socket.create_connection((url.hostname or "", port), timeout=PATIENCE).close()
     except OSError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Whatever a user has, as what the network is called with."""
+"""Batches: from the user's images, tensors or arguments to the inputs of the network."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ class Batch:
 
     Attributes:
         inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments.
-        images: makes the original images when somebody wants to see them.
+        images: a function that makes the original images, called when they are needed.
     """
 
     inputs: Any
@@ -37,15 +37,15 @@ class Batch:
         return tree.batch_size(self.inputs)
 
     def of_samples(self, some: slice) -> "Batch":
-        """Some of the samples."""
+        """A batch of some of the samples."""
         index = torch.arange(self.size, device=tree.image_tensor(self.inputs).device)[some]
         return Batch(tree.select(self.inputs, index), lambda: self.images()[some])
 
     def with_texts(self, model: Model, texts: Sequence[str]) -> "Batch":
-        """The first image with each of several texts: one sample a text. The image is not read again.
+        """A batch of the first image with each of several texts, one sample a text. The image is not read again.
 
         Raises:
-            InputError: the model takes no words, or a text has none that it knows.
+            InputError: the model takes no text, or all words of a text are unknown.
         """
         image_name, text_name = model.image_and_text_names()
         image = tree.image_tensor(self.inputs)[:1]
@@ -66,22 +66,22 @@ class Batch:
 
 
 SEPARATOR = " · "
-"""Between the name of an image and the text beside it."""
+"""Separates the name of an image from its text."""
 
 
 def as_batch(model: Model, given: Any) -> Batch:
-    """Images are preprocessed as the model says; tensors are taken to be preprocessed already.
+    """Make a batch from inputs of any kind: images are preprocessed by the model, tensors are taken as preprocessed.
 
     Args:
-        model: with its preprocessing.
+        model: the model, with its preprocessing.
         given: a path, PIL image or numpy array, or a list of them; a tensor [3, height, width] or
             [batch, 3, height, width]; a tuple of positional or a dict of keyword arguments that hold tensors; or a
-            batch, which is taken as it is.
+            batch, which is returned as it is.
 
     Raises:
-        InputError: it is none of these, is empty, holds NaN, or the model has no preprocessing for images.
+        InputError: the input is of another kind, is empty or holds NaN, or the model has no preprocessing for images.
         ImageError: an image cannot be read.
-        ModelError, GradientError: the network's weights have no values yet, or let no gradient through.
+        ModelError, GradientError: the network's weights have no values yet, or allow no gradient.
     """
     check_usable(model.module)
     if isinstance(given, Batch):
@@ -93,39 +93,39 @@ def as_batch(model: Model, given: Any) -> Batch:
     if isinstance(given, list | tuple | Mapping) and not given:
         raise InputError("there is nothing to explain: the list of images is empty.")
     if isinstance(given, list) and all(isinstance(part, Tensor) for part in given):
-        given = _stacked(given)
+        given = _stack(given)
     if isinstance(given, Tensor):
         return _of_tensor(model, given)
     if isinstance(given, tuple | Mapping) or hasattr(given, "keys"):
         return _of_arguments(model, given)
     raise InputError(
-        "explain takes a path, a PIL image, a numpy array, a tensor [batch, 3, height, width], a list of these, "
+        "expected a path, a PIL image, a numpy array, a tensor [batch, 3, height, width], a list of these, "
         f"a tuple of arguments or a dict of keyword arguments; got {_kind(given)}."
     )
 
 
 def check_words(model: Model, given: Any) -> None:
-    """A model of images and words needs both.
+    """Check that a model of images and texts is given both.
 
     Raises:
-        InputError: words are missing; it says under which name.
+        InputError: a text is missing; the message says under which name.
     """
     if not model.texts or not (_is_image(given) or isinstance(given, Mapping | list | Tensor)):
         return
-    came = list(given) if isinstance(given, Mapping) else ["an image"]
-    missing = [name for name in model.texts if name not in came]
+    names_given = list(given) if isinstance(given, Mapping) else ["an image"]
+    missing = [name for name in model.texts if name not in names_given]
     if missing:
         names = list(takes(model.module))
         example = ", ".join(f"{name!r}: {'words' if name in model.texts else 'image'}" for name in names)
         raise InputError(
             f"{model.name} takes words under the name {missing[0]!r} beside an image; got "
-            f"{', '.join(map(str, came))}. Give {{{example}}}, or use `saywhy ask` or `saywhy caption`."
+            f"{', '.join(map(str, names_given))}. Give {{{example}}}, or use `saywhy ask` or `saywhy caption`."
         )
 
 
 @contextlib.contextmanager
 def translated(model: Model, batch: Batch) -> Iterator[None]:
-    """What the model itself raises, in a sentence with the shapes that it was given."""
+    """Turn an error that the model raises into one that names the shapes of its inputs."""
     try:
         yield
     except tree.CallFailed as failed:
@@ -149,19 +149,17 @@ def _is_image(given: Any) -> bool:
 def _of_images(model: Model, sources: Sequence[Any]) -> Batch:
     if model.preprocess is None:
         raise InputError(
-            f"{model.name} is a bare network: how images are to be fed to it is not known. Give a "
-            "preprocessed tensor "
-            "[batch, 3, height, width], or say how: saywhy.load(network, input_size=224) (ImageNet's mean and std, or "
-            "mean=, std=), or saywhy.load(network, preprocess=function)."
+            f"{model.name} is a bare network, whose preprocessing is not known. Give a preprocessed tensor "
+            "[batch, 3, height, width], or set the preprocessing: saywhy.load(network, input_size=224) (ImageNet's "
+            "mean and std, or mean=, std=), or saywhy.load(network, preprocess=function)."
         )
     opened = [read_image(source) for source in sources]
     fed = [model.preprocess(image) for image in opened]
     shapes = {tuple(tensor.shape) for tensor, _ in fed}
     if len(shapes) > 1:
         raise InputError(
-            "the images give inputs of several sizes "
-            f"({', '.join(str(list(s)) for s in sorted(shapes))}), which cannot "
-            "be one batch. Explain them one by one, or load the model with input_size=."
+            f"the images give inputs of several sizes ({', '.join(str(list(s)) for s in sorted(shapes))}), which "
+            "cannot be one batch. Explain them one by one, or load the model with input_size=."
         )
     tensor = torch.stack([tensor for tensor, _ in fed]).to(model.device, model.dtype)
     names = [_name(source, i, len(sources)) for i, source in enumerate(sources)]
@@ -180,15 +178,15 @@ def _of_tensor(model: Model, tensor: Tensor) -> Batch:
     if not tensor.is_floating_point():
         raise InputError(
             f"a tensor must be preprocessed floating-point input, got {tensor.dtype}. For pixels 0 to 255 give a numpy "
-            "array [height, width, 3] or a PIL image, and a model that knows its preprocessing."
+            "array [height, width, 3] or a PIL image, and a model with preprocessing."
         )
     if tensor.ndim == 3 and _is_one_image(tensor, model.module):
         tensor = tensor.unsqueeze(0)
     if tensor.ndim < 3:
         raise InputError(f"a tensor must be [batch, channel, height, width], got {list(tensor.shape)}.")
     tensor = tensor.to(model.device, model.dtype)
-    _check(tensor)
-    return Batch(model.feed(tensor) if model.feed else tensor, lambda: _images(tensor))
+    _check_tensor(tensor)
+    return Batch(model.feed(tensor) if model.feed else tensor, lambda: _source_images(tensor))
 
 
 def _is_one_image(tensor: Tensor, module: nn.Module) -> bool:
@@ -202,23 +200,23 @@ def _is_one_image(tensor: Tensor, module: nn.Module) -> bool:
 def _of_arguments(model: Model, given: Any) -> Batch:
     arguments = {k: given[k] for k in given.keys()} if not isinstance(given, tuple) else given  # noqa: SIM118
     if isinstance(arguments, dict) and any(name in model.texts for name in arguments):
-        return _of_images_and_words(model, arguments)
+        return _of_images_and_texts(model, arguments)
     try:
         image = tree.image_tensor(arguments)
     except ValueError:
         raise InputError(
-            "among the arguments there is no image: a floating-point tensor [batch, channel, height, width] is needed."
+            "there is no image among the arguments: expected a floating-point tensor [batch, channel, height, width]."
         ) from None
     for tensor in tree.tensors(arguments):
         if tensor.is_floating_point():
-            _check(tensor)
+            _check_tensor(tensor)
     if isinstance(arguments, dict) and not _takes_keywords(model.module, arguments):
-        arguments = (arguments,)  # a network that takes one dict
-    return Batch(arguments, lambda: _images(image))
+        arguments = (arguments,)  # a network whose one argument is a dict
+    return Batch(arguments, lambda: _source_images(image))
 
 
-def _of_images_and_words(model: Model, arguments: Mapping[str, Any]) -> Batch:
-    """An image and words; one of them for several of the others stands for all of these."""
+def _of_images_and_texts(model: Model, arguments: Mapping[str, Any]) -> Batch:
+    """A batch of images and texts; a single image or text is repeated for all of the others."""
     texts = {name: _texts(name, given) for name, given in arguments.items() if name in model.texts}
     others = {name: given for name, given in arguments.items() if name not in texts}
     if len(others) != 1:
@@ -228,19 +226,21 @@ def _of_images_and_words(model: Model, arguments: Mapping[str, Any]) -> Batch:
     count = max(images.size, *map(len, texts.values()))
     if any(size not in (1, count) for size in (images.size, *map(len, texts.values()))):
         counted = ", ".join(f"{len(some)} of '{name}'" for name, some in texts.items())
-        raise InputError(f"{images.size} images and {counted} do not go together. Give as many of each, or one.")
-    said = {name: list(some) * (count if len(some) == 1 else 1) for name, some in texts.items()}
-    words = {name: model.texts[name](some).to(model.device) for name, some in said.items()}
+        raise InputError(
+            f"{images.size} images and {counted} do not go together. Give the same number of each, or one."
+        )
+    repeated = {name: list(some) * (count if len(some) == 1 else 1) for name, some in texts.items()}
+    words = {name: model.texts[name](some).to(model.device) for name, some in repeated.items()}
     index = torch.zeros(count, dtype=torch.long) if images.size == 1 else torch.arange(count)
 
-    def shown() -> tuple[SourceImage, ...]:
+    def source_images() -> tuple[SourceImage, ...]:
         originals = images.images()
         return tuple(
-            replace(originals[i], name=SEPARATOR.join([originals[i].name, *(some[n] for some in said.values())]))
+            replace(originals[i], name=SEPARATOR.join([originals[i].name, *(some[n] for some in repeated.values())]))
             for n, i in enumerate(index.tolist())
         )
 
-    return Batch({name: images.inputs[index.to(images.inputs.device)], **words}, shown)
+    return Batch({name: images.inputs[index.to(images.inputs.device)], **words}, source_images)
 
 
 def _texts(name: str, given: Any) -> list[str]:
@@ -251,7 +251,7 @@ def _texts(name: str, given: Any) -> list[str]:
 
 
 def _takes_keywords(module: nn.Module, arguments: Mapping[str, Any]) -> bool:
-    """Whether the arguments are the network's own by name; none of them may be: then it takes one dict."""
+    """Whether the arguments are the network's own by name; if none is, the network takes one dict."""
     parameters = takes(module)
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return True
@@ -265,7 +265,7 @@ def _takes_keywords(module: nn.Module, arguments: Mapping[str, Any]) -> bool:
     return not unknown
 
 
-def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
     if all(t.ndim == 4 for t in tensors) and len({t.shape[1:] for t in tensors}) == 1:
         return torch.cat(list(tensors))
     shapes = {tuple(t.shape) for t in tensors}
@@ -274,22 +274,22 @@ def _stacked(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(tensors))
 
 
-def _check(tensor: Tensor) -> None:
+def _check_tensor(tensor: Tensor) -> None:
     if not tensor.numel():
         raise InputError(f"there is nothing to explain: the tensor is empty, {list(tensor.shape)}.")
-    # The sum first, which is ten times as fast; it may overflow where the numbers themselves do not.
+    # The sum first, which is ten times as fast; it may overflow although all numbers are finite.
     if not bool(tensor.sum().isfinite()) and not bool(torch.isfinite(tensor).all()):
-        raise InputError("the input holds NaN or infinity. Look at what the preprocessing divides by.")
+        raise InputError("the input holds NaN or infinity. Check the divisions in the preprocessing.")
 
 
-def _images(tensor: Tensor) -> tuple[SourceImage, ...]:
+def _source_images(tensor: Tensor) -> tuple[SourceImage, ...]:
     return tuple(
         image_from_tensor(sample, "input" if len(tensor) == 1 else f"input {i}") for i, sample in enumerate(tensor)
     )
 
 
 def black_of(model: Model, space: Sequence[int]) -> Tensor | None:
-    """What a black pixel is after the model's preprocessing, one value a channel; None where that is not known."""
+    """A black pixel after the model's preprocessing, one value a channel; None if it is not known."""
     if model.preprocess is None or len(space) != 2:
         return None
     height, width = space

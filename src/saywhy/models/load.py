@@ -1,4 +1,4 @@
-"""``load``: from a few words to a model that can be explained."""
+"""``load``: a model by its name, from a file, or from a network."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,13 +30,13 @@ def load(
     output: str | int | None = None,
     texts: Mapping[str, Callable[[Sequence[str]], Tensor]] | None = None,
 ) -> Model:
-    """A model that can be explained.
+    """Load a model that can be explained.
 
     Args:
         model: ``"torchvision:resnet50"``, ``"timm:vit_small_patch16_224"``, ``"hf:google/vit-base-patch16-224"`` (or a
             folder with a saved model), ``"toybox:classifier"``, ``"path/to/file.py:function"`` (a function of yours
             that returns a network), or a network itself.
-        weights: None takes the library's own pretrained ones (downloaded once); ``"random"`` none; else a safetensors
+        weights: None takes the library's pretrained ones (downloaded once); ``"random"`` takes none; else a safetensors
             file or a state dict that torch saved, read with ``weights_only=True``.
         labels: names of the classes, in place of the model's own.
         input_size: images are resized and cropped to this, one side or (height, width).
@@ -45,13 +45,13 @@ def load(
         preprocess: a function from a PIL image to a tensor [3, height, width], in place of all of the above.
         multilabel: several classes can be right at once.
         output: where the class scores are in what the network returns, e.g. ``"logits"`` or 0.
-        texts: of a network that takes words too, by the name of the argument, a function from texts to what it takes,
+        texts: for a network that takes text too: by the name of the argument, a function from texts to its tensor,
             e.g. ``{"question": vocabulary.batch}`` (:class:`saywhy.tasks.vocabulary.Vocabulary`).
 
     Raises:
         ModelError: there is no such model or library.
-        WeightsError: the weights cannot be had, read, or do not fit.
-        InputError: a parameter is not of its kind.
+        WeightsError: the weights cannot be downloaded or read, or do not fit.
+        InputError: a parameter has a wrong type or value.
 
     >>> load(nn.Linear(3, 2), labels=["no", "yes"]).labels
     ('no', 'yes')
@@ -60,7 +60,7 @@ def load(
     if preprocess is not None:
         found.preprocess = as_preprocess(preprocess)
     elif input_size is not None or mean is not None or std is not None:
-        found.preprocess = _changed(found.preprocess, input_size, mean, std)
+        found.preprocess = _with_overrides(found.preprocess, input_size, mean, std)
     if labels is not None:
         if isinstance(labels, str) or not isinstance(labels, Iterable):
             raise InputError(f"labels must be a list of names, got {labels!r}.")
@@ -83,8 +83,7 @@ def _find(model: Any, weights: Any) -> Model:
         return replace(model)
     if not isinstance(model, str | os.PathLike):
         raise ModelError(
-            "a model is named by a string such as 'torchvision:resnet50', or is an nn.Module, got "
-            f"{type(model).__name__}."
+            f"a model must be a string such as 'torchvision:resnet50', or an nn.Module, got {type(model).__name__}."
         )
     source, _, name = os.fspath(model).partition(":")
     path, _, function = os.fspath(model).rpartition(":")
@@ -102,16 +101,16 @@ def _find(model: Any, weights: Any) -> Model:
 
 
 def _hint(model: str, source: str, name: str) -> str:
-    """What somebody may have meant who wrote no source that there is."""
+    """A suggestion for a model name without a known source."""
     if Path(model).suffix in _WEIGHTS_FILES:
-        return " This is a weights file: name the network that it is for, and give the file as weights=."
+        return " This is a weights file: give the name of its network as the model, and the file as weights=."
     likely = nearest(source, SOURCES, count=1)
     if likely:
         return f" Nearest: '{likely[0]}:{name or 'NAME'}'."
     return f" Perhaps 'torchvision:{model}'?" if model and not name else ""
 
 
-def _changed(
+def _with_overrides(
     old: Any,
     input_size: int | tuple[int, int] | None,
     mean: Sequence[float] | None,
@@ -142,5 +141,5 @@ def _three(given: Sequence[float] | None, name: str, default: tuple[float, ...])
         example = IMAGENET_MEAN if name == "mean" else IMAGENET_STD
         raise InputError(f"{name} must be three numbers, one a channel, e.g. {example}, got {given!r}.") from None
     if name == "std" and not red * green * blue:
-        raise InputError(f"std is divided by, so none of it may be zero, got {given!r}.")
+        raise InputError(f"std must not contain zero, because it is divided by, got {given!r}.")
     return red, green, blue

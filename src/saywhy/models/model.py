@@ -1,4 +1,4 @@
-"""A model as saywhy holds it: a network, how images are fed to it, and what its answers are called."""
+"""``Model``: a network with its preprocessing, labels and text inputs."""
 
 import hashlib
 import inspect
@@ -23,17 +23,17 @@ class Model:
     """A network with its preprocessing and labels.
 
     Attributes:
-        module: the network, in evaluation mode when it was loaded by saywhy, as it was when it is the user's.
-        name: what it is called, e.g. ``"torchvision:resnet50"``.
-        preprocess: from an image to what is fed; None when only tensors can be explained.
-        labels: names of the classes; None when they have none.
+        module: the network; in evaluation mode if saywhy loaded it, else in the user's mode.
+        name: its name, e.g. ``"torchvision:resnet50"``.
+        preprocess: maps an image to the input tensor; None if only tensors can be explained.
+        labels: names of the classes; None if there are none.
         multilabel: several classes can be right at once (sigmoid instead of softmax).
         output: where the class scores are in what the network returns; None finds them.
-        feed: from a batch [batch, 3, height, width] to what the network is called with.
-        texts: of networks that take words too: by the name of the argument, from texts to what the network takes,
-            a tensor with the batch first.
-        layer: where its maps are taken if nobody names a layer; None finds one.
-        reference: how uncertain it is of the questions of a test set; None where that was never measured.
+        feed: maps a batch [batch, 3, height, width] to the network's inputs.
+        texts: for networks that take text too: by the name of the argument, a function from texts to a tensor with the
+            batch first.
+        layer: the default layer of its maps; None finds one.
+        reference: uncertainties of the questions of a test set; None if they were not measured.
     """
 
     module: nn.Module
@@ -54,47 +54,47 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the network's first parameter lives."""
+        """The device of the network's first parameter."""
         first = next(self.module.parameters(), None)
         return first.device if first is not None else torch.device("cpu")
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of the network's first floating-point parameter."""
+        """The dtype of the network's first floating-point parameter."""
         return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
 
-    def asked(self, image: Any, words: str) -> dict[str, Any]:
-        """An image and words, by the names of the network's arguments.
+    def prepare_inputs(self, image: Any, words: str) -> dict[str, Any]:
+        """The keyword arguments of the network for an image and a text.
 
         Raises:
-            InputError: the network takes no words, or words under several names.
+            InputError: the network takes no text, or several texts.
         """
         image_name, text_name = self.image_and_text_names()
         return {image_name: image, text_name: words}
 
     def image_and_text_names(self) -> tuple[str, str]:
-        """What the network calls the image and the words.
+        """The names of the network's image and text arguments.
 
         Raises:
-            InputError: the network takes no words, or words under several names.
+            InputError: the network takes no text, or several texts.
         """
         if len(self.texts) != 1:
             raise InputError(
-                f"{self.name} takes no words beside an image. Give a model that does; one of your own says how its "
-                "words are read under the name texts (saywhy.models.Model)."
+                f"{self.name} takes no words beside an image. Give a model that does; for your own network set "
+                "texts (saywhy.models.Model), which encodes its words."
             )
         (text_name,) = self.texts
         return next(name for name in takes(self.module) if name != text_name), text_name
 
     def unknown(self, words: str) -> tuple[str, ...]:
-        """The words that the vocabulary does not have, as far as it says so (an ``unknown`` beside its reader)."""
+        """The words that are not in the vocabulary, if the encoder's object has a method ``unknown``."""
         known = [getattr(getattr(read, "__self__", None), "unknown", None) for read in self.texts.values()]
         return tuple(word for unknown in known if unknown is not None for word in unknown(words))
 
     def version(self) -> int:
-        """A number that changes when a weight or a buffer is written to or replaced; it costs nearly nothing.
+        """A number that changes when a weight or a buffer is written to or replaced; it is cheap.
 
-        What a network writes to its buffers while saywhy runs it does not count, because it is undone.
+        Writes to buffers while saywhy runs the network do not count, because they are undone.
         """
         tensors = list(traverse.tensors(self.module))
         return hash((*map(id, tensors), *map(content_version, tensors)))
@@ -102,8 +102,7 @@ class Model:
     def digest(self) -> str:
         """SHA-256 over all weights and buffers, by name: 0.1 s for a ResNet-50.
 
-        It is not remembered, because no tensor tells for certain that it has changed (``.data`` and numpy write past
-        its version counter).
+        It is not cached, because a tensor's version counter may miss changes (writes through ``.data`` and numpy).
         """
         total = hashlib.sha256()
         for name, tensor in self.module.state_dict().items():
@@ -114,18 +113,18 @@ class Model:
 
 
 def takes(module: nn.Module) -> Mapping[str, inspect.Parameter]:
-    """What a network is called with; of one that passes it all on (``passes_on_to``), what that other one is.
+    """The parameters of a network's forward; those of the inner network if it has one (``wrapped_module``).
 
     >>> list(takes(nn.Linear(1, 1)))
     ['input']
     """
-    while isinstance(inner := getattr(module, "passes_on_to", None), nn.Module):
+    while isinstance(inner := getattr(module, "wrapped_module", None), nn.Module):
         module = inner
     return inspect.signature(module.forward).parameters
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The network inside ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel``: its layers can be watched.
+    """The network inside ``torch.compile``, ``DataParallel`` or ``DistributedDataParallel``, whose layers take hooks.
 
     >>> type(unwrapped(nn.DataParallel(nn.Linear(1, 1)))).__name__
     'Linear'
@@ -138,7 +137,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def labels_of(module: nn.Module) -> Sequence[str] | None:
-    """The labels that a bare module of transformers carries in its configuration, if they are more than numbers.
+    """The labels in the configuration of a transformers module; None if it has none.
 
     >>> labels_of(nn.Linear(1, 1)) is None
     True

@@ -1,4 +1,4 @@
-"""From an image to what the network is fed, and back: which part of the original each input pixel came from."""
+"""Preprocessing: from an image to the input tensor, and the crop box, which maps input pixels back to the image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ _FILTERS = {
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize, crop from the centre, normalise: what nearly every image classifier is fed.
+    """Resize, centre crop and normalisation: the preprocessing of most image classifiers.
 
     Attributes:
-        resize: an int is the new length of the shorter side; (height, width) squashes; None leaves the size.
-        crop: (height, width) taken from the centre, padded with black where the image is smaller; None takes all.
+        resize: an int is the new length of the shorter side; (height, width) sets both sides; None keeps the size.
+        crop: (height, width) of the centre crop, padded with black where the image is smaller; None takes all.
         mean: subtracted from each channel, in units of 0 to 1.
-        std: then divided by.
-        interpolation: of the resize, antialiased.
-        largest: images whose shorter side is at most this long are not resized or cropped at all, because networks
-            for small images (CIFAR) are fed as they are. None for networks that need one size.
+        std: divides each channel afterwards.
+        interpolation: that of the resize, antialiased.
+        largest: images whose shorter side is at most this long are not resized or cropped, for networks for small
+            images (CIFAR). None for networks that need one size.
 
     >>> tensor, crop_box = Preprocess(resize=4, crop=(4, 4))(Image.new("RGB", (16, 8)))
     >>> tensor.shape, crop_box
@@ -55,8 +55,8 @@ class Preprocess:
         width, height = image.size
         resized = image
         if self.largest is None or min(width, height) > self.largest:
-            resized = self._resized(image)
-            left, top, right, bottom = self._cropped(resized.size)
+            resized = self._resize(image)
+            left, top, right, bottom = self._crop_edges(resized.size)
         else:
             left, top, right, bottom = 0, 0, width, height
         across, down = width / resized.width, height / resized.height
@@ -65,7 +65,7 @@ class Preprocess:
         mean, std = torch.tensor(self.mean)[:, None, None], torch.tensor(self.std)[:, None, None]
         return (pixels - mean) / std, (left * across, top * down, right * across, bottom * down)
 
-    def _resized(self, image: Image.Image) -> Image.Image:
+    def _resize(self, image: Image.Image) -> Image.Image:
         if self.resize is None:
             return image
         width, height = image.size
@@ -81,7 +81,7 @@ class Preprocess:
             )
         return image if size == image.size else image.resize(size, _FILTERS[self.interpolation])
 
-    def _cropped(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    def _crop_edges(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         if self.crop is None:
             return 0, 0, *size
         height, width = self.crop
@@ -92,10 +92,10 @@ class Preprocess:
 
 
 class MeasuredPreprocess:
-    """Preprocessing of any kind (a processor of transformers, the user's own), whose geometry is measured.
+    """Preprocessing by any function (a processor of transformers, the user's own), whose crop box is measured.
 
-    The function is fed four images of the same size as the user's, a horizontal and a vertical ramp, black and
-    white, and the place that every input pixel came from is read off what comes out.
+    The function is applied to four images of the same size as the user's: a horizontal and a vertical ramp, black and
+    white. The outputs tell from where in the original every input pixel came.
 
     Args:
         function: from an RGB image to a tensor [3, height, width].
@@ -103,7 +103,7 @@ class MeasuredPreprocess:
 
     def __init__(self, function: Callable[[Image.Image], Tensor]) -> None:
         self._function = function
-        self._seen = lru_cache(maxsize=256)(self._measure)
+        self._crop_box = lru_cache(maxsize=256)(self._measure)
 
     def __call__(self, image: Image.Image) -> tuple[Tensor, Box]:
         """The input tensor [3, height, width] and the part of the original that it shows."""
@@ -115,33 +115,33 @@ class MeasuredPreprocess:
                 f"{type(error).__name__}: {error}"
             ) from error
         if not isinstance(fed, Tensor) or fed.ndim != 3 or not fed.is_floating_point():
-            came = f"{fed.dtype} {list(fed.shape)}" if isinstance(fed, Tensor) else type(fed).__name__
-            raise InputError(f"preprocessing must give a float tensor [channel, height, width], got {came}.")
-        return fed, self._seen(*image.size)
+            given = f"{fed.dtype} {list(fed.shape)}" if isinstance(fed, Tensor) else type(fed).__name__
+            raise InputError(f"preprocessing must give a float tensor [channel, height, width], got {given}.")
+        return fed, self._crop_box(*image.size)
 
     def _measure(self, width: int, height: int) -> Box:
         black, white = self._plain(width, height, 0), self._plain(width, height, 255)
         span = (white - black).double()
-        answers = span.abs() > 0.99 * span.abs().amax((1, 2), keepdim=True)
-        answers &= span != 0  # padding, and channels that the network is not fed, do not change with the image
-        inside = answers.any(0)
+        responds = span.abs() > 0.99 * span.abs().amax((1, 2), keepdim=True)
+        responds &= span != 0  # padding and unused channels do not change with the image
+        inside = responds.any(0)
         if not bool(inside.any()):
             return (0.0, 0.0, float(width), float(height))
-        x, y = (self._places(axis, width, height, black, span, answers) for axis in "xy")
+        x, y = (self._positions(axis, width, height, black, span, responds) for axis in "xy")
         left, right = _extent(x, inside, width)
         top, bottom = _extent(y.T, inside.T, height)
         return (left, top, right, bottom)
 
-    def _places(self, axis: str, width: int, height: int, black: Tensor, span: Tensor, answers: Tensor) -> Tensor:
-        """Where in the original each input pixel came from along one axis, 0 to 1: the mean of all channels."""
-        share = (self._ramp(width, height, axis) - black).double() / torch.where(answers, span, 1.0)
-        return (share * answers).sum(0) / answers.sum(0).clamp_min(1)
+    def _positions(self, axis: str, width: int, height: int, black: Tensor, span: Tensor, responds: Tensor) -> Tensor:
+        """The position in the original of each input pixel along one axis, 0 to 1: the mean of all channels."""
+        share = (self._ramp(width, height, axis) - black).double() / torch.where(responds, span, 1.0)
+        return (share * responds).sum(0) / responds.sum(0).clamp_min(1)
 
     def _ramp(self, width: int, height: int, axis: str) -> Tensor:
         column, row = np.meshgrid(np.arange(width), np.arange(height))
         share = (column + 0.5) / width if axis == "x" else (row + 0.5) / height
-        # Rounded up as often as the remainder says, and a third of a step apart in the three channels, so that means
-        # over pixels and channels are finer than one part in 255.
+        # Dithered, and offset by a third of a step between the three channels, so that means over pixels and channels
+        # are finer than one part in 255.
         dither = (column * 0.7548776662 + row * 0.5698402910) % 1
         ramps = [np.floor(share * 255 + dither + step) for step in (-1 / 3, 0, 1 / 3)]
         return self._function(Image.fromarray(np.stack(ramps, axis=-1).clip(0, 255).astype(np.uint8)))
@@ -151,17 +151,17 @@ class MeasuredPreprocess:
 
 
 def _extent(share: Tensor, inside: Tensor, size: int) -> tuple[float, float]:
-    """Where the columns of the input start and end in the original, by the straight line through what was measured.
+    """Where the columns of the input start and end in the original, by a line fitted to the measured positions.
 
     Args:
-        share: [row, column] the measured place in the original, 0 to 1.
-        inside: [row, column] where the image is.
-        size: of the original, in pixels.
+        share: [row, column] the measured position in the original, 0 to 1.
+        inside: [row, column] where the input shows the image.
+        size: the size of the original in pixels.
     """
     columns = inside.any(0).nonzero().flatten()
     first, count = int(columns[0]), int(columns[-1]) + 1 - int(columns[0])
     mean = (share * inside).sum(0) / inside.sum(0).clamp_min(1)
-    # A resampling filter is cut off at the image's borders, and leans inwards there.
+    # A resampling filter is truncated at the image's borders, and so biased inwards.
     trim = min(count // 4, 3 * max(1, round(count / size)))
     used = columns[(columns >= first + trim) & (columns < first + count - trim)]
     centre = used.double() + 0.5
@@ -174,7 +174,7 @@ def _extent(share: Tensor, inside: Tensor, size: int) -> tuple[float, float]:
 
 
 def as_preprocess(given: Any) -> "Preprocess | MeasuredPreprocess":
-    """A :class:`Preprocess` as it is, any other function with its geometry measured."""
+    """The argument itself if it is a :class:`Preprocess`, else a function with its crop box measured."""
     if isinstance(given, Preprocess | MeasuredPreprocess):
         return given
     if callable(given):

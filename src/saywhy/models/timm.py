@@ -13,7 +13,7 @@ from saywhy.models.weights import load_weights
 
 @source("timm", reading="models of timm (extra timm), by their names there")
 def load(name: str, weights: Any = None) -> Model:
-    """A timm model by its name there, e.g. ``vit_small_patch16_224``.
+    """Load a timm model by its name, e.g. ``vit_small_patch16_224``.
 
     Raises:
         MissingExtra: timm is not installed.
@@ -40,7 +40,7 @@ def _download(name: str) -> Any:
         try:
             return timm.create_model(name, pretrained=True)
         except (RuntimeError, OSError, ValueError) as error:
-            cause = first_line(error) if reached else "the hub cannot be reached, and they are not in its cache"
+            cause = first_line(error) if reached else "the hub cannot be reached, and the weights are not in its cache"
             raise WeightsError(
                 f"the weights of timm:{name} could not be downloaded: {cause}. "
                 "Give a file as weights=, or weights='random' for a network that was never trained."
@@ -57,7 +57,7 @@ def _build(name: str) -> Any:
 
 
 def _preprocess(module: Any) -> Preprocess | MeasuredPreprocess:
-    """timm's own transforms: said in our words where they are the common kind, else run and measured."""
+    """timm's own transforms: as a :class:`Preprocess` where possible, else with their crop box measured."""
     from timm.data import create_transform, resolve_model_data_config
 
     config = resolve_model_data_config(module)

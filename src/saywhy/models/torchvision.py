@@ -13,7 +13,7 @@ from saywhy.models.weights import fit_weights, read_weights
 
 @source("torchvision", reading="classifiers of torchvision, by their names there")
 def load(name: str, weights: Any = None) -> Model:
-    """A torchvision classifier by its name there, e.g. ``resnet50``.
+    """Load a torchvision classifier by its name, e.g. ``resnet50``.
 
     Raises:
         ModelError: torchvision has no classifier of this name.
@@ -49,13 +49,13 @@ def _download(name: str, preset: Any) -> Any:
 
 
 def _from_file(name: str, weights: Any) -> Any:
-    """The architecture with the weights of a file, or with none, set up as torchvision sets it up for its own."""
+    """The architecture with the weights of a file, or with random ones, configured as for torchvision's own weights."""
     from torchvision import models
 
     state = read_weights(weights) if weights != "random" else {}
     settings: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
-        # Both were trained on inputs normalised in another way, and undo ImageNet's normalisation first.
+        # Both were trained with another normalisation, and undo ImageNet's normalisation first.
         auxiliary = any(key.removeprefix("module.").startswith(("aux", "Aux")) for key in state)
         settings = {"init_weights": False, "transform_input": True, "aux_logits": auxiliary}
     module = models.get_model(name, weights=None, **settings)

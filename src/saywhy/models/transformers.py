@@ -17,13 +17,13 @@ from saywhy.models.weights import load_weights
 
 @source("hf", reading="image classifiers of the Hugging Face hub (extra hf), or a folder with a saved one")
 def load(name: str, weights: Any = None) -> Model:
-    """An image classifier by its name on the hub, or a folder made by ``save_pretrained``.
+    """Load an image classifier by its name on the hub, or from a folder made by ``save_pretrained``.
 
-    Weights are read as safetensors only, and code that comes with a model is never run.
+    Weights are read as safetensors only, and code that comes with a model is not run.
 
     Raises:
         MissingExtra: transformers is not installed.
-        ModelError: there is no such model, or it classifies no images.
+        ModelError: there is no such model, or it is not an image classifier.
         WeightsError: the weights cannot be downloaded, read, or do not fit.
     """
     try:
@@ -32,19 +32,19 @@ def load(name: str, weights: Any = None) -> Model:
         raise MissingExtra(f"hf: models need transformers ({error}). Install it: pip install 'saywhy[hf]'") from error
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
         raise ModelError(f"there is no folder '{name}'. Save a model there with model.save_pretrained('{name}').")
-    place = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
+    source = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
     with hub() as reached:
         try:
             if weights is None:
                 module, report = AutoModelForImageClassification.from_pretrained(
-                    place, use_safetensors=True, output_loading_info=True
+                    source, use_safetensors=True, output_loading_info=True
                 )
             else:
-                module = AutoModelForImageClassification.from_config(AutoConfig.from_pretrained(place))
+                module = AutoModelForImageClassification.from_config(AutoConfig.from_pretrained(source))
                 report = {}
-            preprocess = _preprocess(place, name)
+            preprocess = _preprocess(source, name)
         except (OSError, RuntimeError) as error:
-            cause = first_line(error) if reached or place != name else "the hub cannot be reached"
+            cause = first_line(error) if reached or source != name else "the hub cannot be reached"
             raise WeightsError(
                 f"hf:{name} could not be loaded: {cause}. Without a network give a folder that "
                 "save_pretrained wrote, with weights in safetensors: 'hf:./folder'."
@@ -67,7 +67,7 @@ def load(name: str, weights: Any = None) -> Model:
 
 
 def _check_complete(name: str, report: Mapping[str, Any]) -> None:
-    """transformers fills in what a file lacks with random numbers; whoever explains the result explains noise."""
+    """Check that the file had all weights, because transformers initialises missing ones at random."""
     absent = sorted(map(str, report.get("missing_keys") or ())) + sorted(map(str, report.get("mismatched_keys") or ()))
     if absent:
         raise WeightsError(
@@ -76,14 +76,14 @@ def _check_complete(name: str, report: Mapping[str, Any]) -> None:
         )
 
 
-def _preprocess(place: str, name: str) -> MeasuredPreprocess:
+def _preprocess(source: str, name: str) -> MeasuredPreprocess:
     from transformers import AutoImageProcessor
 
     try:
-        processor = AutoImageProcessor.from_pretrained(place)
+        processor = AutoImageProcessor.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"hf:{name} has no image processor ({first_line(error)}). Save one beside the model, or give "
+            f"hf:{name} has no image processor ({first_line(error)}). Save one with the model, or give "
             "preprocess= to saywhy.load with the module itself."
         ) from error
 

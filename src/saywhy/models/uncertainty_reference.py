@@ -1,4 +1,4 @@
-"""What is usual: the uncertainties of a test set, beside which that of one answer can be read, and when to abstain."""
+"""The uncertainty reference: quantiles of uncertainties on a test set, and the limit above which to abstain."""
 
 import json
 from bisect import bisect_right
@@ -16,12 +16,12 @@ STEPS = 101
 
 @dataclass(frozen=True)
 class RiskCoverageCurve:
-    """What abstaining is worth: the risk-coverage curve of a test set, at a hundred equal steps of coverage.
+    """The risk-coverage curve of a test set, at a hundred equal steps of coverage.
 
     Attributes:
-        wrong: the share of answers that are wrong if the most certain 1 %, 2 %, … 100 % of questions are answered.
-        limits: the total uncertainty of the last of these.
-        split: of which questions.
+        wrong: the risk (share of wrong answers) if the most certain 1 %, 2 %, … 100 % of questions are answered.
+        limits: the largest total uncertainty among the answered questions, for each step.
+        split: the data split of the questions.
     """
 
     wrong: tuple[float, ...]
@@ -30,16 +30,16 @@ class RiskCoverageCurve:
 
     def __post_init__(self) -> None:
         if len(self.wrong) != 100 or len(self.limits) != 100:
-            raise ValueError(f"a curve has a hundred steps, got {len(self.wrong)} and {len(self.limits)}")
+            raise ValueError(f"a curve must have a hundred steps, got {len(self.wrong)} and {len(self.limits)}")
 
     @staticmethod
     def of(risk: Tensor, uncertainty: Tensor, split: str) -> "RiskCoverageCurve":
-        """From a curve of :func:`saywhy.metrics.calibration.risk_coverage`."""
+        """Make the curve from a result of :func:`saywhy.metrics.calibration.risk_coverage`."""
         last = [max(1, round(len(risk) * step / 100)) - 1 for step in range(1, 101)]
         return RiskCoverageCurve(tuple(risk[last].tolist()), tuple(uncertainty[last].tolist()), split)
 
     def at(self, total: float) -> int:
-        """Percent of questions that are answered if all are that are as certain as this one; from 1.
+        """The coverage in percent if every question at least as certain as this one is answered; at least 1.
 
         >>> RiskCoverageCurve(tuple(range(100)), tuple(range(100)), "some").at(9.5)
         10
@@ -49,16 +49,16 @@ class RiskCoverageCurve:
 
 @dataclass(frozen=True)
 class UncertaintyReference:
-    """Measured once, with the weights.
+    """Uncertainties of a test set and the abstention limit, measured once and stored with the weights.
 
     Attributes:
-        quantiles: by the name of an uncertainty (:class:`saywhy.uncertainty.Uncertainty`), its quantiles at equal steps
-            from 0 to 1 over the questions of a test set.
-        limit: the total uncertainty up to which the model should answer.
-        risk: the share of its answers that were wrong up to that limit, at most, where the limit was found.
-        split: on which questions that was.
-        risks: what abstaining is worth; None where that was not measured.
-        questions: of which split the quantiles are.
+        quantiles: the quantiles at equal steps from 0 to 1 over the questions of a test set, by the name of the
+            uncertainty (:class:`saywhy.uncertainty.Uncertainty`).
+        limit: the largest total uncertainty at which the model should answer.
+        risk: the largest share of wrong answers up to that limit, on the split where the limit was chosen.
+        split: the data split on which the limit was chosen.
+        risks: the risk-coverage curve; None if it was not measured.
+        questions: the data split of the quantiles.
     """
 
     quantiles: Mapping[str, tuple[float, ...]]
@@ -77,7 +77,7 @@ class UncertaintyReference:
         risks: RiskCoverageCurve | None = None,
         questions: str = "a test",
     ) -> "UncertaintyReference":
-        """From the uncertainties of a test set, by name."""
+        """Compute the quantiles from the uncertainties of a test set, by name."""
         steps = torch.linspace(0, 1, STEPS, dtype=torch.float64)
         quantiles = {name: tuple(torch.quantile(of_one.double(), steps).tolist()) for name, of_one in values.items()}
         return UncertaintyReference(quantiles, limit, risk, split, risks, questions)
@@ -87,49 +87,49 @@ class UncertaintyReference:
         return quantile_of(value, self.quantiles[kind])
 
     def abstains(self, total: float) -> bool:
-        """Whether the model had better not answer."""
+        """Whether the model should abstain."""
         return total > self.limit
 
     def text(self) -> str:
-        """As it is kept beside weights."""
-        told = asdict(self)
-        told["quantiles"] = {kind: _short(values) for kind, values in self.quantiles.items()}
+        """The reference as JSON, as it is stored with weights."""
+        record = asdict(self)
+        record["quantiles"] = {kind: _rounded(values) for kind, values in self.quantiles.items()}
         if self.risks is not None:
-            told["risks"] |= {name: _short(getattr(self.risks, name)) for name in ("wrong", "limits")}
-        return json.dumps(told)
+            record["risks"] |= {name: _rounded(getattr(self.risks, name)) for name in ("wrong", "limits")}
+        return json.dumps(record)
 
     @staticmethod
     def read(text: str) -> "UncertaintyReference":
-        """What :meth:`text` wrote.
+        """Read a reference from JSON of :meth:`text`.
 
         Raises:
-            WeightsError: it is something else.
+            WeightsError: the text is not such JSON.
         """
         try:
-            told = json.loads(text)
-            quantiles = {str(kind): tuple(map(float, values)) for kind, values in told["quantiles"].items()}
-            risks = told.get("risks") and RiskCoverageCurve(
-                tuple(map(float, told["risks"]["wrong"])),
-                tuple(map(float, told["risks"]["limits"])),
-                str(told["risks"]["split"]),
+            record = json.loads(text)
+            quantiles = {str(kind): tuple(map(float, values)) for kind, values in record["quantiles"].items()}
+            risks = record.get("risks") and RiskCoverageCurve(
+                tuple(map(float, record["risks"]["wrong"])),
+                tuple(map(float, record["risks"]["limits"])),
+                str(record["risks"]["split"]),
             )
-            limit, risk, split = float(told["limit"]), float(told["risk"]), str(told["split"])
-            return UncertaintyReference(quantiles, limit, risk, split, risks, str(told.get("questions", "a test")))
+            limit, risk, split = float(record["limit"]), float(record["risk"]), str(record["split"])
+            return UncertaintyReference(quantiles, limit, risk, split, risks, str(record.get("questions", "a test")))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise WeightsError(f"what these weights say of their uncertainty cannot be read ({error}).") from error
+            raise WeightsError(f"the uncertainty reference of these weights cannot be read ({error}).") from error
 
 
-def _short(values: Sequence[float]) -> list[float]:
-    """To six digits; not to so many behind the point, as the smallest of them are all that tells some answers apart.
+def _rounded(values: Sequence[float]) -> list[float]:
+    """Round to six significant digits, so that small values stay distinct.
 
-    >>> _short([1.23456789, 1.23456789e-9])
+    >>> _rounded([1.23456789, 1.23456789e-9])
     [1.23457, 1.23457e-09]
     """
     return [float(f"{value:.6g}") for value in values]
 
 
 def quantile_of(value: float, quantiles: Sequence[float]) -> float:
-    """How large a share of a distribution lies below a value, from its quantiles at equal steps from 0 to 1.
+    """The share of a distribution below a value, from its quantiles at equal steps from 0 to 1.
 
     >>> quantile_of(0.25, [0.0, 0.5, 1.0])
     0.25

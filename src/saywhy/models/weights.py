@@ -20,9 +20,9 @@ _SHOWN = 3
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """A state dict from a file.
+    """Read a state dict from a file.
 
-    Checkpoints that hold the state dict under a key of their own (``"state_dict"``, ``"model"``) are unwrapped.
+    Checkpoints that hold the state dict under a key (``"state_dict"``, ``"model"``) are unwrapped.
 
     Args:
         path: a safetensors file, or one that torch saved.
@@ -32,16 +32,16 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     file = Path(path)
     if not file.is_file():
-        raise WeightsError(f"there is no weights file '{file}'.{_neighbour(file)}")
+        raise WeightsError(f"there is no weights file '{file}'.{_nearest_file(file)}")
     if file.suffix == ".safetensors" or _is_safetensors(file):
         return _read_safetensors(file)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch remarks on pickle protocols; what counts is whether it can be read
+            warnings.simplefilter("ignore")  # torch warns of pickle protocols, which do not matter here
             found = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"'{file}' is refused: to read it, code inside it would have to be executed, or it is damaged "
+            f"'{file}' is refused: reading it would execute code inside it, or it is damaged "
             f"({_first_sentence(error)}). Ask its author for a safetensors file or a plain state dict."
         ) from error
     except (
@@ -54,12 +54,12 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         AttributeError,
         TypeError,
     ) as error:
-        raise WeightsError(f"'{file}' is no weights file that torch can read: {_first_sentence(error)}") from error
+        raise WeightsError(f"'{file}' is not a weights file that torch can read: {_first_sentence(error)}") from error
     return _state_dict(found, file)
 
 
 def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Put the weights of a file into a network, all of them or none.
+    """Load the weights of a file into a network, all of them or none.
 
     Args:
         module: the network; its parameters are overwritten.
@@ -72,10 +72,10 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
 
 
 def fit_weights(module: nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Put a state dict into a network, all of it or nothing; otherwise as :func:`load_weights`."""
+    """Load a state dict into a network, all of it or nothing; otherwise as :func:`load_weights`."""
     expected = module.state_dict()
     state = _with_tied(_without_prefix(dict(state), expected), expected)
-    # Batch normalisation's step counter is missing from many files and has no say in evaluation.
+    # Batch normalisation's step counter is missing from many files and unused in evaluation mode.
     missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
     surplus = [n for n in state if n not in expected]
     wrong = [
@@ -95,16 +95,16 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], path: str | os.P
         ]
         raise WeightsError(
             f"the weights in '{path}' do not fit {type(module).__name__}, which has {len(expected)} tensors: "
-            f"{'; '.join(parts)}. Is it the architecture that they were trained with?"
+            f"{'; '.join(parts)}. Is this the architecture that they were trained with?"
         )
     for name, tensor in state.items():
         if _has_nan(tensor):
-            raise WeightsError(f"the weights in '{path}' are broken: '{name}' holds NaN or infinity.")
+            raise WeightsError(f"the weights in '{path}' are not finite: '{name}' holds NaN or infinity.")
     module.load_state_dict({**expected, **state})
 
 
 def check_finite(module: nn.Module) -> str | None:
-    """The name of the first parameter or buffer that holds NaN or infinity; None where all are well."""
+    """The name of the first parameter or buffer that holds NaN or infinity; None if all are finite."""
     for name, tensor in module.state_dict().items():
         if isinstance(tensor, Tensor) and _has_nan(tensor):
             return name
@@ -112,29 +112,29 @@ def check_finite(module: nn.Module) -> str | None:
 
 
 def check_usable(module: nn.Module) -> None:
-    """That the network can be run and let gradients through.
+    """Check that the network can be run and differentiated.
 
     Raises:
-        ModelError: a parameter has no values: it lies on 'meta', or is made at the first call.
+        ModelError: a parameter has no values: it is on the device 'meta', or is lazy.
         GradientError: a parameter was made under ``torch.inference_mode()``.
     """
     if not any(is_lazy(t) or t.is_meta or t.is_inference() for t in traverse.tensors(module)):
-        return  # without the names, which take longer than all the rest
+        return  # without names, which are slow to build
     for name, parameter in module.named_parameters():
         if is_lazy(parameter):
             raise ModelError(
                 f"the network's weight '{name}' is made at its first call. Call the network once, with an input of the "
-                "size that it is for, before it is explained."
+                "intended size, before it is explained."
             )
         if parameter.is_meta:
             raise ModelError(
-                f"the network's weight '{name}' lies on the device 'meta' and has no values. Load weights into it "
+                f"the network's weight '{name}' is on the device 'meta' and has no values. Load weights into it "
                 "first: network.to_empty(device='cpu'), then network.load_state_dict(...)."
             )
         if parameter.is_inference():
             raise GradientError(
-                f"the network's weight '{name}' was made under torch.inference_mode(), through which no gradient can "
-                "go. Build or load the network outside that block."
+                f"the network's weight '{name}' was made under torch.inference_mode(), which allows no "
+                "gradient. Build or load the network outside that block."
             )
 
 
@@ -142,8 +142,8 @@ def _has_nan(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
 
 
-def _neighbour(file: Path) -> str:
-    """The file that may have been meant."""
+def _nearest_file(file: Path) -> str:
+    """A suggestion of the most similar file name."""
     if not file.parent.is_dir():
         return ""
     likely = nearest(file.name, (p.name for p in file.parent.iterdir() if p.is_file()), count=1)
@@ -151,7 +151,7 @@ def _neighbour(file: Path) -> str:
 
 
 def _is_safetensors(file: Path) -> bool:
-    """Whether it begins as safetensors do, whatever its name: the length of a header, then JSON."""
+    """Whether the file begins as safetensors do, whatever its name: the length of a header, then JSON."""
     with file.open("rb") as opened:
         start = opened.read(9)
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < file.stat().st_size
@@ -164,7 +164,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"'{file}' is no complete safetensors file: {error}") from error
+        raise WeightsError(f"'{file}' is not a complete safetensors file: {error}") from error
 
 
 def _state_dict(found: Any, file: Path) -> dict[str, Tensor]:
@@ -177,14 +177,14 @@ def _state_dict(found: Any, file: Path) -> dict[str, Tensor]:
         if inner is None:
             break
         found = inner
-    came = (
+    given = (
         f"a mapping with {', '.join(map(str, list(found)[:5]))}" if isinstance(found, Mapping) else type(found).__name__
     )
-    raise WeightsError(f"'{file}' holds no state dict of tensors, but {came}.")
+    raise WeightsError(f"'{file}' must hold a state dict of tensors, got {given}.")
 
 
 def _without_prefix(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names without the prefixes that wrappers put before all of them, where that makes them fit."""
+    """The state dict without the prefixes that wrappers add to all names, if the network has no such names."""
     for prefix in _PREFIXES:
         if state and all(name.startswith(prefix) for name in state) and not any(n.startswith(prefix) for n in expected):
             shorter = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
@@ -193,7 +193,7 @@ def _without_prefix(state: dict[str, Tensor], expected: Mapping[str, Tensor]) ->
 
 
 def _with_tied(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights that have several names in the network stand under one of them in safetensors; here under all."""
+    """The state dict with tied weights under all of their names; safetensors holds them under one."""
     names: dict[tuple[int, torch.Size], str] = {}
     for name, tensor in expected.items():
         if name in state and tensor.numel():

@@ -25,7 +25,7 @@ class AnswersQuestions(Protocol):
     labels: tuple[str, ...] | None
     texts: Mapping[str, Any]
 
-    def asked(self, image: Any, words: str) -> Mapping[str, Any]:
+    def prepare_inputs(self, image: Any, words: str) -> Mapping[str, Any]:
         """Return the inputs of the network for one image and one question."""
 
 

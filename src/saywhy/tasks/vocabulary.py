@@ -16,7 +16,7 @@ PAD, UNKNOWN, START, END = "<pad>", "<unknown>", "<start>", "<end>"
 SPECIAL = (PAD, UNKNOWN, START, END)
 """The special words, the first of every vocabulary, in this order; the number 0 is padding."""
 
-LONGEST = 60
+MAX_WORDS = 60
 """The maximum number of words of a text; longer texts raise an error."""
 
 Sentences = Int[Tensor, "batch word"]
@@ -75,13 +75,13 @@ class Vocabulary:
         """Return the numbers of a text's words; words outside the vocabulary have the number of ``UNKNOWN``.
 
         Raises:
-            InputError: the text has no word, no word of the vocabulary, or more than ``LONGEST`` words.
+            InputError: the text has no word, no word of the vocabulary, or more than ``MAX_WORDS`` words.
         """
         words = words_of(text)
         if not words:
             raise InputError(f"expected a text of at least one word, got {text!r}.")
-        if len(words) > LONGEST:
-            raise InputError(f"{len(words)} words are too many: at most {LONGEST}. Give one question or sentence.")
+        if len(words) > MAX_WORDS:
+            raise InputError(f"{len(words)} words are too many: at most {MAX_WORDS}. Give one question or sentence.")
         if not any(word in self.numbers for word in words):
             some = ", ".join(self.words[len(SPECIAL) : len(SPECIAL) + 8])
             raise InputError(

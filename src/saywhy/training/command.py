@@ -15,8 +15,8 @@ Accelerator = Annotated[str, typer.Option(help="What to compute on, as Lightning
 Count = Annotated[int, typer.Option(min=1, help="Devices (on the CPU processes), each with its share of a batch.")]
 
 
-def follow(train: Callable[[Progress], dict[str, str]], threads: int, silent: tuple[str, ...] = ()) -> None:
-    """Run a recipe with progress bars, and print its results (without the keys in ``silent``).
+def run_recipe(train: Callable[[Progress], dict[str, str]], threads: int, hidden: tuple[str, ...] = ()) -> None:
+    """Run a recipe with progress bars, and print its results (without the keys in ``hidden``).
 
     Exit codes: 0 done, 1 a saywhy error, 130 stopped with Ctrl-C (the same command resumes the run).
     """
@@ -31,7 +31,7 @@ def follow(train: Callable[[Progress], dict[str, str]], threads: int, silent: tu
     except KeyboardInterrupt:
         typer.echo("Stopped. Run the same command to resume from the last checkpoint.", err=True)
         raise typer.Exit(130) from None
-    typer.echo("\n".join(f"{key}: {value}" for key, value in results.items() if key not in silent))
+    typer.echo("\n".join(f"{key}: {value}" for key, value in results.items() if key not in hidden))
 
 
 def _is_worker() -> bool:

@@ -91,7 +91,7 @@ class Plan:
         epoch = 0
         for phase in self.phases:
             for _ in range(phase.epochs):
-                order = torch.randperm(count, generator=dice(self.seed, epoch))
+                order = torch.randperm(count, generator=step_generator(self.seed, epoch))
                 for at in range(0, count - self.batch + 1, self.batch):
                     yield order[at : at + self.batch], phase.size
                 epoch += 1
@@ -133,28 +133,28 @@ def fit(
     prepare: Callable[[Tensor], Tensor],
     checkpoint: Path | None = None,
     every: int = 100,
-    tell: Tell | None = None,
+    report: Tell | None = None,
     devices: Devices = HERE,
 ) -> int:
     """Train ``network``, in place, on images (count, 3, height, width) uint8 and labels (count, kind) of 0 and 1.
 
-    ``prepare`` normalises images in [0, 1]. For the other arguments see :func:`descend`. Returns the number of steps.
+    ``prepare`` normalises images in [0, 1]. For the other arguments see :func:`optimize`. Returns the number of steps.
     """
     settings, steps = {**plan.settings(), "images": len(images)}, plan.length(len(images))
     taken = enumerate(plan.steps(len(images)))
 
     def loss(model: nn.Module, step: int, share: slice) -> Tensor:
         which, size = next(of_step for number, of_step in taken if number == step)
-        batch = prepare(view(images[which], size, dice(plan.seed, -1 - step)))
+        batch = prepare(augment(images[which], size, step_generator(plan.seed, -1 - step)))
         logits: Tensor = model(batch[share])
         return F.binary_cross_entropy_with_logits(logits, labels[which][share].to(logits.device))
 
     network.to(memory_format=torch.channels_last)
-    descend(network, loss, steps, plan, settings, checkpoint, every, tell, devices)
+    optimize(network, loss, steps, plan, settings, checkpoint, every, report, devices)
     return steps
 
 
-def descend(
+def optimize(
     network: nn.Module,
     loss: Loss,
     steps: int,
@@ -162,7 +162,7 @@ def descend(
     settings: dict[str, Any],
     checkpoint: Path | None = None,
     every: int = 100,
-    tell: Tell | None = None,
+    report: Tell | None = None,
     devices: Devices = HERE,
     optimizers: Optimizers = adamw,
 ) -> float:
@@ -180,7 +180,7 @@ def descend(
             reaches exactly the weights of an uninterrupted run. A log with the suffix ``.csv`` is written next to it:
             step, rate, and the mean loss since the previous line.
         every: the number of steps between checkpoints.
-        tell: called after each step with its number (from 1) and loss.
+        report: called after each step with its number (from 1) and loss.
         devices: with several devices, the command runs once more for each; all processes but the first exit here after
             the last step. Gradients are averaged; batch statistics are those of the first process's share.
         optimizers: replaces AdamW; the rates of these optimizers follow the plan's schedule.
@@ -199,14 +199,14 @@ def descend(
     done, seconds = _resume(checkpoint, settings, network, taken)
     begin = perf_counter() - seconds
     if not fabric.is_global_zero:
-        checkpoint = tell = None
+        checkpoint = report = None
     log, losses = Log(checkpoint.with_suffix(".csv"), done) if checkpoint is not None else None, []
     for step in range(done, steps):
         for optimizer, of_groups in zip(taken, plans, strict=True):
             for group, own in zip(optimizer.param_groups, of_groups, strict=True):
                 group["lr"] = rate_at(step, steps, own)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(dice(plan.seed, -1 - step).initial_seed() + fabric.global_rank)  # for dropout
+            torch.manual_seed(step_generator(plan.seed, -1 - step).initial_seed() + fabric.global_rank)  # for dropout
             value = loss(model, step, share)
         for optimizer in taken:
             optimizer.zero_grad()
@@ -216,8 +216,8 @@ def descend(
         for optimizer in taken:
             optimizer.step()
         losses.append(value.item())
-        if tell is not None:
-            tell(step + 1, losses[-1])
+        if report is not None:
+            report(step + 1, losses[-1])
         if checkpoint is not None and log is not None and ((step + 1) % every == 0 or step + 1 == steps):
             log.add(step + 1, rate_at(step, steps, plan), losses)
             losses = []
@@ -231,12 +231,12 @@ def descend(
     return perf_counter() - begin
 
 
-def view(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Augment images (batch, 3, height, width) uint8 for training: float in [0, 1], ``size`` pixels a side.
 
     The augmentations are horizontal flips of half of the images, and changes of brightness by up to 10 %.
 
-    >>> view(torch.zeros(4, 3, 128, 128, dtype=torch.uint8), 64, torch.Generator()).shape
+    >>> augment(torch.zeros(4, 3, 128, 128, dtype=torch.uint8), 64, torch.Generator()).shape
     torch.Size([4, 3, 64, 64])
     """
     x = images.float() / 255
@@ -261,6 +261,6 @@ def _resume(
     return int(state["step"]), float(state["seconds"])
 
 
-def dice(seed: int, number: int) -> torch.Generator:
+def step_generator(seed: int, number: int) -> torch.Generator:
     """Return the random generator of one epoch (0, 1, …) or one step (-1, -2, …), independent of interruptions."""
     return torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)

@@ -1,15 +1,29 @@
 """Classifiers with a variance head (aleatoric uncertainty)."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from saywhy.engine import tree
 from saywhy.output import parse_output
-from saywhy.tasks.vqa.networks import VQAOutput
 from saywhy.uncertainty.mc_samples import output_batch_size, single_output
 from saywhy.uncertainty.variance_head import VarianceHead
 from saywhy.validation import whole_number
+
+
+@dataclass
+class VarianceOutput:
+    """The output of a classifier with a variance head.
+
+    Attributes:
+        logits: [batch, class].
+        variance: the variance of the noise in the logits, [batch, 1].
+    """
+
+    logits: Float[Tensor, "batch class"]
+    variance: Float[Tensor, "batch 1"]
 
 
 class VarianceClassifier(nn.Module):
@@ -33,12 +47,12 @@ class VarianceClassifier(nn.Module):
         self.network, self.output, self.variance_head = network, output, VarianceHead(classes)
 
     @property
-    def passes_on_to(self) -> nn.Module:
+    def wrapped_module(self) -> nn.Module:
         """The wrapped network, which takes the inputs."""
         return self.network
 
-    def forward(self, *args: Any, **kwargs: Any) -> VQAOutput:
+    def forward(self, *args: Any, **kwargs: Any) -> VarianceOutput:
         """Return the class scores, and the variance of the noise in them."""
         result = single_output(self.network(*args, **kwargs), self.network)
         logits = parse_output(result, output_batch_size(result, tree.batch_size((args, kwargs))), self.output).logits
-        return VQAOutput(logits, None, self.variance_head(logits))
+        return VarianceOutput(logits, self.variance_head(logits))

@@ -89,7 +89,7 @@ class MCDropout(nn.Module):
             )
 
     @property
-    def passes_on_to(self) -> nn.Module:
+    def wrapped_module(self) -> nn.Module:
         """The wrapped network, which takes the inputs."""
         return self.network
 

@@ -80,7 +80,7 @@ class Ensemble(nn.Module):
         self.outputs = [None] * len(members) if outputs is None else list(outputs)
 
     @property
-    def passes_on_to(self) -> nn.Module:
+    def wrapped_module(self) -> nn.Module:
         """The first member, which takes the inputs."""
         return self.members[0]
 
@@ -140,7 +140,7 @@ class TestTimeAugmentation(nn.Module):
             raise InputError("augmentations is empty. Give at least one function of images, or None for the defaults.")
 
     @property
-    def passes_on_to(self) -> nn.Module:
+    def wrapped_module(self) -> nn.Module:
         """The wrapped network, which takes the inputs."""
         return self.network
 

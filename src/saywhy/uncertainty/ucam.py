@@ -1,25 +1,59 @@
 """Training with U-CAM: the loss of a batch, with a modified gradient through the attention (or a feature map).
 
-It trains VQA networks (:class:`saywhy.tasks.vqa.networks.VQAHead`), and classifiers at any feature map.
+It trains VQA networks (:class:`VQANetwork`; those of :mod:`saywhy.tasks.vqa.networks` are such networks), and
+classifiers at any feature map.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from saywhy.errors import InputError
 from saywhy.shapes import FeatureMaps
-from saywhy.tasks.vocabulary import Sentences
-from saywhy.tasks.vqa.networks import AttentionPooling, VQAHead
 from saywhy.uncertainty.certainty import Gate
 from saywhy.uncertainty.classifier_head import VarianceClassifier
 from saywhy.uncertainty.loss import DISTORTIONS, Distortion, Losses, cross_entropy, losses
 from saywhy.validation import real_number, whole_number
+
+
+@runtime_checkable
+class VQANetwork(Protocol):
+    """What U-CAM needs of a VQA network: an encoder, a classifier and a variance head.
+
+    Attributes:
+        answer: the classifier, from an encoding to logits.
+        variance_head: from logits and an encoding to the variance of the noise [batch, 1]; None where there is none.
+        training: whether dropout is active.
+    """
+
+    answer: nn.Module
+    variance_head: nn.Module | None
+    training: bool
+
+    def encode(self, features: FeatureMaps, question: Int[Tensor, "batch word"]) -> tuple[Tensor, Tensor | None]:
+        """Return the encoding of each image and its question, and the attention."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Return all modules of the network."""
+
+
+@runtime_checkable
+class AttentionModule(Protocol):
+    """A module that computes attention, with two identities for hooks.
+
+    Attributes:
+        logits: its input and output are the attention logits.
+        weighted: its input and output are the attended features of every place, before their sum.
+    """
+
+    logits: nn.Module
+    weighted: nn.Module
+
 
 Targets = Tensor
 """Classes [batch], or soft targets (shares of answers) [batch, class]."""
@@ -57,11 +91,11 @@ class UCAM:
             raise InputError(f"udl must be one of {', '.join(DISTORTIONS)}; got {self.udl!r}.")
         real_number("the weight of the uncertainty loss", self.weight, 0)
 
-    def asked(
+    def vqa_loss(
         self,
-        network: VQAHead,
+        network: VQANetwork,
         features: FeatureMaps,
-        question: Sentences,
+        question: Int[Tensor, "batch word"],
         targets: Targets,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -76,10 +110,10 @@ class UCAM:
         Raises:
             InputError: the network has no attention or no variance head, or the inputs do not fit.
         """
-        if not isinstance(network, VQAHead):
+        if not isinstance(network, VQANetwork):
             raise InputError(
-                f"expected a network that answers questions (saywhy.tasks.vqa.networks.VQAHead), got "
-                f"{type(network).__name__}."
+                f"expected a VQA network with encode, answer and variance_head, such as those of "
+                f"saywhy.tasks.vqa.networks, got {type(network).__name__}."
             )
         if network.variance_head is None:
             raise InputError(
@@ -87,7 +121,7 @@ class UCAM:
                 "VarianceHead(answers)."
             )
         variance_head = network.variance_head
-        attention_modules = [part for part in network.modules() if isinstance(part, AttentionPooling)]
+        attention_modules = [part for part in network.modules() if isinstance(part, AttentionModule)]
         if self.gate.at == "map" or not attention_modules:
             raise InputError(
                 f"{type(network).__name__} has no attention, or the gate is at a feature map. Use a network with "
@@ -101,12 +135,12 @@ class UCAM:
         with _recording(
             [getattr(part, self.gate.at) for part in attention_modules] if self.gate.strength else []
         ) as tensors:
-            found, _ = network.find(features, question)
+            found, _ = network.encode(features, question)
         times = self.mc_dropout_samples if self.variant == "predictive" else 1
         logits = [network.answer(found) for _ in range(times)]
         return self._total(logits, [variance_head(each, found) for each in logits], targets, tensors, generator)
 
-    def classified(
+    def classification_loss(
         self,
         network: VarianceClassifier,
         images: Any,

@@ -14,7 +14,7 @@ class VarianceHead(nn.Module):
 
     Args:
         width: the size of the input.
-        reads: the input: ``"logits"``, as in the released code, or ``"found"``, the input of the classifier (the
+        reads: the input: ``"logits"``, as in the released code, or ``"features"``, the input of the classifier (the
             attended features, as in the paper).
 
     >>> import torch
@@ -22,10 +22,10 @@ class VarianceHead(nn.Module):
     torch.Size([2, 1])
     """
 
-    def __init__(self, width: int, reads: Literal["logits", "found"] = "logits") -> None:
+    def __init__(self, width: int, reads: Literal["logits", "features"] = "logits") -> None:
         super().__init__()
-        if reads not in ("logits", "found"):
-            raise InputError(f"reads must be 'logits' or 'found', got {reads!r}.")
+        if reads not in ("logits", "features"):
+            raise InputError(f"reads must be 'logits' or 'features', got {reads!r}.")
         self.reads, self.scale = reads, nn.Linear(width, 1)
 
     def forward(self, logits: Float[Tensor, "batch class"], found: Tensor | None = None) -> Float[Tensor, "batch 1"]:
@@ -33,7 +33,7 @@ class VarianceHead(nn.Module):
         read = logits if self.reads == "logits" else found
         if read is None:
             raise InputError(
-                "a variance head with reads='found' needs the input of the classifier; this network gives logits "
+                "a variance head with reads='features' needs the input of the classifier; this network gives logits "
                 "alone. Use reads='logits'."
             )
         if read.shape[-1] != self.scale.in_features:

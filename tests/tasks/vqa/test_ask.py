@@ -29,7 +29,7 @@ def image() -> Image.Image:
 
 def test_it_is_what_its_parts_are(model, image):
     found = saywhy.ask(model, image, QUESTION, words=True)
-    inputs = model.asked(image, QUESTION)
+    inputs = model.prepare_inputs(image, QUESTION)
     assert found.explanation == saywhy.explain(model, inputs, [Top(3), Certainty()])
     assert found.uncertainty == uncertainty_report(model, inputs)
     assert found.word_ablation == word_ablation(model, image, QUESTION)

@@ -51,7 +51,7 @@ def image() -> Tensor:
 @pytest.fixture(scope="module")
 def asked():
     known = saywhy.load("toybox:ucam")
-    return known, known.asked(scene("talk-test", 2).image, "what colour is the apple?")
+    return known, known.prepare_inputs(scene("talk-test", 2).image, "what colour is the apple?")
 
 
 class TestCertain:

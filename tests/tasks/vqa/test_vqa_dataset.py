@@ -10,11 +10,11 @@ from saywhy.errors import ImageError, InputError
 from saywhy.tasks.vqa.vqa_dataset import (
     VQAAnnotation,
     VQAQuestion,
-    paired,
+    match_questions,
+    pair_annotations,
     read_annotations,
     read_questions,
     read_results,
-    same_questions,
 )
 
 TEN = ["net"] * 6 + ["netting", "mesh", "net", "Net"]
@@ -204,7 +204,7 @@ class TestRefused:
 class TestPaired:
     def test_in_the_order_of_the_questions(self, v2):
         asked, said = read_questions(v2[0]), read_annotations(v2[1])
-        pairs = paired(asked, dict(reversed(said.items())))
+        pairs = pair_annotations(asked, dict(reversed(said.items())))
         assert [(q.question_id, a.question_id) for q, a in pairs] == [(458752000,) * 2, (9001, 9001)]
 
     def test_neither_side_may_miss_one(self, v2):
@@ -212,15 +212,15 @@ class TestPaired:
         with pytest.raises(
             InputError, match=r"of 2 questions 1 have no annotation \(458752000\), .* 0 have no question"
         ):
-            paired(asked, {9001: said[9001]})
+            pair_annotations(asked, {9001: said[9001]})
         with pytest.raises(InputError, match=r"of 2 annotations 1 have no question \(9001\)"):
-            paired({458752000: asked[458752000]}, said)
+            pair_annotations({458752000: asked[458752000]}, said)
 
     def test_both_must_be_about_one_image(self, v2):
         asked, said = read_questions(v2[0]), read_annotations(v2[1])
         asked[9001] = VQAQuestion(9001, 10, "Why?", "train2014")
         with pytest.raises(InputError, match="question 9001 is about the image 10, its annotation about 9"):
-            paired(asked, said)
+            pair_annotations(asked, said)
 
 
 def test_questions_of_one_version_are_found_in_another():
@@ -229,4 +229,4 @@ def test_questions_of_one_version_are_found_in_another():
 
     v1 = {q.question_id: q for q in (asked(90, 9, "Why?"), asked(91, 9, "Where?"), asked(420, 42, "Why?"))}
     v2 = {q.question_id: q for q in (asked(9000, 9, "Why?"), asked(9005, 9, "Why?"), asked(42001, 42, "why?"))}
-    assert same_questions(v1, v2) == {90: (9000, 9005)}
+    assert match_questions(v1, v2) == {90: (9000, 9005)}

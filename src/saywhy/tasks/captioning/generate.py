@@ -54,7 +54,7 @@ def decode_captions(ready: Generation, num_beams: int = NUM_BEAMS, max_length: i
         min_length=MIN_LENGTH,
         num_beams=num_beams,
         suppress_tokens=ready.suppress_tokens,
-        normalize=1.0,
+        length_penalty=1.0,
     )
 
 
@@ -117,7 +117,7 @@ def generate_diverse_captions(
             diversity_penalty=diversity_penalty,
             penalty=penalty,
             suppress_tokens=ready.suppress_tokens,
-            normalize=1.0,
+            length_penalty=1.0,
             refill=True,
         )
     return [

@@ -101,21 +101,21 @@ class ShowAndTell(nn.Module):
         hidden, cell = self.lstm(image)
         return hidden, cell
 
-    def heard(self, words: Int[Tensor, " sentence"], state: State) -> State:
+    def advance(self, words: Int[Tensor, " sentence"], state: State) -> State:
         """Return the hidden state and the cell state after a word."""
         hidden, cell = self.lstm(self.dropout(self.embedding(words)), state)
         return hidden, cell
 
     def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
         """See :class:`CaptionHead`."""
-        state = self.heard(words, state)
+        state = self.advance(words, state)
         return self.word(self.dropout(state[0])).log_softmax(-1), state
 
     def forward(self, features: FeatureMaps, caption: Sentences) -> CaptionOutput:
         """Return the logits of every word of a caption."""
         state, hidden = self.begin(features), []
         for words in with_start(caption).unbind(1):
-            state = self.heard(words, state)
+            state = self.advance(words, state)
             hidden.append(state[0])
         return CaptionOutput(self.word(self.dropout(torch.stack(hidden, 1))), with_end(caption))
 
@@ -173,7 +173,7 @@ class TopDown(nn.Module):
         empty = places.new_zeros(len(places), self.hidden)
         return places, self.place(places), self.gist(features), empty, empty, empty, empty
 
-    def heard(
+    def advance(
         self, words: Int[Tensor, " sentence"], state: State
     ) -> tuple[Float[Tensor, "sentence hidden"], State, Float[Tensor, "sentence place"]]:
         """Return the hidden state that predicts the next word, the next state, and the attention."""
@@ -187,14 +187,14 @@ class TopDown(nn.Module):
 
     def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
         """See :class:`CaptionHead`."""
-        hidden, state, _ = self.heard(words, state)
+        hidden, state, _ = self.advance(words, state)
         return self.word(self.dropout(hidden)).log_softmax(-1), state
 
     def forward(self, features: FeatureMaps, caption: Sentences) -> CaptionOutput:
         """Return the logits of every word of a caption, and the attention for it."""
         state, hidden, attentions = self.begin(features), [], []
         for words in with_start(caption).unbind(1):
-            h2, state, attention = self.heard(words, state)
+            h2, state, attention = self.advance(words, state)
             hidden.append(h2)
             attentions.append(attention)
         logits, grid = self.word(self.dropout(torch.stack(hidden, 1))), self.regions(features).shape[2:]

@@ -122,7 +122,7 @@ def ask(
     several = isinstance(target, list | tuple) and len(target) > 1
     if words and several:
         raise InputError(f"word ablation explains one answer at a time; {len(target)} were given. Give one target.")
-    batch = as_batch(model, model.asked(image, question))
+    batch = as_batch(model, model.prepare_inputs(image, question))
     wanted: list[Any] = [Top(top)] if target is None else list(target) if isinstance(target, list | tuple) else [target]
     if model.reference is not None and "aleatoric_variance" in model.reference.quantiles:
         wanted.append(Certainty())

@@ -68,7 +68,7 @@ class VQAHead(nn.Module, abc.ABC):
     """A VQA network on image features: it encodes image and question into one vector, and classifies this vector.
 
     Attributes:
-        answer: the classifier, from the vector of :meth:`find` to logits.
+        answer: the classifier, from the vector of :meth:`encode` to logits.
         variance_head: from the logits and this vector to the variance of the noise in the logits [batch, 1]; None for a
             network without a variance head.
     """
@@ -81,12 +81,14 @@ class VQAHead(nn.Module, abc.ABC):
         self.register_module("variance_head", None)
 
     @abc.abstractmethod
-    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Float[Tensor, "batch found"], Glimpses | None]:
+    def encode(
+        self, features: FeatureMaps, question: Sentences
+    ) -> tuple[Float[Tensor, "batch found"], Glimpses | None]:
         """Return the encoding of each image and its question, and the attention."""
 
     def forward(self, features: FeatureMaps, question: Sentences) -> VQAOutput:
         """Answer a question for each image."""
-        found, attention = self.find(features, question)
+        found, attention = self.encode(features, question)
         logits = self.answer(found)
         return VQAOutput(logits, attention, None if self.variance_head is None else self.variance_head(logits, found))
 
@@ -156,7 +158,7 @@ class DeeperLstm(VQAHead):
         self.fusion = FUSIONS["product"](channels, self.question_encoder.size, fused)
         self.answer = nn.Sequential(nn.Dropout(dropout), nn.Linear(fused, answers))
 
-    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, None]:
+    def encode(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, None]:
         """Return the product of image and question."""
         image = nn.functional.normalize(features.flatten(2).mean(2), dim=1)
         return self.fusion(image, self.question_encoder(question)), None
@@ -201,7 +203,7 @@ class StackedAttention(VQAHead):
         self.dropout = nn.Dropout(dropout)
         self.answer = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, answers))
 
-    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
+    def encode(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
         """Return the vector after the last hop, and the attention of every hop."""
         grid = features.shape[2:]
         v = self.place(features.flatten(2).mT).tanh()  # [batch, place, hidden]
@@ -263,7 +265,7 @@ class ShowAskAttendAnswer(VQAHead):
             nn.Linear(inner, answers),
         )
 
-    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
+    def encode(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
         """Return the pooled features of all glimpses and the question, concatenated, and the attention."""
         grid = features.shape[2:]
         v = nn.functional.normalize(features.flatten(2).mT, dim=-1)  # [batch, place, channel]
@@ -287,7 +289,7 @@ class QuestionOnly(VQAHead):
             nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, answers)
         )
 
-    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, None]:
+    def encode(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, None]:
         """Return the question vector; the image is not used."""
         return self.question_encoder(question), None
 

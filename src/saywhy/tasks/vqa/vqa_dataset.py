@@ -132,7 +132,7 @@ def read_results(path: "str | os.PathLike[str]") -> dict[int, str]:
     return found
 
 
-def paired(
+def pair_annotations(
     questions: Mapping[int, VQAQuestion], annotations: Mapping[int, VQAAnnotation]
 ) -> list[tuple[VQAQuestion, VQAAnnotation]]:
     """Return every question with its annotation, in the order of the questions.
@@ -142,7 +142,7 @@ def paired(
 
     >>> question = VQAQuestion(90, 9, "what is it?", "train2014")
     >>> annotation = VQAAnnotation(90, 9, "what is", "other", "net", ("net",) * 10)
-    >>> paired({90: question}, {90: annotation})[0][1].majority
+    >>> pair_annotations({90: question}, {90: annotation})[0][1].majority
     'net'
     """
     missing = [number for number in questions if number not in annotations]
@@ -162,13 +162,13 @@ def paired(
     return [(question, annotations[number]) for number, question in questions.items()]
 
 
-def same_questions(first: Mapping[int, VQAQuestion], second: Mapping[int, VQAQuestion]) -> dict[int, tuple[int, ...]]:
+def match_questions(first: Mapping[int, VQAQuestion], second: Mapping[int, VQAQuestion]) -> dict[int, tuple[int, ...]]:
     """Map the question ids of one version to those of another: the same text about the same image.
 
     VQA-HAT has the ids of v1; this finds its questions in v2 and VQA-CP. Questions without a match are left out.
 
     >>> v1 = {90: VQAQuestion(90, 9, "What is it?", "train2014"), 91: VQAQuestion(91, 9, "Why?", "train2014")}
-    >>> same_questions(v1, {9002: VQAQuestion(9002, 9, "What is it?", "train2014")})
+    >>> match_questions(v1, {9002: VQAQuestion(9002, 9, "What is it?", "train2014")})
     {90: (9002,)}
     """
     numbers: dict[tuple[int, str], list[int]] = defaultdict(list)

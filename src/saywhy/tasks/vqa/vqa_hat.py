@@ -6,7 +6,7 @@ images, named by question id and person:
     vqahat_train/{question_id}_1.png            one person a question
     vqahat_val/{question_id}_{1, 2, 3}.png      three people a question
 
-The ids are those of VQA v1; ``saywhy.tasks.vqa.vqa_dataset.same_questions`` maps them to v2 and VQA-CP.
+The ids are those of VQA v1; ``saywhy.tasks.vqa.vqa_dataset.match_questions`` maps them to v2 and VQA-CP.
 """
 
 import os
@@ -136,5 +136,5 @@ def _check(folder: Path, others: list[str], found: Iterable[int], questions: "Co
     if unknown:
         raise InputError(
             f"'{folder}' has maps of {len(unknown)} questions that are not among the given ones: {some(unknown)}. "
-            "VQA-HAT has the ids of VQA v1. For questions of v2, map the ids with same_questions."
+            "VQA-HAT has the ids of VQA v1. For questions of v2, map the ids with match_questions."
         )

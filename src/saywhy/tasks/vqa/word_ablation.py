@@ -77,7 +77,7 @@ def word_ablation(
     methods = [find_method(name) for name in ([method] if isinstance(method, str) else method)]
     if any("relu" in m.parameters for m in methods):
         settings = {"relu": False, **settings}
-    batch = image if isinstance(image, Batch) else as_batch(model, model.asked(image, question))
+    batch = image if isinstance(image, Batch) else as_batch(model, model.prepare_inputs(image, question))
     whole = explain(model, batch, target, method, **settings)
     if len(whole.targets[0]) != 1:
         raise InputError(f"word ablation explains one target, got {len(whole.targets[0])}. Give one target.")

@@ -214,7 +214,7 @@ class ToyboxVQAHead(VQAHead):
             nn.Linear(inner, answers),
         )
 
-    def find(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
+    def encode(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
         """Return the attended features, the relations and the question as one vector, and the attention."""
         words, valid = self.embedding(question), question != 0
         states, _ = self.lstm(words)

@@ -25,8 +25,8 @@ from saywhy.toybox.models.classifier import normalised
 from saywhy.toybox.models.vision_language import ToyboxCaptionHead
 from saywhy.toybox.recipes.language_data import draw_language_data
 from saywhy.training.checkpoint import check_name, half, save_weights
-from saywhy.training.command import Accelerator, Count, Threads, follow
-from saywhy.training.loop import HERE, Devices, Plan, Tell, descend, dice
+from saywhy.training.command import Accelerator, Count, Threads, run_recipe
+from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_generator
 
 SCENES = 12_000
 TEST_SCENES = 1_000
@@ -58,17 +58,17 @@ def learn(
     plan: Plan,
     steps: int = STEPS,
     checkpoint: Path | None = None,
-    tell: Tell | None = None,
+    report: Tell | None = None,
     every: int = 100,
     devices: Devices = HERE,
 ) -> float:
     """Train the head in place on one caption [scene, caption, word] per scene of a batch; returns the seconds.
 
-    See :func:`saywhy.training.loop.descend`.
+    See :func:`saywhy.training.loop.optimize`.
     """
 
     def loss(model: nn.Module, step: int, share: slice) -> Tensor:
-        generator = dice(plan.seed, -1 - step)
+        generator = step_generator(plan.seed, -1 - step)
         taken = torch.randint(len(features), (plan.batch,), generator=generator)
         which = torch.randint(captions.shape[1], (plan.batch,), generator=generator)
         taken, which = taken[share], which[share]
@@ -79,7 +79,7 @@ def learn(
 
     checksum = float(features[:8].double().sum())  # it differs if the trunk was trained again
     settings = {**plan.settings(), "scenes": len(features), "steps": steps, "seen as": checksum}
-    return descend(network.head, loss, steps, plan, settings, checkpoint, every, tell, devices)
+    return optimize(network.head, loss, steps, plan, settings, checkpoint, every, report, devices)
 
 
 def describe(head: TopDown, features: Tensor, known: Vocabulary) -> list[str]:
@@ -131,7 +131,7 @@ def train(
         plan,
         steps,
         checkpoint=out.with_suffix(".checkpoint"),
-        tell=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
+        report=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
         devices=devices,
     )
     weights = half(network.state_dict())
@@ -167,7 +167,7 @@ def main(
 ) -> None:
     """Train and evaluate the captioner of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
-    follow(lambda progress: train(out, seed, scenes, tests, steps, progress, on), threads, silent=("words",))
+    run_recipe(lambda progress: train(out, seed, scenes, tests, steps, progress, on), threads, hidden=("words",))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from saywhy.toybox.models.classifier import ToyboxClassifier, normalised
 from saywhy.toybox.recipes.draw import cores, draw
 from saywhy.toybox.recipes.mean_average_precision import logits_of, mean_average_precision
 from saywhy.training.checkpoint import check_name, half, save_weights
-from saywhy.training.command import Accelerator, Count, Threads, follow
+from saywhy.training.command import Accelerator, Count, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Phase, Plan, fit
 
 SCENES = 12_000
@@ -57,7 +57,7 @@ def train(
         plan,
         normalised,
         checkpoint=out.with_suffix(".checkpoint"),
-        tell=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
+        report=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
         devices=devices,
     )
     minutes = (perf_counter() - begin) / 60
@@ -86,7 +86,7 @@ def train(
 def _draw(split: str, count: int, progress: Progress, scales: tuple[int, ...] = (1,)) -> tuple[Tensor, Tensor]:
     """Draw scenes on all cores, with a progress bar."""
     bar = progress.add_task(f"drawing {split}", total=count, loss="")
-    return draw(split, count, processes=cores(), tell=lambda done: progress.advance(bar, done), scales=scales)
+    return draw(split, count, processes=cores(), report=lambda done: progress.advance(bar, done), scales=scales)
 
 
 def main(
@@ -100,7 +100,7 @@ def main(
 ) -> None:
     """Train and evaluate the classifier of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
-    follow(lambda progress: train(out, seed, scenes, tests, PHASES, progress, on), threads)
+    run_recipe(lambda progress: train(out, seed, scenes, tests, PHASES, progress, on), threads)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def draw(
     count: int,
     size: int = 128,
     processes: int = 0,
-    tell: Callable[[int], object] | None = None,
+    report: Callable[[int], object] | None = None,
     scales: tuple[int, ...] = (1,),
 ) -> tuple[Tensor, Tensor]:
     """Draw the first ``count`` scenes of ``split``.
@@ -32,7 +32,7 @@ def draw(
     Scene i is drawn ``scales[i % len(scales)]`` times as large and reduced, as preprocessing reduces a user's image. A
     network that is trained only on scenes drawn at their final size fails on softer images.
 
-    With ``processes`` of 0 they are drawn in this process; the result is the same. ``tell`` is called with the number
+    With ``processes`` of 0 they are drawn in this process; the result is the same. ``report`` is called with the number
     of scenes in every finished chunk.
 
     >>> images, labels = draw("val", 3, size=64)
@@ -49,8 +49,8 @@ def draw(
             images[at : at + len(drawn)] = torch.from_numpy(drawn)
             labels[at : at + len(known)] = torch.from_numpy(known)
             at += len(drawn)
-            if tell is not None:
-                tell(len(drawn))
+            if report is not None:
+                report(len(drawn))
     return images, labels
 
 

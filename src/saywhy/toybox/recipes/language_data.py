@@ -75,7 +75,7 @@ class LanguageData:
 
 
 def language_data(
-    split: str, count: int, size: int = 128, processes: int = 0, tell: Callable[[int], object] | None = None
+    split: str, count: int, size: int = 128, processes: int = 0, report: Callable[[int], object] | None = None
 ) -> LanguageData:
     """Draw the first ``count`` scenes of a split, in this process or in a pool; the result is the same.
 
@@ -96,15 +96,15 @@ def language_data(
             caption_texts += chunk_captions
             human_answers += chunk_answers
             cells.append(torch.from_numpy(chunk_cells))
-            if tell is not None:
-                tell(len(chunk_images))
+            if report is not None:
+                report(len(chunk_images))
     return LanguageData(torch.cat(images), question_texts, caption_texts, human_answers, torch.cat(cells))
 
 
 def draw_language_data(split: str, count: int, progress: Progress) -> LanguageData:
     """Draw :func:`language_data` on all cores, with a progress bar."""
     bar = progress.add_task(f"drawing {split}", total=count, loss="")
-    return language_data(split, count, processes=cores(), tell=lambda done: progress.advance(bar, done))
+    return language_data(split, count, processes=cores(), report=lambda done: progress.advance(bar, done))
 
 
 def _chunk(

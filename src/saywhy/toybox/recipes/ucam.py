@@ -27,8 +27,8 @@ from saywhy.toybox.models.vision_language import ToyboxTrunk, variance_vqa_head
 from saywhy.toybox.recipes.language_data import LanguageData, draw_language_data
 from saywhy.toybox.recipes.vqa import frozen_features, sample_questions
 from saywhy.training.checkpoint import check_name, half, save_weights
-from saywhy.training.command import Accelerator, Count, Threads, follow
-from saywhy.training.loop import HERE, Devices, Loss, Plan, Tell, descend
+from saywhy.training.command import Accelerator, Count, Threads, run_recipe
+from saywhy.training.loop import HERE, Devices, Loss, Plan, Tell, optimize
 from saywhy.uncertainty import UCAM, Gate, MCDropout, Uncertainty
 from saywhy.uncertainty.estimate import of_output
 
@@ -91,7 +91,7 @@ class Learner(nn.Module):
 
     def forward(self, features: Tensor, words: Tensor, shares: Tensor) -> Tensor:
         """Return the loss of questions; U-CAM modifies its gradients."""
-        return self.how.asked(self.head, features, words, shares)
+        return self.how.vqa_loss(self.head, features, words, shares)
 
 
 def optimizers(network: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
@@ -125,13 +125,22 @@ def learn(
     steps: int,
     how: UCAM = HOW,
     checkpoint: Path | None = None,
-    tell: Tell | None = None,
+    report: Tell | None = None,
     devices: Devices = HERE,
 ) -> float:
-    """Train the VQA head in place; returns the seconds. See :func:`saywhy.training.loop.descend`."""
+    """Train the VQA head in place; returns the seconds. See :func:`saywhy.training.loop.optimize`."""
     settings = {**plan.settings(), "scenes": len(questions), "steps": steps, "how": repr(how)}
-    seconds = descend(
-        Learner(head, how), asking(questions, plan), steps, plan, settings, checkpoint, EVERY, tell, devices, optimizers
+    seconds = optimize(
+        Learner(head, how),
+        asking(questions, plan),
+        steps,
+        plan,
+        settings,
+        checkpoint,
+        EVERY,
+        report,
+        devices,
+        optimizers,
     )
     head.eval()
     return seconds
@@ -239,7 +248,7 @@ def train(
         plan,
         steps,
         checkpoint=out.with_suffix(".checkpoint"),
-        tell=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
+        report=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
         devices=devices,
     )
     weights = half(head.state_dict())
@@ -273,8 +282,8 @@ def main(
 ) -> None:
     """Train and evaluate the VQA model of Toybox with uncertainty. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
-    follow(
-        lambda progress: train(out, seed, scenes, tests, steps, progress, on), threads, silent=("words", "reference")
+    run_recipe(
+        lambda progress: train(out, seed, scenes, tests, steps, progress, on), threads, hidden=("words", "reference")
     )
 
 

@@ -27,8 +27,8 @@ from saywhy.toybox.models.classifier import normalised
 from saywhy.toybox.models.vision_language import CHANNELS, ToyboxTrunk, ToyboxVQAHead
 from saywhy.toybox.recipes.language_data import LanguageData, draw_language_data
 from saywhy.training.checkpoint import check_name, half, save_weights
-from saywhy.training.command import Accelerator, Count, Threads, follow
-from saywhy.training.loop import HERE, Devices, Plan, Tell, descend, dice
+from saywhy.training.command import Accelerator, Count, Threads, run_recipe
+from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_generator
 
 SCENES = 20_000
 TEST_SCENES = 2_000
@@ -124,7 +124,7 @@ def sample_questions(answers: Tensor, plan: Plan, step: int, share: slice) -> tu
     Returns:
         The scenes; for each question the index of its scene among these; for each question its type.
     """
-    generator = dice(plan.seed, -1 - step)
+    generator = step_generator(plan.seed, -1 - step)
     taken = torch.randint(len(answers), (plan.batch,), generator=generator)
     keys = torch.rand(plan.batch, answers.shape[1], generator=generator) ** (1 / torch.tensor(OFTEN))
     keys = keys.masked_fill(answers[taken] < 0, -1)
@@ -141,11 +141,11 @@ def learn(
     plan: Plan,
     steps: tuple[int, int] = (SEEING, ASKING),
     checkpoint: Path | None = None,
-    tell: Tell | None = None,
+    report: Tell | None = None,
     every: int = 100,
     devices: Devices = HERE,
 ) -> float:
-    """Train trunk and head in place; returns the seconds. See :func:`saywhy.training.loop.descend`."""
+    """Train trunk and head in place; returns the seconds. See :func:`saywhy.training.loop.optimize`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         learner = Learner(network, known)
@@ -166,7 +166,7 @@ def learn(
         "asked": ASKED,
         "counts": [MIDDLES, NAMES],
     }
-    seconds = descend(learner, loss, sum(steps), plan, settings, checkpoint, every, tell, devices)
+    seconds = optimize(learner, loss, sum(steps), plan, settings, checkpoint, every, report, devices)
     network.eval()
     return seconds
 
@@ -201,7 +201,7 @@ def question_only_accuracy(
         output = model(nothing[taken][which], words[taken][which, types])
         return F.cross_entropy(output.logits, answers[taken][which, types])
 
-    descend(blind, loss, steps, plan, plan.settings())
+    optimize(blind, loss, steps, plan, plan.settings())
     return accuracy(blind, torch.zeros(len(tests.question_texts), 1, 1, 1), tests, known)
 
 
@@ -234,7 +234,7 @@ def train(
         plan,
         steps,
         checkpoint=out.with_suffix(".checkpoint"),
-        tell=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
+        report=lambda step, loss: progress.update(bar, completed=step, loss=f"loss {loss:.4f}"),
         devices=devices,
     )
     weights = half(network.state_dict())
@@ -274,7 +274,9 @@ def main(
 ) -> None:
     """Train and evaluate the VQA model of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
-    follow(lambda progress: train(out, seed, scenes, tests, (seeing, asking), progress, on), threads, silent=("words",))
+    run_recipe(
+        lambda progress: train(out, seed, scenes, tests, (seeing, asking), progress, on), threads, hidden=("words",)
+    )
 
 
 if __name__ == "__main__":
