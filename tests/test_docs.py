@@ -24,7 +24,7 @@ def test_the_page_of_metrics_is_the_registry() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").strip() == metrics_page().strip()
 
 
-def test_the_page_of_metrics_has_what_stands_beside_them() -> None:
+def test_the_page_of_metrics_has_the_dataset_level_metrics() -> None:
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     shown = CliRunner().invoke(app, ["metrics"], env={"COLUMNS": "400", "TERM": "dumb"}).output
     for one in all_dataset_metrics():
@@ -33,8 +33,8 @@ def test_the_page_of_metrics_has_what_stands_beside_them() -> None:
     for metric in METRICS.values():
         assert f"| {metric.better} | {metric.range} |" in page
         assert metric.name in shown
-    assert "people looked" in page  # as a measure, and as nothing that a metric looks at
-    assert "| where people looked |" not in page
+    assert "human attention" in page  # as a dataset-level metric, and as no input of a metric
+    assert "| human attention |" not in page
 
 
 def test_the_tables_of_the_readme_are_the_registry() -> None:

@@ -74,25 +74,28 @@ def test_what_others_bring_is_found_by_its_name(tools: Registry[Tool]) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("broken", r"the tool 'broken' of another package \(theirs:broken\) cannot be loaded: division by zero\. Mend"),
+        (
+            "broken",
+            r"the tool 'broken' of another package \(theirs:broken\) cannot be loaded: division by zero\. Repair",
+        ),
         ("empty", r"the tool 'empty' of another package \(theirs:empty\) registers nothing of that name"),
         ("sw", r"no tool 'sw'\. Nearest: 'saw'\. `saywhy tools` lists them all"),
         ("nail", "'nail' is no tool of its own: it is used up"),
         ("xyzzy", r"no tool 'xyzzy'\. `saywhy tools`"),
     ],
 )
-def test_what_is_not_found_is_told(tools: Registry[Tool], name: str, says: str) -> None:
+def test_what_is_not_found_is_reported(tools: Registry[Tool], name: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         tools.find(name)
     assert tools.find("hammer") == Tool("hammer")
 
 
 def test_a_list_names_what_is_broken_and_has_all_the_rest(tools: Registry[Tool]) -> None:
-    with pytest.warns(SaywhyWarning) as told:
+    with pytest.warns(SaywhyWarning) as warned:
         found = tools.all()
     assert found == (Tool("hammer"), Tool("saw"))
-    assert ["'broken'" in str(told[0].message), "'empty'" in str(told[1].message)] == [True, True]
-    assert "there is a tool 'hammer' already" in str(told[2].message)  # a stranger's does not displace ours
+    assert ["'broken'" in str(warned[0].message), "'empty'" in str(warned[1].message)] == [True, True]
+    assert "there is a tool 'hammer' already" in str(warned[2].message)  # a stranger's does not displace ours
 
 
 def test_a_name_is_taken_once(tools: Registry[Tool]) -> None:

@@ -1,9 +1,9 @@
-"""What certainty costs: fifty MC dropout samples against one pass, and a step of U-CAM's training against the base's.
+"""Cost of uncertainty: fifty MC dropout samples against one pass, a training step of U-CAM against one of its base.
 
     python -m research.benchmarks.certainty
     python -m research.benchmarks.certainty --out docs/benchmarks-certainty.md
 
-Measured as in ``research.benchmarks.cost``, in turns, as ratios of one pass (or one training step) of the same network.
+Measured as in ``research.benchmarks.cost``: alternating, as ratios to one pass (or training step) of the same network.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from saywhy.uncertainty.variance_head import VarianceHead
 SAMPLES = 50
 WORDS, ANSWERS, LENGTH = 10_000, 3_000, 14
 BATCH = 32
-"""Questions of a training step."""
+"""Number of questions in a training step."""
 
 
 def _classifiers() -> dict[str, nn.Module]:
@@ -54,7 +54,7 @@ def _vqa_heads() -> dict[str, VQAHead]:
 
 
 def samples(repeats: int) -> list[Row]:
-    """Fifty guesses of one image, by saywhy and by calling the network fifty times."""
+    """Fifty MC dropout samples for one image, by saywhy and by calling the network fifty times."""
     rows = []
     for name, network in _classifiers().items():
         x = torch.randn(1, 3, 224, 224)
@@ -99,7 +99,7 @@ def _loop(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 
 def steps(repeats: int) -> list[Row]:
-    """A step of U-CAM's training of what answers, on features that are there already, against one of the base."""
+    """A training step of U-CAM's answering head on precomputed features, against one of the base network."""
     rows = []
     features, question = torch.rand(BATCH, 2048, 14, 14), torch.randint(4, WORDS, (BATCH, LENGTH))
     answers = torch.randint(ANSWERS, (BATCH,))
@@ -131,13 +131,14 @@ PARTS = {"samples": samples, "steps": steps}
 
 
 def page(rows: list[Row], repeats: int) -> str:
-    """The page with the table."""
+    """Return the page as Markdown."""
     lines = "\n".join(f"| {row.what} | {row.who} | {row.ratio} | {row.goal} |" for row in rows)
-    return f"""# Cost of certainty
+    return f"""# Cost of uncertainty
 
-Made by `python -m research.benchmarks.certainty` ({repeats} turns) on {machine()}.
-Medians (lowest to highest), as ratios of one pass of the same network on the same input, or of one training step
-(forward and backward) of the base: {BATCH} questions of features [2048, 14, 14], {ANSWERS:,} answers.
+Made by `python -m research.benchmarks.certainty` ({repeats} repeats) on {machine()}.
+Ratios, median (lowest to highest). MC dropout is compared with one pass of the same network on the same input. A
+training step is compared with a training step (forward and backward) of the base network, on {BATCH} questions, image
+features of shape [2048, 14, 14] and {ANSWERS:,} answers.
 
 | what | how | ratio | goal |
 | --- | --- | --- | --- |
@@ -147,10 +148,10 @@ Medians (lowest to highest), as ratios of one pass of the same network on the sa
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Turns of each measurement.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 3,
     out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
 ) -> None:
-    """Measure what certainty costs."""
+    """Measure the cost of uncertainty estimates."""
     report(PARTS, only, repeats, page, out)
 
 

@@ -1,9 +1,9 @@
-"""What it costs to check a map, and how much of the time of a bench is spent in the network.
+"""Cost of checking a map, and the share of a benchmark's time that is spent in the network.
 
     python -m research.benchmarks.checking
     python -m research.benchmarks.checking --out docs/benchmarks-checking.md
 
-Measured as in ``research.benchmarks.cost``, against forward passes of the same network.
+Measured as in ``research.benchmarks.cost``: as ratios to forward passes of the same network.
 """
 
 import tempfile
@@ -24,7 +24,7 @@ from saywhy.benchmarking.benchmark import benchmark
 from saywhy.datasets.load import open_dataset
 
 IMAGES = 4
-"""Of Toybox, as large as the network takes them, in a bench."""
+"""Number of Toybox images in a benchmark, resized to the network's input size."""
 
 
 def _resnet50() -> saywhy.Model:
@@ -37,7 +37,7 @@ def _resnet50() -> saywhy.Model:
 
 
 def check(repeats: int) -> list[Row]:
-    """All tests of one map of a ResNet-50."""
+    """All checks of one map of a ResNet-50."""
     model = _resnet50()
     x = torch.randn(1, 3, 224, 224)
     explanation = saywhy.explain(model, x)
@@ -46,7 +46,7 @@ def check(repeats: int) -> list[Row]:
 
 
 def throughput(repeats: int) -> list[Row]:
-    """The share of the time of a bench that as many forward passes alone would take."""
+    """The share of a benchmark's time that its forward passes alone would take."""
     rows = []
     model = _resnet50()
     for metrics in (["deletion", "insertion"], ["faithfulness-correlation"], ["pointing-game", "energy-pointing"]):
@@ -57,14 +57,14 @@ def throughput(repeats: int) -> list[Row]:
                 benchmark(model, open_dataset("toybox:test"), ["gradcam", "layercam"], metrics, count=IMAGES)
                 taken = perf_counter() - begin
             shares.append(_forward_seconds(model.module, sizes) / taken)
-        what = f"bench of {', '.join(metrics)}: share of its time that its forward passes alone take"
+        what = f"benchmark of {', '.join(metrics)}: share of the time that its forward passes alone take"
         rows.append(_row(what, shares, "at least 0.9"))
     return rows
 
 
 @contextmanager
 def recorded_batch_sizes(network: nn.Module) -> Iterator[list[int]]:
-    """The sizes of the batches that go through a network."""
+    """Record the sizes of the batches that pass through a network."""
     sizes: list[int] = []
     handle = network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     try:
@@ -74,7 +74,7 @@ def recorded_batch_sizes(network: nn.Module) -> Iterator[list[int]]:
 
 
 def _forward_seconds(network: nn.Module, sizes: list[int]) -> float:
-    """Seconds that batches of these sizes take, each size measured once it is warm."""
+    """Return the seconds that forward passes of these batch sizes take, each size timed after a warm-up run."""
     taken: dict[int, float] = {}
     for size in set(sizes):
         run: Callable[[], object] = inference(network, torch.randn(size, 3, 224, 224))
@@ -95,13 +95,13 @@ PARTS = {"check": check, "throughput": throughput}
 
 
 def page(rows: list[Row], repeats: int) -> str:
-    """The page with the table."""
+    """Return the page as Markdown."""
     lines = "\n".join(f"| {row.what} | {row.ratio} | {row.goal} |" for row in rows)
     return f"""# Cost of checking
 
-Made by `python -m research.benchmarks.checking` ({repeats} turns) on {machine()}.
-Medians (lowest to highest). Where a metric asks the network nothing, the time of a bench is that of the explanations
-themselves: backward passes and the proof of the layout, which are no forward passes.
+Made by `python -m research.benchmarks.checking` ({repeats} repeats) on {machine()}.
+Medians (lowest to highest). Where a metric does not run the network, a benchmark spends its time on the explanations
+themselves: on backward passes and on the proof of the layout, which are not counted as forward passes.
 
 | what | measured | goal |
 | --- | --- | --- |
@@ -111,10 +111,10 @@ themselves: backward passes and the proof of the layout, which are no forward pa
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Turns of each measurement.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 3,
     out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
 ) -> None:
-    """Measure what checking costs."""
+    """Measure the cost of checking maps."""
     report(PARTS, only, repeats, page, out)
 
 

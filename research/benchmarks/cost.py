@@ -1,12 +1,12 @@
-"""What an explanation costs, against one plain inference pass and against peers, side by side in one run.
+"""Cost of an explanation against one plain inference pass and against other packages, measured in one run.
 
     python -m research.benchmarks.cost                     # everything, about half an hour on two cores
     python -m research.benchmarks.cost --only gradcam --repeats 5
     python -m research.benchmarks.cost --out docs/benchmarks.md
 
 Every figure is a ratio: the time of the call divided by the time of ``model(x)`` under ``torch.inference_mode`` on the
-same model and batch, measured in turns (plain, ours, peer, plain, …), and the median over the turns. Networks have
-random weights, which cost what trained ones do.
+same model and batch. Calls alternate (plain, ours, peer, plain, …), and the median over the repeats is given. Networks
+have random weights, whose run time is that of trained ones.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ CONSOLE = Console(stderr=True)
 METHODS = [
     "gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "gradcam-elementwise", "eigencam", "eigengradcam",
 ]  # fmt: skip
-"""Eight methods of one pass."""
+"""Eight methods that need one pass."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Network:
-    """A network to be explained, and where peers have to be told to look."""
+    """A network to explain, with the layer and the reshape function that other packages need."""
 
     name: str
     layer: str
     reshape: Callable[[Tensor], Tensor] | None = None
 
     def build(self) -> nn.Module:
-        """The network with random weights, its head too (torchvision's ViT starts with a head of zeros)."""
+        """Build the network with random weights, also in the head (torchvision initialises a ViT's with zeros)."""
         from torchvision import models
 
         torch.manual_seed(0)
@@ -80,7 +80,7 @@ NETWORKS = (
 
 
 def ratios(plain: Callable[[], object], calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Time of every call over the mean time of ``plain`` right before and after it; the first turn is thrown away."""
+    """Return each call's time over the mean time of ``plain`` before and after it; the first repeat is a warm-up."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeats + 1):
         for name, call in calls.items():
@@ -92,15 +92,15 @@ def ratios(plain: Callable[[], object], calls: dict[str, Callable[[], object]], 
 
 
 def peak_memory() -> float:
-    """The highest resident memory of this process so far, in MB (Linux counts in kB, macOS in bytes)."""
+    """Return the peak resident memory of this process, in MB (Linux counts in kB, macOS in bytes)."""
     status = Path("/proc/self/status")
-    if status.exists():  # what the resource module says there begins with the memory of the parent
+    if status.exists():  # ru_maxrss starts from the parent's memory on Linux
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def reset_peak_memory() -> None:
-    """Let the highest memory be counted from here on; where the system does not let us (macOS) it stays what it was."""
+    """Reset the peak memory counter of this process, where the system allows it (not on macOS)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -124,7 +124,7 @@ def formatted(values: list[float]) -> str:
 
 
 def gradcam(repeats: int) -> list[Row]:
-    """Grad-CAM of the top answer, at batch 1 and 16."""
+    """Grad-CAM of the top class, at batch sizes 1 and 16."""
     rows = []
     for network in NETWORKS:
         module = network.build()
@@ -139,7 +139,7 @@ def gradcam(repeats: int) -> list[Row]:
 
 
 def _peers(network: Network, module: nn.Module, x: Tensor) -> dict[str, Callable[[], object]]:
-    """Grad-CAM of class 0 by those of the peers that can do it for this network, told where to look."""
+    """Grad-CAM of class 0 by every other package that supports this network, with the layer given."""
     from captum.attr import LayerGradCam
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -166,7 +166,7 @@ def _peers(network: Network, module: nn.Module, x: Tensor) -> dict[str, Callable
 
 
 def many(repeats: int) -> list[Row]:
-    """Eight methods, five classes; then all thousand classes."""
+    """Eight methods of five classes; Grad-CAM of all thousand classes."""
     from pytorch_grad_cam import (
         EigenCAM,
         EigenGradCAM,
@@ -213,23 +213,25 @@ def many(repeats: int) -> list[Row]:
 
 
 def fast(repeats: int) -> list[Row]:
-    """``precision="fast"`` against the plain pass of the model as it is."""
+    """``precision="fast"`` against a plain pass of the unchanged model."""
     rows = []
     for network in NETWORKS:
         module = network.build()
         for batch, goal in ((1, "at most 0.5"), (16, "at most 0.35")):
             x = torch.randn(batch, 3, 224, 224)
             first = saywhy.explain(module, x, relu=False, precision="fast")
-            fact = next(f for f in first.diagnostics["gradcam", first.layers[0]][0][0] if f.name == "precision")
+            precision = next(d for d in first.diagnostics["gradcam", first.layers[0]][0][0] if d.name == "precision")
             calls = {"saywhy": lambda m=module, x=x: saywhy.explain(m, x, relu=False, precision="fast")}
             values = ratios(inference(module, x), calls, repeats)["saywhy"]
-            rows.append(Row(f"precision='fast', {network.name}, batch {batch}", fact.text, formatted(values), goal))
+            rows.append(
+                Row(f"precision='fast', {network.name}, batch {batch}", precision.text, formatted(values), goal)
+            )
             CONSOLE.print(f"{rows[-1].what} | {rows[-1].who[:60]} | {rows[-1].ratio}")
     return rows
 
 
 def start(repeats: int) -> list[Row]:
-    """Seconds that ``import saywhy`` adds to ``import torch``, in fresh processes, in turns."""
+    """Seconds that ``import saywhy`` adds to ``import torch``, in alternating fresh processes."""
     alone, both = [], []
     for _ in range(max(repeats, 5)):
         alone.append(_import("import torch"))
@@ -247,7 +249,7 @@ def _import(statement: str) -> float:
 
 
 def memory(_repeats: int, count: int = 10_000) -> list[Row]:
-    """Resident memory before and after ten thousand explanations in one process, and hooks left."""
+    """Growth of resident memory over ten thousand explanations in one process, and hooks left on the network."""
     import psutil
 
     torch.manual_seed(0)
@@ -259,7 +261,7 @@ def memory(_repeats: int, count: int = 10_000) -> list[Row]:
         gc.collect()
         return process.memory_info().rss / 2**20
 
-    for _ in range(500):  # what is allocated once is not a leak
+    for _ in range(500):  # allocations that happen once are no leak
         saywhy.explain(module, torch.randn(1, 3, 32, 32), relu=False)
     before = resident()
     for _ in range(count):
@@ -280,15 +282,15 @@ PARTS = {"start": start, "memory": memory, "gradcam": gradcam, "many": many, "fa
 
 
 def page(rows: list[Row], repeats: int) -> str:
-    """The results as Markdown."""
+    """Return the page as Markdown."""
     lines = [
         "# Cost",
         "",
-        f"Made by `python -m research.benchmarks.cost` ({repeats} turns) on {machine()}.",
-        "Ratios to one plain `inference_mode` pass of the same model and batch in the same run: median (lowest to",
-        "highest). Networks of torchvision with random weights at 224 × 224.",
+        f"Made by `python -m research.benchmarks.cost` ({repeats} repeats) on {machine()}.",
+        "Ratios to one plain `inference_mode` pass of the same model and batch in the same run, median (lowest to",
+        "highest). Networks are those of torchvision with random weights, at 224 × 224 pixels.",
         "",
-        "| what | who | measured | goal |",
+        "| what | package | measured | goal |",
         "| --- | --- | --- | --- |",
     ]
     return "\n".join([*lines, *(f"| {r.what} | {r.who} | {r.ratio} | {r.goal} |" for r in rows), ""])
@@ -307,7 +309,7 @@ def report(
     page: Callable[[list[Row], int], str],
     out: Path | None,
 ) -> None:
-    """Measure the parts asked for, and print the page of them."""
+    """Measure the chosen parts, print their page, and write it to ``out`` if given."""
     warnings.simplefilter("ignore")
     rows = []
     for name in only or parts:
@@ -322,10 +324,10 @@ def report(
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Turns of each measurement.")] = 7,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 7,
     out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
 ) -> None:
-    """Measure what explanations cost."""
+    """Measure the cost of explanations."""
     report(PARTS, only, repeats, page, out)
 
 

@@ -1,14 +1,13 @@
-"""How widely layer finding and layouts hold: every kind of image classifier, with nothing said about any of them.
+"""Coverage of layer finding and of layouts: every kind of image classifier, without any setting for a particular one.
 
-Every network is built with weights that were never trained, asked for one signed Grad-CAM map of seeded noise, and
-judged: was the layer's layout proved, is the map finite and not flat, and is its grid the one that the library's own
-strides give. It is judged as its library builds it. Where that fails it is judged once more, "awakened": what any
-training would put right is put right first (weight matrices that start at zero throughout get small normal noise and
-norms that do are set to one, because nothing behind them depends on the image; batch normalisation gets the
-statistics of noise, because with the initial ones the signal of some deep networks fades to nothing), and the table
-says so.
+Every network is built with untrained weights and explained by one signed Grad-CAM map of seeded noise. It passes if the
+layer's layout was proved, the map is finite and not constant, and its grid is the one that the library's own strides
+give. A network that fails with its library's initial weights is tested once more, "re-initialized", and the table says
+so: weight matrices that are zero throughout get small normal noise and normalisation weights that are zero are set to
+one, because with zeros the output does not depend on the image; batch normalisation gets the statistics of noise,
+because with the initial ones the signal of some deep networks vanishes.
 
-Run it as ``python -m research.benchmarks.coverage``; it goes on where it was stopped. Rows that fail stay in the table.
+Run it as ``python -m research.benchmarks.coverage``. A stopped run continues. Failed rows stay in the table.
 """
 
 import gc
@@ -38,20 +37,20 @@ KEPT = Path("out/coverage.jsonl")
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one architecture.
+    """The result of one architecture.
 
     Attributes:
         key: of the architecture, e.g. ``"timm:test_vit@160x160"``.
         source, family, name, size: of the architecture.
         state: ``"not run"`` where the network itself cannot be built or refuses this input, without saywhy.
-        reason: why it is no pass; empty for a pass.
-        layer: the layer that was found.
+        reason: why it did not pass; empty for a pass.
+        layer: name of the found layer.
         layout: its layout.
-        proof: ``"8 of 8"``: changed patches found again, of those that the layer answered.
+        proof: e.g. ``"8 of 8"``: changed patches found at the claimed cell, of those to which the layer responded.
         grid: (height, width) of the map in cells.
-        expected: grids that the library's own strides allow; empty where it states none.
-        seconds: of finding the layer, proving it and making the map.
-        awakened: whether this is the result of the second try, with weights nearer to trained ones.
+        expected: grids that the library's stated strides allow; empty where it states none.
+        seconds: time for finding the layer, proving the layout and making the map.
+        reinitialized: whether this is the result of the second try, with zero weights replaced (see the module).
     """
 
     key: str
@@ -67,17 +66,17 @@ class Row:
     grid: tuple[int, ...] = ()
     expected: tuple[tuple[int, ...], ...] = ()
     seconds: float = 0.0
-    awakened: bool = False
+    reinitialized: bool = False
 
 
 def examine(architecture: Architecture) -> Row:
-    """Judge a network as it is built; one that fails a second time, awakened."""
-    row = judge(architecture, as_built)
-    return row if row.state != "fail" else replace(judge(architecture, awakened), awakened=True)
+    """Test a network as its library builds it, and re-initialized if it fails."""
+    row = evaluate(architecture, as_built)
+    return row if row.state != "fail" else replace(evaluate(architecture, reinitialized), reinitialized=True)
 
 
-def judge(architecture: Architecture, make: Callable[[Architecture], nn.Module]) -> Row:
-    """Make one network, explain one image, and judge the map."""
+def evaluate(architecture: Architecture, make: Callable[[Architecture], nn.Module]) -> Row:
+    """Build one network, explain one image, and test the map."""
     known: dict[str, Any] = {
         "key": architecture.key,
         "source": architecture.source,
@@ -88,27 +87,27 @@ def judge(architecture: Architecture, make: Callable[[Architecture], nn.Module])
     torch.manual_seed(0)
     try:
         network = make(architecture)
-    except Exception as error:  # whatever the library raises: the row says it
+    except Exception as error:  # any error of the library is reported in the row
         return Row(**known, state="not run", reason=_one_line(error))
     begin = perf_counter()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             explanation = saywhy.explain(network, architecture.inputs(), relu=False)
-    except Exception as error:  # likewise
+    except Exception as error:  # any error is reported in the row
         return Row(**known, state="fail", reason=_one_line(error), seconds=perf_counter() - begin)
     seconds = perf_counter() - begin
-    fact = next(f for f in explanation.diagnostics["gradcam", explanation.layers[0]][0][0] if f.name == "layout")
+    diagnostic = next(d for d in explanation.diagnostics["gradcam", explanation.layers[0]][0][0] if d.name == "layout")
     grid = tuple(explanation.maps.shape[2:])
     expected = architecture.expected(network)
-    reason = _fault(explanation, fact.state == "good", grid, expected)
+    reason = _fault(explanation, diagnostic.state == "good", grid, expected)
     return Row(
         **known,
         state="fail" if reason else "pass",
         reason=reason,
         layer=explanation.layers[0],
-        layout=fact.text.partition(": ")[0],
-        proof="".join(re.findall(r"\d+ of \d+", fact.text)[:1]),
+        layout=diagnostic.text.partition(": ")[0],
+        proof="".join(re.findall(r"\d+ of \d+", diagnostic.text)[:1]),
         grid=grid,
         expected=expected,
         seconds=seconds,
@@ -116,15 +115,15 @@ def judge(architecture: Architecture, make: Callable[[Architecture], nn.Module])
 
 
 def as_built(architecture: Architecture) -> nn.Module:
-    """The network in evaluation mode, as its library builds it."""
+    """Build the network in evaluation mode, with its library's initial weights."""
     network = architecture.build().eval()
     with torch.no_grad():
-        call(network, architecture.inputs(1))  # one that refuses its own input is not judged
+        call(network, architecture.inputs(1))  # a network that rejects its own input is not tested
     return network
 
 
-def awakened(architecture: Architecture) -> nn.Module:
-    """The network in evaluation mode, with nothing in it that is zero or of another scale only for want of training."""
+def reinitialized(architecture: Architecture) -> nn.Module:
+    """Build the network in evaluation mode, with zero weights and batch statistics replaced (see the module)."""
     network = architecture.build().eval()
     for name, parameter in network.named_parameters():
         if not bool(parameter.any()) and parameter.ndim >= 2:
@@ -148,21 +147,21 @@ def call(network: nn.Module, inputs: Any) -> Any:
 def _fault(
     explanation: saywhy.Explanation, proved: bool, grid: tuple[int, ...], expected: Sequence[tuple[int, ...]]
 ) -> str:
-    """What is wrong with a map; empty for nothing."""
+    """Return what is wrong with a map, or an empty string."""
     maps = explanation.maps
     if not proved:
         return "the layout is not proved"
     if not bool(torch.isfinite(maps).all()):
         return "the map is not finite"
     if float(maps.max()) == float(maps.min()):
-        return "the map is flat"
+        return "the map is constant"
     if expected and grid not in expected:
         return f"the grid is {_times(grid)}, and {' or '.join(map(_times, expected))} was expected"
     return ""
 
 
 def table(rows: Sequence[Row], count: int) -> str:
-    """The results as a page of Markdown."""
+    """Return the page as Markdown."""
     states = Counter((row.source, row.state) for row in rows)
     families = {source: len({r.family for r in rows if r.source == source and r.state == "pass"}) for source in SOURCES}
     lines = [
@@ -170,7 +169,7 @@ def table(rows: Sequence[Row], count: int) -> str:
         "",
         "Made by `python -m research.benchmarks.coverage`. " + " ".join((__doc__ or "").split("\n\n")[1].split()),
         "",
-        f"{len(rows)} of {count} examined with torch {torch.__version__.partition('+')[0]}.",
+        f"{len(rows)} of {count} architectures tested with torch {torch.__version__.partition('+')[0]}.",
         "",
         "| source | pass | fail | not run | families that pass |",
         "|---|--:|--:|--:|--:|",
@@ -183,14 +182,18 @@ def table(rows: Sequence[Row], count: int) -> str:
     for title, chosen in (
         ("Failed", [r for r in rows if r.state == "fail"]),
         (
-            "Not run: the network itself cannot be built, or does not take this input",
+            "Not run: the network cannot be built, or rejects this input",
             [r for r in rows if r.state == "not run"],
         ),
     ):
         if chosen:
             lines += ["", f"## {title}", "", "| architecture | input | reason |", "|---|---|---|"]
             lines += [f"| {r.source}:{r.name} | {_times(r.size)} | {_cell(r.reason)} |" for r in chosen]
-    lines += ["", "Registered with transformers as image classifiers, but no classifiers of an image alone:", ""]
+    lines += [
+        "",
+        "Registered with transformers as image classifiers, but left out, because they do not classify a single image:",
+        "",
+    ]
     lines += [f"- {family}: {reason}." for family, reason in HF_LEFT_OUT.items()]
     for source in SOURCES:
         lines += ["", f"## {source}", ""]
@@ -204,7 +207,7 @@ def _line(row: Row) -> str:
     expected = " or ".join(map(_times, row.expected)) or "not stated"
     cells = [
         row.family, row.name, _times(row.size), f"`{row.layer}`" if row.layer else "", row.layout, row.proof,
-        _times(row.grid), expected, row.state + (", awakened" if row.awakened else ""), f"{row.seconds:.1f}",
+        _times(row.grid), expected, row.state + (", re-initialized" if row.reinitialized else ""), f"{row.seconds:.1f}",
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
@@ -218,13 +221,13 @@ def _times(sizes: Sequence[int]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """An error in one line, of bearable length."""
+    """Return an error as one line of at most 300 characters."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= 300 else text[:299] + "…"
 
 
 def known_rows(kept: Path) -> dict[str, Row]:
-    """Results of earlier runs, by key; a line that was cut short when a run was stopped does not count."""
+    """Return the results of earlier runs by key; an incomplete last line of a stopped run is ignored."""
     rows = {}
     for line in kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []:
         try:
@@ -236,14 +239,14 @@ def known_rows(kept: Path) -> dict[str, Row]:
 
 
 def examine_all(architectures: Sequence[Architecture], kept: Path) -> Iterator[Row]:
-    """A row for each architecture, from earlier runs where there is one; new ones are kept at once."""
+    """Yield a row for each architecture, from earlier runs where there is one; new rows are stored at once."""
     known = known_rows(kept)
     kept.parent.mkdir(parents=True, exist_ok=True)
     for architecture in architectures:
         row = known.get(architecture.key)
         if row is None:
             row = examine(architecture)
-            gc.collect()  # the largest leave no room for the next
+            gc.collect()  # frees the memory of large networks
             with kept.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(row)) + "\n")
         yield row
@@ -252,12 +255,12 @@ def examine_all(architectures: Sequence[Architecture], kept: Path) -> Iterator[R
 def main(
     only: Annotated[str | None, typer.Option(help="One library: torchvision, timm or hf.")] = None,
     name: Annotated[str | None, typer.Option(help="Only architectures whose name contains this.")] = None,
-    sample: Annotated[bool, typer.Option("--sample", help="The small selection that CI runs.")] = False,
-    out: Annotated[Path, typer.Option(help="Where the table goes.")] = Path("docs/coverage.md"),
-    kept: Annotated[Path, typer.Option(help="Where results are kept as they come in.")] = KEPT,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier results of these architectures.")] = False,
+    sample: Annotated[bool, typer.Option("--sample", help="Only the small selection that CI runs.")] = False,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/coverage.md"),
+    kept: Annotated[Path, typer.Option(help="The file in which results are stored during the run.")] = KEPT,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete earlier results of these architectures.")] = False,
 ) -> None:
-    """Explain one image with every kind of image classifier, and write the table."""
+    """Explain one image with every kind of image classifier, and write the page."""
     if only is not None and only not in SOURCES:
         raise typer.BadParameter(f"must be one of {', '.join(SOURCES)}, got '{only}'", param_hint="--only")
     every = [a for make in SOURCES.values() for a in make()]
@@ -266,7 +269,7 @@ def main(
         if (only is None or a.source == only) and (not sample or a.key in SAMPLE) and (name is None or name in a.name)
     ]  # fmt: skip
     if fresh:
-        forget(kept, {a.key for a in chosen})
+        delete_rows(kept, {a.key for a in chosen})
     with Progress(transient=True) as progress:
         task = progress.add_task("", total=len(chosen))
         for row in examine_all(chosen, kept):
@@ -282,8 +285,8 @@ def main(
     raise typer.Exit(1 if states["fail"] else 0)
 
 
-def forget(kept: Path, keys: set[str]) -> None:
-    """Take the results of some architectures out of the file."""
+def delete_rows(kept: Path, keys: set[str]) -> None:
+    """Delete the results of some architectures from the file."""
     rows = [row for key, row in known_rows(kept).items() if key not in keys]
     with atomic_write(kept) as temporary:
         temporary.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")

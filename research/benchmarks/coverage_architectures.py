@@ -1,7 +1,6 @@
-"""What the coverage table covers: which networks, at which sizes, and which grid a map of each ought to have.
+"""The architectures of the coverage table: networks, input sizes, and the expected grid of a map of each.
 
-The expected grids are a second opinion, from strides that the libraries state or the papers give; the engine never
-sees them.
+The expected grids are independent of the engine: they come from strides that the libraries state or the papers give.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,15 +18,15 @@ Grids = tuple[Size, ...]
 
 @dataclass(frozen=True)
 class Architecture:
-    """One row of the table to be.
+    """One architecture at one input size: a row of the table.
 
     Attributes:
         source: the library.
         family: its module or model type there.
         name: of the architecture.
         size: (height, width) of the input.
-        build: makes the network, with weights that were never trained.
-        expected: grids that are right for the map, by the library's own word; empty where it has none.
+        build: builds the network with untrained weights.
+        expected: returns the correct grids of the map as the library states them; empty where it states none.
         keyword: the argument that takes the image; empty for the first.
     """
 
@@ -41,17 +40,17 @@ class Architecture:
 
     @property
     def key(self) -> str:
-        """What tells this row from every other."""
+        """The unique key of the row."""
         return f"{self.source}:{self.name}@{self.size[0]}x{self.size[1]}"
 
     def inputs(self, count: int = 1) -> Any:
-        """Seeded images of noise [count, 3, height, width], as the network is called with them."""
+        """Return seeded noise images [count, 3, height, width], as arguments of the network."""
         images = torch.randn(count, 3, *self.size, generator=torch.Generator().manual_seed(1))
         return {self.keyword: images} if self.keyword else images
 
 
 def by_stride(size: Size, stride: float, unpadded: int = 0) -> Grids:
-    """The grids that a total stride leaves of an image, however its borders are treated.
+    """Return the grids that a total stride allows for an image, whether borders are padded or not.
 
     >>> by_stride((224, 224), 32), by_stride((96, 160), 16), by_stride((299, 299), 32)
     (((7, 7),), ((6, 10),), ((9, 9), (10, 10)))
@@ -69,7 +68,7 @@ def _always(grids: Grids) -> Callable[[nn.Module], Grids]:
 # torchvision -----------------------------------------------------------------------------------------------------
 
 _TORCHVISION_STRIDES: Mapping[str, tuple[float, int]] = {
-    # Before the max-pooling with which these networks end: Grad-CAM's own choice for VGG.
+    # Before the final max-pooling: Grad-CAM's own choice for VGG.
     "vgg": (16, 0),
     "alexnet": (16, 1),  # unpadded: 55, 27, 13
     "squeezenet": (16, 1),
@@ -78,11 +77,11 @@ _TORCHVISION_STRIDES: Mapping[str, tuple[float, int]] = {
     "vit_l_16": (16, 0),
     "vit_h_14": (14, 0),
 }
-"""By the beginning of the name: the total stride and the cells lost for want of padding. All others: 32 and 0."""
+"""By prefix of the name: the total stride and the cells lost without padding. All others: 32 and 0."""
 
 
 def torchvision_architectures() -> Iterator[Architecture]:
-    """Every classifier of torchvision."""
+    """Yield every classifier of torchvision."""
     from torchvision import models
 
     for name in models.list_models(module=models):
@@ -106,7 +105,7 @@ _NON_SQUARE_TORCHVISION = ("convnext_tiny", "densenet121", "mobilenet_v2", "resn
 def _torchvision(name: str) -> nn.Module:
     from torchvision import models
 
-    # GoogLeNet and Inception draw their weights in seconds-long loops unless told not to.
+    # GoogLeNet and Inception initialise their weights in slow loops by default.
     special = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     network: nn.Module = models.get_model(name, weights=None, **special)
     return network
@@ -147,7 +146,7 @@ vision_transformer_hybrid:vit_tiny_r_s16_p8_224 vision_transformer_relpos:test_v
 vision_transformer_sam:samvit_base_patch16_224 vitamin:vitamin_small_224 volo:volo_d1_224 vovnet:ese_vovnet19b_slim
 xception:legacy_xception xception_aligned:xception41 xcit:xcit_nano_12_p16_224
 """
-"""``module:architecture,...``: every module of timm, a small architecture of each, more where the layouts differ."""
+"""``module:architecture,...``: a small architecture of every module of timm, more where the layouts differ."""
 
 TIMM_OBLONG = (
     "beit cait coat convit convmixer convnext crossvit davit deit densenet edgenext efficientnet efficientvim eva "
@@ -156,22 +155,22 @@ TIMM_OBLONG = (
     "swin_transformer_v2_cr tiny_vit tnt twins vgg visformer vision_transformer vision_transformer_relpos "
     "vision_transformer_sam volo xcit"
 )
-"""Modules that are tried at a size that is not square too: all kinds of tokens, and a few convolutions."""
+"""Modules that are also tested at a non-square size: all kinds of tokens, and a few convolutional networks."""
 
 _TIMM_STRIDES: Mapping[str, tuple[float, int]] = {
-    "vgg11": (16, 0),  # before the max-pooling with which it ends
+    "vgg11": (16, 0),  # before the final max-pooling
     "inception_v3": (32, 1),
     "inception_v4": (32, 1),
     "inception_resnet_v2": (32, 1),
     "crossvit_tiny_240": (12, 0),  # two grids: 20 cells a side, and 14 of an image scaled to 224
-    "coat_tiny": (8, 0),  # three scales side by side, strides 8, 16 and 32, and one answer from all: the finest
+    "coat_tiny": (8, 0),  # three parallel scales, strides 8, 16 and 32, one output from all: the finest
     "sequencer2d_s": (14, 0),
-    "mobilenetv5_base": (16, 0),  # its stages are fused at the scale of the last but one
+    "mobilenetv5_base": (16, 0),  # its stages are fused at the second to last scale
 }
-"""Where the library's own word on its total stride is missing, or is of a layer behind the last map."""
+"""Strides of networks whose library states none, or states that of a layer after the last map."""
 
 _TIMM_SIZES: Mapping[str, Size] = {
-    # Sizes under those of their pretrained weights, where the network takes any size at all: less to wait for.
+    # Smaller than the pretrained size, where the network accepts any size, to save time.
     "nasnetalarge": (224, 224),
     "pnasnet5large": (224, 224),
     "csatv2": (256, 256),
@@ -191,7 +190,7 @@ _TIMM_SIZES: Mapping[str, Size] = {
 
 
 def timm_architectures() -> Iterator[Architecture]:
-    """A small architecture or more of every module of timm, at its own size and some at one that is not square."""
+    """Yield small architectures of every module of timm, at their own size and some at a non-square one."""
     listed = [(group.partition(":")[0], name) for group in TIMM.split() for name in group.partition(":")[2].split(",")]
     for family, name in listed:
         yield _timm(family, name, _timm_size(name))
@@ -211,7 +210,7 @@ def _timm_size(name: str) -> Size:
 
 
 def _timm_oblong(name: str) -> Size:
-    """A size that is not square; a multiple of 64 for networks of many stages, of the patch for those of one."""
+    """Return a non-square size: a multiple of 64, or of the patch size for networks of one stage."""
     if name.startswith(("efficientvim", "levit", "shvit")):  # a stride of 64
         return (256, 384)
     return (168, 252) if "patch14" in name else (128, 256)
@@ -234,13 +233,13 @@ def _timm_network(name: str, size: Size) -> nn.Module:
     resized = {"img_size": size} if size != _timm_size(name) or name in _TIMM_SIZES else {}
     try:
         network: nn.Module = timm.create_model(name, **resized)
-    except TypeError:  # convolutional: takes images as they come
+    except TypeError:  # convolutional: accepts images of any size
         network = timm.create_model(name)
     return network
 
 
 def _timm_grids(name: str, size: Size, module: Any) -> Grids:
-    """By the strides that timm itself states (``feature_info``), else by the grid of its patches."""
+    """Return the grids by the strides that timm states (``feature_info``), else by the grid of its patches."""
     if name in _TIMM_STRIDES:
         return by_stride(size, *_TIMM_STRIDES[name])
     stated = getattr(module, "feature_info", None)
@@ -354,18 +353,18 @@ HF: Mapping[str, tuple[Mapping[str, Any], int]] = {
     "vit": (_VIT, 8),
     "vit_msn": (_VIT, 8),
 }
-"""By model type of transformers: what makes it small, and the total stride that follows from it."""
+"""By model type of transformers: configuration of a small network, and its total stride."""
 
 HF_LEFT_OUT: Mapping[str, str] = {
-    "imagegpt": "takes a sequence of colour indices, no image",
-    "shieldgemma2": "a language model that answers yes or no: no classifier of images alone",
-    "siglip2": "takes patches that were cut beforehand, with a mask, no image",
+    "imagegpt": "its input is a sequence of colour indices, not an image",
+    "shieldgemma2": "a language model that answers yes or no, not a classifier of images alone",
+    "siglip2": "its input is precomputed patches with a mask, not an image",
 }
-"""Registered there as image classifiers, but without an image for an input."""
+"""Model types that transformers registers as image classifiers, but whose input is no single image; and why."""
 
 
 def hf_architectures() -> Iterator[Architecture]:
-    """Every image classifier of transformers that takes an image, small."""
+    """Yield a small network of every image classifier of transformers whose input is an image."""
     for family, (small, stride) in HF.items():
         side = _HF_SIDES.get(family, 64)
         for size in ((side, side), (side, side * 3 // 2)) if family in _HF_OBLONG else ((side, side),):
@@ -390,7 +389,7 @@ _HF_SIDES = {
     ),
     "perceiver": 32,
 }  # fmt: skip
-"""By model type: pixels a side; 64 where it is not listed."""
+"""By model type: side of the input in pixels; 64 where not listed."""
 
 _HF_OBLONG = ("bit", "convnext", "convnextv2", "cvt", "poolformer", "pvt_v2", "regnet", "resnet", "segformer", "swin",
               "swinv2")  # fmt: skip
@@ -400,9 +399,9 @@ def _hf(family: str, small: Mapping[str, Any]) -> nn.Module:
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as CLASSES
 
-    # Untouched dictionaries: configurations keep, and change, those that they are given.
+    # Copies, because configurations keep and change the dictionaries that they are given.
     parts = {key: dict(value) if isinstance(value, dict) else value for key, value in small.items()}
-    # Of a family with several classifiers the first: the automatic class can choose none without a checkpoint.
+    # The first of several classifiers of a family: the automatic class cannot choose without a checkpoint.
     name = CLASSES[family] if isinstance(CLASSES[family], str) else CLASSES[family][0]
     network: nn.Module = getattr(transformers, name)(transformers.AutoConfig.for_model(family, **parts))
     return network
@@ -415,7 +414,7 @@ SOURCES: Mapping[str, Callable[[], Iterator[Architecture]]] = {
 }
 
 SAMPLE = (
-    "torchvision:squeezenet1_1@224x224",  # a map of scores behind the features
+    "torchvision:squeezenet1_1@224x224",  # a map of scores after the features
     "torchvision:shufflenet_v2_x0_5@224x224",
     "timm:test_resnet@160x160",
     "timm:test_resnet@128x256",
@@ -424,10 +423,10 @@ SAMPLE = (
     "timm:test_vit2@160x160",
     "timm:test_convnext@160x160",
     "timm:test_coatnet@160x160",
-    "hf:swin@64x96",  # tokens without extras, in stages
-    "hf:dinov2_with_registers@64x64",  # five tokens before
-    "hf:cvt@128x128",  # a class token that comes late
+    "hf:swin@64x96",  # tokens without class token, in stages
+    "hf:dinov2_with_registers@64x64",  # five prefix tokens
+    "hf:cvt@128x128",  # a class token added late
     "hf:segformer@128x192",
     "hf:vit@64x64",
 )
-"""Small, quick, and of every kind of layout: what continuous integration runs."""
+"""Small, fast networks of every kind of layout, run by continuous integration."""

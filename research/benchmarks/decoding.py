@@ -1,10 +1,10 @@
-"""What diverse beam search costs, against beam search of the same width on the same network.
+"""Cost of diverse beam search against beam search with the same number of beams on the same network.
 
     python -m research.benchmarks.decoding
     python -m research.benchmarks.decoding --out docs/benchmarks-decoding.md
 
-Measured as in ``research.benchmarks.cost``, in turns. Both say 20 words and end nowhere, so that they take as many
-steps.
+Measured as in ``research.benchmarks.cost``, alternating. Both generate exactly 20 words, so that they take the same
+number of steps.
 """
 
 import subprocess
@@ -32,7 +32,7 @@ GOAL = "at most 1.2"
 
 @dataclass(frozen=True)
 class DecodingTask:
-    """A network that says word after word: what decoders ask for."""
+    """The inputs of a decoder: step function, initial state, start tokens and end token of a network."""
 
     step: Any
     state: Any
@@ -40,11 +40,11 @@ class DecodingTask:
     end: int
 
     def beams(self) -> None:
-        """Beam search."""
+        """Run beam search."""
         self._run(partial(beam_search, refill=False))
 
     def diverse(self, groups: int, penalty: Penalty = hamming) -> None:
-        """Diverse beam search of the same width."""
+        """Run diverse beam search with the same number of beams."""
         self._run(partial(diverse_beam_search, num_beam_groups=groups, penalty=penalty))
 
     def _run(self, search: Callable[..., object]) -> None:
@@ -60,7 +60,7 @@ class DecodingTask:
         )
 
 
-def _captioner(head: Any, channels: int, side: int, batch: int) -> DecodingTask:
+def _captioner(head: ShowAndTell | TopDown, channels: int, side: int, batch: int) -> DecodingTask:
     with torch.no_grad():
         state = head.eval().begin(torch.rand(batch, channels, side, side))
     return DecodingTask(head.step, state, torch.full((batch,), 2), 3)
@@ -98,7 +98,7 @@ TASKS: dict[str, Callable[[int], DecodingTask]] = {
 
 
 def seconds(repeats: int) -> list[Row]:
-    """Time, as ratios of that of beam search."""
+    """Time, as a ratio to that of beam search."""
     rows = []
     for name, make_task in TASKS.items():
         for batch in (1, 16):
@@ -106,13 +106,13 @@ def seconds(repeats: int) -> list[Row]:
             calls = {f"{groups} × {NUM_BEAMS // groups}": partial(task.diverse, groups) for groups in (3, NUM_BEAMS)}
             calls["3 × 2, bigrams"] = partial(task.diverse, 3, ngram(2))
             for how, values in ratios(task.beams, calls, repeats).items():
-                rows.append(Row(f"time, {name}, {batch} at once", how, formatted(values), GOAL))
+                rows.append(Row(f"time, {name}, {batch} in a batch", how, formatted(values), GOAL))
                 CONSOLE.print(f"{rows[-1].what} | {how} | {rows[-1].ratio}")
     return rows
 
 
 def memory(_repeats: int) -> list[Row]:
-    """By how much the memory of a process grows that does this one object, as ratios of that of beam search."""
+    """Memory growth of a process that only decodes, as a ratio to that of beam search."""
     rows = []
     for name in TASKS:
         peaks = {}
@@ -121,14 +121,14 @@ def memory(_repeats: int) -> list[Row]:
             found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
             peaks[groups] = float(found.stdout)
         for groups in (3, NUM_BEAMS):
-            ratio = f"{peaks[groups] / peaks[0]:.2f}" if peaks[0] else "too little to be seen"
-            rows.append(Row(f"memory, {name}, 16 at once", f"{groups} × {NUM_BEAMS // groups}", ratio, GOAL))
+            ratio = f"{peaks[groups] / peaks[0]:.2f}" if peaks[0] else "too small to measure"
+            rows.append(Row(f"memory, {name}, 16 in a batch", f"{groups} × {NUM_BEAMS // groups}", ratio, GOAL))
             CONSOLE.print(f"{rows[-1].what} | {rows[-1].who} | {ratio}")
     return rows
 
 
 def _peak(name: str, groups: int) -> None:
-    """Print how many MB this process takes at most while it decodes, beyond what network and inputs take."""
+    """Print the peak memory of decoding in MB, beyond the memory of network and inputs."""
     task = TASKS[name](16)
     reset_peak_memory()
     before = peak_memory()
@@ -143,14 +143,14 @@ PARTS = {"seconds": seconds, "memory": memory}
 
 
 def page(rows: list[Row], repeats: int) -> str:
-    """The page with the table."""
+    """Return the page as Markdown."""
     lines = "\n".join(f"| {row.what} | {row.who} | {row.ratio} | {row.goal} |" for row in rows)
     return f"""# Cost of diverse beam search
 
-Made by `python -m research.benchmarks.decoding` ({repeats} turns) on {machine()}.
-Medians (lowest to highest), as ratios of beam search of the same width ({NUM_BEAMS}), both {LENGTH} words long. The
-penalty is Hamming's where nothing else is said; that of bigrams looks at every word of the vocabulary. Memory is what
-the process takes beyond network and inputs. Networks have random weights, but that of Toybox.
+Made by `python -m research.benchmarks.decoding` ({repeats} repeats) on {machine()}.
+Ratios to beam search with the same number of beams ({NUM_BEAMS}), both {LENGTH} words long, median (lowest to highest).
+The diversity penalty is Hamming's unless stated; the bigram penalty covers every word of the vocabulary. Memory is that
+of the process beyond network and inputs. Networks have random weights, except that of Toybox.
 
 | what | groups × beams | ratio | goal |
 | --- | --- | --- | --- |
@@ -160,10 +160,10 @@ the process takes beyond network and inputs. Networks have random weights, but t
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Turns of each measurement.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
 ) -> None:
-    """Measure what diverse beam search costs."""
+    """Measure the cost of diverse beam search."""
     report(PARTS, only, repeats, page, out)
 
 

@@ -1,9 +1,9 @@
-"""What the maps of a caption cost: one of the sentence and one of each of its twelve words, from one pass.
+"""Cost of the maps of a caption: one of the sentence and one of each of its twelve words, from one pass.
 
     python -m research.benchmarks.language
     python -m research.benchmarks.language --out docs/benchmarks-language.md
 
-Measured as in ``research.benchmarks.cost``, against one forward pass of the captioner on the same image and caption.
+Measured as in ``research.benchmarks.cost``, as ratios to a forward pass of the captioner on the same inputs.
 """
 
 from functools import partial
@@ -21,7 +21,7 @@ from saywhy.tasks.captioning.networks import CaptionModel, ShowAndTell, TopDown
 
 WORDS = 12
 VOCABULARY = 10_000
-"""Words of a captioner of COCO."""
+"""Vocabulary size of a captioner for COCO."""
 
 
 def _resnet50() -> nn.Module:
@@ -32,7 +32,7 @@ def _resnet50() -> nn.Module:
 
 
 def networks() -> dict[str, tuple[CaptionModel, int]]:
-    """Captioners of photographs, whose random weights cost what trained ones do, and that of Toybox; their sizes."""
+    """Return captioners by name with their input sizes: two for photographs (random weights), and that of Toybox."""
     torch.manual_seed(0)
     found: dict[str, tuple[CaptionModel, int]] = {
         "ResNet-50 and show-and-tell": (CaptionModel(_resnet50(), ShowAndTell(2048, VOCABULARY)), 224),
@@ -46,15 +46,15 @@ def networks() -> dict[str, tuple[CaptionModel, int]]:
 
 
 def captions(repeats: int) -> list[Row]:
-    """A map of the sentence and of every word; and the share of a forward pass that the turns of the caption take."""
+    """Maps of the sentence and of every word; and the share of a forward pass that the caption's steps take."""
     rows = []
     for name, (network, size) in networks().items():
-        x, said = torch.randn(1, 3, size, size), torch.arange(4, 4 + WORDS).unsqueeze(0)
+        x, caption = torch.randn(1, 3, size, size), torch.arange(4, 4 + WORDS).unsqueeze(0)
         with torch.inference_mode():
             features = network.trunk(x)
-        maps = partial(_maps, network, x, said, "trunk.features" if name.startswith("toybox") else "trunk.7")
-        turns = partial(_run, network.head, features, said)
-        found = ratios(partial(_run, network, x, said), {"maps": maps, "turns": turns}, repeats)
+        maps = partial(_maps, network, x, caption, "trunk.features" if name.startswith("toybox") else "trunk.7")
+        turns = partial(_run, network.head, features, caption)
+        found = ratios(partial(_run, network, x, caption), {"maps": maps, "turns": turns}, repeats)
         for what, goal in (("maps", "at most 1.5"), ("turns", "")):
             rows.append(Row(name, what, formatted(found[what]), goal))
             CONSOLE.print(f"{name} | {what} | {rows[-1].ratio}")
@@ -66,8 +66,8 @@ def _run(network: nn.Module, *inputs: torch.Tensor) -> None:
         network(*inputs)
 
 
-def _maps(network: nn.Module, x: torch.Tensor, said: torch.Tensor, layer: str) -> None:
-    inputs = {"image": x, "caption": said}
+def _maps(network: nn.Module, x: torch.Tensor, caption: torch.Tensor, layer: str) -> None:
+    inputs = {"image": x, "caption": caption}
     saywhy.explain(network, inputs, [Sentence(), Words()], layer=layer, relu=False)
 
 
@@ -75,32 +75,31 @@ PARTS = {"captions": captions}
 
 
 def page(rows: list[Row], repeats: int) -> str:
-    """The page with the table."""
+    """Return the page as Markdown."""
     pairs = zip(rows[::2], rows[1::2], strict=True)
     lines = "\n".join(f"| {maps.what} | {maps.ratio} | {maps.goal} | {turns.ratio} |" for maps, turns in pairs)
     return f"""# Cost of a caption's maps
 
-Made by `python -m research.benchmarks.language` ({repeats} turns) on {machine()}.
-Grad-CAM of a caption of {WORDS} words and of each of its words, in times of one forward pass of the captioner on the
-same image and caption (its {WORDS + 1} steps included): median (lowest to highest). Captioners of photographs have
-random weights and {VOCABULARY:,} words.
+Made by `python -m research.benchmarks.language` ({repeats} repeats) on {machine()}.
+Grad-CAM of a caption of {WORDS} words and of each of its words, as a ratio to one forward pass of the captioner on the
+same image and caption (its {WORDS + 1} steps included), median (lowest to highest). Captioners for photographs have
+random weights and a vocabulary of {VOCABULARY:,} words.
 
-The last column is the share of that forward pass in which the caption is spoken and the image no longer looked at.
-The way back goes through all of it once more, and costs at least as much: where the share is large, so is what the maps
-must cost. With top-down attention (and in the small captioner of Toybox, whose operations are so small that calling
-them is what takes the time) the goal does not hold.
+The last column is the share of that forward pass that the decoder's steps take. The backward pass goes through all
+decoder steps again and costs at least as much, so that maps cost more where this share is larger. The goal is missed
+with top-down attention, and with the small captioner of Toybox, where the overhead of calling operations dominates.
 
-| captioner | maps | goal | the caption's steps |
+| captioner | maps | goal | decoder steps |
 | --- | --- | --- | --- |
 {lines}
 """
 
 
 def main(
-    repeats: Annotated[int, typer.Option(min=1, help="Turns of each measurement.")] = 9,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 9,
     out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
 ) -> None:
-    """Measure what the maps of a caption cost."""
+    """Measure the cost of the maps of a caption."""
     report(PARTS, None, repeats, page, out)
 
 

@@ -1,8 +1,8 @@
-"""Writes docs/parity.md: how far every method is from its published equation, and how far other packages are.
+"""Write docs/parity.md: the distance of every method, and of other packages, from the published equation.
 
-Run it as ``python -m research.benchmarks.parity_ledger``; it needs the packages grad-cam, torchcam, captum, zennit and
-timm. The equations in plain float64 loops are those of ``tests/oracles``, their settings those of ``tests/methods``,
-the networks and the way the maps of other packages are taken those of ``tests/parity``.
+Run it as ``python -m research.benchmarks.parity_ledger``. It needs the packages grad-cam, torchcam, captum, zennit and
+timm. The equations in plain float64 loops are in ``tests/oracles``, their settings in ``tests/methods``; the networks
+and the calls of other packages are in ``tests/parity``.
 """
 
 import copy
@@ -36,7 +36,7 @@ from parity.cases import CASES, CONVOLUTIONAL, Case, build, distance, equation, 
 from parity.runs import PEERS as RUNS  # noqa: E402
 
 SIGNLESS = ("eigencam", "eigengradcam", "kpcacam")
-"""Components of which pytorch-grad-cam leaves the sign to the linear-algebra library."""
+"""Methods by principal components, whose sign pytorch-grad-cam leaves to the linear-algebra library."""
 
 PEERS = {"grad-cam": "pytorch-grad-cam", "torchcam": "torchcam", "captum": "captum"}
 ALL_PEERS = {**PEERS, "zennit": "zennit"}
@@ -44,34 +44,34 @@ ALL_PEERS = {**PEERS, "zennit": "zennit"}
 # Why a package differs; the tests in tests/parity show each of these.
 WHY = {
     ("gradcam++", "grad-cam"): (
-        "adds 1e-6 to the denominator of equation 19, which is of the size of the squared gradient: exact where "
-        "gradients are large, another method where they are small (next table)."
+        "adds 1e-6 to the denominator of equation 19, which has the size of the squared gradient: exact where "
+        "gradients are large, and another method where they are small (next table)."
     ),
     ("gradcam++", "torchcam"): (
         "never divides: the in-place division works on a copy of the masked tensor (`alpha[idx][mask].div_(...)`), so "
-        "that the weights are the sums of the cubes of the positive gradients. Behind it the cube is inside the sum of "
-        "the denominator, where equation 19 has the sum of the activations times the cube."
+        "that the weights are the sums of the cubes of the positive gradients. Its denominator also has the cube "
+        "inside the sum, where equation 19 has the sum of the activations times the cube."
     ),
     ("eigencam", "grad-cam"): (
         "subtracts each channel's mean before the decomposition, which the paper does not, and leaves the sign of the "
         "component to the linear-algebra library. `center=True` gives its map, up to that sign."
     ),
     ("eigengradcam", "grad-cam"): (
-        "the same: it centres, and the sign is the library's. `center=True` gives its map, up to that sign."
+        "likewise centres, and leaves the sign to the library. `center=True` gives its map, up to that sign."
     ),
     ("fem", "grad-cam"): (
-        "adds up channels, each weighted by the share of positions above its threshold; the paper adds up the masks of "
-        "what is above, each weighted by its channel's mean. `variant='share'` gives its map."
+        "adds up channels, each weighted by the share of positions above its threshold; the paper adds up the masks "
+        "of these positions, each weighted by its channel's mean. `variant='share'` gives its map."
     ),
     ("gradcam", "captum"): (
         "on transformers it averages over the embedding and sums over tokens, and returns a row as long as the "
-        "embedding without an error; only feature maps are compared here. Its ReLU is off unless asked for."
+        "embedding without an error; only feature maps are compared here. Its ReLU is off by default."
     ),
 }
 
 
 def with_either_sign(maps: Tensor, wanted: Tensor) -> Tensor:
-    """A component has no sign: whichever is nearer, map by map."""
+    """Return each map or its negative, whichever is nearer to the wanted map: a component has no sign."""
 
     def nearer(one: Tensor, to: Tensor) -> Tensor:
         return min((one.relu(), (-one).relu()), key=lambda side: distance(side[None], to[None]))
@@ -80,7 +80,7 @@ def with_either_sign(maps: Tensor, wanted: Tensor) -> Tensor:
 
 
 def peer_maps(package: str, method: str, case: Case, wanted: Tensor) -> Tensor | None:
-    """The map of another package, or None where it has no such method for such a network."""
+    """Return the maps of another package, or None where it lacks the method for this network."""
     classes = list(case.classes)
     if package == "grad-cam" and method in peers.GRAD_CAM:
         found = peers.grad_cam(method, case.network, case.layer, case.inputs, classes, case.reshape)
@@ -95,7 +95,7 @@ def peer_maps(package: str, method: str, case: Case, wanted: Tensor) -> Tensor |
 
 
 def row(method: str, cases: Iterable[Case]) -> list[str]:
-    """One line of the first table: the largest distance over all networks."""
+    """Return a line of the first table: the largest distance over all networks."""
     ours, others = 0.0, dict.fromkeys(PEERS, -1.0)
     for case in cases:
         wanted = equation(case, method)
@@ -109,12 +109,12 @@ def row(method: str, cases: Iterable[Case]) -> list[str]:
 
 
 def networks_for(method: str) -> tuple[str, ...]:
-    """CAM is defined for one of these networks alone."""
+    """Return the networks on which a method is defined; CAM is defined on one only."""
     return ("resnet18",) if method == "cam" else CASES
 
 
 def units() -> list[list[str]]:
-    """The second table: the same network with its score, or its activations, in other units."""
+    """Return the second table: the same network with its score or its activations scaled."""
     lines = []
     for head in (1e3, 1.0, 1e-2, 1e-4):
         case = scaled(build("resnet18"), head)
@@ -138,7 +138,7 @@ def units() -> list[list[str]]:
 
 
 def runs_row(method: str) -> list[str]:
-    """One line of the last table."""
+    """Return a line of the last table."""
     ours = max(distance(*pair) for pair in oracle_pairs(method))
     cells = []
     for package in ALL_PEERS:
@@ -151,7 +151,7 @@ def runs_row(method: str) -> list[str]:
 
 
 def oracle_pairs(method: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Our float32 maps and those of the oracle, [1, height, width]: all settings of the tests, images and targets."""
+    """Yield our float32 maps and those of the oracle, [1, height, width], for all settings, images and targets."""
     network = network_for(method)
     layout = (
         saywhy.Layout("tokens", (6, 6), prefix=1) if method in ATTENTION else saywhy.Layout("channels-first", (6, 6))
@@ -170,7 +170,7 @@ def oracle_pairs(method: str) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def oracle(method: str, settings: dict[str, Any], observed: Observed, image: np.ndarray) -> np.ndarray:
-    """The published equation in float64 loops."""
+    """Compute the published equation in float64 loops."""
     if method in RUN_ORACLES:
         return RUN_ORACLES[method](observed, image, **for_oracle(method, settings, image))
     x, gradient, _ = observed.at_image(image)
@@ -178,19 +178,19 @@ def oracle(method: str, settings: dict[str, Any], observed: Observed, image: np.
 
 
 def network_for(method: str) -> TinyNetwork | TinyTransformer:
-    """A network of a few hundred weights on which the method is defined."""
+    """Return a network of a few hundred weights on which the method is defined."""
     if method in ATTENTION:
         return TinyTransformer.build()
     return TinyNetwork.build(head=HEADS.get(method, "mlp"))
 
 
 def score_function(score: str, target: int) -> Callable[[Tensor], Tensor]:
-    """From the output to the score of a class."""
+    """Return the function from the output to the score of a class."""
     return lambda output: (output.softmax(1) if score == "probability" else output)[:, target]
 
 
 def reasons() -> list[str]:
-    """Why other packages differ from methods of several passes, or agree at some settings only; each said once."""
+    """Return why other packages differ from methods of several passes, or agree at some settings only."""
     said: dict[str, tuple[list[str], list[str]]] = {}
     for method, some in RUNS.items():
         for peer in some:
@@ -202,12 +202,12 @@ def reasons() -> list[str]:
 
 
 def in_a_cell(text: str) -> str:
-    """A text whose bars do not end a cell of a table."""
+    """Escape the bars of a text for a Markdown table."""
     return text.replace("|", r"\|")
 
 
 def formatted(value: float) -> str:
-    """A distance with as many digits as it is worth.
+    """Format a distance with one or two significant digits.
 
     >>> formatted(4.2e-7), formatted(0.0), formatted(0.0687)
     ('4e-07', '0', '0.069')
@@ -218,12 +218,12 @@ def formatted(value: float) -> str:
 
 
 def table(head: list[str], lines: Iterable[list[str]]) -> str:
-    """A table in Markdown."""
+    """Return a Markdown table."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines))
 
 
 def page(progress: Callable[[str], None]) -> str:
-    """The whole page."""
+    """Return the page as Markdown."""
     once, runs = [], []
     for method, entry in METHODS.items():
         progress(method)
@@ -239,14 +239,14 @@ def page(progress: Callable[[str], None]) -> str:
 Generated by `python -m research.benchmarks.parity_ledger`; do not edit. torch {version("torch").split("+")[0]},
 {packages}.
 
-For every method its published equation, and how far our float32 maps are from that equation computed in plain float64
-loops (`tests/oracles`). Maps are raw, each divided by its own maximum; a number is the largest difference at any
-position of any map (1 is a map's whole range). An empty cell: the package has no such method.
+For every method, its published equation, and the distance of our float32 maps from that equation computed in plain
+float64 loops (`tests/oracles`). Maps are raw, each divided by its own maximum. The distance is the largest difference
+at any position of any map (1 is a map's whole range). An empty cell means that the package does not have the method.
 
 ## One pass at a layer
 
-How far the maps of other packages are from the equation, on the layer's own grid. Networks: {", ".join(CASES)}, with
-random weights, two images each, asked for their own top classes; torchcam and captum on {", ".join(CONVOLUTIONAL)};
+The distance of the maps of each package from the equation, on the layer's own grid. Networks: {", ".join(CASES)}, with
+random weights, two images each, explained for their own top classes; torchcam and captum on {", ".join(CONVOLUTIONAL)};
 CAM on resnet18.
 
 {table(["method", "paper", "equation", "saywhy", *PEERS.values()], once)}
@@ -255,31 +255,32 @@ Where a package differs, and why:
 
 {why}
 
-## The same network in other units
+## The same network at other scales
 
-An absolute epsilon in a denominator is a unit of its own. Grad-CAM++ is compared with its equation at each scale (the
-published equation is itself not free of scale); XGrad-CAM's is free of scale, so that every row should be the first.
-`xgradcam` of pytorch-grad-cam adds 1e-7 to the sum of a channel's activations, that of torchcam 1e-8.
+An absolute epsilon in a denominator makes a result depend on the scale of its inputs. Grad-CAM++ is compared with its
+equation at each scale (the published equation itself depends on scale). XGrad-CAM's equation does not depend on scale,
+so that all its rows should equal the first. `xgradcam` of pytorch-grad-cam adds 1e-7 to the sum of a channel's
+activations, that of torchcam 1e-8.
 
-{table(["method", "units", "saywhy", "pytorch-grad-cam", "torchcam"], units())}
+{table(["method", "scale", "saywhy", "pytorch-grad-cam", "torchcam"], units())}
 
 ## Several passes, or the image itself
 
-*saywhy* is the distance from the equation on networks of a few hundred weights, the largest over the settings of
-`tests/methods/test_runs.py`, of logits and of probabilities. A method that subtracts two scores loses the digits that
-they share, of the seven that float32 has.
+*saywhy* is the distance from the equation on networks of a few hundred weights: the largest over the settings of
+`tests/methods/test_runs.py`, for logits and for probabilities. A method that subtracts two nearly equal scores loses
+their common digits, of the seven that float32 has.
 
 The other columns are the distance between another package's maps and ours, on networks of torchvision with random
-weights, at settings at which both are the same equation (all of them in `tests/parity/runs.py`); **bold** where they
-ought to be and are not.
+weights, at settings for which both follow the same equation (all in `tests/parity/runs.py`). **Bold** marks settings
+for which they should agree and do not.
 
 {table(["method", "paper", "equation", "saywhy", *ALL_PEERS.values()], runs)}
 
-No peer: none of these packages has {alone}; their equation is their only judge. The attention that is read is compared
-with what transformers, timm and torchvision give themselves (`tests/parity/test_attention.py`). The `LRP` of captum is
-not compared: a batch norm is a layer of its own there.
+None of these packages has {alone}: these methods are compared with their equation only. The attention weights are also
+compared with those that transformers, timm and torchvision return (`tests/parity/test_attention.py`). The `LRP` of
+captum is not compared, because it treats a batch norm as a separate layer.
 
-Where a package differs, or is the same at some settings only:
+Where a package differs, or agrees at some settings only:
 
 {chr(10).join(reasons())}
 """
@@ -288,7 +289,7 @@ Where a package differs, or is the same at some settings only:
 def main(
     out: Annotated[Path, typer.Option(help="The page to write.")] = REPOSITORY / "docs" / "parity.md",
 ) -> None:
-    """Measure, and write the page."""
+    """Measure the distances, and write the page."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of hooks and graphs, by other packages
     missing = [

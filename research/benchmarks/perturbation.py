@@ -1,12 +1,12 @@
-"""What methods that run the network many times cost, against plain passes and against peers, in one run.
+"""Cost of methods that run the network many times, against plain passes and against other packages, in one run.
 
     python -m research.benchmarks.perturbation                     # everything, about half an hour on two cores
     python -m research.benchmarks.perturbation --only ablation --repeats 3
     python -m research.benchmarks.perturbation --out docs/benchmarks-perturbation.md
 
-Every figure is a ratio to plain ``inference_mode`` passes of the same model, measured in turns as in
-``research.benchmarks.cost``, and the median over the turns; peers take minutes and are measured in at most three of
-them. Memory is that of a process of its own that does nothing else.
+Every figure is a ratio to plain ``inference_mode`` passes of the same model, measured alternating as in
+``research.benchmarks.cost``; the median over the repeats is given. Other packages take minutes and are measured at most
+three times. Memory is measured in a separate process for each method.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ ONE_PASS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "gradcam
 EIGEN = ["eigencam", "eigengradcam"]
 STEPS = 50
 BATCH = 16
-"""Images that are run together: saywhy's default, and what plain passes are given too."""
+"""Batch size: saywhy's default, also used for the plain passes."""
 
 PEER_TURNS = 3
 
@@ -39,7 +39,7 @@ Form = Callable[[Any], Any]
 
 
 def _network(name: str) -> nn.Module:
-    """With random weights, which cost what trained ones do."""
+    """Build a network with random weights, whose run time is that of trained ones."""
     from torchvision import models
 
     torch.manual_seed(0)
@@ -47,7 +47,7 @@ def _network(name: str) -> nn.Module:
 
 
 def _batches(module: nn.Module, count: int, size: int = BATCH, form: Form = lambda t: t) -> Callable[[], object]:
-    """Plain passes of ``count`` images, network and images in the form that ``form`` gives them."""
+    """Return a call that makes plain passes of ``count`` images; ``form`` converts network and images."""
     x = form(torch.randn(size, 3, 224, 224))
     module = form(module)
 
@@ -60,12 +60,12 @@ def _batches(module: nn.Module, count: int, size: int = BATCH, form: Form = lamb
 
 
 def _in_bfloat16(what: Any) -> Any:
-    """What ``precision="fast"`` can reach at best: it has masks to make and answers to weigh besides."""
+    """Convert to bfloat16 and channels-last, the lower bound for the time of ``precision="fast"``."""
     return what.to(torch.bfloat16).to(memory_format=torch.channels_last)
 
 
 def _peer(kind: str, module: nn.Module, x: Tensor) -> Callable[[], object]:
-    """A method of pytorch-grad-cam for class 0, without its progress bar."""
+    """Return a call of a method of pytorch-grad-cam for class 0, without its progress bar."""
     import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -82,7 +82,7 @@ def _peer(kind: str, module: nn.Module, x: Tensor) -> Callable[[], object]:
 def _rows(
     what: str, plain: Callable[[], object], calls: dict[str, Callable[[], object]], repeats: int, goal: str
 ) -> list[Row]:
-    """One row for everybody; peers, of whom nobody asks for the second digit, in fewer turns."""
+    """Return a row for each call; other packages are measured fewer times."""
     rows = []
     for who, call in calls.items():
         peer = who == "pytorch-grad-cam"
@@ -93,7 +93,7 @@ def _rows(
 
 
 def ablation(repeats: int) -> list[Row]:
-    """Ablation-CAM in plain passes of one image."""
+    """Ablation-CAM, as a ratio to a plain pass of one image."""
     rows = []
     for name, goal in (("resnet18", "at most 5"), ("resnet50", "at most 20")):
         module, x = _network(name), torch.randn(1, 3, 224, 224)
@@ -124,7 +124,7 @@ def score(repeats: int) -> list[Row]:
         *rows,
         *(
             Row(
-                f"{fast}, in times of pytorch-grad-cam",
+                f"{fast}, relative to pytorch-grad-cam",
                 who,
                 formatted(values[who]),
                 "at most 0.33" if who == "saywhy" else "",
@@ -147,12 +147,12 @@ def _rsi(module: nn.Module, x: Tensor) -> object:
 
 
 def together(repeats: int) -> list[Row]:
-    """All methods of one pass, Eigen-CAM and RSI-Grad-CAM in one request, against the dearest of them alone."""
+    """All one-pass methods, Eigen-CAM and RSI-Grad-CAM in one call, against the most expensive of them alone."""
     module, x = _network("resnet50"), torch.randn(1, 3, 224, 224)
     names = [*ONE_PASS, *EIGEN, "rsi-gradcam"]
     everything: dict[str, Any] = {"relu": False, "steps": STEPS, "baseline": "zero"}
     calls = {"saywhy": lambda: saywhy.explain(module, x, 0, names, LAYER, **everything)}
-    what = f"{len(names)} methods in one request, resnet50, in times of RSI-Grad-CAM alone"
+    what = f"{len(names)} methods in one call, resnet50, relative to RSI-Grad-CAM alone"
     return _rows(what, lambda: _rsi(module, x), calls, repeats, "at most 1.2")
 
 
@@ -167,14 +167,14 @@ MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
     "RISE, 100 masks": ("resnet50", {"method": "rise", "masks": 100}),
     "RISE, 1,000 masks": ("resnet50", {"method": "rise", "masks": 1000}),
     "occlusion": ("resnet50", {"method": "occlusion"}),
-    "SS-CAM, 2 draws": ("resnet18", {"method": "sscam", "num_samples": 2}),
+    "SS-CAM, 2 samples": ("resnet18", {"method": "sscam", "num_samples": 2}),
     "IS-CAM, 2 steps": ("resnet18", {"method": "iscam", "steps": 2}),
-    "LIME, 100 draws": ("resnet50", {"method": "lime", "num_samples": 100}),
-    "KernelSHAP, 100 draws": ("resnet50", {"method": "kernelshap", "num_samples": 100}),
+    "LIME, 100 samples": ("resnet50", {"method": "lime", "num_samples": 100}),
+    "KernelSHAP, 100 samples": ("resnet50", {"method": "kernelshap", "num_samples": 100}),
     "integrated gradients, 50 steps": ("resnet50", {"method": "integrated-gradients", "baseline": "zero"}),
     "Integrated Grad-CAM, 50 steps": ("resnet50", {"method": "integrated-gradcam", "baseline": "zero"}),
-    "SmoothGrad, 25 draws": ("resnet50", {"method": "smoothgrad"}),
-    "Smooth Grad-CAM++, 10 draws": ("resnet50", {"method": "smooth-gradcam++"}),
+    "SmoothGrad, 25 samples": ("resnet50", {"method": "smoothgrad"}),
+    "Smooth Grad-CAM++, 10 samples": ("resnet50", {"method": "smooth-gradcam++"}),
     "saliency": ("resnet50", {"method": "saliency"}),
     "guided backprop": ("resnet50", {"method": "guided-backprop"}),
     "Guided Grad-CAM": ("resnet50", {"method": "guided-gradcam"}),
@@ -185,11 +185,11 @@ MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
     "attention rollout": ("vit_b_16", {"method": "attention-rollout"}),
     "generic attention": ("vit_b_16", {"method": "generic-attention"}),
 }
-"""What is done in a process of its own whose memory is measured."""
+"""By name: the network and the settings of the explanation whose memory is measured in a separate process."""
 
 
 def memory(_repeats: int) -> list[Row]:
-    """The highest resident memory of a process that does this one object, less that after a plain pass."""
+    """Peak resident memory of a process that makes one explanation, less that after a plain pass."""
     rows = []
     for what, (network, settings) in MEMORY.items():
         code = f"from research.benchmarks.perturbation import _peak; _peak({network!r}, {settings!r})"
@@ -200,7 +200,7 @@ def memory(_repeats: int) -> list[Row]:
 
 
 def _peak(name: str, settings: dict[str, Any]) -> None:
-    """Print by how many MB the peak of this process rises."""
+    """Print the rise of this process's peak memory in MB."""
     warnings.simplefilter("ignore")
     module, x = _network(name), torch.randn(1, 3, 224, 224)
     inference(module, x)()
@@ -218,17 +218,17 @@ PARTS = {"ablation": ablation, "score": score, "path": path, "together": togethe
 
 
 def page(rows: list[Row], repeats: int) -> str:
-    """The results as Markdown."""
+    """Return the page as Markdown."""
     lines = [
         "# Cost of methods that run the network many times",
         "",
-        f"Made by `python -m research.benchmarks.perturbation` ({repeats} turns) on {machine()}.",
-        "Ratios of times in the same run: median (lowest to highest). Networks of torchvision with random weights at",
-        f"224 × 224, images in batches of {BATCH}. Memory is by how much the peak of a process of its own",
-        "rises above a plain pass of one image: once each, and not to be read to the last 100 MB, for torch keeps",
-        "what it has had (two runs of the same differ by that much).",
+        f"Made by `python -m research.benchmarks.perturbation` ({repeats} repeats) on {machine()}.",
+        "Ratios of times in the same run, median (lowest to highest). Networks are those of torchvision with random",
+        f"weights, at 224 × 224 pixels, in batches of {BATCH}. Memory is the rise of the peak memory of a separate",
+        "process above a plain pass of one image, measured once. It is accurate to about 100 MB, because torch caches",
+        "memory (two runs of the same method differ by that much).",
         "",
-        "| what | who | measured | goal |",
+        "| what | package | measured | goal |",
         "| --- | --- | --- | --- |",
     ]
     return "\n".join([*lines, *(f"| {r.what} | {r.who} | {r.ratio} | {r.goal} |" for r in rows), ""])
@@ -236,10 +236,10 @@ def page(rows: list[Row], repeats: int) -> str:
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Parts: {', '.join(PARTS)}.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Turns of each measurement.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of repeats of each measurement.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Write the table to this page.")] = None,
 ) -> None:
-    """Measure what perturbations and paths cost."""
+    """Measure the cost of perturbation and path methods."""
     report(PARTS, only, repeats, page, out)
 
 

@@ -1,7 +1,9 @@
-"""Every claim of the papers as a runnable experiment: it prints a table with seeds, confidence intervals and a verdict.
+"""The claims of the papers as runnable experiments, each with a table, confidence intervals and a verdict.
 
-python -m research.claims.vision          # classifiers: Grad-CAM and RSI-Grad-CAM, all sections below on one page
-python -m research.claims.localization       # boxes; pointed, ablated, faithful, told_apart, … likewise
-python -m research.claims.language        # questions and captions
-python -m research.claims.trust           # what a verdict of `saywhy check` is worth
+python -m research.claims.vision            # classifiers: Grad-CAM and RSI-Grad-CAM, all sections on one page
+python -m research.claims.localization      # one section: boxes; likewise pointing, ablation, faithfulness, …
+python -m research.claims.language          # questions and captions
+python -m research.claims.diverse_captions  # diverse beam search
+python -m research.claims.ucam              # U-CAM: uncertainty and attention
+python -m research.claims.trust             # accuracy of the verdict of `saywhy check`
 """

@@ -1,10 +1,10 @@
-"""Ablations (Grad-CAM, section 3 and appendix B): what of Grad-CAM is needed, and how deep the layer should be.
+"""Ablations (Grad-CAM, section 3 and appendix B): which steps of Grad-CAM matter, and how deep the layer should be.
 
     python -m research.claims.ablation
     python -m research.claims.ablation --data imagenet:PATH:val --model torchvision:vgg16 …
 
-Networks end in hidden layers: where pooling and a linear layer follow, gradients are the same everywhere, so that their
-maximum is their mean, and no rectifier follows whose rule could be changed.
+Networks end in hidden layers. In a network that ends in pooling and a linear layer, gradients are the same at every
+position, so that their maximum is their mean, and no ReLU follows the layer whose backward rule could be changed.
 """
 
 from dataclasses import dataclass, field
@@ -40,29 +40,29 @@ RULES: dict[str, Rule] = {"deconvnet in the backward pass": "deconvnet", "guided
 VARIANTS = (WHOLE, *SETTINGS, *RULES)
 
 PAPER = dict(zip(VARIANTS, (0.5965, 0.7498, 0.5819, 0.5996, 0.8395, 0.5914), strict=True))
-"""Top-1 error of VGG-16, ILSVRC-15, all of them recalled: an ordering to compare with, no targets."""
+"""Top-1 error of VGG-16 on ILSVRC-15, recalled from memory: an ordering for comparison, no targets."""
 
 LAYERS = ("blocks.3", "blocks.2", "blocks.1", "blocks.0", "stem")
-"""Of Toybox's trunk, from deep to shallow: 16 × 16 cells, three times; 32 × 32; 64 × 64."""
+"""Layers of Toybox's trunk, from deep to shallow: three of 16 × 16 cells, then 32 × 32, then 64 × 64."""
 
 ALONE, SEVERAL = 200, 80
-"""Images of a network."""
+"""Images for each network."""
 
 
 @dataclass
 class AblationResults:
-    """What was measured: "error" of the first prediction's box, and "energy" in the boxes of what is there."""
+    """Measurements: "error" of the top prediction's box, and "energy" inside the boxes of the classes in the image."""
 
     measurements: Measurements = field(default_factory=Measurements)
     layers: tuple[str, ...] = ()
 
     def add(self, item: Item, layers: tuple[str, ...], alone: bool) -> None:
-        """An image; errors only of one that has a class alone."""
+        """Measure one image; errors only if it has a single class."""
         model = item.network.model
         first = saywhy.explain(model, item.image, Top(1), "eigencam").classes[0].tolist() if alone else []
-        asked = list(dict.fromkeys([*first, *item.classes]))
-        there = [asked.index(one) for one in item.classes]
-        found = variants(item, asked, layers)
+        explained_classes = list(dict.fromkeys([*first, *item.classes]))
+        there = [explained_classes.index(one) for one in item.classes]
+        found = variants(item, explained_classes, layers)
         self.layers = tuple(who for who in found if who not in VARIANTS)
         masks = box_masks(item.boxes, item.image.size)
         for who, maps in found.items():
@@ -74,7 +74,7 @@ class AblationResults:
                 self.measurements.add("error", who, errors.top1, item.place)
 
     def report(self, study: Study) -> str:
-        """The section."""
+        """Return the section."""
         error = self.measurements.estimates("error", (*VARIANTS, *self.layers))
         energy = self.measurements.estimates("energy", (*VARIANTS, *self.layers))
         rows = [
@@ -89,30 +89,31 @@ class AblationResults:
         return f"""## Ablations of Grad-CAM
 
 {study.data.name}: the top-1 localisation error on {error[WHOLE].items} images of one class, and the share of a map's
-energy in the boxes of what it is asked for on these and on images of several classes ({energy[WHOLE].items} maps).
-Networks end in hidden layers, as VGG does. Without the ReLU a map is cut at 15 % of the way from its minimum to its
-maximum, and that way is its energy: cut at 15 % of the maximum it would have nearly the boxes that it has with the
-ReLU. The paper's errors are of VGG-16 on ILSVRC-15, recalled, and serve as an ordering.
+energy inside the boxes of the explained class, on these images and on images of several classes
+({energy[WHOLE].items} maps). Networks end in hidden layers, as VGG does. Without the ReLU, the map's minimum is
+subtracted before the threshold of 15 % and before the energy is computed; thresholded at 15 % of its own maximum, it
+would have nearly the same boxes as with the ReLU. The paper's errors are those of VGG-16 on ILSVRC-15, recalled from
+memory, and serve as an ordering only.
 
 {table(["map", "top-1 error", "networks", "paper", "energy in the box"], rows)}
 
-From the best to the worst here: {", ".join(here)}. In the paper: {", ".join(paper)}. Rank correlation of these two
-orderings: {float(rank_correlation(values[0], values[1])):.2f}.
+Order from best to worst here: {", ".join(here)}. In the paper: {", ".join(paper)}. Rank correlation of the two
+orders: {float(rank_correlation(values[0], values[1])):.2f}.
 
 {table(["Grad-CAM", "top-1 error", "networks", "energy in the box"], [whole, *deep])}
 
 ### Verdicts
 
-{table(["claim", "more errors", "verdict", "paper", "less energy", "verdict"], self._verdicts())}"""
+{table(["claim", "error difference", "verdict", "paper", "energy difference", "verdict"], self._verdicts())}"""
 
     def _verdicts(self) -> list[list[object]]:
         claims = [
             ("Grad-CAM is better than without the ReLU", "no ReLU", WHOLE),
-            ("… than with the deconvnet's rule behind the layer", "deconvnet in the backward pass", WHOLE),
-            ("… than with the maximum of gradients", "maximum of the gradients", WHOLE),
+            ("… than with the deconvnet rule after the layer", "deconvnet in the backward pass", WHOLE),
+            ("… than with the maximum of the gradients", "maximum of the gradients", WHOLE),
             ("… than with absolute gradients (not so in the paper)", "absolute gradients", WHOLE),
             (
-                "… than with guided ReLU behind the layer (not so in the paper)",
+                "… than with guided ReLU after the layer (not so in the paper)",
                 "guided ReLU in the backward pass",
                 WHOLE,
             ),
@@ -132,7 +133,7 @@ orderings: {float(rank_correlation(values[0], values[1])):.2f}.
 
 
 def variants(item: Item, classes: list[int], layers: tuple[str, ...]) -> dict[str, ImageMaps]:
-    """Grad-CAM of classes, what it is with something changed, and what it is at the layers after the first one."""
+    """Return Grad-CAM of the classes, its ablated variants, and Grad-CAM at the layers after the first one."""
     deepest = layers[0] if layers else None
     explained = item.explain(classes, "gradcam", list(layers) or None)
     found = {WHOLE: on_image(explained)}
@@ -149,7 +150,7 @@ def variants(item: Item, classes: list[int], layers: tuple[str, ...]) -> dict[st
 def with_backward_rule(
     model: saywhy.Model, image: object, classes: list[int], layer: str | None, rule: Rule
 ) -> MapStack:
-    """Grad-CAM with another rule for the rectifiers behind the layer, raw, [1, target, row, column]."""
+    """Compute Grad-CAM with another backward rule for the ReLUs after the layer: raw, [1, target, row, column]."""
     captured = saywhy.capture(model, image, classes, layer)
     ruled(captured.graph(), rule)
     (A,), (G,) = captured.activations.values(), captured.gradients().values()
@@ -157,7 +158,7 @@ def with_backward_rule(
 
 
 def from_minimum(maps: Tensor) -> ImageMaps:
-    """Signed maps less their minima; what was not seen stays NaN.
+    """Subtract the minimum of each signed map; pixels outside the crop box stay NaN.
 
     >>> from_minimum(torch.tensor([[[[-2.0, 1.0, float("nan")]]]]))
     tensor([[[[0., 3., nan]]]])
@@ -169,7 +170,7 @@ def from_minimum(maps: Tensor) -> ImageMaps:
 def measure_study(
     study: Study, layers: tuple[str, ...], alone: int, several: int, progress: Progress
 ) -> AblationResults:
-    """So many images of one class for every network, and of several classes."""
+    """Measure every network on images of one class and on images of several classes."""
     found = AblationResults()
     for network in study.networks:
         for count, one in ((alone, True), (several, False)):
@@ -186,14 +187,14 @@ def report(
     items: int = ALONE,
     layers: tuple[str, ...] = LAYERS,
 ) -> str:
-    """Measure, and tell it as a section in Markdown.
+    """Measure, and return the section as Markdown.
 
     Args:
-        progress: shows how far it is.
-        share: of the images, to try it out.
-        study: which networks, and on what; None are those of Toybox that end in hidden layers.
+        progress: shows the progress.
+        share: share of the images, for a quick run.
+        study: the networks and data; None takes those of Toybox that end in hidden layers.
         items: images of one class for every network.
-        layers: from deep to shallow; none takes the one that is found.
+        layers: layers from deep to shallow; empty takes the default layer.
     """
     study = study or toybox_study(progress, ("mlp",))
     several = scaled(SEVERAL * items // ALONE, share)
@@ -201,15 +202,15 @@ def report(
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. imagenet:PATH:val.")] = None,
-    model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg16",
-    weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:vgg16",
+    weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,
     items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = ALONE,
     layers: Annotated[str, typer.Option(help="Its layers, from deep to shallow, with commas.")] = "",
 ) -> None:
-    """Measure, and print the section."""
+    """Measure the section, and print or write it."""
     study = named_study(model, data, weights=weights) if data else None
     taken = tuple(filter(None, layers.split(","))) if data else LAYERS
     run(lambda progress: report(progress, share, study, items, taken), out)

@@ -1,4 +1,4 @@
-"""Adversarial images: changed by so little that nobody sees it, and the network sees what is not there."""
+"""Adversarial images: an imperceptible change makes the network predict an absent class."""
 
 from dataclasses import dataclass
 from math import log
@@ -15,28 +15,28 @@ from saywhy.output import ModelOutput
 from saywhy.shapes import Images
 
 CERTAIN = 0.9999
-"""The probability that a class which is not there must reach (Grad-CAM, section 6.2)."""
+"""The probability that the absent class must reach (Grad-CAM, section 6.2)."""
 
 LOW = 0.01
-"""The probability below which every class that is there must fall; the paper says "low"."""
+"""The probability below which every present class must fall; the paper says "low"."""
 
 EPSILON, STEP, STEPS = 8, 1, 60
-"""In levels of light, of 255: how far a pixel may be moved, and by how much at each of so many steps."""
+"""Largest change of a pixel, change at each step (both of 255 grey levels), and largest number of steps."""
 
 FURTHER = 1.0
-"""So much further than needed a score is pushed, in log-odds, so that it does not stop on the very edge."""
+"""Margin by which a score is pushed past its limit, in log-odds."""
 
 
 @dataclass(frozen=True)
 class AttackResult:
-    """Images after an attack.
+    """The result of an attack on a batch of images.
 
     Attributes:
-        fed: the images as the network is given them.
-        chances: the probability of the class that is not there.
-        present: the largest probability of a class that is there.
-        reached: whether the attack got what it wanted.
-        steps: after how many steps it stopped.
+        fed: the attacked images as the network's input.
+        probabilities: the probability of the absent class.
+        present: the largest probability of a present class.
+        reached: whether the attack succeeded.
+        steps: the number of steps taken.
     """
 
     fed: Images
@@ -58,33 +58,34 @@ def attack(
     certain: float = CERTAIN,
     low: float = LOW,
 ) -> AttackResult:
-    r"""Targeted projected gradient descent (Madry et al., 2018, section 2.1), from the image itself.
+    r"""Run targeted projected gradient descent (Madry et al., 2018, section 2.1) from the image itself.
 
     .. math:: x \leftarrow \Pi_{|x - x_0| \le r}\big(x + s\, \mathrm{sign} \nabla_x J(x)\big), \qquad
         J = \min(o_a, \tau + 1) - \sum_{k \text{ present}} \max(o_k, \lambda - 1)
 
-    with the log-odds :math:`o`, :math:`\tau` those of ``certain`` and :math:`\lambda` those of ``low``: what has been
-    reached by more than 1 is not pushed any further. Log-odds, because a probability has no gradient where it is
-    certain. The sum is for networks that may see several classes at once; where the probabilities add up to 1, the
-    first term alone presses all others down. Steps are whole levels of light, so that an image of 8 bits stays one. An
-    image is left as it is from the step on at which it has got there. Grad-CAM's paper does not say how its images
-    were made.
+    with log-odds :math:`o`; :math:`\tau` are the log-odds of ``certain``, :math:`\lambda` those of ``low``. A term that
+    has passed its limit by 1 has no gradient. Log-odds are used because the gradient of a probability vanishes near 1.
+    The sum applies to multi-label networks; where the probabilities add up to 1, the first term alone lowers all other
+    classes. Steps are whole grey levels, so that an 8-bit image stays one. An image stops changing at the step at which
+    its attack has succeeded. Grad-CAM's paper does not say how its images were made.
 
     Args:
-        model: its images are normalised by a mean and a deviation (:class:`saywhy.Preprocess`).
-        fed: as the network is given them.
-        absent: of every image the class that it shall be taken for.
-        present: of every image the classes that it shall no longer be taken for.
+        model: its preprocessing normalises by mean and standard deviation (:class:`saywhy.Preprocess`).
+        fed: the images as the network's input.
+        absent: for each image, the class to be predicted.
+        present: for each image, the classes to be no longer predicted.
         reach: how far a level of light may be moved, of 255.
-        step: by how much at each step.
-        steps: how many at most.
+        step: the change of a pixel value at each step.
+        steps: the largest number of steps.
         certain, low: see above.
 
     Raises:
-        InputError: a class is to be seen and not to be seen, or the preprocessing is of another kind.
+        InputError: the absent class is among the present ones, or the preprocessing is of another kind.
     """
     if bool(present.gather(1, absent.unsqueeze(1)).any()):
-        raise InputError("an image shall be taken for a class that is there already. Choose one that is absent.")
+        raise InputError(
+            "expected a target class that is absent from the image, got a present one. Choose an absent class."
+        )
     goals = log(certain / (1 - certain)) + FURTHER, log(low / (1 - low)) - FURTHER
     origin = pixels(model, fed)
     levels, taken = origin.clone(), torch.zeros(len(fed), dtype=torch.long)
@@ -105,9 +106,9 @@ def attack(
 
 
 def random_signs(model: saywhy.Model, fed: Images, changed: Images, seed: int = 0) -> Images:
-    """The images with every level of light moved as far as in the changed ones, but up or down at random.
+    """Return the images with every pixel changed as much as in the changed ones, but with random signs.
 
-    It is what an attack of the same strength would be that knows nothing of the network.
+    This control has the size of the attack and does not depend on the network.
 
     >>> model = saywhy.load("toybox:classifier", "random")
     >>> grey, brighter = (normalize_pixels(model, torch.full((1, 3, 32, 32), level)) for level in (100.0, 108.0))
@@ -119,29 +120,29 @@ def random_signs(model: saywhy.Model, fed: Images, changed: Images, seed: int = 
     return normalize_pixels(model, (before + signs * (after - before)).clamp(0, 255))
 
 
-def odds(said: ModelOutput, classes: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-    """The log-odds of a class: its logit, or (of one class of many) by how much it exceeds all others together.
+def odds(output: ModelOutput, classes: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """Return the log-odds of a class: its logit, for a softmax less the log-sum-exp of all others.
 
     >>> logits, second = torch.tensor([[0.0, 2.0]]), torch.tensor([1])
     >>> odds(ModelOutput(3 * logits, multilabel=True), second), odds(ModelOutput(logits), second)
     (tensor([6.]), tensor([2.]))
     """
-    own = said.logits.gather(1, classes.unsqueeze(1))[:, 0]
-    if said.multilabel:
+    own = output.logits.gather(1, classes.unsqueeze(1))[:, 0]
+    if output.multilabel:
         return own
-    return own - said.logits.scatter(1, classes.unsqueeze(1), -torch.inf).logsumexp(1)
+    return own - output.logits.scatter(1, classes.unsqueeze(1), -torch.inf).logsumexp(1)
 
 
 def _gradient(
     model: saywhy.Model, levels: Images, absent: Tensor, present: Tensor, enough: float, little: float
 ) -> Images:
-    """The gradient of ``J`` with respect to the levels of light."""
+    """Return the gradient of ``J`` with respect to the pixel values."""
     with torch.enable_grad(), preserve_state(model.module):
         moving = levels.clone().requires_grad_()
-        said = ModelOutput(model.module(normalize_pixels(model, moving)), multilabel=model.multilabel)
-        wanted = odds(said, absent).clamp_max(enough).sum()
-        if said.multilabel:
-            wanted = wanted - (said.logits.clamp_min(little) * present).sum()
+        output = ModelOutput(model.module(normalize_pixels(model, moving)), multilabel=model.multilabel)
+        wanted = odds(output, absent).clamp_max(enough).sum()
+        if output.multilabel:
+            wanted = wanted - (output.logits.clamp_min(little) * present).sum()
         return torch.autograd.grad(wanted, moving)[0]
 
 

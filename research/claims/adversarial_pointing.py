@@ -1,8 +1,8 @@
-"""Do the maps of what is there still point at it when the network has been made to see something else?
+"""Pointing under attack: do the maps of present classes still point at them when the network predicts an absent class?
 
-Grad-CAM, section 6.2: a figure of one image on which the boxer and the tiger cat are still found while the network
-sees an airliner. Here it is counted: in Toybox, where the places are known, and on real photographs by how much the map
-of the true class changes. Beside the attack stand the same changes of light with their signs drawn at random.
+Grad-CAM, section 6.2, shows one image on which boxer and tiger cat are still located while the network predicts an
+airliner. Here the effect is measured: in Toybox by the pointing game, because the objects' positions are known, and on
+real photographs by the change of the true class's map. The control is a change of the same size with random signs.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,14 +26,14 @@ from saywhy.metrics.pointing import pointing_game
 
 METHODS = ("gradcam", "guided-gradcam", "rsi-gradcam")
 
-MOMENTS = ("before", "at random", "after")
-"""The image as it was; changed as much, with random signs; attacked."""
+MOMENTS = ("before", "random signs", "after")
+"""The original image; the control with random signs; the attacked image."""
 
 TOGETHER = 8
-"""Images that are attacked in one batch."""
+"""Batch size of the attack."""
 
 MARGIN = 0.1
-"""So many more misses still count as pointing as well as before; chosen before anything was measured."""
+"""Largest loss of hits that still counts as pointing as well as before; chosen before anything was measured."""
 
 AIRLINER = 404
 DOG_AND_CAT = ("bull mastiff", "tiger cat")
@@ -41,12 +41,12 @@ DOG_AND_CAT = ("bull mastiff", "tiger cat")
 
 @dataclass(frozen=True)
 class AttackedCase:
-    """An image at three moments, and the class that it was made to be taken for.
+    """An image before and after an attack, with its control, and the absent class.
 
     Attributes:
-        moments: the case as it was, at random, and attacked.
-        absent: the class.
-        reached: whether the attack got what it wanted.
+        moments: the original case, the control with random signs, and the attacked case.
+        absent: the class that the attack targets.
+        reached: whether the attack succeeded.
     """
 
     moments: dict[str, Case]
@@ -55,14 +55,14 @@ class AttackedCase:
 
     @property
     def case(self) -> Case:
-        """The image as it was."""
+        """The original image."""
         return self.moments["before"]
 
 
 def attacked_cases(cases: Iterable[Case], absent: int | None = None) -> Iterator[AttackedCase]:
-    """Attack images of one network, a few at a time.
+    """Attack the images of one network, in batches.
 
-    absent: None draws, for every image, a class that is not there and not among the network's five first answers.
+    absent: the target class; None draws for each image a class that is absent and not among the network's top five.
     """
     waiting = iter(cases)
     while batch := list(islice(waiting, TOGETHER)):
@@ -84,15 +84,15 @@ def attacked_cases(cases: Iterable[Case], absent: int | None = None) -> Iterator
 
 
 def draw_absent_class(case: Case, logits: Tensor) -> int:
-    """A class that is not in the image, and that the network does not think of."""
-    thought_of = {*case.objects, *logits.topk(min(5, len(logits) // 2)).indices.tolist()}
-    others = [index for index in range(len(logits)) if index not in thought_of]
+    """Draw a class that is absent from the image and not among the network's top five."""
+    excluded = {*case.objects, *logits.topk(min(5, len(logits) // 2)).indices.tolist()}
+    others = [index for index in range(len(logits)) if index not in excluded]
     return int(np.random.default_rng([case.network, case.number]).choice(others))
 
 
 @dataclass
 class Pointing:
-    """What was measured where places are known, by the name of a group of networks."""
+    """Measurements on images with known object positions, by group of networks."""
 
     measurements: Measurements = field(default_factory=Measurements)
     reached: dict[str, list[bool]] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class Pointing:
             self.empty[group, method, moment] = self.empty.get((group, method, moment), 0) + (not bool((one > 0).any()))
             if moment == "after":
                 area = float(mask[seen].sum() / seen.sum())
-                self.measurements.add(f"{group} hits {method}", "random place", area, case.scene)
+                self.measurements.add(f"{group} hits {method}", "random position", area, case.scene)
         if moment == "after":
             objects = case.masks.any(0)
             on_things = float(energy_pointing(here[:, -1:], objects[None, None])[0, 0])
@@ -130,35 +130,35 @@ class Pointing:
             )
 
     def tables(self, group: str, what: str) -> str:
-        """How often maps point, by method and moment, and where the map of the absent class lies."""
+        """Return the tables: hits by method, and the energy of the absent class's map on the objects."""
         kept, reached = self.measurements, self.reached[group]
-        told = (
+        intro = (
             f"**Networks that end in {what}.** The attack succeeds on {np.mean(reached):.0%} of {len(reached)} images"
         )
         if not any(reached):
-            return f"{told}."
+            return f"{intro}."
         rows = []
         for method in METHODS:
-            hits = kept.estimates(f"{group} hits {method}", (*MOMENTS, "random place"))
+            hits = kept.estimates(f"{group} hits {method}", (*MOMENTS, "random position"))
             items = hits["after"].items
             empty = [f"{self.empty[group, method, moment] / items:.0%}" for moment in ("before", "after")]
             energy = kept.estimates(f"{group} energy {method}", MOMENTS)
             absent = kept.estimates(f"{group} absent {method}", ("on the objects", "of the image"))
             rows.append([method, *hits.values(), *empty, energy["before"], energy["after"], *absent.values()])
         heads = [
-            "map of what is there", "hits before", "same changes, random signs", "hits after the attack",
-            "a random place", "empty before", "empty after", "energy on it before", "after",
-            "absent class: energy on the objects", "their share of the image",
+            "map of a present class", "hits before", "hits, random signs", "hits after the attack",
+            "hits, random position", "empty before", "empty after", "energy on the object before", "after",
+            "absent class: energy on the objects", "objects' share of the image",
         ]  # fmt: skip
         count = kept.estimates(f"{group} hits gradcam", ("after",))["after"]
-        return f"""{told}; of these {count.items} objects
-in {count.scenes} images are asked for. Grad-CAM's hits after the attack, network by network:
+        return f"""{intro}; {count.items} objects in
+{count.scenes} of them are explained. Grad-CAM's hits after the attack, network by network:
 {kept.networks(f"{group} hits gradcam", "after")}.
 
 {table(heads, rows)}"""
 
     def verdicts(self, group: str, what: str) -> list[list[object]]:
-        """Of every method: does it still point, as often as before, and does the absent class lie elsewhere?"""
+        """Return verdict rows of each method: hits after the attack, their loss, and the map of the absent class."""
         rows: list[list[object]] = []
         for method in METHODS if any(self.reached[group]) else ():
             hits, absent = f"{group} hits {method}", f"{group} absent {method}"
@@ -166,17 +166,17 @@ in {count.scenes} images are asked for. Grad-CAM's hits after the attack, networ
             rows += [
                 comparison_row(
                     self.measurements,
-                    f"{title} still points at what is there, more than chance",
+                    f"{title} still points at the present class, more often than a random position",
                     hits,
                     "after",
-                    "random place",
+                    "random position",
                 ),
                 verdict_row(
-                    f"… and at most {MARGIN:.0%} less often than before (change, plus {MARGIN})", self._kept_up(hits)
+                    f"… and at most {MARGIN:.0%} less often than before (difference plus {MARGIN})", self._kept_up(hits)
                 ),
                 comparison_row(
                     self.measurements,
-                    "… and the map of what is not there avoids the objects",
+                    "… and the map of the absent class avoids the objects",
                     absent,
                     "of the image",
                     "on the objects",
@@ -191,7 +191,7 @@ in {count.scenes} images are asked for. Grad-CAM's hits after the attack, networ
 
 @dataclass
 class MapSimilarity:
-    """How like itself the map of the true class stays on real images, by the name of the network."""
+    """Similarity of the true class's maps before and after an attack on real images, by network."""
 
     measurements: Measurements = field(default_factory=Measurements)
     reached: dict[str, list[bool]] = field(default_factory=dict)
@@ -199,7 +199,7 @@ class MapSimilarity:
     empty: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, group: str, one: AttackedCase) -> None:
-        """Compare the maps of one image with that of the image as it was, and with that of the image before."""
+        """Compare the maps of one image with those of the original image and with those of the previous image."""
         self.reached.setdefault(group, []).append(one.reached)
         if not one.reached:
             return
@@ -210,32 +210,32 @@ class MapSimilarity:
             self.before[group, method] = cells["before"]
             self.empty[group, method] = self.empty.get((group, method), 0) + (not bool(cells["after"].any()))
             if last is None:
-                continue  # so that every comparison is of the same images
-            others = {"at random": cells["at random"], "after": cells["after"], "another image": last}
+                continue  # so that all comparisons use the same images
+            others = {"random signs": cells["random signs"], "after": cells["after"], "another image": last}
             for who, other in others.items():
                 alike = float(rank_correlation(cells["before"], other))
                 self.measurements.add(f"{group} {method}", who, alike, one.case.scene)
 
     def tables(self) -> str:
-        """A row for every network and method."""
-        rows, who = [], ("at random", "after", "another image")
+        """Return the table: a row for every network and method."""
+        rows, who = [], ("random signs", "after", "another image")
         for group, reached in self.reached.items():
             for method in METHODS:
                 found = self.measurements.estimates(f"{group} {method}", who)
                 share = f"{np.mean(reached):.0%} of {len(reached)}"
                 rows.append([group, share, method, *found.values(), self.empty.get((group, method), 0)])
         heads = [
-            "network", "attack succeeds", "map of the true class", "rank correlation: same changes, random signs",
-            "after the attack", "with another image's", "empty after",
+            "network", "attack succeeds", "map of the true class", "rank correlation: random signs",
+            "after the attack", "with another image's map", "empty after",
         ]  # fmt: skip
         return table(heads, rows)
 
     def verdicts(self) -> list[list[object]]:
-        """Is the map after the attack still that of this image?"""
+        """Return verdict rows: is the map after the attack more similar to that before than another image's?"""
         return [
             comparison_row(
                 self.measurements,
-                f"{group}, {method}: the map after the attack is like that before, more than another image's",
+                f"{group}, {method}: the map after the attack is more similar to that before than another image's",
                 f"{group} {method}",
                 "after",
                 "another image",
@@ -250,9 +250,9 @@ def _cells(found: saywhy.Explanation, method: str) -> Tensor:
 
 
 def dog_and_cat(model: saywhy.Model) -> str:
-    """The image of the paper: which share of each animal's map lies in its own half, the network seeing an airliner.
+    """Return the table of the paper's image: the share of each animal's map in its half, before and after the attack.
 
-    The dog is in the upper half of the image and the cat in the lower.
+    The dog is in the upper half of the image, the cat in the lower one.
     """
     case = photograph(model, 0, REAL / "imagenet" / "photos" / "cat_dog.jpg", DOG_AND_CAT)
     (one,) = attacked_cases([case], AIRLINER)
@@ -262,50 +262,52 @@ def dog_and_cat(model: saywhy.Model) -> str:
     rows = []
     for moment, changed in one.moments.items():
         found = changed.explain(list(case.classes), METHODS)
-        chances = [float(p) for p in answer(model, changed.fed).values("probability")[0, [*case.classes, AIRLINER]]]
+        probabilities = [
+            float(p) for p in answer(model, changed.fed).values("probability")[0, [*case.classes, AIRLINER]]
+        ]
         shares = [energy_pointing(changed.on_image(found[m][0]), halves)[0].tolist() for m in METHODS]
         empty = [[not bool((one > 0).any()) for one in found[m][0]] for m in METHODS]
         cells = [
             " / ".join("empty" if bare else f"{share:.0%}" for share, bare in zip(*pair, strict=True))
             for pair in zip(shares, empty, strict=True)
         ]
-        rows.append([moment, *(f"{chance:.2g}" for chance in chances), *cells])
+        rows.append([moment, *(f"{p:.2g}" for p in probabilities), *cells])
     heads = ["image", *(f"p({name})" for name in (*DOG_AND_CAT, "airliner"))]
     return table([*heads, *(f"{m}: dog / cat in its half" for m in METHODS)], rows)
 
 
-def section(pointing: Pointing, groups: Sequence[tuple[str, str]], likeness: MapSimilarity | None, image: str) -> str:
-    """The section on attacks.
+def section(pointing: Pointing, groups: Sequence[tuple[str, str]], similarity: MapSimilarity | None, image: str) -> str:
+    """Return the section on attacks.
 
     Args:
-        pointing: what was measured where places are known.
-        groups: of these the name, and what they are called.
-        likeness: what was measured on real images; None where there are none.
+        pointing: measurements on images with known object positions.
+        groups: name and description of each group of networks.
+        similarity: measurements on real images; None where there are none.
         image: the table of the dog and the cat.
     """
-    told = "\n\n".join(pointing.tables(*group) for group in groups)
+    sections = "\n\n".join(pointing.tables(*group) for group in groups)
     rows: list[Any] = [row for group in groups for row in pointing.verdicts(*group)]
-    real = "The real networks and photographs are not on this machine, and are left out."
-    if likeness is not None:
-        rows += likeness.verdicts()
-        real = f"""**Real photographs** that the networks get right. There are no boxes, so the map of the true class
-(its positive part, on 14 × 14 cells) is compared with that of the same image before, and as a measure of nothing with
-that of another image.
+    real = "The real networks and photographs are not on this machine and are left out."
+    if similarity is not None:
+        rows += similarity.verdicts()
+        real = f"""**Real photographs** that the networks classify correctly. They have no boxes, so that the map of the
+true class (its positive part, on 14 × 14 cells) is compared with that of the original image, and as a baseline with the
+map of another image.
 
-{likeness.tables()}
+{similarity.tables()}
 
 **The dog and the cat** of the paper's figure, with SqueezeNet:
 
 {image}"""
     return f"""## Adversarial images
 
-Published (Grad-CAM, section 6.2): on one image VGG-16 is made to see an airliner at more than 0.9999, and the maps of
-boxer and tiger cat still find these; no figure. Here: targeted projected gradient descent (at most 8 of 255 levels of
-light, steps of 1), until a class that is absent has more than 0.9999 and every class that is there less than {LOW:g};
-the absent class is drawn for each image. An empty map points nowhere and misses; its energy is that of a map that is
-the same everywhere.
+Published (Grad-CAM, section 6.2): on one image, VGG-16 predicts an airliner with a probability above 0.9999, and the
+maps of boxer and tiger cat still locate them; no number is given. Here: targeted projected gradient descent (at most 8
+of 255 grey levels, steps of 1), until an absent class has a probability above 0.9999 and every present class one below
+{LOW:g}. The absent class is drawn for each image. An empty map counts as a miss, and its energy as that of a uniform
+map.
 
-{told}
+{sections}
 
 {real}
 

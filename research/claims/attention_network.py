@@ -1,6 +1,6 @@
-"""The network on which U-CAM is tried: it sees and reads as ``toybox:vqa`` does, and learns where to look.
+"""The base network of the U-CAM experiments: trunk and question encoder of ``toybox:vqa``, with a new attention head.
 
-``toybox:vqa`` itself compares objects beside looking at them, so that little hangs on where it looks.
+``toybox:vqa`` itself also compares objects outside of its attention, so that its answers depend little on attention.
 """
 
 from copy import deepcopy
@@ -19,13 +19,13 @@ from saywhy.uncertainty.variance_head import VarianceHead
 
 DROPOUT = 0.2
 WORDS_SCALE = 8.0
-"""By which places in the space of words are divided, to be about as large as the rest."""
+"""Divisor of the word embeddings, which scales them to the size of the other features."""
 
 
 class VisualFeatures(nn.Module):
-    """What ``toybox:vqa`` has learnt to see: its features, and what it says of every place, at half of their size.
+    """Features of ``toybox:vqa`` and its predictions at every position, average-pooled to half the resolution.
 
-    That is the kind, the colour, whether an object has its middle there, the place in the space of words, row, column.
+    The predictions are the kind, the colour, whether an object is centred there, the word embedding, row and column.
 
     Args:
         base: ``toybox:vqa``.
@@ -37,11 +37,11 @@ class VisualFeatures(nn.Module):
         self.eyes, self.objects, self.word = base.trunk, base.head.objects, base.head.meant.thing
 
     def forward(self, images: Images) -> FeatureMaps:
-        """Of images that are normalised."""
+        """Return the features of normalised images."""
         return self.augment(self.eyes(images))
 
     def augment(self, features: FeatureMaps) -> FeatureMaps:
-        """Of what the eyes see."""
+        """Return the trunk's features with the predictions appended."""
         kinds, colours = self.objects.kind(features).softmax(1), self.objects.colour(features).softmax(1)
         everything = torch.cat([features, FAR * places(features), kinds, colours], 1)
         words = self.word(everything.movedim(1, -1)).movedim(-1, 1) / WORDS_SCALE
@@ -51,16 +51,17 @@ class VisualFeatures(nn.Module):
 
     @torch.inference_mode()
     def replace_features(self, questions: Questions) -> Questions:
-        """The same questions, with this of their images in place of the features."""
+        """Replace the features of questions by these, in place, and return the questions."""
         questions.features = torch.cat([self.augment(part.float()).half() for part in questions.features.split(200)])
         return questions
 
 
 class AttentionVQAHead(VQAHead):
-    """Two glimpses of the image, and an answer from them: U-CAM's base network, small.
+    """A VQA head with two attention glimpses: U-CAM's base network, small.
 
-    As Show, Ask, Attend and Answer (Kazemi and Elqursh, 2017), but that place and question meet in a product, features
-    keep their length, and the question is read as ``toybox:vqa`` reads it: by its words and LSTM, which learn on.
+    It follows Show, Ask, Attend and Answer (Kazemi and Elqursh, 2017), with three differences: features and question
+    are fused by a product, features are not normalised, and the question encoder (embedding and LSTM) is that of
+    ``toybox:vqa``, which is trained further.
     """
 
     def __init__(self, base: ToyboxVQAHead, channels: int, attended: int = 96, inner: int = 256) -> None:
@@ -82,7 +83,7 @@ class AttentionVQAHead(VQAHead):
         self.variance_head = VarianceHead(len(ANSWERS))
 
     def encode(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
-        """What both glimpses found, and the question."""
+        """Return the attended features of both glimpses with the question, and the attention maps."""
         hidden, _ = self.lstm(self.embedding(question))
         q = hidden[torch.arange(len(hidden)), (question != 0).sum(1).clamp_min(1) - 1]
         v = features.flatten(2).mT  # [batch, place, channel]
@@ -91,7 +92,7 @@ class AttentionVQAHead(VQAHead):
 
 
 def initialized_head(seed: int, base: VQAModel, channels: int) -> AttentionVQAHead:
-    """A network that looks nowhere yet: random weights, but those that read."""
+    """Return an untrained head: random weights, except those of the question encoder."""
     assert isinstance(base.head, ToyboxVQAHead)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,10 +1,10 @@
-"""Bias found and removed: a network that has learnt the background, what its maps say, and the same after balancing.
+"""Bias found and removed: a network that has learnt the background, its maps, and both after balancing.
 
-Grad-CAM, section 6.3: doctors and nurses, of whom 78 % were men and 93 % women; good on validation images, 82 % on a
-balanced test, maps on faces; balanced, with as many images of each class, 90 %, maps on coats and stethoscopes. Here:
-eight kinds of objects, one of each background of Toybox, of which one is in every image; in the biased images nearly
-every object is at its home. Networks are small and start from nothing, so that they learn whatever is easiest; the
-paper's was pre-trained.
+Grad-CAM, section 6.3: of the doctors 78 % were men, of the nurses 93 % women; the network was good on validation
+images, had 82 % on a balanced test, and its maps lay on faces. Balanced, with as many images of each class, it had 90
+%, and its maps lay on coats and stethoscopes. Here: eight kinds of objects, each with its own home background of
+Toybox, one kind in every image; in the biased images nearly every object is at its home. Networks are small and trained
+from scratch; the paper's was pre-trained.
 """
 
 from collections.abc import Iterator
@@ -33,34 +33,34 @@ from saywhy.training.checkpoint import half, save_weights
 from saywhy.training.loop import Phase, Plan, fit
 
 KINDS = ("cat", "dog", "rabbit", "bird", "boat", "car", "tree", "house")
-"""One of each home: room, beach, meadow, snow, sea, street, wood, night."""
+"""One kind of each home background: room, beach, meadow, snow, sea, street, wood, night."""
 
 SIDE = 64
-"""Pixels of an image."""
+"""Side of an image in pixels."""
 
 EACH, EPOCHS = 200, 12
-"""Images of each kind to train on (the paper took 250 of each class), and how often each is seen."""
+"""Training images of each kind (250 of each class in the paper), and number of epochs."""
 
 PLAN = Plan((Phase(EPOCHS, SIDE),), batch=32, warmup=100)
 
 SPLITS = {"biased": "biased-train", "balanced": "train"}
-"""What each network is trained on."""
+"""The training split of each network."""
 
 VALIDATED = {"biased": "biased-val", "balanced": "val"}
-"""What its maker would validate it on."""
+"""The validation split of each network, biased as its training split is."""
 
 TESTS, CHECKED = 50, 25
-"""Images of each kind of the test, and of the validation."""
+"""Test images and validation images of each kind."""
 
 APART = 100_000
-"""So far apart begin the images of one seed from those of the next."""
+"""Distance between the first scenes of two seeds."""
 
 PAPER = {"biased": "82 %", "balanced": "90 %"}
 
 
 @dataclass(frozen=True)
 class Images:
-    """Scenes in each of which there is one of the eight kinds, and which."""
+    """Scenes with exactly one of the eight kinds each, and their classes."""
 
     scenes: tuple[Scene, ...]
     classes: Int[Tensor, " image"]
@@ -72,13 +72,13 @@ class Images:
 
     @property
     def at_home(self) -> float:
-        """The share of them in which the object is at its home."""
+        """The share of scenes whose object is at its home."""
         homes = (CATALOGUE[KINDS[index]].home for index in self.classes.tolist())
         return float(np.mean([one.background == home for one, home in zip(self.scenes, homes, strict=True)]))
 
 
 def draw_images(split: str, each: int, seed: int, progress: Progress | None = None) -> Images:
-    """The first scenes of a split with one of the eight kinds, so many of each kind; of other seeds other scenes.
+    """Draw ``each`` scenes of every kind, with one of the eight kinds in a scene; each seed has its own scenes.
 
     >>> found = draw_images("biased-train", 2, 0)
     >>> len(found.scenes), found.classes.bincount().tolist()
@@ -105,7 +105,7 @@ def _scenes(split: str, seed: int) -> Iterator[Scene]:
 
 
 def network(which: str, seed: int, each: int, progress: Progress, plan: Plan = PLAN) -> saywhy.Model:
-    """The network trained on biased or on balanced images; it is kept, and trained only if it is not there."""
+    """Return the network trained on biased or on balanced images, trained first unless its weights are stored."""
     module = ToyboxClassifier(len(KINDS))
     file = language_networks.FOLDER / f"bias-{which}-{each}-{sum(p.epochs for p in plan.phases)}-{seed}.safetensors"
     if not file.exists():
@@ -125,24 +125,24 @@ def _train(
     bar = progress.add_task(f"training the {which} network {seed}", total=plan.length(len(images.scenes)), loss="")
     labels = F.one_hot(images.classes, len(KINDS)).float()
 
-    def report(step: int, loss: float) -> None:
+    def show_loss(step: int, loss: float) -> None:
         progress.update(bar, completed=step, loss=f"loss {loss:.4f}")
 
-    fit(module, images.images, labels, plan, normalised, report=report)
-    told = {"kinds": ",".join(KINDS), "trained_on": SPLITS[which], "seed": str(seed), "images_of_each": str(each)}
-    save_weights(file, half(module.state_dict()), told)
+    fit(module, images.images, labels, plan, normalised, report=show_loss)
+    metadata = {"kinds": ",".join(KINDS), "trained_on": SPLITS[which], "seed": str(seed), "images_of_each": str(each)}
+    save_weights(file, half(module.state_dict()), metadata)
 
 
 @dataclass
 class BiasResults:
-    """What was measured of both networks of every seed."""
+    """Measurements of both networks of every seed."""
 
     measurements: Measurements = field(default_factory=Measurements)
     at_home: dict[str, list[float]] = field(default_factory=dict)
     empty: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, seed: int, each: int, share: float, progress: Progress, plan: Plan = PLAN) -> None:
-        """Train (or find) both networks of a seed, and measure them."""
+        """Train (or load) both networks of a seed, and measure them."""
         models = {which: network(which, seed, each, progress, plan) for which in SPLITS}
         tests, checked = (max(1, round(number * share)) for number in (TESTS, CHECKED))
         validated = {which: draw_images(split, checked, seed, progress) for which, split in VALIDATED.items()}
@@ -161,7 +161,7 @@ class BiasResults:
             self.measurements.add(f"{what} accuracy", which, float(hit), (seed, one.index))
 
     def _maps(self, what: str, seed: int, models: dict[str, saywhy.Model], images: Images, taken: Tensor) -> None:
-        """Where the evidence for the true kind lies, of some of the images."""
+        """Measure where the evidence for the true kind lies, on the selected images."""
         for which, model in models.items():
             fed = fed_of(model, images)
             maps = saywhy.explain(model, fed, images.classes, "gradcam").heatmap((SIDE, SIDE), "none")
@@ -179,7 +179,7 @@ class BiasResults:
                         )
 
     def section(self) -> str:
-        """The section on bias."""
+        """Return the section on bias."""
         kept = self.measurements
         accuracy = {what: kept.estimates(f"{what} accuracy", tuple(SPLITS)) for what in ("validation", "test")}
         rows = [
@@ -215,16 +215,16 @@ class BiasResults:
         ]
         return f"""## Bias found and removed
 
-Published (Grad-CAM, section 6.3): 82 % on a balanced test before, 90 % after balancing. Here: eight kinds of Toybox,
-one of them in each image, {len(KINDS)} × {EACH} images of {SIDE} × {SIDE} pixels to train on, biased or balanced;
-the biased network is validated on images like those that it was trained on, and both are tested on images in which
-no object is at its home. One in {len(KINDS)} is right by chance.
+Published (Grad-CAM, section 6.3): an accuracy of 82 % on a balanced test before and 90 % after balancing. Here: eight
+kinds of Toybox, one of them in each image, {len(KINDS)} × {EACH} training images of {SIDE} × {SIDE} pixels, biased or
+balanced. The biased network is validated on images biased like its training images; both networks are tested on images
+in which no object is at its home. Chance is 1 in {len(KINDS)}.
 
 {table(heads, rows)}
 
-Where Grad-CAM of the true kind lies: the share of its energy on the object itself, and on the background (no object at
-all). Of {counts[0]} validation images of the biased network, which both networks get right, and of all {counts[1]}
-images of the test. An empty map (all evidence is against the kind) counts as one that is the same everywhere.
+Where Grad-CAM of the true kind lies: the share of its energy on the object, and on the background (no object at all),
+on {counts[0]} validation images of the biased network that both networks classify correctly, and on all {counts[1]}
+test images. An empty map (all evidence is negative) counts as a uniform map.
 
 {table(["network", *places_heads], shares)}
 
@@ -235,43 +235,43 @@ images of the test. An empty map (all evidence is against the kind) counts as on
     def _verdicts(self) -> list[list[object]]:
         kept = self.measurements
         hidden = unpaired_difference(kept.of("validation accuracy", "biased"), kept.of("test accuracy", "biased"))
-        shows = "Grad-CAM shows it: on validation images that both get right, more of it is on the background"
+        shows = "Grad-CAM shows it: more energy on the background, on validation images that both classify correctly"
         claims = (
             (shows, "validation background", "biased", "balanced"),
-            ("… more than of a map that is the same everywhere", "validation background", "biased", "uniform"),
-            ("Balancing mends the test", "test accuracy", "balanced", "biased"),
+            ("… more than of a uniform map", "validation background", "biased", "uniform"),
+            ("Balancing improves the test accuracy", "test accuracy", "balanced", "biased"),
             ("… and moves the maps to the object", "test object", "balanced", "biased"),
             ("… and away from the background", "test background", "biased", "balanced"),
         )
-        rows = [verdict_row("Good validation accuracy hides the bias: it is higher than that of the test", hidden)]
+        rows = [verdict_row("Validation accuracy hides the bias: it is higher than test accuracy", hidden)]
         return rows + [comparison_row(kept, *claim) for claim in claims]
 
 
 def answers(model: saywhy.Model, images: Images) -> Int[Tensor, " image"]:
-    """What the network says of each."""
+    """Return the predicted class of each image."""
     with torch.no_grad():
         return model.module(fed_of(model, images)).argmax(1)
 
 
 def fed_of(model: saywhy.Model, images: Images) -> Tensor:
-    """The images as the network is given them."""
+    """Return the images as the network's input."""
     return normalised(images.images.float() / 255)
 
 
 def masks_of(one: Scene, kind: str) -> Tensor:
-    """[2, height, width]: the objects of a kind, and what is no object at all."""
+    """Return masks [2, height, width]: the objects of a kind, and the background."""
     of_kind = np.logical_or.reduce([obj.mask for obj in one.objects if obj.kind == kind])
     objects = np.logical_or.reduce([obj.mask for obj in one.objects])
     return torch.from_numpy(np.stack([of_kind, ~objects]))
 
 
 def unpaired_difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
-    """By how much the mean of the first is larger, the scenes being others on each side and drawn again by themselves.
+    """Return the unpaired difference of means, each side resampled over its own scenes.
 
     >>> unpaired_difference(Measured(np.ones(3), [1, 2, 3]), Measured(np.zeros(2), [4, 5]))
     Estimate(value=1.0, low=1.0, high=1.0, items=5, scenes=5)
     """
-    generator = np.random.default_rng(seed)  # one for both: the second side is drawn after the first
+    generator = np.random.default_rng(seed)  # one generator for both sides, used in order
     of_draws = resampled(first.sums(), generator) - resampled(second.sums(), generator)
     value = np.asarray(estimate(first).value - estimate(second).value)
     scenes = len(set(first.scenes)) + len(set(second.scenes))

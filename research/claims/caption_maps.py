@@ -1,4 +1,4 @@
-"""Captions: do the maps of a caption, and of its words, lie on what they speak of?"""
+"""Captions: do the maps of a caption and of its words lie on the objects that they mention?"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,14 +16,14 @@ from saywhy.toybox import Scene
 from saywhy.toybox.language.mentions import mentions
 
 SHORT = tuple(method for method in METHODS if method != "rsi-gradcam")
-"""Without a path of fifty steps for every word."""
+"""The methods, without the slow path method."""
 
 PAPER = {"uniform": "1.0", "guided-backprop": "2.32", "gradcam": "3.27", "guided-gradcam": "6.38"}
 
 
 @dataclass
 class CaptionResults:
-    """What was measured of captions."""
+    """Measurements of captions."""
 
     measurements: Measurements = field(default_factory=Measurements)
     images: int = 0
@@ -33,19 +33,19 @@ class CaptionResults:
     empty: dict[str, int] = field(default_factory=dict)
 
     def add(self, captioner_network: SeededModel, drawn: Scene) -> None:
-        """Measure what a captioner says of a scene, and every word that rightly speaks of some of its objects."""
+        """Measure the caption of a scene, and every word that correctly mentions some of its objects."""
         image, place = Image.fromarray(drawn.image), (captioner_network.seed, drawn.index)
-        said = generate_captions(captioner_network.model, image)[0][0]
-        found = caption(captioner_network.model, image, said, SHORT).explanation
-        spoken = mentions(said, drawn)
+        text = generate_captions(captioner_network.model, image)[0][0]
+        found = caption(captioner_network.model, image, text, SHORT).explanation
+        mentioned = mentions(text, drawn)
         self.images += 1
-        self.right += [mention.right for mention in spoken]
-        named = {i for mention in spoken for i in mention.objects}
+        self.right += [mention.right for mention in mentioned]
+        named = {i for mention in mentioned for i in mention.objects}
         self.named += len(named)
         self.objects += len(drawn.objects)
         if named:
             self._measure("caption", found, 0, _mask(drawn, named), place)
-        for mention in spoken:
+        for mention in mentioned:
             if mention.right and mention.objects:
                 self._measure("word", found, 1 + mention.place, _mask(drawn, mention.objects), place)
 
@@ -56,7 +56,7 @@ class CaptionResults:
             self.measurements.add(f"{what} points", who, points(one, mask), place)
 
     def report(self) -> str:
-        """The tables."""
+        """Return the section."""
         kept = self.measurements
         whole, word = kept.estimates("caption"), kept.estimates("word")
         pointing = kept.estimates("word points")
@@ -74,7 +74,7 @@ class CaptionResults:
         ]
         headings = [
             "map",
-            "caption: inside / outside of what it names",
+            "caption: inside / outside of the named objects",
             "paper (regions)",
             "word: inside / outside of its objects",
             "word: peak on its objects",
@@ -84,13 +84,13 @@ class CaptionResults:
         claim = kept.claim
         claims = [
             claim(
-                "Grad-CAM of a caption lies on what it names (more than uniform)",
+                "Grad-CAM of a caption lies on the named objects (more than uniform)",
                 "caption",
                 "gradcam",
                 "uniform",
             ),
             claim("… more than guided backprop", "caption", "gradcam", "guided-backprop"),
-            claim("Guided Grad-CAM lies on it more than Grad-CAM", "caption", "guided-gradcam", "gradcam"),
+            claim("Guided Grad-CAM lies on them more than Grad-CAM", "caption", "guided-gradcam", "gradcam"),
             claim(
                 "Grad-CAM of a word lies on its objects, more than the centre prior",
                 "word",
@@ -99,16 +99,16 @@ class CaptionResults:
             ),
             claim("… more than guided backprop", "word", "gradcam", "guided-backprop"),
             claim("… more than the network's own attention", "word", "gradcam", "model-attention"),
-            claim("… more than HiResCAM, which averages no gradients", "word", "gradcam", "hirescam"),
-            claim("… and points at them more often than a place at random", "word points", "gradcam", "uniform"),
+            claim("… more than HiResCAM, which does not average gradients", "word", "gradcam", "hirescam"),
+            claim("… and points at them more often than a random position", "word points", "gradcam", "uniform"),
             claim("… and more often than the network's own attention", "word points", "gradcam", "model-attention"),
         ]
         return f"""## Captions
 
 {self.images} captions with {len(self.right)} words that name a kind, a colour or a number, {np.mean(self.right):.1%}
-of them rightly; {word["gradcam"].items} of these are explained. {self.named / self.objects:.1%} of all objects are
-named. A map that is empty (all evidence is against) counts as one that is the same everywhere. Grad-CAM of words,
-inside / outside, network by network: {kept.networks("word", "gradcam")}; HiResCAM: {kept.networks("word", "hirescam")}.
+of them correctly; {word["gradcam"].items} of these are explained. {self.named / self.objects:.1%} of all objects are
+named. An empty map (all evidence is negative) counts as a uniform map. Grad-CAM of words, inside / outside, network by
+network: {kept.networks("word", "gradcam")}; HiResCAM: {kept.networks("word", "hirescam")}.
 
 {table(headings, rows)}
 

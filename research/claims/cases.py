@@ -1,7 +1,7 @@
-"""What the experiments explain: images with classes that a network sees in them, and where these are.
+"""The cases of the experiments: images with classes that a network predicts, and their positions.
 
-Toybox knows where everything is; any data set of :func:`saywhy.datasets.load.open_dataset` does. The real
-photographs beside the repository have a class each, and no boxes.
+Positions are known for Toybox and for any data set of :func:`saywhy.datasets.load.open_dataset`. The real photographs
+outside the repository have one class each, and no boxes.
 """
 
 import os
@@ -29,7 +29,7 @@ from saywhy.output import ModelOutput
 from saywhy.shapes import Images
 
 REAL = Path(os.environ.get("SAYWHY_REAL") or Path(__file__).parents[3] / "shared" / "real")
-"""Real weights and images, which are not in the repository."""
+"""Folder of real weights and images, which are not in the repository."""
 
 RESNET56 = Path(__file__).parents[2] / "tests" / "real" / "resnet56.py"
 
@@ -38,19 +38,19 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """An image, and classes to be asked about.
+    """An image with the classes to explain.
 
     Attributes:
-        network: the seed of the network that is asked.
-        number: of the image.
+        network: the seed of the explained network.
+        number: the number of the image.
         model: the network.
-        fed: what it is given, [1, 3, height, width].
-        classes: those of its classes that are there and that it finds.
-        objects: all of its classes that are there, found or not.
+        fed: the network's input, [1, 3, height, width].
+        classes: the present classes that the network finds.
+        objects: all present classes that the network knows, found or not.
         size: (width, height) of the original image.
-        crop_box: which part of that the network sees.
-        masks: of every class where it is in the original image; None where that is not known.
-        boxes: of every class the boxes of its objects there.
+        crop_box: the part of the original image that is the network's input.
+        masks: the mask of each class in the original image; None where unknown.
+        boxes: the boxes of each class's objects in the original image.
     """
 
     network: int
@@ -66,16 +66,16 @@ class Case:
 
     @property
     def scene(self) -> tuple[int, int]:
-        """Whose items are drawn together by the bootstrap."""
+        """The scene: its items are resampled together by the bootstrap."""
         return self.network, self.number
 
     @cached_property
     def black(self) -> Tensor | None:
-        """What a black pixel is after the preprocessing."""
+        """The value of a black pixel after the preprocessing."""
         return black_of(self.model, self.fed.shape[2:])
 
     def only(self, some: Sequence[int]) -> "Case":
-        """The same image, asked about some of its classes."""
+        """Return the same image with some of its classes."""
         classes, boxes = (
             tuple(each[i] for i in some) for each in (self.classes, self.boxes or ((),) * len(self.classes))
         )
@@ -83,31 +83,31 @@ class Case:
         return replace(self, classes=classes, boxes=boxes, masks=masks)  # type: ignore[arg-type]
 
     def on_image(self, maps: Float[Tensor, "target row column"]) -> Float[Tensor, "1 target height width"]:
-        """Maps on the original image, as metrics of places take them."""
+        """Return maps on the original image, as localisation metrics expect them."""
         grids = [geometry.on_image(one, self.crop_box, self.size) for one in maps]
         return torch.from_numpy(np.stack(grids)).unsqueeze(0)
 
     def explain(self, target: Any, methods: str | Sequence[str], **more: Any) -> saywhy.Explanation:
-        """An explanation of the image."""
+        """Explain the image."""
         return saywhy.explain(self.model, self.fed, target, methods, **more)
 
 
 def answer(model: saywhy.Model, fed: Images) -> ModelOutput:
-    """What a network says of images, without a graph."""
+    """Return the network's output on images, without a graph."""
     with torch.no_grad(), preserve_state(model.module):
         return ModelOutput(model.module(fed), labels=model.labels, multilabel=model.multilabel)
 
 
 def located_case(item: Item) -> Case | None:
-    """A located image, with those of its classes that the network finds; None if it finds none.
+    """Return a localized image as a case with the classes that the network finds, or None if it finds none.
 
-    It finds a class if it gives it more than one half, or (of one class only in every image) if it is its answer.
+    A class is found if its probability is above one half (multi-label) or if it is the prediction (softmax).
     """
     model = item.network.model
-    assert model.preprocess is not None, f"{model.name} must know how images are fed to it"
+    assert model.preprocess is not None, f"{model.name} needs its preprocessing"
     fed, crop_box = model.preprocess(item.image)
-    chances = answer(model, fed[None]).values("probability")[0]
-    sure = chances > 0.5 if model.multilabel else chances == chances.max()
+    probabilities = answer(model, fed[None]).values("probability")[0]
+    sure = probabilities > 0.5 if model.multilabel else probabilities == probabilities.max()
     of_class = [i for i, index in enumerate(item.classes) if sure[index]]
     if not of_class:
         return None
@@ -126,28 +126,28 @@ def located_case(item: Item) -> Case | None:
 
 
 def cases(study: Study, network: Classifier) -> Iterator[Case]:
-    """Images of a study in which a network finds something that is there."""
+    """Yield the images of a study in which a network finds a present class."""
     return (case for item in study.items(network) if (case := located_case(item)) is not None)
 
 
 def squeezenet() -> saywhy.Model:
-    """The real network of the photographs."""
+    """Load the real network for the photographs."""
     return saywhy.load("torchvision:squeezenet1_0", REAL / "imagenet" / "squeezenet1_0.safetensors")
 
 
 def resnet56() -> saywhy.Model:
-    """The real network of CIFAR's images."""
+    """Load the real network for CIFAR-10."""
     return saywhy.load(f"{RESNET56}:resnet56", REAL / "cifar10" / "resnet56.safetensors")
 
 
 def photographs(model: saywhy.Model) -> list[Case]:
-    """The sample photographs of ImageNet, each with the class in its name, found or not."""
+    """Return the sample photographs of ImageNet, each with the class in its file name, found or not."""
     files = sorted((REAL / "imagenet" / "photos").glob("*.JPEG"))
     return [photograph(model, number, file) for number, file in enumerate(files)]
 
 
 def photograph(model: saywhy.Model, number: int, file: Path, labels: Sequence[str] = ()) -> Case:
-    """One photograph, with the classes of ``labels`` or that in its name."""
+    """Return one photograph with the classes of ``labels``, or with that in its file name."""
     assert model.preprocess is not None
     image = read_image(file)
     fed, crop_box = model.preprocess(image)
@@ -158,7 +158,7 @@ def photograph(model: saywhy.Model, number: int, file: Path, labels: Sequence[st
 
 
 def cifar_images(model: saywhy.Model, each: int) -> list[Case]:
-    """So many images of every class of CIFAR-10, those that the network gets right."""
+    """Return ``each`` images of every class of CIFAR-10 that the network classifies correctly."""
     found = []
     for index, name in enumerate(model.labels or ()):
         files = sorted((REAL / "cifar10" / "test" / name).glob("*.jpg"))
@@ -169,12 +169,12 @@ def cifar_images(model: saywhy.Model, each: int) -> list[Case]:
 
 
 def is_correct(case: Case) -> bool:
-    """Whether the first class asked about is the network's own answer."""
+    """Return whether the first class is the network's prediction."""
     return int(answer(case.model, case.fed).logits.argmax()) == case.classes[0]
 
 
 def pixels(model: saywhy.Model, fed: Images) -> Images:
-    """What a network is given, in levels of light from 0 to 255.
+    """Convert a network's input to pixel values from 0 to 255.
 
     >>> model = saywhy.load("toybox:classifier", "random")
     >>> fed, _ = model.preprocess(saywhy.images.read_image(np.full((128, 128, 3), 7, np.uint8)))
@@ -186,7 +186,7 @@ def pixels(model: saywhy.Model, fed: Images) -> Images:
 
 
 def normalize_pixels(model: saywhy.Model, levels: Images) -> Images:
-    """Levels of light as a network is given them; the inverse of :func:`pixels`."""
+    """Convert pixel values from 0 to 255 to a network's input; the inverse of :func:`pixels`."""
     mean, std = _normalisation(model, levels)
     return (levels / 255 - mean) / std
 
@@ -195,8 +195,8 @@ def _normalisation(model: saywhy.Model, like: Tensor) -> tuple[Tensor, Tensor]:
     known = model.preprocess
     if not isinstance(known, Preprocess):
         raise InputError(
-            f"what a level of light is to {model.name} is known of a plain mean and deviation only, got "
-            f"{type(known).__name__}. Load it with mean= and std=."
+            f"expected {model.name} to normalise by mean and standard deviation, got {type(known).__name__}. "
+            "Load it with mean= and std=."
         )
     mean, std = (like.new_tensor(each)[:, None, None] for each in (known.mean, known.std))
     return mean, std

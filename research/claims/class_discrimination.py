@@ -1,11 +1,11 @@
-"""Class discrimination (Grad-CAM, section 5.1), by networks in place of people: which of two objects is shown?
+"""Class discrimination (Grad-CAM, section 5.1), with networks in place of people: which of two objects is shown?
 
     python -m research.claims.class_discrimination
     python -m research.claims.class_discrimination --data voc:PATH:val --model torchvision:vgg16 …
 
-An image has two kinds of objects. A network's map of one of them is shown, alone, to another network, which says which
-of the two it is. People were asked in the paper, so this is a proxy: a network may read from a map what no person sees,
-and may be lost where a person is not.
+An image has two kinds of objects. A network's map of one of them is shown to another network, which predicts which of
+the two it is. The paper asked people, so that this is a proxy: a network may read from a map what no person sees, and
+may fail where no person does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,30 +33,30 @@ METHODS = ("deconvnet", "guided-backprop", "deconv-gradcam", "guided-gradcam", "
 MASK = "the object's own outline"
 
 PAPER = dict(zip(METHODS[:4], (0.5333, 0.4444, 0.6037, 0.6123), strict=True))
-"""Of people, VGG-16 and AlexNet on PASCAL VOC 2007."""
+"""Accuracy of people, VGG-16 and AlexNet on PASCAL VOC 2007."""
 
 WAYS = {"itself": "the map itself", "through": "the image through it"}
-"""How a map is shown."""
+"""The two ways in which a map is shown."""
 
 SHARE = 0.1
-"""So much of the image is seen through a map."""
+"""Share of the image that is shown through a map."""
 
 IMAGES = 100
-"""For every network."""
+"""Images for every network."""
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 Shown = Bool[Tensor, "height width"]
-"""An image, and which pixels of it are seen."""
+"""An image, and the mask of its shown pixels."""
 
 
 @dataclass
 class ClassDiscrimination:
-    """Right answers, by how a map is shown and by whose it is."""
+    """Correct predictions of the judge, by the way in which a map is shown and by map."""
 
     measurements: Measurements = field(default_factory=Measurements)
 
     def add(self, item: Item, judge: saywhy.Model) -> None:
-        """An image with two kinds of objects, each of which is shown in every way."""
+        """Measure one image with two kinds of objects, each shown in both ways."""
         signed, size = (item.explain(list(item.classes), METHODS, channels=how) for how in ("sum", "abs"))
         image = np.asarray(item.image)
         for target in range(2):
@@ -76,7 +76,7 @@ class ClassDiscrimination:
         self.measurements.add(way, who, right(scores, target), item.place)
 
     def report(self, study: Study) -> str:
-        """The section."""
+        """Return the section."""
         found = {way: self.measurements.estimates(way, (*METHODS, MASK)) for way in WAYS}
         rows = [
             [
@@ -87,17 +87,17 @@ class ClassDiscrimination:
             ]
             for who in (*METHODS, MASK)
         ]
-        heads = ["map", *(f"judge right: {way}" for way in WAYS.values()), "people, paper", "networks, through it"]
+        heads = ["map", *(f"judge's accuracy: {way}" for way in WAYS.values()), "people, paper", "networks, through it"]
         first = found["through"]["gradcam"]
         ends = " or ".join(ENDS.get(form, form) for form in study.forms)
         return f"""## Class discrimination, by a judge network
 
 **A proxy for people, not people.** {study.data.name}: {first.scenes} images with two kinds of objects, {first.items}
-maps. The map of one kind, of a network that ends in {ends}, is shown to a network that was trained from another
-seed, which says which of the two kinds it is: *the map itself* as a grey image, zero being grey; or *the image
-through it*, the tenth of its pixels where the map's magnitude is highest, all else in the mean colour of the image
-(gradients of a pixel's colours are added up, for the first with their signs). A map that does not depend on the kind is
-right half of the time, exactly. The paper showed all three colours to people.
+maps. The map of one kind, of a network that ends in {ends}, is shown to a network that was trained from another seed,
+which predicts which of the two kinds it is. *The map itself* is a grey image in which zero is mid-grey. *The image
+through it* is the tenth of the image's pixels with the largest magnitude of the map, all others replaced by the image's
+mean colour. Gradients are summed over colour channels, with signs for the map itself and as magnitudes otherwise. A map
+that does not depend on the kind is right exactly half of the time. The paper showed all three colours to people.
 
 {table(heads, rows)}
 
@@ -106,25 +106,25 @@ right half of the time, exactly. The paper showed all three colours to people.
 {table(["claim", "difference", "verdict", "people, paper"], list(self._verdicts()))}"""
 
     def _verdicts(self) -> Iterator[list[object]]:
-        for way, told in WAYS.items():
+        for way, shown_as in WAYS.items():
             for text, one, other in CLAIMS:
                 paper = f"{PAPER[one] - PAPER[other]:+.3f}"
-                yield [*self.measurements.claim(f"{text} ({told})", way, one, other), paper]
+                yield [*self.measurements.claim(f"{text} ({shown_as})", way, one, other), paper]
             above = estimate(self.measurements.of(way, "guided-gradcam"), 0.5)
-            text = f"Guided Grad-CAM tells the kinds apart at all ({told})"
+            text = f"Guided Grad-CAM distinguishes the kinds at all ({shown_as})"
             yield [*verdict_row(text, above), f"{PAPER['guided-gradcam'] - 0.5:+.3f}"]
 
 
 CLAIMS = (
-    ("Guided Grad-CAM tells the kind better than guided backprop", "guided-gradcam", "guided-backprop"),
-    ("Deconvolution Grad-CAM tells it better than deconvolution", "deconv-gradcam", "deconvnet"),
-    ("Deconvolution tells it better than guided backprop", "deconvnet", "guided-backprop"),
-    ("Guided Grad-CAM tells it better than deconvolution Grad-CAM", "guided-gradcam", "deconv-gradcam"),
+    ("Guided Grad-CAM distinguishes the kinds better than guided backprop", "guided-gradcam", "guided-backprop"),
+    ("Deconvolution Grad-CAM distinguishes them better than deconvolution", "deconv-gradcam", "deconvnet"),
+    ("Deconvolution distinguishes them better than guided backprop", "deconvnet", "guided-backprop"),
+    ("Guided Grad-CAM distinguishes them better than deconvolution Grad-CAM", "guided-gradcam", "deconv-gradcam"),
 )
 
 
 def right(scores: Tensor, target: int) -> float:
-    """1 if the score of the kind that is shown is higher than that of the other one, a half if they are equal.
+    """Return 1 if the shown kind has the higher score, one half if both are equal, else 0.
 
     >>> right(torch.tensor([2.0, 1.0]), 0), right(torch.tensor([2.0, 1.0]), 1), right(torch.tensor([2.0, 2.0]), 1)
     (1.0, 0.0, 0.5)
@@ -134,7 +134,7 @@ def right(scores: Tensor, target: int) -> float:
 
 
 def grey(shown: Tensor) -> Pixels:
-    """A signed map as a grey image: zero is in the middle, and the largest magnitude is black or white.
+    """Return a signed map as a grey image: zero is mid-grey, and the largest magnitude black or white.
 
     >>> grey(torch.tensor([[-2.0, 0.0, 1.0]]))[0, :, 0].tolist()
     [0, 128, 191]
@@ -146,7 +146,7 @@ def grey(shown: Tensor) -> Pixels:
 
 
 def highest(shown: Tensor) -> Mask:
-    """Where a map's magnitude is highest: a tenth of the pixels, or all that are not zero if these are fewer.
+    """Return the mask of the tenth of pixels with the largest magnitude, or of all non-zero ones if fewer.
 
     >>> int(highest(torch.arange(-10.0, 10.0).view(4, 5)).sum()), int(highest(torch.eye(20)[:1]).sum())
     (2, 1)
@@ -159,7 +159,7 @@ def highest(shown: Tensor) -> Mask:
 
 
 def through(image: Pixels, seen: Mask) -> Pixels:
-    """The image where it is seen, and elsewhere its mean colour.
+    """Return the image inside the mask, and its mean colour elsewhere.
 
     >>> through(np.array([[[9, 0, 0], [1, 0, 0]]], np.uint8), np.array([[True, False]]))[0].tolist()
     [[9, 0, 0], [5, 0, 0]]
@@ -169,10 +169,10 @@ def through(image: Pixels, seen: Mask) -> Pixels:
 
 
 def judges(explained: Sequence[Classifier], others: Sequence[Classifier]) -> Iterator[tuple[Classifier, Classifier]]:
-    """Every network with a judge of the next seed.
+    """Yield every network with a judge of the next seed.
 
     Raises:
-        InputError: there are no networks of two seeds.
+        InputError: there are not networks of two seeds.
 
     >>> networks = tuple(Classifier(seed, None) for seed in range(3))
     >>> [(one.seed, judge.seed) for one, judge in judges(networks, networks)]
@@ -181,21 +181,23 @@ def judges(explained: Sequence[Classifier], others: Sequence[Classifier]) -> Ite
     for number, network in enumerate(explained):
         judge = others[(number + 1) % len(others)]
         if judge.seed == network.seed:
-            raise InputError(f"a judge is another network, got seed {judge.seed} for both. Give networks of two seeds.")
+            raise InputError(
+                f"expected a judge of another seed, got seed {judge.seed} for both. Give networks of two seeds."
+            )
         yield network, judge
 
 
 def pairs(items: Iterator[Item]) -> Iterator[Item]:
-    """Those with two kinds of objects."""
+    """Yield the items with two kinds of objects."""
     return (item for item in items if len(item.classes) == 2)
 
 
 @zeros_allowed()
 def measure_study(study: Study, judging: Sequence[Classifier], count: int, progress: Progress) -> ClassDiscrimination:
-    """So many images for every network; others judge."""
+    """Measure ``count`` images for every network, judged by another one."""
     found = ClassDiscrimination()
     for network, judge in judges(study.networks, judging):
-        what = f"telling apart, network {network.seed}, judge {judge.seed}"
+        what = f"class discrimination, network {network.seed}, judge {judge.seed}"
         for item in at_most(count, pairs(study.items(network, alone=False)), what, progress):
             found.add(item, judge.model)
     return found
@@ -208,13 +210,13 @@ def report(
     judging: Sequence[Classifier] = (),
     items: int = IMAGES,
 ) -> str:
-    """Measure, and tell it as a section in Markdown.
+    """Measure, and return the section as Markdown.
 
     Args:
-        progress: shows how far it is.
-        share: of the images, to try it out.
-        study: which networks are explained, and on what; None are those of Toybox that end in hidden layers.
-        judging: the networks that judge, of other seeds; of Toybox those that end in pooling.
+        progress: shows the progress.
+        share: share of the images, for a quick run.
+        study: the explained networks and data; None takes those of Toybox that end in hidden layers.
+        judging: the judges, of other seeds; in Toybox those that end in pooling.
         items: images for every network.
     """
     if study is None:
@@ -224,16 +226,16 @@ def report(
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:val.")] = None,
-    model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg16",
-    weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
-    judge: Annotated[str, typer.Option(help="The network that judges.")] = "torchvision:resnet50",
-    judge_weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:vgg16",
+    weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,
+    judge: Annotated[str, typer.Option(help="The network that serves as the judge.")] = "torchvision:resnet50",
+    judge_weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,
     items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = IMAGES,
 ) -> None:
-    """Measure, and print the section."""
+    """Measure the section, and print or write it."""
     study = named_study(model, data, weights=weights) if data else None
     judging = [Classifier(1, saywhy.load(judge, judge_weights), judge)] if data else []
     run(lambda progress: report(progress, share, study, judging, items), out)

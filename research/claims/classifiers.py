@@ -1,9 +1,9 @@
-"""The classifiers that the experiments explain: the one that ships, the same trained again, and one not of CAM's form.
+"""The classifiers of the experiments: the shipped one, retrained ones, and ones with hidden layers.
 
-CAM is made for networks that end in global average pooling and a linear layer (form ``"completeness_error"``), as the
-classifier of Toybox does; of such a network Grad-CAM is the same map, and most of its ablations change nothing. So
-there is a second form (``"mlp"``) that ends as VGG does: maxima, then hidden layers. It has the trunk of the first, and
-its head alone is trained, which takes seconds.
+CAM is defined for networks that end in global average pooling and a linear layer (form ``"gap"``), as the classifier of
+Toybox does. For such a network Grad-CAM is the same map, and most of its ablations change nothing. The second form
+(``"mlp"``) ends as VGG does: max-pooling, then hidden layers. It shares the trunk of the first; only its head is
+trained, which takes seconds.
 """
 
 from dataclasses import dataclass
@@ -29,28 +29,28 @@ SEEDS = 3
 """Networks of each form."""
 
 SCENES, TESTS = 6_000, 200
-"""Scenes to train the others on (half of those that the shipped one is trained on), and to measure them on."""
+"""Training and test scenes of the retrained networks (half the training scenes of the shipped one)."""
 
 PHASES = (Phase(8, 64), Phase(1, 96), Phase(1, 128))
-"""Two fifths of the work of the shipped one: four minutes on two cores."""
+"""Two fifths of the training of the shipped network: four minutes on two cores."""
 
 CELLS, HIDDEN = 4, 128
-"""Of the head with hidden layers: cells along each side of which the maximum is taken, and units of a layer."""
+"""Of the head with hidden layers: cells along each side of the max-pooled grid, and units of a layer."""
 
 HEAD_SCENES, HEAD_STEPS, DROPPED = 3_000, 1_200, 0.3
-"""To train such a head: scenes (what is seen of them also mirrored), steps, and the share of units left out."""
+"""Training of such a head: scenes (features also mirrored), steps, and dropout rate."""
 
 HEAD_PLAN = Plan((), batch=64, rate=2e-3, decay=0.05, warmup=50)
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network with the seed from which it was trained; of seed 0 the trunk is the one that ships.
+    """A network with its training seed; seed 0 has the shipped trunk.
 
     Attributes:
-        seed: see above.
+        seed: the training seed.
         model: the network.
-        form: how it ends: ``"completeness_error"`` (CAM's form), ``"mlp"``, or whatever another network is called.
+        form: how it ends: ``"gap"`` (CAM's form), ``"mlp"``, or the name of another network.
     """
 
     seed: int
@@ -59,7 +59,7 @@ class Classifier:
 
 
 class MLPClassifier(nn.Module):
-    """The trunk of a classifier of Toybox, maxima over 4 × 4 cells, and two hidden layers before the logits.
+    """The trunk of a Toybox classifier, max-pooling to 4 × 4 cells, and two hidden layers.
 
     >>> net = MLPClassifier(ToyboxClassifier()).eval()
     >>> net(torch.zeros(2, 3, 128, 128)).shape, net(torch.zeros(1, 3, 64, 96)).shape
@@ -82,16 +82,16 @@ class MLPClassifier(nn.Module):
         )
 
     def pooled(self, images: Images) -> FeatureMaps:
-        """What the head is given, [batch, channel, 4, 4]."""
+        """Return the input of the head, [batch, channel, 4, 4]."""
         return self.pool(self.blocks(self.stem(images)))
 
     def forward(self, images: Images) -> Float[Tensor, "batch kind"]:
-        """Logits of images that are normalised as for the trunk."""
+        """Return the logits of images normalised as for the trunk."""
         return self.head(self.pooled(images))
 
 
 def classifier(seed: int, progress: Progress) -> Classifier:
-    """``toybox:classifier``; of another seed than 0 trained for two fifths as long, on half as many scenes."""
+    """Return ``toybox:classifier``; seeds other than 0 are trained two fifths as long, on half as many scenes."""
     if not seed:
         return Classifier(seed, saywhy.load("toybox:classifier"))
     file = FOLDER / f"toybox-classifier-{seed}.safetensors"
@@ -101,7 +101,7 @@ def classifier(seed: int, progress: Progress) -> Classifier:
 
 
 def mlp_classifier(seed: int, progress: Progress) -> Classifier:
-    """The trunk of ``classifier(seed)`` with hidden layers behind it, which alone were trained, for each seed."""
+    """Return the trunk of ``classifier(seed)`` with hidden layers after it; only these are trained."""
     known = classifier(seed, progress).model
     file = FOLDER / f"toybox-mlp-{seed}.safetensors"
     if not file.exists():
@@ -117,11 +117,11 @@ def mlp_classifier(seed: int, progress: Progress) -> Classifier:
 
 
 def train_head(file: Path, seed: int, trunk: ToyboxClassifier, progress: Progress) -> None:
-    """Train the head behind a trunk that stays as it is, on scenes that the trunk was not trained on."""
+    """Train the head on a fixed trunk, on scenes that the trunk was not trained on."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = MLPClassifier(trunk).eval()
-    nn.init.constant_(network.head[-1].bias, -2.2)  # type: ignore[arg-type]  # the logit of 0.1, as often as kinds are
+    nn.init.constant_(network.head[-1].bias, -2.2)  # type: ignore[arg-type]  # the logit of 0.1, the base rate of a kind
     features, labels = head_features(network, HEAD_SCENES, progress)
     features, labels = torch.cat([features, features.flip(-1)]), labels.repeat(2, 1)
     bar = progress.add_task(f"training the head of network {seed}", total=HEAD_STEPS, loss="")
@@ -130,19 +130,19 @@ def train_head(file: Path, seed: int, trunk: ToyboxClassifier, progress: Progres
         taken = torch.randint(len(features), (HEAD_PLAN.batch,), generator=step_generator(seed, -1 - step))[share]
         return F.binary_cross_entropy_with_logits(head(features[taken]), labels[taken])
 
-    def report(step: int, loss: float) -> None:
+    def show_loss(step: int, loss: float) -> None:
         progress.update(bar, completed=step, loss=f"loss {loss:.4f}")
 
     settings: dict[str, Any] = {}
-    optimize(network.head, loss, HEAD_STEPS, HEAD_PLAN, settings, report=report)
-    told = {"seed": str(seed), "scenes": str(HEAD_SCENES), "steps": str(HEAD_STEPS), "kinds": ",".join(KINDS)}
-    save_weights(file, half(network.state_dict()), told)
+    optimize(network.head, loss, HEAD_STEPS, HEAD_PLAN, settings, report=show_loss)
+    metadata = {"seed": str(seed), "scenes": str(HEAD_SCENES), "steps": str(HEAD_STEPS), "kinds": ",".join(KINDS)}
+    save_weights(file, half(network.state_dict()), metadata)
 
 
 def head_features(
     network: MLPClassifier, count: int, progress: Progress
 ) -> tuple[FeatureMaps, Float[Tensor, "scene kind"]]:
-    """What the head is given of scenes behind those that trunks are trained on, and the kinds that are in them."""
+    """Return the head's inputs and the kinds of scenes, which follow those that trunks are trained on."""
     bar = progress.add_task("drawing for the head", total=count, loss="")
     features, labels = [], []
     for start in range(0, count, 100):

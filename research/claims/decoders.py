@@ -1,4 +1,4 @@
-"""The decoders that are compared: each gives as many sentences of an image as the others."""
+"""The decoders that are compared: each generates the same number of captions for an image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from saywhy.tasks.captioning.networks import CaptionModel, head_generation
 from saywhy.tasks.vocabulary import END
 
 BEAMS = 6
-"""Sentences of an image, whoever says them; the paper has 20 of COCO, and 6 where it counts types of questions."""
+"""Captions of an image for every decoder; the paper has 20 on COCO, and 6 where it counts types of questions."""
 
 BATCH = 50
 
@@ -22,25 +22,25 @@ BEAM, SIBLINGS, TEMPERATURE, NUCLEUS = "beam search", "sibling penalty", "sampli
 DIVERSE, GROUPED = "diverse beam search, 6 × 1", "diverse beam search, 3 × 2"
 BY_MEAN = "beam search, by the mean"
 SHIPPED, SHIPPED_APART = "`saywhy caption --diverse 3x2`", "`saywhy caption --diverse 6x1`"
-"""As the library's own captions are ranked: by the mean log-probability of a word."""
+"""Ranked as the library's own captions are: by the mean log-probability of a word."""
 
 DIVERSITY_PENALTIES = (0.2, 0.4, 0.6, 0.8, 1.2, 1.8, 2.5)
-"""Of diverse beam search, of which the best on other scenes is taken; the paper finds 0.2 to 0.8 good."""
+"""Candidates for diverse beam search; the best on other scenes is used. The paper finds 0.2 to 0.8 good."""
 
 RATES = (0.03, 0.1, 0.3, 1.0, 3.0)
-"""Of the sibling penalty, chosen in the same way."""
+"""Candidates for the sibling penalty, chosen in the same way."""
 
 
 @dataclass(frozen=True)
 class DecodedCaptions:
-    """What a decoder says of one image: sentences, the likeliest first, and the log-probability of each."""
+    """The captions of one image, most likely first, with their log-probabilities."""
 
     texts: list[str]
     totals: list[float]
 
 
 Decoder = Callable[..., Decoded]
-"""Takes what every decoder of :mod:`saywhy.decoding` takes, and the numbers of the scenes."""
+"""Has the arguments of the decoders of :mod:`saywhy.decoding`, and the numbers of the scenes."""
 
 
 def _beams(*args: object, numbers: Sequence[int], **options: object) -> Decoded:
@@ -52,25 +52,25 @@ def _diverse(*args: object, numbers: Sequence[int], **options: object) -> Decode
 
 
 def diverse(groups: int, diversity_penalty: float) -> Decoder:
-    """Diverse beam search as in the paper: no length counts, and penalties add up.
+    """Return diverse beam search as in the paper: no length normalisation, and penalties add up.
 
-    Places of beams that end are given away at once, as in the beam search that it is compared with.
+    Finished beams are refilled at once, as in the beam search that it is compared with.
     """
     return partial(_diverse, num_beam_groups=groups, diversity_penalty=diversity_penalty)
 
 
 def shipped(groups: int, diversity_penalty: float) -> Decoder:
-    """As ``saywhy caption --diverse`` has it: sentences are ranked by the mean of a word."""
+    """Return diverse beam search as in ``saywhy caption --diverse``: ranked by mean log-probability of a word."""
     return partial(_diverse, num_beam_groups=groups, diversity_penalty=diversity_penalty, length_penalty=1.0)
 
 
 def siblings(rate: float) -> Decoder:
-    """Li, Monroe and Jurafsky's."""
+    """Return beam search with the sibling penalty of Li, Monroe and Jurafsky."""
     return partial(_beams, num_beams=BEAMS, sibling_penalty=rate)
 
 
 def decoders(diversity_penalties: dict[str, float], seed: int) -> dict[str, Decoder]:
-    """All of them, with the strengths that were chosen, and the seed of what is drawn."""
+    """Return all decoders by name, with the chosen diversity penalties and the seed for sampling."""
     return {
         BEAM: partial(_beams, num_beams=BEAMS),
         SIBLINGS: siblings(diversity_penalties[SIBLINGS]),
@@ -86,7 +86,7 @@ def decoders(diversity_penalties: dict[str, float], seed: int) -> dict[str, Deco
 
 @torch.no_grad()
 def decode(model: Model, features: Tensor, decoder: Decoder, numbers: Sequence[int]) -> list[DecodedCaptions]:
-    """What is said of images, of which the network has seen the features; numbers are those of the scenes."""
+    """Generate captions from the trunk's features of images; ``numbers`` are those of the scenes."""
     network, words = model.module, model.labels
     assert isinstance(network, CaptionModel)
     assert words is not None

@@ -1,10 +1,10 @@
-"""What Grad-CAM is said to be good for in a diagnosis (sections 5.2 and 6), and whether it is.
+"""Grad-CAM for the diagnosis of networks (sections 5.2 and 6 of its paper).
 
     python -m research.claims.diagnosis
     python -m research.claims.diagnosis --data voc:PATH:test --model torchvision:resnet50 --weights FILE
 
-Adversarial images, a bias that is found and removed, failure modes, and trust. Another data set takes Toybox's place
-where images with known places are attacked.
+Adversarial images, bias found and removed, failure modes, and trust. Another data set replaces Toybox for the attacks
+on images with known object positions.
 """
 
 from pathlib import Path
@@ -24,46 +24,46 @@ from research.claims.study import ENDS, Study, named_study, toybox_study
 from saywhy.training.loop import Phase
 
 ATTACKED = 24
-"""Images of every network that are attacked where places are known."""
+"""Attacked images of every network, with known object positions."""
 
 SMALL = 4
-"""Images of every class of CIFAR-10 that are attacked."""
+"""Attacked images of every class of CIFAR-10."""
 
 COMPARED = 60
-"""Images of every pair of networks."""
+"""Compared images of every pair of networks."""
 
-ABSENT = "The real network and photographs are not on this machine, and are left out."
+ABSENT = "The real network and photographs are not on this machine and are left out."
 
 
 def attacks(progress: Progress, share: float, study: Study) -> str:
-    """Adversarial images."""
+    """Return the section on adversarial images."""
     pointing, groups = Pointing(), []
     for network in study.networks:
         groups.append((network.form, ENDS.get(network.form, network.form)))
         what = f"attacking network {network.seed} ({network.form})"
         for one in attacked_cases(at_most(scaled(ATTACKED, share), cases(study, network), what, progress)):
             pointing.add(network.form, one)
-    likeness, image = None, ""
+    similarity, image = None, ""
     if REAL.is_dir():
-        likeness, image = real_attacks(progress, share)
-    return section(pointing, list(dict.fromkeys(groups)), likeness, image)
+        similarity, image = real_attacks(progress, share)
+    return section(pointing, list(dict.fromkeys(groups)), similarity, image)
 
 
 def real_attacks(progress: Progress, share: float) -> tuple[MapSimilarity, str]:
-    """The same on the real networks, whose images have no boxes."""
-    likeness, large, small = MapSimilarity(), squeezenet(), resnet56()
+    """Attack the real networks, whose images have no boxes."""
+    similarity, large, small = MapSimilarity(), squeezenet(), resnet56()
     taken = [case for case in photographs(large) if is_correct(case)]
     images = cifar_images(small, max(1, round(SMALL * share)))
     for group, some in (("SqueezeNet", taken[: scaled(len(taken), share)]), ("CIFAR ResNet-56", images)):
         for one in attacked_cases(at_most(len(some), some, f"attacking {group}", progress)):
-            likeness.add(group, one)
-    return likeness, dog_and_cat(large)
+            similarity.add(group, one)
+    return similarity, dog_and_cat(large)
 
 
 def bias_section(progress: Progress, share: float, seeds: int) -> str:
-    """A bias that is found and removed."""
+    """Return the section on bias."""
     found, plan = BiasResults(), PLAN
-    if share < 1:  # networks that were trained for less are other networks, and are kept beside
+    if share < 1:  # networks with fewer training steps are stored under other names
         plan = type(PLAN)((Phase(max(1, round(EPOCHS * share)), SIDE),), batch=PLAN.batch, warmup=PLAN.warmup)
     for seed in range(seeds):
         found.add(seed, max(8, round(EACH * share)), share, progress, plan)
@@ -71,7 +71,7 @@ def bias_section(progress: Progress, share: float, seeds: int) -> str:
 
 
 def failures_section(progress: Progress, share: float) -> str:
-    """Failure modes of the real network."""
+    """Return the section on failure modes of the real network."""
     if not REAL.is_dir():
         return f"## Failure modes\n\n{ABSENT}"
     found = FailureResults()
@@ -83,7 +83,7 @@ def failures_section(progress: Progress, share: float) -> str:
 
 
 def trust_section(progress: Progress, share: float, study: Study, seeds: int) -> str:
-    """Trust, by a proxy."""
+    """Return the section on trust, measured by a proxy."""
     found = PreferenceResults()
     for network in [network for network in study.networks if network.form == "gap"][:seeds]:
         other = undertrained(network.seed, progress)
@@ -96,13 +96,13 @@ def trust_section(progress: Progress, share: float, study: Study, seeds: int) ->
 
 @zeros_allowed()
 def report(progress: Progress, share: float = 1.0, study: Study | None = None, seeds: int = SEEDS) -> str:
-    """Measure, and tell it as sections in Markdown.
+    """Measure, and return the sections as Markdown.
 
     Args:
-        progress: shows how far it is.
-        share: of the items, to try it out.
-        study: which networks are attacked, on what; None are those of Toybox.
-        seeds: how many networks of each kind.
+        progress: shows the progress.
+        share: share of the items, for a quick run.
+        study: the networks and data of the attacks; None takes those of Toybox.
+        seeds: number of networks of each kind.
     """
     toybox = toybox_study(progress, seeds=seeds)
     parts = [
@@ -115,14 +115,14 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, s
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
-    seeds: Annotated[int, typer.Option(min=1, help="How many networks of each kind.")] = SEEDS,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of networks of each kind.")] = SEEDS,
     data: Annotated[str | None, typer.Option(help="Another data set to attack, e.g. voc:PATH:test.")] = None,
-    model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg16",
-    weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:vgg16",
+    weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,
 ) -> None:
-    """Measure, and print the sections."""
+    """Measure the sections, and print or write them."""
     study = named_study(model, data, weights=weights) if data else None
     run(lambda progress: report(progress, share, study, seeds), out)
 

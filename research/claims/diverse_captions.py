@@ -1,9 +1,9 @@
-"""What the paper of Diverse Beam Search claims, with captions of Toybox.
+"""The claims of the Diverse Beam Search paper, measured with captions of Toybox.
 
     python -m research.claims.diverse_captions
     python -m research.claims.diverse_captions --out docs/claims-diverse-captions.md
 
-Every decoder says six sentences of each scene, of two, three and four objects; people have said five.
+Every decoder generates six captions of each scene of two, three or four objects; the references are five captions.
 """
 
 from dataclasses import dataclass, replace
@@ -54,60 +54,60 @@ from saywhy.toybox.models.classifier import normalised
 
 SEEDS = 3
 OBJECT_COUNTS = (2, 3, 4)
-"""How many objects are in a scene: what stands in place of the paper's difficulty of an image."""
+"""Numbers of objects in a scene, which replace the paper's difficulty of an image."""
 
 EACH = 80
-"""Scenes of every number of objects, for every network."""
+"""Scenes for every number of objects and every network."""
 
 CHOSEN_ON = 60
-"""Scenes of talk-val with four objects on which strengths are chosen."""
+"""Scenes of talk-val with four objects on which diversity penalties are chosen."""
 
-LOOKED_AT = 20
-"""Scenes of every network of which maps are made."""
+MAP_SCENES = 20
+"""Scenes of every network for which maps are made."""
 
-LESS_TRUE = 0.02
-"""By how much what is said may be less true, and still be called as true."""
+MARGIN = 0.02
+"""Largest loss of correctness that still counts as equally correct."""
 
 SWEPT = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Strengths of which all is shown, on scenes of four objects."""
+"""Diversity penalties in the sweep, on scenes of four objects."""
 
 OFFERED = (0.5, 1.0, 2.0, 3.0)
-"""Those of the library's own captions."""
+"""Diversity penalties in the sweep of the library's own captions."""
 
 FIRST = (1, 3, 6)
-"""Oracle@k of these."""
+"""The values of k of oracle@k."""
 
 OTHERS = (BEAM, SIBLINGS, TEMPERATURE, NUCLEUS)
 LIBRARY = (SHIPPED, SHIPPED_APART)
 EVERYBODY = (*OTHERS, GROUPED, DIVERSE, BY_MEAN, *LIBRARY)
 MAPPED = (BEAM, DIVERSE, BY_MEAN, *LIBRARY)
 
-ASKED = {
+CLAIMS = {
     "more different 4-grams": "distinct-4",
     "oracle@6 higher": "oracle@6",
     "oracle@1 higher": "oracle@1",
-    "more of the objects are named": "named",
-    "maps differ more": "maps apart",
+    "more objects are named": "named",
+    "maps differ more": "map distance",
 }
-"""What is asked of the library's own captions."""
+"""Claims that are tested for the library's own captions, and their measures."""
 
 PAPER = {
     BEAM: ("16.3, 27.3", "0.40, 5.67"),
     SIBLINGS: ("16.4, 27.6", "0.54, 8.94"),
     DIVERSE: ("16.8, 28.1", "0.56, 13.44"),
 }
-"""Of 20 captions of COCO: SPICE of the first and of the best of 20; distinct-1 and distinct-4 (of another scale)."""
+"""Published, for 20 captions on COCO: SPICE of the first and the best of 20; distinct-1, -4 (another scale)."""
 
 
 def scenes_of(split: str, objects: int, first: int, number: int) -> list[Scene]:
-    """Scenes with so many objects, from a number on."""
+    """Return ``number`` scenes with a given number of objects, from the index ``first`` on."""
     drawn = (scene(split, index) for index in count(first))  # type: ignore[arg-type]
     return list(islice((one for one in drawn if len(one.objects) == objects), number))
 
 
 @torch.no_grad()
 def trunk_features(captioner_network: SeededModel, scenes: list[Scene]) -> Tensor:
-    """What a network sees of scenes."""
+    """Return the trunk's features of scenes."""
     images = torch.stack([torch.from_numpy(one.image).permute(2, 0, 1) for one in scenes])
     trunk = captioner_network.model.module.trunk
     parts = [trunk(normalised(part.float() / 255)) for part in images.split(50)]  # type: ignore[operator]
@@ -115,25 +115,25 @@ def trunk_features(captioner_network: SeededModel, scenes: list[Scene]) -> Tenso
 
 
 def shifted(found: Estimate, by: float) -> Estimate:
-    """The estimate of a difference, so much higher."""
+    """Return the estimate of a difference, shifted by a constant."""
     return replace(found, value=found.value + by, low=found.low + by, high=found.high + by)
 
 
 def best_of(texts: list[str], people: list[str], k: int) -> float:
-    """Oracle@k of one scene."""
+    """Return the oracle@k of one scene: the best BLEU of its first k captions."""
     return max(bleu(text, people) for text in texts[:k])
 
 
 def choose_penalties(seed: int, share: float) -> dict[str, float]:
-    """The strengths whose best of six sentences is nearest to what people say, on scenes that are not measured."""
+    """Choose the diversity penalties with the highest oracle@6, on scenes that are not measured."""
     captioner_network = _captioner(seed)
     scenes = scenes_of("talk-val", max(OBJECT_COUNTS), 10_000 * (seed + 1), scaled(CHOSEN_ON, share))
     features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
     people = [[one.text for one in captions(drawn)] for drawn in scenes]
 
     def quality(decoder: Decoder) -> float:
-        told = decode(captioner_network.model, features, decoder, numbers)
-        return sum(best_of(one.texts, theirs, BEAMS) for one, theirs in zip(told, people, strict=True))
+        decoded = decode(captioner_network.model, features, decoder, numbers)
+        return sum(best_of(one.texts, theirs, BEAMS) for one, theirs in zip(decoded, people, strict=True))
 
     return {
         DIVERSE: max(DIVERSITY_PENALTIES, key=lambda diversity_penalty: quality(diverse(BEAMS, diversity_penalty))),
@@ -144,30 +144,34 @@ def choose_penalties(seed: int, share: float) -> dict[str, float]:
 
 @zeros_allowed()
 def measure_decoders(seed: int, objects: int, diversity_penalties: dict[str, float], share: float) -> Measurements:
-    """What every decoder says of scenes of so many objects; where there are most, also maps of what is said."""
+    """Measure every decoder on scenes with a given number of objects; with the largest number also its maps."""
     captioner_network, kept = _captioner(seed), Measurements()
     scenes = _test_scenes(seed, objects, share)
-    looked_at = scaled(LOOKED_AT, share) if objects == max(OBJECT_COUNTS) else 0
+    map_scenes = scaled(MAP_SCENES, share) if objects == max(OBJECT_COUNTS) else 0
     features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
     for who, decoder in decoders(diversity_penalties, captioner_network.seed).items():
-        told = decode(captioner_network.model, features, decoder, numbers)
-        for number, (drawn, of_one) in enumerate(zip(scenes, told, strict=True)):
+        decoded = decode(captioner_network.model, features, decoder, numbers)
+        for number, (drawn, of_one) in enumerate(zip(scenes, decoded, strict=True)):
             _measure(kept, who, drawn, of_one, seed)
-            if number < looked_at and who in MAPPED:
-                kept.add("maps apart", who, _apart(captioner_network, drawn, of_one.texts), (seed, drawn.index))
+            if number < map_scenes and who in MAPPED:
+                kept.add("map distance", who, _apart(captioner_network, drawn, of_one.texts), (seed, drawn.index))
     return kept
 
 
 def sweep_penalties(seed: int, share: float) -> Measurements:
-    """What diverse beam search says at several strengths."""
+    """Measure diverse beam search at several diversity penalties."""
     captioner_network, kept = _captioner(seed), Measurements()
     scenes = _test_scenes(seed, max(OBJECT_COUNTS), share)
     features, numbers = trunk_features(captioner_network, scenes), [drawn.index for drawn in scenes]
-    asked = {f"strength {diversity_penalty:g}": diverse(BEAMS, diversity_penalty) for diversity_penalty in SWEPT}
-    asked |= {f"--strength {diversity_penalty:g}": shipped(3, diversity_penalty) for diversity_penalty in OFFERED}
-    for who, decoder in asked.items():
-        told = decode(captioner_network.model, features, decoder, numbers)
-        for drawn, of_one in zip(scenes, told, strict=True):
+    swept_decoders = {
+        f"diversity penalty {diversity_penalty:g}": diverse(BEAMS, diversity_penalty) for diversity_penalty in SWEPT
+    }
+    swept_decoders |= {
+        f"--diversity-penalty {diversity_penalty:g}": shipped(3, diversity_penalty) for diversity_penalty in OFFERED
+    }
+    for who, decoder in swept_decoders.items():
+        decoded = decode(captioner_network.model, features, decoder, numbers)
+        for drawn, of_one in zip(scenes, decoded, strict=True):
             _measure(kept, who, drawn, of_one, seed)
     return kept
 
@@ -177,7 +181,7 @@ def _captioner(seed: int) -> SeededModel:
 
 
 def _train_captioner(seed: int) -> None:
-    """Train it, unless it was."""
+    """Train the captioner of a seed, unless its weights are stored."""
     _captioner(seed)
 
 
@@ -185,33 +189,33 @@ def _test_scenes(seed: int, objects: int, share: float) -> list[Scene]:
     return scenes_of("talk-test", objects, 10_000 * (seed + 1), scaled(EACH, share))
 
 
-def _measure(measurements: Measurements, who: str, drawn: Scene, told: DecodedCaptions, seed: int) -> None:
-    people, texts, place = [one.text for one in captions(drawn)], told.texts, (seed, drawn.index)
+def _measure(measurements: Measurements, who: str, drawn: Scene, captions_of_one: DecodedCaptions, seed: int) -> None:
+    people, texts, place = [one.text for one in captions(drawn)], captions_of_one.texts, (seed, drawn.index)
     objects = len(drawn.objects)
     found = {f"distinct-{n}": distinct([texts], n) for n in (1, 2, 3, 4)}
     found |= {f"oracle@{k}": best_of(texts, people, k) for k in FIRST}
     found["repeated"] = repeated([texts])
-    found["alike"] = similarity([texts]) if len(texts) > 1 else 1.0
-    spoken = [mention for text in texts for mention in mentions(text, drawn)]
-    found["named"] = len({i for one in spoken if one.right for i in one.objects}) / objects
-    found["likely"] = told.totals[0]
+    found["similarity"] = similarity([texts]) if len(texts) > 1 else 1.0
+    mentioned = [mention for text in texts for mention in mentions(text, drawn)]
+    found["named"] = len({i for one in mentioned if one.right for i in one.objects}) / objects
+    found["log-probability"] = captions_of_one.totals[0]
     for what, value in found.items():
         measurements.add(what, who, value, place)
         measurements.add(f"{what} of {objects}", who, value, place)
-    for what in ("true", f"true of {objects}"):
-        measurements.add(what, who, (sum(one.right for one in spoken), len(spoken)), place)
+    for what in ("correct", f"correct of {objects}"):
+        measurements.add(what, who, (sum(one.right for one in mentioned), len(mentioned)), place)
 
 
 def _apart(captioner_network: SeededModel, drawn: Scene, texts: list[str]) -> float:
-    """How much the maps of sentences differ."""
+    """Return the distance between the maps of captions."""
     found = explain_captions(captioner_network.model, Image.fromarray(drawn.image), texts).explanation
-    numbers = [found.targets[0].index(text) for text in texts]  # what is said twice has one map, and counts twice
+    numbers = [found.targets[0].index(text) for text in texts]  # repeated captions share a map, and count repeatedly
     return float(map_distance(found.maps[:, numbers]))
 
 
 @dataclass(frozen=True)
 class DecoderResults:
-    """What was measured of sentences, scene after scene.
+    """Measurements of captions, by scene.
 
     Attributes:
         kept: every measure.
@@ -220,7 +224,7 @@ class DecoderResults:
     measurements: Measurements
 
     def report(self) -> str:
-        """The tables."""
+        """Return the tables."""
         return "\n\n".join([self._varied(), self._good(), self._complex(), self._swept(), self._verdicts()])
 
     def _row(self, who: str, *what: str) -> list[object]:
@@ -235,19 +239,20 @@ class DecoderResults:
     def _varied(self) -> str:
         grams = [f"distinct-{n}" for n in (1, 2, 3, 4)]
         rows = [
-            [*self._row(who, *grams, "repeated", "alike", "maps apart"), PAPER.get(who, ("", ""))[1]]
+            [*self._row(who, *grams, "repeated", "similarity", "map distance"), PAPER.get(who, ("", ""))[1]]
             for who in EVERYBODY
         ]
-        headings = ["decoder", *grams, "repeated", "alike (BLEU)", "maps apart", "paper: distinct-1, -4"]
-        return "## How different the six sentences are\n\n" + table(headings, rows)
+        headings = ["decoder", *grams, "repeated", "similarity (BLEU)", "map distance", "paper: distinct-1, -4"]
+        return "## Diversity of the six captions\n\n" + table(headings, rows)
 
     def _good(self) -> str:
         oracles = [f"oracle@{k}" for k in FIRST]
         rows = [
-            [*self._row(who, *oracles, "named", "true", "likely"), PAPER.get(who, ("", ""))[0]] for who in EVERYBODY
+            [*self._row(who, *oracles, "named", "correct", "log-probability"), PAPER.get(who, ("", ""))[0]]
+            for who in EVERYBODY
         ]
-        headings = ["decoder", *oracles, "objects named", "claims that are true", "log-probability of the first"]
-        return "## How good they are\n\n" + table([*headings, "paper: SPICE@1, @20"], rows)
+        headings = ["decoder", *oracles, "objects named", "statements correct", "log-probability of the first"]
+        return "## Quality\n\n" + table([*headings, "paper: SPICE@1, @20"], rows)
 
     def _complex(self) -> str:
         rows = [
@@ -262,14 +267,14 @@ class DecoderResults:
             for who in EVERYBODY
         ]
         headings = [f"{what}, {n} objects" for what in ("oracle@6", "named") for n in OBJECT_COUNTS]
-        return "## By how many objects there are\n\n" + table(["decoder", *headings], rows)
+        return "## By number of objects\n\n" + table(["decoder", *headings], rows)
 
     def _swept(self) -> str:
-        what = ("distinct-1", "distinct-4", "repeated", "oracle@1", "oracle@6", "named", "true", "likely")
-        head = f"## By strength\n\nScenes of {max(OBJECT_COUNTS)} objects."
+        what = ("distinct-1", "distinct-4", "repeated", "oracle@1", "oracle@6", "named", "correct", "log-probability")
+        head = f"## By diversity penalty\n\nScenes of {max(OBJECT_COUNTS)} objects."
         for heading, plain, names in (
-            (DIVERSE, BEAM, [f"strength {diversity_penalty:g}" for diversity_penalty in SWEPT]),
-            (SHIPPED, BY_MEAN, [f"--strength {diversity_penalty:g}" for diversity_penalty in OFFERED]),
+            (DIVERSE, BEAM, [f"diversity penalty {diversity_penalty:g}" for diversity_penalty in SWEPT]),
+            (SHIPPED, BY_MEAN, [f"--diversity-penalty {diversity_penalty:g}" for diversity_penalty in OFFERED]),
         ):
             beams = self._row(plain, *(f"{one} of {max(OBJECT_COUNTS)}" for one in what))
             head += "\n\n" + table([heading, *what], [beams, *(self._row(name, *what) for name in names)])
@@ -280,76 +285,78 @@ class DecoderResults:
         rows = [
             *(claim(f"More different 4-grams than {who}", "distinct-4", DIVERSE, who) for who in (BEAM, SIBLINGS)),
             claim(
-                "… with as many groups as beams than with three groups, each of its own strength",
+                "… with as many groups as beams than with three groups, each with its own penalty",
                 "distinct-4",
                 DIVERSE,
                 GROUPED,
             ),
             *(claim(f"Oracle@6 higher than {who}", "oracle@6", DIVERSE, who) for who in OTHERS),
-            claim("The first is better too: oracle@1 higher than beam search", "oracle@1", DIVERSE, BEAM),
-            claim("… and likelier", "likely", DIVERSE, BEAM),
-            *(claim(f"More of the objects are named than by {who}", "named", DIVERSE, who) for who in OTHERS),
+            claim("The first caption is better too: oracle@1 higher than beam search", "oracle@1", DIVERSE, BEAM),
+            claim("… and more probable", "log-probability", DIVERSE, BEAM),
+            *(claim(f"More objects are named than by {who}", "named", DIVERSE, who) for who in OTHERS),
             verdict_row(
-                f"What is said is as true: at most {LESS_TRUE:.0%} less than of beam search (difference, plus that)",
+                f"Captions are as correct: at most {MARGIN:.0%} less than beam search (difference plus margin)",
                 shifted(
-                    difference(self.measurements.of("true", DIVERSE), self.measurements.of("true", BEAM)), LESS_TRUE
+                    difference(self.measurements.of("correct", DIVERSE), self.measurements.of("correct", BEAM)), MARGIN
                 ),
             ),
             self._gain("oracle@6"),
             self._gain("named"),
             claim(
-                "Different captions look at different places, more than those of beam search",
-                "maps apart",
+                "Diverse captions have more different maps than those of beam search",
+                "map distance",
                 DIVERSE,
                 BEAM,
             ),
             *(
-                claim(f"{who} against {BY_MEAN}: {told}", what, who, BY_MEAN)
+                claim(f"{who} against {BY_MEAN}: {claimed}", what, who, BY_MEAN)
                 for who in LIBRARY
-                for told, what in ASKED.items()
+                for claimed, what in CLAIMS.items()
             ),
         ]
         return "## Verdicts\n\n" + table(["claim", "difference", "verdict"], rows)
 
     def _gain(self, what: str) -> list[object]:
-        """Whether the gain over beam search is larger with four objects than with two."""
+        """Return the verdict row: is the gain over beam search larger with four objects than with two?"""
         gains = []
         for objects in (max(OBJECT_COUNTS), min(OBJECT_COUNTS)):
             ours, theirs = (self.measurements.of(f"{what} of {objects}", who) for who in (DIVERSE, BEAM))
             gains.append(Measured(ours.values - theirs.values, ours.scenes))
         return verdict_row(
-            f"The gain in {what} over beam search grows with the objects that there are", unpaired_difference(*gains)
+            f"The gain in {what} over beam search grows with the number of objects", unpaired_difference(*gains)
         )
 
 
-HEAD = """# What the paper of Diverse Beam Search claims, in Toybox
+HEAD = """# Claims of the Diverse Beam Search paper, in Toybox
 
-Made by `python -m research.claims.diverse_captions{share}` in {minutes:.1f} minutes ({trained}), {workers} networks
-at a time. Captions by {seeds} networks (`toybox:captioner` and those trained from other seeds for two fifths as long,
-with the same eyes), of {each} scenes of two, three and four objects each; every decoder says {beams} sentences a
-scene. Lengths do not count, and sentences are in the order of their log-probability; in the last three rows, as in
-the library's own captions, in that of its mean over words, at the strength {strength}. *Distinct-n*: different
-n-grams by words, of each scene's sentences together. *Oracle@k*: BLEU-4 (of sacrebleu, counts of two words and more
-one larger) of the best of the first k, beside the five sentences of five simulated people. *Objects named*: by the
-six sentences together, rightly. *Maps apart*: 1 less the rank correlation of the Grad-CAM of sentences, over all
-pairs.
+Made by `python -m research.claims.diverse_captions{share}` in {minutes:.1f} minutes ({trained}), {workers} networks in
+parallel. {seeds} networks (`toybox:captioner`, and ones trained from other seeds for two fifths as long, with the same
+trunk) caption {each} scenes each of two, three and four objects; every decoder generates {beams} captions a scene.
+Captions are ranked by log-probability without length normalisation; in the last three rows, as in the library's own
+captions, by the mean log-probability of a word, at a diversity penalty of {diversity_penalty}. *Distinct-n*: the number
+of different n-grams divided by the number of words, over all captions of a scene. *Oracle@k*: BLEU-4 (sacrebleu, with
+add-one smoothing from bigrams on) of the best of the first k captions, against the five captions of five simulated
+people. *Objects named*: the share of objects that the six captions together name correctly. *Map distance*: 1 less the
+rank correlation of the Grad-CAM maps of two captions, over all pairs.
 
-Strengths were chosen as in the paper, by oracle@6 on other scenes (talk-val, four objects), per network: {chosen}.
+Diversity penalties were chosen as in the paper, by oracle@6 on other scenes (talk-val, four objects), for every
+network: {chosen}.
 
-Intervals are 95 %, by the bootstrap over scenes, of which every network has its own. A claim *holds* if the interval of
-the difference lies above zero, *does not hold* if it lies below, and else is *not decidable here*, each by itself; how
-far networks differ is not in the intervals. The paper's figures are those of other networks, images and metrics; they
-stand here for comparison and are no target. That people prefer the list is not decidable here.
+Intervals are 95 % bootstrap intervals over scenes; every network has its own scenes. A claim *holds* if the interval of
+the difference lies above zero, *does not hold* if it lies below, and is *not decidable here* otherwise; each claim is
+tested separately. The variation between networks is not in the intervals. The paper's figures are those of other
+networks, images and metrics: they serve for comparison and are no target. Whether people prefer diverse captions is not
+decidable here.
 """
 
 
 def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: int = WORKERS) -> str:
-    """Measure, and tell it as a page in Markdown."""
+    """Measure, and return the page as Markdown."""
     begin, kept = perf_counter(), Measurements()
     run_jobs(_train_captioner, [(seed,) for seed in range(1, seeds)], "training networks", progress, workers)
     trained = perf_counter() - begin
     diversity_penalties = run_jobs(
-        choose_penalties, [(seed, share) for seed in range(seeds)], "choosing strengths", progress, workers
+        choose_penalties, [(seed, share) for seed in range(seeds)], "choosing diversity penalties", progress, workers
     )
     jobs = [
         (seed, objects, diversity_penalties[seed], share)
@@ -358,7 +365,9 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
     ]
     for part in run_jobs(measure_decoders, jobs, "captions", progress, workers):
         kept.join(part)
-    for part in run_jobs(sweep_penalties, [(seed, share) for seed in range(seeds)], "strengths", progress, workers):
+    for part in run_jobs(
+        sweep_penalties, [(seed, share) for seed in range(seeds)], "diversity penalties", progress, workers
+    ):
         kept.join(part)
     head = HEAD.format(
         share="" if share == 1 else f" --share {share}",
@@ -375,14 +384,14 @@ def report(progress: Progress, share: float = 1.0, seeds: int = SEEDS, workers: 
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="This share of the scenes, to try it out.")] = 1.0,
-    seeds: Annotated[int, typer.Option(min=1, max=9, help="How many networks.")] = SEEDS,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    share: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the scenes, for a quick run.")] = 1.0,
+    seeds: Annotated[int, typer.Option(min=1, max=9, help="Number of networks.")] = SEEDS,
     workers: Annotated[
-        int, typer.Option(min=1, max=64, help="So many networks at a time, on a thread each.")
+        int, typer.Option(min=1, max=64, help="Number of networks in parallel, on a thread each.")
     ] = WORKERS,
 ) -> None:
-    """Measure, and print the page. Networks that were trained once are kept under out/claims."""
+    """Measure, and print or write the page. Trained networks are stored under out/claims."""
     run(lambda progress: report(progress, share, seeds, workers), out)
 
 

@@ -1,8 +1,8 @@
-"""Failure modes: photographs on which a network is confidently wrong, and what its maps say of truth and answer.
+"""Failure modes: photographs on which a network is confidently wrong, with maps of true and predicted class.
 
-Grad-CAM, section 6.1: one looks at Guided Grad-CAM of the right class and of the predicted one; some images are
-ambiguous, and answers that seem unreasonable often have reasonable explanations. Whether an explanation is reasonable
-people have to say; here stands what can be measured without them.
+Grad-CAM, section 6.1, inspects Guided Grad-CAM of the true class and of the predicted one: some images are ambiguous,
+and seemingly unreasonable predictions often have reasonable explanations. Only people can judge whether an explanation
+is reasonable; this module measures what can be measured without them.
 """
 
 from dataclasses import dataclass, field
@@ -23,22 +23,22 @@ from saywhy.view.sheet import sheet
 METHODS = ("gradcam", "guided-gradcam")
 
 COVERED = 0.1
-"""The share of the image that is covered."""
+"""Share of the image that is covered."""
 
 DRAWS = 8
-"""Places at random that stand beside the one that a map names."""
+"""Random positions that serve as a control of the covered region."""
 
 FIRST = 5
-"""An image whose true class is among so many first answers is told to be one that the network nearly gets right."""
+"""A failure is near if the true class is among this number of top predictions."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A photograph, the class that it is of, and another one.
+    """A photograph with its true class and another class.
 
     Attributes:
-        case: the photograph, asked about its true class.
-        other: the network's answer; of a photograph that the network gets right the answer that comes second.
+        case: the photograph with its true class.
+        other: the predicted class; for a correctly classified photograph the runner-up class.
     """
 
     case: Case
@@ -51,17 +51,17 @@ class Failure:
 
     @property
     def name(self) -> str:
-        """Of the true class."""
+        """The name of the true class."""
         return self.label(self.targets[0])
 
     def label(self, index: int) -> str:
-        """Of a class."""
+        """Return the name of a class."""
         labels = self.case.model.labels
         return labels[index] if labels else str(index)
 
 
 def failures(cases: list[Case]) -> tuple[list[Failure], list[Failure]]:
-    """Photographs on which the network errs, and those on which it is right."""
+    """Return the wrongly and the correctly classified photographs."""
     wrong, well = [], []
     for case in cases:
         first, second = answer(case.model, case.fed).logits[0].topk(2).indices.tolist()
@@ -74,13 +74,13 @@ def failures(cases: list[Case]) -> tuple[list[Failure], list[Failure]]:
 
 @dataclass
 class FailureResults:
-    """What was measured."""
+    """Measurements of failures."""
 
     measurements: Measurements = field(default_factory=Measurements)
     rows: list[list[object]] = field(default_factory=list)
 
     def add(self, failure: Failure, wrong: bool) -> None:
-        """Measure one photograph; those that are right stand beside."""
+        """Measure one photograph; correctly classified ones serve as a comparison."""
         case, scene, group = failure.case, failure.case.scene, "wrong" if wrong else "right"
         found = case.explain(failure.targets, METHODS)
         size = (found.input_size[0], found.input_size[1])
@@ -91,13 +91,13 @@ class FailureResults:
             self.measurements.add(f"alike {method}", group, alike[method], scene)
         if not wrong:
             return
-        chances = answer(case.model, case.fed).values("probability")[0]
-        place = 1 + int((chances > chances[failure.targets[0]]).sum())
+        probabilities = answer(case.model, case.fed).values("probability")[0]
+        place = 1 + int((probabilities > probabilities[failure.targets[0]]).sum())
         evidence = bool(found["gradcam"][0, 0].any())
         self.measurements.add("truth", "among the first", float(place <= FIRST), scene)
         self.measurements.add("truth", "has evidence", float(evidence), scene)
         there, elsewhere = self._covered(failure, positive_map(found, "gradcam", 1, size))
-        p_true, p_other = (f"{float(chances[index]):.2g}" for index in failure.targets)
+        p_true, p_other = (f"{float(probabilities[index]):.2g}" for index in failure.targets)
         self.rows.append(
             [
                 failure.name,
@@ -113,9 +113,9 @@ class FailureResults:
         )
 
     def _covered(self, failure: Failure, found: Tensor) -> tuple[float, float]:
-        """How much further the true class is ahead of the wrong answer when the latter's evidence is covered.
+        """Return the gain of the true class's logit over the predicted one's when the latter's evidence is covered.
 
-        And when as much is covered elsewhere, the mean over places.
+        The second value is the mean gain when regions of the same size at random positions are covered.
         """
         case, mask = failure.case, highest(found)
         before = _ahead(failure, case.fed)
@@ -128,11 +128,11 @@ class FailureResults:
         return after, float(np.mean(others))
 
     def section(self) -> str:
-        """The section on failures."""
+        """Return the section on failures."""
         kept = self.measurements
         heads = [
-            "photograph of", "p", "place", "taken for", "p", "evidence for the truth", "maps alike, Grad-CAM",
-            "Guided Grad-CAM", "truth gains, covered there", "elsewhere",
+            "true class", "p", "rank", "predicted class", "p", "evidence for the true class",
+            "map correlation, Grad-CAM", "Guided Grad-CAM", "gain, evidence covered", "gain, random region covered",
         ]  # fmt: skip
         alike = [
             [group, *(estimate(kept.of(f"alike {method}", group)) for method in METHODS)]
@@ -140,18 +140,19 @@ class FailureResults:
         ]
         return f"""## Failure modes
 
-Published (Grad-CAM, section 6.1): examples; unreasonable predictions often have reasonable explanations. That needs
-people to say, and is *not decidable here*. What can be measured of {len(self.rows)} photographs on which SqueezeNet is
-confidently wrong: at which place the true class is; whether Grad-CAM finds any evidence for it; the rank correlation of
-the map of the truth with that of the answer (14 × 14 cells); and by how much the logit of the truth gains on that of
-the answer when the tenth of the image where the answer's Grad-CAM is highest is covered with the mean colour, and
-when as much is covered at {DRAWS} places at random.
+Published (Grad-CAM, section 6.1): examples; unreasonable predictions often have reasonable explanations. Only people
+can judge this: *not decidable here*. Measured on {len(self.rows)} photographs on which SqueezeNet is confidently wrong:
+the rank of the true class; whether Grad-CAM finds evidence for it; the rank correlation of the maps of the true and the
+predicted class (14 × 14 cells); and the gain of the true class's logit over the predicted one's when the tenth of the
+image with the highest Grad-CAM of the predicted class is covered with the mean colour, and when regions of that shape
+at {DRAWS} random positions are covered.
 
 {table(heads, self.rows)}
 
-Maps of the truth and of the answer, beside those of the first and second answer on photographs that are right:
+Maps of the true and the predicted class, compared with those of the two top classes on correctly classified
+photographs:
 
-{table(["photographs", *(f"alike, {method}" for method in METHODS)], alike)}
+{table(["photographs", *(f"rank correlation, {method}" for method in METHODS)], alike)}
 
 ### Verdicts
 
@@ -161,16 +162,16 @@ Maps of the truth and of the answer, beside those of the first and second answer
         kept = self.measurements
         return [
             verdict_row(
-                f"More than half of the failures are near: the truth is among the first {FIRST}",
+                f"More than half of the failures are near: the true class is among the top {FIRST}",
                 estimate(kept.of("truth", "among the first"), over=0.5),
             ),
             verdict_row(
-                "There is evidence for the truth on more than half of them",
+                "There is evidence for the true class on more than half of them",
                 estimate(kept.of("truth", "has evidence"), over=0.5),
             ),
             comparison_row(
                 kept,
-                "Covering what Grad-CAM shows for the wrong answer helps the truth, more than elsewhere",
+                "Covering the evidence for the predicted class helps the true class, more than random regions",
                 "covered",
                 "there",
                 "elsewhere",
@@ -181,7 +182,7 @@ Maps of the truth and of the answer, beside those of the first and second answer
 
 
 def highest(found: Tensor) -> Tensor:
-    """The tenth of a map where it is highest, or all that is positive if that is less.
+    """Return the mask of the tenth of pixels with the highest values, or of all positive ones if fewer.
 
     >>> highest(torch.tensor([[3.0, 2.0, 1.0, 0.0, 0.0] * 4])).sum().item(), highest(torch.zeros(4, 5)).sum().item()
     (2, 0)
@@ -193,7 +194,7 @@ def highest(found: Tensor) -> Tensor:
 
 
 def covered(fed: Tensor, mask: Tensor) -> Tensor:
-    """An image with its mean colour inside of the mask.
+    """Return an image with its mean colour inside the mask.
 
     >>> covered(torch.tensor([[[[0.0, 4.0]]]]), torch.tensor([[True, False]]))
     tensor([[[[2., 4.]]]])
@@ -207,9 +208,9 @@ def _ahead(failure: Failure, fed: Tensor) -> float:
 
 
 def draw(folder: Path = Path("docs/images")) -> Path:
-    """Draw the photographs with the maps of truth and answer, a row each: ``failures.png`` in a folder.
+    """Draw the photographs with the maps of true and predicted class, a row each: ``failures.png`` in a folder.
 
-    The photographs are for research only, so that the image does not go into the repository.
+    The photographs are for research only, so that the drawing is not part of the repository.
 
     Raises:
         InputError: the real network and photographs are not there.

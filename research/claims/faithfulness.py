@@ -1,10 +1,10 @@
-"""Faithfulness (Grad-CAM, section 5.3): do maps rank the places of an image as occlusion does?
+"""Faithfulness (Grad-CAM, section 5.3): do maps rank the regions of an image as occlusion does?
 
     python -m research.claims.faithfulness
     python -m research.claims.faithfulness --data voc:PATH:val --model torchvision:vgg16 --items 2510
 
-The paper does not tell the window of the occlusion, its stride and what it shows, so several windows are tried. Also
-asked: a network that was trained on photographs, about its own first answers.
+The paper does not state the window of the occlusion, its stride and its fill colour, so that several windows are tried.
+A network trained on photographs is also measured, on its own top predictions.
 """
 
 import os
@@ -24,25 +24,25 @@ from research.claims.maps import Measurements, verdict_row
 from research.claims.measure import estimate, table
 from research.claims.section import at_most, run, scaled, zeros_allowed
 from research.claims.study import ENDS, Study, named_study, supported_methods, toybox_study
-from saywhy.metrics.class_agnostic import CLASS_AGNOSTIC_BASELINES
+from saywhy.metrics.class_agnostic import BASELINE_NAMES, CLASS_AGNOSTIC_BASELINES
 from saywhy.metrics.human_attention import on_grid, rank_correlation
 from saywhy.targets import Top
 
 METHODS = ("guided-backprop", "cam", "contrastive-excitation-backprop", "gradcam", "guided-gradcam")
 RECTIFIED = ("guided-backprop", "guided-gradcam")
-"""Maps of a value a colour, of which the magnitudes are added up."""
+"""Methods with a value for each colour, whose magnitudes are summed."""
 
 PAPER = dict(zip(METHODS, ("0.168", "0.208", "0.220", "0.254", "0.261"), strict=True))
 """PASCAL VOC 2007, VGG-16."""
 
 WINDOWS = {"a tenth": (10, 1), "a seventh": (7, 2), "a quarter": (4, 2)}
-"""Of the image's side, and how many strides a window is wide."""
+"""Windows by name: the divisor of the image's side, and the number of strides in a window."""
 
 USUAL = "a seventh"
 """32 pixels of 224."""
 
 ITEMS, PHOTOS = 24, 40
-"""Images of a network of Toybox, and photographs."""
+"""Images for each network of Toybox, and number of photographs."""
 
 REAL = "SqueezeNet"
 """Trained on ImageNet (SqueezeNet 1.0)."""
@@ -50,7 +50,7 @@ REAL = "SqueezeNet"
 
 @dataclass
 class FaithfulnessResults:
-    """Rank correlations, by form of network and window ("gap, a tenth"), and by whose map."""
+    """Rank correlations, by form of network and window ("gap, a tenth"), and by map."""
 
     measurements: Measurements = field(default_factory=Measurements)
     images: dict[str, str] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class FaithfulnessResults:
         methods: Sequence[str],
         place: tuple[int, int],
     ) -> None:
-        """An image, and all of its classes that are asked for."""
+        """Measure the maps of one image and its target classes."""
         colours = {"channels": "abs"} if any(method in RECTIFIED for method in methods) else {}
         explained = saywhy.explain(network.model, image, target, methods, **colours)
         classes = explained.classes[0].tolist()
@@ -82,16 +82,16 @@ class FaithfulnessResults:
                     self.measurements.add(f"{network.form}, {name}", who, value, place)
 
     def report(self) -> str:
-        """The section."""
+        """Return the section."""
         forms = list(self.images)
         parts = [self._table(form) for form in forms]
-        absent = "" if REAL in forms else f"\n\n{REAL} was not asked: its weights and photographs are not here."
+        absent = "" if REAL in forms else f"\n\n{REAL} was not measured: its weights and photographs are not here."
         return f"""## Faithfulness: agreement with occlusion
 
-Spearman's correlation of a map and of occlusion on 14 × 14 cells, for the score before the softmax, mean over classes
-of images. What is hidden shows the image's mean colour. Gradients of a pixel's colours are added up as magnitudes.
-Of the windows, that of a seventh of the side is the usual one (32 pixels of 224); the paper tells none. The paper's
-figures are of VGG-16 on PASCAL VOC 2007.
+Spearman's correlation of a map with occlusion on 14 × 14 cells, for the score before the softmax, averaged over the
+classes of images. Occluded regions have the image's mean colour. Gradients are summed over colours as magnitudes. A
+window of a seventh of the side is the usual one (32 pixels of 224); the paper states none. The paper's figures are
+those of VGG-16 on PASCAL VOC 2007.
 
 {(chr(10) * 2).join(parts)}{absent}
 
@@ -105,7 +105,12 @@ figures are of VGG-16 on PASCAL VOC 2007.
             for name in WINDOWS
         }
         rows = [
-            [who, *(found[name][who] for name in WINDOWS), PAPER.get(who, ""), self._networks(form, who)]
+            [
+                BASELINE_NAMES.get(who, who),
+                *(found[name][who] for name in WINDOWS),
+                PAPER.get(who, ""),
+                self._networks(form, who),
+            ]
             for who in found[USUAL]
         ]
         heads = ["map", *(f"window: {name} of the side" for name in WINDOWS), "paper", f"networks, {USUAL}"]
@@ -136,24 +141,24 @@ figures are of VGG-16 on PASCAL VOC 2007.
 
 
 def agreement(one: Tensor, other: Tensor) -> Tensor:
-    """Spearman's correlation of maps [target, height, width] on cells, target by target.
+    """Return Spearman's correlation of maps [target, height, width] on cells, for each target.
 
     >>> from saywhy.metrics.human_attention import centre_prior
-    >>> hill = centre_prior((14, 14))[None]
-    >>> agreement(hill, hill).tolist(), agreement(hill, -hill).tolist()
+    >>> prior = centre_prior((14, 14))[None]
+    >>> agreement(prior, prior).tolist(), agreement(prior, -prior).tolist()
     ([1.0], [-1.0])
     """
     return rank_correlation(on_grid(one).flatten(1), on_grid(other).flatten(1))
 
 
 def real_folder() -> Path | None:
-    """The folder of real weights and photographs, if there is one."""
+    """Return the folder of real weights and photographs, or None."""
     folder = Path(os.environ.get("SAYWHY_REAL") or Path(__file__).parents[3] / "shared" / "real") / "imagenet"
     return folder if (folder / "squeezenet1_0.safetensors").is_file() else None
 
 
 def photographs(folder: Path, count: int, found: FaithfulnessResults, progress: Progress) -> None:
-    """SqueezeNet's first answer to so many photographs."""
+    """Measure SqueezeNet's top predictions on ``count`` photographs."""
     model = saywhy.load("torchvision:squeezenet1_0", folder / "squeezenet1_0.safetensors")
     network = Classifier(0, model, REAL)
     images = sorted((folder / "photos").glob("*.JPEG"))
@@ -162,12 +167,12 @@ def photographs(folder: Path, count: int, found: FaithfulnessResults, progress: 
         image = Image.open(file).convert("RGB")
         methods = methods or supported_methods(network, image, METHODS)
         found.add(network, image, Top(1), methods, (0, number))
-    found.images[REAL] = f"{REAL} 1.0, photographs of ImageNet's classes, its own first answers"
+    found.images[REAL] = f"{REAL} 1.0, photographs of ImageNet's classes, its own top predictions"
 
 
 @zeros_allowed()
 def measure_study(study: Study, count: int, photos: int, progress: Progress) -> FaithfulnessResults:
-    """So many images for every network, and photographs."""
+    """Measure ``count`` images for every network, and the photographs."""
     found = FaithfulnessResults()
     for network in study.networks:
         methods: list[str] = []
@@ -176,7 +181,7 @@ def measure_study(study: Study, count: int, photos: int, progress: Progress) -> 
             methods = methods or supported_methods(network, item.image, METHODS)
             found.add(network, item.image, list(item.classes), methods, item.place)
         ends = f"networks that end in {ENDS[network.form]}" if network.form in ENDS else network.form
-        found.images[network.form] = f"{study.data.name}, {ends}, the classes that are there"
+        found.images[network.form] = f"{study.data.name}, {ends}, the present classes"
     folder = real_folder()
     if photos and folder is not None:
         photographs(folder, photos, found, progress)
@@ -184,12 +189,12 @@ def measure_study(study: Study, count: int, photos: int, progress: Progress) -> 
 
 
 def report(progress: Progress, share: float = 1.0, study: Study | None = None, items: int = ITEMS) -> str:
-    """Measure, and tell it as a section in Markdown.
+    """Measure, and return the section as Markdown.
 
     Args:
-        progress: shows how far it is.
-        share: of the images, to try it out.
-        study: which networks, and on what; None are those of Toybox, and SqueezeNet.
+        progress: shows the progress.
+        share: share of the images, for a quick run.
+        study: the networks and data; None takes those of Toybox, and SqueezeNet.
         items: images for every network.
     """
     photos = 0 if study else scaled(PHOTOS, share)
@@ -197,14 +202,14 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:val.")] = None,
-    model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg16",
-    weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:vgg16",
+    weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,
     items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = ITEMS,
 ) -> None:
-    """Measure, and print the section."""
+    """Measure the section, and print or write it."""
     study = named_study(model, data, weights=weights) if data else None
     run(lambda progress: report(progress, share, study, items), out)
 

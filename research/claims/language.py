@@ -1,9 +1,9 @@
-"""What Grad-CAM's paper says of captions and of questions (sections 8.1 and 8.2), and whether it holds in Toybox.
+"""The claims of Grad-CAM's paper on captions and VQA (sections 8.1 and 8.2), measured in Toybox.
 
     python -m research.claims.language                       # three networks of each, two of which are trained first
     python -m research.claims.language --out docs/claims-language.md
 
-Every network is measured on other items of the test split. Intervals are 95 %, by the bootstrap over scenes.
+Every network has its own items of the test split. Intervals are 95 % bootstrap intervals over scenes.
 """
 
 import warnings
@@ -25,29 +25,29 @@ from saywhy.toybox import scene
 
 SEEDS = 3
 QUESTIONS, COVERED, IMAGES = 250, 170, 170
-"""Items of a network: questions, those of them whose image is covered in parts, captioned images."""
+"""Items for each network: questions, those with occlusion and covering, and captioned images."""
 
-HEAD = """# What the papers claim of captions and questions, in Toybox
+HEAD = """# Claims on captions and questions, in Toybox
 
 Made by `python -m research.claims.language` with {seeds} networks of each kind{share}, in {minutes:.0f} minutes
-({trained}). The first network is the one that ships; the others are trained from other seeds, two fifths as long, on
-{scenes:,} scenes. All items are of the test split, those of each network others. Intervals are 95 %, by the bootstrap
-over scenes; how far networks differ is not in them, and is told beside. A claim *holds* if the interval of the
-difference lies above zero, *does not hold* if it lies below, and else is *not decidable here*; each by itself, so that
-of forty differences that are none one would hold by chance. The paper's figures are those of real images and real
-people; they stand here for comparison and are no target.
+({trained}). The first network is the shipped one; the others are trained from other seeds, two fifths as long, on
+{scenes:,} scenes. All items are of the test split; each network has its own. Intervals are 95 % bootstrap intervals
+over scenes; they do not include the variation between networks, which is given separately. A claim *holds* if the
+interval of the difference lies above zero, *does not hold* if it lies below, and is *not decidable here* otherwise.
+Each claim is tested separately: of forty true null hypotheses, one would hold by chance. The paper's figures are those
+of real images and real people: they serve for comparison and are no target.
 """
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=9, help="How many networks.")] = SEEDS,
-    items: Annotated[float, typer.Option(min=0.01, max=1, help="This share of the items, to try it out.")] = 1.0,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=9, help="Number of networks.")] = SEEDS,
+    items: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the items, for a quick run.")] = 1.0,
 ) -> None:
-    """Measure, and print the tables. Networks that were trained once are kept under out/claims."""
+    """Measure, and print or write the page. Trained networks are stored under out/claims."""
     begin = perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    asked, spoken, trained = QuestionResults(), CaptionResults(), 0.0
+    questions, captions, trained = QuestionResults(), CaptionResults(), 0.0
     with (
         warnings.catch_warnings(action="ignore", category=SaywhyWarning),  # maps of zeros are counted
         Progress(*columns, TextColumn("{task.fields[loss]}"), console=Console(stderr=True)) as progress,
@@ -58,16 +58,18 @@ def main(
             trained += perf_counter() - started
             bar = progress.add_task(f"questions, network {seed}", total=int(items * QUESTIONS), loss="")
             for number, item in enumerate(islice(correctly_answered(vqa), int(items * QUESTIONS))):
-                asked.add(item, covers=number < items * COVERED)
+                questions.add(item, covers=number < items * COVERED)
                 progress.advance(bar)
             bar = progress.add_task(f"captions, network {seed}", total=int(items * IMAGES), loss="")
             for index in scenes_of(seed)[: int(items * IMAGES)]:
-                spoken.add(captioner_network, scene("talk-test", index))
+                captions.add(captioner_network, scene("talk-test", index))
                 progress.advance(bar)
-    told = f"{trained / 60:.0f} of them to train the others" if trained > 60 else "the networks were there already"
+    training = (
+        f"{trained / 60:.0f} of them to train the others" if trained > 60 else "the networks had been trained before"
+    )
     share = "" if items == 1 else f" and {items:.0%} of the items"
-    head = HEAD.format(seeds=seeds, share=share, minutes=(perf_counter() - begin) / 60, trained=told, scenes=SCENES)
-    text = f"{head}\n{spoken.report()}\n\n{asked.report()}\n"
+    head = HEAD.format(seeds=seeds, share=share, minutes=(perf_counter() - begin) / 60, trained=training, scenes=SCENES)
+    text = f"{head}\n{captions.report()}\n\n{questions.report()}\n"
     if out is None:
         print(text)
         return

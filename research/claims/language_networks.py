@@ -1,4 +1,4 @@
-"""The networks that the experiments explain: those that ship, and the same trained again from other seeds."""
+"""The VQA and captioning networks of the experiments: the shipped ones, and ones trained from other seeds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,31 +10,31 @@ from saywhy.toybox.recipes import captioner as captioner_recipe
 from saywhy.toybox.recipes import vqa as vqa_recipe
 
 FOLDER = Path("out/claims")
-"""Where the weights of other seeds are kept; with them there the experiments take half the time."""
+"""Folder of the weights of other seeds; with them stored, the experiments take half the time."""
 
 SCENES, TESTS = 8_000, 200
-"""Scenes to train the others on (fewer than those that ship are trained on), and to measure them on."""
+"""Training and test scenes of the retrained networks (fewer than for the shipped ones)."""
 
 
 FEWER = 5_000
-"""Scenes for those that see with the eyes that ship, and learn to speak alone."""
+"""Training scenes of captioners that share the shipped trunk, of which only the decoder is trained."""
 
 
 @dataclass(frozen=True)
 class SeededModel:
-    """A network with the seed from which it was trained; 0 are the weights that ship."""
+    """A model with its training seed; seed 0 has the shipped weights."""
 
     seed: int
     model: saywhy.Model
 
 
 def scenes_of(seed: int) -> range:
-    """Scenes of the test split that no other network is shown."""
+    """Return the indices of the test scenes of a seed, disjoint between seeds."""
     return range(10_000 * (seed + 1), 10_000 * (seed + 2))
 
 
 def vqa_network(seed: int, progress: Progress) -> SeededModel:
-    """``toybox:vqa``; of another seed than 0 with its own eyes, trained for two fifths as long."""
+    """Return ``toybox:vqa``; seeds other than 0 have their own trunk and are trained two fifths as long."""
     if not seed:
         return SeededModel(seed, saywhy.load("toybox:vqa"))
     file = FOLDER / f"toybox-vqa-{seed}.safetensors"
@@ -45,12 +45,12 @@ def vqa_network(seed: int, progress: Progress) -> SeededModel:
 
 
 def captioner(seed: int, progress: Progress, shared: bool = False) -> SeededModel:
-    """``toybox:captioner``; of another seed than 0 trained for two fifths as long, with that seed's eyes.
+    """Return ``toybox:captioner``; seeds other than 0 have that seed's trunk and are trained two fifths as long.
 
     Args:
         seed: see :class:`SeededModel`.
-        progress: of the training.
-        shared: whether it sees with the eyes that ship, which spares training others.
+        progress: shows the training.
+        shared: whether to use the shipped trunk, so that none is trained.
     """
     if not seed:
         return SeededModel(seed, saywhy.load("toybox:captioner"))

@@ -1,10 +1,10 @@
-"""Weakly supervised localisation (Grad-CAM, section 4.1): does the box of a map fit the box of the object?
+"""Weakly supervised localisation (Grad-CAM, section 4.1): does the box of a map match the box of the object?
 
     python -m research.claims.localization
     python -m research.claims.localization --data imagenet:PATH:val --model torchvision:vgg16 --items 50000
 
-The class is the network's own, as in ILSVRC, on images of one class alone. Beside it, images of several classes, of
-which each is told: there a map must tell them apart.
+On images of one class, the class is the network's own prediction, as in ILSVRC. On images of several classes, each
+class is given, and its map must be class-discriminative.
 """
 
 from dataclasses import dataclass, field
@@ -42,10 +42,10 @@ CLASS_AGNOSTIC_BASELINES = ("centre prior", "whole image")
 WHO = (*METHODS[:2], COARSE, *METHODS[2:], *CLASS_AGNOSTIC_BASELINES)
 
 ALONE, SEVERAL = 200, 80
-"""Images of a network."""
+"""Images for each network: of one class, and of several."""
 
 MOST = 5
-"""Predictions that are looked at."""
+"""Number of top predictions."""
 
 PAPER = {
     ("gradcam", "mlp"): ("0.565", "0.464"),
@@ -59,13 +59,13 @@ PAPER = {
 
 @dataclass
 class LocalizationResults:
-    """What was measured. ``kept`` is by what it is, and by map and form of network, "gradcam (mlp)"."""
+    """Measurements by quantity, and by map and form of network, e.g. "gradcam (mlp)"."""
 
     measurements: Measurements = field(default_factory=Measurements)
     cam_differences: list[float] = field(default_factory=list)
 
     def alone(self, item: Item, methods: list[str]) -> None:
-        """An image of one class: the boxes of the first predictions."""
+        """Measure an image of one class: the boxes of the top predictions."""
         form, place, (label,) = item.network.form, item.place, item.classes
         explained = item.explain(Top(_predictions(item)), methods)
         predicted, truth = explained.classes, [list(item.boxes[0][0])]
@@ -85,14 +85,14 @@ class LocalizationResults:
             self.cam_differences.append(cam_difference(explained["cam"][:, :1], explained["gradcam"][:, :1]))
 
     def several(self, item: Item, methods: list[str]) -> None:
-        """An image of several classes: the box of each, its class being known."""
+        """Measure an image of several classes: the box of each given class."""
         explained = item.explain(list(item.classes), methods)
         for who, maps in maps_of(explained).items():
             for iou in box_iou(maps, item.boxes)[0].tolist():
                 self.measurements.add("known", f"{who} ({item.network.form})", float(iou < 0.5), item.place)
 
     def report(self, study: Study) -> str:
-        """The section."""
+        """Return the section."""
         kept = self.measurements
         rows: list[list[object]] = []
         for form in study.forms:
@@ -112,17 +112,18 @@ class LocalizationResults:
         known = kept.estimates("known", [f"gradcam ({study.forms[0]})"])[f"gradcam ({study.forms[0]})"]
         return f"""## Weakly supervised localisation
 
-{study.data.name}: {first.items} images of one class, and of {known.scenes} images of several classes each class
-({known.items}), for networks of each form; every network of a form has images of its own. The box of a map is that of
-the largest part at 15 % of its maximum, and right from an IoU of 0.5 with a box of the class on. Errors are shares;
-lower is better. An image of one class is judged as in ILSVRC: a box counts only if the network names the class. *Known
-class*: of images of several classes, the box of a class that is told. The paper cut saliency by GrabCut [recalled];
-here it is cut as the others are, and once more after averaging over the cells of the layer at which Grad-CAM is. The
-paper's figures are of ILSVRC-15: VGG-16, GoogLeNet (pooling and a linear layer), CAM of VGG-16 trained again.
+{study.data.name}: {first.items} images of one class, and {known.scenes} images of several classes, each explained
+({known.items} maps), for networks of each form; every network of a form has its own images. The box of a map encloses
+its largest connected component above 15 % of the maximum, and is correct if its IoU with a box of the class is at least
+0.5. Errors are shares; lower is better. Images of one class are scored as in ILSVRC: a box counts only if the network
+predicts the class. *Known class*: the box of a given class, on images of several classes. The paper segmented saliency
+by GrabCut [recalled]; here its threshold is that of the other maps, and a second row averages it over the cells of
+Grad-CAM's layer. The paper's figures are of ILSVRC-15: VGG-16, GoogLeNet (pooling and a linear layer), and CAM of a
+retrained VGG-16.
 
-{table([*headings, "known class, several there"], rows)}
+{table([*headings, "known class, several present"], rows)}
 
-Error of the class alone:
+Classification error:
 
 {table(["network ends in", "top-1 error", f"top-{MOST} error"], classes)}
 
@@ -134,15 +135,15 @@ Error of the class alone:
 
     def _equal(self) -> str:
         if not self.cam_differences:
-            return "No network here has CAM's form, so that CAM cannot be asked."
+            return "No network here has CAM's form, so that CAM cannot be computed."
         return (
-            "**CAM is a special case.** Of networks of CAM's form, the positive part of CAM and Grad-CAM times the "
+            "**CAM is a special case.** For networks of CAM's form, the positive part of CAM and Grad-CAM times the "
             f"number of cells differ by {max(self.cam_differences):.1g} of CAM's maximum at most, on "
-            f"{len(self.cam_differences)} images "
-            "(the paper's section 3.1: not at all). Their boxes may still differ, because Grad-CAM is rectified before "
-            "it is enlarged. **What CAM costs.** The paper loses 2.98 points of top-1 accuracy when VGG-16 is brought "
-            "into CAM's form and trained again. Toybox cannot show that: its trunk was trained in CAM's form, and the "
-            "hidden layers were put behind it afterwards, so that the errors above say what these cost this trunk."
+            f"{len(self.cam_differences)} images (the paper's section 3.1: not at all). Their boxes may still differ, "
+            "because Grad-CAM's ReLU precedes upsampling. **The cost of CAM.** The paper loses 2.98 points of top-1 "
+            "accuracy when VGG-16 is converted to CAM's form and retrained. Toybox cannot show this: its trunk was "
+            "trained in CAM's form, and hidden layers were added afterwards, so that the errors above measure the cost "
+            "of these layers for this trunk."
         )
 
     def _verdicts(self, study: Study) -> list[list[object]]:
@@ -157,7 +158,7 @@ Error of the class alone:
                         found.append([*self.measurements.claim(text, what, theirs, f"gradcam ({form})"), paper])
         if {"gap", "mlp"} <= set(study.forms):
             for what, paper in (("top-1", "recalled 0.007"), ("top-5", "recalled -0.013")):
-                text = f"Grad-CAM behind hidden layers is better than CAM of a network of its form ({what})"
+                text = f"Grad-CAM with hidden layers is better than CAM of a network of CAM's form ({what})"
                 found.append([*self.measurements.claim(text, what, "cam (gap)", "gradcam (mlp)"), paper])
         return found
 
@@ -168,22 +169,22 @@ RUNNERS_UP = (
     (COARSE, "… than saliency averaged over cells", {}),
     ("centre prior", "… than the centre prior", {}),
 )
-"""Whom Grad-CAM is said to surpass, and by how much the paper says so."""
+"""Maps that Grad-CAM is claimed to surpass, and the published differences."""
 
 
 def maps_of(explained: saywhy.Explanation) -> dict[str, ImageMaps]:
-    """All maps on the image's pixels, by whose they are, and two that know nothing of it."""
+    """Return all maps on the image's pixels by name, and two class-agnostic baselines."""
     found = {method: on_image(explained, method) for method in explained.methods}
     if "saliency" in found:
         rows, columns = explained["gradcam"].shape[2:]
         found[COARSE] = coarse_on_image(on_grid(explained["saliency"], (rows, columns)), explained)
     like = found["gradcam"]
-    hill = centre_prior((like.shape[2], like.shape[3])).expand(like.shape)
-    return found | {"centre prior": hill, "whole image": torch.zeros_like(like).nan_to_num()}
+    prior = centre_prior((like.shape[2], like.shape[3])).expand(like.shape)
+    return found | {"centre prior": prior, "whole image": torch.zeros_like(like).nan_to_num()}
 
 
 def cam_difference(cam: MapStack, gradcam: MapStack) -> float:
-    """By how much the positive part of CAM and Grad-CAM, times the number of its cells, differ, in CAM's maxima.
+    """Return the largest difference of CAM's positive part and Grad-CAM times its cells, relative to CAM's maximum.
 
     >>> cam_difference(torch.tensor([[[[4.0, -2.0]]]]), torch.tensor([[[[1.0, 0.0]]]]))
     0.5
@@ -200,7 +201,7 @@ def _predictions(item: Item) -> int:
 
 @zeros_allowed()
 def measure_study(study: Study, alone: int, several: int, progress: Progress) -> LocalizationResults:
-    """So many images of one class for every network, and of several classes."""
+    """Measure every network on images of one class and on images of several classes."""
     found = LocalizationResults()
     for network in study.networks:
         methods: list[str] = []
@@ -214,12 +215,12 @@ def measure_study(study: Study, alone: int, several: int, progress: Progress) ->
 
 
 def report(progress: Progress, share: float = 1.0, study: Study | None = None, items: int = ALONE) -> str:
-    """Measure, and tell it as a section in Markdown.
+    """Measure, and return the section as Markdown.
 
     Args:
-        progress: shows how far it is.
-        share: of the images, to try it out.
-        study: which networks, and on what; None are those of Toybox.
+        progress: shows the progress.
+        share: share of the images, for a quick run.
+        study: the networks and data; None takes those of Toybox.
         items: images of one class for every network.
     """
     study = study or toybox_study(progress)
@@ -228,14 +229,14 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. imagenet:PATH:val.")] = None,
-    model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:vgg16",
-    weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:vgg16",
+    weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,
     items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = ALONE,
 ) -> None:
-    """Measure, and print the section."""
+    """Measure the section, and print or write it."""
     study = named_study(model, data, weights=weights) if data else None
     run(lambda progress: report(progress, share, study, items), out)
 

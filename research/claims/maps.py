@@ -1,4 +1,4 @@
-"""What is measured of a map: how much of it lies inside of a mask, and whether it is highest there."""
+"""Measures of a map: its mean inside and outside a mask, and whether its maximum lies in the mask."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,20 +22,20 @@ Mask = Bool[np.ndarray, "row column"]
 
 
 def maps_of(explanation: saywhy.Explanation, target: int, size: tuple[int, int]) -> dict[str, Map]:
-    """All maps of a target, by method, and two class-agnostic baselines."""
+    """Return all maps of a target by method, and two class-agnostic baselines."""
     found = {method: positive_map(explanation, method, target, size) for method in explanation.methods}
     return found | {"uniform": torch.ones(size, dtype=torch.float64), "centre prior": centre_prior(size)}
 
 
 def positive_map(explanation: saywhy.Explanation, method: str, target: int, size: tuple[int, int]) -> Map:
-    """What a map shows of evidence for the target: its positive part, at every pixel."""
+    """Return the positive part of a map (the evidence for the target), at every pixel."""
     return explanation.heatmap(size, "none", method=method)[0, target].clamp_min(0).double()
 
 
 def inside_and_outside(found: Map, mask: Mask) -> tuple[float, float]:
-    """The mean of a map inside and outside of a mask, in times of its mean everywhere.
+    """Return the mean of a map inside and outside a mask, relative to its overall mean.
 
-    A map of zeros says as much as one that is the same everywhere, 1 and 1.
+    A map of zeros counts as a uniform map: 1 and 1.
 
     >>> inside_and_outside(torch.tensor([[3.0, 1.0]]), np.array([[True, False]]))
     (1.5, 0.5)
@@ -48,7 +48,7 @@ def inside_and_outside(found: Map, mask: Mask) -> tuple[float, float]:
 
 
 def points(found: Map, mask: Mask) -> float:
-    """1 if the map is highest inside the mask; of a map that is highest at several places the share of these.
+    """Return 1 if the map's maximum lies in the mask; for several maxima, the share of them that does.
 
     >>> points(torch.tensor([[3.0, 3.0]]), np.array([[True, False]]))
     0.5
@@ -58,49 +58,49 @@ def points(found: Map, mask: Mask) -> float:
 
 
 Scene = tuple[int, int]
-"""The number of the network, and that of the scene."""
+"""Seed of the network and number of the scene."""
 
 
 @dataclass
 class Measurements:
-    """What was measured of item after item, by what it is and of whose map."""
+    """Measurements of items, by quantity (``what``) and by map (``who``)."""
 
     values: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     scenes: dict[tuple[str, str], list[Scene]] = field(default_factory=dict)
 
     def add(self, what: str, who: str, value: Any, scene: Scene) -> None:
-        """One more."""
+        """Add a measurement."""
         self.values.setdefault((what, who), []).append(value)
         self.scenes.setdefault((what, who), []).append(scene)
 
     def join(self, other: "Measurements") -> None:
-        """Append all that is kept elsewhere."""
+        """Append all measurements of another object."""
         for key, values in other.values.items():
             self.values.setdefault(key, []).extend(values)
             self.scenes.setdefault(key, []).extend(other.scenes[key])
 
     def of(self, what: str, who: str, network: int | None = None) -> Measured:
-        """All, in their order, or those of one network."""
+        """Return all measurements in their order, or those of one network."""
         taken = [i for i, scene in enumerate(self.scenes[what, who]) if network in (None, scene[0])]
         values, scenes = self.values[what, who], self.scenes[what, who]
         return Measured(np.array([values[i] for i in taken], float), [scenes[i] for i in taken])
 
     def estimates(self, what: str, who: Sequence[str] = EVERYBODY) -> dict[str, Estimate]:
-        """Of everybody who was measured."""
+        """Return the estimates of all maps that were measured."""
         return {name: estimate(self.of(what, name)) for name in who if (what, name) in self.values}
 
     def networks(self, what: str, who: str) -> str:
-        """The estimate of every network by itself."""
+        """Return the estimate of each network, as text."""
         seeds = sorted({scene[0] for scene in self.scenes[what, who]})
         return ", ".join(f"{estimate(self.of(what, who, seed)).value:.3g}" for seed in seeds)
 
     def claim(self, text: str, what: str, first: str, second: str) -> list[object]:
-        """A row of verdicts: that the first has more of it than the second."""
+        """Return a verdict row for the claim that the first is larger than the second."""
         return verdict_row(text, difference(self.of(what, first), self.of(what, second)))
 
 
 def verdict_row(text: str, found: Estimate) -> list[object]:
-    """A row of verdicts: that something is larger than zero.
+    """Return a verdict row for the claim that an estimate is above zero.
 
     >>> verdict_row("it is", Estimate(1.0, 1.0, 1.0, 9, 9))[2], verdict_row("it is", Estimate(1.0, 1.0, 1.0, 9, 1))[2]
     ('holds', 'not decidable here')

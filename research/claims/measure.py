@@ -1,8 +1,8 @@
-"""What experiments have in common: estimates with intervals, paired differences, verdicts, and tables.
+"""Estimates with confidence intervals, paired differences, verdicts and tables, for all experiments.
 
-Items of one scene are alike (questions of it, words of its caption), so whole scenes are drawn again by the bootstrap.
-Both statistics that are used are quotients of sums, so of every scene its sums are all that is needed. The intervals
-are those of :mod:`saywhy.statistics`.
+Items of one scene (its questions, the words of its caption) are correlated, so that the bootstrap resamples whole
+scenes. Both statistics are quotients of sums, so that the sums of each scene suffice. The intervals are those of
+:mod:`saywhy.statistics`.
 """
 
 from collections.abc import Hashable, Sequence
@@ -18,12 +18,12 @@ RESAMPLES = 4000
 LEVEL = 0.95
 
 FEWEST = 5
-"""Scenes or images from which on an interval by the bootstrap says anything."""
+"""Fewest scenes or images for which a bootstrap interval is used."""
 
 UNDECIDED = "not decidable here"
 
 Sums = Float[np.ndarray, "scene 2"]
-"""Of every scene the numerator and the denominator."""
+"""The numerator and the denominator of each scene."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Estimate:
 
     Attributes:
         value, low, high: the statistic, and the interval.
-        items: from how many measurements.
-        scenes: of how many scenes.
+        items: number of measurements.
+        scenes: number of scenes.
     """
 
     value: float
@@ -48,23 +48,25 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Measured:
-    """Measurements of items, each of a scene.
+    """Measurements of items, each with its scene.
 
     Attributes:
-        values: of every item one number, of which the mean is taken; or two, of which the quotient of means is taken.
-        scenes: of every item which scene it belongs to.
+        values: for each item one number (the statistic is the mean) or two (the statistic is the quotient of means).
+        scenes: the scene of each item.
     """
 
     values: Float[np.ndarray, "item *number"]
     scenes: Sequence[Hashable]
 
     def sums(self) -> Sums:
-        """Of every scene the sums of numerators and of denominators, in the order of its first item."""
+        """Return the sums of numerators and denominators of each scene, in the order of their first items."""
         rows = self.values if self.values.ndim == 2 else np.stack([self.values, np.ones(len(self.values))], 1)
         if len(rows) != len(self.scenes) or not len(rows):
-            raise ValueError(f"every measurement is of a scene, got {len(rows)} and {len(self.scenes)}.")
+            raise ValueError(
+                f"expected a scene for each measurement, got {len(rows)} measurements and {len(self.scenes)} scenes."
+            )
         if not np.isfinite(rows).all():
-            raise ValueError("a measurement is not finite: a mask that is empty, or a map that is none.")
+            raise ValueError("expected finite measurements, got NaN or infinity: a mask is empty, or a map is invalid.")
         order = {scene: place for place, scene in enumerate(dict.fromkeys(self.scenes))}
         found = np.zeros((len(order), 2))
         np.add.at(found, [order[scene] for scene in self.scenes], rows)
@@ -72,7 +74,7 @@ class Measured:
 
 
 def estimate(measured: Measured, over: float = 0.0, seed: int = 0) -> Estimate:
-    """The mean (or quotient of means), less ``over``, and between which values 95 % of it lie when scenes are redrawn.
+    """Return the mean (or quotient of means) less ``over``, with its 95 % bootstrap interval over scenes.
 
     >>> estimate(Measured(np.array([1.0, 1.0, 1.0]), ["a", "a", "b"]))
     Estimate(value=1.0, low=1.0, high=1.0, items=3, scenes=2)
@@ -84,20 +86,20 @@ def estimate(measured: Measured, over: float = 0.0, seed: int = 0) -> Estimate:
 
 
 def difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
-    """By how much the statistic of the first is larger, the scenes being the same.
+    """Return the paired difference: the first statistic less the second, on the same scenes.
 
     >>> one, two = Measured(np.array([2.0, 3.0]), ["a", "b"]), Measured(np.array([1.0, 2.0]), ["a", "b"])
     >>> difference(one, two).low
     1.0
     """
     if list(first.scenes) != list(second.scenes):
-        raise ValueError("a difference is of the same items on both sides.")
+        raise ValueError("expected the same items on both sides of a paired difference, got different scenes.")
     a, b = first.sums(), second.sums()
     return as_estimate(quotient_of_sums(a) - quotient_of_sums(b), resampled(a, seed) - resampled(b, seed), first)
 
 
 def unpaired_difference(first: Measured, second: Measured, seed: int = 0) -> Estimate:
-    """By how much the statistic of the first is larger, the scenes of each being others.
+    """Return the unpaired difference: the first statistic less the second, on different scenes.
 
     >>> unpaired_difference(Measured(np.array([2.0, 2.0]), ["a", "b"]), Measured(np.array([1.0]), ["c"])).low
     1.0
@@ -109,18 +111,18 @@ def unpaired_difference(first: Measured, second: Measured, seed: int = 0) -> Est
 
 
 def verdict(found: Estimate) -> str:
-    """Whether something is larger than zero, as a claim says; of a few scenes nothing is decided.
+    """Return whether the claim that an estimate is above zero holds; with too few scenes it is not decided.
 
     >>> verdict(Estimate(1.0, 0.5, 1.5, 9, 9)), verdict(Estimate(1.0, -0.5, 2.5, 9, 9))
     ('holds', 'not decidable here')
     """
     if not isfinite(found.low) or not isfinite(found.high):
-        raise ValueError(f"no verdict can be given of {found}.")
+        raise ValueError(f"expected a finite interval, got {found}: no verdict.")
     return UNDECIDED if found.scenes < FEWEST else interval_verdict(found.low, found.high)
 
 
 def interval_verdict(low: float, high: float) -> str:
-    """Whether an interval is above zero.
+    """Return whether an interval lies above zero.
 
     >>> interval_verdict(0.5, 1.5), interval_verdict(-0.5, 2.5), interval_verdict(-2.0, -1.0)
     ('holds', 'not decidable here', 'does not hold')
@@ -131,7 +133,7 @@ def interval_verdict(low: float, high: float) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """As Markdown.
+    """Return a Markdown table.
 
     >>> print(table(["a", "b"], [[1, 2]]))
     | a | b |
@@ -143,11 +145,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def resampled(sums: Sums, seed: "int | np.random.Generator") -> np.ndarray:
-    """The statistic of scenes that are drawn again."""
+    """Return the bootstrap distribution of the statistic."""
     return bootstrap_distribution(sums, quotient_of_sums, RESAMPLES, seed)
 
 
 def as_estimate(value: np.ndarray, of_draws: np.ndarray, measured: Measured) -> Estimate:
-    """A statistic with the interval of its bootstrap distribution."""
+    """Return a statistic with the interval of its bootstrap distribution."""
     low, high = percentile_interval(of_draws, (1 - LEVEL) / 2)
     return Estimate(float(value), low, high, len(measured.scenes), len(set(measured.scenes)))

@@ -1,9 +1,9 @@
-"""Which of two networks is the better one? A reader of maps who prefers what lies on the object, in place of people.
+"""Model preference: which of two networks is better, judged by a rule that prefers maps on the object.
 
-Grad-CAM, section 5.2: people saw maps of AlexNet and VGG-16 for the same right answer and said which network is more
-reasonable, from -2 to +2 in favour of the better one: guided backprop +1.00, Guided Grad-CAM +1.27. Nobody is asked
-here. The reader that stands in for people sees how much of a map's energy lies on the object, and nothing else, so that
-the result is a property of maps and not of people's trust.
+Grad-CAM, section 5.2: people saw maps of AlexNet and VGG-16 for the same correct prediction and rated which network is
+more reasonable, from -2 to +2 in favour of the better one: guided backprop +1.00, Guided Grad-CAM +1.27. No people are
+asked here. The rule that replaces them uses only the share of a map's energy on the object, so that the result is a
+property of maps and not of people's trust.
 """
 
 from dataclasses import dataclass, field, replace
@@ -28,14 +28,14 @@ METHODS = ("guided-gradcam", "guided-backprop", "gradcam")
 PAPER = {"guided-gradcam": "+1.27", "guided-backprop": "+1.00"}
 
 SCENES, TESTS = 3_000, 200
-"""Scenes to train the worse networks on, and to measure all of them on."""
+"""Training scenes of the worse networks, and test scenes of all networks."""
 
 PHASES = (Phase(8, 64), Phase(1, 128))
-"""A fifth of the steps of the network that ships."""
+"""A fifth of the training steps of the shipped network."""
 
 
 def undertrained(seed: int, progress: Progress) -> saywhy.Model:
-    """A classifier of Toybox that was trained too short, on a quarter of the scenes."""
+    """Return a Toybox classifier that was trained too briefly, on a quarter of the scenes."""
     file = language_networks.FOLDER / f"toybox-worse-{seed}.safetensors"
     if not file.exists():
         recipe.train(file, 1000 + seed, SCENES, TESTS, PHASES, progress)
@@ -43,27 +43,27 @@ def undertrained(seed: int, progress: Progress) -> saywhy.Model:
 
 
 def found_by_both(case: Case, other: saywhy.Model) -> Case | None:
-    """The same image with those of its classes that another network finds too; None if there are none."""
-    chances = answer(other, case.fed).values("probability")[0]
-    both = [i for i, index in enumerate(case.classes) if chances[index] > 0.5]
+    """Return the same image with the classes that another network finds too, or None if there are none."""
+    probabilities = answer(other, case.fed).values("probability")[0]
+    both = [i for i, index in enumerate(case.classes) if probabilities[index] > 0.5]
     return case.only(both) if both else None
 
 
 @dataclass
 class PreferenceResults:
-    """What was measured of pairs of networks."""
+    """Measurements of pairs of networks."""
 
     measurements: Measurements = field(default_factory=Measurements)
     precision: list[tuple[float, float]] = field(default_factory=list)
 
     def pair(self, better: saywhy.Model, other: saywhy.Model, tests: int) -> None:
-        """Measure how good each network of a pair is, on so many scenes of the test split."""
+        """Measure the mean average precision of both networks, on ``tests`` scenes of the test split."""
         images, labels = draw("test", tests)
         scores = [mean_average_precision(logits_of(model.module, images), labels) for model in (better, other)]
         self.precision.append((scores[0], scores[1]))
 
     def add(self, case: Case, other: saywhy.Model) -> None:
-        """Compare the maps of two networks, where both are right."""
+        """Compare the maps of two networks that both find the classes."""
         assert case.masks is not None
         energies = {}
         for name, model in (("better", case.model), ("worse", other)):
@@ -79,7 +79,7 @@ class PreferenceResults:
                 self.measurements.add("preferred", method, preferred, case.scene)
 
     def section(self) -> str:
-        """The section on trust."""
+        """Return the section on trust."""
         kept = self.measurements
         rows = []
         for method in METHODS:
@@ -90,7 +90,7 @@ class PreferenceResults:
             "map",
             "energy on the object, better network",
             "worse network",
-            "better one preferred",
+            "better network preferred",
             "paper, -2 to +2",
         ]
         claims = [
@@ -103,14 +103,14 @@ class PreferenceResults:
             )
             for method in METHODS
         ]
-        told = "; ".join(f"{better:.3f} against {other:.3f}" for better, other in self.precision)
+        precisions = "; ".join(f"{better:.3f} against {other:.3f}" for better, other in self.precision)
         count = estimate(kept.of("preferred", "gradcam"))
         return f"""## Trust, by a proxy and without people
 
-Published (Grad-CAM, section 5.2): 54 people rate which of two networks is more reasonable, where both are right. Here a
-rule takes their place: it prefers the network whose map has more of its energy on the object. {count.items} objects in
-{count.scenes} scenes that both networks find. Mean average precision of each pair (the paper's: 0.791 against 0.692):
-{told}. One half is chance.
+Published (Grad-CAM, section 5.2): 54 people rated which of two networks is more reasonable, where both are right. Here
+a rule replaces them: it prefers the network with more of the map's energy on the object. Measured on {count.items}
+objects in {count.scenes} scenes that both networks find. Mean average precision of each pair (the paper's: 0.791
+against 0.692): {precisions}. Chance is one half.
 
 {table(heads, rows)}
 
@@ -121,12 +121,12 @@ rule takes their place: it prefers the network whose map has more of its energy 
     def _preferences(self) -> list[list[object]]:
         return [
             verdict_row(
-                "By Guided Grad-CAM the better network is preferred, more often than one half",
+                "Guided Grad-CAM prefers the better network, more often than one half",
                 estimate(self.measurements.of("preferred", "guided-gradcam"), over=0.5),
             ),
             comparison_row(
                 self.measurements,
-                "… and more often than by guided backprop",
+                "… and more often than guided backprop",
                 "preferred",
                 "guided-gradcam",
                 "guided-backprop",
@@ -135,7 +135,7 @@ rule takes their place: it prefers the network whose map has more of its energy 
 
 
 def preference(better: torch.Tensor, worse: torch.Tensor) -> torch.Tensor:
-    """1 where the first is larger, 0 where the second is, one half where they are equal.
+    """Return 1 where the first is larger, 0 where the second is, one half where they are equal.
 
     >>> preference(torch.tensor([0.3, 0.1, 0.2]), torch.tensor([0.1, 0.3, 0.2])).tolist()
     [1.0, 0.0, 0.5]

@@ -1,6 +1,6 @@
-"""Several networks at a time: jobs in processes of their own, on one thread each.
+"""Run jobs in parallel processes, each on one thread.
 
-Networks as small as Toybox's gain little from a second thread; two of them side by side take little longer than one.
+Small networks such as Toybox's gain little from a second thread; two in parallel take little longer than one.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,18 +25,18 @@ def run_jobs(
     given: Callable[..., None] | None = None,
     known: tuple = (),
 ) -> list[Found]:
-    """What ``work`` gives for every job, in their order.
+    """Return the results of ``work`` for every job, in their order.
 
     Args:
-        work: a function of a module, of the values of a job.
-        jobs: of each its values.
-        what: is being done, for the bar.
-        progress: where the bar is.
-        workers: so many processes.
-        given, known: what every process is told once, and by which function.
+        work: a module-level function; its arguments are the values of a job.
+        jobs: the values of each job.
+        what: the label of the progress bar.
+        progress: shows the bar.
+        workers: number of processes.
+        given, known: a function that each process calls once at its start, and its arguments.
 
     Raises:
-        Whatever a job raises; those that have not begun are not begun then, nor after Ctrl-C.
+        Whatever a job raises; waiting jobs are cancelled then, and after Ctrl-C.
     """
     if not jobs:
         return []

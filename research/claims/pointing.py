@@ -1,11 +1,11 @@
-"""The pointing game (Grad-CAM, section 4.3): does the peak lie on the object, and is a class that is absent rejected?
+"""The pointing game (Grad-CAM, section 4.3): does the peak lie on the object, and are absent classes rejected?
 
     python -m research.claims.pointing
     python -m research.claims.pointing --data coco:PATH:val2014 --held-out coco:PATH:train2014 …
 
-Protocol P is told the classes. Protocol R takes the network's first five predictions, present or not, and a map whose
-maximum is less than a threshold says that its class is absent; the threshold is chosen on other images. On mosaics of
-images of different classes, evidence of a class can be in one cell only.
+In protocol P the present classes are given. Protocol R takes the network's top five predictions, present or not; a map
+whose maximum is below a threshold rejects its class. The threshold is chosen on held-out images. On mosaics of images
+of different classes, evidence of a class can only be in one cell.
 """
 
 from collections.abc import Iterator
@@ -48,29 +48,29 @@ UNSURE = "gradcam, rejected below a probability of 0.5"
 REJECT = (UNSURE, ALL_ABSENT)
 
 IMAGES, CHOSEN, MOSAICS = 200, 100, 30
-"""Of a network: images, images to choose the threshold on, and mosaics."""
+"""For each network: images, held-out images for the threshold, and mosaics."""
 
 MOST = 5
-"""Predictions that are looked at."""
+"""Number of top predictions."""
 
 SURE = 0.5
-"""The probability from which on the network says that a class is there; of all images in a mosaic it does."""
+"""The probability above which the network predicts a class; required of all images in a mosaic."""
 
 PAPER = {"gradcam": "0.706", CMWP: "0.603"}
-"""Protocol R on COCO, GoogLeNet."""
+"""Published: protocol R on COCO, GoogLeNet."""
 
 TORCHRAY = {"gradcam": "0.573", CMWP: "0.585", "centre prior": "0.278"}
-"""Protocol P on COCO val2014, ResNet-50, the mean over classes, 15 pixels beside allowed (TorchRay)."""
+"""TorchRay: protocol P on COCO val2014, ResNet-50, mean over classes, tolerance of 15 pixels."""
 
 
 @dataclass
 class PointingResults:
-    """What was measured: hits of "P" and of "R", those of "R" by whether the class is there, and "grid".
+    """Measurements: hits of "P" and "R", those of "R" by whether the class is present, and "grid".
 
     Attributes:
-        kept: by what it is and whose map.
-        classes: of every hit of P the class.
-        thresholds: of every method those of the networks.
+        measurements: by quantity and map.
+        classes: the class of every hit of P.
+        thresholds: for each method, the thresholds of the networks.
     """
 
     measurements: Measurements = field(default_factory=Measurements)
@@ -78,7 +78,7 @@ class PointingResults:
     thresholds: dict[str, list[float]] = field(default_factory=dict)
 
     def protocol_p(self, item: Item, methods: list[str], tolerance: int) -> None:
-        """Protocol P: the classes that are there."""
+        """Measure protocol P: the present classes."""
         explained = item.explain(list(item.classes), methods)
         masks = item.masks()
         for who, maps in maps_of(explained).items():
@@ -87,7 +87,7 @@ class PointingResults:
         self.classes += item.classes
 
     def protocol_r(self, item: Item, thresholds: dict[str, float], tolerance: int) -> None:
-        """Protocol R: the first predictions, there or not."""
+        """Measure protocol R: the top predictions, present or not."""
         explained = item.explain(Top(_predictions(item.network)), list(thresholds))
         masks = item.masks(explained.classes[0].tolist())
         there = masks.flatten(2).any(2)[0].tolist()
@@ -101,7 +101,7 @@ class PointingResults:
                 self.measurements.add("present" if present else "absent", who, right, item.place)
 
     def mosaic(self, network: Classifier, methods: list[str], of: list[Item], number: int) -> None:
-        """Images of one class each side by side, asked for each."""
+        """Measure a mosaic of images of one class each, for each class."""
         preprocess = network.model.preprocess
         assert preprocess is not None
         image = mosaic(torch.stack([preprocess(item.image)[0] for item in of]))[None]
@@ -114,15 +114,15 @@ class PointingResults:
                 self.measurements.add("grid", who, share, (network.seed, number))
 
     def report(self, study: Study) -> str:
-        """The section."""
+        """Return the section."""
         hits = self.measurements.estimates("P", (*METHODS, *CLASS_AGNOSTIC_BASELINES))
         rejected = {what: self.measurements.estimates(what, (*METHODS, *REJECT)) for what in ("R", "present", "absent")}
         grid = self.measurements.estimates("grid", METHODS)
-        told = [
+        given_rows = [
             [who, found, f"{self._over_classes(who):.3f}", TORCHRAY.get(who, ""), self.measurements.networks("P", who)]
             for who, found in hits.items()
         ]
-        told_of = [
+        rejection_rows = [
             [
                 who,
                 found,
@@ -139,15 +139,16 @@ class PointingResults:
         return f"""## Pointing
 
 {study.data.name}; networks that end in pooling and a linear layer, as the paper's GoogLeNet does; c-MWP at the layer of
-Grad-CAM. **Protocol P**: {first.items} classes in {first.scenes} images are told, and a peak must lie {within}.
-Beside it the mean over classes, and what TorchRay gives for ResNet-50 on COCO val2014 within 15 pixels.
+Grad-CAM. **Protocol P**: {first.items} present classes in {first.scenes} images are given, and
+a peak must lie {within}. The table also has the mean over classes, and TorchRay's results for ResNet-50 on COCO val2014
+within 15 pixels.
 
-{table(["map", "hits", "mean over classes", "TorchRay, COCO", "networks"], told)}
+{table(["map", "hits", "mean over classes", "TorchRay, COCO", "networks"], given_rows)}
 
-{self._rejection(study, told_of)}
+{self._rejection(study, rejection_rows)}
 
-**Mosaics** of {SIDE} × {SIDE} images of different classes, of each of which the network is sure: the share of a map's
-evidence in the cell of its class. A map that knows nothing has {1 / SIDE**2:.3f}.
+**Mosaics** of {SIDE} × {SIDE} images of different classes that the network predicts with a probability above one half:
+the share of a map's evidence in the cell of its class. A uniform map has {1 / SIDE**2:.3f}.
 
 {table(["map", "share in its cell", "networks"], cells) if cells else "Too few such images for a mosaic."}
 
@@ -157,12 +158,13 @@ evidence in the cell of its class. A map that knows nothing has {1 / SIDE**2:.3f
 
     def _rejection(self, study: Study, rows: list[list[object]]) -> str:
         if not rows:
-            return "**Protocol R** needs images to choose a threshold on, which were not named."
+            return "**Protocol R** needs held-out images to choose a threshold on, which were not given."
         assert study.held_out is not None
-        heads = ["map", "right", "paper, COCO", "of classes that are there", "of absent ones", "thresholds"]
-        return f"""**Protocol R**: the first {MOST} predictions; a map whose maximum is less than the threshold rejects
-its class. The threshold is chosen for each network and method on {study.held_out.name}, where most are right. Whoever
-rejects every class is right as often as a predicted class is absent; and the network's own probability rejects, too.
+        heads = ["map", "accuracy", "paper, COCO", "on present classes", "on absent classes", "thresholds"]
+        return f"""**Protocol R**: the top {MOST} predictions; a map whose maximum is below the threshold rejects its
+class. The threshold is chosen for each network and method on {study.held_out.name}, for the highest accuracy. Two
+baselines: rejecting every class is right whenever a predicted class is absent, and the network's own probability can
+also reject.
 
 {table(heads, rows)}"""
 
@@ -173,12 +175,12 @@ rejects every class is right as often as a predicted class is absent; and the ne
     def _verdicts(self) -> list[list[object]]:
         claims = [
             ("Grad-CAM points at classes better than c-MWP (P)", "P", CMWP, "-0.012 (TorchRay)"),
-            ("… than a place at random", "P", "uniform", ""),
+            ("… than a random position", "P", "uniform", ""),
             ("… than the centre prior", "P", "centre prior", "0.295 (TorchRay)"),
             ("Grad-CAM points and rejects better than c-MWP (R)", "R", CMWP, "0.103"),
             ("… than rejecting every class", "R", ALL_ABSENT, ""),
-            ("… than rejecting what the network itself holds for absent", "R", UNSURE, ""),
-            ("Grad-CAM is empty of absent classes more often than c-MWP", "absent", CMWP, "said, without a figure"),
+            ("… than rejecting by the network's own probability", "R", UNSURE, ""),
+            ("Grad-CAM rejects absent classes more often than c-MWP", "absent", CMWP, "stated without a number"),
             ("Grad-CAM stays in its cell of a mosaic more than c-MWP", "grid", CMWP, ""),
         ]
         found = [
@@ -188,20 +190,20 @@ rejects every class is right as often as a predicted class is absent; and the ne
         ]
         if ("grid", "gradcam") in self.measurements.values:
             above = estimate(self.measurements.of("grid", "gradcam"), 1 / SIDE**2)
-            found.append([*verdict_row("… and more than a map that knows nothing", above), ""])
+            found.append([*verdict_row("… and more than a uniform map", above), ""])
         return found
 
 
 def maps_of(explained: saywhy.Explanation) -> dict[str, ImageMaps]:
-    """All maps on the image's pixels, by whose they are, and two that know nothing of it."""
+    """Return all maps on the image's pixels by name, and two class-agnostic baselines."""
     found = {method: on_image(explained, method) for method in explained.methods}
     like = found["gradcam"]
-    hill = centre_prior((like.shape[2], like.shape[3])).expand(like.shape)
-    return found | {"uniform": torch.ones_like(like), "centre prior": hill}
+    prior = centre_prior((like.shape[2], like.shape[3])).expand(like.shape)
+    return found | {"uniform": torch.ones_like(like), "centre prior": prior}
 
 
 def with_maximum(maps: ImageMaps, maxima: Scores) -> ImageMaps:
-    """Maps whose maxima are others; those without a positive value stay as they are.
+    """Scale maps to given maxima; maps without a positive value are not changed.
 
     >>> with_maximum(torch.tensor([[[[2.0, 8.0]], [[0.0, -1.0]]]]), torch.tensor([[0.5, 0.9]])).tolist()
     [[[[0.125, 0.5]], [[0.0, 0.0]]]]
@@ -210,7 +212,7 @@ def with_maximum(maps: ImageMaps, maxima: Scores) -> ImageMaps:
 
 
 def threshold(study: Study, network: Classifier, method: str, count: int, progress: Progress) -> float:
-    """The threshold at which most maps of the held-out images are right."""
+    """Return the threshold with the highest accuracy on the held-out images."""
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         what = f"threshold of {method}, network {network.seed}"
@@ -222,11 +224,11 @@ def threshold(study: Study, network: Classifier, method: str, count: int, progre
 
 
 def mosaics(items: Iterator[Item], images: int) -> Iterator[list[Item]]:
-    """So many images at once, of different classes, of each of which the network is sure."""
+    """Yield groups of ``images`` items of different classes, each predicted with a probability above one half."""
     waiting: dict[int, list[Item]] = {}
     for item in items:
-        asked = item.explain(item.classes[0], "eigencam")
-        if asked.probabilities is not None and float(asked.probabilities) > SURE:
+        explained = item.explain(item.classes[0], "eigencam")
+        if explained.probabilities is not None and float(explained.probabilities) > SURE:
             waiting.setdefault(item.classes[0], []).append(item)
         if len(waiting) == images:
             yield [own.pop(0) for own in waiting.values()]
@@ -239,7 +241,7 @@ def _predictions(network: Classifier) -> int:
 
 @zeros_allowed()
 def measure_study(study: Study, share: float, items: int, progress: Progress) -> PointingResults:
-    """All three games, for every network."""
+    """Measure both protocols and the mosaics, for every network."""
     found = PointingResults()
     for network in study.networks:
         methods: list[str] = []
@@ -261,12 +263,12 @@ def measure_study(study: Study, share: float, items: int, progress: Progress) ->
 
 
 def report(progress: Progress, share: float = 1.0, study: Study | None = None, items: int = IMAGES) -> str:
-    """Measure, and tell it as a section in Markdown.
+    """Measure, and return the section as Markdown.
 
     Args:
-        progress: shows how far it is.
-        share: of the images, to try it out.
-        study: which networks, and on what; None are those of Toybox that end in pooling.
+        progress: shows the progress.
+        share: share of the images, for a quick run.
+        study: the networks and data; None takes those of Toybox that end in pooling.
         items: images for every network.
     """
     study = study or toybox_study(progress, ("gap",))
@@ -274,15 +276,15 @@ def report(progress: Progress, share: float = 1.0, study: Study | None = None, i
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of the images, to try it out.")] = 1.0,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the images, for a quick run.")] = 1.0,
     data: Annotated[str | None, typer.Option(help="Another data set, e.g. voc:PATH:test.")] = None,
-    held_out: Annotated[str | None, typer.Option(help="Its images to choose a threshold on.")] = None,
-    model: Annotated[str, typer.Option(help="The network for it.")] = "torchvision:googlenet",
-    weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    held_out: Annotated[str | None, typer.Option(help="The held-out images to choose a threshold on.")] = None,
+    model: Annotated[str, typer.Option(help="The network for that data set.")] = "torchvision:googlenet",
+    weights: Annotated[Path | None, typer.Option(help="The weights of that network.")] = None,
     items: Annotated[int, typer.Option(min=2, help="Images for every network.")] = IMAGES,
 ) -> None:
-    """Measure, and print the section."""
+    """Measure the section, and print or write it."""
     study = named_study(model, data, held_out, weights) if data else None
     run(lambda progress: report(progress, share, study, items), out)
 

@@ -1,9 +1,9 @@
-"""Maps of certain answers: has the gradient vanished, is the map gone, and does it still lie on the object?
+"""Maps of certain predictions: vanished gradients, empty maps, and localisation.
 
-RSI-Grad-CAM (Lucas et al., 2022) integrates the probability along a path because the gradient of a probability that is
-nearly 1 is nearly 0. Grad-CAM itself takes the logit, whose gradient does not vanish, so that both stand here. Answers
-more certain than a network's own come from multiplying all of its logits by a factor: it changes no answer and no order
-of classes, and the map of a logit by no more than that factor.
+RSI-Grad-CAM (Lucas et al., 2022) integrates the gradient of the probability along a path, because the gradient of a
+probability near 1 is near 0. Grad-CAM itself explains the logit, whose gradient does not vanish, so that both scores
+are measured. More certain predictions are obtained by multiplying all logits by a factor, which does not change the
+order of classes, and scales the map of a logit by that factor.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,13 +31,13 @@ from saywhy.targets import Class, Target
 from saywhy.targets.target import TargetScores
 
 FACTORS = (1.0, 2.0, 4.0)
-"""By which all logits are multiplied."""
+"""Factors of all logits."""
 
 VANISHED = 1e-8
-"""A gradient below this is taken for none: what an epsilon of that size hides (the authors' display adds one)."""
+"""Gradients below this count as vanished: an epsilon of that size hides them (the authors' display adds one)."""
 
 EDGES = (0.9, 0.99, 0.9999)
-"""Between the bins of certainty."""
+"""Edges between the bins of certainty."""
 
 LOGIT, PROBABILITY = "gradcam, logit", "gradcam, probability"
 MASKED, PLAIN, POSGRAD = "rsi masked", "rsi plain", "rsi posgrad"
@@ -45,15 +45,15 @@ RSI_LOGIT, IGCAM = "rsi masked, logit", "integrated-gradcam, logit"
 WHO = (LOGIT, PROBABILITY, MASKED, PLAIN, POSGRAD, RSI_LOGIT, IGCAM)
 
 SCORED = ("probability", "logit")
-"""Of which the gradients are measured."""
+"""Scores whose gradients are measured."""
 
 CLASS_AGNOSTIC_BASELINES = {"centre prior": centre_prior_baseline, "random": random_baseline}
 
 STEPS = 50
-"""Of all paths, as published."""
+"""Steps of all paths, as published."""
 
 OVERLAP = 0.5
-"""Intersection over union from which on a box is right (Grad-CAM, section 4.1)."""
+"""Smallest intersection over union of a correct box (Grad-CAM, section 4.1)."""
 
 SCORES: dict[str, tuple[Callable[..., Tensor], str]] = {
     "deletion": (deletion, "lower"),
@@ -65,7 +65,7 @@ SCORES: dict[str, tuple[Callable[..., Tensor], str]] = {
 
 @dataclass(frozen=True)
 class Tempered(Target):
-    """The probability of a class if all logits are multiplied by a factor.
+    """The probability of a class with all logits multiplied by a factor.
 
     >>> import torch
     >>> output = ModelOutput(torch.tensor([[0.0, 1.0]]))
@@ -86,9 +86,9 @@ class ClassMaps:
     """The maps of one class of one image.
 
     Attributes:
-        layer: where they were made.
-        chances: the probability of the class for every factor.
-        maps: by whose they are, [factor, row, column]; those of logits are the same for every factor.
+        layer: the layer of the maps.
+        probabilities: the probability of the class for every factor.
+        maps: by name, [factor, row, column]; those of logits are the same for every factor.
         gradients: largest magnitudes at the layer: of the logit, and of the probability for every factor.
     """
 
@@ -101,7 +101,7 @@ class ClassMaps:
 def class_maps(
     case: Case, factors: Sequence[float] = FACTORS, layer: str | None = None, variants: bool = True
 ) -> ClassMaps:
-    """All maps of the first class of a case; without ``variants`` of RSI-Grad-CAM the authors' first only."""
+    """Compute all maps of the first class of a case; without ``variants``, only the masked RSI-Grad-CAM."""
     index = case.classes[0]
     targets = [Class(index, "logit"), *(Tempered(index, factor) for factor in factors)]
     first = case.explain(targets, ["gradcam", "rsi-gradcam", "integrated-gradcam"], layer=layer, steps=STEPS)
@@ -123,7 +123,7 @@ def class_maps(
 
 
 def bin_name(probability: float) -> str:
-    """The name of the bin that a probability falls into.
+    """Return the name of a probability's bin.
 
     >>> [bin_name(probability) for probability in (0.5, 0.9, 0.995, 1.0)]
     ['p < 0.9', '0.9 to 0.99', '0.99 to 0.9999', 'p > 0.9999']
@@ -144,7 +144,7 @@ MEASURED = {"energy": "energy on the object", "hits": "peak on the object", "box
 
 @dataclass
 class SaturationResults:
-    """What was measured, by the name of a group of networks and by bin."""
+    """Measurements, by group of networks and by bin."""
 
     measurements: Measurements = field(default_factory=Measurements)
 
@@ -171,7 +171,7 @@ class SaturationResults:
             self._keep(f"{what} box error", who, wrong, case)
 
     def layers(self, group: str, case: Case, layers: Sequence[str]) -> None:
-        """How well focused the maps of several layers are, the network as it is."""
+        """Measure the localisation of the maps of several layers, with unscaled logits."""
         for layer in layers:
             at = class_maps(case, FACTORS[:1], layer, variants=False)
             for who, some in (at.maps | baselines(at.maps[LOGIT], case)).items():
@@ -182,14 +182,14 @@ class SaturationResults:
                 self._keep(f"{group} {layer} empty", who, not bool((one > 0).any()), case)
 
     def faithful(self, group: str, case: Case, maps: dict[str, Float[Tensor, "row column"]]) -> None:
-        """Deletion, insertion, average drop and increase of the probability, the network as it is."""
+        """Measure deletion, insertion, average drop and increase of the probability, with unscaled logits."""
         runner = runner_of(case)
         for who, one in (maps | baselines(maps[LOGIT], case)).items():
             for name, (score, _) in SCORES.items():
                 self._keep(f"{group} {name}", who, float(score(one[None, None], runner)), case)
 
     def at_input(self, group: str, case: Case, factor: float = FACTORS[-1]) -> None:
-        """Whether the gradient of a very certain probability is gone at the image, and so the integral."""
+        """Measure whether gradient and integrated gradients of a very certain probability vanish at the image."""
         target = Tempered(case.classes[0], factor)
         maps = case.explain(target, ["saliency", "integrated-gradients"], steps=STEPS)
         for who in maps.methods:
@@ -199,7 +199,7 @@ class SaturationResults:
         self.measurements.add(what, who, float(value), case.scene)
 
     def certainty(self, groups: Sequence[str]) -> str:
-        """The table of vanished gradients and maps."""
+        """Return the table of vanished gradients and empty maps."""
         rows = []
         for group, bin in self._bins(groups):
             gradients = self._shares(f"{group} {bin} vanished", SCORED)
@@ -217,11 +217,11 @@ class SaturationResults:
         return table(heads, rows)
 
     def located(self, groups: Sequence[str]) -> str:
-        """The tables of places by certainty."""
+        """Return the tables of localisation by certainty."""
         return "\n\n".join(self._across(groups, BINS, what) for what in ("energy", "box error"))
 
     def focused(self, groups: Sequence[str], layers: Sequence[str]) -> str:
-        """The tables of layers."""
+        """Return the tables of localisation by layer."""
         return "\n\n".join(self._across(groups, layers, what) for what in ("energy", "hits"))
 
     def _across(self, groups: Sequence[str], columns: Sequence[str], what: str) -> str:
@@ -240,7 +240,7 @@ class SaturationResults:
         return table(["network", MEASURED[what], *columns], rows)
 
     def faithfulness(self, groups: Sequence[str]) -> str:
-        """The table of deletion and its kin."""
+        """Return the table of deletion, insertion, average drop and increase."""
         rows = []
         for group in groups:
             found = [
@@ -250,7 +250,7 @@ class SaturationResults:
         return table(["network", "map", *(f"{name} ({better})" for name, (_, better) in SCORES.items())], rows)
 
     def claim(self, number: str, text: str, what: str, first: str, second: str) -> list[object]:
-        """A row of verdicts, with the number of the claim."""
+        """Return a verdict row, with the number of the claim first."""
         return [number, *comparison_row(self.measurements, text, what, first, second)]
 
     def _bins(self, groups: Sequence[str]) -> list[tuple[str, str]]:
@@ -262,7 +262,7 @@ class SaturationResults:
 
 
 def places(case: Case, one: Float[Tensor, "row column"]) -> tuple[float, float, float]:
-    """The share of a map's energy on the object, whether its peak lies there, and whether its box is wrong."""
+    """Return the share of energy on the object, whether the peak lies on it, and whether the box is wrong."""
     assert case.masks is not None
     here, mask = case.on_image(one[None]), case.masks[None, :1]
     overlap = float(box_iou(here, [[case.boxes[0]]]))
@@ -270,21 +270,21 @@ def places(case: Case, one: Float[Tensor, "row column"]) -> tuple[float, float, 
 
 
 def baselines(like: Tensor, case: Case) -> dict[str, Tensor]:
-    """Maps that know nothing of the answer, on the same grid."""
+    """Return class-agnostic baselines on the same grid."""
     grid = like.reshape(1, 1, *like.shape[-2:])
     return {name: make(grid, case.fed, case.number)[0, 0] for name, make in CLASS_AGNOSTIC_BASELINES.items()}
 
 
 def runner_of(case: Case) -> ModelRunner:
-    """The probability of the first class of a case, for metrics that change the image."""
+    """Return a runner of the probability of a case's first class, for metrics that change the image."""
 
     def score(output: Tensor) -> Tensor:
-        said = ModelOutput(output, multilabel=case.model.multilabel)
-        return said.values("probability")[:, case.classes[0]]
+        prediction = ModelOutput(output, multilabel=case.model.multilabel)
+        return prediction.values("probability")[:, case.classes[0]]
 
     return replace(ModelRunner.of(case.model.module, case.fed, score), black=case.black)
 
 
 def _first(maps: Tensor, factors: Sequence[float]) -> Tensor:
-    """The map of the logit, which is that of every factor."""
+    """Return the map of the logit, repeated for every factor."""
     return maps[0, :1].expand(len(factors), *maps.shape[2:])

@@ -1,4 +1,4 @@
-"""One section of the claims by itself: measured with bars on the screen, then printed or written."""
+"""Run one section of the claims: measure it with progress bars, then print or write it."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ Found = TypeVar("Found")
 
 
 def run(report: Callable[[Progress], str], out: Path | None) -> None:
-    """Measure a section; it goes to a file, or to the screen."""
+    """Measure a section, and write it to a file or print it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[loss]}"), console=Console(stderr=True)) as progress:
         text = report(progress)
@@ -30,13 +30,13 @@ def run(report: Callable[[Progress], str], out: Path | None) -> None:
 
 @contextmanager
 def zeros_allowed() -> Iterator[None]:
-    """Maps of zeros are measured like others, and not warned of. Also a decorator."""
+    """Suppress warnings about maps of zeros, which are measured like others. Also a decorator."""
     with warnings.catch_warnings(action="ignore", category=SaywhyWarning):
         yield
 
 
 def at_most(count: int, found: Iterable[Found], what: str, progress: Progress) -> Iterator[Found]:
-    """The first ``count`` of them, with a bar.
+    """Yield the first ``count`` items, with a progress bar.
 
     >>> list(at_most(2, "abc", "letters", Progress(disable=True)))
     ['a', 'b']
@@ -48,7 +48,7 @@ def at_most(count: int, found: Iterable[Found], what: str, progress: Progress) -
 
 
 def scaled(count: int, share: float) -> int:
-    """A share of a number of items, two at least: an interval needs as many.
+    """Return a share of a number of items, at least two: an interval needs as many.
 
     >>> scaled(150, 0.1), scaled(150, 0.001)
     (15, 2)

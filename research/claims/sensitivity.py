@@ -1,4 +1,4 @@
-"""How steady maps are: over the steps of a path, its beginning, the precision of numbers, and a shift of all logits."""
+"""Sensitivity of maps to the number of path steps, the baseline, the numeric precision, and a shift of all logits."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -18,12 +18,12 @@ from saywhy.metrics.human_attention import rank_correlation
 from saywhy.targets import Class
 
 COUNTS = (10, 25, 50, 100)
-"""Steps of a path."""
+"""Numbers of steps of a path."""
 
 PATHS = ("rsi-gradcam", "integrated-gradcam")
 
 BASELINES = ("zero", "mean", "blur", "uniform")
-"""Beginnings of a path, beside black."""
+"""Baselines of a path, compared with black."""
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -32,46 +32,46 @@ ROUNDED = (LOGIT, PROBABILITY, SURE, RSI, RSI_SURE)
 SHIFTED = (LOGIT, PROBABILITY, RSI)
 
 ALIKE = 0.95
-"""A rank correlation from which on maps are taken for the same; chosen before anything was measured."""
+"""Rank correlation above which maps count as the same; chosen before anything was measured."""
 
 COMPLETE = 0.01
-"""The gap that counts as complete (the specification of this package)."""
+"""Completeness error that counts as complete (as this package specifies)."""
 
 UNCHANGED = 1e-3
-"""A relative change that is taken for rounding."""
+"""Relative change that counts as rounding."""
 
 WORST = 1.0
-"""Gaps are counted up to this: where the score hardly changes along the path, they are any number."""
+"""Cap of completeness errors: relative errors are arbitrary where the score hardly changes along the path."""
 
 
 @dataclass
 class SensitivityResults:
-    """What was measured, by the name of a network."""
+    """Measurements, by network."""
 
     measurements: Measurements = field(default_factory=Measurements)
     most: dict[str, int] = field(default_factory=dict)
     copies: dict[tuple[str, str], saywhy.Model] = field(default_factory=dict)
 
     def steps(self, group: str, case: Case, most: int, counts: Sequence[int] = COUNTS) -> None:
-        """Maps with few steps against the same with many, and how incomplete they are."""
+        """Compare maps with few steps with the same with many, and measure their completeness errors."""
         self.most[group] = most
         reference = case.explain(case.classes[0], PATHS, steps=most)
         for count in counts:
             few = case.explain(case.classes[0], PATHS, steps=count)
             for method in PATHS:
                 self._alike(f"{group} steps {count}", method, few[method], reference[method], case)
-            self.measurements.add(f"{group} gap", str(count), _completeness_error(few), case.scene)
-        self.measurements.add(f"{group} gap", "many", _completeness_error(reference), case.scene)
+            self.measurements.add(f"{group} completeness error", str(count), _completeness_error(few), case.scene)
+        self.measurements.add(f"{group} completeness error", "many", _completeness_error(reference), case.scene)
 
     def baselines(self, group: str, case: Case, kinds: Sequence[str] = BASELINES) -> None:
-        """Maps of paths that begin elsewhere, against those that begin at black."""
+        """Compare maps with other baselines with that with a black baseline."""
         black = case.explain(case.classes[0], "rsi-gradcam", steps=STEPS, baseline="black")
         for kind in kinds:
             other = case.explain(case.classes[0], "rsi-gradcam", steps=STEPS, baseline=kind)
             self._alike(f"{group} baseline", kind, other.maps, black.maps, case)
 
     def precision(self, group: str, case: Case) -> None:
-        """Maps of the same network in numbers of sixteen bits."""
+        """Compare maps of the same network in 16-bit precision with those in float32."""
         exact = maps_by_score(case)
         for name, dtype in PRECISIONS.items():
             if (group, name) not in self.copies:
@@ -81,7 +81,7 @@ class SensitivityResults:
                 self._alike(f"{group} {name}", who, one, exact[who], case)
 
     def shift(self, group: str, case: Case) -> None:
-        """Maps of a network all of whose logits are raised by the same function of the layer that is shown."""
+        """Compare maps before and after all logits are shifted by the same function of the explained layer."""
         index = case.classes[0]
         layer = case.explain(index, "gradcam").layers[0]
         found = saywhy.capture(case.model, case.fed, index, layer)
@@ -101,7 +101,7 @@ class SensitivityResults:
         self.measurements.add(what, who, float(alike), case.scene)
 
     def section(self, groups: Sequence[str]) -> str:
-        """The tables."""
+        """Return the tables."""
         kept = self.measurements
         steps = [
             [
@@ -109,12 +109,12 @@ class SensitivityResults:
                 self.most[group],
                 count,
                 *(estimate(kept.of(f"{group} steps {count}", method)) for method in PATHS),
-                estimate(kept.of(f"{group} gap", str(count))),
+                estimate(kept.of(f"{group} completeness error", str(count))),
             ]
             for group in groups
             for count in COUNTS
         ]
-        begun = [
+        baseline_rows = [
             [group, kind, estimate(kept.of(f"{group} baseline", kind))]
             for group in groups
             for kind in BASELINES
@@ -135,39 +135,44 @@ class SensitivityResults:
             if (f"{group} shift", RSI) in kept.values
         ]
         changes = [f"{what}: {who}" for what in ("rank correlation", "relative change") for who in SHIFTED]
-        return f"""**Steps.** Rank correlation of the map with that of many steps, and the completeness gap of the
-integral of the probability, as a share of its change, counted up to {WORST:.0%}.
+        return f"""**Steps.** Rank correlation of the map with that with many steps, and the completeness error of the
+integral of the probability, as a share of its change, capped at {WORST:.0%}.
 
-{table(["network", "many", "steps", *PATHS, "completeness_error"], steps)}
+{table(["network", "many", "steps", *PATHS, "completeness error"], steps)}
 
-**Where the path begins.** Rank correlation of RSI-Grad-CAM with that of a path from black.
+**Baseline.** Rank correlation of RSI-Grad-CAM with that with a black baseline.
 
-{table(["network", "baseline", "rank correlation"], begun)}
+{table(["network", "baseline", "rank correlation"], baseline_rows)}
 
-**Numbers of sixteen bits.** Rank correlation with the map of the same network in float32.
+**16-bit precision.** Rank correlation with the map of the same network in float32.
 
-{table(["network", "numbers", *ROUNDED], bits)}
+{table(["network", "precision", *ROUNDED], bits)}
 
-**The same added to all logits**, a linear function of the layer's mean activations, as large as the answer's own logit.
-No probability changes by it.
+**A shift of all logits** by the same linear function of the layer's mean activations, as large as the explained logit.
+It changes no probability.
 
-{table(["network", *changes], shifts) if shifts else "No network with a softmax is here."}"""
+{table(["network", *changes], shifts) if shifts else "No network here has a softmax."}"""
 
     def verdicts(self, groups: Sequence[str]) -> list[list[object]]:
-        """Rows with the number of the claim first."""
+        """Return verdict rows, each with the number of its claim first."""
         kept, rows = self.measurements, []
         for group in groups:
             few = estimate(kept.of(f"{group} steps {STEPS}", "rsi-gradcam"), ALIKE)
-            text = f"{group}: {STEPS} steps give RSI's map of {self.most[group]} (rank correlation less {ALIKE})"
+            text = f"{group}: {STEPS} steps give RSI's map with {self.most[group]} (rank correlation less {ALIKE})"
             rows.append(["4", *verdict_row(text, few)])
-            room = _margin(kept.of(f"{group} gap", str(STEPS)), COMPLETE)
-            rows.append(["4", *verdict_row(f"{group}: {STEPS} steps are complete ({COMPLETE} less the gap)", room)])
-            for rival in (LOGIT, PROBABILITY):
-                text = f"{group}: bfloat16 changes RSI less than {rival}"
-                rows.append(["5", *comparison_row(kept, text, f"{group} bfloat16", RSI, rival)])
+            room = _margin(kept.of(f"{group} completeness error", str(STEPS)), COMPLETE)
+            rows.append(
+                [
+                    "4",
+                    *verdict_row(f"{group}: {STEPS} steps are complete ({COMPLETE} less the completeness error)", room),
+                ]
+            )
+            for other in (LOGIT, PROBABILITY):
+                text = f"{group}: bfloat16 changes RSI less than {other}"
+                rows.append(["5", *comparison_row(kept, text, f"{group} bfloat16", RSI, other)])
             if (f"{group} changed", RSI) in kept.values:
                 same = _margin(kept.of(f"{group} changed", RSI), UNCHANGED)
-                text = f"{group}: a shift of all logits leaves RSI as it is ({UNCHANGED} less its change)"
+                text = f"{group}: a shift of all logits does not change RSI ({UNCHANGED} less its change)"
                 rows.append(["7", *verdict_row(text, same)])
                 text = f"{group}: a shift of all logits changes {LOGIT} more than RSI"
                 rows.append(["7", *comparison_row(kept, text, f"{group} changed", LOGIT, RSI)])
@@ -175,7 +180,7 @@ No probability changes by it.
 
 
 class ActivationRecorder(nn.Module):
-    """Returns its input unchanged, and keeps it as ``activations``."""
+    """An identity layer that records its input."""
 
     activations: Tensor
 
@@ -185,9 +190,9 @@ class ActivationRecorder(nn.Module):
 
 
 class ShiftedLogits(nn.Module):
-    """A network all of whose logits are raised by the same linear function of the mean activations of a layer.
+    """A network with all logits shifted by the same linear function of a layer's mean activations.
 
-    It is a copy; the layer is called ``network.LAYER.0`` in it.
+    The network is copied; its layer is named ``network.LAYER.0`` in the copy.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     >>> image, other = torch.ones(1, 3, 4, 4), ShiftedLogits(net, "0", torch.tensor([0.0, 1.0]))
@@ -209,7 +214,7 @@ class ShiftedLogits(nn.Module):
 
 
 def shift_weights(features: Float[Tensor, " channel"], size: float, seed: int = 0) -> Float[Tensor, " channel"]:
-    """Random weights of both signs, by which these features raise the logits by ``size``.
+    """Return random weights of both signs with which these features shift the logits by ``size``.
 
     >>> features = torch.tensor([1.0, 2.0, 0.0])
     >>> round(float(shift_weights(features, 5.0) @ features), 4)
@@ -220,14 +225,14 @@ def shift_weights(features: Float[Tensor, " channel"], size: float, seed: int = 
 
 
 def maps_of(case: Case, layer: str | None = None) -> dict[str, Tensor]:
-    """Grad-CAM of the logit and of the probability, and RSI-Grad-CAM of the probability."""
+    """Compute Grad-CAM of the logit and of the probability, and RSI-Grad-CAM of the probability."""
     targets = [Class(case.classes[0], "logit"), Class(case.classes[0], "probability")]
     found = case.explain(targets, ["gradcam", "rsi-gradcam"], layer=layer, steps=STEPS)
     return {LOGIT: found["gradcam"][0, 0], PROBABILITY: found["gradcam"][0, 1], RSI: found["rsi-gradcam"][0, 1]}
 
 
 def maps_by_score(case: Case) -> dict[str, Tensor]:
-    """The maps that are compared with those of other numbers."""
+    """Compute the maps that are compared between precisions."""
     index = case.classes[0]
     targets = [Class(index, "logit"), Class(index, "probability"), Tempered(index, 4.0)]
     found = case.explain(targets, ["gradcam", "rsi-gradcam"], steps=STEPS)
@@ -236,7 +241,7 @@ def maps_by_score(case: Case) -> dict[str, Tensor]:
 
 
 def _margin(values: Measured, most: float) -> Estimate:
-    """By how much values stay below what is allowed."""
+    """Return the estimate of a limit less the values."""
     return estimate(Measured(most - values.values, values.scenes))
 
 

@@ -1,4 +1,4 @@
-"""What is measured where the truth is known: networks, and located images of Toybox or of any other data set."""
+"""Networks and localized images (of Toybox or of another data set) on which the experiments run."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,25 +27,25 @@ from saywhy.toybox.localized import ToyboxDataset
 FORMS = {"gap": classifier, "mlp": mlp_classifier}
 
 ENDS = {"gap": "pooling and a linear layer", "mlp": "hidden layers"}
-"""How networks of each form end, for tables."""
+"""How networks of each form end, for tables (gap: global average pooling)."""
 
 SCENES = 10_000
-"""Of a split of Toybox, for every seed."""
+"""Number of scenes of a Toybox split for each seed."""
 
 TOLERANCE = 15
-"""Pixels by which peaks may lie beside objects in photographs (Zhang et al., 2016); drawn objects are known exactly."""
+"""Tolerance of the pointing game in pixels on photographs (Zhang et al., 2016); drawn objects are known exactly."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image, a network, and where in it everything is that the network knows.
+    """An image and a network, with the objects of the classes that the network knows.
 
     Attributes:
-        network: that is asked.
-        place: the network's seed, and the place of the image in the data set.
-        located: the image.
-        classes: that are there, by the network's numbers.
-        objects: of every class those that are there.
+        network: the network that is explained.
+        place: the network's seed and the index of the image in the data set.
+        located: the localized image.
+        classes: present classes, as the network's class indices.
+        objects: the objects of each class.
     """
 
     network: Classifier
@@ -61,30 +61,30 @@ class Item:
 
     @property
     def boxes(self) -> Boxes:
-        """Of every class."""
+        """The boxes of each class."""
         return [[[obj.box for obj in some] for some in self.objects]]
 
     def masks(self, classes: Sequence[int] | None = None) -> Bool[Tensor, "1 target height width"]:
-        """Where classes are (None: those that are there); empty for one that is not."""
+        """Return the masks of classes (None: the present ones); empty for an absent class."""
         there = {c: object_mask(some, self.image) for c, some in zip(self.classes, self.objects, strict=True)}
         nowhere = torch.zeros(self.image.height, self.image.width, dtype=torch.bool)
         return torch.stack([there.get(c, nowhere) for c in (self.classes if classes is None else classes)])[None]
 
     def explain(self, target: object, *args: object, **settings: object) -> saywhy.Explanation:
-        """By this network, of this image."""
+        """Explain this image by this network."""
         return saywhy.explain(self.network.model, self.image, target, *args, **settings)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Study:
-    """Which networks are measured on what.
+    """The networks and the data of an experiment.
 
     Attributes:
-        networks: of one form or several, of one seed or several.
-        data: each seed has images of its own, so that the networks are independent.
-        held_out: images to choose a threshold on; None where there are none.
-        tolerance: pixels by which a peak may lie beside an object.
-        first: images of the data sets before this one are left out.
+        networks: networks of one or several forms and seeds.
+        data: the data set; each seed has its own images, so that the networks are independent.
+        held_out: the data set on which a threshold is chosen; None if there is none.
+        tolerance: tolerance of the pointing game in pixels.
+        first: index of the first image that is used.
     """
 
     networks: tuple[Classifier, ...]
@@ -95,14 +95,14 @@ class Study:
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """How the networks end."""
+        """The forms of the networks."""
         return tuple(dict.fromkeys(network.form for network in self.networks))
 
     def items(self, network: Classifier, alone: bool | None = None, held_out: bool = False) -> Iterator[Item]:
-        """Images of one class alone, of several classes, or (None) any, with what the network knows in them."""
+        """Yield images of one class (True), of several classes (False) or of any number (None)."""
         data = self.held_out if held_out else self.data
         if data is None:
-            raise InputError("a threshold is chosen on other images. Name a data set for it (--held-out).")
+            raise InputError("expected a held-out data set to choose a threshold on, got none. Name one (--held-out).")
         return items(network, data, self._places(network, data), alone)
 
     def _places(self, network: Classifier, data: Dataset) -> Iterable[int]:
@@ -112,7 +112,7 @@ class Study:
 
 
 def items(network: Classifier, data: Dataset, places: Iterable[int], alone: bool | None = None) -> Iterator[Item]:
-    """Images of a data set with what a network knows in them; those of which it knows nothing are left out.
+    """Yield images of a data set with the classes that the network knows; images without any are left out.
 
     >>> network = Classifier(0, saywhy.load("toybox:classifier", "random"))
     >>> [item.located.labels for item in items(network, ToyboxDataset("val"), range(4), alone=True)]
@@ -131,9 +131,9 @@ def items(network: Classifier, data: Dataset, places: Iterable[int], alone: bool
 
 
 def toybox_study(progress: Progress, forms: Sequence[str] = ("gap", "mlp"), seeds: int = SEEDS) -> Study:
-    """Networks of Toybox; those that are missing are trained first.
+    """Return the study on Toybox; missing networks are trained first.
 
-    The first scenes are those on which the recipes measure what they have trained, and on which heads were tried out.
+    The first scenes are left out, because recipes and heads were tested on them.
     """
     networks = tuple(FORMS[form](seed, progress) for form in forms for seed in range(seeds))
     data, held_out = (ToyboxDataset(split, SCENES * (seeds + 1)) for split in ("test", "val"))
@@ -141,14 +141,14 @@ def toybox_study(progress: Progress, forms: Sequence[str] = ("gap", "mlp"), seed
 
 
 def named_study(model: str, data: str, held_out: str | None = None, weights: Path | None = None) -> Study:
-    """Any network and any data set, as the papers have them: ``torchvision:vgg16``, ``voc:PATH:test``."""
+    """Return the study of any network on any data set, e.g. ``torchvision:vgg16`` and ``voc:PATH:test``."""
     opened = open_dataset(data)
     network = Classifier(0, saywhy.load(model, weights), model)
     return Study((network,), opened, open_dataset(held_out) if held_out else None, TOLERANCE)
 
 
 def supported_methods(network: Classifier, image: Image.Image, methods: Sequence[str]) -> list[str]:
-    """Those of the methods that can explain the network: CAM, for one, cannot explain every one.
+    """Return the methods that support the network (CAM, for one, does not support every network).
 
     >>> network = Classifier(0, saywhy.load("toybox:classifier", "random"))
     >>> supported_methods(network, Image.new("RGB", (128, 128)), ["gradcam", "cam", "attention-rollout"])
@@ -166,14 +166,14 @@ def supported_methods(network: Classifier, image: Image.Image, methods: Sequence
 
 
 def on_image(found: saywhy.Explanation, method: str | None = None, layer: str | None = None) -> ImageMaps:
-    """All maps of a method on the image's own pixels, [1, target, height, width]."""
+    """Return all maps of a method on the image's own pixels, [1, target, height, width]."""
     return torch.from_numpy(
         np.stack([found.on_image(0, target, method=method, layer=layer) for target in range(len(found.targets[0]))])
     )[None]
 
 
 def coarse_on_image(maps: MapStack, of: saywhy.Explanation) -> ImageMaps:
-    """Maps [1, target, row, column] of one's own, shown on the image of an explanation."""
+    """Project maps [1, target, row, column] onto the image of an explanation, [1, target, height, width]."""
     source = of.images[0]
     shown = [geometry.on_image(one, source.crop_box, source.image.size) for one in maps[0]]
     return torch.from_numpy(np.stack(shown))[None]

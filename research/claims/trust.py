@@ -1,12 +1,12 @@
-"""How far the verdict of ``saywhy check`` can be believed: in Toybox, where the right place is known.
+"""Accuracy of the verdict of ``saywhy check``, measured in Toybox, where the correct region is known.
 
     python -m research.claims.trust                          # print the tables
     python -m research.claims.trust --out docs/claims-trust.md
-    python -m research.claims.trust --split val              # the same of the split on which limits may be chosen
+    python -m research.claims.trust --split val              # on the split on which limits may be chosen
 
-A map is *right* if it is highest on the object that it is asked for, or within a cell of it. What is reported is of the
-split "test". What was measured is kept scene by scene under out/claims, so that it can be stopped and goes on; verdicts
-are not kept, they are given anew by the limits as they are. What other code has measured is not read.
+A map is *right* if its maximum lies on the explained object, or within a cell of it. The published page uses the split
+"test". Measurements are stored scene by scene under out/claims, so that a stopped run continues; verdicts are not
+stored but derived from the current limits. Measurements of other versions of the code are ignored.
 """
 
 import ast
@@ -56,7 +56,7 @@ METHODS_TESTED = (
     "eigencam",
 )
 SHALLOW = "stem"
-"""A layer at which Grad-CAM is known to be bad: the first one."""
+"""A layer at which Grad-CAM is known to be poor: the first one."""
 
 MAPS = (*METHODS_TESTED, f"gradcam at {SHALLOW}")
 CONTROLS = ("control-edges", "control-centre", "control-outline")
@@ -66,13 +66,13 @@ EVERYBODY = (
     ("untrained", "gradcam"),
     ("untrained", "control-outline"),
 )
-"""Whose maps are tested of every scene: the network, and the method."""
+"""The tested maps of every scene: network and method."""
 
 UNTRAINED = 0
-"""The seed of the network that has learnt nothing."""
+"""The seed of the untrained network."""
 
 NEAR = 8
-"""Pixels from the object at which a peak is still right: a cell of the map."""
+"""Largest distance of a right peak from the object in pixels: a cell of the map."""
 
 AROUND = {
     "faithfulness": (0.0, 0.5, 0.8, 0.9, 0.95, 0.99),
@@ -81,25 +81,25 @@ AROUND = {
     "stability": (0.0, 0.6, 0.7, 0.8, 0.9),
     "completeness": (0.02, 0.05, 0.1, 0.2),
 }
-"""Other values of the limits."""
+"""Alternative values of the limits."""
 
 SOURCES = (
     *("*.py", "checks/measures.py", "engine/*.py", "explainer/*.py", "methods/*.py", "metrics/*.py"),
     *("toybox/*.py", "toybox/scenes/*.py", "toybox/models/*.py", "toybox/weights/toybox-classifier*"),
 )
-"""What of the package has a part in what is measured; limits and sentences have none."""
+"""Files of the package on which the measurements depend; limits and messages are not among them."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the checks measured of one map.
+    """The measurements of the checks for one map.
 
     Attributes:
         network: "trained" or "untrained".
-        method: whose map it is.
-        scene: of the split.
-        right: the share of its highest places that lie on the object that was asked for, or next to it.
-        values: by check, the value; None where the check does not apply.
+        method: the method of the map.
+        scene: number of the scene in the split.
+        right: the share of its maxima that lie on the explained object, or next to it.
+        values: the value of each check; None where it does not apply.
     """
 
     network: str
@@ -109,17 +109,17 @@ class Row:
     values: dict[str, float | None]
 
     def passed(self, name: str, limits: CheckLimits = CheckLimits()) -> bool | None:  # noqa: B008 (frozen)
-        """Whether it passes a check; None where that does not apply."""
+        """Return whether the map passes a check; None where it does not apply."""
         return CheckResult.of(CHECKS[name], Measurement(self.values[name]), limits).passed
 
     def verdict(self, limits: CheckLimits = CheckLimits(), without: str = "") -> Verdict:  # noqa: B008 (frozen)
-        """By the rule, or by the rule without one of its checks."""
+        """Return the verdict by the rule, or by the rule without one of its checks."""
         return Verdict.of(self.values, limits, [without])
 
 
 @dataclass(frozen=True)
 class SceneResult:
-    """Everybody's rows of a scene, and how long they took."""
+    """The rows of a scene, and the seconds that they took."""
 
     scene: int
     seconds: float
@@ -127,7 +127,7 @@ class SceneResult:
 
 
 class Outline:
-    """A method that knows where the object is, and nothing of the network."""
+    """A control method that returns the object's outline and ignores the network."""
 
     mask: np.ndarray | None = None
 
@@ -139,7 +139,7 @@ class Outline:
 OUTLINE = Outline()
 
 
-def _null(make: Callable[[Tensor, Tensor], Tensor]) -> Callable[[ModelRunner], Tensor]:
+def _control(make: Callable[[Tensor, Tensor], Tensor]) -> Callable[[ModelRunner], Tensor]:
     def function(runner: ModelRunner) -> Tensor:
         return make(torch.zeros(runner.size, 1, *runner.image.shape[2:]), runner.image).float()
 
@@ -148,10 +148,10 @@ def _null(make: Callable[[Tensor, Tensor], Tensor]) -> Callable[[ModelRunner], T
 
 @contextmanager
 def controls() -> Iterator[None]:
-    """Within the block there are methods that look at the image, or at the truth, and never at the network."""
+    """Register, within the block, control methods that use the image or the ground truth, but not the network."""
     made: dict[str, Callable[[ModelRunner], Tensor]] = {
-        "control-edges": _null(edge_detector_baseline),
-        "control-centre": _null(centre_prior_baseline),
+        "control-edges": _control(edge_detector_baseline),
+        "control-centre": _control(centre_prior_baseline),
         "control-outline": OUTLINE,
     }
     for name, function in made.items():
@@ -164,14 +164,14 @@ def controls() -> Iterator[None]:
 
 
 def untrained() -> saywhy.Model:
-    """The network that has learnt nothing, the same in every run."""
+    """Return the untrained network, the same in every run."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED)
         return saywhy.load("toybox:classifier", "random")
 
 
 def most_certain_kind(model: saywhy.Model, drawn: Scene) -> str | None:
-    """The kind of object there that the network is surest of, if it is sure of any."""
+    """Return the present kind with the highest probability, if that is above one half."""
     found = saywhy.explain(model, drawn.image, sorted({obj.kind for obj in drawn.objects}), "eigencam")
     assert found.probabilities is not None
     surest = int(found.probabilities[0].argmax())
@@ -179,7 +179,7 @@ def most_certain_kind(model: saywhy.Model, drawn: Scene) -> str | None:
 
 
 def confident_scenes(split: str, model: saywhy.Model) -> Iterator[tuple[Scene, str]]:
-    """All scenes in which the network is sure of an object, and the kind of that."""
+    """Yield the scenes in which the network finds an object, with its kind."""
     for index in count():
         drawn = scene(split, index)
         kind = most_certain_kind(model, drawn)
@@ -188,7 +188,7 @@ def confident_scenes(split: str, model: saywhy.Model) -> Iterator[tuple[Scene, s
 
 
 def rows(network: str, model: saywhy.Model, methods: Sequence[str], drawn: Scene, kind: str) -> list[Row]:
-    """The checks of all methods on one scene; a name such as "gradcam at stem" says at which layer."""
+    """Run the checks of all methods on one scene; a name such as "gradcam at stem" gives the layer."""
     mask = np.logical_or.reduce([obj.mask for obj in drawn.objects if obj.kind == kind])
     OUTLINE.mask, found = mask, []
     for name in methods:
@@ -200,14 +200,14 @@ def rows(network: str, model: saywhy.Model, methods: Sequence[str], drawn: Scene
 
 
 class _WithoutDocstrings(ast.NodeTransformer):
-    """Leaves out what changes nothing that is measured: docstrings (comments are not in the tree)."""
+    """Remove docstrings from a syntax tree (which has no comments)."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
 
 
 def code(package: Path) -> str:
-    """A digest of the code and the weights that measure, without their words."""
+    """Return a digest of the code and weights behind the measurements, without docstrings and comments."""
     digest = sha256()
     for file in sorted({file for pattern in SOURCES for file in package.glob(pattern) if file.is_file()}):
         text = file.read_bytes()
@@ -216,7 +216,7 @@ def code(package: Path) -> str:
 
 
 def settings(split: str) -> dict[str, str | int]:
-    """What the values depend on."""
+    """Return the settings on which the measurements depend."""
     return {
         "saywhy": version("saywhy"),
         "torch": torch.__version__,
@@ -228,18 +228,18 @@ def settings(split: str) -> dict[str, str | int]:
 
 
 def stored(file: Path, of: dict[str, Any]) -> dict[int, SceneResult]:
-    """What was measured before, with these settings and of everybody, by scene."""
+    """Return the complete scenes that were measured before with these settings."""
     if not file.exists():
         return {}
     lines = file.read_bytes().split(b"\n")
-    if lines[-1]:  # it was not finished when the run was stopped: it goes, and is measured again
+    if lines[-1]:  # an incomplete line of a stopped run is removed and measured again
         os.truncate(file, file.stat().st_size - len(lines[-1]))
     found = {}
     for number, text in enumerate(lines[:-1], 1):
         try:
             line = json.loads(text)
         except ValueError as error:
-            raise ValueError(f"{file}, line {number}, is not what this command writes: delete it.") from error
+            raise ValueError(f"expected JSON in {file}, line {number}, got something else: delete it.") from error
         if line.get("of") == of:
             done = SceneResult(line["scene"], line["seconds"], [Row(**row) for row in line["rows"]])
             if [(row.network, row.method) for row in done.rows] == list(EVERYBODY):
@@ -248,7 +248,7 @@ def stored(file: Path, of: dict[str, Any]) -> dict[int, SceneResult]:
 
 
 def store(file: Path, of: dict[str, Any], done: SceneResult) -> None:
-    """Write a scene down, on a line."""
+    """Append a scene to the file, on one line."""
     with file.open("a", encoding="utf-8") as out:
         out.write(json.dumps({"of": of, **asdict(done)}) + "\n")
 
@@ -256,7 +256,7 @@ def store(file: Path, of: dict[str, Any], done: SceneResult) -> None:
 @zeros_allowed()
 @controls()
 def measure_scenes(split: str, scenes: int, progress: Progress) -> list[SceneResult]:
-    """All scenes; those that were measured before are read."""
+    """Measure all scenes; those that were measured before are read from the file."""
     file, of = FOLDER / f"trust-{split}.jsonl", settings(split)
     file.parent.mkdir(parents=True, exist_ok=True)
     before, found = stored(file, of), []
@@ -273,10 +273,11 @@ def measure_scenes(split: str, scenes: int, progress: Progress) -> list[SceneRes
 
 
 def interval(rows: Sequence[Row], value: Callable[[Row], float]) -> Estimate:
-    """The mean of shares over rows.
+    """Return the mean over rows with its interval.
 
-    Several maps of a scene are alike: scenes are drawn again. Of one map a scene, and where all scenes have the same
-    (drawn again they would be that for ever), it is Wilson's interval of as many as there are scenes.
+    The maps of a scene are correlated, so that the bootstrap resamples scenes. With one map in each scene, or where all
+    scenes have the same value (so that the bootstrap interval has no width), it is Wilson's interval for that number of
+    scenes.
     """
     found = estimate(Measured(np.array([value(row) for row in rows], float), [row.scene for row in rows]))
     if found.items > found.scenes and found.low < found.high:
@@ -285,7 +286,7 @@ def interval(rows: Sequence[Row], value: Callable[[Row], float]) -> Estimate:
 
 
 def share(rows: Sequence[Row], value: Callable[[Row], float]) -> str:
-    """The mean over rows with its interval, in words; of no rows nothing."""
+    """Return the mean over rows with its interval as text; empty for no rows."""
     if not rows:
         return ""
     found = interval(rows, value)
@@ -293,55 +294,55 @@ def share(rows: Sequence[Row], value: Callable[[Row], float]) -> str:
 
 
 def applicable(rows: Sequence[Row], name: str) -> list[Row]:
-    """Those to whose map a check applies."""
+    """Return the rows to which a check applies."""
     return [row for row in rows if row.values[name] is not None]
 
 
 def passes(rows: Sequence[Row], name: str) -> str:
-    """How often a check is passed, of those maps to which it applies; and of how many, if not of all."""
+    """Return the share of applicable maps that pass a check, and their number if it does not apply to all."""
     of = applicable(rows, name)
     if not of:
         return "not applicable" if rows else ""
-    told = share(of, lambda row: float(bool(row.passed(name))))
-    return told if len(of) == len(rows) else f"{told} of {len(of)}"
+    passing = share(of, lambda row: float(bool(row.passed(name))))
+    return passing if len(of) == len(rows) else f"{passing} of {len(of)}"
 
 
 def discrimination(name: str, maps: Sequence[Row], controls: Sequence[Row]) -> str:
-    """Who passes a check, and whether it separates controls from maps, right from wrong: the intervals do not meet.
+    """Return who passes a check, and whether it separates maps from controls and right from wrong maps.
 
-    Of groups from fewer scenes than say anything, nothing is decided.
+    Two groups are separated if their intervals do not overlap. Groups from too few scenes are not compared.
     """
-    groups = {"maps": maps, "controls": controls} | dict(zip(("right maps", "wrong ones"), halves(maps), strict=True))
+    groups = {"maps": maps, "controls": controls} | dict(zip(("right maps", "wrong maps"), halves(maps), strict=True))
     groups = {who: applicable(rows, name) for who, rows in groups.items()}
     if not groups["maps"]:
-        return f"The check *{name}* applies to none of the maps."
+        return f"The check *{name}* does not apply to any of the maps."
     found = {who: interval(rows, lambda row: float(bool(row.passed(name)))) for who, rows in groups.items() if rows}
-    said = ", ".join(
-        f"{passes(groups[who], name)} of {who}" for who in ("right maps", "wrong ones", "controls") if who in found
+    shares = ", ".join(
+        f"{passes(groups[who], name)} of {who}" for who in ("right maps", "wrong maps", "controls") if who in found
     )
-    told = [f"The check *{name}* is passed by {said}."]
-    for less, more in (("controls", "maps"), ("wrong ones", "right maps")):
+    sentences = [f"The check *{name}* is passed by {shares}."]
+    for less, more in (("controls", "maps"), ("wrong maps", "right maps")):
         if less in found and more in found and min(found[less].scenes, found[more].scenes) >= FEWEST:
-            does = "tells" if found[less].high < found[more].low else "does not tell"
-            told.append(f"It {does} {more} from {less}.")
-    return " ".join(told)
+            does = "separates" if found[less].high < found[more].low else "does not separate"
+            sentences.append(f"It {does} {more} from {less}.")
+    return " ".join(sentences)
 
 
 def halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Those that are right, and those that are not."""
+    """Split rows into right and wrong maps."""
     return [row for row in rows if row.right > 0.5], [row for row in rows if row.right <= 0.5]
 
 
 @dataclass(frozen=True)
 class RowGroups:
-    """The rows, sorted by what they are: of methods, of controls, and Grad-CAM's of the untrained network."""
+    """The rows by group: methods, controls, and Grad-CAM of the untrained network."""
 
     maps: list[Row]
     controls: list[Row]
     untrained: list[Row]
 
     def rule(self, passed: Callable[[Row], bool]) -> list[object]:
-        """How many maps pass; how many of these are right, and of the others wrong; how many controls pass."""
+        """Return the share that passes, right among the passed, wrong among the failed, and controls that pass."""
         yes, no = [[row for row in self.maps if passed(row) is which] for which in (True, False)]
         return [
             share(self.maps, lambda row: float(passed(row))),
@@ -351,17 +352,17 @@ class RowGroups:
         ]
 
     def limit(self, name: str) -> str:
-        """The section on a limit: other values, and the present one in bold letters."""
+        """Return the section on a limit: alternative values, and the current one in bold."""
         present = getattr(CheckLimits(), name)
         lines = []
         for value in sorted({*AROUND[name], present}):
             limits = CheckLimits(**{name: value})
-            told = f"**{value:g}**" if value == present else f"{value:g}"
-            lines.append([told, *self.rule(lambda row, limits=limits: row.verdict(limits).passed)])  # type: ignore[misc]
+            label = f"**{value:g}**" if value == present else f"{value:g}"
+            lines.append([label, *self.rule(lambda row, limits=limits: row.verdict(limits).passed)])  # type: ignore[misc]
         return f"### {name.replace('_', ' ')}\n\n{table(['limit', *HEADS], lines)}"
 
     def test(self, name: str) -> list[object]:
-        """The row of a check: how often it applies, and who passes it."""
+        """Return the row of a check: how often it applies, and who passes it."""
         groups = (self.maps, *halves(self.maps), self.controls, self.untrained)
         return [
             name,
@@ -370,18 +371,18 @@ class RowGroups:
         ]
 
     def untrained_summary(self) -> str:
-        """What the rule makes of maps of a network that has learnt nothing."""
+        """Return how many maps of the untrained network pass all checks."""
         passed = [row for row in self.untrained if row.verdict().passed]
         right = f"; of these {share(passed, lambda row: row.right)} are right" if passed else ""
-        whose = "maps by Grad-CAM of a network that has learnt nothing"
+        whose = "Grad-CAM maps of an untrained network"
         return f"Of {len(self.untrained)} {whose}, {len(passed) or 'none'} pass all checks{right}."
 
 
-HEADS = ("share that passes", "right, of those that pass", "wrong, of those that fail", "controls that pass")
+HEADS = ("share that passes", "right among passed", "wrong among failed", "controls that pass")
 
 
 def page(done: Sequence[SceneResult], split: str) -> str:
-    """All tables."""
+    """Return the page as Markdown."""
     every = [row for one in done for row in one.rows]
     found = RowGroups(
         [row for row in every if row.network == "trained" and row.method in MAPS],
@@ -413,7 +414,7 @@ def page(done: Sequence[SceneResult], split: str) -> str:
         near=NEAR,
         right=share(found.maps, lambda row: row.right),
         rule=table(["", *HEADS], [["the rule", *found.rule(lambda row: row.verdict().passed)]]),
-        learnt_nothing=found.untrained_summary(),
+        untrained=found.untrained_summary(),
         network=discrimination("parameter randomization", found.maps, found.controls),
         around="\n\n".join(found.limit(name) for name in AROUND),
         tests=table(["check", "applies to", *groups], [found.test(name) for name in names]),
@@ -428,48 +429,48 @@ def page(done: Sequence[SceneResult], split: str) -> str:
 
 HEAD = """# Whether a map that passes all checks is right
 
-Made by `python -m research.claims.trust --split {split}` in {minutes:.0f} minutes: {maps} maps by {methods} methods,
-of {scenes} scenes of Toybox's split "{split}", for the object there that the classifier is surest of. A map is
-*right* if it is highest on that object, or within {near} pixels (a cell) of it; {right} are. Intervals are 95 %:
-where several maps of a scene are counted by the bootstrap over scenes, else, and where all scenes agree, Wilson's of
-as many as there are scenes. The limits of the rule: {limits}.
+Made by `python -m research.claims.trust --split {split}` in {minutes:.0f} minutes: {maps} maps by {methods} methods, of
+{scenes} scenes of Toybox's split "{split}", each for the present kind with the highest probability. A map is *right* if
+its maximum lies on that object, or within {near} pixels (a cell) of it; {right} are. Intervals are 95 %: bootstrap
+intervals over scenes where several maps of a scene are counted, and Wilson intervals for the number of scenes otherwise
+and where all scenes agree. The limits of the rule: {limits}.
 
 {rule}
 
-{learnt_nothing} {network}
+{untrained} {network}
 
 ## The limits
 
-The same rule with other values of one limit, the others as they are; the present one in bold letters.
+The same rule with other values of one limit, the other limits unchanged. The current value is bold.
 
 {around}
 
-## What each check is good for
+## Contribution of each check
 
-To how many of the maps it applies, and how often it is passed by those to which it applies (where these are not all, of
-how many).
+The number of maps to which each check applies, and the share of these that pass it (with their number, if it does not
+apply to all).
 
 {tests}
 
-The rule without it:
+The rule without each check:
 
 {without}
 
 ## Method by method
 
-How often each check is passed, where it applies. The controls look at the image (an edge detector), at nothing (a
-centre prior) or at the truth (the outline of the object), and never at the network: none of them may pass, however
-right it is.
+The share of maps that pass each check, where it applies. The controls do not use the network: an edge detector (uses
+the image only), a centre prior (uses nothing), and the object's outline (uses the ground truth). None of them should
+pass, even where it is right.
 
 {methods_table}"""
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
-    split: Annotated[str, typer.Option(help="Of Toybox.")] = "test",
-    scenes: Annotated[int, typer.Option(min=2, help="How many.")] = SCENES,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
+    split: Annotated[str, typer.Option(help="Split of Toybox.")] = "test",
+    scenes: Annotated[int, typer.Option(min=2, help="Number of scenes.")] = SCENES,
 ) -> None:
-    """Measure, and print the tables."""
+    """Measure the scenes, and print or write the page."""
     run(lambda progress: page(measure_scenes(split, scenes, progress), split), out)
 
 

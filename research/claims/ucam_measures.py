@@ -1,4 +1,4 @@
-"""What is measured of a network that says how certain it is: its answers, its doubts, and where it looks."""
+"""Measurements of a network with uncertainty estimates: answers, uncertainties, and attention."""
 
 import warnings
 from dataclasses import dataclass
@@ -39,9 +39,9 @@ class Tests:
     """The questions of the test splits.
 
     Attributes:
-        clear, blurred, unseen, chosen: of talk-test, ambiguous-test, unseen, and ambiguous-val (for temperatures).
-        people: of every question about the first clear scenes the maps of people [question, person, 14, 14].
-        looked: these questions, as (scene, type).
+        clear, blurred, unseen, chosen: of talk-test, ambiguous-test, unseen, and ambiguous-val (for the temperature).
+        people: human attention maps of each question about the first clear scenes [question, person, 14, 14].
+        attended: these questions, as (scene, type).
         images: the images of these scenes, normalised.
     """
 
@@ -50,31 +50,31 @@ class Tests:
     unseen: Questions
     chosen: Questions
     people: Float[Tensor, "question person row column"]
-    looked: Int[Tensor, "question 2"]
+    attended: Int[Tensor, "question 2"]
     images: Float[Tensor, "scene 3 height width"]
 
 
 @dataclass
 class Run:
-    """What was measured of one network.
+    """The measurements of one network.
 
     Attributes:
-        seconds: of its training.
+        seconds: the seconds of its training.
         measuring: the seconds of measuring it.
-        began: when the command began that made it, drawing included (seconds since 1970).
-        ended: when all was measured.
-        uncertain: by name, of all clear and blurred questions.
-        wrong: which of these were answered wrongly.
-        scenes: of which scene each question is, clear scenes counted from 0 and blurred ones from a million.
-        strange: of which scene each question about unseen kinds is, counted from two millions.
-        types: of which type each question is.
-        calibration: the expected calibration error as it is, and with a temperature.
-        looks: by name of a map, its rank correlation with people's, question by question; also of the attention for
-            another question, and of the centre prior.
-        errors: of every question how wrong the mean of all guesses is, -log of the right answer's probability.
-        distance: the earth mover's distance of the attention from people's.
-        seen: of which scene each of these questions is.
-        doubts: by kind of uncertainty, of clear, blurred and unseen questions.
+        began: the start of the command that made it, drawing included (seconds since 1970).
+        ended: the end of its measuring.
+        uncertain: uncertainties by name, of all clear and blurred questions.
+        wrong: whether each of these was answered wrongly.
+        scenes: the scene of each question, clear scenes counted from 0 and blurred ones from a million.
+        strange: the scene of each question about unseen kinds, counted from two millions.
+        types: the type of each question.
+        calibration: the expected calibration error, without and with temperature scaling.
+        looks: by map, its rank correlation with human attention for each question; also for the attention of
+            another question, and for the centre prior.
+        errors: for each question, -log of the right answer's probability in the mean over MC samples.
+        distance: the earth mover's distance of attention from human attention.
+        seen: the scene of each of these questions.
+        doubts: uncertainties by kind, of clear, blurred and unseen questions.
     """
 
     seconds: float
@@ -94,15 +94,15 @@ class Run:
     doubts: dict[str, dict[str, Each]]
 
     def keep(self, file: Path) -> None:
-        """Write it, so that it need not be measured again."""
-        told = {f"{name}/{key}": value for name in NESTED for key, value in _flat(getattr(self, name)).items()}
+        """Store the measurements in a file."""
+        nested = {f"{name}/{key}": value for name in NESTED for key, value in _flat(getattr(self, name)).items()}
         plain = {name: np.asarray(getattr(self, name)) for name in self.__dataclass_fields__ if name not in NESTED}
         with atomic_write(file) as whole, whole.open("wb") as stream:
-            np.savez(stream, **told, **plain)
+            np.savez(stream, **nested, **plain)
 
     @staticmethod
     def kept(file: Path) -> "Run":
-        """What was written."""
+        """Load the measurements from a file."""
         with np.load(file, allow_pickle=False) as stored:
             found: dict[str, Any] = {name: stored[name] for name in stored.files if "/" not in name}
             for name in NESTED:
@@ -120,7 +120,7 @@ NESTED = ("uncertain", "looks", "doubts")
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Of dicts in dicts.
+    """Flatten nested dicts, with keys joined by a slash.
 
     >>> _flat({"a": {"b": 1}, "c": 2})
     {'a/b': 1, 'c': 2}
@@ -133,43 +133,49 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw_tests(
-    eyes: ToyboxTrunk, visual: VisualFeatures, known: Vocabulary, count: int, looked: int, progress: Progress
+    eyes: ToyboxTrunk, visual: VisualFeatures, known: Vocabulary, count: int, attended: int, progress: Progress
 ) -> Tests:
-    """Draw the test splits, and what people looked at in the first scenes."""
+    """Draw the test splits, and the human attention maps of the first scenes."""
     talks = {
         split: draw_language_data(split, count, progress)
         for split in ("talk-test", "ambiguous-test", "unseen", "ambiguous-val")
     }
-    asked = {split: visual.replace_features(Questions(eyes, [talk], known)) for split, talk in talks.items()}
-    clear = asked["talk-test"]
-    places = (clear.answers[:looked] >= 0).nonzero()
+    by_split = {split: visual.replace_features(Questions(eyes, [talk], known)) for split, talk in talks.items()}
+    clear = by_split["talk-test"]
+    places = (clear.answers[:attended] >= 0).nonzero()
     people = []
-    for index in range(looked):
+    for index in range(attended):
         drawn = scene("talk-test", index)
         for question in questions(drawn):
             people.append(on_grid(torch.from_numpy(human_attention(drawn, question)).unsqueeze(0))[0])
-    images = normalised(talks["talk-test"].images[:looked].float() / 255)
+    images = normalised(talks["talk-test"].images[:attended].float() / 255)
     return Tests(
-        clear, asked["ambiguous-test"], asked["unseen"], asked["ambiguous-val"], torch.stack(people), places, images
+        clear,
+        by_split["ambiguous-test"],
+        by_split["unseen"],
+        by_split["ambiguous-val"],
+        torch.stack(people),
+        places,
+        images,
     )
 
 
 def measure_network(network: TrainedNetwork, visual: VisualFeatures, tests: Tests, began: float) -> Run:
-    """Everything that is measured of one network, made by a command that began then (seconds since 1970)."""
+    """Measure one network; ``began`` is the start of the command (seconds since 1970)."""
     begin = perf_counter()
     temperature = fit_temperature(*_logits(network, tests.chosen))
     splits = {name: getattr(tests, name) for name in ("clear", "blurred", "unseen")}
-    guessed = {name: Judged(network.head, of_one) for name, of_one in splits.items()}
+    sampled = {name: Judged(network.head, of_one) for name, of_one in splits.items()}
     single = {name: Judged(network.head, splits[name], 1) for name in ("clear", "blurred")}
     uncertain = {
         "entropy": [one.found.total for one in single.values()],
         "tempered": _tempered(network, tests, temperature),
-        "predictive": [guessed[name].found.total for name in single],
-        "aleatoric": [guessed[name].found.aleatoric for name in single],
-        "epistemic": [guessed[name].found.epistemic for name in single],
+        "predictive": [sampled[name].found.total for name in single],
+        "aleatoric": [sampled[name].found.aleatoric for name in single],
+        "epistemic": [sampled[name].found.epistemic for name in single],
     }
     if network.run != "base":
-        uncertain["aleatoric_variance"] = [guessed[name].found.aleatoric_variance for name in single]
+        uncertain["aleatoric_variance"] = [sampled[name].found.aleatoric_variance for name in single]
     right = torch.cat([one.right for one in single.values()])
     scenes = [one.scenes + 10**6 * number for number, one in enumerate(single.values())]
     looks, distance = _looks(network, visual, tests)
@@ -178,15 +184,15 @@ def measure_network(network: TrainedNetwork, visual: VisualFeatures, tests: Test
         uncertain={name: torch.cat(parts).numpy() for name, parts in uncertain.items()},
         wrong=~right.numpy(),
         scenes=torch.cat(scenes).numpy(),
-        strange=guessed["unseen"].scenes.numpy() + 2 * 10**6,
+        strange=sampled["unseen"].scenes.numpy() + 2 * 10**6,
         types=torch.cat([one.types for one in single.values()]).numpy(),
         calibration=(_calibration(network, tests, 1.0), _calibration(network, tests, temperature)),
         looks=looks,
-        errors=torch.cat([_errors(guessed[name], splits[name]) for name in single]).numpy(),
+        errors=torch.cat([_errors(sampled[name], splits[name]) for name in single]).numpy(),
         distance=distance,
-        seen=tests.looked[:, 0].numpy(),
+        seen=tests.attended[:, 0].numpy(),
         doubts={
-            kind: {name: getattr(one.found, kind).numpy() for name, one in guessed.items()}
+            kind: {name: getattr(one.found, kind).numpy() for name, one in sampled.items()}
             for kind in ("aleatoric", "epistemic", *(("aleatoric_variance",) if network.run != "base" else ()))
         },
         measuring=perf_counter() - begin,
@@ -196,45 +202,47 @@ def measure_network(network: TrainedNetwork, visual: VisualFeatures, tests: Test
 
 
 def _logits(network: TrainedNetwork, questions: Questions) -> tuple[Tensor, Tensor]:
-    """Logits of every question, of one pass, and the right answers."""
-    asked = (questions.answers >= 0).nonzero()
+    """Return the logits of every question from one pass, and the right answers."""
+    positions = (questions.answers >= 0).nonzero()
     with torch.inference_mode():
-        parts = [network.head(questions.features[s].float(), questions.words[s, t]).logits for s, t in _parts(asked)]
-    return torch.cat(parts), questions.answers[asked[:, 0], asked[:, 1]]
+        parts = [
+            network.head(questions.features[s].float(), questions.words[s, t]).logits for s, t in _parts(positions)
+        ]
+    return torch.cat(parts), questions.answers[positions[:, 0], positions[:, 1]]
 
 
 def _errors(verdict_row: Judged, questions: Questions) -> Tensor:
     truth = questions.answers[verdict_row.scenes, verdict_row.types]
-    chances = verdict_row.found.probabilities.gather(1, truth.unsqueeze(1)).squeeze(1)
-    return -chances.clamp_min(1e-12).log()
+    probabilities = verdict_row.found.probabilities.gather(1, truth.unsqueeze(1)).squeeze(1)
+    return -probabilities.clamp_min(1e-12).log()
 
 
-def _parts(asked: Tensor) -> list[tuple[Tensor, Tensor]]:
-    return [tuple(part.unbind(1)) for part in asked.split(200)]  # type: ignore[misc]
+def _parts(positions: Tensor) -> list[tuple[Tensor, Tensor]]:
+    return [tuple(part.unbind(1)) for part in positions.split(200)]  # type: ignore[misc]
 
 
 def _tempered(network: TrainedNetwork, tests: Tests, temperature: float) -> list[Tensor]:
-    """Entropies of one pass, with a temperature that was fitted on other questions."""
+    """Return the entropies of one pass, with a temperature fitted on other questions."""
     logits = (_logits(network, one)[0].double() / temperature for one in (tests.clear, tests.blurred))
     return [entropy(one.softmax(1)) for one in logits]
 
 
 def _calibration(network: TrainedNetwork, tests: Tests, temperature: float) -> float:
-    """The calibration error over clear and blurred questions."""
+    """Return the calibration error over clear and blurred questions."""
     pairs = [_logits(network, one) for one in (tests.clear, tests.blurred)]
     logits, right = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    chances, answers = (logits / temperature).softmax(1).max(1)
-    return calibration_error(chances, answers == right)
+    probabilities, answers = (logits / temperature).softmax(1).max(1)
+    return calibration_error(probabilities, answers == right)
 
 
 def _looks(network: TrainedNetwork, visual: VisualFeatures, tests: Tests) -> tuple[Uncertain, Each]:
-    """The agreement of attention and maps with people's, and the distance of attention from the first of them."""
+    """Return the agreement of attention and maps with human attention, and the distance from the first person's."""
     from saywhy.targets import Certainty, Top
 
     model, found = network.model(visual), []
     attention, elsewhere = [], []
     targets = [Top(1)] if network.run == "base" else [Top(1), Certainty(), Certainty(answered=True)]
-    for scenes, types in _parts(tests.looked):
+    for scenes, types in _parts(tests.attended):
         words = tests.clear.words[scenes, types]
         with warnings.catch_warnings(action="ignore", category=SaywhyWarning):  # maps of zeros count as 0
             made = saywhy.explain(
@@ -246,18 +254,18 @@ def _looks(network: TrainedNetwork, visual: VisualFeatures, tests: Tests) -> tup
             attention.append(network.head(features, words).attention.mean(1))
             other = network.head(features, words.roll(1, 0))
             elsewhere.append(other.attention.mean(1))
-    maps, looked = torch.cat(found), on_grid(torch.cat(attention))
+    maps, attended = torch.cat(found), on_grid(torch.cat(attention))
     names = ("gradcam", "certainty-cam", "ucam")[: maps.shape[1]]
     agreeing = {name: _agreement(on_grid(maps[:, number]), tests.people) for number, name in enumerate(names)}
-    distance = earth_movers_distance(looked, tests.people[:, 0])
+    distance = earth_movers_distance(attended, tests.people[:, 0])
     controls = {
         "other question": _agreement(on_grid(torch.cat(elsewhere)), tests.people),
-        "centre": _agreement(centre_prior((14, 14)).expand(len(looked), -1, -1), tests.people),
+        "centre": _agreement(centre_prior((14, 14)).expand(len(attended), -1, -1), tests.people),
     }
-    return {"attention": _agreement(looked, tests.people), **agreeing, **controls}, distance.numpy()
+    return {"attention": _agreement(attended, tests.people), **agreeing, **controls}, distance.numpy()
 
 
 def _agreement(maps: Tensor, people: Tensor) -> Each:
-    """The rank correlation with each person, the mean over persons, question by question."""
+    """Return the rank correlation with human attention, averaged over people, for each question."""
     each = [rank_correlation(maps.flatten(1), one.flatten(1)) for one in people.unbind(1)]
     return torch.stack(each).mean(0).numpy()

@@ -1,4 +1,4 @@
-"""What follows from what was measured of networks that say how certain they are: tables, and claims with controls."""
+"""Tables and claims from the measurements of networks with uncertainty estimates."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,43 +15,44 @@ from saywhy.statistics import percentile_interval, resample_counts, student_marg
 from saywhy.toybox.language import TYPES
 
 RESAMPLES = 1000
-"""Of the bootstrap."""
+"""Resamples of the bootstrap."""
 
 LOOKS = ("attention", "gradcam", "certainty-cam", "ucam", "other question", "centre")
+LOOK_NAMES = {"centre": "centre prior"}
 MARGIN = 0.01
-"""By so much an accuracy may be lower and is called no worse."""
+"""Largest loss of accuracy that counts as no worse."""
 
 
 def weighted_auroc(
     values: Each, wrong: Bool[np.ndarray, " question"], weights: Float[np.ndarray, "draw question"]
 ) -> Each:
-    """The AUROC of every redrawing of the questions, each of which comes so many times.
+    """Return the AUROC for every resample of the questions, given as weights.
 
     >>> weighted_auroc(np.array([0.1, 0.2, 0.3]), np.array([False, True, False]), np.ones((1, 3)))
     array([0.5])
     """
     order = np.argsort(values)
-    begins = np.unique(values[order], return_index=True)[1]  # of questions that are equally uncertain
+    begins = np.unique(values[order], return_index=True)[1]  # of ties
     bad, good = (np.add.reduceat((weights * which)[:, order], begins, axis=1) for which in (wrong, ~wrong))
     below = np.cumsum(good, 1) - good / 2
     return np.asarray((bad * below).sum(1) / (bad.sum(1) * good.sum(1)))
 
 
 def _weights(scenes: Int[np.ndarray, " question"]) -> Float[np.ndarray, "draw question"]:
-    """How often every question comes when scenes are drawn again, the same ones for every seed; first, once each."""
+    """Return the weights of questions for resampled scenes, the same for every seed; the first row is all ones."""
     return _resampling_counts(scenes.astype(np.int64).tobytes())
 
 
 @lru_cache(maxsize=4)
 def _resampling_counts(scenes: bytes) -> Float[np.ndarray, "draw question"]:
-    """Networks are measured on the same questions: what is redrawn for one serves for all."""
+    """Cached, because all networks are measured on the same questions."""
     names, place = np.unique(np.frombuffer(scenes, np.int64), return_inverse=True)
     drawn = resample_counts(len(names), RESAMPLES)
     return np.concatenate([np.ones((1, len(place))), drawn[:, place]])
 
 
 Curve = Float[np.ndarray, " draw"]
-"""A statistic of the questions as they are (first), and of every redrawing."""
+"""A statistic of the original questions (first) and of every resample."""
 
 
 def _mean(values: Each, weights: Float[np.ndarray, "draw question"]) -> Curve:
@@ -68,10 +69,9 @@ class Statistic:
 
     @staticmethod
     def of(curves: list[Curve]) -> "Statistic":
-        """The mean over seeds, each redrawing being of the same scenes for all of them.
+        """Return the mean over seeds; each resample has the same scenes for all seeds.
 
-        Of three seeds drawn again a bootstrap would make far too little; how far they differ widens the interval as
-        Student's t has it.
+        A bootstrap over three seeds would underestimate their variation, so that it widens the interval by Student's t.
         """
         each = np.stack(curves)
         mean, number = each.mean(0), len(each)
@@ -81,7 +81,7 @@ class Statistic:
 
     @property
     def verdict(self) -> str:
-        """Whether it is above zero."""
+        """Whether it is above zero, as a verdict."""
         return interval_verdict(self.low, self.high)
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class Statistic:
 
 
 def _median(values: list[Each]) -> str:
-    """Of all together; nothing of nothing."""
+    """Return the median of all values as text; empty for none."""
     return f"{np.median(np.concatenate(values)):.2g}" if values else ""
 
 
@@ -103,31 +103,31 @@ KINDS |= {"epistemic": "epistemic", "aleatoric_variance": "variance head"}
 
 
 class Results:
-    """What was measured of all networks, and what follows."""
+    """The measurements of all networks, with tables and claims."""
 
     def __init__(self) -> None:
         self.runs: dict[str, dict[int, Run]] = {}
 
     def add(self, name: str, seed: int, run: Run) -> None:
-        """Keep what was measured of a network."""
+        """Add the measurements of a network."""
         self.runs.setdefault(name, {})[seed] = run
 
     def error_auroc(self, name: str, kind: str) -> list[Curve]:
-        """The AUROC of an uncertainty for errors, seed by seed."""
+        """Return the AUROC of an uncertainty for wrong answers, by seed."""
         of = self.runs[name].values()
         return [weighted_auroc(run.uncertain[kind], run.wrong, _weights(run.scenes)) for run in of]
 
     def accuracy(self, name: str) -> list[Curve]:
-        """Accuracy, seed by seed."""
+        """Return the accuracy, by seed."""
         return [_mean(~run.wrong, _weights(run.scenes)) for run in self.runs[name].values()]
 
     def agreement(self, name: str, what: str) -> list[Curve]:
-        """Agreement of a map with people, seed by seed; what has no such map has its attention."""
+        """Return the agreement of a map with human attention (or the distance of attention from it), by seed."""
         of = self.runs[name].values()
         return [_mean(r.distance if what == "distance" else r.looks[what], _weights(r.seen)) for r in of]
 
     def shift_auroc(self, name: str, kind: str, split: str) -> list[Curve]:
-        """How likely a question of a split is more uncertain than one of the clear scenes."""
+        """Return the AUROC of an uncertainty for a split against the clear scenes, by seed."""
         found = []
         for run in self.runs[name].values():
             clear, other = run.doubts[kind]["clear"], run.doubts[kind][split]
@@ -137,7 +137,7 @@ class Results:
         return found
 
     def claim(self, text: str, ours: list[Curve], theirs: dict[str, list[Curve]]) -> list[list[object]]:
-        """Rows of a claim: ours less each of the others, and whether all of these are above zero."""
+        """Return the rows of a claim: the difference to each control, and whether all are above zero."""
         differences = {name: Statistic.of([a - b for a, b in zip(ours, c, strict=True)]) for name, c in theirs.items()}
         verdicts = [one.verdict for one in differences.values()]
         whole = "holds" if set(verdicts) == {"holds"} else "does not hold" if "does not hold" in verdicts else UNDECIDED
@@ -145,9 +145,9 @@ class Results:
         return rows + [["", f"less {name}: {one}", one.verdict] for name, one in differences.items()]
 
     def report(self) -> str:
-        """Tables."""
+        """Return the tables."""
         parts = [
-            "## Measured",
+            "## Measurements",
             self._measurements(),
             "## By type of question",
             self._by_type(),
@@ -161,7 +161,7 @@ class Results:
         return error_correlation(torch.from_numpy(run.uncertain["predictive"]), torch.from_numpy(run.errors))
 
     def _by_type(self) -> str:
-        """Accuracy."""
+        """Return the table of accuracy by type of question."""
 
         def right(name: str, number: int) -> Statistic:
             curves = []
@@ -177,14 +177,14 @@ class Results:
         rows = []
         for name, of_seeds in self.runs.items():
             kinds = [k for k in KINDS if k in next(iter(of_seeds.values())).uncertain]
-            told = {kind: Statistic.of(self.error_auroc(name, kind)) for kind in kinds}
+            aurocs = {kind: Statistic.of(self.error_auroc(name, kind)) for kind in kinds}
             looks = next(iter(of_seeds.values())).looks
             calibrations = np.mean([r.calibration for r in of_seeds.values()], 0)
             rows.append(
                 [
                     name,
                     Statistic.of(self.accuracy(name)),
-                    *(told.get(kind, "") for kind in KINDS),
+                    *(aurocs.get(kind, "") for kind in KINDS),
                     " / ".join(f"{value:.3f}" for value in calibrations),
                     *(Statistic.of(self.agreement(name, w)) if w in looks else "" for w in LOOKS),
                     Statistic.of(self.agreement(name, "distance")),
@@ -200,7 +200,7 @@ class Results:
                 ]
             )
         heads = ["network", "accuracy", *(f"AUROC, {text}" for text in KINDS.values()), "ECE / temperature-scaled"]
-        heads += [f"{name} and people (ρ)" for name in LOOKS] + [
+        heads += [f"{LOOK_NAMES.get(name, name)} and people (ρ)" for name in LOOKS] + [
             "attention to people (EMD)",
             "predictive entropy and errors (ρ)",
             "variance head, clear (median)",
@@ -212,36 +212,38 @@ class Results:
         ours, others = "U-CAM", [name for name in CONTROLS if name in self.runs]
         base = {
             "the base's entropy": self.error_auroc("base", "entropy"),
-            "tempered": self.error_auroc("base", "tempered"),
+            "the base's entropy, temperature-scaled": self.error_auroc("base", "tempered"),
         }
         base["the base's MC dropout"] = self.error_auroc("base", "predictive")
         rows = self.claim(
-            "(a) its uncertainty tells wrong from right answers better",
+            "(a) its uncertainty detects wrong answers better",
             self.error_auroc(ours, "predictive"),
             base | {name: self.error_auroc(name, "predictive") for name in others},
         )
         rows += self.claim(
-            "(a) its variance head does",
+            "(a) its variance head detects wrong answers better",
             self.error_auroc(ours, "aleatoric_variance"),
             base | {name: self.error_auroc(name, "aleatoric_variance") for name in others},
         )
-        everybody = ["base", *others]
+        baselines = ["base", *others]
         rows += self.claim(
-            "(b) its attention agrees more with people's",
+            "(b) its attention agrees more with human attention",
             self.agreement(ours, "attention"),
-            {name: self.agreement(name, "attention") for name in everybody},
+            {name: self.agreement(name, "attention") for name in baselines},
         )
         rows += self.claim(
-            "(b) its attention is nearer to people's (earth mover's distance)",
+            "(b) its attention is nearer to human attention (earth mover's distance)",
             [-c for c in self.agreement(ours, "distance")],
-            {name: [-c for c in self.agreement(name, "distance")] for name in everybody},
+            {name: [-c for c in self.agreement(name, "distance")] for name in baselines},
         )
         for what in ("certainty-cam", "ucam"):
             theirs = {"the base's Grad-CAM": self.agreement("base", "gradcam")}
             theirs |= {name: self.agreement(name, what) for name in others}
-            rows += self.claim(f"(b) its {what} agrees more with people's", self.agreement(ours, what), theirs)
+            rows += self.claim(f"(b) its {what} agrees more with human attention", self.agreement(ours, what), theirs)
         spare = [c + MARGIN for c in self.accuracy(ours)]
-        rows += self.claim(f"(c) it answers no worse (by {MARGIN:.0%})", spare, {"base": self.accuracy("base")})
+        rows += self.claim(
+            f"(c) its accuracy is no worse (difference plus {MARGIN:.0%})", spare, {"base": self.accuracy("base")}
+        )
         for kind, other, home in (("aleatoric", "epistemic", "blurred"), ("epistemic", "aleatoric", "unseen")):
             rows += self.claim(
                 f"(d) {kind} uncertainty is higher for {home} images",
@@ -249,7 +251,7 @@ class Results:
                 {"chance": [np.full_like(c, 0.5) for c in self.shift_auroc(ours, kind, home)]},
             )
             rows += self.claim(
-                f"(d) and more so than {other} uncertainty is",
+                f"(d) … more than {other} uncertainty",
                 self.shift_auroc(ours, kind, home),
                 {f"{other}, {home}": self.shift_auroc(ours, other, home)},
             )

@@ -1,7 +1,8 @@
-"""Networks that say how certain they are: U-CAM's, what it is compared with, and controls that know nothing.
+"""Networks with uncertainty estimates: U-CAM, the base network, and controls.
 
-They see and read as ``toybox:vqa`` does, and learn where to look and what to answer. All of one seed go on from the
-same network, which has learnt answers alone; they see the same questions in the same order, in as many steps.
+They use the trunk and the question encoder of ``toybox:vqa``; attention and classifier are trained. All networks of a
+seed start from the same network, pretrained on answers alone, and see the same questions in the same order, for the
+same number of steps.
 """
 
 from dataclasses import dataclass, replace
@@ -23,10 +24,10 @@ from saywhy.uncertainty.loss import cross_entropy
 
 FOLDER = Path("out/claims")
 PRETRAINING, STEPS = 1000, 400
-"""Steps that all networks of a seed have in common, and steps of each by itself."""
+"""Pretraining steps, common to all networks of a seed, and further steps of each."""
 
 STRENGTH = 0.1
-"""Of the surgery."""
+"""Strength of the gradient surgery."""
 
 RUNS: dict[str, UCAM | None] = {
     "base": None,
@@ -41,25 +42,25 @@ RUNS: dict[str, UCAM | None] = {
     "P-GCA": UCAM("predictive", gate=Gate(STRENGTH)),
     "ten times": UCAM(gate=Gate(10 * STRENGTH)),
 }
-"""By name how they are trained; the base learns answers alone."""
+"""The training of each run by name; the base is trained on answers alone."""
 
 CONTROLS = ("no surgery", "shuffled", "random", "uniform", "answer")
-"""What U-CAM must beat besides the base: its losses without the mask, or with one that knows nothing of certainty."""
+"""The controls that U-CAM must surpass besides the base: without mask, or with masks independent of uncertainty."""
 
 PLAN = Plan((), batch=32, rate=2e-3, clip=5.0)
 FURTHER = Plan((), batch=32, rate=5e-4, clip=5.0)
-"""How networks learn at first, and how each by itself."""
+"""The plan of pretraining, and that of further training."""
 
 
 class Learner(nn.Module):
-    """What learns, by the loss of a run."""
+    """A head with the loss of its run, for training."""
 
     def __init__(self, head: AttentionVQAHead, how: UCAM | None) -> None:
         super().__init__()
         self.head, self.how = head, how
 
     def forward(self, features: Tensor, words: Tensor, shares: Tensor) -> Tensor:
-        """The loss of some questions."""
+        """Return the loss of a batch of questions."""
         if self.how is not None:
             return self.how.vqa_loss(self.head, features, words, shares)
         return cross_entropy(self.head(features, words).logits, shares).mean()
@@ -67,12 +68,12 @@ class Learner(nn.Module):
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network of a run.
+    """A trained network of a run.
 
     Attributes:
-        run, seed: which.
-        head: of features and words.
-        seconds: that its training took.
+        run, seed: name of the run, and seed.
+        head: the head, called with features and words.
+        seconds: the seconds of its training.
     """
 
     run: str
@@ -81,42 +82,42 @@ class TrainedNetwork:
     seconds: float
 
     def model(self, visual: VisualFeatures) -> saywhy.Model:
-        """The network of images and questions."""
+        """Return the whole network, of images and questions."""
         return saywhy.load(VQAModel(visual, self.head), labels=ANSWERS)
 
 
 def run_name(run: str, seed: int, items: float, scenes: int) -> str:
-    """What files of a run are called; other settings, other names."""
+    """Return the file name of a run, which is unique for its settings."""
     settings = f"{PLAN.settings()} {FURTHER.settings()} {PRETRAINING} {STEPS} {RUNS.get(run)!r} {items} {scenes}"
     return f"{run.lower().replace(' ', '-')}-{seed}-{sha256(settings.encode()).hexdigest()[:8]}"
 
 
-def pretrained_head(seed: int, base: VQAModel, shown: Questions, items: float = 1.0) -> AttentionVQAHead:
-    """A network that has learnt to answer, and not yet to say how certain it is; trained unless it was before."""
-    head = initialized_head(seed, base, shown.features.shape[1])
-    file = FOLDER / f"{run_name('begun', seed, items, len(shown))}.safetensors"
-    _train(head, None, replace(PLAN, seed=seed), int(items * PRETRAINING), shown, file)
+def pretrained_head(seed: int, base: VQAModel, questions: Questions, items: float = 1.0) -> AttentionVQAHead:
+    """Return the head pretrained on answers alone, trained first unless stored."""
+    head = initialized_head(seed, base, questions.features.shape[1])
+    file = FOLDER / f"{run_name('begun', seed, items, len(questions))}.safetensors"
+    _train(head, None, replace(PLAN, seed=seed), int(items * PRETRAINING), questions, file)
     return head
 
 
-def trained_network(run: str, seed: int, base: VQAModel, shown: Questions, items: float = 1.0) -> TrainedNetwork:
-    """The network of a run, trained unless it was trained before; of fewer steps if ``items`` is less than 1."""
-    head, plan = pretrained_head(seed, base, shown, items), replace(FURTHER, seed=seed + 1000)
-    file = FOLDER / f"doubter-{run_name(run, seed, items, len(shown))}.safetensors"
-    seconds = _train(head, RUNS[run], plan, int(items * STEPS), shown, file)
+def trained_network(run: str, seed: int, base: VQAModel, questions: Questions, items: float = 1.0) -> TrainedNetwork:
+    """Return the network of a run, trained first unless stored; ``items`` below 1 reduces the steps."""
+    head, plan = pretrained_head(seed, base, questions, items), replace(FURTHER, seed=seed + 1000)
+    file = FOLDER / f"doubter-{run_name(run, seed, items, len(questions))}.safetensors"
+    seconds = _train(head, RUNS[run], plan, int(items * STEPS), questions, file)
     return TrainedNetwork(run, seed, head.eval(), seconds)
 
 
-def _train(head: AttentionVQAHead, how: UCAM | None, plan: Plan, steps: int, shown: Questions, file: Path) -> float:
-    """Train a network, or take the weights that were kept; returns the seconds that it took."""
+def _train(head: AttentionVQAHead, how: UCAM | None, plan: Plan, steps: int, questions: Questions, file: Path) -> float:
+    """Train a head, or load its stored weights; return the seconds of the training."""
     if file.exists():
         head.load_state_dict(load_file(file))
         with safe_open(file, "pt") as kept:
             return float(kept.metadata()["seconds"])
-    settings = {**plan.settings(), "how": repr(how), "steps": steps, "scenes": len(shown)}
+    settings = {**plan.settings(), "how": repr(how), "steps": steps, "scenes": len(questions)}
     checkpoint = file.with_suffix(".checkpoint")
     seconds = optimize(
-        Learner(head, how), asking(shown, plan), steps, plan, settings, checkpoint, optimizers=optimizers
+        Learner(head, how), asking(questions, plan), steps, plan, settings, checkpoint, optimizers=optimizers
     )
     weights = {name: tensor.contiguous() for name, tensor in head.state_dict().items()}
     save_file(weights, file, {"seconds": f"{seconds:.1f}"})

@@ -1,11 +1,11 @@
-"""Rows of verdicts that say so where there was nothing to decide on."""
+"""Verdict rows that also handle missing measurements."""
 
 from research.claims.maps import Measurements, verdict_row
 from research.claims.measure import UNDECIDED, difference
 
 
 def comparison_row(measurements: Measurements, text: str, what: str, first: str, second: str) -> list[object]:
-    """A row of verdicts: that the first has more of it than the second.
+    """Return a verdict row for the claim that the first is larger than the second.
 
     >>> comparison_row(Measurements(), "it is", "energy", "one", "another")
     ['it is', 'nothing to measure', 'not decidable here']

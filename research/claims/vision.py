@@ -1,10 +1,10 @@
-"""What the Grad-CAM and RSI-Grad-CAM papers claim of classifiers, section by section, in one page.
+"""The claims of the Grad-CAM and RSI-Grad-CAM papers on classifiers: all sections on one page.
 
     python -m research.claims.vision  # every section; networks are trained first where they are missing
     python -m research.claims.vision --out docs/claims-vision.md
     python -m research.claims.vision --only localization --share 0.1
 
-What a section printed is kept under out/claims until ``--again``, so that a run that was stopped goes on.
+Sections are stored under out/claims, so that a stopped run continues; ``--again`` measures them again.
 """
 
 from collections.abc import Callable
@@ -22,23 +22,23 @@ from research.claims.section import run
 SECTIONS = ("localization", "ablation", "pointing", "faithfulness", "class_discrimination", "diagnosis", "saturation")
 """Modules of this package, each with a ``report``."""
 
-HEAD = """# What the papers claim of classifiers
+HEAD = """# Claims on classifiers
 
-Made by `python -m research.claims.vision{share}`: every section is a command of its own (`python -m
-research.claims.NAME`), and most take `--data voc:PATH` (or `imagenet:`, `coco:`) and `--model` for the papers' own
-data. On Toybox, whose right places are known, with three networks (the one that ships and two more seeds), and on real
-networks and photographs where it says so. Intervals are 95 %, by the bootstrap over scenes or images; how far
-networks differ is told beside. A claim *holds* if the interval of the difference lies above zero, *does not hold* if it
-lies below, and else is *not decidable here*, each by itself. The papers' figures are those of other networks, images
-and people; they stand here for comparison and are no target.
+Made by `python -m research.claims.vision{share}`. Every section is also a command (`python -m research.claims.NAME`);
+most accept `--data voc:PATH` (or `imagenet:`, `coco:`) and `--model` for the papers' own data. Measured on Toybox,
+where the correct regions are known, with three networks (the shipped one and two more seeds), and on real networks and
+photographs where stated. Intervals are 95 % bootstrap intervals over scenes or images; the variation between networks
+is given separately. A claim *holds* if the interval of the difference lies above zero, *does not hold* if it lies
+below, and is *not decidable here* otherwise; each claim is tested separately. The papers' figures are those of other
+networks, images and people: they serve for comparison and are no target.
 
 | Grad-CAM's claim | where |
 | --- | --- |
-| 1 no change of the network, no retraining | [all architectures tried](coverage.md) |
+| 1 no change of the network, no retraining | [all tested architectures](coverage.md) |
 | 2 generalises CAM | equal where a network ends in pooling and one linear layer: [parity](parity.md) |
 | 3 class-discriminative | class discrimination, below |
 | 4 localisation | localisation, below |
-| 5 seeds for segmentation | not decidable here: it takes a segmentation network trained on PASCAL VOC |
+| 5 seeds for segmentation | not decidable here: needs a segmentation network trained on PASCAL VOC |
 | 6 pointing with rejection | pointing, below |
 | 7 trust | trust, below, by a proxy for people |
 | 8 faithful | faithfulness, below |
@@ -48,12 +48,12 @@ and people; they stand here for comparison and are no target.
 | 12, 13 captions and questions | [claims of captions and questions](claims-language.md) |
 | 14 deep layers, mean pooling and ReLU are better | ablations, below |
 
-Everything took {whole:.0f} minutes on two cores, the training of networks included; in minutes: {times}.
+Total: {whole:.0f} minutes on two cores, including the training of networks. Minutes by section: {times}.
 """
 
 
 def section(name: str, progress: Progress, share: float, again: bool) -> tuple[str, float]:
-    """What a section says, and the minutes that it took; from before, if it was measured before."""
+    """Return the text of a section and its minutes, from the stored file if there is one."""
     kept = FOLDER / f"vision-{name}{'' if share == 1 else f'-{share}'}.md"
     if again or not kept.exists():
         begin = perf_counter()
@@ -66,7 +66,7 @@ def section(name: str, progress: Progress, share: float, again: bool) -> tuple[s
 
 
 def page(names: tuple[str, ...], progress: Progress, share: float, again: bool) -> str:
-    """All sections."""
+    """Return the page with all sections."""
     bar, found = progress.add_task("sections", total=len(names), loss=""), {}
     for name in names:
         found[name] = section(name, progress, share, again)
@@ -75,20 +75,20 @@ def page(names: tuple[str, ...], progress: Progress, share: float, again: bool) 
     whole = sum(minutes for _, minutes in found.values())
     head = HEAD.format(share="" if share == 1 else f" --share {share}", whole=whole, times=times).strip()
     if missing := [name for name in SECTIONS if name not in names]:
-        head += f"\n\n**Not on this page, because it was not measured**: {', '.join(missing)}."
+        head += f"\n\n**Not measured, and not on this page**: {', '.join(missing)}."
     return "\n\n".join([head, *(text.strip() for text, _ in found.values())])
 
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Sections: {', '.join(SECTIONS)}.")] = None,
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="This share of the items, to try it out.")] = 1.0,
-    again: Annotated[bool, typer.Option(help="Measure again what was measured before.")] = False,
-    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; else it is printed.")] = None,
+    share: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the items, for a quick run.")] = 1.0,
+    again: Annotated[bool, typer.Option(help="Measure stored sections again.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The Markdown file to write; printed by default.")] = None,
 ) -> None:
-    """Measure, and print the page."""
+    """Measure the sections, and print or write the page."""
     names = tuple(only or SECTIONS)
     if unknown := [name for name in names if name not in SECTIONS]:
-        raise typer.BadParameter(f"there is no section '{unknown[0]}'. There are {', '.join(SECTIONS)}.")
+        raise typer.BadParameter(f"expected one of {', '.join(SECTIONS)}, got '{unknown[0]}'.")
     run(lambda progress: page(names, progress, share, again), out)
 
 

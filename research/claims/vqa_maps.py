@@ -1,4 +1,4 @@
-"""Questions: do maps lie on what one must see to answer, and do they agree with occlusion and with people?"""
+"""VQA: do maps lie on the evidence for the answer, and do they agree with occlusion and human attention?"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from saywhy.toybox import COLOURS, Scene, scene
 from saywhy.toybox.language import SceneQuestion, human_attention, questions
 
 SHARE = 0.1
-"""So much of an image is covered at most."""
+"""Largest share of an image that is covered."""
 
 PAPER = {"gradcam": ("0.60", "0.136"), "guided-backprop": ("0.42", ""), "random": ("", "0")}
 
@@ -36,13 +36,13 @@ METRICS = {
     "evidence": "inside / outside of the evidence",
     "points": "peak on the evidence",
     "occlusion": "rank correlation with occlusion",
-    "people": "rank correlation with people's attention",
+    "people": "rank correlation with human attention",
 }
 
 
 @dataclass(frozen=True)
 class Item:
-    """A question that a network answers rightly, and why."""
+    """A question that a network answers correctly, with its explanation."""
 
     network: SeededModel
     scene: Scene
@@ -51,22 +51,22 @@ class Item:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Of the image: (height, width)."""
+        """The (height, width) of the image."""
         return self.scene.image.shape[:2]
 
     @property
     def place(self) -> tuple[int, int]:
-        """Whose scene it is, and which."""
+        """Seed of the network and number of the scene."""
         return self.network.seed, self.scene.index
 
     def explain(self, target: Any, method: str, image: np.ndarray | None = None) -> saywhy.Explanation:
-        """Another explanation of the same question, or of the same question about another image."""
+        """Explain the same question again, or the same question about another image."""
         shown = Image.fromarray(self.scene.image if image is None else image)
         model = self.network.model
         return saywhy.explain(model, model.prepare_inputs(shown, self.question.text), target, method)
 
     def log_odds(self, image: np.ndarray) -> float:
-        """Of the right answer, for a changed image: where it is certain a probability would not change any more."""
+        """Return the log-odds of the right answer for a changed image; a probability would saturate near 1."""
         labels = self.network.model.labels
         assert labels is not None
         index = labels.index(self.question.answer)
@@ -79,7 +79,7 @@ class Item:
 
 
 def correctly_answered(network: SeededModel) -> Iterator[Item]:
-    """Questions of the test split in their order, but for those that the network answers wrongly."""
+    """Yield the questions of the test split that the network answers correctly."""
     for index in scenes_of(network.seed):
         drawn = scene("talk-test", index)
         for question in questions(drawn):
@@ -91,13 +91,13 @@ def correctly_answered(network: SeededModel) -> Iterator[Item]:
 
 @dataclass
 class QuestionResults:
-    """What was measured of questions."""
+    """Measurements of questions."""
 
     measurements: Measurements = field(default_factory=Measurements)
     empty: dict[str, int] = field(default_factory=dict)
 
     def add(self, item: Item, covers: bool) -> None:
-        """Measure one question; what takes many passes only where it ``covers``."""
+        """Measure one question; measures with many passes only if ``covers``."""
         maps = maps_of(item.found, 0, item.size)
         for who, found in maps.items():
             self.empty[who] = self.empty.get(who, 0) + (not bool(found.any()))
@@ -116,7 +116,7 @@ class QuestionResults:
         self.measurements.add(what, who, value, item.place)
 
     def _people(self, item: Item, maps: dict[str, Tensor]) -> None:
-        """Rank correlation with each of three people, and of these with each other."""
+        """Measure the rank correlation with three people's attention, and between these people."""
         people = [on_grid(torch.from_numpy(one)) for one in human_attention(item.scene, item.question)]
         seed = 10 * item.scene.index + item.network.seed
         for who, found in {**maps, "random": random_maps(1, seed=seed)[0]}.items():
@@ -125,7 +125,7 @@ class QuestionResults:
         self._keep("people", "people", np.mean(among), item)
 
     def _another_answer(self, item: Item) -> None:
-        """Asked for a colour (or kind) of one object: where does the map of another object's colour (kind) lie?"""
+        """Measure the map of another object's colour (or kind), when the question is about the first object's."""
         if item.question.type not in ("colour", "kind"):
             return
         trait = "colour" if item.question.answer in COLOURS else "kind"
@@ -138,7 +138,7 @@ class QuestionResults:
             self._keep("other answer", who, on_it, item)
 
     def _covered(self, item: Item, what: str, found: Tensor) -> None:
-        """What happens to the answer's log-odds when the image is covered where a map is highest, and elsewhere."""
+        """Measure the change of the answer's log-odds when a map's highest region is covered, and elsewhere."""
         mask = highest(found)
         if not mask.any():
             return
@@ -149,7 +149,7 @@ class QuestionResults:
             self._keep(what, where, item.log_odds(cover(item.scene.image, one)) - before, item)
 
     def report(self) -> str:
-        """The tables."""
+        """Return the section."""
         kept, estimates = (
             self.measurements,
             {what: self.measurements.estimates(what, (*EVERYBODY, "random", "people")) for what in METRICS},
@@ -166,18 +166,18 @@ class QuestionResults:
         count = estimates["evidence"]["gradcam"]
         return f"""## Questions
 
-{count.items} questions about {count.scenes} scenes that the networks answer rightly; the answer is explained. A map
-that is empty (all evidence is against) counts as one that is the same everywhere. Grad-CAM, inside / outside, network
-by network: {kept.networks("evidence", "gradcam")}; HiResCAM: {kept.networks("evidence", "hirescam")}.
+{count.items} questions about {count.scenes} scenes that the networks answer correctly; the answer is explained. An
+empty map (all evidence is negative) counts as a uniform map. Grad-CAM, inside / outside, network by network:
+{kept.networks("evidence", "gradcam")}; HiResCAM: {kept.networks("evidence", "hirescam")}.
 
 {table(headings, rows)}
 
-**Another answer.** Where a colour or a kind is asked for, that of another object is explained too
-({other["its map"].items} questions). The mean of a map on that other object, in times of its mean everywhere: of its
-own map {other["its map"]}, of the answer's map {other["the answer's map"]}.
+**Another answer.** Where the question is about a colour or a kind, that of another object is also explained
+({other["its map"].items} questions). The mean of a map on that other object, relative to its overall mean: for its own
+map {other["its map"]}, for the answer's map {other["the answer's map"]}.
 
-**Covered.** By how much the log-odds of the answer change when a tenth of the image (or less, where less of the map
-is positive) is covered with its mean colour. Where Grad-CAM is highest ({covered["for"]["there"].items} questions):
+**Covering.** The change of the answer's log-odds when a tenth of the image (or less, where less of the map is positive)
+is covered with its mean colour. Where Grad-CAM is highest ({covered["for"]["there"].items} questions):
 {covered["for"]["there"]}; the same area moved at random: {covered["for"]["elsewhere"]}. Where the counterfactual map is
 highest ({covered["against"]["there"].items} questions): {covered["against"]["there"]}; moved at random:
 {covered["against"]["elsewhere"]}.
@@ -193,31 +193,37 @@ highest ({covered["against"]["there"].items} questions): {covered["against"]["th
             claim("… more than the centre prior", "evidence", "gradcam", "centre prior"),
             claim("… more than guided backprop", "evidence", "gradcam", "guided-backprop"),
             claim("… more than the network's own attention", "evidence", "gradcam", "model-attention"),
-            claim("… more than HiResCAM, which averages no gradients", "evidence", "gradcam", "hirescam"),
+            claim("… more than HiResCAM, which does not average gradients", "evidence", "gradcam", "hirescam"),
             claim("Guided Grad-CAM lies on it more than Grad-CAM", "evidence", "guided-gradcam", "gradcam"),
             claim(
                 "Grad-CAM agrees with occlusion more than guided backprop", "occlusion", "gradcam", "guided-backprop"
             ),
-            verdict_row("Grad-CAM agrees with people's attention", estimate(kept.of("people", "gradcam"))),
+            verdict_row("Grad-CAM agrees with human attention", estimate(kept.of("people", "gradcam"))),
             claim("… more than the centre prior", "people", "gradcam", "centre prior"),
             claim(
-                "The map of another answer lies on what has it, more than the answer's map",
+                "The map of another answer lies on its object, more than the answer's map",
                 "other answer",
                 "its map",
                 "the answer's map",
             ),
             claim(
-                "Covering what speaks for an answer harms it more than covering elsewhere", "for", "elsewhere", "there"
+                "Covering the evidence for an answer lowers it more than covering elsewhere",
+                "for",
+                "elsewhere",
+                "there",
             ),
             claim(
-                "Covering what speaks against it helps more than covering elsewhere", "against", "there", "elsewhere"
+                "Covering the evidence against an answer raises it more than covering elsewhere",
+                "against",
+                "there",
+                "elsewhere",
             ),
-            verdict_row("… and makes it surer than it was", estimate(kept.of("against", "there"))),
+            verdict_row("… and raises it at all", estimate(kept.of("against", "there"))),
         ]
 
 
 def highest(found: Tensor) -> np.ndarray:
-    """Where a map is highest: a tenth of it, or all that is positive if that is less.
+    """Return the mask of the tenth of pixels with the highest values, or of all positive ones if fewer.
 
     >>> int(highest(torch.tensor([[3.0, 2.0, 1.0, 0.0, 0.0] * 4])).sum()), int(highest(torch.zeros(4, 4)).sum())
     (2, 0)
@@ -229,7 +235,7 @@ def highest(found: Tensor) -> np.ndarray:
 
 
 def cover(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The image with its mean colour inside the mask.
+    """Return the image with its mean colour inside the mask.
 
     >>> cover(np.arange(12, dtype=np.uint8).reshape(2, 2, 3), np.eye(2, dtype=bool))[0].tolist()
     [[4, 6, 6], [3, 4, 5]]

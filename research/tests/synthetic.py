@@ -1,4 +1,4 @@
-"""A world of coloured squares, and networks that were built to see them: what every experiment must find is known."""
+"""Synthetic images of coloured squares, and hand-built networks that detect them, with known correct results."""
 
 import math
 
@@ -16,19 +16,19 @@ from saywhy.models.preprocess import Preprocess
 COLOURS = tuple(f"hue {number}" for number in range(9))
 SIDE, CELL = 32, 4
 BRIGHT = 0.4
-"""How far a colour lies from grey."""
+"""Distance of a colour from grey."""
 
 ACROSS, UP = torch.tensor([1.0, -1.0, 0.0]) / math.sqrt(2), torch.tensor([1.0, 1.0, -2.0]) / math.sqrt(6)
 HUES = torch.stack([math.cos(2 * math.pi * k / 9) * ACROSS + math.sin(2 * math.pi * k / 9) * UP for k in range(9)])
 
 
 class ColourNetwork(nn.Module):
-    """One channel a colour, 1 where it is seen and 0 elsewhere; then pooling and a linear layer, or hidden layers."""
+    """One channel a colour, 1 at its pixels and 0 elsewhere; then pooling and a linear layer, or hidden layers."""
 
     def __init__(self, hidden: bool) -> None:
         super().__init__()
         see = nn.Conv2d(3, 9, 1)
-        edge = BRIGHT * 0.85  # the next hue is seen as far as the cosine of 40 degrees, 0.77
+        edge = BRIGHT * 0.85  # the neighbouring hue responds by the cosine of 40 degrees, 0.77
         see.weight.data = (HUES / (BRIGHT - edge))[:, :, None, None]
         see.bias.data = -(0.5 * HUES.sum(1) + edge) / (BRIGHT - edge)
         same = nn.Conv2d(9, 9, 1, bias=False)
@@ -46,19 +46,19 @@ class ColourNetwork(nn.Module):
             self.pool, self.head = nn.AdaptiveMaxPool2d(4), nn.Sequential(nn.Flatten(), sums, nn.ReLU(), classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [batch, colour] of images from 0 to 1."""
+        """Return logits [batch, colour] of images in [0, 1]."""
         return self.head(self.pool(self.blocks(self.stem(images))))
 
 
 def colour_network(form: str = "gap", seed: int = 0) -> Classifier:
-    """A network that sees colours; form as in ``claims.classifiers``."""
+    """Return a network that detects colours; ``form`` as in ``research.claims.classifiers``."""
     plain = Preprocess(resize=None, crop=None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     module = ColourNetwork(hidden=form == "mlp").eval()
     return Classifier(seed, saywhy.Model(module, "planted", plain, COLOURS, multilabel=True, layer="blocks"), form)
 
 
 class SquaresDataset:
-    """Images of one square (even ones) or of two (odd ones), each of a colour of its own, on grey."""
+    """Images of one square (even numbers) or two (odd ones), each of its own colour, on grey."""
 
     name, labels = "squares", COLOURS
 
@@ -86,5 +86,5 @@ class SquaresDataset:
 
 
 def study(*networks: Classifier, count: int = 40) -> Study:
-    """Networks, and squares for them."""
+    """Return a study of networks on squares."""
     return Study(networks, SquaresDataset(count), SquaresDataset(count))

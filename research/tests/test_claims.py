@@ -1,4 +1,4 @@
-"""The experiments on captions and questions: their measures, and one small run with the network that ships."""
+"""The experiments on captions and questions: their measures, and one small run with the shipped network."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ def test_an_interval_holds_the_mean_as_often_as_it_says_though_items_of_a_scene_
         found = estimate(Measured(values, scenes.tolist()), seed=run)
         assert (found.items, found.scenes) == (240, 60)
         held += found.low <= 3 <= found.high
-    assert 178 <= held <= 200  # 95 % of 200, and three times its spread
+    assert 178 <= held <= 200  # 95 % of 200, and three standard deviations
 
 
 def test_pairs_are_compared_pair_by_pair():
@@ -36,20 +36,20 @@ def test_pairs_are_compared_pair_by_pair():
     assert verdict(found) == "holds"
     assert verdict(difference(Measured(values, scenes), Measured(values + 1, scenes))) == "does not hold"
     assert verdict(Estimate(0.1, -1, 1, 9, 9)) == "not decidable here"
-    with pytest.raises(ValueError, match="the same items"):
+    with pytest.raises(ValueError, match="expected the same items"):
         difference(Measured(values, scenes), Measured(values, scenes[::-1]))
 
 
-def test_what_is_no_number_gives_no_verdict():
-    with pytest.raises(ValueError, match="not finite"):
+def test_invalid_numbers_give_no_verdict():
+    with pytest.raises(ValueError, match="expected finite measurements"):
         estimate(Measured(np.array([1.0, np.nan]), ["a", "b"]))
-    with pytest.raises(ValueError, match="every measurement is of a scene"):
+    with pytest.raises(ValueError, match="expected a scene for each measurement"):
         estimate(Measured(np.array([1.0, 2.0]), ["a"]))
-    with pytest.raises(ValueError, match="no verdict"):
+    with pytest.raises(ValueError, match="expected a finite interval"):
         verdict(Estimate(0.0, float("nan"), 1.0, 2, 2))
 
 
-def test_a_map_that_knows_nothing_has_the_ratio_one():
+def test_a_uniform_map_has_the_ratio_one():
     mask = np.zeros((8, 8), bool)
     mask[2:5, 1:3] = True
     assert inside_and_outside(torch.ones(8, 8), mask) == (1, 1)
@@ -79,7 +79,7 @@ def test_a_tenth_is_covered_where_a_map_is_highest_or_less():
 
 
 class Bright:
-    """Stands for an item whose log-odds are the brightness of the image's left half."""
+    """Replaces an item; its log-odds are the brightness of the image's left half."""
 
     def __init__(self) -> None:
         drawn = scene("talk-test", 33)
@@ -92,13 +92,13 @@ class Bright:
         return float(image[:, :64].mean())
 
 
-def test_covering_what_an_answer_needs_harms_it():
-    asked, item = QuestionResults(), Bright()
+def test_covering_the_evidence_for_an_answer_lowers_it():
+    results, item = QuestionResults(), Bright()
     needed = torch.zeros(128, 128)
     needed[40:60, 10:50] = 1
-    asked._covered(item, "for", needed)  # type: ignore[arg-type]
-    asked._covered(item, "for", torch.zeros(128, 128))  # type: ignore[arg-type]  # nothing to be covered
-    (there,), (elsewhere,) = (asked.measurements.values["for", where] for where in ("there", "elsewhere"))
+    results._covered(item, "for", needed)  # type: ignore[arg-type]
+    results._covered(item, "for", torch.zeros(128, 128))  # type: ignore[arg-type]  # nothing to be covered
+    (there,), (elsewhere,) = (results.measurements.values["for", where] for where in ("there", "elsewhere"))
     assert there == pytest.approx(-100 * 800 / (64 * 128))
     assert there <= elsewhere <= 100 * 800 / (64 * 128)
 
@@ -116,11 +116,11 @@ def test_log_odds_are_those_of_the_probability(item):
     assert 1 / (1 + np.exp(-odds)) == pytest.approx(float(found), rel=1e-4)
 
 
-def test_another_answer_is_looked_for_on_what_has_it(item, monkeypatch):
+def test_the_map_of_another_answer_is_measured_on_its_object(item, monkeypatch):
     drawn = scene("talk-test", 33)  # a flower, a bird and a dog
     flower = next(t for t in drawn.objects if t.kind == "flower")
     bird = next(t for t in drawn.objects if t.kind != "flower")
-    asked = QuestionResults()
+    results = QuestionResults()
     maps = {"other": torch.from_numpy(bird.mask).double(), "own": torch.from_numpy(flower.mask).double()}
     monkeypatch.setattr("research.claims.vqa_maps.positive_map", lambda found, *_: maps[found])
     question = SceneQuestion("colour", "what colour is the flower?", flower.colour, flower.mask)
@@ -132,8 +132,8 @@ def test_another_answer_is_looked_for_on_what_has_it(item, monkeypatch):
         size=(128, 128),
         place=(0, 33),
     )
-    asked._another_answer(of_flower)  # type: ignore[arg-type]
-    (its,), (own,) = (asked.measurements.values["other answer", who] for who in ("its map", "the answer's map"))
+    results._another_answer(of_flower)  # type: ignore[arg-type]
+    (its,), (own,) = (results.measurements.values["other answer", who] for who in ("its map", "the answer's map"))
     assert (its, own) == (pytest.approx(128 * 128 / bird.mask.sum()), 0)
 
 

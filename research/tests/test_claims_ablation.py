@@ -13,11 +13,11 @@ from research.tests.synthetic import colour_network, study
 pytestmark = pytest.mark.nightly
 
 QUIET = Progress(disable=True)
-PLANTED = ("blocks", "stem")
+LAYERS_OF_SQUARES = ("blocks", "stem")
 
 
 def test_networks_that_see_squares_find_them_whatever_is_changed_but_the_relu():
-    found = measure_study(study(colour_network("mlp")), PLANTED, 4, 3, QUIET).measurements
+    found = measure_study(study(colour_network("mlp")), LAYERS_OF_SQUARES, 4, 3, QUIET).measurements
     for who in (WHOLE, "stem"):
         assert found.values["error", who] == [0.0] * 4
         assert min(found.values["energy", who]) > 0.6
@@ -36,8 +36,8 @@ def test_pooling_and_a_linear_layer_leave_nothing_to_ablate_but_magnitudes_and_t
     assert not torch.allclose(found["absolute gradients"], found[WHOLE])
 
 
-class AttackedCase(nn.Module):
-    """Two channels, a hidden layer of three units, one score: gradients are worked out by hand below."""
+class HandComputedNetwork(nn.Module):
+    """Two channels, a hidden layer of three units, one score: gradients are computed by hand below."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class AttackedCase(nn.Module):
     ],
 )
 def test_the_backward_rules_are_those_of_the_paper(rule, weights):
-    model = saywhy.Model(AttackedCase().eval(), layer="blocks")
+    model = saywhy.Model(HandComputedNetwork().eval(), layer="blocks")
     image = torch.rand(1, 2, 4, 4, generator=torch.Generator().manual_seed(0)) + 0.1
     if rule is None:
         found = saywhy.explain(model, image, [0], "gradcam").maps
@@ -73,7 +73,7 @@ def test_the_backward_rules_are_those_of_the_paper(rule, weights):
 
 
 def test_the_section_orders_what_was_changed():
-    page = report(QUIET, 0.02, study(colour_network("mlp")), layers=PLANTED)
+    page = report(QUIET, 0.02, study(colour_network("mlp")), layers=LAYERS_OF_SQUARES)
     assert page.startswith("## Ablations of Grad-CAM\n\nsquares: the top-1 localisation error on 4 images")
     assert all(f"| {who} |" in page for who in VARIANTS)
     assert "recalled 0.597" in page

@@ -1,4 +1,4 @@
-"""Telling kinds apart: a judge that sees squares knows them when it is shown them, and not when it is not."""
+"""Class discrimination: a judge that detects squares recognises them exactly when they are shown."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ EXPLAINED = study(colour_network("mlp"), colour_network("mlp", 1))
 JUDGES = (colour_network(), colour_network(seed=1))
 
 
-def test_what_lies_on_the_thing_is_recognised_and_what_lies_on_both_is_not():
+def test_a_map_on_the_object_is_recognised():
     kept = measure_study(EXPLAINED, JUDGES, 3, QUIET).measurements
     assert kept.values["through", MASK] == [1.0] * 12
     assert kept.values["through", "gradcam"] == [1.0] * 12
@@ -35,7 +35,7 @@ def test_a_map_that_is_the_same_for_both_kinds_is_right_half_of_the_time():
 
 
 def test_a_network_does_not_judge_itself():
-    with pytest.raises(InputError, match="a judge is another network"):
+    with pytest.raises(InputError, match="expected a judge of another seed"):
         measure_study(EXPLAINED, JUDGES[:1], 2, QUIET)
 
 

@@ -1,4 +1,4 @@
-"""The classifiers that experiments explain: one that ships, others by its recipe, and heads of another form."""
+"""The classifiers of the experiments: the shipped one, retrained ones, and heads with hidden layers."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def quiet() -> Progress:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Networks are kept elsewhere, and trained for a moment."""
+    """Store networks in a temporary folder, and train them for few steps."""
     monkeypatch.setattr(classifiers, "FOLDER", tmp_path)
     monkeypatch.setattr(classifiers, "SCENES", 64)
     monkeypatch.setattr(classifiers, "TESTS", 20)
@@ -77,7 +77,7 @@ def test_training_a_head_reduces_its_loss(small, quiet):
     assert loss(trained) < 0.8 * loss(fresh)
 
 
-def test_a_head_is_given_what_it_is_trained_on(quiet):
+def test_a_head_is_trained_on_its_inputs(quiet):
     network = MLPClassifier(saywhy.load("toybox:classifier").module).eval()
     features, labels = head_features(network, 3, quiet)
     drawn = [scene("train", 12_000 + number) for number in range(3)]
@@ -116,7 +116,7 @@ def test_another_seed_is_trained_by_the_recipe(small, quiet):
     assert [(one.form, one.seed) for one in two.networks] == [("gap", 0), ("gap", 1), ("mlp", 0), ("mlp", 1)]
 
 
-def test_items_tell_what_the_network_knows_and_where_it_is():
+def test_items_have_the_known_classes_and_their_positions():
     network = Classifier(0, saywhy.load("toybox:classifier", "random"))
     for item in items(network, ToyboxDataset("val"), range(6)):
         drawn = scene("val", item.place[1])
@@ -129,13 +129,13 @@ def test_items_tell_what_the_network_knows_and_where_it_is():
         assert not item.masks([absent]).any()
 
 
-def test_images_of_one_class_and_of_several_are_told_apart():
+def test_images_of_one_class_and_of_several_are_distinguished():
     network, squares = colour_network(), SquaresDataset(8)
     numbers = [[item.place[1] for item in items(network, squares, range(8), alone)] for alone in (True, False, None)]
     assert numbers == [[0, 2, 4, 6], [1, 3, 5, 7], list(range(8))]
 
 
-def test_what_a_network_does_not_know_is_left_out():
+def test_unknown_classes_are_left_out():
     squares = SquaresDataset(20)
     few = colour_network()
     few.model.labels = COLOURS[:2] + tuple(f"other {number}" for number in range(7))
@@ -157,7 +157,7 @@ def test_networks_of_different_seeds_have_images_of_their_own():
 def test_another_data_set_needs_other_images_for_a_threshold():
     one = named_study("toybox:classifier", "toybox:val")
     assert (one.networks[0].form, one.tolerance, one.held_out) == ("toybox:classifier", 15, None)
-    with pytest.raises(InputError, match="other images"):
+    with pytest.raises(InputError, match="expected a held-out data set"):
         next(one.items(one.networks[0], held_out=True))
     assert named_study("toybox:classifier", "toybox:test", "toybox:val").held_out is not None
 

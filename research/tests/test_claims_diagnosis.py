@@ -1,4 +1,4 @@
-"""The experiments of diagnosis: attacks with known outcomes, biased images, failures, and the stand-in for trust."""
+"""The experiments of diagnosis: attacks with known outcomes, biased images, failures, and the proxy for trust."""
 
 from dataclasses import dataclass, replace
 from math import log
@@ -81,19 +81,19 @@ class TestAttack:
         after = attack(levels((-80.0, -80.0)), bright, ABSENT, THERE, epsilon=8, steps=20)
         assert pixels(levels((0.0, 0.0)), after.fed)[0, 0, 0, 1].item() == pytest.approx(255)
 
-    def test_what_is_there_already_is_left_as_it_is(self):
+    def test_an_image_that_already_fools_the_network_is_not_changed(self):
         after = attack(levels((-6.0, 12.0)), GREY, ABSENT, THERE)
         assert torch.equal(pixels(levels((0.0, 0.0)), after.fed).round(), torch.full((1, 3, 1, 2), 100.0))
         assert after.steps.item() == 0
 
-    def test_of_one_class_of_many_the_rival_goes_down_as_the_absent_one_goes_up(self):
+    def test_with_a_softmax_the_present_class_goes_down_as_the_absent_one_goes_up(self):
         model = levels((3.0, 0.0), multilabel=False)
         after = attack(model, GREY, ABSENT, THERE, epsilon=20)
         rise = after.steps.item()
         assert rise == np.ceil(log(9999) + 3)  # a level up and a level down are one unit of log-odds
         assert pixels(model, after.fed)[0, 0, 0].round(decimals=3).tolist() == [100.0 - rise, 100.0 + rise]
 
-    def test_images_do_not_mind_each_other(self):
+    def test_images_of_a_batch_are_independent(self):
         net, generator = saywhy.load("toybox:classifier"), torch.Generator().manual_seed(0)
         fed = torch.randn(3, 3, 32, 32, generator=generator)
         absent, present = torch.tensor([3, 4, 5]), torch.zeros(3, 20, dtype=torch.bool)
@@ -102,11 +102,11 @@ class TestAttack:
         torch.testing.assert_close(together.fed, torch.cat([one.fed for one in alone]))
         assert all(parameter.grad is None for parameter in net.module.parameters())
 
-    def test_what_cannot_be_asked_is_said(self):
-        with pytest.raises(InputError, match="a class that is there already"):
+    def test_invalid_requests_are_rejected(self):
+        with pytest.raises(InputError, match="expected a target class that is absent from the image"):
             attack(levels((0.0, 0.0)), GREY, torch.tensor([0]), THERE)
         other = replace(levels((0.0, 0.0)), preprocess=MeasuredPreprocess(lambda image: torch.zeros(3, 1, 2)))
-        with pytest.raises(InputError, match="a plain mean and deviation only, got MeasuredPreprocess"):
+        with pytest.raises(InputError, match="to normalise by mean and standard deviation, got MeasuredPreprocess"):
             attack(other, GREY, ABSENT, THERE)
 
     def test_log_odds_are_those_of_the_probability(self):
@@ -117,7 +117,7 @@ class TestAttack:
             p = said.values("probability").gather(1, classes[:, None])[:, 0]
             torch.testing.assert_close(odds(said, classes), (p / (1 - p)).log())
 
-    def test_random_signs_move_as_far_and_know_nothing(self):
+    def test_random_signs_move_as_far_in_random_directions(self):
         model, changed = levels((0.0, 0.0)), GREY.expand(1, 3, 1, 2).repeat(1, 1, 40, 40) + 3 / 255
         drawn = pixels(model, random_signs(model, changed - 3 / 255, changed))
         assert drawn.round().unique().tolist() == [97.0, 103.0]
@@ -125,7 +125,7 @@ class TestAttack:
 
 
 class Maps(dict[str, Tensor]):
-    """Stands for an explanation."""
+    """Replaces an explanation."""
 
     input_size = (4, 4)
 
@@ -158,21 +158,21 @@ def peak(row: int, column: int) -> Tensor:
 
 
 class TestAttacked:
-    def test_hits_are_counted_before_and_after_and_beside_a_place_at_random(self, known):
+    def test_hits_are_counted_before_and_after_and_for_a_random_position(self, known):
         off = replace(known, given=(peak(3, 3), peak(0, 0)))
         on = replace(known, given=(peak(0, 1), peak(0, 0)))
         pointing = Pointing()
-        pointing.add("some", AttackedCase({"before": on, "at random": on, "after": off}, 5, True))
+        pointing.add("some", AttackedCase({"before": on, "random signs": on, "after": off}, 5, True))
         pointing.add(
-            "some", AttackedCase({"before": off, "at random": off, "after": on}, 5, False)
+            "some", AttackedCase({"before": off, "random signs": off, "after": on}, 5, False)
         )  # it did not succeed
-        hits = pointing.measurements.estimates("some hits gradcam", (*MOMENTS, "random place"))
+        hits = pointing.measurements.estimates("some hits gradcam", (*MOMENTS, "random position"))
         assert [found.value for found in hits.values()] == [1, 1, 0, 0.25]
         assert pointing.measurements.of("some absent gradcam", "on the objects").values.tolist() == [1.0]
         assert pointing.measurements.of("some absent gradcam", "of the image").values.tolist() == [0.25]
         assert "The attack succeeds on 50% of 2 images" in pointing.tables("some", "nothing")
 
-    def test_an_empty_map_misses_and_is_told(self, known):
+    def test_an_empty_map_misses_and_is_counted(self, known):
         empty = replace(known, given=(torch.zeros(4, 4), peak(0, 0)))
         pointing = Pointing()
         pointing.add("some", AttackedCase(dict.fromkeys(MOMENTS, empty), 5, True))
@@ -181,32 +181,34 @@ class TestAttacked:
         assert pointing.empty["some", "gradcam", "after"] == 1
 
     def test_a_map_that_stays_is_more_like_itself_than_another_images(self, known):
-        likeness = MapSimilarity()
+        similarity = MapSimilarity()
         for number in range(6):
             one = replace(known, number=number, given=(peak(number % 4, number % 4),))
-            likeness.add("some", AttackedCase(dict.fromkeys(MOMENTS, one), 5, True))
-        found = likeness.measurements.estimates("some gradcam", ("at random", "after", "another image"))
-        assert found["after"].value == found["at random"].value == pytest.approx(1)
+            similarity.add("some", AttackedCase(dict.fromkeys(MOMENTS, one), 5, True))
+        found = similarity.measurements.estimates("some gradcam", ("random signs", "after", "another image"))
+        assert found["after"].value == found["random signs"].value == pytest.approx(1)
         assert found["another image"].value < 0.5
         assert found["after"].items == 5  # the first has no other image before it
-        assert likeness.verdicts()[0][2] == "holds"
+        assert similarity.verdicts()[0][2] == "holds"
 
-    def test_the_absent_class_is_none_that_is_there_or_thought_of(self, known):
+    def test_the_absent_class_is_neither_present_nor_among_the_top_five(self, known):
         logits = torch.arange(20.0)
         drawn = {draw_absent_class(replace(known, number=number), logits) for number in range(200)}
         assert drawn == set(range(15)) - {2}
 
-    def test_a_real_attack_turns_the_network_and_leaves_the_case(self):
+    def test_a_real_attack_succeeds_and_leaves_the_case(self):
         network = Classifier(0, saywhy.load("toybox:classifier"))
         case = next(case for item in items(network, ToyboxDataset("test"), range(9)) if (case := located_case(item)))
         (one,) = attacked_cases([case])
-        chances = {
+        probabilities = {
             moment: answer(case.model, some.fed).values("probability")[0] for moment, some in one.moments.items()
         }
         assert one.reached
         assert one.absent not in case.objects
-        assert chances["after"][one.absent] > 0.9999
-        assert all(chances["after"][index] < 0.01 < 0.5 < chances["before"][index] for index in case.classes)
+        assert probabilities["after"][one.absent] > 0.9999
+        assert all(
+            probabilities["after"][index] < 0.01 < 0.5 < probabilities["before"][index] for index in case.classes
+        )
         moved = (pixels(case.model, one.moments["after"].fed) - pixels(case.model, case.fed)).abs()
         assert 0 < moved.max() <= 8.001
 
@@ -225,7 +227,7 @@ class TestBias:
         first, second = ({one.index for one in draw_images("train", 3, seed).scenes} for seed in (0, 1))
         assert not first & second
 
-    def test_masks_are_of_the_kind_and_of_what_is_no_thing(self):
+    def test_masks_are_of_the_kind_and_of_the_background(self):
         one = draw_images("train", 1, 0).scenes[0]
         kind = next(obj.kind for obj in one.objects if obj.kind in KINDS)
         obj, background = masks_of(one, kind)
@@ -281,12 +283,12 @@ def side() -> Case:
 
 
 class TestFailures:
-    def test_wrong_and_right_are_told_apart(self, side):
+    def test_wrong_and_right_are_separated(self, side):
         wrong, well = failures([side, replace(side, number=1, classes=(1,))])
         assert [(f.name, f.label(f.other)) for f in wrong] == [("left", "right")]
         assert [(f.name, f.label(f.other)) for f in well] == [("right", "left")]
 
-    def test_covering_what_speaks_for_the_wrong_answer_helps_the_truth(self, side):
+    def test_covering_evidence_for_the_wrong_class_helps_the_true_one(self, side):
         (failure,), _ = failures([side])
         failed = FailureResults()
         evidence = torch.zeros(16, 16)
@@ -307,7 +309,7 @@ class TestFailures:
 
 
 class TestPreferred:
-    def test_only_what_both_find_is_compared(self, side):
+    def test_only_classes_that_both_find_are_compared(self, side):
         case = replace(side, classes=(0, 1), masks=torch.ones(2, 16, 16, dtype=torch.bool), boxes=((), ()))
         blind = replace(side.model, module=Sides(), multilabel=True)
         blind.module.features.weight.data[0] = -9.0  # never sees the left

@@ -1,4 +1,4 @@
-"""The experiments on diverse beam search, on two scenes; and networks side by side."""
+"""The experiments on diverse beam search, on two scenes; and parallel jobs."""
 
 import operator
 
@@ -23,7 +23,7 @@ def test_jobs_give_what_they_would_one_after_the_other():
         run_jobs(operator.truediv, [(1, 1), (1, 0)], "quotients", QUIET)
 
 
-def test_what_is_kept_in_parts_is_joined_in_order():
+def test_measurements_are_joined_in_order():
     first, second = Measurements(), Measurements()
     first.add("named", "one", 1.0, (0, 1))
     second.add("named", "one", 2.0, (1, 1))
@@ -40,9 +40,9 @@ def test_every_table_is_there():
         kept.join(measure_decoders(0, objects, diversity_penalties, 0.01))
     kept.join(sweep_penalties(0, 0.01))
     assert len(kept.values["distinct-4", BEAM]) == 6
-    assert len(kept.values["maps apart", DIVERSE]) == 2
+    assert len(kept.values["map distance", DIVERSE]) == 2
     page = DecoderResults(kept).report()
-    for heading in ("How different", "How good", "By how many", "By strength", "Verdicts"):
+    for heading in ("Diversity", "Quality", "By number", "By diversity penalty", "Verdicts"):
         assert f"## {heading}" in page
     for diversity_penalty in SWEPT:
-        assert f"| strength {diversity_penalty:g} |" in page
+        assert f"| diversity penalty {diversity_penalty:g} |" in page

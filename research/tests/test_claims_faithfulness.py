@@ -26,15 +26,15 @@ def test_it_is_the_metric_of_the_library():
 
 
 def test_the_usual_window_is_the_librarys_own(monkeypatch):
-    asked = []
+    calls = []
     explain = saywhy.explain
-    monkeypatch.setattr(saywhy, "explain", lambda *a, **k: (asked.append(k), explain(*a, **k))[1])
+    monkeypatch.setattr(saywhy, "explain", lambda *a, **k: (calls.append(k), explain(*a, **k))[1])
     monkeypatch.setattr(faithfulness, "WINDOWS", {USUAL: faithfulness.WINDOWS[USUAL]})
     network = colour_network()
     item = next(study(network).items(network))
     found = FaithfulnessResults()
     found.add(network, item.image, list(item.classes), ["gradcam"], (0, 0))
-    assert {"score": "logit", "window": 5, "stride": 2} in asked  # round(32 / 7), and half of it
+    assert {"score": "logit", "window": 5, "stride": 2} in calls  # round(32 / 7), and half of it
     hidden = explain(network.model, item.image, list(item.classes), "occlusion", score="logit").maps
     own = explain(network.model, item.image, list(item.classes), "gradcam").maps
     assert found.measurements.values[f"gap, {USUAL}", "gradcam"] == agreement(own[0], hidden[0]).tolist()
@@ -50,10 +50,10 @@ def test_networks_that_see_squares_are_explained_faithfully():
     assert (f"mlp, {USUAL}", "cam") not in found.measurements.values
 
 
-def test_the_section_says_what_was_not_asked():
+def test_the_section_says_what_was_not_measured():
     page = report(QUIET, 0.08, study(colour_network()))
     assert page.startswith("## Faithfulness: agreement with occlusion")
-    assert f"{REAL} was not asked" in page
+    assert f"{REAL} was not measured" in page
     assert "| Grad-CAM agrees with occlusion at all (pooling and a linear layer) |" in page
     assert "nan" not in page
 

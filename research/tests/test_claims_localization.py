@@ -1,4 +1,4 @@
-"""Localisation: networks that were built to see squares, whose boxes are known."""
+"""Localisation: hand-built networks that detect squares, whose boxes are known."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_a_wrong_class_is_an_error_wherever_the_box_is():
     assert found.measurements.values["class top-1", "gap"] == [1.0] * 4
 
 
-def test_the_second_answer_counts_among_the_first_five():
+def test_the_second_prediction_counts_among_the_top_five():
     network = colour_network()
     network.model.module.head[1].bias.data[0] = 90.0  # hue 0 is always the first answer
     images = [item for item in study(network).items(network, alone=True) if item.classes != (0,)][:3]
@@ -54,7 +54,7 @@ def test_the_second_answer_counts_among_the_first_five():
     assert found.measurements.values["class top-5", "gap"] == [0.0] * 3
 
 
-def test_of_fewer_classes_than_five_all_are_looked_at(monkeypatch):
+def test_fewer_classes_than_five_are_all_used(monkeypatch):
     monkeypatch.setattr(localization, "_predictions", lambda item: 3)
     found = measure_study(study(colour_network()), 3, 2, QUIET)
     assert found.measurements.values["top-5", "gradcam (gap)"] == [0.0] * 3
@@ -77,11 +77,11 @@ def test_the_section_has_verdicts_and_says_what_cannot_be_said():
     assert "nan" not in page
     assert "| Grad-CAM is better than saliency (top-1; hidden layers) |" in page
     assert "| … than the centre prior (top-1; hidden layers) | 1 (1 to 1) | not decidable here |  |" in page  # of 4
-    assert "CAM of a network of its form (top-1) | 0 (0 to 0) | not decidable here | recalled 0.007 |" in page
-    assert "Toybox cannot show that" in page
+    assert "CAM of a network of CAM's form (top-1) | 0 (0 to 0) | not decidable here | recalled 0.007 |" in page
+    assert "Toybox cannot show this" in page
     alone = report(QUIET, 0.02, study(colour_network("mlp")))
-    assert "CAM cannot be asked" in alone
-    assert "CAM of a network of its form" not in alone
+    assert "CAM cannot be computed" in alone
+    assert "CAM of a network of CAM's form" not in alone
 
 
 def test_squares_are_what_they_say():

@@ -1,4 +1,4 @@
-"""Pointing: networks that see squares, whose peaks are known, and the rejection of what is not there."""
+"""Pointing: networks that detect squares, whose peaks are known, and the rejection of absent classes."""
 
 from itertools import islice
 
@@ -36,8 +36,8 @@ def test_a_network_that_sees_squares_points_at_them_and_rejects_the_rest():
     assert max(kept.values["P", "uniform"]) == pytest.approx(64 / 1024)
 
 
-def test_whom_nothing_tells_what_is_absent_is_wrong_about_it():
-    """The truth table: with a threshold of nothing every class that is absent counts as a miss."""
+def test_a_threshold_of_zero_rejects_nothing():
+    """With a threshold of zero, every absent class counts as a miss."""
     network = colour_network()
     one = study(network)
     found = PointingResults()
@@ -55,7 +55,7 @@ def test_the_threshold_lies_between_absent_and_present_classes():
     assert 0 < found < 1.6
 
 
-def test_a_mosaic_is_of_different_classes_of_which_the_network_is_sure():
+def test_a_mosaic_has_different_classes_with_certain_predictions():
     network = colour_network()
     one = study(network, count=400)
     for nine in islice(mosaics(one.items(network, alone=True), 9), 3):
@@ -69,18 +69,18 @@ def test_the_section_says_what_rejecting_everything_gives():
     assert page.startswith("## Pointing\n\nsquares;")
     assert "| every class rejected |" in page
     assert "| Grad-CAM points and rejects better than c-MWP (R) | 0 (0 to 0) | not decidable here | 0.103 |" in page
-    assert "| … and more than a map that knows nothing |" in page
+    assert "| … and more than a uniform map |" in page
     assert "nan" not in page
 
 
-def test_without_other_images_nothing_is_rejected():
+def test_without_held_out_images_nothing_is_rejected():
     network = colour_network()
     alone = study(network)
     page = report(QUIET, 0.02, type(alone)(alone.networks, SquaresDataset(16), None), 50)
-    assert "needs images to choose a threshold on" in page
+    assert "needs held-out images to choose a threshold on" in page
     assert "(R)" not in page
     assert "Too few such images for a mosaic" in page
-    with pytest.raises(InputError, match="other images"):
+    with pytest.raises(InputError, match="expected a held-out data set"):
         threshold(type(alone)(alone.networks, SquaresDataset(), None), network, "gradcam", 2, QUIET)
 
 

@@ -1,4 +1,4 @@
-"""The experiments on certain answers: closed forms of gradients, places of known maps, shifts that change nothing."""
+"""The experiments on certain predictions: gradients in closed form, localisation of known maps, logit shifts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +45,7 @@ SILENT = Progress(disable=True)
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    """An object that the shipped classifier finds, and where it is."""
+    """An object that the shipped classifier finds, with its position."""
     network = Classifier(0, saywhy.load("toybox:classifier"))
     return with_one_class(
         next(c for item in items(network, ToyboxDataset("test"), range(9)) if (c := located_case(item)))
@@ -116,7 +116,7 @@ class TestCertainty:
             torch.testing.assert_close(maps.maps[who][0], alone, rtol=1e-3, atol=1e-3 * float(alone.max()))
         assert torch.equal(maps.maps[LOGIT][0], maps.maps[LOGIT][2])
 
-    def test_where_the_gradient_is_gone_the_map_of_the_probability_is_empty_and_that_of_the_path_is_not(self, case):
+    def test_only_the_map_of_the_probability_is_empty_where_its_gradient_vanishes(self, case):
         with zeros_allowed():
             sure = class_maps(case, (200.0,), variants=False)
         saturated = SaturationResults()
@@ -132,17 +132,17 @@ class TestCertainty:
         assert vanished == {"logit": 0.0, "probability": 1.0}
         for number in range(1, 5):
             saturated.add("some", replace(case, number=-number), sure)
-        number, _, told, verdict_row = saturated.claim("1", "", f"some {CERTAIN} vanished", "probability", "logit")
-        assert (number, str(told), verdict_row) == ("1", "1 (1 to 1)", "holds")
+        number, _, difference, verdict = saturated.claim("1", "", f"some {CERTAIN} vanished", "probability", "logit")
+        assert (number, str(difference), verdict) == ("1", "1 (1 to 1)", "holds")
 
-    def test_what_fell_into_no_bin_is_not_decided(self):
+    def test_empty_bins_are_not_decided(self):
         rows = verdicts(SaturationResults(), ["some"], [], ("a layer",))
         assert rows
         assert {row[3] for row in rows[:-1]} == {"not decidable here"}
 
 
 class TestPlaces:
-    def test_of_the_thing_itself_and_of_another_place(self, case):
+    def test_the_object_itself_and_another_position(self, case):
         left, top, right, bottom = (int(edge) for edge in case.boxes[0][0])
         there, elsewhere = torch.zeros(128, 128), torch.ones(128, 128)
         there[top:bottom, left:right] = 1.0
@@ -170,11 +170,11 @@ class TestPlaces:
         assert drawn[5].boxes == (case.boxes[0],)
 
 
-class TestSteady:
+class TestSensitivity:
     def test_a_shift_changes_no_probability_and_only_the_map_of_the_logit(self, small):
-        steady = SensitivityResults()
-        steady.shift("some", small)
-        changed = {who: steady.measurements.values["some changed", who][0] for who in SHIFTED}
+        sensitivity = SensitivityResults()
+        sensitivity.shift("some", small)
+        changed = {who: sensitivity.measurements.values["some changed", who][0] for who in SHIFTED}
         assert changed[RSI] < 1e-5
         assert changed[PROBABILITY] < 1e-4
         assert changed[LOGIT] > 0.1
@@ -189,27 +189,27 @@ class TestSteady:
         assert len(small.model.module.features) == 2  # the network itself is as it was
 
     def test_more_steps_are_more_like_the_most(self, small):
-        steady = SensitivityResults()
-        steady.steps("some", small, 300, (2, 50))
-        few, many = (steady.measurements.values[f"some steps {count}", "rsi-gradcam"][0] for count in (2, 50))
+        sensitivity = SensitivityResults()
+        sensitivity.steps("some", small, 300, (2, 50))
+        few, many = (sensitivity.measurements.values[f"some steps {count}", "rsi-gradcam"][0] for count in (2, 50))
         assert few <= many
         assert many == pytest.approx(1, abs=1e-2)
-        few, many = (steady.measurements.values["some gap", count][0] for count in ("2", "many"))
+        few, many = (sensitivity.measurements.values["some completeness error", count][0] for count in ("2", "many"))
         assert many < 1e-5 < few
-        assert steady.most == {"some": 300}
+        assert sensitivity.most == {"some": 300}
 
     def test_numbers_of_sixteen_bits_leave_the_network_as_it_was(self, small):
-        steady = SensitivityResults()
-        steady.precision("some", small)
+        sensitivity = SensitivityResults()
+        sensitivity.precision("some", small)
         assert {p.dtype for p in small.model.module.parameters()} == {torch.float32}
-        found = {name: steady.measurements.values[f"some {name}", RSI][0] for name in ("bfloat16", "float16")}
+        found = {name: sensitivity.measurements.values[f"some {name}", RSI][0] for name in ("bfloat16", "float16")}
         assert 0.9 < found["bfloat16"] <= found["float16"] + 0.01
 
     def test_a_path_from_black_is_like_itself(self, small):
-        steady = SensitivityResults()
-        steady.baselines("some", small, ("black", "zero"))
-        assert steady.measurements.values["some baseline", "black"] == [pytest.approx(1)]
-        assert steady.measurements.values["some baseline", "zero"] == [pytest.approx(1)]  # zero is black here
+        sensitivity = SensitivityResults()
+        sensitivity.baselines("some", small, ("black", "zero"))
+        assert sensitivity.measurements.values["some baseline", "black"] == [pytest.approx(1)]
+        assert sensitivity.measurements.values["some baseline", "zero"] == [pytest.approx(1)]  # zero is black here
 
 
 @pytest.mark.slow

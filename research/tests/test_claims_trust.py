@@ -1,4 +1,4 @@
-"""What a verdict is worth: rows are judged anew, kept whole, and told with intervals that have a width."""
+"""The accuracy of verdicts: verdicts from stored values, complete storage, and intervals with a width."""
 
 import json
 from pathlib import Path
@@ -41,18 +41,18 @@ GOOD: dict[str, float | None] = {
 
 
 def row(number: int = 0, method: str = "gradcam", network: str = "trained", right: float = 1.0, **tests) -> Row:
-    """A row that passes all checks but those that are given, with ``_`` for a blank in their names."""
+    """Return a row that passes all checks except those given, with ``_`` for a blank in their names."""
     return Row(network, method, number, right, GOOD | {name.replace("_", " "): value for name, value in tests.items()})
 
 
 def whole(number: int, seconds: float = 60.0, **control) -> SceneResult:
-    """Everybody's rows of a scene; controls stay as they are when the weights are randomized."""
+    """Return all rows of a scene; controls do not change when the weights are randomized."""
     control = control or {"parameter_randomization": 1.0}
     return SceneResult(number, seconds, [row(number, m, n, **(control if m in CONTROLS else {})) for n, m in EVERYBODY])
 
 
 @pytest.mark.parametrize("method", ["gradcam", "rsi-gradcam"])
-def test_what_is_judged_anew_is_what_the_check_says(method):
+def test_verdicts_from_stored_values_are_those_of_the_check(method):
     explanation = saywhy.explain("toybox:classifier", scene("val", 1).image, method=method)
     for limits in (CheckLimits(), CheckLimits(1.1, -1, -1.1, 1.1, -1)):
         said = check(explanation, limits=limits).verdicts[0][0]
@@ -63,14 +63,14 @@ def test_what_is_judged_anew_is_what_the_check_says(method):
 
 def test_every_limit_has_a_table_around_the_present_one():
     assert set(trust.AROUND) == set(vars(CheckLimits()))
-    told = page([whole(number) for number in range(6)], "val")
+    text = page([whole(number) for number in range(6)], "val")
     for name, present in vars(CheckLimits()).items():
         name = name.replace("_", " ")
-        assert f"### {name}\n" in told
-        assert f"| **{present:g}** |" in told.partition(f"### {name}\n")[2].partition("###")[0]
+        assert f"### {name}\n" in text
+        assert f"| **{present:g}** |" in text.partition(f"### {name}\n")[2].partition("###")[0]
 
 
-def test_a_limit_is_judged_by_the_stored_values():
+def test_limits_apply_to_the_stored_values():
     found = row(faithfulness=0.85, parameter_randomization=0.6)
     assert not found.verdict(CheckLimits(faithfulness=0.95)).passed
     assert found.verdict(CheckLimits(faithfulness=0.8)).passed
@@ -106,7 +106,7 @@ def test_maps_of_a_scene_are_redrawn_together():
     assert found.high - found.low == pytest.approx(high - low, rel=0.15)
 
 
-def test_a_test_that_was_not_made_was_not_passed():
+def test_a_check_that_does_not_apply_is_not_passed():
     rows = [row(number, stability=None if number < 5 else 0.9) for number in range(20)]
     assert trust.passes(rows, "stability") == "100% (80% to 100%) of 15"
     assert trust.passes(rows, "completeness") == "not applicable"
@@ -123,19 +123,19 @@ def control_rows(number: int) -> list[Row]:
 OF = {"version": 1}
 
 
-class TestKept:
+class TestStored:
     @pytest.fixture
     def file(self, tmp_path: Path) -> Path:
         return tmp_path / "trust.jsonl"
 
-    def test_what_was_kept_is_read(self, file):
+    def test_stored_scenes_are_read(self, file):
         assert stored(file, OF) == {}
         for number in (3, 5):
             trust.store(file, OF, whole(number))
         assert stored(file, OF) == {3: whole(3), 5: whole(5)}
 
     @pytest.mark.parametrize("cut", [1, 2, 40, 400])
-    def test_a_torn_last_line_is_dropped_and_written_again(self, file, cut):
+    def test_an_incomplete_last_line_is_dropped_and_written_again(self, file, cut):
         for number in (3, 5):
             trust.store(file, OF, whole(number))
         file.write_bytes(file.read_bytes()[:-cut])
@@ -147,19 +147,19 @@ class TestKept:
         trust.store(file, OF, SceneResult(3, 1.0, whole(3).rows[:-1]))
         assert stored(file, OF) == {}
 
-    def test_what_was_measured_otherwise_is_not_read(self, file):
-        file.write_text(json.dumps({"network": "trained", "method": "gradcam", "scene": 3}) + "\n")  # as it was once
+    def test_other_settings_are_not_read(self, file):
+        file.write_text(json.dumps({"network": "trained", "method": "gradcam", "scene": 3}) + "\n")  # an old format
         trust.store(file, {"version": 0}, whole(3))
         trust.store(file, OF, whole(5))
         assert stored(file, OF) == {5: whole(5)}
         assert len(file.read_text().splitlines()) == 3
 
-    def test_another_line_says_where_it_is(self, file):
+    def test_an_invalid_line_is_located(self, file):
         file.write_text("{}\nwhat\n")
-        with pytest.raises(ValueError, match=r"trust.jsonl, line 2, .* delete it"):
+        with pytest.raises(ValueError, match=r"expected JSON in .*trust.jsonl, line 2, .* delete it"):
             stored(file, OF)
 
-    def test_what_was_measured_is_named(self, monkeypatch):
+    def test_settings_are_part_of_the_key(self, monkeypatch):
         of = trust.settings("val")
         assert of == json.loads(json.dumps(of))
         assert of["split"] == "val"
@@ -184,7 +184,7 @@ class TestKept:
 
 
 class Drawn:
-    """Stands for the measuring: seven seconds a scene, and remembers which."""
+    """Replaces the measuring: ten minutes a scene on a fake clock; records the scenes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.scenes: list[int] = []
@@ -209,7 +209,7 @@ def printed(*arguments: str) -> str:
     return result.stdout
 
 
-def test_a_run_goes_on_and_tells_the_time_of_all(monkeypatch, tmp_path):
+def test_a_run_continues_and_gives_the_total_time(monkeypatch, tmp_path):
     drawn = Drawn(monkeypatch, tmp_path)
     assert "in 30 minutes" in printed("--split", "val", "--scenes", "3")
     assert drawn.scenes == [1, 3, 5]
@@ -227,35 +227,37 @@ def test_the_untrained_network_is_the_same_in_every_run():
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_the_page_says_what_the_rule_makes_of_a_network_that_has_learnt_nothing():
+def test_the_page_reports_maps_of_an_untrained_network():
     done = [whole(number) for number in range(20)]
-    said = "Of 20 maps by Grad-CAM of a network that has learnt nothing, {} pass all checks{}."
+    said = "Of 20 Grad-CAM maps of an untrained network, {} pass all checks{}."
     assert said.format("20", "; of these 100% (84% to 100%) are right") in flat(page(done, "val"))
     for one in done:
         one.rows[:] = [row(one.scene, r.method, r.network, stability=0.1) for r in one.rows]
     assert said.format("none", "") in flat(page(done, "val"))
 
 
-def test_what_a_test_tells_apart_is_said_as_it_was_found():
+def test_separation_by_a_check_is_reported():
     right = [row(number) for number in range(20)]
     wrong = [row(number, right=0.0) for number in range(20, 40)]
     stays = [row(number, right=0.0, parameter_randomization=1.0) for number in range(20, 40)]
     controls = [row(number, "control-edges", parameter_randomization=1.0) for number in range(40)]
     goes = [row(number, "control-edges") for number in range(40)]
     name = "parameter randomization"
-    said = discrimination(name, [*right, *wrong], controls)
+    text = discrimination(name, [*right, *wrong], controls)
     full, none = "100% (84% to 100%)", "0% (0% to 9%)"
-    assert said == (
-        f"The check *{name}* is passed by {full} of right maps, {full} of wrong ones, {none} of controls. "
-        "It tells maps from controls. It does not tell right maps from wrong ones."
+    assert text == (
+        f"The check *{name}* is passed by {full} of right maps, {full} of wrong maps, {none} of controls. "
+        "It separates maps from controls. It does not separate right maps from wrong maps."
     )
-    said = discrimination(name, [*right, *stays], goes)
-    assert said.endswith("It does not tell maps from controls. It tells right maps from wrong ones.")
-    assert discrimination(name, right, controls).endswith("It tells maps from controls.")  # none is wrong
+    text = discrimination(name, [*right, *stays], goes)
+    assert text.endswith("It does not separate maps from controls. It separates right maps from wrong maps.")
+    assert discrimination(name, right, controls).endswith("It separates maps from controls.")  # none is wrong
     assert discrimination(name, [*right, *wrong[:4]], controls).endswith(
-        "It tells maps from controls."
+        "It separates maps from controls."
     )  # of four scenes
-    assert discrimination("completeness", right, controls) == "The check *completeness* applies to none of the maps."
+    assert (
+        discrimination("completeness", right, controls) == "The check *completeness* does not apply to any of the maps."
+    )
     assert "parameter randomization* is passed" in flat(page([whole(number) for number in range(6)], "test"))
 
 

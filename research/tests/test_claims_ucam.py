@@ -1,4 +1,4 @@
-"""The experiments on U-CAM: statistics of redrawn scenes, claims that every control must be below, and what is kept."""
+"""The experiments on U-CAM: statistics of resampled scenes, claims against all controls, and stored results."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.nightly
 
 
 def run(seed: int, skill: float, looks: float = 0.3) -> Run:
-    """Of a network whose uncertainty is a mixture of the truth and noise."""
+    """Return measurements of a network whose uncertainty is a mixture of the truth and noise."""
     generator = np.random.default_rng(seed)
     count, looked = 600, 120
     wrong = generator.random(count) < 0.3
@@ -65,7 +65,7 @@ def test_the_auroc_of_weights_is_that_of_repeated_questions():
         assert found == pytest.approx(auroc(*some), abs=1e-12)
 
 
-def test_a_claim_holds_only_where_it_holds_of_every_control():
+def test_a_claim_holds_only_if_it_holds_against_every_control():
     found = results()
     ours = found.error_auroc("U-CAM", "predictive")
     rows = found.claim("it is", ours, {name: found.error_auroc(name, "predictive") for name in CONTROLS})
@@ -91,11 +91,11 @@ def test_seeds_that_differ_widen_the_interval():
     assert apart.value == pytest.approx(alike.value)
     assert alike.high - alike.low < 0.05
     assert apart.high - apart.value == pytest.approx(4.303 * 0.4 / 3**0.5, rel=0.01)
-    assert Statistic.of([curve - 0.6, curve + 0.4, curve + 0.4]).verdict == UNDECIDED  # one seed says otherwise
+    assert Statistic.of([curve - 0.6, curve + 0.4, curve + 0.4]).verdict == UNDECIDED  # one seed differs
 
 
-def test_scenes_are_redrawn_whole_and_alike_for_all_seeds():
-    """A question that is asked ten times of its scene says no more than asked once."""
+def test_scenes_are_resampled_whole_and_alike_for_all_seeds():
+    """Ten copies of a question in its scene carry no more information than one."""
     generator = np.random.default_rng(2)
     once, results = generator.normal(0.5, 0.1, 60), Results()
     for name, times in (("once", 1), ("often", 10)):
@@ -108,7 +108,7 @@ def test_scenes_are_redrawn_whole_and_alike_for_all_seeds():
     assert np.array_equal(few[0], few[1])
 
 
-def test_what_was_measured_is_kept_and_read_again(tmp_path):
+def test_measurements_are_stored_and_read_again(tmp_path):
     before = run(0, 0.5)
     before.keep(tmp_path / "run.npz")
     after = Run.kept(tmp_path / "run.npz")
@@ -133,7 +133,7 @@ def test_the_page_says_all():
 
 @pytest.mark.slow
 def test_a_network_is_made_measured_and_not_made_again(tmp_path, monkeypatch):
-    """On thirty scenes, in as few steps: everything is there, and controls that know nothing train as well."""
+    """On thirty scenes, in few steps: all measurements are there, also for a control."""
     monkeypatch.setattr(uncertainty_networks, "FOLDER", tmp_path)
     monkeypatch.setattr(ucam, "DATA", [ucam._draw_data(0.01, Progress(disable=True))])
     for name in ("base", "answer"):
@@ -148,7 +148,7 @@ def test_a_network_is_made_measured_and_not_made_again(tmp_path, monkeypatch):
     assert base.strange.min() >= 2 * 10**6
     assert 5.0 == base.began < base.ended
     before = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")}
-    assert len(before) == 3  # what both begin with, and each of them
+    assert len(before) == 3  # the pretrained one, and each of them
     ucam._run_one("base", 0, tmp_path / "again.npz", 0.01, 5.0)
     assert {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")} == before
     assert np.array_equal(Run.kept(tmp_path / "again.npz").uncertain["entropy"], base.uncertain["entropy"])

@@ -1,4 +1,4 @@
-"""The page of all sections: what was measured is kept, and a run that was stopped goes on."""
+"""The page of all sections: sections are stored, and a stopped run continues."""
 
 import pytest
 from rich.progress import Progress
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.nightly
 
 @pytest.fixture
 def measured(monkeypatch, tmp_path):
-    """Sections that only note that they were measured."""
+    """Replace the sections by ones that only record that they were measured."""
     done = []
 
     class Module:
@@ -29,7 +29,7 @@ def measured(monkeypatch, tmp_path):
     return done
 
 
-def test_a_run_that_was_stopped_goes_on(measured):
+def test_a_stopped_run_continues(measured):
     names = ("localization", "pointing")
     with pytest.raises(KeyboardInterrupt):
         vision.page(names, Progress(disable=True), 1.0, again=False)
@@ -38,7 +38,7 @@ def test_a_run_that_was_stopped_goes_on(measured):
     assert page.index("## research.claims.localization") < page.index("## research.claims.pointing")
 
 
-def test_other_shares_are_kept_apart_and_again_measures_again(measured):
+def test_other_shares_are_stored_separately_and_again_measures_again(measured):
     measured.append("stop")
     for share, again in ((1.0, False), (0.5, False), (0.5, False), (0.5, True)):
         vision.page(("localization",), Progress(disable=True), share, again)

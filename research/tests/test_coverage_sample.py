@@ -1,11 +1,11 @@
-"""A small part of the coverage table, and its cells found again on the image in another way than the proof's."""
+"""A small part of the coverage table; cells are located on the image by a method other than the layout's proof."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from placed_networks import search
-from research.benchmarks.coverage import awakened, examine
+from research.benchmarks.coverage import examine, reinitialized
 from research.benchmarks.coverage_architectures import SAMPLE, SOURCES
 from saywhy.engine import tree
 from saywhy.engine.layers import find_layer
@@ -25,21 +25,21 @@ ACROSS = [key for key in SAMPLE if key.endswith(("test_vit@128x256", "test_resne
     "hf:cvt@128x192",
     "hf:segformer@128x192",
 ]
-"""Of every kind of layout, most of them not square."""
+"""One of every kind of layout, most of them not square."""
 
 
 @pytest.mark.parametrize("key", SAMPLE)
-def test_a_layer_is_found_and_proved_with_nothing_said(key):
+def test_a_layer_is_found_and_its_layout_proved_without_settings(key):
     row = examine(EVERY[key])
     assert row.state == "pass", row.reason
 
 
 @pytest.mark.parametrize("key", ACROSS)
-def test_a_grey_square_that_wanders_is_followed_by_the_cells(key):
+def test_the_cells_follow_a_moving_grey_square(key):
     torch.manual_seed(0)
-    network, inputs = awakened(EVERY[key]), EVERY[key].inputs()
+    network, inputs = reinitialized(EVERY[key]), EVERY[key].inputs()
     found = find_layer(search(_Logits(network), inputs))
-    shares, centres = _wander(network, inputs, found)
+    shares, centres = _moved_square(network, inputs, found)
     for axis in (0, 1):
         along = torch.corrcoef(torch.stack([shares[:, axis], centres[:, axis]]))[0, 1]
         across = torch.corrcoef(torch.stack([shares[:, axis], centres[:, 1 - axis]]))[0, 1]
@@ -50,7 +50,7 @@ def test_a_grey_square_that_wanders_is_followed_by_the_cells(key):
 
 
 class _Logits(nn.Module):
-    """A network of any library, giving its class scores."""
+    """A network of any library that returns its class scores."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -61,8 +61,8 @@ class _Logits(nn.Module):
         return out if isinstance(out, Tensor) else out.logits
 
 
-def _wander(network: nn.Module, inputs: object, found: Candidate, count: int = 24) -> tuple[Tensor, Tensor]:
-    """Where a grey square was, and the middle of what it moved, as shares of height and width, [square, axis] each."""
+def _moved_square(network: nn.Module, inputs: object, found: Candidate, count: int = 24) -> tuple[Tensor, Tensor]:
+    """Return square positions and centres of the changed cells, as shares of height and width, [square, axis] each."""
     original = tree.image_tensor(inputs)
     space, generator = original.shape[2:], torch.Generator().manual_seed(3)
     shares = 0.15 + 0.7 * torch.rand(count, 2, generator=generator)

@@ -1,16 +1,15 @@
-"""One registry for everything that has a name: methods, metrics, targets, model sources, data sets and tasks.
+"""The registry class for methods, metrics, targets, model sources, data sets and tasks.
 
-A name is registered where its function stands, by a decorator that carries what is said of it. The command line, the
-documentation and the contract tests read the registry and nothing else. Other packages register theirs with the same
-decorators, and name the module in an entry point of the registry's group::
+A decorator registers a function with its description. The command line, the documentation and the contract tests read
+only the registry. Other packages use the same decorators, and name the module in an entry point of the registry's
+group::
 
     [project.entry-points."saywhy.methods"]
     brightness = "their_package:brightness"
 
-Names of our own are found in their folder and in a plain table of modules, not by entry points. Entry points are
-written when a package is installed: a checkout that is newer than its installation, or is on the path without one,
-would not find its own default model. To read them takes time, too, so they are looked up only for a name that is not
-ours, and where all names are listed.
+Built-in names are found in their folder and in a table of modules, not by entry points. Entry points are written at
+installation: a checkout that is newer than its installation, or on the path without one, would not find its own default
+model. Reading them also takes time, so they are read only for a name that is not built in, and to list all names.
 """
 
 import warnings
@@ -23,24 +22,24 @@ from typing import Any, Generic, TypeVar
 from saywhy.errors import SaywhyError, SaywhyWarning, first_line, nearest
 
 T = TypeVar("T")
-"""What a registry holds: it has a ``name``, and a ``function``, which may be imported when it is asked for."""
+"""The type of a registry's values: they have a ``name``, and a ``function`` that may be imported on first use."""
 
 
 class Registry(MutableMapping[str, T], Generic[T]):
-    """Values by name, in the order in which they are shown.
+    """Values by name, in the order in which they are listed.
 
-    As a mapping it knows what is ours and what has been registered; :meth:`find` and :meth:`load_entry_points` also
-    know what other packages bring.
+    As a mapping it contains built-in and registered values; :meth:`find` and :meth:`load_entry_points` also load the
+    values of other packages.
 
     Args:
-        kind: what the values are, for messages: ``"method"``.
-        group: of entry points: ``"saywhy.methods"``.
-        error: the kind of error for an unknown name.
-        command: lists the names: ``"saywhy methods"``.
+        kind: the kind of the values, for messages: ``"method"``.
+        group: the group of entry points: ``"saywhy.methods"``.
+        error: the class of errors about names.
+        command: the command that lists the names: ``"saywhy methods"``.
         of: the class of the values.
-        modules: names of our own that are imported when they are asked for: which module registers each.
-        folder: a package whose other modules may register names of our own; it is looked through before other packages.
-        elsewhere: names that are no values, and what to do instead.
+        modules: built-in names that are imported on first use, with the module that registers each.
+        folder: a package whose modules may register further built-in names; it is imported before other packages.
+        elsewhere: names that are no values, and what to use instead.
 
     >>> from saywhy.methods.method import Method
     >>> from saywhy.errors import MethodError
@@ -72,16 +71,16 @@ class Registry(MutableMapping[str, T], Generic[T]):
         """Add a value under its name.
 
         Raises:
-            SaywhyError: of the registry's kind: the name is taken by another one.
+            SaywhyError: of the registry's kind: another value has the name.
         """
         name = _name(value)
         old = self._values.get(name)
-        if old is not None and old is not value and not _run_again(old, value):
+        if old is not None and old is not value and not _is_redefinition(old, value):
             raise self._error(f"there is a {self.kind} '{name}' already. Choose another name.")
         self._values[name] = value
 
     def find(self, name: str) -> T:
-        """The value of this name; the entry points of other packages are looked at when the name is not ours.
+        """Return the value of this name; other names than the built-in ones are looked up in the entry points.
 
         Raises:
             SaywhyError: of the registry's kind: there is no such name, or the package that has it is broken.
@@ -98,7 +97,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         )
 
     def lookup(self, name: str) -> T | None:
-        """As :meth:`find`, and None where there is no such name.
+        """Return the value of this name as :meth:`find` does, or None if there is no such name.
 
         Raises:
             SaywhyError: of the registry's kind: the package that has the name is broken.
@@ -112,7 +111,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         return self[name] if name in self._values else None
 
     def load_entry_points(self) -> None:
-        """Register what every installed package brings. A package that is broken is named in a warning."""
+        """Register the values of every installed package. A warning names a package that is broken."""
         self._look_through_folder()
         for entry in entry_points(group=self.group):
             try:
@@ -121,33 +120,33 @@ class Registry(MutableMapping[str, T], Generic[T]):
                 warnings.warn(str(error), SaywhyWarning, stacklevel=2)
 
     def all(self) -> tuple[T, ...]:
-        """Every value: ours, those registered, and those of installed packages."""
+        """Return every value: built-in, registered, and of installed packages."""
         self.load_entry_points()
         return tuple(self.values())
 
     def sort(self, key: Callable[[T], Any]) -> None:
-        """Bring what is registered now into an order; what is registered later comes behind it."""
+        """Sort the values registered so far; values registered later come behind them."""
         self._values = {_name(value): value for value in sorted(self.values(), key=key)}
 
     def _look_through_folder(self) -> None:
-        """Import the modules of the folder, once; those that have something to register do so."""
+        """Import the modules of the folder once, so that they register their values."""
         folder, self._folder = self._folder, ""
         for found in sorted(each.name for each in iter_modules(import_module(folder).__path__)) if folder else ():
             import_module(f"{folder}.{found}")
 
     def _load(self, entry: Any) -> None:
-        """Import an entry point; its module registers the name by a decorator, or it is a value itself."""
+        """Import an entry point: a value, or a module that registers the name by a decorator."""
         theirs = f"the {self.kind} '{entry.name}' of another package ({entry.value})"
         try:
             found = entry.load()
             if isinstance(found, self._type):
                 self.register(found)
-        except Exception as error:  # whatever a stranger's module raises must not stop our own names
+        except Exception as error:  # an error in another package must not affect built-in names
             raise self._error(
-                f"{theirs} cannot be loaded: {first_line(error)}. Mend or remove that package."
+                f"{theirs} cannot be loaded: {first_line(error)}. Repair or remove that package."
             ) from error
         if entry.name not in self._values:
-            raise self._error(f"{theirs} registers nothing of that name. Mend or remove that package.")
+            raise self._error(f"{theirs} registers nothing of that name. Repair or remove that package.")
 
     def __getitem__(self, name: str) -> T:
         value = self._values[name]
@@ -175,8 +174,8 @@ def _name(value: Any) -> str:
     return value.name
 
 
-def _run_again(old: Any, new: Any) -> bool:
-    """Whether a cell of a notebook has been run once more, so that the same function is there anew."""
+def _is_redefinition(old: Any, new: Any) -> bool:
+    """Return whether a function was defined again in ``__main__``, as by a notebook cell that is run again."""
     before, after = old.function, new.function
     return (
         after is not before

@@ -101,7 +101,7 @@ def test_what_is_said_of_a_parameter_elsewhere_is_said_here(run: Run) -> None:
     steps = json.loads(run("methods", "conductance", "--json").out)["parameters"]["steps"]
     assert steps == json.loads(run("methods", "rsi-gradcam", "--json").out)["parameters"]["steps"]
     assert steps["allowed"] == ["a whole number", "auto"]
-    assert steps["meaning"].startswith("of the same length along the path")
+    assert steps["meaning"].startswith('the number of steps of equal length, or "auto"')
 
 
 def test_a_method_without_a_docstring_has_a_screen_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

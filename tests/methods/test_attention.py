@@ -241,7 +241,7 @@ REFUSED = {
     linear: "16 × 4.*gradcam",
     of_channels: "4 × 4.*channels",
     changed: "changes it behind the softmax",
-    side_by_side: "side by side",
+    side_by_side: "in parallel",
     nn.functional.relu: "has none.*gradcam",
 }
 
@@ -344,7 +344,7 @@ def test_the_methods_that_the_message_names_exist():
 
 def test_a_layer_that_is_not_of_the_tokens_is_refused():
     network = TinyTransformer.build()
-    with pytest.raises(MethodError, match=r"'stem' is channels-first 6×6.*a layer of those 37 tokens"):
+    with pytest.raises(MethodError, match=r"'stem' is channels-first 6×6.*a layer with those 37 tokens"):
         saywhy.explain(network, torch.randn(1, 3, 12, 12), 1, "attention-rollout", "stem",
                        layout=Layout("channels-first", (6, 6)))  # fmt: skip
 

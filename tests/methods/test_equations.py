@@ -144,7 +144,7 @@ def test_cam_refuses_gradients_that_differ_from_place_to_place():
         ONE_PASS["cam"].function(A, G)
 
 
-def test_cam_judges_every_sample_by_its_own_gradient():
+def test_cam_checks_every_sample_by_its_own_gradient():
     A, G = torch.rand(2, 3, 4, 4), torch.ones(2, 3, 4, 4)
     G[1] = 1e-9 * torch.rand(3, 4, 4)
     with pytest.raises(MethodError, match="global average pooling"):

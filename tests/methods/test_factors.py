@@ -42,7 +42,7 @@ class TestKernels:
         torch.testing.assert_close(found, kpcacam(A, A, kernel=kernel, gamma=1 / 7))
         torch.testing.assert_close(found[0], torch.from_numpy(ORACLES["kpcacam"](A[0].numpy(), None, kernel=kernel)))
 
-    def test_two_groups_on_a_ring_are_told_apart_by_distance_and_not_by_a_line(self):
+    def test_two_groups_on_a_ring_are_separated_by_distance_and_not_by_a_line(self):
         """Positions at the centre of a ring of others: no linear component separates them."""
         angles = torch.arange(12) * torch.pi / 6
         ring = 3 * torch.stack([angles.cos(), angles.sin()])

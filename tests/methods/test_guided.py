@@ -119,7 +119,7 @@ class Checkpointed(nn.Module):
         return checkpoint(self.inner, x, use_reentrant=self.use_reentrant)
 
 
-def test_the_card_says_for_what_the_rule_goes(images):
+def test_the_diagnostics_say_for_what_the_rule_goes(images):
     e = saywhy.explain(Spelled(lambda x: x * (x > 0)), images(1), 0, "saliency", layer="features", layout=LAYOUT)
     assert not [fact for fact in e.diagnostics["saliency", "input"][0][0] if fact.name == "rule"]
     rectifiers = iter([F.relu, F.relu, lambda x: x * (x > 0)] * 9)
@@ -229,7 +229,7 @@ class TestFullGrad:
         found = saywhy.explain(network, images(4, dtype=torch.float64), [0, 1, 2], "fullgrad")
         assert float(found.completeness_error.abs().max()) < 1e-10
 
-    def test_the_terms_of_another_network_are_not_and_it_is_told(self, images):
+    def test_the_terms_of_another_network_do_not_sum_to_the_score(self, images):
         found = saywhy.explain(Spelled(F.gelu), images(1), 0, "fullgrad")
         assert float(found.completeness_error.abs().min()) > 1e-3
 

@@ -86,7 +86,7 @@ class TestCompleteness:
         return torch.linalg.lstsq(A.T, e.maps[0, 0].flatten()).solution
 
     @pytest.mark.slow
-    def test_the_gap_falls_with_the_steps_on_average(self):
+    def test_the_completeness_error_falls_with_the_steps_on_average(self):
         images = torch.randn(8, 3, 12, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
         network = saturated(images, 30.0)
         completeness_errors = [
@@ -152,7 +152,7 @@ class TestCompleteness:
         )
         assert abs(float(positive) * 3 / float(plain) - 1) > 0.05  # "posgrad" takes the mean of the three colours
 
-    def test_of_fused_layers_the_widest_gap_is_kept(self, image):
+    def test_of_fused_layers_the_largest_completeness_error_is_kept(self, image):
         e = saywhy.explain(
             TinyNetwork.build(dtype=torch.float64), image, 1, "rsi-gradcam", ["stem", "features"],
             layout=LAYOUT, steps=3, relu=False,
@@ -271,8 +271,8 @@ class TestBaselines:
             e = saywhy.explain(model, Image.new("RGB", (12, 12)), 1, "integrated-gradients", steps=2)
         assert not bool(e.maps.any())  # a black image does not differ from its baseline
 
-    def test_black_is_not_guessed_for_a_bare_network(self, image):
-        with pytest.raises(InputError, match="what black is after preprocessing is not known"):
+    def test_black_is_unknown_for_a_bare_network(self, image):
+        with pytest.raises(InputError, match="needs the preprocessing, which is unknown for a bare network"):
             explain(TinyNetwork.build(dtype=torch.float64), image, baseline="black")
 
     @pytest.mark.parametrize("shape", [(3, 5, 5), (2, 12, 12)])
@@ -306,9 +306,9 @@ class TestPaths:
         with pytest.raises(MethodError, match="path must be a tensor, tensors or none"):
             explain(network, image, path=[1.5])
         e = explain(network, image, path=torch.cat([image * share for share in (0, 1, 2)]))
-        (card,) = e.diagnostics["rsi-gradcam", "features"][0]
-        assert "ends at another image" in next(fact.text for fact in card if fact.name == "path")
-        with pytest.raises(InputError, match="1 sequences of images for 2 samples"):
+        (diagnostics,) = e.diagnostics["rsi-gradcam", "features"][0]
+        assert "ends at another image" in next(one.text for one in diagnostics if one.name == "path")
+        with pytest.raises(InputError, match="one path for each of 2 samples, got 1"):
             explain(network, torch.cat([image, image]), path=torch.zeros(4, 3, 12, 12))
 
 

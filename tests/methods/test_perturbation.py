@@ -102,7 +102,7 @@ class TestVideo:
 
 
 @pytest.mark.parametrize(("dtype", "words"), [(torch.bfloat16, "below 0.4 %"), (torch.float32, None)])
-def test_rounded_scores_are_told(dtype, words):
+def test_rounded_scores_are_reported(dtype, words):
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2)).to(dtype)
     e = saywhy.explain(network, torch.rand(1, 3, 4, 4, dtype=dtype), 0, ["occlusion", "saliency"], window=2)
     found = [fact for fact in e.diagnostics["occlusion", "input"][0][0] if fact.name == "rounding"]
@@ -258,7 +258,7 @@ class TestLinearModels:
         segments = (torch.arange(12) // 3).expand(12, 12) * 10  # four columns, numbered 0, 10, 20, 30
         found = explain(network, image, "lime", num_samples=50, segments=segments)
         assert [len(column.unique()) for column in found[0].unfold(1, 3, 3).unbind(1)] == [1] * 4
-        with pytest.raises(InputError, match="one single part"):
+        with pytest.raises(InputError, match="expected at least 2 parts of the image, got 1"):
             explain(network, image, "lime", segments=torch.zeros(12, 12, dtype=torch.long))
         with pytest.raises(InputError, match="segments must be whole numbers"):
             explain(network, image, "lime", segments=torch.zeros(3, 3, dtype=torch.long))
@@ -303,8 +303,8 @@ class TestMemory:
             warnings.simplefilter("always")
             found = explain(cramped(2, kind), image, method, **SMALL[method])
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
-        said = [w for w in caught if issubclass(w.category, SaywhyWarning) and "fit into memory" in str(w.message)]
-        assert len(said) == 1
+        warned = [w for w in caught if issubclass(w.category, SaywhyWarning) and "fit into memory" in str(w.message)]
+        assert len(warned) == 1
 
     def test_where_not_even_one_fits_the_error_goes_on(self, image):
         with pytest.raises(torch.OutOfMemoryError):
@@ -327,7 +327,7 @@ def test_progress_comes_to_its_end(method, image):
     assert seen[-1][1] == seen[-1][2]
 
 
-def test_a_image_of_nothing_has_no_telling_channel():
+def test_an_empty_image_has_only_constant_channels():
     runner = ModelRunner.of(nn.Identity(), torch.zeros(1, 2, 4, 4), lambda x: x.sum((1, 2, 3)))
     assert not scorecam(runner).any()
 

@@ -1,4 +1,4 @@
-"""Every method of the registry is documented, referenced and judged by an oracle."""
+"""Every method of the registry is documented, referenced and tested against an oracle."""
 
 import doctest
 import inspect
@@ -67,13 +67,13 @@ def missing(method: Method) -> list[str]:
     """What a method has to come with and does not, so that whoever adds one reads what to do."""
     examples = doctest.DocTestParser().get_examples(inspect.getdoc(method.function) or "")
     kind, oracles = ("oracle", ORACLES) if method.passes == "one" else ("run_oracle", RUN_ORACLES)
-    said = {
+    checks = {
         f"'{method.name}' names no paper: paper= in its decorator": method.paper,
         f"'{method.name}' has no equation: equation= in its decorator": method.equation,
         f"'{method.name}' has no doctest with a value in its docstring": [each for each in examples if each.want],
         f"'{method.name}' has no oracle: @{kind}(\"{method.name}\") in tests/oracles": method.name in oracles,
     }
-    return [what for what, there in said.items() if not there]
+    return [what for what, there in checks.items() if not there]
 
 
 def test_what_is_missing_is_said():

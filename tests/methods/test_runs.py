@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import drawn
 import numpy as np
 import pytest
+import random_draws
 import torch
 
 import saywhy
@@ -60,7 +60,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "lime": [{"coalitions": DRAWN, "fill": 0.0, "width": 0.25, "penalty": 0.5}],
     "kernelshap": [{"coalitions": DRAWN, "fill": 0.25}],
 }
-"""Settings of each method that its oracle is asked with."""
+"""Settings of each method that its oracle takes."""
 
 CASES = [(name, settings) for name, some in SETTINGS.items() for settings in some]
 
@@ -72,10 +72,10 @@ SIZES: dict[str, dict[str, Any]] = {
     "grids": {"masks": 7, "cells": 5},
     "coalitions": {"num_samples": 15, "cells": 2},
 }
-"""What saywhy is told of whatever it draws."""
+"""The settings of saywhy for its random draws."""
 
 
-def asked(settings: dict[str, Any]) -> dict[str, Any]:
+def settings_of(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings as saywhy takes them."""
     given = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in settings.items() if v is not DRAWN}
     for name in SIZES.keys() & settings.keys():
@@ -85,8 +85,11 @@ def asked(settings: dict[str, Any]) -> dict[str, Any]:
 
 def for_oracle(name: str, settings: dict[str, Any], image: Array) -> dict[str, Any]:
     """The settings as the oracle takes them, with the random numbers that saywhy draws for an image."""
-    if name in drawn.DRAWERS:
-        return {**{k: v for k, v in settings.items() if v is not DRAWN}, **drawn.DRAWERS[name](image, settings)}
+    if name in random_draws.DRAWS_OF:
+        return {
+            **{k: v for k, v in settings.items() if v is not DRAWN},
+            **random_draws.DRAWS_OF[name](image, settings),
+        }
     if "noises" not in settings:
         return settings
     generator = torch.Generator().manual_seed(0)
@@ -104,7 +107,7 @@ def test_as_the_equation_says(name, settings, score):
     layout = saywhy.Layout("tokens", (6, 6), prefix=1) if tokens else saywhy.Layout("channels-first", (6, 6))
     images = torch.from_numpy(np.random.default_rng(6).standard_normal((2, 3, 12, 12)))
     found = saywhy.explain(
-        network, images, [1, 2], name, "features", score=score, layout=layout, **asked(settings)
+        network, images, [1, 2], name, "features", score=score, layout=layout, **settings_of(settings)
     ).maps
     for t, target in enumerate((1, 2)):
 

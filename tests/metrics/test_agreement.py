@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
-from judged import few
+from metric_case import few
 from torch import Tensor
 
 import saywhy
@@ -172,7 +172,9 @@ class TestEarthMover:
         torch.testing.assert_close(one, found[1, 2])
 
     def test_as_many_on_both_sides(self):
-        with pytest.raises((InputError, TypeCheckError), match=r"as many maps, got \[2\] and \[3\]|batch"):
+        with pytest.raises(
+            (InputError, TypeCheckError), match=r"as many maps on both sides, got \[2\] and \[3\]|batch"
+        ):
             earth_movers_distance(maps(0, 2, 4, 4), maps(1, 3, 4, 4))
 
     def test_nan(self):

@@ -213,13 +213,13 @@ class TestReliability:
 
     @pytest.mark.parametrize("risk", [float("nan"), -0.1, 1.5])
     def test_a_risk_is_a_share(self, risk):
-        with pytest.raises(InputError, match="share of answers"):
+        with pytest.raises(InputError, match="share of predictions"):
             risk_coverage(torch.tensor([0.1, 0.2]), torch.tensor([True, False])).limit(risk)
 
-    @pytest.mark.parametrize("judge", [auroc, risk_coverage, calibration_error, error_correlation])
-    def test_lists_are_no_tensors(self, judge):
-        with pytest.raises(InputError, match="tensors of torch, got list and list"):
-            judge([0.1, 0.2], [True, False])
+    @pytest.mark.parametrize("evaluate", [auroc, risk_coverage, calibration_error, error_correlation])
+    def test_lists_are_no_tensors(self, evaluate):
+        with pytest.raises(InputError, match="expected tensors of torch, got list and list"):
+            evaluate([0.1, 0.2], [True, False])
 
     @pytest.mark.parametrize("order", ["right first", "wrong first"])
     def test_the_order_of_equal_confidences_does_not_count(self, order):
@@ -243,7 +243,7 @@ class TestReliability:
             reliability(torch.rand(4), torch.ones(4, dtype=torch.bool), bins)
 
 
-@pytest.mark.parametrize("judge", [auroc, risk_coverage, reliability, calibration_error])
+@pytest.mark.parametrize("evaluate", [auroc, risk_coverage, reliability, calibration_error])
 class TestRefused:
     @pytest.mark.parametrize(
         ("values", "which"),
@@ -255,17 +255,17 @@ class TestRefused:
         ],
         ids=["lengths", "axes", "no bool", "none"],
     )
-    def test_what_does_not_fit(self, judge, values, which):
+    def test_what_does_not_fit(self, evaluate, values, which):
         with pytest.raises((InputError, TypeCheckError), match=r"one value for each|sample"):
-            judge(values, which)
+            evaluate(values, which)
 
     @pytest.mark.parametrize("value", [math.nan, math.inf])
-    def test_what_is_no_number(self, judge, value):
+    def test_what_is_no_number(self, evaluate, value):
         with pytest.raises(InputError, match="must be finite"):
-            judge(torch.tensor([0.5, value]), torch.tensor([True, False]))
+            evaluate(torch.tensor([0.5, value]), torch.tensor([True, False]))
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-    def test_any_precision(self, judge, dtype):
+    def test_any_precision(self, evaluate, dtype):
         values, which = some_answers(32)
         values = (values * 16).round() / 16
-        assert str(judge(values.to(dtype), which)) == str(judge(values, which))
+        assert str(evaluate(values.to(dtype), which)) == str(evaluate(values, which))

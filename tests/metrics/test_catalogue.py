@@ -36,7 +36,7 @@ SIDE = 8
 
 
 class Halves(nn.Module):
-    """The left half of a chequered image speaks for class 0, the right half against it."""
+    """The left half of a chequered image is evidence for class 0, the right half against it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ def on_the_left() -> Tensor:
     return halves() > 0
 
 
-def judge(explanation: saywhy.Explanation) -> EvaluationContext:
+def context_of(explanation: saywhy.Explanation) -> EvaluationContext:
     masks, boxes = [[on_the_left().numpy()]], [[[(0.0, 0.0, SIDE / 2, float(SIDE))]]]
     return EvaluationContext(explanation, explanation.methods[0], explanation.layers[0], masks, boxes)
 
@@ -154,8 +154,8 @@ def both(name: str, behaving: Callable[..., str]) -> tuple[float, float]:
     """What a metric gives to the better and to the worse of what is known."""
     metric, own = METRICS[name], {k: v for k, v in SETTINGS.get(name, {}).items() if k != "other"}
     if name in MAPS:
-        judged = judge(chequered())
-        found = [judged.value(metric, one.expand(1, 1, -1, -1).float(), **own) for one in MAPS[name]]
+        case = context_of(chequered())
+        found = [case.value(metric, one.expand(1, 1, -1, -1).float(), **own) for one in MAPS[name]]
     elif name in BEHAVIOUR:
         found = []
         for function in BEHAVIOUR[name]:
@@ -163,7 +163,7 @@ def both(name: str, behaving: Callable[..., str]) -> tuple[float, float]:
             explanation = saywhy.explain(Halves(), chequers()[None, None], 0, method)
             if name == "data-randomization":
                 own = {"other": other_halves()}
-            found.append(judge(explanation).value(metric, explanation.maps, **own))
+            found.append(context_of(explanation).value(metric, explanation.maps, **own))
     elif name == "random-logit":
         net, images = TinyNetwork.build(head="linear"), some_image()
         found = []
@@ -219,9 +219,9 @@ def test_values_of_random_maps_lie_in_the_range(name, seed, rectified, grid):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("method", ["gradcam", "saliency"])
 def test_values_of_methods_lie_in_the_range(name, seed, method):
-    judged = asked_of(seed).at(method, "features" if method == "gradcam" else "input")
+    case = asked_of(seed).at(method, "features" if method == "gradcam" else "input")
     own = {k: v for k, v in SETTINGS.get(name, {}).items() if k == "other"}
-    found = judged.value(METRICS[name], judged.maps, **own)
+    found = case.value(METRICS[name], case.maps, **own)
     assert found.shape == (2, 2)
     assert bool(((found >= METRICS[name].low) & (found <= METRICS[name].high)).all()), found
 
@@ -230,7 +230,7 @@ asked: dict[int, EvaluationContext] = {}
 
 
 def asked_of(seed: int) -> EvaluationContext:
-    """A small network with random weights, asked for two classes of two images with things in random places."""
+    """A small network with random weights, two classes explained on two images with objects at random positions."""
     if seed not in asked:
         generator = np.random.default_rng(seed)
         images = [Image.fromarray(generator.integers(0, 256, (14, 18, 3), dtype=np.uint8)) for _ in range(2)]
@@ -251,15 +251,15 @@ SCORED = "in units of the score"
 
 def of_a_number(factor: float, offset: float = 0.0) -> EvaluationContext:
     """The small network, of which a number is asked that is no probability."""
-    judged = asked_of(0)
-    images = [source.image for source in judged.explanation.images]
+    case = asked_of(0)
+    images = [source.image for source in case.explanation.images]
     model = saywhy.load(TinyNetwork.build(), input_size=12)
 
     def number(output: Tensor) -> Tensor:
         return factor * (output[:, 0] - output[:, 2]) + offset
 
     explanation = saywhy.explain(model, images, [number, number], "gradcam", "features", relu=False)
-    return EvaluationContext(explanation, "gradcam", "features", judged.masks, judged.boxes, probes=8)
+    return EvaluationContext(explanation, "gradcam", "features", case.masks, case.boxes, probes=8)
 
 
 @pytest.mark.slow
@@ -284,8 +284,8 @@ def test_a_share_of_a_score_can_be_more_than_all_of_it():
         return output[:, 0] + 1
 
     explanation = saywhy.explain(found, -torch.ones(1, 1, SIDE, SIDE).double() / 64, number, "saliency")
-    judged = EvaluationContext(explanation, "saliency", "input")
-    value = judged.value(metric, halves()[None, None].float(), fill=-torch.ones(1, SIDE, SIDE).double()).item()
+    case = EvaluationContext(explanation, "saliency", "input")
+    value = case.value(metric, halves()[None, None].float(), fill=-torch.ones(1, SIDE, SIDE).double()).item()
     assert value > metric.high
     assert metric.range == "0 to 1 of a probability, else 0 to inf"
 

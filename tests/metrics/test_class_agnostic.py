@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from judged import few, some_maps
+from metric_case import few, some_maps
 
 from saywhy.geometry import on_image
 from saywhy.metrics.boxes import box_iou, found_boxes

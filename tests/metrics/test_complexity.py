@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from judged import few, some_maps
+from metric_case import few, some_maps
 from torch import Tensor
 
 from oracles import faithfulness as oracle
@@ -52,9 +52,9 @@ class TestBoth:
     @few
     @given(seed=seeds, grid=grids, rectified=st.booleans())
     def test_in_its_range(self, metric, seed, grid, rectified):
-        found, told = metric(some_maps(seed, 2, 3, *grid, rectified=rectified)), METRICS[metric.__name__]
-        assert bool((found >= told.low).all())
-        assert bool((found <= told.high).all())
+        found, metadata = metric(some_maps(seed, 2, 3, *grid, rectified=rectified)), METRICS[metric.__name__]
+        assert bool((found >= metadata.low).all())
+        assert bool((found <= metadata.high).all())
         assert found.dtype == torch.float64
 
     def test_a_batch_is_its_samples(self, metric):
@@ -67,7 +67,7 @@ class TestBoth:
         maps = some_maps(4, 1, 2, 5, 5).to(dtype)
         assert torch.equal(metric(maps), metric(maps.double()))
 
-    def test_a_map_of_zeros_is_judged_as_one_that_is_the_same_everywhere(self, metric):
+    def test_a_map_of_zeros_has_the_value_of_a_constant_map(self, metric):
         assert torch.equal(metric(torch.zeros(1, 1, 3, 4)), metric(torch.full((1, 1, 3, 4), 0.25)))
 
     @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])

@@ -128,5 +128,5 @@ def test_maps_that_are_the_same_everywhere_are_like_themselves():
 
 
 def test_what_is_no_list_of_texts_is_refused():
-    with pytest.raises(InputError, match="sentences are a list"):
+    with pytest.raises(InputError, match="captions must be a list"):
         distinct([[["a", "cat"]]], 1)

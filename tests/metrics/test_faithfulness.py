@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
-from judged import Judged, few, filled, first, linear, some_maps
+from metric_case import MetricCase, few, filled, first, linear, some_maps
 from torch import Tensor, nn
 
 from oracles import faithfulness as oracle
@@ -56,42 +56,42 @@ class TestThrough:
     @pytest.mark.parametrize("rectified", [False, True])
     @pytest.mark.parametrize("metric", THROUGH)
     def test_as_the_slow_one(self, metric, rectified, grid):
-        judged = Judged.build(batch=3, targets=3)
-        judged.network.fc.weight.data *= 5
+        case = MetricCase.build(batch=3, targets=3)
+        case.network.fc.weight.data *= 5
         maps, slow = some_maps(2, 3, 3, *grid, rectified=rectified), getattr(oracle, metric.__name__)
 
-        def judge(b: int, t: int, map: np.ndarray) -> float:
-            return slow(judged.value(b, t), judged.image(b), map, filled=filled(judged, b, "mean"))
+        def evaluate(b: int, t: int, map: np.ndarray) -> float:
+            return slow(case.value(b, t), case.image(b), map, filled=filled(case, b, "mean"))
 
-        close(metric(maps, judged.runner(), fill="mean"), judged.each(maps, judge), 1e-6)
+        close(metric(maps, case.runner(), fill="mean"), case.each(maps, evaluate), 1e-6)
 
     @pytest.mark.parametrize("grid", [(24,), (5,)])
     @pytest.mark.parametrize("metric", THROUGH)
     def test_of_signals(self, metric, grid):
-        judged = Judged.build(targets=3, space=(24,))
+        case = MetricCase.build(targets=3, space=(24,))
         maps, slow = some_maps(3, 2, 3, *grid), getattr(oracle, metric.__name__)
 
-        def judge(b: int, t: int, map: np.ndarray) -> float:
-            return slow(judged.value(b, t), judged.image(b), map, filled=filled(judged, b, "zero"))
+        def evaluate(b: int, t: int, map: np.ndarray) -> float:
+            return slow(case.value(b, t), case.image(b), map, filled=filled(case, b, "zero"))
 
-        close(metric(maps, judged.runner()), judged.each(maps, judge), 1e-6)
+        close(metric(maps, case.runner()), case.each(maps, evaluate), 1e-6)
 
     def test_both_kinds_of_answer_occur(self):
         """Or the comparisons above would say little."""
-        judged = Judged.build(batch=3, targets=3)
-        judged.network.fc.weight.data *= 5
+        case = MetricCase.build(batch=3, targets=3)
+        case.network.fc.weight.data *= 5
         maps = some_maps(2, 3, 3, 10, 8)
-        assert set(increase_in_confidence(maps, judged.runner(), fill="mean").unique().tolist()) == {0, 1}
-        assert 0 < int((average_drop(maps, judged.runner(), fill="mean") == 0).sum()) < 9
+        assert set(increase_in_confidence(maps, case.runner(), fill="mean").unique().tolist()) == {0, 1}
+        assert 0 < int((average_drop(maps, case.runner(), fill="mean") == 0).sum()) < 9
 
     def test_black_where_it_is_known_and_zero_where_it_is_not(self):
-        judged, maps = Judged.build(), some_maps(2, 2, 2, 10, 8)
+        case, maps = MetricCase.build(), some_maps(2, 2, 2, 10, 8)
         black = torch.tensor([-2.0, -1.0, 0.5], dtype=torch.float64)
         whole = black.view(3, 1, 1).expand(3, 10, 8)
-        assert torch.equal(average_drop(maps, judged.runner()), average_drop(maps, judged.runner(), fill="zero"))
-        found = average_drop(maps, judged.runner(black=black))
-        assert torch.equal(found, average_drop(maps, judged.runner(), fill=whole))
-        assert not torch.equal(found, average_drop(maps, judged.runner()))
+        assert torch.equal(average_drop(maps, case.runner()), average_drop(maps, case.runner(), fill="zero"))
+        found = average_drop(maps, case.runner(black=black))
+        assert torch.equal(found, average_drop(maps, case.runner(), fill=whole))
+        assert not torch.equal(found, average_drop(maps, case.runner()))
 
     @pytest.mark.parametrize("name", ["mask", "inverse", "constant", "one", "zero", "negative"])
     def test_where_the_answer_is_known(self, name):
@@ -118,30 +118,30 @@ class TestThrough:
         for seed in range(12):
             network = TinyNetwork.build(seed=seed)
             images = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
-            judged = Judged(network, images, torch.tensor([[0, 1], [1, 2], [3, 0]]))
+            case = MetricCase(network, images, torch.tensor([[0, 1], [1, 2], [3, 0]]))
             maps = torch.full((3, 2, *grid), 0.3)
-            assert not increase_in_confidence(maps, judged.runner()).any()
-            assert not average_drop(maps, judged.runner()).any()
+            assert not increase_in_confidence(maps, case.runner()).any()
+            assert not average_drop(maps, case.runner()).any()
 
     @few
     @given(seed=seeds, exponent=st.integers(-30, 30), grid=st.sampled_from([(10, 8), (4, 3)]))
     @pytest.mark.parametrize("metric", THROUGH)
     def test_neither_the_unit_nor_what_is_negative_counts(self, metric, seed, exponent, grid):
-        judged, maps = Judged.build(seed=seed % 5), some_maps(seed, 2, 2, *grid)
+        case, maps = MetricCase.build(seed=seed % 5), some_maps(seed, 2, 2, *grid)
         if grid == (10, 8):
             maps = torch.where(maps > 0, maps, 9 * maps)
-        found = metric(maps, judged.runner())
-        close(metric(maps.double() * 10.0**exponent, judged.runner()), found, 1e-6)
+        found = metric(maps, case.runner())
+        close(metric(maps.double() * 10.0**exponent, case.runner()), found, 1e-6)
         if grid == (10, 8):
-            assert torch.equal(metric(maps.relu(), judged.runner()), found)
+            assert torch.equal(metric(maps.relu(), case.runner()), found)
 
     @few
     @given(seed=seeds, rectified=st.booleans(), net=st.integers(0, 9))
     @pytest.mark.parametrize("metric", THROUGH)
     def test_of_probabilities_in_its_range(self, metric, seed, rectified, net):
-        judged = Judged.build(targets=4, seed=net)
-        judged.network.fc.weight.data *= 30
-        found = metric(some_maps(seed, 2, 4, 5, 4, rectified=rectified), judged.runner())
+        case = MetricCase.build(targets=4, seed=net)
+        case.network.fc.weight.data *= 30
+        found = metric(some_maps(seed, 2, 4, 5, 4, rectified=rectified), case.runner())
         assert found.shape == (2, 4)
         assert found.dtype == torch.float64
         assert told(metric).low <= float(found.min()) <= float(found.max()) <= told(metric).high
@@ -180,21 +180,21 @@ class TestProbe:
         ],
     )
     def test_so_many_cells_are_hidden(self, cells, share, grid, hidden):
-        found = probe(Judged.build().runner(), count=9, cells=cells, share=share)
+        found = probe(MetricCase.build().runner(), count=9, cells=cells, share=share)
         assert found.hidden.shape == (9, *grid)
         assert found.hidden.flatten(1).sum(1).tolist() == [hidden] * 9
         assert set(found.hidden.unique().tolist()) == {0, 1}
         assert found.drops.shape == (2, 2, 9)
         assert found.drops.dtype == torch.float64
 
-    def test_unless_it_is_told_a_tenth_of_seven_cells_an_axis_sixty_four_times(self):
-        runner = Judged.build().runner()
+    def test_defaults_are_a_tenth_of_seven_cells_an_axis_sixty_four_times(self):
+        runner = MetricCase.build().runner()
         found, same = probe(runner), probe(runner, 64, 7, 0.1, "mean", 0)
         assert torch.equal(found.hidden, same.hidden)
         assert torch.equal(found.drops, same.drops)
 
     def test_every_cell_is_hidden_as_often(self):
-        found = probe(Judged.build().runner(), count=600, cells=(4, 4), share=0.25)
+        found = probe(MetricCase.build().runner(), count=600, cells=(4, 4), share=0.25)
         times = found.hidden.sum(0)
         assert float(times.min()) > 100
         assert float(times.max()) < 200
@@ -205,21 +205,21 @@ class TestProbe:
         ("space", "cells"), [((10, 8), (5, 4)), ((10, 8), (3, 3)), ((24,), (7,)), ((4, 6, 5), (2, 3, 2))]
     )
     def test_the_drops_are_those_of_the_slow_one(self, space, cells, fill):
-        judged = Judged.build(targets=3, space=space, probability=False)
-        found = probe(judged.runner(), count=5, cells=cells, share=0.4, fill=fill, seed=2)
+        case = MetricCase.build(targets=3, space=space, probability=False)
+        found = probe(case.runner(), count=5, cells=cells, share=0.4, fill=fill, seed=2)
         for b in range(2):
             for t in range(3):
                 _, drops = oracle.sums_and_drops(
-                    judged.value(b, t),
-                    judged.image(b),
+                    case.value(b, t),
+                    case.image(b),
                     np.ones([1] * len(space)),
                     sets=found.hidden.numpy(),
-                    filled=filled(judged, b, fill),
+                    filled=filled(case, b, fill),
                 )
                 assert found.drops[b, t].tolist() == pytest.approx(drops, abs=1e-11)
 
     def test_the_seed_makes_them_again(self):
-        runner, before = Judged.build().runner(), torch.get_rng_state()
+        runner, before = MetricCase.build().runner(), torch.get_rng_state()
         one, same, other = (probe(runner, count=6, seed=seed) for seed in (3, 3, 4))
         assert torch.equal(one.hidden, same.hidden)
         assert torch.equal(one.drops, same.drops)
@@ -228,32 +228,32 @@ class TestProbe:
 
     @pytest.mark.parametrize("size", [1, 3, 100])
     def test_how_many_are_run_together_does_not_matter(self, size):
-        judged = Judged.build()
-        close(probe(judged.runner(batch_size=size), count=7).drops, probe(judged.runner(), count=7).drops)
+        case = MetricCase.build()
+        close(probe(case.runner(batch_size=size), count=7).drops, probe(case.runner(), count=7).drops)
 
     def test_a_batch_is_its_samples(self):
-        judged = Judged.build(batch=3)
-        alone = [probe(judged.sample(i).runner(), count=7).drops for i in range(3)]
-        close(probe(judged.runner(), count=7).drops, torch.cat(alone))
+        case = MetricCase.build(batch=3)
+        alone = [probe(case.sample(i).runner(), count=7).drops for i in range(3)]
+        close(probe(case.runner(), count=7).drops, torch.cat(alone))
 
     @pytest.mark.parametrize("count", [2, 0, -1, True, 3.5])
     def test_a_correlation_takes_three(self, count):
         with pytest.raises((InputError, TypeCheckError), match=r"at least 3 probes|count"):
-            probe(Judged.build().runner(), count=count)
+            probe(MetricCase.build().runner(), count=count)
 
     @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, math.nan])
     def test_a_share_lies_between(self, share):
         with pytest.raises(InputError, match="between 0 and 1"):
-            probe(Judged.build().runner(), share=share)
+            probe(MetricCase.build().runner(), share=share)
 
     @pytest.mark.parametrize("cells", [0, 11, (5, 9), (3,), (2, 2, 2)])
     def test_cells_lie_in_the_image(self, cells):
         with pytest.raises(MethodError, match="cells must be"):
-            probe(Judged.build().runner(), cells=cells)
+            probe(MetricCase.build().runner(), cells=cells)
 
-    def test_of_one_cell_nothing_can_be_told(self):
+    def test_one_cell_is_not_enough(self):
         with pytest.raises(InputError, match="at least 2 cells"):
-            probe(Judged.build().runner(), cells=1)
+            probe(MetricCase.build().runner(), cells=1)
 
 
 class TestProbed:
@@ -262,15 +262,15 @@ class TestProbed:
     @pytest.mark.parametrize("grid", [*GRIDS, (20, 24), (13, 5)])
     @pytest.mark.parametrize("metric", PROBED)
     def test_as_the_slow_one(self, metric, grid, cells):
-        judged = Judged.build(probability=False)
+        case = MetricCase.build(probability=False)
         maps, slow = some_maps(4, 2, 2, *grid), getattr(oracle, metric.__name__)
-        probes = probe(judged.runner(), count=6, cells=cells, share=0.3)
+        probes = probe(case.runner(), count=6, cells=cells, share=0.3)
 
-        def judge(b: int, t: int, map: np.ndarray) -> float:
-            own = {"sets": probes.hidden.numpy(), "filled": filled(judged, b, "mean")}
-            return slow(judged.value(b, t), judged.image(b), map, **own)
+        def evaluate(b: int, t: int, map: np.ndarray) -> float:
+            own = {"sets": probes.hidden.numpy(), "filled": filled(case, b, "mean")}
+            return slow(case.value(b, t), case.image(b), map, **own)
 
-        close(metric(maps, probes), judged.each(maps, judge), 1e-9)
+        close(metric(maps, probes), case.each(maps, evaluate), 1e-9)
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
@@ -279,15 +279,15 @@ class TestProbed:
     )
     @pytest.mark.parametrize("metric", PROBED)
     def test_of_signals_and_volumes(self, metric, space, grid, cells):
-        judged = Judged.build(targets=3, space=space, probability=False)
+        case = MetricCase.build(targets=3, space=space, probability=False)
         maps, slow = some_maps(5, 2, 3, *grid), getattr(oracle, metric.__name__)
-        probes = probe(judged.runner(), count=6, cells=cells, share=0.3, fill="zero", seed=1)
+        probes = probe(case.runner(), count=6, cells=cells, share=0.3, fill="zero", seed=1)
 
-        def judge(b: int, t: int, map: np.ndarray) -> float:
-            own = {"sets": probes.hidden.numpy(), "filled": filled(judged, b, "zero")}
-            return slow(judged.value(b, t), judged.image(b), map, **own)
+        def evaluate(b: int, t: int, map: np.ndarray) -> float:
+            own = {"sets": probes.hidden.numpy(), "filled": filled(case, b, "zero")}
+            return slow(case.value(b, t), case.image(b), map, **own)
 
-        close(metric(maps, probes), judged.each(maps, judge), 1e-9)
+        close(metric(maps, probes), case.each(maps, evaluate), 1e-9)
 
     @pytest.mark.parametrize("cells", [(8, 8), (4, 4), (2, 4), (1, 2)])
     @pytest.mark.parametrize("space", [(8, 8), (16, 24), (32, 8)])
@@ -301,7 +301,7 @@ class TestProbed:
         assert float(infidelity(-worth, probes)) == 1
 
     @pytest.mark.parametrize("space", [(21,), (21, 14), (6, 4, 14)])
-    def test_the_truth_of_a_linear_network_told_by_the_cell(self, space):
+    def test_the_truth_of_a_linear_network_by_the_cell(self, space):
         """On the grid of the cells that are hidden it is as true."""
         runner, worth = additive(4, space)
         grid = tuple(min(7, side) if side % 7 == 0 else side for side in space)
@@ -315,8 +315,8 @@ class TestProbed:
     @few
     @given(seed=seeds, exponent=st.integers(-250, 250), shift=st.floats(-5, 5))
     def test_correlation_is_that_of_any_rising_line(self, seed, exponent, shift):
-        judged, maps = Judged.build(seed=seed % 5), some_maps(seed, 2, 2, 5, 4).double()
-        probes = probe(judged.runner(), count=8, cells=(3, 3), share=0.3)
+        case, maps = MetricCase.build(seed=seed % 5), some_maps(seed, 2, 2, 5, 4).double()
+        probes = probe(case.runner(), count=8, cells=(3, 3), share=0.3)
         found = faithfulness_correlation(maps, probes)
         close(faithfulness_correlation(maps * 10.0**exponent, probes), found, 1e-9)
         close(faithfulness_correlation(maps * 3 + shift, probes), found, 1e-9)
@@ -325,8 +325,8 @@ class TestProbed:
     @few
     @given(seed=seeds, exponent=st.integers(-250, 250))
     def test_infidelity_is_that_of_any_positive_factor(self, seed, exponent):
-        judged, maps = Judged.build(seed=seed % 5), some_maps(seed, 2, 2, 5, 4).double()
-        probes = probe(judged.runner(), count=8, cells=(3, 3), share=0.3)
+        case, maps = MetricCase.build(seed=seed % 5), some_maps(seed, 2, 2, 5, 4).double()
+        probes = probe(case.runner(), count=8, cells=(3, 3), share=0.3)
         found = infidelity(maps, probes)
         close(infidelity(maps * 10.0**exponent, probes), found, 1e-9)
         close(infidelity(-maps.abs() * 10.0**exponent, probes), infidelity(-maps.abs(), probes), 1e-9)
@@ -335,8 +335,8 @@ class TestProbed:
     @given(seed=seeds, exponent=st.integers(-250, 250))
     @pytest.mark.parametrize("metric", PROBED)
     def test_the_unit_of_the_score_does_not_matter(self, metric, seed, exponent):
-        judged, maps = Judged.build(seed=seed % 5), some_maps(seed, 2, 2, 5, 4)
-        probes = probe(judged.runner(), count=8, cells=(3, 3), share=0.3)
+        case, maps = MetricCase.build(seed=seed % 5), some_maps(seed, 2, 2, 5, 4)
+        probes = probe(case.runner(), count=8, cells=(3, 3), share=0.3)
         close(metric(maps, replace(probes, drops=probes.drops * 10.0**exponent)), metric(maps, probes), 1e-9)
 
     @pytest.mark.slow
@@ -344,8 +344,8 @@ class TestProbed:
     @given(seed=seeds)
     def test_the_factor_is_the_best(self, seed):
         """No other one, on a fine scale, leaves less unexplained."""
-        judged, maps = Judged.build(batch=1, targets=1, seed=seed % 5), some_maps(seed, 1, 1, 3, 3)
-        probes = probe(judged.runner(), count=8, cells=(3, 3), share=0.3)
+        case, maps = MetricCase.build(batch=1, targets=1, seed=seed % 5), some_maps(seed, 1, 1, 3, 3)
+        probes = probe(case.runner(), count=8, cells=(3, 3), share=0.3)
         sums, drops = probes.sums(maps)[0, 0], probes.drops[0, 0]
         scale = float(drops.abs().max() / sums.abs().max())
         errors = [
@@ -360,8 +360,8 @@ class TestProbed:
     @given(seed=seeds, rectified=st.booleans(), net=st.integers(0, 9), cells=st.sampled_from([(2, 2), (3, 5), (7, 7)]))
     @pytest.mark.parametrize("metric", PROBED)
     def test_in_its_range(self, metric, seed, rectified, net, cells):
-        judged = Judged.build(targets=4, seed=net)
-        probes = probe(judged.runner(), count=5, cells=cells, share=0.3)
+        case = MetricCase.build(targets=4, seed=net)
+        probes = probe(case.runner(), count=5, cells=cells, share=0.3)
         found = metric(some_maps(seed, 2, 4, 5, 4, rectified=rectified), probes)
         assert found.shape == (2, 4)
         assert found.dtype == torch.float64
@@ -370,13 +370,13 @@ class TestProbed:
     @pytest.mark.parametrize("cells", [(5, 4), (3, 3), (7, 7)])
     @pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e30])
     def test_a_map_that_is_the_same_everywhere_correlates_with_nothing(self, value, cells):
-        judged = Judged.build()
-        probes = probe(judged.runner(), count=9, cells=cells)
+        case = MetricCase.build()
+        probes = probe(case.runner(), count=9, cells=cells)
         for grid in GRIDS:
             assert faithfulness_correlation(torch.full((2, 2, *grid), value), probes).tolist() == [[0, 0], [0, 0]]
 
     def test_a_map_of_zeros_explains_nothing(self):
-        probes = probe(Judged.build().runner(), count=9, cells=(3, 3))
+        probes = probe(MetricCase.build().runner(), count=9, cells=(3, 3))
         assert infidelity(torch.zeros(2, 2, 5, 4), probes).tolist() == [[1, 1], [1, 1]]
 
     @pytest.mark.parametrize("bias", [0.0, 0.3])
@@ -402,15 +402,15 @@ class TestProbed:
 
     @pytest.mark.parametrize("metric", PROBED)
     def test_a_batch_is_its_samples(self, metric):
-        judged, maps = Judged.build(batch=3), some_maps(4, 3, 2, 5, 4)
-        alone = [metric(maps[i : i + 1], probe(judged.sample(i).runner(), count=7)) for i in range(3)]
-        close(metric(maps, probe(judged.runner(), count=7)), torch.cat(alone), 1e-9)
+        case, maps = MetricCase.build(batch=3), some_maps(4, 3, 2, 5, 4)
+        alone = [metric(maps[i : i + 1], probe(case.sample(i).runner(), count=7)) for i in range(3)]
+        close(metric(maps, probe(case.runner(), count=7)), torch.cat(alone), 1e-9)
 
     @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("space", [(24,), (10, 8), (4, 6, 5)])
     @pytest.mark.parametrize("metric", PROBED)
     def test_maps_must_be_finite(self, metric, wrong, space):
-        probes = probe(Judged.build(space=space).runner(), count=4, cells=2)
+        probes = probe(MetricCase.build(space=space).runner(), count=4, cells=2)
         maps = torch.ones(2, 2, *[3] * len(space))
         maps.view(2, 2, -1)[1, 0, 2] = wrong
         with pytest.raises(InputError, match="finite"):
@@ -419,16 +419,16 @@ class TestProbed:
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
     @pytest.mark.parametrize("metric", PROBED)
     def test_maps_of_every_precision(self, metric, dtype):
-        probes, maps = probe(Judged.build().runner(), count=7), some_maps(4, 2, 2, 5, 4).to(dtype)
+        probes, maps = probe(MetricCase.build().runner(), count=7), some_maps(4, 2, 2, 5, 4).to(dtype)
         assert torch.equal(metric(maps, probes), metric(maps.double(), probes))
         assert not metric(maps.requires_grad_(), probes).requires_grad
 
-    def test_probes_judge_any_number_of_maps(self):
+    def test_probes_evaluate_any_number_of_maps(self):
         """The network is asked by ``probe`` and never again."""
-        judged = Judged.build()
-        probes = probe(judged.runner(), count=7)
+        case = MetricCase.build()
+        probes = probe(case.runner(), count=7)
         asked = []
-        judged.network.register_forward_hook(lambda *_: asked.append(1))
+        case.network.register_forward_hook(lambda *_: asked.append(1))
         for seed in range(3):
             faithfulness_correlation(some_maps(seed, 2, 2, 5, 4), probes)
             infidelity(some_maps(seed, 2, 2, 7, 7), probes)
@@ -441,15 +441,15 @@ class TestOcclusionCorrelation:
     @pytest.mark.parametrize("space", [(14, 14), (16, 12), (20, 30)])
     @pytest.mark.parametrize("grid", [(14, 14), (5, 4), (28, 20)])
     def test_as_the_slow_one(self, space, grid):
-        judged, maps = Judged.build(space=space, probability=False), some_maps(6, 2, 2, *grid)
+        case, maps = MetricCase.build(space=space, probability=False), some_maps(6, 2, 2, *grid)
 
-        def judge(b: int, t: int, map: np.ndarray) -> float:
+        def evaluate(b: int, t: int, map: np.ndarray) -> float:
             return oracle.occlusion_correlation(
-                judged.observed(b, t), judged.image(b), map, window=4, stride=3, fill="mean"
+                case.observed(b, t), case.image(b), map, window=4, stride=3, fill="mean"
             )
 
-        found = occlusion_correlation(maps, judged.runner(), window=4, stride=3)
-        close(found, judged.each(maps, judge), 1e-9)
+        found = occlusion_correlation(maps, case.runner(), window=4, stride=3)
+        close(found, case.each(maps, evaluate), 1e-9)
 
     @pytest.mark.parametrize("seed", range(3))
     def test_the_truth_of_a_linear_network(self, seed):
@@ -465,47 +465,47 @@ class TestOcclusionCorrelation:
     @few
     @given(seed=seeds, net=st.integers(0, 9))
     def test_only_the_order_of_the_cells_counts(self, seed, net):
-        judged, maps = Judged.build(seed=net, space=(14, 14)), some_maps(seed, 2, 2, 14, 14).double()
-        found = occlusion_correlation(maps, judged.runner(), window=7)
-        assert torch.equal(occlusion_correlation(maps.exp(), judged.runner(), window=7), found)
-        assert torch.equal(occlusion_correlation(-maps, judged.runner(), window=7), -found)
+        case, maps = MetricCase.build(seed=net, space=(14, 14)), some_maps(seed, 2, 2, 14, 14).double()
+        found = occlusion_correlation(maps, case.runner(), window=7)
+        assert torch.equal(occlusion_correlation(maps.exp(), case.runner(), window=7), found)
+        assert torch.equal(occlusion_correlation(-maps, case.runner(), window=7), -found)
         assert -1 <= float(found.min()) <= float(found.max()) <= 1
 
     def test_what_says_nothing_counts_as_0(self):
-        judged = Judged.build()
+        case = MetricCase.build()
         for value in (0.0, 0.1, -3.0):
-            found = occlusion_correlation(torch.full((2, 2, 5, 4), value), judged.runner(), window=5)
+            found = occlusion_correlation(torch.full((2, 2, 5, 4), value), case.runner(), window=5)
             assert found.tolist() == [[0, 0], [0, 0]]
         blind = ModelRunner.of(linear(torch.zeros(1, 8, 8)), torch.rand(1, 1, 8, 8), first)
         assert occlusion_correlation(torch.rand(1, 1, 8, 8), blind).tolist() == [[0]]
 
     def test_a_batch_is_its_samples(self):
-        judged, maps = Judged.build(batch=3), some_maps(4, 3, 2, 5, 4)
-        alone = [occlusion_correlation(maps[i : i + 1], judged.sample(i).runner(), window=5) for i in range(3)]
-        close(occlusion_correlation(maps, judged.runner(), window=5), torch.cat(alone), 1e-9)
+        case, maps = MetricCase.build(batch=3), some_maps(4, 3, 2, 5, 4)
+        alone = [occlusion_correlation(maps[i : i + 1], case.sample(i).runner(), window=5) for i in range(3)]
+        close(occlusion_correlation(maps, case.runner(), window=5), torch.cat(alone), 1e-9)
 
     def test_it_is_of_images(self):
-        with pytest.raises(InputError, match=r"of maps \[batch, target, height, width\], got \[2, 2, 6\]"):
-            occlusion_correlation(torch.rand(2, 2, 6), Judged.build(space=(24,)).runner())
+        with pytest.raises(InputError, match=r"needs maps of shape \[batch, target, height, width\], got \[2, 2, 6\]"):
+            occlusion_correlation(torch.rand(2, 2, 6), MetricCase.build(space=(24,)).runner())
 
     @pytest.mark.parametrize("wrong", [math.nan, math.inf])
     def test_maps_must_be_finite(self, wrong):
         with pytest.raises(InputError, match="finite"):
-            occlusion_correlation(torch.full((2, 2, 5, 4), wrong), Judged.build().runner(), window=5)
+            occlusion_correlation(torch.full((2, 2, 5, 4), wrong), MetricCase.build().runner(), window=5)
 
 
 @pytest.mark.parametrize("metric", [*THROUGH, *PROBED, occlusion_correlation])
 class TestMapsAreThoseOfTheScores:
     @staticmethod
-    def judge(metric, maps: Tensor, judged: Judged) -> Tensor:
-        return metric(maps, probe(judged.runner(), count=4, cells=2) if metric in PROBED else judged.runner())
+    def evaluate(metric, maps: Tensor, case: MetricCase) -> Tensor:
+        return metric(maps, probe(case.runner(), count=4, cells=2) if metric in PROBED else case.runner())
 
     @pytest.mark.parametrize("shape", [(1, 2), (3, 2), (2, 1), (2, 3), (1, 1)])
     def test_there_is_one_map_for_every_score(self, metric, shape):
         with pytest.raises(InputError, match="2 samples and 2 targets"):
-            self.judge(metric, some_maps(1, *shape, 5, 4), Judged.build())
+            self.evaluate(metric, some_maps(1, *shape, 5, 4), MetricCase.build())
 
     @pytest.mark.parametrize("grid", [(8,), (2, 3, 3)])
     def test_maps_have_the_axes_of_the_image(self, metric, grid):
         with pytest.raises(InputError, match=r"axes \[batch, target\] and those of the image|occlusion_correlation"):
-            self.judge(metric, some_maps(1, 2, 2, *grid), Judged.build())
+            self.evaluate(metric, some_maps(1, 2, 2, *grid), MetricCase.build())

@@ -187,15 +187,15 @@ class TestAgreement:
 
     def test_worked_out_by_hand(self):
         """Two of three people agree with the first map, one is its opposite: 1/3; the second map is opposite: -1."""
-        hill = centre_prior()
-        got = agreement_with_people([hill, -hill], [torch.stack([hill, hill, -hill]), hill[None]])
+        prior = centre_prior()
+        got = agreement_with_people([prior, -prior], [torch.stack([prior, prior, -prior]), prior[None]])
         assert got.each.tolist() == pytest.approx([1 / 3, -1])
         assert got.mean == pytest.approx(-1 / 3)
         assert got.error == pytest.approx(2 / 3)
 
     def test_maps_that_are_the_same_everywhere_count_as_0_and_are_counted(self):
-        hill, flat = centre_prior(), torch.full((40, 30), 0.7)
-        got = agreement_with_people([hill, flat, hill], [[hill, flat], [hill, flat, hill], [hill]])
+        prior, flat = centre_prior(), torch.full((40, 30), 0.7)
+        got = agreement_with_people([prior, flat, prior], [[prior, flat], [prior, flat, prior], [prior]])
         assert got.each.tolist() == [0.5, 0, 1]
         assert (got.comparisons, got.constant) == (6, 4)
 
@@ -209,17 +209,17 @@ class TestAgreement:
         assert torch.equal(lazy.each, agreement_with_people(maps, people).each)
 
     def test_every_question_needs_its_maps(self):
-        hill = centre_prior()
+        prior = centre_prior()
         with pytest.raises(InputError, match="got 2 maps, and people's of 1 questions"):
-            agreement_with_people([hill, hill], [[hill]])
+            agreement_with_people([prior, prior], [[prior]])
         with pytest.raises(InputError, match="got 0 maps"):
             agreement_with_people([], [])
         with pytest.raises(InputError, match=r"question 1 \(from 0\) has no map of a person"):
-            agreement_with_people([hill, hill], [[hill], []])
+            agreement_with_people([prior, prior], [[prior], []])
         with pytest.raises(InputError, match=r"\[height, width\], got the shape \[14\]"):
-            agreement_with_people([hill], [hill])
+            agreement_with_people([prior], [prior])
         with pytest.raises(InputError, match=r"got the shape \[1, 14, 14\]"):
-            agreement_with_people([hill[None]], [[hill]])
+            agreement_with_people([prior[None]], [[prior]])
 
     @pytest.mark.slow
     def test_among_people_is_the_mean_over_pairs(self):
@@ -237,21 +237,21 @@ class TestAgreement:
 
 
 class TestControls:
-    def test_chance_scores_nothing(self):
+    def test_random_maps_have_no_correlation(self):
         """The standard deviation of a question is 1 / √195, so that of the mean of 400 is 0.0036."""
         got = agreement_with_people(random_maps(400, seed=1), some_maps(80, 400, 1, 14, 14))
         assert abs(got.mean) < 4 * 0.0036
         assert got.error == pytest.approx(0.0036, rel=0.2)
 
-    def test_chance_is_that_of_its_seed(self):
+    def test_random_maps_are_those_of_their_seed(self):
         assert torch.equal(random_maps(2, seed=3), random_maps(3, seed=3)[:2])
         assert not torch.equal(random_maps(2, seed=3), random_maps(2, seed=4))
 
     def test_the_middle_is_highest_and_both_sides_are_alike(self):
-        hill = centre_prior()
-        assert torch.equal(hill, hill.flip(0))
-        assert torch.equal(hill, hill.T)
-        assert hill.flatten().topk(4).indices.sort().values.tolist() == [90, 91, 104, 105]
+        prior = centre_prior()
+        assert torch.equal(prior, prior.flip(0))
+        assert torch.equal(prior, prior.T)
+        assert prior.flatten().topk(4).indices.sort().values.tolist() == [90, 91, 104, 105]
         assert centre_prior((5, 9))[2, 4] == 1
 
     def test_the_ranks_of_the_middle_are_those_of_any_width(self):

@@ -63,7 +63,7 @@ def one(map: Tensor) -> Tensor:
     return map[None, None]
 
 
-def thing() -> Tensor:
+def object_mask() -> Tensor:
     """Six of twenty pixels."""
     mask = torch.zeros(4, 5, dtype=torch.bool)
     mask[1:3, 1:4] = True
@@ -195,28 +195,28 @@ class TestDefinitions:
 
 class TestMeaning:
     def test_the_map_that_is_the_mask_is_perfect(self):
-        mask = thing()
+        mask = object_mask()
         for metric in MASKED.values():
             assert metric(one(mask.float()), one(mask)).item() == 1
         assert box_iou(one(mask.float()), [[[(1, 1, 4, 3)]]]).item() == 1
         assert best_box_ious(one(mask.float()), [[[(1, 1, 4, 3)]]])[0, 0, 1:].eq(1).all()
 
     def test_its_inverse_finds_nothing(self):
-        mask = thing()
+        mask = object_mask()
         for metric in MASKED.values():
             assert metric(one((~mask).float()), one(mask)).item() == 0
-        assert found_boxes(one((~mask).float())) == [[(0, 0, 5, 4)]], "the ring round the thing touches every border"
+        assert found_boxes(one((~mask).float())) == [[(0, 0, 5, 4)]], "the ring round the object touches every border"
 
     @pytest.mark.parametrize("value", [1e-30, 1.0, 7.0])
     def test_a_constant_map_is_chance(self, value: float):
-        mask, flat = thing(), torch.full((4, 5), value)
+        mask, flat = object_mask(), torch.full((4, 5), value)
         for metric in MASKED.values():
             assert metric(one(flat), one(mask)).item() == pytest.approx(6 / 20, abs=1e-15)
         assert box_iou(one(flat), [[[(1, 1, 4, 3)]]]).item() == pytest.approx(6 / 20)
         assert best_box_ious(one(flat), [[[(1, 1, 4, 3)]]])[0, 0].tolist() == pytest.approx([6 / 20] * len(THRESHOLDS))
 
     def test_one_pixel(self):
-        mask, dot = thing(), torch.zeros(4, 5)
+        mask, dot = object_mask(), torch.zeros(4, 5)
         dot[2, 3] = 0.1
         assert energy_pointing(one(dot), one(mask)).item() == 1
         # The other five of the six are any of the 19 that are left, of which 5 are inside.
@@ -227,7 +227,7 @@ class TestMeaning:
 
     @pytest.mark.parametrize("value", [-1.0, 0.0])
     def test_a_map_without_positive_values_claims_nothing(self, value: float):
-        mask = thing()
+        mask = object_mask()
         empty = torch.full((4, 5), value)
         empty[1, 1] = value * 2
         assert energy_pointing(one(empty), one(mask)).item() == pytest.approx(6 / 20)
@@ -240,8 +240,8 @@ class TestMeaning:
         assert (seeds(one(empty)) == -1).all()
 
     def test_what_was_not_seen_has_no_evidence_and_stays_to_be_found(self):
-        """The left two columns are unseen, and with them two of the six pixels of the thing."""
-        mask, part = thing(), torch.ones(4, 5)
+        """The left two columns are unseen, and with them two of the six pixels of the object."""
+        mask, part = object_mask(), torch.ones(4, 5)
         part[:, :2] = math.nan
         assert energy_pointing(one(part), one(mask)).item() == pytest.approx(4 / 12)
         assert relevance_rank(one(part), one(mask)).item() == pytest.approx(4 / 12)
@@ -254,15 +254,15 @@ class TestMeaning:
         assert mask_iou(one(on_it), one(mask)).item() == pytest.approx(4 / 6)
 
     def test_where_nothing_was_seen_nothing_is_found(self):
-        mask, unseen = thing(), torch.full((4, 5), math.nan)
+        mask, unseen = object_mask(), torch.full((4, 5), math.nan)
         for metric in MASKED.values():
             assert metric(one(unseen), one(mask)).item() == 0
         assert found_boxes(one(unseen)) == [[(0, 0, 5, 4)]]
         assert (seeds(one(unseen), saliency=unseen[None]) == -1).all()
 
-    def test_a_thing_that_was_cropped_away_is_found_by_no_map(self):
+    def test_an_object_outside_the_crop_box_is_found_by_no_map(self):
         """A map that claims nothing is not better than one that claims: both have no share of what was not seen."""
-        mask, seen = thing(), torch.where(thing(), math.nan, -1.0)
+        mask, seen = object_mask(), torch.where(object_mask(), math.nan, -1.0)
         assert energy_pointing(one(seen), one(mask)).item() == relevance_rank(one(seen), one(mask)).item() == 0
 
     def test_unseen_pixels_do_not_spread(self):
@@ -457,7 +457,7 @@ class TestErrorsOfIlsvrc:
         got = localization_errors(predicted, [[self.truth] * 6] * 2, torch.tensor([5, 6]), truth)
         assert (got.top1, got.top5, got.class_top1, got.class_top5) == (1, 1 / 2, 1, 1 / 2)
 
-    def test_half_is_enough_and_any_thing_of_the_class_counts(self):
+    def test_half_is_enough_and_any_object_of_the_class_counts(self):
         half = (0, 0, 10, 5)
         got = localization_errors(torch.tensor([[3]]), [[half]], torch.tensor([3]), [[self.off, self.truth]])
         assert got.top1 == 0
@@ -495,7 +495,7 @@ class TestSeeds:
     def both(self) -> Tensor:
         return torch.stack([self.large, self.small])[None]
 
-    def test_small_things_stay_in_front_of_large_ones(self):
+    def test_small_objects_stay_in_front_of_large_ones(self):
         assert seeds(self.both()).tolist() == [[[1, 1, 2, 2, -1]]]
         assert seeds(self.both().flip(1)).tolist() == [[[2, 2, 1, 1, -1]]]
 
@@ -546,7 +546,7 @@ class TestWhatIsWrongIsSaid:
         metric = without_types(metric)
         with pytest.raises(InputError, match=r"\[2, 3, 8, 9\]; got torch.bool and \[2, 3, 8, 8\]"):
             metric(maps, masks[..., 1:])
-        with pytest.raises(InputError, match=r"masks are bool .* got torch.float64"):
+        with pytest.raises(InputError, match=r"masks must be bool .* got torch.float64"):
             metric(maps, masks.double())
         masks[1, 2] = False
         with pytest.raises(InputError, match=r"sample 1, target 2 \(from 0\) is empty"):
@@ -589,9 +589,9 @@ class TestWhatIsWrongIsSaid:
             ([[[(0, 0, 1, 1)], [], [(0, 0, 1, 1)]]] * 2, r"sample 0, target 1 \(from 0\) has no box"),
             ([[[(5, 0, 5, 1)]] * 3] * 2, r"left < right and top < bottom; got \(5, 0, 5, 1\)"),
             ([[[(0, 0, 5)]] * 3] * 2, r"got \(0, 0, 5\)"),
-            ([[[(0, 0, 5, math.inf)]] * 3] * 2, r"inf\). Of \(left, top, width, height\)"),
+            ([[[(0, 0, 5, math.inf)]] * 3] * 2, r"inf\). For \(left, top, width, height\)"),
             ([[[(0, 0, math.nan, 4)]] * 3] * 2, "nan"),
-            ([[(0, 0, 5, 5)] * 3] * 2, "got 0. Of"),
+            ([[(0, 0, 5, 5)] * 3] * 2, "got 0. For"),
         ],
     )
     def test_boxes(self, metric: Any, boxes: Any, words: str):

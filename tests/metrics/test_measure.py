@@ -105,7 +105,7 @@ class TestValues:
                 assert found["energy-pointing"].values[b, t] == energy_pointing(shown, truth)[0, 0]
                 assert found["box-iou"].values[b, t] == box_iou(shown, [[boxes[b][t]]])[0, 0]
 
-    def test_metrics_of_how_a_method_behaves_have_no_nulls(self, explanation):
+    def test_metrics_that_rerun_a_method_have_no_baselines(self, explanation):
         found = measure(explanation, "stability", method="saliency", num_samples=2)["stability"]
         assert found.baselines == {}
         assert found.beats() == {}
@@ -179,7 +179,7 @@ class TestNulls:
             for name in CLASS_AGNOSTIC_BASELINES:
                 assert context.baseline(name).shape == explanation[method, layer].shape
 
-    def test_a_map_of_the_thing_beats_what_knows_nothing(self, model, images, monkeypatch):
+    def test_a_map_of_the_object_beats_class_agnostic_baselines(self, model, images, monkeypatch):
         masks = masks_of(images)
         e = saywhy.explain(model, images, ["a", "c"], "saliency")
         perfect = torch.zeros(2, 2, 12, 12)
@@ -274,13 +274,13 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("metrics", "own", "says"),
         [
-            ("deletion", {"baselines": ["edge"]}, "no baseline 'edge'. There are random, centre, edges"),
+            ("deletion", {"baselines": ["edge"]}, "no baseline 'edge'. Baselines: random, centre, edges"),
             ("deletion", {"baselines": "edge"}, "no baseline 'edge'"),
-            ("energy-pointing", {}, "energy-pointing needs to know where the thing is: give masks="),
+            ("energy-pointing", {}, "energy-pointing needs the masks of the objects: give masks="),
             ("box-iou", {}, "give boxes="),
             ("deletion", {"steps": 0}, "steps"),
             ("data-randomization", {}, "give other="),
-            ("completeness-error", {}, "adds up to nothing"),
+            ("completeness-error", {}, "has no completeness error"),
         ],
     )
     def test_said_in_words(self, explanation, metrics, own, says):
@@ -312,7 +312,7 @@ class TestMistakes:
     def test_a_truth_for_every_map(self, explanation, images, metric, change):
         needs = find_metric(metric).needs
         truth = masks_of(images) if needs == "masks" else boxes_of(images)
-        with pytest.raises(InputError, match=f"{needs}= holds a list for every sample .* 2 × 2"):
+        with pytest.raises(InputError, match=f"{needs}= must hold a list for every sample .* 2 × 2"):
             measure(explanation, metric, **{needs: change(truth)})
 
     @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ class TestMistakes:
         masks = masks_of(images)
         masks[0][1] = wrong
         with pytest.raises(
-            InputError, match=r"a mask is bool \[height, width\] of the original image, here \[14, 20\]"
+            InputError, match=r"a mask must be bool \[height, width\] of the original image, here \[14, 20\]"
         ):
             measure(explanation, "energy-pointing", masks=masks)
 
@@ -333,14 +333,14 @@ class TestMistakes:
         ("masks", [None, None], "got"),
         ("masks", np.ones((128, 128), bool), r"got a ndarray of shape \[128, 128\]"),
         ("masks", torch.ones(128, 128).bool(), r"got a Tensor of shape \[128, 128\]"),
-        ("masks", torch.ones(2, 2).bool(), "a mask is bool .* got torch.bool \\[\\], of sample 0, target 0"),
-        ("masks", [[None, None], [None, None]], "a mask is bool .* got None, of sample 0, target 0"),
-        ("masks", [["a", "b"], ["c", "d"]], "a mask is bool .* got 'a'"),
+        ("masks", torch.ones(2, 2).bool(), "a mask must be bool .* got torch.bool \\[\\], of sample 0, target 0"),
+        ("masks", [[None, None], [None, None]], "a mask must be bool .* got None, of sample 0, target 0"),
+        ("masks", [["a", "b"], ["c", "d"]], "a mask must be bool .* got 'a'"),
         ("masks", {"a": 1}, "got {'a': 1}"),
         ("boxes", (1, 2, 3, 4), r"got \(1, 2, 3, 4\)"),
         ("boxes", "x", "got 'x'"),
-        ("boxes", [[1, 2], [3, 4]], "a box is .left, top, right, bottom."),
-        ("boxes", [[None, None], [None, None]], "a box is .left, top, right, bottom."),
+        ("boxes", [[1, 2], [3, 4]], "a box must be .left, top, right, bottom."),
+        ("boxes", [[None, None], [None, None]], "a box must be .left, top, right, bottom."),
         ("boxes", torch.ones(3, 4), r"got a Tensor of shape \[3, 4\]"),
     )
 
@@ -362,9 +362,11 @@ class TestMistakes:
 
     @pytest.mark.parametrize("wrong", [None, 3, [None], [["deletion"]], METRICS["deletion"]])
     def test_names_that_are_none(self, explanation, wrong):
-        with pytest.raises((InputError, TypeCheckError), match=r"metrics= is a name or several, got|'metrics'"):
+        with pytest.raises((InputError, TypeCheckError), match=r"metrics= must be one name or several, got|'metrics'"):
             measure(explanation, wrong)
-        with pytest.raises((InputError, TypeCheckError), match=r"baselines= is a name or several, got|'baselines'"):
+        with pytest.raises(
+            (InputError, TypeCheckError), match=r"baselines= must be one name or several, got|'baselines'"
+        ):
             measure(explanation, "sparseness", baselines=wrong)
 
     def test_a_model_that_has_changed(self, model, images):

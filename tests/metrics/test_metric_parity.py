@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from judged import Judged, some_maps
+from metric_case import MetricCase, some_maps
 from torch import Tensor, nn
 
 from oracles import faithfulness as oracle
@@ -45,22 +45,22 @@ needs_grad_cam = needs("pytorch_grad_cam", "grad-cam")
 needs_torchcam = needs("torchcam", "torchcam")
 
 
-def judged(seed: int = 0, probability: bool = True) -> Judged:
+def metric_case(seed: int = 0, probability: bool = True) -> MetricCase:
     """Float32, as the packages run it; three images, of each the class that the network gives it."""
     images = 2 * torch.randn(3, 3, 12, 8, generator=torch.Generator().manual_seed(seed))
     network = TinyNetwork.build(seed=seed)
     for layer in (network.fc, network.hidden):  # so that images are far from each other
         layer.weight.data *= 3
     with torch.no_grad():
-        return Judged(network, images, network(images).argmax(1, keepdim=True), probability)
+        return MetricCase(network, images, network(images).argmax(1, keepdim=True), probability)
 
 
-def grey(seed: int = 0, probability: bool = True) -> Judged:
+def grey(seed: int = 0, probability: bool = True) -> MetricCase:
     """Of one channel, so that a feature is a pixel."""
-    one = judged(seed, probability)
+    one = metric_case(seed, probability)
     network, images = nn.Sequential(Spread(), one.network).eval(), one.images[:, :1].clone()
     with torch.no_grad():
-        return Judged(network, images, network(images).argmax(1, keepdim=True), probability)
+        return MetricCase(network, images, network(images).argmax(1, keepdim=True), probability)
 
 
 class Spread(nn.Module):
@@ -70,7 +70,7 @@ class Spread(nn.Module):
         return images * torch.tensor([1.0, -0.5, 2.0]).view(3, 1, 1)
 
 
-def softmaxed(one: Judged) -> nn.Module:
+def softmaxed(one: MetricCase) -> nn.Module:
     return nn.Sequential(one.network, nn.Softmax(1)).eval() if one.probability else one.network
 
 
@@ -84,7 +84,7 @@ def same(ours: Tensor, theirs: Any) -> None:
 # --- captum ------------------------------------------------------------------------------------------------------
 
 
-def captum_infidelity(one: Judged, maps: Tensor, hidden: Tensor, *, normalize: bool) -> Tensor:
+def captum_infidelity(one: MetricCase, maps: Tensor, hidden: Tensor, *, normalize: bool) -> Tensor:
     """With the same cells hidden: what is taken away is 1 there, told in shares of a cell of four pixels."""
     large = hidden.repeat_interleave(2, 1).repeat_interleave(2, 2).float()[:, None]  # (probe, 1, height, width)
 
@@ -125,7 +125,7 @@ class TestCaptum:
         weights = torch.randn(1, 12, 8, generator=torch.Generator().manual_seed(2))
         network = nn.Sequential(nn.Flatten(), nn.Linear(96, 1, bias=False)).eval()
         network[1].weight.data.copy_(weights.reshape(1, -1))
-        one = Judged(network, grey().images, torch.zeros(3, 1, dtype=torch.long), False)
+        one = MetricCase(network, grey().images, torch.zeros(3, 1, dtype=torch.long), False)
         probes = probe(one.runner(), count=12, cells=(6, 4), share=0.3, fill="zero")
         upside_down = -weights * one.images
         whole = probes.drops.square().mean(-1)[:, 0].float()
@@ -143,7 +143,7 @@ def quantus() -> Any:
     return peers.module("quantus")
 
 
-def asked(metric: Any, one: Judged, maps: Tensor, **settings: Any) -> Any:
+def asked(metric: Any, one: MetricCase, maps: Tensor, **settings: Any) -> Any:
     """Its value of the maps as they are, neither rectified nor normalised."""
     with peers.quiet():
         return metric(
@@ -207,7 +207,7 @@ class TestQuantus:
     def test_the_imputation_of_road(self, quantus, share, monkeypatch):
         monkeypatch.setattr(imputation, "NOISE", 0.0)
         impute = peers.module("quantus.functions.perturb_func").noisy_linear_imputation
-        image = judged().images[0].double()
+        image = metric_case().images[0].double()
         gone = torch.rand(1, 12, 8, generator=torch.Generator().manual_seed(3)) < share
         with peers.quiet():
             theirs = impute(image.numpy(), np.flatnonzero(gone.numpy()), noise=0.0)
@@ -225,7 +225,7 @@ def without_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(road_of_theirs.NoisyLinearImputer.__init__, "__defaults__", (0.0, None))
 
 
-def grad_cam(kind: str, where: str, one: Judged, maps: Tensor, *settings: Any) -> Tensor:
+def grad_cam(kind: str, where: str, one: MetricCase, maps: Tensor, *settings: Any) -> Tensor:
     """Of maps from 0 to 1, [sample]."""
     choose = peers.module("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
     metric = getattr(peers.module(f"pytorch_grad_cam.metrics.{where}"), kind)(*settings)
@@ -245,7 +245,7 @@ class TestGradCam:
     @pytest.mark.parametrize("seed", range(3))
     def test_its_drop_is_one_of_the_score_and_ours_a_share_of_it(self, seed):
         """The paper divides by the score of the whole image; pytorch-grad-cam leaves that out."""
-        one, maps = judged(seed), unit(some_maps(seed, 3, 1, 12, 8))
+        one, maps = metric_case(seed), unit(some_maps(seed, 3, 1, 12, 8))
         with torch.no_grad():
             before = softmaxed(one)(one.images).gather(1, one.classes).double()
         theirs = grad_cam("DropInConfidence", "cam_mult_image", one, maps)
@@ -258,7 +258,7 @@ class TestGradCam:
         """Of every class, so that there are some of each kind."""
         maps, found = unit(some_maps(seed, 3, 1, 12, 8)), []
         for wanted in range(4):
-            one = replace(judged(seed), classes=torch.full((3, 1), wanted))
+            one = replace(metric_case(seed), classes=torch.full((3, 1), wanted))
             found.append(increase_in_confidence(maps, one.runner(), fill="zero")[:, 0])
             assert found[-1].tolist() == grad_cam("IncreaseInConfidence", "cam_mult_image", one, maps).tolist()
         assert set(torch.cat(found).tolist()) == {0, 1}
@@ -266,7 +266,7 @@ class TestGradCam:
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
     def test_the_imputation_of_road(self, share, without_noise):
         """With the weights of the paper, and neighbours beyond the border left out."""
-        image = judged().images[0]
+        image = metric_case().images[0]
         gone = torch.rand(1, 12, 8, generator=torch.Generator().manual_seed(3)) < share
         impute = peers.module("pytorch_grad_cam.metrics.road").NoisyLinearImputer()
         with peers.quiet():
@@ -276,7 +276,7 @@ class TestGradCam:
     @pytest.mark.parametrize("seed", range(3))
     def test_road_is_twice_its_combination(self, seed, without_noise):
         """Of maps without equal pixels, at shares of whole pixels."""
-        one, maps = judged(seed), unit(some_maps(seed, 3, 1, 12, 8))
+        one, maps = metric_case(seed), unit(some_maps(seed, 3, 1, 12, 8))
         theirs = grad_cam("ROADCombined", "road", one, maps, [25, 50, 75])
         same(road(maps, one.runner(), shares=[0.25, 0.5, 0.75]), 2 * theirs)
 
@@ -289,7 +289,7 @@ class TestGradCam:
             return image
 
         remove = peers.module("pytorch_grad_cam.metrics.perturbation_confidence").RemoveMostRelevantFirst(75, impute)
-        remove(judged().images[0], torch.full((12, 8), 0.5))
+        remove(metric_case().images[0], torch.full((12, 8), 0.5))
         assert imputer.gone == [96]
 
 
@@ -312,7 +312,7 @@ class Given:
         return nullcontext()
 
 
-def torchcam(kind: str, one: Judged, maps: Tensor, **settings: Any) -> dict[str, float]:
+def torchcam(kind: str, one: MetricCase, maps: Tensor, **settings: Any) -> dict[str, float]:
     """Its means over samples."""
     package = peers.module("torchcam.metrics")
     metric = getattr(package, kind)(Given(one.network, maps), lambda logits: logits.softmax(1), **settings)
@@ -332,7 +332,7 @@ class TestTorchcam:
         maps = maps / maps[..., :1, :1]
         drops, increases = [], []
         for wanted in range(4):
-            one = replace(judged(seed), classes=torch.full((3, 1), wanted))
+            one = replace(metric_case(seed), classes=torch.full((3, 1), wanted))
             theirs = torchcam("ClassificationMetric", one, maps)
             drops.append((float(average_drop(maps, one.runner(), fill="zero").mean()), theirs["avg_drop"]))
             increases.append(float(increase_in_confidence(maps, one.runner(), fill="zero").mean()))
@@ -343,7 +343,7 @@ class TestTorchcam:
 
     def test_it_takes_the_maximum_of_the_coarse_map_and_we_that_of_what_is_shown(self):
         """Between cells of 0 a cell of 1 is never 1 at a pixel: in torchcam no place is shown as it is."""
-        one, maps = judged(), torch.zeros(3, 1, 3, 3)
+        one, maps = metric_case(), torch.zeros(3, 1, 3, 3)
         maps[:, :, 1, 1] = 1.0
         theirs = torchcam("ClassificationMetric", one, maps)["avg_drop"]
         ours = float(average_drop(maps, one.runner(), fill="zero").mean())
@@ -353,7 +353,7 @@ class TestTorchcam:
 
     def test_it_takes_the_lowest_place_for_nothing_and_we_zero(self):
         """Its maps come stretched from their minimum to their maximum; one without zeros then hides what ours shows."""
-        one, maps = judged(), some_maps(1, 3, 1, 12, 8).abs() + 1.0
+        one, maps = metric_case(), some_maps(1, 3, 1, 12, 8).abs() + 1.0
         stretch = peers.module("torchcam.methods.core")._CAM._normalize
         theirs = torchcam("ClassificationMetric", one, stretch(maps[:, 0].clone())[:, None])["avg_drop"]
         assert abs(float(average_drop(maps, one.runner(), fill="zero").mean()) - theirs) > DISAGREES
@@ -364,7 +364,7 @@ class TestTorchcam:
     @pytest.mark.parametrize("grid", [(12, 8), (5, 3)])
     def test_deletion_and_insertion(self, grid, steps):
         """Of maps without equal pixels, in portions of whole pixels: it takes equal ones in reading order."""
-        one, maps = judged(), some_maps(5, 3, 1, *grid)
+        one, maps = metric_case(), some_maps(5, 3, 1, *grid)
         if grid != (12, 8):  # beyond the outermost centres all is equal: a slope tells the order
             maps = torch.nn.functional.interpolate(maps, (12, 8), mode="bilinear", align_corners=False)
             maps = maps + torch.rand(12, 8, generator=torch.Generator().manual_seed(1)) * 1e-3
@@ -379,7 +379,7 @@ class TestTorchcam:
         weights[1, :, :3] = 1.0
         network = nn.Sequential(nn.Flatten(), nn.Linear(288, 2, bias=False)).eval()
         network[1].weight.data.copy_(weights.flatten(1))
-        one = Judged(network, torch.ones(3, 3, 12, 8), torch.ones(3, 1, dtype=torch.long))
+        one = MetricCase(network, torch.ones(3, 3, 12, 8), torch.ones(3, 1, dtype=torch.long))
         maps = torch.zeros(3, 1, 12, 8)
         theirs = torchcam("DeletionInsertionMetric", one, maps, steps=12)["deletion_auc"]
         ours = [float(deletion(maps, one.runner(), steps=12, seed=seed).mean()) for seed in range(10)]

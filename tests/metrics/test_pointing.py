@@ -89,7 +89,7 @@ class TestPointingGame:
         [(5, 4, 0, 1), (5, 5, 0, 0), (5, 5, 1, 1), (5, 19, 15, 1), (5, 20, 15, 0), (14, 16, 15, 1), (15, 16, 15, 0)],
     )
     def test_how_near_is_near_enough(self, row: int, column: int, tolerance: float, hit: int):
-        """The thing is column 4 down to row 5, so that (14, 16) is 9 below and 12 beside it: exactly 15."""
+        """The object is column 4 down to row 5, so that (14, 16) is 9 below and 12 beside it: exactly 15."""
         mask = torch.zeros(20, 30, dtype=torch.bool)
         mask[:6, 4] = True
         assert pointing_game(one(dot(row, column)), one(mask), tolerance=tolerance).item() == hit
@@ -219,8 +219,8 @@ class TestRejection:
     absent = torch.zeros(1, 4, dtype=torch.bool)
 
     def outcome(self, values: list[float], mask: Tensor, **parameters: Any) -> float:
-        told = {"threshold": self.t, **parameters}
-        return pointing_with_rejection(one(torch.tensor([values])), one(mask), **told).item()
+        arguments = {"threshold": self.t, **parameters}
+        return pointing_with_rejection(one(torch.tensor([values])), one(mask), **arguments).item()
 
     def test_row_1_present_and_claimed_is_a_hit_if_the_peak_is_inside(self):
         assert self.outcome([3.0, 1.0, 0.0, 0.0], self.there) == 1
@@ -288,7 +288,7 @@ class TestRejection:
 
 
 class TestBestThreshold:
-    def test_lies_in_the_middle_of_the_gap(self):
+    def test_lies_in_the_middle_of_the_interval(self):
         maps = torch.tensor([[[[5.0, 0.0]], [[0.0, 7.0]], [[2.0, 0.0]]]])
         masks = torch.tensor([[[[True, False]], [[False, True]], [[False, False]]]])
         got = best_rejection_threshold([(maps, masks)])
@@ -305,7 +305,7 @@ class TestBestThreshold:
         assert (got.threshold, got.accuracy) == (math.inf, 1)
 
     def test_of_equally_good_ones_it_is_the_lowest(self):
-        """From low to high: absent, present, absent, present; two of three gaps let one absent one pass."""
+        """From low to high: absent, present, absent, present; two of three intervals let one absent one pass."""
         maps = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 4, 1, 1)
         masks = torch.tensor([False, True, False, True]).view(1, 4, 1, 1)
         got = best_rejection_threshold([(maps, masks)])

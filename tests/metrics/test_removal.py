@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
-from judged import Judged, drawn, few, filled, first, linear, some_maps
+from metric_case import MetricCase, drawn, few, filled, first, linear, some_maps
 from torch import Tensor, nn
 
 from oracles import faithfulness as oracle
@@ -51,72 +51,72 @@ class TestAgainstTheOracles:
     @pytest.mark.parametrize("rectified", [False, True])
     @pytest.mark.parametrize("metric", [deletion, insertion])
     def test_areas(self, metric, rectified, grid):
-        judged = Judged.build(targets=3)
+        case = MetricCase.build(targets=3)
         maps = some_maps(5, 2, 3, *grid, rectified=rectified)
         slow = getattr(oracle, metric.__name__)
 
-        def judge(b: int, t: int, map: np.ndarray) -> float:
-            own = {"filled": filled(judged, b, "mean"), "drawn": drawn(80, seed=3)}
-            return slow(judged.value(b, t), judged.image(b), map, steps=7, **own)
+        def evaluate(b: int, t: int, map: np.ndarray) -> float:
+            own = {"filled": filled(case, b, "mean"), "drawn": drawn(80, seed=3)}
+            return slow(case.value(b, t), case.image(b), map, steps=7, **own)
 
-        found = metric(maps, judged.runner(), steps=7, seed=3, **{FILLS[metric]: "mean"})
-        close(found, judged.each(maps, judge))
+        found = metric(maps, case.runner(), steps=7, seed=3, **{FILLS[metric]: "mean"})
+        close(found, case.each(maps, evaluate))
 
     @pytest.mark.parametrize("grid", GRIDS)
     @pytest.mark.parametrize("rectified", [False, True])
     @pytest.mark.parametrize("metric", [comprehensiveness, sufficiency])
     def test_rationales(self, metric, rectified, grid):
-        judged = Judged.build(targets=3)
+        case = MetricCase.build(targets=3)
         maps = some_maps(6, 2, 3, *grid, rectified=rectified)
         slow = getattr(oracle, metric.__name__)
 
-        def judge(b: int, t: int, map: np.ndarray) -> float:
-            own = {"filled": filled(judged, b, "zero"), "drawn": drawn(80)}
-            return slow(judged.value(b, t), judged.image(b), map, shares=SHARES, **own)
+        def evaluate(b: int, t: int, map: np.ndarray) -> float:
+            own = {"filled": filled(case, b, "zero"), "drawn": drawn(80)}
+            return slow(case.value(b, t), case.image(b), map, shares=SHARES, **own)
 
-        close(metric(maps, judged.runner(), shares=SHARES), judged.each(maps, judge))
+        close(metric(maps, case.runner(), shares=SHARES), case.each(maps, evaluate))
 
     @pytest.mark.slow
     @pytest.mark.parametrize("grid", GRIDS)
     @pytest.mark.parametrize("rectified", [False, True])
     def test_road(self, rectified, grid):
-        judged = Judged.build()
+        case = MetricCase.build()
         maps = some_maps(7, 2, 2, *grid, rectified=rectified)
 
-        def judge(b: int, t: int, map: np.ndarray) -> float:
-            own = {"noise": noise_of(judged.images[b], 4), "drawn": drawn(80, 4)}
-            return oracle.road(judged.value(b, t), judged.image(b), map, shares=SHARES, **own)
+        def evaluate(b: int, t: int, map: np.ndarray) -> float:
+            own = {"noise": noise_of(case.images[b], 4), "drawn": drawn(80, 4)}
+            return oracle.road(case.value(b, t), case.image(b), map, shares=SHARES, **own)
 
-        close(road(maps, judged.runner(), shares=SHARES, seed=4), judged.each(maps, judge))
+        close(road(maps, case.runner(), shares=SHARES, seed=4), case.each(maps, evaluate))
 
     @pytest.mark.parametrize("grid", [(24,), (6,), (5,)])
     @pytest.mark.parametrize("metric", FILLS)
     def test_of_signals(self, metric, grid):
-        judged = Judged.build(batch=3, space=(24,), probability=False)
+        case = MetricCase.build(batch=3, space=(24,), probability=False)
         maps = some_maps(8, 3, 2, *grid, rectified=True)
         slow, areas = getattr(oracle, metric.__name__), metric in (deletion, insertion)
         settings = {"steps": 5} if areas else {"shares": SHARES}
 
-        def judge(b: int, t: int, map: np.ndarray) -> float:
-            own = {"filled": filled(judged, b, "zero"), "drawn": drawn(24)}
-            return slow(judged.value(b, t), judged.image(b), map, **settings, **own)
+        def evaluate(b: int, t: int, map: np.ndarray) -> float:
+            own = {"filled": filled(case, b, "zero"), "drawn": drawn(24)}
+            return slow(case.value(b, t), case.image(b), map, **settings, **own)
 
-        close(metric(maps, judged.runner(), **settings, **{FILLS[metric]: "zero"}), judged.each(maps, judge))
+        close(metric(maps, case.runner(), **settings, **{FILLS[metric]: "zero"}), case.each(maps, evaluate))
 
     def test_of_volumes(self):
-        judged = Judged.build(space=(4, 6, 5))
+        case = MetricCase.build(space=(4, 6, 5))
         maps = some_maps(9, 2, 2, 2, 3, 3, rectified=True)
 
-        def judge(b: int, t: int, map: np.ndarray) -> float:
-            own = {"filled": filled(judged, b, "zero"), "drawn": drawn(120)}
-            return oracle.deletion(judged.value(b, t), judged.image(b), map, steps=4, **own)
+        def evaluate(b: int, t: int, map: np.ndarray) -> float:
+            own = {"filled": filled(case, b, "zero"), "drawn": drawn(120)}
+            return oracle.deletion(case.value(b, t), case.image(b), map, steps=4, **own)
 
-        close(deletion(maps, judged.runner(), steps=4), judged.each(maps, judge))
+        close(deletion(maps, case.runner(), steps=4), case.each(maps, evaluate))
 
-    def test_what_they_do_unless_they_are_told(self):
+    def test_what_they_do_by_default(self):
         """Deletion fills with zeros, insertion begins with the blurred image; 16 portions; the papers' shares."""
-        judged = Judged.build()
-        maps, runner = some_maps(1, 2, 2, 10, 8), judged.runner()
+        case = MetricCase.build()
+        maps, runner = some_maps(1, 2, 2, 10, 8), case.runner()
         assert torch.equal(deletion(maps, runner), deletion(maps, runner, steps=16, fill="zero", seed=0))
         assert torch.equal(insertion(maps, runner), insertion(maps, runner, steps=16, start="blur", seed=0))
         eraser = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -131,29 +131,29 @@ class TestEvery:
     @few
     @given(seed=seeds, rectified=st.booleans())
     def test_only_the_order_counts(self, metric, seed, rectified):
-        judged = Judged.build(seed=seed % 7)
+        case = MetricCase.build(seed=seed % 7)
         maps = some_maps(seed, 2, 2, 10, 8, rectified=rectified).double()
-        found = metric(maps, judged.runner())
+        found = metric(maps, case.runner())
         for altered in (3 * maps - 7, maps.exp(), torch.atan(1e-3 * maps**3)):
-            assert torch.equal(metric(altered, judged.runner()), found)
+            assert torch.equal(metric(altered, case.runner()), found)
 
     @pytest.mark.slow
     @few
     @given(seed=seeds, rectified=st.booleans(), grid=st.sampled_from([(5, 4), (3, 3), (7, 6)]))
     def test_of_a_coarser_map_its_unit_does_not_count(self, metric, seed, rectified, grid):
         """Lines between cells are not those between their exponentials."""
-        judged = Judged.build(seed=seed % 7)
+        case = MetricCase.build(seed=seed % 7)
         maps = some_maps(seed, 2, 2, *grid, rectified=rectified)
-        assert torch.equal(metric(maps * 2.0**-30, judged.runner()), metric(maps, judged.runner()))
+        assert torch.equal(metric(maps * 2.0**-30, case.runner()), metric(maps, case.runner()))
 
     @pytest.mark.slow
     @few
     @given(seed=seeds, net=st.integers(0, 20), rectified=st.booleans())
     def test_of_probabilities_in_its_range(self, metric, seed, net, rectified):
-        judged = Judged.build(seed=net, targets=4)
-        judged.network.fc.weight.data *= 30  # so that probabilities reach their ends
+        case = MetricCase.build(seed=net, targets=4)
+        case.network.fc.weight.data *= 30  # so that probabilities reach their ends
         found, told = (
-            metric(some_maps(seed, 2, 4, 5, 4, rectified=rectified), judged.runner()),
+            metric(some_maps(seed, 2, 4, 5, 4, rectified=rectified), case.runner()),
             METRICS[metric.__name__],
         )
         assert found.shape == (2, 4)
@@ -162,32 +162,32 @@ class TestEvery:
         assert float(found.max()) <= told.high + 1e-12
 
     def test_a_batch_is_its_samples(self, metric):
-        judged = Judged.build(batch=3)
+        case = MetricCase.build(batch=3)
         maps = some_maps(2, 3, 2, 5, 4, rectified=True)
-        alone = [metric(maps[i : i + 1], judged.sample(i).runner()) for i in range(3)]
-        close(metric(maps, judged.runner()), torch.cat(alone))
+        alone = [metric(maps[i : i + 1], case.sample(i).runner()) for i in range(3)]
+        close(metric(maps, case.runner()), torch.cat(alone))
 
-    def test_targets_are_judged_by_themselves(self, metric):
-        judged = Judged.build(targets=3)
+    def test_targets_are_evaluated_independently(self, metric):
+        case = MetricCase.build(targets=3)
         maps = some_maps(2, 2, 3, 5, 4)
         alone = [
-            metric(maps[:, t : t + 1], replace(judged, classes=judged.classes[:, t : t + 1]).runner()) for t in range(3)
+            metric(maps[:, t : t + 1], replace(case, classes=case.classes[:, t : t + 1]).runner()) for t in range(3)
         ]
-        close(metric(maps, judged.runner()), torch.cat(alone, 1))
+        close(metric(maps, case.runner()), torch.cat(alone, 1))
 
     @pytest.mark.slow
     @pytest.mark.parametrize("size", [1, 2, 3, 100])
     def test_how_many_are_run_together_does_not_matter(self, metric, size):
-        judged = Judged.build()
+        case = MetricCase.build()
         maps = some_maps(3, 2, 2, 5, 4)
-        close(metric(maps, judged.runner(batch_size=size)), metric(maps, judged.runner()))
+        close(metric(maps, case.runner(batch_size=size)), metric(maps, case.runner()))
 
     def test_the_seed_makes_it_again(self, metric):
-        judged = Judged.build()
+        case = MetricCase.build()
         maps, before = some_maps(3, 2, 2, 10, 8, rectified=True), torch.get_rng_state()
-        one = metric(maps, judged.runner(), seed=5)
-        assert torch.equal(metric(maps, judged.runner(), seed=5), one)
-        assert not torch.equal(metric(maps, judged.runner(), seed=6), one)
+        one = metric(maps, case.runner(), seed=5)
+        assert torch.equal(metric(maps, case.runner(), seed=5), one)
+        assert not torch.equal(metric(maps, case.runner(), seed=6), one)
         assert torch.equal(torch.get_rng_state(), before)
 
     @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
@@ -196,34 +196,34 @@ class TestEvery:
         maps = some_maps(1, 2, 2, *grid)
         maps[1, 0, 2, 2] = wrong
         with pytest.raises(InputError, match="finite"):
-            metric(maps, Judged.build().runner())
+            metric(maps, MetricCase.build().runner())
 
     @pytest.mark.parametrize("shape", [(1, 2), (3, 2), (2, 1), (2, 3)])
     def test_there_is_one_map_for_every_score(self, metric, shape):
         with pytest.raises(InputError, match=rf"2 samples and 2 targets.*got \[{shape[0]}, {shape[1]}, 5, 4\]"):
-            metric(some_maps(1, *shape, 5, 4), Judged.build().runner())
+            metric(some_maps(1, *shape, 5, 4), MetricCase.build().runner())
 
     @pytest.mark.parametrize("grid", [(8,), (2, 3, 3)])
     def test_maps_have_the_axes_of_the_image(self, metric, grid):
         with pytest.raises(InputError, match=r"axes \[batch, target\] and those of the image \[10, 8\]"):
-            metric(some_maps(1, 2, 2, *grid), Judged.build().runner())
+            metric(some_maps(1, 2, 2, *grid), MetricCase.build().runner())
 
     def test_the_network_and_the_maps_are_left_as_they_were(self, metric):
-        judged = Judged.build()
+        case = MetricCase.build()
         maps = some_maps(1, 2, 2, 5, 4).requires_grad_()
-        images, kept = judged.images.clone(), maps.detach().clone()
-        judged.network.train()
-        found = metric(maps, judged.runner())
-        assert judged.network.training
+        images, kept = case.images.clone(), maps.detach().clone()
+        case.network.train()
+        found = metric(maps, case.runner())
+        assert case.network.training
         assert not found.requires_grad
-        assert torch.equal(judged.images, images)
+        assert torch.equal(case.images, images)
         assert torch.equal(maps.detach(), kept)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
     def test_maps_of_every_precision(self, metric, dtype):
-        judged = Judged.build()
+        case = MetricCase.build()
         maps = some_maps(1, 2, 2, 5, 4).to(dtype)
-        assert torch.equal(metric(maps, judged.runner()), metric(maps.float(), judged.runner()))
+        assert torch.equal(metric(maps, case.runner()), metric(maps.float(), case.runner()))
 
 
 def additive(seed: int = 0, space: tuple[int, ...] = (6, 6)) -> tuple[ModelRunner, Tensor]:
@@ -355,9 +355,9 @@ class TestAnalytic:
     @pytest.mark.parametrize("name", ["constant", "zero"])
     def test_road_of_what_says_nothing_is_nothing(self, name):
         """Equal pixels come in one order, whether the highest or the lowest go first."""
-        judged = Judged.build()
+        case = MetricCase.build()
         maps = self.maps()[name].expand(2, 2, 8, 8)
-        assert road(maps, judged.runner()).tolist() == [[0, 0], [0, 0]]
+        assert road(maps, case.runner()).tolist() == [[0, 0], [0, 0]]
 
     def test_road_of_a_bright_part(self, monkeypatch):
         """Without its brightest quarter the image is black throughout, without its darkest three it is bright."""
@@ -506,35 +506,35 @@ class TestSettings:
     @pytest.mark.parametrize("metric", [deletion, insertion])
     def test_steps_are_a_number_from_one(self, metric, steps):
         with pytest.raises((InputError, TypeCheckError), match=r"steps"):
-            metric(some_maps(1, 2, 2, 5, 4), Judged.build().runner(), steps=steps)
+            metric(some_maps(1, 2, 2, 5, 4), MetricCase.build().runner(), steps=steps)
 
     @pytest.mark.parametrize("shares", [[], [0.0], [0.5, 1.1], [-0.1], [math.nan]])
     @pytest.mark.parametrize("metric", [comprehensiveness, sufficiency, road])
     def test_shares_are_shares(self, metric, shares):
         with pytest.raises(InputError, match="shares"):
-            metric(some_maps(1, 2, 2, 5, 4), Judged.build().runner(), shares=shares)
+            metric(some_maps(1, 2, 2, 5, 4), MetricCase.build().runner(), shares=shares)
 
     def test_road_is_of_images(self):
-        with pytest.raises(InputError, match="road is of images"):
-            road(some_maps(1, 2, 2, 5), Judged.build(space=(12,)).runner())
+        with pytest.raises(InputError, match="road needs images"):
+            road(some_maps(1, 2, 2, 5), MetricCase.build(space=(12,)).runner())
 
     @pytest.mark.parametrize("metric", FILLS)
     def test_any_baseline_will_do(self, metric):
-        judged = Judged.build()
+        case = MetricCase.build()
         maps, name = some_maps(1, 2, 2, 5, 4), FILLS[metric]
-        zeros = metric(maps, judged.runner(), **{name: "zero"})
-        assert torch.equal(metric(maps, judged.runner(), **{name: torch.zeros(3, 10, 8)}), zeros)
-        assert torch.equal(metric(maps, judged.runner(), **{name: None}), zeros)
-        black = judged.runner(black=torch.tensor([-1.0, 0.5, 2.0]))
+        zeros = metric(maps, case.runner(), **{name: "zero"})
+        assert torch.equal(metric(maps, case.runner(), **{name: torch.zeros(3, 10, 8)}), zeros)
+        assert torch.equal(metric(maps, case.runner(), **{name: None}), zeros)
+        black = case.runner(black=torch.tensor([-1.0, 0.5, 2.0]))
         assert not torch.equal(metric(maps, black, **{name: "black"}), zeros)
         with pytest.raises((InputError, TypeCheckError), match=r"baseline must be|grey"):
-            metric(maps, judged.runner(), **{name: "grey"})
+            metric(maps, case.runner(), **{name: "grey"})
 
     def test_every_sample_has_its_own_baseline(self):
-        judged = Judged.build()
+        case = MetricCase.build()
         maps, fill = some_maps(1, 2, 2, 5, 4), torch.randn(2, 3, 10, 8, dtype=torch.float64)
-        alone = [deletion(maps[i : i + 1], judged.sample(i).runner(), fill=fill[i]) for i in range(2)]
-        close(deletion(maps, judged.runner(), fill=fill), torch.cat(alone))
+        alone = [deletion(maps[i : i + 1], case.sample(i).runner(), fill=fill[i]) for i in range(2)]
+        close(deletion(maps, case.runner(), fill=fill), torch.cat(alone))
 
     def test_more_portions_than_pixels(self):
         """A portion is the nearest whole number of pixels."""

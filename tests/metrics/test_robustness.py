@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
-from judged import few, linear
+from metric_case import few, linear
 from torch import Tensor, nn
 
 import saywhy
@@ -59,8 +59,8 @@ def by_loops(net: nn.Module, method: str, chosen: int):
     return explained
 
 
-def each(images: Tensor, classes: list[int], judge) -> Tensor:
-    return torch.tensor([[judge(x.numpy(), c) for c in classes] for x in images], dtype=torch.float64)
+def each(images: Tensor, classes: list[int], evaluate) -> Tensor:
+    return torch.tensor([[evaluate(x.numpy(), c) for c in classes] for x in images], dtype=torch.float64)
 
 
 class TestAgainstTheOracles:
@@ -83,7 +83,7 @@ class TestAgainstTheOracles:
         explanation = saywhy.explain(net, images, classes, method)
 
         def slow(x: Array, c: int) -> float:
-            offset = SHIFT * oracle.spread(x)
+            offset = SHIFT * oracle.data_range(x)
             moved = by_loops(oracle.Shifted(net, offset), method, c)
             return oracle.input_shift(by_loops(net, method, c), moved, x, offset=offset)
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
-from judged import few
+from metric_case import few
 from torch import Tensor, nn
 
 import saywhy
@@ -98,7 +98,7 @@ class TestForgetting:
         mean = parameter_randomization(explanation, "gradcam", "features", stages=3, seed=4)
         torch.testing.assert_close(mean, measured.mean(-1))
 
-    def test_a_image_is_judged_as_if_it_were_alone(self):
+    def test_an_image_does_not_depend_on_its_batch(self):
         net, images = network(), some_images()
         together = randomized_maps(explained(net, images), "gradcam", "features", seed=4)
         alone = randomized_maps(explained(net, images[1:2]), "gradcam", "features", seed=4)
@@ -146,7 +146,7 @@ class TestForgetting:
         assert not torch.equal(one[0], other[0])
 
     def test_a_map_that_is_empty_on_the_way_raises_no_warning(self):
-        """One channel that speaks for a class; when the two weights of the head change places, against it."""
+        """One channel is evidence for a class; when the two weights of the head are swapped, against it."""
         head = nn.Linear(1, 2, bias=False)
         head.weight.data.copy_(torch.tensor([[1.0], [-1.0]]))
         net = nn.Sequential(nn.Conv2d(3, 1, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval()
@@ -292,7 +292,7 @@ class TestCompleteness:
         found = completeness_error(explanation, "integrated-gradients", "input")
         torch.testing.assert_close(found, ((parts - change) / change).abs(), rtol=1e-5, atol=1e-9)
 
-    def test_more_steps_leave_a_smaller_gap(self):
+    def test_more_steps_give_a_smaller_completeness_error(self):
         net = network(smooth=True)
         completeness_errors = [
             completeness_error(
@@ -305,7 +305,7 @@ class TestCompleteness:
         assert (completeness_errors[1] < completeness_errors[0]).all()
 
     def test_others_keep_no_account(self):
-        with pytest.raises(InputError, match="adds up to nothing"):
+        with pytest.raises(InputError, match="has no completeness error"):
             completeness_error(explained(network()), "gradcam", "features")
 
 
@@ -327,7 +327,7 @@ class TestParity:
         return np.array([oracle.spearman(one, other) for one, other in zip(a, b, strict=True)])
 
     def test_random_logit_of_two_classes(self, quantus):
-        """With two classes the random one is the next best one."""
+        """With two classes the random one is the runner-up class."""
         net, images = network(classes=2), some_images()
         top = net(images).argmax(1)
         metric = quantus.RandomLogit(

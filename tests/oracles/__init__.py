@@ -1,11 +1,11 @@
-"""The methods and metrics once more, written from the published equations as plain loops over Python floats.
+"""Oracles of methods and metrics, written from the published equations as plain loops over Python floats.
 
-Slow on purpose, and independent on purpose: nothing here comes from saywhy, and nothing is vectorised, so that an
-oracle and the function that it judges cannot share a mistake. The oracle of a method takes the activations and
-gradients of one sample, float64 arrays [channel, *space], and gives the map [*space].
+Slow and independent on purpose: nothing here imports saywhy, and nothing is vectorised, so that an oracle and the
+tested function cannot share a mistake. The oracle of a method takes the activations and gradients of one sample,
+float64 arrays [channel, *space], and returns the map [*space].
 
-An oracle is found by the decorator above it (``oracles.registry``), in whatever file of this folder it is. A new method
-of one pass is then tested by the whole harness; one that runs the network itself too.
+The decorator above an oracle registers it (``oracles.registry``), in any file of this folder. The harness then tests a
+new method of one pass, and one that runs the network itself as well.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Attention and what is made of it, token by token; the probabilities are seen where the network's own softmax ends."""
+"""Attention methods, token by token; the probabilities are the output of the network's own softmax."""
 
 import numpy as np
 import torch

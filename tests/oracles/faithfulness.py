@@ -1,7 +1,7 @@
-"""The metrics of faithfulness and of complexity once more, from the published equations, in loops over Python numbers.
+"""The metrics of faithfulness and of complexity, from the published equations, in loops over Python numbers.
 
-Each judges one map of one image [channel, *space]. ``value`` is the score of an image, which is asked one image at
-a time; random numbers are handed in. Places are compared as fractions, so that only what is equal is equal.
+Each evaluates one map of one image [channel, *space]. ``value`` is the score of one image; random numbers are handed
+in. Positions are compared as fractions, so that only equal ones are equal.
 """
 
 import itertools

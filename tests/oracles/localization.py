@@ -1,7 +1,7 @@
 """Localisation and pointing by their definitions: one map at a time, pixel by pixel, in fractions.
 
-A map is a numpy array [height, width], NaN where nothing was seen; a mask is a bool one; a box has whole edges and
-stands for the set of its pixels. Thresholds are decimal numbers: 0.15 is 3/20.
+A map is a numpy array [height, width], NaN outside the crop box; a mask is a bool one; a box has whole edges and stands
+for the set of its pixels. Thresholds are decimal numbers: 0.15 is 3/20.
 """
 
 import itertools
@@ -34,27 +34,27 @@ def decimal(number: float) -> Fraction:
 
 @metric_oracle("energy-pointing")
 def energy(values: Array, mask: Array) -> Fraction:
-    there, thing = evidence(values), inside(mask)
+    there, object_pixels = evidence(values), inside(mask)
     if not any(there.values()):
         there = dict.fromkeys(there, Fraction(1))
     total = sum(there.values())
-    return sum((v for p, v in there.items() if p in thing), Fraction(0)) / total if total else Fraction(0)
+    return sum((v for p, v in there.items() if p in object_pixels), Fraction(0)) / total if total else Fraction(0)
 
 
 @metric_oracle("relevance-rank")
 def rank(values: Array, mask: Array) -> Fraction:
     """The mean over every way to choose the K highest pixels."""
-    there, thing = evidence(values), inside(mask)
-    ordered = sorted(there.values(), reverse=True)[: len(thing)]
+    there, object_pixels = evidence(values), inside(mask)
+    ordered = sorted(there.values(), reverse=True)[: len(object_pixels)]
     if not ordered:
         return Fraction(0)
     surely = [p for p in there if there[p] > ordered[-1]]
     perhaps = [p for p in there if there[p] == ordered[-1]]
     counts = [
-        sum(p in thing for p in (*surely, *chosen))
+        sum(p in object_pixels for p in (*surely, *chosen))
         for chosen in itertools.combinations(perhaps, len(ordered) - len(surely))
     ]
-    return Fraction(sum(counts), len(counts) * len(thing))
+    return Fraction(sum(counts), len(counts) * len(object_pixels))
 
 
 def claimed(values: Array, threshold: float) -> set[Pixel]:
@@ -162,10 +162,10 @@ def seeds(values: list[Array], threshold: float, saliency: Array | None, backgro
 
 @metric_oracle("pointing-game")
 def pointing(values: Array, mask: Array, tolerance: float) -> Fraction:
-    there, thing = evidence(values), inside(mask)
+    there, object_pixels = evidence(values), inside(mask)
     top = max(there.values(), default=Fraction(0))
     peaks = [p for p, v in there.items() if v == top and top]
-    hits = [any(math.dist(p, q) <= tolerance for q in thing) for p in peaks]
+    hits = [any(math.dist(p, q) <= tolerance for q in object_pixels) for p in peaks]
     return Fraction(sum(hits), len(hits)) if hits else Fraction(0)
 
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 
 @dataclass
-class Looked:
-    """Scores [batch, class], and where was looked for them, [batch, glimpse, *space]."""
+class AttentionOutput:
+    """Scores [batch, class] and the attention of the network, [batch, glimpse, *space]."""
 
     logits: Tensor
     attention: Tensor
@@ -46,8 +46,8 @@ class TinyNetwork(nn.Module):
 
         Args:
             classes: how many scores.
-            head: ``"linear"`` pools and multiplies (CAM's form); ``"mlp"`` weighs positions before it pools, so that
-                the gradient differs from place to place; ``"looking"`` says where it has looked, twice.
+            head: ``"linear"`` pools and multiplies (CAM's form); ``"mlp"`` weights positions before it pools, so that
+                the gradient differs from position to position; ``"looking"`` returns its attention, two glimpses.
             seed: of the weights.
             dtype: of the weights.
             smooth: softplus instead of ReLU, so that finite differences agree with derivatives.
@@ -62,12 +62,12 @@ class TinyNetwork(nn.Module):
                     module.running_var.uniform_(0.5, 2)
         return network.to(dtype).eval()
 
-    def forward(self, images: Tensor) -> Tensor | Looked:
+    def forward(self, images: Tensor) -> Tensor | AttentionOutput:
         features = self.dropout(self.features(self.stem(images)))
         if self.look is not None:
-            seen = self.look(features.flatten(2).mT).mT.softmax(-1)
-            found = (seen @ features.flatten(2).mT).mean(1)
-            return Looked(self.fc(found), seen.unflatten(2, features.shape[2:]))
+            glimpses = self.look(features.flatten(2).mT).mT.softmax(-1)
+            found = (glimpses @ features.flatten(2).mT).mean(1)
+            return AttentionOutput(self.fc(found), glimpses.unflatten(2, features.shape[2:]))
         if self.kind == "linear":
             return self.fc(features.flatten(2).mean(-1))
         # Squares see where a channel is strong: the gradient is then 2 A / Z, different at every place.
@@ -87,8 +87,8 @@ class OneQuadrant(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         features = self.features(images)
         height, width = features.shape[2] // 2, features.shape[3] // 2
-        seen = features[:, :, :height, width:].sum((2, 3))
-        return torch.stack([seen[:, 0] + 2 * seen[:, 1], seen[:, 2], -seen[:, 0]], dim=1)
+        glimpses = features[:, :, :height, width:].sum((2, 3))
+        return torch.stack([glimpses[:, 0] + 2 * glimpses[:, 1], glimpses[:, 2], -glimpses[:, 0]], dim=1)
 
 
 class LinearNetwork(nn.Module):
@@ -117,10 +117,10 @@ class TinyBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in self.qkv(self.norm(x)).chunk(3, -1))
         if self.fused:
-            seen = nn.functional.scaled_dot_product_attention(q, k, v)
+            glimpses = nn.functional.scaled_dot_product_attention(q, k, v)
         else:
-            seen = self.dropout(self.softmax(q @ k.mT / q.shape[-1] ** 0.5)) @ v
-        x = x + self.proj(seen.transpose(1, 2).flatten(2))
+            glimpses = self.dropout(self.softmax(q @ k.mT / q.shape[-1] ** 0.5)) @ v
+        x = x + self.proj(glimpses.transpose(1, 2).flatten(2))
         return x + self.mlp(x)
 
 

@@ -1,4 +1,4 @@
-"""A network as an oracle sees it: one image in, numbers out; torch does nothing but run and differentiate it."""
+"""A network for oracles: one image in, numbers out; torch only runs and differentiates it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Observed:
     score: Callable[[Tensor], Tensor]
 
     def output(self, image: Array) -> Array:
-        """What the network says of one image, [class]."""
+        """The network's output for one image, [class]."""
         with torch.no_grad():
             return self.network(torch.from_numpy(image)[None])[0].numpy()
 

@@ -83,18 +83,18 @@ def _score_weighted(observed: Observed, image: Array, turns: list, weights: str,
     A = observed.at_layer(image)[0]
     space = image.shape[1:]
     empty = observed.value(np.zeros(image.shape))
-    told = [k for k in range(len(A)) if A[k].max() > A[k].min()]
+    varying = [k for k in range(len(A)) if A[k].max() > A[k].min()]
     increase = {}
-    for i, k in enumerate(told):
+    for i, k in enumerate(varying):
         mask = _enlarged(A[k], space)
         mask = (mask - mask.min()) / (mask.max() - mask.min())
         scores = [observed.value(image * turn[i if len(turn) > 1 else 0](mask)) for turn in turns]
         increase[k] = sum(scores) / len(scores) - empty
     total = np.zeros(A.shape[1:])
-    for k in told:
+    for k in varying:
         weight = increase[k]
         if weights == "softmax":
-            weight = 1 / sum(math.exp(increase[other] - increase[k]) for other in told)
+            weight = 1 / sum(math.exp(increase[other] - increase[k]) for other in varying)
         total += weight * A[k]
     return np.maximum(total, 0) if relu else total
 

@@ -1,4 +1,4 @@
-"""Which oracle is for which name: each says so itself, by the decorator above it."""
+"""The registry of oracles by the name of their method or metric; a decorator registers each."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -8,13 +8,13 @@ import numpy as np
 F = TypeVar("F", bound=Callable[..., Any])
 
 ORACLES: dict[str, Callable[..., np.ndarray]] = {}
-"""Of methods of one pass, by the method's name in the registry."""
+"""Oracles of methods of one pass, by the method's name in the registry."""
 
 RUN_ORACLES: dict[str, Callable[..., np.ndarray]] = {}
-"""The same of methods that run the network themselves."""
+"""Oracles of methods that run the network themselves, by the method's name."""
 
 METRIC_ORACLES: dict[str, Callable[..., Any]] = {}
-"""Of metrics, by the metric's name in the registry."""
+"""Oracles of metrics, by the metric's name in the registry."""
 
 
 def oracle(name: str) -> Callable[[F], F]:

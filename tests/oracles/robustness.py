@@ -1,6 +1,6 @@
 """How far maps agree, and how far they move when the image or the network does, in slow loops of float64.
 
-Whatever is drawn (noise, networks that have forgotten) is handed in, and so is whatever makes a map of an image.
+Random inputs (noise, randomized networks) are handed in, and so is the function that makes a map of an image.
 """
 
 import math
@@ -38,7 +38,7 @@ def change(first: Array, second: Array) -> float:
     return 0.0 if moved == 0 else math.inf if size == 0 else moved / size
 
 
-def spread(image: Array) -> float:
+def data_range(image: Array) -> float:
     return max(float(v) for v in image.flat) - min(float(v) for v in image.flat)
 
 
@@ -46,13 +46,13 @@ def spread(image: Array) -> float:
 def max_sensitivity(explained: ExplanationLike, image: Array, *, noises: Sequence[Array], radius: float) -> float:
     """Yeh et al., 2019, definition 2.3, over the noises (from -1 to 1) that are handed in."""
     own = explained(image)
-    return max(change(own, explained(image + radius * spread(image) * noise)) for noise in noises)
+    return max(change(own, explained(image + radius * data_range(image) * noise)) for noise in noises)
 
 
 @metric_oracle("stability")
 def stability(explained: ExplanationLike, image: Array, *, noises: Sequence[Array], radius: float) -> float:
     own = explained(image)
-    found = [spearman(own, explained(image + radius * spread(image) * noise)) for noise in noises]
+    found = [spearman(own, explained(image + radius * data_range(image) * noise)) for noise in noises]
     return math.fsum(found) / len(found)
 
 
@@ -92,7 +92,7 @@ def places(values: Array) -> list[float]:
 def ssim(first: Array, second: Array, *, side: int = 11, sigma: float = 1.5) -> float:
     """Wang et al., 2004, equation 13, of maps that are divided by their largest magnitudes; the mean over windows."""
     x, y = (one / max(abs(float(v)) for v in one.flat) if one.any() else one for one in (first, second))
-    spread = 2.0 if min(x.min(), y.min()) < 0 else 1.0
+    data_range = 2.0 if min(x.min(), y.min()) < 0 else 1.0
     side = min(side, *(n if n % 2 else n - 1 for n in x.shape))
     half = side // 2
     weights = {
@@ -101,7 +101,7 @@ def ssim(first: Array, second: Array, *, side: int = 11, sigma: float = 1.5) -> 
         for j in range(-half, half + 1)
     }
     total = math.fsum(weights.values())
-    c1, c2 = (0.01 * spread) ** 2, (0.03 * spread) ** 2
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     found = []
     for row in range(half, x.shape[0] - half):
         for column in range(half, x.shape[1] - half):

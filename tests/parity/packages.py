@@ -1,4 +1,4 @@
-"""How captum, pytorch-grad-cam, torchcam and zennit are asked for methods of several passes, and of pixels.
+"""Calls of captum, pytorch-grad-cam, torchcam and zennit for methods of several passes, and of pixels.
 
 Each function gives maps [2, height, width] of a case, or makes a function that does.
 """

@@ -1,7 +1,7 @@
 """Methods of several passes, and of pixels, as captum, pytorch-grad-cam, torchcam and zennit make them.
 
-Each is asked where its equation is ours, or where it ought to be and is not; ``test_runs.py`` beside this file and the
-second table of ``docs/parity.md`` walk over all of them.
+Each is compared if its equation is ours, or should be and is not; ``test_runs.py`` in this folder and the second table
+of ``docs/parity.md`` cover all of them.
 """
 
 from collections.abc import Iterator

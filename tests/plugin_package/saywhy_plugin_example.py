@@ -25,7 +25,7 @@ SIDE = 16
 
 @method("brightness", title="Brightness", paper="nobody, 2020", equation="factor · Σₖ Aₖ", uses_gradients=False)
 def brightness(activations: Tensor, gradients: Tensor, *, factor: float = 1.0) -> Tensor:
-    """The sum of the activations, whatever is asked."""
+    """Return the sum of the activations, whatever the target."""
     return factor * activations.sum(1)
 
 
@@ -38,7 +38,7 @@ def peak(maps: Tensor, *, floor: float = 0.0) -> Tensor:
 @target("margin", form="margin", reading="the highest score less the second")
 @dataclass(frozen=True)
 class Margin(Target):
-    """By how much the answer wins."""
+    """The margin between the two highest scores."""
 
     def evaluate(self, output: ModelOutput) -> TargetScores:
         best = output.logits.topk(2, dim=1).values
@@ -68,7 +68,7 @@ def load(name: str, weights: Any = None) -> Model:
 
 @reader("example", form="example:COUNT", reading="images with one red square each")
 class Squares:
-    """So many images, each with one red square on blue."""
+    """A data set of ``count`` images, each with one red square on blue."""
 
     name, labels = "squares", ("warm", "cold")
 
@@ -88,5 +88,5 @@ class Squares:
 
 @task("naming", title="Naming", paper="ours", reading="the name of the answer")
 def name_it(model: Model, image: Any) -> str:
-    """The model's own answer in a word."""
+    """Return the name of the model's top class."""
     return saywhy.explain(model, image).targets[0][0]

@@ -80,8 +80,8 @@ def test_weighted_by_probabilities():
 
 
 def test_in_the_score_that_is_asked_for():
-    chances = LOGITS.softmax(1)
-    wanted = chances[:, 1:2] - chances[:, [0, 3]].mean(1, keepdim=True)
+    probabilities = LOGITS.softmax(1)
+    wanted = probabilities[:, 1:2] - probabilities[:, [0, 3]].mean(1, keepdim=True)
     found = finer(1, 2, 1.0).evaluate(output(score="probability")).scores
     torch.testing.assert_close(found[:1], wanted[:1])
     torch.testing.assert_close(finer(Class(1, "probability"), 2, 1.0).evaluate(output()).scores, found)
@@ -102,8 +102,8 @@ def test_the_neighbours_stay_when_the_answer_changes():
     torch.testing.assert_close(one.scores, torch.tensor([[6.0], [6.0]]))
     part = fixed.of_samples(slice(1, 2)).evaluate(output(logits=LOGITS[1:2]))
     torch.testing.assert_close(part.scores, torch.tensor([[2.0]]))
-    asked = finer(torch.tensor([1, 2, 0]), 1, 1.0).of_samples(slice(1, 3)).evaluate(output(logits=LOGITS[1:]))
-    torch.testing.assert_close(asked.scores, torch.tensor([[2.0], [6.0]]))
+    part = finer(torch.tensor([1, 2, 0]), 1, 1.0).of_samples(slice(1, 3)).evaluate(output(logits=LOGITS[1:]))
+    torch.testing.assert_close(part.scores, torch.tensor([[2.0], [6.0]]))
 
 
 @pytest.mark.slow
@@ -141,15 +141,15 @@ def test_what_two_classes_share_is_left_out():
     [
         (lambda: finer(0, 0), "similar must be a whole number of at least 1"),
         (lambda: finer(0, True), "similar must be a whole number"),
-        (lambda: finer(0, []), "similar is empty"),
+        (lambda: finer(0, []), "at least one class in similar"),
         (lambda: finer(0, alpha=-1), "alpha must be a number of at least 0"),
         (lambda: finer(0, alpha=float("nan")), "alpha must be"),
-        (lambda: finer(Class(0) - Class(1)), "finer takes classes"),
-        (lambda: finer(lambda out: out[:, 0]), "finer takes classes"),
+        (lambda: finer(Class(0) - Class(1)), "finer needs classes"),
+        (lambda: finer(lambda out: out[:, 0]), "finer needs classes"),
         (lambda: finer(0, [0, 1]).evaluate(output()), "holds the class itself"),
         (lambda: finer(0, ["horse"]).evaluate(output()), "no class 'horse'"),
         (lambda: finer("horse").evaluate(output()), "no class 'horse'"),
-        (lambda: finer(0).evaluate(ModelOutput(torch.ones(2, 1))), "one number a sample"),
+        (lambda: finer(0).evaluate(ModelOutput(torch.ones(2, 1))), "1 number a sample"),
     ],
 )
 def test_what_is_wrong_is_said(wrong, message):

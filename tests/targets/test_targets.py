@@ -1,4 +1,4 @@
-"""What can be asked for, in every way of asking, and what is said when it cannot be."""
+"""Targets in every form in which they can be given, and the errors of invalid ones."""
 
 import operator
 from dataclasses import dataclass
@@ -121,7 +121,7 @@ class TestTop:
 
     @pytest.mark.parametrize("k", [0, -1, 5, 1.5, "two"])
     def test_no_more_than_there_are(self, k):
-        with pytest.raises(TargetError, match=f"the top {k} of 4 classes cannot be had. Give k from 1 to 4"):
+        with pytest.raises(TargetError, match=f"expected k from 1 to 4 .*got top {k}"):
             Top(k).evaluate(output())
 
 
@@ -187,7 +187,7 @@ class TestSeveral:
         assert columns.classes.tolist() == [[-1, 1, 3, -1, 0, 1], [-1, 2, 2, -1, 0, 1], [-1, 0, 1, -1, 0, 1]]
 
     def test_an_empty_list_explains_nothing(self):
-        with pytest.raises(TargetError, match="an empty list of targets explains nothing"):
+        with pytest.raises(TargetError, match="expected at least one target, got an empty list"):
             as_target([])
 
 
@@ -224,7 +224,7 @@ class TestArithmetic:
         assert target.evaluate(output()).names[0] == ["the most - Siamese cat"]
 
     def test_sums_of_different_lengths_are_refused(self):
-        with pytest.raises(TargetError, match="targets of 2 and 3 numbers a sample do not add up"):
+        with pytest.raises(TargetError, match="equal numbers of scores a sample, or 1; got 2 and 3"):
             (Top(2) - Top(3)).evaluate(output())
 
     @pytest.mark.parametrize("wrong", ["boxer", 3, None])
@@ -284,7 +284,7 @@ class TestFunctions:
     "wrong", [2.0, np.float64(2), {"boxer": 1}, {1, 2}, object(), torch.tensor(2.7), True, torch.tensor(True) * 1.0]
 )
 def test_what_is_no_target_is_refused(wrong):
-    with pytest.raises(TargetError, match=r"a target is|a class is"):
+    with pytest.raises(TargetError, match=r"a target must be|a class must be"):
         as_target(wrong)
 
 

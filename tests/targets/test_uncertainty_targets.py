@@ -1,4 +1,4 @@
-"""Targets of uncertainty, each against slow loops, and what is said where they cannot be had."""
+"""Targets of uncertainty, each against slow loops, and the errors of networks that do not have them."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def of_guesses(multilabel: bool = False, classes: int = 4) -> ModelOutput:
+def mc_output(multilabel: bool = False, classes: int = 4) -> ModelOutput:
     return parse_output(as_mc_samples(drawn(5, 3, classes), multilabel), 3, multilabel=multilabel)
 
 
@@ -40,13 +40,13 @@ def slow_entropy(p: list[float]) -> float:
     return -sum(x * math.log(x) for x in p if x > 0)
 
 
-def slow(guesses: Tensor, kind: str, i: int, multilabel: bool) -> float:
+def slow(samples: Tensor, kind: str, i: int, multilabel: bool) -> float:
     """Of one sample; of several yes or no the sum."""
     if multilabel:
-        yes = guesses[:, i].sigmoid()
+        yes = samples[:, i].sigmoid()
         pairs = [torch.stack([yes[:, c], 1 - yes[:, c]], 1).tolist() for c in range(yes.shape[1])]
     else:
-        pairs = [guesses[:, i].softmax(-1).tolist()]
+        pairs = [samples[:, i].softmax(-1).tolist()]
     total = 0.0
     for each in pairs:
         mean = [sum(p[c] for p in each) / len(each) for c in range(len(each[0]))]
@@ -68,7 +68,7 @@ class TestUncertain:
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize(("multilabel", "classes"), [(False, 4), (True, 4), (False, 1), (True, 1)])
     def test_against_loops(self, kind, multilabel, classes):
-        output = of_guesses(multilabel, classes)
+        output = mc_output(multilabel, classes)
         found = Uncertain(kind).evaluate(output)
         yes_or_no = multilabel or classes == 1
         close(found.scores[:, 0], [slow(output.raw.sample_logits, kind, i, yes_or_no) for i in range(3)])
@@ -92,10 +92,10 @@ class TestUncertain:
     @pytest.mark.parametrize("kind", KINDS)
     def test_of_a_network_that_is_sure_gradients_are_finite(self, kind):
         """A probability is 0 in float32 where logits are 104 apart."""
-        guesses = torch.tensor([[[0.0, 200.0, 1.0]], [[0.0, 300.0, -5.0]]]).requires_grad_()
+        samples = torch.tensor([[[0.0, 200.0, 1.0]], [[0.0, 300.0, -5.0]]]).requires_grad_()
         for multilabel in (False, True):
-            output = parse_output(as_mc_samples(guesses, multilabel), 1, multilabel=multilabel)
-            (gradient,) = torch.autograd.grad(Uncertain(kind).evaluate(output).scores.sum(), guesses)
+            output = parse_output(as_mc_samples(samples, multilabel), 1, multilabel=multilabel)
+            (gradient,) = torch.autograd.grad(Uncertain(kind).evaluate(output).scores.sum(), samples)
             assert bool(gradient.isfinite().all())
 
     def test_is_one_of_five_kinds(self):
@@ -103,8 +103,8 @@ class TestUncertain:
             Uncertain("doubt")
 
     @pytest.mark.parametrize("kind", ["aleatoric", "epistemic", "sample_variance"])
-    def test_one_guess_does_not_disagree(self, kind):
-        with pytest.raises(TargetError, match=rf"{kind} uncertainty is of several guesses"):
+    def test_a_single_output_has_no_sample_variance(self, kind):
+        with pytest.raises(TargetError, match=rf"{kind} uncertainty needs Monte Carlo samples"):
             Uncertain(kind).evaluate(ModelOutput(drawn(3, 4), raw=drawn(3, 4)))
 
     @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ class TestUncertain:
         [drawn(3, 4), VQAOutput(drawn(3, 4)), {"logits": drawn(3, 4), "variance": drawn(3, 4)}, {"variance": 3}],
         ids=["a tensor", "none", "one of every class", "no tensor"],
     )
-    def test_not_every_network_expects_noise(self, output):
-        with pytest.raises(TargetError, match="does not say how much noise"):
+    def test_not_every_network_has_a_variance_head(self, output):
+        with pytest.raises(TargetError, match="needs a network with a variance head"):
             Uncertain("aleatoric_variance").evaluate(ModelOutput(drawn(3, 4), raw=output))
 
     @pytest.mark.parametrize("target", [*map(Uncertain, [*KINDS, "aleatoric_variance"]), Certainty()], ids=str)
@@ -133,7 +133,7 @@ class TestUncertain:
         assert tuple((-Uncertain("aleatoric_variance")).output_keys()) == keys[2]
 
     def test_certainty_is_a_minus_before_it(self):
-        output = of_guesses()
+        output = mc_output()
         close((-Uncertain()).evaluate(output).scores, -Uncertain().evaluate(output).scores)
         both = (Class(1) - 2 * Uncertain("epistemic")).evaluate(output).scores
         close(both[:, 0], output.logits[:, 1] - 2 * Uncertain("epistemic").evaluate(output).scores[:, 0])
@@ -143,14 +143,14 @@ class TestUncertain:
     def test_is_the_same_of_any_samples_and_when_the_answer_changes(self, kind):
         target = Uncertain(kind)
         assert target.of_samples(slice(0, 1)) is target
-        assert target.resolved(of_guesses()) is target
+        assert target.resolved(mc_output()) is target
 
 
 class TestCertainty:
     @pytest.mark.parametrize(("classes", "multilabel"), [(1, False), (4, True)])
     def test_an_answer_among_several_it_must_be(self, classes, multilabel):
         said = VQAOutput(drawn(3, classes), None, drawn(3, 1, seed=1).square())
-        with pytest.raises(TargetError, match="each a yes or no"):
+        with pytest.raises(TargetError, match="needs mutually exclusive classes"):
             Certainty().evaluate(parse_output(said, 3, multilabel=multilabel))
 
     @pytest.mark.parametrize("udl", ["scaled", "additive"])
@@ -220,9 +220,9 @@ class TestCertainty:
         assert len({key for one in kinds for key in one.output_keys()}) == len(kinds)
         assert list(Certainty().output_keys()) == list(Certainty().output_keys())
 
-    def test_not_every_network_expects_noise(self):
-        with pytest.raises(TargetError, match="does not say how much noise"):
-            Certainty().evaluate(of_guesses())
+    def test_not_every_network_has_a_variance_head(self):
+        with pytest.raises(TargetError, match="needs a network with a variance head"):
+            Certainty().evaluate(mc_output())
 
 
 class TestMaps:
@@ -257,6 +257,6 @@ class TestMaps:
             assert saywhy.explain(net, images(2, dtype=torch.float64), target).layers[0].startswith("network.")
 
 
-def test_guesses_are_told_from_other_outputs():
-    assert isinstance(of_guesses().raw, MCSamples)
-    close(of_guesses().logits.softmax(1), drawn(5, 3, 4).softmax(-1).mean(0))
+def test_mc_samples_are_distinguished_from_other_outputs():
+    assert isinstance(mc_output().raw, MCSamples)
+    close(mc_output().logits.softmax(1), drawn(5, 3, 4).softmax(-1).mean(0))

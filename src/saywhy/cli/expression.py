@@ -1,4 +1,4 @@
-"""Targets as they are written on the command line: ``cat``, ``282``, ``cat - dog``, ``2 cat - 0.5 dog``, ``top 3``."""
+"""Parser of target expressions: ``cat``, ``282``, ``cat - dog``, ``2 cat - 0.5 dog``, ``top 3``."""
 
 import inspect
 import re
@@ -16,16 +16,16 @@ _KEYWORD = re.compile(r"([a-z_]\w*)\s*=\s*(.*)", re.DOTALL)
 
 
 def parse_target(text: str, labels: Sequence[str] | None) -> Target:
-    """The target that an expression means. A text that is a label as it stands is that label, signs and all.
+    """Parse a target expression. A text that equals a label is that label, including any signs in it.
 
     Args:
         text: classes by index or label, or targets by name (``saywhy targets`` lists them), joined by `` + `` and
-            `` - `` (with spaces, because labels have hyphens), each with a number before it if it is to weigh more or
-            less. A label wins over a name: ``class(top)`` and ``top`` are the class "top" where there is one.
-        labels: of the model.
+            `` - `` (with spaces, because labels have hyphens), each with an optional weight before it. A label has
+            precedence over a name: ``class(top)`` and ``top`` are the class "top" if there is one.
+        labels: the labels of the model.
 
     Raises:
-        TargetError: the expression is empty or ends in a sign, or a named target does not take what is in its brackets.
+        TargetError: the expression is empty or ends in a sign, or a named target does not take its arguments.
 
     >>> parse_target("tiger cat - boxer", None)
     TargetSum(terms=((1.0, Class(name='tiger cat', score=None)), (-1.0, Class(name='boxer', score=None))))
@@ -43,17 +43,17 @@ def parse_target(text: str, labels: Sequence[str] | None) -> Target:
     for sign, part in zip(signs, parts[::2], strict=True):
         name = part.strip()
         if not name or (name[0] in "+-" and name.lower() not in known):
-            raise TargetError(f"'{text}' is no target: write 'cat', 'cat - dog', '-dog' or 'top 3'.")
+            raise TargetError(f"'{text}' is no target. Write 'cat', 'cat - dog', '-dog' or 'top 3'.")
         term = _term(name, known)
         term = -term if sign == "-" else term
         found = term if found is None else found + term
     if found is None:
-        raise TargetError("an empty target explains nothing.")
+        raise TargetError("expected a target, got an empty expression.")
     return found
 
 
 def _split(text: str) -> list[str]:
-    """Terms and the signs between them; a sign in brackets joins nothing, if every bracket is closed."""
+    """Split into terms and the signs between them; a sign in closed brackets does not split."""
     parts, begin = [], 0
     for sign in _SIGN.finditer(text):
         before, after = text[: sign.start()], text[sign.end() :]
@@ -65,15 +65,15 @@ def _split(text: str) -> list[str]:
 
 
 def _term(text: str, known: frozenset[str]) -> Target:
-    """A class or a named target, with its weight."""
+    """Parse a class or a named target with its weight."""
     weighted = None if text.lower() in known else _WEIGHTED.fullmatch(text)
     if weighted:
-        return float(weighted[1]) * _one(weighted[2] or weighted[3], known)
-    return _one(text, known)
+        return float(weighted[1]) * _class_or_named(weighted[2] or weighted[3], known)
+    return _class_or_named(text, known)
 
 
-def _one(text: str, known: frozenset[str]) -> Target:
-    """A class or a named target. Only a number may follow a name without brackets: 'top hat' is a class."""
+def _class_or_named(text: str, known: frozenset[str]) -> Target:
+    """Parse a class or a named target. Only a number may follow a name without brackets: 'top hat' is a class."""
     named = None if text.lower() in known else _NAMED.fullmatch(text)
     target = TARGETS.lookup(named[1].lower()) if named else None
     if named is None or target is None:
@@ -84,12 +84,12 @@ def _one(text: str, known: frozenset[str]) -> Target:
 
 
 def _arguments(target: NamedTarget, text: str, known: frozenset[str]) -> tuple[list[Any], dict[str, Any]]:
-    """What stands in the brackets of a named target, as its function takes it."""
+    """Parse the arguments in the brackets of a named target, for its function."""
     expected = inspect.signature(target.function).parameters
     order = [p for p in expected.values() if p.kind is not p.KEYWORD_ONLY]
     positional: list[Any] = []
     keywords: dict[str, Any] = {}
-    for part in _listed(text, known):
+    for part in _split_arguments(text, known):
         keyword = None if part.lower() in known else _KEYWORD.fullmatch(part)
         if keyword and keyword[1] not in expected:
             raise TargetError(f"the target '{target.name}' has no '{keyword[1]}'. It is written '{target.form}'.")
@@ -102,8 +102,8 @@ def _arguments(target: NamedTarget, text: str, known: frozenset[str]) -> tuple[l
     return positional, keywords
 
 
-def _listed(text: str, known: frozenset[str]) -> list[str]:
-    """Arguments between commas; a label may have commas of its own ("maillot, tank suit")."""
+def _split_arguments(text: str, known: frozenset[str]) -> list[str]:
+    """Split arguments at commas, but not inside a label ("maillot, tank suit")."""
     pieces = text.split(",") if text.strip() else []
     found: list[str] = []
     while pieces:
@@ -115,7 +115,7 @@ def _listed(text: str, known: frozenset[str]) -> list[str]:
 
 
 def _value(target: NamedTarget, text: str, parameter: inspect.Parameter, known: frozenset[str]) -> Any:
-    """An argument as what its annotation asks for: a label, a number, or yes or no."""
+    """Convert an argument by its annotation: to a label, a number or a bool."""
     kinds = get_args(parameter.annotation) or (parameter.annotation,)
     words = any(kind in (str, Any, inspect.Parameter.empty) for kind in kinds)
     if words and text.lower() in known:

@@ -1,4 +1,4 @@
-"""A method described by its own function: docstring and annotations are read, so that nothing is written twice."""
+"""Descriptions of methods, read from the docstrings and annotations of their functions."""
 
 import inspect
 import re
@@ -15,10 +15,10 @@ class Parameter:
     """A parameter of a method.
 
     Attributes:
-        name: as it is given.
-        default: its value where it is not.
-        allowed: what it may be, in words or as the words themselves.
-        meaning: from the docstring.
+        name: the name of the keyword argument.
+        default: its default value.
+        allowed: the allowed values, or a description of them.
+        meaning: its description in the docstring.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Parameter:
 
 
 def parameters(method: Method) -> list[Parameter]:
-    """The parameters of a method, in its own order.
+    """Return the parameters of a method, in its own order.
 
     >>> [(p.name, p.default, p.allowed) for p in parameters(find_method("gradcam"))]
     [('relu', True, ('true', 'false')), ('pooling', 'mean', ('mean', 'abs', 'max'))]
@@ -46,17 +46,17 @@ def parameters(method: Method) -> list[Parameter]:
 
 
 def differs(method: Method) -> str:
-    """In what the function says it differs from its paper, or from its authors' code; empty if in nothing.
+    """Return how the method differs from its paper or its authors' code, by its docstring; empty if it does not.
 
     >>> differs(find_method("gradcam++"))
-    'Differs from the paper: where the denominator is exactly zero the weight is zero.'
+    'Differs from the paper: a denominator of exactly zero gives the weight zero.'
     """
     paragraphs = (inspect.getdoc(_sources(method)[-1]) or "").split("\n\n")
     return " ".join(_plain(p) + "." for p in paragraphs if p.startswith("Differs from"))
 
 
 def _sources(method: Method) -> list[Callable[..., Any]]:
-    """The functions that describe its parameters: SmoothGrad's and its own for a method that ``smooth-`` has made."""
+    """Return the functions that describe the parameters; for a ``smooth-`` method those of SmoothGrad and its own."""
     own = method.name.removeprefix("smooth-")
     if method.name in METHODS or own == method.name:
         return [method.function]
@@ -71,7 +71,7 @@ def _meaning(function: Callable[..., Any], name: str) -> str:
 
 
 def _arguments(function: Callable[..., Any]) -> dict[str, str]:
-    """The section ``Args:`` of a docstring, by name; a line may describe several."""
+    """Return the section ``Args:`` of a docstring by name; an entry may describe several names."""
     section = re.search(r"^Args:\n((?:[ ].*\n|\n)*)", (inspect.getdoc(function) or "") + "\n", re.MULTILINE)
     entries = re.findall(r"^ {4}(\w[\w, ]*): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE)
     return {name: text for names, text in entries for name in names.split(", ")}
@@ -81,7 +81,7 @@ _SIGNS = {r"\sum": "Σ", r"\sqrt": "√", r"\le": "≤", r"\infty": "∞", r"\,"
 
 
 def _plain(text: str) -> str:
-    r"""A docstring's text in one line, without its markup.
+    r"""Return a docstring's text in one line, without markup.
 
     >>> _plain("``\"mean\"`` of :math:`\\sum_k a_k`,\n    see :func:`gradcam_pp`.")
     '"mean" of Σ_k a_k, see gradcam++'

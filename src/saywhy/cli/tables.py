@@ -1,4 +1,4 @@
-"""``saywhy methods``, ``metrics``, ``targets``, ``layers``, …: what there is to choose from, as the registries say."""
+"""The commands that list the registries: ``saywhy methods``, ``metrics``, ``targets``, ``layers``, …"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -14,20 +14,18 @@ from saywhy.cli.explain import DEFAULT_MODEL, Weights
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="All about this one.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="Describe this method only.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print them all as a Markdown page.")] = False,
 ) -> None:
-    """List the methods, with paper and equation; or say all about one, with its parameters."""
+    """List the methods with paper and equation, or describe one method with its parameters."""
     from saywhy.methods import all_methods, find_method
 
     if name is not None and markdown:
-        raise typer.BadParameter(
-            "it is the page of all methods. Leave NAME out, or ask for --json.", param_hint="--markdown"
-        )
+        raise typer.BadParameter("the page lists all methods. Leave NAME out, or use --json.", param_hint="--markdown")
     if name is not None:
         one = find_method(name)
-        print(json.dumps(_record(one), indent=1, ensure_ascii=False)) if as_json else _show(one)
+        print(json.dumps(_record(one), indent=1, ensure_ascii=False)) if as_json else _print_method(one)
         return
     if markdown:
         from saywhy.cli.pages import methods_page
@@ -43,14 +41,14 @@ def methods(
             (m.name, f"{m.title}, {m.paper}", m.equation, ", ".join(f"{k}={v}" for k, v in m.parameters.items()))
             for m in found
         ]
-        _listed(("method", "paper", "map", "parameters"), rows)
+        _print_table(("method", "paper", "map", "parameters"), rows)
 
 
 def metrics(
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics of maps as JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print them all as a Markdown page.")] = False,
 ) -> None:
-    """List the metrics that judge maps, with paper, equation, direction and range; and dataset-level metrics."""
+    """List the metrics of maps with paper, equation, direction and range, and dataset-level metrics."""
     from saywhy.cli.pages import dataset_metric_rows, metric_rows, metrics_page
     from saywhy.metrics import all_dataset_metrics, all_metrics
 
@@ -62,9 +60,9 @@ def metrics(
     if as_json:
         print(json.dumps([dict(zip(heads, row, strict=True)) for row in rows], indent=1, ensure_ascii=False))
         return
-    _listed(heads, rows)
-    screen.say("\nBeside these, functions of saywhy.metrics:\n")
-    _listed(*dataset_metric_rows(all_dataset_metrics()))
+    _print_table(heads, rows)
+    screen.say("\nDataset-level metrics, functions of saywhy.metrics:\n")
+    _print_table(*dataset_metric_rows(all_dataset_metrics()))
 
 
 def targets(as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
@@ -81,16 +79,16 @@ def targets(as_json: Annotated[bool, typer.Option("--json", help="Print them as 
         )
         return
     sums = [("LABEL, or its index", "the score of one class", ""), ("cat - dog, 2 cat - 0.5 dog", "a weighted sum", "")]
-    _listed(("target", "asks for", "paper"), [*sums, *((t.form, t.reading, t.paper) for t in found)])
+    _print_table(("target", "score", "paper"), [*sums, *((t.form, t.reading, t.paper) for t in found)])
 
 
 def models() -> None:
-    """List where models come from, as --model takes them."""
+    """List the sources of models, as --model takes them."""
     from saywhy.models import all_sources
 
     with screen.noted_warnings():
         rows = [(f"{s.name}:NAME", s.reading) for s in all_sources()]
-    _listed(("model", "which"), [*rows, ("path/to/file.py:function", "a network that a function of yours builds")])
+    _print_table(("model", "networks"), [*rows, ("path/to/file.py:function", "a network built by your own function")])
 
 
 def datasets() -> None:
@@ -99,20 +97,20 @@ def datasets() -> None:
 
     with screen.noted_warnings():
         rows = [(r.form, r.reading) for r in all_readers()]
-    _listed(("data set", "what is looked for"), rows)
+    _print_table(("data set", "objects"), rows)
 
 
 def tasks() -> None:
-    """List the tasks that a model can be asked to do with an explanation."""
+    """List the tasks that a model can perform with an explanation."""
     from saywhy.tasks.registry import all_tasks
 
     with screen.noted_warnings():
         rows = [(t.name, f"{t.title}, {t.paper}", t.reading) for t in all_tasks()]
-    _listed(("task", "name and paper", "gives"), rows)
+    _print_table(("task", "name and paper", "output"), rows)
 
 
-def _listed(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on the screen; its first column is never folded."""
+def _print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; its first column is never folded."""
     table = screen.table(*heads, whole=heads[:1])
     for row in rows:
         table.add_row(*map(escape, row))
@@ -120,35 +118,35 @@ def _listed(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def _record(method: Any) -> dict[str, Any]:
-    """A method for programs: everything but its function."""
+    """Return a method as JSON data, without its function."""
     from saywhy.cli.method_docs import differs, parameters
 
-    said = {f.name: getattr(method, f.name) for f in fields(method) if f.name != "function"}
+    record = {f.name: getattr(method, f.name) for f in fields(method) if f.name != "function"}
     own = {p.name: {"default": p.default, "allowed": p.allowed, "meaning": p.meaning} for p in parameters(method)}
-    return {**said, "parameters": own, "differs": differs(method)}
+    return {**record, "parameters": own, "differs": differs(method)}
 
 
-def _show(method: Any) -> None:
-    """All about a method, on one screen."""
+def _print_method(method: Any) -> None:
+    """Print the description of one method."""
     from saywhy.cli.method_docs import differs, parameters
     from saywhy.cli.pages import PLACES, place_of
 
-    facts = screen.table("", "", whole=("",), heading=False)
+    description = screen.table("", "", whole=("",), heading=False)
     for what, value in {
         "method": f"{method.name}: {method.title}, {method.paper}",
         "map": method.equation,
         "where": PLACES[place_of(method)],
         "shows": method.reading,
         "score": f"{method.score}, unless --score is given",
-        "passes": "one, for all methods of one pass together" if method.passes == "one" else "several of its own",
-        "uses the answer": "yes" if method.uses_gradients else "no, the map is the same for every answer",
+        "passes": "one, for all methods of one pass together" if method.passes == "one" else "several for this method",
+        "depends on the target": "yes" if method.uses_gradients else "no, the map is the same for every target",
         "same for any units": "yes" if method.scale_free else "no, a score in other units gives another map",
     }.items():
-        facts.add_row(what, escape(value))
-    screen.show(facts)
+        description.add_row(what, escape(value))
+    screen.show(description)
     own = parameters(method)
     if own:
-        table = screen.table("parameter", "default", "may be", "meaning", whole=("parameter",))
+        table = screen.table("parameter", "default", "allowed", "meaning", whole=("parameter",))
         for p in own:
             table.add_row(p.name, str(p.default).lower(), ", ".join(p.allowed), escape(p.meaning))
         screen.say("")
@@ -162,12 +160,12 @@ def layers(
     image: Annotated[Path | None, typer.Argument(help="An image to run; a Toybox scene if not given.")] = None,
     weights: Weights = None,
     question: Annotated[
-        str | None, typer.Option("--question", "-q", help="Words beside the image, for a model that takes them.")
+        str | None, typer.Option("--question", "-q", help="A question or text, for a model that takes one.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Also layers that are no map of the image.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="List also layers without a spatial map.")] = False,
 ) -> None:
-    """List the layers that can be explained, each with its layout proved; the one that is chosen has an arrow."""
-    from saywhy.explain import explain as ask
+    """List the layers that can be explained, each with its layout proved; an arrow marks the default layer."""
+    from saywhy.explain import explain
     from saywhy.explain import layers as find
     from saywhy.models import load
 
@@ -179,7 +177,7 @@ def layers(
         shown: Any = image if image is not None else _toybox_scene()
         shown = shown if question is None else loaded.prepare_inputs(shown, question)
         found = find(loaded, shown)
-        chosen = ask(loaded, shown, relu=False).layers[0]
+        chosen = explain(loaded, shown, relu=False).layers[0]
         steps.done()
     numbers = ("channels", "proof", "gradient")
     table = screen.table("", "layer", "role", "channels", "map", "proof", "gradient", right=numbers, whole=("layer",))

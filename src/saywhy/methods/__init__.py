@@ -1,8 +1,8 @@
-"""Methods: pure functions of activations and gradients. They know tensors and nothing of models.
+"""Methods: pure functions of activations and gradients, which take tensors and no models.
 
-Every one takes ``activations`` and ``gradients`` [batch, channel, *space] and gives maps [batch, *space]; ``*space`` is
-one axis for a signal, two for an image, three for a volume. Every function is registered by the decorator
-:func:`method` above it, with paper, equation and how it is read. A file that is put into this folder is found.
+A method takes ``activations`` and ``gradients`` [batch, channel, *space] and returns attribution maps [batch, *space];
+``*space`` is one axis for a signal, two for an image, three for a volume. The decorator :func:`method` registers the
+function below it with its paper, its equation and the meaning of its values. Every file of this folder is imported.
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ from saywhy.methods.fusion import fuse
 from saywhy.methods.method import AttributionResult, Method
 from saywhy.methods.registry import METHODS, all_methods, find_method, method, register
 
-for _file in sorted(found.name for found in iter_modules(__path__)):
+for _file in sorted(module.name for module in iter_modules(__path__)):
     import_module(f"{__name__}.{_file}")  # its methods register themselves
 METHODS.sort(lambda each: each.order)
 

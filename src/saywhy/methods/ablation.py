@@ -1,6 +1,6 @@
-r"""What the score loses without a channel, or keeps of a place, of the layer: Ablation-CAM and Recipro-CAM.
+r"""Ablation of channels (Ablation-CAM) and of positions (Recipro-CAM) of a layer, without gradients.
 
-The network runs from the layer on alone, on a batch of altered activations; what comes before is computed once.
+Only the part of the network behind the layer runs on the altered activations; the part before it runs once.
 """
 
 from typing import Literal
@@ -28,15 +28,15 @@ Divisor = Literal["magnitude", "score"]
     passes="several",
 )
 def ablationcam(runner: ModelRunner, *, relu: bool = True, divisor: Divisor = "magnitude") -> Tensor:
-    r"""Ablation-CAM (Desai and Ramaswamy, 2020): channels weighed by what the score loses without them.
+    r"""Ablation-CAM (Desai and Ramaswamy, 2020): each channel weighted by the drop of the score without it.
 
     .. math:: w_k = \frac{y - y_{\setminus k}}{y}, \qquad L = \mathrm{ReLU}\Big(\sum_k w_k A^k\Big)
 
-    with channel :math:`k` set to zero in :math:`y_{\setminus k}`.
+    where :math:`y_{\setminus k}` is the score with channel :math:`k` set to zero.
 
     Args:
         runner: the network, the images and the layer.
-        relu: False keeps the negative evidence too.
+        relu: False keeps the negative evidence as well.
         divisor: ``"magnitude"`` divides by :math:`|y|`, ``"score"`` by :math:`y` as published.
 
     Returns:
@@ -45,15 +45,14 @@ def ablationcam(runner: ModelRunner, *, relu: bool = True, divisor: Divisor = "m
     Raises:
         MethodError: ``divisor`` is none of the two.
 
-    Differs from the paper: where the score is negative its quotient turns the map inside out, and what a logit is
-    negative of is arbitrary; so the divisor is its magnitude, which is the same where the score is positive. A score
-    of exactly zero is not divided by. No normalised map shows any other difference, because the divisor is the same for
-    all channels.
+    Differs from the paper: the divisor is the magnitude of the score, because a negative score would invert the map,
+    and the zero of a logit is arbitrary. For a positive score both are the same. If the score is exactly zero, nothing
+    is divided. Normalised maps show no other difference, because the divisor is the same for all channels.
 
     >>> from saywhy.engine.capture import Watched; from saywhy.engine.layout import Layout
     >>> net = torch.nn.Identity(); layer = Watched("", net, Layout("channels-first", (2,)))
     >>> runner = ModelRunner.of(net, torch.tensor([[[3.0, 1.0], [0.0, 1.0]]]), lambda x: x.sum((1, 2)), layer)
-    >>> ablationcam(runner)  # of a score of 5 the channels are 4 and 1
+    >>> ablationcam(runner)  # the channels contribute 4 and 1 to a score of 5
     tensor([[[2.4000, 1.0000]]])
     """
     if divisor not in ("magnitude", "score"):
@@ -69,13 +68,13 @@ def ablationcam(runner: ModelRunner, *, relu: bool = True, divisor: Divisor = "m
             altered[torch.arange(len(altered)), torch.arange(part.start, part.stop)] = 0
             return altered
 
-        dropped = []
+        drops = []
         with counted("ablationcam", A.shape[1]) as advance:
             for _, scores in runner.replayed(replay, A.shape[1], without):
-                dropped.append(whole - scores.double())
+                drops.append(whole - scores.double())
                 advance(len(scores))
         by = whole.abs() if divisor == "magnitude" else whole
-        weights = torch.cat(dropped) / torch.where(by != 0, by, 1.0)  # (channel, target)
+        weights = torch.cat(drops) / torch.where(by != 0, by, 1.0)  # (channel, target)
         A = at_least_float32(A)
         maps.append(combine(weights.T.to(A), A.expand(weights.shape[1], *A.shape[1:]), relu=relu))
     return torch.stack(maps)
@@ -85,29 +84,29 @@ def ablationcam(runner: ModelRunner, *, relu: bool = True, divisor: Divisor = "m
     "reciprocam",
     title="Recipro-CAM",
     paper="Byun and Lee, 2022",
-    equation="y(A ⊙ Mₚ), Mₚ shows place p",
+    equation="y(A ⊙ Mₚ), Mₚ shows position p",
     family="perturbation",
     order=320,
     passes="several",
     score="probability",
 )
 def reciprocam(runner: ModelRunner, *, gaussian: bool = False) -> Tensor:
-    r"""Recipro-CAM (Byun and Lee, 2022): the score when the layer shows one place alone.
+    r"""Recipro-CAM (Byun and Lee, 2022): the score when the layer shows one position alone.
 
     .. math:: L_p = y\big(A \odot M_p\big), \qquad M_p(q) = [p = q], \quad\text{or}\quad
               M_p(q) = \prod_i \tfrac{1}{4}, \tfrac{1}{2}, \tfrac{1}{4}\ \text{for}\ q_i - p_i = -1, 0, 1
 
-    For tokens this is ViT-Recipro-CAM (Byun and Lee, 2023): class and register tokens are kept as they are.
+    For tokens this is ViT-Recipro-CAM (Byun and Lee, 2023): class and register tokens are kept unchanged.
 
     Args:
         runner: the network, the images and the layer.
-        gaussian: True shows a quarter of the place and less of its neighbours, by the second mask.
+        gaussian: True takes the second mask, which shows the neighbours of the position as well.
 
     Returns:
         Maps [batch, target, *space] on the layer's grid, in units of the score: non-negative for probabilities.
 
-    Differs from the authors' code: the map is not stretched to the range from 0 to 1; and where that spreads the one
-    place over its neighbours by the Gaussian, the mask here shows what the neighbours are, as OpenVINO's ViT code does.
+    Differs from the authors' code: the map is not rescaled to the range from 0 to 1. The Gaussian of their code spreads
+    the one position over its neighbours; the mask here shows the neighbours' own values, as OpenVINO's ViT code does.
 
     >>> from saywhy.engine.capture import Watched; from saywhy.engine.layout import Layout
     >>> net = torch.nn.Identity(); layer = Watched("", net, Layout("channels-first", (3,)))
@@ -125,7 +124,7 @@ def reciprocam(runner: ModelRunner, *, gaussian: bool = False) -> Tensor:
         places = torch.cartesian_prod(*[torch.arange(side) for side in space]).view(-1, len(space))
 
         def alone(part: slice, A: Tensor = A, places: Tensor = places) -> FeatureMaps:
-            return A * _shown(places[part], A.shape[2:], gaussian).to(A).unsqueeze(1)
+            return A * _position_masks(places[part], A.shape[2:], gaussian).to(A).unsqueeze(1)
 
         found = []
         with counted("reciprocam", len(places)) as advance:
@@ -136,10 +135,10 @@ def reciprocam(runner: ModelRunner, *, gaussian: bool = False) -> Tensor:
     return torch.stack(maps)
 
 
-def _shown(places: Tensor, space: torch.Size, gaussian: bool) -> Tensor:
-    """Masks [place, *space] that show one place each.
+def _position_masks(places: Tensor, space: torch.Size, gaussian: bool) -> Tensor:
+    """Return masks [position, *space] that show one position each.
 
-    >>> _shown(torch.tensor([[0], [1]]), torch.Size([3]), gaussian=True)
+    >>> _position_masks(torch.tensor([[0], [1]]), torch.Size([3]), gaussian=True)
     tensor([[0.5000, 0.2500, 0.0000],
             [0.2500, 0.5000, 0.2500]], dtype=torch.float64)
     """

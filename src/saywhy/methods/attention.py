@@ -1,11 +1,11 @@
-r"""What the class token has looked at: raw attention, attention rollout, and both weighed by gradients.
+r"""Attention of transformers: raw attention, attention rollout, and both weighted by gradients.
 
-Every attention is a matrix [token, token] of one and the same row of tokens, whose places the layer's layout knows.
-Where attention is something else (windows, pooled keys, channels), no such map exists, and that is said. What mixes
-tokens in another way (a convolution inside a block) is not seen, and no part of the map.
+Every attention is a matrix [token, token] over one sequence of tokens, whose positions on the image are given by the
+layer's layout. For other attention (windows, pooled keys, channels) no such map exists, and a MethodError says so.
+Other operations that mix tokens (a convolution inside a block) are not part of the map.
 
-The rows that are read are those on which the answer leans, found by its gradient and not by the name of a token: the
-class token (and DeiT's second one), and without one the mean over all tokens that are pooled.
+The map is read from the rows on which the score depends: the row of the class token (and of DeiT's distillation token),
+or without one the mean over all pooled tokens. The gradient of the score finds these rows, not the name of a token.
 """
 
 import math
@@ -34,7 +34,7 @@ Heads = Literal["mean", "max", "min"]
     "attention",
     title="raw attention",
     paper="Dosovitskiy et al., 2021",
-    equation="A of one block, from the class token on",
+    equation="A of one block, row of the class token",
     family="attention",
     order=150,
     uses_gradients=False,
@@ -48,22 +48,22 @@ def attention(runner: ModelRunner, *, block: int = -1, head: int | None = None) 
 
     Args:
         runner: the network and the images, at a layer of tokens.
-        block: which attention, in the order of running; -1 is the last.
-        head: which head, from 0; None is the mean of all.
+        block: index of the attention in the order of running; -1 is the last.
+        head: index of the head, from 0; None is the mean of all heads.
 
     Returns:
         Maps [batch, target, *space] on the grid of tokens, 0 to 1, the same for all targets.
 
     Raises:
-        MethodError: the network has no such attention, or none of the whole image's tokens.
+        MethodError: the network has no such attention, or none over all tokens of the image.
 
     >>> attention(_example())
     tensor([[[0.3333, 0.3333]]])
     """
 
-    def row(seen: AttentionCapture, rows: Tensor) -> Tensor:
-        A = _chosen(seen.probabilities, block, "block", "attentions")
-        A = A.mean(1) if head is None else _chosen(A.unbind(1), head, "head", "heads")
+    def row(captured: AttentionCapture, rows: Tensor) -> Tensor:
+        A = _indexed(captured.probabilities, block, "block", "attentions")
+        A = A.mean(1) if head is None else _indexed(A.unbind(1), head, "head", "heads")
         return rows @ at_least_float32(A)
 
     return _without_gradients(runner, "attention", row)
@@ -73,7 +73,7 @@ def attention(runner: ModelRunner, *, block: int = -1, head: int | None = None) 
     "attention-rollout",
     title="attention rollout",
     paper="Abnar and Zuidema, 2020",
-    equation="Πₗ (Aₗ + I) / 2, from the class token on",
+    equation="Πₗ (Aₗ + I) / 2, row of the class token",
     family="attention",
     order=160,
     uses_gradients=False,
@@ -81,32 +81,34 @@ def attention(runner: ModelRunner, *, block: int = -1, head: int | None = None) 
     shows="activity",
 )
 def attention_rollout(runner: ModelRunner, *, heads: Heads = "mean", discard: float = 0.0) -> Tensor:
-    r"""Attention rollout (Abnar and Zuidema, 2020, equation 1): what flows to the class token through all blocks.
+    r"""Attention rollout (Abnar and Zuidema, 2020, equation 1): attention to the class token through all blocks.
 
     .. math:: \tilde{A}_l = \tfrac{1}{2} A_l + \tfrac{1}{2} I, \qquad
               R = \tilde{A}_L \cdots \tilde{A}_2 \tilde{A}_1, \qquad M_p = R_{\mathrm{class},\,p}
 
     Args:
         runner: the network and the images, at a layer of tokens.
-        heads: how those of a block become one: ``"mean"`` as published, ``"max"`` or ``"min"``.
-        discard: share of the lowest attentions of every block that is taken out, 0 to 1 (exclusive).
+        heads: how the heads of a block are combined: ``"mean"`` as published, ``"max"`` or ``"min"``.
+        discard: share of the lowest attentions of every block that is set to zero, 0 to 1 (exclusive).
 
     Returns:
         Maps [batch, target, *space] on the grid of tokens, 0 to 1, the same for all targets.
 
     Raises:
-        MethodError: the network has no attention of the whole image's tokens, or a parameter is out of range.
+        MethodError: the network has no attention over all tokens of the image, or a parameter is out of range.
 
-    Differs from the paper: ``heads`` and ``discard`` are those of the code by which it is known (vit-explain), with
-    rows that are then made to sum to 1 again. That code divides its columns by the sums of the rows.
+    Differs from the paper: ``heads`` and ``discard`` are options of the well-known code (vit-explain); afterwards every
+    row is divided by its sum. That code divides the columns by the sums of the rows instead.
 
-    >>> attention_rollout(_example())  # (A + I) / 2 is 2/3 on the diagonal and 1/6 beside it
+    >>> attention_rollout(_example())  # (A + I) / 2 is 2/3 on the diagonal and 1/6 off it
     tensor([[[0.2500, 0.2500]]])
     """
     _check(heads, discard)
 
-    def row(seen: AttentionCapture, rows: Tensor) -> Tensor:
-        return _rolled(rows, [_discarded(_fused(at_least_float32(A), heads), discard) for A in seen.probabilities])
+    def row(captured: AttentionCapture, rows: Tensor) -> Tensor:
+        return _rollout(
+            rows, [_discard_lowest(_fuse_heads(at_least_float32(A), heads), discard) for A in captured.probabilities]
+        )
 
     return _without_gradients(runner, "attention-rollout", row)
 
@@ -115,14 +117,14 @@ def attention_rollout(runner: ModelRunner, *, heads: Heads = "mean", discard: fl
     "gradient-rollout",
     title="gradient attention rollout",
     paper="vit-explain, 2020",
-    equation="Πₗ rows(ReLU(meanₕ(Gₗ ⊙ Aₗ)) + I), from the class token on",
+    equation="Πₗ rows(ReLU(meanₕ(Gₗ ⊙ Aₗ)) + I), row of the class token",
     family="attention",
     order=170,
     scale_free=False,
     passes="several",
 )
 def gradient_rollout(runner: ModelRunner, *, discard: float = 0.0) -> Tensor:
-    r"""Gradient attention rollout (vit-explain, 2020): attention rollout with every block weighed by its gradient.
+    r"""Gradient attention rollout (vit-explain, 2020): attention rollout with every block weighted by its gradient.
 
     .. math:: \bar{A}_l = \mathrm{ReLU}\Big(\frac{1}{H} \sum_h \frac{\partial y}{\partial A_l^h} \odot A_l^h\Big),
               \qquad \tilde{A}_l = \mathrm{rows}(\bar{A}_l + I), \qquad M_p = (\tilde{A}_L \cdots \tilde{A}_1)_{class,p}
@@ -131,18 +133,18 @@ def gradient_rollout(runner: ModelRunner, *, discard: float = 0.0) -> Tensor:
 
     Args:
         runner: the network, the images and the scores, at a layer of tokens.
-        discard: share of the lowest weighed attentions of every block that is taken out, 0 to 1 (exclusive).
+        discard: share of the lowest weighted attentions of every block that is set to zero, 0 to 1 (exclusive).
 
     Returns:
         Maps [batch, target, *space] on the grid of tokens, 0 to 1.
 
     Raises:
-        MethodError: the network has no attention of the whole image's tokens, or a parameter is out of range.
+        MethodError: the network has no attention over all tokens of the image, or a parameter is out of range.
         GradientError: the score does not depend on the attention.
 
-    Differs from the paper: it is known by its code alone, which pairs the attention of the first block with the
-    gradient of the last (hooks of a backward pass run backwards), divides columns by the sums of the rows and explains
-    the first image of a batch; here every block has its own.
+    Differs from the authors' code (there is no paper): every block is weighted by its own gradient. That code pairs the
+    attention of the first block with the gradient of the last (backward hooks run in reverse order), divides columns by
+    the sums of the rows, and explains only the first image of a batch.
 
     >>> gradient_rollout(_example())
     tensor([[[0.3095, 0.3095]]])
@@ -150,7 +152,7 @@ def gradient_rollout(runner: ModelRunner, *, discard: float = 0.0) -> Tensor:
     _check("mean", discard)
 
     def row(A: list[Tensor], G: list[Tensor], rows: Tensor) -> Tensor:
-        return _rolled(rows, [_discarded((a * g).mean(1).relu(), discard) for a, g in zip(A, G, strict=True)])
+        return _rollout(rows, [_discard_lowest((a * g).mean(1).relu(), discard) for a, g in zip(A, G, strict=True)])
 
     return _with_gradients(runner, "gradient-rollout", row)
 
@@ -159,7 +161,7 @@ def gradient_rollout(runner: ModelRunner, *, discard: float = 0.0) -> Tensor:
     "generic-attention",
     title="generic attention explainability",
     paper="Chefer et al., 2021",
-    equation="Πₗ (I + meanₕ ReLU(Gₗ ⊙ Aₗ)), from the class token on",
+    equation="Πₗ (I + meanₕ ReLU(Gₗ ⊙ Aₗ)), row of the class token",
     family="attention",
     order=180,
     scale_free=False,
@@ -175,14 +177,14 @@ def generic_attention(runner: ModelRunner) -> Tensor:
         runner: the network, the images and the scores, at a layer of tokens.
 
     Returns:
-        Maps [batch, target, *space] on the grid of tokens, non-negative; sums of products of as many gradients as there
-        are blocks, so that another unit of the score changes their shape.
+        Maps [batch, target, *space] on the grid of tokens, non-negative. They are sums of products of up to one
+        gradient a block, so that another unit of the score changes their shape.
 
     Raises:
-        MethodError: the network has no attention of the whole image's tokens.
+        MethodError: the network has no attention over all tokens of the image.
         GradientError: the score does not depend on the attention.
 
-    Differs from the paper: without a class token it is the mean row of the tokens that are pooled, less that of
+    Differs from the paper: without a class token the map is the mean row of the pooled tokens, less the same row of
     ``R_0``, which is the same for every patch.
 
     >>> generic_attention(_example())  # the class row is [5/3, 2/3, 2/3] after the last block
@@ -198,23 +200,23 @@ def generic_attention(runner: ModelRunner) -> Tensor:
     return _with_gradients(runner, "generic-attention", row)
 
 
-def _rolled(rows: Tensor, fused: list[Tensor]) -> Tensor:
-    """Rows [batch, 1, token] of the product of all ``(A + I)``, each with rows that sum to 1; the last block first."""
+def _rollout(rows: Tensor, fused: list[Tensor]) -> Tensor:
+    """Return rows [batch, 1, token] of the product of all ``(A + I)``, normalised by row, last block first."""
     for A in reversed(fused):
         step = A + torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
         rows = rows @ (step / step.sum(-1, keepdim=True))
     return rows
 
 
-def _fused(A: Tensor, heads: Heads) -> Tensor:
-    """Heads [batch, head, token, token] as one [batch, token, token]."""
+def _fuse_heads(A: Tensor, heads: Heads) -> Tensor:
+    """Combine heads [batch, head, token, token] into one attention [batch, token, token]."""
     if heads == "mean":
         return A.mean(1)
     return A.amax(1) if heads == "max" else A.amin(1)
 
 
-def _discarded(A: Tensor, share: float) -> Tensor:
-    """The lowest entries of every sample's matrix set to zero."""
+def _discard_lowest(A: Tensor, share: float) -> Tensor:
+    """Set the lowest entries of every sample's matrix to zero."""
     count = int(share * A[0].numel())
     if not count:
         return A
@@ -225,10 +227,10 @@ def _discarded(A: Tensor, share: float) -> Tensor:
 
 def _without_gradients(runner: ModelRunner, name: str, row: Callable[[AttentionCapture, Tensor], Tensor]) -> Tensor:
     maps = []
-    for samples, seen in _passes(runner, name):
-        rows = _rows(_leaning(runner, samples, seen), runner.layer.layout)
-        found = _placed(row(seen, rows), runner.layer.layout)
-        maps.append(found.unsqueeze(1).expand(-1, seen.scores.shape[1], *found.shape[1:]))
+    for samples, captured in _passes(runner, name):
+        rows = _rows(_row_sensitivity(runner, samples, captured), runner.layer.layout)
+        found = _on_grid(row(captured, rows), runner.layer.layout)
+        maps.append(found.unsqueeze(1).expand(-1, captured.scores.shape[1], *found.shape[1:]))
     return torch.cat(maps)
 
 
@@ -236,29 +238,29 @@ def _with_gradients(
     runner: ModelRunner, name: str, row: Callable[[list[Tensor], list[Tensor], Tensor], Tensor]
 ) -> Tensor:
     maps = []
-    for _, seen in _passes(runner, name):
-        A = [at_least_float32(a) for a in seen.probabilities]
+    for _, captured in _passes(runner, name):
+        A = [at_least_float32(a) for a in captured.probabilities]
         of_targets = []
-        for target in range(seen.scores.shape[1]):
-            G = [at_least_float32(g) for g in seen.gradients(target)]
-            rows = _rows(_strength(G[-1]), runner.layer.layout)
-            of_targets.append(_placed(row(A, G, rows), runner.layer.layout))
+        for target in range(captured.scores.shape[1]):
+            G = [at_least_float32(g) for g in captured.gradients(target)]
+            rows = _rows(_gradient_size(G[-1]), runner.layer.layout)
+            of_targets.append(_on_grid(row(A, G, rows), runner.layer.layout))
         maps.append(torch.stack(of_targets, 1))
     return torch.cat(maps)
 
 
 def _passes(runner: ModelRunner, name: str) -> Iterator[tuple[Tensor, AttentionCapture]]:
-    """Which samples, and what one pass over them gave; several at once."""
+    """Yield indices of samples and the attention captured in one pass over them, a batch at a time."""
     with counted(name, runner.size) as advance:
         for part in runner.parts(runner.size):
             samples = torch.arange(part.start, part.stop)
-            seen = _attended(runner, samples)
-            _check_tokens(runner, seen, name)
-            yield samples, seen
+            captured = _capture_attention(runner, samples)
+            _check_tokens(runner, captured, name)
+            yield samples, captured
             advance(len(samples))
 
 
-def _attended(
+def _capture_attention(
     runner: ModelRunner, samples: Tensor, replaced: Mapping[str, Tensor] = MappingProxyType({})
 ) -> AttentionCapture:
     images = runner.image[samples.to(runner.image.device)]
@@ -266,52 +268,52 @@ def _attended(
     return attend(runner.model, inputs, lambda out: runner.score(out, samples), seed=runner.seed, replaced=replaced)
 
 
-def _leaning(runner: ModelRunner, samples: Tensor, seen: AttentionCapture) -> Tensor:
-    """How much the answer leans on every row of the last attention, [batch, token]."""
-    found = _last_strength(seen)
+def _row_sensitivity(runner: ModelRunner, samples: Tensor, captured: AttentionCapture) -> Tensor:
+    """Return how much the score depends on every row of the last attention, [batch, token]."""
+    found = _last_gradient_size(captured)
     if not bool(found.any(1).all()):
-        # A head that starts at zero leans on nothing: looked at once more with other weights in its place.
-        other = _last_strength(_attended(runner, samples, instead_of_zeros(runner.model)))
+        # A head whose weights are all zero has no gradient: run once more with other weights in its place.
+        other = _last_gradient_size(_capture_attention(runner, samples, instead_of_zeros(runner.model)))
         found = torch.where(found.any(1, keepdim=True), found, other)
     return found
 
 
-def _last_strength(seen: AttentionCapture) -> Tensor:
+def _last_gradient_size(captured: AttentionCapture) -> Tensor:
     try:
-        return _strength(at_least_float32(seen.gradients(0, last=1)[0]))
+        return _gradient_size(at_least_float32(captured.gradients(0, last=1)[0]))
     except GradientError:
-        A = at_least_float32(seen.probabilities[-1])
+        A = at_least_float32(captured.probabilities[-1])
         return torch.zeros_like(A[:, 0, :, 0])
 
 
-def _strength(G: Tensor) -> Tensor:
-    """The size of the gradient of every row, as a share of the largest, [batch, token]."""
+def _gradient_size(G: Tensor) -> Tensor:
+    """Return the largest gradient of every row, as a share of the largest of all rows, [batch, token]."""
     size = G.abs().amax((1, 3))
     largest = size.amax(1, keepdim=True)
     return torch.where(largest > 0, size / torch.where(largest > 0, largest, 1.0), 0.0)
 
 
 def _rows(strength: Tensor, layout: Layout) -> Tensor:
-    """Weights [batch, 1, token] of the rows that are read; they sum to 1.
+    """Return weights [batch, 1, token] of the rows that are read; they sum to 1.
 
-    A token beside the grid on which the answer leans far more than on a patch is a class token, also where the patches
-    are pooled beside it (DINOv2); one that is pooled along with the patches is not.
+    A token outside the grid is a class token if the score depends on it far more than on a patch, even if the patches
+    are pooled as well (DINOv2). A token that is pooled along with the patches is no class token.
     """
     count = strength.shape[1]
-    beside = torch.ones(count, dtype=torch.bool, device=strength.device)
-    beside[layout.prefix : count - layout.suffix] = False
-    patch = strength[:, ~beside].mean(1, keepdim=True)
-    special = beside & (strength > patch * math.sqrt(count))
+    outside = torch.ones(count, dtype=torch.bool, device=strength.device)
+    outside[layout.prefix : count - layout.suffix] = False
+    patch = strength[:, ~outside].mean(1, keepdim=True)
+    special = outside & (strength > patch * math.sqrt(count))
     read = torch.where(special.any(1, keepdim=True), special, strength > 0)
-    # Nothing is known of an answer that leans on nothing: then as published, the first token beside the grid.
-    usual = beside & (beside.cumsum(0) == 1) if bool(beside.any()) else ~beside
-    read = torch.where(read.any(1, keepdim=True), read, usual)
+    # Without any gradient the row is the published one: that of the first token outside the grid.
+    default = outside & (outside.cumsum(0) == 1) if bool(outside.any()) else ~outside
+    read = torch.where(read.any(1, keepdim=True), read, default)
     rows = read.to(strength.dtype)
     return (rows / rows.sum(1, keepdim=True)).unsqueeze(1)
 
 
-def _placed(rows: Tensor, layout: Layout) -> Tensor:
-    """A row [batch, 1, token] as maps [batch, *space]."""
+def _on_grid(rows: Tensor, layout: Layout) -> Tensor:
+    """Return the patch tokens of a row [batch, 1, token] as maps [batch, *space]."""
     return rows[:, 0, layout.prefix : rows.shape[-1] - layout.suffix].unflatten(1, layout.grid)
 
 
@@ -319,10 +321,10 @@ def _check(heads: str, discard: float) -> None:
     if heads not in ("mean", "max", "min"):
         raise MethodError(f"heads must be 'mean', 'max' or 'min', got {heads!r}.")
     if not 0 <= discard < 1:
-        raise MethodError(f"discard must be a share of the attentions, 0 to 1 (exclusive), got {discard!r}.")
+        raise MethodError(f"discard must be a share of the attentions from 0 to 1 (exclusive), got {discard!r}.")
 
 
-def _chosen(some: "list[Tensor] | tuple[Tensor, ...]", index: int, what: str, whats: str) -> Tensor:
+def _indexed(some: "list[Tensor] | tuple[Tensor, ...]", index: int, what: str, whats: str) -> Tensor:
     if isinstance(index, bool) or not isinstance(index, int) or not -len(some) <= index < len(some):
         raise MethodError(
             f"there is no {what} {index!r}: the network has {len(some)} {whats}, 0 to {len(some) - 1} "
@@ -334,42 +336,47 @@ def _chosen(some: "list[Tensor] | tuple[Tensor, ...]", index: int, what: str, wh
 _INSTEAD = "gradcam, hirescam, layercam and eigencam work on feature maps of any network"
 
 
-def _check_tokens(runner: ModelRunner, seen: AttentionCapture, name: str) -> None:
-    """Every attention is one of all tokens to all tokens, and the layer says where on the image they are."""
+def _check_tokens(runner: ModelRunner, captured: AttentionCapture, name: str) -> None:
+    """Check that every attention is among all tokens of the layer, whose layout gives their positions on the image.
+
+    Raises:
+        MethodError: there is no attention, or it is of another form.
+    """
     network, layer, layout = type(runner.model).__name__, runner.layer.name, runner.layer.layout
-    if not seen.shapes:
+    if not captured.shapes:
         raise MethodError(
-            f"{name} reads attention, and {network} has none: no softmax(QKᵀ)V was seen to run (a scripted or traced "
-            f"model hides it: give the original). Use another method: {_INSTEAD}."
+            f"{name} reads attention, and {network} has none: no softmax(QKᵀ)V was captured (a scripted or traced "
+            f"model hides it: pass the original model). Use another method: {_INSTEAD}."
         )
-    found = Counter(_described(shape, len(seen.scores)) for shape in seen.shapes)
+    found = Counter(_describe(shape, len(captured.scores)) for shape in captured.shapes)
     listed = "; ".join(f"{n} of {kind}" for kind, n in found.items())
-    count = seen.shapes[-1][-1]
+    count = captured.shapes[-1][-1]
     whole = set(found) == {f"{count} × {count}"}
     tokens = layout.prefix + math.prod(layout.grid) + layout.suffix if layout.kind.startswith("tokens") else None
     if not whole or tokens != count:
-        other = f"Choose a layer of those {count} tokens, if there is one (saywhy.layers lists all). " if whole else ""
+        other = f"Choose a layer with those {count} tokens (saywhy.layers lists all layers). " if whole else ""
         raise MethodError(
             f"{name} needs attention among all tokens of a layer in every block. {network} has attention (queries × "
             f"keys): {listed}; and '{layer}' is {layout}. {other}"
-            f"Of windows, pooled keys, channels or several networks it makes no map. Use another method: {_INSTEAD}."
+            f"Attention over windows, pooled keys, channels or several networks gives no map. "
+            f"Use another method: {_INSTEAD}."
         )
-    if any(keys in (count, queries) for *_, queries, keys in seen.unread):
+    if any(keys in (count, queries) for *_, queries, keys in captured.unread):
         raise MethodError(
-            f"{name} needs attention that multiplies the values as it is; {network} changes it behind the softmax "
-            f"(or uses it in a way that is not known here). Use another method: {_INSTEAD}."
+            f"{name} needs attention that multiplies the values unchanged; {network} changes it behind the softmax "
+            f"(or uses it in an unknown way). Use another method: {_INSTEAD}."
         )
-    if not seen.in_sequence():
+    if not captured.in_sequence():
         raise MethodError(
-            f"{name} needs blocks that run one behind another; {network} runs several attentions side by side "
+            f"{name} needs blocks that run in sequence; {network} runs several attentions in parallel "
             f"({listed}). Use another method: {_INSTEAD}."
         )
 
 
-def _described(shape: tuple[int, ...], batch: int) -> str:
-    """An attention in words; its leading axes are the batch and the heads, together or apart, or windows as well.
+def _describe(shape: tuple[int, ...], batch: int) -> str:
+    """Describe the shape of an attention; its leading axes are batch and heads, merged or not, or windows as well.
 
-    >>> _described((2, 3, 197, 197), 2), _described((128, 3, 49, 49), 2)
+    >>> _describe((2, 3, 197, 197), 2), _describe((128, 3, 49, 49), 2)
     ('197 × 197', '49 × 49 in 64 parts')
     """
     *leading, queries, keys = shape
@@ -379,7 +386,7 @@ def _described(shape: tuple[int, ...], batch: int) -> str:
 
 
 def _example() -> ModelRunner:
-    """Two blocks in which each of three tokens looks at all alike; the first is the answer, the others are patches."""
+    """Return a runner of two blocks with uniform attention over three tokens: a class token and two patches."""
     from saywhy.engine.capture import Watched
 
     class Even(torch.nn.Module):

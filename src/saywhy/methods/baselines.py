@@ -1,4 +1,4 @@
-"""Where a path begins: an image without evidence."""
+"""Baselines: images without evidence, at which a path begins."""
 
 from typing import Literal
 
@@ -19,23 +19,23 @@ BLUR = 1 / 12
 
 
 def baseline_of(runner: ModelRunner, sample: int, kind: Baseline) -> FeatureMaps:
-    """The baseline of one sample, preprocessed like the image, [1, channel, *space].
+    """Return the baseline of one sample, preprocessed like the image, [1, channel, *space].
 
     Args:
-        runner: with the images.
-        sample: which of them.
+        runner: the network and the images.
+        sample: index of the image.
         kind: ``"black"`` a black image after the model's preprocessing (the authors of RSI-Grad-CAM); ``"zero"``
             zeros, which is the mean of the data for most networks; ``"mean"`` the image's own mean colour; ``"blur"``
-            the image, blurred; ``"noise"`` normal noise with the image's mean and deviation; ``"uniform"`` an
-            image near black of which the network says that every class is as likely (learnt, 200 steps); a tensor;
-            None is black where the preprocessing is known, else zero.
+            the blurred image; ``"noise"`` normal noise with the image's mean and standard deviation; ``"uniform"`` an
+            image near black for which the network gives all classes equal probability (learnt, 200 steps); a tensor;
+            None is black if the preprocessing is known, else zero.
 
     Raises:
-        InputError: there is no such kind, black is not known, or the tensor has another shape.
+        InputError: there is no such kind, black is unknown, or the tensor has another shape.
     """
     image = runner.image[sample : sample + 1]
     if isinstance(kind, Tensor):
-        return _given(image, kind, sample)
+        return _from_tensor(image, kind, sample)
     if kind is None:
         kind = "zero" if runner.black is None else "black"
     if kind == "black":
@@ -55,7 +55,7 @@ def baseline_of(runner: ModelRunner, sample: int, kind: Baseline) -> FeatureMaps
     raise InputError(f"baseline must be 'black', 'zero', 'mean', 'blur', 'noise', 'uniform' or a tensor, got {kind!r}.")
 
 
-def _given(image: Tensor, given: Tensor, sample: int) -> Tensor:
+def _from_tensor(image: Tensor, given: Tensor, sample: int) -> Tensor:
     if given.is_floating_point() and not bool(given.isfinite().all()):
         raise InputError("the baseline holds NaN or infinity.")
     given = given[sample : sample + 1] if given.ndim == image.ndim and len(given) > 1 else given
@@ -63,7 +63,7 @@ def _given(image: Tensor, given: Tensor, sample: int) -> Tensor:
         return given.detach().to(image).expand_as(image).clone()
     except RuntimeError:
         raise InputError(
-            f"the baseline is {list(given.shape)}, and the network's image is {list(image.shape[1:])}. "
+            f"expected a baseline of shape {list(image.shape[1:])} (the network's image), got {list(given.shape)}. "
             "Give a preprocessed image of that shape."
         ) from None
 
@@ -71,14 +71,15 @@ def _given(image: Tensor, given: Tensor, sample: int) -> Tensor:
 def _black(runner: ModelRunner, image: Tensor) -> Tensor:
     if runner.black is None:
         raise InputError(
-            "what black is after preprocessing is not known for a bare network. Give baseline='zero', 'mean', 'blur' "
-            "or a tensor, or load the network with its preprocessing: saywhy.load(network, input_size=224)."
+            "baseline='black' needs the preprocessing, which is unknown for a bare network. Give baseline='zero', "
+            "'mean', 'blur' or a tensor, or load the network with its preprocessing: "
+            "saywhy.load(network, input_size=224)."
         )
     return runner.black.to(image).view(1, -1, *[1] * (image.ndim - 2)).expand_as(image).clone()
 
 
 def _blurred(image: Tensor) -> Tensor:
-    """The image after a Gaussian blur along every axis; its borders are continued."""
+    """Return the image after a Gaussian blur along every axis; its borders are replicated."""
     deviation = BLUR * min(image.shape[2:])
     reach = max(1, int(3 * deviation))
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / max(deviation, 1e-6)) ** 2)
@@ -91,25 +92,28 @@ def _blurred(image: Tensor) -> Tensor:
 
 
 UNIT = 58
-"""Levels of grey, of 255, in one unit of a normalised image (ImageNet's deviations are 57 to 58)."""
+"""Grey levels (of 255) in one unit of a normalised image (ImageNet's standard deviations are 57 to 58)."""
 
 
 def _uniform(runner: ModelRunner, sample: int, epochs: int = 200, rate: float = 0.1) -> Tensor:
-    """The learnt baseline of RSI-Grad-CAM's authors (their notebook on automatic baselines).
+    """Learn the baseline of RSI-Grad-CAM's authors (their notebook on automatic baselines).
 
-    ``0.99 max_c |p_c - 1/C| + 0.01 mean((x - black)²)`` is brought down by RMSprop, ``x`` and its rate in levels of
-    grey, as theirs. It begins at black (or zero), and is no valid image: its pixels may leave the range of colours,
-    as the authors' do.
+    RMSprop minimises ``0.99 max_c |p_c - 1/C| + 0.01 mean((x - black)²)``, with ``x`` and the learning rate in grey
+    levels, as in the notebook. ``x`` begins at black (or zero). It is no valid image: its pixels may leave the range
+    of colours, as in the notebook.
     """
     begin = baseline_of(runner, sample, None)
     pixels = begin.clone().requires_grad_()
     optimiser = torch.optim.RMSprop([pixels], lr=rate / UNIT)
     index = torch.tensor([sample])
     for _ in range(epochs):
-        chances = runner.differentiable_class_scores(pixels, index)
-        if chances.shape[1] < 2:
+        probabilities = runner.differentiable_class_scores(pixels, index)
+        if probabilities.shape[1] < 2:
             raise InputError("baseline='uniform' needs a network of at least two classes.")
-        loss = 0.99 * (chances - 1 / chances.shape[1]).abs().amax() + 0.01 * (UNIT * (pixels - begin)).square().mean()
+        loss = (
+            0.99 * (probabilities - 1 / probabilities.shape[1]).abs().amax()
+            + 0.01 * (UNIT * (pixels - begin)).square().mean()
+        )
         (pixels.grad,) = torch.autograd.grad(loss, [pixels])
         optimiser.step()
     return pixels.detach()

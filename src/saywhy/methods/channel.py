@@ -13,7 +13,7 @@ Pooling = Literal["mean", "abs", "max"]
 
 
 def combine(weights: ChannelWeights, activations: FeatureMaps, *, relu: bool) -> Maps:
-    """The weighted sum over channels, without its negative part if ``relu``.
+    """Return the weighted sum over channels, without its negative part if ``relu``.
 
     >>> combine(torch.tensor([[1.0, -2.0]]), torch.tensor([[[[1.0, 3.0]], [[1.0, 1.0]]]]), relu=True)
     tensor([[[0., 1.]]])
@@ -39,7 +39,7 @@ def gradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True
     Args:
         activations: ``A`` [batch, channel, *space].
         gradients: ``dy/dA``, the same shape.
-        relu: False keeps the negative evidence too (an ablation of the paper's section 3).
+        relu: False keeps the negative evidence as well (an ablation of the paper's section 3).
         pooling: ``"mean"`` of the gradient, ``"abs"`` its mean magnitude, ``"max"`` its maximum (appendix B).
 
     Returns:
@@ -84,8 +84,8 @@ def gradcam_pp(activations: FeatureMaps, gradients: Gradients, *, relu: bool = T
               \alpha^k_p = \frac{(g^k_p)^2}{2 (g^k_p)^2 + \big(\sum_q A^k_q\big) (g^k_p)^3}, \qquad
               L = \mathrm{ReLU}\Big(\sum_k w_k A^k\Big)
 
-    The equation is not linear in the score: a head with other units gives another map. (The paper takes
-    ``y = exp(S)``; its factor ``exp(S)`` is the same for every channel and left out here, as in every display.)
+    The equation is not linear in the score: a head in other units gives another map. (The paper takes ``y = exp(S)``;
+    the factor ``exp(S)`` is left out here, because it is the same for every channel and no normalised map shows it.)
 
     Args:
         activations: ``A`` [batch, channel, *space].
@@ -95,14 +95,14 @@ def gradcam_pp(activations: FeatureMaps, gradients: Gradients, *, relu: bool = T
     Returns:
         Maps [batch, *space]; non-negative if ``relu``.
 
-    Differs from the paper: where the denominator is exactly zero the weight is zero.
+    Differs from the paper: a denominator of exactly zero gives the weight zero.
 
     >>> A = torch.tensor([[[[1.0, 1.0]]]])
     >>> gradcam_pp(A, torch.tensor([[[[1.0, -1.0]]]]))
     tensor([[[0.2500, 0.2500]]])
     """
     A, g = activations.flatten(2), gradients.flatten(2)  # (batch, channel, position)
-    # g² cancels: alpha = 1 / (2 + g ΣA). Kept, it would underflow in float32 for |g| of 1e-23 and less.
+    # g² cancels: alpha = 1 / (2 + g ΣA). Left in, it would underflow in float32 for |g| of 1e-23 and less.
     denominator = 2 + g * A.sum(-1, keepdim=True)
     counts = (g > 0) & (denominator != 0)
     weights = torch.where(counts, g / torch.where(counts, denominator, 1.0), 0.0).sum(-1)
@@ -126,7 +126,7 @@ def xgradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = Tru
     Args:
         activations: ``A`` [batch, channel, *space].
         gradients: ``dy/dA``, the same shape.
-        relu: False keeps the negative evidence too.
+        relu: False keeps the negative evidence as well.
 
     Returns:
         Maps [batch, *space] in the units of the score; non-negative if ``relu``.
@@ -157,8 +157,8 @@ def cam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = False) -
 
     .. math:: M = \sum_k w_k A^k, \qquad w_k = \sum_p \frac{\partial y}{\partial A^k_p}
 
-    The weights of the linear layer are read off the gradient, to which they are equal for such a network
-    (Grad-CAM paper, section 3.1), so that no layer has to be named. The mean of the map is the score less the bias.
+    The weights of the linear layer are taken from the gradient, which equals them for such a network (Grad-CAM paper,
+    section 3.1), so that the linear layer need not be named. The mean of the map is the score less the bias.
 
     Args:
         activations: ``A`` [batch, channel, *space], the layer before the pooling.
@@ -169,7 +169,7 @@ def cam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = False) -
         Maps [batch, *space], signed unless ``relu``, in the units of the score.
 
     Raises:
-        MethodError: the gradient is not the same at every position, so the network is not of this form.
+        MethodError: the gradient varies over the positions, so the network is not of this form.
 
     >>> A = torch.tensor([[[[1.0, 2.0]], [[0.0, 4.0]]]])
     >>> G = torch.tensor([[[[0.5, 0.5]], [[-0.25, -0.25]]]])
@@ -177,13 +177,13 @@ def cam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = False) -
     tensor([[[1., 0.]]])
     """
     g = gradients.flatten(2)
-    # Sample by sample, so that one with large gradients does not vouch for another.
+    # Sample by sample, so that the tolerance of one sample does not depend on the gradients of another.
     spread = (g.amax(-1) - g.amin(-1)).amax(-1)
     tolerance = 64 * torch.finfo(g.dtype).eps * g.abs().amax((1, 2))
     if bool((spread > tolerance).any()):
         raise MethodError(
             "cam needs a network that ends in global average pooling and a linear layer, and the layer before that "
-            f"pooling; here the gradient differs from place to place (by {float(spread.amax()):.3g}). "
-            "Use gradcam, which is the same for such networks and right for all others."
+            f"pooling; here the gradient differs from position to position (by {float(spread.amax()):.3g}). "
+            "Use gradcam, which gives the same map for such networks and works for all others."
         )
     return combine(g.sum(-1), activations, relu=relu)

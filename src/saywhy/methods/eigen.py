@@ -1,4 +1,4 @@
-r"""The first principal component of what a layer holds: Eigen-CAM and Eigen-Grad-CAM."""
+r"""The first principal component of a layer's activations: Eigen-CAM and Eigen-Grad-CAM."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from saywhy.methods.registry import method
 from saywhy.shapes import FeatureMaps, Gradients, Maps
 
-_CANCELS = 1e-4  # of what channels could sum to; float32 sums of thousands of channels err by 1e-6 of it
+_CANCELS = 1e-4  # a share of the sum of magnitudes; float32 sums of thousands of channels have errors of 1e-6 of it
 
 
 @method(
@@ -24,22 +24,22 @@ _CANCELS = 1e-4  # of what channels could sum to; float32 sums of thousands of c
     shows="activity",
 )
 def eigencam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True, center: bool = False) -> Maps:
-    r"""Eigen-CAM (Muhammad and Yeasin, 2020, equations 3 to 5): the same for every class.
+    r"""Eigen-CAM (Muhammad and Yeasin, 2020, equations 3 to 5): the first principal component; class-agnostic.
 
     .. math:: O = U \Sigma V^\top \text{ for } O = A \text{ as [position, channel]}, \qquad L = O\,v_1
 
     Args:
         activations: ``A`` [batch, channel, *space].
-        gradients: not used; every method of one pass is called alike.
-        relu: drop the negative side of the component. For non-negative activations there is none.
+        gradients: not used; all methods of one pass have the same arguments.
+        relu: drop the negative side of the component, which non-negative activations do not have.
         center: subtract each channel's mean first, as the pytorch-grad-cam package does; the paper does not.
 
     Returns:
         Maps [batch, *space] in the units of the activations; non-negative if ``relu``.
 
-    Differs from the paper: a component has no sign, and the paper is silent about it. The sign is chosen so that the
-    map rises with the sum of the channels; where they cancel (behind a layer norm), so that its largest value is
-    positive.
+    Differs from the paper: the sign of a component is arbitrary, and the paper does not choose one. Here the map
+    increases with the sum of the channels; if the channels cancel (behind a layer norm), its value of largest
+    magnitude is positive.
 
     >>> A = torch.tensor([[[[3.0, 0.0]], [[4.0, 0.0]]]])
     >>> eigencam(A, A).round(decimals=4)
@@ -57,7 +57,7 @@ def eigencam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = Tru
     order=90,
 )
 def eigengradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True, center: bool = False) -> Maps:
-    r"""Eigen-Grad-CAM: Eigen-CAM of the product of gradient and activation, and so different for every class.
+    r"""Eigen-Grad-CAM: Eigen-CAM of the product of gradient and activation, which depends on the class.
 
     .. math:: O = \Big(\frac{\partial y}{\partial A} \odot A\Big) \text{ as [position, channel]}, \qquad L = O\,v_1
 
@@ -71,7 +71,7 @@ def eigengradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool =
 
     Returns:
         Maps [batch, *space] in the units of the score; non-negative if ``relu``. The sign is chosen so that the map
-        rises with the sum of the products.
+        increases with the sum of the products.
 
     >>> A = torch.tensor([[[[3.0, 0.0]], [[2.0, 0.0]]]])
     >>> eigengradcam(A, torch.tensor([[[[1.0, 0.0]], [[2.0, 0.0]]]])).round(decimals=4)
@@ -81,16 +81,16 @@ def eigengradcam(activations: FeatureMaps, gradients: Gradients, *, relu: bool =
 
 
 def first_component(
-    features: FeatureMaps, *, relu: bool, center: bool, turned: Callable[[Tensor, Tensor], Tensor] | None = None
+    features: FeatureMaps, *, relu: bool, center: bool, flip: Callable[[Tensor, Tensor], Tensor] | None = None
 ) -> Maps:
-    """Every position's coordinate along the first right singular vector of [position, channel].
+    """Return every position's coordinate along the first right singular vector of [position, channel].
 
     Args:
         features: [batch, channel, *space].
         relu: drop the negative side.
         center: subtract each channel's mean first.
-        turned: from the component [batch, position] and the rows [batch, position, channel] to whether it is to be
-            turned round, [batch, 1]; None is :func:`falls`.
+        flip: decides from the component [batch, position] and the rows [batch, position, channel] whether the sign is
+            flipped, [batch, 1]; None is :func:`falls`.
     """
     O = features.flatten(2).transpose(1, 2)  # noqa: E741  (batch, position, channel), the symbol of the paper
     if center:
@@ -99,23 +99,23 @@ def first_component(
     largest = O.abs().amax(dim=(1, 2), keepdim=True)
     scaled = O / torch.where(largest > 0, largest, 1.0)
     projection = _project(scaled)
-    round_about = (turned or falls)(projection.detach(), scaled.detach())
-    signed = torch.where(round_about, -projection, projection) * largest.squeeze(2)
+    flipped = (flip or falls)(projection.detach(), scaled.detach())
+    signed = torch.where(flipped, -projection, projection) * largest.squeeze(2)
     total = signed.unflatten(1, features.shape[2:])
     return total.relu() if relu else total
 
 
 def falls(projection: Tensor, rows: Tensor) -> Tensor:
-    """Whether the component is to be turned round, [batch, 1]."""
-    towards = (projection * rows.sum(2)).sum(1, keepdim=True)
-    at_most = (projection.abs() * rows.abs().sum(2)).sum(1, keepdim=True)
+    """Return whether the component decreases with the sum of the channels, so that its sign is flipped, [batch, 1]."""
+    along = (projection * rows.sum(2)).sum(1, keepdim=True)
+    bound = (projection.abs() * rows.abs().sum(2)).sum(1, keepdim=True)
     # Behind a layer norm the channels of every position sum to zero, and rounding would choose the sign.
     peak = projection.gather(1, projection.abs().argmax(1, keepdim=True))
-    return torch.where(towards.abs() > _CANCELS * at_most, towards, peak) < 0
+    return torch.where(along.abs() > _CANCELS * bound, along, peak) < 0
 
 
 def _project(rows: Tensor) -> Tensor:
-    """``rows @ v1`` [batch, position] through the smaller of the two Gram matrices, up to its sign."""
+    """Compute ``rows @ v1`` [batch, position] by the smaller of the two Gram matrices, up to its sign."""
     positions, channels = rows.shape[1:]
     if positions <= channels:
         # O v1 = sigma1 u1, and u1 is the first eigenvector of O Oᵀ.
@@ -128,9 +128,9 @@ def _project(rows: Tensor) -> Tensor:
 class Leading(torch.autograd.Function):
     """The largest eigenvalue [batch] of symmetric matrices [batch, n, n] and its eigenvector [batch, n].
 
-    ``torch.linalg.eigh`` differentiates all eigenvectors, and where two of the others share a value (every dead
-    position or channel has the value zero) its derivative is NaN. That of the first depends only on its own distance
-    from the others.
+    ``torch.linalg.eigh`` differentiates all eigenvectors. Its derivative is NaN if two of the other eigenvalues are
+    equal (every dead position or channel has the eigenvalue zero). The derivative of the first eigenvector depends only
+    on the distance of its eigenvalue from the others.
     """
 
     @staticmethod

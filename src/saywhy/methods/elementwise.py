@@ -1,4 +1,4 @@
-r"""One weight a position and channel: the gradient is not pooled. HiResCAM, Layer-CAM and element-wise Grad-CAM."""
+r"""Methods with one weight a position and channel (no pooled gradient): HiResCAM, Layer-CAM, element-wise Grad-CAM."""
 
 import torch
 
@@ -19,24 +19,24 @@ def hirescam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = Tru
 
     .. math:: L = \mathrm{ReLU}\Big(\sum_k \frac{\partial y}{\partial A^k} \odot A^k\Big)
 
-    Equal to Grad-CAM up to a factor where the gradient is the same at every position (a pooled linear head); elsewhere
-    it shows only places that the score used.
+    Equal to Grad-CAM up to a factor if the gradient is the same at every position (a pooled linear head). For other
+    heads it shows only positions that the score uses.
 
     Args:
         activations: ``A`` [batch, channel, *space].
         gradients: ``dy/dA``, the same shape.
-        relu: False keeps the negative evidence too, and then the map sums to the score of a linear head less its bias.
+        relu: False keeps the negative evidence as well; the map then sums to the score of a linear head less its bias.
 
     Returns:
         Maps [batch, *space] in the units of the score; non-negative if ``relu``.
 
-    Differs from the paper: it shows the sum without ReLU; ``relu=False`` gives that.
+    Differs from the paper: the paper shows the sum without ReLU, which is ``relu=False``.
 
     >>> A = torch.tensor([[[[1.0, 2.0]], [[1.0, 1.0]]]])
     >>> hirescam(A, torch.tensor([[[[1.0, 0.0]], [[2.0, -1.0]]]]))
     tensor([[[3., 0.]]])
     """
-    # One fused reduction: the product [batch, channel, position] is never written out.
+    # One fused reduction: the product [batch, channel, position] is never stored.
     total = torch.einsum("bcp,bcp->bp", activations.flatten(2), gradients.flatten(2))
     total = total.unflatten(1, activations.shape[2:])
     return total.relu() if relu else total
@@ -51,7 +51,7 @@ def hirescam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = Tru
     order=70,
 )
 def gradcam_elementwise(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True) -> Maps:
-    r"""Element-wise Grad-CAM: every product of gradient and activation is rectified before the channels are summed.
+    r"""Element-wise Grad-CAM: the products of gradient and activation, rectified and summed over channels.
 
     .. math:: L = \sum_k \mathrm{ReLU}\Big(\frac{\partial y}{\partial A^k} \odot A^k\Big)
 
@@ -60,7 +60,7 @@ def gradcam_elementwise(activations: FeatureMaps, gradients: Gradients, *, relu:
     Args:
         activations: ``A`` [batch, channel, *space].
         gradients: ``dy/dA``, the same shape.
-        relu: False sums the products as they are, which is HiResCAM without ReLU.
+        relu: False sums the products without ReLU, which is HiResCAM without ReLU.
 
     Returns:
         Maps [batch, *space] in the units of the score; non-negative if ``relu``.
@@ -82,14 +82,14 @@ def gradcam_elementwise(activations: FeatureMaps, gradients: Gradients, *, relu:
     order=60,
 )
 def layercam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = True) -> Maps:
-    r"""Layer-CAM (Jiang et al., 2021, equations 5 to 7), made for shallow layers as well as deep ones.
+    r"""Layer-CAM (Jiang et al., 2021, equations 5 to 7), meant for shallow layers as well as deep ones.
 
     .. math:: L = \mathrm{ReLU}\Big(\sum_k \mathrm{ReLU}\Big(\frac{\partial y}{\partial A^k}\Big) \odot A^k\Big)
 
     Args:
         activations: ``A`` [batch, channel, *space].
         gradients: ``dy/dA``, the same shape.
-        relu: False leaves out the outer ReLU, which matters only for layers with negative activations.
+        relu: False omits the outer ReLU, which matters only for layers with negative activations.
 
     Returns:
         Maps [batch, *space] in the units of the score; non-negative if ``relu``.

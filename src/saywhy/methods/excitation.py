@@ -1,4 +1,4 @@
-"""Excitation backprop: what comes back to a unit is shared among the units that excited it."""
+"""Excitation backprop: the backward signal of a unit is divided among the units that excited it."""
 
 import torch
 from torch import Tensor
@@ -25,33 +25,35 @@ def excitation_backprop(runner: ModelRunner) -> Tensor:
 
     .. math:: P(a_j) = \sum_i \frac{a_j w^+_{ij}}{\sum_m a_m w^+_{im}}\, P(a_i), \qquad M_p = \sum_k P(A^k_p)
 
-    from the class's score down to the layer, summed over its channels; a unit that nothing excited keeps nobody's
-    probability. Linear layers, convolutions and average pools share so; batch norm is taken as one layer with the
-    weights before it; residual branches share by what of them is above zero; ReLU, dropout, reshaping and maximum pass
-    on what they get.
+    from the class's score down to the layer, summed over its channels. The probability of a unit without positive
+    input is dropped. The rule holds for linear layers, convolutions and average pools. Batch norm is merged with the
+    weights before it. Residual branches share in proportion to their positive parts. ReLU, dropout, reshaping and
+    maxima pass the signal on unchanged.
 
     Args:
-        runner: the network, the images and the layer. Functional calls count; the network is not edited.
+        runner: the network, the images and the layer. Functional calls are included; the network is not edited.
 
     Returns:
-        Maps [batch, target, *space], non-negative for the score of one class: the probability that a walk down from
-        the score comes through here. The values of a map add up to at most 1 (for a logit).
+        Maps [batch, target, *space], non-negative for the score of one class: the probability that a top-down walk from
+        the score passes this position. The values of a map sum to at most 1 (for a logit).
 
     Raises:
-        MethodError: the network calls, behind the layer, what the paper has no rule for (GELU, SiLU, attention,
-            softmax, products of features).
+        MethodError: behind the layer the network calls an operation without a rule in the paper (GELU, SiLU,
+            attention, softmax, products of features).
 
-    Differs from the paper: batch norm and residual branches, which it does not have. Activations are taken to be
-    excited or silent: what is below zero (a layer without a ReLU, leaky slopes) counts as silent.
+    Differs from the paper: rules for batch norm and residual branches are added. Negative activations (a layer without
+    a ReLU, leaky slopes) count as not excited.
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[1].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
     >>> excitation_backprop(ModelRunner.of(net, torch.tensor([[[1.0, 2.0, 3.0]]]), lambda out: out[:, 0]))
     tensor([[[0.2500, 0.7500, 0.0000]]])
     """
-    return in_parts(
-        runner, lambda part: _winning(runner, part, ExcitationBackpropMode(), contrast=False), "excitation-backprop"
-    )
+
+    def run(part: slice) -> Tensor:
+        return _winning_probabilities(runner, part, ExcitationBackpropMode(), contrast=False)
+
+    return in_parts(runner, run, "excitation-backprop")
 
 
 @method(
@@ -64,24 +66,24 @@ def excitation_backprop(runner: ModelRunner) -> Tensor:
     passes="several",
 )
 def contrastive_excitation_backprop(runner: ModelRunner, *, relu: bool = True) -> Tensor:
-    r"""Contrastive excitation backprop (Zhang et al., 2016, section 3.3): who excites the class and not its dual.
+    r"""Contrastive excitation backprop (Zhang et al., 2016, section 3.3): what excites the class and not its dual.
 
     .. math:: M = \mathrm{ReLU}\big(M_y - M_{\bar y}\big)
 
-    The dual unit :math:`\bar y` has the weights of the class in the last layer of weights, negated.
+    The dual unit :math:`\bar y` has the negated weights of the class in the last layer with weights.
 
     Args:
         runner: the network, the images and the layer, as for :func:`excitation_backprop`.
-        relu: False keeps where the dual wins.
+        relu: False keeps the negative part, where the dual's probability is higher.
 
     Returns:
         Maps [batch, target, *space] of differences of probabilities, non-negative if ``relu``.
 
     Raises:
-        MethodError: the network calls what the paper has no rule for, or has no layer of weights behind the layer.
+        MethodError: the network calls an operation without a rule in the paper, or has no weights behind the layer.
 
-    Differs from the paper: both walks go down to the layer before they are subtracted, which is the same, because what
-    comes back is linear in what started.
+    Differs from the paper: both signals are propagated to the layer before they are subtracted, which gives the same
+    map, because the backward pass is linear in its start.
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[1].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
@@ -91,23 +93,23 @@ def contrastive_excitation_backprop(runner: ModelRunner, *, relu: bool = True) -
     """
 
     def run(part: slice) -> Tensor:
-        return _winning(runner, part, ExcitationBackpropMode(), contrast=True)
+        return _winning_probabilities(runner, part, ExcitationBackpropMode(), contrast=True)
 
     difference = in_parts(runner, run, "contrastive-excitation-backprop")
     return difference.relu() if relu else difference
 
 
-def _winning(runner: ModelRunner, part: slice, winners: ExcitationBackpropMode, *, contrast: bool) -> Tensor:
-    """Winning probabilities [batch, target, *space], less those of the dual unit if ``contrast``."""
-    captured = runner.watch(runner.image[part], torch.arange(part.start, part.stop), lambda: seen_once(winners))
+def _winning_probabilities(runner: ModelRunner, part: slice, mode: ExcitationBackpropMode, *, contrast: bool) -> Tensor:
+    """Return winning probabilities [batch, target, *space], less those of the dual unit if ``contrast``."""
+    captured = runner.watch(runner.image[part], torch.arange(part.start, part.stop), lambda: seen_once(mode))
     refuse_unseen(captured.graph())
     found = torch.cat([G.sum(2) for G in gradients_of(captured)], dim=1)
     if not contrast:
         return found
-    if not winners.products:
+    if not mode.products:
         raise MethodError(
-            "the contrastive form negates the last layer of weights, and the network calls none behind this layer. "
-            "Choose a layer before it, or 'excitation-backprop'."
+            "the contrastive form negates the last layer with weights, and the network calls none behind this layer. "
+            "Choose an earlier layer, or 'excitation-backprop'."
         )
-    winners.contrast = True
+    mode.contrast = True
     return found - torch.cat([G.sum(2) for G in gradients_of(captured)], dim=1)

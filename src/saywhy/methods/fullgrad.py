@@ -1,4 +1,4 @@
-r"""FullGrad: the gradient of the image and those of all biases, which together are the score."""
+r"""FullGrad: the gradients of the image and of all biases, which sum to the score."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,32 +30,32 @@ Rescale = Literal["layer", "channel", "none"]
     at="input",
 )
 def fullgrad(runner: ModelRunner, *, rescale: Rescale = "layer") -> AttributionResult:
-    r"""FullGrad (Srinivas and Fleuret, 2019, equation 5).
+    r"""FullGrad (Srinivas and Fleuret, 2019, equation 5): input gradient and bias gradients of all layers.
 
     .. math:: M = \psi\Big(\frac{\partial y}{\partial x} \odot x\Big) +
               \sum_{l} \sum_{c} \psi\Big(\Big(\frac{\partial y}{\partial z_l} \odot b_l\Big)_c\Big), \qquad
               \psi(\cdot) = \text{upsampled}(\text{rescaled}(|\cdot|))
 
-    over all layers whose values :math:`z_l` carry a bias: linear layers and convolutions, normalisations, and the
-    implicit bias :math:`\beta - \mu\gamma/\sigma` of batch norm. For a network of such layers and ReLUs the terms add
-    up to the score (proposition 1); those without a place in the image (of a linear head) count there and show
-    nowhere.
+    The sum runs over all layers whose outputs :math:`z_l` have a bias: linear layers, convolutions, normalisations, and
+    batch norm with its implicit bias :math:`\beta - \mu\gamma/\sigma`. For a network of such layers and ReLUs the terms
+    sum to the score (proposition 1). Terms without a position in the image (of a linear head) count in that sum and are
+    not shown.
 
     Args:
         runner: the network and the images.
-        rescale: from what to what magnitudes are stretched to [0, 1]: those of a ``"layer"`` together (the authors'
-            code), each ``"channel"`` by itself (the equation, read to the letter), or ``"none"``: then the map is in
-            units of the score, and layers of small terms count little.
+        rescale: which magnitudes are rescaled to [0, 1] together: those of a ``"layer"`` (the authors' code), those of
+            a ``"channel"`` (the equation, taken literally), or ``"none"``: the map is then in units of the score, and
+            layers of small terms count little.
 
     Returns:
-        Maps [batch, target, *space], non-negative; free of any scale unless ``rescale="none"``. With the gap of the
-        account: by how much the terms miss the score, which is zero for ReLU networks.
+        Maps [batch, target, *space], non-negative; without a unit unless ``rescale="none"``. The completeness error is
+        the sum of the terms less the score, as a share of the score; it is zero for ReLU networks.
 
     Raises:
         MethodError: ``rescale`` is none of the three.
 
-    Differs from the authors' code: no epsilon (a layer all alike adds nothing), layers in the order and as often as
-    they run, cells aligned by their corners (``align_corners=False``), functional layers count.
+    Differs from the authors' code: no epsilon (a constant layer adds nothing), layers in the order and as often as they
+    run, cells aligned by their corners (``align_corners=False``), functional layers included.
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[1].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
@@ -68,7 +68,7 @@ def fullgrad(runner: ModelRunner, *, rescale: Rescale = "layer") -> AttributionR
     completeness_errors: dict[int, Tensor] = {}
 
     def run(part: slice) -> Tensor:
-        maps, completeness_errors[part.start] = _of_part(runner.at_image(), part, rescale)
+        maps, completeness_errors[part.start] = _part_maps(runner.at_image(), part, rescale)
         return maps
 
     maps = in_parts(runner, run, "fullgrad")
@@ -76,8 +76,8 @@ def fullgrad(runner: ModelRunner, *, rescale: Rescale = "layer") -> AttributionR
     return AttributionResult(maps, completeness_error)
 
 
-def _of_part(runner: ModelRunner, part: slice, rescale: Rescale) -> tuple[Tensor, Tensor]:
-    """Maps [batch, target, *space] and gaps [batch, target] of some samples, target by target."""
+def _part_maps(runner: ModelRunner, part: slice, rescale: Rescale) -> tuple[Tensor, Tensor]:
+    """Return maps [batch, target, *space] and completeness errors [batch, target] of a slice of the samples."""
     images = runner.image[part]
     biases = _Biases(tuple(images.shape))
     captured = runner.watch(images, torch.arange(part.start, part.stop), lambda: biases)
@@ -90,17 +90,17 @@ def _of_part(runner: ModelRunner, part: slice, rescale: Rescale) -> tuple[Tensor
             *(biases.terms[i] for i in sorted(biases.terms)),
         ]
         grid = tuple(images.shape[2:])
-        shown = [upsampled(_stretched(term.values, rescale).sum(1, keepdim=True), grid) for term in terms if term.shows]
+        shown = [upsampled(_rescaled(term.values, rescale).sum(1, keepdim=True), grid) for term in terms if term.shows]
         maps.append(torch.cat(shown, dim=1).sum(1))
         score = at_least_float32(captured.scores[:, t]).double()
-        # Windows of tokens lie in the axis of the batch, sample by sample.
+        # Windows of tokens are in the batch axis, sample by sample.
         total = sum(term.values.double().reshape(len(images), -1).sum(1) for term in terms)
         completeness_errors.append((total - score) / score.abs())
     return torch.stack(maps, dim=1), torch.stack(completeness_errors, dim=1)
 
 
-def _stretched(values: Tensor, rescale: Rescale) -> Tensor:
-    """Magnitudes [batch, channel, *space], from 0 to 1."""
+def _rescaled(values: Tensor, rescale: Rescale) -> Tensor:
+    """Return magnitudes [batch, channel, *space], rescaled to the range from 0 to 1 unless ``"none"``."""
     magnitudes = values.abs()
     if rescale == "none":
         return magnitudes
@@ -112,14 +112,14 @@ def _stretched(values: Tensor, rescale: Rescale) -> Tensor:
 
 @dataclass(frozen=True)
 class _Term:
-    """What an input or a bias has added to the score: [batch, channel, *space] where it ``shows``."""
+    """The term of the score from the input or a bias; [batch, channel, *space] if it ``shows`` on the map."""
 
     values: Tensor
     shows: bool
 
 
 class _Biases(TorchFunctionMode):
-    """Within this mode every layer with a bias leaves its term when the gradient comes by."""
+    """A mode in which every layer with a bias records its term in the backward pass."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -140,23 +140,23 @@ class _Biases(TorchFunctionMode):
         if name in _ARGUMENTS and differentiated(result) and len(result) % self.shape[0] == 0:
             bias = _bias(name, {**dict(zip(_ARGUMENTS[name], args, strict=False)), **options})
             if bias is not None:
-                self._listen(result, bias.detach(), last=name in ("linear", "layer_norm") and bias.ndim == 1)
+                self._record_term(result, bias.detach(), last=name in ("linear", "layer_norm") and bias.ndim == 1)
         return result
 
-    def _listen(self, result: Tensor, bias: Tensor, *, last: bool) -> None:
-        """Keep the term of a bias of channels, which are the second axis or the last."""
+    def _record_term(self, result: Tensor, bias: Tensor, *, last: bool) -> None:
+        """Record the term of a bias in the backward pass; channels are the second axis, or the last if ``last``."""
         number = self._count
         self._count += 1
-        # Tokens have their channels last and are no map, whatever the number of their axes.
+        # Tokens have their channels last and are not shown, whatever the number of their axes.
         shows = result.ndim == len(self.shape) and len(result) == self.shape[0] and not (last and result.ndim == 3)
         added = bias.view(-1, *[1] * (result.ndim - 2)) if bias.ndim == 1 and not last else bias
 
-        # A hook of a tensor keeps to the value that it had, whatever is done to it in place afterwards.
-        def hear(gradient: Tensor) -> None:
+        # A tensor hook belongs to the value at this point, whatever is done to the tensor in place afterwards.
+        def keep(gradient: Tensor) -> None:
             values = at_least_float32(gradient) * at_least_float32(added)
             self.terms[number] = _Term(values.movedim(-1, 1) if last else values, shows)
 
-        result.register_hook(hear)
+        result.register_hook(keep)
 
 
 _CONVOLUTION = ("input", "weight", "bias")
@@ -167,15 +167,15 @@ _ARGUMENTS: Mapping[str, Sequence[str]] = {
     "layer_norm": ("input", "normalized_shape", "weight", "bias"),
     "group_norm": ("input", "num_groups", "weight", "bias"),
 }
-"""The arguments of layers with a bias, by torch's name for them."""
+"""The arguments of layers with a bias, by the name of their torch function."""
 
 
 def _bias(name: str, named: Mapping[str, Any]) -> Tensor | None:
-    """What a layer adds, [channel]."""
+    """Return the bias of a layer, [channel]; for batch norm the implicit one, ``β - μγ/σ``."""
     bias: Tensor | None = named.get("bias")
     if name != "batch_norm" or named["running_mean"] is None:
         return bias
-    # γ (x - μ) / σ + β is a factor of x and the rest.
+    # γ (x - μ) / σ + β = (γ / σ) x + (β - μγ / σ)
     scale = (named["running_var"] + named.get("eps", 1e-5)).rsqrt()
     scale = scale if named.get("weight") is None else scale * named["weight"]
     return (0.0 if bias is None else bias) - named["running_mean"] * scale

@@ -1,4 +1,4 @@
-"""Several layers as one map."""
+"""Fusion of the maps of several layers."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -16,18 +16,18 @@ Fusion = Literal["mean", "max", "product", "refine"]
 def fuse(maps: Sequence[Tensor], how: Fusion = "mean") -> Tensor:
     r"""Fuse maps of several layers, made by any method, on the finest of their grids.
 
-    Every map is divided by its own maximum first, because layers differ in scale by orders of magnitude, then resized
-    (linearly along every axis), then combined: the mean, the maximum (Jiang et al., 2021, section III-C, without its
-    tanh), or the geometric mean of what is positive, which asks for agreement of all layers. Refine-CAM ("How to
-    evaluate and refine your CAM", 2026) is ``"refine"``: the product of the layers' maps, each on a scale from its
-    lowest value, or zero, to its highest; with ``gradcam++`` in that paper.
+    Every map is divided by its maximum, because layers differ in scale by orders of magnitude, then resized (linearly
+    along every axis), then combined by the mean, the maximum (Jiang et al., 2021, section III-C, without its tanh), or
+    the product (the geometric mean of the positive parts, high only where all layers are). Refine-CAM ("How to evaluate
+    and refine your CAM", 2026) is ``"refine"``: the product of the layers' maps without their negative part, each
+    rescaled from its minimum and maximum to the range from 0 to 1; that paper uses ``gradcam++``.
 
     Args:
         maps: each [batch, target, *space]; grids may differ.
         how: ``"mean"``, ``"max"``, ``"product"`` or ``"refine"``.
 
     Returns:
-        [batch, target, *space] with at most 1 as its largest value; signed maps stay signed but for ``"product"`` and
+        [batch, target, *space] with values of at most 1; signed maps stay signed except for ``"product"`` and
         ``"refine"``.
 
     Raises:

@@ -1,7 +1,7 @@
-r"""Gradients of the image that count rectifiers otherwise, and their products with Grad-CAM.
+r"""Gradients of the image with other backward rules for rectifiers, and their products with Grad-CAM.
 
-They show what a network looks for, in every pixel; that they hardly depend on the class (Adebayo et al., 2018; Nie et
-al., 2018) is why the product with Grad-CAM was proposed.
+The maps show fine detail and hardly depend on the class (Adebayo et al., 2018; Nie et al., 2018); the product with
+Grad-CAM makes them class-discriminative.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ from saywhy.shapes import LINEAR, MapStack, at_least_float32
     "guided-backprop",
     title="guided backpropagation",
     paper="Springenberg et al., 2015",
-    equation="G, every ReLU handing back ReLU(g) where z > 0",
+    equation="G, with ReLU(g) [z > 0] as the gradient of every ReLU",
     family="backward rule",
     order=370,
     passes="several",
@@ -40,11 +40,12 @@ def guided_backprop(runner: ModelRunner, *, channels: Channels = "sum") -> Attri
 
     .. math:: g_z = g\, \mathbf{1}[z > 0]\, \mathbf{1}[g > 0]
 
-    at every ReLU with input :math:`z` and incoming gradient :math:`g`; all else is the gradient as it is. For any other
-    rectifier :math:`f` (GELU, SiLU, …) :math:`g_z = \max(g, 0) \max(f'(z), 0)`, which is the same for a ReLU.
+    at every ReLU with input :math:`z` and incoming gradient :math:`g`; all other operations have their own gradient.
+    For any other rectifier :math:`f` (GELU, SiLU, …) :math:`g_z = \max(g, 0) \max(f'(z), 0)`, which is the same for a
+    ReLU.
 
     Args:
-        runner: the network and the images. Functional ReLUs count, reused and scripted ones; nothing is edited.
+        runner: the network and the images. Functional, reused and scripted ReLUs are included; nothing is edited.
         channels: how the channels of a pixel become one value: ``"sum"`` (signed), ``"abs"`` or ``"max"``.
 
     Returns:
@@ -52,7 +53,7 @@ def guided_backprop(runner: ModelRunner, *, channels: Channels = "sum") -> Attri
         because the first layer is not rectified.
 
     Raises:
-        MethodError: the network has no rectifier, so that this would be the plain gradient.
+        MethodError: the network has no rectifier, so that the map would be the plain gradient.
 
     Differs from the paper: one value a pixel instead of three colours; rectifiers other than ReLU have a rule.
 
@@ -68,7 +69,7 @@ def guided_backprop(runner: ModelRunner, *, channels: Channels = "sum") -> Attri
     "deconvnet",
     title="deconvnet",
     paper="Zeiler and Fergus, 2014",
-    equation="G, every ReLU handing back ReLU(g)",
+    equation="G, with ReLU(g) as the gradient of every ReLU",
     family="backward rule",
     order=380,
     passes="several",
@@ -76,12 +77,12 @@ def guided_backprop(runner: ModelRunner, *, channels: Channels = "sum") -> Attri
     shows="sensitivity",
 )
 def deconvnet(runner: ModelRunner, *, channels: Channels = "sum") -> AttributionResult:
-    r"""Deconvnet (Zeiler and Fergus, 2014), as the backward rule to which Springenberg et al. (2015) have brought it.
+    r"""Deconvnet (Zeiler and Fergus, 2014), as the backward rule given by Springenberg et al. (2015).
 
     .. math:: g_z = g\, \mathbf{1}[g > 0]
 
-    at every ReLU (and any other rectifier): what comes back is rectified, and what went forward is ignored. Maxima are
-    unpooled to where they came from.
+    at every ReLU (and any other rectifier): the backward signal is rectified, the forward activation is ignored. Maxima
+    are unpooled to their positions.
 
     Args:
         runner: the network and the images.
@@ -91,9 +92,9 @@ def deconvnet(runner: ModelRunner, *, channels: Channels = "sum") -> Attribution
         Maps [batch, target, *space] in units of score per unit of the preprocessed image; signed for ``"sum"``.
 
     Raises:
-        MethodError: the network has no rectifier, so that this would be the plain gradient.
+        MethodError: the network has no rectifier, so that the map would be the plain gradient.
 
-    Differs from the paper: it starts at a class's score; the paper shows single features of a layer, in colours.
+    Differs from the paper: it starts at a class's score; the paper shows single features of a layer, in colour.
 
     >>> net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(3, 1))
     >>> _ = net[2].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
@@ -115,11 +116,11 @@ def deconvnet(runner: ModelRunner, *, channels: Channels = "sum") -> Attribution
     shows="sensitivity",
 )
 def guided_gradcam(runner: ModelRunner, *, channels: Channels = "sum", relu: bool = True) -> AttributionResult:
-    r"""Guided Grad-CAM (Selvaraju et al., 2017, section 3.2): guided backpropagation where Grad-CAM points.
+    r"""Guided Grad-CAM (Selvaraju et al., 2017, section 3.2): guided backpropagation times Grad-CAM.
 
     .. math:: M = \mathrm{GB} \odot \mathrm{upsampled}(L_{\text{Grad-CAM}})
 
-    Grad-CAM is that of the network as it is: the guided gradient has no part in its weights.
+    Grad-CAM uses the network's own gradient, not the guided one.
 
     Args:
         runner: the network, the images and the layer of Grad-CAM.
@@ -142,7 +143,7 @@ def guided_gradcam(runner: ModelRunner, *, channels: Channels = "sum", relu: boo
     >>> guided_gradcam(runner).maps  # at the image itself: mean gradient 1/3 times 1, -1, 1, rectified
     tensor([[[0.6667, 0.0000, 0.0000]]])
     """
-    return _where_gradcam_points(runner, guided_backprop(runner, channels=channels), relu)
+    return _times_gradcam(runner, guided_backprop(runner, channels=channels), relu)
 
 
 @method(
@@ -157,7 +158,7 @@ def guided_gradcam(runner: ModelRunner, *, channels: Channels = "sum", relu: boo
     shows="sensitivity",
 )
 def deconv_gradcam(runner: ModelRunner, *, channels: Channels = "sum", relu: bool = True) -> AttributionResult:
-    r"""Deconvolution Grad-CAM (Selvaraju et al., 2017, section 3.2): the deconvnet where Grad-CAM points.
+    r"""Deconvolution Grad-CAM (Selvaraju et al., 2017, section 3.2): the deconvnet times Grad-CAM.
 
     .. math:: M = \mathrm{deconvnet} \odot \mathrm{upsampled}(L_{\text{Grad-CAM}})
 
@@ -181,16 +182,16 @@ def deconv_gradcam(runner: ModelRunner, *, channels: Channels = "sum", relu: boo
     >>> deconv_gradcam(runner, relu=False).maps
     tensor([[[ 0.6667, -1.0000,  0.0000]]])
     """
-    return _where_gradcam_points(runner, deconvnet(runner, channels=channels), relu)
+    return _times_gradcam(runner, deconvnet(runner, channels=channels), relu)
 
 
 def upsampled(maps: MapStack, grid: tuple[int, ...]) -> MapStack:
-    """Maps on another grid, by linear interpolation along every axis (corners of cells, not their middles, aligned)."""
+    """Resize maps to another grid by linear interpolation along every axis (corners of cells aligned, not centres)."""
     return F.interpolate(maps, size=grid, mode=LINEAR[len(grid)], align_corners=False)
 
 
 def _by_rule(runner: ModelRunner, rule: Rule, channels: Channels, what: str) -> AttributionResult:
-    """Gradients of the image by a rule for rectifiers, one value a pixel."""
+    """Compute gradients of the image by a rule for rectifiers, one value a pixel."""
     at_image = runner.at_image()
     found = Ruled()
 
@@ -200,9 +201,9 @@ def _by_rule(runner: ModelRunner, rule: Rule, channels: Channels, what: str) -> 
         found = ruled(captured.graph(), rule)
         if not found.met:
             raise MethodError(
-                f"{what} changes what rectifiers (ReLU, GELU, SiLU, …) hand back, and this network calls none that "
-                "autograd knows, so the map would be the plain gradient. Ask for 'saliency', or spell the rectifier as "
-                "torch does: nn.ReLU, F.relu, Tensor.relu, clamp(min=0)."
+                f"{what} changes the gradient of rectifiers (ReLU, GELU, SiLU, …), and this network calls none that "
+                "autograd knows, so the map would be the plain gradient. Use 'saliency', or write the rectifier as a "
+                "torch function: nn.ReLU, F.relu, Tensor.relu, clamp(min=0)."
             )
         return torch.cat([pooled(G, channels, axis=2) for G in gradients_of(captured)], dim=1)
 
@@ -210,12 +211,12 @@ def _by_rule(runner: ModelRunner, rule: Rule, channels: Channels, what: str) -> 
     return AttributionResult(maps, diagnostics=(rule_diagnostic(found.met, found.opaque),))
 
 
-def _where_gradcam_points(runner: ModelRunner, fine: AttributionResult, relu: bool) -> AttributionResult:
+def _times_gradcam(runner: ModelRunner, fine: AttributionResult, relu: bool) -> AttributionResult:
     return replace(fine, maps=fine.maps * _upsampled_gradcam(runner, relu))
 
 
 def _upsampled_gradcam(runner: ModelRunner, relu: bool) -> Tensor:
-    """Grad-CAM of the network as it is, on the image's grid."""
+    """Return Grad-CAM with the network's own gradient, on the image's grid."""
 
     def run(part: slice) -> Tensor:
         captured = runner.watch(runner.image[part], torch.arange(part.start, part.stop))
@@ -227,7 +228,7 @@ def _upsampled_gradcam(runner: ModelRunner, relu: bool) -> Tensor:
 
 
 def in_parts(runner: ModelRunner, run: Callable[[slice], Tensor], what: str) -> Tensor:
-    """What ``run`` gives for slices of the samples, as many at once as fit, together."""
+    """Run slices of the samples, as many samples at once as fit into memory, and concatenate the results."""
     found = []
     with counted(what, runner.size) as advance:
         for part, maps in runner.fitting(runner.size, run):
@@ -237,7 +238,7 @@ def in_parts(runner: ModelRunner, run: Callable[[slice], Tensor], what: str) -> 
 
 
 def gradients_of(captured: Capture) -> Iterator[Tensor]:
-    """Gradients [batch, target, channel, *space], at least float32, a few targets at a time."""
+    """Yield gradients [batch, target, channel, *space], at least float32, a few targets at a time."""
     for _, found in captured.chunks():
         (G,) = found.values()
         yield at_least_float32(G)

@@ -1,8 +1,8 @@
-r"""Line integrals of gradients along a path from a baseline to the image, with an account of what they miss.
+r"""Line integrals of gradients along a path from a baseline to the image, with their completeness errors.
 
-The path is walked in batches of steps, of which only the running sum and the last step are kept: memory does not grow
-with the steps. Whatever is integrated should add up to the change of the score from one end to the other
-(completeness); by how much it does not is told with every map.
+The path is processed in batches of steps, of which only the running sum and the last step are kept: memory does not
+grow with the number of steps. An integral should sum to the change of the score from one end to the other
+(completeness); the difference is the completeness error, which is returned with every map.
 """
 
 import math
@@ -25,13 +25,13 @@ Rule = Literal["trapezoid", "left"]
 Path = Tensor | Sequence[Tensor] | None
 
 TOLERANCE = 0.01
-"""The completeness gap at which ``steps="auto"`` is content, as a share of the change of the score."""
+"""The completeness error at which ``steps="auto"`` has converged, as a share of the change of the score."""
 
 FIRST = 16
-"""Steps of the first walk of ``steps="auto"``."""
+"""The number of steps of the first pass of ``steps="auto"``."""
 
 STUCK = 2
-"""After so many doublings that bring nothing, "auto" looks whether the gap can be closed at all."""
+"""The number of doublings without improvement after which "auto" checks whether the error can be reduced at all."""
 
 
 Completeness = tuple[Tensor, int, tuple[Diagnostic, ...]]
@@ -43,11 +43,11 @@ class Integral:
     """A line integral along a path, for one sample.
 
     Attributes:
-        parts: ``I`` [target, channel, *space], what every unit has contributed.
+        parts: ``I`` [target, channel, *space], the contribution of every unit.
         begin, end: activations [channel, *space] at the ends of the path.
         scores: [2, target] at the ends.
-        local: [step, target] by how much each step's parts miss the change of the score over it.
-        diagnostics: of the map that it becomes.
+        local: [step, target] the completeness error of every step, in units of the score.
+        diagnostics: the diagnostics of the map.
     """
 
     parts: Tensor
@@ -59,12 +59,12 @@ class Integral:
 
     @property
     def completeness_error(self) -> Tensor:
-        """[target] what the parts miss, as a share of the change of the score; infinite where that does not change."""
+        """[target] the error as a share of the change of the score; infinite if the score does not change."""
         return self.local.sum(0) / (self.scores[1] - self.scores[0]).abs()
 
     @property
     def account(self) -> Completeness:
-        """What is kept when the integral itself is not."""
+        """Completeness error, steps and diagnostics, which are kept when the integral is not."""
         return self.completeness_error, len(self.local), self.diagnostics
 
 
@@ -77,26 +77,26 @@ def walks(
     max_steps: int,
     positive: bool = False,
 ) -> Iterator[Integral]:
-    """The integral of every sample."""
+    """Yield the integral of every sample."""
     if rule not in ("trapezoid", "left"):
         raise MethodError(f"rule must be 'trapezoid' or 'left', got {rule!r}.")
     if max_steps < 1:
         raise MethodError(f"max_steps must be a whole number of at least 1, got {max_steps!r}.")
     for sample, points in paths(runner, baseline, path):
         if steps == "auto" and path is None:
-            yield _refined(runner, sample, points, rule, max_steps, positive)
+            yield _refine_steps(runner, sample, points, rule, max_steps, positive)
         else:
             count = number_of_steps(steps) if steps != "auto" else 1
             integral = _integral(runner, sample, points, step_places(count, path, points), rule, positive)
-            elsewhere = isinstance(points, _Sequence) and not points.ends_at(runner.image[sample])
+            elsewhere = isinstance(points, _GivenPath) and not points.ends_at(runner.image[sample])
             yield replace(integral, diagnostics=(elsewhere_diagnostic(),)) if elsewhere else integral
 
 
 def number_of_steps(steps: Steps) -> int:
-    """The steps, if they are a number of them.
+    """Return ``steps`` if it is a whole number of at least 1.
 
     Raises:
-        MethodError: they are none.
+        MethodError: it is not.
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise MethodError(f"steps must be a whole number of at least 1 or 'auto', got {steps!r}.")
@@ -104,45 +104,48 @@ def number_of_steps(steps: Steps) -> int:
 
 
 Points = Callable[[Tensor], FeatureMaps]
-"""From places along the path, [n] from 0 to 1, to images [n, channel, *space]."""
+"""A path: from positions along it, [n] from 0 to 1, to images [n, channel, *space]."""
 
 
 def paths(runner: ModelRunner, baseline: Baseline, path: Path) -> Iterator[tuple[int, Points]]:
-    """The path of every sample."""
+    """Yield the path of every sample."""
     if path is None:
         for sample in range(runner.size):
             yield sample, _line(baseline_of(runner, sample, baseline), runner.image[sample : sample + 1])
         return
     given = list(path) if isinstance(path, list | tuple) else [path]
     if len(given) != runner.size:
-        raise InputError(f"path holds {len(given)} sequences of images for {runner.size} samples. Give each its own.")
+        raise InputError(
+            f"expected one path for each of {runner.size} samples, got {len(given)}. "
+            "Give one sequence of images a sample."
+        )
     for sample, images in enumerate(given):
         if not isinstance(images, Tensor):
-            raise InputError(f"a path is one tensor of images for every sample, got {type(images).__name__}.")
+            raise InputError(f"expected a path as one tensor of images a sample, got {type(images).__name__}.")
         if images.shape[1:] != runner.image.shape[1:] or len(images) < 2:
             raise InputError(
                 f"a path must be at least 2 images [step + 1, {', '.join(map(str, runner.image.shape[1:]))}], "
                 f"got {list(images.shape)}."
             )
-        yield sample, _Sequence(images.to(runner.image))
+        yield sample, _GivenPath(images.to(runner.image))
 
 
 def _line(begin: Tensor, end: Tensor) -> Points:
     def points(places: Tensor) -> Tensor:
-        # Exact at both ends, and where the image is its own baseline.
+        # lerp is exact at both ends, and if the image is its own baseline.
         return torch.lerp(begin, end, places.to(end).view(-1, *[1] * (end.ndim - 1)))
 
     return points
 
 
 @dataclass(frozen=True)
-class _Sequence:
-    """A path that is given image by image."""
+class _GivenPath:
+    """A path given as a sequence of images."""
 
     images: Tensor
 
     def ends_at(self, image: Tensor) -> bool:
-        """Whether the last image is this one."""
+        """Return whether the last image is this one, up to 1e-3."""
         return torch.allclose(self.images[-1], image, rtol=1e-3, atol=1e-3)
 
     def __call__(self, places: Tensor) -> Tensor:
@@ -150,17 +153,17 @@ class _Sequence:
 
 
 def step_places(count: int, path: Path, points: Points) -> Tensor:
-    """Places along the path, from 0 to 1; those of a given sequence are its own."""
-    ends = len(points.images) if isinstance(points, _Sequence) else count + 1
+    """Return positions along the path, from 0 to 1; a given sequence of images determines its own."""
+    ends = len(points.images) if isinstance(points, _GivenPath) else count + 1
     return torch.linspace(0, 1, ends, dtype=torch.float64)
 
 
 def walk(
     runner: ModelRunner, sample: int, points: Points, places: Tensor, what: str
 ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-    """Activations [n, channel, *space], gradients [n, target, channel, *space] and scores [n, target], in batches.
+    """Yield activations [n, channel, *space], gradients [n, target, channel, *space] and scores [n, target] in batches.
 
-    With each the number of its first place.
+    Each batch comes with the index of its first position on the path.
     """
     with counted(what, len(places)) as advance:
         for part in runner.parts(len(places)):
@@ -182,7 +185,7 @@ def _integral(
     for _, A, G, y in walk(runner, sample, points, places, "integrating"):
         begin = A[0] if begin is None else begin
         scores_begin = y[0] if scores_begin is None else scores_begin
-        # The last step of the batch before is the first of this one.
+        # The last step of the previous batch is the first of this one.
         if before is not None:
             A, G, y = (torch.cat([old, new]) for old, new in zip(before, (A, G, y), strict=True))
         for i in range(len(A) - 1):
@@ -201,44 +204,46 @@ def _integral(
 
 
 def _slope(first: Tensor, last: Tensor, rule: Rule) -> Tensor:
-    """The gradient over a step."""
+    """Return the gradient over a step by the rule."""
     return first if rule == "left" else (first + last) / 2
 
 
-def _refined(runner: ModelRunner, sample: int, points: Points, rule: Rule, max_steps: int, positive: bool) -> Integral:
-    """The integral with shorter steps where they miss most, until it is complete or the bound is reached.
+def _refine_steps(
+    runner: ModelRunner, sample: int, points: Points, rule: Rule, max_steps: int, positive: bool
+) -> Integral:
+    """Compute the integral with shorter steps where the error is largest, until it converges or reaches the bound.
 
-    Every walk is made anew, so that memory does not grow; their lengths double, so that all together
-    cost at most twice the last.
+    Every pass starts anew, so that memory does not grow. The number of steps doubles, so that all passes together cost
+    at most twice the last.
     """
     places = torch.linspace(0, 1, min(FIRST, max_steps) + 1, dtype=torch.float64)
-    content, stuck, before = False, 0, math.inf
+    converged, stuck, before = False, 0, math.inf
     while True:
         integral = _integral(runner, sample, points, places, rule, positive)
         largest = float(integral.completeness_error.abs().nan_to_num(math.inf).max())
         missed = largest >= TOLERANCE
         # Twice, because errors of opposite sign may cancel by accident.
-        if len(places) - 1 >= max_steps or (content and not missed):
+        if len(places) - 1 >= max_steps or (converged and not missed):
             return integral
-        shares = _shares(integral)
+        shares = _missed_shares(integral)
         stuck = stuck + 1 if missed and largest > 0.8 * before else 0
-        # Where one step misses most, it hides a jump of the score; where all miss a little, the score goes round.
+        # An error mostly in one step is a jump of the score; an error in all steps is a score that bypasses the layer.
         if stuck >= STUCK and float(shares.max()) < 0.25 * float(shares.sum()):
             return replace(integral, diagnostics=(bypass_diagnostic(),))
-        content, before = not missed, largest
-        places = _finer(places, shares, max_steps)
+        converged, before = not missed, largest
+        places = _subdivide(places, shares, max_steps)
 
 
-def _shares(integral: Integral) -> Tensor:
-    """[step] by how much each step misses, as a share of the change of the score, of the target that misses most."""
+def _missed_shares(integral: Integral) -> Tensor:
+    """Return the largest error over targets of each step, as a share of the change of the score, [step]."""
     change = (integral.scores[1] - integral.scores[0]).abs()
     return (integral.local.abs() / change.clamp_min(torch.finfo(change.dtype).tiny)).amax(1).nan_to_num(0.0)
 
 
-def _finer(places: Tensor, missed: Tensor, most: int) -> Tensor:
-    """The same places and as many new ones between them, where most is missed."""
+def _subdivide(places: Tensor, missed: Tensor, most: int) -> Tensor:
+    """Return the same positions and as many new ones between them, placed where the error is largest."""
     count = len(places) - 1
-    # The error of a step falls with the square of its length: halve whichever misses most, again and again.
+    # The error of a step falls with the square of its length: divide the step of largest error, again and again.
     pieces = torch.ones(count, dtype=torch.long)
     missed = missed.cpu()
     for _ in range(min(most, 2 * count) - count):

@@ -1,4 +1,4 @@
-r"""What stands out in a layer, by kernels, thresholds and curvature: KPCA-CAM, FEM, Seg-Eigen-CAM."""
+r"""Principal components and thresholds of a layer's activations: KPCA-CAM, Seg-Eigen-CAM, FEM."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ from saywhy.shapes import FeatureMaps, Gradients, Maps
 
 Kernel = Literal["sigmoid", "rbf", "linear"]
 
-_TIE = 64  # roundings of the largest value, within which the two ends of a component are as far from zero
+_TIE = 64  # rounding errors of the largest value, within which both ends of a component are equally far from zero
 
 
 @method(
@@ -45,47 +45,47 @@ def kpcacam(
 
     Args:
         activations: ``A`` [batch, channel, *space].
-        gradients: not used; every method of one pass is called alike.
+        gradients: not used; all methods of one pass have the same arguments.
         kernel: ``"sigmoid"`` (the default of the authors), ``"rbf"``, or ``"linear"``, which is Eigen-CAM with
             ``center=True``.
-        gamma: of the kernel; None is one by the number of channels.
+        gamma: of the kernel; None is 1 / (number of channels).
         relu: drop the negative side of the component.
-        center: subtract each channel's mean first, as the pytorch-grad-cam package does; ``"rbf"`` and ``"linear"``
-            are the same without.
+        center: subtract each channel's mean first, as the pytorch-grad-cam package does; it does not change ``"rbf"``
+            and ``"linear"``.
 
     Returns:
-        Maps [batch, *space], without a unit (for ``"linear"`` in those of the activations); non-negative if ``relu``.
-        A kernel knows a scale: activations in other units give another map.
+        Maps [batch, *space], without a unit (for ``"linear"`` in units of the activations); non-negative if ``relu``.
+        A kernel depends on the scale: activations in other units give another map.
 
     Raises:
         MethodError: ``kernel`` is none of these, or ``gamma`` is not positive.
 
-    Differs from the paper: a component has no sign; it is chosen as for Eigen-CAM.
+    Differs from the paper: the sign of a component is arbitrary; it is chosen as for Eigen-CAM.
 
     >>> A = torch.tensor([[[[3.0, 0.0, 0.0]]]])
     >>> kpcacam(A, A, kernel="linear").round(decimals=4)
     tensor([[[2., 0., 0.]]])
     """
     if gamma is not None and not gamma > 0:
-        raise MethodError(f"gamma must be a positive number, or None for one by the number of channels, got {gamma!r}.")
+        raise MethodError(f"gamma must be a positive number, or None for 1 / (number of channels), got {gamma!r}.")
     rows = activations.flatten(2).transpose(1, 2).double()  # (batch, position, channel)
     rows = rows - rows.mean(1, keepdim=True) if center else rows
     K = _kernel(rows, kernel, 1 / rows.shape[2] if gamma is None else gamma)
     size = K.abs().amax((1, 2))
     K = K - K.mean(1, keepdim=True) - K.mean(2, keepdim=True) + K.mean((1, 2), keepdim=True)
     value, vector = Leading.apply(K)
-    # A layer that is the same everywhere leaves the rounding of a matrix of zeros.
-    found = value > K.shape[1] * torch.finfo(K.dtype).eps * size
-    component = vector * torch.where(found, value, 1.0).sqrt().unsqueeze(1) * found.unsqueeze(1)
+    # For a constant layer K is zero up to rounding errors.
+    positive = value > K.shape[1] * torch.finfo(K.dtype).eps * size
+    component = vector * torch.where(positive, value, 1.0).sqrt().unsqueeze(1) * positive.unsqueeze(1)
     component = torch.where(falls(component.detach(), rows.detach()), -component, component)
     total = component.to(activations.dtype).unflatten(1, activations.shape[2:])
     return total.relu() if relu else total
 
 
 def _kernel(rows: Tensor, kernel: Kernel, gamma: float) -> Tensor:
-    """How alike the positions are, [batch, position, position]."""
+    """Compute the kernel matrix of the positions, [batch, position, position]."""
     if kernel == "rbf":
-        # Not through products, in which the distance of near neighbours cancels.
+        # Not from products, in which the distance of near neighbours cancels.
         distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
         return torch.exp(-gamma * distances.square())
     products = rows @ rows.transpose(1, 2)
@@ -120,13 +120,14 @@ def segeigencam(activations: FeatureMaps, gradients: Gradients, *, relu: bool = 
     Returns:
         Maps [batch, *space] in the units of the score; non-negative if ``relu``.
 
-    Differs from the paper: where both ends of the component are as far from zero, its sign is that of Eigen-CAM.
+    Differs from the paper: if both ends of the component are equally far from zero, its sign is chosen as for
+    Eigen-CAM.
 
     >>> A = torch.tensor([[[[3.0, 0.0, 0.0]], [[4.0, 0.0, 0.0]]]])
     >>> segeigencam(A, torch.tensor([[[[1.0, 0.0, 0.0]], [[-1.0, 0.0, 0.0]]]]), center=False).round(decimals=4)
     tensor([[[5., 0., 0.]]])
     """
-    return first_component(gradients.abs() * activations, relu=relu, center=center, turned=_lower_end_is_farther)
+    return first_component(gradients.abs() * activations, relu=relu, center=center, flip=_lower_end_is_farther)
 
 
 def _lower_end_is_farther(component: Tensor, rows: Tensor) -> Tensor:
@@ -153,21 +154,21 @@ def fem(
     sigmas: float = 2.0,
     variant: Literal["published", "share"] = "published",
 ) -> Maps:
-    r"""FEM (Fuad et al., 2020): where channels are unusually strong; the same for every class.
+    r"""FEM (Fuad et al., 2020): sum of the channels' unusually high activations; class-agnostic.
 
     .. math:: B^k_p = [A^k_p \ge \mu_k + K \sigma_k], \qquad L = \sum_k \mu_k B^k
 
-    with mean and standard deviation of the channel over its positions.
+    where :math:`\mu_k` and :math:`\sigma_k` are the channel's mean and standard deviation over its positions.
 
     Args:
         activations: ``A`` [batch, channel, *space].
-        gradients: not used; every method of one pass is called alike.
-        sigmas: ``K``. A map of n positions has none above ``K`` if that is more than :math:`\sqrt{n - 1}`.
-        variant: ``"published"``; ``"share"`` is what the pytorch-grad-cam package does instead: channels, not their
-            masks, are added up, each weighted by the share of positions strictly above its threshold.
+        gradients: not used; all methods of one pass have the same arguments.
+        sigmas: ``K``. Of n positions none is above the threshold if ``K`` is more than :math:`\sqrt{n - 1}`.
+        variant: ``"published"``; ``"share"`` is what the pytorch-grad-cam package does: it sums the channels instead of
+            their masks, each weighted by the share of positions strictly above its threshold.
 
     Returns:
-        Maps [batch, *space] in the units of the activations; non-negative where those are.
+        Maps [batch, *space] in the units of the activations; non-negative if the activations are.
 
     Raises:
         MethodError: ``variant`` is neither of the two.

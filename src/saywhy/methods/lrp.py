@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation, by the library zennit where it is installed."""
+"""Layer-wise relevance propagation, by the library zennit if it is installed."""
 
 import copy
 from dataclasses import replace
@@ -17,7 +17,7 @@ from saywhy.methods.registry import method
 from saywhy.shapes import at_least_float32
 
 SAME = 1e-2
-"""How far, as a share of the largest score, the network that zennit has made ready may be from the network itself."""
+"""The largest accepted difference between the scores of zennit's copy and the network, as a share of the largest."""
 
 _RULED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.PReLU)
 
@@ -40,24 +40,24 @@ def lrp(runner: ModelRunner, *, epsilon: float = 1e-6, channels: Channels = "sum
               R_j = \sum_i \frac{(a_j w_{ij})^+}{\sum_m (a_m w_{im})^+} R_i \text{ (convolution)}
 
     from :math:`R = y` at the score down to the image. Batch norms are merged into the convolutions before them,
-    average pools share by activation, and activations pass on what they get.
+    average pools share by activation, and activation functions pass relevance on unchanged.
 
     Args:
         runner: the network and the images; zennit works on a copy.
-        epsilon: of linear layers. It has the unit of their outputs.
+        epsilon: the stabiliser of linear layers, in units of their outputs.
         channels: how the channels of a pixel become one value: ``"sum"``, ``"abs"`` or ``"max"``.
 
     Returns:
-        Maps [batch, target, *space] in units of the score, with the gap of the account: biases keep a share, so the
-        values of a map add up to the score only where there are none.
+        Maps [batch, target, *space] in units of the score, with the completeness error: biases absorb relevance, so
+        the values of a map sum to the score only for a network without biases.
 
     Raises:
         MissingExtra: zennit is not installed.
-        MethodError: weights lie in a module that the rules do not know (layer norm, attention), or batch norms are
-            defined in another order than they run in, so that zennit would merge the wrong ones.
+        MethodError: a module with weights has no rule (layer norm, attention), or batch norms are defined in another
+            order than they run in, so that zennit would merge the wrong ones.
 
-    Differs from the paper: zennit knows modules. Functions (``F.relu``, ``mean``, ``+``; the sums of torchvision's
-    ResNets excepted) hand back the plain gradient, and a layer with weights that runs twice counts as its last run.
+    Differs from the paper: zennit's rules are for modules. Functions (``F.relu``, ``mean``, ``+``; except the sums of
+    torchvision's ResNets) have the plain gradient, and a layer with weights that runs twice counts as its last run.
 
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 1, bias=False))
     >>> _ = net[1].weight.data.copy_(torch.tensor([[2.0, 3.0, -1.0]]))
@@ -74,11 +74,11 @@ def lrp(runner: ModelRunner, *, epsilon: float = 1e-6, channels: Channels = "sum
     completeness_errors: dict[int, Tensor] = {}
 
     def run(part: slice) -> Tensor:
-        maps, completeness_errors[part.start] = _of_part(runner, ready, part, channels)
+        maps, completeness_errors[part.start] = _part_maps(runner, ready, part, channels)
         return maps
 
     try:
-        _registered(composite, network)
+        _register(composite, network)
         maps = in_parts(runner, run, "lrp")
     finally:
         composite.remove()
@@ -86,15 +86,15 @@ def lrp(runner: ModelRunner, *, epsilon: float = 1e-6, channels: Channels = "sum
     return AttributionResult(maps, completeness_error)
 
 
-def _of_part(runner: ModelRunner, ready: ModelRunner, part: slice, channels: Channels) -> tuple[Tensor, Tensor]:
-    """Maps [batch, target, *space] and gaps [batch, target] of some samples."""
+def _part_maps(runner: ModelRunner, ready: ModelRunner, part: slice, channels: Channels) -> tuple[Tensor, Tensor]:
+    """Return maps [batch, target, *space] and completeness errors [batch, target] of a slice of the samples."""
     images, samples = runner.image[part], torch.arange(part.start, part.stop)
     captured = ready.watch(images, samples)
     scores = at_least_float32(captured.scores)
     _check_same(scores, at_least_float32(runner.scores(images, samples)))
     maps, sums = [], []
     for t in range(scores.shape[1]):
-        # One by one: zennit's hooks keep what came back last.
+        # Target by target: zennit's hooks keep only the last backward pass.
         (found,) = captured.gradients(slice(t, t + 1)).values()
         relevance = at_least_float32(found[:, 0]) * scores[:, t].view(-1, *[1] * (images.ndim - 1))
         maps.append(pooled(relevance, channels))
@@ -104,36 +104,40 @@ def _of_part(runner: ModelRunner, ready: ModelRunner, part: slice, channels: Cha
 
 
 _MERGED = (
-    "zennit merges a batch norm into the layer defined before it, and in this network that is another than the one "
-    "that runs before it: {}. Ask for another method: 'excitation-backprop' (which goes by what runs), "
+    "zennit merges a batch norm into the layer defined before it, which in this network is not the layer that runs "
+    "before it: {}. Use another method: 'excitation-backprop' (which follows the order of running), "
     "'input-times-gradient', 'integrated-gradients'."
 )
 
 
 def _check_rules(network: nn.Module) -> None:
-    """Whether every module that has weights of its own has a rule."""
+    """Check that every module with weights of its own has a rule.
+
+    Raises:
+        MethodError: a module has none.
+    """
     for name, module in network.named_modules():
         if not isinstance(module, _RULED) and any(True for _ in module.parameters(recurse=False)):
             where = f"'{name}' ({type(module).__name__})" if name else type(module).__name__
             raise MethodError(
                 f"lrp has no rule for {where}, which has weights: zennit's epsilon-plus is for linear layers, "
-                "convolutions and batch norms, given as modules. Ask for another method: 'generic-attention' or "
+                "convolutions and batch norms, given as modules. Use another method: 'generic-attention' or "
                 "'attention-rollout' for transformers, 'input-times-gradient', 'integrated-gradients'."
             )
 
 
-def _check_same(found: Tensor, wanted: Tensor) -> None:
-    if bool(((found - wanted).abs() > SAME * wanted.abs().max()).any()):
+def _check_same(scores: Tensor, expected: Tensor) -> None:
+    if bool(((scores - expected).abs() > SAME * expected.abs().max()).any()):
         raise MethodError(_MERGED.format("the merged network gives other scores"))
 
 
-def _registered(composite: Any, network: nn.Module) -> None:
-    """The copy with zennit's hooks, and with its batch norms merged."""
+def _register(composite: Any, network: nn.Module) -> None:
+    """Register zennit's hooks on the copy, which merges its batch norms."""
     try:
         composite.register(network)
     except RuntimeError as error:
         raise MethodError(_MERGED.format(f"they do not fit ({error})")) from error
-    # What is left of a merged batch norm is no identity as long as it divides by the root of 1 + eps.
+    # A merged batch norm still divides by the root of 1 + eps; without eps it is the identity.
     for norm in network.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_var is not None:
             mean = norm.running_mean
@@ -146,5 +150,5 @@ def _composite(epsilon: float) -> Any:
         composites, canonizers = import_module("zennit.composites"), import_module("zennit.torchvision")
     except ImportError as error:
         raise MissingExtra(f"lrp needs zennit ({error}). Install it: pip install 'saywhy[lrp]'") from error
-    # That of ResNets merges batch norms in any network, and knows the sums of torchvision's residual blocks.
+    # ResNetCanonizer merges batch norms in any network, and handles the sums of torchvision's residual blocks.
     return composites.EpsilonPlus(epsilon=epsilon, canonizers=[canonizers.ResNetCanonizer()])

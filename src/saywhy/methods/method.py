@@ -1,4 +1,4 @@
-"""What a method is: a function with a name, a paper and an equation."""
+"""The description of a method: a function with a name, a paper and an equation."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -14,54 +14,54 @@ from saywhy.output import ScoreKind
 from saywhy.shapes import MapStack, Scores
 
 Shows = Literal["evidence", "sensitivity", "activity"]
-"""What the values of a map mean; see `Method`."""
+"""The meaning of the values of a map; see `Method`."""
 
 READINGS: dict[Shows, str] = {
-    "evidence": "evidence: above zero speaks for the score",
+    "evidence": "evidence: a positive value raises the score",
     "sensitivity": "sensitivity: how the score reacts to a change there",
-    "activity": "activity: what stands out there, whatever is asked",
+    "activity": "activity: strong activations, whatever the target",
 }
 """How a map is read, by what it shows."""
 
 FAMILIES = {
-    "one pass": "one pass for all of them",
-    "pixels": "the same pass, of pixels",
-    "path": "paths, complete or saying by how much not",
+    "one pass": "CAM methods, one pass for all of them",
+    "pixels": "gradients of pixels, in the same pass",
+    "path": "path integrals, with their completeness error",
     "noise": "averages over noise (also `smooth-` before any method of one pass)",
-    "backward rule": "other backward rules",
-    "perturbation": "changing the image or the layer",
+    "backward rule": "modified backward rules",
+    "perturbation": "perturbation of the image or the layer",
     "second order": "second order",
-    "attention": "attention: the glimpses of a network that answers or captions, or that of transformers",
+    "attention": "attention: the glimpses of a VQA or captioning model, or the attention of a transformer",
     "other": "others",
 }
-"""The families of methods, and what the README says of each."""
+"""The families of methods, with the description that the README prints."""
 
 LAST = 1000
-"""The place in lists of what names none."""
+"""The order of methods that give none."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to make a map.
+    """An attribution method with its paper, equation and properties.
 
     Attributes:
         name: the field's name, lower case with hyphens.
-        function: of one pass, ``(activations, gradients, **parameters) -> maps`` [batch, *space]; of several,
-            ``(runner, **parameters) -> maps`` [batch, target, *space], or an :class:`AttributionResult` of them.
-        title: the name as its paper prints it.
+        function: for one pass, ``(activations, gradients, **parameters) -> maps`` [batch, *space]; for several,
+            ``(runner, **parameters) -> maps`` [batch, target, *space], or an :class:`AttributionResult`.
+        title: the name as the paper prints it.
         paper: authors and year.
         equation: the map in one line.
         scale_free: whether a score in other units gives the same normalised map.
         uses_gradients: whether the map depends on the target.
         passes: ``"one"``, or ``"several"`` for methods that run the network themselves.
         at: ``"layer"`` any layer, ``"input"`` the image itself (one value a pixel).
-        score: what a class's score is where the user does not say.
+        score: the default kind of class score.
         grid: ``"input"`` for a method at a layer whose map has one value a pixel.
-        shows: what a positive value means: ``"evidence"`` that what is there speaks for the score; ``"sensitivity"``
-            that the score would react to a change there (signed: that a higher value raises it); ``"activity"`` that
-            something stands out there, whatever is asked.
+        shows: the meaning of a positive value: ``"evidence"`` that the content there raises the score;
+            ``"sensitivity"`` that the score would react to a change there (signed: that a higher value raises it);
+            ``"activity"`` that activations are strong there, whatever the target.
         family: one of :data:`FAMILIES`, under which the README lists it.
-        order: its place in lists; what names none comes last.
+        order: position in lists; methods that give none come last.
     """
 
     name: str
@@ -86,21 +86,21 @@ class Method:
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
-        """Keyword parameters with their defaults."""
+        """The keyword parameters with their defaults."""
         signature = inspect.signature(self.function).parameters.values()
         return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
 
 
 @dataclass(frozen=True)
 class AttributionResult:
-    """Maps with an account of themselves.
+    """Attribution maps with their completeness error and diagnostics.
 
     Attributes:
         maps: [batch, target, *space].
-        completeness_error: [batch, target] by how much the parts fail to add up to the change of the score, as a share
-            of it; None for methods that do not add up.
-        steps: [batch] how many steps were made; None where the account is of the score itself.
-        diagnostics: of all the maps.
+        completeness_error: [batch, target] the sum of the parts less the change of the score, as a share of that
+            change; None for methods without completeness.
+        steps: [batch] the number of steps; None for methods without a path.
+        diagnostics: the diagnostics of all maps.
     """
 
     maps: MapStack
@@ -110,7 +110,7 @@ class AttributionResult:
 
     @staticmethod
     def stacked(parts: "Sequence[AttributionResult]") -> "AttributionResult":
-        """Of several batches."""
+        """Concatenate the results of several batches."""
         completeness_errors = [part.completeness_error for part in parts if part.completeness_error is not None]
         steps = [part.steps for part in parts if part.steps is not None]
         return AttributionResult(

@@ -1,4 +1,4 @@
-r"""Where a network of questions or captions says itself that it looked: its glimpses, or what it read for a word."""
+r"""The attention of a VQA or captioning model itself: its glimpses, or its attention at the turn of a word."""
 
 from torch import Tensor
 
@@ -18,21 +18,20 @@ from saywhy.methods.registry import method
     shows="activity",
 )
 def model_attention(runner: ModelRunner) -> Tensor:
-    r"""The attention over places with which the network itself has pooled its features (Yang et al., 2016; Xu et al.,
-    2015), from its output.
+    r"""The model's own attention over positions (Yang et al., 2016; Xu et al., 2015), from its output.
 
     .. math:: M_p = \tfrac{1}{G} \sum_g a_{g,p}, \qquad \sum_p a_{g,p} = 1
 
-    Of a word it is the attention of that word's turn, of a sentence the mean over its words; of an answer the mean over
-    all glimpses, the same for all answers. It shows what was read and not what it did to the answer; papers show it as
-    an explanation all the same.
+    For a word it is the attention at the turn of that word, for a sentence the mean over its words, for an answer the
+    mean over all glimpses, which is the same for all answers. It shows which features were pooled, not their effect on
+    the answer; papers show it as an explanation nevertheless.
 
     Args:
         runner: a network whose output has ``attention`` [batch, glimpse or turn, *space], as
             :class:`saywhy.tasks.vqa.networks.VQAOutput` and :class:`saywhy.tasks.captioning.networks.Said` do.
 
     Returns:
-        Maps [batch, target, *space] on the grid of that attention, 0 to 1, each adding up to 1.
+        Maps [batch, target, *space] on the grid of that attention, 0 to 1; the values of a map sum to 1.
 
     Raises:
         MethodError: the output has no such attention.
@@ -40,8 +39,8 @@ def model_attention(runner: ModelRunner) -> Tensor:
     >>> from types import SimpleNamespace
     >>> import torch
     >>> def network(x):
-    ...     seen = x.flatten(2).softmax(-1)
-    ...     return SimpleNamespace(logits=(seen * x.flatten(2)).sum(-1), attention=seen.view_as(x))
+    ...     a = x.flatten(2).softmax(-1)
+    ...     return SimpleNamespace(logits=(a * x.flatten(2)).sum(-1), attention=a.view_as(x))
     >>> import saywhy
     >>> class Network(torch.nn.Module):
     ...     def __init__(self):

@@ -1,4 +1,4 @@
-r"""What is added up along a path from a baseline to the image: RSI-Grad-CAM, conductance, integrated gradients."""
+r"""Integrals along a path from a baseline to the image: RSI-Grad-CAM, conductance, integrated gradients."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -53,34 +53,34 @@ def rsi_gradcam(
     .. math:: I_{kp} = \int_0^1 \frac{\partial y}{\partial A^k_p}(\gamma(a))\, dA^k_p(\gamma(a)), \qquad
               w_k = \frac{1}{Z}\sum_p I_{kp}, \qquad L = \mathrm{ReLU}\Big(\sum_k w_k A^k(1)\Big)
 
-    with :math:`\gamma(a) = x_0 + a (x - x_0)`. The integral is the sum over steps of the mean of the gradients at both
-    ends of a step times the change of the activation over it, so that nothing vanishes where the answer is saturated.
+    with :math:`\gamma(a) = x_0 + a (x - x_0)`. The integral is a sum over steps: the mean of the gradients at both ends
+    of a step times the change of the activation over it. It does not vanish when the score is saturated.
 
     Args:
         runner: the network, the images, and the layer.
-        steps: of the same length along the path, or ``"auto"``: as many as it takes, where the score moves, until the
-            completeness gap is below 1 %, there are ``max_steps``, or more of them bring nothing because part of the
-            score goes round the layer (the card says so then).
+        steps: the number of steps of equal length, or ``"auto"``: steps are added where the score changes, until the
+            completeness error is below 1 %, there are ``max_steps``, or more steps do not help because part of the
+            score bypasses the layer (the diagnostics then say so).
         variant: ``"masked"`` (the authors' Keras code, 2021 to 2022) counts units that are active in the image, have
-            risen along the path and have contributed; ``"plain"`` counts all; ``"posgrad"`` (their PyTorch code, 2023)
-            takes the positive part of every gradient and the mean over channels.
-        relu: False keeps the negative evidence too.
-        baseline: where the path begins; see :func:`saywhy.methods.baselines.baseline_of`.
+            increased along the path and have a positive integral; ``"plain"`` counts all; ``"posgrad"`` (their PyTorch
+            code, 2023) takes the positive part of every gradient and the mean over channels.
+        relu: False keeps the negative evidence as well.
+        baseline: the start of the path; see :func:`saywhy.methods.baselines.baseline_of`.
         path: the images of another path instead, the baseline first and the image last, [step + 1, channel, *space]
-            (for several samples a list of such tensors). It is walked as it is, whatever ``steps`` says.
+            (for several samples a list of such tensors). ``steps`` is then ignored.
         rule: ``"left"`` takes the gradient at the beginning of every step, as layer conductance does.
         max_steps: the bound of ``"auto"``.
 
     Returns:
         Maps [batch, target, *space], non-negative if ``relu``, in units of score times activation, with the
-        completeness gap of the integral itself, before ``"masked"`` leaves units out and ``"posgrad"`` gradients.
+        completeness error of the full integral (before ``"masked"`` drops units or ``"posgrad"`` negative gradients).
 
     Raises:
-        MethodError: ``variant``, ``rule`` or ``steps`` is none of these.
+        MethodError: ``variant``, ``rule`` or ``steps`` is invalid.
         InputError: the baseline or the path does not fit the image.
 
-    Differs from the paper: "auto" is ours; the published 50 steps of equal length miss 4 % to 100 % of the change for
-    saturated answers. No epsilon is added anywhere.
+    Differs from the paper: "auto" is new; the published 50 steps of equal length miss 4 % to 100 % of the change for
+    saturated scores. No epsilon is added anywhere.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
     >>> found = rsi_gradcam(runner, steps=2, variant="plain")  # I = 9 and 1, w = 5
@@ -97,18 +97,18 @@ def rsi_gradcam(
         combined = combined.relu() if relu else combined
         maps.append(combined.unflatten(1, integral.end.shape[1:]).to(integral.end))
         accounts.append(integral.account)
-    return _attributed(maps, accounts)
+    return _attribution_result(maps, accounts)
 
 
-def _attributed(maps: Sequence[Tensor], accounts: Sequence[Completeness]) -> AttributionResult:
-    """Maps [target, *space] of every sample, with the accounts of their integrals."""
+def _attribution_result(maps: Sequence[Tensor], accounts: Sequence[Completeness]) -> AttributionResult:
+    """Stack maps [target, *space] of all samples, with the completeness of their integrals."""
     completeness_errors, steps, diagnostics = zip(*accounts, strict=True)
     distinct = tuple(dict.fromkeys(one for of_sample in diagnostics for one in of_sample))
     return AttributionResult(torch.stack(list(maps)), torch.stack(completeness_errors), torch.tensor(steps), distinct)
 
 
 def _weights(integral: Integral, variant: Variant) -> Tensor:
-    """``w_k`` [target, channel], the mean over all positions, masked ones counting as zero."""
+    """Return ``w_k`` [target, channel], the mean over all positions, where masked units count as zero."""
     parts = integral.parts
     if variant == "masked":
         counts = (integral.end > 0) & (integral.end > integral.begin) & (parts > 0)
@@ -143,8 +143,8 @@ def conductance(
         steps, baseline, path, rule, max_steps: as for :func:`rsi_gradcam`.
 
     Returns:
-        Maps [batch, target, *space], signed, in units of the score: the values of a map add up to the change of the
-        score from baseline to image (completeness), as far as the layer is all that the score depends on.
+        Maps [batch, target, *space], signed, in units of the score: the values of a map sum to the change of the score
+        from baseline to image (completeness), if the score depends on the image through this layer only.
 
     Differs from the paper: the trapezoid rule by default; ``rule="left"`` is the paper's and captum's.
 
@@ -154,7 +154,7 @@ def conductance(
     """
     integrals = walks(runner, steps, baseline, path, rule, max_steps)
     maps, accounts = zip(*((w.parts.sum(1).to(w.end), w.account) for w in integrals), strict=True)
-    return _attributed(maps, accounts)
+    return _attribution_result(maps, accounts)
 
 
 @method(
@@ -180,15 +180,15 @@ def integrated_gradients(
 
     .. math:: L_p = \sum_c (x - x_0)_{cp} \int_0^1 \frac{\partial y}{\partial x_{cp}}(x_0 + a (x - x_0))\, da
 
-    It is the conductance of the image itself; on a ``path`` of images the line integral along that path.
+    It is the conductance of the image itself; with ``path``, the line integral along that path of images.
 
     Args:
         runner: the network, the images, and the layer.
         steps, baseline, path, rule, max_steps: as for :func:`rsi_gradcam`.
 
     Returns:
-        Maps [batch, target, *space], signed, in units of the score: the values of a map add up to the change of the
-        score from baseline to image.
+        Maps [batch, target, *space], signed, in units of the score: the values of a map sum to the change of the score
+        from baseline to image.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
     >>> integrated_gradients(runner, steps=3).maps
@@ -229,19 +229,19 @@ def integrated_gradcam(
 
     Args:
         runner: the network, the images, and the layer.
-        steps: of the same length; the integral is their mean, with the first and the last counting half.
-        relu: False keeps the negative evidence of every step too.
+        steps: the number of steps of equal length; the first and the last map count half (trapezoid rule).
+        relu: False keeps the negative evidence of every step as well.
         baseline, path: as for :func:`rsi_gradcam`.
         from_baseline: False takes the activation itself for ``Δ``, as the authors' code does.
 
     Returns:
         Maps [batch, target, *space], non-negative if ``relu``, in units of the score.
 
-    Differs from the authors' code: the image itself is the last step (theirs stops one before it), the trapezoid rule
-    is used, and the sum is divided by the steps, which no normalised map shows.
+    Differs from the authors' code: the image itself is the last step (their code stops one step before it), the
+    trapezoid rule is used, and the sum is divided by the number of steps, which no normalised map shows.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
-    >>> integrated_gradcam(runner, steps=2)  # of 3, 1 and half of it, weighed by the mean gradients 4 and 2
+    >>> integrated_gradcam(runner, steps=2)  # [3, 1] and half of it, weighted by the mean gradients 4 and 2
     tensor([[[4.5000, 1.5000]]])
     """
     count = number_of_steps(steps)

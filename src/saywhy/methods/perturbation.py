@@ -1,4 +1,4 @@
-r"""What the score loses when part of the image is hidden: occlusion by a sliding window, RISE by random masks."""
+r"""Perturbation of the image: occlusion by a sliding window, and RISE by random masks."""
 
 import itertools
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Sizes = int | Sequence[int]
 """One number for every axis of the image, or one an axis."""
 
 SHARE = 7
-"""The default window is this part of the image's shorter side."""
+"""The default window is the image's shorter side divided by this number."""
 
 
 @method(
@@ -43,24 +43,25 @@ def occlusion(
 
     Args:
         runner: the network and the images.
-        window: pixels along every axis, one number or one an axis; None is a seventh of the shorter side, and along
-            the depth (or time) of a volume a seventh of that.
+        window: pixels along every axis, one number or one an axis; None is a seventh of the shorter side, and for the
+            depth (or time) of a volume a seventh of that axis.
         stride: pixels from one position to the next, one number or one an axis; None is half the window.
-        fill: what the window shows: ``"mean"`` the image's mean colour, ``"black"``, ``"zero"``, ``"blur"`` (see
-            :func:`saywhy.methods.baselines.baseline_of`), a preprocessed image, or a number of preprocessed pixels.
+        fill: the content of the window: ``"mean"`` the image's mean colour, ``"black"``, ``"zero"``, ``"blur"`` (see
+            :func:`saywhy.methods.baselines.baseline_of`), a preprocessed image, or the value of preprocessed pixels.
 
     Returns:
-        Maps [batch, target, *space], one value a pixel, signed, in units of the score; positive where it falls.
+        Maps [batch, target, *space], one value a pixel, signed, in units of the score; positive where hiding the pixel
+        lowers the score.
 
     Raises:
         MethodError: ``window`` or ``stride`` is no number of pixels of this image, or windows would leave gaps.
 
-    Differs from the paper: that draws the score itself at every position of a grey square; its drop, spread over the
-    pixels that were hidden, is the same map turned the right way up. The last window of a row ends at the border of the
-    image, so that all windows are of the same size; captum's hangs over the border, where it hides less.
+    Differs from the paper: the paper shows the score at every position of a grey square; here the map is the drop of
+    the score, averaged over the windows on a pixel. The last window of a row ends at the border of the image, so that
+    all windows have the same size; captum's window extends over the border, where it hides less.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
-    >>> occlusion(runner, window=2, stride=1, fill="zero")  # 4 and 1: the pixel in the middle is in both windows
+    >>> occlusion(runner, window=2, stride=1, fill="zero")  # drops 4 and 1; both windows cover the middle pixel
     tensor([[[4.0000, 2.5000, 1.0000]]])
     """
     runner = runner.at_image()
@@ -99,14 +100,14 @@ def occlusion(
 
 
 def filled_image(runner: ModelRunner, sample: int, fill: Baseline | float) -> FeatureMaps:
-    """What is shown instead of what is hidden, [1, channel, *space]."""
+    """Return the image that replaces hidden parts, [1, channel, *space]."""
     if isinstance(fill, int | float):
         return torch.full_like(runner.image[sample : sample + 1], float(fill))
     return baseline_of(runner, sample, fill)
 
 
 def _default_window(space: Sequence[int]) -> list[int]:
-    """A seventh of the image's shorter side; the depth or the time of a volume is a side by itself.
+    """Return a seventh of the image's shorter side, and of the depth (or time) of a volume.
 
     >>> _default_window([224, 448]), _default_window([16, 112, 112])
     ([32, 32], [2, 16, 16])
@@ -116,7 +117,7 @@ def _default_window(space: Sequence[int]) -> list[int]:
 
 
 def cells_of(cells: Sizes, space: Sequence[int]) -> tuple[int, ...]:
-    """So many cells along every axis; of one number for all no more than a short axis (a few frames) has pixels.
+    """Return the number of cells along every axis; one number for all is limited to the pixels of a short axis.
 
     >>> cells_of(7, [4, 112, 112])
     (4, 7, 7)
@@ -127,7 +128,11 @@ def cells_of(cells: Sizes, space: Sequence[int]) -> tuple[int, ...]:
 
 
 def sizes_of(name: str, given: Sizes, space: Sequence[int]) -> tuple[int, ...]:
-    """One size an axis, from 1 to the axis itself."""
+    """Return one size for every axis, from 1 to the length of the axis.
+
+    Raises:
+        MethodError: ``given`` has another number of axes, or a size is out of range.
+    """
     sizes = (given,) * len(space) if isinstance(given, int) else tuple(given or ())
     good = len(sizes) == len(space) and all(
         isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= side
@@ -137,13 +142,13 @@ def sizes_of(name: str, given: Sizes, space: Sequence[int]) -> tuple[int, ...]:
         sides = " × ".join(map(str, space))
         raise MethodError(
             f"{name} must be a whole number, or one for each of the {len(space)} axes of an image of {sides} pixels, "
-            f"from 1 to the axis, got {given!r}."
+            f"from 1 to the length of the axis, got {given!r}."
         )
     return sizes
 
 
 def _starts(side: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along one axis; the last one ends at the border.
+    """Return the starts of the windows along one axis; the last window ends at the border.
 
     >>> _starts(7, 3, 3)
     [0, 3, 4]
@@ -164,39 +169,39 @@ def _starts(side: int, window: int, stride: int) -> list[int]:
     score="probability",
 )
 def rise(runner: ModelRunner, *, masks: int = 2000, cells: Sizes = 7, keep: float = 0.5) -> Tensor:
-    r"""RISE (Petsiuk, Das, Saenko, 2018, equation 6): the mean of random masks, weighed by the score behind each.
+    r"""RISE (Petsiuk, Das, Saenko, 2018, equation 6): the mean of random masks, weighted by the masked image's score.
 
     .. math:: S_p = \frac{1}{\mathbb{E}[M]\, N} \sum_{i=1}^{N} y(x \odot M_i)\, M_i(p)
 
     A mask is a grid of cells, each kept with probability :math:`\mathbb{E}[M]`, upsampled bilinearly to one cell more
-    than the image along every axis and cropped at a random place. Masks are made as they are needed, a few at a time.
+    than the image along every axis and cropped at a random position. A few masks are in memory at a time.
 
     Args:
         runner: the network and the images.
-        masks: how many, ``N``; the noise of the map falls with its square root.
-        cells: of the grid along every axis, one number or one an axis; a short axis has as many as it has pixels.
+        masks: the number of masks, ``N``; the noise of the map falls with its square root.
+        cells: cells of the grid along every axis, one number or one an axis; a short axis has at most its pixels.
         keep: the probability that a cell is shown, between 0 and 1.
 
     Returns:
         Maps [batch, target, *space], one value a pixel, in units of the score: non-negative for probabilities.
-        Every map has the mean score of masked images as its ground; what matters is what stands out of it.
+        The mean score of masked images is an offset of the whole map; only differences within the map matter.
 
     Raises:
         MethodError: ``masks``, ``cells`` or ``keep`` is out of range.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 4.0]]]), lambda x: x.mean((1, 2)))
-    >>> rise(runner, masks=400, cells=1, keep=0.5).round()  # the only cell is there or not: 4 × 0.5 / 0.5
+    >>> rise(runner, masks=400, cells=1, keep=0.5).round()  # the only cell is shown or hidden: 4 × 0.5 / 0.5
     tensor([[[4., 4.]]])
     """
     if isinstance(masks, bool) or not isinstance(masks, int) or masks < 1:
         raise MethodError(f"masks must be a whole number of at least 1, got {masks!r}.")
     if not 0 < keep < 1:
-        raise MethodError(f"keep is the probability that a cell is shown, between 0 and 1, got {keep!r}.")
+        raise MethodError(f"keep must be the probability that a cell is shown, between 0 and 1, got {keep!r}.")
     runner = runner.at_image()
     space = runner.image.shape[2:]
     grid = cells_of(cells, space)
     steps = [-(-side // count) for side, count in zip(space, grid, strict=True)]  # pixels of a cell, rounded up
-    shown, shifts = _drawn(runner, masks, keep, grid, steps)
+    shown, shifts = _draw_masks(runner, masks, keep, grid, steps)
     maps = []
     with counted("rise", runner.size * masks) as advance:
         for sample in range(runner.size):
@@ -218,10 +223,10 @@ def rise(runner: ModelRunner, *, masks: int = 2000, cells: Sizes = 7, keep: floa
     return torch.stack(maps)
 
 
-def _drawn(
+def _draw_masks(
     runner: ModelRunner, masks: int, keep: float, grid: Sequence[int], steps: Sequence[int]
 ) -> tuple[Tensor, list[list[int]]]:
-    """Which cells every mask shows, [mask, *grid], and how far it is shifted along every axis."""
+    """Draw the cells that every mask shows, [mask, *grid], and its shifts along every axis in pixels."""
     generator = runner.generator()
     shown, shifts = [], []
     for _ in range(masks):
@@ -231,7 +236,7 @@ def _drawn(
 
 
 def random_masks(shown: Tensor, shifts: Sequence[Sequence[int]], steps: Sequence[int], space: Sequence[int]) -> Tensor:
-    """Masks [mask, *space] from 0 to 1, of cells [mask, *grid] of so many pixels along every axis.
+    """Return masks [mask, *space] from 0 to 1, from cells [mask, *grid] of ``steps`` pixels along every axis.
 
     >>> random_masks(torch.tensor([[True, False]]), [[1]], [2], [4])
     tensor([[1.0000, 0.6667, 0.3333, 0.0000]], dtype=torch.float64)

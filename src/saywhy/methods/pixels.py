@@ -1,4 +1,4 @@
-r"""One value a pixel from the gradient of the score with respect to the image itself."""
+r"""Attribution of pixels from the gradient of the score with respect to the image: saliency, input × gradient."""
 
 from typing import Literal
 
@@ -9,11 +9,11 @@ from saywhy.methods.registry import method
 from saywhy.shapes import FeatureMaps, Gradients, Maps
 
 Channels = Literal["sum", "abs", "max"]
-"""From the channels of a pixel to one value: their sum (signed), the sum of magnitudes, or the largest of those."""
+"""How the channels of a pixel become one value: their sum (signed), or the sum or maximum of their magnitudes."""
 
 
 def pooled(values: Tensor, channels: Channels, axis: int = 1) -> Tensor:
-    """One value a pixel.
+    """Reduce the channels of every pixel to one value.
 
     Raises:
         MethodError: ``channels`` is none of the three.
@@ -47,7 +47,7 @@ def saliency(activations: FeatureMaps, gradients: Gradients, *, channels: Channe
     .. math:: M_p = \max_c \left| \frac{\partial y}{\partial x_{cp}} \right|
 
     Args:
-        activations: the image [batch, channel, *space]; not used, every method of one pass is called alike.
+        activations: the image [batch, channel, *space]; not used, all methods of one pass have the same arguments.
         gradients: ``dy/dx``, the same shape.
         channels: how the channels of a pixel become one value: ``"max"`` (the paper), ``"abs"`` or ``"sum"`` (signed).
 

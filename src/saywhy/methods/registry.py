@@ -1,4 +1,4 @@
-"""The methods by name: what the command line, the documentation and the tests read."""
+"""The registry of methods by name, read by the command line, the documentation and the tests."""
 
 from collections.abc import Callable
 from functools import cache
@@ -26,8 +26,8 @@ METHODS: Registry[Method] = Registry(
 
 
 PREFIXES: dict[str, Callable[[Method], Method]] = {}
-"""What makes a method of another one, by what stands before its name; such methods are not in the list, which would be
-as long again for each."""
+"""Functions that derive a method from another one, by the prefix of its name. Derived methods are not listed, because
+every prefix would double the list."""
 
 
 def method(
@@ -46,7 +46,7 @@ def method(
     grid: Literal["layer", "input"] = "layer",
     shows: Shows = "evidence",
 ) -> Callable[[F], F]:
-    """Register the function below as a method: it is then a choice everywhere. Arguments are those of :class:`Method`.
+    """Register the decorated function as a method, available everywhere. The arguments are those of :class:`Method`.
 
     Raises:
         MethodError: the name is taken.
@@ -77,7 +77,7 @@ def method(
 
 
 def register(method: Method) -> None:
-    """Add a method of your own; it is then a choice everywhere: in Python, on the command line, in the viewer.
+    """Register a method; it is then available in Python, on the command line and in the viewer.
 
     Raises:
         MethodError: the name is taken.
@@ -86,14 +86,14 @@ def register(method: Method) -> None:
 
 
 def all_methods() -> tuple[Method, ...]:
-    """Ours, those registered, and those of installed packages; one that cannot be loaded is named in a warning."""
+    """Return the built-in and registered methods and those of installed packages; a warning names broken ones."""
     return METHODS.all()
 
 
 def find_method(name: str) -> Method:
-    """The method of this name; entry points of other packages are looked at when the name is not ours.
+    """Return the method of this name; other names than the built-in ones are looked up in the entry points of packages.
 
-    ``smooth-`` before the name of a method of one pass is that method, averaged over noisy copies of the image.
+    ``smooth-`` before the name of a method of one pass averages that method over noisy copies of the image.
 
     Raises:
         MethodError: there is no such method.
@@ -103,11 +103,11 @@ def find_method(name: str) -> Method:
     """
     prefix = next((each for each in PREFIXES if name.startswith(each)), "")
     if name not in METHODS and prefix:
-        return _made(prefix, find_method(name.removeprefix(prefix)))
+        return _derived_method(prefix, find_method(name.removeprefix(prefix)))
     return METHODS.find(name)
 
 
 @cache
-def _made(prefix: str, inner: Method) -> Method:
-    """A method made of another one, once."""
+def _derived_method(prefix: str, inner: Method) -> Method:
+    """Return the method that the prefix derives from another one, cached."""
     return PREFIXES[prefix](inner)

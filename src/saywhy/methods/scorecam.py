@@ -1,7 +1,7 @@
-r"""Channels as masks of the image: Score-CAM, SS-CAM, IS-CAM. No gradient is needed.
+r"""Channels as masks of the image, without gradients: Score-CAM, SS-CAM, IS-CAM.
 
-Every channel of the layer, brought to the image's size and to the range from 0 to 1, shows one part of the image;
-the score of that part is the weight of the channel. Masks are made a few at a time.
+Every channel of the layer, upsampled to the image and rescaled to the range from 0 to 1, masks the image; the score of
+the masked image gives the weight of the channel. A few masks are in memory at a time.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,19 +33,19 @@ Scale = Literal["linear", "cumulative"]
     passes="several",
 )
 def scorecam(runner: ModelRunner, *, weights: Weights = "softmax", relu: bool = True) -> Tensor:
-    r"""Score-CAM (Wang et al., 2020, algorithm 1): channels weighed by the score that they alone keep.
+    r"""Score-CAM (Wang et al., 2020, algorithm 1): each channel weighted by the score of the image masked by it.
 
     .. math:: H_k = \frac{U(A^k) - \min U(A^k)}{\max U(A^k) - \min U(A^k)}, \qquad
               C_k = y(x \odot H_k) - y(x_b), \qquad w = \mathrm{softmax}(C), \qquad
               L = \mathrm{ReLU}\Big(\sum_k w_k A^k\Big)
 
     with bilinear upsampling :math:`U` to the image and an image of zeros :math:`x_b`. The softmax is over the
-    channels (algorithm 1 of the paper, "ensure that they sum to one").
+    channels.
 
     Args:
         runner: the network, the images and the layer.
-        weights: ``"softmax"`` as the algorithm has it, ``"increase"`` takes :math:`C_k` itself (the increase of
-            confidence of the paper's definition), which a score in other units scales but does not change.
+        weights: ``"softmax"`` as in the algorithm; ``"increase"`` takes :math:`C_k` itself (the increase of confidence
+            in the paper's definition), which makes the normalised map independent of the units of the score.
         relu: False keeps negative values, which only layers with negative activations, or ``"increase"``, have.
 
     Returns:
@@ -55,19 +55,18 @@ def scorecam(runner: ModelRunner, *, weights: Weights = "softmax", relu: bool = 
     Raises:
         MethodError: ``weights`` is none of the two.
 
-    Differs from the paper: a channel that is the same everywhere shows nothing, and has weight zero (the paper divides
-    0 by 0 there); no epsilon is added.
+    Differs from the paper: a constant channel has weight zero (the paper divides 0 by 0 there); no epsilon is added.
 
-    Differs from other code: the authors' own weighs by the probability of the class and has no softmax over channels
-    (``weights="increase", score="probability"``, but for the image of zeros); pytorch-grad-cam upsamples with the
-    corners aligned, torchcam stretches the channel to the range from 0 to 1 before it upsamples it and not after, and
-    both add 1e-8 to the range. With their masks the maps are the same.
+    Differs from other code: the authors' code weights by the probability of the class, without a softmax over channels
+    (``weights="increase", score="probability"``, except for the image of zeros). pytorch-grad-cam upsamples with the
+    corners aligned; torchcam rescales the channel to the range from 0 to 1 before upsampling, not after; both add 1e-8
+    to the range. With their masks the maps are the same.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[2.0, 0.0], [5.0, 5.0]]]), lambda x: x.sum((1, 2)))
-    >>> scorecam(runner)  # of two channels the second is the same everywhere; all weight is on the first
+    >>> scorecam(runner)  # the second channel is constant, so all weight is on the first
     tensor([[[2., 0.]]])
     """
-    return _weighed(runner, "scorecam", 1, lambda H, _: H, weights, relu)
+    return _weighted_maps(runner, "scorecam", 1, lambda H, _: H, weights, relu)
 
 
 @method(
@@ -83,15 +82,15 @@ def scorecam(runner: ModelRunner, *, weights: Weights = "softmax", relu: bool = 
 def sscam(
     runner: ModelRunner, *, num_samples: int = 35, noise: float = 2.0, weights: Weights = "softmax", relu: bool = True
 ) -> Tensor:
-    r"""SS-CAM (Wang, Naidu, Michael, Kundu, 2020): Score-CAM, the mean over noise that is added to the masks.
+    r"""SS-CAM (Wang, Naidu, Michael, Kundu, 2020): Score-CAM, averaged over noise added to the masks.
 
     .. math:: C_k = \frac{1}{N} \sum_{i=1}^{N} y\big(x \odot (H_k + \delta_i)\big) - y(x_b), \qquad
               \delta_i \sim \mathcal{N}(0, \sigma^2), \qquad w = \mathrm{softmax}(C)
 
     Args:
         runner: the network, the images and the layer.
-        num_samples: how often noise is drawn for every channel, ``N``.
-        noise: its standard deviation, where masks go from 0 to 1.
+        num_samples: the number of noise samples for every channel, ``N``.
+        noise: standard deviation of the noise; masks range from 0 to 1.
         weights: ``"softmax"`` over the channels, or ``"increase"``, see :func:`scorecam`.
         relu: False keeps negative values.
 
@@ -101,17 +100,17 @@ def sscam(
     Raises:
         MethodError: ``num_samples``, ``noise`` or ``weights`` is out of range.
 
-    Differs from the paper: of its two variants this is the first, noise on the feature map; channels that are the same
-    everywhere have weight zero.
+    Differs from the paper: only the first of its two variants, noise on the feature map; constant channels have weight
+    zero.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[2.0, 0.0], [0.0, 2.0]]]), lambda x: x.sum((1, 2)))
-    >>> sscam(runner, num_samples=2, noise=0.0)  # both channels keep the same score
+    >>> sscam(runner, num_samples=2, noise=0.0)  # both channels give the same score
     tensor([[[1., 1.]]])
     """
-    _counting("num_samples", num_samples)
+    _check_count("num_samples", num_samples)
     if not noise >= 0:
         raise MethodError(f"noise must be a standard deviation, 0 or more, got {noise!r}.")
-    return _weighed(runner, "sscam", num_samples, lambda H, _: H, weights, relu, noise=noise)
+    return _weighted_maps(runner, "sscam", num_samples, lambda H, _: H, weights, relu, noise=noise)
 
 
 @method(
@@ -132,16 +131,16 @@ def iscam(
     weights: Weights = "softmax",
     relu: bool = True,
 ) -> Tensor:
-    r"""IS-CAM (Naidu et al., 2020): Score-CAM, the mean over masks that fade in.
+    r"""IS-CAM (Naidu et al., 2020): Score-CAM, averaged over masks of increasing intensity.
 
     .. math:: C_k = \frac{1}{N} \sum_{i=1}^{N} y(x \odot a_i H_k) - y(x_b), \qquad a_i = \frac{i}{N}, \qquad
               w = \mathrm{softmax}(C)
 
     Args:
         runner: the network, the images and the layer.
-        steps: ``N``.
+        steps: the number of steps ``N``.
         scale: ``"linear"`` as above, an integral from the black image to the masked one; ``"cumulative"`` adds the
-            masks up on the way, :math:`a_i = \sum_{j \le i} j / N`, which ends at :math:`(N + 1) / 2` times the mask.
+            masks of all steps so far, :math:`a_i = \sum_{j \le i} j / N`, up to :math:`(N + 1) / 2` times the mask.
         weights: ``"softmax"`` over the channels, or ``"increase"``, see :func:`scorecam`.
         relu: False keeps negative values.
 
@@ -149,16 +148,16 @@ def iscam(
         Maps [batch, target, *space] on the layer's grid, in units of the activations.
 
     Raises:
-        MethodError: ``steps``, ``scale`` or ``weights`` is none of these.
+        MethodError: ``steps``, ``scale`` or ``weights`` is invalid.
 
-    Differs from other code: torchcam adds the masks up (``"cumulative"``), so that with its 10 steps most images are
-    brighter than the original, up to 5.5 times. Channels that are the same everywhere have weight zero.
+    Differs from other code: torchcam sums the masks (``"cumulative"``), so that with its 10 steps most images are
+    brighter than the original, up to 5.5 times. Constant channels have weight zero.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[2.0, 0.0], [0.0, 2.0]]]), lambda x: x.sum((1, 2)))
-    >>> iscam(runner, steps=2, weights="increase")  # a mean of 1/2 and 1 times the score of 2
+    >>> iscam(runner, steps=2, weights="increase")  # the mean of 1/2 and 1 times the score of 2
     tensor([[[3., 3.]]])
     """
-    _counting("steps", steps)
+    _check_count("steps", steps)
     if scale not in ("linear", "cumulative"):
         raise MethodError(f"scale must be 'linear' or 'cumulative', got {scale!r}.")
 
@@ -166,15 +165,15 @@ def iscam(
         i = step + 1
         return H * (i / steps if scale == "linear" else i * (i + 1) / 2 / steps)
 
-    return _weighed(runner, "iscam", steps, faded, weights, relu)
+    return _weighted_maps(runner, "iscam", steps, faded, weights, relu)
 
 
-def _counting(name: str, number: int) -> None:
+def _check_count(name: str, number: int) -> None:
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise MethodError(f"{name} must be a whole number of at least 1, got {number!r}.")
 
 
-def _weighed(
+def _weighted_maps(
     runner: ModelRunner,
     what: str,
     turns: int,
@@ -183,28 +182,28 @@ def _weighed(
     relu: bool,
     noise: float = 0.0,
 ) -> Tensor:
-    """Maps whose weights are means over some turns, in each of which every channel masks the image once."""
+    """Return maps whose weights are means over ``turns``; in every turn each channel masks the image once."""
     if weights not in ("softmax", "increase"):
         raise MethodError(f"weights must be 'softmax' or 'increase', got {weights!r}.")
     maps = []
     for sample in range(runner.size):
         A = at_least_float32(runner.activations(sample))
-        told = _telling(A)
-        increase = _increase(runner, sample, A[:, told], what, turns, changed, noise)
+        varying = _varying_channels(A)
+        increase = _score_increases(runner, sample, A[:, varying], what, turns, changed, noise)
         alpha = increase.softmax(0) if weights == "softmax" else increase
         full = alpha.new_zeros(alpha.shape[1], A.shape[1])  # (target, channel)
-        full[:, told] = alpha.T
+        full[:, varying] = alpha.T
         maps.append(combine(full.to(A), A.expand(len(full), *A.shape[1:]), relu=relu))
     return torch.stack(maps)
 
 
-def _telling(A: FeatureMaps) -> Tensor:
-    """The channels that are not the same everywhere."""
+def _varying_channels(A: FeatureMaps) -> Tensor:
+    """Return the indices of the channels that are not constant."""
     flat = A[0].flatten(1)
     return (flat.amax(1) > flat.amin(1)).nonzero().flatten()
 
 
-def _increase(
+def _score_increases(
     runner: ModelRunner,
     sample: int,
     A: FeatureMaps,
@@ -213,19 +212,19 @@ def _increase(
     changed: Callable[[Tensor, int], Tensor],
     noise: float,
 ) -> Tensor:
-    """By how much every channel alone raises the score over an image of zeros, [channel, target]."""
+    """Return the score of the image masked by each channel, less that of an image of zeros, [channel, target]."""
     image = at_least_float32(runner.image[sample : sample + 1])
     count = A.shape[1]
     empty = runner.scores(torch.zeros_like(image), torch.tensor([sample]))[0].double()
     total = empty.new_zeros(count, len(empty))
-    generator = runner.generator()  # of a sample's own, whatever its place in the batch
+    generator = runner.generator()  # anew for every sample, whatever its index in the batch
     with counted(what, turns * count) as advance:
         for turn in range(turns):
             states = {0: generator.get_state()}
 
             def masked(part: slice, turn: int = turn, states: dict[int, Tensor] = states) -> FeatureMaps:
                 H = channel_masks(A[0, part], image.shape[2:])
-                if noise:  # the same again where a part is asked for again
+                if noise:  # a part that is run again gets the same noise
                     generator.set_state(states[part.start])
                     H = H + noise * torch.stack([torch.randn(H.shape[1:], generator=generator) for _ in H]).to(H)
                     states[part.stop] = generator.get_state()
@@ -238,7 +237,7 @@ def _increase(
 
 
 def channel_masks(channels: Tensor, space: Sequence[int]) -> Tensor:
-    """Channels [channel, *space] as masks of an image, upsampled and then stretched to the range from 0 to 1.
+    """Return channels [channel, *space] as masks of an image, upsampled and then rescaled to the range from 0 to 1.
 
     >>> channel_masks(torch.tensor([[1.0, 3.0]]), [2])
     tensor([[0., 1.]])
@@ -246,5 +245,5 @@ def channel_masks(channels: Tensor, space: Sequence[int]) -> Tensor:
     large = F.interpolate(channels.unsqueeze(1), tuple(space), mode=LINEAR[len(space)], align_corners=False).squeeze(1)
     shape = (-1, *[1] * len(space))
     low, high = (t.view(shape) for t in large.flatten(1).aminmax(dim=1))
-    # Upsampling may make rounding errors of a channel that is nearly the same everywhere.
+    # After upsampling, a nearly constant channel may be constant up to rounding.
     return torch.where(high > low, (large - low) / torch.where(high > low, high - low, 1.0), 0.0)

@@ -1,4 +1,4 @@
-"""Shapley-CAM: what a layer contributes, with its score taken to bend."""
+"""Shapley-CAM: channel weights from a second-order expansion of the score."""
 
 import torch
 from torch import Tensor
@@ -21,18 +21,18 @@ from saywhy.shapes import at_least_float32
     passes="several",
 )
 def shapleycam(runner: ModelRunner, *, relu: bool = True) -> Tensor:
-    r"""Shapley-CAM (Cai, 2025): Grad-CAM of the Shapley values of the score's expansion to second order.
+    r"""Shapley-CAM (Cai, 2025): Grad-CAM with the Shapley values of the score's second-order expansion.
 
     .. math:: \alpha_k = \frac{1}{Z} \sum_p \Big(\frac{\partial y}{\partial A} - \tfrac{1}{2} H A\Big)^k_p, \qquad
               H = \frac{\partial^2 y}{\partial A^2}, \qquad L = \mathrm{ReLU}\Big(\sum_k \alpha_k A^k\Big)
 
-    The players are the units of the layer, which leave the game by falling to zero. Where the score is linear in the
-    layer (average pooling and a linear head) this is Grad-CAM. The paper's residual softmax ("ReST") is the target
+    The players are the units of the layer; an absent player is zero. If the score is linear in the layer (average
+    pooling and a linear head) this is Grad-CAM. The paper's residual softmax ("ReST") is the target
     ``Class(c, "logit") + Class(c, "log-probability")``.
 
     Args:
         runner: the network, the images and the layer.
-        relu: False keeps the negative evidence too.
+        relu: False keeps the negative evidence as well.
 
     Returns:
         Maps [batch, target, *space] in the units of the score; non-negative if ``relu``.
@@ -40,12 +40,12 @@ def shapleycam(runner: ModelRunner, *, relu: bool = True) -> Tensor:
     Raises:
         GradientError: an operation of the network has no second derivative.
 
-    The product of ``H`` with what the layer gave (class tokens and all, as in the author's code) is a second backward
-    pass; ``H`` itself is never made. Attention is worked out step by step, because its fused kernels cannot be
-    differentiated twice.
+    A second backward pass computes the product of ``H`` with the layer's output (including class tokens, as in the
+    author's code); ``H`` itself is never stored. Attention runs without fused kernels, which cannot be differentiated
+    twice.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
-    >>> shapleycam(runner)  # the gradient is 6 and 2, H A as well: alpha is the mean of 3 and 1
+    >>> shapleycam(runner)  # the gradient is [6, 2], and so is H A: alpha is the mean of 3 and 1
     tensor([[[6., 2.]]])
     """
     maps = []

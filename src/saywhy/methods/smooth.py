@@ -1,6 +1,6 @@
-r"""The same map for many noisy copies of the image: SmoothGrad, VarGrad, Smooth Grad-CAM++, and over any method.
+r"""Statistics over noisy copies of the image: SmoothGrad, VarGrad, Smooth Grad-CAM++, and ``smooth-`` of any method.
 
-Noise is drawn once for a sample, in a fixed order, so that neither the batch nor its size changes it.
+Noise is drawn for every sample separately, in a fixed order, so that neither the batch nor its size changes it.
 """
 
 import inspect
@@ -42,7 +42,7 @@ def smoothgrad(
     Args:
         runner: the network and the images.
         num_samples: noisy copies ``n``.
-        noise: ``sigma`` as a share of the image's range, from its lowest to its highest value.
+        noise: ``sigma`` as a share of the image's range (maximum less minimum).
         channels: how the channels of a pixel become one value: ``"max"``, ``"abs"`` or ``"sum"`` (signed).
 
     Returns:
@@ -77,15 +77,15 @@ def smoothgrad(
     shows="sensitivity",
 )
 def vargrad(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, channels: Channels = "abs") -> Tensor:
-    r"""VarGrad (Adebayo et al., 2018): how much the gradient varies among noisy copies of the image.
+    r"""VarGrad (Adebayo et al., 2018): the variance of the gradient over noisy copies of the image.
 
     .. math:: M_p = \sum_c \mathrm{Var}_i \frac{\partial y}{\partial x_{cp}}(x + \epsilon_i)
 
     Args:
         runner: the network and the images.
-        num_samples: noisy copies; the variance is that of all of them (divided by their number).
+        num_samples: noisy copies; the variance is divided by their number, without Bessel's correction.
         noise: standard deviation as a share of the image's range.
-        channels: how the channels of a pixel become one value: ``"abs"`` or ``"sum"`` their sum, ``"max"``.
+        channels: how the channels of a pixel become one value: ``"abs"`` or ``"sum"`` (their sum), or ``"max"``.
 
     Returns:
         Maps [batch, target, *space], non-negative, in squared units of score per unit of the image.
@@ -101,14 +101,14 @@ def vargrad(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, 
     for _, drawn in _samples(runner.at_image(), num_samples, noise, "vargrad"):
         mean: Tensor | None = None
         squares = torch.zeros(())
-        seen = 0
+        count = 0
         for _, G in drawn:
-            for g in G.double():  # Welford's sums: nothing cancels
-                seen += 1
+            for g in G.double():  # Welford's algorithm: nothing cancels
+                count += 1
                 mean = torch.zeros_like(g) if mean is None else mean
-                away = g - mean
-                mean = mean + away / seen
-                squares = squares + away * (g - mean)
+                deviation = g - mean
+                mean = mean + deviation / count
+                squares = squares + deviation * (g - mean)
             kind = G.dtype
         maps.append(pooled((squares / num_samples).to(kind), channels))
     return torch.stack(maps)
@@ -125,7 +125,7 @@ def vargrad(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, 
     passes="several",
 )
 def smooth_gradcam_pp(runner: ModelRunner, *, num_samples: int = 10, noise: float = 0.15, relu: bool = True) -> Tensor:
-    r"""Smooth Grad-CAM++ (Omeiza et al., 2019, equations 7 to 9), with the means over noisy copies of the image
+    r"""Smooth Grad-CAM++ (Omeiza et al., 2019, equations 7 to 9): Grad-CAM++ averaged over noisy copies of the image.
 
     .. math:: D_n = \frac{1}{N} \sum_i \Big(\frac{\partial y}{\partial A}(x + \epsilon_i)\Big)^n, \qquad
               \alpha^k_p = \frac{D_2}{2 D_2 + \big(\sum_q A^k_q\big) D_3}, \qquad
@@ -138,12 +138,12 @@ def smooth_gradcam_pp(runner: ModelRunner, *, num_samples: int = 10, noise: floa
         relu: False keeps negative values.
 
     Returns:
-        Maps [batch, target, *space]; non-negative if ``relu``. ``A`` is that of the image without noise.
+        Maps [batch, target, *space]; non-negative if ``relu``. ``A`` is the activation of the image without noise.
 
     Raises:
         MethodError: ``num_samples`` or ``noise`` is out of range.
 
-    Differs from the paper: where the denominator is exactly zero the weight is zero.
+    Differs from the paper: a denominator of exactly zero gives the weight zero.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[1.0, 1.0]]]), lambda x: x.sum((1, 2)))
     >>> smooth_gradcam_pp(runner, noise=0.0, num_samples=2)  # g is 1, the sum of A is 2: alpha = 1 / 4, w = 1 / 2
@@ -166,13 +166,13 @@ def smooth_gradcam_pp(runner: ModelRunner, *, num_samples: int = 10, noise: floa
 
 
 def smoothed(method: Method) -> Method:
-    """A method of one pass, averaged over noisy copies of the image: ``smooth-gradcam``, ``smooth-layercam``, …
+    """Return a method of one pass averaged over noisy copies of the image: ``smooth-gradcam``, ``smooth-layercam``, …
 
     Raises:
-        MethodError: the method makes several passes of its own.
+        MethodError: the method runs several passes itself.
     """
     if method.passes != "one":
-        raise MethodError(f"'{method.name}' makes several passes of its own; only methods of one pass can be smoothed.")
+        raise MethodError(f"'{method.name}' runs several passes itself; only methods of one pass can be smoothed.")
 
     def function(runner: ModelRunner, *, num_samples: int = 25, noise: float = 0.15, **parameters: Any) -> Tensor:
         maps = []
@@ -212,27 +212,27 @@ PREFIXES["smooth-"] = smoothed
 def _samples(
     runner: ModelRunner, num_samples: int, noise: float, what: str
 ) -> Iterator[tuple[int, Iterator[tuple[FeatureMaps, Tensor]]]]:
-    """Every sample, with activations [n, channel, *space] and gradients [n, target, channel, *space] of its copies."""
+    """Yield every sample with activations [n, channel, *space] and gradients [n, target, channel, *space] of copies."""
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise MethodError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
     if not noise >= 0:
         raise MethodError(f"noise must be a share of the image's range, 0 or more, got {noise!r}.")
     with counted(what, runner.size * num_samples) as advance:
         for sample in range(runner.size):
-            yield sample, _drawn(runner, sample, num_samples, noise, advance)
+            yield sample, _noisy_gradients(runner, sample, num_samples, noise, advance)
 
 
-def _drawn(
+def _noisy_gradients(
     runner: ModelRunner, sample: int, num_samples: int, noise: float, advance: Callable[[int], None]
 ) -> Iterator[tuple[FeatureMaps, Tensor]]:
     image = runner.image[sample : sample + 1]
-    spread = noise * (image.amax() - image.amin())
-    # Of a sample's own, whatever its place in the batch.
+    sigma = noise * (image.amax() - image.amin())
+    # Anew for every sample, whatever its index in the batch.
     generator = runner.generator()
     for part in runner.parts(num_samples):
         count = part.stop - part.start
         drawn = [torch.randn(image.shape, generator=generator) for _ in range(count)]
-        noisy = image + spread * torch.cat(drawn).to(image)
+        noisy = image + sigma * torch.cat(drawn).to(image)
         for A, G, _ in runner.gradients(noisy, torch.full((count,), sample)):
             yield A, G
             advance(len(A))

@@ -1,6 +1,6 @@
-r"""Linear models of a network, fitted to images of which parts are hidden: LIME and KernelSHAP.
+r"""Linear surrogate models, fitted to images with hidden parts: LIME and KernelSHAP.
 
-Which parts are hidden, and how much each image counts, is captum's; it has to be installed. The fit is made here, in
+captum, which must be installed, draws the hidden parts and gives each image its weight. The fit is made here, in
 float64 and for all targets at once.
 """
 
@@ -42,34 +42,34 @@ def lime(
     width: float = 0.25,
     penalty: float = 1.0,
 ) -> Tensor:
-    r"""LIME (Ribeiro, Singh, Guestrin, 2016, equations 1 and 2), through captum: a linear model of the network nearby.
+    r"""LIME (Ribeiro, Singh, Guestrin, 2016, equations 1 and 2), through captum: a local linear model of the network.
 
     .. math:: \beta = \arg\min_\beta \sum_i \pi(z_i) \big(y(x_{z_i}) - \beta_0 - \beta^\top z_i\big)^2
               + \lambda \lVert\beta\rVert^2, \qquad \pi(z) = e^{-d(z)^2 / 2 \sigma^2}
 
-    where :math:`z \in \{0, 1\}^m` says which parts of the image are shown, each with probability one half, and
-    :math:`d` is the cosine distance of :math:`z` from the whole image. The map shows every part with its coefficient.
+    where :math:`z \in \{0, 1\}^m` marks the shown parts of the image, each with probability one half, and :math:`d` is
+    the cosine distance of :math:`z` from the whole image. The value of a part is its coefficient.
 
     Args:
         runner: the network and the images.
-        num_samples: how many images the model is fitted to.
-        cells: the parts are the cells of a grid, so many along every axis, one number or one an axis.
-        segments: the parts instead (superpixels): whole numbers [*space], or [batch, *space]; equal ones are one part.
-        fill: what is shown of a hidden part, see :func:`saywhy.methods.perturbation.occlusion`.
-        width: ``sigma`` of the neighbourhood.
-        penalty: ``lambda``.
+        num_samples: the number of images that the model is fitted to.
+        cells: the number of grid cells (parts) along every axis, one number or one an axis.
+        segments: superpixels instead of cells: whole numbers [*space], or [batch, *space]; equal numbers are one part.
+        fill: the content of a hidden part, see :func:`saywhy.methods.perturbation.occlusion`.
+        width: ``sigma``, the width of the kernel.
+        penalty: ``lambda`` of the ridge regression.
 
     Returns:
         Maps [batch, target, *space], one value a pixel, signed, in units of the score.
 
     Raises:
         MissingExtra: captum is not installed.
-        InputError: ``segments`` does not fit the image, or there is only one.
+        InputError: ``segments`` does not fit the image, or there is only one part.
         MethodError: ``num_samples``, ``cells``, ``width`` or ``penalty`` is out of range.
 
-    Differs from the paper: ridge regression (as the authors' code for images) on all parts, no choice of K of them;
-    hidden parts have the mean colour of the image. Captum's own default is a lasso with a fixed penalty of 0.01,
-    which hides every part whose effect is smaller than that, and so depends on the units of the score.
+    Differs from the paper: ridge regression (as in the authors' code for images) on all parts instead of K selected
+    parts; hidden parts have the mean colour of the image. Captum's default is a lasso with a fixed penalty of 0.01,
+    which sets smaller coefficients to zero, and so depends on the units of the score.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.sum((1, 2)))
     >>> lime(runner, cells=2, fill=0.0, penalty=1e-6).round(decimals=3)
@@ -80,13 +80,13 @@ def lime(
         raise MethodError(f"penalty must be 0 or more, got {penalty!r}.")
 
     def near(_original: Tensor, _altered: Tensor, shown: Tensor, **_more: Any) -> Tensor:
-        share = shown.double().mean(1)  # the cosine of a vector of zeros and ones, and ones, is the root of this
+        share = shown.double().mean(1)  # its square root is the cosine of a binary vector and the vector of ones
         return torch.exp(-((1 - share.sqrt()) ** 2) / (2 * width**2))
 
-    def explainer(run: Callable[[Tensor], Tensor], fit: _Fit) -> Any:
+    def explainer(run: Callable[[Tensor], Tensor], fit: _LeastSquares) -> Any:
         return _captum().Lime(run, interpretable_model=fit, similarity_func=near)
 
-    return _fitted(runner, "lime", explainer, num_samples, cells, segments, fill, penalty)
+    return _coefficient_maps(runner, "lime", explainer, num_samples, cells, segments, fill, penalty)
 
 
 @method(
@@ -112,22 +112,23 @@ def kernelshap(
     .. math:: \beta = \arg\min_\beta \sum_i \pi(z_i) \big(y(x_{z_i}) - \beta_0 - \beta^\top z_i\big)^2, \qquad
               \pi(z) = \frac{m - 1}{\binom{m}{|z|}\, |z|\, (m - |z|)}
 
-    where :math:`z \in \{0, 1\}^m` says which parts are shown. They are drawn with probabilities in proportion to the
-    weights; the whole image and the empty one count a million times.
+    where :math:`z \in \{0, 1\}^m` marks the shown parts. They are drawn with probabilities in proportion to the
+    weights; the whole image and the empty one have a weight of a million.
 
     Args:
         runner: the network and the images.
-        num_samples: how many images the model is fitted to; where they are fewer than the parts, the smallest of all
-            the models that fit.
+        num_samples: the number of images that the model is fitted to; with fewer images than parts the fit is the
+            solution of least norm.
         cells, segments, fill: as for :func:`lime`.
 
     Returns:
-        Maps [batch, target, *space], one value a pixel, signed, in units of the score: every part shows its Shapley
-        value, and these add up (to one in a million) to the change of the score from the empty image to the whole.
+        Maps [batch, target, *space], one value a pixel, signed, in units of the score: the value of a part is its
+        Shapley value. The Shapley values sum (to one in a million) to the score of the whole image less that of the
+        empty one.
 
     Raises:
         MissingExtra: captum is not installed.
-        InputError: ``segments`` does not fit the image, or there is only one.
+        InputError: ``segments`` does not fit the image, or there is only one part.
         MethodError: ``num_samples`` or ``cells`` is out of range.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.square().sum((1, 2)))
@@ -135,12 +136,12 @@ def kernelshap(
     tensor([[[9., 1.]]])
     """
 
-    def explainer(run: Callable[[Tensor], Tensor], fit: _Fit) -> Any:
+    def explainer(run: Callable[[Tensor], Tensor], fit: _LeastSquares) -> Any:
         kernel = _captum().KernelShap(run)
         kernel.interpretable_model = fit
         return kernel
 
-    return _fitted(runner, "kernelshap", explainer, num_samples, cells, segments, fill, 0.0)
+    return _coefficient_maps(runner, "kernelshap", explainer, num_samples, cells, segments, fill, 0.0)
 
 
 def _positive(name: str, number: float) -> None:
@@ -149,7 +150,7 @@ def _positive(name: str, number: float) -> None:
 
 
 def _captum() -> Any:
-    """``captum.attr``.
+    """Import and return ``captum.attr``.
 
     Raises:
         MissingExtra: captum is not installed.
@@ -164,17 +165,20 @@ def _captum() -> Any:
         ) from error
 
 
-class _Fit:
-    """The linear model that captum fits: weighted least squares, of scores in float64 that it is told beside captum."""
+class _LeastSquares:
+    """The linear model that captum fits: weighted least squares in float64, for the scores of all targets.
+
+    Captum passes the scores of one target; ``scores`` collects those of all targets.
+    """
 
     def __init__(self, penalty: float) -> None:
         self.penalty = penalty
-        self.seen: list[Tensor] = []
+        self.scores: list[Tensor] = []
         self.coefficients = torch.empty(0)
 
     def fit(self, batches: Any, **_more: Any) -> None:
         shown, _, counts = (torch.cat(parts).double().cpu() for parts in zip(*batches, strict=True))
-        y = torch.cat(self.seen).double().cpu()  # (draw, target)
+        y = torch.cat(self.scores).double().cpu()  # (draw, target)
         share = (counts / counts.sum()).unsqueeze(1)
         shown, y = (t - (share * t).sum(0) for t in (shown, y))  # the intercept is not penalised
         root = counts.sqrt().unsqueeze(1)
@@ -194,17 +198,17 @@ class _Fit:
         return self.coefficients[:, 0]
 
 
-def _fitted(
+def _coefficient_maps(
     runner: ModelRunner,
     what: str,
-    explainer: Callable[[Callable[[Tensor], Tensor], _Fit], Any],
+    explainer: Callable[[Callable[[Tensor], Tensor], _LeastSquares], Any],
     num_samples: int,
     cells: Sizes,
     segments: Tensor | None,
     fill: Baseline | float,
     penalty: float,
 ) -> Tensor:
-    """Maps of coefficients, sample by sample; the random numbers are the same for every sample."""
+    """Return maps of coefficients, sample by sample; the random numbers are the same for every sample."""
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 2:
         raise MethodError(f"num_samples must be a whole number of at least 2, got {num_samples!r}.")
     _captum()
@@ -214,11 +218,11 @@ def _fitted(
     with counted(what, runner.size * num_samples) as advance:
         for sample in range(runner.size):
             image = runner.image[sample : sample + 1]
-            fit = _Fit(penalty)
+            fit = _LeastSquares(penalty)
 
-            def run(images: Tensor, sample: int = sample, fit: _Fit = fit) -> Tensor:
+            def run(images: Tensor, sample: int = sample, fit: _LeastSquares = fit) -> Tensor:
                 scores = runner.scores(images, torch.full((len(images),), sample))
-                fit.seen.append(scores)
+                fit.scores.append(scores)
                 advance(len(images))
                 return scores[:, 0]
 
@@ -238,7 +242,7 @@ def _fitted(
 
 
 def _parts(runner: ModelRunner, cells: Sizes, segments: Tensor | None) -> list[Tensor]:
-    """Which part every pixel belongs to, int [*space] from 0 on, sample by sample."""
+    """Return the part of every pixel, int [*space] from 0, sample by sample."""
     space = runner.image.shape[2:]
     if segments is None:
         counts = cells_of(cells, space)
@@ -251,10 +255,10 @@ def _parts(runner: ModelRunner, cells: Sizes, segments: Tensor | None) -> list[T
         given = segments.expand(runner.size, *space) if segments.shape == space else segments
         if given.shape != (runner.size, *space) or given.is_floating_point():
             raise InputError(
-                f"segments must be whole numbers {list(space)} or {[runner.size, *space]}, got {segments.dtype} "
-                f"{list(segments.shape)}."
+                f"segments must be whole numbers of shape {list(space)} or {[runner.size, *space]}, got "
+                f"{segments.dtype} of shape {list(segments.shape)}."
             )
     found = [torch.unique(one, return_inverse=True)[1] for one in given]
     if any(int(one.max()) < 1 for one in found):
-        raise InputError("the image is one single part. Give at least 2 cells or segments.")
+        raise InputError("expected at least 2 parts of the image, got 1. Give at least 2 cells or segments.")
     return found

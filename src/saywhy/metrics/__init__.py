@@ -1,8 +1,8 @@
-"""How good answers and explanations are, in numbers: each measure after its publication, with what it leaves open.
+"""Metrics of predictions and explanations, each after its publication; choices that the paper leaves open are stated.
 
-``measure`` takes an explanation and names. Every function is registered by the decorator :func:`metric` above it, with
-paper, equation, direction and range; dataset-level metrics by :func:`dataset_metric`. A file that is put into this
-folder is found.
+``measure`` takes an explanation and names of metrics. The decorator :func:`metric` registers the function below it with
+paper, equation, direction and range; :func:`dataset_metric` registers a dataset-level metric. Every file of this folder
+is imported.
 """
 
 from importlib import import_module
@@ -20,7 +20,7 @@ from saywhy.metrics.registry import (
     register,
 )
 
-for _file in sorted(found.name for found in iter_modules(__path__)):
+for _file in sorted(module.name for module in iter_modules(__path__)):
     import_module(f"{__name__}.{_file}")  # its metrics register themselves
 METRICS.sort(lambda each: each.order)
 DATASET_METRICS.sort(lambda each: each.order)

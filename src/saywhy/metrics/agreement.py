@@ -1,6 +1,6 @@
-"""How like two maps are: structural similarity, earth mover's distance, and the agreement among methods.
+"""Similarity of two attribution maps: structural similarity, earth mover's distance, agreement among methods.
 
-Rank correlation, the third measure of likeness, is :func:`saywhy.metrics.human_attention.rank_correlation`.
+A third measure, rank correlation, is :func:`saywhy.metrics.human_attention.rank_correlation`.
 """
 
 import math
@@ -23,7 +23,7 @@ WINDOW, SIGMA = 11, 1.5
 """Side of the Gaussian window in pixels, and its standard deviation (Wang et al., 2004, section III-B)."""
 
 STABLE = (0.01, 0.03)
-"""K1 and K2 of the paper."""
+"""The constants K1 and K2 of the paper."""
 
 
 @dataset_metric(
@@ -39,18 +39,18 @@ def ssim(first: MapStack, second: MapStack) -> Scores:
     .. math:: \frac{2 \mu_x \mu_y + C_1}{\mu_x^2 + \mu_y^2 + C_1} \cdot
         \frac{2 \sigma_{xy} + C_2}{\sigma_x^2 + \sigma_y^2 + C_2}
 
-    with a Gaussian window of 11 × 11 pixels. Each map is first divided by its largest magnitude, because maps have all
-    kinds of units, so that the range is 1 for maps of one sign and 2 for those of both. Of maps smaller than the window
-    the window is as large as an odd number of cells can be.
+    with a Gaussian window of 11 × 11 pixels. Each map is first divided by its largest magnitude, because units differ;
+    its range is then 1 for maps of one sign and 2 for maps with both. On a smaller map, the side of the window is the
+    largest odd number of cells that fits.
 
-    The equation is made for brightness, which has no sign: where both the means and the deviations of two maps are
-    opposite the two factors are negative, so that a map and its negative may well be alike.
+    The equation is made for brightness, which has no sign. If both the means and the deviations of two maps are
+    opposite, the two factors are negative, so that a map and its negative may have a high similarity.
 
     Args:
-        first, second: [batch, target, height, width] of one shape; a map of zeros stays one.
+        first, second: maps [batch, target, height, width] of the same shape; a map of zeros is not rescaled.
 
     Returns:
-        [batch, target] float64 from -1 to 1; 1 is the same.
+        [batch, target] float64 from -1 to 1; identical maps have 1.
 
     Raises:
         InputError: the shapes differ, or a map is not finite.
@@ -60,25 +60,25 @@ def ssim(first: MapStack, second: MapStack) -> Scores:
     """
     if first.shape != second.shape or first.ndim != 4:
         raise InputError(
-            f"both sides are maps [batch, target, height, width] of one shape, got {list(first.shape)} and "
+            f"expected two sets of maps [batch, target, height, width] of one shape, got {list(first.shape)} and "
             f"{list(second.shape)}."
         )
     # torchmetrics is not used: it pads the borders by reflection, which changes scores by up to 0.5 (200 random pairs;
     # over the windows that fit both agree to 1e-15), and it cannot make the window smaller for a map of 5 × 5.
-    x, y = _unit(first), _unit(second)
-    spread = 1.0 + ((x.amin((2, 3)) < 0) | (y.amin((2, 3)) < 0)).double()[..., None, None]
+    x, y = _normalized(first), _normalized(second)
+    data_range = 1.0 + ((x.amin((2, 3)) < 0) | (y.amin((2, 3)) < 0)).double()[..., None, None]
     side = min(WINDOW, *(n - (n + 1) % 2 for n in x.shape[2:]))
     window = _window(side)
     shape = x.shape[:2]
     mx, my, xx, yy, xy = (_means(t, window).unflatten(0, shape) for t in (x, y, x * x, y * y, x * y))
-    c1, c2 = ((k * spread).square() for k in STABLE)
-    above = (2 * mx * my + c1) * (2 * (xy - mx * my) + c2)
-    below = (mx * mx + my * my + c1) * ((xx - mx * mx) + (yy - my * my) + c2)
-    return (above / below).mean((2, 3))
+    c1, c2 = ((k * data_range).square() for k in STABLE)
+    numerator = (2 * mx * my + c1) * (2 * (xy - mx * my) + c2)
+    denominator = (mx * mx + my * my + c1) * ((xx - mx * mx) + (yy - my * my) + c2)
+    return (numerator / denominator).mean((2, 3))
 
 
 @dataset_metric(
-    "how far the evidence of one map has to be carried to be that of another",
+    "earth mover's distance between the evidence of two maps",
     better="lower is more alike",
     range="0 to √2 sides of the image",
     paper="Rubner et al., 2000",
@@ -89,14 +89,14 @@ def earth_movers_distance(
     second: Float[Tensor, "*batch other_height other_width"],
     grid: tuple[int, int] = GRID,
 ) -> Float[Tensor, "*batch"]:
-    """Earth mover's distance (Rubner, Tomasi and Guibas, 2000) between two maps, as U-CAM compares maps with people's.
+    """Earth mover's distance (Rubner, Tomasi and Guibas, 2000) between two maps, as in U-CAM.
 
-    Both maps are brought to ``grid`` and divided by their sums; what is negative counts as nothing, and a map without
-    anything positive lies everywhere alike. The distance between cells is Euclidean, in sides of the image: cells of
-    a square map that are a whole side apart are 1 apart. Solved exactly (package POT).
+    Both maps are resized to ``grid`` and divided by their sums. Negative values count as zero; a map without positive
+    values becomes uniform. The distance between cells is Euclidean, in units of the image's sides. The solution is
+    exact (package POT).
 
     Returns:
-        float64 from 0 (the same) to below √2 (everything in opposite corners).
+        float64 from 0 (identical) to below √2 (all evidence in opposite corners).
 
     Raises:
         InputError: a map is not finite.
@@ -110,9 +110,11 @@ def earth_movers_distance(
         import ot
     except ImportError as error:
         raise SaywhyError("the earth mover's distance needs the package POT: pip install 'saywhy[metrics]'") from error
-    a, b = (_masses(one, grid) for one in (first, second))
+    a, b = (_distributions(one, grid) for one in (first, second))
     if a.shape != b.shape:
-        raise InputError(f"both sides need as many maps, got {list(first.shape[:-2])} and {list(second.shape[:-2])}.")
+        raise InputError(
+            f"expected as many maps on both sides, got {list(first.shape[:-2])} and {list(second.shape[:-2])}."
+        )
     cells = torch.cartesian_prod(*((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in grid))
     costs = torch.cdist(cells, cells, compute_mode="donot_use_mm_for_euclid_dist").numpy()  # 0 from a cell to itself
     pairs = zip(*(side.reshape(-1, len(cells)).numpy() for side in (a, b)), strict=True)
@@ -121,20 +123,20 @@ def earth_movers_distance(
 
 
 @dataset_metric(
-    "rank correlation of the maps of every two methods",
+    "rank correlation of the maps of every pair of methods",
     better="higher is more alike",
     range="-1 to 1",
     paper="ours",
     order=100,
 )
 def agreement_among_methods(explanation: "Explanation") -> dict[tuple[str, str], Scores]:
-    """The rank correlation [batch, target] of the maps of every two methods of an explanation, on 14 × 14 cells.
+    """Rank correlation [batch, target] of the maps of every pair of methods of an explanation, on 14 × 14 cells.
 
-    Each at its first layer. That methods agree does not make them right: they may make the same mistake. Maps of
-    signals and volumes are compared on their own grid.
+    Each method is compared at its first layer. Methods that agree need not be right: they may make the same mistake.
+    Maps of signals and volumes are compared on their own grid.
 
     Raises:
-        InputError: maps of signals or volumes are of several grids, or a map is not finite.
+        InputError: maps of signals or volumes have different grids, or a map is not finite.
 
     >>> import saywhy
     >>> _ = torch.manual_seed(0)
@@ -152,8 +154,8 @@ def _comparable(maps: MapStack) -> Float[Tensor, "batch target cell"]:
     return rows_of(on_grid(maps) if maps.ndim == 4 else maps)
 
 
-def _unit(maps: MapStack) -> Float[Tensor, "batch target height width"]:
-    """Divided by their largest magnitudes, float64."""
+def _normalized(maps: MapStack) -> Float[Tensor, "batch target height width"]:
+    """Divide maps by their largest magnitudes, float64."""
     maps = maps.detach().cpu().double()
     if not maps.isfinite().all():
         raise InputError("a map must be finite, got NaN or infinity in it.")
@@ -168,12 +170,12 @@ def _window(side: int) -> Float[Tensor, "side side"]:
 
 
 def _means(maps: Tensor, window: Tensor) -> Tensor:
-    """Weighted means round every place where the window fits, [batch * target, height, width]."""
+    """Return weighted means over all windows that fit, [batch * target, height, width]."""
     return F.conv2d(maps.flatten(0, 1).unsqueeze(1), window[None, None]).squeeze(1)
 
 
-def _masses(maps: Tensor, grid: tuple[int, int]) -> Float[Tensor, "*batch cell"]:
-    """Positive parts that add up to 1."""
+def _distributions(maps: Tensor, grid: tuple[int, int]) -> Float[Tensor, "*batch cell"]:
+    """Return positive parts on the grid that sum to 1; uniform for a map without positive values."""
     cells = on_grid(maps, grid).clamp_min(0).flatten(-2)
     largest = cells.amax(-1, keepdim=True)
     cells = torch.where(largest > 0, cells / torch.where(largest > 0, largest, math.inf), 1.0)

@@ -1,10 +1,7 @@
-r"""Does the box that a map draws fit the thing? Boxes and errors of weakly supervised localisation.
+r"""Weakly supervised localisation by boxes: IoU, MaxBoxAcc and localisation errors.
 
-Maps are what they are for :mod:`saywhy.metrics.localization`. The box of a map without a positive value is that of the
-whole image.
-
-A box is (left, top, right, bottom) in pixels, the last two exclusive, as the readers of ``saywhy.data`` give them, so
-that its area is a product of differences.
+Maps have the form described in :mod:`saywhy.metrics.localization`. The box of a map without a positive value is the
+whole image. A box is (left, top, right, bottom) in pixels, the last two exclusive.
 """
 
 import math
@@ -27,10 +24,10 @@ Box = Sequence[Edge]
 """Left, top, right, bottom."""
 
 Boxes = Sequence[Sequence[Sequence[Box]]]
-"""For each sample and each target the boxes of all that the target names, one at least."""
+"""For each sample and each target the boxes of all objects of that target, at least one."""
 
 THRESHOLDS = tuple(step / 100 for step in range(100))
-"""Shares of the maximum at which ``best_box_ious`` cuts a map."""
+"""Shares of the maximum at which ``best_box_ious`` thresholds a map."""
 
 
 @metric(
@@ -45,16 +42,15 @@ THRESHOLDS = tuple(step / 100 for step in range(100))
     order=50,
 )
 def box_iou(maps: ImageMaps, boxes: Boxes, *, threshold: Edge = BOX_THRESHOLD) -> Scores:
-    """Intersection over union of a map's box (see ``found_boxes``) and that box of the truth which fits it best.
+    """Intersection over union of a map's box (see ``found_boxes``) and the ground-truth box that fits it best.
 
-    Weakly supervised localisation takes a box for right from 0.5 on.
+    Weakly supervised localisation counts a box as correct from 0.5.
 
     Returns:
-        [batch, target] from 0 to 1. The box of a map without positive values is that of the whole image.
+        [batch, target] from 0 to 1. The box of a map without positive values is the whole image.
 
     Raises:
-        InputError: there is not one box at least for every map, a box is none, a map is infinite, or the threshold is
-            out of range.
+        InputError: a map has no ground-truth box or is infinite, a box is invalid, or the threshold is out of range.
 
     >>> box_iou(torch.tensor([[[[0.0, 1.0, 0.5, 0.0]]]]), [[[(0, 0, 2, 1), (1, 0, 4, 1)]]])
     tensor([[0.6667]], dtype=torch.float64)
@@ -68,10 +64,11 @@ def box_iou(maps: ImageMaps, boxes: Boxes, *, threshold: Edge = BOX_THRESHOLD) -
 
 
 def found_boxes(maps: ImageMaps, *, threshold: Edge = BOX_THRESHOLD) -> list[list[tuple[int, ...]]]:
-    """The box of every map: round its largest connected part at ``threshold`` times its maximum or more.
+    """Return the box of every map: around its largest connected component at ``threshold`` times its maximum or more.
 
-    Grad-CAM (Selvaraju et al., 2017, section 4.1). What it leaves open: pixels that touch at a corner are connected; of
-    parts of the same size it is the first in reading order; a map without positive values gets the whole image.
+    Grad-CAM (Selvaraju et al., 2017, section 4.1). Choices that the paper leaves open: pixels that touch at a corner
+    are connected; of components of equal size the first in reading order is taken; a map without positive values gets
+    the whole image.
 
     Raises:
         InputError: a map is infinite, or the threshold is out of range.
@@ -87,7 +84,7 @@ def found_boxes(maps: ImageMaps, *, threshold: Edge = BOX_THRESHOLD) -> list[lis
 
 
 @dataset_metric(
-    "IoU of the best box, at each of several thresholds",
+    "IoU of the best box at each threshold",
     better="higher",
     range="0 to 1",
     paper="Choe et al., 2020",
@@ -101,28 +98,27 @@ def best_box_ious(
     parts: Literal["all", "largest"] = "all",
     normalize: Literal["minmax", "max"] = "minmax",
 ) -> Float[Tensor, "batch target threshold"]:
-    """The best intersection over union of a map's boxes and those of the truth, at each of several thresholds.
+    """Best intersection over union of a map's boxes and the ground-truth boxes, at each threshold.
 
-    It is what ``max_box_acc`` counts (Choe et al., 2020, section 4).
+    :func:`max_box_acc` is computed from it (Choe et al., 2020, section 4).
 
     Args:
         maps: raw maps.
-        boxes: of the truth.
+        boxes: the ground-truth boxes.
         thresholds: from 0 to 1, in any order.
-        parts: whether every connected part of a map has a box (``"all"``: MaxBoxAccV2) or only the largest one
+        parts: whether every connected component of a map has a box (``"all"``: MaxBoxAccV2) or only the largest one
             (``"largest"``: MaxBoxAcc).
-        normalize: what the thresholds are shares of. ``"minmax"``, as in the paper, is the way from a map's minimum to
-            its maximum, negative values included; ``"max"`` is the way from zero, as for ``box_iou``.
+        normalize: the range of which thresholds are shares: ``"minmax"``, as in the paper, from a map's minimum to its
+            maximum, negative values included; ``"max"`` from zero to the maximum, as for ``box_iou``.
 
     Returns:
-        [batch, target, threshold] from 0 to 1. The box of a map without positive values is that of the whole image.
+        [batch, target, threshold] from 0 to 1. The box of a map without positive values is the whole image.
 
     Raises:
-        InputError: there is not one box at least for every map, a box is none, a map is infinite, or a threshold is out
-            of range.
+        InputError: a map has no ground-truth box, a box is invalid, a map is infinite, or a threshold is out of range.
 
-    Differs from the authors' program, which rounds maps to 255 steps, takes what is above the threshold and not what is
-    at it, measures a part by its contour, and counts the last pixels of boxes as inside.
+    Differs from the authors' program, which rounds maps to 255 levels, excludes pixels at the threshold itself,
+    measures a component by its contour, and counts the last pixels of boxes as inside.
 
     >>> image, truth = torch.tensor([[[[1.0, 0.2, 0.0, 0.9]]]]), [[[(0, 0, 2, 1)]]]
     >>> best_box_ious(image, truth, thresholds=[0.0, 0.2, 0.5])
@@ -130,32 +126,32 @@ def best_box_ious(
     """
     if parts not in ("all", "largest") or normalize not in ("minmax", "max"):
         raise InputError(
-            f"parts is 'all' or 'largest', and normalize 'minmax' or 'max'; got {parts!r} and {normalize!r}."
+            f"parts must be 'all' or 'largest', and normalize 'minmax' or 'max'; got {parts!r} and {normalize!r}."
         )
     levels = [checked_share("each of the thresholds", level, zero=True) for level in thresholds]
     truth = _checked_boxes(maps, boxes)
-    evidence, seen = positive_part(maps)
-    shares = fraction_of_maximum(evidence) if normalize == "max" else _shares_of_range(maps, seen)
+    evidence, visible = positive_part(maps)
+    shares = fraction_of_maximum(evidence) if normalize == "max" else _shares_of_range(maps, visible)
     claims = evidence.amax((2, 3)) > 0
     ious = torch.zeros(*maps.shape[:2], len(levels), dtype=torch.float64)
     for i, t in np.ndindex(*maps.shape[:2]):
         for k, level in enumerate(levels):
-            cut = (seen[i, t] & (shares[i, t] >= level)).numpy()
-            found = _parts(cut, parts) if claims[i, t] else [(0, 0, maps.shape[3], maps.shape[2])]
+            cut = (visible[i, t] & (shares[i, t] >= level)).numpy()
+            found = _component_boxes(cut, parts) if claims[i, t] else [(0, 0, maps.shape[3], maps.shape[2])]
             ious[i, t, k] = float(_ious(found, truth[i][t]).max())
     return ious
 
 
 @dataclass(frozen=True)
 class MaxBoxAcc:
-    """How often the boxes of maps are right, at the threshold that suits them best.
+    """Box accuracy at the best threshold of a data set.
 
     Attributes:
         value: the mean of ``each``.
         each: for every overlap the share of maps with a box that reaches it.
-        overlaps: from which intersection over union on a box is right.
-        thresholds: for every overlap the threshold at which most boxes are right; the first of equal ones.
-        maps: how many.
+        overlaps: the intersection over union from which a box is correct.
+        thresholds: for every overlap the threshold with most correct boxes; the first of equal ones.
+        maps: the number of maps.
     """
 
     value: float
@@ -166,7 +162,7 @@ class MaxBoxAcc:
 
 
 @dataset_metric(
-    "MaxBoxAcc: share of boxes that are right, at the threshold that suits a data set best",
+    "MaxBoxAcc: share of correct boxes at the best threshold of a data set",
     better="higher",
     range="0 to 1",
     paper="Choe et al., 2020",
@@ -182,13 +178,13 @@ def max_box_acc(
 
     .. math:: \text{MaxBoxAcc}(\delta) = \max_\tau \frac{1}{N} \sum_n 1[\text{IoU}_n(\tau) \ge \delta]
 
-    It is a statistic of a data set, in which all maps share one threshold. MaxBoxAcc of the first version has the
-    overlap 0.5 only, and the boxes of largest parts only.
+    It is a statistic of a data set, in which all maps share one threshold. The first version, MaxBoxAcc, uses the
+    overlap 0.5 and the boxes of largest components only.
 
     Args:
-        ious: from ``best_box_ious``, of all maps: those of several batches joined with ``torch.cat``.
-        overlaps: from which intersection over union on a box is right.
-        thresholds: those of ``ious``.
+        ious: from ``best_box_ious``, of all maps; several batches are joined with ``torch.cat``.
+        overlaps: the intersection over union from which a box is correct.
+        thresholds: the thresholds of ``ious``.
 
     Raises:
         InputError: there are no maps, or not as many thresholds as ``ious`` has.
@@ -199,8 +195,8 @@ def max_box_acc(
     rows = ious.detach().cpu().double().reshape(-1, ious.shape[-1])
     if not rows.numel() or rows.shape[1] != len(thresholds) or not len(overlaps):
         raise InputError(
-            f"ious need maps, the axis of the {len(thresholds)} thresholds last, and an overlap at least; got the "
-            f"shape {list(ious.shape)} and {len(overlaps)} overlaps. Give the thresholds of best_box_ious here too."
+            f"ious need maps, the axis of the {len(thresholds)} thresholds last, and at least one overlap; got the "
+            f"shape {list(ious.shape)} and {len(overlaps)} overlaps. Give the same thresholds as to best_box_ious."
         )
     shares = [(rows >= checked_share("each of the overlaps", overlap)).double().mean(0) for overlap in overlaps]
     each = tuple(share.max().item() for share in shares)
@@ -210,13 +206,13 @@ def max_box_acc(
 
 @dataclass(frozen=True)
 class LocalizationErrors:
-    """Shares of images, from 0 to 1, of which a network says what is wrong, or where it is.
+    """Localisation and classification errors: shares of images, from 0 to 1.
 
     Attributes:
-        top1: neither class nor box of the first prediction may be wrong.
-        top5: of one of the first five predictions; NaN where fewer were given.
-        class_top1, class_top5: the same without the boxes.
-        images: how many.
+        top1: class or box of the first prediction is wrong.
+        top5: class or box is wrong in each of the first five predictions; NaN if fewer were given.
+        class_top1, class_top5: the same for the class only.
+        images: the number of images.
     """
 
     top1: float
@@ -249,11 +245,11 @@ def localization_errors(
         predicted: classes, the most likely first; no class twice.
         found: for each image the box of each of these predictions, for instance from ``found_boxes``.
         labels: the true class.
-        boxes: for each image the boxes of all things of that class.
-        overlap: from which intersection over union on a box is right.
+        boxes: for each image the boxes of all objects of that class.
+        overlap: the intersection over union from which a box is correct.
 
     Raises:
-        InputError: numbers of images or predictions differ, a class is predicted twice, or a box is none.
+        InputError: numbers of images or predictions differ, a class is predicted twice, or a box is invalid.
 
     >>> truth = [[(0, 0, 10, 10)], [(0, 0, 10, 10)]]
     >>> found = [[(0, 0, 10, 6)], [(0, 0, 10, 4)]]
@@ -284,7 +280,7 @@ def localization_errors(
 
 
 def box_masks(boxes: Boxes, size: Sequence[int]) -> ImageMasks:
-    """Masks of the pixels whose centres lie in one of the boxes; size: (width, height) of the image.
+    """Return masks of the pixels whose centres are in one of the boxes; size: (width, height) of the image.
 
     >>> box_masks([[[(0, 0, 1.5, 1), (3, 0, 4, 1)]]], (4, 1))
     tensor([[[[ True, False, False,  True]]]])
@@ -302,27 +298,27 @@ def box_masks(boxes: Boxes, size: Sequence[int]) -> ImageMasks:
     return masks
 
 
-def _shares_of_range(maps: Tensor, seen: Tensor) -> Tensor:
-    """How far each value is on the way from its map's minimum to its maximum; all 1 where they are the same."""
-    halves = torch.where(seen, maps.detach().cpu().double() / 2, math.nan)  # whose differences cannot overflow
+def _shares_of_range(maps: Tensor, visible: Tensor) -> Tensor:
+    """Rescale each map from its minimum and maximum to the range from 0 to 1; a constant map becomes 1."""
+    halves = torch.where(visible, maps.detach().cpu().double() / 2, math.nan)  # whose differences cannot overflow
     low = halves.nan_to_num(math.inf).amin((2, 3), keepdim=True)
     high = halves.nan_to_num(-math.inf).amax((2, 3), keepdim=True)
     return torch.where(high > low, (halves - low) / (high - low), 1.0)
 
 
-def _parts(cut: Bool[np.ndarray, "height width"], which: str) -> list[tuple[int, ...]]:
-    """The boxes of the connected parts, or of the largest one; corners connect."""
+def _component_boxes(cut: Bool[np.ndarray, "height width"], which: str) -> list[tuple[int, ...]]:
+    """Return the boxes of the connected components, or of the largest one; pixels that touch at a corner connect."""
     from scipy.ndimage import find_objects, label  # here, because it takes a while to import
 
     labelled, _ = label(cut, structure=np.ones((3, 3)))
-    places = find_objects(labelled)
+    objects = find_objects(labelled)
     if which == "largest":
-        places = [places[int(np.bincount(labelled.ravel())[1:].argmax())]]
-    return [(across.start, down.start, across.stop, down.stop) for down, across in places]
+        objects = [objects[int(np.bincount(labelled.ravel())[1:].argmax())]]
+    return [(across.start, down.start, across.stop, down.stop) for down, across in objects]
 
 
 def _ious(some: Sequence[Box], others: Sequence[Box]) -> Float[np.ndarray, "one other"]:
-    """Intersection over union of each box with each other one."""
+    """Return the intersection over union of each box with each other one."""
     a = np.array([tuple(one) for one in some], float)[:, None]
     b = np.array([tuple(one) for one in others], float)[None]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
@@ -331,26 +327,34 @@ def _ious(some: Sequence[Box], others: Sequence[Box]) -> Float[np.ndarray, "one 
 
 
 def _checked_boxes(maps: Tensor, boxes: Boxes) -> Boxes:
-    """The boxes of every map, if there is one at least for each."""
+    """Check that every map has at least one box, and return the boxes.
+
+    Raises:
+        InputError: a map has none, or a box is invalid.
+    """
     counts = [len(of_sample) for of_sample in boxes]
     if counts != [maps.shape[1]] * maps.shape[0]:
         raise InputError(
-            f"boxes are a list for each of {maps.shape[0]} samples, of a list for each of {maps.shape[1]} targets; got "
-            f"{len(counts)} samples with {counts} targets."
+            f"boxes must be a list for each of {maps.shape[0]} samples, of a list for each of {maps.shape[1]} targets; "
+            f"got {len(counts)} samples with {counts} targets."
         )
     return [[_checked_list(one, f"sample {i}, target {t}") for t, one in enumerate(of)] for i, of in enumerate(boxes)]
 
 
 def _checked_list(boxes: Sequence[Any], place: str) -> Sequence[Box]:
-    """Boxes, if there are any and each of them is one."""
+    """Check that there is at least one box and that every box is valid, and return the boxes.
+
+    Raises:
+        InputError: there is none, or a box is invalid.
+    """
     listed = list(boxes) if isinstance(boxes, Iterable) else [boxes]
     if not listed:
-        raise InputError(f"{place} (from 0) has no box: nothing is there to be found. Leave it out.")
+        raise InputError(f"{place} (from 0) has no box, so there is nothing to localise. Leave it out.")
     for one in listed:
         if not _is_box(one):
             raise InputError(
-                f"{place} (from 0): a box is (left, top, right, bottom), with left < right and top < bottom; got "
-                f"{one!r}. Of (left, top, width, height) it is (left, top, left + width, top + height)."
+                f"{place} (from 0): a box must be (left, top, right, bottom), with left < right and top < bottom; got "
+                f"{one!r}. For (left, top, width, height) give (left, top, left + width, top + height)."
             )
     return listed
 
@@ -364,7 +368,7 @@ def _is_box(one: Any) -> bool:
 
 
 def _error(wrong: Sequence[Sequence[bool]], first: int) -> float:
-    """The share of images of which all of the first predictions are wrong; NaN where there are not so many."""
+    """Return the share of images whose first predictions are all wrong; NaN if there are fewer predictions."""
     if any(len(of_one) < first for of_one in wrong):
         return math.nan
     return sum(all(of_one[:first]) for of_one in wrong) / len(wrong)

@@ -1,8 +1,7 @@
-r"""Does a model know when it is wrong? Its uncertainty against its errors.
+r"""Calibration and error detection: a model's uncertainty compared with its errors.
 
-Whatever says how uncertain an answer is can be judged: entropies, variances, one less the probability. Only the order
-counts for :func:`auroc` and :func:`risk_coverage`; :func:`calibration_error` asks whether a probability of 0.8 is right
-four times out of five.
+Any measure of uncertainty can be evaluated: entropies, variances, one less the probability. :func:`auroc` and
+:func:`risk_coverage` depend on its order only; :func:`calibration_error` compares probabilities with accuracy.
 """
 
 from dataclasses import dataclass
@@ -22,21 +21,21 @@ Which = Bool[Tensor, " sample"]
 
 
 @dataset_metric(
-    "how likely a wrong answer is more uncertain than a right one; chance is 0.5",
+    "AUROC of uncertainty as a detector of wrong predictions; chance is 0.5",
     better="higher",
     range="0 to 1",
     paper="common",
     order=180,
 )
 def auroc(uncertainty: Each, wrong: Which) -> float:
-    r"""How likely a wrong answer is more uncertain than a right one, ties counting half.
+    r"""Area under the ROC curve of uncertainty as a detector of wrong predictions.
 
     .. math:: P(u_{wrong} > u_{right}) + \tfrac12 P(u_{wrong} = u_{right})
 
-    which is the area under the ROC curve of uncertainty as a detector of errors; 0.5 is chance, 1 the best.
+    which is the probability that a wrong prediction is more uncertain than a correct one; 0.5 is chance, 1 the best.
 
     Raises:
-        InputError: shapes differ, a value is not finite, or there are no wrong or no right answers.
+        InputError: shapes differ, a value is not finite, or there are no wrong or no correct predictions.
 
     >>> auroc(torch.tensor([0.9, 0.2, 0.6, 0.1]), torch.tensor([True, False, True, False]))
     1.0
@@ -44,24 +43,24 @@ def auroc(uncertainty: Each, wrong: Which) -> float:
     values, errors = _checked(uncertainty, wrong)
     count = int(errors.sum())
     if not 0 < count < len(errors):
-        raise InputError(f"it takes wrong and right answers to tell them apart, got {count} wrong of {len(errors)}.")
+        raise InputError(f"AUROC needs wrong and correct predictions, got {count} wrong of {len(errors)}.")
     above = ranks(values)[errors].sum() - count * (count + 1) / 2
     return float(above / (count * (len(errors) - count)))
 
 
 @dataset_metric(
-    "rank correlation of uncertainty with how wrong an answer is",
+    "rank correlation of uncertainty with the error of a prediction",
     better="higher",
     range="-1 to 1",
     paper="Patro et al., 2019",
     order=200,
 )
 def error_correlation(uncertainty: Each, error: Each) -> float:
-    r"""The rank correlation of uncertainty with how wrong an answer is, from -1 to 1; higher is better.
+    r"""Rank correlation of uncertainty with the error of a prediction, from -1 to 1; higher is better.
 
-    The error is a number: U-CAM (Patro et al., 2019) takes :math:`-\log \bar p(\text{true answer})`. Spearman's
-    correlation, equal values sharing the mean rank; the released program draws a scatter plot, and the paper's
-    statistic could not be found.
+    The error is a number: U-CAM (Patro et al., 2019) takes :math:`-\log \bar p(\text{true answer})`. It is Spearman's
+    correlation, in which equal values share the mean rank. (The paper's statistic is not specified; the released
+    program draws a scatter plot.)
 
     Raises:
         InputError: shapes differ, a value is not finite, or all uncertainties or all errors are equal.
@@ -71,19 +70,18 @@ def error_correlation(uncertainty: Each, error: Each) -> float:
     """
     values, errors = _numbers(uncertainty, error)
     if any(bool((one == one[0]).all()) for one in (values, errors)):
-        raise InputError("a correlation is of values that differ; all uncertainties or all errors are equal.")
+        raise InputError("a correlation needs values that differ; all uncertainties or all errors are equal.")
     return float(rank_correlation(values.unsqueeze(0), errors.unsqueeze(0)))
 
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """How often the answers are wrong that are left when the most uncertain are not given.
+    """A risk-coverage curve: the error rate of the most certain predictions, as more of them are accepted.
 
     Attributes:
-        coverage: [sample] the share of questions that are answered, from 1 / sample to 1.
-        risk: [sample] the share of those answers that are wrong; of equally uncertain answers in random order what is
-            to be expected.
-        uncertainty: [sample] the largest among those that are answered.
+        coverage: [sample] the share of accepted predictions, from 1 / sample to 1.
+        risk: [sample] the share of wrong ones among them; for ties in uncertainty the expectation over random order.
+        uncertainty: [sample] the largest uncertainty among the accepted predictions.
     """
 
     coverage: Each
@@ -96,34 +94,34 @@ class RiskCoverage:
         return float(self.risk.mean())
 
     def limit(self, risk: float) -> float:
-        """The largest uncertainty up to which no more than this share of answers is wrong; -inf where there is none.
+        """Return the largest uncertainty up to which at most this share of predictions is wrong; -inf if there is none.
 
         >>> found = risk_coverage(torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([False, False, True, True]))
         >>> round(found.limit(0.4), 3)
         0.3
         """
         if not 0 <= risk <= 1:
-            raise InputError(f"a risk is a share of answers from 0 to 1, got {risk!r}.")
-        fine = (self.risk <= risk) & self._last_of_its_value()
-        return float(self.uncertainty[fine].max()) if bool(fine.any()) else -float("inf")
+            raise InputError(f"risk must be a share of predictions from 0 to 1, got {risk!r}.")
+        accepted = (self.risk <= risk) & self._last_of_its_value()
+        return float(self.uncertainty[accepted].max()) if bool(accepted.any()) else -float("inf")
 
     def _last_of_its_value(self) -> Which:
-        """Answers of the same uncertainty are given together or not at all."""
+        """Return which predictions are the last of equal uncertainty; ties are accepted together or not at all."""
         return torch.cat([self.uncertainty[1:] > self.uncertainty[:-1], torch.ones(1, dtype=torch.bool)])
 
 
 @dataset_metric(
-    "share of wrong answers among the most certain ones; `.area` is AURC",
+    "share of wrong predictions among the most certain ones; `.area` is AURC",
     better="lower",
     range="0 to 1",
     paper="Geifman and El-Yaniv, 2017",
     order=190,
 )
 def risk_coverage(uncertainty: Each, wrong: Which) -> RiskCoverage:
-    """Answers from the most certain to the least, and how many of those so far are wrong.
+    """Compute the risk-coverage curve, from the most certain prediction to the least certain.
 
     Raises:
-        InputError: shapes differ, a value is not finite, or there are no answers.
+        InputError: shapes differ, a value is not finite, or there are no predictions.
 
     >>> found = risk_coverage(torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([False, False, True, True]))
     >>> found.risk.tolist(), round(found.area, 4)
@@ -137,19 +135,19 @@ def risk_coverage(uncertainty: Each, wrong: Which) -> RiskCoverage:
     before = errors_of.cumsum(0) - errors_of
     answered = torch.arange(1, len(values) + 1, dtype=torch.float64)
     of_group = answered - (sizes.cumsum(0) - sizes)[group]
-    # Multiplied first: at the last of its group this is a whole number, and a risk that is met is met exactly.
+    # Multiplied first: at the last of its group the result is a whole number, and comparisons with a risk are exact.
     expected = before[group] + of_group * errors_of[group] / sizes[group]
     return RiskCoverage(answered / len(values), expected / answered, values)
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers of like confidence.
+    """Predictions of similar confidence.
 
     Attributes:
         confidence: the mean of their probabilities.
-        accuracy: the share of them that is right.
-        count: how many they are.
+        accuracy: the share of correct ones.
+        count: the number of predictions.
     """
 
     confidence: float
@@ -165,21 +163,21 @@ class Bin:
     order=170,
 )
 def reliability(confidence: Each, right: Which, bins: int = 15) -> list[Bin]:
-    """The reliability diagram: bins of as many answers each as can be, from the least confident on.
+    """Compute the reliability diagram over bins of equal mass, from the least confident to the most confident.
 
-    Answers of the same confidence count as right as these are on average, so that their order does not matter. Bins
-    have equal mass, because most answers of a good network have a confidence near 1, where bins of equal width are
-    one.
+    Predictions of equal confidence all count with their mean accuracy, so that their order does not matter. Bins have
+    equal mass, because most predictions of a good network have a confidence near 1 and would share one bin of equal
+    width.
 
     Raises:
-        InputError: shapes differ, a confidence does not lie from 0 to 1, or bins is no number from 1.
+        InputError: shapes differ, a confidence is outside 0 to 1, or bins is no whole number of at least 1.
 
     >>> reliability(torch.tensor([0.5, 0.6, 0.9, 1.0]), torch.tensor([True, False, True, True]), bins=2)[1].accuracy
     1.0
     """
     values, correct = _checked(confidence, right)
     if bool((values < 0).any()) or bool((values > 1 + 1e-6).any()):
-        raise InputError("a confidence is a probability from 0 to 1.")
+        raise InputError("a confidence must be a probability from 0 to 1, got a value out of range.")
     bins = whole_number("bins", bins, 1)
     order = values.argsort(stable=True)
     values, shares = values[order], correct[order].double()
@@ -197,7 +195,7 @@ def reliability(confidence: Each, right: Which, bins: int = 15) -> list[Bin]:
     order=160,
 )
 def calibration_error(confidence: Each, right: Which, bins: int = 15) -> float:
-    r"""The expected calibration error over bins of equal mass (Nguyen and O'Connor, 2015).
+    r"""Expected calibration error over bins of equal mass (Nguyen and O'Connor, 2015).
 
     .. math:: \sum_b \frac{n_b}{n} \left| \mathrm{accuracy}_b - \mathrm{confidence}_b \right|
 
@@ -208,37 +206,38 @@ def calibration_error(confidence: Each, right: Which, bins: int = 15) -> float:
     >>> calibration_error(torch.tensor([0.75, 0.75, 0.75, 0.75]), torch.tensor([True, True, True, False]), bins=1)
     0.0
     """
-    # torchmetrics is not used: its bins have equal width, and the errors differ by up to 0.14 (20 to 1000 answers that
-    # are mostly confident). Where bins of equal width hold as many answers each, both agree to 1e-16.
+    # torchmetrics is not used: its bins have equal width, and the errors differ by up to 0.14 (20 to 1000 mostly
+    # confident predictions). If bins of equal width hold equal numbers, both agree to 1e-16.
     found = reliability(confidence, right, bins)
     return sum(one.count * abs(one.accuracy - one.confidence) for one in found) / sum(one.count for one in found)
 
 
 def _tensors(*values: Any) -> None:
     if not all(isinstance(value, Tensor) for value in values):
-        raise InputError(f"these are tensors of torch, got {' and '.join(type(value).__name__ for value in values)}.")
+        raise InputError(f"expected tensors of torch, got {' and '.join(type(value).__name__ for value in values)}.")
 
 
 def _numbers(values: Each, others: Each) -> tuple[Each, Each]:
     _tensors(values, others)
     if values.ndim != 1 or values.shape != others.shape or not len(values):
         raise InputError(
-            f"there is one error for each of at least one answer, got {list(values.shape)} and {list(others.shape)}."
+            f"expected one error for each of at least one prediction, got {list(values.shape)} and "
+            f"{list(others.shape)}."
         )
-    fine = values.detach().cpu().double(), others.detach().cpu().double()
-    if not all(bool(torch.isfinite(one).all()) for one in fine):
+    pair = values.detach().cpu().double(), others.detach().cpu().double()
+    if not all(bool(torch.isfinite(one).all()) for one in pair):
         raise InputError("an uncertainty and an error must be finite, got NaN or infinity.")
-    return fine
+    return pair
 
 
 def _checked(values: Each, which: Which) -> tuple[Each, Which]:
     _tensors(values, which)
     if values.ndim != 1 or values.shape != which.shape or which.dtype != torch.bool or not len(values):
         raise InputError(
-            f"there is one value for each of at least one answer, and whether it is wrong (bool); got "
+            f"expected one value for each of at least one prediction, and whether it is wrong (bool); got "
             f"{list(values.shape)} and {which.dtype} {list(which.shape)}."
         )
-    fine = values.detach().cpu().double()
-    if not bool(torch.isfinite(fine).all()):
+    values = values.detach().cpu().double()
+    if not bool(torch.isfinite(values).all()):
         raise InputError("an uncertainty must be finite, got NaN or infinity.")
-    return fine, which.cpu()
+    return values, which.cpu()

@@ -1,8 +1,8 @@
-r"""How much of the image a map lays claim to: its Gini index and its entropy.
+r"""Sparseness and complexity of a map: the Gini index and the entropy of its magnitudes.
 
-Both look at the magnitude of the map's values as shares of their sum, and neither says whether the map is right: a map
-of one pixel is as simple as can be wherever that pixel lies. A map that is zero everywhere claims nothing, and all
-places alike; it is judged as the map that is the same everywhere (quantus refuses it).
+Both use the magnitudes of the map's values as shares of their sum. Neither measures whether the map is right: a map of
+one pixel has the lowest complexity wherever that pixel is. A map of zeros is treated as a constant map (quantus
+refuses it).
 """
 
 import math
@@ -36,7 +36,7 @@ def sparseness(maps: MapStack) -> Scores:
     with the magnitudes in ascending order. It is the index of Hurley and Rickard (2009), as the paper prints it.
 
     Returns:
-        [batch, target] float64, from 0 (the same everywhere) to ``1 - 1/d`` (a single one of d values).
+        [batch, target] float64, from 0 (constant) to ``1 - 1/d`` (one non-zero value of d).
 
     Raises:
         InputError: a map is not finite, or has no values.
@@ -67,7 +67,7 @@ def complexity(maps: MapStack) -> Scores:
     .. math:: H = -\sum_p P_p \ln P_p, \qquad P_p = |v_p| / \lVert v \rVert_1
 
     Returns:
-        [batch, target] float64, from 0 (a single value) to ``ln d`` (the same everywhere).
+        [batch, target] float64, from 0 (one non-zero value) to ``ln d`` (constant).
 
     Raises:
         InputError: a map is not finite, or has no values.
@@ -79,10 +79,10 @@ def complexity(maps: MapStack) -> Scores:
     return -torch.special.xlogy(shares, shares).sum(-1) + 0.0
 
 
-def _shares(maps: MapStack) -> Float[Tensor, "batch target place"]:
-    """Magnitudes as shares of their sum; all alike where there is none."""
+def _shares(maps: MapStack) -> Float[Tensor, "batch target cell"]:
+    """Return magnitudes as shares of their sum; equal shares for a map of zeros."""
     if not math.prod(maps.shape[2:]):
-        raise InputError(f"a map has at least one value, got the shape {list(maps.shape)}.")
+        raise InputError(f"a map must have at least one value, got the shape {list(maps.shape)}.")
     sizes = maps.detach().cpu().double().flatten(2).abs()
     if not sizes.isfinite().all():
         raise InputError("a map must be finite, got NaN or infinity in it.")

@@ -1,6 +1,6 @@
-"""How different several sentences about the same thing are, and how good the best of them is.
+"""Diversity of several captions of one image, and the quality of the best of them.
 
-Sentences are texts; words are what stands between spaces.
+Captions are texts; words are separated by spaces.
 """
 
 import reprlib
@@ -18,35 +18,35 @@ from saywhy.shapes import MapStack, Scores
 from saywhy.validation import whole_number
 
 Lists = Sequence[Sequence[str]]
-"""For every image its sentences, the likeliest first."""
+"""The captions of every image, the likeliest first."""
 
 Quality = Callable[[str, Sequence[str]], float]
-"""Of a sentence, beside those of people; higher is better."""
+"""The quality of a caption, given reference captions; higher is better."""
 
 
 @dataset_metric(
-    "distinct-n: how many different n-grams, divided by the number of words",
+    "distinct-n: the number of different n-grams, divided by the number of words",
     better="higher",
     range="0 to 1",
     paper="Li et al., 2016",
     order=210,
 )
 def distinct(lists: Lists, n: int, pooled: Literal["image", "corpus"] = "image") -> float:
-    """distinct-n (Li et al., 2016): how many different n-grams there are, divided by the number of words.
+    """distinct-n (Li et al., 2016): the number of different n-grams, divided by the number of words.
 
     Args:
-        lists: the sentences of every image.
-        n: words of an n-gram.
-        pooled: ``"image"``, the n-grams of an image's sentences are counted together, and the mean over images is
-            taken; ``"corpus"``, those of all images are, which is smaller the more images there are. The paper of
-            Diverse Beam Search does not say which; its values above 1 are of another scale.
+        lists: the captions of every image.
+        n: the number of words of an n-gram.
+        pooled: ``"image"`` counts the n-grams of an image's captions together and takes the mean over images;
+            ``"corpus"`` counts those of all images together, which gives smaller values for more images. The paper of
+            Diverse Beam Search does not say which; its values above 1 are on another scale.
 
     Returns:
-        Up to 1, where every word begins an n-gram of its own, which for n above 1 the last words of a sentence cannot;
-        a sentence that is said k times counts 1 / k.
+        A value up to 1. It is 1 if every word begins an n-gram of its own, which for n above 1 the last words of a
+        caption cannot. A caption that occurs k times counts 1 / k.
 
     Raises:
-        InputError: there are no sentences, or n is no number from 1.
+        InputError: there are no captions, or n is no whole number of at least 1.
 
     >>> distinct([["a red cat", "a red dog"]], 1), round(distinct([["a red cat", "a red dog"]], 2), 4)
     (0.6666666666666666, 0.5)
@@ -54,7 +54,7 @@ def distinct(lists: Lists, n: int, pooled: Literal["image", "corpus"] = "image")
     _check(lists)
     n = whole_number("n", n, 1)
     if pooled not in ("image", "corpus"):
-        raise InputError(f"pooled is 'image' or 'corpus', got {pooled!r}.")
+        raise InputError(f"pooled must be 'image' or 'corpus', got {pooled!r}.")
     pools = [list(one) for one in lists] if pooled == "image" else [[text for one in lists for text in one]]
     shares = []
     for texts in pools:
@@ -65,14 +65,14 @@ def distinct(lists: Lists, n: int, pooled: Literal["image", "corpus"] = "image")
 
 
 @dataset_metric(
-    "share of sentences that say the same as an earlier one",
+    "share of captions that repeat an earlier one",
     better="lower",
     range="0 to 1",
     paper="ours",
     order=220,
 )
 def repeated(lists: Lists) -> float:
-    """The share of sentences that say the same as an earlier one of the same image, the mean over images.
+    """Return the share of captions that repeat an earlier caption of the same image, the mean over images.
 
     >>> repeated([["a cat", "a cat", "a dog", "a cat"]])
     0.5
@@ -82,51 +82,51 @@ def repeated(lists: Lists) -> float:
 
 
 @dataset_metric(
-    "how like each other the sentences of an image are (BLEU over pairs)",
+    "similarity of the captions of an image (BLEU over pairs)",
     better="lower",
     range="0 to 1",
     paper="ours",
     order=230,
 )
 def similarity(lists: Lists, quality: Quality | None = None) -> float:
-    """How like each other the sentences of an image are: the mean over pairs of them, and over images.
+    """Return the similarity of the captions of an image, the mean over pairs and over images.
 
     Args:
-        lists: the sentences of every image, at least two each.
-        quality: how like one sentence is to others; None is :func:`bleu`. It is taken both ways.
+        lists: the captions of every image, at least two each.
+        quality: the similarity of one caption to others, applied in both directions; None is :func:`bleu`.
 
     >>> similarity([["a red cat sits", "a red cat sits"]])
     1.0
     """
     _check(lists, least=2)
-    like = quality or bleu
+    score = quality or bleu
     means = []
     for one in lists:
         pairs = list(combinations(one, 2))
-        means.append(sum(like(a, [b]) + like(b, [a]) for a, b in pairs) / (2 * len(pairs)))
+        means.append(sum(score(a, [b]) + score(b, [a]) for a, b in pairs) / (2 * len(pairs)))
     return sum(means) / len(means)
 
 
 @dataset_metric(
-    "Oracle@k: quality (BLEU) of the best of k sentences",
+    "Oracle@k: quality (BLEU) of the best of k captions",
     better="higher",
     range="0 to 1",
     paper="common",
     order=240,
 )
 def oracle(lists: Lists, people: Lists, k: int, quality: Quality | None = None) -> float:
-    """Oracle@k: the quality of the best of the first ``k`` sentences of every image, the mean over images.
+    """Oracle@k: the quality of the best of the first ``k`` captions of every image, the mean over images.
 
-    It is what a judge could reach who always chose rightly among them.
+    It is the upper bound for any rule that selects one of the ``k`` captions.
 
     Args:
-        lists: the sentences of every image, the likeliest first.
-        people: what people say of each image.
-        k: of how many sentences.
+        lists: the captions of every image, the likeliest first.
+        people: the reference captions of every image, written by people.
+        k: the number of captions.
         quality: see :data:`Quality`; None is :func:`bleu`.
 
     Raises:
-        InputError: there are not people's sentences for every image, or k is no number from 1.
+        InputError: an image has no reference captions, or k is no whole number of at least 1.
 
     >>> oracle([["a dog", "a red cat sits down"]], [["a red cat sits down"]], k=1) < 0.5
     True
@@ -136,28 +136,28 @@ def oracle(lists: Lists, people: Lists, k: int, quality: Quality | None = None) 
     _check(lists)
     _check(people)
     if len(lists) != len(people):
-        raise InputError(f"people say something of each of {len(lists)} images, got {len(people)}.")
+        raise InputError(f"expected reference captions for each of {len(lists)} images, got {len(people)}.")
     k = whole_number("k", k, 1)
-    like = quality or bleu
-    best = [max(like(text, theirs) for text in one[:k]) for one, theirs in zip(lists, people, strict=True)]
+    score = quality or bleu
+    best = [max(score(text, theirs) for text in one[:k]) for one, theirs in zip(lists, people, strict=True)]
     return sum(best) / len(best)
 
 
 @dataset_metric(
-    "BLEU-4 of one sentence",
+    "BLEU-4 of one caption",
     better="higher",
     range="0 to 1",
     paper="Papineni et al., 2002",
     order=250,
 )
 def bleu(text: str, people: Sequence[str]) -> float:
-    """BLEU-4 of one sentence (Papineni et al., 2002), from 0 to 1; the package sacrebleu computes it.
+    """BLEU-4 of one caption (Papineni et al., 2002), from 0 to 1; the package sacrebleu computes it.
 
-    Counts of two words and more are one larger (Lin and Och, 2004), because a caption may well have no four words in a
-    row from people's; of a sentence shorter than four words, n-grams up to its length are counted.
+    Counts of n-grams with n of 2 and more are smoothed by adding 1 (Lin and Och, 2004), because a caption often has no
+    4-gram of the references. In a caption of fewer than four words, n-grams up to its length are counted.
 
     Raises:
-        InputError: people say nothing, or a text is given in place of a list of texts.
+        InputError: there are no reference captions, or a text is given in place of a list of texts.
 
     >>> bleu("a red cat sits down", ["a red cat sits down", "a cat"])
     1.0
@@ -168,48 +168,48 @@ def bleu(text: str, people: Sequence[str]) -> float:
         raise SaywhyError("BLEU needs the package sacrebleu: pip install 'saywhy[metrics]'") from error
     _check([people])
     longest = min(4, max(1, len(text.split())))
-    # Effective order changes nothing where no order is longer than the sentence; without it there is a warning.
+    # Effective order changes nothing here, because no order is longer than the caption; without it sacrebleu warns.
     score = BLEU(smooth_method="add-k", smooth_value=1, max_ngram_order=longest, tokenize="none", effective_order=True)
     return min(1.0, float(score.sentence_score(text, list(people)).score) / 100)
 
 
 @dataset_metric(
-    "how differently several maps of an image look: 1 less their rank correlation",
+    "distance of several maps of an image: 1 less their rank correlation",
     better="higher is more different",
     range="0 to 2",
     paper="ours",
     order=260,
 )
 def map_distance(maps: MapStack) -> Scores:
-    """How differently several maps of an image look: 1 less their rank correlation on 14 × 14 cells, over all pairs.
+    """Return the mean distance of several maps of an image: 1 less the rank correlation on 14 × 14 cells, over pairs.
 
     Args:
         maps: [batch, target, height, width], at least two targets.
 
     Returns:
-        [batch, 1] from 0 (all rank their places alike) to 2 (in opposite order); unrelated maps have 1. A map that is
-        the same everywhere, which ranks nothing, has 1 to all others, and 0 to itself.
+        [batch, 1] from 0 (same order of cells) to 2 (opposite order); unrelated maps have 1. A constant map, which has
+        no order, has a distance of 1 to all others and 0 to itself.
 
     >>> map_distance(torch.stack([torch.eye(14), torch.eye(14)])[None]).item()
     0.0
     """
     if not isinstance(maps, Tensor) or maps.ndim != 4 or maps.shape[1] < 2:
         got = list(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
-        raise InputError(f"maps are a tensor [batch, target, height, width] of two targets at least, got {got}.")
+        raise InputError(f"maps must be a tensor [batch, target, height, width] with at least two targets, got {got}.")
     cells = on_grid(maps.detach().cpu().double()).flatten(2)
-    pairs = [_apart(cells[:, a], cells[:, b]) for a, b in combinations(range(cells.shape[1]), 2)]
+    pairs = [_distance(cells[:, a], cells[:, b]) for a, b in combinations(range(cells.shape[1]), 2)]
     return torch.stack(pairs, 1).mean(1, keepdim=True)
 
 
-def _apart(one: Tensor, other: Tensor) -> Tensor:
+def _distance(one: Tensor, other: Tensor) -> Tensor:
     return (1 - rank_correlation(one, other)).masked_fill((one == other).all(1), 0.0)
 
 
 def _check(lists: Lists, least: int = 1) -> None:
-    fine = _is_list(lists) and bool(lists) and all(_is_list(one) and len(one) >= least for one in lists)
-    if not fine or not all(isinstance(text, str) for one in lists for text in one):
+    nested = _is_list(lists) and bool(lists) and all(_is_list(one) and len(one) >= least for one in lists)
+    if not nested or not all(isinstance(text, str) for one in lists for text in one):
         raise InputError(
-            f"sentences are a list for every image, of at least {least} texts each, such as [['a cat', 'a dog']]; "
+            f"captions must be a list for every image, of at least {least} texts each, such as [['a cat', 'a dog']]; "
             f"got {reprlib.repr(lists)}."
         )
 

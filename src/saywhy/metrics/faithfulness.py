@@ -1,11 +1,11 @@
-r"""Does the score follow the map? The image seen through the map, parts of it hidden, and occlusion.
+r"""Faithfulness metrics: how the score responds to masking by the map, to hidden parts, and to occlusion.
 
-All take maps [batch, target, *grid] of any grid. What counts of a map is said with each measure: its positive part
+All take maps [batch, target, *grid] of any grid. They use different parts of a map: its positive part
 (``average_drop``, ``increase_in_confidence``), its values up to a common factor (``infidelity``), its values up to a
 linear function (``faithfulness_correlation``) or its order (``occlusion_correlation``).
 
-The two of probes take a map as it is, every value for the whole of its cell: of what is hidden they need no more than
-the mean over it, exactly. The other ones see maps as they are shown, with lines between the cells.
+The two metrics of probes do not interpolate the map: a value holds for its whole cell, because only the mean over
+hidden cells is needed. The others interpolate linearly between cells.
 """
 
 import math
@@ -28,7 +28,7 @@ from saywhy.shapes import FeatureMaps, MapStack, Scores
 from saywhy.validation import real_number, whole_number
 
 PERTURBATIONS, CELLS, HIDDEN = 64, 7, 0.1
-"""Images in which something is hidden, cells along an axis, and the share of the cells that each hides."""
+"""Number of perturbed images, cells along an axis, and the share of the cells that each image hides."""
 
 
 @metric(
@@ -44,39 +44,39 @@ PERTURBATIONS, CELLS, HIDDEN = 64, 7, 0.1
     order=110,
 )
 def average_drop(maps: MapStack, runner: ModelRunner, *, fill: Baseline = None) -> Scores:
-    r"""Average Drop (Chattopadhyay et al., 2018, Grad-CAM++, section 5.1), of one image, as a share.
+    r"""Average Drop of one image (Chattopadhyay et al., 2018, Grad-CAM++, section 5.1), as a share.
 
     .. math:: \max(0,\ y(x) - y(x_M)) / y(x), \qquad x_M = M x + (1 - M)\, x_0
 
-    ``M`` is the map's positive part divided by its maximum; zero everywhere for a map without one.
+    ``M`` is the map's positive part divided by its maximum; it is zero everywhere for a map without positive values.
 
-    Differs from pytorch-grad-cam's ``DropInConfidence``, which does not divide by the score, and from torchcam, whose
-    maps are stretched from their lowest to their highest cell before they are upsampled.
+    Differs from pytorch-grad-cam's ``DropInConfidence``, which does not divide by the score, and from torchcam, which
+    rescales maps from their minimum and maximum before upsampling.
 
     Args:
         maps: of any grid.
         runner: the network, the images and the targets.
-        fill: ``x_0``, what is there where the map is zero; None is black where the preprocessing is known, as in the
-            paper, else zero.
+        fill: ``x_0``, the image where the map is zero; None is black if the preprocessing is known, as in the paper,
+            else zero.
 
     Returns:
-        [batch, target] from 0 (nothing is lost) to 1 (all of it), where the score is a probability. Lower is better.
+        [batch, target] from 0 (no drop) to 1 (the whole score), if the score is a probability. Lower is better.
 
     Raises:
-        InputError: a map is not finite, there is not one for every score, or a score is not positive: a share of it
-            means nothing then.
+        InputError: a map is not finite, the number of maps differs from the number of scores, or a score is not
+            positive.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, 1.0]]]), lambda x: x.sum((1, 2)))
     >>> average_drop(torch.tensor([[[5.0, 0.0]]]), runner), average_drop(torch.tensor([[[0.0, -1.0]]]), runner)
     (tensor([[0.2500]], dtype=torch.float64), tensor([[1.]], dtype=torch.float64))
     """
-    before, seen = _through(maps, runner, fill)
+    before, masked = _masked_scores(maps, runner, fill)
     if not (before > 0).all():
         raise InputError(
             f"average_drop is a share of the score, which must be positive, got {float(before.min()):.3g}. "
             "Explain a probability (score='probability')."
         )
-    return (1 - seen / before).clamp_min(0)
+    return (1 - masked / before).clamp_min(0)
 
 
 @metric(
@@ -96,25 +96,25 @@ def increase_in_confidence(maps: MapStack, runner: ModelRunner, *, fill: Baselin
     Args, errors: as for :func:`average_drop`; the score may be anything.
 
     Returns:
-        [batch, target] 1 where the image seen through the map has a higher score, else 0. Higher is better.
+        [batch, target] 1 if the image masked by the map has a higher score, else 0. Higher is better.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[3.0, -1.0]]]), lambda x: x.sum((1, 2)))
     >>> increase_in_confidence(torch.tensor([[[5.0, 0.0]]]), runner)
     tensor([[1.]], dtype=torch.float64)
     """
-    before, seen = _through(maps, runner, fill)
-    return (before < seen).double()
+    before, masked = _masked_scores(maps, runner, fill)
+    return (before < masked).double()
 
 
-def _through(maps: MapStack, runner: ModelRunner, fill: Baseline) -> tuple[Scores, Scores]:
-    """Scores [batch, target] of the images, and of the images seen through the maps, float64."""
+def _masked_scores(maps: MapStack, runner: ModelRunner, fill: Baseline) -> tuple[Scores, Scores]:
+    """Return scores [batch, target] of the images, and of the images masked by the maps, float64."""
     shown = at_pixels(maps, tuple(runner.image.shape[2:])).clamp_min(0)
     largest = shown.flatten(2).amax(2)[(..., *[None] * (shown.ndim - 2))]
     shown = torch.where(largest > 0, shown / torch.where(largest > 0, largest, 1.0), 0.0)
     before = runner.scores(runner.image, torch.arange(runner.size)).double().cpu()
     fitting(maps, *before.shape)
     found = torch.empty_like(before)
-    with counted("seen through the maps", before.numel()) as advance:
+    with counted("masking images", before.numel()) as advance:
         for sample in range(runner.size):
             image, empty = runner.image[sample : sample + 1], baseline_of(runner, sample, fill)
 
@@ -125,18 +125,18 @@ def _through(maps: MapStack, runner: ModelRunner, fill: Baseline) -> tuple[Score
             for part, scores in runner.altered(sample, before.shape[1], alter):
                 found[sample, part] = scores[:, part].diagonal().double().cpu()
                 advance(len(scores))
-    # In another batch the same image may have another score, by rounding: what is shown whole has not changed.
+    # In another batch the same image may have another score, by rounding: an image without masking keeps its score.
     return before, torch.where((shown == 1).flatten(2).all(2), before, found)
 
 
 @dataclass(frozen=True)
 class Perturbations:
-    """What the scores lose when parts of the images are hidden: with this any number of maps can be judged.
+    """Drops of the scores when parts of the images are hidden, with which any number of maps can be evaluated.
 
     Attributes:
-        hidden: [probe, *grid] which cells of a grid each probe hides, as 0 and 1.
-        drops: [batch, target, probe] by how much the score falls, float64.
-        space: the pixels of the network's image, of which each cell holds some.
+        hidden: [probe, *grid] the cells that each probe hides, as 0 and 1.
+        drops: [batch, target, probe] the drop of the score, float64.
+        space: the size of the network's image in pixels.
     """
 
     hidden: Float[Tensor, "probe *grid"]
@@ -144,7 +144,7 @@ class Perturbations:
     space: tuple[int, ...]
 
     def sums(self, maps: MapStack) -> Float[Tensor, "batch target probe"]:
-        """What of each map, of however many, lies in the cells that each probe hides: the sum of its means over them.
+        """Sum each map over the cells that each probe hides, by its mean over every cell; any number of targets.
 
         Raises:
             InputError: a map is not finite, or has other axes than the image.
@@ -152,7 +152,8 @@ class Perturbations:
         cells = maps.detach().cpu().double()
         if cells.ndim != 2 + len(self.space):
             raise InputError(
-                f"maps have the axes [batch, target] and those of the image {list(self.space)}, got {list(maps.shape)}."
+                f"maps must have the axes [batch, target] and those of the image {list(self.space)}, got "
+                f"{list(maps.shape)}."
             )
         if not cells.isfinite().all():
             raise InputError("a map must be finite, got NaN or infinity in it.")
@@ -162,10 +163,10 @@ class Perturbations:
         return torch.einsum("btc,pc->btp", cells.flatten(2), self.hidden.flatten(1))
 
     def fit(self, maps: MapStack) -> Float[Tensor, "batch target probe"]:
-        """The sums of one map for every score.
+        """Return the sums of one map for every score.
 
         Raises:
-            InputError: as for :meth:`sums`, or there is not one map for every score.
+            InputError: as for :meth:`sums`, or the number of maps differs from the number of scores.
         """
         fitting(maps, *self.drops.shape[:2])
         return self.sums(maps)
@@ -179,29 +180,29 @@ def probe(
     fill: Baseline = "mean",
     seed: int = 0,
 ) -> Perturbations:
-    """Hide random cells of the images, so many passes in all.
+    """Hide random cells of the images and measure the drops of the scores, in ``count`` passes an image.
 
     Args:
         runner: the network, the images and the targets.
-        count: how many probes.
-        cells: of the grid along every axis, one number or one an axis.
-        share: of the cells that each probe hides: at least one of them, and never all.
-        fill: what is there instead; see :func:`saywhy.methods.baselines.baseline_of`.
-        seed: of the cells.
+        count: the number of probes.
+        cells: cells of the grid along every axis, one number or one an axis.
+        share: the share of the cells that each probe hides: at least one of them, and never all.
+        fill: the content of hidden cells; see :func:`saywhy.methods.baselines.baseline_of`.
+        seed: the seed of the cells.
 
     Raises:
-        InputError: ``count`` is less than 3, ``share`` is no share, or there is one cell only.
+        InputError: ``count`` is less than 3, ``share`` is not between 0 and 1, or there is only one cell.
     """
     count, share = whole_number("count", count, 3), real_number("share", share, above=0, below=1)
     space = tuple(runner.image.shape[2:])
     grid = cells_of(cells, space)
     number = math.prod(grid)
     if number < 2:
-        raise InputError(f"some cells are hidden and some are not: it takes at least 2 cells, got {cells!r}.")
+        raise InputError(f"a probe hides some cells and keeps others: expected at least 2 cells, got {cells!r}.")
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.stack([torch.randperm(number, generator=generator) for _ in range(count)])
     hidden = (drawn < min(number - 1, max(1, round(share * number)))).unflatten(1, grid)
-    large = _enlarged(hidden, space)
+    large = _cells_at_pixels(hidden, space)
     whole = runner.scores(runner.image, torch.arange(runner.size)).double().cpu()
     drops = torch.empty(*whole.shape, count, dtype=torch.float64)
     with counted("hiding parts", runner.size * count) as advance:
@@ -234,22 +235,22 @@ def faithfulness_correlation(maps: MapStack, probes: Perturbations) -> Scores:
 
     .. math:: \mathrm{corr}_S\Big(\sum_{p \in S} M_p,\ y(x) - y(x_{\setminus S})\Big)
 
-    over random sets ``S`` of hidden cells, all of one number.
+    over random sets ``S`` of hidden cells, all of the same number of cells.
 
     Args:
-        maps: of any grid; their mean over each cell counts, with its sign. Where the image cannot be shared evenly
-            some cells are a pixel wider, and count as the others do.
-        probes: see :func:`probe`. The same probes judge any number of maps.
+        maps: maps of any grid; their mean over each cell counts, with its sign. If the cells do not divide the image
+            evenly, some are a pixel wider and count equally.
+        probes: see :func:`probe`. The same probes evaluate any number of maps.
 
     Returns:
-        [batch, target] from -1 to 1; 0 where the map is flat or nothing that was hidden changed the score. Higher is
+        [batch, target] from -1 to 1; 0 if the map is constant or hiding cells never changes the score. Higher is
         better.
 
     Raises:
         InputError: as :meth:`Perturbations.fit`.
 
-    Differs from the paper, whose sets are of single features: here they are of cells, as pixels by themselves say
-    little to a network. With one cell a pixel it is the paper's.
+    Differs from the paper, whose sets contain single features: here they contain cells, because single pixels hardly
+    change the score. With one pixel a cell both are the same.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 2.0, 1.0, 0.0]]]), lambda x: x.sum((1, 2)))
     >>> probes = probe(runner, count=20, cells=4, share=0.5, fill="zero")
@@ -260,25 +261,25 @@ def faithfulness_correlation(maps: MapStack, probes: Perturbations) -> Scores:
 
 
 def correlated(sums: Float[Tensor, "*more probe"], drops: Float[Tensor, "*some probe"]) -> Float[Tensor, "*more"]:
-    """Pearson's correlation along the last axis, 0 where one side is the same everywhere.
+    """Return Pearson's correlation along the last axis, 0 where one side is constant.
 
     >>> correlated(torch.tensor([[1.0, 2.0], [3.0, 3.0]]).double(), torch.tensor([0.0, 5.0]).double())
     tensor([1., 0.], dtype=torch.float64)
     """
-    a, b = (_from_mean(side) for side in (sums, drops))
+    a, b = (_centred(side) for side in (sums, drops))
     size = ((a * a).sum(-1) * (b * b).sum(-1)).sqrt()
     return torch.where(size > 0, (a * b).sum(-1) / torch.where(size > 0, size, 1.0), 0.0).clamp(-1, 1)
 
 
-def _from_mean(values: Tensor) -> Tensor:
-    """Values less their mean, in some unit; rounding would leave something of what is the same everywhere."""
-    values = _in_unit(values)
-    apart = values - values.mean(-1, keepdim=True)
-    return torch.where(apart.abs() > 1e-12, apart, 0.0)
+def _centred(values: Tensor) -> Tensor:
+    """Return rescaled values less their mean; rounding errors of constant values are set to zero."""
+    values = _scaled(values)
+    centred = values - values.mean(-1, keepdim=True)
+    return torch.where(centred.abs() > 1e-12, centred, 0.0)
 
 
-def _in_unit(values: Tensor) -> Tensor:
-    """Values in such a power of two that no product of them is lost: the largest magnitude is from 1 to 2."""
+def _scaled(values: Tensor) -> Tensor:
+    """Divide values by a power of two, so that the largest magnitude is from 1 to 2 and no product underflows."""
     return values / 2.0 ** (torch.frexp(values.abs().amax(-1, keepdim=True)).exponent.double() - 1)
 
 
@@ -295,23 +296,23 @@ def _in_unit(values: Tensor) -> Tensor:
     order=140,
 )
 def infidelity(maps: MapStack, probes: Perturbations) -> Scores:
-    r"""Infidelity (Yeh et al., 2019, definition 2.1), with the best factor, as a share of what there is to explain.
+    r"""Infidelity (Yeh et al., 2019, definition 2.1) with the optimal factor, as a share of the variation of the score.
 
     .. math:: \min_{\beta \ge 0} \mathbb{E}_I(\beta\, I^\top M - \Delta_I)^2 / \mathbb{E}_I \Delta_I^2,
         \qquad \Delta_I = y(x) - y(x - I)
 
-    The perturbations ``I`` are what hiding random cells takes away (the paper's square removal); what of a map counts
-    is its mean over each cell: a map tells what a place is worth, not by how much the score grows with its colour, so
-    that ``I`` is 1 where something is hidden (captum's form for attributions that are multiplied by the input already).
-    The factor is the paper's own (its appendix): maps have all kinds of units.
+    The perturbations ``I`` hide random cells (the paper's square removal), and a map counts by its mean over each cell.
+    A map gives the contribution of a cell, not the derivative by its colour; so ``I`` is 1 where a cell is hidden
+    (captum's form for attributions that include the input as a factor). The factor is the paper's (its appendix),
+    because maps have different units.
 
-    Differs from the paper, and from captum's ``normalize=True``, whose factor may be negative: there a map that has
-    everything upside down is as good as the right one. Where it is positive, captum's value is this one times
+    Differs from the paper, and from captum's ``normalize=True``, whose factor may be negative: there an inverted map is
+    as good as the original. If the factor is positive, captum's value is this one times
     :math:`\mathbb{E}_I \Delta_I^2`.
 
     Returns:
-        [batch, target] from 0 (a linear model of the score) to 1 (says nothing of it: as good as a map of zeros). 1
-        where nothing that was hidden changed the score. Lower is better.
+        [batch, target] from 0 (a linear model of the score) to 1 (no better than a map of zeros). 1 if hiding cells
+        never changes the score. Lower is better.
 
     Raises:
         InputError: as :meth:`Perturbations.fit`.
@@ -321,7 +322,7 @@ def infidelity(maps: MapStack, probes: Perturbations) -> Scores:
     >>> infidelity(torch.tensor([[[8.0, 4.0, 2.0, 0.0]]]), probes).round(decimals=9) + 0.0
     tensor([[0.]], dtype=torch.float64)
     """
-    sums, drops = _in_unit(probes.fit(maps)), _in_unit(probes.drops)
+    sums, drops = _scaled(probes.fit(maps)), _scaled(probes.drops)
     size = (sums * sums).sum(-1) * (drops * drops).sum(-1)
     share = (sums * drops).sum(-1).clamp_min(0).square() / torch.where(size > 0, size, 1.0)
     return (1 - share).clamp(0, 1)
@@ -350,16 +351,16 @@ def occlusion_correlation(
     """Rank correlation with occlusion (Grad-CAM, Selvaraju et al., 2017, section 5.3), both on 14 × 14 cells.
 
     Args:
-        maps: of any grid.
+        maps: maps of any grid.
         runner: the network, the images and the targets.
-        window, stride, fill: of the occlusion, see :func:`saywhy.methods.perturbation.occlusion`. The paper says none
-            of them; its figures need no more than the order of the cells.
+        window, stride, fill: parameters of :func:`saywhy.methods.perturbation.occlusion`, which the paper does not
+            give.
 
     Returns:
-        [batch, target] from -1 to 1; 0 for a map that is the same everywhere. Higher is better.
+        [batch, target] from -1 to 1; 0 for a constant map. Higher is better.
 
     Raises:
-        InputError: a map is not finite or not of an image, or there is not one for every score.
+        InputError: a map is not finite or not of an image, or the number of maps differs from the number of scores.
 
     >>> image = torch.arange(196.0).view(1, 1, 14, 14)
     >>> runner = ModelRunner.of(torch.nn.Identity(), image, lambda x: x.sum((1, 2, 3)))
@@ -367,28 +368,30 @@ def occlusion_correlation(
     tensor([[1.]], dtype=torch.float64)
     """
     if maps.ndim != 4:
-        raise InputError(f"occlusion_correlation is of maps [batch, target, height, width], got {list(maps.shape)}.")
+        raise InputError(
+            f"occlusion_correlation needs maps of shape [batch, target, height, width], got {list(maps.shape)}."
+        )
     hidden = occlusion(runner, window=window, stride=stride, fill=fill)
     fitting(maps, *hidden.shape[:2])
     return rank_correlation(on_grid(maps).flatten(2), on_grid(hidden).flatten(2))
 
 
-def _enlarged(cells: Tensor, space: Sequence[int]) -> Tensor:
-    """Cells [probe, *grid] at every pixel; the last cells of an axis are smaller where it cannot be shared evenly."""
+def _cells_at_pixels(cells: Tensor, space: Sequence[int]) -> Tensor:
+    """Return the cells [probe, *grid] at every pixel; some cells are a pixel larger if they do not divide the axis."""
     for axis, (side, count) in enumerate(zip(space, cells.shape[1:], strict=True), 1):
         cells = cells.index_select(axis, torch.arange(side) * count // side)
     return cells
 
 
 def _shares(length: int, side: int, count: int) -> Float[Tensor, "count length"]:
-    """Which share of each of ``count`` hidden cells lies in each of the ``length`` cells of a map, along one axis.
+    """Return the share of each of ``count`` hidden cells in each of the ``length`` cells of a map, along one axis.
 
     >>> _shares(2, 6, 3)
     tensor([[1.0000, 0.0000],
             [0.5000, 0.5000],
             [0.0000, 1.0000]], dtype=torch.float64)
     """
-    # In parts of a pixel so small that cells of both kinds begin at whole numbers.
+    # In fractions of a pixel such that cells of both kinds begin at whole numbers.
     hidden = -(-torch.arange(count + 1) * side // count) * length
     own = torch.arange(length + 1) * side
     common = hidden[1:, None].minimum(own[1:]) - hidden[:-1, None].maximum(own[:-1])

@@ -1,18 +1,18 @@
-r"""Does a map look where people look? The rank correlation of VQA-HAT (Das et al., 2016).
+r"""Agreement of maps with human attention: the rank correlation of VQA-HAT (Das et al., 2016).
 
-Both maps are brought to 14 × 14 cells, their cells are ranked, and Spearman's correlation of the ranks is taken:
+Both maps are resized to 14 × 14 cells, and Spearman's rank correlation of their cells is taken:
 
 .. math:: \rho = \frac{\sum_p (r_p - \bar r)(s_p - \bar s)}{\sqrt{\sum_p (r_p - \bar r)^2 \sum_p (s_p - \bar s)^2}}
 
-Cells with the same value share the mean of their ranks. Where several people looked, the correlation is the mean over
-them; the result is the mean over questions, with its standard error over questions.
+Cells of equal value share the mean of their ranks. The correlation of a question is the mean over people; the result is
+the mean over questions, with its standard error over questions.
 
-What the publication leaves open, and what is done here: maps are made smaller as images are, by averaging (bilinear,
-antialiased). A map that is the same everywhere has no ranks: it counts as 0, and how often that was is told. People are
-compared one by one, with a map and with each other, never with the mean of several.
+Choices that the publication leaves open: maps are downsampled by averaging (bilinear, antialiased). A constant map has
+no ranks: it counts as 0, and the number of such pairs is reported. People are compared one by one, with a map and with
+each other, never with the mean of several people.
 
-People look at the middle and at large things, so a map that does the same scores well without having read the question:
-``centre_prior`` belongs beside every result, as ``random_maps`` does.
+People look at the middle and at large objects, so a map that ignores the question can score well. Report the
+class-agnostic baselines ``centre_prior`` and ``random_maps`` with every result.
 """
 
 import math
@@ -34,15 +34,15 @@ GRID = (14, 14)
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far maps agree.
+    """The mean rank correlation of maps over questions.
 
     Attributes:
         mean: the rank correlation, the mean over questions; -1 to 1.
-        error: its standard error over questions; NaN where there is one question only.
-        questions: how many.
-        comparisons: how many pairs of maps were compared.
-        constant: in how many of them one map is the same everywhere, so that they count as 0.
-        each: the rank correlation of every question, in the order in which they were given.
+        error: its standard error over questions; NaN for a single question.
+        questions: the number of questions.
+        comparisons: the number of compared pairs of maps.
+        constant: the number of pairs with a constant map, which count as 0.
+        each: the rank correlation of every question, in the given order.
     """
 
     mean: float
@@ -54,59 +54,60 @@ class Agreement:
 
 
 @dataset_metric(
-    "rank correlation of maps with where people looked",
+    "rank correlation of maps with human attention maps",
     better="higher",
     range="-1 to 1",
     paper="Das et al., 2016",
     order=120,
 )
 def agreement_with_people(maps: Iterable[Tensor], people: Iterable[Iterable[Tensor]]) -> Agreement:
-    """How far maps agree with those of people.
+    """Compute the rank correlation of maps with human attention maps.
 
     Args:
         maps: one map [height, width] a question; any size, any unit.
-        people: the maps of one person or several for each of these questions, each [height, width], any size.
+        people: the maps of one or several people for each of these questions, each [height, width], any size.
 
     Raises:
-        InputError: there is not one map for every question, nobody looked at one, or a map is not finite.
+        InputError: a question has no map or no map of a person, or a map is not finite.
 
-    >>> looked = torch.eye(14)
-    >>> agreement_with_people([looked, -looked], [[looked, looked.T], [looked]])
+    >>> human = torch.eye(14)
+    >>> agreement_with_people([human, -human], [[human, human.T], [human]])
     Agreement(mean=0.0, error=1.0, questions=2, comparisons=3, constant=0)
     """
-    shown = [_cells(each) for each in maps]
-    seen = [[_cells(each) for each in of_one] for of_one in people]
-    if len(shown) != len(seen) or not shown:
+    model_maps = [_cells(each) for each in maps]
+    human_maps = [[_cells(each) for each in of_one] for of_one in people]
+    if len(model_maps) != len(human_maps) or not model_maps:
         raise InputError(
-            f"every question needs one map, and people's: got {len(shown)} maps, and people's of {len(seen)} questions."
+            f"every question needs one map, and people's: got {len(model_maps)} maps, and people's of "
+            f"{len(human_maps)} questions."
         )
-    if alone := [question for question, each in enumerate(seen) if not each]:
-        raise InputError(f"question {alone[0]} (from 0) has no map of a person. Leave it out.")
-    pairs = [(one, other) for one, others in zip(shown, seen, strict=True) for other in others]
-    return _agreement(pairs, [len(each) for each in seen])
+    if missing := [question for question, each in enumerate(human_maps) if not each]:
+        raise InputError(f"question {missing[0]} (from 0) has no map of a person. Leave it out.")
+    pairs = [(one, other) for one, others in zip(model_maps, human_maps, strict=True) for other in others]
+    return _agreement(pairs, [len(each) for each in human_maps])
 
 
 @dataset_metric(
-    "the same of people with one another, to compare it with",
+    "rank correlation of human attention maps with one another, as a reference",
     better="none",
     range="-1 to 1",
     paper="Das et al., 2016",
     order=130,
 )
 def agreement_among_people(people: Iterable[Iterable[Tensor]]) -> Agreement:
-    """How far people agree, the measure for ``agreement_with_people``: of every question the mean over pairs of people.
+    """Compute the rank correlation among people, the reference for ``agreement_with_people``: the mean over pairs.
 
-    Questions at which one person alone looked say nothing of it and are left out.
+    Questions with the map of one person only are left out.
 
     Raises:
-        InputError: there is no question at which several looked, or a map is not finite.
+        InputError: no question has maps of at least two people, or a map is not finite.
 
-    >>> looked = torch.eye(14)
-    >>> agreement_among_people([[looked, looked, looked], [looked]]).mean
+    >>> human = torch.eye(14)
+    >>> agreement_among_people([[human, human, human], [human]]).mean
     1.0
     """
-    seen = ([_cells(each) for each in of_one] for of_one in people)
-    several = [of_one for of_one in seen if len(of_one) > 1]
+    human_maps = ([_cells(each) for each in of_one] for of_one in people)
+    several = [of_one for of_one in human_maps if len(of_one) > 1]
     if not several:
         raise InputError("agreement among people needs a question with maps of at least two people, got none.")
     pairs = [list(combinations(each, 2)) for each in several]
@@ -123,13 +124,13 @@ def agreement_among_people(people: Iterable[Iterable[Tensor]]) -> Agreement:
 def rank_correlation(
     first: Float[Tensor, "*batch value"], second: Float[Tensor, "*batch value"]
 ) -> Float[Tensor, "*batch"]:
-    """Spearman's rank correlation along the last axis, float64; 0 where one side has the same value everywhere.
+    """Return Spearman's rank correlation along the last axis, float64; 0 where one side is constant.
 
     >>> round(rank_correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, 9.0, 9.0])).item(), 6)
     0.866025
     """
     if first.shape != second.shape or not first.ndim:
-        raise InputError(f"both sides must have one shape, got {list(first.shape)} and {list(second.shape)}.")
+        raise InputError(f"both sides must have the same shape, got {list(first.shape)} and {list(second.shape)}.")
     middle = (first.shape[-1] + 1) / 2
     a, b = ranks(first) - middle, ranks(second) - middle  # halves of whole numbers, whose products and sums are exact
     size = ((a * a).sum(-1) * (b * b).sum(-1)).sqrt()
@@ -137,7 +138,7 @@ def rank_correlation(
 
 
 def ranks(values: Float[Tensor, "*batch value"]) -> Float[Tensor, "*batch value"]:
-    """Ranks from 1 along the last axis, float64; equal values share the mean of theirs.
+    """Return ranks from 1 along the last axis, float64; equal values share the mean of their ranks.
 
     Raises:
         InputError: a value is NaN, which has no rank.
@@ -157,32 +158,32 @@ def ranks(values: Float[Tensor, "*batch value"]) -> Float[Tensor, "*batch value"
 def on_grid(
     maps: Float[Tensor, "*batch height width"], grid: tuple[int, int] = GRID
 ) -> Float[Tensor, "*batch row column"]:
-    """Maps on another grid, float64 on the CPU: averaged where it is coarser, interpolated where it is finer.
+    """Resize maps to another grid, float64 on the CPU: averaged if it is coarser, interpolated if it is finer.
 
-    What was equal stays equal, so that ranks are not those of rounding: sums are made in float64 and told in float32,
-    in which sums of equal numbers are the same again. A map that has this grid already stays as it is.
+    Equal values stay equal, so that ranks do not depend on rounding errors: sums are computed in float64 and rounded to
+    float32, in which sums of equal numbers are equal again. A map on this grid already is not changed.
 
     Raises:
-        InputError: they are no maps, or not finite.
+        InputError: the maps have no axes of height and width, or are not finite.
 
     >>> on_grid(torch.tensor([[0.0, 2.0], [0.0, 2.0]]), (1, 2)).tolist(), on_grid(torch.ones(5, 3), (1, 1)).tolist()
     ([[0.0, 2.0]], [[1.0]])
     """
     if maps.ndim < 2 or not maps.shape[-1] * maps.shape[-2]:
-        raise InputError(f"a map has the axes [height, width], got the shape {list(maps.shape)}.")
-    wide = maps.detach().cpu().double()
-    if not wide.isfinite().all():
+        raise InputError(f"a map must have the axes [height, width], got the shape {list(maps.shape)}.")
+    values = maps.detach().cpu().double()
+    if not values.isfinite().all():
         raise InputError("a map must be finite, got NaN or infinity in it.")
-    if wide.shape[-2:] == grid:
-        return wide
-    flat = wide.reshape(-1, 1, *wide.shape[-2:])
+    if values.shape[-2:] == grid:
+        return values
+    flat = values.reshape(-1, 1, *values.shape[-2:])
     resized = F.interpolate(flat, grid, mode="bilinear", align_corners=False, antialias=True)
-    unit = 2.0 ** torch.frexp(resized.abs().amax((-2, -1), keepdim=True)).exponent.double()  # so that none is too small
-    return ((resized / unit).float() * unit).reshape(*wide.shape[:-2], *grid)
+    unit = 2.0 ** torch.frexp(resized.abs().amax((-2, -1), keepdim=True)).exponent.double()  # avoids underflow
+    return ((resized / unit).float() * unit).reshape(*values.shape[:-2], *grid)
 
 
 def random_maps(count: int, grid: tuple[int, int] = GRID, seed: int = 0) -> Float[Tensor, "count row column"]:
-    """Maps of chance: what a map scores that knows neither image nor question, 0 within 1 / √195 a question.
+    """Return random maps, a class-agnostic baseline: their rank correlation is 0 within 1 / √195 a question.
 
     >>> random_maps(2, seed=1).shape
     torch.Size([2, 14, 14])
@@ -191,29 +192,29 @@ def random_maps(count: int, grid: tuple[int, int] = GRID, seed: int = 0) -> Floa
 
 
 def centre_prior(grid: tuple[int, int] = GRID) -> Float[Tensor, "row column"]:
-    """A round hill in the middle: what a map scores that always looks there.
+    """Return the centre prior, a class-agnostic baseline: a Gaussian in the middle of the map.
 
-    It is a Gaussian whose standard deviation is a quarter of the map; any other would have the same ranks.
+    Its standard deviation is a quarter of the map; any other would give the same ranks.
 
-    >>> hill = centre_prior((3, 3))
-    >>> hill.argmax().item(), ranks(hill.flatten()).tolist()
+    >>> prior = centre_prior((3, 3))
+    >>> prior.argmax().item(), ranks(prior.flatten()).tolist()
     (4, [2.5, 6.5, 2.5, 6.5, 9.0, 6.5, 2.5, 6.5, 2.5])
     """
     rows, columns = grid
     down, across = (2 * torch.arange(side, dtype=torch.float64) + 1 - side for side in grid)
-    apart = (down[:, None] * columns) ** 2 + (across * rows) ** 2  # whole numbers: equal distances are exactly equal
-    return torch.exp(-2 * apart / (rows * columns) ** 2)
+    squares = (down[:, None] * columns) ** 2 + (across * rows) ** 2  # whole numbers: equal distances are exactly equal
+    return torch.exp(-2 * squares / (rows * columns) ** 2)
 
 
 def _cells(map: Tensor) -> Float[Tensor, "row column"]:
-    """One map on the grid."""
+    """Return one map on the grid."""
     if map.ndim != 2:
-        raise InputError(f"each map has the axes [height, width], got the shape {list(map.shape)}.")
+        raise InputError(f"each map must have the axes [height, width], got the shape {list(map.shape)}.")
     return on_grid(map)
 
 
 def _agreement(pairs: Sequence[tuple[Tensor, Tensor]], counts: Sequence[int]) -> Agreement:
-    """Pairs of maps [row, column], so many of them a question."""
+    """Return the agreement of pairs of maps [row, column], given the number of pairs of every question."""
     first, second = (torch.stack(side).flatten(1) for side in zip(*pairs, strict=True))
     constant = (first == first[:, :1]).all(1) | (second == second[:, :1]).all(1)
     each = torch.stack([part.mean() for part in rank_correlation(first, second).split(list(counts))])

@@ -1,4 +1,4 @@
-"""Pixels that are gone, as their neighbours would have them: the noisy linear imputation of ROAD."""
+"""Noisy linear imputation of removed pixels from their neighbours, as in ROAD."""
 
 import numpy as np
 import torch
@@ -6,22 +6,22 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 NOISE = 0.01
-"""Standard deviation of what is added to an imputed pixel of a preprocessed image, as in the paper's code."""
+"""Standard deviation of the noise added to an imputed pixel of a preprocessed image, as in the paper's code."""
 
 NEIGHBOURS = [(a, b, 1 / 6 if a == 0 or b == 0 else 1 / 12) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]
-"""Rows down, columns across, and the weight of the neighbour there (Rong et al., 2022, section 4)."""
+"""Row and column offsets of every neighbour and its weight (Rong et al., 2022, section 4)."""
 
 
 def imputed(
     image: Float[Tensor, "channel height width"], gone: Bool[Tensor, "n height width"], seed: int = 0
 ) -> Float[Tensor, "n channel height width"]:
-    r"""An image n times, each with other pixels imputed: noisy linear imputation (Rong et al., 2022, section 4).
+    r"""Return n copies of an image, each with other pixels imputed (Rong et al., 2022, section 4).
 
     .. math:: x_p = \frac{\sum_{q \sim p} w_{pq}\, x_q}{\sum_{q \sim p} w_{pq}} + \varepsilon_p
 
-    for all pixels that are gone at once; neighbours beyond the border count nothing. Where all is gone there is nothing
-    to impute from: the image is then its mean colour. The noise of a pixel is that of the seed, whatever else is gone
-    and however many images are made together.
+    solved for all removed pixels at once, without neighbours beyond the border. If all pixels are removed, the image
+    becomes its mean colour. The noise of a pixel depends on the seed only, not on other removed pixels or the number of
+    copies.
 
     >>> line, gone = torch.tensor([[[2.0, 9.0, 4.0]]]), torch.tensor([[[False, True, False]]])
     >>> imputed(line, gone).round().tolist()
@@ -29,12 +29,12 @@ def imputed(
     """
     noise = NOISE * torch.randn(image.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     whole = image.double().cpu()
-    made = [_solved(whole, hidden.numpy()) + noise * hidden for hidden in gone.cpu()]
-    return torch.stack(made).to(image) if made else image.new_empty(0, *image.shape)
+    copies = [_solve(whole, hidden.numpy()) + noise * hidden for hidden in gone.cpu()]
+    return torch.stack(copies).to(image) if copies else image.new_empty(0, *image.shape)
 
 
-def _solved(image: Tensor, hidden: np.ndarray) -> Tensor:
-    """The image with what is hidden as the weighted mean of its neighbours."""
+def _solve(image: Tensor, hidden: np.ndarray) -> Tensor:
+    """Return the image with every hidden pixel as the weighted mean of its neighbours."""
     if not hidden.any():
         return image.clone()
     if hidden.all():
@@ -57,8 +57,8 @@ def _solved(image: Tensor, hidden: np.ndarray) -> Tensor:
         total[inside] += weight
         unknown = hidden[at_row, at_column]
         entries.append((inside[unknown], numbers[at_row[unknown], at_column[unknown]], np.full(unknown.sum(), -weight)))
-        seen = inside[~unknown]
-        given[seen] += weight * values[:, at_row[~unknown], at_column[~unknown]].T
+        known = inside[~unknown]
+        given[known] += weight * values[:, at_row[~unknown], at_column[~unknown]].T
     entries.append((np.arange(count), np.arange(count), total))
     at, of, weights = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     solved = splu(coo_array((weights, (at, of)), shape=(count, count)).tocsc()).solve(given)

@@ -1,11 +1,11 @@
-r"""Does a map lie on the thing? Its energy, ranks and area, against the masks of the truth.
+r"""Localization metrics: energy, ranks and area of a map, compared with ground-truth masks.
 
-Maps are on the image's own pixels (``saywhy.geometry.on_image``), raw and in any unit. Their evidence is their
-positive part. A pixel that the network did not see is NaN: it has no evidence, while what of the thing lies there still
-is to be found. All results are float64 on the CPU and stay the same when a map is multiplied by a positive number.
+Maps are on the image's own pixels (``saywhy.geometry.on_image``), raw and in any unit. Their evidence is their positive
+part. A pixel outside the crop box is NaN: it has no evidence, but still counts as part of the object. All results are
+float64 on the CPU and do not change when a map is multiplied by a positive number.
 
-A map without a positive value claims nothing, and no measure takes that for better than chance: energy and ranks are
-those of a map that is the same everywhere, and the area is empty. Boxes are in :mod:`saywhy.metrics.boxes`.
+A map without a positive value is never better than chance: energy and ranks are those of a constant map, and the area
+is empty. Boxes are in :mod:`saywhy.metrics.boxes`.
 """
 
 import math
@@ -22,16 +22,16 @@ from saywhy.shapes import Scores
 from saywhy.validation import real_number
 
 ImageMaps = Float[Tensor, "batch target height width"]
-"""Maps on the image's own pixels, raw; NaN where the network did not see."""
+"""Maps on the image's own pixels, raw; NaN outside the crop box."""
 
 ImageMasks = Bool[Tensor, "batch target height width"]
-"""Where the thing is that each target names."""
+"""The mask of each target's object."""
 
 SEED_THRESHOLD = 0.2
-"""Share of the maximum from which on SEC (Kolesnikov and Lampert, 2016) takes a pixel for the foreground."""
+"""Share of the maximum from which SEC (Kolesnikov and Lampert, 2016) labels a pixel as foreground."""
 
 BACKGROUND, UNLABELLED = 0, -1
-"""What ``seeds`` says of a pixel that belongs to no target, and of one of which it knows nothing."""
+"""The labels that ``seeds`` gives to a pixel of no target, and to a pixel of unknown label."""
 
 
 @metric(
@@ -51,26 +51,26 @@ def energy_pointing(maps: ImageMaps, masks: ImageMasks) -> Scores:
     .. math:: E = \frac{\sum_{p \in S} M^+_p}{\sum_p M^+_p}
 
     It is the relevance mass accuracy of Arras, Osman and Samek (2022). With ``box_masks`` it is the energy inside the
-    boxes, as the first paper counts it.
+    boxes, as in the first paper.
 
     Returns:
-        [batch, target] from 0 to 1. A map without positive values has the value of one that is the same everywhere: the
-        mask's share of what the network saw.
+        [batch, target] from 0 to 1. A map without positive values has the value of a constant map: the mask's share of
+        the crop box.
 
     Raises:
         InputError: shapes differ, a map is infinite, or a mask is empty.
 
-    Differs from quantus 0.6: its RelevanceMassAccuracy adds negative values to both sums, so that it leaves 0 to 1; its
-    AttributionLocalisation takes magnitudes unless told otherwise, and adds 1e-9 to the total, so that faint maps score
-    less. On maps without negative values all three agree.
+    Differs from quantus 0.6: its RelevanceMassAccuracy adds negative values to both sums, so that it can leave the
+    range from 0 to 1; its AttributionLocalisation takes magnitudes by default, and adds 1e-9 to the total, so that maps
+    of small values score less. On maps without negative values all three agree.
 
     >>> energy_pointing(torch.tensor([[[[3.0, 1.0, -9.0]]]]), torch.tensor([[[[True, False, True]]]]))
     tensor([[0.7500]], dtype=torch.float64)
     """
-    evidence, seen = positive_part(maps)
+    evidence, visible = positive_part(maps)
     masks = checked_masks(maps, masks)
     claims = evidence.amax((2, 3), keepdim=True) > 0
-    shares = torch.where(claims, fraction_of_maximum(evidence), seen.double())
+    shares = torch.where(claims, fraction_of_maximum(evidence), visible.double())
     total = shares.sum((2, 3))
     return torch.where(total > 0, (shares * masks).sum((2, 3)) / total, 0.0)
 
@@ -91,13 +91,13 @@ def relevance_rank(maps: ImageMaps, masks: ImageMasks) -> Scores:
 
     .. math:: R = \frac{|P_K \cap S|}{|S|}, \qquad K = |S|
 
-    with :math:`P_K` the K pixels of most evidence. Of pixels with the same evidence, which of them are among the K is
-    left open by the paper; here it is the expectation over all ways to choose. Pixels without evidence are equal too,
-    and pixels that were not seen are never among the K.
+    with :math:`P_K` the K pixels of most evidence. The paper does not say which of equal pixels are among the K; here
+    the value is the expectation over all choices. Pixels without evidence are equal too, and pixels outside the crop
+    box are never among the K.
 
     Returns:
-        [batch, target] from 0 to 1. A map without positive values has the value of one that is the same everywhere: the
-        mask's share of what the network saw.
+        [batch, target] from 0 to 1. A map without positive values has the value of a constant map: the mask's share of
+        the crop box.
 
     Raises:
         InputError: shapes differ, a map is infinite, or a mask is empty.
@@ -108,13 +108,13 @@ def relevance_rank(maps: ImageMaps, masks: ImageMasks) -> Scores:
     >>> relevance_rank(torch.tensor([[[[5.0, 1.0, 1.0, -2.0]]]]), torch.tensor([[[[True, True, False, False]]]]))
     tensor([[0.7500]], dtype=torch.float64)
     """
-    evidence, seen = positive_part(maps)
+    evidence, visible = positive_part(maps)
     masks = checked_masks(maps, masks)
     size = masks.sum((2, 3))
-    ranked = torch.where(seen, evidence, -1.0)
+    ranked = torch.where(visible, evidence, -1.0)
     last = ranked.flatten(2).sort(-1, descending=True).values.gather(2, (size - 1)[..., None])[..., None]
-    above, level = ranked > last, seen & (ranked == last)
-    among = size - above.sum((2, 3))  # so many of those on the level of the last one are among the K
+    above, level = ranked > last, visible & (ranked == last)
+    among = size - above.sum((2, 3))  # the number of pixels on the level of the last one that are among the K
     chosen = ((masks & level).sum((2, 3)) * among).double() / level.sum((2, 3)).clamp_min(1)
     return ((masks & above).sum((2, 3)) + chosen) / size
 
@@ -135,15 +135,15 @@ def mask_iou(maps: ImageMaps, masks: ImageMasks, *, threshold: Edge = BOX_THRESH
 
     .. math:: J = \frac{|C \cap S|}{|C \cup S|}, \qquad C = \{p : M^+_p \ge t \max_q M^+_q\}
 
-    The default is the share at which Grad-CAM (Selvaraju et al., 2017, section 4.1) cuts a map.
+    The default is the threshold of Grad-CAM (Selvaraju et al., 2017, section 4.1).
 
     Args:
         maps: raw maps.
-        masks: where the thing is.
+        masks: the masks of the objects.
         threshold: above 0, at most 1.
 
     Returns:
-        [batch, target] from 0 to 1. A map without positive values claims no pixel: 0.
+        [batch, target] from 0 to 1; 0 for a map without positive values.
 
     Raises:
         InputError: shapes differ, a map is infinite, a mask is empty, or the threshold is out of range.
@@ -172,20 +172,19 @@ def seeds(
     background: Edge = 0.1,
     conflicts: Literal["smaller", "higher"] = "smaller",
 ) -> Int[Tensor, "batch height width"]:
-    """Seeds from which weakly supervised segmentation grows (Kolesnikov and Lampert, 2016; Grad-CAM, section 4.2).
+    """Return seeds of weakly supervised segmentation (Kolesnikov and Lampert, 2016; Grad-CAM, section 4.2).
 
-    A pixel is a seed of a target whose map has ``threshold`` times its maximum there, or more. Grad-CAM names no
-    thresholds; that of the foreground is the one of SEC, that of the background is chosen here.
+    A pixel is a seed of a target whose map there is at least ``threshold`` times its maximum. Grad-CAM gives no
+    thresholds: the foreground threshold is that of SEC, the background threshold is chosen here.
 
     Args:
-        maps: one for every class that is in the image.
+        maps: one map for every class in the image.
         threshold: share of a map's maximum; above 0, at most 1.
-        saliency: how much each pixel stands out, whatever the class; no pixel is background without it, or where it has
-            no positive value at all.
-        background: a pixel with less than this share of the saliency's maximum is background, unless a map claims it.
-        conflicts: whose a pixel is that several maps claim: of the map that claims fewest pixels (``"smaller"``, as in
-            SEC, so that small things in front of large ones survive), or of that which is ``"higher"`` there, as shares
-            of their maxima. Of equal ones it is the first target's.
+        saliency: a class-agnostic saliency map. Without it, or if it has no positive value, no pixel is background.
+        background: a pixel with less than this share of the saliency's maximum is background, unless it is a seed.
+        conflicts: which map gets a pixel that is a seed of several: the map with fewest pixels (``"smaller"``, as in
+            SEC, so that small objects in front of large ones are kept), or the map with the ``"higher"`` share of its
+            maximum there. Of equal ones the first target gets it.
 
     Returns:
         [batch, height, width] int64: target t is t + 1, ``BACKGROUND`` 0, ``UNLABELLED`` -1. A map without positive
@@ -199,7 +198,7 @@ def seeds(
     (tensor([[[ 1,  1,  2, -1]]]), tensor([[[1, 1, 2, 0]]]))
     """
     if conflicts not in ("smaller", "higher"):
-        raise InputError(f"conflicts are won by the 'smaller' or the 'higher' map, got {conflicts!r}.")
+        raise InputError(f"conflicts must go to the 'smaller' or the 'higher' map, got {conflicts!r}.")
     shares = fraction_of_maximum(positive_part(maps)[0])
     claimed = shares >= checked_share("threshold", threshold)
     cost = claimed.sum((2, 3), keepdim=True).double().expand_as(shares) if conflicts == "smaller" else -shares
@@ -207,9 +206,9 @@ def seeds(
     if saliency is not None:
         if saliency.shape != labels.shape:
             raise InputError(f"the saliency must have the shape {list(labels.shape)}, got {list(saliency.shape)}.")
-        stands_out, seen = (side[:, 0] for side in positive_part(saliency[:, None]))
-        known = seen & (stands_out.amax((1, 2), keepdim=True) > 0)
-        labels[known & (fraction_of_maximum(stands_out) < checked_share("background", background))] = BACKGROUND
+        salient, visible = (side[:, 0] for side in positive_part(saliency[:, None]))
+        known = visible & (salient.amax((1, 2), keepdim=True) > 0)
+        labels[known & (fraction_of_maximum(salient) < checked_share("background", background))] = BACKGROUND
     if maps.shape[1]:
         first = torch.where(claimed, cost, math.inf).argmin(1)
         labels = torch.where(claimed.any(1), first + 1, labels)
@@ -217,10 +216,10 @@ def seeds(
 
 
 def positive_part(maps: ImageMaps) -> tuple[ImageMaps, ImageMasks]:
-    """The evidence of maps, float64 on the CPU, 0 where they are NaN; and which pixels the network saw.
+    """Return the evidence of maps, float64 on the CPU, 0 where they are NaN; and which pixels are in the crop box.
 
     Raises:
-        InputError: they have no such shape, or a value is infinite.
+        InputError: the shape is another, or a value is infinite.
 
     >>> positive_part(torch.tensor([[[[2.0, -1.0, float("nan")]]]]))
     (tensor([[[[2., 0., 0.]]]], dtype=torch.float64), tensor([[[[ True,  True, False]]]]))
@@ -230,15 +229,15 @@ def positive_part(maps: ImageMaps) -> tuple[ImageMaps, ImageMasks]:
     if wide.isinf().any():
         i, t = wide.isinf().nonzero()[0, :2].tolist()
         raise InputError(
-            f"a map must be finite, or NaN where the network did not see; got infinity in that of sample {i}, target "
+            f"a map must be finite, or NaN outside the crop box; got infinity in that of sample {i}, target "
             f"{t} (from 0)."
         )
-    seen = ~wide.isnan()
-    return torch.where(seen, wide, 0.0).clamp_min(0.0), seen
+    visible = ~wide.isnan()
+    return torch.where(visible, wide, 0.0).clamp_min(0.0), visible
 
 
 def fraction_of_maximum(evidence: Float[Tensor, "*batch height width"]) -> Float[Tensor, "*batch height width"]:
-    """Evidence, of which the largest becomes 1; all 0 where there is none.
+    """Divide evidence by its maximum; a map without evidence stays 0.
 
     >>> fraction_of_maximum(torch.tensor([[3.0, 20.0, 0.0]]))
     tensor([[0.1500, 1.0000, 0.0000]])
@@ -247,29 +246,29 @@ def fraction_of_maximum(evidence: Float[Tensor, "*batch height width"]) -> Float
 
 
 def checked_masks(maps: Tensor, masks: Tensor, *, empty: bool = False) -> ImageMasks:
-    """Masks on the CPU, if they are some of these maps; ``empty``: whether a mask may be.
+    """Check that masks fit the maps, and return them on the CPU; ``empty``: whether a mask may be empty.
 
     >>> checked_masks(torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 1, 2).bool())
     Traceback (most recent call last):
-    saywhy.errors.InputError: the mask of sample 0, target 0 (from 0) is empty: nothing is there to be found. ...
+    saywhy.errors.InputError: the mask of sample 0, target 0 (from 0) is empty, so there is nothing to localise. ...
     """
     _check_shape(maps)
     if masks.dtype != torch.bool or masks.shape != maps.shape:
         raise InputError(
-            f"masks are bool and have the shape of the maps, {list(maps.shape)}; got {masks.dtype} and "
+            f"masks must be bool and have the shape of the maps, {list(maps.shape)}; got {masks.dtype} and "
             f"{list(masks.shape)}."
         )
     masks = masks.cpu()
     if not empty and not masks.any(3).any(2).all():
         i, t = (~masks.any(3).any(2)).nonzero()[0].tolist()
         raise InputError(
-            f"the mask of sample {i}, target {t} (from 0) is empty: nothing is there to be found. Leave it out."
+            f"the mask of sample {i}, target {t} (from 0) is empty, so there is nothing to localise. Leave it out."
         )
     return masks
 
 
 def checked_share(name: str, value: Edge, *, zero: bool = False) -> float:
-    """A number above 0 and at most 1; ``zero``: whether it may be 0.
+    """Check that a number is above 0 and at most 1, and return it; ``zero``: whether it may be 0.
 
     >>> checked_share("threshold", 15)
     Traceback (most recent call last):
@@ -281,6 +280,6 @@ def checked_share(name: str, value: Edge, *, zero: bool = False) -> float:
 def _check_shape(maps: Tensor) -> None:
     if maps.ndim != 4 or not maps.shape[2] * maps.shape[3]:
         raise InputError(
-            f"maps have the shape [batch, target, height, width], got {list(maps.shape)}. "
-            "One map [height, width] is given as map[None, None]."
+            f"maps must have the shape [batch, target, height, width], got {list(maps.shape)}. "
+            "Give one map [height, width] as map[None, None]."
         )

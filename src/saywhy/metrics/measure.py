@@ -1,4 +1,4 @@
-"""Metrics of an explanation, each beside the values of class-agnostic baselines."""
+"""Metrics of an explanation, each with the values of class-agnostic baselines."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a metric says of the maps of an explanation.
+    """The values of a metric for the maps of an explanation.
 
     Attributes:
-        metric: which.
+        metric: the metric.
         values: [batch, target].
         baselines: by name, the values of class-agnostic baselines on the same images: ``"random"``, ``"centre"``,
-            ``"edges"``. None where a metric is of no map (one that looks at how a method behaves).
+            ``"edges"``. Empty for a metric that reruns the method instead of evaluating a map.
     """
 
     metric: Metric
@@ -41,15 +41,15 @@ class Measured:
 
     @property
     def mean(self) -> float:
-        """Over all samples and targets."""
+        """The mean over all samples and targets."""
         return float(self.values.mean())
 
     def interval(self, level: float = LEVEL, seed: int = 0) -> tuple[float, float]:
-        """The interval of the mean by the bootstrap over samples (:mod:`saywhy.statistics`); NaN for one sample.
+        """Return the confidence interval of the mean by the bootstrap over samples; NaN for one sample.
 
-        Where every sample is a hit or a miss (all 0 or all 1, of a metric from 0 to 1) it is Wilson's interval, because
-        of forty hits the bootstrap would say that there are no misses. Other samples that are all equal have an
-        interval without width: that is what they show, and no proof that another sample would be equal too.
+        If every sample is a hit or a miss (0 or 1, of a metric from 0 to 1) it is Wilson's interval, because for forty
+        hits the bootstrap interval would have no width. For other samples that are all equal the interval has no width,
+        which does not prove that another sample would be equal. See :mod:`saywhy.statistics`.
         """
         rows = self.values.mean(1).numpy()
         if len(rows) < 2:
@@ -58,7 +58,7 @@ class Measured:
         return hits or bootstrap(rows, level=level, seed=seed)
 
     def beats(self) -> dict[str, Tensor]:
-        """By baseline, bool [batch, target]: where the map has a better value."""
+        """Return for every baseline where the map has a better value, bool [batch, target]."""
         better = torch.gt if self.metric.better == "higher" else torch.lt
         return {name: better(self.values, baseline) for name, baseline in self.baselines.items()}
 
@@ -70,20 +70,20 @@ class Measured:
 def hit_rate_interval(
     metric: Metric | None, means: np.ndarray, maps: np.ndarray, level: float = LEVEL
 ) -> tuple[float, float] | None:
-    """Wilson's interval where the maps of every image are all hits or all misses; None elsewhere.
+    """Return Wilson's interval if the maps of every image are all hits or all misses; else None.
 
-    Maps of one image that agree are one trial and not several: the number of trials is that of the images, or fewer
-    where some have more maps than others (:func:`saywhy.statistics.effective_number`).
+    Maps of one image that agree are one trial: the number of trials is the number of images, or less if images have
+    different numbers of maps (:func:`saywhy.statistics.effective_number`).
 
     Args:
-        metric: whose range is from 0 to 1; None where it is not known.
-        means: of every image, over its maps.
-        maps: how many each image has.
-        level: of the interval.
+        metric: a metric with a range from 0 to 1; None if it is unknown.
+        means: the mean of every image over its maps.
+        maps: the number of maps of every image.
+        level: the level of the interval.
 
     >>> from saywhy.metrics import METRICS
-    >>> found = hit_rate_interval(METRICS["pointing-game"], np.ones(40), np.ones(40))
-    >>> [round(end, 3) for end in found]
+    >>> interval = hit_rate_interval(METRICS["pointing-game"], np.ones(40), np.ones(40))
+    >>> [round(end, 3) for end in interval]
     [0.912, 1.0]
     """
     if metric is None or metric.low < 0 or metric.high > 1 or not np.isin(means, (0.0, 1.0)).all():
@@ -93,18 +93,18 @@ def hit_rate_interval(
 
 @dataclass
 class EvaluationContext:
-    """What metrics need beside the maps, made when it is first asked for and once for all of them.
+    """The inputs of metrics other than the maps, computed on first use and shared by all metrics.
 
-    ``at`` is the context of other maps of the same explanation; what the network was asked is not asked again.
+    ``at`` returns the context of other maps of the same explanation, which shares the scores of the network.
 
     Attributes:
-        explanation: whose maps are evaluated.
-        method, layer: which of its maps.
-        masks: bool, where the explained thing is in the original images: of every sample and target [height, width];
-            a tensor or an array.
-        boxes: of every sample and target, boxes (left, top, right, bottom) in pixels of the original image.
-        probes: how many parts are hidden for metrics of probes.
-        seed: of all that is random, unless a metric is given another one.
+        explanation: the explanation whose maps are evaluated.
+        method, layer: the method and the layer of the maps.
+        masks: for every sample and target the mask of the object in the original image, bool [height, width]; a tensor
+            or an array.
+        boxes: for every sample and target, boxes (left, top, right, bottom) in pixels of the original image.
+        probes: the number of probes for metrics of probes.
+        seed: the seed of all random numbers, unless a metric is given its own.
     """
 
     explanation: "Explanation"
@@ -116,91 +116,95 @@ class EvaluationContext:
     seed: int = 0
 
     def at(self, method: str, layer: str) -> "EvaluationContext":
-        """The same for other maps of the explanation."""
+        """Return the context of other maps of the explanation."""
         other = replace(self, method=method, layer=layer)
         vars(other).update(_runners=self._runners, perturbation_scores=self.perturbation_scores)
         return other
 
     @cached_property
     def maps(self) -> MapStack:
-        """The maps that are evaluated; of methods that show sensitivity, whose sign is no evidence, their magnitude."""
+        """The evaluated maps; their magnitude for methods that show sensitivity, whose sign is no evidence."""
         maps = self.explanation[self.method, self.layer].detach()
         return maps.abs() if self.explanation.shows[self.method] == "sensitivity" else maps
 
     def baseline(self, name: str) -> MapStack:
-        """A class-agnostic baseline of the maps' shape."""
-        return CLASS_AGNOSTIC_BASELINES[name](self.maps, self._at("logit").image, self.seed)
+        """Return a class-agnostic baseline of the maps' shape."""
+        return CLASS_AGNOSTIC_BASELINES[name](self.maps, self._runner("logit").image, self.seed)
 
     def value(self, metric: Metric, maps: MapStack, **parameters: Any) -> Scores:
-        """What a metric gives to some maps, [batch, target]."""
+        """Return the values of a metric for the given maps, [batch, target]."""
         if "seed" in metric.parameters:
             parameters = {"seed": self.seed, **parameters}
         if metric.needs == "maps":
             found = metric.function(maps, **parameters)
         elif metric.needs == "network":
-            found = metric.function(maps, self._at(metric.score), **parameters)
+            found = metric.function(maps, self._runner(metric.score), **parameters)
         elif metric.needs == "probes":
             found = metric.function(maps, self.perturbation_scores(metric.score), **parameters)
         elif metric.needs in ("masks", "boxes"):
-            found = self._located(metric, maps, **parameters)
+            found = self._localization_value(metric, maps, **parameters)
         else:
             found = metric.function(self.explanation, self.method, self.layer, **parameters)
         return torch.as_tensor(found).double().cpu()
 
-    def _located(self, metric: Metric, maps: MapStack, **parameters: Any) -> Scores:
-        """Image by image, because they may be of different sizes."""
+    def _localization_value(self, metric: Metric, maps: MapStack, **parameters: Any) -> Scores:
+        """Evaluate a metric of masks or boxes image by image, because images may differ in size."""
         truth = self._truth(metric.name, metric.needs)
         rows = []
         for sample, (own, source) in enumerate(zip(maps, self.explanation.images, strict=True)):
             grids = [geometry.on_image(one, source.crop_box, source.image.size) for one in own]
             shown = torch.from_numpy(np.stack(grids)).unsqueeze(0)
-            there: Any = truth[sample]
+            objects: Any = truth[sample]
             if metric.needs == "masks":
-                there = _stacked(there, shown, sample)
+                objects = _stack_masks(objects, shown, sample)
             else:
-                there = [_within(there, source.image.size, sample)]
-            rows.append(metric.function(shown, there, **parameters))
+                objects = [_check_inside(objects, source.image.size, sample)]
+            rows.append(metric.function(shown, objects, **parameters))
         return torch.cat(rows)
 
     def _truth(self, name: str, needs: str) -> Sequence[Sequence[Any]]:
-        """The masks or the boxes, one for every map."""
+        """Return the ground-truth masks or boxes, one entry for every map.
+
+        Raises:
+            InputError: they are missing, or their number differs from the number of maps.
+        """
         truth = self.masks if needs == "masks" else self.boxes
         if truth is None:
-            raise InputError(f"{name} needs to know where the thing is: give {needs}=.")
+            raise InputError(f"{name} needs the {needs} of the objects: give {needs}=.")
         samples, targets = self.maps.shape[:2]
         counts = [_length(row) for row in truth] if _length(truth) is not None else []
         if counts != [targets] * samples:
             listed = counts and None not in counts and not hasattr(truth, "shape")
-            came = f"lists of {_shown(counts)} entries" if listed else _shown(truth)
+            got = f"lists of {_describe(counts)} entries" if listed else _describe(truth)
             raise InputError(
-                f"{needs}= holds a list for every sample with one entry for every target, {samples} × {targets}, got "
-                f"{came}. Of one sample and one target it is [[{_ENTRIES[needs]}]]."
+                f"{needs}= must hold a list for every sample with one entry for every target, {samples} × {targets}, "
+                f"got {got}. For one sample and one target give [[{_ENTRIES[needs]}]]."
             )
         return truth
 
-    def _at(self, score: str) -> ModelRunner:
+    def _runner(self, score: str) -> ModelRunner:
         return self._runners(score)
 
     @cached_property
     def _runners(self) -> Callable[[str], ModelRunner]:
-        rerunner, made = self.explanation.explainer.of(self.method), {}
+        rerunner, cache = self.explanation.explainer.of(self.method), {}
 
         def runner(score: Any) -> ModelRunner:
-            if score not in made:
-                made[score] = replace(rerunner.model_runner(score), seed=self.seed)
-            return made[score]
+            if score not in cache:
+                cache[score] = replace(rerunner.model_runner(score), seed=self.seed)
+            return cache[score]
 
         return runner
 
     @cached_property
     def perturbation_scores(self) -> Callable[[str], Perturbations]:
-        """By the kind of score, what it loses when parts are hidden."""
-        made: dict[str, Perturbations] = {}
+        """The drops of the score when parts are hidden, by the kind of score."""
+        cache: dict[str, Perturbations] = {}
 
         def perturbation_scores(score: str) -> Perturbations:
-            if score not in made:
-                made[score] = probe(self._at(score), self.probes, seed=self.seed)
-            return made[score]
+            if score not in cache:
+                cache[score] = probe(self._runner(score), self.probes, seed=self.seed)
+            return cache[score]
 
         return perturbation_scores
 
@@ -208,26 +212,34 @@ class EvaluationContext:
 _ENTRIES = {"masks": "mask", "boxes": "[(left, top, right, bottom), …]"}
 
 
-def _stacked(masks: Sequence[Any], maps: MapStack, sample: int) -> Tensor:
-    """Masks of one image, [1, target, height, width], of the size of its maps."""
+def _stack_masks(masks: Sequence[Any], maps: MapStack, sample: int) -> Tensor:
+    """Stack the masks of one image, [1, target, height, width], of the size of its maps.
+
+    Raises:
+        InputError: a mask is not bool, or has another size.
+    """
     found = []
     for target, given in enumerate(masks):
         try:
             one = torch.as_tensor(np.array(given) if isinstance(given, np.ndarray) else given)
-        except (TypeError, ValueError, RuntimeError):  # nothing that could be a tensor
+        except (TypeError, ValueError, RuntimeError):  # it cannot become a tensor
             one = None
         if one is None or one.dtype != torch.bool or one.shape != maps.shape[2:]:
-            came = _shown(given) if one is None else f"{one.dtype} {list(one.shape)}"
+            got = _describe(given) if one is None else f"{one.dtype} {list(one.shape)}"
             raise InputError(
-                f"a mask is bool [height, width] of the original image, here {list(maps.shape[2:])}, got {came}, of "
-                f"sample {sample}, target {target} (from 0)."
+                f"a mask must be bool [height, width] of the original image, here {list(maps.shape[2:])}, got {got}, "
+                f"of sample {sample}, target {target} (from 0)."
             )
         found.append(one)
     return torch.stack(found)[None]
 
 
-def _within(boxes: Sequence[Any], size: Sequence[int], sample: int) -> Sequence[Any]:
-    """The boxes of one image, none of which lies wholly outside of it; what is no box the metric will refuse."""
+def _check_inside(boxes: Sequence[Any], size: Sequence[int], sample: int) -> Sequence[Any]:
+    """Check that no box is entirely outside the image, and return the boxes; the metric checks that they are boxes.
+
+    Raises:
+        InputError: a box is outside the image.
+    """
     for target, given in enumerate(boxes):
         for one in given if isinstance(given, Iterable) else ():
             try:
@@ -236,33 +248,33 @@ def _within(boxes: Sequence[Any], size: Sequence[int], sample: int) -> Sequence[
                 continue
             if right <= 0 or bottom <= 0 or left >= size[0] or top >= size[1]:
                 raise InputError(
-                    f"a box of sample {sample}, target {target} (from 0), {_shown(one)}, lies outside of the image "
-                    f"of {size[0]} × {size[1]} pixels. Is it of another image, or of another size of this one? "
-                    "Correct it, or take it out."
+                    f"a box of sample {sample}, target {target} (from 0), {_describe(one)}, lies outside of the image "
+                    f"of {size[0]} × {size[1]} pixels. Does it belong to another image, or to another size of this "
+                    "one? Correct or remove it."
                 )
     return boxes
 
 
 def _length(given: Any) -> int | None:
-    """Of a list or an array; None of anything else."""
+    """Return the length of a list or an array; None for anything else."""
     if isinstance(given, Tensor | np.ndarray):
         return len(given) if given.ndim else None
     return len(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else None
 
 
-def _shown(given: Any) -> str:
-    """What came, in a few words."""
+def _describe(given: Any) -> str:
+    """Describe an argument in a few words, for a message."""
     if isinstance(given, Tensor | np.ndarray):
         return f"a {type(given).__name__} of shape {list(given.shape)}"
-    words = repr(given)
-    return words if len(words) <= 60 else f"a {type(given).__name__} that begins with {words[:40]}"
+    text = repr(given)
+    return text if len(text) <= 60 else f"a {type(given).__name__} that begins with {text[:40]}"
 
 
-def _names(of: str, given: Any, known: str) -> list[str]:
-    """One name or several, as a list."""
+def _name_list(of: str, given: Any, known: str) -> list[str]:
+    """Return one name or several as a list."""
     names = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
     if not all(isinstance(name, str) for name in names):
-        raise InputError(f"{of}= is a name or several, got {_shown(given)}. {known}")
+        raise InputError(f"{of}= must be one name or several, got {_describe(given)}. {known}")
     return names
 
 
@@ -278,25 +290,23 @@ def measure(
     seed: int = 0,
     **parameters: Any,
 ) -> dict[str, Measured]:
-    """What metrics say of the maps of an explanation, and of class-agnostic baselines.
+    """Compute metrics of the maps of an explanation, and of class-agnostic baselines.
 
     Args:
-        explanation: of :func:`saywhy.explain`, its model as it was.
+        explanation: the result of :func:`saywhy.explain`, with its model unchanged.
         metrics: one name or several; ``saywhy metrics`` lists them.
-        method, layer: which maps of the explanation; None are the first.
-        masks: for metrics of masks, of every sample and target bool [height, width] of the original image.
-        boxes: for metrics of boxes, of every sample and target the boxes (left, top, right, bottom) of the original
-            image, the last two exclusive. Some of a box has to be in the image.
-        baselines: one name or several: which class-agnostic baselines stand beside; each costs what the metric costs.
-        seed: of all that is random. Samples and targets have noise of their own; images of which each is measured by
-            a call of its own need a seed each, too (:func:`saywhy.metrics.class_agnostic.sample_seed`), or all have the
-            same noise.
-        parameters: of the metrics; each goes to those that have it.
+        method, layer: the method and the layer of the maps; None is the first.
+        masks: for metrics of masks, for every sample and target bool [height, width] of the original image.
+        boxes: for metrics of boxes, for every sample and target the boxes (left, top, right, bottom) in the original
+            image, the last two exclusive. A box must overlap the image.
+        baselines: one name or several of class-agnostic baselines; each costs as much as the metric itself.
+        seed: the seed of all random numbers. Samples and targets have independent noise. Images that are measured one
+            by one need a seed each (:func:`saywhy.metrics.class_agnostic.sample_seed`), or all get the same noise.
+        parameters: parameters of the metrics; each is passed to the metrics that have it.
 
     Raises:
-        MetricError: a metric has another name, or a parameter belongs to none.
-        InputError: a baseline has another name, or the truth is missing, is not there for every map, is no mask or box,
-            or lies outside of the image.
+        MetricError: there is no such metric, or no metric has a given parameter.
+        InputError: there is no such baseline; or masks or boxes are missing, invalid, or outside the image.
         MethodError, LayerError: the explanation has no such maps.
 
     >>> import saywhy
@@ -306,11 +316,12 @@ def measure(
     >>> sorted(found.baselines), bool(found.values > found.baselines["random"])
     (['centre', 'edges', 'random'], True)
     """
-    names = _names("metrics", metrics, "`saywhy metrics` lists them.")
-    baselines = _names("baselines", baselines, f"There are {', '.join(CLASS_AGNOSTIC_BASELINES)}; () is none.")
+    names = _name_list("metrics", metrics, "`saywhy metrics` lists them.")
+    known_baselines = f"Baselines: {', '.join(CLASS_AGNOSTIC_BASELINES)}"
+    baselines = _name_list("baselines", baselines, f"{known_baselines}; () for none.")
     chosen = [find_metric(name) for name in names]
     if wrong := [name for name in baselines if name not in CLASS_AGNOSTIC_BASELINES]:
-        raise InputError(f"there is no baseline '{wrong[0]}'. There are {', '.join(CLASS_AGNOSTIC_BASELINES)}.")
+        raise InputError(f"there is no baseline '{wrong[0]}'. {known_baselines}.")
     if unknown := [name for name in parameters if not any(name in metric.parameters for metric in chosen)]:
         known = sorted({name for metric in chosen for name in metric.parameters})
         raise MetricError(

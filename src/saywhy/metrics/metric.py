@@ -1,4 +1,4 @@
-"""What a metric is: a function with a name, a paper, an equation, a range and a direction."""
+"""The description of a metric: a function with a name, a paper, an equation, a range and a direction."""
 
 import inspect
 from collections.abc import Callable
@@ -10,42 +10,43 @@ from saywhy.output import ScoreKind
 
 Better = Literal["higher", "lower"]
 Needs = Literal["maps", "masks", "boxes", "network", "probes", "method"]
-"""What a metric looks at; see `Metric`."""
+"""The inputs of a metric; see `Metric`."""
 
 LOOKS_AT: dict[Needs, str] = {
     "maps": "the map",
-    "masks": "where the object is (masks)",
-    "boxes": "where the object is (boxes)",
+    "masks": "masks of the object",
+    "boxes": "boxes of the object",
     "network": "scores of altered images",
     "probes": "scores of images with hidden parts",
-    "method": "the method, asked again",
+    "method": "reruns of the method",
 }
-"""What a metric looks at, in words."""
+"""The inputs of a metric, in words."""
 
 LAST = 1000
-"""The place in lists of what names none."""
+"""The order of metrics that give none."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A way to judge maps.
+    """A metric of attribution maps with its paper, equation, range and direction.
 
     Attributes:
         name: the field's name, lower case with hyphens.
-        function: gives one number a map, [batch, target]; its first argument are the maps [batch, target, *space].
-        title: the name as its paper prints it.
+        function: returns one number a map, [batch, target]; the first argument is the maps [batch, target, *space], or
+            the explanation if it ``needs`` the method.
+        title: the name as the paper prints it.
         paper: authors and year.
         equation: the number in one line.
-        better: whether a map that deserves more trust has a ``"higher"`` or a ``"lower"`` value.
-        low, high: the ends of its range; infinite where there is none.
-        needs: what it looks at beside the maps: nothing (``"maps"``), where the thing is (``"masks"``, bool
-            [batch, target, height, width], or ``"boxes"``), the network's scores for altered images (``"network"``,
-            or ``"probes"`` that serve any number of maps), or the same explanation of altered images and networks
+        better: whether a better map has a ``"higher"`` or a ``"lower"`` value.
+        low, high: the ends of its range; may be infinite.
+        needs: its inputs other than the maps: none (``"maps"``), the object's location (``"masks"``, bool
+            [batch, target, height, width], or ``"boxes"``), the network's scores for altered images (``"network"``, or
+            ``"probes"``, which serve any number of maps), or the same explanation of altered images and networks
             (``"method"``).
-        score: what the score of a class is where the network is asked.
-        otherwise: what the range is where the score is no probability (a contrast of classes, a number that a network
-            predicts), if it is another one: ``low`` and ``high`` do not hold there.
-        order: its place in lists; what names none comes last.
+        score: the kind of class score for which the network is run.
+        otherwise: the range for a score that is no probability (a contrast of classes, a number that a network
+            predicts), if it differs from ``low`` and ``high``.
+        order: position in lists; metrics that give none come last.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Metric:
 
     @property
     def range(self) -> str:
-        """Its range in words.
+        """The range in words.
 
         >>> Metric("auc", len, "AUC", "", "", "lower", 0.0, 1.0, "network", otherwise="in units of the score").range
         '0 to 1 of a probability, else in units of the score'
@@ -82,12 +83,12 @@ class Metric:
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
-        """Keyword parameters with their defaults."""
+        """The keyword parameters with their defaults."""
         signature = inspect.signature(self.function).parameters.values()
         return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
 
     def beats(self, one: float, other: float) -> bool:
-        """Whether one value is better than another one.
+        """Return whether one value is better than another.
 
         >>> Metric("auc", len, "AUC", "", "", "lower", 0.0, 1.0, "network").beats(0.1, 0.2)
         True
@@ -97,15 +98,15 @@ class Metric:
 
 @dataclass(frozen=True)
 class DatasetMetric:
-    """A dataset-level metric: a statistic of a data set, or a function of something else than one map.
+    """A dataset-level metric: a statistic of a data set, or a function of other inputs than one map.
 
     Attributes:
-        function: gives it.
-        value: what it says.
-        better: in which direction; of a similarity or distance, what the direction means.
-        range: its ends.
-        paper: authors and year; ``"ours"``; or ``"common"`` where it is of no one paper.
-        order: its place in lists; what names none comes last.
+        function: the function that computes it.
+        value: what is computed, in a few words.
+        better: the direction; for a similarity or distance, the meaning of the direction.
+        range: the ends of its range.
+        paper: authors and year; ``"ours"``; or ``"common"`` if no single paper introduced it.
+        order: position in lists; metrics that give none come last.
     """
 
     function: Callable[..., Any]
@@ -117,7 +118,7 @@ class DatasetMetric:
 
     @property
     def name(self) -> str:
-        """Where the function is, below ``saywhy.metrics`` or else below ``saywhy``.
+        """The dotted name of the function below ``saywhy.metrics``, or else below ``saywhy``.
 
         >>> from saywhy.metrics.agreement import ssim
         >>> DatasetMetric(ssim, "", "", "", "").name

@@ -1,4 +1,4 @@
-"""The metrics by name: what the command line, the documentation and the tests read."""
+"""The registry of metrics by name, read by the command line, the documentation and the tests."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -17,10 +17,10 @@ METRICS: Registry[Metric] = Registry("metric", "saywhy.metrics", MetricError, "s
 DATASET_METRICS: Registry[DatasetMetric] = Registry(
     "dataset-level metric", "saywhy.dataset_metrics", MetricError, "saywhy metrics", of=DatasetMetric
 )
-"""Every dataset-level metric: what judges data sets, pairs of maps, answers and sentences, and not one map."""
+"""Every dataset-level metric: metrics of data sets, pairs of maps, predictions and captions instead of one map."""
 
 _OF_TASKS = ("saywhy.tasks.vqa.accuracy",)
-"""Modules of tasks that register dataset-level metrics; they are imported when all are listed."""
+"""Modules of tasks that register dataset-level metrics; they are imported when all metrics are listed."""
 
 
 def metric(
@@ -37,7 +37,7 @@ def metric(
     otherwise: str = "",
     order: int = LAST,
 ) -> Callable[[F], F]:
-    """Register the function below as a metric of maps. Arguments are those of :class:`Metric`.
+    """Register the decorated function as a metric of maps. The arguments are those of :class:`Metric`.
 
     Raises:
         MetricError: the name is taken.
@@ -51,7 +51,7 @@ def metric(
 
 
 def dataset_metric(value: str, *, better: str, range: str, paper: str, order: int = LAST) -> Callable[[F], F]:
-    """Register the function below as a dataset-level metric. Arguments are those of :class:`DatasetMetric`."""
+    """Register the decorated function as a dataset-level metric. The arguments are those of :class:`DatasetMetric`."""
 
     def add(function: F) -> F:
         DATASET_METRICS.register(DatasetMetric(function, value, better, range, paper, order))
@@ -61,7 +61,7 @@ def dataset_metric(value: str, *, better: str, range: str, paper: str, order: in
 
 
 def find_metric(name: str) -> Metric:
-    """The metric of this name; entry points of other packages are looked at when the name is not ours.
+    """Return the metric of this name; other names than the built-in ones are looked up in the entry points of packages.
 
     Raises:
         MetricError: there is none.
@@ -73,7 +73,7 @@ def find_metric(name: str) -> Metric:
 
 
 def register(metric: Metric) -> None:
-    """Add a metric of your own.
+    """Register a metric.
 
     Raises:
         MetricError: the name is taken.
@@ -82,12 +82,12 @@ def register(metric: Metric) -> None:
 
 
 def all_metrics() -> tuple[Metric, ...]:
-    """Ours, those registered, and those of installed packages; one that cannot be loaded is named in a warning."""
+    """Return the built-in and registered metrics and those of installed packages; a warning names broken ones."""
     return METRICS.all()
 
 
 def all_dataset_metrics() -> tuple[DatasetMetric, ...]:
-    """Every dataset-level metric, those of tasks too."""
+    """Return every dataset-level metric, including those of tasks."""
     for module in _OF_TASKS:
         import_module(module)
     DATASET_METRICS.load_entry_points()

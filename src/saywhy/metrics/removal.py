@@ -1,11 +1,11 @@
-r"""What the score does when pixels go, or come, in the order of a map: deletion, insertion, ERASER's pair, and ROAD.
+r"""Metrics that remove or insert pixels in the order of a map: deletion, insertion, ERASER's two metrics, and ROAD.
 
-All take maps [batch, target, *grid] of any grid, upsampled linearly to the pixels of the network's image, and rank
-the pixels, the highest value first. Only that order counts: any increasing function of a map of the image's pixels is
-judged as the map is, and any positive multiple of a coarser one (the lines between its cells bend with another
-function). Pixels of the same value (a rectified map has many zeros) come in random order, one order for all maps, drawn
-from the seed: what a map does not say it cannot be praised for. A map that is the same everywhere is judged as a random
-order. A share of the pixels is the nearest whole number of them, and the pixels that go are those that would come.
+All take maps [batch, target, *grid] of any grid, upsample them linearly to the pixels of the network's image, and rank
+the pixels, the highest value first. Only the order counts: at the image's resolution any increasing function of a map
+gives the same value; on a coarser grid any positive multiple does, because interpolation is linear. Pixels of equal
+value (a rectified map has many zeros) are in random order, drawn once from the seed for all maps, so that a map gains
+nothing from ties. A constant map is a random order. A share of the pixels is rounded to a whole number of pixels.
+Deletion removes the same pixels that insertion inserts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,13 +24,13 @@ from saywhy.shapes import FeatureMaps, MapStack, Scores, at_least_float32
 from saywhy.validation import whole_number
 
 STEPS = 16
-"""Portions in which pixels are taken away or brought in."""
+"""Number of portions in which pixels are removed or inserted."""
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
-"""Shares of the tokens at which ERASER (DeYoung et al., 2020) measures."""
+"""Shares of the tokens in ERASER (DeYoung et al., 2020)."""
 
 IMPUTED = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Shares of the pixels at which ROAD is measured."""
+"""Shares of the pixels that ROAD removes."""
 
 
 @metric(
@@ -48,34 +48,37 @@ IMPUTED = (0.1, 0.3, 0.5, 0.7, 0.9)
 def deletion(
     maps: MapStack, runner: ModelRunner, *, steps: int = STEPS, fill: Baseline = "zero", seed: int = 0
 ) -> Scores:
-    r"""Deletion (Petsiuk, Das and Saenko, 2018): the area under the score as the highest pixels go first.
+    r"""Deletion (Petsiuk, Das and Saenko, 2018): the area under the score as the highest pixels are removed first.
 
     .. math:: \int_0^1 y\big(x \text{ without its highest } s\big)\,\mathrm{d}s
 
     by the trapezoidal rule over ``steps`` equal portions, both ends included.
 
-    Differs from quantus's ``PixelFlipping``, which is this curve without its beginning and counts every channel of a
-    pixel by itself, and from torchcam, where equal pixels go in reading order.
+    Differs from quantus's ``PixelFlipping``, which omits the beginning of this curve and counts every channel of a
+    pixel separately, and from torchcam, which removes equal pixels in reading order.
 
     Args:
-        maps: of any grid.
+        maps: maps of any grid.
         runner: the network, the images and the targets.
-        steps: portions; the paper takes a row of pixels at a time (224), for which there is a forward pass each.
-        fill: what is left where a pixel was; the paper's zero of the preprocessed image, or any baseline of
+        steps: the number of portions, with a forward pass each; the paper removes a row of pixels at a time (224).
+        fill: the content of removed pixels: the paper's zero of the preprocessed image, or any baseline of
             :func:`saywhy.methods.baselines.baseline_of`.
-        seed: of the order of equal pixels.
+        seed: the seed of the order of equal pixels.
 
     Returns:
-        [batch, target] in units of the score: of probabilities from 0 to 1. Lower is better.
+        [batch, target] in units of the score; 0 to 1 for probabilities. Lower is better.
 
     Raises:
-        InputError: a map is not finite, there is not one for every score, or ``steps`` is no whole number from 1.
+        InputError: a map is not finite, the number of maps differs from the number of scores, or ``steps`` is no whole
+            number of at least 1.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 0.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
     >>> deletion(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), runner, steps=4)  # 4, 0, 0, 0, 0
     tensor([[0.5000]], dtype=torch.float64)
     """
-    return _area(_curves(maps, runner, _portions(steps), seed, lambda sample: baseline_of(runner, sample, fill)))
+    return _area(
+        _removal_curves(maps, runner, _portions(steps), seed, lambda sample: baseline_of(runner, sample, fill))
+    )
 
 
 @metric(
@@ -93,21 +96,21 @@ def deletion(
 def insertion(
     maps: MapStack, runner: ModelRunner, *, steps: int = STEPS, start: Baseline = "blur", seed: int = 0
 ) -> Scores:
-    r"""Insertion (Petsiuk, Das and Saenko, 2018): the area as the highest pixels come first.
+    r"""Insertion (Petsiuk, Das and Saenko, 2018): the area under the score as the highest pixels are inserted first.
 
     .. math:: \int_0^1 y\big(\tilde x \text{ with the highest } s \text{ of } x\big)\,\mathrm{d}s
 
-    Args, errors: as for :func:`deletion`; ``start`` is what the image begins as, in the paper the blurred image.
+    Args, errors: as for :func:`deletion`; ``start`` is the image before insertion, in the paper the blurred image.
 
     Returns:
-        [batch, target] in units of the score: of probabilities from 0 to 1. Higher is better.
+        [batch, target] in units of the score; 0 to 1 for probabilities. Higher is better.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 0.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
     >>> insertion(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), runner, steps=4, start="zero")  # 0, 4, 4, 4, 4
     tensor([[3.5000]], dtype=torch.float64)
     """
     begin = lambda sample: baseline_of(runner, sample, start)  # noqa: E731
-    return _area(_curves(maps, runner, _portions(steps), seed, begin, alone=True))
+    return _area(_removal_curves(maps, runner, _portions(steps), seed, begin, alone=True))
 
 
 @metric(
@@ -125,20 +128,22 @@ def insertion(
 def comprehensiveness(
     maps: MapStack, runner: ModelRunner, *, shares: Sequence[float] = SHARES, fill: Baseline = "zero", seed: int = 0
 ) -> Scores:
-    r"""Comprehensiveness (DeYoung et al., 2020, ERASER, section 4.2), of pixels in place of words.
+    r"""Comprehensiveness (DeYoung et al., 2020, ERASER, section 4.2), with pixels in place of words.
 
     .. math:: \frac{1}{|S|} \sum_{s \in S} \Big(y(x) - y\big(x \text{ without its highest } s\big)\Big)
 
-    Args, errors: as for :func:`deletion`; ``shares`` of the pixels between 0 and 1.
+    Args, errors: as for :func:`deletion`; ``shares`` of the removed pixels are above 0 and at most 1.
 
     Returns:
-        [batch, target] in units of the score: of probabilities from -1 to 1. Higher is better.
+        [batch, target] in units of the score; -1 to 1 for probabilities. Higher is better.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 1.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
     >>> comprehensiveness(torch.tensor([[[2.0, 1.0, 0.0, 0.0]]]), runner, shares=[0.25, 0.5])
     tensor([[4.5000]], dtype=torch.float64)
     """
-    curves = _curves(maps, runner, [0.0, *_shares(shares)], seed, lambda sample: baseline_of(runner, sample, fill))
+    curves = _removal_curves(
+        maps, runner, [0.0, *_shares(shares)], seed, lambda sample: baseline_of(runner, sample, fill)
+    )
     return (curves[..., :1] - curves[..., 1:]).mean(-1)
 
 
@@ -157,21 +162,21 @@ def comprehensiveness(
 def sufficiency(
     maps: MapStack, runner: ModelRunner, *, shares: Sequence[float] = SHARES, fill: Baseline = "zero", seed: int = 0
 ) -> Scores:
-    r"""Sufficiency (DeYoung et al., 2020, ERASER, section 4.2), of pixels in place of words.
+    r"""Sufficiency (DeYoung et al., 2020, ERASER, section 4.2), with pixels in place of words.
 
     .. math:: \frac{1}{|S|} \sum_{s \in S} \Big(y(x) - y\big(\text{the highest } s \text{ of } x \text{ alone}\big)\Big)
 
     Args, errors: as for :func:`comprehensiveness`.
 
     Returns:
-        [batch, target] in units of the score: of probabilities from -1 to 1. Lower is better.
+        [batch, target] in units of the score; -1 to 1 for probabilities. Lower is better.
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[4.0, 1.0, 0.0, 0.0]]]), lambda x: x.sum((1, 2)))
     >>> sufficiency(torch.tensor([[[2.0, 1.0, 0.0, 0.0]]]), runner, shares=[0.25, 0.5])
     tensor([[0.5000]], dtype=torch.float64)
     """
     kept, empty = [1.0, *_shares(shares)], lambda sample: baseline_of(runner, sample, fill)
-    curves = _curves(maps, runner, kept, seed, empty, alone=True)
+    curves = _removal_curves(maps, runner, kept, seed, empty, alone=True)
     return (curves[..., :1] - curves[..., 1:]).mean(-1)
 
 
@@ -188,68 +193,70 @@ def sufficiency(
     order=100,
 )
 def road(maps: MapStack, runner: ModelRunner, *, shares: Sequence[float] = IMPUTED, seed: int = 0) -> Scores:
-    r"""ROAD (Rong et al., 2022): remove and debias, the two orders of removal in one number.
+    r"""ROAD (Rong et al., 2022): remove and debias, both orders of removal in one number.
 
     .. math:: \frac{1}{|S|} \sum_{s \in S} y(x \text{ without its lowest } s) - y(x \text{ without its highest } s)
 
-    Pixels that go are not blackened, which by its shape alone would tell the network something, but imputed: each is
-    the weighted mean of its eight neighbours (1/6 beside and above, 1/12 at the corners), solved for all that are gone
+    Removed pixels are imputed, because the shape of a blackened region reveals class information. Each removed pixel is
+    the weighted mean of its eight neighbours (1/6 for edge neighbours, 1/12 for corners), solved for all removed pixels
     at once, plus normal noise; see :func:`saywhy.metrics.imputation.imputed`.
 
-    Args, errors: as for :func:`comprehensiveness`; ``seed`` is that of the noise too.
+    Args, errors: as for :func:`comprehensiveness`; ``seed`` is also the seed of the noise.
 
     Returns:
-        [batch, target] in units of the score: of probabilities from -1 to 1. Higher is better.
+        [batch, target] in units of the score; -1 to 1 for probabilities. Higher is better.
 
-    Differs from the paper, which draws the accuracy over a data set for each order; this is the mean distance between
-    both curves, which is twice what pytorch-grad-cam calls ROADCombined (there, all pixels that are equal go at once).
+    Differs from the paper, which plots the accuracy over a data set for each order; this is the mean difference of both
+    curves, which is twice pytorch-grad-cam's ROADCombined (where all equal pixels are removed at once).
 
     >>> runner = ModelRunner.of(torch.nn.Identity(), torch.tensor([[[[4.0, 0.0, 0.0, 0.0]]]]), lambda x: x[:, 0, 0, 0])
     >>> road(torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]]]), runner, shares=[0.25]).round()  # 4 against 0 and some noise
     tensor([[4.]], dtype=torch.float64)
     """
     if runner.image.ndim != 4:
-        raise InputError(f"road is of images [height, width], got {runner.image.ndim - 2} axes of space.")
+        raise InputError(f"road needs images [height, width], got {runner.image.ndim - 2} axes of space.")
     parts = _shares(shares)
     highest, lowest = (
-        _scored(order, runner, parts, lambda sample, gone: imputed(runner.image[sample], gone, seed), seed)
+        _scores_after_removal(
+            order, runner, parts, lambda sample, gone: imputed(runner.image[sample], gone, seed), seed
+        )
         for order in (maps, -maps)
     )
     return (lowest - highest).mean(-1)
 
 
 Filled = Callable[[int], FeatureMaps]
-"""Of a sample, what is there where its pixels are gone: [1, channel, *space]."""
+"""From a sample to the content of its removed pixels, [1, channel, *space]."""
 
 Altered = Callable[[int, Tensor], FeatureMaps]
-"""Of a sample and bool [n, *space] of what is gone, the images that are left: [n, channel, *space]."""
+"""From a sample and its removed pixels, bool [n, *space], to the altered images, [n, channel, *space]."""
 
 
-def _curves(
+def _removal_curves(
     maps: MapStack, runner: ModelRunner, shares: Sequence[float], seed: int, filled: Filled, *, alone: bool = False
 ) -> Float[Tensor, "batch target share"]:
-    """Scores without the highest shares of the pixels, or with them alone; ``filled`` takes the place of the others."""
-    made: dict[int, FeatureMaps] = {}
+    """Return scores without the highest shares of the pixels, or with them ``alone``; ``filled`` replaces the rest."""
+    cache: dict[int, FeatureMaps] = {}
 
     def altered(sample: int, gone: Tensor) -> FeatureMaps:
-        if sample not in made:
-            made.clear()
-            made[sample] = filled(sample)
-        return torch.where(gone.unsqueeze(1), made[sample], runner.image[sample : sample + 1])
+        if sample not in cache:
+            cache.clear()
+            cache[sample] = filled(sample)
+        return torch.where(gone.unsqueeze(1), cache[sample], runner.image[sample : sample + 1])
 
-    return _scored(maps, runner, shares, altered, seed, alone=alone)
+    return _scores_after_removal(maps, runner, shares, altered, seed, alone=alone)
 
 
-def _scored(
+def _scores_after_removal(
     maps: MapStack, runner: ModelRunner, shares: Sequence[float], altered: Altered, seed: int, *, alone: bool = False
 ) -> Float[Tensor, "batch target share"]:
-    """Scores of every target without the highest shares of its map's pixels, or with them alone, float64."""
+    """Return scores of every target without the highest shares of its map's pixels, or with them ``alone``, float64."""
     ranks = ranked(maps, tuple(runner.image.shape[2:]), seed)
     pixels = ranks[0, 0].numel()
     counts = torch.tensor([round(share * pixels) for share in shares]).view(-1, *[1] * (ranks.ndim - 2))
     found = torch.empty(*ranks.shape[:2], len(shares), dtype=torch.float64)
-    with counted("taking pixels away", found.numel()) as advance:
-        for sample, target in _every(ranks):
+    with counted("removing pixels", found.numel()) as advance:
+        for sample, target in _samples_and_targets(ranks):
             highest = ranks[sample, target] < counts  # (share, *space)
             gone = ~highest if alone else highest
 
@@ -263,12 +270,12 @@ def _scored(
     return found
 
 
-def _every(ranks: Tensor) -> Iterator[tuple[int, int]]:
+def _samples_and_targets(ranks: Tensor) -> Iterator[tuple[int, int]]:
     return ((sample, target) for sample in range(len(ranks)) for target in range(ranks.shape[1]))
 
 
 def ranked(maps: MapStack, space: tuple[int, ...], seed: int = 0) -> Int[Tensor, "batch target *pixels"]:
-    """The place of every pixel in the order of a map, 0 the highest; equal ones in random order.
+    """Return the rank of every pixel in the order of a map, 0 for the highest; equal ones in random order.
 
     Raises:
         InputError: a map is not finite, or has another number of axes than the image.
@@ -285,11 +292,11 @@ def ranked(maps: MapStack, space: tuple[int, ...], seed: int = 0) -> Int[Tensor,
 
 
 def at_pixels(maps: MapStack, space: tuple[int, ...]) -> Float[Tensor, "batch target *pixels"]:
-    """Maps on the CPU, linearly upsampled to the pixels of the network's image.
+    """Return maps on the CPU, linearly upsampled to the pixels of the network's image.
 
-    What was equal stays equal, so that the order is not that of rounding: between two equal cells there is nothing to
-    add, and what else should be equal (of a map with two like halves) is so in float32, in which the float64 sums are
-    told. A map of the image's pixels stays as it is.
+    Equal values stay equal, so that the order does not depend on rounding errors: the interpolation between two equal
+    cells is exact, and other values that should be equal (in a symmetric map) are equal after float64 sums are rounded
+    to float32. A map at the image's resolution is not changed.
 
     Raises:
         InputError: a map is not finite, or has another number of axes than the image.
@@ -297,7 +304,7 @@ def at_pixels(maps: MapStack, space: tuple[int, ...]) -> Float[Tensor, "batch ta
     maps = at_least_float32(maps.detach().cpu())
     if maps.ndim != 2 + len(space):
         raise InputError(
-            f"maps have the axes [batch, target] and those of the image {list(space)}, got {list(maps.shape)}."
+            f"maps must have the axes [batch, target] and those of the image {list(space)}, got {list(maps.shape)}."
         )
     if not maps.isfinite().all():
         raise InputError("a map must be finite, got NaN or infinity in it.")
@@ -311,7 +318,7 @@ def at_pixels(maps: MapStack, space: tuple[int, ...]) -> Float[Tensor, "batch ta
         low, high = (large.index_select(axis, at) for at in (before, (before + 1).clamp_max(cells - 1)))
         large = low + (position - before).view(-1, *[1] * (large.ndim - axis - 1)) * (high - low)
     largest = large.flatten(2).abs().amax(2)[(..., *[None] * len(space))]
-    unit = 2.0 ** (torch.frexp(largest).exponent.double() - 1)  # so that nothing is too large or too small for float32
+    unit = 2.0 ** (torch.frexp(largest).exponent.double() - 1)  # avoids overflow and underflow in float32
     return (large / unit).float() * unit
 
 
@@ -319,12 +326,12 @@ def fitting(maps: MapStack, batch: int, targets: int) -> None:
     """Check that there is one map for every score.
 
     Raises:
-        InputError: there is not.
+        InputError: the number of maps differs from the number of scores.
     """
     if tuple(maps.shape[:2]) != (batch, targets):
         raise InputError(
-            f"there is one map for every score: {batch} samples and {targets} targets of the network, "
-            f"got {list(maps.shape)}. Judge maps with the images and targets that they explain."
+            f"expected one map for every score, {batch} samples and {targets} targets of the network, "
+            f"got {list(maps.shape)}. Evaluate maps with the images and targets that they explain."
         )
 
 
@@ -335,10 +342,10 @@ def _portions(steps: int) -> list[float]:
 
 def _shares(shares: Sequence[float]) -> list[float]:
     if not shares or not all(0 < share <= 1 for share in shares):
-        raise InputError(f"shares of the pixels are numbers above 0 and up to 1, got {list(shares)}.")
+        raise InputError(f"shares of the pixels must be numbers above 0 and at most 1, got {list(shares)}.")
     return list(shares)
 
 
 def _area(curves: Float[Tensor, "batch target share"]) -> Scores:
-    """By the trapezoidal rule, the whole width being 1."""
+    """Return the area under the curve by the trapezoidal rule, for a width of 1."""
     return torch.trapezoid(curves, dx=1 / (curves.shape[-1] - 1))

@@ -1,8 +1,8 @@
-r"""How maps change when the image does, a little: sensitivity to noise, and to a shift that the network undoes.
+r"""Robustness of maps to small changes of the image: noise, and a constant shift that the network compensates.
 
-These evaluate a method on an image and not one map: they rerun the explanation on other images. Norms are
-relative to that of the map, so that units do not count; where the map is zero, a change of it is infinite. Every
-image is evaluated as if it were alone: the same noise is added to all of a batch, drawn for one image of that size.
+These metrics evaluate a method on an image, not one map: they rerun the explanation on other images. Norms are relative
+to the norm of the map, so that units do not matter; a change of a map of zeros is infinite. The value of an image does
+not depend on its batch: all images get the same noise, drawn for one image of that size.
 """
 
 import math
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from saywhy.explanation import Explanation
 
 RADIUS = 0.02
-"""Of noise, as a share of the image's range."""
+"""Radius of the noise, as a share of the image's range."""
 
 NUM_SAMPLES = 8
-"""Noisy copies of the image."""
+"""Number of noisy copies of the image."""
 
 SHIFT = 0.1
-"""Of a constant shift, as a share of the image's range."""
+"""Size of the constant shift, as a share of the image's range."""
 
 
 @metric(
@@ -58,20 +58,20 @@ def max_sensitivity(
 
     .. math:: \max_{\lVert \delta \rVert_\infty \le r} \lVert M(x + \delta) - M(x) \rVert_2 / \lVert M(x) \rVert_2
 
-    by so many draws of uniform noise.
+    estimated as the maximum over samples of uniform noise.
 
     Differs from captum's ``sensitivity_max`` and quantus's ``MaxSensitivity``, whose radius is in units of the image;
-    where the map is zero captum divides by 1, and this is infinite.
+    for a map of zeros captum divides by 1, and this value is infinite.
 
     Args:
-        explanation: with its model as it was.
-        method, layer: which maps.
-        radius: of the noise, as a share of the range of the preprocessed image, from its lowest value to its highest.
-        num_samples: the more, the nearer to the maximum, from below.
-        seed: of the noise. Whatever the method itself draws stays the same.
+        explanation: the explanation, with its model unchanged.
+        method, layer: the method and the layer of the maps.
+        radius: radius of the noise, as a share of the range (maximum less minimum) of the preprocessed image.
+        num_samples: the number of noise samples; more give a tighter lower bound of the maximum.
+        seed: the seed of the noise. Random numbers of the method itself stay the same.
 
     Returns:
-        [batch, target] from 0; lower is better. NaN where a map is.
+        [batch, target] from 0; lower is better. NaN if a map contains NaN.
 
     Raises:
         InputError: ``radius`` or ``num_samples`` is not positive, or the explanation cannot be rerun.
@@ -83,7 +83,9 @@ def max_sensitivity(
     tensor([[0.]], dtype=torch.float64)
     """
     own = rows_of(explanation[method, layer])
-    changes = [(rows_of(m) - own).norm(dim=-1) for m in _noisy(explanation, method, layer, radius, num_samples, seed)]
+    changes = [
+        (rows_of(m) - own).norm(dim=-1) for m in _noisy_maps(explanation, method, layer, radius, num_samples, seed)
+    ]
     return _relative(torch.stack(changes).amax(0), own)
 
 
@@ -107,12 +109,12 @@ def stability(
     num_samples: int = NUM_SAMPLES,
     seed: int = 0,
 ) -> Scores:
-    """The mean rank correlation of the map with those of noisy copies of the image (a measure of ours).
+    """Stability: the mean rank correlation of the map with the maps of noisy copies of the image (not published).
 
     Args, errors: as for :func:`max_sensitivity`.
 
     Returns:
-        [batch, target] from -1 to 1, 0 for a map that is the same everywhere; higher is better.
+        [batch, target] from -1 to 1, 0 for a constant map; higher is better.
 
     >>> import saywhy
     >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
@@ -121,7 +123,9 @@ def stability(
     tensor([[1.]], dtype=torch.float64)
     """
     own = rows_of(explanation[method, layer])
-    found = [rank_correlation(rows_of(m), own) for m in _noisy(explanation, method, layer, radius, num_samples, seed)]
+    found = [
+        rank_correlation(rows_of(m), own) for m in _noisy_maps(explanation, method, layer, radius, num_samples, seed)
+    ]
     return torch.stack(found).mean(0)
 
 
@@ -137,20 +141,21 @@ def stability(
     order=180,
 )
 def input_shift_variance(explanation: "Explanation", method: str, layer: str, *, shift: float = SHIFT) -> Scores:
-    r"""Input invariance (Kindermans et al., 2019, section 2): what changes when only the zero of the images does.
+    r"""Input invariance (Kindermans et al., 2019, section 2): the change of the map under a compensated input shift.
 
     .. math:: \lVert M_{f'}(x + m) - M_f(x) \rVert_2 / \lVert M_f(x) \rVert_2, \qquad f'(x) = f(x - m)
 
-    Both networks do the same at every step, so a map of what they do should be the same. Methods that multiply by the
-    image, or compare it with an image of zeros, fail. The paper looks at the maps; this is by how much they differ.
+    Both networks compute the same, so their maps should be the same. Methods that multiply by the image, or compare it
+    with an image of zeros, fail. The paper compares the maps visually; this is the norm of their difference.
 
     Args:
-        explanation: with its model as it was.
-        method, layer: which maps.
+        explanation: the explanation, with its model unchanged.
+        method, layer: the method and the layer of the maps.
         shift: ``m`` as a share of the range of the preprocessed image, the same at every pixel.
 
     Returns:
-        [batch, target] from 0, which is to rounding what an invariant method has; lower is better. NaN where a map is.
+        [batch, target] from 0, which is the value of an invariant method up to rounding; lower is better. NaN if a map
+        contains NaN.
 
     Raises:
         InputError: ``shift`` is zero or not finite, or the explanation cannot be rerun.
@@ -162,24 +167,26 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
     tensor([[0.]], dtype=torch.float64)
     """
     if not math.isfinite(shift) or not shift:
-        raise InputError(f"shift is a share of the image's range, other than 0, got {shift!r}.")
+        raise InputError(f"shift must be a finite share of the image's range, other than 0, got {shift!r}.")
     rerunner, own = explanation.explainer.of(method), rows_of(explanation[method, layer])
-    others = [_shifted(rerunner.sample(sample), shift)[method, layer] for sample in range(len(own))]
+    others = [_explain_shifted(rerunner.sample(sample), shift)[method, layer] for sample in range(len(own))]
     return _relative((rows_of(torch.cat(others)) - own).norm(dim=-1), own)
 
 
-def _shifted(rerunner: Explainer, shift: float) -> "Explanation":
-    """The explanation of one image with another zero, by a network that has that zero."""
+def _explain_shifted(rerunner: Explainer, shift: float) -> "Explanation":
+    """Explain one shifted image with the network that compensates the shift."""
     image = tree.image_tensor(rerunner.inputs).detach()
     offset = shift * _range(image).squeeze()
     with undoing_shift(rerunner.module, offset) as network:
         return rerunner.explain(image + offset, network)
 
 
-def _noisy(explanation: Any, method: str, layer: str, radius: float, num_samples: int, seed: int) -> list[MapStack]:
-    """Maps of noisy copies of the images."""
+def _noisy_maps(
+    explanation: Any, method: str, layer: str, radius: float, num_samples: int, seed: int
+) -> list[MapStack]:
+    """Return maps of noisy copies of the images."""
     if not 0 < radius < math.inf:
-        raise InputError(f"radius is a share of the image's range, above 0, got {radius!r}.")
+        raise InputError(f"radius must be a finite share of the image's range above 0, got {radius!r}.")
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise InputError(f"num_samples must be a whole number of at least 1, got {num_samples!r}.")
     rerunner, generator = explanation.explainer.of(method), torch.Generator().manual_seed(seed)
@@ -194,11 +201,11 @@ def _noisy(explanation: Any, method: str, layer: str, radius: float, num_samples
 
 
 def _range(images: Tensor) -> Tensor:
-    """Largest less smallest value of every image, [batch, 1, …]."""
+    """Return maximum less minimum of every image, [batch, 1, …]."""
     low, high = torch.aminmax(images.flatten(1), dim=1)
     return (high - low).view(-1, *[1] * (images.ndim - 1))
 
 
 def _relative(change: Tensor, maps: Tensor) -> Scores:
-    """Norms of changes as shares of the norms of maps; nothing is no change of nothing."""
+    """Divide norms of changes by the norms of maps; a change of zero is 0 even for a map of zeros."""
     return torch.where(change == 0, 0.0, change / maps.norm(dim=-1))

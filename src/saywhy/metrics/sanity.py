@@ -1,7 +1,7 @@
-r"""Sanity checks: does the map depend on the network's parameters, and on the class?
+r"""Sanity checks: whether the map depends on the network's parameters and on the class.
 
-An edge detector, a centre prior and the outline of the object stay the same when the parameters are randomized, or when
-another class is explained. These evaluate a method on an image: they rerun the explanation.
+An edge detector, a centre prior and the outline of the object stay the same when parameters are randomized or another
+class is explained. These metrics evaluate a method on an image: they rerun the explanation.
 """
 
 import math
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from saywhy.explanation import Explanation
 
 STAGES = 4
-"""Of cascading parameter randomization."""
+"""Number of stages of cascading parameter randomization."""
 
 
 @metric(
@@ -47,8 +47,8 @@ def parameter_randomization(
 
     The mean over the stages of :func:`cascade`.
 
-    Differs from quantus's ``MPRT``, which draws weights anew, layer by layer in the order in which they are named, and
-    counts the network as it was as one more stage, at which the similarity is 1.
+    Differs from quantus's ``MPRT``, which draws new weights layer by layer in the order of their names, and counts the
+    original network as one more stage, with a similarity of 1.
 
     Args, errors: as for :func:`cascade`.
 
@@ -65,7 +65,7 @@ def parameter_randomization(
 
 
 @dataset_metric(
-    "similarity of a map to itself, stage by stage of a cascading parameter randomisation",
+    "similarity of a map at every stage of cascading parameter randomisation",
     better="lower",
     range="0 to 1",
     paper="Adebayo et al., 2018",
@@ -74,25 +74,25 @@ def parameter_randomization(
 def cascade(
     explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
 ) -> Float[Tensor, "batch target stage"]:
-    r"""The similarity of a map after every stage of parameter randomization, from the output down.
+    r"""Similarity of a map after every stage of cascading parameter randomization, from the output down.
 
     .. math:: |\rho(M_f, M_{f_k})|, \qquad k = 1 \dots K
 
-    with Spearman's rank correlation, and in :math:`f_k` the last ``k / K`` of the layers shuffled; see
-    :func:`saywhy.engine.parameter_randomization.randomized` for how. Its magnitude is taken because a map that is
-    merely turned round still shows the same. The target is the same at every stage.
+    with Spearman's rank correlation. In :math:`f_k` the parameters of the last ``k / K`` of the layers are randomized;
+    see :func:`saywhy.engine.parameter_randomization.randomized`. The magnitude is taken, because an inverted map shows
+    the same structure. The target is the same at every stage.
 
     Args:
-        explanation: with its model as it was.
-        method, layer: which maps.
-        stages: ``K``.
-        seed: of the shuffling.
+        explanation: the explanation, with its model unchanged.
+        method, layer: the method and the layer of the maps.
+        stages: the number of stages ``K``.
+        seed: the seed of the randomization.
 
     Returns:
-        From 0 (nothing in common) to 1. A map that is the same everywhere has similarity 0 with any.
+        Values from 0 (uncorrelated) to 1. A constant map has similarity 0 with any map.
 
     Raises:
-        InputError: ``stages`` is no number from 1.
+        InputError: ``stages`` is no whole number of at least 1.
         ModelError: the network cannot be copied.
 
     >>> import saywhy
@@ -107,7 +107,7 @@ def cascade(
 
 
 def similarity_after_randomization(maps: MapStack, later: Sequence[MapStack]) -> Float[Tensor, "batch target stage"]:
-    """The magnitude of the rank correlation of maps with later ones.
+    """Return the magnitude of the rank correlation of maps with the maps of every stage.
 
     >>> later = [torch.tensor([[[2.0, 1.0, 0.0]]]), torch.ones(1, 1, 3)]
     >>> similarity_after_randomization(torch.tensor([[[0.0, 1.0, 2.0]]]), later)
@@ -119,9 +119,9 @@ def similarity_after_randomization(maps: MapStack, later: Sequence[MapStack]) ->
 def randomized_maps(
     explanation: "Explanation", method: str, layer: str, *, stages: int = STAGES, seed: int = 0
 ) -> list[MapStack]:
-    """The maps [batch, target, *space] of :func:`cascade` themselves, stage by stage.
+    """Return the maps [batch, target, *space] of :func:`cascade`, stage by stage.
 
-    Every image is evaluated as if it were alone.
+    The maps of an image do not depend on its batch.
     """
     if isinstance(stages, bool) or not isinstance(stages, int) or stages < 1:
         raise InputError(f"stages must be a whole number of at least 1, got {stages!r}.")
@@ -129,7 +129,7 @@ def randomized_maps(
     shares = [stage / stages for stage in range(1, stages + 1)]
     with warnings.catch_warnings(), counted("randomizing parameters", stages * rerunner.size) as advance:
         warnings.simplefilter("ignore", SaywhyWarning)  # a randomized network may well have an empty map
-        for index in range(rerunner.size):  # one by one: statistics that are measured anew are those of one image
+        for index in range(rerunner.size):  # one by one: statistics that are measured again are those of one image
             one, of_one = rerunner.sample(index), []
             for network in cascading_randomization(one.module, one.inputs, shares, seed):
                 of_one.append(one.explain(module=network)[method, layer].detach())
@@ -152,18 +152,18 @@ def randomized_maps(
 def data_randomization(
     explanation: "Explanation", method: str, layer: str, *, other: nn.Module | Model | None = None
 ) -> Scores:
-    """Data randomization (Adebayo et al., 2018, section 3.2): the similarity with the map of another network.
+    """Data randomization (Adebayo et al., 2018, section 3.2): the similarity with a network trained on random labels.
 
     Args:
-        explanation: with its model as it was.
-        method, layer: which maps.
-        other: a network of the same architecture that was trained on labels in random order.
+        explanation: the explanation, with its model unchanged.
+        method, layer: the method and the layer of the maps.
+        other: a network of the same architecture that was trained on randomly permuted labels.
 
     Returns:
         [batch, target] the magnitude of the rank correlation, from 0 to 1; lower is better.
 
     Raises:
-        InputError: there is no other network, or it is of another architecture.
+        InputError: ``other`` is missing, or is of another architecture.
 
     >>> import saywhy
     >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
@@ -174,8 +174,8 @@ def data_randomization(
     network = other.module if isinstance(other, Model) else other
     if network is None:
         raise InputError(
-            "data-randomization compares with a network of the same architecture that was trained on labels in random "
-            "order: give other=."
+            "data-randomization needs a network of the same architecture that was trained on randomly permuted labels: "
+            "give other=."
         )
     found = explanation.explainer.of(method).explain(module=unwrapped(network))
     return rank_correlation(rows_of(found[method, layer]), rows_of(explanation[method, layer])).abs()
@@ -195,15 +195,15 @@ def data_randomization(
 def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
     """Random logit (Sixt, Granz and Landgraf, 2020, section 4.1): the similarity with the map of the runner-up class.
 
-    Differs from the paper, which takes one class at random: here it is the class of highest score beside the target
-    (the runner-up), the hardest to be told from; and rank correlation in place of the structural similarity.
+    Differs from the paper, which takes a random class and the structural similarity: here it is the runner-up class
+    (the class of highest score other than the target, the hardest to distinguish), and the rank correlation.
 
     Returns:
         [batch, target] the rank correlation of both maps, from -1 to 1; lower is better. NaN for a target that is no
-        single class, of which nothing can be said.
+        single class.
 
     Raises:
-        InputError: no target is a class, or the network knows one class only.
+        InputError: no target is a class, or the network has only one class.
 
     >>> import saywhy
     >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
@@ -230,16 +230,16 @@ def random_logit(explanation: "Explanation", method: str, layer: str) -> Scores:
     order=220,
 )
 def completeness_error(explanation: "Explanation", method: str, layer: str) -> Scores:
-    """The completeness error: by how much the parts of a map fail to add up to the change of the score, as a share.
+    """Completeness error: the difference of the sum of a map's parts and the change of the score, as a share.
 
-    Completeness is the axiom of Sundararajan, Taly and Yan (2017, proposition 1). Each path method keeps its own
-    account of it, :attr:`saywhy.Explanation.completeness_error`; this is its magnitude.
+    Completeness is the axiom of Sundararajan, Taly and Yan (2017, proposition 1). Methods with completeness report
+    their error as :attr:`saywhy.Explanation.completeness_error`; this is its magnitude.
 
     Returns:
         [batch, target] from 0; lower is better.
 
     Raises:
-        InputError: the method keeps no such account (only path methods do).
+        InputError: the method reports no completeness error.
 
     >>> import saywhy
     >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
@@ -248,5 +248,7 @@ def completeness_error(explanation: "Explanation", method: str, layer: str) -> S
     True
     """
     if (method, layer) not in explanation.completeness_errors:
-        raise InputError(f"'{method}' at '{layer}' adds up to nothing that could be known. Path methods do.")
+        raise InputError(
+            f"'{method}' at '{layer}' has no completeness error. Use a path method, such as 'integrated-gradients'."
+        )
     return explanation.completeness_errors[method, layer].detach().cpu().double().abs()

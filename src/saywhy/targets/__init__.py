@@ -1,9 +1,9 @@
-"""What is to be explained: one number a sample, made from the model's output.
+"""Targets of an explanation: one number a sample, computed from the model's output.
 
-Targets add, subtract and scale: ``Class("tiger cat") - Class("boxer")`` asks why this rather than that, and
-``-Class("boxer")`` asks what speaks against it (the counterfactual of the Grad-CAM paper, section 3.3). The same
-expressions work in Python, on the command line and in provenance. Every target has a name there, by the decorator
-:func:`target` above it. A file that is put into this folder is found.
+Targets add, subtract and scale: ``Class("tiger cat") - Class("boxer")`` is the contrast of two classes, and
+``-Class("boxer")`` the counterfactual of the Grad-CAM paper (section 3.3). The same expressions work in Python, on the
+command line and in provenance. The decorator :func:`target` gives a target its name there. Every file of this folder is
+imported.
 """
 
 from importlib import import_module
@@ -16,7 +16,7 @@ from saywhy.targets.sentence import Sentence, Words
 from saywhy.targets.target import Class, Function, PerSampleTarget, Target, TargetList, TargetScores, TargetSum, Top
 from saywhy.targets.uncertainty import Certainty, Uncertain
 
-for _file in sorted(found.name for found in iter_modules(__path__)):
+for _file in sorted(module.name for module in iter_modules(__path__)):
     import_module(f"{__name__}.{_file}")  # targets of other files register themselves
 
 __all__ = [

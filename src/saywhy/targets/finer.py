@@ -1,4 +1,4 @@
-"""Finer-CAM as a target: what tells a class from those like it."""
+"""Finer-CAM as a target: a class contrasted with the most similar classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,16 +17,16 @@ from saywhy.targets.target import Class, PerSampleTarget, Target, TargetList, Ta
 
 @dataclass(frozen=True, eq=False)
 class Finer(Target):
-    """What tells a class from those most like it; made by :func:`finer`.
+    """The score of a class less the mean score of the most similar classes; made by :func:`finer`.
 
     Attributes:
-        target: a class, the top ones, or each sample its own.
-        similar: how many classes to tell it from, or which.
-        alpha: how much of their scores is taken off.
-        score: what a class's score is; that of the target.
-        weighted: by their probabilities, rather than all alike.
-        weights: rows of the last layer [class, feature] by which likeness is judged; None judges by this answer.
-        references: int [batch, target, k] which classes they are, once that is fixed.
+        target: a class, the top classes, or a class for each sample.
+        similar: the number of similar classes, or the classes themselves.
+        alpha: the factor of their mean score.
+        score: the kind of class score.
+        weighted: True weights the similar classes by their probabilities.
+        weights: rows of the last layer [class, feature] for the similarity; None takes the scores of the image.
+        references: int [batch, target, k] the similar classes, once they are resolved.
     """
 
     target: Target
@@ -45,11 +45,11 @@ class Finer(Target):
 
     def resolved(self, output: ModelOutput) -> Target:
         classes = self.target.evaluate(output).classes
-        return replace(self, target=self.target.resolved(output), references=self._like(output, classes))
+        return replace(self, target=self.target.resolved(output), references=self._similar_classes(output, classes))
 
     def evaluate(self, output: ModelOutput) -> TargetScores:
         own = self.target.evaluate(output)
-        others = self._like(output, own.classes) if self.references is None else self.references
+        others = self._similar_classes(output, own.classes) if self.references is None else self.references
         index = others.to(own.scores.device).flatten(1)  # (batch, target * k)
         values = output.values(self.score).gather(1, index).view(others.shape)
         if self.weighted:
@@ -63,22 +63,24 @@ class Finer(Target):
         ]
         return TargetScores(own.scores - self.alpha * compared, names, torch.full(own.classes.shape, -1))
 
-    def _like(self, output: ModelOutput, classes: Classes) -> Tensor:
-        """The classes most like each target, the most alike first, int [batch, target, k]."""
+    def _similar_classes(self, output: ModelOutput, classes: Classes) -> Tensor:
+        """Return the classes most similar to each target, the most similar first, int [batch, target, k]."""
         count = output.logits.shape[1]
         if count < 2:
-            raise TargetError("finer tells a class from others, and this model gives one number a sample.")
+            raise TargetError("finer compares a class with others: expected at least 2 classes, got 1 number a sample.")
         classes = classes.to(output.logits.device)
         if isinstance(self.similar, tuple):
             given = torch.tensor([output.index(name) for name in self.similar], device=classes.device)
             if bool(torch.isin(given, classes).any()):
-                raise TargetError(f"finer tells a class from others, and {list(self.similar)} holds the class itself.")
+                raise TargetError(
+                    f"finer compares a class with others, but {list(self.similar)} holds the class itself. Remove it."
+                )
             return given.expand(*classes.shape, -1)
-        near = self._likeness(output, classes).scatter(2, classes.unsqueeze(2), -torch.inf)
-        return near.argsort(dim=2, descending=True, stable=True)[..., : min(self.similar, count - 1)]
+        similarity = self._similarity(output, classes).scatter(2, classes.unsqueeze(2), -torch.inf)
+        return similarity.argsort(dim=2, descending=True, stable=True)[..., : min(self.similar, count - 1)]
 
-    def _likeness(self, output: ModelOutput, classes: Classes) -> Tensor:
-        """How much every class is like each target, [batch, target, class]."""
+    def _similarity(self, output: ModelOutput, classes: Classes) -> Tensor:
+        """Return the similarity of every class to each target, [batch, target, class]."""
         logits = output.logits.detach()
         if self.weights is None:
             return -(logits.unsqueeze(1) - logits.gather(1, classes).unsqueeze(2)).abs()
@@ -93,7 +95,7 @@ class Finer(Target):
 @named_target(
     "finer",
     form="finer(LABEL, similar=3, alpha=0.6)",
-    reading="what tells a class from those most like it",
+    reading="a class contrasted with the most similar classes",
     paper="Zhang et al., 2025",
 )
 def finer(
@@ -104,20 +106,22 @@ def finer(
     weighted: bool = False,
     weights: Tensor | None = None,
 ) -> Target:
-    r"""Finer-CAM (Zhang et al., CVPR 2025): why this class rather than those most like it; for any method.
+    r"""Finer-CAM (Zhang et al., CVPR 2025), for any method: why this class rather than the most similar ones.
 
     .. math:: y^c - \alpha \frac{1}{T} \sum_{t=1}^T y^{d_t}
 
     Args:
-        target: a class by index or label, None or ``Top(k)``, an integer tensor for each sample its own, or a list.
-        similar: how many classes to compare with, ``T`` (all others where there are fewer); or which ones.
-        alpha: the strength of the comparison; 0 is the class alone, 1 asks for nothing but the difference.
-        weighted: by their probabilities, as the pytorch-grad-cam package does; the paper takes the plain mean.
-        weights: of the model's last layer, [class, feature] (``model.fc.weight``): the classes most like are then those
-            whose weights have the highest cosine, the same for all images. None takes those whose scores for this
-            very image are nearest to the target's, as the packages do.
+        target: a class by index or label, None or ``Top(k)``, an integer tensor with a class for each sample, or a
+            list.
+        similar: the number of similar classes, ``T`` (all others if there are fewer), or the classes themselves.
+        alpha: the strength of the comparison; 0 is the class alone, 1 the full difference.
+        weighted: True weights them by their probabilities, as the pytorch-grad-cam package does; the paper takes the
+            plain mean.
+        weights: the weights of the model's last layer, [class, feature] (``model.fc.weight``): the most similar classes
+            are then those of highest cosine similarity, the same for all images. None takes the classes whose scores
+            for this image are nearest to the target's, as the packages do.
 
-    Which classes they are is settled by the image as it is, also where a method changes the image.
+    The similar classes are chosen on the original image, even if a method changes the image.
 
     Raises:
         TargetError: the target is no class, or a parameter is out of range.
@@ -131,7 +135,7 @@ def finer(
         similar = [similar]
     if isinstance(similar, Sequence):
         if not similar:
-            raise TargetError("finer compares with at least one class: similar is empty.")
+            raise TargetError("expected at least one class in similar, got none.")
         similar = tuple(similar)
     elif isinstance(similar, bool) or not isinstance(similar, int) or similar < 1:
         raise TargetError(f"similar must be a whole number of at least 1, or classes, got {similar!r}.")
@@ -141,5 +145,5 @@ def finer(
     if isinstance(one, TargetList):
         return TargetList(tuple(finer(part, similar, alpha, weighted=weighted, weights=weights) for part in one.parts))
     if not isinstance(one, Class | Top | PerSampleTarget):
-        raise TargetError(f"finer takes classes: an index, a label, Top, a tensor or a list; got {target!r}.")
+        raise TargetError(f"finer needs classes: an index, a label, Top, a tensor or a list; got {target!r}.")
     return Finer(one, similar, float(alpha), one.score, weighted, weights)

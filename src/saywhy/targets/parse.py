@@ -1,4 +1,4 @@
-"""Whatever a user asks for, as a target."""
+"""Conversion of arguments to targets, and named targets made of other targets."""
 
 import operator
 import runpy
@@ -15,37 +15,37 @@ from saywhy.targets.target import Class, Function, PerSampleTarget, Target, Targ
 
 
 @named_target(
-    "contrast", form="contrast(LABEL, LABEL)", reading="why this rather than that; `cat - dog` means the same"
+    "contrast", form="contrast(LABEL, LABEL)", reading="the difference of two scores; `cat - dog` means the same"
 )
 def contrast(this: int | str | Target, that: int | str | Target) -> Target:
-    """Why this rather than that: the difference of two scores. Its map is the negative of the reverse question's."""
+    """Return the contrast (why this rather than that): the difference of two scores. Swapping them negates the map."""
     return as_target(this) - as_target(that)
 
 
 @named_target(
     "counterfactual",
     form="counterfactual(LABEL)",
-    reading="what speaks against a class; `-cat` means the same",
+    reading="evidence against a class; `-cat` means the same",
     paper="Selvaraju et al., 2017",
 )
 def counterfactual(target: int | str | Target) -> Target:
-    """What speaks against it (Grad-CAM paper, section 3.3): regions whose removal would raise the score."""
+    """Return the counterfactual (Grad-CAM paper, section 3.3): regions whose removal would raise the score."""
     return -as_target(target)
 
 
 @named_target(
-    "list", form="list(LABEL, LABEL)", reading="several targets side by side; to give --target twice means the same"
+    "list", form="list(LABEL, LABEL)", reading="several targets for every sample; the same as --target given twice"
 )
 def several(*parts: int | str) -> Target:
-    """Several targets for every sample."""
+    """Return several targets for every sample."""
     return as_target(list(parts))
 
 
-@named_target("per-sample", form="per-sample(INDEX, INDEX)", reading="each sample a class of its own, in their order")
+@named_target("per-sample", form="per-sample(INDEX, INDEX)", reading="one class for each sample, in their order")
 def per_sample(*classes: int) -> PerSampleTarget:
-    """Each sample its own class, by index."""
+    """Return one class for each sample, by index."""
     if not classes:
-        raise TargetError("per-sample takes a class for every sample, by index: per-sample(3, 5).")
+        raise TargetError("per-sample needs a class for every sample, by index: per-sample(3, 5).")
     return PerSampleTarget(torch.tensor(classes))
 
 
@@ -55,7 +55,7 @@ def per_sample(*classes: int) -> PerSampleTarget:
     reading="a function of the model's output that returns one number a sample; the file is executed",
 )
 def from_file(place: str) -> Function:
-    """A function of the user's own, from a Python file.
+    """Return a function of a Python file as a target.
 
     Raises:
         TargetError: there is no such file or function, or the file fails.
@@ -74,13 +74,13 @@ def from_file(place: str) -> Function:
 
 
 def as_target(target: Any) -> Target:
-    """Whatever a user may give as a target, as a :class:`Target`.
+    """Convert an argument to a :class:`Target`.
 
-    None is the model's own top answer; an int or a label one class; a tensor of integers each sample its own; a list
-    several; any other callable a function of the output.
+    None is the model's top class; an int or a label is one class; a tensor of integers gives each sample its own class;
+    a list gives several targets; any other callable is a function of the output.
 
     Raises:
-        TargetError: it is none of these.
+        TargetError: the argument is none of these.
 
     >>> as_target(["cat", 3])
     TargetList(parts=(Class(name='cat', score=None), Class(name=3, score=None)))
@@ -90,7 +90,7 @@ def as_target(target: Any) -> Target:
     if isinstance(target, Target):
         return target
     if isinstance(target, bool):
-        raise TargetError(f"a target is a class, a list of them, a tensor, a target or a function, got {target}.")
+        raise TargetError(f"a target must be a class, a list of them, a tensor, a target or a function, got {target}.")
     if isinstance(target, str):
         return Class(target)
     if isinstance(target, Tensor) and target.ndim > 0:
@@ -101,14 +101,14 @@ def as_target(target: Any) -> Target:
         try:
             return Class(operator.index(target))
         except TypeError:  # a tensor of one floating-point number
-            raise TargetError(f"a class is an index or a label, got {target!r}.") from None
+            raise TargetError(f"a class must be an index or a label, got {target!r}.") from None
     if isinstance(target, Sequence):
         if not target:
-            raise TargetError("an empty list of targets explains nothing. Give at least one, or None for the top one.")
+            raise TargetError("expected at least one target, got an empty list. Give one, or None for the top class.")
         return TargetList(tuple(as_target(part) for part in target))
     if callable(target):
         return Function(target)
     raise TargetError(
-        "a target is None, a class (index or label), a list of them, an integer tensor [batch] or [batch, target], "
-        f"one of saywhy.targets, or a function of the model's output; got {type(target).__name__}."
+        "a target must be None, a class (index or label), a list of them, an integer tensor [batch] or "
+        f"[batch, target], one of saywhy.targets, or a function of the output; got {type(target).__name__}."
     )

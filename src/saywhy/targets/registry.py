@@ -1,4 +1,4 @@
-"""The targets by the names that they have on the command line."""
+"""The registry of targets by their names on the command line."""
 
 import inspect
 from collections.abc import Callable
@@ -20,10 +20,10 @@ class NamedTarget:
 
     Attributes:
         name: lower case with hyphens.
-        function: a class or function that makes the target from what stands in the brackets.
+        function: a class or function that makes the target from the arguments in brackets.
         form: how it is written, e.g. ``"top K"``.
-        reading: what it asks, in one line.
-        paper: authors and year; empty where it is of no paper.
+        reading: the score that it computes, in one line.
+        paper: authors and year; empty if there is no paper.
     """
 
     name: str
@@ -33,10 +33,10 @@ class NamedTarget:
     paper: str = ""
 
     def make(self, *arguments: Any, **named: Any) -> "Target":
-        """The target with these arguments.
+        """Return the target with these arguments.
 
         Raises:
-            TargetError: they do not fit.
+            TargetError: the function does not take these arguments.
         """
         try:
             inspect.signature(self.function).bind(*arguments, **named)
@@ -50,7 +50,7 @@ TARGETS: Registry[NamedTarget] = Registry("target", "saywhy.targets", TargetErro
 
 
 def target(name: str, *, form: str, reading: str, paper: str = "") -> Callable[[F], F]:
-    """Register the class or function below as a target. Arguments are those of :class:`NamedTarget`.
+    """Register the decorated class or function as a target. The arguments are those of :class:`NamedTarget`.
 
     Raises:
         TargetError: the name is taken.
@@ -64,7 +64,7 @@ def target(name: str, *, form: str, reading: str, paper: str = "") -> Callable[[
 
 
 def register(target: NamedTarget) -> None:
-    """Add a target of your own; it can then be written on the command line.
+    """Register a target; it can then be written on the command line.
 
     Raises:
         TargetError: the name is taken.
@@ -73,7 +73,7 @@ def register(target: NamedTarget) -> None:
 
 
 def find_target(name: str) -> NamedTarget:
-    """The target of this name; entry points of other packages are looked at when the name is not ours.
+    """Return the target of this name; other names than the built-in ones are looked up in the entry points of packages.
 
     Raises:
         TargetError: there is none.
@@ -85,5 +85,5 @@ def find_target(name: str) -> NamedTarget:
 
 
 def all_targets() -> tuple[NamedTarget, ...]:
-    """Ours, those registered, and those of installed packages; one that cannot be loaded is named in a warning."""
+    """Return the built-in and registered targets and those of installed packages; a warning names broken ones."""
     return TARGETS.all()

@@ -1,4 +1,4 @@
-"""The targets themselves, and their arithmetic."""
+"""The basic targets and their arithmetic."""
 
 import abc
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -17,13 +17,13 @@ from saywhy.targets.registry import target
 
 @dataclass(frozen=True)
 class TargetScores:
-    """Targets worked out for one batch: T scores for every sample, and what they are called.
+    """The values of targets for one batch: T scores for every sample, with their names.
 
     Attributes:
         scores: float [batch, target], with a graph.
         names: [batch][target].
-        classes: int [batch, target]; -1 where a target is not a single class.
-        words: the numbers of those targets that are the words of a sentence, in its order.
+        classes: int [batch, target]; -1 for a target that is not a single class.
+        words: the indices of the targets that are words of a caption, in its order.
     """
 
     scores: Scores
@@ -37,28 +37,28 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def evaluate(self, output: ModelOutput) -> TargetScores:
-        """The scores of this target for a batch."""
+        """Compute the scores of this target for a batch."""
 
     def of_samples(self, some: slice | Tensor) -> "Target":
-        """The target of some samples of the batch (by index); it differs only where samples have their own."""
+        """Return the target of some samples of the batch (by index); it differs only if samples have their own."""
         return self
 
     def resolved(self, output: ModelOutput) -> "Target":
-        """The same target when the answer changes: the top class of a batch stays the class that it is now."""
+        """Return the target with its classes fixed: the top class of this output stays the target for other outputs."""
         return self
 
     def output_keys(self) -> Iterator[Hashable]:
-        """What of this target looks at the output itself, and not at class scores; equal keys, equal looks."""
+        """Yield keys of the parts that read the output itself instead of class scores; equal keys, equal readings."""
         return iter(())
 
     def attention(self, output: ModelOutput) -> Tensor:
-        """Where the network says itself that it has looked for this target, [batch, target, *space].
+        """Return the network's own attention for this target, [batch, target, *space].
 
-        Of what is no word of a sentence it is the mean of all that it has looked at.
+        For a target that is no word of a caption it is the mean over all glimpses.
         """
         width = self.evaluate(output).scores.shape[1]
-        seen = attention_of(output).mean(1, keepdim=True)
-        return seen.expand(-1, width, *seen.shape[2:])
+        glimpses = attention_of(output).mean(1, keepdim=True)
+        return glimpses.expand(-1, width, *glimpses.shape[2:])
 
     def __add__(self, other: "Target") -> "Target":
         return TargetSum(_terms(self) + _terms(other)) if isinstance(other, Target) else NotImplemented
@@ -84,8 +84,8 @@ class Class(Target):
 
     Args:
         name: index (negative counts from the end) or label; case does not matter.
-        score: ``"logit"`` (the paper's choice), ``"probability"`` or ``"log-probability"``; None takes that of
-            the call.
+        score: ``"logit"`` (the paper's choice), ``"probability"`` or ``"log-probability"``; None takes the kind of
+            score of the call.
 
     >>> output = ModelOutput(torch.tensor([[1.0, 3.0]]), labels=["cat", "dog"])
     >>> Class("dog").evaluate(output).scores
@@ -105,10 +105,10 @@ class Class(Target):
         )
 
 
-@target("top", form="top K", reading="the K highest answers of every sample, each by itself")
+@target("top", form="top K", reading="the K classes of highest score of every sample, a target each")
 @dataclass(frozen=True)
 class Top(Target):
-    """The ``k`` highest answers of every sample, its own ones, the highest first.
+    """The ``k`` classes of highest score of every sample, the highest first.
 
     >>> output = ModelOutput(torch.tensor([[1.0, 3.0, 2.0], [9.0, 0.0, 5.0]]))
     >>> Top(2).evaluate(output).classes
@@ -120,10 +120,10 @@ class Top(Target):
     score: ScoreKind | None = None
 
     def evaluate(self, output: ModelOutput) -> TargetScores:
-        output.values("logit")  # an output without class scores says so
+        output.values("logit")  # raises for an output without class scores
         count = output.logits.shape[1]
         if not isinstance(self.k, int) or not 1 <= self.k <= count:
-            raise TargetError(f"the top {self.k} of {count} classes cannot be had. Give k from 1 to {count}.")
+            raise TargetError(f"expected k from 1 to {count} (the number of classes), got top {self.k}.")
         return self.resolved(output).evaluate(output)
 
     def resolved(self, output: ModelOutput) -> Target:
@@ -132,7 +132,7 @@ class Top(Target):
 
 @dataclass(frozen=True, eq=False)
 class PerSampleTarget(Target):
-    """Each sample its own classes: an integer tensor [batch] or [batch, target].
+    """Classes given for each sample: an integer tensor [batch] or [batch, target].
 
     >>> output = ModelOutput(torch.tensor([[1.0, 3.0], [9.0, 0.0]]))
     >>> PerSampleTarget(torch.tensor([0, 1])).evaluate(output).scores
@@ -149,7 +149,7 @@ class PerSampleTarget(Target):
         )
 
     def evaluate(self, output: ModelOutput) -> TargetScores:
-        output.values("logit")  # an output without class scores says so
+        output.values("logit")  # raises for an output without class scores
         samples, count = output.logits.shape
         classes = self.classes.to(output.logits.device)
         classes = classes.unsqueeze(1) if classes.ndim == 1 else classes
@@ -159,7 +159,7 @@ class PerSampleTarget(Target):
                 f"a tensor of targets must be integers [batch] or [batch, target] for {samples} samples, "
                 f"got {self.classes.dtype} {list(self.classes.shape)}."
             )
-        classes = classes.long()  # first, because -1000 is no number in eight bits
+        classes = classes.long()  # first, because -1000 does not fit into eight bits
         wrong = classes[(classes < -count) | (classes >= count)]
         if len(wrong):
             raise TargetError(f"no class {int(wrong[0])}: the model has {count} classes, 0 to {count - 1}.")
@@ -188,23 +188,26 @@ class TargetSum(Target):
         return TargetSum(tuple((weight, part.resolved(output)) for weight, part in self.terms))
 
     def output_keys(self) -> Iterator[Hashable]:
-        return (look for _, part in self.terms for look in part.output_keys())
+        return (key for _, part in self.terms for key in part.output_keys())
 
     def attention(self, output: ModelOutput) -> Tensor:
-        """The mean of what was looked at for the parts, by the size of their weights: to have looked has no sign."""
-        seen = torch.stack(torch.broadcast_tensors(*(part.attention(output) for _, part in self.terms)))
-        weights = seen.new_tensor([abs(weight) for weight, _ in self.terms])
-        return torch.einsum("w,w...->...", weights / weights.sum().clamp_min(torch.finfo(seen.dtype).tiny), seen)
+        """Return the mean attention of the parts, weighted by the magnitude of their weights: attention has no sign."""
+        glimpses = torch.stack(torch.broadcast_tensors(*(part.attention(output) for _, part in self.terms)))
+        weights = glimpses.new_tensor([abs(weight) for weight, _ in self.terms])
+        return torch.einsum(
+            "w,w...->...", weights / weights.sum().clamp_min(torch.finfo(glimpses.dtype).tiny), glimpses
+        )
 
     def evaluate(self, output: ModelOutput) -> TargetScores:
         parts = [(weight, part.evaluate(output)) for weight, part in self.terms]
         widths = {columns.scores.shape[1] for _, columns in parts}
         width = max(widths)
         if not widths <= {1, width}:
-            raise TargetError(f"targets of {' and '.join(map(str, sorted(widths)))} numbers a sample do not add up.")
+            got = " and ".join(map(str, sorted(widths)))
+            raise TargetError(f"targets in a sum need equal numbers of scores a sample, or 1; got {got}.")
         scores = sum(weight * columns.scores for weight, columns in parts)
         names = [
-            [_written([(w, c.names[b][t if len(c.names[b]) > 1 else 0]) for w, c in parts]) for t in range(width)]
+            [_sum_name([(w, c.names[b][t if len(c.names[b]) > 1 else 0]) for w, c in parts]) for t in range(width)]
             for b in range(len(output.logits))
         ]
         return TargetScores(torch.as_tensor(scores), names, torch.full((len(output.logits), width), -1))
@@ -215,23 +218,23 @@ class Function(Target):
     """Any function of the model's output that returns one number a sample, [batch].
 
     Args:
-        function: gets whatever the model returned.
-        name: what it is called in results.
+        function: takes the raw output of the model.
+        name: its name in results.
     """
 
     function: Callable[[Any], Tensor]
     name: str = ""
 
     def output_keys(self) -> Iterator[Hashable]:
-        return iter((_same(self.function),))
+        return iter((_function_key(self.function),))
 
     def evaluate(self, output: ModelOutput) -> TargetScores:
         scores = self.function(output.raw)
         samples = len(output.logits)
         if not isinstance(scores, Tensor) or scores.numel() != samples or not scores.is_floating_point():
-            came = f"{scores.dtype} {list(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+            got = f"{scores.dtype} {list(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
             raise TargetError(
-                f"the target function must return one floating-point number a sample, [{samples}], got {came}."
+                f"the target function must return one floating-point number a sample, [{samples}], got {got}."
             )
         name = self.name or getattr(self.function, "__name__", "function").replace("<lambda>", "function")
         return TargetScores(scores.reshape(samples, 1), [[name]] * samples, torch.full((samples, 1), -1))
@@ -239,7 +242,7 @@ class Function(Target):
 
 @dataclass(frozen=True)
 class TargetList(Target):
-    """Several targets for every sample, side by side: T is the number of all their columns."""
+    """Several targets for every sample, concatenated: T is the sum of their numbers of scores."""
 
     parts: tuple[Target, ...]
 
@@ -257,7 +260,7 @@ class TargetList(Target):
         return TargetList(tuple(part.resolved(output) for part in self.parts))
 
     def output_keys(self) -> Iterator[Hashable]:
-        return (look for part in self.parts for look in part.output_keys())
+        return (key for part in self.parts for key in part.output_keys())
 
     def attention(self, output: ModelOutput) -> Tensor:
         return torch.cat([part.attention(output) for part in self.parts], 1)
@@ -265,7 +268,7 @@ class TargetList(Target):
     def evaluate(self, output: ModelOutput) -> TargetScores:
         classes = [part for part in self.parts if isinstance(part, Class)]
         if len(classes) == len(self.parts) and len({part.score for part in classes}) == 1:
-            # At once: a thousand slices of the answer are a thousand steps of every backward pass.
+            # All at once: a thousand slices of the output would be a thousand steps of every backward pass.
             indices = torch.tensor([output.index(part.name) for part in classes])
             return PerSampleTarget(indices.expand(len(output.logits), -1), classes[0].score).evaluate(output)
         found = [part.evaluate(output) for part in self.parts]
@@ -279,32 +282,37 @@ class TargetList(Target):
 
 
 def attention_of(output: ModelOutput) -> Tensor:
-    """The network's glimpses, [batch, glimpse, *space].
+    """Return the glimpses in a network's output, [batch, glimpse, *space].
 
     Raises:
-        MethodError: its output has none.
+        MethodError: the output has none.
     """
     raw: Any = output.raw
-    seen = raw.get("attention") if isinstance(raw, Mapping) else getattr(raw, "attention", None)
+    glimpses = raw.get("attention") if isinstance(raw, Mapping) else getattr(raw, "attention", None)
     samples = len(output.logits)
-    if not isinstance(seen, Tensor) or seen.ndim < 3 or len(seen) != samples or not seen.is_floating_point():
-        came = f"{seen.dtype} {list(seen.shape)}" if isinstance(seen, Tensor) else "nothing"
+    if (
+        not isinstance(glimpses, Tensor)
+        or glimpses.ndim < 3
+        or len(glimpses) != samples
+        or not glimpses.is_floating_point()
+    ):
+        got = f"{glimpses.dtype} {list(glimpses.shape)}" if isinstance(glimpses, Tensor) else "nothing"
         raise MethodError(
-            "model-attention shows what a network's output has under the name attention, floats [batch, glimpse, "
-            f"row, column]; {type(raw).__name__} has {came} there. Networks of saywhy.tasks with attention have it; "
-            "of a transformer ask for 'attention'."
+            "model-attention needs an output with the attribute attention, floats [batch, glimpse, row, column]; "
+            f"{type(raw).__name__} has {got} there. Use a network of saywhy.tasks with attention, or the method "
+            "'attention' for a transformer."
         )
-    return seen
+    return glimpses
 
 
 def _terms(target: Target) -> tuple[tuple[float, Target], ...]:
     return target.terms if isinstance(target, TargetSum) else ((1.0, target),)
 
 
-def _written(terms: Sequence[tuple[float, str]]) -> str:
-    """A sum in words.
+def _sum_name(terms: Sequence[tuple[float, str]]) -> str:
+    """Return the name of a weighted sum.
 
-    >>> _written([(1.0, "dog"), (-0.5, "cat")])
+    >>> _sum_name([(1.0, "dog"), (-0.5, "cat")])
     'dog - 0.5 cat'
     """
     text = ""
@@ -315,10 +323,10 @@ def _written(terms: Sequence[tuple[float, str]]) -> str:
     return text
 
 
-def _same(function: Callable[[Any], Tensor]) -> Hashable:
-    """A key that is equal for functions that ask the same: a lambda written inside a loop is a new object every time.
+def _function_key(function: Callable[[Any], Tensor]) -> Hashable:
+    """Return a key that is equal for equal functions: a lambda written inside a loop is a new object every time.
 
-    Its code counts, and what it has closed over, as far as that is a plain value.
+    The key consists of the code and of those closed-over values and defaults that are plain values.
     """
     code = getattr(function, "__code__", None)
     if code is None:

@@ -1,4 +1,4 @@
-"""Targets that ask not for an answer but how certain it is: what in the image makes the network doubt."""
+"""Targets of uncertainty: evidence in the image for the certainty or uncertainty of a prediction."""
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
@@ -23,14 +23,14 @@ KINDS = get_args(Kind)
 
 @dataclass(frozen=True)
 class Uncertain(Target):
-    """How uncertain the network is, as :mod:`saywhy.uncertainty` measures it; with a minus before it, how certain.
+    """The uncertainty of the network, as in :mod:`saywhy.uncertainty`; negated, it is the certainty.
 
     Args:
-        kind: ``"entropy"`` of its answer in nats, for any network of classes. Of a network that guesses several times
-            (:mod:`saywhy.uncertainty`) also ``"aleatoric"``, the mean entropy of its guesses, and ``"epistemic"``,
-            their mutual information, the two parts of that entropy; and ``"sample_variance"``, the variance of the
-            guesses' probabilities, added up over classes. Of a network with a variance head, ``"aleatoric_variance"``,
-            the variance of the noise that it expects in its logits.
+        kind: ``"entropy"``, the predictive entropy in nats, for any network of classes. With Monte Carlo samples
+            (:mod:`saywhy.uncertainty`) also its two parts, ``"aleatoric"``, the mean entropy of the samples, and
+            ``"epistemic"``, their mutual information; and ``"sample_variance"``, the variance of the samples'
+            probabilities, summed over classes. With a variance head, ``"aleatoric_variance"``, the predictive variance
+            of the logits.
 
     >>> Uncertain("entropy").evaluate(ModelOutput(torch.zeros(1, 4))).scores
     tensor([[1.3863]])
@@ -40,7 +40,7 @@ class Uncertain(Target):
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise TargetError(f"uncertainty is one of {', '.join(KINDS)}; got {self.kind!r}.")
+            raise TargetError(f"uncertainty must be one of {', '.join(KINDS)}; got {self.kind!r}.")
 
     def output_keys(self) -> Iterator[Hashable]:
         return iter(() if self.kind == "entropy" else ((type(self), self.kind),))
@@ -49,25 +49,25 @@ class Uncertain(Target):
         if self.kind == "aleatoric_variance":
             scores = aleatoric_variance_of(output)[:, 0]
         else:
-            each = _chances(output, self.kind)
+            each = _sample_probabilities(output, self.kind)
             of = {
                 "entropy": lambda: information.entropy(each.mean(0)),
                 "aleatoric": lambda: information.expected_entropy(each),
                 "epistemic": lambda: information.mutual_information(each),
                 "sample_variance": lambda: (
-                    information.variance(each) / (2 if _yes_or_no(output) else 1)
-                ),  # of yes, as of no
+                    information.variance(each) / (2 if _is_binary(output) else 1)
+                ),  # yes and no vary alike
             }[self.kind]()
-            scores = of.sum(-1) if _yes_or_no(output) else of
-        return _named(scores, self.kind)
+            scores = of.sum(-1) if _is_binary(output) else of
+        return _target_scores(scores, self.kind)
 
 
 _READINGS: dict[Kind, str] = {
-    "entropy": "the entropy of the answer, in nats",
+    "entropy": "the predictive entropy, in nats",
     "aleatoric": "the mean entropy of Monte Carlo samples: uncertainty of the data",
     "epistemic": "the mutual information of Monte Carlo samples: uncertainty of the model",
     "sample_variance": "the variance of the probabilities of Monte Carlo samples",
-    "aleatoric_variance": "the variance that a variance head predicts",
+    "aleatoric_variance": "the predictive variance of a variance head",
 }
 for _kind, _reading in _READINGS.items():
     _name = _kind.replace("_", "-")
@@ -75,20 +75,20 @@ for _kind, _reading in _READINGS.items():
 
 
 @target(
-    "certainty", form="certainty, certainty(LABEL)", reading="what makes the answer certain", paper="Patro et al., 2019"
+    "certainty", form="certainty, certainty(LABEL)", reading="certainty of the prediction", paper="Patro et al., 2019"
 )
 @dataclass(frozen=True, eq=False)
 class Certainty(Target):
-    """The uncertainty loss of U-CAM with a minus before it: what makes the answer certain.
+    """The negated uncertainty loss of U-CAM: evidence for the certainty of the prediction.
 
-    It is ``-L_u`` of :mod:`saywhy.uncertainty.loss` for the network's own answer; the true one is never looked at,
-    unless it is named.
+    It is ``-L_u`` of :mod:`saywhy.uncertainty.loss` for the network's own prediction; the ground truth is not used
+    unless ``name`` gives it.
 
     Args:
-        name: the answer, by index or name; None is the network's own.
-        answered: also count the answer's own loss, ``-(L_y + L_u)``: the map is then that of U-CAM.
+        name: the class, by index or name; None is the network's own prediction.
+        answered: add the classification loss, ``-(L_y + L_u)``: the map is then that of U-CAM.
         num_samples, udl: as for :func:`saywhy.uncertainty.loss.losses`.
-        seed: of the noise, which is the same for all samples.
+        seed: the seed of the noise, which is the same for all samples.
     """
 
     name: int | str | None = None
@@ -111,9 +111,9 @@ class Certainty(Target):
 
     def evaluate(self, output: ModelOutput) -> TargetScores:
         variance = aleatoric_variance_of(output)
-        if _yes_or_no(output):
+        if _is_binary(output):
             raise TargetError(
-                "the loss of U-CAM is of one answer among several, and these classes are each a yes or no. Ask for "
+                "the loss of U-CAM needs mutually exclusive classes, got independent (binary) ones. Use "
                 "Uncertain('entropy')."
             )
         found = losses(
@@ -125,7 +125,7 @@ class Certainty(Target):
             generator=torch.Generator().manual_seed(self.seed),
         )
         total = found.uncertainty + found.answer if self.answered else found.uncertainty
-        return _named(-total, "ucam" if self.answered else "certainty")
+        return _target_scores(-total, "ucam" if self.answered else "certainty")
 
     def _classes(self, output: ModelOutput) -> Tensor:
         if self.classes is not None:
@@ -135,49 +135,49 @@ class Certainty(Target):
         return output.logits.detach().argmax(1)
 
 
-@target("ucam", form="ucam, ucam(LABEL)", reading="the answer and its certainty together", paper="Patro et al., 2019")
+@target("ucam", form="ucam, ucam(LABEL)", reading="the prediction and its certainty", paper="Patro et al., 2019")
 def ucam(name: int | str | None = None) -> Certainty:
-    """The target of U-CAM's maps: ``-(L_y + L_u)``."""
+    """Return the target of U-CAM's maps: ``-(L_y + L_u)``."""
     return Certainty(name, answered=True)
 
 
 def aleatoric_variance_of(output: ModelOutput) -> Tensor:
-    """The variance of the noise that a network expects in its logits, [batch, 1].
+    """Return the predictive variance of the logits from a variance head, [batch, 1].
 
     Raises:
-        TargetError: it does not say.
+        TargetError: the output has none.
     """
-    output.values("logit")  # an output without class scores says so
+    output.values("logit")  # raises for an output without class scores
     found = output_of(output.raw, "variance")
     if not isinstance(found, Tensor) or found.shape != (len(output.logits), 1):
         raise TargetError(
-            "the network does not say how much noise it expects: its output has no variance [batch, 1]. Those trained "
-            "with saywhy.uncertainty.ucam have it; of any other ask for Uncertain('entropy')."
+            "the target needs a network with a variance head, whose output has a variance [batch, 1]. Use a network "
+            "trained with saywhy.uncertainty.ucam, or Uncertain('entropy')."
         )
     return found
 
 
-def _chances(output: ModelOutput, kind: str) -> Tensor:
-    """The probabilities of every guess, [draw, batch, class], or [draw, batch, class, 2] of yes and no."""
+def _sample_probabilities(output: ModelOutput, kind: str) -> Tensor:
+    """Return the probabilities of Monte Carlo samples, [draw, batch, class], or [draw, batch, class, 2] if binary."""
     output.values("logit")
     sample_logits = output_of(output.raw, "sample_logits")
     if not isinstance(sample_logits, Tensor):
         if kind != "entropy":
             raise TargetError(
-                f"{kind} uncertainty is of several guesses, and the network makes one. Make it guess: "
+                f"{kind} uncertainty needs Monte Carlo samples, got a single output. Wrap the network: "
                 "saywhy.uncertainty.mc_dropout, ensemble or augmented."
             )
         sample_logits = output.logits.unsqueeze(0)
-    if _yes_or_no(output):
+    if _is_binary(output):
         yes = at_least_float32(sample_logits).sigmoid()
         return torch.stack([yes, 1 - yes], -1)
     return at_least_float32(sample_logits).softmax(-1)
 
 
-def _yes_or_no(output: ModelOutput) -> bool:
+def _is_binary(output: ModelOutput) -> bool:
     return output.multilabel or output.logits.shape[1] == 1
 
 
-def _named(scores: Tensor, name: str) -> TargetScores:
+def _target_scores(scores: Tensor, name: str) -> TargetScores:
     samples = len(scores)
     return TargetScores(scores.unsqueeze(1), [[name]] * samples, torch.full((samples, 1), -1))

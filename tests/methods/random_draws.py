@@ -40,21 +40,23 @@ def _coalitions(_image: Array, _settings: dict[str, Any]) -> dict[str, Any]:
     from captum.attr import KernelShap
 
     sizes = torch.arange(4.0)
-    chances = 3 / (sizes * (4 - sizes))
-    chances[0] = 0.0
+    weights = 3 / (sizes * (4 - sizes))
+    weights[0] = 0.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         stream = KernelShap(lambda x: x).kernel_shap_perturb_generator(
-            torch.zeros(1), num_interp_features=4, num_select_distribution=torch.distributions.Categorical(chances)
+            torch.zeros(1),
+            num_interp_features=4,
+            num_select_distribution=torch.distributions.Categorical(weights),
         )
         drawn = [next(stream)[0].numpy() for _ in range(15)]
     return {"coalitions": np.array(drawn), "cells": 2}
 
 
-DRAWERS: dict[str, Callable[[Array, dict[str, Any]], dict[str, Any]]] = {
+DRAWS_OF: dict[str, Callable[[Array, dict[str, Any]], dict[str, Any]]] = {
     "rise": _grids,
     "sscam": _mask_noise,
     "lime": _halves,
     "kernelshap": _coalitions,
 }
-"""By method, from an image and the settings to what its oracle is given."""
+"""By method, a function from an image and the settings to the random inputs of its oracle."""

@@ -1,4 +1,4 @@
-"""What metrics are tested on: a small network with random weights, asked several questions of several samples."""
+"""Inputs for the tests of metrics: a small network with random weights, images and several targets a sample."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,8 +17,8 @@ few = settings(max_examples=15, deadline=None)
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A network, images, and of every sample other classes that are asked for.
+class MetricCase:
+    """A network, images, and different target classes for every sample.
 
     Attributes:
         network: in evaluation mode, float64.
@@ -35,19 +35,19 @@ class Judged:
     @staticmethod
     def build(
         batch: int = 2, targets: int = 2, space: tuple[int, ...] = (10, 8), seed: int = 0, **own: Any
-    ) -> "Judged":
+    ) -> "MetricCase":
         network = TinyNetwork.build(seed=seed, dtype=torch.float64, axes=len(space))
         generator = torch.Generator().manual_seed(seed + 1)
         images = torch.randn(batch, 3, *space, generator=generator, dtype=torch.float64)
         classes = torch.stack([torch.randperm(4, generator=generator)[:targets] for _ in range(batch)])
-        return Judged(network, images, classes, **own)
+        return MetricCase(network, images, classes, **own)
 
     @property
     def space(self) -> tuple[int, ...]:
         return tuple(self.images.shape[2:])
 
     def runner(self, **changes: Any) -> ModelRunner:
-        """What metrics are given."""
+        """The model runner that metrics take."""
 
         def score(output: Tensor, samples: Tensor) -> Tensor:
             return self._scores(output).gather(1, self.classes[samples])
@@ -57,7 +57,7 @@ class Judged:
         return replace(runner, **changes)
 
     def observed(self, sample: int, target: int) -> Observed:
-        """What oracles are given."""
+        """The observed network that oracles take."""
         chosen = int(self.classes[sample, target])
         return Observed(self.network, self.network, lambda output: self._scores(output)[:, chosen])
 
@@ -67,14 +67,14 @@ class Judged:
     def image(self, sample: int) -> Array:
         return self.images[sample].numpy()
 
-    def sample(self, index: int) -> "Judged":
+    def sample(self, index: int) -> "MetricCase":
         """One of the samples by itself."""
         part = slice(index, index + 1)
         return replace(self, images=self.images[part], classes=self.classes[part])
 
-    def each(self, maps: Tensor, judge: Callable[[int, int, Array], float]) -> Tensor:
-        """What an oracle says of the map of every sample and target, [batch, target]."""
-        rows = [[judge(b, t, map.numpy()) for t, map in enumerate(of_one)] for b, of_one in enumerate(maps.double())]
+    def each(self, maps: Tensor, evaluate: Callable[[int, int, Array], float]) -> Tensor:
+        """The value of an oracle for the map of every sample and target, [batch, target]."""
+        rows = [[evaluate(b, t, map.numpy()) for t, map in enumerate(of_one)] for b, of_one in enumerate(maps.double())]
         return torch.tensor(rows, dtype=torch.float64)
 
     def _scores(self, output: Tensor) -> Tensor:
@@ -105,8 +105,8 @@ def first(output: Tensor) -> Tensor:
     return output[:, 0]
 
 
-def filled(judged: Judged, sample: int, kind: str) -> Array:
+def filled(case: MetricCase, sample: int, kind: str) -> Array:
     """Zeros, or the mean colour."""
-    image = judged.image(sample)
+    image = case.image(sample)
     means = [image[channel].mean() if kind == "mean" else 0.0 for channel in range(len(image))]
     return np.stack([np.full(image.shape[1:], mean) for mean in means])
