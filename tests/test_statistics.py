@@ -1,4 +1,4 @@
-"""Intervals against slow loops and tables in the literature, to the last digit where pages are kept."""
+"""Intervals against slow loops and tables in the literature, to the last digit where pages are published."""
 
 import math
 
@@ -55,7 +55,7 @@ class TestBootstrap:
     @pytest.mark.parametrize("count", [1, 2, 7, 40, 333])
     @pytest.mark.parametrize("two", [False, True])
     def test_the_draws_are_those_of_the_kept_pages(self, count, two):
-        """To the last digit what five modules drew by themselves: one matrix of indices, the statistic, quantiles."""
+        """Equal to the last digit to five former implementations: one matrix of indices, statistic, quantiles."""
         units = some(count, 2) ** 2 if two else some(count)
         drawn = np.random.default_rng(2).integers(count, size=(RESAMPLES, count))
         total = units[drawn].sum(1) if two else units[drawn].mean(1)
@@ -111,7 +111,7 @@ class TestCounts:
         np.testing.assert_allclose(found.mean(0), 1, atol=0.06)
 
     def test_weights_are_draws_in_law(self):
-        """The spread of a mean by counts is that by indices."""
+        """The standard deviation of a mean by counts is that by indices."""
         units = some(30)
         by_counts = resample_counts(30, 4000) @ units / 30
         assert by_counts.std() == pytest.approx(bootstrap_distribution(units, resamples=4000).std(), rel=0.05)

@@ -1,4 +1,4 @@
-"""Arguments: what is no number, word or tensor, or out of its limits, is refused in a sentence, by its annotation."""
+"""Arguments: values of another type than annotated, or out of their limits, are refused with a message."""
 
 import inspect
 import math
@@ -98,7 +98,7 @@ def test_arrays_become_tensors():
     assert found.shape == (3, 4, 4)
 
 
-def test_a_method_without_annotations_is_judged_by_its_defaults():
+def test_a_method_without_annotations_is_checked_by_its_defaults():
     def own(activations, gradients, *, power=2, tag="x", keep=True):
         return activations.sum(1)
 
@@ -204,7 +204,7 @@ def drawn(
     names: typing.Sequence[str] = (),
     **others: int,
 ):
-    """What came."""
+    """Return the arguments as received."""
     return maps, count, more, share, seed, how, scale, name, sure, free, names, others
 
 
@@ -242,7 +242,7 @@ class TestValidated:
             drawn(None, 0, seed=-1)
 
     def test_a_function_looks_as_it_did(self):
-        assert drawn.__doc__ == "What came."
+        assert drawn.__doc__ == "Return the arguments as received."
         assert list(inspect.signature(drawn).parameters)[:3] == ["maps", "count", "more"]
 
     def test_python_says_what_is_missing_or_unknown(self):

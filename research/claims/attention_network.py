@@ -13,7 +13,7 @@ from saywhy.tasks.vocabulary import Sentences
 from saywhy.tasks.vqa.fusion import FUSIONS
 from saywhy.tasks.vqa.networks import AttentionPooling, Glimpses, VQAHead, VQAModel
 from saywhy.toybox.language import ANSWERS
-from saywhy.toybox.models.language import FAR, GLIMPSES, ToyboxVQAHead, places
+from saywhy.toybox.models.vision_language import FAR, GLIMPSES, ToyboxVQAHead, places
 from saywhy.toybox.recipes.ucam import Questions
 from saywhy.uncertainty.variance_head import VarianceHead
 

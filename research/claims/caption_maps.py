@@ -13,7 +13,7 @@ from research.claims.measure import table
 from saywhy.tasks.captioning.caption import caption
 from saywhy.tasks.captioning.generate import generate_captions
 from saywhy.toybox import Scene
-from saywhy.toybox.language.truth import mentions
+from saywhy.toybox.language.mentions import mentions
 
 SHORT = tuple(method for method in METHODS if method != "rsi-gradcam")
 """The methods, without the slow path method."""

@@ -49,7 +49,7 @@ from saywhy.tasks.captioning.caption import explain_captions
 from saywhy.tasks.captioning.generate import DIVERSITY_PENALTY
 from saywhy.toybox import Scene, scene
 from saywhy.toybox.language import captions
-from saywhy.toybox.language.truth import mentions
+from saywhy.toybox.language.mentions import mentions
 from saywhy.toybox.models.classifier import normalised
 
 SEEDS = 3

@@ -33,8 +33,8 @@ from research.claims.uncertainty_networks import (
 from saywhy.io.atomic import atomic_write
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa.networks import VQAModel
-from saywhy.toybox.models.language import ToyboxTrunk
-from saywhy.toybox.recipes.language_tensors import followed
+from saywhy.toybox.models.vision_language import ToyboxTrunk
+from saywhy.toybox.recipes.language_data import draw_language_data
 from saywhy.toybox.recipes.ucam import Questions
 
 SEEDS = 3
@@ -140,7 +140,7 @@ def _draw_data(items: float, progress: Progress) -> Data:
     eyes: ToyboxTrunk = model.module.trunk  # type: ignore[assignment]
     known: Vocabulary = model.texts["question"].__self__  # type: ignore[attr-defined]
     visual, scenes = VisualFeatures(_base(model)), int(items * SCENES)
-    talks = [followed(split, scenes, progress) for split in ("talk-train", "ambiguous-train")]
+    talks = [draw_language_data(split, scenes, progress) for split in ("talk-train", "ambiguous-train")]
     training = visual.replace_features(Questions(eyes, talks, known))
     return training, draw_tests(eyes, visual, known, int(items * TESTS), int(items * ATTENDED), progress)
 

@@ -24,8 +24,8 @@ from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.toybox import scene
 from saywhy.toybox.language import human_attention, questions
 from saywhy.toybox.models.classifier import normalised
-from saywhy.toybox.models.language import ToyboxTrunk
-from saywhy.toybox.recipes.language_tensors import followed
+from saywhy.toybox.models.vision_language import ToyboxTrunk
+from saywhy.toybox.recipes.language_data import draw_language_data
 from saywhy.toybox.recipes.ucam import Judged, Questions
 from saywhy.uncertainty import fit_temperature
 from saywhy.uncertainty.information import entropy
@@ -137,7 +137,8 @@ def draw_tests(
 ) -> Tests:
     """Draw the test splits, and the human attention maps of the first scenes."""
     talks = {
-        split: followed(split, count, progress) for split in ("talk-test", "ambiguous-test", "unseen", "ambiguous-val")
+        split: draw_language_data(split, count, progress)
+        for split in ("talk-test", "ambiguous-test", "unseen", "ambiguous-val")
     }
     by_split = {split: visual.replace_features(Questions(eyes, [talk], known)) for split, talk in talks.items()}
     clear = by_split["talk-test"]

@@ -1,9 +1,10 @@
-r"""Intervals of measurements: by the bootstrap, of a share of hits, and of a mean of few values.
+r"""Confidence intervals: by the bootstrap, of a proportion (Wilson), and of the mean of few values (Student).
 
-The bootstrap (Efron, 1979) draws whole units again, with replacement. A unit is what was drawn independently: an image
-with all of its maps, or a scene with all of its questions. Measurements within a unit are alike, so a unit stays whole.
+The bootstrap (Efron, 1979) resamples whole units with replacement. A unit is what was sampled independently: an image
+with all of its maps, or a scene with all of its questions. Measurements within a unit are correlated, so a unit is
+never split.
 
-Pages that are kept hold intervals to the last digit. So the draws are fixed: a seed of NumPy's default generator, one
+Published pages hold intervals to the last digit. So the resampling is fixed: a seed of NumPy's default generator, one
 matrix of indices ``[resample, unit]``, row by row.
 """
 
@@ -15,25 +16,25 @@ import numpy as np
 from jaxtyping import Float, Int
 
 RESAMPLES = 2000
-"""Of a bootstrap."""
+"""Resamples of a bootstrap."""
 
 LEVEL = 0.95
-"""Of an interval."""
+"""Confidence level of an interval."""
 
 AT_ONCE = 2_000_000
-"""Units that are drawn at once, so that memory does not grow with the data."""
+"""Units that are resampled at once, so that memory does not grow with the data."""
 
 Number = float | int
 
 Units = Float[np.ndarray, "unit *number"]
-"""Of every unit a value, or several."""
+"""One or several values per unit."""
 
 Statistic = Callable[[Float[np.ndarray, "resample unit *number"]], Float[np.ndarray, " resample"]]
-"""Of every resample one number."""
+"""A function that returns one number per resample."""
 
 
 def mean(resampled: Float[np.ndarray, "*resample unit"]) -> Float[np.ndarray, "*resample"]:
-    """The mean over units.
+    """Return the mean over units.
 
     >>> mean(np.array([[1.0, 2.0], [2.0, 2.0]])).tolist()
     [1.5, 2.0]
@@ -42,7 +43,9 @@ def mean(resampled: Float[np.ndarray, "*resample unit"]) -> Float[np.ndarray, "*
 
 
 def quotient_of_sums(resampled: Float[np.ndarray, "*resample unit 2"]) -> Float[np.ndarray, "*resample"]:
-    """The sum of the first numbers of all units by that of the second: a mean over units of several measurements.
+    """Return the ratio of two sums over units: the mean where units have different numbers of measurements.
+
+    The first number of a unit is the sum of its measurements, the second their count.
 
     >>> float(quotient_of_sums(np.array([[3.0, 2.0], [1.0, 2.0]])))
     1.0
@@ -57,17 +60,17 @@ def bootstrap_distribution(
     resamples: int = RESAMPLES,
     seed: "int | np.random.Generator" = 0,
 ) -> Float[np.ndarray, " resample"]:
-    """A statistic of units that are drawn again.
+    """Return the bootstrap distribution of a statistic.
 
-    The same seed draws the same units: a paired difference is the difference of two distributions of one seed. Two
-    independent groups take two seeds; or one generator, which draws the second group after the first. Both ways are in
-    use and give other draws, so both stay.
+    The same seed gives the same resamples, so a paired difference is the difference of two distributions with one seed.
+    Two independent groups need two seeds, or one generator, which resamples the second group after the first. Both ways
+    are in use and give different resamples, so both stay.
 
     Args:
-        units: what is drawn again.
-        statistic: of units ``[resample, unit, *number]``, one number a resample.
-        resamples: how often.
-        seed: of the draws, or a generator that goes on.
+        units: the data; whole units are resampled.
+        statistic: maps units ``[resample, unit, *number]`` to one number per resample.
+        resamples: their number.
+        seed: a seed, or a generator whose state advances.
 
     >>> bootstrap_distribution(np.array([1.0, 2.0, 6.0]), resamples=3).round(2).tolist()
     [3.33, 1.0, 1.0]
@@ -82,10 +85,10 @@ def bootstrap_distribution(
 
 
 def resample_counts(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Int[np.ndarray, "resample unit"]:
-    """How often each unit comes when as many are drawn again.
+    """Return how often each unit occurs in each bootstrap resample.
 
-    The distribution is that of :func:`bootstrap_distribution`; the random numbers are others. For statistics that sort
-    (an AUROC): they sort once and weigh by these counts, and need not sort every resample.
+    The distribution is that of :func:`bootstrap_distribution`; the random numbers differ. This serves statistics that
+    sort (AUROC): they sort once and weight by these counts, and need not sort every resample.
 
     >>> resample_counts(3, 2).tolist()
     [[1, 1, 1], [0, 0, 3]]
@@ -94,7 +97,7 @@ def resample_counts(count: int, resamples: int = RESAMPLES, seed: int = 0) -> In
 
 
 def percentile_interval(distribution: Float[np.ndarray, " resample"], tail: float = 0.025) -> tuple[float, float]:
-    """Between which values all of a distribution lies but a share ``tail`` at each end.
+    """Return the percentile interval of a distribution, without a share ``tail`` at each end.
 
     >>> [round(end, 2) for end in percentile_interval(np.arange(101.0))]
     [2.5, 97.5]
@@ -110,17 +113,17 @@ def bootstrap(
     level: float = LEVEL,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The percentile interval of a statistic when units are drawn again (Efron, 1979).
+    """Return the percentile bootstrap interval of a statistic (Efron, 1979).
 
-    Units that are all equal give an interval without width: that is what they show, and no proof that another would be
-    equal too. Of hits and misses alone take :func:`wilson`.
+    Units that are all equal give an interval of width zero, which does not prove that another unit would be equal. For
+    hits and misses use :func:`wilson`.
 
     Args:
-        units: what is drawn again.
-        statistic: of units ``[resample, unit, *number]``, one number a resample.
-        resamples: how often.
-        level: the share of resamples that is inside.
-        seed: of the draws.
+        units: the data; whole units are resampled.
+        statistic: maps units ``[resample, unit, *number]`` to one number per resample.
+        resamples: their number.
+        level: the share of resamples inside the interval.
+        seed: of the resampling.
 
     >>> [round(end, 2) for end in bootstrap(np.array([1.0, 2.0, 6.0]))]
     [1.0, 6.0]
@@ -129,7 +132,7 @@ def bootstrap(
 
 
 def wilson(share: Number, count: Number, level: float = LEVEL) -> tuple[float, float]:
-    r"""Wilson's interval (Wilson, 1927) of a share of so many trials.
+    r"""Return the Wilson score interval (Wilson, 1927) of a share of hits in ``count`` trials.
 
     .. math:: \left\{q : (p - q)^2 \le z^2 q (1 - q) / n\right\}
 
@@ -143,7 +146,7 @@ def wilson(share: Number, count: Number, level: float = LEVEL) -> tuple[float, f
 
 
 def effective_number(weights: Float[np.ndarray, " unit"] | Int[np.ndarray, " unit"]) -> float:
-    r"""Kish's effective number of units of unequal weights (Kish, 1965).
+    r"""Return the effective sample size of units with unequal weights (Kish, 1965).
 
     .. math:: \left(\sum_i w_i\right)^2 / \sum_i w_i^2
 
@@ -154,16 +157,16 @@ def effective_number(weights: Float[np.ndarray, " unit"] | Int[np.ndarray, " uni
 
 
 def student_margin(values: Float[np.ndarray, " value"], level: float = LEVEL) -> float:
-    r"""Half the width of Student's interval (1908) of the mean of a few values: mean ± margin.
+    r"""Return the margin of Student's t interval (1908) of the mean of a few values: mean ± margin.
 
     .. math:: t_{n - 1, (1 + level) / 2}\, s / \sqrt{n}
 
-    Of three values a bootstrap would make far too little. NaN of one value.
+    A bootstrap interval of three values would be far too narrow. NaN for one value.
 
     >>> round(student_margin(np.array([1.0, 2.0, 3.0])), 3)
     2.484
     """
-    from scipy.stats import t  # here, because it takes a while to import
+    from scipy.stats import t  # slow to import
 
     count = len(values)
     if count < 2:

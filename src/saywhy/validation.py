@@ -1,9 +1,9 @@
-"""The one way to check arguments: what their annotations let a value be, and a sentence for what it is not.
+"""Validation of arguments against their type annotations, with one form of error message.
 
-An annotation is a kind (``int``, ``float``, ``bool``, ``str``, ``Tensor``, a ``Literal``), a union or a sequence of
-kinds, or one with the limits of the package annotated-types: ``Annotated[int, Ge(1)]``,
+An annotation is a type (``int``, ``float``, ``bool``, ``str``, ``Tensor``, a ``Literal``), a union or a sequence of
+types, or a type with limits of the package annotated-types: ``Annotated[int, Ge(1)]``,
 ``Annotated[float, Interval(ge=0, le=1)]``. :func:`validated` checks every call of a function, :func:`checked` one
-parameter of a method, :func:`whole_number`, :func:`real_number` and :func:`true_or_false` one value. All say the same:
+parameter of a method, and :func:`whole_number`, :func:`real_number` and :func:`true_or_false` one value. Messages read
 "NAME must be a whole number of at least 1, got 'x'."
 """
 
@@ -36,7 +36,7 @@ UnitInterval = Annotated[float, Interval(ge=0, le=1)]
 
 @runtime_checkable
 class HasParameters(Protocol):
-    """A `saywhy.methods.Method`, as far as its parameters are concerned."""
+    """The part of a `saywhy.methods.Method` that defines its parameters."""
 
     @property
     def name(self) -> str: ...
@@ -45,12 +45,12 @@ class HasParameters(Protocol):
 
 
 def checked(method: HasParameters, name: str, value: Any) -> Any:
-    """A value for a parameter, as the plain number, word, list or tensor that the method's annotation asks for.
+    """Return a parameter's value as the number, word, list or tensor of the method's annotation.
 
-    Numbers of numpy and torch become Python's, arrays tensors.
+    Numbers of NumPy and torch become Python's, and arrays become tensors.
 
     Raises:
-        MethodError: the value is of none of the kinds that the annotation allows, out of its limits, NaN or infinite.
+        MethodError: the value has none of the annotated types, is out of its limits, NaN or infinite.
 
     >>> from saywhy.methods import find_method
     >>> checked(find_method("rise"), "masks", np.int64(3)), checked(find_method("rsi-gradcam"), "steps", "auto")
@@ -58,27 +58,27 @@ def checked(method: HasParameters, name: str, value: Any) -> Any:
     """
     parameter = inspect.signature(method.function).parameters[name]
     annotation, default = parameter.annotation, parameter.default
-    if annotation is inspect.Parameter.empty:  # a method of the user's own
+    if annotation is inspect.Parameter.empty:  # a user-defined method
         annotation = type(default) if isinstance(default, bool | int | float) else Any
-    such = f" such as {default}" if type(default) in (int, float) else ""
-    return _valid(f"{method.name}: {name}", value, annotation, MethodError, such)
+    example = f" such as {default}" if type(default) in (int, float) else ""
+    return _valid(f"{method.name}: {name}", value, annotation, MethodError, example)
 
 
 def validated(error: type[SaywhyError] = InputError) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator that checks the arguments of every call, and hands on Python's numbers for those of other libraries.
+    """Return a decorator that checks the arguments of every call, and converts numbers of other libraries to Python's.
 
-    Only plain annotations count: numbers, words, true and false, None, ``Literal``, unions of them, with or without
-    limits. Arguments of other types, and those that are not given, the function gets as they are.
+    Only plain annotations are checked: numbers, strings, booleans, None, ``Literal`` and their unions, with or without
+    limits. Arguments of other types, and defaults, are passed on unchanged.
 
     Raises:
-        SaywhyError: of the class ``error``, in every call with a value that an annotation does not allow.
+        SaywhyError: of the class ``error``, in a call with a value that an annotation does not allow.
 
     >>> @validated()
-    ... def drawn(count: Annotated[int, Ge(1)] | None = None, *, share: UnitInterval = 0.5):
+    ... def sample(count: Annotated[int, Ge(1)] | None = None, *, share: UnitInterval = 0.5):
     ...     return count, share
-    >>> drawn(np.int64(3), share=1)
+    >>> sample(np.int64(3), share=1)
     (3, 1.0)
-    >>> drawn(0)
+    >>> sample(0)
     Traceback (most recent call last):
     saywhy.errors.InputError: count must be a whole number of at least 1 or none, got 0.
     """
@@ -93,14 +93,14 @@ def validated(error: type[SaywhyError] = InputError) -> Callable[[Callable[P, R]
         }
 
         @functools.wraps(function)
-        def checking(*args: P.args, **kwargs: P.kwargs) -> R:
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             given = signature.bind(*args, **kwargs)
             for name, value in given.arguments.items():
                 if name in plain:
                     given.arguments[name] = _valid(name, value, plain[name], error)
             return function(*given.args, **given.kwargs)
 
-        return checking
+        return wrapper
 
     return decorate
 
@@ -108,10 +108,10 @@ def validated(error: type[SaywhyError] = InputError) -> Callable[[Callable[P, R]
 def whole_number(
     name: str, value: object, low: int | None = 0, high: int | None = None, error: type[SaywhyError] = InputError
 ) -> int:
-    """A whole number from ``low`` to ``high``, None being no limit, whatever library it is of.
+    """Return a whole number of any library as ``int``, from ``low`` to ``high``; None is no limit.
 
     Raises:
-        SaywhyError: of the class ``error``; it is none.
+        SaywhyError: of the class ``error``; the value is no such number.
 
     >>> whole_number("num_beams", torch.tensor(5), 1)
     5
@@ -132,10 +132,10 @@ def real_number(
     below: int | float | None = None,
     error: type[SaywhyError] = InputError,
 ) -> float:
-    """A finite number within its limits: from ``low`` to ``high``, or ``above`` and ``below`` what it must not be.
+    """Return a finite number within its limits: ``low`` and ``high`` are inclusive, ``above`` and ``below`` exclusive.
 
     Raises:
-        SaywhyError: of the class ``error``; it is none.
+        SaywhyError: of the class ``error``; the value is no such number.
 
     >>> real_number("threshold", 15, above=0, high=1)
     Traceback (most recent call last):
@@ -145,7 +145,7 @@ def real_number(
 
 
 def true_or_false(error: type[SaywhyError] = InputError, /, **values: object) -> None:
-    """Settings that are true or false.
+    """Check that settings are True or False.
 
     Raises:
         SaywhyError: of the class ``error``; one is neither.
@@ -160,7 +160,7 @@ def true_or_false(error: type[SaywhyError] = InputError, /, **values: object) ->
 
 
 def allowed(annotation: Any) -> tuple[str, ...]:
-    """What an annotation lets a value be, in words; empty if there is none.
+    """Return the values that an annotation allows, in words; empty without an annotation.
 
     >>> allowed(int | Literal["auto"] | None), allowed(bool), allowed(float)
     (('a whole number', 'auto', 'none'), ('true', 'false'), ('a number',))
@@ -192,25 +192,25 @@ _KINDS: dict[Any, tuple[str, ...]] = {
 _NOTHING = object()
 
 
-def _valid(name: str, value: Any, annotation: Any, error: type[SaywhyError], such: str = "") -> Any:
-    found = _as(value, annotation)
+def _valid(name: str, value: Any, annotation: Any, error: type[SaywhyError], example: str = "") -> Any:
+    found = _convert(value, annotation)
     if found is _NOTHING:
         words = allowed(annotation)
         shown = ", ".join(words[:-1]) + (" or " if len(words) > 1 else "") + words[-1] if words else "something else"
-        raise error(f"{name} must be {shown}{such}, got {_short(value)}.")
+        raise error(f"{name} must be {shown}{example}, got {_short(value)}.")
     return found
 
 
-def _as(value: Any, annotation: Any) -> Any:
-    """The value as the annotation has it; ``_NOTHING`` where it cannot be that."""
+def _convert(value: Any, annotation: Any) -> Any:
+    """Convert a value to the annotated type; ``_NOTHING`` where that is impossible."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any:
         return value
     if origin is Annotated:
-        found = _as(value, inner[0])
-        return found if found is not _NOTHING and _keeps(found, _limits(inner[1:])) else _NOTHING
+        found = _convert(value, inner[0])
+        return found if found is not _NOTHING and _within(found, _limits(inner[1:])) else _NOTHING
     if origin in (typing.Union, types.UnionType):
-        return next((found for part in inner if (found := _as(value, part)) is not _NOTHING), _NOTHING)
+        return next((found for part in inner if (found := _convert(value, part)) is not _NOTHING), _NOTHING)
     if origin is Literal:
         return value if isinstance(value, str) and value in inner else _NOTHING
     if origin is Sequence:
@@ -225,7 +225,7 @@ def _as(value: Any, annotation: Any) -> Any:
 
 
 def _number(value: Any, kind: type) -> Any:
-    """A number of Python's; true and false are none, and a whole number may stand for any other, never the reverse."""
+    """Convert to a Python number: booleans are no numbers, and a float is never converted to an int."""
     if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
         value = value.item()
     if isinstance(value, bool | np.bool_) or kind is bool:
@@ -238,26 +238,26 @@ def _number(value: Any, kind: type) -> Any:
 
 
 def _list(value: Any, kind: Any) -> Any:
-    """A list of such things; tensors stay together."""
+    """Convert to a list of one type; a list of tensors may not be one tensor."""
     if isinstance(value, Tensor | np.ndarray) and value.ndim == 1 and kind is not Tensor:
         value = value.tolist()
     if not isinstance(value, list | tuple):
         return _NOTHING
-    found = [_as(one, kind) for one in value]
+    found = [_convert(one, kind) for one in value]
     return _NOTHING if any(one is _NOTHING for one in found) else found
 
 
 def _limits(metadata: Sequence[Any]) -> tuple[Any, ...]:
-    """The limits among what is annotated, an interval as its ends."""
+    """Return the limits in the metadata of an annotation, an interval as its ends."""
     single = [one for each in metadata for one in (each if isinstance(each, GroupedMetadata) else (each,))]
     return tuple(one for one in single if isinstance(one, Ge | Gt | Le | Lt))
 
 
-def _keeps(value: Any, limits: Sequence[Any]) -> bool:
-    return all(_COMPARED[type(one)][1](value, _end(one)) for one in limits)
+def _within(value: Any, limits: Sequence[Any]) -> bool:
+    return all(_COMPARISONS[type(one)][1](value, _end(one)) for one in limits)
 
 
-_COMPARED: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
+_COMPARISONS: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
     Gt: ("above", operator.gt),
     Ge: ("at least", operator.ge),
     Lt: ("below", operator.lt),
@@ -266,12 +266,12 @@ _COMPARED: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
 
 
 def _end(limit: Any) -> Any:
-    """The number of a limit: ``Ge(1).ge`` is 1."""
+    """Return the number of a limit: ``Ge(1).ge`` is 1."""
     return getattr(limit, type(limit).__name__.lower())
 
 
 def _in_words(limits: Sequence[Any]) -> str:
-    """Limits as they are said after "a number".
+    """Return limits in words, to follow "a number".
 
     >>> _in_words((Ge(0), Le(1))), _in_words((Gt(0), Lt(1))), _in_words((Le(3),))
     ('from 0 to 1', 'between 0 and 1', 'of at most 3')
@@ -281,12 +281,12 @@ def _in_words(limits: Sequence[Any]) -> str:
         return f"from {ends[Ge]:,} to {ends[Le]:,}"
     if ends.keys() == {Gt, Lt}:
         return f"between {ends[Gt]:,} and {ends[Lt]:,}"
-    said = " and ".join(f"{word} {ends[kind]:,}" for kind, (word, _) in _COMPARED.items() if kind in ends)
-    return f"of {said}" if said.startswith("at ") else said
+    text = " and ".join(f"{word} {ends[kind]:,}" for kind, (word, _) in _COMPARISONS.items() if kind in ends)
+    return f"of {text}" if text.startswith("at ") else text
 
 
 def _is_plain(annotation: Any) -> bool:
-    """Whether it is of numbers, words, true and false and None alone."""
+    """Return whether an annotation consists of numbers, strings, booleans and None only."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         return _is_plain(inner[0])
@@ -298,7 +298,7 @@ def _is_plain(annotation: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    """What came, in few words."""
+    """Return a value for a message, shortened."""
     if isinstance(value, Tensor | np.ndarray) and value.ndim:
         return f"{type(value).__name__} {list(value.shape)} of {value.dtype}"
     text = repr(value)

@@ -1,4 +1,4 @@
-"""The benchmark: its table against slow loops, runs that are stopped and go on, and data sets with something wrong."""
+"""The benchmark: its table against slow loops, interrupted and resumed runs, and faulty data sets."""
 
 import json
 import math
@@ -37,7 +37,7 @@ QUICK = ("energy-pointing", "box-iou", "sparseness")
 
 @dataclass(frozen=True)
 class Drawn:
-    """Images of noise with things in them; the class of things is by turns one of the labels."""
+    """Images of noise with objects; the class of the objects cycles through the labels."""
 
     count: int = 6
     name: str = "drawn"
@@ -69,7 +69,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Given:
-    """Images as they are handed in."""
+    """A data set of given images."""
 
     located: tuple[LocalizedImage, ...]
     labels: tuple[str, ...] = LABELS
@@ -106,7 +106,7 @@ def assert_same(one: Benchmark, other: Benchmark) -> None:
 
 class TestTheTable:
     def test_against_slow_loops(self):
-        """Every image, class and method by itself, and what is made of that."""
+        """Every image, class and method by itself, and their aggregation."""
         net, data = model(), Drawn()
         found = run(data, model=net)
         for who in METHODS:
@@ -162,7 +162,7 @@ class TestTheTable:
         assert found.table()["gradcam"]["deletion"] == found.cell("gradcam", "deletion")
 
     def test_every_image_has_noise_of_its_own(self):
-        """The same image over and over: one fixed map would hit in all of them or in none."""
+        """The same image many times: one fixed random map would hit in all of them or in none."""
         located = image([ObjectAnnotation("cat", (0.0, 0.0, 6.0, 5.0))])
         data = Given((located,) * 8)
         one, same, other = (run(data, ["energy-pointing"], ["saliency"], seed=seed) for seed in (0, 0, 1))
@@ -211,7 +211,7 @@ class TestTheTable:
         bootstrapped = done.cell("a", "pointing-game")
         assert (bootstrapped.low, bootstrapped.high) != wilson(bootstrapped.mean, 42)
 
-    def test_maps_of_a_image_that_agree_count_as_the_image(self):
+    def test_equal_maps_of_an_image_count_as_one_trial(self):
         """Forty images with three classes each that all hit are forty trials and not 120."""
         done = Benchmark(BenchmarkConfig("m", "w", "d", 40, 40, ("a",), ("pointing-game", "stability"), None, 0))
         values = {"pointing-game": 1.0, "stability": 1.0}
@@ -273,8 +273,8 @@ class TestTheTable:
         assert found.settings.metrics == ("sparseness",)
         assert found.cell("gradcam", "sparseness").maps == 4
 
-    def test_the_network_is_asked_once_for_all_methods(self):
-        """Images with something hidden serve every method, and every baseline."""
+    def test_perturbed_images_are_run_once_for_all_methods(self):
+        """Perturbed images serve every method and every baseline."""
         net, passes = TinyNetwork.build(dtype=torch.float64), []
         loaded = saywhy.load(net, input_size=12, labels=LABELS)
         net.register_forward_hook(lambda _module, args, _out: passes.append(len(args[0])))
@@ -302,10 +302,10 @@ class TestLabels:
         found = run(model=model(("cat", "bird", "boat")))
         assert sorted(found.images) == [0, 3]
         assert set(found.skipped) == {1, 2, 4, 5}
-        assert all("no class that is annotated" in why for why in found.skipped.values())
+        assert all("none of its annotated classes" in why for why in found.skipped.values())
 
     def test_by_number_where_both_number_alike(self):
-        """ImageNet's two cranes: the network calls both of them by the same word."""
+        """ImageNet's two cranes: the network has the same label for both."""
         names = ("tench", "crane", "mug", "crane", "key")
         data = Given(
             (image([ObjectAnnotation("crane, machine", (1, 1, 9, 9))]),),
@@ -346,7 +346,7 @@ class TestThings:
         assert alone != without
         assert all(row["values"]["box-iou"] is not None for row in alone[0])
 
-    def test_masks_where_there_are_some_and_several_things_of_a_class(self):
+    def test_masks_where_there_are_some_and_several_objects_of_a_class(self):
         mask = np.zeros((16, 20), bool)
         mask[2:5, 3:9] = True
         objects = [
@@ -380,8 +380,8 @@ class TestThings:
         bare = Given((image([], labels=("dog",)),))
         assert run(bare, ["energy-pointing", "sparseness"]).cell("gradcam", "energy-pointing").maps == 0
 
-    def test_turned_images_are_measured_where_they_were_annotated(self, tmp_path):
-        """VOC counts in the pixels as they are stored, whatever the camera noted."""
+    def test_rotated_images_are_evaluated_where_they_were_annotated(self, tmp_path):
+        """VOC's boxes refer to the stored pixels, whatever the Exif orientation."""
         for kind in ("JPEGImages", "Annotations", "ImageSets/Main"):
             (tmp_path / kind).mkdir(parents=True)
         turned = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8))
@@ -426,7 +426,7 @@ class TestThings:
 
 
 class TestDamage:
-    def test_damaged_images_are_skipped_and_told(self):
+    def test_damaged_images_are_skipped_and_reported(self):
         whole, broken = run(), run(Drawn(broken=(1, 4)))
         assert broken.skipped == {1: "'1.jpg' is damaged.", 4: "'4.jpg' is damaged."}
         assert broken.images == {k: v for k, v in whole.images.items() if k not in (1, 4)}
@@ -444,9 +444,7 @@ class TestDamage:
         assert "c.png" in found.skipped[2]
 
     def test_nothing_left(self):
-        with pytest.raises(
-            InputError, match=r"nothing could be measured of 2 images. The first: '0.jpg' is damaged\.$"
-        ):
+        with pytest.raises(InputError, match=r"none of 2 images could be evaluated. The first: '0.jpg' is damaged\.$"):
             run(Drawn(2, broken=(0, 1)))
 
     def test_no_images(self):
@@ -456,7 +454,7 @@ class TestDamage:
 
 class TestGoingOn:
     def stopped(self, folder: Path, lines: int, half: int = 0) -> list[str]:
-        """A run of which the first lines were written, and half of the next one; returns what a whole run has."""
+        """Store the first lines of a run and half of the next one; return the lines of the whole run."""
         run(Drawn(broken=(4,)), folder=folder)
         file = folder / ROWS
         whole = file.read_text().splitlines(keepends=True)
@@ -475,8 +473,8 @@ class TestGoingOn:
         measured = [i for i in range(6) if i != 4]
         assert sorted(set(data.opened)) == measured[max(0, lines - 1) if lines < 6 else 5 :]
 
-    def test_stopped_within_a_image(self, tmp_path):
-        """Ctrl-C while an image is measured: what was done before is kept."""
+    def test_stopped_within_an_image(self, tmp_path):
+        """Ctrl-C while an image is evaluated: the images before are stored."""
 
         @dataclass(frozen=True)
         class Stopping(Drawn):
@@ -509,7 +507,7 @@ class TestGoingOn:
         run(Looking(), folder=tmp_path)
         assert crop_box == [1, 2, 3, 4, 5, 6]
 
-    def test_what_was_left_out_is_tried_again(self, tmp_path):
+    def test_skipped_images_are_retried(self, tmp_path):
         broken = run(Drawn(broken=(1, 4)), folder=tmp_path)
         assert sorted(broken.skipped) == [1, 4]
         written = (tmp_path / ROWS).read_text()
@@ -523,7 +521,7 @@ class TestGoingOn:
         assert set(mended.opened) == {4}
         assert_same(run(Drawn(broken=(1, 4)), folder=tmp_path), run(Drawn()))  # and what was measured is kept
 
-    def test_why_it_was_left_out_is_what_is_said_last(self, tmp_path):
+    def test_the_last_reason_for_skipping_counts(self, tmp_path):
         @dataclass(frozen=True)
         class Moody(Drawn):
             why: str = ""
@@ -537,7 +535,7 @@ class TestGoingOn:
         assert run(Moody(why="other."), folder=tmp_path).skipped == {2: "other."}
 
     def test_rows_of_another_version_are_refused(self, tmp_path):
-        """Before, one map of noise served all images: such rows and these make no table together."""
+        """Before, one random map served all images: such rows cannot be combined with these."""
         run(folder=tmp_path)
         first, *rows = (tmp_path / ROWS).read_text().splitlines()
         config = {name: value for name, value in json.loads(first).items() if name != "format_version"}
@@ -547,7 +545,7 @@ class TestGoingOn:
             version = older.get("format_version", version)
             (tmp_path / ROWS).write_text("\n".join([json.dumps(older), *rows]) + "\n")
             says = (
-                rf"holds a run in format {version}, by another version of saywhy; this version goes on with format "
+                rf"holds a run in format {version}, by another version of saywhy; this version resumes format "
                 rf"{FORMAT_VERSION}\. Give another folder, or remove this one"
             )
             before = (tmp_path / ROWS).read_text()
@@ -571,10 +569,10 @@ class TestGoingOn:
     def test_another_run_is_refused(self, tmp_path, own, says):
         run(folder=tmp_path)
         before = (tmp_path / ROWS).read_text()
-        with pytest.raises(InputError, match=says) as said:
+        with pytest.raises(InputError, match=says) as caught:
             run(own.pop("data", None), folder=tmp_path, **own)
-        assert "holds another run" in str(said.value)
-        assert "Give another folder" in str(said.value)
+        assert "holds another run" in str(caught.value)
+        assert "Give another folder" in str(caught.value)
         assert (tmp_path / ROWS).read_text() == before
 
     @pytest.mark.slow
@@ -613,7 +611,7 @@ class TestGoingOn:
 
     def test_a_folder_that_is_none(self, tmp_path):
         (tmp_path / "file").touch()
-        with pytest.raises(InputError, match="cannot be kept"):
+        with pytest.raises(InputError, match="cannot be stored"):
             run(folder=tmp_path / "file")
 
     def test_a_folder_is_made(self, tmp_path):
@@ -632,8 +630,8 @@ class TestMistakes:
         [
             ({"metrics": ["deletoin"]}, MetricError, "no metric 'deletoin'"),
             ({"methods": ["gradcm"]}, MethodError, "no method 'gradcm'"),
-            ({"metrics": []}, InputError, "a method and a metric at least, got 2 methods and 0 metrics"),
-            ({"methods": []}, InputError, "a method and a metric at least"),
+            ({"metrics": []}, InputError, "at least one method and one metric, got 2 methods and 0 metrics"),
+            ({"methods": []}, InputError, "at least one method and one metric"),
             ({"metrics": ["data-randomization"]}, InputError, "compares with another network"),
             ({"count": 0}, InputError, "count must be a whole number of at least 1"),
             ({"count": True}, InputError, "count"),
@@ -641,14 +639,14 @@ class TestMistakes:
             ({"layer": "featurs"}, LayerError, "Nearest: 'features'"),
         ],
     )
-    def test_said_at_once(self, own, error, says):
+    def test_errors_are_raised_before_the_first_image(self, own, error, says):
         data = Drawn()
         with pytest.raises((error, TypeCheckError), match=says):
             run(data, **own)
         assert len(data.opened) <= 1  # a layer is looked for with the first image
 
-    def test_a_model_that_takes_words(self):
-        with pytest.raises(InputError, match=r"takes words .question. beside an image, and Toybox test has none"):
+    def test_a_model_that_takes_a_text(self):
+        with pytest.raises(InputError, match=r"takes a text .question. with an image, and Toybox test has none"):
             benchmark(saywhy.load("toybox:vqa"), ToyboxDataset("test", 1))
 
     def test_a_bare_network(self):
@@ -683,7 +681,7 @@ class TestFiles:
         assert "<script" not in page
         assert "default-src 'none'" in page
         assert "5 images, 1 left out" in page
-        assert "bootstrap over images; of hits and misses alone, Wilson" in page.replace("&#39;", "'")
+        assert "bootstrap over images; Wilson for rates of hits" in page
         assert "&#39;2.jpg&#39; is damaged." in page
         for name in (*(METRICS[name].title for name in QUICK), *METHODS, "edge detector", "random map"):
             assert name in page
@@ -716,7 +714,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("name", ["benchmark.csv", "benchmark", "benchmark.html.txt"])
     def test_suffixes(self, tmp_path, name):
-        with pytest.raises(InputError, match=r"the suffix must be \.html or \.json"):
+        with pytest.raises(InputError, match=r"expected the suffix \.html or \.json, got"):
             run(Drawn(1)).save(tmp_path / name)
 
     def test_what_cannot_be_written(self, tmp_path):
@@ -752,7 +750,7 @@ def test_the_defaults_on_toybox():
 
 
 def test_several_answers_at_once_and_one_alone():
-    """A network of a single number has no class beside it."""
+    """A network with a single output has no other class."""
     net = saywhy.load(
         nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1)),
         input_size=12,

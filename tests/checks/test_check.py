@@ -1,4 +1,4 @@
-"""The check: which maps pass all checks, and what is told of them."""
+"""The check: which maps pass all checks, and what the results say."""
 
 import math
 import pkgutil
@@ -26,7 +26,7 @@ CHEATS = {"cheat-edges": edge_detector_baseline, "cheat-centre": centre_prior_ba
 
 @pytest.fixture
 def cheats(monkeypatch):
-    """Methods that look at the image, at nothing, or at the truth, and never at the network."""
+    """Register methods that use the image, or nothing, but never the network."""
 
     def add(name, function):
         method = Method(name, function, name, "none", "", passes="several", at="input", grid="input")
@@ -84,7 +84,7 @@ def test_a_path_method_is_tested_for_completeness(found):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHEATS)
 @pytest.mark.parametrize("weights", [None, "random"])
-def test_what_looks_at_the_image_alone_fails(cheats, drawn, name, weights):
+def test_class_agnostic_baselines_fail(cheats, drawn, name, weights):
     model = saywhy.load("toybox:classifier", weights)
     explanation = saywhy.explain(model, drawn.image, drawn.objects[0].kind, name)
     assert not verdicts(explanation)[0][0].passed
@@ -92,7 +92,7 @@ def test_what_looks_at_the_image_alone_fails(cheats, drawn, name, weights):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("weights", [None, "random"])
-def test_the_outline_of_the_thing_fails_whatever_the_network(cheats, drawn, weights):
+def test_the_outline_of_the_object_fails_whatever_the_network(cheats, drawn, weights):
     thing = drawn.objects[0]
     cheats("cheat-outline", lambda runner: torch.from_numpy(thing.mask).float().expand(runner.size, 1, -1, -1).clone())
     explanation = saywhy.explain(saywhy.load("toybox:classifier", weights), drawn.image, thing.kind, "cheat-outline")
@@ -310,7 +310,7 @@ def test_a_hostile_label_is_only_a_label(tmp_path):
 
 class TestWhatCannotBeMade:
     def test_an_empty_map_fails_for_its_diagnostics_alone(self):
-        """Nothing false is said of a map that is zero: neither that it is stable nor that it is not."""
+        """The other checks do not apply to a map that is zero: it is neither stable nor unstable."""
         torch.manual_seed(0)
         net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
         with torch.no_grad():
@@ -371,7 +371,7 @@ class TestBadInput:
         with pytest.raises(InputError):
             check(explanation, **wrong)
 
-    def test_a_image_is_no_explanation(self, drawn):
+    def test_an_image_is_no_explanation(self, drawn):
         with pytest.raises(InputError, match="takes an explanation"):
             check(drawn.image)
 
@@ -393,13 +393,13 @@ def test_copies_that_were_shifted_nowhere_are_not_in_the_null_distribution():
 
 
 def test_a_path_may_end_where_the_gradient_has_vanished(drawn):
-    """RSI-Grad-CAM is made for saturated answers: that no gradient is left at the end of its path is not against it."""
+    """RSI-Grad-CAM is made for saturated scores: a vanished gradient at the end of its path is no bad diagnostic."""
     explanation = saywhy.explain("toybox:classifier", drawn.image, method="rsi-gradcam")
-    assert "gradient" not in {fact.name for fact in explanation.diagnostics["rsi-gradcam", explanation.layers[0]][0][0]}
+    assert "gradient" not in {one.name for one in explanation.diagnostics["rsi-gradcam", explanation.layers[0]][0][0]}
 
 
 def test_the_limits_are_those_of_the_page():
-    """docs/check.md says them; another number is another rule."""
+    """docs/check.md states them; another number is another rule."""
     limits = {field.name: getattr(CheckLimits(), field.name) for field in fields(CheckLimits)}
     assert limits == {
         "faithfulness": 0.95,
@@ -410,7 +410,7 @@ def test_the_limits_are_those_of_the_page():
     }
 
 
-def test_every_result_has_the_limit_that_it_was_held_against(found):
+def test_every_result_has_its_limit(found):
     (verdict,) = found["integrated-gradients"].verdicts[0]
     wanted = {"diagnostics": 0.0, **{name: spec.limit_in(CheckLimits()) for name, spec in CHECKS.items() if spec.limit}}
     assert {one.name: one.limit for one in verdict.results if one.passed is not None}.items() <= wanted.items()

@@ -43,7 +43,7 @@ def test_a_table_a_page_and_the_skipped_images(run: Run, here: Path) -> None:
     errors = " ".join(ran.err.split())
     assert "4 images; 2 left out:" in errors
     assert "5.png" in errors
-    assert "no class that is annotated in it is one of the model's" in errors
+    assert "the model knows none of its annotated classes" in errors
     assert {f.name for f in (here / "benchmark").iterdir()} == {"rows.jsonl", "benchmark.json", "benchmark.html"}
     assert "wrote benchmark/benchmark.html" in errors
 
@@ -102,9 +102,9 @@ def test_toybox_needs_no_files(run: Run) -> None:
         (("boxed", *MINE, "--method", "gradcm"), "no method 'gradcm'"),
         (("boxed", *MINE, "-l", "featurs"), "no layer 'featurs'"),
         (("boxed", *MINE, "-n", "0"), "count must be a whole number of at least 1"),
-        (("boxed", *MINE, "-o", "mine.py"), "cannot be kept in 'mine.py'"),
+        (("boxed", *MINE, "-o", "mine.py"), "cannot be stored in 'mine.py'"),
         (("boxed", "-m", "nosuch.py:network"), "nosuch.py"),
-        (("boxed", *MINE[2:], "-m", "toybox:vqa"), "takes words"),
+        (("boxed", *MINE[2:], "-m", "toybox:vqa"), "takes a text"),
         (
             ("toybox:test", *MINE[2:], "-m", "mine.py:network", "--metric", "data-randomization"),
             "compares with another network",

@@ -1,4 +1,4 @@
-"""Concepts of a set of images, on factors that are known, and what is said of bad input."""
+"""Concepts of a set of images with known factors, and the errors for bad input."""
 
 import sys
 
@@ -47,7 +47,7 @@ def found(**settings: object) -> saywhy.concepts.factorization.Concepts:
 
 
 class TestWhatIsFound:
-    def test_two_things_are_told_apart(self):
+    def test_two_concepts_are_separated(self):
         f = found()
         red, blue = f.maps[:, 0], f.maps[:, 1]
         assert f.error < 1e-6
@@ -124,7 +124,7 @@ class TestWhatIsFound:
 
 
 def multiplicative_updates(A: np.ndarray, count: int, generator: np.random.Generator) -> float:
-    """‖A - H W‖ / ‖A‖ after Lee and Seung's (2001) updates, by which deep feature factorization was published."""
+    """Return ‖A - H W‖ / ‖A‖ after the updates of Lee and Seung (2001), as in deep feature factorization's paper."""
     H, W = generator.random((A.shape[0], count)), generator.random((count, A.shape[1]))
     for _ in range(1000):
         H *= (A @ W.T) / (H @ W @ W.T + 1e-12)
@@ -194,7 +194,7 @@ class TestBadInput:
             ({"rounds": -1}, "rounds must be"),
             ({"names": ["one"]}, "names must be a list of 2"),
             ({"names": "ab"}, "names must be a list of 2"),
-            ({"concepts": 9}, "9 concepts are more than layer 'features' can tell apart: it has 4 channels and 72"),
+            ({"concepts": 9}, "9 concepts are more than layer 'features' allows: it has 4 channels and 72"),
         ],
     )
     def test_parameters(self, settings, message):
@@ -202,10 +202,10 @@ class TestBadInput:
             found(**settings)
 
     def test_nothing_positive(self):
-        with pytest.raises(InputError, match="gives nothing positive"):
+        with pytest.raises(InputError, match="has no positive activation"):
             factorize(TwoThings(), -scenes(), 2, layer="features", layout=LAYOUT)
 
-    def test_a_image_that_is_not_there(self):
+    def test_an_image_index_that_is_too_large(self):
         with pytest.raises(InputError, match="there is no image 2"):
             found().overlay(2)
 
@@ -237,5 +237,5 @@ class TestOverlay:
     def test_of_a_result(self):
         shown = found(names=["red", "blue"]).overlay(1)
         assert shown.width >= 320
-        with pytest.raises(InputError, match="no concept"):
+        with pytest.raises(InputError, match="expected at least one concept, got none"):
             concepts_over(Image.new("RGB", (8, 4)), np.ones((0, 1, 1)))

@@ -1,4 +1,4 @@
-"""Explanations in words, on a network whose channels are known, and what is said of bad input."""
+"""Textual explanations of a network with known channels, and the errors for bad input."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ WEIGHTS = torch.tensor([[4.0, -3.0, 2.0, 1.0], [-4.0, 3.0, 0.0, 1.0]])
 
 
 class Colours(nn.Module):
-    """Channels: red, green, blue, and what is bright in all; the head's weights are the importance, times 1 / 64."""
+    """Channels: red, green, blue, and brightness; the head's weights are the importance, times 1 / 64."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class TestWhichChannels:
         assert found.weights.shape == (2, 2, 4)
         assert str(found).count("\n\n") == 3
 
-    def test_no_channel_speaks_on_both_sides(self, model):
+    def test_no_channel_is_both_present_and_absent(self, model):
         (one,) = say(model, count=3).words[0]
         assert [c.index for c in (*one.present, *one.absent)] == [0, 2, 3, 1]
 
@@ -104,12 +104,12 @@ class TestWhichChannels:
 
 
 class TestNames:
-    def test_they_stand_where_they_are_known(self, model):
+    def test_known_names_are_used(self, model):
         found = say(model, concepts={0: "red", 1: {"name": "green", "iou": 0.3}, 2: {"name": "sky", "iou": 0.049}})
         assert str(found) == (
-            "image: poppy (0.2083), by what features holds\n"
-            "  for it speaks the presence of: red (+0.0625), channel 2 (+0.0312)\n"
-            "  and would speak the absence of: green (-0.0469), channel 3 (+0.0156)"
+            "image: poppy (0.2083), evidence in layer features\n"
+            "  evidence by presence of: red (+0.0625), channel 2 (+0.0312)\n"
+            "  evidence by absence of: green (-0.0469), channel 3 (+0.0156)"
         )
 
     def test_a_file_says_the_same(self, model, tmp_path):
@@ -129,15 +129,15 @@ class TestNames:
             ("", "is no JSON"),
             ("{", "is no JSON"),
             ("[1]", "must be a JSON object of channels.*got a list"),
-            ('{"x": "fur"}', "a concept belongs to a channel"),
-            ('{"-1": "fur"}', "a concept belongs to a channel"),
+            ('{"x": "fur"}', "the key of a concept must be a channel"),
+            ('{"-1": "fur"}', "the key of a concept must be a channel"),
             ('{"1": 5}', "channel 1 needs a name"),
             ('{"1": {"iou": 0.5}}', "channel 1 needs a name"),
             ('{"1": "  "}', "channel 1 needs a name"),
             ('{"1": {"name": "fur", "iou": "much"}}', "the iou of channel 1 must be a number"),
             ('{"1": {"name": "fur", "iou": 7}}', "the iou of channel 1 must be a number"),
             ('{"1": {"name": "fur", "iou": NaN}}', "the iou of channel 1 must be a number"),
-            ('{"4": "fur"}', "there is a name for channel 4, and layer 'features' has 4 channels"),
+            ('{"4": "fur"}', "there is a name for channel 4, but layer 'features' has 4 channels"),
         ],
     )
     def test_bad_files(self, model, tmp_path, text, message):

@@ -232,7 +232,7 @@ def test_a_network_of_ones_own_that_takes_words(tmp_path):
 
 def test_weights_that_do_not_say_their_words(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match="does not say which words its weights are for"):
+    with pytest.raises(WeightsError, match=r"has no vocabulary \('words'\) in its metadata"):
         saywhy.load("toybox:vqa", weights=tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match="cannot be read as safetensors"):
         saywhy.load("toybox:vqa", weights=tmp_path / "none.safetensors")

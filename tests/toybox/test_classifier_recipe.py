@@ -1,4 +1,4 @@
-"""The recipe: it learns, it goes on where it stopped, and what it left behind in the package is good."""
+"""The recipe: it learns, it resumes where it stopped, and its shipped weights are good."""
 
 import sys
 from importlib.resources import files
@@ -42,7 +42,7 @@ def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
 def test_a_few_steps_reduce_the_loss(scenes: tuple[Tensor, Tensor]) -> None:
     losses: list[float] = []
     plan = Plan((Phase(10, 32),), batch=32, warmup=4)
-    steps = fit(recipe.fresh(0), *scenes, plan, normalised, tell=lambda _, loss: losses.append(loss))
+    steps = fit(recipe.fresh(0), *scenes, plan, normalised, report=lambda _, loss: losses.append(loss))
     assert steps == len(losses) == 20
     assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
 
@@ -57,9 +57,9 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(scenes: tuple[Tensor, Te
 
     file = tmp_path / "run.checkpoint"
     with pytest.raises(KeyboardInterrupt):
-        fit(interrupted, *scenes, PLAN, normalised, checkpoint=file, every=8, tell=stop)
+        fit(interrupted, *scenes, PLAN, normalised, checkpoint=file, every=8, report=stop)
     taken: list[int] = []
-    fit(resumed, *scenes, PLAN, normalised, checkpoint=file, every=8, tell=lambda step, _: taken.append(step))
+    fit(resumed, *scenes, PLAN, normalised, checkpoint=file, every=8, report=lambda step, _: taken.append(step))
     assert taken == [9, 10, 11, 12]
     assert_same_weights(whole, resumed)
 
@@ -80,12 +80,12 @@ def test_too_few_images_are_refused(scenes: tuple[Tensor, Tensor]) -> None:
 
 
 @pytest.mark.slow
-def test_drawing_is_the_same_in_processes_of_their_own() -> None:
-    told: list[int] = []
-    here, there = draw("val", 300, size=32), draw("val", 300, size=32, processes=1, tell=told.append)
+def test_drawing_is_the_same_in_other_processes() -> None:
+    counts: list[int] = []
+    here, there = draw("val", 300, size=32), draw("val", 300, size=32, processes=1, report=counts.append)
     assert torch.equal(here[0], there[0])
     assert torch.equal(here[1], there[1])
-    assert told == [250, 50]
+    assert counts == [250, 50]
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +96,8 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_mean_average_precision_agrees_with_its_definition() -> None:
     """Precision at every right answer, averaged: the definition, in loops."""
-    dice = torch.Generator().manual_seed(0)
-    logits, labels = torch.randn(40, 3, generator=dice), (torch.rand(40, 3, generator=dice) < 0.3).long()
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(40, 3, generator=generator), (torch.rand(40, 3, generator=generator) < 0.3).long()
     means = []
     for kind in range(3):
         ranked = labels[logits[:, kind].argsort(descending=True), kind].tolist()
@@ -114,7 +114,7 @@ def test_the_network_is_small_and_takes_any_size() -> None:
     assert not any(getattr(module, "inplace", False) for module in network.modules())
 
 
-def test_weights_are_written_with_their_story(tmp_path: Path) -> None:
+def test_weights_are_written_with_metadata(tmp_path: Path) -> None:
     network, file = recipe.fresh(0), tmp_path / "w.safetensors"
     save_weights(file, half(network.state_dict()), {"seed": "0"})
     with safe_open(file, "pt") as opened:
@@ -122,16 +122,16 @@ def test_weights_are_written_with_their_story(tmp_path: Path) -> None:
     ToyboxClassifier().load_state_dict(load_file(file))
 
 
-def test_shipped_weights_know_the_kinds() -> None:
+def test_the_metadata_of_shipped_weights_list_the_kinds() -> None:
     with safe_open(SHIPPED, "pt") as opened:
-        told = opened.metadata()
+        metadata = opened.metadata()
         assert all(opened.get_tensor(name).dtype in (torch.float16, torch.int64) for name in opened.keys())  # noqa: SIM118
-    assert told["kinds"].split(",") == list(KINDS)
-    assert float(told["test_map"]) >= 0.95
+    assert metadata["kinds"].split(",") == list(KINDS)
+    assert float(metadata["test_map"]) >= 0.95
     assert SHIPPED.stat().st_size < 1_500_000
 
 
-def test_shipped_weights_are_as_good_as_they_say() -> None:
+def test_shipped_weights_are_as_good_as_their_metadata() -> None:
     network = ToyboxClassifier()
     network.load_state_dict(load_file(SHIPPED))
     images, labels = draw("test", 500)

@@ -1,4 +1,4 @@
-"""Toybox in words: every answer is worked out again from the question's text alone, and every sentence is true."""
+"""Language for Toybox: every answer agrees with an oracle that reads the question's text, and every caption is true."""
 
 import re
 from collections import Counter, defaultdict
@@ -10,8 +10,8 @@ import pytest
 from saywhy.toybox import COLOURS, KINDS, Scene, SceneObject, scene
 from saywhy.toybox.language import ANSWERS, TYPES, annotations, captions, human_attention, questions
 from saywhy.toybox.language.caption import COUNTED, WHERE
+from saywhy.toybox.language.mentions import mentions
 from saywhy.toybox.language.question import plural
-from saywhy.toybox.language.truth import mentions
 
 MANY = 250
 
@@ -22,7 +22,7 @@ def scenes() -> list[Scene]:
 
 
 def meant(drawn: Scene, noun: str) -> list[SceneObject]:
-    """The things that a noun fits: "cat", "red cat", "red things", "cats", "things"."""
+    """Return the objects that a noun refers to: "cat", "red cat", "red things", "cats", "things"."""
     *colour, kind = noun.split()
     kinds = {**{k: k for k in KINDS}, **{plural(k): k for k in KINDS}}
     return [
@@ -43,7 +43,7 @@ def beyond(first: SceneObject, word: str, second: SceneObject) -> bool:
 
 
 def answered(drawn: Scene, text: str) -> tuple[str, set[int]]:
-    """The answer to a question in words, and which things it takes to see that: an oracle of its own."""
+    """Return the answer to a question in words, and the indices of its evidence: an independent oracle."""
     side = "left of|right of|above|below"
 
     def found(objects: list[SceneObject]) -> set[int]:
@@ -82,7 +82,7 @@ def answered(drawn: Scene, text: str) -> tuple[str, set[int]]:
 
 class TestQuestions:
     @pytest.mark.slow
-    def test_answers_and_evidence_are_those_that_the_words_ask_for(self, scenes):
+    def test_answers_and_evidence_agree_with_the_oracle(self, scenes):
         for drawn in scenes:
             for question in questions(drawn):
                 answer, objects = answered(drawn, question.text)
@@ -91,11 +91,11 @@ class TestQuestions:
                 assert np.array_equal(question.evidence, np.logical_or.reduce(masks))
 
     def test_all_types_are_asked_each_at_most_once_a_scene(self, scenes):
-        seen = Counter(question.type for drawn in scenes for question in questions(drawn))
-        assert set(seen) == set(TYPES)
+        counts = Counter(question.type for drawn in scenes for question in questions(drawn))
+        assert set(counts) == set(TYPES)
         assert len(TYPES) >= 8
-        assert max(seen.values()) <= MANY
-        assert min(seen.values()) > 0.08 * MANY
+        assert max(counts.values()) <= MANY
+        assert min(counts.values()) > 0.08 * MANY
 
     @pytest.mark.slow
     def test_yes_is_as_frequent_as_no(self, scenes):
@@ -108,7 +108,7 @@ class TestQuestions:
             assert yes == no == 0 or 0.35 < yes / (yes + no) < 0.65
         assert max(said["count"].values()) < 0.45 * said["count"].total()
 
-    def test_the_same_scene_is_asked_the_same(self):
+    def test_the_same_scene_has_the_same_questions(self):
         first, again = (questions(scene("talk-val", 5, 64)) for _ in range(2))
         assert [(q.text, q.answer) for q in first] == [(q.text, q.answer) for q in again]
 
@@ -118,7 +118,7 @@ class TestQuestions:
 
 @pytest.mark.slow
 def test_changed_priors_are_changed_in_the_test_alone():
-    """The split for validation is drawn like training, so that nobody selects on the test."""
+    """The validation split has the priors of training, so models are not selected on the test priors."""
     said = {
         split: Counter(q.answer for i in range(200) for q in questions(scene(f"priors-{split}", i, 48)))
         for split in ("train", "val", "test")
@@ -131,9 +131,9 @@ def test_changed_priors_are_changed_in_the_test_alone():
     assert favoured["test"] < 0.2
 
 
-class TestPeople:
-    def test_they_look_at_the_evidence_each_in_another_way(self, scenes):
-        inside, generator = [], []
+class TestAnnotators:
+    def test_attention_maps_cover_the_evidence_and_differ(self, scenes):
+        inside, area = [], []
         for drawn in scenes[:40]:
             for question in questions(drawn):
                 maps = human_attention(drawn, question, 3)
@@ -142,15 +142,15 @@ class TestPeople:
                 assert maps.max((1, 2)).tolist() == [1, 1, 1]
                 assert not np.array_equal(maps[0], maps[1])
                 inside.append((maps * question.evidence).sum() / maps.sum())
-                generator.append(question.evidence.mean())
-        assert np.mean(inside) > 3 * np.mean(generator)
+                area.append(question.evidence.mean())
+        assert np.mean(inside) > 3 * np.mean(area)
 
     def test_they_agree_where_the_image_is_clear(self, scenes):
         said = [(a, q.answer) for drawn in scenes[:100] for q in questions(drawn) for a in annotations(drawn, q)]
         assert 0.95 < np.mean([given == right for given, right in said]) < 0.99
 
     @pytest.mark.slow
-    def test_they_disagree_the_more_the_less_there_is_to_see(self):
+    def test_they_disagree_more_with_more_blur(self):
         right = defaultdict(list)
         for index in range(200):
             drawn = scene("ambiguous-train", index, 64)
@@ -173,24 +173,24 @@ class TestCaptions:
         assert all(len(of_scene) == 5 for of_scene in texts)
         assert np.mean([len(set(of_scene)) for of_scene in texts]) > 3.5
 
-    def test_what_they_say_is_true(self, scenes):
+    def test_their_claims_are_true(self, scenes):
         places = {text: name for name, text in WHERE.items()}
         for drawn in scenes:
             for caption in captions(drawn):
                 for text, name in places.items():
                     assert not caption.text.endswith(text) or drawn.background == name
                 for number, (word, objects) in enumerate(zip(caption.words, caption.objects, strict=True)):
-                    spoken = [drawn.objects[i] for i in objects]
+                    referents = [drawn.objects[i] for i in objects]
                     if word in COLOURS:
-                        assert spoken
-                        assert any(thing.colour == word for thing in spoken)
+                        assert referents
+                        assert any(thing.colour == word for thing in referents)
                     if word in KINDS or word in {plural(kind) for kind in KINDS}:
-                        assert {plural(thing.kind) for thing in spoken} == {plural(word) if word in KINDS else word}
+                        assert {plural(thing.kind) for thing in referents} == {plural(word) if word in KINDS else word}
                     if word in COUNTED:
-                        assert len(spoken) == COUNTED.index(word)
+                        assert len(referents) == COUNTED.index(word)
                     mask = caption.mask(drawn, number)
                     assert mask.shape == drawn.image.shape[:2]
-                    assert mask.any() == bool(spoken)
+                    assert mask.any() == bool(referents)
 
     def test_relations_hold(self, scenes):
         seen = 0
@@ -203,8 +203,8 @@ class TestCaptions:
         assert seen > MANY // 4
 
 
-class TestTruth:
-    def test_what_people_say_is_right_in_every_mention(self, scenes):
+class TestMentions:
+    def test_every_mention_in_the_captions_is_right(self, scenes):
         claims = Counter()
         for drawn in scenes:
             for caption in captions(drawn):
@@ -215,6 +215,6 @@ class TestTruth:
                 claims.update(mention.claim for mention in found)
         assert set(claims) == {"kind", "colour", "count"}
 
-    def test_what_is_said_of_another_scene_is_mostly_wrong(self, scenes):
+    def test_captions_of_another_scene_are_mostly_wrong(self, scenes):
         right = [m.right for one, two in pairwise(scenes) for m in mentions(captions(one)[0].text, two)]
         assert np.mean(right) < 0.3

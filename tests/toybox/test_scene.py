@@ -1,4 +1,4 @@
-"""Scenes: the same every time, and what they say about themselves is what is on the image."""
+"""Scenes: deterministic, and their ground truth agrees with their pictures."""
 
 import inspect
 import os
@@ -25,7 +25,7 @@ def objects(scenes: list[Scene]) -> list[SceneObject]:
 
 
 def digest(drawn: Scene) -> str:
-    """All that a scene says, as one string."""
+    """Return a digest of a scene's picture and ground truth."""
     whole = sha256(drawn.image.tobytes())
     for thing in drawn.objects:
         whole.update(thing.mask.tobytes())
@@ -45,14 +45,14 @@ def test_another_process_with_another_hash_seed_draws_the_same() -> None:
         + "print(digest(scene('val', 3)), digest(scene('val', 1)))"
     )
     paths = os.pathsep.join(path for path in sys.path if path)
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": paths},
     )
-    assert told.stdout.split() == [digest(scene("val", 3)), digest(scene("val", 1))]
+    assert result.stdout.split() == [digest(scene("val", 3)), digest(scene("val", 1))]
 
 
 def test_neither_splits_nor_indices_share_scenes() -> None:
@@ -80,7 +80,7 @@ def test_names_are_the_ones_that_are_listed(scenes: list[Scene], objects: list[S
     assert {thing.colour for thing in objects} == set(COLOURS)
 
 
-def test_one_to_four_things_the_nearest_first(scenes: list[Scene]) -> None:
+def test_one_to_four_objects_the_nearest_first(scenes: list[Scene]) -> None:
     assert {len(drawn.objects) for drawn in scenes} == {1, 2, 3, 4}
     for drawn in scenes:
         assert [thing.depth for thing in drawn.objects] == list(range(len(drawn.objects)))
@@ -109,10 +109,10 @@ def test_area_centre_and_visibility_agree_with_the_mask(objects: list[SceneObjec
 
 def test_nothing_is_almost_invisible(objects: list[SceneObject]) -> None:
     assert min(thing.area for thing in objects) >= LEAST_AREA * 128 * 128
-    assert any(thing.visible < 0.9 for thing in objects)  # yet things do hide one another
+    assert any(thing.visible < 0.9 for thing in objects)  # but objects do hide one another
 
 
-def test_labels_are_the_kinds_that_are_seen(scenes: list[Scene]) -> None:
+def test_labels_are_the_visible_kinds(scenes: list[Scene]) -> None:
     for drawn in scenes:
         named = {kind for kind, label in zip(KINDS, drawn.labels, strict=True) if label}
         assert named == {thing.kind for thing in drawn.objects} - set(UNSEEN_KINDS)
@@ -120,7 +120,7 @@ def test_labels_are_the_kinds_that_are_seen(scenes: list[Scene]) -> None:
 
 @pytest.mark.slow
 def test_a_mask_covers_what_is_drawn() -> None:
-    """The mean colour under a mask is near the named one for things that are all of one colour."""
+    """The mean colour under a mask is near the named one for objects of a single colour."""
     for index in range(200):
         for thing in (drawn := scene("train", index)).objects:
             if thing.kind == "apple" and drawn.background not in ("night",):
@@ -141,10 +141,10 @@ def test_another_size_is_the_same_scene_larger() -> None:
     [
         ("tets", 0, 128, "Did you mean 'test'"),
         ("biased_train", 0, 128, "Did you mean 'biased-train'"),
-        ("test", -1, 128, "from 0 on, but -1 came"),
+        ("test", -1, 128, "from 0, got -1"),
         ("test", 1.5, 128, "whole number"),
         ("test", True, 128, "whole number"),
-        ("test", 0, 8, "at least 32 pixels"),
+        ("test", 0, 8, "at least 32 pixels, got size=8"),
     ],
 )
 def test_mistakes_are_named(split: str, index: int, size: int, message: str) -> None:

@@ -1,25 +1,25 @@
-"""The splits: measured over the contents of many scenes, which are thrown without drawing them."""
+"""The splits: measured over the contents of many scenes, which are sampled without drawing them."""
 
 from collections import Counter
 
 import pytest
 
 from saywhy.toybox import BACKGROUNDS, KINDS, SPLITS, UNSEEN_KINDS, scene
-from saywhy.toybox.scenes.dice import Dice
 from saywhy.toybox.scenes.kinds import CATALOGUE
+from saywhy.toybox.scenes.seeded_random import SeededRandom
 from saywhy.toybox.scenes.splits import TIE, contents
 
 MANY = 4000
 
 
-def thrown(split: str, count: int = MANY) -> list[tuple[str, list[str]]]:
+def sampled(split: str, count: int = MANY) -> list[tuple[str, list[str]]]:
     """Background and kinds of many scenes."""
-    return [contents(split, Dice("toybox", split, index, 0)) for index in range(count)]
+    return [contents(split, SeededRandom("toybox", split, index, 0)) for index in range(count)]
 
 
 def share_at_home(split: str) -> float:
-    """How many of a split's things stand at their home."""
-    at_home = [CATALOGUE[kind].home == place for place, kinds in thrown(split) for kind in kinds]
+    """Return the share of a split's objects that are at their home."""
+    at_home = [CATALOGUE[kind].home == place for place, kinds in sampled(split) for kind in kinds]
     return sum(at_home) / len(at_home)
 
 
@@ -35,7 +35,7 @@ def test_every_home_is_a_background_and_every_background_a_home() -> None:
 
 @pytest.mark.parametrize("split", ["train", "biased-train", "biased-test"])
 def test_all_kinds_are_about_equally_frequent(split: str) -> None:
-    seen = Counter(kind for _, kinds in thrown(split) for kind in kinds)
+    seen = Counter(kind for _, kinds in sampled(split) for kind in kinds)
     mean = sum(seen.values()) / len(KINDS)
     assert set(seen) == set(KINDS)
     assert max(abs(count / mean - 1) for count in seen.values()) < 0.2
@@ -43,7 +43,7 @@ def test_all_kinds_are_about_equally_frequent(split: str) -> None:
 
 @pytest.mark.slow
 def test_drawing_does_not_lose_a_kind() -> None:
-    """Things for which there is no room, and scenes that are thrown again, must not make some kinds rare."""
+    """Objects without room, and scenes that are sampled again, must not make some kinds rare."""
     seen = Counter(thing.kind for index in range(500) for thing in scene("train", index, size=48).objects)
     mean = sum(seen.values()) / len(KINDS)
     assert min(seen[kind] for kind in KINDS) > 0.6 * mean
@@ -52,8 +52,8 @@ def test_drawing_does_not_lose_a_kind() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("split", sorted(SPLITS))
 def test_unseen_kinds_are_in_their_split_only(split: str) -> None:
-    strangers = [any(kind in UNSEEN_KINDS for kind in kinds) for _, kinds in thrown(split, 1000)]
-    assert all(strangers) if split == "unseen" else not any(strangers)
+    unseen = [any(kind in UNSEEN_KINDS for kind in kinds) for _, kinds in sampled(split, 1000)]
+    assert all(unseen) if split == "unseen" else not any(unseen)
 
 
 @pytest.mark.parametrize("split", ["biased-train", "biased-val"])
@@ -66,12 +66,12 @@ def test_biased_test_breaks_the_tie() -> None:
 
 
 @pytest.mark.slow
-def test_plain_splits_know_no_home() -> None:
+def test_plain_splits_ignore_homes() -> None:
     by_chance = 1 / len(BACKGROUNDS)
     for split in ("train", "val", "test"):
         assert share_at_home(split) == pytest.approx(by_chance, abs=0.02)
 
 
 def test_backgrounds_are_about_equally_frequent() -> None:
-    seen = Counter(place for place, _ in thrown("train"))
+    seen = Counter(place for place, _ in sampled("train"))
     assert max(abs(count * len(BACKGROUNDS) / MANY - 1) for count in seen.values()) < 0.2

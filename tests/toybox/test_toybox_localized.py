@@ -1,4 +1,4 @@
-"""Toybox as located images: boxes, masks and labels are those with which a scene was drawn."""
+"""Toybox as localized images: boxes, masks and labels are those with which a scene was drawn."""
 
 import pickle
 
@@ -12,7 +12,7 @@ from saywhy.toybox.localized import ToyboxDataset
 
 
 @pytest.mark.parametrize("split", ["test", "talk-val", "unseen"])
-def test_things_are_where_they_were_drawn(split: str):
+def test_objects_are_where_they_were_drawn(split: str):
     data = ToyboxDataset(split, count=4, size=64)
     for index in range(len(data)):
         drawn, found = scene(split, index, 64), data[index]
@@ -68,8 +68,8 @@ def test_what_was_drawn_can_be_sent_to_another_process():
     assert np.array_equal(sent.objects[0].mask(), found.objects[0].mask())  # type: ignore[misc]
 
 
-def test_what_is_no_split_or_no_count_is_refused():
+def test_an_unknown_split_or_a_count_of_0_is_refused():
     with pytest.raises(InputError, match=r"Toybox has no split 'tset'\. Did you mean 'test'"):
         ToyboxDataset("tset")
-    with pytest.raises(InputError, match="at least 1 scene, but count=0 came"):
+    with pytest.raises(InputError, match="at least 1 scene, got count=0"):
         ToyboxDataset("test", count=0)

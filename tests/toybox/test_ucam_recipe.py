@@ -1,4 +1,4 @@
-"""The recipe of ``toybox:ucam``: it learns, goes on where it stopped, and measures what it says."""
+"""The recipe of ``toybox:ucam``: it learns, resumes where it stopped, and evaluates its uncertainties."""
 
 import pytest
 import torch
@@ -6,9 +6,9 @@ import torch
 import saywhy
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.toybox.language import ANSWERS
-from saywhy.toybox.models.language import ToyboxVQAHead, variance_vqa_head
+from saywhy.toybox.models.vision_language import ToyboxVQAHead, variance_vqa_head
 from saywhy.toybox.recipes import ucam as recipe
-from saywhy.toybox.recipes.language_tensors import talk
+from saywhy.toybox.recipes.language_data import language_data
 from saywhy.toybox.recipes.ucam import Judged, Questions
 from saywhy.training.loop import Plan
 from saywhy.uncertainty import estimate, mc_dropout
@@ -32,7 +32,9 @@ def known(base) -> Vocabulary:
 
 @pytest.fixture(scope="module")
 def asked(base, known) -> Questions:
-    return Questions(base.module.trunk, [talk(split, 10) for split in ("talk-train", "ambiguous-train")], known)
+    return Questions(
+        base.module.trunk, [language_data(split, 10) for split in ("talk-train", "ambiguous-train")], known
+    )
 
 
 def fresh(base: saywhy.Model, known: Vocabulary) -> ToyboxVQAHead:
@@ -42,8 +44,8 @@ def fresh(base: saywhy.Model, known: Vocabulary) -> ToyboxVQAHead:
     return head
 
 
-def test_questions_of_several_splits_stand_behind_one_another(base, known, asked):
-    alone = Questions(base.module.trunk, [talk("ambiguous-train", 10)], known)
+def test_questions_of_several_splits_are_concatenated(base, known, asked):
+    alone = Questions(base.module.trunk, [language_data("ambiguous-train", 10)], known)
     assert len(asked) == 20
     assert torch.equal(asked.answers[10:], alone.answers)
     torch.testing.assert_close(asked.features[10:], alone.features, rtol=1e-2, atol=1e-2)  # rounded in another batch
@@ -56,7 +58,7 @@ def test_a_few_steps_reduce_the_loss_and_the_variance_head_learns(base, known, a
     losses: list[float] = []
     head = fresh(base, known)
     before = head.variance_head.scale.weight.clone()
-    recipe.learn(head, asked, PLAN, 12, tell=lambda _, loss: losses.append(loss))
+    recipe.learn(head, asked, PLAN, 12, report=lambda _, loss: losses.append(loss))
     assert sum(losses[-4:]) < sum(losses[:4])
     assert not torch.equal(head.variance_head.scale.weight, before)
 
@@ -71,13 +73,13 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(base, known, asked, tmp_
     file = tmp_path / "run.checkpoint"
     monkeypatch.setattr(recipe, "EVERY", 2)
     with pytest.raises(KeyboardInterrupt):
-        recipe.learn(fresh(base, known), asked, PLAN, 4, checkpoint=file, tell=stop)
+        recipe.learn(fresh(base, known), asked, PLAN, 4, checkpoint=file, report=stop)
     recipe.learn(resumed, asked, PLAN, 4, checkpoint=file)
     for (name, here), there in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(here, there), name
 
 
-def test_what_is_measured_is_what_is_asked_one_by_one(base, known, asked):
+def test_evaluated_uncertainties_are_those_of_single_questions(base, known, asked):
     head = fresh(base, known).eval()
     found = Judged(head, asked, num_samples=5)
     model = mc_dropout(saywhy.load(head, labels=ANSWERS), 5)

@@ -1,4 +1,4 @@
-"""The recipe of ``toybox:vqa``: what it trains on is true, it learns, and it goes on where it stopped."""
+"""The recipe of ``toybox:vqa``: its training data are correct, it learns, and it resumes where it stopped."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.toybox import COLOURS, KINDS, scene
 from saywhy.toybox.language import ANSWERS, TYPES, questions
 from saywhy.toybox.recipes import vqa as recipe
-from saywhy.toybox.recipes.language_tensors import Talk, cells_of, talk
+from saywhy.toybox.recipes.language_data import LanguageData, cells_of, language_data
 from saywhy.training.loop import Plan
 
 pytestmark = pytest.mark.nightly
@@ -18,16 +18,16 @@ PLAN = Plan((), batch=16, warmup=4, seed=3, clip=5.0)
 
 
 @pytest.fixture(scope="module")
-def scenes() -> Talk:
-    return talk("talk-train", 24)
+def scenes() -> LanguageData:
+    return language_data("talk-train", 24)
 
 
 @pytest.fixture(scope="module")
-def known(scenes: Talk) -> Vocabulary:
-    return Vocabulary.of(text for of_scene in scenes.asked for _, text, _ in of_scene)
+def known(scenes: LanguageData) -> Vocabulary:
+    return Vocabulary.of(text for of_scene in scenes.question_texts for _, text, _ in of_scene)
 
 
-def test_scenes_in_words_are_those_of_toybox(scenes, known):
+def test_language_data_are_those_of_the_scenes(scenes, known):
     words, answers = scenes.questions(known)
     assert words.shape[:2] == answers.shape == (24, len(TYPES))
     for i in (0, 7, 23):
@@ -38,10 +38,10 @@ def test_scenes_in_words_are_those_of_toybox(scenes, known):
             assert ANSWERS[answers[place]] == question.answer
             assert known.decode(words[place].tolist()) == " ".join(known.decode(known.encode(question.text)).split())
         assert int((answers[i] >= 0).sum()) == len(questions(drawn))
-    assert scenes.captions(Vocabulary.of(t for of in scenes.said for t in of)).shape[:2] == (24, 5)
+    assert scenes.captions(Vocabulary.of(t for of in scenes.caption_texts for t in of)).shape[:2] == (24, 5)
 
 
-def test_cells_are_the_things_that_cover_them():
+def test_cells_are_the_objects_that_cover_them():
     drawn = scene("talk-test", 1)
     cells = cells_of(drawn)
     assert cells.shape == (6, 16, 16)
@@ -63,8 +63,8 @@ def test_a_few_steps_reduce_the_loss(scenes, known):
     losses: list[float] = []
     network = recipe.fresh(0, known)
     before = {name: tensor.clone() for name, tensor in network.trunk.blocks.state_dict().items()}
-    depths = recipe.seen(network.trunk, scenes.images)
-    recipe.learn(network, depths, scenes, known, PLAN, (10, 15), tell=lambda _, loss: losses.append(loss))
+    depths = recipe.frozen_features(network.trunk, scenes.images)
+    recipe.learn(network, depths, scenes, known, PLAN, (10, 15), report=lambda _, loss: losses.append(loss))
     assert len(losses) == 25
     assert losses[9] < 0.9 * losses[0]
     assert losses[-1] < losses[10]
@@ -72,9 +72,9 @@ def test_a_few_steps_reduce_the_loss(scenes, known):
 
 
 def test_a_resumed_run_reaches_exactly_the_same_weights(scenes, known, tmp_path):
-    def run(network, steps_told=lambda *_: None, checkpoint=None):
-        depths = recipe.seen(network.trunk, scenes.images)
-        recipe.learn(network, depths, scenes, known, PLAN, (2, 4), checkpoint, steps_told, every=3)
+    def run(network, on_step=lambda *_: None, checkpoint=None):
+        depths = recipe.frozen_features(network.trunk, scenes.images)
+        recipe.learn(network, depths, scenes, known, PLAN, (2, 4), checkpoint, on_step, every=3)
         return network
 
     def stop(step, _):
@@ -91,7 +91,7 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(scenes, known, tmp_path)
         assert torch.equal(here, there), name
 
 
-def test_who_does_not_look_cannot_do_better_than_chance(scenes, known):
-    reached = recipe.guessed(scenes, scenes, known, PLAN, steps=3)
+def test_the_question_only_accuracy_is_computed_for_every_type(scenes, known):
+    reached = recipe.question_only_accuracy(scenes, scenes, known, PLAN, steps=3)
     assert set(reached) == {"overall", *TYPES}
     assert all(0 <= share <= 1 for share in reached.values())

@@ -1,7 +1,7 @@
-"""Methods measured on a data set; :func:`saywhy.benchmarking.benchmark.benchmark` does it.
+"""Evaluate methods on a data set with :func:`saywhy.benchmarking.benchmark.benchmark`.
 
-The package is not called ``benchmark``: a function of that name beside it would hide the package from
-``import saywhy.benchmark.rows as rows``, and from everything that looks a module up by attributes.
+The package is not named ``benchmark``, because the function ``saywhy.benchmark`` would hide it from
+``import saywhy.benchmark.rows as rows`` and from any other module look-up by attribute.
 """
 
 from saywhy.benchmarking.benchmark import Benchmark

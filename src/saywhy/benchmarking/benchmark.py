@@ -1,4 +1,4 @@
-"""Measure methods on a data set: every metric with its interval, beside class-agnostic baselines."""
+"""Evaluate methods on a data set: every metric with a confidence interval, and class-agnostic baselines."""
 
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ from saywhy.progress import counted
 
 @dataclass
 class Benchmark:
-    """What was measured.
+    """The results of a benchmark.
 
     Attributes:
-        settings: what was asked.
-        images: of every image that was measured, by its index in the data set, the rows of its maps.
-        skipped: of every image that was not, why.
+        settings: the configuration of the run.
+        images: the rows of every evaluated image, by its index in the data set.
+        skipped: the reason why an image was skipped, by its index.
     """
 
     settings: BenchmarkConfig
@@ -41,15 +41,15 @@ class Benchmark:
         return (*self.settings.methods, *CLASS_AGNOSTIC_BASELINES)
 
     def cell(self, name: str, metric: str) -> Cell:
-        """One number of the table: a metric of a method, or of a baseline."""
+        """Return one cell of the table: a metric of a method, or of a baseline."""
         return cell(self.images.values(), name, metric)
 
     def table(self) -> dict[str, dict[str, Cell]]:
-        """By method (or baseline) and metric."""
+        """Return all cells by method (or baseline) and metric."""
         return {name: {metric: self.cell(name, metric) for metric in self.settings.metrics} for name in self.map_names}
 
     def record(self) -> dict[str, Any]:
-        """For programs; NaN is null."""
+        """Return the results as JSON data; NaN is null."""
         cells = {
             name: {metric: {k: finite_or_none(v) for k, v in asdict(one).items()} for metric, one in row.items()}
             for name, row in self.table().items()
@@ -62,12 +62,12 @@ class Benchmark:
         }
 
     def save(self, path: "str | Path") -> Path:
-        """Write the table; the suffix says how: ``.html`` with plots, or ``.json``.
+        """Write the table; the suffix selects the format: ``.html`` with plots, or ``.json``.
 
         Raises:
             InputError: the suffix is neither, or the file cannot be written.
         """
-        # By name, because the view knows benchmarks, and benchmarks do not know the view.
+        # Resolved by name: the view imports benchmarks, and benchmarks must not import the view.
         save: Callable[[Benchmark, Path], Path] = pkgutil.resolve_name("saywhy.view.benchmark:save_benchmark")
         return save(self, Path(path))
 
@@ -83,26 +83,26 @@ def benchmark(
     folder: "str | Path | None" = None,
     seed: int = 0,
 ) -> Benchmark:
-    """Measure methods on a data set, for every class that is annotated in an image and that the model knows.
+    """Evaluate methods on a data set, for every class that is annotated in an image and known to the model.
 
-    Objects that are marked as difficult do not count, unless an image has no others of their class. Where a class is
-    named without a place, metrics of places have no value; nor has a metric of methods that cannot be said of one (only
-    path methods claim completeness).
+    Objects that are marked as difficult do not count, unless an image has no others of their class. Localization
+    metrics have no value where a class is annotated without a box or mask. A metric of methods has no value where it
+    does not apply to a method (only path methods claim completeness).
 
     Args:
-        model: what :func:`saywhy.load` gave.
+        model: from :func:`saywhy.load`.
         data: see :func:`saywhy.datasets.load.open_dataset`.
-        methods, metrics: names; each counts once.
-        count: so many images, spread evenly over the data set; None are all.
-        layer: None is found.
-        folder: where what was measured is kept, image by image (``rows.jsonl``); the same call goes on there, and
-            tries again what was left out. None keeps nothing.
-        seed: of all that is random.
+        methods, metrics: names; duplicates count once.
+        count: number of images, evenly spaced over the data set; None is all.
+        layer: None chooses it automatically.
+        folder: stores results image by image (``rows.jsonl``); the same call resumes there, and retries skipped images.
+            None stores nothing.
+        seed: of all random numbers.
 
     Raises:
-        InputError: a metric has another name, the model knows no class of the data set or takes no images alone, the
-            folder holds another run, or nothing could be measured.
-        MethodError: a method has another name.
+        InputError: a metric is unknown, the model knows no class of the data set or needs more than an image, the
+            folder holds another run, or no image could be evaluated.
+        MethodError: a method is unknown.
     """
     methods, metrics = tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(metrics))
     chosen = [find_metric(name) for name in metrics]
@@ -120,12 +120,12 @@ def benchmark(
     kept = open_rows(folder, config)
     done = Benchmark(config, dict(kept.images))
     classes = class_lookup(model, data)
-    with counted("measuring", len(indices)) as advance:
+    with counted("evaluating", len(indices)) as advance:
         for index in indices:
             if index not in done.images:
                 try:
                     rows = list(image_rows(model, data[index], classes, config, chosen, sample_seed(seed, index)))
-                    why = "" if rows else "no class that is annotated in it is one of the model's"
+                    why = "" if rows else "the model knows none of its annotated classes"
                 except (ImageError, InputError) as error:  # one damaged image does not stop the others
                     rows, why = [], str(error)
                 if rows:
@@ -135,31 +135,31 @@ def benchmark(
                     done.skipped[index] = why
                     kept.skip(index, why)
             advance(1)
-    done.images = dict(sorted(done.images.items()))  # the interval must not know what was tried again
+    done.images = dict(sorted(done.images.items()))  # the interval must not depend on which images were retried
     if not done.images:
         why = next(iter(done.skipped.values())).rstrip(".")
-        raise InputError(f"nothing could be measured of {len(indices)} images. The first: {why}.")
+        raise InputError(f"none of {len(indices)} images could be evaluated. The first: {why}.")
     return done
 
 
 def _check(model: Model, data: Dataset, methods: Sequence[str], metrics: Sequence[Metric]) -> None:
-    """What would go wrong with every image is said before the first."""
+    """Raise errors that would concern every image, before the first image."""
     if not methods or not metrics:
         raise InputError(
-            f"a benchmark needs a method and a metric at least, got {len(methods)} methods and {len(metrics)} metrics. "
-            "`saywhy methods` and `saywhy metrics` list them."
+            f"a benchmark needs at least one method and one metric, got {len(methods)} methods and {len(metrics)} "
+            "metrics. `saywhy methods` and `saywhy metrics` list them."
         )
     if model.texts:
         raise InputError(
-            f"{model.name} takes words ({', '.join(model.texts)}) beside an image, and {data.name} has none. Take a "
-            "model of images alone."
+            f"{model.name} takes a text ({', '.join(model.texts)}) with an image, and {data.name} has none. Use a "
+            "model of images only."
         )
     if model.preprocess is None:
         raise InputError(
-            f"{model.name} is a bare network: how images are to be fed to it is not known. Load it with input_size= "
-            "or preprocess=."
+            f"{model.name} is a bare network without known preprocessing. Load it with input_size= or preprocess=."
         )
-    if needy := [metric.name for metric in metrics if "other" in metric.parameters]:
+    if unsupported := [metric.name for metric in metrics if "other" in metric.parameters]:
         raise InputError(
-            f"{needy[0]} compares with another network, which a benchmark does not have: use saywhy.metrics.measure."
+            f"{unsupported[0]} compares with another network, which a benchmark does not have: use "
+            "saywhy.metrics.measure."
         )

@@ -1,4 +1,4 @@
-"""What a benchmark measures, and on which images of a data set."""
+"""The configuration of a benchmark: model, data, methods, metrics and images."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ METRICS = ("pointing-game", "energy-pointing", "box-iou", "faithfulness-correlat
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What is measured; a run goes on only with the same.
+    """The configuration of a benchmark; a run resumes only with an equal one.
 
     Attributes:
         model, weights: its name, and the digest of its weights.
-        data, size: the name of the data set, and how many images it has.
-        count: of how many it is measured, spread evenly over the data set.
+        data, size: the name of the data set, and its number of images.
+        count: the number of evaluated images, evenly spaced over the data set.
         methods, metrics: names.
-        layer: None is found.
-        seed: of all that is random: of the maps as it is, of what evaluates an image (its noise, its hidden parts) with
-            the image's index in the data set (:func:`saywhy.metrics.class_agnostic.sample_seed`).
+        layer: None chooses it automatically.
+        seed: of all random numbers. Maps use it as it is; metrics (noise, perturbations) combine it with the image's
+            index in the data set (:func:`saywhy.metrics.class_agnostic.sample_seed`).
     """
 
     model: str
@@ -32,7 +32,7 @@ class BenchmarkConfig:
 
 
 def evenly_spaced(size: int, count: int | None) -> list[int]:
-    """So many indices, evenly from the first to the last.
+    """Return ``count`` indices, evenly spaced from the first.
 
     >>> evenly_spaced(10, 3), evenly_spaced(2, 5)
     ([0, 3, 6], [0, 1])

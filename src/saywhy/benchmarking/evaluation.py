@@ -1,4 +1,4 @@
-"""One image: every metric of every method's maps, and of the class-agnostic baselines."""
+"""Evaluation of one image: every metric of every method's maps and of the class-agnostic baselines."""
 
 import math
 import warnings
@@ -27,15 +27,15 @@ def image_rows(
     metrics: Sequence[Metric],
     seed: int,
 ) -> Iterator[Row]:
-    """What every metric says of every map of an image.
+    """Yield a row with the values of all metrics for every map of an image.
 
     Args:
-        model: whose answers are explained.
-        located: the image, with what is annotated in it.
-        classes: from a label to the model's class.
-        config: what is measured.
-        metrics: those of the config.
-        seed: of what evaluates the maps.
+        model: the explained model.
+        located: the image with its annotations.
+        classes: maps a label to the model's class.
+        config: the configuration of the benchmark.
+        metrics: the metrics of the configuration.
+        seed: of the metrics.
     """
     labels = [label for label in located.labels if classes(label) is not None]
     if not labels:
@@ -44,11 +44,11 @@ def image_rows(
     objects = [without_difficult([t for t in located.objects if t.label == label]) for label in labels]
     targets = [classes(label) for label in labels]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SaywhyWarning)  # an empty map is measured like any other
+        warnings.simplefilter("ignore", SaywhyWarning)  # an empty map is evaluated like any other
         explanation = explain(model, image, targets, list(config.methods), config.layer, seed=config.seed)
     layers = {method: explanation.first_layer(method) for method in config.methods}
     everywhere = ObjectAnnotation("", (0.0, 0.0, float(image.width), float(image.height)))
-    known = [some or [everywhere] for some in objects]  # what is measured there is left out again
+    known = [some or [everywhere] for some in objects]  # _values drops what is measured on these placeholders
     masks, boxes = [[object_mask(some, image) for some in known]], [[[t.box for t in some] for some in known]]
     first = config.methods[0]
     of_first = EvaluationContext(explanation, first, layers[first], masks, boxes, seed=seed)
@@ -71,7 +71,7 @@ def image_rows(
 def _values(
     context: EvaluationContext, metric: Metric, maps: Tensor, name: str, objects: list[list[ObjectAnnotation]]
 ) -> list[float | None]:
-    """Of every target; None where it cannot be said."""
+    """Return the value for every target; None where the metric does not apply."""
     if metric.needs == "method" and name in CLASS_AGNOSTIC_BASELINES:
         return [None] * len(objects)
     try:
@@ -79,13 +79,13 @@ def _values(
     except InputError:
         if metric.needs != "method":
             raise
-        return [None] * len(objects)  # of this method, or of these targets, it cannot be said
+        return [None] * len(objects)  # the metric does not apply to this method, or to these targets
     located = metric.needs in ("masks", "boxes")
     return [value if some or not located else None for value, some in zip(found, objects, strict=True)]
 
 
 def finite_or_none(value: Any) -> Any:
-    """What JSON can hold of a number.
+    """Return a number as JSON can store it: None where it is not finite.
 
     >>> finite_or_none(1.5), finite_or_none(math.nan), finite_or_none(2)
     (1.5, None, 2)

@@ -1,4 +1,4 @@
-"""What a data set says of an image, in the terms of a model: classes, and the pixels of objects."""
+"""Ground truth of a data set for a model: class indices, and masks of objects."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,9 +15,10 @@ from saywhy.models import Model
 
 
 def class_lookup(model: Model, data: Dataset) -> Callable[[str], int | None]:
-    """From a label of the data set to the model's class; None where the model does not know it.
+    """Return a function from a label of the data set to the model's class; None where the model does not know it.
 
-    Where both number the same classes alike (ImageNet's, of which two are called "crane"), by number; else by name.
+    Labels are matched by index where model and data set list the same classes in the same order (ImageNet, where two
+    classes are named "crane"), and by name otherwise.
 
     Raises:
         InputError: the model knows none of the labels.
@@ -38,26 +39,26 @@ def class_lookup(model: Model, data: Dataset) -> Callable[[str], int | None]:
 
 
 def without_difficult(objects: list[ObjectAnnotation]) -> list[ObjectAnnotation]:
-    """Without the objects that are marked as difficult, unless there are no others.
+    """Return the objects that are not marked as difficult, or all where there are no others.
 
     >>> cat, hard = ObjectAnnotation("cat", (0, 0, 2, 2)), ObjectAnnotation("cat", (4, 4, 6, 6), None, True)
     >>> without_difficult([cat, hard]) == [cat], without_difficult([hard]) == [hard]
     (True, True)
     """
-    return [thing for thing in objects if not thing.difficult] or objects
+    return [one for one in objects if not one.difficult] or objects
 
 
 def object_mask(objects: Sequence[ObjectAnnotation], image: Image.Image) -> Bool[Tensor, "height width"]:
-    """Where the objects are: their pixels, or their boxes where only those are known.
+    """Return the union of the objects' masks, or of their boxes where they have no mask.
 
     >>> object_mask([ObjectAnnotation("cat", (0, 0, 1.5, 1))], Image.new("RGB", (3, 2))).tolist()
     [[True, True, False], [False, False, False]]
     """
-    there = np.zeros((image.height, image.width), bool)
-    for thing in objects:
-        if thing.mask is not None:
-            there |= thing.mask()
+    union = np.zeros((image.height, image.width), bool)
+    for one in objects:
+        if one.mask is not None:
+            union |= one.mask()
         else:
-            left, top, right, bottom = thing.box
-            there[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)] = True
-    return torch.from_numpy(there)
+            left, top, right, bottom = one.box
+            union[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)] = True
+    return torch.from_numpy(union)

@@ -1,11 +1,11 @@
-"""What was measured, kept image by image in a file, and read back when a run goes on.
+"""Results of a benchmark, stored image by image in a file, and read back when a run resumes.
 
-The first line of ``rows.jsonl`` says what was asked and in which format the lines are. Every other line is an image::
+The first line of ``rows.jsonl`` holds the format version and the configuration. Every other line is an image::
 
     {"index": 3, "rows": [{"image": "3.jpg", "label": "cat", "map": "gradcam", "values": {"deletion": 0.2}}, …]}
     {"index": 4, "skipped": "'4.jpg' is damaged."}
 
-Of two lines of one image the last counts.
+If an image has two lines, the last counts.
 """
 
 import json
@@ -22,23 +22,23 @@ from saywhy.errors import InputError
 ROWS = "rows.jsonl"
 
 FORMAT_VERSION = 3
-"""Of the lines and what is in them; a run goes on only with the same.
+"""The format version of the lines; a run resumes only with the same.
 
-In 1 all images had the same noise. In 2 keys had other names.
+In version 1 all images had the same noise; in version 2 keys had other names.
 """
 
 Row = dict[str, Any]
-"""Of one map: the image, the label, the map's name (a method or a baseline), and the values by metric."""
+"""The results of one map: image, label, name of the map (a method or a baseline), and values by metric."""
 
 
 @dataclass
 class KeptRows:
-    """The file of a run.
+    """The stored rows of a run.
 
     Attributes:
-        file: None keeps nothing.
-        images: of every image that was measured before, by its index in the data set, the rows of its maps.
-        skipped: of every image that was left out before, why.
+        file: None stores nothing.
+        images: the rows of every image that was evaluated before, by its index in the data set.
+        skipped: the reason why an image was skipped before, by its index.
     """
 
     file: Path | None = None
@@ -46,11 +46,11 @@ class KeptRows:
     skipped: dict[int, str] = field(default_factory=dict)
 
     def add(self, index: int, rows: list[Row]) -> None:
-        """Write down what was measured of an image."""
+        """Append the rows of an image."""
         self._write({"index": index, "rows": rows})
 
     def skip(self, index: int, why: str) -> None:
-        """Write down why an image was left out, unless it stands there."""
+        """Append the reason why an image was skipped, unless it is already stored."""
         if self.skipped.get(index) != why:
             self._write({"index": index, "skipped": why})
 
@@ -61,10 +61,10 @@ class KeptRows:
 
 
 def open_rows(folder: "str | Path | None", config: BenchmarkConfig) -> KeptRows:
-    """The rows of a run that was begun in a folder, or of a new one; None keeps nothing.
+    """Open the rows of an interrupted run in a folder, or of a new run; None stores nothing.
 
     Raises:
-        InputError: the folder holds another run, one of another format, or a damaged one, or cannot be written to.
+        InputError: the folder holds another run, another format, or a damaged file, or cannot be written to.
     """
     if folder is None:
         return KeptRows()
@@ -74,21 +74,21 @@ def open_rows(folder: "str | Path | None", config: BenchmarkConfig) -> KeptRows:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lines = file.read_bytes().split(b"\n") if file.exists() else [b""]
-        if lines[-1]:  # it was not finished when the run was stopped: it goes, and is measured again
+        if lines[-1]:  # an incomplete line of an interrupted run is removed, and its image evaluated again
             os.truncate(file, file.stat().st_size - len(lines[-1]))
         if len(lines) == 1:
             file.write_text(json.dumps(header) + "\n", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"what is measured cannot be kept in '{folder}': {error}") from error
+        raise InputError(f"results cannot be stored in '{folder}': {error}. Give another folder.") from error
     kept = KeptRows(file)
     if len(lines) > 1:
-        _check_header(_parsed(file, 1, lines[0]), header, folder)
+        _check_header(_parse(file, 1, lines[0]), header, folder)
     for number, line in enumerate(lines[1:-1], 2):
-        _take_over(_parsed(file, number, line, config.size), kept)
+        _store(_parse(file, number, line, config.size), kept)
     return kept
 
 
-def _take_over(line: Mapping[str, Any], kept: KeptRows) -> None:
+def _store(line: Mapping[str, Any], kept: KeptRows) -> None:
     if "skipped" in line:
         kept.skipped[line["index"]] = line["skipped"]
     else:
@@ -96,15 +96,15 @@ def _take_over(line: Mapping[str, Any], kept: KeptRows) -> None:
 
 
 def _check_header(before: Mapping[str, Any], header: Mapping[str, Any], folder: Path) -> None:
-    """The run that was begun is this one.
+    """Check that the stored run has this configuration.
 
     Raises:
-        InputError: it is another one.
+        InputError: it has another one.
     """
-    found = before.get("format_version", before.get("form", 1))  # as the key was called in 2; in 1 there was none
+    found = before.get("format_version", before.get("form", 1))  # the key was "form" in version 2, missing in version 1
     if found != FORMAT_VERSION:
         raise InputError(
-            f"'{folder}' holds a run in format {found}, by another version of saywhy; this version goes on with format "
+            f"'{folder}' holds a run in format {found}, by another version of saywhy; this version resumes format "
             f"{FORMAT_VERSION}. Give another folder, or remove this one."
         )
     if other := [key for key in header if before.get(key) != header[key]]:
@@ -114,19 +114,19 @@ def _check_header(before: Mapping[str, Any], header: Mapping[str, Any], folder: 
         )
 
 
-def _parsed(file: Path, number: int, line: bytes, size: int | None = None) -> dict[str, Any]:
-    """One line; of an image of a data set of this size, or (None) the first."""
+def _parse(file: Path, number: int, line: bytes, size: int | None = None) -> dict[str, Any]:
+    """Parse one line: of an image of a data set of this size, or (None) the header."""
     try:
         found = json.loads(line)
     except ValueError as error:
         raise _damaged(file, number) from error
-    if not isinstance(found, dict) or (size is not None and not _is_of_image(found, size)):
+    if not isinstance(found, dict) or (size is not None and not _is_image_line(found, size)):
         raise _damaged(file, number)
     return found
 
 
-def _is_of_image(line: Mapping[str, Any], size: int) -> bool:
-    """Whether it says of an image why it was left out, or what was measured."""
+def _is_image_line(line: Mapping[str, Any], size: int) -> bool:
+    """Return whether a line holds the rows of an image, or the reason why it was skipped."""
     index, rows = line.get("index"), line.get("rows")
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < size:
         return False
@@ -136,7 +136,7 @@ def _is_of_image(line: Mapping[str, Any], size: int) -> bool:
 
 
 def _is_row(row: Any) -> bool:
-    """Whether it is what metrics said of a map."""
+    """Return whether an entry holds the metrics of a map."""
     if not isinstance(row, dict) or not isinstance(row.get("map"), str) or not isinstance(row.get("values"), dict):
         return False
     numbers = [value for value in row["values"].values() if value is not None]
@@ -144,4 +144,4 @@ def _is_row(row: Any) -> bool:
 
 
 def _damaged(file: Path, number: int) -> InputError:
-    return InputError(f"'{file}', line {number}, is damaged. Take the line out, or remove the file to begin anew.")
+    return InputError(f"'{file}', line {number}, is damaged. Remove the line, or the whole file to start anew.")

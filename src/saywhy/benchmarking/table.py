@@ -1,4 +1,4 @@
-"""From rows to numbers: the mean of a metric over all maps of one kind, with its interval."""
+"""Aggregation of rows: the mean of a metric over all maps of one kind, with a confidence interval."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,14 +14,14 @@ from saywhy.statistics import bootstrap, quotient_of_sums
 
 @dataclass(frozen=True)
 class Cell:
-    """One metric of one method (or baseline) over all that was measured.
+    """One metric of one method (or baseline) over all evaluated images.
 
     Attributes:
-        mean: over all maps; NaN where there is none.
-        low, high: the 95 % interval, by the bootstrap over images (:func:`saywhy.statistics.bootstrap`), or Wilson's
-            where every image is a hit or a miss (:func:`saywhy.metrics.measure.hit_rate_interval`); NaN for a single
-            image. Where all other values are equal it has no width, which is what they show and no proof of more.
-        maps, images: how many.
+        mean: over all maps; NaN without any.
+        low, high: the 95 % confidence interval, by the bootstrap over images (:func:`saywhy.statistics.bootstrap`), or
+            Wilson's where every image is a hit or a miss (:func:`saywhy.metrics.measure.hit_rate_interval`); NaN for a
+            single image. Equal values of another metric give width zero, which does not prove that there is no error.
+        maps, images: their numbers.
     """
 
     mean: float
@@ -32,10 +32,10 @@ class Cell:
 
 
 def cell(images: Iterable[Sequence[Row]], name: str, metric: str) -> Cell:
-    """One number of the table.
+    """Return one cell of the table.
 
     Args:
-        images: of every image the rows of its maps.
+        images: the rows of every image.
         name: of the method or the baseline.
         metric: its name.
 

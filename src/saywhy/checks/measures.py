@@ -45,7 +45,7 @@ class Measurement:
 
     Attributes:
         value: None where the check does not apply to this map.
-        detail: the reason why it does not apply, or the details of a failure; empty where the check's text suffices.
+        detail: the reason why it does not apply, or details of a failure; empty where the check's sentences suffice.
     """
 
     value: float | None

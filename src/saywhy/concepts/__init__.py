@@ -1,1 +1,1 @@
-"""What the channels of a layer stand for: textual explanations and deep feature factorization."""
+"""Concepts in a layer: textual explanations by channels, and deep feature factorization."""

@@ -1,4 +1,4 @@
-"""What a layer knows of a set of images, as a few concepts: deep feature factorization."""
+"""Deep feature factorization: a few concepts in a layer's activations of a set of images."""
 
 import warnings
 from collections.abc import Sequence
@@ -29,23 +29,23 @@ from saywhy.targets import as_target
 from saywhy.validation import NonNegativeInt, PositiveInt, validated
 
 TOLERANCE = 1e-6
-"""The factors are left as they are when an update changes them by less than this share of what the first one did."""
+"""Updates of the factors stop when one changes them by less than this share of the first update's change."""
 
 
 @dataclass(frozen=True, eq=False)
 class Concepts:
-    """Concepts that several images share, and where each of them is.
+    """Concepts that several images share, and a map of each concept in each image.
 
     Attributes:
         maps: [image, concept, *grid], non-negative; each concept's largest value over all images is 1.
-        concepts: [concept, channel] what the layer gives where a concept is fully there.
-        names: of each concept.
-        scores: [concept, class] what the model answers where the layer gives nothing but this concept; None where the
+        concepts: [concept, channel] the activations of a concept where its map is 1.
+        names: of the concepts.
+        scores: [concept, class] the class scores where the layer's activations are this concept alone; None where the
             model has no class scores.
-        error: what the concepts leave unexplained: ‖A - maps × concepts‖ / ‖A‖, in [0, 1].
+        error: the relative reconstruction error ‖A - maps × concepts‖ / ‖A‖, in [0, 1].
         layer: its name.
         input_size: (height, width) of the network's input in pixels.
-        images: the original images, and which part of each the network saw.
+        images: the original images, each with its crop box.
     """
 
     maps: Tensor
@@ -58,15 +58,15 @@ class Concepts:
     images: tuple[SourceImage, ...]
 
     def heatmap(self, size: tuple[int, ...] | None = None) -> Tensor:
-        """The maps upsampled (linear along every axis) to ``size`` or the network's input, in [0, 1]."""
+        """Return the maps upsampled (linearly along every axis) to ``size`` or the network's input, in [0, 1]."""
         mode = LINEAR[self.maps.ndim - 2]
         return interpolate(self.maps, size or self.input_size, mode=mode, align_corners=False)
 
     def overlay(self, image: int = 0, **look: Any) -> Any:
-        """All concepts over one image, each in its colour, with a legend: a ``PIL.Image``.
+        """Return all concepts over one image, each in its colour, with a legend: a ``PIL.Image``.
 
         Args:
-            image: which.
+            image: its index.
             look: ``opacity`` and ``threshold`` as for :func:`saywhy.view.concepts.concepts_overlay`.
 
         Raises:
@@ -75,7 +75,7 @@ class Concepts:
         concepts_overlay = resolve_name("saywhy.view.concepts:concepts_overlay")  # the view imports this package
 
         if not isinstance(image, int) or not -len(self.images) <= image < len(self.images):
-            raise InputError(f"there is no image {image!r}: there are {len(self.images)}, counted from 0.")
+            raise InputError(f"there is no image {image!r}; give an index below {len(self.images)}, counted from 0.")
         shown = self.images[image]
         return concepts_overlay(shown.image, self.maps[image], self.names, shown.crop_box, shown.name, **look)
 
@@ -101,35 +101,35 @@ def factorize(
     rounds: PositiveInt = 500,
     seed: NonNegativeInt = 0,
 ) -> Concepts:
-    r"""Deep feature factorization (Collins, Achanta, Süsstrunk, 2018): concepts that the images share.
+    r"""Compute concepts that images share, by deep feature factorization (Collins, Achanta, Süsstrunk, 2018).
 
     .. math:: A \approx H W, \quad H, W \ge 0, \qquad
               A \text{ the activations of all images as [image and position, channel]}
 
     Args:
         model: as for :func:`saywhy.explain`.
-        images: as for :func:`saywhy.explain`; the more alike they are, the more telling the concepts.
-        concepts: how many.
-        layer: a name or a module; None finds it.
+        images: as for :func:`saywhy.explain`; similar images give clearer concepts.
+        concepts: their number.
+        layer: a name or a module; None chooses it automatically.
         names: of the concepts, the strongest first; None names each by the two classes of highest score where the
-            layer gives nothing but this concept (the rest of the network is run on it).
-        shift: subtract each channel's lowest value first, as the pytorch-grad-cam package does, so that layers with
-            negative values keep them; else negative values count as zero, as the paper's do after its ReLU.
-        layout: how to read the layer, where it cannot be proved and you know better.
-        output: where the class scores are in what the model returns.
-        batch_size: images run at once.
-        rounds: the most updates of the factors.
-        seed: for whatever is random inside the model; the factors themselves are not.
+            layer's activations are this concept alone (the rest of the network is run on it).
+        shift: subtract each channel's minimum first, as the pytorch-grad-cam package does, so that negative values
+            count; else negative values are set to zero, as by the ReLU in the paper.
+        layout: the layer's layout, where it cannot be detected.
+        output: the position of the class scores in the model's output.
+        batch_size: images per forward pass.
+        rounds: the maximum number of updates of the factors.
+        seed: of random numbers inside the model; the factors are deterministic.
 
     Returns:
-        :class:`Concepts`, the strongest first: the one without which most of ``A`` would be lost.
+        :class:`Concepts`, the strongest first, by their share of ``A``.
 
     Raises:
-        InputError: a parameter is out of range, or there is nothing positive in the layer.
+        InputError: a parameter is out of range, or the layer has no positive activation.
         MissingExtra: scikit-learn is not installed.
 
-    Differs from the paper: the factors are found by coordinate descent (scikit-learn's; Cichocki and Phan, 2009), which
-    needs tens of rounds where multiplicative updates need thousands; both only ever lower ‖A - H W‖.
+    Differs from the paper: the factors come from coordinate descent (scikit-learn; Cichocki and Phan, 2009), which
+    needs tens of rounds where multiplicative updates need thousands; both decrease ‖A - H W‖ monotonically.
 
     >>> _ = torch.manual_seed(0)
     >>> features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
@@ -147,20 +147,20 @@ def factorize(
     lowest = rows.amin(0) if shift else torch.zeros(rows.shape[1], dtype=rows.dtype, device=rows.device)
     rows = (rows - lowest).clamp_min(0)
     if not bool(rows.any()):
-        raise InputError(f"layer '{candidate.name}' gives nothing positive for these images. Choose another layer.")
+        raise InputError(f"layer '{candidate.name}' has no positive activation for these images. Choose another layer.")
     if concepts > min(rows.shape):
         raise InputError(
-            f"{concepts} concepts are more than layer '{candidate.name}' can tell apart: it has {rows.shape[1]} "
-            f"channels and {rows.shape[0]} positions."
+            f"{concepts} concepts are more than layer '{candidate.name}' allows: it has {rows.shape[1]} channels and "
+            f"{rows.shape[0]} positions. Give fewer concepts."
         )
     H, W, error = factors(rows, concepts, rounds=rounds)
     maps = H.unflatten(0, (len(A), *A.shape[2:])).movedim(-1, 1).to(A)
     embeddings = (W + lowest).to(A)
-    scores = _answers(runner, batch, candidate, embeddings)
+    scores = _class_scores(runner, batch, candidate, embeddings)
     return Concepts(
         maps=maps,
         concepts=embeddings,
-        names=tuple(map(str, names)) if names is not None else _named(runner, scores, concepts),
+        names=tuple(map(str, names)) if names is not None else _default_names(runner, scores, concepts),
         scores=scores,
         error=error,
         layer=candidate.name,
@@ -170,14 +170,14 @@ def factorize(
 
 
 def activations(runner: Runner, batch: Batch, size: int) -> tuple[Tensor, Candidate]:
-    """What the request's layer gives for all samples, [sample, channel, *space], ``size`` samples at a time."""
+    """Return the layer's activations [sample, channel, *space], computed ``size`` samples at a time."""
     found: list[Tensor] = []
     candidate: Candidate | None = None
     with counted("running the model", batch.size) as advance:
         for start in range(0, batch.size, size):
             part = batch.of_samples(slice(start, start + size))
             captured, _, (here,) = runner.capture(part)
-            # The layer of the first part is that of all.
+            # The layer that is chosen for the first batch serves all.
             if candidate is None:
                 candidate, runner = here, runner.with_config(layer=here.name)
             (A,) = captured.activations.values()
@@ -188,15 +188,15 @@ def activations(runner: Runner, batch: Batch, size: int) -> tuple[Tensor, Candid
 
 
 def factors(rows: Tensor, count: int, *, rounds: int = 500) -> tuple[Tensor, Tensor, float]:
-    r"""Non-negative matrix factorization by scikit-learn: coordinate descent (Cichocki and Phan, 2009) in float64.
+    r"""Factorize a non-negative matrix with scikit-learn: coordinate descent (Cichocki and Phan, 2009) in float64.
 
     Args:
         rows: ``A`` [row, column], non-negative.
-        count: of factors, no more than there are rows or columns.
-        rounds: the most updates of all factors.
+        count: number of factors, at most the number of rows and of columns.
+        rounds: the maximum number of updates of all factors.
 
-    Nothing is left to chance: the factors begin as the singular vectors of ``A`` (NNDSVDa; Boutsidis and Gallopoulos,
-    2008), which a fixed seed approximates, because from random ones some may fall to zero and stay there.
+    The result is deterministic: the factors are initialised with the singular vectors of ``A`` (NNDSVDa; Boutsidis and
+    Gallopoulos, 2008), computed with a fixed seed. With random initial values some factors may become zero and stay so.
 
     Returns:
         ``H`` [row, factor], each of whose columns has 1 as its largest value, ``W`` [factor, column], and
@@ -233,13 +233,13 @@ def _nmf(rows: np.ndarray, count: int, rounds: int) -> tuple[np.ndarray, np.ndar
         ) from error
     model = NMF(count, init="nndsvda", solver="cd", tol=TOLERANCE, max_iter=rounds, random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # `rounds` is a limit, and the error is told
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `rounds` is a limit, and the error is reported
         H = model.fit_transform(rows)
     return H, model.components_
 
 
-def _answers(runner: Runner, batch: Batch, candidate: Candidate, embeddings: Tensor) -> Tensor | None:
-    """Class scores [concept, class] where the layer gives nothing but one concept, everywhere; None without classes."""
+def _class_scores(runner: Runner, batch: Batch, candidate: Candidate, embeddings: Tensor) -> Tensor | None:
+    """Return class scores [concept, class] for activations of one concept at every position; None without classes."""
 
     def logits(output: Any) -> Tensor:
         samples = next(t.shape[0] for t in tree.tensors(output) if t.ndim)
@@ -252,8 +252,8 @@ def _answers(runner: Runner, batch: Batch, candidate: Candidate, embeddings: Ten
     return scores if scores.shape[1] else None
 
 
-def _named(runner: Runner, scores: Tensor | None, count: int) -> tuple[str, ...]:
-    """Each concept by the two classes of highest score, or by its number."""
+def _default_names(runner: Runner, scores: Tensor | None, count: int) -> tuple[str, ...]:
+    """Name each concept by the two classes of highest score, or by its number."""
     if scores is None:
         return tuple(f"concept {k}" for k in range(count))
     label = ModelOutput(scores, runner.model.labels).label

@@ -1,4 +1,4 @@
-"""An explanation in words: the channels that speak for and against an answer, by name or by what excites them."""
+"""Textual explanations: the channels of highest and lowest importance for a target, by name or by example images."""
 
 import json
 import os
@@ -26,20 +26,20 @@ from saywhy.targets import as_target
 from saywhy.validation import real_number, whole_number
 
 LEAST_IOU = 0.05
-"""How well a neuron must match a concept for its name to be used (Grad-CAM paper, section 7)."""
+"""The minimum intersection over union of a neuron and its concept (Grad-CAM paper, section 7)."""
 
 CROP = 0.25
-"""Side of the crop round a peak, as a share of what the network saw; a cell of the map where that is more."""
+"""Side of the crop around a peak, as a share of the crop box; at least one cell of the map."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image that excites a channel.
+    """An image that activates a channel.
 
     Attributes:
         path: the file.
         value: the channel's largest activation in it.
-        box: left, top, right, bottom round the place of that, in pixels of the image.
+        box: left, top, right, bottom around the peak, in pixels of the image.
     """
 
     path: Path
@@ -47,20 +47,20 @@ class Example:
     box: Box
 
     def crop(self) -> Any:
-        """What excites the channel there: a ``PIL.Image``."""
+        """Return the image region around the peak: a ``PIL.Image``."""
         left, top, right, bottom = self.box
         return read_image(self.path).crop((round(left), round(top), round(right), round(bottom)))
 
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel of the layer and what it is known by.
+    """A channel of the layer, with its name and example images.
 
     Attributes:
         index: its number, from 0.
         weight: its importance alpha (Grad-CAM, equation 1), the mean gradient of the score.
-        name: of the concept that it stands for, if that is known.
-        examples: the images that excite it most, the most exciting first.
+        name: of its concept; None where it is unknown.
+        examples: the images with the highest activations, the highest first.
     """
 
     index: int
@@ -76,15 +76,15 @@ class Channel:
 
 @dataclass(frozen=True)
 class ChannelExplanation:
-    """Why one image got one answer.
+    """A textual explanation of one target of one image.
 
     Attributes:
         image: its name.
-        target: the answer.
-        score: of the answer.
+        target: its name.
+        score: of the target.
         layer: its name.
-        present: the channels of highest importance, the highest first: what raises the score by being there.
-        absent: those of lowest importance, the lowest first: what would raise it by not being there.
+        present: the channels of highest importance, the highest first: their presence raises the score.
+        absent: the channels of lowest importance, the lowest first: their absence would raise the score.
     """
 
     image: str
@@ -98,15 +98,15 @@ class ChannelExplanation:
         apart = "\n    " if any(c.examples for c in (*self.present, *self.absent)) else ", "
         first = apart if apart != ", " else " "
         return (
-            f"{self.image}: {self.target} ({self.score:.4g}), by what {self.layer} holds\n"
-            f"  for it speaks the presence of:{first}{apart.join(map(str, self.present))}\n"
-            f"  and would speak the absence of:{first}{apart.join(map(str, self.absent))}"
+            f"{self.image}: {self.target} ({self.score:.4g}), evidence in layer {self.layer}\n"
+            f"  evidence by presence of:{first}{apart.join(map(str, self.present))}\n"
+            f"  evidence by absence of:{first}{apart.join(map(str, self.absent))}"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class TextualExplanation:
-    """Explanations in words for all samples and targets; ``print`` it.
+    """Textual explanations of all samples and targets; ``print`` shows them.
 
     Attributes:
         words: [batch][target].
@@ -135,7 +135,7 @@ def textual(
     layout: Layout | None = None,
     output: str | int | None = None,
 ) -> TextualExplanation:
-    r"""Textual explanations (Grad-CAM paper, section 7): names of the channels that matter most for an answer.
+    r"""Return textual explanations (Grad-CAM paper, section 7): the most important channels for a target, by name.
 
     Channels are sorted by their importance :math:`\alpha_k = \frac{1}{Z} \sum_p \partial y / \partial A^k_p`.
 
@@ -143,23 +143,23 @@ def textual(
         model: as for :func:`saywhy.explain`.
         inputs: as for :func:`saywhy.explain`.
         target: as for :func:`saywhy.explain`.
-        layer: a name or a module; None finds it. The names must be those of this layer's channels.
-        count: how many channels speak for, and how many against.
-        concepts: names of channels (from Network Dissection, for one): a mapping from their numbers, or a JSON file of
+        layer: a name or a module; None chooses it automatically. ``concepts`` must name the channels of this layer.
+        count: number of channels of highest, and of lowest importance.
+        concepts: names of channels (e.g. from Network Dissection): a mapping from channel indices, or a JSON file with
             such an object. Each is a name, or ``{"name": "fur", "iou": 0.12}``.
-        folder: of images: channels are also known by those that excite them most.
-        examples: how many of these.
-        least_iou: names of a lower ``iou`` are not used; 0.05 in the paper.
-        score: what a class's score is; None is the logit.
-        layout: how to read the layer, where it cannot be proved and you know better.
-        output: where the class scores are in what the model returns.
+        folder: of images; channels are also described by the images that activate them most.
+        examples: number of these images per channel.
+        least_iou: names with a lower ``iou`` are not used; 0.05 in the paper.
+        score: the kind of class score; None is the logit.
+        layout: the layer's layout, where it cannot be detected.
+        output: the position of the class scores in the model's output.
 
     Returns:
-        :class:`TextualExplanation`. Channels without a name stay in their place, as ``channel 7``: what cannot be named
-        is part of the reason too (the paper leaves it out, and its "elevator door" without doors is the result).
+        :class:`TextualExplanation`. Channels without a name are listed as ``channel 7``, because they are part of the
+        explanation too (the paper omits them, which leads to its "elevator door" without doors).
 
     Raises:
-        InputError: a parameter is out of range, or the file of names is none.
+        InputError: a parameter is out of range, or the file of names is malformed.
         ImageError: the folder holds no image that can be read.
 
     >>> import torch
@@ -168,15 +168,15 @@ def textual(
     >>> layout, image = Layout("channels-first", (1, 3)), torch.ones(1, 2, 1, 3)
     >>> names = {0: "stripes", 1: {"name": "sky", "iou": 0.01}}
     >>> print(textual(network, image, 0, "0", layout=layout, count=1, concepts=names))
-    input: class 0 (3), by what 0 holds
-      for it speaks the presence of: stripes (+2)
-      and would speak the absence of: channel 1 (-1)
+    input: class 0 (3), evidence in layer 0
+      evidence by presence of: stripes (+2)
+      evidence by absence of: channel 1 (-1)
     """
     count, examples = whole_number("count", count, 1), whole_number("examples", examples, 1)
     least_iou = real_number("least_iou", least_iou, 0, 1)
     named = names_of(concepts, least_iou) if concepts is not None else {}
     if folder is not None and not Path(folder).is_dir():
-        raise InputError(f"folder must be a folder of images, and '{os.fspath(folder)}' is none.")
+        raise InputError(f"folder must be a folder of images, but '{os.fspath(folder)}' is none.")
     files = list(images_in([folder])) if folder is not None else []
     config = ExplainConfig(as_target(target), layer=layer, layout=layout, score=score, output=output)
     runner, batch = prepare(model, inputs, config)
@@ -186,16 +186,16 @@ def textual(
     beyond = [index for index in named if index >= weights.shape[2]]
     if beyond:
         raise InputError(
-            f"there is a name for channel {beyond[0]}, and layer '{candidate.name}' has {weights.shape[2]} channels, "
-            "counted from 0. The names are those of another layer."
+            f"there is a name for channel {beyond[0]}, but layer '{candidate.name}' has {weights.shape[2]} channels, "
+            "counted from 0. Give the names of this layer's channels."
         )
-    ranked = [[_ends(row, count) for row in sample] for sample in weights]
+    ranked = [[_extreme_channels(row, count) for row in sample] for sample in weights]
     wanted = sorted({index for sample in ranked for ends in sample for some in ends for index in some})
-    seen = maximally_activating(runner, candidate, files, wanted, examples) if files else {}
+    activating = maximally_activating(runner, candidate, files, wanted, examples) if files else {}
     images = batch.images()
 
-    def described(indices: Sequence[int], own: Tensor) -> tuple[Channel, ...]:
-        return tuple(Channel(i, float(own[i]), named.get(i), seen.get(i, ())) for i in indices)
+    def channels(indices: Sequence[int], own: Tensor) -> tuple[Channel, ...]:
+        return tuple(Channel(i, float(own[i]), named.get(i), activating.get(i, ())) for i in indices)
 
     words = [
         [
@@ -204,8 +204,8 @@ def textual(
                 target=target_scores.names[b][t],
                 score=float(target_scores.scores[b, t]),
                 layer=candidate.name,
-                present=described(first, weights[b, t]),
-                absent=described(last, weights[b, t]),
+                present=channels(first, weights[b, t]),
+                absent=channels(last, weights[b, t]),
             )
             for t, (first, last) in enumerate(sample)
         ]
@@ -214,8 +214,8 @@ def textual(
     return TextualExplanation(tuple(map(tuple, words)), weights)
 
 
-def _ends(weights: Tensor, count: int) -> tuple[list[int], list[int]]:
-    """The channels of highest weight and those of lowest; none is both."""
+def _extreme_channels(weights: Tensor, count: int) -> tuple[list[int], list[int]]:
+    """Return the channels of highest weight and those of lowest; none is in both lists."""
     order = weights.argsort(descending=True, stable=True).tolist()
     first = order[:count]
     return first, order[len(first) :][::-1][:count]
@@ -224,14 +224,14 @@ def _ends(weights: Tensor, count: int) -> tuple[list[int], list[int]]:
 def names_of(
     concepts: "Mapping[int, Any] | str | os.PathLike[str]", least_iou: float | int = LEAST_IOU
 ) -> dict[int, str]:
-    """Names by channel, without those that match too little.
+    """Return names by channel, without those of too low intersection over union.
 
     Args:
         concepts: a mapping or a JSON file; see :func:`textual`.
-        least_iou: the least intersection over union; names without one are kept.
+        least_iou: the minimum intersection over union; names without one are kept.
 
     Raises:
-        InputError: the file cannot be read, or an entry is no channel with a name.
+        InputError: the file cannot be read, or an entry is not a channel with a name.
 
     >>> names_of({"3": "fur", 4: {"name": "sky", "iou": 0.04}})
     {3: 'fur'}
@@ -241,7 +241,7 @@ def names_of(
     for key, entry in entries.items():
         index = int(key) if isinstance(key, int) or (isinstance(key, str) and key.isdecimal()) else -1
         if index < 0 or isinstance(key, bool):
-            raise InputError(f"a concept belongs to a channel, a number from 0, got {key!r}.")
+            raise InputError(f"the key of a concept must be a channel, a number from 0, got {key!r}.")
         name, iou = (entry.get("name"), entry.get("iou")) if isinstance(entry, Mapping) else (entry, None)
         if not isinstance(name, str) or not name.strip():
             raise InputError(f'channel {index} needs a name, "fur" or {{"name": "fur", "iou": 0.12}}, got {entry!r}.')
@@ -268,7 +268,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 def maximally_activating(
     runner: Runner, candidate: Candidate, files: Sequence[Path], channels: Sequence[int], count: int
 ) -> dict[int, tuple[Example, ...]]:
-    """The images that excite each channel most, by its largest activation; those it does not answer to are left out.
+    """Return the images that activate each channel most, by its largest activation; only those above 0.
 
     Raises:
         ImageError: none of the files can be read.
@@ -276,7 +276,7 @@ def maximally_activating(
     runner = runner.with_config(target=as_target(None), layer=candidate.name)
     found: dict[int, list[Example]] = {index: [] for index in channels}
     failed: list[str] = []
-    with counted("looking at images", len(files)) as advance:
+    with counted("running images", len(files)) as advance:
         for file in files:
             advance(1)
             try:
@@ -290,8 +290,8 @@ def maximally_activating(
             for index in channels:
                 value = float(A[0, index].max())
                 if value > 0:
-                    place = _box(A[0, index], source.crop_box, source.image.size)
-                    found[index] = sorted([*found[index], Example(file, value, place)], key=_by_value)[:count]
+                    box = _box(A[0, index], source.crop_box, source.image.size)
+                    found[index] = sorted([*found[index], Example(file, value, box)], key=_by_value)[:count]
     if len(failed) == len(files):
         raise ImageError(f"no image of the folder can be read. The first: {failed[0]}")
     for message in failed:
@@ -304,11 +304,11 @@ def _by_value(example: Example) -> float:
 
 
 def _box(values: Tensor, crop_box: Box, size: tuple[int, int]) -> Box:
-    """Round the largest value, as far as the image goes."""
-    rows, target_scores = values.shape
-    row, column = divmod(int(values.argmax()), target_scores)
+    """Return the box around the largest value, clipped to the image."""
+    rows, columns = values.shape
+    row, column = divmod(int(values.argmax()), columns)
     left, top, right, bottom = crop_box
-    x, y = left + (right - left) * (column + 0.5) / target_scores, top + (bottom - top) * (row + 0.5) / rows
-    across, down = (right - left) * max(CROP, 1 / target_scores) / 2, (bottom - top) * max(CROP, 1 / rows) / 2
+    x, y = left + (right - left) * (column + 0.5) / columns, top + (bottom - top) * (row + 0.5) / rows
+    across, down = (right - left) * max(CROP, 1 / columns) / 2, (bottom - top) * max(CROP, 1 / rows) / 2
     width, height = size
     return max(0.0, x - across), max(0.0, y - down), min(float(width), x + across), min(float(height), y + down)

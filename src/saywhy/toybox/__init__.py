@@ -1,4 +1,4 @@
-"""Toybox: a drawn world of everyday things, in which the right answer is known for every pixel."""
+"""Toybox: synthetic scenes of everyday objects, with the ground truth of every pixel."""
 
 from saywhy.toybox.scenes.backgrounds import BACKGROUNDS
 from saywhy.toybox.scenes.colour import COLOURS

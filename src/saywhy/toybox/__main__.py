@@ -10,12 +10,12 @@ from saywhy.toybox.scenes.sheet import sheet
 
 
 def main(
-    out: Annotated[Path, typer.Argument(help="Where the picture goes, for example toybox.png.")],
+    out: Annotated[Path, typer.Argument(help="Path of the picture, for example toybox.png.")],
     split: Annotated[str, typer.Option(help="The split to draw from.")] = "test",
     rows: Annotated[int, typer.Option(min=1)] = 5,
     columns: Annotated[int, typer.Option(min=1)] = 8,
-    size: Annotated[int, typer.Option(min=32, help="Pixels a side of each scene.")] = 128,
-    start: Annotated[int, typer.Option(min=0, help="The first scene's index.")] = 0,
+    size: Annotated[int, typer.Option(min=32, help="Side of each scene in pixels.")] = 128,
+    start: Annotated[int, typer.Option(min=0, help="Index of the first scene.")] = 0,
 ) -> None:
     """Draw a contact sheet of Toybox scenes."""
     try:

@@ -1,4 +1,4 @@
-"""Toybox's scenes as located images: every thing, its box and its visible pixels are known as they were drawn."""
+"""Toybox's scenes as localized images, with the box and the visible pixels of every object."""
 
 from functools import partial
 
@@ -12,21 +12,21 @@ from saywhy.toybox.scenes.scene import scene
 from saywhy.toybox.scenes.splits import check
 
 COUNT = 1000
-"""How many scenes are taken where nobody says: a split has no end."""
+"""The default number of scenes; a split is unlimited."""
 
 
 @reader("toybox", form="toybox:SPLIT", reading="drawn scenes of a split of Toybox, e.g. toybox:test")
 class ToyboxDataset:
-    """The first ``count`` scenes of a split, each drawn when its turn comes.
+    """The first ``count`` scenes of a split, each drawn on access.
 
-    Things come nearest first; a mask is what is seen of a thing, and its box is drawn tightly round that.
+    Objects are ordered nearest first; a mask covers the visible pixels of an object, and its box is tight around them.
 
     Attributes:
         split: its name.
-        count: how many scenes.
-        size: pixels a side.
-        name: of the split.
-        labels: the kinds that the classifier knows, in the order of its outputs; of "unseen" also the strange ones.
+        count: number of scenes.
+        size: side of a scene in pixels.
+        name: a readable name with the split.
+        labels: the kinds that the classifier knows, in the order of its outputs; for "unseen" also the unseen kinds.
 
     >>> located = ToyboxDataset("test", count=10)[3]
     >>> located.name, located.labels, located.objects[0].mask().shape
@@ -34,14 +34,14 @@ class ToyboxDataset:
     """
 
     def __init__(self, split: str, count: int = COUNT, size: int = 128) -> None:
-        """Chooses scenes; none is drawn yet.
+        """Select scenes; none is drawn yet.
 
         Raises:
-            InputError: there is no such split, or no scene is asked for.
+            InputError: there is no such split, or the count is below 1.
         """
         check(split, 0)
         if count < 1:
-            raise InputError(f"a data set needs at least 1 scene, but count={count} came. Give 1 or more.")
+            raise InputError(f"a data set needs at least 1 scene, got count={count}. Give 1 or more.")
         self.split, self.count, self.size = split, count, size
         self.name = f"Toybox {split}"
         self.labels = KINDS + (UNSEEN_KINDS if split == "unseen" else ())
@@ -50,7 +50,7 @@ class ToyboxDataset:
         return self.count
 
     def __getitem__(self, index: int) -> LocalizedImage:
-        """One scene, drawn."""
+        """Draw one scene."""
         place = range(self.count)[index]
         drawn = scene(self.split, place, self.size)
         objects = []

@@ -23,7 +23,7 @@ class ToyboxScenes(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, split: str, count: int, size: int = 128) -> None:
         check(split, 0)
         if count < 1:
-            raise InputError(f"a data set needs at least 1 scene, but count={count} came. Give 1 or more.")
+            raise InputError(f"a data set needs at least 1 scene, got count={count}. Give 1 or more.")
         self.split, self.count, self.size = split, count, size
 
     def __len__(self) -> int:

@@ -1,9 +1,9 @@
-"""Toybox in words: questions with their answers and evidence, captions with what they speak of, and people who look."""
+"""Language for Toybox: questions with answers and evidence, grounded captions, and simulated annotators."""
 
+from saywhy.toybox.language.annotators import annotations, human_attention
 from saywhy.toybox.language.caption import SceneCaption, captions
-from saywhy.toybox.language.people import annotations, human_attention
 from saywhy.toybox.language.question import ANSWERS, TYPES, SceneQuestion
-from saywhy.toybox.language.quiz import questions
+from saywhy.toybox.language.scene_questions import questions
 
 __all__ = [
     "ANSWERS",

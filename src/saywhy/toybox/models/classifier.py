@@ -1,4 +1,4 @@
-"""The network that tells the things of Toybox apart: a small plain CNN with residual blocks."""
+"""The classifier of Toybox's kinds: a small CNN with residual blocks."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -6,18 +6,18 @@ from torch import Tensor, nn
 from saywhy.shapes import FeatureMaps, Images
 
 SIZE = 128
-"""Pixels a side for which the network is made; other sizes work too."""
+"""Side of the input in pixels; other sizes work too."""
 
 MEAN = (0.63, 0.62, 0.58)
 STD = (0.26, 0.24, 0.24)
-"""Mean and standard deviation of red, green and blue, as shares of full light: pixels are fed as (x - mean) / std."""
+"""Mean and standard deviation of red, green and blue in [0, 1]: the input is (x - mean) / std."""
 
 WIDTHS = (16, 32, 64, 96)
 """Channels of the stem and of the three stages."""
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """A convolution that keeps the size (divided by ``stride``), and its batch norm."""
+    """Return a convolution that keeps the size (divided by ``stride``), with batch norm."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs)
     )
@@ -36,15 +36,15 @@ class Block(nn.Module):
         self.out = nn.ReLU()
 
     def forward(self, x: FeatureMaps) -> FeatureMaps:
-        """(batch, inputs, height, width) to (batch, outputs, height / stride, width / stride)."""
+        """Map (batch, inputs, height, width) to (batch, outputs, height / stride, width / stride)."""
         return self.out(self.shortcut(x) + self.second(self.act(self.first(x))))
 
 
 class ToyboxClassifier(nn.Module):
-    """Which kinds of things are in the image? One logit a kind; a sigmoid turns it into a probability.
+    """A multi-label classifier of the kinds of objects in an image: one logit per kind.
 
-    The last feature maps have an eighth of the image's size (16 x 16 for 128 x 128), and are averaged over space
-    and read by one linear layer, so that a class activation map is exact at ``blocks``.
+    The last feature maps have an eighth of the image's size (16 x 16 for 128 x 128). Global average pooling and one
+    linear layer follow, so a class activation map is exact at ``blocks``.
 
     >>> import torch
     >>> from saywhy.toybox import KINDS
@@ -69,16 +69,16 @@ class ToyboxClassifier(nn.Module):
         self.head = nn.Linear(high, kinds)
 
     def maps(self, images: Images) -> Float[Tensor, "batch channel rows columns"]:
-        """The last feature maps."""
+        """Return the last feature maps."""
         return self.blocks(self.stem(images))
 
     def forward(self, images: Images) -> Float[Tensor, "batch kind"]:
-        """Logits of images that are already normalised by ``MEAN`` and ``STD``."""
+        """Return the logits of images that are normalised by ``MEAN`` and ``STD``."""
         return self.head(self.pool(self.maps(images)).flatten(1))
 
 
 def normalised(images: Images) -> Images:
-    """Images from 0 to 1, as the network is fed.
+    """Return images in [0, 1] normalised by ``MEAN`` and ``STD``.
 
     >>> import torch
     >>> normalised(torch.full((1, 3, 1, 1), 0.63))[0, 0].item()

@@ -1,4 +1,4 @@
-"""The small models of our own that ship inside the package."""
+"""Toybox's models, which ship with the package."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,19 +13,19 @@ from saywhy.models.registry import source
 from saywhy.models.weights import load_weights
 
 TRUNK_LAYER = "trunk.features"
-"""The layer of the speaking models through which all goes that they know of an image."""
+"""The layer of the VQA and captioning models that all visual information passes through."""
 
 
 @source("toybox", reading="the small models that ship: classifier, vqa, ucam, captioner")
 def load(name: str, weights: Any = None) -> Model:
-    """A Toybox model.
+    """Return a Toybox model.
 
-    ``classifier`` says which kinds of things are in an image, several at once; ``vqa`` answers questions about it, and
-    ``ucam`` says besides how certain it is; ``captioner`` says what is in it.
+    ``classifier`` is a multi-label classifier of the kinds in an image; ``vqa`` answers questions about an image;
+    ``ucam`` also estimates its uncertainty; ``captioner`` describes an image.
 
     Args:
         name: of the model.
-        weights: a file; ``"random"`` leaves the network untrained; None are the weights that ship.
+        weights: a file; ``"random"`` leaves the network untrained; None is the shipped weights.
 
     Raises:
         ModelError: there is no such model.
@@ -49,30 +49,30 @@ def _classifier(weights: Any) -> Model:
 
 
 def _vqa(weights: Any) -> Model:
-    from saywhy.toybox.models.language import ToyboxVQAHead
+    from saywhy.toybox.models.vision_language import ToyboxVQAHead
 
-    return _answering("vqa", weights, ToyboxVQAHead)
+    return _vqa_model("vqa", weights, ToyboxVQAHead)
 
 
 def _ucam(weights: Any) -> Model:
-    from saywhy.toybox.models.language import variance_vqa_head
+    from saywhy.toybox.models.vision_language import variance_vqa_head
 
-    return _answering("ucam", weights, variance_vqa_head)
+    return _vqa_model("ucam", weights, variance_vqa_head)
 
 
-def _answering(name: str, weights: Any, head: Callable[[int, int], Any]) -> Model:
-    """A model of questions; head: what answers, from how many words and answers there are."""
+def _vqa_model(name: str, weights: Any, head: Callable[[int, int], Any]) -> Model:
+    """Return a VQA model; ``head`` builds the head from the numbers of words and answers."""
     from saywhy.models.uncertainty_reference import UncertaintyReference
     from saywhy.tasks.vocabulary import Vocabulary
     from saywhy.tasks.vqa.networks import VQAModel
-    from saywhy.toybox.models.language import ToyboxTrunk
+    from saywhy.toybox.models.vision_language import ToyboxTrunk
 
     with _file(weights, f"toybox-{name}") as path:
-        told = _metadata(path)
-    known, answers = Vocabulary(tuple(told["words"].split("\n"))), tuple(told.get("answers", "").split(","))
+        metadata = _metadata(path)
+    known, answers = Vocabulary(tuple(metadata["words"].split("\n"))), tuple(metadata.get("answers", "").split(","))
     module = VQAModel(ToyboxTrunk(), head(len(known), len(answers)))
     _fill(module, weights, f"toybox-{name}")
-    reference = UncertaintyReference.read(told["reference"]) if "reference" in told else None
+    reference = UncertaintyReference.read(metadata["reference"]) if "reference" in metadata else None
     texts = {"question": known.batch}
     return Model(module, f"toybox:{name}", _preprocess(), answers, texts=texts, layer=TRUNK_LAYER, reference=reference)
 
@@ -80,7 +80,7 @@ def _answering(name: str, weights: Any, head: Callable[[int, int], Any]) -> Mode
 def _captioner(weights: Any) -> Model:
     from saywhy.tasks.captioning.networks import CaptionModel
     from saywhy.tasks.vocabulary import Vocabulary
-    from saywhy.toybox.models.language import ToyboxCaptionHead, ToyboxTrunk
+    from saywhy.toybox.models.vision_language import ToyboxCaptionHead, ToyboxTrunk
 
     with _file(weights, "toybox-captioner") as path:
         known = Vocabulary(tuple(_metadata(path)["words"].split("\n")))
@@ -101,7 +101,7 @@ def _preprocess() -> Preprocess:
 
 
 def _fill(module: Any, weights: Any, shipped: str) -> None:
-    """Load the given weights, or those that ship."""
+    """Load the given weights, or the shipped ones."""
     if weights != "random":
         with _file(weights, shipped) as path:
             load_weights(module, path)
@@ -117,14 +117,14 @@ def _file(weights: Any, shipped: str) -> Iterator[Any]:
 
 
 def _metadata(path: Any) -> dict[str, str]:
-    """What a file of weights says of itself: here the words that its numbers stand for."""
+    """Return the metadata of a weights file, with the vocabulary."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(Path(path), "pt") as opened:
-            told = dict(opened.metadata() or {})
+            metadata = dict(opened.metadata() or {})
     except (OSError, TypeError, SafetensorError) as error:
         raise WeightsError(f"'{path}' cannot be read as safetensors: {error}.") from error
-    if "words" not in told:
-        raise WeightsError(f"'{path}' does not say which words its weights are for: train it again.")
-    return told
+    if "words" not in metadata:
+        raise WeightsError(f"'{path}' has no vocabulary ('words') in its metadata: train it again.")
+    return metadata

@@ -1,6 +1,6 @@
 """The recipe of ``toybox:captioner``: ``python -m saywhy.toybox.recipes.captioner --out weights.safetensors``.
 
-It sees through the eyes of ``toybox:vqa``, which stay as they are, so what they see of every image is computed once.
+It uses the frozen visual trunk of ``toybox:vqa``, so the features of every image are computed once.
 """
 
 import json
@@ -20,10 +20,10 @@ from saywhy.tasks.captioning.networks import CaptionModel, TopDown, head_generat
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.tasks.vqa.networks import VQAModel
 from saywhy.toybox import scene
-from saywhy.toybox.language.truth import mentions
+from saywhy.toybox.language.mentions import mentions
 from saywhy.toybox.models.classifier import normalised
-from saywhy.toybox.models.language import ToyboxCaptionHead
-from saywhy.toybox.recipes.language_tensors import followed
+from saywhy.toybox.models.vision_language import ToyboxCaptionHead
+from saywhy.toybox.recipes.language_data import draw_language_data
 from saywhy.training.checkpoint import check_name, half, save_weights
 from saywhy.training.command import Accelerator, Count, Threads, run_recipe
 from saywhy.training.loop import HERE, Devices, Plan, Tell, optimize, step_generator
@@ -34,21 +34,21 @@ STEPS = 5_000
 PLAN = Plan((), batch=64, rate=2e-3, clip=5.0)
 
 
-def fresh(seed: int, known: Vocabulary, sees: VQAModel) -> CaptionModel:
-    """Random weights behind the eyes of ``toybox:vqa``, which are not trained again; things are found as there."""
+def fresh(seed: int, known: Vocabulary, vqa: VQAModel) -> CaptionModel:
+    """Return a captioner with random weights, and the frozen trunk and object detector of a VQA model."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = ToyboxCaptionHead(len(known))
-    head.objects.load_state_dict(sees.head.objects.state_dict())  # type: ignore[union-attr]
-    sees.trunk.requires_grad_(False)
-    return CaptionModel(sees.trunk.eval(), head)
+    head.objects.load_state_dict(vqa.head.objects.state_dict())  # type: ignore[union-attr]
+    vqa.trunk.requires_grad_(False)
+    return CaptionModel(vqa.trunk.eval(), head)
 
 
-def seen(eyes: nn.Module, images: Tensor) -> Tensor:
-    """Features of images uint8, [scene, channel, 16, 16], float16."""
-    eyes.eval()
+def trunk_features(trunk: nn.Module, images: Tensor) -> Tensor:
+    """Return the features of images (uint8): [scene, channel, 16, 16], float16."""
+    trunk.eval()
     with torch.inference_mode():
-        return torch.cat([eyes(normalised(part.float() / 255)).half() for part in images.split(100)])
+        return torch.cat([trunk(normalised(part.float() / 255)).half() for part in images.split(100)])
 
 
 def learn(
@@ -62,8 +62,9 @@ def learn(
     every: int = 100,
     devices: Devices = HERE,
 ) -> float:
-    """Train the head, in place, on one caption [scene, caption, word] of each scene of a batch, and return the seconds;
-    see ``optimize``.
+    """Train the head in place on one caption [scene, caption, word] per scene of a batch; returns the seconds.
+
+    See :func:`saywhy.training.loop.optimize`.
     """
 
     def loss(model: nn.Module, step: int, share: slice) -> Tensor:
@@ -71,31 +72,31 @@ def learn(
         taken = torch.randint(len(features), (plan.batch,), generator=generator)
         which = torch.randint(captions.shape[1], (plan.batch,), generator=generator)
         taken, which = taken[share], which[share]
-        said = captions[taken, which]
-        said = said[:, : int((said != 0).sum(1).max())]
-        likely = model(features[taken].float(), said).log_probabilities()
-        return -likely.sum() / int((said != 0).sum() + len(said))  # the words, and END
+        words = captions[taken, which]
+        words = words[:, : int((words != 0).sum(1).max())]
+        log_probabilities = model(features[taken].float(), words).log_probabilities()
+        return -log_probabilities.sum() / int((words != 0).sum() + len(words))  # the words, and END
 
-    seen_as = float(features[:8].double().sum())  # eyes that were trained again see something else
-    settings = {**plan.settings(), "scenes": len(features), "steps": steps, "seen as": seen_as}
+    checksum = float(features[:8].double().sum())  # it differs if the trunk was trained again
+    settings = {**plan.settings(), "scenes": len(features), "steps": steps, "seen as": checksum}
     return optimize(network.head, loss, steps, plan, settings, checkpoint, every, report, devices)
 
 
 def describe(head: TopDown, features: Tensor, known: Vocabulary) -> list[str]:
-    """A caption of every image."""
+    """Return a generated caption of every image."""
     head.eval()
     with torch.inference_mode():
         parts = [decode_captions(head_generation(head, part)) for part in features.float().split(50)]
     return [known.decode(found.sentence(i)) for found in parts for i in range(len(found.words))]
 
 
-def truth(texts: list[str], split: str) -> dict[str, float]:
-    """The share of right mentions of kinds, colours and counts in captions of the first scenes of a split."""
-    said: dict[str, list[bool]] = defaultdict(list)
+def mention_accuracy(texts: list[str], split: str) -> dict[str, float]:
+    """Return the share of right mentions of kinds, colours and counts in captions of the first scenes of a split."""
+    found: dict[str, list[bool]] = defaultdict(list)
     for index, text in enumerate(texts):
         for mention in mentions(text, scene(split, index)):
-            said[mention.claim].append(mention.right)
-    return {claim: sum(right) / len(right) for claim, right in sorted(said.items())}
+            found[mention.claim].append(mention.right)
+    return {claim: sum(right) / len(right) for claim, right in sorted(found.items())}
 
 
 def train(
@@ -108,22 +109,25 @@ def train(
     devices: Devices = HERE,
     sees: VQAModel | None = None,
 ) -> dict[str, str]:
-    """Draw, train, measure and write the weights; returns the file's metadata. ``sees`` is else ``toybox:vqa``."""
+    """Draw, train, evaluate and write the weights; returns the file's metadata.
+
+    ``sees`` is the VQA model whose trunk is used; None is ``toybox:vqa``.
+    """
     check_name(out)
     devices.fabric()
     begin = perf_counter()
-    shown, judged = (
-        followed(split, count, progress) for split, count in (("talk-train", scenes), ("talk-test", tests))
+    training, test = (
+        draw_language_data(split, count, progress) for split, count in (("talk-train", scenes), ("talk-test", tests))
     )
-    known = Vocabulary.of(text for of_scene in shown.said for text in of_scene)
+    known = Vocabulary.of(text for of_scene in training.caption_texts for text in of_scene)
     plan = Plan((), batch=PLAN.batch, rate=PLAN.rate, clip=PLAN.clip, seed=seed)
     network = fresh(seed, known, sees or load("toybox:vqa").module)  # type: ignore[arg-type]
-    features = seen(network.trunk, shown.images)
+    features = trunk_features(network.trunk, training.images)
     bar, drawing = progress.add_task("training", total=steps, loss=""), perf_counter() - begin
     trained = learn(
         network,
         features,
-        shown.captions(known),
+        training.captions(known),
         plan,
         steps,
         checkpoint=out.with_suffix(".checkpoint"),
@@ -131,8 +135,9 @@ def train(
         devices=devices,
     )
     weights = half(network.state_dict())
-    network.load_state_dict(weights)  # what is measured is what is shipped: float16
-    texts = describe(network.head, seen(network.trunk, judged.images), known)
+    network.load_state_dict(weights)  # evaluate the shipped precision, float16
+    texts = describe(network.head, trunk_features(network.trunk, test.images), known)
+    accuracies = mention_accuracy(texts, "talk-test")
     metadata = {
         "model": "toybox:captioner",
         "words": "\n".join(known.words),
@@ -141,7 +146,7 @@ def train(
         "scenes": str(scenes),
         "minutes": f"{(drawing + trained) / 60:.1f}",
         "test_scenes": str(tests),
-        "test_truth": json.dumps({claim: round(share, 4) for claim, share in truth(texts, "talk-test").items()}),
+        "test_truth": json.dumps({claim: round(share, 4) for claim, share in accuracies.items()}),
         "words_a_caption": f"{sum(len(text.split()) for text in texts) / len(texts):.1f}",
         "different_captions": str(len(set(texts))),
     }
@@ -152,15 +157,15 @@ def train(
 
 def main(
     out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Decides first weights and order.")] = 0,
-    scenes: Annotated[int, typer.Option(min=64, help="Scenes to train on.")] = SCENES,
-    tests: Annotated[int, typer.Option(min=50, help="Scenes to measure on.")] = TEST_SCENES,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = STEPS,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial weights and order.")] = 0,
+    scenes: Annotated[int, typer.Option(min=64, help="Number of training scenes.")] = SCENES,
+    tests: Annotated[int, typer.Option(min=50, help="Number of test scenes.")] = TEST_SCENES,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = STEPS,
     threads: Threads = 2,
     accelerator: Accelerator = "cpu",
     devices: Count = 1,
 ) -> None:
-    """Train what captions Toybox, and measure it. Stop it with Ctrl-C; the same command goes on."""
+    """Train and evaluate the captioner of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
     run_recipe(lambda progress: train(out, seed, scenes, tests, steps, progress, on), threads, hidden=("words",))
 

@@ -20,13 +20,13 @@ from saywhy.training.loop import HERE, Devices, Phase, Plan, fit
 SCENES = 12_000
 TEST_SCENES = 2_000
 SCALES = (1, 2, 3)
-"""Training scenes are drawn so many times too large, in turn, and reduced."""
+"""Training scenes are drawn at these scales, in turn, and reduced."""
 
 PHASES = (Phase(8, 64), Phase(2, 96), Phase(1, 128))
 
 
 def fresh(seed: int) -> ToyboxClassifier:
-    """A network with random weights that expects a tenth of all kinds in an image, as there are."""
+    """Return a network with random weights whose prior probability of a kind is 0.1, as in the data."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ToyboxClassifier(len(KINDS))
@@ -43,12 +43,12 @@ def train(
     progress: Progress,
     devices: Devices = HERE,
 ) -> dict[str, str]:
-    """Draw, train, measure and write the weights; returns the file's metadata."""
+    """Draw, train, evaluate and write the weights; returns the file's metadata."""
     check_name(out)
     devices.fabric()
     begin = perf_counter()
     network, plan = fresh(seed), Plan(phases, seed=seed)
-    images, labels = _drawn("train", scenes, progress, SCALES)
+    images, labels = _draw("train", scenes, progress, SCALES)
     bar = progress.add_task("training", total=plan.length(scenes), loss="")
     steps = fit(
         network,
@@ -62,10 +62,10 @@ def train(
     )
     minutes = (perf_counter() - begin) / 60
     weights = half(network.state_dict())
-    network.load_state_dict(weights)  # what is measured is what is shipped: float16
+    network.load_state_dict(weights)  # evaluate the shipped precision, float16
     score, reduced = (
         mean_average_precision(logits_of(network, images), labels)
-        for images, labels in (_drawn("test", tests, progress, scales) for scales in ((1,), (3,)))
+        for images, labels in (_draw("test", tests, progress, scales) for scales in ((1,), (3,)))
     )
     metadata = {
         "model": "toybox:classifier",
@@ -83,22 +83,22 @@ def train(
     return metadata
 
 
-def _drawn(split: str, count: int, progress: Progress, scales: tuple[int, ...] = (1,)) -> tuple[Tensor, Tensor]:
-    """Scenes, drawn on all cores, with a bar."""
+def _draw(split: str, count: int, progress: Progress, scales: tuple[int, ...] = (1,)) -> tuple[Tensor, Tensor]:
+    """Draw scenes on all cores, with a progress bar."""
     bar = progress.add_task(f"drawing {split}", total=count, loss="")
     return draw(split, count, processes=cores(), report=lambda done: progress.advance(bar, done), scales=scales)
 
 
 def main(
     out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Decides first weights, order and mirroring.")] = 0,
-    scenes: Annotated[int, typer.Option(min=64, help="Scenes to train on.")] = SCENES,
-    tests: Annotated[int, typer.Option(min=50, help="Scenes to measure on.")] = TEST_SCENES,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial weights, order and mirroring.")] = 0,
+    scenes: Annotated[int, typer.Option(min=64, help="Number of training scenes.")] = SCENES,
+    tests: Annotated[int, typer.Option(min=50, help="Number of test scenes.")] = TEST_SCENES,
     threads: Threads = 2,
     accelerator: Accelerator = "cpu",
     devices: Count = 1,
 ) -> None:
-    """Train the classifier of Toybox, and measure it. Stop it with Ctrl-C; the same command goes on."""
+    """Train and evaluate the classifier of Toybox. Ctrl-C stops it; the same command resumes."""
     on = Devices(accelerator, devices)
     run_recipe(lambda progress: train(out, seed, scenes, tests, PHASES, progress, on), threads)
 

@@ -1,4 +1,4 @@
-"""Draw many scenes at once, in several processes, and keep them as tensors."""
+"""Draw many scenes in several processes, as tensors."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from saywhy.toybox import KINDS, scene
 
-CHUNK = 250  # scenes a task: about a second of work
+CHUNK = 250  # scenes per task: about a second of work
 
 
 def draw(
@@ -25,15 +25,15 @@ def draw(
     report: Callable[[int], object] | None = None,
     scales: tuple[int, ...] = (1,),
 ) -> tuple[Tensor, Tensor]:
-    """The first ``count`` scenes of ``split``.
+    """Draw the first ``count`` scenes of ``split``.
 
     Images are (count, 3, size, size), uint8, and labels (count, kind), float32, of 0 and 1.
 
-    Scene i is drawn ``scales[i % len(scales)]`` times as large and reduced, as every image of a user's is before the
-    network gets it: a network that has seen only scenes drawn at their final size fails on softer ones.
+    Scene i is drawn ``scales[i % len(scales)]`` times as large and reduced, as preprocessing reduces a user's image. A
+    network that is trained only on scenes drawn at their final size fails on softer images.
 
-    With ``processes`` of 0 they are drawn here; the result is the same. ``report`` is called with the number of scenes
-    that have just been finished.
+    With ``processes`` of 0 they are drawn in this process; the result is the same. ``report`` is called with the number
+    of scenes in every finished chunk.
 
     >>> images, labels = draw("val", 3, size=64)
     >>> images.shape, labels.shape
@@ -56,7 +56,7 @@ def draw(
 
 @contextmanager
 def mapper(processes: int) -> Iterator[Callable]:
-    """``map``, here or in processes of their own. They are spawned: a fork of a process with threads may hang."""
+    """Yield ``map``, in this process or over a pool. Processes are spawned: forking a process with threads may hang."""
     if processes == 0:
         yield map
         return
@@ -64,24 +64,24 @@ def mapper(processes: int) -> Iterator[Callable]:
     try:
         yield pool.map
     finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun is not begun
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, pending tasks are dropped
 
 
 def _chunk(split: str, count: int, size: int, scales: tuple[int, ...], start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scenes from ``start``, at most ``CHUNK``: images (n, 3, size, size) uint8 and labels (n, kind) float32."""
+    """Draw at most ``CHUNK`` scenes from ``start``: images (n, 3, size, size) uint8 and labels (n, kind) float32."""
     indices = range(start, min(start + CHUNK, count))
     scenes = [scene(split, index, size * scales[index % len(scales)]) for index in indices]
-    images = np.stack([_reduced(drawn.image, size) for drawn in scenes]).transpose(0, 3, 1, 2)
+    images = np.stack([_resize(drawn.image, size) for drawn in scenes]).transpose(0, 3, 1, 2)
     return np.ascontiguousarray(images), np.stack([drawn.labels for drawn in scenes])
 
 
-def _reduced(image: np.ndarray, size: int) -> np.ndarray:
-    """The image at ``size``, with the filter of the classifier's own preprocessing."""
+def _resize(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize an image with the filter of the classifier's preprocessing."""
     if len(image) == size:
         return image
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

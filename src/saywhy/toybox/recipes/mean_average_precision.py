@@ -1,4 +1,4 @@
-"""How good a classifier of Toybox is: mean average precision."""
+"""Mean average precision of a classifier of Toybox."""
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,14 @@ from saywhy.training.extra import training_library
 
 
 def logits_of(network: nn.Module, images: Tensor, batch: int = 100) -> Tensor:
-    """The logits (count, kind) of images (count, 3, height, width), uint8."""
+    """Return the logits (count, kind) of images (count, 3, height, width), uint8."""
     network.eval()
     with torch.inference_mode():
         return torch.cat([network(normalised(part.float() / 255)) for part in images.split(batch)])
 
 
 def mean_average_precision(logits: Tensor, labels: Tensor) -> float:
-    """Average precision of each kind (the area under precision over recall), and the mean over kinds; 1 is perfect.
+    """Return the mean over kinds of average precision (the area under the precision-recall curve); 1 is perfect.
 
     >>> logits = torch.tensor([[2.0, -1.0], [-1.0, 0.0], [1.0, 3.0]])
     >>> mean_average_precision(logits, torch.tensor([[1, 0], [0, 0], [1, 1]]))

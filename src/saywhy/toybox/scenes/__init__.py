@@ -1,1 +1,1 @@
-"""How a scene is drawn."""
+"""Drawing of scenes."""

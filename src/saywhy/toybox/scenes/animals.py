@@ -4,8 +4,8 @@ Each is drawn looking to the right or to us, with its feet at y = 1; the placing
 """
 
 from saywhy.toybox.scenes.colour import CREAM, GOLD, INK, ROSE, Tone, mix
-from saywhy.toybox.scenes.dice import Dice
 from saywhy.toybox.scenes.pen import Pen
+from saywhy.toybox.scenes.seeded_random import SeededRandom
 
 
 def eyes(pen: Pen, x: float, y: float, apart: float, size: float) -> None:
@@ -15,28 +15,28 @@ def eyes(pen: Pen, x: float, y: float, apart: float, size: float) -> None:
         pen.disc(x + side * apart + size * 0.35, y - size * 0.35, size * 0.4, (255, 255, 255))
 
 
-def cat(pen: Pen, tone: Tone, dice: Dice) -> None:
-    """A cat that sits and looks at us."""
-    lift = dice.between(-0.5, 0.1)
+def cat(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
+    """A sitting cat that faces the viewer."""
+    lift = rng.uniform(-0.5, 0.1)
     tail = ((0.4, 0.85), (0.8, 0.85), (0.98, 0.5), (0.82, 0.3 + lift * 0.4), (0.9, 0.05 + lift))
     pen.curve(tail, 0.2, tone.dark)
     pen.curve(tail, 0.13, tone.base)
     pen.blob(((0, -0.2), (0.42, 0.15), (0.58, 0.75), (0.42, 1), (-0.42, 1), (-0.58, 0.75), (-0.42, 0.15)), tone.base)
-    bib = CREAM if dice.chance(0.6) else tone.light
+    bib = CREAM if rng.bernoulli(0.6) else tone.light
     pen.oval(0, 0.5, 0.26, 0.42, bib)
-    if dice.chance(0.6):
+    if rng.bernoulli(0.6):
         for y in (0.35, 0.55, 0.75):
             for side in (-1, 1):
                 pen.line(((side * 0.34, y), (side * 0.52, y - 0.04)), 0.06, tone.dark)
     for side in (-1, 1):
         pen.oval(side * 0.22, 0.93, 0.19, 0.1, bib)
         pen.line(((side * 0.22, 0.9), (side * 0.22, 0.98)), 0.03, tone.dark)
-    cat_head(pen, tone, bib, dice)
+    cat_head(pen, tone, bib, rng)
 
 
-def cat_head(pen: Pen, tone: Tone, bib: tuple[int, int, int], dice: Dice) -> None:
+def cat_head(pen: Pen, tone: Tone, bib: tuple[int, int, int], rng: SeededRandom) -> None:
     """Ears, face and whiskers, about (0, -0.42)."""
-    ear = dice.between(-1.02, -0.9)
+    ear = rng.uniform(-1.02, -0.9)
     for side in (-1, 1):
         pen.polygon(((side * 0.52, -0.45), (side * 0.5, ear), (side * 0.12, -0.75)), tone.base)
         pen.polygon(((side * 0.44, -0.6), (side * 0.44, ear + 0.13), (side * 0.22, -0.74)), ROSE)
@@ -54,10 +54,10 @@ def cat_head(pen: Pen, tone: Tone, bib: tuple[int, int, int], dice: Dice) -> Non
             pen.line(((side * 0.3, -0.24 + slope), (side * 0.72, -0.26 + 2.4 * slope)), 0.02, tone.line)
 
 
-def dog(pen: Pen, tone: Tone, dice: Dice) -> None:
+def dog(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A dog from the side, its tail up."""
-    spot = dice.chance(0.55)
-    wag = dice.between(-0.15, 0.2)
+    spot = rng.bernoulli(0.55)
+    wag = rng.uniform(-0.15, 0.2)
     pen.curve(((-0.72, 0.12), (-0.92, -0.1), (-0.9 + wag, -0.42)), 0.15, tone.base)
     for x in (-0.48, 0.36):
         pen.box(x, 0.4, x + 0.19, 0.98, tone.dark, 0.08)
@@ -71,19 +71,19 @@ def dog(pen: Pen, tone: Tone, dice: Dice) -> None:
     for x in (-0.72, 0.16):
         pen.box(x, 0.4, x + 0.21, 1, tone.base, 0.09)
         pen.oval(x + 0.14, 0.95, 0.15, 0.07, tone.light)
-    dog_head(pen, tone, spot, dice)
+    dog_head(pen, tone, spot, rng)
 
 
-def dog_head(pen: Pen, tone: Tone, spot: bool, dice: Dice) -> None:
+def dog_head(pen: Pen, tone: Tone, spot: bool, rng: SeededRandom) -> None:
     """Snout, floppy ear and collar, about (0.45, -0.4)."""
-    collar = dice.pick(((214, 68, 62), (74, 132, 204), (250, 206, 74)))
+    collar = rng.choice(((214, 68, 62), (74, 132, 204), (250, 206, 74)))
     pen.line(((0.24, 0.0), (0.66, 0.02)), 0.14, collar)
     pen.disc(0.52, 0.11, 0.07, GOLD)
     pen.blob(((0.1, -0.5), (0.38, -0.78), (0.68, -0.6), (0.74, -0.3), (0.6, -0.04), (0.25, -0.06)), tone.base)
     pen.blob(((0.6, -0.44), (0.9, -0.36), (0.97, -0.22), (0.85, -0.08), (0.58, -0.06)), tone.light)
     pen.oval(0.93, -0.31, 0.09, 0.075, INK)
     pen.curve(((0.92, -0.16), (0.78, -0.1), (0.68, -0.14)), 0.03, INK)
-    if dice.chance(0.5):
+    if rng.bernoulli(0.5):
         pen.oval(0.78, -0.03, 0.06, 0.1, (236, 110, 120))
     if spot:
         pen.oval(0.54, -0.46, 0.15, 0.17, tone.dark)
@@ -92,9 +92,9 @@ def dog_head(pen: Pen, tone: Tone, spot: bool, dice: Dice) -> None:
     pen.blob(((0.1, -0.62), (0.32, -0.66), (0.36, -0.3), (0.24, 0.02), (0.08, 0.0), (0.02, -0.3)), tone.dark)
 
 
-def rabbit(pen: Pen, tone: Tone, dice: Dice) -> None:
+def rabbit(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A rabbit from the side, its ears up."""
-    lean = dice.between(-0.14, 0.14)
+    lean = rng.uniform(-0.14, 0.14)
     for x, shade in ((0.44, tone.dark), (0.2, tone.base)):
         pen.oval(x + lean * 0.6, -0.68, 0.13, 0.42, shade, lean + 0.06)
         pen.oval(x + lean * 0.6 + 0.01, -0.64, 0.06, 0.3, ROSE, lean + 0.06)
@@ -116,9 +116,9 @@ def rabbit(pen: Pen, tone: Tone, dice: Dice) -> None:
         pen.line(((0.6, 0.02), (0.94, 0.02 + slope)), 0.02, tone.line)
 
 
-def bird(pen: Pen, tone: Tone, dice: Dice) -> None:
+def bird(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A round little bird on thin legs."""
-    belly = CREAM if dice.chance(0.6) else tone.light
+    belly = CREAM if rng.bernoulli(0.6) else tone.light
     pen.polygon(((-0.35, 0.02), (-0.98, -0.28), (-0.92, 0.02), (-0.4, 0.38)), tone.dark)
     for x in (-0.05, 0.18):
         pen.line(((x, 0.6), (x + 0.02, 0.94), (x + 0.16, 0.96)), 0.055, (214, 126, 56))
@@ -139,21 +139,21 @@ def bird(pen: Pen, tone: Tone, dice: Dice) -> None:
         tone.base,
     )
     pen.blob(((0.56, -0.2), (0.62, 0.05), (0.38, 0.48), (0.0, 0.56), (0.08, 0.3), (0.4, 0.1)), belly)
-    flap = dice.between(-0.55, 0.25)
+    flap = rng.uniform(-0.55, 0.25)
     pen.blob(((0.22, -0.05), (-0.05, -0.12), (-0.6, 0.1 + flap), (-0.3, 0.36 + flap * 0.3), (0.1, 0.3)), tone.dark)
     pen.blob(((0.16, -0.02), (-0.05, -0.06), (-0.42, 0.1 + flap * 0.8), (-0.2, 0.22 + flap * 0.3)), tone.light)
     pen.oval(0.42, -0.32, 0.1, 0.07, ROSE)
     pen.disc(0.46, -0.5, 0.1, INK)
     pen.disc(0.5, -0.54, 0.04, (255, 255, 255))
-    if dice.chance(0.5):
+    if rng.bernoulli(0.5):
         for lean in (-0.12, 0.02):
             pen.line(((0.36, -0.74), (0.3 + lean, -0.98)), 0.06, tone.dark)
 
 
-def fish(pen: Pen, tone: Tone, dice: Dice) -> None:
+def fish(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A fish that swims to the right."""
-    fin = tone.dark if dice.chance(0.5) else GOLD
-    deep = dice.between(0.44, 0.62)
+    fin = tone.dark if rng.bernoulli(0.5) else GOLD
+    deep = rng.uniform(0.44, 0.62)
     pen.blob(((-0.4, 0), (-0.75, -0.5), (-1, -0.48), (-0.84, 0), (-1, 0.48), (-0.75, 0.5)), fin)
     pen.blob(((-0.25, -deep * 0.7), (0.0, -deep - 0.26), (0.4, -deep - 0.12), (0.35, -deep * 0.6)), fin)
     pen.blob(((-0.1, deep * 0.7), (-0.12, deep + 0.22), (0.22, deep * 0.8)), fin)
@@ -162,7 +162,7 @@ def fish(pen: Pen, tone: Tone, dice: Dice) -> None:
         tone.base,
     )
     pen.blob(((-0.45, 0.1), (0.2, 0.18), (0.92, 0.1), (0.72, 0.28), (0.25, deep - 0.02)), tone.light)
-    if dice.chance(0.5):
+    if rng.bernoulli(0.5):
         for x in (-0.3, 0.0):
             pen.curve(((x, -deep * 0.72), (x + 0.09, 0), (x, deep * 0.66)), 0.1, CREAM)
     else:

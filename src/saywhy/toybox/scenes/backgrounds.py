@@ -1,6 +1,6 @@
-"""Eight places: meadow, beach, sea, street, room, night, snow and wood.
+"""Eight backgrounds: meadow, beach, sea, street, room, night, snow and wood.
 
-A place is painted at twice the size of the scene, in units of the picture: x and y from 0 to 1, y down.
+A background is painted at twice the size of the scene, in units of the picture: x and y from 0 to 1, y down.
 """
 
 from collections.abc import Callable
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from saywhy.toybox.scenes import outside, town
-from saywhy.toybox.scenes.dice import Dice
 from saywhy.toybox.scenes.easel import Easel
+from saywhy.toybox.scenes.seeded_random import SeededRandom
 from saywhy.toybox.scenes.texture import window
 
 
 @dataclass(frozen=True)
 class Background:
-    """One place.
+    """One background.
 
     ``paint`` returns the height of the horizon (0 is the top edge, 1 the bottom); ``above`` and ``below`` name the
-    grain over and under it, with strengths in 1/255; ``light`` is what red, green and blue of things are multiplied by.
+    grain over and under it, with strengths in 1/255; ``light`` holds factors for red, green and blue of objects.
     """
 
-    paint: Callable[[Easel, Dice], float]
+    paint: Callable[[Easel, SeededRandom], float]
     above: tuple[str, int | float]
     below: tuple[str, int | float]
     light: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -40,22 +40,22 @@ _PLACES = {
 }
 
 BACKGROUNDS: tuple[str, ...] = tuple(_PLACES)
-"""The names of the places."""
+"""The names of the backgrounds."""
 
 
-def background(name: str, dice: Dice, size: int) -> tuple[np.ndarray, float]:
-    """The empty place, float32 (3, size, size) from 0 to 255, and its horizon from 0 to 1."""
+def background(name: str, rng: SeededRandom, size: int) -> tuple[np.ndarray, float]:
+    """Return a background, float32 (3, size, size) from 0 to 255, and its horizon from 0 to 1."""
     place = _PLACES[name]
     easel = Easel(2 * size)
-    horizon = place.paint(easel, dice)
+    horizon = place.paint(easel, rng)
     picture = np.asarray(easel.paper.reduce(2)).transpose(2, 0, 1).astype(np.float32, order="C")
     edge = round(horizon * size)
     for (grain, strength), rows in ((place.above, slice(0, edge)), (place.below, slice(edge, size))):
         part = picture[:, rows]
-        part += strength * window(grain, part.shape[1], size, dice.roll(), dice.roll())
+        part += strength * window(grain, part.shape[1], size, rng.random(), rng.random())
     return picture, horizon
 
 
 def light(name: str) -> tuple[float, float, float]:
-    """How the place colours what stands in it: factors for red, green and blue."""
+    """Return the factors for red, green and blue of objects on a background."""
     return _PLACES[name].light

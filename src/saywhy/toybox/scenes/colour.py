@@ -1,8 +1,8 @@
-"""The paint box: ten colours that have a name, and the tones in which each is used."""
+"""The palette: ten named colours, and the tones of each."""
 
 from typing import NamedTuple
 
-from saywhy.toybox.scenes.dice import Dice
+from saywhy.toybox.scenes.seeded_random import SeededRandom
 
 RGB = tuple[int, int, int]
 
@@ -20,7 +20,7 @@ COLOURS: dict[str, RGB] = {
 }
 """The named colours, in red, green and blue from 0 to 255."""
 
-INK: RGB = (58, 44, 52)  # outlines: a warm dark, because pure black looks cut out
+INK: RGB = (58, 44, 52)  # outlines: a warm dark colour, softer than black
 CREAM: RGB = (252, 244, 226)
 GLASS: RGB = (190, 226, 240)
 WOOD: RGB = (156, 108, 70)
@@ -31,7 +31,7 @@ LEAF: RGB = (92, 158, 80)
 
 
 class Tone(NamedTuple):
-    """One colour in the four strengths in which a thing is painted."""
+    """One colour in the four tones in which an object is painted."""
 
     base: RGB
     light: RGB
@@ -40,7 +40,7 @@ class Tone(NamedTuple):
 
 
 def mix(first: RGB, second: RGB, share: float) -> RGB:
-    """``first`` with a ``share`` (0 to 1) of ``second`` stirred in.
+    """Return ``first`` mixed with a ``share`` (0 to 1) of ``second``.
 
     >>> mix((0, 0, 0), (200, 100, 0), 0.5)
     (100, 50, 0)
@@ -50,23 +50,23 @@ def mix(first: RGB, second: RGB, share: float) -> RGB:
 
 
 def tone(base: RGB) -> Tone:
-    """Lighter, darker and darkest of a colour; shadows lean to violet and lights to cream, as at sunset."""
+    """Return the tones of a colour; shadows shift to violet and lights to cream."""
     return Tone(base, mix(base, (255, 248, 226), 0.38), mix(base, (70, 36, 84), 0.27), mix(base, INK, 0.62))
 
 
-def jitter(base: RGB, dice: Dice, amount: float = 14) -> RGB:
-    """The colour a little off, by at most ``amount`` of 255 a channel."""
+def jitter(base: RGB, rng: SeededRandom, amount: float = 14) -> RGB:
+    """Return the colour with random jitter: up to ``amount`` (of 255) in brightness, and up to 5 per channel."""
     r, g, b = base
-    shared = dice.between(-amount, amount)  # most of the change is in brightness, so that the name stays right
+    shared = rng.uniform(-amount, amount)  # most of the change is in brightness, so that the name stays right
     return (
-        clamp(r + shared + dice.between(-5, 5)),
-        clamp(g + shared + dice.between(-5, 5)),
-        clamp(b + shared + dice.between(-5, 5)),
+        clamp(r + shared + rng.uniform(-5, 5)),
+        clamp(g + shared + rng.uniform(-5, 5)),
+        clamp(b + shared + rng.uniform(-5, 5)),
     )
 
 
 def clamp(value: float) -> int:
-    """The nearest whole number from 0 to 255.
+    """Return the nearest whole number from 0 to 255.
 
     >>> clamp(300.2)
     255

@@ -1,14 +1,14 @@
-"""The kinds of things: how each is drawn, in which colours it comes, where it is at home."""
+"""The kinds of objects: drawing function, colours and home background of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
 
-from saywhy.toybox.scenes import animals, household, outdoors, strangers, vehicles
+from saywhy.toybox.scenes import animals, household, outdoors, unseen_kinds, vehicles
 from saywhy.toybox.scenes.colour import COLOURS, Tone
-from saywhy.toybox.scenes.dice import Dice
 from saywhy.toybox.scenes.pen import Pen
+from saywhy.toybox.scenes.seeded_random import SeededRandom
 
 ALL = tuple(COLOURS)
 FUR = ("orange", "brown", "white", "black", "yellow")
@@ -21,15 +21,15 @@ BRIGHT = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of thing.
+    """One kind of object.
 
-    ``extent`` is (left, top, right, bottom) of the drawing in its own units; ``size`` makes small things (an apple)
-    a little smaller than large ones (a house); ``home`` is the background it is tied to in the biased splits;
-    ``stands`` is False for what hangs in the air or swims.
+    ``extent`` is (left, top, right, bottom) of the drawing in its own units; ``size`` makes small objects (an apple)
+    a little smaller than large ones (a house); ``home`` is its background in the biased splits; ``stands`` is False
+    for objects in the air or in water.
     """
 
     name: str
-    draw: Callable[[Pen, Tone, Dice], None]
+    draw: Callable[[Pen, Tone, SeededRandom], None]
     extent: tuple[float, float, float, float]
     colours: tuple[str, ...]
     home: str
@@ -38,7 +38,7 @@ class Kind:
 
     @cached_property
     def unit(self) -> float:
-        """How long one unit of the drawing is, if the thing were of size 1 (half way between equal area and width)."""
+        """The length of one unit of the drawing for an object of size 1 (half way between equal area and width)."""
         left, top, right, bottom = self.extent
         return 2 * self.size / (1 + sqrt((right - left) * (bottom - top)) / 2) / 2
 
@@ -69,18 +69,18 @@ _KNOWN = (
     Kind("lamp", household.lamp, (-0.78, -0.98, 0.78, 1.02), BRIGHT, "room", 0.95),
 )  # fmt: skip
 
-_STRANGERS = (
-    Kind("kite", strangers.kite, (-0.64, -1.02, 0.64, 1.02), BRIGHT, "meadow", stands=False),
-    Kind("mushroom", strangers.mushroom, (-1.0, -1.0, 1.0, 1.0), BRIGHT, "wood", 0.9),
-    Kind("rocket", strangers.rocket, (-0.64, -1.02, 0.64, 1.02), BRIGHT, "night", stands=False),
-    Kind("teapot", strangers.teapot, (-1.0, -0.94, 1.04, 0.86), ALL, "room", 0.95),
+_UNSEEN = (
+    Kind("kite", unseen_kinds.kite, (-0.64, -1.02, 0.64, 1.02), BRIGHT, "meadow", stands=False),
+    Kind("mushroom", unseen_kinds.mushroom, (-1.0, -1.0, 1.0, 1.0), BRIGHT, "wood", 0.9),
+    Kind("rocket", unseen_kinds.rocket, (-0.64, -1.02, 0.64, 1.02), BRIGHT, "night", stands=False),
+    Kind("teapot", unseen_kinds.teapot, (-1.0, -0.94, 1.04, 0.86), ALL, "room", 0.95),
 )
 
-CATALOGUE: dict[str, Kind] = {kind.name: kind for kind in (*_KNOWN, *_STRANGERS)}
+CATALOGUE: dict[str, Kind] = {kind.name: kind for kind in (*_KNOWN, *_UNSEEN)}
 """Every kind that can be drawn, by name."""
 
 KINDS: tuple[str, ...] = tuple(kind.name for kind in _KNOWN)
-"""The kinds that training knows, in the order of the labels and of the classifier's outputs."""
+"""The kinds of the training splits, in the order of the labels and of the classifier's outputs."""
 
-UNSEEN_KINDS: tuple[str, ...] = tuple(kind.name for kind in _STRANGERS)
+UNSEEN_KINDS: tuple[str, ...] = tuple(kind.name for kind in _UNSEEN)
 """The kinds that occur in the split ``unseen`` only; they have no label."""

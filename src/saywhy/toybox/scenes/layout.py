@@ -1,49 +1,49 @@
-"""Find a place for every thing: on the ground or in the air, not too much over one another."""
+"""Positions of objects: on the ground or in the air, with limited overlap."""
 
 from math import pi
 
-from saywhy.toybox.scenes.dice import Dice
 from saywhy.toybox.scenes.kinds import CATALOGUE
+from saywhy.toybox.scenes.seeded_random import SeededRandom
 from saywhy.toybox.scenes.stamp import Pose
 
 Box = tuple[float, float, float, float]
 TRIES = 14
 OVERLAP = 0.3  # of the smaller of two boxes, at most
-SPREAD = (0.52, 0.44, 0.38, 0.34)  # the usual size of things, by how many there are
+SIZES = (0.52, 0.44, 0.38, 0.34)  # the mean size of objects, by their number
 
 
-def layout(kinds: list[str], horizon: float, dice: Dice) -> list[Pose]:
-    """A pose for each thing, the farthest first; a thing for which there is no room is left out (never the first)."""
+def layout(kinds: list[str], horizon: float, rng: SeededRandom) -> list[Pose]:
+    """Return a pose for each object, the farthest first; an object without room is omitted (never the first)."""
     poses: list[Pose] = []
     boxes: list[Box] = []
     for name in kinds:
         for _ in range(TRIES):
-            pose = _pose(name, len(kinds), horizon, dice)
+            pose = _pose(name, len(kinds), horizon, rng)
             box = pose.box
             if all(_shared(box, other) <= OVERLAP for other in boxes):
                 poses.append(pose)
                 boxes.append(box)
                 break
-    return sorted(poses, key=lambda pose: pose.box[3])  # what stands lower in the picture is nearer
+    return sorted(poses, key=lambda pose: pose.box[3])  # objects lower in the picture are nearer
 
 
-def _pose(name: str, count: int, horizon: float, dice: Dice) -> Pose:
-    """One random pose."""
+def _pose(name: str, count: int, horizon: float, rng: SeededRandom) -> Pose:
+    """Return one random pose."""
     kind = CATALOGUE[name]
-    unit = kind.unit * SPREAD[count - 1] * dice.between(0.82, 1.28)
-    wide = dice.between(0.9, 1.12) * dice.pick((-1, 1))
-    tilt = dice.between(-1, 1) * pi / 180 * (7 if kind.stands else 16)
+    unit = kind.unit * SIZES[count - 1] * rng.uniform(0.82, 1.28)
+    wide = rng.uniform(0.9, 1.12) * rng.choice((-1, 1))
+    tilt = rng.uniform(-1, 1) * pi / 180 * (7 if kind.stands else 16)
     left, top, right, bottom = Pose(kind, "", 0, 0, unit, tilt, wide).box
-    x = dice.between(-0.06 - left, 1.06 - right)
+    x = rng.uniform(-0.06 - left, 1.06 - right)
     if kind.stands:  # it must also fit under the top edge, however near the horizon
-        y = max(dice.between(max(horizon + 0.08, 0.5), 0.99) - bottom, 0.02 - top)
+        y = max(rng.uniform(max(horizon + 0.08, 0.5), 0.99) - bottom, 0.02 - top)
     else:
-        y = dice.between(0.0 - top, 0.94 - bottom)
-    return Pose(kind, dice.pick(kind.colours), x, y, unit, tilt, wide)
+        y = rng.uniform(0.0 - top, 0.94 - bottom)
+    return Pose(kind, rng.choice(kind.colours), x, y, unit, tilt, wide)
 
 
 def _shared(first: Box, second: Box) -> float:
-    """How much of the smaller box lies in the other, from 0 to 1.
+    """Return the share of the smaller box that lies in the other, from 0 to 1.
 
     >>> _shared((0, 0, 2, 2), (1, 1, 2, 5))
     0.25

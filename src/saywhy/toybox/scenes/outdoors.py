@@ -3,21 +3,21 @@
 from math import cos, pi, sin
 
 from saywhy.toybox.scenes.colour import CREAM, GLASS, GOLD, INK, LEAF, WOOD, Tone, mix
-from saywhy.toybox.scenes.dice import Dice
 from saywhy.toybox.scenes.pen import Pen
+from saywhy.toybox.scenes.seeded_random import SeededRandom
 
 BARK = (134, 92, 62)
 LIT = (255, 226, 140)
 
 
-def tree(pen: Pen, tone: Tone, dice: Dice) -> None:
+def tree(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A tree with a cloud of leaves; the leaves have the colour."""
-    wide = dice.between(0.13, 0.19)
+    wide = rng.uniform(0.13, 0.19)
     pen.polygon(((-wide, 1), (-wide * 0.6, 0.0), (wide * 0.6, 0.0), (wide, 1)), BARK)
     pen.line(((0, 0.35), (0.3, 0.02)), 0.09, BARK)
     pen.line(((wide * 0.5, 0.9), (wide * 0.35, 0.3)), 0.05, mix(BARK, INK, 0.35))
     crown = [(-0.44, -0.1), (0.42, -0.14), (-0.36, -0.52), (0.36, -0.54), (0, -0.7), (0, -0.26)]
-    crown = [(x + dice.between(-0.07, 0.07), y + dice.between(-0.05, 0.05)) for x, y in crown]
+    crown = [(x + rng.uniform(-0.07, 0.07), y + rng.uniform(-0.05, 0.05)) for x, y in crown]
     for x, y in crown[:5]:
         pen.disc(x, y + 0.06, 0.38, tone.dark)
     for x, y in crown:
@@ -26,21 +26,21 @@ def tree(pen: Pen, tone: Tone, dice: Dice) -> None:
         pen.disc(x - 0.06, y - 0.1, 0.17, tone.light)
     for x, y in crown[1:]:
         pen.curve(((x - 0.1, y + 0.14), (x, y + 0.19), (x + 0.1, y + 0.14)), 0.035, tone.dark)
-    if dice.chance(0.45):
-        fruit = dice.pick(((216, 68, 62), GOLD, (250, 222, 230)))
+    if rng.bernoulli(0.45):
+        fruit = rng.choice(((216, 68, 62), GOLD, (250, 222, 230)))
         for x, y in crown:
-            pen.disc(x + dice.between(-0.2, 0.2), y + dice.between(-0.1, 0.22), 0.07, fruit)
+            pen.disc(x + rng.uniform(-0.2, 0.2), y + rng.uniform(-0.1, 0.22), 0.07, fruit)
 
 
-def flower(pen: Pen, tone: Tone, dice: Dice) -> None:
+def flower(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A flower on a stem; its petals have the colour."""
-    bend = dice.between(-0.16, 0.16)
+    bend = rng.uniform(-0.16, 0.16)
     pen.curve(((bend, 1), (bend * 0.2, 0.4), (0, -0.3)), 0.1, LEAF)
     for side, y in ((-1, 0.62), (1, 0.42)):
         pen.blob(((bend * 0.3, y + 0.14), (side * 0.26, y - 0.16), (side * 0.58, y - 0.2), (side * 0.4, y + 0.1)), LEAF)
         pen.line(((bend * 0.3, y + 0.1), (side * 0.42, y - 0.1)), 0.03, (64, 124, 66))
-    petals = dice.whole(5, 8)
-    turn = dice.between(0, pi)
+    petals = rng.integer(5, 8)
+    turn = rng.uniform(0, pi)
     reach = 0.34
     for ring, colour, half in ((0.0, tone.base, 1.0), (0.0, tone.light, 0.55)):
         for i in range(petals):
@@ -50,14 +50,14 @@ def flower(pen: Pen, tone: Tone, dice: Dice) -> None:
     heart = (250, 196, 60) if tone.base[0] < 235 or tone.base[1] < 190 else (150, 92, 56)
     pen.disc(0, -0.42, 0.2, heart)
     pen.disc(-0.04, -0.46, 0.11, mix(heart, (255, 250, 220), 0.45))
-    if dice.chance(0.4):  # a ladybird has sat down
+    if rng.bernoulli(0.4):  # a ladybird has sat down
         pen.disc(0.3, 0.24, 0.07, (216, 68, 62))
         pen.disc(0.35, 0.24, 0.035, INK)
 
 
-def apple(pen: Pen, tone: Tone, dice: Dice) -> None:
+def apple(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """An apple with a leaf."""
-    waist = dice.between(0.74, 0.86)
+    waist = rng.uniform(0.74, 0.86)
     pen.blob(
         (
             (0, -0.5),
@@ -82,15 +82,15 @@ def apple(pen: Pen, tone: Tone, dice: Dice) -> None:
     pen.curve(((0, -0.48), (0.03, -0.75), (0.14, -0.96)), 0.1, WOOD)
     pen.blob(((0.1, -0.72), (0.34, -0.98), (0.68, -0.92), (0.44, -0.68)), LEAF)
     pen.line(((0.14, -0.72), (0.52, -0.88)), 0.03, (64, 124, 66))
-    if dice.chance(0.3):
+    if rng.bernoulli(0.3):
         pen.disc(0.18, 0.3, 0.1, tone.line)
         pen.curve(((0.18, 0.3), (0.3, 0.2), (0.36, 0.34)), 0.1, (160, 200, 90))
 
 
-def house(pen: Pen, tone: Tone, dice: Dice) -> None:
+def house(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A little house; its roof has the colour."""
-    wall = dice.pick((CREAM, (248, 226, 196), (232, 214, 200), (250, 236, 190)))
-    side = dice.pick((-0.5, 0.36))
+    wall = rng.choice((CREAM, (248, 226, 196), (232, 214, 200), (250, 236, 190)))
+    side = rng.choice((-0.5, 0.36))
     pen.box(side, -0.92, side + 0.2, -0.4, (176, 98, 80))
     pen.box(side - 0.04, -0.96, side + 0.24, -0.86, (140, 76, 66))
     pen.box(-0.74, -0.22, 0.74, 1, wall)
@@ -102,8 +102,8 @@ def house(pen: Pen, tone: Tone, dice: Dice) -> None:
         pen.line(((-reach, y), (reach, y)), 0.035, tone.dark)
     pen.line(((-0.94, -0.17), (0.94, -0.17)), 0.07, tone.dark)
     pen.line(((-0.48, -0.79), (0.48, -0.79)), 0.06, tone.light)
-    door = dice.pick((-0.5, -0.14, 0.2))
-    pane = LIT if dice.chance(0.4) else GLASS
+    door = rng.choice((-0.5, -0.14, 0.2))
+    pane = LIT if rng.bernoulli(0.4) else GLASS
     for x in (-0.5, -0.14, 0.2):
         if x != door:
             pen.box(x - 0.05, 0.12, x + 0.35, 0.56, (255, 252, 244), 0.03)
@@ -116,11 +116,11 @@ def house(pen: Pen, tone: Tone, dice: Dice) -> None:
     pen.disc(door + 0.24, 0.66, 0.035, GOLD)
 
 
-def umbrella(pen: Pen, tone: Tone, dice: Dice) -> None:
+def umbrella(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """An open umbrella with a hooked handle."""
-    second = CREAM if dice.chance(0.5) else tone.light
+    second = CREAM if rng.bernoulli(0.5) else tone.light
     pen.line(((0, -0.85), (0, 0.8)), 0.075, WOOD)
-    hook = dice.pick((-1, 1))
+    hook = rng.choice((-1, 1))
     pen.curve(((0, 0.7), (0.01 * hook, 0.9), (0.14 * hook, 0.98), (0.27 * hook, 0.9), (0.28 * hook, 0.76)), 0.085, WOOD)
     pen.line(((0, -0.98), (0, -0.8)), 0.06, INK)
     rim = [-1.0, -0.6, -0.2, 0.2, 0.6, 1.0]

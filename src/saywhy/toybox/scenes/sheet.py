@@ -1,4 +1,4 @@
-"""A contact sheet: many scenes on one page, to look at."""
+"""A contact sheet: many scenes on one page."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ PAPER = (250, 246, 236)
 
 
 def sheet(split: str, indices: Iterable[int], columns: int = 8, size: int = 128, gap: int = 6) -> Image.Image:
-    """The scenes of ``split`` with these ``indices``, in rows of ``columns``, ``gap`` pixels apart.
+    """Draw the scenes of ``split`` with these ``indices``, in rows of ``columns``, ``gap`` pixels apart.
 
     >>> sheet("test", range(4), columns=2, size=64, gap=2).size
     (134, 134)

@@ -1,4 +1,4 @@
-"""Put one thing on the picture: shadow, outline, soft shading, and its mask."""
+"""Draw one object on the picture: shadow, outline, soft shading, and its mask."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,19 +7,19 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from saywhy.toybox.scenes.colour import COLOURS, INK, RGB, jitter, mix, tone
-from saywhy.toybox.scenes.dice import Dice
 from saywhy.toybox.scenes.kinds import Kind
 from saywhy.toybox.scenes.pen import Pen, paper_for
+from saywhy.toybox.scenes.seeded_random import SeededRandom
 from saywhy.toybox.scenes.texture import shadow, slope
 
-FINER = 2  # things are drawn this many times larger and reduced, which smooths their edges
+FINER = 2  # objects are drawn this many times larger and reduced, which smooths their edges
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how a thing is put: its origin (x, y) and unit in shares of the picture's side.
+    """The position of an object: its origin (x, y) and unit in shares of the picture's side.
 
-    ``wide`` is its stretch from side to side, negative if it is mirrored; ``tilt`` is in radians, clockwise.
+    ``wide`` is its horizontal scale, negative if it is mirrored; ``tilt`` is in radians, clockwise.
     """
 
     kind: Kind
@@ -32,7 +32,7 @@ class Pose:
 
     @cached_property
     def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom in shares of the picture's side, tilt aside."""
+        """Left, top, right and bottom in shares of the picture's side, without tilt."""
         left, top, right, bottom = self.kind.extent
         left, right = left * self.unit * self.wide, right * self.unit * self.wide
         if left > right:
@@ -40,13 +40,15 @@ class Pose:
         return self.x + left, self.y + top * self.unit, self.x + right, self.y + bottom * self.unit
 
 
-def stamp(picture: np.ndarray, pose: Pose, light: tuple[float, float, float], dice: Dice) -> tuple[np.ndarray, int]:
-    """Draw the thing on the ``picture`` (3, size, size; float32, changed in place).
+def stamp(
+    picture: np.ndarray, pose: Pose, light: tuple[float, float, float], rng: SeededRandom
+) -> tuple[np.ndarray, int]:
+    """Draw the object on the ``picture`` (3, size, size; float32, changed in place).
 
-    Returns its mask (size, size), bool, and its area in pixels if nothing were cut off by the picture's edge.
+    Returns its mask (size, size), bool, and its area in pixels before clipping at the picture's edge.
     """
     size = picture.shape[1]
-    tile, left, top = _draw(pose, size, dice)
+    tile, left, top = _draw(pose, size, rng)
     if pose.kind.stands:
         _cast_shadow(picture, pose)
     height, width = tile.shape[1:]
@@ -56,29 +58,30 @@ def stamp(picture: np.ndarray, pose: Pose, light: tuple[float, float, float], di
     if y0 < y1 and x0 < x1:
         inside = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
         ink = mix(tone(COLOURS[pose.colour]).line, INK, 0.4)
-        _paste(picture[:, y0:y1, x0:x1], _lit(tile, light, pose.unit * size), _grown(cover), cover, inside, ink)
+        _paste(picture[:, y0:y1, x0:x1], _shade(tile, light, pose.unit * size), _dilate(cover), cover, inside, ink)
         mask[y0:y1, x0:x1] = cover[inside] > 127
     return mask, int(np.count_nonzero(cover > 127))
 
 
-def _draw(pose: Pose, size: int, dice: Dice) -> tuple[np.ndarray, int, int]:
-    """The thing alone, and its left and top pixel.
+def _draw(pose: Pose, size: int, rng: SeededRandom) -> tuple[np.ndarray, int, int]:
+    """Return the object alone, and its left and top pixel.
 
     It is float32 (4, height, width): red, green, blue, multiplied by the cover, and the cover; all from 0 to 255.
     """
     scale = pose.unit * size * FINER
     width, height, (ox, oy) = paper_for(pose.kind.extent, scale, pose.tilt, pose.wide)
     paper = Image.new("RGBa", (width, height))  # "a": reducing mixes premultiplied colours, as it should
-    colour = tone(jitter(COLOURS[pose.colour], dice))
-    pose.kind.draw(Pen(paper, scale, (ox, oy), pose.tilt, pose.wide), colour, dice)
+    colour = tone(jitter(COLOURS[pose.colour], rng))
+    pose.kind.draw(Pen(paper, scale, (ox, oy), pose.tilt, pose.wide), colour, rng)
     tile = np.asarray(paper.reduce(FINER)).transpose(2, 0, 1).astype(np.float32, order="C")
     return tile, round(pose.x * size - ox / FINER), round(pose.y * size - oy / FINER)
 
 
-def _lit(tile: np.ndarray, light: tuple[float, float, float], unit: float) -> np.ndarray:
-    """The tile's colours in soft light (3, height, width), float32 from 0 to 255.
+def _shade(tile: np.ndarray, light: tuple[float, float, float], unit: float) -> np.ndarray:
+    """Return the tile's colours in soft light (3, height, width), float32 from 0 to 255.
 
-    Blurred cover rises towards the middle of a thing, so its slope along the light tells the lit rim from the dark one.
+    Blurred cover rises towards the centre of an object, so its slope along the light separates the lit rim from the
+    dark one.
     """
     reach = max(1, round(unit * 0.11))
     cover = Image.fromarray(tile[3].astype(np.uint8))
@@ -90,8 +93,8 @@ def _lit(tile: np.ndarray, light: tuple[float, float, float], unit: float) -> np
     return shade
 
 
-def _grown(cover: np.ndarray) -> np.ndarray:
-    """The cover (height, width; 0 to 255) made wider by a pixel on each side: where the outline runs."""
+def _dilate(cover: np.ndarray) -> np.ndarray:
+    """Return the cover (height, width; 0 to 255) dilated by a pixel, for the outline."""
     grown = cover.copy()
     np.maximum(grown[1:], cover[:-1], out=grown[1:])
     np.maximum(grown[:-1], cover[1:], out=grown[:-1])
@@ -108,7 +111,7 @@ def _paste(
     inside: tuple[slice, slice],
     ink: RGB,
 ) -> None:
-    """Lay ink under the ``grown`` cover, and the colours on it, over this ``part`` of the picture."""
+    """Draw ink under the ``grown`` cover, and the colours on top, on this ``part`` of the picture."""
     outline = grown[inside] * np.float32(1 / 255)
     part *= 1 - outline
     part += shade[:, *inside]
@@ -118,7 +121,7 @@ def _paste(
 
 
 def _cast_shadow(picture: np.ndarray, pose: Pose) -> None:
-    """Darken the ground under the thing; a shadow is no part of its mask."""
+    """Darken the ground under the object; the shadow is not in its mask."""
     size = picture.shape[1]
     left, _, right, bottom = pose.box
     wide = 4 * round((right - left) * size * 0.28)

@@ -1,4 +1,4 @@
-"""What is the same in every scene and made only once: grain of grass, sand and water, soft shadows, slopes of light."""
+"""Textures that all scenes share and that are computed once: grain, soft shadows and light gradients."""
 
 from functools import cache, lru_cache
 
@@ -10,7 +10,7 @@ SIDE = 512  # pixels of a noise field; scenes take a random window of it
 
 @cache
 def noise(grain: str) -> np.ndarray:
-    """A field (512, 512) of smooth noise, float32, mean 0 and standard deviation 1.
+    """Return a field (512, 512) of smooth noise, float32, mean 0 and standard deviation 1.
 
     >>> field = noise("sand")
     >>> field.shape, round(float(field.std()), 3)
@@ -24,7 +24,7 @@ def noise(grain: str) -> np.ndarray:
     return (field - field.mean()) / field.std()
 
 
-# For every grain its seed, and its octaves as (rows, columns, strength); few rows and many columns: upright streaks.
+# Per grain: its seed, and its octaves as (rows, columns, strength); few rows and many columns give upright streaks.
 _GRAINS: dict[str, tuple[int, tuple[tuple[int, int, float], ...]]] = {
     "grass": (1, ((128, 512, 1.0), (64, 256, 0.6), (24, 24, 0.8))),
     "sand": (2, ((512, 512, 1.0), (256, 256, 0.7), (32, 16, 0.7))),
@@ -37,7 +37,7 @@ _GRAINS: dict[str, tuple[int, tuple[tuple[int, int, float], ...]]] = {
 
 
 def window(grain: str, height: int, width: int, across: float, down: float) -> np.ndarray:
-    """A piece (height, width) of the field; ``across`` and ``down`` (0 to 1) say where it is cut."""
+    """Return a window (height, width) of the field; ``across`` and ``down`` (0 to 1) are its position."""
     field = noise(grain)
     if height > SIDE or width > SIDE:
         field = np.tile(field, (height // SIDE + 1, width // SIDE + 1))
@@ -47,7 +47,7 @@ def window(grain: str, height: int, width: int, across: float, down: float) -> n
 
 @lru_cache(maxsize=512)
 def shadow(width: int, height: int) -> np.ndarray:
-    """A soft ellipse (height, width): 1 in the middle and 0 at the rim, float32.
+    """Return a soft ellipse (height, width): 1 at the centre and 0 at the rim, float32.
 
     >>> float(shadow(5, 3)[1, 2])
     1.0
@@ -58,7 +58,7 @@ def shadow(width: int, height: int) -> np.ndarray:
 
 
 def slope(height: int, width: int) -> np.ndarray:
-    """Light from above left (height, width): +1 in that corner falling to -1 in the opposite one, float32.
+    """Return light from the upper left (height, width): +1 in that corner, falling to -1 in the opposite, float32.
 
     >>> slope(2, 2).round(2).tolist()
     [[1.0, 0.3...], [-0.3..., -1.0]]
@@ -68,5 +68,5 @@ def slope(height: int, width: int) -> np.ndarray:
 
 @cache
 def _falling(count: int, strength: float) -> np.ndarray:
-    """From +strength to -strength in ``count`` steps, float32."""
+    """Return values from +strength to -strength in ``count`` steps, float32."""
     return strength * np.linspace(1, -1, count, dtype=np.float32)

@@ -3,8 +3,8 @@
 from math import cos, pi, sin
 
 from saywhy.toybox.scenes.colour import CREAM, GLASS, GOLD, INK, STEEL, WOOD, Tone, mix
-from saywhy.toybox.scenes.dice import Dice
 from saywhy.toybox.scenes.pen import Pen
+from saywhy.toybox.scenes.seeded_random import SeededRandom
 
 RUBBER = (62, 56, 64)
 SHINE = (236, 248, 252)
@@ -17,10 +17,10 @@ def wheel(pen: Pen, x: float, y: float, radius: float) -> None:
     pen.disc(x, y, radius * 0.24, (128, 130, 142))
 
 
-def car(pen: Pen, tone: Tone, dice: Dice) -> None:
+def car(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A small round car."""
-    roof = dice.between(-0.62, -0.5)
-    back = dice.between(-0.72, -0.5)
+    roof = rng.uniform(-0.62, -0.5)
+    back = rng.uniform(-0.72, -0.5)
     pen.blob(
         ((back - 0.14, -0.02), (back + 0.1, roof + 0.04), (-0.1, roof - 0.06), (0.22, roof), (0.56, 0.0)), tone.base
     )
@@ -41,15 +41,15 @@ def car(pen: Pen, tone: Tone, dice: Dice) -> None:
         wheel(pen, x, 0.38, 0.23)
 
 
-def bus(pen: Pen, tone: Tone, dice: Dice) -> None:
+def bus(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A bus with a row of windows; some have two decks."""
-    decks = 2 if dice.chance(0.4) else 1
+    decks = 2 if rng.bernoulli(0.4) else 1
     top = -0.82 if decks == 2 else -0.46
     pen.box(-0.98, top, 0.98, 0.5, tone.base, 0.14)
     pen.box(-0.9, top, 0.9, top + 0.08, tone.light, 0.04)
     pen.box(-0.98, 0.16, 0.98, 0.26, CREAM)
     pen.box(-0.96, 0.36, 0.96, 0.5, tone.dark, 0.08)
-    windows = dice.whole(4, 5)
+    windows = rng.integer(4, 5)
     step = 1.42 / windows
     for deck in range(decks):
         y = -0.32 - 0.42 * deck
@@ -67,10 +67,10 @@ def bus(pen: Pen, tone: Tone, dice: Dice) -> None:
         wheel(pen, x, 0.52, 0.19)
 
 
-def boat(pen: Pen, tone: Tone, dice: Dice) -> None:
+def boat(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A sailing boat; its hull has the colour."""
-    sail = CREAM if dice.chance(0.7) else tone.light
-    tall = dice.between(-1.0, -0.85)
+    sail = CREAM if rng.bernoulli(0.7) else tone.light
+    tall = rng.uniform(-1.0, -0.85)
     pen.line(((0, tall), (0, 0.45)), 0.07, WOOD)
     pen.blob(((0.08, tall + 0.1), (0.46, -0.3), (0.72, 0.28), (0.36, 0.3), (0.08, 0.3), (0.1, -0.3)), sail)
     pen.polygon(((0.09, -0.05), (0.56, -0.05), (0.65, 0.1), (0.09, 0.1)), tone.base)
@@ -87,7 +87,7 @@ def boat(pen: Pen, tone: Tone, dice: Dice) -> None:
         pen.disc(x, 0.66, 0.055, GLASS)
 
 
-def bicycle(pen: Pen, tone: Tone, dice: Dice) -> None:
+def bicycle(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A bicycle; its frame has the colour."""
     for x in (-0.58, 0.58):
         for spoke in range(6):
@@ -105,16 +105,16 @@ def bicycle(pen: Pen, tone: Tone, dice: Dice) -> None:
     pen.curve(((0.2, -0.58), (0.38, -0.56), (0.56, -0.54), (0.5, -0.4)), 0.06, INK)
     pen.disc(crank[0], crank[1], 0.11, STEEL)
     pen.line(((-0.16, 0.52), (0.04, 0.24)), 0.05, INK)
-    if dice.chance(0.45):
+    if rng.bernoulli(0.45):
         pen.box(0.5, -0.36, 0.86, -0.06, (206, 158, 100), 0.06)
         pen.line(((0.52, -0.24), (0.84, -0.24)), 0.03, WOOD)
         pen.disc(0.6, -0.4, 0.08, (244, 146, 172))
         pen.disc(0.75, -0.4, 0.08, (250, 206, 74))
 
 
-def balloon(pen: Pen, tone: Tone, dice: Dice) -> None:
+def balloon(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A hot-air balloon with a basket."""
-    second = CREAM if dice.chance(0.6) else GOLD
+    second = CREAM if rng.bernoulli(0.6) else GOLD
     for x in (-0.2, 0.2):
         pen.line(((x * 1.7, 0.3), (x, 0.72)), 0.03, WOOD)
     pen.blob(
@@ -144,7 +144,7 @@ def balloon(pen: Pen, tone: Tone, dice: Dice) -> None:
             second,
         )
     pen.blob(((0, -0.99), (0.16, -0.6), (0.16, -0.2), (0, 0.42), (-0.16, -0.2), (-0.16, -0.6)), tone.base)
-    if dice.chance(0.5):
+    if rng.bernoulli(0.5):
         pen.blob(((-0.73, -0.38), (0, -0.24), (0.73, -0.38), (0.66, -0.12), (0, 0.02), (-0.66, -0.12)), tone.dark)
     pen.box(-0.2, 0.4, 0.2, 0.47, tone.dark, 0.03)
     pen.box(-0.24, 0.7, 0.24, 1, (190, 140, 86), 0.07)

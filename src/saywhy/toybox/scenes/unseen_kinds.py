@@ -1,16 +1,16 @@
-"""Kite, mushroom, teapot and rocket: kinds that no training scene contains."""
+"""Kite, mushroom, teapot and rocket: kinds that occur in the split "unseen" only."""
 
 from saywhy.toybox.scenes.colour import CREAM, GLASS, GOLD, INK, STEEL, WOOD, Tone
-from saywhy.toybox.scenes.dice import Dice
 from saywhy.toybox.scenes.pen import Pen
+from saywhy.toybox.scenes.seeded_random import SeededRandom
 
 
-def kite(pen: Pen, tone: Tone, dice: Dice) -> None:
+def kite(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A kite with a tail of bows."""
-    sway = dice.between(-0.2, 0.2)
+    sway = rng.uniform(-0.2, 0.2)
     tail = ((0, 0.3), (0.16 + sway, 0.52), (-0.12 + sway, 0.74), (0.1 + sway, 0.98))
     pen.curve(tail, 0.035, WOOD)
-    second = CREAM if dice.chance(0.5) else GOLD
+    second = CREAM if rng.bernoulli(0.5) else GOLD
     pen.polygon(((0, -1), (0.62, -0.4), (0, 0.34), (-0.62, -0.4)), tone.base)
     pen.polygon(((0, -1), (0.62, -0.4), (0, -0.4)), second)
     pen.polygon(((0, 0.34), (-0.62, -0.4), (0, -0.4)), second)
@@ -21,9 +21,9 @@ def kite(pen: Pen, tone: Tone, dice: Dice) -> None:
         pen.polygon(((x, y), (x + 0.16, y - 0.09), (x + 0.16, y + 0.09)), shade)
 
 
-def mushroom(pen: Pen, tone: Tone, dice: Dice) -> None:
+def mushroom(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A toadstool with spots."""
-    fat = dice.between(0.22, 0.32)
+    fat = rng.uniform(0.22, 0.32)
     pen.blob(
         ((-fat, -0.1), (fat, -0.1), (fat * 0.9, 0.5), (fat * 1.4, 0.95), (-fat * 1.4, 0.95), (-fat * 0.9, 0.5)), CREAM
     )
@@ -38,7 +38,7 @@ def mushroom(pen: Pen, tone: Tone, dice: Dice) -> None:
     pen.blob(((-0.3, 0.3), (0, 0.22), (0.3, 0.3), (0.26, 0.44), (0, 0.38), (-0.26, 0.44)), (236, 222, 200))
 
 
-def teapot(pen: Pen, tone: Tone, dice: Dice) -> None:
+def teapot(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A round teapot with a spout."""
     pen.curve(((-0.45, -0.12), (-0.9, -0.22), (-0.95, 0.3), (-0.5, 0.5)), 0.14, tone.dark)
     pen.blob(((0.4, 0.2), (0.66, 0.0), (0.78, -0.36), (1, -0.42), (0.92, -0.1), (0.72, 0.42), (0.4, 0.6)), tone.base)
@@ -54,13 +54,13 @@ def teapot(pen: Pen, tone: Tone, dice: Dice) -> None:
     for x, y in ((0.12, 0.1), (0.28, 0.26), (0.12, 0.42), (-0.04, 0.26)):
         pen.disc(x, y, 0.1, mark)
     pen.disc(0.12, 0.26, 0.08, GOLD)
-    if dice.chance(0.6):
+    if rng.bernoulli(0.6):
         pen.curve(((0.96, -0.52), (0.9, -0.66), (1, -0.76), (0.94, -0.9)), 0.05, (255, 255, 255))
 
 
-def rocket(pen: Pen, tone: Tone, dice: Dice) -> None:
+def rocket(pen: Pen, tone: Tone, rng: SeededRandom) -> None:
     """A rocket that has just lifted off."""
-    flame = dice.between(0.82, 1.0)
+    flame = rng.uniform(0.82, 1.0)
     pen.blob(((-0.2, 0.5), (0.2, 0.5), (0.16, 0.7), (0, flame), (-0.16, 0.7)), (244, 140, 50))
     pen.blob(((-0.1, 0.5), (0.1, 0.5), (0.07, 0.64), (0, 0.8), (-0.07, 0.64)), (255, 226, 120))
     for side in (-1, 1):

@@ -1,4 +1,4 @@
-"""Whether what is said of a scene is true, mention by mention."""
+"""Correctness of a caption of a scene, mention by mention (of kinds, colours and counts)."""
 
 from typing import Literal, NamedTuple
 
@@ -12,10 +12,10 @@ _NOUNS = {**{kind: kind for kind in KINDS}, **{plural(kind): kind for kind in KI
 
 
 class Mention(NamedTuple):
-    """A word of a sentence that claims something of the scene, and whether that is so.
+    """A word of a sentence that makes a claim about the scene, and whether the claim is right.
 
-    ``place`` is its number in the sentence, ``objects`` are the numbers of the scene's things that it speaks of: those
-    of the kind, and of the colour where one stands before it; none where it is wrong.
+    ``place`` is its index in the sentence. ``objects`` are the indices of the scene's objects that it refers to: those
+    of the kind, and of the colour where the noun has one; empty where the claim is wrong.
     """
 
     word: str
@@ -26,15 +26,15 @@ class Mention(NamedTuple):
 
 
 def _begin(words: list[str], place: int) -> int:
-    """Where the group of words begins in which this one stands: behind the noun before it."""
+    """Return the index at which the noun phrase of a word begins: after the previous noun."""
     return next((i + 1 for i in range(place - 1, -1, -1) if words[i] in _NOUNS), 0)
 
 
 def mentions(text: str, scene: Scene) -> list[Mention]:
-    """The claims of a sentence, in its order.
+    """Return the claims of a sentence, in its order.
 
-    A kind is right if such a thing is there; a colour if a thing of the kind that it stands before has it; a number
-    ("two") if so many things of that kind (and colour, if there is one between) are there. "a" claims nothing.
+    A kind is right if the scene has such an object; a colour if an object of the kind that follows has it; a number
+    ("two") if the scene has as many objects of the kind (and of the colour between them). "a" is no claim.
 
     >>> from saywhy.toybox import scene
     >>> [(m.word, m.right) for m in mentions("two red apples and a flower", scene("talk-test", 1))]

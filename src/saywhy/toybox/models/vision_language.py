@@ -1,7 +1,7 @@
-"""The networks that speak about Toybox: they see through the classifier's eyes.
+"""The VQA and captioning networks of Toybox, on a visual trunk that reuses the classifier.
 
-All that they know of an image goes through one layer, ``trunk.features``: the classifier's maps at several depths and
-the colours themselves, mixed by two convolutions. A map of that layer is therefore a map of all the evidence.
+All visual information passes through one layer, ``trunk.features``: the classifier's feature maps at several depths,
+the colours and the positions, combined by two convolutions. So a saliency map at that layer covers all visual evidence.
 """
 
 from typing import NamedTuple
@@ -20,28 +20,28 @@ from saywhy.toybox.models.classifier import WIDTHS, ToyboxClassifier
 from saywhy.uncertainty.variance_head import VarianceHead
 
 CHANNELS = 48
-"""Of ``trunk.features``."""
+"""Channels of ``trunk.features``."""
 
 GLIMPSES = 2
-"""How often a question looks."""
+"""Attention glimpses per question."""
 
-THINGS = 6
-"""So many things at most are related with each other; a scene has four at most."""
+MAX_OBJECTS = 6
+"""The maximum number of detected objects; a scene has at most four."""
 
 TRAITS = len(KINDS) + 1 + len(COLOURS) + 1
-"""Probabilities of every kind and none, and of every colour and none."""
+"""Number of class probabilities of an object: every kind and none, every colour and none."""
 
 FAR = 4.0
-"""Rows and columns of things are told on this scale, so that one that is a little beside another one is seen to be."""
+"""Factor on the row and column of an object, so that small differences in position count."""
 
 Depths = Float[Tensor, "batch depths rows columns"]
 
 
 class ToyboxTrunk(nn.Module):
-    """Images [batch, 3, 128, 128] to features [batch, CHANNELS, 16, 16], an eighth of the image's size.
+    """The visual trunk: images [batch, 3, 128, 128] to features [batch, CHANNELS, 16, 16].
 
-    ``depths`` is the classifier's part, which is not trained again: its last maps, those of its stages before, and the
-    image's colours and places, all at 16 x 16. ``features`` mixes them.
+    ``depths`` is the frozen part: the feature maps of the classifier's stages, the image's colours and the positions,
+    all at 16 x 16. ``features`` combines them.
 
     >>> ToyboxTrunk()(torch.zeros(1, 3, 128, 128)).shape
     torch.Size([1, 48, 16, 16])
@@ -63,37 +63,37 @@ class ToyboxTrunk(nn.Module):
         )
 
     def depths(self, images: Images) -> Depths:
-        """What the classifier sees at every depth, the colours, and the places."""
+        """Return the classifier's feature maps at every depth, the colours, and the positions."""
         low = self.blocks[0](self.stem(images))
         middle = self.blocks[1](low)
         high = self.blocks[3](self.blocks[2](middle))
         return torch.cat([high, middle, F.avg_pool2d(low, 2), F.avg_pool2d(images, 8), places(high)], 1)
 
     def forward(self, images: Images) -> FeatureMaps:
-        """Features of images that are already normalised."""
+        """Return the features of normalised images."""
         return self.features(self.depths(images))
 
 
 class DetectedObjects(NamedTuple):
-    """The things that are found in an image.
+    """The objects that are detected in an image.
 
     Attributes:
-        objects: [batch, thing, channel]: the features there, row and column, and the ``TRAITS``.
-        present: [batch, thing] how sure it is that one is there, from 0 to 1.
-        at: [batch, thing] the number of its place.
+        objects: [batch, object, channel]: the features at its position, its row and column, and the ``TRAITS``.
+        present: [batch, object] the probability that it exists.
+        at: [batch, object] the flat index of its position.
     """
 
-    objects: Float[Tensor, "batch thing channel"]
-    present: Float[Tensor, "batch thing"]
-    at: Int[Tensor, "batch thing"]
+    objects: Float[Tensor, "batch object channel"]
+    present: Float[Tensor, "batch object"]
+    at: Int[Tensor, "batch object"]
 
 
 class ObjectDetector(nn.Module):
-    """The places where a thing has its middle, what the features say there, and its traits: its kind and its colour.
+    """A detector of object centres, with the features there and the probabilities of kind and colour.
 
-    A place is a middle as far as ``middle`` of its features says so (log-odds), if no neighbour says it louder; at most
-    ``THINGS`` are taken. What is taken jumps when an image changes, as in every detector; how far it counts
-    (``present``) does not. As in bottom-up attention (Anderson et al., 2018), things come with their traits.
+    A position is a centre if its log-odds (``middle``) are a local maximum; at most ``MAX_OBJECTS`` are selected. The
+    selection is discontinuous, as in every detector; the weight ``present`` is continuous. As in bottom-up attention
+    (Anderson et al., 2018), objects carry their class probabilities.
 
     >>> found = ObjectDetector(48)(torch.rand(2, 48, 16, 16))
     >>> found.objects.shape, found.present.shape
@@ -106,50 +106,51 @@ class ObjectDetector(nn.Module):
         self.kind, self.colour = nn.Conv2d(channels, len(KINDS) + 1, 1), nn.Conv2d(channels, len(COLOURS) + 1, 1)
 
     def forward(self, features: FeatureMaps) -> DetectedObjects:
-        """The things of every image."""
-        middles = self.middle(features)
-        loudest = middles == F.max_pool2d(middles, 3, 1, 1)
-        present, at = (middles.sigmoid() * loudest).flatten(1).topk(THINGS, 1)
+        """Return the objects of every image."""
+        centres = self.middle(features)
+        local_maxima = centres == F.max_pool2d(centres, 3, 1, 1)
+        present, at = (centres.sigmoid() * local_maxima).flatten(1).topk(MAX_OBJECTS, 1)
         kinds, colours = self.kind(features).softmax(1), self.colour(features).softmax(1)
         everything = torch.cat([features, FAR * places(features), kinds, colours], 1).flatten(2).mT
         return DetectedObjects(everything.gather(1, at[:, :, None].expand(-1, -1, everything.shape[2])), present, at)
 
 
 class WordGrounding(nn.Module):
-    """To every thing the words that mean it: so it knows whether it is the first or the second spoken of, or none.
+    """Grounding of words in objects: every object receives the states of the words that refer to it.
 
-    ``c_i = sum over words of sigmoid(o_i . W e_w) h_w``: a thing is compared with the word itself (e), and told what
-    the word does in the sentence (h), as in co-attention (Lu et al., 2016).
+    ``c_i = sum over words of sigmoid(o_i . W e_w) h_w``: the embedding of a word (e) is compared with the object, and
+    its state in the sentence (h) is passed on, as in co-attention (Lu et al., 2016). So an object has the information
+    whether the question refers to it first, second, or not at all.
     """
 
-    def __init__(self, size: int, embedded: int, hidden: int, told: int) -> None:
+    def __init__(self, size: int, embedded: int, hidden: int, grounded: int) -> None:
         super().__init__()
         self.thing, self.word = nn.Linear(size, embedded), nn.Linear(embedded, embedded)
-        self.told = nn.Linear(hidden, told)
+        self.told = nn.Linear(hidden, grounded)
 
     def forward(
         self,
-        objects: Float[Tensor, "batch thing channel"],
+        objects: Float[Tensor, "batch object channel"],
         words: Float[Tensor, "batch word embedded"],
-        heard: Float[Tensor, "batch word hidden"],
-        spoken: Bool[Tensor, "batch word"],
-    ) -> Float[Tensor, "batch thing told"]:
-        """What every thing is told."""
-        return (self.alike(objects, words).sigmoid() * spoken.unsqueeze(1)) @ self.told(heard)
+        states: Float[Tensor, "batch word hidden"],
+        valid: Bool[Tensor, "batch word"],
+    ) -> Float[Tensor, "batch object grounded"]:
+        """Return the grounded word states of every object; ``valid`` is False for padding."""
+        return (self.alike(objects, words).sigmoid() * valid.unsqueeze(1)) @ self.told(states)
 
     def alike(
-        self, objects: Float[Tensor, "batch thing channel"], words: Float[Tensor, "batch word embedded"]
-    ) -> Float[Tensor, "batch thing word"]:
-        """How much a word means a thing, as log-odds."""
+        self, objects: Float[Tensor, "batch object channel"], words: Float[Tensor, "batch word embedded"]
+    ) -> Float[Tensor, "batch object word"]:
+        """Return the log-odds that a word refers to an object."""
         return self.thing(objects) @ self.word(words).mT
 
 
 class Relations(nn.Module):
-    """What a question asks of things one by one and two by two: a relation network (Santoro et al., 2017, equation 1).
+    """A relation network over single objects and pairs of objects (Santoro et al., 2017, equation 1).
 
-    ``sum over i of p_i h(o_i, q)`` and ``sum over i, j of p_i p_j g(o_i, o_j, q)``, p being how sure a thing is there.
-    The first layer of g is a sum of linear ones of each thing, so that it is computed a thing and not a pair, and of
-    the product of their traits (are they alike?).
+    ``sum over i of p_i h(o_i, q)`` and ``sum over i, j of p_i p_j g(o_i, o_j, q)``, where p is the probability that an
+    object exists. The first layer of g is a sum of linear layers of each object, so it is computed per object and not
+    per pair, and of a linear layer of the product of their traits (equality of kind and colour).
     """
 
     def __init__(self, size: int, question: int, hidden: int) -> None:
@@ -161,12 +162,12 @@ class Relations(nn.Module):
 
     def forward(
         self,
-        objects: Float[Tensor, "batch thing channel"],
-        traits: Float[Tensor, "batch thing trait"],
-        present: Float[Tensor, "batch thing"],
+        objects: Float[Tensor, "batch object channel"],
+        traits: Float[Tensor, "batch object trait"],
+        present: Float[Tensor, "batch object"],
         question: Float[Tensor, "batch state"],
     ) -> Float[Tensor, "batch related"]:
-        """Both sums, one behind the other: [batch, 2 * hidden]."""
+        """Return both sums, concatenated: [batch, 2 * hidden]."""
         one, two, turn_one, turn_two = self.asked(question).unsqueeze(1).chunk(4, 2)
         alone = (self.alone((self.one(objects) + one).relu()) * (1 + turn_one)).relu()
         pairs = self.left(objects).unsqueeze(1) + self.right(objects).unsqueeze(2) + two.unsqueeze(1)
@@ -177,13 +178,13 @@ class Relations(nn.Module):
 
 
 class ToyboxVQAHead(VQAHead):
-    """Answers to questions about features: looked at with glimpses, and related thing by thing.
+    """The VQA head of Toybox: attention glimpses, and a relation network over detected objects.
 
-    A glimpse is a softmax over places of ``v_p . W q``. With glimpses alone no small network learns to compare and
-    count, so there is a relation network over the things that are there beside them.
+    A glimpse is a softmax over positions of ``v_p . W q``. With glimpses alone no small network learns to compare and
+    count; the relation network adds this.
 
-    >>> said = ToyboxVQAHead(words=9, answers=4)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]]))
-    >>> said.logits.shape, said.attention.shape
+    >>> output = ToyboxVQAHead(words=9, answers=4)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]]))
+    >>> output.logits.shape, output.attention.shape
     (torch.Size([2, 4]), torch.Size([2, 2, 16, 16]))
     """
 
@@ -195,7 +196,7 @@ class ToyboxVQAHead(VQAHead):
         embedded: int = 64,
         hidden: int = 128,
         inner: int = 256,
-        told: int = 48,
+        grounded: int = 48,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -203,8 +204,8 @@ class ToyboxVQAHead(VQAHead):
         self.embedding = nn.Embedding(words, embedded, padding_idx=0)
         self.lstm = nn.LSTM(embedded, hidden, batch_first=True)
         self.look, self.attention_pooling = nn.Linear(hidden, GLIMPSES * size), AttentionPooling()
-        self.objects, self.meant = ObjectDetector(channels), WordGrounding(size + TRAITS, embedded, hidden, told)
-        self.relations = Relations(size + TRAITS + told, hidden, 128)
+        self.objects, self.meant = ObjectDetector(channels), WordGrounding(size + TRAITS, embedded, hidden, grounded)
+        self.relations = Relations(size + TRAITS + grounded, hidden, 128)
         self.answer = nn.Sequential(
             nn.Linear(GLIMPSES * size + 256 + hidden, inner),
             nn.Sequential(nn.ReLU(), nn.Dropout(dropout)),
@@ -214,21 +215,21 @@ class ToyboxVQAHead(VQAHead):
         )
 
     def encode(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
-        """What the glimpses found, how things are related, and the question."""
-        words, spoken = self.embedding(question), question != 0
-        heard, _ = self.lstm(words)
-        last = spoken.sum(1).clamp_min(1) - 1
-        q = heard[torch.arange(len(heard), device=heard.device), last]
+        """Return the attended features, the relations and the question as one vector, and the attention."""
+        words, valid = self.embedding(question), question != 0
+        states, _ = self.lstm(words)
+        last = valid.sum(1).clamp_min(1) - 1
+        q = states[torch.arange(len(states), device=states.device), last]
         v = torch.cat([features, places(features)], 1).flatten(2).mT
-        seen, looked = self.attention_pooling(self.look(q).unflatten(1, (GLIMPSES, -1)) @ v.mT, v)
+        attention, attended = self.attention_pooling(self.look(q).unflatten(1, (GLIMPSES, -1)) @ v.mT, v)
         objects, present, _ = self.objects(features)
-        told = self.meant(objects, words, heard, spoken)
-        related = self.relations(torch.cat([objects, told], 2), objects[:, :, -TRAITS:], present, q)
-        return torch.cat([looked.flatten(1), related, q], 1), seen.unflatten(2, features.shape[2:])
+        grounded = self.meant(objects, words, states, valid)
+        related = self.relations(torch.cat([objects, grounded], 2), objects[:, :, -TRAITS:], present, q)
+        return torch.cat([attended.flatten(1), related, q], 1), attention.unflatten(2, features.shape[2:])
 
 
 def variance_vqa_head(words: int, answers: int, dropout: float = 0.25) -> ToyboxVQAHead:
-    """The same with dropout and a variance head: it says how certain it is.
+    """Return a :class:`ToyboxVQAHead` with dropout and a variance head (aleatoric uncertainty).
 
     >>> variance_vqa_head(9, 4)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]])).variance.shape
     torch.Size([2, 1])
@@ -239,10 +240,10 @@ def variance_vqa_head(words: int, answers: int, dropout: float = 0.25) -> Toybox
 
 
 class ToyboxCaptionHead(TopDown):
-    """The captioner of Toybox: top-down attention, small, whose gist of an image is how much there is of everything.
+    """The captioning head of Toybox: top-down attention with object counts in the global image vector.
 
-    A mean over places does not tell two cats from one large one; the sum of the traits of all that is found does. It
-    looks at regions of 2 x 2 places.
+    A mean over positions cannot distinguish two cats from one large cat; the sum of the traits of all detected objects
+    can. The attended regions are 2 x 2 positions.
 
     >>> ToyboxCaptionHead(words=9)(torch.rand(2, 48, 16, 16), torch.tensor([[4, 5], [6, 0]])).logits.shape
     torch.Size([2, 3, 9])
@@ -254,18 +255,18 @@ class ToyboxCaptionHead(TopDown):
         self.objects = ObjectDetector(CHANNELS)
 
     def regions(self, features: FeatureMaps) -> FeatureMaps:
-        """Means of 2 x 2 places."""
+        """Return means of 2 x 2 positions."""
         return F.avg_pool2d(features, 2)
 
     def gist(self, features: FeatureMaps) -> Float[Tensor, "sentence gist"]:
-        """The mean of the features, and how many things there are of every kind and every colour."""
+        """Return the mean of the features, and the expected number of objects of every kind and colour."""
         found = self.objects(features)
         counted = torch.einsum("bt,btc->bc", found.present, found.objects[:, :, -TRAITS:])
         return torch.cat([super().gist(features), counted], 1)
 
 
 def places(features: FeatureMaps) -> Float[Tensor, "batch 2 rows columns"]:
-    """The row and the column of every place, from -1 to 1.
+    """Return the row and the column of every position, from -1 to 1.
 
     >>> places(torch.zeros(1, 6, 3, 2))[0, 0].tolist()
     [[-1.0, -1.0], [0.0, 0.0], [1.0, 1.0]]

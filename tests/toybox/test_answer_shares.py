@@ -1,4 +1,4 @@
-"""What share of people gives each answer, beside the questions themselves."""
+"""Shares of annotators who give each answer."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 from saywhy.tasks.vocabulary import Vocabulary
 from saywhy.toybox import scene
 from saywhy.toybox.language import ANSWERS, TYPES, annotations, questions
-from saywhy.toybox.recipes.language_tensors import Talk, talk
+from saywhy.toybox.recipes.language_data import LanguageData, language_data
 
 
 @pytest.fixture(scope="module", params=["talk-val", "ambiguous-val"])
@@ -17,12 +17,12 @@ def split(request) -> str:
 
 
 @pytest.fixture(scope="module")
-def scenes(split: str) -> Talk:
-    return talk(split, 6, size=32)
+def scenes(split: str) -> LanguageData:
+    return language_data(split, 6, size=32)
 
 
 def test_shares_of_1_where_there_is_a_question_and_nothing_elsewhere(scenes):
-    _, answers = scenes.questions(Vocabulary.of(text for of_scene in scenes.asked for _, text, _ in of_scene))
+    _, answers = scenes.questions(Vocabulary.of(text for of_scene in scenes.question_texts for _, text, _ in of_scene))
     shares = scenes.shares()
     assert shares.shape == (6, len(TYPES), len(ANSWERS))
     torch.testing.assert_close(shares.sum(2), (answers >= 0).float())
@@ -34,7 +34,7 @@ def test_every_share_is_counted(scenes, split):
     shares = scenes.shares()
     for i in range(6):
         drawn = scene(split, i, 32)
-        assert len(scenes.people[i]) == len(scenes.asked[i])
+        assert len(scenes.human_answers[i]) == len(scenes.question_texts[i])
         for question in questions(drawn):
             people = annotations(drawn, question)
             for number, answer in enumerate(ANSWERS):
@@ -42,10 +42,10 @@ def test_every_share_is_counted(scenes, split):
                 assert found == pytest.approx(people.count(answer) / len(people), abs=1e-6)
 
 
-def test_a_person_counts_as_much_as_another():
+def test_every_annotator_has_the_same_weight():
     asked = [[(next(iter(TYPES)), "what is it?", ANSWERS[0])]]
-    some = Talk(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), asked, [[]], [[(ANSWERS[0],) * 3 + (ANSWERS[1],)]],
+    some = LanguageData(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), asked, [[]], [[(ANSWERS[0],) * 3 + (ANSWERS[1],)]],
                 torch.zeros(1, 6, 2, 2, dtype=torch.uint8))  # fmt: skip
     assert some.shares()[0, 0, :3].tolist() == [0.75, 0.25, 0]
-    other = replace(some, people=[[(ANSWERS[2],)]])
+    other = replace(some, human_answers=[[(ANSWERS[2],)]])
     assert other.shares()[0, 0, :3].tolist() == [0, 0, 1]
