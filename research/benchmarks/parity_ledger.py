@@ -25,7 +25,7 @@ from saywhy.methods import METHODS
 REPOSITORY = Path(__file__).parents[2]
 sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "methods")]
 
-from test_runs import SETTINGS, asked, for_oracle  # noqa: E402
+from test_runs import SETTINGS, for_oracle, settings_of  # noqa: E402
 
 from kinds import ATTENTION, HEADS  # noqa: E402  the tests are no package
 from oracles import ORACLES, RUN_ORACLES  # noqa: E402
@@ -161,7 +161,7 @@ def oracle_pairs(method: str) -> Iterator[tuple[Tensor, Tensor]]:
     for settings in SETTINGS.get(method, [{}]):
         for score in ("logit", "probability"):
             found = saywhy.explain(
-                network, images, [1, 2], method, "features", score=score, layout=layout, **asked(settings)
+                network, images, [1, 2], method, "features", score=score, layout=layout, **settings_of(settings)
             ).maps
             for t, target in enumerate((1, 2)):
                 observed = Observed(double, double.features, score_function(score, target))

@@ -103,10 +103,10 @@ def test_targets_by_name_with_arguments_of_their_own() -> None:
     assert (among.similar, among.weighted) == (("dog",), True)
     certain = parse_target("certainty(7)", NAMED)  # the label, not the index
     assert isinstance(certain, Certainty)
-    assert (certain.name, certain.answered) == ("7", False)
+    assert (certain.name, certain.with_classification_loss) == ("7", False)
     both = parse_target("ucam(2)", NAMED)
     assert isinstance(both, Certainty)
-    assert (both.name, both.answered) == (2, True)
+    assert (both.name, both.with_classification_loss) == (2, True)
     assert parse_target("per-sample(1, 0)", NAMED).classes.tolist() == [1, 0]  # type: ignore[attr-defined]
 
 
@@ -119,7 +119,7 @@ def test_targets_by_name_with_arguments_of_their_own() -> None:
         ("finer(cat, depth=3)", "'finer' has no 'depth'"),
         ("finer(cat, alpha=x)", "'x' is not a number: the target 'finer' is written"),
         ("words(cat)", "'cat' is not a whole number"),
-        ("per-sample()", "takes a class for every sample"),
+        ("per-sample()", "needs a class for every sample"),
         ("function(nothing.py:f)", "no file 'nothing.py'"),
     ],
 )

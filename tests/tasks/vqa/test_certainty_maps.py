@@ -100,5 +100,5 @@ class TestCertain:
             certainty_maps(*asked, **wrong)
 
     def test_a_network_that_expects_no_noise(self, image, model):
-        with pytest.raises(TargetError, match="how much noise"):
+        with pytest.raises(TargetError, match="needs a network with a variance head"):
             certainty_maps(model, {"image": image, "question": "left side"})
