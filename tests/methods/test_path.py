@@ -245,7 +245,7 @@ class TestBaselines:
     def test_each_has_the_image_s_shape_and_is_the_same_twice(self, kind, image):
         network = TinyNetwork.build(dtype=torch.float64)
         runner = ModelRunner.of(network, image, lambda out: out[:, 1])
-        runner = replace(runner, answers=lambda out, _: out.softmax(1))
+        runner = replace(runner, probabilities=lambda out, _: out.softmax(1))
         found = [baseline_of(runner, 0, kind) for _ in range(2)]
         assert found[0].shape == image.shape
         assert torch.equal(*found)
@@ -256,7 +256,9 @@ class TestBaselines:
         network, black = nn.Sequential(nn.Flatten(), nn.Linear(3 * 96 * 96, 4)), torch.zeros(1, 3, 96, 96)
         with torch.no_grad():
             network[1].bias.copy_(torch.tensor([0.0, 1.0, 2.0, -1.0]))
-        runner = replace(ModelRunner.of(network, black, lambda out: out[:, 1]), answers=lambda out, _: out.softmax(1))
+        runner = replace(
+            ModelRunner.of(network, black, lambda out: out[:, 1]), probabilities=lambda out, _: out.softmax(1)
+        )
         learnt = baseline_of(runner, 0, "uniform")
         before, after = (network(x).softmax(1).detach() for x in (black, learnt))
         assert float((before - 0.25).abs().max()) > 0.3
