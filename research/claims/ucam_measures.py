@@ -26,7 +26,7 @@ from saywhy.toybox.language import human_attention, questions
 from saywhy.toybox.models.classifier import normalised
 from saywhy.toybox.models.vision_language import ToyboxTrunk
 from saywhy.toybox.recipes.language_data import draw_language_data
-from saywhy.toybox.recipes.ucam import Judged, Questions
+from saywhy.toybox.recipes.ucam import Questions, UncertaintyResults
 from saywhy.uncertainty import fit_temperature
 from saywhy.uncertainty.information import entropy
 
@@ -165,8 +165,8 @@ def measure_network(network: TrainedNetwork, visual: VisualFeatures, tests: Test
     begin = perf_counter()
     temperature = fit_temperature(*_logits(network, tests.chosen))
     splits = {name: getattr(tests, name) for name in ("clear", "blurred", "unseen")}
-    sampled = {name: Judged(network.head, of_one) for name, of_one in splits.items()}
-    single = {name: Judged(network.head, splits[name], 1) for name in ("clear", "blurred")}
+    sampled = {name: UncertaintyResults(network.head, of_one) for name, of_one in splits.items()}
+    single = {name: UncertaintyResults(network.head, splits[name], 1) for name in ("clear", "blurred")}
     uncertain = {
         "entropy": [one.found.total for one in single.values()],
         "tempered": _tempered(network, tests, temperature),
@@ -211,7 +211,7 @@ def _logits(network: TrainedNetwork, questions: Questions) -> tuple[Tensor, Tens
     return torch.cat(parts), questions.answers[positions[:, 0], positions[:, 1]]
 
 
-def _errors(verdict_row: Judged, questions: Questions) -> Tensor:
+def _errors(verdict_row: UncertaintyResults, questions: Questions) -> Tensor:
     truth = questions.answers[verdict_row.scenes, verdict_row.types]
     probabilities = verdict_row.found.probabilities.gather(1, truth.unsqueeze(1)).squeeze(1)
     return -probabilities.clamp_min(1e-12).log()

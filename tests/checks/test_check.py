@@ -21,18 +21,18 @@ from saywhy.methods import METHODS, Method
 from saywhy.metrics.class_agnostic import centre_prior_baseline, edge_detector_baseline
 from saywhy.toybox import scene
 
-CHEATS = {"cheat-edges": edge_detector_baseline, "cheat-centre": centre_prior_baseline}
+CONTROLS = {"control-edges": edge_detector_baseline, "control-centre": centre_prior_baseline}
 
 
 @pytest.fixture
-def cheats(monkeypatch):
+def controls(monkeypatch):
     """Register methods that use the image, or nothing, but never the network."""
 
     def add(name, function):
         method = Method(name, function, name, "none", "", passes="several", at="input", grid="input")
         monkeypatch.setitem(METHODS, name, method)
 
-    for name, make in CHEATS.items():
+    for name, make in CONTROLS.items():
         add(name, lambda runner, make=make: make(blank(runner), runner.image).float())
     return add
 
@@ -82,9 +82,9 @@ def test_a_path_method_is_tested_for_completeness(found):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CHEATS)
+@pytest.mark.parametrize("name", CONTROLS)
 @pytest.mark.parametrize("weights", [None, "random"])
-def test_class_agnostic_baselines_fail(cheats, drawn, name, weights):
+def test_class_agnostic_baselines_fail(controls, drawn, name, weights):
     model = saywhy.load("toybox:classifier", weights)
     explanation = saywhy.explain(model, drawn.image, drawn.objects[0].kind, name)
     assert not verdicts(explanation)[0][0].passed
@@ -92,10 +92,12 @@ def test_class_agnostic_baselines_fail(cheats, drawn, name, weights):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("weights", [None, "random"])
-def test_the_outline_of_the_object_fails_whatever_the_network(cheats, drawn, weights):
+def test_the_outline_of_the_object_fails_whatever_the_network(controls, drawn, weights):
     thing = drawn.objects[0]
-    cheats("cheat-outline", lambda runner: torch.from_numpy(thing.mask).float().expand(runner.size, 1, -1, -1).clone())
-    explanation = saywhy.explain(saywhy.load("toybox:classifier", weights), drawn.image, thing.kind, "cheat-outline")
+    controls(
+        "control-outline", lambda runner: torch.from_numpy(thing.mask).float().expand(runner.size, 1, -1, -1).clone()
+    )
+    explanation = saywhy.explain(saywhy.load("toybox:classifier", weights), drawn.image, thing.kind, "control-outline")
     (verdict,) = verdicts(explanation)[0]
     assert not verdict.passed
     assert "parameter randomization" in [one.name for one in verdict.results if one.passed is False]

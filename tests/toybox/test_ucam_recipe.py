@@ -9,7 +9,7 @@ from saywhy.toybox.language import ANSWERS
 from saywhy.toybox.models.vision_language import ToyboxVQAHead, variance_vqa_head
 from saywhy.toybox.recipes import ucam as recipe
 from saywhy.toybox.recipes.language_data import language_data
-from saywhy.toybox.recipes.ucam import Judged, Questions
+from saywhy.toybox.recipes.ucam import Questions, UncertaintyResults
 from saywhy.training.loop import Plan
 from saywhy.uncertainty import estimate, mc_dropout
 
@@ -81,7 +81,7 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(base, known, asked, tmp_
 
 def test_evaluated_uncertainties_are_those_of_single_questions(base, known, asked):
     head = fresh(base, known).eval()
-    found = Judged(head, asked, num_samples=5)
+    found = UncertaintyResults(head, asked, num_samples=5)
     model = mc_dropout(saywhy.load(head, labels=ANSWERS), 5)
     place = 7
     scene, kind = int(found.scenes[place]), int(found.types[place])

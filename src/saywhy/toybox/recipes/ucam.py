@@ -146,7 +146,7 @@ def learn(
     return seconds
 
 
-class Judged:
+class UncertaintyResults:
     """Evaluated answers to questions, with their uncertainties.
 
     Attributes:
@@ -201,7 +201,7 @@ def evaluation_metadata(head: VQAHead, questions_of: Callable[[str], Questions],
         tests: the number of scenes.
     """
     clear, blurred, validation = (
-        Judged(head, questions_of(split)) for split in ("talk-test", "ambiguous-test", "ambiguous-val")
+        UncertaintyResults(head, questions_of(split)) for split in ("talk-test", "ambiguous-test", "ambiguous-val")
     )
     limit = risk_coverage(validation.found.total, ~validation.right).limit(RISK)
     curve = risk_coverage(blurred.found.total, ~blurred.right)
