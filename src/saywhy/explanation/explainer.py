@@ -1,18 +1,18 @@
 """The interface of an explanation to its rerunner, which runs the model again."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
 from saywhy.engine.runner import ModelRunner
 from saywhy.output import ScoreKind
 
-if TYPE_CHECKING:
-    from saywhy.explanation.result import Explanation
+E = TypeVar("E")
+"""An explanation; this file does not know its class, which refers to this protocol."""
 
 
-class Explainer(Protocol):
+class Explainer(Protocol[E]):
     """Runs the request of an explanation again; :class:`saywhy.explainer.rerun.Rerunner` implements it.
 
     An explanation knows this protocol and nothing of models, requests or hooks.
@@ -33,13 +33,13 @@ class Explainer(Protocol):
     def check_version(self) -> None:
         """Check that the model's weights have not changed (``InputError``)."""
 
-    def of(self, method: str) -> "Explainer":
+    def of(self, method: str) -> "Explainer[E]":
         """The rerunner for one method only."""
 
-    def sample(self, index: int) -> "Explainer":
+    def sample(self, index: int) -> "Explainer[E]":
         """The rerunner for one sample only."""
 
-    def then(self, change: "Callable[[Explanation], Explanation]") -> "Explainer":
+    def then(self, change: Callable[[E], E]) -> "Explainer[E]":
         """The rerunner with ``change`` applied to every explanation."""
 
     def model_runner(self, score: ScoreKind = "probability") -> ModelRunner:
@@ -47,11 +47,11 @@ class Explainer(Protocol):
 
     def explain(
         self, images: Tensor | None = None, module: nn.Module | None = None, methods: Sequence[str] | None = None
-    ) -> "Explanation":
+    ) -> E:
         """Compute the explanation again on other images, with another network, or with other methods."""
 
-    def runner_up(self) -> "Explanation":
+    def runner_up(self) -> E:
         """Explain the runner-up class of every target."""
 
-    def counterfactual(self) -> "Explanation":
+    def counterfactual(self) -> E:
         """Explain the evidence against each target."""

@@ -65,7 +65,7 @@ class Explanation:
     values: Mapping[tuple[str, str], Tensor]
     completeness_errors: Mapping[tuple[str, str], Scores]
     metadata: Metadata = field(repr=False)
-    rerunner: Explainer | None = field(default=None, repr=False)
+    rerunner: "Explainer[Explanation] | None" = field(default=None, repr=False)
     unavailable: str = field(default=UNAVAILABLE, repr=False)
 
     @property
@@ -229,7 +229,7 @@ class Explanation:
         )
 
     @property
-    def explainer(self) -> Explainer:
+    def explainer(self) -> "Explainer[Explanation]":
         """The rerunner, which runs the model again: :class:`saywhy.explainer.rerun.Rerunner`.
 
         It holds the model and the inputs. It is not part of the result: it is left out when an explanation is pickled,

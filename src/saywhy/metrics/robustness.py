@@ -173,7 +173,7 @@ def input_shift_variance(explanation: "Explanation", method: str, layer: str, *,
     return _relative((rows_of(torch.cat(others)) - own).norm(dim=-1), own)
 
 
-def _explain_shifted(rerunner: Explainer, shift: float) -> "Explanation":
+def _explain_shifted(rerunner: "Explainer[Explanation]", shift: float) -> "Explanation":
     """Explain one shifted image with the network that compensates the shift."""
     image = tree.image_tensor(rerunner.inputs).detach()
     offset = shift * _range(image).squeeze()

@@ -3,13 +3,10 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from saywhy.errors import TargetError
 from saywhy.registry import Registry
-
-if TYPE_CHECKING:
-    from saywhy.targets.target import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,8 +29,8 @@ class NamedTarget:
     reading: str
     paper: str = ""
 
-    def make(self, *arguments: Any, **named: Any) -> "Target":
-        """Return the target with these arguments.
+    def make(self, *arguments: Any, **named: Any) -> Any:
+        """Return the target (:class:`saywhy.targets.target.Target`) with these arguments.
 
         Raises:
             TargetError: the function does not take these arguments.
