@@ -1,8 +1,11 @@
 """The documentation says what the code does."""
 
+import pkgutil
 import re
 import subprocess
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -94,3 +97,26 @@ def test_no_path_of_a_machine_is_in_the_tree() -> None:
         if path.suffix in (".py", ".md", ".toml", ".js", ".css", ".j2") and path.exists():
             text = path.read_text(encoding="utf-8")
             assert str(ROOT.parent) + "/" not in text, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "block"), [("uncertainty", 0), ("decoding", 0), ("decoding", 1)])
+def test_the_examples_run(page: str, block: int) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", saywhy.errors.SaywhyWarning)  # some maps are zero everywhere
+        exec(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[block], names)
+    if (page, block) == ("decoding", 1):
+        assert names["result"].groups.tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_names_of_the_package_exist(page: Path) -> None:
+    """Every ``saywhy.….name`` of a page, and every name that an example imports."""
+    text = page.read_text(encoding="utf-8")
+    for name in set(re.findall(r"(?<![\w/.:-])saywhy(?:\.[A-Za-z_]\w*)+", text)):
+        pkgutil.resolve_name(name)
+    for module, names in re.findall(r"^from (saywhy[\w.]*) import ([\w, ]+)$", text, re.MULTILINE):
+        for one in names.split(", "):
+            pkgutil.resolve_name(f"{module}:{one}")

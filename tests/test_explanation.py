@@ -438,8 +438,19 @@ def test_a_file_of_another_format_is_refused_by_name(e: Explanation, tmp_path: P
         arrays = dict(stored)
     record = json.loads(str(arrays["saywhy"]))
     np.savez(file, **{**arrays, "saywhy": np.array(json.dumps({**record, "format": "saywhy-explanation/0"}))})
-    with pytest.raises(InputError, match=r"'saywhy-explanation/0'.*reads 'saywhy-explanation/1'"):
+    with pytest.raises(InputError, match=r"why.npz': the format is 'saywhy-explanation/0'.*reads '.*/1'"):
         Explanation.load(file)
+
+
+def test_an_incomplete_or_missing_file_is_refused_by_what_is_missing(e: Explanation, tmp_path: Path) -> None:
+    file = e.save(tmp_path / "why.npz")
+    with np.load(file) as stored:
+        arrays = dict(stored)
+    np.savez(file, **{name: array for name, array in arrays.items() if name != "scores"})
+    with pytest.raises(InputError, match=r"is damaged: the entry 'scores' is missing"):
+        Explanation.load(file)
+    with pytest.raises(InputError, match=r"there is no file .*gone.npz"):
+        Explanation.load(tmp_path / "gone.npz")
 
 
 def test_double_precision_is_kept(tiny: Build, tmp_path: Path) -> None:

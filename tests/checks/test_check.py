@@ -438,3 +438,8 @@ def test_a_class_beside_a_function_keeps_its_class_sensitivity(drawn):
     of_class, of_function = verdicts(explanation)[0]
     by_name = [{one.name: one.passed for one in verdict.results} for verdict in (of_class, of_function)]
     assert by_name[0]["class sensitivity"] is not None
+
+
+def test_limits_of_another_type_are_refused_before_anything_is_measured(found):
+    with pytest.raises(InputError, match=r"limits must be a saywhy.checks.CheckLimits"):
+        saywhy.check(found.explanation, limits={"stability": 0.9})

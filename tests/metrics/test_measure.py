@@ -165,6 +165,8 @@ class TestValues:
         assert measure(read, "sparseness", baselines=())["sparseness"].values.shape == (2, 2)
         with pytest.raises(SaywhyError, match="no model to run again"):
             measure(read, "deletion")
+        with pytest.raises(SaywhyError, match=r"no model to run again.*baselines=\(\)"):
+            measure(read, "sparseness")
 
 
 class TestNulls:

@@ -105,8 +105,8 @@ def check(
         seed: of all random numbers in the checks.
 
     Raises:
-        InputError: the explanation cannot be rerun (it was read from a file, or the weights have changed), it has
-            no such maps, or its network takes only one image at a time.
+        InputError: ``limits`` is of another type, the explanation cannot be rerun (it was read from a file, or the
+            weights have changed), it has no such maps, or its network takes only one image at a time.
 
     >>> import saywhy
     >>> from saywhy.toybox import scene
@@ -116,6 +116,10 @@ def check(
     >>> print(found.verdicts[0][0].results[3].name)
     class sensitivity
     """
+    if not isinstance(limits, CheckLimits):
+        raise InputError(
+            f"limits must be a saywhy.checks.CheckLimits, such as CheckLimits(stability=0.9), got {limits!r}."
+        )
     context = _context(explanation, method, layer, seed)
     with _batch_errors():
         return Check(

@@ -102,12 +102,21 @@ class Verdict:
         """By check, the value as :meth:`of` takes it, or None where the check does not apply."""
         return {result.name: None if result.passed is None else result.value for result in self.results}
 
+    @property
+    def summary(self) -> str:
+        """How many of the checks that apply are passed."""
+        applied, failed = self._applied_and_failed()
+        if failed:
+            return f"failed {len(failed)} of {len(applied)} checks"
+        return f"passed all checks ({len(applied)} of {len(applied)})"
+
     def __str__(self) -> str:
+        applied, failed = self._applied_and_failed()
+        return f"{self.summary}: {'; '.join(map(str, failed or applied))}"
+
+    def _applied_and_failed(self) -> tuple[list[CheckResult], list[CheckResult]]:
         applied = [result for result in self.results if result.passed is not None]
-        failed = [result for result in applied if not result.passed]
-        head = f"failed {len(failed)} of {len(applied)} checks" if failed else None
-        head = head or f"passed all checks ({len(applied)} of {len(applied)})"
-        return f"{head}: {'; '.join(map(str, failed or applied))}"
+        return applied, [result for result in applied if not result.passed]
 
 
 def value_and_limit(value: float, limit: float, unit: str = "number") -> tuple[str, str]:

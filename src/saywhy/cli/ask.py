@@ -62,7 +62,7 @@ def ask(
     paths = [found.save(path)] if path is not None and path.suffix.lower() == ".html" else write([found])
     if as_json:
         records = [record(part.explanation) for part in parts]
-        first = records[0] | {"certainty": found.uncertainty.record()}
+        first = records[0] | {"uncertainty_report": found.uncertainty.record()}
         print(json.dumps([first, *records[1:]], indent=1, ensure_ascii=False))
     else:
         screen.unknown_words(loaded, question)

@@ -81,7 +81,7 @@ def _show(found: Any) -> None:
             table.add_row("" if index else name, result.name, marks[result.passed], result.text)
     screen.show(table)
     for name, verdict in zip(found.explanation.targets[0], found.verdicts[0], strict=True):
-        screen.say(f"\n{name}: {verdict}")
+        screen.say(f"\n{name}: {verdict.summary}")
 
 
 def _record(found: Any) -> dict[str, Any]:

@@ -53,11 +53,17 @@ def load_with_task(path: Path) -> tuple[Explanation, dict[str, Any] | None]:
             arrays = {name: stored[name] for name in stored.files}
         record = json.loads(str(arrays.pop(RECORD)))
         return from_state(record, arrays), record.get("task")
+    except InputError as error:  # of another version
+        raise InputError(f"'{path}': {error}") from error
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file '{path}'.") from error
+    except KeyError as error:
+        raise InputError(
+            f"'{path}' is no explanation saved by saywhy as .npz, or is damaged: the entry {error} is missing."
+        ) from error
     except (
-        InputError,
         OSError,
         ValueError,
-        KeyError,
         TypeError,
         AttributeError,
         EOFError,

@@ -129,7 +129,11 @@ class EvaluationContext:
 
     def baseline(self, name: str) -> MapStack:
         """Return a class-agnostic baseline of the maps' shape."""
-        return CLASS_AGNOSTIC_BASELINES[name](self.maps, self._runner("logit").image, self.seed)
+        try:
+            image = self._runner("logit").image
+        except InputError as error:
+            raise InputError(f"{error} Without baselines, baselines=(), metrics of the map need no model.") from error
+        return CLASS_AGNOSTIC_BASELINES[name](self.maps, image, self.seed)
 
     def value(self, metric: Metric, maps: MapStack, **parameters: Any) -> Scores:
         """Return the values of a metric for the given maps, [batch, target]."""

@@ -31,7 +31,7 @@ STAGES = 4
 
 @metric(
     "parameter-randomization",
-    title="Cascading parameter randomisation",
+    title="Cascading parameter randomization",
     paper="Adebayo et al., 2018",
     equation="mean_k abs Spearman(M_f, M_f_k)",
     better="lower",
@@ -65,7 +65,7 @@ def parameter_randomization(
 
 
 @dataset_metric(
-    "similarity of a map at every stage of cascading parameter randomisation",
+    "similarity of a map at every stage of cascading parameter randomization",
     better="lower",
     range="0 to 1",
     paper="Adebayo et al., 2018",
@@ -140,7 +140,7 @@ def randomized_maps(
 
 @metric(
     "data-randomization",
-    title="Data randomisation",
+    title="Data randomization",
     paper="Adebayo et al., 2018",
     equation="abs Spearman(M_f, M of a network trained on random labels)",
     better="lower",

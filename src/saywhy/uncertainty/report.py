@@ -142,7 +142,11 @@ def uncertainty_report(model: Model, inputs: Any, num_samples: int = NUM_SAMPLES
     Raises:
         InputError: the model has no class scores.
     """
-    found = _estimate(model, inputs, num_samples)
+    return report_of(model, sampled_estimate(model, inputs, num_samples))
+
+
+def report_of(model: Model, found: Uncertainty) -> UncertaintyReport:
+    """Report the uncertainty of the first sample of an estimate."""
     best = int(found.probabilities[0].argmax())
     answer = model.labels[best] if model.labels and best < len(model.labels) else f"class {best}"
     known = model.reference
@@ -156,8 +160,8 @@ def uncertainty_report(model: Model, inputs: Any, num_samples: int = NUM_SAMPLES
     )
 
 
-def _estimate(model: Model, inputs: Any, num_samples: int) -> Uncertainty:
-    """Estimate by Monte Carlo dropout if any dropout runs and the model does not return samples itself."""
+def sampled_estimate(model: Model, inputs: Any, num_samples: int = NUM_SAMPLES) -> Uncertainty:
+    """Estimate uncertainty by Monte Carlo dropout if any dropout runs and the model does not return samples itself."""
     if has_dropout(model.module) and not isinstance(model.module, MCDropout | Ensemble | TestTimeAugmentation):
         with suppress(NoDropout):
             return estimate(mc_dropout(model, num_samples), inputs)

@@ -30,11 +30,26 @@ def image() -> Image.Image:
 def test_it_is_what_its_parts_are(model, image):
     found = saywhy.ask(model, image, QUESTION, words=True)
     inputs = model.prepare_inputs(image, QUESTION)
-    assert found.explanation == saywhy.explain(model, inputs, [Top(3), Certainty()])
+    assert found.explanation == saywhy.explain(model, inputs, [*found.answers, Certainty()])
     assert found.uncertainty == uncertainty_report(model, inputs)
     assert found.word_ablation == word_ablation(model, image, QUESTION)
     assert found.answer == found.answers[0] == found.word_ablation.answer == "yellow"
     assert found.unknown_words == ()
+
+
+def test_the_reported_answer_has_a_map_where_one_pass_would_answer_otherwise(model):
+    """One pass says brown, and the mean over Monte Carlo samples black."""
+    unsure = scene("talk-test", 33).image
+    found = saywhy.ask(model, unsure, "what colour is the cat?", words=True)
+    once = saywhy.explain(model, model.prepare_inputs(unsure, "what colour is the cat?"), Top(3))
+    assert found.answer not in once.targets[0]
+    assert found.answer == found.answers[0] == found.word_ablation.answer == found.explanation.targets[0][0]
+    assert len(set(found.answers)) == 3
+
+
+def test_more_answers_than_there_are_is_an_error(model, image):
+    with pytest.raises(saywhy.errors.TargetError, match="1000"):
+        saywhy.ask(model, image, QUESTION, top=1000)
 
 
 def test_the_image_is_read_and_preprocessed_once(model, image, monkeypatch):

@@ -12,9 +12,10 @@ from saywhy.explanation import Explanation
 from saywhy.models import Model, load
 from saywhy.models.inputs import as_batch
 from saywhy.progress import counted
-from saywhy.targets import Certainty, Top
+from saywhy.targets import Certainty, Class, Target, Top
 from saywhy.tasks.vqa.word_ablation import WordAblation, word_ablation
-from saywhy.uncertainty.report import UncertaintyReport, uncertainty_report
+from saywhy.uncertainty.estimate import Uncertainty
+from saywhy.uncertainty.report import UncertaintyReport, report_of, sampled_estimate
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class VQAExplanation:
                 "question": self.question,
                 "uncertainty": asdict(self.uncertainty),
                 "unknown_words": self.unknown_words,
+                "answers": self.answers,
             }
             resolve_name("saywhy.io.npz:save_npz")(self.explanation, file, task)
             return file
@@ -77,7 +79,7 @@ class VQAExplanation:
             raise InputError(f"'{path}' holds no answer to a question. Read it with saywhy.Explanation.load.")
         return VQAExplanation(
             question=task["question"],
-            answers=tuple(explanation.targets[0]),
+            answers=tuple(task["answers"]),
             explanation=explanation,
             uncertainty=UncertaintyReport.of(task["uncertainty"]),
             unknown_words=tuple(task["unknown_words"]),
@@ -103,8 +105,9 @@ def ask(
         model: a VQA model (:class:`saywhy.tasks.protocols.AnswersQuestions`), or its name, such as ``"toybox:ucam"``.
         image: one image, as for :func:`saywhy.explain`.
         question: a question in words of the model's vocabulary.
-        target: answers to explain, as for :func:`saywhy.explain`; None explains the model's ``top`` answers. For a
-            model with a variance head, the certainty of the answer is explained too.
+        target: answers to explain, as for :func:`saywhy.explain`; None explains the model's ``top`` answers, those
+            with the highest mean probability over Monte Carlo samples. For a model with a variance head, the certainty
+            of the answer is explained too.
         method: one method name or several.
         top: the number of the model's own answers.
         words: whether to compute per-word ablation maps of the answer too.
@@ -123,24 +126,33 @@ def ask(
     if words and several:
         raise InputError(f"word ablation explains one answer at a time; {len(target)} were given. Give one target.")
     batch = as_batch(model, model.prepare_inputs(image, question))
-    wanted: list[Any] = [Top(top)] if target is None else list(target) if isinstance(target, list | tuple) else [target]
-    if model.reference is not None and "aleatoric_variance" in model.reference.quantiles:
-        wanted.append(Certainty())
+    certainty = model.reference is not None and "aleatoric_variance" in model.reference.quantiles
     with counted("asking", 2 + words) as advance:
-        explanation = explain(model, batch, wanted, method, **settings)
+        found = sampled_estimate(model, batch)
         advance(1)
-        uncertainty = uncertainty_report(model, batch)
+        wanted = (
+            _own_answers(found, top) if target is None else target if isinstance(target, list | tuple) else [target]
+        )
+        explanation = explain(model, batch, [*wanted, *[Certainty()] * certainty], method, **settings)
         advance(1)
         ablation = None
         if words:
-            first = None if target is None else wanted[0]
-            ablation = word_ablation(model, batch, question, first, method, **settings)
+            ablation = word_ablation(model, batch, question, wanted[0], method, **settings)
             advance(1)
+    names = explanation.targets[0]
     return VQAExplanation(
         question=question,
-        answers=tuple(explanation.targets[0]),
+        answers=tuple(names[: len(names) - certainty]),
         explanation=explanation,
-        uncertainty=uncertainty,
+        uncertainty=report_of(model, found),
         word_ablation=ablation,
         unknown_words=model.unknown(question),
     )
+
+
+def _own_answers(found: Uncertainty, top: int) -> list[Target]:
+    """Return the answers of the report, likeliest first, so that the reported answer always has a map."""
+    shares = found.probabilities[0]
+    if not 1 <= top <= len(shares):
+        return [Top(top)]  # raises the error of that target
+    return [Class(index) for index in shares.topk(top).indices.tolist()]
