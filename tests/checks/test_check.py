@@ -442,4 +442,4 @@ def test_a_class_beside_a_function_keeps_its_class_sensitivity(drawn):
 
 def test_limits_of_another_type_are_refused_before_anything_is_measured(found):
     with pytest.raises(InputError, match=r"limits must be a saywhy.checks.CheckLimits"):
-        saywhy.check(found.explanation, limits={"stability": 0.9})
+        saywhy.check(found["gradcam"].explanation, limits={"stability": 0.9})
