@@ -89,7 +89,9 @@ class ModelOutput:
         if index is None:
             likely = nearest(name, labels)
             hint = ", ".join(f"'{n}' ({list(labels).index(n)})" for n in likely) or f"an index from 0 to {count - 1}"
-            raise TargetError(f"no class '{name}'; nearest: {hint}.")
+            contrast = "-" in name and any(_positions(part.strip(), labels) for part in name.split("-"))
+            how = " A contrast is targets.Class('a') - targets.Class('b'), in commands 'a - b'." if contrast else ""
+            raise TargetError(f"no class '{name}'; nearest: {hint}.{how}")
         if index >= count:
             raise TargetError(
                 f"'{name}' is label {index} of {len(labels)}, but the model gives only {count} classes: "
