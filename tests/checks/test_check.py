@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import saywhy
 from saywhy.checks import CHECKS, CheckLimits, CheckResult, Verdict, verdicts
-from saywhy.checks.check import check
+from saywhy.checks.check import COMPARED_METHODS, check
 from saywhy.checks.measures import Measurement
 from saywhy.checks.verdict import value_and_limit
 from saywhy.engine.runner import ModelRunner
@@ -161,6 +161,14 @@ def test_a_target_that_is_no_class_has_no_runner_up(drawn):
     tests = {test.name: test for test in verdicts(explanation)[0][0].results}
     assert tests["class sensitivity"].passed is None
     assert math.isnan(tests["class sensitivity"].value)
+
+
+def test_without_a_choice_the_first_map_is_checked_and_compared_with_other_methods(found):
+    explanation = found["gradcam"].explanation
+    done = check(explanation)
+    assert (done.method, done.layer) == explanation.pairs[0]
+    assert str(done) == str(found["gradcam"])
+    assert set(done.agreement) == set(COMPARED_METHODS) - {"gradcam"}
 
 
 def test_signals_and_volumes_can_be_checked():

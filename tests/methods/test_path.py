@@ -114,6 +114,16 @@ class TestCompleteness:
         fact = {f.name: f for f in found.diagnostics["rsi-gradcam", "features"][0][0]}["completeness"]
         assert fact.state == "good"
 
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_auto_is_complete_whatever_the_sign_of_the_error(self, image, sign):
+        network = saturated(image, 4000.0)
+        index = certain_class(network, image)
+        e = saywhy.explain(
+            network, image, lambda out: sign * out.softmax(1)[:, index], "rsi-gradcam", "features",
+            layout=LAYOUT, steps="auto", relu=False, variant="plain",
+        )  # fmt: skip
+        assert float(e.completeness_error.abs()) < 0.01
+
     def test_auto_stops_at_its_bound_and_says_so(self, image):
         network = saturated(image, 400.0)
         e = saywhy.explain(
