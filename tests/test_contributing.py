@@ -108,7 +108,9 @@ def test_the_new_method_is_in_the_pages(copy: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("title", ["Add a metric", "Add a target", "Add a model source", "Add a data set"])
+@pytest.mark.parametrize(
+    "title", ["Add a metric", "Add a target", "Add a model source", "Add a data set", "Add a task"]
+)
 def test_every_other_recipe_runs(title: str, tmp_path: Path) -> None:
     (code,) = blocks(title)
     (tmp_path / "recipe.py").write_text(code, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The tasks by name: answering questions, captioning."""
+"""The registry of tasks: visual question answering, captioning."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Task:
-    """What a model can be asked to do, with an explanation.
+    """A task: a prediction of a model, with its explanation.
 
     Attributes:
         name: lower case with hyphens.
-        verb: the function, ``(model, image, ...)``, or where it is ("package.module:function"), to be imported when it
-            is called.
-        title: what it is called.
-        paper: authors and year; ``"ours"`` where it is of no paper.
-        reading: what comes out, in one line.
+        verb: the public function ``(model, image, ...)``, or its place ("package.module:function"), which is imported
+            when it is called.
+        title: the name for readers.
+        paper: authors and year; ``"ours"`` if there is no paper.
+        reading: the result, in one line.
     """
 
     name: str
@@ -45,12 +45,12 @@ TASKS: Registry[Task] = Registry(
     folder="saywhy.tasks",
     modules={"vqa": "saywhy.tasks.vqa", "captioning": "saywhy.tasks.captioning"},
 )
-"""Every task. Packages add theirs with the entry point group ``saywhy.tasks``; ours are imported when
-asked for. A new folder of tasks needs no line here."""
+"""Every task. Packages add theirs with the entry point group ``saywhy.tasks``; built-in ones are imported on first use.
+A new folder of tasks needs no line here."""
 
 
 def task(name: str, *, title: str, paper: str, reading: str) -> Callable[[F], F]:
-    """Register the function below as the verb of a task. Arguments are those of :class:`Task`.
+    """Register the decorated function as the verb of a task. The arguments are those of :class:`Task`.
 
     Raises:
         InputError: the name is taken.
@@ -64,7 +64,7 @@ def task(name: str, *, title: str, paper: str, reading: str) -> Callable[[F], F]
 
 
 def register(task: Task) -> None:
-    """Add a task of your own.
+    """Register a task.
 
     Raises:
         InputError: the name is taken.
@@ -73,7 +73,7 @@ def register(task: Task) -> None:
 
 
 def find_task(name: str) -> Task:
-    """The task of this name; entry points of other packages are looked at when the name is not ours.
+    """Return the task of this name; other names than the built-in ones are looked up in the entry points of packages.
 
     Raises:
         InputError: there is none.
@@ -85,5 +85,5 @@ def find_task(name: str) -> Task:
 
 
 def all_tasks() -> tuple[Task, ...]:
-    """Ours, those registered, and those of installed packages; one that cannot be loaded is named in a warning."""
+    """Return the built-in and registered tasks and those of installed packages; a warning names broken ones."""
     return TASKS.all()

@@ -8,6 +8,6 @@ register(
         "saywhy.tasks.captioning.caption:caption",
         title="Image captioning",
         paper="Vinyals et al., 2015",
-        reading="a sentence about an image, and why it has each of its words",
+        reading="a caption of an image, with a map of each of its words",
     )
 )

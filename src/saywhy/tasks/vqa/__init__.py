@@ -1,4 +1,4 @@
-"""Visual question answering: networks, readers, scores and ``ask``."""
+"""Visual question answering: networks, data sets, accuracy and ``ask``."""
 
 from saywhy.tasks.registry import Task, register
 
@@ -8,6 +8,6 @@ register(
         "saywhy.tasks.vqa.ask:ask",
         title="Visual question answering",
         paper="Antol et al., 2015",
-        reading="the answers to a question about an image, why, and how certain they are",
+        reading="answers to a question about an image, with maps and an uncertainty report",
     )
 )
