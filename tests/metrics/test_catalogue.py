@@ -1,7 +1,7 @@
 """What every metric of the registry promises: its range, its direction, its parameters and what it looks at.
 
-A new metric is tested by being registered; only a better and a worse map have to be named for it (``MAPS`` and
-``BEHAVIOUR``), and its oracle has to be there.
+A new metric is tested by being registered; its oracle has to be there. If the usual better and worse maps are not so
+for it, its own are named in ``both``.
 """
 
 import doctest
@@ -93,40 +93,12 @@ def fine_print(network: nn.Module, images: Tensor) -> Tensor:
     return torch.sin(1e5 * images[:, 0])
 
 
-MAPS: dict[str, tuple[Tensor, Tensor]] = {
-    **dict.fromkeys(
-        (
-            "pointing-game",
-            "energy-pointing",
-            "relevance-rank",
-            "mask-iou",
-            "box-iou",
-            "deletion",
-            "insertion",
-            "comprehensiveness",
-            "sufficiency",
-            "road",
-            "average-drop",
-            "increase-in-confidence",
-            "faithfulness-correlation",
-            "infidelity",
-            "occlusion-correlation",
-        ),
-        (halves(), -halves()),
-    ),
-    "sparseness": (one_pixel(), torch.ones(SIDE, SIDE)),
-    "complexity": (one_pixel(), torch.ones(SIDE, SIDE)),
-}
-"""Of metrics of maps, the map of the evidence and its opposite, or what they ask for and do not."""
+BETTER_AND_WORSE = {"maps": (one_pixel(), torch.ones(SIDE, SIDE))}
+"""By what a metric of maps needs, a better and a worse map; otherwise, the map of the evidence and its opposite."""
 
-BEHAVIOUR = {
-    "max-sensitivity": (weights_of, fine_print),
-    "stability": (weights_of, fine_print),
-    "input-shift-variance": (weights_of, image_itself),
-    "parameter-randomization": (weights_of, image_itself),
-    "data-randomization": (weights_of, image_itself),
-}
-"""Of metrics of methods, one that behaves well and one that does not."""
+BEHAVIOUR = {"max-sensitivity": (weights_of, fine_print), "stability": (weights_of, fine_print)}
+"""Of metrics of methods, one that behaves well and one that does not, if these are not ``weights_of`` and
+``image_itself``."""
 
 SETTINGS = {
     "pointing-game": {"tolerance": 0.5},
@@ -153,12 +125,13 @@ def context_of(explanation: saywhy.Explanation) -> EvaluationContext:
 def both(name: str, behaving: Callable[..., str]) -> tuple[float, float]:
     """What a metric gives to the better and to the worse of what is known."""
     metric, own = METRICS[name], {k: v for k, v in SETTINGS.get(name, {}).items() if k != "other"}
-    if name in MAPS:
+    if metric.needs != "method":
         case = context_of(chequered())
-        found = [case.value(metric, one.expand(1, 1, -1, -1).float(), **own) for one in MAPS[name]]
-    elif name in BEHAVIOUR:
+        maps = BETTER_AND_WORSE.get(metric.needs, (halves(), -halves()))
+        found = [case.value(metric, one.expand(1, 1, -1, -1).float(), **own) for one in maps]
+    elif name not in ("random-logit", "completeness-error"):
         found = []
-        for function in BEHAVIOUR[name]:
+        for function in BEHAVIOUR.get(name, (weights_of, image_itself)):
             method = behaving(f"known-{function.__name__}", function)
             explanation = saywhy.explain(Halves(), chequers()[None, None], 0, method)
             if name == "data-randomization":
@@ -172,7 +145,6 @@ def both(name: str, behaving: Callable[..., str]) -> tuple[float, float]:
             explanation = saywhy.explain(net, images, None, method, "features", **kept)
             found.append(metric.function(explanation, method, "features"))
     else:
-        assert name == "completeness-error"
         net, images = TinyNetwork.build(smooth=True), some_image()
         found = []
         for steps in (60, 1):
@@ -406,11 +378,6 @@ def test_what_is_missing_is_said():
 
 def test_oracles_are_for_metrics_that_exist():
     assert set(METRIC_ORACLES) <= set(METRICS)
-
-
-def test_everything_is_known_of():
-    """A metric that is added names a better and a worse map here."""
-    assert {*MAPS, *BEHAVIOUR, "random-logit", "completeness-error"} == set(METRICS)
 
 
 @pytest.mark.parametrize(
