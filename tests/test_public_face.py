@@ -53,6 +53,15 @@ def test_nothing_else_is_public() -> None:
     assert own <= set(saywhy.__all__)
 
 
+def test_what_is_imported_on_first_use_is_public_and_not_loaded_before() -> None:
+    late = {"saywhy.tasks", "saywhy.decoding", "saywhy.checks", "saywhy.benchmarking", "saywhy.concepts"}
+    assert not late & loaded_by("import saywhy")
+    assert "saywhy.tasks.vqa.ask" in loaded_by("from saywhy import ask")
+    assert set(saywhy._ON_FIRST_USE) < set(saywhy.__all__) == set(dir(saywhy))
+    with pytest.raises(AttributeError, match="module 'saywhy' has no attribute 'aks'"):
+        saywhy.aks  # noqa: B018
+
+
 @pytest.mark.parametrize("name", saywhy.__all__)
 def test_every_name_says_what_it_is(name: str) -> None:
     assert (getattr(saywhy, name).__doc__ or "").strip()

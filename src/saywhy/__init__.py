@@ -6,19 +6,36 @@
 torch.Size([1, 1, 16, 16])
 """
 
+import pkgutil
+import typing
+
 from saywhy import errors, methods, metrics, targets
-from saywhy.benchmarking.benchmark import Benchmark, benchmark
-from saywhy.checks.check import Check, check
-from saywhy.concepts.factorization import factorize
-from saywhy.concepts.textual import textual
 from saywhy.engine.capture import Capture
 from saywhy.engine.layout import Layout
 from saywhy.errors import SaywhyError, SaywhyWarning
 from saywhy.explain import capture, explain, layers
 from saywhy.explanation import Explanation
 from saywhy.models import Model, Preprocess, load
-from saywhy.tasks.captioning.caption import caption
-from saywhy.tasks.vqa.ask import ask
+
+if typing.TYPE_CHECKING:
+    from saywhy.benchmarking.benchmark import Benchmark, benchmark
+    from saywhy.checks.check import Check, check
+    from saywhy.concepts.factorization import factorize
+    from saywhy.concepts.textual import textual
+    from saywhy.tasks.captioning.caption import caption
+    from saywhy.tasks.vqa.ask import ask
+
+_ON_FIRST_USE = {
+    "Benchmark": "saywhy.benchmarking.benchmark",
+    "Check": "saywhy.checks.check",
+    "ask": "saywhy.tasks.vqa.ask",
+    "benchmark": "saywhy.benchmarking.benchmark",
+    "caption": "saywhy.tasks.captioning.caption",
+    "check": "saywhy.checks.check",
+    "factorize": "saywhy.concepts.factorization",
+    "textual": "saywhy.concepts.textual",
+}
+"""Public names whose modules are imported on first use, so that ``import saywhy`` is quick."""
 
 __all__ = [
     "Benchmark",
@@ -45,3 +62,14 @@ __all__ = [
     "targets",
     "textual",
 ]
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module 'saywhy' has no attribute '{name}'")
+    found = globals()[name] = pkgutil.resolve_name(f"{_ON_FIRST_USE[name]}:{name}")
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__]
