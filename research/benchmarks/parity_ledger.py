@@ -144,7 +144,7 @@ def runs_row(method: str) -> list[str]:
     for package in ALL_PEERS:
         found: dict[bool, float] = {}
         for peer in (p for p in RUNS.get(method, ()) if p.package == package):
-            most = max(distance(peer.ours(case), peer.peer_maps(case).detach()) for case in peer.cases())
+            most = max(distance(peer.ours(case), peer.theirs(case).detach()) for case in peer.cases())
             found[peer.same] = max(most, found.get(peer.same, 0.0))
         cells.append(" / ".join(f"**{formatted(v)}**" if not same else formatted(v) for same, v in found.items()))
     return [f"`{method}`", METHODS[method].paper, in_a_cell(METHODS[method].equation), formatted(ours), *cells]
