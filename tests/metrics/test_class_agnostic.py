@@ -102,7 +102,7 @@ class TestCentre:
             torch.testing.assert_close(found.flip(axis), found, rtol=0, atol=1e-15)
             assert len(found.unique()) == 1 or max(space) > 2
 
-    def test_of_a_image_it_is_the_one_of_the_agreement_with_people(self):
+    def test_of_an_image_it_is_the_one_of_the_agreement_with_people(self):
         found = centre_prior_baseline(torch.zeros(2, 3, 7, 9), torch.zeros(2, 3, 14, 14))
         assert torch.equal(found, centre_prior((7, 9)).expand(2, 3, 7, 9))
 
@@ -164,7 +164,7 @@ class TestEdges:
             wanted[..., 1] = 1 / width
             torch.testing.assert_close(found, wanted)
 
-    def test_a_image_without_edges_has_none(self):
+    def test_an_image_without_edges_has_none(self):
         assert not edge_detector_baseline(torch.zeros(1, 1, 3, 3), torch.full((1, 3, 9, 9), 0.3)).any()
         assert not edge_detector_baseline(torch.zeros(1, 1, 1, 1), torch.full((1, 3, 1, 1), 0.3)).any()
 

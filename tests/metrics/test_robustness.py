@@ -212,7 +212,7 @@ class TestWhatIsKnown:
         explanation = saywhy.explain(network(), some_images(), 1, "integrated-gradients", steps=4)
         assert (input_shift_variance(explanation, "integrated-gradients", "input") > 0.01).all()
 
-    def test_a_image_of_one_colour_has_no_range_and_so_no_noise(self):
+    def test_an_image_of_one_colour_has_no_range_and_so_no_noise(self):
         explanation = saywhy.explain(network(), torch.ones(1, 3, 8, 9).double(), 0, "saliency")
         assert (max_sensitivity(explanation, "saliency", "input") == 0).all()
         assert (stability(explanation, "saliency", "input") == 1).all()

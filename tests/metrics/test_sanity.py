@@ -200,7 +200,7 @@ class TestForgetting:
         assert found[0].shape == fused.maps.shape == both[0].shape
 
     @pytest.mark.slow
-    def test_words_beside_a_image(self):
+    def test_words_beside_an_image(self):
         drawn = scene("talk-test", 5)
         model = saywhy.load("toybox:vqa")
         asked = model.prepare_inputs(drawn.image, f"is there a {drawn.objects[0].kind}?")

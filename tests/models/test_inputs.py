@@ -43,7 +43,7 @@ def model(tiny: Build) -> saywhy.Model:
 # --- images ----------------------------------------------------------------------------------------------------
 
 
-def test_every_way_to_give_a_image_gives_the_same_map(model: saywhy.Model, tmp_path: Path) -> None:
+def test_every_way_to_give_an_image_gives_the_same_map(model: saywhy.Model, tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png")
     ways = [tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(array), array, [array], (array,), array / 255]
@@ -240,7 +240,7 @@ def test_a_network_that_takes_one_dict(tiny: Build) -> None:
     torch.testing.assert_close(explained(OneDict(tiny()), {"image": image}).maps, explained(tiny(), image).maps)
 
 
-def test_arguments_without_a_image(tiny: Build) -> None:
+def test_arguments_without_an_image(tiny: Build) -> None:
     assert_refused(
         ImageAndQuestion(tiny()), {"question": torch.tensor([1])}, "no image", "[batch, channel, height, width]"
     )

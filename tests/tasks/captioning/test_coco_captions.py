@@ -76,6 +76,6 @@ def test_images_are_found_in_the_folder_or_in_one_of_a_split(tmp_path: Path, nam
     assert find_image(tmp_path, name) == path
 
 
-def test_a_image_that_is_not_there_is_an_error(tmp_path: Path):
+def test_an_image_that_is_not_there_is_an_error(tmp_path: Path):
     with pytest.raises(ImageError, match=r"no image 'a\.jpg' in .* that holds train2014, val2014"):
         find_image(tmp_path, "a.jpg")
