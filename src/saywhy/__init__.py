@@ -9,7 +9,7 @@ torch.Size([1, 1, 16, 16])
 import pkgutil
 import typing
 
-from saywhy import errors, methods, metrics, targets
+from saywhy import errors, methods, targets
 from saywhy.engine.capture import Capture
 from saywhy.engine.layout import Layout
 from saywhy.errors import SaywhyError, SaywhyWarning
@@ -18,6 +18,7 @@ from saywhy.explanation import Explanation
 from saywhy.models import Model, Preprocess, load
 
 if typing.TYPE_CHECKING:
+    from saywhy import metrics
     from saywhy.benchmarking.benchmark import Benchmark, benchmark
     from saywhy.checks.check import Check, check
     from saywhy.concepts.factorization import factorize
@@ -33,6 +34,7 @@ _ON_FIRST_USE = {
     "caption": "saywhy.tasks.captioning.caption",
     "check": "saywhy.checks.check",
     "factorize": "saywhy.concepts.factorization",
+    "metrics": "saywhy.metrics",
     "textual": "saywhy.concepts.textual",
 }
 """Public names whose modules are imported on first use, so that ``import saywhy`` is quick."""
@@ -67,7 +69,8 @@ __all__ = [
 def __getattr__(name: str) -> typing.Any:
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module 'saywhy' has no attribute '{name}'")
-    found = globals()[name] = pkgutil.resolve_name(f"{_ON_FIRST_USE[name]}:{name}")
+    module = _ON_FIRST_USE[name]
+    found = globals()[name] = pkgutil.resolve_name(module if module == f"saywhy.{name}" else f"{module}:{name}")
     return found
 
 
