@@ -34,19 +34,19 @@ class VisualFeatures(nn.Module):
     def __init__(self, base: VQAModel) -> None:
         super().__init__()
         assert isinstance(base.head, ToyboxVQAHead)
-        self.eyes, self.objects, self.word = base.trunk, base.head.objects, base.head.meant.thing
+        self.backbone, self.objects, self.word = base.trunk, base.head.objects, base.head.grounding.object_projection
 
     def forward(self, images: Images) -> FeatureMaps:
         """Return the features of normalised images."""
-        return self.augment(self.eyes(images))
+        return self.augment(self.backbone(images))
 
     def augment(self, features: FeatureMaps) -> FeatureMaps:
         """Return the trunk's features with the predictions appended."""
         kinds, colours = self.objects.kind(features).softmax(1), self.objects.colour(features).softmax(1)
         everything = torch.cat([features, FAR * places(features), kinds, colours], 1)
         words = self.word(everything.movedim(1, -1)).movedim(-1, 1) / WORDS_SCALE
-        middles = self.objects.middle(features).sigmoid()
-        pooled = nn.functional.avg_pool2d(torch.cat([features, words, 2 * kinds, 2 * colours, 2 * middles], 1), 2)
+        centres = self.objects.centre(features).sigmoid()
+        pooled = nn.functional.avg_pool2d(torch.cat([features, words, 2 * kinds, 2 * colours, 2 * centres], 1), 2)
         return torch.cat([pooled, places(pooled)], 1)
 
     @torch.inference_mode()
@@ -68,7 +68,7 @@ class AttentionVQAHead(VQAHead):
         super().__init__()
         self.embedding, self.lstm = deepcopy(base.embedding), deepcopy(base.lstm)
         self.fusion = FUSIONS["product"](channels, base.lstm.hidden_size, attended)
-        self.dropout, self.look, self.attention_pooling = (
+        self.dropout, self.attention_logit, self.attention_pooling = (
             nn.Dropout(DROPOUT),
             nn.Linear(attended, GLIMPSES),
             AttentionPooling(),
@@ -87,7 +87,9 @@ class AttentionVQAHead(VQAHead):
         hidden, _ = self.lstm(self.embedding(question))
         q = hidden[torch.arange(len(hidden)), (question != 0).sum(1).clamp_min(1) - 1]
         v = features.flatten(2).mT  # [batch, place, channel]
-        attention, attended = self.attention_pooling(self.look(self.dropout(self.fusion(v, q.unsqueeze(1)))).mT, v)
+        attention, attended = self.attention_pooling(
+            self.attention_logit(self.dropout(self.fusion(v, q.unsqueeze(1)))).mT, v
+        )
         return torch.cat([attended.flatten(1), q], 1), attention.unflatten(2, features.shape[2:])
 
 

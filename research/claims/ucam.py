@@ -137,12 +137,12 @@ DATA: list[Data] = []
 def _draw_data(items: float, progress: Progress) -> Data:
     """Draw the training questions and the test questions."""
     model = saywhy.load("toybox:vqa")
-    eyes: ToyboxTrunk = model.module.trunk  # type: ignore[assignment]
+    trunk: ToyboxTrunk = model.module.trunk  # type: ignore[assignment]
     known: Vocabulary = model.texts["question"].__self__  # type: ignore[attr-defined]
     visual, scenes = VisualFeatures(_base(model)), int(items * SCENES)
     talks = [draw_language_data(split, scenes, progress) for split in ("talk-train", "ambiguous-train")]
-    training = visual.replace_features(Questions(eyes, talks, known))
-    return training, draw_tests(eyes, visual, known, int(items * TESTS), int(items * ATTENDED), progress)
+    training = visual.replace_features(Questions(trunk, talks, known))
+    return training, draw_tests(trunk, visual, known, int(items * TESTS), int(items * ATTENDED), progress)
 
 
 def _base(model: saywhy.Model) -> VQAModel:

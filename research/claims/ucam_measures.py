@@ -31,7 +31,7 @@ from saywhy.uncertainty import fit_temperature
 from saywhy.uncertainty.information import entropy
 
 Each = Float[np.ndarray, " question"]
-Uncertain = dict[str, Each]
+Uncertainties = dict[str, Each]
 
 
 @dataclass
@@ -63,35 +63,35 @@ class Run:
         measuring: the seconds of measuring it.
         began: the start of the command that made it, drawing included (seconds since 1970).
         ended: the end of its measuring.
-        uncertain: uncertainties by name, of all clear and blurred questions.
+        uncertainty: uncertainties by name, of all clear and blurred questions.
         wrong: whether each of these was answered wrongly.
         scenes: the scene of each question, clear scenes counted from 0 and blurred ones from a million.
-        strange: the scene of each question about unseen kinds, counted from two millions.
+        unseen_scenes: the scene of each question about unseen kinds, counted from two millions.
         types: the type of each question.
         calibration: the expected calibration error, without and with temperature scaling.
-        looks: by map, its rank correlation with human attention for each question; also for the attention of
-            another question, and for the centre prior.
+        human_correlation: by map, its rank correlation with human attention for each question; also for the attention
+            of another question, and for the centre prior.
         errors: for each question, -log of the right answer's probability in the mean over MC samples.
         distance: the earth mover's distance of attention from human attention.
-        seen: the scene of each of these questions.
-        doubts: uncertainties by kind, of clear, blurred and unseen questions.
+        attended_scenes: the scene of each of these questions.
+        by_split: uncertainties by kind, of clear, blurred and unseen questions.
     """
 
     seconds: float
     measuring: float
     began: float
     ended: float
-    uncertain: Uncertain
+    uncertainty: Uncertainties
     wrong: Bool[np.ndarray, " question"]
     scenes: Int[np.ndarray, " question"]
-    strange: Int[np.ndarray, " unseen"]
+    unseen_scenes: Int[np.ndarray, " unseen"]
     types: Int[np.ndarray, " question"]
     calibration: tuple[float, float]
-    looks: Uncertain
+    human_correlation: Uncertainties
     errors: Each
     distance: Each
-    seen: Int[np.ndarray, " looked"]
-    doubts: dict[str, dict[str, Each]]
+    attended_scenes: Int[np.ndarray, " attended"]
+    by_split: dict[str, dict[str, Each]]
 
     def keep(self, file: Path) -> None:
         """Store the measurements in a file."""
@@ -107,16 +107,16 @@ class Run:
             found: dict[str, Any] = {name: stored[name] for name in stored.files if "/" not in name}
             for name in NESTED:
                 found[name] = {k.split("/", 1)[1]: stored[k] for k in stored.files if k.startswith(f"{name}/")}
-        doubts: dict[str, dict[str, Each]] = {}
-        for key, value in found["doubts"].items():
+        by_split: dict[str, dict[str, Each]] = {}
+        for key, value in found["by_split"].items():
             kind, split = key.split("/")
-            doubts.setdefault(kind, {})[split] = value
+            by_split.setdefault(kind, {})[split] = value
         first, second = found["calibration"].tolist()
         found |= {name: float(found[name]) for name in ("seconds", "measuring", "began", "ended")}
-        return Run(**{**found, "doubts": doubts, "calibration": (first, second)})
+        return Run(**{**found, "by_split": by_split, "calibration": (first, second)})
 
 
-NESTED = ("uncertain", "looks", "doubts")
+NESTED = ("uncertainty", "human_correlation", "by_split")
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
@@ -133,15 +133,17 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw_tests(
-    eyes: ToyboxTrunk, visual: VisualFeatures, known: Vocabulary, count: int, attended: int, progress: Progress
+    trunk: ToyboxTrunk, visual: VisualFeatures, known: Vocabulary, count: int, attended: int, progress: Progress
 ) -> Tests:
     """Draw the test splits, and the human attention maps of the first scenes."""
     talks = {
         split: draw_language_data(split, count, progress)
         for split in ("talk-test", "ambiguous-test", "unseen", "ambiguous-val")
     }
-    by_split = {split: visual.replace_features(Questions(eyes, [talk], known)) for split, talk in talks.items()}
-    clear = by_split["talk-test"]
+    questions_by_split = {
+        split: visual.replace_features(Questions(trunk, [talk], known)) for split, talk in talks.items()
+    }
+    clear = questions_by_split["talk-test"]
     places = (clear.answers[:attended] >= 0).nonzero()
     people = []
     for index in range(attended):
@@ -151,9 +153,9 @@ def draw_tests(
     images = normalised(talks["talk-test"].images[:attended].float() / 255)
     return Tests(
         clear,
-        by_split["ambiguous-test"],
-        by_split["unseen"],
-        by_split["ambiguous-val"],
+        questions_by_split["ambiguous-test"],
+        questions_by_split["unseen"],
+        questions_by_split["ambiguous-val"],
         torch.stack(people),
         places,
         images,
@@ -167,7 +169,7 @@ def measure_network(network: TrainedNetwork, visual: VisualFeatures, tests: Test
     splits = {name: getattr(tests, name) for name in ("clear", "blurred", "unseen")}
     sampled = {name: UncertaintyResults(network.head, of_one) for name, of_one in splits.items()}
     single = {name: UncertaintyResults(network.head, splits[name], 1) for name in ("clear", "blurred")}
-    uncertain = {
+    uncertainty = {
         "entropy": [one.found.total for one in single.values()],
         "tempered": _tempered(network, tests, temperature),
         "predictive": [sampled[name].found.total for name in single],
@@ -175,23 +177,23 @@ def measure_network(network: TrainedNetwork, visual: VisualFeatures, tests: Test
         "epistemic": [sampled[name].found.epistemic for name in single],
     }
     if network.run != "base":
-        uncertain["aleatoric_variance"] = [sampled[name].found.aleatoric_variance for name in single]
+        uncertainty["aleatoric_variance"] = [sampled[name].found.aleatoric_variance for name in single]
     right = torch.cat([one.right for one in single.values()])
     scenes = [one.scenes + 10**6 * number for number, one in enumerate(single.values())]
-    looks, distance = _looks(network, visual, tests)
+    human_correlation, distance = _human_correlation(network, visual, tests)
     return Run(
         seconds=network.seconds,
-        uncertain={name: torch.cat(parts).numpy() for name, parts in uncertain.items()},
+        uncertainty={name: torch.cat(parts).numpy() for name, parts in uncertainty.items()},
         wrong=~right.numpy(),
         scenes=torch.cat(scenes).numpy(),
-        strange=sampled["unseen"].scenes.numpy() + 2 * 10**6,
+        unseen_scenes=sampled["unseen"].scenes.numpy() + 2 * 10**6,
         types=torch.cat([one.types for one in single.values()]).numpy(),
         calibration=(_calibration(network, tests, 1.0), _calibration(network, tests, temperature)),
-        looks=looks,
+        human_correlation=human_correlation,
         errors=torch.cat([_errors(sampled[name], splits[name]) for name in single]).numpy(),
         distance=distance,
-        seen=tests.attended[:, 0].numpy(),
-        doubts={
+        attended_scenes=tests.attended[:, 0].numpy(),
+        by_split={
             kind: {name: getattr(one.found, kind).numpy() for name, one in sampled.items()}
             for kind in ("aleatoric", "epistemic", *(("aleatoric_variance",) if network.run != "base" else ()))
         },
@@ -235,7 +237,7 @@ def _calibration(network: TrainedNetwork, tests: Tests, temperature: float) -> f
     return calibration_error(probabilities, answers == right)
 
 
-def _looks(network: TrainedNetwork, visual: VisualFeatures, tests: Tests) -> tuple[Uncertain, Each]:
+def _human_correlation(network: TrainedNetwork, visual: VisualFeatures, tests: Tests) -> tuple[Uncertainties, Each]:
     """Return the agreement of attention and maps with human attention, and the distance from the first person's."""
     from saywhy.targets import Certainty, Top
 
@@ -246,7 +248,7 @@ def _looks(network: TrainedNetwork, visual: VisualFeatures, tests: Tests) -> tup
         words = tests.clear.words[scenes, types]
         with warnings.catch_warnings(action="ignore", category=SaywhyWarning):  # maps of zeros count as 0
             made = saywhy.explain(
-                model, {"image": tests.images[scenes], "question": words}, targets, "gradcam", "trunk.eyes.features"
+                model, {"image": tests.images[scenes], "question": words}, targets, "gradcam", "trunk.backbone.features"
             )
         found.append(made.maps)
         with torch.inference_mode():

@@ -17,8 +17,8 @@ from saywhy.toybox.language import TYPES
 RESAMPLES = 1000
 """Resamples of the bootstrap."""
 
-LOOKS = ("attention", "gradcam", "certainty-cam", "ucam", "other question", "centre")
-LOOK_NAMES = {"centre": "centre prior"}
+MAPS = ("attention", "gradcam", "certainty-cam", "ucam", "other question", "centre")
+MAP_NAMES = {"centre": "centre prior"}
 MARGIN = 0.01
 """Largest loss of accuracy that counts as no worse."""
 
@@ -115,7 +115,7 @@ class Results:
     def error_auroc(self, name: str, kind: str) -> list[Curve]:
         """Return the AUROC of an uncertainty for wrong answers, by seed."""
         of = self.runs[name].values()
-        return [weighted_auroc(run.uncertain[kind], run.wrong, _weights(run.scenes)) for run in of]
+        return [weighted_auroc(run.uncertainty[kind], run.wrong, _weights(run.scenes)) for run in of]
 
     def accuracy(self, name: str) -> list[Curve]:
         """Return the accuracy, by seed."""
@@ -124,16 +124,21 @@ class Results:
     def agreement(self, name: str, what: str) -> list[Curve]:
         """Return the agreement of a map with human attention (or the distance of attention from it), by seed."""
         of = self.runs[name].values()
-        return [_mean(r.distance if what == "distance" else r.looks[what], _weights(r.seen)) for r in of]
+        return [
+            _mean(r.distance if what == "distance" else r.human_correlation[what], _weights(r.attended_scenes))
+            for r in of
+        ]
 
     def shift_auroc(self, name: str, kind: str, split: str) -> list[Curve]:
         """Return the AUROC of an uncertainty for a split against the clear scenes, by seed."""
         found = []
         for run in self.runs[name].values():
-            clear, other = run.doubts[kind]["clear"], run.doubts[kind][split]
-            scenes = [run.scenes[: len(clear)], run.strange if split == "unseen" else run.scenes[len(clear) :]]
-            strange = np.arange(len(clear) + len(other)) >= len(clear)
-            found.append(weighted_auroc(np.concatenate([clear, other]), strange, _weights(np.concatenate(scenes))))
+            clear, other = run.by_split[kind]["clear"], run.by_split[kind][split]
+            scenes = [run.scenes[: len(clear)], run.unseen_scenes if split == "unseen" else run.scenes[len(clear) :]]
+            unseen_scenes = np.arange(len(clear) + len(other)) >= len(clear)
+            found.append(
+                weighted_auroc(np.concatenate([clear, other]), unseen_scenes, _weights(np.concatenate(scenes)))
+            )
         return found
 
     def claim(self, text: str, ours: list[Curve], theirs: dict[str, list[Curve]]) -> list[list[object]]:
@@ -158,7 +163,7 @@ class Results:
 
     @staticmethod
     def _correlated(run: Run) -> float:
-        return error_correlation(torch.from_numpy(run.uncertain["predictive"]), torch.from_numpy(run.errors))
+        return error_correlation(torch.from_numpy(run.uncertainty["predictive"]), torch.from_numpy(run.errors))
 
     def _by_type(self) -> str:
         """Return the table of accuracy by type of question."""
@@ -176,9 +181,9 @@ class Results:
     def _measurements(self) -> str:
         rows = []
         for name, of_seeds in self.runs.items():
-            kinds = [k for k in KINDS if k in next(iter(of_seeds.values())).uncertain]
+            kinds = [k for k in KINDS if k in next(iter(of_seeds.values())).uncertainty]
             aurocs = {kind: Statistic.of(self.error_auroc(name, kind)) for kind in kinds}
-            looks = next(iter(of_seeds.values())).looks
+            human_correlation = next(iter(of_seeds.values())).human_correlation
             calibrations = np.mean([r.calibration for r in of_seeds.values()], 0)
             rows.append(
                 [
@@ -186,21 +191,21 @@ class Results:
                     Statistic.of(self.accuracy(name)),
                     *(aurocs.get(kind, "") for kind in KINDS),
                     " / ".join(f"{value:.3f}" for value in calibrations),
-                    *(Statistic.of(self.agreement(name, w)) if w in looks else "" for w in LOOKS),
+                    *(Statistic.of(self.agreement(name, w)) if w in human_correlation else "" for w in MAPS),
                     Statistic.of(self.agreement(name, "distance")),
                     f"{np.mean([self._correlated(r) for r in of_seeds.values()]):.3f}",
                     _median(
                         [
-                            r.doubts["aleatoric_variance"]["clear"]
+                            r.by_split["aleatoric_variance"]["clear"]
                             for r in of_seeds.values()
-                            if "aleatoric_variance" in r.doubts
+                            if "aleatoric_variance" in r.by_split
                         ]
                     ),
                     f"{np.mean([r.seconds for r in of_seeds.values()]) / 60:.1f}",
                 ]
             )
         heads = ["network", "accuracy", *(f"AUROC, {text}" for text in KINDS.values()), "ECE / temperature-scaled"]
-        heads += [f"{LOOK_NAMES.get(name, name)} and people (ρ)" for name in LOOKS] + [
+        heads += [f"{MAP_NAMES.get(name, name)} and people (ρ)" for name in MAPS] + [
             "attention to people (EMD)",
             "predictive entropy and errors (ρ)",
             "variance head, clear (median)",

@@ -114,7 +114,7 @@ def _train(head: AttentionVQAHead, how: UCAM | None, plan: Plan, steps: int, que
         head.load_state_dict(load_file(file))
         with safe_open(file, "pt") as kept:
             return float(kept.metadata()["seconds"])
-    settings = {**plan.settings(), "how": repr(how), "steps": steps, "scenes": len(questions)}
+    settings = {**plan.settings(), "ucam": repr(how), "steps": steps, "scenes": len(questions)}
     checkpoint = file.with_suffix(".checkpoint")
     seconds = optimize(
         Learner(head, how), asking(questions, plan), steps, plan, settings, checkpoint, optimizers=optimizers

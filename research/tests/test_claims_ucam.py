@@ -16,7 +16,7 @@ from saywhy.toybox.language import TYPES
 pytestmark = pytest.mark.nightly
 
 
-def run(seed: int, skill: float, looks: float = 0.3) -> Run:
+def run(seed: int, skill: float, human_correlation: float = 0.3) -> Run:
     """Return measurements of a network whose uncertainty is a mixture of the truth and noise."""
     generator = np.random.default_rng(seed)
     count, looked = 600, 120
@@ -28,31 +28,31 @@ def run(seed: int, skill: float, looks: float = 0.3) -> Run:
         measuring=30.0,
         began=1000.0 * seed,
         ended=1000.0 * seed + 90.0,
-        uncertain=dict.fromkeys(
+        uncertainty=dict.fromkeys(
             ("entropy", "tempered", "predictive", "aleatoric", "epistemic", "aleatoric_variance"), doubt
         ),
         wrong=wrong,
         scenes=np.arange(count) // 3,
-        strange=np.arange(100) // 2 + 10_000,
+        unseen_scenes=np.arange(100) // 2 + 10_000,
         types=np.arange(count) % len(TYPES),
         calibration=(0.1, 0.05),
-        looks={
-            name: generator.normal(looks, 0.1, looked)
+        human_correlation={
+            name: generator.normal(human_correlation, 0.1, looked)
             for name in ("attention", "gradcam", "certainty-cam", "ucam", "other question", "centre")
         },
         errors=wrong + 0.1 * generator.random(count),
         distance=generator.random(looked),
-        seen=np.arange(looked) // 2,
-        doubts=dict.fromkeys(("aleatoric", "epistemic", "aleatoric_variance"), splits),
+        attended_scenes=np.arange(looked) // 2,
+        by_split=dict.fromkeys(("aleatoric", "epistemic", "aleatoric_variance"), splits),
     )
 
 
-def results(skill: float = 0.9, looks: float = 0.6) -> Results:
+def results(skill: float = 0.9, human_correlation: float = 0.6) -> Results:
     found = Results()
     for seed in range(3):
         for name in RUNS:
             ours = name == "U-CAM"
-            found.add(name, seed, run(seed, skill if ours else 0.2, looks if ours else 0.3))
+            found.add(name, seed, run(seed, skill if ours else 0.2, human_correlation if ours else 0.3))
     return found
 
 
@@ -101,7 +101,10 @@ def test_scenes_are_resampled_whole_and_alike_for_all_seeds():
     for name, times in (("once", 1), ("often", 10)):
         for seed in range(2):
             one = run(seed, 0.5)
-            one.looks["attention"], one.seen = np.repeat(once, times), np.repeat(np.arange(60), times)
+            one.human_correlation["attention"], one.attended_scenes = (
+                np.repeat(once, times),
+                np.repeat(np.arange(60), times),
+            )
             results.add(name, seed, one)
     few, many = (results.agreement(name, "attention") for name in ("once", "often"))
     assert np.allclose(few[0], many[0])
@@ -114,12 +117,14 @@ def test_measurements_are_stored_and_read_again(tmp_path):
     after = Run.kept(tmp_path / "run.npz")
     assert (after.seconds, after.measuring, after.calibration) == (60.0, 30.0, (0.1, 0.05))
     assert (after.began, after.ended) == (0.0, 90.0)
-    for name in ("wrong", "scenes", "strange", "types", "errors", "distance", "seen"):
+    for name in ("wrong", "scenes", "unseen_scenes", "types", "errors", "distance", "attended_scenes"):
         assert np.array_equal(getattr(after, name), getattr(before, name))
-    assert after.uncertain.keys() == before.uncertain.keys()
-    assert after.looks.keys() == before.looks.keys()
-    assert np.array_equal(after.looks["other question"], before.looks["other question"])
-    assert np.array_equal(after.doubts["aleatoric_variance"]["unseen"], before.doubts["aleatoric_variance"]["unseen"])
+    assert after.uncertainty.keys() == before.uncertainty.keys()
+    assert after.human_correlation.keys() == before.human_correlation.keys()
+    assert np.array_equal(after.human_correlation["other question"], before.human_correlation["other question"])
+    assert np.array_equal(
+        after.by_split["aleatoric_variance"]["unseen"], before.by_split["aleatoric_variance"]["unseen"]
+    )
 
 
 def test_the_page_says_all():
@@ -139,19 +144,23 @@ def test_a_network_is_made_measured_and_not_made_again(tmp_path, monkeypatch):
     for name in ("base", "answer"):
         ucam._run_one(name, 0, tmp_path / f"{name}.npz", 0.01, 5.0)
     base, answer = (Run.kept(tmp_path / f"{name}.npz") for name in ("base", "answer"))
-    assert len(base.wrong) == len(base.scenes) == len(answer.uncertain["aleatoric_variance"])
-    assert ("aleatoric_variance" in base.uncertain, "ucam" in base.looks, "ucam" in answer.looks) == (
+    assert len(base.wrong) == len(base.scenes) == len(answer.uncertainty["aleatoric_variance"])
+    assert (
+        "aleatoric_variance" in base.uncertainty,
+        "ucam" in base.human_correlation,
+        "ucam" in answer.human_correlation,
+    ) == (
         False,
         False,
         True,
     )
-    assert base.strange.min() >= 2 * 10**6
+    assert base.unseen_scenes.min() >= 2 * 10**6
     assert 5.0 == base.began < base.ended
     before = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")}
     assert len(before) == 3  # the pretrained one, and each of them
     ucam._run_one("base", 0, tmp_path / "again.npz", 0.01, 5.0)
     assert {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("*.safetensors")} == before
-    assert np.array_equal(Run.kept(tmp_path / "again.npz").uncertain["entropy"], base.uncertain["entropy"])
+    assert np.array_equal(Run.kept(tmp_path / "again.npz").uncertainty["entropy"], base.uncertainty["entropy"])
 
 
 def test_files_of_other_settings_have_other_names():

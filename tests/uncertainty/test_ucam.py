@@ -88,7 +88,7 @@ class TestEveryNetwork:
             if isinstance(part, AttentionPooling):  # features that are watched are added up in another order
                 part.weighted.register_forward_hook(lambda *_: None)
         plain, gated = (gradients(net, asked(UCAM(num_samples=5, gate=Gate(s, at=at)), net)) for s in (0.0, 2.0))
-        last = "looks.1" if kind == "san" else "look"
+        last = "attention_logits.1" if kind == "san" else "attention_logit"
         for name, gradient in plain.items():
             assert bool(gated[name].isfinite().all())
             if name.startswith(("answer", "variance_head")):
@@ -126,7 +126,7 @@ def test_the_gate_stands_at_the_logits_of_attention():
     met: list[Tensor] = []
     handles = [
         net.attention_pooling.logits.register_forward_hook(lambda _, __, out: logits.append(out)),
-        net.look.register_forward_pre_hook(lambda _, given: met.append(given[0])),
+        net.attention_logit.register_forward_pre_hook(lambda _, given: met.append(given[0])),
     ]
     answer, uncertainty = by_hand(how, net)
     for handle in handles:
@@ -137,8 +137,8 @@ def test_the_gate_stands_at_the_logits_of_attention():
     g, mask = of_answer + of_uncertainty, certainty_mask(-of_answer, -of_uncertainty)
     wanted = g - 0.7 * g.abs().sum(-1, keepdim=True) * (mask - 1 / mask.shape[-1])
     found = gradients(net, asked(how, net))
-    close(found["look.weight"], torch.einsum("bgp,bph->gh", wanted, met[0].detach()))
-    assert float(found["look.bias"].abs().max()) < 1e-12
+    close(found["attention_logit.weight"], torch.einsum("bgp,bph->gh", wanted, met[0].detach()))
+    assert float(found["attention_logit.bias"].abs().max()) < 1e-12
 
 
 def test_every_hop_has_its_gate():

@@ -77,10 +77,11 @@ def test_stacked_attention_is_its_equations(features):
     torch.manual_seed(3)
     network = StackedAttention(CHANNELS, **SMALL, attended=8).double().eval()
     u = network.question_encoder(QUESTIONS[:1])[0]
-    places = [torch.tanh(network.place(features[0, :, r, c])) for r in range(5) for c in range(4)]
+    places = [torch.tanh(network.feature_projection(features[0, :, r, c])) for r in range(5) for c in range(4)]
     for hop in range(2):
         scores = [
-            float(network.looks[hop](torch.tanh(network.images[hop](v) + network.questions[hop](u)))) for v in places
+            float(network.attention_logits[hop](torch.tanh(network.images[hop](v) + network.questions[hop](u))))
+            for v in places
         ]
         total = sum(math.exp(s) for s in scores)
         u = u + sum(math.exp(s) / total * v for s, v in zip(scores, places, strict=True))

@@ -123,15 +123,15 @@ class ShowAndTell(nn.Module):
 class TopDown(nn.Module):
     """Top-down attention (Anderson et al., 2018): an attention LSTM and a language LSTM.
 
-    ``h1 = LSTM1([h2, gist, word])``, ``a = softmax(w tanh(V v + U h1))`` over places, ``h2 = LSTM2([sum of a v, h1])``;
-    the gist of an image (its global feature) is the mean of v.
+    ``h1 = LSTM1([h2, v_mean, word])``, ``a = softmax(w tanh(V v + U h1))`` over regions,
+    ``h2 = LSTM2([sum of a v, h1])``; the global feature of an image is the mean of v.
 
     Args:
         channels: the channels of the features.
         words: the size of the vocabulary.
         embedded, hidden, attended: the sizes of word embeddings, of the states, and of the attention layer (1,000,
             1,000, 512).
-        gist: the size of the output of :meth:`gist`, where a subclass overrides it; None is ``channels``.
+        global_channels: the size of :meth:`global_feature`, where a subclass overrides it; None is ``channels``.
 
     >>> net = TopDown(6, words=9, embedded=4, hidden=5, attended=3)
     >>> net(torch.rand(2, 6, 7, 7), torch.tensor([[4, 5], [6, 0]])).attention.shape
@@ -146,44 +146,45 @@ class TopDown(nn.Module):
         hidden: int = 1000,
         attended: int = 512,
         dropout: float = 0.5,
-        gist: int | None = None,
+        global_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.hidden = hidden
         self.embedding = nn.Embedding(words, embedded, padding_idx=0)
-        self.looking = nn.LSTMCell(hidden + (gist or channels) + embedded, hidden)
-        self.speaking = nn.LSTMCell(channels + hidden, hidden)
-        self.place = nn.Linear(channels, attended, bias=False)
-        self.state = nn.Linear(hidden, attended)
-        self.look = nn.Linear(attended, 1)
+        self.attention_lstm = nn.LSTMCell(hidden + (global_channels or channels) + embedded, hidden)
+        self.language_lstm = nn.LSTMCell(channels + hidden, hidden)
+        self.feature_projection = nn.Linear(channels, attended, bias=False)
+        self.state_projection = nn.Linear(hidden, attended)
+        self.attention_logit = nn.Linear(attended, 1)
         self.dropout = nn.Dropout(dropout)
         self.word = nn.Linear(hidden, words)
 
     def regions(self, features: FeatureMaps) -> FeatureMaps:
-        """Return the regions that the attention weights: the places of the features."""
+        """Return the regions that the attention weights: the positions of the features."""
         return features
 
-    def gist(self, features: FeatureMaps) -> Float[Tensor, "sentence gist"]:
+    def global_feature(self, features: FeatureMaps) -> Float[Tensor, "sentence channel"]:
         """Return the global image feature, an input of every step."""
         return features.flatten(2).mean(2)
 
     def begin(self, features: FeatureMaps) -> State:
-        """Return the places [sentence, place, channel], their attention projections, the gist, and zero states."""
-        places = self.regions(features).flatten(2).mT
-        empty = places.new_zeros(len(places), self.hidden)
-        return places, self.place(places), self.gist(features), empty, empty, empty, empty
+        """Return the regions [sentence, region, channel], their projections, the global feature, and zero states."""
+        regions = self.regions(features).flatten(2).mT
+        zeros = regions.new_zeros(len(regions), self.hidden)
+        return regions, self.feature_projection(regions), self.global_feature(features), zeros, zeros, zeros, zeros
 
     def advance(
         self, words: Int[Tensor, " sentence"], state: State
-    ) -> tuple[Float[Tensor, "sentence hidden"], State, Float[Tensor, "sentence place"]]:
+    ) -> tuple[Float[Tensor, "sentence hidden"], State, Float[Tensor, "sentence region"]]:
         """Return the hidden state that predicts the next word, the next state, and the attention."""
-        places, projected, gist, h1, c1, h2, c2 = state
-        inputs = torch.cat([h2, gist, self.dropout(self.embedding(words))], 1)
-        h1, c1 = self.looking(inputs, (h1, c1))
-        attention = self.look((projected + self.state(h1).unsqueeze(1)).tanh()).squeeze(2).softmax(1)
-        attended = torch.einsum("sp,spc->sc", attention, places)
-        h2, c2 = self.speaking(torch.cat([attended, h1], 1), (h2, c2))
-        return h2, (places, projected, gist, h1, c1, h2, c2), attention
+        regions, projected, global_feature, h1, c1, h2, c2 = state
+        inputs = torch.cat([h2, global_feature, self.dropout(self.embedding(words))], 1)
+        h1, c1 = self.attention_lstm(inputs, (h1, c1))
+        logits = self.attention_logit((projected + self.state_projection(h1).unsqueeze(1)).tanh()).squeeze(2)
+        attention = logits.softmax(1)
+        attended = torch.einsum("sp,spc->sc", attention, regions)
+        h2, c2 = self.language_lstm(torch.cat([attended, h1], 1), (h2, c2))
+        return h2, (regions, projected, global_feature, h1, c1, h2, c2), attention
 
     def step(self, words: Int[Tensor, " sentence"], state: State) -> tuple[Float[Tensor, "sentence word"], State]:
         """See :class:`CaptionHead`."""

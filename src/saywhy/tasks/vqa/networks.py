@@ -195,10 +195,10 @@ class StackedAttention(VQAHead):
     ) -> None:
         super().__init__()
         self.question_encoder = QuestionEncoder(words, embedded, hidden, dropout=dropout)
-        self.place = nn.Linear(channels, hidden)
+        self.feature_projection = nn.Linear(channels, hidden)
         self.images = nn.ModuleList(nn.Linear(hidden, attended, bias=False) for _ in range(hops))
         self.questions = nn.ModuleList(nn.Linear(hidden, attended) for _ in range(hops))
-        self.looks = nn.ModuleList(nn.Linear(attended, 1) for _ in range(hops))
+        self.attention_logits = nn.ModuleList(nn.Linear(attended, 1) for _ in range(hops))
         self.attention_pooling = nn.ModuleList(AttentionPooling() for _ in range(hops))
         self.dropout = nn.Dropout(dropout)
         self.answer = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, answers))
@@ -206,13 +206,13 @@ class StackedAttention(VQAHead):
     def encode(self, features: FeatureMaps, question: Sentences) -> tuple[Tensor, Glimpses]:
         """Return the vector after the last hop, and the attention of every hop."""
         grid = features.shape[2:]
-        v = self.place(features.flatten(2).mT).tanh()  # [batch, place, hidden]
+        v = self.feature_projection(features.flatten(2).mT).tanh()  # [batch, place, hidden]
         u, attentions = self.question_encoder(question), []
-        for image, query, look, attention_pooling in zip(
-            self.images, self.questions, self.looks, self.attention_pooling, strict=True
+        for image, query, logit, attention_pooling in zip(
+            self.images, self.questions, self.attention_logits, self.attention_pooling, strict=True
         ):
             h = self.dropout((image(v) + query(u).unsqueeze(1)).tanh())
-            attention, pooled = attention_pooling(look(h).mT, v)
+            attention, pooled = attention_pooling(logit(h).mT, v)
             attentions.append(attention)
             u = u + pooled.squeeze(1)
         return u, torch.cat(attentions, 1).unflatten(2, grid)
@@ -256,7 +256,7 @@ class ShowAskAttendAnswer(VQAHead):
         self.question_encoder = QuestionEncoder(words, embedded, hidden, state="cell", dropout=dropout)
         self.dropout = nn.Dropout(dropout)
         self.fusion = FUSIONS[fusion](channels, hidden, attended)
-        self.look, self.attention_pooling = nn.Linear(attended, glimpses), AttentionPooling()
+        self.attention_logit, self.attention_pooling = nn.Linear(attended, glimpses), AttentionPooling()
         self.answer = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(glimpses * channels + hidden, inner),
@@ -271,7 +271,7 @@ class ShowAskAttendAnswer(VQAHead):
         v = nn.functional.normalize(features.flatten(2).mT, dim=-1)  # [batch, place, channel]
         q = self.question_encoder(question)
         fused = self.dropout(self.fusion(self.dropout(v), self.dropout(q).unsqueeze(1)))
-        attention, pooled = self.attention_pooling(self.look(fused).mT, v)
+        attention, pooled = self.attention_pooling(self.attention_logit(fused).mT, v)
         return torch.cat([pooled.flatten(1), q], 1), attention.unflatten(2, grid)
 
 

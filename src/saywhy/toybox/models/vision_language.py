@@ -91,7 +91,7 @@ class DetectedObjects(NamedTuple):
 class ObjectDetector(nn.Module):
     """A detector of object centres, with the features there and the probabilities of kind and colour.
 
-    A position is a centre if its log-odds (``middle``) are a local maximum; at most ``MAX_OBJECTS`` are selected. The
+    A position is a centre if its log-odds (``centre``) are a local maximum; at most ``MAX_OBJECTS`` are selected. The
     selection is discontinuous, as in every detector; the weight ``present`` is continuous. As in bottom-up attention
     (Anderson et al., 2018), objects carry their class probabilities.
 
@@ -102,12 +102,12 @@ class ObjectDetector(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.middle = nn.Conv2d(channels, 1, 1)
+        self.centre = nn.Conv2d(channels, 1, 1)
         self.kind, self.colour = nn.Conv2d(channels, len(KINDS) + 1, 1), nn.Conv2d(channels, len(COLOURS) + 1, 1)
 
     def forward(self, features: FeatureMaps) -> DetectedObjects:
         """Return the objects of every image."""
-        centres = self.middle(features)
+        centres = self.centre(features)
         local_maxima = centres == F.max_pool2d(centres, 3, 1, 1)
         present, at = (centres.sigmoid() * local_maxima).flatten(1).topk(MAX_OBJECTS, 1)
         kinds, colours = self.kind(features).softmax(1), self.colour(features).softmax(1)
@@ -125,8 +125,8 @@ class WordGrounding(nn.Module):
 
     def __init__(self, size: int, embedded: int, hidden: int, grounded: int) -> None:
         super().__init__()
-        self.thing, self.word = nn.Linear(size, embedded), nn.Linear(embedded, embedded)
-        self.told = nn.Linear(hidden, grounded)
+        self.object_projection, self.word_projection = nn.Linear(size, embedded), nn.Linear(embedded, embedded)
+        self.state_projection = nn.Linear(hidden, grounded)
 
     def forward(
         self,
@@ -136,13 +136,13 @@ class WordGrounding(nn.Module):
         valid: Bool[Tensor, "batch word"],
     ) -> Float[Tensor, "batch object grounded"]:
         """Return the grounded word states of every object; ``valid`` is False for padding."""
-        return (self.alike(objects, words).sigmoid() * valid.unsqueeze(1)) @ self.told(states)
+        return (self.log_odds(objects, words).sigmoid() * valid.unsqueeze(1)) @ self.state_projection(states)
 
-    def alike(
+    def log_odds(
         self, objects: Float[Tensor, "batch object channel"], words: Float[Tensor, "batch word embedded"]
     ) -> Float[Tensor, "batch object word"]:
         """Return the log-odds that a word refers to an object."""
-        return self.thing(objects) @ self.word(words).mT
+        return self.object_projection(objects) @ self.word_projection(words).mT
 
 
 class Relations(nn.Module):
@@ -155,10 +155,10 @@ class Relations(nn.Module):
 
     def __init__(self, size: int, question: int, hidden: int) -> None:
         super().__init__()
-        self.one, self.left, self.right = (nn.Linear(size, hidden, bias=False) for _ in range(3))
-        self.alike = nn.Linear(TRAITS, hidden, bias=False)
-        self.asked = nn.Linear(question, 4 * hidden)
-        self.alone, self.pair = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.single, self.pair_first, self.pair_second = (nn.Linear(size, hidden, bias=False) for _ in range(3))
+        self.pair_product = nn.Linear(TRAITS, hidden, bias=False)
+        self.question = nn.Linear(question, 4 * hidden)
+        self.single_output, self.pair_output = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
 
     def forward(
         self,
@@ -168,13 +168,13 @@ class Relations(nn.Module):
         question: Float[Tensor, "batch state"],
     ) -> Float[Tensor, "batch related"]:
         """Return both sums, concatenated: [batch, 2 * hidden]."""
-        one, two, turn_one, turn_two = self.asked(question).unsqueeze(1).chunk(4, 2)
-        alone = (self.alone((self.one(objects) + one).relu()) * (1 + turn_one)).relu()
-        pairs = self.left(objects).unsqueeze(1) + self.right(objects).unsqueeze(2) + two.unsqueeze(1)
-        pairs = pairs + self.alike(traits.unsqueeze(1) * traits.unsqueeze(2))
-        pairs = (self.pair(pairs.relu()) * (1 + turn_two.unsqueeze(1))).relu()
+        single_bias, pair_bias, single_scale, pair_scale = self.question(question).unsqueeze(1).chunk(4, 2)
+        singles = (self.single_output((self.single(objects) + single_bias).relu()) * (1 + single_scale)).relu()
+        pairs = self.pair_first(objects).unsqueeze(1) + self.pair_second(objects).unsqueeze(2) + pair_bias.unsqueeze(1)
+        pairs = pairs + self.pair_product(traits.unsqueeze(1) * traits.unsqueeze(2))
+        pairs = (self.pair_output(pairs.relu()) * (1 + pair_scale.unsqueeze(1))).relu()
         both = present.unsqueeze(1) * present.unsqueeze(2)
-        return torch.cat([torch.einsum("bt,bth->bh", present, alone), torch.einsum("btu,btuh->bh", both, pairs)], 1)
+        return torch.cat([torch.einsum("bt,bth->bh", present, singles), torch.einsum("btu,btuh->bh", both, pairs)], 1)
 
 
 class ToyboxVQAHead(VQAHead):
@@ -203,8 +203,9 @@ class ToyboxVQAHead(VQAHead):
         size = channels + 2
         self.embedding = nn.Embedding(words, embedded, padding_idx=0)
         self.lstm = nn.LSTM(embedded, hidden, batch_first=True)
-        self.look, self.attention_pooling = nn.Linear(hidden, GLIMPSES * size), AttentionPooling()
-        self.objects, self.meant = ObjectDetector(channels), WordGrounding(size + TRAITS, embedded, hidden, grounded)
+        self.attention_query, self.attention_pooling = nn.Linear(hidden, GLIMPSES * size), AttentionPooling()
+        self.objects = ObjectDetector(channels)
+        self.grounding = WordGrounding(size + TRAITS, embedded, hidden, grounded)
         self.relations = Relations(size + TRAITS + grounded, hidden, 128)
         self.answer = nn.Sequential(
             nn.Linear(GLIMPSES * size + 256 + hidden, inner),
@@ -221,9 +222,9 @@ class ToyboxVQAHead(VQAHead):
         last = valid.sum(1).clamp_min(1) - 1
         q = states[torch.arange(len(states), device=states.device), last]
         v = torch.cat([features, places(features)], 1).flatten(2).mT
-        attention, attended = self.attention_pooling(self.look(q).unflatten(1, (GLIMPSES, -1)) @ v.mT, v)
+        attention, attended = self.attention_pooling(self.attention_query(q).unflatten(1, (GLIMPSES, -1)) @ v.mT, v)
         objects, present, _ = self.objects(features)
-        grounded = self.meant(objects, words, states, valid)
+        grounded = self.grounding(objects, words, states, valid)
         related = self.relations(torch.cat([objects, grounded], 2), objects[:, :, -TRAITS:], present, q)
         return torch.cat([attended.flatten(1), related, q], 1), attention.unflatten(2, features.shape[2:])
 
@@ -250,19 +251,20 @@ class ToyboxCaptionHead(TopDown):
     """
 
     def __init__(self, words: int) -> None:
-        gist = CHANNELS + TRAITS
-        super().__init__(CHANNELS, words, embedded=64, hidden=192, attended=64, dropout=0.1, gist=gist)
+        super().__init__(
+            CHANNELS, words, embedded=64, hidden=192, attended=64, dropout=0.1, global_channels=CHANNELS + TRAITS
+        )
         self.objects = ObjectDetector(CHANNELS)
 
     def regions(self, features: FeatureMaps) -> FeatureMaps:
         """Return means of 2 x 2 positions."""
         return F.avg_pool2d(features, 2)
 
-    def gist(self, features: FeatureMaps) -> Float[Tensor, "sentence gist"]:
+    def global_feature(self, features: FeatureMaps) -> Float[Tensor, "sentence channel"]:
         """Return the mean of the features, and the expected number of objects of every kind and colour."""
         found = self.objects(features)
         counted = torch.einsum("bt,btc->bc", found.present, found.objects[:, :, -TRAITS:])
-        return torch.cat([super().gist(features), counted], 1)
+        return torch.cat([super().global_feature(features), counted], 1)
 
 
 def places(features: FeatureMaps) -> Float[Tensor, "batch 2 rows columns"]:

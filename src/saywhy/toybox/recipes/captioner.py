@@ -78,7 +78,7 @@ def learn(
         return -log_probabilities.sum() / int((words != 0).sum() + len(words))  # the words, and END
 
     checksum = float(features[:8].double().sum())  # it differs if the trunk was trained again
-    settings = {**plan.settings(), "scenes": len(features), "steps": steps, "seen as": checksum}
+    settings = {**plan.settings(), "scenes": len(features), "steps": steps, "features_checksum": checksum}
     return optimize(network.head, loss, steps, plan, settings, checkpoint, every, report, devices)
 
 
@@ -146,9 +146,9 @@ def train(
         "scenes": str(scenes),
         "minutes": f"{(drawing + trained) / 60:.1f}",
         "test_scenes": str(tests),
-        "test_truth": json.dumps({claim: round(share, 4) for claim, share in accuracies.items()}),
-        "words_a_caption": f"{sum(len(text.split()) for text in texts) / len(texts):.1f}",
-        "different_captions": str(len(set(texts))),
+        "test_truthfulness": json.dumps({claim: round(share, 4) for claim, share in accuracies.items()}),
+        "mean_caption_length": f"{sum(len(text.split()) for text in texts) / len(texts):.1f}",
+        "distinct_captions": str(len(set(texts))),
     }
     save_weights(out, weights, metadata)
     out.with_suffix(".checkpoint").unlink(missing_ok=True)

@@ -53,7 +53,7 @@ RISK = 0.05
 """The maximum share of wrong answers among the given ones (selective risk)."""
 
 PLAN = Plan((), batch=48, rate=5e-4, clip=5.0)
-HOW = UCAM(gate=Gate(strength=0.1))
+UCAM_SETTINGS = UCAM(gate=Gate(strength=0.1))
 """A stronger gradient gate costs accuracy (docs/claims-ucam.md)."""
 
 
@@ -123,13 +123,13 @@ def learn(
     questions: Questions,
     plan: Plan,
     steps: int,
-    how: UCAM = HOW,
+    how: UCAM = UCAM_SETTINGS,
     checkpoint: Path | None = None,
     report: Tell | None = None,
     devices: Devices = HERE,
 ) -> float:
     """Train the VQA head in place; returns the seconds. See :func:`saywhy.training.loop.optimize`."""
-    settings = {**plan.settings(), "scenes": len(questions), "steps": steps, "how": repr(how)}
+    settings = {**plan.settings(), "scenes": len(questions), "steps": steps, "ucam": repr(how)}
     seconds = optimize(
         Learner(head, how),
         asking(questions, plan),
@@ -215,8 +215,8 @@ def evaluation_metadata(head: VQAHead, questions_of: Callable[[str], Questions],
         "test_auroc": json.dumps(
             {kind: round(auroc(getattr(blurred.found, kind), ~blurred.right), 4) for kind in KINDS}
         ),
-        "answered": f"{float(kept.double().mean()):.4f}",
-        "answered_accuracy": f"{float(blurred.right[kept].double().mean()):.4f}",
+        "test_coverage": f"{float(kept.double().mean()):.4f}",
+        "test_selective_accuracy": f"{float(blurred.right[kept].double().mean()):.4f}",
         "reference": UncertaintyReference.of(typical, limit, RISK, "ambiguous-val", risks, "talk-test").text(),
     }
 
@@ -262,7 +262,7 @@ def train(
         "steps": str(steps),
         "scenes": str(2 * scenes),
         "minutes": f"{(drawing + trained) / 60:.1f}",
-        "how": repr(HOW),
+        "ucam": repr(UCAM_SETTINGS),
         **evaluation_metadata(head, lambda split: questions_of((split,), tests), tests),
     }
     save_weights(out, base_weights | {f"head.{name}": value for name, value in weights.items()}, metadata)

@@ -42,7 +42,7 @@ RARELY = {"colour": 0.7, "kind": 0.5, "exists": 1.0, "compare": 1.0, "largest": 
 OFTEN = [RARELY.get(name, 2.5) for name in TYPES]
 """Sampling weights of the types of questions in training: types that are harder to learn have larger weights."""
 
-MIDDLES, NAMES = 20.0, 5.0
+CENTRES, NAMES = 20.0, 5.0
 """Weights of positive centres (one cell of a hundred has one) and of positive names (most words name no object)."""
 
 PLAN = Plan((), batch=48, rate=2e-3, clip=5.0)
@@ -69,13 +69,13 @@ class Learner(nn.Module):
     ) -> Tensor:
         """Return the loss: of the cells, of the words that name objects, and of the answers if given."""
         features = self.features(depths)
-        middle, objects = cells[:, 2] > 0, self.head.objects
-        centres, measures = objects.middle(features)[:, 0], self.measures(features)
+        is_centre, objects = cells[:, 2] > 0, self.head.objects
+        centres, measures = objects.centre(features)[:, 0], self.measures(features)
         loss = F.cross_entropy(objects.kind(features), cells[:, 0])
         loss = loss + F.cross_entropy(objects.colour(features), cells[:, 1])
-        loss = loss + MIDDLES * F.binary_cross_entropy_with_logits(centres, middle.float())
-        offsets = cells[:, 3:].movedim(1, -1)[middle] / 256
-        loss = loss + F.smooth_l1_loss(measures.movedim(1, -1)[middle], offsets, beta=0.05)
+        loss = loss + CENTRES * F.binary_cross_entropy_with_logits(centres, is_centre.float())
+        offsets = cells[:, 3:].movedim(1, -1)[is_centre] / 256
+        loss = loss + F.smooth_l1_loss(measures.movedim(1, -1)[is_centre], offsets, beta=0.05)
         loss = loss + self._grounding_loss(features, cells, scenes, questions)
         if answers is not None:
             loss = loss + F.cross_entropy(self.head(features[scenes], questions).logits, answers)
@@ -85,7 +85,7 @@ class Learner(nn.Module):
         """Return the loss of word grounding: a word refers to all objects of its kind or its colour."""
         found = self.head.objects(features)
         kinds, colours = (part.flatten(1).gather(1, found.at)[scenes] for part in (cells[:, 0], cells[:, 1]))
-        log_odds = self.head.meant.alike(found.objects[scenes], self.head.embedding(questions))
+        log_odds = self.head.grounding.log_odds(found.objects[scenes], self.head.embedding(questions))
         words = questions.unsqueeze(1).expand_as(log_odds)
         right = (self.means[kinds] | self.means[len(KINDS) + 1 + colours]).gather(2, words)
         weight = log_odds.new_tensor(NAMES)
@@ -164,7 +164,7 @@ def learn(
         "words": list(known.words),
         "often": OFTEN,
         "asked": ASKED,
-        "counts": [MIDDLES, NAMES],
+        "counts": [CENTRES, NAMES],
     }
     seconds = optimize(learner, loss, sum(steps), plan, settings, checkpoint, every, report, devices)
     network.eval()
@@ -254,7 +254,7 @@ def train(
         "minutes": f"{(drawing + trained) / 60:.1f}",
         "test_scenes": str(tests),
         "test_accuracy": json.dumps({name: round(value, 4) for name, value in reached.items()}),
-        "guessed": json.dumps({name: round(value, 4) for name, value in without_image.items()}),
+        "test_accuracy_without_image": json.dumps({name: round(value, 4) for name, value in without_image.items()}),
     }
     save_weights(out, weights, metadata)
     out.with_suffix(".checkpoint").unlink(missing_ok=True)
