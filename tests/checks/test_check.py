@@ -264,6 +264,7 @@ class TestTheTable:
         assert str(none) == "class sensitivity: not applicable (the network has no other class)"
         assert none.text == "the network has no other class"
 
+    @pytest.mark.slow
     def test_stored_values_are_judged_as_they_were(self, found):
         for done in found.values():
             (verdict,) = done.verdicts[0]

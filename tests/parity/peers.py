@@ -9,6 +9,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -61,12 +62,8 @@ def module(name: str) -> Any:
 
 
 def available(name: str) -> bool:
-    """Whether a package can be imported."""
-    try:
-        module(name)
-    except ImportError:
-        return False
-    return True
+    """Whether a package is installed; it is not imported, which takes seconds of every run."""
+    return find_spec(name) is not None
 
 
 def _layer(network: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
