@@ -86,7 +86,7 @@ def test_a_method_that_is_added_as_written_passes_the_contract(copy: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_method_without_its_oracle_is_told_what_to_do(copy: Path, tmp_path: Path) -> None:
+def test_method_without_oracle_fails_the_registry_test(copy: Path, tmp_path: Path) -> None:
     (oracle,) = (name for name in files("Add a method") if "oracles" in name)
     kept = (copy / oracle).read_text(encoding="utf-8")
     (copy / oracle).unlink()
@@ -100,7 +100,7 @@ def test_a_method_without_its_oracle_is_told_what_to_do(copy: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_the_new_method_is_in_the_pages(copy: Path) -> None:
+def test_added_method_is_in_methods_page_and_readme(copy: Path) -> None:
     assert f"| `{NAME}` |" in (copy / "docs" / "methods.md").read_text(encoding="utf-8")
     ran = run(copy, "-m", "docs.readme")
     assert ran.returncode == 0, ran.stderr
@@ -111,7 +111,7 @@ def test_the_new_method_is_in_the_pages(copy: Path) -> None:
 @pytest.mark.parametrize(
     "title", ["Add a metric", "Add a target", "Add a model source", "Add a data set", "Add a task"]
 )
-def test_every_other_recipe_runs(title: str, tmp_path: Path) -> None:
+def test_contributing_recipes_run(title: str, tmp_path: Path) -> None:
     (code,) = blocks(title)
     (tmp_path / "recipe.py").write_text(code, encoding="utf-8")
     path = os.pathsep.join(filter(None, (str(Path(saywhy.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
@@ -138,7 +138,7 @@ def test_every_file_and_folder_that_the_page_names_exists() -> None:
             assert place.exists() or place.with_suffix(".py").exists(), name
 
 
-def test_every_group_of_entry_points_is_named() -> None:
+def test_entry_point_groups_are_named_in_contributing() -> None:
     from saywhy.datasets.registry import READERS
     from saywhy.methods import METHODS
     from saywhy.metrics import METRICS

@@ -16,7 +16,7 @@ from saywhy.diagnostics import evidence_diagnostic
         (3.0, 3.0, True, "warning", "the map is flat"),
     ],
 )
-def test_of_methods_without_gradients(lowest, highest, of_score, state, says):
+def test_evidence_diagnostic_without_gradients(lowest, highest, of_score, state, says):
     fact = evidence_diagnostic(None, lowest, highest, 0, 0, of_score)
     assert fact.state == state
     assert says in fact.text

@@ -19,11 +19,11 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_page_of_methods_is_the_registry() -> None:
+def test_methods_page_equals_the_registry() -> None:
     assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8").strip() == methods_page().strip()
 
 
-def test_the_page_of_metrics_is_the_registry() -> None:
+def test_metrics_page_equals_the_registry() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8").strip() == metrics_page().strip()
 
 
@@ -40,14 +40,14 @@ def test_the_page_of_metrics_has_the_dataset_level_metrics() -> None:
     assert "| human attention |" not in page
 
 
-def test_the_tables_of_the_readme_are_the_registry() -> None:
+def test_readme_tables_equal_the_registries() -> None:
     """`python -m docs.readme` writes them."""
     assert with_tables(README) == README
     for name in ("methods", "metrics"):
         assert README.count(f"<!-- {name} -->") == README.count(f"<!-- /{name} -->") == 1
 
 
-def test_a_table_that_is_out_of_date_is_seen() -> None:
+def test_with_tables_restores_an_outdated_readme() -> None:
     assert with_tables(README.replace("`gradcam`, `cam`", "`cam`")) == README
 
 
@@ -58,13 +58,13 @@ def test_the_readme_names_every_method() -> None:
         assert f"`{name}`" in README
 
 
-def test_the_two_commands_are_the_first_lines_of_the_readme_under_one_image() -> None:
+def test_readme_begins_with_one_image_then_make_demo_and_make_test() -> None:
     image, demo, test = (README.index(words) for words in ("![", "make demo", "make test"))
     assert image < demo < test < README.index("## ")
     assert README.count("![") == 1
 
 
-def test_every_link_of_every_page_leads_somewhere() -> None:
+def test_relative_links_of_pages_exist() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
     for page in pages:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
@@ -88,7 +88,7 @@ def test_every_make_target_that_is_named_exists() -> None:
             assert f"\n{target}:" in makefile
 
 
-def test_no_path_of_a_machine_is_in_the_tree() -> None:
+def test_tracked_files_contain_no_absolute_paths() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
@@ -101,7 +101,7 @@ def test_no_path_of_a_machine_is_in_the_tree() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "block"), [("uncertainty", 0), ("decoding", 0), ("decoding", 1)])
-def test_the_examples_run(page: str, block: int) -> None:
+def test_examples_of_pages_run(page: str, block: int) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {}
     with warnings.catch_warnings():
@@ -112,7 +112,7 @@ def test_the_examples_run(page: str, block: int) -> None:
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
-def test_names_of_the_package_exist(page: Path) -> None:
+def test_package_names_in_pages_resolve(page: Path) -> None:
     """Every ``saywhy.….name`` of a page, and every name that an example imports."""
     text = page.read_text(encoding="utf-8")
     for name in set(re.findall(r"(?<![\w/.:-])saywhy(?:\.[A-Za-z_]\w*)+", text)):

@@ -9,7 +9,7 @@ from saywhy import errors
 from saywhy.errors import SaywhyError, SaywhyWarning, nearest
 
 
-def kinds() -> dict[str, type[SaywhyError]]:
+def error_classes() -> dict[str, type[SaywhyError]]:
     """Every error that the module defines."""
     return {
         name: kind
@@ -18,7 +18,7 @@ def kinds() -> dict[str, type[SaywhyError]]:
     }
 
 
-def drawn() -> dict[str, str | None]:
+def drawn_tree() -> dict[str, str | None]:
     """The tree in the module's docstring: each error and its parent."""
     found: dict[str, str | None] = {}
     path: list[str] = []
@@ -31,17 +31,19 @@ def drawn() -> dict[str, str | None]:
     return found
 
 
-def test_the_tree_that_is_drawn_is_the_tree_that_is_there() -> None:
-    there = {name: kind.__base__.__name__ if kind is not SaywhyError else None for name, kind in kinds().items()}
-    assert drawn() == there
+def test_error_tree_in_docstring_equals_the_classes() -> None:
+    there = {
+        name: kind.__base__.__name__ if kind is not SaywhyError else None for name, kind in error_classes().items()
+    }
+    assert drawn_tree() == there
 
 
-@pytest.mark.parametrize("name", kinds())
-def test_every_error_says_when_it_is_raised(name: str) -> None:
-    assert (kinds()[name].__doc__ or "").strip().endswith(".")
+@pytest.mark.parametrize("name", error_classes())
+def test_error_classes_have_docstrings(name: str) -> None:
+    assert (error_classes()[name].__doc__ or "").strip().endswith(".")
 
 
-def test_a_warning_is_no_error() -> None:
+def test_saywhy_warning_is_a_user_warning_and_no_error() -> None:
     assert issubclass(SaywhyWarning, UserWarning)
     assert not issubclass(SaywhyWarning, SaywhyError)
 
@@ -55,11 +57,11 @@ def test_a_warning_is_no_error() -> None:
         ("resnet5", ["resnet50", "alexnet"], "resnet50"),
     ],
 )
-def test_the_nearest_word_comes_first(word: str, known: list[str], wanted: str) -> None:
+def test_nearest_puts_the_closest_name_first(word: str, known: list[str], wanted: str) -> None:
     assert nearest(word, known)[0] == wanted
 
 
-def test_nothing_is_near_to_nonsense() -> None:
+def test_nearest_returns_nothing_for_unrelated_words() -> None:
     assert nearest("qqqqq", ["cat", "dog"]) == []
     assert nearest("cat", []) == []
     assert nearest("", ["cat"]) == []

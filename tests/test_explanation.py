@@ -60,7 +60,7 @@ def e(model: saywhy.Model, photos: list[Image.Image]) -> Explanation:
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
-def test_by_method_and_layer(e: Explanation) -> None:
+def test_getitem_reads_maps_by_method_and_layer(e: Explanation) -> None:
     assert e.methods == ("gradcam", "hirescam")
     assert e.layers == ("features", "stem")
     assert torch.equal(e.maps, e["gradcam"])
@@ -91,7 +91,7 @@ def test_targets_scores_and_probabilities(e: Explanation) -> None:
         (["gradcam", "rsi-gradcam"], {"score": "log-probability"}, "log-probability"),
     ],
 )
-def test_the_score_shown_is_the_one_that_was_explained(model, photos, tmp_path, methods, settings, kind) -> None:
+def test_scores_are_of_the_explained_kind(model, photos, tmp_path, methods, settings, kind) -> None:
     e = saywhy.explain(model, photos, ["cat", "dog"], methods, "features", **settings)
     read = {"probability": torch.softmax, "log-probability": torch.log_softmax, "logit": lambda t, _: t}[kind]
     with torch.no_grad():
@@ -119,7 +119,7 @@ def test_the_score_shown_is_the_one_that_was_explained(model, photos, tmp_path, 
         (slice(None), MethodError, ("no method",)),
     ],
 )
-def test_misspelt_keys(e: Explanation, key: Any, error: type[Exception], words: tuple[str, ...]) -> None:
+def test_unknown_keys_raise(e: Explanation, key: Any, error: type[Exception], words: tuple[str, ...]) -> None:
     with pytest.raises(SaywhyError) as caught:
         e[key]
     assert type(caught.value) is error
@@ -127,12 +127,12 @@ def test_misspelt_keys(e: Explanation, key: Any, error: type[Exception], words: 
         assert word in str(caught.value)
 
 
-def test_it_is_no_sequence(e: Explanation) -> None:
+def test_iteration_raises(e: Explanation) -> None:
     with pytest.raises(TypeError, match="read by method"):
         list(e)
 
 
-def test_it_is_frozen(e: Explanation) -> None:
+def test_attributes_cannot_be_assigned(e: Explanation) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         e.layers = ("other",)  # type: ignore[misc]
 
@@ -151,7 +151,7 @@ def test_repr(e: Explanation, tiny: Build) -> None:
 # --- scales ------------------------------------------------------------------------------------------------------
 
 
-def test_the_size_is_that_of_the_input_by_default(e: Explanation) -> None:
+def test_heatmap_has_the_input_size_by_default(e: Explanation) -> None:
     assert e.heatmap().shape == (2, 3, 16, 16)
     assert e.heatmap((5, 7)).shape == (2, 3, 5, 7)
     assert e.heatmap(np.array([5, 7])).shape == (2, 3, 5, 7)
@@ -160,12 +160,12 @@ def test_the_size_is_that_of_the_input_by_default(e: Explanation) -> None:
 
 
 @pytest.mark.parametrize("size", [224, (7,), (5, 7, 9), (0, 4), (-1, 4), (2.5, 4), "ab", (True, 4)])
-def test_sizes_that_are_none(e: Explanation, size: Any) -> None:
+def test_heatmap_with_invalid_size_raises(e: Explanation, size: Any) -> None:
     with pytest.raises(InputError, match=r"size must be 2 whole numbers \(height, width\)"):
         e.heatmap(size)
 
 
-def test_none_is_raw(e: Explanation) -> None:
+def test_normalize_none_returns_raw_maps(e: Explanation) -> None:
     torch.testing.assert_close(e.heatmap((8, 8), "none"), e.maps)
 
 
@@ -181,14 +181,14 @@ def test_max_keeps_zero_and_signs(e: Explanation) -> None:
     assert bool((heat.abs().flatten(2).amax(-1) == 1).all())
 
 
-def test_shared_is_one_scale_for_all(e: Explanation) -> None:
+def test_normalize_shared_uses_one_scale_for_all_maps(e: Explanation) -> None:
     heat = e.heatmap((8, 8), "shared")
     assert float(heat.min()) == 0
     assert float(heat.max()) == 1
     torch.testing.assert_close(heat, (e.maps - e.maps.min()) / (e.maps.max() - e.maps.min()))
 
 
-def test_rank_is_the_share_that_is_lower(e: Explanation) -> None:
+def test_normalize_rank_equals_fraction_of_lower_values(e: Explanation) -> None:
     heat = e.heatmap((8, 8), "rank")
     values = e.maps[1, 2].flatten()
     expected = torch.stack([(values < v).sum() for v in values]).float() / 63
@@ -197,7 +197,7 @@ def test_rank_is_the_share_that_is_lower(e: Explanation) -> None:
 
 @pytest.mark.parametrize("normalize", ["minmax", "max", "shared", "rank"])
 @pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e30])
-def test_the_size_of_a_map_never_changes_its_image(e: Explanation, normalize: Any, scale: float) -> None:
+def test_normalized_heatmap_is_invariant_to_map_scale(e: Explanation, normalize: Any, scale: float) -> None:
     scaled = {key: maps.double() * scale for key, maps in e.values.items()}
     other = dataclasses.replace(e, values=scaled)
     torch.testing.assert_close(
@@ -206,12 +206,12 @@ def test_the_size_of_a_map_never_changes_its_image(e: Explanation, normalize: An
 
 
 @pytest.mark.parametrize("normalize", ["minmax", "max", "shared", "rank", "none"])
-def test_a_flat_map_is_not_divided_by_zero(e: Explanation, normalize: Any) -> None:
+def test_heatmap_of_zero_map_is_zero(e: Explanation, normalize: Any) -> None:
     flat = dataclasses.replace(e, values={key: torch.zeros_like(maps) for key, maps in e.values.items()})
     assert bool((flat.heatmap(normalize=normalize) == 0).all())
 
 
-def test_a_scale_that_is_none(e: Explanation) -> None:
+def test_unknown_normalize_raises(e: Explanation) -> None:
     with pytest.raises(InputError, match="'minmax', 'max', 'shared', 'rank' or 'none', got 'minmaks'"):
         e.heatmap(normalize="minmaks")  # type: ignore[arg-type]
 
@@ -236,7 +236,7 @@ def test_maps_peaks_and_boxes_lie_on_the_original(e: Explanation) -> None:
         assert e.overlay(sample, 1).width >= width
 
 
-def test_a_map_without_anything_positive_has_no_peak_and_no_box(e: Explanation) -> None:
+def test_nonpositive_map_has_no_peak_and_no_box(e: Explanation) -> None:
     against = dataclasses.replace(e, values={key: -maps.abs() for key, maps in e.values.items()})
     assert against.peak() is None
     assert against.box() is None
@@ -244,12 +244,12 @@ def test_a_map_without_anything_positive_has_no_peak_and_no_box(e: Explanation) 
 
 @pytest.mark.parametrize("place", [{"sample": 2}, {"target": 3}, {"sample": -3}, {"target": "cat"}, {"sample": 0.5}])
 @pytest.mark.parametrize("ask", ["peak", "box", "on_image"])
-def test_samples_and_targets_that_are_not_there(e: Explanation, ask: str, place: dict[str, Any]) -> None:
+def test_invalid_sample_or_target_index_raises(e: Explanation, ask: str, place: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"no (sample|target) .*(2 samples|3 targets)"):
         getattr(e, ask)(**place)
 
 
-def test_signals_have_maps(tiny: Build) -> None:
+def test_signal_maps_have_one_spatial_axis(tiny: Build) -> None:
     e = saywhy.explain(tiny(axes=1), torch.rand(2, 3, 32), target=0, relu=False)
     assert e.heatmap().shape == (2, 1, 32)
     with pytest.raises(InputError, match=r"size must be 1 whole number"):
@@ -260,7 +260,7 @@ def test_signals_have_maps(tiny: Build) -> None:
 
 
 @pytest.mark.parametrize("how", ["mean", "max", "product", "refine"])
-def test_layers_can_be_fused(e: Explanation, how: Any) -> None:
+def test_fuse_combines_layers(e: Explanation, how: Any) -> None:
     fused = e.fuse(how)
     assert fused.layers == (f"features + stem ({how})",)
     assert set(fused.values) == {("gradcam", f"features + stem ({how})"), ("hirescam", f"features + stem ({how})")}
@@ -271,7 +271,7 @@ def test_layers_can_be_fused(e: Explanation, how: Any) -> None:
     assert fused.peak(method="hirescam") is not None
 
 
-def test_a_fusion_that_is_none(e: Explanation) -> None:
+def test_unknown_fusion_raises(e: Explanation) -> None:
     with pytest.raises(SaywhyError, match="median"):
         e.fuse("median")  # type: ignore[arg-type]
 
@@ -303,7 +303,7 @@ def test_the_diagnostics_of_a_fusion_are_the_worst_of_its_layers(tiny: Build) ->
     assert mixed.fuse().diagnostics["gradcam", "features + stem (mean)"][0][0][0] == Diagnostic("layout", "bad", "stem")
 
 
-def test_the_counterfactual_explains_the_evidence_against(e: Explanation) -> None:
+def test_counterfactual_negates_maps_scores_and_targets(e: Explanation) -> None:
     turned = e.counterfactual
     assert turned.targets[0][:2] == ["-cat", "-dog"]
     torch.testing.assert_close(turned.maps, -e.maps)
@@ -328,7 +328,7 @@ def html_provenance(path: Path) -> Any:
 
 
 @pytest.mark.slow
-def test_every_file_says_where_its_maps_come_from(e: Explanation, tmp_path: Path) -> None:
+def test_saved_files_contain_provenance(e: Explanation, tmp_path: Path) -> None:
     for name in ("why.png", "why.html", "why.npz"):
         assert e.save(tmp_path / "deep" / name) == tmp_path / "deep" / name
     wanted = json.loads(json.dumps(e.provenance))
@@ -338,7 +338,7 @@ def test_every_file_says_where_its_maps_come_from(e: Explanation, tmp_path: Path
     assert not [p for p in (tmp_path / "deep").iterdir() if ".part" in p.name]
 
 
-def test_provenance(e: Explanation, model: saywhy.Model) -> None:
+def test_provenance_records_model_targets_methods_and_layers(e: Explanation, model: saywhy.Model) -> None:
     assert e.provenance["model"] == "TinyNetwork"
     assert e.provenance["weights_sha256"] == model.digest()
     assert e.provenance["targets"] == e.targets
@@ -348,7 +348,7 @@ def test_provenance(e: Explanation, model: saywhy.Model) -> None:
     assert {"saywhy", "torch"} <= set(e.provenance["versions"])
 
 
-def test_what_is_saved_is_what_is_loaded(e: Explanation, tmp_path: Path) -> None:
+def test_saved_explanation_loads_equal(e: Explanation, tmp_path: Path) -> None:
     back = Explanation.load(e.save(tmp_path / "why.npz"))
     assert (back.methods, back.layers, back.targets, back.input_size) == (e.methods, e.layers, e.targets, e.input_size)
     for key, maps in e.values.items():
@@ -394,7 +394,7 @@ def test_a_copy_keeps_the_precision(tiny: Build, dtype: torch.dtype) -> None:
         assert copied(e) == e
 
 
-def test_what_differs_in_one_number_or_word_is_not_equal(e: Explanation) -> None:
+def test_explanations_differing_in_one_field_are_not_equal(e: Explanation) -> None:
     changed = {pair: maps.clone() for pair, maps in e.values.items()}
     changed["gradcam", "stem"][1, 2, 0, 0] += 1e-6
     for other in (
@@ -410,7 +410,7 @@ def test_what_differs_in_one_number_or_word_is_not_equal(e: Explanation) -> None
     assert e == dataclasses.replace(e, rerunner=None)
 
 
-def test_nothing_of_the_model_is_held_when_it_is_not_kept(tiny: Build) -> None:
+def test_keep_model_false_holds_no_reference_to_the_network(tiny: Build) -> None:
     network = tiny()
     e = saywhy.explain(network, torch.rand(2, 3, 16, 16), 0, relu=False, keep_model=False)
     assert e.rerunner is None
@@ -427,12 +427,12 @@ def test_nothing_of_the_model_is_held_when_it_is_not_kept(tiny: Build) -> None:
     [{}, {"format": "saywhy-explanation/0"}, {"format": "saywhy-explanation/1"}, {"arrays": {"scores": 1}}],
     ids=str,
 )
-def test_what_is_no_record_is_refused(broken: dict[str, Any]) -> None:
+def test_from_dict_of_invalid_record_raises(broken: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"format is|made by to_dict"):
         Explanation.from_dict(broken)
 
 
-def test_a_file_of_another_format_is_refused_by_name(e: Explanation, tmp_path: Path) -> None:
+def test_loading_another_format_version_raises(e: Explanation, tmp_path: Path) -> None:
     file = e.save(tmp_path / "why.npz")
     with np.load(file) as stored:
         arrays = dict(stored)
@@ -442,7 +442,7 @@ def test_a_file_of_another_format_is_refused_by_name(e: Explanation, tmp_path: P
         Explanation.load(file)
 
 
-def test_an_incomplete_or_missing_file_is_refused_by_what_is_missing(e: Explanation, tmp_path: Path) -> None:
+def test_loading_incomplete_or_missing_file_raises_and_names_it(e: Explanation, tmp_path: Path) -> None:
     file = e.save(tmp_path / "why.npz")
     with np.load(file) as stored:
         arrays = dict(stored)
@@ -453,14 +453,14 @@ def test_an_incomplete_or_missing_file_is_refused_by_what_is_missing(e: Explanat
         Explanation.load(tmp_path / "gone.npz")
 
 
-def test_double_precision_is_kept(tiny: Build, tmp_path: Path) -> None:
+def test_saved_explanation_keeps_float64(tiny: Build, tmp_path: Path) -> None:
     e = saywhy.explain(tiny(dtype=torch.float64), torch.rand(1, 3, 16, 16), target=0, relu=False)
     back = Explanation.load(e.save(tmp_path / "why.npz"))
     assert back.scores.dtype == back.maps.dtype == torch.float64
     assert torch.equal(back.scores, e.scores)
 
 
-def test_nothing_in_the_file_is_pickled(e: Explanation, tmp_path: Path) -> None:
+def test_saved_npz_contains_no_pickles(e: Explanation, tmp_path: Path) -> None:
     with np.load(e.save(tmp_path / "why.npz"), allow_pickle=False) as stored:
         assert all(stored[name].dtype != object for name in stored.files)
 
@@ -490,14 +490,14 @@ FILES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_files_that_are_no_explanation(tmp_path: Path, kind: str) -> None:
+def test_loading_invalid_files_raises(tmp_path: Path, kind: str) -> None:
     FILES[kind](tmp_path / "why.npz")
     with pytest.raises(InputError, match=r"why\.npz"):
         Explanation.load(tmp_path / "why.npz")
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.99])
-def test_a_truncated_explanation(e: Explanation, tmp_path: Path, share: float) -> None:
+def test_loading_truncated_file_raises(e: Explanation, tmp_path: Path, share: float) -> None:
     data = e.save(tmp_path / "why.npz").read_bytes()
     (tmp_path / "why.npz").write_bytes(data[: int(len(data) * share)])
     with pytest.raises(InputError, match=r"why\.npz"):
@@ -505,13 +505,13 @@ def test_a_truncated_explanation(e: Explanation, tmp_path: Path, share: float) -
 
 
 @pytest.mark.parametrize("name", ["why.jpg", "why", "why.pdf"])
-def test_suffixes_that_are_none(e: Explanation, tmp_path: Path, name: str) -> None:
+def test_save_with_unknown_suffix_raises(e: Explanation, tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"\.png, \.html, \.npz"):
         e.save(tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", ["png", "html", "npz"])
-def test_a_file_that_cannot_be_written(e: Explanation, tmp_path: Path, suffix: str) -> None:
+def test_save_to_unwritable_path_raises(e: Explanation, tmp_path: Path, suffix: str) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError, match="cannot be written"):
         e.save(tmp_path / "file" / f"why.{suffix}")
@@ -521,7 +521,7 @@ def test_a_file_that_cannot_be_written(e: Explanation, tmp_path: Path, suffix: s
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", f"why.{suffix}"]
 
 
-def test_in_a_notebook(e: Explanation) -> None:
+def test_notebook_repr_is_an_iframe(e: Explanation) -> None:
     html = e._repr_html_()
     assert html.startswith("<iframe")
     assert "cat - mug" in html
@@ -558,7 +558,7 @@ def test_good_diagnostics(tiny: Build) -> None:
 
 
 @pytest.mark.parametrize(("score", "state"), [("probability", "warning"), ("logit", "good")])
-def test_saturation(score: Any, state: str) -> None:
+def test_saturated_score_gives_a_warning_diagnostic(score: Any, state: str) -> None:
     network = Scored(lambda x: torch.stack([x.mean((1, 2, 3)) * 8, x.mean((1, 2, 3)) * 0], 1))
     diagnostic = diagnostics_of(
         saywhy.explain(network, torch.rand(1, 3, 16, 16) + 0.5, target=0, layer="features", score=score)
@@ -638,7 +638,7 @@ def test_a_layer_that_runs_twice_is_a_warning() -> None:
     assert "'tied#0'" in diagnostic.text
 
 
-def test_a_counterfactual_of_other_weights_says_so() -> None:
+def test_counterfactual_warns_of_changed_weights() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     e = saywhy.explain(network, torch.rand(1, 3, 8, 8), relu=False)

@@ -43,20 +43,20 @@ def by_loops(grid: np.ndarray, crop_box: tuple[float, ...], size: tuple[int, int
     [(0.0, 0.0, 23.0, 17.0), (3.0, 0.0, 20.0, 17.0), (-4.0, -7.5, 27.0, 24.5), (2.25, 1.75, 30.0, 9.5)],
 )
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 7), (40, 31)])
-def test_every_pixel_equals_the_definition(shape, crop_box):
+def test_on_image_equals_bilinear_interpolation_by_loops(shape, crop_box):
     grid = np.random.default_rng(0).normal(size=shape)
     np.testing.assert_allclose(
         on_image(grid, crop_box, (23, 17)), by_loops(grid, crop_box, (23, 17)), atol=1e-6, equal_nan=True
     )
 
 
-def test_with_the_whole_image_as_crop_box_it_is_torch_interpolate():
+def test_on_image_without_crop_equals_torch_interpolate():
     grid = torch.randn(7, 7, generator=torch.Generator().manual_seed(0))
     theirs = torch.nn.functional.interpolate(grid[None, None], (90, 130), mode="bilinear")[0, 0]
     torch.testing.assert_close(torch.from_numpy(on_image(grid, (0, 0, 130, 90), (130, 90))), theirs)
 
 
-def test_one_hot_cell_through_a_known_crop_and_resize():
+def test_peak_of_one_hot_cell_after_known_resize_and_crop():
     # 500 x 375 resized to 256 on the short side, 224 cropped from the centre: 328.125 original pixels
     side = 224 * 375 / 256
     crop_box = ((500 - side) / 2, (375 - side) / 2, (500 + side) / 2, (375 + side) / 2)
@@ -75,7 +75,7 @@ def test_pixels_outside_the_crop_box_are_nan_and_no_others():
     np.testing.assert_array_equal(np.isfinite(full), expected)
 
 
-def test_padding_moves_the_map_but_shows_nothing_beyond_the_border():
+def test_padding_shifts_the_map_on_the_image():
     # a 20 x 10 image padded to 20 x 20: the hot cell at the top lies outside the image
     crop_box = (0, -5, 20, 15)
     assert peak(hot(4, 4, 0, 2), crop_box) == (12.5, -2.5)
@@ -90,7 +90,7 @@ def test_peak_takes_any_tensor():
 @pytest.mark.parametrize(
     "grid", [np.zeros((2, 2)), np.full((2, 2), -1.0), np.full((2, 2), np.nan)], ids=["zero", "against", "nan"]
 )
-def test_no_evidence_no_peak_and_no_box(grid):
+def test_map_without_positive_values_has_no_peak_and_no_box(grid):
     assert peak(grid, (0, 0, 4, 4)) is None
     assert box(grid, (0, 0, 4, 4), (4, 4)) is None
 
@@ -100,7 +100,7 @@ def test_a_flat_map_has_no_peak_but_covers_the_crop_box():
     assert box(np.ones((2, 2)), (1, 0, 3, 4), (4, 4)) == (1, 0, 3, 4)
 
 
-def test_box_is_the_largest_part_and_corners_connect():
+def test_box_is_around_the_largest_8_connected_component():
     grid = np.zeros((8, 8))
     grid[0, 0] = 5.0  # the strongest, but small
     grid[[3, 4, 5], [3, 4, 5]] = 4.0  # connected by their corners alone
@@ -113,22 +113,22 @@ def test_box_at_the_papers_threshold_matches_a_count_by_hand():
     assert box(np.array([[0.0, 1.0, 0.0]]), (0, 0, 30, 1), (30, 1)) == (6, 0, 24, 1)
 
 
-def test_peak_ignores_what_is_not_a_number():
+def test_peak_ignores_nan_and_infinity():
     assert peak(np.array([[np.nan, np.inf, 1.0, 2.0]]), (0, 0, 4, 1)) == (3.5, 0.5)
 
 
 @pytest.mark.parametrize("wrong", [(5, 0, 5, 4), (0, 4, 4, 0), (0, 0, math.nan, 4)])
-def test_an_invalid_crop_box(wrong):
+def test_invalid_crop_box_raises(wrong):
     with pytest.raises(InputError, match="left < right"):
         on_image(np.ones((2, 2)), wrong, (4, 4))
 
 
-def test_a_batch_is_not_a_map():
+def test_peak_of_a_batch_raises():
     with pytest.raises((InputError, TypeCheckError), match=r"\[h, w\], got \[1, 2, 2\]|h w"):
         peak(np.ones((1, 2, 2)), (0, 0, 4, 4))
 
 
-def test_a_large_photograph_is_placed_without_a_loop():
+def test_on_image_of_6_megapixels_has_the_image_size():
     full = on_image(hot(7, 7, 3, 3), (0, 0, 3000, 2000), (3000, 2000))
     assert full.shape == (2000, 3000)
     assert Image.fromarray(full).size == (3000, 2000)

@@ -54,7 +54,7 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "ppm", "webp"])
-def test_formats_without_loss_give_the_very_pixels(photo: Image.Image, tmp_path: Path, suffix: str) -> None:
+def test_lossless_formats_keep_pixels(photo: Image.Image, tmp_path: Path, suffix: str) -> None:
     photo.save(tmp_path / f"a.{suffix}", **({"lossless": True, "exact": True} if suffix == "webp" else {}))
     read = read_image(tmp_path / f"a.{suffix}")
     assert read.mode == "RGB"
@@ -66,7 +66,7 @@ def test_a_path_may_be_a_string(photo: Image.Image, tmp_path: Path) -> None:
     assert read_image(str(tmp_path / "a.png")).size == (WIDTH, HEIGHT)
 
 
-def test_the_suffix_does_not_matter(photo: Image.Image, tmp_path: Path) -> None:
+def test_format_is_detected_despite_wrong_suffix(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
     assert np.array_equal(np.asarray(read_image(tmp_path / "a.jpg")), np.asarray(photo))
@@ -79,7 +79,7 @@ def test_16_bits_are_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
     assert np.asarray(read_image(tmp_path / f"deep.{suffix}"))[..., 1].tolist() == [[0, 1, 128], [100, 254, 255]]
 
 
-def test_16_bits_with_the_big_end_first(tmp_path: Path) -> None:
+def test_big_endian_16_bit_image_is_scaled_to_8_bits(tmp_path: Path) -> None:
     values = np.array([[0, 257, 65535]], dtype=">u2")
     Image.frombytes("I;16B", (3, 1), values.tobytes()).save(tmp_path / "deep.tiff")
     assert np.asarray(read_image(tmp_path / "deep.tiff"))[..., 0].tolist() == [[0, 1, 255]]
@@ -91,17 +91,17 @@ def test_a_dark_16_bit_image_stays_dark(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("top", "value"), [(1.0, 0.5), (255.0, 127.5)])
-def test_floats_in_tiff(tmp_path: Path, top: float, value: float) -> None:
+def test_float_tiff_is_scaled_from_its_range(tmp_path: Path, top: float, value: float) -> None:
     Image.fromarray(np.array([[0, value, top]], dtype=np.float32)).save(tmp_path / "float.tiff")
     assert np.asarray(read_image(tmp_path / "float.tiff"))[0, :, 0].tolist() == [0, 128, 255]
 
 
-def test_a_float_image_with_nan_is_refused(tmp_path: Path) -> None:
+def test_float_image_with_nan_raises(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, np.nan]], dtype=np.float32)).save(tmp_path / "nan.tiff")
     assert_refused(tmp_path / "nan.tiff", "nan.tiff", "NaN")
 
 
-def test_cmyk(tmp_path: Path) -> None:
+def test_cmyk_is_converted_to_rgb(tmp_path: Path) -> None:
     inks = Image.merge("CMYK", [Image.new("L", (8, 8), v) for v in (0, 255, 255, 0)])  # magenta + yellow = red
     inks.save(tmp_path / "print.jpg", quality=95)
     red, green, blue = np.asarray(read_image(tmp_path / "print.jpg"), dtype=int)[4, 4]
@@ -123,7 +123,7 @@ def test_transparency_is_put_on_white(tmp_path: Path, mode: str) -> None:
     assert found[2] == 90
 
 
-def test_a_palette_with_a_transparent_colour(tmp_path: Path) -> None:
+def test_transparent_palette_colour_becomes_white(tmp_path: Path) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([0, 0, 255, 255, 0, 0] + [0] * 762)
     image.putpixel((1, 0), 1)
@@ -131,7 +131,7 @@ def test_a_palette_with_a_transparent_colour(tmp_path: Path) -> None:
     assert np.asarray(read_image(tmp_path / "palette.png")).tolist() == [[[255, 255, 255], [255, 0, 0]]]
 
 
-def test_a_palette_with_graded_transparency(tmp_path: Path) -> None:
+def test_palette_alpha_is_composited_on_white(tmp_path: Path) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([0, 0, 0, 255, 0, 0] + [0] * 762)
     image.putpixel((1, 0), 1)
@@ -141,12 +141,12 @@ def test_a_palette_with_graded_transparency(tmp_path: Path) -> None:
     assert found[1].tolist() == [255, 0, 0]
 
 
-def test_one_bit(tmp_path: Path) -> None:
+def test_one_bit_image_becomes_black_and_white(tmp_path: Path) -> None:
     Image.fromarray(np.array([[False, True]])).save(tmp_path / "bits.png")
     assert np.asarray(read_image(tmp_path / "bits.png")).tolist() == [[[0] * 3, [255] * 3]]
 
 
-def test_of_an_animation_the_first_frame(tmp_path: Path) -> None:
+def test_animation_is_read_as_its_first_frame(tmp_path: Path) -> None:
     red, blue = (Image.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
     red.save(tmp_path / "moving.gif", save_all=True, append_images=[blue])
     assert read_image(tmp_path / "moving.gif").getpixel((0, 0)) == (255, 0, 0)
@@ -169,13 +169,13 @@ def with_orientation(photo: Image.Image, orientation: int, path: Path) -> None:
         (8, Image.Transpose.ROTATE_90),
     ],
 )
-def test_images_stand_upright(photo: Image.Image, tmp_path: Path, orientation: int, turn: int | None) -> None:
+def test_exif_orientation_is_applied(photo: Image.Image, tmp_path: Path, orientation: int, turn: int | None) -> None:
     with_orientation(photo, orientation, tmp_path / "turned.png")
     upright = photo if turn is None else photo.transpose(turn)
     assert np.array_equal(np.asarray(read_image(tmp_path / "turned.png")), np.asarray(upright))
 
 
-def test_peaks_are_given_on_the_upright_image(tmp_path: Path) -> None:
+def test_peak_is_in_coordinates_of_the_upright_image(tmp_path: Path) -> None:
     class Brightness(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -195,7 +195,7 @@ def test_peaks_are_given_on_the_upright_image(tmp_path: Path) -> None:
     assert e.peak() == (52.0, 84.0)
 
 
-def test_broken_metadata_do_not_stop_a_good_image(photo: Image.Image, tmp_path: Path) -> None:
+def test_image_with_broken_exif_is_read(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "a.jpg", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f" + bytes(range(40)))
     assert read_image(tmp_path / "a.jpg").size == (WIDTH, HEIGHT)
 
@@ -219,7 +219,7 @@ def test_broken_metadata_do_not_stop_a_good_image(photo: Image.Image, tmp_path: 
     ],
     ids=["uint8", "int64", "one channel", "uint16", "float32", "float16", "bool", "alpha", "strided", "fortran"],
 )
-def test_arrays(array: np.ndarray, wanted: int) -> None:
+def test_arrays_become_rgb_images(array: np.ndarray, wanted: int) -> None:
     image = read_image(array)
     assert (image.mode, image.size) == ("RGB", (3, 2))
     assert image.getpixel((1, 1)) == (wanted,) * 3
@@ -256,29 +256,29 @@ def test_arrays(array: np.ndarray, wanted: int) -> None:
         "object",
     ],
 )
-def test_arrays_that_are_no_image(array: np.ndarray, words: tuple[str, ...]) -> None:
+def test_invalid_arrays_raise(array: np.ndarray, words: tuple[str, ...]) -> None:
     assert_refused(array, *words, error=InputError)
 
 
 @pytest.mark.parametrize("source", [7, None, b"bytes", object()], ids=["int", "none", "bytes", "object"])
-def test_what_is_no_image_at_all(source: object) -> None:
+def test_objects_of_other_types_raise(source: object) -> None:
     assert_refused(source, "a path, a PIL image or a numpy array", type(source).__name__, error=InputError)
 
 
-def test_an_image_of_the_users_stays_as_it_is(photo: Image.Image) -> None:
+def test_given_pil_image_is_not_modified(photo: Image.Image) -> None:
     read = read_image(photo)
     read.putpixel((0, 0), (1, 2, 3))
     assert photo.getpixel((0, 0)) == (0, 0, 0)
 
 
-def test_an_image_that_was_opened_but_is_damaged(photo: Image.Image) -> None:
+def test_opened_damaged_image_raises(photo: Image.Image) -> None:
     file = io.BytesIO()
     photo.resize((200, 200)).save(file, "JPEG")
     opened = Image.open(io.BytesIO(file.getvalue()[:800]))
     assert_refused(opened, "damaged")
 
 
-def test_an_image_that_was_closed(photo: Image.Image, tmp_path: Path) -> None:
+def test_closed_image_raises(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "a.png")
     opened = Image.open(tmp_path / "a.png")
     opened.close()
@@ -290,7 +290,7 @@ def test_an_image_that_was_closed(photo: Image.Image, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "tiff"])
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_truncated(tmp_path: Path, suffix: str, share: float) -> None:
+def test_truncated_files_raise(tmp_path: Path, suffix: str, share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / f"a.{suffix}")
     data = (tmp_path / f"a.{suffix}").read_bytes()
@@ -305,31 +305,31 @@ def test_a_truncated_file_is_called_damaged(photo: Image.Image, tmp_path: Path) 
     assert_refused(tmp_path / "a.jpg", "a.jpg", "damaged", "Is the file complete?")
 
 
-def test_an_empty_file(tmp_path: Path) -> None:
+def test_empty_file_raises(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     assert_refused(tmp_path / "a.png", "a.png", "empty (0 bytes)")
 
 
-def test_a_text_file(tmp_path: Path) -> None:
+def test_text_file_raises_and_quotes_its_beginning(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("<!DOCTYPE html>\n<html>404: not found</html>\n" * 9)
     assert_refused(tmp_path / "a.jpg", "a.jpg", "is not an image", "it holds text", "<!DOCTYPE html>")
 
 
-def test_a_file_of_other_bytes(tmp_path: Path) -> None:
+def test_binary_file_without_image_raises(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(bytes(range(256)))
     assert_refused(tmp_path / "a.jpg", "a.jpg", "is not an image")
 
 
-def test_a_missing_file_has_a_neighbour(photo: Image.Image, tmp_path: Path) -> None:
+def test_missing_file_raises_with_nearest_name(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "kitten.png")
     assert_refused(tmp_path / "kiten.png", "no file", "kiten.png", "Nearest", "'kitten.png'")
 
 
-def test_a_missing_folder(tmp_path: Path) -> None:
+def test_missing_folder_raises(tmp_path: Path) -> None:
     assert_refused(tmp_path / "no" / "a.png", "no file", "Nor is there a folder")
 
 
-def test_a_name_that_no_file_can_have() -> None:
+def test_impossible_file_names_raise() -> None:
     assert_refused("x" * 5000, "no file")
     assert_refused("a\0b", "no file")
 
@@ -338,11 +338,13 @@ def test_a_web_address_is_not_fetched() -> None:
     assert_refused("https://example.org/a.jpg", "https://example.org/a.jpg", "Download it")
 
 
-def test_a_folder_is_no_image(tmp_path: Path) -> None:
+def test_folder_raises(tmp_path: Path) -> None:
     assert_refused(tmp_path, "is a folder", "images_in")
 
 
-def test_a_file_that_may_not_be_read(photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_without_read_permission_raises(
+    photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photo.save(tmp_path / "a.png")
 
     def forbidden(*_: object) -> None:
@@ -355,7 +357,7 @@ def test_a_file_that_may_not_be_read(photo: Image.Image, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("size", [(12_000, 12_000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)])
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(
+def test_decompression_bomb_raises_before_decoding(
     tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def decoded(*_: object) -> None:
@@ -367,7 +369,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(
     assert_refused(tmp_path / "bomb.png", "bomb.png", "refused", "decompression bomb")
 
 
-def test_a_bomb_that_the_user_opened(tmp_path: Path) -> None:
+def test_opened_decompression_bomb_raises(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(png_that_claims(12_000, 12_000))
     with pytest.warns(Image.DecompressionBombWarning), Image.open(tmp_path / "bomb.png") as opened:
         assert_refused(opened, "bomb.png", "refused", "decompression bomb")
@@ -384,9 +386,7 @@ def _encoded(suffix: str) -> bytes:
 @pytest.mark.parametrize("suffix", ["JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "PPM"])
 @given(data=st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_is_changed_in_a_file_nothing_but_our_own_error_comes_out(
-    tmp_path: Path, suffix: str, data: st.DataObject
-) -> None:
+def test_corrupted_files_raise_only_image_error(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
     content = bytearray(_encoded(suffix))
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -398,7 +398,7 @@ def test_whatever_is_changed_in_a_file_nothing_but_our_own_error_comes_out(
 # --- folders -----------------------------------------------------------------------------------------------------
 
 
-def test_folders_are_searched_through_in_the_order_of_names(photo: Image.Image, tmp_path: Path) -> None:
+def test_images_in_lists_folders_recursively_in_name_order(photo: Image.Image, tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpg", "deep/c.webp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         photo.save(tmp_path / name)
@@ -408,13 +408,13 @@ def test_folders_are_searched_through_in_the_order_of_names(photo: Image.Image, 
     assert [p.name for p in found] == ["a.jpg", "b.PNG", "c.webp", "elsewhere.anything"]
 
 
-def test_a_folder_without_images(tmp_path: Path) -> None:
+def test_images_in_folder_without_images_raises(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(ImageError, match=re.escape(str(tmp_path)) + r".*holds no image.*\.png"):
         list(images_in([tmp_path]))
 
 
-def test_what_the_message_of_a_folder_names_is_there() -> None:
+def test_images_in_is_public() -> None:
     assert callable(saywhy.images.images_in)
 
 
@@ -434,7 +434,7 @@ def test_what_the_message_of_a_folder_names_is_there() -> None:
     ],
     ids=["colour", "grey", "many channels", "signal", "volume", "bf16 with a graph", "flat"],
 )
-def test_tensors_can_be_looked_at(make: Callable[[], torch.Tensor], size: tuple[int, int]) -> None:
+def test_image_from_tensor_returns_rgb(make: Callable[[], torch.Tensor], size: tuple[int, int]) -> None:
     source = image_from_tensor(make(), "x")
     assert source.image.mode == "RGB"
     if size[1] > 1:

@@ -68,7 +68,7 @@ def run(installed: Path) -> Callable[..., str]:
     return ran
 
 
-def test_everything_of_it_is_used(run: Callable[..., str]) -> None:
+def test_plugin_entry_points_are_usable_from_python(run: Callable[..., str]) -> None:
     found: dict[str, Any] = json.loads(run("-c", USED))
     assert found == {
         "model": "example:warmth",
@@ -102,13 +102,13 @@ print(json.dumps({command: CliRunner().invoke(app, [command]).output for command
 """
 
 
-def test_the_command_line_lists_it(run: Callable[..., str]) -> None:
+def test_command_line_lists_plugin_entries(run: Callable[..., str]) -> None:
     shown = json.loads(run("-c", LISTED, *LISTS))
     for command, begins in LISTS.items():
         assert any(line.startswith(begins) for line in shown[command].splitlines()), command
 
 
-def test_the_command_line_explains_with_it(run: Callable[..., str], tmp_path: Path) -> None:
+def test_explain_command_uses_plugin_entries(run: Callable[..., str], tmp_path: Path) -> None:
     code = "from saywhy_plugin_example import Squares; import sys; Squares('1')[0].open().save(sys.argv[1])"
     run("-c", code, str(tmp_path / "a.png"))
     out = tmp_path / "a.npz"

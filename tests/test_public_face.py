@@ -35,14 +35,14 @@ def loaded_by(code: str) -> set[str]:
     return set(json.loads(ran.stdout.splitlines()[-1]))
 
 
-def test_the_names_are_sorted_and_true() -> None:
+def test_all_is_sorted_unique_and_resolvable() -> None:
     assert list(saywhy.__all__) == sorted(saywhy.__all__)
     assert len(set(saywhy.__all__)) == len(saywhy.__all__)
     for name in saywhy.__all__:
         assert hasattr(saywhy, name), name
 
 
-def test_nothing_else_is_public() -> None:
+def test_public_attributes_are_all_in_all() -> None:
     import types
 
     own = {
@@ -53,7 +53,7 @@ def test_nothing_else_is_public() -> None:
     assert own <= set(saywhy.__all__)
 
 
-def test_what_is_imported_on_first_use_is_public_and_not_loaded_before() -> None:
+def test_lazy_names_are_public_and_not_loaded_on_import() -> None:
     late = {
         "saywhy.tasks",
         "saywhy.decoding",
@@ -70,23 +70,23 @@ def test_what_is_imported_on_first_use_is_public_and_not_loaded_before() -> None
 
 
 @pytest.mark.parametrize("name", saywhy.__all__)
-def test_every_name_says_what_it_is(name: str) -> None:
+def test_public_names_have_docstrings(name: str) -> None:
     assert (getattr(saywhy, name).__doc__ or "").strip()
 
 
-def test_the_version_is_that_of_the_package() -> None:
+def test_version_has_three_parts() -> None:
     assert version("saywhy").count(".") == 2
 
 
 @pytest.mark.slow
-def test_importing_takes_nothing_that_is_not_needed() -> None:
+def test_import_loads_no_optional_library() -> None:
     loaded = loaded_by("import saywhy")
     assert "saywhy" in loaded
     assert not [name for name in (*EXTRAS, *LATE) if name in loaded]
 
 
 @pytest.mark.slow
-def test_explaining_a_tensor_takes_no_library_of_others() -> None:
+def test_explaining_a_tensor_loads_no_optional_library() -> None:
     loaded = loaded_by(
         "import saywhy, torch\nfrom torch import nn\n"
         "n = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))\n"

@@ -58,7 +58,7 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Registry[Tool]:
     return known
 
 
-def test_what_is_ours_is_found_without_a_look_at_other_packages(
+def test_own_entries_are_found_without_reading_entry_points(
     tools: Registry[Tool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("saywhy.registry.entry_points", lambda **_: pytest.fail("nobody asked for others"))
@@ -66,7 +66,7 @@ def test_what_is_ours_is_found_without_a_look_at_other_packages(
     assert list(tools) == ["hammer"]
 
 
-def test_what_others_bring_is_found_by_its_name(tools: Registry[Tool]) -> None:
+def test_entry_points_of_other_packages_are_found_by_name(tools: Registry[Tool]) -> None:
     assert tools.find("saw") == Tool("saw")
     assert list(tools) == ["hammer", "saw"]
 
@@ -84,13 +84,13 @@ def test_what_others_bring_is_found_by_its_name(tools: Registry[Tool]) -> None:
         ("xyzzy", r"no tool 'xyzzy'\. `saywhy tools`"),
     ],
 )
-def test_what_is_not_found_is_reported(tools: Registry[Tool], name: str, says: str) -> None:
+def test_find_of_unknown_or_broken_name_raises(tools: Registry[Tool], name: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         tools.find(name)
     assert tools.find("hammer") == Tool("hammer")
 
 
-def test_a_list_names_what_is_broken_and_has_all_the_rest(tools: Registry[Tool]) -> None:
+def test_all_warns_of_broken_entries_and_returns_the_rest(tools: Registry[Tool]) -> None:
     with pytest.warns(SaywhyWarning) as warned:
         found = tools.all()
     assert found == (Tool("hammer"), Tool("saw"))
@@ -98,13 +98,13 @@ def test_a_list_names_what_is_broken_and_has_all_the_rest(tools: Registry[Tool])
     assert "there is a tool 'hammer' already" in str(warned[2].message)  # a stranger's does not displace ours
 
 
-def test_a_name_is_taken_once(tools: Registry[Tool]) -> None:
+def test_registering_a_taken_name_raises(tools: Registry[Tool]) -> None:
     tools.register(tools["hammer"])
     with pytest.raises(InputError, match=r"there is a tool 'hammer' already\. Choose another name"):
         tools.register(Tool("hammer", len))
 
 
-def test_a_cell_of_a_notebook_may_be_run_again(tools: Registry[Tool]) -> None:
+def test_notebook_cell_may_register_a_name_again(tools: Registry[Tool]) -> None:
     def cell() -> Callable[..., Any]:
         def mine() -> None: ...
 
@@ -117,7 +117,7 @@ def test_a_cell_of_a_notebook_may_be_run_again(tools: Registry[Tool]) -> None:
     assert tools["mine"] is again
 
 
-def test_a_module_that_does_not_keep_its_promise_is_named() -> None:
+def test_module_that_registers_nothing_raises() -> None:
     known: Registry[Tool] = Registry(
         "tool", "saywhy.tools", InputError, "saywhy tools", of=Tool, modules={"drill": "saywhy.errors"}
     )
@@ -127,7 +127,7 @@ def test_a_module_that_does_not_keep_its_promise_is_named() -> None:
 
 
 @pytest.mark.parametrize("group", REGISTRIES)
-def test_every_registry_says_what_it_has(group: str) -> None:
+def test_registries_have_named_callable_entries(group: str) -> None:
     registry = REGISTRIES[group]
     assert registry
     for name, value in registry.items():
@@ -138,7 +138,7 @@ def test_every_registry_says_what_it_has(group: str) -> None:
         registry.find("nosuch")
 
 
-def test_all_of_them_are_listed() -> None:
+def test_all_functions_list_whole_registries() -> None:
     for registry, found in (
         (TARGETS, all_targets()),
         (SOURCES, all_sources()),
@@ -148,7 +148,7 @@ def test_all_of_them_are_listed() -> None:
         assert [each.name for each in found] == list(registry)
 
 
-def test_every_class_of_targets_has_a_name() -> None:
+def test_target_classes_are_all_registered() -> None:
     made = {value.name: _class_of(value.function) for value in TARGETS.values()}
     own = {each for each in _below(Target) if each.__module__.startswith("saywhy.")}
     assert own <= set(made.values())
@@ -168,8 +168,8 @@ def _below(parent: type) -> set[type]:
     return {each for child in parent.__subclasses__() for each in (child, *_below(child))}
 
 
-def test_the_core_does_not_import_toybox_to_find_it() -> None:
-    """Models and data sets name it in a table, as they would name any other package."""
+def test_models_and_datasets_do_not_import_toybox() -> None:
+    """Models and data sets name Toybox in a table, like any other package."""
     root = Path(saywhy.__file__).parent
     for file in (*(root / "models").glob("*.py"), *(root / "datasets").glob("*.py"), root / "registry.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -205,8 +205,8 @@ print([each.all()[-1].name for each in (methods, metrics, targets, models, datas
 
 
 @pytest.mark.slow
-def test_a_file_of_the_folder_is_enough(tmp_path: Path) -> None:
-    """What is new needs no line in a list: its file is found."""
+def test_new_file_in_a_registry_folder_is_discovered(tmp_path: Path) -> None:
+    """A new entry needs no line in a list: its file is found."""
     package = tmp_path / "saywhy"
     left_out = shutil.ignore_patterns("__pycache__", "weights")
     shutil.copytree(Path(saywhy.__file__).parent, package, ignore=left_out)

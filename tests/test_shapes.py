@@ -21,13 +21,13 @@ def tensors(space: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("space", SPACES, ids=("signal", "image", "volume"))
 @pytest.mark.parametrize("method", ONE_PASS.values(), ids=ONE_PASS)
-def test_signatures_hold_in_every_dimension(method: Method, space: tuple[int, ...]) -> None:
+def test_method_signatures_hold_for_signals_images_and_volumes(method: Method, space: tuple[int, ...]) -> None:
     watched = jaxtyped(method.function, typechecker=beartype)
     assert watched(*tensors(space)).shape == (2, *space)
 
 
 @pytest.mark.parametrize("method", ONE_PASS.values(), ids=ONE_PASS)
-def test_a_wrong_axis_is_detected(method: Method) -> None:
+def test_mismatched_gradients_raise_type_check_error(method: Method) -> None:
     watched = jaxtyped(method.function, typechecker=beartype)
     activations, gradients = tensors((3, 4))
     with pytest.raises(TypeCheckError):
@@ -36,6 +36,6 @@ def test_a_wrong_axis_is_detected(method: Method) -> None:
         watched(activations[:, :3], gradients)
 
 
-def test_fusion_takes_the_finest_grid() -> None:
+def test_fuse_returns_the_finest_grid() -> None:
     watched = jaxtyped(fuse, typechecker=beartype)
     assert watched([torch.rand(1, 2, 3, 3), torch.rand(1, 2, 6, 6)]).shape == (1, 2, 6, 6)

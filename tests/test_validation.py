@@ -31,17 +31,17 @@ EVERY = [(name, parameter) for name, method in METHODS.items() for parameter in 
 
 
 @pytest.mark.parametrize(("name", "parameter"), EVERY)
-class TestEveryParameter:
-    def test_its_default_is_allowed(self, name, parameter):
+class TestMethodParameters:
+    def test_default_passes_checked(self, name, parameter):
         default = METHODS[name].parameters[parameter]
         assert checked(METHODS[name], parameter, default) == default
 
-    def test_the_annotation_can_be_put_in_words(self, name, parameter):
+    def test_annotation_has_a_description(self, name, parameter):
         hint = typing.get_type_hints(METHODS[name].function)[parameter]
         assert allowed(hint)
 
     @pytest.mark.parametrize("value", ["nonsense", object(), {}, 1j, b"", math.nan, math.inf, lambda: 0])
-    def test_nonsense_is_refused(self, name, parameter, value):
+    def test_values_of_wrong_type_raise(self, name, parameter, value):
         with pytest.raises(MethodError, match=f"{parameter} must be .*, got "):
             checked(METHODS[name], parameter, value)
 
@@ -63,7 +63,7 @@ class TestEveryParameter:
         ("integrated-gradcam", "steps", "auto"),
     ],
 )
-def test_what_once_ended_in_a_traceback(name, parameter, value):
+def test_explain_with_invalid_parameter_raises_method_error(name, parameter, value):
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
     with pytest.raises(MethodError, match=f"{parameter} must be .*, got "):
         saywhy.explain(network, torch.rand(1, 3, 12, 12), 0, name, **{parameter: value})
@@ -86,7 +86,7 @@ def test_what_once_ended_in_a_traceback(name, parameter, value):
         ("smooth-gradcam", "noise", 0, 0.0),
     ],
 )
-def test_numbers_of_other_libraries_become_pythons(name, parameter, value, wanted):
+def test_numpy_and_torch_numbers_become_python_numbers(name, parameter, value, wanted):
     found = checked(find_method(name), parameter, value)
     assert (found, type(found)) == (wanted, type(wanted))
 
@@ -98,7 +98,7 @@ def test_arrays_become_tensors():
     assert found.shape == (3, 4, 4)
 
 
-def test_a_method_without_annotations_is_checked_by_its_defaults():
+def test_parameters_without_annotations_are_checked_by_defaults():
     def own(activations, gradients, *, power=2, tag="x", keep=True):
         return activations.sum(1)
 
@@ -111,13 +111,13 @@ def test_a_method_without_annotations_is_checked_by_its_defaults():
 
 
 @pytest.mark.parametrize("seed", ["x", None, -1, 1.5, True])
-def test_a_seed_is_a_whole_number(seed):
+def test_invalid_seed_raises(seed):
     with pytest.raises(saywhy.SaywhyError, match="seed must be a whole number of at least 0"):
         saywhy.explain(nn.Flatten(), torch.rand(1, 3, 4, 4), 0, "rise", seed=seed)
 
 
 @pytest.mark.parametrize("method", [3, None, [3], {"gradcam": 1}])
-def test_a_method_is_a_name(method):
+def test_method_of_wrong_type_raises(method):
     with pytest.raises(MethodError, match="method must be a name or a list of names"):
         saywhy.explain(nn.Flatten(), torch.rand(1, 3, 4, 4), 0, method)
 
@@ -137,7 +137,7 @@ class TestLimits:
             (Annotated[float, "no limit"], "a number"),
         ],
     )
-    def test_in_words(self, annotation, words):
+    def test_allowed_describes_limits(self, annotation, words):
         assert allowed(annotation) == (words,)
 
     @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ class TestLimits:
             ({"low": None, "high": 3}, (-9, 3), (4,)),
         ],
     )
-    def test_whole_numbers(self, limits, inside, outside):
+    def test_whole_number_checks_type_and_limits(self, limits, inside, outside):
         for value in inside:
             for same in (value, np.int64(value), torch.tensor(value), np.array(value)):
                 found = whole_number("n", same, **limits)
@@ -167,7 +167,7 @@ class TestLimits:
             ({"above": 0, "high": 1}, (1e-9, 1), (0.0, 1.5)),
         ],
     )
-    def test_real_numbers(self, limits, inside, outside):
+    def test_real_number_checks_type_and_limits(self, limits, inside, outside):
         for value in inside:
             for same in (value, np.float64(value), torch.tensor(value, dtype=torch.float64)):
                 found = real_number("share", same, **limits)
@@ -176,21 +176,21 @@ class TestLimits:
             with pytest.raises(InputError, match=r"^share must be a number.*, got "):
                 real_number("share", value, **limits)
 
-    def test_the_error_is_of_the_class_that_was_asked_for(self):
+    def test_raised_error_is_of_the_given_class(self):
         with pytest.raises(TargetError, match=r"similar must be a whole number of at least 1, got 'x'\."):
             whole_number("similar", "x", 1, error=TargetError)
         with pytest.raises(MethodError, match=r"alpha must be a number of at least 0, got -1\."):
             real_number("alpha", -1, 0, error=MethodError)
 
     @pytest.mark.parametrize("value", [0, 1, "no", None])
-    def test_true_or_false(self, value):
+    def test_true_or_false_raises_for_other_values(self, value):
         true_or_false(early=True, refill=np.bool_(False))
         with pytest.raises(MethodError, match="refill is True or False, got"):
             true_or_false(MethodError, early=True, refill=value)
 
 
 @validated(MethodError)
-def drawn(
+def decorated(
     maps: Tensor | None,
     count: PositiveInt = 1,
     *more: int,
@@ -209,12 +209,12 @@ def drawn(
 
 
 class TestValidated:
-    def test_what_is_not_given_and_what_has_no_plain_annotation_is_handed_on(self):
-        assert drawn("x") == ("x", 1, (), None, 0, "near", "auto", "", False, None, (), {})
-        assert drawn("x", 2, "y", free=3, names=4, z=5.5)[1:3] == (2, ("y",))
+    def test_defaults_and_unchecked_arguments_are_passed_through(self):
+        assert decorated("x") == ("x", 1, (), None, 0, "near", "auto", "", False, None, (), {})
+        assert decorated("x", 2, "y", free=3, names=4, z=5.5)[1:3] == (2, ("y",))
 
-    def test_numbers_of_other_libraries_become_pythons(self):
-        found = drawn(None, np.int64(3), share=1, seed=torch.tensor(4), scale=np.float32(0.5), sure=np.bool_(True))
+    def test_numpy_and_torch_numbers_become_python_numbers(self):
+        found = decorated(None, np.int64(3), share=1, seed=torch.tensor(4), scale=np.float32(0.5), sure=np.bool_(True))
         assert found[1:9] == (3, (), 1.0, 4, "near", 0.5, "", True)
         assert [type(found[place]) for place in (1, 3, 4, 6, 8)] == [int, float, int, float, bool]
 
@@ -233,23 +233,23 @@ class TestValidated:
             ("seed", None, "a whole number of at least 0, got None"),
         ],
     )
-    def test_the_sentence(self, argument, value, wanted):
+    def test_invalid_argument_raises_with_allowed_values(self, argument, value, wanted):
         with pytest.raises(MethodError, match=f"^{argument} must be {wanted}\\.$"):
-            drawn(None, **{argument: value})
+            decorated(None, **{argument: value})
 
-    def test_of_several_the_first_is_named(self):
+    def test_first_invalid_argument_is_reported(self):
         with pytest.raises(MethodError, match=r"^count must be"):
-            drawn(None, 0, seed=-1)
+            decorated(None, 0, seed=-1)
 
-    def test_a_function_looks_as_it_did(self):
-        assert drawn.__doc__ == "Return the arguments as received."
-        assert list(inspect.signature(drawn).parameters)[:3] == ["maps", "count", "more"]
+    def test_decorated_function_keeps_docstring_and_signature(self):
+        assert decorated.__doc__ == "Return the arguments as received."
+        assert list(inspect.signature(decorated).parameters)[:3] == ["maps", "count", "more"]
 
-    def test_python_says_what_is_missing_or_unknown(self):
+    def test_missing_argument_raises_type_error(self):
         with pytest.raises(TypeError, match="maps"):
-            drawn()
+            decorated()
 
-    def test_methods_of_classes(self):
+    def test_constructors_can_be_validated(self):
         class Box:
             @validated()
             def __init__(self, side: PositiveInt) -> None:
@@ -260,12 +260,12 @@ class TestValidated:
             Box(0)
 
     @pytest.mark.parametrize(("argument", "value"), [("shift", "no"), ("seed", -1), ("output", 1.5), ("batch_size", 0)])
-    def test_concepts(self, argument, value):
+    def test_factorize_with_invalid_arguments_raises(self, argument, value):
         with pytest.raises(InputError, match=f"^{argument} must be"):
             saywhy.factorize(nn.Flatten(), torch.rand(1, 3, 4, 4), **{argument: value})
 
 
-def test_a_method_of_the_users_own_may_have_limits():
+def test_annotated_limits_of_user_methods_are_checked():
     def own(activations, gradients, *, power: Annotated[float, Gt(0)] = 2.0):
         return activations.sum(1)
 

@@ -17,7 +17,7 @@ from saywhy.toybox.language import SceneQuestion
 pytestmark = pytest.mark.nightly
 
 
-def test_an_interval_holds_the_mean_as_often_as_it_says_though_items_of_a_scene_are_alike():
+def test_estimate_interval_covers_the_mean_with_correlated_items():
     generator = np.random.default_rng(0)
     held = 0
     for run in range(200):
@@ -29,7 +29,7 @@ def test_an_interval_holds_the_mean_as_often_as_it_says_though_items_of_a_scene_
     assert 178 <= held <= 200  # 95 % of 200, and three standard deviations
 
 
-def test_pairs_are_compared_pair_by_pair():
+def test_difference_is_paired():
     values, scenes = np.random.default_rng(1).normal(0, 100, 50), list(range(50))
     found = difference(Measured(values + 1, scenes), Measured(values, scenes))
     assert found.value == pytest.approx(1)
@@ -40,7 +40,7 @@ def test_pairs_are_compared_pair_by_pair():
         difference(Measured(values, scenes), Measured(values, scenes[::-1]))
 
 
-def test_invalid_numbers_give_no_verdict():
+def test_invalid_measurements_raise():
     with pytest.raises(ValueError, match="expected finite measurements"):
         estimate(Measured(np.array([1.0, np.nan]), ["a", "b"]))
     with pytest.raises(ValueError, match="expected a scene for each measurement"):
@@ -49,7 +49,7 @@ def test_invalid_numbers_give_no_verdict():
         verdict(Estimate(0.0, float("nan"), 1.0, 2, 2))
 
 
-def test_a_uniform_map_has_the_ratio_one():
+def test_inside_and_outside_ratio_of_uniform_map_is_one():
     mask = np.zeros((8, 8), bool)
     mask[2:5, 1:3] = True
     assert inside_and_outside(torch.ones(8, 8), mask) == (1, 1)
@@ -65,7 +65,7 @@ def test_a_uniform_map_has_the_ratio_one():
     assert points(torch.ones(8, 8), mask) == pytest.approx(6 / 64)
 
 
-def test_a_tenth_is_covered_where_a_map_is_highest_or_less():
+def test_highest_selects_at_most_a_tenth_of_positive_pixels():
     image = np.random.default_rng(2).integers(0, 256, (10, 20, 3), dtype=np.uint8)
     found = torch.rand(10, 20, generator=torch.Generator().manual_seed(0)) + 0.1
     mask = highest(found)

@@ -16,7 +16,7 @@ QUIET = Progress(disable=True)
 LAYERS_OF_SQUARES = ("blocks", "stem")
 
 
-def test_networks_that_see_squares_find_them_whatever_is_changed_but_the_relu():
+def test_only_ablating_relu_worsens_square_detectors():
     found = measure_study(study(colour_network("mlp")), LAYERS_OF_SQUARES, 4, 3, QUIET).measurements
     for who in (WHOLE, "stem"):
         assert found.values["error", who] == [0.0] * 4
@@ -26,7 +26,7 @@ def test_networks_that_see_squares_find_them_whatever_is_changed_but_the_relu():
     assert signed.value < whole.value
 
 
-def test_pooling_and_a_linear_layer_leave_nothing_to_ablate_but_magnitudes_and_the_relu():
+def test_linear_head_makes_backward_rules_and_maximum_equal_gradcam():
     network = colour_network("gap")
     item = next(study(network).items(network, alone=False))
     with zeros_allowed():
@@ -72,7 +72,7 @@ def test_the_backward_rules_are_those_of_the_paper(rule, weights):
     assert torch.allclose(found[:, 0], expected, atol=1e-6)
 
 
-def test_the_section_orders_what_was_changed():
+def test_report_has_every_variant():
     page = report(QUIET, 0.02, study(colour_network("mlp")), layers=LAYERS_OF_SQUARES)
     assert page.startswith("## Ablations of Grad-CAM\n\nsquares: the top-1 localisation error on 4 images")
     assert all(f"| {who} |" in page for who in VARIANTS)
@@ -82,12 +82,12 @@ def test_the_section_orders_what_was_changed():
     assert "nan" not in page
 
 
-def test_without_layers_the_one_that_is_found_is_taken():
+def test_default_layer_is_the_found_one():
     found = measure_study(study(colour_network("mlp")), (), 2, 2, QUIET)
     assert found.layers == ()
     assert found.measurements.values["error", WHOLE] == [0.0, 0.0]
 
 
-def test_toyboxs_layers_are_there():
+def test_toybox_classifier_has_the_listed_layers():
     names = dict(saywhy.load("toybox:classifier", "random").module.named_modules())
     assert set(LAYERS) <= set(names)

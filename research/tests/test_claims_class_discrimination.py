@@ -25,7 +25,7 @@ def test_a_map_on_the_object_is_recognised():
     assert len(kept.values["itself", "deconvnet"]) == 12
 
 
-def test_a_map_that_is_the_same_for_both_kinds_is_right_half_of_the_time():
+def test_equal_maps_for_both_classes_are_right_half_of_the_time():
     network, judge = colour_network("mlp"), colour_network(seed=1)
     item = next(study(network).items(network, alone=False))
     found, image = ClassDiscrimination(), np.asarray(item.image)
@@ -34,12 +34,12 @@ def test_a_map_that_is_the_same_for_both_kinds_is_right_half_of_the_time():
     assert sum(found.measurements.values["through", "same"]) == 1.0
 
 
-def test_a_network_does_not_judge_itself():
+def test_judge_of_the_same_seed_raises():
     with pytest.raises(InputError, match="expected a judge of another seed"):
         measure_study(EXPLAINED, JUDGES[:1], 2, QUIET)
 
 
-def test_the_section_says_that_it_is_a_proxy():
+def test_report_states_that_it_is_a_proxy():
     page = report(QUIET, 0.02, EXPLAINED, JUDGES)
     assert page.startswith("## Class discrimination, by a judge network\n\n**A proxy for people, not people.**")
     assert all(f"| {method} |" in page for method in (*METHODS, MASK))

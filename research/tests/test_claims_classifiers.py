@@ -77,7 +77,7 @@ def test_training_a_head_reduces_its_loss(small, quiet):
     assert loss(trained) < 0.8 * loss(fresh)
 
 
-def test_a_head_is_trained_on_its_inputs(quiet):
+def test_head_features_reproduce_the_network_output(quiet):
     network = MLPClassifier(saywhy.load("toybox:classifier").module).eval()
     features, labels = head_features(network, 3, quiet)
     drawn = [scene("train", 12_000 + number) for number in range(3)]
@@ -129,13 +129,13 @@ def test_items_have_the_known_classes_and_their_positions():
         assert not item.masks([absent]).any()
 
 
-def test_images_of_one_class_and_of_several_are_distinguished():
+def test_items_select_images_of_one_or_several_classes():
     network, squares = colour_network(), SquaresDataset(8)
     numbers = [[item.place[1] for item in items(network, squares, range(8), alone)] for alone in (True, False, None)]
     assert numbers == [[0, 2, 4, 6], [1, 3, 5, 7], list(range(8))]
 
 
-def test_unknown_classes_are_left_out():
+def test_items_leave_out_unknown_classes():
     squares = SquaresDataset(20)
     few = colour_network()
     few.model.labels = COLOURS[:2] + tuple(f"other {number}" for number in range(7))
@@ -144,7 +144,7 @@ def test_unknown_classes_are_left_out():
         assert set(item.classes) <= {0, 1}
 
 
-def test_networks_of_different_seeds_have_images_of_their_own():
+def test_study_gives_seeds_different_images():
     two = study(
         colour_network(), colour_network("mlp"), colour_network(seed=1), colour_network("mlp", seed=1), count=10
     )
@@ -154,7 +154,7 @@ def test_networks_of_different_seeds_have_images_of_their_own():
     assert two.forms == ("gap", "mlp")
 
 
-def test_another_data_set_needs_other_images_for_a_threshold():
+def test_named_study_without_held_out_images_raises():
     one = named_study("toybox:classifier", "toybox:val")
     assert (one.networks[0].form, one.tolerance, one.held_out) == ("toybox:classifier", 15, None)
     with pytest.raises(InputError, match="expected a held-out data set"):
@@ -162,14 +162,14 @@ def test_another_data_set_needs_other_images_for_a_threshold():
     assert named_study("toybox:classifier", "toybox:test", "toybox:val").held_out is not None
 
 
-def test_a_section_is_printed_or_written(tmp_path, capsys):
+def test_section_run_prints_or_writes_the_page(tmp_path, capsys):
     section.run(lambda progress: "## one", None)
     assert capsys.readouterr().out == "## one\n"
     section.run(lambda progress: "## two", tmp_path / "two.md")
     assert (tmp_path / "two.md").read_text() == "## two\n"
 
 
-def test_networks_of_toybox_have_scenes_of_their_own(monkeypatch, quiet):
+def test_toybox_study_gives_seeds_different_scenes(monkeypatch, quiet):
     for form in ("gap", "mlp"):
         monkeypatch.setitem(FORMS, form, lambda seed, progress, form=form: colour_network(form, seed))
     three = toybox_study(quiet)

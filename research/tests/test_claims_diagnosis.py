@@ -62,7 +62,7 @@ ABSENT = torch.tensor([1])
 
 
 class TestAttack:
-    def test_each_score_is_pushed_as_far_as_it_needs_and_one_further(self):
+    def test_attack_stops_one_step_after_success(self):
         """The absent class has 7 and needs log(9999) = 9.21, five levels; the other has -3 and must be below -4.6."""
         after = attack(levels((-3.0, 7.0)), GREY, ABSENT, THERE)
         assert pixels(levels((0.0, 0.0)), after.fed)[0, 0, 0].round(decimals=3).tolist() == [95.0, 105.0]
@@ -71,12 +71,12 @@ class TestAttack:
         assert after.probabilities.item() == pytest.approx(1 / (1 + np.exp(-9.5)), rel=1e-6)
         assert after.present.item() == pytest.approx(1 / (1 + np.exp(5.5)), rel=1e-3)
 
-    def test_no_pixel_goes_further_than_the_reach(self):
+    def test_pixels_stay_within_epsilon(self):
         after = attack(levels((-3.0, 0.0)), GREY, ABSENT, THERE, epsilon=8, steps=20)
         assert pixels(levels((0.0, 0.0)), after.fed)[0, 0, 0].round(decimals=3).tolist() == [94.0, 108.0]
         assert (after.steps.item(), after.reached.item()) == (20, False)
 
-    def test_no_pixel_leaves_the_range_of_light(self):
+    def test_pixels_stay_within_0_and_255(self):
         bright = torch.full((1, 3, 1, 2), 253 / 255)
         after = attack(levels((-80.0, -80.0)), bright, ABSENT, THERE, epsilon=8, steps=20)
         assert pixels(levels((0.0, 0.0)), after.fed)[0, 0, 0, 1].item() == pytest.approx(255)
@@ -86,7 +86,7 @@ class TestAttack:
         assert torch.equal(pixels(levels((0.0, 0.0)), after.fed).round(), torch.full((1, 3, 1, 2), 100.0))
         assert after.steps.item() == 0
 
-    def test_with_a_softmax_the_present_class_goes_down_as_the_absent_one_goes_up(self):
+    def test_softmax_attack_lowers_present_and_raises_absent_class(self):
         model = levels((3.0, 0.0), multilabel=False)
         after = attack(model, GREY, ABSENT, THERE, epsilon=20)
         rise = after.steps.item()
@@ -102,7 +102,7 @@ class TestAttack:
         torch.testing.assert_close(together.fed, torch.cat([one.fed for one in alone]))
         assert all(parameter.grad is None for parameter in net.module.parameters())
 
-    def test_invalid_requests_are_rejected(self):
+    def test_invalid_arguments_raise(self):
         with pytest.raises(InputError, match="expected a target class that is absent from the image"):
             attack(levels((0.0, 0.0)), GREY, torch.tensor([0]), THERE)
         other = replace(levels((0.0, 0.0)), preprocess=MeasuredPreprocess(lambda image: torch.zeros(3, 1, 2)))
@@ -117,7 +117,7 @@ class TestAttack:
             p = said.values("probability").gather(1, classes[:, None])[:, 0]
             torch.testing.assert_close(odds(said, classes), (p / (1 - p)).log())
 
-    def test_random_signs_move_as_far_in_random_directions(self):
+    def test_random_signs_keep_the_step_size(self):
         model, changed = levels((0.0, 0.0)), GREY.expand(1, 3, 1, 2).repeat(1, 1, 40, 40) + 3 / 255
         drawn = pixels(model, random_signs(model, changed - 3 / 255, changed))
         assert drawn.round().unique().tolist() == [97.0, 103.0]
@@ -157,7 +157,7 @@ def peak(row: int, column: int) -> Tensor:
     return one
 
 
-class TestAttacked:
+class TestAttackedCase:
     def test_hits_are_counted_before_and_after_and_for_a_random_position(self, known):
         off = replace(known, given=(peak(3, 3), peak(0, 0)))
         on = replace(known, given=(peak(0, 1), peak(0, 0)))
@@ -180,7 +180,7 @@ class TestAttacked:
         assert pointing.measurements.of("some energy rsi-gradcam", "after").values.tolist() == [0.25]
         assert pointing.empty["some", "gradcam", "after"] == 1
 
-    def test_a_map_that_stays_is_more_like_itself_than_another_images(self, known):
+    def test_unchanged_map_is_more_similar_than_that_of_another_image(self, known):
         similarity = MapSimilarity()
         for number in range(6):
             one = replace(known, number=number, given=(peak(number % 4, number % 4),))
@@ -196,7 +196,7 @@ class TestAttacked:
         drawn = {draw_absent_class(replace(known, number=number), logits) for number in range(200)}
         assert drawn == set(range(15)) - {2}
 
-    def test_a_real_attack_succeeds_and_leaves_the_case(self):
+    def test_attack_on_toybox_succeeds_and_keeps_the_case(self):
         network = Classifier(0, saywhy.load("toybox:classifier"))
         case = next(case for item in items(network, ToyboxDataset("test"), range(9)) if (case := located_case(item)))
         (one,) = attacked_cases([case])
@@ -214,7 +214,7 @@ class TestAttacked:
 
 
 class TestBias:
-    def test_images_have_one_of_the_kinds_and_their_homes(self):
+    def test_drawn_images_have_one_kind_and_its_home(self):
         for split, most, least in (("biased-train", 1.0, 0.8), ("train", 0.5, 0.0), ("biased-test", 0.0, 0.0)):
             images = draw_images(split, 6, 0)
             assert images.classes.bincount().tolist() == [6] * 8
@@ -223,7 +223,7 @@ class TestBias:
             assert least <= images.at_home <= most
         assert len({CATALOGUE[kind].home for kind in KINDS}) == len(KINDS)
 
-    def test_seeds_see_other_images(self):
+    def test_seeds_draw_different_images(self):
         first, second = ({one.index for one in draw_images("train", 3, seed).scenes} for seed in (0, 1))
         assert not first & second
 
@@ -242,7 +242,7 @@ class TestBias:
             held += found.low <= 2 <= found.high
         assert 86 <= held <= 100
 
-    def test_networks_are_kept_and_measured(self, tmp_path, monkeypatch):
+    def test_biased_networks_are_stored_and_measured(self, tmp_path, monkeypatch):
         monkeypatch.setattr(language_networks, "FOLDER", tmp_path)
         plan = Plan((Phase(2, 64),), batch=32)
         measured = BiasResults()
@@ -283,7 +283,7 @@ def side() -> Case:
 
 
 class TestFailures:
-    def test_wrong_and_right_are_separated(self, side):
+    def test_failures_separates_wrong_and_right_predictions(self, side):
         wrong, well = failures([side, replace(side, number=1, classes=(1,))])
         assert [(f.name, f.label(f.other)) for f in wrong] == [("left", "right")]
         assert [(f.name, f.label(f.other)) for f in well] == [("right", "left")]
@@ -308,7 +308,7 @@ class TestFailures:
         assert failed.section().count("not decidable here") >= 1
 
 
-class TestPreferred:
+class TestPreference:
     def test_only_classes_that_both_find_are_compared(self, side):
         case = replace(side, classes=(0, 1), masks=torch.ones(2, 16, 16, dtype=torch.bool), boxes=((), ()))
         blind = replace(side.model, module=Sides(), multilabel=True)

@@ -16,7 +16,7 @@ QUIET = Progress(disable=True)
 
 
 @pytest.mark.slow
-def test_jobs_give_what_they_would_one_after_the_other():
+def test_run_jobs_equals_sequential_results():
     assert run_jobs(operator.sub, [(5, 2), (2, 5), (7, 7)], "differences", QUIET) == [3, -3, 0]
     assert run_jobs(operator.sub, [], "nothing", QUIET) == []
     with pytest.raises(ZeroDivisionError):
@@ -34,7 +34,7 @@ def test_measurements_are_joined_in_order():
 
 
 @pytest.mark.slow
-def test_every_table_is_there():
+def test_report_has_every_table():
     diversity_penalties, kept = choose_penalties(0, 0.01), Measurements()
     for objects in (2, 3, 4):
         kept.join(measure_decoders(0, objects, diversity_penalties, 0.01))

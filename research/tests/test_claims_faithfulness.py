@@ -16,7 +16,7 @@ pytestmark = pytest.mark.nightly
 QUIET = Progress(disable=True)
 
 
-def test_it_is_the_metric_of_the_library():
+def test_agreement_equals_occlusion_correlation():
     model = saywhy.load("toybox:classifier")
     image = scene("val", 3).image
     explained = saywhy.explain(model, image, [8, 3], "gradcam")
@@ -25,7 +25,7 @@ def test_it_is_the_metric_of_the_library():
     assert torch.allclose(agreement(explained.maps[0], hidden[0]), expected[0])
 
 
-def test_the_usual_window_is_the_librarys_own(monkeypatch):
+def test_usual_window_equals_the_library_default(monkeypatch):
     calls = []
     explain = saywhy.explain
     monkeypatch.setattr(saywhy, "explain", lambda *a, **k: (calls.append(k), explain(*a, **k))[1])
@@ -40,7 +40,7 @@ def test_the_usual_window_is_the_librarys_own(monkeypatch):
     assert found.measurements.values[f"gap, {USUAL}", "gradcam"] == agreement(own[0], hidden[0]).tolist()
 
 
-def test_networks_that_see_squares_are_explained_faithfully():
+def test_square_detectors_are_explained_faithfully():
     found = measure_study(study(colour_network(), colour_network("mlp")), 3, 0, QUIET)
     assert list(found.images) == ["gap", "mlp"]
     for form in ("gap", "mlp"):
@@ -50,7 +50,7 @@ def test_networks_that_see_squares_are_explained_faithfully():
     assert (f"mlp, {USUAL}", "cam") not in found.measurements.values
 
 
-def test_the_section_says_what_was_not_measured():
+def test_report_states_what_was_not_measured():
     page = report(QUIET, 0.08, study(colour_network()))
     assert page.startswith("## Faithfulness: agreement with occlusion")
     assert f"{REAL} was not measured" in page
@@ -58,7 +58,7 @@ def test_the_section_says_what_was_not_measured():
     assert "nan" not in page
 
 
-def test_without_the_folder_there_are_no_photographs(monkeypatch, tmp_path):
+def test_missing_folder_excludes_photographs(monkeypatch, tmp_path):
     monkeypatch.setenv("SAYWHY_REAL", str(tmp_path))
     assert faithfulness.real_folder() is None
     assert list(measure_study(study(colour_network()), 2, 3, QUIET).images) == ["gap"]
@@ -66,7 +66,7 @@ def test_without_the_folder_there_are_no_photographs(monkeypatch, tmp_path):
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_photographs_are_asked_of_squeezenet(real, monkeypatch):
+def test_photographs_are_measured_with_squeezenet(real, monkeypatch):
     monkeypatch.setenv("SAYWHY_REAL", str(real))
     monkeypatch.setattr(faithfulness, "WINDOWS", {USUAL: (4, 1)})
     found = measure_study(study(colour_network()), 2, 2, QUIET)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.nightly
 QUIET = Progress(disable=True)
 
 
-def test_a_network_that_sees_squares_finds_their_boxes():
+def test_square_detector_has_no_localization_error():
     found = measure_study(study(colour_network(), colour_network("mlp")), 6, 4, QUIET)
     for form in ("gap", "mlp"):
         assert found.measurements.values["top-1", f"gradcam ({form})"] == [0.0] * 6
@@ -54,7 +54,7 @@ def test_the_second_prediction_counts_among_the_top_five():
     assert found.measurements.values["class top-5", "gap"] == [0.0] * 3
 
 
-def test_fewer_classes_than_five_are_all_used(monkeypatch):
+def test_top_5_uses_all_classes_if_fewer_than_five(monkeypatch):
     monkeypatch.setattr(localization, "_predictions", lambda item: 3)
     found = measure_study(study(colour_network()), 3, 2, QUIET)
     assert found.measurements.values["top-5", "gradcam (gap)"] == [0.0] * 3
@@ -71,7 +71,7 @@ def test_saliency_is_averaged_over_the_layers_cells():
     assert found_boxes(maps)[0][0] != found_boxes(torch.zeros_like(maps))[0][0]
 
 
-def test_the_section_has_verdicts_and_says_what_cannot_be_said():
+def test_report_has_verdicts_and_limits():
     page = report(QUIET, 0.02, study(colour_network(), colour_network("mlp")))
     assert page.startswith("## Weakly supervised localisation\n\nsquares: 4 images of one class")
     assert "nan" not in page
@@ -84,7 +84,7 @@ def test_the_section_has_verdicts_and_says_what_cannot_be_said():
     assert "CAM of a network of CAM's form" not in alone
 
 
-def test_squares_are_what_they_say():
+def test_squares_dataset_masks_equal_their_boxes():
     for index in range(6):
         located = SquaresDataset()[index]
         assert len(located.objects) == 1 + index % 2

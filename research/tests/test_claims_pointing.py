@@ -24,7 +24,7 @@ pytestmark = pytest.mark.nightly
 QUIET = Progress(disable=True)
 
 
-def test_a_network_that_sees_squares_points_at_them_and_rejects_the_rest():
+def test_square_detector_points_at_squares_and_rejects_absent_classes():
     kept = measure_study(study(colour_network(), count=400), 0.03, 200, QUIET).measurements
     for method in ("gradcam", CMWP):
         assert kept.values["P", method] == [1.0] * 9  # six images, of one square and of two
@@ -64,7 +64,7 @@ def test_a_mosaic_has_different_classes_with_certain_predictions():
     assert next(mosaics(one.items(network, alone=True), 9), None) is None
 
 
-def test_the_section_says_what_rejecting_everything_gives():
+def test_report_has_the_every_class_rejected_baseline():
     page = report(QUIET, 0.02, study(colour_network(), count=400), 100)
     assert page.startswith("## Pointing\n\nsquares;")
     assert "| every class rejected |" in page
@@ -73,7 +73,7 @@ def test_the_section_says_what_rejecting_everything_gives():
     assert "nan" not in page
 
 
-def test_without_held_out_images_nothing_is_rejected():
+def test_missing_held_out_images_disable_rejection():
     network = colour_network()
     alone = study(network)
     page = report(QUIET, 0.02, type(alone)(alone.networks, SquaresDataset(16), None), 50)
@@ -84,7 +84,7 @@ def test_without_held_out_images_nothing_is_rejected():
         threshold(type(alone)(alone.networks, SquaresDataset(), None), network, "gradcam", 2, QUIET)
 
 
-def test_the_peak_is_that_of_the_explanation():
+def test_pointing_uses_the_peak_of_the_explanation():
     network = colour_network()
     item = next(study(network).items(network, alone=True))
     found = PointingResults()

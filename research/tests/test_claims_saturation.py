@@ -85,7 +85,7 @@ class TestCertainty:
         assert BINS == ("p < 0.9", "0.9 to 0.99", "0.99 to 0.9999", "p > 0.9999")
         assert [bin_name(p) for p in (0.0, 0.95, 0.99, 0.99995)] == list(BINS)
 
-    def test_a_factor_multiplies_logits_of_both_kinds(self):
+    def test_temperature_multiplies_logits(self):
         logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         for multilabel in (False, True):
             got = Tempered(2, 3.0).evaluate(ModelOutput(logits, multilabel=multilabel)).scores[:, 0]
@@ -116,7 +116,7 @@ class TestCertainty:
             torch.testing.assert_close(maps.maps[who][0], alone, rtol=1e-3, atol=1e-3 * float(alone.max()))
         assert torch.equal(maps.maps[LOGIT][0], maps.maps[LOGIT][2])
 
-    def test_only_the_map_of_the_probability_is_empty_where_its_gradient_vanishes(self, case):
+    def test_only_the_probability_map_is_empty_when_saturated(self, case):
         with zeros_allowed():
             sure = class_maps(case, (200.0,), variants=False)
         saturated = SaturationResults()
@@ -142,7 +142,7 @@ class TestCertainty:
 
 
 class TestPlaces:
-    def test_the_object_itself_and_another_position(self, case):
+    def test_places_is_one_on_the_object_and_zero_elsewhere(self, case):
         left, top, right, bottom = (int(edge) for edge in case.boxes[0][0])
         there, elsewhere = torch.zeros(128, 128), torch.ones(128, 128)
         there[top:bottom, left:right] = 1.0
@@ -152,7 +152,7 @@ class TestPlaces:
         assert places(case, elsewhere)[:2] == (0, 0)
         assert len(case.boxes[0]) > 1 or places(case, there)[2] == 0
 
-    def test_the_probability_is_perturbed(self, case):
+    def test_runner_perturbs_the_probability(self, case):
         runner = runner_of(case)
         p = float(case.explain(case.classes[0], "gradcam", score="probability").scores)
         assert float(runner.scores(case.fed, torch.zeros(1, dtype=torch.long))) == pytest.approx(p, rel=1e-5)
@@ -160,7 +160,7 @@ class TestPlaces:
         kept = float(deletion(torch.rand(1, 1, 16, 16), runner, steps=2))
         assert 0 <= kept <= 1
 
-    def test_one_class_is_drawn_with_its_own_mask(self, case):
+    def test_with_one_class_keeps_the_mask_and_boxes_of_the_class(self, case):
         two = replace(
             case, classes=(3, 5), masks=torch.stack([case.masks[0], ~case.masks[0]]), boxes=((), case.boxes[0])
         )
@@ -171,7 +171,7 @@ class TestPlaces:
 
 
 class TestSensitivity:
-    def test_a_shift_changes_no_probability_and_only_the_map_of_the_logit(self, small):
+    def test_logit_shift_changes_only_the_logit_map(self, small):
         sensitivity = SensitivityResults()
         sensitivity.shift("some", small)
         changed = {who: sensitivity.measurements.values["some changed", who][0] for who in SHIFTED}
@@ -180,7 +180,7 @@ class TestSensitivity:
         assert changed[LOGIT] > 0.1
         assert changed[RSI] < UNCHANGED
 
-    def test_the_shift_is_of_the_size_that_was_asked_for(self, small):
+    def test_shifted_logits_adds_the_given_shift(self, small):
         features = small.model.module.features(small.fed).mean((2, 3))[0]
         other = ShiftedLogits(small.model.module, "features", shift_weights(features, 7.0)).eval()
         raised = other(small.fed) - small.model.module(small.fed)
@@ -188,7 +188,7 @@ class TestSensitivity:
         assert isinstance(small.model.module.features, nn.Sequential)
         assert len(small.model.module.features) == 2  # the network itself is as it was
 
-    def test_more_steps_are_more_like_the_most(self, small):
+    def test_more_steps_increase_similarity_and_completeness(self, small):
         sensitivity = SensitivityResults()
         sensitivity.steps("some", small, 300, (2, 50))
         few, many = (sensitivity.measurements.values[f"some steps {count}", "rsi-gradcam"][0] for count in (2, 50))
@@ -198,14 +198,14 @@ class TestSensitivity:
         assert many < 1e-5 < few
         assert sensitivity.most == {"some": 300}
 
-    def test_numbers_of_sixteen_bits_leave_the_network_as_it_was(self, small):
+    def test_half_precision_run_restores_the_network(self, small):
         sensitivity = SensitivityResults()
         sensitivity.precision("some", small)
         assert {p.dtype for p in small.model.module.parameters()} == {torch.float32}
         found = {name: sensitivity.measurements.values[f"some {name}", RSI][0] for name in ("bfloat16", "float16")}
         assert 0.9 < found["bfloat16"] <= found["float16"] + 0.01
 
-    def test_a_path_from_black_is_like_itself(self, small):
+    def test_black_baseline_has_similarity_one(self, small):
         sensitivity = SensitivityResults()
         sensitivity.baselines("some", small, ("black", "zero"))
         assert sensitivity.measurements.values["some baseline", "black"] == [pytest.approx(1)]

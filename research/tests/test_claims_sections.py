@@ -24,7 +24,7 @@ def printed(module: object, *arguments: str) -> str:
 ANOTHER = ("--data", "toybox:val", "--model", "toybox:classifier")
 
 
-def test_localisation_in_another_data_set(tmp_path: Path):
+def test_localization_command_accepts_another_data_set(tmp_path: Path):
     page = printed(localization, *ANOTHER, "--items", "4")
     assert page.startswith("## Weakly supervised localisation\n\nToybox val: 4 images of one class")
     assert "| gradcam | toybox:classifier |" in page
@@ -32,24 +32,24 @@ def test_localisation_in_another_data_set(tmp_path: Path):
     assert (tmp_path / "page.md").read_text() == page
 
 
-def test_ablations_in_another_data_set():
+def test_ablation_command_accepts_another_data_set():
     page = printed(ablation, *ANOTHER, "--items", "3", "--layers", "blocks.2,blocks.0")
     assert "| … at the deepest layer than at blocks.0 |" in page
 
 
-def test_pointing_in_another_data_set():
+def test_pointing_command_accepts_another_data_set():
     page = printed(pointing, *ANOTHER, "--items", "4", "--share", "0.1", "--held-out", "toybox:test")
     assert "a peak must lie within 15 pixels of it" in page
     assert "for the highest accuracy" in page
 
 
 @pytest.mark.slow
-def test_faithfulness_in_another_data_set():
+def test_faithfulness_command_accepts_another_data_set():
     page = printed(faithfulness, *ANOTHER, "--items", "2")
     assert "**Toybox val, toybox:classifier, the present classes**" in page
 
 
-def test_class_discrimination_in_another_data_set():
+def test_class_discrimination_command_accepts_another_data_set():
     page = printed(class_discrimination, *ANOTHER, "--judge", "toybox:classifier", "--items", "2")
     assert page.startswith(
         "## Class discrimination, by a judge network\n\n**A proxy for people, not people.** Toybox val"
@@ -57,7 +57,7 @@ def test_class_discrimination_in_another_data_set():
     assert "network that ends in toybox:classifier" in page
 
 
-def test_class_discrimination_in_toybox_is_judged_by_networks_of_other_seeds(monkeypatch):
+def test_class_discrimination_command_uses_judges_of_other_seeds(monkeypatch):
     monkeypatch.setattr(
         class_discrimination, "toybox_study", lambda *_: study(colour_network("mlp"), colour_network("mlp", 1))
     )

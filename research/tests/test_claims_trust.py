@@ -87,7 +87,7 @@ def test_wilsons_interval_is_that_of_newcombe_1998(successes, of, low, high):
     assert wilson(successes / of, of) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
 
 
-def test_no_interval_is_a_point():
+def test_share_interval_has_width_at_0_and_100_percent():
     one = [row(number) for number in range(20)]
     several = [row(number, method) for number in range(20) for method in MAPS]
     for rows in (one, several):  # of as many as there are scenes, however many maps of them
@@ -154,7 +154,7 @@ class TestStored:
         assert stored(file, OF) == {5: whole(5)}
         assert len(file.read_text().splitlines()) == 3
 
-    def test_an_invalid_line_is_located(self, file):
+    def test_invalid_line_raises_with_its_number(self, file):
         file.write_text("{}\nwhat\n")
         with pytest.raises(ValueError, match=r"expected JSON in .*trust.jsonl, line 2, .* delete it"):
             stored(file, OF)
@@ -166,7 +166,7 @@ class TestStored:
         monkeypatch.setattr(trust, "NEAR", 9)
         assert trust.settings("val") != of
 
-    def test_other_limits_and_words_are_no_other_measurement(self, tmp_path):
+    def test_code_hash_ignores_limits_comments_and_docstrings(self, tmp_path):
         for folder in ("engine", "checks"):
             (tmp_path / folder).mkdir()
         measures, engine = tmp_path / "checks" / "measures.py", tmp_path / "engine" / "subject.py"
@@ -236,7 +236,7 @@ def test_the_page_reports_maps_of_an_untrained_network():
     assert said.format("none", "") in flat(page(done, "val"))
 
 
-def test_separation_by_a_check_is_reported():
+def test_discrimination_reports_what_a_check_separates():
     right = [row(number) for number in range(20)]
     wrong = [row(number, right=0.0) for number in range(20, 40)]
     stays = [row(number, right=0.0, parameter_randomization=1.0) for number in range(20, 40)]

@@ -76,7 +76,7 @@ def test_a_claim_holds_only_if_it_holds_against_every_control():
     assert [row[2] for row in rows] == ["**does not hold**", "does not hold", "does not hold"]
 
 
-def test_an_interval_holds_its_value():
+def test_statistic_interval_contains_its_value():
     curve = np.concatenate([[0.5], np.random.default_rng(1).normal(0.5, 0.1, 1000)])
     found = Statistic.of([curve, curve])
     assert found.low < found.value == 0.5 < found.high
@@ -127,7 +127,7 @@ def test_measurements_are_stored_and_read_again(tmp_path):
     )
 
 
-def test_the_page_says_all():
+def test_report_has_verdicts_and_every_question_type():
     page = results().report()
     assert page.count("**holds**") >= 4
     assert "| U-CAM |" in page
@@ -137,7 +137,7 @@ def test_the_page_says_all():
 
 
 @pytest.mark.slow
-def test_a_network_is_made_measured_and_not_made_again(tmp_path, monkeypatch):
+def test_stored_network_is_measured_without_retraining(tmp_path, monkeypatch):
     """On thirty scenes, in few steps: all measurements are there, also for a control."""
     monkeypatch.setattr(uncertainty_networks, "FOLDER", tmp_path)
     monkeypatch.setattr(ucam, "DATA", [ucam._draw_data(0.01, Progress(disable=True))])
@@ -163,7 +163,7 @@ def test_a_network_is_made_measured_and_not_made_again(tmp_path, monkeypatch):
     assert np.array_equal(Run.kept(tmp_path / "again.npz").uncertainty["entropy"], base.uncertainty["entropy"])
 
 
-def test_files_of_other_settings_have_other_names():
+def test_run_names_differ_by_settings():
     names = {
         uncertainty_networks.run_name(name, seed, items, 30)
         for name in ("base", "U-CAM")

@@ -104,8 +104,8 @@ def assert_same(one: Benchmark, other: Benchmark) -> None:
     assert one.images == other.images
 
 
-class TestTheTable:
-    def test_against_slow_loops(self):
+class TestTable:
+    def test_cells_equal_slow_loops(self):
         """Every image, class and method by itself, and their aggregation."""
         net, data = model(), Drawn()
         found = run(data, model=net)
@@ -137,7 +137,7 @@ class TestTheTable:
             assert cell.low < cell.mean < cell.high
 
     @pytest.mark.slow
-    def test_against_measure(self):
+    def test_cells_equal_measure(self):
         """The same numbers that measure gives, baselines included, of one image after the other, each with its seed."""
         net, data = model(), Drawn(3)
         names = ("deletion", "faithfulness-correlation", "stability", "random-logit", "box-iou")
@@ -161,7 +161,7 @@ class TestTheTable:
                 assert found.cell(who, name).mean == pytest.approx(np.mean(values) if values else math.nan, nan_ok=True)
         assert found.table()["gradcam"]["deletion"] == found.cell("gradcam", "deletion")
 
-    def test_every_image_has_noise_of_its_own(self):
+    def test_random_maps_differ_between_images_and_seeds(self):
         """The same image many times: one fixed random map would hit in all of them or in none."""
         located = image([ObjectAnnotation("cat", (0.0, 0.0, 6.0, 5.0))])
         data = Given((located,) * 8)
@@ -178,7 +178,7 @@ class TestTheTable:
         assert values(same, "random") == values(one, "random")
         assert not set(values(other, "random")) & set(values(one, "random"))
 
-    def test_noise_is_that_of_the_index_in_the_data_set(self):
+    def test_random_map_is_that_of_the_dataset_index(self):
         """However many images are measured, and whichever methods."""
         whole, part = run(Drawn(6)), run(Drawn(6), QUICK[:1], METHODS[:1], count=2)
         for index, rows in part.images.items():
@@ -187,7 +187,7 @@ class TestTheTable:
                 assert one["values"]["energy-pointing"] == other["values"]["energy-pointing"]
 
     @pytest.mark.slow
-    def test_the_interval_of_noise_holds_what_other_seeds_give(self):
+    def test_random_baseline_intervals_of_seeds_overlap(self):
         data = Given((image([ObjectAnnotation("cat", (0.0, 0.0, 10.0, 8.0))]),) * 40)
         net = model()
         cells = [
@@ -197,7 +197,7 @@ class TestTheTable:
         assert all(one.low <= other.high for one in cells for other in cells)
 
     @pytest.mark.parametrize("hit", [0.0, 1.0])
-    def test_at_the_edge_of_hits_and_misses_the_interval_is_wilsons(self, hit):
+    def test_hit_rates_have_wilson_intervals(self, hit):
         done = Benchmark(BenchmarkConfig("m", "w", "d", 40, 40, ("a",), ("pointing-game",), None, 0))
         done.images = {i: [{"map": "a", "values": {"pointing-game": hit}}] for i in range(40)}
         found = done.cell("a", "pointing-game")
@@ -223,7 +223,7 @@ class TestTheTable:
         done.images[0] = [{"map": "a", "values": values}]  # counts less
         assert done.cell("a", "pointing-game").low < found.low
 
-    def test_metrics_of_methods_have_no_baselines_and_no_interval_has_a_single_image(self):
+    def test_missing_baselines_and_single_image_intervals_are_nan(self):
         found = run(Drawn(1), ["stability", "sparseness"])
         assert found.cell("random", "stability").maps == 0
         assert math.isnan(found.cell("random", "stability").mean)
@@ -247,7 +247,7 @@ class TestTheTable:
         assert math.isnan(alone.high)
         assert done.cell("c", "x").maps == 0
 
-    def test_memory_does_not_grow_with_the_data_set(self, monkeypatch):
+    def test_resampling_in_chunks_gives_equal_cells(self, monkeypatch):
         done = Benchmark(BenchmarkConfig("m", "w", "d", 2, 2, ("a",), ("x",), None, 0))
         generator = np.random.default_rng(1)
         done.images = {i: [{"map": "a", "values": {"x": float(v)}}] for i, v in enumerate(generator.normal(size=400))}
@@ -259,15 +259,15 @@ class TestTheTable:
     @pytest.mark.parametrize(
         ("count", "places"), [(None, range(6)), (1, [0]), (2, [0, 3]), (4, [0, 1, 3, 4]), (99, range(6))]
     )
-    def test_images_are_spread_evenly(self, count, places):
+    def test_count_selects_evenly_spaced_images(self, count, places):
         assert sorted(run(count=count).images) == list(places)
 
-    def test_the_seed(self):
+    def test_same_seed_gives_the_same_table(self):
         one, same, other = (run(Drawn(2), ["stability"], seed=seed) for seed in (0, 0, 1))
         assert_same(one, same)
         assert one.cell("saliency", "stability").mean != other.cell("saliency", "stability").mean
 
-    def test_each_name_counts_once(self):
+    def test_duplicate_names_are_evaluated_once(self):
         found = run(Drawn(2), ["sparseness", "sparseness"], ["gradcam", "gradcam"])
         assert found.settings.methods == ("gradcam",)
         assert found.settings.metrics == ("sparseness",)
@@ -286,7 +286,7 @@ class TestTheTable:
 
 
 class TestLabels:
-    def test_by_name_whatever_the_case_and_the_order(self):
+    def test_labels_match_by_name_ignoring_case_and_order(self):
         data = Drawn(3)
         shuffled = model(("KEY", "Mug", "dog", "CAT", "zebra"))
         found = run(data, model=shuffled)
@@ -295,7 +295,7 @@ class TestLabels:
         values = [row["values"]["sparseness"] for row in found.images[0] if row["map"] == "gradcam"]
         assert values == measure(e, "sparseness", baselines=())["sparseness"].values[0].tolist()
 
-    def test_classes_that_the_model_does_not_know_are_left_out(self):
+    def test_classes_unknown_to_the_model_are_skipped(self):
         found = run(model=model(("dog", "mug", "bird")))
         labels = {row["label"] for rows in found.images.values() for row in rows}
         assert labels == {"dog", "mug"}
@@ -304,7 +304,7 @@ class TestLabels:
         assert set(found.skipped) == {1, 2, 4, 5}
         assert all("none of its annotated classes" in why for why in found.skipped.values())
 
-    def test_by_number_where_both_number_alike(self):
+    def test_equal_class_lists_match_by_index(self):
         """ImageNet's two cranes: the network has the same label for both."""
         names = ("tench", "crane", "mug", "crane", "key")
         data = Given(
@@ -316,27 +316,27 @@ class TestLabels:
         e = saywhy.explain(net, data[0].open(), 3, "saliency")
         assert found.images[0][0]["values"]["sparseness"] == measure(e, "sparseness")["sparseness"].values.item()
 
-    def test_of_equal_names_the_first_class(self):
+    def test_duplicate_label_matches_the_first_class(self):
         data = Given((image([ObjectAnnotation("crane", (1, 1, 9, 9))]),), ("crane", "zebra"))
         net = model(("a", "crane", "b", "crane"))
         found = run(data, ["sparseness"], ["saliency"], model=net)
         e = saywhy.explain(net, data[0].open(), 1, "saliency")
         assert found.images[0][0]["values"]["sparseness"] == measure(e, "sparseness")["sparseness"].values.item()
 
-    def test_none_in_common(self):
+    def test_no_common_labels_raises(self):
         with pytest.raises(
             InputError, match=r"knows none of the 4 classes of drawn .cat, dog, mug, key.*Nearest: catt"
         ):
             run(model=model(("catt", "dogg")))
 
-    def test_a_model_without_names(self):
+    def test_model_without_labels_raises(self):
         nameless = saywhy.load(TinyNetwork.build(dtype=torch.float64), input_size=12)
         with pytest.raises(InputError, match="it knows no names"):
             run(model=nameless)
 
 
-class TestThings:
-    def test_difficult_ones_do_not_count_unless_there_are_no_others(self):
+class TestObjects:
+    def test_difficult_objects_count_only_without_others(self):
         easy, hard = ObjectAnnotation("cat", (0, 0, 5, 5)), ObjectAnnotation("cat", (8, 8, 16, 14), None, True)
         both, alone, without = (
             run(Given((image(objects),)), ["energy-pointing", "box-iou"], ["saliency"]).images
@@ -346,7 +346,7 @@ class TestThings:
         assert alone != without
         assert all(row["values"]["box-iou"] is not None for row in alone[0])
 
-    def test_masks_where_there_are_some_and_several_objects_of_a_class(self):
+    def test_masks_and_boxes_of_a_class_are_united(self):
         mask = np.zeros((16, 20), bool)
         mask[2:5, 3:9] = True
         objects = [
@@ -370,7 +370,7 @@ class TestThings:
             for name, one in wanted.items():
                 assert found[t]["values"][name] == one.values[0, t].item()
 
-    def test_a_class_without_a_place_has_no_values_of_places(self):
+    def test_class_without_objects_has_no_localization_values(self):
         data = Given((image([ObjectAnnotation("cat", (0, 0, 5, 5))], labels=("cat", "dog")),))
         found = run(data, ["energy-pointing", "box-iou", "sparseness", "stability"]).images[0]
         for row in found:
@@ -380,7 +380,7 @@ class TestThings:
         bare = Given((image([], labels=("dog",)),))
         assert run(bare, ["energy-pointing", "sparseness"]).cell("gradcam", "energy-pointing").maps == 0
 
-    def test_rotated_images_are_evaluated_where_they_were_annotated(self, tmp_path):
+    def test_annotations_refer_to_stored_pixels_despite_exif_rotation(self, tmp_path):
         """VOC's boxes refer to the stored pixels, whatever the Exif orientation."""
         for kind in ("JPEGImages", "Annotations", "ImageSets/Main"):
             (tmp_path / kind).mkdir(parents=True)
@@ -405,34 +405,34 @@ class TestThings:
         wanted = measure(e, "energy-pointing", masks=[[mask]], baselines=())["energy-pointing"].values.item()
         assert found.images[0][0]["values"]["energy-pointing"] == wanted
 
-    def test_what_claims_nothing_has_no_value(self):
+    def test_completeness_error_is_missing_for_methods_without_completeness(self):
         found = run(Drawn(2), ["completeness-error", "sparseness"], ["gradcam", "integrated-gradients"])
         assert found.cell("gradcam", "completeness-error").maps == 0
         assert found.cell("integrated-gradients", "completeness-error").maps == 4
         assert found.skipped == {}
 
-    def test_an_empty_map_is_measured_like_any_other(self):
-        """Without a warning, and without an end."""
+    def test_zero_maps_are_measured(self):
+        """No warning is raised, and the run ends."""
         net = model(head="linear")
         net.module.fc.weight.data.abs_().neg_()
         found = run(Drawn(2), ["energy-pointing", "deletion"], ["gradcam"], model=net)
         assert found.cell("gradcam", "deletion").maps == 4
 
-    def test_a_score_that_is_not_finite_says_so(self):
+    def test_non_finite_score_raises(self):
         net = model()
         net.module.fc.bias.data[0] = math.nan
         with pytest.raises(SaywhyError, match="NaN"):
             run(Drawn(2), model=net)
 
 
-class TestDamage:
+class TestDamagedData:
     def test_damaged_images_are_skipped_and_reported(self):
         whole, broken = run(), run(Drawn(broken=(1, 4)))
         assert broken.skipped == {1: "'1.jpg' is damaged.", 4: "'4.jpg' is damaged."}
         assert broken.images == {k: v for k, v in whole.images.items() if k not in (1, 4)}
         assert broken.record()["skipped"] == broken.skipped
 
-    def test_damaged_annotations_too(self, tmp_path):
+    def test_damaged_annotations_are_skipped_and_reported(self, tmp_path):
         for name in ("a.png", "b.png"):
             Image.new("RGB", (20, 16), "red").save(tmp_path / name)
         (tmp_path / "boxes.csv").write_text(
@@ -443,16 +443,16 @@ class TestDamage:
         assert "outside of the image" in found.skipped[1]
         assert "c.png" in found.skipped[2]
 
-    def test_nothing_left(self):
+    def test_no_evaluable_image_raises(self):
         with pytest.raises(InputError, match=r"none of 2 images could be evaluated. The first: '0.jpg' is damaged\.$"):
             run(Drawn(2, broken=(0, 1)))
 
-    def test_no_images(self):
+    def test_empty_dataset_raises(self):
         with pytest.raises(InputError, match="drawn has no images"):
             run(Drawn(0))
 
 
-class TestGoingOn:
+class TestResume:
     def stopped(self, folder: Path, lines: int, half: int = 0) -> list[str]:
         """Store the first lines of a run and half of the next one; return the lines of the whole run."""
         run(Drawn(broken=(4,)), folder=folder)
@@ -464,7 +464,7 @@ class TestGoingOn:
     @pytest.mark.slow
     @pytest.mark.parametrize("lines", [0, 1, 2, 5, 7])
     @pytest.mark.parametrize("half", [0, 1, 40])
-    def test_stopped_anywhere_it_gives_the_same(self, tmp_path, lines, half):
+    def test_interrupted_run_resumes_to_the_same_table(self, tmp_path, lines, half):
         whole = self.stopped(tmp_path, lines, half)
         data = Drawn(broken=(4,))
         found = run(data, folder=tmp_path)
@@ -473,7 +473,7 @@ class TestGoingOn:
         measured = [i for i in range(6) if i != 4]
         assert sorted(set(data.opened)) == measured[max(0, lines - 1) if lines < 6 else 5 :]
 
-    def test_stopped_within_an_image(self, tmp_path):
+    def test_interrupt_within_an_image_keeps_the_previous_rows(self, tmp_path):
         """Ctrl-C while an image is evaluated: the images before are stored."""
 
         @dataclass(frozen=True)
@@ -489,13 +489,13 @@ class TestGoingOn:
         (tmp_path / "go on").touch()
         assert_same(run(Stopping(), folder=tmp_path), run(Drawn()))
 
-    def test_a_run_that_is_done_measures_nothing_again(self, tmp_path):
+    def test_complete_run_is_not_measured_again(self, tmp_path):
         first = run(folder=tmp_path)
         data = Drawn()
         assert_same(run(data, folder=tmp_path), first)
         assert data.opened == []
 
-    def test_every_image_is_written_when_it_is_done(self, tmp_path):
+    def test_rows_are_written_after_every_image(self, tmp_path):
         crop_box: list[int] = []
 
         @dataclass(frozen=True)
@@ -521,7 +521,7 @@ class TestGoingOn:
         assert set(mended.opened) == {4}
         assert_same(run(Drawn(broken=(1, 4)), folder=tmp_path), run(Drawn()))  # and what was measured is kept
 
-    def test_the_last_reason_for_skipping_counts(self, tmp_path):
+    def test_skip_reason_is_that_of_the_last_run(self, tmp_path):
         @dataclass(frozen=True)
         class Moody(Drawn):
             why: str = ""
@@ -534,7 +534,7 @@ class TestGoingOn:
         run(Moody(why="one."), folder=tmp_path)
         assert run(Moody(why="other."), folder=tmp_path).skipped == {2: "other."}
 
-    def test_rows_of_another_version_are_refused(self, tmp_path):
+    def test_rows_of_another_format_version_raise(self, tmp_path):
         """Before, one random map served all images: such rows cannot be combined with these."""
         run(folder=tmp_path)
         first, *rows = (tmp_path / ROWS).read_text().splitlines()
@@ -566,7 +566,7 @@ class TestGoingOn:
             ({"model": model(seed=3)}, "its weights is"),
         ],
     )
-    def test_another_run_is_refused(self, tmp_path, own, says):
+    def test_folder_of_another_run_raises(self, tmp_path, own, says):
         run(folder=tmp_path)
         before = (tmp_path / ROWS).read_text()
         with pytest.raises(InputError, match=says) as caught:
@@ -601,7 +601,7 @@ class TestGoingOn:
             '{"index": 1, "rows": [{"values": {"sparseness": 1}}]}',
         ],
     )
-    def test_a_line_that_is_damaged(self, tmp_path, line):
+    def test_damaged_row_raises_with_line_number(self, tmp_path, line):
         run(folder=tmp_path)
         lines = (tmp_path / ROWS).read_text().splitlines()
         lines[2] = line
@@ -609,22 +609,22 @@ class TestGoingOn:
         with pytest.raises(InputError, match=r"rows.jsonl', line 3, is damaged"):
             run(folder=tmp_path)
 
-    def test_a_folder_that_is_none(self, tmp_path):
+    def test_file_in_place_of_folder_raises(self, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(InputError, match="cannot be stored"):
             run(folder=tmp_path / "file")
 
-    def test_a_folder_is_made(self, tmp_path):
+    def test_missing_folder_is_created(self, tmp_path):
         run(Drawn(1), folder=tmp_path / "a" / "b")
         assert (tmp_path / "a" / "b" / ROWS).is_file()
 
-    def test_a_mistake_leaves_no_folder(self, tmp_path):
+    def test_invalid_arguments_create_no_folder(self, tmp_path):
         with pytest.raises(SaywhyError):
             run(metrics=["nosuch"], folder=tmp_path / "a")
         assert not (tmp_path / "a").exists()
 
 
-class TestMistakes:
+class TestInvalidArguments:
     @pytest.mark.parametrize(
         ("own", "error", "says"),
         [
@@ -645,18 +645,18 @@ class TestMistakes:
             run(data, **own)
         assert len(data.opened) <= 1  # a layer is looked for with the first image
 
-    def test_a_model_that_takes_a_text(self):
+    def test_model_with_text_input_raises(self):
         with pytest.raises(InputError, match=r"takes a text .question. with an image, and Toybox test has none"):
             benchmark(saywhy.load("toybox:vqa"), ToyboxDataset("test", 1))
 
-    def test_a_bare_network(self):
+    def test_network_without_preprocessing_raises(self):
         bare = saywhy.load(TinyNetwork.build(), labels=LABELS)
         with pytest.raises(InputError, match="bare network"):
             run(model=bare)
 
 
 class TestFiles:
-    def test_json(self, tmp_path):
+    def test_saved_json_has_settings_and_table(self, tmp_path):
         found = run(Drawn(2, broken=()), ["stability", "sparseness"])
         file = found.save(tmp_path / "deep" / "benchmark.json")
 
@@ -675,7 +675,7 @@ class TestFiles:
         }
         assert read["table"]["gradcam"]["sparseness"]["mean"] == found.cell("gradcam", "sparseness").mean
 
-    def test_the_page(self, tmp_path):
+    def test_saved_page_has_table_and_no_scripts(self, tmp_path):
         found = run(Drawn(broken=(2,)))
         page = found.save(tmp_path / "benchmark.HTML").read_text(encoding="utf-8")
         assert "<script" not in page
@@ -690,7 +690,7 @@ class TestFiles:
         assert '"layer":"features"' in page.replace("&#34;", '"')
 
     @pytest.mark.parametrize("better", ["higher", "lower"])
-    def test_the_best_comes_first(self, tmp_path, better):
+    def test_page_sorts_rows_best_first(self, tmp_path, better):
         name = {"higher": "energy-pointing", "lower": "complexity"}[better]
         found = run(Drawn(3), [name])
         page = found.save(tmp_path / "benchmark.html").read_text(encoding="utf-8")
@@ -698,7 +698,7 @@ class TestFiles:
         assert len(shown) == 5
         assert shown == sorted(shown, reverse=better == "higher")
 
-    def test_hostile_labels_are_only_labels(self, tmp_path):
+    def test_hostile_labels_are_escaped(self, tmp_path):
         hostile = "<script>alert(1)</script>"
         data = replace(Drawn(2), name=hostile, labels=(hostile, '"><img src=x>', "c", "d"))
         net = model(data.labels)
@@ -713,18 +713,18 @@ class TestFiles:
         assert json.loads(text)["settings"]["data"] == hostile
 
     @pytest.mark.parametrize("name", ["benchmark.csv", "benchmark", "benchmark.html.txt"])
-    def test_suffixes(self, tmp_path, name):
+    def test_unknown_suffix_raises(self, tmp_path, name):
         with pytest.raises(InputError, match=r"expected the suffix \.html or \.json, got"):
             run(Drawn(1)).save(tmp_path / name)
 
-    def test_what_cannot_be_written(self, tmp_path):
+    def test_unwritable_path_raises(self, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(InputError, match="cannot be written"):
             run(Drawn(1)).save(tmp_path / "file" / "benchmark.html")
         assert os.listdir(tmp_path) == ["file"]
 
 
-def test_nothing_is_left_on_the_model():
+def test_benchmark_restores_model_and_random_state():
     net = TinyNetwork.build(dtype=torch.float64).train()
     loaded = saywhy.load(net, input_size=12, labels=LABELS)
     modes, digest, drawn = [m.training for m in net.modules()], loaded.digest(), torch.get_rng_state()
@@ -736,7 +736,7 @@ def test_nothing_is_left_on_the_model():
 
 
 @pytest.mark.slow
-def test_the_defaults_on_toybox():
+def test_default_metrics_on_toybox():
     found = benchmark(saywhy.load("toybox:classifier"), ToyboxDataset("test", 2), ["gradcam"])
     assert set(found.settings.metrics) == {
         "pointing-game",
@@ -749,7 +749,7 @@ def test_the_defaults_on_toybox():
     assert found.cell("gradcam", "energy-pointing").mean > found.cell("random", "energy-pointing").mean
 
 
-def test_several_answers_at_once_and_one_alone():
+def test_single_output_network_has_no_random_logit_value():
     """A network with a single output has no other class."""
     net = saywhy.load(
         nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1)),

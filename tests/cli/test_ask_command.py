@@ -30,7 +30,7 @@ def model(tmp_path_factory) -> str:
     return f"{file}:network"
 
 
-def test_answers_with_probabilities_and_a_page(run, model, noise, tmp_path):
+def test_ask_prints_answers_and_writes_a_page(run, model, noise, tmp_path):
     page = tmp_path / "why.html"
     ran = run("ask", noise, "is there a red cat?", "--model", model, "--with", "relu=false", "-o", page)
     assert ran.code == 0, ran.err
@@ -38,14 +38,14 @@ def test_answers_with_probabilities_and_a_page(run, model, noise, tmp_path):
     assert "is there a red cat?" in page.read_text()
 
 
-def test_the_contrast_of_two_answers(run, model, noise):
+def test_ask_explains_the_contrast_of_two_answers(run, model, noise):
     ran = run("ask", noise, "is there a cat", "-m", model, "-a", "red - blue", "--with", "relu=false", "--json")
     (found,) = json.loads(ran.out)
     assert [entry["target"] for entry in found["maps"]] == ["red - blue"]
     assert found["image"] == "scene.png · is there a cat"
 
 
-def test_other_methods_are_choices(run, model, noise):
+def test_ask_accepts_other_methods(run, model, noise):
     methods = ("guided-gradcam", "rsi-gradcam", "guided-backprop", "model-attention")
     chosen = [word for method in methods for word in ("--method", method)]
     ran = run(
@@ -57,14 +57,14 @@ def test_other_methods_are_choices(run, model, noise):
     assert len({entry["target"] for entry in found["maps"]}) == 3
 
 
-def test_per_word_ablation_maps(run, model, noise):
+def test_ask_words_adds_per_word_ablation_maps(run, model, noise):
     ran = run("ask", noise, "is there a red cat?", "-m", model, "--words", "--json")
     whole, words = json.loads(ran.out)
     assert len(whole["maps"]) == 3
     assert [entry["target"] for entry in words["maps"]] == ["is", "there", "a", "red", "cat"]
 
 
-def test_unknown_words_are_named(run, model, noise, tmp_path):
+def test_ask_reports_unknown_words(run, model, noise, tmp_path):
     ran = run("ask", noise, "is there a zebra?", "-m", model, "-o", tmp_path / "why.html", "--with", "relu=false")
     assert ran.code == 0
     assert re.search(r"not in the vocabulary of \S+:network: 'zebra'", ran.out + ran.err)
@@ -81,13 +81,13 @@ def test_unknown_words_are_named(run, model, noise, tmp_path):
         ("is there a cat", ("--words", "-o", "x.png"), "do not fit into one .png file"),
     ],
 )
-def test_what_cannot_be_asked(run, model, noise, question, words, says):
+def test_ask_with_invalid_arguments_fails_with_a_message(run, model, noise, question, words, says):
     ran = run("ask", noise, question, "-m", model, *words)
     assert ran.code == 1
     assert says in " ".join(ran.err.split())
 
 
-def test_a_model_that_takes_no_words(run, noise):
+def test_ask_with_classifier_fails_with_a_message(run, noise):
     ran = run("ask", noise, "is there a cat", "-m", "toybox:classifier")
     assert ran.code == 1
     assert "toybox:classifier takes no words beside an image" in " ".join(ran.err.split())

@@ -32,7 +32,7 @@ def images(here: Path) -> Path:
     return folder
 
 
-def test_a_table_a_page_and_the_skipped_images(run: Run, here: Path) -> None:
+def test_benchmark_prints_table_and_writes_files(run: Run, here: Path) -> None:
     ran = run("benchmark", "folder:boxed", *MINE)
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
@@ -48,7 +48,7 @@ def test_a_table_a_page_and_the_skipped_images(run: Run, here: Path) -> None:
     assert "wrote benchmark/benchmark.html" in errors
 
 
-def test_json(run: Run, here: Path) -> None:
+def test_benchmark_json_equals_the_written_file(run: Run, here: Path) -> None:
     ran = run("benchmark", "boxed", *MINE, "--json", "-o", "out", "-n", "3", "--seed", "2", "-l", "features")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out, parse_constant=refuse)
@@ -61,7 +61,7 @@ def test_json(run: Run, here: Path) -> None:
     assert found["table"]["saliency"]["sparseness"]["low"] <= found["table"]["saliency"]["sparseness"]["mean"]
 
 
-def test_without_skipped_images_none_are_mentioned(run: Run, images: Path) -> None:
+def test_benchmark_mentions_skipped_images_only_if_any(run: Run, images: Path) -> None:
     (images / "5.png").write_bytes((images / "4.png").read_bytes())
     errors = run("benchmark", "boxed", *MINE, "-n", "3").err  # images 0, 2 and 4
     assert "2 images; 1 left out" in errors
@@ -70,7 +70,7 @@ def test_without_skipped_images_none_are_mentioned(run: Run, images: Path) -> No
     assert "left out" not in errors
 
 
-def test_the_same_command_resumes(run: Run, here: Path) -> None:
+def test_benchmark_repeated_resumes(run: Run, here: Path) -> None:
     first = run("benchmark", "boxed", *MINE, "--json").out
     rows = here / "benchmark" / "rows.jsonl"
     whole = rows.read_text()
@@ -79,7 +79,7 @@ def test_the_same_command_resumes(run: Run, here: Path) -> None:
     assert rows.read_text() == whole
 
 
-def test_another_command_does_not(run: Run) -> None:
+def test_benchmark_in_folder_of_another_run_fails(run: Run) -> None:
     run("benchmark", "boxed", *MINE)
     ran = run("benchmark", "boxed", *MINE, "--seed", "1")
     assert (ran.code, ran.out) == (1, "")
@@ -111,13 +111,13 @@ def test_toybox_needs_no_files(run: Run) -> None:
         ),
     ],
 )
-def test_a_mistake_is_one_sentence(run: Run, words: tuple[str, ...], says: str) -> None:
+def test_benchmark_errors_are_one_sentence(run: Run, words: tuple[str, ...], says: str) -> None:
     ran = run("benchmark", *words)
     assert (ran.code, ran.out) == (1, "")
     assert says in " ".join(ran.err.split())
 
 
-def test_words_that_are_no_options(run: Run) -> None:
+def test_benchmark_usage_errors_are_exit_code_2(run: Run) -> None:
     assert run("benchmark").code == 2
     assert run("benchmark", "boxed", "--nosuch").code == 2
     assert run("benchmark", "boxed", "-n", "many").code == 2

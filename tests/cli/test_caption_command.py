@@ -29,7 +29,7 @@ def model(tmp_path_factory) -> str:
     return f"{file}:network"
 
 
-def test_a_generated_caption_and_a_page(run, model, noise, tmp_path):
+def test_caption_prints_a_caption_and_writes_a_page(run, model, noise, tmp_path):
     page = tmp_path / "why.html"
     ran = run("caption", noise, "-m", model, "-n", 2, "--with", "relu=false", "-o", page)
     assert ran.code == 0, ran.err
@@ -38,14 +38,14 @@ def test_a_generated_caption_and_a_page(run, model, noise, tmp_path):
     assert first in page.read_text()
 
 
-def test_a_given_caption(run, model, noise):
+def test_caption_explains_a_given_text(run, model, noise):
     ran = run("caption", noise, "-m", model, "-t", "A blue cat!", "--with", "relu=false", "--json")
     found = json.loads(ran.out)
     assert found["captions"] == ["A blue cat!"]
     assert [entry["target"] for entry in found["maps"]] == ["a blue cat", "a", "blue", "cat"]
 
 
-def test_other_methods_are_choices(run, model, noise):
+def test_caption_accepts_other_methods(run, model, noise):
     methods = ("guided-gradcam", "rsi-gradcam", "guided-backprop", "model-attention")
     chosen = [word for method in methods for word in ("--method", method)]
     ran = run(
@@ -67,19 +67,19 @@ def test_other_methods_are_choices(run, model, noise):
         (("-o", "x.txt"), "expected .html, .png, .npz or a folder"),
     ],
 )
-def test_what_cannot_be_captioned(run, model, noise, words, says):
+def test_caption_with_invalid_arguments_fails_with_a_message(run, model, noise, words, says):
     ran = run("caption", noise, "-m", model, *words)
     assert ran.code == 1
     assert says in " ".join(ran.err.split())
 
 
-def test_a_model_that_generates_no_text(run, noise):
+def test_caption_with_classifier_fails_with_a_message(run, noise):
     ran = run("caption", noise, "-m", "toybox:classifier")
     assert ran.code == 1
     assert "expected a model that generates text, got toybox:classifier" in " ".join(ran.err.split())
 
 
-def test_different_captions_with_a_map_of_each(run, model, noise, tmp_path):
+def test_caption_diverse_prints_groups_and_writes_a_page(run, model, noise, tmp_path):
     page = tmp_path / "why.html"
     ran = run("caption", noise, "-m", model, "--diverse", "2x2", "--with", "relu=false", "-o", page)
     assert ran.code == 0, ran.err
@@ -93,7 +93,7 @@ def test_different_captions_with_a_map_of_each(run, model, noise, tmp_path):
     assert all(caption in text for *_, caption in rows)
 
 
-def test_different_captions_for_programs(run, model, noise):
+def test_caption_diverse_json_has_variants_and_map_distance(run, model, noise):
     ran = run(
         "caption", noise, "-m", model, "--diverse", "3x1", "--diversity-penalty", "2", "--with", "relu=false", "--json"
     )
@@ -112,7 +112,7 @@ def test_different_captions_for_programs(run, model, noise):
         (("--diverse", "2x2", "-t", "a cat"), "Give one of them"),
     ],
 )
-def test_what_is_no_shape(run, model, noise, words, says):
+def test_caption_diverse_with_invalid_shape_fails_with_a_message(run, model, noise, words, says):
     ran = run("caption", noise, "-m", model, *words)
     assert ran.code == 1
     assert says in " ".join(ran.err.split())
@@ -126,7 +126,7 @@ def test_what_is_no_shape(run, model, noise, words, says):
         (["--diverse", "10x10"], "at most 60"),
     ],
 )
-def test_what_does_not_go_together(run, noise, arguments, words):
+def test_caption_with_conflicting_options_fails(run, noise, arguments, words):
     ran = run("caption", noise, *arguments)
     assert ran.code != 0
     assert words in " ".join(ran.err.split())

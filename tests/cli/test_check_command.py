@@ -17,7 +17,7 @@ def refuse(text: str) -> None:
     raise AssertionError(f"{text} is no JSON")
 
 
-def test_a_verdict_its_tests_and_a_page(run: Run, here: Path) -> None:
+def test_check_prints_verdict_and_writes_a_page(run: Run, here: Path) -> None:
     ran = run("check", A, *MINE)
     assert ran.code == 0, ran.err
     for name in NAMES:
@@ -29,7 +29,7 @@ def test_a_verdict_its_tests_and_a_page(run: Run, here: Path) -> None:
     assert "gradcam at features" in page
 
 
-def test_several_targets_each_with_its_own(run: Run) -> None:
+def test_check_gives_every_target_its_verdict(run: Run) -> None:
     ran = run("check", A, *MINE, "-t", "dog", "-t", "cat - dog", "--json")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out, parse_constant=refuse)
@@ -57,20 +57,20 @@ def test_json_has_every_result(run: Run, here: Path) -> None:
     assert not (here / "check.html").exists()  # only what -o says
 
 
-def test_the_same_seed_says_the_same(run: Run) -> None:
+def test_check_repeats_with_the_same_seed(run: Run) -> None:
     one, same, other = (run("check", A, *MINE, "--json", "--seed", seed).out for seed in (3, 3, 4))
     assert one == same
     assert one != other
 
 
-def test_json_and_a_page_of_ones_own(run: Run, here: Path) -> None:
+def test_check_writes_the_page_named_by_output(run: Run, here: Path) -> None:
     ran = run("check", A, *MINE, "--json", "-o", "deep/mine.HTML")
     assert ran.code == 0
     assert json.loads(ran.out)["targets"]
     assert (here / "deep" / "mine.HTML").is_file()
 
 
-def test_a_path_method_and_its_parameter(run: Run) -> None:
+def test_check_passes_parameters_to_path_methods(run: Run) -> None:
     ran = run("check", A, "-m", "mine.py:network", "--method", "integrated-gradients", "--with", "steps=3", "--json")
     found = json.loads(ran.out)
     assert found["provenance"]["methods"]["integrated-gradients"]["steps"] == 3
@@ -79,7 +79,7 @@ def test_a_path_method_and_its_parameter(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_question_beside_the_image(run: Run) -> None:
+def test_check_accepts_a_question(run: Run) -> None:
     ran = run("check", A, "-m", "toybox:vqa", "-q", "is there a cat?", "--method", "hirescam", "--json")
     assert ran.code == 0, ran.err
     assert len(json.loads(ran.out)["targets"][0]["checks"]) == len(NAMES)
@@ -105,13 +105,13 @@ def test_a_question_beside_the_image(run: Run) -> None:
         ((A, *MINE, "--seed", "-1"), "seed must be a whole number"),
     ],
 )
-def test_a_mistake_is_one_sentence(run: Run, words: tuple[str, ...], says: str) -> None:
+def test_check_errors_are_one_sentence(run: Run, words: tuple[str, ...], says: str) -> None:
     ran = run("check", *words)
     assert ran.code == 1
     assert says in " ".join(ran.err.split())
 
 
-def test_words_that_are_no_options(run: Run) -> None:
+def test_check_usage_errors_are_exit_code_2(run: Run) -> None:
     assert run("check").code == 2
     assert run("check", A, "--nosuch").code == 2
     assert run("check", "--help").code == 0

@@ -31,7 +31,7 @@ def assert_one_sentence(ran: Any, *words: str) -> None:
 # --- results -----------------------------------------------------------------------------------------------------
 
 
-def test_one_image(run: Run, here: Path) -> None:
+def test_explain_prints_a_row_and_writes_a_page(run: Run, here: Path) -> None:
     ran = run("explain", A, *MODEL, "-t", "cat")
     assert ran.code == 0
     header, row = ran.out.splitlines()
@@ -42,7 +42,7 @@ def test_one_image(run: Run, here: Path) -> None:
     assert (here / "why.html").stat().st_size > 10_000
 
 
-def test_json_has_all_there_is_and_nothing_else(run: Run, here: Path) -> None:
+def test_json_has_all_fields_and_writes_no_page(run: Run, here: Path) -> None:
     ran = run("explain", A, *MODEL, "-t", "cat", "-t", "dog - cat", "--json")
     assert (ran.code, ran.err) == (0, "")
     (found,) = json.loads(ran.out)
@@ -61,7 +61,7 @@ def test_json_has_all_there_is_and_nothing_else(run: Run, here: Path) -> None:
     assert not (here / "why.html").exists()
 
 
-def test_the_json_is_what_python_gives(run: Run, here: Path) -> None:
+def test_json_equals_the_explanation_in_python(run: Run, here: Path) -> None:
     ran = run("explain", A, *MODEL, "-t", "dog", "--method", "hirescam", "--json")
     (record,) = json.loads(ran.out)[0]["maps"]
     e = saywhy.explain(saywhy.load("mine.py:network"), A, "dog", "hirescam")
@@ -70,7 +70,7 @@ def test_the_json_is_what_python_gives(run: Run, here: Path) -> None:
     assert record["box"] == list(e.box() or ())
 
 
-def test_json_and_a_file(run: Run, here: Path) -> None:
+def test_json_with_output_writes_the_file(run: Run, here: Path) -> None:
     ran = run("explain", A, *MODEL, "--json", "-o", "out/why.npz")
     assert json.loads(ran.out)
     assert ran.err == "wrote out/why.npz\n"
@@ -78,7 +78,7 @@ def test_json_and_a_file(run: Run, here: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["why.png", "deep/er/why.html", "why.npz", "WHY.PNG"])
-def test_the_suffix_says_what_is_written(run: Run, here: Path, name: str) -> None:
+def test_output_suffix_selects_the_format(run: Run, here: Path, name: str) -> None:
     assert run("explain", A, *MODEL, "-o", name).err.endswith(f"wrote {name}\n")
     assert (here / name).stat().st_size > 0
     if name.lower().endswith("png"):
@@ -95,14 +95,14 @@ def test_a_folder_of_images_on_one_page(run: Run, here: Path) -> None:
     assert "3 images" in page
 
 
-def test_into_a_folder_each_image_gets_a_file_of_its_own(run: Run, here: Path) -> None:
+def test_output_folder_gets_one_file_per_image(run: Run, here: Path) -> None:
     ran = run("explain", "photos", *MODEL, "-o", "maps")
     assert ran.code == 0
     assert sorted(p.name for p in (here / "maps").iterdir()) == ["a-2.png", "a.png", "b.png"]
     assert ran.err.count("wrote maps/") == 3
 
 
-def test_several_methods_layers_and_targets(run: Run) -> None:
+def test_methods_layers_and_targets_are_combined(run: Run) -> None:
     ran = run(
         "explain", A, *MODEL, "--method", "gradcam", "--method", "hirescam", "-l", "features", "-l", "stem",
         "-t", "cat", "-t", "dog", "--json",
@@ -112,13 +112,13 @@ def test_several_methods_layers_and_targets(run: Run) -> None:
 
 
 @pytest.mark.parametrize("given", ["seed=1", "layer=stem", "model=x", "steps=3"])
-def test_what_is_no_parameter_of_the_method_is_refused(run: Run, given: str) -> None:
+def test_unknown_method_parameter_fails(run: Run, given: str) -> None:
     ran = run("explain", A, *MODEL, "--with", given)
     assert (ran.code, ran.out) == (1, "")
     assert f"gradcam has no parameter '{given.split('=')[0]}'" in ran.err
 
 
-def test_fused_layers(run: Run) -> None:
+def test_fuse_gives_one_map_of_several_layers(run: Run) -> None:
     ran = run("explain", A, *MODEL, "-l", "features", "-l", "stem", "--fuse", "mean", "--json")
     found = json.loads(ran.out)[0]
     assert [m["layer"] for m in found["maps"]] == ["features + stem (mean)"]
@@ -140,12 +140,12 @@ def test_fused_layers(run: Run) -> None:
         (["cat", "dog"], ["cat", "dog"]),
     ],
 )
-def test_targets(run: Run, words: list[str], names: list[str]) -> None:
+def test_target_expressions_are_parsed(run: Run, words: list[str], names: list[str]) -> None:
     ran = run("explain", A, *MODEL, "--json", *(part for word in words for part in ("-t", word)))
     assert [m["target"] for m in json.loads(ran.out)[0]["maps"]] == names
 
 
-def test_the_top_answers(run: Run) -> None:
+def test_top_k_explains_the_most_probable_classes(run: Run) -> None:
     maps = json.loads(run("explain", A, *MODEL, "-k", "3", "--json").out)[0]["maps"]
     probabilities = [m["probability"] for m in maps]
     assert len(maps) == 3
@@ -155,7 +155,7 @@ def test_the_top_answers(run: Run) -> None:
     assert both[0]["target"] == "cat"
 
 
-def test_the_input_size_and_the_score(run: Run) -> None:
+def test_input_size_and_score_options_are_applied(run: Run) -> None:
     found = json.loads(
         run("explain", A, *MODEL, "-t", "0", "--input-size", "16", "--score", "probability", "--json").out
     )[0]
@@ -163,7 +163,7 @@ def test_the_input_size_and_the_score(run: Run) -> None:
     assert found["maps"][0]["score"] == pytest.approx(found["maps"][0]["probability"])
 
 
-def test_a_warning_is_a_note(run: Run, here: Path) -> None:
+def test_warnings_are_printed_as_notes(run: Run, here: Path) -> None:
     text = (here / "mine.py").read_text().replace("return self.fc(", "return -0.0 * x.mean() + 0 * self.fc(")
     (here / "dead.py").write_text(text)
     ran = run("explain", A, "-m", "dead.py:network", "-t", "cat", "-l", "features", "--json")
@@ -175,7 +175,7 @@ def test_a_warning_is_a_note(run: Run, here: Path) -> None:
 # --- what goes wrong ---------------------------------------------------------------------------------------------
 
 
-def test_a_damaged_image_does_not_stop_the_others(run: Run, here: Path) -> None:
+def test_damaged_images_are_reported_and_the_others_explained(run: Run, here: Path) -> None:
     (here / "photos" / "aa.png").write_bytes((here / A).read_bytes()[:300])
     (here / "photos" / "c.jpg").write_text("this is no image")
     ran = run("explain", "photos", "missing.png", *MODEL, "--json", "-o", "why.html")
@@ -188,7 +188,7 @@ def test_a_damaged_image_does_not_stop_the_others(run: Run, here: Path) -> None:
         assert word in line
 
 
-def test_nothing_but_damaged_images(run: Run, here: Path) -> None:
+def test_only_damaged_images_fail_without_a_page(run: Run, here: Path) -> None:
     (here / "c.jpg").write_text("this is no image")
     assert_one_sentence(run("explain", "c.jpg", *MODEL), "c.jpg", "is not an image", "this is no image")
     assert not (here / "why.html").exists()
@@ -220,7 +220,7 @@ def test_nothing_but_damaged_images(run: Run, here: Path) -> None:
         (["photos/aa.png"], ("no file 'photos/aa.png'", "Nearest in that folder: 'a.png'")),
     ],
 )
-def test_mistakes_are_one_sentence(run: Run, here: Path, words: list[str], said: tuple[str, ...]) -> None:
+def test_errors_are_one_sentence(run: Run, here: Path, words: list[str], said: tuple[str, ...]) -> None:
     (here / "empty").mkdir()
     assert_one_sentence(run("explain", *words, *MODEL), *said)
     assert not [p for p in here.rglob("*") if ".part" in p.name]
@@ -236,7 +236,7 @@ def test_mistakes_are_one_sentence(run: Run, here: Path, words: list[str], said:
         ("toybox:clasifier", "'toybox:classifier'"),
     ],
 )
-def test_misspelt_models(run: Run, model: str, said: str) -> None:
+def test_misspelt_models_fail_with_nearest_name(run: Run, model: str, said: str) -> None:
     assert_one_sentence(run("explain", A, "-m", model, "-w", "random"), said)
 
 

@@ -26,7 +26,7 @@ LABELS = ["cat", "dog", "well-known mug", "rock - paper", "-40 °C", "7 dwarfs"]
 
 
 @pytest.mark.parametrize("text", [*LABELS, "CAT", "Rock - Paper"])
-def test_a_label_is_that_label_signs_and_all(text: str) -> None:
+def test_labels_with_operators_are_parsed_as_classes(text: str) -> None:
     assert parse_target(text, LABELS) == Class(text)
 
 
@@ -47,12 +47,12 @@ def test_a_label_is_that_label_signs_and_all(text: str) -> None:
         ("cat - -40 °C", ((1, "cat"), (-1, "-40 °C"))),
     ],
 )
-def test_sums(text: str, terms: tuple[tuple[float, str | int], ...]) -> None:
+def test_sums_are_parsed_into_weighted_terms(text: str, terms: tuple[tuple[float, str | int], ...]) -> None:
     assert parse_target(text, LABELS) == TargetSum(tuple((float(weight), Class(name)) for weight, name in terms))
 
 
 @pytest.mark.parametrize("text", ["", " ", "-", "cat -  - dog", "- + cat"])
-def test_what_is_no_target(text: str) -> None:
+def test_malformed_targets_raise(text: str) -> None:
     with pytest.raises(TargetError, match="'cat - dog'"):
         parse_target(text, LABELS)
 
@@ -90,11 +90,11 @@ NAMED = ["cat", "dog", "top", "7", "maillot, tank suit", "crane (bird)", "entrop
         ("top hat", Class("top hat")),
     ],
 )
-def test_targets_by_name(text: str, wanted: Target) -> None:
+def test_named_targets_are_parsed(text: str, wanted: Target) -> None:
     assert parse_target(text, NAMED) == wanted
 
 
-def test_targets_by_name_with_arguments_of_their_own() -> None:
+def test_named_targets_are_parsed_with_keyword_arguments() -> None:
     finer = parse_target("finer(maillot, tank suit, similar=2, alpha=0.5)", NAMED)
     assert isinstance(finer, Finer)
     assert (finer.target, finer.similar, finer.alpha) == (Class("maillot, tank suit"), 2, 0.5)
@@ -123,12 +123,12 @@ def test_targets_by_name_with_arguments_of_their_own() -> None:
         ("function(nothing.py:f)", "no file 'nothing.py'"),
     ],
 )
-def test_names_with_the_wrong_arguments(text: str, says: str) -> None:
+def test_named_targets_with_wrong_arguments_raise(text: str, says: str) -> None:
     with pytest.raises(TargetError, match=says):
         parse_target(text, NAMED)
 
 
-def test_a_function_of_a_file(tmp_path: Path) -> None:
+def test_function_target_is_loaded_from_a_file(tmp_path: Path) -> None:
     file, logits = tmp_path / "scores.py", torch.tensor([[1.0, 3.0]])
     file.write_text("def total(output):\n    return output.sum(1)\n\nnumber = 3\n")
     found = parse_target(f"function({file}:total)", NAMED)
@@ -140,6 +140,6 @@ def test_a_function_of_a_file(tmp_path: Path) -> None:
         parse_target(f"function({file}:total)", NAMED)
 
 
-def test_an_unknown_name_has_near_ones() -> None:
+def test_unknown_name_raises_with_nearest_name() -> None:
     with pytest.raises(TargetError, match=r"no target 'entrpy'\. Nearest: 'entropy'"):
         find_target("entrpy")

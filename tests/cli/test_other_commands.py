@@ -30,13 +30,13 @@ COMMANDS = ("explain", "textual", "methods", "layers", "demo")
 A = "photos/a.png"
 
 
-def test_version(run: Run) -> None:
+def test_version_option_prints_the_version(run: Run) -> None:
     assert run("--version").out == f"saywhy {version('saywhy')}\n"
 
 
 @pytest.mark.parametrize("words", [(), *((command,) for command in COMMANDS)])
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help(run: Run, words: tuple[str, ...], option: str) -> None:
+def test_help_lists_commands_and_usage(run: Run, words: tuple[str, ...], option: str) -> None:
     ran = run(*words, option)
     assert (ran.code, ran.err) == (0, "")
     assert "Usage" in ran.out
@@ -46,17 +46,17 @@ def test_help(run: Run, words: tuple[str, ...], option: str) -> None:
             assert re.search(rf"^\W*{command} +[A-Z]", ran.out, re.MULTILINE)
 
 
-def test_without_a_word_there_is_help(run: Run) -> None:
+def test_no_arguments_print_help(run: Run) -> None:
     assert "explain" in run().out + run().err
 
 
-def test_a_misspelt_command(run: Run) -> None:
+def test_misspelt_command_is_exit_code_2(run: Run) -> None:
     ran = run("explane")
     assert (ran.code, ran.out) == (2, "")
     assert "explane" in ran.err
 
 
-def test_methods(run: Run) -> None:
+def test_methods_lists_every_method(run: Run) -> None:
     ran = run("methods")
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()
@@ -67,7 +67,7 @@ def test_methods(run: Run) -> None:
         assert method.equation in line
 
 
-def test_methods_for_programs_and_for_the_documentation(run: Run) -> None:
+def test_methods_json_and_markdown_have_every_method(run: Run) -> None:
     found = json.loads(run("methods", "--json").out)
     assert [m["name"] for m in found] == list(METHODS)
     assert {f.name for f in fields(Method)} - {"function"} | {"parameters", "differs"} == set(found[0])
@@ -80,7 +80,7 @@ def test_methods_for_programs_and_for_the_documentation(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", [*METHODS, "smooth-kpcacam"])
-def test_all_about_one_method(run: Run, name: str) -> None:
+def test_methods_name_describes_one_method(run: Run, name: str) -> None:
     ran = run("methods", name)
     assert (ran.code, ran.err) == (0, "")
     method = find_method(name)
@@ -97,14 +97,14 @@ def test_all_about_one_method(run: Run, name: str) -> None:
         assert not re.search(r"[`\n]|:func:|:math:", described["meaning"])
 
 
-def test_what_is_said_of_a_parameter_elsewhere_is_said_here(run: Run) -> None:
+def test_shared_parameters_have_the_same_description(run: Run) -> None:
     steps = json.loads(run("methods", "conductance", "--json").out)["parameters"]["steps"]
     assert steps == json.loads(run("methods", "rsi-gradcam", "--json").out)["parameters"]["steps"]
     assert steps["allowed"] == ["a whole number", "auto"]
     assert steps["meaning"].startswith('the number of steps of equal length, or "auto"')
 
 
-def test_a_method_without_a_docstring_has_a_screen_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_methods_name_shows_a_method_without_docstring(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def bare(activations: Any, gradients: Any, *, depth=3) -> Any:  # type: ignore[no-untyped-def]
         return activations.sum(1)
 
@@ -113,7 +113,7 @@ def test_a_method_without_a_docstring_has_a_screen_of_its_own(run: Run, monkeypa
 
 
 @pytest.mark.parametrize(("name", "nearest"), [("gradcm", "'gradcam'"), ("finer-cam", "'finercam'"), ("nosuch", None)])
-def test_a_method_that_is_none(run: Run, name: str, nearest: str | None) -> None:
+def test_unknown_method_fails_with_nearest_name(run: Run, name: str, nearest: str | None) -> None:
     for words in (("methods", name), ("explain", A, "-m", "mine.py:network", "--method", name)):
         ran = run(*words)
         assert (ran.code, ran.out) == (1, "")
@@ -124,7 +124,7 @@ def test_a_method_that_is_none(run: Run, name: str, nearest: str | None) -> None
         assert (nearest is None) is ("Nearest" not in ran.err)
 
 
-def test_the_page_of_all_methods_is_not_that_of_one(run: Run) -> None:
+def test_methods_name_with_markdown_is_exit_code_2(run: Run) -> None:
     ran = run("methods", "gradcam", "--markdown")
     assert (ran.code, ran.out) == (2, "")
 
@@ -138,7 +138,7 @@ def test_the_page_of_all_methods_is_not_that_of_one(run: Run) -> None:
         ("tasks", TASKS, "task"),
     ],
 )
-def test_what_else_there_is_to_choose_from(run: Run, command: str, registry: Any, head: str) -> None:
+def test_registry_commands_list_every_entry(run: Run, command: str, registry: Any, head: str) -> None:
     ran = run(command)
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()
@@ -148,19 +148,19 @@ def test_what_else_there_is_to_choose_from(run: Run, command: str, registry: Any
         assert [line for line in lines if line.startswith(form) and value.reading in line], form
 
 
-def test_targets_for_programs(run: Run) -> None:
+def test_targets_json_lists_every_target(run: Run) -> None:
     found = json.loads(run("targets", "--json").out)
     assert [t["name"] for t in found] == list(TARGETS)
     assert {key for t in found for key in t} == {"name", "form", "reading", "paper"}
 
 
-def test_a_named_target_is_explained(run: Run, here: Path) -> None:
+def test_explain_accepts_named_targets(run: Run, here: Path) -> None:
     ran = run("explain", A, "-m", "mine.py:network", "--target", "top 2", "--target", "entropy", "--json")
     assert ran.code == 0, ran.err
     assert "entropy" in ran.out
 
 
-def test_layers(run: Run) -> None:
+def test_layers_lists_proposed_layers(run: Run) -> None:
     ran = run("layers", "mine.py:network", A)
     assert (ran.code, ran.err) == (0, "")
     header, *rows = ran.out.splitlines()
@@ -169,18 +169,18 @@ def test_layers(run: Run) -> None:
     assert rows[1].split()[1:] == ["features", "6", "8×8", "100%", "100%"]
 
 
-def test_all_layers(run: Run, here: Path) -> None:
+def test_layers_all_lists_at_least_the_proposed_layers(run: Run, here: Path) -> None:
     few, every = run("layers", "mine.py:network", A), run("layers", "mine.py:network", A, "--all")
     assert len(every.out.splitlines()) >= len(few.out.splitlines())
 
 
-def test_layers_of_a_model_that_takes_words(run: Run) -> None:
+def test_layers_accepts_a_question(run: Run) -> None:
     ran = run("layers", "toybox:vqa", A, "--question", "is there a cat?")
     assert ran.code == 0
     assert "trunk.features" in ran.out
 
 
-def test_layers_of_what_is_not_there(run: Run) -> None:
+def test_layers_of_missing_model_or_image_fails(run: Run) -> None:
     for words in (("mine.py:netwrk", A), ("mine.py:network", "photos/x.png"), ("mine.py:network", "photos")):
         ran = run("layers", *words)
         assert (ran.code, ran.out) == (1, "")
@@ -189,7 +189,7 @@ def test_layers_of_what_is_not_there(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_demo(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_writes_page_and_images(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import saywhy.models
 
     load = saywhy.models.load
@@ -241,7 +241,7 @@ def screen(columns: int, *commands: tuple[str, ...]) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 140])
-def test_nothing_is_cut_off_on_a_terminal(here: Path, columns: int) -> None:
+def test_output_fits_the_terminal_width_uncut(here: Path, columns: int) -> None:
     explained = (
         "explain",
         A,
@@ -279,7 +279,7 @@ def test_names_that_do_not_fit_the_terminal_are_not_cut_off(
 
 
 @pytest.mark.slow
-def test_mistakes_of_a_real_process(here: Path) -> None:
+def test_process_with_error_prints_one_sentence(here: Path) -> None:
     ran = subprocess.run(
         command("explain", A, "-m", "mine.py:network", "-t", "tigger cat"), capture_output=True, text=True, check=False
     )
@@ -288,7 +288,7 @@ def test_mistakes_of_a_real_process(here: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_terminal_that_knows_no_greek(here: Path) -> None:
+def test_process_with_ascii_output_replaces_symbols(here: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     ran = subprocess.run(command("methods"), capture_output=True, text=True, check=True, env=environment)
     assert "ReLU(?? mean(G?) A?)" in ran.stdout
@@ -296,7 +296,7 @@ def test_a_terminal_that_knows_no_greek(here: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_a_real_process(here: Path) -> None:
+def test_process_stopped_by_ctrl_c_is_exit_code_130(here: Path) -> None:
     text = (
         (here / "mine.py")
         .read_text()

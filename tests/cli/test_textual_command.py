@@ -12,7 +12,7 @@ A = "photos/a.png"
 ASKED = ("textual", A, "--model", "mine.py:network", "--layer", "features")
 
 
-def test_channels_for_and_against(run: Run) -> None:
+def test_textual_prints_present_and_absent_channels(run: Run) -> None:
     ran = run(*ASKED, "-t", "cat", "-t", "dog", "-n", 2)
     assert (ran.code, ran.err) == (0, "")
     first, second = ran.out.strip().split("\n\n")
@@ -22,7 +22,7 @@ def test_channels_for_and_against(run: Run) -> None:
         assert text.count("channel ") == 4
 
 
-def test_names_from_a_file(run: Run) -> None:
+def test_textual_reads_channel_names_from_a_file(run: Run) -> None:
     Path("names.json").write_text(json.dumps({str(k): f"thing {k}" for k in range(6)}))
     ran = run(*ASKED, "--concepts", "names.json", "-n", 3)
     assert ran.code == 0
@@ -30,7 +30,7 @@ def test_names_from_a_file(run: Run) -> None:
     assert "channel" not in ran.out
 
 
-def test_examples_from_a_folder_and_for_programs(run: Run) -> None:
+def test_textual_json_has_examples_from_a_folder(run: Run) -> None:
     ran = run(*ASKED, "--folder", "photos", "--json")
     (found,) = json.loads(ran.out)
     assert set(found) == {"image", "target", "score", "layer", "present", "absent"}
@@ -51,7 +51,7 @@ def test_examples_from_a_folder_and_for_programs(run: Run) -> None:
         (("-t", "horse"), "no class 'horse'"),
     ],
 )
-def test_mistakes_are_one_sentence(run: Run, words: tuple[str, ...], message: str) -> None:
+def test_textual_errors_are_one_sentence(run: Run, words: tuple[str, ...], message: str) -> None:
     ran = run(*ASKED, *words)
     assert (ran.code, ran.out) == (1, "")
     assert message in ran.err

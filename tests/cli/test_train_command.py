@@ -8,7 +8,7 @@ from saywhy.cli.train import RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_recipe_gets_the_options(run, name, monkeypatch, tmp_path):
+def test_train_passes_options_to_the_recipe(run, name, monkeypatch, tmp_path):
     given = {}
     monkeypatch.setattr(import_module(RECIPES[name]), "main", lambda **settings: given.update(settings))
     ran = run("train", name, "-o", tmp_path / "w.safetensors", "--seed", 7, "--scenes", 99)
@@ -23,7 +23,7 @@ def test_the_recipe_gets_the_options(run, name, monkeypatch, tmp_path):
     }
 
 
-def test_what_has_no_recipe(run):
+def test_train_of_unknown_recipe_fails(run):
     ran = run("train", "toybox:vqaa")
     assert ran.code == 1
     assert "no recipe for 'toybox:vqaa'. Expected one of toybox:classifier, toybox:vqa" in " ".join(ran.err.split())
@@ -37,12 +37,12 @@ def test_what_has_no_recipe(run):
         (("--accelerator", "quantum"), "accelerator 'quantum' are not available"),
     ],
 )
-def test_wrong_options_are_refused_before_anything_is_drawn(run, words, says):
+def test_train_with_invalid_options_fails_before_drawing_data(run, words, says):
     pytest.importorskip("lightning_fabric", reason="recipes need the extra train")
     ran = run("train", "toybox:classifier", "--scenes", 10**9, *words)
     assert ran.code == 1
     assert says in " ".join(ran.err.split())
 
 
-def test_a_seed_that_is_too_large(run):
+def test_train_with_too_large_seed_is_exit_code_2(run):
     assert run("train", "toybox:vqa", "--seed", 10**30).code == 2

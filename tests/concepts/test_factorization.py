@@ -46,7 +46,7 @@ def found(**settings: object) -> saywhy.concepts.factorization.Concepts:
     return factorize(model, scenes(), **{"concepts": 2, "layer": "features", "layout": LAYOUT, **settings})
 
 
-class TestWhatIsFound:
+class TestFactorize:
     def test_two_concepts_are_separated(self):
         f = found()
         red, blue = f.maps[:, 0], f.maps[:, 1]
@@ -55,16 +55,16 @@ class TestWhatIsFound:
         for maps, wanted in ((red, scenes()[:, 0] / 2), (blue, scenes()[:, 2])):
             torch.testing.assert_close(maps, wanted, rtol=1e-4, atol=1e-4)
 
-    def test_each_is_named_by_what_it_excites(self):
+    def test_concepts_are_named_by_their_highest_class_scores(self):
         f = found()
         assert f.names == ("fire / water", "water / fire")
         torch.testing.assert_close(f.scores, torch.tensor([[8.0, 0, -8], [0, 3, -3]]), rtol=1e-4, atol=1e-4)
         assert "fire / water, water / fire" in repr(f)
 
-    def test_or_as_the_user_says(self):
+    def test_given_names_are_used(self):
         assert found(names=["red", "blue"]).names == ("red", "blue")
 
-    def test_without_class_scores_they_are_numbered(self):
+    def test_network_without_class_scores_raises(self):
         class Dense(TwoThings):
             def forward(self, x: Tensor) -> Tensor:
                 return self.features(x)
@@ -82,12 +82,12 @@ class TestWhatIsFound:
         assert bool((f.concepts >= 0).all())
         torch.testing.assert_close(f.maps.amax((0, 2, 3)), torch.ones(5))
 
-    def test_more_concepts_leave_less_unexplained(self):
+    def test_error_decreases_with_more_concepts(self):
         network, images = TinyNetwork.build(), torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
         errors = [factorize(network, images, k, layer="features", layout=LAYOUT).error for k in (1, 2, 3, 4, 5)]
         assert errors == sorted(errors, reverse=True)
 
-    def test_twice_gives_the_same_and_the_batch_size_changes_nothing(self):
+    def test_result_is_deterministic_for_any_batch_size(self):
         network, images = TinyNetwork.build(), torch.randn(5, 3, 12, 12, generator=torch.Generator().manual_seed(0))
         settings = {"concepts": 3, "layer": "features", "layout": LAYOUT}
         first = factorize(network, images, **settings)
@@ -96,13 +96,13 @@ class TestWhatIsFound:
         torch.testing.assert_close(factorize(network, images, batch_size=2, **settings).maps, first.maps)
 
     @pytest.mark.parametrize("axes", [1, 3])
-    def test_signals_and_volumes(self, axes):
+    def test_maps_of_signals_and_volumes_have_their_shape(self, axes):
         layout = saywhy.Layout("channels-first", (6,) * axes)
         f = factorize(TinyNetwork.build(axes=axes), torch.randn(2, 3, *[12] * axes), 2, layer="features", layout=layout)
         assert f.maps.shape == (2, 2, *[6] * axes)
         assert f.heatmap().shape == (2, 2, *[12] * axes)
 
-    def test_the_model_is_given_back_as_it_was(self):
+    def test_model_state_is_restored(self):
         network = TinyNetwork.build().train()
         before = {k: v.clone() for k, v in network.state_dict().items()}
         with torch.no_grad():
@@ -112,7 +112,7 @@ class TestWhatIsFound:
         assert all(p.grad is None for p in network.parameters())
         assert not network.features._forward_hooks
 
-    def test_negative_values_count_when_shifted(self):
+    def test_shift_includes_negative_activations(self):
         model, below = TwoThings(), scenes() - 1
         kept = factorize(model, below, 2, layer="features", layout=LAYOUT, shift=True)
         assert kept.error < 1e-4
@@ -133,7 +133,7 @@ def multiplicative_updates(A: np.ndarray, count: int, generator: np.random.Gener
 
 
 class TestFactors:
-    def test_known_factors_come_back(self):
+    def test_known_factors_are_recovered(self):
         generator = np.random.default_rng(0)
         H, W = generator.random((40, 3)) * (generator.random((40, 3)) > 0.5), generator.random((3, 10)) * np.eye(3, 10)
         A = torch.from_numpy(H @ W)
@@ -144,40 +144,40 @@ class TestFactors:
         errors = [factors(A, 4, rounds=n)[2] for n in range(1, 12)]
         assert errors == sorted(errors, reverse=True)
 
-    def test_a_matrix_of_lower_rank_has_factors_that_are_nowhere(self):
+    def test_rank_deficient_matrix_gives_finite_factors(self):
         H, W, error = factors(torch.ones(4, 3, dtype=torch.float64), 2)
         assert error < 1e-6
         assert bool(torch.isfinite(H).all() and torch.isfinite(W).all())
 
     @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
     @pytest.mark.parametrize("seed", [0, 1, 2])
-    def test_as_much_is_explained_as_by_multiplicative_updates(self, seed, count):
+    def test_error_is_at_most_that_of_multiplicative_updates(self, seed, count):
         """The paper's own updates, a thousand of them from each of three random starts."""
         generator = np.random.default_rng(seed)
         A = np.maximum(generator.random((36, 6)) @ generator.standard_normal((6, 8)) + 0.2, 0)
         wanted = min(multiplicative_updates(A, count, np.random.default_rng(start)) for start in range(3))
         assert factors(torch.from_numpy(A), count)[2] <= 1.01 * wanted
 
-    def test_twice_gives_the_same(self):
+    def test_result_ignores_the_global_numpy_seed(self):
         A = torch.rand(40, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         first = factors(A, 4)
         np.random.seed(1)  # noqa: NPY002 - the global state of numpy is what must not count
         for one, other in zip(factors(A, 4)[:2], first[:2], strict=True):
             assert torch.equal(one, other)
 
-    def test_what_is_float32_is_factored_in_float64(self):
+    def test_float32_input_is_factored_in_float64(self):
         A = torch.rand(40, 30, generator=torch.Generator().manual_seed(0))
         H, W, error = factors(A, 4)
         assert H.dtype == W.dtype == torch.float32
         assert error == pytest.approx(factors(A.double(), 4)[2], rel=1e-5)
 
-    def test_without_scikit_learn_the_extra_is_named(self, monkeypatch):
+    def test_missing_scikit_learn_raises_missing_extra(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "sklearn.decomposition", None)
         with pytest.raises(MissingExtra, match=r"pip install 'saywhy\[concepts\]'"):
             factors(torch.rand(4, 3), 2)
 
     @pytest.mark.parametrize("exponent", [-20, 20])
-    def test_units_do_not_matter(self, exponent):
+    def test_result_is_invariant_to_scale(self, exponent):
         A = torch.rand(30, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         one, other = factors(A, 4), factors(A * 10.0**exponent, 4)
         torch.testing.assert_close(other[0], one[0])
@@ -197,15 +197,15 @@ class TestBadInput:
             ({"concepts": 9}, "9 concepts are more than layer 'features' allows: it has 4 channels and 72"),
         ],
     )
-    def test_parameters(self, settings, message):
+    def test_invalid_parameters_raise(self, settings, message):
         with pytest.raises(InputError, match=message):
             found(**settings)
 
-    def test_nothing_positive(self):
+    def test_no_positive_activation_raises(self):
         with pytest.raises(InputError, match="has no positive activation"):
             factorize(TwoThings(), -scenes(), 2, layer="features", layout=LAYOUT)
 
-    def test_an_image_index_that_is_too_large(self):
+    def test_too_large_image_index_raises(self):
         with pytest.raises(InputError, match="there is no image 2"):
             found().overlay(2)
 
@@ -217,7 +217,7 @@ class TestOverlay:
         assert shown.getpixel((0, 0)) == colour_of(0)
         assert shown.getpixel((7, 3)) == colour_of(1)
 
-    def test_what_is_weak_or_was_not_seen_is_not_coloured(self):
+    def test_weak_and_cropped_pixels_are_not_coloured(self):
         image = Image.new("RGB", (8, 4), (9, 9, 9))
         weak = concepts_over(image, np.full((2, 1, 1), 0.05))
         assert weak.getpixel((4, 2)) == (9, 9, 9)
@@ -231,10 +231,10 @@ class TestOverlay:
         assert {colour_of(0), colour_of(1), colour_of(2)} <= seen
         assert shown.height > 100 + 3 * 15
 
-    def test_colours_go_on_beyond_the_last(self):
+    def test_colours_stay_distinct_beyond_the_palette(self):
         assert len({colour_of(k) for k in range(2 * len(COLOURS))}) == 2 * len(COLOURS)
 
-    def test_of_a_result(self):
+    def test_overlay_of_result_is_drawn_and_of_no_concept_raises(self):
         shown = found(names=["red", "blue"]).overlay(1)
         assert shown.width >= 320
         with pytest.raises(InputError, match="expected at least one concept, got none"):

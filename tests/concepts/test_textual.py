@@ -65,8 +65,8 @@ def say(model: saywhy.Model, **settings: Any) -> saywhy.concepts.textual.Textual
     return textual(model, patch((200, 50, 0), (4, 4)), **asked)
 
 
-class TestWhichChannels:
-    def test_those_of_highest_and_of_lowest_importance(self, model):
+class TestChannels:
+    def test_present_and_absent_channels_have_extreme_importance(self, model):
         (one,) = say(model).words[0]
         assert [c.index for c in one.present] == [0, 2]
         assert [c.index for c in one.absent] == [1, 3]
@@ -85,7 +85,7 @@ class TestWhichChannels:
                 order = G[b, t].mean((1, 2)).argsort(descending=True).tolist()
                 assert [c.index for c in one.present] == order[:5]
 
-    def test_several_images_and_targets(self, model):
+    def test_images_and_targets_are_combined(self, model):
         found = textual(model, [patch((200, 50, 0), (4, 4))] * 2, ["poppy", "meadow"], "features", layout=LAYOUT)
         assert [[one.target for one in row] for row in found.words] == [["poppy", "meadow"]] * 2
         assert found.weights.shape == (2, 2, 4)
@@ -95,7 +95,7 @@ class TestWhichChannels:
         (one,) = say(model, count=3).words[0]
         assert [c.index for c in (*one.present, *one.absent)] == [0, 2, 3, 1]
 
-    def test_the_model_is_given_back_as_it_was(self, model):
+    def test_model_state_is_restored(self, model):
         model.module.train()
         say(model)
         assert model.module.training
@@ -104,7 +104,7 @@ class TestWhichChannels:
 
 
 class TestNames:
-    def test_known_names_are_used(self, model):
+    def test_given_channel_names_are_used(self, model):
         found = say(model, concepts={0: "red", 1: {"name": "green", "iou": 0.3}, 2: {"name": "sky", "iou": 0.049}})
         assert str(found) == (
             "image: poppy (0.2083), evidence in layer features\n"
@@ -112,13 +112,13 @@ class TestNames:
             "  evidence by absence of: green (-0.0469), channel 3 (+0.0156)"
         )
 
-    def test_a_file_says_the_same(self, model, tmp_path):
+    def test_channel_names_are_read_from_a_file(self, model, tmp_path):
         file = tmp_path / "names.json"
         file.write_text(json.dumps({"0": "red", "1": {"name": "grün", "iou": 0.05}}), encoding="utf-8")
         (one,) = say(model, concepts=file).words[0]
         assert (one.present[0].name, one.absent[0].name) == ("red", "grün")
 
-    def test_how_well_they_must_match(self):
+    def test_names_below_least_iou_are_dropped(self):
         entries = {0: {"name": "a", "iou": 0.05}, 1: {"name": "b", "iou": 0.04999}, 2: {"name": "c"}}
         assert names_of(entries) == {0: "a", 2: "c"}
         assert names_of(entries, 0.0) == {0: "a", 1: "b", 2: "c"}
@@ -140,13 +140,13 @@ class TestNames:
             ('{"4": "fur"}', "there is a name for channel 4, but layer 'features' has 4 channels"),
         ],
     )
-    def test_bad_files(self, model, tmp_path, text, message):
+    def test_invalid_name_files_raise(self, model, tmp_path, text, message):
         file = tmp_path / "names.json"
         file.write_text(text)
         with pytest.raises(InputError, match=message):
             say(model, concepts=file)
 
-    def test_a_file_that_is_not_there_or_no_text(self, model, tmp_path):
+    def test_missing_or_binary_name_file_raises(self, model, tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
             say(model, concepts=tmp_path / "none.json")
         (tmp_path / "raw.json").write_bytes(b"\xff\xfe\x00")
@@ -155,7 +155,7 @@ class TestNames:
 
 
 class TestExamples:
-    def test_each_channel_has_the_images_that_excite_it(self, model, folder):
+    def test_examples_are_the_most_activating_images(self, model, folder):
         (one,) = say(model, folder=folder).words[0]
         known = {c.index: [e.path.name for e in c.examples] for c in (*one.present, *one.absent)}
         assert known[0] == ["red.png", "dim.png"]
@@ -165,20 +165,20 @@ class TestExamples:
         assert len(known[3]) == 3
         assert "channel 0 (+0.0625) like red.png, dim.png" in str(one)
 
-    def test_the_crop_is_round_the_peak(self, model, folder):
+    def test_example_box_is_around_the_peak(self, model, folder):
         (one,) = say(model, folder=folder, examples=1).words[0]
         (red,), (green,) = one.present[0].examples, one.absent[0].examples
         assert red.box == (0, 0, 6, 6)
         assert green.crop().getpixel((3, 1)) == (0, 255, 0)
         assert green.value == pytest.approx(1.0)
 
-    def test_a_damaged_image_does_not_stop_the_others(self, model, folder):
+    def test_damaged_example_image_is_skipped_with_a_warning(self, model, folder):
         (folder / "broken.png").write_bytes(b"no image")
         with pytest.warns(SaywhyWarning, match="broken.png"):
             (one,) = say(model, folder=folder).words[0]
         assert one.present[0].examples[0].path.name == "red.png"
 
-    def test_none_that_can_be_read(self, model, tmp_path):
+    def test_folder_without_readable_images_raises(self, model, tmp_path):
         with pytest.raises(InputError, match="is none"):
             say(model, folder=tmp_path / "nowhere")
         with pytest.raises(ImageError, match="holds no image"):
@@ -197,6 +197,6 @@ class TestExamples:
         ({"least_iou": 2}, "least_iou must be a number from 0 to 1"),
     ],
 )
-def test_bad_parameters(model, settings, message):
+def test_invalid_parameters_raise(model, settings, message):
     with pytest.raises(InputError, match=message):
         say(model, **settings)

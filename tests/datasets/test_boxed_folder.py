@@ -54,7 +54,7 @@ OBJECTS = [dict(zip(HEADER.split(","), row, strict=True)) for row in ROWS]
     ],
     ids=["csv", "csv of a spreadsheet", "other columns", "json", "json with a key"],
 )
-def test_tables_of_boxes(folder: Path, name: str, content: str):
+def test_csv_and_json_tables_are_read(folder: Path, name: str, content: str):
     (folder / name).write_text(content)
     data = BoxedFolder(folder)
     found = {each.name: each for each in map(data.__getitem__, range(len(data)))}
@@ -68,7 +68,7 @@ def test_tables_of_boxes(folder: Path, name: str, content: str):
         assert found["b.png"].objects[1] == ObjectAnnotation("key, old", (8, 5, 9, 6))
 
 
-def test_of_several_tables_the_one_of_the_usual_name_is_meant(folder: Path):
+def test_several_tables_raise_unless_one_is_named_boxes(folder: Path):
     (folder / "mine.csv").write_text(PUBLISHED)
     (folder / "notes.csv").write_text("a,b\n")
     with pytest.raises(InputError, match=r"several tables: mine\.csv, notes\.csv"):
@@ -95,7 +95,7 @@ def test_boxes_are_on_the_upright_image(tmp_path: Path):
     assert found.open().size == (6, 9)
 
 
-def test_what_was_read_can_be_sent_to_another_process(folder: Path):
+def test_localized_image_can_be_pickled(folder: Path):
     (folder / "boxes.csv").write_text(PUBLISHED)
     found = BoxedFolder(folder)[0]
     assert pickle.loads(pickle.dumps(found)) == found
@@ -149,7 +149,7 @@ def read_all(folder: Path) -> None:
         (csv('b.png,"mug,1,2,3,4'), ("no table in CSV",)),
     ],
 )
-def test_tables_that_are_none(folder: Path, content: str, words: tuple[str, ...]):
+def test_invalid_csv_tables_raise(folder: Path, content: str, words: tuple[str, ...]):
     (folder / "boxes.csv").write_text(content)
     with pytest.raises(InputError) as caught:
         read_all(folder)
@@ -169,7 +169,7 @@ def test_tables_that_are_none(folder: Path, content: str, words: tuple[str, ...]
         ([], ("no boxes", "empty")),
     ],
 )
-def test_json_that_is_no_table(folder: Path, content: Any, words: tuple[str, ...]):
+def test_invalid_json_tables_raise(folder: Path, content: Any, words: tuple[str, ...]):
     (folder / "boxes.json").write_text(json.dumps(content))
     with pytest.raises(InputError) as caught:
         read_all(folder)
@@ -177,13 +177,13 @@ def test_json_that_is_no_table(folder: Path, content: Any, words: tuple[str, ...
         assert word in str(caught.value), f"'{word}' is not in: {caught.value}"
 
 
-def test_other_encodings_are_refused(folder: Path):
+def test_tables_in_other_encodings_raise(folder: Path):
     (folder / "boxes.csv").write_bytes(csv("b.png,Kätzchen,1,2,3,4").encode("latin-1"))
     with pytest.raises(InputError, match=r"boxes\.csv' is no table in CSV and UTF-8"):
         read_all(folder)
 
 
-def test_a_missing_image_is_reported_with_its_row(folder: Path):
+def test_missing_image_raises_with_its_row(folder: Path):
     (folder / "boxes.csv").write_text(csv("b.png,mug,1,2,3,4", "bb.png,mug,1,2,3,4"))
     data = BoxedFolder(folder)
     assert data[0].labels == ("mug",)
@@ -194,7 +194,7 @@ def test_a_missing_image_is_reported_with_its_row(folder: Path):
         data[1]
 
 
-def test_folders_without_boxes_and_labels(tmp_path: Path):
+def test_folder_without_boxes_or_labels_raises(tmp_path: Path):
     image(tmp_path / "a.png")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"neither a file of boxes.*nor sub-folders of images"):

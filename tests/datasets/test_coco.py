@@ -71,7 +71,7 @@ def mask_of(folder: Path, segmentation: Any) -> np.ndarray:
     return found.mask()
 
 
-def test_boxes_have_a_width_and_fractions(tmp_path: Path):
+def test_boxes_are_converted_from_width_and_height(tmp_path: Path):
     data = CocoBoxes(written(tmp_path, published()))
     assert (data.name, len(data), data.labels) == ("COCO val2017", 2, ("cat", "toothbrush"))
     found = data[0]
@@ -96,7 +96,7 @@ def test_crowds_are_difficult(tmp_path: Path):
     assert np.array_equal(first.mask(), MASK)
 
 
-def test_splits(tmp_path: Path):
+def test_splits_are_found_and_unknown_splits_raise(tmp_path: Path):
     written(tmp_path, published(), "train2014")
     assert CocoBoxes(tmp_path).split == "train2014"
     written(tmp_path, published(), "val2017")
@@ -109,7 +109,7 @@ def test_splits(tmp_path: Path):
 
 
 @pytest.mark.parametrize("folder", ["", "images", "images/val2017", "val2017", "train2014"])
-def test_images_lie_in_one_of_the_usual_places(tmp_path: Path, folder: str):
+def test_images_are_found_in_usual_folders(tmp_path: Path, folder: str):
     written(tmp_path, published())
     for path in (tmp_path / "val2017").iterdir():
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
@@ -117,14 +117,14 @@ def test_images_lie_in_one_of_the_usual_places(tmp_path: Path, folder: str):
     assert CocoBoxes(tmp_path)[0].open().size == (WIDTH, HEIGHT)
 
 
-def test_a_missing_image_is_reported(tmp_path: Path):
+def test_missing_image_raises(tmp_path: Path):
     written(tmp_path, published())
     (tmp_path / "val2017" / "b.jpg").unlink()
     with pytest.raises(ImageError, match=r"no image 'b\.jpg'"):
         CocoBoxes(tmp_path)[1]
 
 
-def test_a_file_beside_its_images_may_be_given(tmp_path: Path):
+def test_annotation_file_beside_images_is_opened(tmp_path: Path):
     for name in ("000000000042.jpg", "b.jpg"):
         Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / name)
     path = tmp_path / "_annotations.coco.json"
@@ -135,14 +135,14 @@ def test_a_file_beside_its_images_may_be_given(tmp_path: Path):
         assert data[0].open().size == (WIDTH, HEIGHT)
 
 
-def test_the_file_is_read_on_demand(tmp_path: Path):
+def test_annotation_file_is_read_lazily(tmp_path: Path):
     (written(tmp_path, {}) / "annotations" / "instances_val2017.json").write_text("no JSON")
     data = CocoBoxes(tmp_path)
     with pytest.raises(InputError, match=r"instances_val2017\.json' is no JSON"):
         len(data)
 
 
-def test_what_was_read_can_be_sent_to_another_process(tmp_path: Path):
+def test_localized_image_can_be_pickled(tmp_path: Path):
     segmentation = {"size": [HEIGHT, WIDTH], "counts": PACKED}
     found = CocoBoxes(written(tmp_path, published(annotations=[thing(1, segmentation=segmentation)])))[0]
     sent = pickle.loads(pickle.dumps(found))
@@ -177,7 +177,7 @@ def test_what_was_read_can_be_sent_to_another_process(tmp_path: Path):
         (published(annotations=[]), ("no annotations", "empty")),
     ],
 )
-def test_files_of_another_form(tmp_path: Path, data: Any, words: tuple[str, ...]):
+def test_invalid_instances_files_raise(tmp_path: Path, data: Any, words: tuple[str, ...]):
     with pytest.raises(InputError) as caught:
         len(CocoBoxes(written(tmp_path, data)))
     for word in ("instances_val2017.json", *words):
@@ -195,7 +195,7 @@ def test_files_of_another_form(tmp_path: Path, data: Any, words: tuple[str, ...]
         ([8, 2, 3, 3], "lies outside of the image of 7 × 5"),
     ],
 )
-def test_boxes_that_are_none(tmp_path: Path, box: Any, words: str):
+def test_invalid_boxes_raise(tmp_path: Path, box: Any, words: str):
     data = CocoBoxes(written(tmp_path, published(annotations=[thing(1), thing(9, box=box)])))
     with pytest.raises(InputError) as caught:
         data[0]
@@ -215,24 +215,24 @@ def test_boxes_beyond_the_image_are_cut_off(tmp_path: Path):
 
 
 @pytest.mark.parametrize("counts", [COUNTS, PACKED], ids=["list", "text"])
-def test_run_length_encodings(tmp_path: Path, counts: Any):
+def test_run_length_encodings_give_the_mask(tmp_path: Path, counts: Any):
     mask = mask_of(tmp_path, {"size": [HEIGHT, WIDTH], "counts": counts})
     assert mask.dtype == bool
     assert np.array_equal(mask, MASK)
 
 
-def test_the_packed_text_holds_the_counts():
+def test_run_lengths_decodes_compressed_counts():
     assert run_lengths(PACKED) == COUNTS
     assert run_lengths("") == []
 
 
 @given(st.lists(st.integers(0, 10**6), max_size=30))
-def test_packing_is_undone(counts: list[int]):
+def test_run_lengths_inverts_packed(counts: list[int]):
     assert run_lengths(packed(counts)) == counts
 
 
 @given(st.data())
-def test_runs_go_down_one_column_after_the_other(data: st.DataObject):
+def test_run_lengths_are_column_major(data: st.DataObject):
     width, height = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))
     cuts = sorted(data.draw(st.lists(st.integers(0, width * height), max_size=9)))
     counts = [stop - start for start, stop in zip([0, *cuts], [*cuts, width * height], strict=True)]
@@ -271,7 +271,7 @@ def test_runs_go_down_one_column_after_the_other(data: st.DataObject):
         ("mask.png", ("polygons", "got mask.png")),
     ],
 )
-def test_segmentations_that_are_none(tmp_path: Path, segmentation: Any, words: tuple[str, ...]):
+def test_invalid_segmentations_raise(tmp_path: Path, segmentation: Any, words: tuple[str, ...]):
     with pytest.raises(InputError) as caught:
         mask_of(tmp_path, segmentation)
     for word in ("instances_val2017.json', annotations[0] (id 1, 'cat'): ", *words):
@@ -281,27 +281,27 @@ def test_segmentations_that_are_none(tmp_path: Path, segmentation: Any, words: t
 # --- polygons ------------------------------------------------------------------------------------------------------
 
 
-def test_polygons_are_joined(tmp_path: Path):
+def test_polygons_of_an_object_are_united(tmp_path: Path):
     mask = mask_of(tmp_path, [[0, 0, 2, 0, 2, 1, 0, 1], [1, 0, 3, 0, 3, 2, 1, 2]])
     assert np.argwhere(mask).tolist() == [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2]]
 
 
-def drawn(polygon: list[float], size: tuple[int, int]) -> np.ndarray:
+def coco_mask(polygon: list[float], size: tuple[int, int]) -> np.ndarray:
     return segmentation_mask([polygon], size)
 
 
-@pytest.mark.parametrize("draw", [polygon_mask, drawn], ids=["oracle", "pycocotools"])
+@pytest.mark.parametrize("draw", [polygon_mask, coco_mask], ids=["oracle", "pycocotools"])
 class TestPolygons:
     @pytest.mark.parametrize("polygon", [[0, 0, 0, 1, 2, 1, 2, 0], [2, 1, 0, 1, 0, 0, 2, 0], [2, 0, 0, 0, 0, 1, 2, 1]])
-    def test_it_does_not_matter_where_one_begins_and_which_way_it_goes(self, draw, polygon: list[float]):
+    def test_mask_is_invariant_to_start_and_direction(self, draw, polygon: list[float]):
         assert np.argwhere(draw(polygon, (3, 2))).tolist() == [[0, 0], [0, 1]]
 
-    def test_they_may_go_beyond_the_image_and_may_be_smaller_than_a_pixel(self, draw):
+    def test_polygons_beyond_the_image_or_below_a_pixel_are_drawn(self, draw):
         assert draw([-9, -9, 99, -9, 99, 99, -9, 99], (3, 2)).all()
         assert not draw([5, 0, 9, 0, 9, 9], (3, 2)).any()
         assert not draw([0, 0, 0.4, 0, 0.4, 0.4], (3, 2)).any()
 
-    def test_they_may_go_as_far_as_is_allowed(self, draw):
+    def test_polygons_at_the_coordinate_limit_are_drawn(self, draw):
         far = FARTHEST
         assert draw([-far, -far, far, -far, far, far, -far, far], (3, 2)).all()
 
@@ -320,7 +320,7 @@ def winding_is_odd(points: list[tuple[Fraction, Fraction]], x: Fraction, y: Frac
 
 
 @given(st.lists(st.tuples(st.integers(-8, 36), st.integers(-8, 36)), min_size=3, max_size=8))
-def test_a_pixel_is_in_a_polygon_if_its_centre_is(quarters: list[tuple[int, int]]):
+def test_polygon_mask_tests_pixel_centres(quarters: list[tuple[int, int]]):
     points = [(Fraction(x, 4), Fraction(y, 4)) for x, y in quarters]
     mask = polygon_mask([float(edge) for point in points for edge in point], (WIDTH, HEIGHT))
     for y in range(HEIGHT):
@@ -334,7 +334,7 @@ def test_a_pixel_is_in_a_polygon_if_its_centre_is(quarters: list[tuple[int, int]
 
 
 @given(st.integers(0, 2**31), st.floats(0, 1))
-def test_masks_of_runs_are_those_that_were_packed(seed: int, share: float):
+def test_run_length_masks_equal_those_of_pycocotools(seed: int, share: float):
     theirs = pytest.importorskip("pycocotools.mask", reason="pycocotools is the peer that is compared with")
     generator = np.random.default_rng(seed)
     mask = generator.random(generator.integers(1, 60, 2)) < share
@@ -363,11 +363,11 @@ def test_polygons_are_those_of_pycocotools(polygons: list[list[float]]):
 
 
 @given(st.lists(st.floats(2, 58), min_size=6, max_size=6))
-def test_triangles_are_nearly_those_of_the_oracle(polygon: list[float]):
+def test_triangle_masks_are_near_the_oracle(polygon: list[float]):
     corners = np.reshape(polygon, (3, 2))
     along = np.roll(corners, -1, 0) - corners
     assume(abs(np.linalg.det(along[:2])) > 400)
-    rows, columns = np.nonzero(drawn(polygon, (60, 60)) ^ polygon_mask(polygon, (60, 60)))
+    rows, columns = np.nonzero(coco_mask(polygon, (60, 60)) ^ polygon_mask(polygon, (60, 60)))
     centres = np.stack([columns, rows], 1)[:, None] + 0.5
     share = np.clip(((centres - corners) * along).sum(-1) / (along**2).sum(-1), 0, 1)
     apart = np.linalg.norm(centres - corners - share[..., None] * along, axis=-1).min(1, initial=9)
@@ -375,7 +375,7 @@ def test_triangles_are_nearly_those_of_the_oracle(polygon: list[float]):
 
 
 @pytest.mark.real
-def test_published_polygons(real: Path):
+def test_published_coco_masks_equal_those_of_pycocotools(real: Path):
     """Every mask equals that of pycocotools; the oracle, which tests pixel centres, is close to it."""
     data = CocoBoxes(real / "coco" / "instances.json")
     sizes = {number: size for number, _, size in data.instances.images}
@@ -392,7 +392,7 @@ def test_published_polygons(real: Path):
     assert np.mean(overlaps) > 0.97
 
 
-def test_without_pycocotools_boxes_remain_and_masks_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_masks_without_pycocotools_raise_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     segmentations = ({"size": [HEIGHT, WIDTH], "counts": PACKED}, [[0, 0, 2, 0, 2, 1]])
     data = CocoBoxes(

@@ -68,7 +68,7 @@ def kaggle(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_layouts(tmp_path: Path, layout: tuple[str, str]):
+def test_published_layouts_are_read(tmp_path: Path, layout: tuple[str, str]):
     data = ImageNet(val(tmp_path, layout))
     assert type(open_dataset(tmp_path)) is ImageNet
     assert data.names == ("ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG")
@@ -76,7 +76,7 @@ def test_layouts(tmp_path: Path, layout: tuple[str, str]):
     assert data[0].open().size == (50, 40)
 
 
-def test_boxes_count_from_0_and_include_their_last_pixels(kaggle: Path):
+def test_boxes_are_converted_from_zero_based_inclusive_pixels(kaggle: Path):
     found = ImageNet(kaggle)[1]
     assert found.name == "ILSVRC2012_val_00000002"
     assert found.labels == ("tench", "crane (n02012849)")
@@ -84,7 +84,7 @@ def test_boxes_count_from_0_and_include_their_last_pixels(kaggle: Path):
     assert pickle.loads(pickle.dumps(found)) == found
 
 
-def test_labels_are_in_the_order_of_the_networks_outputs_and_distinct(kaggle: Path):
+def test_labels_are_distinct_and_in_synset_order(kaggle: Path):
     data = ImageNet(kaggle)
     assert data.synsets == (TENCH, BIRD, DOG, MACHINE, SUIT, OTHER)
     assert data.labels == (
@@ -94,12 +94,12 @@ def test_labels_are_in_the_order_of_the_networks_outputs_and_distinct(kaggle: Pa
 
 
 @pytest.mark.parametrize("place", ["LOC_synset_mapping.txt", "synset_words.txt", "ILSVRC/LOC_synset_mapping.txt"])
-def test_the_list_of_names_is_found(tmp_path: Path, place: str):
+def test_synset_list_is_found_in_usual_places(tmp_path: Path, place: str):
     (val(tmp_path) / place).write_text(LIST)
     assert ImageNet(tmp_path)[0].labels == ("Scottish deerhound",)
 
 
-def test_the_folder_ilsvrc_itself_may_be_given(kaggle: Path):
+def test_ilsvrc_folder_is_opened(kaggle: Path):
     data = open_dataset(kaggle / "ILSVRC")
     assert (data.name, data[0].labels) == ("ImageNet val", ("Scottish deerhound",))
 
@@ -112,7 +112,7 @@ def test_without_a_list_classes_are_synsets(tmp_path: Path):
     assert ImageNet(tmp_path, "train").labels == (TENCH, MACHINE)
 
 
-def test_nothing_is_read_before_its_turn(kaggle: Path):
+def test_annotations_are_read_lazily(kaggle: Path):
     (kaggle / "ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_00000002.xml").write_text("no XML")
     data = ImageNet(kaggle)
     assert len(data) == 2
@@ -145,7 +145,7 @@ def test_objects_of_train_may_be_named_by_words(kaggle: Path, name: str):
     assert ImageNet(kaggle, "train")[0].labels == ("Scottish deerhound",)
 
 
-def test_words_of_several_synsets_mean_that_of_the_folder(kaggle: Path):
+def test_ambiguous_words_mean_the_folder_synset_or_raise(kaggle: Path):
     add(kaggle, KAGGLE, "train", f"{MACHINE}/{MACHINE}_3", xml(("crane", (1, 2, 3, 4))))
     assert ImageNet(kaggle, "train")[0].labels == ("crane (n03126707)",)
     add(kaggle, KAGGLE, "val", "ILSVRC2012_val_00000001", xml(("crane", (1, 2, 3, 4))))
@@ -153,7 +153,7 @@ def test_words_of_several_synsets_mean_that_of_the_folder(kaggle: Path):
         ImageNet(kaggle)[0]
 
 
-def test_val_may_be_sorted_into_folders_of_synsets(tmp_path: Path):
+def test_val_images_in_synset_folders_are_read(tmp_path: Path):
     images = ("val", "bbox/val")
     add(tmp_path, images, "val", f"{DOG}/ILSVRC2012_val_00000001", xml((DOG, (1, 2, 3, 4))))
     (tmp_path / f"bbox/val/{DOG}/ILSVRC2012_val_00000001.xml").rename(tmp_path / "bbox/val/ILSVRC2012_val_00000001.xml")
@@ -165,7 +165,7 @@ def test_val_may_be_sorted_into_folders_of_synsets(tmp_path: Path):
 # --- what is wrong -------------------------------------------------------------------------------------------------
 
 
-def test_names_that_are_no_class(kaggle: Path, tmp_path: Path):
+def test_unknown_class_names_raise(kaggle: Path, tmp_path: Path):
     add(kaggle, KAGGLE, "val", "ILSVRC2012_val_00000001", xml(("deerhund", (1, 2, 3, 4))))
     with pytest.raises(InputError, match=r"00000001\.xml', object 1.* none of the 6 classes; nearest: 'deerhound'"):
         ImageNet(kaggle)[0]
@@ -174,7 +174,7 @@ def test_names_that_are_no_class(kaggle: Path, tmp_path: Path):
         ImageNet(kaggle)[0]
 
 
-def test_boxes_beyond_the_image(kaggle: Path):
+def test_boxes_beyond_the_image_warn_or_raise(kaggle: Path):
     add(kaggle, KAGGLE, "val", "ILSVRC2012_val_00000001", xml((DOG, (40, 2, 50, 40))))  # as if it counted from 1
     assert ImageNet(kaggle)[0].objects[0].box == (40, 2, 50, 40)
     add(kaggle, KAGGLE, "val", "ILSVRC2012_val_00000001", xml((DOG, (40, 2, 60, 40))))
@@ -186,7 +186,7 @@ def test_boxes_beyond_the_image(kaggle: Path):
             ImageNet(kaggle)[0]
 
 
-def test_missing_files_are_reported(kaggle: Path, tmp_path: Path):
+def test_missing_files_raise(kaggle: Path, tmp_path: Path):
     (kaggle / "ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_00000001.xml").unlink()
     with pytest.raises(InputError, match=r"no annotation '.*00000001\.xml' of the image"):
         ImageNet(kaggle)[0]
@@ -198,7 +198,7 @@ def test_missing_files_are_reported(kaggle: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("line", ["tench", "n01440764", "n0144076 tench", f"{TENCH} tench, again"])
-def test_lists_that_are_none(kaggle: Path, line: str):
+def test_invalid_synset_lists_raise(kaggle: Path, line: str):
     (kaggle / "LOC_synset_mapping.txt").write_text(f"{TENCH} tench, Tinca tinca\n{line}\n")
     with pytest.raises(InputError, match=r"LOC_synset_mapping\.txt', line 2, must hold a synset"):
         ImageNet(kaggle)[0]

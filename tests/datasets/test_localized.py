@@ -108,7 +108,7 @@ def test_three_published_formats_give_the_same_box(tmp_path: Path, kind: str):
     assert found.open().size == (8, 6)
 
 
-def test_folders_of_labels_and_toybox(tmp_path: Path):
+def test_label_folders_and_toybox_are_opened(tmp_path: Path):
     found = open_dataset(labelled(tmp_path))
     assert (found.labels, found[0].labels, found[0].objects) == (("cat",), ("cat",), ())
     assert isinstance(open_dataset("toybox:test"), ToyboxDataset)
@@ -116,7 +116,7 @@ def test_folders_of_labels_and_toybox(tmp_path: Path):
         open_dataset("toybox:tset")
 
 
-def test_a_file_may_be_given_in_place_of_its_folder(tmp_path: Path):
+def test_annotation_file_opens_its_dataset(tmp_path: Path):
     found = open_dataset(coco(tmp_path / "coco") / "annotations" / "instances_val2017.json")
     assert (type(found), found[0].open().size) == (CocoBoxes, (8, 6))
     found = open_dataset(boxed(tmp_path / "boxed") / "boxes.csv")
@@ -129,7 +129,7 @@ def test_a_colon_in_a_folders_name_is_no_split(tmp_path: Path):
         assert open_dataset(spec)[0].labels == ("cat",)
 
 
-def test_the_home_folder_is_written_as_in_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_tilde_is_expanded_to_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     voc(tmp_path / "data")
     assert open_dataset("voc:~/data:train").name == "data train"
@@ -145,20 +145,20 @@ def test_errors_of_unknown_layouts_list_the_known_ones(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_another_layout_than_was_named_is_refused(tmp_path: Path, kind: str):
+def test_folder_without_the_named_layout_raises(tmp_path: Path, kind: str):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty"):
         open_dataset(f"{kind}:{tmp_path / 'empty'}")
 
 
 @pytest.mark.parametrize("kind", ["voc", "imagenet", "coco"])
-def test_splits_that_there_are_not(tmp_path: Path, kind: str):
+def test_unknown_split_raises(tmp_path: Path, kind: str):
     make, _, _ = MAKERS[kind]
     with pytest.raises(InputError, match="split 'vla'"):
         open_dataset(f"{kind}:{make(tmp_path)}:vla")
 
 
-def test_folders_have_no_splits(tmp_path: Path):
+def test_split_of_a_boxed_folder_raises(tmp_path: Path):
     with pytest.raises(InputError, match="has no splits, got 'val'"):
         open_dataset(f"folder:{boxed(tmp_path)}:val")
 
@@ -178,7 +178,7 @@ def test_an_index_beyond_the_last_image_is_an_index_error(tmp_path: Path, kind: 
 @given(
     *[st.floats(-20, 20)] * 2, *[st.floats(0.01, 40)] * 2, st.integers(1, 12), st.integers(1, 12)
 )  # fmt: skip
-def test_what_is_left_of_a_box_is_what_it_shares_with_the_image(x, y, wide, high, width, height):
+def test_inside_clips_boxes_to_the_image(x, y, wide, high, width, height):
     box = (x, y, x + wide, y + high)
     shared = [min(box[2], width) - max(x, 0), min(box[3], height) - max(y, 0)]
     lost = max(-x, -y, box[2] - width, box[3] - height)
@@ -197,7 +197,7 @@ def test_what_is_left_of_a_box_is_what_it_shares_with_the_image(x, y, wide, high
 
 
 @pytest.mark.parametrize("box", [(3, 1, 3, 2), (4, 1, 3, 2), (1, 5, 2, 2), (math.nan, 1, 2, 2), (0, 0, math.inf, 2)])
-def test_boxes_that_are_none(box):
+def test_invalid_boxes_raise(box):
     with pytest.raises(InputError, match=r"here: a box must have left < right and top < bottom, all finite; got"):
         inside(tuple(map(float, box)), (8, 6), "here")
 
@@ -215,7 +215,7 @@ def turned(path: Path, orientation: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("orientation", [1, *TURNED_BACK])
-def test_an_image_is_opened_as_it_is_stored(tmp_path: Path, orientation: int):
+def test_open_annotated_returns_the_stored_pixels(tmp_path: Path, orientation: int):
     path = tmp_path / "a.png"
     stored = turned(path, orientation)
     found = open_annotated(path, (7, 4))
@@ -225,7 +225,7 @@ def test_an_image_is_opened_as_it_is_stored(tmp_path: Path, orientation: int):
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_where_the_upright_image_was_annotated_it_is_opened_upright(tmp_path: Path, orientation: int):
+def test_open_annotated_returns_upright_image_if_its_size_was_annotated(tmp_path: Path, orientation: int):
     path = tmp_path / "a.png"
     turned(path, orientation)
     with Image.open(path) as opened:
@@ -235,14 +235,14 @@ def test_where_the_upright_image_was_annotated_it_is_opened_upright(tmp_path: Pa
 
 
 @pytest.mark.parametrize("orientation", [1, 3])
-def test_an_image_of_another_size_than_its_annotation_is_refused(tmp_path: Path, orientation: int):
+def test_open_annotated_of_other_size_raises(tmp_path: Path, orientation: int):
     path = tmp_path / "a.png"
     turned(path, orientation)
     with pytest.raises(InputError, match=r"a\.png' has 7 × 4 pixels, but its annotation was made for 4 × 7"):
         open_annotated(path, (4, 7))
 
 
-def test_damaged_and_missing_images_are_reported(tmp_path: Path):
+def test_damaged_and_missing_images_raise(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(b"no image")
     for read in (size_of, lambda path: open_annotated(path, (7, 4))):
         with pytest.raises(ImageError, match=r"a\.jpg' is not an image"):

@@ -22,7 +22,7 @@ def written(folder: Path, *parts: str) -> Path:
     return path
 
 
-def test_the_published_form(tmp_path: Path):
+def test_published_form_is_read(tmp_path: Path):
     path = written(tmp_path, SIZE, CAT, PERSON)
     assert read_annotation(path, 1) == ImageAnnotation(
         (500, 375),
@@ -35,12 +35,12 @@ def test_the_published_form(tmp_path: Path):
 
 
 @pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>"])
-def test_the_size_may_be_missing(tmp_path: Path, size: str):
+def test_missing_size_is_read_as_none(tmp_path: Path, size: str):
     assert read_annotation(written(tmp_path, size), 1) == ImageAnnotation(None, ())
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "iso-8859-1"])
-def test_encodings(tmp_path: Path, encoding: str):
+def test_declared_encodings_are_read(tmp_path: Path, encoding: str):
     path = tmp_path / "a.xml"
     name = "utf-8" if encoding == "utf-8-sig" else encoding
     whole = f'<?xml version="1.0" encoding="{name}"?><annotation>{CAT.replace("cat", "Kätzchen &amp; Co")}</annotation>'
@@ -65,14 +65,14 @@ def test_encodings(tmp_path: Path, encoding: str):
         ("&nbsp;", ("is no XML that can be read", "entity")),
     ],
 )
-def test_errors_are_reported(tmp_path: Path, parts: str, words: tuple[str, ...]):
+def test_invalid_elements_raise(tmp_path: Path, parts: str, words: tuple[str, ...]):
     with pytest.raises(InputError) as caught:
         read_annotation(written(tmp_path, parts), 1)
     for word in ("a.xml", *words):
         assert word in str(caught.value), f"'{word}' is not in: {caught.value}"
 
 
-def test_files_that_are_none(tmp_path: Path):
+def test_unreadable_files_raise(tmp_path: Path):
     path = tmp_path / "a.xml"
     for content, words in {
         "": "no element found",
@@ -104,7 +104,7 @@ LAUGHS = "".join(f'<!ENTITY lol{i} "{f"&lol{i - 1};" * 10}">' for i in range(1, 
     ids=["billion laughs", "quadratic", "another file", "external type", "harmless"],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_a_document_type_is_refused_before_it_is_looked_into(tmp_path: Path, doctype: str, encoding: str):
+def test_doctype_raises_without_being_expanded(tmp_path: Path, doctype: str, encoding: str):
     (tmp_path / "secret").write_text("a secret")
     whole = f"{doctype}<annotation><object><name>{'&lol9;' * 500}</name>{BOUNDS}</object></annotation>"
     path = tmp_path / "a.xml"
@@ -115,6 +115,6 @@ def test_a_document_type_is_refused_before_it_is_looked_into(tmp_path: Path, doc
 
 
 @pytest.mark.slow
-def test_depth_does_no_harm(tmp_path: Path):
+def test_deeply_nested_xml_is_read(tmp_path: Path):
     path = written(tmp_path, "<a>" * 100_000, "</a>" * 100_000, CAT)
     assert [each.name for each in read_annotation(path, 1).objects] == ["cat"]

@@ -59,7 +59,7 @@ def devkit(tmp_path: Path) -> Path:
     return root
 
 
-def test_boxes_count_from_1_and_include_their_last_pixels(devkit: Path):
+def test_boxes_are_converted_from_one_based_inclusive_pixels(devkit: Path):
     found = VOC(devkit)[0]
     assert found.name == "a"
     assert found.objects == (ObjectAnnotation("cat", (0, 0, 3, 2)), ObjectAnnotation("cat", (1, 1, WIDTH, HEIGHT)))
@@ -67,7 +67,7 @@ def test_boxes_count_from_1_and_include_their_last_pixels(devkit: Path):
     assert found.open().size == (WIDTH, HEIGHT)
 
 
-def test_a_box_may_be_one_pixel_and_difficult(devkit: Path):
+def test_one_pixel_difficult_box_is_read(devkit: Path):
     assert VOC(devkit)[1].objects == (ObjectAnnotation("chair", (3, 3, 4, 4), difficult=True),)
 
 
@@ -81,28 +81,28 @@ def test_a_box_may_be_one_pixel_and_difficult(devkit: Path):
         ("Segmentation/val", ("a",)),
     ],
 )
-def test_splits(devkit: Path, split: str | None, names: tuple[str, ...]):
+def test_splits_select_listed_images(devkit: Path, split: str | None, names: tuple[str, ...]):
     data = VOC(devkit, split)
     assert data.names == names
     assert len(data) == len(names)
     assert data.name == f"VOC2012 {split or 'val'}"
 
 
-def test_without_lists_all_annotated_images_are_meant(devkit: Path):
+def test_missing_lists_select_all_annotated_images(devkit: Path):
     for path in (devkit / "ImageSets").rglob("*.txt"):
         path.unlink()
     data = VOC(devkit)
     assert (data.names, data.name, data.labels) == (("a", "b", "c"), "VOC2012", ("cat", "chair"))
 
 
-def test_all_labels_are_known_from_lists_or_from_files(devkit: Path):
+def test_labels_come_from_lists_or_annotations(devkit: Path):
     (devkit / "ImageSets" / "Main" / "dog_val.txt").write_text("a -1\nc -1\n")
     assert VOC(devkit).labels == ("cat", "chair", "dog")
     assert VOC(devkit, "train").labels == ()
     assert VOC(devkit, "Segmentation/val").labels == ("cat",)
 
 
-def test_nothing_is_read_before_its_turn(devkit: Path):
+def test_annotations_and_images_are_read_lazily(devkit: Path):
     (devkit / "Annotations" / "c.xml").write_text("no XML")
     (devkit / "JPEGImages" / "a.jpg").write_bytes(b"no image")
     data = VOC(devkit)
@@ -114,7 +114,7 @@ def test_nothing_is_read_before_its_turn(devkit: Path):
         data[1]
 
 
-def test_a_devkit_of_one_year_may_be_given(devkit: Path):
+def test_devkit_folder_with_one_year_is_opened(devkit: Path):
     for folder in (devkit.parent, devkit.parent.parent):
         assert open_dataset(folder).name == "VOC2012 val"
     (devkit.parent / "VOC2007" / "JPEGImages").mkdir(parents=True)
@@ -124,7 +124,7 @@ def test_a_devkit_of_one_year_may_be_given(devkit: Path):
 
 
 @pytest.mark.parametrize("suffix", ["JPG", "png"])
-def test_images_may_have_another_ending_and_no_size_in_the_annotation(devkit: Path, suffix: str):
+def test_other_image_suffix_and_missing_size_are_read(devkit: Path, suffix: str):
     (devkit / "JPEGImages" / "a.jpg").unlink()
     (devkit / "JPEGImages" / "a.txt").touch()
     Image.new("L", (WIDTH, HEIGHT)).save(devkit / "JPEGImages" / f"a.{suffix}")
@@ -169,7 +169,7 @@ def test_masks_of_classes_are_cut_out_by_the_box(devkit: Path):
     assert np.argwhere(second).tolist() == [[1, 1], [1, 5]]
 
 
-def test_a_class_that_has_no_number_has_no_mask(devkit: Path):
+def test_class_outside_the_voc_classes_has_no_mask(devkit: Path):
     (devkit / "Annotations" / "a.xml").write_text(xml(("unicorn", (1, 1, 3, 2))))
     palette(devkit / "SegmentationClass" / "a.png", objects())
     assert VOC(devkit)[0].objects[0].mask is None
@@ -183,7 +183,7 @@ def test_a_class_that_has_no_number_has_no_mask(devkit: Path):
         (np.dstack([objects()] * 3), "RGB", ("a palette", "got mode RGB")),
     ],
 )
-def test_masks_that_do_not_fit(devkit: Path, numbers: np.ndarray, mode: str, words: tuple[str, ...]):
+def test_mismatched_masks_raise(devkit: Path, numbers: np.ndarray, mode: str, words: tuple[str, ...]):
     palette(devkit / "SegmentationObject" / "a.png", numbers, mode)
     mask = VOC(devkit)[0].objects[1].mask
     assert mask is not None
@@ -193,7 +193,7 @@ def test_masks_that_do_not_fit(devkit: Path, numbers: np.ndarray, mode: str, wor
         assert word in str(caught.value), f"'{word}' is not in: {caught.value}"
 
 
-def test_a_damaged_mask_is_reported_when_it_is_read(devkit: Path):
+def test_damaged_mask_raises_when_read(devkit: Path):
     (devkit / "SegmentationObject").mkdir()
     (devkit / "SegmentationObject" / "a.png").write_bytes(b"no image")
     thing = VOC(devkit)[0].objects[0]
@@ -208,7 +208,7 @@ def test_centres_decide_which_pixels_are_in_a_box(tmp_path: Path):
     assert np.argwhere(mask).tolist() == [[1, 0], [1, 1], [2, 0], [2, 1]]
 
 
-def test_what_was_read_can_be_sent_to_another_process(devkit: Path):
+def test_localized_image_can_be_pickled(devkit: Path):
     palette(devkit / "SegmentationObject" / "a.png", objects())
     found = VOC(devkit)[0]
     sent = pickle.loads(pickle.dumps(found))
@@ -220,7 +220,7 @@ def test_what_was_read_can_be_sent_to_another_process(devkit: Path):
 # --- what is wrong -------------------------------------------------------------------------------------------------
 
 
-def test_boxes_outside_of_the_image(devkit: Path):
+def test_boxes_beyond_the_image_warn_or_raise(devkit: Path):
     path = devkit / "Annotations" / "a.xml"
     path.write_text(xml(("cat", (0, 0, 3, 3))))  # one that counted from 0
     assert VOC(devkit)[0].objects[0].box == (0, 0, 3, 3)
@@ -233,13 +233,13 @@ def test_boxes_outside_of_the_image(devkit: Path):
             VOC(devkit)[0]
 
 
-def test_an_annotation_of_another_size_is_reported_when_the_image_is_opened(devkit: Path):
+def test_opening_image_of_other_size_than_annotated_raises(devkit: Path):
     Image.new("RGB", (WIDTH * 2, HEIGHT * 2)).save(devkit / "JPEGImages" / "a.jpg")
     with pytest.raises(InputError, match=r"a\.jpg' has 18 × 12 pixels, but its annotation was made for 9 × 6"):
         VOC(devkit)[0].open()
 
 
-def test_missing_files_are_reported(devkit: Path):
+def test_missing_files_raise(devkit: Path):
     (devkit / "JPEGImages" / "a.jpg").unlink()
     with pytest.raises(ImageError, match=r"no image '.*a\.jpg'.*val\.txt' lists 'a'"):
         VOC(devkit)[0]
@@ -263,19 +263,19 @@ def test_missing_files_are_reported(devkit: Path):
         ("a -1\nc -1\n", "none has the label"),
     ],
 )
-def test_lists_that_are_none(devkit: Path, lines: str, words: str):
+def test_invalid_lists_raise(devkit: Path, lines: str, words: str):
     (devkit / "ImageSets" / "Main" / "val.txt").write_text(lines)
     with pytest.raises(InputError, match=rf"val\.txt'.*{words}"):
         len(VOC(devkit))
 
 
-def test_lists_in_other_encodings_are_refused(devkit: Path):
+def test_lists_in_other_encodings_raise(devkit: Path):
     (devkit / "ImageSets" / "Main" / "val.txt").write_bytes("kätzchen".encode("latin-1"))
     with pytest.raises(InputError, match=r"val\.txt'.* is no text in UTF-8"):
         len(VOC(devkit))
 
 
-def test_unusual_splits_must_be_named(devkit: Path):
+def test_no_usual_split_raises_and_lists_the_splits(devkit: Path):
     for name in ("val", "train"):
         (devkit / "ImageSets" / "Main" / f"{name}.txt").rename(devkit / "ImageSets" / "Main" / f"my{name}.txt")
     with pytest.raises(

@@ -52,17 +52,17 @@ TARGETS = {
 }
 
 
-class TestTheSame:
+class TestUnchanged:
     @pytest.mark.slow
     @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
     @pytest.mark.parametrize("own", [{}, {"batch_size": 2}, {"score": "probability"}], ids=str)
-    def test_nothing_changed(self, target, own):
+    def test_rerun_equals_the_first_explanation(self, target, own):
         net, images = network(), some_images()
         e = explained(net, images, target, ["gradcam", "layercam"], ["stem", "features"], **own)
         assert_same(e.explainer.explain(), e)
 
     @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-    def test_each_sample_by_itself(self, target):
+    def test_rerun_of_one_sample_equals_its_maps(self, target):
         net, images = network(), some_images()
         e = explained(net, images, target)
         again = e.explainer
@@ -89,7 +89,7 @@ class TestTheSame:
             e.explainer.of("layercam").explain()
         assert runs == [3, 3, 3, 3]
 
-    def test_a_network_that_counts_its_calls_can_be_run_again(self):
+    def test_rerun_restores_buffers_and_raises_if_they_changed(self):
         class Counting(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -109,7 +109,7 @@ class TestTheSame:
         with pytest.raises(InputError, match="weights have changed"):
             _ = e.explainer
 
-    def test_one_of_the_methods_alone(self):
+    def test_rerun_of_one_method_gives_that_method(self):
         net, images = network(), some_images()
         both = saywhy.explain(net, images, 1, ["saliency", "gradcam"], net.features, relu=False)
         for method in both.methods:
@@ -118,19 +118,19 @@ class TestTheSame:
                 assert found.methods == (method,)
 
     @pytest.mark.parametrize("how", ["mean", "max"])
-    def test_what_was_fused_is_fused_again(self, how):
+    def test_rerun_of_fused_maps_fuses_again(self, how):
         net, images = network(), some_images()
         e = explained(net, images, [0, 1], ["gradcam", "hirescam"], ["stem", "features"]).fuse(how)
         assert_same(e.explainer.explain(), e)
         assert e.explainer.runner_up().pairs == e.pairs
         assert e.explainer.sample(1).explain().pairs == e.pairs
 
-    def test_the_counterfactual_is_rerun_as_one(self):
+    def test_rerun_of_counterfactual_equals_it(self):
         net, images = network(), some_images()
         turned = explained(net, images, None).counterfactual
         assert_same(turned.explainer.explain(), turned)
 
-    def test_the_fast_copy(self):
+    def test_rerun_of_fast_precision_is_close(self):
         """A rerun chooses its own fastest form of the network."""
         net = TinyNetwork.build()
         e = explained(net, some_images().float(), [0, 1], precision="fast")
@@ -142,7 +142,7 @@ class TestTheSame:
 
 class TestOtherImages:
     @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-    def test_the_targets_are_those_of_the_image_as_it_was(self, target):
+    def test_targets_stay_those_of_the_original_images(self, target):
         net, images, others = network(), some_images(), some_images(seed=9)
         assert not torch.equal(net(images).argmax(1), net(others).argmax(1))
         e = explained(net, images, target)
@@ -173,7 +173,7 @@ class TestOtherImages:
             explained(net, {"image": some_images()[2:], "question": questions[2:]}, layer="inner.features"),
         )
 
-    def test_precision_is_the_models(self):
+    def test_images_are_cast_to_the_model_precision(self):
         net = TinyNetwork.build(dtype=torch.bfloat16)
         again = explained(net, some_images().bfloat16()).explainer
         found = again.explain(some_images(seed=9))
@@ -191,11 +191,11 @@ class TestOtherNetworks:
                 saywhy.explain(other, images, 1, ["gradcam", "saliency"], names, relu=False),
             )
 
-    def test_an_architecture_without_the_layer(self):
+    def test_network_without_the_layer_raises(self):
         with pytest.raises(InputError, match=r"has no layer 'features'.*Nearest: 'feature'.*same architecture"):
             explained(network(), some_images()).explainer.explain(module=nn.ModuleDict({"feature": nn.ReLU()}))
 
-    def test_the_model_itself_is_not_exchanged(self):
+    def test_model_keeps_its_module(self):
         model = saywhy.load(network())
         before = model.module
         explained(model, some_images()).explainer.explain(module=network(seed=5))
@@ -204,30 +204,30 @@ class TestOtherNetworks:
 
 class TestOtherMethods:
     @pytest.mark.parametrize("layer", [None, "input", "features", "module"])
-    def test_of_the_image_itself_there_were_no_layers(self, layer):
+    def test_image_method_can_be_rerun_with_layer_methods(self, layer):
         net = network()
         e = saywhy.explain(net, some_images(), 1, "saliency", net.features if layer == "module" else layer)
         found = e.explainer.explain(methods=["gradcam", "saliency"])
         assert found.methods == ("gradcam", "saliency")
         assert found.targets == e.targets
 
-    def test_a_check_of_the_image_itself_names_other_methods(self):
+    def test_check_of_image_method_compares_with_layer_methods(self):
         found = check(saywhy.explain(network(), some_images(1), 1, "saliency", "input"))
         assert set(found.agreement) == {"gradcam", "hirescam", "layercam", "gradcam++"}
 
-    def test_parameters_are_their_own_defaults(self):
+    def test_other_methods_use_their_own_defaults(self):
         net, images = network(), some_images()
         found = explained(net, images).explainer.explain(methods=["layercam", "gradcam"])
         assert (found["gradcam"] >= 0).all()
         torch.testing.assert_close(found["layercam"], saywhy.explain(net, images, 1, "layercam", "features").maps)
 
-    def test_a_name_that_is_none(self):
+    def test_unknown_method_raises(self):
         with pytest.raises(SaywhyError, match="no method 'gradcm'"):
             explained(network(), some_images()).explainer.explain(methods=["gradcm"])
 
 
 class TestRunnerUp:
-    def test_the_best_class_beside_each_target(self):
+    def test_runner_up_is_the_best_other_class(self):
         net, images = network(), some_images()
         order = net(images).argsort(1, descending=True)
         for columns, runner_up in (
@@ -240,30 +240,30 @@ class TestRunnerUp:
             found = explained(net, images, order[:, columns]).explainer.runner_up()
             assert torch.equal(found.classes, order[:, runner_up])
 
-    def test_in_the_place_of_what_is_no_class_stands_the_highest(self):
+    def test_runner_up_of_non_class_targets_is_the_top_class(self):
         net, images = network(), some_images()
         order = net(images).argsort(1, descending=True)
         found = explained(net, images, [Top(1), Class(0) - Class(1)]).explainer.runner_up()
         assert torch.equal(found.classes, order[:, [1, 0]])
 
-    def test_parameters_survive(self):
+    def test_runner_up_keeps_parameters(self):
         found = explained(network(), some_images()).explainer.runner_up()
         assert (found.maps < 0).any()
 
-    def test_batches_in_parts(self):
+    def test_runner_up_is_invariant_to_batch_size(self):
         net, images = network(), some_images(5)
         whole, parts = (explained(net, images, None, batch_size=n).explainer.runner_up() for n in (None, 2))
         assert_same(whole, parts)
 
     @pytest.mark.parametrize(("target", "classes"), [(Class(0) - Class(1), 4), (lambda out: out[:, 0], 4), (0, 1)])
-    def test_where_there_are_none(self, target, classes):
+    def test_runner_up_without_other_class_raises(self, target, classes):
         with pytest.raises(InputError, match=f"among several; got .* of {classes} classes"):
             explained(network(classes=classes), some_images(), target).explainer.runner_up()
 
 
 class TestModelRunner:
     @pytest.mark.parametrize("target", [None, [0, 2], Top(2)])
-    def test_scores_of_altered_images(self, target):
+    def test_scores_of_other_images_equal_the_network_outputs(self, target):
         net, images, others = network(), some_images(), some_images(4, seed=8)
         e = explained(net, images, target)
         samples = torch.tensor([2, 0, 0, 1])
@@ -271,7 +271,7 @@ class TestModelRunner:
             found = e.explainer.model_runner(kind).scores(others, samples)
             torch.testing.assert_close(found, values.detach().gather(1, e.classes[samples]))
 
-    def test_images_made_under_inference_mode(self):
+    def test_inference_mode_images_can_be_rerun(self):
         net = network()
         with torch.inference_mode():
             e = explained(net, some_images().clone(), None)
@@ -281,8 +281,8 @@ class TestModelRunner:
         assert_same(again.sample(1).explain(), explained(net, some_images()[1:2], e.classes[1:2]))
 
 
-class TestWhatIsLeft:
-    def test_nothing(self):
+class TestModelState:
+    def test_rerun_restores_model_and_random_state(self):
         net = network().train()
         net.stem.eval()
         modes = [m.training for m in net.modules()]
@@ -299,7 +299,7 @@ class TestWhatIsLeft:
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
         assert all(p.grad is None for p in net.parameters())
 
-    def test_weights_that_have_changed(self):
+    def test_changed_weights_raise(self):
         net = network()
         e = explained(net, some_images())
         with torch.no_grad():

@@ -12,7 +12,7 @@ from saywhy.training.checkpoint import save_checkpoint, save_weights
 from saywhy.training.log import Log
 
 
-def test_the_new_file_takes_the_place_of_the_old(tmp_path: Path) -> None:
+def test_atomic_write_replaces_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "deeper" / "a.txt"
     for text in ("first", "second"):
         with atomic_write(file) as temporary:
@@ -54,7 +54,7 @@ def test_an_interrupt_in_the_last_step_leaves_the_old_file(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_the_contents_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atomic_write_syncs_before_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     fsync, rename = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda file: (steps.append("fsync"), fsync(file)))
@@ -64,7 +64,7 @@ def test_the_contents_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeyp
     assert steps == ["fsync", "replace"]
 
 
-def test_a_training_run_writes_its_files_this_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_files_are_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, checkpoint, log = tmp_path / "a.safetensors", tmp_path / "a.checkpoint", tmp_path / "a.csv"
     save_weights(weights, {"w": torch.ones(2)}, {"from": "here"})
     save_checkpoint(checkpoint, {"settings": {}})

@@ -34,7 +34,7 @@ def assert_refused(name: str, *words: str, error: type[Exception] = ModelError, 
         assert word in str(caught.value), f"'{word}' is not in: {caught.value}"
 
 
-def test_a_network(file: Path) -> None:
+def test_function_of_a_file_gives_a_model(file: Path) -> None:
     file.write_text(NETWORK)
     model = saywhy.load(f"{file}:network")
     assert model.name == "mine.py:network"
@@ -48,14 +48,14 @@ def test_the_only_function_needs_no_name(file: Path) -> None:
     assert saywhy.load(str(file)).name == "mine.py:network"
 
 
-def test_small_images_are_fed_as_they_are_and_photographs_are_cropped(file: Path) -> None:
+def test_small_images_keep_their_size_and_photos_are_cropped(file: Path) -> None:
     file.write_text(NETWORK)
     model = saywhy.load(f"{file}:network")
     assert saywhy.explain(model, np.zeros((32, 48, 3), np.uint8), target=0, relu=False).input_size == (32, 48)
     assert saywhy.explain(model, np.zeros((300, 400, 3), np.uint8), target=0, relu=False).input_size == (224, 224)
 
 
-def test_labels_and_how_images_are_fed(file: Path) -> None:
+def test_labels_and_preprocessing_variables_are_read(file: Path) -> None:
     file.write_text(
         NETWORK
         + "labels = ['no', 'yes']\ninput_size = (20, 30)\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nmultilabel = True\n"
@@ -70,7 +70,7 @@ def test_labels_and_how_images_are_fed(file: Path) -> None:
     assert torch.equal(tensor, torch.ones(3, 20, 30))
 
 
-def test_preprocessing_of_its_own(file: Path) -> None:
+def test_preprocess_function_of_the_file_is_used(file: Path) -> None:
     file.write_text(
         NETWORK + "from torchvision.transforms.functional import to_tensor, center_crop\n"
         "def preprocess(image):\n    return to_tensor(center_crop(image, [24, 24]))\n"
@@ -85,14 +85,14 @@ def test_preprocess_is_not_taken_for_the_network(file: Path) -> None:
     assert saywhy.load(str(file)).name == "mine.py:network"
 
 
-def test_a_model_with_everything(file: Path) -> None:
+def test_function_may_return_a_loaded_model(file: Path) -> None:
     file.write_text(
         NETWORK + "import saywhy\ndef whole():\n    return saywhy.load(network(), labels=['a', 'b'], input_size=20)\n"
     )
     assert saywhy.load(f"{file}:whole").labels == ("a", "b")
 
 
-def test_a_class_is_a_function_too(file: Path) -> None:
+def test_module_class_is_instantiated(file: Path) -> None:
     file.write_text(
         "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         "        self.c = nn.Conv2d(3, 2, 1)\n    def forward(self, x):\n        return self.c(x).mean((2, 3))\n"
@@ -100,20 +100,20 @@ def test_a_class_is_a_function_too(file: Path) -> None:
     assert saywhy.load(f"{file}:Net").name == "mine.py:Net"
 
 
-def test_neighbours_can_be_imported(file: Path) -> None:
+def test_file_imports_neighbouring_modules(file: Path) -> None:
     (file.parent / "my_neighbour_of_saywhy.py").write_text(NETWORK)
     file.write_text("from my_neighbour_of_saywhy import network\ndef build():\n    return network()\n")
     assert saywhy.load(str(file)).name == "mine.py:build"
     assert saywhy.load(f"{file}:network").name == "mine.py:network"
 
 
-def test_neighbours_can_be_imported_by_the_function(file: Path) -> None:
+def test_function_imports_neighbouring_modules(file: Path) -> None:
     (file.parent / "my_late_neighbour_of_saywhy.py").write_text(NETWORK)
     file.write_text("def build():\n    from my_late_neighbour_of_saywhy import network\n    return network()\n")
     assert saywhy.load(str(file)).name == "mine.py:build"
 
 
-def test_two_files_of_one_name(tmp_path: Path) -> None:
+def test_files_of_the_same_name_are_distinct(tmp_path: Path) -> None:
     for folder, classes in (("a", 2), ("b", 5)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "mine.py").write_text(NETWORK.replace("4, 2)", f"4, {classes})"))
@@ -121,7 +121,7 @@ def test_two_files_of_one_name(tmp_path: Path) -> None:
     assert [m.module[-1].out_features for m in models] == [2, 5]
 
 
-def test_weights(file: Path) -> None:
+def test_weights_are_loaded_into_the_network(file: Path) -> None:
     file.write_text(NETWORK)
     network = saywhy.load(str(file)).module
     state = {name: tensor + 1 for name, tensor in network.state_dict().items()}
@@ -148,6 +148,6 @@ def test_weights(file: Path) -> None:
     ],
     ids=["no function", "several", "misspelt", "none", "number", "argument", "fails", "import", "syntax", "exits"],
 )
-def test_files_that_give_no_network(file: Path, text: str, function: str, words: tuple[str, ...]) -> None:
+def test_invalid_files_raise(file: Path, text: str, function: str, words: tuple[str, ...]) -> None:
     file.write_text(text)
     assert_refused(f"{file}:{function}" if function else str(file), *words)

@@ -14,12 +14,12 @@ def test_a_host_that_accepts_connections_is_reachable(monkeypatch):
     assert not hub.reachable("http://127.0.0.1:1")
 
 
-def test_a_proxy_is_believed(monkeypatch):
+def test_reachable_is_true_behind_a_proxy(monkeypatch):
     monkeypatch.setattr(hub.urllib.request, "getproxies", lambda: {"https": "http://proxy:3128"})
     assert hub.reachable("https://nowhere.invalid")
 
 
-def test_without_a_network_the_cache_is_used_and_nothing_stays_switched(monkeypatch):
+def test_hub_sets_offline_mode_only_while_unreachable(monkeypatch):
     monkeypatch.setattr(hub, "reachable", lambda _: False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with hub.hub() as reached:

@@ -43,7 +43,7 @@ def model(tiny: Build) -> saywhy.Model:
 # --- images ----------------------------------------------------------------------------------------------------
 
 
-def test_every_way_to_give_an_image_gives_the_same_map(model: saywhy.Model, tmp_path: Path) -> None:
+def test_path_pil_and_array_give_the_same_map(model: saywhy.Model, tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png")
     ways = [tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(array), array, [array], (array,), array / 255]
@@ -60,26 +60,26 @@ def test_images_keep_their_names(model: saywhy.Model, tmp_path: Path) -> None:
     assert explained(model, array).images[0].name == "image"
 
 
-def test_images_of_several_sizes_are_one_batch_where_they_are_resized(model: saywhy.Model) -> None:
+def test_resized_images_of_several_sizes_form_a_batch(model: saywhy.Model) -> None:
     given = [np.zeros((20, 30, 3), np.uint8), np.full((40, 17), 99, np.uint8)]
     e = explained(model, given)
     assert e.maps.shape[0] == 2
     assert [p.image.size for p in e.images] == [(30, 20), (17, 40)]
 
 
-def test_images_of_several_sizes_that_are_not_resized(tiny: Build) -> None:
+def test_unresized_images_of_several_sizes_raise(tiny: Build) -> None:
     model = saywhy.load(tiny(), preprocess=saywhy.Preprocess(resize=None, crop=None))
     given = [np.zeros((20, 30, 3), np.uint8), np.zeros((20, 31, 3), np.uint8)]
     assert_refused(model, given, "several sizes", "[3, 20, 30], [3, 20, 31]", "input_size=")
 
 
-def test_a_bare_network_does_not_know_images(tiny: Build) -> None:
+def test_image_without_preprocessing_raises(tiny: Build) -> None:
     assert_refused(
         tiny(), np.zeros((20, 20, 3), np.uint8), "TinyNetwork", "bare network", "input_size=224", "preprocess="
     )
 
 
-def test_tensors_of_several_sizes(tiny: Build) -> None:
+def test_tensors_of_several_sizes_raise(tiny: Build) -> None:
     given = [torch.rand(3, 16, 16), torch.rand(3, 16, 17)]
     assert_refused(tiny(), given, "several shapes", "(3, 16, 16), (3, 16, 17)")
 
@@ -91,24 +91,24 @@ def test_a_list_of_tensors_is_a_batch(tiny: Build) -> None:
 
 
 @pytest.mark.parametrize("given", [[], (), {}], ids=["list", "tuple", "dict"])
-def test_nothing_at_all(model: saywhy.Model, given: Any) -> None:
+def test_empty_input_raises(model: saywhy.Model, given: Any) -> None:
     assert_refused(model, given, "nothing to explain", "empty")
 
 
 @pytest.mark.parametrize("given", [None, 7, object(), b"x", {1, 2}], ids=["none", "int", "object", "bytes", "set"])
-def test_what_is_no_input(model: saywhy.Model, given: Any) -> None:
+def test_input_of_other_type_raises(model: saywhy.Model, given: Any) -> None:
     assert_refused(model, given, "expected a path", type(given).__name__)
 
 
-def test_a_list_of_this_and_that(model: saywhy.Model) -> None:
+def test_list_of_mixed_types_raises(model: saywhy.Model) -> None:
     assert_refused(model, [torch.rand(3, 16, 16), "a.png"], "list of Tensor, str")
 
 
-def test_a_generator_is_not_a_list(model: saywhy.Model) -> None:
+def test_generator_raises(model: saywhy.Model) -> None:
     assert_refused(model, (np.zeros((9, 9, 3)) for _ in range(2)), "generator")
 
 
-def test_a_very_long_and_narrow_image(tiny: Build) -> None:
+def test_extremely_narrow_image_raises(tiny: Build) -> None:
     assert_refused(
         saywhy.load(tiny(), input_size=224),
         np.zeros((1, 60_000, 3), np.uint8),
@@ -121,7 +121,7 @@ def test_a_very_long_and_narrow_image(tiny: Build) -> None:
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
-def test_nan_and_infinity(tiny: Build, wrong: float) -> None:
+def test_nan_and_infinity_raise(tiny: Build, wrong: float) -> None:
     tensor = torch.rand(2, 3, 16, 16)
     tensor[1, 2, 3, 4] = wrong
     assert_refused(tiny(), tensor, "NaN or infinity", "preprocessing")
@@ -129,43 +129,43 @@ def test_nan_and_infinity(tiny: Build, wrong: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.complex64])
-def test_tensors_that_are_no_floats(tiny: Build, dtype: torch.dtype) -> None:
+def test_non_float_tensors_raise(tiny: Build, dtype: torch.dtype) -> None:
     assert_refused(tiny(), torch.zeros(1, 3, 16, 16).to(dtype), "floating-point", str(dtype), "numpy")
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (16, 16)])
-def test_tensors_of_too_few_axes(tiny: Build, shape: tuple[int, ...]) -> None:
+def test_tensors_of_too_few_axes_raise(tiny: Build, shape: tuple[int, ...]) -> None:
     assert_refused(tiny(), torch.rand(shape), "[batch, channel, height, width]", str(list(shape)))
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 16, 16), (2, 4, 16, 16), (2, 1, 16, 16), (4, 16, 16)])
-def test_tensors_that_the_network_does_not_take(tiny: Build, shape: tuple[int, ...]) -> None:
+def test_tensors_the_network_rejects_raise(tiny: Build, shape: tuple[int, ...]) -> None:
     assert_refused(tiny(), torch.rand(shape), "TinyNetwork does not take this input", f"float32 {list(shape)}")
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 16, 16), (1, 3, 0, 16), (0,) * 4])
-def test_empty_tensors(tiny: Build, shape: tuple[int, ...]) -> None:
+def test_empty_tensors_raise(tiny: Build, shape: tuple[int, ...]) -> None:
     assert_refused(tiny(), torch.rand(shape), "nothing to explain", str(list(shape)))
     assert_refused(tiny(), {"images": torch.rand(shape)}, "nothing to explain", str(list(shape)))
 
 
-def test_one_image_needs_no_batch(tiny: Build) -> None:
+def test_single_image_tensor_gets_a_batch_axis(tiny: Build) -> None:
     tensor = torch.rand(3, 16, 16)
     torch.testing.assert_close(explained(tiny(), tensor).maps, explained(tiny(), tensor[None]).maps)
 
 
-def test_one_image_of_many_channels_needs_no_batch() -> None:
+def test_single_13_channel_tensor_gets_a_batch_axis() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(13, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     tensor = torch.rand(13, 16, 16)
     torch.testing.assert_close(explained(network, tensor).maps, explained(network, tensor[None]).maps)
 
 
-def test_a_batch_of_signals_is_no_image(tiny: Build) -> None:
+def test_batch_of_signals_keeps_its_batch_axis(tiny: Build) -> None:
     assert explained(tiny(axes=1), torch.rand(3, 3, 32)).maps.shape[0] == 3
 
 
-def test_volumes(tiny: Build) -> None:
+def test_volumes_give_volume_maps(tiny: Build) -> None:
     e = explained(tiny(axes=3), torch.rand(2, 3, 8, 8, 8))
     assert e.maps.shape == (2, 1, 4, 4, 4)
     assert e.heatmap().shape == (2, 1, 8, 8, 8)
@@ -181,7 +181,7 @@ def test_the_input_is_brought_to_the_precision_of_the_network(tiny: Build, dtype
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-def test_inputs_of_another_precision(tiny: Build, dtype: torch.dtype) -> None:
+def test_inputs_of_other_precision_give_float32_maps(tiny: Build, dtype: torch.dtype) -> None:
     assert explained(tiny(), torch.rand(2, 3, 16, 16).to(dtype)).maps.dtype == torch.float32
 
 
@@ -194,7 +194,7 @@ def test_the_tensor_of_the_user_is_not_touched(tiny: Build) -> None:
     assert tensor.grad is None
 
 
-def test_tensors_in_any_memory_order(tiny: Build) -> None:
+def test_memory_format_does_not_change_the_map(tiny: Build) -> None:
     tensor = torch.rand(2, 3, 16, 16)
     expected = explained(tiny(), tensor).maps
     torch.testing.assert_close(explained(tiny(), tensor.to(memory_format=torch.channels_last)).maps, expected)
@@ -224,7 +224,7 @@ class OneDict(nn.Module):
         return self.network(batch["image"])
 
 
-def test_arguments_by_name_and_by_place(tiny: Build) -> None:
+def test_arguments_by_name_equal_arguments_by_position(tiny: Build) -> None:
     network = ImageAndQuestion(tiny())
     image, question = torch.rand(3, 3, 16, 16), torch.tensor([1, 2, 4])
     by_name = explained(network, {"question": question, "image": image})
@@ -235,30 +235,30 @@ def test_arguments_by_name_and_by_place(tiny: Build) -> None:
     torch.testing.assert_close(explained(network, (image, question), batch_size=2).maps, by_name.maps)
 
 
-def test_a_network_that_takes_one_dict(tiny: Build) -> None:
+def test_dict_argument_is_passed_whole(tiny: Build) -> None:
     image = torch.rand(2, 3, 16, 16)
     torch.testing.assert_close(explained(OneDict(tiny()), {"image": image}).maps, explained(tiny(), image).maps)
 
 
-def test_arguments_without_an_image(tiny: Build) -> None:
+def test_arguments_without_an_image_raise(tiny: Build) -> None:
     assert_refused(
         ImageAndQuestion(tiny()), {"question": torch.tensor([1])}, "no image", "[batch, channel, height, width]"
     )
     assert_refused(ImageAndQuestion(tiny()), ("what?", 7), "no image")
 
 
-def test_an_argument_is_missing(tiny: Build) -> None:
+def test_missing_argument_raises(tiny: Build) -> None:
     assert_refused(
         ImageAndQuestion(tiny()), torch.rand(1, 3, 16, 16), "ImageAndQuestion does not take this input", "question"
     )
 
 
-def test_an_argument_is_misspelt(tiny: Build) -> None:
+def test_misspelt_argument_raises_with_nearest_name(tiny: Build) -> None:
     given = {"image": torch.rand(1, 3, 16, 16), "qestion": torch.tensor([1])}
     assert_refused(ImageAndQuestion(tiny()), given, "forward(image, question)", "'qestion'", "Nearest: 'question'")
 
 
-def test_arguments_of_different_batches(tiny: Build) -> None:
+def test_arguments_of_different_batch_sizes_raise(tiny: Build) -> None:
     given = (torch.rand(2, 3, 16, 16), torch.tensor([1, 2, 3]))
     with pytest.raises(SaywhyError, match=r"\[3, 4\]|\[2, 3, 16, 16\]"):
         saywhy.explain(ImageAndQuestion(tiny()), given)
@@ -296,12 +296,12 @@ class Output:
     ],
     ids=["tuple", "list", "dict", "named in a dict", "dataclass", "nested"],
 )
-def test_scores_are_found_in_whatever_comes_back(tiny: Build, wrap: Any) -> None:
+def test_scores_are_found_in_structured_outputs(tiny: Build, wrap: Any) -> None:
     tensor = torch.rand(2, 3, 16, 16)
     torch.testing.assert_close(explained(Wrapped(tiny(), wrap), tensor).maps, explained(tiny(), tensor).maps)
 
 
-def test_scores_where_the_user_says(tiny: Build) -> None:
+def test_output_path_selects_the_scores(tiny: Build) -> None:
     network = Wrapped(tiny(), lambda s: {"main": s, "side": {"logits": -s}})
     tensor = torch.rand(2, 3, 16, 16)
     torch.testing.assert_close(explained(network, tensor, output="side.logits").maps, -explained(tiny(), tensor).maps)
@@ -309,11 +309,11 @@ def test_scores_where_the_user_says(tiny: Build) -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda s: None, lambda s: "cat", lambda s: s[:, :, None, None]])
-def test_there_are_no_scores(tiny: Build, wrap: Any) -> None:
+def test_output_without_scores_raises(tiny: Build, wrap: Any) -> None:
     assert_refused(Wrapped(tiny(), wrap), torch.rand(2, 3, 16, 16), "no class scores", error=TargetError)
 
 
-def test_a_network_that_fails(tiny: Build) -> None:
+def test_failing_network_raises_and_is_restored(tiny: Build) -> None:
     def fail(_: Tensor) -> None:
         raise KeyError("the table of names")
 
@@ -325,7 +325,7 @@ def test_a_network_that_fails(tiny: Build) -> None:
     assert not any(m._forward_hooks for m in network.modules())
 
 
-def test_a_layer_that_runs_twice() -> None:
+def test_repeated_layer_is_selected_by_call_number() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -348,7 +348,7 @@ def test_a_layer_that_runs_twice() -> None:
     assert_refused(network, tensor, "tied", "2 times", error=LayerError, layer="tied#2")
 
 
-def test_the_mode_of_the_network_does_not_matter(tiny: Build) -> None:
+def test_map_is_independent_of_training_and_gradient_modes(tiny: Build) -> None:
     tensor = torch.rand(2, 3, 16, 16)
     expected = explained(tiny(), tensor).maps
     training, frozen = tiny().train(), tiny().requires_grad_(False)
@@ -362,13 +362,13 @@ def test_the_mode_of_the_network_does_not_matter(tiny: Build) -> None:
         torch.testing.assert_close(explained(network, tensor.clone()).maps, expected)
 
 
-def test_a_network_that_was_made_under_inference_mode(tiny: Build) -> None:
+def test_network_made_in_inference_mode_raises(tiny: Build) -> None:
     with torch.inference_mode():
         network = tiny()
     assert_refused(network, torch.rand(1, 3, 16, 16), "inference_mode", "outside that block", error=GradientError)
 
 
-def test_a_network_without_parameters() -> None:
+def test_network_without_parameters_is_explained() -> None:
     class Sums(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -381,7 +381,7 @@ def test_a_network_without_parameters() -> None:
     assert len(e.provenance["weights_sha256"]) == 64
 
 
-def test_a_network_without_any_module() -> None:
+def test_network_without_modules_raises() -> None:
     class Nothing(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.mean((2, 3))
@@ -390,29 +390,29 @@ def test_a_network_without_any_module() -> None:
         saywhy.explain(Nothing(), torch.rand(1, 3, 16, 16))
 
 
-def test_a_network_on_meta(tiny: Build) -> None:
+def test_network_on_meta_device_raises(tiny: Build) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()).to("meta")
     assert_refused(network, torch.rand(1, 3, 16, 16), "'0.weight'", "'meta'", "no values", error=ModelError)
 
 
-def test_a_network_that_is_made_at_its_first_call() -> None:
+def test_lazy_network_raises() -> None:
     network = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
     assert_refused(network, torch.rand(1, 3, 16, 16), "'0.weight'", "first call", error=ModelError)
     assert isinstance(network[0], nn.LazyConv2d)
 
 
-def test_weights_that_are_nan(tiny: Build) -> None:
+def test_nan_weights_raise(tiny: Build) -> None:
     network = tiny()
     network.fc.weight.data[1, 2] = float("nan")
     assert_refused(network, torch.rand(1, 3, 16, 16), "NaN", "'fc.weight'", error=WeightsError)
 
 
-def test_an_output_that_is_nan_although_the_weights_are_not(tiny: Build) -> None:
+def test_nan_output_of_finite_weights_raises(tiny: Build) -> None:
     network = Wrapped(tiny(), lambda s: s / 0)
     assert_refused(network, torch.rand(1, 3, 16, 16), "NaN or infinite", "float32", error=WeightsError)
 
 
-def test_a_network_that_takes_one_image_only() -> None:
+def test_network_of_batch_size_one_raises_for_two_images() -> None:
     class Single(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -429,7 +429,7 @@ def test_a_network_that_takes_one_image_only() -> None:
 # --- what is misspelt --------------------------------------------------------------------------------------------
 
 
-def test_misspelt_classes(tiny: Build) -> None:
+def test_unknown_classes_raise(tiny: Build) -> None:
     model = saywhy.load(tiny(), labels=["tabby", "tiger cat", "boxer", "goose"])
     tensor = torch.rand(1, 3, 16, 16)
     assert_refused(model, tensor, "'tigger cat'", "nearest: 'tiger cat' (1)", error=TargetError, target="tigger cat")
@@ -437,7 +437,7 @@ def test_misspelt_classes(tiny: Build) -> None:
     assert_refused(tiny(), tensor, "no labels", "0 to 3", error=TargetError, target="cat")
 
 
-def test_misspelt_layers(tiny: Build) -> None:
+def test_unknown_layers_raise(tiny: Build) -> None:
     tensor = torch.rand(1, 3, 16, 16)
     assert_refused(tiny(), tensor, "'feature'", "'features'", error=LayerError, layer="feature")
     assert_refused(tiny(), tensor, "'fc'", "before the pooling", error=LayerError, layer="fc")
@@ -446,7 +446,7 @@ def test_misspelt_layers(tiny: Build) -> None:
         saywhy.explain(tiny(), tensor, layer=nn.Conv2d(3, 4, 3))
 
 
-def test_misspelt_methods_and_parameters(tiny: Build) -> None:
+def test_unknown_methods_and_parameters_raise(tiny: Build) -> None:
     tensor = torch.rand(1, 3, 16, 16)
     errors = saywhy.errors
     assert_refused(tiny(), tensor, "'grad-cam'", "'gradcam'", error=errors.MethodError, method="grad-cam")
@@ -488,7 +488,7 @@ def vqa() -> saywhy.Model:
     return dataclasses.replace(saywhy.load(ImageAndText(), input_size=16), texts={"question": known.batch})
 
 
-def test_an_image_and_a_question(vqa: saywhy.Model, tmp_path: Path) -> None:
+def test_image_and_question_are_explained(vqa: saywhy.Model, tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png")
     e = explained(vqa, {"image": tmp_path / "a.png", "question": "where is the cat?"})
@@ -499,7 +499,7 @@ def test_an_image_and_a_question(vqa: saywhy.Model, tmp_path: Path) -> None:
     torch.testing.assert_close(tensors.maps, e.maps)
 
 
-def test_one_image_and_several_questions(vqa: saywhy.Model) -> None:
+def test_one_image_is_repeated_for_several_questions(vqa: saywhy.Model) -> None:
     array = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     questions = ["where is the cat?", "is there a dog", "cat"]
     together = explained(vqa, {"image": array, "question": questions})
@@ -508,7 +508,7 @@ def test_one_image_and_several_questions(vqa: saywhy.Model) -> None:
     assert [p.name for p in together.images][1] == "image · is there a dog"
 
 
-def test_several_images_and_one_question(vqa: saywhy.Model) -> None:
+def test_one_question_is_repeated_for_several_images(vqa: saywhy.Model) -> None:
     arrays = list(np.random.default_rng(0).integers(0, 256, (2, 20, 30, 3), dtype=np.uint8))
     together = explained(vqa, {"question": "is there a dog", "image": arrays})
     alone = [explained(vqa, {"image": array, "question": ["is there a dog"]}).maps for array in arrays]
@@ -528,7 +528,7 @@ def test_several_images_and_one_question(vqa: saywhy.Model) -> None:
         ({"mask": torch.zeros(1, 3, 4, 4)}, ("takes one image besides question; got image, mask",)),
     ],
 )
-def test_words_that_do_not_fit(vqa: saywhy.Model, change: dict[str, Any], words: tuple[str, ...]) -> None:
+def test_invalid_questions_raise(vqa: saywhy.Model, change: dict[str, Any], words: tuple[str, ...]) -> None:
     given = {"image": [np.zeros((20, 20, 3), np.uint8)] * 2, "question": "is there a cat", **change}
     with pytest.raises(SaywhyError) as caught:
         saywhy.explain(vqa, given)

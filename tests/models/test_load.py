@@ -47,17 +47,17 @@ def assert_refused(name: Any, *words: str, error: type[Exception] = ModelError, 
         (None, ("got NoneType",)),
     ],
 )
-def test_models_that_are_not_there(name: Any, words: tuple[str, ...]) -> None:
+def test_unknown_models_raise_with_nearest_name(name: Any, words: tuple[str, ...]) -> None:
     assert_refused(name, *words, weights="random")
 
 
 @pytest.mark.parametrize(("library", "extra"), [("timm", "timm"), ("transformers", "hf")])
-def test_an_extra_that_is_not_installed(library: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_raises_missing_extra(library: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     assert_refused(f"{extra}:whatever", library, f"pip install 'saywhy[{extra}]'", error=MissingExtra)
 
 
-def test_an_extra_that_is_installed_but_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_library_raises_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def broken(name: str, *args: Any) -> Any:
@@ -70,7 +70,7 @@ def test_an_extra_that_is_installed_but_broken(monkeypatch: pytest.MonkeyPatch) 
     assert_refused("timm:resnet18", "libsomething.so.3", "pip install", error=MissingExtra)
 
 
-def test_a_bare_network_is_taken_as_it_is(tiny: Build) -> None:
+def test_bare_network_is_not_changed(tiny: Build) -> None:
     network = tiny().train()
     model = saywhy.load(network)
     assert model.module is network
@@ -80,7 +80,7 @@ def test_a_bare_network_is_taken_as_it_is(tiny: Build) -> None:
     assert model.preprocess is None
 
 
-def test_a_model_that_is_loaded_again_is_another(tiny: Build) -> None:
+def test_loading_a_model_again_leaves_the_first_unchanged(tiny: Build) -> None:
     first = saywhy.load(tiny(), labels=["a", "b", "c", "d"])
     second = saywhy.load(first, labels=["e", "f", "g", "h"], multilabel=True, output=0)
     assert first.labels == ("a", "b", "c", "d")
@@ -90,7 +90,7 @@ def test_a_model_that_is_loaded_again_is_another(tiny: Build) -> None:
 
 
 @pytest.mark.parametrize("size", [16, (16, 16), (16, 24)])
-def test_the_input_size(tiny: Build, size: Any) -> None:
+def test_input_size_sets_the_resize(tiny: Build, size: Any) -> None:
     model = saywhy.load(tiny(), input_size=size)
     e = saywhy.explain(model, np.zeros((40, 30, 3), np.uint8), target=0, relu=False)
     assert e.input_size == (16, 24 if size == (16, 24) else 16)
@@ -119,11 +119,11 @@ def test_mean_and_std_alone_leave_the_size(tiny: Build) -> None:
         ({"preprocess": 7}, ("preprocess must be a function", "int")),
     ],
 )
-def test_settings_that_are_none(tiny: Build, settings: dict[str, Any], words: tuple[str, ...]) -> None:
+def test_invalid_settings_raise(tiny: Build, settings: dict[str, Any], words: tuple[str, ...]) -> None:
     assert_refused(tiny(), *words, error=InputError, **settings)
 
 
-def test_preprocessing_of_the_users_that_fails(tiny: Build) -> None:
+def test_failing_preprocess_function_raises(tiny: Build) -> None:
     def fail(_: Any) -> None:
         raise IndexError("no such channel")
 
@@ -135,13 +135,13 @@ def test_preprocessing_of_the_users_that_fails(tiny: Build) -> None:
 @pytest.mark.parametrize(
     "given", [torch.zeros(1, 3, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8), np.zeros((3, 4, 4))]
 )
-def test_preprocessing_of_the_users_that_gives_something_else(tiny: Build, given: Any) -> None:
+def test_preprocess_function_of_wrong_result_raises(tiny: Build, given: Any) -> None:
     model = saywhy.load(tiny(), preprocess=lambda _: given)
     with pytest.raises(InputError, match=r"float tensor \[channel, height, width\], got"):
         saywhy.explain(model, np.zeros((4, 4, 3), np.uint8))
 
 
-def test_too_few_labels_do_not_stop_an_explanation(tiny: Build) -> None:
+def test_missing_labels_are_replaced_by_class_numbers(tiny: Build) -> None:
     model = saywhy.load(tiny(), labels=["only"])
     e = saywhy.explain(model, torch.rand(1, 3, 16, 16), target=[0, 3], relu=False)
     assert e.targets == [["only", "class 3"]]
@@ -150,7 +150,7 @@ def test_too_few_labels_do_not_stop_an_explanation(tiny: Build) -> None:
 # --- the digest --------------------------------------------------------------------------------------------------
 
 
-def test_the_digest_is_that_of_the_weights(tiny: Build) -> None:
+def test_digest_depends_on_weights_only(tiny: Build) -> None:
     assert saywhy.load(tiny()).digest() == saywhy.load(tiny()).digest()
     assert saywhy.load(tiny()).digest() != saywhy.load(tiny(seed=1)).digest()
     assert saywhy.load(tiny()).digest() != saywhy.load(tiny(dtype=torch.float64)).digest()
@@ -178,11 +178,11 @@ def test_the_digest_changes_with_a_weight(tiny: Build, change: Callable[[Any], A
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_the_digest_of_every_precision(tiny: Build, dtype: torch.dtype) -> None:
+def test_digest_accepts_every_precision(tiny: Build, dtype: torch.dtype) -> None:
     assert len(saywhy.load(tiny(dtype=dtype)).digest()) == 64
 
 
-def test_the_digest_of_a_network_with_more_than_tensors_in_its_state() -> None:
+def test_digest_accepts_extra_state() -> None:
     class Counting(nn.Linear):
         def get_extra_state(self) -> dict[str, int]:
             return {"steps": 3}
@@ -193,13 +193,13 @@ def test_the_digest_of_a_network_with_more_than_tensors_in_its_state() -> None:
     assert len(saywhy.load(Counting(2, 2)).digest()) == 64
 
 
-def test_the_path_may_be_a_path(tmp_path: Path) -> None:
+def test_model_path_may_be_a_path_object(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from torch import nn\ndef build():\n    return nn.Conv2d(3, 2, 1)\n")
     assert isinstance(saywhy.load(tmp_path / "mine.py").module, nn.Conv2d)
 
 
 @pytest.mark.parametrize("name", ["vqa", "captioner"])
-def test_toybox_networks_for_language(name):
+def test_toybox_language_networks_load_shipped_and_random_weights(name):
     shipped, random = saywhy.load(f"toybox:{name}"), saywhy.load(f"toybox:{name}", weights="random")
     assert shipped.labels == random.labels
     assert shipped.digest() != random.digest()
@@ -207,7 +207,7 @@ def test_toybox_networks_for_language(name):
     assert not shipped.module.training
 
 
-def test_a_network_of_ones_own_that_takes_words(tmp_path):
+def test_texts_functions_encode_questions(tmp_path):
     class ImageAndQuestion(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -230,7 +230,7 @@ def test_a_network_of_ones_own_that_takes_words(tmp_path):
             saywhy.load(ImageAndQuestion(), texts=wrong)
 
 
-def test_weights_that_do_not_say_their_words(tmp_path):
+def test_language_weights_without_vocabulary_raise(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match=r"has no vocabulary \('words'\) in its metadata"):
         saywhy.load("toybox:vqa", weights=tmp_path / "w.safetensors")

@@ -37,7 +37,7 @@ def assert_near(found: Any, wanted: Any, tolerance: float = 0.5) -> None:
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (256, 256), (31, 500), (224, 224), (90, 60)])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_the_same_as_torchvisions_own_transforms(size: tuple[int, int], interpolation: Any) -> None:
+def test_preprocess_equals_torchvision_transforms(size: tuple[int, int], interpolation: Any) -> None:
     theirs = v2.Compose(
         [v2.Resize(72, v2.InterpolationMode(interpolation)), v2.CenterCrop(64), v2.ToImage(),
          v2.ToDtype(torch.float32, scale=True), v2.Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))]
@@ -56,19 +56,19 @@ def test_images_smaller_than_the_crop_are_padded_as_in_torchvision(size: tuple[i
     )
 
 
-def test_small_images_are_left_alone_where_the_network_takes_any_size() -> None:
+def test_images_up_to_largest_are_not_resized() -> None:
     small = Preprocess(224, (224, 224), largest=256)
     assert small(noise(32, 48))[0].shape == (3, 48, 32)
     assert small(noise(257, 300))[0].shape == (3, 224, 224)
 
 
 @pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000)])
-def test_a_thread_is_not_blown_up(size: tuple[int, int]) -> None:
+def test_extremely_narrow_image_raises(size: tuple[int, int]) -> None:
     with pytest.raises(ImageError, match="before it is cropped"):
         Preprocess(256)(Image.new("RGB", size))
 
 
-def test_a_pixel_is_enough() -> None:
+def test_one_pixel_image_is_preprocessed() -> None:
     tensor, crop_box = Preprocess()(Image.new("RGB", (1, 1), "white"))
     assert tensor.shape == (3, 224, 224)
     assert_near(crop_box, (0.0625, 0.0625, 0.9375, 0.9375), 1e-6)
@@ -134,18 +134,18 @@ def test_a_crop_off_the_centre_is_measured(left: int, top: int, width: int, heig
     ],
     ids=["negative", "bgr", "grey", "a dead channel", "half", "double"],
 )
-def test_colours_may_be_changed(change: Callable[[Tensor], Tensor]) -> None:
+def test_crop_box_is_measured_despite_changed_colours(change: Callable[[Tensor], Tensor]) -> None:
     measured = MeasuredPreprocess(lambda image: change(to_tensor(ImageOps.fit(image, (50, 50)))))
     assert_near(measured(noise(200, 100))[1], (50, 0, 150, 100))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1)])
-def test_a_line_of_pixels_is_seen_whole(size: tuple[int, int]) -> None:
+def test_crop_box_of_one_pixel_wide_image_is_the_image(size: tuple[int, int]) -> None:
     measured = MeasuredPreprocess(lambda image: to_tensor(image.resize((16, 16))))
     assert_near(measured(Image.new("RGB", size, "teal"))[1], (0, 0, *size))
 
 
-def test_what_does_not_depend_on_the_image_is_taken_to_see_all_of_it() -> None:
+def test_crop_box_of_constant_preprocessing_is_the_image() -> None:
     assert MeasuredPreprocess(lambda _: torch.zeros(3, 8, 8))(noise(30, 20))[1] == (0, 0, 30, 20)
 
 
@@ -194,7 +194,7 @@ WAYS: dict[str, Any] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(400, 260), (260, 400), (300, 300)])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_bright_square_is_found_where_it_is(way: str, size: tuple[int, int]) -> None:
+def test_peak_and_box_locate_a_bright_square(way: str, size: tuple[int, int]) -> None:
     width, height = size
     x, y = width // 2 + 21, height // 2 - 30
     image = Image.new("RGB", size)

@@ -48,7 +48,7 @@ def noise(width: int, height: int) -> Image.Image:
         ({"interpolation": "lanczos"}, MeasuredPreprocess),
     ],
 )
-def test_images_are_fed_as_timms_own_transforms_say(config: Any, kind: type, size: tuple[int, int]) -> None:
+def test_preprocessing_equals_timm_transforms(config: Any, kind: type, size: tuple[int, int]) -> None:
     module = Configured(**config)
     theirs = create_transform(**resolve_model_data_config(module), is_training=False)
     ours = _preprocess(module)
@@ -59,7 +59,7 @@ def test_images_are_fed_as_timms_own_transforms_say(config: Any, kind: type, siz
     assert np.abs(np.subtract(crop_box, measured)).max() < 1
 
 
-def test_a_network_that_was_never_trained() -> None:
+def test_random_weights_are_loaded() -> None:
     model = saywhy.load("timm:resnet10t", weights="random")
     assert model.name == "timm:resnet10t"
     assert len(model.labels or ()) == 1000
@@ -69,12 +69,12 @@ def test_a_network_that_was_never_trained() -> None:
     assert e.classes.tolist() == [[282]]
 
 
-def test_grey_networks_are_fed_by_timm() -> None:
+def test_greyscale_networks_use_measured_preprocessing() -> None:
     assert isinstance(_preprocess(Configured(input_size=(1, 28, 28), mean=(0.5,), std=(0.5,))), MeasuredPreprocess)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no network\nand more"), OSError("no network"), ValueError("")])
-def test_no_network_no_weights_but_a_way_out(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_download_raises_and_names_random_weights(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 

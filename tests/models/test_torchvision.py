@@ -24,7 +24,7 @@ def noise(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["squeezenet1_0", "efficientnet_b0", "swin_t"])
-def test_images_are_fed_as_the_presets_transforms_say(name: str, size: tuple[int, int]) -> None:
+def test_preprocessing_equals_the_preset_transforms(name: str, size: tuple[int, int]) -> None:
     from saywhy.models.torchvision import _preprocess
 
     preset = models.get_model_weights(name).DEFAULT
@@ -36,7 +36,7 @@ def test_images_are_fed_as_the_presets_transforms_say(name: str, size: tuple[int
 
 
 @pytest.mark.slow
-def test_a_network_that_was_never_trained() -> None:
+def test_random_weights_are_loaded() -> None:
     model = saywhy.load("torchvision:squeezenet1_0", weights="random")
     assert model.name == "torchvision:squeezenet1_0"
     assert len(model.labels or ()) == 1000
@@ -48,7 +48,7 @@ def test_a_network_that_was_never_trained() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
-def test_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
+def test_weights_are_loaded_from_a_file(tmp_path: Path, suffix: str) -> None:
     torch.manual_seed(3)
     state = models.squeezenet1_0().state_dict()
     path = tmp_path / f"a.{suffix}"
@@ -59,7 +59,7 @@ def test_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("auxiliary", [True, False])
-def test_googlenet_is_set_up_as_for_its_published_weights(tmp_path: Path, auxiliary: bool) -> None:
+def test_googlenet_weights_set_transform_input(tmp_path: Path, auxiliary: bool) -> None:
     network = models.GoogLeNet(aux_logits=auxiliary, init_weights=False)
     torch.save(network.state_dict(), tmp_path / "a.pth")
     module = saywhy.load("torchvision:googlenet", weights=tmp_path / "a.pth").module
@@ -70,7 +70,7 @@ def test_googlenet_is_set_up_as_for_its_published_weights(tmp_path: Path, auxili
         torch.testing.assert_close(module(image), network.eval()(image))
 
 
-def test_weights_of_another_architecture(tmp_path: Path) -> None:
+def test_weights_of_another_architecture_raise(tmp_path: Path) -> None:
     save_file(dict(torch.nn.Linear(2, 2).state_dict()), tmp_path / "a.safetensors")
     with pytest.raises(WeightsError, match=r"do not fit SqueezeNet.*missing.*weight.*architecture"):
         saywhy.load("torchvision:squeezenet1_0", weights=tmp_path / "a.safetensors")
@@ -79,7 +79,7 @@ def test_weights_of_another_architecture(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "error", [urllib.error.URLError("no route to host"), TimeoutError("timed out"), OSError("disk full")]
 )
-def test_no_network_no_weights_but_a_way_out(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_download_raises_and_names_random_weights(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
@@ -94,7 +94,7 @@ def test_no_network_no_weights_but_a_way_out(error: Exception, monkeypatch: pyte
 
 @pytest.mark.slow
 @pytest.mark.real
-def test_the_cat_and_the_dog(real: Path) -> None:
+def test_squeezenet_locates_cat_below_dog(real: Path) -> None:
     model = saywhy.load("torchvision:squeezenet1_0", weights=real / "imagenet" / "squeezenet1_0.safetensors")
     model.preprocess = Preprocess((224, 224), (224, 224))  # the image whole, as in the paper
     e = saywhy.explain(model, real / "imagenet" / "photos" / "cat_dog.jpg", target=[None, "boxer", "tiger cat"])

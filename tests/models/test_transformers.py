@@ -82,7 +82,7 @@ def documented_crop_box(name: str, width: int, height: int) -> tuple[float, ...]
 
 @pytest.mark.parametrize("size", [(200, 120), (90, 150)])
 @pytest.mark.parametrize("name", ["vit", "convnext", "resnet"])
-def test_a_folder(folders: dict[str, Path], name: str, size: tuple[int, int]) -> None:
+def test_folder_gives_labels_geometry_and_scores(folders: dict[str, Path], name: str, size: tuple[int, int]) -> None:
     model = saywhy.load(f"hf:{folders[name]}")
     assert model.labels == ("cat", "dog", "bird")
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
@@ -97,18 +97,18 @@ def test_a_folder(folders: dict[str, Path], name: str, size: tuple[int, int]) ->
         torch.testing.assert_close(e.scores, model.module(theirs).logits[:, 1:2])
 
 
-def test_a_network_of_theirs_needs_no_folder() -> None:
+def test_transformers_network_is_explained_without_loading() -> None:
     network = vit().eval()
     e = saywhy.explain(network, {"pixel_values": torch.rand(2, 3, 32, 32)}, target="bird", relu=False)
     assert e.targets == [["bird"], ["bird"]]
 
 
-def test_a_network_that_was_never_trained(folders: dict[str, Path]) -> None:
+def test_random_weights_are_loaded(folders: dict[str, Path]) -> None:
     model = saywhy.load(f"hf:{folders['resnet']}", weights="random")
     assert model.digest() != saywhy.load(f"hf:{folders['resnet']}").digest()
 
 
-def test_a_folder_without_weights(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_folder_without_weights_raises(folders: dict[str, Path], tmp_path: Path) -> None:
     for file in ("config.json", "preprocessor_config.json"):
         (tmp_path / file).write_bytes((folders["vit"] / file).read_bytes())
     with pytest.raises(WeightsError, match="could not be loaded"):
@@ -130,21 +130,21 @@ def test_a_backbone_without_a_head_is_not_explained(folders: dict[str, Path], tm
         saywhy.load(f"hf:{tmp_path}")
 
 
-def test_a_folder_without_a_processor(tmp_path: Path) -> None:
+def test_folder_without_processor_raises(tmp_path: Path) -> None:
     vit().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"no image processor.*preprocess="):
         saywhy.load(f"hf:{tmp_path}")
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"model_type": "no-such-thing"}', '{"model_type": "bert"}'])
-def test_folders_that_hold_no_classifier(tmp_path: Path, text: str) -> None:
+def test_folders_without_classifier_raise(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ModelError, match=r"hf:") as caught:
         saywhy.load(f"hf:{tmp_path}")
     assert "\n" not in str(caught.value)
 
 
-def test_a_name_on_the_hub_without_a_network() -> None:
+def test_hub_name_while_offline_raises() -> None:
     with pytest.raises(ModelError, match="hf:nobody/nothing") as caught:
         saywhy.load("hf:nobody/nothing")
     assert "save_pretrained" in str(caught.value)

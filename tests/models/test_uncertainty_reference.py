@@ -27,7 +27,7 @@ def quantiles(values: list[float]) -> tuple[float, ...]:
     return UncertaintyReference.of({"total": torch.tensor(values)}, 0, 0, "").quantiles["total"]
 
 
-def test_quantiles_of_a_test_set():
+def test_quantiles_span_minimum_to_maximum():
     values = torch.rand(301, generator=torch.Generator().manual_seed(1))
     found = quantiles(values.tolist())
     assert len(found) == STEPS
@@ -36,8 +36,8 @@ def test_quantiles_of_a_test_set():
     assert list(found) == sorted(found)
 
 
-class TestRisks:
-    def test_of_every_percent_and_where_an_answer_lies(self):
+class TestRiskCoverageCurve:
+    def test_curve_has_risk_of_every_percent(self):
         values = torch.arange(200).double() / 200
         found = risk_coverage(values, values >= 0.75)  # the last quarter is wrong
         risks = RiskCoverageCurve.of(found.risk, found.uncertainty, "some")
@@ -48,13 +48,13 @@ class TestRisks:
 
     @few
     @given(measured, st.floats(-1, 11, width=32))
-    def test_all_answers_as_certain_are_counted(self, values, value):
+    def test_coverage_counts_ties(self, values, value):
         found = risk_coverage(torch.tensor(values), torch.ones(len(values), dtype=torch.bool))
         percent = RiskCoverageCurve.of(found.risk, found.uncertainty, "").at(value)
         share = sum(v <= value for v in values) / len(values)
         assert abs(percent / 100 - share) <= 0.5 / len(values) + 0.011
 
-    def test_kept_beside_weights(self):
+    def test_curve_survives_writing_and_reading(self):
         values = torch.rand(321, generator=torch.Generator().manual_seed(3))
         found = risk_coverage(values, values > 0.5)
         known = dataclasses.replace(
@@ -72,7 +72,7 @@ class TestRisks:
 
 
 @pytest.mark.parametrize("limit", [0.7, -math.inf])
-def test_read_again(limit):
+def test_reference_survives_writing_and_reading(limit):
     before = reference(limit)
     after = UncertaintyReference.read(before.text())
     assert (after.limit, after.risk, after.split) == (before.limit, before.risk, before.split)
@@ -83,7 +83,7 @@ def test_read_again(limit):
     assert len(before.text()) < 3000
 
 
-def test_a_torn_text_is_refused():
+def test_truncated_text_raises():
     whole = reference().text()
     for end in range(len(whole)):
         with pytest.raises(WeightsError, match="cannot be read"):
@@ -104,7 +104,7 @@ def test_a_torn_text_is_refused():
         json.dumps({"quantiles": {}, "limit": 1, "split": ""}),
     ],
 )
-def test_another_text_is_refused(text):
+def test_invalid_text_raises(text):
     with pytest.raises(WeightsError, match="cannot be read"):
         UncertaintyReference.read(text)
 
@@ -112,7 +112,7 @@ def test_another_text_is_refused(text):
 class TestQuantileOf:
     @few
     @given(measured, st.floats(-1, 11, width=32))
-    def test_between_the_share_below_and_the_share_up_to_it(self, values, value):
+    def test_lies_between_strict_and_weak_rank(self, values, value):
         found = quantile_of(value, quantiles(values))
         below, up_to = (sum(test(v) for v in values) / len(values) for test in (value.__gt__, value.__ge__))
         # Quantiles lie between neighbours, and there are so many of them and no more.
@@ -122,25 +122,25 @@ class TestQuantileOf:
 
     @few
     @given(measured, st.lists(st.floats(-1, 11, width=32), min_size=2, max_size=2))
-    def test_larger_values_are_no_rarer(self, values, pair):
+    def test_is_monotonic(self, values, pair):
         low, high = sorted(pair)
         steps = quantiles(values)
         assert quantile_of(low, steps) <= quantile_of(high, steps)
 
-    def test_is_the_inverse_where_no_two_are_equal(self):
+    def test_inverts_distinct_quantiles(self):
         steps = torch.rand(STEPS, generator=torch.Generator().manual_seed(2), dtype=torch.float64).sort().values
         for i in range(STEPS):
             assert quantile_of(float(steps[i]), steps.tolist()) == pytest.approx(i / (STEPS - 1), abs=1e-12)
         for share in (0.003, 0.5, 0.777):
             assert quantile_of(float(torch.quantile(steps, share)), steps.tolist()) == pytest.approx(share)
 
-    def test_beyond_the_ends_and_where_all_are_equal(self):
+    def test_is_0_or_1_beyond_the_ends(self):
         assert [quantile_of(v, [1.0, 2.0, 3.0]) for v in (0, 1, 3, 4, -math.inf, math.inf)] == [0, 0, 1, 1, 0, 1]
         assert quantile_of(1, [2.0, 2.0]) == 0
         assert quantile_of(3, [2.0, 2.0]) == 1
 
 
-def test_how_a_model_uses_it():
+def test_share_below_and_abstains_apply_the_reference():
     known = reference()
     assert known.share_below("total", 0.25) == pytest.approx(0.25, abs=0.05)
     assert known.share_below("epistemic", 0.5**4) == pytest.approx(0.5, abs=0.05)
@@ -149,12 +149,12 @@ def test_how_a_model_uses_it():
     assert reference(-math.inf).abstains(0.0)
 
 
-def test_of_measurements_in_any_precision():
+def test_quantiles_of_half_precision_values():
     values: dict[str, Tensor] = {"total": torch.linspace(0, 1, 11).half()}
     assert UncertaintyReference.of(values, 0, 0, "").quantiles["total"][10] == pytest.approx(0.1, abs=1e-3)
 
 
-def test_the_smallest_stay_distinct_after_reading():
+def test_tiny_quantiles_stay_distinct_after_reading():
     """Of a variance head most values are far below a millionth."""
     values = torch.logspace(-14, -3, 1001, dtype=torch.float64)
     read = UncertaintyReference.read(

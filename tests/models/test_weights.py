@@ -56,35 +56,37 @@ def state(tiny: Build) -> dict[str, Tensor]:
     return dict(tiny(seed=7).state_dict())
 
 
-def test_safetensors(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_safetensors_are_loaded(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(state, tmp_path / "a.safetensors")
     assert_loaded(tiny(), tmp_path / "a.safetensors", state)
 
 
-def test_safetensors_under_another_name(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_safetensors_with_another_suffix_are_loaded(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(state, tmp_path / "pytorch_model.bin")
     assert_loaded(tiny(), tmp_path / "pytorch_model.bin", state)
 
 
-def test_a_state_dict_of_torch(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_torch_state_dict_is_loaded(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(state, tmp_path / "a.pt")
     assert_loaded(tiny(), tmp_path / "a.pt", state)
 
 
-def test_a_state_dict_in_the_old_format(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_torch_state_dict_in_legacy_format_is_loaded(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(state, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
     assert_loaded(tiny(), tmp_path / "a.pth", state)
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "state_dict_ema", "net"])
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "module._orig_mod."])
-def test_checkpoints_of_training(tiny: Build, state: dict[str, Tensor], tmp_path: Path, key: str, prefix: str) -> None:
+def test_state_dict_within_checkpoint_is_loaded(
+    tiny: Build, state: dict[str, Tensor], tmp_path: Path, key: str, prefix: str
+) -> None:
     wrapped = {"epoch": 3, key: {prefix + name: tensor for name, tensor in state.items()}, "best": 0.5}
     torch.save(wrapped, tmp_path / "a.ckpt")
     assert_loaded(tiny(), tmp_path / "a.ckpt", state)
 
 
-def test_weights_of_half_precision(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_half_precision_weights_are_cast(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
     half = {n: t.half() if t.is_floating_point() else t for n, t in state.items()}
     save_file(half, tmp_path / "a.safetensors")
     network = tiny()
@@ -92,14 +94,14 @@ def test_weights_of_half_precision(tiny: Build, state: dict[str, Tensor], tmp_pa
     assert next(network.parameters()).dtype == torch.float32
 
 
-def test_the_step_counter_of_batch_norm_may_be_missing(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_missing_num_batches_tracked_is_allowed(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
     few = {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")}
     assert len(few) < len(state)
     save_file(few, tmp_path / "a.safetensors")
     assert_loaded(tiny(), tmp_path / "a.safetensors", few)
 
 
-def test_tied_weights_stand_once_in_safetensors(tmp_path: Path) -> None:
+def test_tied_weights_are_loaded(tmp_path: Path) -> None:
     def build() -> nn.Module:
         network = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
         network[2].weight = network[0].weight
@@ -114,29 +116,29 @@ def test_tied_weights_stand_once_in_safetensors(tmp_path: Path) -> None:
 # --- what does not fit -------------------------------------------------------------------------------------------
 
 
-def test_weights_of_another_architecture(tiny: Build, tmp_path: Path) -> None:
+def test_weights_of_another_architecture_raise(tiny: Build, tmp_path: Path) -> None:
     save_file(dict(nn.Linear(3, 2).state_dict()), tmp_path / "a.safetensors")
     assert_refused(tiny(), tmp_path / "a.safetensors", "do not fit TinyNetwork", "missing", "2 not in the network")
 
 
-def test_a_weight_is_missing(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_missing_weight_raises(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
     del state["fc.bias"]
     save_file(state, tmp_path / "a.safetensors")
     assert_refused(tiny(), tmp_path / "a.safetensors", "1 missing (fc.bias)", "architecture")
 
 
-def test_a_weight_too_many(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_unexpected_weight_raises(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
     save_file({**state, "head.extra": torch.zeros(1)}, tmp_path / "a.safetensors")
     assert_refused(tiny(), tmp_path / "a.safetensors", "1 not in the network (head.extra)")
 
 
-def test_a_weight_of_another_shape(tiny: Build, tmp_path: Path) -> None:
+def test_weight_of_another_shape_raises(tiny: Build, tmp_path: Path) -> None:
     save_file(dict(tiny(classes=9).state_dict()), tmp_path / "a.safetensors")
     assert_refused(tiny(), tmp_path / "a.safetensors", "fc.weight is [9, 6], not [4, 6]", "of another shape")
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite(tiny: Build, state: dict[str, Tensor], tmp_path: Path, wrong: float) -> None:
+def test_non_finite_weights_raise(tiny: Build, state: dict[str, Tensor], tmp_path: Path, wrong: float) -> None:
     state["hidden.weight"][0, 0] = wrong
     save_file(state, tmp_path / "a.safetensors")
     assert_refused(tiny(), tmp_path / "a.safetensors", "not finite", "'hidden.weight'", "NaN or infinity")
@@ -145,12 +147,12 @@ def test_weights_that_are_not_finite(tiny: Build, state: dict[str, Tensor], tmp_
 # --- what is no weights file, or a hostile one -------------------------------------------------------------------
 
 
-def test_there_is_no_file(tiny: Build, tmp_path: Path) -> None:
+def test_missing_file_raises(tiny: Build, tmp_path: Path) -> None:
     assert_refused(tiny(), tmp_path / "a.pt", "no weights file", "a.pt")
     assert_refused(tiny(), tmp_path, "no weights file")
 
 
-def test_a_misspelt_file_has_a_neighbour(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_misspelt_file_raises_with_nearest_name(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(state, tmp_path / "resnet.safetensors")
     assert_refused(tiny(), tmp_path / "resnt.safetensors", "Nearest", "'resnet.safetensors'")
 
@@ -159,14 +161,14 @@ def test_a_misspelt_file_has_a_neighbour(tiny: Build, state: dict[str, Tensor], 
 @pytest.mark.parametrize(
     "content", [b"", b"hello, this is no weights file\n" * 9, bytes(range(256)) * 4, b"PK\x03\x04" + b"x" * 99]
 )
-def test_files_of_other_kinds(tiny: Build, tmp_path: Path, name: str, content: bytes) -> None:
+def test_files_without_weights_raise(tiny: Build, tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert_refused(tiny(), tmp_path / name, name)
 
 
 @pytest.mark.parametrize("wrap", [lambda h: h, lambda h: {"state_dict": h}, lambda h: {"a": torch.zeros(1), "b": h}])
 @pytest.mark.parametrize("save", ["torch", "torch, old format", "pickle"])
-def test_a_hostile_pickle_is_refused_and_does_nothing(tiny: Build, tmp_path: Path, wrap: Any, save: str) -> None:
+def test_hostile_pickle_raises_and_is_not_executed(tiny: Build, tmp_path: Path, wrap: Any, save: str) -> None:
     harm = tmp_path / "harm"
     with (tmp_path / "a.pt").open("wb") as file:
         if save == "pickle":
@@ -184,12 +186,12 @@ def test_a_hostile_pickle_is_refused_and_does_nothing(tiny: Build, tmp_path: Pat
     assert harm.exists()
 
 
-def test_a_whole_module_that_torch_saved(tiny: Build, tmp_path: Path) -> None:
+def test_pickled_module_raises(tiny: Build, tmp_path: Path) -> None:
     torch.save(tiny(), tmp_path / "a.pt")
     assert_refused(tiny(), tmp_path / "a.pt", "refused", "code", "state dict")
 
 
-def test_a_torchscript_file(tmp_path: Path, tiny: Build) -> None:
+def test_torchscript_file_raises(tmp_path: Path, tiny: Build) -> None:
     with pytest.warns((DeprecationWarning, FutureWarning)):
         torch.jit.script(nn.Linear(3, 2)).save(str(tmp_path / "a.pt"))
     assert_refused(tiny(), tmp_path / "a.pt", "a.pt")
@@ -197,7 +199,7 @@ def test_a_torchscript_file(tmp_path: Path, tiny: Build) -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
 @pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
-def test_truncated_files(tiny: Build, state: dict[str, Tensor], tmp_path: Path, name: str, share: float) -> None:
+def test_truncated_files_raise(tiny: Build, state: dict[str, Tensor], tmp_path: Path, name: str, share: float) -> None:
     path = tmp_path / name
     save_file(state, path) if name.endswith("safetensors") else torch.save(state, path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
@@ -205,12 +207,12 @@ def test_truncated_files(tiny: Build, state: dict[str, Tensor], tmp_path: Path, 
 
 
 @pytest.mark.parametrize("held", [[1, 2], 3, "cat", {"epoch": 1}, {"state_dict": {"a": 1}}, {}, torch.zeros(3)])
-def test_files_without_a_state_dict(tiny: Build, tmp_path: Path, held: Any) -> None:
+def test_files_without_state_dict_raise(tiny: Build, tmp_path: Path, held: Any) -> None:
     torch.save(held, tmp_path / "a.pt")
     assert_refused(tiny(), tmp_path / "a.pt", "must hold a state dict")
 
 
-def test_load_takes_weights_for_a_network_of_the_users(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_load_applies_weights_to_a_given_network(tiny: Build, state: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(state, tmp_path / "a.safetensors")
     wanted = tiny(seed=7).fc.weight
     assert torch.equal(saywhy.load(tiny(), weights=tmp_path / "a.safetensors").module.fc.weight, wanted)

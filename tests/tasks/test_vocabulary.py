@@ -14,13 +14,13 @@ def known() -> Vocabulary:
     return Vocabulary.of(TEXTS)
 
 
-def test_frequent_words_come_first_and_equals_by_the_alphabet(known):
+def test_words_are_sorted_by_frequency_then_alphabet(known):
     assert known.words[:4] == SPECIAL
     assert known.words[4:7] == ("a", "is", "there")
     assert known.words[7:] == tuple(sorted(known.words[7:]))
 
 
-def test_there_and_back(known):
+def test_decode_inverts_encode(known):
     for text in TEXTS:
         assert known.decode(known.encode(text).tolist()).split() == words_of(text)
 
@@ -30,30 +30,30 @@ def test_rare_words_are_left_out():
     assert Vocabulary.of(TEXTS, most=1).words == (*SPECIAL, "a")
 
 
-def test_unknown_words_are_named_and_have_the_number_one(known):
+def test_unknown_words_are_reported_and_encoded_as_one(known):
     assert known.unknown("is there a zebra, a zebra or a yak?") == ("zebra", "or", "yak")
     assert known.encode("zebra cat").tolist()[0] == 1
 
 
-def test_another_script_has_words_too():
+def test_non_latin_words_are_encoded():
     known = Vocabulary.of(["где кошка?", "猫 は"])
     assert known.unknown("ГДЕ кошка") == ()
     assert known.encode("猫").tolist() == [known.numbers["猫"]]
 
 
 @pytest.mark.parametrize("text", ["", "   ", "?!", "\n"])
-def test_no_word_at_all(known, text):
+def test_text_without_words_raises(known, text):
     with pytest.raises(InputError, match="at least one word"):
         known.encode(text)
 
 
-def test_too_many_words(known):
+def test_too_many_words_raise(known):
     assert len(known.encode("cat " * MAX_WORDS)) == MAX_WORDS
     with pytest.raises(InputError, match=f"1000 words are too many: at most {MAX_WORDS}"):
         known.encode("cat " * 1000)
 
 
-def test_nothing_that_is_known(known):
+def test_text_without_known_words_raises(known):
     with pytest.raises(InputError, match="none of the words of 'где кошка' is in the vocabulary of this model"):
         known.encode("где кошка")
 

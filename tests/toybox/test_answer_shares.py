@@ -21,7 +21,7 @@ def scenes(split: str) -> LanguageData:
     return language_data(split, 6, size=32)
 
 
-def test_shares_of_1_where_there_is_a_question_and_nothing_elsewhere(scenes):
+def test_shares_sum_to_one_per_question_and_zero_elsewhere(scenes):
     _, answers = scenes.questions(Vocabulary.of(text for of_scene in scenes.question_texts for _, text, _ in of_scene))
     shares = scenes.shares()
     assert shares.shape == (6, len(TYPES), len(ANSWERS))
@@ -30,7 +30,7 @@ def test_shares_of_1_where_there_is_a_question_and_nothing_elsewhere(scenes):
     assert bool((shares[answers < 0] == 0).all())
 
 
-def test_every_share_is_counted(scenes, split):
+def test_shares_equal_counted_annotations(scenes, split):
     shares = scenes.shares()
     for i in range(6):
         drawn = scene(split, i, 32)

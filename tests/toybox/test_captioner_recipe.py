@@ -45,7 +45,7 @@ def test_a_few_steps_reduce_the_loss_and_leave_the_trunk_unchanged(scenes, known
     assert all(set(text.split()) <= set(known.words) for text in texts)
 
 
-def test_all_mentions_in_true_captions_are_right():
+def test_mention_accuracy_of_true_captions_is_one():
     texts = [captions(scene("talk-test", index))[0].text for index in range(20)]
     assert recipe.mention_accuracy(texts, "talk-test") == {"colour": 1.0, "count": 1.0, "kind": 1.0}
     assert recipe.mention_accuracy(texts[1:], "talk-test")["kind"] < 0.5

@@ -64,7 +64,7 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(scenes: tuple[Tensor, Te
     assert_same_weights(whole, resumed)
 
 
-def test_a_checkpoint_of_another_run_is_refused(scenes: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+def test_checkpoint_of_another_run_raises(scenes: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     file = tmp_path / "run.checkpoint"
     fit(recipe.fresh(3), *scenes, Plan((Phase(1, 32),), batch=32), normalised, checkpoint=file)
     with pytest.raises(WeightsError, match="seed was 0 and is now 1"):
@@ -74,7 +74,7 @@ def test_a_checkpoint_of_another_run_is_refused(scenes: tuple[Tensor, Tensor], t
         fit(recipe.fresh(3), *scenes, Plan((Phase(1, 32),), batch=32), normalised, checkpoint=file)
 
 
-def test_too_few_images_are_refused(scenes: tuple[Tensor, Tensor]) -> None:
+def test_too_few_images_raise(scenes: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(InputError, match="expected at least 128 images for one batch, got 64"):
         fit(recipe.fresh(0), *scenes, Plan((Phase(1, 32),), batch=128), normalised)
 
@@ -88,7 +88,7 @@ def test_drawing_is_the_same_in_other_processes() -> None:
     assert counts == [250, 50]
 
 
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_raises_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     with pytest.raises(MissingExtra, match=r"pip install 'saywhy\[train\]'"):
         training_library("lightning_fabric")

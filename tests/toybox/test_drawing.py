@@ -54,7 +54,7 @@ def test_an_object_outside_the_image_leaves_no_mask() -> None:
     assert area > 0
 
 
-def test_a_mirrored_object_is_mirrored() -> None:
+def test_negative_width_mirrors_the_object() -> None:
     masks = []
     for wide in (1.0, -1.0):
         image = np.full((3, 128, 128), 128, np.float32)
@@ -75,7 +75,7 @@ def test_a_background_fills_the_image(name: str) -> None:
         assert (image.max(0) > 12).mean() > 0.999  # no paper left unpainted, that is black
 
 
-def test_contact_sheet_command(tmp_path: Path) -> None:
+def test_contact_sheet_command_writes_an_image(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(main)
     out = tmp_path / "sheet.png"

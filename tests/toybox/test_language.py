@@ -112,12 +112,12 @@ class TestQuestions:
         first, again = (questions(scene("talk-val", 5, 64)) for _ in range(2))
         assert [(q.text, q.answer) for q in first] == [(q.text, q.answer) for q in again]
 
-    def test_every_answer_is_known(self, scenes):
+    def test_answers_are_in_the_answer_list(self, scenes):
         assert {question.answer for drawn in scenes for question in questions(drawn)} <= set(ANSWERS)
 
 
 @pytest.mark.slow
-def test_changed_priors_are_changed_in_the_test_alone():
+def test_changed_priors_differ_in_the_test_split_only():
     """The validation split has the priors of training, so models are not selected on the test priors."""
     said = {
         split: Counter(q.answer for i in range(200) for q in questions(scene(f"priors-{split}", i, 48)))
@@ -145,12 +145,12 @@ class TestAnnotators:
                 area.append(question.evidence.mean())
         assert np.mean(inside) > 3 * np.mean(area)
 
-    def test_they_agree_where_the_image_is_clear(self, scenes):
+    def test_annotators_agree_on_clear_images(self, scenes):
         said = [(a, q.answer) for drawn in scenes[:100] for q in questions(drawn) for a in annotations(drawn, q)]
         assert 0.95 < np.mean([given == right for given, right in said]) < 0.99
 
     @pytest.mark.slow
-    def test_they_disagree_more_with_more_blur(self):
+    def test_annotators_disagree_more_with_more_blur(self):
         right = defaultdict(list)
         for index in range(200):
             drawn = scene("ambiguous-train", index, 64)
@@ -159,7 +159,7 @@ class TestAnnotators:
                 right["clear" if drawn.clarity == 1 else "dim" if drawn.clarity > 0.5 else "dark"].extend(agreed)
         assert np.mean(right["clear"]) > np.mean(right["dim"]) + 0.05 > np.mean(right["dark"]) + 0.1
 
-    def test_a_blurred_scene_is_the_same_scene(self):
+    def test_blurred_scenes_keep_their_objects(self):
         blurred = [s for s in (scene("ambiguous-val", index, 64) for index in range(30)) if s.clarity < 0.5]
         assert blurred
         for drawn in blurred:
@@ -168,12 +168,12 @@ class TestAnnotators:
 
 
 class TestCaptions:
-    def test_there_are_five_and_they_vary(self, scenes):
+    def test_scenes_have_five_varied_captions(self, scenes):
         texts = [[caption.text for caption in captions(drawn)] for drawn in scenes]
         assert all(len(of_scene) == 5 for of_scene in texts)
         assert np.mean([len(set(of_scene)) for of_scene in texts]) > 3.5
 
-    def test_their_claims_are_true(self, scenes):
+    def test_captions_agree_with_the_scene(self, scenes):
         places = {text: name for name, text in WHERE.items()}
         for drawn in scenes:
             for caption in captions(drawn):
@@ -192,7 +192,7 @@ class TestCaptions:
                     assert mask.shape == drawn.image.shape[:2]
                     assert mask.any() == bool(referents)
 
-    def test_relations_hold(self, scenes):
+    def test_spatial_relations_agree_with_the_scene(self, scenes):
         seen = 0
         for drawn in scenes:
             for caption in captions(drawn):

@@ -74,13 +74,13 @@ def test_images_are_rgb_bytes(scenes: list[Scene]) -> None:
         assert drawn.image.std() > 10
 
 
-def test_names_are_the_ones_that_are_listed(scenes: list[Scene], objects: list[SceneObject]) -> None:
+def test_backgrounds_kinds_and_colours_are_the_listed_ones(scenes: list[Scene], objects: list[SceneObject]) -> None:
     assert {drawn.background for drawn in scenes} == set(BACKGROUNDS)
     assert {thing.kind for thing in objects} == {*KINDS, *UNSEEN_KINDS}
     assert {thing.colour for thing in objects} == set(COLOURS)
 
 
-def test_one_to_four_objects_the_nearest_first(scenes: list[Scene]) -> None:
+def test_scenes_have_one_to_four_objects_nearest_first(scenes: list[Scene]) -> None:
     assert {len(drawn.objects) for drawn in scenes} == {1, 2, 3, 4}
     for drawn in scenes:
         assert [thing.depth for thing in drawn.objects] == list(range(len(drawn.objects)))
@@ -107,7 +107,7 @@ def test_area_centre_and_visibility_agree_with_the_mask(objects: list[SceneObjec
         assert LEAST_VISIBLE <= thing.visible <= 1
 
 
-def test_nothing_is_almost_invisible(objects: list[SceneObject]) -> None:
+def test_objects_have_the_least_visible_area(objects: list[SceneObject]) -> None:
     assert min(thing.area for thing in objects) >= LEAST_AREA * 128 * 128
     assert any(thing.visible < 0.9 for thing in objects)  # but objects do hide one another
 
@@ -147,7 +147,7 @@ def test_another_size_is_the_same_scene_larger() -> None:
         ("test", 0, 8, "at least 32 pixels, got size=8"),
     ],
 )
-def test_mistakes_are_named(split: str, index: int, size: int, message: str) -> None:
+def test_invalid_arguments_raise(split: str, index: int, size: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         scene(split, index, size)
 
@@ -161,7 +161,7 @@ def test_dataset_gives_images_and_labels() -> None:
     np.testing.assert_array_equal(labels.numpy(), drawn.labels)
 
 
-def test_dataset_refuses_nonsense() -> None:
+def test_dataset_with_invalid_arguments_raises() -> None:
     with pytest.raises(InputError, match="at least 1 scene"):
         ToyboxScenes("val", count=0)
     with pytest.raises(InputError, match="no split"):

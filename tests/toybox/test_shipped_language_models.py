@@ -43,7 +43,7 @@ def test_captions_are_as_accurate_as_required():
     assert int(metadata("captioner")["distinct_captions"]) > 100
 
 
-def test_the_vqa_accuracy_in_the_metadata_is_right():
+def test_vqa_accuracy_in_metadata_is_reproduced():
     """On other scenes of the test split, through the public API, within the sampling error."""
     model = saywhy.load("toybox:vqa")
     right = []
@@ -56,7 +56,7 @@ def test_the_vqa_accuracy_in_the_metadata_is_right():
     assert abs(sum(right) / len(right) - share) < 4 * math.sqrt(share * (1 - share) / len(right))
 
 
-def test_the_model_with_uncertainty_is_hardly_less_accurate():
+def test_ucam_accuracy_is_within_2_percent_of_vqa():
     certain, plain = (json.loads(metadata(name)["test_accuracy"]) for name in ("ucam", "vqa"))
     assert certain["talk-test"] >= plain["overall"] - 0.02
     assert set(json.loads(metadata("ucam")["test_auroc"])) == {"total", "aleatoric", "epistemic", "aleatoric_variance"}
@@ -76,7 +76,7 @@ def test_a_clear_image_is_answered_and_a_blurred_one_is_not(tmp_path):
     assert uncertainty_report(model, inputs, num_samples=20).abstains
 
 
-def test_the_caption_accuracy_in_the_metadata_is_right():
+def test_caption_accuracy_in_metadata_is_reproduced():
     model = saywhy.load("toybox:captioner")
     drawn = [scene("talk-test", index) for index in range(50_000, 50_000 + SCENES)]
     said = generate_captions(model, [Image.fromarray(one.image) for one in drawn])

@@ -23,7 +23,7 @@ def share_at_home(split: str) -> float:
     return sum(at_home) / len(at_home)
 
 
-def test_there_are_enough_kinds() -> None:
+def test_there_are_20_kinds_and_4_unseen_kinds() -> None:
     assert len(KINDS) == len(set(KINDS)) == 20
     assert len(UNSEEN_KINDS) == 4
     assert not set(KINDS) & set(UNSEEN_KINDS)
@@ -42,7 +42,7 @@ def test_all_kinds_are_about_equally_frequent(split: str) -> None:
 
 
 @pytest.mark.slow
-def test_drawing_does_not_lose_a_kind() -> None:
+def test_drawn_scenes_keep_every_kind_frequent() -> None:
     """Objects without room, and scenes that are sampled again, must not make some kinds rare."""
     seen = Counter(thing.kind for index in range(500) for thing in scene("train", index, size=48).objects)
     mean = sum(seen.values()) / len(KINDS)

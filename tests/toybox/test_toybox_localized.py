@@ -12,7 +12,7 @@ from saywhy.toybox.localized import ToyboxDataset
 
 
 @pytest.mark.parametrize("split", ["test", "talk-val", "unseen"])
-def test_objects_are_where_they_were_drawn(split: str):
+def test_objects_equal_those_of_the_scene(split: str):
     data = ToyboxDataset(split, count=4, size=64)
     for index in range(len(data)):
         drawn, found = scene(split, index, 64), data[index]
@@ -34,7 +34,7 @@ def test_a_box_is_drawn_tightly_round_its_mask():
         assert thing.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
-def test_a_mask_is_the_callers_own():
+def test_mask_is_a_copy():
     thing = ToyboxDataset("test")[0].objects[0]
     assert thing.mask is not None
     mask = thing.mask()
@@ -42,7 +42,7 @@ def test_a_mask_is_the_callers_own():
     assert thing.mask().any()
 
 
-def test_labels():
+def test_labels_are_the_kinds_of_the_split():
     data = ToyboxDataset("test")
     assert (data.name, data.labels, len(data)) == ("Toybox test", KINDS, 1000)
     assert ToyboxDataset("unseen").labels == KINDS + UNSEEN_KINDS
@@ -52,7 +52,7 @@ def test_labels():
     assert list(twice.labels) == list(dict.fromkeys(thing.label for thing in twice.objects))
 
 
-def test_places_are_those_of_a_list():
+def test_indexing_follows_list_semantics():
     data = ToyboxDataset("test", count=3)
     assert data[-1].name == "test/2"
     with pytest.raises(IndexError):
@@ -60,7 +60,7 @@ def test_places_are_those_of_a_list():
     assert [each.name for each in data] == ["test/0", "test/1", "test/2"]
 
 
-def test_what_was_drawn_can_be_sent_to_another_process():
+def test_localized_image_can_be_pickled():
     found = ToyboxDataset("test")[0]
     sent = pickle.loads(pickle.dumps(found))
     assert sent == found
@@ -68,7 +68,7 @@ def test_what_was_drawn_can_be_sent_to_another_process():
     assert np.array_equal(sent.objects[0].mask(), found.objects[0].mask())  # type: ignore[misc]
 
 
-def test_an_unknown_split_or_a_count_of_0_is_refused():
+def test_unknown_split_or_count_of_0_raises():
     with pytest.raises(InputError, match=r"Toybox has no split 'tset'\. Did you mean 'test'"):
         ToyboxDataset("tset")
     with pytest.raises(InputError, match="at least 1 scene, got count=0"):

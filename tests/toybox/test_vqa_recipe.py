@@ -41,7 +41,7 @@ def test_language_data_are_those_of_the_scenes(scenes, known):
     assert scenes.captions(Vocabulary.of(t for of in scenes.caption_texts for t in of)).shape[:2] == (24, 5)
 
 
-def test_cells_are_the_objects_that_cover_them():
+def test_cells_have_the_values_of_their_objects():
     drawn = scene("talk-test", 1)
     cells = cells_of(drawn)
     assert cells.shape == (6, 16, 16)

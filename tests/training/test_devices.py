@@ -30,7 +30,7 @@ print(json.dumps({"weights": network.weight.flatten().tolist(), "told": told}))
 
 
 @pytest.mark.slow
-def test_two_processes_reach_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_reach_the_weights_of_one(tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
     found = []

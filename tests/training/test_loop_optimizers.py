@@ -56,7 +56,7 @@ def run(network: nn.Module, made: Optimizers, report: object = None, checkpoint:
     return network
 
 
-def test_each_goes_up_and_down_from_its_own_rate():
+def test_schedule_scales_the_rate_of_each_optimizer():
     made, rates = Optimizers(), []
 
     def report(step: int, _: float) -> None:
@@ -84,7 +84,7 @@ def test_a_resumed_run_reaches_exactly_the_same_weights(tmp_path):
         assert torch.equal(here, there), name
 
 
-def test_both_parts_are_trained_and_the_loss_falls():
+def test_two_optimizers_train_all_weights_and_reduce_the_loss():
     network, told = Two(), []
     before = {name: value.clone() for name, value in network.state_dict().items()}
     run(network, Optimizers(), lambda _, value: told.append(value))
@@ -93,7 +93,7 @@ def test_both_parts_are_trained_and_the_loss_falls():
     assert not network.training
 
 
-def test_one_that_is_not_named_is_adamw_at_the_rate_of_the_plan():
+def test_default_optimizer_is_adamw_at_the_plan_rate():
     plain, named = Two(), Two()
     optimize(plain, loss, STEPS, PLAN, {})
     optimize(named, loss, STEPS, PLAN, {}, optimizers=lambda net, plan: [
@@ -103,7 +103,7 @@ def test_one_that_is_not_named_is_adamw_at_the_rate_of_the_plan():
         assert torch.equal(here, there)
 
 
-def test_adamw_trains_what_is_to_be_trained():
+def test_adamw_excludes_frozen_parameters():
     network = Two()
     network.first.requires_grad_(False)
     (optimizer,) = adamw(network, PLAN)

@@ -9,7 +9,7 @@ from saywhy.view.report import report_html
 TITLE, LEAD = "Why <so>?", "A model & its reasons."
 
 
-def test_every_chapter_has_its_images_and_its_provenance(explained):
+def test_chapters_payload_has_images_and_provenance_per_chapter(explained):
     data = chapters_payload(
         TITLE, LEAD, [Chapter("one", "first", [explained()]), Chapter("two", "then", [explained(), explained()])]
     )
@@ -23,13 +23,13 @@ def test_every_chapter_has_its_images_and_its_provenance(explained):
     assert "Why <so>" not in page
 
 
-def test_a_page_without_chapters_is_refused():
+def test_chapters_payload_without_chapters_raises():
     with pytest.raises(InputError, match="at least one chapter"):
         chapters_payload(TITLE, LEAD, [])
 
 
 @pytest.mark.browser
-def test_chapters_are_read_and_used_one_by_one(browser, explained, tmp_path):
+def test_chapters_have_independent_viewers(browser, explained, tmp_path):
     from viewer_page import Page, visit  # only where selenium is
 
     chapters = [

@@ -176,7 +176,7 @@ def test_the_check_page_shows_every_check(show, pages):
     assert HOSTILE in page.text("article h2")
 
 
-def test_marks_stand_where_their_values_are(show, pages):
+def test_benchmark_marks_lie_within_their_intervals(show, pages):
     page = show(pages["benchmark"])
     bars = page.run(
         """
@@ -201,7 +201,7 @@ def test_skipped_images_are_listed_with_reasons(show, pages):
     assert HOSTILE in page.text("main > ul li")
 
 
-def test_a_benchmark_of_one_image_skips_none(show, tmp_path):
+def test_benchmark_page_of_one_image_mentions_no_skipped_images(show, tmp_path):
     done = measured()
     alone = replace(done, images={0: done.images[0]}, skipped={})
     page = show(alone.save(tmp_path / "one.html"), 390)

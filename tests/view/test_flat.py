@@ -62,7 +62,7 @@ GIVEN: dict[str, Callable[[], Tensor]] = {
 }
 
 
-def test_a_signal_is_pointed_at_in_samples() -> None:
+def test_signal_peak_and_box_are_in_samples() -> None:
     e = explain(signal())
     assert e.peak() == (42.0,)
     assert e.box(threshold=0.5) == (40, 44)
@@ -71,7 +71,7 @@ def test_a_signal_is_pointed_at_in_samples() -> None:
     torch.testing.assert_close(torch.from_numpy(e.on_image()), theirs)
 
 
-def test_a_volume_is_pointed_at_in_voxels() -> None:
+def test_volume_peak_and_box_are_in_voxels() -> None:
     e = explain(volume())
     assert e.peak() == (3.0, 7.0, 5.0)
     assert e.box(threshold=0.5) == (2, 6, 4, 4, 8, 6)
@@ -81,7 +81,7 @@ def test_a_volume_is_pointed_at_in_voxels() -> None:
 
 
 @pytest.mark.parametrize("given", [signal(), volume()], ids=["signal", "volume"])
-def test_nothing_positive_points_nowhere(given: Tensor) -> None:
+def test_nonpositive_map_has_no_peak_and_no_box(given: Tensor) -> None:
     e = explain(given, target=1, relu=False)
     assert e.peak() is None
     assert e.box() is None
@@ -89,7 +89,7 @@ def test_nothing_positive_points_nowhere(given: Tensor) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", GIVEN)
-def test_every_file_is_written_and_read_again(kind: str, tmp_path: Path) -> None:
+def test_saved_files_load_equal(kind: str, tmp_path: Path) -> None:
     e = explain(GIVEN[kind]())
     for suffix in SUFFIXES:
         assert e.save(tmp_path / f"why{suffix}").stat().st_size > 1000
@@ -102,13 +102,13 @@ def test_every_file_is_written_and_read_again(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", GIVEN)
-def test_several_maps_make_a_sheet(kind: str) -> None:
+def test_sheet_has_a_column_per_map(kind: str) -> None:
     e = explain(GIVEN[kind](), target=[0, 1], method=["gradcam", "saliency"], relu=False)
     assert sheet(e).width == 16 + 5 * 336
     assert e.overlay(0, 1, method="saliency").width >= 640
 
 
-def test_an_image_is_left_as_it_is() -> None:
+def test_flat_returns_image_explanations_unchanged() -> None:
     e = explain(torch.rand(1, 3, 8, 8))
     assert flat(e) is e
     assert e.images[0].values is None
@@ -158,7 +158,7 @@ def test_heat_stays_on_its_own_slice() -> None:
     assert not changed.any()  # between the slices, and under the numbers
 
 
-def test_slices_are_evenly_spaced_and_maps_are_those_of_the_slices() -> None:
+def test_contact_sheet_shows_evenly_spaced_slices_and_their_maps() -> None:
     drawing = contact_sheet(np.zeros((1, 64, 5, 5)))
     assert len(drawing.crop_box) == MOST_SLICES
     assert drawing.name == "input: 16 of 64 slices along z"
@@ -198,7 +198,7 @@ def test_every_volume_can_be_drawn(shape: tuple[int, ...]) -> None:
     assert all(0 <= l < r <= width and 0 <= t < b <= height for l, t, r, b in drawing.crop_box)  # noqa: E741
 
 
-def test_one_loud_sample_of_a_long_signal_is_not_lost() -> None:
+def test_peak_of_a_long_signal_is_kept_when_downsampled() -> None:
     given = torch.zeros(1, 1, 40_000)
     given[..., 12_345] = -1.0
     drawing = plot(given[0].numpy())
@@ -211,7 +211,7 @@ def test_one_loud_sample_of_a_long_signal_is_not_lost() -> None:
     assert float(shown.max()) == float(e.maps.max()) > 0
 
 
-def test_without_the_input_nothing_can_be_drawn() -> None:
+def test_flat_without_input_values_raises() -> None:
     e = explain(signal())
     bare = tuple(dataclasses.replace(p, values=None) for p in e.images)
     with pytest.raises(InputError, match="does not hold the input itself"):

@@ -29,11 +29,11 @@ def test_gradients_show_sensitivity_and_class_agnostic_methods_activity() -> Non
 
 
 @pytest.mark.parametrize("name", ["saliency", "gradcam", "eigencam"])
-def test_a_smoothed_map_shows_what_its_method_shows(name: str) -> None:
+def test_smoothed_method_has_the_meaning_of_its_method(name: str) -> None:
     assert find_method(f"smooth-{name}").shows == find_method(name).shows
 
 
-def test_a_legend_says_evidence_only_of_evidence() -> None:
+def test_legend_mentions_evidence_only_for_evidence_maps() -> None:
     assert noted(LegendText(), SIGNED).notes == ("red: evidence for, blue: against",)
     assert noted(LegendText(), UNSIGNED).notes == ()
     for shows in ("sensitivity", "activity"):
@@ -44,7 +44,7 @@ def test_a_legend_says_evidence_only_of_evidence() -> None:
         assert noted(LegendText(shows=shows), FLAT).notes == ("the same value everywhere: 1",)
 
 
-def test_the_viewer_has_the_same_meanings() -> None:
+def test_viewer_meanings_equal_those_of_python() -> None:
     table = files("saywhy.view").joinpath("words.js").read_text(encoding="utf-8")
     table = re.search(r"const MEANINGS = {(.*?)};", table, re.DOTALL)[1]
     theirs = {key: re.findall(r'"(.*?)"', texts) for key, texts in re.findall(r"(\w+): \[(.*?)\],\n", table, re.DOTALL)}
@@ -57,7 +57,7 @@ def test_the_viewer_has_the_same_meanings() -> None:
     }
 
 
-def test_what_is_shown_reaches_the_viewer_and_survives_a_file(tiny, tmp_path) -> None:
+def test_meaning_is_saved_and_in_the_payload(tiny, tmp_path) -> None:
     e = saywhy.explain(tiny(), torch.rand(1, 3, 16, 16), target=0, method=["gradcam", "saliency", "fem"], relu=False)
     wanted = {"gradcam": "evidence", "saliency": "sensitivity", "fem": "activity"}
     for shown in (e, Explanation.load(e.save(tmp_path / "why.npz"))):

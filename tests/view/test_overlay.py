@@ -24,7 +24,7 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image, int)
 
 
-def test_colours_come_from_matplotlib_and_are_read_only():
+def test_colour_table_equals_matplotlib_and_is_read_only():
     table = colour_table("inferno")
     assert table.shape == (256, 3)
     assert table[-1].tolist() == [252, 255, 164]  # inferno ends in #fcffa4
@@ -36,7 +36,7 @@ def test_colourise_clips():
     assert colourise(np.array([[-1.0, 0.5, 7.0]]), "gray")[0, :, 0].tolist() == [0, 128, 255]
 
 
-def test_no_heat_leaves_the_image_as_it_was():
+def test_zero_map_leaves_the_image_unchanged():
     np.testing.assert_array_equal(pixels(heat_over(GREY, np.zeros((3, 3)))), pixels(GREY))
 
 
@@ -59,7 +59,7 @@ def test_a_signed_map_has_two_colours_and_none_at_zero():
     assert np.abs(out[45] - 128).max() <= 4
 
 
-def test_the_unseen_margin_is_hatched_and_the_rest_is_not():
+def test_pixels_outside_the_crop_box_are_hatched():
     out = pixels(heat_over(GREY, np.zeros((3, 3)), (30, 0, 60, 60)))
     assert (out[:, 30:60] == 128).all()
     assert (out[:, :30] != 128).all(-1).mean() > 0.95
@@ -67,16 +67,16 @@ def test_the_unseen_margin_is_hatched_and_the_rest_is_not():
 
 
 @pytest.mark.parametrize("odd", [np.full((2, 2), np.nan), np.ones((2, 2)), np.array([[np.inf, -np.inf]])])
-def test_odd_maps_are_drawn(odd):
+def test_non_finite_and_flat_maps_are_drawn(odd):
     assert heat_over(GREY, odd, mark_peak=True, draw_box=True).size == (90, 60)
 
 
-def test_marks_are_drawn():
+def test_peak_and_box_are_drawn():
     plain, marked = (pixels(heat_over(GREY, RAMP, mark_peak=m, draw_box=m)) for m in (False, True))
     assert (plain != marked).any()
 
 
-def test_an_overlay_is_the_image_with_words_below():
+def test_overlay_is_the_image_with_a_legend_below():
     out = overlay(
         Image.new("RGB", (400, 300)), RAMP, caption=LegendText("cat", 12.3, 0.5, "gradcam", "layer4", "x.png")
     )
@@ -86,34 +86,34 @@ def test_an_overlay_is_the_image_with_words_below():
 
 @pytest.mark.parametrize("text", ["Egyptian cat " * 20, "unbreakable" * 40, "<b>&amp;\n\t</b>", "a", ""])
 @pytest.mark.parametrize("width", [60, 320])
-def test_no_line_is_wider_than_its_room_and_no_letter_is_lost(text, width):
+def test_wrapped_lines_fit_the_width_and_keep_every_letter(text, width):
     lines = wrapped(text, font(14), width)
     assert all(font(14).getlength(line) <= width for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
 
 
 @pytest.mark.parametrize("width", [320, 1500])
-def test_no_ink_touches_the_edge_of_a_legend(width):
+def test_legend_has_an_empty_margin(width):
     words = LegendText("W" * 300, -1.234e-15, 0.99999, "method" * 20, "layer." * 50, "p" * 200)
     edge = pixels(legend(words, Scale(-1.2345e-20, 1.2345e-20), width, unseen=True))
     assert (edge[:, [0, 1, -1, -2]] == 255).all()
     assert (edge[[0, 1, -1, -2]] == 255).all()
 
 
-def test_a_sheet_has_a_row_for_each_image_after_the_image_itself(explanation):
+def test_sheet_begins_each_row_with_the_image(explanation):
     image = sheet(explanation, panel=320, columns=12)
     assert image.width == 16 + 13 * (320 + 16)
     corner = pixels(image)[16 : 16 + 40, 16 : 16 + 40]
     assert np.abs(corner - (240, 236, 226)).max() <= 1  # the plain image's paper
 
 
-def test_a_long_row_continues_below(explanation):
+def test_sheet_wraps_long_rows(explanation):
     assert sheet(explanation, columns=4).width == 16 + 5 * 336
     assert sheet(explanation, columns=4).height > sheet(explanation, columns=12).height
 
 
 @pytest.mark.slow
-def test_a_png_says_how_it_was_made(explanation, tmp_path):
+def test_saved_png_contains_provenance(explanation, tmp_path):
     path = save_png(explanation, tmp_path / "new" / "why.png")
     with Image.open(path) as image:
         image.load()
@@ -121,13 +121,13 @@ def test_a_png_says_how_it_was_made(explanation, tmp_path):
     assert note == {"model": "toybox:classifier", "parameters": {"steps": 50}, "completeness_error": None}
 
 
-def test_one_map_is_saved_at_the_images_own_size(explained, tmp_path):
+def test_png_of_one_map_is_a_multiple_of_the_image_size(explained, tmp_path):
     single = explained({("gradcam", "layer4"): torch.rand(1, 1, 4, 4)}, ["mug"], ("mug.png",))
     with Image.open(save_png(single, tmp_path / "why.png")) as image:
         assert image.width == 3 * 120  # enlarged by a whole number, so that the words have room
 
 
-def test_nothing_is_left_of_a_file_that_fails(explanation, tmp_path, monkeypatch):
+def test_failed_save_keeps_the_old_file(explanation, tmp_path, monkeypatch):
     (tmp_path / "why.png").write_bytes(b"before")
 
     def fail(*_: object) -> None:
@@ -140,12 +140,12 @@ def test_nothing_is_left_of_a_file_that_fails(explanation, tmp_path, monkeypatch
     assert (tmp_path / "why.png").read_bytes() == b"before"
 
 
-def test_a_batch_is_refused():
+def test_overlay_of_a_batch_raises():
     with pytest.raises((InputError, TypeCheckError)):  # the latter where shapes are checked at run time
         overlay(GREY, np.zeros((1, 3, 3)))
 
 
-def test_a_scale_is_shared_and_symmetric_where_signed():
+def test_scale_of_signed_maps_is_symmetric():
     scale = Scale.of(np.array([[0.0, 4.0]]), np.array([[-1.0, np.nan]]))
     assert (scale.low, scale.high, scale.signed) == (-4.0, 4.0, True)
 
@@ -155,7 +155,7 @@ def test_a_scale_of_extreme_values_does_not_overflow():
     assert scale.heat(np.array([[0.0, 1.7e308]])).tolist() == [[0.5, 1.0]]
 
 
-def test_outliers_do_not_hide_a_map_of_pixels() -> None:
+def test_scale_clips_outliers_of_pixel_maps_only() -> None:
     generator = np.random.default_rng(0)
     pixels = generator.standard_normal((80, 80))
     pixels[3, 4] = 1000.0

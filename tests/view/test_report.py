@@ -42,14 +42,14 @@ def test_a_payload_is_json_and_holds_the_raw_maps(explanation):
     assert len(b64decode(data["colours"]["sequential"])) == 256 * 3
 
 
-def test_targets_behind_the_end_of_a_shorter_caption_are_left_out(explanation):
+def test_empty_targets_are_left_out_of_the_payload(explanation):
     explanation.targets = [["a mug", "a", "mug"], ["key", "key", ""]]
     images = payload(explanation)["images"]
     assert [len(image["maps"]) for image in images] == [12, 8]
     assert {entry["target"] for entry in images[1]["maps"]} == {"key"}
 
 
-def test_numbers_that_json_cannot_say_are_null(explanation):
+def test_nan_becomes_null_in_the_payload(explanation):
     explanation.scores = torch.full((2, 3), torch.nan)
     explanation.probabilities = torch.full((2, 3), torch.nan)
     data = payload(explanation)
@@ -84,7 +84,7 @@ def test_small_images_keep_every_pixel(explanation):
         assert shown.tobytes() == explanation.images[0].image.tobytes()
 
 
-def test_an_explanation_of_nothing_is_refused(explanation):
+def test_payload_without_images_raises(explanation):
     explanation.images = ()
     with pytest.raises(InputError, match="nothing to show"):
         payload(explanation)
@@ -101,7 +101,7 @@ def test_hostile_labels_stay_text(explained):
     assert data_in(page, "saywhy-provenance") == {HOSTILE: HOSTILE}
 
 
-def test_the_page_needs_nothing_from_outside(explanation):
+def test_page_has_no_external_resources(explanation):
     page = report_html(payload(explanation))
     page = page.replace('"http://www.w3.org/2000/svg"', "")  # the name space of SVG, which is not fetched
     assert not re.search(r'(?:src|href)="(?!data:)', page)
@@ -130,7 +130,7 @@ def test_modules_import_only_from_those_before_them():
         assert not re.search(r"innerHTML|insertAdjacent|document\.write|eval\(", source)
 
 
-def test_a_notebook_gets_a_frame_that_cannot_reach_out(explanation):
+def test_notebook_html_is_a_sandboxed_iframe(explanation):
     html = notebook_html(explanation, height=500)
     assert html.startswith("<iframe")
     assert 'sandbox="allow-scripts allow-downloads"' in html
@@ -139,7 +139,7 @@ def test_a_notebook_gets_a_frame_that_cannot_reach_out(explanation):
     assert inner == report_html(payload(explanation))
 
 
-def test_a_page_is_written_whole_or_not_at_all(explanation, tmp_path, monkeypatch):
+def test_failed_save_leaves_no_file(explanation, tmp_path, monkeypatch):
     assert "saywhy-data" in save_html(explanation, tmp_path / "a" / "why.html").read_text(encoding="utf-8")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
@@ -147,12 +147,12 @@ def test_a_page_is_written_whole_or_not_at_all(explanation, tmp_path, monkeypatc
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
 
 
-def test_a_title_of_the_users_own(explanation):
+def test_title_is_the_given_one_or_the_image_count(explanation):
     assert payload(explanation)["title"] == "2 images"
     assert payload(explanation, title="Why?")["title"] == "Why?"
 
 
-def test_a_score_that_is_the_probability_is_shown_once(explanation):
+def test_probability_scores_are_not_repeated(explanation):
     explanation.score = "probability"
     entries = payload(explanation)["images"][0]["maps"]
     assert {entry["score"] for entry in entries} == {None}

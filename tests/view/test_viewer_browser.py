@@ -59,7 +59,7 @@ def test_words_of_a_sentence_are_buttons_above_the_image(show, explained):
     assert np.array_equal(page.canvas(), sentence)
 
 
-def test_only_words_are_all_there_is_to_choose(show, explained):
+def test_word_targets_alone_hide_the_target_list(show, explained):
     page = show(replace(explained(targets=["is", "there", "mug"]), word_targets=(0, 1, 2)))
     assert page.texts("figure .sentence .word-button") == ["is", "there", "mug"]
     assert page.shown(".targets") == []
@@ -106,7 +106,7 @@ def test_the_diagnostics_name_their_states(show, explanation):
     assert "all against" in words
 
 
-def test_opacity_and_threshold(show, explanation):
+def test_opacity_and_threshold_change_the_heat(show, explanation):
     page = show(explanation)
     page.click("Mark the peak")
     full = page.canvas()
@@ -122,7 +122,7 @@ def test_opacity_and_threshold(show, explanation):
     assert (cut != bare).any()
 
 
-def test_the_heat_is_the_one_that_python_draws(show, explanation):
+def test_heat_equals_the_python_overlay(show, explanation):
     page = show(explanation)
     page.click("Mark the peak")
     source = explanation.images[0]
@@ -145,7 +145,7 @@ def test_the_value_under_the_pointer_equals_the_value_in_python(show, explanatio
     assert value == pytest.approx(float(full[y, x]), abs=1e-4)
 
 
-def test_the_unseen_margin_has_no_value_and_a_legend(show, explanation):
+def test_pixels_outside_the_crop_box_have_no_value(show, explanation):
     page = show(explanation)
     page.point(5, 40, (120, 80))
     assert page.reading()[2] is None
@@ -180,7 +180,7 @@ def test_targets_are_chosen_by_keyboard_and_keep_the_focus(show, explanation):
     assert page.run("return document.activeElement.checked") is True
 
 
-def test_two_maps_side_by_side_and_their_difference(show, explanation):
+def test_comparison_shows_two_maps_and_their_difference(show, explanation):
     page = show(explanation)
     page.click("Compare two maps")
     page.click("Show the difference")
@@ -200,7 +200,7 @@ def test_two_maps_side_by_side_and_their_difference(show, explanation):
     assert len(page.shown("figure")) == 1
 
 
-def test_one_scale_for_all_targets(show, explained):
+def test_shared_scale_applies_to_all_targets(show, explained):
     maps = torch.ones(1, 2, 4, 4)
     maps[0, 0, 1, 1], maps[0, 1, 1, 1] = 2.0, 9.0
     page = show(explained({("gradcam", "x"): maps}, ["mug", "key"], ("mug.png",)))
@@ -219,7 +219,7 @@ def test_the_peak_and_the_box_are_drawn(show, explanation):
     assert (page.canvas() != without).any()
 
 
-def test_the_image_in_grey_lets_the_heat_stand_out(show, explanation):
+def test_grey_option_removes_the_image_colours(show, explanation):
     page = show(explanation)
     page.slide("Opacity", 0)
     page.click("Mark the peak")
@@ -228,7 +228,7 @@ def test_the_image_in_grey_lets_the_heat_stand_out(show, explanation):
     assert np.ptp(crop_box, axis=-1).max() <= 1
 
 
-def test_hostile_words_do_nothing(show, explained):
+def test_hostile_labels_are_not_executed(show, explained):
     e = explained(None, [HOSTILE, "b", "c"], (HOSTILE, "key.png"))
     e.provenance = {HOSTILE: HOSTILE}
     page = show(e, title=HOSTILE)
@@ -271,7 +271,7 @@ def test_every_control_has_a_name_and_can_be_reached(show, explanation):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_stand_out_from_their_ground(show, explanation, scheme):
+def test_text_colours_meet_the_wcag_contrast(show, explanation, scheme):
     page = show(explanation)
     page.browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -309,7 +309,7 @@ def contrast(first: str, second: str) -> float:
     ],
     ids=["nan", "infinite", "zero", "constant", "against"],
 )
-def test_odd_maps_are_shown_and_named(show, explained, values, words):
+def test_non_finite_and_flat_maps_are_shown_and_labelled(show, explained, values, words):
     page = show(explained({("gradcam", "x"): torch.full((1, 1, 3, 3), values)}, ["mug"], ("mug.png",)))
     assert words in page.text("figcaption")
     page.focus()
@@ -320,7 +320,7 @@ def test_odd_maps_are_shown_and_named(show, explained, values, words):
     assert page.canvas().std() > 5
 
 
-def test_a_map_as_large_as_the_image(show, explained):
+def test_pixel_map_values_are_read_without_interpolation(show, explained):
     values = torch.randn(1, 1, 80, 120)
     e = explained({("guided-backprop", "input"): values}, ["mug"], ("mug.png",), probabilities=False)
     e.images = (type(e.images[0])("mug.png", e.images[0].image, (0.0, 0.0, 120.0, 80.0)),)
@@ -358,7 +358,7 @@ def test_the_view_is_saved_with_its_provenance(show, explanation):
         assert json.loads(image.text["saywhy"])["model"] == "toybox:classifier"
 
 
-def test_it_works_in_a_notebooks_frame(browser, explanation, tmp_path):
+def test_viewer_works_in_a_notebook_iframe(browser, explanation, tmp_path):
     path = tmp_path / "notebook.html"
     path.write_text(f"<!doctype html><title>n</title>{notebook_html(explanation)}", encoding="utf-8")
     browser.get_log("browser")
@@ -389,7 +389,7 @@ def test_a_map_of_pixels_has_the_scale_that_the_png_has(show, explained):
         (-1.0, "activity", "independent of the target"),
     ],
 )
-def test_the_colours_mean_what_the_method_shows(show, explained, low, shows, words):
+def test_caption_states_the_meaning_of_the_colours(show, explained, low, shows, words):
     e = explained({("some", "x"): torch.linspace(low, 1, 9).reshape(1, 1, 3, 3)}, ["mug"], ("mug.png",))
     e.shows = {"some": shows}
     assert words in show(e).text("figcaption")

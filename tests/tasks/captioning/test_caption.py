@@ -38,7 +38,7 @@ def images() -> Tensor:
     return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2))
 
 
-def test_sentences_are_of_known_words_and_the_same_twice(model, images):
+def test_generated_captions_use_known_words_and_are_deterministic(model, images):
     found = generate_captions(model, images, count=2)
     assert [len(of_image) for of_image in found] == [2, 2]
     for text in (text for of_image in found for text in of_image):
@@ -49,7 +49,7 @@ def test_sentences_are_of_known_words_and_the_same_twice(model, images):
 
 
 @torch.no_grad()
-def test_the_first_sentence_is_the_likelier_one(model, images):
+def test_generated_captions_are_sorted_by_likelihood(model, images):
     first, second = generate_captions(model, images[:1], count=2)[0]
     network = model.module.eval()
     means = []
@@ -59,7 +59,7 @@ def test_the_first_sentence_is_the_likelier_one(model, images):
     assert means[0] >= means[1] - 1e-5
 
 
-def test_a_map_of_the_sentence_and_of_every_word(model, images):
+def test_word_maps_sum_to_the_sentence_map(model, images):
     said = generate_captions(model, images[:1])[0][0]
     found = caption(model, images[:1], layer="trunk", relu=False)
     assert found.captions == (said,)
@@ -68,7 +68,7 @@ def test_a_map_of_the_sentence_and_of_every_word(model, images):
     torch.testing.assert_close(e.maps[:, 0], e.maps[:, 1:].sum(1))
 
 
-def test_a_caption_of_ones_own(model, images):
+def test_given_caption_is_explained_word_by_word(model, images):
     found = caption(model, images[:1], "a blue cat", layer="trunk", relu=False)
     assert (found.caption, found.words, found.captions) == ("a blue cat", ("a", "blue", "cat"), ())
     assert found.word_targets == (1, 2, 3)
@@ -78,13 +78,13 @@ def test_a_caption_of_ones_own(model, images):
         caption(model, images[:1], "где кошка")
 
 
-def test_a_model_that_says_nothing(images):
+def test_model_without_text_output_raises(images):
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 14 * 14, 2))
     with pytest.raises(InputError, match="expected a model that generates text"):
         generate_captions(saywhy.load(network), images)
 
 
-def test_the_attention_of_the_network_is_a_method(model, images):
+def test_model_attention_equals_the_network_attention(model, images):
     said = "a red cat"
     if isinstance(model.module.head, ShowAndTell):
         with pytest.raises(MethodError, match="CaptionOutput has nothing there"):
@@ -98,7 +98,7 @@ def test_the_attention_of_the_network_is_a_method(model, images):
     assert e.shows == {"gradcam": "evidence", "model-attention": "activity"}
 
 
-def test_words_behind_the_end_of_a_shorter_caption_were_not_looked_for(model, images):
+def test_attention_of_words_beyond_the_caption_end_is_zero(model, images):
     if isinstance(model.module.head, ShowAndTell):
         return
     inputs = {"image": images, "caption": ["a red cat", "a"]}
@@ -108,7 +108,7 @@ def test_words_behind_the_end_of_a_shorter_caption_were_not_looked_for(model, im
     assert not e.maps[1, 2].any()
 
 
-def test_to_have_looked_has_no_sign(model, images):
+def test_attention_of_negated_words_is_nonnegative(model, images):
     if isinstance(model.module.head, ShowAndTell):
         return
     inputs = {"image": images[:1], "caption": "a red cat"}
@@ -121,14 +121,14 @@ def test_to_have_looked_has_no_sign(model, images):
     torch.testing.assert_close(both, (looked(Words((1,))) + 3 * looked(Words((2,)))) / 4)
 
 
-def test_a_caption_is_of_one_image_and_there_is_at_least_one(model, images):
+def test_caption_of_two_images_or_count_0_raises(model, images):
     with pytest.raises(InputError, match="one image, got 2"):
         caption(model, images, layer="trunk")
     with pytest.raises(InputError, match="count of at least 1"):
         generate_captions(model, images, count=0)
 
 
-def test_a_class_target_or_missing_words_are_refused_with_advice(model, images):
+def test_class_target_or_missing_caption_raises(model, images):
     with pytest.raises(TargetError, match=r"Sentence\(\), Words\(\)"):
         saywhy.explain(model, {"image": images[:1], "caption": "a cat"}, layer="trunk")
     for given in (images[:1], {"image": images[:1]}, {"image": images[:1], "question": "a cat"}):
@@ -142,8 +142,8 @@ def test_a_word_that_is_not_known_keeps_its_name(model, images):
     assert found.explanation.targets == [["a zebra and a cat", "a", "zebra", "and", "a", "cat"]]
 
 
-class TestDifferentThings:
-    def test_groups_of_sentences(self, model, images):
+class TestDiverseCaptions:
+    def test_beam_groups_have_equal_numbers_of_captions(self, model, images):
         (found, other) = generate_diverse_captions(model, images, num_beam_groups=3, beams_per_group=2)
         assert [one.group for one in sorted(found, key=lambda one: one.group)] == [0, 0, 1, 1, 2, 2]
         for one in (*found, *other):
@@ -152,7 +152,7 @@ class TestDifferentThings:
         alone = generate_diverse_captions(model, images[1:], num_beam_groups=3, beams_per_group=2)[0]
         assert [(one.text, one.group) for one in alone] == [(one.text, one.group) for one in other]
 
-    def test_one_group_says_what_beam_search_does(self, model, images):
+    def test_one_group_equals_beam_search(self, model, images):
         found = generate_diverse_captions(model, images, num_beam_groups=1, beams_per_group=3)
         assert [[one.text for one in some] for some in found] == generate_captions(model, images, 3, 3)
         assert all(some == sorted(some, key=lambda one: -one.score) for some in found)
@@ -160,7 +160,7 @@ class TestDifferentThings:
         same = generate_diverse_captions(model, images, num_beam_groups=2, beams_per_group=3, diversity_penalty=0)
         assert [one.text for one in same[0] if one.group == 1] == [one.text for one in found[0]]
 
-    def test_a_map_of_each(self, model, images):
+    def test_captions_are_explained_with_a_map_each(self, model, images):
         texts = ["a red cat", "a blue mug", "A red cat!"]
         found = explain_captions(model, images[:1], texts, layer="trunk", relu=False)
         e = found.explanation
@@ -175,7 +175,7 @@ class TestDifferentThings:
         with pytest.raises(InputError, match="one by one"):
             _ = e.explainer
 
-    def test_alternatives_are_still_alternatives_when_they_are_read_again(self, model, images, tmp_path):
+    def test_saved_captions_explanation_loads_equal(self, model, images, tmp_path):
         found = explain_captions(model, images[:1], ["a red cat", "a blue mug"], layer="trunk", relu=False)
         back = CaptionsExplanation.load(found.save(tmp_path / "e.npz"))
         assert back == found
@@ -184,13 +184,13 @@ class TestDifferentThings:
         with pytest.raises(InputError, match="holds no caption"):
             CaptionExplanation.load(tmp_path / "e.npz")
 
-    def test_generated_and_explained_from_one_reading(self, model, images):
+    def test_diverse_captions_are_generated_and_explained(self, model, images):
         found = diverse_captions(model, images[:1], 2, 2, layer="trunk", relu=False)
         wanted = generate_diverse_captions(model, images[:1], 2, 2)[0]
         assert list(found.diverse) == wanted
         assert found.captions == tuple(dict.fromkeys(one.text for one in wanted))
 
-    def test_what_cannot_be_compared(self, model, images):
+    def test_invalid_arguments_raise(self, model, images):
         with pytest.raises(InputError, match="no caption"):
             explain_captions(model, images[:1], [])
         with pytest.raises(MethodError, match="diversity_penalty"):

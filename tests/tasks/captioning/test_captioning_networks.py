@@ -25,7 +25,7 @@ def features() -> Tensor:
     return torch.rand(3, CHANNELS, 5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def test_word_by_word_is_the_same(network, features):
+def test_stepwise_decoding_equals_teacher_forcing(network, features):
     said = network(features, CAPTIONS)
     state = network.begin(features)
     heard = torch.full((3,), 2)
@@ -36,14 +36,14 @@ def test_word_by_word_is_the_same(network, features):
         heard = CAPTIONS[:, turn] if turn < 4 else heard
 
 
-def test_a_caption_is_the_same_alone(network, features):
+def test_caption_scores_are_independent_of_the_batch(network, features):
     together = network(features, CAPTIONS)
     for i, length in enumerate((4, 2, 1)):
         alone = network(features[i : i + 1], CAPTIONS[i : i + 1, :length])
         torch.testing.assert_close(alone.log_probabilities()[0], together.log_probabilities()[i, : length + 1])
 
 
-def test_words_behind_the_end_cost_nothing(network, features):
+def test_padding_has_log_probability_zero(network, features):
     likely = network(features, CAPTIONS).log_probabilities()
     assert likely.shape == (3, 5)
     assert bool((likely[1, 3:] == 0).all())
@@ -51,7 +51,7 @@ def test_words_behind_the_end_cost_nothing(network, features):
     assert with_end(CAPTIONS)[1].tolist() == [8, 9, 3, 0, 0]
 
 
-def test_all_sentences_of_two_words_are_certain_together(network, features):
+def test_sentence_probabilities_sum_to_one(network, features):
     """P(END) + Σ P(a, END) + Σ P(a, b) = 1, over words that may not end a sentence."""
     features = features[:1]
     going_on = [w for w in range(WORDS) if w != 3]
@@ -64,27 +64,27 @@ def test_all_sentences_of_two_words_are_certain_together(network, features):
     torch.testing.assert_close(total, torch.tensor(1.0, dtype=torch.float64))
 
 
-def test_what_was_looked_at_adds_up(features):
+def test_attention_sums_to_one(features):
     torch.manual_seed(0)
     said = TopDown(CHANNELS, WORDS, 5, 7, 4).double()(features, CAPTIONS)
     assert said.attention.shape == (3, 5, 5, 4)
     torch.testing.assert_close(said.attention.sum((2, 3)), torch.ones(3, 5, dtype=torch.float64))
 
 
-def test_every_weight_learns(network, features):
+def test_gradients_reach_every_weight(network, features):
     network.train()
     (-network(features, CAPTIONS).log_probabilities().sum()).backward()
     assert not [name for name, p in network.named_parameters() if p.grad is None]
 
 
 @pytest.mark.slow
-def test_the_published_sizes():
+def test_published_sizes_run():
     """neuraltalk2's image of 512 x 7 x 7 or 14 x 14; bottom-up features of 2,048 channels."""
     with torch.no_grad():
         assert ShowAndTell(512, 9567)(torch.rand(1, 512, 14, 14), CAPTIONS[:1]).logits.shape == (1, 5, 9567)
         assert TopDown(2048, 9000)(torch.rand(1, 2048, 7, 7), CAPTIONS[:1]).logits.shape == (1, 5, 9000)
 
 
-def test_behind_a_trunk():
+def test_caption_model_runs_with_a_trunk():
     network = CaptionModel(nn.Conv2d(3, CHANNELS, 3), ShowAndTell(CHANNELS, WORDS, 5, 7))
     assert network(torch.rand(3, 3, 8, 8), CAPTIONS).logits.shape == (3, 5, WORDS)

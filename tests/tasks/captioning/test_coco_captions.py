@@ -30,7 +30,7 @@ def written(folder: Path, data: Any) -> Path:
     return path
 
 
-def test_images_have_their_captions(tmp_path: Path):
+def test_captions_are_read_by_image(tmp_path: Path):
     found = read_captions(written(tmp_path, published()))
     assert list(found) == [42, 73]
     captions = (CocoCaption(1, 42, "A cat."), CocoCaption(2, 42, "A cat on a mat. \n"))
@@ -54,14 +54,14 @@ def test_images_have_their_captions(tmp_path: Path):
         (published(images=[]), ("no images", "empty")),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, data: Any, words: tuple[str, ...]):
+def test_invalid_caption_files_raise(tmp_path: Path, data: Any, words: tuple[str, ...]):
     with pytest.raises(InputError) as caught:
         read_captions(written(tmp_path, data))
     for word in ("captions.json", *words):
         assert word in str(caught.value), f"'{word}' is not in: {caught.value}"
 
 
-def test_names_are_those_of_the_archives():
+def test_file_name_equals_the_archive_names():
     assert file_name("val2014", 391895) == "COCO_val2014_000000391895.jpg"
     assert file_name("train2017", 9) == "000000000009.jpg"
     assert file_name("test-dev2015", 1) == file_name("test2015", 1) == "COCO_test2015_000000000001.jpg"
@@ -69,13 +69,13 @@ def test_names_are_those_of_the_archives():
 
 @pytest.mark.parametrize("name", ["COCO_val2014_000000000042.jpg", "000000000139.jpg"])
 @pytest.mark.parametrize("folder", [".", "val2014", "val2017"])
-def test_images_are_found_in_the_folder_or_in_one_of_a_split(tmp_path: Path, name: str, folder: str):
+def test_find_image_looks_in_the_folder_and_its_splits(tmp_path: Path, name: str, folder: str):
     path = tmp_path / folder / name
     path.parent.mkdir(exist_ok=True)
     path.touch()
     assert find_image(tmp_path, name) == path
 
 
-def test_an_image_that_is_not_there_is_an_error(tmp_path: Path):
+def test_find_image_raises_for_missing_image(tmp_path: Path):
     with pytest.raises(ImageError, match=r"no image 'a\.jpg' in .* that holds train2014, val2014"):
         find_image(tmp_path, "a.jpg")

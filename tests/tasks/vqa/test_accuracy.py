@@ -57,17 +57,19 @@ def always(answer: str, people: list[str]) -> Fraction:
 SLOW = {"official": official, "until-2018": until_2018, "always": always}
 
 
-def said(number: int, people: list[str], answer_type: str = "other", question_type: str = "what") -> VQAAnnotation:
+def annotation(
+    number: int, people: list[str], answer_type: str = "other", question_type: str = "what"
+) -> VQAAnnotation:
     return VQAAnnotation(number, 9, question_type, answer_type, people[0], tuple(people))
 
 
-def test_every_edition_has_its_slow_form() -> None:
+def test_editions_have_slow_references() -> None:
     assert set(EDITIONS) == set(SLOW)
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
 @given(answer=spellings, people=tens)
-def test_an_answer_as_the_slow_form_has_it(edition: Edition, answer: str, people: list[str]) -> None:
+def test_answer_accuracy_equals_slow_reference(edition: Edition, answer: str, people: list[str]) -> None:
     assert answer_accuracy(answer, people, edition) == pytest.approx(float(SLOW[edition](answer, people)), abs=1e-15)
 
 
@@ -77,12 +79,12 @@ def test_the_order_of_people_does_not_matter(answer: str, people: list[str], gen
     assert answer_accuracy(answer, people) == answer_accuracy(answer, other)
 
 
-def test_of_ten_people_each_counts_three_tenths() -> None:
+def test_consensus_of_ten_people_adds_three_tenths_each() -> None:
     assert [consensus(same) for same in range(11)] == pytest.approx([0, 0.3, 0.6, 0.9, *[1] * 7], abs=0)
 
 
 @given(st.integers(2, 30).flatmap(lambda people: st.tuples(st.integers(0, people), st.just(people))))
-def test_consensus_of_any_number_of_people(counts: tuple[int, int]) -> None:
+def test_consensus_equals_the_mean_over_subsets(counts: tuple[int, int]) -> None:
     same, people = counts
     answers = ["yes"] * same + ["no"] * (people - same)
     assert consensus(same, people) == pytest.approx(float(over_subsets("yes", answers)), abs=1e-15)
@@ -90,21 +92,21 @@ def test_consensus_of_any_number_of_people(counts: tuple[int, int]) -> None:
     assert consensus(people, people) >= consensus(same, people)
 
 
-def test_the_short_form_is_more_for_one_two_and_three_only() -> None:
+def test_short_consensus_exceeds_consensus_for_1_to_3_people() -> None:
     more = [same for same in range(11) if short_consensus(same) > consensus(same)]
     assert more == [1, 2, 3]
     assert short_consensus(2) == 2 / 3
 
 
 @pytest.mark.parametrize(("same", "people"), [(0, 1), (1, 1), (-1, 10), (11, 10), (0, 0)])
-def test_nobody_is_compared_with_nobody(same: int, people: int) -> None:
+def test_consensus_of_invalid_counts_raises(same: int, people: int) -> None:
     with pytest.raises(InputError, match=f"at least 2.* got {same} of {people}"):
         consensus(same, people)
 
 
 class TestEditions:
-    def test_signs_matter_where_all_agree_letter_for_letter(self):
-        """As the authors want it, for what is read in the image."""
+    def test_official_keeps_punctuation_when_all_people_agree(self):
+        """The authors intend it, for text that is read in the image."""
         for wrong in ("yes!", "a yes", "Yes"):
             assert answer_accuracy(wrong, ["yes"] * 10) == 0
             assert answer_accuracy(wrong, ["yes"] * 10, "until-2018") == 1
@@ -113,26 +115,26 @@ class TestEditions:
         assert answer_accuracy("a.b-c", ["a.b-c"] * 10, "until-2018") == 0
         assert answer_accuracy(" \nyes ", ["yes\t"] * 10) == 1
 
-    def test_one_who_differs_is_enough(self):
+    def test_official_removes_punctuation_when_one_person_differs(self):
         assert answer_accuracy("yes!", ["yes"] * 9 + ["no"]) == 1
         assert answer_accuracy("yes!", ["yes"] * 9 + ["Yes"]) == 1
 
-    def test_a_number_word_could_not_be_answered_before(self):
-        """Known since 2018: "none", said by one of ten, counted for nothing, as it became 0 on one side alone."""
+    def test_until_2018_scores_number_words_zero(self):
+        """Known since 2018: "none", given by one of ten, counted for nothing, as it became 0 on one side alone."""
         people = ["none"] + ["nothing"] * 9
         assert [answer_accuracy("none", people, edition) for edition in EDITIONS] == [0.3, 0, 0.3]
 
-    def test_another_edition_there_is_not(self):
+    def test_unknown_edition_raises(self):
         with pytest.raises((InputError, TypeCheckError), match=r"official.*until-2018.*always"):
             matches("yes", ["yes"] * 10, "v2")  # type: ignore[arg-type]
 
 
 PEOPLE = {
-    1: said(1, ["yes"] * 10, "yes/no", "is the"),
-    2: said(2, ["no"] * 7 + ["yes"] * 3, "yes/no", "is the"),
-    3: said(3, ["2"] * 8 + ["two", "3"], "number", "how many"),
-    4: said(4, ["red"] * 9 + ["pink"], "other", "what color"),
-    5: said(5, ["net", "mesh", *["fence"] * 8], "other", "what is"),
+    1: annotation(1, ["yes"] * 10, "yes/no", "is the"),
+    2: annotation(2, ["no"] * 7 + ["yes"] * 3, "yes/no", "is the"),
+    3: annotation(3, ["2"] * 8 + ["two", "3"], "number", "how many"),
+    4: annotation(4, ["red"] * 9 + ["pink"], "other", "what color"),
+    5: annotation(5, ["net", "mesh", *["fence"] * 8], "other", "what is"),
 }
 GIVEN = {5: "net", 1: "yes", 2: "yes", 3: "3", 4: "The red."}
 
@@ -142,7 +144,7 @@ def rounded(groups: dict[str, Accuracy]) -> dict[str, tuple[float, int]]:
 
 
 class TestResults:
-    def test_overall_by_type_and_each(self):
+    def test_results_have_overall_per_type_and_per_question_accuracy(self):
         result = vqa_accuracy(GIVEN, PEOPLE)
         assert result.each == pytest.approx({1: 1, 2: 0.9, 3: 0.3, 4: 1, 5: 0.3})
         assert rounded({"all": result.overall}) == {"all": (0.7, 5)}
@@ -150,14 +152,14 @@ class TestResults:
         types = {"how many": (0.3, 1), "is the": (0.95, 2), "what color": (1.0, 1), "what is": (0.3, 1)}
         assert rounded(result.by_question_type) == types
 
-    def test_questions_count_not_types(self):
+    def test_overall_is_the_mean_over_questions(self):
         result = vqa_accuracy(GIVEN, PEOPLE)
         for groups in (result.by_answer_type, result.by_question_type):
             assert sum(each.questions for each in groups.values()) == 5
             total = sum(each.accuracy * each.questions for each in groups.values())
             assert total / 5 == pytest.approx(result.overall.accuracy)
 
-    def test_all_questions_must_be_answered_and_no_others(self):
+    def test_missing_or_unexpected_answers_raise(self):
         with pytest.raises(
             InputError, match=r"of 5 annotated questions 4 have no answer \(1, 2, 3, …\), and 1 .*\(7\)"
         ):
@@ -165,7 +167,7 @@ class TestResults:
         with pytest.raises(InputError, match="at least one annotated question"):
             vqa_accuracy({}, {})
 
-    def test_people_are_left_as_they_are(self):
+    def test_annotations_are_not_modified(self):
         before = {number: each.answers for number, each in PEOPLE.items()}
         first = vqa_accuracy(GIVEN, PEOPLE)
         assert {number: each.answers for number, each in PEOPLE.items()} == before

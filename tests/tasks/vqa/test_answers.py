@@ -40,12 +40,12 @@ def slow(answer: str) -> str:
 
 
 @given(texts)
-def test_the_rules_as_the_slow_ones(answer: str) -> None:
+def test_normalize_answer_equals_slow_rules(answer: str) -> None:
     assert normalize_answer(answer) == slow(answer)
 
 
 @given(texts)
-def test_what_is_normalised_stays(answer: str) -> None:
+def test_normalize_answer_is_idempotent(answer: str) -> None:
     once = normalize_answer(answer)
     assert normalize_answer(once) == once
 
@@ -90,58 +90,65 @@ def test_what_is_normalised_stays(answer: str) -> None:
         ("", ""),
     ],
 )
-def test_a_rule(answer: str, wanted: str) -> None:
+def test_normalize_answer_applies_rule(answer: str, wanted: str) -> None:
     assert normalize_answer(answer) == wanted
 
 
-def test_at_most_32_periods() -> None:
+def test_normalize_answer_removes_at_most_32_periods() -> None:
     assert normalize_answer("b." * 40) == "b" * 32 + "b." * 8
 
 
-def test_the_list_of_contractions() -> None:
+def test_contractions_are_114_lower_case_words() -> None:
     assert len(CONTRACTIONS) == 114
     assert all(len(right) == len(wrong) + 1 for wrong, right in CONTRACTIONS.items() if wrong != "somebody'd")
     assert not {word for word in CONTRACTIONS if word != word.lower()}
 
 
-def said(number: int, majority: str, *answers: str) -> VQAAnnotation:
+def annotation(number: int, majority: str, *answers: str) -> VQAAnnotation:
     return VQAAnnotation(number, 9, "what", "other", majority, answers or (majority,) * 10)
 
 
 class TestVocabulary:
-    TRAIN = (said(1, "red"), said(2, "Red."), said(3, "blue"), said(4, "ants"), said(5, "zebra"), said(6, "the"))
+    TRAIN = (
+        annotation(1, "red"),
+        annotation(2, "Red."),
+        annotation(3, "blue"),
+        annotation(4, "ants"),
+        annotation(5, "zebra"),
+        annotation(6, "the"),
+    )
 
-    def test_frequent_answers_first_equals_by_the_alphabet(self):
+    def test_answers_are_sorted_by_frequency_then_alphabet(self):
         assert AnswerVocabulary.of(self.TRAIN).answers == ("red", "ants", "blue", "zebra")
         assert AnswerVocabulary.of(reversed(self.TRAIN), most=3).answers == ("red", "ants", "blue")
 
-    def test_a_question_counts_for_what_most_people_answered(self):
-        one = said(1, "red", *["red"] * 6, *["pink"] * 4)
+    def test_question_counts_its_majority_answer(self):
+        one = annotation(1, "red", *["red"] * 6, *["pink"] * 4)
         assert AnswerVocabulary.of([one]).answers == ("red",)
 
-    def test_three_thousand_answers_by_default(self):
-        many = [said(n, f"answer{n}") for n in range(3100)]
+    def test_default_size_is_3000(self):
+        many = [annotation(n, f"answer{n}") for n in range(3100)]
         assert len(AnswerVocabulary.of(many)) == 3000
 
-    def test_coverage_of_these_and_other_questions(self):
+    def test_coverage_is_the_fraction_of_known_answers(self):
         known = AnswerVocabulary.of(self.TRAIN, most=2)
         assert known.coverage(self.TRAIN) == 3 / 6
-        assert known.coverage([said(1, "RED!"), said(2, "green")]) == 0.5
+        assert known.coverage([annotation(1, "RED!"), annotation(2, "green")]) == 0.5
         with pytest.raises(InputError, match="at least one"):
             known.coverage([])
 
-    def test_numbers_of_answers_in_any_spelling(self):
+    def test_number_ignores_spelling(self):
         known = AnswerVocabulary(("red", "2"))
         assert [known.number(text) for text in ("a red", "Two.", "green")] == [0, 1, None]
 
-    def test_an_answer_comes_once(self):
+    def test_duplicate_answer_raises(self):
         with pytest.raises(InputError, match="'red' more than once"):
             AnswerVocabulary(("red", "blue", "red"))
 
-    def test_targets_are_a_third_a_person(self):
+    def test_soft_targets_add_a_third_per_person(self):
         known = AnswerVocabulary(("red", "2", "blue", "no"))
         people = ("red", "Red", "a red", "RED!", "two", "2", "blue", "green", "green", "green")
         assert known.soft(people) == {0: 1.0, 1: 2 / 3, 2: 1 / 3}
-        rows = known.targets([said(1, "red", *people), said(2, "green")])
+        rows = known.targets([annotation(1, "red", *people), annotation(2, "green")])
         assert torch.equal(rows, torch.tensor([[1, 2 / 3, 1 / 3, 0], [0, 0, 0, 0]]))
         assert known.targets([]).shape == (0, 4)

@@ -27,7 +27,7 @@ def image() -> Image.Image:
     return Image.fromarray(scene("talk-test", 2).image)
 
 
-def test_it_is_what_its_parts_are(model, image):
+def test_ask_equals_its_parts(model, image):
     found = saywhy.ask(model, image, QUESTION, words=True)
     inputs = model.prepare_inputs(image, QUESTION)
     assert found.explanation == saywhy.explain(model, inputs, [*found.answers, Certainty()])
@@ -37,7 +37,7 @@ def test_it_is_what_its_parts_are(model, image):
     assert found.unknown_words == ()
 
 
-def test_the_reported_answer_has_a_map_where_one_pass_would_answer_otherwise(model):
+def test_ask_explains_the_answer_of_the_sample_mean(model):
     """One pass says brown, and the mean over Monte Carlo samples black."""
     unsure = scene("talk-test", 33).image
     found = saywhy.ask(model, unsure, "what colour is the cat?", words=True)
@@ -47,7 +47,7 @@ def test_the_reported_answer_has_a_map_where_one_pass_would_answer_otherwise(mod
     assert len(set(found.answers)) == 3
 
 
-def test_more_answers_than_there_are_is_an_error(model, image):
+def test_ask_with_too_large_top_raises(model, image):
     with pytest.raises(saywhy.errors.TargetError, match="1000"):
         saywhy.ask(model, image, QUESTION, top=1000)
 
@@ -63,31 +63,31 @@ def test_the_image_is_read_and_preprocessed_once(model, image, monkeypatch):
     assert calls == ["read", "prepared"]
 
 
-def test_named_answers_are_explained_in_place_of_the_models_own(model, image):
+def test_ask_explains_given_answers(model, image):
     found = saywhy.ask(model, image, QUESTION, ["red", "blue"])
     assert found.answers[:2] == ("red", "blue")
     assert found.answer == "yellow"
 
 
-def test_words_are_of_one_answer(model, image):
+def test_ask_words_with_two_answers_raises(model, image):
     with pytest.raises(InputError, match="one answer at a time; 2"):
         saywhy.ask(model, image, QUESTION, ["red", "blue"], words=True)
 
 
-def test_unknown_words_are_named(model, image):
+def test_ask_reports_unknown_words(model, image):
     assert saywhy.ask(model, image, "what colour is the xylophone?", relu=False).unknown_words == ("xylophone",)
 
 
-def test_a_model_of_images_alone_is_refused(image):
+def test_ask_with_classifier_raises(image):
     with pytest.raises(InputError, match="takes no words"):
         saywhy.ask("toybox:classifier", image, QUESTION)
 
 
-def test_the_protocol_is_what_our_models_are(model):
+def test_toybox_model_satisfies_answers_questions_protocol(model):
     assert isinstance(model, AnswersQuestions)
 
 
-def test_what_is_said_of_certainty_is_kept(model, image, tmp_path: Path):
+def test_saved_vqa_explanation_loads_equal(model, image, tmp_path: Path):
     found = saywhy.ask(model, image, QUESTION)
     assert found.uncertainty.risk is not None
     back = VQAExplanation.load(found.save(tmp_path / "why.npz"))
@@ -97,7 +97,7 @@ def test_what_is_said_of_certainty_is_kept(model, image, tmp_path: Path):
     assert saywhy.Explanation.load(tmp_path / "why.npz") == found.explanation
 
 
-def test_an_explanation_is_no_answer(model, image, tmp_path: Path):
+def test_loading_an_explanation_as_vqa_explanation_raises(model, image, tmp_path: Path):
     file = saywhy.explain("toybox:classifier", image).save(tmp_path / "why.npz")
     with pytest.raises(InputError, match="no answer to a question"):
         VQAExplanation.load(file)

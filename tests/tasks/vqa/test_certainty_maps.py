@@ -54,10 +54,8 @@ def asked():
     return known, known.prepare_inputs(scene("talk-test", 2).image, "what colour is the apple?")
 
 
-class TestCertain:
-    """The four maps of U-CAM by name."""
-
-    def test_each_is_the_map_of_its_target(self, asked):
+class TestCertaintyMaps:
+    def test_maps_equal_those_of_their_targets(self, asked):
         e = certainty_maps(*asked)
         assert e.methods == ("attention", "gradcam", "certainty-cam", "ucam")
         assert e.targets == [["yellow"]]
@@ -68,12 +66,12 @@ class TestCertain:
         torch.testing.assert_close(e["attention"], saywhy.explain(*asked, 0, "model-attention").maps)
         torch.testing.assert_close(e.scores, wanted.scores[:, :1])
 
-    def test_another_answer_when_it_is_named(self, asked):
+    def test_given_answer_is_explained(self, asked):
         own, named = certainty_maps(*asked), certainty_maps(*asked, answer="red")
         assert named.targets == [["red"]]
         assert not torch.equal(own["certainty-cam"], named["certainty-cam"])
 
-    def test_a_classifier_that_looks_nowhere_in_particular_has_three(self):
+    def test_classifier_without_attention_has_three_maps(self):
         torch.manual_seed(0)
         network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4))
         certain = saywhy.load(VarianceClassifier(network, 4).eval(), input_size=8)
@@ -82,7 +80,7 @@ class TestCertain:
         assert e.methods == ("gradcam", "certainty-cam", "ucam")
         assert e.maps.shape == (1, 1, 6, 6)
 
-    def test_they_can_be_shown_and_kept(self, asked, tmp_path):
+    def test_maps_are_saved_and_loaded(self, asked, tmp_path):
         e = certainty_maps(*asked)
         for name in ("four.html", "four.png"):
             assert e.save(tmp_path / name).exists()
@@ -95,10 +93,10 @@ class TestCertain:
         ("wrong", "says"),
         [({"answer": [0, 1]}, "one answer"), ({"method": "cam"}, "own method"), ({"target": 0}, "own target")],
     )
-    def test_what_is_theirs_is_not_given(self, asked, wrong, says):
+    def test_conflicting_arguments_raise(self, asked, wrong, says):
         with pytest.raises(InputError, match=says):
             certainty_maps(*asked, **wrong)
 
-    def test_a_network_that_expects_no_noise(self, image, model):
+    def test_network_without_variance_head_raises(self, image, model):
         with pytest.raises(TargetError, match="needs a network with a variance head"):
             certainty_maps(model, {"image": image, "question": "left side"})

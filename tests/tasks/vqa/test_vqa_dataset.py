@@ -71,39 +71,39 @@ def assert_refused(read: Any, path: Any, *words: str) -> None:
 
 
 class TestFormats:
-    def test_questions_of_v2(self, v2):
+    def test_v2_questions_are_read(self, v2):
         found = read_questions(v2[0])
         assert list(found) == [458752000, 9001]
         assert found[9001] == VQAQuestion(9001, 9, "Why?", "train2014")
 
-    def test_questions_of_v1_with_their_choices(self, write):
+    def test_v1_questions_with_choices_are_read(self, write):
         data = {**HEAD, "num_choices": 18, "questions": [question(90, 9, multiple_choices=["yes", "no"])]}
         assert read_questions(write(data))[90].text == "What is this?"
 
-    def test_annotations_of_v2(self, v2):
+    def test_v2_annotations_are_read(self, v2):
         found = read_annotations(v2[1])
         assert found[458752000] == VQAAnnotation(458752000, 458752, "what is this", "other", "net", tuple(TEN))
 
-    def test_vqa_cp_is_a_bare_list_with_a_split_each(self, write):
+    def test_vqa_cp_lists_with_splits_are_read(self, write):
         records = [question(1, 9, coco_split="train2014"), question(2, 42, coco_split="val2014")]
         found = read_questions(write(records))
         assert [found[n].split for n in (1, 2)] == ["train2014", "val2014"]
         said = [annotation(1, 9, coco_split="train2014"), annotation(2, 42, coco_split="val2014")]
         assert [a.image_id for a in read_annotations(write(said)).values()] == [9, 42]
 
-    def test_vqa_cp_under_a_key(self, write):
-        """Some hand the same records on as v2 publishes its own."""
+    def test_vqa_cp_list_under_a_key_is_read(self, write):
+        """Some copies hold the same records in the form of v2."""
         assert read_questions(write({"questions": [question(1, 9, coco_split="val2014")]}))[1].split == "val2014"
 
-    def test_results(self, write):
+    def test_results_are_read(self, write):
         assert read_results(write([{"question_id": 1, "answer": "net"}])) == {1: "net"}
 
-    def test_byte_order_marks_and_other_encodings_of_unicode(self, write):
+    def test_unicode_encodings_are_read(self, write):
         text = json.dumps([{"question_id": 1, "answer": "café"}], ensure_ascii=False)
         for encoding in ("utf-8", "utf-8-sig", "utf-16"):
             assert read_results(write(text.encode(encoding))) == {1: "café"}
 
-    def test_records_are_slim(self, v2):
+    def test_records_have_slots_and_share_strings(self, v2):
         for record in (read_questions(v2[0])[9001], read_annotations(v2[1])[9001]):
             assert not hasattr(record, "__dict__")
         first, second = read_annotations(v2[1]).values()
@@ -119,25 +119,25 @@ class TestImages:
         path.touch()
         assert read_questions(v2[0])[9001].image(tmp_path / "images") == path
 
-    def test_are_missed_only_when_asked_for(self, v2, tmp_path: Path):
+    def test_missing_images_raise_when_requested(self, v2, tmp_path: Path):
         asked = read_questions(v2[0])[9001]
         with pytest.raises(ImageError, match=r"COCO_train2014_000000000009\.jpg' in .* nor in its folder 'train2014'"):
             asked.image(tmp_path)
         with pytest.raises(ImageError, match="there is no folder"):
             asked.image(tmp_path / "nowhere")
 
-    def test_need_a_split(self, write, tmp_path: Path):
+    def test_unknown_split_raises_when_requested(self, write, tmp_path: Path):
         path = write([question(1, 9)])
         with pytest.raises(InputError, match=r'question 1 does not say .* split="train2014"'):
             read_questions(path)[1].image(tmp_path)
         assert read_questions(path, split="val2014")[1].split == "val2014"
 
-    def test_what_the_file_says_goes_before_what_the_caller_says(self, v2):
+    def test_split_of_the_file_overrides_the_argument(self, v2):
         assert read_questions(v2[0], split="val2014")[9001].split == "train2014"
 
 
-class TestRefused:
-    def test_no_file(self, tmp_path: Path):
+class TestInvalidFiles:
+    def test_missing_file_raises(self, tmp_path: Path):
         (tmp_path / "questions.json").touch()
         assert_refused(read_questions, tmp_path / "question.json", "no file", "'questions.json'")
         assert_refused(read_questions, tmp_path / "a" / "b.json", "no file")
@@ -157,10 +157,10 @@ class TestRefused:
             (b'{"questions": {}}', ("the list 'questions'",)),
         ],
     )
-    def test_no_json_of_this_form(self, write, data: bytes, words: tuple[str, ...]):
+    def test_invalid_json_raises(self, write, data: bytes, words: tuple[str, ...]):
         assert_refused(read_questions, write(data), "file.json", *words)
 
-    def test_the_file_of_something_else_is_named(self, v2, write):
+    def test_other_file_types_raise_and_name_their_reader(self, v2, write):
         results, captions = [{"question_id": 1, "answer": "net"}], {"annotations": [{"id": 1, "caption": "a net"}]}
         boxes = {"images": [], "annotations": [{"id": 1, "bbox": [0, 0, 1, 1]}]}
         assert_refused(read_questions, v2[1], "'questions'", "'annotations'", "VQA annotations", "read_annotations")
@@ -171,7 +171,7 @@ class TestRefused:
         assert_refused(read_annotations, write(boxes), "COCO boxes", "captions_")
         assert_refused(read_questions, write([annotation(1, 9)]), "VQA annotations")
 
-    def test_an_error_names_the_record(self, write):
+    def test_invalid_records_raise_with_their_index(self, write):
         good = question(1, 9)
         for bad, words in [
             ({**good, "question_id": "2"}, ("'question_id' must be a whole number, got '2' (str)",)),
@@ -185,14 +185,14 @@ class TestRefused:
             assert_refused(read_questions, write([good, bad]), "file.json', questions[1]", *words)
 
     @pytest.mark.parametrize("people", [[], ["net"], [{"answer_id": 1}], [{"answer": 2, "answer_id": 1}], [[]]])
-    def test_answers_must_be_answers(self, write, people: list[Any]):
+    def test_invalid_answers_raise(self, write, people: list[Any]):
         record = {**annotation(1, 9), "answers": people}
         if people == ["net"]:  # as some have made it slim themselves
             assert read_annotations(write([record]))[1].answers == ("net",)
         else:
             assert_refused(read_annotations, write([record]), "annotations[0]", "'answers' must be a list of objects")
 
-    def test_ids_come_once(self, write):
+    def test_duplicate_ids_raise(self, write):
         records = [question(1, 9), question(2, 9), question(2, 10)]
         assert_refused(read_questions, write(records), "questions[2]", "question_id 2", "questions[1]", "joined")
         said = [annotation(1, 9), annotation(1, 9)]
@@ -201,13 +201,13 @@ class TestRefused:
         assert_refused(read_results, write(given), "results[1]: question_id 1")
 
 
-class TestPaired:
-    def test_in_the_order_of_the_questions(self, v2):
+class TestPairAnnotations:
+    def test_pairs_are_in_question_order(self, v2):
         asked, said = read_questions(v2[0]), read_annotations(v2[1])
         pairs = pair_annotations(asked, dict(reversed(said.items())))
         assert [(q.question_id, a.question_id) for q, a in pairs] == [(458752000,) * 2, (9001, 9001)]
 
-    def test_neither_side_may_miss_one(self, v2):
+    def test_missing_question_or_annotation_raises(self, v2):
         asked, said = read_questions(v2[0]), read_annotations(v2[1])
         with pytest.raises(
             InputError, match=r"of 2 questions 1 have no annotation \(458752000\), .* 0 have no question"
@@ -216,14 +216,14 @@ class TestPaired:
         with pytest.raises(InputError, match=r"of 2 annotations 1 have no question \(9001\)"):
             pair_annotations({458752000: asked[458752000]}, said)
 
-    def test_both_must_be_about_one_image(self, v2):
+    def test_mismatched_images_raise(self, v2):
         asked, said = read_questions(v2[0]), read_annotations(v2[1])
         asked[9001] = VQAQuestion(9001, 10, "Why?", "train2014")
         with pytest.raises(InputError, match="question 9001 is about the image 10, its annotation about 9"):
             pair_annotations(asked, said)
 
 
-def test_questions_of_one_version_are_found_in_another():
+def test_match_questions_pairs_equal_texts_of_an_image():
     def asked(number: int, image: int, text: str) -> VQAQuestion:
         return VQAQuestion(number, image, text, "train2014")
 

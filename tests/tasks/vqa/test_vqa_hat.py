@@ -24,7 +24,7 @@ def val(tmp_path: Path) -> Path:
     return folder
 
 
-def test_questions_and_people_are_in_order(val: Path):
+def test_find_maps_sorts_questions_and_people(val: Path):
     found = find_maps(val)
     assert list(found) == [90, 4870250]
     assert [each.person for each in found[90]] == [1, 2, 3]
@@ -32,27 +32,27 @@ def test_questions_and_people_are_in_order(val: Path):
     assert not hasattr(found[90][0], "__dict__")
 
 
-def test_a_map_is_from_0_to_1(val: Path):
+def test_map_values_are_scaled_to_unit_range(val: Path):
     seen = find_maps(val)[90][0].read()
     assert seen.dtype == torch.float32
     assert torch.equal(seen, torch.tensor([[0, 0.2, 1], [0.4, 0, 0.6]]))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "I;16"])
-def test_grey_is_grey_in_every_kind_of_file(tmp_path: Path, mode: str):
+def test_read_map_is_equal_for_every_image_mode(tmp_path: Path, mode: str):
     grey = Image.fromarray(GREY)
     image = Image.fromarray(GREY.astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
     image.save(tmp_path / "1_1.png")
     assert torch.equal(read_map(tmp_path / "1_1.png"), torch.from_numpy(GREY.astype(np.float32) / 255))
 
 
-def test_a_map_in_colour_is_refused(tmp_path: Path):
+def test_colour_map_raises(tmp_path: Path):
     Image.new("RGB", (3, 2), (0, 0, 255)).save(tmp_path / "1_1.png")
     with pytest.raises(ImageError, match="in colour"):
         read_map(tmp_path / "1_1.png")
 
 
-def test_a_damaged_map_is_reported_when_it_is_read(val: Path):
+def test_damaged_or_missing_map_raises_when_read(val: Path):
     (val / "90_2.png").write_bytes(b"no image")
     found = find_maps(val)
     found[90][0].read()
@@ -63,7 +63,7 @@ def test_a_damaged_map_is_reported_when_it_is_read(val: Path):
         found[90][2].read()
 
 
-def test_what_is_no_map_is_passed_over(val: Path):
+def test_other_files_are_skipped(val: Path):
     (val / "readme.txt").touch()
     (val / ".DS_Store").touch()
     assert len(find_maps(val)) == 2
@@ -72,7 +72,7 @@ def test_what_is_no_map_is_passed_over(val: Path):
         assert len(find_maps(val)) == 2
 
 
-def test_folders_without_maps_are_refused(val: Path, tmp_path: Path):
+def test_folders_without_maps_raise(val: Path, tmp_path: Path):
     with pytest.raises(InputError, match="there is no folder"):
         find_maps(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"no file named like a map.*Give one of its folders: vqahat_val"):
@@ -86,13 +86,13 @@ def test_folders_without_maps_are_refused(val: Path, tmp_path: Path):
         find_maps(other)
 
 
-def test_a_person_has_one_map_a_question(val: Path):
+def test_duplicate_map_of_a_person_raises(val: Path):
     (val / "090_1.png").touch()
     with pytest.raises(InputError, match="both of person 1 and question 90"):
         find_maps(val)
 
 
-def test_questions_that_there_are_not_are_refused(val: Path):
+def test_maps_of_unknown_questions_raise(val: Path):
     assert len(find_maps(val, questions={90: "why?", 4870250: "where?", 91: "who?"})) == 2
     with pytest.raises(
         InputError, match=r"maps of 1 questions that are not among the given ones: 4870250\. VQA-HAT has the ids"

@@ -43,7 +43,7 @@ def features() -> Tensor:
     return torch.rand(3, CHANNELS, 5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def test_answers_and_where_it_looked(network, features):
+def test_logits_and_attention_have_their_shapes(network, features):
     said = network(features, QUESTIONS)
     assert said.logits.shape == (3, ANSWERS)
     if said.attention is not None:
@@ -51,14 +51,14 @@ def test_answers_and_where_it_looked(network, features):
         torch.testing.assert_close(said.attention.sum((2, 3)), torch.ones(3, 2, dtype=torch.float64))
 
 
-def test_a_sample_is_the_same_alone_and_its_filling_does_not_matter(network, features):
+def test_logits_are_independent_of_batch_and_padding(network, features):
     together = network(features, QUESTIONS).logits
     for i, length in enumerate((4, 2, 1)):
         alone = network(features[i : i + 1], QUESTIONS[i : i + 1, :length]).logits
         torch.testing.assert_close(alone[0], together[i])
 
 
-def test_question_and_image_both_matter(network, features):
+def test_logits_depend_on_question_and_image(network, features):
     logits = network(features, QUESTIONS).logits
     assert not torch.allclose(logits, network(features, QUESTIONS.flip(0)).logits)
     blind = isinstance(network, QuestionOnly)
@@ -119,13 +119,13 @@ def test_compact_bilinear_is_the_sketch_of_the_outer_product():
     torch.testing.assert_close(fusion(v, q), root / root.norm())
 
 
-def test_compact_bilinear_of_nothing_has_a_gradient():
+def test_compact_bilinear_gradient_at_zero_is_finite():
     v = torch.zeros(4, requires_grad=True)
     CompactBilinearFusion(4, 3, 16)(v, torch.ones(3)).sum().backward()
     assert bool(v.grad.isfinite().all())
 
 
-def test_the_published_sizes():
+def test_published_sizes_run():
     """Spec: VQA features [batch, 2048, 14, 14] (and 7 x 7 of 224 pixels), 3,000 answers; the paper's parameters."""
     for grid in ((14, 14), (7, 7)):
         network = ShowAskAttendAnswer(2048, words=15000, answers=3000).eval()
@@ -139,7 +139,7 @@ def test_the_published_sizes():
 
 
 @pytest.mark.parametrize("state", ["hidden", "cell", "all"])
-def test_the_state_behind_the_last_word(state):
+def test_question_encoder_returns_the_state_after_the_last_word(state):
     torch.manual_seed(5)
     question_encoder = QuestionEncoder(WORDS, 3, 4, layers=2, state=state).double().eval()
     for question in ([4, 5, 6], [7]):
@@ -150,6 +150,6 @@ def test_the_state_behind_the_last_word(state):
         torch.testing.assert_close(found, wanted[state])
 
 
-def test_behind_a_trunk():
+def test_vqa_model_runs_with_a_trunk():
     network = VQAModel(nn.Conv2d(3, CHANNELS, 3), DeeperLstm(CHANNELS, **SMALL, fused=8))
     assert network(torch.rand(3, 3, 8, 8), QUESTIONS).logits.shape == (3, ANSWERS)

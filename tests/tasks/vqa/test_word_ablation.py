@@ -46,7 +46,7 @@ def image() -> Tensor:
     return torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.5
 
 
-def test_a_word_brings_in_what_it_names(model, image):
+def test_word_ablation_maps_only_contributing_words(model, image):
     found = word_ablation(model, image, "the left of", method="hirescam", layer="features")
     e = found.explanation
     assert (found.question, found.answer, found.words) == ("the left of", "bright", ("the", "left", "of"))
@@ -61,7 +61,7 @@ def test_a_word_brings_in_what_it_names(model, image):
     torch.testing.assert_close(e.scores[0, 1], e.maps[0, 1].sum())
 
 
-def test_it_can_be_shown(model, image, tmp_path):
+def test_word_ablation_of_input_method_is_saved(model, image, tmp_path):
     e = word_ablation(model, image, "left right", "dark", layer="features", method="saliency").explanation
     assert e.layers == ("input",)
     assert e.save(tmp_path / "words.html").stat().st_size > 1000
@@ -77,17 +77,17 @@ def test_it_can_be_shown(model, image, tmp_path):
         ("left right", {"target": ["bright", "dark"]}, "word ablation explains one target, got 2"),
     ],
 )
-def test_what_cannot_be_asked(model, image, question, settings, words):
+def test_word_ablation_with_invalid_arguments_raises(model, image, question, settings, words):
     with pytest.raises(InputError, match=words):
         word_ablation(model, image, question, layer="features", **settings)
 
 
-def test_a_model_of_images_alone_takes_no_question(image):
+def test_word_ablation_with_classifier_raises(image):
     with pytest.raises(InputError, match="takes no words"):
         word_ablation(saywhy.load(nn.Conv2d(3, 2, 1), input_size=8), image, "left right")
 
 
-def test_the_answer_stays_the_answer_of_the_whole_question(model, image):
+def test_word_ablation_keeps_the_answer_of_the_whole_question(model, image):
     own = word_ablation(model, image, "the left of", method="hirescam", layer="features").explanation
     for target in (Top(1), "bright", 0):
         e = word_ablation(model, image, "the left of", target, method="hirescam", layer="features").explanation
