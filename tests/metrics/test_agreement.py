@@ -88,35 +88,35 @@ class TestStructuralSimilarity:
         torch.testing.assert_close(ssim(first * factor, second), found)
         torch.testing.assert_close(ssim(first, first), torch.ones_like(found))
 
-    def test_better_and_worse(self):
+    def test_decreases_with_noise_and_inversion(self):
         own = smooth(0, 1, 1, 20, 20).relu()
         near, far = own + 0.05 * maps(1, 1, 1, 20, 20).relu(), own + maps(1, 1, 1, 20, 20).relu()
         assert ssim(own, near) > ssim(own, far) > ssim(own, own.max() - own)
 
-    def test_of_a_map_and_its_negative_both_factors_are_negative(self):
+    def test_map_and_its_negative_give_a_positive_value(self):
         """The product that the paper made for brightness, pinned: it is far above 0 where the means are."""
         own = 1 + 0.5 * smooth(0, 1, 1, 20, 20).clamp(-1, 1)
         assert ssim(own, -own).item() > 0.5
 
-    def test_nothing_is_like_nothing(self):
+    def test_two_zero_maps_give_one(self):
         zeros = torch.zeros(1, 1, 12, 12)
         assert ssim(zeros, zeros).item() == 1
         # No mean and no spread on one side: C1 / (1 + C1), and C2 / C2.
         assert ssim(zeros, torch.ones(1, 1, 12, 12)).item() == pytest.approx(1e-4 / (1 + 1e-4))
 
-    def test_tiny_maps_are_not_lost(self):
+    def test_is_scale_invariant_for_tiny_values(self):
         own, other = maps(0, 1, 1, 12, 12), maps(1, 1, 1, 12, 12)
         torch.testing.assert_close(ssim(own * 1e-300, other * 1e-300), ssim(own, other))
 
     @pytest.mark.parametrize(
         ("first", "second"), [((1, 1, 4, 4), (1, 1, 4, 5)), ((1, 2, 4, 4), (1, 1, 4, 4)), ((4, 4), (4, 4))]
     )
-    def test_shapes(self, first, second):
+    def test_different_shapes_raise(self, first, second):
         with pytest.raises((InputError, TypeCheckError), match=r"of one shape|target \*space"):
             ssim(torch.rand(first), torch.rand(second))
 
     @pytest.mark.parametrize("bad", [math.nan, math.inf])
-    def test_what_is_not_finite(self, bad):
+    def test_nonfinite_values_raise(self, bad):
         broken = torch.ones(1, 1, 4, 4)
         broken[0, 0, 1, 2] = bad
         for pair in ((broken, torch.ones(1, 1, 4, 4)), (torch.ones(1, 1, 4, 4), broken)):
@@ -135,7 +135,7 @@ class TestEarthMover:
 
     @few
     @given(seeds, st.floats(1e-9, 1e9))
-    def test_a_metric(self, seed, factor):
+    def test_is_symmetric_scale_invariant_and_obeys_triangle_inequality(self, seed, factor):
         a, b, c = maps(seed, 3, 5, 6, signed=False) + 1e-6
         apart = earth_movers_distance(a, b, (5, 6))
         assert 0 <= apart < math.sqrt(2)
@@ -145,11 +145,11 @@ class TestEarthMover:
         assert apart <= detour + 1e-9
 
     @pytest.mark.parametrize("grid", [(2, 2), (5, 6), (14, 14), (20, 3)])
-    def test_to_itself_it_is_exactly_nothing(self, grid):
+    def test_distance_to_itself_is_exactly_zero(self, grid):
         own = maps(3, 2, *grid)
         assert earth_movers_distance(own, own, grid).tolist() == [0, 0]
 
-    def test_hand_made(self):
+    def test_equals_hand_computed_values(self):
         corner, other = torch.zeros(10, 10), torch.zeros(10, 10)
         corner[0, 0], other[9, 9] = 2.0, 7.0
         assert earth_movers_distance(corner, other, (10, 10)).item() == pytest.approx(0.9 * math.sqrt(2))
@@ -158,30 +158,30 @@ class TestEarthMover:
         half[1, 0] = 2.0
         assert earth_movers_distance(corner, half, (10, 10)).item() == pytest.approx(0.05)
 
-    def test_what_is_negative_counts_as_nothing_and_nothing_as_all_alike(self):
+    def test_negative_values_count_as_zero_and_empty_maps_as_uniform(self):
         own = maps(0, 6, 6)
         assert earth_movers_distance(own, own.relu(), (6, 6)) == 0
         for empty in (torch.zeros(6, 6), -torch.ones(6, 6)):
             assert earth_movers_distance(empty, torch.ones(6, 6), (6, 6)) == 0
 
-    def test_maps_of_several_sizes_and_batches(self):
+    def test_maps_of_different_sizes_are_resized_to_the_grid(self):
         first, second = maps(0, 2, 3, 7, 7, signed=False), maps(1, 2, 3, 20, 28, signed=False)
         found = earth_movers_distance(first, second)
         assert found.shape == (2, 3)
         one = earth_movers_distance(on_grid(first[1, 2]), on_grid(second[1, 2]))
         torch.testing.assert_close(one, found[1, 2])
 
-    def test_as_many_on_both_sides(self):
+    def test_different_batch_sizes_raise(self):
         with pytest.raises(
             (InputError, TypeCheckError), match=r"as many maps on both sides, got \[2\] and \[3\]|batch"
         ):
             earth_movers_distance(maps(0, 2, 4, 4), maps(1, 3, 4, 4))
 
-    def test_nan(self):
+    def test_nan_raises(self):
         with pytest.raises(InputError, match="must be finite"):
             earth_movers_distance(torch.full((4, 4), math.nan), torch.ones(4, 4))
 
-    def test_without_the_package(self, monkeypatch):
+    def test_missing_package_error_names_the_pip_extra(self, monkeypatch):
         own = builtins.__import__
 
         def missing(name: str, *args: object, **kwargs: object) -> object:
@@ -195,7 +195,7 @@ class TestEarthMover:
 
 
 class TestAmongMethods:
-    def test_every_two_once(self):
+    def test_every_pair_of_methods_appears_once(self):
         net = TinyNetwork.build(dtype=torch.float64)
         methods = ["gradcam", "saliency", "hirescam"]
         e = saywhy.explain(net, maps(0, 2, 3, 30, 30), [0, 1], methods, "features", relu=False)
@@ -216,6 +216,6 @@ class TestAmongMethods:
         assert found.shape == (2, 3)
         torch.testing.assert_close(found, rank_correlation(*flat))
 
-    def test_one_method_agrees_with_nobody(self):
+    def test_single_method_gives_no_pairs(self):
         e = saywhy.explain(TinyNetwork.build(), torch.rand(1, 3, 12, 12), 0, "saliency")
         assert agreement_among_methods(e) == {}

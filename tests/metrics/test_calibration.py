@@ -53,7 +53,7 @@ def slow_risks(values: list[float], wrong: list[bool]) -> list[float]:
 class TestErrorCorrelation:
     @few
     @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=25))
-    def test_beside_scipy(self, rows):
+    def test_equals_scipy_spearman(self, rows):
         first, second = (torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True))
         if len(set(first.tolist())) == 1 or len(set(second.tolist())) == 1:
             with pytest.raises(InputError, match="values that differ"):
@@ -68,7 +68,7 @@ class TestErrorCorrelation:
         ("first", "second"),
         [([1.0, 2.0], [1.0]), ([], []), ([1.0, math.nan], [1.0, 2.0]), ([1.0, 2.0], [math.inf, 0.0])],
     )
-    def test_what_is_refused(self, first, second):
+    def test_invalid_inputs_raise(self, first, second):
         with pytest.raises(InputError):
             error_correlation(torch.tensor(first), torch.tensor(second))
 
@@ -76,12 +76,12 @@ class TestErrorCorrelation:
 class TestAuroc:
     @few
     @given(pairs)
-    def test_by_brute_force(self, rows):
+    def test_equals_brute_force(self, rows):
         values, wrong = as_tensors(mixed(rows))
         assert auroc(values, wrong) == pytest.approx(slow_auroc(values.tolist(), wrong.tolist()), abs=1e-12)
 
     @pytest.mark.parametrize("ties", [False, True])
-    def test_beside_torchmetrics(self, ties):
+    def test_equals_torchmetrics(self, ties):
         metrics = pytest.importorskip(
             "torchmetrics.functional.classification", reason="torchmetrics is the peer that is compared with"
         )
@@ -92,7 +92,7 @@ class TestAuroc:
 
     @few
     @given(pairs)
-    def test_only_the_order_counts(self, rows):
+    def test_is_invariant_to_monotone_transforms(self, rows):
         values, wrong = as_tensors(mixed(rows))
         for altered in (3 * values - 7, values.exp(), values**3):
             assert auroc(altered, wrong) == auroc(values, wrong)
@@ -100,12 +100,12 @@ class TestAuroc:
         assert auroc(-values, wrong) == pytest.approx(1 - auroc(values, wrong))
         assert auroc(values, ~wrong) == pytest.approx(1 - auroc(values, wrong))
 
-    def test_worked_out(self):
+    def test_equals_hand_computed_values(self):
         assert auroc(torch.ones(4), torch.tensor([True, False, True, False])) == 0.5
         assert auroc(torch.tensor([1, 2, 3]), torch.tensor([True, False, False])) == 0
 
     @pytest.mark.parametrize("wrong", [True, False])
-    def test_of_one_kind_alone_it_is_not_defined(self, wrong):
+    def test_only_right_or_only_wrong_predictions_raise(self, wrong):
         with pytest.raises(InputError, match=f"got {3 * wrong} wrong of 3"):
             auroc(torch.rand(3), torch.full((3,), wrong))
 
@@ -113,7 +113,7 @@ class TestAuroc:
 class TestRiskCoverage:
     @few
     @given(pairs)
-    def test_by_brute_force(self, rows):
+    def test_equals_brute_force(self, rows):
         values, wrong = as_tensors(rows)
         found = risk_coverage(values, wrong)
         wanted = slow_risks(values.tolist(), wrong.tolist())
@@ -124,7 +124,7 @@ class TestRiskCoverage:
 
     @few
     @given(pairs, st.integers(0, 1000))
-    def test_in_which_order_answers_came_does_not_count(self, rows, seed):
+    def test_is_invariant_to_sample_order(self, rows, seed):
         values, wrong = as_tensors(rows)
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
         one, other = risk_coverage(values, wrong), risk_coverage(values[order], wrong[order])
@@ -132,7 +132,7 @@ class TestRiskCoverage:
 
     @few
     @given(pairs, st.fractions(0, 1, max_denominator=40))
-    def test_the_limit_by_brute_force(self, rows, risk):
+    def test_limit_equals_brute_force(self, rows, risk):
         """The largest at which those up to it are not more often wrong, by whole numbers."""
         values, wrong = as_tensors(rows)
         fine = [
@@ -143,13 +143,13 @@ class TestRiskCoverage:
         assert risk_coverage(values, wrong).limit(float(risk)) == max(fine, default=-math.inf)
 
     @pytest.mark.parametrize("size", [10, 49, 98, 103, 187])
-    def test_a_risk_that_is_met_exactly_is_met(self, size):
+    def test_limit_includes_a_risk_met_exactly(self, size):
         """Equal answers of which some are wrong: their share is that of whole numbers, not of sums of shares."""
         for bad in range(size + 1):
             wrong = torch.arange(size) < bad
             assert risk_coverage(torch.ones(size), wrong).limit(bad / size) == 1
 
-    def test_a_random_order_is_as_good_as_the_error_rate(self):
+    def test_random_order_area_equals_error_rate(self):
         wrong = torch.arange(400) % 4 == 0
         areas = [
             risk_coverage(torch.rand(400, generator=torch.Generator().manual_seed(seed)), wrong).area
@@ -159,7 +159,7 @@ class TestRiskCoverage:
         assert mean == pytest.approx(0.25, abs=4 * deviation / 200**0.5)
         assert risk_coverage(torch.ones(400), wrong).area == pytest.approx(0.25)
 
-    def test_the_best_order_and_the_worst(self):
+    def test_best_and_worst_order_equal_hand_computed_areas(self):
         wrong = torch.tensor([False] * 6 + [True] * 4)
         best, worst = (risk_coverage(values, wrong) for values in (torch.arange(10.0), -torch.arange(10.0)))
         assert best.area == pytest.approx(sum((n - 6) / n for n in range(7, 11)) / 10)
@@ -169,13 +169,13 @@ class TestRiskCoverage:
         assert worst.limit(0.39) == -math.inf
         assert best.limit(1) == 9
 
-    def test_one_answer(self):
+    def test_single_sample_gives_its_own_risk(self):
         found = risk_coverage(torch.tensor([0.3]), torch.tensor([True]))
         assert (found.area, found.limit(0.5), found.coverage.tolist()) == (1.0, -math.inf, [1.0])
 
 
 class TestReliability:
-    def test_bins_by_brute_force(self):
+    def test_bins_equal_brute_force(self):
         values, wrong = some_answers(103)
         found = reliability(values, ~wrong, bins=10)
         order = sorted(range(103), key=lambda i: float(values[i]))
@@ -189,12 +189,12 @@ class TestReliability:
         weighed = sum(one.count * abs(one.accuracy - one.confidence) for one in found) / 103
         assert calibration_error(values, ~wrong, bins=10) == pytest.approx(weighed)
 
-    def test_of_what_is_calibrated_it_is_small(self):
+    def test_calibration_error_is_small_for_calibrated_confidences(self):
         values, right = some_answers(50_000)
         assert calibration_error(values, right) < 0.015
         assert calibration_error(1 - values, right) > 0.45
 
-    def test_beside_torchmetrics_where_bins_of_equal_width_have_equal_mass(self):
+    def test_equals_torchmetrics_where_bins_of_equal_width_have_equal_mass(self):
         metrics = pytest.importorskip(
             "torchmetrics.functional.classification", reason="torchmetrics is the peer that is compared with"
         )
@@ -207,44 +207,44 @@ class TestReliability:
             assert calibration_error(confidence, right) == pytest.approx(wanted, abs=1e-12)
 
     @pytest.mark.parametrize(("confidence", "shares", "wanted"), [(1.0, 0.5, 0.5), (0.8, 0.8, 0.0), (0.0, 1.0, 1.0)])
-    def test_worked_out(self, confidence, shares, wanted):
+    def test_calibration_error_equals_hand_computed_values(self, confidence, shares, wanted):
         right = torch.arange(10) < 10 * shares
         assert calibration_error(torch.full((10,), confidence), right, bins=1) == pytest.approx(wanted, abs=1e-6)
 
     @pytest.mark.parametrize("risk", [float("nan"), -0.1, 1.5])
-    def test_a_risk_is_a_share(self, risk):
+    def test_risk_limit_outside_unit_interval_raises(self, risk):
         with pytest.raises(InputError, match="share of predictions"):
             risk_coverage(torch.tensor([0.1, 0.2]), torch.tensor([True, False])).limit(risk)
 
     @pytest.mark.parametrize("evaluate", [auroc, risk_coverage, calibration_error, error_correlation])
-    def test_lists_are_no_tensors(self, evaluate):
+    def test_lists_instead_of_tensors_raise(self, evaluate):
         with pytest.raises(InputError, match="expected tensors of torch, got list and list"):
             evaluate([0.1, 0.2], [True, False])
 
     @pytest.mark.parametrize("order", ["right first", "wrong first"])
-    def test_the_order_of_equal_confidences_does_not_count(self, order):
+    def test_order_of_equal_confidences_does_not_matter(self, order):
         confidence, right = torch.full((100,), 0.75), torch.arange(100) < 75
         right = right if order == "right first" else right.flip(0)
         assert calibration_error(confidence, right) == pytest.approx(0, abs=1e-12)
         assert [one.accuracy for one in reliability(confidence, right, 4)] == [0.75] * 4
 
-    def test_more_bins_than_answers(self):
+    def test_more_bins_than_samples_gives_one_bin_per_sample(self):
         found = reliability(torch.tensor([0.2, 0.9]), torch.tensor([False, True]), bins=15)
         assert [(one.accuracy, one.count) for one in found] == [(0, 1), (1, 1)]
 
     @pytest.mark.parametrize("values", [[-0.1, 0.5], [0.5, 1.1]])
-    def test_a_confidence_is_a_probability(self, values):
+    def test_confidence_outside_unit_interval_raises(self, values):
         with pytest.raises(InputError, match="probability from 0 to 1"):
             reliability(torch.tensor(values), torch.tensor([True, False]))
 
     @pytest.mark.parametrize("bins", [0, -1, 2.0, True])
-    def test_no_number_of_bins(self, bins):
+    def test_invalid_number_of_bins_raises(self, bins):
         with pytest.raises((InputError, TypeCheckError), match="bins"):
             reliability(torch.rand(4), torch.ones(4, dtype=torch.bool), bins)
 
 
 @pytest.mark.parametrize("evaluate", [auroc, risk_coverage, reliability, calibration_error])
-class TestRefused:
+class TestInputs:
     @pytest.mark.parametrize(
         ("values", "which"),
         [
@@ -255,17 +255,17 @@ class TestRefused:
         ],
         ids=["lengths", "axes", "no bool", "none"],
     )
-    def test_what_does_not_fit(self, evaluate, values, which):
+    def test_mismatched_shapes_raise(self, evaluate, values, which):
         with pytest.raises((InputError, TypeCheckError), match=r"one value for each|sample"):
             evaluate(values, which)
 
     @pytest.mark.parametrize("value", [math.nan, math.inf])
-    def test_what_is_no_number(self, evaluate, value):
+    def test_nonfinite_values_raise(self, evaluate, value):
         with pytest.raises(InputError, match="must be finite"):
             evaluate(torch.tensor([0.5, value]), torch.tensor([True, False]))
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-    def test_any_precision(self, evaluate, dtype):
+    def test_result_is_equal_in_every_precision(self, evaluate, dtype):
         values, which = some_answers(32)
         values = (values * 16).round() / 16
         assert str(evaluate(values.to(dtype), which)) == str(evaluate(values, which))

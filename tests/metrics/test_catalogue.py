@@ -165,7 +165,7 @@ def other_halves() -> Halves:
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_the_direction(name, behaving):
+def test_better_map_beats_worse_map(name, behaving):
     better, worse = both(name, behaving)
     metric = METRICS[name]
     assert metric.beats(better, worse), (better, worse)
@@ -236,7 +236,7 @@ def of_a_number(factor: float, offset: float = 0.0) -> EvaluationContext:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in METRICS if METRICS[n].needs != "method"])
-def test_of_what_is_no_probability_the_range_is_what_is_declared(name):
+def test_declared_range_holds_for_scores_that_are_no_probability(name):
     metric, maps = METRICS[name], asked_of(0).maps
     offset = 500.0 if name == "average-drop" else 0.0  # a share of a number that has to be positive
     one, many = (of_a_number(factor, offset * factor).value(metric, maps) for factor in (1.0, 1000.0))
@@ -247,7 +247,7 @@ def test_of_what_is_no_probability_the_range_is_what_is_declared(name):
         assert bool(((many >= metric.low) & (many <= metric.high)).all())
 
 
-def test_a_share_of_a_score_can_be_more_than_all_of_it():
+def test_average_drop_of_a_raw_score_can_exceed_one():
     """From a little more than zero far below it: the average drop has no end where the score has none."""
     metric, found = METRICS["average-drop"], Halves()
     found.weights.data.abs_()
@@ -288,7 +288,7 @@ BESIDE = all_dataset_metrics()
 
 
 @pytest.mark.parametrize("one", BESIDE, ids=lambda one: one.name)
-def test_what_stands_beside_exists_and_says_the_same(one):
+def test_dataset_level_metric_entries_match_their_functions(one):
     file = inspect.getmodule(one.function)
     assert getattr(file, one.function.__name__) is one.function
     assert file.__name__.endswith(one.name.rpartition(".")[0])
@@ -305,7 +305,7 @@ def test_what_stands_beside_exists_and_says_the_same(one):
             assert hasattr(import_module(f"saywhy.metrics.{other.split('.')[0]}"), other.split(".")[1])
 
 
-def test_nothing_is_left_out():
+def test_every_public_metric_function_is_listed():
     """Every public function below saywhy.metrics is a metric, stands beside them, or is a helper."""
     listed = {m.function for m in METRICS.values()}
     named = {one.name for one in BESIDE}
@@ -318,7 +318,7 @@ def test_nothing_is_left_out():
         assert public - beside == HELPERS.get(found.name, set()), found.name
 
 
-def test_those_of_tasks_are_listed_too():
+def test_vqa_accuracy_is_listed():
     assert "tasks.vqa.accuracy.vqa_accuracy" in {one.name for one in BESIDE}
 
 
@@ -333,7 +333,7 @@ def test_parameters_are_keywords_with_defaults(metric: Metric):
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-def test_what_is_said_of_it(metric: Metric):
+def test_metric_metadata_is_complete(metric: Metric):
     assert METRICS[metric.name] is metric
     assert find_metric(metric.name) is metric
     assert metric.name == metric.name.lower()
@@ -349,7 +349,7 @@ def test_what_is_said_of_it(metric: Metric):
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_what_a_metric_comes_with(name):
+def test_metric_has_paper_equation_doctest_and_oracle(name):
     assert not missing(METRICS[name]), "\n".join(missing(METRICS[name]))
 
 
@@ -366,7 +366,7 @@ def missing(metric: Metric) -> list[str]:
     return [what for what, there in said.items() if not there]
 
 
-def test_what_is_missing_is_said():
+def test_missing_parts_of_a_metric_are_listed():
     bare = Metric("bare", lambda maps: maps, "Bare", "", "", "higher", 0.0, 1.0, "maps")
     assert [line.partition(":")[0] for line in missing(bare)] == [
         "'bare' names no paper",
@@ -390,7 +390,7 @@ def test_oracles_are_for_metrics_that_exist():
         ("zzz", None),
     ],
 )
-def test_a_name_that_is_none(name, nearest):
+def test_unknown_metric_name_raises_with_the_nearest(name, nearest):
     with pytest.raises(MetricError, match=f"no metric '{name}'") as said:
         find_metric(name)
     assert "`saywhy metrics` lists them" in str(said.value)
@@ -398,7 +398,7 @@ def test_a_name_that_is_none(name, nearest):
     assert nearest is None or nearest in str(said.value)
 
 
-def test_a_metric_of_ones_own(monkeypatch):
+def test_custom_metric_can_be_registered(monkeypatch):
     monkeypatch.setattr(METRICS, "_values", dict(METRICS))
     mine = Metric(
         "peak",

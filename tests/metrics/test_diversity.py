@@ -31,13 +31,13 @@ def by_hand(sentences: list[str], n: int) -> float:
 
 @few
 @given(lists, st.integers(1, 4))
-def test_distinct_is_what_is_counted_by_hand(several, n):
+def test_distinct_equals_hand_count(several, n):
     assert distinct(several, n) == pytest.approx(sum(by_hand(one, n) for one in several) / len(several))
     assert distinct(several, n, "corpus") == pytest.approx(by_hand([text for one in several for text in one], n))
     assert 0 <= distinct(several, n, "corpus") <= distinct(several, n) + 1e-12 or len(several) > 1
 
 
-def test_distinct_is_one_where_nothing_is_said_twice():
+def test_distinct_is_one_without_repeated_words():
     assert distinct([["a b c", "d e f"]], 1) == 1.0
     assert distinct([["a b c", "a b c"]], 1) == 0.5
     assert distinct([["a"]], 2) == 0.0
@@ -45,21 +45,21 @@ def test_distinct_is_one_where_nothing_is_said_twice():
 
 @few
 @given(lists)
-def test_repeated(several):
+def test_repeated_equals_share_of_duplicates(several):
     wanted = [sum(text in one[:i] for i, text in enumerate(one)) / len(one) for one in several]
     assert repeated(several) == pytest.approx(sum(wanted) / len(wanted))
 
 
 @few
 @given(lists, st.integers(1, 4))
-def test_the_best_of_more_is_no_worse(several, k):
+def test_oracle_quality_is_nondecreasing_in_k(several, k):
     people = [["a b c d", "d c b a"]] * len(several)
     assert oracle(several, people, k) <= oracle(several, people, k + 1) + 1e-12
     wanted = [max(bleu(text, theirs) for text in one[:k]) for one, theirs in zip(several, people, strict=True)]
     assert oracle(several, people, k) == pytest.approx(sum(wanted) / len(wanted))
 
 
-def test_quality_may_be_another():
+def test_quality_function_can_be_replaced():
     def longer(text: str, people: list[str]) -> float:
         return float(len(text.split()))
 
@@ -67,19 +67,19 @@ def test_quality_may_be_another():
     assert similarity([["a", "a b c"]], longer) == 2.0
 
 
-def test_bleu_of_itself_and_of_nothing_in_common():
+def test_bleu_is_one_for_itself_and_zero_without_overlap():
     assert bleu("a b c d e", ["a b c d e"]) == pytest.approx(1.0)
     assert bleu("a b c d e", ["f g h i j"]) == 0.0
     growing = [bleu(text, ["a b c d e"]) for text in ("x y z v w", "a y z v w", "a b z v w", "a b c v w", "a b c d w")]
     assert all(a < b for a, b in pairwise(growing))
 
 
-def test_bleu_says_nothing_by_the_way(caplog):
+def test_bleu_logs_nothing(caplog):
     bleu("a cat sits", ["a cat"])
     assert not caplog.records
 
 
-def test_maps_that_rank_alike_are_at_no_distance():
+def test_map_distance_is_zero_for_equal_ranks():
     maps = torch.rand(2, 3, 14, 14, generator=torch.Generator().manual_seed(0))
     alike = torch.stack([maps[:, 0], 3 * maps[:, 0], maps[:, 0] ** 3], 1)
     assert map_distance(alike).abs().max() < 1e-9
@@ -109,24 +109,24 @@ def test_maps_that_rank_alike_are_at_no_distance():
         lambda: bleu("a b", []),
     ],
 )
-def test_what_is_wrong_is_said(wrong):
+def test_invalid_inputs_raise(wrong):
     with pytest.raises(InputError):
         wrong()
 
 
-def test_bleu_of_a_sentence_shorter_than_four_words_counts_no_longer_ones():
+def test_bleu_of_short_sentences_ignores_longer_ngrams():
     assert bleu("a cat", ["a dog"]) == pytest.approx((1 / 2 * (0 + 1) / (1 + 1)) ** 0.5)
     assert bleu("a cat", ["a cat"]) == 1.0
     assert bleu("cat", ["dog"]) == 0.0
 
 
-def test_maps_that_are_the_same_everywhere_are_like_themselves():
+def test_map_distance_of_two_constant_maps_is_zero():
     flat = torch.zeros(1, 2, 14, 14)
     assert map_distance(flat).item() == 0
     flat[0, 1, 3, 4] = 1
     assert map_distance(flat).item() == 1
 
 
-def test_what_is_no_list_of_texts_is_refused():
+def test_captions_that_are_no_list_of_texts_raise():
     with pytest.raises(InputError, match="captions must be a list"):
         distinct([[["a", "cat"]]], 1)

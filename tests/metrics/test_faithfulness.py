@@ -49,13 +49,13 @@ def additive(seed: int = 0, space: tuple[int, ...] = (8, 8)) -> tuple[ModelRunne
     return ModelRunner.of(linear(weights), image[None], first), (weights * image).sum(0)[None, None]
 
 
-class TestThrough:
+class TestAverageDropAndIncrease:
     """The image seen through the map."""
 
     @pytest.mark.parametrize("grid", GRIDS)
     @pytest.mark.parametrize("rectified", [False, True])
     @pytest.mark.parametrize("metric", THROUGH)
-    def test_as_the_slow_one(self, metric, rectified, grid):
+    def test_equals_oracle(self, metric, rectified, grid):
         case = MetricCase.build(batch=3, targets=3)
         case.network.fc.weight.data *= 5
         maps, slow = some_maps(2, 3, 3, *grid, rectified=rectified), getattr(oracle, metric.__name__)
@@ -67,7 +67,7 @@ class TestThrough:
 
     @pytest.mark.parametrize("grid", [(24,), (5,)])
     @pytest.mark.parametrize("metric", THROUGH)
-    def test_of_signals(self, metric, grid):
+    def test_equals_oracle_on_signals(self, metric, grid):
         case = MetricCase.build(targets=3, space=(24,))
         maps, slow = some_maps(3, 2, 3, *grid), getattr(oracle, metric.__name__)
 
@@ -76,7 +76,7 @@ class TestThrough:
 
         close(metric(maps, case.runner()), case.each(maps, evaluate), 1e-6)
 
-    def test_both_kinds_of_answer_occur(self):
+    def test_oracle_cases_cover_drops_and_increases(self):
         """Or the comparisons above would say little."""
         case = MetricCase.build(batch=3, targets=3)
         case.network.fc.weight.data *= 5
@@ -84,7 +84,7 @@ class TestThrough:
         assert set(increase_in_confidence(maps, case.runner(), fill="mean").unique().tolist()) == {0, 1}
         assert 0 < int((average_drop(maps, case.runner(), fill="mean") == 0).sum()) < 9
 
-    def test_black_where_it_is_known_and_zero_where_it_is_not(self):
+    def test_default_fill_is_black_if_known_else_zero(self):
         case, maps = MetricCase.build(), some_maps(2, 2, 2, 10, 8)
         black = torch.tensor([-2.0, -1.0, 0.5], dtype=torch.float64)
         whole = black.view(3, 1, 1).expand(3, 10, 8)
@@ -94,7 +94,7 @@ class TestThrough:
         assert not torch.equal(found, average_drop(maps, case.runner()))
 
     @pytest.mark.parametrize("name", ["mask", "inverse", "constant", "one", "zero", "negative"])
-    def test_where_the_answer_is_known(self, name):
+    def test_equals_known_values_of_a_linear_network(self, name):
         """The network adds up a quarter of ones and takes away a tenth of what is elsewhere."""
         weights = torch.full((1, 8, 8), -0.1, dtype=torch.float64)
         weights[:, :4, :4] = 1.0
@@ -113,7 +113,7 @@ class TestThrough:
         assert float(increase_in_confidence(maps, runner)) == (seen > whole)
 
     @pytest.mark.parametrize("grid", [(4, 4), (3, 5), (16, 16)])
-    def test_what_shows_the_whole_image_changes_nothing(self, grid):
+    def test_constant_map_leaves_the_score_unchanged(self, grid):
         """In float32, in which the same image may have another score in another batch."""
         for seed in range(12):
             network = TinyNetwork.build(seed=seed)
@@ -126,7 +126,7 @@ class TestThrough:
     @few
     @given(seed=seeds, exponent=st.integers(-30, 30), grid=st.sampled_from([(10, 8), (4, 3)]))
     @pytest.mark.parametrize("metric", THROUGH)
-    def test_neither_the_unit_nor_what_is_negative_counts(self, metric, seed, exponent, grid):
+    def test_scale_and_negative_values_do_not_matter(self, metric, seed, exponent, grid):
         case, maps = MetricCase.build(seed=seed % 5), some_maps(seed, 2, 2, *grid)
         if grid == (10, 8):
             maps = torch.where(maps > 0, maps, 9 * maps)
@@ -138,7 +138,7 @@ class TestThrough:
     @few
     @given(seed=seeds, rectified=st.booleans(), net=st.integers(0, 9))
     @pytest.mark.parametrize("metric", THROUGH)
-    def test_of_probabilities_in_its_range(self, metric, seed, rectified, net):
+    def test_values_for_probabilities_lie_in_range(self, metric, seed, rectified, net):
         case = MetricCase.build(targets=4, seed=net)
         case.network.fc.weight.data *= 30
         found = metric(some_maps(seed, 2, 4, 5, 4, rectified=rectified), case.runner())
@@ -147,20 +147,20 @@ class TestThrough:
         assert told(metric).low <= float(found.min()) <= float(found.max()) <= told(metric).high
 
     @pytest.mark.parametrize("sign", [0, -1])
-    def test_a_drop_is_one_of_something_positive(self, sign):
+    def test_average_drop_of_nonpositive_score_raises(self, sign):
         runner = ModelRunner.of(nn.Flatten(), torch.full((1, 1, 4), float(sign)), lambda x: x.sum(1))
         with pytest.raises(InputError, match=r"must be positive, got .*probability"):
             average_drop(torch.ones(1, 1, 4), runner)
         assert increase_in_confidence(torch.ones(1, 1, 4), runner).tolist() == [[0]]
 
-    def test_a_score_that_is_not_a_number_is_refused(self):
+    def test_average_drop_of_nan_score_raises(self):
         runner = ModelRunner.of(nn.Flatten(), torch.ones(1, 1, 4), lambda x: x.sum(1) * math.nan)
         with pytest.raises(InputError, match="must be positive"):
             average_drop(torch.ones(1, 1, 4), runner)
 
     @pytest.mark.parametrize("seed", range(5))
     @pytest.mark.parametrize("metric", THROUGH)
-    def test_the_truth_of_a_linear_network_is_at_least_as_good_as_its_opposite(self, metric, seed):
+    def test_true_attribution_of_linear_network_beats_its_negative(self, metric, seed):
         runner, worth = additive(seed)
         lifted = replace(runner, score=lambda out, _: out + 100.0)
         true, false = (float(metric(maps, lifted)) for maps in (worth, -worth))
@@ -179,7 +179,7 @@ class TestProbe:
             (10, 0.5, (10, 8), 40),
         ],
     )
-    def test_so_many_cells_are_hidden(self, cells, share, grid, hidden):
+    def test_hides_the_requested_share_of_cells(self, cells, share, grid, hidden):
         found = probe(MetricCase.build().runner(), count=9, cells=cells, share=share)
         assert found.hidden.shape == (9, *grid)
         assert found.hidden.flatten(1).sum(1).tolist() == [hidden] * 9
@@ -187,13 +187,13 @@ class TestProbe:
         assert found.drops.shape == (2, 2, 9)
         assert found.drops.dtype == torch.float64
 
-    def test_defaults_are_a_tenth_of_seven_cells_an_axis_sixty_four_times(self):
+    def test_defaults_are_64_probes_of_a_tenth_of_7_cells_an_axis(self):
         runner = MetricCase.build().runner()
         found, same = probe(runner), probe(runner, 64, 7, 0.1, "mean", 0)
         assert torch.equal(found.hidden, same.hidden)
         assert torch.equal(found.drops, same.drops)
 
-    def test_every_cell_is_hidden_as_often(self):
+    def test_cells_are_hidden_about_equally_often(self):
         found = probe(MetricCase.build().runner(), count=600, cells=(4, 4), share=0.25)
         times = found.hidden.sum(0)
         assert float(times.min()) > 100
@@ -204,7 +204,7 @@ class TestProbe:
     @pytest.mark.parametrize(
         ("space", "cells"), [((10, 8), (5, 4)), ((10, 8), (3, 3)), ((24,), (7,)), ((4, 6, 5), (2, 3, 2))]
     )
-    def test_the_drops_are_those_of_the_slow_one(self, space, cells, fill):
+    def test_drops_equal_oracle(self, space, cells, fill):
         case = MetricCase.build(targets=3, space=space, probability=False)
         found = probe(case.runner(), count=5, cells=cells, share=0.4, fill=fill, seed=2)
         for b in range(2):
@@ -218,7 +218,7 @@ class TestProbe:
                 )
                 assert found.drops[b, t].tolist() == pytest.approx(drops, abs=1e-11)
 
-    def test_the_seed_makes_them_again(self):
+    def test_probes_are_reproducible_by_seed(self):
         runner, before = MetricCase.build().runner(), torch.get_rng_state()
         one, same, other = (probe(runner, count=6, seed=seed) for seed in (3, 3, 4))
         assert torch.equal(one.hidden, same.hidden)
@@ -227,41 +227,41 @@ class TestProbe:
         assert torch.equal(torch.get_rng_state(), before)
 
     @pytest.mark.parametrize("size", [1, 3, 100])
-    def test_how_many_are_run_together_does_not_matter(self, size):
+    def test_batch_size_does_not_change_the_drops(self, size):
         case = MetricCase.build()
         close(probe(case.runner(batch_size=size), count=7).drops, probe(case.runner(), count=7).drops)
 
-    def test_a_batch_is_its_samples(self):
+    def test_batch_equals_samples_one_by_one(self):
         case = MetricCase.build(batch=3)
         alone = [probe(case.sample(i).runner(), count=7).drops for i in range(3)]
         close(probe(case.runner(), count=7).drops, torch.cat(alone))
 
     @pytest.mark.parametrize("count", [2, 0, -1, True, 3.5])
-    def test_a_correlation_takes_three(self, count):
+    def test_fewer_than_three_probes_raise(self, count):
         with pytest.raises((InputError, TypeCheckError), match=r"at least 3 probes|count"):
             probe(MetricCase.build().runner(), count=count)
 
     @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, math.nan])
-    def test_a_share_lies_between(self, share):
+    def test_share_outside_zero_to_one_raises(self, share):
         with pytest.raises(InputError, match="between 0 and 1"):
             probe(MetricCase.build().runner(), share=share)
 
     @pytest.mark.parametrize("cells", [0, 11, (5, 9), (3,), (2, 2, 2)])
-    def test_cells_lie_in_the_image(self, cells):
+    def test_invalid_cells_raise(self, cells):
         with pytest.raises(MethodError, match="cells must be"):
             probe(MetricCase.build().runner(), cells=cells)
 
-    def test_one_cell_is_not_enough(self):
+    def test_single_cell_raises(self):
         with pytest.raises(InputError, match="at least 2 cells"):
             probe(MetricCase.build().runner(), cells=1)
 
 
-class TestProbed:
+class TestPerturbationMetrics:
     @pytest.mark.slow
     @pytest.mark.parametrize("cells", [(5, 4), (3, 3), (10, 8), (2, 7)])
     @pytest.mark.parametrize("grid", [*GRIDS, (20, 24), (13, 5)])
     @pytest.mark.parametrize("metric", PROBED)
-    def test_as_the_slow_one(self, metric, grid, cells):
+    def test_equals_oracle(self, metric, grid, cells):
         case = MetricCase.build(probability=False)
         maps, slow = some_maps(4, 2, 2, *grid), getattr(oracle, metric.__name__)
         probes = probe(case.runner(), count=6, cells=cells, share=0.3)
@@ -278,7 +278,7 @@ class TestProbed:
         [((24,), (24,), (7,)), ((24,), (5,), (6,)), ((24,), (48,), (8,)), ((4, 6, 5), (2, 3, 5), (2, 2, 3))],
     )
     @pytest.mark.parametrize("metric", PROBED)
-    def test_of_signals_and_volumes(self, metric, space, grid, cells):
+    def test_equals_oracle_on_signals_and_volumes(self, metric, space, grid, cells):
         case = MetricCase.build(targets=3, space=space, probability=False)
         maps, slow = some_maps(5, 2, 3, *grid), getattr(oracle, metric.__name__)
         probes = probe(case.runner(), count=6, cells=cells, share=0.3, fill="zero", seed=1)
@@ -291,7 +291,7 @@ class TestProbed:
 
     @pytest.mark.parametrize("cells", [(8, 8), (4, 4), (2, 4), (1, 2)])
     @pytest.mark.parametrize("space", [(8, 8), (16, 24), (32, 8)])
-    def test_the_truth_of_a_linear_network(self, space, cells):
+    def test_true_attribution_of_linear_network_is_optimal(self, space, cells):
         """What hidden cells are worth is what is lost: nothing is left to explain. Its opposite is the worst."""
         runner, worth = additive(3, space)
         probes = probe(runner, count=20, cells=cells, share=0.4, fill="zero")
@@ -301,7 +301,7 @@ class TestProbed:
         assert float(infidelity(-worth, probes)) == 1
 
     @pytest.mark.parametrize("space", [(21,), (21, 14), (6, 4, 14)])
-    def test_the_truth_of_a_linear_network_by_the_cell(self, space):
+    def test_true_attribution_on_the_cell_grid_is_optimal(self, space):
         """On the grid of the cells that are hidden it is as true."""
         runner, worth = additive(4, space)
         grid = tuple(min(7, side) if side % 7 == 0 else side for side in space)
@@ -314,7 +314,7 @@ class TestProbed:
 
     @few
     @given(seed=seeds, exponent=st.integers(-250, 250), shift=st.floats(-5, 5))
-    def test_correlation_is_that_of_any_rising_line(self, seed, exponent, shift):
+    def test_correlation_is_invariant_to_increasing_affine_maps(self, seed, exponent, shift):
         case, maps = MetricCase.build(seed=seed % 5), some_maps(seed, 2, 2, 5, 4).double()
         probes = probe(case.runner(), count=8, cells=(3, 3), share=0.3)
         found = faithfulness_correlation(maps, probes)
@@ -324,7 +324,7 @@ class TestProbed:
 
     @few
     @given(seed=seeds, exponent=st.integers(-250, 250))
-    def test_infidelity_is_that_of_any_positive_factor(self, seed, exponent):
+    def test_infidelity_is_invariant_to_positive_scale(self, seed, exponent):
         case, maps = MetricCase.build(seed=seed % 5), some_maps(seed, 2, 2, 5, 4).double()
         probes = probe(case.runner(), count=8, cells=(3, 3), share=0.3)
         found = infidelity(maps, probes)
@@ -334,7 +334,7 @@ class TestProbed:
     @few
     @given(seed=seeds, exponent=st.integers(-250, 250))
     @pytest.mark.parametrize("metric", PROBED)
-    def test_the_unit_of_the_score_does_not_matter(self, metric, seed, exponent):
+    def test_scale_of_the_score_does_not_matter(self, metric, seed, exponent):
         case, maps = MetricCase.build(seed=seed % 5), some_maps(seed, 2, 2, 5, 4)
         probes = probe(case.runner(), count=8, cells=(3, 3), share=0.3)
         close(metric(maps, replace(probes, drops=probes.drops * 10.0**exponent)), metric(maps, probes), 1e-9)
@@ -342,7 +342,7 @@ class TestProbed:
     @pytest.mark.slow
     @few
     @given(seed=seeds)
-    def test_the_factor_is_the_best(self, seed):
+    def test_infidelity_uses_the_optimal_positive_factor(self, seed):
         """No other one, on a fine scale, leaves less unexplained."""
         case, maps = MetricCase.build(batch=1, targets=1, seed=seed % 5), some_maps(seed, 1, 1, 3, 3)
         probes = probe(case.runner(), count=8, cells=(3, 3), share=0.3)
@@ -359,7 +359,7 @@ class TestProbed:
     @few
     @given(seed=seeds, rectified=st.booleans(), net=st.integers(0, 9), cells=st.sampled_from([(2, 2), (3, 5), (7, 7)]))
     @pytest.mark.parametrize("metric", PROBED)
-    def test_in_its_range(self, metric, seed, rectified, net, cells):
+    def test_values_lie_in_the_declared_range(self, metric, seed, rectified, net, cells):
         case = MetricCase.build(targets=4, seed=net)
         probes = probe(case.runner(), count=5, cells=cells, share=0.3)
         found = metric(some_maps(seed, 2, 4, 5, 4, rectified=rectified), probes)
@@ -369,18 +369,18 @@ class TestProbed:
 
     @pytest.mark.parametrize("cells", [(5, 4), (3, 3), (7, 7)])
     @pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e30])
-    def test_a_map_that_is_the_same_everywhere_correlates_with_nothing(self, value, cells):
+    def test_constant_map_has_zero_correlation(self, value, cells):
         case = MetricCase.build()
         probes = probe(case.runner(), count=9, cells=cells)
         for grid in GRIDS:
             assert faithfulness_correlation(torch.full((2, 2, *grid), value), probes).tolist() == [[0, 0], [0, 0]]
 
-    def test_a_map_of_zeros_explains_nothing(self):
+    def test_zero_map_has_infidelity_one(self):
         probes = probe(MetricCase.build().runner(), count=9, cells=(3, 3))
         assert infidelity(torch.zeros(2, 2, 5, 4), probes).tolist() == [[1, 1], [1, 1]]
 
     @pytest.mark.parametrize("bias", [0.0, 0.3])
-    def test_of_a_score_that_does_not_change_there_is_nothing_to_explain(self, bias):
+    def test_constant_score_gives_zero_correlation_and_infidelity_one(self, bias):
         network = linear(torch.zeros(2, 8, 8, dtype=torch.float64))
         runner = ModelRunner.of(network, torch.randn(1, 2, 8, 8, dtype=torch.float64), lambda out: out[:, 0] + bias)
         probes = probe(runner, count=9, cells=(3, 3))
@@ -388,7 +388,7 @@ class TestProbed:
         assert faithfulness_correlation(maps, probes).tolist() == [[0]]
         assert infidelity(maps, probes).tolist() == [[1]]
 
-    def test_one_pixel_that_is_all_the_network_sees(self):
+    def test_map_in_the_cell_of_the_only_relevant_pixel_is_optimal(self):
         weights = torch.zeros(1, 8, 8, dtype=torch.float64)
         weights[0, 2, 5] = 3.0
         runner = ModelRunner.of(linear(weights), torch.ones(1, 1, 8, 8, dtype=torch.float64), first)
@@ -401,7 +401,7 @@ class TestProbed:
         assert float(faithfulness_correlation(outside, probes)) < 0.5
 
     @pytest.mark.parametrize("metric", PROBED)
-    def test_a_batch_is_its_samples(self, metric):
+    def test_batch_equals_samples_one_by_one(self, metric):
         case, maps = MetricCase.build(batch=3), some_maps(4, 3, 2, 5, 4)
         alone = [metric(maps[i : i + 1], probe(case.sample(i).runner(), count=7)) for i in range(3)]
         close(metric(maps, probe(case.runner(), count=7)), torch.cat(alone), 1e-9)
@@ -409,7 +409,7 @@ class TestProbed:
     @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("space", [(24,), (10, 8), (4, 6, 5)])
     @pytest.mark.parametrize("metric", PROBED)
-    def test_maps_must_be_finite(self, metric, wrong, space):
+    def test_nonfinite_maps_raise(self, metric, wrong, space):
         probes = probe(MetricCase.build(space=space).runner(), count=4, cells=2)
         maps = torch.ones(2, 2, *[3] * len(space))
         maps.view(2, 2, -1)[1, 0, 2] = wrong
@@ -418,12 +418,12 @@ class TestProbed:
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
     @pytest.mark.parametrize("metric", PROBED)
-    def test_maps_of_every_precision(self, metric, dtype):
+    def test_is_equal_in_every_precision(self, metric, dtype):
         probes, maps = probe(MetricCase.build().runner(), count=7), some_maps(4, 2, 2, 5, 4).to(dtype)
         assert torch.equal(metric(maps, probes), metric(maps.double(), probes))
         assert not metric(maps.requires_grad_(), probes).requires_grad
 
-    def test_probes_evaluate_any_number_of_maps(self):
+    def test_evaluating_maps_does_not_rerun_the_network(self):
         """The network is asked by ``probe`` and never again."""
         case = MetricCase.build()
         probes = probe(case.runner(), count=7)
@@ -440,7 +440,7 @@ class TestOcclusionCorrelation:
     @pytest.mark.slow
     @pytest.mark.parametrize("space", [(14, 14), (16, 12), (20, 30)])
     @pytest.mark.parametrize("grid", [(14, 14), (5, 4), (28, 20)])
-    def test_as_the_slow_one(self, space, grid):
+    def test_equals_oracle(self, space, grid):
         case, maps = MetricCase.build(space=space, probability=False), some_maps(6, 2, 2, *grid)
 
         def evaluate(b: int, t: int, map: np.ndarray) -> float:
@@ -452,7 +452,7 @@ class TestOcclusionCorrelation:
         close(found, case.each(maps, evaluate), 1e-9)
 
     @pytest.mark.parametrize("seed", range(3))
-    def test_the_truth_of_a_linear_network(self, seed):
+    def test_true_attribution_of_linear_network_is_optimal(self, seed):
         runner, worth = additive(seed, (14, 14))
         told = {"window": 1, "stride": 1, "fill": "zero"}
         assert occlusion_correlation(worth, runner, **told).tolist() == [[1]]
@@ -464,14 +464,14 @@ class TestOcclusionCorrelation:
     @pytest.mark.slow
     @few
     @given(seed=seeds, net=st.integers(0, 9))
-    def test_only_the_order_of_the_cells_counts(self, seed, net):
+    def test_is_invariant_to_monotone_transforms(self, seed, net):
         case, maps = MetricCase.build(seed=net, space=(14, 14)), some_maps(seed, 2, 2, 14, 14).double()
         found = occlusion_correlation(maps, case.runner(), window=7)
         assert torch.equal(occlusion_correlation(maps.exp(), case.runner(), window=7), found)
         assert torch.equal(occlusion_correlation(-maps, case.runner(), window=7), -found)
         assert -1 <= float(found.min()) <= float(found.max()) <= 1
 
-    def test_what_says_nothing_counts_as_0(self):
+    def test_constant_map_or_constant_score_gives_zero(self):
         case = MetricCase.build()
         for value in (0.0, 0.1, -3.0):
             found = occlusion_correlation(torch.full((2, 2, 5, 4), value), case.runner(), window=5)
@@ -479,33 +479,33 @@ class TestOcclusionCorrelation:
         blind = ModelRunner.of(linear(torch.zeros(1, 8, 8)), torch.rand(1, 1, 8, 8), first)
         assert occlusion_correlation(torch.rand(1, 1, 8, 8), blind).tolist() == [[0]]
 
-    def test_a_batch_is_its_samples(self):
+    def test_batch_equals_samples_one_by_one(self):
         case, maps = MetricCase.build(batch=3), some_maps(4, 3, 2, 5, 4)
         alone = [occlusion_correlation(maps[i : i + 1], case.sample(i).runner(), window=5) for i in range(3)]
         close(occlusion_correlation(maps, case.runner(), window=5), torch.cat(alone), 1e-9)
 
-    def test_it_is_of_images(self):
+    def test_maps_that_are_not_two_dimensional_raise(self):
         with pytest.raises(InputError, match=r"needs maps of shape \[batch, target, height, width\], got \[2, 2, 6\]"):
             occlusion_correlation(torch.rand(2, 2, 6), MetricCase.build(space=(24,)).runner())
 
     @pytest.mark.parametrize("wrong", [math.nan, math.inf])
-    def test_maps_must_be_finite(self, wrong):
+    def test_nonfinite_maps_raise(self, wrong):
         with pytest.raises(InputError, match="finite"):
             occlusion_correlation(torch.full((2, 2, 5, 4), wrong), MetricCase.build().runner(), window=5)
 
 
 @pytest.mark.parametrize("metric", [*THROUGH, *PROBED, occlusion_correlation])
-class TestMapsAreThoseOfTheScores:
+class TestMapShapes:
     @staticmethod
     def evaluate(metric, maps: Tensor, case: MetricCase) -> Tensor:
         return metric(maps, probe(case.runner(), count=4, cells=2) if metric in PROBED else case.runner())
 
     @pytest.mark.parametrize("shape", [(1, 2), (3, 2), (2, 1), (2, 3), (1, 1)])
-    def test_there_is_one_map_for_every_score(self, metric, shape):
+    def test_wrong_number_of_maps_raises(self, metric, shape):
         with pytest.raises(InputError, match="2 samples and 2 targets"):
             self.evaluate(metric, some_maps(1, *shape, 5, 4), MetricCase.build())
 
     @pytest.mark.parametrize("grid", [(8,), (2, 3, 3)])
-    def test_maps_have_the_axes_of_the_image(self, metric, grid):
+    def test_wrong_spatial_axes_raise(self, metric, grid):
         with pytest.raises(InputError, match=r"axes \[batch, target\] and those of the image|occlusion_correlation"):
             self.evaluate(metric, some_maps(1, 2, 2, *grid), MetricCase.build())

@@ -58,16 +58,16 @@ def some_maps(seed: int, *shape: int) -> Tensor:
 
 class TestRanks:
     @given(values)
-    def test_as_the_slow_ones(self, cells: list[float]):
+    def test_equal_slow_loops(self, cells: list[float]):
         assert ranks(torch.tensor(cells)).tolist() == [float(rank) for rank in slow_ranks(cells)]
 
-    def test_row_by_row(self):
+    def test_are_computed_row_by_row(self):
         rows = some_maps(1, 2, 3, 9)
         wanted = [[ranks(row).tolist() for row in block] for block in rows]
         assert ranks(rows).tolist() == wanted
         assert ranks(rows.transpose(0, 2)).shape == (9, 3, 2)
 
-    def test_nan_has_none(self):
+    def test_nan_raises(self):
         with pytest.raises(InputError, match="NaN"):
             ranks(torch.tensor([1.0, math.nan]))
 
@@ -75,19 +75,19 @@ class TestRanks:
 class TestCorrelation:
     @pytest.mark.slow
     @given(couples)
-    def test_as_the_slow_one(self, both: tuple[list[float], list[float]]):
+    def test_equals_slow_loops(self, both: tuple[list[float], list[float]]):
         first, second = both
         got = rank_correlation(torch.tensor(first), torch.tensor(second)).item()
         assert got == pytest.approx(slow_correlation(first, second), abs=1e-14)
 
-    def test_as_that_of_scipy(self):
+    def test_equals_scipy_spearman(self):
         stats = pytest.importorskip("scipy.stats", reason="scipy is the peer that is compared with")
         first, second = some_maps(2, 30, 196), some_maps(3, 30, 196)
         wanted = [stats.spearmanr(a, b).statistic for a, b in zip(first.numpy(), second.numpy(), strict=True)]
         assert rank_correlation(first, second).tolist() == pytest.approx(wanted, abs=1e-12)
 
     @given(seeds)
-    def test_depends_on_the_order_of_cells_alone(self, seed: int):
+    def test_depends_on_the_ranks_alone(self, seed: int):
         first, second = some_maps(seed, 196), some_maps(seed + 1, 196)
         plain = rank_correlation(first, second)
         assert torch.equal(rank_correlation(second, first), plain)
@@ -97,64 +97,64 @@ class TestCorrelation:
         order = torch.randperm(196, generator=torch.Generator().manual_seed(seed))
         assert torch.equal(rank_correlation(first[order], second[order]), plain)
 
-    def test_alike_and_opposite(self):
+    def test_is_one_with_itself_and_minus_one_with_its_negative(self):
         first = some_maps(4, 5, 196)
         assert rank_correlation(first, first).tolist() == [1] * 5
         assert rank_correlation(first, -first).tolist() == [-1] * 5
 
-    def test_worked_out_by_hand(self):
+    def test_equals_hand_computed_value(self):
         """Ranks 1 2.5 2.5 4 and 1 2 3 4: 4.5 / sqrt(4.5 · 5)."""
         got = rank_correlation(torch.tensor([0.0, 5, 5, 9]), torch.tensor([1.0, 2, 3, 4]))
         assert got.item() == pytest.approx(4.5 / math.sqrt(22.5), abs=1e-15)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-    def test_in_every_precision(self, dtype: torch.dtype):
+    def test_is_equal_in_every_precision(self, dtype: torch.dtype):
         first, second = some_maps(5, 196).to(dtype), some_maps(6, 196).to(dtype)
         assert rank_correlation(first, second).item() == rank_correlation(first.double(), second.double()).item()
 
-    def test_a_side_that_is_the_same_everywhere_counts_as_0(self):
+    def test_constant_side_gives_zero(self):
         assert rank_correlation(torch.ones(2, 4), torch.rand(2, 4)).tolist() == [0, 0]
         assert rank_correlation(torch.ones(1), torch.ones(1)).item() == 0
 
-    def test_both_sides_have_one_shape(self):
+    def test_different_shapes_raise(self):
         with pytest.raises((InputError, TypeCheckError), match=r"got \[3\] and \[4\]|batch value"):
             rank_correlation(torch.ones(3), torch.ones(4))
 
 
 class TestGrid:
     @pytest.mark.parametrize("size", [(7, 7), (14, 28), (33, 21), (120, 160), (1, 1), (3, 200)])
-    def test_as_images_are_made_smaller(self, size: tuple[int, int]):
+    def test_resizing_equals_pillow_bilinear(self, size: tuple[int, int]):
         """Pillow filters in single precision, across first."""
         whole = some_maps(7, *size)
         wanted = Image.fromarray(whole.numpy()).resize(GRID[::-1], Image.Resampling.BILINEAR)
         assert on_grid(whole).numpy() == pytest.approx(np.asarray(wanted), abs=1e-5)
 
     @given(st.integers(1, 90), st.integers(1, 90), st.floats(-1e6, 1e6, width=32))
-    def test_what_is_equal_stays_equal(self, height: int, width: int, value: float):
+    def test_constant_map_stays_constant(self, height: int, width: int, value: float):
         assert torch.equal(on_grid(torch.full((height, width), value)), torch.full(GRID, value).double())
 
-    def test_parts_that_are_equal_stay_equal(self):
+    def test_constant_regions_stay_constant(self):
         """The left third is one value and the right third another: their cells share their ranks."""
         whole = torch.linspace(-1, 2, 300).clamp(0, 1).mul(0.7).repeat(200, 1)
         cells = on_grid(whole)
         assert cells[:, 0].unique().numel() == cells[:, -1].unique().numel() == 1
         assert len(cells[:, :4].unique()) == len(cells[:, -4:].unique()) == 1
 
-    def test_a_map_of_this_size_stays_as_it_is(self):
+    def test_map_of_the_grid_size_is_unchanged(self):
         whole = torch.rand(2, *GRID, dtype=torch.float64) * 1e-300
         assert torch.equal(on_grid(whole), whole)
 
     @pytest.mark.parametrize("unit", [2.0**-600, 2.0**-60, 2.0**600])
-    def test_the_unit_of_a_map_does_not_matter(self, unit: float):
+    def test_resizing_commutes_with_scaling(self, unit: float):
         whole = some_maps(8, 30, 40).double()
         assert torch.equal(on_grid(whole * unit), on_grid(whole) * unit)
 
-    def test_maps_in_one_batch_are_as_alone(self):
+    def test_batch_equals_maps_one_by_one(self):
         whole = some_maps(9, 2, 3, 20, 30)
         assert torch.equal(on_grid(whole)[1, 2], on_grid(whole[1, 2]))
         assert on_grid(whole, (5, 6)).shape == (2, 3, 5, 6)
 
-    def test_no_maps_are_refused(self):
+    def test_invalid_maps_raise(self):
         with pytest.raises((InputError, TypeCheckError), match=r"the shape \[9\]|height width"):
             on_grid(torch.rand(9))
         with pytest.raises(InputError, match=r"the shape \[0, 9\]"):
@@ -185,7 +185,7 @@ class TestAgreement:
         assert (got.questions, got.comparisons, got.constant) == (3, 6, 0)
         assert got.each.mean().item() == got.mean
 
-    def test_worked_out_by_hand(self):
+    def test_equals_hand_computed_values(self):
         """Two of three people agree with the first map, one is its opposite: 1/3; the second map is opposite: -1."""
         prior = centre_prior()
         got = agreement_with_people([prior, -prior], [torch.stack([prior, prior, -prior]), prior[None]])
@@ -193,22 +193,22 @@ class TestAgreement:
         assert got.mean == pytest.approx(-1 / 3)
         assert got.error == pytest.approx(2 / 3)
 
-    def test_maps_that_are_the_same_everywhere_count_as_0_and_are_counted(self):
+    def test_constant_maps_count_as_zero_and_are_reported(self):
         prior, flat = centre_prior(), torch.full((40, 30), 0.7)
         got = agreement_with_people([prior, flat, prior], [[prior, flat], [prior, flat, prior], [prior]])
         assert got.each.tolist() == [0.5, 0, 1]
         assert (got.comparisons, got.constant) == (6, 4)
 
-    def test_of_one_question_there_is_no_standard_error(self):
+    def test_single_question_has_nan_standard_error(self):
         assert math.isnan(agreement_with_people([centre_prior()], [[centre_prior()]]).error)
 
-    def test_what_is_read_one_by_one(self):
+    def test_iterators_give_the_same_result_as_tensors(self):
         """Maps of people can be decoded when they are needed."""
         maps, people = some_maps(60, 4, 14, 14), some_maps(61, 4, 3, 20, 20)
         lazy = agreement_with_people(iter(maps), ((one for one in of_one) for of_one in people))
         assert torch.equal(lazy.each, agreement_with_people(maps, people).each)
 
-    def test_every_question_needs_its_maps(self):
+    def test_mismatched_maps_and_people_raise(self):
         prior = centre_prior()
         with pytest.raises(InputError, match="got 2 maps, and people's of 1 questions"):
             agreement_with_people([prior, prior], [[prior]])
@@ -231,7 +231,7 @@ class TestAgreement:
         assert got.each.tolist() == pytest.approx(wanted, abs=1e-12)
         assert (got.questions, got.comparisons) == (2, 4)
 
-    def test_among_people_needs_two(self):
+    def test_among_people_with_one_person_raises(self):
         with pytest.raises(InputError, match="at least two people"):
             agreement_among_people([[centre_prior()]])
 
@@ -243,18 +243,18 @@ class TestControls:
         assert abs(got.mean) < 4 * 0.0036
         assert got.error == pytest.approx(0.0036, rel=0.2)
 
-    def test_random_maps_are_those_of_their_seed(self):
+    def test_random_maps_are_reproducible_by_seed(self):
         assert torch.equal(random_maps(2, seed=3), random_maps(3, seed=3)[:2])
         assert not torch.equal(random_maps(2, seed=3), random_maps(2, seed=4))
 
-    def test_the_middle_is_highest_and_both_sides_are_alike(self):
+    def test_centre_prior_is_highest_in_the_middle_and_symmetric(self):
         prior = centre_prior()
         assert torch.equal(prior, prior.flip(0))
         assert torch.equal(prior, prior.T)
         assert prior.flatten().topk(4).indices.sort().values.tolist() == [90, 91, 104, 105]
         assert centre_prior((5, 9))[2, 4] == 1
 
-    def test_the_ranks_of_the_middle_are_those_of_any_width(self):
+    def test_centre_prior_ranks_equal_those_of_the_distance(self):
         down = torch.arange(14.0) - 6.5
         distance = -(down[:, None] ** 2 + down**2)
         assert torch.equal(ranks(centre_prior().flatten()), ranks(distance.flatten()))

@@ -67,13 +67,13 @@ def boxes_of(images: list[Image.Image]) -> list[list[list[tuple[float, ...]]]]:
 
 
 class TestValues:
-    def test_metrics_of_maps_alone(self, explanation):
+    def test_map_metrics_equal_the_direct_call(self, explanation):
         found = measure(explanation, "sparseness")["sparseness"]
         torch.testing.assert_close(found.values, sparseness(explanation["gradcam"]))
         assert found.metric is METRICS["sparseness"]
 
     @pytest.mark.parametrize(("method", "layer"), [("gradcam", "stem"), ("saliency", "input"), ("gradcam", None)])
-    def test_metrics_of_the_network(self, explanation, method, layer):
+    def test_network_metrics_equal_the_direct_call(self, explanation, method, layer):
         found = measure(explanation, "deletion", method=method, layer=layer, steps=3, seed=5)["deletion"]
         runner = replace(explanation.explainer.model_runner("probability"), seed=5)
         maps = explanation[method, layer] if layer else explanation[method]
@@ -82,19 +82,19 @@ class TestValues:
             baseline = CLASS_AGNOSTIC_BASELINES[name](maps.detach(), runner.image, 5)
             torch.testing.assert_close(values, deletion(baseline, runner, steps=3, seed=5))
 
-    def test_of_methods_that_show_sensitivity_the_sign_is_no_evidence(self, model, images):
+    def test_sensitivity_maps_are_measured_by_their_magnitude(self, model, images):
         signed = saywhy.explain(model, images, "a", "saliency", channels="sum")
         assert (signed.maps < 0).any()
         found = measure(signed, "deletion", steps=3, baselines=())["deletion"].values
         wanted = deletion(signed.maps.abs(), signed.explainer.model_runner("probability"), steps=3)
         torch.testing.assert_close(found, wanted)
 
-    def test_metrics_of_probes(self, explanation):
+    def test_perturbation_metrics_equal_the_direct_call(self, explanation):
         found = measure(explanation, "faithfulness-correlation", seed=2)["faithfulness-correlation"]
         probes = probe(explanation.explainer.model_runner("logit"), seed=2)
         torch.testing.assert_close(found.values, faithfulness_correlation(explanation["gradcam"], probes))
 
-    def test_metrics_of_places_image_by_image(self, explanation, images):
+    def test_localization_metrics_equal_the_direct_call_per_image(self, explanation, images):
         masks, boxes = masks_of(images), boxes_of(images)
         found = measure(explanation, ["energy-pointing", "box-iou"], masks=masks, boxes=boxes)
         for b, source in enumerate(explanation.images):
@@ -111,14 +111,14 @@ class TestValues:
         assert found.beats() == {}
         torch.testing.assert_close(found.values, stability(explanation, "saliency", "input", num_samples=2))
 
-    def test_the_seed_reaches_what_draws_for_itself(self, explanation):
+    def test_seed_reaches_metrics_that_rerun_the_method(self, explanation):
         one, other = (
             measure(explanation, "stability", num_samples=2, seed=seed)["stability"].values for seed in (1, 2)
         )
         torch.testing.assert_close(one, stability(explanation, "gradcam", "features", num_samples=2, seed=1))
         assert not torch.equal(one, other)
 
-    def test_parameters_go_to_those_that_have_them(self, explanation):
+    def test_parameters_reach_only_metrics_that_accept_them(self, explanation):
         both = measure(
             explanation, ["deletion", "insertion", "sparseness", "max-sensitivity"], steps=2, num_samples=1, radius=0.1
         )
@@ -126,7 +126,7 @@ class TestValues:
             torch.testing.assert_close(both[name].values, measure(explanation, name, steps=2)[name].values)
         assert list(both) == ["deletion", "insertion", "sparseness", "max-sensitivity"]
 
-    def test_a_batch_is_its_images(self, model, images):
+    def test_batch_equals_images_one_by_one(self, model, images):
         names = ["deletion", "faithfulness-correlation", "stability", "energy-pointing"]
         whole = measure(
             saywhy.explain(model, images, ["a", "c"], relu=False),
@@ -146,21 +146,21 @@ class TestValues:
                 for baseline, values in alone[name].baselines.items():
                     torch.testing.assert_close(values[0], whole[name].baselines[baseline][b], rtol=1e-6, atol=1e-9)
 
-    def test_targets_that_are_no_classes(self, model, images):
+    def test_non_class_targets_can_be_measured(self, model, images):
         e = saywhy.explain(model, images, [Class("a") - Class("b"), lambda out: out[:, 3]], relu=False)
         found = measure(
             e, ["faithfulness-correlation", "sparseness", "stability", "parameter-randomization"], num_samples=2
         )
         assert all(one.values.shape == (2, 2) and one.values.isfinite().all() for one in found.values())
 
-    def test_layers_that_were_fused(self, model, images):
+    def test_fused_layers_can_be_measured(self, model, images):
         e = saywhy.explain(model, images, "a", "gradcam", ["stem", "features"], relu=False).fuse("mean")
         found = measure(
             e, ["deletion", "sparseness", "parameter-randomization", "max-sensitivity"], steps=2, num_samples=2
         )
         assert all(one.values.shape == (2, 1) for one in found.values())
 
-    def test_an_explanation_from_a_file_can_still_be_measured_by_itself(self, explanation, tmp_path):
+    def test_loaded_explanation_supports_map_metrics_only(self, explanation, tmp_path):
         read = saywhy.Explanation.load(explanation.save(tmp_path / "why.npz"))
         assert measure(read, "sparseness", baselines=())["sparseness"].values.shape == (2, 2)
         with pytest.raises(SaywhyError, match="no model to run again"):
@@ -169,13 +169,13 @@ class TestValues:
             measure(read, "sparseness")
 
 
-class TestNulls:
-    def test_which_ones(self, explanation):
+class TestBaselines:
+    def test_baselines_default_to_all_and_can_be_chosen(self, explanation):
         assert list(measure(explanation, "sparseness")["sparseness"].baselines) == list(CLASS_AGNOSTIC_BASELINES)
         assert list(measure(explanation, "sparseness", baselines="edges")["sparseness"].baselines) == ["edges"]
         assert measure(explanation, "sparseness", baselines=[])["sparseness"].baselines == {}
 
-    def test_the_grid_is_that_of_the_map(self, explanation):
+    def test_baselines_have_the_grid_of_the_map(self, explanation):
         for method, layer in explanation.pairs:
             context = EvaluationContext(explanation, method, layer)
             for name in CLASS_AGNOSTIC_BASELINES:
@@ -207,17 +207,17 @@ class TestMeasured:
             metric, torch.tensor(values).double(), {k: torch.tensor(v).double() for k, v in baselines.items()}
         )
 
-    def test_mean_and_who_is_beaten(self):
+    def test_mean_and_beats_equal_hand_computed_values(self):
         found = self.made([[1.0, 2.0], [3.0, 5.0]], random=[[0.0, 2.0], [4.0, 1.0]])
         assert found.mean == 2.75
         assert found.beats()["random"].tolist() == [[True, False], [False, True]]
         assert self.made([[1.0, 2.0]], "lower", random=[[2.0, 2.0]]).beats()["random"].tolist() == [[True, False]]
 
-    def test_what_is_unknown_beats_nothing(self):
+    def test_nan_beats_nothing(self):
         assert not self.made([[math.nan]], random=[[0.0]]).beats()["random"].any()
         assert not self.made([[1.0]], random=[[math.nan]]).beats()["random"].any()
 
-    def test_the_interval_against_slow_loops(self):
+    def test_interval_equals_bootstrap_in_slow_loops(self):
         values = np.random.default_rng(3).normal(size=(7, 2))
         generator, means = np.random.default_rng(0), []
         rows = [sum(row) / 2 for row in values.tolist()]
@@ -230,20 +230,20 @@ class TestMeasured:
         assert low < narrow[0] < narrow[1] < high
         assert self.made(values.tolist()).interval(seed=4) != (low, high)
 
-    def test_one_sample_has_none(self):
+    def test_interval_of_a_single_sample_is_nan(self):
         assert all(math.isnan(end) for end in self.made([[1.0, 2.0]]).interval())
 
-    def test_of_equal_samples_it_is_a_point(self):
+    def test_interval_of_equal_samples_is_a_point(self):
         assert self.made([[2.0], [2.0], [2.0]]).interval() == (2.0, 2.0)
 
     @pytest.mark.parametrize("hit", [0.0, 1.0])
     @pytest.mark.parametrize("targets", [1, 3])
-    def test_all_hits_are_not_certain(self, hit, targets):
+    def test_interval_of_only_hits_or_misses_is_wilsons(self, hit, targets):
         found = Measured(METRICS["pointing-game"], torch.full((40, targets), hit).double(), {})
         assert found.interval() == wilson(hit, 40)
         assert found.interval(0.5) == wilson(hit, 40, 0.5)
 
-    def test_hits_and_misses_have_wilsons_interval_whatever_the_seed(self):
+    def test_interval_of_hits_and_misses_is_wilsons_for_every_seed(self):
         values = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0])[:, None].double()
         found = Measured(METRICS["pointing-game"], values, {})
         assert found.interval(seed=1) == found.interval(seed=2) == wilson(0.6, 5)
@@ -252,7 +252,7 @@ class TestMeasured:
 
 
 class TestEvaluationContext:
-    def test_other_maps_are_evaluated_by_the_same_probes(self, explanation, monkeypatch):
+    def test_maps_share_the_probes_of_the_context(self, explanation, monkeypatch):
         asked: list[int] = []
 
         def counted(*args: Any, **own: Any) -> Any:
@@ -272,7 +272,7 @@ class TestEvaluationContext:
         assert context.maps.shape != other.maps.shape
 
 
-class TestMistakes:
+class TestInvalidArguments:
     @pytest.mark.parametrize(
         ("metrics", "own", "says"),
         [
@@ -285,7 +285,7 @@ class TestMistakes:
             ("completeness-error", {}, "has no completeness error"),
         ],
     )
-    def test_said_in_words(self, explanation, metrics, own, says):
+    def test_invalid_arguments_raise_input_error(self, explanation, metrics, own, says):
         with pytest.raises(InputError, match=says):
             measure(explanation, metrics, **own)
 
@@ -298,20 +298,20 @@ class TestMistakes:
             ("sparseness", {"steps": 3}, "sparseness has no parameter 'steps'. Parameters: none"),
         ],
     )
-    def test_metrics_and_parameters_that_there_are_not(self, explanation, metrics, own, says):
+    def test_unknown_metrics_and_parameters_raise(self, explanation, metrics, own, says):
         with pytest.raises(MetricError, match=says):
             measure(explanation, metrics, **own)
 
     @pytest.mark.parametrize(
         ("own", "says"), [({"method": "layercam"}, "layercam"), ({"method": "gradcam", "layer": "input"}, "input")]
     )
-    def test_maps_that_are_not_there(self, explanation, own, says):
+    def test_missing_method_or_layer_raises(self, explanation, own, says):
         with pytest.raises(SaywhyError, match=says):
             measure(explanation, "sparseness", **own)
 
     @pytest.mark.parametrize("metric", ["energy-pointing", "box-iou"])
     @pytest.mark.parametrize("change", [lambda t: t[:1], lambda t: [t[0], t[1][:1]], lambda t: [*t, t[0]]])
-    def test_a_truth_for_every_map(self, explanation, images, metric, change):
+    def test_wrong_number_of_annotations_raises(self, explanation, images, metric, change):
         needs = find_metric(metric).needs
         truth = masks_of(images) if needs == "masks" else boxes_of(images)
         with pytest.raises(InputError, match=f"{needs}= must hold a list for every sample .* 2 × 2"):
@@ -320,7 +320,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         "wrong", [np.ones((3, 3), bool), np.ones((14, 20)), np.ones((20, 14), bool)], ids=["small", "floats", "turned"]
     )
-    def test_masks_of_the_image(self, explanation, images, wrong):
+    def test_masks_of_wrong_shape_or_type_raise(self, explanation, images, wrong):
         masks = masks_of(images)
         masks[0][1] = wrong
         with pytest.raises(
@@ -347,14 +347,14 @@ class TestMistakes:
     )
 
     @pytest.mark.parametrize(("name", "truth", "says"), WRONG_TRUTHS)
-    def test_a_truth_that_is_none(self, explanation, name, truth, says):
+    def test_invalid_annotations_raise(self, explanation, name, truth, says):
         metric = {"masks": "energy-pointing", "boxes": "box-iou"}[name]
         with pytest.raises((InputError, TypeCheckError), match=f"{says}|'{name}'") as said:
             measure(explanation, metric, **{name: truth})
         assert len(str(said.value)) < 400 or said.type is TypeCheckError
 
     @pytest.mark.parametrize("outside", [(30.0, 0.0, 40.0, 5.0), (-9, 0, 0, 5), (0, 14, 5, 15), (0, -3, 5, 0)], ids=str)
-    def test_a_box_outside_of_the_image(self, explanation, images, outside):
+    def test_box_outside_of_the_image_raises(self, explanation, images, outside):
         boxes = boxes_of(images)
         boxes[0][1] = [(0, 0, 3, 3), outside]
         with pytest.raises(InputError, match=r"sample 0, target 1 .* lies outside of the image of 20 × 14 pixels"):
@@ -363,7 +363,7 @@ class TestMistakes:
         assert measure(explanation, "box-iou", boxes=boxes, baselines=())["box-iou"].values.isfinite().all()
 
     @pytest.mark.parametrize("wrong", [None, 3, [None], [["deletion"]], METRICS["deletion"]])
-    def test_names_that_are_none(self, explanation, wrong):
+    def test_names_that_are_no_strings_raise(self, explanation, wrong):
         with pytest.raises((InputError, TypeCheckError), match=r"metrics= must be one name or several, got|'metrics'"):
             measure(explanation, wrong)
         with pytest.raises(
@@ -371,7 +371,7 @@ class TestMistakes:
         ):
             measure(explanation, "sparseness", baselines=wrong)
 
-    def test_a_model_that_has_changed(self, model, images):
+    def test_changed_weights_raise(self, model, images):
         net = TinyNetwork.build(dtype=torch.float64)
         e = saywhy.explain(saywhy.load(net, input_size=12), images, 0, relu=False)
         with torch.no_grad():
@@ -380,9 +380,9 @@ class TestMistakes:
             measure(e, "deletion")
 
 
-class TestWhatIsLeft:
+class TestStateIsRestored:
     @pytest.mark.slow
-    def test_nothing(self, images):
+    def test_measure_restores_model_and_random_state(self, images):
         net = TinyNetwork.build(dtype=torch.float64).train()
         net.stem.eval()
         e = saywhy.explain(
@@ -404,7 +404,7 @@ class TestWhatIsLeft:
             assert state[name][0] == id(tensor)
             assert torch.equal(state[name][1], tensor)
 
-    def test_a_frozen_network_and_one_whose_forward_counts(self, images):
+    def test_buffers_and_frozen_parameters_are_restored(self, images):
         class Counting(nn.Module):
             def __init__(self) -> None:
                 super().__init__()

@@ -106,7 +106,7 @@ def captum_infidelity(one: MetricCase, maps: Tensor, hidden: Tensor, *, normaliz
 
 @needs_captum
 class TestCaptum:
-    def test_infidelity_is_a_share_of_what_there_is_to_explain(self):
+    def test_captum_infidelity_is_ours_times_the_mean_squared_drop(self):
         """Captum's with its best factor is the error itself; ours is divided by E Δ², which a map of zeros leaves."""
         one = grey(probability=False)
         probes = probe(one.runner(), count=12, cells=(6, 4), share=0.3, fill="zero")
@@ -120,7 +120,7 @@ class TestCaptum:
         assert bool(signs.any())
         same((infidelity(maps, probes)[:, 0] * whole)[signs], theirs[signs])
 
-    def test_its_factor_may_be_negative_and_ours_not(self):
+    def test_captum_scaling_factor_may_be_negative_and_ours_not(self):
         """A map that has everything upside down has captum's best value and our worst."""
         weights = torch.randn(1, 12, 8, generator=torch.Generator().manual_seed(2))
         network = nn.Sequential(nn.Flatten(), nn.Linear(96, 1, bias=False)).eval()
@@ -176,7 +176,7 @@ class TestQuantus:
         same(complexity(maps), asked(made(quantus.Complexity, abs=True), one, maps))
 
     @pytest.mark.parametrize("ours", [sparseness, complexity])
-    def test_a_map_of_zeros_is_refused_there_and_the_same_everywhere_here(self, quantus, ours):
+    def test_zero_map_raises_in_quantus_and_equals_constant_map_here(self, quantus, ours):
         """Rectified maps may be zero throughout, and a batch is not to be lost for one of them."""
         one, maps = grey(), torch.zeros(3, 1, 12, 8)
         with pytest.raises(AssertionError, match="all equal to zero"):
@@ -204,7 +204,7 @@ class TestQuantus:
         same(deletion(maps, one.runner(), steps=96 // at_once), [oracle.area(curve.tolist()) for curve in curves])
 
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-    def test_the_imputation_of_road(self, quantus, share, monkeypatch):
+    def test_road_imputation(self, quantus, share, monkeypatch):
         monkeypatch.setattr(imputation, "NOISE", 0.0)
         impute = peers.module("quantus.functions.perturb_func").noisy_linear_imputation
         image = metric_case().images[0].double()
@@ -243,7 +243,7 @@ def unit(maps: Tensor) -> Tensor:
 @needs_grad_cam
 class TestGradCam:
     @pytest.mark.parametrize("seed", range(3))
-    def test_its_drop_is_one_of_the_score_and_ours_a_share_of_it(self, seed):
+    def test_drop_in_confidence_is_average_drop_times_the_score(self, seed):
         """The paper divides by the score of the whole image; pytorch-grad-cam leaves that out."""
         one, maps = metric_case(seed), unit(some_maps(seed, 3, 1, 12, 8))
         with torch.no_grad():
@@ -264,7 +264,7 @@ class TestGradCam:
         assert set(torch.cat(found).tolist()) == {0, 1}
 
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-    def test_the_imputation_of_road(self, share, without_noise):
+    def test_road_imputation(self, share, without_noise):
         """With the weights of the paper, and neighbours beyond the border left out."""
         image = metric_case().images[0]
         gone = torch.rand(1, 12, 8, generator=torch.Generator().manual_seed(3)) < share
@@ -274,13 +274,13 @@ class TestGradCam:
         same(imputed(image.double(), gone), theirs)
 
     @pytest.mark.parametrize("seed", range(3))
-    def test_road_is_twice_its_combination(self, seed, without_noise):
+    def test_road_equals_twice_road_combined(self, seed, without_noise):
         """Of maps without equal pixels, at shares of whole pixels."""
         one, maps = metric_case(seed), unit(some_maps(seed, 3, 1, 12, 8))
         theirs = grad_cam("ROADCombined", "road", one, maps, [25, 50, 75])
         same(road(maps, one.runner(), shares=[0.25, 0.5, 0.75]), 2 * theirs)
 
-    def test_of_a_map_that_is_the_same_everywhere_all_goes_at_once(self, without_noise):
+    def test_constant_map_removes_all_pixels_at_once(self, without_noise):
         """No pixel lies below the threshold, which is that value; we take as many as were asked for, at random."""
         imputer = SimpleNamespace(gone=[])
 
@@ -341,7 +341,7 @@ class TestTorchcam:
         same(torch.tensor(ours).double(), theirs)
         assert len(set(increases)) > 1
 
-    def test_it_takes_the_maximum_of_the_coarse_map_and_we_that_of_what_is_shown(self):
+    def test_average_drop_differs_where_upsampling_lowers_the_maximum(self):
         """Between cells of 0 a cell of 1 is never 1 at a pixel: in torchcam no place is shown as it is."""
         one, maps = metric_case(), torch.zeros(3, 1, 3, 3)
         maps[:, :, 1, 1] = 1.0
@@ -351,7 +351,7 @@ class TestTorchcam:
         assert float(shown.max()) < 1
         assert abs(ours - theirs) > DISAGREES
 
-    def test_it_takes_the_lowest_place_for_nothing_and_we_zero(self):
+    def test_average_drop_differs_by_min_normalization(self):
         """Its maps come stretched from their minimum to their maximum; one without zeros then hides what ours shows."""
         one, maps = metric_case(), some_maps(1, 3, 1, 12, 8).abs() + 1.0
         stretch = peers.module("torchcam.methods.core")._CAM._normalize
@@ -373,7 +373,7 @@ class TestTorchcam:
         ours = insertion(maps, one.runner(), steps=steps, start="zero").mean()
         same(ours.view(1), [theirs["insertion_auc"]])
 
-    def test_equal_pixels_go_in_reading_order_there_and_at_random_here(self):
+    def test_ties_are_removed_in_reading_order_there_and_at_random_here(self):
         """Of a network that looks at the top, a map of zeros is praised there for what it did not say."""
         weights = torch.zeros(2, 3, 12, 8)
         weights[1, :, :3] = 1.0

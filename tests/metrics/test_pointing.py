@@ -70,12 +70,12 @@ def without_types(function: Any) -> Any:
 class TestPointingGame:
     @few
     @given(maps_and_masks.filter(lambda both: bool(both[1].any())), tolerances)
-    def test_as_the_slow_one(self, both: tuple[Tensor, Tensor], tolerance: float):
+    def test_equals_oracle(self, both: tuple[Tensor, Tensor], tolerance: float):
         values, mask = both
         wanted = float(slow.pointing(values.numpy(), mask.numpy(), tolerance))
         assert pointing_game(one(values), one(mask), tolerance=tolerance).item() == wanted
 
-    def test_maps_in_one_batch_are_as_alone(self):
+    def test_batch_equals_maps_one_by_one(self):
         maps, masks = random_maps(1), random_masks(1)
         together = pointing_game(maps, masks, tolerance=2)
         assert together.shape == (2, 3)
@@ -88,41 +88,41 @@ class TestPointingGame:
         ("row", "column", "tolerance", "hit"),
         [(5, 4, 0, 1), (5, 5, 0, 0), (5, 5, 1, 1), (5, 19, 15, 1), (5, 20, 15, 0), (14, 16, 15, 1), (15, 16, 15, 0)],
     )
-    def test_how_near_is_near_enough(self, row: int, column: int, tolerance: float, hit: int):
+    def test_tolerance_is_euclidean_and_inclusive(self, row: int, column: int, tolerance: float, hit: int):
         """The object is column 4 down to row 5, so that (14, 16) is 9 below and 12 beside it: exactly 15."""
         mask = torch.zeros(20, 30, dtype=torch.bool)
         mask[:6, 4] = True
         assert pointing_game(one(dot(row, column)), one(mask), tolerance=tolerance).item() == hit
 
-    def test_the_default_is_15_pixels(self):
+    def test_default_tolerance_is_15_pixels(self):
         mask = dot(0, 0) > 0
         assert pointing_game(one(dot(0, 15)), one(mask)).item() == 1
         assert pointing_game(one(dot(0, 16)), one(mask)).item() == 0
 
-    def test_the_mask_as_a_map_and_its_inverse(self):
+    def test_mask_as_map_hits_and_its_inverse_misses(self):
         mask = dot(3, 3, shape=(6, 6)) + dot(3, 4, shape=(6, 6)) > 0
         assert pointing_game(one(mask.float()), one(mask), tolerance=0).item() == 1
         assert pointing_game(one((~mask).float()), one(mask), tolerance=0).item() == 0
         assert pointing_game(one((~mask).float()), one(mask), tolerance=1).item() == pytest.approx(6 / 34)
 
-    def test_several_peaks_share_the_hit(self):
+    def test_tied_peaks_share_the_hit(self):
         mask = dot(0, 0) > 0
         values = dot(0, 0) + dot(9, 9) + dot(9, 19)
         assert pointing_game(one(values), one(mask)).item() == pytest.approx(2 / 3)
         assert pointing_game(one(values), one(mask), tolerance=0).item() == pytest.approx(1 / 3)
 
     @pytest.mark.parametrize("value", [1e-30, 4.0])
-    def test_a_constant_map_is_chance(self, value: float):
+    def test_constant_map_scores_chance_level(self, value: float):
         mask = torch.zeros(4, 5, dtype=torch.bool)
         mask[1:3, 1:4] = True
         assert pointing_game(one(torch.full((4, 5), value)), one(mask), tolerance=0).item() == pytest.approx(6 / 20)
 
     @pytest.mark.parametrize("value", [-1.0, 0.0, math.nan])
-    def test_a_map_without_positive_values_misses(self, value: float):
+    def test_nonpositive_map_misses(self, value: float):
         mask = torch.ones(4, 5, dtype=torch.bool)
         assert pointing_game(one(torch.full((4, 5), value)), one(mask)).item() == 0
 
-    def test_what_was_not_seen_is_no_peak(self):
+    def test_unseen_pixels_are_no_peak(self):
         values = torch.tensor([[math.nan, -5.0, 0.5, math.nan]])
         assert pointing_game(one(values), one(torch.tensor([[False, False, True, False]])), tolerance=0).item() == 1
         assert pointing_game(one(values), one(torch.tensor([[True, True, False, True]])), tolerance=0).item() == 0
@@ -130,7 +130,7 @@ class TestPointingGame:
 
     @few
     @given(seeds, st.sampled_from([1e-300, 1e-5, 3.0, 1e200]), tolerances)
-    def test_the_unit_of_a_map_does_not_matter(self, seed: int, unit: float, tolerance: float):
+    def test_is_invariant_to_scale_and_flips(self, seed: int, unit: float, tolerance: float):
         maps, masks = random_maps(seed), random_masks(seed)
         plain = pointing_game(maps, masks, tolerance=tolerance)
         assert torch.equal(pointing_game(maps * unit, masks, tolerance=tolerance), plain)
@@ -141,7 +141,7 @@ class TestPointingGame:
 
     @few
     @given(seeds)
-    def test_more_tolerance_is_never_worse(self, seed: int):
+    def test_score_is_nondecreasing_in_tolerance(self, seed: int):
         maps, masks = random_maps(seed).mul(2).round(), random_masks(seed)
         each = [pointing_game(maps, masks, tolerance=tolerance) for tolerance in (0, 0.5, 1, 2, 4, 20)]
         assert torch.equal(each[0], each[1])
@@ -149,13 +149,13 @@ class TestPointingGame:
         assert ((each[-1] == 1) | (maps.amax((2, 3)) <= 0)).all()
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-    def test_in_every_precision(self, dtype: torch.dtype):
+    def test_is_equal_in_every_precision(self, dtype: torch.dtype):
         maps, masks = random_maps(5).to(dtype).requires_grad_(), random_masks(5)
         got = pointing_game(maps, masks)
         assert (got.dtype, got.requires_grad, got.device.type) == (torch.float64, False, "cpu")
         assert torch.equal(got, pointing_game(maps.detach().double(), masks))
 
-    def test_what_is_wrong_is_said(self):
+    def test_invalid_arguments_raise(self):
         maps, masks = random_maps(6), random_masks(6)
         for tolerance in (-1, math.nan, True, "15", None):
             with pytest.raises((InputError, TypeCheckError), match=r"at least 0, got|tolerance"):
@@ -175,7 +175,7 @@ class TestPointingGame:
 
 
 class TestAccuracy:
-    def test_over_classes_and_over_all(self):
+    def test_mean_over_classes_and_over_all_maps_equal_hand_computed(self):
         """Class 3 has 3.5 hits of 5, class 8 has 1 of 1."""
         hits = torch.tensor([[1.0, 1.0], [0.0, 0.5], [1.0, 1.0]])
         classes = torch.tensor([[3, 3], [3, 3], [8, 3]])
@@ -208,7 +208,7 @@ class TestAccuracy:
             (torch.ones(2), torch.tensor([0, -1]), "numbers from 0, got -1"),
         ],
     )
-    def test_what_is_wrong_is_said(self, hits: Tensor, classes: Tensor, words: str):
+    def test_invalid_arguments_raise(self, hits: Tensor, classes: Tensor, words: str):
         with pytest.raises(InputError, match=words):
             without_types(pointing_accuracy)(hits, classes)
 
@@ -237,23 +237,23 @@ class TestRejection:
         assert self.outcome([2.0, 0.0, 0.0, 0.0], self.absent) == 0
         assert self.outcome([2.0, 0.0, 0.0, 0.0], self.absent, tolerance=15) == 0
 
-    def test_the_peak_is_inside_unless_there_is_tolerance(self):
+    def test_tolerance_applies_and_tied_peaks_share_the_hit(self):
         assert self.outcome([0.0, 3.0, 0.0, 0.0], self.there, tolerance=1) == 1
         assert self.outcome([3.0, 3.0, 0.0, 0.0], self.there) == 0.5
 
     @pytest.mark.parametrize("value", [-5.0, 0.0, math.nan])
-    def test_a_map_that_claims_nothing_rejects(self, value: float):
+    def test_nonpositive_map_is_rejected(self, value: float):
         assert self.outcome([value] * 4, self.there) == 0
         assert self.outcome([value] * 4, self.absent) == 1
         assert self.outcome([value] * 4, self.absent, threshold=0) == 0, "nothing is rejected"
         assert self.outcome([value] * 4, self.there, threshold=0) == 0, "and it points nowhere"
 
-    def test_what_was_not_seen_has_no_maximum(self):
+    def test_unseen_pixels_have_no_maximum(self):
         assert self.outcome([math.nan, 1.0, math.nan, -7.0], self.absent) == 1
 
     @few
     @given(maps_and_masks, st.sampled_from([0, 0.25, 0.3, 3.0, 4, math.inf]), tolerances)
-    def test_as_the_slow_one(self, both: tuple[Tensor, Tensor], threshold: float, tolerance: float):
+    def test_equals_oracle(self, both: tuple[Tensor, Tensor], threshold: float, tolerance: float):
         values, mask = both
         wanted = float(slow.rejection(values.numpy(), mask.numpy(), threshold, tolerance))
         got = pointing_with_rejection(one(values), one(mask), threshold=threshold, tolerance=tolerance)
@@ -261,7 +261,7 @@ class TestRejection:
 
     @few
     @given(seeds)
-    def test_the_unit_matters_as_that_of_the_threshold_does(self, seed: int):
+    def test_scaling_maps_and_threshold_together_changes_nothing(self, seed: int):
         maps, masks = random_maps(seed), random_masks(seed)
         masks[0, 0] = masks[1, 2] = False
         plain = pointing_with_rejection(maps, masks, threshold=2.5)
@@ -271,12 +271,12 @@ class TestRejection:
             pointing_with_rejection(maps, masks, threshold=0),
         )
 
-    def test_no_rejection_among_present_ones_is_the_pointing_game(self):
+    def test_zero_threshold_equals_pointing_game_for_present_objects(self):
         maps, masks = random_maps(2), random_masks(2)
         got = pointing_with_rejection(maps, masks, threshold=0, tolerance=2)
         assert torch.equal(got, pointing_game(maps, masks, tolerance=2))
 
-    def test_what_is_wrong_is_said(self):
+    def test_invalid_arguments_raise(self):
         maps, masks = random_maps(3), random_masks(3)
         for threshold in (-1, math.nan, True, "2"):
             with pytest.raises((InputError, TypeCheckError), match=r"threshold must be .* at least 0, got|threshold"):
@@ -304,14 +304,14 @@ class TestBestThreshold:
         got = best_rejection_threshold([(maps, masks)])
         assert (got.threshold, got.accuracy) == (math.inf, 1)
 
-    def test_of_equally_good_ones_it_is_the_lowest(self):
+    def test_lowest_of_equally_good_thresholds_is_chosen(self):
         """From low to high: absent, present, absent, present; two of three intervals let one absent one pass."""
         maps = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 4, 1, 1)
         masks = torch.tensor([False, True, False, True]).view(1, 4, 1, 1)
         got = best_rejection_threshold([(maps, masks)])
         assert (got.threshold, got.accuracy) == (1.5, 3 / 4)
 
-    def test_neighbours_in_floating_point_are_told_apart(self):
+    def test_adjacent_floats_are_separated(self):
         low = 1.0
         high = math.nextafter(low, 2)
         maps = torch.tensor([low, high], dtype=torch.float64).view(1, 2, 1, 1)
@@ -323,7 +323,7 @@ class TestBestThreshold:
     @pytest.mark.slow
     @few
     @given(st.lists(maps_and_masks, min_size=1, max_size=6), tolerances)
-    def test_no_other_threshold_is_better(self, drawn: list[tuple[Tensor, Tensor]], tolerance: float):
+    def test_accuracy_is_the_maximum_over_thresholds(self, drawn: list[tuple[Tensor, Tensor]], tolerance: float):
         drawn = [
             (torch.tensor([[6.0]]), torch.tensor([[True]])),
             (torch.tensor([[0.2]]), torch.tensor([[False]])),
@@ -345,12 +345,12 @@ class TestBestThreshold:
         assert all(value < got.accuracy - 1e-9 for value in fewer)
         assert got.maps == len(drawn)
 
-    def test_batches_are_as_one(self):
+    def test_batches_equal_the_whole(self):
         maps, masks = random_maps(4, 4, 3, 6, 6), random_maps(5, 4, 3, 6, 6) > 2
         parts = [(maps[:1], masks[:1]), (maps[1:], masks[1:])]
         assert best_rejection_threshold(parts) == best_rejection_threshold([(maps, masks)])
 
-    def test_maps_that_were_normalised_are_refused(self):
+    def test_normalised_maps_raise(self):
         maps = random_maps(6).relu()
         maps = maps / maps.amax((2, 3), keepdim=True)
         with pytest.raises(InputError, match=r"maximum 1, .* normalised\? Give the raw ones"):
@@ -359,11 +359,11 @@ class TestBestThreshold:
         with pytest.raises(InputError, match="normalised"):
             best_rejection_threshold([(maps, random_masks(6))])
 
-    def test_one_map_is_enough(self):
+    def test_single_map_gives_a_threshold(self):
         maps, masks = torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2, dtype=torch.bool)
         assert best_rejection_threshold([(maps, masks)]).threshold == math.inf
 
-    def test_needs_maps(self):
+    def test_no_maps_raise(self):
         for nothing in ([], [(torch.zeros(0, 2, 3, 3), torch.zeros(0, 2, 3, 3, dtype=torch.bool))]):
             with pytest.raises(InputError, match="got none"):
                 best_rejection_threshold(nothing)
@@ -380,14 +380,14 @@ class TestGrid:
             )
         )
     )
-    def test_as_the_slow_one(self, drawn: tuple[int, Tensor, int]):
+    def test_equals_oracle(self, drawn: tuple[int, Tensor, int]):
         side, values, cell = drawn
         height, width = values.shape
         masks = cell_masks(torch.tensor([[cell]]), (width, height), side=side)
         got = grid_pointing(one(values), masks, side=side).item()
         assert got == pytest.approx(float(slow.grid_pointing(values.numpy(), cell, side)), abs=1e-14)
 
-    def test_its_own_cell_another_cell_and_chance(self):
+    def test_own_cell_scores_one_other_zero_and_constant_map_chance(self):
         masks = cell_masks(torch.tensor([[4, 0]]), (12, 9))
         right = masks.float()
         assert grid_pointing(right, masks).tolist() == [[1, 1]]
@@ -396,13 +396,13 @@ class TestGrid:
         for level in (2.0, 0.0, -1.0):
             assert grid_pointing(torch.full_like(right, level), masks).flatten().tolist() == pytest.approx([1 / 9] * 2)
 
-    def test_what_speaks_against_a_class_does_not_count(self):
+    def test_negative_values_do_not_matter(self):
         masks = cell_masks(torch.tensor([[1]]), (4, 4), side=2)
         values = torch.where(masks, 3.0, -1.0)
         values[0, 0, 3, 0] = 1.0
         assert grid_pointing(values, masks, side=2).item() == pytest.approx(3 * 4 / (3 * 4 + 1))
 
-    def test_is_the_energy_in_the_cell(self):
+    def test_equals_energy_pointing_in_the_cell(self):
         maps, masks = random_maps(7, 2, 3, 6, 9), cell_masks(torch.tensor([[0, 4, 8], [1, 2, 3]]), (9, 6))
         assert torch.equal(grid_pointing(maps, masks), energy_pointing(maps, masks))
         shared = torch.stack([grid_pointing(maps, cell_masks(torch.full((2, 3), n), (9, 6))) for n in range(9)])
@@ -418,7 +418,7 @@ class TestGrid:
             lambda mask: mask | mask.roll(1, -1),
         ],
     )
-    def test_a_mask_is_one_cell(self, spoil: Any):
+    def test_mask_that_is_not_one_cell_raises(self, spoil: Any):
         masks = cell_masks(torch.tensor([[0]]), (12, 12))
         with pytest.raises(InputError, match=r"one cell of a grid of 3 x 3. Make them with cell_masks"):
             grid_pointing(torch.ones(1, 1, 12, 12), spoil(masks))
@@ -430,7 +430,7 @@ class TestGrid:
         corners = [masks[..., y, x].flatten().int().argmax().item() for y, x in ((0, 0), (0, 5), (3, 0), (3, 5))]
         assert corners == [0, 1, 2, 3]
 
-    def test_what_is_wrong_is_said(self):
+    def test_invalid_arguments_raise(self):
         with pytest.raises(InputError, match="10 x 9 pixels cannot be divided into 3 x 3"):
             cell_masks(torch.tensor([[0]]), (10, 9))
         for side in (0, -1, True, 2.0):
@@ -443,7 +443,7 @@ class TestGrid:
             grid_pointing(torch.ones(1, 1, 9, 10), torch.ones(1, 1, 9, 10, dtype=torch.bool))
 
     @pytest.mark.parametrize("count", [1, 4, 9])
-    def test_mosaic(self, count: int):
+    def test_mosaic_equals_oracle(self, count: int):
         images = random_maps(8, count, 3, 4, 5)
         assert mosaic(images).numpy().tolist() == slow.mosaic(images.numpy()).tolist()
 
@@ -455,7 +455,7 @@ class TestGrid:
             assert (whole[:, mask] == n).all()
 
     @pytest.mark.parametrize("count", [0, 2, 8])
-    def test_a_mosaic_is_square(self, count: int):
+    def test_mosaic_of_a_nonsquare_number_of_images_raises(self, count: int):
         with pytest.raises(InputError, match=f"4, 9, 16 … images; got {count}"):
             mosaic(torch.zeros(count, 3, 4, 4))
 
@@ -477,12 +477,12 @@ class TestAgainstQuantus:
 
     @few
     @given(seed=seeds)
-    def test_without_tolerance_and_ties(self, quantus: ModuleType, seed: int):
+    def test_equals_quantus_without_tolerance_and_ties(self, quantus: ModuleType, seed: int):
         maps, masks = random_maps(seed, 6, 8, 9), random_maps(seed + 1, 6, 8, 9) > 0
         got = pointing_game(maps[:, None], masks[:, None], tolerance=0).flatten()
         assert got.tolist() == self.peer(quantus, maps, masks)
 
-    def test_where_they_differ(self, quantus: ModuleType):
+    def test_differs_on_ties_nonpositive_maps_and_empty_masks(self, quantus: ModuleType):
         """Everything is a peak; nothing is; there is nothing to be hit."""
         mask = torch.tensor([[[True, False, False, False]]])
         flat, against = torch.ones(1, 1, 4), torch.tensor([[[-1.0, -2.0, -2.0, -2.0]]])

@@ -50,7 +50,7 @@ class TestAgainstTheOracles:
     @pytest.mark.parametrize("grid", GRIDS)
     @pytest.mark.parametrize("rectified", [False, True])
     @pytest.mark.parametrize("metric", [deletion, insertion])
-    def test_areas(self, metric, rectified, grid):
+    def test_deletion_and_insertion_equal_oracle(self, metric, rectified, grid):
         case = MetricCase.build(targets=3)
         maps = some_maps(5, 2, 3, *grid, rectified=rectified)
         slow = getattr(oracle, metric.__name__)
@@ -65,7 +65,7 @@ class TestAgainstTheOracles:
     @pytest.mark.parametrize("grid", GRIDS)
     @pytest.mark.parametrize("rectified", [False, True])
     @pytest.mark.parametrize("metric", [comprehensiveness, sufficiency])
-    def test_rationales(self, metric, rectified, grid):
+    def test_comprehensiveness_and_sufficiency_equal_oracle(self, metric, rectified, grid):
         case = MetricCase.build(targets=3)
         maps = some_maps(6, 2, 3, *grid, rectified=rectified)
         slow = getattr(oracle, metric.__name__)
@@ -79,7 +79,7 @@ class TestAgainstTheOracles:
     @pytest.mark.slow
     @pytest.mark.parametrize("grid", GRIDS)
     @pytest.mark.parametrize("rectified", [False, True])
-    def test_road(self, rectified, grid):
+    def test_road_equals_oracle(self, rectified, grid):
         case = MetricCase.build()
         maps = some_maps(7, 2, 2, *grid, rectified=rectified)
 
@@ -91,7 +91,7 @@ class TestAgainstTheOracles:
 
     @pytest.mark.parametrize("grid", [(24,), (6,), (5,)])
     @pytest.mark.parametrize("metric", FILLS)
-    def test_of_signals(self, metric, grid):
+    def test_metrics_of_signals_equal_oracle(self, metric, grid):
         case = MetricCase.build(batch=3, space=(24,), probability=False)
         maps = some_maps(8, 3, 2, *grid, rectified=True)
         slow, areas = getattr(oracle, metric.__name__), metric in (deletion, insertion)
@@ -103,7 +103,7 @@ class TestAgainstTheOracles:
 
         close(metric(maps, case.runner(), **settings, **{FILLS[metric]: "zero"}), case.each(maps, evaluate))
 
-    def test_of_volumes(self):
+    def test_deletion_of_volumes_equals_oracle(self):
         case = MetricCase.build(space=(4, 6, 5))
         maps = some_maps(9, 2, 2, 2, 3, 3, rectified=True)
 
@@ -113,7 +113,7 @@ class TestAgainstTheOracles:
 
         close(deletion(maps, case.runner(), steps=4), case.each(maps, evaluate))
 
-    def test_what_they_do_by_default(self):
+    def test_default_parameters_are_the_documented_ones(self):
         """Deletion fills with zeros, insertion begins with the blurred image; 16 portions; the papers' shares."""
         case = MetricCase.build()
         maps, runner = some_maps(1, 2, 2, 10, 8), case.runner()
@@ -126,11 +126,11 @@ class TestAgainstTheOracles:
 
 
 @pytest.mark.parametrize("metric", ALL)
-class TestEvery:
+class TestEveryMetric:
     @pytest.mark.slow
     @few
     @given(seed=seeds, rectified=st.booleans())
-    def test_only_the_order_counts(self, metric, seed, rectified):
+    def test_is_invariant_to_monotone_transforms(self, metric, seed, rectified):
         case = MetricCase.build(seed=seed % 7)
         maps = some_maps(seed, 2, 2, 10, 8, rectified=rectified).double()
         found = metric(maps, case.runner())
@@ -140,7 +140,7 @@ class TestEvery:
     @pytest.mark.slow
     @few
     @given(seed=seeds, rectified=st.booleans(), grid=st.sampled_from([(5, 4), (3, 3), (7, 6)]))
-    def test_of_a_coarser_map_its_unit_does_not_count(self, metric, seed, rectified, grid):
+    def test_scale_of_a_coarse_map_does_not_matter(self, metric, seed, rectified, grid):
         """Lines between cells are not those between their exponentials."""
         case = MetricCase.build(seed=seed % 7)
         maps = some_maps(seed, 2, 2, *grid, rectified=rectified)
@@ -149,7 +149,7 @@ class TestEvery:
     @pytest.mark.slow
     @few
     @given(seed=seeds, net=st.integers(0, 20), rectified=st.booleans())
-    def test_of_probabilities_in_its_range(self, metric, seed, net, rectified):
+    def test_values_for_probabilities_lie_in_range(self, metric, seed, net, rectified):
         case = MetricCase.build(seed=net, targets=4)
         case.network.fc.weight.data *= 30  # so that probabilities reach their ends
         found, told = (
@@ -161,7 +161,7 @@ class TestEvery:
         assert float(found.min()) >= told.low - 1e-12
         assert float(found.max()) <= told.high + 1e-12
 
-    def test_a_batch_is_its_samples(self, metric):
+    def test_batch_equals_samples_one_by_one(self, metric):
         case = MetricCase.build(batch=3)
         maps = some_maps(2, 3, 2, 5, 4, rectified=True)
         alone = [metric(maps[i : i + 1], case.sample(i).runner()) for i in range(3)]
@@ -177,12 +177,12 @@ class TestEvery:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("size", [1, 2, 3, 100])
-    def test_how_many_are_run_together_does_not_matter(self, metric, size):
+    def test_batch_size_does_not_change_values(self, metric, size):
         case = MetricCase.build()
         maps = some_maps(3, 2, 2, 5, 4)
         close(metric(maps, case.runner(batch_size=size)), metric(maps, case.runner()))
 
-    def test_the_seed_makes_it_again(self, metric):
+    def test_is_reproducible_by_seed(self, metric):
         case = MetricCase.build()
         maps, before = some_maps(3, 2, 2, 10, 8, rectified=True), torch.get_rng_state()
         one = metric(maps, case.runner(), seed=5)
@@ -192,23 +192,23 @@ class TestEvery:
 
     @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("grid", [(10, 8), (5, 4)])
-    def test_maps_must_be_finite(self, metric, wrong, grid):
+    def test_nonfinite_maps_raise(self, metric, wrong, grid):
         maps = some_maps(1, 2, 2, *grid)
         maps[1, 0, 2, 2] = wrong
         with pytest.raises(InputError, match="finite"):
             metric(maps, MetricCase.build().runner())
 
     @pytest.mark.parametrize("shape", [(1, 2), (3, 2), (2, 1), (2, 3)])
-    def test_there_is_one_map_for_every_score(self, metric, shape):
+    def test_wrong_number_of_maps_raises(self, metric, shape):
         with pytest.raises(InputError, match=rf"2 samples and 2 targets.*got \[{shape[0]}, {shape[1]}, 5, 4\]"):
             metric(some_maps(1, *shape, 5, 4), MetricCase.build().runner())
 
     @pytest.mark.parametrize("grid", [(8,), (2, 3, 3)])
-    def test_maps_have_the_axes_of_the_image(self, metric, grid):
+    def test_wrong_spatial_axes_raise(self, metric, grid):
         with pytest.raises(InputError, match=r"axes \[batch, target\] and those of the image \[10, 8\]"):
             metric(some_maps(1, 2, 2, *grid), MetricCase.build().runner())
 
-    def test_the_network_and_the_maps_are_left_as_they_were(self, metric):
+    def test_network_images_and_maps_are_unchanged(self, metric):
         case = MetricCase.build()
         maps = some_maps(1, 2, 2, 5, 4).requires_grad_()
         images, kept = case.images.clone(), maps.detach().clone()
@@ -220,7 +220,7 @@ class TestEvery:
         assert torch.equal(maps.detach(), kept)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-    def test_maps_of_every_precision(self, metric, dtype):
+    def test_is_equal_in_every_precision(self, metric, dtype):
         case = MetricCase.build()
         maps = some_maps(1, 2, 2, 5, 4).to(dtype)
         assert torch.equal(metric(maps, case.runner()), metric(maps.float(), case.runner()))
@@ -233,12 +233,12 @@ def additive(seed: int = 0, space: tuple[int, ...] = (6, 6)) -> tuple[ModelRunne
     return ModelRunner.of(linear(weights), image[None], first), (weights * image)[None]
 
 
-class TestOfALinearNetwork:
+class TestLinearNetwork:
     """What every pixel is worth is the best map there can be, its opposite the worst."""
 
     @pytest.mark.parametrize("metric", ALL)
     @pytest.mark.parametrize("seed", range(5))
-    def test_the_truth_is_better_than_anything_else(self, metric, seed):
+    def test_true_attribution_beats_random_and_negative_maps(self, metric, seed):
         runner, worth = additive(seed)
         settings = {} if metric is road else {FILLS[metric]: "zero"}
         true, false, generator = (
@@ -251,7 +251,7 @@ class TestOfALinearNetwork:
             assert beats(generator, false)
 
     @pytest.mark.parametrize("seed", range(3))
-    def test_in_closed_form(self, seed):
+    def test_values_equal_the_closed_form(self, seed):
         """Pixels sorted by their worth: the curves are their partial sums."""
         runner, worth = additive(seed)
         falling = worth.flatten().sort(descending=True).values
@@ -266,7 +266,7 @@ class TestOfALinearNetwork:
 
     @few
     @given(seed=seeds, rectified=st.booleans(), count=st.integers(1, 9), share=st.floats(0.01, 1))
-    def test_a_rationale_is_the_same_whether_it_goes_or_stays(self, seed, rectified, count, share):
+    def test_comprehensiveness_and_sufficiency_sum_to_the_score(self, seed, rectified, count, share):
         """What is lost without it and what is lost with it alone are together all there is."""
         runner, worth = additive(seed, (count,))
         maps = some_maps(seed, 1, 1, count, rectified=rectified)
@@ -275,7 +275,7 @@ class TestOfALinearNetwork:
 
     @few
     @given(seed=seeds, rectified=st.booleans(), count=st.integers(1, 9), steps=st.integers(1, 12))
-    def test_what_is_inserted_is_what_was_deleted(self, seed, rectified, count, steps):
+    def test_deletion_and_insertion_sum_to_the_score(self, seed, rectified, count, steps):
         runner, worth = additive(seed, (count,))
         maps = some_maps(seed, 1, 1, count, rectified=rectified)
         gone = deletion(maps, runner, steps=steps, seed=seed)
@@ -320,7 +320,7 @@ class TestAnalytic:
 
     @pytest.mark.parametrize("name", ["constant", "zero"])
     @pytest.mark.parametrize("grid", [(8, 8), (3, 3), (7, 5)])
-    def test_what_says_nothing_is_a_random_order(self, name, grid):
+    def test_constant_map_deletes_pixels_in_random_order(self, name, grid):
         """Half in the mean over seeds, with the deviation of drawing without replacement."""
         runner, value = counting((8, 8), self.quarter), {"constant": 0.3, "zero": 0.0}[name]
         maps = torch.full((1, 1, *grid), value)
@@ -331,7 +331,7 @@ class TestAnalytic:
         for seed in range(3):
             assert torch.equal(deletion(maps, runner, seed=seed), deletion(plain, runner, seed=seed))
 
-    def test_of_a_part_that_is_alike_on_a_coarse_map_the_order_is_random_too(self):
+    def test_ties_on_a_coarse_map_are_ordered_at_random(self):
         """Nearest to the corner is a cell of its own; elsewhere all is 0.3, and nothing of it comes first."""
         maps = torch.full((1, 1, 3, 3), 0.3)
         maps[0, 0, 0, 0] = 0.9
@@ -342,7 +342,7 @@ class TestAnalytic:
             first_in_the_rest.add(int(torch.where(apart, ranks, 256).argmin()))
         assert len(first_in_the_rest) > 30
 
-    def test_one_pixel_that_is_all_the_network_sees(self):
+    def test_map_of_the_only_relevant_pixel_gives_extreme_values(self):
         runner = counting((8, 8), (slice(2, 3), slice(5, 6)))
         maps = torch.zeros(1, 1, 8, 8)
         maps[0, 0, 2, 5] = 1e-30
@@ -353,13 +353,13 @@ class TestAnalytic:
         assert float(deletion(-maps, runner, steps=64)) == pytest.approx(1 - 0.5 / 64)
 
     @pytest.mark.parametrize("name", ["constant", "zero"])
-    def test_road_of_what_says_nothing_is_nothing(self, name):
+    def test_road_of_a_constant_map_is_zero(self, name):
         """Equal pixels come in one order, whether the highest or the lowest go first."""
         case = MetricCase.build()
         maps = self.maps()[name].expand(2, 2, 8, 8)
         assert road(maps, case.runner()).tolist() == [[0, 0], [0, 0]]
 
-    def test_road_of_a_bright_part(self, monkeypatch):
+    def test_road_of_a_bright_region_equals_known_values(self, monkeypatch):
         """Without its brightest quarter the image is black throughout, without its darkest three it is bright."""
         monkeypatch.setattr(imputation, "NOISE", 0.0)
         mask = self.maps()["mask"]
@@ -375,7 +375,7 @@ class TestAnalytic:
 class TestOrder:
     @few
     @given(seed=seeds, grid=st.sampled_from(GRIDS), rectified=st.booleans(), order=st.integers(0, 9))
-    def test_as_the_slow_one(self, seed, grid, rectified, order):
+    def test_equals_oracle(self, seed, grid, rectified, order):
         maps = some_maps(seed, 1, 2, *grid, rectified=rectified)
         found = ranked(maps, (10, 8), order)
         for target in range(2):
@@ -385,17 +385,17 @@ class TestOrder:
 
     @few
     @given(seed=seeds, grid=st.lists(st.integers(1, 6), min_size=2, max_size=2).map(tuple))
-    def test_every_place_is_taken_once(self, seed, grid):
+    def test_ranks_are_a_permutation(self, seed, grid):
         found = ranked(some_maps(seed, 2, 3, *grid, rectified=True), (7, 6), seed)
         assert torch.equal(found.flatten(2).sort().values, torch.arange(42).expand(2, 3, 42))
 
-    def test_equal_ones_come_first_anywhere(self):
+    def test_ties_are_ordered_uniformly_at_random(self):
         places = [int(ranked(torch.zeros(1, 1, 3, 3), (3, 3), seed).argmin()) for seed in range(450)]
         counts = [places.count(place) for place in range(9)]
         assert min(counts) > 20
         assert max(counts) < 90
 
-    def test_zero_has_no_sign(self):
+    def test_negative_zero_equals_zero(self):
         maps = torch.tensor([[[0.0, -0.0, 0.0, -0.0]]])
         assert torch.equal(ranked(maps, (4,)), ranked(maps.abs(), (4,)))
 
@@ -403,7 +403,7 @@ class TestOrder:
 class TestAtPixels:
     @few
     @given(seed=seeds, grid=st.lists(st.integers(1, 5), min_size=1, max_size=2).map(tuple), rectified=st.booleans())
-    def test_as_the_slow_one(self, seed, grid, rectified):
+    def test_equals_oracle(self, seed, grid, rectified):
         space = (9, 7)[: len(grid)]
         maps = some_maps(seed, 1, 1, *grid, rectified=rectified)
         wanted = [float(v) for v in oracle.at_pixels(maps[0, 0].numpy(), space).values()]
@@ -416,18 +416,18 @@ class TestAtPixels:
         space=st.lists(st.integers(1, 40), min_size=2, max_size=2).map(tuple),
         dtype=st.sampled_from([torch.float32, torch.float64]),
     )
-    def test_what_is_equal_stays_equal(self, value, grid, space, dtype):
+    def test_constant_map_stays_constant(self, value, grid, space, dtype):
         found = at_pixels(torch.full((1, 1, *grid), value, dtype=dtype), space)
         assert found.unique().numel() == 1
         assert float(found[0, 0, 0, 0]) == value
 
     @pytest.mark.parametrize("exponent", [-1060, -140, 0, 120, 1000])
-    def test_of_any_unit(self, exponent):
+    def test_commutes_with_scaling(self, exponent):
         maps = some_maps(3, 1, 1, 3, 4).double().abs() + 0.5
         unit = 2.0**exponent
         torch.testing.assert_close(at_pixels(maps * unit, (9, 8)) / unit, at_pixels(maps, (9, 8)), rtol=1e-2, atol=0)
 
-    def test_a_map_of_pixels_stays_as_it_is(self):
+    def test_map_of_the_image_size_is_unchanged(self):
         maps = some_maps(3, 2, 2, 9, 8).double() * 1e-300
         assert torch.equal(at_pixels(maps, (9, 8)), maps)
 
@@ -435,7 +435,7 @@ class TestAtPixels:
 class TestImputed:
     @few
     @given(seed=seeds, share=st.floats(0, 1), height=st.integers(1, 7), width=st.integers(1, 7))
-    def test_as_the_dense_system(self, seed, share, height, width):
+    def test_equals_the_dense_linear_system(self, seed, share, height, width):
         generator = torch.Generator().manual_seed(seed)
         image = torch.randn(2, height, width, generator=generator, dtype=torch.float64)
         gone = torch.rand(3, height, width, generator=generator) < share
@@ -446,7 +446,7 @@ class TestImputed:
             wanted += noise * hidden.numpy()
             assert one.numpy() == pytest.approx(wanted, abs=1e-10)
 
-    def test_worked_out_by_hand(self, monkeypatch):
+    def test_equals_hand_computed_values(self, monkeypatch):
         """One pixel, four neighbours beside it of 6 and four at its corners of 12: 4/6 · 6 + 4/12 · 12."""
         monkeypatch.setattr(imputation, "NOISE", 0.0)
         image, gone = (
@@ -461,7 +461,7 @@ class TestImputed:
 
     @few
     @given(seed=seeds)
-    def test_between_what_is_left(self, seed):
+    def test_values_lie_between_the_remaining_pixels(self, seed):
         """A mean of means goes nowhere beyond what it is made of, and a flat image stays flat."""
         generator = torch.Generator().manual_seed(seed)
         image = torch.randn(1, 8, 8, generator=generator, dtype=torch.float64)
@@ -473,14 +473,14 @@ class TestImputed:
         flat = imputed(torch.full((1, 8, 8), 3.0, dtype=torch.float64), gone)
         assert float((flat - 3).abs().max()) < 6 * NOISE
 
-    def test_the_noise_is_normal_and_of_its_size(self):
+    def test_noise_has_zero_mean_and_the_given_deviation(self):
         image = torch.zeros(3, 40, 40, dtype=torch.float64)
         gone = torch.rand(1, 40, 40, generator=torch.Generator().manual_seed(1)) < 0.5
         noise = imputed(image, gone)[0][:, gone[0]]
         assert float(noise.std()) == pytest.approx(NOISE, rel=0.05)
         assert abs(float(noise.mean())) < 4 * NOISE / math.sqrt(noise.numel())
 
-    def test_every_image_by_itself(self):
+    def test_batch_equals_images_one_by_one(self):
         """The same whether asked together or alone, so that it does not matter how many are run together."""
         image = torch.randn(2, 6, 6, dtype=torch.float64)
         gone = torch.rand(4, 6, 6) < 0.5
@@ -488,7 +488,7 @@ class TestImputed:
         alone = torch.cat([imputed(image, one[None], seed=3) for one in gone])
         assert torch.equal(together, alone)
 
-    def test_nothing_and_everything(self):
+    def test_removing_no_pixel_keeps_the_image_and_all_gives_the_mean(self):
         image = torch.randn(2, 4, 4)
         none, everything = torch.zeros(1, 4, 4, dtype=torch.bool), torch.ones(1, 4, 4, dtype=torch.bool)
         assert torch.equal(imputed(image, none)[0], image)
@@ -496,7 +496,7 @@ class TestImputed:
         torch.testing.assert_close(imputed(image, everything)[0], mean, rtol=0, atol=6 * NOISE)
         assert imputed(image, none[:0]).shape == (0, 2, 4, 4)
 
-    def test_the_image_keeps_its_precision(self):
+    def test_dtype_of_the_image_is_kept(self):
         image = torch.randn(2, 4, 4)
         assert imputed(image, torch.rand(2, 4, 4) < 0.5).dtype == torch.float32
 
@@ -504,22 +504,22 @@ class TestImputed:
 class TestSettings:
     @pytest.mark.parametrize("steps", [0, -1, True, 1.5])
     @pytest.mark.parametrize("metric", [deletion, insertion])
-    def test_steps_are_a_number_from_one(self, metric, steps):
+    def test_invalid_steps_raise(self, metric, steps):
         with pytest.raises((InputError, TypeCheckError), match=r"steps"):
             metric(some_maps(1, 2, 2, 5, 4), MetricCase.build().runner(), steps=steps)
 
     @pytest.mark.parametrize("shares", [[], [0.0], [0.5, 1.1], [-0.1], [math.nan]])
     @pytest.mark.parametrize("metric", [comprehensiveness, sufficiency, road])
-    def test_shares_are_shares(self, metric, shares):
+    def test_invalid_shares_raise(self, metric, shares):
         with pytest.raises(InputError, match="shares"):
             metric(some_maps(1, 2, 2, 5, 4), MetricCase.build().runner(), shares=shares)
 
-    def test_road_is_of_images(self):
+    def test_road_of_maps_that_are_not_two_dimensional_raises(self):
         with pytest.raises(InputError, match="road needs images"):
             road(some_maps(1, 2, 2, 5), MetricCase.build(space=(12,)).runner())
 
     @pytest.mark.parametrize("metric", FILLS)
-    def test_any_baseline_will_do(self, metric):
+    def test_fill_accepts_names_tensors_and_none(self, metric):
         case = MetricCase.build()
         maps, name = some_maps(1, 2, 2, 5, 4), FILLS[metric]
         zeros = metric(maps, case.runner(), **{name: "zero"})
@@ -530,13 +530,13 @@ class TestSettings:
         with pytest.raises((InputError, TypeCheckError), match=r"baseline must be|grey"):
             metric(maps, case.runner(), **{name: "grey"})
 
-    def test_every_sample_has_its_own_baseline(self):
+    def test_fill_may_differ_per_sample(self):
         case = MetricCase.build()
         maps, fill = some_maps(1, 2, 2, 5, 4), torch.randn(2, 3, 10, 8, dtype=torch.float64)
         alone = [deletion(maps[i : i + 1], case.sample(i).runner(), fill=fill[i]) for i in range(2)]
         close(deletion(maps, case.runner(), fill=fill), torch.cat(alone))
 
-    def test_more_portions_than_pixels(self):
+    def test_more_steps_than_pixels_round_to_whole_pixels(self):
         """A portion is the nearest whole number of pixels."""
         runner = counting((4,), (slice(0, 1),))
         maps = torch.tensor([[[1.0, 0.0, 0.0, 0.0]]])
@@ -545,7 +545,7 @@ class TestSettings:
             assert float(deletion(maps, runner, steps=steps)) == pytest.approx(oracle.area(heights))
 
 
-def test_a_question_stays_with_its_image():
+def test_second_input_stays_with_its_image():
     """Networks that are asked something beside the image are asked it of the altered image too."""
 
     class Asked(nn.Module):

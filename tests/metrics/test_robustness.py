@@ -68,7 +68,7 @@ class TestAgainstTheOracles:
     @pytest.mark.parametrize(
         ("metric", "slow"), [(max_sensitivity, oracle.max_sensitivity), (stability, oracle.stability)]
     )
-    def test_noise(self, metric, slow, method):
+    def test_max_sensitivity_and_stability_equal_oracle(self, metric, slow, method):
         net, images, classes = network(), some_images(), [2, 0]
         explanation = saywhy.explain(net, images, classes, method)
         own = {"noises": noises(3, 5, (3, 8, 9)), "radius": RADIUS}
@@ -78,7 +78,7 @@ class TestAgainstTheOracles:
         assert found.max() - found.min() > 1e-3  # the samples and targets differ
 
     @pytest.mark.parametrize("method", PIXELS)
-    def test_shift(self, method):
+    def test_input_shift_variance_equals_oracle(self, method):
         net, images, classes = network(), some_images(), [2, 0]
         explanation = saywhy.explain(net, images, classes, method)
 
@@ -112,7 +112,7 @@ class TestParity:
         found = max_sensitivity(explanation, "saliency", "input", radius=RADIUS, num_samples=self.DRAWS, seed=2)
         return net, images, found[:, 0]
 
-    def test_captum(self, asked):
+    def test_max_sensitivity_equals_captum(self, asked):
         with quiet():
             attr, metrics = (pytest.importorskip(name, reason=PEER) for name in ("captum.attr", "captum.metrics"))
             net, images, wanted = asked
@@ -131,7 +131,7 @@ class TestParity:
             found = metrics.sensitivity_max(explained, images, altered, n_perturb_samples=self.DRAWS, target=1)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=0)
 
-    def test_quantus(self, asked):
+    def test_max_sensitivity_equals_quantus(self, asked):
         with quiet():
             quantus = pytest.importorskip("quantus", reason=PEER)
             net, images, wanted = asked
@@ -152,7 +152,7 @@ class TestParity:
             found = metric(net, images.numpy(), np.array([1, 1]), explain_func=explained, channel_first=True)
         np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4)
 
-    def test_where_the_map_is_zero_captum_divides_by_one(self, monkeypatch):
+    def test_zero_map_gives_infinity_where_captum_divides_by_one(self, monkeypatch):
         with quiet():
             metrics = pytest.importorskip("captum.metrics", reason=PEER)
         images = torch.tensor([[[[-1.0, 0.0]]]], dtype=torch.float64)
@@ -188,15 +188,15 @@ def answering(monkeypatch: pytest.MonkeyPatch, make) -> str:
     return "made"
 
 
-class TestWhatIsKnown:
-    def test_the_gradient_of_a_linear_model_never_moves(self):
+class TestKnownValues:
+    def test_saliency_of_a_linear_model_never_changes(self):
         weights = torch.randn(3, 8, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         explanation = saywhy.explain(linear(weights), some_images(), lambda out: out[:, 0], "saliency")
         assert (max_sensitivity(explanation, "saliency", "input") == 0).all()
         assert (stability(explanation, "saliency", "input") == 1).all()
         assert (input_shift_variance(explanation, "saliency", "input") == 0).all()
 
-    def test_input_times_gradient_moves_by_the_shift_times_the_gradient(self):
+    def test_input_times_gradient_changes_by_the_shift_times_the_gradient(self):
         weights = torch.full((1, 2, 2), 3.0, dtype=torch.float64)
         image = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]], dtype=torch.float64)
         explanation = saywhy.explain(linear(weights), image, lambda out: out[:, 0], "input-times-gradient")
@@ -204,27 +204,27 @@ class TestWhatIsKnown:
         found = input_shift_variance(explanation, "input-times-gradient", "input", shift=0.1)
         torch.testing.assert_close(found, torch.tensor([[0.2]], dtype=torch.float64))
 
-    def test_maps_at_a_layer_do_not_notice_the_shift(self):
+    def test_gradcam_is_invariant_to_input_shift(self):
         explanation = saywhy.explain(network(), some_images(), [0, 1], "gradcam", "features", relu=False)
         assert (input_shift_variance(explanation, "gradcam", "features") < 1e-9).all()
 
-    def test_a_method_that_begins_with_zeros_notices_it(self):
+    def test_integrated_gradients_is_not_invariant_to_input_shift(self):
         explanation = saywhy.explain(network(), some_images(), 1, "integrated-gradients", steps=4)
         assert (input_shift_variance(explanation, "integrated-gradients", "input") > 0.01).all()
 
-    def test_an_image_of_one_colour_has_no_range_and_so_no_noise(self):
+    def test_constant_image_receives_no_noise(self):
         explanation = saywhy.explain(network(), torch.ones(1, 3, 8, 9).double(), 0, "saliency")
         assert (max_sensitivity(explanation, "saliency", "input") == 0).all()
         assert (stability(explanation, "saliency", "input") == 1).all()
 
-    def test_nothing_that_stays_nothing_has_not_changed(self, monkeypatch):
+    def test_map_that_stays_zero_has_zero_sensitivity(self, monkeypatch):
         name = answering(monkeypatch, lambda x: torch.zeros_like(x[:, 0]))
         with pytest.warns(saywhy.SaywhyWarning):
             explanation = saywhy.explain(network(), some_images(), 0, name)
         assert (max_sensitivity(explanation, name, "input") == 0).all()
         assert (input_shift_variance(explanation, name, "input") == 0).all()
 
-    def test_nan_is_no_good_value(self, monkeypatch):
+    def test_nan_maps_give_nan_or_raise(self, monkeypatch):
         name = answering(monkeypatch, lambda x: torch.full_like(x[:, 0], math.nan))
         explanation = saywhy.explain(network(), some_images(), 0, name)
         assert max_sensitivity(explanation, name, "input").isnan().all()
@@ -236,14 +236,14 @@ class TestWhatIsKnown:
 class TestProperties:
     @settings(few, max_examples=8)
     @given(st.integers(0, 1000), st.sampled_from(["saliency", "input-times-gradient"]), st.floats(0.001, 2.0))
-    def test_ranges(self, seed, method, radius):
+    def test_values_lie_in_their_ranges(self, seed, method, radius):
         explanation = saywhy.explain(network(seed=seed % 7), some_images(1, seed), [0, 3], method)
         layer = explanation.first_layer(method)
         assert (max_sensitivity(explanation, method, layer, radius=radius, num_samples=2, seed=seed) >= 0).all()
         assert (stability(explanation, method, layer, radius=radius, num_samples=2, seed=seed).abs() <= 1).all()
         assert (input_shift_variance(explanation, method, layer, shift=-radius) >= 0).all()
 
-    def test_units_of_the_score_do_not_count(self):
+    def test_scale_of_the_score_does_not_matter(self):
         net, images = network(), some_images()
         larger = copy.deepcopy(net)
         larger.fc.weight.data *= 1000
@@ -252,7 +252,7 @@ class TestProperties:
             one, other = (metric(saywhy.explain(n, images, 1, "saliency"), "saliency", "input") for n in (net, larger))
             torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)
 
-    def test_more_draws_find_no_smaller_maximum(self):
+    def test_max_sensitivity_is_nondecreasing_in_num_samples(self):
         explanation = saywhy.explain(network(), some_images(), 1, "saliency")
         found = [max_sensitivity(explanation, "saliency", "input", num_samples=n) for n in (1, 3, NUM_SAMPLES)]
         assert (found[0] <= found[1]).all()
@@ -262,7 +262,7 @@ class TestProperties:
     @pytest.mark.slow
     @pytest.mark.parametrize("metric", [max_sensitivity, stability, input_shift_variance])
     @pytest.mark.parametrize("method", ["saliency", "input-times-gradient", "smoothgrad"])
-    def test_a_batch_is_its_images_one_by_one(self, metric, method):
+    def test_batch_equals_images_one_by_one(self, metric, method):
         net, images = network(), some_images(3)
         target = torch.tensor([[1, 0], [2, 3], [0, 1]])
         together = metric(saywhy.explain(net, images, target, method), method, "input")
@@ -273,7 +273,7 @@ class TestProperties:
         torch.testing.assert_close(together, torch.cat(alone), rtol=1e-9, atol=1e-12)
 
     @pytest.mark.parametrize("metric", [max_sensitivity, stability, input_shift_variance])
-    def test_parts_of_a_batch_never_change_the_result(self, metric):
+    def test_batch_size_does_not_change_values(self, metric):
         net, images = network(), some_images(5)
         whole, parts = (
             metric(
@@ -285,13 +285,13 @@ class TestProperties:
         )
         torch.testing.assert_close(whole, parts, rtol=1e-9, atol=1e-12)
 
-    def test_the_seed_decides(self):
+    def test_noise_is_determined_by_the_seed(self):
         explanation = saywhy.explain(network(), some_images(), 1, "saliency")
         once, again, other = (max_sensitivity(explanation, "saliency", "input", seed=s) for s in (3, 3, 4))
         assert torch.equal(once, again)
         assert not torch.equal(once, other)
 
-    def test_the_answer_is_that_of_the_image_as_it_was(self):
+    def test_target_class_is_that_of_the_unperturbed_image(self):
         """Noise so strong that the network's own answer changes does not change what is explained."""
         net, images = network(), some_images(1)
         top = int(net(images).argmax())
@@ -303,7 +303,7 @@ class TestProperties:
 
 
 class TestModels:
-    def test_of_several_layers_and_methods_each_is_itself(self):
+    def test_several_methods_and_layers_equal_single_runs(self):
         net, images = network(), some_images()
         both = saywhy.explain(net, images, 1, ["gradcam", "saliency"], ["stem", "features"], relu=False)
         for method, layer in both.pairs:
@@ -311,7 +311,7 @@ class TestModels:
             alone = saywhy.explain(net, images, 1, method, None if layer == "input" else layer, **kept)
             assert torch.equal(max_sensitivity(both, method, layer), max_sensitivity(alone, method, layer))
 
-    def test_parameters_of_the_method_survive(self):
+    def test_method_parameters_are_kept_in_reruns(self):
         net, images = network(), some_images()
         signed = saywhy.explain(net, images, 1, "gradcam", "features", relu=False)
         assert (signed["gradcam"] < 0).any()
@@ -319,7 +319,7 @@ class TestModels:
         assert (input_shift_variance(signed, "gradcam", "features") < 1e-9).all()
 
     @pytest.mark.parametrize("how", ["mean", "max", "product", "refine"])
-    def test_layers_that_were_fused(self, how):
+    def test_fused_layers_can_be_measured(self, how):
         net, images = network(), some_images()
         fused = saywhy.explain(net, images, 1, "gradcam", ["stem", "features"], relu=False).fuse(how)
         (pair,) = fused.pairs
@@ -327,7 +327,7 @@ class TestModels:
         assert (input_shift_variance(fused, *pair) < 1e-7).all()
         assert set(measure(fused, ["max-sensitivity", "stability"])) == {"max-sensitivity", "stability"}
 
-    def test_a_second_image_beside_the_first_is_left_alone(self):
+    def test_only_the_first_image_is_shifted(self):
         class Difference(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -340,7 +340,7 @@ class TestModels:
         explanation = saywhy.explain(Difference(), images, 1, "saliency")
         assert (input_shift_variance(explanation, "saliency", "input") < 1e-9).all()
 
-    def test_a_network_that_takes_one_dict(self):
+    def test_network_taking_a_dict_equals_the_plain_network(self):
         class OfDict(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -356,14 +356,14 @@ class TestModels:
             found, wanted = (metric(e, "input-times-gradient", "input") for e in (explanation, plain))
             torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
 
-    def test_half_precision(self):
+    def test_half_precision_network_can_be_measured(self):
         net = TinyNetwork.build(dtype=torch.bfloat16)
         explanation = saywhy.explain(net, some_images().bfloat16(), [0, 1], "gradcam", "features", relu=False)
         assert (stability(explanation, "gradcam", "features") > 0.5).all()
         assert (input_shift_variance(explanation, "gradcam", "features") < 0.2).all()  # its numbers have three digits
 
     @pytest.mark.parametrize("inside", [False, True])
-    def test_inference_mode(self, inside):
+    def test_explanation_made_in_inference_mode_can_be_measured(self, inside):
         net = network()
         with torch.inference_mode():
             explanation = saywhy.explain(net, some_images().clone(), 1, ["gradcam", "saliency"], "features")
@@ -372,7 +372,7 @@ class TestModels:
                 assert (max_sensitivity(explanation, method, layer) > 0).all()
                 assert (input_shift_variance(explanation, method, layer) < 1e-9).all()
 
-    def test_nothing_is_left_behind(self):
+    def test_model_gradients_and_random_state_are_restored(self):
         net = network().train()
         net.stem.eval()
         images = some_images().requires_grad_()
@@ -392,36 +392,36 @@ class TestModels:
             assert torch.equal(state[name][1], tensor)
 
 
-class TestMistakes:
+class TestInvalidArguments:
     @pytest.fixture
     def explanation(self):
         return saywhy.explain(network(), some_images(), 1, "saliency")
 
     @pytest.mark.parametrize("radius", [0.0, -1.0, math.nan, math.inf])
     @pytest.mark.parametrize("metric", [max_sensitivity, stability])
-    def test_radius(self, metric, radius, explanation):
+    def test_invalid_radius_raises(self, metric, radius, explanation):
         with pytest.raises(InputError, match="radius"):
             metric(explanation, "saliency", "input", radius=radius)
 
     @pytest.mark.parametrize("num_samples", [0, -1, 1.5, True, None])
     @pytest.mark.parametrize("metric", [max_sensitivity, stability])
-    def test_draws(self, metric, num_samples, explanation):
+    def test_invalid_num_samples_raises(self, metric, num_samples, explanation):
         with pytest.raises((InputError, TypeCheckError), match="num_samples"):
             metric(explanation, "saliency", "input", num_samples=num_samples)
 
     @pytest.mark.parametrize("shift", [0.0, math.nan, math.inf])
-    def test_shift(self, shift, explanation):
+    def test_invalid_shift_raises(self, shift, explanation):
         with pytest.raises(InputError, match="shift"):
             input_shift_variance(explanation, "saliency", "input", shift=shift)
 
     @pytest.mark.parametrize("metric", [max_sensitivity, stability, input_shift_variance])
-    def test_maps_that_are_not_there(self, metric, explanation):
+    def test_missing_method_or_layer_raises(self, metric, explanation):
         with pytest.raises(SaywhyError, match="gradcam"):
             metric(explanation, "gradcam", "features")
         with pytest.raises(SaywhyError, match="stem"):
             metric(explanation, "saliency", "stem")
 
-    def test_an_explanation_that_was_read_from_a_file(self, explanation, tmp_path):
+    def test_loaded_explanation_raises(self, explanation, tmp_path):
         read = saywhy.Explanation.load(explanation.save(tmp_path / "why.npz"))
         with pytest.raises(SaywhyError, match="no model to run again"):
             max_sensitivity(read, "saliency", "input")

@@ -53,7 +53,7 @@ def explained(net: nn.Module, images: Any = None, target: Any = (0, 2), **settin
 class TestRankCorrelations:
     @few
     @given(seeds, st.booleans())
-    def test_stages_against_the_oracle(self, seed, rectified):
+    def test_similarity_of_stages_equals_oracle(self, seed, rectified):
         generator = torch.Generator().manual_seed(seed)
         own, *later = torch.randn(4, 2, 3, 4, 5, generator=generator)
         if rectified:
@@ -67,19 +67,19 @@ class TestRankCorrelations:
 
     @few
     @given(seeds)
-    def test_from_nothing_to_all(self, seed):
+    def test_similarity_is_the_absolute_rank_correlation(self, seed):
         own, other = torch.randn(2, 1, 1, 9, generator=torch.Generator().manual_seed(seed))
         found = similarity_after_randomization(own, [own, -own, own**3, torch.ones_like(own), other])[0, 0]
         assert found[:4].tolist() == [1, 1, 1, 0]
         assert 0 <= found[4] <= 1
 
-    def test_nan_has_no_rank(self):
+    def test_nan_raises(self):
         with pytest.raises(InputError, match="NaN"):
             similarity_after_randomization(torch.full((1, 1, 3), math.nan), [torch.rand(1, 1, 3)])
 
 
-class TestForgetting:
-    def test_stages_are_the_maps_of_shuffled_networks(self):
+class TestParameterRandomization:
+    def test_stages_equal_maps_of_randomized_networks(self):
         net, images = network(), some_images()
         explanation = explained(net, images)
         later = [
@@ -98,14 +98,14 @@ class TestForgetting:
         mean = parameter_randomization(explanation, "gradcam", "features", stages=3, seed=4)
         torch.testing.assert_close(mean, measured.mean(-1))
 
-    def test_an_image_does_not_depend_on_its_batch(self):
+    def test_randomized_maps_do_not_depend_on_the_batch(self):
         net, images = network(), some_images()
         together = randomized_maps(explained(net, images), "gradcam", "features", seed=4)
         alone = randomized_maps(explained(net, images[1:2]), "gradcam", "features", seed=4)
         for one, other in zip(together, alone, strict=True):
             torch.testing.assert_close(one[1:2], other)
 
-    def test_the_target_stays_what_it_was(self):
+    def test_target_class_is_kept_after_randomization(self):
         net, images = network(), some_images()
         own = net(images).argmax(1, keepdim=True)
         found, wanted = (
@@ -115,7 +115,7 @@ class TestForgetting:
         assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
         assert not torch.equal(randomized(net, images, 1.0)(images).argmax(1, keepdim=True), own)
 
-    def test_what_looks_at_the_image_alone_stays(self):
+    def test_map_of_image_magnitude_keeps_similarity_one(self):
         """The magnitude of the image's values, which the gradient of a network that adds them up has."""
 
         class Sum(nn.Module):
@@ -129,14 +129,14 @@ class TestForgetting:
         explanation = saywhy.explain(Sum(), some_images(), 0, "saliency")
         assert (parameter_randomization(explanation, "saliency", "input") == 1).all()
 
-    def test_a_trained_network_forgets_and_an_edge_detector_does_not(self):
+    def test_trained_gradcam_changes_and_eigencam_does_not(self):
         image = scene("test", 3).image
         explanation = saywhy.explain("toybox:classifier", image, "cat", ["gradcam", "eigencam"])
         found = {m: cascade(explanation, m, explanation.layers[0])[0, 0] for m in explanation.methods}
         assert found["gradcam"].mean() < 0.5
         assert found["eigencam"][0] > 0.85  # it has no eyes for the answer, in the last quarter
 
-    def test_it_is_seeded_and_silent(self):
+    def test_randomized_maps_are_reproducible_without_warnings(self):
         explanation = explained(network())
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -145,7 +145,7 @@ class TestForgetting:
         assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
         assert not torch.equal(one[0], other[0])
 
-    def test_a_map_that_is_empty_on_the_way_raises_no_warning(self):
+    def test_zero_map_of_a_randomized_network_raises_no_warning(self):
         """One channel is evidence for a class; when the two weights of the head are swapped, against it."""
         head = nn.Linear(1, 2, bias=False)
         head.weight.data.copy_(torch.tensor([[1.0], [-1.0]]))
@@ -158,32 +158,32 @@ class TestForgetting:
         assert set(map(float, found)) == {0.0, 1.0}
 
     @pytest.mark.parametrize("stages", [0, -1, 1.5, True, None])
-    def test_stages(self, stages):
+    def test_invalid_stages_raise(self, stages):
         with pytest.raises((InputError, TypeCheckError), match="stages"):
             cascade(explained(network()), "gradcam", "features", stages=stages)
 
-    def test_a_network_that_cannot_be_copied(self):
+    def test_uncopyable_network_raises(self):
         net = network()
         net.kept = torch.ones(2, requires_grad=True) * 2
         with pytest.raises(ModelError, match="cannot be copied"):
             parameter_randomization(explained(net), "gradcam", "features")
 
     @pytest.mark.parametrize("layer", ["features", "module", "input"])
-    def test_however_the_layer_was_named(self, layer):
+    def test_layer_may_be_given_by_name_or_as_module(self, layer):
         net = network()
         named = net.features if layer == "module" else layer
         for method in ["saliency"] if layer == "input" else ["saliency", "gradcam"]:
             one = saywhy.explain(net, some_images(), 0, method, named)
             assert parameter_randomization(one, method, one.layers[0]).shape == (2, 1)
 
-    def test_both_kinds_of_methods_at_a_layer_that_is_a_module(self):
+    def test_pixel_and_layer_methods_accept_a_layer_module(self):
         net = network()
         both = saywhy.explain(net, some_images(), 0, ["gradcam", "saliency"], net.features, relu=False)
         for pair in both.pairs:
             assert (parameter_randomization(both, *pair) < 1).all()
 
     @pytest.mark.parametrize("inside", [False, True])
-    def test_inference_mode(self, inside):
+    def test_explanation_made_in_inference_mode_gives_equal_values(self, inside):
         net, images = network(), some_images()
         wanted = cascade(explained(net, images), "gradcam", "features")
         with torch.inference_mode():
@@ -191,7 +191,7 @@ class TestForgetting:
         with torch.inference_mode(inside):
             assert torch.equal(cascade(explanation, "gradcam", "features"), wanted)
 
-    def test_layers_that_were_fused(self):
+    def test_fused_layers_can_be_randomized(self):
         net = network()
         fused = explained(net, layer=["stem", "features"]).fuse("mean")
         (pair,) = fused.pairs
@@ -200,7 +200,7 @@ class TestForgetting:
         assert found[0].shape == fused.maps.shape == both[0].shape
 
     @pytest.mark.slow
-    def test_words_beside_an_image(self):
+    def test_vqa_explanation_can_be_measured(self):
         drawn = scene("talk-test", 5)
         model = saywhy.load("toybox:vqa")
         asked = model.prepare_inputs(drawn.image, f"is there a {drawn.objects[0].kind}?")
@@ -210,8 +210,8 @@ class TestForgetting:
         assert (found["stability"].values > 0).all()
 
 
-class TestOtherAnswers:
-    def test_the_highest_class_beside_each_target(self):
+class TestRandomLogitAndDataRandomization:
+    def test_random_logit_compares_with_the_runner_up_class(self):
         net, images = network(), some_images(3)
         order = net(images).argsort(1, descending=True)
         explanation = saywhy.explain(net, images, order, "gradcam", "features", relu=False)
@@ -220,18 +220,18 @@ class TestOtherAnswers:
         found = random_logit(explanation, "gradcam", "features")
         torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64))
 
-    def test_a_map_that_is_the_same_for_all_is_found(self):
+    def test_random_logit_of_class_agnostic_map_is_one(self):
         same = saywhy.explain(network(), some_images(), [0, 1], "eigencam", "features")
         assert (random_logit(same, "eigencam", "features") == 1).all()
 
-    def test_the_only_two_classes_are_opposites(self):
+    def test_random_logit_of_two_opposite_classes_is_minus_one(self):
         """The score of one is the other's with the sign turned: so is its map."""
         net = network(classes=2, head="linear")
         net.fc.weight.data[1], net.fc.bias.data[1] = -net.fc.weight.data[0], -net.fc.bias.data[0]
         found = random_logit(explained(net, target=[0]), "gradcam", "features")
         torch.testing.assert_close(found, torch.full((2, 1), -1.0, dtype=torch.float64))
 
-    def test_a_map_by_itself_says_the_same(self):
+    def test_random_logit_of_one_target_equals_that_among_all(self):
         net, images = network(), some_images()
         all_of_them = saywhy.explain(net, images, Top(4), "gradcam", "features", relu=False)
         found = random_logit(all_of_them, "gradcam", "features")
@@ -239,7 +239,7 @@ class TestOtherAnswers:
             alone = saywhy.explain(net, images, all_of_them.classes[:, t : t + 1], "gradcam", "features", relu=False)
             torch.testing.assert_close(random_logit(alone, "gradcam", "features")[:, 0], found[:, t])
 
-    def test_of_what_is_no_class_nothing_is_said(self):
+    def test_random_logit_of_non_class_target_is_nan(self):
         mixed = explained(network(), target=[Class(1), Class(0) - Class(1), lambda out: out[:, 1]])
         found = random_logit(mixed, "gradcam", "features")
         assert found.isnan().tolist() == [[False, True, True]] * 2
@@ -249,13 +249,13 @@ class TestOtherAnswers:
     @pytest.mark.parametrize(
         ("target", "classes"), [(lambda out: out[:, 0], 4), ([Class(0) - Class(1)], 4), (0, 1), (None, 1)]
     )
-    def test_where_there_is_no_other(self, target, classes):
+    def test_random_logit_without_another_class_raises(self, target, classes):
         net = network(classes=classes)
         explanation = saywhy.explain(net, some_images(), target, "gradcam", "features", relu=False)
         with pytest.raises(InputError, match=f"a class, among several; got .* of {classes} classes"):
             random_logit(explanation, "gradcam", "features")
 
-    def test_another_network(self):
+    def test_data_randomization_equals_absolute_rank_correlation(self):
         net, other, images = network(), network(seed=5).train(), some_images()
         found = data_randomization(explained(net, images), "gradcam", "features", other=other)
         maps = [explained(n, images).maps.detach().numpy() for n in (net, other)]
@@ -265,7 +265,7 @@ class TestOtherAnswers:
         wrapped = measure(explained(net, images), "data-randomization", other=saywhy.load(other))
         assert torch.equal(wrapped["data-randomization"].values, found)
 
-    def test_the_same_network_has_the_same_map(self):
+    def test_data_randomization_with_the_same_network_is_one(self):
         net = network()
         assert (data_randomization(explained(net), "gradcam", "features", other=net) == 1).all()
 
@@ -277,13 +277,13 @@ class TestOtherAnswers:
             (TinyNetwork.build(classes=2, dtype=torch.float64), "no class 2"),
         ],
     )
-    def test_networks_that_are_not_comparable(self, other, says):
+    def test_data_randomization_with_incomparable_network_raises(self, other, says):
         with pytest.raises(SaywhyError, match=says):
             data_randomization(explained(network()), "gradcam", "features", other=other)
 
 
 class TestCompleteness:
-    def test_the_account_of_a_path_method(self):
+    def test_error_is_relative_difference_of_sum_and_score_change(self):
         net, images = network(), some_images()
         explanation = saywhy.explain(net, images, [0, 1], "integrated-gradients", score="logit", steps=7)
         parts = explanation.maps.detach().flatten(2).sum(-1).double()
@@ -304,7 +304,7 @@ class TestCompleteness:
         ]
         assert (completeness_errors[1] < completeness_errors[0]).all()
 
-    def test_others_keep_no_account(self):
+    def test_method_without_completeness_raises(self):
         with pytest.raises(InputError, match="has no completeness error"):
             completeness_error(explained(network()), "gradcam", "features")
 
@@ -373,7 +373,7 @@ def _maps(model: nn.Module, images: Tensor, classes: Tensor) -> np.ndarray:
     return saywhy.explain(model, images, classes[:, None], "saliency", channels="sum").maps.detach().numpy()
 
 
-def test_nothing_is_left_behind():
+def test_model_gradients_and_random_state_are_restored():
     net = network().train()
     net.stem.eval()
     explanation = explained(net)
