@@ -43,7 +43,7 @@ def slow_literal(helps: list[float], certain: list[float]) -> list[float]:
 
 class TestMask:
     @pytest.mark.parametrize(("kind", "slow"), [("both_positive", slow_mask), ("literal", slow_literal)])
-    def test_against_loops(self, kind, slow):
+    def test_equals_slow_loops(self, kind, slow):
         helps, certain = drawn(3, 2, PLACES), drawn(3, 2, PLACES, seed=1)
         found = certainty_mask(helps, certain, kind)
         for i in range(3):
@@ -52,7 +52,7 @@ class TestMask:
 
     @few
     @given(seeds)
-    def test_shares_of_1_or_nothing(self, seed):
+    def test_sums_to_one_or_zero(self, seed):
         helps, certain = drawn(4, 3, PLACES, seed=seed), drawn(4, 3, PLACES, seed=seed + 1)
         helps[0] = -helps[0].abs()
         found = certainty_mask(helps, certain)
@@ -63,36 +63,36 @@ class TestMask:
 
     @few
     @given(seeds, st.floats(1e-12, 1e12), st.floats(1e-12, 1e12))
-    def test_units_do_not_count(self, seed, one, other):
+    def test_is_scale_invariant(self, seed, one, other):
         helps, certain = drawn(2, 2, PLACES, seed=seed), drawn(2, 2, PLACES, seed=seed + 1)
         close(certainty_mask(one * helps, other * certain), certainty_mask(helps, certain))
         assert torch.equal(certainty_mask(2.0**30 * helps, 2.0**-40 * certain), certainty_mask(helps, certain))
 
     @few
     @given(seeds)
-    def test_neither_comes_first(self, seed):
+    def test_is_symmetric_in_its_arguments(self, seed):
         helps, certain = drawn(2, 2, PLACES, seed=seed), drawn(2, 2, PLACES, seed=seed + 1)
         close(certainty_mask(helps, certain), certainty_mask(certain, helps))
 
     @pytest.mark.parametrize("unit", [1e-25, 1e-35, 1e25, 1e37])
-    def test_of_tiny_and_huge_gradients_in_float32(self, unit):
+    def test_tiny_and_huge_float32_gradients_do_not_over_or_underflow(self, unit):
         """Products of them are 0, or infinite."""
         helps, certain = (drawn(2, 2, PLACES, seed=seed, dtype=torch.float32).clamp(-2, 2) for seed in (0, 1))
         found = certainty_mask(unit * helps, unit * certain)
         torch.testing.assert_close(found, certainty_mask(helps, certain), rtol=1e-4, atol=1e-5)
 
-    def test_glimpses_by_themselves(self):
+    def test_glimpses_are_masked_independently(self):
         helps, certain = drawn(2, 3, PLACES), drawn(2, 3, PLACES, seed=1)
         for glimpse in range(3):
             part = slice(glimpse, glimpse + 1)
             close(certainty_mask(helps[:, part], certain[:, part]), certainty_mask(helps, certain)[:, part])
 
-    def test_nothing_at_all(self):
+    def test_zero_gradients_give_a_zero_mask(self):
         nothing = torch.zeros(1, 1, PLACES)
         assert certainty_mask(nothing, nothing).tolist() == nothing.tolist()
         assert certainty_mask(nothing, torch.ones_like(nothing)).tolist() == nothing.tolist()
 
-    def test_places_where_both_are_negative_count_in_the_literal_mask_only(self):
+    def test_positions_with_both_negative_count_in_the_literal_mask_only(self):
         helps, certain = torch.tensor([[[-2.0, 1.0, 1.0]]]), torch.tensor([[[-2.0, 1.0, -1.0]]])
         assert certainty_mask(helps, certain).tolist() == [[[0, 1, 0]]]
         literal = certainty_mask(helps, certain, "literal")[0, 0]
@@ -101,7 +101,7 @@ class TestMask:
 
     @pytest.mark.parametrize("unit", [1e-8, 1e-3, 1e6])
     @pytest.mark.parametrize("kind", ["literal", "answer"])
-    def test_other_readings_have_no_unit_either(self, kind, unit):
+    def test_literal_and_answer_masks_are_scale_invariant(self, kind, unit):
         helps, certain = drawn(2, 2, PLACES), drawn(2, 2, PLACES, seed=1)
         found = certainty_mask(unit * helps, unit * certain, kind)
         close(found, certainty_mask(helps, certain, kind))
@@ -113,7 +113,7 @@ class TestMask:
         assert torch.equal(found, certainty_mask(helps, drawn(2, 2, PLACES, seed=2), "answer"))
         close(found, helps.relu().square() / helps.relu().square().sum(-1, keepdim=True))
 
-    def test_shuffled_shares_are_the_same_elsewhere(self):
+    def test_shuffled_mask_permutes_the_values(self):
         helps, certain = drawn(3, 2, 40), drawn(3, 2, 40, seed=1)
         mask, found = certainty_mask(helps, certain), certainty_mask(helps, certain, "shuffled", generator(1))
         assert torch.equal(found.sort(-1).values, mask.sort(-1).values)
@@ -123,7 +123,7 @@ class TestMask:
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize("kind", ["random", "uniform"])
-    def test_controls_know_nothing(self, kind, dtype):
+    def test_random_and_uniform_masks_ignore_the_gradients(self, kind, dtype):
         helps, certain = drawn(3, 2, PLACES, dtype=dtype), drawn(3, 2, PLACES, seed=1, dtype=dtype)
         found = certainty_mask(helps, certain, kind, generator(3))
         assert found.dtype == dtype
@@ -131,13 +131,13 @@ class TestMask:
         assert torch.equal(found, certainty_mask(certain, -helps, kind, generator(3)))
         assert (len(found.unique()) == 1) == (kind == "uniform")
 
-    def test_its_own_generator_leaves_the_global_one_alone(self):
+    def test_given_generator_leaves_the_global_random_state(self):
         before = torch.get_rng_state()
         for kind in ("shuffled", "random"):
             certainty_mask(drawn(1, 1, PLACES), drawn(1, 1, PLACES), kind, generator())
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_what_does_not_fit_is_refused(self):
+    def test_mismatched_shapes_and_unknown_kind_raise(self):
         with pytest.raises(InputError, match=r"one shape, got \[1, 2, 6\] and \[1, 1, 6\]"):
             certainty_mask(drawn(1, 2, PLACES), drawn(1, 1, PLACES))
         with pytest.raises(InputError, match="got 'other'"):
@@ -156,7 +156,7 @@ SHAPES = {"logits": (2, 3, PLACES), "weighted": (2, 3, PLACES, 4), "map": (2, 4,
 class TestGate:
     @pytest.mark.parametrize("strength", [0.1, 1.0, 5.0])
     @pytest.mark.parametrize("at", SHAPES)
-    def test_what_flows_back_by_hand(self, at, strength):
+    def test_gradients_equal_hand_computed_values(self, at, strength):
         leaf = drawn(*SHAPES[at], seed=3).requires_grad_()
         a = leaf * 2
         answer, uncertainty = some_losses(a)
@@ -183,7 +183,7 @@ class TestGate:
                     close(places(leaf.grad)[p] / 2, altered.tolist())
 
     @pytest.mark.parametrize("at", SHAPES)
-    def test_with_strength_0_gradients_are_the_same_bit_for_bit(self, at):
+    def test_strength_zero_leaves_gradients_bitwise_equal(self, at):
         """Spec A5.2, 5."""
         gradients = []
         for gated in (False, True):
@@ -205,7 +205,7 @@ class TestGate:
             before, after = (some_losses(b.detach(), seed)[of] for b in (a, a + 1e-6 * mask))
             assert float(after) <= float(before) + 1e-12
 
-    def test_several_tensors_each_its_own_mask(self):
+    def test_each_tensor_has_its_own_mask(self):
         first = drawn(2, 1, PLACES).requires_grad_()
         second = first.sin() * drawn(2, 1, PLACES, seed=1)
         answer, uncertainty = some_losses(first * second)
@@ -217,7 +217,7 @@ class TestGate:
         for found, mask in zip(masks, wanted, strict=True):
             close(found, mask)
 
-    def test_nothing_is_differentiated_twice(self):
+    def test_masks_and_gradients_have_no_graph(self):
         a = drawn(2, 3, PLACES).requires_grad_()
         answer, uncertainty = some_losses(a)
         (mask,) = Gate().install([a], answer, uncertainty)
@@ -225,34 +225,34 @@ class TestGate:
         (answer + uncertainty).backward()
         assert not a.grad.requires_grad
 
-    def test_installing_leaves_no_gradient_behind(self):
+    def test_install_leaves_no_gradient(self):
         a = drawn(2, 3, PLACES).requires_grad_()
         Gate().install([a], *some_losses(a))
         assert a.grad is None
 
     @pytest.mark.parametrize("mask", ["shuffled", "random", "uniform", "literal", "answer"])
-    def test_other_masks(self, mask):
+    def test_every_mask_kind_equals_certainty_mask(self, mask):
         a = drawn(2, 3, PLACES).requires_grad_()
         answer, uncertainty = some_losses(a)
         of_answer, of_uncertainty = (torch.autograd.grad(one, a, retain_graph=True)[0] for one in (answer, uncertainty))
         (found,) = Gate(mask=mask).install([a], answer, uncertainty, generator(4))
         close(found, certainty_mask(-of_answer, -of_uncertainty, mask, generator(4)))
 
-    def test_a_tensor_on_which_a_loss_does_not_hang(self):
+    def test_tensor_that_a_loss_does_not_depend_on_raises(self):
         a, b = drawn(1, 1, PLACES).requires_grad_(), drawn(1, 1, PLACES, seed=1).requires_grad_()
         with pytest.raises(InputError, match="does not depend on the layer of the gate"):
             Gate().install([a, b], a.sum() + b.sum(), a.sum())
 
-    def test_a_tensor_without_a_graph(self):
+    def test_tensor_without_a_graph_raises(self):
         a, frozen = drawn(1, 1, PLACES).requires_grad_(), drawn(1, 1, PLACES)
         with pytest.raises(InputError, match="does not depend on the layer of the gate"):
             Gate().install([frozen], (a * frozen).sum(), a.sum())
 
     @pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf, "1"])
-    def test_no_strength_is_refused(self, strength):
+    def test_invalid_strength_raises(self, strength):
         with pytest.raises(InputError, match="strength of the gate"):
             Gate(strength)
 
-    def test_no_mask_is_refused_at_once(self):
+    def test_unknown_mask_raises_at_construction(self):
         with pytest.raises(InputError, match="got 'other'"):
             Gate(mask="other")

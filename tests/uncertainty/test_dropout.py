@@ -130,10 +130,10 @@ def scripted(net: nn.Module) -> nn.Module:
         return torch.jit.script(net)
 
 
-class TestTogether:
+class TestBatchedSamples:
     @pytest.mark.parametrize("kind", KINDS)
     @torch.no_grad()
-    def test_is_one_by_one(self, kind):
+    def test_batched_samples_equal_single_runs(self, kind):
         net, asked = network(kind), MCDropout(network(kind), DRAWS, seed=3)
         found = asked(some_images()).sample_logits
         assert found.shape == (DRAWS, 3, 3)
@@ -142,27 +142,27 @@ class TestTogether:
         assert len(found[:, 0, 0].unique()) >= DRAWS - 2  # of four channels not every draw drops others
 
     @pytest.mark.parametrize("kind", TOGETHER)
-    def test_with_a_graph_too(self, kind):
+    def test_batched_samples_with_a_graph_equal_single_runs(self, kind):
         found = MCDropout(network(kind), DRAWS)(some_images()).sample_logits
         assert found.requires_grad
         close(found.detach(), one_by_one(network(kind), some_images()))
 
     @pytest.mark.parametrize("limit", [1, 4 * SIDE**2 * 3 * 8 * 2, 10**9])
     @torch.no_grad()
-    def test_however_many_fit_into_memory(self, monkeypatch, limit):
+    def test_memory_limit_does_not_change_samples(self, monkeypatch, limit):
         monkeypatch.setattr(dropout, "AT_ONCE_BYTES", limit)
         close(MCDropout(network(), DRAWS)(some_images()).sample_logits, one_by_one(network(), some_images()))
 
     @pytest.mark.parametrize("kind", KINDS)
     @torch.no_grad()
-    def test_without_remembering_what_comes_before(self, monkeypatch, kind):
+    def test_prefix_cache_does_not_change_samples(self, monkeypatch, kind):
         found = MCDropout(network(kind), DRAWS)(some_images()).sample_logits
         monkeypatch.setattr(dropout, "can_cache_prefix", lambda *_: False)
         close(MCDropout(network(kind), DRAWS)(some_images()).sample_logits, found)
 
     @pytest.mark.parametrize("head", ["mlp", "linear", "looking"])
     @torch.no_grad()
-    def test_of_the_usual_tiny_network(self, head, images):
+    def test_tiny_network_samples_equal_single_runs(self, head, images):
         net, batch = TinyNetwork.build(head=head, dtype=torch.float64), images(dtype=torch.float64)
         asked = MCDropout(net, DRAWS)
         close(asked(batch).sample_logits, one_by_one(net, batch))
@@ -171,13 +171,13 @@ class TestTogether:
 
     @pytest.mark.parametrize("batch", [1, 3])
     @torch.no_grad()
-    def test_of_a_transformer(self, batch, images):
+    def test_transformer_samples_equal_single_runs(self, batch, images):
         """Its attention drops, and the tokens pass round it."""
         net, batch_ = TinyTransformer.build(dtype=torch.float64), images(batch, 4, dtype=torch.float64)
         close(MCDropout(net, DRAWS)(batch_).sample_logits, one_by_one(net, batch_))
 
     @torch.no_grad()
-    def test_what_a_network_writes_behind_its_dropout_is_not_remembered(self):
+    def test_in_place_write_after_dropout_does_not_corrupt_the_cache(self):
         class Writing(Network):
             def forward(self, x: Tensor) -> Tensor:
                 a = self.features(x)
@@ -191,13 +191,13 @@ class TestTogether:
         close(MCDropout(made(lambda: Writing("plain")), 3)(some_images()).sample_logits, wanted)
 
 
-class TestCompany:
+class TestReproducibility:
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", KINDS)
     @few
     @given(seed=seeds)
     @torch.no_grad()
-    def test_a_sample_is_the_same_alone_and_in_any_order(self, kind, seed):
+    def test_samples_do_not_depend_on_the_batch_or_its_order(self, kind, seed):
         net, x = network(kind), some_images(4, seed % 1000)
         whole = MCDropout(net, 5, seed)(x).sample_logits
         order = torch.randperm(4, generator=torch.Generator().manual_seed(seed))
@@ -206,35 +206,35 @@ class TestCompany:
             close(MCDropout(net, 5, seed)(x[i : i + 1]).sample_logits, whole[:, i : i + 1])
 
     @torch.no_grad()
-    def test_more_draws_begin_with_the_same_ones(self):
+    def test_more_samples_start_with_the_same_samples(self):
         net, x = network(), some_images()
         close(MCDropout(net, 9)(x).sample_logits[:4], MCDropout(net, 4)(x).sample_logits)
 
     @torch.no_grad()
-    def test_the_seed_decides(self):
+    def test_samples_are_determined_by_the_seed(self):
         net, x = network(), some_images()
         once, again, other = (MCDropout(net, 4, seed)(x).sample_logits for seed in (1, 1, 2))
         assert torch.equal(once, again)
         assert not torch.isclose(once, other).all(-1).any()
 
 
-class TestWhatIsDropped:
+class TestDropoutMasks:
     @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-    def test_so_many_and_the_rest_made_up_for(self, p):
+    def test_share_p_is_dropped_and_the_rest_is_rescaled(self, p):
         (masks,) = masks_of([(p, (3000,))], 4, seed=1)
         values = masks.unique()
         close(values, torch.tensor([0, 1 / (1 - p)], dtype=torch.float64))
         assert float((masks == 0).double().mean()) == pytest.approx(p, abs=5 * (p * (1 - p) / 12000) ** 0.5)
 
     @torch.no_grad()
-    def test_whole_channels(self):
+    def test_dropout2d_drops_whole_channels(self):
         ones = torch.ones(2, 50, 3, 3, dtype=torch.float64)
         said = MCDropout(nn.Sequential(nn.Dropout2d(0.5), nn.Flatten()), 3)(ones).sample_logits.unflatten(2, (50, 9))
         assert bool((said == said[..., :1]).all())
         assert {0.0, 2.0} == set(said.flatten().tolist())
 
     @torch.no_grad()
-    def test_a_kind_of_ones_own_drops_as_its_parent(self):
+    def test_subclass_of_dropout_drops_like_its_parent(self):
         class Own(nn.Dropout):
             pass
 
@@ -243,7 +243,7 @@ class TestWhatIsDropped:
         assert not bool((said == said[..., :1]).all(-1).any())
 
     @torch.no_grad()
-    def test_everything(self):
+    def test_p_of_one_drops_every_unit(self):
         net = network(p=1.0)
         net.second.p = 0.0
         wanted = net.head(net.inner(torch.zeros(1, 4 * SIDE**2, dtype=torch.float64)).tanh())
@@ -265,7 +265,7 @@ class TestWhatIsDropped:
         assert {0.0, 2.0} == set(second.flatten().tolist())
 
     @torch.no_grad()
-    def test_of_a_linear_network_the_mean_is_what_it_says_without(self):
+    def test_mean_over_samples_of_linear_network_equals_output_without(self):
         net = made(lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * SIDE**2, 4)))
         sample_logits, x = MCDropout(net, 2000)(some_images(2)).sample_logits, some_images(2)
         error = sample_logits.std(0) / 2000**0.5
@@ -274,24 +274,24 @@ class TestWhatIsDropped:
         torch.testing.assert_close(sample_logits.var(0), weights.square().sum(2), rtol=0.2, atol=0)
 
 
-class TestOnce:
+class TestNumberOfRuns:
     @pytest.mark.parametrize("limit", [1, 10**9])
     @pytest.mark.parametrize("kind", KINDS)
     @torch.no_grad()
-    def test_what_comes_before_the_first_dropout(self, monkeypatch, kind, limit):
+    def test_layers_before_the_first_dropout_run_once(self, monkeypatch, kind, limit):
         monkeypatch.setattr(dropout, "AT_ONCE_BYTES", limit)
         with Counting() as counting:
             MCDropout(network(kind), DRAWS)(some_images())
         assert counting.counts["convolution"] == 1
 
     @torch.no_grad()
-    def test_and_what_comes_behind_in_as_few_runs_as_can_be(self):
+    def test_layers_behind_the_dropout_run_batched(self):
         with Counting() as counting:
             MCDropout(network(), DRAWS)(some_images())
         assert counting.counts["addmm"] == 2 * 2  # both linear layers, of the first draw and of all others
 
     @torch.no_grad()
-    def test_a_layer_with_a_hook_runs_once(self):
+    def test_layer_with_a_hook_runs_once(self):
         """Else a hook that watches or alters it would mean one of several."""
         net, seen = network(), []
         net.features.register_forward_hook(lambda _, __, out: seen.append(len(out)) or 2 * out)
@@ -326,7 +326,7 @@ def state_of(net: nn.Module) -> dict[str, Any]:
     }
 
 
-class TestBorrowed:
+class TestStateIsRestored:
     def assert_same_state(self, net: nn.Module, before: dict[str, Any]) -> None:
         after = state_of(net)
         values, kept = after.pop("values"), before["values"]
@@ -334,14 +334,14 @@ class TestBorrowed:
         assert all(torch.equal(value, kept[name]) for name, value in values.items())
 
     @pytest.mark.parametrize("graph", [False, True])
-    def test_the_network_is_left_as_it_was(self, graph, images):
+    def test_network_state_is_restored(self, graph, images):
         net = TinyNetwork.build()
         before = state_of(net)
         with torch.set_grad_enabled(graph):
             MCDropout(net, DRAWS)(images())
         self.assert_same_state(net, before)
 
-    def test_one_that_is_being_trained_too(self, images):
+    def test_network_in_training_mode_is_restored(self, images):
         net = TinyNetwork.build().train()
         before, model = state_of(net), mc_dropout(saywhy.load(net), DRAWS)
         estimate(model, images())
@@ -350,7 +350,7 @@ class TestBorrowed:
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError("mine")])
     @torch.no_grad()
-    def test_also_if_it_is_interrupted(self, error, monkeypatch):
+    def test_network_is_restored_after_an_error(self, error, monkeypatch):
         """Of an error in a run of several draws it is not known whose it is, and they run one by one instead."""
         monkeypatch.setattr(dropout, "AT_ONCE_BYTES", 1)
         net = network()
@@ -362,14 +362,14 @@ class TestBorrowed:
         close(MCDropout(net, DRAWS)(some_images()).sample_logits, one_by_one(net, some_images()))
 
     @torch.no_grad()
-    def test_its_own_hooks_stay(self):
+    def test_user_hooks_are_kept_and_called_once(self):
         net, seen = network(), []
         net.first.register_forward_hook(lambda _, given, out: seen.append(given[0].shape[0]))
         MCDropout(net, DRAWS)(some_images())
         assert seen == [3]
         assert len(net.first._forward_hooks) == 1
 
-    def test_under_inference_mode(self):
+    def test_samples_are_equal_in_inference_mode(self):
         net = network()
         wanted = one_by_one(net, some_images())
         for kind in KINDS:
@@ -383,9 +383,9 @@ class TestBorrowed:
         close(found.probabilities, wanted.softmax(-1).mean(0))
 
 
-class TestRefused:
+class TestErrors:
     @pytest.mark.parametrize("num_samples", [0, -1, 2.0, True, None])
-    def test_no_number_of_draws(self, num_samples):
+    def test_invalid_num_samples_raises(self, num_samples):
         with pytest.raises(InputError, match="whole number of at least 1"):
             MCDropout(network(), num_samples)
 
@@ -399,11 +399,11 @@ class TestRefused:
         ],
         ids=["none", "of probability 0", "within an LSTM", "scripted"],
     )
-    def test_no_dropout_that_is_a_module(self, build):
+    def test_network_without_dropout_module_raises(self, build):
         with pytest.raises(InputError, match="has no dropout"):
             MCDropout(build())
 
-    def test_dropout_that_is_a_function(self):
+    def test_functional_dropout_raises(self):
         class Functional(nn.Module):
             def forward(self, x: Tensor) -> Tensor:
                 return F.dropout(x.flatten(1), 0.5, self.training)
@@ -412,7 +412,7 @@ class TestRefused:
             mc_dropout(saywhy.load(Functional()))
 
     @pytest.mark.parametrize("graph", [False, True])
-    def test_dropout_that_does_not_run(self, graph):
+    def test_dropout_that_does_not_run_raises(self, graph):
         class Never(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -426,13 +426,13 @@ class TestRefused:
 
     @pytest.mark.parametrize("graph", [False, True])
     @pytest.mark.parametrize("num_samples", [1, 4])
-    def test_no_class_scores(self, graph, num_samples):
+    def test_output_without_class_scores_raises(self, graph, num_samples):
         net = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(3, 2, 1)).double()
         wanted = ModelError if graph and num_samples > 1 else InputError
         with torch.set_grad_enabled(graph), pytest.raises(wanted, match=r"class scores|several draws"):
             MCDropout(net, num_samples)(some_images())
 
-    def test_what_does_not_take_several_draws_has_no_gradient(self):
+    def test_network_that_cannot_be_batched_has_no_gradient(self):
         with pytest.raises(ModelError, match="Network does not take several draws as one batch"):
             MCDropout(network("round"), DRAWS)(some_images())
         model = mc_dropout(saywhy.load(network("round")), DRAWS)
@@ -443,14 +443,14 @@ class TestRefused:
         with pytest.raises(ModelError, match="its disagreement has no gradient"):
             saywhy.explain(model, some_images(), Uncertain("epistemic"), layer="network.features", layout=LAYOUT)
 
-    def test_an_error_of_the_network_itself_arrives(self):
+    def test_wrong_input_size_raises_input_error(self):
         with pytest.raises(InputError, match="does not take this input"):
             estimate(mc_dropout(saywhy.load(network())), torch.rand(2, 3, 4, 4, dtype=torch.float64))
 
 
 class TestMCSamples:
     @pytest.mark.parametrize("graph", [False, True])
-    def test_the_answer_is_the_mean_of_the_samples(self, graph):
+    def test_logits_are_the_mean_of_the_sample_probabilities(self, graph):
         with torch.set_grad_enabled(graph):
             said = MCDropout(network(), DRAWS)(some_images())
         close(said.logits.softmax(1), said.sample_logits.softmax(-1).mean(0))
@@ -458,12 +458,12 @@ class TestMCSamples:
         assert said.attention is None
 
     @torch.no_grad()
-    def test_of_classes_that_are_each_a_yes_or_no(self):
+    def test_multilabel_logits_are_the_mean_of_sigmoids(self):
         said = MCDropout(network(), DRAWS, multilabel=True)(some_images())
         close(said.logits.sigmoid(), said.sample_logits.sigmoid().mean(0))
 
     @torch.no_grad()
-    def test_of_one_number(self):
+    def test_single_logit_is_the_mean_of_sigmoids(self):
         net = network()
         net.head = made(lambda: nn.Linear(5, 1))
         said = MCDropout(net, DRAWS)(some_images())
@@ -472,7 +472,7 @@ class TestMCSamples:
         close(MCDropout(net, DRAWS)(some_images()).sample_logits, said.sample_logits)
 
     @torch.no_grad()
-    def test_where_the_scores_are(self):
+    def test_output_selects_the_scores(self):
         class Two(Network):
             def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
                 y = super().forward(x)
@@ -484,13 +484,13 @@ class TestMCSamples:
         close(model.module(some_images()).sample_logits.detach(), -MCDropout(net, 4)(some_images()).sample_logits)
 
     @torch.no_grad()
-    def test_the_noise_that_it_expects_is_the_mean(self):
+    def test_variance_is_the_mean_over_samples(self):
         net = made(lambda: VarianceClassifier(Network("plain"), 3))
         said = MCDropout(net, DRAWS)(some_images())
         close(said.variance, torch.stack([net.variance_head(one) for one in said.sample_logits]).mean(0))
 
     @torch.no_grad()
-    def test_what_does_not_hang_on_any_dropout_is_the_same_in_every_draw(self):
+    def test_outputs_independent_of_dropout_are_kept(self):
         class Saying(Network):
             def forward(self, x: Tensor) -> dict[str, Tensor]:
                 a = self.features(x)
@@ -527,7 +527,7 @@ class TestVQANetworks:
         return net
 
     @torch.no_grad()
-    def test_one_by_one_automatically(self, asked):
+    def test_samples_run_one_by_one(self, asked):
         drawn = MCDropout(asked, DRAWS, 3)
         said = drawn(self.features(), QUESTIONS)
         assert not drawn.expands
@@ -539,7 +539,7 @@ class TestVQANetworks:
     @pytest.mark.slow
     @pytest.mark.parametrize("batch", [2, 4, 6])
     @torch.no_grad()
-    def test_however_many_samples_and_draws_there_are(self, asked, batch):
+    def test_any_batch_and_sample_count_equals_single_runs(self, asked, batch):
         """Draws that divide the samples must not be taken for samples."""
         questions, features = QUESTIONS.repeat(2, 1)[:batch], self.features(batch)
         for num_samples in (2, 3, 5):
@@ -550,27 +550,27 @@ class TestVQANetworks:
 
     @pytest.mark.slow
     @torch.no_grad()
-    def test_a_sample_is_the_same_alone(self, asked):
+    def test_samples_do_not_depend_on_the_batch(self, asked):
         whole = MCDropout(asked, DRAWS)(self.features(), QUESTIONS).sample_logits
         for i in range(3):
             alone = MCDropout(asked, DRAWS)(self.features()[i : i + 1], QUESTIONS[i : i + 1]).sample_logits
             close(alone[:, 0], whole[:, i])
 
     @torch.no_grad()
-    def test_by_keyword(self, asked):
+    def test_keyword_arguments_equal_positional_ones(self, asked):
         drawn = MCDropout(asked, 3)
         close(
             drawn(question=QUESTIONS, features=self.features()).sample_logits,
             drawn(self.features(), QUESTIONS).sample_logits,
         )
 
-    def test_there_is_no_gradient(self, asked):
+    def test_gradient_raises(self, asked):
         with pytest.raises(ModelError, match="does not take several draws as one batch"):
             MCDropout(asked, 3)(self.features(), QUESTIONS)
 
 
 @torch.no_grad()
-def test_a_network_with_a_scripted_part():
+def test_network_with_a_scripted_part_equals_single_runs():
     net = network()
     net.features = scripted(net.features)
     close(MCDropout(net, DRAWS)(some_images()).sample_logits, one_by_one(network(), some_images()))
@@ -606,7 +606,7 @@ class TestMaps:
 
     @pytest.mark.parametrize("kind", ["entropy", "aleatoric", "epistemic"])
     @pytest.mark.parametrize("multilabel", [False, True])
-    def test_against_a_loop_over_draws(self, kind, multilabel):
+    def test_gradcam_equals_a_loop_over_samples(self, kind, multilabel):
         net, x = network(), some_images()
         model = mc_dropout(saywhy.load(net, multilabel=multilabel), 5, seed=3)
         e = saywhy.explain(model, x, Uncertain(kind), layer="network.features", layout=LAYOUT, relu=False)
@@ -614,14 +614,14 @@ class TestMaps:
         close(e.scores[:, 0], scores)
         close(e.maps[:, 0], maps)
 
-    def test_of_parts_of_the_batch(self):
+    def test_batch_size_does_not_change_maps(self):
         model, x = mc_dropout(saywhy.load(network()), 5), some_images()
         own = {"layer": "network.features", "layout": LAYOUT, "relu": False}
         whole, parts = (saywhy.explain(model, x, Uncertain("epistemic"), batch_size=size, **own) for size in (None, 1))
         close(parts.maps, whole.maps)
 
     @pytest.mark.parametrize("kind", ["plain", "round"])
-    def test_by_a_method_of_several_passes(self, kind):
+    def test_ablationcam_alters_every_sample(self, kind):
         """What it alters must be altered in every draw."""
         net, x = network(kind), some_images()
         model, own = mc_dropout(saywhy.load(net), 5), {"layer": "network.features", "layout": LAYOUT, "relu": False}
@@ -645,11 +645,11 @@ class TestMaps:
         shares = torch.stack([(whole - scores(channel)) / whole for channel in range(4)], 1)
         close(e.maps[:, 0], (shares[:, :, None, None] * a).sum(1))
 
-    def test_the_layer_is_found(self, images):
+    def test_layer_is_found_automatically(self, images):
         e = saywhy.explain(mc_dropout(saywhy.load(TinyNetwork.build()), 4), images(), Uncertain("epistemic"))
         assert e.layers[0].startswith("network.")
 
-    def test_what_else_is_known_of_the_model_stays(self):
+    def test_labels_layer_and_name_are_kept(self):
         model = saywhy.load(network(), labels=("a", "b", "c"))
         model.layer = "features"
         drawn = mc_dropout(model, 4)

@@ -71,7 +71,7 @@ def plain(network: nn.Module) -> Uncertainty:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_samples_disagree_as_much_as_those_of_torch(kind: str):
+def test_sample_disagreement_equals_that_of_torch_dropout(kind: str):
     network = NETWORKS[kind]().eval()
     found, wanted = estimate(mc_dropout(network, DRAWS), IMAGES), plain(network)
     torch.testing.assert_close(found.epistemic, wanted.epistemic, rtol=0.35, atol=1e-6)
@@ -79,7 +79,7 @@ def test_samples_disagree_as_much_as_those_of_torch(kind: str):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in NETWORKS if kind != "places first"])
-def test_a_sample_is_the_same_alone(kind: str):
+def test_samples_do_not_depend_on_the_batch(kind: str):
     model = mc_dropout(NETWORKS[kind]().eval(), 6)
     whole = estimate(model, IMAGES)
     for i in range(3):
@@ -87,14 +87,14 @@ def test_a_sample_is_the_same_alone(kind: str):
         torch.testing.assert_close(alone.probabilities[0], whole.probabilities[i], rtol=1e-5, atol=1e-7)
 
 
-def test_places_that_come_first_are_noticed():
+def test_positions_as_first_axis_disable_batching():
     model = mc_dropout(Tokens("places first").eval(), 4)
     estimate(model, IMAGES)
     assert (model.module.expands, model.module.samples_first) == (False, False)
 
 
 @pytest.mark.parametrize("num_samples", [2, 5])
-def test_the_same_dropout_masks_for_every_order_of_axes(num_samples: int):
+def test_dropout_masks_are_equal_for_every_order_of_axes(num_samples: int):
     one, other = (
         estimate(mc_dropout(Tokens(order).eval(), num_samples), IMAGES)
         for order in ("samples first", "places in the batch")
@@ -109,13 +109,13 @@ def classifier() -> nn.Module:
     ).eval()
 
 
-def test_a_variance_head_with_dropout_can_be_explained():
+def test_variance_head_with_dropout_can_be_explained():
     certain = VarianceClassifier(classifier(), 4).eval()
     found = saywhy.explain(mc_dropout(certain, 5), IMAGES, target=Uncertain("epistemic"), layer="network.network.0")
     assert found.maps.shape == (3, 1, 4, 4)
     assert float(found.maps.abs().max()) > 0
 
 
-def test_a_member_of_an_ensemble_cannot_have_dropout_samples():
+def test_mc_dropout_of_an_ensemble_raises():
     with pytest.raises(InputError, match="returns several Monte Carlo samples already"):
         estimate(mc_dropout(ensemble([classifier()]), 5), IMAGES)

@@ -63,7 +63,7 @@ def assert_same(one: Uncertainty, other: Uncertainty) -> None:
 
 
 class TestOf:
-    def test_one_of_many(self):
+    def test_multiclass_values_equal_slow_loops(self):
         samples = some_mc_samples().softmax(-1)
         found = Uncertainty.of(samples)
         for i in range(3):
@@ -76,7 +76,7 @@ class TestOf:
             close(found.sample_variance[i], sum((p[c] - mean[c]) ** 2 for p in each for c in range(5)) / 4)
         assert (found.num_samples, found.aleatoric_variance) == (4, None)
 
-    def test_each_a_yes_or_no(self):
+    def test_multilabel_values_are_sums_of_binary_ones(self):
         """Every class by itself is one of two, and entropies add up."""
         samples = some_mc_samples().sigmoid()
         found = Uncertainty.of(samples, multilabel=True)
@@ -86,7 +86,7 @@ class TestOf:
         close(found.sample_variance, samples.var(0, correction=0).sum(-1))
         close(found.probabilities, samples.mean(0))
 
-    def test_all_is_kept_in_float64_on_the_cpu(self):
+    def test_values_are_float64_without_graph(self):
         found = Uncertainty.of(
             some_mc_samples().softmax(-1).float().requires_grad_(), torch.ones(3, requires_grad=True)
         )
@@ -95,26 +95,26 @@ class TestOf:
                 assert value.dtype == torch.float64
                 assert not value.requires_grad
 
-    def test_sample_and_aleatoric_variance_are_the_predictive_variance(self):
+    def test_predictive_variance_is_sample_plus_aleatoric_variance(self):
         samples, noise = some_mc_samples().softmax(-1), torch.tensor([0.5, 0.0, 2.0])
         close(Uncertainty.of(samples).predictive_variance, Uncertainty.of(samples).sample_variance)
         close(Uncertainty.of(samples, noise).predictive_variance, Uncertainty.of(samples).sample_variance + noise)
 
     @pytest.mark.parametrize("multilabel", [False, True])
     @pytest.mark.parametrize("wrong", [-0.2, 1.2, math.nan, math.inf])
-    def test_what_is_no_probability_is_refused(self, wrong, multilabel):
+    def test_probabilities_outside_unit_interval_raise(self, wrong, multilabel):
         samples = some_mc_samples().softmax(-1)
         samples[1, 2, 3] = wrong
         with pytest.raises(InputError, match=r"probabilities"):
             Uncertainty.of(samples, multilabel=multilabel)
 
-    def test_logits_are_refused(self):
+    def test_logits_raise(self):
         with pytest.raises(InputError, match="add up to 1"):
             Uncertainty.of(some_mc_samples().abs())
 
 
 class TestEstimate:
-    def test_a_plain_model_gives_one_sample(self):
+    def test_plain_model_gives_one_sample(self):
         p = network()(some_images()).softmax(1).detach()
         found = estimate(network(), some_images())
         close(found.probabilities, p)
@@ -125,7 +125,7 @@ class TestEstimate:
 
     @pytest.mark.parametrize("multilabel", [False, True])
     @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-    def test_several_samples(self, multilabel, temperature):
+    def test_mc_dropout_estimate_equals_uncertainty_of_its_samples(self, multilabel, temperature):
         model = mc_dropout(saywhy.load(network(), multilabel=multilabel), 6, seed=2)
         samples = model.module(some_images()).sample_logits.detach() / temperature
         wanted = Uncertainty.of(samples.sigmoid() if multilabel else samples.softmax(-1), multilabel=multilabel)
@@ -134,31 +134,31 @@ class TestEstimate:
     @pytest.mark.parametrize(
         "make", [lambda m: m, lambda m: mc_dropout(m, 3), with_augmentations, lambda m: ensemble([m, m])]
     )
-    def test_one_number_is_a_yes_or_no(self, make):
+    def test_single_logit_is_binary(self, make):
         found = estimate(make(saywhy.load(network(classes=1))), some_images())
         yes = found.probabilities[:, 0].tolist()
         close(found.total, [slow_entropy([p, 1 - p]) for p in yes])
 
-    def test_the_noise_that_a_network_expects(self):
+    def test_variance_head_gives_aleatoric_variance(self):
         net = VarianceClassifier(network(), 4).double().eval()
         wanted = net(some_images()).variance[:, 0].detach()
         close(estimate(net, some_images()).aleatoric_variance, wanted)
         assert bool((estimate(mc_dropout(saywhy.load(net), 4), some_images()).aleatoric_variance > 0).all())
 
-    def test_a_temperature_of_many_makes_answers_even(self):
+    def test_huge_temperature_gives_maximal_entropy(self):
         found = estimate(network(), some_images(), temperature=1e6)
         torch.testing.assert_close(found.total, torch.full((2,), math.log(4), dtype=torch.float64))
 
     @pytest.mark.parametrize("wrong", [0, -1.0, math.nan])
-    def test_no_temperature(self, wrong):
+    def test_invalid_temperature_raises(self, wrong):
         with pytest.raises(InputError, match="temperature must be a number above 0"):
             estimate(network(), some_images(), temperature=wrong)
 
-    def test_no_class_scores(self):
+    def test_output_without_class_scores_raises(self):
         with pytest.raises(TargetError, match="no class scores"):
             estimate(nn.Conv2d(3, 2, 1).double(), some_images())
 
-    def test_the_seed_is_of_what_the_network_draws_itself(self):
+    def test_seed_controls_a_stochastic_network(self):
         class Noisy(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -173,14 +173,14 @@ class TestEstimate:
         assert not torch.equal(once.total, other.total)
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_the_model_is_borrowed(self):
+    def test_mode_and_weights_are_unchanged(self):
         net = network().train()
         values = {name: value.clone() for name, value in net.state_dict().items()}
         assert_same(estimate(net, some_images()), estimate(network(), some_images()))
         assert net.training
         assert all(torch.equal(value, values[name]) for name, value in net.state_dict().items())
 
-    def test_what_was_measured_of_the_model_stays_with_it(self):
+    def test_uncertainty_reference_is_kept_by_wrappers(self):
         model = replace(saywhy.load(network()), reference=UncertaintyReference({"total": (0.0, 1.0)}, 0.5, 0.1, "val"))
         for made in (mc_dropout(model, 2), with_augmentations(model), ensemble([model, model])):
             assert made.reference is model.reference
@@ -204,7 +204,7 @@ def asked() -> Model:
     [lambda m: m, lambda m: mc_dropout(m, 5), with_augmentations, lambda m: ensemble([m, m])],
     ids=["as it is", "monte carlo", "augmented", "ensemble"],
 )
-def test_of_images_and_questions(asked, make):
+def test_vqa_model_can_be_estimated_with_every_wrapper(asked, make):
     model, words = make(asked), ["what colour is it", "is it red"]
     found = estimate(model, {"image": some_images(), "question": words})
     with torch.no_grad():
@@ -219,7 +219,7 @@ def test_of_images_and_questions(asked, make):
 
 
 class TestEnsemble:
-    def test_its_samples_are_those_of_its_members(self):
+    def test_samples_are_those_of_the_members(self):
         members = [network(seed) for seed in range(3)]
         said = Ensemble(members)(some_images())
         for sample, member in zip(said.sample_logits, members, strict=True):
@@ -227,14 +227,14 @@ class TestEnsemble:
         close(said.logits.softmax(1).detach(), said.sample_logits.softmax(-1).mean(0).detach())
         assert_same(estimate(ensemble(members), some_images()), Uncertainty.of(said.sample_logits.softmax(-1)))
 
-    def test_of_one_member_there_is_no_disagreement(self):
+    def test_single_member_equals_the_plain_model(self):
         assert_same(estimate(ensemble([network()]), some_images()), estimate(network(), some_images()))
 
-    def test_of_equal_members_neither(self):
+    def test_equal_members_have_zero_epistemic_uncertainty(self):
         found = estimate(ensemble([network()] * 3), some_images())
         close(found.epistemic, [0.0, 0.0])
 
-    def test_of_members_with_attention_and_a_variance_head(self):
+    def test_attention_and_variance_are_means_over_members(self):
         looking = [TinyNetwork.build(head="looking", seed=seed, dtype=torch.float64) for seed in range(2)]
         said = Ensemble(looking)(some_images())
         close(said.attention.detach(), sum(net(some_images()).attention.detach() for net in looking) / 2)
@@ -243,7 +243,7 @@ class TestEnsemble:
         noise = sum(net(some_images()).variance.detach() for net in certain) / 2
         close(Ensemble(certain)(some_images()).variance.detach(), noise)
 
-    def test_labels_and_name(self):
+    def test_labels_and_name_are_set_and_differing_labels_raise(self):
         first, second = (saywhy.load(network(seed), labels=list("abcd")) for seed in range(2))
         model = ensemble([first, second])
         assert (model.labels, model.name) == (("a", "b", "c", "d"), "ensemble of 2")
@@ -252,14 +252,14 @@ class TestEnsemble:
         with pytest.raises(InputError, match=r"labels of .* differ"):
             ensemble([first, network()])
 
-    def test_there_must_be_members_with_the_same_classes(self):
+    def test_no_members_or_different_classes_raise(self):
         with pytest.raises(InputError, match="one model at least"):
             ensemble([])
         with pytest.raises(InputError, match=r"same classes, got \[4, 5\]"):
             estimate(ensemble([network(), network(classes=5)]), some_images())
 
     @pytest.mark.parametrize("kind", ["entropy", "aleatoric", "epistemic"])
-    def test_maps_of_a_layer_of_a_member(self, kind):
+    def test_map_at_a_layer_of_a_member_equals_hand_computed_gradcam(self, kind):
         members = [network(seed) for seed in range(3)]
         layer = "members.1.features"
         e = saywhy.explain(ensemble(members), some_images(), Uncertain(kind), layer=layer, layout=LAYOUT, relu=False)
@@ -275,7 +275,7 @@ class TestEnsemble:
 
 
 class TestAugmented:
-    def test_its_samples_are_those_of_the_augmentations(self):
+    def test_samples_are_those_of_the_augmentations(self):
         said = TestTimeAugmentation(network(), [lambda x: x, lambda x: x.flip(-1)])(some_images())
         close(said.sample_logits[0].detach(), network()(some_images()).detach())
         close(said.sample_logits[1].detach(), network()(some_images().flip(-1)).detach())
@@ -284,11 +284,11 @@ class TestAugmented:
             Uncertainty.of(said.sample_logits.softmax(-1)),
         )
 
-    def test_of_one_augmentation_there_is_no_disagreement(self):
+    def test_identity_augmentation_equals_the_plain_model(self):
         model = with_augmentations(saywhy.load(network()), [lambda x: x])
         assert_same(estimate(model, some_images()), estimate(network(), some_images()))
 
-    def test_the_default_augmentations(self):
+    def test_default_augmentations_shift_and_change_contrast_and_brightness(self):
         x = some_images(2, 25)
         seen = [augmentation(x) for augmentation in AUGMENTATIONS]
         assert torch.equal(seen[0], x)
@@ -301,22 +301,22 @@ class TestAugmented:
             close(found.std((1, 2, 3)), factor * x.std((1, 2, 3)))
         close(seen[7] - x, 0.05 * x.std((1, 2, 3), keepdim=True).expand_as(x))
 
-    def test_each_image_by_itself(self):
+    def test_images_are_augmented_independently(self):
         model = with_augmentations(saywhy.load(network()))
         whole = estimate(model, some_images())
         for i in range(2):
             close(estimate(model, some_images()[i : i + 1]).epistemic, whole.epistemic[i : i + 1])
 
     @pytest.mark.parametrize("augmentation", [lambda x: x[..., 1:], lambda x: x[:1], lambda x: x.mean(1, keepdim=True)])
-    def test_an_augmentation_keeps_the_shape(self, augmentation):
+    def test_augmentation_that_changes_the_shape_raises(self, augmentation):
         with pytest.raises(InputError, match=r"an augmentation keeps the images' shape \[2, 3, 12, 12\]"):
             estimate(with_augmentations(saywhy.load(network()), [augmentation]), some_images())
 
-    def test_no_augmentations(self):
+    def test_empty_augmentations_raise(self):
         with pytest.raises(InputError, match="augmentations is empty"):
             with_augmentations(saywhy.load(network()), [])
 
-    def test_other_inputs_stay_as_they_are(self):
+    def test_other_inputs_are_not_augmented(self):
         class Weighed(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -331,29 +331,29 @@ class TestAugmented:
             said.sample_logits.detach(), TestTimeAugmentation(network())(some_images()).sample_logits.detach() * weight
         )
 
-    def test_an_augmentation_may_write_into_its_image(self):
+    def test_in_place_augmentation_does_not_change_the_image(self):
         images = some_images()
         found = TestTimeAugmentation(network(), [lambda x: x.mul_(0.5), lambda x: x])(images)
         assert torch.equal(images, some_images())
         close(found.sample_logits[1], network()(some_images()))
 
-    def test_one_function_is_no_list(self):
+    def test_single_function_instead_of_a_list_raises(self):
         with pytest.raises(InputError, match="list of functions"):
             TestTimeAugmentation(network(), lambda x: x)
 
 
 @pytest.mark.parametrize("samples", [[[0.5, 0.5]], torch.full((2, 2), 0.5), torch.zeros(2, 0, 3)])
-def test_samples_have_three_axes(samples):
+def test_samples_without_three_axes_raise(samples):
     with pytest.raises(InputError, match=r"\[draw, batch, class\]"):
         Uncertainty.of(samples)
 
 
-def test_noise_is_of_every_sample():
+def test_aleatoric_variance_of_wrong_length_raises():
     with pytest.raises(InputError, match="each of 3 samples"):
         Uncertainty.of(some_mc_samples().softmax(-1), torch.zeros(2))
 
 
-def test_members_of_an_ensemble_have_their_scores_where_each_has_them():
+def test_ensemble_uses_the_output_path_of_each_member():
     class Two(nn.Module):
         def __init__(self, first: nn.Module, second: nn.Module) -> None:
             super().__init__()
@@ -366,7 +366,7 @@ def test_members_of_an_ensemble_have_their_scores_where_each_has_them():
     assert_same(estimate(ensemble(both), some_images()), estimate(ensemble([network(1), network(2)]), some_images()))
 
 
-def test_members_of_an_ensemble_are_of_one_kind():
+def test_ensemble_of_mixed_or_invalid_members_raises():
     with pytest.raises(InputError, match="multilabel"):
         ensemble([saywhy.load(network()), saywhy.load(network(1), multilabel=True)])
     with pytest.raises(InputError, match="a list of models, got Sequential"):
@@ -374,7 +374,7 @@ def test_members_of_an_ensemble_are_of_one_kind():
 
 
 @pytest.mark.parametrize("variance", [torch.zeros(2, 5), torch.zeros(2), 3.0])
-def test_a_variance_that_is_none_is_refused(variance):
+def test_variance_of_wrong_shape_or_type_raises(variance):
     class Odd(nn.Module):
         def forward(self, x: Tensor) -> dict[str, object]:
             return {"logits": x.flatten(1)[:, :4], "variance": variance}
@@ -393,7 +393,7 @@ def test_a_variance_that_is_none_is_refused(variance):
     ],
     ids=["dropout", "augmentations", "ensemble", "variance head"],
 )
-def test_nested_samples_are_refused(again):
+def test_nested_mc_samples_raise(again):
     """What the inner ones disagree about would be lost."""
     with pytest.raises(InputError, match="returns several Monte Carlo samples already"):
         estimate(again(saywhy.uncertainty.mc_dropout(network(), 5)), some_images())

@@ -52,7 +52,7 @@ def close(found: Tensor, wanted: object, atol: float = 1e-12) -> None:
 
 @pytest.mark.parametrize("sharp", [0.0, 0.1, 1.0, 30.0, 1000.0])
 @pytest.mark.parametrize("num_samples", [1, 2, 7])
-def test_against_loops(sharp, num_samples):
+def test_entropy_parts_equal_slow_loops(sharp, num_samples):
     samples = some_mc_samples(3, sharp, num_samples)
     for i in range(3):
         each, mean = of_sample(samples, i)
@@ -64,7 +64,7 @@ def test_against_loops(sharp, num_samples):
 
 @few
 @given(seeds, sharpness, st.integers(1, 9), st.integers(1, 6))
-def test_the_parts_add_up_within_their_bounds(seed, sharp, num_samples, classes):
+def test_entropy_parts_add_up_within_their_bounds(seed, sharp, num_samples, classes):
     samples = some_mc_samples(seed, sharp, num_samples, classes=classes)
     total, aleatoric, epistemic = entropy(samples.mean(0)), expected_entropy(samples), mutual_information(samples)
     close(aleatoric + epistemic, total)
@@ -76,7 +76,7 @@ def test_the_parts_add_up_within_their_bounds(seed, sharp, num_samples, classes)
 
 @few
 @given(seeds, sharpness)
-def test_neither_the_order_of_classes_nor_that_of_samples_counts(seed, sharp):
+def test_entropy_parts_are_invariant_to_class_and_sample_order(seed, sharp):
     samples = some_mc_samples(seed, sharp)
     generator = torch.Generator().manual_seed(seed)
     other = samples[torch.randperm(5, generator=generator)][..., torch.randperm(4, generator=generator)]
@@ -87,7 +87,7 @@ def test_neither_the_order_of_classes_nor_that_of_samples_counts(seed, sharp):
 
 @few
 @given(seeds, sharpness, st.integers(1, 9))
-def test_samples_that_are_equal_do_not_disagree(seed, sharp, num_samples):
+def test_equal_samples_have_zero_mutual_information_and_variance(seed, sharp, num_samples):
     one = some_mc_samples(seed, sharp, num_samples=1)
     assert mutual_information(one).tolist() == [0, 0, 0]
     close(mutual_information(one.expand(num_samples, -1, -1)), torch.zeros(3), atol=1e-14)
@@ -96,7 +96,7 @@ def test_samples_that_are_equal_do_not_disagree(seed, sharp, num_samples):
 
 @few
 @given(seeds, sharpness, st.sampled_from([0.0, 1e-8, 1e-6, 1e-4]))
-def test_of_nearly_equal_samples_in_float32_it_is_never_negative(seed, sharp, apart):
+def test_mutual_information_in_float32_is_never_negative(seed, sharp, apart):
     generator = torch.Generator().manual_seed(seed)
     logits = sharp * torch.randn(1, 8, 30, generator=generator)
     samples = (logits + apart * torch.randn(20, 8, 30, generator=generator)).softmax(-1)
@@ -105,7 +105,7 @@ def test_of_nearly_equal_samples_in_float32_it_is_never_negative(seed, sharp, ap
     torch.testing.assert_close(found.double(), mutual_information(samples.double()), rtol=1e-3, atol=1e-6)
 
 
-def test_all_that_is_sure_and_all_that_is_not():
+def test_entropy_parts_of_one_hot_and_uniform_equal_known_values():
     sure, even = torch.eye(3, dtype=torch.float64), torch.full((1, 5), 0.2, dtype=torch.float64)
     assert entropy(sure).tolist() == [0, 0, 0]
     assert not torch.signbit(entropy(sure)).any()
@@ -115,21 +115,21 @@ def test_all_that_is_sure_and_all_that_is_not():
     close(mutual_information(each_another), [math.log(3)])
 
 
-def test_more_axes_than_one_of_samples():
+def test_entropy_parts_accept_several_batch_axes():
     samples = some_mc_samples(batch=6).unflatten(1, (2, 3))
     for part in (expected_entropy, mutual_information, variance):
         close(part(samples), part(samples.flatten(1, 2)).unflatten(0, (2, 3)))
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_gradients_against_differences(part):
+def test_gradients_equal_finite_differences(part):
     logits = torch.randn(3, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
     assert torch.autograd.gradcheck(lambda y: part(y.softmax(-1)), logits)
 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("apart", [60.0, 120.0, 1e4])
-def test_of_probabilities_that_are_0_gradients_are_finite(part, apart):
+def test_gradients_are_finite_at_zero_probabilities(part, apart):
     logits = torch.tensor([[[0.0, apart, 2 * apart]], [[0.0, apart, -apart]]]).requires_grad_()
     part(logits.softmax(-1)).sum().backward()
     assert bool(logits.grad.isfinite().all())
@@ -147,11 +147,11 @@ def test_of_probabilities_that_are_0_gradients_are_finite(part, apart):
         (torch.ones(1, 1, 1, dtype=torch.long), "int64"),
     ],
 )
-def test_what_is_no_probability_is_refused(samples, said):
+def test_invalid_probabilities_raise(samples, said):
     with pytest.raises(InputError, match=said):
         checked_mc_samples(samples)
 
 
-def test_probabilities_are_let_through_as_they_are():
+def test_checked_mc_samples_returns_valid_probabilities_unchanged():
     samples = some_mc_samples()
     assert checked_mc_samples(samples) is samples

@@ -57,7 +57,7 @@ def slow_losses(y: list[float], s: float, shares: list[float], noise: list[list[
 
 @pytest.mark.parametrize("udl", ["scaled", "additive"])
 @pytest.mark.parametrize("kind", ["classes", "shares", "shares of less than 1"])
-def test_against_loops(udl, kind):
+def test_loss_terms_equal_slow_loops(udl, kind):
     y, s = 2 * drawn(3, 4), drawn(3, 1, seed=2).square()
     if kind == "classes":
         targets = torch.tensor([2, 0, 3])
@@ -73,7 +73,7 @@ def test_against_loops(udl, kind):
         close(found.uncertainty[i], sum(wanted[term] for term in TERMS if term != "answer"))
 
 
-def test_classes_are_shares_of_one_answer():
+def test_class_targets_equal_one_hot_shares():
     y, s, classes = drawn(3, 4), drawn(3, 1).square(), torch.tensor([1, 3, 0])
     shares = torch.nn.functional.one_hot(classes, 4).double()
     for term in TERMS:
@@ -86,7 +86,7 @@ class TestWithoutVariance:
 
     @pytest.mark.parametrize("udl", ["scaled", "additive"])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    def test_noise_changes_nothing(self, udl, dtype):
+    def test_zero_variance_leaves_the_cross_entropy(self, udl, dtype):
         y = drawn(5, 4).to(dtype)
         found = losses(y, torch.zeros(5, 1, dtype=dtype), torch.tensor([0, 1, 2, 3, 0]), udl=udl)
         torch.testing.assert_close(found.gaussian, found.answer)
@@ -100,22 +100,22 @@ class TestWithoutVariance:
         assert bool(s.grad.isfinite().all())
 
 
-class TestWithMuchVariance:
+class TestLargeVariance:
     @pytest.mark.parametrize("variance", [1e-30, 1e-8, LARGEST, 100.0, 1e20])
-    def test_all_is_finite_in_float32(self, variance):
+    def test_loss_and_gradients_are_finite_in_float32(self, variance):
         y, s = drawn(2, 4).float().requires_grad_(), torch.full((2, 1), variance, requires_grad=True)
         total = losses(y, s, torch.tensor([0, 1])).uncertainty.sum()
         total.backward()
         for value in (total, y.grad, s.grad):
             assert bool(value.isfinite().all())
 
-    def test_the_equaliser_grows_no_further(self):
+    def test_equaliser_is_capped(self):
         found = losses(torch.zeros(2, 3), torch.tensor([[LARGEST], [2 * LARGEST]]), torch.tensor([0, 1])).equaliser
         assert found[0] == found[1]
 
 
 class TestGradients:
-    def test_noise_reaches_the_variance(self):
+    def test_gradient_of_the_noise_reaches_the_variance(self):
         """Spec A5.2, 2: what the released program does not."""
         for udl in ("scaled", "additive"):
             s = torch.full((3, 1), 0.5, dtype=torch.float64, requires_grad=True)
@@ -124,7 +124,7 @@ class TestGradients:
             assert bool((s.grad != 0).all())
 
     @pytest.mark.parametrize("term", ["answer", "gaussian", "equaliser", "distortion"])
-    def test_against_differences(self, term):
+    def test_gradients_equal_finite_differences(self, term):
         """With ``additive``, because the factor of ``scaled`` is without its gradient."""
         y, s = drawn(2, 3).requires_grad_(), (drawn(2, 1, seed=2).square() + 0.1).requires_grad_()
 
@@ -135,7 +135,7 @@ class TestGradients:
 
         assert torch.autograd.gradcheck(of, (y, s))
 
-    def test_the_factor_of_the_distortion_has_none(self):
+    def test_scale_factor_of_the_distortion_is_detached(self):
         y, s, classes = drawn(2, 3).requires_grad_(), torch.ones(2, 1, dtype=torch.float64), torch.tensor([0, 2])
         scaled, plain = (losses(y, s, classes, udl=udl, generator=generator()) for udl in ("scaled", "additive"))
         wanted = plain.answer.detach() * plain.distortion
@@ -158,22 +158,22 @@ class TestOverTheVariance:
 
     @pytest.mark.parametrize("udl", ["scaled", "additive"])
     @pytest.mark.parametrize("classes", [2, 10])
-    def test_of_an_answer_that_is_right_it_rises(self, udl, classes):
+    def test_uncertainty_loss_of_right_answer_rises_with_variance(self, udl, classes):
         _, total, _ = over_variances(6.0, True, udl, classes)
         assert bool((total.diff() > 0).all())
 
     @pytest.mark.parametrize("led", [4.0, 10.0])
-    def test_of_one_that_is_wrong_the_distortion_falls(self, led):
+    def test_distortion_of_wrong_answer_falls_with_variance(self, led):
         _, _, distortion = over_variances(led, False, "additive")
         assert bool((distortion.diff() < 0).all())
 
     @pytest.mark.parametrize("led", [4.0, 10.0])
-    def test_of_one_that_is_wrong_a_variance_above_0_is_best(self, led):
+    def test_scaled_loss_of_wrong_answer_is_minimal_above_zero(self, led):
         s, total, _ = over_variances(led, False, "scaled")
         assert 0 < float(s[total.argmin()]) < 2
 
     @pytest.mark.parametrize("led", [4.0, 10.0])
-    def test_but_not_without_the_factor(self, led):
+    def test_additive_loss_of_wrong_answer_is_minimal_at_zero(self, led):
         s, total, _ = over_variances(led, False, "additive")
         assert float(s[total.argmin()]) == 0
 
@@ -181,7 +181,7 @@ class TestOverTheVariance:
 class TestNoise:
     @few
     @given(seeds)
-    def test_a_sample_alone_has_the_same_loss(self, seed):
+    def test_loss_of_a_sample_does_not_depend_on_the_batch(self, seed):
         y, s, classes = drawn(4, 5, seed=seed), drawn(4, 1, seed=seed).square(), torch.tensor([0, 4, 2, 2])
         whole = losses(y, s, classes, generator=generator(seed))
         for i in range(4):
@@ -190,7 +190,7 @@ class TestNoise:
             for term in TERMS:
                 close(getattr(alone, term), getattr(whole, term)[some])
 
-    def test_the_generator_decides_and_torchs_own_is_not_touched(self):
+    def test_generator_decides_and_the_global_state_is_unchanged(self):
         before = torch.get_rng_state()
         once, again, other = (
             losses(drawn(2, 3), torch.ones(2, 1), torch.tensor([0, 1]), generator=generator(seed)).gaussian
@@ -200,7 +200,7 @@ class TestNoise:
         assert not torch.equal(once, other)
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_many_draws_are_the_mean(self):
+    def test_many_samples_approach_the_expectation(self):
         """Of two classes the difference of the logits is normal, with twice the variance."""
         y, s = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.full((1, 1), 0.7, dtype=torch.float64)
         found = losses(y, s, torch.tensor([0]), num_samples=40_000, generator=generator()).gaussian
@@ -210,7 +210,7 @@ class TestNoise:
         torch.testing.assert_close(found[0], wanted, rtol=0.02, atol=0)
 
 
-def test_what_is_not_distorted_may_be_another_loss():
+def test_undistorted_loss_can_be_replaced():
     y, s, classes = drawn(3, 4), drawn(3, 1).square(), torch.tensor([0, 1, 2])
     plain = losses(y, s, classes, generator=generator())
     same, other = (
@@ -245,7 +245,7 @@ def test_what_is_not_distorted_may_be_another_loss():
         ({"logits": torch.zeros(3, 1), "targets": torch.zeros(3, dtype=torch.long)}, "single yes or no"),
     ],
 )
-def test_what_does_not_fit_is_refused(given_, said):
+def test_invalid_arguments_raise(given_, said):
     given_ = {"logits": torch.zeros(3, 4), "variance": torch.zeros(3, 1), "targets": torch.tensor([0, 1, 2])} | given_
     with pytest.raises(InputError, match=said):
         losses(given_.pop("logits"), given_.pop("variance"), given_.pop("targets"), **given_)

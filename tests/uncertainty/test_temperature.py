@@ -23,32 +23,32 @@ def answered(count: int, sharp: float, seed: int = 0) -> tuple[Tensor, Tensor]:
 @pytest.mark.slow
 @pytest.mark.parametrize("sharp", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_against_a_fine_search(sharp, seed):
+def test_fitted_temperature_equals_grid_search(sharp, seed):
     logits, classes = answered(300, sharp, seed)
     grid = torch.logspace(-2, 2, 4001, dtype=torch.float64)
     best = grid[torch.stack([cross_entropy(logits / t, classes) for t in grid]).argmin()]
     assert fit_temperature(logits, classes) == pytest.approx(float(best), rel=0.003)
 
 
-def test_what_is_calibrated_stays_as_it_is():
+def test_calibrated_logits_give_temperature_one():
     assert fit_temperature(*answered(50_000, 1.0)) == pytest.approx(1, abs=0.03)
 
 
 @few
 @given(st.integers(0, 1000), st.floats(0.2, 5))
-def test_what_is_made_sharper_is_made_as_much_softer(seed, factor):
+def test_fitted_temperature_scales_with_the_logits(seed, factor):
     logits, classes = answered(200, 1.0, seed)
     assert fit_temperature(factor * logits, classes) == pytest.approx(factor * fit_temperature(logits, classes))
 
 
-def test_the_cross_entropy_is_never_worse_than_before():
+def test_cross_entropy_does_not_increase():
     for seed in range(5):
         logits, classes = answered(40, 3.0, seed)
         found = fit_temperature(logits, classes)
         assert float(cross_entropy(logits / found, classes)) <= float(cross_entropy(logits, classes))
 
 
-def test_where_all_or_none_are_right_it_is_at_an_end():
+def test_all_right_or_all_wrong_gives_bound_with_warning():
     logits, classes = answered(50, 1.0)
     for values, right, end in (
         (logits, logits.argmax(1), LOWEST),
@@ -59,11 +59,11 @@ def test_where_all_or_none_are_right_it_is_at_an_end():
             assert fit_temperature(values, right) == pytest.approx(end, rel=1e-6)
 
 
-def test_where_every_temperature_is_as_good_it_is_1():
+def test_constant_logits_give_temperature_one():
     assert fit_temperature(torch.full((4, 3), 2.0), torch.tensor([0, 1, 2, 0])) == 1.0
 
 
-def test_in_float32_with_a_graph():
+def test_float32_logits_with_graph_equal_float64():
     logits, classes = answered(20, 1.0)
     found = fit_temperature(logits.float().requires_grad_(), classes.int())
     assert found == pytest.approx(fit_temperature(logits, classes), rel=1e-5)
@@ -79,7 +79,7 @@ def test_in_float32_with_a_graph():
         (torch.zeros(2, 3), [0, 1], "must be tensors, got Tensor and list"),
     ],
 )
-def test_classes_that_are_none_are_refused(logits, classes, says):
+def test_classes_out_of_range_raise(logits, classes, says):
     with pytest.raises(InputError, match=says):
         fit_temperature(logits, classes)
 
@@ -88,6 +88,6 @@ def test_classes_that_are_none_are_refused(logits, classes, says):
     ("logits", "classes"),
     [((0, 3), (0,)), ((4,), (4,)), ((4, 3), (3,)), ((4, 3), (4, 1))],
 )
-def test_what_does_not_fit_is_refused(logits, classes):
+def test_mismatched_shapes_raise(logits, classes):
     with pytest.raises(InputError, match=r"logits are \[sample, class\]"):
         fit_temperature(torch.zeros(logits), torch.zeros(classes, dtype=torch.long))

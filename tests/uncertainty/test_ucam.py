@@ -67,13 +67,13 @@ def by_hand(how: UCAM, net: VQAHead) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("kind", NETWORKS)
 class TestEveryNetwork:
     @pytest.mark.parametrize("reads", ["logits", "features"])
-    def test_the_loss_is_that_of_its_output(self, kind, reads):
+    def test_loss_equals_that_of_the_network_output(self, kind, reads):
         net, how = network(kind, reads=reads), UCAM(weight=0.7, num_samples=5)
         answer, uncertainty = by_hand(how, net)
         close(asked(how, net).detach(), (answer + 0.7 * uncertainty).detach())
 
     @pytest.mark.parametrize("at", ["logits", "weighted"])
-    def test_with_strength_0_gradients_are_the_ordinary_ones_bit_for_bit(self, kind, at):
+    def test_strength_zero_leaves_gradients_bitwise_equal(self, kind, at):
         net, how = network(kind), UCAM(num_samples=5, gate=Gate(0.0, at=at))
         answer, uncertainty = by_hand(how, net)
         wanted, found = gradients(net, answer + uncertainty), gradients(net, asked(how, net))
@@ -82,7 +82,7 @@ class TestEveryNetwork:
             assert torch.equal(found[name], gradient), name
 
     @pytest.mark.parametrize("at", ["logits", "weighted"])
-    def test_only_what_lies_before_the_attention_learns_otherwise(self, kind, at):
+    def test_gate_changes_gradients_before_the_attention_only(self, kind, at):
         net = network(kind)
         for part in net.modules():
             if isinstance(part, AttentionPooling):  # features that are watched are added up in another order
@@ -95,7 +95,7 @@ class TestEveryNetwork:
                 assert torch.equal(gated[name], gradient), name
         assert not torch.equal(gated[f"{last}.weight"], plain[f"{last}.weight"])
 
-    def test_the_variance_head_learns(self, kind):
+    def test_variance_head_receives_gradients(self, kind):
         found = gradients(network(kind), asked(UCAM(num_samples=5), network(kind)))
         assert not found
         net = network(kind)
@@ -104,7 +104,7 @@ class TestEveryNetwork:
         assert {name for name, _ in net.named_parameters()} == set(found)
 
     @pytest.mark.slow
-    def test_a_few_steps_lower_the_loss(self, kind):
+    def test_training_steps_lower_the_loss(self, kind):
         net = network(kind, dropout=0.1)
         optimizer = torch.optim.Adam(net.parameters(), 0.01)
         told = []
@@ -119,7 +119,7 @@ class TestEveryNetwork:
         assert sum(told[-5:]) < 0.8 * sum(told[:5])
 
 
-def test_the_gate_stands_at_the_logits_of_attention():
+def test_gate_alters_the_gradient_at_the_attention_logits():
     """What flows into the layer before is g less the mask, by as much as all of g, and does not raise all alike."""
     net, how = network(), UCAM(num_samples=5, gate=Gate(0.7))
     logits: list[Tensor] = []
@@ -141,7 +141,7 @@ def test_the_gate_stands_at_the_logits_of_attention():
     assert float(found["attention_logit.bias"].abs().max()) < 1e-12
 
 
-def test_every_hop_has_its_gate():
+def test_every_attention_hop_has_its_gate():
     net, installed = network("san"), []
 
     class RecordingGate(Gate):
@@ -153,7 +153,7 @@ def test_every_hop_has_its_gate():
     assert [tuple(t.shape) for t in installed] == [(4, 1, 20)] * 2
 
 
-def test_no_hooks_stay():
+def test_vqa_loss_leaves_no_hooks():
     net = network()
     with pytest.raises(InputError, match="one class for each of 4"):
         asked(UCAM(num_samples=3), net, ANSWERS[:2])
@@ -161,13 +161,13 @@ def test_no_hooks_stay():
     assert not any(part._forward_hooks for part in net.modules())
 
 
-def test_shares_of_answers():
+def test_one_hot_answer_shares_equal_classes():
     shares = torch.nn.functional.one_hot(ANSWERS, 4).double()
     close(asked(UCAM(num_samples=5), network(), shares).detach(), asked(UCAM(num_samples=5), network()).detach())
     assert bool(asked(UCAM(num_samples=5), network(), 0.5 * shares) < asked(UCAM(num_samples=5), network()))
 
 
-def test_noise_is_torchs_own_by_default():
+def test_noise_uses_the_global_generator_by_default():
     how = UCAM(num_samples=3)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
@@ -177,7 +177,7 @@ def test_noise_is_torchs_own_by_default():
 
 
 class TestPredictive:
-    def test_without_dropout_it_is_the_mean_of_aleatoric_ones(self):
+    def test_without_dropout_loss_is_the_mean_of_aleatoric_losses(self):
         """Of which each draws its own noise."""
         net, noise = network(), generator()
         plain = [UCAM(num_samples=5).vqa_loss(net, features(), QUESTIONS, ANSWERS, noise) for _ in range(3)]
@@ -185,7 +185,7 @@ class TestPredictive:
         close(found.detach(), torch.stack(plain).mean().detach())
         close(asked(UCAM("predictive", num_samples=5, mc_dropout_samples=1), net).detach(), plain[0].detach())
 
-    def test_with_dropout_by_hand(self):
+    def test_with_dropout_loss_equals_hand_computed_value(self):
         """What was found stays; the classifier answers several times, and is compared with its mean."""
         net, how = network(dropout=0.5), UCAM("predictive", num_samples=5, mc_dropout_samples=3)
         with torch.random.fork_rng(devices=[]):
@@ -202,46 +202,46 @@ class TestPredictive:
         close(found.detach(), wanted.detach())
         assert not torch.equal(each[0], each[1])
 
-    def test_gradients_reach_everything(self):
+    def test_gradients_reach_every_parameter(self):
         net = network(dropout=0.5)
         found = gradients(net, asked(UCAM("predictive", num_samples=3), net))
         assert set(found) == {name for name, _ in net.named_parameters()}
         assert all(bool(g.isfinite().all()) for g in found.values())
 
 
-class TestRefused:
-    def test_no_variance_head(self):
+class TestErrors:
+    def test_missing_variance_head_raises(self):
         net = network()
         net.variance_head = None
         with pytest.raises(InputError, match="network with a variance head"):
             asked(UCAM(), net)
 
-    def test_no_attention(self):
+    def test_network_without_attention_raises(self):
         net = QuestionOnly(words=11, answers=4, embedded=5, hidden=7).double()
         net.variance_head = VarianceHead(4).double()
         with pytest.raises(InputError, match="QuestionOnly has no attention"):
             asked(UCAM(), net)
 
-    def test_a_gate_at_a_map(self):
+    def test_gate_at_a_map_raises_for_vqa(self):
         with pytest.raises(InputError, match="the gate is at a feature map"):
             asked(UCAM(gate=Gate(at="map")), network())
 
-    def test_no_such_variant(self):
+    def test_unknown_variant_raises(self):
         with pytest.raises(InputError, match="variant must be 'aleatoric' or 'predictive', got 'both'"):
             UCAM("both")
 
     @pytest.mark.parametrize("how", [UCAM(), UCAM("predictive", gate=Gate(at="map")), UCAM(gate=Gate(at="weighted"))])
-    def test_classifiers_otherwise(self, how):
+    def test_unsupported_settings_raise_for_classifiers(self, how):
         net = classifier()
         with pytest.raises(InputError, match=r"variant='aleatoric' and Gate\(at='map'\)"):
             how.classification_loss(net, images(), ANSWERS, net.network[0])
 
-    def test_a_layer_that_does_not_run(self):
+    def test_layer_that_does_not_run_raises(self):
         net = classifier()
         with pytest.raises(InputError, match="did not run"):
             UCAM(gate=Gate(at="map")).classification_loss(net, images(), ANSWERS, nn.Conv2d(3, 3, 1))
 
-    def test_a_layer_that_is_frozen(self):
+    def test_frozen_layer_raises(self):
         net = classifier()
         net.network[0].requires_grad_(False)
         with pytest.raises(InputError, match="does not depend on the layer of the gate"):
@@ -261,10 +261,10 @@ def images() -> Tensor:
     return torch.randn(4, 3, 6, 6, generator=generator(1), dtype=torch.float64)
 
 
-class TestClassified:
+class TestClassificationLoss:
     how = UCAM(num_samples=5, weight=0.7, gate=Gate(2.0, at="map"))
 
-    def test_the_loss_is_that_of_its_output(self):
+    def test_loss_equals_that_of_the_network_output(self):
         net = classifier()
         said = net(images())
         found = losses(said.logits, said.variance, ANSWERS, num_samples=5, generator=generator())
@@ -273,7 +273,7 @@ class TestClassified:
             self.how.classification_loss(net, images(), ANSWERS, net.network[0], generator()).detach(), wanted.detach()
         )
 
-    def test_only_what_lies_before_the_layer_learns_otherwise(self):
+    def test_gate_changes_gradients_before_the_layer_only(self):
         net = classifier()
         plain, gated = (
             gradients(
@@ -288,7 +288,7 @@ class TestClassified:
             assert torch.equal(gated[name], gradient) != name.startswith("network.0."), name
         assert bool(gated["variance_head.scale.weight"].any())
 
-    def test_at_the_map_gradients_are_louder_where_both_gain(self):
+    def test_gradients_at_the_map_are_amplified_by_the_mask(self):
         net, kept = classifier(), []
         handle = net.network[0].register_forward_hook(lambda _, __, out: kept.append(out))
         said = net(images())
@@ -304,7 +304,7 @@ class TestClassified:
         got = gradients(net, self.how.classification_loss(net, images(), ANSWERS, net.network[0], generator()))
         close(got["network.0.0.bias"], wanted)
 
-    def test_a_few_steps_lower_the_loss(self):
+    def test_training_steps_lower_the_loss(self):
         net, told = classifier(), []
         optimizer = torch.optim.Adam(net.parameters(), 0.01)
         for step in range(25):
@@ -315,14 +315,14 @@ class TestClassified:
             told.append(loss.item())
         assert sum(told[-5:]) < 0.7 * sum(told[:5])
 
-    def test_no_hooks_stay(self):
+    def test_classification_loss_leaves_no_hooks(self):
         net = classifier()
         self.how.classification_loss(net, images(), ANSWERS, net.network[0])
         assert not any(part._forward_hooks for part in net.modules())
 
 
 class TestAttentionPooling:
-    def test_watching_changes_nothing(self):
+    def test_hook_on_weighted_features_does_not_change_the_output(self):
         logits = torch.randn(2, 3, 5, generator=generator(), dtype=torch.float64)
         v = torch.randn(2, 5, 4, generator=generator(1), dtype=torch.float64)
         attention_pooling, kept = AttentionPooling(), []
@@ -340,14 +340,14 @@ class TestAttentionPooling:
 
 class TestVarianceHead:
     @pytest.mark.parametrize("reads", ["logits", "features"])
-    def test_is_positive_and_reads_its_input(self, reads):
+    def test_equals_softplus_of_a_linear_layer(self, reads):
         head = VarianceHead(4, reads).double()
         logits, found = (torch.randn(3, 4, generator=generator(seed), dtype=torch.float64) for seed in (0, 1))
         read = logits if reads == "logits" else found
         close(head(logits, found), (head.scale(read).exp() + 1).log())
         assert bool((head(logits, found) > 0).all())
 
-    def test_refused(self):
+    def test_unknown_or_missing_input_raises(self):
         with pytest.raises(InputError, match="reads must be 'logits' or 'features', got 'other'"):
             VarianceHead(4, "other")
         with pytest.raises(InputError, match="gives logits alone"):
@@ -355,13 +355,13 @@ class TestVarianceHead:
 
 
 class TestVarianceClassifier:
-    def test_scores_are_those_of_the_network(self):
+    def test_logits_equal_those_of_the_network(self):
         net = classifier()
         said = net(images())
         close(said.logits, net.network(images()))
         close(said.variance, net.variance_head(said.logits))
 
-    def test_where_the_scores_are(self):
+    def test_output_path_selects_the_scores(self):
         class Two(nn.Module):
             def forward(self, x: Tensor) -> dict[str, Tensor]:
                 return {"aux": x.mean((2, 3)), "main": -x.mean((2, 3))}
@@ -378,12 +378,12 @@ class TestVarianceClassifier:
         ({"mc_dropout_samples": True}, "mc_dropout_samples must be"),
     ],
 )
-def test_what_cannot_be_is_refused_at_once(wrong, says):
+def test_invalid_settings_raise_at_construction(wrong, says):
     with pytest.raises(InputError, match=says):
         UCAM(**wrong)
 
 
-def test_what_does_not_fit_a_vqa_network():
+def test_vqa_loss_with_mismatched_inputs_raises():
     net = network()
     with pytest.raises(InputError, match="one question for each image, got 2 and 4"):
         UCAM().vqa_loss(net, features(), QUESTIONS[:2], ANSWERS)
@@ -394,7 +394,7 @@ def test_what_does_not_fit_a_vqa_network():
         net(features(), QUESTIONS)
 
 
-def test_what_is_trained_must_be_of_its_kind():
+def test_wrong_network_or_layer_type_raises():
     with pytest.raises(InputError, match="expected a VQA network with encode, answer and variance_head"):
         UCAM().vqa_loss(torch.nn.Linear(2, 2), torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1))
     plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))

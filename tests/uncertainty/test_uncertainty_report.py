@@ -30,7 +30,7 @@ def image() -> torch.Tensor:
     return torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-def test_a_network_with_dropout_has_an_epistemic_component(image):
+def test_network_with_dropout_has_an_epistemic_component(image):
     report = uncertainty_report(model(), image, num_samples=20)
     found = estimate(mc_dropout(model(), 20), image)
     assert [component.kind for component in report.components] == ["total", "aleatoric", "epistemic"]
@@ -43,7 +43,7 @@ def test_a_network_with_dropout_has_an_epistemic_component(image):
     assert "has not been measured" in report.text
 
 
-def test_a_network_without_dropout_gives_one_sample(image):
+def test_network_without_dropout_gives_one_sample(image):
     report = uncertainty_report(model(0.0), image)
     assert ([component.kind for component in report.components], report.num_samples) == (["total"], 1)
 
@@ -51,7 +51,7 @@ def test_a_network_without_dropout_gives_one_sample(image):
 @pytest.mark.parametrize(
     ("limit", "abstains", "says"), [(5.0, False, "may answer: total"), (0.01, True, "should abstain: total")]
 )
-def test_in_comparison_with_a_test_set(image, limit, abstains, says):
+def test_reference_gives_share_and_abstention(image, limit, abstains, says):
     known = dataclasses.replace(model(), reference=UncertaintyReference({"total": STEPS}, limit, 0.05, "val"))
     report = uncertainty_report(known, image)
     assert report.abstains is abstains
@@ -65,7 +65,7 @@ def test_in_comparison_with_a_test_set(image, limit, abstains, says):
     assert record["uncertainty"]["total"]["share_below"] == shares["total"]
 
 
-def test_risk_and_coverage(image):
+def test_reference_with_risk_curve_gives_the_risk(image):
     plain = UncertaintyReference({"total": STEPS}, 5.0, 0.05, "val")
     assert uncertainty_report(dataclasses.replace(model(), reference=plain), image).risk is None
     risks = RiskCoverageCurve(tuple(i / 200 for i in range(100)), tuple(i / 50 for i in range(100)), "ambiguous-test")
@@ -78,7 +78,7 @@ def test_risk_and_coverage(image):
     assert json.loads(json.dumps(report.record()))["risk"]["curve"] == list(risks.wrong)
 
 
-def test_it_is_shown_with_the_maps(image):
+def test_payload_holds_the_report_beside_the_maps(image):
     e = saywhy.explain(model(), image, relu=False)
     report = uncertainty_report(model(), image)
     shown = payload(VQAExplanation("why?", ("a",), e, report))["images"][0]
@@ -100,11 +100,11 @@ class Sleeping(nn.Module):
         return self.net(x)
 
 
-def test_dropout_that_does_not_run_is_none(image):
+def test_dropout_that_does_not_run_gives_one_sample(image):
     assert uncertainty_report(saywhy.load(Sleeping().eval(), labels=["a", "b", "c"]), image).num_samples == 1
 
 
-def test_a_model_with_samples_of_its_own_is_run_once(image):
+def test_model_with_its_own_mc_samples_is_used_as_it_is(image):
     report = uncertainty_report(mc_dropout(model(), 7), image)
     assert report.num_samples == 7
     assert [component.kind for component in report.components] == ["total", "aleatoric", "epistemic"]
