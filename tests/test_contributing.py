@@ -91,7 +91,7 @@ def test_method_without_oracle_fails_the_registry_test(copy: Path, tmp_path: Pat
     kept = (copy / oracle).read_text(encoding="utf-8")
     (copy / oracle).unlink()
     try:
-        test = f"tests/methods/test_registry.py::TestEveryEntry::test_what_a_method_comes_with[{NAME}]"
+        test = f"tests/methods/test_registry.py::TestEveryEntry::test_has_paper_equation_doctest_and_oracle[{NAME}]"
         ran = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", test)
     finally:
         (copy / oracle).write_text(kept, encoding="utf-8")

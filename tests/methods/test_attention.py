@@ -34,7 +34,7 @@ def images(*shape: int) -> Tensor:
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("name", ATTENTION)
-def test_as_the_equation_says_in_every_form_of_network(name, form, fused):
+def test_attention_methods_equal_oracles_in_every_form_of_network(name, form, fused):
     network, by_hand = (TinyTransformer.build(dtype=torch.float64, fused=f, **form) for f in (fused, False))
     x = images(2, 3, 8, 12)
     layout = Layout("tokens", (4, 6), prefix=network.extra.shape[1])
@@ -90,7 +90,7 @@ def at(**cells: float) -> Tensor:
     return found
 
 
-def test_rollout_follows_the_looks_through_both_blocks():
+def test_rollout_follows_attention_through_both_blocks():
     """The class token looks at token 5, which looked at token 8 before: half stays at every step."""
     looks = [[{5: 8}], [{0: 5}]]
     torch.testing.assert_close(of_pointing("attention-rollout", looks), at(t5=0.25, t8=0.25))
@@ -102,7 +102,7 @@ def test_rollout_follows_the_looks_through_both_blocks():
     )
 
 
-def test_rollout_is_the_same_for_every_class_and_the_gradient_is_not():
+def test_rollout_ignores_the_class_and_gradient_methods_do_not():
     looks = [[{0: 1}, {0: 1}], [{0: 5}, {0: 6}]]
     for target in (0, 1):
         found = of_pointing("attention-rollout", looks, target)
@@ -114,13 +114,13 @@ def test_rollout_is_the_same_for_every_class_and_the_gradient_is_not():
             assert float(found[other]) == 0
 
 
-def test_relevance_by_hand():
+def test_generic_attention_and_gradient_rollout_equal_hand_computed():
     """One block of two heads: class 0 is the value of head 0, whose gradient is 1 there and 0 in head 1."""
     torch.testing.assert_close(of_pointing("generic-attention", [[{0: 5}, {0: 6}]]), at(t5=0.5))
     torch.testing.assert_close(of_pointing("gradient-rollout", [[{0: 5}, {0: 6}]]), at(t5=1 / 3))
 
 
-def test_what_is_discarded_is_gone():
+def test_rollout_discard_and_head_fusion_equal_hand_computed():
     looks = [[{0: 5}, {0: 5}, {0: 6}]]
     torch.testing.assert_close(of_pointing("attention-rollout", looks), at(t5=1 / 3, t6=1 / 6))
     # Of 100 entries two are a third or less and not zero, and 89 are zero.
@@ -160,7 +160,7 @@ READ: dict[str, tuple[int, Callable[[Tensor], Tensor], slice]] = {
 
 
 @pytest.mark.parametrize(("extra", "read", "rows"), READ.values(), ids=READ)
-def test_the_rows_on_which_the_answer_leans_are_read(extra, read, rows):
+def test_attention_reads_the_rows_that_the_head_uses(extra, read, rows):
     torch.manual_seed(0)
     network = Pooled(read, extra)
     x = images(2, 3, 12, 12)
@@ -176,7 +176,7 @@ def test_the_rows_on_which_the_answer_leans_are_read(extra, read, rows):
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_a_head_of_zeros_changes_no_rollout(form):
+def test_rollout_does_not_depend_on_the_head_weights(form):
     """torchvision's ViT starts with one; nothing leans on any token then."""
     network, x = TinyTransformer.build(dtype=torch.float64, **form), images(1, 3, 12, 12)
     layout = Layout("tokens", (6, 6), prefix=network.extra.shape[1])
@@ -248,12 +248,12 @@ REFUSED = {
 
 @pytest.mark.parametrize(("mix", "message"), REFUSED.items(), ids=[m.__name__ for m in REFUSED])
 @pytest.mark.parametrize("name", ATTENTION)
-def test_what_is_no_attention_of_all_tokens_is_refused(name, mix, message):
+def test_mixing_other_than_attention_over_all_tokens_raises(name, mix, message):
     with pytest.raises(MethodError, match=f"(?s){name}.*{message}"):
         saywhy.explain(Handmade(mix), torch.randn(2, 3, 4, 4), 1, name, "features", layout=Layout("tokens", (4, 4)))
 
 
-def test_attention_of_all_tokens_is_not_refused():
+def test_attention_over_all_tokens_is_accepted():
     e = saywhy.explain(
         Handmade(full), torch.randn(2, 3, 4, 4), 1, ATTENTION, "features", layout=Layout("tokens", (4, 4))
     )
@@ -328,13 +328,13 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("build", "message"), NETWORKS.values(), ids=NETWORKS)
-def test_networks_of_the_libraries_that_are_refused(build, message):
+def test_library_networks_without_full_attention_raise(build, message):
     torch.manual_seed(0)
     with pytest.raises(MethodError, match=f"(?s){message}.*another method: gradcam"):
         saywhy.explain(build().eval(), torch.randn(1, 3, 64, 64), method="attention-rollout")
 
 
-def test_the_methods_that_the_message_names_exist():
+def test_error_message_names_existing_methods():
     with pytest.raises(MethodError) as caught:
         saywhy.explain(TinyNetwork.build(), torch.randn(1, 3, 12, 12), 1, "attention-rollout", "features",
                        layout=Layout("channels-first", (6, 6)))  # fmt: skip
@@ -342,7 +342,7 @@ def test_the_methods_that_the_message_names_exist():
     assert set(named) <= set(METHODS)
 
 
-def test_a_layer_that_is_not_of_the_tokens_is_refused():
+def test_layer_that_is_not_of_the_tokens_raises():
     network = TinyTransformer.build()
     with pytest.raises(MethodError, match=r"'stem' is channels-first 6×6.*a layer with those 37 tokens"):
         saywhy.explain(network, torch.randn(1, 3, 12, 12), 1, "attention-rollout", "stem",
@@ -360,7 +360,7 @@ def test_a_layer_that_is_not_of_the_tokens_is_refused():
         ("gradient-rollout", {"discard": -0.1}, "discard must be a share"),
     ],
 )
-def test_parameters_out_of_range(name, parameters, message):
+def test_parameters_out_of_range_raise(name, parameters, message):
     with pytest.raises(MethodError, match=message):
         saywhy.explain(
             TinyTransformer.build(), torch.randn(1, 3, 12, 12), 1, name, "features",
@@ -369,7 +369,7 @@ def test_parameters_out_of_range(name, parameters, message):
 
 
 @pytest.mark.slow
-def test_together_with_other_methods_from_a_network_of_each_library(tmp_path):
+def test_attention_and_other_methods_run_together_on_library_networks(tmp_path):
     from torchvision.models import VisionTransformer
 
     timm, transformers = (
@@ -399,7 +399,7 @@ def test_together_with_other_methods_from_a_network_of_each_library(tmp_path):
         assert (tmp_path / "all.png").stat().st_size > 10_000
 
 
-def test_several_methods_and_layers_of_tokens_are_each_alone():
+def test_several_methods_and_token_layers_equal_single_runs():
     network, x = TinyTransformer.build(), torch.randn(3, 3, 12, 12)
     settings: dict[str, Any] = {"layout": Layout("tokens", (6, 6), prefix=1), "target": [1, 2]}
     together = saywhy.explain(network, x, method=ATTENTION, layer=["features", "last"], **settings)
@@ -410,7 +410,7 @@ def test_several_methods_and_layers_of_tokens_are_each_alone():
             torch.testing.assert_close(together[name, layer], alone.maps)
 
 
-def test_the_registry_says_what_ignores_the_target():
+def test_registry_marks_methods_that_ignore_the_target():
     ignoring = {name for name in ATTENTION if not METHODS[name].uses_gradients}
     assert ignoring == {"attention", "attention-rollout"}
     assert all(dataclasses.asdict(METHODS[name])["passes"] == "several" for name in ATTENTION)

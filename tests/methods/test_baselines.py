@@ -27,7 +27,7 @@ def slow_blur(image: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(11,), (10, 14), (13, 9), (8, 10, 9)], ids=str)
-def test_the_blurred_image_is_that_of_slow_loops(shape):
+def test_blur_baseline_equals_slow_loops(shape):
     image = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     runner = ModelRunner.of(nn.Identity(), image, lambda out: out.flatten(1).sum(1))
     for sample in range(2):

@@ -137,13 +137,13 @@ class TestEveryMethod:
         assert bool((found.flatten(2).std(-1) > 0).all())
 
     @pytest.mark.slow
-    def test_a_batch_is_its_samples_one_by_one(self, name, images):
+    def test_batch_equals_samples_one_by_one(self, name, images):
         network, batch = network_for(name), images(4)
         together = explain(name, network, batch).maps
         assert_same(together, torch.cat([explain(name, network, one[None]).maps for one in batch]))
 
     @pytest.mark.slow
-    def test_twice_gives_the_same_to_the_bit(self, name, images):
+    def test_repeated_run_is_bitwise_equal(self, name, images):
         network, batch = network_for(name), images(2)
         first = explain(name, network, batch).maps
         torch.rand(7)  # whatever happens in between
@@ -151,7 +151,7 @@ class TestEveryMethod:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("size", [1, 3, 99])
-    def test_the_batch_size_changes_nothing(self, name, size, images):
+    def test_batch_size_does_not_change_maps(self, name, size, images):
         # A difference of scores has few digits left: batches round in the last one of float32.
         kind = torch.float64 if name in DIFFERENCES else torch.float32
         network, batch = network_for(name, dtype=kind), images(5, dtype=kind)
@@ -162,12 +162,12 @@ class TestEveryMethod:
         torch.testing.assert_close(split.scores, whole.scores)
 
     @pytest.mark.slow
-    def test_model_and_inputs_are_given_back_as_they_were(self, name, images):
+    def test_model_and_inputs_are_unchanged(self, name, images):
         network, batch = in_use(name), images(2)
         with assert_untouched(network, batch):
             explain(name, network, batch, target=[0, 2])
 
-    def test_model_and_inputs_are_given_back_when_the_target_raises(self, name, images):
+    def test_model_and_inputs_are_unchanged_when_the_target_raises(self, name, images):
         network, batch = in_use(name), images(2)
 
         def broken(output: Tensor) -> Tensor:
@@ -176,14 +176,14 @@ class TestEveryMethod:
         with assert_untouched(network, batch), pytest.raises(KeyError, match="a mistake in a target"):
             explain(name, network, batch, target=broken)
 
-    def test_model_and_inputs_are_given_back_when_the_model_raises(self, name, images):
+    def test_model_and_inputs_are_unchanged_when_the_model_raises(self, name, images):
         network = in_use(name)
         wrong = torch.rand(2, 5, 12, 12)
         with assert_untouched(network, wrong), pytest.raises(saywhy.errors.InputError, match="does not take"):
             explain(name, network, wrong)
 
     @pytest.mark.slow
-    def test_several_targets_are_each_alone(self, name, images):
+    def test_several_targets_equal_single_runs(self, name, images):
         network, batch = network_for(name), images(3)
         wanted: list[Any] = [0, Class(1) - Class(3), 2]
         together = explain(name, network, batch, target=wanted)
@@ -203,14 +203,14 @@ class TestEveryMethod:
         assert torch.equal(explain(name, network.requires_grad_(False), batch).maps, wanted)
 
     @pytest.mark.slow
-    def test_training_mode_does_not_change_the_answer(self, name, images):
+    def test_training_mode_does_not_change_maps(self, name, images):
         network, batch = network_for(name), images(2)
         wanted = explain(name, network, batch).maps
         assert torch.equal(explain(name, network.train(), batch).maps, wanted)
 
 
 @pytest.mark.slow
-def test_several_methods_and_layers_are_each_alone(images):
+def test_several_methods_and_layers_equal_single_runs(images):
     network, batch = TinyNetwork.build(), images(2)
     names = [name for name in METHODS if name not in HEADS]
     layers = ["stem", "features"]
@@ -222,7 +222,7 @@ def test_several_methods_and_layers_are_each_alone(images):
         assert_same(together[name, layer], alone.maps)
 
 
-def test_a_parameter_goes_to_the_methods_that_have_it(images):
+def test_parameters_reach_only_methods_that_accept_them(images):
     network, batch = TinyNetwork.build(), images(2)
     both = saywhy.explain(
         network, batch, layout=LAYOUT, target=1, method=["gradcam", "hirescam"], relu=False, pooling="abs"
@@ -233,7 +233,7 @@ def test_a_parameter_goes_to_the_methods_that_have_it(images):
         as_asked(network, batch, target=1, method="layercam", pooling="abs")
 
 
-def test_what_is_explained_is_what_the_layer_gave_and_not_what_came_of_it(images):
+def test_captured_activations_survive_an_in_place_relu(images):
     """A rectifier that works in place follows the convolution, and would overwrite what was kept of it."""
     network, batch = TinyNetwork.build(), images(2)
     captured = saywhy.capture(network, batch, 1, "features.0", layout=LAYOUT)
@@ -243,7 +243,7 @@ def test_what_is_explained_is_what_the_layer_gave_and_not_what_came_of_it(images
     assert_same(captured.activations["features.0"], wanted)
 
 
-def test_gradients_in_several_chunks_are_those_of_one(images, monkeypatch):
+def test_gradients_in_chunks_equal_those_of_one_pass(images, monkeypatch):
     network, batch = TinyNetwork.build(classes=9), images(2)
     whole = as_asked(network, batch, target=list(range(9)), relu=False).maps
     one_map = 2 * 5 * 6 * 6 * 4  # bytes of the layer's activations
@@ -255,7 +255,7 @@ def test_gradients_in_several_chunks_are_those_of_one(images, monkeypatch):
     assert_same(torch.stack(maps, dim=1), whole)
 
 
-def test_a_map_of_zeros_says_why(images):
+def test_zero_map_warns_with_the_reason(images):
     network = TinyNetwork.build(head="linear")
     with torch.no_grad():
         network.fc.weight[1].fill_(-1)
@@ -266,7 +266,7 @@ def test_a_map_of_zeros_says_why(images):
 
 
 @pytest.mark.parametrize("build", [TinyNetwork.build], ids=["tiny"])
-def test_the_snapshot_sees_every_change(build: Callable[..., nn.Module]):
+def test_model_snapshot_detects_every_change(build: Callable[..., nn.Module]):
     """The helper above must be able to fail."""
 
     def grow_hook(n: nn.Module) -> None:
@@ -296,7 +296,7 @@ def test_the_snapshot_sees_every_change(build: Callable[..., nn.Module]):
 
 
 @pytest.mark.parametrize("block", ["eager", "checkpointed"])
-def test_a_block_that_is_run_again_in_the_backward_pass_learns_nothing(block, images):
+def test_checkpointed_batch_norm_statistics_are_unchanged(block, images):
     """Checkpointing runs the block a second time, when the forward pass is long over."""
     from torch.utils.checkpoint import checkpoint
 
@@ -331,6 +331,6 @@ def test_a_block_that_is_run_again_in_the_backward_pass_learns_nothing(block, im
         ("rsi-gradcam", {"max_steps": "junk"}),
     ],
 )
-def test_a_parameter_of_another_kind_is_refused(method, wrong, images):
+def test_parameter_of_wrong_type_raises(method, wrong, images):
     with pytest.raises(saywhy.errors.MethodError, match=next(iter(wrong))):
         as_asked(TinyNetwork.build(), images(1), 1, method, "features", **wrong)

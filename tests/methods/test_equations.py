@@ -75,7 +75,7 @@ def assert_equal_up_to(found: Tensor, wanted: Tensor, rtol: float) -> None:
 
 @pytest.mark.parametrize("channels", CHANNELS.values(), ids=CHANNELS)
 @pytest.mark.parametrize(("name", "variant", "space"), CASES_BY_SPACE)
-def test_method_is_its_equation(name, variant, space, channels):
+def test_method_equals_oracle(name, variant, space, channels):
     for seed, signed in itertools.product(SEEDS, (False, True)):
         A, G = layer_of(name, space, channels, seed, signed=signed)
         found = ONE_PASS[name].function(A, G, **variant)
@@ -86,7 +86,7 @@ def test_method_is_its_equation(name, variant, space, channels):
 @pytest.mark.slow
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 @pytest.mark.parametrize(("name", "variant"), CASES, ids=IDS)
-def test_method_is_its_equation_in_single_precision(name, variant, space):
+def test_method_equals_oracle_in_single_precision(name, variant, space):
     for seed in SEEDS:
         # Non-negative: a sum that cancels to nearly zero has no digits left in single precision, whoever divides by it.
         A, G = (t.float() for t in layer_of(name, space, 5, seed, signed=False))
@@ -106,7 +106,7 @@ def test_axes_of_length_one_change_nothing(name):
 
 
 @pytest.mark.parametrize("name", ONE_PASS)
-def test_inputs_are_left_alone(name):
+def test_inputs_are_not_modified(name):
     A, G = layer_of(name, (3, 4), 5, 0, signed=True)
     kept = A.clone(), G.clone()
     for variant in _variants(name):
@@ -116,7 +116,7 @@ def test_inputs_are_left_alone(name):
 
 
 @pytest.mark.parametrize("name", [n for n in ONE_PASS if n != "saliency"])  # which looks at gradients alone
-def test_a_dead_layer_gives_zeros_and_not_nan(name):
+def test_dead_layer_gives_zeros_and_not_nan(name):
     zeros = torch.zeros(2, 3, 2, 2)
     ones = torch.ones(2, 3, 2, 2)
     for A, G in ((zeros, zeros), (zeros, ones)):
@@ -126,7 +126,7 @@ def test_a_dead_layer_gives_zeros_and_not_nan(name):
 
 
 @pytest.mark.parametrize("exponent", [-30, -20, 15])
-def test_gradcam_pp_is_the_equation_where_squares_of_the_gradient_are_no_numbers(exponent):
+def test_gradcam_pp_equals_oracle_where_squared_gradients_overflow(exponent):
     A, G = layer_of("gradcam++", (3, 4), 4, 0, signed=False)
     found = ONE_PASS["gradcam++"].function(A.float(), (G * 10.0**exponent).float())
     wanted = by_the_equation("gradcam++", A.float(), (G * 10.0**exponent).float())
@@ -162,6 +162,6 @@ def test_gradcam_refuses_an_unknown_pooling():
         ONE_PASS["gradcam"].function(torch.rand(1, 2, 3, 3), torch.rand(1, 2, 3, 3), pooling="median")
 
 
-def test_an_unknown_method_is_refused_with_the_nearest_name():
+def test_unknown_method_raises_with_the_nearest_name():
     with pytest.raises(MethodError, match=r"no method 'grad-cam'. Nearest: .*'gradcam'"):
         find_method("grad-cam")

@@ -23,26 +23,26 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 class TestKernels:
-    def test_the_linear_kernel_is_eigencam_of_centred_activations(self):
+    def test_linear_kernel_equals_centred_eigencam(self):
         A = drawn(3, 5, 4, 4)
         wanted = find_method("eigencam").function(A, A, center=True, relu=False)
         torch.testing.assert_close(kpcacam(A, A, kernel="linear", relu=False), wanted, rtol=1e-9, atol=1e-12)
 
     @pytest.mark.parametrize("kernel", ["rbf", "linear"])
-    def test_where_zero_lies_matters_to_the_sigmoid_alone(self, kernel):
+    def test_centring_matters_to_the_sigmoid_kernel_only(self, kernel):
         A = drawn(2, 5, 4, 4)
         for name, same in ((kernel, True), ("sigmoid", False)):
             one, other = (kpcacam(A, A, kernel=name, center=center, relu=False) for center in (True, False))
             assert torch.allclose(one.abs(), other.abs(), rtol=1e-9, atol=1e-12) is same
 
     @pytest.mark.parametrize("kernel", ["sigmoid", "rbf"])
-    def test_gamma_is_by_default_one_by_the_number_of_channels(self, kernel):
+    def test_default_gamma_is_one_over_the_number_of_channels(self, kernel):
         A = drawn(1, 7, 3, 4)
         found = kpcacam(A, A, kernel=kernel)
         torch.testing.assert_close(found, kpcacam(A, A, kernel=kernel, gamma=1 / 7))
         torch.testing.assert_close(found[0], torch.from_numpy(ORACLES["kpcacam"](A[0].numpy(), None, kernel=kernel)))
 
-    def test_two_groups_on_a_ring_are_separated_by_distance_and_not_by_a_line(self):
+    def test_rbf_kernel_separates_a_ring_from_its_centre(self):
         """Positions at the centre of a ring of others: no linear component separates them."""
         angles = torch.arange(12) * torch.pi / 6
         ring = 3 * torch.stack([angles.cos(), angles.sin()])
@@ -53,12 +53,12 @@ class TestKernels:
         linear = kpcacam(A, A, kernel="linear", relu=False)[0]
         assert abs(float(linear[12:].mean() - linear[:12].mean())) < 1e-6
 
-    def test_a_layer_that_is_the_same_everywhere_has_no_component(self):
+    def test_constant_layer_gives_a_zero_map(self):
         A = torch.full((1, 3, 5, 5), 0.1).float()
         for kernel in ("sigmoid", "rbf", "linear"):
             assert not kpcacam(A, A, kernel=kernel).any()
 
-    def test_what_is_wrong_is_said(self):
+    def test_invalid_parameters_raise(self):
         A = drawn(1, 2, 3)
         with pytest.raises((MethodError, TypeCheckError), match="cosine"):
             kpcacam(A, A, kernel="cosine")  # type: ignore[arg-type]
@@ -67,36 +67,36 @@ class TestKernels:
 
 
 class TestSegEigenCam:
-    def test_the_sign_of_a_gradient_does_not_matter(self):
+    def test_sign_of_the_gradient_does_not_matter(self):
         A, G = drawn(2, 4, 3, 3), drawn(2, 4, 3, 3, seed=1)
         assert torch.equal(segeigencam(A, G), segeigencam(A, -G))
 
-    def test_the_longer_end_is_positive(self):
+    def test_end_of_larger_magnitude_is_positive(self):
         found = segeigencam(drawn(20, 4, 3, 3), drawn(20, 4, 3, 3, seed=1), relu=False).flatten(1)
         assert bool((found.amax(1) >= -found.amin(1)).all())
 
-    def test_a_tie_is_decided_by_the_channels(self):
+    def test_tied_sign_follows_the_channels(self):
         A = torch.tensor([[[[5.0, 1.0]]]])
         assert segeigencam(A, torch.ones_like(A), relu=False).flatten().tolist() == [2.0, -2.0]
 
 
 class TestFem:
-    def test_masks_weigh_their_channels_mean(self):
+    def test_masks_are_weighted_by_channel_means(self):
         A = torch.zeros(1, 2, 10)
         A[0, 0, 3], A[0, 1, 3], A[0, 1, 7] = 10.0, 20.0, 20.0  # means 1 and 4
         assert fem(A, A, sigmas=1.0)[0].tolist() == [0, 0, 0, 5, 0, 0, 0, 4, 0, 0]
 
-    def test_more_deviations_leave_less(self):
+    def test_higher_sigmas_select_fewer_positions(self):
         A = drawn(2, 6, 8, 8).relu()
         areas = [int((fem(A, A, sigmas=k) > 0).sum()) for k in (0.0, 1.0, 2.0, 3.0)]
         assert areas == sorted(areas, reverse=True)
         assert areas[0] > areas[-1]
 
-    def test_in_other_units_it_is_the_same_image(self):
+    def test_map_scales_with_the_activations(self):
         A = drawn(1, 6, 8, 8).relu()
         torch.testing.assert_close(fem(1e-9 * A, A), 1e-9 * fem(A, A), rtol=1e-9, atol=0)
 
-    def test_no_position_of_a_small_map_is_far_from_its_mean(self):
+    def test_too_high_sigmas_for_a_small_map_give_zeros_with_warning(self):
         """With six positions the farthest that one can be from the mean is √5 = 2.24 deviations."""
         A = drawn(1, 6, 6).relu()
         with pytest.warns(saywhy.SaywhyWarning, match="nothing in this layer stands out"):
@@ -107,19 +107,19 @@ class TestFem:
         assert not found.maps.any()
         assert not fem(A, A, sigmas=2.25).any()
 
-    def test_what_is_wrong_is_said(self):
+    def test_invalid_variant_raises(self):
         A = drawn(1, 2, 3)
         with pytest.raises((MethodError, TypeCheckError), match="mean"):
             fem(A, A, variant="mean")  # type: ignore[arg-type]
 
 
 class TestShapleyCam:
-    def test_where_the_score_is_linear_it_is_gradcam(self):
+    def test_equals_gradcam_for_a_linear_score(self):
         network, image = TinyNetwork.build(head="linear"), drawn(2, 3, 12, 12).float()
         both = saywhy.explain(network, image, [0, 1], ["gradcam", "shapleycam"], "features", layout=LAYOUT, relu=False)
         torch.testing.assert_close(both["shapleycam"], both["gradcam"])
 
-    def test_the_weights_are_shapley_values_where_the_score_is_quadratic(self):
+    def test_weights_are_shapley_values_for_a_quadratic_score(self):
         """y = Σ (Σ w x)²: what a player adds, on average over all orders, is its first derivative less half of H x."""
         x, w = drawn(1, 3, 1), drawn(3, seed=1)
         runner = ModelRunner.of(nn.Identity(), x, lambda out: (out.flatten(1) @ w).square())
@@ -137,7 +137,7 @@ class TestShapleyCam:
                 shares[player] += value(set(order[: place + 1])) - value(set(order[:place]))
         assert found == pytest.approx(float(shares.sum() / 6))
 
-    def test_the_residual_softmax_of_the_paper_is_a_target(self):
+    def test_residual_softmax_target_is_the_sum_of_its_parts(self):
         from saywhy.targets import Class
 
         network, image = TinyNetwork.build(dtype=torch.float64), drawn(1, 3, 12, 12)
@@ -151,7 +151,7 @@ class TestShapleyCam:
         ]
         torch.testing.assert_close(found.maps, parts[0] + parts[1])
 
-    def test_a_network_that_cannot_be_differentiated_twice_is_refused(self):
+    def test_network_without_second_derivative_raises(self):
         """Fused attention has none; where the network calls it by the usual name, the plain one takes its place."""
 
         def fused(x: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class TestShapleyCam:
         with pytest.raises(GradientError, match="no second derivative"):
             shapleycam(runner)
 
-    def test_a_score_that_does_not_see_the_layer_is_refused(self):
+    def test_score_independent_of_the_layer_raises(self):
         constant = nn.Parameter(torch.ones(1, dtype=torch.float64))
         runner = ModelRunner.of(nn.Identity(), drawn(1, 3, 4), lambda x: constant * 2.0)
         with pytest.raises(GradientError, match="does not depend on layer"):
@@ -175,24 +175,24 @@ class TestShapleyCam:
 
 
 class TestRefineCam:
-    def test_it_is_the_product_of_maps_on_their_own_scales(self):
+    def test_equals_the_product_of_min_max_normalised_maps(self):
         one, other = torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[[[-5.0, 10.0, 5.0]]]])
         assert fuse([one, other], "refine").flatten().tolist() == [0.0, 0.5, 0.5]
 
-    def test_a_blank_layer_blanks_it(self):
+    def test_constant_layer_gives_a_zero_map(self):
         assert not fuse([torch.rand(1, 1, 2, 2), torch.ones(1, 1, 4, 4)], "refine").any()
 
     @pytest.mark.parametrize("exponent", [-30, 30])
-    def test_units_do_not_matter(self, exponent):
+    def test_is_scale_invariant(self, exponent):
         one, other = torch.rand(1, 2, 4, 4), torch.rand(1, 2, 2, 2)
         torch.testing.assert_close(fuse([one, other * 10.0**exponent], "refine"), fuse([one, other], "refine"))
 
     @pytest.mark.parametrize("axes", [1, 2, 3])
-    def test_signals_and_volumes_too(self, axes):
+    def test_accepts_signals_and_volumes(self, axes):
         maps = [torch.rand(1, 2, *[n] * axes) for n in (2, 4)]
         assert fuse(maps, "refine").shape == (1, 2, *[4] * axes)
 
-    def test_through_the_front_door(self):
+    def test_explain_with_fuse_refine_gives_one_map(self):
         found = saywhy.explain(
             TinyNetwork.build(), drawn(1, 3, 12, 12).float(), 1, "gradcam++", ["stem", "features"], layout=LAYOUT,
             fuse="refine",
@@ -201,6 +201,6 @@ class TestRefineCam:
         assert 0 < float(found.maps.max()) <= 1
 
     @pytest.mark.parametrize(("name", "hint"), [("refinecam", "fuse='refine'"), ("finercam", "targets.finer")])
-    def test_its_name_leads_to_it(self, name, hint):
+    def test_refinecam_and_finercam_errors_point_to_their_options(self, name, hint):
         with pytest.raises(MethodError, match=hint):
             find_method(name)

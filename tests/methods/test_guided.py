@@ -62,20 +62,20 @@ def maps(network: nn.Module, image: Tensor, method: str, **settings: object) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*RULED, *EXCITED, "fullgrad"])
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_every_spelling_of_a_network_gives_the_map_of_its_twin_of_modules(name, spelling, images):
+def test_functional_and_module_forms_of_a_network_give_equal_maps(name, spelling, images):
     wanted = maps(Spelled(nn.ReLU()), images(2), name)
     assert wanted.any()
     torch.testing.assert_close(maps(Spelled(SPELLINGS[spelling]), images(2), name), wanted)
 
 
 @pytest.mark.parametrize("name", RULED)
-def test_a_network_without_rectifiers_is_refused(name, images):
+def test_network_without_rectifiers_raises(name, images):
     with pytest.raises(MethodError, match="this network calls none that autograd knows"):
         maps(Spelled(torch.tanh), images(1), name)
 
 
 @pytest.mark.parametrize("name", [*RULED, *EXCITED])
-def test_a_scripted_tail_counts_or_is_refused(name, images):
+def test_scripted_relus_are_handled_or_raise(name, images):
     network = Spelled(nn.ReLU())
     wanted = maps(network, images(2), name)
     scripted = Spelled(nn.ReLU())
@@ -91,7 +91,7 @@ def test_a_scripted_tail_counts_or_is_refused(name, images):
 
 
 @pytest.mark.parametrize("name", [*RULED, "fullgrad", "gradcam"])
-def test_checkpointed_blocks_are_as_others(name, images):
+def test_checkpointed_blocks_equal_plain_ones(name, images):
     network = Spelled(nn.ReLU())
     wanted = maps(network, images(2), name)
     network.head = Checkpointed(network.head, use_reentrant=False)
@@ -101,7 +101,7 @@ def test_checkpointed_blocks_are_as_others(name, images):
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize(("name", "reentrant"), [*((n, True) for n in RULED), *((n, False) for n in EXCITED)])
-def test_checkpointed_blocks_that_cannot_be_seen_are_refused(name, reentrant, images):
+def test_checkpointed_blocks_that_cannot_be_traced_raise(name, reentrant, images):
     network = Spelled(nn.ReLU())
     network.head = Checkpointed(network.head, use_reentrant=reentrant)
     with pytest.raises(GradientError, match="activation checkpointing"):
@@ -119,7 +119,7 @@ class Checkpointed(nn.Module):
         return checkpoint(self.inner, x, use_reentrant=self.use_reentrant)
 
 
-def test_the_diagnostics_say_for_what_the_rule_goes(images):
+def test_diagnostics_count_the_rectifiers_under_the_rule(images):
     e = saywhy.explain(Spelled(lambda x: x * (x > 0)), images(1), 0, "saliency", layer="features", layout=LAYOUT)
     assert not [fact for fact in e.diagnostics["saliency", "input"][0][0] if fact.name == "rule"]
     rectifiers = iter([F.relu, F.relu, lambda x: x * (x > 0)] * 9)
@@ -132,7 +132,7 @@ def test_the_diagnostics_say_for_what_the_rule_goes(images):
     )
 
 
-def test_guided_and_deconvnet_are_the_gradient_where_every_unit_is_excited(images):
+def test_guided_and_deconvnet_equal_gradient_of_a_positive_network(images):
     network = Spelled(nn.ReLU(), norm=False)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -144,7 +144,7 @@ def test_guided_and_deconvnet_are_the_gradient_where_every_unit_is_excited(image
 
 
 @pytest.mark.slow
-def test_many_targets_at_once_are_each_alone(images):
+def test_many_targets_equal_single_runs(images):
     """More than a few are differentiated as one batch."""
     network = Spelled(nn.ReLU())
     network.fc = nn.Linear(4, 9)
@@ -156,7 +156,7 @@ def test_many_targets_at_once_are_each_alone(images):
         torch.testing.assert_close(together, torch.cat(alone, dim=1))
 
 
-def test_guided_gradcam_lies_where_both_of_its_factors_do(images):
+def test_guided_gradcam_is_the_product_of_its_factors(images):
     network, image = Spelled(nn.ReLU()), images(2)
     product = maps(network, image, "guided-gradcam")
     guided, coarse = maps(network, image, "guided-backprop"), maps(network, image, "gradcam")
@@ -164,7 +164,7 @@ def test_guided_gradcam_lies_where_both_of_its_factors_do(images):
     torch.testing.assert_close(product, wanted)
 
 
-def test_a_map_at_a_layer_may_have_the_grid_of_the_image(images):
+def test_guided_gradcam_at_a_layer_has_the_grid_of_the_image(images):
     found = saywhy.explain(Spelled(nn.ReLU()), images(1), 0, ["gradcam", "guided-gradcam"], "features", layout=LAYOUT)
     assert found["gradcam"].shape == (1, 1, 6, 6)
     assert found["guided-gradcam"].shape == (1, 1, 12, 12)
@@ -177,12 +177,12 @@ def test_a_map_at_a_layer_may_have_the_grid_of_the_image(images):
 
 
 class TestExcitation:
-    def test_the_values_of_a_map_add_up_to_one_at_most(self, images):
+    def test_map_is_nonnegative_and_sums_to_at_most_one(self, images):
         found = maps(Spelled(nn.ReLU()), images(8), "excitation-backprop")
         assert bool((found >= 0).all())
         assert float(found.sum((2, 3)).max()) <= 1 + 1e-5
 
-    def test_nothing_is_lost_where_every_unit_is_excited(self, images):
+    def test_map_of_a_positive_network_sums_to_one(self, images):
         network = Spelled(nn.ReLU(), norm=False)
         with torch.no_grad():
             for parameter in network.parameters():
@@ -190,14 +190,14 @@ class TestExcitation:
         found = maps(network, images(3).abs(), "excitation-backprop")
         torch.testing.assert_close(found.sum((2, 3)), torch.ones(3, 2))
 
-    def test_units_of_the_head_do_not_matter(self, images):
+    def test_scale_of_the_head_does_not_matter(self, images):
         network = Spelled(nn.ReLU())
         before = [maps(network, images(2), name) for name in EXCITED]
         network.fc.weight.data *= 1e-6
         for name, wanted in zip(EXCITED, before, strict=True):
             torch.testing.assert_close(maps(network, images(2), name), wanted)
 
-    def test_batch_norm_is_one_layer_with_the_weights_before_it(self, images):
+    def test_batch_norm_equals_its_folded_form(self, images):
         """Folded into the convolution by torch, it must not change the map."""
         apart, folded = Spelled(nn.ReLU()), Spelled(nn.ReLU())
         folded.head = nn.utils.fusion.fuse_conv_bn_eval(folded.head, folded.norm)
@@ -207,7 +207,7 @@ class TestExcitation:
             assert wanted.any()
             torch.testing.assert_close(found, wanted)
 
-    def test_the_dual_of_a_class_is_another_class_of_opposite_weights(self, images):
+    def test_contrast_equals_difference_for_opposite_classes(self, images):
         network = Spelled(nn.ReLU())
         with torch.no_grad():
             network.fc.weight[1] = -network.fc.weight[0]
@@ -218,40 +218,40 @@ class TestExcitation:
 
     @pytest.mark.parametrize("name", EXCITED)
     @pytest.mark.parametrize(("rectify", "called"), [(F.gelu, "gelu"), (F.silu, "silu"), (torch.tanh, "tanh")])
-    def test_a_network_of_units_below_zero_is_refused(self, name, rectify, called, images):
+    def test_activation_with_negative_values_raises(self, name, rectify, called, images):
         with pytest.raises(MethodError, match=f"no rule for '{called}'.*another method"):
             maps(Spelled(rectify), images(1), name)
 
 
 class TestFullGrad:
-    def test_the_terms_of_a_network_of_relus_are_the_score(self, images):
+    def test_terms_of_a_relu_network_sum_to_the_score(self, images):
         network = Spelled(nn.ReLU()).double()
         found = saywhy.explain(network, images(4, dtype=torch.float64), [0, 1, 2], "fullgrad")
         assert float(found.completeness_error.abs().max()) < 1e-10
 
-    def test_the_terms_of_another_network_do_not_sum_to_the_score(self, images):
+    def test_terms_of_a_gelu_network_do_not_sum_to_the_score(self, images):
         found = saywhy.explain(Spelled(F.gelu), images(1), 0, "fullgrad")
         assert float(found.completeness_error.abs().min()) > 1e-3
 
-    def test_a_network_without_biases_leaves_input_times_gradient(self, images):
+    def test_without_biases_equals_input_times_gradient(self, images):
         network = Spelled(nn.ReLU(), norm=False)
         for part in (network.stem, network.features, network.head, network.fc):
             part.bias = None
         found = maps(network, images(2), "fullgrad", rescale="none")
         torch.testing.assert_close(found, maps(network, images(2), "input-times-gradient", channels="abs"))
 
-    def test_a_wrong_rescale_is_named(self, images):
+    def test_invalid_rescale_raises(self, images):
         with pytest.raises(MethodError, match="rescale must be layer, channel or none, got 'all'"):
             maps(Spelled(nn.ReLU()), images(1), "fullgrad", rescale="all")
 
 
 class TestRelevance:
-    def test_without_zennit_it_says_how_to_get_it(self, images, monkeypatch):
+    def test_missing_zennit_error_names_the_pip_extra(self, images, monkeypatch):
         monkeypatch.setitem(sys.modules, "zennit.composites", None)
         with pytest.raises(MissingExtra, match=r"lrp needs zennit .* pip install 'saywhy\[lrp\]'"):
             maps(Spelled(nn.ReLU()), images(1), "lrp")
 
-    def test_relevance_adds_up_to_the_score_where_there_are_no_biases(self, images):
+    def test_without_biases_relevance_sums_to_the_score(self, images):
         network = nn.Sequential(
             nn.Conv2d(3, 4, 3, bias=False),
             nn.ReLU(),
@@ -262,7 +262,7 @@ class TestRelevance:
         found = saywhy.explain(network, images(2, dtype=torch.float64), [0, 1, 2], "lrp", epsilon=0.0)
         assert float(found.completeness_error.abs().max()) < 1e-4  # zennit's stabilizer of convolutions
 
-    def test_batch_norms_that_run_in_another_order_than_they_are_defined_are_refused(self, images):
+    def test_batch_norm_running_out_of_definition_order_raises(self, images):
         class Swapped(Spelled):
             def forward(self, x: Tensor) -> Tensor:
                 return super().forward(self.norm(x.mean(1, keepdim=True).expand(-1, 4, -1, -1))[:, :3])
@@ -270,20 +270,20 @@ class TestRelevance:
         with pytest.raises(MethodError, match="the merged network gives other scores"):
             maps(Swapped(nn.ReLU()), images(1), "lrp", layer=None)
 
-    def test_batch_norms_that_do_not_fit_what_is_defined_before_them_are_refused(self, images):
+    def test_batch_norm_that_does_not_fit_the_layer_before_raises(self, images):
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
         network.unused = nn.BatchNorm1d(3)
         network.forward = lambda x: nn.Sequential(*list(network)[:5])(x)
         with pytest.raises(MethodError, match="they do not fit"):
             maps(network.eval(), images(1), "lrp", target=0, layer=None)
 
-    def test_weights_without_a_rule_are_refused_by_name(self, images):
+    def test_layer_with_weights_but_no_rule_raises(self, images):
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(1, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         with pytest.raises(MethodError, match=r"lrp has no rule for '1' \(GroupNorm\), which has weights"):
             maps(network, images(1), "lrp", layer=None)
 
 
-def test_a_layer_that_does_not_exist_is_refused_also_where_none_is_needed(images):
+def test_unknown_layer_raises_for_input_methods_too(images):
     network = Spelled(nn.ReLU())
     assert saywhy.explain(network, images(1), 0, "saliency", layer="features").layers == ("input",)
     assert saywhy.explain(network, images(1), 0, "saliency", layer="input").layers == ("input",)
@@ -291,6 +291,6 @@ def test_a_layer_that_does_not_exist_is_refused_also_where_none_is_needed(images
         saywhy.explain(network, images(1), 0, "saliency", layer=["features", "featurs"])
 
 
-def test_images_have_no_layers_to_fuse(images):
+def test_fusing_input_methods_raises(images):
     with pytest.raises(InputError, match="saliency is of the image itself"):
         saywhy.explain(Spelled(nn.ReLU()), images(1), 0, ["saliency", "smoothgrad"], fuse="mean")

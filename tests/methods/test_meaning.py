@@ -24,7 +24,7 @@ class TestPoolingAndALinearLayer:
     def network(self) -> TinyNetwork:
         return TinyNetwork.build(head="linear", dtype=torch.float64)
 
-    def test_the_weights_are_those_of_the_head(self, network, images):
+    def test_gradcam_weights_equal_those_of_the_head(self, network, images):
         captured = saywhy.capture(network, images(dtype=torch.float64), [0, 1, 2, 3], "features", layout=LAYOUT)
         G = captured.gradients()["features"]  # (batch, target, channel, height, width)
         alpha, positions = G.mean((3, 4)), G.shape[3] * G.shape[4]
@@ -32,7 +32,7 @@ class TestPoolingAndALinearLayer:
             torch.testing.assert_close(positions * sample, network.fc.weight, rtol=1e-12, atol=0)
 
     @pytest.mark.parametrize("layer", ["features", None])
-    def test_gradcam_is_the_rectified_cam_up_to_scale(self, network, images, layer):
+    def test_gradcam_equals_rectified_cam_up_to_scale(self, network, images, layer):
         batch = images(side=32, dtype=torch.float64)
         found = saywhy.explain(network, batch, [0, 3], ["gradcam", "cam"], layer, relu=True)
         positions = found.maps.shape[2] * found.maps.shape[3]
@@ -40,7 +40,7 @@ class TestPoolingAndALinearLayer:
         torch.testing.assert_close(positions * found["gradcam"], found["cam"], rtol=1e-12, atol=1e-14)
         assert found["cam"].max() > 0
 
-    def test_cam_is_the_heads_weights_times_the_features_and_its_mean_the_score(self, network, images):
+    def test_cam_is_weighted_features_and_its_mean_is_the_score(self, network, images):
         batch = images(dtype=torch.float64)
         found = explain(network, batch, [0, 1, 2, 3], "cam", "features")
         with torch.no_grad():
@@ -49,14 +49,14 @@ class TestPoolingAndALinearLayer:
         torch.testing.assert_close(found.maps, wanted, rtol=1e-12, atol=1e-13)
         torch.testing.assert_close(found.maps.mean((2, 3)) + network.fc.bias.detach(), found.scores)
 
-    def test_methods_that_agree_on_such_a_network(self, network, images):
+    def test_gradcam_hirescam_and_xgradcam_agree(self, network, images):
         """The gradient is the same at every position, so pooling it, or not, is the same."""
         names = ["gradcam", "hirescam", "xgradcam"]
         found = explain(network, images(dtype=torch.float64), 1, names, "features", relu=False)
         for name in names:
             torch.testing.assert_close(found[name], found["gradcam"], rtol=1e-10, atol=1e-14)
 
-    def test_cam_refuses_any_other_network(self, images):
+    def test_cam_of_a_network_without_pooling_head_raises(self, images):
         with pytest.raises(saywhy.errors.MethodError, match="cam needs a network that ends in global average pooling"):
             explain(TinyNetwork.build(), images(), 1, "cam", "features")
 
@@ -75,18 +75,18 @@ class TestCounterfactual:
         network = TinyNetwork.build(dtype=torch.float64)
         return explain(network, images(3, dtype=torch.float64), [1, 2], layer="features", relu=False).maps
 
-    def test_for_less_against_is_all_the_evidence(self, found, both):
+    def test_map_minus_counterfactual_is_the_unrectified_map(self, found, both):
         assert both.min() < 0 < both.max()
         torch.testing.assert_close(found.maps - found.counterfactual.maps, both, rtol=1e-12, atol=1e-15)
 
-    def test_no_place_speaks_both_for_and_against(self, found):
+    def test_map_and_counterfactual_do_not_overlap(self, found):
         assert not (found.maps * found.counterfactual.maps).any()
 
-    def test_against_the_opposite_is_for(self, found):
+    def test_counterfactual_of_counterfactual_is_the_map(self, found):
         torch.testing.assert_close(found.counterfactual.counterfactual.maps, found.maps, rtol=1e-12, atol=1e-15)
 
     @pytest.mark.parametrize("turned", [-Class(1), counterfactual(1), counterfactual(Class(1)), -1.0 * Class(1)])
-    def test_it_is_the_negative_target(self, found, images, turned):
+    def test_equals_the_map_of_the_negative_target(self, found, images, turned):
         network = TinyNetwork.build(dtype=torch.float64)
         other = explain(network, images(3, dtype=torch.float64), turned, layer="features")
         torch.testing.assert_close(other.maps, found.counterfactual.maps[:, :1], rtol=1e-12, atol=1e-15)
@@ -94,19 +94,19 @@ class TestCounterfactual:
         assert other.targets == [["-class 1"]] * 3
 
     @pytest.mark.parametrize("how", ["mean", "max"])
-    def test_of_fused_layers_is_fused(self, images, how):
+    def test_counterfactual_of_fused_layers_is_fused(self, images, how):
         network, batch = TinyNetwork.build(), images()
         fused = explain(network, batch, 1, layer=["stem", "features"], fuse=how, relu=False)
         wanted = explain(network, batch, -Class(1), layer=["stem", "features"], fuse=how, relu=False)
         assert fused.counterfactual.layers == fused.layers == (f"stem + features ({how})",)
         torch.testing.assert_close(fused.counterfactual.maps, wanted.maps)
 
-    def test_in_batches(self, found, images):
+    def test_batch_size_does_not_change_the_counterfactual(self, found, images):
         network = TinyNetwork.build(dtype=torch.float64)
         split = explain(network, images(3, dtype=torch.float64), [1, 2], layer="features", batch_size=2)
         torch.testing.assert_close(split.counterfactual.maps, found.counterfactual.maps, rtol=1e-12, atol=1e-15)
 
-    def test_of_a_function_of_an_output_without_classes(self, images):
+    def test_function_target_without_classes_has_a_counterfactual(self, images):
         generator = torch.Generator().manual_seed(0)
         network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1))
         with torch.no_grad():
@@ -117,7 +117,7 @@ class TestCounterfactual:
 
 
 @pytest.mark.parametrize("name", [n for n in GRADIENT_METHODS if n not in ("cam", "gradcam", "gradcam++", "xgradcam")])
-def test_a_method_with_a_weight_for_every_place_shows_only_the_quadrant_that_is_read(name):
+def test_elementwise_methods_highlight_only_the_relevant_quadrant(name):
     inputs = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     maps = explain(OneQuadrant(), inputs, [0, 1], name, "features").maps
     assert float(maps[..., :4, 4:].sum()) > 0
@@ -125,7 +125,7 @@ def test_a_method_with_a_weight_for_every_place_shows_only_the_quadrant_that_is_
     assert not maps[..., :, :4].any()
 
 
-def test_a_method_with_a_weight_for_every_channel_shows_more_than_was_read():
+def test_gradcam_highlights_more_than_the_relevant_quadrant():
     """Grad-CAM pools the gradient, and so shows a channel wherever it is active (Draelos and Carin, 2020)."""
     inputs = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     maps = explain(OneQuadrant(), inputs, 0, layer="features").maps
@@ -133,14 +133,14 @@ def test_a_method_with_a_weight_for_every_channel_shows_more_than_was_read():
     torch.testing.assert_close(maps[0, 0], inputs[0, 0] / 4 + inputs[0, 1] / 2)
 
 
-def test_a_score_that_a_channel_lowers_is_negative_evidence():
+def test_channel_that_lowers_the_score_has_negative_values():
     inputs = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     maps = explain(OneQuadrant(), inputs, 2, "hirescam", "features", relu=False).maps
     torch.testing.assert_close(maps[0, 0, :4, 4:], -inputs[0, 0, :4, 4:])
 
 
 @pytest.mark.parametrize("name", ["hirescam", "gradcam-elementwise"])
-def test_maps_of_a_linear_network_sum_to_its_score_less_its_bias(name):
+def test_linear_network_maps_sum_to_the_score_minus_bias(name):
     torch.manual_seed(0)
     network, inputs = LinearNetwork().double(), torch.randn(4, 3, 6, 6, dtype=torch.float64)
     found = explain(network, inputs, [0, 1, 2], name, "features", relu=False)
@@ -162,7 +162,7 @@ def test_eigencam_is_the_same_for_every_class_and_eigengradcam_is_not(images):
     assert not torch.allclose(found["eigengradcam"][:, 0], found["eigengradcam"][:, 1], rtol=0.1)
 
 
-def test_eigencam_finds_the_one_pattern_that_all_channels_share():
+def test_eigencam_recovers_the_pattern_shared_by_all_channels():
     pattern = torch.rand(5, 6, dtype=torch.float64)
     strength = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
     A = (strength[:, None, None] * pattern)[None]
@@ -171,7 +171,7 @@ def test_eigencam_finds_the_one_pattern_that_all_channels_share():
 
 
 @pytest.mark.parametrize("channels", [12, 60])
-def test_rounding_does_not_choose_the_sign_of_an_eigen_map_behind_a_layer_norm(channels):
+def test_eigencam_sign_after_layer_norm_is_stable_under_rounding(channels):
     """There the channels of every position sum to zero, and so does every projection on their sum."""
     A = torch.randn(8, channels, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     A = A - A.mean(1, keepdim=True)
@@ -184,7 +184,7 @@ def test_rounding_does_not_choose_the_sign_of_an_eigen_map_behind_a_layer_norm(c
 
 
 @pytest.mark.parametrize("channels", [3, 60])
-def test_eigen_maps_rise_with_the_sum_of_the_channels(channels):
+def test_eigencam_sign_follows_the_sum_of_the_channels(channels):
     """A component has no sign of its own; ours must not be that of the library underneath."""
     A = torch.rand(8, channels, 5, 5, generator=torch.Generator().manual_seed(0))
     assert bool((ONE_PASS["eigencam"].function(A, A, relu=False) >= 0).all())

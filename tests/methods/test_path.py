@@ -60,7 +60,7 @@ class GoingRound(nn.Module):
 class TestCompleteness:
     @pytest.mark.parametrize("method", ["conductance", "integrated-gradients"])
     @pytest.mark.parametrize("score", ["logit", "probability"])
-    def test_the_parts_add_up_to_the_change_of_the_score(self, method, score, image):
+    def test_maps_sum_to_the_change_of_the_score(self, method, score, image):
         network = TinyNetwork.build(dtype=torch.float64, smooth=True)
         e = explain(network, image, method, steps=400, score=score)
         with torch.no_grad():
@@ -69,7 +69,7 @@ class TestCompleteness:
         torch.testing.assert_close(e.maps.sum(), values[1] - values[0], rtol=1e-3, atol=1e-9)
         assert float(e.completeness_error.abs()) < 1e-3
 
-    def test_the_weights_of_the_plain_variant_add_up_too(self, image):
+    def test_plain_variant_weights_sum_to_the_change_of_the_score(self, image):
         """Spec B6.1: Z times the sum of w is y(x) - y(x0)."""
         network = TinyNetwork.build(dtype=torch.float64, smooth=True)
         e = explain(network, image, variant="plain", relu=False, steps=300, score="logit")
@@ -86,7 +86,7 @@ class TestCompleteness:
         return torch.linalg.lstsq(A.T, e.maps[0, 0].flatten()).solution
 
     @pytest.mark.slow
-    def test_the_completeness_error_falls_with_the_steps_on_average(self):
+    def test_mean_completeness_error_falls_with_steps(self):
         images = torch.randn(8, 3, 12, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
         network = saturated(images, 30.0)
         completeness_errors = [
@@ -96,7 +96,7 @@ class TestCompleteness:
         assert completeness_errors == sorted(completeness_errors, reverse=True)
         assert completeness_errors[-1] < 0.01
 
-    def test_auto_is_complete_where_fifty_steps_are_not(self, image):
+    def test_auto_steps_are_complete_where_fifty_are_not(self, image):
         network = saturated(image, 400.0)
         target = certain_class(network, image)
         settings = {
@@ -115,7 +115,7 @@ class TestCompleteness:
         assert fact.state == "good"
 
     @pytest.mark.parametrize("sign", [1, -1])
-    def test_auto_is_complete_whatever_the_sign_of_the_error(self, image, sign):
+    def test_auto_steps_are_complete_for_either_sign_of_the_error(self, image, sign):
         network = saturated(image, 4000.0)
         index = certain_class(network, image)
         e = saywhy.explain(
@@ -124,7 +124,7 @@ class TestCompleteness:
         )  # fmt: skip
         assert float(e.completeness_error.abs()) < 0.01
 
-    def test_auto_stops_at_its_bound_and_says_so(self, image):
+    def test_auto_steps_stop_at_max_steps_with_a_warning_diagnostic(self, image):
         network = saturated(image, 400.0)
         e = saywhy.explain(
             network, image, certain_class(network, image), "rsi-gradcam", "features",
@@ -134,7 +134,7 @@ class TestCompleteness:
         assert fact.state == "warning"
         assert "in 20 steps" in fact.text
 
-    def test_auto_gives_up_where_the_score_goes_round_the_layer_and_says_so(self):
+    def test_auto_steps_stop_early_if_the_score_bypasses_the_layer(self):
         network, x = GoingRound().eval(), torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(3))
         e = saywhy.explain(network, x, 0, "rsi-gradcam", "branch", layout=LAYOUT, steps="auto", baseline="zero")
         facts = {fact.name: fact.text for fact in e.diagnostics["rsi-gradcam", "branch"][0][0]}
@@ -145,7 +145,7 @@ class TestCompleteness:
         assert abs(float(e.completeness_error)) < 0.01
         assert "path" not in {fact.name for fact in e.diagnostics["rsi-gradcam", "whole"][0][0]}
 
-    def test_the_account_is_of_the_integral_whatever_the_variant_leaves_out(self, image):
+    def test_completeness_error_does_not_depend_on_the_variant(self, image):
         network = TinyNetwork.build(dtype=torch.float64, smooth=True)
         completeness_errors = [
             explain(network, image, variant=v, steps=20, relu=False).completeness_error
@@ -154,7 +154,7 @@ class TestCompleteness:
         assert torch.equal(completeness_errors[0], completeness_errors[1])
         assert torch.equal(completeness_errors[0], completeness_errors[2])
 
-    def test_positive_gradients_add_up_to_something_else(self, image):
+    def test_posgrad_variant_is_not_complete(self, image):
         """Spec B6.1: the rectified gradients are not complete."""
         runner = ModelRunner.of(TinyNetwork.build(dtype=torch.float64, smooth=True), image, lambda out: out[:, 1])
         plain, positive = (
@@ -162,7 +162,7 @@ class TestCompleteness:
         )
         assert abs(float(positive) * 3 / float(plain) - 1) > 0.05  # "posgrad" takes the mean of the three colours
 
-    def test_of_fused_layers_the_largest_completeness_error_is_kept(self, image):
+    def test_fused_layers_keep_the_largest_completeness_error(self, image):
         e = saywhy.explain(
             TinyNetwork.build(dtype=torch.float64), image, 1, "rsi-gradcam", ["stem", "features"],
             layout=LAYOUT, steps=3, relu=False,
@@ -172,7 +172,7 @@ class TestCompleteness:
 
 
 class TestVanishing:
-    def test_a_saturated_answer_has_weights_where_its_gradient_has_none(self, image):
+    def test_rsi_gradcam_is_nonzero_where_the_gradient_vanishes(self, image):
         network = saturated(image, 40.0)
         target = certain_class(network, image)
         settings = {"layer": "features", "layout": LAYOUT, "target": target, "score": "probability"}
@@ -186,7 +186,7 @@ class TestVanishing:
         assert float(rsi.maps.abs().max()) > 1e-4
 
     @pytest.mark.parametrize("scale", [1e-12, 1e12])
-    def test_the_image_shown_does_not_depend_on_the_units_of_the_score(self, scale, image):
+    def test_heatmap_does_not_depend_on_the_scale_of_the_score(self, scale, image):
         network = TinyNetwork.build()
         shown = [
             saywhy.explain(
@@ -198,7 +198,7 @@ class TestVanishing:
         assert float(shown[0].std()) > 0.01
         torch.testing.assert_close(shown[1], shown[0], rtol=1e-4, atol=1e-5)
 
-    def test_a_function_added_to_all_logits_changes_nothing(self, image):
+    def test_adding_a_function_to_all_logits_changes_nothing(self, image):
         class Shifted(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -221,7 +221,7 @@ class TestVariants:
         assert bool((e.maps >= 0).all())
         assert bool(e.maps.any())
 
-    def test_a_unit_that_does_not_move_gets_nothing(self, image):
+    def test_unit_that_is_constant_along_the_path_gets_zero(self, image):
         with pytest.warns(saywhy.SaywhyWarning, match="the map is zero everywhere"):
             e = explain(TinyNetwork.build(dtype=torch.float64), image, baseline=image[0], variant="plain")
         assert not bool(e.maps.any())
@@ -229,7 +229,7 @@ class TestVariants:
         fact = {f.name: f for f in e.diagnostics["rsi-gradcam", "features"][0][0]}["completeness"]
         assert "does not change along the path" in fact.text
 
-    def test_with_a_linear_head_the_weight_is_cam_s_times_the_mean_change(self, image):
+    def test_linear_head_weight_is_cam_weight_times_mean_change(self, image):
         network = TinyNetwork.build(head="linear", dtype=torch.float64)
         e = explain(network, image, variant="plain", relu=False, score="logit", steps=7)
         with torch.no_grad():
@@ -244,7 +244,7 @@ class TestVariants:
             *({"max_steps": 0}, {"max_steps": -5, "steps": "auto"}),
         ],
     )
-    def test_what_does_not_exist_is_refused(self, wrong, image):
+    def test_invalid_parameters_raise(self, wrong, image):
         with pytest.raises(MethodError, match="must be"):
             explain(TinyNetwork.build(dtype=torch.float64), image, **wrong)
 
@@ -252,7 +252,7 @@ class TestVariants:
 class TestBaselines:
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["zero", "mean", "blur", "noise", "uniform"])
-    def test_each_has_the_image_s_shape_and_is_the_same_twice(self, kind, image):
+    def test_baselines_have_the_image_shape_and_are_reproducible(self, kind, image):
         network = TinyNetwork.build(dtype=torch.float64)
         runner = ModelRunner.of(network, image, lambda out: out[:, 1])
         runner = replace(runner, probabilities=lambda out, _: out.softmax(1))
@@ -261,7 +261,7 @@ class TestBaselines:
         assert torch.equal(*found)
         assert not torch.equal(found[0], image)
 
-    def test_the_learnt_one_makes_all_classes_alike_and_stays_near_black(self):
+    def test_uniform_baseline_equalises_the_classes_near_black(self):
         torch.manual_seed(0)
         network, black = nn.Sequential(nn.Flatten(), nn.Linear(3 * 96 * 96, 4)), torch.zeros(1, 3, 96, 96)
         with torch.no_grad():
@@ -275,7 +275,7 @@ class TestBaselines:
         assert float((after - 0.25).abs().max()) < 0.05
         assert float(learnt.abs().max()) < 0.2  # a tenth of what a normalised image spans
 
-    def test_black_is_black_after_the_preprocessing(self):
+    def test_black_image_equals_its_black_baseline(self):
         from PIL import Image
 
         model = saywhy.load(TinyNetwork.build(), input_size=12)
@@ -283,25 +283,25 @@ class TestBaselines:
             e = saywhy.explain(model, Image.new("RGB", (12, 12)), 1, "integrated-gradients", steps=2)
         assert not bool(e.maps.any())  # a black image does not differ from its baseline
 
-    def test_black_is_unknown_for_a_bare_network(self, image):
+    def test_black_baseline_of_a_bare_network_raises(self, image):
         with pytest.raises(InputError, match="needs the preprocessing, which is unknown for a bare network"):
             explain(TinyNetwork.build(dtype=torch.float64), image, baseline="black")
 
     @pytest.mark.parametrize("shape", [(3, 5, 5), (2, 12, 12)])
-    def test_a_tensor_of_another_shape_is_refused(self, shape, image):
+    def test_baseline_of_another_shape_raises(self, shape, image):
         with pytest.raises(InputError, match="Give a preprocessed image"):
             explain(TinyNetwork.build(dtype=torch.float64), image, baseline=torch.zeros(shape))
 
 
 class TestPaths:
-    def test_the_straight_line_given_as_images_is_the_straight_line(self, image):
+    def test_straight_line_given_as_images_equals_the_default_path(self, image):
         network = TinyNetwork.build(dtype=torch.float64)
         line = torch.stack([image[0] * i / 10 for i in range(11)])
         one = explain(network, image, steps=10, variant="plain", relu=False)
         other = explain(network, image, path=line, variant="plain", relu=False)
         torch.testing.assert_close(other.maps, one.maps)
 
-    def test_every_sample_may_have_its_own(self, image):
+    def test_each_sample_may_have_its_own_path(self, image):
         network, images = TinyNetwork.build(dtype=torch.float64), torch.cat([image, -image])
         lines = [torch.stack([p * i / n for i in range(n + 1)]) for p, n in zip(images, (3, 6), strict=True)]
         together = explain(network, images, path=lines, variant="plain", relu=False)
@@ -311,7 +311,7 @@ class TestPaths:
         ]
         torch.testing.assert_close(together.maps, torch.cat(alone))
 
-    def test_a_path_that_does_not_fit_is_refused(self, image):
+    def test_path_that_does_not_fit_raises_or_is_diagnosed(self, image):
         network = TinyNetwork.build(dtype=torch.float64)
         with pytest.raises(InputError, match="a path must be at least 2 images"):
             explain(network, image, path=torch.zeros(4, 3, 5, 5))
@@ -325,7 +325,7 @@ class TestPaths:
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_steps(image):
+def test_memory_does_not_grow_with_steps(image):
     """What is alive at once: counted in tensors as large as the layer's activations of one batch."""
     network = TinyNetwork.build(dtype=torch.float64)
     alive: dict[int, int] = {}

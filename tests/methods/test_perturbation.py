@@ -48,7 +48,7 @@ def explain(network: nn.Module, images: Tensor, method: str, target: int = 1, **
 
 
 class TestOcclusion:
-    def test_only_what_the_network_looks_at_counts(self):
+    def test_only_the_relevant_quadrant_is_nonzero(self):
         network, x = OneQuadrant().eval(), torch.rand(1, 3, 12, 12) + 0.1
         (found,) = saywhy.explain(network, x, 0, "occlusion", window=3, stride=3, fill="zero", score="logit").maps[:, 0]
         seen = torch.zeros(12, 12, dtype=torch.bool)
@@ -56,7 +56,7 @@ class TestOcclusion:
         assert bool((found[seen] > 0).all())
         assert not found[~seen].any()
 
-    def test_of_a_linear_network_it_is_what_the_window_holds(self):
+    def test_linear_network_map_is_the_contribution_of_the_window(self):
         network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 6 * 8, 2)).double()
         x = torch.randn(1, 3, 6, 8, dtype=torch.float64)
         (found,) = saywhy.explain(
@@ -66,7 +66,7 @@ class TestOcclusion:
         wanted = held.view(3, 2, 2, 4).sum((1, 3)).repeat_interleave(2, 0).repeat_interleave(4, 1)
         torch.testing.assert_close(found, wanted.detach())
 
-    def test_default_windows_are_a_seventh_of_the_image(self, image):
+    def test_default_window_is_a_seventh_of_the_image(self, image):
         default = explain(TinyNetwork.build(dtype=torch.float64), image, "occlusion")
         assert torch.equal(
             default, explain(TinyNetwork.build(dtype=torch.float64), image, "occlusion", window=2, stride=1)
@@ -75,7 +75,7 @@ class TestOcclusion:
     @pytest.mark.parametrize(
         "settings", [{"window": 0}, {"window": 13}, {"window": (2, 2, 2)}, {"window": 2, "stride": 3}]
     )
-    def test_windows_that_cannot_be(self, settings, image):
+    def test_invalid_window_or_stride_raises(self, settings, image):
         with pytest.raises(MethodError, match=r"window|stride"):
             explain(TinyNetwork.build(dtype=torch.float64), image, "occlusion", **settings)
 
@@ -95,7 +95,7 @@ class TestVideo:
         assert e.maps.shape == (1, 1, 4, 14, 14)
         assert calls[0] < 700  # windows of one frame and two by two pixels, half a window apart: 4 * 13 * 13
 
-    def test_more_cells_than_any_axis_has_pixels(self):
+    def test_more_cells_than_pixels_raises(self):
         network = nn.Sequential(nn.Flatten(), nn.Linear(4 * 9 * 9, 2))
         with pytest.raises(MethodError, match="cells must be a whole number, or one for each of the 3 axes"):
             saywhy.explain(network, torch.rand(1, 1, 4, 9, 9), 0, "rise", masks=2, cells=10)
@@ -111,25 +111,25 @@ def test_rounded_scores_are_reported(dtype, words):
 
 
 class TestRise:
-    def test_what_the_network_looks_at_stands_out(self):
+    def test_relevant_quadrant_is_highest(self):
         network, x = OneQuadrant().eval(), torch.rand(1, 3, 12, 12) + 0.1
         (found,) = saywhy.explain(network, x, 0, "rise", masks=500, cells=4, score="logit").maps[:, 0]
         assert float(found[:6, 6:].mean()) > 1.1 * float(found[6:].mean())
 
-    def test_a_constant_score_gives_that_score_everywhere(self):
+    def test_constant_score_gives_a_constant_map(self):
         """The expectation of a mask is ``keep`` at every pixel, also at the border."""
         runner = ModelRunner.of(nn.Identity(), torch.ones(1, 1, 9, 9), lambda x: x.flatten(1)[:, 0] * 0 + 5)
         found = saywhy.methods.METHODS["rise"].function(runner, masks=4000, cells=3, keep=0.3)
         torch.testing.assert_close(found, torch.full((1, 1, 9, 9), 5.0), rtol=0.12, atol=0)
 
     @pytest.mark.parametrize("settings", [{"masks": 0}, {"keep": 1.0}, {"cells": 13}])
-    def test_what_cannot_be(self, settings, image):
+    def test_invalid_parameters_raise(self, settings, image):
         with pytest.raises(MethodError, match=next(iter(settings))):
             explain(TinyNetwork.build(dtype=torch.float64), image, "rise", **settings)
 
 
 class TestScoreCam:
-    def test_a_constant_channel_has_no_weight(self, image):
+    def test_constant_channel_has_no_weight(self, image):
         network = TinyNetwork.build(dtype=torch.float64)
         with torch.no_grad():
             network.features[0].weight[2] = 0
@@ -140,7 +140,7 @@ class TestScoreCam:
         others = [k for k in range(5) if k != 2]
         assert float(found.amax()) <= float(A[:, others].sum(1).amax())  # far from the 40 of that channel
 
-    def test_in_other_units_the_increase_gives_the_same_map(self, image):
+    def test_increase_weights_are_scale_invariant(self, image):
         network = TinyNetwork.build(dtype=torch.float64)
         found = explain(network, image, "scorecam", weights="increase", relu=False)
         with torch.no_grad():
@@ -148,7 +148,7 @@ class TestScoreCam:
         small = explain(network, image, "scorecam", weights="increase", relu=False)
         torch.testing.assert_close(small / small.abs().amax(), found / found.abs().amax())
 
-    def test_without_noise_and_steps_all_are_one(self, image):
+    def test_sscam_without_noise_and_iscam_with_one_step_equal_scorecam(self, image):
         network = TinyNetwork.build(dtype=torch.float64)
         wanted = explain(network, image, "scorecam")
         torch.testing.assert_close(explain(network, image, "sscam", num_samples=2, noise=0.0), wanted)
@@ -156,7 +156,7 @@ class TestScoreCam:
 
 
 class TestAblationCam:
-    def test_of_a_linear_head_it_is_what_a_channel_adds(self, image):
+    def test_linear_head_weight_is_the_channel_contribution(self, image):
         network = TinyNetwork.build(head="linear", dtype=torch.float64)
         with torch.no_grad():
             A = network.features(network.stem(image))
@@ -164,7 +164,7 @@ class TestAblationCam:
             wanted = torch.einsum("k,bkij->bij", part / network(image)[0, 1].abs(), A)
         torch.testing.assert_close(explain(network, image, "ablationcam", relu=False), wanted)
 
-    def test_a_shift_of_the_score_does_not_turn_the_map_inside_out(self, image):
+    def test_shifted_score_flips_the_sign_only_as_published(self, image):
         network = TinyNetwork.build(dtype=torch.float64)
         maps = {}
         for shift in (10.0, -10.0):
@@ -176,7 +176,7 @@ class TestAblationCam:
         torch.testing.assert_close(maps["magnitude", 10.0], maps["magnitude", -10.0])
         torch.testing.assert_close(maps["score", 10.0], -maps["score", -10.0])  # as published
 
-    def test_the_stem_is_computed_once(self, image):
+    def test_layers_before_the_target_layer_run_once(self, image):
         network = nn.Sequential()
         network.stem = nn.Sequential(
             *[nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(inplace=True)) for _ in range(6)]
@@ -193,7 +193,7 @@ class TestAblationCam:
             saywhy.methods.METHODS["ablationcam"].function(runner)
         assert ours.get_total_flops() < 1.2 * plain.get_total_flops()
 
-    def test_the_layer_is_what_it_gave_and_not_what_came_of_it(self, image):
+    def test_replayed_activations_survive_an_in_place_relu(self, image):
         """An in-place rectifier follows."""
         network = TinyNetwork.build(dtype=torch.float64)
         with torch.no_grad():
@@ -206,14 +206,14 @@ class TestAblationCam:
 
 
 class TestReciproCam:
-    def test_of_a_pooled_linear_network_it_is_cam(self, image):
+    def test_equals_cam_of_a_pooled_linear_network(self, image):
         network = TinyNetwork.build(head="linear", dtype=torch.float64)
         with torch.no_grad():
             A = network.features(network.stem(image))
             wanted = torch.einsum("k,bkij->bij", network.fc.weight[1], A) / 36 + network.fc.bias[1]
         torch.testing.assert_close(explain(network, image, "reciprocam", gaussian=False, score="logit"), wanted)
 
-    def test_the_class_token_is_kept(self):
+    def test_class_token_is_kept(self):
         class Tokens(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -233,7 +233,7 @@ class TestReciproCam:
 
 
 class TestLinearModels:
-    def test_the_shapley_values_of_a_linear_network_are_its_parts(self, image):
+    def test_kernelshap_and_lime_of_linear_network_equal_contributions(self, image):
         pytest.importorskip("captum", reason="needs the package captum")
         network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 2)).double()
         held = (network[1].weight[1].view(3, 12, 12) * (image[0] - 0.5)).sum(0)
@@ -243,7 +243,7 @@ class TestLinearModels:
         near = saywhy.explain(network, image, 1, "lime", num_samples=80, cells=3, fill=0.5, penalty=1e-9, score="logit")
         torch.testing.assert_close(near.maps[0, 0], wanted, rtol=1e-6, atol=1e-9)
 
-    def test_shapley_values_add_up(self, image):
+    def test_shapley_values_sum_to_the_change_of_the_score(self, image):
         pytest.importorskip("captum", reason="needs the package captum")
         network = TinyNetwork.build(dtype=torch.float64)
         found = explain(network, image, "kernelshap", num_samples=100, cells=2, fill=1.0)
@@ -252,7 +252,7 @@ class TestLinearModels:
             change = network(image)[0, 1] - network(torch.ones_like(image))[0, 1]
         torch.testing.assert_close(parts, change, rtol=1e-3, atol=1e-6)
 
-    def test_parts_may_be_given(self, image):
+    def test_lime_accepts_given_segments(self, image):
         pytest.importorskip("captum", reason="needs the package captum")
         network = TinyNetwork.build(dtype=torch.float64)
         segments = (torch.arange(12) // 3).expand(12, 12) * 10  # four columns, numbered 0, 10, 20, 30
@@ -263,7 +263,7 @@ class TestLinearModels:
         with pytest.raises(InputError, match="segments must be whole numbers"):
             explain(network, image, "lime", segments=torch.zeros(3, 3, dtype=torch.long))
 
-    def test_captum_is_asked_for_by_name(self, image, monkeypatch):
+    def test_missing_captum_error_names_the_pip_extra(self, image, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
         with pytest.raises(saywhy.errors.MissingExtra, match=r"pip install 'saywhy\[captum\]'"):
             explain(TinyNetwork.build(dtype=torch.float64), image, "lime")
@@ -295,7 +295,7 @@ class TestMemory:
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, RuntimeError])
     @pytest.mark.parametrize("method", SMALL)
-    def test_half_as_many_at_once_will_do(self, method, kind, image):
+    def test_out_of_memory_halves_the_batch_with_one_warning(self, method, kind, image):
         if method in ("lime", "kernelshap"):
             pytest.importorskip("captum", reason="needs the package captum")
         wanted = explain(cramped(99), image, method, **SMALL[method])
@@ -306,7 +306,7 @@ class TestMemory:
         warned = [w for w in caught if issubclass(w.category, SaywhyWarning) and "fit into memory" in str(w.message)]
         assert len(warned) == 1
 
-    def test_where_not_even_one_fits_the_error_goes_on(self, image):
+    def test_out_of_memory_for_a_single_sample_raises(self, image):
         with pytest.raises(torch.OutOfMemoryError):
             explain(cramped(0), image, "rise", masks=5)
 
@@ -317,7 +317,7 @@ class TestMemory:
 
 
 @pytest.mark.parametrize("method", SMALL)
-def test_progress_comes_to_its_end(method, image):
+def test_progress_reaches_its_total(method, image):
     if method in ("lime", "kernelshap"):
         pytest.importorskip("captum", reason="needs the package captum")
     seen = []
@@ -327,12 +327,12 @@ def test_progress_comes_to_its_end(method, image):
     assert seen[-1][1] == seen[-1][2]
 
 
-def test_an_empty_image_has_only_constant_channels():
+def test_scorecam_of_a_zero_image_is_zero():
     runner = ModelRunner.of(nn.Identity(), torch.zeros(1, 2, 4, 4), lambda x: x.sum((1, 2, 3)))
     assert not scorecam(runner).any()
 
 
-def test_weights_of_a_linear_layer_over_all_places():
+def test_reciprocam_finds_each_weight_of_a_linear_network():
     """Every position of a linear network of a whole feature map has its own weight: Recipro-CAM finds each."""
     network = LinearNetwork().double()
     x = torch.randn(1, 3, 6, 6, dtype=torch.float64)

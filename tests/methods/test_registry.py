@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("name", METHODS)
 class TestEveryEntry:
-    def test_what_a_method_comes_with(self, name):
+    def test_has_paper_equation_doctest_and_oracle(self, name):
         assert not missing(METHODS[name]), "\n".join(missing(METHODS[name]))
 
     def test_names_its_paper_and_its_equation(self, name):
@@ -76,7 +76,7 @@ def missing(method: Method) -> list[str]:
     return [what for what, there in checks.items() if not there]
 
 
-def test_what_is_missing_is_said():
+def test_missing_parts_of_a_method_are_listed():
     bare = Method("bare", lambda activations, gradients: activations, "Bare", "", "")
     assert [line.partition(":")[0] for line in missing(bare)] == [
         "'bare' names no paper",
@@ -91,23 +91,23 @@ def test_oracles_are_for_methods_that_exist():
     assert set(RUN_ORACLES) <= set(METHODS)
 
 
-def test_the_order_is_that_of_the_decorators():
+def test_methods_are_listed_in_decorator_order():
     order = [method.order for method in METHODS.values()]
     assert order == sorted(order)
     assert next(iter(METHODS)) == "gradcam"
 
 
-def test_every_family_is_known():
+def test_method_families_are_known():
     assert {method.family for method in METHODS.values()} < set(FAMILIES)
 
 
-def test_oracles_do_not_know_saywhy():
+def test_oracles_do_not_import_saywhy():
     for file in (REPOSITORY / "tests" / "oracles").glob("*.py"):
         lines = file.read_text(encoding="utf-8").splitlines()
         assert not [line for line in lines if line.lstrip().startswith(("import saywhy", "from saywhy"))]
 
 
-def test_a_method_of_ones_own_joins_and_does_not_displace(monkeypatch):
+def test_custom_method_registers_and_duplicate_name_raises(monkeypatch):
     monkeypatch.setattr(METHODS, "_values", dict(METHODS))
     own = Method("brightness", lambda activations, gradients: activations.sum(1), "Brightness", "nobody, 2020", "Σₖ Aₖ")
     register(own)
@@ -117,7 +117,7 @@ def test_a_method_of_ones_own_joins_and_does_not_displace(monkeypatch):
         register(Method("gradcam", own.function, "Mine", "nobody, 2020", "Σₖ Aₖ"))
 
 
-def test_parameters_are_read_off_the_function():
+def test_method_parameters_come_from_the_function_signature():
     assert METHODS["gradcam"].parameters == {"relu": True, "pooling": "mean"}
     assert METHODS["cam"].parameters == {"relu": False}
 
@@ -130,7 +130,7 @@ def test_methods_of_other_packages_are_found_and_listed(monkeypatch):
     assert own in all_methods()
 
 
-def test_a_package_that_is_broken_is_named(monkeypatch):
+def test_broken_plugin_raises_by_name_and_is_skipped_with_warning(monkeypatch):
     monkeypatch.setattr(METHODS, "_values", dict(METHODS))
     monkeypatch.setattr("saywhy.registry.entry_points", lambda **_: [Entry(lambda: 1 / 0)])
     with pytest.raises(MethodError, match=r"'sharpness' of another package \(theirs:method\) cannot be loaded"):

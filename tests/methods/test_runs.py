@@ -100,7 +100,7 @@ def for_oracle(name: str, settings: dict[str, Any], image: Array) -> dict[str, A
 
 @pytest.mark.parametrize(("name", "settings"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
 @pytest.mark.parametrize("score", ["logit", pytest.param("probability", marks=pytest.mark.slow)])
-def test_as_the_equation_says(name, settings, score):
+def test_method_equals_oracle(name, settings, score):
     tokens = name in ATTENTION
     form = {"head": HEADS[name]} if name in HEADS and not tokens else {}
     network = (TinyTransformer if tokens else TinyNetwork).build(dtype=torch.float64, **form)
@@ -120,5 +120,5 @@ def test_as_the_equation_says(name, settings, score):
             np.testing.assert_allclose(found[b, t].numpy(), wanted, rtol=1e-9, atol=1e-12 * np.abs(wanted).max())
 
 
-def test_every_method_that_runs_the_network_is_asked():
+def test_every_several_pass_method_has_an_oracle_case():
     assert {name for name, m in METHODS.items() if m.passes == "several"} == set(SETTINGS) == set(RUN_ORACLES)
