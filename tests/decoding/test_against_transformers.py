@@ -113,7 +113,7 @@ def ours(found: Any) -> list[list[int]]:
 @pytest.mark.parametrize("num_beams", [2, 3, 5])
 @pytest.mark.parametrize("penalty", [-1.0, 0.0, 0.7, 1.0, 2.0])
 @pytest.mark.parametrize("early", [True, "never"])
-def test_beam_search(gpt, num_beams, penalty, early):
+def test_beam_search_equals_transformers(gpt, num_beams, penalty, early):
     theirs = generated(
         gpt, num_beams=num_beams, num_return_sequences=num_beams, length_penalty=penalty, early_stopping=early
     )
@@ -124,7 +124,7 @@ def test_beam_search(gpt, num_beams, penalty, early):
     torch.testing.assert_close(found.scores.flatten(), theirs.sequences_scores, rtol=1e-4, atol=1e-4)
 
 
-def test_the_network_tells_the_searches_apart(gpt):
+def test_test_network_gives_sentences_of_many_lengths(gpt):
     step, state = by_cache(gpt)
     found = beam_search(step, state, PROMPTS[:, -1], end=END, max_length=MAX_LENGTH)
     assert set(found.lengths.flatten().tolist()) > {1, 4, 5, 6, 7}
@@ -132,7 +132,7 @@ def test_the_network_tells_the_searches_apart(gpt):
     assert len({tuple(words) for words in ours(found)}) > 20
 
 
-def test_beam_search_within_limits(gpt):
+def test_beam_search_with_length_and_token_limits_equals_transformers(gpt):
     theirs = generated(gpt, num_beams=4, num_return_sequences=4, length_penalty=0.0, early_stopping="never",
                        suppress_tokens=[PAD, 3], min_new_tokens=4)  # fmt: skip
     step, state = by_cache(gpt)
@@ -143,7 +143,7 @@ def test_beam_search_within_limits(gpt):
     torch.testing.assert_close(found.scores.flatten(), theirs.sequences_scores, rtol=1e-4, atol=1e-4)
 
 
-def test_their_stopping_heuristic_never_finds_a_better_one(gpt):
+def test_transformers_early_stopping_heuristic_never_scores_higher(gpt):
     for penalty in (0.7, 1.0, 2.0):
         theirs = generated(gpt, num_beams=3, length_penalty=penalty, early_stopping=False)
         step, state = by_cache(gpt)
@@ -153,13 +153,13 @@ def test_their_stopping_heuristic_never_finds_a_better_one(gpt):
         assert bool((found.scores[:, 0] >= theirs.sequences_scores - 1e-4).all())
 
 
-def test_greedy(gpt):
+def test_greedy_equals_transformers(gpt):
     theirs = generated(gpt, num_beams=1)
     step, state = by_cache(gpt)
     assert ours(greedy(step, state, PROMPTS[:, -1], end=END, max_length=MAX_LENGTH)) == said(theirs.sequences)
 
 
-def test_a_cache_is_followed_like_a_text(gpt):
+def test_cached_step_equals_full_recomputation(gpt):
     (step, state), (slow_step, slow_state) = by_cache(gpt), anew(gpt)
     options: dict[str, Any] = {"end": END, "max_length": MAX_LENGTH, "num_beams": 4, "length_penalty": 0.7}
     kept = beam_search(step, state, PROMPTS[:, -1], **options)
@@ -169,7 +169,7 @@ def test_a_cache_is_followed_like_a_text(gpt):
 
 
 @pytest.mark.parametrize(("top_k", "top_p"), [(3, None), (None, 0.5), (None, 0.9), (5, 0.7), (1, 0.1)])
-def test_what_may_be_drawn(top_k, top_p):
+def test_top_k_and_top_p_filter_equals_transformers(top_k, top_p):
     logs = torch.randn(40, WORDS, generator=torch.Generator().manual_seed(0), dtype=torch.float64).log_softmax(-1)
     theirs = logs
     if top_k is not None:

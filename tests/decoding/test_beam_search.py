@@ -58,7 +58,7 @@ tied_kinds = st.fixed_dictionaries(
 exponents = st.sampled_from([-1.0, 0.0, 0.7, 1.0, 2.0])
 
 
-class TestAgainstTheSlowOne:
+class TestAgainstTheOracle:
     @few
     @given(
         kind=st.one_of(kinds, tied_kinds),
@@ -69,7 +69,9 @@ class TestAgainstTheSlowOne:
         early_stopping=st.booleans(),
         sibling_penalty=st.sampled_from([0.0, 0.0, 0.25, 3.0]),
     )
-    def test_the_same_hypotheses(self, kind, max_length, num_beams, exponent, refill, early_stopping, sibling_penalty):
+    def test_hypotheses_equal_oracle(
+        self, kind, max_length, num_beams, exponent, refill, early_stopping, sibling_penalty
+    ):
         chain = Chain.random(**kind)
         options = {"refill": refill, "early_stopping": early_stopping, "sibling_penalty": sibling_penalty}
         found = searched(chain, max_length=max_length, num_beams=num_beams, length_penalty=exponent, **options)
@@ -85,7 +87,7 @@ class TestAgainstTheSlowOne:
         num_beams=st.integers(1, 5),
         suppress_tokens=st.sets(st.sampled_from([0, 3])).map(tuple),
     )
-    def test_the_same_within_limits(self, kind, bounds, num_beams, suppress_tokens):
+    def test_hypotheses_within_limits_equal_oracle(self, kind, bounds, num_beams, suppress_tokens):
         min_length, max_length = bounds
         suppress_tokens = tuple(word for word in suppress_tokens if word < kind["words"])
         chain = Chain.random(**kind)
@@ -102,7 +104,7 @@ class TestAgainstTheSlowOne:
     @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 6), num_beams=st.integers(1, 6), exponent=exponents, data=st.data())
-    def test_fewer_wanted_are_the_first_of_more(self, kind, max_length, num_beams, exponent, data):
+    def test_smaller_count_returns_the_first_of_a_larger_one(self, kind, max_length, num_beams, exponent, data):
         chain = Chain.random(**kind)
         count = data.draw(st.integers(1, num_beams))
         all_of_them = searched(chain, max_length=max_length, num_beams=num_beams, length_penalty=exponent)
@@ -112,10 +114,10 @@ class TestAgainstTheSlowOne:
         )
 
 
-class TestAgainstEverything:
+class TestAgainstExhaustiveSearch:
     @few
     @given(kind=kinds, max_length=st.integers(1, 4), exponent=exponents)
-    def test_wide_enough_to_find_all(self, kind, max_length, exponent):
+    def test_widest_beam_finds_every_sentence(self, kind, max_length, exponent):
         chain = Chain.random(**kind)
         num_beams = kind["words"] ** max_length
         found = searched(chain, max_length=max_length, num_beams=num_beams, length_penalty=exponent)
@@ -130,7 +132,7 @@ class TestAgainstEverything:
 
     @few
     @given(kind=kinds, max_length=st.integers(1, 4), num_beams=st.integers(1, 5), exponent=exponents)
-    def test_nothing_beats_the_widest(self, kind, max_length, num_beams, exponent):
+    def test_narrower_beam_never_beats_the_widest(self, kind, max_length, num_beams, exponent):
         chain = Chain.random(**kind)
         best = searched(
             chain, max_length=max_length, num_beams=kind["words"] ** max_length, count=1, length_penalty=exponent
@@ -152,7 +154,7 @@ class TestWidth:
         exponent=exponents,
         dtype=st.sampled_from([torch.float64, torch.float32, torch.bfloat16]),
     )
-    def test_one_is_greedy(self, kind, max_length, exponent, dtype):
+    def test_width_one_equals_greedy(self, kind, max_length, exponent, dtype):
         chain = Chain(Chain.random(**kind).table.to(dtype))
         options = {"max_length": max_length, "length_penalty": exponent}
         wanted = greedy(chain.step, chain.state, chain.start, end=END, **options)
@@ -160,14 +162,14 @@ class TestWidth:
         if exponent <= 0:
             assert_same(searched(chain, num_beams=1, **options), wanted)
 
-    def test_one_is_not_greedy_where_longer_is_better_and_places_are_refilled(self):
+    def test_width_one_with_refill_and_length_penalty_differs_from_greedy(self):
         # The end is likelier than 2 at once; but each further 2 is certain, which the mean over words rewards.
         chain = Chain.bigram([[0, 0.5, 0.4, 0.1], [1, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]])
         refilled = searched(chain, max_length=6, num_beams=1, length_penalty=1.0)
         assert refilled.words.tolist() == [[[2, 2, 2, 2, 2, 2]]]
         assert searched(chain, max_length=6, num_beams=1, length_penalty=1.0, refill=False).sentence() == []
 
-    def test_wider_is_not_always_better(self):
+    def test_wider_beam_can_score_lower(self):
         # What greedy would say (2 4 4 end) is crowded out by two continuations of 3 that lead nowhere.
         chain = Chain.bigram(
             [
@@ -188,7 +190,7 @@ class TestWidth:
         assert float(wide.totals.exp()) == pytest.approx(0.04)
         assert float(all_of_them.totals.exp()) == pytest.approx(0.18)
 
-    def test_wider_than_the_vocabulary(self):
+    def test_wider_than_the_vocabulary_leaves_beams_empty(self):
         # One word is two hypotheses, 2 and the end; two words are three at most, and so on: places stay empty.
         chain = Chain.bigram([[0, 0.5, 0.5], [1, 0, 0], [0, 0.5, 0.5]])
         found = searched(chain, max_length=2, num_beams=10)
@@ -197,7 +199,7 @@ class TestWidth:
         assert found.exists.sum() == 3
         assert found.finished[0, :3].tolist() == [True, True, False]
 
-    def test_what_the_paper_of_diverse_beam_search_starts_from(self):
+    def test_known_results_of_the_diverse_beam_search_paper(self):
         # The two widths whose results other code is known to have.
         chain = Chain.bigram(LETTERS)
         for refill in (True, False):
@@ -219,7 +221,7 @@ class TestBatch:
         exponent=exponents,
         early_stopping=st.booleans(),
     )
-    def test_a_sample_is_the_same_alone(self, kind, max_length, num_beams, exponent, early_stopping):
+    def test_batch_equals_samples_one_by_one(self, kind, max_length, num_beams, exponent, early_stopping):
         chain = Chain.random(**kind)
         options = {
             "max_length": max_length,
@@ -248,7 +250,7 @@ class TestBatch:
         assert asked == [[0, 1], [1], [1]]
 
     @pytest.mark.parametrize(("exponent", "steps"), [(0.0, 2), (-1.0, 2), (1.0, 4)])
-    def test_it_stops_when_nothing_can_win_any_more(self, exponent, steps):
+    def test_search_stops_when_no_open_hypothesis_can_win(self, exponent, steps):
         # The end has ln 0.6 = -0.51, a mean of -0.26 over two words. What is open has -0.92 then, which would be a mean
         # of -0.11 over eight; two words later -2.75, which would be -0.34.
         chain = Chain.bigram([[0, 0, 1], [1, 0, 0], [0, 0.6, 0.4]])
@@ -265,7 +267,7 @@ class TestBatch:
 
 
 class TestNormalization:
-    def test_a_function_of_the_length(self):
+    def test_length_penalty_may_be_a_function(self):
         chain = Chain.random(3)
         assert_same(
             searched(chain, max_length=5, length_penalty=lambda length: length**0.5),
@@ -274,7 +276,7 @@ class TestNormalization:
         found = searched(chain, max_length=5, length_penalty=gnmt(0.6))
         torch.testing.assert_close(found.scores, found.totals / ((5 + found.lengths.double()) / 6) ** 0.6)
 
-    def test_one_that_rises_and_falls_stops_no_sooner_than_it_may(self):
+    def test_nonmonotone_length_penalty_does_not_stop_early(self):
         # The best length is 3; the bound has to look beyond the next one.
         length_penalty = {1: 1.0, 2: 1.0, 3: 50.0, 4: 1.0, 5: 1.0}.__getitem__
         for seed in range(20):
@@ -308,7 +310,7 @@ class Speller(nn.Module):
 
 
 class TestNetworks:
-    def test_states_follow_their_hypotheses(self):
+    def test_lstm_states_follow_their_hypotheses(self):
         net, start = Speller().double(), torch.tensor([2, 3, 4])
         zeros = torch.zeros(3, 2, 6, dtype=torch.float64)
         options: dict[str, Any] = {
@@ -325,7 +327,7 @@ class TestNetworks:
         assert len({tuple(words) for words in kept.words.flatten(0, 1).tolist()}) > 6
         assert not (kept.words[kept.log_probabilities < 0] == 0).any()
 
-    def test_no_graph_is_kept_whatever_the_step_does(self):
+    def test_result_has_no_graph(self):
         net, start = Speller(), torch.tensor([2])
 
         def step(words: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
@@ -338,7 +340,7 @@ class TestNetworks:
         assert not found.totals.requires_grad
         assert not found.log_probabilities.requires_grad
 
-    def test_inside_inference_mode_and_without_it(self):
+    def test_inference_mode_gives_equal_results(self):
         net, start = Speller(), torch.tensor([2])
 
         def step(words: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
@@ -361,7 +363,7 @@ class TestNumbers:
             (torch.float16, torch.float32),
         ],
     )
-    def test_sums_are_made_in_at_least_float32(self, given, kept):
+    def test_scores_are_at_least_float32(self, given, kept):
         chain = Chain(Chain.random(1, samples=2).table.to(given))
         found = searched(chain, max_length=6, num_beams=3)
         assert {found.totals.dtype, found.scores.dtype, found.log_probabilities.dtype} == {kept}
@@ -369,14 +371,14 @@ class TestNumbers:
         exact = searched(Chain(chain.table.to(kept)), max_length=6, num_beams=3)
         assert_same(found, exact)
 
-    def test_a_little_above_zero_is_rounding(self):
+    def test_slightly_positive_log_probability_is_clamped(self):
         logs = torch.tensor([[-20.0, 1e-6]])
         found = beam_search(
             lambda words, state: (logs, state), None, torch.tensor([0]), end=1, max_length=3, num_beams=1
         )
         assert found.totals.tolist() == [[0.0]]
 
-    def test_no_word_possible_is_no_hypothesis(self):
+    def test_no_possible_word_gives_no_hypothesis(self):
         # After 2 nothing can come; in the other sample the end can.
         dead, alive = [[0, 0, 1], [1, 0, 0], [0, 0, 0]], [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
         chain = Chain(torch.cat([Chain.bigram(rows).table for rows in (dead, alive)]))
@@ -403,13 +405,13 @@ class TestBadInput:
             ({"length_penalty": "mean"}, "an exponent of the length or a function"),
         ],
     )
-    def test_settings(self, options, message):
+    def test_invalid_settings_raise(self, options, message):
         chain = Chain.random(0)
         with pytest.raises(MethodError, match=message):
             beam_search(chain.step, chain.state, chain.start, **{"end": END, "max_length": 5, **options})
 
     @pytest.mark.parametrize("options", [{"end": 4}, {"suppress_tokens": (0, 4)}])
-    def test_words_that_the_step_does_not_know(self, options):
+    def test_words_outside_the_vocabulary_raise(self, options):
         chain = Chain.random(0)
         with pytest.raises(InputError, match="knows 4 words, from 0 to 3; there is no word 4"):
             beam_search(chain.step, chain.state, chain.start, **{"end": END, "max_length": 5, **options})
@@ -423,11 +425,11 @@ class TestSiblings:
         firsts = [{found.words[0, place, 0].item() for place in range(2)} for found in (plain, apart)]
         assert [len(first) for first in firsts] == [1, 2]  # a b d, a b c; or one that begins with a, and one with b
 
-    def test_totals_are_those_of_the_words(self):
+    def test_totals_exclude_the_sibling_penalty(self):
         found = searched(Chain.bigram(LETTERS), max_length=4, num_beams=3, sibling_penalty=0.7)
         torch.testing.assert_close(found.totals, found.log_probabilities.sum(-1), rtol=0, atol=1e-12)
 
     @pytest.mark.parametrize("sibling_penalty", [-0.1, math.inf, math.nan, True, "1"])
-    def test_what_is_no_penalty(self, sibling_penalty):
+    def test_invalid_sibling_penalty_raises(self, sibling_penalty):
         with pytest.raises(MethodError, match="sibling_penalty must be a number of at least 0"):
             searched(Chain.bigram(LETTERS), max_length=2, sibling_penalty=sibling_penalty)

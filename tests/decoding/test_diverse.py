@@ -48,7 +48,7 @@ def words_of(found: Decoded, sample: int, place: int) -> tuple[int, ...]:
     return tuple(found.words[sample, place, : found.lengths[sample, place]].tolist())
 
 
-class TestAgainstTheSlowOne:
+class TestAgainstTheOracle:
     @few
     @given(
         kind=kinds,
@@ -62,7 +62,7 @@ class TestAgainstTheSlowOne:
         exponent=st.sampled_from([0.0, 0.7, 1.0]),
         refill=st.booleans(),
     )
-    def test_the_same_hypotheses(
+    def test_hypotheses_equal_oracle(
         self, kind, max_length, shape, diversity_penalty, name, finished, refill, exponent, **settings
     ):
         chain, (num_beams, groups) = Chain.random(**kind), shape
@@ -101,7 +101,7 @@ class TestAgainstTheSlowOne:
         how=st.sampled_from([("stop", False), ("stop", True), ("continue", False)]),
         penalize_end=st.booleans(),
     )
-    def test_likely_words_are_enough_where_a_penalty_names_few(self, seed, tied, shape, name, how, **settings):
+    def test_sparse_penalty_equals_dense_penalty(self, seed, tied, shape, name, how, **settings):
         chain = Chain(Chain.random(seed, words=20, samples=2, tied=tied).table - 2.0 * tied)
         settings["finished"], settings["refill"] = how
         (num_beams, groups), (penalty, _) = shape, PENALTIES[name]
@@ -120,7 +120,7 @@ class TestAgainstTheSlowOne:
     @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 5))
-    def test_words_of_like_meaning(self, kind, max_length):
+    def test_embedding_penalty_equals_oracle(self, kind, max_length):
         chain = Chain.random(**kind)
         vectors = VECTORS[: kind["words"]]
         found = searched(
@@ -135,7 +135,7 @@ class TestAgainstTheSlowOne:
     @pytest.mark.slow
     @few
     @given(kind=kinds, shape=shapes, refill=st.booleans())
-    def test_a_suppressed_word_is_one_without_probability(self, kind, shape, refill):
+    def test_suppressed_token_equals_zero_probability(self, kind, shape, refill):
         chain, (num_beams, groups) = Chain.random(**kind), shape
         without = Chain(chain.table.clone())
         without.table[..., 0] = -torch.inf
@@ -147,7 +147,7 @@ class TestAgainstTheSlowOne:
     @pytest.mark.slow
     @few
     @given(kind=kinds, shape=shapes, refill=st.booleans(), min_length=st.integers(2, 4))
-    def test_before_the_minimum_length_the_end_has_no_probability(self, kind, shape, refill, min_length):
+    def test_min_length_equals_zero_end_probability_before_it(self, kind, shape, refill, min_length):
         chain, (num_beams, groups) = Chain.random(**kind), shape
         lengths: list[int] = []
 
@@ -164,7 +164,7 @@ class TestAgainstTheSlowOne:
         assert int(one.found.lengths[one.found.exists].min()) >= min_length
 
     @pytest.mark.parametrize("narrow", [torch.float16, torch.bfloat16])
-    def test_a_step_in_half_precision_is_searched_in_float32(self, narrow):
+    def test_half_precision_step_is_searched_in_float32(self, narrow):
         chain = Chain.random(seed=3, words=5, samples=2)
         of_few_bits = Chain(chain.table.to(narrow))
         options = {"max_length": 5, "num_beams": 6, "num_beam_groups": 3}
@@ -178,7 +178,7 @@ class TestBeamSearch:
     @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 6), num_beams=st.integers(1, 5), refill=st.booleans())
-    def test_one_group_is_beam_search(self, kind, max_length, num_beams, refill):
+    def test_one_group_equals_beam_search(self, kind, max_length, num_beams, refill):
         chain = Chain.random(**kind)
         found = searched(chain, max_length=max_length, num_beams=num_beams, num_beam_groups=1, refill=refill)
         wanted = beam_search(
@@ -190,9 +190,7 @@ class TestBeamSearch:
     @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 6), shape=shapes, diversity_penalty=st.sampled_from([0.0, 0.5, 9.0]))
-    def test_the_first_group_is_a_narrower_beam_search_for_every_penalty(
-        self, kind, max_length, shape, diversity_penalty
-    ):
+    def test_first_group_equals_narrower_beam_search(self, kind, max_length, shape, diversity_penalty):
         chain, (num_beams, groups) = Chain.random(**kind), shape
         found = searched(
             chain,
@@ -219,7 +217,7 @@ class TestBeamSearch:
     @pytest.mark.slow
     @few
     @given(kind=kinds, max_length=st.integers(1, 6), shape=shapes)
-    def test_a_sample_is_the_same_alone(self, kind, max_length, shape):
+    def test_batch_equals_samples_one_by_one(self, kind, max_length, shape):
         chain, (num_beams, groups) = Chain.random(**kind), shape
         together = searched(chain, max_length=max_length, num_beams=num_beams, num_beam_groups=groups)
         for sample in range(len(chain.table)):
@@ -262,7 +260,7 @@ def toy() -> Chain:
 
 class TestKnownResults:
     @pytest.mark.parametrize(("num_beams", "groups", "diversity_penalty", "carry"), GOLDEN)
-    def test_of_the_authors_rules(self, num_beams, groups, diversity_penalty, carry):
+    def test_results_of_the_authors_program(self, num_beams, groups, diversity_penalty, carry):
         found = searched(
             toy(),
             max_length=4,
@@ -280,7 +278,7 @@ class TestKnownResults:
         assert found.found.totals[0].tolist() == pytest.approx([t[2] for t in told], abs=1e-4)
         assert found.penalized[0].tolist() == pytest.approx([t[3] for t in told], abs=1e-4)
 
-    def test_without_accumulation_a_group_joins_an_earlier_one_again(self):
+    def test_raw_carry_lets_a_group_repeat_an_earlier_one(self):
         found = searched(
             toy(), max_length=4, num_beams=6, num_beam_groups=3, diversity_penalty=0.8, carry="raw", finished="continue"
         )
@@ -289,7 +287,7 @@ class TestKnownResults:
         assert found.found.totals[0, -1].item() == pytest.approx(-5.1805, abs=1e-4)  # a b d c
         assert float(found.repeated) == pytest.approx(1 / 6)
 
-    def test_the_end_is_not_kept_from_in_transformers(self):
+    def test_unpenalized_end_equals_transformers(self):
         """What transformers 4.56 says of the same chain, whose scores are the penalised ones."""
         found = searched(
             toy(), max_length=4, num_beams=4, num_beam_groups=4, diversity_penalty=0.5, penalize_end=False, refill=True
@@ -305,7 +303,7 @@ class TestKnownResults:
             ("a b c </s>", -5.6119),
         }
 
-    def test_a_beam_that_ended_says_nothing_more(self):
+    def test_finished_beams_stop_penalising_by_default(self):
         """In the authors' program its meaningless ends keep the last group from ending."""
         silent = searched(toy(), max_length=4, num_beams=4, num_beam_groups=4, diversity_penalty=0.5)
         assert silent.of_group(3) == [[2, 3, 5]]  # a b d </s>
@@ -323,7 +321,7 @@ def few_words(word: int = 2, amount: float = 1.0, rest: float = 0.0, beams: int 
 
 
 class TestPenalties:
-    def test_hamming_counts_every_time(self):
+    def test_hamming_penalty_equals_known_values(self):
         """A known unit test: rows [-.75 .25 .25 .25] and [.25 -.75 .25 .25] at a penalty of 1."""
         said = PreviousGroups(torch.tensor([[[0]], [[1]]]), torch.ones(2, 1, dtype=torch.bool))
         taken = hamming(torch.zeros(2, 1, 0, dtype=torch.long), said, 4).dense(4)
@@ -331,7 +329,7 @@ class TestPenalties:
             0.25 - taken[:, 0], torch.tensor([[-0.75, 0.25, 0.25, 0.25], [0.25, -0.75, 0.25, 0.25]])
         )
 
-    def test_one_of_your_own(self):
+    def test_custom_penalty_is_applied(self):
         def never_two(own: Tensor, said: PreviousGroups, vocabulary: int) -> Tensor:
             taken = torch.zeros(*own.shape[:2], vocabulary)
             taken[..., 2] = 1e6
@@ -358,12 +356,12 @@ class TestPenalties:
             lambda own, said, v: torch.full((1, 1, v), 3e38),
         ],
     )
-    def test_what_is_no_penalty_is_refused(self, wrong):
+    def test_penalty_of_wrong_shape_or_type_raises(self, wrong):
         with pytest.raises(InputError, match=r"\[sample, beam, word\]"):
             searched(toy(), max_length=4, num_beams=2, num_beam_groups=2, penalty=wrong)
 
 
-def test_lengths_may_be_divided_by_numbers_of_any_library():
+def test_length_penalty_may_return_a_tensor():
     one, other = (
         searched(toy(), max_length=4, num_beams=4, num_beam_groups=2, length_penalty=by)
         for by in (lambda length: float(length), lambda length: torch.tensor(float(length)))
@@ -394,22 +392,22 @@ class TestRefusals:
             ({"length_penalty": lambda length: None}, "length_penalty gives a number"),
         ],
     )
-    def test_settings(self, options, words):
+    def test_invalid_settings_raise(self, options, words):
         with pytest.raises(MethodError, match=words):
             searched(toy(), **{"max_length": 4, "num_beams": 4, "num_beam_groups": 2, **options})
 
-    def test_a_step_that_allows_no_word(self):
+    def test_step_that_allows_no_word_raises(self):
         log = torch.zeros(1, 256_000).half().log_softmax(-1)
         assert bool((log == -torch.inf).all())  # float16 has no smaller numbers
         with pytest.raises(InputError, match="for every word"):
             diverse_beam_search(lambda w, s: (log.expand(len(w), -1), s), None, torch.tensor([0]), end=2, max_length=2)
 
-    def test_raw_is_penalised_for_its_last_word_alone(self):
+    def test_raw_carry_penalises_the_last_word_only(self):
         found = searched(toy(), max_length=4, num_beams=6, num_beam_groups=3, diversity_penalty=0.8, carry="raw")
         lost = (found.found.totals - found.penalized)[found.found.exists]
         assert float(lost.max()) <= 0.8 * 4 + 1e-6  # two groups of two beams before it
 
-    def test_a_step_of_another_shape_or_with_nan(self):
+    def test_step_of_wrong_shape_or_with_nan_raises(self):
         chain = toy()
         for wrong in (lambda w, s: (torch.zeros(3), s), lambda w, s: (torch.full((len(w), 7), float("nan")), s)):
             with pytest.raises(InputError, match="log-probabilities"):
@@ -418,7 +416,7 @@ class TestRefusals:
                 )
 
 
-def test_the_step_runs_once_for_all_groups():
+def test_step_runs_once_for_all_groups():
     chain, asked = toy(), []
 
     def step(words: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -24,7 +24,7 @@ few = settings(max_examples=60, deadline=None)
     bounds=st.tuples(st.integers(1, 6), st.integers(1, 6)).map(sorted),
     suppress_tokens=st.sets(st.sampled_from([0, 2])).map(tuple),
 )
-def test_the_likeliest_word_at_every_step(seed, words, tied, zeros, bounds, suppress_tokens):
+def test_greedy_takes_the_likeliest_word_at_every_step(seed, words, tied, zeros, bounds, suppress_tokens):
     min_length, max_length = bounds
     chain = Chain.random(seed, 4 if tied else words, samples=3, zeros=zeros, tied=tied)
     limits: dict[str, Any] = {"min_length": min_length, "suppress_tokens": suppress_tokens}
@@ -42,7 +42,7 @@ def test_the_likeliest_word_at_every_step(seed, words, tied, zeros, bounds, supp
             assert found.finished[sample, 0] == said.finished
 
 
-def test_a_sample_is_the_same_alone():
+def test_batch_equals_samples_one_by_one():
     chain = Chain.random(5, words=6, samples=8)
     together = greedy(chain.step, chain.state, chain.start, end=END, max_length=7)
     for sample in range(8):
@@ -75,7 +75,7 @@ def test_only_open_sentences_are_stepped():
     assert found.lengths.tolist() == [[1], [0], [4]]
 
 
-def test_bad_settings_are_refused():
+def test_invalid_settings_raise():
     chain = Chain.random(0)
     with pytest.raises(MethodError, match="max_length must be"):
         greedy(chain.step, chain.state, chain.start, end=END, max_length=0)

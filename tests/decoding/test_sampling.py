@@ -64,10 +64,10 @@ class TestFrequencies:
             ({"suppress_tokens": (1,), "top_k": 2}, [0.4, 0, 0, 0.2, 0, 0]),
         ],
     )
-    def test_of_words(self, options, weights):
+    def test_word_frequencies_equal_probabilities(self, options, weights):
         assert_as_often(first_words(LOGS, **options), weights)
 
-    def test_of_whole_sentences(self):
+    def test_sentence_frequencies_equal_probabilities(self):
         chain = Chain.random(2, words=3)
         found = drawn(chain, count=6000, max_length=3)
         lengths, words = found.lengths[0].tolist(), found.words[0].tolist()
@@ -79,12 +79,12 @@ class TestFrequencies:
         more = ([rest], [missing]) if missing * 6000 > 5 else ([], [])
         assert_as_often([*(counts[said.words] for said in likely), *more[0]], [*probabilities, *more[1]])
 
-    def test_of_ties_the_lower_numbers_are_kept(self):
+    def test_filters_keep_the_lower_indices_among_ties(self):
         logs = torch.tensor([[0.25, 0.25, 0.25, 0.25]]).log()
         assert _filter(logs, 2, None).exp().tolist() == [[0.25, 0.25, 0, 0]]
         assert _filter(logs, None, 0.6).exp().tolist() == [[0.25, 0.25, 0.25, 0]]
 
-    def test_a_temperature_near_zero_is_greedy(self):
+    def test_temperature_near_zero_equals_greedy(self):
         chain = Chain.random(4, words=6, samples=5)
         wanted = greedy(chain.step, chain.state, chain.start, end=END, max_length=4)
         for temperature in (1e-3, 1e-300):
@@ -92,7 +92,7 @@ class TestFrequencies:
 
 
 class TestResults:
-    def test_the_step_s_own_log_probabilities_whatever_they_were_drawn_with(self):
+    def test_log_probabilities_are_those_before_temperature_and_filters(self):
         chain = Chain.random(6, words=5, samples=2)
         found = drawn(chain, count=20, temperature=3.0, top_k=4, length_penalty=1.0)
         for s in range(2):
@@ -105,7 +105,7 @@ class TestResults:
                 assert bool(found.finished[s, place]) == (words[-1] == END)
         assert bool((found.scores.diff(dim=1) <= 0).all())
 
-    def test_limits_hold(self):
+    def test_min_length_and_suppressed_tokens_hold(self):
         chain = Chain.random(8, words=6, samples=2)
         found = drawn(chain, count=200, max_length=5, min_length=3, suppress_tokens=(0, 2))
         said = found.words[found.log_probabilities < 0]
@@ -113,7 +113,7 @@ class TestResults:
         assert bool((found.lengths >= 3).all())
         assert bool(((found.words == END).any(-1) == found.finished).all())
 
-    def test_no_word_possible_is_no_hypothesis(self):
+    def test_no_possible_word_gives_no_hypothesis(self):
         chain = Chain.bigram([[0, 0, 1], [1, 0, 0], [0, 0, 0]])
         for options in ({}, {"top_k": 2, "top_p": 0.5}):
             found = drawn(chain, count=3, **options)
@@ -121,24 +121,24 @@ class TestResults:
             assert not found.words.any()
 
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-    def test_every_precision(self, dtype):
+    def test_totals_are_at_least_float32(self, dtype):
         found = drawn(Chain(Chain.random(9).table.to(dtype)), count=5)
         assert found.totals.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
 
 class TestSeeds:
-    def test_the_same_again_and_others_with_another_seed(self):
+    def test_sampling_is_determined_by_the_seed(self):
         chain = Chain.random(3, words=8, samples=2)
         one, again, other = (drawn(chain, count=10, seed=seed).words.tolist() for seed in (5, 5, 6))
         assert one == again
         assert one != other
 
-    def test_samples_that_are_alike_are_drawn_each_by_itself(self):
+    def test_equal_samples_are_drawn_independently(self):
         chain = Chain(Chain.random(3, words=8).table.expand(2, 8, 8, 8))
         first, second = drawn(chain, count=10).words.tolist()
         assert first != second
 
-    def test_a_sample_is_the_same_alone_under_its_number(self):
+    def test_sample_alone_with_its_number_equals_the_batch(self):
         chain = Chain.random(3, words=8, samples=5)
         together = drawn(chain, count=4, seed=1)
         for number in range(5):
@@ -147,7 +147,7 @@ class TestSeeds:
                 whole, part = getattr(together, field.name), getattr(alone, field.name)
                 torch.testing.assert_close(whole[number : number + 1], part, rtol=0, atol=0)
 
-    def test_the_global_random_state_is_neither_used_nor_changed(self):
+    def test_global_random_state_is_neither_used_nor_changed(self):
         chain = Chain.random(3, words=8)
         torch.manual_seed(0)
         state = torch.get_rng_state()
@@ -176,10 +176,10 @@ class TestBadInput:
             ({"max_length": 0}, "max_length must be"),
         ],
     )
-    def test_settings(self, options, message):
+    def test_invalid_settings_raise(self, options, message):
         with pytest.raises(MethodError, match=message):
             drawn(Chain.random(0), **options)
 
-    def test_numbers_for_other_samples(self):
+    def test_wrong_number_of_sample_numbers_raises(self):
         with pytest.raises(InputError, match="numbers are one for each sample: expected 2, got 3"):
             drawn(Chain.random(0, samples=2), numbers=[1, 2, 3])

@@ -58,7 +58,7 @@ MAKES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("make", MAKES)
-def test_states_of_every_make(make):
+def test_beam_search_accepts_states_of_every_container_type(make):
     chain = Chain.random(7, words=6, samples=3)
     build, parts = MAKES[make]
 
@@ -72,12 +72,12 @@ def test_states_of_every_make(make):
     assert found.words.tolist() == wanted.words.tolist()
 
 
-def test_what_belongs_to_no_row_stays():
+def test_take_keeps_scalars_and_reorders_rows():
     taken = take((torch.tensor(3), 2.5, None, torch.tensor([4, 5])), torch.tensor([1, 1, 0]), 2)
     assert [part.tolist() if isinstance(part, Tensor) else part for part in taken] == [3, 2.5, None, [5, 5, 4]]
 
 
-def test_the_callers_state_stays_as_it_is():
+def test_beam_search_does_not_change_the_given_state():
     chain = Chain.random(7, samples=2)
     state = chain.state
     before = {name: part.clone() for name, part in state.items()}
@@ -89,7 +89,7 @@ DECODERS = {"greedy": greedy, "beam search": beam_search, "sample": sample}
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_signatures_are_true(decoder):
+def test_decoders_match_their_type_annotations(decoder):
     chain = Chain.random(7, samples=2)
     watched = jaxtyped(DECODERS[decoder], typechecker=beartype)
     found = watched(chain.step, chain.state, chain.start, end=END, max_length=5)
@@ -120,20 +120,20 @@ def fed(decoder: str, answer: Any, state: Any = None, start: Tensor | None = Non
         ((torch.full((2, 1), -2.0), None), "knows 1 words, from 0 to 0; there is no word 1"),
     ],
 )
-def test_an_invalid_step(decoder, answer, message):
+def test_invalid_step_output_raises(decoder, answer, message):
     with pytest.raises(InputError, match=re.escape(message)):
         fed(decoder, answer)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_vocabulary_that_changes(decoder):
+def test_changing_vocabulary_size_raises(decoder):
     answers = iter((torch.tensor([-2.0, -torch.inf, -2.0]), torch.full((4,), -2.0)))
     with pytest.raises(InputError, match=re.escape("as many words as before (3), got 4")):
         fed(decoder, lambda words: (next(answers).repeat(len(words), 1), None))
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_nan_that_comes_late(decoder):
+def test_nan_in_a_later_step_raises(decoder):
     later = iter((torch.tensor([-5.0, -torch.inf, -0.1]), torch.tensor([-5.0, torch.nan, -0.1])))
     with pytest.raises(InputError, match="got nan for word number 2"):
         fed(decoder, lambda words: (next(later).repeat(len(words), 1), None))
@@ -143,24 +143,24 @@ def test_nan_that_comes_late(decoder):
 @pytest.mark.parametrize(
     "start", [torch.tensor(0), torch.tensor([[0]]), torch.tensor([]), torch.tensor([0.0]), torch.tensor([True])]
 )
-def test_what_is_no_start(decoder, start):
+def test_invalid_start_raises(decoder, start):
     with pytest.raises(InputError, match="start is one whole number a sample"):
         fed(decoder, (torch.zeros(1, 3), None), start=start)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_state_of_another_batch(decoder):
+def test_state_of_another_batch_size_raises(decoder):
     with pytest.raises(InputError, match=re.escape("expected 2 rows, got a tensor of shape (1, 2, 6)")):
         fed(decoder, (torch.zeros(2, 3), None), state=(torch.zeros(1, 2, 6),))
 
 
 class TestStates:
-    def test_a_list_of_numbers_has_no_rows(self):
+    def test_list_without_rows_raises(self):
         with pytest.raises(InputError, match="has no rows"):
             take({"names": ["", "a"]}, torch.tensor([0, 0]), 2)
         assert take({"same": (3, "a")}, torch.tensor([0, 0]), 1) == {"same": (3, "a")}
 
-    def test_the_state_of_the_caller_stays_as_it_is(self):
+    def test_stepper_does_not_change_the_given_state(self):
         begin = {"sum": torch.zeros(1)}
 
         def step(words: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -172,17 +172,17 @@ class TestStates:
         assert begin["sum"].item() == 0
         assert stepper.state["sum"].item() == 1
 
-    def test_whole_numbers_of_other_libraries(self):
+    def test_limits_accept_numpy_and_torch_integers(self):
         limits = DecodingLimits(end=np.int64(2), max_length=torch.tensor(5), suppress_tokens=np.array([0, 1]).tolist())
         assert (limits.end, limits.max_length, limits.suppress_tokens) == (2, 5, (0, 1))
         with pytest.raises(MethodError, match="is suppressed"):
             DecodingLimits(end=np.int64(2), max_length=3, suppress_tokens=[2])
 
     @pytest.mark.parametrize("state", [MappingProxyType({"a": torch.zeros(1)}), WithoutInit(torch.zeros(1))])
-    def test_what_cannot_be_copied_is_refused(self, state):
+    def test_uncopyable_state_raises(self, state):
         with pytest.raises(InputError, match="Wrap it"):
             take(state, torch.tensor([0, 0]), 1)
 
-    def test_a_start_that_is_no_tensor(self):
+    def test_start_that_is_no_tensor_raises(self):
         with pytest.raises(InputError, match="start is one whole number"):
             Stepper(lambda words, state: (words, state), None, [0], DecodingLimits(end=1, max_length=2))

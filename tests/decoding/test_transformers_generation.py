@@ -96,7 +96,7 @@ def words_of(found: Any) -> list[list[int]]:
     return [row[:length] for row, length in zip(flat, lengths, strict=True)]
 
 
-def test_greedy(family):
+def test_greedy_equals_generate(family):
     model, inputs = family
     ready = generation(model, inputs)
     found = greedy(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH)
@@ -105,7 +105,7 @@ def test_greedy(family):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_beams", [2, 4])
-def test_beam_search_with_its_cache_reordered(family, num_beams):
+def test_beam_search_with_reordered_cache_equals_generate(family, num_beams):
     model, inputs = family
     ready = generation(model, inputs)
     found = beam_search(ready.step, ready.state, ready.start, end=ready.end, max_length=MAX_LENGTH, num_beams=num_beams)
@@ -118,7 +118,7 @@ def test_beam_search_with_its_cache_reordered(family, num_beams):
     assert words_of(found) == generated(model, inputs, **options)
 
 
-def test_diverse_beam_search_says_different_things(family):
+def test_diverse_beam_search_groups_start_with_different_words(family):
     model, inputs = family
     ready = generation(model, inputs)
     options: dict[str, Any] = {"end": ready.end, "max_length": MAX_LENGTH, "num_beams": 4, "num_beam_groups": 4}
@@ -131,7 +131,7 @@ def test_diverse_beam_search_says_different_things(family):
 
 
 @pytest.mark.slow
-def test_the_same_prompt_is_decoded_several_times(family):
+def test_generation_can_be_decoded_repeatedly(family):
     model, inputs = family
     ready = generation(model, inputs)
     options: dict[str, Any] = {"end": ready.end, "max_length": MAX_LENGTH, "num_beams": 4}
@@ -142,7 +142,7 @@ def test_the_same_prompt_is_decoded_several_times(family):
     assert words_of(beam_search(ready.step, ready.state, ready.start, **options)) == words_of(first)
 
 
-def test_prompts_of_several_lengths():
+def test_left_padded_prompts_equal_single_prompts():
     torch.manual_seed(2)
     model, _ = gpt2()
     model = model.eval()
@@ -159,7 +159,7 @@ def test_prompts_of_several_lengths():
         generation(model, {"input_ids": both.flip(1), "attention_mask": mask.flip(1)})
 
 
-def test_a_prompt_of_one_word():
+def test_prompt_of_one_token_equals_generate():
     torch.manual_seed(2)
     model, _ = gpt2()
     model, one = model.eval(), {"input_ids": torch.tensor([[5], [3]])}
@@ -203,12 +203,12 @@ class TestTheConfiguration:
             ("bad_words_ids", [[4], [8]]),
         ],
     )
-    def test_is_followed(self, mbart, name, value):
+    def test_generation_config_setting_is_followed(self, mbart, name, value):
         setattr(mbart.generation_config, name, value)
         ours, theirs = self.decoded(mbart, TEXT)
         assert ours == theirs
 
-    def test_of_several_ends_the_likeliest_counts(self, mbart):
+    def test_several_eos_tokens_end_with_the_likeliest(self, mbart):
         ends = [END, 4, 7]
         mbart.generation_config.eos_token_id = ends
         ready = generation(mbart, TEXT)
@@ -232,7 +232,7 @@ class TestTheConfiguration:
         assert words_of(found) == [row[: row.index(END) + 1] if END in row else row for row in rows]
 
     @pytest.mark.parametrize("inputs", [{"atention_mask": torch.ones(3, 4)}, {"labels": torch.ones(3, 4)}])
-    def test_an_input_that_nobody_takes(self, mbart, inputs):
+    def test_unknown_input_raises(self, mbart, inputs):
         with pytest.raises(InputError, match=next(iter(inputs))):
             generation(mbart, {**TEXT, **inputs})
 
@@ -252,7 +252,7 @@ class TestImagesInThePrompt:
         return transformers.GitForCausalLM(config).eval(), torch.randn(2, 3, 16, 16)
 
     @pytest.mark.parametrize("words", [[[1], [1]], [[1, 5], [1, 7]]], ids=["one word", "two"])
-    def test_are_seen_whatever_the_length_of_the_prompt(self, git, words):
+    def test_images_are_used_for_every_prompt_length(self, git, words):
         model, images = git
         inputs = {"pixel_values": images, "input_ids": torch.tensor(words)}
         ready = generation(model, inputs)
@@ -261,7 +261,7 @@ class TestImagesInThePrompt:
         inputs["attention_mask"] = torch.ones(2, len(words[0])).long()
         assert words_of(found) == generated(model, inputs, **options)
 
-    def test_stand_in_the_prompt_by_numbers_that_need_be_no_words(self, git):
+    def test_image_placeholders_may_lie_outside_the_vocabulary(self, git):
         """Some models put something else there before they look numbers up."""
 
         def replaced(_module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -272,14 +272,14 @@ class TestImagesInThePrompt:
         ready = generation(model, {"pixel_values": images, "input_ids": torch.tensor([[99, 5], [99, 7]])})
         assert ready.start.tolist() == [5, 7]
 
-    def test_position_ids_in_several_directions_are_refused(self, git):
+    def test_multidimensional_position_ids_raise(self, git):
         model, images = git
         inputs = {"input_ids": torch.tensor([[1]]), "pixel_values": images, "image_grid_thw": torch.ones(1, 3)}
         with pytest.raises(ModelError, match="several directions"):
             generation(model, inputs)
 
 
-def test_kinds_of_words_and_masks_of_other_types():
+def test_token_type_ids_and_float_masks_equal_generate():
     torch.manual_seed(2)
     model = gpt2()[0].eval()
     inputs = {**TEXT, "token_type_ids": torch.tensor([[0, 0, 1, 1]]).expand(3, -1)}
@@ -292,7 +292,7 @@ def test_kinds_of_words_and_masks_of_other_types():
         generation(model, {"input_ids": [[1, 2]]})
 
 
-def test_what_cannot_be_decoded(family):
+def test_undecodable_models_and_inputs_raise(family):
     model, inputs = family
     with pytest.raises(ModelError, match="expected a model of transformers with generate"):
         generation(torch.nn.Linear(2, 2), inputs)
@@ -325,25 +325,25 @@ class TestBadInput:
             ({**TEXT, "past_key_values": torch.ones(1)}, "past_key_values are computed here"),
         ],
     )
-    def test_of_prompts(self, model, inputs, message):
+    def test_invalid_prompts_raise(self, model, inputs, message):
         with pytest.raises(InputError, match=message):
             generation(model, inputs)
 
     @pytest.mark.parametrize("said", [torch.tensor([START, 9]), torch.ones(3, 0).long(), torch.ones(1, 2).long()])
-    def test_of_decoder_input_ids(self, said):
+    def test_invalid_decoder_input_ids_raise(self, said):
         torch.manual_seed(2)
         model = bart()[0].eval()
         with pytest.raises(InputError, match=r"decoder_input_ids are whole numbers .* for 3 samples"):
             generation(model, {**TEXT, "decoder_input_ids": said})
 
     @pytest.mark.parametrize(("name", "value"), [("eos_token_id", [END, 77]), ("begin_suppress_tokens", [99])])
-    def test_of_words_that_the_model_does_not_know(self, model, name, value):
+    def test_tokens_outside_the_vocabulary_raise(self, model, name, value):
         setattr(model.generation_config, name, value)
         with pytest.raises(InputError, match="has words from 0 to 12"):
             generation(model, TEXT)
 
     @pytest.mark.parametrize("filling", [-1, 99])
-    def test_padding_outside_the_vocabulary(self, model, filling):
+    def test_padding_token_outside_the_vocabulary_is_not_suppressed(self, model, filling):
         model.config.pad_token_id = model.generation_config.pad_token_id = filling
         ready = generation(model, TEXT)
         assert ready.suppress_tokens == ()
@@ -351,15 +351,15 @@ class TestBadInput:
             ready.step, ready.state, ready.start, end=END, max_length=2, suppress_tokens=ready.suppress_tokens
         ).exists.all()
 
-    def test_an_input_that_is_none_is_not_there(self, model):
+    def test_input_of_none_is_ignored(self, model):
         assert generation(model, {**TEXT, "position_ids": None}).end == END
 
-    def test_of_a_sentence_beyond_the_model_s_places(self, model):
+    def test_exceeding_max_positions_raises(self, model):
         ready = generation(model, TEXT)
         with pytest.raises(InputError, match="at most 32 words"):
             greedy(ready.step, ready.state, ready.start, end=END, max_length=40, min_length=40)
 
-    def test_of_a_model_that_keeps_a_state_alone(self):
+    def test_state_space_model_raises(self):
         config = transformers.MambaConfig(
             vocab_size=WORDS, hidden_size=16, num_hidden_layers=2, state_size=4, eos_token_id=END, pad_token_id=PAD
         )
@@ -367,7 +367,7 @@ class TestBadInput:
             generation(transformers.MambaForCausalLM(config).eval(), {"input_ids": TEXT["input_ids"]})
 
 
-def test_a_model_in_double_precision_is_decoded_in_it():
+def test_double_precision_model_gives_float64_totals():
     torch.manual_seed(2)
     ready = generation(gpt2()[0].double().eval(), TEXT)
     found = greedy(ready.step, ready.state, ready.start, end=END, max_length=MAX_LENGTH)
