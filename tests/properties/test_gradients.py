@@ -34,14 +34,14 @@ def maps_of(name: str, network: TinyNetwork, inputs: Tensor) -> Tensor:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_PASS)
-def test_with_respect_to_the_image(name):
+def test_map_gradient_with_respect_to_the_image(name):
     network = network_for(name)
     inputs = torch.randn(1, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert gradcheck(lambda x: maps_of(name, network, x), inputs.requires_grad_(), eps=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ONE_PASS)
-def test_with_respect_to_the_weights_before_and_behind_the_layer(name):
+def test_map_gradient_with_respect_to_weights_around_the_layer(name):
     network = network_for(name)
     inputs = torch.randn(2, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     weights = [network.stem[0].weight, network.features[0].weight, network.fc.weight]
@@ -69,7 +69,7 @@ def test_with_respect_to_the_weights_before_and_behind_the_layer(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_PASS)
 @pytest.mark.parametrize("channels", [3, 20], ids=["few channels", "many channels"])
-def test_with_respect_to_activations_and_gradients(name, channels):
+def test_map_gradient_with_respect_to_activations_and_gradients(name, channels):
     generator = torch.Generator().manual_seed(0)
     A = torch.rand(2, channels, 3, 2, dtype=torch.float64, generator=generator).requires_grad_()
     G = torch.randn(2, channels, 3, 2, dtype=torch.float64, generator=generator)
@@ -82,7 +82,7 @@ def test_with_respect_to_activations_and_gradients(name, channels):
 
 @pytest.mark.parametrize("name", [n for n in ONE_PASS if n != "saliency"])  # which looks at gradients alone
 @pytest.mark.parametrize("channels", [5, 20], ids=["few channels", "many channels"])
-def test_gradients_are_numbers_where_places_and_channels_are_dead(name, channels):
+def test_map_gradient_is_finite_at_dead_positions_and_channels(name, channels):
     """Rectified layers are zero at most places; eigenvectors of such matrices share the value zero."""
     A = torch.rand(2, channels, 3, 4, generator=torch.Generator().manual_seed(0))
     A[:, :2], A[:, :, 0], A[..., 3] = 0, 0, 0
@@ -98,7 +98,7 @@ def test_gradients_are_numbers_where_places_and_channels_are_dead(name, channels
         assert bool(found[1].any())
 
 
-def test_a_graph_is_kept_only_on_request(images):
+def test_graph_is_kept_only_with_create_graph(images):
     network = TinyNetwork.build()
     assert not explain(network, images(), 1, layer="features", relu=False).maps.requires_grad
     kept = explain(network, images(), 1, layer="features", relu=False, create_graph=True)
@@ -106,7 +106,7 @@ def test_a_graph_is_kept_only_on_request(images):
     assert kept.scores.requires_grad
 
 
-def test_heatmaps_and_fusions_can_be_trained_through(images):
+def test_heatmaps_and_fused_maps_are_differentiable(images):
     network = TinyNetwork.build()
     found = explain(network, images(), 1, layer=["stem", "features"], relu=False, create_graph=True)
     for maps in (found.heatmap(normalize="max"), found.heatmap(), found.fuse("mean").maps):

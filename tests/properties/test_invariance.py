@@ -70,11 +70,11 @@ def assert_same_image(found: Tensor, wanted: Tensor, atol: float = 1e-5) -> None
 
 
 @pytest.mark.parametrize("name", SCALE_FREE)
-class TestUnitsOfTheScore:
+class TestScoreScale:
     @pytest.mark.slow
     @example(exponent=1.0, seed=775)  # two eigenvalues that differ by 6 percent
     @given(exponent=exponents, seed=seeds)
-    def test_the_head_in_other_units(self, name, exponent, seed):
+    def test_scaled_head_gives_the_same_normalised_map(self, name, exponent, seed):
         network, inputs = network_for(name), some_images(seed)
         other = copy.deepcopy(network)
         with torch.no_grad():
@@ -84,7 +84,7 @@ class TestUnitsOfTheScore:
 
     @pytest.mark.slow
     @given(exponent=exponents, seed=seeds)
-    def test_a_score_in_other_units(self, name, exponent, seed):
+    def test_scaled_target_gives_the_same_normalised_map(self, name, exponent, seed):
         network, inputs = network_for(name), some_images(seed)
         factor = 10.0**exponent
         targets = [Class(1), factor * Class(1), Function(lambda out: factor * out[:, 1])]
@@ -94,7 +94,7 @@ class TestUnitsOfTheScore:
         assert_same_image(maps[:, 2:], maps[:, :1], atol)
 
 
-def test_the_published_gradcam_pp_is_not_scale_free():
+def test_gradcam_pp_is_not_scale_free():
     """Equation 19 adds a number of the unit of the gradient to 2: see ``Method.scale_free``."""
     network, inputs = TinyNetwork.build(), some_images(0)
     maps = explain(network, inputs, [Class(1), 1e3 * Class(1)], "gradcam++", "features").maps
@@ -104,7 +104,7 @@ def test_the_published_gradcam_pp_is_not_scale_free():
 
 @given(seed=seeds, a=st.integers(0, 3), b=st.integers(0, 3))
 @pytest.mark.parametrize("name", ["cam", "gradcam", "hirescam", "xgradcam"])
-def test_why_this_rather_than_that_is_minus_why_that_rather_than_this(name, seed, a, b):
+def test_contrast_is_antisymmetric_and_the_difference_of_maps(name, seed, a, b):
     network, inputs = network_for(name, dtype=torch.float64), some_images(seed, dtype=torch.float64)
     targets = [contrast(a, b), contrast(b, a), Class(a), Class(b)]
     if a == b:
@@ -141,7 +141,7 @@ class Symmetric(nn.Module):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in ONE_PASS if n not in HEADS])
 @given(seed=seeds)
-def test_the_mirrored_image_has_the_mirrored_map(name, seed):
+def test_mirrored_image_gives_the_mirrored_map(name, seed):
     network, inputs = Symmetric().double(), some_images(seed, dtype=torch.float64)
     maps, mirrored = (
         explain(network, x, [0, 1], name, "features", **signed(name)).maps for x in (inputs, inputs.flip(-1))
@@ -153,7 +153,7 @@ def test_the_mirrored_image_has_the_mirrored_map(name, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_PASS)
 @given(seed=seeds, order=st.permutations(range(4)))
-def test_the_order_of_the_images_does_not_matter(name, seed, order):
+def test_order_of_the_batch_does_not_matter(name, seed, order):
     network, inputs = network_for(name), some_images(seed, batch=4)
     maps, shuffled = (
         explain(network, x, [0, 1], name, "features", **signed(name)).maps for x in (inputs, inputs[list(order)])
@@ -185,14 +185,14 @@ def test_normalised_maps_fill_their_range(seed, exponent, cut):
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-12, 1e12, 1e30])
 @pytest.mark.parametrize("how", ["minmax", "max", "shared", "rank"])
-def test_maps_of_any_size_give_the_same_image(how, scale):
+def test_normalised_map_does_not_depend_on_scale(how, scale):
     maps = some_maps(0)
     # Below 1e-38 a float32 has few digits left: those that it has are shown.
     found = _normalize((maps.double() * scale).float(), how)
     torch.testing.assert_close(found, _normalize(maps, how), rtol=0, atol=1e-4 if scale < 1e-38 else 1e-6)
 
 
-def test_heatmaps_of_tiny_scores_are_those_of_the_score():
+def test_heatmap_of_a_tiny_score_equals_that_of_the_score():
     network, inputs = TinyNetwork.build(), some_images(0)
     found = explain(network, inputs, [Class(1), 1e-30 * Class(1)], layer="features", relu=False)
     heat = found.heatmap()
@@ -202,17 +202,17 @@ def test_heatmaps_of_tiny_scores_are_those_of_the_score():
 
 
 @pytest.mark.parametrize("how", ["minmax", "max", "shared", "rank"])
-def test_a_flat_map_is_zero_and_not_nan(how):
+def test_normalised_constant_map_is_zero_and_not_nan(how):
     assert not _normalize(torch.zeros(1, 2, 3, 3), how).any()
 
 
-def test_rank_is_the_share_of_positions_that_are_lower():
+def test_rank_normalisation_is_the_share_of_lower_positions():
     maps = torch.tensor([[[[0.0, 0.0, 7.0], [3.0, 0.0, 3.0]]]])
     wanted = torch.tensor([[[[0.0, 0.0, 5.0], [3.0, 0.0, 3.0]]]]) / 5
     torch.testing.assert_close(_normalize(maps, "rank"), wanted)
 
 
-def test_each_normalisation_is_what_it_says():
+def test_normalisations_equal_hand_computed_values():
     maps = torch.tensor([[[[-1.0, 3.0]], [[0.0, 2.0]]]])
     for how, wanted in {
         "minmax": [[[[0.0, 1.0]], [[0.0, 1.0]]]],
@@ -225,7 +225,7 @@ def test_each_normalisation_is_what_it_says():
 
 @given(seed=seeds, exponent=st.integers(-30, 30))
 @pytest.mark.parametrize("how", ["mean", "max", "product"])
-def test_no_layer_outweighs_another_in_a_fusion(how, seed, exponent):
+def test_fusion_is_invariant_to_layer_scale_and_order(how, seed, exponent):
     one, other = some_maps(seed).relu(), some_maps(seed + 1).relu()
     torch.testing.assert_close(fuse([one, other * 10.0**exponent], how), fuse([one, other], how), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(fuse([other, one], how), fuse([one, other], how))
