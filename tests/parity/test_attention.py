@@ -54,7 +54,7 @@ def assert_alike(network: nn.Module, inputs: Any, wanted: list[Tensor]) -> None:
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_transformers(family, implementation):
+def test_attention_probabilities_equal_transformers(family, implementation):
     inputs = {"pixel_values": torch.randn(2, 3, 32, 32, dtype=torch.float64)}
     with torch.no_grad():
         wanted = theirs(family, "eager")(**inputs, output_attentions=True).attentions
@@ -72,7 +72,7 @@ TIMM: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("name", TIMM)
-def test_timm(name, fused):
+def test_attention_probabilities_equal_timm(name, fused):
     torch.manual_seed(0)
     small = {"img_size": (48, 64), "depth": 3, "embed_dim": 48, "num_heads": 3, "num_classes": 10, **TIMM[name]}
     network = module("timm").create_model(name, **small).double().eval()
@@ -98,7 +98,7 @@ def assert_alike_with(network: nn.Module, inputs: Tensor, blocks: list[Any], fus
     assert_alike(network, inputs, wanted)
 
 
-def test_torchvision():
+def test_attention_probabilities_equal_torchvision():
     from torchvision.models import VisionTransformer
 
     torch.manual_seed(0)

@@ -28,7 +28,7 @@ def turned_as(ours: Tensor, theirs: Tensor) -> Tensor:
 @needs_grad_cam
 @pytest.mark.parametrize("kernel", ["sigmoid", "rbf"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_kpcacam_but_for_the_sign(name, kernel):
+def test_kpcacam_equals_pytorch_grad_cam_up_to_sign(name, kernel):
     case = build(name)
     ours = case.maps("kpcacam", relu=False, kernel=kernel)
     assert_alike(ours, turned_as(ours, grad_cam("kpcacam", kernel=kernel)(case)))
@@ -36,14 +36,14 @@ def test_kpcacam_but_for_the_sign(name, kernel):
 
 @needs_grad_cam
 @pytest.mark.parametrize("name", NETWORKS)
-def test_segeigencam(name):
+def test_segeigencam_equals_pytorch_grad_cam(name):
     case = build(name)
     assert_alike(case.maps("segeigencam", relu=False), grad_cam("segeigencam")(case))
 
 
 @needs_grad_cam
 @pytest.mark.parametrize("name", NETWORKS)
-def test_fem_of_pytorch_grad_cam_adds_up_channels_and_not_their_masks(name):
+def test_fem_of_pytorch_grad_cam_sums_channels_and_not_their_masks(name):
     """The paper weighs the mask of each channel by its mean; the package each channel by the share of its mask."""
     case = build(name)
     theirs = grad_cam("fem", k=1)(case)
@@ -52,7 +52,7 @@ def test_fem_of_pytorch_grad_cam_adds_up_channels_and_not_their_masks(name):
 
 
 @needs_grad_cam
-def test_shapleycam_of_pytorch_grad_cam_has_the_weights_of_a_transformer_and_no_map():
+def test_shapleycam_of_pytorch_grad_cam_fails_on_transformers():
     """Fused attention stops it, and then the activations, which it has not made into maps. Its weights are ours."""
     case = build("vit (torchvision)")
     with pytest.raises(RuntimeError, match="not implemented"):
@@ -66,7 +66,7 @@ def test_shapleycam_of_pytorch_grad_cam_has_the_weights_of_a_transformer_and_no_
 
 @needs_grad_cam
 @pytest.mark.parametrize("name", NETWORKS)
-def test_finer_as_the_weighted_target_of_pytorch_grad_cam(name):
+def test_finer_equals_weighted_target_of_pytorch_grad_cam(name):
     """It weighs the references by their probabilities, through which it differentiates too; the paper does not."""
     case = build(name)
     kind = peers.module("pytorch_grad_cam.utils.model_targets").FinerWeightedTarget
@@ -85,7 +85,7 @@ def test_finer_as_the_weighted_target_of_pytorch_grad_cam(name):
 
 @needs_torchcam
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
-def test_finer_as_torchcam(name):
+def test_finer_equals_torchcam(name):
     """The published form: the plain mean over the classes whose scores are nearest, strength 0.6."""
     case = build(name)
     network = copy.deepcopy(case.network).requires_grad_()
@@ -105,7 +105,7 @@ REFINED = {
 
 @needs_torchcam
 @pytest.mark.parametrize("name", REFINED)
-def test_refine_as_torchcam(name):
+def test_refine_equals_torchcam(name):
     """With Layer-CAM, because Grad-CAM++ of torchcam is another method."""
     case = build(name)
     methods = peers.module("torchcam.methods")

@@ -17,7 +17,7 @@ STEPS = 6
 
 @pytest.mark.skipif(not peers.available("captum"), reason="needs the package captum")
 @pytest.mark.parametrize("name", NAMES)
-def test_integrated_gradients(name):
+def test_integrated_gradients_equals_captum(name):
     """Captum's "riemann_trapezoid" walks over n places and gives each 1/n, half of it to the ends: (n - 1)/n together.
 
     Its attributions are too small by that factor (with its default of 50 steps by 2 %). Ours add up.
@@ -38,6 +38,6 @@ def test_integrated_gradients(name):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_0"])
-def test_smooth_gradcam_pp_without_noise_is_gradcam_pp(name):
+def test_smooth_gradcam_pp_without_noise_equals_gradcam_pp(name):
     case = build(name)
     assert_same(case.maps("smooth-gradcam++", noise=0.0, num_samples=2), case.maps("gradcam++"))

@@ -37,7 +37,7 @@ def assert_alike(ours: Tensor, theirs: Tensor) -> None:
 
 @needs_grad_cam
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "xgradcam", "layercam", "gradcam-elementwise"])
-def test_as_pytorch_grad_cam(case, method):
+def test_map_equals_pytorch_grad_cam(case, method):
     theirs = peers.grad_cam(method, case.network, case.layer, case.inputs, list(case.classes), case.reshape)
     assert_alike(case.maps(method), theirs.relu())
 
@@ -45,7 +45,7 @@ def test_as_pytorch_grad_cam(case, method):
 @needs_grad_cam
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_0", "vit (torchvision)"])
 @pytest.mark.parametrize("method", ["eigencam", "eigengradcam"])
-def test_as_pytorch_grad_cam_but_for_the_sign_that_a_component_has_not(name, method):
+def test_eigen_maps_equal_pytorch_grad_cam_up_to_sign(name, method):
     case = build(name)
     theirs = peers.grad_cam(method, case.network, case.layer, case.inputs, list(case.classes), case.reshape)
     ours = case.maps(method, relu=False, center=True)
@@ -54,7 +54,7 @@ def test_as_pytorch_grad_cam_but_for_the_sign_that_a_component_has_not(name, met
 
 
 @needs_grad_cam
-def test_pytorch_grad_cam_shows_the_first_component_of_centred_activations_and_the_paper_does_not_centre():
+def test_eigencam_of_pytorch_grad_cam_centres_unlike_the_paper():
     case = build("resnet18")
     theirs = peers.grad_cam("eigencam", case.network, case.layer, case.inputs, list(case.classes))
     wanted = equation(case, "eigencam")
@@ -65,14 +65,14 @@ def test_pytorch_grad_cam_shows_the_first_component_of_centred_activations_and_t
 @needs_torchcam
 @pytest.mark.parametrize("method", ["gradcam", "xgradcam", "layercam"])
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
-def test_as_torchcam(name, method):
+def test_map_equals_torchcam(name, method):
     case = build(name)
     theirs = peers.torchcam(method, case.network, case.layer, case.inputs, list(case.classes))
     assert_alike(case.maps(method), theirs)
 
 
 @needs_torchcam
-def test_cam_without_being_told_the_head_as_torchcam_that_is():
+def test_cam_equals_torchcam():
     case = build("resnet18")
     theirs = peers.torchcam("cam", case.network, case.layer, case.inputs, list(case.classes))
     ours = case.maps("cam")
@@ -83,7 +83,7 @@ def test_cam_without_being_told_the_head_as_torchcam_that_is():
 @needs_captum
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
-def test_gradcam_as_captum(name, relu):
+def test_gradcam_equals_captum(name, relu):
     case = build(name)
     theirs = peers.captum(case.network, case.layer, case.inputs, list(case.classes), relu=relu)
     ours = case.maps("gradcam", relu=relu)
@@ -95,7 +95,7 @@ def test_gradcam_as_captum(name, relu):
 
 
 @needs_grad_cam
-def test_gradcam_pp_of_pytorch_grad_cam_is_the_equation_only_where_gradients_are_large():
+def test_gradcam_pp_of_pytorch_grad_cam_is_wrong_for_small_gradients():
     """It adds 1e-6 to a denominator of the size of the squared gradient."""
     case = build("resnet18")
     for head, theirs_is_right in ((1e3, True), (1.0, False), (1e-2, False)):
@@ -123,7 +123,7 @@ def test_gradcam_pp_of_torchcam_never_divides(name):
 
 @needs_grad_cam
 @needs_torchcam
-def test_xgradcam_of_others_fades_with_small_activations():
+def test_xgradcam_of_other_packages_fades_with_small_activations():
     """pytorch-grad-cam adds 1e-7 to the sum of the activations and torchcam 1e-8, whatever their size."""
     inputs, classes = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0)), [0, 2]
     network, layout = TinyNetwork.build(head="linear"), saywhy.Layout("channels-first", (6, 6))
@@ -139,7 +139,7 @@ def test_xgradcam_of_others_fades_with_small_activations():
 
 @needs_captum
 @pytest.mark.parametrize("name", TRANSFORMERS)
-def test_captum_gives_no_map_of_a_transformer_and_does_not_say_so(name):
+def test_captum_gradcam_of_a_transformer_returns_no_map_without_error(name):
     """It takes tokens for channels: a row as long as the embedding comes out, with no error."""
     if "timm" in name:
         pytest.importorskip("timm", reason="needs the package timm")

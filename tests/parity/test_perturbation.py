@@ -36,7 +36,7 @@ class TestOcclusion:
         return found[:, 0]
 
     @pytest.mark.parametrize("overlaps", [False, True])
-    def test_where_windows_end_at_the_border(self, case, overlaps):
+    def test_equals_captum_where_windows_end_at_the_border(self, case, overlaps):
         side = case.inputs.shape[2]
         window, stride = (side // 3, side // 3) if not overlaps else (2 * (side // 6), side // 6)
         if (side - window) % stride:
@@ -45,7 +45,7 @@ class TestOcclusion:
         ours = case.maps("occlusion", window=window, stride=stride, fill="zero", score="logit")
         assert_same(ours, self.theirs(case, window, stride))
 
-    def test_where_they_do_not(self, case):
+    def test_differs_from_captum_where_windows_cross_the_border(self, case):
         """Captum lets the last window hang over the border, where it hides less; ours moves back and hides as much."""
         side = case.inputs.shape[2]
         window, stride = 40, 20
@@ -60,7 +60,7 @@ class TestOcclusion:
 
 @needs_grad_cam
 class TestAblationCam:
-    def test_its_weights_depend_on_its_batch_size_where_activations_are_negative(self):
+    def test_weights_of_pytorch_grad_cam_depend_on_its_batch_size(self):
         """It sets a channel to the minimum of what it has just overwritten, less ten million: sample i of a batch gets
         i times as much. Ours sets it to zero, whatever the batch.
         """
@@ -95,7 +95,7 @@ def stretched_first(channels: Tensor, space: Any) -> Tensor:
 @needs_grad_cam
 @pytest.mark.slow
 class TestScoreCamOfPytorchGradCam:
-    def test_the_same_but_for_where_the_corners_lie(self, monkeypatch):
+    def test_equals_ours_with_aligned_corners(self, monkeypatch):
         """``UpsamplingBilinear2d`` aligns corners, the authors' code does not; the rest is the same equation."""
         case = build("squeezenet1_0")
         theirs = unit(grad_cam("scorecam")(case))
@@ -108,13 +108,13 @@ class TestScoreCamOfPytorchGradCam:
 @needs_torchcam
 class TestScoreCamOfTorchcam:
     @pytest.mark.slow
-    def test_the_same_but_for_when_masks_are_stretched(self, monkeypatch):
+    def test_equals_ours_with_masks_normalised_before_upsampling(self, monkeypatch):
         case = build("squeezenet1_0")
         theirs = unit(torchcam("scorecam", batch_size=8)(case))
         monkeypatch.setattr("saywhy.methods.scorecam.channel_masks", stretched_first)
         assert_same(unit(case.maps("scorecam")), theirs)
 
-    def test_sscam_comes_to_the_same_with_noise(self):
+    def test_sscam_equals_torchcam_on_average(self):
         """Their noise is drawn otherwise, so only the means agree."""
         torch.manual_seed(0)
         case = build("unpooled")

@@ -42,7 +42,7 @@ class Functional(nn.Module):
 
 
 @pytest.mark.parametrize("name", CAPTUM)
-def test_functional_relus_count_here_and_are_not_seen_by_captum(name):
+def test_functional_relus_are_ruled_here_and_ignored_by_captum(name):
     """Captum gives the plain gradient of a network whose ReLUs are functions, and does not say so."""
     apart, functional = Functional(modules=True), Functional(modules=False)
     case = replace(build("resnet18"), network=functional, layer="second", layout=Layout("channels-first", (23, 23)))
@@ -54,7 +54,7 @@ def test_functional_relus_count_here_and_are_not_seen_by_captum(name):
     assert float((found - wanted).norm() / wanted.norm()) > 0.1
 
 
-def test_relu6_is_not_seen_by_captum():
+def test_relu6_is_ignored_by_captum():
     """MobileNetV2's rectifiers are ReLU6, for which captum leaves the plain gradient without a word."""
     case = build("mobilenet_v2")
     found, ours = theirs_of(case.network, case, "guided-backprop"), case.maps("guided-backprop")

@@ -18,7 +18,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(("name", "peer", "network"), ASKED, ids=[f"{n}-{p.package}-{k}-{p.same}" for n, p, k in ASKED])
-def test_as_the_other_package_or_known_not_to_be(name: str, peer: Peer, network: str) -> None:
+def test_map_equals_other_package_or_is_a_known_difference(name: str, peer: Peer, network: str) -> None:
     """The second half fails when the package is mended, and then says less."""
     if not peers.available(IMPORTED[peer.package]):
         pytest.skip(f"needs the package {peer.package}")
