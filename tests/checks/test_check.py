@@ -55,7 +55,7 @@ def found(drawn):
 
 
 @pytest.mark.slow
-def test_a_map_of_the_evidence_passes(found):
+def test_gradcam_of_trained_network_passes_all_checks(found):
     (verdict,) = found["gradcam"].verdicts[0]
     assert verdict.passed
     assert found["gradcam"].passed.tolist() == [[True]]
@@ -65,7 +65,7 @@ def test_a_map_of_the_evidence_passes(found):
     ] is None  # Grad-CAM claims nothing of the kind
 
 
-def test_a_map_that_is_the_same_for_every_class_fails(found):
+def test_class_agnostic_map_fails_class_sensitivity(found):
     (verdict,) = found["eigencam"].verdicts[0]
     failed = [one.name for one in verdict.results if one.passed is False]
     assert "class sensitivity" in failed
@@ -75,7 +75,7 @@ def test_a_map_that_is_the_same_for_every_class_fails(found):
     assert "the same map" in str(verdict)
 
 
-def test_a_path_method_is_tested_for_completeness(found):
+def test_path_method_is_checked_for_completeness(found):
     tests = {test.name: test for test in found["integrated-gradients"].verdicts[0][0].results}
     assert tests["completeness"].passed is not None
     assert tests["completeness"].value >= 0
@@ -84,7 +84,7 @@ def test_a_path_method_is_tested_for_completeness(found):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONTROLS)
 @pytest.mark.parametrize("weights", [None, "random"])
-def test_class_agnostic_baselines_fail(controls, drawn, name, weights):
+def test_class_agnostic_baselines_fail_the_check(controls, drawn, name, weights):
     model = saywhy.load("toybox:classifier", weights)
     explanation = saywhy.explain(model, drawn.image, drawn.objects[0].kind, name)
     assert not verdicts(explanation)[0][0].passed
@@ -92,7 +92,7 @@ def test_class_agnostic_baselines_fail(controls, drawn, name, weights):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("weights", [None, "random"])
-def test_the_outline_of_the_object_fails_whatever_the_network(controls, drawn, weights):
+def test_object_mask_as_map_fails_parameter_randomization(controls, drawn, weights):
     thing = drawn.objects[0]
     controls(
         "control-outline", lambda runner: torch.from_numpy(thing.mask).float().expand(runner.size, 1, -1, -1).clone()
@@ -104,7 +104,7 @@ def test_the_outline_of_the_object_fails_whatever_the_network(controls, drawn, w
 
 
 @pytest.mark.slow
-def test_every_sample_and_target_has_its_verdict(drawn):
+def test_check_gives_a_verdict_for_every_sample_and_target(drawn):
     images = [drawn.image, scene("test", 4).image]
     explanation = saywhy.explain("toybox:classifier", images, ["cat", "clock", "mug"])
     many = check(explanation)
@@ -125,7 +125,7 @@ def test_every_sample_and_target_has_its_verdict(drawn):
 
 
 @pytest.mark.slow
-def test_what_is_checked_stays_as_it_was(drawn):
+def test_check_leaves_model_maps_and_random_state_unchanged(drawn):
     model = saywhy.load("toybox:classifier")
     before, digest = torch.get_rng_state(), model.digest()
     explanation = saywhy.explain(model, drawn.image)
@@ -139,7 +139,7 @@ def test_what_is_checked_stays_as_it_was(drawn):
 
 
 @pytest.mark.slow
-def test_questions_are_checked_too():
+def test_vqa_explanation_can_be_checked():
     drawn = scene("talk-test", 5)
     model = saywhy.load("toybox:vqa")
     explanation = saywhy.explain(
@@ -156,14 +156,14 @@ def test_questions_are_checked_too():
     ]
 
 
-def test_a_target_that_is_no_class_has_no_runner_up(drawn):
+def test_class_sensitivity_of_non_class_target_is_not_applicable(drawn):
     explanation = saywhy.explain("toybox:classifier", drawn.image, lambda output: output[:, 0] - output[:, 1])
     tests = {test.name: test for test in verdicts(explanation)[0][0].results}
     assert tests["class sensitivity"].passed is None
     assert math.isnan(tests["class sensitivity"].value)
 
 
-def test_without_a_choice_the_first_map_is_checked_and_compared_with_other_methods(found):
+def test_check_defaults_to_the_first_map_and_compares_other_methods(found):
     explanation = found["gradcam"].explanation
     done = check(explanation)
     assert (done.method, done.layer) == explanation.pairs[0]
@@ -181,13 +181,13 @@ def test_signals_and_volumes_can_be_checked():
     assert done.agreement == {}
 
 
-def test_an_explanation_without_its_model_cannot_be_checked(tmp_path, drawn):
+def test_loaded_explanation_without_model_raises(tmp_path, drawn):
     file = saywhy.explain("toybox:classifier", drawn.image).save(tmp_path / "why.npz")
     with pytest.raises(SaywhyError, match="no model to run again"):
         check(saywhy.Explanation.load(file))
 
 
-def test_weights_that_have_changed_are_noticed(drawn):
+def test_changed_weights_raise(drawn):
     model = saywhy.load("toybox:classifier")
     explanation = saywhy.explain(model, drawn.image)
     with torch.no_grad():
@@ -196,7 +196,7 @@ def test_weights_that_have_changed_are_noticed(drawn):
         check(explanation)
 
 
-def test_the_rule_is_that_every_check_passes():
+def test_verdict_passes_only_if_every_check_passes():
     passed, failed, skipped = (CheckResult("a", state, 0.5, 0.4, f"it is {state}") for state in (True, False, None))
     assert Verdict((passed, skipped)).passed
     assert not Verdict((passed, failed)).passed
@@ -217,7 +217,7 @@ class TestTheTable:
         }
 
     @pytest.mark.parametrize("name", CHECKS)
-    def test_the_limit_itself_passes_and_the_wrong_side_fails(self, name):
+    def test_value_at_the_limit_passes_and_beyond_it_fails(self, name):
         spec = CHECKS[name]
         limit = spec.limit_in(CheckLimits())
         wrong = limit - 0.01 if spec.direction == "at least" else limit + 0.01
@@ -251,12 +251,12 @@ class TestTheTable:
             ("completeness", None, "not applicable (nothing could be measured)"),
         ],
     )
-    def test_what_is_said(self, name, value, text):
+    def test_result_text_names_value_limit_and_outcome(self, name, value, text):
         (result,) = Verdict.of({name: value}).results
         assert text in str(result)
         assert str(result).startswith(f"{name}: ")
 
-    def test_the_measurement_says_it_more_exactly(self):
+    def test_measurement_text_is_shown_in_the_result(self):
         (bad,) = Verdict.of({"diagnostics": Measurement(1.0, "evidence: the map is zero everywhere")}).results
         assert str(bad).endswith("failed (evidence: the map is zero everywhere)")
         assert bad.text == "number of bad diagnostics 1 (limit 0): evidence: the map is zero everywhere"
@@ -265,7 +265,7 @@ class TestTheTable:
         assert none.text == "the network has no other class"
 
     @pytest.mark.slow
-    def test_stored_values_are_judged_as_they_were(self, found):
+    def test_verdict_of_stored_values_equals_the_original(self, found):
         for done in found.values():
             (verdict,) = done.verdicts[0]
             for limits in (CheckLimits(), CheckLimits(1.1, -1.1, -1.1, 1.1, -1)):
@@ -273,14 +273,14 @@ class TestTheTable:
                 (wanted,) = verdicts(done.explanation, method=done.method, limits=limits)[0]
                 assert [(r.name, r.passed) for r in again.results] == [(r.name, r.passed) for r in wanted.results]
 
-    def test_without_a_check(self):
+    def test_checks_can_be_left_out(self):
         values = {"stability": 0.1, "faithfulness": 0.99}
         assert not Verdict.of(values).passed
         assert Verdict.of(values, without=["stability"]).passed
         assert Verdict.of({}).passed
 
 
-def test_what_the_page_tells_people_to_import():
+def test_public_names_of_checks_can_be_imported():
     import saywhy.checks
 
     assert saywhy.check is check
@@ -291,12 +291,12 @@ def test_what_the_page_tells_people_to_import():
 
 
 @pytest.mark.slow
-def test_limits_can_be_set(drawn):
+def test_stricter_limits_fail_the_check(drawn):
     explanation = saywhy.explain("toybox:classifier", drawn.image)
     assert not check(explanation, limits=CheckLimits(parameter_randomization=0.0)).passed.item()
 
 
-def test_the_page_says_it_all_and_runs_nothing(tmp_path, found):
+def test_html_page_is_complete_and_has_no_script(tmp_path, found):
     page = found["eigencam"].save(tmp_path / "check.html").read_text(encoding="utf-8")
     assert "failed 1 of 5 checks" in page
     assert "default-src &#39;none&#39;" not in page
@@ -307,7 +307,7 @@ def test_the_page_says_it_all_and_runs_nothing(tmp_path, found):
         assert name in page
 
 
-def test_a_hostile_label_is_only_a_label(tmp_path):
+def test_label_is_escaped_in_the_html_page(tmp_path):
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
@@ -319,8 +319,8 @@ def test_a_hostile_label_is_only_a_label(tmp_path):
     assert "&lt;script&gt;" in page
 
 
-class TestWhatCannotBeMade:
-    def test_an_empty_map_fails_for_its_diagnostics_alone(self):
+class TestNotApplicable:
+    def test_zero_map_fails_the_diagnostics_only(self):
         """The other checks do not apply to a map that is zero: it is neither stable nor unstable."""
         torch.manual_seed(0)
         net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
@@ -333,7 +333,7 @@ class TestWhatCannotBeMade:
         assert {test.passed for test in tests.values()} == {None}
         assert tests["stability"].text == "the map is the same everywhere"
 
-    def test_a_network_that_cannot_be_copied_is_tested_for_the_rest(self):
+    def test_uncopyable_network_skips_parameter_randomization_only(self):
         class Locked(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -350,7 +350,7 @@ class TestWhatCannotBeMade:
         assert "cannot be copied" in tests["parameter randomization"].text
         assert tests["stability"].passed is not None
 
-    def test_a_randomized_network_without_a_map_is_no_proof(self, monkeypatch, drawn):
+    def test_zero_randomized_maps_make_the_check_not_applicable(self, monkeypatch, drawn):
         explanation = saywhy.explain("toybox:classifier", drawn.image)
         nothing = [torch.zeros_like(explanation.maps)] * 4
         monkeypatch.setattr("saywhy.checks.measures.randomized_maps", lambda *args, **settings: nothing)
@@ -358,7 +358,7 @@ class TestWhatCannotBeMade:
         assert test.passed is None
         assert "nothing to compare" in test.text
 
-    def test_a_network_of_one_image_at_a_time(self):
+    def test_network_of_single_images_needs_batch_size_one(self):
         class Single(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
@@ -377,24 +377,24 @@ class TestWhatCannotBeMade:
 
 class TestBadInput:
     @pytest.mark.parametrize("wrong", [{"method": "layercam"}, {"layer": "zz"}, {"seed": 1.5}, {"seed": -1}])
-    def test_what_is_not_there(self, drawn, wrong):
+    def test_unknown_method_or_layer_or_invalid_seed_raises(self, drawn, wrong):
         explanation = saywhy.explain("toybox:classifier", drawn.image)
         with pytest.raises(InputError):
             check(explanation, **wrong)
 
-    def test_an_image_is_no_explanation(self, drawn):
+    def test_image_instead_of_explanation_raises(self, drawn):
         with pytest.raises(InputError, match="takes an explanation"):
             check(drawn.image)
 
 
-def test_a_value_beside_its_limit_does_not_look_like_it():
+def test_value_near_its_limit_is_printed_with_more_digits():
     assert value_and_limit(0.948, 0.95, "percent") == ("94.8%", "95.0%")
     assert value_and_limit(0.9004, 0.9) == ("0.9004", "0.9000")
     assert value_and_limit(0.95, 0.95, "percent") == ("95%", "95%")
     assert value_and_limit(0.12, 0.1, "percent") == ("12%", "10%")
 
 
-def test_copies_that_were_shifted_nowhere_are_not_in_the_null_distribution():
+def test_unshifted_copies_are_not_in_the_null_distribution():
     """On a grid of 3 x 3 one of nine copies is the map itself, which would keep every map from beating 95 of 100."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).eval()
@@ -403,13 +403,13 @@ def test_copies_that_were_shifted_nowhere_are_not_in_the_null_distribution():
     assert 0 <= float(found.percentiles["shifted"]) <= 1
 
 
-def test_a_path_may_end_where_the_gradient_has_vanished(drawn):
+def test_path_method_has_no_vanished_gradient_diagnostic(drawn):
     """RSI-Grad-CAM is made for saturated scores: a vanished gradient at the end of its path is no bad diagnostic."""
     explanation = saywhy.explain("toybox:classifier", drawn.image, method="rsi-gradcam")
     assert "gradient" not in {one.name for one in explanation.diagnostics["rsi-gradcam", explanation.layers[0]][0][0]}
 
 
-def test_the_limits_are_those_of_the_page():
+def test_default_limits_equal_the_documented_ones():
     """docs/check.md states them; another number is another rule."""
     limits = {field.name: getattr(CheckLimits(), field.name) for field in fields(CheckLimits)}
     assert limits == {
@@ -421,7 +421,7 @@ def test_the_limits_are_those_of_the_page():
     }
 
 
-def test_every_result_has_its_limit(found):
+def test_results_report_their_limits(found):
     (verdict,) = found["integrated-gradients"].verdicts[0]
     wanted = {"diagnostics": 0.0, **{name: spec.limit_in(CheckLimits()) for name, spec in CHECKS.items() if spec.limit}}
     assert {one.name: one.limit for one in verdict.results if one.passed is not None}.items() <= wanted.items()
@@ -429,7 +429,7 @@ def test_every_result_has_its_limit(found):
     assert verdict.results[0].limit == 0.0
 
 
-def test_the_null_distribution_is_of_other_maps_than_the_map_itself(found):
+def test_null_distribution_gives_finite_percentiles(found):
     """A map that is compared with itself alone has no percentile, and the check would silently drop out."""
     for one in found.values():
         for kind, percentiles in one.percentiles.items():
@@ -440,7 +440,7 @@ def test_the_null_distribution_is_of_other_maps_than_the_map_itself(found):
     assert float(found["gradcam"].percentiles["random"]) > 0.99
 
 
-def test_a_class_beside_a_function_keeps_its_class_sensitivity(drawn):
+def test_class_target_beside_a_function_keeps_class_sensitivity(drawn):
     """Where one target is no class, the others are still compared with their runner-up."""
     targets = [0, lambda output: output[:, 1] - output[:, 2]]
     explanation = saywhy.explain("toybox:classifier", drawn.image, targets, relu=False)
@@ -449,6 +449,6 @@ def test_a_class_beside_a_function_keeps_its_class_sensitivity(drawn):
     assert by_name[0]["class sensitivity"] is not None
 
 
-def test_limits_of_another_type_are_refused_before_anything_is_measured(found):
+def test_limits_of_wrong_type_raise(found):
     with pytest.raises(InputError, match=r"limits must be a saywhy.checks.CheckLimits"):
         saywhy.check(found["gradcam"].explanation, limits={"stability": 0.9})
