@@ -23,7 +23,7 @@ def bccd(real: Path) -> Path:
     return folder
 
 
-def test_every_cell_is_read_once(bccd: Path):
+def test_voc_dataset_reads_every_annotation_once(bccd: Path):
     splits = {split: open_dataset(f"voc:{bccd}:{split}") for split in ("train", "val", "test")}
     assert {split: len(data) for split, data in splits.items()} == {"train": 205, "val": 87, "test": 72}
     found = [data[index] for data in splits.values() for index in range(len(data))]
@@ -34,7 +34,7 @@ def test_every_cell_is_read_once(bccd: Path):
     assert (max(box[2] for box in edges), max(box[3] for box in edges)) == (640, 480)
 
 
-def test_the_layout_is_found_out_and_images_are_opened(bccd: Path):
+def test_voc_layout_is_detected_and_images_open(bccd: Path):
     data = open_dataset(bccd)
     assert isinstance(data, VOC)
     assert (data.name, data.labels) == ("bccd val", ("Platelets", "RBC", "WBC"))
@@ -45,7 +45,7 @@ def test_the_layout_is_found_out_and_images_are_opened(bccd: Path):
     assert found.open().size == (640, 480)
 
 
-def test_a_white_cell_is_darker_in_green_than_its_image(bccd: Path):
+def test_white_cell_boxes_are_darker_in_green_than_the_image(bccd: Path):
     """White cells are stained violet, so that boxes in wrong places would show."""
     data = open_dataset(bccd)
     darker = []

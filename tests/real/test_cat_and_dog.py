@@ -39,7 +39,7 @@ def correlation(found: saywhy.Explanation, method: str) -> float:
     return float(torch.corrcoef(torch.stack([dog, cat]))[0, 1])
 
 
-def test_the_product_with_gradcam_knows_the_class_where_guided_backprop_hardly_does(cat_and_dog):
+def test_guided_gradcam_is_class_sensitive_and_guided_backprop_is_not(cat_and_dog):
     found = {method: correlation(cat_and_dog, method) for method in METHODS}
     print("\ncorrelation of the dog's map with the cat's:", {m: round(r, 3) for m, r in found.items()})
     assert found["guided-backprop"] > 0.6
@@ -49,7 +49,7 @@ def test_the_product_with_gradcam_knows_the_class_where_guided_backprop_hardly_d
 
 
 @pytest.mark.parametrize("method", ["guided-gradcam", "gradcam", "excitation-backprop"])
-def test_dog_and_cat_are_where_they_are(cat_and_dog, method):
+def test_peaks_lie_in_the_boxes_of_dog_and_cat(cat_and_dog, method):
     for target, (left, top, right, bottom) in enumerate((DOG, CAT)):
         peak = cat_and_dog.peak(0, target, method=method)
         assert peak is not None
@@ -57,7 +57,7 @@ def test_dog_and_cat_are_where_they_are(cat_and_dog, method):
         assert top <= peak[1] <= bottom
 
 
-def test_deconvnet_lets_nothing_through_for_the_cat(squeezenet, image):
+def test_deconvnet_map_of_the_cat_is_zero_with_warning(squeezenet, image):
     """What came forward has no say but in maxima, and squeezed to 64 channels the cat's evidence is all below zero."""
     with pytest.warns(saywhy.SaywhyWarning, match="'tiger cat': the map is zero everywhere"):
         found = saywhy.explain(squeezenet, image, ["bull mastiff", "tiger cat"], "deconvnet")
@@ -71,21 +71,21 @@ def share_above(maps: Tensor, row: float) -> float:
 
 
 @pytest.mark.parametrize("method", ["guided-gradcam", "contrastive-excitation-backprop"])
-def test_the_dog_is_above_the_cat(cat_and_dog, method):
+def test_map_of_the_dog_lies_above_that_of_the_cat(cat_and_dog, method):
     dog, cat = cat_and_dog[method][0]
     shares = share_above(dog, 0.5), share_above(cat, 0.5)
     print(f"\n{method}: {shares[0]:.0%} of the dog's map and {shares[1]:.0%} of the cat's lie in the upper half")
     assert shares[0] > shares[1] + 0.2
 
 
-def test_probabilities_of_winning_add_up_to_one_at_most(cat_and_dog):
+def test_excitation_backprop_sums_to_at_most_one(cat_and_dog):
     sums = cat_and_dog["excitation-backprop"].sum((2, 3))
     print("\nsums of excitation backprop:", sums.tolist())
     assert bool((sums > 0.5).all())
     assert bool((sums <= 1 + 1e-4).all())
 
 
-def test_the_terms_of_fullgrad_are_the_score(cat_and_dog):
+def test_fullgrad_terms_sum_to_the_score(cat_and_dog):
     assert float(cat_and_dog.completeness_errors["fullgrad", "input"].abs().max()) < 1e-3
 
 
@@ -99,7 +99,7 @@ def small_animals(real: Path) -> saywhy.Explanation:
     return saywhy.explain(model, files, ["dog", "cat"], ["guided-backprop", "guided-gradcam"], relu=False)
 
 
-def test_the_same_holds_of_small_cats_and_dogs(small_animals):
+def test_guided_gradcam_is_more_class_sensitive_on_cifar(small_animals):
     """The mean over sixty images of the correlation of the dog's map with the cat's."""
     found = {}
     for method in small_animals.methods:

@@ -20,7 +20,7 @@ def photographs(real: Path) -> list[Path]:
     return sorted((real / "imagenet" / "photos").glob("*.JPEG"))[::20]
 
 
-def test_auto_is_complete_on_photographs_and_fifty_steps_need_not_be(squeezenet, photographs):
+def test_auto_steps_are_complete_on_photographs(squeezenet, photographs):
     fixed, found = [], []
     for photograph in photographs:
         settings = {"method": "conductance", "score": "probability"}
@@ -31,7 +31,7 @@ def test_auto_is_complete_on_photographs_and_fifty_steps_need_not_be(squeezenet,
     assert max(fixed) > max(found)
 
 
-def test_more_steps_are_more_complete_on_average(squeezenet, photographs):
+def test_mean_completeness_error_falls_with_steps(squeezenet, photographs):
     completeness_errors = []
     for steps in (10, 40, 160):
         each = [
@@ -41,13 +41,13 @@ def test_more_steps_are_more_complete_on_average(squeezenet, photographs):
     assert completeness_errors == sorted(completeness_errors, reverse=True)
 
 
-def test_masked_weights_give_no_negative_map(squeezenet, photographs):
+def test_masked_weights_give_a_nonnegative_map(squeezenet, photographs):
     e = saywhy.explain(squeezenet, photographs[0], method="rsi-gradcam", steps=20, relu=False)
     assert bool((e.maps >= 0).all())
     assert bool(e.maps.any())
 
 
-def test_streamed_is_the_same_as_at_once(squeezenet, photographs):
+def test_batch_size_does_not_change_the_map(squeezenet, photographs):
     one, other = (
         saywhy.explain(squeezenet, photographs[0], method="rsi-gradcam", steps=20, batch_size=size).maps
         for size in (3, 21)

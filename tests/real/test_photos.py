@@ -48,7 +48,7 @@ def assert_peak_in(found: saywhy.Explanation, target: int, method: str, box: tup
     assert box[1] <= peak[1] <= box[3], (method, peak)
 
 
-def test_the_network_says_what_it_is_known_to_say(cat_and_dog):
+def test_squeezenet_predicts_the_known_classes(cat_and_dog):
     assert cat_and_dog.targets == [["bull mastiff", "boxer", "tiger cat"]]
     assert cat_and_dog.classes.tolist() == [[243, 242, 282]]
     assert cat_and_dog.layers == ("features",)
@@ -56,24 +56,24 @@ def test_the_network_says_what_it_is_known_to_say(cat_and_dog):
 
 
 @pytest.mark.parametrize("method", METHODS_HERE)
-def test_dogs_are_where_the_dog_is(cat_and_dog, method):
+def test_peak_of_dog_classes_lies_in_the_dog_box(cat_and_dog, method):
     assert_peak_in(cat_and_dog, 0, method, DOG)
     assert_peak_in(cat_and_dog, 1, method, DOG)
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS_HERE if METHODS[m].uses_gradients])
-def test_the_cat_is_where_the_cat_is(cat_and_dog, method):
+def test_peak_of_the_cat_lies_in_the_cat_box(cat_and_dog, method):
     assert_peak_in(cat_and_dog, 2, method, CAT)
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS_HERE if not METHODS[m].uses_gradients])
-def test_a_method_that_does_not_know_the_class_shows_the_dog_when_asked_for_the_cat(cat_and_dog, method):
+def test_class_agnostic_methods_show_the_dog_for_the_cat(cat_and_dog, method):
     """Eigen-CAM looks at the activations alone: what is loudest there is shown for every class."""
     assert torch.equal(cat_and_dog[method][:, 0], cat_and_dog[method][:, 2])
     assert_peak_in(cat_and_dog, 2, method, DOG)
 
 
-def test_the_evidence_for_the_dog_rather_than_the_cat_is_on_the_dog(squeezenet, real):
+def test_contrast_of_dog_and_cat_peaks_in_the_right_boxes(squeezenet, real):
     image = real / "imagenet" / "photos" / "cat_dog.jpg"
     dog, cat = saywhy.targets.Class("bull mastiff"), saywhy.targets.Class("tiger cat")
     found = saywhy.explain(squeezenet, image, [dog - cat, cat - dog], relu=False)
@@ -82,12 +82,12 @@ def test_the_evidence_for_the_dog_rather_than_the_cat_is_on_the_dog(squeezenet, 
     torch.testing.assert_close(found.maps[:, 0], -found.maps[:, 1], rtol=1e-4, atol=1e-6)
 
 
-def test_cam_says_why_it_cannot_be_had(squeezenet, real):
+def test_cam_of_squeezenet_raises_with_the_reason(squeezenet, real):
     with pytest.raises(MethodError, match="cam needs a network that ends in global average pooling"):
         saywhy.explain(squeezenet, real / "imagenet" / "photos" / "cat_dog.jpg", "tiger cat", "cam")
 
 
-def test_every_photograph_goes_through_as_it_is(squeezenet, real):
+def test_every_photograph_is_explained_with_good_diagnostics(squeezenet, real):
     photographs = sorted((real / "imagenet" / "photos").glob("*.JPEG"))
     assert len(photographs) == 40
     right = 0
@@ -106,8 +106,8 @@ def test_every_photograph_goes_through_as_it_is(squeezenet, real):
     assert 26 <= right <= 30
 
 
-class TestAnArchitectureOfTheUsersOwn:
-    def test_all_test_images_are_explained_as_what_the_network_alone_says(self, resnet56, real):
+class TestCustomArchitecture:
+    def test_explained_classes_equal_the_network_predictions(self, resnet56, real):
         """Published with 93.6 %. These test images are JPEG files of quality 75, which costs ten points."""
         mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
         right = 0
@@ -129,7 +129,7 @@ class TestAnArchitectureOfTheUsersOwn:
             assert facts["layout"].state == "good"
         assert right == pytest.approx(502, abs=6)  # decoders differ in the last bit
 
-    def test_its_head_is_of_cams_form(self, resnet56, real):
+    def test_cam_is_gradcam_up_to_scale_and_sums_to_the_score(self, resnet56, real):
         files = sorted((real / "cifar10" / "test" / "horse").glob("*.jpg"))[:8]
         found = saywhy.explain(resnet56, files, ["horse", "ship"], ["gradcam", "cam"], relu=False)
         torch.testing.assert_close(64 * found["gradcam"], found["cam"], rtol=1e-4, atol=1e-4)
@@ -137,7 +137,7 @@ class TestAnArchitectureOfTheUsersOwn:
         bias = resnet56.module.linear.bias.detach()[[7, 8]]
         torch.testing.assert_close(found["cam"].mean((2, 3)), found.scores - bias, rtol=1e-4, atol=1e-4)
 
-    def test_images_are_fed_as_they_are(self, resnet56, real):
+    def test_images_are_not_resized_or_cropped(self, resnet56, real):
         found = saywhy.explain(resnet56, next((real / "cifar10" / "test" / "ship").glob("*.jpg")), relu=False)
         assert found.input_size == (32, 32)
         assert found.images[0].crop_box == (0, 0, 32, 32)
