@@ -29,21 +29,21 @@ def assert_scores(target: Any, wanted: Any, **about: Any) -> None:
     assert [len(row) for row in found.names] == [found.scores.shape[1]] * len(found.scores)
 
 
-def test_the_score_less_the_mean_of_the_nearest():
+def test_score_is_class_minus_mean_of_similar_classes():
     # Class 1: 3, nearest 1 and 0.5; -1, nearest 0 and 2; 1, nearest 2 and 3.
     assert_scores(finer(1, 2, 0.5), [[3 - 0.375], [-1 - 0.5], [1 - 1.25]])
     assert finer(1, 2, 0.5).evaluate(output()).names[0] == ["(tabby, tiger cat - 0.5 mean(Siamese cat, boxer))"]
 
 
-def test_the_published_strength_and_number():
+def test_defaults_are_the_published_strength_and_number():
     assert_scores(finer(1), [[3 + 0.6 * 0.5 / 3], [-1 - 0.6 * 2], [1 - 0.6 * 14 / 3]])
 
 
-def test_no_more_than_there_are():
+def test_number_of_similar_classes_is_capped():
     assert_scores(finer(0, 99), finer(0, 3).evaluate(output()).scores)
 
 
-def test_each_sample_has_its_own_neighbours():
+def test_each_sample_has_its_own_similar_classes():
     found = finer(None, 1, 1.0).evaluate(output())
     torch.testing.assert_close(found.scores, torch.tensor([[2.0], [2.0], [6.0]]))
     assert [row[0] for row in found.names] == [
@@ -54,18 +54,18 @@ def test_each_sample_has_its_own_neighbours():
 
 
 @pytest.mark.parametrize("given", [Top(2), torch.tensor([[1, 0], [2, 3], [0, 3]]), ["tiger cat", 0]])
-def test_several_targets(given):
+def test_several_targets_give_several_scores(given):
     found = finer(given, 2).evaluate(output())
     assert found.scores.shape == (3, 2)
     assert bool((found.classes == -1).all())
 
 
-def test_given_classes():
+def test_similar_classes_can_be_given():
     assert_scores(finer("boxer", ["bull mastiff", 0], 1.0), [[0.5 + 0.5], [2 - 2], [3 - 5.5]])
     assert_scores(finer("boxer", "bull mastiff", 1.0), [[2.5], [-2], [1]])
 
 
-def test_by_the_weights_of_the_last_layer():
+def test_weights_define_similarity_by_cosine():
     """Rows 1 and 3 point the same way, whatever their length and whatever the scores of the image."""
     weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 9.0]])
     assert_scores(finer(1, 1, 1.0, weights=weights), LOGITS[:, 1:2] - LOGITS[:, 3:])
@@ -73,13 +73,13 @@ def test_by_the_weights_of_the_last_layer():
         finer(1, weights=weights[:3]).evaluate(output())
 
 
-def test_weighted_by_probabilities():
+def test_weighted_uses_class_probabilities():
     shares = LOGITS.softmax(1)
     wanted = LOGITS[:, 1] - 0.6 * (LOGITS * shares)[:, [0, 2, 3]].sum(1) / shares[:, [0, 2, 3]].sum(1)
     assert_scores(finer(1, weighted=True), wanted.unsqueeze(1))
 
 
-def test_in_the_score_that_is_asked_for():
+def test_score_setting_is_used():
     probabilities = LOGITS.softmax(1)
     wanted = probabilities[:, 1:2] - probabilities[:, [0, 3]].mean(1, keepdim=True)
     found = finer(1, 2, 1.0).evaluate(output(score="probability")).scores
@@ -87,14 +87,14 @@ def test_in_the_score_that_is_asked_for():
     torch.testing.assert_close(finer(Class(1, "probability"), 2, 1.0).evaluate(output()).scores, found)
 
 
-def test_arithmetic():
+def test_negation_and_difference_of_targets():
     turned = (-finer(1, 2, 0.5)).evaluate(output())
     torch.testing.assert_close(turned.scores, torch.tensor([[-2.625], [1.5], [0.25]]))
     assert turned.names[0] == ["-(tabby, tiger cat - 0.5 mean(Siamese cat, boxer))"]
     assert_scores(finer(1, 2, 0.5) - 2.0 * Class(0), [[0.625], [-1.5], [-18.25]])
 
 
-def test_the_neighbours_stay_when_the_answer_changes():
+def test_resolved_target_keeps_its_similar_classes():
     fixed = finer(None, 1, 1.0).resolved(output())
     changed = fixed.evaluate(output(logits=LOGITS.flip(1)))
     torch.testing.assert_close(changed.scores[0], torch.tensor([-2.0 - 0.5]))  # still class 1 less class 0
@@ -109,7 +109,7 @@ def test_the_neighbours_stay_when_the_answer_changes():
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["gradcam", "rsi-gradcam"])
 @pytest.mark.parametrize("size", [None, 1, 2])
-def test_a_batch_is_its_samples(tiny, images, method, size):
+def test_batch_equals_samples_one_by_one(tiny, images, method, size):
     network, batch = tiny(), images(3)
     settings = {"method": method, "layer": "features", "relu": False, "batch_size": size}
     together = explain(network, batch, finer(None, 2), **settings)
@@ -118,7 +118,7 @@ def test_a_batch_is_its_samples(tiny, images, method, size):
     assert together.targets == [e.targets[0] for e in alone]
 
 
-def test_what_two_classes_share_is_left_out():
+def test_evidence_shared_by_two_classes_is_removed():
     """Two classes look at the first quarter alike, and one of them at the second too."""
     network = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(8, 3, bias=False))
     rows = [[1.0, 1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, -1, -1]]
@@ -152,6 +152,6 @@ def test_what_two_classes_share_is_left_out():
         (lambda: finer(0).evaluate(ModelOutput(torch.ones(2, 1))), "1 number a sample"),
     ],
 )
-def test_what_is_wrong_is_said(wrong, message):
+def test_invalid_arguments_raise(wrong, message):
     with pytest.raises(TargetError, match=message):
         wrong()

@@ -33,7 +33,7 @@ def explain(model, image, caption, target, **settings):
     return saywhy.explain(model, {"image": image, "caption": caption}, target, layer="trunk", relu=False, **settings)
 
 
-def test_one_map_a_word_from_one_pass(model, image):
+def test_one_pass_gives_one_map_per_word(model, image):
     passes = []
     model.module.register_forward_hook(lambda *_: passes.append(1))
     explain(model, image, "a red cat", Words())
@@ -45,7 +45,7 @@ def test_one_map_a_word_from_one_pass(model, image):
     assert bool((e.scores < 0).all())
 
 
-def test_each_is_the_map_of_its_own_score(model, image):
+def test_word_map_equals_the_map_of_its_log_probability(model, image):
     e = explain(model, image, "a red cat", Words())
     for turn in range(3):
         alone = explain(model, image, "a red cat", lambda said, turn=turn: said.log_probabilities()[:, turn])
@@ -53,20 +53,20 @@ def test_each_is_the_map_of_its_own_score(model, image):
         torch.testing.assert_close(alone.scores[:, 0], e.scores[:, turn])
 
 
-def test_the_sentence_is_the_sum_of_its_words(model, image):
+def test_sentence_map_is_the_sum_of_word_maps(model, image):
     words, whole = (explain(model, image, "a red cat", target) for target in (Words(), Sentence()))
     assert whole.targets == [["a red cat"]]
     torch.testing.assert_close(whole.scores[:, 0], words.scores.sum(1))
     torch.testing.assert_close(whole.maps[:, 0], words.maps.sum(1))
 
 
-def test_the_end_is_not_counted(model, image):
+def test_sentence_score_excludes_the_end_token(model, image):
     said = model.module(image, KNOWN.batch(["a red cat"]))
     e = explain(model, image, "a red cat", Sentence())
     torch.testing.assert_close(e.scores[0, 0], said.log_probabilities()[0, :3].sum().detach())
 
 
-def test_captions_of_several_lengths(model, image):
+def test_captions_of_different_lengths_are_padded(model, image):
     images = torch.cat([image, image.flip(3)])
     together = explain(model, images, ["a red cat and a mug", "a mug"], Words())
     assert together.targets[1] == ["a", "mug", "", "", "", ""]
@@ -75,12 +75,12 @@ def test_captions_of_several_lengths(model, image):
     assert not together.scores[1, 2:].any()
 
 
-def test_some_words_and_why_this_rather_than_that(model, image):
+def test_words_can_be_selected_contrasted_and_negated(model, image):
     e = explain(model, image, "a red cat", [Words((1,)), Words((2,)) - Words((0,)), -Sentence()])
     assert e.targets == [["red", "cat - a", "-a red cat"]]
 
 
-def test_what_is_no_word(model, image):
+def test_word_out_of_range_or_non_captioning_model_raises(model, image):
     with pytest.raises(TargetError, match=r"expected words from 0 to 2 \(the caption has 3 words\), got"):
         explain(model, image, "a red cat", Words((3,)))
     with pytest.raises(
@@ -89,6 +89,6 @@ def test_what_is_no_word(model, image):
         saywhy.explain(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 14 * 14, 2)), image, Words())
 
 
-def test_methods_of_several_passes_take_words_too(model, image):
+def test_multi_pass_methods_accept_word_targets(model, image):
     e = explain(model, image, "a red cat", Words(), method=["rsi-gradcam", "scorecam"], steps=4, score="logit")
     assert e["scorecam"].shape[:2] == e["rsi-gradcam"].shape[:2] == (1, 3)

@@ -66,20 +66,20 @@ class TestOneClass:
             (torch.tensor(2, dtype=torch.uint8), 2),
         ],
     )
-    def test_by_index_or_name(self, given, index):
+    def test_class_is_found_by_index_or_name(self, given, index):
         assert_scores(given, LOGITS[:, index : index + 1])
         columns = as_target(given).evaluate(output())
         assert columns.classes.tolist() == [[index]] * 3
         assert columns.names == [[LABELS[index]]] * 3
 
     @pytest.mark.parametrize("given", [np.int64(2), torch.tensor(2), np.uint8(2)])
-    def test_an_index_of_any_library_may_be_put_into_arithmetic(self, given):
+    def test_numpy_and_torch_indices_support_arithmetic(self, given):
         assert_scores(Class(given) - Class(0), LOGITS[:, 2:3] - LOGITS[:, :1])
 
-    def test_a_label_goes_before_a_number(self):
+    def test_label_takes_precedence_over_index(self):
         assert as_target("1").evaluate(output(labels=("3", "2", "1", "0"))).classes.tolist() == [[2]] * 3
 
-    def test_a_model_without_labels(self):
+    def test_model_without_labels_names_classes_by_index(self):
         assert as_target(1).evaluate(output(labels=None)).names == [["class 1"]] * 3
         with pytest.raises(TargetError, match=r"no class 'boxer': this model has no labels. Give an index from 0 to 3"):
             as_target("boxer").evaluate(output(labels=None))
@@ -96,53 +96,53 @@ class TestOneClass:
             (-5, "no class -5: the model has 4 classes, 0 to 3"),
         ],
     )
-    def test_what_is_not_there_is_answered_with_what_is(self, given, message):
+    def test_unknown_class_raises_with_suggestions(self, given, message):
         with pytest.raises(TargetError, match=message):
             as_target(given).evaluate(output())
 
     @pytest.mark.parametrize("wrong", [1.5, None, True, (1,)])
-    def test_a_class_is_an_index_or_a_label(self, wrong):
+    def test_class_of_wrong_type_raises(self, wrong):
         with pytest.raises(TargetError, match="a class must be an index or a label, got"):
             Class(wrong).evaluate(output())
 
-    def test_labels_of_another_model_are_noticed(self):
+    def test_label_beyond_the_number_of_classes_raises(self):
         with pytest.raises(TargetError, match="'fifth' is label 4 of 5, but the model gives only 4 classes"):
             Class("fifth").evaluate(output(labels=(*LABELS, "fifth")))
 
 
 class TestTop:
-    def test_none_is_every_samples_own_top_answer(self):
+    def test_none_selects_the_top_class_of_each_sample(self):
         columns = as_target(None).evaluate(output())
         assert columns.classes.tolist() == [[1], [2], [0]]
         assert columns.names == [["tabby, tiger cat"], ["bull mastiff"], ["Siamese cat"]]
         torch.testing.assert_close(columns.scores, torch.tensor([[3.0], [4.0], [9.0]]))
 
-    def test_highest_first(self):
+    def test_top_k_is_sorted_by_score(self):
         assert Top(3).evaluate(output()).classes.tolist() == [[1, 0, 3], [2, 3, 0], [0, 3, 2]]
 
     @pytest.mark.parametrize("k", [0, -1, 5, 1.5, "two"])
-    def test_no_more_than_there_are(self, k):
+    def test_k_out_of_range_raises(self, k):
         with pytest.raises(TargetError, match=f"expected k from 1 to 4 .*got top {k}"):
             Top(k).evaluate(output())
 
 
-class TestEachSampleItsOwn:
+class TestPerSampleTarget:
     @pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.int8, torch.uint8])
-    def test_one_each(self, kind):
+    def test_tensor_gives_one_class_per_sample(self, kind):
         assert_scores(torch.tensor([1, 0, 3], dtype=kind), [[3.0], [0.0], [3.0]])
 
     @pytest.mark.slow
-    def test_several_each(self):
+    def test_tensor_gives_several_classes_per_sample(self):
         assert_scores(torch.tensor([[1, 0], [0, 2], [3, 3]]), [[3.0, 1.0], [0.0, 4.0], [3.0, 3.0]])
 
-    def test_numpy_arrays_are_tensors(self):
+    def test_numpy_array_is_accepted_like_a_tensor(self):
         assert_scores(np.array([1, 0, 3]), [[3.0], [0.0], [3.0]])
 
-    def test_negative_counts_from_the_end_in_any_integer_type(self):
+    def test_negative_index_counts_from_the_end(self):
         columns = as_target(torch.tensor([-1, -4, 0], dtype=torch.int8)).evaluate(output())
         assert columns.classes.tolist() == [[3], [0], [0]]
 
-    def test_small_integers_do_not_wrap_around_many_classes(self):
+    def test_small_integer_dtypes_do_not_overflow(self):
         many = ModelOutput(torch.arange(1000.0).expand(2, 1000))
         assert PerSampleTarget(torch.tensor([200, 7], dtype=torch.uint8)).evaluate(many).classes.tolist() == [
             [200],
@@ -165,29 +165,29 @@ class TestEachSampleItsOwn:
         ],
         ids=str,
     )
-    def test_wrong_shapes_and_types_are_refused_and_nothing_is_dropped(self, wrong):
+    def test_wrong_shapes_and_types_raise(self, wrong):
         with pytest.raises(TargetError, match=r"integers \[batch\] or \[batch, target\] for 3 samples, got torch\."):
             as_target(wrong).evaluate(output())
 
     @pytest.mark.parametrize("wrong", [4, -5])
-    def test_a_class_that_is_not_there(self, wrong):
+    def test_class_out_of_range_raises(self, wrong):
         with pytest.raises(TargetError, match=f"no class {wrong}: the model has 4 classes"):
             as_target(torch.tensor([0, wrong, 1])).evaluate(output())
 
 
-class TestSeveral:
-    def test_a_list_is_several_for_every_sample(self):
+class TestTargetList:
+    def test_list_gives_several_targets_for_every_sample(self):
         assert_scores(["boxer", 0, -2], LOGITS[:, [3, 0, 2]])
         assert as_target(["boxer", 0]) == TargetList((Class("boxer"), Class(0)))
 
-    def test_anything_may_be_in_it(self):
+    def test_list_accepts_every_kind_of_target(self):
         given = [Class(1) - Class(0), None, torch.tensor([3, 2, 1]), lambda out: out.sum(1), [0, 1]]
         columns = as_target(given).evaluate(output())
         wanted = [LOGITS[:, 1] - LOGITS[:, 0], LOGITS.amax(1), LOGITS[range(3), [3, 2, 1]], LOGITS.sum(1)]
         torch.testing.assert_close(columns.scores, torch.stack([*wanted, LOGITS[:, 0], LOGITS[:, 1]], 1))
         assert columns.classes.tolist() == [[-1, 1, 3, -1, 0, 1], [-1, 2, 2, -1, 0, 1], [-1, 0, 1, -1, 0, 1]]
 
-    def test_an_empty_list_explains_nothing(self):
+    def test_empty_list_raises(self):
         with pytest.raises(TargetError, match="expected at least one target, got an empty list"):
             as_target([])
 
@@ -209,44 +209,44 @@ class TestArithmetic:
         assert_scores(target, (2 * LOGITS[:, 0] + 0.5 * LOGITS[:, 1] - LOGITS[:, 2] + LOGITS[:, 3])[:, None])
         assert target.evaluate(output()).names[0] == ["2 Siamese cat + 0.5 tabby, tiger cat - bull mastiff + boxer"]
 
-    def test_twice_turned_is_as_it_was(self):
+    def test_double_negation_is_identity(self):
         turned = -Class(1)
         assert_scores(-turned, LOGITS[:, 1:2])
 
-    def test_one_number_is_taken_from_each_of_several(self):
+    def test_single_score_is_broadcast_over_several(self):
         target = Top(2) - Class(0)
         wanted = LOGITS.topk(2, 1).values - LOGITS[:, :1]
         assert_scores(target, wanted)
         assert target.evaluate(output()).names[0] == ["tabby, tiger cat - Siamese cat", "Siamese cat - Siamese cat"]
 
-    def test_functions_add_up_too(self):
+    def test_functions_support_arithmetic(self):
         target = Function(lambda out: out.amax(1), "the most") - Class(0)
         assert_scores(target, LOGITS.amax(1, keepdim=True) - LOGITS[:, :1])
         assert target.evaluate(output()).names[0] == ["the most - Siamese cat"]
 
-    def test_sums_of_different_lengths_are_refused(self):
+    def test_sum_of_different_lengths_raises(self):
         with pytest.raises(TargetError, match="equal numbers of scores a sample, or 1; got 2 and 3"):
             (Top(2) - Top(3)).evaluate(output())
 
     @pytest.mark.parametrize("wrong", ["boxer", 3, None])
     @pytest.mark.parametrize("how", [operator.add, operator.sub])
-    def test_only_targets_are_added(self, wrong, how):
+    def test_adding_a_non_target_raises(self, wrong, how):
         with pytest.raises(TypeError, match="unsupported operand"):
             how(Class(0), wrong)
 
-    def test_only_numbers_scale(self):
+    def test_multiplying_two_targets_raises(self):
         with pytest.raises(TypeError):
             Class(0) * Class(1)
 
 
 class TestFunctions:
-    def test_get_whatever_the_model_returned(self):
+    def test_function_receives_the_raw_output(self):
         assert_scores(lambda out: out["deep"][0], [[1.0], [2.0], [3.0]], raw={"deep": [torch.tensor([1.0, 2, 3])]})
 
-    def test_one_column_is_one_number(self):
+    def test_single_column_result_is_accepted(self):
         assert_scores(lambda out: out[:, 1:2], LOGITS[:, 1:2])
 
-    def test_names(self):
+    def test_names_come_from_the_function_or_argument(self):
         def largest(out: Tensor) -> Tensor:
             return out.amax(1)
 
@@ -265,18 +265,18 @@ class TestFunctions:
             (lambda out: None, "NoneType"),
         ],
     )
-    def test_wrong_results_are_refused_with_what_came(self, function, came):
+    def test_wrong_result_raises_with_its_type(self, function, came):
         with pytest.raises(TargetError, match=rf"one floating-point number a sample, \[3\], got {came}"):
             as_target(function).evaluate(output())
 
-    def test_what_a_function_raises_arrives_as_it_is(self, tiny, images):
+    def test_error_of_the_function_propagates(self, tiny, images):
         def broken(out: Tensor) -> Tensor:
             raise ZeroDivisionError("mine")
 
         with pytest.raises(ZeroDivisionError, match="mine"):
             explain(tiny(), images(), broken, layer="features")
 
-    def test_one_that_does_not_depend_on_the_model_is_refused(self, tiny, images):
+    def test_function_independent_of_the_layer_raises(self, tiny, images):
         with pytest.raises(GradientError, match="no gradient with respect to the layer"):
             explain(tiny(), images(), lambda out: out[:, 0].detach(), layer="features")
 
@@ -284,49 +284,49 @@ class TestFunctions:
 @pytest.mark.parametrize(
     "wrong", [2.0, np.float64(2), {"boxer": 1}, {1, 2}, object(), torch.tensor(2.7), True, torch.tensor(True) * 1.0]
 )
-def test_what_is_no_target_is_refused(wrong):
+def test_invalid_target_raises(wrong):
     with pytest.raises(TargetError, match=r"a target must be|a class must be"):
         as_target(wrong)
 
 
-def test_a_target_is_itself():
+def test_as_target_returns_targets_unchanged():
     target = Class(1)
     assert as_target(target) is target
     assert isinstance(target, Target)
 
 
 class TestScores:
-    def test_one_of_many(self):
+    def test_multiclass_scores_use_softmax(self):
         assert_scores(Class(1, "logit"), LOGITS[:, 1:2])
         assert_scores(Class(1, "probability"), LOGITS.softmax(1)[:, 1:2])
         assert_scores(Class(1, "log-probability"), LOGITS.log_softmax(1)[:, 1:2])
 
-    def test_each_a_yes_or_no(self):
+    def test_multilabel_scores_use_sigmoid(self):
         assert_scores(Class(1, "probability"), LOGITS.sigmoid()[:, 1:2], multilabel=True)
         assert_scores(Class(1, "log-probability"), LOGITS.sigmoid().log()[:, 1:2], multilabel=True)
 
-    def test_one_number_is_a_yes_or_no(self):
+    def test_single_logit_scores_use_sigmoid(self):
         one = LOGITS[:, :1]
         assert_scores(Class(0, "probability"), one.sigmoid(), logits=one, labels=("defect",))
         assert_scores(Class(0, "log-probability"), one.sigmoid().log(), logits=one, labels=None)
 
-    def test_that_of_the_call_unless_the_target_says_otherwise(self):
+    def test_score_of_the_target_overrides_that_of_the_call(self):
         assert_scores([Class(1), Class(1, "logit")], torch.stack([LOGITS.softmax(1)[:, 1], LOGITS[:, 1]], 1),
                       score="probability")  # fmt: skip
         assert_scores(None, LOGITS.softmax(1).amax(1, keepdim=True), score="probability")
         assert_scores(torch.tensor([0, 0, 0]), LOGITS.log_softmax(1)[:, :1], score="log-probability")
 
-    def test_far_from_zero_they_are_numbers(self):
+    def test_log_probability_is_finite_for_extreme_logits(self):
         far = torch.tensor([[200.0, -200.0]])
         assert_scores(Class(1, "log-probability"), [[-400.0]], logits=far)
         assert_scores(Class(1, "log-probability"), [[-200.0]], logits=far, multilabel=True)
 
-    def test_unknown_ones_are_refused(self):
+    def test_unknown_score_raises(self):
         with pytest.raises(TargetError, match="score must be 'logit', 'probability' or 'log-probability', got 'odds'"):
             Class(1, "odds").evaluate(output())
 
     @pytest.mark.parametrize("score", ["logit", "probability", "log-probability"])
-    def test_reach_the_maps(self, tiny, images, score):
+    def test_score_scales_the_maps_by_its_derivative(self, tiny, images, score):
         """The gradient of the probability is that of the logit times p (1 - p), for a yes or no."""
         model, batch = saywhy.load(tiny(), multilabel=True), images()
         logit = explain(model, batch, 1, layer="features", relu=False)
@@ -362,7 +362,7 @@ class TestOutputs:
     def test_class_scores_are_found(self, output):
         assert parse_output(output, 3).logits is LOGITS
 
-    def test_one_number_a_sample_is_one_class(self):
+    def test_one_number_per_sample_is_one_class(self):
         assert parse_output(LOGITS[:, 0], 3).logits.shape == (3, 1)
 
     @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ class TestOutputs:
             ([Heads(aux=LOGITS, logits=None)], "0.aux"),
         ],
     )
-    def test_a_path_leads_to_others(self, output, path):
+    def test_output_path_selects_the_scores(self, output, path):
         assert parse_output(output, 3, path).logits is LOGITS
 
     @pytest.mark.parametrize(
@@ -389,17 +389,17 @@ class TestOutputs:
             (Heads(aux=None, logits=LOGITS), "aux", "is a NoneType, not a tensor of scores"),
         ],
     )
-    def test_a_path_that_leads_nowhere_says_what_there_is(self, output, path, message):
+    def test_invalid_output_path_raises_with_the_available_keys(self, output, path, message):
         with pytest.raises(TargetError, match=message):
             parse_output(output, 3, path)
 
     @pytest.mark.parametrize("target", [None, 1, "boxer", torch.tensor([0, 1, 2]), Class(0) - Class(1), Top(2)])
-    def test_where_there_are_none_it_is_said_what_to_do(self, target):
+    def test_output_without_class_scores_raises_with_advice(self, target):
         segmentation = parse_output({"out": torch.zeros(3, 21, 8, 8)}, 3)
         with pytest.raises(TargetError, match=r"output \(\[3, 21, 8, 8\]\) has no class scores .* target function"):
             as_target(target).evaluate(segmentation)
 
-    def test_where_there_are_none_functions_work(self):
+    def test_function_target_works_without_class_scores(self):
         segmentation = parse_output({"out": torch.ones(3, 21, 8, 8)}, 3)
         found = as_target(lambda out: out["out"][:, 5].mean((1, 2))).evaluate(segmentation)
         assert found.scores.tolist() == [[1.0], [1.0], [1.0]]
@@ -427,7 +427,7 @@ class TakesOneDict(nn.Module):
         return self.network(batch["image"])
 
 
-class TestThroughTheFrontDoor:
+class TestExplain:
     @pytest.fixture
     def plain(self, tiny, images) -> Tensor:
         return explain(tiny(), images(3), 1, layer="features", relu=False).maps
@@ -443,7 +443,7 @@ class TestThroughTheFrontDoor:
         ],
         ids=["tuple", "dict", "dataclass", "nested path", "list path"],
     )
-    def test_outputs(self, tiny, images, plain, wrap, path):
+    def test_every_output_form_gives_the_same_map(self, tiny, images, plain, wrap, path):
         model = Wrapped(tiny(), wrap)
         found = explain(model, images(3), 1, layer="network.features", output=path, relu=False)
         torch.testing.assert_close(found.maps, plain)
@@ -452,7 +452,7 @@ class TestThroughTheFrontDoor:
         torch.testing.assert_close(again.maps, plain)
 
     @pytest.mark.parametrize("how", ["tuple", "keywords", "one dict"])
-    def test_several_inputs(self, tiny, images, plain, how):
+    def test_several_inputs_are_accepted_in_every_form(self, tiny, images, plain, how):
         model, batch = Wrapped(tiny(), lambda y: y), images(3)
         weight = torch.tensor([1.0, 2.0, 0.5])
         inputs = {
@@ -467,7 +467,7 @@ class TestThroughTheFrontDoor:
         split = explain(model, inputs, 1, layer="network.features", relu=False, batch_size=2)
         torch.testing.assert_close(split.maps, found.maps)
 
-    def test_labels_targets_and_probabilities_arrive(self, tiny, images):
+    def test_explanation_holds_labels_targets_and_probabilities(self, tiny, images):
         model, batch = saywhy.load(tiny(), labels=LABELS), images(3)
         found = explain(model, batch, ["tiger cat", None, Class(0) - Class(3)], layer="features", relu=False)
         with torch.no_grad():
@@ -481,16 +481,16 @@ class TestThroughTheFrontDoor:
                                                                             logits.softmax(1).amax(1)], 1))  # fmt: skip
         assert bool(found.probabilities[:, 2].isnan().all())
 
-    def test_a_label_that_is_not_there(self, tiny, images):
+    def test_unknown_label_raises_with_the_nearest(self, tiny, images):
         with pytest.raises(TargetError, match=r"no class 'boxxer'; nearest: 'boxer' \(3\)"):
             explain(saywhy.load(tiny(), labels=LABELS), images(), "boxxer", layer="features")
 
     @pytest.mark.parametrize("wrong", [torch.tensor([1]), torch.tensor([1, 2, 3])])
-    def test_a_tensor_of_another_length_is_refused(self, tiny, images, wrong):
+    def test_tensor_of_wrong_length_raises(self, tiny, images, wrong):
         with pytest.raises(TargetError, match="for 2 samples"):
             explain(tiny(), images(2), wrong, layer="features")
 
-    def test_each_sample_its_own_is_each_sample_alone(self, tiny, images):
+    def test_per_sample_targets_equal_samples_one_by_one(self, tiny, images):
         network, batch, classes = tiny(), images(3), torch.tensor([[2, 0], [1, 1], [0, 3]])
         found = explain(network, batch, classes, layer="features", relu=False)
         for b in range(3):
@@ -499,21 +499,21 @@ class TestThroughTheFrontDoor:
                 torch.testing.assert_close(found.maps[b : b + 1, t : t + 1], alone.maps, rtol=1e-4, atol=1e-7)
 
     @pytest.mark.parametrize("size", [1, 2])
-    def test_each_sample_its_own_in_batches(self, tiny, images, size):
+    def test_batch_size_does_not_change_per_sample_targets(self, tiny, images, size):
         network, batch, classes = tiny(), images(3), torch.tensor([[2, 0], [1, 1], [0, 3]])
         whole = explain(network, batch, classes, layer="features", relu=False)
         split = explain(network, batch, classes, layer="features", relu=False, batch_size=size)
         assert split.targets == whole.targets
         torch.testing.assert_close(split.maps, whole.maps)
 
-    def test_a_one_logit_model_is_explained_as_it_is(self, images):
+    def test_single_logit_model_is_explained(self, images):
         network = TinyNetwork.build(classes=1)
         found = explain(network, images(), None, layer="features", relu=False)
         assert found.classes.tolist() == [[0], [0]]
         torch.testing.assert_close(found.probabilities, found.scores.sigmoid())
 
 
-def test_a_name_that_two_classes_share_is_not_guessed():
+def test_ambiguous_class_name_raises():
     output = ModelOutput(torch.zeros(1, 3), labels=["crane", "duck", "crane"])
     with pytest.raises(TargetError, match=r"2 classes are called 'crane': 0 \('crane'\), 2 \('crane'\)"):
         Class("crane").evaluate(output)

@@ -67,7 +67,7 @@ def close(found: Tensor, wanted: Any) -> None:
 class TestUncertain:
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize(("multilabel", "classes"), [(False, 4), (True, 4), (False, 1), (True, 1)])
-    def test_against_loops(self, kind, multilabel, classes):
+    def test_scores_equal_slow_loops(self, kind, multilabel, classes):
         output = mc_output(multilabel, classes)
         found = Uncertain(kind).evaluate(output)
         yes_or_no = multilabel or classes == 1
@@ -76,21 +76,21 @@ class TestUncertain:
         assert found.classes.tolist() == [[-1]] * 3
 
     @pytest.mark.parametrize("multilabel", [False, True])
-    def test_the_entropy_of_any_network(self, multilabel):
+    def test_entropy_needs_no_monte_carlo_samples(self, multilabel):
         output = ModelOutput(drawn(3, 4), multilabel=multilabel, raw=drawn(3, 4))
         wanted = [slow(drawn(3, 4)[None], "entropy", i, multilabel) for i in range(3)]
         close(Uncertain().evaluate(output).scores[:, 0], wanted)
 
-    def test_the_noise_that_it_expects(self):
+    def test_aleatoric_variance_is_that_of_the_variance_head(self):
         assert torch.equal(Uncertain("aleatoric_variance").evaluate(noisy()).scores, noisy().raw.variance)
         assert torch.equal(aleatoric_variance_of(noisy()), noisy().raw.variance)
 
-    def test_half_precision_is_made_wide(self):
+    def test_half_precision_gives_float32_scores(self):
         found = Uncertain().evaluate(ModelOutput(torch.zeros(2, 4, dtype=torch.bfloat16))).scores
         assert found.dtype == torch.float32
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_of_a_network_that_is_sure_gradients_are_finite(self, kind):
+    def test_gradients_are_finite_for_certain_predictions(self, kind):
         """A probability is 0 in float32 where logits are 104 apart."""
         samples = torch.tensor([[[0.0, 200.0, 1.0]], [[0.0, 300.0, -5.0]]]).requires_grad_()
         for multilabel in (False, True):
@@ -98,12 +98,12 @@ class TestUncertain:
             (gradient,) = torch.autograd.grad(Uncertain(kind).evaluate(output).scores.sum(), samples)
             assert bool(gradient.isfinite().all())
 
-    def test_is_one_of_five_kinds(self):
+    def test_unknown_kind_raises(self):
         with pytest.raises(TargetError, match="got 'doubt'"):
             Uncertain("doubt")
 
     @pytest.mark.parametrize("kind", ["aleatoric", "epistemic", "sample_variance"])
-    def test_a_single_output_has_no_sample_variance(self, kind):
+    def test_output_without_mc_samples_raises(self, kind):
         with pytest.raises(TargetError, match=rf"{kind} uncertainty needs Monte Carlo samples"):
             Uncertain(kind).evaluate(ModelOutput(drawn(3, 4), raw=drawn(3, 4)))
 
@@ -112,16 +112,16 @@ class TestUncertain:
         [drawn(3, 4), VQAOutput(drawn(3, 4)), {"logits": drawn(3, 4), "variance": drawn(3, 4)}, {"variance": 3}],
         ids=["a tensor", "none", "one of every class", "no tensor"],
     )
-    def test_not_every_network_has_a_variance_head(self, output):
+    def test_output_without_variance_head_raises(self, output):
         with pytest.raises(TargetError, match="needs a network with a variance head"):
             Uncertain("aleatoric_variance").evaluate(ModelOutput(drawn(3, 4), raw=output))
 
     @pytest.mark.parametrize("target", [*map(Uncertain, [*KINDS, "aleatoric_variance"]), Certainty()], ids=str)
-    def test_of_an_output_without_class_scores(self, target):
+    def test_output_without_class_scores_raises(self, target):
         with pytest.raises(TargetError, match="no class scores"):
             target.evaluate(parse_output({"out": drawn(3, 4, 5, 5)}, 3))
 
-    def test_what_looks_at_the_output_says_so(self):
+    def test_output_keys_name_the_raw_output_that_is_used(self):
         assert list(Uncertain().output_keys()) == []
         keys = [
             tuple(Uncertain(kind).output_keys())
@@ -132,7 +132,7 @@ class TestUncertain:
         assert tuple(Uncertain("aleatoric_variance").output_keys()) == keys[2]
         assert tuple((-Uncertain("aleatoric_variance")).output_keys()) == keys[2]
 
-    def test_certainty_is_a_minus_before_it(self):
+    def test_uncertain_supports_arithmetic(self):
         output = mc_output()
         close((-Uncertain()).evaluate(output).scores, -Uncertain().evaluate(output).scores)
         both = (Class(1) - 2 * Uncertain("epistemic")).evaluate(output).scores
@@ -140,7 +140,7 @@ class TestUncertain:
         assert TargetList((Top(1), Uncertain())).evaluate(output).scores.shape == (3, 2)
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_is_the_same_of_any_samples_and_when_the_answer_changes(self, kind):
+    def test_of_samples_and_resolved_return_the_target_itself(self, kind):
         target = Uncertain(kind)
         assert target.of_samples(slice(0, 1)) is target
         assert target.resolved(mc_output()) is target
@@ -148,7 +148,7 @@ class TestUncertain:
 
 class TestCertainty:
     @pytest.mark.parametrize(("classes", "multilabel"), [(1, False), (4, True)])
-    def test_an_answer_among_several_it_must_be(self, classes, multilabel):
+    def test_not_mutually_exclusive_classes_raise(self, classes, multilabel):
         said = VQAOutput(drawn(3, classes), None, drawn(3, 1, seed=1).square())
         with pytest.raises(TargetError, match="needs mutually exclusive classes"):
             Certainty().evaluate(parse_output(said, 3, multilabel=multilabel))
@@ -156,7 +156,7 @@ class TestCertainty:
     @pytest.mark.parametrize("udl", ["scaled", "additive"])
     @pytest.mark.parametrize("answered", [False, True])
     @pytest.mark.parametrize("name", [None, 2])
-    def test_is_the_loss_with_a_minus(self, name, answered, udl):
+    def test_score_is_the_negative_ucam_loss(self, name, answered, udl):
         output = noisy()
         classes = output.logits.argmax(1) if name is None else torch.full((3,), 2)
         generator = torch.Generator().manual_seed(5)
@@ -167,7 +167,7 @@ class TestCertainty:
         assert columns.names == [["ucam" if answered else "certainty"]] * 3
         assert columns.classes.tolist() == [[-1]] * 3
 
-    def test_a_class_by_name(self):
+    def test_class_may_be_given_by_name_or_index(self):
         output = parse_output(noisy().raw, 3, labels=("a", "b", "c", "d"))
         assert torch.equal(Certainty("c").evaluate(output).scores, Certainty(2).evaluate(output).scores)
         with pytest.raises(TargetError, match="no class 'z'"):
@@ -175,7 +175,7 @@ class TestCertainty:
         with pytest.raises(TargetError, match="no class 9"):
             Certainty(9).evaluate(output)
 
-    def test_never_looks_at_what_is_right(self):
+    def test_score_ignores_ground_truth_labels(self):
         """All that it is given is the output: other fields of it change nothing."""
 
         @dataclass
@@ -191,7 +191,7 @@ class TestCertainty:
         assert torch.equal(found[0], found[2])
         close(found[0], Certainty(classes=said.logits.argmax(1)).evaluate(noisy()).scores)
 
-    def test_stays_with_the_answer_that_it_was(self):
+    def test_resolved_target_keeps_its_classes(self):
         before = noisy()
         after = parse_output(VQAOutput(-before.logits, None, before.raw.variance), 3)
         fixed = Certainty().resolved(before)
@@ -202,25 +202,25 @@ class TestCertainty:
         close(fixed.resolved(after).evaluate(after).scores, fixed.evaluate(after).scores)
 
     @pytest.mark.parametrize("some", [slice(1, 3), torch.tensor([2, 0])], ids=["slice", "index"])
-    def test_of_some_samples(self, some):
+    def test_of_samples_selects_scores_and_noise(self, some):
         whole = noisy()
         part = parse_output(VQAOutput(whole.logits[some], None, whole.raw.variance[some]), 2)
         for target in (Certainty(), Certainty(1), Certainty().resolved(whole)):
             close(target.of_samples(some).evaluate(part).scores, target.evaluate(whole).scores[some])
 
-    def test_noise_is_the_same_each_time_and_torchs_own_is_left(self):
+    def test_noise_is_seeded_and_the_global_state_is_unchanged(self):
         before = torch.get_rng_state()
         once, again, other = (Certainty(seed=seed).evaluate(noisy()).scores for seed in (1, 1, 2))
         assert torch.equal(once, again)
         assert not torch.equal(once, other)
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_looks(self):
+    def test_output_keys_differ_between_settings(self):
         kinds = [Certainty(), Certainty(1), Certainty(with_classification_loss=True), Certainty(udl="additive")]
         assert len({key for one in kinds for key in one.output_keys()}) == len(kinds)
         assert list(Certainty().output_keys()) == list(Certainty().output_keys())
 
-    def test_not_every_network_has_a_variance_head(self):
+    def test_output_without_variance_head_raises(self):
         with pytest.raises(TargetError, match="needs a network with a variance head"):
             Certainty().evaluate(mc_output())
 
@@ -236,7 +236,7 @@ class TestMaps:
         [Uncertain(), Uncertain("aleatoric_variance"), Certainty(), Certainty(1, with_classification_loss=True)],
         ids=str,
     )
-    def test_by_hand(self, net, images, target):
+    def test_gradcam_equals_hand_computed_map(self, net, images, target):
         x, kept = images(3, dtype=torch.float64), []
         e = saywhy.explain(net, x, target, layer="network.features", layout=LAYOUT, relu=False)
         handle = net.network.features.register_forward_hook(lambda _, __, out: kept.append(out))
@@ -248,14 +248,14 @@ class TestMaps:
         parts = saywhy.explain(net, x, target, layer="network.features", layout=LAYOUT, relu=False, batch_size=2)
         close(parts.maps, e.maps)
 
-    def test_by_a_method_that_alters_the_image_the_answer_stays(self, net, images):
+    def test_ablationcam_keeps_the_predicted_class_fixed(self, net, images):
         x = images(2, dtype=torch.float64)
         own = {"layer": "network.features", "layout": LAYOUT, "relu": False}
         e = saywhy.explain(net, x, Certainty(), "ablationcam", **own)
         fixed = Certainty(classes=net(x).logits.argmax(1).detach())
         close(e.maps, saywhy.explain(net, x, fixed, "ablationcam", **own).maps)
 
-    def test_the_layer_is_found(self, net, images):
+    def test_layer_is_found_automatically(self, net, images):
         for target in (Uncertain(), Uncertain("aleatoric_variance"), Certainty()):
             assert saywhy.explain(net, images(2, dtype=torch.float64), target).layers[0].startswith("network.")
 
